@@ -1,0 +1,99 @@
+# `make help` lists the targets. Everything they make is in build/ and .venv/.
+
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
+PYTEST := $(VENV)/bin/pytest
+SANITIZERS := address,undefined
+ASAN_SITE := build/asan/site
+SETUPS := setup-langgraph setup-test setup-bench setup-dev
+
+# Folders are among them so that a deleted file counts as a change.
+SOURCES := setup.py pyproject.toml scripts/native.py \
+	$(shell find src runlog migrations -not -path '*__pycache__*' -not -name '*.swp')
+C_FILES := $(shell find src tests/c -name '*.[ch]')
+
+preload = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
+
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-plain test-asan test-c bench lint format clean $(SETUPS)
+
+help:
+	@echo "make demo       set up, build, and record a run of examples/demo.py"
+	@echo "make test       set up, build, and run all the tests, twice: the second time"
+	@echo "                with the C code under AddressSanitizer and UBSan"
+	@echo "make test-plain the first half of it (ARGS='-k name' is handed to pytest)"
+	@echo "make test-asan  the second half (ARGS as well)"
+	@echo "make test-c     the C tests alone, both ways"
+	@echo "make bench      the benchmarks"
+	@echo "make lint       ruff, mypy and clang-format"
+	@echo "make format     apply ruff's and clang-format's layout"
+	@echo "make clean      remove build/ and .venv/"
+
+demo: setup-langgraph $(VENV)/.installed
+	@$(VENV)/bin/python examples/demo.py
+
+# Not a prerequisite list: the closing line of the second half has to come last.
+test:
+	@$(MAKE) --no-print-directory test-plain
+	@$(MAKE) --no-print-directory test-asan
+
+test-plain: setup-test $(VENV)/.installed-strict
+	@$(PYTEST) $(ARGS)
+
+# The extension needs the sanitizers' run-time in the process before anything else, and
+# CPython keeps memory until exit, so leaks are looked for in the C tests only.
+test-asan: setup-test build/asan/.installed
+	@RUNLOG_SANITIZE=$(SANITIZERS) LD_PRELOAD="$(preload)" PYTHONMALLOC=malloc \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	PYTHONPATH=$(CURDIR)/$(ASAN_SITE) $(PYTEST) $(ARGS)
+
+test-c: setup-test
+	@$(PYTEST) -q tests/test_c.py
+	@RUNLOG_SANITIZE=$(SANITIZERS) $(PYTEST) -q tests/test_c.py
+
+bench: setup-bench $(VENV)/.installed
+	@$(VENV)/bin/python benchmarks/run.py $(ARGS)
+
+lint: setup-dev $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/clang-format --dry-run --Werror $(C_FILES)
+
+format: setup-dev
+	$(VENV)/bin/ruff check --fix-only .
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/clang-format -i $(C_FILES)
+
+clean:
+	rm -rf build $(VENV)
+
+$(SETUPS): setup-%:
+	@scripts/bootstrap.sh $*
+
+# Files that are gone from the sources would stay in setuptools' folder of the package.
+define install
+	@echo "runlog: building"
+	@find build -path 'build/*/lib*' -type f -not -name '*.so' -delete 2>/dev/null || true
+endef
+
+# A normal installation, so that what is tested is what users get.
+$(VENV)/.installed: $(SOURCES) | setup-langgraph
+	$(install)
+	@$(PIP) install --no-build-isolation --no-deps --force-reinstall .
+	@touch $@
+
+$(VENV)/.installed-strict: $(SOURCES) | setup-test
+	$(install)
+	@RUNLOG_WERROR=1 $(PIP) install --no-build-isolation --no-deps --force-reinstall .
+	@touch $(VENV)/.installed $@
+
+# Made again for another interpreter, too.
+$(VENV)/pyvenv.cfg: | setup-test ;
+build/asan/.installed: $(SOURCES) $(VENV)/pyvenv.cfg | setup-test
+	$(install)
+	@rm -rf $(ASAN_SITE)
+	@RUNLOG_WERROR=1 RUNLOG_SANITIZE=$(SANITIZERS) \
+		$(PIP) install --no-build-isolation --no-deps --target $(ASAN_SITE) .
+	@touch $@

@@ -1,0 +1,178 @@
+"""The recorder that the module's functions use: made at first use from the environment,
+dropped by `close()`, so that the environment is read again."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from typing import TYPE_CHECKING, Any
+
+from runlog.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from runlog._runlog import Page, Run
+
+_lock = threading.Lock()
+_current: Recorder | None = None
+_told: set[bool] = set()
+
+
+def _tell_fallback(recorder: Recorder) -> None:
+    """Say once that SQLite is the store; quietly when the file was chosen by the user."""
+    chosen = not recorder._default_path
+    if chosen in _told:
+        return
+    _told.add(chosen)
+    import logging
+
+    logging.getLogger("runlog").log(
+        logging.INFO if chosen else logging.WARNING,
+        "POSTGRES_DSN is not set: runs are kept in the SQLite file %s",
+        "that was chosen" if chosen else "test_runs.db",
+    )
+
+
+def default_recorder() -> Recorder:
+    """The module's recorder, made now if there is none. Raises ConfigError."""
+    global _current
+    recorder = _current
+    if recorder is None:
+        with _lock:
+            if _current is None:
+                _current = Recorder()
+                atexit.register(close)
+                if _current.stats()["store"] == "sqlite":
+                    _tell_fallback(_current)
+            recorder = _current
+    return recorder
+
+
+def configure(**options: Any) -> None:
+    """Replace the module's recorder by one with these options (those of Recorder).
+
+    Raises:
+        ConfigError, TypeError: an option is wrong; the recorder stays what it was.
+    """
+    global _current
+    fresh = Recorder(**options)
+    with _lock:
+        before, _current = _current, fresh
+        atexit.unregister(close)
+        atexit.register(close)
+    if before is not None:
+        before.close()
+
+
+def close() -> None:
+    """Close the module's recorder; the next call makes another from the environment."""
+    global _current
+    with _lock:
+        before, _current = _current, None
+        atexit.unregister(close)
+    if before is not None:
+        before.close()
+
+
+def log_run(run: Mapping[str, Any]) -> str:
+    """Keep one run; return its run_id once it is committed. See `Recorder.log_run`."""
+    return default_recorder().log_run(run)
+
+
+def get_runs_by_wpk_id(
+    wpk_id: str, limit: int = 20, offset: int = 0
+) -> list[tuple[str, str, int | None, datetime]]:
+    """The runs of a workflow, newest first: (run_id, status, duration_ms, created_at)."""
+    return default_recorder().get_runs_by_wpk_id(wpk_id, limit, offset)
+
+
+def get_run(run_id: str, wpk_id: str | None = None) -> Run | None:
+    """The whole run as a dict, or None. See `Recorder.get_run`."""
+    return default_recorder().get_run(run_id, wpk_id)
+
+
+def list_runs(
+    *,
+    wpk_id: str | None = None,
+    status: str | None = None,
+    thread_id: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int = 20,
+    after: str | None = None,
+) -> Page:
+    """A page of runs, newest first. See `Recorder.list_runs`."""
+    return default_recorder().list_runs(
+        wpk_id=wpk_id,
+        status=status,
+        thread_id=thread_id,
+        since=since,
+        until=until,
+        limit=limit,
+        after=after,
+    )
+
+
+def delete_runs(
+    *,
+    wpk_id: str | None = None,
+    run_id: str | None = None,
+    status: str | None = None,
+    thread_id: str | None = None,
+    before: datetime | None = None,
+) -> int:
+    """Delete the runs that fit every filter given; return how many there were."""
+    return default_recorder().delete_runs(
+        wpk_id=wpk_id, run_id=run_id, status=status, thread_id=thread_id, before=before
+    )
+
+
+def flush(timeout: float | None = None) -> bool:
+    """Wait until every run handed over is committed; False when `timeout` seconds ran out."""
+    return default_recorder().flush(timeout)
+
+
+def stats() -> dict[str, Any]:
+    """Counters of the module's recorder. See `Recorder.stats`."""
+    return default_recorder().stats()
+
+
+def generate_embedding(text: str) -> list[float] | None:
+    """The embedding of a text, or None where OPENAI_KEY is not set."""
+    return default_recorder().generate_embedding(text)
+
+
+def upsert_to_milvus(
+    run_id: str, embedding: Sequence[float], metadata: Mapping[str, Any]
+) -> bool:
+    """Put a run's embedding into Milvus; False where MILVUS_ENDPOINT is not set."""
+    return default_recorder().upsert_to_milvus(run_id, embedding, metadata)
+
+
+async def alog_run(run: Mapping[str, Any]) -> str:
+    """`log_run` for asyncio: encoded at the call, committed beside the loop."""
+    return await default_recorder().alog_run(run)
+
+
+async def aget_runs_by_wpk_id(
+    wpk_id: str, limit: int = 20, offset: int = 0
+) -> list[tuple[str, str, int | None, datetime]]:
+    """`get_runs_by_wpk_id` for asyncio."""
+    return await default_recorder().aget_runs_by_wpk_id(wpk_id, limit, offset)
+
+
+async def aget_run(run_id: str, wpk_id: str | None = None) -> Run | None:
+    """`get_run` for asyncio."""
+    return await default_recorder().aget_run(run_id, wpk_id)
+
+
+async def alist_runs(**filters: Any) -> Page:
+    """`list_runs` for asyncio; takes the same keyword arguments."""
+    return await default_recorder().alist_runs(**filters)
+
+
+async def aflush(timeout: float | None = None) -> bool:
+    """`flush` for asyncio."""
+    return await default_recorder().aflush(timeout)

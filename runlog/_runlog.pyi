@@ -1,0 +1,258 @@
+"""The C extension behind runlog: the recorder, its errors and the LangGraph handler.
+
+`runlog` re-exports everything here that is public; import from there.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, Self, TypedDict, final
+
+__version__: str
+
+Durability = Literal["journal", "disk", "store"]
+
+class RunlogError(Exception):
+    """Base class of everything runlog raises."""
+
+class ValidationError(RunlogError, ValueError):
+    """An argument is missing or wrong; the message names the field and what it got."""
+
+class ConfigError(RunlogError, ValueError):
+    """An option or an environment variable is wrong; the message names it."""
+
+class ClosedError(RunlogError):
+    """The recorder was closed before the call."""
+
+class StoreError(RunlogError):
+    """The database refused, or could not be reached; nothing was written.
+
+    Attributes:
+        sqlstate: PostgreSQL's five-character code, or None (SQLite, no connection).
+        retryable: whether the same call may succeed later, unchanged.
+    """
+
+    sqlstate: str | None
+    retryable: bool
+
+class RunSummary(TypedDict):
+    """A row of `list_runs`: the columns that are cheap to read, without the payloads."""
+
+    id: str
+    wpk_id: str
+    run_id: str
+    status: str
+    duration_ms: int | None
+    thread_id: str | None
+    error_type: str | None
+    error_text: str | None
+    started_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+class Run(RunSummary):
+    """A whole run, as `get_run` returns it. Payloads are what `json` would hold."""
+
+    inputs: Any
+    outputs: Any
+    node_logs: Any
+    metadata: Any
+    owner: str | None
+
+class Page(NamedTuple):
+    """A page of `list_runs`: its runs, newest first, and the cursor of the next page."""
+
+    runs: list[RunSummary]
+    next: str | None
+
+@final
+class PreparedRun:
+    """A run that was encoded and not yet committed; made by `Recorder.prepare`."""
+
+    run_id: str
+    wpk_id: str
+
+class Recorder:
+    """Keeps runs in SQLite, or in PostgreSQL when it is given a DSN.
+
+    Every argument that is not given (or is None) is taken from the environment at
+    construction; the database is opened at first use. Methods may be called from any
+    thread, and give up the GIL while they wait.
+
+    Args:
+        postgres_dsn: a libpq connection string or URI (POSTGRES_DSN). Unset: SQLite.
+        sqlite_path: the SQLite file (RUNLOG_SQLITE_PATH), by default test_runs.db.
+            It is made with mode 0600.
+        durability: "journal", "disk" or "store" (RUNLOG_DURABILITY). By default "disk"
+            on SQLite and "store" on PostgreSQL for log_run, "journal" for the handler.
+        redact: keys whose values are replaced by "<redacted>" (RUNLOG_REDACT, separated
+            by commas); compared without case, "-" as "_". An empty sequence: none.
+        max_payload: bytes of JSON after which a payload is cut (RUNLOG_MAX_PAYLOAD),
+            1 KiB to 256 MiB, 1 MiB by default.
+        openai_key, openai_base_url, embedding_model: see OPENAI_KEY.
+        milvus_endpoint, milvus_token: see MILVUS_ENDPOINT.
+
+    Raises:
+        ConfigError: an option is wrong; names the option and its variable.
+    """
+
+    _default_path: bool
+
+    def __init__(
+        self,
+        *,
+        postgres_dsn: str | None = None,
+        sqlite_path: str | None = None,
+        durability: Durability | None = None,
+        redact: Sequence[str] | str | None = None,
+        max_payload: int | None = None,
+        openai_key: str | None = None,
+        openai_base_url: str | None = None,
+        embedding_model: str | None = None,
+        milvus_endpoint: str | None = None,
+        milvus_token: str | None = None,
+    ) -> None: ...
+    def log_run(self, run: Mapping[str, Any]) -> str:
+        """Keep one run; return its run_id once it is committed.
+
+        Args:
+            run: `wpk_id`, `run_id` and `status` (non-empty text) are required;
+                `inputs`, `outputs`, `node_logs`, `duration_ms` (0 to 2**31-1),
+                `thread_id`, `error_type`, `error_text`, `metadata` (a mapping),
+                `started_at`, `created_at` (datetimes, naive ones in local time, ISO 8601
+                text, or seconds since 1970) are optional; None means not given, but for
+                inputs, outputs and node_logs, where it is kept as null. Any other key
+                goes into metadata.
+
+        Logging the same (wpk_id, run_id) again updates the row: what is given replaces
+        what was there, what is not given stays, but error_type and error_text go with
+        the status. A finished run never goes back to "running".
+
+        Raises:
+            TypeError: run is not a mapping.
+            ValidationError: a field is missing or wrong; nothing is written.
+            StoreError: the database did not take it; nothing is written.
+            ClosedError: the recorder is closed.
+        """
+
+    def prepare(self, run: Mapping[str, Any]) -> PreparedRun:
+        """Validate and encode a run now, to commit it later (from another thread)."""
+
+    def commit(self, prepared: PreparedRun) -> str:
+        """Commit a prepared run, once; return its run_id. Raises as log_run does."""
+
+    def get_runs_by_wpk_id(
+        self, wpk_id: str, limit: int = 20, offset: int = 0
+    ) -> list[tuple[str, str, int | None, datetime]]:
+        """The runs of a workflow, newest first: (run_id, status, duration_ms, created_at).
+
+        Args:
+            limit: 1 to 10,000 rows.
+            offset: rows to skip, 0 or more. Deep pages are cheaper with list_runs.
+        """
+
+    def get_run(self, run_id: str, wpk_id: str | None = None) -> Run | None:
+        """The whole run, or None. Without wpk_id, the newest of that run_id."""
+
+    def list_runs(
+        self,
+        *,
+        wpk_id: str | None = None,
+        status: str | None = None,
+        thread_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 20,
+        after: str | None = None,
+    ) -> Page:
+        """A page of runs, newest first; pass `page.next` as `after` for the next one.
+
+        Args:
+            since: created at that time or later.
+            until: created before that time.
+            limit: 1 to 10,000 rows.
+            after: the `next` of the page before.
+
+        Raises:
+            ValidationError: a filter is wrong, or `after` is not a cursor.
+        """
+
+    def delete_runs(
+        self,
+        *,
+        wpk_id: str | None = None,
+        run_id: str | None = None,
+        status: str | None = None,
+        thread_id: str | None = None,
+        before: datetime | None = None,
+    ) -> int:
+        """Delete the runs that fit every filter given; return how many there were.
+
+        Raises:
+            ValidationError: no filter was given.
+        """
+
+    def generate_embedding(self, text: str) -> list[float] | None:
+        """None where OPENAI_KEY is not set; with it, ConfigError: not in this version."""
+
+    def upsert_to_milvus(
+        self, run_id: str, embedding: Sequence[float], metadata: Mapping[str, Any], /
+    ) -> bool:
+        """False where MILVUS_ENDPOINT is not set; with it, ConfigError: not in this version."""
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until every run handed over by any thread is committed.
+
+        Args:
+            timeout: seconds to wait; None waits without a bound.
+
+        Returns:
+            True when nothing is left, False when the time ran out.
+        """
+
+    def close(self) -> None:
+        """Wait for what is being committed, close the database. May be called twice."""
+
+    def stats(self) -> dict[str, Any]:
+        """Counters of this recorder.
+
+        `store` ("sqlite" or "postgres"), `runs` (committed), `commits` (transactions),
+        `failed` (runs that raised StoreError), `largest_commit` (runs), `queued` (runs
+        waiting now), `handler_errors`, `handler_ignored`, `open_runs`.
+        """
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+def make_handler_type(
+    base: type,
+    parent_command: type[BaseException] | None,
+    bubble_up: type[BaseException] | None,
+    cancelled: tuple[type[BaseException], ...],
+    default_recorder: Callable[[], Recorder],
+    log: Callable[[str], None],
+    /,
+) -> type[Any]:
+    """Make the type RunLogHandler over LangGraph's GraphCallbackHandler; once a process.
+
+    Args:
+        base: langgraph.callbacks.GraphCallbackHandler.
+        parent_command: an exception that ends a node well (Command(graph=PARENT)).
+        bubble_up: the exceptions that interrupt a node or graph.
+        cancelled: the exceptions that cancel one.
+        default_recorder: gives the recorder of handlers that were made without one.
+        log: is told why a graph's run could not be kept, once until one can be again.
+    """
+
+def encode_json(
+    value: Any,
+    *,
+    redact: Sequence[str] | str | None = None,
+    max_payload: int | None = None,
+) -> bytes:
+    """The JSON text (UTF-8) that runlog stores for a value. Never raises for a value."""

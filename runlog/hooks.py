@@ -1,0 +1,91 @@
+"""LangGraph's callbacks: `RunLogHandler`, and what registers it for every graph.
+
+Importing this module imports langgraph; `import runlog` does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.tracers.base import BaseTracer
+from langchain_core.tracers.context import register_configure_hook
+from langgraph import errors
+from langgraph.callbacks import GraphCallbackHandler
+
+from runlog import _runlog
+from runlog._default import default_recorder, log_run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["RunLogHandler", "install", "on_workflow_complete", "uninstall"]
+
+
+def _log_failure(reason: str) -> None:
+    logging.getLogger("runlog").error(
+        "a graph's run was not kept (told once, until one is kept again): %s", reason
+    )
+
+
+RunLogHandler = _runlog.make_handler_type(
+    GraphCallbackHandler,
+    getattr(errors, "ParentCommand", None),
+    getattr(errors, "GraphBubbleUp", None),
+    (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit),
+    default_recorder,
+    _log_failure,
+)
+# LangGraph's TracePolicy withholds payloads from handlers that are tracers only
+BaseTracer.register(RunLogHandler)
+
+
+class _Installed:
+    """Stands where langchain-core asks for a ContextVar: the same handler in every thread
+    and context, or None."""
+
+    handler: Any = None
+    hooked = False
+
+    def get(self) -> Any:
+        return self.handler
+
+
+_installed = _Installed()
+
+
+def install() -> None:
+    """Record every graph of the process, without naming the handler anywhere. A graph whose
+    callbacks hold a RunLogHandler already is recorded by that one only."""
+    if _installed.handler is None:
+        _installed.handler = RunLogHandler()
+    if not _installed.hooked:  # langchain-core has no way to take a hook back
+        register_configure_hook(_installed, True, RunLogHandler)  # type: ignore[arg-type]
+        _installed.hooked = True
+
+
+def uninstall() -> None:
+    """Undo `install`. Runs that are open are still recorded to their end."""
+    _installed.handler = None
+
+
+def on_workflow_complete(run_data: Mapping[str, Any]) -> str:
+    """Keep a finished workflow's data; `workflow_id` stands for wpk_id.
+
+    Args:
+        run_data: what `log_run` takes, with the workflow under `workflow_id` (or wpk_id).
+
+    Returns:
+        The run_id. Raises as `log_run` does.
+    """
+    run = dict(run_data)
+    if "workflow_id" in run:
+        run.setdefault("wpk_id", run["workflow_id"])
+        del run["workflow_id"]
+    return log_run(run)
+
+
+if os.environ.get("RUNLOG_TRACING") == "1":
+    install()

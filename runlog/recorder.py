@@ -1,0 +1,60 @@
+"""Recorder: the C one, with its asyncio twins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from runlog import _runlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from concurrent.futures import ThreadPoolExecutor
+    from datetime import datetime
+
+    from runlog._runlog import Page, Run
+
+_T = TypeVar("_T")
+
+_THREADS = 32
+"""Calls that may wait for the database at once; they share commits."""
+
+_pool: ThreadPoolExecutor | None = None
+
+
+async def _beside_the_loop(call: Callable[..., _T], *args: Any) -> _T:
+    """Run a call that waits without the GIL in a thread of its own pool: asyncio's default
+    one has few threads on small machines, and the program uses it too."""
+    global _pool
+    import asyncio
+
+    if _pool is None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        _pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="runlog")
+    return await asyncio.get_running_loop().run_in_executor(_pool, call, *args)
+
+
+class Recorder(_runlog.Recorder):
+    __doc__ = _runlog.Recorder.__doc__
+
+    async def alog_run(self, run: Mapping[str, Any]) -> str:
+        """`log_run` for asyncio: encoded at the call, committed beside the loop."""
+        return await _beside_the_loop(self.commit, self.prepare(run))
+
+    async def aget_runs_by_wpk_id(
+        self, wpk_id: str, limit: int = 20, offset: int = 0
+    ) -> list[tuple[str, str, int | None, datetime]]:
+        """`get_runs_by_wpk_id` for asyncio."""
+        return await _beside_the_loop(self.get_runs_by_wpk_id, wpk_id, limit, offset)
+
+    async def aget_run(self, run_id: str, wpk_id: str | None = None) -> Run | None:
+        """`get_run` for asyncio."""
+        return await _beside_the_loop(self.get_run, run_id, wpk_id)
+
+    async def alist_runs(self, **filters: Any) -> Page:
+        """`list_runs` for asyncio; takes the same keyword arguments."""
+        return await _beside_the_loop(lambda: self.list_runs(**filters))
+
+    async def aflush(self, timeout: float | None = None) -> bool:
+        """`flush` for asyncio."""
+        return await _beside_the_loop(self.flush, timeout)

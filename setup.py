@@ -1,0 +1,123 @@
+"""Builds the C core as one static library, and the extension on top of it.
+
+The core (src/core, store, record, net) is compiled without Python's headers; only
+src/py sees them. Everything else about the package is in pyproject.toml. Artefacts go
+to build/, into a folder of their own for each set of flags (scripts/native.py).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from setuptools import Extension, setup
+from setuptools.command.build_clib import build_clib
+from setuptools.command.build_ext import build_ext
+
+os.chdir(Path(__file__).resolve().parent)
+sys.path.insert(0, "scripts")
+
+import native  # noqa: E402
+
+CORE = "runlog_core"
+CORE_FOLDERS = ["core", "store", "record", "net"]
+
+
+def compile_in_parallel(compiler: Any) -> None:
+    """Make a compiler object compile the sources it is given side by side."""
+    compile_some = compiler.compile
+
+    def compile_all(sources: list[str], *args: Any, **kwargs: Any) -> list[str]:
+        def compile_one(source: str) -> list[str]:
+            objects: list[str] = compile_some([source], *args, **kwargs)
+            return objects
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return [name for names in pool.map(compile_one, sources) for name in names]
+
+    compiler.compile = compile_all
+
+
+class BuildCore(build_clib):  # type: ignore[misc]
+    """Compiles the core."""
+
+    def build_libraries(self, libraries: list[tuple[str, dict[str, Any]]]) -> None:
+        """Add the flags, which are only known now, and build."""
+        found = native.find_libraries()
+        for name, info in libraries:
+            info["include_dirs"] = ["src", *found.include_dirs]
+            info["cflags"] = native.compile_flags()
+            # ar adds to an archive: a source that is gone would live on in it.
+            Path(self.build_clib, f"lib{name}.a").unlink(missing_ok=True)
+        compile_in_parallel(self.compiler)
+        super().build_libraries(libraries)
+
+
+class BuildExtension(build_ext):  # type: ignore[misc]
+    """Compiles src/py and links it with the core and the libraries."""
+
+    include_dirs: list[str]
+
+    def finalize_options(self) -> None:
+        """Keep Python's folders out of -I: they come as system headers instead."""
+        super().finalize_options()
+        folders = [path for path in self.include_dirs if path not in python_includes()]
+        self.include_dirs = folders
+
+    def build_extensions(self) -> None:
+        """Add the flags, which are only known now, and build."""
+        found = native.find_libraries()
+        version = self.distribution.get_version()
+        for extension in self.extensions:
+            extension.include_dirs = ["src", *found.include_dirs]
+            extension.library_dirs = found.library_dirs
+            extension.libraries = [CORE, *found.libraries, "pthread", "m"]
+            extension.define_macros = [
+                ("RUNLOG_VERSION", f'"{version}"'),
+                ("_GNU_SOURCE", None),  # as Python.h sets it, but for headers before it
+            ]
+            extension.extra_compile_args = native.compile_flags()
+            for folder in python_includes():
+                extension.extra_compile_args += ["-isystem", folder]
+            extension.extra_link_args = found.other
+        # extra_link_args come after the libraries, too late for --as-needed.
+        self.compiler.linker_so = [*self.compiler.linker_so, *native.link_flags()]
+        compile_in_parallel(self.compiler)
+        super().build_extensions()
+
+
+def python_includes() -> list[str]:
+    """The folders of Python.h and pyconfig.h."""
+    paths = sysconfig.get_paths()
+    return sorted({paths["include"], paths["platinclude"]})
+
+
+build_base = Path("build", native.variant())
+build_base.mkdir(parents=True, exist_ok=True)  # egg_info wants it to be there
+
+core_sources = native.sources(*CORE_FOLDERS)
+core_headers = native.sources(*CORE_FOLDERS, suffix=".h")
+core = {
+    "sources": core_sources,
+    "obj_deps": {"": [*core_headers, "setup.py", "scripts/native.py"]},
+    "macros": [("_GNU_SOURCE", None)],
+}
+extension = Extension(
+    "runlog._runlog",
+    native.sources("py"),
+    depends=[*core_sources, *core_headers, *native.sources("py", suffix=".h")],
+)
+
+setup(
+    libraries=[(CORE, core)],
+    ext_modules=[extension],
+    cmdclass={"build_clib": BuildCore, "build_ext": BuildExtension},
+    options={
+        "build": {"build_base": str(build_base)},
+        "egg_info": {"egg_base": str(build_base)},
+    },
+)

@@ -1,0 +1,31 @@
+/* The core's memory allocator: one place through which every allocation goes, so that
+ * tests can make any of them fail.
+ *
+ * Threads: the functions may be called from any thread. rl_set_allocator must be called
+ * before any other thread uses the core.
+ * Ownership: what rl_malloc, rl_realloc and rl_strdup return is owned by the caller and
+ * given back with rl_free.
+ */
+#ifndef RL_ALLOC_H
+#define RL_ALLOC_H
+
+#include <stddef.h>
+
+/* An allocator: resize(ctx, NULL, n) allocates; release(ctx, NULL) does nothing. */
+typedef struct rl_allocator {
+    void *(*resize)(void *ctx, void *ptr, size_t size);
+    void (*release)(void *ctx, void *ptr);
+    void *ctx;
+} rl_allocator;
+
+/* Replaces the allocator; NULL brings the C library's back. The table is copied. */
+void rl_set_allocator(const rl_allocator *allocator);
+
+/* Return NULL when there is no memory. */
+void *rl_malloc(size_t size);
+void *rl_calloc(size_t count, size_t size);
+void *rl_realloc(void *ptr, size_t size);
+char *rl_strdup(const char *text);
+void rl_free(void *ptr);
+
+#endif

@@ -1,0 +1,80 @@
+/* The growable buffer. See buf.h. */
+#include "core/buf.h"
+
+#include "core/alloc.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#define FIRST_SIZE ((size_t)1024)
+
+void rl_buf_init(rl_buf *buf, size_t max)
+{
+    memset(buf, 0, sizeof *buf);
+    buf->max = max;
+}
+
+void rl_buf_free(rl_buf *buf)
+{
+    rl_free(buf->data);
+    rl_buf_init(buf, buf->max);
+}
+
+void rl_buf_reset(rl_buf *buf, size_t keep)
+{
+    if (buf->cap > keep) {
+        rl_buf_free(buf);
+    }
+    buf->len = 0;
+    buf->failed = false;
+}
+
+bool rl_buf_grow(rl_buf *buf, size_t room)
+{
+    size_t need, cap;
+    char *data;
+
+    if (buf->failed || room > buf->max || buf->len > buf->max - room) {
+        buf->failed = true;
+        return false;
+    }
+    need = buf->len + room;
+    cap = buf->cap != 0 ? buf->cap : FIRST_SIZE;
+    while (cap < need) {
+        cap *= 2;
+    }
+    if (cap > buf->max) {
+        cap = buf->max;
+    }
+    data = rl_realloc(buf->data, cap);
+    if (data == NULL) {
+        buf->failed = true;
+        return false;
+    }
+    buf->data = data;
+    buf->cap = cap;
+    return true;
+}
+
+void rl_buf_add_text(rl_buf *buf, const char *text)
+{
+    rl_buf_add(buf, text, strlen(text));
+}
+
+void rl_buf_printf(rl_buf *buf, const char *format, ...)
+{
+    va_list args;
+    int len;
+
+    va_start(args, format);
+    len = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (len >= 0 && rl_buf_reserve(buf, (size_t)len + 1)) {
+        va_start(args, format);
+        vsnprintf(buf->data + buf->len, (size_t)len + 1, format, args);
+        va_end(args);
+        buf->len += (size_t)len;
+    } else {
+        buf->failed = true;
+    }
+}

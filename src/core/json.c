@@ -1,0 +1,322 @@
+/* The JSON writer. See json.h. */
+#include "core/json.h"
+
+#include <math.h>
+#include <stdio.h>
+
+void rl_json_begin(rl_json *json, rl_buf *buf, size_t cap)
+{
+    memset(json, 0, sizeof *json);
+    json->buf = buf;
+    json->start = buf->len;
+    json->item = buf->len;
+    json->cap = cap;
+    json->limit = buf->len + cap;
+}
+
+/* After the cut: counts what was appended since, and takes it back. */
+static void count_dropped(rl_json *json)
+{
+    rl_buf *buf = json->buf;
+
+    if (buf->len > json->cut_at) {
+        json->last = buf->data[buf->len - 1];
+        json->whole += buf->len - json->cut_at;
+        buf->len = json->cut_at;
+    }
+}
+
+/* Cuts the text at `at`, with the containers that are open there. */
+static void cut_text(rl_json *json, size_t at, unsigned depth)
+{
+    json->cut = true;
+    json->cut_at = at;
+    json->cut_depth = depth;
+    memcpy(json->cut_objects, json->objects, sizeof json->objects);
+    json->whole = at - json->start;
+    json->limit = 0; /* from here on every item is counted and dropped */
+    count_dropped(json);
+}
+
+void rl_json_overflow(rl_json *json, bool opened)
+{
+    if (json->cut) {
+        count_dropped(json);
+    } else {
+        cut_text(json, json->item, json->depth - opened);
+    }
+}
+
+/* The inside of a string, which begins at `from`, does not fit: keeps its head. */
+static void overflow_text(rl_json *json, size_t from)
+{
+    rl_buf *buf = json->buf;
+
+    if (json->cut) {
+        count_dropped(json);
+    } else if (!buf->failed) {
+        size_t room = json->limit > from ? json->limit - from : 0;
+
+        json->cut_in_text = true;
+        cut_text(json, from + rl_escaped_prefix(buf->data + from, buf->len - from, room),
+                 json->depth);
+    }
+}
+
+void rl_json_close(rl_json *json)
+{
+    rl_buf *buf = json->buf;
+    char bracket = rl_json_in_object(json) ? '}' : ']';
+
+    json->depth--;
+    if (json->cut) {
+        if (json->last == ',') {
+            json->whole--;
+        }
+        json->last = ',';
+        json->whole += 2;
+    } else {
+        if (buf->len > 0 && buf->data[buf->len - 1] == ',') {
+            buf->len--;
+        }
+        if (rl_buf_reserve(buf, 2)) {
+            buf->data[buf->len++] = bracket;
+            buf->data[buf->len++] = ',';
+        }
+        json->item = buf->len;
+    }
+}
+
+/* Writes the marker where the text was cut, and closes what was open there. */
+static void mark_cut(rl_json *json)
+{
+    rl_buf *buf = json->buf;
+    char marker[64];
+    int len = snprintf(marker, sizeof marker, "<cut: %s%zu bytes>",
+                       rl_json_gave_up(json) ? "over " : "", json->whole - 1);
+
+    buf->len = json->cut_at;
+    json->depth = json->cut_depth;
+    memcpy(json->objects, json->cut_objects, sizeof json->objects);
+    json->cut = false;
+    if (!json->cut_in_text) {
+        rl_buf_add_text(buf, rl_json_in_object(json) ? "\"<cut>\":\"" : "\"");
+    }
+    rl_buf_add(buf, marker, (size_t)len);
+    rl_buf_add(buf, "\",", 2);
+    while (json->depth > 0) {
+        rl_json_close(json);
+    }
+}
+
+void rl_json_end(rl_json *json)
+{
+    rl_buf *buf = json->buf;
+
+    if (json->cut && !buf->failed) {
+        mark_cut(json);
+    }
+    if (buf->len > json->start && buf->data[buf->len - 1] == ',') {
+        buf->len--;
+    }
+    if (rl_buf_reserve(buf, 1)) {
+        buf->data[buf->len] = '\0';
+    }
+}
+
+void rl_json_raw(rl_json *json, const char *text, size_t len)
+{
+    rl_buf *buf = json->buf;
+
+    if (rl_buf_reserve(buf, len + 1)) {
+        memcpy(buf->data + buf->len, text, len);
+        buf->data[buf->len + len] = ',';
+        buf->len += len + 1;
+    }
+    rl_json_done(json);
+}
+
+void rl_json_int(rl_json *json, int64_t value)
+{
+    rl_buf *buf = json->buf;
+
+    if (rl_buf_reserve(buf, 24)) {
+        buf->len += rl_put_i64(buf->data + buf->len, value);
+        buf->data[buf->len++] = ',';
+    }
+    rl_json_done(json);
+}
+
+void rl_json_double(rl_json *json, double value)
+{
+    rl_buf *buf = json->buf;
+
+    if (isnan(value)) {
+        rl_json_raw(json, "\"NaN\"", 5);
+    } else if (isinf(value)) {
+        const char *text = value > 0 ? "\"Infinity\"" : "\"-Infinity\"";
+
+        rl_json_raw(json, text, strlen(text));
+    } else if (rl_buf_reserve(buf, RL_DTOA_MAX + 1)) {
+        json->wide_number |= fabs(value) >= 1e16;
+        buf->len += rl_dtoa(value, buf->data + buf->len);
+        buf->data[buf->len++] = ',';
+        rl_json_done(json);
+    }
+}
+
+void rl_json_string_begin(rl_json *json, rl_json_string *string, bool key)
+{
+    rl_buf_add_char(json->buf, '"');
+    string->at = json->buf->len;
+    string->key = key;
+}
+
+void rl_json_string_add(rl_json *json, rl_json_string *string, size_t len)
+{
+    json->buf->len += len;
+    if (json->buf->len > json->limit) {
+        if (string->key) {
+            rl_json_overflow(json, false);
+        } else {
+            overflow_text(json, string->at);
+        }
+    }
+}
+
+void rl_json_string_end(rl_json *json, rl_json_string *string)
+{
+    rl_buf *buf = json->buf;
+
+    if (!string->key && !json->cut && buf->len + 2 > json->limit) {
+        overflow_text(json, string->at);
+    }
+    if (rl_buf_reserve(buf, 2)) {
+        buf->data[buf->len++] = '"';
+        buf->data[buf->len++] = string->key ? ':' : ',';
+    }
+    if (buf->len > json->limit) {
+        rl_json_overflow(json, false);
+    }
+    if (!string->key) {
+        json->item = buf->len;
+    }
+}
+
+/* A string that is written in one go, with `tail` behind its closing quote. */
+static inline void put_short(rl_buf *buf, const char *text, size_t len, char tail)
+{
+    if (rl_buf_reserve(buf, RL_ESCAPE_MAX * len + 3)) {
+        char *to = buf->data + buf->len;
+
+        *to++ = '"';
+        to += rl_escape_utf8(to, text, len);
+        *to++ = '"';
+        *to++ = tail;
+        buf->len = (size_t)(to - buf->data);
+    }
+}
+
+static void put_long(rl_json *json, const char *text, size_t len, bool key)
+{
+    rl_json_string string;
+
+    rl_json_string_begin(json, &string, key);
+    while (len > 0 && !json->buf->failed) {
+        size_t piece = len < RL_JSON_PIECE ? len : RL_JSON_PIECE;
+
+        if (rl_buf_reserve(json->buf, RL_ESCAPE_MAX * piece)) {
+            rl_json_string_add(
+                json, &string,
+                rl_escape_utf8(json->buf->data + json->buf->len, text, piece));
+        }
+        text += piece;
+        len -= piece;
+    }
+    rl_json_string_end(json, &string);
+}
+
+void rl_json_text(rl_json *json, const char *text, size_t len)
+{
+    rl_buf *buf = json->buf;
+    rl_json_string string = {.at = buf->len + 1, .key = false};
+
+    if (len > RL_JSON_PIECE) {
+        put_long(json, text, len, false);
+        return;
+    }
+    put_short(buf, text, len, ',');
+    if (buf->len > json->limit && !buf->failed) {
+        if (json->cut) {
+            count_dropped(json);
+        } else {
+            buf->len -= 2; /* the quote and the comma, which come again */
+            rl_json_string_end(json, &string);
+        }
+    }
+    json->item = buf->len;
+}
+
+void rl_json_key(rl_json *json, const char *text, size_t len)
+{
+    if (len > RL_JSON_PIECE) {
+        put_long(json, text, len, true);
+        return;
+    }
+    put_short(json->buf, text, len, ':');
+    if (json->buf->len > json->limit) {
+        rl_json_overflow(json, false);
+    }
+}
+
+/* Writes a number of the form 1.5e20 as 150000000000000000000.0; others as they are. */
+static void widen_number(rl_buf *out, const char *text, size_t len)
+{
+    const char *mark = memchr(text, 'e', len);
+    size_t point, digits = 0, exponent = 0;
+
+    if (mark == NULL || mark[1] == '-') {
+        rl_buf_add(out, text, len);
+        return;
+    }
+    for (const char *at = mark + 1; at < text + len; at++) {
+        exponent = exponent * 10 + (size_t)(*at - '0');
+    }
+    point = exponent + 1;
+    for (const char *at = text; at < mark; at++) {
+        if (*at == '-') {
+            rl_buf_add_char(out, '-');
+        } else if (*at != '.') {
+            rl_buf_add_char(out, *at);
+            digits++;
+        }
+    }
+    for (; digits < point; digits++) {
+        rl_buf_add_char(out, '0');
+    }
+    rl_buf_add(out, ".0", 2);
+}
+
+void rl_json_widen(rl_buf *out, const char *text, size_t len)
+{
+    size_t at = 0;
+
+    while (at < len) {
+        size_t from = at;
+
+        if (text[at] == '"') {
+            for (at++; at < len && text[at] != '"'; at++) {
+                at += text[at] == '\\';
+            }
+            at += at < len;
+            rl_buf_add(out, text + from, at - from);
+        } else if (text[at] == '-' || (text[at] >= '0' && text[at] <= '9')) {
+            at += strspn(text + at, "-+.0123456789e");
+            widen_number(out, text + from, at - from);
+        } else {
+            rl_buf_add_char(out, text[at++]);
+        }
+    }
+    rl_buf_add_char(out, '\0');
+    out->len -= out->failed ? 0 : 1;
+}

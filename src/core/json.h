@@ -1,0 +1,124 @@
+/* A JSON writer that appends to a buffer, with a cap on the size of one text.
+ *
+ * Every value is written with a comma behind it; closing a container turns its last comma
+ * into the bracket, and rl_json_end removes the outermost one. The caller keeps the order:
+ * in an object a key before each value.
+ *
+ * Past the cap the text is cut: a string keeps its head and ends with "<cut: N bytes>", an
+ * array gets that text as its last element, an object the member "<cut>"; the containers
+ * that were open are closed. N is the size that the whole text would have had. What is
+ * written after the cut is only counted, so memory stays near the cap, and past
+ * RL_JSON_COUNTED times the cap rl_json_gave_up tells the caller to stop walking.
+ *
+ * Failures (no memory) stick in the buffer's `failed`. Not thread-safe. Format: RFC 8259.
+ */
+#ifndef RL_JSON_H
+#define RL_JSON_H
+
+#include "core/buf.h"
+#include "core/dtoa.h"
+#include "core/text.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#define RL_JSON_DEPTH 200  /* containers within one another */
+#define RL_JSON_COUNTED 64 /* caps to count through before giving up */
+
+typedef struct rl_json {
+    rl_buf *buf;       /* borrowed */
+    size_t start;      /* where the text begins in the buffer */
+    size_t limit;      /* buffer length past which it is cut */
+    size_t cap;        /* the cap, bytes */
+    size_t item;       /* where the current item (with its key) begins */
+    size_t whole;      /* after the cut: bytes the whole text has so far */
+    size_t cut_at;     /* after the cut: where the marker goes */
+    unsigned depth;    /* containers open */
+    unsigned cut_depth; /* containers that were open at the cut */
+    bool cut, cut_in_text;
+    bool wide_number;  /* a double of 1e16 or more was written, as 1e16 */
+    char last;         /* after the cut: the last byte that was written */
+    uint64_t objects[4]; /* bit d: the container at depth d is an object */
+    uint64_t cut_objects[4]; /* the same, as it was at the cut */
+} rl_json;
+
+/* Begins a text at the end of buf, of at most about `cap` bytes. */
+void rl_json_begin(rl_json *json, rl_buf *buf, size_t cap);
+/* Ends it: marks the cut, removes the last comma, appends a NUL that is not counted. */
+void rl_json_end(rl_json *json);
+
+/* The text has grown past the cap: cuts it, or counts and drops what came since. With
+ * `opened`, the last thing written is the bracket of a new container. */
+void rl_json_overflow(rl_json *json, bool opened);
+
+static inline bool rl_json_gave_up(const rl_json *json)
+{
+    return json->cut && json->whole / RL_JSON_COUNTED > json->cap;
+}
+
+/* After each item. */
+static inline void rl_json_done(rl_json *json)
+{
+    if (json->buf->len > json->limit) {
+        rl_json_overflow(json, false);
+    }
+    json->item = json->buf->len;
+}
+
+static inline bool rl_json_in_object(const rl_json *json)
+{
+    unsigned at = json->depth;
+
+    return at > 0 && (json->objects[at >> 6] >> (at & 63) & 1) != 0;
+}
+
+/* Opens '{' or '['. The caller keeps the depth at RL_JSON_DEPTH or less. */
+static inline void rl_json_open(rl_json *json, char bracket)
+{
+    unsigned at = ++json->depth;
+    uint64_t bit = UINT64_C(1) << (at & 63);
+
+    if (bracket == '{') {
+        json->objects[at >> 6] |= bit;
+    } else {
+        json->objects[at >> 6] &= ~bit;
+    }
+    rl_buf_add_char(json->buf, bracket);
+    if (json->buf->len > json->limit) {
+        rl_json_overflow(json, true);
+    } else {
+        json->item = json->buf->len;
+    }
+}
+
+void rl_json_close(rl_json *json);
+
+/* Text that is JSON already ("null", a number), complete and short. */
+void rl_json_raw(rl_json *json, const char *text, size_t len);
+void rl_json_int(rl_json *json, int64_t value);
+/* Doubles that are no numbers become "NaN", "Infinity", "-Infinity" (proto3's JSON). */
+void rl_json_double(rl_json *json, double value);
+
+/* A string value, or with `key` the key of the next value. Valid UTF-8. */
+void rl_json_text(rl_json *json, const char *text, size_t len);
+void rl_json_key(rl_json *json, const char *text, size_t len);
+
+/* A string in pieces: begin, any number of pieces, end. */
+typedef struct rl_json_string {
+    size_t at; /* where the inside begins */
+    bool key;
+} rl_json_string;
+void rl_json_string_begin(rl_json *json, rl_json_string *string, bool key);
+/* Takes over `len` bytes that the caller wrote, escaped, at buf->data + buf->len. */
+void rl_json_string_add(rl_json *json, rl_json_string *string, size_t len);
+void rl_json_string_end(rl_json *json, rl_json_string *string);
+
+/* Bytes of input for one piece, so that a long text needs no buffer six times its size. */
+#define RL_JSON_PIECE ((size_t)16384)
+
+/* Numbers of 1e16 and more are written in short form, 1e16. PostgreSQL's jsonb would give
+ * them back as integers, which JSON readers take for integers: this writes `text` to `out`
+ * with them in long form, 10000000000000000.0. */
+void rl_json_widen(rl_buf *out, const char *text, size_t len);
+
+#endif

@@ -1,0 +1,85 @@
+/* A run, as C. See run.h. */
+#include "core/run.h"
+
+#include "core/alloc.h"
+#include "core/uuid.h"
+
+/* An arena that grew past this is given back, so that one big run leaves no big memory. */
+#define ARENA_KEEP ((size_t)256 * 1024)
+
+const rl_column_info rl_columns[RL_COLUMNS] = {
+    [RL_ID] = {"id", RL_KIND_UUID},
+    [RL_WPK_ID] = {"wpk_id", RL_KIND_TEXT},
+    [RL_RUN_ID] = {"run_id", RL_KIND_TEXT},
+    [RL_STATUS] = {"status", RL_KIND_TEXT},
+    [RL_DURATION_MS] = {"duration_ms", RL_KIND_INT},
+    [RL_THREAD_ID] = {"thread_id", RL_KIND_TEXT},
+    [RL_ERROR_TYPE] = {"error_type", RL_KIND_TEXT},
+    [RL_ERROR_TEXT] = {"error_text", RL_KIND_TEXT},
+    [RL_STARTED_AT] = {"started_at", RL_KIND_TIME},
+    [RL_CREATED_AT] = {"created_at", RL_KIND_TIME},
+    [RL_UPDATED_AT] = {"updated_at", RL_KIND_TIME},
+    [RL_INPUTS] = {"inputs", RL_KIND_JSON},
+    [RL_OUTPUTS] = {"outputs", RL_KIND_JSON},
+    [RL_NODE_LOGS] = {"node_logs", RL_KIND_JSON},
+    [RL_METADATA] = {"metadata", RL_KIND_JSON},
+    [RL_OWNER] = {"owner", RL_KIND_TEXT},
+};
+
+rl_run *rl_run_new(void)
+{
+    rl_run *run = rl_malloc(sizeof *run);
+
+    if (run != NULL) {
+        rl_buf_init(&run->arena, RL_BUF_MAX);
+        rl_run_reset(run);
+    }
+    return run;
+}
+
+void rl_run_free(rl_run *run)
+{
+    if (run != NULL) {
+        rl_buf_free(&run->arena);
+        rl_free(run);
+    }
+}
+
+void rl_run_reset(rl_run *run)
+{
+    rl_buf_reset(&run->arena, ARENA_KEEP);
+    memset(run->texts, 0, sizeof run->texts);
+    run->duration_ms = RL_NO_DURATION;
+    run->created_at = RL_TIME_NONE;
+    run->started_at = RL_TIME_NONE;
+    run->wide_numbers = false;
+}
+
+void rl_run_end(rl_run *run, rl_column column, size_t at)
+{
+    rl_slice *slice = &run->texts[column];
+
+    slice->at = at;
+    slice->len = run->arena.len - at;
+    slice->given = true;
+    rl_buf_add_char(&run->arena, '\0');
+}
+
+void rl_run_set(rl_run *run, rl_column column, const char *text, size_t len)
+{
+    size_t at = rl_run_begin(run);
+
+    rl_buf_add(&run->arena, text, len);
+    rl_run_end(run, column, at);
+}
+
+rl_status rl_run_seal(rl_run *run, rl_err *err)
+{
+    if (run->arena.failed) {
+        return rl_err_nomem(err);
+    }
+    if (run->created_at == RL_TIME_NONE) {
+        run->created_at = rl_time_now();
+    }
+    return rl_uuid7(run->created_at, run->id, err);
+}

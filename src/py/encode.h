@@ -1,0 +1,38 @@
+/* The encoder: walks Python objects once and appends their JSON text to a buffer.
+ *
+ * It never fails for a value: what can't be encoded becomes a marker ("<cycle>",
+ * "<too deep>", "<unserializable T>"). It keeps its own stack of containers, so that no
+ * depth overflows the C stack, and a reference to everything that it is inside of, so that
+ * values may be changed under it by another thread or by their own conversions.
+ * Threads: with the GIL, which conversions of the user's may give up. No lock may be held.
+ */
+#ifndef RL_PY_ENCODE_H
+#define RL_PY_ENCODE_H
+
+#include "core/buf.h"
+#include "core/redact.h"
+#include "py/state.h"
+
+#include <stdbool.h>
+
+typedef struct rl_encode_options {
+    rl_state *state;         /* borrowed */
+    const rl_redact *redact; /* borrowed */
+    size_t cap;              /* bytes after which the text is cut */
+} rl_encode_options;
+
+/* Appends the JSON text of value; a NUL that is not counted stands behind it. Sets
+ * *wide_numbers (never clears it) when it holds doubles for rl_json_widen. Only memory can
+ * lack: then buf->failed is set. */
+void rl_encode(const rl_encode_options *options, PyObject *value, rl_buf *buf,
+               bool *wide_numbers);
+
+/* The same for the list of node logs: each of its elements has the cap to itself. */
+void rl_encode_each(const rl_encode_options *options, PyObject *list, rl_buf *buf,
+                    bool *wide_numbers);
+
+/* Appends a value as plain text: str as it is (NUL and lone surrogates replaced), any
+ * other value as str() gives it. */
+void rl_encode_plain(PyObject *value, rl_buf *buf);
+
+#endif

@@ -1,0 +1,174 @@
+/* The module runlog._runlog: multi-phase initialisation, per-module state, and the two
+ * functions that belong to no object.
+ */
+#include "py/encode.h"
+#include "py/errors.h"
+#include "py/handler.h"
+#include "py/options.h"
+#include "py/query.h"
+#include "py/recorder.h"
+#include "py/state.h"
+
+rl_run *rl_state_take_run(rl_state *state)
+{
+    rl_run *run = state->spare;
+
+    state->spare = NULL;
+    if (run == NULL) {
+        run = rl_run_new();
+        if (run == NULL) {
+            PyErr_NoMemory();
+        }
+    }
+    return run;
+}
+
+void rl_state_give_run(rl_state *state, rl_run *run)
+{
+    if (run != NULL && state->spare == NULL) {
+        rl_run_reset(run);
+        state->spare = run;
+    } else {
+        rl_run_free(run);
+    }
+}
+
+static PyObject *encode_json(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"value", "redact", "max_payload", NULL};
+    rl_state *state = PyModule_GetState(module);
+    PyObject *value, *redact = NULL, *max_payload = NULL, *result = NULL;
+    rl_redact keys = {NULL, 0, 0};
+    rl_encode_options options = {state, &keys, 0};
+    bool wide = false;
+    rl_buf buf;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO:encode_json", names, &value, &redact,
+                                     &max_payload)) {
+        return NULL;
+    }
+    rl_buf_init(&buf, RL_BUF_MAX);
+    if (rl_options_redact(state, redact == Py_None ? NULL : redact, &keys) == 0 &&
+        rl_options_max_payload(state, max_payload == Py_None ? NULL : max_payload,
+                               &options.cap) == 0) {
+        rl_encode(&options, value, &buf, &wide);
+        result = buf.failed ? PyErr_NoMemory()
+                            : PyBytes_FromStringAndSize(buf.data, (Py_ssize_t)buf.len);
+    }
+    rl_buf_free(&buf);
+    rl_redact_free(&keys);
+    return result;
+}
+
+static PyMethodDef module_methods[] = {
+    {"encode_json", (PyCFunction)(void (*)(void))encode_json, METH_VARARGS | METH_KEYWORDS,
+     "encode_json(value, *, redact=None, max_payload=None)\n--\n\n"
+     "The JSON text (UTF-8) that runlog stores for a value."},
+    {"make_handler_type", rl_handler_make_type, METH_VARARGS,
+     "make_handler_type(base, parent_command, bubble_up, cancelled, recorder)\n--\n\n"
+     "Make the type RunLogHandler over LangGraph's GraphCallbackHandler."},
+    {NULL, NULL, 0, NULL},
+};
+
+static int add_names(rl_state *state)
+{
+    PyObject *abc = PyImport_ImportModule("collections.abc");
+
+    state->mapping = abc != NULL ? PyObject_GetAttrString(abc, "Mapping") : NULL;
+    Py_XDECREF(abc);
+    state->kinds = PyDict_New();
+    state->empty = PyTuple_New(0);
+    for (int i = 0; i < RL_COLUMNS; i++) {
+        state->column_names[i] = PyUnicode_InternFromString(rl_columns[i].name);
+        if (state->column_names[i] == NULL) {
+            return -1;
+        }
+    }
+    return state->mapping != NULL && state->kinds != NULL && state->empty != NULL ? 0 : -1;
+}
+
+static int module_exec(PyObject *module)
+{
+    rl_state *state = PyModule_GetState(module);
+
+    if (add_names(state) < 0 || rl_errors_init(module, state) < 0 ||
+        rl_query_add_types(module, state) < 0 || rl_recorder_add_types(module, state) < 0) {
+        return -1;
+    }
+    return PyModule_AddStringConstant(module, "__version__", RUNLOG_VERSION);
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    rl_state *state = PyModule_GetState(module);
+
+    Py_VISIT(state->runlog_error);
+    Py_VISIT(state->validation_error);
+    Py_VISIT(state->config_error);
+    Py_VISIT(state->closed_error);
+    Py_VISIT(state->store_error);
+    Py_VISIT(state->recorder_type);
+    Py_VISIT(state->prepared_type);
+    Py_VISIT(state->page_type);
+    Py_VISIT(state->kinds);
+    Py_VISIT(state->mapping);
+    Py_VISIT(state->loads);
+    return rl_handler_traverse(state, visit, arg);
+}
+
+static int module_clear(PyObject *module)
+{
+    rl_state *state = PyModule_GetState(module);
+
+    Py_CLEAR(state->runlog_error);
+    Py_CLEAR(state->validation_error);
+    Py_CLEAR(state->config_error);
+    Py_CLEAR(state->closed_error);
+    Py_CLEAR(state->store_error);
+    Py_CLEAR(state->recorder_type);
+    Py_CLEAR(state->prepared_type);
+    Py_CLEAR(state->page_type);
+    Py_CLEAR(state->kinds);
+    Py_CLEAR(state->mapping);
+    Py_CLEAR(state->loads);
+    Py_CLEAR(state->empty);
+    for (int i = 0; i < RL_COLUMNS; i++) {
+        Py_CLEAR(state->column_names[i]);
+    }
+    rl_run_free(state->spare);
+    state->spare = NULL;
+    rl_handler_clear(state);
+    return 0;
+}
+
+static void module_free(void *module)
+{
+    (void)module_clear((PyObject *)module);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    /* pydantic-core, and with it LangGraph, refuses a sub-interpreter with its own GIL */
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_SUPPORTED},
+#endif
+    /* no Py_mod_gil: the encoder walks dicts and lists under the GIL's protection */
+    {0, NULL},
+};
+
+struct PyModuleDef rl_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "runlog._runlog",
+    .m_doc = "The C extension behind runlog.",
+    .m_size = sizeof(rl_state),
+    .m_methods = module_methods,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__runlog(void)
+{
+    return PyModuleDef_Init(&rl_module);
+}

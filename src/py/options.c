@@ -1,0 +1,279 @@
+/* The options of a recorder. See options.h. */
+#include "py/options.h"
+
+#include "core/alloc.h"
+
+#define PAYLOAD_DEFAULT ((size_t)1 << 20)
+#define PAYLOAD_MIN 1024
+#define PAYLOAD_MAX (256 << 20)
+
+typedef enum option {
+    POSTGRES_DSN,
+    SQLITE_PATH,
+    DURABILITY,
+    REDACT,
+    MAX_PAYLOAD,
+    OPENAI_KEY,
+    OPENAI_BASE_URL,
+    EMBEDDING_MODEL,
+    MILVUS_ENDPOINT,
+    MILVUS_TOKEN,
+    OPTIONS
+} option;
+
+static const struct {
+    const char *keyword, *variable;
+} names[OPTIONS] = {
+    [POSTGRES_DSN] = {"postgres_dsn", "POSTGRES_DSN"},
+    [SQLITE_PATH] = {"sqlite_path", "RUNLOG_SQLITE_PATH"},
+    [DURABILITY] = {"durability", "RUNLOG_DURABILITY"},
+    [REDACT] = {"redact", "RUNLOG_REDACT"},
+    [MAX_PAYLOAD] = {"max_payload", "RUNLOG_MAX_PAYLOAD"},
+    [OPENAI_KEY] = {"openai_key", "OPENAI_KEY"},
+    [OPENAI_BASE_URL] = {"openai_base_url", "OPENAI_BASE_URL"},
+    [EMBEDDING_MODEL] = {"embedding_model", "RUNLOG_EMBEDDING_MODEL"},
+    [MILVUS_ENDPOINT] = {"milvus_endpoint", "MILVUS_ENDPOINT"},
+    [MILVUS_TOKEN] = {"milvus_token", "MILVUS_TOKEN"},
+};
+
+/* Raises ConfigError "<option> (<VARIABLE>) <problem>". The value is shown by the callers
+ * for which it can't be a secret. */
+static int wrong(rl_state *state, option which, const char *problem)
+{
+    PyErr_Format(state->config_error, "%s (%s) %s", names[which].keyword,
+                 names[which].variable, problem);
+    return -1;
+}
+
+/* The values given: new references, NULL where an option is not set. */
+static int collect(PyObject *kwargs, PyObject *values[OPTIONS])
+{
+    PyObject *os = PyImport_ImportModule("os");
+    PyObject *environ = os != NULL ? PyObject_GetAttrString(os, "environ") : NULL;
+    Py_ssize_t known = 0;
+    int rc = environ != NULL ? 0 : -1;
+
+    for (int i = 0; i < OPTIONS && rc == 0; i++) {
+        PyObject *given =
+            kwargs != NULL ? PyDict_GetItemString(kwargs, names[i].keyword) : NULL;
+
+        known += given != NULL;
+        if (given != NULL && given != Py_None) {
+            values[i] = Py_NewRef(given);
+        } else {
+            values[i] = PyObject_CallMethod(environ, "get", "s", names[i].variable);
+            rc = values[i] != NULL ? 0 : -1;
+            if (values[i] == Py_None ||
+                (values[i] != NULL && PyUnicode_GET_LENGTH(values[i]) == 0)) {
+                Py_CLEAR(values[i]);
+            }
+        }
+    }
+    if (rc == 0 && kwargs != NULL && PyDict_GET_SIZE(kwargs) != known) {
+        PyErr_SetString(PyExc_TypeError, "Recorder() got an unknown keyword argument");
+        rc = -1;
+    }
+    Py_XDECREF(environ);
+    Py_XDECREF(os);
+    return rc;
+}
+
+/* A copy of a text without NUL, owned by the caller. */
+static int copy_text(rl_state *state, option which, PyObject *value, char **out)
+{
+    const char *text = PyUnicode_Check(value) ? PyUnicode_AsUTF8(value) : NULL;
+
+    if (text == NULL || strlen(text) != (size_t)PyUnicode_GetLength(value)) {
+        Py_ssize_t size = 0;
+
+        PyErr_Clear();
+        text = PyUnicode_Check(value) ? PyUnicode_AsUTF8AndSize(value, &size) : NULL;
+        if (text == NULL || strlen(text) != (size_t)size) {
+            PyErr_Clear();
+            return wrong(state, which, "must be text without NUL characters");
+        }
+    }
+    *out = rl_strdup(text);
+    if (*out == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+static int read_path(rl_state *state, PyObject *value, rl_options *options)
+{
+    PyObject *path = value != NULL ? PyOS_FSPath(value) : PyUnicode_FromString("test_runs.db");
+    int rc;
+
+    if (path == NULL) {
+        PyErr_Clear();
+        return wrong(state, SQLITE_PATH, "must be the path of a file");
+    }
+    options->default_path = value == NULL;
+    rc = copy_text(state, SQLITE_PATH, path, &options->config.sqlite_path);
+    Py_DECREF(path);
+    if (rc == 0 && (options->config.sqlite_path[0] == '\0' ||
+                    strcmp(options->config.sqlite_path, ":memory:") == 0)) {
+        return wrong(state, SQLITE_PATH, "must be the path of a file: what is kept in memory "
+                                         "only is lost with the process");
+    }
+    return rc;
+}
+
+static int read_durability(rl_state *state, PyObject *value, rl_config *config)
+{
+    static const char *const texts[] = {
+        [RL_JOURNAL] = "journal", [RL_DISK] = "disk", [RL_SERVER] = "store"};
+    bool server = config->postgres_dsn != NULL;
+
+    config->log_runs = server ? RL_SERVER : RL_DISK;
+    config->graph_runs = server ? RL_SERVER : RL_JOURNAL;
+    if (value == NULL) {
+        return 0;
+    }
+    for (int i = RL_JOURNAL; i <= RL_SERVER; i++) {
+        if (PyUnicode_Check(value) && PyUnicode_CompareWithASCIIString(value, texts[i]) == 0) {
+            if (i == RL_SERVER && !server) {
+                return wrong(state, DURABILITY,
+                             "is \"store\", which needs POSTGRES_DSN; without it use "
+                             "\"disk\" or \"journal\"");
+            }
+            /* with a server, the server's commit is at least as strong as what is asked */
+            config->log_runs = server ? RL_SERVER : (rl_durability)i;
+            config->graph_runs = config->log_runs;
+            return 0;
+        }
+    }
+    PyErr_Format(state->config_error,
+                 "%s (%s) must be \"journal\", \"disk\" or \"store\", not %R",
+                 names[DURABILITY].keyword, names[DURABILITY].variable, value);
+    return -1;
+}
+
+int rl_options_redact(rl_state *state, PyObject *value, rl_redact *redact)
+{
+    PyObject *separator = NULL, *list = NULL, *joined = NULL;
+    const char *text = RL_REDACT_DEFAULT;
+    rl_err err;
+    int rc = 0;
+
+    if (value != NULL && PyUnicode_Check(value)) {
+        joined = Py_NewRef(value);
+    } else if (value != NULL) {
+        list = PySequence_List(value);
+        separator = PyUnicode_FromString(",");
+        joined = list != NULL && separator != NULL ? PyUnicode_Join(separator, list) : NULL;
+    }
+    if (value != NULL) {
+        text = joined != NULL ? PyUnicode_AsUTF8(joined) : NULL;
+    }
+    if (text == NULL) {
+        PyErr_Clear();
+        rc = wrong(state, REDACT, "must be keys separated by commas, or a sequence of them");
+    } else if (rl_redact_add(redact, text, &err) != RL_OK) {
+        PyErr_NoMemory();
+        rc = -1;
+    }
+    Py_XDECREF(joined);
+    Py_XDECREF(separator);
+    Py_XDECREF(list);
+    return rc;
+}
+
+int rl_options_max_payload(rl_state *state, PyObject *value, size_t *bytes)
+{
+    PyObject *number = NULL;
+    long long size = (long long)PAYLOAD_DEFAULT;
+
+    if (value != NULL && PyUnicode_Check(value)) {
+        number = PyLong_FromUnicodeObject(value, 10);
+    } else if (value != NULL && !PyBool_Check(value)) {
+        number = PyNumber_Index(value);
+    }
+    if (value != NULL) {
+        size = number != NULL ? PyLong_AsLongLong(number) : -1;
+        Py_XDECREF(number);
+        PyErr_Clear();
+    }
+    if (size < PAYLOAD_MIN || size > PAYLOAD_MAX) {
+        PyErr_Format(state->config_error,
+                     "%s (%s) must be a number of bytes from %d to %d, not %R",
+                     names[MAX_PAYLOAD].keyword, names[MAX_PAYLOAD].variable, PAYLOAD_MIN,
+                     PAYLOAD_MAX, value);
+        return -1;
+    }
+    *bytes = (size_t)size;
+    return 0;
+}
+
+/* Copies one (number, name, sql, checksum). */
+static int copy_migration(PyObject *item, rl_migration *migration)
+{
+    const char *name, *sql, *checksum;
+
+    if (!PyTuple_Check(item) || !PyArg_ParseTuple(item, "isss", &migration->number, &name,
+                                                  &sql, &checksum)) {
+        return -1;
+    }
+    migration->name = rl_strdup(name);
+    migration->sql = rl_strdup(sql);
+    migration->checksum = rl_strdup(checksum);
+    if (migration->name == NULL || migration->sql == NULL || migration->checksum == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+static int load_migrations(rl_config *config)
+{
+    const char *dialect = config->postgres_dsn != NULL ? "postgres" : "sqlite";
+    PyObject *module = PyImport_ImportModule("runlog.migrations");
+    PyObject *list =
+        module != NULL ? PyObject_CallMethod(module, "load", "s", dialect) : NULL;
+    Py_ssize_t count = list != NULL && PyList_Check(list) ? PyList_GET_SIZE(list) : 0;
+    int rc = list != NULL ? 0 : -1;
+
+    if (rc == 0) {
+        config->migrations = rl_calloc((size_t)count, sizeof *config->migrations);
+        if (config->migrations == NULL) {
+            PyErr_NoMemory();
+            rc = -1;
+        }
+    }
+    for (Py_ssize_t i = 0; i < count && rc == 0; i++) {
+        config->migration_count = (size_t)i + 1;
+        rc = copy_migration(PyList_GET_ITEM(list, i), &config->migrations[i]);
+    }
+    Py_XDECREF(list);
+    Py_XDECREF(module);
+    return rc;
+}
+
+int rl_options_read(rl_state *state, PyObject *kwargs, rl_options *options)
+{
+    PyObject *values[OPTIONS] = {NULL};
+    rl_config *config = &options->config;
+    int rc;
+
+    memset(options, 0, sizeof *options);
+    rc = collect(kwargs, values);
+    if (rc == 0 && values[POSTGRES_DSN] != NULL) {
+        rc = copy_text(state, POSTGRES_DSN, values[POSTGRES_DSN], &config->postgres_dsn);
+    }
+    if (rc == 0 && read_path(state, values[SQLITE_PATH], options) == 0 &&
+        read_durability(state, values[DURABILITY], config) == 0 &&
+        rl_options_redact(state, values[REDACT], &config->redact) == 0 &&
+        rl_options_max_payload(state, values[MAX_PAYLOAD], &config->max_payload) == 0) {
+        options->embeds = values[OPENAI_KEY] != NULL;
+        options->uses_milvus = values[MILVUS_ENDPOINT] != NULL;
+        rc = load_migrations(config);
+    } else {
+        rc = -1;
+    }
+    for (int i = 0; i < OPTIONS; i++) {
+        Py_XDECREF(values[i]);
+    }
+    return rc;
+}

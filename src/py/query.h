@@ -1,0 +1,23 @@
+/* The questions that Python may ask of a recorder, and its answers as Python objects.
+ * Threads: with the GIL, which the functions give up while they wait.
+ */
+#ifndef RL_PY_QUERY_H
+#define RL_PY_QUERY_H
+
+#include "py/state.h"
+#include "record/recorder.h"
+
+/* The methods of Recorder of the same names; see _runlog.pyi. */
+PyObject *rl_query_get_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                            PyObject *kwargs);
+PyObject *rl_query_get_run(rl_state *state, rl_recorder *core, PyObject *args,
+                           PyObject *kwargs);
+PyObject *rl_query_list_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                             PyObject *kwargs);
+PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                               PyObject *kwargs);
+
+/* Makes the type Page. 0, or -1 with an error set. */
+int rl_query_add_types(PyObject *module, rl_state *state);
+
+#endif

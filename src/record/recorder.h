@@ -1,0 +1,66 @@
+/* The recorder: the front door of the core. Owns the store and the commit queue, opens the
+ * database at first use, and closes it when nobody is inside any more.
+ *
+ * Threads: every function from any thread. All may wait, but for rl_recorder_try_write; so
+ * no other is called with the GIL held.
+ */
+#ifndef RL_RECORDER_H
+#define RL_RECORDER_H
+
+#include "core/err.h"
+#include "core/metrics.h"
+#include "core/redact.h"
+#include "core/run.h"
+#include "store/store.h"
+
+/* The options of a recorder. Every text is owned (rl_malloc), or NULL. */
+typedef struct rl_config {
+    char *postgres_dsn;
+    char *sqlite_path;
+    rl_redact redact;
+    size_t max_payload;        /* bytes of JSON after which a payload is cut */
+    rl_durability log_runs;    /* of log_run */
+    rl_durability graph_runs;  /* of the LangGraph handler */
+    rl_migration *migrations;  /* owned, as are their texts */
+    size_t migration_count;
+} rl_config;
+
+void rl_config_free(rl_config *config); /* frees what it owns, not the struct */
+
+typedef struct rl_recorder rl_recorder;
+
+/* Makes a recorder; nothing is opened yet. Takes over (steals) what config owns, also when
+ * it fails, and leaves it empty. */
+rl_status rl_recorder_new(rl_config *config, rl_recorder **recorder, rl_err *err);
+
+/* Closes it if need be and frees it. No other call may be under way. */
+void rl_recorder_free(rl_recorder *recorder);
+
+/* Commits a sealed run and returns when it is kept. */
+rl_status rl_recorder_write(rl_recorder *recorder, rl_run *run, rl_durability durability,
+                            rl_err *err);
+
+/* The same without waiting for anybody; RL_BUSY when that can't be. May be called with the
+ * GIL held, where giving it up would cost more than the write. */
+rl_status rl_recorder_try_write(rl_recorder *recorder, rl_run *run, rl_durability durability,
+                                rl_err *err);
+
+rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_rows *rows,
+                            rl_err *err);
+rl_status rl_recorder_remove(rl_recorder *recorder, const rl_query *query, int64_t *count,
+                             rl_err *err);
+
+/* Waits until what was handed over is committed, or until the monotonic clock shows `end`
+ * nanoseconds: RL_TIMEOUT. */
+rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err);
+
+/* Lets the calls under way end, then closes the database. Later calls give RL_CLOSED. */
+void rl_recorder_close(rl_recorder *recorder);
+
+/* Valid as long as the recorder is. */
+const rl_config *rl_recorder_config(const rl_recorder *recorder);
+const char *rl_recorder_store_name(const rl_recorder *recorder);
+rl_metrics *rl_recorder_metrics(rl_recorder *recorder);
+size_t rl_recorder_queued(rl_recorder *recorder);
+
+#endif

@@ -1,0 +1,45 @@
+/* One connection to PostgreSQL: connecting, waiting with a bound, errors.
+ *
+ * Threads: a connection is used by one thread at a time; its owner sees to that.
+ * Ownership: the connection owns the PGconn and borrows the DSN. Results that a function
+ * gives are owned by the caller (PQclear).
+ */
+#ifndef RL_PG_CONN_H
+#define RL_PG_CONN_H
+
+#include "core/err.h"
+#include "store/migrate.h"
+
+#include <libpq-fe.h>
+
+typedef struct rl_pg_conn {
+    PGconn *pg;      /* owned; NULL while it is not connected */
+    const char *dsn; /* borrowed */
+} rl_pg_conn;
+
+/* Connects, unless it is connected. RL_STORE names no password. */
+rl_status rl_pg_conn_open(rl_pg_conn *conn, rl_err *err);
+void rl_pg_conn_close(rl_pg_conn *conn);
+
+/* Whether the connection was lost, so that it must be opened again. */
+bool rl_pg_conn_lost(const rl_pg_conn *conn);
+
+/* Describes what went wrong: the result's error, or the connection's when it is NULL. */
+rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err);
+
+/* Sends what is queued and waits for the next result, which may be NULL (the end of one
+ * command's results). A server that is silent for too long gives RL_STORE, and the
+ * connection is closed: nobody can tell what it would still answer. */
+rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err);
+
+/* Runs a statement (without values: any number of them) and waits for its last result;
+ * `result` may be NULL when only the success matters. `binary`: results in binary. */
+rl_status rl_pg_conn_exec(rl_pg_conn *conn, const char *sql, int count,
+                          const char *const *values, bool binary, PGresult **result,
+                          rl_err *err);
+
+/* Applies the migrations that the database lacks, under an advisory lock; RL_STORE when it
+ * has others than are known. */
+rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *err);
+
+#endif

@@ -1,0 +1,118 @@
+/* Applies the migrations to a PostgreSQL database: all that are missing in one transaction,
+ * under an advisory lock, so that processes that start together wait for the first of them.
+ */
+#include "core/clock.h"
+#include "store/pg_conn.h"
+#include "store/postgres_sql.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAY_NOT "42501" /* insufficient_privilege */
+
+static rl_status run(rl_pg_conn *conn, const char *sql, rl_err *err)
+{
+    return rl_pg_conn_exec(conn, sql, 0, NULL, false, NULL, err);
+}
+
+/* Checks what the database has against what is known; *applied gets how many it has. */
+static rl_status check_migrations(rl_pg_conn *conn, const rl_migrations *known,
+                                  size_t *applied, rl_err *err)
+{
+    PGresult *result = NULL;
+    rl_status status;
+    int count;
+
+    *applied = 0;
+    status = rl_pg_conn_exec(conn, RL_PG_HAS_MIGRATIONS, 0, NULL, false, &result, err);
+    if (status != RL_OK || PQntuples(result) == 0) {
+        PQclear(result);
+        return status;
+    }
+    PQclear(result);
+    result = NULL;
+    status = rl_pg_conn_exec(conn, RL_PG_MIGRATIONS, 0, NULL, false, &result, err);
+    count = status == RL_OK ? PQntuples(result) : 0;
+    for (int row = 0; row < count && status == RL_OK; row++) {
+        int number = (int)strtol(PQgetvalue(result, row, 0), NULL, 10);
+
+        status = rl_migration_check(known, number, PQgetvalue(result, row, 1), err);
+        ++*applied;
+    }
+    PQclear(result);
+    return status;
+}
+
+/* What a role lacks, and the one command that gives it. */
+static void explain_refusal(rl_pg_conn *conn, rl_err *err)
+{
+    char reason[RL_ERR_TEXT];
+
+    snprintf(reason, sizeof reason, "%s", err->text);
+    if (strstr(reason, "uuid-ossp") != NULL) {
+        snprintf(err->text, sizeof err->text,
+                 "%.200s. Let a role that may create extensions run this once: psql -d "
+                 "'%.100s' -c 'CREATE EXTENSION IF NOT EXISTS \"uuid-ossp\"'",
+                 reason, PQdb(conn->pg));
+    } else if (strcmp(err->sqlstate, MAY_NOT) == 0) {
+        snprintf(err->text, sizeof err->text,
+                 "%.200s. Let the owner of the database run this once: psql -d '%.100s' -c "
+                 "'GRANT CREATE, USAGE ON SCHEMA public TO \"%.100s\"'",
+                 reason, PQdb(conn->pg), PQuser(conn->pg));
+    }
+}
+
+static rl_status apply_migration(rl_pg_conn *conn, const rl_migration *migration, rl_err *err)
+{
+    char number[16];
+    const char *values[] = {number, migration->name, migration->checksum};
+    rl_status status = run(conn, migration->sql, err);
+
+    snprintf(number, sizeof number, "%d", migration->number);
+    if (status == RL_OK) {
+        status = rl_pg_conn_exec(conn, RL_PG_APPLIED, 3, values, false, NULL, err);
+    }
+    return status;
+}
+
+static rl_status apply_missing(rl_pg_conn *conn, const rl_migrations *known, rl_err *err)
+{
+    size_t applied = 0;
+    rl_status status = run(conn, RL_PG_LOCK, err);
+
+    if (status == RL_OK) {
+        status = check_migrations(conn, known, &applied, err);
+    }
+    if (status == RL_OK && applied == 0) {
+        status = run(conn, RL_PG_MAKE_MIGRATIONS, err);
+    }
+    for (; status == RL_OK && applied < known->count; applied++) {
+        status = apply_migration(conn, &known->list[applied], err);
+    }
+    return status;
+}
+
+rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *err)
+{
+    rl_err ignored, own;
+    size_t applied;
+    rl_status status = check_migrations(conn, known, &applied, &own);
+
+    if (status == RL_OK && applied < known->count) {
+        status = run(conn, RL_PG_BEGIN, &own);
+        if (status == RL_OK) {
+            status = apply_missing(conn, known, &own);
+        }
+        if (status == RL_OK) {
+            status = run(conn, RL_PG_COMMIT, &own);
+        } else if (!rl_pg_conn_lost(conn)) {
+            (void)run(conn, RL_PG_ROLLBACK, &ignored);
+            explain_refusal(conn, &own);
+        }
+    }
+    if (status != RL_OK && err != NULL) {
+        *err = own;
+    }
+    return status;
+}

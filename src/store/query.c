@@ -1,0 +1,166 @@
+/* Queries and rows. See query.h. */
+#include "store/query.h"
+
+#include "store/query_sql.h"
+
+#include <stdio.h>
+
+static const rl_column brief[] = {RL_RUN_ID, RL_STATUS, RL_DURATION_MS, RL_CREATED_AT};
+static const rl_column whole[] = {
+    RL_ID,         RL_WPK_ID,     RL_RUN_ID,     RL_STATUS,     RL_DURATION_MS, RL_THREAD_ID,
+    RL_ERROR_TYPE, RL_ERROR_TEXT, RL_STARTED_AT, RL_CREATED_AT, RL_UPDATED_AT,  RL_INPUTS,
+    RL_OUTPUTS,    RL_NODE_LOGS,  RL_METADATA,   RL_OWNER};
+
+const rl_column *rl_shape_columns(rl_shape shape, size_t *count)
+{
+    if (shape == RL_SHAPE_BRIEF) {
+        *count = sizeof brief / sizeof *brief;
+        return brief;
+    }
+    *count = shape == RL_SHAPE_SUMMARY ? RL_INPUTS : RL_COLUMNS;
+    return whole;
+}
+
+void rl_query_init(rl_query *query, rl_shape shape)
+{
+    memset(query, 0, sizeof *query);
+    query->since = RL_TIME_NONE;
+    query->until = RL_TIME_NONE;
+    query->shape = shape;
+}
+
+bool rl_query_has_filter(const rl_query *query)
+{
+    bool any = query->since != RL_TIME_NONE || query->until != RL_TIME_NONE;
+
+    for (int column = 0; column < RL_COLUMNS; column++) {
+        any = any || query->texts[column] != NULL;
+    }
+    return any;
+}
+
+/* Appends a placeholder for the next value, with its cast. */
+static void bind_text(rl_buf *sql, const rl_dialect *dialect, const char *cast,
+                      rl_bindings *bindings, const char *value)
+{
+    bindings->values[bindings->count++] = value;
+    rl_buf_printf(sql, "%c%d%s", dialect->placeholder, bindings->count, cast);
+}
+
+static void bind_time(rl_buf *sql, const rl_dialect *dialect, rl_bindings *bindings,
+                      int64_t stamp)
+{
+    char *own = bindings->own[bindings->count];
+
+    rl_time_format(stamp, own);
+    bind_text(sql, dialect, dialect->time_cast, bindings, own);
+}
+
+static void bind_int(rl_buf *sql, const rl_dialect *dialect, rl_bindings *bindings,
+                     int64_t number)
+{
+    char *own = bindings->own[bindings->count];
+
+    snprintf(own, sizeof bindings->own[0], "%lld", (long long)number);
+    bind_text(sql, dialect, dialect->int_cast, bindings, own);
+}
+
+/* Appends " WHERE " before the first condition and " AND " before the others. */
+static void begin_condition(rl_buf *sql, const rl_bindings *bindings)
+{
+    rl_buf_add_text(sql, bindings->count == 0 ? RL_SQL_WHERE : RL_SQL_AND);
+}
+
+static void add_conditions(const rl_query *query, const rl_dialect *dialect, rl_buf *sql,
+                           rl_bindings *bindings)
+{
+    for (int column = 0; column < RL_COLUMNS; column++) {
+        const char *value = query->texts[column];
+
+        if (value != NULL) {
+            begin_condition(sql, bindings);
+            rl_buf_printf(sql, "%s = ", rl_columns[column].name);
+            bind_text(sql, dialect, dialect->text_cast, bindings, value);
+            if (column == RL_STATUS && strcmp(value, RL_SQL_COMPLETED) != 0) {
+                rl_buf_add_text(sql, RL_SQL_NOT_COMPLETED);
+            }
+        }
+    }
+    if (query->since != RL_TIME_NONE) {
+        begin_condition(sql, bindings);
+        rl_buf_add_text(sql, RL_SQL_SINCE);
+        bind_time(sql, dialect, bindings, query->since);
+    }
+    if (query->until != RL_TIME_NONE) {
+        begin_condition(sql, bindings);
+        rl_buf_add_text(sql, RL_SQL_UNTIL);
+        bind_time(sql, dialect, bindings, query->until);
+    }
+    if (query->after_id != NULL) {
+        begin_condition(sql, bindings);
+        rl_buf_add_text(sql, RL_SQL_AFTER);
+        bind_time(sql, dialect, bindings, query->after_time);
+        rl_buf_add_text(sql, ", ");
+        bind_text(sql, dialect, dialect->id_cast, bindings, query->after_id);
+        rl_buf_add_char(sql, ')');
+    }
+}
+
+void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
+                  rl_buf *sql, rl_bindings *bindings)
+{
+    size_t count;
+    const rl_column *columns = rl_shape_columns(query->shape, &count);
+
+    bindings->count = 0;
+    rl_buf_add_text(sql, remove ? RL_SQL_DELETE : RL_SQL_SELECT);
+    for (size_t i = 0; i < count && !remove; i++) {
+        rl_buf_add_text(sql, i == 0 ? "" : ", ");
+        rl_buf_add_text(sql, dialect->select_columns[columns[i]]);
+    }
+    rl_buf_add_text(sql, RL_SQL_FROM);
+    add_conditions(query, dialect, sql, bindings);
+    if (!remove) {
+        rl_buf_add_text(sql, RL_SQL_NEWEST_FIRST);
+        bind_int(sql, dialect, bindings, query->limit);
+        if (query->offset > 0) {
+            rl_buf_add_text(sql, RL_SQL_OFFSET);
+            bind_int(sql, dialect, bindings, query->offset);
+        }
+    }
+    rl_buf_add_char(sql, '\0');
+}
+
+void rl_rows_init(rl_rows *rows)
+{
+    rl_buf_init(&rows->cells, RL_BUF_MAX);
+    rl_buf_init(&rows->arena, RL_BUF_MAX);
+}
+
+void rl_rows_free(rl_rows *rows)
+{
+    rl_buf_free(&rows->cells);
+    rl_buf_free(&rows->arena);
+}
+
+void rl_rows_add_null(rl_rows *rows)
+{
+    rl_cell cell = {.null = true};
+
+    rl_buf_add(&rows->cells, &cell, sizeof cell);
+}
+
+void rl_rows_add_number(rl_rows *rows, int64_t number)
+{
+    rl_cell cell = {.number = number};
+
+    rl_buf_add(&rows->cells, &cell, sizeof cell);
+}
+
+void rl_rows_add_text(rl_rows *rows, const char *text, size_t len)
+{
+    rl_cell cell = {.at = rows->arena.len, .len = len};
+
+    rl_buf_add(&rows->arena, text, len);
+    rl_buf_add(&rows->cells, &cell, sizeof cell);
+}

@@ -1,0 +1,20 @@
+/* The pieces of SQL from which rl_query_sql builds its statements. Only SQL. */
+#ifndef RL_QUERY_SQL_H
+#define RL_QUERY_SQL_H
+
+#define RL_SQL_SELECT "SELECT "
+#define RL_SQL_DELETE "DELETE"
+#define RL_SQL_FROM " FROM workflow_runs"
+#define RL_SQL_WHERE " WHERE "
+#define RL_SQL_AND " AND "
+#define RL_SQL_SINCE "created_at >= "
+#define RL_SQL_UNTIL "created_at < "
+#define RL_SQL_AFTER "(created_at, id) < ("
+/* The index of 002 on status leaves out the runs that went well; SQLite uses a partial
+ * index only where the statement itself says so. */
+#define RL_SQL_NOT_COMPLETED " AND status <> 'completed'"
+#define RL_SQL_COMPLETED "completed"
+#define RL_SQL_NEWEST_FIRST " ORDER BY created_at DESC, id DESC LIMIT "
+#define RL_SQL_OFFSET " OFFSET "
+
+#endif

@@ -1,0 +1,236 @@
+/* One connection to the SQLite file. See sqlite_conn.h. */
+#include "store/sqlite_conn.h"
+
+#include "core/alloc.h"
+#include "core/clock.h"
+#include "store/sqlite_sql.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WAIT_NS UINT64_C(10000000000) /* how long another's lock is waited for */
+
+/* Closing a descriptor of the file drops the locks that this process holds on it (POSIX),
+ * so nobody may be opening it while it is made. */
+static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+
+/* SQLite's own busy handler sleeps up to 100 ms, which starves a writer among many: this
+ * one sleeps 20 to 140 us. */
+static int wait_for_lock(void *ctx, int calls)
+{
+    rl_sqlite_conn *conn = ctx;
+    uint64_t now = rl_monotonic_ns();
+    struct timespec pause = {0, 0};
+
+    if (!conn->may_wait) {
+        return 0;
+    }
+    if (calls == 0) {
+        conn->waiting_since = now;
+    }
+    if (now - conn->waiting_since > WAIT_NS) {
+        return 0;
+    }
+    conn->jitter = conn->jitter * UINT64_C(6364136223846793005) + now;
+    pause.tv_nsec = 20000 + (long)((conn->jitter >> 33) % 120000);
+    nanosleep(&pause, NULL);
+    return 1;
+}
+
+rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
+{
+    int primary = code & 0xFF;
+    int system = conn->db != NULL ? sqlite3_system_errno(conn->db) : 0;
+    const char *detail = conn->db != NULL ? sqlite3_errmsg(conn->db) : sqlite3_errstr(code);
+
+    if (primary == SQLITE_NOMEM) {
+        return rl_err_nomem(err);
+    }
+    if (primary == SQLITE_BUSY && !conn->may_wait) {
+        return rl_err_set(err, RL_BUSY, "the SQLite file is locked");
+    }
+    if (primary == SQLITE_BUSY) {
+        rl_err_set(err, RL_STORE,
+                   "SQLite file %s: another connection has kept it locked for %d s",
+                   conn->path, (int)(WAIT_NS / 1000000000));
+    } else if (primary == SQLITE_FULL) {
+        rl_err_set(err, RL_STORE, "SQLite file %s: the disk is full (%s)", conn->path,
+                   detail);
+    } else if (primary == SQLITE_NOTADB) {
+        rl_err_set(err, RL_STORE,
+                   "SQLite file %s: it is not a SQLite database; give another path in "
+                   "RUNLOG_SQLITE_PATH",
+                   conn->path);
+    } else if (system != 0 && (primary == SQLITE_CANTOPEN || primary == SQLITE_IOERR)) {
+        rl_err_set(err, RL_STORE, "SQLite file %s: %s: %s", conn->path, detail,
+                   strerror(system));
+    } else {
+        rl_err_set(err, RL_STORE, "SQLite file %s: %s", conn->path, detail);
+    }
+    if (err != NULL) {
+        err->retryable =
+            primary == SQLITE_BUSY || primary == SQLITE_FULL || primary == SQLITE_IOERR;
+    }
+    return RL_STORE;
+}
+
+/* Asking for WAL while another connection asks too gives SQLITE_BUSY without a call of the
+ * busy handler: so it is asked for again, as long as a lock would be waited for. */
+static int set_wal(rl_sqlite_conn *conn, bool *is_wal)
+{
+    uint64_t end = rl_monotonic_ns() + WAIT_NS;
+    struct timespec pause = {0, 1000000};
+    sqlite3_stmt *stmt = NULL;
+    int rc;
+
+    for (;;) {
+        rc = sqlite3_prepare_v2(conn->db, RL_SQLITE_WAL, -1, &stmt, NULL);
+        if (rc == SQLITE_OK) {
+            rc = sqlite3_step(stmt);
+            if (rc == SQLITE_ROW) {
+                const char *mode = (const char *)sqlite3_column_text(stmt, 0);
+
+                *is_wal = mode != NULL && strcmp(mode, "wal") == 0;
+                rc = SQLITE_OK;
+            }
+        }
+        sqlite3_finalize(stmt);
+        stmt = NULL;
+        if ((rc & 0xFF) != SQLITE_BUSY || rl_monotonic_ns() > end) {
+            return rc;
+        }
+        nanosleep(&pause, NULL);
+    }
+}
+
+static int make_and_open(rl_sqlite_conn *conn)
+{
+    const int flags =
+        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    int fd, rc;
+
+    pthread_mutex_lock(&making);
+    fd = open(conn->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd >= 0) {
+        close(fd); /* an error here is SQLite's to find: it opens the same file */
+    }
+    rc = sqlite3_open_v2(conn->path, &conn->db, flags, NULL);
+    pthread_mutex_unlock(&making);
+    return rc;
+}
+
+rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *err)
+{
+    rl_status status = RL_OK;
+    bool is_wal = false;
+    int rc;
+
+    memset(conn, 0, sizeof *conn);
+    conn->path = path;
+    conn->may_wait = true;
+    conn->full_sync = true; /* SQLite's default */
+    conn->jitter = rl_monotonic_ns();
+    rc = make_and_open(conn);
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_busy_handler(conn->db, wait_for_lock, conn);
+    }
+    if (rc == SQLITE_OK) {
+        rc = set_wal(conn, &is_wal);
+    }
+    if (rc != SQLITE_OK) {
+        status = rl_sqlite_conn_error(conn, rc, err);
+    } else if (!is_wal) {
+        status = rl_err_set(err, RL_STORE,
+                            "SQLite file %s: this file system can't hold a database in WAL "
+                            "mode; give a path on a local disk in RUNLOG_SQLITE_PATH",
+                            path);
+    }
+    if (status != RL_OK) {
+        rl_sqlite_conn_close(conn);
+    }
+    return status;
+}
+
+void rl_sqlite_conn_close(rl_sqlite_conn *conn)
+{
+    for (unsigned i = 0; i < RL_SQLITE_CACHE; i++) {
+        sqlite3_finalize(conn->cache[i].stmt);
+        rl_free(conn->cache[i].sql);
+    }
+    sqlite3_close(conn->db);
+    memset(conn, 0, sizeof *conn);
+}
+
+rl_status rl_sqlite_conn_stmt(rl_sqlite_conn *conn, const char *sql, sqlite3_stmt **stmt,
+                              rl_err *err)
+{
+    unsigned slot;
+    char *copy;
+    int rc;
+
+    for (slot = 0; slot < RL_SQLITE_CACHE; slot++) {
+        if (conn->cache[slot].sql != NULL && strcmp(conn->cache[slot].sql, sql) == 0) {
+            *stmt = conn->cache[slot].stmt;
+            return RL_OK;
+        }
+    }
+    slot = conn->next;
+    copy = rl_strdup(sql);
+    if (copy == NULL) {
+        return rl_err_nomem(err);
+    }
+    rc = sqlite3_prepare_v3(conn->db, sql, -1, SQLITE_PREPARE_PERSISTENT, stmt, NULL);
+    if (rc != SQLITE_OK) {
+        rl_free(copy);
+        return rl_sqlite_conn_error(conn, rc, err);
+    }
+    sqlite3_finalize(conn->cache[slot].stmt);
+    rl_free(conn->cache[slot].sql);
+    conn->cache[slot].sql = copy;
+    conn->cache[slot].stmt = *stmt;
+    conn->next = (slot + 1) % RL_SQLITE_CACHE;
+    return RL_OK;
+}
+
+rl_status rl_sqlite_conn_step(rl_sqlite_conn *conn, sqlite3_stmt *stmt, rl_err *err)
+{
+    rl_status status = RL_OK;
+    int rc = sqlite3_step(stmt);
+
+    if (rc != SQLITE_DONE && rc != SQLITE_ROW) {
+        status = rl_sqlite_conn_error(conn, rc, err);
+    }
+    sqlite3_reset(stmt);
+    return status;
+}
+
+rl_status rl_sqlite_conn_run(rl_sqlite_conn *conn, const char *sql, rl_err *err)
+{
+    sqlite3_stmt *stmt;
+    rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+
+    return status == RL_OK ? rl_sqlite_conn_step(conn, stmt, err) : status;
+}
+
+void rl_sqlite_conn_rollback(rl_sqlite_conn *conn)
+{
+    if (!sqlite3_get_autocommit(conn->db)) {
+        (void)rl_sqlite_conn_run(conn, RL_SQLITE_ROLLBACK, NULL);
+    }
+}
+
+rl_status rl_sqlite_conn_sync(rl_sqlite_conn *conn, bool full, rl_err *err)
+{
+    rl_status status = RL_OK;
+
+    if (conn->full_sync != full) {
+        status = rl_sqlite_conn_run(
+            conn, full ? RL_SQLITE_SYNC_FULL : RL_SQLITE_SYNC_NORMAL, err);
+        conn->full_sync = status == RL_OK ? full : conn->full_sync;
+    }
+    return status;
+}

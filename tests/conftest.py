@@ -1,0 +1,107 @@
+"""What every test gets: a clean environment, a folder of its own, and the fixtures."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from fixtures_postgres import find_binaries, plain_environment, postgres_server
+from fixtures_store import close_runlog, recorder, store
+from hypothesis import configuration, settings
+
+__all__ = ["postgres_server", "recorder", "store"]
+
+ROOT = Path(__file__).resolve().parent.parent
+SANITIZED = bool(os.environ.get("RUNLOG_SANITIZE"))
+OURS = ("RUNLOG_", "MILVUS_", "OPENAI_", "POSTGRES_DSN")
+OTHERS = ("PG", "LANGSMITH_", "LANGCHAIN_")
+
+configuration.set_hypothesis_home_dir(ROOT / "build" / "hypothesis")
+settings.register_profile("plain", deadline=None, print_blob=True)
+settings.register_profile("sanitized", settings.get_profile("plain"), max_examples=30)
+settings.load_profile("sanitized" if SANITIZED else "plain")
+
+
+class RunPython(Protocol):
+    """The type of the fixture run_python."""
+
+    def __call__(
+        self,
+        code: str,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout: float = 120,
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+def pytest_report_header() -> list[str]:
+    """Which runlog is tested, and against what."""
+    done = subprocess.run(
+        [find_binaries() / "postgres", "--version"],
+        env=plain_environment(),
+        capture_output=True,
+        text=True,
+    )
+    sqlite = f"sqlite {sqlite3.sqlite_version}"
+    return [
+        f"runlog: {describe_runlog()}{', sanitized' if SANITIZED else ''}",
+        f"python {platform.python_version()}, {sqlite}, {done.stdout.strip()}",
+    ]
+
+
+def describe_runlog() -> str:
+    """The version and the folder of the package under test, which must not be ours."""
+    spec = importlib.util.find_spec("runlog")
+    if spec is None or spec.origin is None:
+        return "not installed: run make test"
+    folder = Path(spec.origin).parent
+    if folder == ROOT / "runlog":
+        pytest.exit("the sources are on sys.path: run .venv/bin/pytest", returncode=4)
+    try:
+        import runlog
+    except ImportError as error:
+        return f"cannot be imported from {folder}: {error}"
+    return f"{runlog.__version__} from {folder}"
+
+
+@pytest.fixture(autouse=True)
+def clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No settings from outside, an own folder, and no default recorder left behind."""
+    for name in list(os.environ):
+        if name.startswith(OURS + OTHERS):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    yield
+    close_runlog()
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> RunPython:
+    """Run code in a child interpreter of the same environment; nothing is checked."""
+
+    def run(
+        code: str,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout: float = 120,
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code, *args],
+            env={**os.environ, **(env or {})},
+            cwd=cwd or tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run

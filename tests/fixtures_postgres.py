@@ -1,0 +1,253 @@
+"""A private PostgreSQL server for the tests, made from the system's binaries.
+
+It lives in a temporary folder, listens on a unix socket there and on a free port of
+127.0.0.1, and has nothing to do with a server the machine may be running.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import psycopg.conninfo
+import pytest
+from psycopg.types.string import TextLoader
+
+SUPERUSER = "postgres"
+
+CONFIG = """
+listen_addresses = '127.0.0.1'
+port = {port}
+unix_socket_directories = '{folder}'
+unix_socket_permissions = 0777
+max_connections = 200
+shared_buffers = 32MB
+fsync = on
+log_line_prefix = '%m [%p] %d '
+lc_messages = 'C'
+timezone = 'UTC'
+"""
+
+# The server is stopped when its standard input ends, so when pytest has gone, however.
+KEEPER = '"$@" & server=$!; read -r _; kill -INT "$server" 2>/dev/null; wait "$server"'
+
+FATAL = re.compile("FATAL:  (?!the database system is starting up)")
+
+DISCONNECT = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = %s AND pid <> pg_backend_pid()
+"""
+EMPTY = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
+
+
+def find_binaries() -> Path:
+    """The folder of initdb and postgres, the newest version first."""
+    versions = Path("/usr/lib/postgresql").glob("*/bin")
+    folders = sorted(versions, key=lambda path: float(path.parent.name), reverse=True)
+    if initdb := shutil.which("initdb"):
+        folders.append(Path(initdb).resolve().parent)
+    if pg_config := shutil.which("pg_config"):
+        command = [pg_config, "--bindir"]
+        env = plain_environment()
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
+        folders.append(Path(done.stdout.strip()))
+    for folder in folders:
+        if (folder / "initdb").exists() and (folder / "postgres").exists():
+            return folder
+    raise RuntimeError("there is no PostgreSQL server (initdb, postgres) here")
+
+
+def server_user() -> dict[str, Any]:
+    """Arguments of subprocess for a user who may run a server: root may not."""
+    if os.getuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    raise RuntimeError("there is neither a user postgres nor nobody to run the server as")
+
+
+def plain_environment() -> dict[str, str]:
+    """The environment without what is for Python alone; a server hangs under ASan."""
+    dropped = ("LD_PRELOAD", "ASAN_", "UBSAN_", "PG", "LC_", "LANG", "PYTHON")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
+    return kept | {"LC_ALL": "C.UTF-8"}
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+class PostgresServer:
+    """A running server, and ways to look into it."""
+
+    def __init__(self) -> None:
+        self.bindir = find_binaries()
+        self.folder = Path(tempfile.mkdtemp(prefix="runlog-pg-"))
+        self.port = free_port()
+        self.log = self.folder / "server.log"
+        self._names = (f"test_{n}" for n in itertools.count(1))
+        self._idle: list[str] = []
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._admin: psycopg.Connection[Any] | None = None
+
+    def start(self) -> None:
+        """Make the cluster, start it and wait until it answers."""
+        data = self.folder / "data"
+        options: dict[str, Any] = server_user()
+        self.folder.chmod(0o755)
+        if options:
+            os.chown(self.folder, options["user"], options["group"])
+        options |= {"env": plain_environment(), "cwd": self.folder}
+        command = [str(self.bindir / "initdb"), "-D", str(data), "-U", SUPERUSER]
+        command += ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"]
+        done = subprocess.run(command, capture_output=True, text=True, **options)
+        if done.returncode != 0:
+            raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
+        with (data / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.write(CONFIG.format(port=self.port, folder=self.folder))
+        with self.log.open("wb") as log:
+            self._keeper = subprocess.Popen(
+                ["/bin/sh", "-c", KEEPER, "keeper", self.bindir / "postgres", "-D", data],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for pytest, which then stops it
+                **options,
+            )
+        self._wait_until_ready()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self._admin = psycopg.connect(self.dsn(), autocommit=True)
+            except psycopg.OperationalError as error:
+                log = self.log.read_text()
+                if time.monotonic() > deadline or FATAL.search(log):
+                    raise RuntimeError(f"no server: {error}\n{log}") from None
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self) -> None:
+        """Stop the server, gently and then not, and remove its folder."""
+        if self._admin is not None:
+            self._admin.close()
+        if self._keeper is not None and self._keeper.stdin is not None:
+            self._keeper.stdin.close()
+            try:
+                self._keeper.wait(20)
+            except subprocess.TimeoutExpired:
+                os.kill(self.pid, signal.SIGQUIT)
+                self._keeper.wait(20)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the postmaster."""
+        return int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+
+    @property
+    def version(self) -> str:
+        """As in "15.4"."""
+        rows = self.query("SHOW server_version")
+        return str(rows[0][0]).split()[0]
+
+    def dsn(
+        self,
+        dbname: str = "postgres",
+        user: str = SUPERUSER,
+        password: str | None = None,
+        *,
+        tcp: bool = False,
+    ) -> str:
+        """A connection string: over the unix socket, or over TCP."""
+        where = "127.0.0.1" if tcp else str(self.folder)
+        return psycopg.conninfo.make_conninfo(
+            host=where, port=self.port, dbname=dbname, user=user, password=password
+        )
+
+    def query(self, sql: str, *params: object, dbname: str | None = None) -> list[Any]:
+        """Run a statement as the superuser, with %s for params; return its rows."""
+        if dbname is None:
+            assert self._admin is not None, "the server has not been started"
+            return fetch(self._admin, sql, params)
+        with psycopg.connect(self.dsn(dbname), autocommit=True) as connection:
+            return fetch(connection, sql, params)
+
+    def psql(self, sql: str, dbname: str = "postgres") -> str:
+        """Run a command in psql, as a user would; return what it prints."""
+        command = [str(self.bindir / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-At"]
+        done = subprocess.run(
+            [*command, "-d", self.dsn(dbname), "-c", sql],
+            env=plain_environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def create_database(self) -> str:
+        """Make an empty database; return its name."""
+        name = next(self._names)
+        self.query(f"CREATE DATABASE {name} TEMPLATE template0")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database, and whoever is still connected to it."""
+        self.query(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    @contextmanager
+    def borrow_database(self) -> Iterator[str]:
+        """An empty database for a while: one used before and emptied, which is quicker.
+
+        A test that changes more than the schema public makes a database of its own.
+        """
+        name = self._idle.pop() if self._idle else self.create_database()
+        yield name
+        with psycopg.connect(self.dsn(name), autocommit=True) as connection:
+            connection.execute(DISCONNECT, (name,))
+            connection.execute(EMPTY)
+        self._idle.append(name)
+
+
+def fetch(connection: psycopg.Connection[Any], sql: str, params: Any) -> list[Any]:
+    """The rows of a statement, if it has any; JSON comes as its text."""
+    with connection.cursor() as cursor:
+        cursor.adapters.register_loader("json", TextLoader)
+        cursor.adapters.register_loader("jsonb", TextLoader)
+        cursor.execute(sql.encode(), params or None)
+        return cursor.fetchall() if cursor.description is not None else []
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """The private server, started at its first use."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

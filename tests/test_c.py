@@ -1,0 +1,81 @@
+"""Builds and runs the C tests: each tests/c/test_*.c is a program, and a test here.
+
+They link the static library of the core, and have no Python headers. With
+RUNLOG_SANITIZE set they and the library are instrumented, and leaks are failures.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import native
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAMS = sorted(path.stem for path in (ROOT / "tests" / "c").glob("test_*.c"))
+
+# Taken now: the tests do not get to see RUNLOG_*. The preloaded run-time is for Python.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"} | {
+    "RUNLOG_WERROR": "1",
+    "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+}
+SANITIZERS = os.environ.get("RUNLOG_SANITIZE", "")
+FOLDER = ROOT / "build" / "c" / (SANITIZERS.replace(",", "-") or "plain")
+
+
+def run(command: list[str], cwd: Path, timeout: float) -> None:
+    """Run a command; fail with all it printed unless it exits with 0."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+    )
+    if done.returncode != 0:
+        pytest.fail(f"exit {done.returncode}: {' '.join(command)}\n{done.stdout}", False)
+
+
+@pytest.fixture(scope="session")
+def core_library() -> Path:
+    """The static library, brought up to date."""
+    command = [sys.executable, "setup.py", "-q", "build_clib"]
+    command += ["--build-clib", str(FOLDER), "--build-temp", str(FOLDER / "objects")]
+    run(command, ROOT, 600)
+    return FOLDER / "librunlog_core.a"
+
+
+def build(name: str, library: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Compile and link a program with the flags of the library."""
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+    for key, value in ENVIRONMENT.items():
+        monkeypatch.setenv(key, value)
+    found = native.find_libraries()
+    program = FOLDER / name
+    source = ROOT / "tests" / "c" / f"{name}.c"
+    command = [os.environ.get("CC", "cc"), *native.compile_flags(), "-D_GNU_SOURCE"]
+    command += [f"-I{ROOT / 'src'}", *(f"-I{path}" for path in found.include_dirs)]
+    command += ["-o", str(program), str(source), *native.link_flags(), str(library)]
+    command += [f"-L{path}" for path in found.library_dirs]
+    command += [f"-l{lib}" for lib in [*found.libraries, "pthread", "m"]]
+    run(command, ROOT, 120)
+    return program
+
+
+def test_there_are_programs() -> None:
+    assert PROGRAMS
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_c(
+    name: str, core_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = build(name, core_library, monkeypatch)
+    run([str(program)], tmp_path, 300)

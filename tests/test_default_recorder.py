@@ -1,0 +1,324 @@
+"""The module's functions, which share one recorder made from the environment."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import sqlite3
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fixtures_postgres import PostgresServer
+from fixtures_store import Store
+from helpers import locked, minimal, stored, until
+
+import runlog
+
+if TYPE_CHECKING:
+    from conftest import RunPython
+
+ONE_LINE = (
+    "from runlog import log_run; "
+    "print(log_run({'wpk_id':'test','run_id':'r1','inputs':{},'outputs':{'text':'ok'},'status':'completed','node_logs':[],'duration_ms':123}))"
+)
+COUNT = (
+    "import sqlite3; conn=sqlite3.connect('test_runs.db'); "
+    "print(conn.execute('SELECT COUNT(*) FROM workflow_runs').fetchone())"
+)
+
+
+@pytest.fixture
+def environment(store: Store, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The store's settings in the environment, as a user has them."""
+    for name, value in store.env.items():
+        monkeypatch.setenv(name, value)
+    return store
+
+
+def test_the_one_liner_on_sqlite(run_python: "RunPython", tmp_path: Path) -> None:
+    done = run_python(ONE_LINE)
+    assert (done.stdout, done.returncode) == ("r1\n", 0), done.stderr
+    done = run_python(COUNT)
+    assert (done.stdout, done.returncode) == ("(1,)\n", 0), done.stderr
+    assert (tmp_path / "test_runs.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_one_liner_on_postgres(
+    run_python: "RunPython", postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    name = postgres_server.create_database()
+    done = run_python(ONE_LINE, env={"POSTGRES_DSN": postgres_server.dsn(name)})
+    assert (done.stdout, done.stderr, done.returncode) == ("r1\n", "", 0)
+    assert "workflow_runs" in postgres_server.psql(r"\dt workflow_runs", name)
+    assert postgres_server.psql("SELECT run_id FROM workflow_runs", name) == "r1\n"
+    assert not (tmp_path / "test_runs.db").exists()
+
+
+def test_import_opens_nothing(run_python: "RunPython", tmp_path: Path) -> None:
+    done = run_python("import runlog; runlog.Recorder(); runlog.close(); print('ok')")
+    assert done.stdout == "ok\n", done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_functions_of_the_module(environment: Store) -> None:
+    assert runlog.log_run(minimal("r1", thread_id="t")) == "r1"
+    assert runlog.log_run(minimal("r2")) == "r2"
+    assert [row[0] for row in runlog.get_runs_by_wpk_id("w")] == ["r2", "r1"]
+    assert stored(runlog)["thread_id"] == "t"
+    assert [run["run_id"] for run in runlog.list_runs(thread_id="t").runs] == ["r1"]
+    assert runlog.flush() is True
+    assert runlog.stats()["runs"] == 2
+    assert runlog.delete_runs(run_id="r1") == 1
+    assert environment.query("SELECT run_id FROM workflow_runs") == [("r2",)]
+
+
+def test_the_environment_is_read_at_first_use_and_again_after_close(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"{number}.db" for number in range(3)]
+    monkeypatch.setenv("RUNLOG_SQLITE_PATH", str(paths[0]))
+    runlog.log_run(minimal("r0"))
+    monkeypatch.setenv("RUNLOG_SQLITE_PATH", str(paths[1]))
+    runlog.log_run(minimal("r1"))
+    assert not paths[1].exists()
+    runlog.close()
+    runlog.close()
+    runlog.log_run(minimal("r2"))
+    assert [run["run_id"] for run in runlog.list_runs().runs] == ["r2"]
+    monkeypatch.setenv("RUNLOG_SQLITE_PATH", str(paths[0]))
+    runlog.close()
+    assert [run["run_id"] for run in runlog.list_runs().runs] == ["r1", "r0"]
+
+
+def test_configure_goes_before_the_environment(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RUNLOG_SQLITE_PATH", str(tmp_path / "unused.db"))
+    runlog.configure(**store.options, redact=["pin"])
+    runlog.log_run(minimal(inputs={"pin": 1, "password": 2}))
+    assert stored(runlog)["inputs"] == {"pin": "<redacted>", "password": 2}
+    assert store.query("SELECT run_id FROM workflow_runs") == [("r1",)]
+    assert runlog.stats()["store"] == store.kind
+    assert not (tmp_path / "unused.db").exists()
+
+
+def test_configure_takes_the_place_of_the_recorder_in_use(
+    store: Store, tmp_path: Path
+) -> None:
+    runlog.configure(sqlite_path=str(tmp_path / "first.db"))
+    runlog.log_run(minimal("r1"))
+    runlog.configure(**store.options)
+    runlog.log_run(minimal("r2"))
+    assert [run["run_id"] for run in runlog.list_runs().runs] == ["r2"]
+
+
+def test_configure_refuses_what_recorder_refuses(store: Store) -> None:
+    runlog.configure(**store.options)
+    with pytest.raises(runlog.ConfigError, match="max_payload"):
+        runlog.configure(max_payload=-1)
+    with pytest.raises(TypeError, match="sqlite_file"):
+        runlog.configure(sqlite_file="x.db")
+    runlog.log_run(minimal())
+    assert store.query("SELECT count(*) FROM workflow_runs") == [(1,)]
+
+
+def test_a_wrong_variable_is_an_error_at_first_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RUNLOG_MAX_PAYLOAD", "abc")
+    with pytest.raises(runlog.ConfigError, match="RUNLOG_MAX_PAYLOAD"):
+        runlog.log_run(minimal())
+    monkeypatch.delenv("RUNLOG_MAX_PAYLOAD")
+    assert runlog.log_run(minimal()) == "r1"
+
+
+def test_database_fallback_logging(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, logger="runlog"):
+        runlog.log_run(minimal("r1"))
+        runlog.log_run(minimal("r2"))
+        runlog.list_runs()
+    (record,) = [r for r in caplog.records if r.name == "runlog"]
+    assert record.levelno == logging.WARNING
+    assert "SQLite" in record.getMessage()
+    assert "test_runs.db" in record.getMessage()
+    with contextlib.closing(sqlite3.connect("test_runs.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM workflow_runs").fetchone() == (2,)
+
+
+def test_a_chosen_sqlite_file_is_no_warning(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RUNLOG_SQLITE_PATH", str(tmp_path / "chosen.db"))
+    with caplog.at_level(logging.DEBUG, logger="runlog"):
+        runlog.log_run(minimal("r1"))
+        runlog.log_run(minimal("r2"))
+    (record,) = [r for r in caplog.records if r.name == "runlog"]
+    assert record.levelno == logging.INFO
+    assert "SQLite" in record.getMessage()
+
+
+def test_postgres_is_no_fallback(
+    environment: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    if environment.kind == "postgres":
+        with caplog.at_level(logging.DEBUG, logger="runlog"):
+            runlog.log_run(minimal("r1"))
+        assert [r for r in caplog.records if r.levelno >= logging.INFO] == []
+    assert runlog.stats()["store"] == environment.kind
+
+
+def test_generate_embedding_no_key() -> None:
+    assert runlog.generate_embedding("some text") is None
+
+
+def test_upsert_to_milvus_no_endpoint() -> None:
+    assert runlog.upsert_to_milvus("r1", [0.1, 0.2], {"wpk_id": "w"}) is False
+
+
+def test_a_closed_recorder_says_so(store: Store) -> None:
+    recorder = runlog.Recorder(**store.options)
+    recorder.log_run(minimal())
+    prepared = recorder.prepare(minimal("r2"))
+    recorder.close()
+    recorder.close()
+    calls: list[Any] = [
+        lambda: recorder.log_run(minimal()),
+        lambda: recorder.commit(prepared),
+        lambda: recorder.get_run("r1"),
+        recorder.list_runs,
+        lambda: recorder.get_runs_by_wpk_id("w"),
+        lambda: recorder.delete_runs(wpk_id="w"),
+    ]
+    for call in calls:
+        with pytest.raises(runlog.ClosedError):
+            call()
+    assert store.query("SELECT run_id FROM workflow_runs") == [("r1",)]
+
+
+def test_a_recorder_is_a_context_manager(store: Store) -> None:
+    with runlog.Recorder(**store.options) as recorder:
+        recorder.log_run(minimal())
+    with pytest.raises(runlog.ClosedError):
+        recorder.log_run(minimal())
+    with pytest.raises(KeyError), runlog.Recorder(**store.options) as recorder:
+        raise KeyError
+    with runlog.Recorder(**store.options) as recorder:
+        assert recorder.get_run("r1") is not None
+
+
+def test_a_recorder_that_is_dropped_or_left_open_keeps_its_runs(
+    store: Store, run_python: "RunPython"
+) -> None:
+    code = """
+import runlog
+run = {"wpk_id": "w", "run_id": "r1", "status": "completed"}
+runlog.Recorder().log_run(run)
+kept = runlog.Recorder()
+kept.log_run(run | {"run_id": "r2"})
+runlog.log_run(run | {"run_id": "r3"})
+"""
+    done = run_python(code, env=store.env)
+    assert done.returncode == 0, done.stderr
+    rows = store.query("SELECT run_id FROM workflow_runs ORDER BY run_id")
+    assert rows == [("r1",), ("r2",), ("r3",)]
+
+
+def test_stats(recorder: Any, store: Store) -> None:
+    before = recorder.stats()
+    assert (before["store"], before["runs"], before["commits"]) == (store.kind, 0, 0)
+    for number in range(3):
+        recorder.log_run(minimal(f"r{number}"))
+    with pytest.raises(runlog.ValidationError):
+        recorder.log_run({})
+    stats = recorder.stats()
+    names = "runs commits failed largest_commit queued"
+    names += " handler_errors handler_ignored open_runs"
+    assert [stats[name] for name in names.split()] == [3, 3, 0, 1, 0, 0, 0, 0]
+    json.dumps(stats)
+
+
+def test_flush_waits_for_other_threads(recorder: Any, store: Store) -> None:
+    assert recorder.flush() is True
+    recorder.log_run(minimal("r0"))
+    with locked(store):
+        thread = threading.Thread(target=recorder.log_run, args=(minimal("r1"),))
+        thread.start()
+        until(lambda: recorder.flush(0.01) is False)
+        assert recorder.flush(0) is False
+    assert recorder.flush(60) is True
+    assert recorder.get_run("r1") is not None
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    "timeout", [-1, -0.001, float("nan"), "5", [], float("-inf")], ids=repr
+)
+def test_flush_refuses_a_wrong_timeout(recorder: Any, timeout: Any) -> None:
+    with pytest.raises(runlog.ValidationError, match="timeout"):
+        recorder.flush(timeout)
+
+
+@pytest.mark.parametrize("timeout", [None, 0, 0.5, 1e9, float("inf")], ids=repr)
+def test_flush_of_nothing_is_done(recorder: Any, timeout: Any) -> None:
+    assert recorder.flush(timeout) is True
+
+
+async def test_the_asyncio_twins(environment: Store) -> None:
+    assert await runlog.alog_run(minimal("r1", outputs={"a": 1})) == "r1"
+    assert await runlog.aget_run("r1", "w") == stored(runlog)
+    assert await runlog.aget_run("r2") is None
+    assert (await runlog.aget_runs_by_wpk_id("w", limit=1, offset=0))[0][0] == "r1"
+    assert [run["run_id"] for run in (await runlog.alist_runs(wpk_id="w")).runs] == ["r1"]
+    assert await runlog.aflush(60) is True
+    with pytest.raises(runlog.ValidationError, match="status"):
+        await runlog.alog_run({"wpk_id": "w", "run_id": "r1"})
+    with pytest.raises(runlog.ValidationError, match="limit"):
+        await runlog.alist_runs(limit=0)
+
+
+async def test_many_at_once_on_a_loop(environment: Store) -> None:
+    runs = [minimal(f"r{number}", inputs={"n": number}) for number in range(200)]
+    ids = await asyncio.gather(*(runlog.alog_run(run) for run in runs))
+    assert ids == [run["run_id"] for run in runs]
+    rows = await runlog.aget_runs_by_wpk_id("w", limit=1000)
+    assert {row[0] for row in rows} == set(ids)
+    assert environment.query("SELECT count(*) FROM workflow_runs") == [(200,)]
+
+
+async def test_the_loop_goes_on_while_the_database_is_busy(environment: Store) -> None:
+    await runlog.alog_run(minimal("r0"))
+    with locked(environment):
+        tasks = [
+            asyncio.create_task(runlog.alog_run(minimal(f"r{n}"))) for n in range(1, 20)
+        ]
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not any(task.done() for task in tasks)
+    await asyncio.gather(*tasks)
+    assert len(await runlog.aget_runs_by_wpk_id("w")) == 20
+
+
+async def test_a_run_is_encoded_when_its_coroutine_starts(environment: Store) -> None:
+    await runlog.alog_run(minimal("r0"))
+    inputs = {"items": [1]}
+    with locked(environment):
+        task = asyncio.create_task(runlog.alog_run(minimal(inputs=inputs)))
+        await asyncio.sleep(0)
+        inputs["items"].append(2)
+    await task
+    assert stored(runlog)["inputs"] == {"items": [1]}
+
+
+def test_asyncio_is_imported_at_need(run_python: "RunPython") -> None:
+    code = (
+        "import sys, runlog; print('asyncio' in sys.modules, 'langgraph' in sys.modules)"
+    )
+    assert run_python(code).stdout.split() == ["False", "False"]
+
+
+def test_langgraph_is_not_needed(run_python: "RunPython") -> None:
+    code = "import sys; sys.modules['langgraph'] = sys.modules['langchain_core'] = None\n"
+    done = run_python(code + ONE_LINE)
+    assert done.stdout == "r1\n", done.stderr

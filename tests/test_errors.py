@@ -1,0 +1,387 @@
+"""Databases that can't be used: a StoreError that says which and why, and no secrets."""
+
+import itertools
+import logging
+import os
+import pickle
+import socket
+import sqlite3
+import stat
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from fixtures_postgres import PostgresServer
+from fixtures_store import Store
+from helpers import minimal
+
+import runlog
+from runlog import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from conftest import RunPython
+
+PASSWORD = "hunter2-correct-horse"
+
+
+def refuse(recorder: Any) -> StoreError:
+    """The error of a recorder whose database can't be used, the same for every call."""
+    with pytest.raises(StoreError) as caught:
+        recorder.log_run(minimal())
+    for call in (recorder.list_runs, lambda: recorder.get_run("r1")):
+        with pytest.raises(StoreError):
+            call()
+    assert isinstance(caught.value, runlog.RunlogError)
+    assert recorder.stats()["runs"] == 0
+    assert recorder.stats()["failed"] == 1
+    return caught.value
+
+
+def everything_said(error: BaseException, caplog: pytest.LogCaptureFixture) -> str:
+    lines = traceback.format_exception(error)
+    attributes = [
+        repr(getattr(error, name)) for name in dir(error) if not name.startswith("__")
+    ]
+    return "\n".join(
+        [*lines, str(error), repr(error), repr(error.args), caplog.text, *attributes]
+    )
+
+
+def test_a_server_that_is_not_there() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # not listening: connections are refused
+        port = taken.getsockname()[1]
+        dsn = f"host=127.0.0.1 port={port} dbname=d user=u password={PASSWORD}"
+        with runlog.Recorder(postgres_dsn=dsn) as recorder:
+            error = refuse(recorder)
+    assert str(port) in str(error)
+    assert error.sqlstate is None
+    assert error.retryable is True
+    assert PASSWORD not in str(error)
+
+
+UNPARSABLE = [
+    f"host=localhost password={PASSWORD} nonsense",
+    f"host=localhost password=x {PASSWORD}",
+    f"host=localhost password='{PASSWORD}",
+    f"postgres://u:{PASSWORD}%zz@localhost/db",
+    f"postgresql://u:{PASSWORD}@[::1/db",
+    f"postgres://u:{PASSWORD}@localhost/db?nonsense=1",
+    f"postgres://u@localhost/db?password={PASSWORD}&password",
+    PASSWORD,
+]
+REFUSED_LATER = [  # they parse; what is wrong in them shows when one connects
+    f"postgres://u:{PASSWORD}@localhost:notaport/db",
+    f"host=localhost sslmode=nonsense password={PASSWORD}",
+]
+
+
+@pytest.mark.parametrize("dsn", [*UNPARSABLE, *REFUSED_LATER], ids=itertools.count())
+def test_a_dsn_that_cannot_be_parsed(dsn: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with runlog.Recorder(postgres_dsn=dsn) as recorder:
+        error = refuse(recorder)
+        assert PASSWORD not in repr(recorder) + repr(recorder.stats())
+    assert error.retryable is False or dsn in REFUSED_LATER
+    assert PASSWORD not in everything_said(error, caplog)
+
+
+def test_the_password_is_not_told_by_a_recorder_that_works(
+    postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    dsn = postgres_server.dsn(postgres_server.create_database(), password=PASSWORD)
+    with runlog.Recorder(postgres_dsn=dsn) as recorder:
+        recorder.log_run(minimal())
+        assert PASSWORD not in repr(recorder) + repr(recorder.stats()) + caplog.text
+
+
+@pytest.fixture
+def role_with_password(postgres_server: PostgresServer) -> Iterator[Any]:
+    """A role that the server asks for its password."""
+    name = "asked"
+    postgres_server.query(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
+    ((path,),) = postgres_server.query("SHOW hba_file")
+    with Path(path).open("r+", encoding="utf-8") as file:
+        before = file.read()
+        file.seek(0)
+        file.write(
+            f"local all {name} scram-sha-256\nhost all {name} all scram-sha-256\n{before}"
+        )
+    postgres_server.query("SELECT pg_reload_conf()")
+    deadline = time.monotonic() + 60
+    while True:  # the server rereads the file when it gets round to it
+        try:
+            psycopg.connect(postgres_server.dsn(user=name, password="wrong")).close()
+        except psycopg.OperationalError:
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    yield name
+    with Path(path).open("w", encoding="utf-8") as file:
+        file.write(before)
+    postgres_server.query("SELECT pg_reload_conf()")
+
+
+def test_a_wrong_password(
+    postgres_server: PostgresServer,
+    role_with_password: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    wrong = PASSWORD[::-1]
+    dsn = postgres_server.dsn(user=role_with_password, password=wrong)
+    with runlog.Recorder(postgres_dsn=dsn) as recorder:
+        error = refuse(recorder)
+    assert "password authentication failed" in str(error)
+    assert wrong not in everything_said(error, caplog)
+
+
+def test_a_database_that_does_not_exist(postgres_server: PostgresServer) -> None:
+    with runlog.Recorder(postgres_dsn=postgres_server.dsn("nowhere")) as recorder:
+        error = refuse(recorder)
+    assert "nowhere" in str(error)
+
+
+def test_what_the_server_refuses_has_its_sqlstate(
+    postgres_server: PostgresServer,
+) -> None:
+    name = postgres_server.create_database()
+    with runlog.Recorder(postgres_dsn=postgres_server.dsn(name)) as recorder:
+        recorder.log_run(minimal())
+        postgres_server.query("ALTER TABLE workflow_runs RENAME TO gone", dbname=name)
+        with pytest.raises(StoreError) as caught:
+            recorder.log_run(minimal("r2"))
+        assert caught.value.sqlstate == "42P01"
+        assert caught.value.retryable is False
+        with pytest.raises(StoreError):
+            recorder.list_runs()
+        postgres_server.query("ALTER TABLE gone RENAME TO workflow_runs", dbname=name)
+        recorder.log_run(minimal("r3"))
+        assert {run["run_id"] for run in recorder.list_runs().runs} == {"r1", "r3"}
+
+
+def test_a_connection_that_was_cut_is_made_again(postgres_server: PostgresServer) -> None:
+    name = postgres_server.create_database()
+    with runlog.Recorder(postgres_dsn=postgres_server.dsn(name)) as recorder:
+        recorder.log_run(minimal("r1"))
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+        postgres_server.query(cut, name)
+        try:
+            recorder.log_run(minimal("r2"))
+        except StoreError as error:
+            assert error.retryable is True
+            recorder.log_run(minimal("r2"))
+        postgres_server.query(cut, name)
+        try:
+            page = recorder.list_runs()
+        except StoreError as error:
+            assert error.retryable is True
+            page = recorder.list_runs()
+        assert [run["run_id"] for run in page.runs] == ["r2", "r1"]
+
+
+def paths(tmp_path: Path) -> Any:
+    """SQLite paths that can't be used, whoever one is; root may write anywhere else."""
+    file = tmp_path / "file"
+    file.write_text("just a file")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "text.db").write_text("this is no database, " * 1000)
+    (tmp_path / "short.db").write_bytes(b"SQLite format 3")
+    return {
+        "missing folder": tmp_path / "missing" / "runs.db",
+        "below a file": file / "runs.db",
+        "in /proc": "/proc/runs.db",
+        "folder": folder,
+        "text": tmp_path / "text.db",
+        "cut short": tmp_path / "short.db",
+    }
+
+
+@pytest.mark.parametrize(
+    "which", ["missing folder", "below a file", "in /proc", "folder", "text", "cut short"]
+)
+def test_a_path_that_cannot_be_used(tmp_path: Path, which: Any) -> None:
+    path = paths(tmp_path)[which]
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with runlog.Recorder(sqlite_path=str(path)) as recorder:
+        error = refuse(recorder)
+    assert str(path) in str(error)
+    assert error.sqlstate is None
+    after = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert {p: after[p] for p in before} == before
+
+
+def test_a_database_damaged_behind_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    with runlog.Recorder(sqlite_path=str(path)) as recorder:
+        for number in range(50):
+            recorder.log_run(minimal(f"r{number}", inputs="x" * 1000))
+    data = path.read_bytes()
+    for left in tmp_path.glob("runs.db-*"):
+        left.unlink()
+    path.write_bytes(data[:100] + b"\xff" * (len(data) - 100))
+    with runlog.Recorder(sqlite_path=str(path)) as recorder:
+        error = refuse(recorder)
+    assert str(path) in str(error)
+
+
+FULL_DISK = """
+import random, resource, runlog, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+recorder = runlog.Recorder(sqlite_path=sys.argv[1])
+run = {"wpk_id": "w", "status": "completed"}
+recorder.log_run(run | {"run_id": "first"})
+unlimited = resource.RLIM_INFINITY
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, unlimited))
+kept = 1
+try:
+    for number in range(10_000):
+        recorder.log_run(run | {"run_id": str(number), "inputs": random.randbytes(8000)})
+        kept += 1
+except runlog.StoreError as error:
+    print(type(error).__name__, kept, sys.argv[1] in str(error))
+assert recorder.get_run("first") is not None
+resource.setrlimit(resource.RLIMIT_FSIZE, (unlimited, unlimited))
+recorder.log_run(run | {"run_id": "after"})
+"""
+
+
+def test_a_full_disk_loses_no_run_that_was_kept(
+    tmp_path: Path, run_python: "RunPython"
+) -> None:
+    path = tmp_path / "runs.db"
+    done = run_python(FULL_DISK, str(path))
+    assert done.returncode == 0, done.stderr
+    name, kept, says_path = done.stdout.split()
+    assert (name, says_path) == ("StoreError", "True")
+    assert int(kept) > 5
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        count = connection.execute("SELECT count(*) FROM workflow_runs").fetchone()
+        assert count == (int(kept) + 1,)
+
+
+def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with runlog.Recorder(sqlite_path=str(tmp_path / "runs.db")) as recorder:
+            recorder.log_run(minimal())
+            files = sorted(tmp_path.glob("runs.db*"))
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in files}
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(["runs.db", "runs.db-shm", "runs.db-wal"], 0o600)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"durability": "sometimes"},
+        {"durability": ""},
+        {"durability": 5},
+        {"durability": "store"},
+        {"max_payload": "lots"},
+        {"max_payload": 0},
+        {"max_payload": -1},
+        {"max_payload": 1023},
+        {"max_payload": 256 * 2**20 + 1},
+        {"max_payload": 2**70},
+        {"max_payload": 4096.0},
+        {"max_payload": True},
+        {"redact": 5},
+        {"redact": [5]},
+        {"redact": [None]},
+        {"sqlite_path": 5},
+        {"sqlite_path": ""},
+        {"sqlite_path": "a\0b"},
+        {"postgres_dsn": 5},
+        {"postgres_dsn": "a\0b"},
+    ],
+    ids=repr,
+)
+def test_a_wrong_option_is_named(options: Any) -> None:
+    (name,) = options
+    with pytest.raises(ConfigError, match=name) as caught:
+        runlog.Recorder(**options)
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("RUNLOG_MAX_PAYLOAD", "abc"),
+        ("RUNLOG_MAX_PAYLOAD", "0"),
+        ("RUNLOG_MAX_PAYLOAD", "-5"),
+        ("RUNLOG_MAX_PAYLOAD", "4096.5"),
+        ("RUNLOG_MAX_PAYLOAD", "99999999999999999999"),
+        ("RUNLOG_DURABILITY", "sometimes"),
+        ("RUNLOG_DURABILITY", "store"),
+    ],
+)
+def test_a_wrong_variable_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: Any, value: Any
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError, match=variable):
+        runlog.Recorder()
+
+
+def test_an_empty_variable_is_as_good_as_unset(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in (
+        "POSTGRES_DSN",
+        "RUNLOG_MAX_PAYLOAD",
+        "RUNLOG_DURABILITY",
+        "RUNLOG_SQLITE_PATH",
+    ):
+        monkeypatch.setenv(name, "")
+    runlog.log_run(minimal())
+    assert (tmp_path / "test_runs.db").exists()
+
+
+def test_an_argument_goes_before_its_variable(
+    monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    monkeypatch.setenv("RUNLOG_MAX_PAYLOAD", "abc")
+    monkeypatch.setenv("RUNLOG_DURABILITY", "sometimes")
+    options: dict[str, Any] = {"max_payload": 4096, "durability": "journal"}
+    with runlog.Recorder(**store.options, **options) as recorder:
+        recorder.log_run(minimal())
+
+
+@pytest.mark.parametrize("durability", ["journal", "disk"])
+def test_every_durability_keeps_runs(store: Store, durability: Any) -> None:
+    with runlog.Recorder(**store.options, durability=durability) as recorder:
+        recorder.log_run(minimal())
+        assert store.query("SELECT run_id FROM workflow_runs") == [("r1",)]
+
+
+def test_durability_store_keeps_runs_in_postgres(postgres_server: PostgresServer) -> None:
+    name = postgres_server.create_database()
+    with runlog.Recorder(
+        postgres_dsn=postgres_server.dsn(name), durability="store"
+    ) as recorder:
+        recorder.log_run(minimal())
+    assert postgres_server.psql("SELECT run_id FROM workflow_runs", name) == "r1\n"
+
+
+def test_unknown_or_positional_arguments_are_type_errors() -> None:
+    with pytest.raises(TypeError, match="sqlite_file"):
+        runlog.Recorder(sqlite_file="x")  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        runlog.Recorder("x.db")  # type: ignore[call-arg]
+
+
+def test_errors_can_be_made_and_pickled() -> None:
+    error = StoreError("bad")
+    assert (error.sqlstate, error.retryable) == (None, False)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.sqlstate, copy.retryable) == ("bad", None, False)

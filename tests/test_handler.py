@@ -1,0 +1,519 @@
+"""RunLogHandler in real graphs: one run each, with every node as it was."""
+
+import asyncio
+import logging
+import operator
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import pydantic
+import pytest
+from fixtures_store import Store
+from helpers import minimal, stored
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tracers.base import BaseTracer
+from langgraph.callbacks import GraphCallbackHandler
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphRecursionError
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.types import RetryPolicy, Send
+from runlog.hooks import RunLogHandler, on_workflow_complete
+
+import runlog
+
+
+class State(TypedDict, total=False):
+    n: int
+    seen: Annotated[list[Any], operator.add]
+    extra: Any
+
+
+def node(name: str) -> Any:
+    """A node that counts, and says that it was there."""
+    return lambda state: {"n": state.get("n", 0) + 1, "seen": [name]}
+
+
+def chain(name: str | None = None, **nodes: Any) -> Any:
+    """A graph of nodes one after the other."""
+    builder = StateGraph(State)
+    builder.add_sequence(list(nodes.items()))
+    builder.add_edge(START, next(iter(nodes)))
+    return builder.compile(name=name)
+
+
+@pytest.fixture
+def handler(recorder: Any) -> Any:
+    return RunLogHandler(recorder=recorder)
+
+
+@pytest.fixture
+def config(handler: RunLogHandler) -> Any:
+    """A config with the handler and a known run_id."""
+    return {"callbacks": [handler], "run_id": uuid.uuid4()}
+
+
+async def collect(stream: Any) -> Any:
+    return [item async for item in stream]
+
+
+CALLS = {
+    "invoke": lambda graph, given, config: graph.invoke(given, config),
+    "stream": lambda graph, given, config: list(graph.stream(given, config)),
+    "stream values": lambda g, given, c: list(
+        g.stream(given, c, stream_mode=["values", "debug"])
+    ),
+    "batch": lambda graph, given, config: graph.batch([given], config),
+    "ainvoke": lambda graph, given, config: asyncio.run(graph.ainvoke(given, config)),
+    "astream": lambda graph, given, config: asyncio.run(
+        collect(graph.astream(given, config))
+    ),
+    "abatch": lambda graph, given, config: asyncio.run(graph.abatch([given], config)),
+}
+NODE_KEYS = ["node", "status", "step", "attempt", "parent", "inputs", "outputs"]
+NODE_KEYS += ["started_at", "duration_ms"]
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_run_and_its_nodes(recorder: Any, config: Any, call: Any) -> None:
+    graph = chain("orders", first=node("first"), second=node("second"))
+    before = datetime.now(UTC)
+    call(graph, {"n": 1, "seen": ["start"]}, config)
+    after = datetime.now(UTC)
+
+    (row,) = recorder.get_runs_by_wpk_id("orders")
+    assert row[:2] == (str(config["run_id"]), "completed")
+    run = recorder.get_run(str(config["run_id"]))
+    assert run["inputs"] == {"n": 1, "seen": ["start"]}
+    assert run["outputs"] == {"n": 3, "seen": ["start", "first", "second"]}
+    assert (run["error_type"], run["error_text"]) == (None, None)
+    assert before <= run["started_at"] <= run["updated_at"] <= after
+    assert 0 <= run["duration_ms"] <= (after - before) / timedelta(milliseconds=1) + 1
+
+    first, second = run["node_logs"]
+    assert set(NODE_KEYS) <= set(first)
+    assert {key: first[key] for key in NODE_KEYS[:7]} == {
+        "node": "first",
+        "status": "completed",
+        "step": 1,
+        "attempt": 1,
+        "parent": None,
+        "inputs": {"n": 1, "seen": ["start"]},
+        "outputs": {"n": 2, "seen": ["first"]},
+    }
+    assert (second["node"], second["step"], second["status"]) == (
+        "second",
+        2,
+        "completed",
+    )
+    assert second["inputs"] == {"n": 2, "seen": ["start", "first"]}
+    assert second["outputs"] == {"n": 3, "seen": ["second"]}
+    starts = [datetime.fromisoformat(log["started_at"]) for log in (first, second)]
+    assert before <= starts[0] <= starts[1] <= after
+    assert all(type(log["duration_ms"]) is float for log in (first, second))
+    assert all(log["duration_ms"] >= 0 for log in (first, second))
+    assert recorder.stats()["open_runs"] == 0
+
+
+async def test_several_graphs_on_one_loop(recorder: Any, handler: RunLogHandler) -> None:
+    async def work(state: Any) -> Any:
+        await asyncio.sleep(0)
+        return {"seen": [state["n"]]}
+
+    graph = chain("async", first=work, second=work)
+    await asyncio.gather(
+        *(graph.ainvoke({"n": n}, {"callbacks": [handler]}) for n in range(20))
+    )
+    ids = [row[0] for row in recorder.get_runs_by_wpk_id("async")]
+    runs = [recorder.get_run(run_id) for run_id in ids]
+    assert sorted(run["inputs"]["n"] for run in runs) == list(range(20))
+    for run in runs:
+        assert run["outputs"]["seen"] == [run["inputs"]["n"]] * 2
+        assert [log["inputs"]["n"] for log in run["node_logs"]] == [
+            run["inputs"]["n"]
+        ] * 2
+
+
+@pytest.mark.parametrize("call", ["batch", "abatch"])
+def test_each_item_of_a_batch_is_a_run(
+    recorder: Any, handler: RunLogHandler, call: Any
+) -> None:
+    graph, given = chain("batch", only=node("only")), [{"n": n} for n in range(5)]
+    configs = [{"callbacks": [handler], "run_id": uuid.uuid4()} for _ in given]
+    if call == "batch":
+        graph.batch(given, configs)
+    else:
+        asyncio.run(graph.abatch(given, configs))
+    assert len(recorder.list_runs().runs) == 5
+    for item, its in zip(given, configs, strict=True):
+        run = recorder.get_run(str(its["run_id"]))
+        assert run["inputs"]["n"] == item["n"]
+        assert [log["node"] for log in run["node_logs"]] == ["only"]
+
+
+@pytest.mark.parametrize(
+    ("constructor", "metadata", "name", "expected"),
+    [
+        ("mine", "theirs", "graph", "mine"),
+        (None, "theirs", "graph", "theirs"),
+        (None, None, "graph", "graph"),
+        (None, None, None, "LangGraph"),
+    ],
+)
+def test_where_the_wpk_id_comes_from(
+    recorder: Any, constructor: Any, metadata: Any, name: Any, expected: Any
+) -> None:
+    handler = RunLogHandler(constructor, recorder=recorder)
+    config: Any = {"callbacks": [handler], "metadata": {"user": "u"}}
+    if metadata:
+        config["metadata"]["wpk_id"] = metadata
+    chain(name, only=node("only")).invoke({"n": 1}, config)
+    (run,) = recorder.list_runs().runs
+    assert run["wpk_id"] == expected
+    assert uuid.UUID(run["run_id"])
+    assert recorder.get_run(run["run_id"])["metadata"]["user"] == "u"
+
+
+def test_the_default_recorder_is_used_without_one(store: Store) -> None:
+    runlog.configure(**store.options)
+    chain("plain", only=node("only")).invoke({"n": 1}, {"callbacks": [RunLogHandler()]})
+    ((run_id, status, *_),) = runlog.get_runs_by_wpk_id("plain")
+    assert status == "completed"
+    assert store.query("SELECT run_id FROM workflow_runs") == [(run_id,)]
+
+
+def test_the_thread_of_a_checkpointed_graph(recorder: Any, config: Any) -> None:
+    builder = StateGraph(State)
+    builder.add_node("only", node("only"))
+    builder.add_edge(START, "only")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    config["configurable"] = {"thread_id": "t1"}
+    graph.invoke({"n": 1}, config)
+    assert [run["run_id"] for run in recorder.list_runs(thread_id="t1").runs] == [
+        str(config["run_id"])
+    ]
+
+
+def fail(_state: Any) -> None:
+    raise ValueError("boom \ud800")
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_node_that_fails(recorder: Any, config: Any, call: Any) -> None:
+    graph = chain("fails", good=node("good"), bad=fail, never=node("never"))
+    with pytest.raises(ValueError, match="boom"):
+        call(graph, {"n": 1}, config)
+    run = recorder.get_run(str(config["run_id"]))
+    assert (run["status"], run["error_type"]) == ("failed", "ValueError")
+    assert run["error_text"] == "boom \ufffd"
+    assert run["outputs"] is None
+    good, bad = run["node_logs"]
+    assert (good["node"], good["status"]) == ("good", "completed")
+    assert good.get("error_type") is None
+    assert (bad["node"], bad["status"], bad["error_type"]) == (
+        "bad",
+        "failed",
+        "ValueError",
+    )
+    assert bad["error_text"] == "boom \ufffd"
+    assert bad["inputs"]["n"] == 2
+    assert bad.get("outputs") is None
+    assert recorder.stats()["open_runs"] == 0
+
+
+def test_a_run_that_fails_between_nodes(recorder: Any, config: Any) -> None:
+    builder = StateGraph(State)
+    builder.add_node("again", node("again"))
+    builder.add_edge(START, "again")
+    builder.add_edge("again", "again")
+    with pytest.raises(GraphRecursionError):
+        builder.compile().invoke({"n": 0}, {**config, "recursion_limit": 3})
+    run = recorder.get_run(str(config["run_id"]))
+    assert (run["status"], run["error_type"]) == ("failed", "GraphRecursionError")
+    assert {log["status"] for log in run["node_logs"]} == {"completed"}
+    assert [log["step"] for log in run["node_logs"]] == [1, 2, 3]
+
+
+def test_each_attempt_of_a_retry_is_a_node_log(recorder: Any, config: Any) -> None:
+    attempts = []
+
+    def flaky(state: Any) -> Any:
+        attempts.append(state)
+        if len(attempts) < 3:
+            raise ConnectionError(f"attempt {len(attempts)}")
+        return {"n": 10}
+
+    builder = StateGraph(State)
+    policy = RetryPolicy(initial_interval=0.001, max_attempts=3, jitter=False)
+    builder.add_node("flaky", flaky, retry_policy=policy)
+    builder.add_edge(START, "flaky")
+    builder.compile().invoke({"n": 1}, config)
+    run = recorder.get_run(str(config["run_id"]))
+    assert run["status"] == "completed"
+    logs = [(log["node"], log["attempt"], log["status"]) for log in run["node_logs"]]
+    assert logs == [
+        ("flaky", 1, "failed"),
+        ("flaky", 2, "failed"),
+        ("flaky", 3, "completed"),
+    ]
+    assert run["node_logs"][1]["error_text"] == "attempt 2"
+    assert run["node_logs"][2]["outputs"] == {"n": 10}
+
+
+@pytest.mark.parametrize("call", ["invoke", "ainvoke"])
+def test_a_fan_out(recorder: Any, config: Any, call: Any) -> None:
+    builder = StateGraph(State)
+    builder.add_node("split", lambda _: {"n": 3})
+    builder.add_node("work", lambda item: {"seen": [item["part"]]})
+    builder.add_edge(START, "split")
+    builder.add_conditional_edges(
+        "split",
+        lambda state: [Send("work", {"part": n}) for n in range(state["n"])],
+        ["work"],
+    )
+    CALLS[call](builder.compile(), {}, config)
+    split, *work = recorder.get_run(str(config["run_id"]))["node_logs"]
+    assert split["node"] == "split"
+    assert [(log["node"], log["step"], log["attempt"]) for log in work] == [
+        ("work", 2, 1)
+    ] * 3
+    assert sorted(log["inputs"]["part"] for log in work) == [0, 1, 2]
+    assert all(log["outputs"] == {"seen": [log["inputs"]["part"]]} for log in work)
+
+
+def test_a_loop_with_a_condition(recorder: Any, config: Any) -> None:
+    builder = StateGraph(State)
+    builder.add_node("step", node("step"))
+    builder.add_edge(START, "step")
+
+    def step(state: Any) -> Any:  # an edge function of the node's own name
+        return END if state["n"] >= 3 else "step"
+
+    builder.add_conditional_edges("step", step, ["step", END])
+    builder.compile().invoke({"n": 0}, config)
+    logs = recorder.get_run(str(config["run_id"]))["node_logs"]
+    assert [(log["node"], log["step"]) for log in logs] == [
+        ("step", 1),
+        ("step", 2),
+        ("step", 3),
+    ]
+    assert [log["inputs"]["n"] for log in logs] == [0, 1, 2]
+    assert {log["attempt"] for log in logs} == {1}
+
+
+def test_a_conditional_entry_is_no_node(recorder: Any, config: Any) -> None:
+    builder = StateGraph(State)
+    builder.add_node("only", node("only"))
+    builder.add_conditional_edges(START, lambda _: "only", ["only"])
+    builder.compile().invoke({"n": 0}, config)
+    assert [
+        log["node"] for log in recorder.get_run(str(config["run_id"]))["node_logs"]
+    ] == ["only"]
+
+
+def test_nodes_of_subgraphs_have_a_parent(recorder: Any, config: Any) -> None:
+    inner = chain("inner", deep=node("deep"))
+
+    def calls(state: Any) -> Any:
+        return {"extra": inner.invoke({"n": state["n"], "seen": []})["n"]}
+
+    graph = chain("outer", sub=inner, calls=calls, last=node("last"))
+    graph.invoke({"n": 0, "seen": []}, config)
+    assert [run["wpk_id"] for run in recorder.list_runs().runs] == ["outer"]
+    logs = recorder.get_run(str(config["run_id"]))["node_logs"]
+    assert [(log["node"], log["parent"], log["step"]) for log in logs] == [
+        ("sub", None, 1),
+        ("deep", "sub", 1),
+        ("calls", None, 2),
+        ("deep", "calls", 1),
+        ("last", None, 3),
+    ]
+
+
+@pytest.mark.parametrize("call", ["invoke", "ainvoke"])
+def test_what_runs_inside_a_node_is_no_node(
+    recorder: Any, config: Any, call: Any
+) -> None:
+    def inside(state: Any) -> Any:
+        sequence = RunnableLambda(lambda n: n + 1) | RunnableLambda(lambda n: n * 2)
+        return {"n": sequence.invoke(state["n"])}
+
+    sequence = RunnableLambda(lambda state: state["n"]) | RunnableLambda(
+        lambda n: {"n": n}
+    )
+    CALLS[call](chain("lcel", inside=inside, itself=sequence), {"n": 1}, config)
+    logs = recorder.get_run(str(config["run_id"]))["node_logs"]
+    assert [log["node"] for log in logs] == ["inside", "itself"]
+    assert [log["outputs"] for log in logs] == [{"n": 4}, {"n": 4}]
+
+
+def test_plain_chains_record_nothing(recorder: Any, handler: RunLogHandler) -> None:
+    sequence = RunnableLambda(lambda n: n + 1) | RunnableLambda(lambda n: n * 2)
+    assert sequence.invoke(1, {"callbacks": [handler]}) == 4
+    assert recorder.list_runs().runs == []
+
+
+def test_a_graph_in_a_chain_is_recorded(recorder: Any, handler: RunLogHandler) -> None:
+    sequence = RunnableLambda(lambda n: {"n": n}) | chain("within", only=node("only"))
+    sequence.invoke(1, {"callbacks": [handler]})
+    ((run_id, status, *_),) = recorder.get_runs_by_wpk_id("within")
+    assert status == "completed"
+    assert recorder.get_run(run_id)["inputs"] == {"n": 1}
+
+
+def test_inputs_are_as_they_were_before_the_node_changed_them(
+    recorder: Any, config: Any
+) -> None:
+    def spoil(state: Any) -> Any:
+        state["extra"]["items"].append("spoilt")
+        state["extra"]["more"] = True
+        return {"n": 1}
+
+    def empty(state: Any) -> Any:
+        state["extra"].clear()
+        return {}
+
+    chain("spoil", spoil=spoil, empty=empty).invoke(
+        {"extra": {"items": ["good"]}}, config
+    )
+    run = recorder.get_run(str(config["run_id"]))
+    assert run["inputs"]["extra"] == {"items": ["good"]}
+    first, second = run["node_logs"]
+    assert first["inputs"]["extra"] == {"items": ["good"]}
+    assert second["inputs"]["extra"] == {"items": ["good", "spoilt"], "more": True}
+
+
+class Unwilling(pydantic.BaseModel):
+    """A model that won't be dumped."""
+
+    def model_dump(self, **_: Any) -> dict[str, Any]:
+        raise SystemExit("no")
+
+
+@pytest.mark.parametrize("call", ["invoke", "ainvoke"])
+def test_odd_values_do_not_break_the_graph(recorder: Any, config: Any, call: Any) -> None:
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    odd = {
+        "model": Unwilling(),
+        "cycle": cycle,
+        "lambda": len,
+        "password": "hunter2",
+        5: {1},
+    }
+    CALLS[call](chain("odd", only=node("only")), {"n": 0, "extra": odd}, config)
+    run = recorder.get_run(str(config["run_id"]))
+    assert run["status"] == "completed"
+    assert run["inputs"]["extra"] == {
+        "model": "<unserializable Unwilling>",
+        "cycle": ["<cycle>"],
+        "lambda": "<builtins.len>",
+        "password": "<redacted>",
+        "5": [1],
+    }
+    assert run["node_logs"][0]["inputs"]["extra"] == run["inputs"]["extra"]
+
+
+def test_messages_keep_their_type(recorder: Any, config: Any) -> None:
+    builder = StateGraph(MessagesState)
+    builder.add_node("answer", lambda _: {"messages": [("ai", "hello")]})
+    builder.add_edge(START, "answer")
+    builder.compile().invoke({"messages": [HumanMessage("hi")]}, config)
+    messages = recorder.get_run(str(config["run_id"]))["outputs"]["messages"]
+    assert [(m["type"], m["content"]) for m in messages] == [
+        ("human", "hi"),
+        ("ai", "hello"),
+    ]
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_database_that_fails_does_not_break_the_graph(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, call: Any
+) -> None:
+    path = str(tmp_path / "missing" / "runs.db")
+    graph = chain("fails", first=node("first"))
+    with runlog.Recorder(sqlite_path=path) as recorder, caplog.at_level(logging.WARNING):
+        handler = RunLogHandler(recorder=recorder)
+        for _ in range(3):
+            call(graph, {"n": 1}, {"callbacks": [handler]})
+        assert recorder.stats()["handler_errors"] == 3
+        assert recorder.stats()["open_runs"] == 0
+    (record,) = caplog.records
+    assert record.name == "runlog"
+    assert path in record.getMessage()
+
+
+def test_a_closed_recorder_does_not_break_the_graph(
+    recorder: Any, handler: RunLogHandler, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder.close()
+    graph = chain("closed", first=node("first"))
+    with caplog.at_level(logging.WARNING):
+        assert graph.invoke({"n": 1}, {"callbacks": [handler]})["n"] == 2
+    assert {record.name for record in caplog.records} <= {"runlog"}
+
+
+def test_many_threads_with_one_handler(recorder: Any, handler: RunLogHandler) -> None:
+    graph = chain("threads", first=node("first"), second=node("second"))
+    barrier = threading.Barrier(8)
+
+    def work(number: Any) -> None:
+        barrier.wait()
+        for n in range(5):
+            graph.invoke({"n": number * 100 + n}, {"callbacks": [handler]})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    ids = [row[0] for row in recorder.get_runs_by_wpk_id("threads", limit=100)]
+    runs = [recorder.get_run(run_id) for run_id in ids]
+    expected = sorted(number * 100 + n for number in range(8) for n in range(5))
+    assert sorted(run["inputs"]["n"] for run in runs) == expected
+    for run in runs:
+        start = run["inputs"]["n"]
+        logs = [(log["node"], log["inputs"]["n"]) for log in run["node_logs"]]
+        assert logs == [("first", start), ("second", start + 1)]
+    assert recorder.stats()["open_runs"] == 0
+
+
+def test_a_handler_given_twice_records_once(
+    recorder: Any, handler: RunLogHandler, config: Any
+) -> None:
+    graph = chain("twice", only=node("only"))
+    graph.invoke({"n": 1}, config | {"callbacks": [handler, handler]})
+    (run,) = recorder.list_runs().runs
+    assert [log["node"] for log in recorder.get_run(run["run_id"])["node_logs"]] == [
+        "only"
+    ]
+
+
+def test_what_a_handler_is(recorder: Any, handler: RunLogHandler) -> None:
+    assert isinstance(handler, GraphCallbackHandler)
+    assert isinstance(handler, BaseTracer)
+    assert (handler.run_inline, handler.raise_error) == (True, False)
+    with pytest.raises(TypeError):
+        RunLogHandler(recorder="no recorder")  # type: ignore[arg-type]
+    with pytest.raises((TypeError, ValueError)):
+        RunLogHandler(wpk_id=5)  # type: ignore[arg-type]
+    with pytest.raises((TypeError, ValueError)):
+        RunLogHandler(wpk_id="")
+
+
+def test_on_workflow_complete(store: Store) -> None:
+    runlog.configure(**store.options)
+    data = minimal(outputs={"text": "ok"})
+    data["workflow_id"] = data.pop("wpk_id")
+    given = dict(data)
+    assert on_workflow_complete(data) == "r1"
+    assert data == given
+    run = stored(runlog)
+    assert run["wpk_id"] == "w"
+    assert (run["status"], run["outputs"]) == ("completed", {"text": "ok"})
+    assert "workflow_id" not in (run["metadata"] or {})
+    with pytest.raises(runlog.ValidationError, match=r"workflow_id|wpk_id"):
+        on_workflow_complete({"run_id": "r2", "status": "completed"})
+    with pytest.raises(TypeError):
+        on_workflow_complete([])  # type: ignore[arg-type]
