@@ -47,7 +47,7 @@ import runlog
 from runlog.hooks import RunLogHandler
 
 if TYPE_CHECKING:
-    from runlog import Run, RunSummary
+    from runlog._runlog import Run, RunSummary
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LATE_TEXT = Path(__file__).with_name("README.md")
@@ -222,21 +222,23 @@ def tree(logs: list[NodeLog]) -> Iterator[tuple[int, NodeLog]]:
 
     A log names its parent; which of the parents of that name it was, the file tells.
     """
-    logs = sorted(logs, key=lambda log: log["started_at"])
-    left = list(range(len(logs)))
+    children: dict[tuple[str | None, str | None], list[NodeLog]] = {}
+    top = []
+    for log in sorted(logs, key=lambda log: log["started_at"]):
+        if log["parent"] is None:
+            top.append(log)
+        else:
+            children.setdefault((log["parent"], file_of(log)), []).append(log)
 
-    def below(parent: NodeLog | None, depth: int) -> Iterator[tuple[int, NodeLog]]:
-        for index in left.copy():
-            log = logs[index]
-            if index not in left or log["parent"] != (parent and parent["node"]):
-                continue
-            if parent is None or file_of(log) in {None, file_of(parent)}:
-                left.remove(index)
-                yield depth, log
-                yield from below(log, depth + 1)
+    def below(siblings: list[NodeLog], depth: int) -> Iterator[tuple[int, NodeLog]]:
+        for log in siblings:
+            yield depth, log
+            inner = children.pop((log["node"], file_of(log)), [])
+            yield from below(inner, depth + 1)
 
-    yield from below(None, 0)
-    yield from ((0, logs[index]) for index in left)
+    yield from below(top, 0)
+    for orphans in children.values():
+        yield from ((0, log) for log in orphans)
 
 
 def print_nodes(run: Run) -> None:
@@ -272,13 +274,14 @@ def print_summary(run: Run) -> None:
     for (parent, node), logs in groups.items():
         name = f"  {node}" if parent else node
         steps = [log["step"] for log in logs]
-        first, last = min(steps), max(steps)
+        step = "-".join(str(step) for step in sorted({min(steps), max(steps)}))
         statuses = {log["status"] for log in logs}
+        status = statuses.pop() if len(statuses) == 1 else "mixed"
         median = statistics.median(log["duration_ms"] for log in logs)
         longest = max(logs, key=lambda log: log["duration_ms"])
         line = (
-            f"{name:16} {f'{first}-{last}' if first < last else first:>6} {len(logs):>5}  "
-            f"{statuses.pop() if len(statuses) == 1 else 'mixed':9} {median:>9.2f} "
+            f"{name:16} {step:>6} {len(logs):>5}  "
+            f"{status:9} {median:>9.2f} "
             f"{longest['duration_ms']:>8.2f}  {Path(file_of(longest) or '').name[:19]}"
         )
         print(line.rstrip())
@@ -311,7 +314,9 @@ def check(started: Started, listed: RunSummary | None, run: Run) -> list[str]:
         wrong.append(f"the error kept is {run['error_text']!r}, not {started.error!r}")
     if started.status == "completed":
         files, rounds = run["outputs"]["files"], run["outputs"]["rounds"]
-        nodes = {"digest_file": files, "read": files, "pick": files, "refine": rounds}
+        nodes = dict.fromkeys(("scan", "weigh", "report"), 1)
+        nodes |= dict.fromkeys(("digest_file", "read", "split", "score", "pick"), files)
+        nodes["refine"] = rounds
         for node, times in nodes.items():
             if count(run, node, "completed") != times:
                 kept = count(run, node, "completed")

@@ -17,16 +17,13 @@ if TYPE_CHECKING:
 
 _lock = threading.Lock()
 _current: Recorder | None = None
-_told: set[bool] = set()
 
 
 def _tell_fallback(recorder: Recorder) -> None:
-    """Say once that SQLite is the store; quietly when the file was chosen by the user."""
-    chosen = not recorder._default_path
-    if chosen in _told:
-        return
-    _told.add(chosen)
+    """Say that SQLite is the store; quietly when the file was chosen by the user."""
     import logging
+
+    chosen = not recorder._default_path
 
     logging.getLogger("runlog").log(
         logging.INFO if chosen else logging.WARNING,

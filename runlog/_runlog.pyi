@@ -118,7 +118,7 @@ class Recorder:
         Args:
             run: `wpk_id`, `run_id` and `status` (non-empty text) are required;
                 `inputs`, `outputs`, `node_logs`, `duration_ms` (0 to 2**31-1),
-                `thread_id`, `error_type`, `error_text`, `metadata` (a mapping),
+                `thread_id`, `error_type`, `error_text`, `metadata` (a mapping; anything else goes under its own name into one),
                 `started_at`, `created_at` (datetimes, naive ones in local time, ISO 8601
                 text, or seconds since 1970) are optional; None means not given, but for
                 inputs, outputs and node_logs, where it is kept as null. Any other key

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from langchain_core.tracers.base import BaseTracer
 from langchain_core.tracers.context import register_configure_hook
@@ -17,9 +18,6 @@ from langgraph.callbacks import GraphCallbackHandler
 
 from runlog import _runlog
 from runlog._default import default_recorder, log_run
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["RunLogHandler", "install", "on_workflow_complete", "uninstall"]
 
@@ -80,11 +78,10 @@ def on_workflow_complete(run_data: Mapping[str, Any]) -> str:
     Returns:
         The run_id. Raises as `log_run` does.
     """
-    run = dict(run_data)
-    if "workflow_id" in run:
-        run.setdefault("wpk_id", run["workflow_id"])
-        del run["workflow_id"]
-    return log_run(run)
+    if isinstance(run_data, Mapping) and "workflow_id" in run_data:
+        run_data = dict(run_data)
+        run_data.setdefault("wpk_id", run_data.pop("workflow_id"))
+    return log_run(run_data)
 
 
 if os.environ.get("RUNLOG_TRACING") == "1":

@@ -46,6 +46,11 @@ class Level(enum.IntEnum):
     HIGH = 2
 
 
+class Bits(enum.Flag):
+    A = 1
+    B = 2
+
+
 class Mood(enum.StrEnum):
     GOOD = "good"
 
@@ -269,7 +274,7 @@ scalars: st.SearchStrategy[Any] = st.one_of(
     st.integers(-(2**70), 2**70),
     st.integers(1, 5000).map(lambda n: 10**n - 1),
     st.binary(max_size=20).map(bytearray),
-    st.binary(max_size=20).map(lambda data: memoryview(data)),
+    st.binary(max_size=20).map(lambda data: memoryview(data)[:]),
     st.datetimes(timezones=zones),
     st.times(),
     st.timedeltas(),

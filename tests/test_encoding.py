@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import datetime as dt
 import decimal
-import enum
 import fractions
 import functools
 import ipaddress
@@ -125,7 +124,7 @@ TABLE: list[tuple[Any, Any]] = [
     (Colour.PAIR, [1, 2]),
     (Level.HIGH, 2),
     (Mood.GOOD, "good"),
-    (enum.Flag("Bits", "A B")["B"], 2),
+    (strategies.Bits.B, 2),
     (Text("sub"), "sub"),
     (Int(7), 7),
     (strategies.Float(1.5), 1.5),

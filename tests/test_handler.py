@@ -22,9 +22,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphRecursionError
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import RetryPolicy, Send
-from runlog.hooks import RunLogHandler, on_workflow_complete
 
 import runlog
+from runlog.hooks import RunLogHandler, on_workflow_complete
 
 
 class State(TypedDict, total=False):
@@ -61,7 +61,7 @@ async def collect(stream: Any) -> Any:
     return [item async for item in stream]
 
 
-CALLS = {
+CALLS: dict[str, Any] = {
     "invoke": lambda graph, given, config: graph.invoke(given, config),
     "stream": lambda graph, given, config: list(graph.stream(given, config)),
     "stream values": lambda g, given, c: list(
@@ -231,7 +231,7 @@ def test_a_run_that_fails_between_nodes(recorder: Any, config: Any) -> None:
     builder.add_edge(START, "again")
     builder.add_edge("again", "again")
     with pytest.raises(GraphRecursionError):
-        builder.compile().invoke({"n": 0}, {**config, "recursion_limit": 3})
+        builder.compile().invoke({"n": 0}, config | {"recursion_limit": 3})
     run = recorder.get_run(str(config["run_id"]))
     assert (run["status"], run["error_type"]) == ("failed", "GraphRecursionError")
     assert {log["status"] for log in run["node_logs"]} == {"completed"}
@@ -339,10 +339,10 @@ def test_what_runs_inside_a_node_is_no_node(
     recorder: Any, config: Any, call: Any
 ) -> None:
     def inside(state: Any) -> Any:
-        sequence = RunnableLambda(lambda n: n + 1) | RunnableLambda(lambda n: n * 2)
+        sequence: Any = RunnableLambda(lambda n: n + 1) | RunnableLambda(lambda n: n * 2)
         return {"n": sequence.invoke(state["n"])}
 
-    sequence = RunnableLambda(lambda state: state["n"]) | RunnableLambda(
+    sequence: Any = RunnableLambda(lambda state: state["n"]) | RunnableLambda(
         lambda n: {"n": n}
     )
     CALLS[call](chain("lcel", inside=inside, itself=sequence), {"n": 1}, config)
@@ -352,13 +352,15 @@ def test_what_runs_inside_a_node_is_no_node(
 
 
 def test_plain_chains_record_nothing(recorder: Any, handler: RunLogHandler) -> None:
-    sequence = RunnableLambda(lambda n: n + 1) | RunnableLambda(lambda n: n * 2)
+    sequence: Any = RunnableLambda(lambda n: n + 1) | RunnableLambda(lambda n: n * 2)
     assert sequence.invoke(1, {"callbacks": [handler]}) == 4
     assert recorder.list_runs().runs == []
 
 
 def test_a_graph_in_a_chain_is_recorded(recorder: Any, handler: RunLogHandler) -> None:
-    sequence = RunnableLambda(lambda n: {"n": n}) | chain("within", only=node("only"))
+    sequence: Any = RunnableLambda(lambda n: {"n": n}) | chain(
+        "within", only=node("only")
+    )
     sequence.invoke(1, {"callbacks": [handler]})
     ((run_id, status, *_),) = recorder.get_runs_by_wpk_id("within")
     assert status == "completed"

@@ -210,6 +210,23 @@ def test_what_was_before_the_cut_is_unchanged(value: Any) -> None:
     assert whole.startswith(before.rstrip(b","))
 
 
+def laughs() -> Any:
+    """A few objects that stand for 10**60 bytes."""
+    value: Any = ["ha"] * 10
+    for _ in range(60):
+        value = [value] * 10
+    return value
+
+
+@pytest.mark.parametrize("value", [range(10**12), laughs()], ids=["range", "laughs"])
+def test_what_would_take_for_ever_to_count_is_only_marked(value: Any) -> None:
+    cut = encode_json(value, max_payload=CAP)
+    json.loads(cut)
+    assert len(cut) <= CAP + 300
+    (size,) = re.findall(rb"<cut: over (\d+) bytes>", cut)
+    assert int(size) > CAP
+
+
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 100])
 def test_what_just_fits_is_whole(size: Any) -> None:
     value = "a" * (CAP - 2 - size)

@@ -182,6 +182,14 @@ def test_the_same_run_id_in_two_workflows_is_two_runs(recorder: Any) -> None:
     assert len(recorder.list_runs().runs) == 2
 
 
+@pytest.mark.parametrize("value", [[1], "m", 5, True])
+def test_metadata_that_is_no_mapping_is_kept_under_its_name(
+    recorder: Any, value: Any
+) -> None:
+    recorder.log_run(minimal(metadata=value, user="u"))
+    assert recorder.get_run("r1")["metadata"] == {"metadata": value, "user": "u"}
+
+
 def test_other_keys_go_into_metadata(recorder: Any) -> None:
     recorder.log_run(
         minimal(metadata={"a": 1}, user="u", tags=["x"], nested={"k": Plain})

@@ -184,7 +184,8 @@ def test_payloads_are_compressed_with_lz4_where_the_server_has_it(
     expected = "l" if methods and "lz4" in methods[0][0] else ""
     rows = postgres_server.query(
         "SELECT attname, attcompression::text FROM pg_attribute "
-        "WHERE atttypid = 'jsonb'::regtype AND attrelid = 'workflow_runs'::regclass ORDER BY attname",
+        "WHERE atttypid = 'jsonb'::regtype "
+        "AND attrelid = 'workflow_runs'::regclass ORDER BY attname",
         dbname=migrated,
     )
     assert rows == [(n, expected) for n in ("inputs", "metadata", "node_logs", "outputs")]

@@ -11,7 +11,7 @@ void rl_json_begin(rl_json *json, rl_buf *buf, size_t cap)
     json->start = buf->len;
     json->item = buf->len;
     json->cap = cap;
-    json->limit = buf->len + cap;
+    json->limit = buf->len + cap + 1; /* the comma behind the outermost value */
 }
 
 /* After the cut: counts what was appended since, and takes it back. */
@@ -175,7 +175,7 @@ void rl_json_string_begin(rl_json *json, rl_json_string *string, bool key)
 void rl_json_string_add(rl_json *json, rl_json_string *string, size_t len)
 {
     json->buf->len += len;
-    if (json->buf->len > json->limit) {
+    if (rl_json_full(json)) {
         if (string->key) {
             rl_json_overflow(json, false);
         } else {
@@ -188,14 +188,14 @@ void rl_json_string_end(rl_json *json, rl_json_string *string)
 {
     rl_buf *buf = json->buf;
 
-    if (!string->key && !json->cut && buf->len + 2 > json->limit) {
+    if (!string->key && !json->cut && buf->len + 2 + json->depth > json->limit) {
         overflow_text(json, string->at);
     }
     if (rl_buf_reserve(buf, 2)) {
         buf->data[buf->len++] = '"';
         buf->data[buf->len++] = string->key ? ':' : ',';
     }
-    if (buf->len > json->limit) {
+    if (rl_json_full(json)) {
         rl_json_overflow(json, false);
     }
     if (!string->key) {
@@ -246,7 +246,7 @@ void rl_json_text(rl_json *json, const char *text, size_t len)
         return;
     }
     put_short(buf, text, len, ',');
-    if (buf->len > json->limit && !buf->failed) {
+    if (rl_json_full(json) && !buf->failed) {
         if (json->cut) {
             count_dropped(json);
         } else {
@@ -264,7 +264,7 @@ void rl_json_key(rl_json *json, const char *text, size_t len)
         return;
     }
     put_short(json->buf, text, len, ':');
-    if (json->buf->len > json->limit) {
+    if (rl_json_full(json)) {
         rl_json_overflow(json, false);
     }
 }

@@ -7,8 +7,8 @@
  * Past the cap the text is cut: a string keeps its head and ends with "<cut: N bytes>", an
  * array gets that text as its last element, an object the member "<cut>"; the containers
  * that were open are closed. N is the size that the whole text would have had. What is
- * written after the cut is only counted, so memory stays near the cap, and past
- * RL_JSON_COUNTED times the cap rl_json_gave_up tells the caller to stop walking.
+ * written after the cut is only counted, so memory stays near the cap; when the count is
+ * many caps, rl_json_gave_up tells the caller to stop walking.
  *
  * Failures (no memory) stick in the buffer's `failed`. Not thread-safe. Format: RFC 8259.
  */
@@ -22,13 +22,16 @@
 #include <stdint.h>
 #include <string.h>
 
-#define RL_JSON_DEPTH 200  /* containers within one another */
-#define RL_JSON_COUNTED 64 /* caps to count through before giving up */
+#define RL_JSON_DEPTH 200 /* containers within one another */
+
+/* Bytes to count before giving up: a structure of few objects that are shared many times
+ * may stand for more text than a year could count. */
+#define RL_JSON_COUNTED(cap) (((size_t)16 << 20) + 64 * (cap))
 
 typedef struct rl_json {
     rl_buf *buf;       /* borrowed */
     size_t start;      /* where the text begins in the buffer */
-    size_t limit;      /* buffer length past which it is cut */
+    size_t limit;      /* buffer length, with open brackets, past which it is cut */
     size_t cap;        /* the cap, bytes */
     size_t item;       /* where the current item (with its key) begins */
     size_t whole;      /* after the cut: bytes the whole text has so far */
@@ -53,13 +56,20 @@ void rl_json_overflow(rl_json *json, bool opened);
 
 static inline bool rl_json_gave_up(const rl_json *json)
 {
-    return json->cut && json->whole / RL_JSON_COUNTED > json->cap;
+    return json->cut && json->whole > RL_JSON_COUNTED(json->cap);
+}
+
+/* Whether the text, with what is still to be closed, has grown past the cap. Behind an item
+ * its comma counts for the first of the brackets. */
+static inline bool rl_json_full(const rl_json *json)
+{
+    return json->buf->len + json->depth > json->limit;
 }
 
 /* After each item. */
 static inline void rl_json_done(rl_json *json)
 {
-    if (json->buf->len > json->limit) {
+    if (rl_json_full(json)) {
         rl_json_overflow(json, false);
     }
     json->item = json->buf->len;
@@ -84,7 +94,7 @@ static inline void rl_json_open(rl_json *json, char bracket)
         json->objects[at >> 6] &= ~bit;
     }
     rl_buf_add_char(json->buf, bracket);
-    if (json->buf->len > json->limit) {
+    if (json->buf->len + json->depth + 1 > json->limit) { /* no comma here yet */
         rl_json_overflow(json, true);
     } else {
         json->item = json->buf->len;

@@ -288,6 +288,33 @@ size_t rl_escape_ucs4(char *out, const uint32_t *text, size_t len)
     return (size_t)(to - out);
 }
 
+size_t rl_unescape(char *out, const char *text, size_t len)
+{
+    static const char letters[] = "btnfr", bytes[] = "\b\t\n\f\r";
+    char *to = out;
+
+    for (size_t i = 0; i < len; i++) {
+        const char *letter = NULL;
+
+        if (text[i] != '\\') {
+            *to++ = text[i];
+            continue;
+        }
+        i++;
+        if (text[i] == 'u') { /* only ever written for control characters: \u00XX */
+            unsigned low = (unsigned char)text[i + 4];
+
+            *to++ = (char)((text[i + 3] - '0') * 16 + (int)(low <= '9' ? low - '0'
+                                                                      : low - 'a' + 10));
+            i += 4;
+        } else {
+            letter = strchr(letters, text[i]);
+            *to++ = letter != NULL ? bytes[letter - letters] : text[i];
+        }
+    }
+    return (size_t)(to - out);
+}
+
 size_t rl_escaped_prefix(const char *text, size_t len, size_t max)
 {
     size_t at = 0;

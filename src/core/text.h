@@ -28,6 +28,9 @@ size_t rl_escape_ucs1(char *out, const uint8_t *text, size_t len);
 size_t rl_escape_ucs2(char *out, const uint16_t *text, size_t len);
 size_t rl_escape_ucs4(char *out, const uint32_t *text, size_t len);
 
+/* The inverse of rl_escape_utf8: writes at most `len` bytes. */
+size_t rl_unescape(char *out, const char *text, size_t len);
+
 /* The longest prefix of escaped text (the inside of a JSON string) of at most `max` bytes
  * that ends between two characters. */
 size_t rl_escaped_prefix(const char *text, size_t len, size_t max);

@@ -29,6 +29,7 @@ static const known_type known_types[] = {
     {"collections", "UserString", RL_AS_TEXT},
     {"builtins", "range", RL_AS_ITERATOR},
     {"numpy", "ndarray", RL_AS_ARRAY},
+    {"numpy", "datetime64", RL_AS_TEXT}, /* its item() of nanoseconds is a bare int */
     {"numpy", "generic", RL_AS_ITEM},
     {"pydantic.main", "BaseModel", RL_AS_DUMP},
     {"pydantic.v1.main", "BaseModel", RL_AS_OLD_DUMP},

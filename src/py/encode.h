@@ -27,12 +27,13 @@ typedef struct rl_encode_options {
 void rl_encode(const rl_encode_options *options, PyObject *value, rl_buf *buf,
                bool *wide_numbers);
 
-/* The same for the list of node logs: each of its elements has the cap to itself. */
-void rl_encode_each(const rl_encode_options *options, PyObject *list, rl_buf *buf,
+/* The same for the list of node logs: each member of each of them has the cap to itself. */
+void rl_encode_logs(const rl_encode_options *options, PyObject *logs, rl_buf *buf,
                     bool *wide_numbers);
 
-/* Appends a value as plain text: str as it is (NUL and lone surrogates replaced), any
- * other value as str() gives it. */
-void rl_encode_plain(PyObject *value, rl_buf *buf);
+/* Appends a value as plain text (NUL and lone surrogates replaced): str as it is, an
+ * exception as str() gives it, any other value by the encoder's rules, without the quotes
+ * where those give a string. */
+void rl_encode_plain(const rl_encode_options *options, PyObject *value, rl_buf *buf);
 
 #endif

@@ -78,10 +78,10 @@ static int read_field(const rl_encode_options *options, PyObject *value, rl_run 
     case TIME:
         return rl_time_from(options->state, rl_columns[column].name, value, stamp);
     case TEXT:
-        rl_encode_plain(value, &run->arena);
+        rl_encode_plain(options, value, &run->arena);
         break;
     case NODES:
-        rl_encode_each(options, value, &run->arena, &run->wide_numbers);
+        rl_encode_logs(options, value, &run->arena, &run->wide_numbers);
         break;
     default:
         rl_encode(options, value, &run->arena, &run->wide_numbers);

@@ -25,7 +25,6 @@ typedef struct handler_data {
     PyObject *last;     /* owned: the recorder of the last graph, for counting */
     rl_graphs *graphs;  /* owned */
     rl_buf scratch;     /* lent to one event at a time, so that it need not grow anew */
-    bool failing;       /* the last graph could not be kept, and that was logged */
 } handler_data;
 
 static const rl_text no_text = {NULL, 0};
@@ -74,25 +73,17 @@ static void count(const handler_data *data, bool error)
     }
 }
 
-/* A graph can't be kept: counted each time, logged once until one can be again. */
-static void report(rl_state *state, handler_data *data, const char *reason)
+static void log_failure(rl_state *state, const char *reason)
 {
-    PyObject *result;
+    PyObject *result = PyObject_CallFunction(state->handler.log, "s", reason);
 
-    count(data, true);
-    if (!data->failing) {
-        data->failing = true;
-        result = PyObject_CallFunction(
-            state->handler.log, "s#", reason,
-            (Py_ssize_t)strlen(reason));
-        Py_XDECREF(result);
-        if (result == NULL) {
-            rl_errors_swallow();
-        }
+    Py_XDECREF(result);
+    if (result == NULL) {
+        rl_errors_swallow();
     }
 }
 
-/* The same with the exception that is set. */
+/* There is no recorder for a graph: counted each time, logged once until there is. */
 static void report_exception(rl_state *state, handler_data *data)
 {
     PyObject *type, *value, *traceback, *text;
@@ -102,7 +93,11 @@ static void report_exception(rl_state *state, handler_data *data)
     text = value != NULL ? PyObject_Str(value) : NULL;
     reason = text != NULL ? PyUnicode_AsUTF8(text) : NULL;
     PyErr_Clear();
-    report(state, data, reason != NULL ? reason : "a graph can't be recorded");
+    count(data, true);
+    if (!state->handler.failing) {
+        state->handler.failing = true;
+        log_failure(state, reason != NULL ? reason : "a graph can't be recorded");
+    }
     PyErr_Restore(type, value, traceback);
     rl_errors_swallow();
     Py_XDECREF(text);
@@ -165,11 +160,12 @@ static piece add_json(rl_state *state, encoded *to, PyObject *value)
     return result;
 }
 
-static piece add_plain(encoded *to, PyObject *value)
+static piece add_plain(rl_state *state, encoded *to, PyObject *value)
 {
+    rl_encode_options options = rl_recorder_encoding(state, (rl_py_recorder *)to->recorder);
     piece result = {to->buf.len, 0};
 
-    rl_encode_plain(value, &to->buf);
+    rl_encode_plain(&options, value, &to->buf);
     result.end = to->buf.len;
     return result;
 }
@@ -209,13 +205,14 @@ static void start_graph(rl_state *state, handler_data *data, PyObject *inputs,
     if (run_id == NULL || PyErr_Occurred()) {
         report_exception(state, data);
     } else {
+        state->handler.failing = false;
         Py_XSETREF(data->last, Py_NewRef(recorder));
         inputs_at = add_json(state, &texts, inputs);
         if (metadata != NULL) {
             metadata_at = add_json(state, &texts, metadata);
         }
         if (thread != NULL) {
-            thread_at = add_plain(&texts, thread);
+            thread_at = add_plain(state, &texts, thread);
         }
         start->owner = recorder;
         start->wpk_id = rl_event_text(wpk_id);
@@ -284,10 +281,9 @@ static void on_start(rl_state *state, handler_data *data, PyObject *inputs, PyOb
 
 /* Commits a graph's run. RL_CLOSED from the default recorder means that the program has
  * closed it since the graph began: its successor takes the run. */
-static rl_status commit_run(rl_state *state, handler_data *data, PyObject *owner, rl_run *run,
-                            rl_err *err)
+static rl_status commit_run(rl_state *state, handler_data *data, rl_py_recorder *recorder,
+                            rl_run *run, rl_err *err)
 {
-    rl_py_recorder *recorder = (rl_py_recorder *)owner;
     rl_durability durability = rl_recorder_config(recorder->core)->graph_runs;
     rl_status status = rl_run_seal(run, err);
     PyObject *successor;
@@ -313,30 +309,34 @@ static void finish_graph(rl_state *state, handler_data *data, rl_key key,
                          const rl_span_end *end)
 {
     rl_graph *graph = rl_graphs_take(data->graphs, key);
-    PyObject *owner;
+    rl_py_recorder *recorder;
     rl_run *run;
     rl_err err;
 
     if (graph == NULL) {
         return;
     }
-    owner = rl_graph_owner(graph);
+    recorder = rl_graph_owner(graph);
     run = rl_state_take_run(state);
     if (run == NULL) {
         rl_errors_swallow();
         count(data, true);
     } else {
         rl_graph_finish(graph, end, run);
-        if (commit_run(state, data, owner, run, &err) == RL_OK) {
-            data->failing = false;
+        if (commit_run(state, data, recorder, run, &err) == RL_OK) {
+            recorder->failing = false;
         } else {
-            report(state, data, err.text);
+            rl_metric_add(&recorder->handler_errors, 1);
+            if (!recorder->failing) { /* told once, until one can be kept again */
+                recorder->failing = true;
+                log_failure(state, err.text);
+            }
         }
         rl_state_give_run(state, run);
     }
     rl_graph_free(graph);
-    atomic_fetch_sub(&((rl_py_recorder *)owner)->open_runs, 1);
-    Py_DECREF(owner);
+    atomic_fetch_sub(&recorder->open_runs, 1);
+    Py_DECREF(recorder);
 }
 
 /* What is known of the end of a graph or node: its outputs, or its error. */
@@ -355,7 +355,7 @@ static void encode_end(rl_state *state, encoded *texts, PyObject *outputs, PyObj
             type = Py_TYPE(error)->tp_name;
             dot = strrchr(type, '.');
             type = dot != NULL ? dot + 1 : type;
-            where = add_plain(texts, error);
+            where = add_plain(state, texts, error);
             end->error_type = (rl_text){type, strlen(type)};
             end->error_text = text_of(texts, where);
         }
@@ -523,7 +523,9 @@ static int handler_init(PyObject *self, PyObject *args, PyObject *kwargs)
                                  wpk_id);
     }
     if (recorder != Py_None && !PyObject_TypeCheck(recorder, state->recorder_type)) {
-        return rl_errors_invalid(state, "recorder", "must be None or a Recorder", recorder);
+        PyErr_Format(PyExc_TypeError, "recorder must be None or a Recorder, not %s",
+                     Py_TYPE(recorder)->tp_name);
+        return -1;
     }
     data = data_of(state, self);
     Py_XSETREF(data->wpk_id, wpk_id != Py_None ? Py_NewRef(wpk_id) : NULL);

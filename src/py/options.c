@@ -45,6 +45,26 @@ static int wrong(rl_state *state, option which, const char *problem)
     return -1;
 }
 
+static int refuse_unknown(PyObject *kwargs)
+{
+    PyObject *key, *value;
+    Py_ssize_t at = 0;
+
+    while (PyDict_Next(kwargs, &at, &key, &value)) {
+        bool known = false;
+
+        for (int i = 0; i < OPTIONS && !known; i++) {
+            known = PyUnicode_CompareWithASCIIString(key, names[i].keyword) == 0;
+        }
+        if (!known) {
+            PyErr_Format(PyExc_TypeError, "Recorder() got an unexpected keyword argument %R",
+                         key);
+            break;
+        }
+    }
+    return -1;
+}
+
 /* The values given: new references, NULL where an option is not set. */
 static int collect(PyObject *kwargs, PyObject *values[OPTIONS])
 {
@@ -70,8 +90,7 @@ static int collect(PyObject *kwargs, PyObject *values[OPTIONS])
         }
     }
     if (rc == 0 && kwargs != NULL && PyDict_GET_SIZE(kwargs) != known) {
-        PyErr_SetString(PyExc_TypeError, "Recorder() got an unknown keyword argument");
-        rc = -1;
+        rc = refuse_unknown(kwargs);
     }
     Py_XDECREF(environ);
     Py_XDECREF(os);

@@ -63,7 +63,13 @@ static int read_limit(rl_state *state, PyObject *value, rl_query *query)
 
 static int read_time(rl_state *state, const char *field, PyObject *value, int64_t *stamp)
 {
-    return value == NULL || value == Py_None ? 0 : rl_time_from(state, field, value, stamp);
+    if (value == NULL || value == Py_None) {
+        return 0;
+    }
+    if (PyLong_Check(value) || PyFloat_Check(value)) {
+        return rl_errors_invalid(state, field, "must be a datetime or ISO 8601 text", value);
+    }
+    return rl_time_from(state, field, value, stamp);
 }
 
 static bool is_uuid(const char *text)

@@ -14,6 +14,7 @@ typedef struct rl_py_recorder {
     bool embeds, uses_milvus, default_path;
     /* of the handlers that record here */
     atomic_uint_fast64_t handler_errors, handler_ignored, open_runs;
+    bool failing; /* the last graph could not be kept, and that was logged */
 } rl_py_recorder;
 
 /* Makes the types Recorder and PreparedRun and adds them to the module. */

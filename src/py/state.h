@@ -19,6 +19,7 @@ typedef struct rl_handler_state {
     PyObject *cancelled;                  /* a tuple of exceptions */
     PyObject *default_recorder;           /* () -> Recorder */
     PyObject *log;                        /* (message: str) -> None */
+    int failing; /* the last graph found no recorder, and that was logged */
 } rl_handler_state;
 
 typedef struct rl_state {

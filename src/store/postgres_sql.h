@@ -33,7 +33,11 @@
 
 /* "runlog" in ASCII. It is given back at the end of the transaction. */
 #define RL_PG_LOCK "SELECT pg_advisory_xact_lock(x'72756e6c6f67'::bigint)"
-#define RL_PG_HAS_MIGRATIONS "SELECT 1 WHERE to_regclass('runlog_migrations') IS NOT NULL"
+/* Not to_regclass: that asks a cache, which behind the lock may still say that there is no
+ * such table. */
+#define RL_PG_HAS_MIGRATIONS                                                                 \
+    "SELECT 1 FROM pg_catalog.pg_class "                                                     \
+    "WHERE relname = 'runlog_migrations' AND pg_catalog.pg_table_is_visible(oid)"
 #define RL_PG_MAKE_MIGRATIONS                                                                \
     "CREATE TABLE IF NOT EXISTS runlog_migrations ("                                         \
     "number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, "               \
