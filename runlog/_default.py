@@ -4,18 +4,19 @@ dropped by `close()`, so that the environment is read again."""
 from __future__ import annotations
 
 import atexit
-import threading
-from typing import TYPE_CHECKING, Any
+from _thread import allocate_lock  # threading costs a third of the import
 
 from runlog.recorder import Recorder
 
+TYPE_CHECKING = False  # typing costs half of it
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from typing import Any
 
     from runlog._runlog import Page, Run
 
-_lock = threading.Lock()
+_lock = allocate_lock()
 _current: Recorder | None = None
 
 

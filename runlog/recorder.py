@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
-
 from runlog import _runlog
 
+TYPE_CHECKING = False  # importing typing costs more than everything else here
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from concurrent.futures import ThreadPoolExecutor
     from datetime import datetime
+    from typing import Any, TypeVar
 
     from runlog._runlog import Page, Run
 
-_T = TypeVar("_T")
+    _T = TypeVar("_T")
 
 _THREADS = 32
 """Calls that may wait for the database at once; they share commits."""

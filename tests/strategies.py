@@ -33,7 +33,6 @@ from langgraph.types import Command, Interrupt, Send
 
 MAX_DEPTH = 200
 LARGEST_NUMBER = 10**4300  # from here on an int is stored as text
-MAX_EXAMPLES = 120
 
 
 class Colour(enum.Enum):

@@ -13,17 +13,16 @@ from fixtures_store import Store
 from helpers import minimal
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from strategies import MAX_EXAMPLES, any_text, clean, same, to_json_model, values
+from strategies import any_text, clean, same, to_json_model, values
 
 import runlog
 from runlog._runlog import encode_json
 
 stored = settings(
-    max_examples=MAX_EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-encoded = settings(stored, max_examples=5 * MAX_EXAMPLES)
+encoded = settings(stored, max_examples=5 * stored.max_examples)
 whole_text = st.text(st.characters(exclude_categories=()), max_size=300)
 bits = st.integers(0, 2**64 - 1)
 

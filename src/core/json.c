@@ -124,44 +124,14 @@ void rl_json_end(rl_json *json)
     }
 }
 
-void rl_json_raw(rl_json *json, const char *text, size_t len)
+void rl_json_not_finite(rl_json *json, double value)
 {
-    rl_buf *buf = json->buf;
-
-    if (rl_buf_reserve(buf, len + 1)) {
-        memcpy(buf->data + buf->len, text, len);
-        buf->data[buf->len + len] = ',';
-        buf->len += len + 1;
-    }
-    rl_json_done(json);
-}
-
-void rl_json_int(rl_json *json, int64_t value)
-{
-    rl_buf *buf = json->buf;
-
-    if (rl_buf_reserve(buf, 24)) {
-        buf->len += rl_put_i64(buf->data + buf->len, value);
-        buf->data[buf->len++] = ',';
-    }
-    rl_json_done(json);
-}
-
-void rl_json_double(rl_json *json, double value)
-{
-    rl_buf *buf = json->buf;
-
     if (isnan(value)) {
         rl_json_raw(json, "\"NaN\"", 5);
-    } else if (isinf(value)) {
-        const char *text = value > 0 ? "\"Infinity\"" : "\"-Infinity\"";
-
-        rl_json_raw(json, text, strlen(text));
-    } else if (rl_buf_reserve(buf, RL_DTOA_MAX + 1)) {
-        json->wide_number |= fabs(value) >= 1e16;
-        buf->len += rl_dtoa(value, buf->data + buf->len);
-        buf->data[buf->len++] = ',';
-        rl_json_done(json);
+    } else if (value > 0) {
+        rl_json_raw(json, "\"Infinity\"", 10);
+    } else {
+        rl_json_raw(json, "\"-Infinity\"", 11);
     }
 }
 
@@ -236,7 +206,7 @@ static void put_long(rl_json *json, const char *text, size_t len, bool key)
     rl_json_string_end(json, &string);
 }
 
-void rl_json_text(rl_json *json, const char *text, size_t len)
+void rl_json_text_slow(rl_json *json, const char *text, size_t len)
 {
     rl_buf *buf = json->buf;
     rl_json_string string = {.at = buf->len + 1, .key = false};
@@ -257,7 +227,7 @@ void rl_json_text(rl_json *json, const char *text, size_t len)
     json->item = buf->len;
 }
 
-void rl_json_key(rl_json *json, const char *text, size_t len)
+void rl_json_key_slow(rl_json *json, const char *text, size_t len)
 {
     if (len > RL_JSON_PIECE) {
         put_long(json, text, len, true);
@@ -269,54 +239,71 @@ void rl_json_key(rl_json *json, const char *text, size_t len)
     }
 }
 
-/* Writes a number of the form 1.5e20 as 150000000000000000000.0; others as they are. */
-static void widen_number(rl_buf *out, const char *text, size_t len)
+/* Whether a number has the form 1.5e20; *mark gets its e. */
+static bool is_wide(const char *text, size_t len, const char **mark)
 {
-    const char *mark = memchr(text, 'e', len);
-    size_t point, digits = 0, exponent = 0;
+    *mark = memchr(text, 'e', len);
+    return *mark != NULL && (*mark)[1] != '-';
+}
 
-    if (mark == NULL || mark[1] == '-') {
-        rl_buf_add(out, text, len);
-        return;
-    }
+/* Writes 1.5e20 as 150000000000000000000.0. */
+static void widen_number(rl_buf *out, const char *text, const char *mark, size_t len)
+{
+    size_t digits = 0, exponent = 0;
+
     for (const char *at = mark + 1; at < text + len; at++) {
         exponent = exponent * 10 + (size_t)(*at - '0');
     }
-    point = exponent + 1;
     for (const char *at = text; at < mark; at++) {
-        if (*at == '-') {
-            rl_buf_add_char(out, '-');
-        } else if (*at != '.') {
+        if (*at != '.') {
             rl_buf_add_char(out, *at);
-            digits++;
+            digits += *at != '-';
         }
     }
-    for (; digits < point; digits++) {
+    for (; digits < exponent + 1; digits++) {
         rl_buf_add_char(out, '0');
     }
     rl_buf_add(out, ".0", 2);
 }
 
+/* Where the string that begins at `text` (its opening quote) ends, behind the other one. */
+static const char *skip_string(const char *text, const char *end)
+{
+    const char *quote = text, *slash;
+
+    do {
+        quote = memchr(quote + 1, '"', (size_t)(end - quote - 1));
+        if (quote == NULL) {
+            return end;
+        }
+        for (slash = quote; slash[-1] == '\\'; slash--) {
+        }
+    } while ((quote - slash) % 2 != 0); /* an escaped quote */
+    return quote + 1;
+}
+
 void rl_json_widen(rl_buf *out, const char *text, size_t len)
 {
-    size_t at = 0;
+    const char *at = text, *end = text + len, *copied = text, *mark;
 
-    while (at < len) {
-        size_t from = at;
+    while (at < end) {
+        if (*at == '"') {
+            at = skip_string(at, end);
+        } else if (*at == '-' || (*at >= '0' && *at <= '9')) {
+            size_t size = strspn(at, "-+.0123456789e");
 
-        if (text[at] == '"') {
-            for (at++; at < len && text[at] != '"'; at++) {
-                at += text[at] == '\\';
+            if (is_wide(at, size, &mark)) {
+                rl_buf_add(out, copied, (size_t)(at - copied));
+                widen_number(out, at, mark, size);
+                copied = at + size;
             }
-            at += at < len;
-            rl_buf_add(out, text + from, at - from);
-        } else if (text[at] == '-' || (text[at] >= '0' && text[at] <= '9')) {
-            at += strspn(text + at, "-+.0123456789e");
-            widen_number(out, text + from, at - from);
+            at += size;
         } else {
-            rl_buf_add_char(out, text[at++]);
+            at++;
         }
     }
-    rl_buf_add_char(out, '\0');
-    out->len -= out->failed ? 0 : 1;
+    rl_buf_add(out, copied, (size_t)(end - copied));
+    if (rl_buf_reserve(out, 1)) {
+        out->data[out->len] = '\0';
+    }
 }

@@ -19,6 +19,7 @@
 #include "core/dtoa.h"
 #include "core/text.h"
 
+#include <float.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -104,14 +105,99 @@ static inline void rl_json_open(rl_json *json, char bracket)
 void rl_json_close(rl_json *json);
 
 /* Text that is JSON already ("null", a number), complete and short. */
-void rl_json_raw(rl_json *json, const char *text, size_t len);
-void rl_json_int(rl_json *json, int64_t value);
-/* Doubles that are no numbers become "NaN", "Infinity", "-Infinity" (proto3's JSON). */
-void rl_json_double(rl_json *json, double value);
+static inline void rl_json_raw(rl_json *json, const char *text, size_t len)
+{
+    rl_buf *buf = json->buf;
 
-/* A string value, or with `key` the key of the next value. Valid UTF-8. */
-void rl_json_text(rl_json *json, const char *text, size_t len);
-void rl_json_key(rl_json *json, const char *text, size_t len);
+    if (rl_buf_reserve(buf, len + 1)) {
+        memcpy(buf->data + buf->len, text, len);
+        buf->data[buf->len + len] = ',';
+        buf->len += len + 1;
+    }
+    rl_json_done(json);
+}
+
+static inline void rl_json_int(rl_json *json, int64_t value)
+{
+    rl_buf *buf = json->buf;
+
+    if (rl_buf_reserve(buf, 24)) {
+        char *out = buf->data + buf->len;
+        size_t len = rl_put_i64(out, value);
+
+        out[len] = ',';
+        buf->len += len + 1;
+    }
+    rl_json_done(json);
+}
+
+/* Doubles that are no numbers become "NaN", "Infinity", "-Infinity" (proto3's JSON). */
+void rl_json_not_finite(rl_json *json, double value);
+
+static inline void rl_json_double(rl_json *json, double value)
+{
+    rl_buf *buf = json->buf;
+    double size = value < 0 ? -value : value;
+
+    if (!(size < 1e16)) { /* also for NaN */
+        if (!(size <= DBL_MAX)) {
+            rl_json_not_finite(json, value);
+            return;
+        }
+        json->wide_number = true;
+    }
+    if (rl_buf_reserve(buf, RL_DTOA_MAX + 1)) {
+        char *out = buf->data + buf->len;
+        size_t len = rl_dtoa(value, out);
+
+        out[len] = ',';
+        buf->len += len + 1;
+    }
+    rl_json_done(json);
+}
+
+/* The slow halves of rl_json_text and rl_json_key. */
+void rl_json_text_slow(rl_json *json, const char *text, size_t len);
+void rl_json_key_slow(rl_json *json, const char *text, size_t len);
+
+/* Writes a quoted text and `tail` if it is short and needs no escape. */
+static inline bool rl_json_quick(rl_json *json, const char *text, size_t len, char tail)
+{
+    rl_buf *buf = json->buf;
+    char *out;
+
+    if (len >= 16 || !rl_buf_reserve(buf, 20)) {
+        return false;
+    }
+    out = buf->data + buf->len;
+    if (!rl_copy_clean(out + 1, text, len)) {
+        return false;
+    }
+    out[0] = '"';
+    out[len + 1] = '"';
+    out[len + 2] = tail;
+    return buf->len + len + 3 + json->depth <= json->limit;
+}
+
+/* A string value, or the key of the next value. Valid UTF-8. */
+static inline void rl_json_text(rl_json *json, const char *text, size_t len)
+{
+    if (rl_json_quick(json, text, len, ',')) {
+        json->buf->len += len + 3;
+        json->item = json->buf->len;
+    } else {
+        rl_json_text_slow(json, text, len);
+    }
+}
+
+static inline void rl_json_key(rl_json *json, const char *text, size_t len)
+{
+    if (rl_json_quick(json, text, len, ':')) {
+        json->buf->len += len + 3;
+    } else {
+        rl_json_key_slow(json, text, len);
+    }
+}
 
 /* A string in pieces: begin, any number of pieces, end. */
 typedef struct rl_json_string {

@@ -20,6 +20,14 @@ static bool is_space(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
+/* The low five bits are the same for 'a' and 'A', but not for '_' and '-'. */
+static uint32_t bits_of(char folded)
+{
+    uint32_t bits = UINT32_C(1) << (folded & 31);
+
+    return folded == '_' ? bits | UINT32_C(1) << ('-' & 31) : bits;
+}
+
 static rl_status add_key(rl_redact *set, const char *key, size_t len, rl_err *err)
 {
     char **keys = rl_realloc(set->keys, (set->count + 1) * sizeof *keys);
@@ -37,7 +45,10 @@ static rl_status add_key(rl_redact *set, const char *key, size_t len, rl_err *er
     }
     copy[len] = '\0';
     set->keys[set->count++] = copy;
-    set->lengths |= UINT64_C(1) << (len < 63 ? len : 63);
+    set->ends[copy[0] & 31] |= bits_of(copy[len - 1]);
+    if (copy[0] == '_') {
+        set->ends['-' & 31] |= bits_of(copy[len - 1]);
+    }
     return RL_OK;
 }
 

@@ -19,7 +19,7 @@
 typedef struct rl_redact {
     char **keys; /* owned, folded */
     size_t count;
-    uint64_t lengths; /* bit n: a key of n bytes is among them; bit 63: 63 or more */
+    uint32_t ends[32]; /* by first byte & 31: bit b & 31 for each last byte b of the keys */
 } rl_redact;
 
 /* Adds the keys of a list separated by commas; white space around a key is left out. */
@@ -31,7 +31,7 @@ bool rl_redact_find(const rl_redact *set, const char *key, size_t len);
 
 static inline bool rl_redact_match(const rl_redact *set, const char *key, size_t len)
 {
-    return (set->lengths >> (len < 63 ? len : 63) & 1) != 0 &&
+    return len > 0 && (set->ends[key[0] & 31] >> (key[len - 1] & 31) & 1) != 0 &&
            rl_redact_find(set, key, len);
 }
 

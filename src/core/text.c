@@ -9,12 +9,6 @@
 
 #include <string.h>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#elif defined(__aarch64__) && defined(__ARM_NEON)
-#include <arm_neon.h>
-#endif
-
 const char rl_two_digits[201] =
     "0001020304050607080910111213141516171819202122232425262728293031323334353637383940"
     "4142434445464748495051525354555657585960616263646566676869707172737475767778798081"
@@ -54,43 +48,11 @@ static inline char *put_byte(char *out, unsigned char c)
     return out;
 }
 
-#define ONES UINT64_C(0x0101010101010101)
-#define HIGHS UINT64_C(0x8080808080808080)
-
-/* Not 0 when one of the eight bytes is below 0x20, a quote or a backslash
- * (S. E. Anderson, "Bit Twiddling Hacks": a word with a byte less than n). */
-static inline uint64_t dirty8(uint64_t word)
-{
-    uint64_t quote = word ^ ONES * '"';
-    uint64_t slash = word ^ ONES * '\\';
-
-    return (((word - ONES * 0x20) & ~word) | ((quote - ONES) & ~quote) |
-            ((slash - ONES) & ~slash)) & HIGHS;
-}
-
-/* The last bytes of a text, fewer than 16: two blocks that overlap where it is clean. */
+/* The last bytes of a text, fewer than 16. */
 static char *escape_tail(char *out, const unsigned char *text, size_t len)
 {
-    if (len >= 8) {
-        uint64_t first, last;
-
-        memcpy(&first, text, 8);
-        memcpy(&last, text + len - 8, 8);
-        if ((dirty8(first) | dirty8(last)) == 0) {
-            memcpy(out, &first, 8);
-            memcpy(out + len - 8, &last, 8);
-            return out + len;
-        }
-    } else if (len >= 4) {
-        uint32_t first, last;
-
-        memcpy(&first, text, 4);
-        memcpy(&last, text + len - 4, 4);
-        if (dirty8((uint64_t)first << 32 | last) == 0) {
-            memcpy(out, &first, 4);
-            memcpy(out + len - 4, &last, 4);
-            return out + len;
-        }
+    if (rl_copy_clean(out, (const char *)text, len)) {
+        return out + len;
     }
     for (size_t i = 0; i < len; i++) {
         out = put_byte(out, text[i]);
@@ -99,36 +61,15 @@ static char *escape_tail(char *out, const unsigned char *text, size_t len)
 }
 
 /* Copies one block of BLOCK bytes and returns how many of them, from the start, are clean. */
-#if defined(__SSE2__)
+#if RL_BLOCKS
 #define BLOCK 16
 static inline unsigned copy_block(char *out, const unsigned char *text)
 {
-    const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)text);
-    const __m128i low = _mm_set1_epi8(0x1F);
-    __m128i dirty = _mm_cmpeq_epi8(_mm_min_epu8(v, low), v);
-    unsigned mask;
+    rl_block block = rl_block_load((const char *)text);
+    uint64_t dirty = rl_block_dirty(block);
 
-    dirty = _mm_or_si128(dirty, _mm_cmpeq_epi8(v, _mm_set1_epi8('"')));
-    dirty = _mm_or_si128(dirty, _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
-    _mm_storeu_si128((__m128i *)(void *)out, v);
-    mask = (unsigned)_mm_movemask_epi8(dirty);
-    return mask == 0 ? BLOCK : (unsigned)__builtin_ctz(mask);
-}
-#elif defined(__aarch64__) && defined(__ARM_NEON)
-#define BLOCK 16
-static inline unsigned copy_block(char *out, const unsigned char *text)
-{
-    const uint8x16_t v = vld1q_u8(text);
-    uint8x16_t dirty = vcltq_u8(v, vdupq_n_u8(0x20));
-    uint64_t mask;
-
-    dirty = vorrq_u8(dirty, vceqq_u8(v, vdupq_n_u8('"')));
-    dirty = vorrq_u8(dirty, vceqq_u8(v, vdupq_n_u8('\\')));
-    vst1q_u8((uint8_t *)out, v);
-    /* four bits a byte: the narrowing shift is NEON's stand-in for a move mask */
-    mask = vget_lane_u64(
-        vreinterpret_u64_u8(vshrn_n_u16(vreinterpretq_u16_u8(dirty), 4)), 0);
-    return mask == 0 ? BLOCK : (unsigned)__builtin_ctzll(mask) >> 2;
+    rl_block_store(out, block);
+    return dirty == 0 ? BLOCK : (unsigned)__builtin_ctzll(dirty) >> RL_BLOCK_SHIFT;
 }
 #else
 #define BLOCK 8
@@ -139,7 +80,7 @@ static inline unsigned copy_block(char *out, const unsigned char *text)
 
     memcpy(&word, text, 8);
     memcpy(out, &word, 8);
-    if (dirty8(word) != 0) {
+    if (rl_dirty8(word) != 0) {
         for (clean = 0; escapes[text[clean]] == 0; clean++) {
         }
     }
@@ -168,39 +109,63 @@ size_t rl_escape_utf8(char *out, const char *text, size_t len)
     return (size_t)(escape_tail(to, from, (size_t)(end - from)) - out);
 }
 
+/* Writes four bytes, the lowest first: one store, of which the caller keeps what it needs. */
+static inline void put_bytes(char *out, uint32_t bytes)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    bytes = __builtin_bswap32(bytes);
+#endif
+    memcpy(out, &bytes, 4);
+}
+
 /* Writes any code point. */
 static inline char *put_point(char *out, uint32_t point)
 {
     if (point < 0x80) {
         out = put_byte(out, (unsigned char)point);
     } else if (point < 0x800) {
-        out[0] = (char)(0xC0 | point >> 6);
-        out[1] = (char)(0x80 | (point & 0x3F));
+        put_bytes(out, 0x80C0 | point >> 6 | (point & 0x3F) << 8);
         out += 2;
     } else if (point >= 0xD800 && point < 0xE000) {
         memcpy(out, RL_REPLACEMENT, 3);
         out += 3;
     } else if (point < 0x10000) {
-        out[0] = (char)(0xE0 | point >> 12);
-        out[1] = (char)(0x80 | (point >> 6 & 0x3F));
-        out[2] = (char)(0x80 | (point & 0x3F));
+        put_bytes(out, 0x8080E0 | point >> 12 | (point << 2 & 0x3F00) | (point & 0x3F) << 16);
         out += 3;
     } else {
-        out[0] = (char)(0xF0 | point >> 18);
-        out[1] = (char)(0x80 | (point >> 12 & 0x3F));
-        out[2] = (char)(0x80 | (point >> 6 & 0x3F));
-        out[3] = (char)(0x80 | (point & 0x3F));
+        put_bytes(out, 0x808080F0 | point >> 18 | (point >> 4 & 0x3F00) |
+                           (point << 10 & 0x3F0000) | (point & 0x3F) << 24);
         out += 4;
     }
     return out;
 }
 
+/* Whether eight bytes are all ASCII. */
+static inline bool is_ascii8(const uint8_t *text)
+{
+    uint64_t word;
+
+    memcpy(&word, text, 8);
+    return (word & UINT64_C(0x8080808080808080)) == 0;
+}
+
 size_t rl_escape_ucs1(char *out, const uint8_t *text, size_t len)
 {
     char *to = out;
+    size_t i = 0;
 
-    for (size_t i = 0; i < len; i++) {
-        to = put_point(to, text[i]);
+    while (i < len) {
+        size_t run = 0;
+
+        while (len - i - run >= 8 && is_ascii8(text + i + run)) {
+            run += 8;
+        }
+        if (run > 0) {
+            to += rl_escape_utf8(to, (const char *)text + i, run);
+            i += run;
+        } else {
+            to = put_point(to, text[i++]);
+        }
     }
     return (size_t)(to - out);
 }
@@ -368,30 +333,30 @@ size_t rl_base64(char *out, const uint8_t *data, size_t len)
 
 size_t rl_put_u64(char *out, uint64_t value)
 {
-    char digits[20];
-    size_t at = sizeof digits;
+    static const uint64_t powers[] = {
+        0, UINT64_C(10), UINT64_C(100), UINT64_C(1000), UINT64_C(10000), UINT64_C(100000),
+        UINT64_C(1000000), UINT64_C(10000000), UINT64_C(100000000), UINT64_C(1000000000),
+        UINT64_C(10000000000), UINT64_C(100000000000), UINT64_C(1000000000000),
+        UINT64_C(10000000000000), UINT64_C(100000000000000), UINT64_C(1000000000000000),
+        UINT64_C(10000000000000000), UINT64_C(100000000000000000),
+        UINT64_C(1000000000000000000), UINT64_C(10000000000000000000)};
+    /* 1233 / 4096 is a little more than log10(2): one too few at most */
+    unsigned bits = 64 - (unsigned)__builtin_clzll(value | 1);
+    unsigned guess = bits * 1233 >> 12;
+    size_t len = guess + (value >= powers[guess]);
+    char *at;
 
+    len += len == 0; /* 0 has a digit too */
+    at = out + len;
     while (value >= 100) {
         at -= 2;
-        memcpy(digits + at, rl_two_digits + 2 * (value % 100), 2);
+        memcpy(at, rl_two_digits + 2 * (value % 100), 2);
         value /= 100;
     }
     if (value >= 10) {
-        at -= 2;
-        memcpy(digits + at, rl_two_digits + 2 * value, 2);
+        memcpy(at - 2, rl_two_digits + 2 * value, 2);
     } else {
-        digits[--at] = (char)('0' + value);
+        at[-1] = (char)('0' + value);
     }
-    memcpy(out, digits + at, sizeof digits - at);
-    return sizeof digits - at;
-}
-
-size_t rl_put_i64(char *out, int64_t value)
-{
-    size_t sign = value < 0;
-
-    if (sign != 0) {
-        *out++ = '-';
-    }
-    return sign + rl_put_u64(out, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+    return len;
 }

@@ -9,6 +9,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
 
 /* "00010203...99" */
 extern const char rl_two_digits[201];
@@ -19,6 +26,142 @@ extern const char rl_two_digits[201];
 
 /* U+FFFD, which stands in for what PostgreSQL's jsonb can't hold (NUL, lone surrogates). */
 #define RL_REPLACEMENT "\xEF\xBF\xBD"
+
+/* Not 0 when one of the eight bytes is below 0x20, a quote or a backslash
+ * (S. E. Anderson, "Bit Twiddling Hacks": a word with a byte less than n). */
+static inline uint64_t rl_dirty8(uint64_t word)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t quote = word ^ ones * '"';
+    uint64_t slash = word ^ ones * '\\';
+
+    return (((word - ones * 0x20) & ~word) | ((quote - ones) & ~quote) |
+            ((slash - ones) & ~slash)) & (ones << 7);
+}
+
+/* Copies a text of fewer than 16 bytes if nothing in it needs an escape: two words that
+ * overlap in the middle, so that there is no loop. False when it is not clean. */
+static inline bool rl_copy_clean(char *out, const char *text, size_t len)
+{
+    if (len >= 8) {
+        uint64_t first, last;
+
+        memcpy(&first, text, 8);
+        memcpy(&last, text + len - 8, 8);
+        memcpy(out, &first, 8);
+        memcpy(out + len - 8, &last, 8);
+        return (rl_dirty8(first) | rl_dirty8(last)) == 0;
+    }
+    if (len >= 4) {
+        uint32_t first, last;
+
+        memcpy(&first, text, 4);
+        memcpy(&last, text + len - 4, 4);
+        memcpy(out, &first, 4);
+        memcpy(out + len - 4, &last, 4);
+        return rl_dirty8((uint64_t)first << 32 | last) == 0;
+    }
+    if (len >= 2) {
+        uint16_t first, last;
+
+        memcpy(&first, text, 2);
+        memcpy(&last, text + len - 2, 2);
+        memcpy(out, &first, 2);
+        memcpy(out + len - 2, &last, 2);
+        return rl_dirty8((uint64_t)first << 16 | last | UINT64_C(0x2020202000000000)) == 0;
+    }
+    if (len == 1) {
+        *out = *text;
+        return rl_dirty8((unsigned char)*text | UINT64_C(0x2020202020202000)) == 0;
+    }
+    return true;
+}
+
+#if defined(__SSE2__)
+#define RL_BLOCKS 1
+typedef __m128i rl_block;
+
+static inline rl_block rl_block_load(const char *from)
+{
+    return _mm_loadu_si128((const __m128i *)(const void *)from);
+}
+
+static inline void rl_block_store(char *to, rl_block block)
+{
+    _mm_storeu_si128((__m128i *)(void *)to, block);
+}
+
+/* A bit for each byte that needs an escape; RL_BLOCK_SHIFT of them a byte. */
+#define RL_BLOCK_SHIFT 0
+static inline uint64_t rl_block_dirty(rl_block block)
+{
+    rl_block dirty = _mm_cmpeq_epi8(_mm_min_epu8(block, _mm_set1_epi8(0x1F)), block);
+
+    dirty = _mm_or_si128(dirty, _mm_cmpeq_epi8(block, _mm_set1_epi8('"')));
+    dirty = _mm_or_si128(dirty, _mm_cmpeq_epi8(block, _mm_set1_epi8('\\')));
+    return (unsigned)_mm_movemask_epi8(dirty);
+}
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+#define RL_BLOCKS 1
+typedef uint8x16_t rl_block;
+
+static inline rl_block rl_block_load(const char *from)
+{
+    return vld1q_u8((const uint8_t *)from);
+}
+
+static inline void rl_block_store(char *to, rl_block block)
+{
+    vst1q_u8((uint8_t *)to, block);
+}
+
+/* Four bits a byte: the narrowing shift is NEON's stand-in for a move mask. */
+#define RL_BLOCK_SHIFT 2
+static inline uint64_t rl_block_dirty(rl_block block)
+{
+    rl_block dirty = vcltq_u8(block, vdupq_n_u8(0x20));
+
+    dirty = vorrq_u8(dirty, vceqq_u8(block, vdupq_n_u8('"')));
+    dirty = vorrq_u8(dirty, vceqq_u8(block, vdupq_n_u8('\\')));
+    return vget_lane_u64(
+        vreinterpret_u64_u8(vshrn_n_u16(vreinterpretq_u16_u8(dirty), 4)), 0);
+}
+#else
+#define RL_BLOCKS 0
+#endif
+
+/* rl_copy_clean for at most 32 bytes, with few branches on the length, which no processor
+ * could foresee. Eight bytes before the text must be readable: the header of the object
+ * that it stands in. */
+static inline bool rl_copy_clean_inside(char *out, const char *text, size_t len)
+{
+#if RL_BLOCKS && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t word, other;
+    unsigned half;
+
+    if (len <= 8) { /* the text's bytes are the last of the word: shifted to its start */
+        half = 4 * (8 - (unsigned)len);
+        memcpy(&word, text + len - 8, 8);
+        word = word >> half >> half;
+        memcpy(out, &word, 8);
+        return rl_dirty8(word | (UINT64_C(0x2020202020202020) & ~(~UINT64_C(0) >> half >> half))) == 0;
+    }
+    if (len <= 16) {
+        memcpy(&word, text, 8);
+        memcpy(&other, text + len - 8, 8);
+        memcpy(out, &word, 8);
+        memcpy(out + len - 8, &other, 8);
+        return (rl_dirty8(word) | rl_dirty8(other)) == 0;
+    }
+    rl_block first = rl_block_load(text), last = rl_block_load(text + len - 16);
+
+    rl_block_store(out, first);
+    rl_block_store(out + len - 16, last);
+    return (rl_block_dirty(first) | rl_block_dirty(last)) == 0;
+#else
+    return len < 16 && rl_copy_clean(out, text, len);
+#endif
+}
 
 /* Escape text for the inside of a JSON string. Return the bytes written.
  * The first takes UTF-8 that is known to be valid, the others the three forms in which
@@ -40,6 +183,17 @@ size_t rl_base64(char *out, const uint8_t *data, size_t len);
 
 /* Writes a decimal integer, at most 20 bytes. */
 size_t rl_put_u64(char *out, uint64_t value);
-size_t rl_put_i64(char *out, int64_t value);
+
+static inline size_t rl_put_i64(char *out, int64_t value)
+{
+    size_t sign = value < 0;
+
+    if (value >= 0 && value < 10) {
+        *out = (char)('0' + value);
+        return 1;
+    }
+    *out = '-';
+    return sign + rl_put_u64(out + sign, sign ? 0 - (uint64_t)value : (uint64_t)value);
+}
 
 #endif

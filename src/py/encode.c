@@ -61,7 +61,7 @@ static void put_wide_text(rl_encoder *self, PyObject *text, bool key)
     rl_json_string_end(&self->json, &string);
 }
 
-void rl_put_text(rl_encoder *self, PyObject *text, bool key)
+static inline void put_text(rl_encoder *self, PyObject *text, bool key)
 {
     const char *data = NULL;
     size_t len = 0;
@@ -108,12 +108,12 @@ static void put_big_int(rl_encoder *self, PyObject *value)
         rl_json_raw(&self->json, (const char *)PyUnicode_1BYTE_DATA(digits),
                     (size_t)PyUnicode_GET_LENGTH(digits));
     } else {
-        rl_put_text(self, digits, false);
+        put_text(self, digits, false);
     }
     Py_XDECREF(digits);
 }
 
-void rl_put_int(rl_encoder *self, PyObject *value)
+static inline void put_int(rl_encoder *self, PyObject *value)
 {
     int overflow = 0;
     long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
@@ -170,14 +170,14 @@ static void pop(rl_encoder *self)
 
 /* One value. Scalars are written, containers opened. `value` must stay alive by itself only
  * as long as no Python code runs: put_other takes a reference. */
-void rl_put(rl_encoder *self, PyObject *value)
+static inline void put(rl_encoder *self, PyObject *value)
 {
     PyTypeObject *type = Py_TYPE(value);
 
     if (type == &PyUnicode_Type) {
-        rl_put_text(self, value, false);
+        put_text(self, value, false);
     } else if (type == &PyLong_Type) {
-        rl_put_int(self, value);
+        put_int(self, value);
     } else if (type == &PyFloat_Type) {
         rl_json_double(&self->json, PyFloat_AS_DOUBLE(value));
     } else if (value == Py_None) {
@@ -196,13 +196,39 @@ void rl_put(rl_encoder *self, PyObject *value)
     }
 }
 
+void rl_put_text(rl_encoder *self, PyObject *text, bool key)
+{
+    put_text(self, text, key);
+}
+
+void rl_put_int(rl_encoder *self, PyObject *value)
+{
+    put_int(self, value);
+}
+
+void rl_put(rl_encoder *self, PyObject *value)
+{
+    put(self, value);
+}
+
+/* Readies an encoder whose frames, 10 KB of them, are left as they are. */
+static void begin(rl_encoder *self, const rl_encode_options *options, PyObject *outer,
+                  rl_buf *buf)
+{
+    self->options = options;
+    self->depth = 0;
+    self->key_level = 0;
+    self->outer = outer;
+    rl_json_begin(&self->json, buf, options->cap);
+}
+
 static void walk(rl_encoder *self, unsigned base);
 
 /* A key that is no text: its JSON, as text. Written by an rl_encoder of its own, as its text
  * may stand behind nothing but a brace or a comma. */
 static void put_odd_key(rl_encoder *self, PyObject *key)
 {
-    rl_encoder inner = {.options = self->options, .key_level = self->key_level + 1};
+    rl_encoder inner;
     const char *text;
     rl_buf buf;
     size_t len;
@@ -213,8 +239,9 @@ static void put_odd_key(rl_encoder *self, PyObject *key)
         return;
     }
     Py_INCREF(key);
-    rl_json_begin(&inner.json, &buf, self->options->cap);
-    rl_put(&inner, key);
+    begin(&inner, self->options, NULL, &buf);
+    inner.key_level = self->key_level + 1;
+    put(&inner, key);
     walk(&inner, 0);
     rl_json_end(&inner.json);
     if (buf.failed) {
@@ -244,7 +271,7 @@ static inline bool put_key(rl_encoder *self, PyObject *key)
     size_t at = buf->len + 1;
 
     if (PyUnicode_CheckExact(key)) {
-        rl_put_text(self, key, true);
+        put_text(self, key, true);
     } else {
         put_odd_key(self, key);
     }
@@ -258,8 +285,154 @@ static inline void put_member(rl_encoder *self, PyObject *key, PyObject *value)
     if (put_key(self, key)) {
         rl_put_marker(self, RL_REDACTED);
     } else {
-        rl_put(self, value);
+        put(self, value);
     }
+}
+
+/* The room that one member may need on the quick path: a key and a value. */
+#define QUICK_KEY 32
+#define QUICK_TEXT 64
+#define QUICK_ROOM (QUICK_KEY + 4 + RL_ESCAPE_MAX * QUICK_TEXT + 4)
+
+/* A compact int's value (one digit, or a few); false for others. */
+static inline bool compact_int(PyObject *value, int64_t *number)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    if (PyUnstable_Long_IsCompact((PyLongObject *)value)) {
+        *number = PyUnstable_Long_CompactValue((PyLongObject *)value);
+        return true;
+    }
+#else
+    if (Py_SIZE(value) == 1 || Py_SIZE(value) == 0) {
+        *number = Py_SIZE(value) == 1 ? ((PyLongObject *)value)->ob_digit[0] : 0;
+        return true;
+    }
+#endif
+    return false;
+}
+
+/* Writes a common scalar with its comma at out, where there is room for it, and returns
+ * where it ends; NULL, with nothing written that counts, for any other value. Neither the
+ * buffer nor the cap are looked at: that is the caller's, once for a whole member. */
+static inline char *quick_scalar(char *out, PyObject *value)
+{
+    PyTypeObject *type = Py_TYPE(value);
+    int64_t number;
+
+    if (type == &PyUnicode_Type) {
+        size_t len = (size_t)PyUnicode_GET_LENGTH(value);
+        const char *text;
+
+        if (!PyUnicode_IS_COMPACT_ASCII(value) || len > QUICK_TEXT) {
+            return NULL;
+        }
+        text = (const char *)PyUnicode_1BYTE_DATA(value);
+        *out++ = '"';
+        if (len <= 32 && rl_copy_clean_inside(out, text, len)) {
+            out += len;
+        } else {
+            out += rl_escape_utf8(out, text, len);
+        }
+        *out++ = '"';
+    } else if (type == &PyLong_Type) {
+        if (!compact_int(value, &number)) {
+            return NULL;
+        }
+        out += rl_put_i64(out, number);
+    } else if (type == &PyFloat_Type) {
+        double real = PyFloat_AS_DOUBLE(value);
+
+        if (!(real > -1e16 && real < 1e16)) {
+            return NULL;
+        }
+        out += rl_dtoa(real, out);
+    } else if (value == Py_None) {
+        memcpy(out, "null", 4);
+        out += 4;
+    } else if (value == Py_True) {
+        memcpy(out, "true", 4);
+        out += 4;
+    } else if (value == Py_False) {
+        memcpy(out, "false", 5);
+        out += 5;
+    } else {
+        return NULL;
+    }
+    *out = ',';
+    return out + 1;
+}
+
+/* Where the quick paths may write: as long as out is not past stop, a whole member fits
+ * below the cap and into the buffer, so that neither has to be looked at. */
+typedef struct window {
+    char *out;
+    const char *stop;
+} window;
+
+/* False when there is no room for a single member: then only the careful path is left. */
+static inline bool open_window(rl_encoder *self, window *quick)
+{
+    rl_json *json = &self->json;
+    rl_buf *buf = json->buf;
+    size_t end;
+
+    if (!rl_buf_reserve(buf, QUICK_ROOM)) {
+        return false;
+    }
+    end = json->limit > json->depth ? json->limit - json->depth : 0;
+    end = end < buf->cap ? end : buf->cap;
+    if (end < buf->len + QUICK_ROOM) {
+        return false;
+    }
+    quick->out = buf->data + buf->len;
+    quick->stop = buf->data + (end - QUICK_ROOM);
+    return true;
+}
+
+static inline void close_window(rl_encoder *self, const window *quick)
+{
+    rl_buf *buf = self->json.buf;
+
+    buf->len = (size_t)(quick->out - buf->data);
+    self->json.item = buf->len;
+}
+
+/* Writes the common elements of an array from items[0] on; returns how many there were. */
+static inline Py_ssize_t quick_items(rl_encoder *self, PyObject *const *items, Py_ssize_t count)
+{
+    Py_ssize_t at = 0;
+    window quick;
+
+    if (open_window(self, &quick)) {
+        while (at < count && quick.out <= quick.stop) {
+            char *end = quick_scalar(quick.out, items[at]);
+
+            if (end == NULL) {
+                break;
+            }
+            quick.out = end;
+            at++;
+        }
+        close_window(self, &quick);
+    }
+    return at;
+}
+
+/* Writes a common key and its colon; NULL for others, and for those to redact. */
+static inline char *quick_key(const rl_encoder *self, char *out, PyObject *key)
+{
+    size_t len = (size_t)PyUnicode_GET_LENGTH(key);
+    const char *text = (const char *)PyUnicode_1BYTE_DATA(key);
+
+    if (!PyUnicode_CheckExact(key) || !PyUnicode_IS_COMPACT_ASCII(key) || len > QUICK_KEY ||
+        !rl_copy_clean_inside(out + 1, text, len) ||
+        rl_redact_match(self->options->redact, text, len)) {
+        return NULL;
+    }
+    out[0] = '"';
+    out[len + 1] = '"';
+    out[len + 2] = ':';
+    return out + len + 3;
 }
 
 /* The walks of one container: until it ends (then it is closed) or another is opened. */
@@ -267,9 +440,23 @@ static void walk_list(rl_encoder *self, rl_frame *top)
 {
     const unsigned depth = self->depth;
 
-    while (top->left > 0 && top->at < PyList_GET_SIZE(top->items) && !rl_stopped(self)) {
+    while (!rl_stopped(self)) {
+        PyListObject *list = (PyListObject *)top->items;
+        Py_ssize_t count = Py_SIZE(list) - top->at;
+
+        count = count < top->left ? count : top->left;
+        if (count > 0) {
+            Py_ssize_t done = quick_items(self, list->ob_item + top->at, count);
+
+            top->at += done;
+            top->left -= done;
+            count -= done;
+        }
+        if (count <= 0) {
+            break;
+        }
         top->left--;
-        rl_put(self, PyList_GET_ITEM(top->items, top->at++));
+        put(self, PyList_GET_ITEM(top->items, top->at++));
         if (self->depth != depth) {
             return;
         }
@@ -281,13 +468,56 @@ static void walk_tuple(rl_encoder *self, rl_frame *top)
 {
     const unsigned depth = self->depth;
 
-    while (top->at < PyTuple_GET_SIZE(top->items) && !rl_stopped(self)) {
-        rl_put(self, PyTuple_GET_ITEM(top->items, top->at++));
+    while (!rl_stopped(self)) {
+        PyTupleObject *tuple = (PyTupleObject *)top->items;
+
+        top->at += quick_items(self, tuple->ob_item + top->at, Py_SIZE(tuple) - top->at);
+        if (top->at == Py_SIZE(tuple)) {
+            break;
+        }
+        put(self, PyTuple_GET_ITEM(top->items, top->at++));
         if (self->depth != depth) {
             return;
         }
     }
     pop(self);
+}
+
+/* Writes the common members of a dict, and gives the first that is not; false when there is
+ * none left. `key_done`: its key was common and is written. */
+static inline bool next_member(rl_encoder *self, rl_frame *top, PyObject **key,
+                               PyObject **value, bool *key_done)
+{
+    bool more = false, has_window;
+    window quick = {NULL, NULL};
+
+    *key_done = false;
+    if (rl_stopped(self)) {
+        return false;
+    }
+    has_window = open_window(self, &quick);
+    while (top->left > 0 && (more = PyDict_Next(top->items, &top->at, key, value) != 0)) {
+        char *after_key, *end;
+
+        top->left--;
+        if (!has_window || quick.out > quick.stop ||
+            (after_key = quick_key(self, quick.out, *key)) == NULL) {
+            break;
+        }
+        end = quick_scalar(after_key, *value);
+        if (end == NULL) {
+            close_window(self, &quick);
+            self->json.buf->len += (size_t)(after_key - quick.out);
+            *key_done = true;
+            return true;
+        }
+        quick.out = end;
+        more = false;
+    }
+    if (has_window) {
+        close_window(self, &quick);
+    }
+    return more;
 }
 
 /* PyDict_Next is safe on a dict that changes between two calls; at worst it misses a key
@@ -296,19 +526,18 @@ static void walk_dict(rl_encoder *self, rl_frame *top)
 {
     const unsigned depth = self->depth;
     PyObject *key, *value;
+    bool key_done;
 
-    while (top->left > 0 && !rl_stopped(self) &&
-           PyDict_Next(top->items, &top->at, &key, &value)) {
-        top->left--;
-        if (PyUnicode_CheckExact(key)) {
+    while (next_member(self, top, &key, &value, &key_done)) {
+        Py_INCREF(key); /* a conversion may run Python, which may drop both from the dict */
+        Py_INCREF(value);
+        if (key_done) {
+            put(self, value);
+        } else {
             put_member(self, key, value);
-        } else { /* its conversion may run Python, which may drop both from the dict */
-            Py_INCREF(key);
-            Py_INCREF(value);
-            put_member(self, key, value);
-            Py_DECREF(value);
-            Py_DECREF(key);
         }
+        Py_DECREF(value);
+        Py_DECREF(key);
         if (self->depth != depth) {
             return;
         }
@@ -349,7 +578,7 @@ static void walk_iterator(rl_encoder *self, rl_frame *top)
             }
             break;
         }
-        rl_put(self, item);
+        put(self, item);
         Py_DECREF(item);
         if (self->depth != depth) {
             return;
@@ -408,12 +637,8 @@ static void encode_within(const rl_encode_options *options, PyObject *value, PyO
 {
     rl_encoder self;
 
-    self.options = options;
-    self.depth = 0;
-    self.key_level = 0;
-    self.outer = outer;
-    rl_json_begin(&self.json, buf, options->cap);
-    rl_put(&self, value);
+    begin(&self, options, outer, buf);
+    put(&self, value);
     walk(&self, 0);
     rl_json_end(&self.json);
     *wide_numbers |= self.json.wide_number;
@@ -429,7 +654,7 @@ void rl_encode(const rl_encode_options *options, PyObject *value, rl_buf *buf,
 static void encode_log(const rl_encode_options *options, PyObject *log, rl_buf *buf,
                        bool *wide_numbers)
 {
-    rl_encoder self = {.options = options};
+    rl_encoder self;
     Py_ssize_t at = 0, left = PyDict_GET_SIZE(log);
     PyObject *key, *value;
 
@@ -437,7 +662,7 @@ static void encode_log(const rl_encode_options *options, PyObject *log, rl_buf *
     while (left-- > 0 && PyDict_Next(log, &at, &key, &value)) {
         Py_INCREF(key);
         Py_INCREF(value);
-        rl_json_begin(&self.json, buf, options->cap);
+        begin(&self, options, log, buf);
         if (put_key(&self, key)) {
             rl_put_marker(&self, RL_REDACTED);
         } else {

@@ -33,35 +33,63 @@ void rl_state_give_run(rl_state *state, rl_run *run)
     }
 }
 
-static PyObject *encode_json(PyObject *module, PyObject *args, PyObject *kwargs)
+/* The keyword arguments of encode_json: 0, or -1 with an error set. */
+static int encode_keywords(rl_state *state, PyObject *const *values, PyObject *names,
+                           rl_redact *keys, rl_encode_options *options)
 {
-    static char *names[] = {"value", "redact", "max_payload", NULL};
-    rl_state *state = PyModule_GetState(module);
-    PyObject *value, *redact = NULL, *max_payload = NULL, *result = NULL;
-    rl_redact keys = {NULL, 0, 0};
-    rl_encode_options options = {state, &keys, 0};
-    bool wide = false;
-    rl_buf buf;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); i++) {
+        PyObject *name = PyTuple_GET_ITEM(names, i);
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO:encode_json", names, &value, &redact,
-                                     &max_payload)) {
+        if (PyUnicode_CompareWithASCIIString(name, "redact") == 0) {
+            if (values[i] != Py_None) {
+                options->redact = keys;
+                if (rl_options_redact(state, values[i], keys) < 0) {
+                    return -1;
+                }
+            }
+        } else if (PyUnicode_CompareWithASCIIString(name, "max_payload") == 0) {
+            if (values[i] != Py_None &&
+                rl_options_max_payload(state, values[i], &options->cap) < 0) {
+                return -1;
+            }
+        } else {
+            PyErr_Format(PyExc_TypeError,
+                         "encode_json() got an unexpected keyword argument %R", name);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static PyObject *encode_json(PyObject *module, PyObject *const *args, Py_ssize_t count,
+                             PyObject *names)
+{
+    rl_state *state = PyModule_GetState(module);
+    rl_redact keys = {.count = 0};
+    rl_encode_options options = {state, &state->redact, RL_MAX_PAYLOAD};
+    PyObject *result = NULL;
+    rl_run *run = NULL;
+
+    if (count != 1) {
+        PyErr_SetString(PyExc_TypeError, "encode_json() takes one positional argument");
         return NULL;
     }
-    rl_buf_init(&buf, RL_BUF_MAX);
-    if (rl_options_redact(state, redact == Py_None ? NULL : redact, &keys) == 0 &&
-        rl_options_max_payload(state, max_payload == Py_None ? NULL : max_payload,
-                               &options.cap) == 0) {
-        rl_encode(&options, value, &buf, &wide);
-        result = buf.failed ? PyErr_NoMemory()
-                            : PyBytes_FromStringAndSize(buf.data, (Py_ssize_t)buf.len);
+    if (names == NULL || encode_keywords(state, args + 1, names, &keys, &options) == 0) {
+        run = rl_state_take_run(state); /* for its arena */
     }
-    rl_buf_free(&buf);
+    if (run != NULL) {
+        rl_encode(&options, args[0], &run->arena, &run->wide_numbers);
+        result = run->arena.failed ? PyErr_NoMemory()
+                                   : PyBytes_FromStringAndSize(run->arena.data,
+                                                               (Py_ssize_t)run->arena.len);
+        rl_state_give_run(state, run);
+    }
     rl_redact_free(&keys);
     return result;
 }
 
 static PyMethodDef module_methods[] = {
-    {"encode_json", (PyCFunction)(void (*)(void))encode_json, METH_VARARGS | METH_KEYWORDS,
+    {"encode_json", (PyCFunction)(void (*)(void))encode_json, METH_FASTCALL | METH_KEYWORDS,
      "encode_json(value, *, redact=None, max_payload=None)\n--\n\n"
      "The JSON text (UTF-8) that runlog stores for a value."},
     {"make_handler_type", rl_handler_make_type, METH_VARARGS,
@@ -72,8 +100,15 @@ static PyMethodDef module_methods[] = {
 
 static int add_names(rl_state *state)
 {
-    PyObject *abc = PyImport_ImportModule("collections.abc");
+    /* where collections.abc has it from; loaded at every start */
+    PyObject *abc = PyImport_ImportModule("_collections_abc");
+    rl_err err;
 
+    if (rl_redact_add(&state->redact, RL_REDACT_DEFAULT, &err) != RL_OK) {
+        PyErr_NoMemory();
+        Py_XDECREF(abc);
+        return -1;
+    }
     state->mapping = abc != NULL ? PyObject_GetAttrString(abc, "Mapping") : NULL;
     Py_XDECREF(abc);
     state->kinds = PyDict_New();
@@ -137,6 +172,7 @@ static int module_clear(PyObject *module)
     }
     rl_run_free(state->spare);
     state->spare = NULL;
+    rl_redact_free(&state->redact);
     rl_handler_clear(state);
     return 0;
 }

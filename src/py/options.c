@@ -3,7 +3,6 @@
 
 #include "core/alloc.h"
 
-#define PAYLOAD_DEFAULT ((size_t)1 << 20)
 #define PAYLOAD_MIN 1024
 #define PAYLOAD_MAX (256 << 20)
 
@@ -203,7 +202,7 @@ int rl_options_redact(rl_state *state, PyObject *value, rl_redact *redact)
 int rl_options_max_payload(rl_state *state, PyObject *value, size_t *bytes)
 {
     PyObject *number = NULL;
-    long long size = (long long)PAYLOAD_DEFAULT;
+    long long size = (long long)RL_MAX_PAYLOAD;
 
     if (value != NULL && PyUnicode_Check(value)) {
         number = PyLong_FromUnicodeObject(value, 10);

@@ -7,6 +7,8 @@
 
 #include <stdbool.h>
 
+#define RL_MAX_PAYLOAD ((size_t)1 << 20) /* bytes, when nobody has chosen */
+
 typedef struct rl_options {
     rl_config config;
     bool embeds;       /* OPENAI_KEY is set */

@@ -9,6 +9,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "core/redact.h"
 #include "core/run.h"
 
 /* What the handler's type was made with; all NULL until then. */
@@ -32,6 +33,7 @@ typedef struct rl_state {
     PyObject *column_names[RL_COLUMNS]; /* interned */
     PyObject *empty;  /* () */
     rl_run *spare;    /* a run kept for the next log_run, or NULL */
+    rl_redact redact; /* the default keys, for encode_json */
 } rl_state;
 
 extern struct PyModuleDef rl_module;

@@ -2,9 +2,16 @@
 #include "record/commit.h"
 
 #include "core/alloc.h"
+#include "core/parking.h"
 
 #include <pthread.h>
 #include <time.h>
+
+/* A leader that finds fewer callers than there were waits a moment for them to come back:
+ * for a quarter of what the last commit took, and only where that is worth a wait. */
+#define GATHER_PART 4
+#define GATHER_WORTH UINT64_C(200000)  /* nanoseconds that the last commit took at least */
+#define GATHER_MOST UINT64_C(500000)   /* nanoseconds to wait at most */
 
 /* A caller in the queue; it lives on that caller's stack. */
 typedef struct waiter {
@@ -12,19 +19,23 @@ typedef struct waiter {
     rl_run *run;
     rl_durability durability;
     rl_status status;
-    rl_err *err; /* the caller's; filled by the leader */
-    bool done;   /* status is set; the leader no longer touches this */
-    bool leads;  /* it is this caller's turn to commit */
-    pthread_cond_t wake;
+    rl_err *err;     /* the caller's; filled by the leader */
+    bool leads;      /* woken to commit; else woken because it is done */
+    rl_parking wake;
 } waiter;
 
 struct rl_commit {
     rl_store *store;
     rl_metrics *metrics;
-    pthread_mutex_t lock;     /* guards what follows; never held during I/O */
-    pthread_cond_t progress;  /* something was finished, and somebody drains */
+    pthread_mutex_t lock;    /* guards what follows; never held during I/O */
+    pthread_cond_t progress; /* something was finished, and somebody drains */
+    pthread_cond_t arrived;  /* as many are queued as the gathering leader expects */
     waiter *head, **tail;
-    bool led;                 /* a leader is at work, or was named */
+    size_t length;           /* of the queue */
+    size_t expected;         /* callers that were there at the end of the last commit */
+    uint64_t last_ns;        /* what the last commit took */
+    bool led;                /* a leader is at work, or was named */
+    bool gathering;
     unsigned drainers;
     uint64_t queued, finished; /* runs since the start */
 };
@@ -42,6 +53,7 @@ rl_commit *rl_commit_new(rl_store *store, rl_metrics *metrics)
         pthread_condattr_init(&attributes);
         pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
         pthread_cond_init(&commit->progress, &attributes);
+        pthread_cond_init(&commit->arrived, &attributes);
         pthread_condattr_destroy(&attributes);
     }
     return commit;
@@ -50,6 +62,7 @@ rl_commit *rl_commit_new(rl_store *store, rl_metrics *metrics)
 void rl_commit_free(rl_commit *commit)
 {
     if (commit != NULL) {
+        pthread_cond_destroy(&commit->arrived);
         pthread_cond_destroy(&commit->progress);
         pthread_mutex_destroy(&commit->lock);
         rl_free(commit);
@@ -71,6 +84,7 @@ static waiter *take_batch(rl_commit *commit, rl_run **runs, rl_batch *batch)
         end = &(*end)->next;
     }
     commit->head = *end;
+    commit->length -= batch->count;
     *end = NULL;
     if (commit->head == NULL) {
         commit->tail = &commit->head;
@@ -117,69 +131,113 @@ static void write_batch(rl_commit *commit, waiter *first, const rl_batch *batch)
     }
 }
 
-/* Wakes those whose runs are written and names the next leader. Lock held. */
-static void finish_batch(rl_commit *commit, waiter *first, const waiter *self)
+static struct timespec to_timespec(uint64_t ns)
 {
-    while (first != NULL) {
-        waiter *next = first->next;
+    struct timespec time = {.tv_sec = (time_t)(ns / 1000000000),
+                            .tv_nsec = (long)(ns % 1000000000)};
 
-        commit->finished++;
-        first->done = true; /* from here on, it may be gone */
-        if (first != self) {
-            pthread_cond_signal(&first->wake);
-        }
-        first = next;
+    return time;
+}
+
+/* Queues a caller; true when it leads, as nobody else does. Lock held. */
+static bool enqueue(rl_commit *commit, waiter *self)
+{
+    bool leads = !commit->led;
+
+    *commit->tail = self;
+    commit->tail = &self->next;
+    commit->length++;
+    commit->queued++;
+    commit->led = true;
+    if (commit->gathering && commit->length >= commit->expected) {
+        pthread_cond_signal(&commit->arrived);
     }
-    commit->led = commit->head != NULL;
-    if (commit->led) {
-        commit->head->leads = true;
-        pthread_cond_signal(&commit->head->wake);
+    return leads;
+}
+
+/* Threads that have just been let go come back at once when they have more to write: one
+ * commit for all of them beats two for half of them each. Lock held. */
+static void gather(rl_commit *commit)
+{
+    uint64_t wait = commit->last_ns / GATHER_PART;
+    struct timespec end;
+    int rc = 0;
+
+    if (commit->length >= commit->expected || commit->last_ns < GATHER_WORTH) {
+        return;
     }
+    end = to_timespec(rl_monotonic_ns() + (wait < GATHER_MOST ? wait : GATHER_MOST));
+    commit->gathering = true;
+    while (commit->length < commit->expected && rc == 0) {
+        rc = pthread_cond_timedwait(&commit->arrived, &commit->lock, &end);
+    }
+    commit->gathering = false;
+}
+
+/* Lets go of those whose runs are written, the next leader first. */
+static void finish_batch(rl_commit *commit, waiter *first, const waiter *self, size_t count,
+                         uint64_t took_ns)
+{
+    waiter *next_leader;
+
+    pthread_mutex_lock(&commit->lock);
+    commit->finished += count;
+    commit->last_ns = took_ns;
+    commit->expected = count + commit->length;
+    next_leader = commit->head; /* it stays until it is woken */
+    commit->led = next_leader != NULL;
     if (commit->drainers > 0) {
         pthread_cond_broadcast(&commit->progress);
     }
+    pthread_mutex_unlock(&commit->lock);
+    if (next_leader != NULL) {
+        next_leader->leads = true;
+        rl_parking_wake(&next_leader->wake);
+    }
+    while (first != NULL) {
+        waiter *next = first->next;
+
+        if (first != self) {
+            rl_parking_wake(&first->wake); /* from here on, it may be gone */
+        }
+        first = next;
+    }
 }
 
-static void enqueue(rl_commit *commit, waiter *self)
-{
-    *commit->tail = self;
-    commit->tail = &self->next;
-    commit->queued++;
-}
-
-/* Commits the head of the queue, which is self, with those behind it. Lock held. */
+/* Commits the head of the queue, which is self, with those behind it. Called with the lock
+ * held, which it gives up. */
 static void lead(rl_commit *commit, waiter *self, bool may_wait)
 {
     rl_run *runs[RL_COMMIT_RUNS];
     rl_batch batch = {.runs = runs, .may_wait = may_wait};
     waiter *first = take_batch(commit, runs, &batch);
+    uint64_t start;
 
     pthread_mutex_unlock(&commit->lock);
+    start = rl_monotonic_ns();
     write_batch(commit, first, &batch);
-    pthread_mutex_lock(&commit->lock);
-    finish_batch(commit, first, self);
+    finish_batch(commit, first, self, batch.count, rl_monotonic_ns() - start);
 }
 
 rl_status rl_commit_run(rl_commit *commit, rl_run *run, rl_durability durability, rl_err *err)
 {
     waiter self = {.run = run, .durability = durability, .err = err};
 
-    pthread_cond_init(&self.wake, NULL);
+    rl_parking_init(&self.wake);
     pthread_mutex_lock(&commit->lock);
-    enqueue(commit, &self);
-    if (commit->led) {
-        while (!self.done && !self.leads) {
-            pthread_cond_wait(&self.wake, &commit->lock);
+    self.leads = enqueue(commit, &self);
+    if (!self.leads) {
+        pthread_mutex_unlock(&commit->lock);
+        rl_parking_wait(&self.wake);
+        if (self.leads) {
+            pthread_mutex_lock(&commit->lock);
         }
-    } else {
-        commit->led = true;
-        self.leads = true;
     }
-    if (!self.done) {
+    if (self.leads) {
+        gather(commit);
         lead(commit, &self, true);
     }
-    pthread_mutex_unlock(&commit->lock);
-    pthread_cond_destroy(&self.wake);
+    rl_parking_destroy(&self.wake);
     return self.status;
 }
 
@@ -188,19 +246,18 @@ rl_status rl_commit_try(rl_commit *commit, rl_run *run, rl_durability durability
     waiter self = {.run = run, .durability = durability, .err = err, .status = RL_BUSY};
 
     pthread_mutex_lock(&commit->lock);
-    if (!commit->led) {
-        commit->led = true;
-        enqueue(commit, &self);
+    if (commit->led) {
+        pthread_mutex_unlock(&commit->lock);
+    } else {
+        (void)enqueue(commit, &self);
         lead(commit, &self, false);
     }
-    pthread_mutex_unlock(&commit->lock);
     return self.status;
 }
 
 rl_status rl_commit_drain(rl_commit *commit, uint64_t end)
 {
-    struct timespec until = {.tv_sec = (time_t)(end / 1000000000),
-                             .tv_nsec = (long)(end % 1000000000)};
+    struct timespec until = to_timespec(end);
     rl_status status = RL_OK;
     uint64_t target;
     int rc = 0;

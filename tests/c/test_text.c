@@ -1,0 +1,419 @@
+/* Test of core/text.h: escaping, its inverse, cutting, base64 and integers, each against a
+ * slow reference written here or against the C library.
+ *
+ * Inputs and outputs lie in memory of exactly their size, so that AddressSanitizer sees a
+ * byte read or written beside them. The code for machines without SSE2 and NEON is compiled
+ * into this program too.
+ */
+#include "core/text.h"
+
+#include "check.h"
+#include "random.h"
+
+#include <stdlib.h>
+
+#undef __SSE2__
+#undef __ARM_NEON
+#define rl_two_digits portable_two_digits
+#define rl_escape_utf8 portable_escape_utf8
+#define rl_escape_ucs1 portable_escape_ucs1
+#define rl_escape_ucs2 portable_escape_ucs2
+#define rl_escape_ucs4 portable_escape_ucs4
+#define rl_unescape portable_unescape
+#define rl_escaped_prefix portable_escaped_prefix
+#define rl_base64 portable_base64
+#define rl_put_u64 portable_put_u64
+#include "core/text.c"
+#undef rl_escape_utf8
+#undef rl_escape_ucs1
+#undef rl_escape_ucs2
+#undef rl_escape_ucs4
+#undef rl_unescape
+#undef rl_escaped_prefix
+#undef rl_base64
+#undef rl_put_u64
+
+#define LONGEST 70 /* more than four blocks of SSE2, and a tail */
+#define POINTS 0x110000
+
+#define CHECK_SAME(got, got_len, want, want_len) \
+    check_mem((got), (got_len), (want), (want_len), #got, __FILE__, __LINE__)
+
+/* A copy in memory of its own size. */
+static void *exactly(const void *data, size_t size)
+{
+    void *copy = calloc(1, size);
+
+    if (size > 0) {
+        memcpy(copy, data, size);
+    }
+    return copy;
+}
+
+/* Writes a code point as it is written to the inside of a JSON string. */
+static size_t slow_point(char *out, uint32_t point)
+{
+    static const char short_forms[] = "\bb\tt\nn\ff\rr\"\"\\\\";
+
+    if (point == 0 || (point >= 0xD800 && point <= 0xDFFF)) {
+        point = 0xFFFD;
+    }
+    for (const char *form = short_forms; *form != '\0'; form += 2) {
+        if (point == (uint32_t)*form) {
+            out[0] = '\\';
+            out[1] = form[1];
+            return 2;
+        }
+    }
+    if (point < 0x20) {
+        return (size_t)snprintf(out, 7, "\\u%04x", (unsigned)point);
+    }
+    if (point < 0x80) {
+        out[0] = (char)point;
+        return 1;
+    }
+    /* the bits of the first byte tell how many follow with six bits each */
+    unsigned more = point < 0x800 ? 1 : point < 0x10000 ? 2 : 3;
+
+    out[0] = (char)(0xFF00u >> (more + 1) | point >> (6 * more));
+    for (unsigned i = 1; i <= more; i++) {
+        out[i] = (char)(0x80 | (point >> (6 * (more - i)) & 0x3F));
+    }
+    return more + 1;
+}
+
+static size_t slow_escape_bytes(char *out, const char *text, size_t len)
+{
+    size_t size = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)text[i] < 0x80) {
+            size += slow_point(out + size, (unsigned char)text[i]);
+        } else {
+            out[size++] = text[i];
+        }
+    }
+    return size;
+}
+
+static void check_utf8(const char *text, size_t len)
+{
+    char want[RL_ESCAPE_MAX * LONGEST + 1];
+    char *from = exactly(text, len), *out = malloc(RL_ESCAPE_MAX * len);
+    size_t want_len = slow_escape_bytes(want, text, len);
+
+    CHECK_SAME(out, rl_escape_utf8(out, from, len), want, want_len);
+    CHECK_SAME(out, portable_escape_utf8(out, from, len), want, want_len);
+    free(from);
+    free(out);
+}
+
+/* Escapes code points from each of the forms that can hold them. */
+static void check_points(const uint32_t *points, size_t count)
+{
+    char *want = malloc(RL_ESCAPE_MAX * count + 1), *out = malloc(RL_ESCAPE_MAX * count);
+    uint32_t *ucs4 = exactly(points, count * sizeof *ucs4), all = 0;
+    uint16_t *ucs2 = malloc(count * sizeof *ucs2);
+    uint8_t *ucs1 = malloc(count);
+    size_t want_len = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        want_len += slow_point(want + want_len, points[i]);
+        all |= points[i];
+        ucs2[i] = (uint16_t)points[i];
+        ucs1[i] = (uint8_t)points[i];
+    }
+    CHECK_SAME(out, rl_escape_ucs4(out, ucs4, count), want, want_len);
+    CHECK_SAME(out, portable_escape_ucs4(out, ucs4, count), want, want_len);
+    if (all < 0x10000) {
+        CHECK_SAME(out, rl_escape_ucs2(out, ucs2, count), want, want_len);
+        CHECK_SAME(out, portable_escape_ucs2(out, ucs2, count), want, want_len);
+    }
+    if (all < 0x100) {
+        CHECK_SAME(out, rl_escape_ucs1(out, ucs1, count), want, want_len);
+    }
+    free(want);
+    free(out);
+    free(ucs4);
+    free(ucs2);
+    free(ucs1);
+}
+
+/* Each special byte, and each byte that is nearly one, at each place of each length. */
+static void test_escape_utf8_places(void)
+{
+    static const char others[] = " !#[]\x7f\x80\xa2\xdc\xff\"\\";
+    char text[LONGEST];
+
+    for (size_t len = 0; len <= LONGEST; len++) {
+        memset(text, 'a', sizeof text);
+        check_utf8(text, len);
+        for (size_t at = 0; at < len; at++) {
+            for (int c = 0; c < 0x20 + (int)sizeof others - 1; c++) {
+                text[at] = c < 0x20 ? (char)c : others[c - 0x20];
+                check_utf8(text, len);
+            }
+            text[at] = 'a';
+        }
+    }
+}
+
+static void test_escape_utf8_random(void)
+{
+    static const char letters[] = "abcdefgh \"\\\n\x01\x1f/\xc3\xa4\xf0\x9f\x98\x80";
+    uint64_t state = 1;
+    char text[LONGEST];
+
+    for (int round = 0; round < 20000; round++) {
+        /* from nothing special to nothing but */
+        size_t first = random_below(&state, 12), used = sizeof letters - 1 - first;
+
+        for (size_t i = 0; i < LONGEST; i++) {
+            text[i] = random_below(&state, 4) > (size_t)round % 4
+                          ? 'x'
+                          : letters[first + random_below(&state, used)];
+        }
+        check_utf8(text, random_below(&state, LONGEST + 1));
+    }
+}
+
+/* rl_copy_clean: any byte at any place of a text short enough for it. */
+static void test_copy_clean(void)
+{
+    char text[16];
+
+    for (size_t len = 0; len < sizeof text; len++) {
+        for (int c = 0; c < 256; c++) {
+            for (size_t at = 0; at < len; at++) {
+                bool special = c < 0x20 || c == '"' || c == '\\', clean;
+                char *from, *out = malloc(len);
+
+                memset(text, 'a', len);
+                text[at] = (char)c;
+                from = exactly(text, len);
+                clean = rl_copy_clean(out, from, len);
+                CHECK(clean == !special);
+                CHECK(!clean || memcmp(out, text, len) == 0);
+                free(from);
+                free(out);
+            }
+        }
+    }
+    CHECK(rl_copy_clean(text, text, 0));
+}
+
+/* All of Unicode, the surrogates too, with NUL among it: in long texts, then each by
+ * itself between letters, where a block of 16 may or may not begin. */
+static void test_transcode_all_points(void)
+{
+    uint32_t points[4096];
+
+    for (uint32_t start = 0; start < POINTS; start += 4096) {
+        for (uint32_t i = 0; i < 4096; i++) {
+            points[i] = start + i;
+        }
+        check_points(points, 4096);
+    }
+    for (uint32_t point = 0; point < POINTS; point += point < 0x300 ? 1 : 577) {
+        for (size_t i = 0; i < 40; i++) {
+            points[i] = 'a' + (uint32_t)i % 26;
+        }
+        points[point % 40] = point;
+        check_points(points, 40);
+    }
+}
+
+static void test_transcode_places(void)
+{
+    static const uint32_t special[] = {0,      '"',     '\\',    '\n',   0x1F,   0x7F,
+                                       0x80,   0xFF,    0x100,   0x7FF,  0x800,  0x7FFF,
+                                       0x8000, 0xD7FF,  0xD800,  0xDFFF, 0xE000, 0xFFFF,
+                                       0xFF41, 0x10041, 0x10FFFF};
+    uint32_t points[50];
+
+    for (size_t len = 0; len <= 50; len++) {
+        for (size_t at = 0; at < len; at++) {
+            for (size_t c = 0; c < sizeof special / sizeof *special; c++) {
+                for (size_t i = 0; i < len; i++) {
+                    points[i] = i == at ? special[c] : 'x';
+                }
+                check_points(points, len);
+            }
+        }
+        check_points(points, 0);
+    }
+}
+
+/* A random text: its UTF-8, escaped, and where its characters end in the escaped form. */
+struct sample {
+    char plain[4 * LONGEST], escaped[RL_ESCAPE_MAX * LONGEST];
+    size_t plain_len, escaped_len, ends[LONGEST], count;
+};
+
+static void draw_sample(struct sample *sample, uint64_t *state)
+{
+    static const uint32_t limits[] = {0x20, 0x80, 0x80, 0x800, 0x10000, POINTS};
+    char one[8];
+
+    sample->plain_len = 0;
+    sample->escaped_len = 0;
+    sample->count = random_below(state, LONGEST + 1);
+    for (size_t i = 0; i < sample->count; i++) {
+        uint32_t point = (uint32_t)random_below(state, limits[random_below(state, 6)]);
+        size_t len;
+
+        if (point == 0 || (point >= 0xD800 && point <= 0xDFFF)) {
+            point = random_below(state, 2) != 0 ? '"' : '\\'; /* what can't come back */
+        }
+        len = slow_point(one, point);
+        memcpy(sample->escaped + sample->escaped_len, one, len);
+        sample->escaped_len += len;
+        sample->ends[i] = sample->escaped_len;
+        if (point < 0x80) {
+            one[0] = (char)point;
+            len = 1;
+        }
+        memcpy(sample->plain + sample->plain_len, one, len);
+        sample->plain_len += len;
+    }
+}
+
+static void test_unescape_is_the_inverse(void)
+{
+    struct sample sample;
+    uint64_t state = 2;
+
+    for (int round = 0; round < 20000; round++) {
+        char *from, *out;
+
+        draw_sample(&sample, &state);
+        from = exactly(sample.escaped, sample.escaped_len);
+        out = malloc(sample.escaped_len);
+        CHECK_SAME(out, rl_unescape(out, from, sample.escaped_len), sample.plain,
+                   sample.plain_len);
+        free(from);
+        free(out);
+    }
+}
+
+static void test_escaped_prefix(void)
+{
+    struct sample sample;
+    uint64_t state = 3;
+
+    for (int round = 0; round < 500; round++) {
+        char *from;
+
+        draw_sample(&sample, &state);
+        from = exactly(sample.escaped, sample.escaped_len);
+        for (size_t max = 0; max <= sample.escaped_len + 8; max++) {
+            size_t want = 0;
+
+            for (size_t i = 0; i < sample.count && sample.ends[i] <= max; i++) {
+                want = sample.ends[i];
+            }
+            CHECK_INT(rl_escaped_prefix(from, sample.escaped_len, max), want);
+        }
+        free(from);
+    }
+}
+
+/* Base64, bit by bit. */
+static size_t slow_base64(char *out, const uint8_t *data, size_t len)
+{
+    static const char digits[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t size = 0;
+
+    for (size_t bit = 0; bit < 8 * len; bit += 6) {
+        unsigned digit = 0;
+
+        for (size_t i = bit; i < bit + 6; i++) {
+            digit =
+                digit * 2 + (i < 8 * len ? (unsigned)data[i / 8] >> (7 - i % 8) & 1 : 0);
+        }
+        out[size++] = digits[digit];
+    }
+    while (size % 4 != 0) {
+        out[size++] = '=';
+    }
+    return size;
+}
+
+static void test_base64(void)
+{
+    /* RFC 4648, section 10 */
+    static const char *const known[] = {"",         "Zg==",     "Zm8=",    "Zm9v",
+                                        "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"};
+    uint8_t data[LONGEST];
+    char text[4 * LONGEST];
+    uint64_t state = 4;
+
+    for (size_t len = 0; len < sizeof known / sizeof *known; len++) {
+        CHECK_SAME(text, rl_base64(text, (const uint8_t *)"foobar", len), known[len],
+                   strlen(known[len]));
+    }
+    for (int round = 0; round < 5000; round++) {
+        size_t len = random_below(&state, LONGEST + 1);
+        char *out = malloc(4 * ((len + 2) / 3));
+        uint8_t *from;
+
+        for (size_t i = 0; i < len; i++) {
+            data[i] = (uint8_t)random_next(&state);
+        }
+        from = exactly(data, len);
+        CHECK_SAME(out, rl_base64(out, from, len), text, slow_base64(text, data, len));
+        free(from);
+        free(out);
+    }
+}
+
+static void check_integer(uint64_t value)
+{
+    char *out = malloc(20), want[24];
+    size_t len = rl_put_u64(out, value);
+
+    CHECK_SAME(out, len, want, (size_t)snprintf(want, sizeof want, "%" PRIu64, value));
+    len = rl_put_i64(out, (int64_t)value);
+    CHECK_SAME(out, len, want,
+               (size_t)snprintf(want, sizeof want, "%" PRId64, (int64_t)value));
+    free(out);
+}
+
+static void test_integers(void)
+{
+    uint64_t state = 5, power = 1;
+
+    for (uint64_t value = 0; value < 20000; value++) {
+        check_integer(value);
+        check_integer(0 - value);
+    }
+    check_integer(UINT64_MAX);
+    check_integer((uint64_t)INT64_MAX);
+    check_integer((uint64_t)INT64_MIN);
+    for (int digits = 0; digits < 20; digits++, power *= 10) {
+        for (uint64_t value = power - 2; value != power + 3; value++) {
+            check_integer(value);
+            check_integer(0 - value);
+        }
+    }
+    for (unsigned bit = 0; bit < 64; bit++) {
+        for (uint64_t value = (UINT64_C(1) << bit) - 2; value != (UINT64_C(1) << bit) + 3;
+             value++) {
+            check_integer(value);
+        }
+    }
+    for (int round = 0; round < 100000; round++) {
+        check_integer(random_next(&state) >> random_below(&state, 64));
+    }
+}
+
+static const struct check_test tests[] = {
+    CHECK_TEST(test_escape_utf8_places), CHECK_TEST(test_escape_utf8_random),
+    CHECK_TEST(test_copy_clean),         CHECK_TEST(test_transcode_all_points),
+    CHECK_TEST(test_transcode_places),   CHECK_TEST(test_unescape_is_the_inverse),
+    CHECK_TEST(test_escaped_prefix),     CHECK_TEST(test_base64),
+    CHECK_TEST(test_integers),
+};
+
+CHECK_MAIN(tests)
