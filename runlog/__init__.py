@@ -5,8 +5,8 @@ One line records a graph's runs::
     from runlog.hooks import RunLogHandler
     graph.invoke(state, config={"callbacks": [RunLogHandler()]})
 
-and `log_run` keeps any other. They go to a SQLite file, or to PostgreSQL when POSTGRES_DSN
-is set.
+and `log_run` keeps any other. They go to a SQLite file, or to PostgreSQL when
+POSTGRES_DSN is set.
 """
 
 from runlog._default import (

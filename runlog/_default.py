@@ -1,5 +1,8 @@
-"""The recorder that the module's functions use: made at first use from the environment,
-dropped by `close()`, so that the environment is read again."""
+"""The recorder that the module's functions use.
+
+It is made at first use from the environment, and dropped by `close()`, so that the
+environment is read again.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,7 @@ def _tell_fallback(recorder: Recorder) -> None:
     """Say that SQLite is the store; quietly when the file was chosen by the user."""
     import logging
 
-    chosen = not recorder._default_path
-
+    chosen = not recorder.default_path
     logging.getLogger("runlog").log(
         logging.INFO if chosen else logging.WARNING,
         "POSTGRES_DSN is not set: runs are kept in the SQLite file %s",
@@ -128,7 +130,7 @@ def delete_runs(
 
 
 def flush(timeout: float | None = None) -> bool:
-    """Wait until every run handed over is committed; False when `timeout` seconds ran out."""
+    """Wait until every run handed over is committed; False when the time ran out."""
     return default_recorder().flush(timeout)
 
 

@@ -6,11 +6,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, TypedDict, final
+from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypedDict, final
 
 __version__: str
 
-Durability = Literal["journal", "disk", "store"]
+Durability: TypeAlias = Literal["journal", "disk", "store"]
 
 class RunlogError(Exception):
     """Base class of everything runlog raises."""
@@ -96,7 +96,8 @@ class Recorder:
         ConfigError: an option is wrong; names the option and its variable.
     """
 
-    _default_path: bool
+    default_path: bool
+    """Whether SQLite is the store and nobody has chosen its file."""
 
     def __init__(
         self,
@@ -118,7 +119,8 @@ class Recorder:
         Args:
             run: `wpk_id`, `run_id` and `status` (non-empty text) are required;
                 `inputs`, `outputs`, `node_logs`, `duration_ms` (0 to 2**31-1),
-                `thread_id`, `error_type`, `error_text`, `metadata` (a mapping; anything else goes under its own name into one),
+                `thread_id`, `error_type`, `error_text`, `metadata` (a mapping;
+                anything else goes under its own name into one),
                 `started_at`, `created_at` (datetimes, naive ones in local time, ISO 8601
                 text, or seconds since 1970) are optional; None means not given, but for
                 inputs, outputs and node_logs, where it is kept as null. Any other key
@@ -144,9 +146,10 @@ class Recorder:
     def get_runs_by_wpk_id(
         self, wpk_id: str, limit: int = 20, offset: int = 0
     ) -> list[tuple[str, str, int | None, datetime]]:
-        """The runs of a workflow, newest first: (run_id, status, duration_ms, created_at).
+        """The newest runs of a workflow: (run_id, status, duration_ms, created_at).
 
         Args:
+            wpk_id: the workflow.
             limit: 1 to 10,000 rows.
             offset: rows to skip, 0 or more. Deep pages are cheaper with list_runs.
         """
@@ -168,6 +171,9 @@ class Recorder:
         """A page of runs, newest first; pass `page.next` as `after` for the next one.
 
         Args:
+            wpk_id: of this workflow.
+            status: of this status.
+            thread_id: of this thread.
             since: created at that time or later.
             until: created before that time.
             limit: 1 to 10,000 rows.
@@ -193,12 +199,12 @@ class Recorder:
         """
 
     def generate_embedding(self, text: str) -> list[float] | None:
-        """None where OPENAI_KEY is not set; with it, ConfigError: not in this version."""
+        """None where OPENAI_KEY is not set; with it, ConfigError: not yet."""
 
     def upsert_to_milvus(
         self, run_id: str, embedding: Sequence[float], metadata: Mapping[str, Any], /
     ) -> bool:
-        """False where MILVUS_ENDPOINT is not set; with it, ConfigError: not in this version."""
+        """False where MILVUS_ENDPOINT is not set; with it, ConfigError: not yet."""
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until every run handed over by any thread is committed.

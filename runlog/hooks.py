@@ -41,8 +41,10 @@ BaseTracer.register(RunLogHandler)
 
 
 class _Installed:
-    """Stands where langchain-core asks for a ContextVar: the same handler in every thread
-    and context, or None."""
+    """Stands where langchain-core asks for a ContextVar.
+
+    It gives the same handler in every thread and context, or None.
+    """
 
     handler: Any = None
     hooked = False
@@ -55,8 +57,10 @@ _installed = _Installed()
 
 
 def install() -> None:
-    """Record every graph of the process, without naming the handler anywhere. A graph whose
-    callbacks hold a RunLogHandler already is recorded by that one only."""
+    """Record every graph of the process, without naming the handler anywhere.
+
+    A graph whose callbacks hold a RunLogHandler already is recorded by that one only.
+    """
     if _installed.handler is None:
         _installed.handler = RunLogHandler()
     if not _installed.hooked:  # langchain-core has no way to take a hook back

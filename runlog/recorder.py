@@ -22,8 +22,10 @@ _pool: ThreadPoolExecutor | None = None
 
 
 async def _beside_the_loop(call: Callable[..., _T], *args: Any) -> _T:
-    """Run a call that waits without the GIL in a thread of its own pool: asyncio's default
-    one has few threads on small machines, and the program uses it too."""
+    """Run a call that waits without the GIL in a thread of a pool for such calls.
+
+    asyncio's default pool has few threads on small machines, and the program uses it too.
+    """
     global _pool
     import asyncio
 
@@ -35,7 +37,11 @@ async def _beside_the_loop(call: Callable[..., _T], *args: Any) -> _T:
 
 
 class Recorder(_runlog.Recorder):
-    __doc__ = _runlog.Recorder.__doc__
+    """Keeps runs in SQLite, or in PostgreSQL when it is given a DSN.
+
+    Arguments that are not given are taken from the environment; see the README's table of
+    settings. Methods may be called from any thread.
+    """
 
     async def alog_run(self, run: Mapping[str, Any]) -> str:
         """`log_run` for asyncio: encoded at the call, committed beside the loop."""

@@ -93,7 +93,8 @@ static int64_t days_from_civil(int year, int month, int day)
     int era = shifted / 400;
     int year_of_era = shifted - era * 400;
     int day_of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
-    int day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    int day_of_era =
+        year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
 
     return (int64_t)era * DAYS_PER_ERA + day_of_era - DAYS_TO_EPOCH;
 }
@@ -114,7 +115,8 @@ bool rl_time_parse(const char *text, size_t len, int64_t *stamp)
     second = read_digits(text + 17, 2);
     micros = read_digits(text + 20, 6);
     if (year < 1 || month < 1 || month > 12 || day < 1 || day > 31 || hour < 0 ||
-        hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59 || micros < 0) {
+        hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59 ||
+        micros < 0) {
         return false;
     }
     *stamp = days_from_civil(year, month, day) * US_PER_DAY +

@@ -17,7 +17,7 @@
 #define RL_TIME_MIN INT64_C(-62135596800000000)
 #define RL_TIME_MAX INT64_C(253402300799999999)
 
-int64_t rl_time_now(void);     /* microseconds since 1970, UTC */
+int64_t rl_time_now(void);      /* microseconds since 1970, UTC */
 uint64_t rl_monotonic_ns(void); /* nanoseconds since some start */
 
 /* Writes "YYYY-MM-DDTHH:MM:SS.ffffffZ" with a NUL; the stamp is clamped to the years

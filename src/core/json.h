@@ -30,19 +30,19 @@
 #define RL_JSON_COUNTED(cap) (((size_t)16 << 20) + 64 * (cap))
 
 typedef struct rl_json {
-    rl_buf *buf;       /* borrowed */
-    size_t start;      /* where the text begins in the buffer */
-    size_t limit;      /* buffer length, with open brackets, past which it is cut */
-    size_t cap;        /* the cap, bytes */
-    size_t item;       /* where the current item (with its key) begins */
-    size_t whole;      /* after the cut: bytes the whole text has so far */
-    size_t cut_at;     /* after the cut: where the marker goes */
-    unsigned depth;    /* containers open */
+    rl_buf *buf;        /* borrowed */
+    size_t start;       /* where the text begins in the buffer */
+    size_t limit;       /* buffer length, with open brackets, past which it is cut */
+    size_t cap;         /* the cap, bytes */
+    size_t item;        /* where the current item (with its key) begins */
+    size_t whole;       /* after the cut: bytes the whole text has so far */
+    size_t cut_at;      /* after the cut: where the marker goes */
+    unsigned depth;     /* containers open */
     unsigned cut_depth; /* containers that were open at the cut */
     bool cut, cut_in_text;
-    bool wide_number;  /* a double of 1e16 or more was written, as 1e16 */
-    char last;         /* after the cut: the last byte that was written */
-    uint64_t objects[4]; /* bit d: the container at depth d is an object */
+    bool wide_number;        /* a double of 1e16 or more was written, as 1e16 */
+    char last;               /* after the cut: the last byte that was written */
+    uint64_t objects[4];     /* bit d: the container at depth d is an object */
     uint64_t cut_objects[4]; /* the same, as it was at the cut */
 } rl_json;
 

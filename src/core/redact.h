@@ -13,13 +13,14 @@
 #include <stdint.h>
 
 #define RL_REDACTED "<redacted>"
-#define RL_REDACT_DEFAULT                                                                    \
+#define RL_REDACT_DEFAULT \
     "password,passwd,secret,token,api_key,apikey,authorization,cookie"
 
 typedef struct rl_redact {
     char **keys; /* owned, folded */
     size_t count;
-    uint32_t ends[32]; /* by first byte & 31: bit b & 31 for each last byte b of the keys */
+    uint32_t
+        ends[32]; /* by first byte & 31: bit b & 31 for each last byte b of the keys */
 } rl_redact;
 
 /* Adds the keys of a list separated by commas; white space around a key is left out. */

@@ -36,7 +36,13 @@ typedef enum rl_column {
     RL_COLUMNS
 } rl_column;
 
-typedef enum rl_kind { RL_KIND_UUID, RL_KIND_TEXT, RL_KIND_INT, RL_KIND_TIME, RL_KIND_JSON } rl_kind;
+typedef enum rl_kind {
+    RL_KIND_UUID,
+    RL_KIND_TEXT,
+    RL_KIND_INT,
+    RL_KIND_TIME,
+    RL_KIND_JSON
+} rl_kind;
 
 typedef struct rl_column_info {
     const char *name;
@@ -54,12 +60,13 @@ typedef struct rl_slice {
 #define RL_NO_DURATION (-1)
 
 typedef struct rl_run {
-    uint8_t id[16];                /* a UUIDv7, made when the run is first recorded */
-    rl_slice texts[RL_COLUMNS];    /* those of kind text and json */
-    int64_t duration_ms;           /* or RL_NO_DURATION */
-    int64_t created_at, started_at; /* microseconds since 1970; started_at or RL_TIME_NONE */
-    bool wide_numbers;             /* a payload needs rl_json_widen for PostgreSQL */
-    rl_buf arena;                  /* owned */
+    uint8_t id[16];             /* a UUIDv7, made when the run is first recorded */
+    rl_slice texts[RL_COLUMNS]; /* those of kind text and json */
+    int64_t duration_ms;        /* or RL_NO_DURATION */
+    int64_t created_at,
+        started_at;    /* microseconds since 1970; started_at or RL_TIME_NONE */
+    bool wide_numbers; /* a payload needs rl_json_widen for PostgreSQL */
+    rl_buf arena;      /* owned */
 } rl_run;
 
 /* A new, empty run, owned by the caller; NULL when there is no memory. */

@@ -16,12 +16,12 @@ const char rl_two_digits[201] =
 
 /* 0: as it is; 1: \u00XX; 2: U+FFFD; else the letter after the backslash. */
 static const char escapes[256] = {
-    [0] = 2,      [1] = 1,      [2] = 1,      [3] = 1,      [4] = 1,    [5] = 1,  [6] = 1,
-    [7] = 1,      ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', [11] = 1,   ['\f'] = 'f',
-    ['\r'] = 'r', [14] = 1,     [15] = 1,     [16] = 1,     [17] = 1,   [18] = 1, [19] = 1,
-    [20] = 1,     [21] = 1,     [22] = 1,     [23] = 1,     [24] = 1,   [25] = 1, [26] = 1,
-    [27] = 1,     [28] = 1,     [29] = 1,     [30] = 1,     [31] = 1,   ['"'] = '"',
-    ['\\'] = '\\',
+    [0] = 2,      [1] = 1,      [2] = 1,      [3] = 1,       [4] = 1,      [5] = 1,
+    [6] = 1,      [7] = 1,      ['\b'] = 'b', ['\t'] = 't',  ['\n'] = 'n', [11] = 1,
+    ['\f'] = 'f', ['\r'] = 'r', [14] = 1,     [15] = 1,      [16] = 1,     [17] = 1,
+    [18] = 1,     [19] = 1,     [20] = 1,     [21] = 1,      [22] = 1,     [23] = 1,
+    [24] = 1,     [25] = 1,     [26] = 1,     [27] = 1,      [28] = 1,     [29] = 1,
+    [30] = 1,     [31] = 1,     ['"'] = '"',  ['\\'] = '\\',
 };
 
 /* Writes one byte of ASCII, or of a longer UTF-8 sequence, escaped where it must be. */
@@ -130,7 +130,8 @@ static inline char *put_point(char *out, uint32_t point)
         memcpy(out, RL_REPLACEMENT, 3);
         out += 3;
     } else if (point < 0x10000) {
-        put_bytes(out, 0x8080E0 | point >> 12 | (point << 2 & 0x3F00) | (point & 0x3F) << 16);
+        put_bytes(out,
+                  0x8080E0 | point >> 12 | (point << 2 & 0x3F00) | (point & 0x3F) << 16);
         out += 3;
     } else {
         put_bytes(out, 0x808080F0 | point >> 18 | (point >> 4 & 0x3F00) |
@@ -269,8 +270,8 @@ size_t rl_unescape(char *out, const char *text, size_t len)
         if (text[i] == 'u') { /* only ever written for control characters: \u00XX */
             unsigned low = (unsigned char)text[i + 4];
 
-            *to++ = (char)((text[i + 3] - '0') * 16 + (int)(low <= '9' ? low - '0'
-                                                                      : low - 'a' + 10));
+            *to++ = (char)((text[i + 3] - '0') * 16 +
+                           (int)(low <= '9' ? low - '0' : low - 'a' + 10));
             i += 4;
         } else {
             letter = strchr(letters, text[i]);
@@ -333,13 +334,26 @@ size_t rl_base64(char *out, const uint8_t *data, size_t len)
 
 size_t rl_put_u64(char *out, uint64_t value)
 {
-    static const uint64_t powers[] = {
-        0, UINT64_C(10), UINT64_C(100), UINT64_C(1000), UINT64_C(10000), UINT64_C(100000),
-        UINT64_C(1000000), UINT64_C(10000000), UINT64_C(100000000), UINT64_C(1000000000),
-        UINT64_C(10000000000), UINT64_C(100000000000), UINT64_C(1000000000000),
-        UINT64_C(10000000000000), UINT64_C(100000000000000), UINT64_C(1000000000000000),
-        UINT64_C(10000000000000000), UINT64_C(100000000000000000),
-        UINT64_C(1000000000000000000), UINT64_C(10000000000000000000)};
+    static const uint64_t powers[] = {0,
+                                      UINT64_C(10),
+                                      UINT64_C(100),
+                                      UINT64_C(1000),
+                                      UINT64_C(10000),
+                                      UINT64_C(100000),
+                                      UINT64_C(1000000),
+                                      UINT64_C(10000000),
+                                      UINT64_C(100000000),
+                                      UINT64_C(1000000000),
+                                      UINT64_C(10000000000),
+                                      UINT64_C(100000000000),
+                                      UINT64_C(1000000000000),
+                                      UINT64_C(10000000000000),
+                                      UINT64_C(100000000000000),
+                                      UINT64_C(1000000000000000),
+                                      UINT64_C(10000000000000000),
+                                      UINT64_C(100000000000000000),
+                                      UINT64_C(1000000000000000000),
+                                      UINT64_C(10000000000000000000)};
     /* 1233 / 4096 is a little more than log10(2): one too few at most */
     unsigned bits = 64 - (unsigned)__builtin_clzll(value | 1);
     unsigned guess = bits * 1233 >> 12;

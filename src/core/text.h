@@ -36,7 +36,8 @@ static inline uint64_t rl_dirty8(uint64_t word)
     uint64_t slash = word ^ ones * '\\';
 
     return (((word - ones * 0x20) & ~word) | ((quote - ones) & ~quote) |
-            ((slash - ones) & ~slash)) & (ones << 7);
+            ((slash - ones) & ~slash)) &
+           (ones << 7);
 }
 
 /* Copies a text of fewer than 16 bytes if nothing in it needs an escape: two words that
@@ -68,7 +69,8 @@ static inline bool rl_copy_clean(char *out, const char *text, size_t len)
         memcpy(&last, text + len - 2, 2);
         memcpy(out, &first, 2);
         memcpy(out + len - 2, &last, 2);
-        return rl_dirty8((uint64_t)first << 16 | last | UINT64_C(0x2020202000000000)) == 0;
+        return rl_dirty8((uint64_t)first << 16 | last | UINT64_C(0x2020202000000000)) ==
+               0;
     }
     if (len == 1) {
         *out = *text;
@@ -123,8 +125,8 @@ static inline uint64_t rl_block_dirty(rl_block block)
 
     dirty = vorrq_u8(dirty, vceqq_u8(block, vdupq_n_u8('"')));
     dirty = vorrq_u8(dirty, vceqq_u8(block, vdupq_n_u8('\\')));
-    return vget_lane_u64(
-        vreinterpret_u64_u8(vshrn_n_u16(vreinterpretq_u16_u8(dirty), 4)), 0);
+    return vget_lane_u64(vreinterpret_u64_u8(vshrn_n_u16(vreinterpretq_u16_u8(dirty), 4)),
+                         0);
 }
 #else
 #define RL_BLOCKS 0
@@ -144,7 +146,8 @@ static inline bool rl_copy_clean_inside(char *out, const char *text, size_t len)
         memcpy(&word, text + len - 8, 8);
         word = word >> half >> half;
         memcpy(out, &word, 8);
-        return rl_dirty8(word | (UINT64_C(0x2020202020202020) & ~(~UINT64_C(0) >> half >> half))) == 0;
+        return rl_dirty8(word | (UINT64_C(0x2020202020202020) &
+                                 ~(~UINT64_C(0) >> half >> half))) == 0;
     }
     if (len <= 16) {
         memcpy(&word, text, 8);

@@ -59,7 +59,8 @@ static bool descends_from(PyTypeObject *type, const char *module, const char *na
     for (Py_ssize_t i = 0; !found && bases != NULL && i < PyTuple_GET_SIZE(bases); i++) {
         PyObject *base = PyTuple_GET_ITEM(bases, i);
 
-        found = text_is(base, "__qualname__", name) && text_is(base, "__module__", module);
+        found =
+            text_is(base, "__qualname__", name) && text_is(base, "__module__", module);
     }
     return found;
 }
@@ -91,7 +92,8 @@ static PyObject *dataclass_fields(PyObject *table)
     PyObject *names = PyList_New(0), *result = NULL, *name, *field;
     Py_ssize_t at = 0;
 
-    while (names != NULL && PyDict_Check(table) && PyDict_Next(table, &at, &name, &field)) {
+    while (names != NULL && PyDict_Check(table) &&
+           PyDict_Next(table, &at, &name, &field)) {
         PyObject *sort = PyObject_GetAttrString(field, "_field_type");
 
         if (sort == NULL) {
@@ -115,8 +117,7 @@ static PyObject *attrs_fields(PyObject *attributes)
     PyObject *names = PyTuple_New(count);
 
     for (Py_ssize_t i = 0; names != NULL && i < count; i++) {
-        PyObject *name =
-            PyObject_GetAttrString(PyTuple_GET_ITEM(attributes, i), "name");
+        PyObject *name = PyObject_GetAttrString(PyTuple_GET_ITEM(attributes, i), "name");
 
         if (name == NULL) {
             Py_CLEAR(names);
@@ -165,15 +166,16 @@ static bool is_empty(PyObject *owner, const char *name)
 static bool field_is_special(PyObject *field)
 {
     PyObject *metadata = PyObject_GetAttrString(field, "metadata");
-    Py_ssize_t count = metadata != NULL && PyList_Check(metadata) ? PyList_GET_SIZE(metadata)
-                                                                  : 0;
+    Py_ssize_t count =
+        metadata != NULL && PyList_Check(metadata) ? PyList_GET_SIZE(metadata) : 0;
     bool special = !is_empty(field, "exclude") || !is_empty(field, "exclude_if");
 
     for (Py_ssize_t i = 0; i < count && !special; i++) {
         PyTypeObject *type = Py_TYPE(PyList_GET_ITEM(metadata, i));
 
-        special = descends_from(type, "pydantic.functional_serializers", "PlainSerializer") ||
-                  descends_from(type, "pydantic.functional_serializers", "WrapSerializer");
+        special =
+            descends_from(type, "pydantic.functional_serializers", "PlainSerializer") ||
+            descends_from(type, "pydantic.functional_serializers", "WrapSerializer");
     }
     Py_XDECREF(metadata);
     PyErr_Clear();
@@ -216,11 +218,11 @@ static bool classify_builtin(PyTypeObject *type, rl_kind_of_value *kind)
         PyTypeObject *base;
         rl_kind_of_value kind;
     } bases[] = {
-        {&PyUnicode_Type, RL_AS_STR},        {&PyLong_Type, RL_AS_INT},
-        {&PyFloat_Type, RL_AS_FLOAT},        {&PyBytes_Type, RL_AS_BASE64},
-        {&PyByteArray_Type, RL_AS_BASE64},   {&PyMemoryView_Type, RL_AS_BASE64},
-        {&PyList_Type, RL_AS_LIST},          {&PyTuple_Type, RL_AS_TUPLE},
-        {&PySet_Type, RL_AS_SNAPSHOT},       {&PyFrozenSet_Type, RL_AS_SNAPSHOT},
+        {&PyUnicode_Type, RL_AS_STR},      {&PyLong_Type, RL_AS_INT},
+        {&PyFloat_Type, RL_AS_FLOAT},      {&PyBytes_Type, RL_AS_BASE64},
+        {&PyByteArray_Type, RL_AS_BASE64}, {&PyMemoryView_Type, RL_AS_BASE64},
+        {&PyList_Type, RL_AS_LIST},        {&PyTuple_Type, RL_AS_TUPLE},
+        {&PySet_Type, RL_AS_SNAPSHOT},     {&PyFrozenSet_Type, RL_AS_SNAPSHOT},
         {&PyType_Type, RL_AS_NAME},
     };
 
@@ -286,8 +288,7 @@ rl_kind_of_value rl_convert_kind(rl_state *state, PyTypeObject *type, PyObject *
         }
         entry = Py_BuildValue("(iO)", (int)kind, names != NULL ? names : Py_None);
         Py_XDECREF(names);
-        if (entry == NULL ||
-            PyDict_SetItem(state->kinds, (PyObject *)type, entry) < 0) {
+        if (entry == NULL || PyDict_SetItem(state->kinds, (PyObject *)type, entry) < 0) {
             Py_XDECREF(entry);
             PyErr_Clear();
             return RL_AS_TYPE_NAME;

@@ -126,7 +126,7 @@ static inline void put_int(rl_encoder *self, PyObject *value)
 }
 
 int rl_push(rl_encoder *self, rl_frame_kind kind, PyObject *owner, PyObject *items,
-                Py_ssize_t size)
+            Py_ssize_t size)
 {
     rl_frame *next = &self->frames[self->depth];
 
@@ -152,9 +152,9 @@ int rl_push(rl_encoder *self, rl_frame_kind kind, PyObject *owner, PyObject *ite
     next->left = size;
     next->kind = kind;
     self->depth++;
-    rl_json_open(&self->json, kind == FRAME_DICT || kind == FRAME_PAIRS || kind == FRAME_FIELDS
-                                  ? '{'
-                                  : '[');
+    rl_json_open(&self->json,
+                 kind == FRAME_DICT || kind == FRAME_PAIRS || kind == FRAME_FIELDS ? '{'
+                                                                                   : '[');
     return 0;
 }
 
@@ -398,7 +398,8 @@ static inline void close_window(rl_encoder *self, const window *quick)
 }
 
 /* Writes the common elements of an array from items[0] on; returns how many there were. */
-static inline Py_ssize_t quick_items(rl_encoder *self, PyObject *const *items, Py_ssize_t count)
+static inline Py_ssize_t quick_items(rl_encoder *self, PyObject *const *items,
+                                     Py_ssize_t count)
 {
     Py_ssize_t at = 0;
     window quick;
@@ -424,8 +425,8 @@ static inline char *quick_key(const rl_encoder *self, char *out, PyObject *key)
     size_t len = (size_t)PyUnicode_GET_LENGTH(key);
     const char *text = (const char *)PyUnicode_1BYTE_DATA(key);
 
-    if (!PyUnicode_CheckExact(key) || !PyUnicode_IS_COMPACT_ASCII(key) || len > QUICK_KEY ||
-        !rl_copy_clean_inside(out + 1, text, len) ||
+    if (!PyUnicode_CheckExact(key) || !PyUnicode_IS_COMPACT_ASCII(key) ||
+        len > QUICK_KEY || !rl_copy_clean_inside(out + 1, text, len) ||
         rl_redact_match(self->options->redact, text, len)) {
         return NULL;
     }
@@ -529,7 +530,8 @@ static void walk_dict(rl_encoder *self, rl_frame *top)
     bool key_done;
 
     while (next_member(self, top, &key, &value, &key_done)) {
-        Py_INCREF(key); /* a conversion may run Python, which may drop both from the dict */
+        Py_INCREF(
+            key); /* a conversion may run Python, which may drop both from the dict */
         Py_INCREF(value);
         if (key_done) {
             put(self, value);
@@ -594,7 +596,8 @@ static void walk_fields(rl_encoder *self, rl_frame *top)
     while (top->at < PyTuple_GET_SIZE(top->names) && !rl_stopped(self)) {
         Py_ssize_t at = top->at++;
 
-        put_member(self, PyTuple_GET_ITEM(top->names, at), PyTuple_GET_ITEM(top->items, at));
+        put_member(self, PyTuple_GET_ITEM(top->names, at),
+                   PyTuple_GET_ITEM(top->items, at));
         if (self->depth != depth) {
             return;
         }
@@ -632,8 +635,8 @@ static void walk(rl_encoder *self, unsigned base)
 }
 
 /* Encodes a value that stands inside of `outer`, or in nothing (NULL). */
-static void encode_within(const rl_encode_options *options, PyObject *value, PyObject *outer,
-                          rl_buf *buf, bool *wide_numbers)
+static void encode_within(const rl_encode_options *options, PyObject *value,
+                          PyObject *outer, rl_buf *buf, bool *wide_numbers)
 {
     rl_encoder self;
 
@@ -740,7 +743,8 @@ void rl_encode_plain(const rl_encode_options *options, PyObject *value, rl_buf *
     if (!PyUnicode_Check(value) && !PyExceptionInstance_Check(value)) {
         rl_encode(options, value, buf, &wide);
         if (!buf->failed && buf->data[at] == '"') {
-            buf->len = at + rl_unescape(buf->data + at, buf->data + at + 1, buf->len - at - 2);
+            buf->len =
+                at + rl_unescape(buf->data + at, buf->data + at + 1, buf->len - at - 2);
         }
     } else if (!add_str(value, buf)) {
         rl_errors_swallow();

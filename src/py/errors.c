@@ -15,7 +15,8 @@ static int add_value_error(PyObject *module, rl_state *state, PyObject **slot,
                            const char *name, const char *full_name, const char *doc)
 {
     PyObject *bases = PyTuple_Pack(2, state->runlog_error, PyExc_ValueError);
-    int rc = bases != NULL ? add_exception(module, slot, name, full_name, doc, bases) : -1;
+    int rc =
+        bases != NULL ? add_exception(module, slot, name, full_name, doc, bases) : -1;
 
     Py_XDECREF(bases);
     return rc;
@@ -27,12 +28,14 @@ int rl_errors_init(PyObject *module, rl_state *state)
                       "Base class of everything runlog raises.", NULL) < 0 ||
         add_value_error(module, state, &state->validation_error, "ValidationError",
                         "runlog.ValidationError",
-                        "An argument is missing or wrong; the message names the field.") < 0 ||
+                        "An argument is missing or wrong; the message names the field.") <
+            0 ||
         add_value_error(module, state, &state->config_error, "ConfigError",
                         "runlog.ConfigError",
                         "An option or an environment variable is wrong.") < 0 ||
         add_exception(module, &state->closed_error, "ClosedError", "runlog.ClosedError",
-                      "The recorder was closed before the call.", state->runlog_error) < 0 ||
+                      "The recorder was closed before the call.",
+                      state->runlog_error) < 0 ||
         add_exception(module, &state->store_error, "StoreError", "runlog.StoreError",
                       "The database refused, or could not be reached.",
                       state->runlog_error) < 0) {
@@ -46,7 +49,8 @@ int rl_errors_init(PyObject *module, rl_state *state)
 
 static PyObject *raise_store_error(rl_state *state, const rl_err *err)
 {
-    PyObject *text = PyUnicode_DecodeUTF8(err->text, (Py_ssize_t)strlen(err->text), "replace");
+    PyObject *text =
+        PyUnicode_DecodeUTF8(err->text, (Py_ssize_t)strlen(err->text), "replace");
     PyObject *error = text != NULL ? PyObject_CallOneArg(state->store_error, text) : NULL;
     PyObject *code = NULL;
 
@@ -58,7 +62,8 @@ static PyObject *raise_store_error(rl_state *state, const rl_err *err)
         }
     }
     if (error != NULL &&
-        PyObject_SetAttrString(error, "retryable", err->retryable ? Py_True : Py_False) == 0) {
+        PyObject_SetAttrString(error, "retryable", err->retryable ? Py_True : Py_False) ==
+            0) {
         PyErr_SetObject(state->store_error, error);
     }
     Py_XDECREF(code);
@@ -105,7 +110,8 @@ static PyObject *describe(PyObject *got)
     return PyUnicode_FromString(Py_TYPE(got)->tp_name);
 }
 
-int rl_errors_invalid(rl_state *state, const char *field, const char *problem, PyObject *got)
+int rl_errors_invalid(rl_state *state, const char *field, const char *problem,
+                      PyObject *got)
 {
     PyObject *value = got != NULL ? describe(got) : NULL;
 

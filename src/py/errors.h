@@ -13,7 +13,8 @@ PyObject *rl_errors_raise(rl_state *state, const rl_err *err);
 
 /* Raises ValidationError "<field> <problem>, not <value's type and short text>"; always
  * returns -1. `got` may be NULL: then nothing is said of it. */
-int rl_errors_invalid(rl_state *state, const char *field, const char *problem, PyObject *got);
+int rl_errors_invalid(rl_state *state, const char *field, const char *problem,
+                      PyObject *got);
 
 /* Swallows the exception that is set. An interrupt by the user (KeyboardInterrupt) is put
  * back to be raised once the program's own code runs again. */

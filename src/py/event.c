@@ -89,7 +89,8 @@ bool rl_event_start(PyObject *kwargs, rl_span_start *start)
     if (!rl_event_key(rl_event_get(kwargs, "run_id"), &start->key)) {
         return false;
     }
-    start->has_parent = rl_event_key(rl_event_get(kwargs, "parent_run_id"), &start->parent);
+    start->has_parent =
+        rl_event_key(rl_event_get(kwargs, "parent_run_id"), &start->parent);
     start->hidden = has_hidden_tag(rl_event_get(kwargs, "tags"));
     start->is_graph = rl_event_get(metadata, "ls_integration") != NULL;
     start->ns = rl_event_text(rl_event_get(metadata, "langgraph_checkpoint_ns"));
@@ -125,9 +126,9 @@ rl_outcome rl_event_outcome(const rl_state *state, PyObject *error)
 static bool is_users_key(PyObject *key)
 {
     static const char *const prefixes[] = {"langgraph_", "ls_", "lc_", "__"};
-    static const char *const names[] = {"thread_id", "wpk_id", "checkpoint_ns", "run_id",
-                                        "checkpoint_id", "revision_id", "versions",
-                                        "LANGSMITH_PROJECT"};
+    static const char *const names[] = {"thread_id", "wpk_id",           "checkpoint_ns",
+                                        "run_id",    "checkpoint_id",    "revision_id",
+                                        "versions",  "LANGSMITH_PROJECT"};
     rl_text text = rl_event_text(key);
 
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {

@@ -7,16 +7,24 @@
 #include <string.h>
 
 /* How a field is read. */
-typedef enum field_kind { NAME, TEXT, DURATION, TIME, PAYLOAD, NODES, METADATA } field_kind;
+typedef enum field_kind {
+    NAME,
+    TEXT,
+    DURATION,
+    TIME,
+    PAYLOAD,
+    NODES,
+    METADATA
+} field_kind;
 
 static const struct {
     rl_column column;
     field_kind kind;
 } fields[] = {
-    {RL_WPK_ID, NAME},          {RL_RUN_ID, NAME},      {RL_STATUS, NAME},
-    {RL_DURATION_MS, DURATION}, {RL_STARTED_AT, TIME},  {RL_CREATED_AT, TIME},
-    {RL_THREAD_ID, TEXT},       {RL_ERROR_TYPE, TEXT},  {RL_ERROR_TEXT, TEXT},
-    {RL_INPUTS, PAYLOAD},       {RL_OUTPUTS, PAYLOAD},  {RL_NODE_LOGS, NODES},
+    {RL_WPK_ID, NAME},          {RL_RUN_ID, NAME},     {RL_STATUS, NAME},
+    {RL_DURATION_MS, DURATION}, {RL_STARTED_AT, TIME}, {RL_CREATED_AT, TIME},
+    {RL_THREAD_ID, TEXT},       {RL_ERROR_TYPE, TEXT}, {RL_ERROR_TEXT, TEXT},
+    {RL_INPUTS, PAYLOAD},       {RL_OUTPUTS, PAYLOAD}, {RL_NODE_LOGS, NODES},
     {RL_METADATA, METADATA},
 };
 
@@ -30,7 +38,8 @@ static int read_name(rl_state *state, PyObject *value, rl_run *run, rl_column co
     const char *text;
 
     if (value == NULL) {
-        return rl_errors_invalid(state, field, "is missing: it must be non-empty text", NULL);
+        return rl_errors_invalid(state, field, "is missing: it must be non-empty text",
+                                 NULL);
     }
     if (!PyUnicode_Check(value)) {
         return rl_errors_invalid(state, field, "must be non-empty text", value);
@@ -38,13 +47,15 @@ static int read_name(rl_state *state, PyObject *value, rl_run *run, rl_column co
     text = PyUnicode_AsUTF8AndSize(value, &len);
     if (text == NULL) {
         PyErr_Clear();
-        return rl_errors_invalid(state, field, "must be text without lone surrogates", value);
+        return rl_errors_invalid(state, field, "must be text without lone surrogates",
+                                 value);
     }
     if (len == 0) {
         return rl_errors_invalid(state, field, "must be non-empty text", value);
     }
     if (memchr(text, '\0', (size_t)len) != NULL) {
-        return rl_errors_invalid(state, field, "must be text without NUL characters", value);
+        return rl_errors_invalid(state, field, "must be text without NUL characters",
+                                 value);
     }
     rl_run_set(run, column, text, (size_t)len);
     return 0;
@@ -52,7 +63,8 @@ static int read_name(rl_state *state, PyObject *value, rl_run *run, rl_column co
 
 static int read_duration(rl_state *state, PyObject *value, rl_run *run)
 {
-    static const char wanted[] = "must be a whole number of milliseconds, 0 to 2147483647";
+    static const char wanted[] =
+        "must be a whole number of milliseconds, 0 to 2147483647";
     PyObject *number = PyBool_Check(value) ? NULL : PyNumber_Index(value);
     long long duration = number != NULL ? PyLong_AsLongLong(number) : -1;
 
@@ -96,8 +108,7 @@ static bool is_field(rl_state *state, PyObject *key)
     for (size_t i = 0; i < FIELDS; i++) {
         PyObject *name = state->column_names[fields[i].column];
 
-        if (key == name ||
-            (PyUnicode_Check(key) && PyUnicode_Compare(key, name) == 0)) {
+        if (key == name || (PyUnicode_Check(key) && PyUnicode_Compare(key, name) == 0)) {
             return true;
         }
     }
@@ -154,8 +165,8 @@ static int read_fields(const rl_encode_options *options, PyObject *dict, rl_run 
         } else if (value != NULL && kind != METADATA &&
                    (value != Py_None || kind == PAYLOAD || kind == NODES)) {
             rc = read_field(options, value, run, column, kind);
-        } else if (kind == METADATA &&
-                   (PyDict_GET_SIZE(dict) != known || (value != NULL && value != Py_None))) {
+        } else if (kind == METADATA && (PyDict_GET_SIZE(dict) != known ||
+                                        (value != NULL && value != Py_None))) {
             metadata = gather_metadata(state, dict, value);
             rc = metadata == NULL && PyErr_Occurred() ? -1 : 0;
         }
@@ -178,7 +189,8 @@ static PyObject *as_dict(rl_state *state, PyObject *run)
     }
     if (PyObject_IsInstance(run, state->mapping) != 1) {
         PyErr_Clear();
-        PyErr_Format(PyExc_TypeError, "run must be a mapping, not %s", Py_TYPE(run)->tp_name);
+        PyErr_Format(PyExc_TypeError, "run must be a mapping, not %s",
+                     Py_TYPE(run)->tp_name);
         return NULL;
     }
     copy = PyDict_New();

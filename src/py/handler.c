@@ -152,7 +152,8 @@ typedef struct piece {
 
 static piece add_json(rl_state *state, encoded *to, PyObject *value)
 {
-    rl_encode_options options = rl_recorder_encoding(state, (rl_py_recorder *)to->recorder);
+    rl_encode_options options =
+        rl_recorder_encoding(state, (rl_py_recorder *)to->recorder);
     piece result = {to->buf.len, 0};
 
     rl_encode(&options, value, &to->buf, &to->wide);
@@ -162,7 +163,8 @@ static piece add_json(rl_state *state, encoded *to, PyObject *value)
 
 static piece add_plain(rl_state *state, encoded *to, PyObject *value)
 {
-    rl_encode_options options = rl_recorder_encoding(state, (rl_py_recorder *)to->recorder);
+    rl_encode_options options =
+        rl_recorder_encoding(state, (rl_py_recorder *)to->recorder);
     piece result = {to->buf.len, 0};
 
     rl_encode_plain(&options, value, &to->buf);
@@ -196,7 +198,8 @@ static void start_graph(rl_state *state, handler_data *data, PyObject *inputs,
 {
     PyObject *recorder = choose_recorder(state, data);
     PyObject *wpk_id = recorder != NULL ? workflow_of(data, kwargs) : NULL;
-    PyObject *run_id = wpk_id != NULL ? PyObject_Str(rl_event_get(kwargs, "run_id")) : NULL;
+    PyObject *run_id =
+        wpk_id != NULL ? PyObject_Str(rl_event_get(kwargs, "run_id")) : NULL;
     PyObject *metadata = run_id != NULL ? rl_event_metadata(kwargs) : NULL;
     PyObject *thread = rl_event_get(rl_event_get(kwargs, "metadata"), "thread_id");
     encoded texts = begin_encoding(data, recorder);
@@ -248,7 +251,8 @@ static void start_node(rl_state *state, handler_data *data, PyObject *inputs,
 }
 
 /* A start of any kind; `inputs` is NULL for what can only be the parent of others. */
-static void on_start(rl_state *state, handler_data *data, PyObject *inputs, PyObject *kwargs)
+static void on_start(rl_state *state, handler_data *data, PyObject *inputs,
+                     PyObject *kwargs)
 {
     rl_span_start start;
     rl_span_kind kind;
@@ -340,8 +344,8 @@ static void finish_graph(rl_state *state, handler_data *data, rl_key key,
 }
 
 /* What is known of the end of a graph or node: its outputs, or its error. */
-static void encode_end(rl_state *state, encoded *texts, PyObject *outputs, PyObject *error,
-                       rl_span_end *end)
+static void encode_end(rl_state *state, encoded *texts, PyObject *outputs,
+                       PyObject *error, rl_span_end *end)
 {
     const char *type, *dot;
     piece where;
@@ -368,8 +372,8 @@ static void encode_end(rl_state *state, encoded *texts, PyObject *outputs, PyObj
 }
 
 /* The end of a span: with outputs, or with an error. */
-static void on_end(rl_state *state, handler_data *data, PyObject *outputs, PyObject *error,
-                   PyObject *kwargs)
+static void on_end(rl_state *state, handler_data *data, PyObject *outputs,
+                   PyObject *error, PyObject *kwargs)
 {
     rl_span_end end = {.outcome = RL_COMPLETED, .ended_ns = rl_monotonic_ns()};
     rl_span_kind kind = RL_SPAN_NONE;
@@ -519,8 +523,8 @@ static int handler_init(PyObject *self, PyObject *args, PyObject *kwargs)
     if (wpk_id != Py_None &&
         (rl_event_text(wpk_id).len == 0 ||
          strlen(rl_event_text(wpk_id).data) != rl_event_text(wpk_id).len)) {
-        return rl_errors_invalid(state, "wpk_id", "must be None or non-empty text without NUL",
-                                 wpk_id);
+        return rl_errors_invalid(state, "wpk_id",
+                                 "must be None or non-empty text without NUL", wpk_id);
     }
     if (recorder != Py_None && !PyObject_TypeCheck(recorder, state->recorder_type)) {
         PyErr_Format(PyExc_TypeError, "recorder must be None or a Recorder, not %s",
@@ -563,9 +567,10 @@ static void handler_finalize(PyObject *self)
     PyErr_Restore(type, value, traceback);
 }
 
-#define EVENT(name, function)                                                                \
-    {                                                                                        \
-        name, (PyCFunction)(void (*)(void))(function), METH_VARARGS | METH_KEYWORDS, NULL    \
+#define EVENT(name, function)                                                        \
+    {                                                                                \
+        name, (PyCFunction)(void (*)(void))(function), METH_VARARGS | METH_KEYWORDS, \
+            NULL                                                                     \
     }
 
 static PyMethodDef handler_methods[] = {
@@ -580,10 +585,11 @@ static PyMethodDef handler_methods[] = {
 };
 
 static PyType_Slot handler_slots[] = {
-    {Py_tp_doc, "RunLogHandler(wpk_id=None, *, recorder=None)\n--\n\n"
-                "Records every run of the graphs whose callbacks it is in.\n\n"
-                "wpk_id names the workflow; without it metadata[\"wpk_id\"] does, or the "
-                "graph's name.\nrecorder is where runs are kept, by default the module's own."},
+    {Py_tp_doc,
+     "RunLogHandler(wpk_id=None, *, recorder=None)\n--\n\n"
+     "Records every run of the graphs whose callbacks it is in.\n\n"
+     "wpk_id names the workflow; without it metadata[\"wpk_id\"] does, or the "
+     "graph's name.\nrecorder is where runs are kept, by default the module's own."},
     {Py_tp_new, handler_new},
     {Py_tp_init, handler_init},
     {Py_tp_finalize, handler_finalize},
@@ -600,11 +606,9 @@ static int set_attributes(PyObject *type)
         const char *name;
         bool value;
     } attributes[] = {
-        {"run_inline", true},         {"raise_error", false},
-        {"ignore_chain", false},      {"ignore_agent", false},
-        {"ignore_llm", true},         {"ignore_chat_model", true},
-        {"ignore_retriever", true},   {"ignore_retry", true},
-        {"ignore_custom_event", true},
+        {"run_inline", true},       {"raise_error", false}, {"ignore_chain", false},
+        {"ignore_agent", false},    {"ignore_llm", true},   {"ignore_chat_model", true},
+        {"ignore_retriever", true}, {"ignore_retry", true}, {"ignore_custom_event", true},
     };
 
     for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++) {
@@ -627,8 +631,8 @@ PyObject *rl_handler_make_type(PyObject *module, PyObject *args)
     };
 
     if (!PyArg_ParseTuple(args, "O!OOO!OO:make_handler_type", &PyType_Type, &base,
-                          &parent_command, &bubble_up, &PyTuple_Type, &cancelled, &recorder,
-                          &log)) {
+                          &parent_command, &bubble_up, &PyTuple_Type, &cancelled,
+                          &recorder, &log)) {
         return NULL;
     }
     if (state->handler.type != NULL) { /* runlog.hooks was reloaded */

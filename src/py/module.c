@@ -79,9 +79,10 @@ static PyObject *encode_json(PyObject *module, PyObject *const *args, Py_ssize_t
     }
     if (run != NULL) {
         rl_encode(&options, args[0], &run->arena, &run->wide_numbers);
-        result = run->arena.failed ? PyErr_NoMemory()
-                                   : PyBytes_FromStringAndSize(run->arena.data,
-                                                               (Py_ssize_t)run->arena.len);
+        result =
+            run->arena.failed
+                ? PyErr_NoMemory()
+                : PyBytes_FromStringAndSize(run->arena.data, (Py_ssize_t)run->arena.len);
         rl_state_give_run(state, run);
     }
     rl_redact_free(&keys);
@@ -89,7 +90,8 @@ static PyObject *encode_json(PyObject *module, PyObject *const *args, Py_ssize_t
 }
 
 static PyMethodDef module_methods[] = {
-    {"encode_json", (PyCFunction)(void (*)(void))encode_json, METH_FASTCALL | METH_KEYWORDS,
+    {"encode_json", (PyCFunction)(void (*)(void))encode_json,
+     METH_FASTCALL | METH_KEYWORDS,
      "encode_json(value, *, redact=None, max_payload=None)\n--\n\n"
      "The JSON text (UTF-8) that runlog stores for a value."},
     {"make_handler_type", rl_handler_make_type, METH_VARARGS,
@@ -112,14 +114,14 @@ static int add_names(rl_state *state)
     state->mapping = abc != NULL ? PyObject_GetAttrString(abc, "Mapping") : NULL;
     Py_XDECREF(abc);
     state->kinds = PyDict_New();
-    state->empty = PyTuple_New(0);
+
     for (int i = 0; i < RL_COLUMNS; i++) {
         state->column_names[i] = PyUnicode_InternFromString(rl_columns[i].name);
         if (state->column_names[i] == NULL) {
             return -1;
         }
     }
-    return state->mapping != NULL && state->kinds != NULL && state->empty != NULL ? 0 : -1;
+    return state->mapping != NULL && state->kinds != NULL ? 0 : -1;
 }
 
 static int module_exec(PyObject *module)
@@ -127,7 +129,8 @@ static int module_exec(PyObject *module)
     rl_state *state = PyModule_GetState(module);
 
     if (add_names(state) < 0 || rl_errors_init(module, state) < 0 ||
-        rl_query_add_types(module, state) < 0 || rl_recorder_add_types(module, state) < 0) {
+        rl_query_add_types(module, state) < 0 ||
+        rl_recorder_add_types(module, state) < 0) {
         return -1;
     }
     return PyModule_AddStringConstant(module, "__version__", RUNLOG_VERSION);
@@ -166,7 +169,6 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->kinds);
     Py_CLEAR(state->mapping);
     Py_CLEAR(state->loads);
-    Py_CLEAR(state->empty);
     for (int i = 0; i < RL_COLUMNS; i++) {
         Py_CLEAR(state->column_names[i]);
     }

@@ -14,7 +14,8 @@ static void put_base64(rl_encoder *self, PyObject *value)
     size_t at = 0;
     PyObject *copy = NULL;
 
-    if (PyMemoryView_Check(value) && !PyBuffer_IsContiguous(PyMemoryView_GET_BUFFER(value), 'C')) {
+    if (PyMemoryView_Check(value) &&
+        !PyBuffer_IsContiguous(PyMemoryView_GET_BUFFER(value), 'C')) {
         value = copy = PyBytes_FromObject(value);
     }
     if (value == NULL || PyObject_GetBuffer(value, &view, PyBUF_SIMPLE) < 0) {
@@ -63,19 +64,19 @@ static void put_exception(rl_encoder *self, PyObject *value)
 static bool put_item(rl_encoder *self, const char *item, char format)
 {
     switch (format) {
-#define INTEGER(code, ctype)                                                                 \
-    case code: {                                                                             \
-        ctype number;                                                                        \
-        memcpy(&number, item, sizeof number);                                                \
-        rl_json_int(&self->json, (int64_t)number);                                           \
-        return true;                                                                         \
+#define INTEGER(code, ctype)                       \
+    case code: {                                   \
+        ctype number;                              \
+        memcpy(&number, item, sizeof number);      \
+        rl_json_int(&self->json, (int64_t)number); \
+        return true;                               \
     }
-#define REAL(code, ctype)                                                                    \
-    case code: {                                                                             \
-        ctype number;                                                                        \
-        memcpy(&number, item, sizeof number);                                                \
-        rl_json_double(&self->json, (double)number);                                         \
-        return true;                                                                         \
+#define REAL(code, ctype)                            \
+    case code: {                                     \
+        ctype number;                                \
+        memcpy(&number, item, sizeof number);        \
+        rl_json_double(&self->json, (double)number); \
+        return true;                                 \
     }
         INTEGER('b', signed char)
         INTEGER('B', unsigned char)
@@ -123,13 +124,14 @@ static bool put_vector(rl_encoder *self, const Py_buffer *view)
 }
 
 /* Pushes the container that a conversion gave (stolen; NULL with an error set). */
-static void push_converted(rl_encoder *self, rl_frame_kind kind, PyObject *owner, PyObject *items)
+static void push_converted(rl_encoder *self, rl_frame_kind kind, PyObject *owner,
+                           PyObject *items)
 {
     if (items == NULL) {
         rl_put_failure(self, owner);
     } else {
         rl_push(self, kind, owner, items,
-             PyList_Check(items) ? PyList_GET_SIZE(items) : PY_SSIZE_T_MAX);
+                PyList_Check(items) ? PyList_GET_SIZE(items) : PY_SSIZE_T_MAX);
     }
 }
 
@@ -204,7 +206,8 @@ static void push_vars(rl_encoder *self, PyObject *value)
         all = NULL;
         PyErr_SetString(PyExc_TypeError, "__dict__ is no dict");
     }
-    if (extra != NULL && PyDict_Check(extra) && PyDict_GET_SIZE(extra) > 0 && vars != NULL) {
+    if (extra != NULL && PyDict_Check(extra) && PyDict_GET_SIZE(extra) > 0 &&
+        vars != NULL) {
         all = PyDict_Copy(vars);
         if (all != NULL && PyDict_Update(all, extra) < 0) {
             Py_CLEAR(all);
@@ -275,7 +278,8 @@ static void put_replaced(rl_encoder *self, PyObject *value, PyObject *other)
     Py_XDECREF(other);
 }
 
-static void put_kind(rl_encoder *self, PyObject *value, rl_kind_of_value kind, PyObject *fields)
+static void put_kind(rl_encoder *self, PyObject *value, rl_kind_of_value kind,
+                     PyObject *fields)
 {
     switch (kind) {
     case RL_AS_STR:

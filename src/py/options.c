@@ -56,8 +56,8 @@ static int refuse_unknown(PyObject *kwargs)
             known = PyUnicode_CompareWithASCIIString(key, names[i].keyword) == 0;
         }
         if (!known) {
-            PyErr_Format(PyExc_TypeError, "Recorder() got an unexpected keyword argument %R",
-                         key);
+            PyErr_Format(PyExc_TypeError,
+                         "Recorder() got an unexpected keyword argument %R", key);
             break;
         }
     }
@@ -121,7 +121,8 @@ static int copy_text(rl_state *state, option which, PyObject *value, char **out)
 
 static int read_path(rl_state *state, PyObject *value, rl_options *options)
 {
-    PyObject *path = value != NULL ? PyOS_FSPath(value) : PyUnicode_FromString("test_runs.db");
+    PyObject *path =
+        value != NULL ? PyOS_FSPath(value) : PyUnicode_FromString("test_runs.db");
     int rc;
 
     if (path == NULL) {
@@ -133,8 +134,9 @@ static int read_path(rl_state *state, PyObject *value, rl_options *options)
     Py_DECREF(path);
     if (rc == 0 && (options->config.sqlite_path[0] == '\0' ||
                     strcmp(options->config.sqlite_path, ":memory:") == 0)) {
-        return wrong(state, SQLITE_PATH, "must be the path of a file: what is kept in memory "
-                                         "only is lost with the process");
+        return wrong(state, SQLITE_PATH,
+                     "must be the path of a file: what is kept in memory "
+                     "only is lost with the process");
     }
     return rc;
 }
@@ -151,7 +153,8 @@ static int read_durability(rl_state *state, PyObject *value, rl_config *config)
         return 0;
     }
     for (int i = RL_JOURNAL; i <= RL_SERVER; i++) {
-        if (PyUnicode_Check(value) && PyUnicode_CompareWithASCIIString(value, texts[i]) == 0) {
+        if (PyUnicode_Check(value) &&
+            PyUnicode_CompareWithASCIIString(value, texts[i]) == 0) {
             if (i == RL_SERVER && !server) {
                 return wrong(state, DURABILITY,
                              "is \"store\", which needs POSTGRES_DSN; without it use "
@@ -181,14 +184,16 @@ int rl_options_redact(rl_state *state, PyObject *value, rl_redact *redact)
     } else if (value != NULL) {
         list = PySequence_List(value);
         separator = PyUnicode_FromString(",");
-        joined = list != NULL && separator != NULL ? PyUnicode_Join(separator, list) : NULL;
+        joined =
+            list != NULL && separator != NULL ? PyUnicode_Join(separator, list) : NULL;
     }
     if (value != NULL) {
         text = joined != NULL ? PyUnicode_AsUTF8(joined) : NULL;
     }
     if (text == NULL) {
         PyErr_Clear();
-        rc = wrong(state, REDACT, "must be keys separated by commas, or a sequence of them");
+        rc = wrong(state, REDACT,
+                   "must be keys separated by commas, or a sequence of them");
     } else if (rl_redact_add(redact, text, &err) != RL_OK) {
         PyErr_NoMemory();
         rc = -1;
@@ -230,14 +235,15 @@ static int copy_migration(PyObject *item, rl_migration *migration)
 {
     const char *name, *sql, *checksum;
 
-    if (!PyTuple_Check(item) || !PyArg_ParseTuple(item, "isss", &migration->number, &name,
-                                                  &sql, &checksum)) {
+    if (!PyTuple_Check(item) ||
+        !PyArg_ParseTuple(item, "isss", &migration->number, &name, &sql, &checksum)) {
         return -1;
     }
     migration->name = rl_strdup(name);
     migration->sql = rl_strdup(sql);
     migration->checksum = rl_strdup(checksum);
-    if (migration->name == NULL || migration->sql == NULL || migration->checksum == NULL) {
+    if (migration->name == NULL || migration->sql == NULL ||
+        migration->checksum == NULL) {
         PyErr_NoMemory();
         return -1;
     }

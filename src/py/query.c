@@ -14,7 +14,8 @@
 #define CURSOR_LEN (CURSOR_TIME + 1 + RL_UUID_TEXT - 1)
 
 /* An argument that is text or None; *out stays valid as long as the argument does. */
-static int read_text(rl_state *state, const char *field, PyObject *value, const char **out)
+static int read_text(rl_state *state, const char *field, PyObject *value,
+                     const char **out)
 {
     Py_ssize_t len = 0;
 
@@ -33,8 +34,8 @@ static int read_text(rl_state *state, const char *field, PyObject *value, const 
     return 0;
 }
 
-static int read_int(rl_state *state, const char *field, const char *wanted, PyObject *value,
-                    int64_t low, int64_t high, int64_t *out)
+static int read_int(rl_state *state, const char *field, const char *wanted,
+                    PyObject *value, int64_t low, int64_t high, int64_t *out)
 {
     PyObject *number;
     int overflow = 0;
@@ -67,7 +68,8 @@ static int read_time(rl_state *state, const char *field, PyObject *value, int64_
         return 0;
     }
     if (PyLong_Check(value) || PyFloat_Check(value)) {
-        return rl_errors_invalid(state, field, "must be a datetime or ISO 8601 text", value);
+        return rl_errors_invalid(state, field, "must be a datetime or ISO 8601 text",
+                                 value);
     }
     return rl_time_from(state, field, value, stamp);
 }
@@ -97,7 +99,8 @@ static int read_cursor(rl_state *state, PyObject *value, rl_query *query)
     if (strlen(text) != CURSOR_LEN || text[CURSOR_TIME] != '~' ||
         !rl_time_parse(text, CURSOR_TIME, &query->after_time) ||
         !is_uuid(text + CURSOR_TIME + 1)) {
-        return rl_errors_invalid(state, "after", "must be the next of an earlier page", value);
+        return rl_errors_invalid(state, "after", "must be the next of an earlier page",
+                                 value);
     }
     query->after_id = text + CURSOR_TIME + 1;
     return 0;
@@ -129,7 +132,8 @@ static PyObject *cell_to_python(rl_state *state, const rl_rows *rows, const rl_c
     if (kind == RL_KIND_TIME) {
         return rl_time_to(cell->number);
     }
-    text = PyUnicode_DecodeUTF8(rows->arena.data + cell->at, (Py_ssize_t)cell->len, "replace");
+    text = PyUnicode_DecodeUTF8(rows->arena.data + cell->at, (Py_ssize_t)cell->len,
+                                "replace");
     if (kind != RL_KIND_JSON || text == NULL) {
         return text;
     }
@@ -170,7 +174,8 @@ static PyObject *row_to_python(rl_state *state, const rl_rows *rows, size_t firs
 }
 
 /* The first `most` rows as a list. */
-static PyObject *rows_to_list(rl_state *state, const rl_rows *rows, rl_shape shape, size_t most)
+static PyObject *rows_to_list(rl_state *state, const rl_rows *rows, rl_shape shape,
+                              size_t most)
 {
     size_t width, count;
     PyObject *list;
@@ -197,10 +202,9 @@ static int ask(rl_state *state, rl_recorder *core, const rl_query *query, rl_row
     rl_err err;
     rl_status status;
 
-    Py_BEGIN_ALLOW_THREADS
-    status = rl_recorder_query(core, query, rows, &err);
-    Py_END_ALLOW_THREADS
-    if (status != RL_OK) {
+    Py_BEGIN_ALLOW_THREADS status = rl_recorder_query(core, query, rows, &err);
+    Py_END_ALLOW_THREADS if (status != RL_OK)
+    {
         rl_errors_raise(state, &err);
         return -1;
     }
@@ -215,8 +219,8 @@ PyObject *rl_query_get_runs(rl_state *state, rl_recorder *core, PyObject *args,
     rl_query query;
     rl_rows rows;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO:get_runs_by_wpk_id", names, &wpk_id,
-                                     &limit, &offset)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO:get_runs_by_wpk_id", names,
+                                     &wpk_id, &limit, &offset)) {
         return NULL;
     }
     rl_query_init(&query, RL_SHAPE_BRIEF);
@@ -227,8 +231,8 @@ PyObject *rl_query_get_runs(rl_state *state, rl_recorder *core, PyObject *args,
     }
     if (read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0 ||
         read_limit(state, limit, &query) < 0 ||
-        read_int(state, "offset", "must be a whole number, 0 or more", offset, 0, INT64_MAX,
-                 &query.offset) < 0) {
+        read_int(state, "offset", "must be a whole number, 0 or more", offset, 0,
+                 INT64_MAX, &query.offset) < 0) {
         return NULL;
     }
     rl_rows_init(&rows);
@@ -247,7 +251,8 @@ PyObject *rl_query_get_run(rl_state *state, rl_recorder *core, PyObject *args,
     rl_query query;
     rl_rows rows;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get_run", names, &run_id, &wpk_id)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get_run", names, &run_id,
+                                     &wpk_id)) {
         return NULL;
     }
     rl_query_init(&query, RL_SHAPE_WHOLE);
@@ -272,7 +277,8 @@ PyObject *rl_query_get_run(rl_state *state, rl_recorder *core, PyObject *args,
 /* The cursor behind the last run of a page of `count`. */
 static PyObject *make_cursor(const rl_rows *rows, size_t count)
 {
-    const size_t first = (count - 1) * RL_INPUTS; /* a summary is all before the payloads */
+    const size_t first =
+        (count - 1) * RL_INPUTS; /* a summary is all before the payloads */
     const rl_cell *id = rl_rows_cell(rows, first + RL_ID);
     char stamp[RL_TIME_TEXT];
 
@@ -282,7 +288,8 @@ static PyObject *make_cursor(const rl_rows *rows, size_t count)
 
 static PyObject *make_page(rl_state *state, const rl_rows *rows, const rl_query *query)
 {
-    size_t asked = (size_t)query->limit - 1; /* one more was read, to see if there is one */
+    size_t asked =
+        (size_t)query->limit - 1; /* one more was read, to see if there is one */
     bool more = rl_rows_cells(rows) / RL_INPUTS > asked;
     PyObject *page = PyStructSequence_New(state->page_type);
     PyObject *runs = rows_to_list(state, rows, query->shape, asked);
@@ -304,13 +311,15 @@ PyObject *rl_query_list_runs(rl_state *state, rl_recorder *core, PyObject *args,
 {
     static char *names[] = {"wpk_id", "status", "thread_id", "since",
                             "until",  "limit",  "after",     NULL};
-    PyObject *wpk_id = NULL, *status = NULL, *thread_id = NULL, *since = NULL, *until = NULL;
+    PyObject *wpk_id = NULL, *status = NULL, *thread_id = NULL, *since = NULL,
+             *until = NULL;
     PyObject *limit = NULL, *after = NULL, *page = NULL;
     rl_query query;
     rl_rows rows;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOOOOO:list_runs", names, &wpk_id,
-                                     &status, &thread_id, &since, &until, &limit, &after)) {
+                                     &status, &thread_id, &since, &until, &limit,
+                                     &after)) {
         return NULL;
     }
     rl_query_init(&query, RL_SHAPE_SUMMARY);
@@ -336,7 +345,8 @@ PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *arg
                                PyObject *kwargs)
 {
     static char *names[] = {"wpk_id", "run_id", "status", "thread_id", "before", NULL};
-    PyObject *wpk_id = NULL, *run_id = NULL, *status = NULL, *thread_id = NULL, *before = NULL;
+    PyObject *wpk_id = NULL, *run_id = NULL, *status = NULL, *thread_id = NULL,
+             *before = NULL;
     rl_query query;
     rl_status rc;
     rl_err err;
@@ -356,13 +366,13 @@ PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *arg
     }
     if (!rl_query_has_filter(&query)) {
         rl_errors_invalid(state, "delete_runs",
-                          "needs a filter: wpk_id, run_id, status, thread_id or before", NULL);
+                          "needs a filter: wpk_id, run_id, status, thread_id or before",
+                          NULL);
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS
-    rc = rl_recorder_remove(core, &query, &count, &err);
-    Py_END_ALLOW_THREADS
-    return rc == RL_OK ? PyLong_FromLongLong(count) : rl_errors_raise(state, &err);
+    Py_BEGIN_ALLOW_THREADS rc = rl_recorder_remove(core, &query, &count, &err);
+    Py_END_ALLOW_THREADS return rc == RL_OK ? PyLong_FromLongLong(count)
+                                            : rl_errors_raise(state, &err);
 }
 
 int rl_query_add_types(PyObject *module, rl_state *state)
@@ -371,8 +381,8 @@ int rl_query_add_types(PyObject *module, rl_state *state)
         {"runs", "The runs of the page, newest first."},
         {"next", "The cursor of the next page, or None."},
         {NULL, NULL}};
-    static PyStructSequence_Desc description = {
-        "runlog.Page", "A page of list_runs.", page_fields, 2};
+    static PyStructSequence_Desc description = {"runlog.Page", "A page of list_runs.",
+                                                page_fields, 2};
 
     state->page_type = PyStructSequence_NewType(&description);
     return state->page_type != NULL

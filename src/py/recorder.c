@@ -14,8 +14,7 @@
 
 /* A run that was encoded and waits to be committed. */
 typedef struct prepared_run {
-    PyObject_HEAD
-    rl_run *run; /* owned; NULL once it is committed */
+    PyObject_HEAD rl_run *run; /* owned; NULL once it is committed */
     PyObject *wpk_id, *run_id;
 } prepared_run;
 
@@ -51,8 +50,8 @@ rl_status rl_recorder_commit(rl_py_recorder *self, rl_run *run, rl_durability du
         status = rl_recorder_try_write(self->core, run, durability, err);
     }
     if (status == RL_BUSY) {
-        Py_BEGIN_ALLOW_THREADS
-        status = rl_recorder_write(self->core, run, durability, err);
+        Py_BEGIN_ALLOW_THREADS status =
+            rl_recorder_write(self->core, run, durability, err);
         Py_END_ALLOW_THREADS
     }
     return status;
@@ -137,7 +136,8 @@ static PyObject *recorder_prepare(rl_py_recorder *self, PyObject *mapping)
     rl_encode_options options;
 
     if (state != NULL) {
-        prepared = (prepared_run *)state->prepared_type->tp_alloc(state->prepared_type, 0);
+        prepared =
+            (prepared_run *)state->prepared_type->tp_alloc(state->prepared_type, 0);
     }
     if (prepared == NULL) {
         return NULL;
@@ -177,7 +177,8 @@ static PyObject *recorder_commit(rl_py_recorder *self, PyObject *arg)
         return NULL;
     }
     prepared->run = NULL; /* so that no other thread commits it at the same time */
-    status = rl_recorder_commit(self, run, rl_recorder_config(self->core)->log_runs, &err);
+    status =
+        rl_recorder_commit(self, run, rl_recorder_config(self->core)->log_runs, &err);
     if (status != RL_OK) {
         prepared->run = run; /* it may be tried again */
         return rl_errors_raise(state, &err);
@@ -187,11 +188,11 @@ static PyObject *recorder_commit(rl_py_recorder *self, PyObject *arg)
 }
 
 /* The methods of query.c, with this recorder's core. */
-#define QUERY_METHOD(name, function)                                                         \
-    static PyObject *name(rl_py_recorder *self, PyObject *args, PyObject *kwargs)            \
-    {                                                                                        \
-        rl_state *state = open_state(self);                                                  \
-        return state != NULL ? function(state, self->core, args, kwargs) : NULL;             \
+#define QUERY_METHOD(name, function)                                              \
+    static PyObject *name(rl_py_recorder *self, PyObject *args, PyObject *kwargs) \
+    {                                                                             \
+        rl_state *state = open_state(self);                                       \
+        return state != NULL ? function(state, self->core, args, kwargs) : NULL;  \
     }
 QUERY_METHOD(recorder_get_runs, rl_query_get_runs)
 QUERY_METHOD(recorder_get_run, rl_query_get_run)
@@ -218,7 +219,8 @@ static int deadline(rl_state *state, PyObject *timeout, uint64_t *end)
         }
         PyErr_Clear();
     }
-    return rl_errors_invalid(state, "timeout", "must be None or seconds, 0 or more", timeout);
+    return rl_errors_invalid(state, "timeout", "must be None or seconds, 0 or more",
+                             timeout);
 }
 
 static PyObject *recorder_flush(rl_py_recorder *self, PyObject *args, PyObject *kwargs)
@@ -235,10 +237,9 @@ static PyObject *recorder_flush(rl_py_recorder *self, PyObject *args, PyObject *
         deadline(state, timeout, &end) < 0) {
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS
-    status = rl_recorder_flush(self->core, end, &err);
-    Py_END_ALLOW_THREADS
-    if (status != RL_OK && status != RL_TIMEOUT) {
+    Py_BEGIN_ALLOW_THREADS status = rl_recorder_flush(self->core, end, &err);
+    Py_END_ALLOW_THREADS if (status != RL_OK && status != RL_TIMEOUT)
+    {
         return rl_errors_raise(state, &err);
     }
     return PyBool_FromLong(status == RL_OK);
@@ -250,10 +251,8 @@ static PyObject *recorder_close(rl_py_recorder *self, PyObject *args)
     if (open_state(self) == NULL) {
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS
-    rl_recorder_close(self->core);
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS rl_recorder_close(self->core);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
 static PyObject *recorder_stats(rl_py_recorder *self, PyObject *args)
@@ -267,15 +266,15 @@ static PyObject *recorder_stats(rl_py_recorder *self, PyObject *args)
     metrics = rl_recorder_metrics(self->core);
     return Py_BuildValue(
         "{s:s, s:K, s:K, s:K, s:K, s:n, s:K, s:K, s:K}", /* in the order of the stub */
-        "store", rl_recorder_store_name(self->core),
-        "runs", (unsigned long long)rl_metric_get(&metrics->runs),
-        "commits", (unsigned long long)rl_metric_get(&metrics->commits),
-        "failed", (unsigned long long)rl_metric_get(&metrics->failed),
-        "largest_commit", (unsigned long long)rl_metric_get(&metrics->largest_commit),
-        "queued", (Py_ssize_t)rl_recorder_queued(self->core),
-        "handler_errors", (unsigned long long)rl_metric_get(&self->handler_errors),
-        "handler_ignored", (unsigned long long)rl_metric_get(&self->handler_ignored),
-        "open_runs", (unsigned long long)rl_metric_get(&self->open_runs));
+        "store", rl_recorder_store_name(self->core), "runs",
+        (unsigned long long)rl_metric_get(&metrics->runs), "commits",
+        (unsigned long long)rl_metric_get(&metrics->commits), "failed",
+        (unsigned long long)rl_metric_get(&metrics->failed), "largest_commit",
+        (unsigned long long)rl_metric_get(&metrics->largest_commit), "queued",
+        (Py_ssize_t)rl_recorder_queued(self->core), "handler_errors",
+        (unsigned long long)rl_metric_get(&self->handler_errors), "handler_ignored",
+        (unsigned long long)rl_metric_get(&self->handler_ignored), "open_runs",
+        (unsigned long long)rl_metric_get(&self->open_runs));
 }
 
 /* Embeddings and Milvus have no client in this version: without their settings the answers
@@ -292,8 +291,9 @@ static PyObject *recorder_generate_embedding(rl_py_recorder *self, PyObject *tex
         return NULL;
     }
     if (self->embeds) {
-        PyErr_SetString(state->config_error, "openai_key (OPENAI_KEY) is set, but this version "
-                                             "of runlog makes no embeddings yet");
+        PyErr_SetString(state->config_error,
+                        "openai_key (OPENAI_KEY) is set, but this version "
+                        "of runlog makes no embeddings yet");
         return NULL;
     }
     Py_RETURN_NONE;
@@ -309,8 +309,9 @@ static PyObject *recorder_upsert_to_milvus(rl_py_recorder *self, PyObject *args)
         return NULL;
     }
     if (self->uses_milvus) {
-        PyErr_SetString(state->config_error, "milvus_endpoint (MILVUS_ENDPOINT) is set, but "
-                                             "this version of runlog has no client for it yet");
+        PyErr_SetString(state->config_error,
+                        "milvus_endpoint (MILVUS_ENDPOINT) is set, but "
+                        "this version of runlog has no client for it yet");
         return NULL;
     }
     Py_RETURN_FALSE;
@@ -333,7 +334,8 @@ static PyMethodDef recorder_methods[] = {
      METH_VARARGS | METH_KEYWORDS,
      "get_runs_by_wpk_id(wpk_id, limit=20, offset=0)\n--\n\n"
      "The runs of a workflow, newest first: (run_id, status, duration_ms, created_at)."},
-    {"get_run", (PyCFunction)(void (*)(void))recorder_get_run, METH_VARARGS | METH_KEYWORDS,
+    {"get_run", (PyCFunction)(void (*)(void))recorder_get_run,
+     METH_VARARGS | METH_KEYWORDS,
      "get_run(run_id, wpk_id=None)\n--\n\nThe whole run as a dict, or None."},
     {"list_runs", (PyCFunction)(void (*)(void))recorder_list_runs,
      METH_VARARGS | METH_KEYWORDS,
@@ -341,7 +343,8 @@ static PyMethodDef recorder_methods[] = {
      "limit=20, after=None)\n--\n\nA page of runs, newest first."},
     {"delete_runs", (PyCFunction)(void (*)(void))recorder_delete_runs,
      METH_VARARGS | METH_KEYWORDS,
-     "delete_runs(*, wpk_id=None, run_id=None, status=None, thread_id=None, before=None)\n"
+     "delete_runs(*, wpk_id=None, run_id=None, status=None, thread_id=None, "
+     "before=None)\n"
      "--\n\nDelete the runs that fit every filter given; return how many."},
     {"flush", (PyCFunction)(void (*)(void))recorder_flush, METH_VARARGS | METH_KEYWORDS,
      "flush(timeout=None)\n--\n\nWait until everything handed over is committed."},
@@ -360,7 +363,7 @@ static PyMethodDef recorder_methods[] = {
 };
 
 static PyMemberDef recorder_members[] = {
-    {"_default_path", T_BOOL, offsetof(rl_py_recorder, default_path), READONLY,
+    {"default_path", T_BOOL, offsetof(rl_py_recorder, default_path), READONLY,
      "Whether SQLite is the store and nobody has chosen the file."},
     {NULL, 0, 0, 0, NULL},
 };

@@ -9,8 +9,7 @@
 #include <stdbool.h>
 
 typedef struct rl_py_recorder {
-    PyObject_HEAD
-    rl_recorder *core; /* owned; NULL until __init__ is done */
+    PyObject_HEAD rl_recorder *core; /* owned; NULL until __init__ is done */
     bool embeds, uses_milvus, default_path;
     /* of the handlers that record here */
     atomic_uint_fast64_t handler_errors, handler_ignored, open_runs;

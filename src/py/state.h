@@ -15,7 +15,7 @@
 /* What the handler's type was made with; all NULL until then. */
 typedef struct rl_handler_state {
     PyTypeObject *type;
-    Py_ssize_t offset; /* of the handler's own data in an instance */
+    Py_ssize_t offset;                    /* of the handler's own data in an instance */
     PyObject *parent_command, *bubble_up; /* LangGraph's exceptions */
     PyObject *cancelled;                  /* a tuple of exceptions */
     PyObject *default_recorder;           /* () -> Recorder */
@@ -27,13 +27,12 @@ typedef struct rl_state {
     PyObject *runlog_error, *validation_error, *config_error, *closed_error, *store_error;
     PyTypeObject *recorder_type, *prepared_type, *page_type;
     rl_handler_state handler;
-    PyObject *kinds;  /* dict: type -> (kind, field names or None), see convert.h */
+    PyObject *kinds;   /* dict: type -> (kind, field names or None), see convert.h */
     PyObject *mapping; /* collections.abc.Mapping */
-    PyObject *loads;  /* json.loads, fetched at the first read */
+    PyObject *loads;   /* json.loads, fetched at the first read */
     PyObject *column_names[RL_COLUMNS]; /* interned */
-    PyObject *empty;  /* () */
-    rl_run *spare;    /* a run kept for the next log_run, or NULL */
-    rl_redact redact; /* the default keys, for encode_json */
+    rl_run *spare;                      /* a run kept for the next log_run, or NULL */
+    rl_redact redact;                   /* the default keys, for encode_json */
 } rl_state;
 
 extern struct PyModuleDef rl_module;

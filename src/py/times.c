@@ -21,8 +21,8 @@ static int need_datetime(void)
     return PyDateTimeAPI != NULL ? 0 : -1;
 }
 
-static PyObject *utc_datetime(int year, int month, int day, int hour, int minute, int second,
-                              int micros)
+static PyObject *utc_datetime(int year, int month, int day, int hour, int minute,
+                              int second, int micros)
 {
     return PyDateTimeAPI->DateTime_FromDateAndTime(year, month, day, hour, minute, second,
                                                    micros, PyDateTime_TimeZone_UTC,
@@ -90,8 +90,8 @@ int rl_time_from(rl_state *state, const char *field, PyObject *value, int64_t *s
     if (PyDateTime_Check(value)) {
         rc = from_datetime(value, stamp);
     } else if (PyUnicode_Check(value)) {
-        parsed = PyObject_CallMethod((PyObject *)PyDateTimeAPI->DateTimeType, "fromisoformat",
-                                     "O", value);
+        parsed = PyObject_CallMethod((PyObject *)PyDateTimeAPI->DateTimeType,
+                                     "fromisoformat", "O", value);
         rc = parsed != NULL ? from_datetime(parsed, stamp) : -1;
         Py_XDECREF(parsed);
     } else if ((PyLong_Check(value) || PyFloat_Check(value)) && !PyBool_Check(value)) {
@@ -122,5 +122,6 @@ PyObject *rl_time_to(int64_t stamp)
             parts[i] = parts[i] * 10 + (text[at] - '0');
         }
     }
-    return utc_datetime(parts[0], parts[1], parts[2], parts[3], parts[4], parts[5], parts[6]);
+    return utc_datetime(parts[0], parts[1], parts[2], parts[3], parts[4], parts[5],
+                        parts[6]);
 }

@@ -10,8 +10,8 @@
 /* A leader that finds fewer callers than there were waits a moment for them to come back:
  * for a quarter of what the last commit took, and only where that is worth a wait. */
 #define GATHER_PART 4
-#define GATHER_WORTH UINT64_C(200000)  /* nanoseconds that the last commit took at least */
-#define GATHER_MOST UINT64_C(500000)   /* nanoseconds to wait at most */
+#define GATHER_WORTH UINT64_C(200000) /* nanoseconds that the last commit took at least */
+#define GATHER_MOST UINT64_C(500000)  /* nanoseconds to wait at most */
 
 /* A caller in the queue; it lives on that caller's stack. */
 typedef struct waiter {
@@ -19,8 +19,8 @@ typedef struct waiter {
     rl_run *run;
     rl_durability durability;
     rl_status status;
-    rl_err *err;     /* the caller's; filled by the leader */
-    bool leads;      /* woken to commit; else woken because it is done */
+    rl_err *err; /* the caller's; filled by the leader */
+    bool leads;  /* woken to commit; else woken because it is done */
     rl_parking wake;
 } waiter;
 
@@ -31,10 +31,10 @@ struct rl_commit {
     pthread_cond_t progress; /* something was finished, and somebody drains */
     pthread_cond_t arrived;  /* as many are queued as the gathering leader expects */
     waiter *head, **tail;
-    size_t length;           /* of the queue */
-    size_t expected;         /* callers that were there at the end of the last commit */
-    uint64_t last_ns;        /* what the last commit took */
-    bool led;                /* a leader is at work, or was named */
+    size_t length;    /* of the queue */
+    size_t expected;  /* callers that were there at the end of the last commit */
+    uint64_t last_ns; /* what the last commit took */
+    bool led;         /* a leader is at work, or was named */
     bool gathering;
     unsigned drainers;
     uint64_t queued, finished; /* runs since the start */
@@ -175,8 +175,8 @@ static void gather(rl_commit *commit)
 }
 
 /* Lets go of those whose runs are written, the next leader first. */
-static void finish_batch(rl_commit *commit, waiter *first, const waiter *self, size_t count,
-                         uint64_t took_ns)
+static void finish_batch(rl_commit *commit, waiter *first, const waiter *self,
+                         size_t count, uint64_t took_ns)
 {
     waiter *next_leader;
 
@@ -219,7 +219,8 @@ static void lead(rl_commit *commit, waiter *self, bool may_wait)
     finish_batch(commit, first, self, batch.count, rl_monotonic_ns() - start);
 }
 
-rl_status rl_commit_run(rl_commit *commit, rl_run *run, rl_durability durability, rl_err *err)
+rl_status rl_commit_run(rl_commit *commit, rl_run *run, rl_durability durability,
+                        rl_err *err)
 {
     waiter self = {.run = run, .durability = durability, .err = err};
 
@@ -241,7 +242,8 @@ rl_status rl_commit_run(rl_commit *commit, rl_run *run, rl_durability durability
     return self.status;
 }
 
-rl_status rl_commit_try(rl_commit *commit, rl_run *run, rl_durability durability, rl_err *err)
+rl_status rl_commit_try(rl_commit *commit, rl_run *run, rl_durability durability,
+                        rl_err *err)
 {
     waiter self = {.run = run, .durability = durability, .err = err, .status = RL_BUSY};
 

@@ -18,8 +18,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define RL_COMMIT_RUNS 128                   /* runs in one transaction */
-#define RL_COMMIT_BYTES ((size_t)16 << 20)   /* bytes after which no more are added */
+#define RL_COMMIT_RUNS 128                 /* runs in one transaction */
+#define RL_COMMIT_BYTES ((size_t)16 << 20) /* bytes after which no more are added */
 
 typedef struct rl_commit rl_commit;
 
@@ -28,11 +28,13 @@ rl_commit *rl_commit_new(rl_store *store, rl_metrics *metrics);
 void rl_commit_free(rl_commit *commit); /* no call may be under way */
 
 /* Returns when the run is committed, or with the reason why it is not. */
-rl_status rl_commit_run(rl_commit *commit, rl_run *run, rl_durability durability, rl_err *err);
+rl_status rl_commit_run(rl_commit *commit, rl_run *run, rl_durability durability,
+                        rl_err *err);
 
 /* The same when nobody else is committing and no lock has to be waited for; else RL_BUSY,
  * and nothing was done. */
-rl_status rl_commit_try(rl_commit *commit, rl_run *run, rl_durability durability, rl_err *err);
+rl_status rl_commit_try(rl_commit *commit, rl_run *run, rl_durability durability,
+                        rl_err *err);
 
 /* Waits until what was queued at the call is committed or refused; RL_TIMEOUT when the
  * monotonic clock reaches `end` (nanoseconds) before. */

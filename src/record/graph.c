@@ -208,7 +208,8 @@ rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start)
             bool moved = start->ns.data != NULL &&
                          !same_text(start->ns, text_of(parent->graph, parent->ns));
 
-            kind = moved && !start->hidden && !parent->hidden ? RL_SPAN_NODE : RL_SPAN_INNER;
+            kind =
+                moved && !start->hidden && !parent->hidden ? RL_SPAN_NODE : RL_SPAN_INNER;
         }
     }
     pthread_mutex_unlock(&graphs->lock);
@@ -258,7 +259,8 @@ static int64_t attempt_of(const rl_graph *graph, rl_text ns)
 static void add_node(rl_graph *graph, span *one, ptrdiff_t parent,
                      const rl_span_start *start)
 {
-    node log = {.step = start->step, .parent = parent, .attempt = attempt_of(graph, start->ns)};
+    node log = {
+        .step = start->step, .parent = parent, .attempt = attempt_of(graph, start->ns)};
 
     log.name = keep(graph, start->name);
     log.inputs = keep(graph, start->inputs);
@@ -269,8 +271,8 @@ static void add_node(rl_graph *graph, span *one, ptrdiff_t parent,
     rl_buf_add(&graph->nodes, &log, sizeof log);
 }
 
-rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind, const rl_span_start *start,
-                          bool wide_numbers)
+rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind,
+                          const rl_span_start *start, bool wide_numbers)
 {
     span *one = rl_calloc(1, sizeof *one);
     rl_graph *fresh = kind == RL_SPAN_GRAPH ? new_graph(start) : NULL;
@@ -281,7 +283,8 @@ rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind, const rl_span_st
     if (kind != RL_SPAN_GRAPH) {
         parent = start->has_parent ? find(graphs, start->parent) : NULL;
     }
-    if (one != NULL && (fresh != NULL || parent != NULL) && find(graphs, start->key) == NULL) {
+    if (one != NULL && (fresh != NULL || parent != NULL) &&
+        find(graphs, start->key) == NULL) {
         rl_graph *graph = fresh != NULL ? fresh : parent->graph;
 
         one->key = start->key;
@@ -405,7 +408,8 @@ static void put_text(rl_json *json, const char *key, rl_text text)
 static void put_json(rl_json *json, const char *key, rl_text text)
 {
     put_key(json, key);
-    rl_json_raw(json, text.data != NULL ? text.data : "null", text.data != NULL ? text.len : 4);
+    rl_json_raw(json, text.data != NULL ? text.data : "null",
+                text.data != NULL ? text.len : 4);
 }
 
 static void put_node(rl_json *json, const rl_graph *graph, const node *log)

@@ -48,12 +48,12 @@ extern const char *const rl_outcome_texts[];
 typedef struct rl_span_start {
     rl_key key, parent;
     bool has_parent;
-    bool is_graph;     /* LangGraph says that this is a graph's run */
-    bool hidden;       /* tagged "langsmith:hidden" */
-    rl_text ns;        /* the checkpoint namespace, or none */
+    bool is_graph; /* LangGraph says that this is a graph's run */
+    bool hidden;   /* tagged "langsmith:hidden" */
+    rl_text ns;    /* the checkpoint namespace, or none */
     rl_text name;
-    int64_t step;      /* of a node */
-    rl_text inputs;    /* JSON */
+    int64_t step;   /* of a node */
+    rl_text inputs; /* JSON */
     /* of a graph */
     rl_text wpk_id, run_id, thread_id, metadata; /* metadata: JSON */
     void *owner; /* the caller's, handed back by rl_graph_owner */
@@ -81,8 +81,8 @@ void rl_graphs_free(rl_graphs *graphs, void (*release)(void *owner));
 rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start);
 
 /* Opens a span of the kind that rl_graphs_classify told; its time begins now. */
-rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind, const rl_span_start *start,
-                          bool wide_numbers);
+rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind,
+                          const rl_span_start *start, bool wide_numbers);
 
 /* The kind of an open span, or RL_SPAN_NONE. */
 rl_span_kind rl_graphs_find(rl_graphs *graphs, rl_key key);

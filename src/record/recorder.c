@@ -13,9 +13,9 @@ struct rl_recorder {
     rl_migrations migrations;
     rl_metrics metrics;
     const char *store_name;
-    rl_store *store;   /* owned; NULL once it is closed */
-    rl_commit *commit; /* owned */
-    atomic_bool ready; /* the database was opened */
+    rl_store *store;      /* owned; NULL once it is closed */
+    rl_commit *commit;    /* owned */
+    atomic_bool ready;    /* the database was opened */
     pthread_mutex_t gate; /* guards `inside` and `closing` */
     pthread_cond_t empty; /* nobody is inside any more, or the store is closed */
     unsigned inside;      /* calls under way */
@@ -47,8 +47,8 @@ static rl_status open_parts(rl_recorder *recorder, rl_err *err)
         status = rl_postgres_new(config->postgres_dsn, &recorder->migrations,
                                  &recorder->store, err);
     } else {
-        status = rl_sqlite_new(config->sqlite_path, &recorder->migrations, &recorder->store,
-                               err);
+        status = rl_sqlite_new(config->sqlite_path, &recorder->migrations,
+                               &recorder->store, err);
     }
     if (status == RL_OK) {
         recorder->store_name = recorder->store->ops->name;
@@ -123,7 +123,8 @@ static rl_status enter_ready(rl_recorder *recorder, rl_err *err)
 {
     rl_status status = enter(recorder, err);
 
-    if (status == RL_OK && !atomic_load_explicit(&recorder->ready, memory_order_acquire)) {
+    if (status == RL_OK &&
+        !atomic_load_explicit(&recorder->ready, memory_order_acquire)) {
         status = recorder->store->ops->prepare(recorder->store, err);
         if (status == RL_OK) {
             atomic_store_explicit(&recorder->ready, true, memory_order_release);
@@ -148,8 +149,8 @@ rl_status rl_recorder_write(rl_recorder *recorder, rl_run *run, rl_durability du
     return status;
 }
 
-rl_status rl_recorder_try_write(rl_recorder *recorder, rl_run *run, rl_durability durability,
-                                rl_err *err)
+rl_status rl_recorder_try_write(rl_recorder *recorder, rl_run *run,
+                                rl_durability durability, rl_err *err)
 {
     rl_status status;
 

@@ -18,10 +18,10 @@ typedef struct rl_config {
     char *postgres_dsn;
     char *sqlite_path;
     rl_redact redact;
-    size_t max_payload;        /* bytes of JSON after which a payload is cut */
-    rl_durability log_runs;    /* of log_run */
-    rl_durability graph_runs;  /* of the LangGraph handler */
-    rl_migration *migrations;  /* owned, as are their texts */
+    size_t max_payload;       /* bytes of JSON after which a payload is cut */
+    rl_durability log_runs;   /* of log_run */
+    rl_durability graph_runs; /* of the LangGraph handler */
+    rl_migration *migrations; /* owned, as are their texts */
     size_t migration_count;
 } rl_config;
 
@@ -42,8 +42,8 @@ rl_status rl_recorder_write(rl_recorder *recorder, rl_run *run, rl_durability du
 
 /* The same without waiting for anybody; RL_BUSY when that can't be. May be called with the
  * GIL held, where giving it up would cost more than the write. */
-rl_status rl_recorder_try_write(rl_recorder *recorder, rl_run *run, rl_durability durability,
-                                rl_err *err);
+rl_status rl_recorder_try_write(rl_recorder *recorder, rl_run *run,
+                                rl_durability durability, rl_err *err);
 
 rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_rows *rows,
                             rl_err *err);

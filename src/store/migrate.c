@@ -9,10 +9,11 @@ rl_status rl_migration_check(const rl_migrations *known, int number, const char 
     const rl_migration *own;
 
     if (number < 1 || (size_t)number > known->count) {
-        return rl_err_set(err, RL_STORE,
-                          "the database's schema is newer than this code: it has migration "
-                          "%d, this version of runlog knows %zu; upgrade runlog",
-                          number, known->count);
+        return rl_err_set(
+            err, RL_STORE,
+            "the database's schema is newer than this code: it has migration "
+            "%d, this version of runlog knows %zu; upgrade runlog",
+            number, known->count);
     }
     own = &known->list[number - 1];
     if (strcmp(own->checksum, checksum) != 0) {

@@ -53,7 +53,8 @@ static bool is_retryable(const char *sqlstate)
 
 rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err)
 {
-    const char *state = result != NULL ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
+    const char *state =
+        result != NULL ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
     const char *message =
         state != NULL ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
 
@@ -96,7 +97,8 @@ rl_status rl_pg_conn_open(rl_pg_conn *conn, rl_err *err)
                                 "keepalives_idle",           "keepalives_interval",
                                 "keepalives_count",          "dbname",
                                 "client_encoding",           NULL};
-    const char *const values[] = {"runlog", "10", "30", "10", "3", conn->dsn, "UTF8", NULL};
+    const char *const values[] = {"runlog", "10",      "30",   "10",
+                                  "3",      conn->dsn, "UTF8", NULL};
     rl_status status = RL_OK;
 
     if (conn->pg != NULL && PQstatus(conn->pg) == CONNECTION_OK) {
@@ -131,7 +133,8 @@ bool rl_pg_conn_lost(const rl_pg_conn *conn)
 }
 
 /* Waits until the socket can be read (or also written), at most until `end`. */
-static rl_status wait_for_socket(rl_pg_conn *conn, bool to_write, uint64_t end, rl_err *err)
+static rl_status wait_for_socket(rl_pg_conn *conn, bool to_write, uint64_t end,
+                                 rl_err *err)
 {
     struct pollfd poller = {.fd = PQsocket(conn->pg), .events = POLLIN};
     uint64_t now = rl_monotonic_ns();
@@ -193,8 +196,8 @@ rl_status rl_pg_conn_exec(rl_pg_conn *conn, const char *sql, int count,
 
     /* several statements in one text go by the simple protocol only */
     sent = count == 0 && !binary ? PQsendQuery(conn->pg, sql)
-                                 : PQsendQueryParams(conn->pg, sql, count, NULL, values, NULL,
-                                                     NULL, binary);
+                                 : PQsendQueryParams(conn->pg, sql, count, NULL, values,
+                                                     NULL, NULL, binary);
     if (!sent) {
         return rl_pg_conn_error(conn, NULL, err);
     }

@@ -56,14 +56,16 @@ static void explain_refusal(rl_pg_conn *conn, rl_err *err)
                  "'%.100s' -c 'CREATE EXTENSION IF NOT EXISTS \"uuid-ossp\"'",
                  reason, PQdb(conn->pg));
     } else if (strcmp(err->sqlstate, MAY_NOT) == 0) {
-        snprintf(err->text, sizeof err->text,
-                 "%.200s. Let the owner of the database run this once: psql -d '%.100s' -c "
-                 "'GRANT CREATE, USAGE ON SCHEMA public TO \"%.100s\"'",
-                 reason, PQdb(conn->pg), PQuser(conn->pg));
+        snprintf(
+            err->text, sizeof err->text,
+            "%.200s. Let the owner of the database run this once: psql -d '%.100s' -c "
+            "'GRANT CREATE, USAGE ON SCHEMA public TO \"%.100s\"'",
+            reason, PQdb(conn->pg), PQuser(conn->pg));
     }
 }
 
-static rl_status apply_migration(rl_pg_conn *conn, const rl_migration *migration, rl_err *err)
+static rl_status apply_migration(rl_pg_conn *conn, const rl_migration *migration,
+                                 rl_err *err)
 {
     char number[16];
     const char *values[] = {number, migration->name, migration->checksum};

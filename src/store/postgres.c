@@ -40,8 +40,9 @@ typedef struct postgres_store {
 
 static const rl_dialect dialect = {
     .select_columns = {"id", "wpk_id", "run_id", "status", "duration_ms", "thread_id",
-                       "error_type", "error_text", "started_at", "created_at", "updated_at",
-                       "inputs", "outputs", "node_logs", "metadata", "owner"},
+                       "error_type", "error_text", "started_at", "created_at",
+                       "updated_at", "inputs", "outputs", "node_logs", "metadata",
+                       "owner"},
     .text_cast = "",
     .time_cast = "::timestamptz",
     .id_cast = "::uuid",
@@ -130,8 +131,15 @@ static rl_status widen_payloads(rl_buf *wide, const rl_run *run, row *values, rl
     return RL_OK;
 }
 
-/* Queues one run; libpq copies the values. */
-static rl_status send_run(postgres_store *self, const rl_run *run, int64_t now, rl_err *err)
+static const Oid types[RL_COLUMNS] = {
+    OID_UUID,  OID_TEXT,  OID_TEXT,        OID_TEXT,        OID_INT4,        OID_TEXT,
+    OID_TEXT,  OID_TEXT,  OID_TIMESTAMPTZ, OID_TIMESTAMPTZ, OID_TIMESTAMPTZ, OID_JSONB,
+    OID_JSONB, OID_JSONB, OID_JSONB,       OID_TEXT};
+
+/* Queues one run, for the prepared statement or (`alone`) with the statement itself; libpq
+ * copies the values. */
+static rl_status send_run(postgres_store *self, const rl_run *run, int64_t now,
+                          bool alone, rl_err *err)
 {
     static const int formats[RL_COLUMNS] = {[RL_ID] = 1,
                                             [RL_DURATION_MS] = 1,
@@ -140,6 +148,7 @@ static rl_status send_run(postgres_store *self, const rl_run *run, int64_t now, 
                                             [RL_UPDATED_AT] = 1};
     row values = {.values = {NULL}};
     rl_status status = RL_OK;
+    int sent;
 
     for (int column = 0; column < RL_COLUMNS; column++) {
         values.values[column] = rl_run_text(run, (rl_column)column);
@@ -155,27 +164,27 @@ static rl_status send_run(postgres_store *self, const rl_run *run, int64_t now, 
     if (run->wide_numbers) {
         status = widen_payloads(&self->wide, run, &values, err);
     }
-    if (status == RL_OK && !PQsendQueryPrepared(self->writer.pg, "", RL_COLUMNS, values.values,
-                                                values.lengths, formats, 0)) {
-        status = rl_pg_conn_error(&self->writer, NULL, err);
+    if (status != RL_OK) {
+        return status;
     }
-    return status;
+    sent = alone ? PQsendQueryParams(self->writer.pg, RL_PG_INSERT, RL_COLUMNS, types,
+                                     values.values, values.lengths, formats, 0)
+                 : PQsendQueryPrepared(self->writer.pg, "", RL_COLUMNS, values.values,
+                                       values.lengths, formats, 0);
+    return sent ? RL_OK : rl_pg_conn_error(&self->writer, NULL, err);
 }
 
 static rl_status send_batch(postgres_store *self, const rl_batch *batch, rl_err *err)
 {
-    static const Oid types[RL_COLUMNS] = {
-        OID_UUID, OID_TEXT,        OID_TEXT,        OID_TEXT,        OID_INT4,  OID_TEXT,
-        OID_TEXT, OID_TEXT,        OID_TIMESTAMPTZ, OID_TIMESTAMPTZ, OID_TIMESTAMPTZ,
-        OID_JSONB, OID_JSONB,      OID_JSONB,       OID_JSONB,       OID_TEXT};
     int64_t now = rl_time_now();
     rl_status status = RL_OK;
 
-    if (!PQsendPrepare(self->writer.pg, "", RL_PG_INSERT, RL_COLUMNS, types)) {
+    if (!PQenterPipelineMode(self->writer.pg) ||
+        !PQsendPrepare(self->writer.pg, "", RL_PG_INSERT, RL_COLUMNS, types)) {
         return rl_pg_conn_error(&self->writer, NULL, err);
     }
     for (size_t i = 0; i < batch->count && status == RL_OK; i++) {
-        status = send_run(self, batch->runs[i], now, err);
+        status = send_run(self, batch->runs[i], now, false, err);
     }
     if (status == RL_OK && !PQpipelineSync(self->writer.pg)) {
         status = rl_pg_conn_error(&self->writer, NULL, err);
@@ -183,13 +192,14 @@ static rl_status send_batch(postgres_store *self, const rl_batch *batch, rl_err 
     return status;
 }
 
-/* Reads until the Sync is answered; the first error is the one that tells. */
-static rl_status read_results(rl_pg_conn *conn, rl_err *err)
+/* Reads until the Sync is answered, or for one run alone until there are no more results;
+ * the first error is the one that tells. */
+static rl_status read_results(rl_pg_conn *conn, bool alone, rl_err *err)
 {
     rl_status status = RL_OK;
-    bool synced = false;
+    bool ended = false;
 
-    while (!synced) {
+    while (!ended) {
         PGresult *result = NULL;
         ExecStatusType kind;
 
@@ -200,7 +210,7 @@ static rl_status read_results(rl_pg_conn *conn, rl_err *err)
             return status == RL_OK ? rl_pg_conn_error(conn, NULL, err) : status;
         }
         kind = result != NULL ? PQresultStatus(result) : PGRES_COMMAND_OK;
-        synced = kind == PGRES_PIPELINE_SYNC;
+        ended = alone ? result == NULL : kind == PGRES_PIPELINE_SYNC;
         if (status == RL_OK && kind == PGRES_FATAL_ERROR) {
             status = rl_pg_conn_error(conn, result, err);
         }
@@ -212,23 +222,21 @@ static rl_status read_results(rl_pg_conn *conn, rl_err *err)
 static rl_status write_once(postgres_store *self, const rl_batch *batch, rl_err *err)
 {
     rl_pg_conn *conn = &self->writer;
+    const bool alone = batch->count == 1; /* a transaction by itself, with less ado */
     rl_status status = rl_pg_conn_open(conn, err);
 
     if (status != RL_OK) {
         return status;
     }
-    if (!PQenterPipelineMode(conn->pg)) {
-        status = rl_pg_conn_error(conn, NULL, err);
-    } else {
-        status = send_batch(self, batch, err);
-    }
+    status = alone ? send_run(self, batch->runs[0], rl_time_now(), true, err)
+                   : send_batch(self, batch, err);
     if (status != RL_OK) {
         /* half a batch may be queued: only a new connection is in a known state */
         rl_pg_conn_close(conn);
         return status;
     }
-    status = read_results(conn, err);
-    if (rl_pg_conn_lost(conn) || !PQexitPipelineMode(conn->pg)) {
+    status = read_results(conn, alone, err);
+    if (rl_pg_conn_lost(conn) || (!alone && !PQexitPipelineMode(conn->pg))) {
         rl_pg_conn_close(conn);
     }
     return status;
@@ -251,7 +259,8 @@ static rl_status postgres_write(rl_store *store, const rl_batch *batch, rl_err *
     return status;
 }
 
-static void add_cell(rl_rows *rows, const PGresult *result, int at_row, int index, rl_kind kind)
+static void add_cell(rl_rows *rows, const PGresult *result, int at_row, int index,
+                     rl_kind kind)
 {
     const char *value = PQgetvalue(result, at_row, index);
     size_t len = (size_t)PQgetlength(result, at_row, index);
@@ -305,8 +314,8 @@ static rl_status side_exec(postgres_store *self, const rl_query *query, bool rem
     for (int tries = 0; status == RL_OK && tries < 2; tries++) {
         status = rl_pg_conn_open(&self->side, err);
         if (status == RL_OK) {
-            status = rl_pg_conn_exec(&self->side, sql.data, bindings.count, bindings.values,
-                                     true, result, err);
+            status = rl_pg_conn_exec(&self->side, sql.data, bindings.count,
+                                     bindings.values, true, result, err);
         }
         if (status == RL_OK || !used_before || !rl_pg_conn_lost(&self->side)) {
             break;

@@ -8,23 +8,23 @@
 #ifndef RL_POSTGRES_SQL_H
 #define RL_POSTGRES_SQL_H
 
-#define RL_PG_INSERT                                                                         \
-    "INSERT INTO workflow_runs AS run (id, wpk_id, run_id, status, duration_ms, "            \
-    "thread_id, error_type, error_text, started_at, created_at, updated_at, inputs, "        \
-    "outputs, node_logs, metadata, owner) "                                                  \
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) "        \
-    "ON CONFLICT (wpk_id, run_id) DO UPDATE SET "                                            \
-    "status = excluded.status, "                                                             \
-    "duration_ms = coalesce(excluded.duration_ms, run.duration_ms), "                        \
-    "thread_id = coalesce(excluded.thread_id, run.thread_id), "                              \
-    "error_type = excluded.error_type, error_text = excluded.error_text, "                   \
-    "started_at = coalesce(excluded.started_at, run.started_at), "                           \
-    "updated_at = excluded.updated_at, "                                                     \
-    "inputs = coalesce(excluded.inputs, run.inputs), "                                       \
-    "outputs = coalesce(excluded.outputs, run.outputs), "                                    \
-    "node_logs = coalesce(excluded.node_logs, run.node_logs), "                              \
-    "metadata = coalesce(excluded.metadata, run.metadata), "                                 \
-    "owner = coalesce(excluded.owner, run.owner) "                                           \
+#define RL_PG_INSERT                                                                  \
+    "INSERT INTO workflow_runs AS run (id, wpk_id, run_id, status, duration_ms, "     \
+    "thread_id, error_type, error_text, started_at, created_at, updated_at, inputs, " \
+    "outputs, node_logs, metadata, owner) "                                           \
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) " \
+    "ON CONFLICT (wpk_id, run_id) DO UPDATE SET "                                     \
+    "status = excluded.status, "                                                      \
+    "duration_ms = coalesce(excluded.duration_ms, run.duration_ms), "                 \
+    "thread_id = coalesce(excluded.thread_id, run.thread_id), "                       \
+    "error_type = excluded.error_type, error_text = excluded.error_text, "            \
+    "started_at = coalesce(excluded.started_at, run.started_at), "                    \
+    "updated_at = excluded.updated_at, "                                              \
+    "inputs = coalesce(excluded.inputs, run.inputs), "                                \
+    "outputs = coalesce(excluded.outputs, run.outputs), "                             \
+    "node_logs = coalesce(excluded.node_logs, run.node_logs), "                       \
+    "metadata = coalesce(excluded.metadata, run.metadata), "                          \
+    "owner = coalesce(excluded.owner, run.owner) "                                    \
     "WHERE excluded.status <> 'running' OR run.status = 'running'"
 
 #define RL_PG_BEGIN "BEGIN"
@@ -35,15 +35,15 @@
 #define RL_PG_LOCK "SELECT pg_advisory_xact_lock(x'72756e6c6f67'::bigint)"
 /* Not to_regclass: that asks a cache, which behind the lock may still say that there is no
  * such table. */
-#define RL_PG_HAS_MIGRATIONS                                                                 \
-    "SELECT 1 FROM pg_catalog.pg_class "                                                     \
+#define RL_PG_HAS_MIGRATIONS             \
+    "SELECT 1 FROM pg_catalog.pg_class " \
     "WHERE relname = 'runlog_migrations' AND pg_catalog.pg_table_is_visible(oid)"
-#define RL_PG_MAKE_MIGRATIONS                                                                \
-    "CREATE TABLE IF NOT EXISTS runlog_migrations ("                                         \
-    "number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, "               \
+#define RL_PG_MAKE_MIGRATIONS                                                  \
+    "CREATE TABLE IF NOT EXISTS runlog_migrations ("                           \
+    "number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, " \
     "applied_at TIMESTAMPTZ NOT NULL DEFAULT NOW())"
 #define RL_PG_MIGRATIONS "SELECT number, checksum FROM runlog_migrations ORDER BY number"
-#define RL_PG_APPLIED                                                                        \
+#define RL_PG_APPLIED \
     "INSERT INTO runlog_migrations (number, name, checksum) VALUES ($1::int, $2, $3)"
 
 #endif

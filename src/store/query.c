@@ -7,9 +7,10 @@
 
 static const rl_column brief[] = {RL_RUN_ID, RL_STATUS, RL_DURATION_MS, RL_CREATED_AT};
 static const rl_column whole[] = {
-    RL_ID,         RL_WPK_ID,     RL_RUN_ID,     RL_STATUS,     RL_DURATION_MS, RL_THREAD_ID,
-    RL_ERROR_TYPE, RL_ERROR_TEXT, RL_STARTED_AT, RL_CREATED_AT, RL_UPDATED_AT,  RL_INPUTS,
-    RL_OUTPUTS,    RL_NODE_LOGS,  RL_METADATA,   RL_OWNER};
+    RL_ID,          RL_WPK_ID,     RL_RUN_ID,     RL_STATUS,
+    RL_DURATION_MS, RL_THREAD_ID,  RL_ERROR_TYPE, RL_ERROR_TEXT,
+    RL_STARTED_AT,  RL_CREATED_AT, RL_UPDATED_AT, RL_INPUTS,
+    RL_OUTPUTS,     RL_NODE_LOGS,  RL_METADATA,   RL_OWNER};
 
 const rl_column *rl_shape_columns(rl_shape shape, size_t *count)
 {

@@ -27,8 +27,8 @@ const rl_column *rl_shape_columns(rl_shape shape, size_t *count);
 typedef struct rl_query {
     const char *texts[RL_COLUMNS]; /* borrowed: equal to this; NULL: any */
     int64_t since, until;          /* created at or after, before; or RL_TIME_NONE */
-    int64_t after_time;            /* the cursor: rows older than (this time, after_id), */
-    const char *after_id;          /* borrowed; NULL: from the newest */
+    int64_t after_time;   /* the cursor: rows older than (this time, after_id), */
+    const char *after_id; /* borrowed; NULL: from the newest */
     int64_t limit, offset;
     rl_shape shape;
 } rl_query;
@@ -59,8 +59,8 @@ void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
 /* One value of a row. */
 typedef struct rl_cell {
     bool null;
-    int64_t number;  /* kinds int and time */
-    size_t at, len;  /* kinds text, json and uuid: in the arena, without a NUL */
+    int64_t number; /* kinds int and time */
+    size_t at, len; /* kinds text, json and uuid: in the arena, without a NUL */
 } rl_cell;
 
 typedef struct rl_rows {

@@ -25,8 +25,9 @@ typedef struct sqlite_store {
 
 static const rl_dialect dialect = {
     .select_columns = {"id", "wpk_id", "run_id", "status", "duration_ms", "thread_id",
-                       "error_type", "error_text", "started_at", "created_at", "updated_at",
-                       "inputs", "outputs", "node_logs", "metadata", "owner"},
+                       "error_type", "error_text", "started_at", "created_at",
+                       "updated_at", "inputs", "outputs", "node_logs", "metadata",
+                       "owner"},
     .text_cast = "",
     .time_cast = "",
     .id_cast = "",
@@ -60,7 +61,8 @@ static void bind_time(sqlite3_stmt *stmt, rl_column column, int64_t stamp)
 
     if (stamp != RL_TIME_NONE) {
         rl_time_format(stamp, text);
-        sqlite3_bind_text(stmt, (int)column + 1, text, RL_TIME_TEXT - 1, SQLITE_TRANSIENT);
+        sqlite3_bind_text(stmt, (int)column + 1, text, RL_TIME_TEXT - 1,
+                          SQLITE_TRANSIENT);
     }
 }
 
@@ -261,10 +263,11 @@ static rl_status absolute_path(const char *path, char **out, rl_err *err)
     rl_buf_init(&buf, RL_BUF_MAX);
     if (path[0] != '/' && rl_buf_reserve(&buf, 4096)) {
         if (getcwd(buf.data, buf.cap) == NULL) {
-            status = rl_err_set(err, RL_STORE,
-                                "SQLite file %s: the working folder can't be told; give an "
-                                "absolute path in RUNLOG_SQLITE_PATH",
-                                path);
+            status =
+                rl_err_set(err, RL_STORE,
+                           "SQLite file %s: the working folder can't be told; give an "
+                           "absolute path in RUNLOG_SQLITE_PATH",
+                           path);
         } else {
             buf.len = strlen(buf.data);
             rl_buf_add_char(&buf, '/');
@@ -281,8 +284,8 @@ static rl_status absolute_path(const char *path, char **out, rl_err *err)
     return status;
 }
 
-rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations, rl_store **store,
-                        rl_err *err)
+rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
+                        rl_store **store, rl_err *err)
 {
     sqlite_store *self = rl_calloc(1, sizeof *self);
     rl_status status;

@@ -45,7 +45,8 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
 {
     int primary = code & 0xFF;
     int system = conn->db != NULL ? sqlite3_system_errno(conn->db) : 0;
-    const char *detail = conn->db != NULL ? sqlite3_errmsg(conn->db) : sqlite3_errstr(code);
+    const char *detail =
+        conn->db != NULL ? sqlite3_errmsg(conn->db) : sqlite3_errstr(code);
 
     if (primary == SQLITE_NOMEM) {
         return rl_err_nomem(err);
@@ -109,8 +110,8 @@ static int set_wal(rl_sqlite_conn *conn, bool *is_wal)
 
 static int make_and_open(rl_sqlite_conn *conn)
 {
-    const int flags =
-        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
+                      SQLITE_OPEN_EXRESCODE;
     int fd, rc;
 
     pthread_mutex_lock(&making);
@@ -144,10 +145,11 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *er
     if (rc != SQLITE_OK) {
         status = rl_sqlite_conn_error(conn, rc, err);
     } else if (!is_wal) {
-        status = rl_err_set(err, RL_STORE,
-                            "SQLite file %s: this file system can't hold a database in WAL "
-                            "mode; give a path on a local disk in RUNLOG_SQLITE_PATH",
-                            path);
+        status =
+            rl_err_set(err, RL_STORE,
+                       "SQLite file %s: this file system can't hold a database in WAL "
+                       "mode; give a path on a local disk in RUNLOG_SQLITE_PATH",
+                       path);
     }
     if (status != RL_OK) {
         rl_sqlite_conn_close(conn);

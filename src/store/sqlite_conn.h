@@ -54,6 +54,7 @@ rl_status rl_sqlite_conn_sync(rl_sqlite_conn *conn, bool full, rl_err *err);
 rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err);
 
 /* Applies the migrations that the file lacks; RL_STORE when it has others than are known. */
-rl_status rl_sqlite_migrate(rl_sqlite_conn *conn, const rl_migrations *known, rl_err *err);
+rl_status rl_sqlite_migrate(rl_sqlite_conn *conn, const rl_migrations *known,
+                            rl_err *err);
 
 #endif

@@ -44,10 +44,12 @@ typedef struct rl_store_ops {
     rl_status (*write)(rl_store *store, const rl_batch *batch, rl_err *err);
 
     /* Appends what the query finds to rows. */
-    rl_status (*query)(rl_store *store, const rl_query *query, rl_rows *rows, rl_err *err);
+    rl_status (*query)(rl_store *store, const rl_query *query, rl_rows *rows,
+                       rl_err *err);
 
     /* Deletes what the query's filters name, all of it; *count gets how many. */
-    rl_status (*remove)(rl_store *store, const rl_query *query, int64_t *count, rl_err *err);
+    rl_status (*remove)(rl_store *store, const rl_query *query, int64_t *count,
+                        rl_err *err);
 
     /* Closes and frees the store. No other call may be under way. */
     void (*close)(rl_store *store);
@@ -59,8 +61,8 @@ struct rl_store {
 
 /* Make a store; nothing is opened before the first use. The texts and the migrations must
  * outlive it. */
-rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations, rl_store **store,
-                        rl_err *err);
+rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
+                        rl_store **store, rl_err *err);
 rl_status rl_postgres_new(const char *dsn, const rl_migrations *migrations,
                           rl_store **store, rl_err *err);
 

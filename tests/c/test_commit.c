@@ -27,8 +27,8 @@ struct fake {
     rl_status fail; /* what every write gives, if it is not RL_OK */
     bool retryable;
     struct call calls[2 * MOST];
-    size_t entered, called; /* writes that began, that got through */
-    char order[MOST][16];   /* the names of the runs that were written */
+    size_t entered, called;  /* writes that began, that got through */
+    const char *order[MOST]; /* the names of the runs that were written */
     size_t written;
 };
 
@@ -60,8 +60,7 @@ static rl_status fake_write(rl_store *store, const rl_batch *batch, rl_err *err)
         }
     }
     for (size_t i = 0; i < batch->count && status == RL_OK; i++) {
-        snprintf(fake->order[fake->written++], sizeof fake->order[0], "%s",
-                 rl_run_text(batch->runs[i], RL_RUN_ID));
+        fake->order[fake->written++] = rl_run_text(batch->runs[i], RL_RUN_ID);
     }
     pthread_mutex_unlock(&fake->lock);
     return status;

@@ -1,0 +1,97 @@
+/* Events of graphs, for the tests of record/graph.h: a span is named by a number. */
+#ifndef RUNLOG_TESTS_GRAPH_HELP_H
+#define RUNLOG_TESTS_GRAPH_HELP_H
+
+#include "check.h"
+#include "core/clock.h"
+#include "record/graph.h"
+
+static inline rl_text text(const char *data)
+{
+    return (rl_text){data, data != NULL ? strlen(data) : 0};
+}
+
+static inline rl_key key_of(uint64_t number)
+{
+    return (rl_key){number >> 3, number};
+}
+
+/* A start of key `number`; parent 0: none. The fields that a test cares for are set by it. */
+static inline rl_span_start start_of(uint64_t number, uint64_t parent, const char *ns,
+                                     const char *name)
+{
+    return (rl_span_start){.key = key_of(number),
+                           .parent = key_of(parent),
+                           .has_parent = parent != 0,
+                           .ns = text(ns),
+                           .name = text(name),
+                           .step = (int64_t)number,
+                           .inputs = text("{\"in\":1}")};
+}
+
+static inline rl_span_kind begin(rl_graphs *graphs, const rl_span_start *start)
+{
+    rl_span_kind kind = rl_graphs_classify(graphs, start);
+
+    if (kind != RL_SPAN_NONE) {
+        CHECK_INT(rl_graphs_start(graphs, kind, start, false), RL_OK);
+        CHECK_INT(rl_graphs_find(graphs, start->key), kind);
+    }
+    return kind;
+}
+
+static inline void begin_graph(rl_graphs *graphs, uint64_t number, void *owner)
+{
+    rl_span_start start = start_of(number, 0, NULL, "graph");
+
+    start.is_graph = true;
+    start.wpk_id = text("w");
+    start.run_id = text("r");
+    start.owner = owner;
+    CHECK_INT(begin(graphs, &start), RL_SPAN_GRAPH);
+}
+
+static inline void begin_node(rl_graphs *graphs, uint64_t number, uint64_t parent,
+                              const char *ns, const char *name)
+{
+    rl_span_start start = start_of(number, parent, ns, name);
+
+    CHECK_INT(begin(graphs, &start), RL_SPAN_NODE);
+}
+
+static inline void end_span(rl_graphs *graphs, uint64_t number, rl_outcome outcome,
+                            bool wide)
+{
+    rl_span_end end = {.outcome = outcome,
+                       .ended_ns = rl_monotonic_ns(),
+                       .outputs = text("[2]"),
+                       .wide_numbers = wide};
+
+    if (outcome == RL_FAILED) {
+        end.outputs = text(NULL);
+        end.error_type = text("ValueError");
+        end.error_text = text("it's \"bad\"");
+    }
+    CHECK(rl_graphs_end(graphs, key_of(number), &end));
+}
+
+/* Takes a graph, ends it, and leaves it in the run. */
+static inline void finish(rl_graphs *graphs, uint64_t number, rl_outcome outcome,
+                          rl_run *run)
+{
+    rl_span_end end = {.outcome = outcome, .ended_ns = rl_monotonic_ns()};
+    rl_graph *graph = rl_graphs_take(graphs, key_of(number));
+
+    REQUIRE(graph != NULL);
+    rl_graph_finish(graph, &end, run);
+    rl_graph_free(graph);
+    CHECK(!run->arena.failed);
+    CHECK(rl_graphs_take(graphs, key_of(number)) == NULL);
+}
+
+static inline void release_none(void *owner)
+{
+    CHECK(owner == NULL);
+}
+
+#endif
