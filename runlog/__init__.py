@@ -38,6 +38,11 @@ from runlog._runlog import (
 )
 from runlog.recorder import Recorder
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # what the functions return; only for annotations
+    from runlog._runlog import Run as Run
+    from runlog._runlog import RunSummary as RunSummary
+
 __all__ = [
     "ClosedError",
     "ConfigError",

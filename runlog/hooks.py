@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.tracers.base import BaseTracer
 from langchain_core.tracers.context import register_configure_hook
@@ -28,14 +28,33 @@ def _log_failure(reason: str) -> None:
     )
 
 
-RunLogHandler = _runlog.make_handler_type(
-    GraphCallbackHandler,
-    getattr(errors, "ParentCommand", None),
-    getattr(errors, "GraphBubbleUp", None),
-    (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit),
-    default_recorder,
-    _log_failure,
-)
+if TYPE_CHECKING:
+
+    class RunLogHandler(GraphCallbackHandler):
+        """Records every run of the graphs whose callbacks it is in.
+
+        Args:
+            wpk_id: names the workflow; without it metadata["wpk_id"] does, or the name of
+                the graph.
+            recorder: where runs are kept; by default the module's own.
+
+        Raises:
+            ValidationError: wpk_id is neither None nor non-empty text.
+            TypeError: recorder is no Recorder.
+        """
+
+        def __init__(
+            self, wpk_id: str | None = None, *, recorder: _runlog.Recorder | None = None
+        ) -> None: ...
+else:
+    RunLogHandler = _runlog.make_handler_type(
+        GraphCallbackHandler,
+        getattr(errors, "ParentCommand", None),
+        getattr(errors, "GraphBubbleUp", None),
+        (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit),
+        default_recorder,
+        _log_failure,
+    )
 # LangGraph's TracePolicy withholds payloads from handlers that are tracers only
 BaseTracer.register(RunLogHandler)
 
@@ -46,10 +65,10 @@ class _Installed:
     It gives the same handler in every thread and context, or None.
     """
 
-    handler: Any = None
+    handler: RunLogHandler | None = None
     hooked = False
 
-    def get(self) -> Any:
+    def get(self) -> RunLogHandler | None:
         return self.handler
 
 
