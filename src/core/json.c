@@ -63,28 +63,15 @@ static void overflow_text(rl_json *json, size_t from)
     }
 }
 
-void rl_json_close(rl_json *json)
+/* Past the cut the brackets are counted: the last comma gives way to one. */
+void rl_json_close_cut(rl_json *json)
 {
-    rl_buf *buf = json->buf;
-    char bracket = rl_json_in_object(json) ? '}' : ']';
-
     json->depth--;
-    if (json->cut) {
-        if (json->last == ',') {
-            json->whole--;
-        }
-        json->last = ',';
-        json->whole += 2;
-    } else {
-        if (buf->len > 0 && buf->data[buf->len - 1] == ',') {
-            buf->len--;
-        }
-        if (rl_buf_reserve(buf, 2)) {
-            buf->data[buf->len++] = bracket;
-            buf->data[buf->len++] = ',';
-        }
-        json->item = buf->len;
+    if (json->last == ',') {
+        json->whole--;
     }
+    json->last = ',';
+    json->whole += 2;
 }
 
 /* Writes the marker where the text was cut, and closes what was open there. */

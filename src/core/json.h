@@ -102,7 +102,27 @@ static inline void rl_json_open(rl_json *json, char bracket)
     }
 }
 
-void rl_json_close(rl_json *json);
+void rl_json_close_cut(rl_json *json);
+
+static inline void rl_json_close(rl_json *json)
+{
+    rl_buf *buf = json->buf;
+    char bracket = rl_json_in_object(json) ? '}' : ']';
+
+    if (json->cut) {
+        rl_json_close_cut(json);
+        return;
+    }
+    json->depth--;
+    if (buf->len > 0 && buf->data[buf->len - 1] == ',') {
+        buf->len--;
+    }
+    if (rl_buf_reserve(buf, 2)) {
+        buf->data[buf->len++] = bracket;
+        buf->data[buf->len++] = ',';
+    }
+    json->item = buf->len;
+}
 
 /* Text that is JSON already ("null", a number), complete and short. */
 static inline void rl_json_raw(rl_json *json, const char *text, size_t len)

@@ -125,11 +125,9 @@ static inline void put_int(rl_encoder *self, PyObject *value)
     }
 }
 
-int rl_push(rl_encoder *self, rl_frame_kind kind, PyObject *owner, PyObject *items,
-            Py_ssize_t size)
+/* Whether a container may be opened; else its marker is written. */
+static inline bool may_open(rl_encoder *self, PyObject *owner)
 {
-    rl_frame *next = &self->frames[self->depth];
-
     bool cycle = owner == self->outer;
 
     for (unsigned i = self->depth; i > 0 && !cycle; i--) {
@@ -137,34 +135,51 @@ int rl_push(rl_encoder *self, rl_frame_kind kind, PyObject *owner, PyObject *ite
     }
     if (cycle) {
         rl_put_marker(self, "<cycle>");
-        Py_DECREF(items);
-        return -1;
-    }
-    if (self->depth == RL_JSON_DEPTH) {
+    } else if (self->depth == RL_JSON_DEPTH) {
         rl_put_marker(self, "<too deep>");
-        Py_DECREF(items);
-        return -1;
     }
+    return !cycle && self->depth < RL_JSON_DEPTH;
+}
+
+static inline void open_frame(rl_encoder *self, rl_frame_kind kind, PyObject *owner,
+                              PyObject *items, Py_ssize_t size, char bracket)
+{
+    rl_frame *next = &self->frames[self->depth++];
+
     next->owner = Py_NewRef(owner);
     next->items = items;
     next->names = NULL;
     next->at = 0;
     next->left = size;
     next->kind = kind;
-    self->depth++;
-    rl_json_open(&self->json,
-                 kind == FRAME_DICT || kind == FRAME_PAIRS || kind == FRAME_FIELDS ? '{'
-                                                                                   : '[');
+    rl_json_open(&self->json, bracket);
+}
+
+int rl_push(rl_encoder *self, rl_frame_kind kind, PyObject *owner, PyObject *items,
+            Py_ssize_t size)
+{
+    bool is_object = kind == FRAME_DICT || kind == FRAME_PAIRS || kind == FRAME_FIELDS;
+
+    if (!may_open(self, owner)) {
+        Py_DECREF(items);
+        return -1;
+    }
+    if (items == owner) { /* one reference is enough */
+        Py_DECREF(items);
+    }
+    open_frame(self, kind, owner, items, size, is_object ? '{' : '[');
     return 0;
 }
 
-static void pop(rl_encoder *self)
+static inline void pop(rl_encoder *self)
 {
     rl_frame *top = &self->frames[--self->depth];
 
     rl_json_close(&self->json);
     Py_XDECREF(top->names);
-    Py_DECREF(top->items);
+    if (top->items != top->owner) {
+        Py_DECREF(top->items);
+    }
     Py_DECREF(top->owner);
 }
 
@@ -174,23 +189,30 @@ static inline void put(rl_encoder *self, PyObject *value)
 {
     PyTypeObject *type = Py_TYPE(value);
 
-    if (type == &PyUnicode_Type) {
+    if (type == &PyDict_Type) {
+        if (may_open(self, value)) {
+            open_frame(self, FRAME_DICT, value, value, PyDict_GET_SIZE(value), '{');
+        }
+    } else if (type == &PyUnicode_Type) {
         put_text(self, value, false);
+    } else if (type == &PyList_Type) {
+        if (may_open(self, value)) {
+            open_frame(self, FRAME_LIST, value, value, PyList_GET_SIZE(value), '[');
+        }
+    } else if (type == &PyTuple_Type) {
+        if (may_open(self, value)) {
+            open_frame(self, FRAME_TUPLE, value, value, PyTuple_GET_SIZE(value), '[');
+        }
     } else if (type == &PyLong_Type) {
         put_int(self, value);
     } else if (type == &PyFloat_Type) {
         rl_json_double(&self->json, PyFloat_AS_DOUBLE(value));
     } else if (value == Py_None) {
         rl_json_raw(&self->json, "null", 4);
-    } else if (type == &PyBool_Type) {
-        rl_json_raw(&self->json, value == Py_True ? "true" : "false",
-                    value == Py_True ? 4 : 5);
-    } else if (type == &PyDict_Type) {
-        rl_push(self, FRAME_DICT, value, Py_NewRef(value), PyDict_GET_SIZE(value));
-    } else if (type == &PyList_Type) {
-        rl_push(self, FRAME_LIST, value, Py_NewRef(value), PyList_GET_SIZE(value));
-    } else if (type == &PyTuple_Type) {
-        rl_push(self, FRAME_TUPLE, value, Py_NewRef(value), PyTuple_GET_SIZE(value));
+    } else if (value == Py_True) {
+        rl_json_raw(&self->json, "true", 4);
+    } else if (value == Py_False) {
+        rl_json_raw(&self->json, "false", 5);
     } else {
         rl_put_other(self, value);
     }
@@ -422,11 +444,15 @@ static inline Py_ssize_t quick_items(rl_encoder *self, PyObject *const *items,
 /* Writes a common key and its colon; NULL for others, and for those to redact. */
 static inline char *quick_key(const rl_encoder *self, char *out, PyObject *key)
 {
-    size_t len = (size_t)PyUnicode_GET_LENGTH(key);
-    const char *text = (const char *)PyUnicode_1BYTE_DATA(key);
+    const char *text;
+    size_t len;
 
-    if (!PyUnicode_CheckExact(key) || !PyUnicode_IS_COMPACT_ASCII(key) ||
-        len > QUICK_KEY || !rl_copy_clean_inside(out + 1, text, len) ||
+    if (!PyUnicode_CheckExact(key) || !PyUnicode_IS_COMPACT_ASCII(key)) {
+        return NULL;
+    }
+    text = (const char *)PyUnicode_1BYTE_DATA(key);
+    len = (size_t)PyUnicode_GET_LENGTH(key);
+    if (len > QUICK_KEY || !rl_copy_clean_inside(out + 1, text, len) ||
         rl_redact_match(self->options->redact, text, len)) {
         return NULL;
     }

@@ -19,7 +19,7 @@ typedef enum rl_frame_kind {
 /* A container that is being walked. */
 typedef struct rl_frame {
     PyObject *owner; /* owned: the value itself, by which cycles are told */
-    PyObject *items; /* owned: what is walked, which may be the owner */
+    PyObject *items; /* what is walked: owned, or the owner itself */
     PyObject *names; /* owned: of the items, FRAME_FIELDS only */
     Py_ssize_t at;
     Py_ssize_t left; /* items to take at most: a list may grow for ever under us */

@@ -373,6 +373,7 @@ static void test_drain(void)
     wait_entered(&setting->fake, 2); /* the second is in the store and stays there */
     pthread_join(thread, NULL);
     CHECK_INT(drainer.status, RL_OK);
+    CHECK(rl_monotonic_ns() - start < 10000 * MILLIS); /* woken, not timed out */
     CHECK_INT(setting->fake.written, 1);
     CHECK_INT(rl_commit_queued(setting->commit), 1);
     setting->fake.fail = RL_STORE;
