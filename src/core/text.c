@@ -94,6 +94,20 @@ size_t rl_escape_utf8(char *out, const char *text, size_t len)
     const unsigned char *end = from + len;
     char *to = out;
 
+#if RL_BLOCKS
+    while ((size_t)(end - from) >= 2 * BLOCK) { /* two at a time while they are clean */
+        rl_block first = rl_block_load((const char *)from);
+        rl_block second = rl_block_load((const char *)from + BLOCK);
+
+        rl_block_store(to, first);
+        rl_block_store(to + BLOCK, second);
+        if ((rl_block_dirty(first) | rl_block_dirty(second)) != 0) {
+            break;
+        }
+        from += 2 * BLOCK;
+        to += 2 * BLOCK;
+    }
+#endif
     while ((size_t)(end - from) >= BLOCK) {
         unsigned clean = copy_block(to, from);
 

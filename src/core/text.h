@@ -191,9 +191,9 @@ static inline size_t rl_put_i64(char *out, int64_t value)
 {
     size_t sign = value < 0;
 
-    if (value >= 0 && value < 10) {
-        *out = (char)('0' + value);
-        return 1;
+    if (value >= 0 && value < 100) { /* steps, counts, scores: most of what there is */
+        memcpy(out, rl_two_digits + 2 * value + (value < 10), 2);
+        return 1 + (value >= 10);
     }
     *out = '-';
     return sign + rl_put_u64(out + sign, sign ? 0 - (uint64_t)value : (uint64_t)value);

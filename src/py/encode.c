@@ -510,41 +510,65 @@ static void walk_tuple(rl_encoder *self, rl_frame *top)
     pop(self);
 }
 
+/* An entry of a dict, borrowed as long as no Python code runs. */
+typedef struct entry {
+    PyObject *key, *value;
+    Py_ssize_t at; /* PyDict_Next's place behind it */
+    bool found;
+} entry;
+
+/* The next entry of a dict; a value is asked of the memory before it is looked at, as the
+ * values of a state lie all over it. */
+static inline bool fetch_entry(PyObject *dict, Py_ssize_t left, entry *next)
+{
+    next->found = left > 0 && PyDict_Next(dict, &next->at, &next->key, &next->value);
+    if (next->found) {
+        __builtin_prefetch(next->value);
+        __builtin_prefetch((const char *)next->value + 64);
+    }
+    return next->found;
+}
+
 /* Writes the common members of a dict, and gives the first that is not; false when there is
  * none left. `key_done`: its key was common and is written. */
-static inline bool next_member(rl_encoder *self, rl_frame *top, PyObject **key,
-                               PyObject **value, bool *key_done)
+static inline bool next_member(rl_encoder *self, rl_frame *top, entry *member, bool *key_done)
 {
-    bool more = false, has_window;
     window quick = {NULL, NULL};
+    const bool has_window = open_window(self, &quick);
+    entry ahead = {.at = top->at};
+    char *after_key = NULL, *end;
 
     *key_done = false;
-    if (rl_stopped(self)) {
-        return false;
-    }
-    has_window = open_window(self, &quick);
-    while (top->left > 0 && (more = PyDict_Next(top->items, &top->at, key, value) != 0)) {
-        char *after_key, *end;
-
-        top->left--;
-        if (!has_window || quick.out > quick.stop ||
-            (after_key = quick_key(self, quick.out, *key)) == NULL) {
+    fetch_entry(top->items, top->left, &ahead);
+    for (;;) {
+        *member = ahead;
+        if (!member->found) {
             break;
         }
-        end = quick_scalar(after_key, *value);
+        top->left--;
+        fetch_entry(top->items, top->left, &ahead);
+        if (!has_window || quick.out > quick.stop) {
+            break;
+        }
+        after_key = quick_key(self, quick.out, member->key);
+        if (after_key == NULL) {
+            break;
+        }
+        end = quick_scalar(after_key, member->value);
         if (end == NULL) {
-            close_window(self, &quick);
-            self->json.buf->len += (size_t)(after_key - quick.out);
             *key_done = true;
-            return true;
+            break;
         }
         quick.out = end;
-        more = false;
     }
     if (has_window) {
         close_window(self, &quick);
     }
-    return more;
+    if (*key_done) { /* the key stands already, but belongs to the item */
+        self->json.buf->len += (size_t)(after_key - quick.out);
+    }
+    top->at = member->at;
+    return member->found;
 }
 
 /* PyDict_Next is safe on a dict that changes between two calls; at worst it misses a key
@@ -552,20 +576,20 @@ static inline bool next_member(rl_encoder *self, rl_frame *top, PyObject **key,
 static void walk_dict(rl_encoder *self, rl_frame *top)
 {
     const unsigned depth = self->depth;
-    PyObject *key, *value;
     bool key_done;
+    entry member;
 
-    while (next_member(self, top, &key, &value, &key_done)) {
-        Py_INCREF(
-            key); /* a conversion may run Python, which may drop both from the dict */
-        Py_INCREF(value);
+    while (!rl_stopped(self) && next_member(self, top, &member, &key_done)) {
+        /* a conversion may run Python, which may drop both from the dict */
+        Py_INCREF(member.key);
+        Py_INCREF(member.value);
         if (key_done) {
-            put(self, value);
+            put(self, member.value);
         } else {
-            put_member(self, key, value);
+            put_member(self, member.key, member.value);
         }
-        Py_DECREF(value);
-        Py_DECREF(key);
+        Py_DECREF(member.value);
+        Py_DECREF(member.key);
         if (self->depth != depth) {
             return;
         }

@@ -211,15 +211,15 @@ static void test_copy_clean(void)
  * It may store eight bytes. */
 static void test_copy_clean_inside(void)
 {
-    char *block, *out, text[32];
+    char *block, *out, text[32 + 1];
 
-    for (size_t len = 0; len <= sizeof text; len++) {
+    for (size_t len = 0; len < sizeof text; len++) {
         for (int c = 0; c < 256; c++) {
             for (size_t at = 0; at <= len; at++) { /* at len: nothing special in it */
                 bool special = at < len && (c < 0x20 || c == '"' || c == '\\'), clean;
 
                 memset(text, 'a', sizeof text);
-                text[at % sizeof text] = (char)c;
+                text[at] = (char)c;
                 block = malloc(8 + len);
                 out = malloc(len < 8 ? 8 : len);
                 memset(block, c, 8);
