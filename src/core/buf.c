@@ -22,11 +22,19 @@ void rl_buf_free(rl_buf *buf)
 
 void rl_buf_reset(rl_buf *buf, size_t keep)
 {
-    if (buf->cap > keep) {
+    if (buf->cap > keep || buf->failed) {
         rl_buf_free(buf);
     }
     buf->len = 0;
     buf->failed = false;
+}
+
+/* Leaves no room, so that the next append comes here as well. */
+static bool fail(rl_buf *buf)
+{
+    buf->failed = true;
+    buf->cap = buf->len;
+    return false;
 }
 
 bool rl_buf_grow(rl_buf *buf, size_t room)
@@ -35,8 +43,7 @@ bool rl_buf_grow(rl_buf *buf, size_t room)
     char *data;
 
     if (buf->failed || room > buf->max || buf->len > buf->max - room) {
-        buf->failed = true;
-        return false;
+        return fail(buf);
     }
     need = buf->len + room;
     cap = buf->cap != 0 ? buf->cap : FIRST_SIZE;
@@ -48,8 +55,7 @@ bool rl_buf_grow(rl_buf *buf, size_t room)
     }
     data = rl_realloc(buf->data, cap);
     if (data == NULL) {
-        buf->failed = true;
-        return false;
+        return fail(buf);
     }
     buf->data = data;
     buf->cap = cap;
@@ -74,7 +80,7 @@ void rl_buf_printf(rl_buf *buf, const char *format, ...)
         vsnprintf(buf->data + buf->len, (size_t)len + 1, format, args);
         va_end(args);
         buf->len += (size_t)len;
-    } else {
-        buf->failed = true;
+    } else if (len < 0) {
+        (void)fail(buf);
     }
 }

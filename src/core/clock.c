@@ -102,6 +102,7 @@ static int64_t days_from_civil(int year, int month, int day)
 bool rl_time_parse(const char *text, size_t len, int64_t *stamp)
 {
     int year, month, day, hour, minute, second, micros;
+    char again[RL_TIME_TEXT];
 
     if (len != RL_TIME_TEXT - 1 || text[4] != '-' || text[7] != '-' || text[10] != 'T' ||
         text[13] != ':' || text[16] != ':' || text[19] != '.' || text[26] != 'Z') {
@@ -121,5 +122,6 @@ bool rl_time_parse(const char *text, size_t len, int64_t *stamp)
     }
     *stamp = days_from_civil(year, month, day) * US_PER_DAY +
              (int64_t)(hour * 3600 + minute * 60 + second) * US_PER_SECOND + micros;
-    return true;
+    rl_time_format(*stamp, again); /* 30 February would come back as 2 March */
+    return memcmp(again, text, len) == 0;
 }

@@ -233,8 +233,8 @@ void rl_json_string_end(rl_json *json, rl_json_string *string);
 #define RL_JSON_PIECE ((size_t)16384)
 
 /* Numbers of 1e16 and more are written in short form, 1e16. PostgreSQL's jsonb would give
- * them back as integers, which JSON readers take for integers: this writes `text` to `out`
- * with them in long form, 10000000000000000.0. */
+ * them back as integers, which JSON readers take for integers: this writes `text`, behind
+ * which a NUL must stand, to `out` with them in long form, 10000000000000000.0. */
 void rl_json_widen(rl_buf *out, const char *text, size_t len);
 
 #endif

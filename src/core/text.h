@@ -134,7 +134,7 @@ static inline uint64_t rl_block_dirty(rl_block block)
 
 /* rl_copy_clean for at most 32 bytes, with few branches on the length, which no processor
  * could foresee. Eight bytes before the text must be readable: the header of the object
- * that it stands in. */
+ * that it stands in. Writes eight bytes at least. */
 static inline bool rl_copy_clean_inside(char *out, const char *text, size_t len)
 {
 #if RL_BLOCKS && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__

@@ -531,7 +531,8 @@ static inline bool fetch_entry(PyObject *dict, Py_ssize_t left, entry *next)
 
 /* Writes the common members of a dict, and gives the first that is not; false when there is
  * none left. `key_done`: its key was common and is written. */
-static inline bool next_member(rl_encoder *self, rl_frame *top, entry *member, bool *key_done)
+static inline bool next_member(rl_encoder *self, rl_frame *top, entry *member,
+                               bool *key_done)
 {
     window quick = {NULL, NULL};
     const bool has_window = open_window(self, &quick);

@@ -250,6 +250,7 @@ rl_status rl_commit_try(rl_commit *commit, rl_run *run, rl_durability durability
     pthread_mutex_lock(&commit->lock);
     if (commit->led) {
         pthread_mutex_unlock(&commit->lock);
+        rl_err_set(err, RL_BUSY, "another commit is under way");
     } else {
         (void)enqueue(commit, &self);
         lead(commit, &self, false);

@@ -80,7 +80,8 @@ void rl_graphs_free(rl_graphs *graphs, void (*release)(void *owner));
  * parent's. A key that is open already gives RL_SPAN_NONE: a handler may be listed twice. */
 rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start);
 
-/* Opens a span of the kind that rl_graphs_classify told; its time begins now. */
+/* Opens a span of the kind that rl_graphs_classify told; its time begins now. RL_NOMEM also
+ * when, since then, its parent has ended or its key was opened by another thread. */
 rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind,
                           const rl_span_start *start, bool wide_numbers);
 

@@ -37,7 +37,7 @@ void rl_query_init(rl_query *query, rl_shape shape);
 bool rl_query_has_filter(const rl_query *query);
 
 /* Values to bind, as text in the order of the placeholders. */
-#define RL_QUERY_VALUES 12
+#define RL_QUERY_VALUES (RL_COLUMNS + 6) /* texts, since, until, cursor, limit, offset */
 
 typedef struct rl_bindings {
     const char *values[RL_QUERY_VALUES]; /* borrowed from the query, or from `own` */

@@ -227,6 +227,8 @@ static rl_status sqlite_remove(rl_store *store, const rl_query *query, int64_t *
     status = side_statement(self, query, true, &stmt, err);
     if (status == RL_OK) {
         status = rl_sqlite_conn_step(&self->side, stmt, err);
+    }
+    if (status == RL_OK) {
         *count = sqlite3_changes(self->side.db);
     }
     pthread_mutex_unlock(&self->side_lock);

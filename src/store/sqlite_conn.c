@@ -221,7 +221,8 @@ rl_status rl_sqlite_conn_run(rl_sqlite_conn *conn, const char *sql, rl_err *err)
 void rl_sqlite_conn_rollback(rl_sqlite_conn *conn)
 {
     if (!sqlite3_get_autocommit(conn->db)) {
-        (void)rl_sqlite_conn_run(conn, RL_SQLITE_ROLLBACK, NULL);
+        /* not through the cache: it must work when there was no memory for the batch */
+        (void)sqlite3_exec(conn->db, RL_SQLITE_ROLLBACK, NULL, NULL, NULL);
     }
 }
 

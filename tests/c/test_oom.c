@@ -337,8 +337,7 @@ static rl_status write_batch(void)
             CHECK_INT(sql_int(path, COUNT), status == RL_OK ? 9 : 10);
         }
         memory_is_back();
-        store->ops->close(store);
-        store = open_store(path);
+        CHECK_INT(store->ops->prepare(store, &err), RL_OK);
         CHECK_INT(store->ops->write(store, &batch, &err), RL_OK);
         CHECK_INT(store->ops->remove(store, &query, &removed, &err), RL_OK);
         CHECK_INT(removed, 1);
