@@ -389,56 +389,39 @@ static inline char *quick_scalar(char *out, PyObject *value)
 typedef struct window {
     char *out;
     const char *stop;
+    const char *item; /* where the item begins that is being written */
+    PyObject *key,
+        *value; /* borrowed: where they ended; no key: it stands, or needs none */
 } window;
 
 /* False when there is no room for a single member: then only the careful path is left. */
 static inline bool open_window(rl_encoder *self, window *quick)
 {
-    rl_json *json = &self->json;
-    rl_buf *buf = json->buf;
+    const size_t room = QUICK_ROOM + 2 * RL_JSON_DEPTH; /* and all brackets */
+    rl_buf *buf = self->json.buf;
     size_t end;
 
-    if (!rl_buf_reserve(buf, QUICK_ROOM)) {
+    if (!rl_buf_reserve(buf, room)) {
         return false;
     }
-    end = json->limit > json->depth ? json->limit - json->depth : 0;
-    end = end < buf->cap ? end : buf->cap;
-    if (end < buf->len + QUICK_ROOM) {
+    end = self->json.limit < buf->cap ? self->json.limit : buf->cap;
+    if (end < buf->len + room) {
         return false;
     }
     quick->out = buf->data + buf->len;
-    quick->stop = buf->data + (end - QUICK_ROOM);
+    quick->stop = buf->data + (end - room);
+    quick->item = quick->out;
+    quick->key = NULL;
     return true;
 }
 
 static inline void close_window(rl_encoder *self, const window *quick)
 {
-    rl_buf *buf = self->json.buf;
+    rl_json *json = &self->json;
 
-    buf->len = (size_t)(quick->out - buf->data);
-    self->json.item = buf->len;
-}
-
-/* Writes the common elements of an array from items[0] on; returns how many there were. */
-static inline Py_ssize_t quick_items(rl_encoder *self, PyObject *const *items,
-                                     Py_ssize_t count)
-{
-    Py_ssize_t at = 0;
-    window quick;
-
-    if (open_window(self, &quick)) {
-        while (at < count && quick.out <= quick.stop) {
-            char *end = quick_scalar(quick.out, items[at]);
-
-            if (end == NULL) {
-                break;
-            }
-            quick.out = end;
-            at++;
-        }
-        close_window(self, &quick);
-    }
-    return at;
+    json->buf->len = (size_t)(quick->out - json->buf->data);
+    json->item = (size_t)(quick->item - json->buf->data);
+    json->depth = self->depth;
 }
 
 /* Writes a common key and its colon; NULL for others, and for those to redact. */
@@ -462,143 +445,242 @@ static inline char *quick_key(const rl_encoder *self, char *out, PyObject *key)
     return out + len + 3;
 }
 
-/* The walks of one container: until it ends (then it is closed) or another is opened. */
-static void walk_list(rl_encoder *self, rl_frame *top)
+/* A container on the quick path, on the C stack: nothing of Python's runs there, so it needs
+ * no reference. When the path ends inside of it, it becomes a frame. */
+typedef struct place {
+    const struct place *up; /* the enclosing one, NULL for the frame that is resumed */
+    PyObject *owner;
+    Py_ssize_t at, left; /* as in a frame */
+    unsigned level;      /* its frame's index */
+    rl_frame_kind kind;
+} place;
+
+/* C frames of the quick path; what is deeper goes through the encoder's own. */
+#define QUICK_LEVELS 24
+
+/* Whether the container is one that is being written. */
+static inline bool is_open(const rl_encoder *self, const place *in, PyObject *value)
 {
-    const unsigned depth = self->depth;
+    bool open = value == self->outer;
 
-    while (!rl_stopped(self)) {
-        PyListObject *list = (PyListObject *)top->items;
-        Py_ssize_t count = Py_SIZE(list) - top->at;
-
-        count = count < top->left ? count : top->left;
-        if (count > 0) {
-            Py_ssize_t done = quick_items(self, list->ob_item + top->at, count);
-
-            top->at += done;
-            top->left -= done;
-            count -= done;
-        }
-        if (count <= 0) {
-            break;
-        }
-        top->left--;
-        put(self, PyList_GET_ITEM(top->items, top->at++));
-        if (self->depth != depth) {
-            return;
-        }
+    for (; in->up != NULL && !open; in = in->up) {
+        open = in->owner == value;
     }
-    pop(self);
+    for (unsigned i = self->depth; i > 0 && !open; i--) {
+        open = self->frames[i - 1].owner == value;
+    }
+    return open;
 }
 
-static void walk_tuple(rl_encoder *self, rl_frame *top)
+static bool quick_container(rl_encoder *self, window *quick, place *in);
+
+/* Makes a frame of a place. The innermost is the first to come here. */
+static void suspend(rl_encoder *self, const place *from)
 {
-    const unsigned depth = self->depth;
+    rl_frame *frame = &self->frames[from->level];
+    unsigned depth = from->level + 1;
+    uint64_t bit = UINT64_C(1) << (depth & 63);
 
-    while (!rl_stopped(self)) {
-        PyTupleObject *tuple = (PyTupleObject *)top->items;
-
-        top->at += quick_items(self, tuple->ob_item + top->at, Py_SIZE(tuple) - top->at);
-        if (top->at == Py_SIZE(tuple)) {
-            break;
-        }
-        put(self, PyTuple_GET_ITEM(top->items, top->at++));
-        if (self->depth != depth) {
-            return;
-        }
+    frame->owner = Py_NewRef(from->owner);
+    frame->items = from->owner;
+    frame->names = NULL;
+    frame->at = from->at;
+    frame->left = from->left;
+    frame->kind = from->kind;
+    if (from->kind == FRAME_DICT) {
+        self->json.objects[depth >> 6] |= bit;
+    } else {
+        self->json.objects[depth >> 6] &= ~bit;
     }
-    pop(self);
+    if (self->depth < depth) {
+        self->depth = depth;
+    }
 }
 
-/* An entry of a dict, borrowed as long as no Python code runs. */
-typedef struct entry {
-    PyObject *key, *value;
-    Py_ssize_t at; /* PyDict_Next's place behind it */
-    bool found;
-} entry;
-
-/* The next entry of a dict; a value is asked of the memory before it is looked at, as the
- * values of a state lie all over it. */
-static inline bool fetch_entry(PyObject *dict, Py_ssize_t left, entry *next)
+/* A container inside of `in`; false when it, or something in it, is not common. */
+static bool quick_inner(rl_encoder *self, window *quick, const place *in, PyObject *value)
 {
-    next->found = left > 0 && PyDict_Next(dict, &next->at, &next->key, &next->value);
-    if (next->found) {
-        __builtin_prefetch(next->value);
-        __builtin_prefetch((const char *)next->value + 64);
-    }
-    return next->found;
-}
+    PyTypeObject *type = Py_TYPE(value);
+    place inner = {.up = in, .owner = value, .level = in->level + 1};
 
-/* Writes the common members of a dict, and gives the first that is not; false when there is
- * none left. `key_done`: its key was common and is written. */
-static inline bool next_member(rl_encoder *self, rl_frame *top, entry *member,
-                               bool *key_done)
-{
-    window quick = {NULL, NULL};
-    const bool has_window = open_window(self, &quick);
-    entry ahead = {.at = top->at};
-    char *after_key = NULL, *end;
-
-    *key_done = false;
-    fetch_entry(top->items, top->left, &ahead);
-    for (;;) {
-        *member = ahead;
-        if (!member->found) {
-            break;
-        }
-        top->left--;
-        fetch_entry(top->items, top->left, &ahead);
-        if (!has_window || quick.out > quick.stop) {
-            break;
-        }
-        after_key = quick_key(self, quick.out, member->key);
-        if (after_key == NULL) {
-            break;
-        }
-        end = quick_scalar(after_key, member->value);
-        if (end == NULL) {
-            *key_done = true;
-            break;
-        }
-        quick.out = end;
+    if (type == &PyDict_Type) {
+        inner.kind = FRAME_DICT;
+        inner.left = PyDict_GET_SIZE(value);
+    } else if (type == &PyList_Type) {
+        inner.kind = FRAME_LIST;
+        inner.left = PyList_GET_SIZE(value);
+    } else if (type == &PyTuple_Type) {
+        inner.kind = FRAME_TUPLE;
+        inner.left = PyTuple_GET_SIZE(value);
+    } else {
+        return false;
     }
-    if (has_window) {
-        close_window(self, &quick);
+    if (inner.level >= RL_JSON_DEPTH || inner.level >= self->depth + QUICK_LEVELS ||
+        quick->out > quick->stop || is_open(self, in, value)) {
+        return false;
     }
-    if (*key_done) { /* the key stands already, but belongs to the item */
-        self->json.buf->len += (size_t)(after_key - quick.out);
+    *quick->out++ = inner.kind == FRAME_DICT ? '{' : '[';
+    if (!quick_container(self, quick, &inner)) {
+        suspend(self, &inner);
+        return false;
     }
-    top->at = member->at;
-    return member->found;
+    quick->out -= quick->out[-1] == ',';
+    *quick->out++ = inner.kind == FRAME_DICT ? '}' : ']';
+    *quick->out++ = ',';
+    return true;
 }
 
 /* PyDict_Next is safe on a dict that changes between two calls; at worst it misses a key
- * or gives one twice. */
-static void walk_dict(rl_encoder *self, rl_frame *top)
+ * or gives one twice. A value is asked of the memory before it is looked at, as the values
+ * of a state lie all over it. */
+static inline bool next_entry(place *in, PyObject **key, PyObject **value)
 {
-    const unsigned depth = self->depth;
-    bool key_done;
-    entry member;
-
-    while (!rl_stopped(self) && next_member(self, top, &member, &key_done)) {
-        /* a conversion may run Python, which may drop both from the dict */
-        Py_INCREF(member.key);
-        Py_INCREF(member.value);
-        if (key_done) {
-            put(self, member.value);
-        } else {
-            put_member(self, member.key, member.value);
-        }
-        Py_DECREF(member.value);
-        Py_DECREF(member.key);
-        if (self->depth != depth) {
-            return;
-        }
+    if (in->left <= 0 || !PyDict_Next(in->owner, &in->at, key, value)) {
+        return false;
     }
-    pop(self);
+    in->left--;
+    __builtin_prefetch(*value);
+    __builtin_prefetch((const char *)*value + 64);
+    return true;
 }
 
-/* The list of pairs that a mapping's items() gave. */
+/* The path has come to a value that is no common scalar: into it if it is a container, else
+ * to its end. The item, and its key unless it stands, are told in any case. */
+static inline bool quick_other(rl_encoder *self, window *quick, const place *in,
+                               const char *item, PyObject *value)
+{
+    quick->item = item;
+    quick->key = NULL;
+    quick->value = value;
+    return quick_inner(self, quick, in, value);
+}
+
+static bool quick_members(rl_encoder *self, window *quick, place *in)
+{
+    char *out =
+        quick->out; /* a local: through the window, each store waits for the last */
+    PyObject *key, *value;
+
+    while (next_entry(in, &key, &value)) {
+        char *after_key = out <= quick->stop ? quick_key(self, out, key) : NULL;
+        char *end = after_key != NULL ? quick_scalar(after_key, value) : NULL;
+
+        if (end == NULL) {
+            quick->out = after_key != NULL ? after_key : out;
+            if (after_key == NULL) {
+                quick->item = out;
+                quick->key = key;
+                quick->value = value;
+                return false;
+            }
+            if (!quick_other(self, quick, in, out, value)) {
+                return false;
+            }
+            end = quick->out;
+        }
+        out = end;
+    }
+    quick->out = out;
+    quick->item = out;
+    return true;
+}
+
+static bool quick_items(rl_encoder *self, window *quick, place *in)
+{
+    PyObject *const *items = in->kind == FRAME_LIST
+                                 ? ((PyListObject *)in->owner)->ob_item
+                                 : ((PyTupleObject *)in->owner)->ob_item;
+    Py_ssize_t size = Py_SIZE(in->owner) - in->at;
+    Py_ssize_t at = 0, count = in->left < size ? in->left : size;
+    char *out = quick->out;
+    bool common = true;
+
+    items += in->at;
+    while (common && at < count) {
+        PyObject *value = items[at++];
+        char *end = out <= quick->stop ? quick_scalar(out, value) : NULL;
+
+        if (end == NULL) {
+            quick->out = out;
+            in->at += at; /* for the case that this container is suspended */
+            in->left -= at;
+            items += at;
+            count -= at;
+            at = 0;
+            common = quick_other(self, quick, in, out, value);
+            end = quick->out;
+        }
+        out = end;
+    }
+    in->at += at;
+    in->left -= at;
+    quick->out = out;
+    if (common) {
+        quick->item = out;
+    }
+    return common;
+}
+
+/* Writes what is common of a container from its place on; false when something is not, or
+ * when the window is full. */
+static bool quick_container(rl_encoder *self, window *quick, place *in)
+{
+    return in->kind == FRAME_DICT ? quick_members(self, quick, in)
+                                  : quick_items(self, quick, in);
+}
+
+/* Without a window: the next member of a container, if there is one. */
+static bool careful_next(window *next, place *in)
+{
+    if (in->kind == FRAME_DICT) {
+        return next_entry(in, &next->key, &next->value);
+    }
+    next->key = NULL;
+    if (in->left <= 0 || in->at >= Py_SIZE(in->owner)) {
+        return false;
+    }
+    in->left--;
+    next->value = in->kind == FRAME_LIST ? PyList_GET_ITEM(in->owner, in->at)
+                                         : PyTuple_GET_ITEM(in->owner, in->at);
+    in->at++;
+    return true;
+}
+
+/* A dict, list or tuple: what is common in it and in what it holds goes the quick path, in
+ * one go; what ends that is written with care. */
+static void walk_common(rl_encoder *self, rl_frame *top)
+{
+    place in = {NULL, top->items, top->at, top->left, self->depth - 1, top->kind};
+    bool ended = true;
+    window quick;
+
+    if (!rl_stopped(self)) {
+        if (open_window(self, &quick)) {
+            ended = quick_container(self, &quick, &in);
+            close_window(self, &quick);
+        } else {
+            ended = !careful_next(&quick, &in);
+        }
+    }
+    top->at = in.at;
+    top->left = in.left;
+    if (ended) {
+        pop(self);
+        return;
+    }
+    Py_XINCREF(quick.key); /* a conversion may run Python, which may drop both */
+    Py_INCREF(quick.value);
+    if (quick.key != NULL) {
+        put_member(self, quick.key, quick.value);
+    } else {
+        put(self, quick.value);
+    }
+    Py_DECREF(quick.value);
+    Py_XDECREF(quick.key);
+}
+
+/* The walks of other containers: until one ends (then it is closed) or another is opened.
+ * This is the list of pairs that a mapping's items() gave. */
 static void walk_pairs(rl_encoder *self, rl_frame *top)
 {
     const unsigned depth = self->depth;
@@ -664,13 +746,9 @@ static void walk(rl_encoder *self, unsigned base)
 
         switch (top->kind) {
         case FRAME_LIST:
-            walk_list(self, top);
-            break;
         case FRAME_TUPLE:
-            walk_tuple(self, top);
-            break;
         case FRAME_DICT:
-            walk_dict(self, top);
+            walk_common(self, top);
             break;
         case FRAME_PAIRS:
             walk_pairs(self, top);
