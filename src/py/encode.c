@@ -313,8 +313,8 @@ static inline void put_member(rl_encoder *self, PyObject *key, PyObject *value)
 
 /* The room that one member may need on the quick path: a key and a value. */
 #define QUICK_KEY 32
-#define QUICK_TEXT 64
-#define QUICK_ROOM (QUICK_KEY + 4 + RL_ESCAPE_MAX * QUICK_TEXT + 4)
+#define QUICK_TEXT 32
+#define QUICK_ROOM 128
 
 /* A compact int's value (one digit, or a few); false for others. */
 static inline bool compact_int(PyObject *value, int64_t *number)
@@ -333,29 +333,60 @@ static inline bool compact_int(PyObject *value, int64_t *number)
     return false;
 }
 
-/* Writes a common scalar with its comma at out, where there is room for it, and returns
- * where it ends; NULL, with nothing written that counts, for any other value. Neither the
- * buffer nor the cap are looked at: that is the caller's, once for a whole member. */
-static inline char *quick_scalar(char *out, PyObject *value)
+/* Escapes a text of any length and kind at out if there is room for it before stop. */
+static char *quick_text(char *out, const char *stop, PyObject *value)
+{
+    const PyCompactUnicodeObject *compact = (const PyCompactUnicodeObject *)value;
+    const void *data = PyUnicode_DATA(value);
+    size_t len = (size_t)PyUnicode_GET_LENGTH(value), written;
+    bool ascii = PyUnicode_IS_COMPACT_ASCII(value);
+
+    if (!ascii && compact->utf8 != NULL) { /* somebody has asked for it before */
+        data = compact->utf8;
+        len = (size_t)compact->utf8_length;
+        ascii = true;
+    }
+    if (out > stop || len > (size_t)(stop - out) / RL_ESCAPE_MAX) {
+        return NULL;
+    }
+    if (ascii) {
+        written = rl_escape_utf8(out + 1, data, len);
+    } else if (PyUnicode_KIND(value) == PyUnicode_1BYTE_KIND) {
+        written = rl_escape_ucs1(out + 1, data, len);
+    } else if (PyUnicode_KIND(value) == PyUnicode_2BYTE_KIND) {
+        written = rl_escape_ucs2(out + 1, data, len);
+    } else {
+        written = rl_escape_ucs4(out + 1, data, len);
+    }
+    out[0] = '"';
+    out[written + 1] = '"';
+    return out + written + 2;
+}
+
+/* Writes a common scalar with its comma at out and returns where it ends; NULL, with
+ * nothing written that counts, for any other value. Neither the buffer nor the cap are
+ * looked at: that is the caller's, once for a whole member. Only texts are longer than
+ * that, which must end before `stop`. */
+static inline char *quick_scalar(char *out, const char *stop, PyObject *value)
 {
     PyTypeObject *type = Py_TYPE(value);
     int64_t number;
 
     if (type == &PyUnicode_Type) {
         size_t len = (size_t)PyUnicode_GET_LENGTH(value);
-        const char *text;
 
-        if (!PyUnicode_IS_COMPACT_ASCII(value) || len > QUICK_TEXT) {
-            return NULL;
-        }
-        text = (const char *)PyUnicode_1BYTE_DATA(value);
-        *out++ = '"';
-        if (len <= 32 && rl_copy_clean_inside(out, text, len)) {
-            out += len;
+        if (PyUnicode_IS_COMPACT_ASCII(value) && len <= QUICK_TEXT &&
+            rl_copy_clean_inside(out + 1, (const char *)PyUnicode_1BYTE_DATA(value),
+                                 len)) {
+            out[0] = '"';
+            out[len + 1] = '"';
+            out += len + 2;
         } else {
-            out += rl_escape_utf8(out, text, len);
+            out = quick_text(out, stop, value);
+            if (out == NULL) {
+                return NULL;
+            }
         }
-        *out++ = '"';
     } else if (type == &PyLong_Type) {
         if (!compact_int(value, &number)) {
             return NULL;
@@ -563,7 +594,8 @@ static bool quick_members(rl_encoder *self, window *quick, place *in)
 
     while (next_entry(in, &key, &value)) {
         char *after_key = out <= quick->stop ? quick_key(self, out, key) : NULL;
-        char *end = after_key != NULL ? quick_scalar(after_key, value) : NULL;
+        char *end =
+            after_key != NULL ? quick_scalar(after_key, quick->stop, value) : NULL;
 
         if (end == NULL) {
             quick->out = after_key != NULL ? after_key : out;
@@ -598,7 +630,7 @@ static bool quick_items(rl_encoder *self, window *quick, place *in)
     items += in->at;
     while (common && at < count) {
         PyObject *value = items[at++];
-        char *end = out <= quick->stop ? quick_scalar(out, value) : NULL;
+        char *end = out <= quick->stop ? quick_scalar(out, quick->stop, value) : NULL;
 
         if (end == NULL) {
             quick->out = out;
