@@ -56,6 +56,17 @@ void rl_put(rl_encoder *self, PyObject *value);
 /* A value of none of JSON's own types; odd_values.c. */
 void rl_put_other(rl_encoder *self, PyObject *value);
 
+/* The member at which the quick path ended, borrowed. No key: it is written already, or the
+ * container has none. */
+typedef struct rl_pending {
+    PyObject *key, *value;
+} rl_pending;
+
+/* Goes on with the dict, list or tuple at the top; quick.c. True when it has come to its end
+ * (it is still to be closed); else `next` is to be written, and other containers may stand
+ * at the top by then. */
+bool rl_quick_walk(rl_encoder *self, rl_frame *top, rl_pending *next);
+
 /* Opens a container: 0, or -1 when a marker stands in its place. Steals `items`. */
 int rl_push(rl_encoder *self, rl_frame_kind kind, PyObject *owner, PyObject *items,
             Py_ssize_t size);
