@@ -202,9 +202,10 @@ static int ask(rl_state *state, rl_recorder *core, const rl_query *query, rl_row
     rl_err err;
     rl_status status;
 
-    Py_BEGIN_ALLOW_THREADS status = rl_recorder_query(core, query, rows, &err);
-    Py_END_ALLOW_THREADS if (status != RL_OK)
-    {
+    Py_BEGIN_ALLOW_THREADS
+    status = rl_recorder_query(core, query, rows, &err);
+    Py_END_ALLOW_THREADS
+    if (status != RL_OK) {
         rl_errors_raise(state, &err);
         return -1;
     }
@@ -370,9 +371,10 @@ PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *arg
                           NULL);
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS rc = rl_recorder_remove(core, &query, &count, &err);
-    Py_END_ALLOW_THREADS return rc == RL_OK ? PyLong_FromLongLong(count)
-                                            : rl_errors_raise(state, &err);
+    Py_BEGIN_ALLOW_THREADS
+    rc = rl_recorder_remove(core, &query, &count, &err);
+    Py_END_ALLOW_THREADS
+    return rc == RL_OK ? PyLong_FromLongLong(count) : rl_errors_raise(state, &err);
 }
 
 int rl_query_add_types(PyObject *module, rl_state *state)

@@ -50,8 +50,8 @@ rl_status rl_recorder_commit(rl_py_recorder *self, rl_run *run, rl_durability du
         status = rl_recorder_try_write(self->core, run, durability, err);
     }
     if (status == RL_BUSY) {
-        Py_BEGIN_ALLOW_THREADS status =
-            rl_recorder_write(self->core, run, durability, err);
+        Py_BEGIN_ALLOW_THREADS
+        status = rl_recorder_write(self->core, run, durability, err);
         Py_END_ALLOW_THREADS
     }
     return status;
@@ -237,9 +237,10 @@ static PyObject *recorder_flush(rl_py_recorder *self, PyObject *args, PyObject *
         deadline(state, timeout, &end) < 0) {
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS status = rl_recorder_flush(self->core, end, &err);
-    Py_END_ALLOW_THREADS if (status != RL_OK && status != RL_TIMEOUT)
-    {
+    Py_BEGIN_ALLOW_THREADS
+    status = rl_recorder_flush(self->core, end, &err);
+    Py_END_ALLOW_THREADS
+    if (status != RL_OK && status != RL_TIMEOUT) {
         return rl_errors_raise(state, &err);
     }
     return PyBool_FromLong(status == RL_OK);
@@ -251,8 +252,10 @@ static PyObject *recorder_close(rl_py_recorder *self, PyObject *args)
     if (open_state(self) == NULL) {
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS rl_recorder_close(self->core);
-    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS
+    rl_recorder_close(self->core);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
 }
 
 static PyObject *recorder_stats(rl_py_recorder *self, PyObject *args)

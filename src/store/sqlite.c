@@ -307,8 +307,3 @@ rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
     *store = &self->base;
     return RL_OK;
 }
-
-const char *rl_sqlite_version(void)
-{
-    return sqlite3_libversion();
-}

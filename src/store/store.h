@@ -66,7 +66,4 @@ rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
 rl_status rl_postgres_new(const char *dsn, const rl_migrations *migrations,
                           rl_store **store, rl_err *err);
 
-/* The versions of the client libraries: "3.40.1", "15.6". */
-const char *rl_sqlite_version(void);
-
 #endif

@@ -1,0 +1,96 @@
+"""What only PostgreSQL has: connection strings, cut connections, generic plans."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+from fixtures_postgres import PostgresServer
+from helpers import minimal, stored
+
+import runlog
+
+OTHERS = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+    "WHERE datname = %s AND pid <> pg_backend_pid()"
+)
+
+
+@pytest.fixture
+def dbname(postgres_server: PostgresServer) -> str:
+    return postgres_server.create_database()
+
+
+def test_a_dsn_of_several_hosts(postgres_server: PostgresServer, dbname: str) -> None:
+    """The first host refuses, the second is taken."""
+    dsn = (
+        f"host=127.0.0.1,{postgres_server.folder} port=1,{postgres_server.port} "
+        f"dbname={dbname} user=postgres target_session_attrs=read-write"
+    )
+    with runlog.Recorder(postgres_dsn=dsn) as recorder:
+        assert recorder.log_run(minimal()) == "r1"
+        assert stored(recorder)["status"] == "completed"
+
+
+def test_a_dsn_that_is_a_uri(postgres_server: PostgresServer, dbname: str) -> None:
+    uri = f"postgresql://postgres@127.0.0.1:{postgres_server.port}/{dbname}"
+    with runlog.Recorder(postgres_dsn=uri) as recorder:
+        assert recorder.log_run(minimal()) == "r1"
+    with psycopg.connect(uri) as other:
+        assert other.execute("SELECT run_id FROM workflow_runs").fetchall() == [("r1",)]
+
+
+def test_connections_are_named(postgres_server: PostgresServer, dbname: str) -> None:
+    with runlog.Recorder(postgres_dsn=postgres_server.dsn(dbname)) as recorder:
+        recorder.log_run(minimal())
+        recorder.list_runs()
+        names = postgres_server.query(
+            "SELECT application_name FROM pg_stat_activity WHERE datname = %s", dbname
+        )
+    assert names == [("runlog",), ("runlog",)]
+
+
+def test_connections_that_were_cut_are_made_anew(
+    postgres_server: PostgresServer, dbname: str
+) -> None:
+    """Nobody is told: a run that is repeated changes nothing."""
+    with runlog.Recorder(postgres_dsn=postgres_server.dsn(dbname)) as recorder:
+        recorder.log_run(minimal("before"))
+        assert stored(recorder, "before")
+        assert postgres_server.query(OTHERS, dbname) == [(2,)]
+        recorder.log_run(minimal("after"))
+        assert {run["run_id"] for run in recorder.list_runs().runs} == {"before", "after"}
+        assert recorder.stats()["failed"] == 0
+
+
+def test_a_page_of_a_big_workflow_reads_its_index_only(
+    postgres_server: PostgresServer, dbname: str
+) -> None:
+    """A generic plan would sort the whole workflow for each page."""
+    dsn = postgres_server.dsn(dbname)
+    with runlog.Recorder(postgres_dsn=dsn) as recorder:
+        recorder.log_run(minimal())
+        with psycopg.connect(dsn, autocommit=True) as other:
+            other.execute(
+                "INSERT INTO workflow_runs (wpk_id, run_id, status, created_at) "
+                "SELECT 'big', 'b' || n, 'completed', now() - n * interval '1 s' "
+                "FROM generate_series(1, 20000) AS n"
+            )
+            other.execute("ANALYZE workflow_runs")
+            for _ in range(10):
+                assert len(recorder.get_runs_by_wpk_id("big")) == 20
+            recorder.close()
+            other.execute("SELECT pg_stat_force_next_flush()")
+            (read,) = other.execute(
+                "SELECT idx_tup_read FROM pg_stat_user_indexes "
+                "WHERE indexrelname = 'workflow_runs_wpk_id_created_at_idx'"
+            ).fetchone() or (None,)
+    assert read is not None
+    assert read <= 400, f"{read} index entries for ten pages of 20"
+
+
+def test_the_file_of_the_other_store_is_not_made(
+    postgres_server: PostgresServer, dbname: str, tmp_path: Path
+) -> None:
+    with runlog.Recorder(postgres_dsn=postgres_server.dsn(dbname)) as recorder:
+        recorder.log_run(minimal())
+    assert list(tmp_path.glob("*.db*")) == []
