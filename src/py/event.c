@@ -80,12 +80,20 @@ static bool has_hidden_tag(PyObject *tags)
     return hidden;
 }
 
-bool rl_event_start(PyObject *kwargs, rl_span_start *start)
+void rl_event_clear(rl_event_texts *texts)
+{
+    Py_CLEAR(texts->ns);
+    Py_CLEAR(texts->name);
+}
+
+bool rl_event_start(PyObject *kwargs, rl_span_start *start, rl_event_texts *texts)
 {
     PyObject *metadata = rl_event_get(kwargs, "metadata");
     PyObject *step = rl_event_get(metadata, "langgraph_step");
 
     memset(start, 0, sizeof *start);
+    texts->ns = Py_XNewRef(rl_event_get(metadata, "langgraph_checkpoint_ns"));
+    texts->name = Py_XNewRef(rl_event_get(kwargs, "name"));
     if (!rl_event_key(rl_event_get(kwargs, "run_id"), &start->key)) {
         return false;
     }
@@ -93,8 +101,8 @@ bool rl_event_start(PyObject *kwargs, rl_span_start *start)
         rl_event_key(rl_event_get(kwargs, "parent_run_id"), &start->parent);
     start->hidden = has_hidden_tag(rl_event_get(kwargs, "tags"));
     start->is_graph = rl_event_get(metadata, "ls_integration") != NULL;
-    start->ns = rl_event_text(rl_event_get(metadata, "langgraph_checkpoint_ns"));
-    start->name = rl_event_text(rl_event_get(kwargs, "name"));
+    start->ns = rl_event_text(texts->ns);
+    start->name = rl_event_text(texts->name);
     if (step != NULL && PyLong_Check(step)) {
         start->step = PyLong_AsLongLong(step);
         PyErr_Clear();

@@ -17,9 +17,16 @@ rl_text rl_event_text(PyObject *text);
 /* A keyword argument or a metadata value, borrowed; NULL (without an error) if absent. */
 PyObject *rl_event_get(PyObject *dict, const char *name);
 
+/* The texts of a start, owned: the user's code that runs while inputs are encoded might
+ * drop them from where they came. */
+typedef struct rl_event_texts {
+    PyObject *ns, *name;
+} rl_event_texts;
+
 /* Reads run_id, parent_run_id, tags and metadata of a start; false when the event was not
- * made by LangChain. The texts borrow from kwargs. */
-bool rl_event_start(PyObject *kwargs, rl_span_start *start);
+ * made by LangChain. start borrows from *texts, which the caller clears in both cases. */
+bool rl_event_start(PyObject *kwargs, rl_span_start *start, rl_event_texts *texts);
+void rl_event_clear(rl_event_texts *texts);
 
 /* What a node's or graph's exception says of how it ended. */
 rl_outcome rl_event_outcome(const rl_state *state, PyObject *error);

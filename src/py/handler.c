@@ -117,7 +117,7 @@ static PyObject *workflow_of(const handler_data *data, PyObject *kwargs)
     } else if (rl_event_get(kwargs, "name") != NULL) {
         text = PyObject_Str(rl_event_get(kwargs, "name"));
     }
-    if (text == NULL || rl_event_text(text).len == 0) {
+    if (text == NULL || PyUnicode_GET_LENGTH(text) == 0) {
         rl_errors_swallow();
         Py_XDECREF(text);
         text = PyUnicode_FromString("LangGraph");
@@ -180,7 +180,7 @@ static rl_text text_of(const encoded *from, piece where)
     return text;
 }
 
-/* Opens a graph with what was encoded. The graph takes over the recorder's reference. */
+/* Opens a graph with what was encoded. It gets a reference to the recorder of its own. */
 static void open_graph(handler_data *data, const rl_span_start *start, bool wide)
 {
     rl_py_recorder *recorder = start->owner;
@@ -203,13 +203,14 @@ static void start_graph(rl_state *state, handler_data *data, PyObject *inputs,
     PyObject *metadata = run_id != NULL ? rl_event_metadata(kwargs) : NULL;
     PyObject *thread = rl_event_get(rl_event_get(kwargs, "metadata"), "thread_id");
     encoded texts = begin_encoding(data, recorder);
-    piece inputs_at, metadata_at = {0, 0}, thread_at = {0, 0};
+    piece wpk_id_at, inputs_at, metadata_at = {0, 0}, thread_at = {0, 0};
 
     if (run_id == NULL || PyErr_Occurred()) {
         report_exception(state, data);
     } else {
         state->handler.failing = false;
         Py_XSETREF(data->last, Py_NewRef(recorder));
+        wpk_id_at = add_plain(state, &texts, wpk_id);
         inputs_at = add_json(state, &texts, inputs);
         if (metadata != NULL) {
             metadata_at = add_json(state, &texts, metadata);
@@ -218,7 +219,7 @@ static void start_graph(rl_state *state, handler_data *data, PyObject *inputs,
             thread_at = add_plain(state, &texts, thread);
         }
         start->owner = recorder;
-        start->wpk_id = rl_event_text(wpk_id);
+        start->wpk_id = text_of(&texts, wpk_id_at);
         start->run_id = rl_event_text(run_id);
         start->inputs = text_of(&texts, inputs_at);
         start->metadata = metadata != NULL ? text_of(&texts, metadata_at) : no_text;
@@ -254,14 +255,13 @@ static void start_node(rl_state *state, handler_data *data, PyObject *inputs,
 static void on_start(rl_state *state, handler_data *data, PyObject *inputs,
                      PyObject *kwargs)
 {
+    rl_span_kind kind = RL_SPAN_NONE;
+    rl_event_texts texts;
     rl_span_start start;
-    rl_span_kind kind;
 
-    if (!rl_event_start(kwargs, &start)) {
-        count(data, false);
-        return;
+    if (rl_event_start(kwargs, &start, &texts)) {
+        kind = rl_graphs_classify(data->graphs, &start);
     }
-    kind = rl_graphs_classify(data->graphs, &start);
     if (inputs == NULL && kind != RL_SPAN_NONE) {
         kind = RL_SPAN_INNER;
     }
@@ -281,6 +281,7 @@ static void on_start(rl_state *state, handler_data *data, PyObject *inputs,
         count(data, false);
         break;
     }
+    rl_event_clear(&texts);
 }
 
 /* Commits a graph's run. RL_CLOSED from the default recorder means that the program has
