@@ -3,6 +3,7 @@
 
 #include "core/alloc.h"
 #include "record/commit.h"
+#include "record/fork.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,6 +17,7 @@ struct rl_recorder {
     rl_store *store;      /* owned; NULL once it is closed */
     rl_commit *commit;    /* owned */
     atomic_bool ready;    /* the database was opened */
+    unsigned opened_in;   /* by which generation of forks */
     pthread_mutex_t gate; /* guards `inside` and `closing` */
     pthread_cond_t empty; /* nobody is inside any more, or the store is closed */
     unsigned inside;      /* calls under way */
@@ -71,6 +73,7 @@ rl_status rl_recorder_new(rl_config *config, rl_recorder **out, rl_err *err)
     }
     recorder->config = *config;
     memset(config, 0, sizeof *config);
+    rl_fork_watch();
     pthread_mutex_init(&recorder->gate, NULL);
     pthread_cond_init(&recorder->empty, NULL);
     status = open_parts(recorder, err);
@@ -94,10 +97,37 @@ void rl_recorder_free(rl_recorder *recorder)
     }
 }
 
+static bool is_ready(rl_recorder *recorder)
+{
+    return atomic_load_explicit(&recorder->ready, memory_order_acquire);
+}
+
+static bool uses_sqlite(const rl_recorder *recorder)
+{
+    return recorder->config.postgres_dsn == NULL;
+}
+
+/* Whether the database was opened by a process that this one was forked from. */
+static bool is_inherited(rl_recorder *recorder)
+{
+    return is_ready(recorder) && recorder->opened_in != rl_fork_generation();
+}
+
+static rl_status refuse_after_fork(rl_err *err)
+{
+    return rl_err_set(
+        err, RL_STORE,
+        "the database was open when this process was forked, and nothing can "
+        "be kept in it from here: call runlog.close() before the fork");
+}
+
 static rl_status enter(rl_recorder *recorder, rl_err *err)
 {
     rl_status status = RL_OK;
 
+    if (is_inherited(recorder)) {
+        return refuse_after_fork(err);
+    }
     pthread_mutex_lock(&recorder->gate);
     if (recorder->closing) {
         status = rl_err_set(err, RL_CLOSED, "the recorder is closed");
@@ -118,17 +148,36 @@ static void leave(rl_recorder *recorder)
     pthread_mutex_unlock(&recorder->gate);
 }
 
+static rl_status open_store(rl_recorder *recorder, rl_err *err)
+{
+    rl_status status;
+
+    if (uses_sqlite(recorder) && rl_fork_inherited_sqlite()) {
+        return refuse_after_fork(err);
+    }
+    status = recorder->store->ops->prepare(recorder->store, err);
+    if (status == RL_OK) {
+        pthread_mutex_lock(&recorder->gate);
+        if (!is_ready(recorder)) { /* several threads may have waited for the opening */
+            recorder->opened_in = rl_fork_generation();
+            if (uses_sqlite(recorder)) {
+                rl_fork_opened_sqlite();
+            }
+            atomic_store_explicit(&recorder->ready, true, memory_order_release);
+        }
+        pthread_mutex_unlock(&recorder->gate);
+    }
+    return status;
+}
+
 /* Enters, and opens the database if this is the first use. Leave only after RL_OK. */
 static rl_status enter_ready(rl_recorder *recorder, rl_err *err)
 {
     rl_status status = enter(recorder, err);
 
-    if (status == RL_OK &&
-        !atomic_load_explicit(&recorder->ready, memory_order_acquire)) {
-        status = recorder->store->ops->prepare(recorder->store, err);
-        if (status == RL_OK) {
-            atomic_store_explicit(&recorder->ready, true, memory_order_release);
-        } else {
+    if (status == RL_OK && !is_ready(recorder)) {
+        status = open_store(recorder, err);
+        if (status != RL_OK) {
             leave(recorder);
         }
     }
@@ -154,7 +203,7 @@ rl_status rl_recorder_try_write(rl_recorder *recorder, rl_run *run,
 {
     rl_status status;
 
-    if (!atomic_load_explicit(&recorder->ready, memory_order_acquire)) {
+    if (!is_ready(recorder)) {
         return rl_err_set(err, RL_BUSY, "the database is not open yet");
     }
     status = enter(recorder, err);
@@ -200,6 +249,19 @@ rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err)
     return status;
 }
 
+/* The store of a parent is left as it is: closing it would speak to the server on the
+ * parent's connection, or let go of the parent's file. */
+static void close_store(rl_recorder *recorder)
+{
+    if (recorder->store != NULL && !is_inherited(recorder)) {
+        recorder->store->ops->close(recorder->store);
+        if (is_ready(recorder) && uses_sqlite(recorder)) {
+            rl_fork_closed_sqlite();
+        }
+    }
+    recorder->store = NULL;
+}
+
 void rl_recorder_close(rl_recorder *recorder)
 {
     bool first;
@@ -207,14 +269,11 @@ void rl_recorder_close(rl_recorder *recorder)
     pthread_mutex_lock(&recorder->gate);
     first = !recorder->closing;
     recorder->closing = true;
-    while (first && recorder->inside > 0) {
+    while (first && recorder->inside > 0 && !is_inherited(recorder)) {
         pthread_cond_wait(&recorder->empty, &recorder->gate);
     }
     if (first) {
-        if (recorder->store != NULL) {
-            recorder->store->ops->close(recorder->store);
-            recorder->store = NULL;
-        }
+        close_store(recorder);
         pthread_cond_broadcast(&recorder->empty);
     }
     while (recorder->store != NULL) {

@@ -1,0 +1,89 @@
+"""A fork with an open database: nothing is lost in silence, the parent goes on."""
+
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+from fixtures_store import Store
+from helpers import minimal
+
+CHILD = """
+import os, sys, runlog
+def run(name):
+    return {"wpk_id": "w", "run_id": name, "status": "completed"}
+%s
+child = os.fork()
+if child == 0:
+    try:
+        print("child", runlog.log_run(run("child")), flush=True)
+    except runlog.StoreError as error:
+        print("refused" if "before the fork" in str(error) else error, flush=True)
+    runlog.close()
+    os._exit(0)
+os.waitpid(child, 0)
+for n in range(3):
+    print("parent", runlog.log_run(run(f"parent{n}")), flush=True)
+print(sorted(r["run_id"] for r in runlog.list_runs().runs))
+"""
+
+RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def fork_after(first: str, store: Store, run_python: RunPython) -> Any:
+    done = run_python(CHILD % first, env=store.env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_child_of_an_open_recorder_is_refused(
+    store: Store, run_python: RunPython
+) -> None:
+    lines = fork_after('runlog.log_run(run("first"))', store, run_python)
+    assert lines[0] == "refused"
+    assert lines[-1] == "['first', 'parent0', 'parent1', 'parent2']"
+
+
+def test_a_child_records_when_the_parent_has_not(
+    store: Store, run_python: RunPython
+) -> None:
+    lines = fork_after("", store, run_python)
+    assert lines[0] == "child child"
+    assert lines[-1] == "['child', 'parent0', 'parent1', 'parent2']"
+
+
+def test_a_child_records_when_the_parent_has_closed(
+    store: Store, run_python: RunPython
+) -> None:
+    first = 'runlog.log_run(run("first")); runlog.close()'
+    lines = fork_after(first, store, run_python)
+    assert lines[0] == "child child"
+    assert lines[-1] == "['child', 'first', 'parent0', 'parent1', 'parent2']"
+
+
+def test_a_second_recorder_does_not_help_a_child(
+    recorder: Any, store: Store, run_python: RunPython
+) -> None:
+    """SQLite's own table of open files is inherited, whoever opens the file again."""
+    recorder.log_run(minimal("before"))
+    code = (
+        "import os, runlog\n"
+        f"options = {store.options!r}\n"
+        "runlog.Recorder(**options).list_runs() and None\n"
+        "held = runlog.Recorder(**options)\n"
+        "held.list_runs()\n"
+        "if os.fork() == 0:\n"
+        "    try:\n"
+        "        runlog.Recorder(**options).log_run("
+        "{'wpk_id': 'w', 'run_id': 'child', 'status': 'completed'})\n"
+        "        print('kept', flush=True)\n"
+        "    except runlog.StoreError:\n"
+        "        print('refused', flush=True)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+    )
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+    # PostgreSQL's connections are each one's own
+    assert done.stdout == ("refused\n" if store.kind == "sqlite" else "kept\n")
+    kept = {run["run_id"] for run in recorder.list_runs().runs}
+    assert kept == ({"before"} if store.kind == "sqlite" else {"before", "child"})
