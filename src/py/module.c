@@ -151,6 +151,8 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->kinds);
     Py_VISIT(state->mapping);
     Py_VISIT(state->loads);
+    Py_VISIT(state->datetime);
+    Py_VISIT(state->utc);
     return rl_handler_traverse(state, visit, arg);
 }
 
@@ -169,6 +171,8 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->kinds);
     Py_CLEAR(state->mapping);
     Py_CLEAR(state->loads);
+    Py_CLEAR(state->datetime);
+    Py_CLEAR(state->utc);
     for (int i = 0; i < RL_COLUMNS; i++) {
         Py_CLEAR(state->column_names[i]);
     }

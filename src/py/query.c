@@ -130,7 +130,7 @@ static PyObject *cell_to_python(rl_state *state, const rl_rows *rows, const rl_c
         return PyLong_FromLongLong(cell->number);
     }
     if (kind == RL_KIND_TIME) {
-        return rl_time_to(cell->number);
+        return rl_time_to(state, cell->number);
     }
     text = PyUnicode_DecodeUTF8(rows->arena.data + cell->at, (Py_ssize_t)cell->len,
                                 "replace");

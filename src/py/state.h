@@ -30,6 +30,7 @@ typedef struct rl_state {
     PyObject *kinds;   /* dict: type -> (kind, field names or None), see convert.h */
     PyObject *mapping; /* collections.abc.Mapping */
     PyObject *loads;   /* json.loads, fetched at the first read */
+    PyObject *datetime, *utc;           /* of datetime, fetched at the first time stamp */
     PyObject *column_names[RL_COLUMNS]; /* interned */
     rl_run *spare;                      /* a run kept for the next log_run, or NULL */
     rl_redact redact;                   /* the default keys, for encode_json */

@@ -11,6 +11,6 @@
 int rl_time_from(rl_state *state, const char *field, PyObject *value, int64_t *stamp);
 
 /* An aware datetime in UTC. New reference; NULL with an error set. */
-PyObject *rl_time_to(int64_t stamp);
+PyObject *rl_time_to(rl_state *state, int64_t stamp);
 
 #endif
