@@ -9,6 +9,22 @@ and `log_run` keeps any other. They go to a SQLite file, or to PostgreSQL when
 POSTGRES_DSN is set.
 """
 
+try:
+    from runlog import _runlog  # noqa: F401
+except ImportError:
+    # In a source tree, which has no extension in it: the installed package's is used.
+    from importlib import import_module
+    from pkgutil import extend_path
+
+    __path__ = extend_path(__path__, __name__)
+    try:
+        import_module("runlog._runlog")
+    except ImportError as error:
+        raise ImportError(
+            "runlog's C extension can't be loaded; `pip install .` in the source tree "
+            f"builds it: {error}"
+        ) from error
+
 from runlog._default import (
     aflush,
     aget_run,

@@ -5,6 +5,8 @@ import contextlib
 import json
 import logging
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -322,3 +324,32 @@ def test_langgraph_is_not_needed(run_python: "RunPython") -> None:
     code = "import sys; sys.modules['langgraph'] = sys.modules['langchain_core'] = None\n"
     done = run_python(code + ONE_LINE)
     assert done.stdout == "r1\n", done.stderr
+
+
+def test_the_source_tree_uses_the_installed_extension(
+    tmp_path: Path, run_python: Any
+) -> None:
+    """`python -c` in a clone finds the folder runlog/ first, which has no extension."""
+    root = Path(__file__).resolve().parent.parent
+    code = "import runlog; print(runlog.__file__, runlog.log_run({RUN}))".replace(
+        "{RUN}", "{'wpk_id': 'w', 'run_id': 'r1', 'status': 'completed'}"
+    )
+    env = {"RUNLOG_SQLITE_PATH": str(tmp_path / "runs.db")}
+    done = run_python(code, cwd=root, env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{root / 'runlog' / '__init__.py'} r1\n"
+
+
+def test_a_source_tree_without_a_build_says_so() -> None:
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", "import runlog"],
+        env={"PYTHONPATH": ""},
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "pip install ." in last
+    assert "No module named 'runlog._runlog'" in last
