@@ -11,7 +11,6 @@ void rl_put_marker(rl_encoder *self, const char *text)
     rl_json_text(&self->json, text, strlen(text));
 }
 
-/* The name of the type, without its module. */
 const char *rl_type_name(PyObject *value)
 {
     const char *name = strrchr(Py_TYPE(value)->tp_name, '.');
@@ -33,29 +32,19 @@ void rl_put_failure(rl_encoder *self, PyObject *value)
  * so that no UTF-8 copy stays in the user's objects. */
 static void put_wide_text(rl_encoder *self, PyObject *text, bool key)
 {
-    const void *data = PyUnicode_DATA(text);
-    const int kind = PyUnicode_KIND(text);
     size_t len = (size_t)PyUnicode_GET_LENGTH(text), at = 0;
     rl_buf *buf = self->json.buf;
     rl_json_string string;
 
     rl_json_string_begin(&self->json, &string, key);
     while (at < len) {
-        size_t piece = len - at < RL_JSON_PIECE ? len - at : RL_JSON_PIECE, written;
-        char *out;
+        size_t piece = len - at < RL_JSON_PIECE ? len - at : RL_JSON_PIECE;
 
         if (!rl_buf_reserve(buf, RL_ESCAPE_MAX * piece)) {
             break;
         }
-        out = buf->data + buf->len;
-        if (kind == PyUnicode_1BYTE_KIND) {
-            written = rl_escape_ucs1(out, (const uint8_t *)data + at, piece);
-        } else if (kind == PyUnicode_2BYTE_KIND) {
-            written = rl_escape_ucs2(out, (const uint16_t *)data + at, piece);
-        } else {
-            written = rl_escape_ucs4(out, (const uint32_t *)data + at, piece);
-        }
-        rl_json_string_add(&self->json, &string, written);
+        rl_json_string_add(&self->json, &string,
+                           rl_escape_str(buf->data + buf->len, text, at, piece));
         at += piece;
     }
     rl_json_string_end(&self->json, &string);

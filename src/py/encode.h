@@ -31,6 +31,9 @@ void rl_encode(const rl_encode_options *options, PyObject *value, rl_buf *buf,
 void rl_encode_logs(const rl_encode_options *options, PyObject *logs, rl_buf *buf,
                     bool *wide_numbers);
 
+/* The name of the value's type, without its module. Borrowed from the type. */
+const char *rl_type_name(PyObject *value);
+
 /* Appends a value as plain text (NUL and lone surrogates replaced): str as it is, an
  * exception as str() gives it, any other value by the encoder's rules, without the quotes
  * where those give a string. */

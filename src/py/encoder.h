@@ -41,8 +41,21 @@ static inline bool rl_stopped(const rl_encoder *self)
     return self->json.buf->failed || rl_json_gave_up(&self->json);
 }
 
-/* The name of the value's type, without its module. Borrowed from the type. */
-const char *rl_type_name(PyObject *value);
+/* Escapes `len` characters of a str from `at` on, in whichever of its three forms CPython
+ * keeps it (PEP 393). Returns the bytes written; room as for rl_escape_ucs4. */
+static inline size_t rl_escape_str(char *out, PyObject *text, size_t at, size_t len)
+{
+    const void *data = PyUnicode_DATA(text);
+
+    switch (PyUnicode_KIND(text)) {
+    case PyUnicode_1BYTE_KIND:
+        return rl_escape_ucs1(out, (const uint8_t *)data + at, len);
+    case PyUnicode_2BYTE_KIND:
+        return rl_escape_ucs2(out, (const uint16_t *)data + at, len);
+    default:
+        return rl_escape_ucs4(out, (const uint32_t *)data + at, len);
+    }
+}
 
 /* Write one value: a text, an int, a marker, "<unserializable T>" for a conversion that has
  * raised (the exception is swallowed), or any value. rl_put opens containers, which the

@@ -348,7 +348,7 @@ static void finish_graph(rl_state *state, handler_data *data, rl_key key,
 static void encode_end(rl_state *state, encoded *texts, PyObject *outputs,
                        PyObject *error, rl_span_end *end)
 {
-    const char *type, *dot;
+    const char *type = NULL;
     piece where;
 
     if (error == NULL) {
@@ -357,9 +357,7 @@ static void encode_end(rl_state *state, encoded *texts, PyObject *outputs,
     } else {
         end->outcome = rl_event_outcome(state, error);
         if (end->outcome != RL_COMPLETED) {
-            type = Py_TYPE(error)->tp_name;
-            dot = strrchr(type, '.');
-            type = dot != NULL ? dot + 1 : type;
+            type = rl_type_name(error);
             where = add_plain(state, texts, error);
             end->error_type = (rl_text){type, strlen(type)};
             end->error_text = text_of(texts, where);

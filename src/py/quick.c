@@ -34,27 +34,26 @@ static inline bool compact_int(PyObject *value, int64_t *number)
 static char *quick_text(char *out, const char *stop, PyObject *value)
 {
     const PyCompactUnicodeObject *compact = (const PyCompactUnicodeObject *)value;
-    const void *data = PyUnicode_DATA(value);
-    size_t len = (size_t)PyUnicode_GET_LENGTH(value), written;
-    bool ascii = PyUnicode_IS_COMPACT_ASCII(value);
+    const char *utf8 = NULL;
+    size_t len, written;
 
-    if (!ascii && compact->utf8 != NULL) { /* somebody has asked for it before */
-        data = compact->utf8;
+#if PY_VERSION_HEX < 0x030C0000
+    if (!PyUnicode_IS_READY(value)) { /* a form that 3.12 has no more */
+        return NULL;
+    }
+#endif
+    len = (size_t)PyUnicode_GET_LENGTH(value);
+    if (PyUnicode_IS_COMPACT_ASCII(value)) {
+        utf8 = (const char *)PyUnicode_1BYTE_DATA(value);
+    } else if (compact->utf8 != NULL) { /* somebody has asked for it before */
+        utf8 = compact->utf8;
         len = (size_t)compact->utf8_length;
-        ascii = true;
     }
     if (out > stop || len > (size_t)(stop - out) / RL_ESCAPE_MAX) {
         return NULL;
     }
-    if (ascii) {
-        written = rl_escape_utf8(out + 1, data, len);
-    } else if (PyUnicode_KIND(value) == PyUnicode_1BYTE_KIND) {
-        written = rl_escape_ucs1(out + 1, data, len);
-    } else if (PyUnicode_KIND(value) == PyUnicode_2BYTE_KIND) {
-        written = rl_escape_ucs2(out + 1, data, len);
-    } else {
-        written = rl_escape_ucs4(out + 1, data, len);
-    }
+    written = utf8 != NULL ? rl_escape_utf8(out + 1, utf8, len)
+                           : rl_escape_str(out + 1, value, 0, len);
     out[0] = '"';
     out[written + 1] = '"';
     return out + written + 2;
@@ -70,7 +69,7 @@ static inline char *quick_scalar(char *out, const char *stop, PyObject *value)
     int64_t number;
 
     if (type == &PyUnicode_Type) {
-        size_t len = (size_t)PyUnicode_GET_LENGTH(value);
+        size_t len = (size_t)((PyASCIIObject *)value)->length;
 
         if (PyUnicode_IS_COMPACT_ASCII(value) && len <= QUICK_TEXT &&
             rl_copy_clean_inside(out + 1, (const char *)PyUnicode_1BYTE_DATA(value),

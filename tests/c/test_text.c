@@ -8,6 +8,7 @@
 #include "core/text.h"
 
 #include "check.h"
+#include "exactly.h"
 #include "random.h"
 
 #include <stdlib.h>
@@ -40,20 +41,6 @@ enum {
 
 #define LONGEST 70 /* more than four blocks of SSE2, and a tail */
 #define POINTS 0x110000
-
-#define CHECK_SAME(got, got_len, want, want_len) \
-    check_mem((got), (got_len), (want), (want_len), #got, __FILE__, __LINE__)
-
-/* A copy in memory of its own size. */
-static void *exactly(const void *data, size_t size)
-{
-    void *copy = calloc(1, size);
-
-    if (size > 0) {
-        memcpy(copy, data, size);
-    }
-    return copy;
-}
 
 /* Writes a code point as it is written to the inside of a JSON string. */
 static size_t slow_point(char *out, uint32_t point)

@@ -5,25 +5,12 @@
 #include "core/text.h"
 
 #include "check.h"
+#include "exactly.h"
 #include "random.h"
 
 #include <stdlib.h>
 
 #define LONGEST 70
-
-#define CHECK_SAME(got, got_len, want, want_len) \
-    check_mem((got), (got_len), (want), (want_len), #got, __FILE__, __LINE__)
-
-/* A copy in memory of its own size. */
-static void *exactly(const void *data, size_t size)
-{
-    void *copy = calloc(1, size);
-
-    if (size > 0) {
-        memcpy(copy, data, size);
-    }
-    return copy;
-}
 
 /* Base64, bit by bit. */
 static size_t slow_base64(char *out, const uint8_t *data, size_t len)
