@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from runlog import _runlog
 
 TYPE_CHECKING = False  # importing typing costs more than everything else here
@@ -19,6 +21,25 @@ _THREADS = 32
 """Calls that may wait for the database at once; they share commits."""
 
 _pool: ThreadPoolExecutor | None = None
+
+_LEVELS = (20, 30, 40)
+"""logging's INFO, WARNING and ERROR, by the number that the extension has for them."""
+
+
+def _tell(level: int, text: str) -> None:
+    """Log what has come up in the extension, which calls this."""
+    import logging
+
+    logging.getLogger("runlog").log(_LEVELS[level], "%s", text)
+
+
+def _forget_pool() -> None:
+    """A forked child has none of its parent's threads."""
+    global _pool
+    _pool = None
+
+
+os.register_at_fork(after_in_child=_forget_pool)
 
 
 async def _beside_the_loop(call: Callable[..., _T], *args: Any) -> _T:

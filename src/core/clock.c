@@ -36,6 +36,14 @@ static void put2(char *out, unsigned value)
     memcpy(out, rl_two_digits + 2 * value, 2);
 }
 
+struct timespec rl_timespec(uint64_t ns)
+{
+    struct timespec time = {.tv_sec = (time_t)(ns / 1000000000),
+                            .tv_nsec = (long)(ns % 1000000000)};
+
+    return time;
+}
+
 void rl_time_format(int64_t stamp, char out[RL_TIME_TEXT])
 {
     static const char form[RL_TIME_TEXT] = "0000-00-00T00:00:00.000000Z";

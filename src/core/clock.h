@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #define RL_TIME_NONE INT64_MIN /* no time stamp */
 #define RL_TIME_TEXT 28        /* bytes of "2026-11-23T18:00:00.123456Z" and its NUL */
@@ -19,6 +20,9 @@
 
 int64_t rl_time_now(void);      /* microseconds since 1970, UTC */
 uint64_t rl_monotonic_ns(void); /* nanoseconds since some start */
+
+/* Nanoseconds as the waits of pthreads take them. */
+struct timespec rl_timespec(uint64_t ns);
 
 /* Writes "YYYY-MM-DDTHH:MM:SS.ffffffZ" with a NUL; the stamp is clamped to the years
  * 1 to 9999. Such texts sort as the times do. */

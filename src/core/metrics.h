@@ -12,6 +12,8 @@ typedef struct rl_metrics {
     atomic_uint_fast64_t commits;        /* transactions */
     atomic_uint_fast64_t failed;         /* runs that the store refused */
     atomic_uint_fast64_t largest_commit; /* runs in the largest transaction */
+    atomic_uint_fast64_t journaled;      /* runs committed to the journal */
+    atomic_uint_fast64_t forwarded;      /* runs that the server has taken from there */
 } rl_metrics;
 
 static inline void rl_metric_add(atomic_uint_fast64_t *counter, uint64_t count)

@@ -4,6 +4,8 @@
 #include "core/alloc.h"
 #include "core/uuid.h"
 
+#include <stdatomic.h>
+
 /* An arena that grew past this is given back, so that one big run leaves no big memory. */
 #define ARENA_KEEP ((size_t)256 * 1024)
 
@@ -24,6 +26,7 @@ const rl_column_info rl_columns[RL_COLUMNS] = {
     [RL_NODE_LOGS] = {"node_logs", RL_KIND_JSON},
     [RL_METADATA] = {"metadata", RL_KIND_JSON},
     [RL_OWNER] = {"owner", RL_KIND_TEXT},
+    [RL_REVISION] = {"revision", RL_KIND_INT},
 };
 
 rl_run *rl_run_new(void)
@@ -52,6 +55,7 @@ void rl_run_reset(rl_run *run)
     run->duration_ms = RL_NO_DURATION;
     run->created_at = RL_TIME_NONE;
     run->started_at = RL_TIME_NONE;
+    run->revision = 0;
     run->wide_numbers = false;
 }
 
@@ -73,6 +77,19 @@ void rl_run_set(rl_run *run, rl_column column, const char *text, size_t len)
     rl_run_end(run, column, at);
 }
 
+/* The wall clock, but never the same value twice, nor a smaller one when it is set back. */
+static int64_t next_revision(void)
+{
+    static atomic_int_fast64_t last;
+    int_fast64_t before = atomic_load(&last), now = rl_time_now();
+    int_fast64_t next;
+
+    do {
+        next = now > before ? now : before + 1;
+    } while (!atomic_compare_exchange_weak(&last, &before, next));
+    return next;
+}
+
 rl_status rl_run_seal(rl_run *run, rl_err *err)
 {
     if (run->arena.failed) {
@@ -81,5 +98,6 @@ rl_status rl_run_seal(rl_run *run, rl_err *err)
     if (run->created_at == RL_TIME_NONE) {
         run->created_at = rl_time_now();
     }
+    run->revision = next_revision();
     return rl_uuid7(run->created_at, run->id, err);
 }

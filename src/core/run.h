@@ -33,6 +33,7 @@ typedef enum rl_column {
     RL_NODE_LOGS,
     RL_METADATA,
     RL_OWNER,
+    RL_REVISION,
     RL_COLUMNS
 } rl_column;
 
@@ -65,6 +66,8 @@ typedef struct rl_run {
     int64_t duration_ms;        /* or RL_NO_DURATION */
     int64_t created_at,
         started_at;    /* microseconds since 1970; started_at or RL_TIME_NONE */
+    int64_t revision;  /* microseconds since 1970, growing with each run of the process:
+                          of two logs of one run, the greater is the later one */
     bool wide_numbers; /* a payload needs rl_json_widen for PostgreSQL */
     rl_buf arena;      /* owned */
 } rl_run;
@@ -97,8 +100,8 @@ static inline const char *rl_run_text(const rl_run *run, rl_column column)
     return slice->given ? run->arena.data + slice->at : NULL;
 }
 
-/* Stamps the run with created_at (unless it is set already) and gives it its id. RL_NOMEM
- * when an append to the arena failed before. */
+/* Stamps the run with created_at (unless it is set already), and gives it its revision and
+ * its id. RL_NOMEM when an append to the arena failed before. */
 rl_status rl_run_seal(rl_run *run, rl_err *err);
 
 #endif

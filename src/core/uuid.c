@@ -41,3 +41,34 @@ void rl_uuid_format(const uint8_t id[16], char out[RL_UUID_TEXT])
     }
     *out = '\0';
 }
+
+static int hex_value(char digit)
+{
+    int value = -1;
+
+    if (digit >= '0' && digit <= '9') {
+        value = digit - '0';
+    } else if (digit >= 'a' && digit <= 'f') {
+        value = digit - 'a' + 10;
+    }
+    return value;
+}
+
+bool rl_uuid_parse(const char *text, uint8_t id[16])
+{
+    for (int i = 0; i < 16; i++) {
+        int high, low;
+
+        if ((i == 4 || i == 6 || i == 8 || i == 10) && *text++ != '-') {
+            return false;
+        }
+        high = hex_value(text[0]);
+        low = high >= 0 ? hex_value(text[1]) : -1;
+        if (low < 0) {
+            return false;
+        }
+        id[i] = (uint8_t)(high << 4 | low);
+        text += 2;
+    }
+    return *text == '\0';
+}

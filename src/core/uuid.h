@@ -8,6 +8,7 @@
 
 #include "core/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define RL_UUID_TEXT 37 /* 36 characters and a NUL */
@@ -18,5 +19,8 @@
 rl_status rl_uuid7(int64_t stamp, uint8_t out[16], rl_err *err);
 
 void rl_uuid_format(const uint8_t id[16], char out[RL_UUID_TEXT]);
+
+/* Reads what rl_uuid_format wrote. False when the text is anything else. */
+bool rl_uuid_parse(const char *text, uint8_t id[16]);
 
 #endif

@@ -10,6 +10,7 @@
 #include "py/handler.h"
 
 #include "core/alloc.h"
+#include "core/fork.h"
 #include "core/uuid.h"
 #include "py/encode.h"
 #include "py/errors.h"
@@ -24,6 +25,7 @@ typedef struct handler_data {
     PyObject *recorder; /* owned, or NULL: the default one */
     PyObject *last;     /* owned: the recorder of the last graph, for counting */
     rl_graphs *graphs;  /* owned */
+    unsigned generation; /* of forks, in which the graphs were begun */
     rl_buf scratch;     /* lent to one event at a time, so that it need not grow anew */
 } handler_data;
 
@@ -401,13 +403,39 @@ static void on_end(rl_state *state, handler_data *data, PyObject *outputs,
     }
 }
 
+static void release_owner(void *owner)
+{
+    rl_py_recorder *recorder = owner;
+
+    atomic_fetch_sub(&recorder->open_runs, 1);
+    Py_DECREF(recorder);
+}
+
+/* A run that was begun before a fork ends in the parent: the child forgets it. */
+static void forget_parent(handler_data *data)
+{
+    rl_graphs *before = data->graphs, *fresh = rl_graphs_new();
+
+    if (fresh != NULL) {
+        data->graphs = fresh;
+        data->generation = rl_fork_generation();
+        rl_graphs_after_fork(before);
+        rl_graphs_free(before, release_owner);
+    }
+}
+
 /* The state and the data of a handler that an event came to; false when it can't serve. */
 static bool enter_event(PyObject *self, rl_state **state, handler_data **data)
 {
     *state = rl_state_of_type(Py_TYPE(self));
     *data = *state != NULL ? data_of(*state, self) : NULL;
     PyErr_Clear();
-    return *data != NULL && (*data)->graphs != NULL;
+    if (*data != NULL && (*data)->graphs != NULL &&
+        (*data)->generation != rl_fork_generation()) {
+        forget_parent(*data);
+    }
+    return *data != NULL && (*data)->graphs != NULL &&
+           (*data)->generation == rl_fork_generation();
 }
 
 /* Whatever happened inside, the program sees nothing of it. */
@@ -499,6 +527,7 @@ static PyObject *handler_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     if (self != NULL) {
         data = data_of(state, self);
         rl_buf_init(&data->scratch, RL_BUF_MAX);
+        data->generation = rl_fork_generation();
         data->graphs = rl_graphs_new();
         if (data->graphs == NULL) {
             Py_CLEAR(self);
@@ -535,14 +564,6 @@ static int handler_init(PyObject *self, PyObject *args, PyObject *kwargs)
     Py_XSETREF(data->recorder, recorder != Py_None ? Py_NewRef(recorder) : NULL);
     Py_XSETREF(data->last, Py_XNewRef(data->recorder));
     return 0;
-}
-
-static void release_owner(void *owner)
-{
-    rl_py_recorder *recorder = owner;
-
-    atomic_fetch_sub(&recorder->open_runs, 1);
-    Py_DECREF(recorder);
 }
 
 /* What the instance holds is given back here: the base's own dealloc knows nothing of it. */

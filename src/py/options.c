@@ -2,9 +2,12 @@
 #include "py/options.h"
 
 #include "core/alloc.h"
+#include "store/pg_pool.h"
 
 #define PAYLOAD_MIN 1024
 #define PAYLOAD_MAX (256 << 20)
+#define TIMEOUT_MIN 0.05 /* seconds */
+#define TIMEOUT_MAX 3600.0
 
 typedef enum option {
     POSTGRES_DSN,
@@ -17,6 +20,8 @@ typedef enum option {
     EMBEDDING_MODEL,
     MILVUS_ENDPOINT,
     MILVUS_TOKEN,
+    POSTGRES_TIMEOUT,
+    POSTGRES_POOL,
     OPTIONS
 } option;
 
@@ -33,6 +38,8 @@ static const struct {
     [EMBEDDING_MODEL] = {"embedding_model", "RUNLOG_EMBEDDING_MODEL"},
     [MILVUS_ENDPOINT] = {"milvus_endpoint", "MILVUS_ENDPOINT"},
     [MILVUS_TOKEN] = {"milvus_token", "MILVUS_TOKEN"},
+    [POSTGRES_TIMEOUT] = {"postgres_timeout", "RUNLOG_POSTGRES_TIMEOUT"},
+    [POSTGRES_POOL] = {"postgres_pool", "RUNLOG_POSTGRES_POOL"},
 };
 
 /* Raises ConfigError "<option> (<VARIABLE>) <problem>". The value is shown by the callers
@@ -148,7 +155,7 @@ static int read_durability(rl_state *state, PyObject *value, rl_config *config)
     bool server = config->postgres_dsn != NULL;
 
     config->log_runs = server ? RL_SERVER : RL_DISK;
-    config->graph_runs = server ? RL_SERVER : RL_JOURNAL;
+    config->graph_runs = RL_JOURNAL;
     if (value == NULL) {
         return 0;
     }
@@ -160,9 +167,8 @@ static int read_durability(rl_state *state, PyObject *value, rl_config *config)
                              "is \"store\", which needs POSTGRES_DSN; without it use "
                              "\"disk\" or \"journal\"");
             }
-            /* with a server, the server's commit is at least as strong as what is asked */
-            config->log_runs = server ? RL_SERVER : (rl_durability)i;
-            config->graph_runs = config->log_runs;
+            config->log_runs = (rl_durability)i;
+            config->graph_runs = (rl_durability)i;
             return 0;
         }
     }
@@ -204,21 +210,27 @@ int rl_options_redact(rl_state *state, PyObject *value, rl_redact *redact)
     return rc;
 }
 
-int rl_options_max_payload(rl_state *state, PyObject *value, size_t *bytes)
+/* A whole number, given as one or as text; -1 when it is neither. */
+static long long read_whole(PyObject *value)
 {
     PyObject *number = NULL;
-    long long size = (long long)RL_MAX_PAYLOAD;
+    long long whole;
 
-    if (value != NULL && PyUnicode_Check(value)) {
+    if (PyUnicode_Check(value)) {
         number = PyLong_FromUnicodeObject(value, 10);
-    } else if (value != NULL && !PyBool_Check(value)) {
+    } else if (!PyBool_Check(value)) {
         number = PyNumber_Index(value);
     }
-    if (value != NULL) {
-        size = number != NULL ? PyLong_AsLongLong(number) : -1;
-        Py_XDECREF(number);
-        PyErr_Clear();
-    }
+    whole = number != NULL ? PyLong_AsLongLong(number) : -1;
+    Py_XDECREF(number);
+    PyErr_Clear();
+    return whole;
+}
+
+int rl_options_max_payload(rl_state *state, PyObject *value, size_t *bytes)
+{
+    long long size = value != NULL ? read_whole(value) : (long long)RL_MAX_PAYLOAD;
+
     if (size < PAYLOAD_MIN || size > PAYLOAD_MAX) {
         PyErr_Format(state->config_error,
                      "%s (%s) must be a number of bytes from %d to %d, not %R",
@@ -227,6 +239,47 @@ int rl_options_max_payload(rl_state *state, PyObject *value, size_t *bytes)
         return -1;
     }
     *bytes = (size_t)size;
+    return 0;
+}
+
+static int read_pool(rl_state *state, PyObject *value, unsigned *pool)
+{
+    long long size = value != NULL ? read_whole(value) : RL_POSTGRES_POOL;
+
+    if (size < 1 || size > RL_PG_POOL_MAX) {
+        PyErr_Format(state->config_error,
+                     "%s (%s) must be a number of connections from 1 to %d, not %R",
+                     names[POSTGRES_POOL].keyword, names[POSTGRES_POOL].variable,
+                     RL_PG_POOL_MAX, value);
+        return -1;
+    }
+    *pool = (unsigned)size;
+    return 0;
+}
+
+static int read_timeout(rl_state *state, PyObject *value, uint64_t *ns)
+{
+    double seconds = RL_POSTGRES_TIMEOUT;
+    PyObject *number = NULL;
+
+    if (value != NULL) {
+        if (PyUnicode_Check(value)) {
+            number = PyFloat_FromString(value);
+        } else if (!PyBool_Check(value)) {
+            number = PyNumber_Float(value);
+        }
+        seconds = number != NULL ? PyFloat_AS_DOUBLE(number) : -1.0;
+        Py_XDECREF(number);
+        PyErr_Clear();
+    }
+    if (!(seconds >= TIMEOUT_MIN && seconds <= TIMEOUT_MAX)) { /* NaN is not in there */
+        PyErr_Format(state->config_error,
+                     "%s (%s) must be seconds, from 0.05 to 3600, not %R",
+                     names[POSTGRES_TIMEOUT].keyword, names[POSTGRES_TIMEOUT].variable,
+                     value);
+        return -1;
+    }
+    *ns = (uint64_t)(seconds * 1e9);
     return 0;
 }
 
@@ -250,9 +303,8 @@ static int copy_migration(PyObject *item, rl_migration *migration)
     return 0;
 }
 
-static int load_migrations(rl_config *config)
+static int load_migrations(const char *dialect, rl_migration_set *set)
 {
-    const char *dialect = config->postgres_dsn != NULL ? "postgres" : "sqlite";
     PyObject *module = PyImport_ImportModule("runlog.migrations");
     PyObject *list =
         module != NULL ? PyObject_CallMethod(module, "load", "s", dialect) : NULL;
@@ -260,15 +312,15 @@ static int load_migrations(rl_config *config)
     int rc = list != NULL ? 0 : -1;
 
     if (rc == 0) {
-        config->migrations = rl_calloc((size_t)count, sizeof *config->migrations);
-        if (config->migrations == NULL) {
+        set->list = rl_calloc((size_t)count, sizeof *set->list);
+        if (set->list == NULL) {
             PyErr_NoMemory();
             rc = -1;
         }
     }
     for (Py_ssize_t i = 0; i < count && rc == 0; i++) {
-        config->migration_count = (size_t)i + 1;
-        rc = copy_migration(PyList_GET_ITEM(list, i), &config->migrations[i]);
+        set->count = (size_t)i + 1;
+        rc = copy_migration(PyList_GET_ITEM(list, i), &set->list[i]);
     }
     Py_XDECREF(list);
     Py_XDECREF(module);
@@ -289,10 +341,15 @@ int rl_options_read(rl_state *state, PyObject *kwargs, rl_options *options)
     if (rc == 0 && read_path(state, values[SQLITE_PATH], options) == 0 &&
         read_durability(state, values[DURABILITY], config) == 0 &&
         rl_options_redact(state, values[REDACT], &config->redact) == 0 &&
-        rl_options_max_payload(state, values[MAX_PAYLOAD], &config->max_payload) == 0) {
+        rl_options_max_payload(state, values[MAX_PAYLOAD], &config->max_payload) == 0 &&
+        read_timeout(state, values[POSTGRES_TIMEOUT], &config->timeout_ns) == 0 &&
+        read_pool(state, values[POSTGRES_POOL], &config->pool) == 0) {
         options->embeds = values[OPENAI_KEY] != NULL;
         options->uses_milvus = values[MILVUS_ENDPOINT] != NULL;
-        rc = load_migrations(config);
+        rc = load_migrations("sqlite", &config->sqlite);
+        if (rc == 0 && config->postgres_dsn != NULL) {
+            rc = load_migrations("postgres", &config->postgres);
+        }
     } else {
         rc = -1;
     }

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 
 #define RL_MAX_PAYLOAD ((size_t)1 << 20) /* bytes, when nobody has chosen */
+#define RL_POSTGRES_TIMEOUT 5.0          /* seconds */
+#define RL_POSTGRES_POOL 4               /* connections for reads */
 
 typedef struct rl_options {
     rl_config config;

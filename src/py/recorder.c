@@ -38,11 +38,33 @@ rl_encode_options rl_recorder_encoding(rl_state *state, const rl_py_recorder *se
     return options;
 }
 
+/* What logs is the user's: it may log runs, and so come back in here. An exception of its own
+ * is not the caller's, nor may it hide one that is on its way. */
+void rl_recorder_tell(rl_py_recorder *self)
+{
+    PyObject *type, *value, *traceback, *module, *result;
+    rl_notice notice;
+
+    while (rl_recorder_take_notice(self->core, &notice)) {
+        PyErr_Fetch(&type, &value, &traceback);
+        module = PyImport_ImportModule("runlog.recorder");
+        result = module != NULL ? PyObject_CallMethod(module, "_tell", "is", notice.level,
+                                                      notice.text)
+                                : NULL;
+        Py_XDECREF(module);
+        Py_XDECREF(result);
+        if (result == NULL) {
+            rl_errors_swallow();
+        }
+        PyErr_Restore(type, value, traceback);
+    }
+}
+
 /* Giving up the GIL beside a busy Python thread costs milliseconds, the write to the page
  * cache 50 us: so that one is tried first. With an fsync or a server to wait for, the GIL
  * is always given up. No lock is held across that. */
-rl_status rl_recorder_commit(rl_py_recorder *self, rl_run *run, rl_durability durability,
-                             rl_err *err)
+rl_status rl_recorder_commit(rl_py_recorder *self, rl_run *run,
+                             rl_durability durability, rl_err *err)
 {
     rl_status status = RL_BUSY;
 
@@ -54,6 +76,7 @@ rl_status rl_recorder_commit(rl_py_recorder *self, rl_run *run, rl_durability du
         status = rl_recorder_write(self->core, run, durability, err);
         Py_END_ALLOW_THREADS
     }
+    rl_recorder_tell(self);
     return status;
 }
 
@@ -98,8 +121,12 @@ static void recorder_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
 
+    rl_recorder *core = ((rl_py_recorder *)self)->core;
+
     PyObject_GC_UnTrack(self);
-    rl_recorder_free(((rl_py_recorder *)self)->core);
+    Py_BEGIN_ALLOW_THREADS /* it may wait for the journal to be forwarded */
+    rl_recorder_free(core);
+    Py_END_ALLOW_THREADS
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -192,7 +219,13 @@ static PyObject *recorder_commit(rl_py_recorder *self, PyObject *arg)
     static PyObject *name(rl_py_recorder *self, PyObject *args, PyObject *kwargs) \
     {                                                                             \
         rl_state *state = open_state(self);                                       \
-        return state != NULL ? function(state, self->core, args, kwargs) : NULL;  \
+        PyObject *result =                                                        \
+            state != NULL ? function(state, self->core, args, kwargs) : NULL;     \
+                                                                                  \
+        if (state != NULL) {                                                      \
+            rl_recorder_tell(self);                                               \
+        }                                                                         \
+        return result;                                                            \
     }
 QUERY_METHOD(recorder_get_runs, rl_query_get_runs)
 QUERY_METHOD(recorder_get_run, rl_query_get_run)
@@ -223,6 +256,9 @@ static int deadline(rl_state *state, PyObject *timeout, uint64_t *end)
                              timeout);
 }
 
+/* Waits in steps, so that Ctrl-C ends it. */
+#define FLUSH_STEP_NS UINT64_C(200000000)
+
 static PyObject *recorder_flush(rl_py_recorder *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"timeout", NULL};
@@ -237,9 +273,17 @@ static PyObject *recorder_flush(rl_py_recorder *self, PyObject *args, PyObject *
         deadline(state, timeout, &end) < 0) {
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS
-    status = rl_recorder_flush(self->core, end, &err);
-    Py_END_ALLOW_THREADS
+    do {
+        uint64_t step = rl_monotonic_ns() + FLUSH_STEP_NS;
+
+        Py_BEGIN_ALLOW_THREADS
+        status = rl_recorder_flush(self->core, step < end ? step : end, &err);
+        Py_END_ALLOW_THREADS
+        rl_recorder_tell(self);
+        if (PyErr_CheckSignals() < 0) {
+            return NULL;
+        }
+    } while (status == RL_TIMEOUT && rl_monotonic_ns() < end);
     if (status != RL_OK && status != RL_TIMEOUT) {
         return rl_errors_raise(state, &err);
     }
@@ -248,26 +292,57 @@ static PyObject *recorder_flush(rl_py_recorder *self, PyObject *args, PyObject *
 
 static PyObject *recorder_close(rl_py_recorder *self, PyObject *args)
 {
+    rl_state *state = open_state(self);
+
     (void)args;
-    if (open_state(self) == NULL) {
+    if (state == NULL) {
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
-    rl_recorder_close(self->core);
+    rl_recorder_close(self->core, rl_monotonic_ns() + RL_CLOSE_NS);
     Py_END_ALLOW_THREADS
+    rl_recorder_tell(self);
     Py_RETURN_NONE;
+}
+
+/* What stats() tells of the server and the journal; None and 0 where there is neither. */
+static int add_journal_stats(rl_py_recorder *self, PyObject *stats)
+{
+    rl_metrics *metrics = rl_recorder_metrics(self->core);
+    rl_journal_stats journal;
+    PyObject *more;
+    bool known;
+    int rc = -1;
+
+    Py_BEGIN_ALLOW_THREADS
+    known = rl_recorder_look(self->core, &journal);
+    Py_END_ALLOW_THREADS
+    more = Py_BuildValue(
+        "{s:K, s:K, s:L, s:L, s:z, s:z}", "journaled",
+        (unsigned long long)rl_metric_get(&metrics->journaled), "forwarded",
+        (unsigned long long)rl_metric_get(&metrics->forwarded), "waiting",
+        (long long)journal.waiting, "rejected", (long long)journal.rejected, "server",
+        !known ? NULL : (journal.away ? "away" : "up"), "server_error",
+        journal.error[0] != '\0' ? journal.error : NULL);
+    if (more != NULL) {
+        rc = PyDict_Update(stats, more);
+        Py_DECREF(more);
+    }
+    return rc;
 }
 
 static PyObject *recorder_stats(rl_py_recorder *self, PyObject *args)
 {
+    rl_state *state = open_state(self);
     rl_metrics *metrics;
+    PyObject *stats;
 
     (void)args;
-    if (open_state(self) == NULL) {
+    if (state == NULL) {
         return NULL;
     }
     metrics = rl_recorder_metrics(self->core);
-    return Py_BuildValue(
+    stats = Py_BuildValue(
         "{s:s, s:K, s:K, s:K, s:K, s:n, s:K, s:K, s:K}", /* in the order of the stub */
         "store", rl_recorder_store_name(self->core), "runs",
         (unsigned long long)rl_metric_get(&metrics->runs), "commits",
@@ -278,6 +353,11 @@ static PyObject *recorder_stats(rl_py_recorder *self, PyObject *args)
         (unsigned long long)rl_metric_get(&self->handler_errors), "handler_ignored",
         (unsigned long long)rl_metric_get(&self->handler_ignored), "open_runs",
         (unsigned long long)rl_metric_get(&self->open_runs));
+    if (stats != NULL && add_journal_stats(self, stats) < 0) {
+        Py_CLEAR(stats);
+    }
+    rl_recorder_tell(self);
+    return stats;
 }
 
 /* Embeddings and Milvus have no client in this version: without their settings the answers

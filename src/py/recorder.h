@@ -22,6 +22,9 @@ int rl_recorder_add_types(PyObject *module, rl_state *state);
 /* The options of the encoder for runs of this recorder. */
 rl_encode_options rl_recorder_encoding(rl_state *state, const rl_py_recorder *self);
 
+/* Passes on to Python's logging what has come up in the core since. Changes no exception. */
+void rl_recorder_tell(rl_py_recorder *self);
+
 /* Commits a sealed run: with the GIL kept where that is quick, else without it. */
 rl_status rl_recorder_commit(rl_py_recorder *self, rl_run *run, rl_durability durability,
                              rl_err *err);

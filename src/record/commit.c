@@ -2,10 +2,10 @@
 #include "record/commit.h"
 
 #include "core/alloc.h"
+#include "core/lock.h"
 #include "core/parking.h"
 
 #include <pthread.h>
-#include <time.h>
 
 /* A leader that finds fewer callers than there were waits a moment for them to come back:
  * for a quarter of what the last commit took, and only where that is worth a wait. */
@@ -25,7 +25,8 @@ typedef struct waiter {
 } waiter;
 
 struct rl_commit {
-    rl_store *store;
+    rl_commit_write write;
+    void *ctx; /* of write */
     rl_metrics *metrics;
     pthread_mutex_t lock;    /* guards what follows; never held during I/O */
     pthread_cond_t progress; /* something was finished, and somebody drains */
@@ -40,21 +41,23 @@ struct rl_commit {
     uint64_t queued, finished; /* runs since the start */
 };
 
-rl_commit *rl_commit_new(rl_store *store, rl_metrics *metrics)
+static void make_conditions(rl_commit *commit)
+{
+    rl_cond_init(&commit->progress);
+    rl_cond_init(&commit->arrived);
+}
+
+rl_commit *rl_commit_new(rl_commit_write write, void *ctx, rl_metrics *metrics)
 {
     rl_commit *commit = rl_calloc(1, sizeof *commit);
-    pthread_condattr_t attributes;
 
     if (commit != NULL) {
-        commit->store = store;
+        commit->write = write;
+        commit->ctx = ctx;
         commit->metrics = metrics;
         commit->tail = &commit->head;
         pthread_mutex_init(&commit->lock, NULL);
-        pthread_condattr_init(&attributes);
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        pthread_cond_init(&commit->progress, &attributes);
-        pthread_cond_init(&commit->arrived, &attributes);
-        pthread_condattr_destroy(&attributes);
+        make_conditions(commit);
     }
     return commit;
 }
@@ -103,9 +106,8 @@ static void count_commit(rl_commit *commit, uint64_t runs)
  * it, each run is written alone, so that only the one at fault fails. */
 static void write_batch(rl_commit *commit, waiter *first, const rl_batch *batch)
 {
-    rl_store *store = commit->store;
     rl_err err = {.code = RL_OK};
-    rl_status status = store->ops->write(store, batch, &err);
+    rl_status status = commit->write(commit->ctx, batch, &err);
     bool alone = status == RL_STORE && !err.retryable && batch->count > 1;
     size_t at = 0;
 
@@ -116,7 +118,7 @@ static void write_batch(rl_commit *commit, waiter *first, const rl_batch *batch)
         if (alone) {
             rl_batch single = {batch->runs + at, 1, one->durability, batch->may_wait};
 
-            status = store->ops->write(store, &single, &err);
+            status = commit->write(commit->ctx, &single, &err);
             if (status == RL_OK) {
                 count_commit(commit, 1);
             }
@@ -129,14 +131,6 @@ static void write_batch(rl_commit *commit, waiter *first, const rl_batch *batch)
         }
         one->status = status;
     }
-}
-
-static struct timespec to_timespec(uint64_t ns)
-{
-    struct timespec time = {.tv_sec = (time_t)(ns / 1000000000),
-                            .tv_nsec = (long)(ns % 1000000000)};
-
-    return time;
 }
 
 /* Queues a caller; true when it leads, as nobody else does. Lock held. */
@@ -166,7 +160,7 @@ static void gather(rl_commit *commit)
     if (commit->length >= commit->expected || commit->last_ns < GATHER_WORTH) {
         return;
     }
-    end = to_timespec(rl_monotonic_ns() + (wait < GATHER_MOST ? wait : GATHER_MOST));
+    end = rl_timespec(rl_monotonic_ns() + (wait < GATHER_MOST ? wait : GATHER_MOST));
     commit->gathering = true;
     while (commit->length < commit->expected && rc == 0) {
         rc = pthread_cond_timedwait(&commit->arrived, &commit->lock, &end);
@@ -260,7 +254,7 @@ rl_status rl_commit_try(rl_commit *commit, rl_run *run, rl_durability durability
 
 rl_status rl_commit_drain(rl_commit *commit, uint64_t end)
 {
-    struct timespec until = to_timespec(end);
+    struct timespec until = rl_timespec(end);
     rl_status status = RL_OK;
     uint64_t target;
     int rc = 0;
@@ -287,4 +281,23 @@ size_t rl_commit_queued(rl_commit *commit)
     waiting = (size_t)(commit->queued - commit->finished);
     pthread_mutex_unlock(&commit->lock);
     return waiting;
+}
+
+void rl_commit_before_fork(rl_commit *commit)
+{
+    pthread_mutex_lock(&commit->lock);
+}
+
+void rl_commit_after_fork(rl_commit *commit, bool in_child)
+{
+    if (in_child) {
+        commit->head = NULL;
+        commit->tail = &commit->head;
+        commit->length = commit->expected = 0;
+        commit->led = commit->gathering = false;
+        commit->drainers = 0;
+        commit->finished = commit->queued;
+        make_conditions(commit);
+    }
+    pthread_mutex_unlock(&commit->lock);
 }

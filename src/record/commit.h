@@ -23,8 +23,14 @@
 
 typedef struct rl_commit rl_commit;
 
-/* A commit queue before a store; both are borrowed. NULL when there is no memory. */
-rl_commit *rl_commit_new(rl_store *store, rl_metrics *metrics);
+/* What writes a batch: all of it in one transaction, or none. Where it refuses one of several
+ * runs for good (RL_STORE, not retryable), it is given each of them alone. One thread at a
+ * time. */
+typedef rl_status (*rl_commit_write)(void *ctx, const rl_batch *batch, rl_err *err);
+
+/* A commit queue before what writes; ctx and metrics are borrowed. NULL when there is no
+ * memory. */
+rl_commit *rl_commit_new(rl_commit_write write, void *ctx, rl_metrics *metrics);
 void rl_commit_free(rl_commit *commit); /* no call may be under way */
 
 /* Returns when the run is committed, or with the reason why it is not. */
@@ -42,5 +48,9 @@ rl_status rl_commit_drain(rl_commit *commit, uint64_t end);
 
 /* Runs that wait now. */
 size_t rl_commit_queued(rl_commit *commit);
+
+/* Around a fork. The child forgets who was waiting: they are in the parent. */
+void rl_commit_before_fork(rl_commit *commit);
+void rl_commit_after_fork(rl_commit *commit, bool in_child);
 
 #endif

@@ -106,6 +106,11 @@ void rl_graphs_free(rl_graphs *graphs, void (*release)(void *owner))
     rl_free(graphs);
 }
 
+void rl_graphs_after_fork(rl_graphs *graphs)
+{
+    pthread_mutex_init(&graphs->lock, NULL);
+}
+
 /* UUIDs of version 7 differ in their low half; those of version 4 everywhere. */
 static size_t bucket_of(const rl_graphs *graphs, rl_key key)
 {

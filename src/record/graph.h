@@ -75,6 +75,10 @@ rl_graphs *rl_graphs_new(void); /* NULL when there is no memory */
 /* Frees it with all open runs; `release` is called with each run's owner. */
 void rl_graphs_free(rl_graphs *graphs, void (*release)(void *owner));
 
+/* In the child of a fork, before anything else: a thread that had the table locked is in the
+ * parent. What is open belongs to the parent as well. */
+void rl_graphs_after_fork(rl_graphs *graphs);
+
 /* Tells what a start would be (name and later fields are not looked at): a graph when
  * LangGraph says so and there is no namespace; a node when the namespace differs from the
  * parent's. A key that is open already gives RL_SPAN_NONE: a handler may be listed twice. */

@@ -2,64 +2,165 @@
 #include "record/recorder.h"
 
 #include "core/alloc.h"
+#include "core/fork.h"
+#include "core/lock.h"
 #include "record/commit.h"
-#include "record/fork.h"
+#include "record/worker.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
+
+#define CATCH_UP_NS UINT64_C(1000000000) /* how long a query waits for runs on their way */
+#define CARE_NS UINT64_C(60000000000)    /* when a worker with nothing to do looks again */
+#define STOP_NS UINT64_C(900000000)      /* for the worker to end, behind a close's time */
+
+typedef enum rl_phase { OPEN, CLOSING, CLOSED } rl_phase;
 
 struct rl_recorder {
     rl_config config;
-    rl_migrations migrations;
+    rl_migrations sqlite, postgres; /* of the config */
     rl_metrics metrics;
+    rl_notices notices;
     const char *store_name;
-    rl_store *store;      /* owned; NULL once it is closed */
-    rl_commit *commit;    /* owned */
-    atomic_bool ready;    /* the database was opened */
-    unsigned opened_in;   /* by which generation of forks */
-    pthread_mutex_t gate; /* guards `inside` and `closing` */
-    pthread_cond_t empty; /* nobody is inside any more, or the store is closed */
-    unsigned inside;      /* calls under way */
-    bool closing;
+    rl_store *store;       /* owned; NULL once it is closed */
+    rl_commit *commit;     /* owned: before the store, or the server */
+    rl_journal *journal;   /* owned; NULL on SQLite */
+    rl_commit *spooling;   /* owned: before the journal; NULL on SQLite */
+    rl_worker worker;
+    atomic_bool ready;     /* the database was opened once */
+    atomic_bool unattended; /* it was told that there is no worker */
+    pthread_mutex_t gate;  /* guards what follows */
+    pthread_cond_t empty;  /* nobody is inside any more, or the store is closed */
+    unsigned inside;       /* calls under way */
+    _Atomic rl_phase phase; /* written under the gate */
+    bool abandoned;        /* a thread did not end in time: it still uses everything */
+    rl_fork_member member;
 };
+
+static void free_migrations(rl_migration_set *set)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        rl_free((void *)set->list[i].name);
+        rl_free((void *)set->list[i].sql);
+        rl_free((void *)set->list[i].checksum);
+    }
+    rl_free(set->list);
+}
 
 void rl_config_free(rl_config *config)
 {
-    for (size_t i = 0; i < config->migration_count; i++) {
-        rl_free((void *)config->migrations[i].name);
-        rl_free((void *)config->migrations[i].sql);
-        rl_free((void *)config->migrations[i].checksum);
-    }
-    rl_free(config->migrations);
+    free_migrations(&config->sqlite);
+    free_migrations(&config->postgres);
     rl_free(config->postgres_dsn);
     rl_free(config->sqlite_path);
     rl_redact_free(&config->redact);
     memset(config, 0, sizeof *config);
 }
 
-static rl_status open_parts(rl_recorder *recorder, rl_err *err)
+static rl_status write_to_store(void *store, const rl_batch *batch, rl_err *err)
+{
+    return ((rl_store *)store)->ops->write(store, batch, err);
+}
+
+static rl_status open_postgres(rl_recorder *recorder, rl_err *err)
 {
     const rl_config *config = &recorder->config;
-    rl_status status;
+    const rl_postgres_options options = {config->postgres_dsn, config->timeout_ns,
+                                         config->pool, &recorder->worker.stop};
+    rl_status status =
+        rl_postgres_new(&options, &recorder->postgres, &recorder->store, err);
 
-    recorder->migrations.list = config->migrations;
-    recorder->migrations.count = config->migration_count;
-    if (config->postgres_dsn != NULL) {
-        status = rl_postgres_new(config->postgres_dsn, &recorder->migrations,
-                                 &recorder->store, err);
-    } else {
-        status = rl_sqlite_new(config->sqlite_path, &recorder->migrations,
-                               &recorder->store, err);
+    if (status == RL_OK) {
+        status = rl_journal_new(recorder->store, config->sqlite_path, &recorder->sqlite,
+                                &recorder->metrics, &recorder->notices,
+                                &recorder->journal, err);
     }
     if (status == RL_OK) {
-        recorder->store_name = recorder->store->ops->name;
-        recorder->commit = rl_commit_new(recorder->store, &recorder->metrics);
+        recorder->commit =
+            rl_commit_new(rl_journal_write, recorder->journal, &recorder->metrics);
+        recorder->spooling =
+            rl_commit_new(rl_journal_keep, recorder->journal, &recorder->metrics);
+        if (recorder->commit == NULL || recorder->spooling == NULL) {
+            status = rl_err_nomem(err);
+        }
+    }
+    return status;
+}
+
+static rl_status open_sqlite(rl_recorder *recorder, rl_err *err)
+{
+    rl_status status = rl_sqlite_new(recorder->config.sqlite_path, &recorder->sqlite,
+                                     &recorder->store, err);
+
+    if (status == RL_OK) {
+        recorder->commit =
+            rl_commit_new(write_to_store, recorder->store, &recorder->metrics);
         if (recorder->commit == NULL) {
             status = rl_err_nomem(err);
         }
     }
     return status;
+}
+
+/* What the worker thread does: checkpoints, and forwarding. */
+static uint64_t care(void *ctx, const atomic_bool *stop)
+{
+    rl_recorder *recorder = ctx;
+    uint64_t again = rl_monotonic_ns() + CARE_NS;
+    rl_store *store = recorder->store;
+    rl_err ignored; /* a checkpoint that fails is tried again with the next commit */
+
+    if (recorder->journal != NULL) {
+        if (rl_journal_tend_due(recorder->journal)) {
+            (void)rl_journal_tend(recorder->journal, &ignored);
+        }
+        again = rl_journal_forward(recorder->journal, stop);
+    } else if (store->ops->due(store)) {
+        (void)store->ops->tend(store, &ignored);
+    }
+    return again;
+}
+
+static void before_fork(void *ctx)
+{
+    rl_recorder *recorder = ctx;
+
+    pthread_mutex_lock(&recorder->gate);
+    rl_worker_before_fork(&recorder->worker);
+    rl_commit_before_fork(recorder->commit);
+    if (recorder->journal != NULL) {
+        rl_commit_before_fork(recorder->spooling);
+        rl_journal_before_fork(recorder->journal);
+    }
+    recorder->store->ops->before_fork(recorder->store);
+    pthread_mutex_lock(&recorder->notices.lock);
+}
+
+static void after_fork(rl_recorder *recorder, bool in_child)
+{
+    pthread_mutex_unlock(&recorder->notices.lock);
+    recorder->store->ops->after_fork(recorder->store, in_child);
+    if (recorder->journal != NULL) {
+        rl_journal_after_fork(recorder->journal, in_child);
+        rl_commit_after_fork(recorder->spooling, in_child);
+    }
+    rl_commit_after_fork(recorder->commit, in_child);
+    rl_worker_after_fork(&recorder->worker, in_child);
+    if (in_child) { /* who was inside, or closing it, is in the parent */
+        recorder->inside = 0;
+        atomic_store(&recorder->phase, OPEN);
+        rl_cond_init(&recorder->empty);
+    }
+    pthread_mutex_unlock(&recorder->gate);
+}
+
+static void after_fork_in_parent(void *ctx)
+{
+    after_fork(ctx, false);
+}
+
+static void after_fork_in_child(void *ctx)
+{
+    after_fork(ctx, true);
 }
 
 rl_status rl_recorder_new(rl_config *config, rl_recorder **out, rl_err *err)
@@ -73,28 +174,60 @@ rl_status rl_recorder_new(rl_config *config, rl_recorder **out, rl_err *err)
     }
     recorder->config = *config;
     memset(config, 0, sizeof *config);
-    rl_fork_watch();
+    recorder->sqlite =
+        (rl_migrations){recorder->config.sqlite.list, recorder->config.sqlite.count};
+    recorder->postgres =
+        (rl_migrations){recorder->config.postgres.list, recorder->config.postgres.count};
     pthread_mutex_init(&recorder->gate, NULL);
-    pthread_cond_init(&recorder->empty, NULL);
-    status = open_parts(recorder, err);
+    rl_cond_init(&recorder->empty);
+    rl_notices_init(&recorder->notices);
+    rl_worker_init(&recorder->worker, care, recorder);
+    recorder->member = (rl_fork_member){.prepare = before_fork,
+                                        .parent = after_fork_in_parent,
+                                        .child = after_fork_in_child,
+                                        .ctx = recorder};
+    status = recorder->config.postgres_dsn != NULL ? open_postgres(recorder, err)
+                                                   : open_sqlite(recorder, err);
     if (status == RL_OK) {
+        recorder->store_name = recorder->store->ops->name;
+        rl_fork_join(&recorder->member);
         *out = recorder;
     } else {
+        atomic_store(&recorder->phase, CLOSED);
         rl_recorder_free(recorder);
     }
     return status;
 }
 
+/* Closes the files and connections. Nobody is inside, and the worker has ended. */
+static void close_parts(rl_recorder *recorder)
+{
+    rl_journal_free(recorder->journal);
+    recorder->journal = NULL;
+    if (recorder->store != NULL) {
+        recorder->store->ops->close(recorder->store);
+        recorder->store = NULL;
+    }
+}
+
 void rl_recorder_free(rl_recorder *recorder)
 {
-    if (recorder != NULL) {
-        rl_recorder_close(recorder);
-        rl_commit_free(recorder->commit);
-        pthread_cond_destroy(&recorder->empty);
-        pthread_mutex_destroy(&recorder->gate);
-        rl_config_free(&recorder->config);
-        rl_free(recorder);
+    if (recorder == NULL) {
+        return;
     }
+    rl_recorder_close(recorder, rl_monotonic_ns() + RL_CLOSE_NS);
+    if (recorder->abandoned) {
+        return; /* a thread that waits for a server still uses it, until the process ends */
+    }
+    close_parts(recorder);
+    rl_commit_free(recorder->spooling);
+    rl_commit_free(recorder->commit);
+    rl_worker_destroy(&recorder->worker);
+    rl_notices_destroy(&recorder->notices);
+    pthread_cond_destroy(&recorder->empty);
+    pthread_mutex_destroy(&recorder->gate);
+    rl_config_free(&recorder->config);
+    rl_free(recorder);
 }
 
 static bool is_ready(rl_recorder *recorder)
@@ -102,70 +235,68 @@ static bool is_ready(rl_recorder *recorder)
     return atomic_load_explicit(&recorder->ready, memory_order_acquire);
 }
 
-static bool uses_sqlite(const rl_recorder *recorder)
-{
-    return recorder->config.postgres_dsn == NULL;
-}
-
-/* Whether the database was opened by a process that this one was forked from. */
-static bool is_inherited(rl_recorder *recorder)
-{
-    return is_ready(recorder) && recorder->opened_in != rl_fork_generation();
-}
-
-static rl_status refuse_after_fork(rl_err *err)
-{
-    return rl_err_set(
-        err, RL_STORE,
-        "the database was open when this process was forked, and nothing can "
-        "be kept in it from here: call runlog.close() before the fork");
-}
-
 static rl_status enter(rl_recorder *recorder, rl_err *err)
 {
-    rl_status status = RL_OK;
+    bool open = false;
 
-    if (is_inherited(recorder)) {
-        return refuse_after_fork(err);
+    if (atomic_load(&recorder->phase) != CLOSED) { /* else no fork knows of the gate */
+        pthread_mutex_lock(&recorder->gate);
+        open = atomic_load(&recorder->phase) == OPEN;
+        recorder->inside += open;
+        pthread_mutex_unlock(&recorder->gate);
     }
-    pthread_mutex_lock(&recorder->gate);
-    if (recorder->closing) {
-        status = rl_err_set(err, RL_CLOSED, "the recorder is closed");
-    } else {
-        recorder->inside++;
-    }
-    pthread_mutex_unlock(&recorder->gate);
-    return status;
+    return open ? RL_OK : rl_err_set(err, RL_CLOSED, "the recorder is closed");
 }
 
 static void leave(rl_recorder *recorder)
 {
     pthread_mutex_lock(&recorder->gate);
     recorder->inside--;
-    if (recorder->inside == 0 && recorder->closing) {
+    if (recorder->inside == 0 && atomic_load(&recorder->phase) == CLOSING) {
         pthread_cond_broadcast(&recorder->empty);
     }
     pthread_mutex_unlock(&recorder->gate);
 }
 
+/* Wakes the worker; where no thread can be had, that is told once. */
+static bool wake(rl_recorder *recorder)
+{
+    bool works = rl_worker_wake(&recorder->worker);
+
+    if (!works && !atomic_exchange(&recorder->unattended, true)) {
+        rl_notices_add(&recorder->notices, RL_NOTICE_WARNING,
+                       "no thread could be started: checkpoints are made by the callers, "
+                       "and what is in the journal waits for flush() or close()");
+    }
+    return works;
+}
+
+/* What a write may leave to be done. */
+static void attend(rl_recorder *recorder, bool may_wait)
+{
+    rl_store *store = recorder->store;
+    rl_err ignored;
+
+    if (recorder->journal != NULL) {
+        if ((rl_journal_due(recorder->journal) ||
+             rl_journal_tend_due(recorder->journal)) &&
+            !wake(recorder) && may_wait && rl_journal_tend_due(recorder->journal)) {
+            (void)rl_journal_tend(recorder->journal, &ignored);
+        }
+    } else if (store->ops->due(store) && !wake(recorder) && may_wait) {
+        (void)store->ops->tend(store, &ignored);
+    }
+}
+
+/* Opens the database, or with a server, which may be away, only looks at the journal. */
 static rl_status open_store(rl_recorder *recorder, rl_err *err)
 {
-    rl_status status;
+    rl_status status = recorder->journal != NULL
+                           ? rl_journal_prepare(recorder->journal, err)
+                           : recorder->store->ops->prepare(recorder->store, err);
 
-    if (uses_sqlite(recorder) && rl_fork_inherited_sqlite()) {
-        return refuse_after_fork(err);
-    }
-    status = recorder->store->ops->prepare(recorder->store, err);
     if (status == RL_OK) {
-        pthread_mutex_lock(&recorder->gate);
-        if (!is_ready(recorder)) { /* several threads may have waited for the opening */
-            recorder->opened_in = rl_fork_generation();
-            if (uses_sqlite(recorder)) {
-                rl_fork_opened_sqlite();
-            }
-            atomic_store_explicit(&recorder->ready, true, memory_order_release);
-        }
-        pthread_mutex_unlock(&recorder->gate);
+        atomic_store_explicit(&recorder->ready, true, memory_order_release);
     }
     return status;
 }
@@ -184,15 +315,24 @@ static rl_status enter_ready(rl_recorder *recorder, rl_err *err)
     return status;
 }
 
+/* The queue that a run waits in: one that needs no server waits for none. */
+static rl_commit *queue_for(rl_recorder *recorder, rl_durability durability)
+{
+    bool spooled = recorder->journal != NULL && durability < RL_SERVER;
+
+    return spooled ? recorder->spooling : recorder->commit;
+}
+
 rl_status rl_recorder_write(rl_recorder *recorder, rl_run *run, rl_durability durability,
                             rl_err *err)
 {
     rl_status status = enter_ready(recorder, err);
 
     if (status == RL_OK) {
-        status = rl_commit_run(recorder->commit, run, durability, err);
+        status = rl_commit_run(queue_for(recorder, durability), run, durability, err);
+        attend(recorder, true);
         leave(recorder);
-    } else if (status == RL_STORE) {
+    } else if (status == RL_STORE || status == RL_CONFIG) {
         rl_metric_add(&recorder->metrics.failed, 1);
     }
     return status;
@@ -208,8 +348,22 @@ rl_status rl_recorder_try_write(rl_recorder *recorder, rl_run *run,
     }
     status = enter(recorder, err);
     if (status == RL_OK) {
-        status = rl_commit_try(recorder->commit, run, durability, err);
+        status = rl_commit_try(queue_for(recorder, durability), run, durability, err);
+        attend(recorder, false);
         leave(recorder);
+    }
+    return status;
+}
+
+/* With a server: waits a moment for what is on its way there, then makes sure that the
+ * server has the tables. */
+static rl_status prepare_query(rl_recorder *recorder, rl_err *err)
+{
+    rl_status status = RL_OK;
+
+    if (recorder->journal != NULL) {
+        rl_journal_catch_up(recorder->journal, rl_monotonic_ns() + CATCH_UP_NS);
+        status = recorder->store->ops->prepare(recorder->store, err);
     }
     return status;
 }
@@ -220,7 +374,10 @@ rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_row
     rl_status status = enter_ready(recorder, err);
 
     if (status == RL_OK) {
-        status = recorder->store->ops->query(recorder->store, query, rows, err);
+        status = prepare_query(recorder, err);
+        if (status == RL_OK) {
+            status = recorder->store->ops->query(recorder->store, query, rows, err);
+        }
         leave(recorder);
     }
     return status;
@@ -232,10 +389,24 @@ rl_status rl_recorder_remove(rl_recorder *recorder, const rl_query *query, int64
     rl_status status = enter_ready(recorder, err);
 
     if (status == RL_OK) {
-        status = recorder->store->ops->remove(recorder->store, query, count, err);
+        status = prepare_query(recorder, err);
+        if (status == RL_OK) {
+            status = recorder->store->ops->remove(recorder->store, query, count, err);
+        }
         leave(recorder);
     }
     return status;
+}
+
+/* Waits until the journal is forwarded: by the worker, or where there is none by itself. */
+static rl_status drain(rl_recorder *recorder, uint64_t end, bool patient, rl_err *err)
+{
+    static const atomic_bool never;
+
+    if (!wake(recorder)) {
+        (void)rl_journal_forward(recorder->journal, &never);
+    }
+    return rl_journal_drain(recorder->journal, end, patient, err);
 }
 
 rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err)
@@ -244,42 +415,95 @@ rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err)
 
     if (status == RL_OK) {
         status = rl_commit_drain(recorder->commit, end);
+        if (status == RL_OK && recorder->journal != NULL) {
+            status = rl_commit_drain(recorder->spooling, end);
+        }
+        if (status == RL_OK && recorder->journal != NULL) {
+            status = drain(recorder, end, true, err);
+        }
         leave(recorder);
     }
     return status;
 }
 
-/* The store of a parent is left as it is: closing it would speak to the server on the
- * parent's connection, or let go of the parent's file. */
-static void close_store(rl_recorder *recorder)
+/* Lets nobody in any more and waits until nobody is inside; true for the one who is to close
+ * it. At `end` it is left to those who still use it. */
+static bool begin_closing(rl_recorder *recorder, uint64_t end)
 {
-    if (recorder->store != NULL && !is_inherited(recorder)) {
-        recorder->store->ops->close(recorder->store);
-        if (is_ready(recorder) && uses_sqlite(recorder)) {
-            rl_fork_closed_sqlite();
-        }
-    }
-    recorder->store = NULL;
-}
-
-void rl_recorder_close(rl_recorder *recorder)
-{
+    const struct timespec until = rl_timespec(end);
     bool first;
+    int rc = 0;
 
     pthread_mutex_lock(&recorder->gate);
-    first = !recorder->closing;
-    recorder->closing = true;
-    while (first && recorder->inside > 0 && !is_inherited(recorder)) {
-        pthread_cond_wait(&recorder->empty, &recorder->gate);
-    }
+    first = atomic_load(&recorder->phase) == OPEN;
     if (first) {
-        close_store(recorder);
-        pthread_cond_broadcast(&recorder->empty);
-    }
-    while (recorder->store != NULL) {
-        pthread_cond_wait(&recorder->empty, &recorder->gate);
+        atomic_store(&recorder->phase, CLOSING);
+        while (recorder->inside > 0 && rc == 0) {
+            rc = pthread_cond_timedwait(&recorder->empty, &recorder->gate, &until);
+        }
+        recorder->abandoned = recorder->inside > 0;
+    } else {
+        while (atomic_load(&recorder->phase) == CLOSING) {
+            pthread_cond_wait(&recorder->empty, &recorder->gate);
+        }
     }
     pthread_mutex_unlock(&recorder->gate);
+    return first;
+}
+
+/* What is in the journal gets a chance, unless the server proves to be away. */
+static void forward_rest(rl_recorder *recorder, uint64_t end)
+{
+    rl_err ignored;
+
+    if (recorder->journal != NULL && is_ready(recorder)) {
+        rl_journal_hurry(recorder->journal);
+        (void)drain(recorder, end, false, &ignored);
+    }
+}
+
+static void finish_closing(void *ctx)
+{
+    rl_recorder *recorder = ctx;
+
+    if (!recorder->abandoned) {
+        close_parts(recorder);
+    }
+    pthread_mutex_lock(&recorder->gate);
+    atomic_store(&recorder->phase, CLOSED);
+    pthread_cond_broadcast(&recorder->empty);
+    pthread_mutex_unlock(&recorder->gate);
+}
+
+void rl_recorder_close(rl_recorder *recorder, uint64_t end)
+{
+    if (atomic_load(&recorder->phase) == CLOSED || !begin_closing(recorder, end)) {
+        return;
+    }
+    forward_rest(recorder, end);
+    if (!rl_worker_stop(&recorder->worker, rl_monotonic_ns() + STOP_NS)) {
+        recorder->abandoned = true;
+    }
+    rl_fork_leave(&recorder->member, finish_closing);
+}
+
+bool rl_recorder_take_notice(rl_recorder *recorder, rl_notice *notice)
+{
+    return rl_notices_take(&recorder->notices, notice);
+}
+
+bool rl_recorder_look(rl_recorder *recorder, rl_journal_stats *stats)
+{
+    rl_err ignored;
+    bool known = false;
+
+    memset(stats, 0, sizeof *stats);
+    if (recorder->config.postgres_dsn != NULL && enter(recorder, &ignored) == RL_OK) {
+        rl_journal_look(recorder->journal, stats);
+        leave(recorder);
+        known = true;
+    }
+    return known;
 }
 
 const rl_config *rl_recorder_config(const rl_recorder *recorder)
@@ -299,5 +523,6 @@ rl_metrics *rl_recorder_metrics(rl_recorder *recorder)
 
 size_t rl_recorder_queued(rl_recorder *recorder)
 {
-    return rl_commit_queued(recorder->commit);
+    return rl_commit_queued(recorder->commit) +
+           (recorder->spooling != NULL ? rl_commit_queued(recorder->spooling) : 0);
 }

@@ -1,8 +1,9 @@
-/* The recorder: the front door of the core. Owns the store and the commit queue, opens the
- * database at first use, and closes it when nobody is inside any more.
+/* The recorder: the front door of the core. Owns the store, the journal before a server, the
+ * commit queues and the worker thread; opens the database at first use, and closes it when
+ * nobody is inside any more.
  *
  * Threads: every function from any thread. All may wait, but for rl_recorder_try_write; so
- * no other is called with the GIL held.
+ * no other is called with the GIL held. A forked child goes on with the same recorder.
  */
 #ifndef RL_RECORDER_H
 #define RL_RECORDER_H
@@ -11,7 +12,15 @@
 #include "core/metrics.h"
 #include "core/redact.h"
 #include "core/run.h"
+#include "record/journal.h"
+#include "record/notice.h"
 #include "store/store.h"
+
+/* Migrations, owned as are their texts. */
+typedef struct rl_migration_set {
+    rl_migration *list;
+    size_t count;
+} rl_migration_set;
 
 /* The options of a recorder. Every text is owned (rl_malloc), or NULL. */
 typedef struct rl_config {
@@ -21,8 +30,9 @@ typedef struct rl_config {
     size_t max_payload;       /* bytes of JSON after which a payload is cut */
     rl_durability log_runs;   /* of log_run */
     rl_durability graph_runs; /* of the LangGraph handler */
-    rl_migration *migrations; /* owned, as are their texts */
-    size_t migration_count;
+    uint64_t timeout_ns;      /* how long PostgreSQL may take to answer */
+    unsigned pool;            /* connections to PostgreSQL for reads */
+    rl_migration_set sqlite, postgres; /* the second only with a DSN */
 } rl_config;
 
 void rl_config_free(rl_config *config); /* frees what it owns, not the struct */
@@ -33,7 +43,10 @@ typedef struct rl_recorder rl_recorder;
  * it fails, and leaves it empty. */
 rl_status rl_recorder_new(rl_config *config, rl_recorder **recorder, rl_err *err);
 
-/* Closes it if need be and frees it. No other call may be under way. */
+/* How long a close that nobody has bounded lets forwarding go on. */
+#define RL_CLOSE_NS UINT64_C(4000000000)
+
+/* Closes it if need be (with RL_CLOSE_NS) and frees it. No other call may be under way. */
 void rl_recorder_free(rl_recorder *recorder);
 
 /* Commits a sealed run and returns when it is kept. */
@@ -50,12 +63,19 @@ rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_row
 rl_status rl_recorder_remove(rl_recorder *recorder, const rl_query *query, int64_t *count,
                              rl_err *err);
 
-/* Waits until what was handed over is committed, or until the monotonic clock shows `end`
- * nanoseconds: RL_TIMEOUT. */
+/* Waits until what was handed over is committed, and what is in the journal was forwarded,
+ * or until the monotonic clock shows `end` nanoseconds: RL_TIMEOUT. */
 rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err);
 
-/* Lets the calls under way end, then closes the database. Later calls give RL_CLOSED. */
-void rl_recorder_close(rl_recorder *recorder);
+/* Lets the calls under way end, gives forwarding until `end` (less where the server is
+ * away), then closes the database. Later calls give RL_CLOSED. */
+void rl_recorder_close(rl_recorder *recorder, uint64_t end);
+
+/* The next thing that the user should be told; false when there is none. Never waits. */
+bool rl_recorder_take_notice(rl_recorder *recorder, rl_notice *notice);
+
+/* How the server and the journal are; false where there is no server. May wait. */
+bool rl_recorder_look(rl_recorder *recorder, rl_journal_stats *stats);
 
 /* Valid as long as the recorder is. */
 const rl_config *rl_recorder_config(const rl_recorder *recorder);

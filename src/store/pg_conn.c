@@ -4,10 +4,15 @@
 #include "core/clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
-#define SILENCE_NS UINT64_C(30000000000) /* how long an answer is waited for */
+#define IDLE_NS UINT64_C(30000000000) /* after which a connection is asked first */
+#define ASK_NS UINT64_C(1000000000)   /* how long that answer is waited for at most */
+#define STOP_MS 50                    /* how often `stop` is looked at */
 
 /* "already exists, skipping" is of no interest to the user's standard error. */
 static void ignore_notice(void *ctx, const char *message)
@@ -39,16 +44,37 @@ static int trimmed(const char *message)
     return (int)(len < RL_ERR_TEXT ? len : RL_ERR_TEXT);
 }
 
+static bool starts_with(const char *sqlstate, const char *const *classes, size_t count)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < count && !found; i++) {
+        found = strncmp(sqlstate, classes[i], strlen(classes[i])) == 0;
+    }
+    return found;
+}
+
+/* Source: PostgreSQL's documentation, appendix A, "PostgreSQL Error Codes". These go by:
+ * no connection, transactions that met, resources, locks, a server that stops or that is
+ * read-only since a failover, a statement time-out, a role or database that is not there
+ * (yet), failing disks. */
 static bool is_retryable(const char *sqlstate)
 {
-    static const char *const classes[] = {"08", "40", "53", "55P03", "57P"};
+    static const char *const classes[] = {"08",    "25006", "28",    "3D", "40", "53",
+                                          "55P03", "57",    "58",    "XX"};
 
-    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
-        if (strncmp(sqlstate, classes[i], strlen(classes[i])) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return starts_with(sqlstate, classes, sizeof classes / sizeof *classes);
+}
+
+/* Data, constraints, limits and triggers; not what lacks or is forbidden (42), which would
+ * be the same for any row. */
+bool rl_pg_refuses_row(const rl_err *err)
+{
+    static const char *const classes[] = {"09", "21", "22", "23", "27", "2F",
+                                          "38", "39", "44", "54", "P0"};
+
+    return err->code == RL_STORE &&
+           starts_with(err->sqlstate, classes, sizeof classes / sizeof *classes);
 }
 
 rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err)
@@ -72,6 +98,33 @@ rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err
     return RL_STORE;
 }
 
+/* Settings that libpq looks at only when it connects: what is wrong there never gets better,
+ * so it is not a server that is away. */
+static bool is_setting_valid(const char *keyword, const char *value)
+{
+    static const struct {
+        const char *keyword, *values; /* each with a space around it */
+    } known[] = {
+        {"sslmode", " disable allow prefer require verify-ca verify-full "},
+        {"target_session_attrs",
+         " any read-write read-only primary standby prefer-standby "},
+        {"channel_binding", " disable prefer require "},
+        {"gssencmode", " disable prefer require "},
+    };
+    char spaced[60];
+
+    if (strcmp(keyword, "port") == 0) {
+        return value[strspn(value, "0123456789, ")] == '\0';
+    }
+    snprintf(spaced, sizeof spaced, " %s ", value);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(keyword, known[i].keyword) == 0) {
+            return strstr(known[i].values, spaced) != NULL;
+        }
+    }
+    return true;
+}
+
 /* libpq's own message would quote a part of the string, maybe the password. */
 static rl_status check_dsn(const char *dsn, rl_err *err)
 {
@@ -85,30 +138,52 @@ static rl_status check_dsn(const char *dsn, rl_err *err)
                             "(postgresql://user@host/dbname) or keywords and values "
                             "(host=... dbname=...)");
     }
+    for (const PQconninfoOption *one = options; one != NULL && one->keyword != NULL;
+         one++) {
+        if (one->val != NULL && !is_setting_valid(one->keyword, one->val)) {
+            status = rl_err_set(err, RL_STORE,
+                                "PostgreSQL: %s in POSTGRES_DSN can't be \"%.40s\"",
+                                one->keyword, one->val);
+        }
+    }
     PQconninfoFree(options);
     PQfreemem(message);
     return status;
 }
 
-rl_status rl_pg_conn_open(rl_pg_conn *conn, rl_err *err)
+void rl_pg_conn_init(rl_pg_conn *conn, const char *dsn, uint64_t timeout_ns,
+                     const atomic_bool *stop)
 {
-    /* what stands before the DSN is a default, what stands behind it is decided */
-    const char *const keys[] = {"fallback_application_name", "connect_timeout",
-                                "keepalives_idle",           "keepalives_interval",
-                                "keepalives_count",          "dbname",
-                                "client_encoding",           NULL};
-    const char *const values[] = {"runlog", "10",      "30",   "10",
-                                  "3",      conn->dsn, "UTF8", NULL};
-    rl_status status = RL_OK;
+    memset(conn, 0, sizeof *conn);
+    conn->dsn = dsn;
+    conn->timeout_ns = timeout_ns;
+    conn->stop = stop;
+}
 
-    if (conn->pg != NULL && PQstatus(conn->pg) == CONNECTION_OK) {
-        return RL_OK;
-    }
-    rl_pg_conn_close(conn);
-    status = check_dsn(conn->dsn, err);
+static rl_status connect_anew(rl_pg_conn *conn, rl_err *err)
+{
+    /* what stands before the DSN is a default, what stands behind it is decided; libpq
+     * takes whole seconds to connect, 2 at least, for each host */
+    const char *const keys[] = {"fallback_application_name",
+                                "connect_timeout",
+                                "tcp_user_timeout",
+                                "keepalives_idle",
+                                "keepalives_interval",
+                                "keepalives_count",
+                                "dbname",
+                                "client_encoding",
+                                NULL};
+    const unsigned long timeout_ms = (unsigned long)(conn->timeout_ns / 1000000);
+    char seconds[24], millis[24];
+    const char *const values[] = {"runlog", seconds,   millis, "30", "10",
+                                  "3",      conn->dsn, "UTF8", NULL};
+    rl_status status = check_dsn(conn->dsn, err);
+
     if (status != RL_OK) {
         return status;
     }
+    snprintf(seconds, sizeof seconds, "%lu", (timeout_ms + 999) / 1000);
+    snprintf(millis, sizeof millis, "%lu", timeout_ms);
     conn->pg = PQconnectdbParams(keys, values, 1);
     if (conn->pg == NULL) {
         return rl_err_nomem(err);
@@ -118,7 +193,39 @@ rl_status rl_pg_conn_open(rl_pg_conn *conn, rl_err *err)
         status = rl_pg_conn_error(conn, NULL, err);
         rl_pg_conn_close(conn);
     }
+    conn->heard_at = rl_monotonic_ns();
+    conn->timed_out = false;
+    conn->serial++;
     return status;
+}
+
+/* Whether a connection that is not in use still has a server behind it. What was cut shows
+ * on the socket; what a firewall swallows shows only when nobody answers. */
+static bool is_alive(rl_pg_conn *conn)
+{
+    struct pollfd poller = {.fd = PQsocket(conn->pg), .events = POLLIN};
+    uint64_t timeout = conn->timeout_ns;
+    rl_status status = RL_OK;
+    rl_err ignored;
+
+    if (poll(&poller, 1, 0) != 0 && !PQconsumeInput(conn->pg)) {
+        return false;
+    }
+    if (rl_monotonic_ns() - conn->heard_at > IDLE_NS) {
+        conn->timeout_ns = timeout < ASK_NS ? timeout : ASK_NS;
+        status = rl_pg_conn_exec(conn, "", 0, NULL, false, NULL, &ignored);
+        conn->timeout_ns = timeout;
+    }
+    return status == RL_OK && PQstatus(conn->pg) == CONNECTION_OK;
+}
+
+rl_status rl_pg_conn_open(rl_pg_conn *conn, rl_err *err)
+{
+    if (conn->pg != NULL && PQstatus(conn->pg) == CONNECTION_OK && is_alive(conn)) {
+        return RL_OK;
+    }
+    rl_pg_conn_close(conn);
+    return connect_anew(conn, err);
 }
 
 void rl_pg_conn_close(rl_pg_conn *conn)
@@ -127,9 +234,39 @@ void rl_pg_conn_close(rl_pg_conn *conn)
     conn->pg = NULL;
 }
 
+void rl_pg_conn_abandon(rl_pg_conn *conn, bool clean)
+{
+    int socket = conn->pg != NULL ? PQsocket(conn->pg) : -1, nothing;
+
+    if (socket >= 0) {
+        /* PQfinish says goodbye to the server, and closes the parent's session with that */
+        nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (nothing >= 0) {
+            dup2(nothing, socket);
+            close(nothing);
+        } else {
+            clean = false;
+        }
+    }
+    if (clean) {
+        PQfinish(conn->pg);
+    } /* else it stays as it is: another thread of the parent was changing it */
+    conn->pg = NULL;
+}
+
 bool rl_pg_conn_lost(const rl_pg_conn *conn)
 {
     return conn->pg == NULL || PQstatus(conn->pg) != CONNECTION_OK;
+}
+
+static rl_status give_up(rl_pg_conn *conn, rl_err *err, const char *why)
+{
+    rl_err_set(err, RL_STORE, "PostgreSQL: %s", why);
+    if (err != NULL) {
+        err->retryable = true;
+    }
+    rl_pg_conn_close(conn);
+    return RL_STORE;
 }
 
 /* Waits until the socket can be read (or also written), at most until `end`. */
@@ -138,33 +275,38 @@ static rl_status wait_for_socket(rl_pg_conn *conn, bool to_write, uint64_t end,
 {
     struct pollfd poller = {.fd = PQsocket(conn->pg), .events = POLLIN};
     uint64_t now = rl_monotonic_ns();
-    int ready = 0;
+    char why[60];
 
     if (to_write) {
         poller.events |= POLLOUT;
     }
     while (now < end) {
-        ready = poll(&poller, 1, (int)((end - now) / 1000000) + 1);
+        int left = (int)((end - now) / 1000000) + 1, ready;
+
+        if (conn->stop != NULL && left > STOP_MS) {
+            left = STOP_MS;
+        }
+        ready = poll(&poller, 1, left);
         if (ready > 0) {
             return RL_OK;
         }
         if (ready < 0 && errno != EINTR) {
-            break;
+            return give_up(conn, err, strerror(errno));
+        }
+        if (conn->stop != NULL && atomic_load(conn->stop)) {
+            return give_up(conn, err, "closing, the answer was not waited for");
         }
         now = rl_monotonic_ns();
     }
-    rl_err_set(err, RL_STORE, "PostgreSQL: %s",
-               ready < 0 ? strerror(errno) : "the server has not answered for 30 s");
-    if (err != NULL) {
-        err->retryable = true;
-    }
-    rl_pg_conn_close(conn);
-    return RL_STORE;
+    snprintf(why, sizeof why, "the server has not answered for %.3g s",
+             (double)conn->timeout_ns / 1e9);
+    conn->timed_out = true;
+    return give_up(conn, err, why);
 }
 
 rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err)
 {
-    uint64_t end = rl_monotonic_ns() + SILENCE_NS;
+    uint64_t end = rl_monotonic_ns() + conn->timeout_ns;
     int unsent;
 
     *result = NULL;
@@ -175,6 +317,7 @@ rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err)
         }
         if (unsent == 0 && !PQisBusy(conn->pg)) {
             *result = PQgetResult(conn->pg);
+            conn->heard_at = rl_monotonic_ns();
             return RL_OK;
         }
         if (wait_for_socket(conn, unsent > 0, end, err) != RL_OK) {
@@ -212,7 +355,8 @@ rl_status rl_pg_conn_exec(rl_pg_conn *conn, const char *sql, int count,
     if (status == RL_OK && last == NULL) {
         status = rl_pg_conn_error(conn, NULL, err);
     } else if (status == RL_OK && PQresultStatus(last) != PGRES_COMMAND_OK &&
-               PQresultStatus(last) != PGRES_TUPLES_OK) {
+               PQresultStatus(last) != PGRES_TUPLES_OK &&
+               PQresultStatus(last) != PGRES_EMPTY_QUERY) {
         status = rl_pg_conn_error(conn, last, err);
     }
     if (status == RL_OK && result != NULL) {

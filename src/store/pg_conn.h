@@ -11,25 +11,47 @@
 #include "store/migrate.h"
 
 #include <libpq-fe.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* PostgreSQL counts time from 2000-01-01: its zero, in microseconds since 1970. */
+#define RL_PG_EPOCH INT64_C(946684800000000)
 
 typedef struct rl_pg_conn {
-    PGconn *pg;      /* owned; NULL while it is not connected */
-    const char *dsn; /* borrowed */
+    PGconn *pg;              /* owned; NULL while it is not connected */
+    const char *dsn;         /* borrowed */
+    uint64_t timeout_ns;     /* how long the server may take to answer */
+    const atomic_bool *stop; /* borrowed, or NULL: when it is set, waiting ends */
+    uint64_t heard_at;       /* monotonic nanoseconds: when it last answered */
+    unsigned serial;         /* grows with each connection that is made */
+    bool timed_out;          /* it was closed for the server's silence */
 } rl_pg_conn;
 
-/* Connects, unless it is connected. RL_STORE names no password. */
+void rl_pg_conn_init(rl_pg_conn *conn, const char *dsn, uint64_t timeout_ns,
+                     const atomic_bool *stop);
+
+/* Connects, unless it is connected. A connection that was idle is looked at first, and one
+ * idle for long is asked for an answer: what was cut meanwhile is made anew. RL_STORE names
+ * no password. */
 rl_status rl_pg_conn_open(rl_pg_conn *conn, rl_err *err);
 void rl_pg_conn_close(rl_pg_conn *conn);
 
+/* In the child of a fork: lets go of the connection without a word to the server, for it is
+ * the parent's. `clean`: no other thread was using it at the fork, so it can be freed too. */
+void rl_pg_conn_abandon(rl_pg_conn *conn, bool clean);
+
 /* Whether the connection was lost, so that it must be opened again. */
 bool rl_pg_conn_lost(const rl_pg_conn *conn);
+
+/* Whether the server refused a row for what is in it, so that it will never take it. */
+bool rl_pg_refuses_row(const rl_err *err);
 
 /* Describes what went wrong: the result's error, or the connection's when it is NULL. */
 rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err);
 
 /* Sends what is queued and waits for the next result, which may be NULL (the end of one
- * command's results). A server that is silent for too long gives RL_STORE, and the
- * connection is closed: nobody can tell what it would still answer. */
+ * command's results). A server that is silent for longer than the time-out gives RL_STORE,
+ * and the connection is closed: nobody can tell what it would still answer. */
 rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err);
 
 /* Runs a statement (without values: any number of them) and waits for its last result;

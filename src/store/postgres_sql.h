@@ -1,31 +1,29 @@
 /* The SQL of the PostgreSQL store. Only SQL; values are always bound. The parameters of
  * RL_PG_INSERT are the columns of rl_column, in that order, from 1.
  *
- * No session state and no named statement, so that PgBouncer may give each transaction
- * another server connection. updated_at is set here as well as by 001's trigger, which a
+ * No session state, and no named statement where a pooler may give each transaction another
+ * server connection. updated_at is set here as well as by 001's trigger, which a
  * distributed table can't have.
  */
 #ifndef RL_POSTGRES_SQL_H
 #define RL_POSTGRES_SQL_H
 
-#define RL_PG_INSERT                                                                  \
-    "INSERT INTO workflow_runs AS run (id, wpk_id, run_id, status, duration_ms, "     \
-    "thread_id, error_type, error_text, started_at, created_at, updated_at, inputs, " \
-    "outputs, node_logs, metadata, owner) "                                           \
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) " \
-    "ON CONFLICT (wpk_id, run_id) DO UPDATE SET "                                     \
-    "status = excluded.status, "                                                      \
-    "duration_ms = coalesce(excluded.duration_ms, run.duration_ms), "                 \
-    "thread_id = coalesce(excluded.thread_id, run.thread_id), "                       \
-    "error_type = excluded.error_type, error_text = excluded.error_text, "            \
-    "started_at = coalesce(excluded.started_at, run.started_at), "                    \
-    "updated_at = excluded.updated_at, "                                              \
-    "inputs = coalesce(excluded.inputs, run.inputs), "                                \
-    "outputs = coalesce(excluded.outputs, run.outputs), "                             \
-    "node_logs = coalesce(excluded.node_logs, run.node_logs), "                       \
-    "metadata = coalesce(excluded.metadata, run.metadata), "                          \
-    "owner = coalesce(excluded.owner, run.owner) "                                    \
-    "WHERE excluded.status <> 'running' OR run.status = 'running'"
+#include "store/merge_sql.h"
+
+#define RL_PG_INSERT                                                                   \
+    "INSERT INTO workflow_runs AS run (id, wpk_id, run_id, status, duration_ms, "      \
+    "thread_id, error_type, error_text, started_at, created_at, updated_at, inputs, "  \
+    "outputs, node_logs, metadata, owner, revision) "                                  \
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, "  \
+    "$17)" RL_SQL_MERGE
+
+/* The name that RL_PG_INSERT is prepared by where no pooler stands in between. It changes
+ * with the statement. */
+#define RL_PG_INSERT_NAME "runlog_insert_17"
+
+/* The process that serves this transaction: another one than the connection was told of
+ * means that a pooler stands in between. */
+#define RL_PG_BACKEND "SELECT pg_catalog.pg_backend_pid()"
 
 #define RL_PG_BEGIN "BEGIN"
 #define RL_PG_COMMIT "COMMIT"

@@ -18,7 +18,7 @@ const rl_column *rl_shape_columns(rl_shape shape, size_t *count)
         *count = sizeof brief / sizeof *brief;
         return brief;
     }
-    *count = shape == RL_SHAPE_SUMMARY ? RL_INPUTS : RL_COLUMNS;
+    *count = shape == RL_SHAPE_SUMMARY ? RL_INPUTS : sizeof whole / sizeof *whole;
     return whole;
 }
 

@@ -18,7 +18,7 @@
 typedef enum rl_shape {
     RL_SHAPE_BRIEF,   /* run_id, status, duration_ms, created_at */
     RL_SHAPE_SUMMARY, /* all but the payloads and the owner */
-    RL_SHAPE_WHOLE,   /* all */
+    RL_SHAPE_WHOLE,   /* all but the revision */
 } rl_shape;
 
 /* The columns of a shape, in order; *count gets how many. */

@@ -3,6 +3,8 @@
 
 #include "core/alloc.h"
 #include "core/clock.h"
+#include "core/fork.h"
+#include "store/filesystem.h"
 #include "store/sqlite_sql.h"
 
 #include <errno.h>
@@ -26,7 +28,8 @@ static int wait_for_lock(void *ctx, int calls)
     uint64_t now = rl_monotonic_ns();
     struct timespec pause = {0, 0};
 
-    if (!conn->may_wait) {
+    conn->yielded = rl_fork_pending();
+    if (!conn->may_wait || conn->yielded) {
         return 0;
     }
     if (calls == 0) {
@@ -51,7 +54,7 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
     if (primary == SQLITE_NOMEM) {
         return rl_err_nomem(err);
     }
-    if (primary == SQLITE_BUSY && !conn->may_wait) {
+    if (primary == SQLITE_BUSY && (!conn->may_wait || conn->yielded)) {
         return rl_err_set(err, RL_BUSY, "the SQLite file is locked");
     }
     if (primary == SQLITE_BUSY) {
@@ -101,7 +104,8 @@ static int set_wal(rl_sqlite_conn *conn, bool *is_wal)
         }
         sqlite3_finalize(stmt);
         stmt = NULL;
-        if ((rc & 0xFF) != SQLITE_BUSY || rl_monotonic_ns() > end) {
+        conn->yielded = rl_fork_pending();
+        if ((rc & 0xFF) != SQLITE_BUSY || conn->yielded || rl_monotonic_ns() > end) {
             return rc;
         }
         nanosleep(&pause, NULL);
@@ -135,9 +139,16 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *er
     conn->may_wait = true;
     conn->full_sync = true; /* SQLite's default */
     conn->jitter = rl_monotonic_ns();
+    status = rl_filesystem_check(path, err);
+    if (status != RL_OK) {
+        return status;
+    }
     rc = make_and_open(conn);
     if (rc == SQLITE_OK) {
         rc = sqlite3_busy_handler(conn->db, wait_for_lock, conn);
+    }
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_wal_autocheckpoint(conn->db, 0);
     }
     if (rc == SQLITE_OK) {
         rc = set_wal(conn, &is_wal);
@@ -165,6 +176,30 @@ void rl_sqlite_conn_close(rl_sqlite_conn *conn)
     }
     sqlite3_close(conn->db);
     memset(conn, 0, sizeof *conn);
+}
+
+void rl_sqlite_conn_drop(rl_sqlite_conn *conn)
+{
+    if (conn->db != NULL) {
+        (void)sqlite3_db_config(conn->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    }
+    rl_sqlite_conn_close(conn);
+}
+
+void rl_sqlite_conn_move(rl_sqlite_conn *to, rl_sqlite_conn *from)
+{
+    *to = *from;
+    memset(from, 0, sizeof *from);
+    sqlite3_busy_handler(to->db, wait_for_lock, to);
+}
+
+bool rl_sqlite_conn_moved(rl_sqlite_conn *conn)
+{
+    int moved = 0;
+
+    return sqlite3_file_control(conn->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) ==
+               SQLITE_OK &&
+           moved != 0;
 }
 
 rl_status rl_sqlite_conn_stmt(rl_sqlite_conn *conn, const char *sql, sqlite3_stmt **stmt,

@@ -19,6 +19,7 @@ typedef struct rl_sqlite_conn {
     sqlite3 *db;            /* owned; NULL while it is not open */
     const char *path;       /* borrowed */
     bool may_wait;          /* false: a lock held by another gives RL_BUSY at once */
+    bool yielded;           /* the last wait was given up, as a fork wants the lock */
     bool full_sync;         /* as PRAGMA synchronous was last set */
     uint64_t waiting_since; /* nanoseconds: when the busy handler was first called */
     uint64_t jitter;        /* the state of the busy handler's random numbers */
@@ -29,9 +30,19 @@ typedef struct rl_sqlite_conn {
     unsigned next; /* the cache entry to be replaced next */
 } rl_sqlite_conn;
 
-/* Opens the file, making it with mode 0600 where there is none, in WAL mode. */
+/* Opens the file, making it with mode 0600 where there is none, in WAL mode. No commit on
+ * the connection moves the WAL into the file (rl_sqlite_file sees to that). */
 rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *err);
 void rl_sqlite_conn_close(rl_sqlite_conn *conn);
+
+/* The same, quickly: the WAL stays as it is. For a fork, after which it is opened again. */
+void rl_sqlite_conn_drop(rl_sqlite_conn *conn);
+
+/* Moves a connection to another struct; `from` is closed then. */
+void rl_sqlite_conn_move(rl_sqlite_conn *to, rl_sqlite_conn *from);
+
+/* Whether the open file is no longer the one at the path: deleted, renamed, replaced. */
+bool rl_sqlite_conn_moved(rl_sqlite_conn *conn);
 
 /* Gives a reset statement for the SQL, prepared before or now. The connection keeps it. */
 rl_status rl_sqlite_conn_stmt(rl_sqlite_conn *conn, const char *sql, sqlite3_stmt **stmt,
@@ -50,7 +61,7 @@ void rl_sqlite_conn_rollback(rl_sqlite_conn *conn);
 rl_status rl_sqlite_conn_sync(rl_sqlite_conn *conn, bool full, rl_err *err);
 
 /* Describes a failed call with the file's path; RL_BUSY where the connection may not
- * wait, else RL_STORE (or RL_NOMEM). */
+ * wait or a fork is pending, else RL_STORE (or RL_NOMEM). */
 rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err);
 
 /* Applies the migrations that the file lacks; RL_STORE when it has others than are known. */

@@ -1,8 +1,10 @@
-/* The SQL of the SQLite store. Only SQL; values are always bound. The parameters of
+/* The SQL of the SQLite store and of the journal. Only SQL; values are always bound. The parameters of
  * RL_SQLITE_INSERT are the columns of rl_column, in that order, from 1.
  */
 #ifndef RL_SQLITE_SQL_H
 #define RL_SQLITE_SQL_H
+
+#include "store/merge_sql.h"
 
 #define RL_SQLITE_BEGIN "BEGIN IMMEDIATE"
 #define RL_SQLITE_COMMIT "COMMIT"
@@ -12,24 +14,64 @@
 #define RL_SQLITE_SYNC_NORMAL "PRAGMA synchronous = NORMAL"
 #define RL_SQLITE_SYNC_FULL "PRAGMA synchronous = FULL"
 
-#define RL_SQLITE_INSERT                                                              \
-    "INSERT INTO workflow_runs (id, wpk_id, run_id, status, duration_ms, thread_id, " \
-    "error_type, error_text, started_at, created_at, updated_at, inputs, outputs, "   \
-    "node_logs, metadata, owner) "                                                    \
-    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) " \
-    "ON CONFLICT (wpk_id, run_id) DO UPDATE SET "                                     \
-    "status = excluded.status, "                                                      \
-    "duration_ms = coalesce(excluded.duration_ms, duration_ms), "                     \
-    "thread_id = coalesce(excluded.thread_id, thread_id), "                           \
-    "error_type = excluded.error_type, error_text = excluded.error_text, "            \
-    "started_at = coalesce(excluded.started_at, started_at), "                        \
-    "updated_at = excluded.updated_at, "                                              \
-    "inputs = coalesce(excluded.inputs, inputs), "                                    \
-    "outputs = coalesce(excluded.outputs, outputs), "                                 \
-    "node_logs = coalesce(excluded.node_logs, node_logs), "                           \
-    "metadata = coalesce(excluded.metadata, metadata), "                              \
-    "owner = coalesce(excluded.owner, owner) "                                        \
-    "WHERE excluded.status <> 'running' OR workflow_runs.status = 'running'"
+/* The columns of rl_column, in that order. */
+#define RL_SQLITE_COLUMNS                                                              \
+    "id, wpk_id, run_id, status, duration_ms, thread_id, error_type, error_text, "    \
+    "started_at, created_at, updated_at, inputs, outputs, node_logs, metadata, owner, " \
+    "revision"
+
+#define RL_SQLITE_INSERT                                                    \
+    "INSERT INTO workflow_runs AS run (" RL_SQLITE_COLUMNS ") "             \
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, " \
+    "?15, ?16, ?17)" RL_SQL_MERGE
+
+/* A row of the journal: the same parameters, then wide_numbers. Its seq is greater than any
+ * that was there before, also after the last row was taken out. */
+#define RL_SQLITE_JOURNAL                                                            \
+    "INSERT INTO journal (seq, " RL_SQLITE_COLUMNS ", wide_numbers) VALUES ("        \
+    "1 + max(ifnull((SELECT max(seq) FROM journal), 0), "                            \
+    "(SELECT settled FROM journal_lease)), "                                         \
+    "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)"
+
+#define RL_SQLITE_JOURNAL_READ                                                  \
+    "SELECT " RL_SQLITE_COLUMNS ", wide_numbers, seq FROM journal "             \
+    "WHERE seq > ?1 ORDER BY seq LIMIT ?2"
+
+/* What a file that was deleted under the process still holds goes to its successor. */
+#define RL_SQLITE_JOURNAL_ALL \
+    "SELECT " RL_SQLITE_COLUMNS ", wide_numbers FROM journal ORDER BY seq"
+
+#define RL_SQLITE_REJECTED_ALL                                                \
+    "SELECT " RL_SQLITE_COLUMNS ", wide_numbers, reason, sqlstate, rejected_at " \
+    "FROM journal_rejected ORDER BY seq"
+
+#define RL_SQLITE_JOURNAL_BOUNDS                               \
+    "SELECT (SELECT min(seq) FROM journal), "                  \
+    "(SELECT max(seq) FROM journal), "                         \
+    "(SELECT count(*) FROM journal_rejected)"
+
+/* Parameters: seq, reason, sqlstate, now. */
+#define RL_SQLITE_JOURNAL_REJECT                                                         \
+    "INSERT INTO journal_rejected (" RL_SQLITE_COLUMNS                                   \
+    ", wide_numbers, reason, sqlstate, rejected_at) SELECT " RL_SQLITE_COLUMNS           \
+    ", wide_numbers, ?2, ?3, ?4 FROM journal WHERE seq = ?1"
+
+/* One that never waited: the parameters of RL_SQLITE_JOURNAL, then reason, sqlstate, now. */
+#define RL_SQLITE_JOURNAL_REFUSED                                                         \
+    "INSERT INTO journal_rejected (" RL_SQLITE_COLUMNS                                    \
+    ", wide_numbers, reason, sqlstate, rejected_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, " \
+    "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)"
+
+#define RL_SQLITE_JOURNAL_DELETE "DELETE FROM journal WHERE seq BETWEEN ?1 AND ?2"
+
+#define RL_SQLITE_LEASE_HOLDER "SELECT owner, until FROM journal_lease"
+/* Parameters: owner, until. */
+#define RL_SQLITE_LEASE_TAKE "UPDATE journal_lease SET owner = ?1, until = ?2"
+/* Renews (or with until 0 ends) the lease of an owner that still has it. Parameters:
+ * owner, until, the greatest seq taken out. */
+#define RL_SQLITE_LEASE_RENEW                                                      \
+    "UPDATE journal_lease SET until = ?2, owner = CASE WHEN ?2 > 0 THEN owner END, " \
+    "settled = max(settled, ?3) WHERE owner = ?1"
 
 #define RL_SQLITE_HAS_MIGRATIONS \
     "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'runlog_migrations'"

@@ -14,6 +14,7 @@
 #include "store/migrate.h"
 #include "store/query.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -39,9 +40,13 @@ typedef struct rl_store_ops {
     /* Connects and applies the migrations, if that was not done yet. */
     rl_status (*prepare)(rl_store *store, rl_err *err);
 
-    /* Writes all runs in one transaction, or none. Inserts, or updates the row of the same
-     * (wpk_id, run_id); a finished run is not made "running" again. */
+    /* Writes all runs in one transaction, or none. Inserts, or merges with the row of the
+     * same (wpk_id, run_id), see merge_sql.h. */
     rl_status (*write)(rl_store *store, const rl_batch *batch, rl_err *err);
+
+    /* The same for the worker thread, beside `write`; a batch of none asks whether the
+     * server answers. NULL where nothing is forwarded. */
+    rl_status (*forward)(rl_store *store, const rl_batch *batch, rl_err *err);
 
     /* Appends what the query finds to rows. */
     rl_status (*query)(rl_store *store, const rl_query *query, rl_rows *rows,
@@ -51,6 +56,15 @@ typedef struct rl_store_ops {
     rl_status (*remove)(rl_store *store, const rl_query *query, int64_t *count,
                         rl_err *err);
 
+    /* Whether the store should be tended, and tending it: what a commit leaves to the
+     * worker thread. NULL where there is nothing. */
+    bool (*due)(rl_store *store);
+    rl_status (*tend)(rl_store *store, rl_err *err);
+
+    /* Around a fork: takes the locks (and closes files); gives them back. */
+    void (*before_fork)(rl_store *store);
+    void (*after_fork)(rl_store *store, bool in_child);
+
     /* Closes and frees the store. No other call may be under way. */
     void (*close)(rl_store *store);
 } rl_store_ops;
@@ -59,11 +73,18 @@ struct rl_store {
     const rl_store_ops *ops;
 };
 
+typedef struct rl_postgres_options {
+    const char *dsn;         /* borrowed for the call */
+    uint64_t timeout_ns;     /* how long the server may take to answer */
+    unsigned pool;           /* connections for reads, 1 to RL_PG_POOL_MAX */
+    const atomic_bool *stop; /* borrowed: when it is set, `forward` ends its wait */
+} rl_postgres_options;
+
 /* Make a store; nothing is opened before the first use. The texts and the migrations must
  * outlive it. */
 rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
                         rl_store **store, rl_err *err);
-rl_status rl_postgres_new(const char *dsn, const rl_migrations *migrations,
-                          rl_store **store, rl_err *err);
+rl_status rl_postgres_new(const rl_postgres_options *options,
+                          const rl_migrations *migrations, rl_store **store, rl_err *err);
 
 #endif

@@ -125,17 +125,15 @@ static inline rl_store *open_store(const char *path)
     return store;
 }
 
-/* A recorder on a SQLite file, or the reason why there is none. */
-static inline rl_status new_recorder(const char *path, rl_recorder **recorder,
-                                     rl_err *err)
+/* The migrations of the repository, as a recorder owns them. */
+static inline bool own_migrations(rl_migration_set *set)
 {
     const rl_migrations *known = the_migrations();
-    rl_config config = {.sqlite_path = rl_strdup(path), .max_payload = 1 << 20};
-    bool whole = config.sqlite_path != NULL;
+    bool whole = true;
 
-    config.migrations = rl_calloc(known->count, sizeof *config.migrations);
-    for (size_t i = 0; config.migrations != NULL && i < known->count; i++) {
-        rl_migration *own = &config.migrations[config.migration_count++];
+    set->list = rl_calloc(known->count, sizeof *set->list);
+    for (size_t i = 0; set->list != NULL && i < known->count; i++) {
+        rl_migration *own = &set->list[set->count++];
 
         own->number = known->list[i].number;
         own->name = rl_strdup(known->list[i].name);
@@ -143,12 +141,28 @@ static inline rl_status new_recorder(const char *path, rl_recorder **recorder,
         own->checksum = rl_strdup(known->list[i].checksum);
         whole = whole && own->name != NULL && own->sql != NULL && own->checksum != NULL;
     }
-    if (!whole || config.migrations == NULL ||
+    return whole && set->list != NULL;
+}
+
+/* A recorder on a SQLite file, or the reason why there is none. */
+static inline rl_status new_recorder(const char *path, rl_recorder **recorder,
+                                     rl_err *err)
+{
+    rl_config config = {.sqlite_path = rl_strdup(path), .max_payload = 1 << 20};
+    bool whole = config.sqlite_path != NULL;
+
+    if (!own_migrations(&config.sqlite) || !whole ||
         rl_redact_add(&config.redact, RL_REDACT_DEFAULT, err) != RL_OK) {
         rl_config_free(&config);
         return rl_err_nomem(err);
     }
     return rl_recorder_new(&config, recorder, err);
+}
+
+/* How long a test's close may take. */
+static inline void close_recorder(rl_recorder *recorder)
+{
+    rl_recorder_close(recorder, rl_monotonic_ns() + RL_CLOSE_NS);
 }
 
 static inline void set_text(rl_run *run, rl_column column, const char *text)

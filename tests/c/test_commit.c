@@ -19,7 +19,6 @@ struct call {
 };
 
 struct fake {
-    rl_store base;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
     bool gated; /* a write stops until there is a pass for it */
@@ -33,9 +32,9 @@ struct fake {
 };
 
 /* Refuses a batch in which a run's name begins with "bad". */
-static rl_status fake_write(rl_store *store, const rl_batch *batch, rl_err *err)
+static rl_status fake_write(void *ctx, const rl_batch *batch, rl_err *err)
 {
-    struct fake *fake = (struct fake *)store;
+    struct fake *fake = ctx;
     rl_status status;
 
     pthread_mutex_lock(&fake->lock);
@@ -66,8 +65,6 @@ static rl_status fake_write(rl_store *store, const rl_batch *batch, rl_err *err)
     return status;
 }
 
-static const rl_store_ops fake_ops = {.name = "fake", .write = fake_write};
-
 /* One caller of rl_commit_run, in a thread of its own. */
 struct caller {
     rl_commit *commit;
@@ -91,11 +88,10 @@ static struct setting *new_setting(bool gated)
     struct setting *setting = calloc(1, sizeof *setting);
 
     help_need(setting != NULL, "memory");
-    setting->fake.base.ops = &fake_ops;
     setting->fake.gated = gated;
     pthread_mutex_init(&setting->fake.lock, NULL);
     pthread_cond_init(&setting->fake.changed, NULL);
-    setting->commit = rl_commit_new(&setting->fake.base, &setting->metrics);
+    setting->commit = rl_commit_new(fake_write, &setting->fake, &setting->metrics);
     help_need(setting->commit != NULL, "a queue");
     return setting;
 }

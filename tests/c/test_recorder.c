@@ -108,7 +108,7 @@ static void test_many_threads(void)
 
 static void *close_it(void *ctx)
 {
-    rl_recorder_close(ctx);
+    close_recorder(ctx);
     return NULL;
 }
 
@@ -168,8 +168,8 @@ static void test_closed(void)
     CHECK_INT(rl_rows_cells(&rows), 4);
     CHECK_INT(rl_recorder_remove(recorder, &query, &count, &err), RL_OK);
     CHECK_INT(count, 1);
-    rl_recorder_close(recorder);
-    rl_recorder_close(recorder);
+    close_recorder(recorder);
+    close_recorder(recorder);
     CHECK_INT(rl_recorder_write(recorder, run, RL_JOURNAL, &err), RL_CLOSED);
     CHECK_INT(err.code, RL_CLOSED);
     CHECK_INT(rl_recorder_try_write(recorder, run, RL_JOURNAL, &err), RL_CLOSED);

@@ -1,0 +1,35 @@
+/* Locks with a bound on the wait, and conditions on the monotonic clock. */
+#ifndef RL_LOCK_H
+#define RL_LOCK_H
+
+#include "core/clock.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <time.h>
+
+/* Whether the lock was got before the monotonic clock showed `end` nanoseconds. (macOS has
+ * no pthread_mutex_timedlock, and that one goes by the wall clock.) */
+static inline bool rl_lock_until(pthread_mutex_t *lock, uint64_t end)
+{
+    const struct timespec moment = {0, 500000};
+    bool got;
+
+    while (!(got = pthread_mutex_trylock(lock) == 0) && rl_monotonic_ns() < end) {
+        nanosleep(&moment, NULL);
+    }
+    return got;
+}
+
+/* A condition whose timed waits go by the monotonic clock. */
+static inline void rl_cond_init(pthread_cond_t *condition)
+{
+    pthread_condattr_t attributes;
+
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(condition, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+#endif

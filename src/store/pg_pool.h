@@ -1,0 +1,37 @@
+/* A few connections to PostgreSQL for reads and deletions, so that a reader waits neither
+ * for a writer nor for other readers. They are made when they are needed.
+ *
+ * Threads: any. Who has got a connection has it alone until it is given back.
+ */
+#ifndef RL_PG_POOL_H
+#define RL_PG_POOL_H
+
+#include "store/pg_conn.h"
+
+#include <pthread.h>
+
+#define RL_PG_POOL_MAX 64
+
+typedef struct rl_pg_pool {
+    pthread_mutex_t lock; /* guards `used`; held for no time */
+    pthread_cond_t freed; /* on the monotonic clock */
+    unsigned size;
+    bool used[RL_PG_POOL_MAX];
+    rl_pg_conn conns[RL_PG_POOL_MAX];
+} rl_pg_pool;
+
+/* `size`: 1 to RL_PG_POOL_MAX connections. Borrows the DSN and `stop`. */
+void rl_pg_pool_init(rl_pg_pool *pool, unsigned size, const char *dsn,
+                     uint64_t timeout_ns, const atomic_bool *stop);
+void rl_pg_pool_free(rl_pg_pool *pool); /* what it owns; nobody may have a connection */
+
+/* Gives a connection, borrowed until rl_pg_pool_give; RL_STORE when all have been in use for
+ * as long as the time-out. It need not be connected. */
+rl_status rl_pg_pool_take(rl_pg_pool *pool, rl_pg_conn **conn, rl_err *err);
+void rl_pg_pool_give(rl_pg_pool *pool, rl_pg_conn *conn);
+
+/* Around a fork. The child forgets the connections. */
+void rl_pg_pool_before_fork(rl_pg_pool *pool);
+void rl_pg_pool_after_fork(rl_pg_pool *pool, bool in_child);
+
+#endif

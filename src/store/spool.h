@@ -1,0 +1,89 @@
+/* The journal's tables: runs that wait in a SQLite file until PostgreSQL has them.
+ *
+ * Several processes may share one file. One of them at a time forwards: it holds the lease,
+ * whose end it moves on with each batch that it settles; the lease of a dead process is
+ * taken over. A batch is settled in one transaction with the check that the lease is still
+ * held, so what another process has forwarded meanwhile is left to that one.
+ * Threads: every function from any thread; all but rl_spool_append without `may_wait` may
+ * wait for the disk. Ownership: runs and batches belong to the caller.
+ */
+#ifndef RL_SPOOL_H
+#define RL_SPOOL_H
+
+#include "store/store.h"
+
+#define RL_SPOOL_RUNS 100                 /* runs in a batch */
+#define RL_SPOOL_BYTES ((size_t)16 << 20) /* bytes after which a batch takes no more */
+#define RL_SPOOL_OWNER 128                /* bytes of an owner, with its NUL */
+
+typedef struct rl_spool rl_spool;
+
+/* A batch to forward. Its runs are owned and used again for the next one. */
+typedef struct rl_spool_batch {
+    rl_run *runs[RL_SPOOL_RUNS]; /* owned; NULL until they are needed */
+    int64_t seqs[RL_SPOOL_RUNS];
+    bool rejected[RL_SPOOL_RUNS];
+    rl_err *reasons[RL_SPOOL_RUNS]; /* owned; of those rejected */
+    size_t count;
+    bool last; /* there were no more */
+} rl_spool_batch;
+
+/* Where the journal stands. */
+typedef struct rl_spool_state {
+    int64_t first, last; /* seqs that wait; 0 and 0 for none */
+    int64_t rejected;    /* rows */
+} rl_spool_state;
+
+rl_status rl_spool_new(const char *path, const rl_migrations *migrations,
+                       rl_spool **spool, rl_err *err);
+void rl_spool_free(rl_spool *spool);
+const char *rl_spool_path(const rl_spool *spool);
+
+/* Whether there is a file at the path. */
+bool rl_spool_exists(const rl_spool *spool);
+
+/* Opens the file, making it where there is none, and applies the migrations. */
+rl_status rl_spool_open(rl_spool *spool, rl_err *err);
+
+/* Whether a file could be made at the path, as far as can be told without making one. */
+rl_status rl_spool_check(const rl_spool *spool, rl_err *err);
+
+/* Adds all runs of a batch, or none. With durability RL_DISK and more synchronous FULL. */
+rl_status rl_spool_append(rl_spool *spool, const rl_batch *batch, rl_err *err);
+
+/* Keeps a run that the server has refused for good, with its reason. */
+rl_status rl_spool_refuse(rl_spool *spool, const rl_run *run, const rl_err *reason,
+                          rl_err *err);
+
+rl_status rl_spool_look(rl_spool *spool, rl_spool_state *state, rl_err *err);
+
+/* Who holds the lease: "" for nobody. *until is its end, microseconds since 1970. */
+rl_status rl_spool_holder(rl_spool *spool, char owner[RL_SPOOL_OWNER], int64_t *until,
+                          rl_err *err);
+
+/* Takes the lease, if `before` still holds it. *mine: whether that was so. */
+rl_status rl_spool_take(rl_spool *spool, const char *before, const char *owner,
+                        int64_t until, bool *mine, rl_err *err);
+
+/* Reads the oldest runs behind `after`, at most RL_SPOOL_RUNS. */
+rl_status rl_spool_read(rl_spool *spool, int64_t after, rl_spool_batch *batch,
+                        rl_err *err);
+
+/* Takes a batch out of the journal, those rejected to where they are kept, and moves the end
+ * of the lease to `until` (0: gives it up). *mine: false when another process holds it by
+ * now, and nothing was done. */
+rl_status rl_spool_settle(rl_spool *spool, const rl_spool_batch *batch, const char *owner,
+                          int64_t until, bool *mine, rl_err *err);
+
+void rl_spool_batch_free(rl_spool_batch *batch); /* what it owns, not the struct */
+
+/* How often the file was found to be deleted, and made anew with what it held. */
+unsigned rl_spool_moves(const rl_spool *spool);
+
+/* As a store's. */
+bool rl_spool_due(rl_spool *spool);
+rl_status rl_spool_tend(rl_spool *spool, rl_err *err);
+void rl_spool_before_fork(rl_spool *spool);
+void rl_spool_after_fork(rl_spool *spool);
+
+#endif

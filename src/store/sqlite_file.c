@@ -1,0 +1,264 @@
+/* One SQLite file. See sqlite_file.h. */
+#include "store/sqlite_file.h"
+
+#include "core/alloc.h"
+#include "core/buf.h"
+#include "core/fork.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define DUE_PAGES 1000          /* of the WAL, from which it is worth a checkpoint */
+#define RESTART_PAGES (16 * 1024) /* 64 MB: writers are held up, or it grows for ever */
+
+/* A relative path is fixed now: the working folder may change before the file is opened. */
+static rl_status absolute_path(const char *path, char **out, rl_err *err)
+{
+    rl_status status = RL_OK;
+    rl_buf buf;
+
+    rl_buf_init(&buf, RL_BUF_MAX);
+    if (path[0] != '/' && rl_buf_reserve(&buf, 4096)) {
+        if (getcwd(buf.data, buf.cap) == NULL) {
+            status =
+                rl_err_set(err, RL_STORE,
+                           "SQLite file %s: the working folder can't be told; give an "
+                           "absolute path in RUNLOG_SQLITE_PATH",
+                           path);
+        } else {
+            buf.len = strlen(buf.data);
+            rl_buf_add_char(&buf, '/');
+        }
+    }
+    rl_buf_add(&buf, path, strlen(path) + 1);
+    if (status == RL_OK && buf.failed) {
+        status = rl_err_nomem(err);
+    }
+    if (status != RL_OK) {
+        rl_buf_free(&buf);
+    }
+    *out = buf.data;
+    return status;
+}
+
+rl_status rl_sqlite_file_init(rl_sqlite_file *file, const char *path,
+                              const rl_migrations *migrations, rl_err *err)
+{
+    rl_status status;
+
+    memset(file, 0, sizeof *file);
+    status = absolute_path(path, &file->path, err);
+    if (status == RL_OK) {
+        file->migrations = migrations;
+        pthread_mutex_init(&file->write_lock, NULL);
+        pthread_mutex_init(&file->read_lock, NULL);
+        pthread_mutex_init(&file->care_lock, NULL);
+    }
+    return status;
+}
+
+void rl_sqlite_file_free(rl_sqlite_file *file)
+{
+    rl_sqlite_conn_close(&file->carer);
+    rl_sqlite_conn_close(&file->reader);
+    rl_sqlite_conn_close(&file->writer); /* the last one moves the WAL into the file */
+    pthread_mutex_destroy(&file->care_lock);
+    pthread_mutex_destroy(&file->read_lock);
+    pthread_mutex_destroy(&file->write_lock);
+    rl_free(file->path);
+    file->path = NULL;
+}
+
+/* SQLite tells after each commit how many pages the WAL has. */
+static int note_pages(void *ctx, sqlite3 *db, const char *name, int pages)
+{
+    rl_sqlite_file *file = ctx;
+
+    (void)db;
+    (void)name;
+    atomic_store_explicit(&file->wal_pages, (unsigned)pages, memory_order_relaxed);
+    if (pages >= DUE_PAGES) {
+        atomic_store_explicit(&file->due, true, memory_order_relaxed);
+    }
+    return SQLITE_OK;
+}
+
+/* Opens the writing connection if need be. Write lock held. */
+static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
+{
+    rl_status status = RL_OK;
+
+    if (file->writer.db == NULL) {
+        status = rl_sqlite_conn_open(&file->writer, file->path, err);
+        file->migrated = false;
+    }
+    if (status == RL_OK && !file->migrated) {
+        status = rl_sqlite_migrate(&file->writer, file->migrations, err);
+        if (status == RL_OK) {
+            file->migrated = true;
+            sqlite3_wal_hook(file->writer.db, note_pages, file);
+        } else {
+            rl_sqlite_conn_close(&file->writer);
+        }
+    }
+    return status;
+}
+
+/* Puts the file at the path in place of the one that is gone from there. Write lock held.
+ * What can't be had now is tried again by the next call: the old file stays open. */
+static rl_status follow(rl_sqlite_file *file, rl_err *err)
+{
+    rl_sqlite_conn gone;
+    rl_status status;
+
+    rl_sqlite_conn_move(&gone, &file->writer);
+    status = open_writer(file, err);
+    if (status == RL_OK && file->rescue != NULL) {
+        status = file->rescue(&gone, &file->writer, err);
+        rl_sqlite_conn_rollback(&file->writer);
+    }
+    if (status == RL_OK) {
+        atomic_fetch_add(&file->moves, 1);
+        rl_sqlite_conn_drop(&gone);
+    } else {
+        rl_sqlite_conn_close(&file->writer);
+        rl_sqlite_conn_move(&file->writer, &gone);
+        file->migrated = true;
+    }
+    return status;
+}
+
+static rl_status write_once(rl_sqlite_file *file, bool full_sync, rl_sqlite_work work,
+                            void *ctx, rl_err *err)
+{
+    rl_sqlite_conn *conn = &file->writer;
+    rl_status status = rl_sqlite_conn_sync(conn, full_sync, err);
+
+    if (status == RL_OK) {
+        status = work(conn, ctx, err);
+    }
+    rl_sqlite_conn_rollback(conn);
+    return status;
+}
+
+/* One try under the lock. The look at the path comes after the work: what was committed to
+ * a file that nobody can find any more is not kept. */
+static rl_status write_locked(rl_sqlite_file *file, bool full_sync, bool may_wait,
+                              rl_sqlite_work work, void *ctx, rl_err *err)
+{
+    rl_status status = RL_OK;
+
+    if (may_wait) {
+        status = open_writer(file, err);
+    } else if (file->writer.db == NULL) {
+        return rl_err_set(err, RL_BUSY, "the SQLite file is not open");
+    }
+    if (status == RL_OK) {
+        file->writer.may_wait = may_wait;
+        status = write_once(file, full_sync, work, ctx, err);
+        file->writer.may_wait = true;
+        if (status != RL_BUSY && rl_sqlite_conn_moved(&file->writer)) {
+            status = follow(file, err);
+            if (status == RL_OK) {
+                status = write_once(file, full_sync, work, ctx, err);
+            }
+        }
+    }
+    return status;
+}
+
+rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wait,
+                               rl_sqlite_work work, void *ctx, rl_err *err)
+{
+    rl_status status;
+
+    do {
+        if (may_wait) {
+            rl_fork_yield();
+            pthread_mutex_lock(&file->write_lock);
+        } else if (pthread_mutex_trylock(&file->write_lock) != 0) {
+            return rl_err_set(err, RL_BUSY, "another thread writes");
+        }
+        status = write_locked(file, full_sync, may_wait, work, ctx, err);
+        pthread_mutex_unlock(&file->write_lock);
+    } while (status == RL_BUSY && may_wait);
+    return status;
+}
+
+static rl_status do_nothing(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    (void)conn;
+    (void)ctx;
+    (void)err;
+    return RL_OK;
+}
+
+rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_err *err)
+{
+    return rl_sqlite_file_write(file, true, true, do_nothing, NULL, err);
+}
+
+/* Opens a connection that does not write, again where the file was replaced. */
+static rl_status open_beside(rl_sqlite_file *file, rl_sqlite_conn *conn, rl_err *err)
+{
+    if (conn->db != NULL && rl_sqlite_conn_moved(conn)) {
+        rl_sqlite_conn_drop(conn);
+    }
+    return conn->db != NULL ? RL_OK : rl_sqlite_conn_open(conn, file->path, err);
+}
+
+rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
+                              rl_err *err)
+{
+    rl_status status;
+
+    do {
+        rl_fork_yield();
+        pthread_mutex_lock(&file->read_lock);
+        status = open_beside(file, &file->reader, err);
+        if (status == RL_OK) {
+            status = work(&file->reader, ctx, err);
+        }
+        pthread_mutex_unlock(&file->read_lock);
+    } while (status == RL_BUSY);
+    return status;
+}
+
+rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
+{
+    bool restart = atomic_load(&file->wal_pages) >= RESTART_PAGES;
+    rl_status status;
+    int rc;
+
+    rl_fork_yield();
+    atomic_store(&file->due, false);
+    pthread_mutex_lock(&file->care_lock);
+    status = open_beside(file, &file->carer, err);
+    if (status == RL_OK) {
+        rc = sqlite3_wal_checkpoint_v2(
+            file->carer.db, NULL,
+            restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+        if (rc != SQLITE_OK && (rc & 0xFF) != SQLITE_BUSY) { /* then the next one will */
+            status = rl_sqlite_conn_error(&file->carer, rc, err);
+        }
+    }
+    pthread_mutex_unlock(&file->care_lock);
+    return status;
+}
+
+void rl_sqlite_file_before_fork(rl_sqlite_file *file)
+{
+    pthread_mutex_lock(&file->write_lock);
+    pthread_mutex_lock(&file->read_lock);
+    pthread_mutex_lock(&file->care_lock);
+    rl_sqlite_conn_drop(&file->carer);
+    rl_sqlite_conn_drop(&file->reader);
+    rl_sqlite_conn_drop(&file->writer);
+}
+
+void rl_sqlite_file_after_fork(rl_sqlite_file *file)
+{
+    pthread_mutex_unlock(&file->care_lock);
+    pthread_mutex_unlock(&file->read_lock);
+    pthread_mutex_unlock(&file->write_lock);
+}

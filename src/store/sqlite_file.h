@@ -1,0 +1,60 @@
+/* One SQLite file under the threads of this process: a connection that writes, one that
+ * reads, one that moves the WAL into the file; each opened when it is needed, and closed
+ * before a fork. The store and the journal are built on it.
+ *
+ * Threads: every function from any thread; the work given runs under the lock of its
+ * connection, by one thread at a time. Ownership: the file owns its path and connections,
+ * and borrows the migrations.
+ */
+#ifndef RL_SQLITE_FILE_H
+#define RL_SQLITE_FILE_H
+
+#include "store/sqlite_conn.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* What is done on a connection. RL_BUSY: undone, and done again if the caller may wait. */
+typedef rl_status (*rl_sqlite_work)(rl_sqlite_conn *conn, void *ctx, rl_err *err);
+
+typedef struct rl_sqlite_file {
+    char *path; /* owned, absolute */
+    const rl_migrations *migrations;
+    pthread_mutex_t write_lock, read_lock, care_lock;
+    rl_sqlite_conn writer, reader, carer; /* each under its lock */
+    bool migrated;                        /* under write_lock */
+    atomic_bool due;                      /* the WAL has grown: checkpoint it */
+    atomic_uint wal_pages;                /* of the WAL, after the last commit */
+    /* what the file at the path is to get from the one that was deleted, or NULL */
+    rl_status (*rescue)(rl_sqlite_conn *from, rl_sqlite_conn *to, rl_err *err);
+    atomic_uint moves; /* how often the file was found to be gone */
+} rl_sqlite_file;
+
+/* Makes it; nothing is opened. A relative path is fixed now. */
+rl_status rl_sqlite_file_init(rl_sqlite_file *file, const char *path,
+                              const rl_migrations *migrations, rl_err *err);
+/* Closes it. No call may be under way. */
+void rl_sqlite_file_free(rl_sqlite_file *file);
+
+/* Does the work on the writing connection, in synchronous FULL or NORMAL. A file that was
+ * deleted or replaced meanwhile is made again and the work is done there too. Without
+ * `may_wait` RL_BUSY instead of waiting for a lock or opening the file. What the work left
+ * open is rolled back. */
+rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wait,
+                               rl_sqlite_work work, void *ctx, rl_err *err);
+
+/* Does the work on the reading connection. */
+rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
+                              rl_err *err);
+
+/* Opens the file and applies the migrations, if that was not done yet. */
+rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_err *err);
+
+/* Moves the WAL into the file. Beside writers, whom it blocks only for a WAL of 64 MB. */
+rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err);
+
+/* Around a fork: takes the locks and closes the file; gives them back. */
+void rl_sqlite_file_before_fork(rl_sqlite_file *file);
+void rl_sqlite_file_after_fork(rl_sqlite_file *file);
+
+#endif
