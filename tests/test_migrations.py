@@ -34,8 +34,9 @@ COLUMNS = [  # name, type in PostgreSQL, may be null
     ("metadata", "jsonb", "YES"),
     ("started_at", "timestamp with time zone", "YES"),
     ("owner", "text", "YES"),
+    ("revision", "bigint", "YES"),
 ]
-TYPES_IN_SQLITE = {"integer": "INTEGER"}  # all others are TEXT
+TYPES_IN_SQLITE = {"integer": "INTEGER", "bigint": "INTEGER"}  # all others are TEXT
 USERS_TABLE = """
 CREATE EXTENSION IF NOT EXISTS "uuid-ossp";
 CREATE SCHEMA expected;

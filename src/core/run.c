@@ -55,6 +55,7 @@ void rl_run_reset(rl_run *run)
     run->duration_ms = RL_NO_DURATION;
     run->created_at = RL_TIME_NONE;
     run->started_at = RL_TIME_NONE;
+    run->updated_at = RL_TIME_NONE;
     run->revision = 0;
     run->wide_numbers = false;
 }

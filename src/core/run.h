@@ -64,8 +64,8 @@ typedef struct rl_run {
     uint8_t id[16];             /* a UUIDv7, made when the run is first recorded */
     rl_slice texts[RL_COLUMNS]; /* those of kind text and json */
     int64_t duration_ms;        /* or RL_NO_DURATION */
-    int64_t created_at,
-        started_at;    /* microseconds since 1970; started_at or RL_TIME_NONE */
+    int64_t created_at, started_at, updated_at; /* microseconds since 1970, or
+                          RL_TIME_NONE; updated_at: when it is written, if not given */
     int64_t revision;  /* microseconds since 1970, growing with each run of the process:
                           of two logs of one run, the greater is the later one */
     bool wide_numbers; /* a payload needs rl_json_widen for PostgreSQL */

@@ -111,7 +111,7 @@ static rl_status fill_row(rl_pg_writer *writer, const rl_run *run, int64_t now,
     }
     set_time(values, RL_STARTED_AT, run->started_at);
     set_time(values, RL_CREATED_AT, run->created_at);
-    set_time(values, RL_UPDATED_AT, now);
+    set_time(values, RL_UPDATED_AT, run->updated_at != RL_TIME_NONE ? run->updated_at : now);
     set_number(values, RL_REVISION, (uint64_t)run->revision, 8);
     return run->wide_numbers ? widen_payloads(&writer->wide, run, values, err) : RL_OK;
 }

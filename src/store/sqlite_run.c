@@ -79,6 +79,7 @@ bool rl_sqlite_read_run(sqlite3_stmt *stmt, rl_run *run)
         run->duration_ms = sqlite3_column_int64(stmt, RL_DURATION_MS);
     }
     run->started_at = read_time(stmt, RL_STARTED_AT);
+    run->updated_at = read_time(stmt, RL_UPDATED_AT);
     run->created_at = read_time(stmt, RL_CREATED_AT);
     if (run->created_at == RL_TIME_NONE) { /* somebody's hand was in the file */
         run->created_at = rl_time_now();
