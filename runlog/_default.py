@@ -7,6 +7,7 @@ environment is read again.
 from __future__ import annotations
 
 import atexit
+import os
 from _thread import allocate_lock  # threading costs a third of the import
 
 from runlog.recorder import Recorder
@@ -21,6 +22,21 @@ if TYPE_CHECKING:
 
 _lock = allocate_lock()
 _current: Recorder | None = None
+
+
+def _renew_lock() -> None:
+    """A forked child has no thread that would give the lock back."""
+    global _lock
+    _lock = allocate_lock()
+
+
+def _forget() -> None:
+    """At exit: who logs after the recorders were closed gets a new one."""
+    global _current
+    _current = None
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def _tell_fallback(recorder: Recorder) -> None:
@@ -43,7 +59,7 @@ def default_recorder() -> Recorder:
         with _lock:
             if _current is None:
                 _current = Recorder()
-                atexit.register(close)
+                atexit.register(_forget)
                 if _current.stats()["store"] == "sqlite":
                     _tell_fallback(_current)
             recorder = _current
@@ -60,8 +76,8 @@ def configure(**options: Any) -> None:
     fresh = Recorder(**options)
     with _lock:
         before, _current = _current, fresh
-        atexit.unregister(close)
-        atexit.register(close)
+        atexit.unregister(_forget)
+        atexit.register(_forget)
     if before is not None:
         before.close()
 
@@ -71,7 +87,7 @@ def close() -> None:
     global _current
     with _lock:
         before, _current = _current, None
-        atexit.unregister(close)
+        atexit.unregister(_forget)
     if before is not None:
         before.close()
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+from _weakref import ref  # weakref costs a third of the import
+from time import monotonic
 
 from runlog import _runlog
 
@@ -41,6 +44,21 @@ def _forget_pool() -> None:
 
 os.register_at_fork(after_in_child=_forget_pool)
 
+_EXIT_SECONDS = 4.0
+"""What all recorders together may take at exit to forward what is in their journals."""
+
+_open: dict[int, ref[Recorder]] = {}
+
+
+def _close_all() -> None:
+    deadline = monotonic() + _EXIT_SECONDS
+    for recorder in [reference() for reference in _open.values()]:
+        if recorder is not None:
+            recorder.close(max(0.0, deadline - monotonic()))
+
+
+atexit.register(_close_all)
+
 
 async def _beside_the_loop(call: Callable[..., _T], *args: Any) -> _T:
     """Run a call that waits without the GIL in a thread of a pool for such calls.
@@ -63,6 +81,12 @@ class Recorder(_runlog.Recorder):
     Arguments that are not given are taken from the environment; see the README's table of
     settings. Methods may be called from any thread.
     """
+
+    def __init__(self, **options: Any) -> None:
+        """Make a recorder; nothing is opened before its first use."""
+        super().__init__(**options)
+        key = id(self)
+        _open[key] = ref(self, lambda _: _open.pop(key, None))
 
     async def alog_run(self, run: Mapping[str, Any]) -> str:
         """`log_run` for asyncio: encoded at the call, committed beside the loop."""

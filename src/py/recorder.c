@@ -290,19 +290,38 @@ static PyObject *recorder_flush(rl_py_recorder *self, PyObject *args, PyObject *
     return PyBool_FromLong(status == RL_OK);
 }
 
-static PyObject *recorder_close(rl_py_recorder *self, PyObject *args)
+static PyObject *close_until(rl_py_recorder *self, uint64_t end)
 {
-    rl_state *state = open_state(self);
-
-    (void)args;
-    if (state == NULL) {
-        return NULL;
-    }
     Py_BEGIN_ALLOW_THREADS
-    rl_recorder_close(self->core, rl_monotonic_ns() + RL_CLOSE_NS);
+    rl_recorder_close(self->core, end);
     Py_END_ALLOW_THREADS
     rl_recorder_tell(self);
     Py_RETURN_NONE;
+}
+
+static PyObject *recorder_close(rl_py_recorder *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"timeout", NULL};
+    rl_state *state = open_state(self);
+    PyObject *timeout = NULL;
+    uint64_t end;
+
+    if (state == NULL ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "|O:close", names, &timeout) ||
+        deadline(state, timeout, &end) < 0) {
+        return NULL;
+    }
+    if (timeout == NULL || timeout == Py_None) {
+        end = rl_monotonic_ns() + RL_CLOSE_NS;
+    }
+    return close_until(self, end);
+}
+
+static PyObject *recorder_exit(rl_py_recorder *self, PyObject *args)
+{
+    (void)args;
+    return open_state(self) != NULL ? close_until(self, rl_monotonic_ns() + RL_CLOSE_NS)
+                                    : NULL;
 }
 
 /* What stats() tells of the server and the journal; None and 0 where there is neither. */
@@ -430,9 +449,10 @@ static PyMethodDef recorder_methods[] = {
      "before=None)\n"
      "--\n\nDelete the runs that fit every filter given; return how many."},
     {"flush", (PyCFunction)(void (*)(void))recorder_flush, METH_VARARGS | METH_KEYWORDS,
-     "flush(timeout=None)\n--\n\nWait until everything handed over is committed."},
-    {"close", (PyCFunction)recorder_close, METH_NOARGS,
-     "close()\n--\n\nWait for what is being committed, then close the database."},
+     "flush(timeout=None)\n--\n\nWait until everything handed over is in the database."},
+    {"close", (PyCFunction)(void (*)(void))recorder_close, METH_VARARGS | METH_KEYWORDS,
+     "close(timeout=None)\n--\n\nWait for what is being committed, give forwarding that "
+     "many seconds (4 by default), then close the database."},
     {"stats", (PyCFunction)recorder_stats, METH_NOARGS,
      "stats()\n--\n\nCounters of this recorder."},
     {"generate_embedding", (PyCFunction)recorder_generate_embedding, METH_O,
@@ -441,7 +461,7 @@ static PyMethodDef recorder_methods[] = {
      "upsert_to_milvus(run_id, embedding, metadata)\n--\n\n"
      "False, as MILVUS_ENDPOINT is not set."},
     {"__enter__", recorder_enter, METH_NOARGS, NULL},
-    {"__exit__", (PyCFunction)recorder_close, METH_VARARGS, NULL},
+    {"__exit__", (PyCFunction)recorder_exit, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -5,10 +5,10 @@
 #include "core/lock.h"
 #include "record/breaker.h"
 #include "record/owner.h"
-#include "store/pg_conn.h"
 #include "store/spool.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #define LEASE_US INT64_C(30000000)        /* how long a batch may take to be forwarded */
@@ -31,7 +31,7 @@ struct rl_journal {
     unsigned attempts;      /* of forwarding that failed */
     bool rejecting;         /* it was told that a run was rejected */
     bool unusable;          /* it was told that the journal can't be used */
-    unsigned moves;         /* deletions of the file that were told */
+    atomic_uint moves;      /* deletions of the file that were told */
     unsigned number;        /* of this journal in the process */
     atomic_bool pending;    /* something was put into the journal since it was read */
     atomic_bool unsettled;  /* something of ours may not have been forwarded yet */
@@ -124,13 +124,8 @@ rl_status rl_journal_prepare(rl_journal *journal, rl_err *err)
 static void tell_moved(rl_journal *journal)
 {
     unsigned moves = rl_spool_moves(journal->spool);
-    bool news;
 
-    pthread_mutex_lock(&journal->lock);
-    news = moves != journal->moves;
-    journal->moves = moves;
-    pthread_mutex_unlock(&journal->lock);
-    if (news) {
+    if (moves != 0 && atomic_exchange(&journal->moves, moves) != moves) {
         rl_notices_add(journal->notices, RL_NOTICE_WARNING,
                        "the journal %s was deleted or replaced while it was in use; what "
                        "waited in it was written again",
@@ -138,9 +133,9 @@ static void tell_moved(rl_journal *journal)
     }
 }
 
-rl_status rl_journal_keep(void *ctx, const rl_batch *batch, rl_err *err)
+/* Commits a batch to the journal's file. */
+static rl_status append(rl_journal *journal, const rl_batch *batch, rl_err *err)
 {
-    rl_journal *journal = ctx;
     rl_status status = rl_spool_append(journal->spool, batch, err);
 
     if (status == RL_OK) {
@@ -149,9 +144,7 @@ rl_status rl_journal_keep(void *ctx, const rl_batch *batch, rl_err *err)
         if (!atomic_exchange(&journal->pending, true)) {
             atomic_store(&journal->wake, true);
         }
-        if (rl_spool_moves(journal->spool) != journal->moves) {
-            tell_moved(journal);
-        }
+        tell_moved(journal);
     }
     return status;
 }
@@ -218,25 +211,23 @@ static void tell_rejected(rl_journal *journal, const rl_err *reason)
     }
 }
 
+/* Neither takes it: both reasons, in the order in which they were asked. */
+static rl_status refuse_both(rl_err *err, const rl_err *first, const rl_err *second)
+{
+    rl_err_set(err, RL_STORE, "%.370s; and then %.370s", first->text, second->text);
+    err->retryable = true;
+    return RL_STORE;
+}
+
 /* Keeps a batch that the server did not take for the reason in err. */
 static rl_status fall_back(rl_journal *journal, const rl_batch *batch, rl_err *err)
 {
-    rl_batch kept = *batch;
-    rl_err own = {.code = RL_OK};
-    rl_status status;
-    char reason[RL_ERR_TEXT];
+    const rl_batch kept = {batch->runs, batch->count, RL_DISK, true};
+    const rl_err reason = *err;
+    rl_err own;
+    rl_status status = append(journal, &kept, &own);
 
-    kept.durability = RL_DISK;
-    kept.may_wait = true;
-    status = rl_journal_keep(journal, &kept, &own);
-    if (status != RL_OK) {
-        memcpy(reason, err->text, sizeof reason);
-        rl_err_set(err, RL_STORE, "%.360s; and the journal did not take it either: %.360s",
-                   reason, own.text);
-        err->retryable = true;
-        status = RL_STORE;
-    }
-    return status;
+    return status == RL_OK ? RL_OK : refuse_both(err, &reason, &own);
 }
 
 /* A run that will never be taken is kept apart, and the caller is told both. */
@@ -277,6 +268,50 @@ rl_status rl_journal_write(void *ctx, const rl_batch *batch, rl_err *err)
         status = fall_back(journal, batch, err);
     } else if (status == RL_STORE && prepared && batch->count == 1) {
         keep_refused(journal, batch->runs[0], err);
+    }
+    return status;
+}
+
+/* A journal that can't be written to is no reason to lose a run while the server is well. */
+static rl_status write_past(rl_journal *journal, const rl_batch *batch, rl_err *err)
+{
+    const rl_batch waiting = {batch->runs, batch->count, RL_SERVER, true};
+    const rl_err reason = *err;
+    rl_store *server = journal->server;
+    rl_status status = server->ops->prepare(server, err);
+    rl_err own;
+
+    if (status == RL_OK) {
+        status = server->ops->write(server, &waiting, err);
+    }
+    if (status == RL_STORE && err->retryable) {
+        own = *err;
+        note_away(journal, &own);
+        status = refuse_both(err, &reason, &own);
+    } else {
+        tell_unusable(journal, &reason);
+    }
+    return status;
+}
+
+rl_status rl_journal_keep(void *ctx, const rl_batch *batch, rl_err *err)
+{
+    rl_journal *journal = ctx;
+    rl_status status = append(journal, batch, err);
+    rl_err away, own;
+
+    if (status == RL_STORE || status == RL_CONFIG) {
+        if (!batch->may_wait) {
+            status = rl_err_set(err, RL_BUSY, "a server has to be waited for");
+        } else if (rl_breaker_is_open(&journal->breaker)) {
+            pthread_mutex_lock(&journal->lock);
+            away = journal->error;
+            pthread_mutex_unlock(&journal->lock);
+            own = *err;
+            status = refuse_both(err, &away, &own);
+        } else {
+            status = write_past(journal, batch, err);
+        }
     }
     return status;
 }
@@ -344,7 +379,7 @@ static rl_status forward_singly(rl_journal *journal, rl_spool_batch *batch, rl_e
         rl_err reason;
 
         status = server->ops->forward(server, &single, &reason);
-        if (status == RL_STORE && rl_pg_refuses_row(&reason)) {
+        if (status == RL_STORE && reason.refused) {
             status = reject(journal, batch, i, &reason, err);
         } else if (status != RL_OK) {
             *err = reason;
@@ -372,7 +407,7 @@ static rl_status forward_batch(rl_journal *journal, forwarding *work, rl_err *er
 
     if (status == RL_OK) {
         status = server->ops->forward(server, &whole, err);
-        if (status == RL_STORE && rl_pg_refuses_row(err)) {
+        if (status == RL_STORE && err->refused) {
             status = forward_singly(journal, batch, err);
         }
     }

@@ -28,7 +28,8 @@ rl_status rl_journal_prepare(rl_journal *journal, rl_err *err);
  * good: a single run is then kept with what was rejected. An rl_commit_write. */
 rl_status rl_journal_write(void *journal, const rl_batch *batch, rl_err *err);
 
-/* Writes a batch to the journal. An rl_commit_write. */
+/* Writes a batch to the journal, or where that can't be to the server. RL_STORE when neither
+ * takes it, with both reasons. An rl_commit_write. */
 rl_status rl_journal_keep(void *journal, const rl_batch *batch, rl_err *err);
 
 /* Whether the server does not take runs now, so that nobody should wait for it. */

@@ -68,13 +68,12 @@ static bool is_retryable(const char *sqlstate)
 
 /* Data, constraints, limits and triggers; not what lacks or is forbidden (42), which would
  * be the same for any row. */
-bool rl_pg_refuses_row(const rl_err *err)
+static bool is_refusal(const char *sqlstate)
 {
     static const char *const classes[] = {"09", "21", "22", "23", "27", "2F",
                                           "38", "39", "44", "54", "P0"};
 
-    return err->code == RL_STORE &&
-           starts_with(err->sqlstate, classes, sizeof classes / sizeof *classes);
+    return starts_with(sqlstate, classes, sizeof classes / sizeof *classes);
 }
 
 rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err)
@@ -94,6 +93,7 @@ rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err
             strncpy(err->sqlstate, state, sizeof err->sqlstate - 1);
         }
         err->retryable = state != NULL ? is_retryable(state) : true;
+        err->refused = state != NULL && is_refusal(state);
     }
     return RL_STORE;
 }

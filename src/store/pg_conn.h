@@ -43,9 +43,6 @@ void rl_pg_conn_abandon(rl_pg_conn *conn, bool clean);
 /* Whether the connection was lost, so that it must be opened again. */
 bool rl_pg_conn_lost(const rl_pg_conn *conn);
 
-/* Whether the server refused a row for what is in it, so that it will never take it. */
-bool rl_pg_refuses_row(const rl_err *err);
-
 /* Describes what went wrong: the result's error, or the connection's when it is NULL. */
 rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err);
 
