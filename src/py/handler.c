@@ -21,12 +21,12 @@
 #include <stdbool.h>
 
 typedef struct handler_data {
-    PyObject *wpk_id;   /* owned, or NULL */
-    PyObject *recorder; /* owned, or NULL: the default one */
-    PyObject *last;     /* owned: the recorder of the last graph, for counting */
-    rl_graphs *graphs;  /* owned */
+    PyObject *wpk_id;    /* owned, or NULL */
+    PyObject *recorder;  /* owned, or NULL: the default one */
+    PyObject *last;      /* owned: the recorder of the last graph, for counting */
+    rl_graphs *graphs;   /* owned */
     unsigned generation; /* of forks, in which the graphs were begun */
-    rl_buf scratch;     /* lent to one event at a time, so that it need not grow anew */
+    rl_buf scratch;      /* lent to one event at a time, so that it need not grow anew */
 } handler_data;
 
 static const rl_text no_text = {NULL, 0};

@@ -273,10 +273,9 @@ static int read_timeout(rl_state *state, PyObject *value, uint64_t *ns)
         PyErr_Clear();
     }
     if (!(seconds >= TIMEOUT_MIN && seconds <= TIMEOUT_MAX)) { /* NaN is not in there */
-        PyErr_Format(state->config_error,
-                     "%s (%s) must be seconds, from 0.05 to 3600, not %R",
-                     names[POSTGRES_TIMEOUT].keyword, names[POSTGRES_TIMEOUT].variable,
-                     value);
+        PyErr_Format(
+            state->config_error, "%s (%s) must be seconds, from 0.05 to 3600, not %R",
+            names[POSTGRES_TIMEOUT].keyword, names[POSTGRES_TIMEOUT].variable, value);
         return -1;
     }
     *ns = (uint64_t)(seconds * 1e9);

@@ -63,8 +63,8 @@ void rl_recorder_tell(rl_py_recorder *self)
 /* Giving up the GIL beside a busy Python thread costs milliseconds, the write to the page
  * cache 50 us: so that one is tried first. With an fsync or a server to wait for, the GIL
  * is always given up. No lock is held across that. */
-rl_status rl_recorder_commit(rl_py_recorder *self, rl_run *run,
-                             rl_durability durability, rl_err *err)
+rl_status rl_recorder_commit(rl_py_recorder *self, rl_run *run, rl_durability durability,
+                             rl_err *err)
 {
     rl_status status = RL_BUSY;
 
@@ -336,13 +336,13 @@ static int add_journal_stats(rl_py_recorder *self, PyObject *stats)
     Py_BEGIN_ALLOW_THREADS
     known = rl_recorder_look(self->core, &journal);
     Py_END_ALLOW_THREADS
-    more = Py_BuildValue(
-        "{s:K, s:K, s:L, s:L, s:z, s:z}", "journaled",
-        (unsigned long long)rl_metric_get(&metrics->journaled), "forwarded",
-        (unsigned long long)rl_metric_get(&metrics->forwarded), "waiting",
-        (long long)journal.waiting, "rejected", (long long)journal.rejected, "server",
-        !known ? NULL : (journal.away ? "away" : "up"), "server_error",
-        journal.error[0] != '\0' ? journal.error : NULL);
+    more =
+        Py_BuildValue("{s:K, s:K, s:L, s:L, s:z, s:z}", "journaled",
+                      (unsigned long long)rl_metric_get(&metrics->journaled), "forwarded",
+                      (unsigned long long)rl_metric_get(&metrics->forwarded), "waiting",
+                      (long long)journal.waiting, "rejected", (long long)journal.rejected,
+                      "server", !known ? NULL : (journal.away ? "away" : "up"),
+                      "server_error", journal.error[0] != '\0' ? journal.error : NULL);
     if (more != NULL) {
         rc = PyDict_Update(stats, more);
         Py_DECREF(more);

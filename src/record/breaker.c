@@ -5,7 +5,8 @@ bool rl_breaker_fail(rl_breaker *breaker, uint64_t now)
 {
     uint64_t half;
 
-    breaker->pause_ns = breaker->pause_ns == 0 ? RL_BREAKER_FIRST_NS : breaker->pause_ns * 2;
+    breaker->pause_ns =
+        breaker->pause_ns == 0 ? RL_BREAKER_FIRST_NS : breaker->pause_ns * 2;
     if (breaker->pause_ns > RL_BREAKER_MOST_NS) {
         breaker->pause_ns = RL_BREAKER_MOST_NS;
     }

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define RL_BREAKER_FIRST_NS UINT64_C(100000000)   /* before the first probe */
+#define RL_BREAKER_FIRST_NS UINT64_C(100000000)  /* before the first probe */
 #define RL_BREAKER_MOST_NS UINT64_C(30000000000) /* between two probes at most */
 
 typedef struct rl_breaker {

@@ -13,7 +13,11 @@
 
 #define RL_NOTICES 16
 
-typedef enum rl_notice_level { RL_NOTICE_INFO, RL_NOTICE_WARNING, RL_NOTICE_ERROR } rl_notice_level;
+typedef enum rl_notice_level {
+    RL_NOTICE_INFO,
+    RL_NOTICE_WARNING,
+    RL_NOTICE_ERROR
+} rl_notice_level;
 
 typedef struct rl_notice {
     rl_notice_level level;

@@ -9,11 +9,16 @@
 
 #include <string.h>
 
-#define CATCH_UP_NS UINT64_C(1000000000) /* how long a query waits for runs on their way */
-#define CARE_NS UINT64_C(60000000000)    /* when a worker with nothing to do looks again */
-#define STOP_NS UINT64_C(900000000)      /* for the worker to end, behind a close's time */
+#define CATCH_UP_NS \
+    UINT64_C(1000000000)              /* how long a query waits for runs on their way */
+#define CARE_NS UINT64_C(60000000000) /* when a worker with nothing to do looks again */
+#define STOP_NS UINT64_C(900000000)   /* for the worker to end, behind a close's time */
 
-typedef enum rl_phase { OPEN, CLOSING, CLOSED } rl_phase;
+typedef enum rl_phase {
+    OPEN,
+    CLOSING,
+    CLOSED
+} rl_phase;
 
 struct rl_recorder {
     rl_config config;
@@ -21,18 +26,18 @@ struct rl_recorder {
     rl_metrics metrics;
     rl_notices notices;
     const char *store_name;
-    rl_store *store;       /* owned; NULL once it is closed */
-    rl_commit *commit;     /* owned: before the store, or the server */
-    rl_journal *journal;   /* owned; NULL on SQLite */
-    rl_commit *spooling;   /* owned: before the journal; NULL on SQLite */
+    rl_store *store;     /* owned; NULL once it is closed */
+    rl_commit *commit;   /* owned: before the store, or the server */
+    rl_journal *journal; /* owned; NULL on SQLite */
+    rl_commit *spooling; /* owned: before the journal; NULL on SQLite */
     rl_worker worker;
-    atomic_bool ready;     /* the database was opened once */
+    atomic_bool ready;      /* the database was opened once */
     atomic_bool unattended; /* it was told that there is no worker */
-    pthread_mutex_t gate;  /* guards what follows */
-    pthread_cond_t empty;  /* nobody is inside any more, or the store is closed */
-    unsigned inside;       /* calls under way */
+    pthread_mutex_t gate;   /* guards what follows */
+    pthread_cond_t empty;   /* nobody is inside any more, or the store is closed */
+    unsigned inside;        /* calls under way */
     _Atomic rl_phase phase; /* written under the gate */
-    bool abandoned;        /* a thread did not end in time: it still uses everything */
+    bool abandoned;         /* a thread did not end in time: it still uses everything */
     rl_fork_member member;
 };
 

@@ -16,10 +16,10 @@ static const struct {
     unsigned long type;
     const char *name;
 } network[] = {
-    {0x6969, "NFS"},         {0x517B, "SMB"},        {0xFF534D42, "CIFS (SMB)"},
-    {0xFE534D42, "SMB2"},    {0x5346414F, "AFS"},    {0x6B414653, "AFS"},
-    {0x564C, "NCP"},         {0x73757245, "Coda"},   {0x00C36400, "Ceph"},
-    {0x0BD00BD0, "Lustre"},  {0x47504653, "GPFS"},   {0x7461636F, "OCFS2"},
+    {0x6969, "NFS"},        {0x517B, "SMB"},      {0xFF534D42, "CIFS (SMB)"},
+    {0xFE534D42, "SMB2"},   {0x5346414F, "AFS"},  {0x6B414653, "AFS"},
+    {0x564C, "NCP"},        {0x73757245, "Coda"}, {0x00C36400, "Ceph"},
+    {0x0BD00BD0, "Lustre"}, {0x47504653, "GPFS"}, {0x7461636F, "OCFS2"},
     {0xAAD7AAEA, "PanFS"},
 };
 
@@ -58,11 +58,12 @@ rl_status rl_filesystem_check(const char *path, rl_err *err)
     }
     name = network_name(folder);
     if (name != NULL) {
-        status = rl_err_set(err, RL_CONFIG,
-                            "SQLite file %s lies on a network file system (%s), where WAL "
-                            "mode does not work: give a path on a local disk in "
-                            "RUNLOG_SQLITE_PATH",
-                            path, name);
+        status =
+            rl_err_set(err, RL_CONFIG,
+                       "SQLite file %s lies on a network file system (%s), where WAL "
+                       "mode does not work: give a path on a local disk in "
+                       "RUNLOG_SQLITE_PATH",
+                       path, name);
     }
     return status;
 }

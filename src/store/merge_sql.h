@@ -11,35 +11,31 @@
 #ifndef RL_MERGE_SQL_H
 #define RL_MERGE_SQL_H
 
-#define RL_SQL_NEWER                                                             \
-    "((excluded.status <> 'running' AND run.status = 'running') OR "             \
-    "(excluded.revision > coalesce(run.revision, 0) AND "                        \
+#define RL_SQL_NEWER                                                 \
+    "((excluded.status <> 'running' AND run.status = 'running') OR " \
+    "(excluded.revision > coalesce(run.revision, 0) AND "            \
     "(excluded.status <> 'running' OR run.status = 'running')))"
 
 /* With the status: taken from the newer log, given or not. */
-#define RL_SQL_GOES(column) \
-    column " = CASE WHEN " RL_SQL_NEWER " THEN excluded." column " ELSE run." column " END"
+#define RL_SQL_GOES(column)                                                          \
+    column " = CASE WHEN " RL_SQL_NEWER " THEN excluded." column " ELSE run." column \
+           " END"
 
 /* Taken from the newer log that gives it. */
-#define RL_SQL_STAYS(column)                                                \
-    column " = CASE WHEN " RL_SQL_NEWER " THEN coalesce(excluded." column   \
-           ", run." column ") ELSE coalesce(run." column ", excluded." column \
-           ") END"
+#define RL_SQL_STAYS(column)                                              \
+    column " = CASE WHEN " RL_SQL_NEWER " THEN coalesce(excluded." column \
+           ", run." column ") ELSE coalesce(run." column ", excluded." column ") END"
 
-#define RL_SQL_FILLS(column) "(run." column " IS NULL AND excluded." column " IS NOT NULL)"
+#define RL_SQL_FILLS(column) \
+    "(run." column " IS NULL AND excluded." column " IS NOT NULL)"
 
-#define RL_SQL_MERGE                                                            \
-    " ON CONFLICT (wpk_id, run_id) DO UPDATE SET "                              \
-    RL_SQL_GOES("status") ", " RL_SQL_GOES("error_type") ", "                   \
-    RL_SQL_GOES("error_text") ", " RL_SQL_GOES("updated_at") ", "               \
-    RL_SQL_GOES("revision") ", " RL_SQL_STAYS("duration_ms") ", "               \
-    RL_SQL_STAYS("thread_id") ", " RL_SQL_STAYS("started_at") ", "              \
-    RL_SQL_STAYS("inputs") ", " RL_SQL_STAYS("outputs") ", "                    \
-    RL_SQL_STAYS("node_logs") ", " RL_SQL_STAYS("metadata") ", "                \
-    RL_SQL_STAYS("owner") " WHERE " RL_SQL_NEWER " OR "                         \
-    RL_SQL_FILLS("duration_ms") " OR " RL_SQL_FILLS("thread_id") " OR "         \
-    RL_SQL_FILLS("started_at") " OR " RL_SQL_FILLS("inputs") " OR "             \
-    RL_SQL_FILLS("outputs") " OR " RL_SQL_FILLS("node_logs") " OR "             \
-    RL_SQL_FILLS("metadata") " OR " RL_SQL_FILLS("owner")
+#define RL_SQL_MERGE                                                                                                                                                                                                                                                                                                                                                                                                                                                                      \
+    " ON CONFLICT (wpk_id, run_id) DO UPDATE SET " RL_SQL_GOES("status") ","                                                                                                                                                                                                                                                                                                                                                                                                              \
+                                                                         " " RL_SQL_GOES("error_type") ", " RL_SQL_GOES(                                                                                                                                                                                                                                                                                                                                                                  \
+                                                                             "error_"                                                                                                                                                                                                                                                                                                                                                                                                     \
+                                                                             "text") ","                                                                                                                                                                                                                                                                                                                                                                                                  \
+                                                                                     " " RL_SQL_GOES("updated_at") ", " RL_SQL_GOES("revision") ", " RL_SQL_STAYS("duration_ms") ", " RL_SQL_STAYS("thread_id") ", " RL_SQL_STAYS("started_at") ", " RL_SQL_STAYS("inputs") ", " RL_SQL_STAYS("outputs") ", " RL_SQL_STAYS("node_logs") ", " RL_SQL_STAYS("metadata") ", " RL_SQL_STAYS("owner") " WHERE " RL_SQL_NEWER                                                                   \
+                                                                                                                                                                                                                                                                                                                                                                                                 " OR " RL_SQL_FILLS("duration_ms") " OR " RL_SQL_FILLS("thread_id") " OR " RL_SQL_FILLS( \
+                                                                                                                                                                                                                                                                                                                                                                                                     "started_at") " OR " RL_SQL_FILLS("inputs") " OR " RL_SQL_FILLS("outputs") " OR " RL_SQL_FILLS("node_logs") " OR " RL_SQL_FILLS("metadata") " OR " RL_SQL_FILLS("owner")
 
 #endif

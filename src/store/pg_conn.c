@@ -60,8 +60,8 @@ static bool starts_with(const char *sqlstate, const char *const *classes, size_t
  * (yet), failing disks. */
 static bool is_retryable(const char *sqlstate)
 {
-    static const char *const classes[] = {"08",    "25006", "28",    "3D", "40", "53",
-                                          "55P03", "57",    "58",    "XX"};
+    static const char *const classes[] = {"08", "25006", "28", "3D", "40",
+                                          "53", "55P03", "57", "58", "XX"};
 
     return starts_with(sqlstate, classes, sizeof classes / sizeof *classes);
 }

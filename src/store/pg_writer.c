@@ -111,7 +111,8 @@ static rl_status fill_row(rl_pg_writer *writer, const rl_run *run, int64_t now,
     }
     set_time(values, RL_STARTED_AT, run->started_at);
     set_time(values, RL_CREATED_AT, run->created_at);
-    set_time(values, RL_UPDATED_AT, run->updated_at != RL_TIME_NONE ? run->updated_at : now);
+    set_time(values, RL_UPDATED_AT,
+             run->updated_at != RL_TIME_NONE ? run->updated_at : now);
     set_number(values, RL_REVISION, (uint64_t)run->revision, 8);
     return run->wide_numbers ? widen_payloads(&writer->wide, run, values, err) : RL_OK;
 }
@@ -123,8 +124,8 @@ static const char *statement_name(const rl_pg_writer *writer)
 
 /* Queues one run, for the prepared statement or (`whole`) with the statement itself; libpq
  * copies the values. */
-static rl_status send_run(rl_pg_writer *writer, const rl_run *run, int64_t now, bool whole,
-                          rl_err *err)
+static rl_status send_run(rl_pg_writer *writer, const rl_run *run, int64_t now,
+                          bool whole, rl_err *err)
 {
     PGconn *pg = writer->conn.pg;
     row values = {.values = {NULL}};
@@ -194,13 +195,13 @@ static rl_status read_results(rl_pg_conn *conn, bool pipeline, rl_err *err)
 static rl_status find_pooler(rl_pg_writer *writer, rl_err *err)
 {
     PGresult *result = NULL;
-    rl_status status = rl_pg_conn_exec(&writer->conn, RL_PG_BACKEND, 0, NULL, false,
-                                       &result, err);
+    rl_status status =
+        rl_pg_conn_exec(&writer->conn, RL_PG_BACKEND, 0, NULL, false, &result, err);
 
     if (status == RL_OK) {
-        writer->pooled = PQntuples(result) != 1 ||
-                         strtol(PQgetvalue(result, 0, 0), NULL, 10) !=
-                             PQbackendPID(writer->conn.pg);
+        writer->pooled =
+            PQntuples(result) != 1 ||
+            strtol(PQgetvalue(result, 0, 0), NULL, 10) != PQbackendPID(writer->conn.pg);
         writer->prepared = false;
         writer->known = writer->conn.serial;
     }

@@ -10,11 +10,11 @@
 
 #include "store/merge_sql.h"
 
-#define RL_PG_INSERT                                                                   \
-    "INSERT INTO workflow_runs AS run (id, wpk_id, run_id, status, duration_ms, "      \
-    "thread_id, error_type, error_text, started_at, created_at, updated_at, inputs, "  \
-    "outputs, node_logs, metadata, owner, revision) "                                  \
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, "  \
+#define RL_PG_INSERT                                                                  \
+    "INSERT INTO workflow_runs AS run (id, wpk_id, run_id, status, duration_ms, "     \
+    "thread_id, error_type, error_text, started_at, created_at, updated_at, inputs, " \
+    "outputs, node_logs, metadata, owner, revision) "                                 \
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, " \
     "$17)" RL_SQL_MERGE
 
 /* The name that RL_PG_INSERT is prepared by where no pooler stands in between. It changes

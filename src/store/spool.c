@@ -62,8 +62,8 @@ static rl_status rescue(rl_sqlite_conn *from, rl_sqlite_conn *to, rl_err *err)
     return status == RL_OK ? rl_sqlite_conn_run(to, RL_SQLITE_COMMIT, err) : status;
 }
 
-rl_status rl_spool_new(const char *path, const rl_migrations *migrations,
-                       rl_spool **out, rl_err *err)
+rl_status rl_spool_new(const char *path, const rl_migrations *migrations, rl_spool **out,
+                       rl_err *err)
 {
     rl_spool *spool = rl_calloc(1, sizeof *spool);
     rl_status status;
@@ -173,8 +173,7 @@ static rl_status refuse(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     const struct refusal *refusal = ctx;
     sqlite3_stmt *stmt;
-    rl_status status =
-        rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_REFUSED, &stmt, err);
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_REFUSED, &stmt, err);
 
     if (status == RL_OK) {
         status = bind_row(stmt, refusal->run, err);
@@ -287,9 +286,8 @@ static rl_status take(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     *taking->mine = status == RL_OK && strcmp(holder.owner, taking->before) == 0;
     if (*taking->mine) {
         status = rl_sqlite_conn_stmt(conn, RL_SQLITE_LEASE_TAKE, &stmt, err);
-        if (status == RL_OK &&
-            sqlite3_bind_text(stmt, 1, taking->owner, -1, SQLITE_TRANSIENT) !=
-                SQLITE_OK) {
+        if (status == RL_OK && sqlite3_bind_text(stmt, 1, taking->owner, -1,
+                                                 SQLITE_TRANSIENT) != SQLITE_OK) {
             status = rl_err_nomem(err);
         }
         if (status == RL_OK) {
@@ -378,14 +376,13 @@ static rl_status renew(rl_sqlite_conn *conn, const struct settling *settling, rl
     sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_LEASE_RENEW, &stmt, err);
 
-    if (status == RL_OK && sqlite3_bind_text(stmt, 1, settling->owner, -1,
-                                             SQLITE_TRANSIENT) != SQLITE_OK) {
+    if (status == RL_OK &&
+        sqlite3_bind_text(stmt, 1, settling->owner, -1, SQLITE_TRANSIENT) != SQLITE_OK) {
         status = rl_err_nomem(err);
     }
     if (status == RL_OK) {
         sqlite3_bind_int64(stmt, 2, settling->until);
-        sqlite3_bind_int64(stmt, 3,
-                           batch->count > 0 ? batch->seqs[batch->count - 1] : 0);
+        sqlite3_bind_int64(stmt, 3, batch->count > 0 ? batch->seqs[batch->count - 1] : 0);
         status = rl_sqlite_conn_step(conn, stmt, err);
         *settling->mine = status == RL_OK && sqlite3_changes(conn->db) > 0;
     }

@@ -191,8 +191,7 @@ static rl_status sqlite_remove(rl_store *store, const rl_query *query, int64_t *
                                rl_err *err)
 {
     request wanted = {.query = query};
-    rl_status status =
-        rl_sqlite_file_read(file_of(store), remove_rows, &wanted, err);
+    rl_status status = rl_sqlite_file_read(file_of(store), remove_rows, &wanted, err);
 
     *count = wanted.count;
     return status;

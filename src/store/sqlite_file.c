@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DUE_PAGES 1000          /* of the WAL, from which it is worth a checkpoint */
+#define DUE_PAGES 1000            /* of the WAL, from which it is worth a checkpoint */
 #define RESTART_PAGES (16 * 1024) /* 64 MB: writers are held up, or it grows for ever */
 
 /* A relative path is fixed now: the working folder may change before the file is opened. */

@@ -15,8 +15,8 @@
 #define RL_SQLITE_SYNC_FULL "PRAGMA synchronous = FULL"
 
 /* The columns of rl_column, in that order. */
-#define RL_SQLITE_COLUMNS                                                              \
-    "id, wpk_id, run_id, status, duration_ms, thread_id, error_type, error_text, "    \
+#define RL_SQLITE_COLUMNS                                                               \
+    "id, wpk_id, run_id, status, duration_ms, thread_id, error_type, error_text, "      \
     "started_at, created_at, updated_at, inputs, outputs, node_logs, metadata, owner, " \
     "revision"
 
@@ -27,39 +27,40 @@
 
 /* A row of the journal: the same parameters, then wide_numbers. Its seq is greater than any
  * that was there before, also after the last row was taken out. */
-#define RL_SQLITE_JOURNAL                                                            \
-    "INSERT INTO journal (seq, " RL_SQLITE_COLUMNS ", wide_numbers) VALUES ("        \
-    "1 + max(ifnull((SELECT max(seq) FROM journal), 0), "                            \
-    "(SELECT settled FROM journal_lease)), "                                         \
+#define RL_SQLITE_JOURNAL                                                     \
+    "INSERT INTO journal (seq, " RL_SQLITE_COLUMNS ", wide_numbers) VALUES (" \
+    "1 + max(ifnull((SELECT max(seq) FROM journal), 0), "                     \
+    "(SELECT settled FROM journal_lease)), "                                  \
     "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)"
 
-#define RL_SQLITE_JOURNAL_READ                                                  \
-    "SELECT " RL_SQLITE_COLUMNS ", wide_numbers, seq FROM journal "             \
+#define RL_SQLITE_JOURNAL_READ                                      \
+    "SELECT " RL_SQLITE_COLUMNS ", wide_numbers, seq FROM journal " \
     "WHERE seq > ?1 ORDER BY seq LIMIT ?2"
 
 /* What a file that was deleted under the process still holds goes to its successor. */
 #define RL_SQLITE_JOURNAL_ALL \
     "SELECT " RL_SQLITE_COLUMNS ", wide_numbers FROM journal ORDER BY seq"
 
-#define RL_SQLITE_REJECTED_ALL                                                \
+#define RL_SQLITE_REJECTED_ALL                                                   \
     "SELECT " RL_SQLITE_COLUMNS ", wide_numbers, reason, sqlstate, rejected_at " \
     "FROM journal_rejected ORDER BY seq"
 
-#define RL_SQLITE_JOURNAL_BOUNDS                               \
-    "SELECT (SELECT min(seq) FROM journal), "                  \
-    "(SELECT max(seq) FROM journal), "                         \
+#define RL_SQLITE_JOURNAL_BOUNDS              \
+    "SELECT (SELECT min(seq) FROM journal), " \
+    "(SELECT max(seq) FROM journal), "        \
     "(SELECT count(*) FROM journal_rejected)"
 
 /* Parameters: seq, reason, sqlstate, now. */
-#define RL_SQLITE_JOURNAL_REJECT                                                         \
-    "INSERT INTO journal_rejected (" RL_SQLITE_COLUMNS                                   \
-    ", wide_numbers, reason, sqlstate, rejected_at) SELECT " RL_SQLITE_COLUMNS           \
+#define RL_SQLITE_JOURNAL_REJECT                                               \
+    "INSERT INTO journal_rejected (" RL_SQLITE_COLUMNS                         \
+    ", wide_numbers, reason, sqlstate, rejected_at) SELECT " RL_SQLITE_COLUMNS \
     ", wide_numbers, ?2, ?3, ?4 FROM journal WHERE seq = ?1"
 
 /* One that never waited: the parameters of RL_SQLITE_JOURNAL, then reason, sqlstate, now. */
-#define RL_SQLITE_JOURNAL_REFUSED                                                         \
-    "INSERT INTO journal_rejected (" RL_SQLITE_COLUMNS                                    \
-    ", wide_numbers, reason, sqlstate, rejected_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, " \
+#define RL_SQLITE_JOURNAL_REFUSED                                                     \
+    "INSERT INTO journal_rejected (" RL_SQLITE_COLUMNS                                \
+    ", wide_numbers, reason, sqlstate, rejected_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, " \
+    "?7, "                                                                            \
     "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)"
 
 #define RL_SQLITE_JOURNAL_DELETE "DELETE FROM journal WHERE seq BETWEEN ?1 AND ?2"
@@ -69,7 +70,7 @@
 #define RL_SQLITE_LEASE_TAKE "UPDATE journal_lease SET owner = ?1, until = ?2"
 /* Renews (or with until 0 ends) the lease of an owner that still has it. Parameters:
  * owner, until, the greatest seq taken out. */
-#define RL_SQLITE_LEASE_RENEW                                                      \
+#define RL_SQLITE_LEASE_RENEW                                                        \
     "UPDATE journal_lease SET until = ?2, owner = CASE WHEN ?2 > 0 THEN owner END, " \
     "settled = max(settled, ?3) WHERE owner = ?1"
 
