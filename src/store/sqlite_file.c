@@ -8,7 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DUE_PAGES 1000            /* of the WAL, from which it is worth a checkpoint */
+/* Pages of the WAL that are not in the file yet and are worth a checkpoint. Its size alone
+ * does not tell: under a writer that never pauses it only grows. */
+#define DUE_PAGES 1000
 #define RESTART_PAGES (16 * 1024) /* 64 MB: writers are held up, or it grows for ever */
 
 /* A relative path is fixed now: the working folder may change before the file is opened. */
@@ -73,11 +75,16 @@ void rl_sqlite_file_free(rl_sqlite_file *file)
 static int note_pages(void *ctx, sqlite3 *db, const char *name, int pages)
 {
     rl_sqlite_file *file = ctx;
+    unsigned count = (unsigned)pages, moved = atomic_load(&file->moved_pages);
 
     (void)db;
     (void)name;
-    atomic_store_explicit(&file->wal_pages, (unsigned)pages, memory_order_relaxed);
-    if (pages >= DUE_PAGES) {
+    atomic_store_explicit(&file->wal_pages, count, memory_order_relaxed);
+    if (count < moved) { /* it has begun again from its start */
+        atomic_store(&file->moved_pages, 0);
+        moved = 0;
+    }
+    if (count - moved >= DUE_PAGES) {
         atomic_store_explicit(&file->due, true, memory_order_relaxed);
     }
     return SQLITE_OK;
@@ -229,16 +236,20 @@ rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
 {
     bool restart = atomic_load(&file->wal_pages) >= RESTART_PAGES;
     rl_status status;
-    int rc;
+    int rc, pages = 0, moved = 0;
 
     rl_fork_yield();
     atomic_store(&file->due, false);
     pthread_mutex_lock(&file->care_lock);
     status = open_beside(file, &file->carer, err);
     if (status == RL_OK) {
-        rc = sqlite3_wal_checkpoint_v2(
-            file->carer.db, NULL,
-            restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+        rc = sqlite3_wal_checkpoint_v2(file->carer.db, NULL,
+                                       restart ? SQLITE_CHECKPOINT_RESTART
+                                               : SQLITE_CHECKPOINT_PASSIVE,
+                                       &pages, &moved);
+        if (rc == SQLITE_OK && moved > 0) {
+            atomic_store(&file->moved_pages, (unsigned)moved);
+        }
         if (rc != SQLITE_OK && (rc & 0xFF) != SQLITE_BUSY) { /* then the next one will */
             status = rl_sqlite_conn_error(&file->carer, rc, err);
         }

@@ -24,6 +24,7 @@ typedef struct rl_sqlite_file {
     rl_sqlite_conn writer, reader, carer; /* each under its lock */
     bool migrated;                        /* under write_lock */
     atomic_bool due;                      /* the WAL has grown: checkpoint it */
+    atomic_uint moved_pages;              /* of the WAL, which are in the file already */
     atomic_uint wal_pages;                /* of the WAL, after the last commit */
     /* what the file at the path is to get from the one that was deleted, or NULL */
     rl_status (*rescue)(rl_sqlite_conn *from, rl_sqlite_conn *to, rl_err *err);
