@@ -25,7 +25,11 @@ class ClosedError(RunlogError):
     """The recorder was closed before the call."""
 
 class StoreError(RunlogError):
-    """The database refused, or could not be reached; nothing was written.
+    """The database refused, or could not be reached.
+
+    With POSTGRES_DSN set, log_run raises it for two things only: neither the server nor the
+    journal takes the run (the message names both causes), or the server refuses it for good
+    (`retryable` is False; the run is kept in the journal's table journal_rejected).
 
     Attributes:
         sqlstate: PostgreSQL's five-character code, or None (SQLite, no connection).
@@ -83,8 +87,15 @@ class Recorder:
         postgres_dsn: a libpq connection string or URI (POSTGRES_DSN). Unset: SQLite.
         sqlite_path: the SQLite file (RUNLOG_SQLITE_PATH), by default test_runs.db.
             It is made with mode 0600.
+            With PostgreSQL it is the journal: runs wait there while the server is away.
         durability: "journal", "disk" or "store" (RUNLOG_DURABILITY). By default "disk"
             on SQLite and "store" on PostgreSQL for log_run, "journal" for the handler.
+            "journal" and "disk" with PostgreSQL: committed to the journal, then forwarded.
+        postgres_timeout: seconds that the server may take to connect or to answer before
+            a run goes to the journal instead (RUNLOG_POSTGRES_TIMEOUT), 0.05 to 3600, 5 by
+            default. libpq takes 2 seconds at least, and whole ones, to connect.
+        postgres_pool: connections to PostgreSQL for reads (RUNLOG_POSTGRES_POOL), 1 to 64,
+            4 by default; made when they are needed.
         redact: keys whose values are replaced by "<redacted>" (RUNLOG_REDACT, separated
             by commas); compared without case, "-" as "_". An empty sequence: none.
         max_payload: bytes of JSON after which a payload is cut (RUNLOG_MAX_PAYLOAD),
@@ -105,6 +116,8 @@ class Recorder:
         postgres_dsn: str | None = None,
         sqlite_path: str | None = None,
         durability: Durability | None = None,
+        postgres_timeout: float | None = None,
+        postgres_pool: int | None = None,
         redact: Sequence[str] | str | None = None,
         max_payload: int | None = None,
         openai_key: str | None = None,
@@ -133,8 +146,10 @@ class Recorder:
         Raises:
             TypeError: run is not a mapping.
             ValidationError: a field is missing or wrong; nothing is written.
-            StoreError: the database did not take it; nothing is written.
+            StoreError: nothing has taken it, or the server refused it for good; see there.
             ClosedError: the recorder is closed.
+
+        With PostgreSQL away the run is committed to the journal and this returns as usual.
         """
 
     def prepare(self, run: Mapping[str, Any]) -> PreparedRun:
@@ -207,24 +222,42 @@ class Recorder:
         """False where MILVUS_ENDPOINT is not set; with it, ConfigError: not yet."""
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until every run handed over by any thread is committed.
+        """Wait until every run handed over by any thread is in the database.
+
+        That is what waits in the journal as well, whichever process put it there, but for
+        what the server has refused for good.
 
         Args:
-            timeout: seconds to wait; None waits without a bound.
+            timeout: seconds to wait; None waits without a bound (Ctrl-C ends it).
 
         Returns:
             True when nothing is left, False when the time ran out.
+
+        Raises:
+            StoreError: the journal can't be read.
         """
 
-    def close(self) -> None:
-        """Wait for what is being committed, close the database. May be called twice."""
+    def close(self, timeout: float | None = None) -> None:
+        """Wait for what is being committed, then close the database.
+
+        What waits in the journal is forwarded first, as far as the time and the server let
+        it; the rest waits for the next start. May be called twice.
+
+        Args:
+            timeout: seconds, 4 by default.
+        """
 
     def stats(self) -> dict[str, Any]:
         """Counters of this recorder.
 
         `store` ("sqlite" or "postgres"), `runs` (committed), `commits` (transactions),
         `failed` (runs that raised StoreError), `largest_commit` (runs), `queued` (runs
-        waiting now), `handler_errors`, `handler_ignored`, `open_runs`.
+        waiting now), `handler_errors`, `handler_ignored`, `open_runs`. With PostgreSQL:
+        `journaled` (of the runs committed, those that went to the journal), `forwarded` (runs
+        that this process has brought from there to the server), `waiting` (runs in the
+        journal now, of all processes), `rejected` (runs in it that the server refused for
+        good), `server` ("up" or "away") and `server_error` (why it is away, or None). On
+        SQLite those are 0 and None.
         """
 
     def __enter__(self) -> Self: ...
