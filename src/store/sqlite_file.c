@@ -11,7 +11,9 @@
 /* Pages of the WAL that are not in the file yet and are worth a checkpoint. Its size alone
  * does not tell: under a writer that never pauses it only grows. */
 #define DUE_PAGES 1000
-#define RESTART_PAGES (16 * 1024) /* 64 MB: writers are held up, or it grows for ever */
+/* Pages of the WAL from which it has to begin again. Where it grows, each fsync has to write
+ * its new length too; where it is written over, it does not. */
+#define RESTART_PAGES (4 * 1024)
 
 /* A relative path is fixed now: the working folder may change before the file is opened. */
 static rl_status absolute_path(const char *path, char **out, rl_err *err)
@@ -232,23 +234,31 @@ rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *c
     return status;
 }
 
+static int checkpoint(rl_sqlite_file *file, int mode)
+{
+    int pages = 0, moved = 0;
+    int rc = sqlite3_wal_checkpoint_v2(file->carer.db, NULL, mode, &pages, &moved);
+
+    if (rc == SQLITE_OK && moved > 0) {
+        atomic_store(&file->moved_pages, (unsigned)moved);
+    }
+    return rc;
+}
+
 rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
 {
-    bool restart = atomic_load(&file->wal_pages) >= RESTART_PAGES;
     rl_status status;
-    int rc, pages = 0, moved = 0;
+    int rc;
 
     rl_fork_yield();
     atomic_store(&file->due, false);
     pthread_mutex_lock(&file->care_lock);
     status = open_beside(file, &file->carer, err);
     if (status == RL_OK) {
-        rc = sqlite3_wal_checkpoint_v2(file->carer.db, NULL,
-                                       restart ? SQLITE_CHECKPOINT_RESTART
-                                               : SQLITE_CHECKPOINT_PASSIVE,
-                                       &pages, &moved);
-        if (rc == SQLITE_OK && moved > 0) {
-            atomic_store(&file->moved_pages, (unsigned)moved);
+        rc = checkpoint(file, SQLITE_CHECKPOINT_PASSIVE);
+        if (rc == SQLITE_OK && atomic_load(&file->wal_pages) >= RESTART_PAGES) {
+            /* holds writers up, but for the few pages only that have come since */
+            rc = checkpoint(file, SQLITE_CHECKPOINT_RESTART);
         }
         if (rc != SQLITE_OK && (rc & 0xFF) != SQLITE_BUSY) { /* then the next one will */
             status = rl_sqlite_conn_error(&file->carer, rc, err);

@@ -51,7 +51,7 @@ rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *c
 /* Opens the file and applies the migrations, if that was not done yet. */
 rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_err *err);
 
-/* Moves the WAL into the file. Beside writers, whom it blocks only for a WAL of 64 MB. */
+/* Moves the WAL into the file. Beside writers, whom it blocks for a moment each 16 MB. */
 rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err);
 
 /* Around a fork: takes the locks and closes the file; gives them back. */
