@@ -1,110 +1,57 @@
 /* The same insert as runlog's, and nothing else: what SQLite itself costs.
  *
  * Inserts ready-made rows into a database that runlog created, one transaction a row,
- * with the statement of src/store/sqlite_sql.h prepared once, WAL and synchronous=FULL.
- * Prints one line of JSON: rows, CPU time (getrusage) and wall time.
- * One thread. The rows are read into memory before the clock starts and are borrowed by
- * SQLite (SQLITE_STATIC) for one step each.
+ * with a statement of src/store/sqlite_sql.h prepared once, WAL and synchronous=FULL:
+ * into the table of the runs, or into the journal. Prints one line of JSON: rows, CPU time
+ * (getrusage) and wall time. The values are borrowed by SQLite (SQLITE_STATIC) for one
+ * step each.
  *
- * usage: bare_sqlite DATABASE ROWS WARM-UP-ROWS SECONDS | bare_sqlite --sql
+ * usage: bare_sqlite workflow_runs|journal DATABASE ROWS WARM-UP-ROWS SECONDS
+ *        bare_sqlite workflow_runs|journal --sql
  */
 #define _GNU_SOURCE
 #include <sqlite3.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <time.h>
 
+#include "bare.h"
 #include "store/sqlite_sql.h"
 
-/* One file of rows. A field is a type ('n', 'i', 'f', 't', 'b'), a uint32 length and
- * so many bytes; integers and doubles are eight bytes, all in the machine's order. */
-struct rows {
-    char *data; /* owned */
-    size_t size;
-    size_t at;
-};
-
-static int fail(const char *what, const char *why)
+static int bind_field(sqlite3_stmt *stmt, int index, rows *all)
 {
-    fprintf(stderr, "bare_sqlite: %s: %s\n", what, why);
-    return -1;
-}
-
-static int rows_read(struct rows *rows, const char *path)
-{
-    int rc = -1;
-    long size;
-    FILE *file = fopen(path, "rb");
-
-    if (file == NULL) {
-        return fail(path, "cannot be opened");
-    }
-    if (fseek(file, 0, SEEK_END) != 0 || (size = ftell(file)) < 0) {
-        goto out;
-    }
-    rewind(file);
-    rows->size = (size_t)size;
-    rows->data = malloc(rows->size + 1);
-    if (rows->data == NULL || fread(rows->data, 1, rows->size, file) != rows->size) {
-        goto out;
-    }
-    rc = 0;
-out:
-    if (rc != 0) {
-        fail(path, "cannot be read");
-    }
-    fclose(file);
-    return rc;
-}
-
-static int bind_field(sqlite3_stmt *stmt, int index, struct rows *rows)
-{
-    uint32_t length;
+    field next;
     int64_t integer;
     double real;
-    const char *value;
-    char type;
 
-    if (rows->size - rows->at < 1 + sizeof length) {
-        return fail("rows", "end within a field");
+    if (rows_next(all, &next) != 0) {
+        return -1;
     }
-    type = rows->data[rows->at];
-    memcpy(&length, rows->data + rows->at + 1, sizeof length);
-    rows->at += 1 + sizeof length;
-    if (rows->size - rows->at < length) {
-        return fail("rows", "end within a value");
-    }
-    value = rows->data + rows->at;
-    rows->at += length;
-    switch (type) {
+    switch (next.type) {
     case 'n':
         return sqlite3_bind_null(stmt, index);
     case 'i':
-        memcpy(&integer, value, sizeof integer);
+        memcpy(&integer, next.value, sizeof integer);
         return sqlite3_bind_int64(stmt, index, integer);
     case 'f':
-        memcpy(&real, value, sizeof real);
+        memcpy(&real, next.value, sizeof real);
         return sqlite3_bind_double(stmt, index, real);
     case 't':
-        return sqlite3_bind_text(stmt, index, value, (int)length, SQLITE_STATIC);
+        return sqlite3_bind_text(stmt, index, next.value, (int)next.length,
+                                 SQLITE_STATIC);
     case 'b':
-        return sqlite3_bind_blob(stmt, index, value, (int)length, SQLITE_STATIC);
+        return sqlite3_bind_blob(stmt, index, next.value, (int)next.length,
+                                 SQLITE_STATIC);
     default:
         return fail("rows", "hold an unknown type");
     }
 }
 
 /* Inserts the next row; outside BEGIN each statement is its own transaction. */
-static int insert_row(sqlite3 *db, sqlite3_stmt *stmt, struct rows *rows)
+static int insert_row(sqlite3 *db, sqlite3_stmt *stmt, rows *all)
 {
     int rc;
     int count = sqlite3_bind_parameter_count(stmt);
 
     for (int i = 1; i <= count; i++) {
-        rc = bind_field(stmt, i, rows);
+        rc = bind_field(stmt, i, all);
         if (rc > SQLITE_OK) {
             fail("bind", sqlite3_errmsg(db));
         }
@@ -119,23 +66,6 @@ static int insert_row(sqlite3 *db, sqlite3_stmt *stmt, struct rows *rows)
         fail("insert", sqlite3_errmsg(db));
     }
     return sqlite3_reset(stmt) == SQLITE_OK ? 0 : -1;
-}
-
-static double cpu_us(void)
-{
-    struct rusage used;
-
-    getrusage(RUSAGE_SELF, &used);
-    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1e6 +
-           (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
-}
-
-static double wall_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
 }
 
 static int open_database(sqlite3 **db, const char *path)
@@ -153,27 +83,27 @@ static int open_database(sqlite3 **db, const char *path)
 }
 
 /* Inserts all the rows; closing, which moves the rest of the WAL, is timed apart. */
-static int measure(sqlite3 *db, struct rows *rows, long warm_up, double seconds)
+static int measure(sqlite3 *db, const char *sql, rows *all, long warm_up, double seconds)
 {
     sqlite3_stmt *stmt = NULL;
     double cpu, wall, cpu_rows, wall_rows;
     long done = 0;
     int rc = -1;
 
-    if (sqlite3_prepare_v3(db, RL_SQLITE_INSERT, -1, SQLITE_PREPARE_PERSISTENT, &stmt,
-                           NULL) != SQLITE_OK) {
+    if (sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt, NULL) !=
+        SQLITE_OK) {
         fail("prepare", sqlite3_errmsg(db));
         goto out;
     }
     for (long i = 0; i < warm_up; i++) {
-        if (insert_row(db, stmt, rows) != 0) {
+        if (insert_row(db, stmt, all) != 0) {
             goto out;
         }
     }
     cpu = cpu_us();
     wall = wall_us();
-    while (rows->at < rows->size && wall_us() - wall < seconds * 1e6) {
-        if (insert_row(db, stmt, rows) != 0) {
+    while (all->at < all->size && wall_us() - wall < seconds * 1e6) {
+        if (insert_row(db, stmt, all) != 0) {
             goto out;
         }
         done++;
@@ -195,23 +125,34 @@ out:
     return rc;
 }
 
+static const char *statement(const char *table)
+{
+    if (strcmp(table, "workflow_runs") == 0) {
+        return RL_SQLITE_INSERT;
+    }
+    return strcmp(table, "journal") == 0 ? RL_SQLITE_JOURNAL : NULL;
+}
+
 int main(int argc, char **argv)
 {
-    struct rows rows = {NULL, 0, 0};
+    rows all = {NULL, 0, 0};
     sqlite3 *db = NULL;
+    const char *sql = argc > 1 ? statement(argv[1]) : NULL;
     int rc = -1;
 
-    if (argc == 2 && strcmp(argv[1], "--sql") == 0) {
-        puts(RL_SQLITE_INSERT);
+    if (sql != NULL && argc == 3 && strcmp(argv[2], "--sql") == 0) {
+        puts(sql);
         return 0;
     }
-    if (argc != 5) {
-        fputs("usage: bare_sqlite DATABASE ROWS WARM-UP-ROWS SECONDS | --sql\n", stderr);
+    if (sql == NULL || argc != 6) {
+        fputs("usage: bare_sqlite workflow_runs|journal "
+              "DATABASE ROWS WARM-UP-ROWS SECONDS | --sql\n",
+              stderr);
         return 2;
     }
-    if (rows_read(&rows, argv[2]) == 0 && open_database(&db, argv[1]) == 0) {
-        rc = measure(db, &rows, strtol(argv[3], NULL, 10), strtod(argv[4], NULL));
+    if (rows_read(&all, argv[3]) == 0 && open_database(&db, argv[2]) == 0) {
+        rc = measure(db, sql, &all, strtol(argv[4], NULL, 10), strtod(argv[5], NULL));
     }
-    free(rows.data);
+    rows_free(&all);
     return rc == 0 ? 0 : 1;
 }

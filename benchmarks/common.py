@@ -91,6 +91,11 @@ def compare(
     )
 
 
+def per_row(rounds: Sequence[dict[str, Any]], key: str) -> list[float]:
+    """What each round spent on a row, from what it spent on all of them."""
+    return [significant(measured[key] / measured["rows"]) for measured in rounds]
+
+
 def alternate(
     names: Sequence[str],
     measure: Callable[[str, int], float],

@@ -26,13 +26,73 @@ SETTINGS = ("listen_addresses=", "max_connections=100", "shared_buffers=128MB")
 KEEPER = '"$@" & pid=$!; read -r _; kill -INT $pid; wait $pid'
 
 
+def dsn(folder: Path) -> str:
+    """What reaches a server whose socket is in the folder, or would be."""
+    return f"host={folder} port={PORT} user=bench dbname=postgres"
+
+
 class Server:
-    """A running server; `dsn` reaches its database as a superuser."""
+    """A server that can be stopped and started again; `dsn` is its superuser's."""
 
     def __init__(self, folder: Path) -> None:
-        self.dsn = f"host={folder} port={PORT} user=bench dbname=postgres"
-        text = (folder / "data" / "postmaster.pid").read_text(encoding="utf-8")
-        self.pid = int(text.split()[0])
+        self.dsn = dsn(folder)
+        self.folder = folder
+        self._binaries = _binaries()
+        self._options = _child_options(folder)
+        self._keeper: subprocess.Popen[bytes] | None = None
+
+    def initialise(self) -> None:
+        """Make the cluster."""
+        initdb: list[str | Path] = [self._binaries / "initdb", "-D", self.folder / "data"]
+        initdb += ["-A", "trust", "-U", "bench", "-E", "UTF8", "--locale=C", "--no-sync"]
+        done = subprocess.run(
+            initdb, check=False, capture_output=True, text=True, **self._options
+        )
+        if done.returncode != 0:
+            raise SystemExit(f"initdb failed:\n{done.stdout}{done.stderr}")
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        command: list[str | Path] = ["/bin/sh", "-c", KEEPER, "keeper"]
+        command += [self._binaries / "postgres", "-D", self.folder / "data"]
+        command += ["-k", self.folder, "-p", PORT]
+        for setting in SETTINGS:
+            command += ["-c", setting]
+        with (self.folder / "log").open("ab") as log:
+            self._keeper = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **self._options,
+            )
+        _wait_until_ready(self._binaries, self.folder, self._keeper)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the postmaster."""
+        text = (self.folder / "data" / "postmaster.pid").read_text(encoding="utf-8")
+        return int(text.split()[0])
+
+    def kill(self) -> None:
+        """Stop the server at once: its clients are cut off, nothing is written out."""
+        os.kill(self.pid, signal.SIGQUIT)
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the server, if it runs."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is None:
+            return
+        if keeper.stdin is not None:
+            keeper.stdin.close()
+        try:
+            keeper.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            with suppress(OSError):
+                os.kill(self.pid, signal.SIGQUIT)
+            keeper.wait(STOP_SECONDS)
 
     def cpu_seconds(self) -> float:
         """CPU time of the postmaster and its children so far; 0.0 where unknown."""
@@ -100,30 +160,6 @@ def _child_options(folder: Path) -> dict[str, Any]:
     raise SystemExit(f"PostgreSQL can't run as root, and there is no user {USERS}")
 
 
-def _start(
-    binaries: Path, folder: Path, options: dict[str, Any]
-) -> "subprocess.Popen[bytes]":
-    """Make the cluster and start the server; the process returned is its keeper."""
-    initdb: list[str | Path] = [binaries / "initdb", "-D", folder / "data", "-A", "trust"]
-    initdb += ["-U", "bench", "-E", "UTF8", "--locale=C", "--no-sync"]
-    done = subprocess.run(initdb, check=False, capture_output=True, text=True, **options)
-    if done.returncode != 0:
-        raise SystemExit(f"initdb failed:\n{done.stdout}{done.stderr}")
-    command: list[str | Path] = ["/bin/sh", "-c", KEEPER, "keeper"]
-    command += [binaries / "postgres", "-D", folder / "data", "-k", folder, "-p", PORT]
-    for setting in SETTINGS:
-        command += ["-c", setting]
-    with (folder / "log").open("wb") as log:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            **options,
-        )
-
-
 def _wait_until_ready(
     binaries: Path, folder: Path, keeper: "subprocess.Popen[bytes]"
 ) -> None:
@@ -137,28 +173,17 @@ def _wait_until_ready(
     raise SystemExit(f"PostgreSQL did not start:\n{text}")
 
 
-def _stop(keeper: "subprocess.Popen[bytes]", folder: Path) -> None:
-    if keeper.stdin is not None:
-        keeper.stdin.close()
-    try:
-        keeper.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        with suppress(OSError):
-            os.kill(Server(folder).pid, signal.SIGQUIT)
-        keeper.wait(STOP_SECONDS)
-
-
 @contextmanager
 def postgres() -> Iterator[Server]:
     """Start a server; stop it and remove its folder at the end."""
     folder = Path(tempfile.mkdtemp(prefix="runlog-bench-"))
-    keeper: subprocess.Popen[bytes] | None = None
+    server: Server | None = None
     try:
-        binaries = _binaries()
-        keeper = _start(binaries, folder, _child_options(folder))
-        _wait_until_ready(binaries, folder, keeper)
-        yield Server(folder)
+        server = Server(folder)
+        server.initialise()
+        server.start()
+        yield server
     finally:
-        if keeper is not None:
-            _stop(keeper, folder)
+        if server is not None:
+            server.stop()
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,25 +1,37 @@
-"""log_run on PostgreSQL: the client's CPU a row, and what sixteen threads gain.
+"""log_run on PostgreSQL: the client's CPU, bare libpq's time, and sixteen threads.
 
 1. Client CPU a row, encoding included, one thread, one commit a row, against psycopg 3:
    the same statement on the same table over the same socket, autocommit, prepared by
    psycopg itself, json.dumps for each payload. psycopg leaves id, created_at and
    updated_at to the server's defaults, which is in its favour.
-2. Rows a second of sixteen threads against one, wall time.
+2. Wall time a row, and CPU time of client and server together, against bare_libpq.c: the
+   same statement prepared once, with the JSON ready-made, a commit a row. Both sides
+   write new rows into the same table.
+3. Rows a second of sixteen threads against one, wall time.
 
 The server is started for this, and its own CPU a row noted; it is the limit of both.
 """
 
 import json
-import time
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+import bare
 import corpus
 import psycopg
-from common import alternate, compare, cpu_seconds, report, set_up, significant
+from common import (
+    alternate,
+    compare,
+    per_row,
+    report,
+    scratch,
+    set_up,
+    significant,
+)
 from pgserver import Server, postgres
-from workload import Record, rows_a_second, run_records
+from workload import Record, one_by_one, recorder_round, rows_a_second, run_records
 
 from runlog._runlog import Recorder
 
@@ -27,6 +39,9 @@ ROWS = 600
 WARM_UP = 30
 CPU_ROUNDS = 7
 CPU_SECONDS = 35.0
+BARE_ROWS = 1200  # the server's CPU time is told in hundredths of a second
+BARE_ROUNDS = 15
+BARE_SECONDS = 40.0
 THREADS = 16
 THREAD_ROUNDS = 9
 THREAD_SECONDS = 35.0
@@ -55,10 +70,8 @@ def parameters(record: Record) -> list[Any]:
 
 def runlog_round(dsn: str, records: Sequence[Record]) -> dict[str, Any]:
     """Rows through log_run, each its own commit since one thread alone waits for it."""
-    with Recorder(postgres_dsn=dsn, durability="store") as recorder:
-        for record in records[:WARM_UP]:
-            recorder.log_run(record)
-        return timed(recorder.log_run, records[WARM_UP:])
+    options = {"postgres_dsn": dsn, "durability": "store"}
+    return recorder_round(options, records, WARM_UP, ROUND_SECONDS)
 
 
 def psycopg_round(dsn: str, records: Sequence[Record]) -> dict[str, Any]:
@@ -71,24 +84,7 @@ def psycopg_round(dsn: str, records: Sequence[Record]) -> dict[str, Any]:
 
         for record in records[:WARM_UP]:
             insert(record)
-        return timed(insert, records[WARM_UP:])
-
-
-def timed(insert: Any, records: Sequence[Record]) -> dict[str, Any]:
-    """Client CPU and wall time of the rows, as many as fit in a round."""
-    done = 0
-    wall, cpu = time.monotonic(), cpu_seconds()
-    for record in records:
-        if time.monotonic() - wall >= ROUND_SECONDS:
-            break
-        insert(record)
-        done += 1
-    used, spent = cpu_seconds() - cpu, time.monotonic() - wall
-    return {
-        "rows": done,
-        "cpu_us_a_row": significant(used / done * 1e6),
-        "rows_a_second": significant(done / spent),
-    }
+        return one_by_one(insert, records[WARM_UP:], ROUND_SECONDS)
 
 
 def check_rows(dsn: str, records: Sequence[Record]) -> None:
@@ -108,6 +104,15 @@ def check_rows(dsn: str, records: Sequence[Record]) -> None:
                 raise SystemExit(f"the sides stored different rows: {rows}")
 
 
+def note_server(server: Server, before: float, measured: dict[str, Any]) -> None:
+    """Add the server's CPU time a row, and with it the client's, to a round."""
+    rows = measured["rows"] + WARM_UP
+    spent = (server.cpu_seconds() - before) / rows * 1e6
+    measured["server_us_a_row"] = significant(spent)
+    client = measured["cpu_us"] / measured["rows"]
+    measured["both_us_a_row"] = significant(client + spent)
+
+
 def measure_cpu(server: Server) -> dict[str, list[dict[str, Any]]]:
     """Rounds of psycopg and of log_run, alternated, in one thread."""
     raw: dict[str, list[dict[str, Any]]] = {"runlog": [], "psycopg": []}
@@ -117,15 +122,66 @@ def measure_cpu(server: Server) -> dict[str, list[dict[str, Any]]]:
         records = run_records(WARM_UP + ROWS, f"cpu-{side}-{number}")
         before = server.cpu_seconds()
         measured = rounds[side](server.dsn, records)
-        spent = server.cpu_seconds() - before
-        measured["server_us_a_row"] = significant(
-            spent / (measured["rows"] + WARM_UP) * 1e6
-        )
+        note_server(server, before, measured)
         raw[side].append(measured)
-        return float(measured["cpu_us_a_row"])
+        return float(measured["cpu_us"] / measured["rows"])
 
     alternate(list(raw), measure, CPU_ROUNDS, CPU_SECONDS)
     return raw
+
+
+def bare_rows(program: Path, records: Sequence[Record], folder: Path) -> Path:
+    """A file of the records as bare_libpq reads them, encoded by runlog."""
+    source, target = folder / "source.db", folder / "rows.bin"
+    with Recorder(sqlite_path=str(source), durability="journal") as recorder:
+        for record in records:
+            recorder.log_run(record)
+    columns = bare.bound_columns(program)
+    rows = bare.stored_rows(source, "workflow_runs", columns)
+    bare.write_rows(target, bare.for_libpq(columns, rows))
+    for suffix in ("", "-wal", "-shm"):
+        source.with_name(source.name + suffix).unlink(missing_ok=True)
+    return target
+
+
+def measure_bare(server: Server, folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Rounds of bare libpq and of log_run, alternated, in one thread."""
+    program = bare.build("bare_libpq")
+    raw: dict[str, list[dict[str, Any]]] = {"runlog": [], "bare C": []}
+
+    def measure(side: str, number: int) -> float:
+        records = run_records(WARM_UP + BARE_ROWS, f"bare-{side}-{number}")
+        rows = bare_rows(program, records, folder) if side == "bare C" else None
+        before = server.cpu_seconds()
+        if rows is None:
+            measured = runlog_round(server.dsn, records)
+        else:
+            measured = bare.run(
+                program, "single", server.dsn, rows, WARM_UP, ROUND_SECONDS
+            )
+        note_server(server, before, measured)
+        raw[side].append(measured)
+        return float(measured["wall_us"] / measured["rows"])
+
+    alternate(list(raw), measure, BARE_ROUNDS, BARE_SECONDS)
+    check_bare(server.dsn)
+    return raw
+
+
+def check_bare(dsn: str) -> None:
+    """Bare libpq and log_run must have stored the same payloads."""
+    query = (
+        "SELECT count(*), count(*) FILTER (WHERE a.inputs = b.inputs "
+        "AND a.outputs = b.outputs AND a.node_logs = b.node_logs "
+        "AND a.metadata = b.metadata AND a.started_at = b.started_at) "
+        "FROM workflow_runs a JOIN workflow_runs b ON a.wpk_id = b.wpk_id "
+        "AND b.run_id = 'bare-bare C-' || substr(a.run_id, 13) "
+        "WHERE a.run_id LIKE 'bare-runlog-0-%'"
+    )
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(query).fetchone()
+    if row is None or row[0] < WARM_UP or row[0] != row[1]:
+        raise SystemExit(f"bare libpq and log_run stored different rows: {row}")
 
 
 def measure_threads(server: Server) -> dict[str, list[dict[str, Any]]]:
@@ -159,6 +215,8 @@ def main() -> None:
         with psycopg.connect(server.dsn) as connection:
             version = connection.info.parameter_status("server_version")
         cpu = measure_cpu(server)
+        with scratch("postgres") as folder:
+            single = measure_bare(server, folder)
         threads = measure_threads(server)
 
     def column(rounds: Sequence[dict[str, Any]], key: str) -> list[float]:
@@ -167,9 +225,23 @@ def main() -> None:
     claims = [
         compare(
             "PostgreSQL, client CPU a row: log_run / psycopg",
-            column(cpu["runlog"], "cpu_us_a_row"),
-            column(cpu["psycopg"], "cpu_us_a_row"),
+            per_row(cpu["runlog"], "cpu_us"),
+            per_row(cpu["psycopg"], "cpu_us"),
             1 / 3,
+            "us",
+        ),
+        compare(
+            "PostgreSQL, wall time a row: log_run / bare C",
+            per_row(single["runlog"], "wall_us"),
+            per_row(single["bare C"], "wall_us"),
+            1.15,
+            "us",
+        ),
+        compare(
+            "PostgreSQL, CPU a row, server included: log_run / bare C",
+            column(single["runlog"], "both_us_a_row"),
+            column(single["bare C"], "both_us_a_row"),
+            1.15,
             "us",
         ),
         compare(
@@ -181,16 +253,20 @@ def main() -> None:
             higher_is_better=True,
         ),
     ]
+    by_name = (
+        *(("one by one", threads["1"]), ("16 threads", threads["16"])),
+        *(("bare, runlog", single["runlog"]), ("bare, bare C", single["bare C"])),
+    )
     server_cpu = {
-        name: median(column(rounds, "server_us_a_row"))
-        for name, rounds in (("one by one", threads["1"]), ("16 threads", threads["16"]))
+        name: median(column(rounds, "server_us_a_row")) for name, rounds in by_name
     }
+    client_cpu = {name: median(per_row(single[name], "cpu_us")) for name in single}
     report(
         "postgres",
         claims,
-        {"cpu": cpu, "threads": threads},
+        {"cpu": cpu, "bare": single, "threads": threads},
         seed=corpus.SEED,
-        notes={"server_us_a_row": server_cpu},
+        notes={"server_us_a_row": server_cpu, "client_us_a_row": client_cpu},
         versions={
             "postgresql": version,
             "psycopg_libpq": psycopg.pq.version(),

@@ -1,8 +1,12 @@
 """What the benchmarks of both stores do with a recorder: the records, and the threads."""
 
+import shutil
+import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import corpus
@@ -17,6 +21,57 @@ def run_records(count: int, prefix: str = "run") -> list[Record]:
     """So many records from the corpus, each with a run_id of its own."""
     base = corpus.records()
     return [{**base[i % len(base)], "run_id": f"{prefix}-{i:07d}"} for i in range(count)]
+
+
+def one_by_one(
+    insert: Callable[[Record], object], records: Sequence[Record], seconds: float
+) -> dict[str, Any]:
+    """CPU and wall time of the records, one after another, as many as the time allows."""
+    done = 0
+    wall, cpu = time.monotonic(), cpu_seconds()
+    for record in records:
+        if time.monotonic() - wall >= seconds:
+            break
+        insert(record)
+        done += 1
+    used, spent = cpu_seconds() - cpu, time.monotonic() - wall
+    return {"rows": done, "cpu_us": round(used * 1e6), "wall_us": round(spent * 1e6)}
+
+
+def recorder_round(
+    options: dict[str, Any], records: Sequence[Record], warm_up: int, seconds: float
+) -> dict[str, Any]:
+    """The records through log_run of a new recorder, the first ones outside the clock."""
+    with Recorder(**options) as recorder:
+        for record in records[:warm_up]:
+            recorder.log_run(record)
+        cpu = cpu_seconds()
+        measured = one_by_one(recorder.log_run, records[warm_up:], seconds)
+    measured["cpu_with_close_us"] = round((cpu_seconds() - cpu) * 1e6)
+    return measured
+
+
+def create_empty(path: Path) -> None:
+    """Let runlog make a SQLite file with its schema, and leave it without a WAL."""
+    with Recorder(sqlite_path=str(path), durability="disk") as recorder:
+        recorder.get_runs_by_wpk_id("none")
+    with closing(sqlite3.connect(path)) as database:
+        mode = database.execute("PRAGMA journal_mode").fetchone()[0]
+        if mode != "wal":
+            raise SystemExit(f"runlog's file is in journal mode {mode}, not WAL")
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+@contextmanager
+def fresh_copy(empty: Path) -> Iterator[Path]:
+    """A copy of the empty file, removed with its WAL after the round."""
+    path = empty.with_name("round.db")
+    shutil.copyfile(empty, path)
+    try:
+        yield path
+    finally:
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def rows_a_second(
