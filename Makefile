@@ -16,7 +16,7 @@ preload = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-plain test-asan test-c bench lint format clean $(SETUPS)
+.PHONY: help demo test test-plain test-asan test-c bench loss lint format clean $(SETUPS)
 
 help:
 	@echo "make demo       set up, build, and record a run of examples/demo.py"
@@ -26,6 +26,7 @@ help:
 	@echo "make test-asan  the second half (ARGS as well)"
 	@echo "make test-c     the C tests alone, both ways"
 	@echo "make bench      the benchmarks"
+	@echo "make loss       what is lost when processes and databases die"
 	@echo "make lint       ruff, mypy and clang-format"
 	@echo "make format     apply ruff's and clang-format's layout"
 	@echo "make clean      remove build/ and .venv/"
@@ -54,6 +55,9 @@ test-c: setup-test
 
 bench: setup-bench $(VENV)/.installed
 	@$(VENV)/bin/python benchmarks/run.py $(ARGS)
+
+loss: setup-bench $(VENV)/.installed
+	@$(VENV)/bin/python benchmarks/run.py --strict loss $(ARGS)
 
 lint: setup-dev $(VENV)/.installed
 	$(VENV)/bin/ruff check .

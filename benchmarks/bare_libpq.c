@@ -70,10 +70,9 @@ static int insert_single(PGconn *pg, rows *all)
     if (next_row(all, &one) != 0) {
         return -1;
     }
-    return expect(pg,
-                  PQexecPrepared(pg, NAME, RL_COLUMNS, one.values, one.lengths,
-                                 one.formats, 0),
-                  PGRES_COMMAND_OK);
+    return expect(
+        pg, PQexecPrepared(pg, NAME, RL_COLUMNS, one.values, one.lengths, one.formats, 0),
+        PGRES_COMMAND_OK);
 }
 
 /* Reads one result and the end that follows it. */
