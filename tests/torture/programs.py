@@ -1,0 +1,163 @@
+"""Starts the programs of the tests, and looks at what they have left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg.conninfo
+from fixtures_postgres import PostgresServer, free_port
+
+import runlog
+
+HERE = Path(__file__).resolve().parent
+EXIT_BOUND = 5.0
+"""Seconds that a program may take to end, as the README promises."""
+CRASHES = ("Fatal", "Segmentation", "Exception ignored", "Sanitizer", "runtime error:")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A program that has ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    acknowledged: list[str]
+    exit_seconds: float
+    """From its note_exit to its end; 0.0 where there was none."""
+
+    @property
+    def told(self) -> Any:
+        """What it has printed, as JSON."""
+        return json.loads(self.stdout)
+
+
+class Program:
+    """A program under tests/torture, running."""
+
+    def __init__(
+        self, name: str, *args: str, folder: Path, env: Mapping[str, str], wrap: Sequence[str] = ()
+    ) -> None:
+        self.acks = folder / f"{name}.{time.monotonic_ns()}.acks"
+        path = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+        self.process = subprocess.Popen(
+            [*wrap, sys.executable, str(HERE / f"{name}.py"), *args],
+            cwd=folder,
+            env={
+                **os.environ,
+                **env,
+                "ACKS": str(self.acks),
+                "PYTHONPATH": os.pathsep.join(filter(None, path)),
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def lines(self) -> list[str]:
+        """The acknowledgements so far."""
+        return self.acks.read_text().splitlines() if self.acks.exists() else []
+
+    def wait(self, timeout: float = 150, *, code: int | None = 0) -> Ended:
+        """Wait for its end, which must be with that exit code, and no crash."""
+        try:
+            stdout, stderr = self.process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # faulthandler prints its threads
+            stdout, stderr = self.process.communicate(timeout=30)
+            raise AssertionError(f"the program hangs\n{stdout}{stderr}") from None
+        now = time.monotonic()
+        lines = self.lines()
+        exits = [float(line.split()[1]) for line in lines if line.startswith("exit ")]
+        ended = Ended(
+            self.process.returncode,
+            stdout,
+            stderr,
+            [line for line in lines if not line.startswith("exit ")],
+            now - exits[-1] if exits else 0.0,
+        )
+        assert code is None or ended.returncode == code, (ended.returncode, stdout, stderr)
+        assert not any(crash in stderr for crash in CRASHES), stderr
+        return ended
+
+
+def logged_ids(query: Any) -> Counter[str]:
+    """The run_ids in workflow_runs, each with how often it is there."""
+    return Counter(row[0] for row in query("SELECT run_id FROM workflow_runs"))
+
+
+def check_kept(query: Any, acknowledged: Sequence[str]) -> None:
+    """Everything acknowledged is there exactly once, and nothing else."""
+    assert logged_ids(query) == Counter(set(acknowledged))
+    assert len(set(acknowledged)) == len(acknowledged)
+
+
+def check_file(path: str | Path) -> None:
+    """A SQLite file is in order."""
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def forward(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Have what waits in a journal forwarded; return the counters after that."""
+    with runlog.Recorder(**options) as recorder:
+        recorder.list_runs(limit=1)
+        assert recorder.flush(60)
+        stats = recorder.stats()
+    assert stats["waiting"] == 0
+    return stats
+
+
+class Switch:
+    """The way to the shared server: a folder that holds its socket, or is not there."""
+
+    def __init__(self, server: PostgresServer, dbname: str) -> None:
+        self._server = server
+        self._parent = Path(tempfile.mkdtemp(prefix="rl-"))  # a socket's path is short
+        self._parent.chmod(0o755)
+        self.folder = self._parent / "s"
+        self.dsn = psycopg.conninfo.make_conninfo(
+            host=str(self.folder), port=server.port, dbname=dbname, user="postgres"
+        )
+
+    def on(self) -> None:
+        """The server can be reached from now on."""
+        self.folder.symlink_to(self._server.folder)
+
+    def off(self) -> None:
+        """New connections fail from now on."""
+        self.folder.unlink()
+
+    def remove(self) -> None:
+        shutil.rmtree(self._parent)
+
+
+@contextmanager
+def silent_listener() -> Iterator[str]:
+    """The DSN of a server that takes connections and never says anything."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(128)
+        port = listener.getsockname()[1]
+        yield f"host=127.0.0.1 port={port} dbname=silent user=postgres"
+
+
+def refused_dsn() -> str:
+    """The DSN of a server that is not there."""
+    return f"host=127.0.0.1 port={free_port()} dbname=away user=postgres"
