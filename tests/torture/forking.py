@@ -65,12 +65,13 @@ def child_work(recorder: Any, name: str) -> None:
 
 def under_load(rounds: str) -> None:
     """Fork again and again while threads use all of the recorder."""
-    log(runlog, "first", 1)
-    with busy(*everything(runlog)):
+    recorder = runlog.Recorder()
+    log(recorder, "first", 1)
+    with busy(*everything(recorder)):
         for number in range(int(rounds)):
-            wait_for(fork(partial(child_work, runlog, f"c{number}")))
-            log(runlog, f"m{number}", 1)
-    log(runlog, "last", 1)
+            wait_for(fork(partial(child_work, recorder, f"c{number}")))
+            log(recorder, f"m{number}", 1)
+    log(recorder, "last", 1)
 
 
 def under_load_away(rounds: str) -> None:
