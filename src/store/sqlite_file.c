@@ -4,6 +4,7 @@
 #include "core/alloc.h"
 #include "core/buf.h"
 #include "core/fork.h"
+#include "store/sqlite_locks.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -53,6 +54,7 @@ rl_status rl_sqlite_file_init(rl_sqlite_file *file, const char *path,
     memset(file, 0, sizeof *file);
     status = absolute_path(path, &file->path, err);
     if (status == RL_OK) {
+        rl_sqlite_locks_join();
         file->migrations = migrations;
         pthread_mutex_init(&file->write_lock, NULL);
         pthread_mutex_init(&file->read_lock, NULL);
