@@ -96,7 +96,8 @@ const char *rl_spool_path(const rl_spool *spool)
 
 bool rl_spool_exists(const rl_spool *spool)
 {
-    return access(spool->file.path, F_OK) == 0;
+    return atomic_load_explicit(&spool->file.in_use, memory_order_relaxed) ||
+           access(spool->file.path, F_OK) == 0;
 }
 
 rl_status rl_spool_open(rl_spool *spool, rl_err *err)

@@ -39,7 +39,7 @@ rl_status rl_spool_new(const char *path, const rl_migrations *migrations,
 void rl_spool_free(rl_spool *spool);
 const char *rl_spool_path(const rl_spool *spool);
 
-/* Whether there is a file at the path. */
+/* Whether there is a file at the path, or one open that was deleted from there. */
 bool rl_spool_exists(const rl_spool *spool);
 
 /* Opens the file, making it where there is none, and applies the migrations. */

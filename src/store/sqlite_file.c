@@ -7,6 +7,7 @@
 #include "store/sqlite_locks.h"
 
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Pages of the WAL that are not in the file yet and are worth a checkpoint. Its size alone
@@ -15,6 +16,7 @@
 /* Pages of the WAL from which it has to begin again. Where it grows, each fsync has to write
  * its new length too; where it is written over, it does not. */
 #define RESTART_PAGES (4 * 1024)
+#define SAVE_TRIES 200             /* milliseconds for which a fork is held up at most */
 
 /* A relative path is fixed now: the working folder may change before the file is opened. */
 static rl_status absolute_path(const char *path, char **out, rl_err *err)
@@ -107,6 +109,7 @@ static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
         status = rl_sqlite_migrate(&file->writer, file->migrations, err);
         if (status == RL_OK) {
             file->migrated = true;
+            atomic_store(&file->in_use, true);
             sqlite3_wal_hook(file->writer.db, note_pages, file);
         } else {
             rl_sqlite_conn_close(&file->writer);
@@ -270,14 +273,37 @@ rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
     return status;
 }
 
+/* Closing it would lose what a file holds that was deleted under the process. Others may be
+ * making the new one at this moment, and locks are not waited for while a fork is pending. */
+static void save_deleted(rl_sqlite_file *file)
+{
+    const struct timespec moment = {0, 1000000};
+    rl_status status = RL_BUSY;
+    rl_err ignored;
+
+    for (int tries = 0; tries < SAVE_TRIES && status == RL_BUSY; tries++) {
+        status = RL_OK;
+        if (file->writer.db != NULL && rl_sqlite_conn_moved(&file->writer)) {
+            status = follow(file, &ignored);
+        }
+        if (status == RL_BUSY) {
+            nanosleep(&moment, NULL);
+        }
+    }
+}
+
 void rl_sqlite_file_before_fork(rl_sqlite_file *file)
 {
     pthread_mutex_lock(&file->write_lock);
+    if (file->rescue != NULL) {
+        save_deleted(file);
+    }
     pthread_mutex_lock(&file->read_lock);
     pthread_mutex_lock(&file->care_lock);
     rl_sqlite_conn_drop(&file->carer);
     rl_sqlite_conn_drop(&file->reader);
     rl_sqlite_conn_drop(&file->writer);
+    atomic_store(&file->in_use, false);
 }
 
 void rl_sqlite_file_after_fork(rl_sqlite_file *file)

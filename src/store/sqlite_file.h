@@ -23,6 +23,7 @@ typedef struct rl_sqlite_file {
     pthread_mutex_t write_lock, read_lock, care_lock;
     rl_sqlite_conn writer, reader, carer; /* each under its lock */
     bool migrated;                        /* under write_lock */
+    atomic_bool in_use;                   /* the writing connection is open */
     atomic_bool due;                      /* the WAL has grown: checkpoint it */
     atomic_uint moved_pages;              /* of the WAL, which are in the file already */
     atomic_uint wal_pages;                /* of the WAL, after the last commit */
@@ -54,7 +55,8 @@ rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_err *err);
 /* Moves the WAL into the file. Beside writers, whom it blocks for a moment each 16 MB. */
 rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err);
 
-/* Around a fork: takes the locks and closes the file; gives them back. */
+/* Around a fork: takes the locks and closes the file, after it has saved what a deleted one
+ * holds; gives them back. */
 void rl_sqlite_file_before_fork(rl_sqlite_file *file);
 void rl_sqlite_file_after_fork(rl_sqlite_file *file);
 
