@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define IDLE_NS UINT64_C(30000000000) /* after which a connection is asked first */
+#define IDLE_NS UINT64_C(5000000000) /* after which a connection is asked first */
 #define ASK_NS UINT64_C(1000000000)   /* how long that answer is waited for at most */
 #define STOP_MS 50                    /* how often `stop` is looked at */
 

@@ -17,6 +17,7 @@
 #define OID_JSONB 3802
 
 #define NO_SUCH_STATEMENT "26000" /* invalid_sql_statement_name */
+#define READ_ONLY "25006"         /* read_only_sql_transaction */
 #define HAS_STATEMENT "42P05"     /* duplicate_prepared_statement */
 
 /* The values of one row, as libpq takes them. */
@@ -231,33 +232,50 @@ static rl_status connect_writer(rl_pg_writer *writer, rl_err *err)
     return status;
 }
 
-static rl_status write_once(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
+static rl_status send_and_read(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
 {
     rl_pg_conn *conn = &writer->conn;
     const bool pipeline = batch->count > 1; /* one is a transaction with less ado */
+    rl_status status = pipeline ? send_pipeline(writer, batch, err)
+                                : send_run(writer, batch->runs[0], rl_time_now(),
+                                           writer->pooled, err);
+
+    if (status != RL_OK) {
+        /* half a batch may be queued: only a new connection is in a known state */
+        writer->gone = status == RL_STORE;
+        rl_pg_conn_close(conn);
+        return status;
+    }
+    status = read_results(conn, pipeline, err);
+    if (!rl_pg_conn_lost(conn) && pipeline && !PQexitPipelineMode(conn->pg)) {
+        rl_pg_conn_close(conn);
+    }
+    return status;
+}
+
+static rl_status write_once(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
+{
+    rl_pg_conn *conn = &writer->conn;
     rl_status status = connect_writer(writer, err);
 
-    if (status == RL_OK && !writer->pooled && !writer->prepared) {
+    writer->gone = false;
+    if (status != RL_OK) {
+        return status;
+    }
+    if (!writer->pooled && !writer->prepared) {
         status = prepare_statement(writer, err);
         writer->prepared = status == RL_OK;
     }
     if (status == RL_OK && batch->count == 0) {
         status = rl_pg_conn_exec(conn, RL_PG_BACKEND, 0, NULL, false, NULL, err);
     } else if (status == RL_OK) {
-        status = pipeline ? send_pipeline(writer, batch, err)
-                          : send_run(writer, batch->runs[0], rl_time_now(),
-                                     writer->pooled, err);
-        if (status != RL_OK) {
-            /* half a batch may be queued: only a new connection is in a known state */
-            rl_pg_conn_close(conn);
-            return status;
-        }
-        status = read_results(conn, pipeline, err);
-        if (!rl_pg_conn_lost(conn) && pipeline && !PQexitPipelineMode(conn->pg)) {
-            rl_pg_conn_close(conn);
-        }
+        status = send_and_read(writer, batch, err);
     }
-    if (rl_pg_conn_lost(conn)) {
+    if (status == RL_STORE) {
+        writer->gone = writer->gone || strcmp(err->sqlstate, READ_ONLY) == 0 ||
+                       (rl_pg_conn_lost(conn) && !conn->timed_out);
+    }
+    if (rl_pg_conn_lost(conn) || (status == RL_STORE && err->retryable)) {
         rl_pg_conn_close(conn);
     }
     return status;
@@ -283,9 +301,9 @@ rl_status rl_pg_writer_write(rl_pg_writer *writer, const rl_batch *batch, rl_err
         writer->pooled = true;
         writer->prepared = false;
         status = write_once(writer, batch, &own);
-    } else if (status == RL_STORE && used_before && own.retryable &&
-               writer->conn.pg == NULL && !writer->conn.timed_out) {
-        /* the server may have been restarted since; a repeated insert changes nothing */
+    } else if (status == RL_STORE && used_before && writer->gone) {
+        /* the server may have been restarted since, or another one have taken over; a
+         * repeated insert changes nothing */
         status = write_once(writer, batch, &own);
     }
     if (status != RL_OK) {

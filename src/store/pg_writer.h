@@ -22,6 +22,7 @@ typedef struct rl_pg_writer {
     unsigned known; /* the serial of the connection of which these two are known */
     bool pooled;    /* a pooler stands in between */
     bool prepared;  /* the statement has its name on this connection */
+    bool gone;      /* the last write found the server cut off, or read-only */
     bool held;      /* across a fork: the lock was got in time */
 } rl_pg_writer;
 

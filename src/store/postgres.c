@@ -115,7 +115,8 @@ static void add_cell(rl_rows *rows, const PGresult *result, int at_row, int inde
     }
 }
 
-/* Runs a query or a deletion, once more if its connection was cut while it was idle. */
+/* Runs a query or a deletion, once more if its connection was cut while it was idle, or if
+ * nobody answers on it any more: a firewall may have forgotten it. */
 static rl_status run_query(postgres_store *self, const rl_query *query, bool remove,
                            PGresult **result, rl_err *err)
 {
@@ -135,8 +136,7 @@ static rl_status run_query(postgres_store *self, const rl_query *query, bool rem
             status = rl_pg_conn_exec(conn, sql.data, bindings.count, bindings.values,
                                      true, result, err);
         }
-        if (status == RL_OK || !used_before || !rl_pg_conn_lost(conn) ||
-            conn->timed_out) {
+        if (status == RL_OK || !used_before || !rl_pg_conn_lost(conn)) {
             break;
         }
         used_before = false;
