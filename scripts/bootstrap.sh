@@ -64,6 +64,11 @@ have_postgres() {
     have initdb || { have pg_config && [ -x "$(pg_config --bindir)/initdb" ]; }
 }
 
+# Whether there is a PgBouncer, which Debian puts where only root looks.
+have_pgbouncer() {
+    have pgbouncer || [ -x /usr/sbin/pgbouncer ]
+}
+
 system_packages() {
     missing=
     have gcc || have cc || missing="$missing gcc libc6-dev"
@@ -73,11 +78,15 @@ system_packages() {
     have_library sqlite3 || missing="$missing libsqlite3-dev"
     have_library libcurl || missing="$missing libcurl4-openssl-dev"
     case $extra in
-    test | bench | dev) have_postgres || missing="$missing postgresql" ;;
+    test | bench | dev)
+        have_postgres || missing="$missing postgresql"
+        have_pgbouncer || missing="$missing pgbouncer"
+        have openssl || missing="$missing openssl"
+        ;;
     esac
     [ -n "$missing" ] || return 0
     if have apt-get; then
-        # The package may start a server of its own: the tests leave that one alone.
+        # A package may start a server of its own: the tests leave that one alone.
         # shellcheck disable=SC2086
         apt_install $missing
     else

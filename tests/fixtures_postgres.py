@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import pwd
+import random
 import re
 import shutil
 import signal
@@ -41,10 +42,15 @@ lc_messages = 'C'
 timezone = 'UTC'
 """
 
-# The server is stopped when its standard input ends, so when pytest has gone, however.
-KEEPER = '"$@" & server=$!; read -r _; kill -INT "$server" 2>/dev/null; wait "$server"'
+# The server gets the signal when its keeper's standard input ends, so when pytest has
+# gone, however.
+KEEPER = (
+    'signal=$1; shift; "$@" & server=$!; read -r _; '
+    'kill -"$signal" "$server" 2>/dev/null; wait "$server"'
+)
 
-FATAL = re.compile("FATAL:  (?!the database system is starting up)")
+# What clients that knock too early are told is no reason to give up.
+FATAL = re.compile("FATAL:  (?!the database system is )")
 
 DISCONNECT = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
@@ -91,82 +97,135 @@ def plain_environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody listens on.
+
+    It lies below those that the system gives to clients, so that none of them gets it
+    while a server that listens there is being restarted.
+    """
+    while True:
+        port = random.randrange(12_000, 32_000)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def own_folder(prefix: str) -> Path:
+    """A temporary folder that belongs to the user whom servers run as."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    folder.chmod(0o755)
+    if options := server_user():
+        os.chown(folder, options["user"], options["group"])
+    return folder
+
+
+def run_as_server_user(command: list[str], folder: Path) -> None:
+    """Run a tool of the server's and wait for it."""
+    options = server_user() | {"env": plain_environment(), "cwd": folder}
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    if done.returncode != 0:
+        raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
+
+
+class Keeper:
+    """A server process that ends when we do."""
+
+    def __init__(self, command: list[str], folder: Path, log: Path, sign: str) -> None:
+        with log.open("ab") as file:
+            self._shell = subprocess.Popen(
+                ["/bin/sh", "-c", KEEPER, "keeper", sign, *command],
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=file,
+                cwd=folder,
+                env=plain_environment(),
+                start_new_session=True,  # Ctrl-C is for pytest, which then stops it
+                **server_user(),
+            )
+
+    def end(self, timeout: float = 20) -> bool:
+        """Have the server sent its signal; False when it does not end in time."""
+        if self._shell.stdin is not None:
+            self._shell.stdin.close()
+        try:
+            self._shell.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
 
 class PostgresServer:
     """A running server, and ways to look into it."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: str = "") -> None:
         self.bindir = find_binaries()
-        self.folder = Path(tempfile.mkdtemp(prefix="runlog-pg-"))
+        self.folder = own_folder("runlog-pg-")
+        self.data = self.folder / "data"
         self.port = free_port()
         self.log = self.folder / "server.log"
+        self._config = config
         self._names = (f"test_{n}" for n in itertools.count(1))
         self._idle: list[str] = []
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self._keeper: Keeper | None = None
         self._admin: psycopg.Connection[Any] | None = None
 
     def start(self) -> None:
         """Make the cluster, start it and wait until it answers."""
-        data = self.folder / "data"
-        options: dict[str, Any] = server_user()
-        self.folder.chmod(0o755)
-        if options:
-            os.chown(self.folder, options["user"], options["group"])
-        options |= {"env": plain_environment(), "cwd": self.folder}
-        command = [str(self.bindir / "initdb"), "-D", str(data), "-U", SUPERUSER]
-        command += ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"]
-        done = subprocess.run(command, capture_output=True, text=True, **options)
-        if done.returncode != 0:
-            raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
-        with (data / "postgresql.conf").open("a", encoding="utf-8") as file:
-            file.write(CONFIG.format(port=self.port, folder=self.folder))
-        with self.log.open("wb") as log:
-            self._keeper = subprocess.Popen(
-                ["/bin/sh", "-c", KEEPER, "keeper", self.bindir / "postgres", "-D", data],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for pytest, which then stops it
-                **options,
-            )
-        self._wait_until_ready()
+        self.make_cluster()
+        with (self.data / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.write(CONFIG.format(port=self.port, folder=self.folder) + self._config)
+        self.resume()
 
-    def _wait_until_ready(self) -> None:
+    def make_cluster(self) -> None:
+        """Fill the data folder."""
+        command = [str(self.bindir / "initdb"), "-D", str(self.data), "-U", SUPERUSER]
+        command += ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"]
+        run_as_server_user(command, self.folder)
+
+    def resume(self) -> None:
+        """Start the server on its data, and wait until it answers."""
+        command = [str(self.bindir / "postgres"), "-D", str(self.data)]
+        said = self.log.stat().st_size if self.log.exists() else 0
+        self._keeper = Keeper(command, self.folder, self.log, "INT")
+        self._wait_until_ready(said)
+
+    def _wait_until_ready(self, said: int) -> None:
         deadline = time.monotonic() + 60
         while True:
             try:
                 self._admin = psycopg.connect(self.dsn(), autocommit=True)
             except psycopg.OperationalError as error:
-                log = self.log.read_text()
+                log = self.log.read_bytes()[said:].decode(errors="replace")
                 if time.monotonic() > deadline or FATAL.search(log):
                     raise RuntimeError(f"no server: {error}\n{log}") from None
                 time.sleep(0.02)
             else:
                 return
 
-    def stop(self) -> None:
-        """Stop the server, gently and then not, and remove its folder."""
+    def halt(self, *, immediate: bool = False) -> None:
+        """Stop the server, gently and then not; immediately: as if it had crashed."""
         if self._admin is not None:
             self._admin.close()
-        if self._keeper is not None and self._keeper.stdin is not None:
-            self._keeper.stdin.close()
-            try:
-                self._keeper.wait(20)
-            except subprocess.TimeoutExpired:
+            self._admin = None
+        if self._keeper is not None:
+            if immediate:
                 os.kill(self.pid, signal.SIGQUIT)
-                self._keeper.wait(20)
+            if not self._keeper.end():
+                os.kill(self.pid, signal.SIGQUIT)
+                self._keeper.end()
+            self._keeper = None
+
+    def stop(self) -> None:
+        """Stop the server and remove its folder."""
+        self.halt()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def pid(self) -> int:
         """The process id of the postmaster."""
-        return int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        return int((self.data / "postmaster.pid").read_text().split()[0])
 
     @property
     def version(self) -> str:
