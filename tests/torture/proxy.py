@@ -1,7 +1,8 @@
 """A TCP proxy between a client and a server that can be told to behave badly.
 
-It listens on a port of 127.0.0.1; the server is at another port, or at a unix socket. Each
-connection has two threads, one for each direction. What it does may be changed at any time:
+It listens on a port of 127.0.0.1; the server is at another port, or at a unix socket.
+Each connection has two threads, one for each direction. What it does may be changed at
+any time:
 
     forward()         hand on everything; the state at the start
     refuse()          nobody listens: who connects is refused. Connections live on
@@ -12,8 +13,8 @@ connection has two threads, one for each direction. What it does may be changed 
     cut_after(n, up)  hand on n more bytes in that direction, then reset that connection
     blackhole()       swallow what the connections of now send, both ways, without a word
 
-Up is from the client to the server. The kernel still answers keep-alives for a connection in
-the black hole, which a firewall would swallow as well.
+Up is from the client to the server. The kernel still answers keep-alives for a connection
+in the black hole, which a firewall would swallow as well.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ class Proxy:
             self._delay = seconds
 
     def cut_after(self, count: int, *, up: bool) -> None:
-        """Hand on so many more bytes in a direction, over all connections, then cut once."""
+        """Hand on so many more bytes that way, over all connections, then cut once."""
         with self._changed:
             self._cut[up] = count
 
