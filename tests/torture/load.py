@@ -14,6 +14,9 @@ from helpers import minimal, until
 
 import runlog
 
+AWAY = "runs are kept in the journal"
+BACK = "PostgreSQL takes runs again"
+
 STATES = "SELECT run_id, status, outputs FROM workflow_runs WHERE wpk_id = %s"
 TWICE = "SELECT wpk_id, run_id FROM workflow_runs GROUP BY 1, 2 HAVING count(*) > 1"
 
@@ -117,6 +120,12 @@ def told(caplog: Any, phrase: str) -> int:
         record.name == "runlog" and phrase in record.getMessage()
         for record in caplog.records
     )
+
+
+def until_told(caplog: Any, phrase: str, count: int) -> None:
+    """Wait until it has said so that often, and no more often."""
+    until(lambda: told(caplog, phrase) >= count)
+    assert told(caplog, phrase) == count
 
 
 def until_server(recorder: runlog.Recorder, state: str) -> None:

@@ -159,6 +159,11 @@ class Proxy:
         with self._changed:
             self._cut[up] = count
 
+    def until_cut(self, count: int) -> None:
+        """Wait until so many connections were cut in all."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.cuts >= count, 60), self.cuts
+
     def blackhole(self) -> None:
         """Swallow what the connections of now send."""
         with self._changed:

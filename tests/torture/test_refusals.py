@@ -1,0 +1,280 @@
+"""A server that answers, and does not take the run: for now, or for ever."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from fixtures_postgres import PostgresServer
+from helpers import minimal
+from torture.conftest import Proxied
+from torture.load import (
+    AWAY,
+    BACK,
+    Acknowledged,
+    journal_rows,
+    told,
+    until_server,
+    until_told,
+)
+
+import runlog
+from runlog import StoreError
+
+NO_EVIL = "ALTER TABLE workflow_runs ADD CONSTRAINT no_evil CHECK (status <> 'evil')"
+LOCK = "LOCK TABLE workflow_runs IN ACCESS EXCLUSIVE MODE"
+DISCONNECT = (
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+    "WHERE datname = %s AND pid <> pg_backend_pid()"
+)
+
+
+class Limited:
+    """A database that belongs to a role that is no superuser."""
+
+    def __init__(self, server: PostgresServer, tmp_path: Path) -> None:
+        self.server = server
+        self.dbname = server.create_database()
+        self.role = f"role_{self.dbname}"
+        server.query(f"CREATE ROLE {self.role} LOGIN")
+        server.query(f"ALTER DATABASE {self.dbname} OWNER TO {self.role}")
+        self.options: dict[str, Any] = {
+            "postgres_dsn": server.dsn(self.dbname, user=self.role),
+            "sqlite_path": str(tmp_path / "journal.db"),
+        }
+
+    def query(self, sql: str, *params: object) -> list[Any]:
+        """As the superuser, in that database."""
+        return self.server.query(sql, *params, dbname=self.dbname)
+
+    def disconnect(self) -> None:
+        """Cut its connections, so that it must make new ones."""
+        self.server.query(DISCONNECT, self.dbname)
+
+    def remove(self) -> None:
+        self.server.drop_database(self.dbname)
+        self.server.query(f"DROP ROLE {self.role}")
+
+
+@pytest.fixture
+def limited(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Limited]:
+    made = Limited(postgres_server, tmp_path)
+    yield made
+    made.remove()
+
+
+def goes_to_the_journal(recorder: runlog.Recorder, log: Acknowledged, why: str) -> None:
+    """A run that the server does not take now is kept, and the reason can be seen."""
+    before = recorder.stats()["journaled"]
+    log.log(recorder, f"kept {why}", outputs=why)
+    stats = recorder.stats()
+    assert (stats["journaled"], stats["waiting"]) == (before + 1, 1)
+    assert (stats["server"], stats["failed"], stats["rejected"]) == ("away", 0, 0)
+    assert why in stats["server_error"]
+
+
+def comes_back(recorder: runlog.Recorder, log: Acknowledged, query: Any) -> None:
+    """It is forwarded, and the next one goes to the server itself."""
+    assert recorder.flush(60) is True
+    until_server(recorder, "up")
+    before = recorder.stats()["journaled"]
+    log.log(recorder, "last")
+    assert recorder.stats()["journaled"] == before
+    log.check(query)
+
+
+def test_a_database_that_is_made_read_only(limited: Limited) -> None:
+    """As after a failover: the connection is fine, and nothing can be written."""
+    with runlog.Recorder(**limited.options) as recorder:
+        log = Acknowledged("w")
+        log.log(recorder, "before")
+        name = f"ALTER DATABASE {limited.dbname}"
+        limited.server.query(f"{name} SET default_transaction_read_only = on")
+        limited.disconnect()
+        goes_to_the_journal(recorder, log, "read-only")
+        assert recorder.get_run("before") is not None  # reading still works
+        limited.server.query(f"{name} RESET default_transaction_read_only")
+        comes_back(recorder, log, limited.query)
+
+
+def test_too_many_connections(limited: Limited) -> None:
+    with runlog.Recorder(**limited.options) as recorder:
+        log = Acknowledged("w")
+        log.log(recorder, "before")
+        limited.server.query(f"ALTER ROLE {limited.role} CONNECTION LIMIT 0")
+        limited.disconnect()
+        goes_to_the_journal(recorder, log, "too many connections")
+        limited.server.query(f"ALTER ROLE {limited.role} CONNECTION LIMIT -1")
+        comes_back(recorder, log, limited.query)
+
+
+def test_one_connection_is_enough_to_write(limited: Limited) -> None:
+    """What the role may not have is no reason to lose a run, or to hold one back."""
+    limited.server.query(f"ALTER ROLE {limited.role} CONNECTION LIMIT 1")
+    with runlog.Recorder(**limited.options) as recorder:
+        log = Acknowledged("w")
+        for number in range(10):
+            log.log(recorder, f"r{number}")
+        assert recorder.flush(30) is True
+        log.check(limited.query)
+
+
+@pytest.mark.parametrize("setting", ["statement_timeout", "lock_timeout"])
+def test_a_time_out_of_the_role(limited: Limited, setting: str) -> None:
+    limited.server.query(f"ALTER ROLE {limited.role} SET {setting} = '200ms'")
+    with runlog.Recorder(**limited.options) as recorder:
+        log = Acknowledged("w")
+        log.log(recorder, "before")
+        with psycopg.connect(limited.server.dsn(limited.dbname)) as other:
+            other.execute(LOCK)
+            goes_to_the_journal(recorder, log, "timeout")
+            other.rollback()
+        comes_back(recorder, log, limited.query)
+
+
+def test_a_time_out_of_ours_behind_a_lock(limited: Limited) -> None:
+    """What waits there for the lock may still be committed: then it is the same run."""
+    with runlog.Recorder(**limited.options, postgres_timeout=0.3) as recorder:
+        log = Acknowledged("w")
+        log.log(recorder, "before")
+        with psycopg.connect(limited.server.dsn(limited.dbname)) as other:
+            other.execute(LOCK)
+            log.log(recorder, "behind it", status="running", inputs=1)
+            log.log(recorder, "behind it", outputs=2)
+            assert recorder.stats()["journaled"] == 2
+            other.rollback()
+        comes_back(recorder, log, limited.query)
+        assert log.states["behind it"] == ("completed", 2)
+
+
+def test_a_server_that_shuts_down_gently(
+    own_server: PostgresServer, tmp_path: Path
+) -> None:
+    dbname = own_server.create_database()
+    dsn, path = own_server.dsn(dbname), str(tmp_path / "journal.db")
+    with runlog.Recorder(postgres_dsn=dsn, sqlite_path=path) as recorder:
+        log = Acknowledged("w")
+        log.log(recorder, "before")
+        own_server.halt()
+        for number in range(10):
+            log.log(recorder, f"r{number}")
+        assert recorder.stats()["waiting"] == 10
+        own_server.resume()
+        comes_back(recorder, log, lambda *q: own_server.query(*q, dbname=dbname))
+
+
+def complaints(server: PostgresServer, dbname: str) -> int:
+    """How often the server's log says that this database has refused a run."""
+    return sum(
+        f" {dbname} ERROR" in line and "no_evil" in line
+        for line in server.log.read_text().splitlines()
+    )
+
+
+@pytest.fixture
+def picky(proxied: Proxied) -> Proxied:
+    """A database whose owner does not want runs with the status evil."""
+    with runlog.Recorder(**proxied.options) as recorder:
+        recorder.log_run(minimal("first", "other"))
+    proxied.query(NO_EVIL)
+    return proxied
+
+
+def rejected_as(row: Any) -> tuple[Any, ...]:
+    return row["wpk_id"], row["run_id"], row["status"], row["sqlstate"]
+
+
+def test_what_is_refused_for_good_is_kept_and_not_tried_again(picky: Proxied) -> None:
+    with runlog.Recorder(**picky.options) as recorder:
+        log = Acknowledged("w")
+        with pytest.raises(StoreError, match="no_evil") as caught:
+            recorder.log_run(minimal("bad", outputs="kept") | {"status": "evil"})
+        assert (caught.value.sqlstate, caught.value.retryable) == ("23514", False)
+        tries = complaints(picky.server, picky.dbname)
+        assert tries >= 1
+        stats = recorder.stats()
+        assert (stats["rejected"], stats["waiting"], stats["server"]) == (1, 0, "up")
+        (row,) = journal_rows(picky.journal, "journal_rejected")
+        assert rejected_as(row) == ("w", "bad", "evil", "23514")
+        assert "no_evil" in row["reason"]
+        assert (row["outputs"], bool(row["rejected_at"])) == ('"kept"', True)
+
+        picky.proxy.outage()  # an outage and a drain later, nobody has tried it again
+        log.log(recorder, "good")
+        picky.proxy.forward()
+        assert recorder.flush(60) is True
+        assert recorder.stats()["rejected"] == 1
+    with runlog.Recorder(**picky.options) as recorder:
+        log.log(recorder, "better")
+        assert recorder.flush(60) is True
+        assert recorder.stats()["rejected"] == 1
+    assert complaints(picky.server, picky.dbname) == tries
+    log.check(picky.query)
+
+
+def test_what_is_refused_while_it_is_forwarded(
+    picky: Proxied, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The caller has long gone: the rest of its batch arrives, and the journal drains."""
+    with runlog.Recorder(**picky.options, durability="journal") as recorder:
+        log = Acknowledged("w")
+        picky.proxy.outage()
+        for number in range(250):
+            if number % 50 == 7:
+                recorder.log_run(minimal(f"bad{number}") | {"status": "evil"})
+            else:
+                log.log(recorder, f"r{number}", outputs=number)
+        picky.proxy.forward()
+        assert recorder.flush(60) is True
+        stats = recorder.stats()
+        assert (stats["rejected"], stats["waiting"], stats["journaled"]) == (5, 0, 250)
+        assert stats["forwarded"] == 245
+    assert journal_rows(picky.journal) == []
+    rejected = journal_rows(picky.journal, "journal_rejected")
+    assert [row["run_id"] for row in rejected] == [f"bad{n}" for n in range(7, 250, 50)]
+    assert all("no_evil" in row["reason"] for row in rejected)
+    log.check(picky.query)
+    assert picky.query("SELECT 1 FROM workflow_runs WHERE status = 'evil'") == []
+
+
+def test_a_permission_that_was_taken_away_is_said(limited: Limited) -> None:
+    """SQLSTATE 42: whoever has to mend it is told at once, and the run is kept."""
+    with runlog.Recorder(**limited.options) as recorder:
+        recorder.log_run(minimal("before"))
+        limited.query("ALTER TABLE workflow_runs OWNER TO postgres")
+        with pytest.raises(StoreError, match="permission denied") as caught:
+            recorder.log_run(minimal())
+        assert (caught.value.sqlstate, caught.value.retryable) == ("42501", False)
+        assert recorder.stats()["rejected"] == 1
+
+
+def test_flush_does_not_wait_for_what_was_rejected(picky: Proxied) -> None:
+    with runlog.Recorder(**picky.options) as recorder:
+        with pytest.raises(StoreError):
+            recorder.log_run(minimal("bad") | {"status": "evil"})
+        start = time.monotonic()
+        assert recorder.flush(30) is True
+        assert time.monotonic() - start < 10
+
+
+def test_an_outage_is_told_once(
+    proxied: Proxied, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not once a run, and not again for another reason."""
+    with runlog.Recorder(**proxied.options, postgres_timeout=0.3) as recorder:
+        recorder.log_run(minimal("first"))
+        proxied.proxy.outage()
+        recorder.log_run(minimal("second"))
+        proxied.proxy.forward()
+        proxied.proxy.stall()
+        for number in range(50):
+            recorder.log_run(minimal(f"r{number}"))
+        proxied.proxy.forward()
+        assert recorder.flush(60) is True
+        until_told(caplog, BACK, told(caplog, AWAY))
+    assert 1 <= told(caplog, AWAY) <= 2
+    assert told(caplog, BACK) == told(caplog, AWAY)

@@ -1,0 +1,65 @@
+"""A process that logs runs until it is killed, and says when each was acknowledged.
+
+usage: writer.py NAME ACKNOWLEDGED [COUNT]
+
+The settings come from the environment. Each of its threads has a workflow NAME-0, NAME-1
+... and numbers its runs from 1. Once log_run has returned, the workflow and the number go
+to the end of the file ACKNOWLEDGED, in one write. With COUNT, a thread stops after so
+many runs; the process then closes runlog and prints its counters as JSON.
+"""
+
+import json
+import os
+import sys
+import threading
+from itertools import count
+
+import runlog
+
+THREADS = 2
+
+
+def work(wpk_id: str, file: int, last: int) -> None:
+    """Log run after run."""
+    for number in count(1):
+        runlog.log_run(
+            {
+                "wpk_id": wpk_id,
+                "run_id": str(number),
+                "status": "completed",
+                "inputs": {"text": "x" * (number * 37 % 2000)},
+                "outputs": {"n": number},
+            }
+        )
+        os.write(file, f"{wpk_id} {number}\n".encode())
+        if number == last:
+            return
+
+
+def end_at_once(args: threading.ExceptHookArgs) -> None:
+    """An exception in a thread ends the process, so that whoever waits for it sees it."""
+    sys.__excepthook__(args.exc_type, args.exc_value or SystemExit(), args.exc_traceback)
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def main() -> None:
+    """Start the threads and wait for them."""
+    name, path, *rest = sys.argv[1:]
+    last = int(rest[0]) if rest else 0
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    threading.excepthook = end_at_once
+    threads = [
+        threading.Thread(target=work, args=(f"{name}-{n}", file, last))
+        for n in range(THREADS)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stats = runlog.stats()
+    runlog.close()
+    print(json.dumps(stats))
+
+
+main()
