@@ -16,7 +16,8 @@ preload = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-plain test-asan test-c bench loss lint format clean $(SETUPS)
+.PHONY: help demo test test-plain test-asan test-c torture torture-outage bench loss lint \
+	format clean $(SETUPS)
 
 help:
 	@echo "make demo       set up, build, and record a run of examples/demo.py"
@@ -25,6 +26,8 @@ help:
 	@echo "make test-plain the first half of it (ARGS='-k name' is handed to pytest)"
 	@echo "make test-asan  the second half (ARGS as well)"
 	@echo "make test-c     the C tests alone, both ways"
+	@echo "make torture    the torture tests with the full count of kills, which takes longer"
+	@echo "make torture-outage  ten minutes without the server, at full speed"
 	@echo "make bench      the benchmarks"
 	@echo "make loss       what is lost when processes and databases die"
 	@echo "make lint       ruff, mypy and clang-format"
@@ -52,6 +55,13 @@ test-asan: setup-test build/asan/.installed
 test-c: setup-test
 	@$(PYTEST) -q tests/test_c.py
 	@RUNLOG_SANITIZE=$(SANITIZERS) $(PYTEST) -q tests/test_c.py
+
+torture: setup-test $(VENV)/.installed-strict
+	@TORTURE_KILLS=500 $(PYTEST) -o faulthandler_timeout=3600 tests/torture $(ARGS)
+
+torture-outage: setup-test $(VENV)/.installed-strict
+	@TORTURE_OUTAGE_SECONDS=600 $(PYTEST) -o faulthandler_timeout=7200 \
+		tests/torture/test_outage_load.py $(ARGS)
 
 bench: setup-bench $(VENV)/.installed
 	@$(VENV)/bin/python benchmarks/run.py $(ARGS)

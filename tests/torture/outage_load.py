@@ -1,0 +1,80 @@
+"""A program at full speed that measures itself: latency of log_run, and its own memory.
+
+usage: outage_load.py TIMEOUT
+
+The settings come from the environment. For each second it prints a line of JSON. When
+its standard input ends, it stops, flushes (for TIMEOUT seconds at most) and prints what it
+has done in all.
+"""
+
+import json
+import resource
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import runlog
+
+WINDOW = 1.0
+
+
+def rss() -> int:
+    """Bytes of memory in use; where that is not told, the most there ever were."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def measure(count: int) -> tuple[int, dict[str, Any]]:
+    """Log runs for a window's time, numbered from count on."""
+    took: list[float] = []
+    now = start = time.perf_counter()
+    while now < start + WINDOW:
+        runlog.log_run(
+            {
+                "wpk_id": "load",
+                "run_id": str(count),
+                "status": "completed",
+                "inputs": {"text": "x" * 500},
+                "outputs": {"n": count},
+            }
+        )
+        count += 1
+        before, now = now, time.perf_counter()
+        took.append(now - before)
+    took.sort()
+    return count, {
+        "runs": len(took),
+        "p50": took[len(took) // 2] * 1e3,
+        "p99": took[len(took) * 99 // 100] * 1e3,
+        "max": took[-1] * 1e3,
+        "rss": rss(),
+        "server": runlog.stats()["server"],
+    }
+
+
+def wait_for_the_end(done: threading.Event) -> None:
+    """Set it once there is no more input."""
+    sys.stdin.read()
+    done.set()
+
+
+def main() -> None:
+    """Measure until there is no more input."""
+    done = threading.Event()
+    threading.Thread(target=wait_for_the_end, args=(done,), daemon=True).start()
+    count = 0
+    while not done.is_set():
+        count, window = measure(count)
+        print(json.dumps(window), flush=True)
+    start = time.perf_counter()
+    flushed = runlog.flush(float(sys.argv[1]))
+    seconds = time.perf_counter() - start
+    stats = runlog.stats()
+    print(json.dumps({"logged": count, "flushed": flushed, "seconds": seconds} | stats))
+
+
+main()

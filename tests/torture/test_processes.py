@@ -1,0 +1,147 @@
+"""Several processes on one journal: leases, and what a dead process has left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from helpers import minimal, until
+from torture.conftest import Proxied
+from torture.load import Acknowledged, journal_rows
+from torture.writers import Writers, check_file
+
+import runlog
+
+
+@pytest.fixture
+def writers(proxied: Proxied, tmp_path: Path) -> Iterator[Writers]:
+    """Writers whose runs go through the journal."""
+    made = Writers(tmp_path, proxied.env | {"RUNLOG_DURABILITY": "journal"})
+    yield made
+    made.end()
+
+
+def leave_runs_behind(proxied: Proxied, writers: Writers) -> None:
+    """Two writers are killed while the server is away."""
+    proxied.proxy.outage()
+    for _ in range(2):
+        writers.start()
+    writers.until_acknowledged(300)
+    writers.kill_all()
+    assert len(journal_rows(proxied.journal)) >= 300
+
+
+def test_who_lives_forwards_what_the_dead_have_left(
+    proxied: Proxied, writers: Writers
+) -> None:
+    """The one that lives is not told, and calls nothing after that."""
+    proxied.proxy.outage()
+    with runlog.Recorder(**proxied.options) as recorder:
+        recorder.log_run(minimal("first", "other"))
+        leave_runs_behind(proxied, writers)
+        proxied.proxy.forward()
+        until(lambda: journal_rows(proxied.journal) == [])
+    proxied.query("DELETE FROM workflow_runs WHERE wpk_id = 'other'")
+    writers.check(proxied.query)
+    check_file(proxied.journal)
+
+
+def test_who_starts_forwards_what_the_dead_have_left(
+    proxied: Proxied, writers: Writers
+) -> None:
+    leave_runs_behind(proxied, writers)
+    left = len(journal_rows(proxied.journal))
+    proxied.proxy.forward()
+    with runlog.Recorder(**proxied.options) as recorder:
+        assert recorder.flush(60) is True
+        stats = recorder.stats()
+        assert (stats["journaled"], stats["forwarded"]) == (0, left)
+    writers.check(proxied.query)
+
+
+def test_the_first_run_of_a_start_brings_the_old_ones_along(
+    proxied: Proxied, writers: Writers
+) -> None:
+    """No flush is needed for it."""
+    leave_runs_behind(proxied, writers)
+    proxied.proxy.forward()
+    with runlog.Recorder(**proxied.options) as recorder:
+        recorder.log_run(minimal("first", "other"))
+        until(lambda: journal_rows(proxied.journal) == [])
+    proxied.query("DELETE FROM workflow_runs WHERE wpk_id = 'other'")
+    writers.check(proxied.query)
+
+
+def test_the_lease_of_a_process_that_was_killed_while_it_forwarded(
+    proxied: Proxied, writers: Writers
+) -> None:
+    """It is killed with its batch on the way, and nobody waits for it for ever."""
+    writer = writers.start()
+    writers.until_acknowledged(100)
+    proxied.proxy.stall()
+    waiting = len(journal_rows(proxied.journal))
+    until(lambda: len(journal_rows(proxied.journal)) > waiting + 200)
+    (lease,) = journal_rows(proxied.journal, "journal_lease")
+    assert lease["owner"] is not None
+    writers.kill(writer)
+    proxied.proxy.drop()
+    proxied.proxy.forward()
+    with runlog.Recorder(**proxied.options) as recorder:
+        assert recorder.flush(60) is True
+    assert journal_rows(proxied.journal) == []
+    writers.check(proxied.query)
+
+
+def test_living_processes_share_the_work(proxied: Proxied, writers: Writers) -> None:
+    """Each run is forwarded by one of them, and by one only."""
+    proxied.proxy.outage()
+    both = [writers.start("400"), writers.start("400")]
+    writers.until_acknowledged(800)
+    proxied.proxy.forward()
+    stats = [writers.wait(writer) for writer in both]
+    with runlog.Recorder(**proxied.options) as recorder:
+        assert recorder.flush(60) is True
+        stats.append(recorder.stats())
+    assert sum(each["forwarded"] for each in stats) == 1600
+    assert [each["rejected"] for each in stats] == [0, 0, 0]
+    assert journal_rows(proxied.journal) == []
+    writers.check(proxied.query)
+
+
+def test_two_recorders_of_one_process_share_a_journal(proxied: Proxied) -> None:
+    proxied.proxy.outage()
+    one, two = (runlog.Recorder(**proxied.options) for _ in range(2))
+    with one, two:
+        log = Acknowledged("w")
+        for number in range(100):
+            log.log(one, f"r{number}", status="running")
+            log.log(two, f"r{number}", outputs=number)
+        assert one.stats()["waiting"] == two.stats()["waiting"] == 200
+        proxied.proxy.forward()
+        assert one.flush(60) is True
+        log.check(proxied.query)
+        assert two.flush(60) is True
+        forwarded = one.stats()["forwarded"] + two.stats()["forwarded"]
+        assert forwarded == 200
+
+
+def test_a_workflow_is_forwarded_in_order(proxied: Proxied) -> None:
+    """Who looks in between never sees a later run without the ones before it."""
+    look = "SELECT count(*), max(run_id::int) FROM workflow_runs WHERE wpk_id = 'w'"
+    seen: set[tuple[int, int | None]] = set()
+    with runlog.Recorder(**proxied.options, durability="journal") as recorder:
+        recorder.log_run(minimal("first", "other"))
+        assert recorder.flush(60) is True
+        with psycopg.connect(
+            proxied.server.dsn(proxied.dbname), autocommit=True
+        ) as other:
+            for number in range(2000):
+                recorder.log_run(minimal(str(number)))
+                if number % 20 == 0:
+                    seen.update(other.execute(look).fetchall())
+        assert recorder.flush(60) is True
+    assert all(count == (-1 if last is None else last) + 1 for count, last in seen)
+    assert len(seen) > 2
+    assert proxied.query(look) == [(2000, 1999)]
