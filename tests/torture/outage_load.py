@@ -3,8 +3,8 @@
 usage: outage_load.py TIMEOUT
 
 The settings come from the environment. For each second it prints a line of JSON. When
-its standard input ends, it stops, flushes (for TIMEOUT seconds at most) and prints what it
-has done in all.
+its standard input ends, it stops, flushes (for TIMEOUT seconds at most) and prints what
+it has done in all.
 """
 
 import json

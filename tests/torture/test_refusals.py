@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from fixtures_postgres import PostgresServer
+from fixtures_postgres import PostgresServer, server_user
 from helpers import minimal
 from torture.conftest import Proxied
 from torture.load import (
@@ -50,6 +54,10 @@ class Limited:
     def query(self, sql: str, *params: object) -> list[Any]:
         """As the superuser, in that database."""
         return self.server.query(sql, *params, dbname=self.dbname)
+
+    def run(self, sql: str) -> None:
+        """The same, for what has no rows."""
+        self.query(sql)
 
     def disconnect(self) -> None:
         """Cut its connections, so that it must make new ones."""
@@ -239,6 +247,106 @@ def test_what_is_refused_while_it_is_forwarded(
     assert all("no_evil" in row["reason"] for row in rejected)
     log.check(picky.query)
     assert picky.query("SELECT 1 FROM workflow_runs WHERE status = 'evil'") == []
+
+
+REFUSE = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.status = 'evil' THEN
+        RAISE EXCEPTION 'not this one' USING ERRCODE = '{code}';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON workflow_runs
+    FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+DROP_REFUSE = "DROP FUNCTION refuse CASCADE"
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["25006", "40001", "40P01", "53100", "53200", "55P03", "57014", "58030", "XX000"],
+)
+def test_a_reason_that_may_pass(proxied: Proxied, code: str) -> None:
+    """The run waits, and arrives once the reason has gone."""
+    with runlog.Recorder(**proxied.options) as recorder:
+        log = Acknowledged("w")
+        log.log(recorder, "first")
+        proxied.query(REFUSE.format(code=code))
+        log.log(recorder, "later", status="evil", outputs=code)
+        assert recorder.stats()["waiting"] == 1
+        assert recorder.flush(0.3) is False
+        stats = recorder.stats()
+        assert (stats["journaled"], stats["rejected"], stats["failed"]) == (1, 0, 0)
+        proxied.query(DROP_REFUSE)
+        comes_back(recorder, log, proxied.query)
+
+
+@pytest.mark.parametrize("code", ["22003", "23505", "42P10", "44000", "54000", "P0001"])
+def test_a_reason_that_will_not_pass(proxied: Proxied, code: str) -> None:
+    with runlog.Recorder(**proxied.options) as recorder:
+        log = Acknowledged("w")
+        log.log(recorder, "first")
+        proxied.query(REFUSE.format(code=code))
+        with pytest.raises(StoreError, match="not this one") as caught:
+            recorder.log_run(minimal("never") | {"status": "evil"})
+        assert (caught.value.sqlstate, caught.value.retryable) == (code, False)
+        proxied.query(DROP_REFUSE)  # too late for that one
+        log.log(recorder, "last")
+        assert recorder.flush(60) is True
+        stats = recorder.stats()
+        assert (stats["rejected"], stats["waiting"], stats["server"]) == (1, 0, "up")
+    (row,) = journal_rows(proxied.journal, "journal_rejected")
+    assert (row["run_id"], row["sqlstate"]) == ("never", code)
+    log.check(proxied.query)
+
+
+@contextlib.contextmanager
+def full_disk(limited: Limited) -> Iterator[Callable[[], None]]:
+    """A disk of its own for workflow_runs, which is full; yields what makes room on it.
+
+    Where mounts are not allowed, the table only says that it is.
+    """
+    with tempfile.TemporaryDirectory(prefix="runlog-disk-") as folder:
+        mount = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=777", "tmpfs", folder]
+        if subprocess.run(mount, capture_output=True).returncode != 0:
+            always = REFUSE.format(code="53100").replace("NEW.status = 'evil'", "true")
+            limited.query(always)
+            yield lambda: limited.run(DROP_REFUSE)
+            return
+        home, filler = Path(folder) / "space", Path(folder) / "filler"
+        space = f"space_{limited.dbname}"
+        home.mkdir()
+        if user := server_user():
+            os.chown(home, user["user"], user["group"])
+        limited.server.query(f"CREATE TABLESPACE {space} LOCATION '{home}'")
+        try:
+            limited.query(f"ALTER TABLE workflow_runs SET TABLESPACE {space}")
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+            yield filler.unlink
+        finally:
+            limited.query("ALTER TABLE workflow_runs SET TABLESPACE pg_default")
+            limited.server.query("CHECKPOINT")
+            limited.server.query(f"DROP TABLESPACE {space}")
+            # lazily: a server process may still hold a file that is gone
+            subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_the_disk_of_the_server_is_full(limited: Limited) -> None:
+    """Nothing is lost, from the first run that has no room until there is room again."""
+    with runlog.Recorder(**limited.options) as recorder:
+        log = Acknowledged("w")
+        log.log(recorder, "before")
+        with full_disk(limited) as make_room:
+            for number in range(20):
+                log.log(recorder, f"r{number}", outputs=os.urandom(1500).hex())
+            stats = recorder.stats()
+            assert (stats["failed"], stats["rejected"]) == (0, 0)
+            assert stats["waiting"] >= 10
+            make_room()
+            comes_back(recorder, log, limited.query)
 
 
 def test_a_permission_that_was_taken_away_is_said(limited: Limited) -> None:
