@@ -5,7 +5,7 @@ usage: writer.py NAME ACKNOWLEDGED [COUNT]
 The settings come from the environment. Each of its threads has a workflow NAME-0, NAME-1
 ... and numbers its runs from 1. Once log_run has returned, the workflow and the number go
 to the end of the file ACKNOWLEDGED, in one write. With COUNT, a thread stops after so
-many runs; the process then closes runlog and prints its counters as JSON.
+many runs; the process then flushes, and prints its counters as JSON.
 """
 
 import json
@@ -57,6 +57,7 @@ def main() -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    runlog.flush(60)
     stats = runlog.stats()
     runlog.close()
     print(json.dumps(stats))
