@@ -10,7 +10,7 @@ import psycopg.conninfo
 import pytest
 from conftest import SANITIZED
 from fixtures_postgres import PostgresServer
-from helpers import minimal
+from helpers import minimal, until
 from torture.clusters import Bouncer, Replica, TlsServer, replicate_synchronously
 from torture.load import Acknowledged, Load, journal_rows, told, until_server
 from torture.writers import Writers
@@ -92,6 +92,9 @@ def test_a_replica_alone_takes_no_run_until_it_is_promoted(
     replicate_synchronously(primary)
     with runlog.Recorder(postgres_dsn=primary.dsn(dbname)) as recorder:
         recorder.log_run(minimal("before", "other"))
+    ((end,),) = primary.query("SELECT pg_current_wal_lsn()::text")
+    replayed = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+    until(lambda: replica.query(replayed, end) == [(True,)])
     primary.query("ALTER SYSTEM RESET synchronous_standby_names")
     primary.query("SELECT pg_reload_conf()")
     options: dict[str, Any] = {"sqlite_path": journal}
