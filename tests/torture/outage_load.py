@@ -2,7 +2,7 @@
 
 usage: outage_load.py TIMEOUT
 
-The settings come from the environment. For each second it prints a line of JSON. When
+The settings come from the environment. Four times a second it prints a line of JSON. When
 its standard input ends, it stops, flushes (for TIMEOUT seconds at most) and prints what
 it has done in all.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 import runlog
 
-WINDOW = 1.0
+WINDOW = 0.25
 
 
 def rss() -> int:

@@ -39,18 +39,18 @@ class Program:
         )
 
     def window(self) -> dict[str, Any]:
-        """What it tells of the next second."""
+        """What it tells of the next quarter of a second."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, "the program has ended"
         window: dict[str, Any] = json.loads(line)
         return window
 
-    def windows(self, server: str, count: int) -> list[dict[str, Any]]:
-        """So many seconds, from the second one on that begins and ends like that."""
+    def windows(self, server: str, seconds: int) -> list[dict[str, Any]]:
+        """What it tells in so many seconds, from the second time on that it is so."""
         while self.window()["server"] != server:
             pass
-        windows = [self.window() for _ in range(count)]
+        windows = [self.window() for _ in range(4 * seconds)]
         assert {window["server"] for window in windows} == {server}
         return windows
 
@@ -94,7 +94,7 @@ def typical(windows: list[dict[str, Any]], what: str) -> float:
 
 
 def undisturbed(windows: list[dict[str, Any]]) -> float:
-    """The p99 of a good second: what else the machine does only ever adds to it."""
+    """The p99 of a good window: what else the machine does only ever adds to it."""
     return statistics.quantiles((float(window["p99"]) for window in windows), n=4)[0]
 
 
@@ -104,7 +104,7 @@ def tell(name: str, windows: list[dict[str, Any]]) -> None:
     runs = typical(windows, "runs")
     memory = [windows[0]["rss"] / MIB, max(window["rss"] for window in windows) / MIB]
     print(
-        f"{name}: {len(windows)} s, {runs:.0f} runs/s, {figures} "
+        f"{name}: {len(windows) // 4} s, {4 * runs:.0f} runs/s, {figures} "
         f"(undisturbed {undisturbed(windows):.2f}), max {worst:.0f} ms, "
         f"RSS {memory[0]:.1f} MiB at first, {memory[1]:.1f} at most"
     )
