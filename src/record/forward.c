@@ -65,7 +65,8 @@ static rl_status forward_singly(rl_journal *journal, rl_spool_batch *batch, rl_e
         rl_batch single = {batch->runs + i, 1, RL_SERVER, true};
         rl_err reason;
 
-        status = server->ops->forward(server, &single, &reason);
+        server->ops->send(server, &single);
+        status = server->ops->finish(server, &single, &reason);
         if (status == RL_STORE && reason.refused) {
             status = reject(journal, batch, i, &reason, err);
         } else if (status != RL_OK) {
@@ -79,28 +80,12 @@ static rl_status forward_singly(rl_journal *journal, rl_spool_batch *batch, rl_e
 typedef struct forwarding {
     const atomic_bool *stop;
     char self[RL_SPOOL_OWNER]; /* the holder of the lease */
-    rl_spool_batch batch;
-    bool busy;          /* another process is at it */
-    bool server_failed; /* else it is the journal's file */
+    rl_spool_batch batches[2]; /* one on its way, the other before or behind it */
+    rl_spool_batch *delivered; /* which of them the server has, but is not settled */
+    bool mine;                 /* the lease is still held */
+    bool busy;                 /* another process is at it */
+    bool server_failed;        /* else it is the journal's file */
 } forwarding;
-
-/* A batch of none asks whether the server is there. */
-static rl_status forward_batch(rl_journal *journal, forwarding *work, rl_err *err)
-{
-    rl_store *server = journal->server;
-    rl_spool_batch *batch = &work->batch;
-    const rl_batch whole = {batch->runs, batch->count, RL_SERVER, true};
-    rl_status status = server->ops->prepare(server, err);
-
-    if (status == RL_OK) {
-        status = server->ops->forward(server, &whole, err);
-        if (status == RL_STORE && err->refused) {
-            status = forward_singly(journal, batch, err);
-        }
-    }
-    work->server_failed = status != RL_OK;
-    return status;
-}
 
 static void count_forwarded(rl_journal *journal, const rl_spool_batch *batch)
 {
@@ -110,61 +95,108 @@ static void count_forwarded(rl_journal *journal, const rl_spool_batch *batch)
         taken += !batch->rejected[i];
     }
     rl_metric_add(&journal->metrics->forwarded, taken);
+}
+
+/* Takes what was delivered out of the journal; `until` is the end of the lease then. */
+static rl_status settle(rl_journal *journal, forwarding *work, int64_t until, rl_err *err)
+{
+    static const rl_spool_batch nothing;
+    const rl_spool_batch *batch = work->delivered != NULL ? work->delivered : &nothing;
+    rl_status status =
+        rl_spool_settle(journal->spool, batch, work->self, until, &work->mine, err);
+
+    work->delivered = NULL;
     pthread_mutex_lock(&journal->lock);
     pthread_cond_broadcast(&journal->moved);
     pthread_mutex_unlock(&journal->lock);
+    return status;
 }
 
-/* Forwards one batch. *more: there may be others, and the lease is held. */
-static rl_status forward_next(rl_journal *journal, forwarding *work, bool *more,
+/* What is done beside the server's work on `current`: the batch before it is settled, and
+ * the next one read in its place. */
+static rl_status prepare_next(rl_journal *journal, forwarding *work,
+                              const rl_spool_batch *current, rl_spool_batch *other,
                               rl_err *err)
 {
-    rl_spool_batch *batch = &work->batch;
-    bool mine = false;
-    rl_status status;
+    rl_status status = RL_OK;
     rl_err ignored;
 
-    atomic_store(&journal->pending, false); /* what comes from here on is read next */
-    status = rl_spool_read(journal->spool, 0, batch, err);
-    if (status == RL_OK) {
-        status = forward_batch(journal, work, err);
+    if (work->delivered != NULL) {
+        status = settle(journal, work, rl_time_now() + LEASE_US, err);
     }
-    if (status == RL_OK) {
-        status = rl_spool_settle(journal->spool, batch, work->self,
-                                 batch->last ? 0 : rl_time_now() + LEASE_US, &mine, err);
+    other->count = 0;
+    if (status == RL_OK && work->mine && !current->last) {
+        atomic_store(&journal->pending, false); /* what comes from here on is read next */
+        status =
+            rl_spool_read(journal->spool, current->seqs[current->count - 1], other, err);
     }
+    if (rl_spool_due(journal->spool)) { /* this may go on for long */
+        (void)rl_spool_tend(journal->spool, &ignored);
+    }
+    return status;
+}
+
+/* Forwards a batch; one of none asks whether the server is there. */
+static rl_status forward_batch(rl_journal *journal, forwarding *work,
+                               rl_spool_batch *current, rl_spool_batch *other,
+                               rl_err *err)
+{
+    rl_store *server = journal->server;
+    const rl_batch whole = {current->runs, current->count, RL_SERVER, true};
+    rl_status status = server->ops->prepare(server, err), beside;
+    rl_err own;
+
+    if (status != RL_OK) {
+        work->server_failed = true;
+        return status;
+    }
+    server->ops->send(server, &whole);
+    beside = prepare_next(journal, work, current, other, &own);
+    status = server->ops->finish(server, &whole, err);
+    if (status == RL_STORE && err->refused) {
+        status = forward_singly(journal, current, err);
+    }
+    work->server_failed = status != RL_OK;
     if (status == RL_OK) {
-        count_forwarded(journal, batch);
+        work->delivered = current;
+        count_forwarded(journal, current);
         rl_journal_note_back(journal);
-        if (rl_spool_due(journal->spool)) { /* this may go on for long */
-            (void)rl_spool_tend(journal->spool, &ignored);
-        }
-        if (mine && batch->last) {
-            atomic_store(&journal->unsettled, false);
-            if (atomic_load(&journal->pending)) {
-                atomic_store(&journal->unsettled, true);
-            }
+        if (beside != RL_OK) {
+            *err = own;
+            status = beside;
         }
     }
-    *more = status == RL_OK && mine && !batch->last;
     return status;
 }
 
 /* Forwards batch after batch while the lease is held. */
 static rl_status forward_leased(rl_journal *journal, forwarding *work, rl_err *err)
 {
+    rl_spool_batch *current = &work->batches[0], *other = &work->batches[1], *swap;
+    bool whole = false;
     rl_status status;
-    bool more = true, mine;
     rl_err ignored;
 
-    do {
-        status = forward_next(journal, work, &more, err);
-    } while (more && !atomic_load(work->stop));
-    if (status != RL_OK || more) { /* another process may try */
+    atomic_store(&journal->pending, false);
+    status = rl_spool_read(journal->spool, 0, current, err);
+    while (status == RL_OK && work->mine && !whole && !atomic_load(work->stop)) {
+        status = forward_batch(journal, work, current, other, err);
+        whole = status == RL_OK && current->last;
+        swap = current;
+        current = other;
+        other = swap;
+    }
+    if (work->mine) { /* gives the lease up */
+        rl_status last = settle(journal, work, 0, status == RL_OK ? err : &ignored);
+
+        status = status == RL_OK ? last : status;
+    }
+    if (whole && status == RL_OK && work->mine) {
+        atomic_store(&journal->unsettled, false);
+    }
+    if (!whole || status != RL_OK || atomic_load(&journal->pending)) {
+        atomic_store(&journal->unsettled, true);
         atomic_store(&journal->pending, true);
-        work->batch.count = 0;
-        (void)rl_spool_settle(journal->spool, &work->batch, work->self, 0, &mine,
-                              &ignored);
     }
     return status;
 }
@@ -172,16 +204,15 @@ static rl_status forward_leased(rl_journal *journal, forwarding *work, rl_err *e
 static rl_status forward_all(rl_journal *journal, forwarding *work, rl_err *err)
 {
     char process[RL_OWNER_TEXT];
-    bool mine = false;
     rl_status status = rl_spool_open(journal->spool, err);
 
     rl_owner_self(process);
     snprintf(work->self, sizeof work->self, "%.110s %u", process, journal->number);
     if (status == RL_OK) {
-        status = take_lease(journal, work->self, &mine, err);
+        status = take_lease(journal, work->self, &work->mine, err);
     }
-    work->busy = status == RL_OK && !mine;
-    if (mine) {
+    work->busy = status == RL_OK && !work->mine;
+    if (work->mine) {
         status = forward_leased(journal, work, err);
     }
     return status;
@@ -219,10 +250,9 @@ static bool try_to_forward(rl_journal *journal, forwarding *work, bool away)
     } else {
         atomic_store(&journal->pending, false);
         if (away) {
-            status = forward_batch(journal, work, &err);
-            if (status == RL_OK) {
-                rl_journal_note_back(journal);
-            }
+            work->batches[0].last = true;
+            status =
+                forward_batch(journal, work, &work->batches[0], &work->batches[1], &err);
         }
     }
     if (status != RL_OK && !atomic_load(work->stop)) {
@@ -258,7 +288,8 @@ uint64_t rl_journal_forward(rl_journal *journal, const atomic_bool *stop)
         again = now;
     }
     rl_journal_tell_moved(journal);
-    rl_spool_batch_free(&work->batch);
+    rl_spool_batch_free(&work->batches[0]);
+    rl_spool_batch_free(&work->batches[1]);
     rl_free(work);
     return again;
 }

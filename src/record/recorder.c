@@ -132,22 +132,23 @@ static void before_fork(void *ctx)
     pthread_mutex_lock(&recorder->gate);
     rl_worker_before_fork(&recorder->worker);
     rl_commit_before_fork(recorder->commit);
+    /* first: the worker may be between sending and finishing, and needs the journal there */
+    recorder->store->ops->before_fork(recorder->store);
     if (recorder->journal != NULL) {
         rl_commit_before_fork(recorder->spooling);
         rl_journal_before_fork(recorder->journal);
     }
-    recorder->store->ops->before_fork(recorder->store);
     pthread_mutex_lock(&recorder->notices.lock);
 }
 
 static void after_fork(rl_recorder *recorder, bool in_child)
 {
     pthread_mutex_unlock(&recorder->notices.lock);
-    recorder->store->ops->after_fork(recorder->store, in_child);
     if (recorder->journal != NULL) {
         rl_journal_after_fork(recorder->journal, in_child);
         rl_commit_after_fork(recorder->spooling, in_child);
     }
+    recorder->store->ops->after_fork(recorder->store, in_child);
     rl_commit_after_fork(recorder->commit, in_child);
     rl_worker_after_fork(&recorder->worker, in_child);
     if (in_child) { /* who was inside, or closing it, is in the parent */

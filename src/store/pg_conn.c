@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #define IDLE_NS UINT64_C(5000000000) /* after which a connection is asked first */
-#define ASK_NS UINT64_C(1000000000)   /* how long that answer is waited for at most */
-#define STOP_MS 50                    /* how often `stop` is looked at */
+#define ASK_NS UINT64_C(1000000000)  /* how long that answer is waited for at most */
+#define STOP_MS 50                   /* how often `stop` is looked at */
 
 /* "already exists, skipping" is of no interest to the user's standard error. */
 static void ignore_notice(void *ctx, const char *message)
@@ -151,12 +151,11 @@ static rl_status check_dsn(const char *dsn, rl_err *err)
     return status;
 }
 
-void rl_pg_conn_init(rl_pg_conn *conn, const char *dsn, uint64_t timeout_ns,
-                     const atomic_bool *stop)
+void rl_pg_conn_init(rl_pg_conn *conn, rl_pg_server *server, const atomic_bool *stop)
 {
     memset(conn, 0, sizeof *conn);
-    conn->dsn = dsn;
-    conn->timeout_ns = timeout_ns;
+    conn->server = server;
+    conn->timeout_ns = server->timeout_ns;
     conn->stop = stop;
 }
 
@@ -175,9 +174,9 @@ static rl_status connect_anew(rl_pg_conn *conn, rl_err *err)
                                 NULL};
     const unsigned long timeout_ms = (unsigned long)(conn->timeout_ns / 1000000);
     char seconds[24], millis[24];
-    const char *const values[] = {"runlog", seconds,   millis, "30", "10",
-                                  "3",      conn->dsn, "UTF8", NULL};
-    rl_status status = check_dsn(conn->dsn, err);
+    const char *const values[] = {"runlog", seconds,           millis, "30", "10",
+                                  "3",      conn->server->dsn, "UTF8", NULL};
+    rl_status status = check_dsn(conn->server->dsn, err);
 
     if (status != RL_OK) {
         return status;
@@ -194,6 +193,7 @@ static rl_status connect_anew(rl_pg_conn *conn, rl_err *err)
         rl_pg_conn_close(conn);
     }
     conn->heard_at = rl_monotonic_ns();
+    conn->silences = atomic_load(&conn->server->silences);
     conn->timed_out = false;
     conn->serial++;
     return status;
@@ -204,17 +204,19 @@ static rl_status connect_anew(rl_pg_conn *conn, rl_err *err)
 static bool is_alive(rl_pg_conn *conn)
 {
     struct pollfd poller = {.fd = PQsocket(conn->pg), .events = POLLIN};
-    uint64_t timeout = conn->timeout_ns;
+    const uint64_t timeout = conn->timeout_ns;
+    const unsigned silences = atomic_load(&conn->server->silences);
     rl_status status = RL_OK;
     rl_err ignored;
 
     if (poll(&poller, 1, 0) != 0 && !PQconsumeInput(conn->pg)) {
         return false;
     }
-    if (rl_monotonic_ns() - conn->heard_at > IDLE_NS) {
+    if (conn->silences != silences || rl_monotonic_ns() - conn->heard_at > IDLE_NS) {
         conn->timeout_ns = timeout < ASK_NS ? timeout : ASK_NS;
         status = rl_pg_conn_exec(conn, "", 0, NULL, false, NULL, &ignored);
         conn->timeout_ns = timeout;
+        conn->silences = silences;
     }
     return status == RL_OK && PQstatus(conn->pg) == CONNECTION_OK;
 }
@@ -301,6 +303,7 @@ static rl_status wait_for_socket(rl_pg_conn *conn, bool to_write, uint64_t end,
     snprintf(why, sizeof why, "the server has not answered for %.3g s",
              (double)conn->timeout_ns / 1e9);
     conn->timed_out = true;
+    atomic_fetch_add(&conn->server->silences, 1);
     return give_up(conn, err, why);
 }
 

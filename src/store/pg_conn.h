@@ -1,7 +1,7 @@
 /* One connection to PostgreSQL: connecting, waiting with a bound, errors.
  *
  * Threads: a connection is used by one thread at a time; its owner sees to that.
- * Ownership: the connection owns the PGconn and borrows the DSN. Results that a function
+ * Ownership: the connection owns the PGconn and borrows its server. Results that a function
  * gives are owned by the caller (PQclear).
  */
 #ifndef RL_PG_CONN_H
@@ -17,21 +17,29 @@
 /* PostgreSQL counts time from 2000-01-01: its zero, in microseconds since 1970. */
 #define RL_PG_EPOCH INT64_C(946684800000000)
 
+/* What the connections to one server have in common. */
+typedef struct rl_pg_server {
+    const char *dsn;      /* borrowed */
+    uint64_t timeout_ns;  /* how long the server may take to answer */
+    atomic_uint silences; /* how often it did not: then no idle connection is trusted */
+} rl_pg_server;
+
 typedef struct rl_pg_conn {
     PGconn *pg;              /* owned; NULL while it is not connected */
-    const char *dsn;         /* borrowed */
-    uint64_t timeout_ns;     /* how long the server may take to answer */
+    rl_pg_server *server;    /* borrowed */
+    unsigned silences;       /* of the server, up to which this connection is trusted */
+    uint64_t timeout_ns;     /* how long an answer is waited for now */
     const atomic_bool *stop; /* borrowed, or NULL: when it is set, waiting ends */
     uint64_t heard_at;       /* monotonic nanoseconds: when it last answered */
     unsigned serial;         /* grows with each connection that is made */
     bool timed_out;          /* it was closed for the server's silence */
 } rl_pg_conn;
 
-void rl_pg_conn_init(rl_pg_conn *conn, const char *dsn, uint64_t timeout_ns,
-                     const atomic_bool *stop);
+void rl_pg_conn_init(rl_pg_conn *conn, rl_pg_server *server, const atomic_bool *stop);
 
 /* Connects, unless it is connected. A connection that was idle is looked at first, and one
- * idle for long is asked for an answer: what was cut meanwhile is made anew. RL_STORE names
+ * idle for long, or while another one got no answer, is asked for one: what was cut meanwhile
+ * is made anew. RL_STORE names
  * no password. */
 rl_status rl_pg_conn_open(rl_pg_conn *conn, rl_err *err);
 void rl_pg_conn_close(rl_pg_conn *conn);

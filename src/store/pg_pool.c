@@ -5,15 +5,14 @@
 
 #include <string.h>
 
-void rl_pg_pool_init(rl_pg_pool *pool, unsigned size, const char *dsn,
-                     uint64_t timeout_ns, const atomic_bool *stop)
+void rl_pg_pool_init(rl_pg_pool *pool, unsigned size, rl_pg_server *server)
 {
     memset(pool, 0, sizeof *pool);
     pool->size = size;
     pthread_mutex_init(&pool->lock, NULL);
     rl_cond_init(&pool->freed);
     for (unsigned i = 0; i < size; i++) {
-        rl_pg_conn_init(&pool->conns[i], dsn, timeout_ns, stop);
+        rl_pg_conn_init(&pool->conns[i], server, NULL);
     }
 }
 
@@ -39,7 +38,7 @@ static unsigned find_free(const rl_pg_pool *pool)
 
 rl_status rl_pg_pool_take(rl_pg_pool *pool, rl_pg_conn **conn, rl_err *err)
 {
-    const uint64_t timeout_ns = pool->conns[0].timeout_ns;
+    const uint64_t timeout_ns = pool->conns[0].server->timeout_ns;
     struct timespec end = rl_timespec(rl_monotonic_ns() + timeout_ns);
     rl_status status = RL_OK;
     unsigned at;

@@ -20,9 +20,8 @@ typedef struct rl_pg_pool {
     rl_pg_conn conns[RL_PG_POOL_MAX];
 } rl_pg_pool;
 
-/* `size`: 1 to RL_PG_POOL_MAX connections. Borrows the DSN and `stop`. */
-void rl_pg_pool_init(rl_pg_pool *pool, unsigned size, const char *dsn,
-                     uint64_t timeout_ns, const atomic_bool *stop);
+/* `size`: 1 to RL_PG_POOL_MAX connections. Borrows the server. */
+void rl_pg_pool_init(rl_pg_pool *pool, unsigned size, rl_pg_server *server);
 void rl_pg_pool_free(rl_pg_pool *pool); /* what it owns; nobody may have a connection */
 
 /* Gives a connection, borrowed until rl_pg_pool_give; RL_STORE when all have been in use for

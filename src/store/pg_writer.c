@@ -36,12 +36,12 @@ static const int formats[RL_COLUMNS] = {
     [RL_ID] = 1,         [RL_DURATION_MS] = 1, [RL_STARTED_AT] = 1,
     [RL_CREATED_AT] = 1, [RL_UPDATED_AT] = 1,  [RL_REVISION] = 1};
 
-void rl_pg_writer_init(rl_pg_writer *writer, const char *dsn, uint64_t timeout_ns,
+void rl_pg_writer_init(rl_pg_writer *writer, rl_pg_server *server,
                        const atomic_bool *stop)
 {
     memset(writer, 0, sizeof *writer);
     pthread_mutex_init(&writer->lock, NULL);
-    rl_pg_conn_init(&writer->conn, dsn, timeout_ns, stop);
+    rl_pg_conn_init(&writer->conn, server, stop);
     rl_buf_init(&writer->wide, RL_BUF_MAX);
 }
 
@@ -232,22 +232,60 @@ static rl_status connect_writer(rl_pg_writer *writer, rl_err *err)
     return status;
 }
 
-static rl_status send_and_read(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
+/* Sends a batch; one of none asks for the server's process. */
+static rl_status send_batch(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
 {
     rl_pg_conn *conn = &writer->conn;
-    const bool pipeline = batch->count > 1; /* one is a transaction with less ado */
-    rl_status status = pipeline ? send_pipeline(writer, batch, err)
-                                : send_run(writer, batch->runs[0], rl_time_now(),
-                                           writer->pooled, err);
+    rl_status status = RL_OK;
 
+    if (batch->count > 1) {
+        status = send_pipeline(writer, batch, err);
+    } else if (batch->count == 1) { /* a transaction by itself, with less ado */
+        status = send_run(writer, batch->runs[0], rl_time_now(), writer->pooled, err);
+    } else if (!PQsendQuery(conn->pg, RL_PG_BACKEND)) {
+        status = rl_pg_conn_error(conn, NULL, err);
+    }
     if (status != RL_OK) {
         /* half a batch may be queued: only a new connection is in a known state */
         writer->gone = status == RL_STORE;
         rl_pg_conn_close(conn);
-        return status;
     }
-    status = read_results(conn, pipeline, err);
-    if (!rl_pg_conn_lost(conn) && pipeline && !PQexitPipelineMode(conn->pg)) {
+    return status;
+}
+
+/* Connects and sends. */
+static rl_status begin(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
+{
+    rl_status status = connect_writer(writer, err);
+
+    writer->gone = false;
+    if (status == RL_OK && !writer->pooled && !writer->prepared) {
+        status = prepare_statement(writer, err);
+        writer->prepared = status == RL_OK;
+        writer->gone = status != RL_OK && rl_pg_conn_lost(&writer->conn);
+    }
+    return status == RL_OK ? send_batch(writer, batch, err) : status;
+}
+
+/* Reads the answer to what was sent, or looks at why it was not. */
+static rl_status end(rl_pg_writer *writer, const rl_batch *batch, rl_status sent,
+                     rl_err *err)
+{
+    rl_pg_conn *conn = &writer->conn;
+    const bool pipeline = batch->count > 1;
+    rl_status status = sent;
+
+    if (sent == RL_OK) {
+        status = read_results(conn, pipeline, err);
+        writer->gone = status == RL_STORE && rl_pg_conn_lost(conn) && !conn->timed_out;
+        if (!rl_pg_conn_lost(conn) && pipeline && !PQexitPipelineMode(conn->pg)) {
+            rl_pg_conn_close(conn);
+        }
+    }
+    if (status == RL_STORE && strcmp(err->sqlstate, READ_ONLY) == 0) {
+        writer->gone = true; /* another server may have taken over */
+    }
+    if (rl_pg_conn_lost(conn) || (status == RL_STORE && err->retryable)) {
         rl_pg_conn_close(conn);
     }
     return status;
@@ -255,30 +293,7 @@ static rl_status send_and_read(rl_pg_writer *writer, const rl_batch *batch, rl_e
 
 static rl_status write_once(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
 {
-    rl_pg_conn *conn = &writer->conn;
-    rl_status status = connect_writer(writer, err);
-
-    writer->gone = false;
-    if (status != RL_OK) {
-        return status;
-    }
-    if (!writer->pooled && !writer->prepared) {
-        status = prepare_statement(writer, err);
-        writer->prepared = status == RL_OK;
-    }
-    if (status == RL_OK && batch->count == 0) {
-        status = rl_pg_conn_exec(conn, RL_PG_BACKEND, 0, NULL, false, NULL, err);
-    } else if (status == RL_OK) {
-        status = send_and_read(writer, batch, err);
-    }
-    if (status == RL_STORE) {
-        writer->gone = writer->gone || strcmp(err->sqlstate, READ_ONLY) == 0 ||
-                       (rl_pg_conn_lost(conn) && !conn->timed_out);
-    }
-    if (rl_pg_conn_lost(conn) || (status == RL_STORE && err->retryable)) {
-        rl_pg_conn_close(conn);
-    }
-    return status;
+    return end(writer, batch, begin(writer, batch, err), err);
 }
 
 /* Another process id, but a pooler all the same: it may tell the server's own. */
@@ -288,29 +303,37 @@ static bool lost_statement(rl_pg_writer *writer, const rl_err *err)
                                strcmp(err->sqlstate, HAS_STATEMENT) == 0);
 }
 
-rl_status rl_pg_writer_write(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
+void rl_pg_writer_send(rl_pg_writer *writer, const rl_batch *batch)
 {
-    bool used_before;
-    rl_status status;
-    rl_err own;
-
     pthread_mutex_lock(&writer->lock);
-    used_before = writer->conn.pg != NULL;
-    status = write_once(writer, batch, &own);
-    if (status == RL_STORE && lost_statement(writer, &own)) {
+    writer->used_before = writer->conn.pg != NULL;
+    writer->status = begin(writer, batch, &writer->failure);
+}
+
+rl_status rl_pg_writer_finish(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
+{
+    rl_err *own = &writer->failure;
+    rl_status status = end(writer, batch, writer->status, own);
+
+    if (status == RL_STORE && lost_statement(writer, own)) {
         writer->pooled = true;
         writer->prepared = false;
-        status = write_once(writer, batch, &own);
-    } else if (status == RL_STORE && used_before && writer->gone) {
-        /* the server may have been restarted since, or another one have taken over; a
-         * repeated insert changes nothing */
-        status = write_once(writer, batch, &own);
+        status = write_once(writer, batch, own);
+    } else if (status == RL_STORE && writer->used_before && writer->gone) {
+        /* the server may have been restarted since; a repeated insert changes nothing */
+        status = write_once(writer, batch, own);
     }
     if (status != RL_OK) {
-        *err = own;
+        *err = *own;
     }
     pthread_mutex_unlock(&writer->lock);
     return status;
+}
+
+rl_status rl_pg_writer_write(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
+{
+    rl_pg_writer_send(writer, batch);
+    return rl_pg_writer_finish(writer, batch, err);
 }
 
 rl_status rl_pg_writer_migrate(rl_pg_writer *writer, const rl_migrations *migrations,

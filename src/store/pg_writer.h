@@ -5,7 +5,7 @@
  * prepared by name where the connection leads to one server process, and else for each batch
  * without a name, so that a pooler may give each transaction another server connection.
  * Threads: the functions lock the writer, so one thread at a time is inside; others wait.
- * Ownership: the writer borrows the DSN and `stop`.
+ * Ownership: the writer borrows the server and `stop`.
  */
 #ifndef RL_PG_WRITER_H
 #define RL_PG_WRITER_H
@@ -18,15 +18,18 @@
 typedef struct rl_pg_writer {
     pthread_mutex_t lock;
     rl_pg_conn conn;
-    rl_buf wide;    /* payloads rewritten for jsonb */
-    unsigned known; /* the serial of the connection of which these two are known */
-    bool pooled;    /* a pooler stands in between */
-    bool prepared;  /* the statement has its name on this connection */
-    bool gone;      /* the last write found the server cut off, or read-only */
-    bool held;      /* across a fork: the lock was got in time */
+    rl_buf wide;      /* payloads rewritten for jsonb */
+    unsigned known;   /* the serial of the connection of which these two are known */
+    bool pooled;      /* a pooler stands in between */
+    bool prepared;    /* the statement has its name on this connection */
+    bool used_before; /* what was sent went to a connection that was there before */
+    rl_status status; /* of what was sent, and why it failed */
+    rl_err failure;
+    bool gone; /* the last write found the server cut off, or read-only */
+    bool held; /* across a fork: the lock was got in time */
 } rl_pg_writer;
 
-void rl_pg_writer_init(rl_pg_writer *writer, const char *dsn, uint64_t timeout_ns,
+void rl_pg_writer_init(rl_pg_writer *writer, rl_pg_server *server,
                        const atomic_bool *stop);
 void rl_pg_writer_free(rl_pg_writer *writer); /* what it owns, not the struct */
 
@@ -34,6 +37,13 @@ void rl_pg_writer_free(rl_pg_writer *writer); /* what it owns, not the struct */
  * the server answers. Connects where need be, again
  * where the connection was cut while it was idle. */
 rl_status rl_pg_writer_write(rl_pg_writer *writer, const rl_batch *batch, rl_err *err);
+
+/* The same in two steps, between which the caller may do something else while the server
+ * works: the batch goes out, then the answer is read. Each rl_pg_writer_send is followed by
+ * one rl_pg_writer_finish of the same thread, with the same batch: until then the writer is
+ * locked. */
+void rl_pg_writer_send(rl_pg_writer *writer, const rl_batch *batch);
+rl_status rl_pg_writer_finish(rl_pg_writer *writer, const rl_batch *batch, rl_err *err);
 
 /* Connects and applies the migrations that the database lacks. */
 rl_status rl_pg_writer_migrate(rl_pg_writer *writer, const rl_migrations *migrations,

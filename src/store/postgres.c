@@ -19,6 +19,7 @@
 typedef struct postgres_store {
     rl_store base;
     char *dsn; /* owned */
+    rl_pg_server server;
     const rl_migrations *migrations;
     pthread_mutex_t open_lock;
     bool ready;     /* under open_lock: the migrations are applied */
@@ -63,9 +64,14 @@ static rl_status postgres_write(rl_store *store, const rl_batch *batch, rl_err *
     return rl_pg_writer_write(&self->writer, batch, err);
 }
 
-static rl_status postgres_forward(rl_store *store, const rl_batch *batch, rl_err *err)
+static void postgres_send(rl_store *store, const rl_batch *batch)
 {
-    return rl_pg_writer_write(&((postgres_store *)store)->forwarder, batch, err);
+    rl_pg_writer_send(&((postgres_store *)store)->forwarder, batch);
+}
+
+static rl_status postgres_finish(rl_store *store, const rl_batch *batch, rl_err *err)
+{
+    return rl_pg_writer_finish(&((postgres_store *)store)->forwarder, batch, err);
 }
 
 static uint64_t get_big_endian(const char *in, int size)
@@ -224,7 +230,8 @@ static const rl_store_ops ops = {
     .name = "postgres",
     .prepare = postgres_prepare,
     .write = postgres_write,
-    .forward = postgres_forward,
+    .send = postgres_send,
+    .finish = postgres_finish,
     .query = postgres_query,
     .remove = postgres_remove,
     .before_fork = postgres_before_fork,
@@ -236,7 +243,6 @@ rl_status rl_postgres_new(const rl_postgres_options *options,
                           const rl_migrations *migrations, rl_store **store, rl_err *err)
 {
     postgres_store *self = rl_calloc(1, sizeof *self);
-    const uint64_t timeout_ns = options->timeout_ns;
 
     if (self == NULL || (self->dsn = rl_strdup(options->dsn)) == NULL) {
         rl_free(self);
@@ -245,9 +251,11 @@ rl_status rl_postgres_new(const rl_postgres_options *options,
     self->base.ops = &ops;
     self->migrations = migrations;
     pthread_mutex_init(&self->open_lock, NULL);
-    rl_pg_writer_init(&self->writer, self->dsn, timeout_ns, NULL);
-    rl_pg_writer_init(&self->forwarder, self->dsn, timeout_ns, options->stop);
-    rl_pg_pool_init(&self->pool, options->pool, self->dsn, timeout_ns, NULL);
+    self->server.dsn = self->dsn;
+    self->server.timeout_ns = options->timeout_ns;
+    rl_pg_writer_init(&self->writer, &self->server, NULL);
+    rl_pg_writer_init(&self->forwarder, &self->server, options->stop);
+    rl_pg_pool_init(&self->pool, options->pool, &self->server);
     *store = &self->base;
     return RL_OK;
 }

@@ -16,7 +16,7 @@
 /* Pages of the WAL from which it has to begin again. Where it grows, each fsync has to write
  * its new length too; where it is written over, it does not. */
 #define RESTART_PAGES (4 * 1024)
-#define SAVE_TRIES 200             /* milliseconds for which a fork is held up at most */
+#define SAVE_TRIES 200 /* milliseconds for which a fork is held up at most */
 
 /* A relative path is fixed now: the working folder may change before the file is opened. */
 static rl_status absolute_path(const char *path, char **out, rl_err *err)

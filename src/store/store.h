@@ -44,9 +44,11 @@ typedef struct rl_store_ops {
      * same (wpk_id, run_id), see merge_sql.h. */
     rl_status (*write)(rl_store *store, const rl_batch *batch, rl_err *err);
 
-    /* The same for the worker thread, beside `write`; a batch of none asks whether the
-     * server answers. NULL where nothing is forwarded. */
-    rl_status (*forward)(rl_store *store, const rl_batch *batch, rl_err *err);
+    /* The same for the worker thread, beside `write`, in two steps: the batch is sent, and
+     * while the server works the thread may do something else before it reads the answer.
+     * A batch of none asks whether the server answers. NULL where nothing is forwarded. */
+    void (*send)(rl_store *store, const rl_batch *batch);
+    rl_status (*finish)(rl_store *store, const rl_batch *batch, rl_err *err);
 
     /* Appends what the query finds to rows. */
     rl_status (*query)(rl_store *store, const rl_query *query, rl_rows *rows,
@@ -77,7 +79,7 @@ typedef struct rl_postgres_options {
     const char *dsn;         /* borrowed for the call */
     uint64_t timeout_ns;     /* how long the server may take to answer */
     unsigned pool;           /* connections for reads, 1 to RL_PG_POOL_MAX */
-    const atomic_bool *stop; /* borrowed: when it is set, `forward` ends its wait */
+    const atomic_bool *stop; /* borrowed: when it is set, `finish` ends its wait */
 } rl_postgres_options;
 
 /* Make a store; nothing is opened before the first use. The texts and the migrations must
