@@ -292,27 +292,6 @@ def asyncio_in_both() -> None:
     begin("d")
 
 
-def make_graph(*nodes: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
-    """A graph of nodes: one after the other, or more than one: all at once behind it."""
-    from langgraph.graph import START, StateGraph
-
-    def merge(left: list[str], right: list[str]) -> list[str]:
-        return left + right
-
-    from typing import Annotated, TypedDict
-
-    state = TypedDict("state", {"seen": Annotated[list[str], merge]})  # type: ignore[misc]  # noqa: UP013
-    builder = StateGraph(state)
-    builder.add_node("begin", lambda _: {"seen": ["begin"]})
-    builder.add_edge(START, "begin")
-    builder.add_node("end", lambda _: {"seen": ["end"]})
-    for number, node in enumerate(nodes):
-        builder.add_node(f"node{number}", node)
-        builder.add_edge("begin", f"node{number}")
-        builder.add_edge(f"node{number}", "end")
-    return builder.compile()
-
-
 def invoke(graph: Any, name: str) -> Any:
     """Invoke a graph whose run has that id; acknowledge it once it has ended."""
     from runlog.hooks import RunLogHandler
@@ -326,11 +305,12 @@ def invoke(graph: Any, name: str) -> Any:
 
 def node_forks(kind: str) -> None:
     """A node forks, and the child goes on to the end of the node, or of the graph."""
+    from torture.graphs import add, make_graph
+
+    from runlog.hooks import RunLogHandler
+
     pids: list[int] = []
     own = os.getpid()
-
-    def simple(_: Any) -> dict[str, Any]:
-        return {"seen": ["simple"]}
 
     def node(_: Any) -> dict[str, Any]:
         pid = os.fork()
@@ -343,18 +323,16 @@ def node_forks(kind: str) -> None:
         return {"seen": ["child"]}
 
     graph = make_graph(node, node) if kind == "parallel" else make_graph(node)
-    from runlog.hooks import RunLogHandler
-
     result = graph.invoke(
         {"seen": []}, config={"callbacks": [RunLogHandler(wpk_id="forking")]}
     )
     if os.getpid() != own:  # the child, back from invoke
         assert result["seen"] == ["begin", "child", "end"]
-        invoke(make_graph(simple), "in-child")
+        invoke(make_graph(add("simple")), "in-child")
         os._exit(0)
     wait_for(*pids)
     assert "parent" in result["seen"]
-    invoke(make_graph(simple), "in-parent")
+    invoke(make_graph(add("simple")), "in-parent")
     forking = runlog.get_runs_by_wpk_id("forking")
     for run_id, *_ in forking:
         acknowledge(run_id)
@@ -365,12 +343,11 @@ def node_forks(kind: str) -> None:
 def graphs_in_children(workers: str, count: str) -> None:
     """A graph in the parent, then graphs in its children, through one handler."""
 
-    def simple(_: Any) -> dict[str, Any]:
-        return {"seen": ["simple"]}
+    from torture.graphs import add, make_graph
 
     from runlog.hooks import RunLogHandler
 
-    graph = make_graph(simple)
+    graph = make_graph(add("simple"))
     config = {"callbacks": [RunLogHandler(wpk_id="graphs")]}
 
     def work(count: int) -> None:

@@ -1,0 +1,195 @@
+"""The ways in which a program ends: nothing acknowledged is lost, nothing hangs or crashes.
+
+The programs are in exiting.py. That an exit takes 5 s at most is the README's promise, so
+that is the bound, measured from where the program begins to end.
+"""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fixtures_postgres import PostgresServer
+from torture.programs import (
+    EXIT_BOUND,
+    Ended,
+    Program,
+    check_file,
+    forward,
+    refused_dsn,
+    silent_listener,
+)
+
+import runlog
+
+BACKLOG = 5000
+CODES = {
+    "raises": 1,
+    "exits": 3,
+    "os_exits": 4,
+    "sigterm": -signal.SIGTERM,
+    "sigterm_beside_daemons": -signal.SIGTERM,
+    "sigterm_handled": 5,
+    "sigterm_handled_beside_daemons": 5,
+    "sigint": -signal.SIGINT,
+    "exit_in_node": 6,
+    "os_exit_in_node": 8,
+}
+WAYS = [
+    "normal",
+    "unused",
+    "thread_exits",
+    "thread_goes_on",
+    "raises",
+    "thread_raises",
+    "exits",
+    "os_exits",
+    "sigterm",
+    "sigterm_beside_daemons",
+    "sigterm_handled",
+    "sigterm_handled_beside_daemons",
+    "sigint",
+    "sigint_in_flush",
+    "daemons",
+    "daemons_with_their_own",
+    "explicit",
+    "explicit_and_default",
+    "cycle",
+    "collected_cycle",
+    "late",
+    "exit_in_node",
+    "os_exit_in_node",
+    "graphs_in_flight",
+    "graphs_again_and_again",
+    "asyncio_in_flight",
+    "closed_and_forked",
+]
+# What may be kept though nobody was told any more: of threads that ended in the middle.
+UNTOLD = {
+    "sigterm_beside_daemons": 4,
+    "sigterm_handled_beside_daemons": 4,
+    "daemons": 4,
+    "daemons_with_their_own": 4,
+    "graphs_again_and_again": 4,
+    "asyncio_in_flight": 50,
+    "exit_in_node": 1,  # the graph that ended by it
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs go, and how to look into it when all is over."""
+
+    env: dict[str, str]
+    options: dict[str, Any]
+    """Of a recorder that reaches the database."""
+    before: list[str]
+    """The run_ids that were there before."""
+
+    def kept(self) -> Counter[tuple[str, str]]:
+        """(wpk_id, run_id) of what is kept in the end."""
+        path = Path(self.options["sqlite_path"])
+        if "postgres_dsn" in self.options and path.exists():
+            forward(self.options)
+        if path.exists():
+            check_file(path)
+        with runlog.Recorder(**self.options) as recorder:
+            runs = recorder.list_runs(limit=10_000).runs
+        return Counter((run["wpk_id"], run["run_id"]) for run in runs)
+
+
+@pytest.fixture(scope="module")
+def backlog(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A journal in which many runs wait."""
+    path = tmp_path_factory.mktemp("backlog") / "journal.db"
+    options: dict[str, Any] = {"postgres_dsn": refused_dsn(), "durability": "journal"}
+    with runlog.Recorder(sqlite_path=str(path), **options) as recorder:
+        for number in range(BACKLOG):
+            recorder.log_run(
+                {
+                    "wpk_id": "w",
+                    "run_id": f"before-{number}",
+                    "status": "completed",
+                    "inputs": {"text": "y" * 1000},
+                }
+            )
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path.read_bytes()
+
+
+KINDS = ["sqlite", "postgres", "refused", "silent", "backlog", "backlog_away"]
+
+
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """An empty database, reached or not."""
+    path = tmp_path / "runs.db"
+    env = {"RUNLOG_SQLITE_PATH": str(path), "RUNLOG_POSTGRES_TIMEOUT": "1"}
+    options: dict[str, Any] = {"sqlite_path": str(path)}
+    before: list[str] = []
+    if request.param == "sqlite":
+        yield Place(env, options, before)
+        return
+    if request.param.startswith("backlog"):
+        path.write_bytes(request.getfixturevalue("backlog"))
+        before = [f"before-{number}" for number in range(BACKLOG)]
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    with server.borrow_database() as name, silent_listener() as silent:
+        dsn = {
+            "postgres": server.dsn(name),
+            "backlog": server.dsn(name),
+            "silent": silent,
+        }.get(request.param, refused_dsn())
+        options["postgres_dsn"] = server.dsn(name)
+        yield Place(env | {"POSTGRES_DSN": dsn}, options, before)
+
+
+def check(place: Place, ended: Ended, untold: int) -> None:
+    """What was acknowledged is kept, once; beside it at most so much."""
+    graphs = [name for name in ended.acknowledged if name == "graph"]
+    told = Counter(name for name in ended.acknowledged if name != "graph")
+    told.update(place.before)
+    kept = place.kept()
+    assert set(kept.values()) <= {1}
+    runs = Counter(run_id for wpk_id, run_id in kept if wpk_id == "w")
+    others = sum(wpk_id == "graph" for wpk_id, _ in kept)
+    assert not told - runs
+    assert others >= len(graphs)
+    assert sum((runs - told).values()) + others - len(graphs) <= untold
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_exit(way: str, place: Place, tmp_path: Path) -> None:
+    program = Program("exiting", way, folder=tmp_path, env=place.env)
+    ended = program.wait(code=CODES.get(way, 0))
+    assert 0 < ended.exit_seconds < EXIT_BOUND
+    if not way.startswith(("unused", "asyncio")):
+        assert ended.acknowledged
+    check(place, ended, UNTOLD.get(way, 0))
+
+
+@pytest.mark.parametrize("durability", ["journal", "store"])
+@pytest.mark.parametrize("way", ["graphs_in_flight", "explicit_and_default", "inside"])
+def test_exit_with_a_server_that_never_answers(
+    way: str, durability: str, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    """With the default time-out, which is as long as the bound: exit must not wait for it."""
+    path = str(tmp_path / "journal.db")
+    with postgres_server.borrow_database() as name, silent_listener() as silent:
+        env = {
+            "RUNLOG_SQLITE_PATH": path,
+            "POSTGRES_DSN": silent,
+            "RUNLOG_DURABILITY": durability,
+        }
+        ended = Program("exiting", way, folder=tmp_path, env=env).wait()
+        assert 0 < ended.exit_seconds < EXIT_BOUND
+        options = {"sqlite_path": path, "postgres_dsn": postgres_server.dsn(name)}
+        check(Place(env, options, []), ended, 4 if way == "inside" else 0)
