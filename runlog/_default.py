@@ -10,7 +10,7 @@ import atexit
 import os
 from _thread import allocate_lock  # threading costs a third of the import
 
-from runlog.recorder import Recorder
+from runlog.recorder import Recorder, close_all
 
 TYPE_CHECKING = False  # typing costs half of it
 if TYPE_CHECKING:
@@ -31,8 +31,13 @@ def _renew_lock() -> None:
 
 
 def _forget() -> None:
-    """At exit: who logs after the recorders were closed gets a new one."""
+    """At exit: who logs after the recorders were closed gets a new one.
+
+    It runs before what runlog.recorder has registered, as the later one does; without the
+    last reference to it, a recorder would be closed with a bound of its own.
+    """
     global _current
+    close_all()
     _current = None
 
 

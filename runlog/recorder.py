@@ -50,14 +50,20 @@ _EXIT_SECONDS = 4.0
 _open: dict[int, ref[Recorder]] = {}
 
 
-def _close_all() -> None:
-    deadline = monotonic() + _EXIT_SECONDS
+_exit_deadline: float | None = None
+
+
+def close_all() -> None:
+    """Close every recorder at exit; what is called a second time shares the first's time."""
+    global _exit_deadline
+    if _exit_deadline is None:
+        _exit_deadline = monotonic() + _EXIT_SECONDS
     for recorder in [reference() for reference in _open.values()]:
         if recorder is not None:
-            recorder.close(max(0.0, deadline - monotonic()))
+            recorder.close(max(0.0, _exit_deadline - monotonic()))
 
 
-atexit.register(_close_all)
+atexit.register(close_all)
 
 
 async def _beside_the_loop(call: Callable[..., _T], *args: Any) -> _T:

@@ -483,11 +483,14 @@ static void finish_closing(void *ctx)
 
 void rl_recorder_close(rl_recorder *recorder, uint64_t end)
 {
+    uint64_t now;
+
     if (atomic_load(&recorder->phase) == CLOSED || !begin_closing(recorder, end)) {
         return;
     }
     forward_rest(recorder, end);
-    if (!rl_worker_stop(&recorder->worker, rl_monotonic_ns() + STOP_NS)) {
+    now = rl_monotonic_ns(); /* several at exit have one end, so they share this time too */
+    if (!rl_worker_stop(&recorder->worker, (now < end ? now : end) + STOP_NS)) {
         recorder->abandoned = true;
     }
     rl_fork_leave(&recorder->member, finish_closing);
