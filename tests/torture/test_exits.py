@@ -71,6 +71,21 @@ WAYS = [
     "asyncio_in_flight",
     "closed_and_forked",
 ]
+# The ways that have to do with a worker thread, a journal or a server that is away.
+FORWARDING = [
+    "normal",
+    "unused",
+    "os_exits",
+    "sigterm",
+    "sigterm_handled_beside_daemons",
+    "sigint_in_flush",
+    "daemons",
+    "daemons_with_their_own",
+    "explicit_and_default",
+    "late",
+    "exit_in_node",
+    "graphs_in_flight",
+]
 # What may be kept though nobody was told any more: of threads that ended in the middle.
 UNTOLD = {
     "sigterm_beside_daemons": 4,
@@ -125,10 +140,12 @@ def backlog(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-KINDS = ["sqlite", "postgres", "refused", "silent", "backlog", "backlog_away"]
+CASES = [(kind, way) for kind in ("sqlite", "postgres", "refused") for way in WAYS] + [
+    (kind, way) for kind in ("silent", "backlog", "backlog_away") for way in FORWARDING
+]
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """An empty database, reached or not."""
     path = tmp_path / "runs.db"
@@ -166,7 +183,7 @@ def check(place: Place, ended: Ended, untold: int) -> None:
     assert sum((runs - told).values()) + others - len(graphs) <= untold
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("place", "way"), CASES, indirect=["place"])
 def test_exit(way: str, place: Place, tmp_path: Path) -> None:
     program = Program("exiting", way, folder=tmp_path, env=place.env)
     ended = program.wait(code=CODES.get(way, 0))
@@ -176,8 +193,15 @@ def test_exit(way: str, place: Place, tmp_path: Path) -> None:
     check(place, ended, UNTOLD.get(way, 0))
 
 
-@pytest.mark.parametrize("durability", ["journal", "store"])
-@pytest.mark.parametrize("way", ["graphs_in_flight", "explicit_and_default", "inside"])
+@pytest.mark.parametrize(
+    ("way", "durability"),
+    [
+        ("graphs_in_flight", "store"),
+        ("explicit_and_default", "journal"),
+        ("inside", "store"),
+        ("inside", "journal"),
+    ],
+)
 def test_exit_with_a_server_that_never_answers(
     way: str, durability: str, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
