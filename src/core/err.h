@@ -23,6 +23,7 @@ typedef enum rl_status {
 typedef struct rl_err {
     rl_status code;
     bool retryable;   /* the same call may succeed later, unchanged */
+    bool unusable;    /* the database will never do: another schema, no database at all */
     bool refused;     /* the server refuses a row for what is in it, and always will */
     char sqlstate[6]; /* PostgreSQL's code, or an empty string */
     char text[RL_ERR_TEXT];

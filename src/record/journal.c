@@ -44,17 +44,6 @@ void rl_journal_free(rl_journal *journal)
     }
 }
 
-bool rl_journal_is_away(const rl_journal *journal)
-{
-    return rl_breaker_is_open(&journal->breaker);
-}
-
-/* Whether the file at the path will do once what stands in the way has gone. */
-static bool may_pass(const rl_err *err)
-{
-    return err->code == RL_NOMEM || err->retryable;
-}
-
 rl_status rl_journal_prepare(rl_journal *journal, rl_err *err)
 {
     rl_status status;
@@ -65,7 +54,7 @@ rl_status rl_journal_prepare(rl_journal *journal, rl_err *err)
     } else {
         status = rl_spool_check(journal->spool, err);
     }
-    if (status == RL_STORE && may_pass(err)) {
+    if (status == RL_STORE && !err->unusable) { /* it may pass, and the server is there */
         rl_journal_tell_unusable(journal, err);
         status = RL_OK;
     }
@@ -84,6 +73,7 @@ static rl_status append(rl_journal *journal, const rl_batch *batch, rl_err *err)
             atomic_store(&journal->wake, true);
         }
         rl_journal_tell_moved(journal);
+        rl_journal_tell_usable(journal);
     }
     return status;
 }

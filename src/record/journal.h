@@ -32,9 +32,6 @@ rl_status rl_journal_write(void *journal, const rl_batch *batch, rl_err *err);
  * takes it, with both reasons. An rl_commit_write. */
 rl_status rl_journal_keep(void *journal, const rl_batch *batch, rl_err *err);
 
-/* Whether the server does not take runs now, so that nobody should wait for it. */
-bool rl_journal_is_away(const rl_journal *journal);
-
 /* Whether there is something to forward, or to look for what others left. Quick. */
 bool rl_journal_due(rl_journal *journal);
 

@@ -25,7 +25,7 @@ struct rl_journal {
     uint64_t forwarded_then; /* the counter, as it was then */
     unsigned attempts;       /* of forwarding that failed */
     bool rejecting;          /* it was told that a run was rejected */
-    bool unusable;           /* it was told that the journal can't be used */
+    atomic_bool unusable;    /* it was told that the journal can't be used */
     atomic_uint moves;       /* deletions of the file that were told */
     unsigned number;         /* of this journal in the process */
     atomic_bool pending;     /* something was put into the journal since it was read */
@@ -40,9 +40,10 @@ void rl_journal_note_away(rl_journal *journal, const rl_err *err);
 /* The server took something. */
 void rl_journal_note_back(rl_journal *journal);
 
-/* Each is told once: the journal can't be used; the server refused a run for good; and each
+/* Each is told once: the journal can't be used, and then that it can; the server refused a run for good; and each
  * time that the file was found to be deleted. */
 void rl_journal_tell_unusable(rl_journal *journal, const rl_err *err);
+void rl_journal_tell_usable(rl_journal *journal);
 void rl_journal_tell_rejected(rl_journal *journal, const rl_err *reason);
 void rl_journal_tell_moved(rl_journal *journal);
 

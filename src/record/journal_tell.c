@@ -66,18 +66,21 @@ void rl_journal_tell_rejected(rl_journal *journal, const rl_err *reason)
 
 void rl_journal_tell_unusable(rl_journal *journal, const rl_err *err)
 {
-    bool first;
-
-    pthread_mutex_lock(&journal->lock);
-    first = !journal->unusable;
-    journal->unusable = true;
-    pthread_mutex_unlock(&journal->lock);
-    if (first) {
+    if (!atomic_exchange(&journal->unusable, true)) {
         rl_notices_add(
             journal->notices, RL_NOTICE_ERROR,
             "the journal can't be used, so nothing is kept while PostgreSQL is "
             "away: %s",
             err->text);
+    }
+}
+
+void rl_journal_tell_usable(rl_journal *journal)
+{
+    if (atomic_load_explicit(&journal->unusable, memory_order_relaxed) &&
+        atomic_exchange(&journal->unusable, false)) {
+        rl_notices_add(journal->notices, RL_NOTICE_WARNING,
+                       "the journal %s can be used again", rl_spool_path(journal->spool));
     }
 }
 

@@ -489,7 +489,8 @@ void rl_recorder_close(rl_recorder *recorder, uint64_t end)
         return;
     }
     forward_rest(recorder, end);
-    now = rl_monotonic_ns(); /* several at exit have one end, so they share this time too */
+    now =
+        rl_monotonic_ns(); /* several at exit have one end, so they share this time too */
     if (!rl_worker_stop(&recorder->worker, (now < end ? now : end) + STOP_NS)) {
         recorder->abandoned = true;
     }

@@ -7,21 +7,28 @@ rl_status rl_migration_check(const rl_migrations *known, int number, const char 
                              rl_err *err)
 {
     const rl_migration *own;
+    rl_status status = RL_OK;
 
     if (number < 1 || (size_t)number > known->count) {
-        return rl_err_set(
-            err, RL_STORE,
-            "the database's schema is newer than this code: it has migration "
-            "%d, this version of runlog knows %zu; upgrade runlog",
-            number, known->count);
+        status =
+            rl_err_set(err, RL_STORE,
+                       "the database's schema is newer than this code: it has migration "
+                       "%d, this version of runlog knows %zu; upgrade runlog",
+                       number, known->count);
     }
-    own = &known->list[number - 1];
-    if (strcmp(own->checksum, checksum) != 0) {
-        return rl_err_set(err, RL_STORE,
-                          "the checksum of migration %s has changed since it was applied "
-                          "(%.12s then, %.12s now): restore the file, and put the change "
-                          "into a new migration",
-                          own->name, checksum, own->checksum);
+    if (status == RL_OK) {
+        own = &known->list[number - 1];
+        if (strcmp(own->checksum, checksum) != 0) {
+            status = rl_err_set(
+                err, RL_STORE,
+                "the checksum of migration %s has changed since it was applied "
+                "(%.12s then, %.12s now): restore the file, and put the change "
+                "into a new migration",
+                own->name, checksum, own->checksum);
+        }
     }
-    return RL_OK;
+    if (status != RL_OK && err != NULL) {
+        err->unusable = true;
+    }
+    return status;
 }

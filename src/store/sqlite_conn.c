@@ -78,6 +78,7 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
     if (err != NULL) {
         err->retryable =
             primary == SQLITE_BUSY || primary == SQLITE_FULL || primary == SQLITE_IOERR;
+        err->unusable = primary == SQLITE_NOTADB;
     }
     return RL_STORE;
 }
