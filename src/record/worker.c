@@ -104,6 +104,7 @@ void rl_worker_after_fork(rl_worker *worker, bool in_child)
 {
     if (in_child) {
         worker->running = false;
+        atomic_store(&worker->stop, false); /* who was stopping it is in the parent */
         rl_cond_init(&worker->changed);
     }
     pthread_mutex_unlock(&worker->lock);
