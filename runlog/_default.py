@@ -151,7 +151,7 @@ def delete_runs(
 
 
 def flush(timeout: float | None = None) -> bool:
-    """Wait until every run handed over is in the database; False when the time ran out."""
+    """Wait until every run handed over is in the database; False when time ran out."""
     return default_recorder().flush(timeout)
 
 

@@ -27,9 +27,9 @@ class ClosedError(RunlogError):
 class StoreError(RunlogError):
     """The database refused, or could not be reached.
 
-    With POSTGRES_DSN set, log_run raises it for two things only: neither the server nor the
-    journal takes the run (the message names both causes), or the server refuses it for good
-    (`retryable` is False; the run is kept in the journal's table journal_rejected).
+    With POSTGRES_DSN set, log_run raises it for two things only: neither the server nor
+    the journal takes the run (the message names both causes), or the server refuses it
+    for good (`retryable` is False; the run is kept in the table journal_rejected).
 
     Attributes:
         sqlstate: PostgreSQL's five-character code, or None (SQLite, no connection).
@@ -90,12 +90,12 @@ class Recorder:
             With PostgreSQL it is the journal: runs wait there while the server is away.
         durability: "journal", "disk" or "store" (RUNLOG_DURABILITY). By default "disk"
             on SQLite and "store" on PostgreSQL for log_run, "journal" for the handler.
-            "journal" and "disk" with PostgreSQL: committed to the journal, then forwarded.
+            "journal" and "disk" with PostgreSQL: to the journal first, then forwarded.
         postgres_timeout: seconds that the server may take to connect or to answer before
-            a run goes to the journal instead (RUNLOG_POSTGRES_TIMEOUT), 0.05 to 3600, 5 by
-            default. libpq takes 2 seconds at least, and whole ones, to connect.
-        postgres_pool: connections to PostgreSQL for reads (RUNLOG_POSTGRES_POOL), 1 to 64,
-            4 by default; made when they are needed.
+            a run goes to the journal instead (RUNLOG_POSTGRES_TIMEOUT), 0.05 to 3600,
+            5 by default. libpq takes 2 seconds at least, and whole ones, to connect.
+        postgres_pool: connections to PostgreSQL for reads (RUNLOG_POSTGRES_POOL), 1 to
+            64, 4 by default; made when they are needed.
         redact: keys whose values are replaced by "<redacted>" (RUNLOG_REDACT, separated
             by commas); compared without case, "-" as "_". An empty sequence: none.
         max_payload: bytes of JSON after which a payload is cut (RUNLOG_MAX_PAYLOAD),
@@ -146,7 +146,7 @@ class Recorder:
         Raises:
             TypeError: run is not a mapping.
             ValidationError: a field is missing or wrong; nothing is written.
-            StoreError: nothing has taken it, or the server refused it for good; see there.
+            StoreError: nothing took it, or the server refused it for good; see there.
             ClosedError: the recorder is closed.
 
         With PostgreSQL away the run is committed to the journal and this returns as usual.
@@ -253,11 +253,11 @@ class Recorder:
         `store` ("sqlite" or "postgres"), `runs` (committed), `commits` (transactions),
         `failed` (runs that raised StoreError), `largest_commit` (runs), `queued` (runs
         waiting now), `handler_errors`, `handler_ignored`, `open_runs`. With PostgreSQL:
-        `journaled` (of the runs committed, those that went to the journal), `forwarded` (runs
-        that this process has brought from there to the server), `waiting` (runs in the
-        journal now, of all processes), `rejected` (runs in it that the server refused for
-        good), `server` ("up" or "away") and `server_error` (why it is away, or None). On
-        SQLite those are 0 and None.
+        `journaled` (of the runs committed, those that went to the journal), `forwarded`
+        (runs that this process has brought from there to the server), `waiting` (runs in
+        the journal now, of all processes), `rejected` (runs in it that the server refused
+        for good), `server` ("up" or "away") and `server_error` (why it is away, or None).
+        On SQLite those are 0 and None.
         """
 
     def __enter__(self) -> Self: ...

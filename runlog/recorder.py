@@ -48,13 +48,11 @@ _EXIT_SECONDS = 4.0
 """What all recorders together may take at exit to forward what is in their journals."""
 
 _open: dict[int, ref[Recorder]] = {}
-
-
 _exit_deadline: float | None = None
 
 
 def close_all() -> None:
-    """Close every recorder at exit; what is called a second time shares the first's time."""
+    """Close every recorder at exit; a second call shares the time of the first."""
     global _exit_deadline
     if _exit_deadline is None:
         _exit_deadline = monotonic() + _EXIT_SECONDS
