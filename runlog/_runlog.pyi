@@ -240,8 +240,8 @@ class Recorder:
     def close(self, timeout: float | None = None) -> None:
         """Wait for what is being committed, then close the database.
 
-        What waits in the journal is forwarded first, as far as the time and the server let
-        it; the rest waits for the next start. May be called twice.
+        What waits in the journal is forwarded first, as far as the time and the server
+        let it; the rest waits for the next start. May be called twice.
 
         Args:
             timeout: seconds, 4 by default.

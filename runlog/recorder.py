@@ -86,11 +86,13 @@ class Recorder(_runlog.Recorder):
     settings. Methods may be called from any thread.
     """
 
-    def __init__(self, **options: Any) -> None:
-        """Make a recorder; nothing is opened before its first use."""
-        super().__init__(**options)
-        key = id(self)
-        _open[key] = ref(self, lambda _: _open.pop(key, None))
+    if not TYPE_CHECKING:  # the stub has the arguments
+
+        def __init__(self, **options: Any) -> None:
+            """Make a recorder; nothing is opened before its first use."""
+            super().__init__(**options)
+            key = id(self)
+            _open[key] = ref(self, lambda _: _open.pop(key, None))
 
     async def alog_run(self, run: Mapping[str, Any]) -> str:
         """`log_run` for asyncio: encoded at the call, committed beside the loop."""
