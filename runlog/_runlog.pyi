@@ -149,7 +149,7 @@ class Recorder:
             StoreError: nothing took it, or the server refused it for good; see there.
             ClosedError: the recorder is closed.
 
-        With PostgreSQL away the run is committed to the journal and this returns as usual.
+        With PostgreSQL away the run is committed to the journal; this returns as usual.
         """
 
     def prepare(self, run: Mapping[str, Any]) -> PreparedRun:
