@@ -3,15 +3,16 @@
 
 #include "core/uuid.h"
 
-static void bind_time(sqlite3_stmt *stmt, rl_column column, int64_t stamp)
+static int bind_time(sqlite3_stmt *stmt, rl_column column, int64_t stamp)
 {
     char text[RL_TIME_TEXT];
 
-    if (stamp != RL_TIME_NONE) {
-        rl_time_format(stamp, text);
-        sqlite3_bind_text(stmt, (int)column + 1, text, RL_TIME_TEXT - 1,
-                          SQLITE_TRANSIENT);
+    if (stamp == RL_TIME_NONE) {
+        return SQLITE_OK;
     }
+    rl_time_format(stamp, text);
+    return sqlite3_bind_text(stmt, (int)column + 1, text, RL_TIME_TEXT - 1,
+                             SQLITE_TRANSIENT);
 }
 
 /* The arena stays put until the step is done, so the texts need no copy. A failed bind
@@ -37,15 +38,27 @@ bool rl_sqlite_bind_run(sqlite3_stmt *stmt, const rl_run *run, int64_t now)
         rc |= sqlite3_bind_int64(stmt, RL_DURATION_MS + 1, run->duration_ms);
     }
     rc |= sqlite3_bind_int64(stmt, RL_REVISION + 1, run->revision);
-    bind_time(stmt, RL_STARTED_AT, run->started_at);
-    bind_time(stmt, RL_CREATED_AT, run->created_at);
-    bind_time(stmt, RL_UPDATED_AT, now);
+    rc |= bind_time(stmt, RL_STARTED_AT, run->started_at);
+    rc |= bind_time(stmt, RL_CREATED_AT, run->created_at);
+    rc |= bind_time(stmt, RL_UPDATED_AT, now);
     return rc == SQLITE_OK;
 }
 
-static int64_t read_time(sqlite3_stmt *stmt, rl_column column)
+/* A cell as text; NULL for NULL. *whole turns false where there was no memory for it. */
+static const char *read_text(sqlite3_stmt *stmt, rl_column column, bool *whole)
 {
-    const char *text = (const char *)sqlite3_column_text(stmt, (int)column);
+    const char *text = NULL;
+
+    if (sqlite3_column_type(stmt, (int)column) != SQLITE_NULL) {
+        text = (const char *)sqlite3_column_text(stmt, (int)column);
+        *whole = *whole && text != NULL;
+    }
+    return text;
+}
+
+static int64_t read_time(sqlite3_stmt *stmt, rl_column column, bool *whole)
+{
+    const char *text = read_text(stmt, column, whole);
     int64_t stamp;
 
     if (text == NULL ||
@@ -57,30 +70,29 @@ static int64_t read_time(sqlite3_stmt *stmt, rl_column column)
 
 bool rl_sqlite_read_run(sqlite3_stmt *stmt, rl_run *run)
 {
-    const char *id = (const char *)sqlite3_column_text(stmt, RL_ID);
+    bool whole = true;
+    const char *id = read_text(stmt, RL_ID, &whole);
     rl_err ignored;
 
     rl_run_reset(run);
     for (int column = 0; column < RL_COLUMNS; column++) {
         rl_kind kind = rl_columns[column].kind;
-        const char *text;
 
-        if ((kind == RL_KIND_TEXT || kind == RL_KIND_JSON) &&
-            sqlite3_column_type(stmt, column) != SQLITE_NULL) {
-            text = (const char *)sqlite3_column_text(stmt, column);
-            if (text == NULL) {
-                return false;
+        if (kind == RL_KIND_TEXT || kind == RL_KIND_JSON) {
+            const char *text = read_text(stmt, (rl_column)column, &whole);
+
+            if (text != NULL) {
+                rl_run_set(run, (rl_column)column, text,
+                           (size_t)sqlite3_column_bytes(stmt, column));
             }
-            rl_run_set(run, (rl_column)column, text,
-                       (size_t)sqlite3_column_bytes(stmt, column));
         }
     }
     if (sqlite3_column_type(stmt, RL_DURATION_MS) != SQLITE_NULL) {
         run->duration_ms = sqlite3_column_int64(stmt, RL_DURATION_MS);
     }
-    run->started_at = read_time(stmt, RL_STARTED_AT);
-    run->updated_at = read_time(stmt, RL_UPDATED_AT);
-    run->created_at = read_time(stmt, RL_CREATED_AT);
+    run->started_at = read_time(stmt, RL_STARTED_AT, &whole);
+    run->updated_at = read_time(stmt, RL_UPDATED_AT, &whole);
+    run->created_at = read_time(stmt, RL_CREATED_AT, &whole);
     if (run->created_at == RL_TIME_NONE) { /* somebody's hand was in the file */
         run->created_at = rl_time_now();
     }
@@ -88,5 +100,5 @@ bool rl_sqlite_read_run(sqlite3_stmt *stmt, rl_run *run)
     if (id == NULL || !rl_uuid_parse(id, run->id)) {
         (void)rl_uuid7(run->created_at, run->id, &ignored);
     }
-    return !run->arena.failed;
+    return whole && !run->arena.failed;
 }
