@@ -44,6 +44,14 @@ static int wait_for_lock(void *ctx, int calls)
     return 1;
 }
 
+/* Whether the file, or what belongs to it, was not opened for writing: a write gives EBADF
+ * then. Nothing is committed where that is so. */
+static bool is_half_open(int primary, int system)
+{
+    return primary == SQLITE_READONLY || primary == SQLITE_CANTOPEN ||
+           (primary == SQLITE_IOERR && system == EBADF);
+}
+
 rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
 {
     int primary = code & 0xFF;
@@ -53,6 +61,9 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
 
     if (primary == SQLITE_NOMEM) {
         return rl_err_nomem(err);
+    }
+    if (is_half_open(primary, system)) {
+        conn->broken = true;
     }
     if (primary == SQLITE_BUSY && (!conn->may_wait || conn->yielded)) {
         return rl_err_set(err, RL_BUSY, "the SQLite file is locked");

@@ -21,6 +21,7 @@ typedef struct rl_sqlite_conn {
     bool may_wait;          /* false: a lock held by another gives RL_BUSY at once */
     bool yielded;           /* the last wait was given up, as a fork wants the lock */
     bool full_sync;         /* as PRAGMA synchronous was last set */
+    bool broken;            /* it was opened by halves: only a new one will do */
     uint64_t waiting_since; /* nanoseconds: when the busy handler was first called */
     uint64_t jitter;        /* the state of the busy handler's random numbers */
     struct {

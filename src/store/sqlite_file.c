@@ -182,9 +182,40 @@ static rl_status write_locked(rl_sqlite_file *file, bool full_sync, bool may_wai
     return status;
 }
 
+/* Closes what is open. All locks held. */
+static void drop_all(rl_sqlite_file *file)
+{
+    rl_sqlite_conn_drop(&file->carer);
+    rl_sqlite_conn_drop(&file->reader);
+    rl_sqlite_conn_drop(&file->writer);
+    atomic_store(&file->in_use, false);
+}
+
+/* Whether to try once more on a file that was opened by halves. Where SQLite can't open it,
+ * or the index of its WAL, for writing it silently opens them for reading, for good, and all
+ * connections of the process share that: so all are closed, and opened anew. One whose file
+ * was deleted stays: `follow` needs it. */
+static bool mend(rl_sqlite_file *file, bool broken, bool *mended)
+{
+    bool again = broken && !*mended;
+
+    if (broken) {
+        pthread_mutex_lock(&file->write_lock);
+        pthread_mutex_lock(&file->read_lock);
+        pthread_mutex_lock(&file->care_lock);
+        if (file->writer.db == NULL || !rl_sqlite_conn_moved(&file->writer)) {
+            drop_all(file);
+        }
+        rl_sqlite_file_after_fork(file); /* gives the locks back */
+        *mended = true;
+    }
+    return again;
+}
+
 rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wait,
                                rl_sqlite_work work, void *ctx, rl_err *err)
 {
+    bool broken, mended = false;
     rl_status status;
 
     do {
@@ -195,8 +226,12 @@ rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wa
             return rl_err_set(err, RL_BUSY, "another thread writes");
         }
         status = write_locked(file, full_sync, may_wait, work, ctx, err);
+        broken = status == RL_STORE && file->writer.broken;
         pthread_mutex_unlock(&file->write_lock);
-    } while (status == RL_BUSY && may_wait);
+        if (broken && !may_wait) {
+            return rl_err_set(err, RL_BUSY, "the file has to be opened anew");
+        }
+    } while (mend(file, broken, &mended) || (status == RL_BUSY && may_wait));
     return status;
 }
 
@@ -225,6 +260,7 @@ static rl_status open_beside(rl_sqlite_file *file, rl_sqlite_conn *conn, rl_err 
 rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
                               rl_err *err)
 {
+    bool broken, mended = false;
     rl_status status;
 
     do {
@@ -234,8 +270,9 @@ rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *c
         if (status == RL_OK) {
             status = work(&file->reader, ctx, err);
         }
+        broken = status == RL_STORE && file->reader.broken;
         pthread_mutex_unlock(&file->read_lock);
-    } while (status == RL_BUSY);
+    } while (mend(file, broken, &mended) || status == RL_BUSY);
     return status;
 }
 
@@ -250,15 +287,12 @@ static int checkpoint(rl_sqlite_file *file, int mode)
     return rc;
 }
 
-rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
+/* Care lock held. */
+static rl_status checkpoint_some(rl_sqlite_file *file, rl_err *err)
 {
-    rl_status status;
+    rl_status status = open_beside(file, &file->carer, err);
     int rc;
 
-    rl_fork_yield();
-    atomic_store(&file->due, false);
-    pthread_mutex_lock(&file->care_lock);
-    status = open_beside(file, &file->carer, err);
     if (status == RL_OK) {
         rc = checkpoint(file, SQLITE_CHECKPOINT_PASSIVE);
         if (rc == SQLITE_OK && atomic_load(&file->wal_pages) >= RESTART_PAGES) {
@@ -269,7 +303,22 @@ rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
             status = rl_sqlite_conn_error(&file->carer, rc, err);
         }
     }
-    pthread_mutex_unlock(&file->care_lock);
+    return status;
+}
+
+rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
+{
+    bool broken, mended = false;
+    rl_status status;
+
+    atomic_store(&file->due, false);
+    do {
+        rl_fork_yield();
+        pthread_mutex_lock(&file->care_lock);
+        status = checkpoint_some(file, err);
+        broken = status == RL_STORE && file->carer.broken;
+        pthread_mutex_unlock(&file->care_lock);
+    } while (mend(file, broken, &mended));
     return status;
 }
 
@@ -300,10 +349,7 @@ void rl_sqlite_file_before_fork(rl_sqlite_file *file)
     }
     pthread_mutex_lock(&file->read_lock);
     pthread_mutex_lock(&file->care_lock);
-    rl_sqlite_conn_drop(&file->carer);
-    rl_sqlite_conn_drop(&file->reader);
-    rl_sqlite_conn_drop(&file->writer);
-    atomic_store(&file->in_use, false);
+    drop_all(file);
 }
 
 void rl_sqlite_file_after_fork(rl_sqlite_file *file)
