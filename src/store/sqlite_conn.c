@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -205,13 +206,27 @@ void rl_sqlite_conn_move(rl_sqlite_conn *to, rl_sqlite_conn *from)
     sqlite3_busy_handler(to->db, wait_for_lock, to);
 }
 
-bool rl_sqlite_conn_moved(rl_sqlite_conn *conn)
+static bool has_moved(rl_sqlite_conn *conn)
 {
     int moved = 0;
 
     return sqlite3_file_control(conn->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) ==
                SQLITE_OK &&
            moved != 0;
+}
+
+/* SQLite takes any failure of stat() for a file that is gone. */
+bool rl_sqlite_conn_moved(rl_sqlite_conn *conn)
+{
+    struct stat info;
+    bool moved = has_moved(conn);
+
+    if (moved && stat(conn->path, &info) == 0) {
+        moved = has_moved(conn);
+    } else if (moved) {
+        moved = errno == ENOENT || errno == ENOTDIR;
+    }
+    return moved;
 }
 
 rl_status rl_sqlite_conn_stmt(rl_sqlite_conn *conn, const char *sql, sqlite3_stmt **stmt,
