@@ -307,6 +307,15 @@ static rl_status wait_for_socket(rl_pg_conn *conn, bool to_write, uint64_t end,
     return give_up(conn, err, why);
 }
 
+/* A connection on which an answer is still to come would refuse every other command. */
+static rl_status fail(rl_pg_conn *conn, rl_err *err)
+{
+    rl_status status = rl_pg_conn_error(conn, NULL, err);
+
+    rl_pg_conn_close(conn);
+    return status;
+}
+
 rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err)
 {
     uint64_t end = rl_monotonic_ns() + conn->timeout_ns;
@@ -316,7 +325,7 @@ rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err)
     for (;;) {
         unsent = PQflush(conn->pg);
         if (unsent < 0) {
-            return rl_pg_conn_error(conn, NULL, err);
+            return fail(conn, err);
         }
         if (unsent == 0 && !PQisBusy(conn->pg)) {
             *result = PQgetResult(conn->pg);
@@ -327,7 +336,7 @@ rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err)
             return RL_STORE;
         }
         if (!PQconsumeInput(conn->pg)) {
-            return rl_pg_conn_error(conn, NULL, err);
+            return fail(conn, err);
         }
     }
 }

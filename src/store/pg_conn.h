@@ -55,8 +55,8 @@ bool rl_pg_conn_lost(const rl_pg_conn *conn);
 rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err);
 
 /* Sends what is queued and waits for the next result, which may be NULL (the end of one
- * command's results). A server that is silent for longer than the time-out gives RL_STORE,
- * and the connection is closed: nobody can tell what it would still answer. */
+ * command's results). Where that fails, a server that is silent for longer than the time-out
+ * included, the connection is closed: nobody can tell what it would still answer. */
 rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err);
 
 /* Runs a statement (without values: any number of them) and waits for its last result;
