@@ -132,7 +132,9 @@ static rl_status check_dsn(const char *dsn, rl_err *err)
     PQconninfoOption *options = PQconninfoParse(dsn, &message);
     rl_status status = RL_OK;
 
-    if (options == NULL) {
+    if (options == NULL && message == NULL) {
+        status = rl_err_nomem(err);
+    } else if (options == NULL) {
         status = rl_err_set(err, RL_STORE,
                             "PostgreSQL: POSTGRES_DSN can't be parsed: it must be a URI "
                             "(postgresql://user@host/dbname) or keywords and values "
