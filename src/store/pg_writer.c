@@ -165,12 +165,23 @@ static rl_status send_pipeline(rl_pg_writer *writer, const rl_batch *batch, rl_e
     return status;
 }
 
+/* The answer that should be there is not: libpq had no memory for it. */
+static rl_status end_without_answer(rl_pg_conn *conn, rl_err *err)
+{
+    rl_err_set(err, RL_STORE, "PostgreSQL: the answer to a batch was lost");
+    if (err != NULL) {
+        err->retryable = true;
+    }
+    rl_pg_conn_close(conn);
+    return RL_STORE;
+}
+
 /* Reads until the Sync is answered, or without a pipeline until there are no more results;
  * the first error is the one that tells. */
 static rl_status read_results(rl_pg_conn *conn, bool pipeline, rl_err *err)
 {
     rl_status status = RL_OK;
-    bool ended = false;
+    bool ended = false, after_null = false;
 
     while (!ended) {
         PGresult *result = NULL;
@@ -182,6 +193,10 @@ static rl_status read_results(rl_pg_conn *conn, bool pipeline, rl_err *err)
         if (result == NULL && rl_pg_conn_lost(conn)) {
             return status == RL_OK ? rl_pg_conn_error(conn, NULL, err) : status;
         }
+        if (result == NULL && after_null) { /* one ends each command; there are no more */
+            return end_without_answer(conn, status == RL_OK ? err : NULL);
+        }
+        after_null = result == NULL;
         kind = result != NULL ? PQresultStatus(result) : PGRES_COMMAND_OK;
         ended = pipeline ? kind == PGRES_PIPELINE_SYNC : result == NULL;
         if (status == RL_OK && kind == PGRES_FATAL_ERROR) {
