@@ -1,18 +1,24 @@
 """Builds and runs the C tests: each tests/c/test_*.c is a program, and a test here.
 
 They link the static library of the core, and have no Python headers. With
-RUNLOG_SANITIZE set they and the library are instrumented, and leaks are failures.
+RUNLOG_SANITIZE set they and the library are instrumented, and leaks are failures. Lines
+of a program's head comment say what else it needs:
+
+    LINK: -Wl,--wrap=poll    more flags for the linker
+    NEEDS: postgres          the DSN of an empty database, in TEST_DSN
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import native
 import pytest
+from fixtures_postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = sorted(path.stem for path in (ROOT / "tests" / "c").glob("test_*.c"))
@@ -27,12 +33,22 @@ SANITIZERS = os.environ.get("RUNLOG_SANITIZE", "")
 FOLDER = ROOT / "build" / "c" / (SANITIZERS.replace(",", "-") or "plain")
 
 
-def run(command: list[str], cwd: Path, timeout: float) -> None:
+def headings(name: str, key: str) -> list[str]:
+    """The words behind a key in the head comment of a program."""
+    source = (ROOT / "tests" / "c" / f"{name}.c").read_text(encoding="utf-8")
+    head = source[: source.index("*/")]
+    lines = re.findall(rf"^ \* {key}: (.+)$", head, re.MULTILINE)
+    return [word for line in lines for word in line.split()]
+
+
+def run(
+    command: list[str], cwd: Path, timeout: float, env: dict[str, str] | None = None
+) -> None:
     """Run a command; fail with all it printed unless it exits with 0."""
     done = subprocess.run(
         command,
         cwd=cwd,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | (env or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -62,7 +78,8 @@ def build(name: str, library: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     source = ROOT / "tests" / "c" / f"{name}.c"
     command = [os.environ.get("CC", "cc"), *native.compile_flags(), "-D_GNU_SOURCE"]
     command += [f"-I{ROOT / 'src'}", *(f"-I{path}" for path in found.include_dirs)]
-    command += ["-o", str(program), str(source), *native.link_flags(), str(library)]
+    command += ["-o", str(program), str(source), *headings(name, "LINK")]
+    command += [*native.link_flags(), str(library)]
     command += [f"-L{path}" for path in found.library_dirs]
     command += [f"-l{lib}" for lib in [*found.libraries, "pthread", "m"]]
     run(command, ROOT, 120)
@@ -75,7 +92,16 @@ def test_there_are_programs() -> None:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_c(
-    name: str, core_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    core_library: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     program = build(name, core_library, monkeypatch)
-    run([str(program)], tmp_path, 300)
+    if "postgres" not in headings(name, "NEEDS"):
+        run([str(program)], tmp_path, 300)
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    with server.borrow_database() as database:
+        run([str(program)], tmp_path, 300, {"TEST_DSN": server.dsn(database)})

@@ -73,32 +73,50 @@ static inline char *help_read_file(const char *path)
     return text;
 }
 
-/* The SQLite migrations of the repository. The store only compares checksums, so any text
- * that depends on the file will do. They live as long as the program. */
+/* The migrations in a folder of the repository. The stores only compare checksums, so any
+ * text that depends on the file will do. They live as long as the program. */
+static inline void load_migrations(const char *folder, rl_migration *list,
+                                   rl_migrations *known)
+{
+    glob_t files;
+    char pattern[HELP_PATH];
+    size_t top = sizeof __FILE__ - sizeof "tests/c/store_help.h";
+
+    snprintf(pattern, sizeof pattern, "%.*s%s/*.sql", (int)top, __FILE__, folder);
+    help_need(glob(pattern, 0, NULL, &files) == 0 && files.gl_pathc < 100, pattern);
+    for (size_t i = 0; i < files.gl_pathc; i++) {
+        char *sql = help_read_file(files.gl_pathv[i]), *checksum = malloc(65);
+        uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
+
+        for (const char *at = sql; *at != '\0'; at++) {
+            hash = (hash ^ (unsigned char)*at) * UINT64_C(1099511628211);
+        }
+        snprintf(checksum, 65, "%016" PRIx64 "%048d", hash, 0);
+        list[i] = (rl_migration){(int)i + 1, strdup(strrchr(files.gl_pathv[i], '/') + 1),
+                                 sql, checksum};
+    }
+    known->count = files.gl_pathc;
+    globfree(&files);
+}
+
 static inline const rl_migrations *the_migrations(void)
 {
     static rl_migration list[100];
     static rl_migrations known = {list, 0};
-    static glob_t files; /* owns the names */
-    char pattern[HELP_PATH];
-    size_t top = sizeof __FILE__ - sizeof "tests/c/store_help.h";
 
     if (known.count == 0) {
-        snprintf(pattern, sizeof pattern, "%.*smigrations/sqlite/*.sql", (int)top,
-                 __FILE__);
-        help_need(glob(pattern, 0, NULL, &files) == 0 && files.gl_pathc < 100, pattern);
-        for (size_t i = 0; i < files.gl_pathc; i++) {
-            char *sql = help_read_file(files.gl_pathv[i]), *checksum = malloc(65);
-            uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
+        load_migrations("migrations/sqlite", list, &known);
+    }
+    return &known;
+}
 
-            for (const char *at = sql; *at != '\0'; at++) {
-                hash = (hash ^ (unsigned char)*at) * UINT64_C(1099511628211);
-            }
-            snprintf(checksum, 65, "%016" PRIx64 "%048d", hash, 0);
-            list[i] = (rl_migration){(int)i + 1, strrchr(files.gl_pathv[i], '/') + 1, sql,
-                                     checksum};
-        }
-        known.count = files.gl_pathc;
+static inline const rl_migrations *postgres_migrations(void)
+{
+    static rl_migration list[100];
+    static rl_migrations known = {list, 0};
+
+    if (known.count == 0) {
+        load_migrations("migrations", list, &known);
     }
     return &known;
 }
@@ -126,9 +144,8 @@ static inline rl_store *open_store(const char *path)
 }
 
 /* The migrations of the repository, as a recorder owns them. */
-static inline bool own_migrations(rl_migration_set *set)
+static inline bool own_migrations(rl_migration_set *set, const rl_migrations *known)
 {
-    const rl_migrations *known = the_migrations();
     bool whole = true;
 
     set->list = rl_calloc(known->count, sizeof *set->list);
@@ -151,7 +168,7 @@ static inline rl_status new_recorder(const char *path, rl_recorder **recorder,
     rl_config config = {.sqlite_path = rl_strdup(path), .max_payload = 1 << 20};
     bool whole = config.sqlite_path != NULL;
 
-    if (!own_migrations(&config.sqlite) || !whole ||
+    if (!own_migrations(&config.sqlite, the_migrations()) || !whole ||
         rl_redact_add(&config.redact, RL_REDACT_DEFAULT, err) != RL_OK) {
         rl_config_free(&config);
         return rl_err_nomem(err);

@@ -1,0 +1,327 @@
+/* Faults in what the core builds on: its memory, SQLite's memory and system calls, libpq.
+ *
+ * Calls of the chosen kinds are counted, and the one with a given number fails: alone, or
+ * with all that follow. fault_everywhere plays a scenario again and again, the first call
+ * failing, then the second and so on, until it is over before the failing call is reached.
+ * What a program wraps by the linker asks fault_strikes itself.
+ *
+ * Threads: the counters are atomic, so calls may come from any thread. fault_install is
+ * called once, before SQLite is used.
+ */
+#ifndef RUNLOG_TESTS_FAULT_HELP_H
+#define RUNLOG_TESTS_FAULT_HELP_H
+
+#include "core/alloc.h"
+
+#include "check.h"
+#include "store_help.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+/* The kinds, as bits. */
+enum {
+    FAULT_MEMORY = 1,        /* the core's allocations */
+    FAULT_SQLITE_MEMORY = 2, /* SQLite's allocations */
+    FAULT_FILE = 4,          /* SQLite's system calls, with the error that is set */
+    FAULT_WRITE = 8,         /* of these only what writes: write, sync, truncate */
+    FAULT_SHORT = 16,        /* SQLite's writes write a half; that is no error */
+    FAULT_LOCK = 32,         /* SQLite's locks; it takes any error for "held by another" */
+    FAULT_SERVER = 64,       /* calls of libpq */
+    FAULT_SYSTEM = 128       /* what a program has wrapped besides */
+};
+
+static struct {
+    atomic_uint kinds; /* what may fail now; 0: nothing, and nothing is counted */
+    atomic_long calls, fail_at;
+    atomic_long struck; /* how often a call failed */
+    atomic_bool go_on;
+    atomic_int error; /* errno of system calls */
+} fault;
+
+/* Whether this call is to fail. */
+static inline bool fault_strikes(unsigned kind)
+{
+    long call, at = atomic_load(&fault.fail_at);
+
+    if ((atomic_load(&fault.kinds) & kind) == 0) {
+        return false;
+    }
+    call = atomic_fetch_add(&fault.calls, 1) + 1;
+    if (at == 0 || call < at || (call > at && !atomic_load(&fault.go_on))) {
+        return false;
+    }
+    atomic_fetch_add(&fault.struck, 1);
+    errno = atomic_load(&fault.error);
+    return true;
+}
+
+static inline void fault_begin(unsigned kinds, int error, long fail_at, bool go_on)
+{
+    atomic_store(&fault.calls, 0);
+    atomic_store(&fault.struck, 0);
+    atomic_store(&fault.fail_at, fail_at);
+    atomic_store(&fault.go_on, go_on);
+    atomic_store(&fault.error, error);
+    atomic_store(&fault.kinds, kinds);
+}
+
+/* From here on everything works again. */
+static inline void fault_over(void)
+{
+    atomic_store(&fault.kinds, 0);
+}
+
+static inline bool fault_hit(void)
+{
+    return atomic_load(&fault.struck) > 0;
+}
+
+/* The core's memory. */
+static void *fault_resize(void *ctx, void *ptr, size_t size)
+{
+    (void)ctx;
+    return fault_strikes(FAULT_MEMORY) ? NULL : realloc(ptr, size);
+}
+
+static void fault_release(void *ctx, void *ptr)
+{
+    (void)ctx;
+    free(ptr);
+}
+
+/* SQLite's memory. */
+static sqlite3_mem_methods fault_memory;
+
+static void *fault_sqlite_malloc(int size)
+{
+    return fault_strikes(FAULT_SQLITE_MEMORY) ? NULL : fault_memory.xMalloc(size);
+}
+
+static void *fault_sqlite_realloc(void *ptr, int size)
+{
+    return fault_strikes(FAULT_SQLITE_MEMORY) ? NULL : fault_memory.xRealloc(ptr, size);
+}
+
+/* SQLite's system calls: its table of them takes others. */
+static sqlite3_vfs *fault_vfs;
+
+static int fault_open(const char *path, int flags, int mode)
+{
+    return fault_strikes(FAULT_FILE) ? -1 : open(path, flags, mode);
+}
+
+static int fault_access(const char *path, int mode)
+{
+    return fault_strikes(FAULT_FILE) ? -1 : access(path, mode);
+}
+
+static int fault_stat(const char *path, struct stat *info)
+{
+    return fault_strikes(FAULT_FILE) ? -1 : stat(path, info);
+}
+
+static int fault_fstat(int fd, struct stat *info)
+{
+    return fault_strikes(FAULT_FILE) ? -1 : fstat(fd, info);
+}
+
+static int fault_truncate(int fd, off_t size)
+{
+    return fault_strikes(FAULT_FILE | FAULT_WRITE) ? -1 : ftruncate(fd, size);
+}
+
+/* Only what asks for a lock: giving one back does not fail. */
+static int fault_fcntl(int fd, int command, ...)
+{
+    struct flock *lock = NULL;
+    va_list args;
+    void *arg;
+
+    va_start(args, command);
+    arg = va_arg(args, void *);
+    va_end(args);
+    if (command == F_SETLK) {
+        lock = arg;
+    }
+    if (lock != NULL && lock->l_type != F_UNLCK && fault_strikes(FAULT_LOCK)) {
+        return -1;
+    }
+    return fcntl(fd, command, arg);
+}
+
+static ssize_t fault_read(int fd, void *data, size_t size)
+{
+    return fault_strikes(FAULT_FILE) ? -1 : read(fd, data, size);
+}
+
+static ssize_t fault_pread(int fd, void *data, size_t size, off_t at)
+{
+    return fault_strikes(FAULT_FILE) ? -1 : pread(fd, data, size, at);
+}
+
+static size_t fault_size(size_t size)
+{
+    return size > 1 && fault_strikes(FAULT_SHORT) ? size / 2 : size;
+}
+
+static ssize_t fault_write(int fd, const void *data, size_t size)
+{
+    return fault_strikes(FAULT_FILE | FAULT_WRITE) ? -1
+                                                   : write(fd, data, fault_size(size));
+}
+
+static ssize_t fault_pwrite(int fd, const void *data, size_t size, off_t at)
+{
+    return fault_strikes(FAULT_FILE | FAULT_WRITE)
+               ? -1
+               : pwrite(fd, data, fault_size(size), at);
+}
+
+static int fault_unlink(const char *path)
+{
+    return fault_strikes(FAULT_FILE) ? -1 : unlink(path);
+}
+
+static void *fault_mmap(void *at, size_t size, int rights, int flags, int fd, off_t from)
+{
+    return fault_strikes(FAULT_FILE) ? MAP_FAILED
+                                     : mmap(at, size, rights, flags, fd, from);
+}
+
+/* The program's, in place of the C library's, for SQLite too: it has no table for these. No
+ * test here takes the power away, so there is nothing to wait for. */
+#define FAULT_EXPORT __attribute__((visibility("default")))
+
+FAULT_EXPORT int fdatasync(int fd);
+FAULT_EXPORT int fsync(int fd);
+
+int fdatasync(int fd)
+{
+    (void)fd;
+    return fault_strikes(FAULT_FILE | FAULT_WRITE) ? -1 : 0;
+}
+
+int fsync(int fd)
+{
+    (void)fd;
+    return fault_strikes(FAULT_FILE | FAULT_WRITE) ? -1 : 0;
+}
+
+static inline void fault_set(const char *name, sqlite3_syscall_ptr call)
+{
+    help_need(fault_vfs->xSetSystemCall(fault_vfs, name, call) == SQLITE_OK, name);
+}
+
+static inline void fault_install(void)
+{
+    static const rl_allocator allocator = {fault_resize, fault_release, NULL};
+    static bool installed;
+    sqlite3_mem_methods own;
+
+    if (installed) {
+        return;
+    }
+    installed = true;
+    rl_set_allocator(&allocator);
+    help_need(sqlite3_config(SQLITE_CONFIG_GETMALLOC, &fault_memory) == SQLITE_OK &&
+                  sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0) == SQLITE_OK,
+              "SQLite's memory");
+    own = fault_memory;
+    own.xMalloc = fault_sqlite_malloc;
+    own.xRealloc = fault_sqlite_realloc;
+    help_need(sqlite3_config(SQLITE_CONFIG_MALLOC, &own) == SQLITE_OK &&
+                  sqlite3_initialize() == SQLITE_OK,
+              "SQLite");
+    fault_vfs = sqlite3_vfs_find(NULL);
+    fault_set("open", (sqlite3_syscall_ptr)fault_open);
+    fault_set("access", (sqlite3_syscall_ptr)fault_access);
+    fault_set("stat", (sqlite3_syscall_ptr)fault_stat);
+    fault_set("fstat", (sqlite3_syscall_ptr)fault_fstat);
+    fault_set("ftruncate", (sqlite3_syscall_ptr)fault_truncate);
+    fault_set("fcntl", (sqlite3_syscall_ptr)fault_fcntl);
+    fault_set("read", (sqlite3_syscall_ptr)fault_read);
+    fault_set("pread", (sqlite3_syscall_ptr)fault_pread);
+    fault_set("pread64", (sqlite3_syscall_ptr)fault_pread);
+    fault_set("write", (sqlite3_syscall_ptr)fault_write);
+    fault_set("pwrite", (sqlite3_syscall_ptr)fault_pwrite);
+    fault_set("pwrite64", (sqlite3_syscall_ptr)fault_pwrite);
+    fault_set("unlink", (sqlite3_syscall_ptr)fault_unlink);
+    fault_set("mmap", (sqlite3_syscall_ptr)fault_mmap);
+}
+
+/* Open descriptors of this process. */
+static inline int count_descriptors(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    int count = 0;
+
+    help_need(folder != NULL, "/proc/self/fd");
+    while (readdir(folder) != NULL) {
+        count++;
+    }
+    closedir(folder);
+    return count;
+}
+
+/* What every failed call must give. */
+static inline void check_error(rl_status status, const rl_err *err)
+{
+    if (status != RL_OK) {
+        CHECK(fault_hit());
+        CHECK_INT(err->code, status);
+        CHECK(err->text[0] != '\0');
+        CHECK(status == RL_STORE || status == RL_NOMEM || status == RL_TIMEOUT);
+    }
+}
+
+/* Which calls fail: the first, the second ... each by itself and with all that follow, or
+ * from the `dense`th on only some, further and further apart. */
+struct fault_plan {
+    const char *name;
+    unsigned kinds;
+    int error;  /* errno; 0 where it does not matter */
+    long least; /* calls that the scenario makes at least */
+    long dense; /* 0: all of them */
+    bool once;  /* only by itself */
+};
+
+/* Plays a scenario with each call failing that it makes. It takes the fault away itself
+ * (fault_over) before it checks what is left; it must leave no file open. */
+static inline void fault_everywhere(const struct fault_plan *plan, void (*scenario)(void))
+{
+    static char current[200];
+    const char *name = check_current;
+    int descriptors = count_descriptors();
+
+    for (int go_on = 0; go_on < (plan->once ? 1 : 2); go_on++) {
+        long at = 1;
+
+        for (bool hit = true; hit;) {
+            int before = atomic_load(&check_failures);
+
+            snprintf(current, sizeof current, "%s, %s: call %ld%s", name, plan->name, at,
+                     go_on ? " and on" : "");
+            check_current = current;
+            fault_begin(plan->kinds, plan->error, at, go_on != 0);
+            scenario();
+            fault_over();
+            hit = fault_hit();
+            CHECK_INT(count_descriptors(), descriptors);
+            if (atomic_load(&check_failures) > before + 20) {
+                return; /* more of the same would follow */
+            }
+            at += plan->dense > 0 && at >= plan->dense ? at / 16 + 1 : 1;
+        }
+        CHECK(at > plan->least);
+    }
+    check_current = name;
+}
+
+#endif
