@@ -12,7 +12,7 @@ bool rl_breaker_fail(rl_breaker *breaker, uint64_t now)
     }
     half = breaker->pause_ns / 2;
     breaker->jitter = breaker->jitter * UINT64_C(6364136223846793005) + now;
-    atomic_store(&breaker->retry_at, now + half + (breaker->jitter >> 33) % half);
+    atomic_store(&breaker->retry_at, now + half + (breaker->jitter >> 20) % half);
     return !atomic_exchange(&breaker->open, true);
 }
 
