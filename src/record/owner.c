@@ -12,7 +12,8 @@
 #define HOST 64
 #define NO_START 0
 
-/* Field 22 of /proc/PID/stat (proc(5)); NO_START where there is none. */
+/* Field 22 of /proc/PID/stat (proc(5)); NO_START where there is none, or where the process
+ * has ended and only its parent does not know yet (state Z or X, field 3). */
 static unsigned long long start_of(long pid)
 {
     unsigned long long start = NO_START;
@@ -30,6 +31,9 @@ static unsigned long long start_of(long pid)
     fclose(file);
     text[len] = '\0';
     at = strrchr(text, ')'); /* a name may hold anything, spaces too */
+    if (at != NULL && (strncmp(at, ") Z", 3) == 0 || strncmp(at, ") X", 3) == 0)) {
+        return NO_START;
+    }
     for (int field = 2; at != NULL && field < 22; field++) {
         at = strchr(at + 1, ' ');
     }
