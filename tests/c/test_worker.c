@@ -1,0 +1,242 @@
+/* Test of record/worker.h: started at first need, woken, called again in time, and ended in
+ * time even where its work is stuck.
+ *
+ * LINK: -Wl,--wrap=pthread_create
+ */
+#include "record/worker.h"
+
+#include "check.h"
+#include "core/clock.h"
+#include "store_help.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+
+static atomic_bool no_threads;
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*run)(void *), void *ctx);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*run)(void *), void *ctx);
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*run)(void *), void *ctx)
+{
+    return atomic_load(&no_threads) ? EAGAIN
+                                    : __real_pthread_create(thread, attributes, run, ctx);
+}
+
+/* What the worker is given to do, and what it has done. */
+struct job {
+    rl_worker worker;
+    atomic_int calls;
+    atomic_uint_fast64_t pause_ns; /* until it wants to be called again */
+    atomic_bool stuck, saw_stop;   /* it does not look at `stop` while it is stuck */
+    atomic_bool signals;           /* a signal could reach it */
+};
+
+static uint64_t in_millis(uint64_t millis)
+{
+    return rl_monotonic_ns() + millis * UINT64_C(1000000);
+}
+
+static void nap(void)
+{
+    nanosleep(&(struct timespec){0, 1000000}, NULL);
+}
+
+static uint64_t work(void *ctx, const atomic_bool *stop)
+{
+    struct job *job = ctx;
+    sigset_t blocked;
+
+    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+    if (!sigismember(&blocked, SIGTERM) || !sigismember(&blocked, SIGCHLD)) {
+        atomic_store(&job->signals, true);
+    }
+    atomic_fetch_add(&job->calls, 1);
+    while (atomic_load(&job->stuck)) {
+        nap();
+    }
+    if (atomic_load(stop)) {
+        atomic_store(&job->saw_stop, true);
+    }
+    return rl_monotonic_ns() + atomic_load(&job->pause_ns);
+}
+
+static void make_job(struct job *job, uint64_t pause_ns)
+{
+    memset(job, 0, sizeof *job);
+    atomic_store(&job->pause_ns, pause_ns);
+    rl_worker_init(&job->worker, work, job);
+}
+
+/* Waits for so many calls; false after ten seconds. */
+static bool has_calls(struct job *job, int calls)
+{
+    uint64_t end = in_millis(10000);
+
+    while (atomic_load(&job->calls) < calls && rl_monotonic_ns() < end) {
+        nap();
+    }
+    return atomic_load(&job->calls) >= calls;
+}
+
+#define HOUR UINT64_C(3600000000000)
+
+static void test_works_when_woken(void)
+{
+    struct job job;
+
+    make_job(&job, HOUR);
+    CHECK_INT(atomic_load(&job.calls), 0); /* nothing before it is needed */
+    for (int i = 1; i <= 20; i++) {
+        CHECK(rl_worker_wake(&job.worker));
+        CHECK(has_calls(&job, i));
+    }
+    CHECK(rl_worker_stop(&job.worker, in_millis(5000)));
+    CHECK_INT(atomic_load(&job.calls), 20);
+    CHECK(!atomic_load(&job.signals));
+    rl_worker_destroy(&job.worker);
+}
+
+static void test_is_called_again_in_time(void)
+{
+    struct job job;
+    uint64_t start = rl_monotonic_ns();
+
+    make_job(&job, UINT64_C(20000000));
+    CHECK(rl_worker_wake(&job.worker));
+    CHECK(has_calls(&job, 5));
+    CHECK(rl_monotonic_ns() - start >= 4 * UINT64_C(20000000));
+    CHECK(rl_worker_stop(&job.worker, in_millis(5000)));
+    rl_worker_destroy(&job.worker);
+}
+
+/* Woken while it works: it works once more, or what came meanwhile would wait. */
+static void test_woken_while_it_works(void)
+{
+    struct job job;
+
+    make_job(&job, HOUR);
+    atomic_store(&job.stuck, true);
+    CHECK(rl_worker_wake(&job.worker));
+    CHECK(has_calls(&job, 1));
+    CHECK(rl_worker_wake(&job.worker));
+    atomic_store(&job.stuck, false);
+    CHECK(has_calls(&job, 2));
+    CHECK(rl_worker_stop(&job.worker, in_millis(5000)));
+    rl_worker_destroy(&job.worker);
+}
+
+static void test_stop_ends_a_wait(void)
+{
+    struct job job;
+    uint64_t start;
+
+    make_job(&job, HOUR);
+    CHECK(rl_worker_wake(&job.worker));
+    CHECK(has_calls(&job, 1));
+    start = rl_monotonic_ns();
+    CHECK(rl_worker_stop(&job.worker, in_millis(5000)));
+    CHECK(rl_monotonic_ns() - start < UINT64_C(2000000000));
+    CHECK(!rl_worker_wake(&job.worker)); /* never again */
+    CHECK_INT(atomic_load(&job.calls), 1);
+    CHECK(rl_worker_stop(&job.worker, in_millis(5000)));
+    rl_worker_destroy(&job.worker);
+}
+
+static void test_stop_without_a_thread(void)
+{
+    struct job job;
+
+    make_job(&job, HOUR);
+    CHECK(rl_worker_stop(&job.worker, in_millis(0)));
+    CHECK(!rl_worker_wake(&job.worker));
+    CHECK_INT(atomic_load(&job.calls), 0);
+    rl_worker_destroy(&job.worker);
+}
+
+static void test_stuck_work_is_not_waited_for(void)
+{
+    struct job *job = malloc(sizeof *job); /* it outlives the test's frame */
+    uint64_t start, end = in_millis(10000);
+    bool running = true;
+
+    REQUIRE(job != NULL);
+    make_job(job, HOUR);
+    atomic_store(&job->stuck, true);
+    CHECK(rl_worker_wake(&job->worker));
+    CHECK(has_calls(job, 1));
+    start = rl_monotonic_ns();
+    CHECK(!rl_worker_stop(&job->worker, in_millis(50)));
+    CHECK(rl_monotonic_ns() - start >= UINT64_C(50000000));
+    CHECK(rl_monotonic_ns() - start < UINT64_C(5000000000));
+    atomic_store(&job->stuck, false); /* it ends by itself */
+    while (running && rl_monotonic_ns() < end) {
+        pthread_mutex_lock(&job->worker.lock);
+        running = job->worker.running;
+        pthread_mutex_unlock(&job->worker.lock);
+    }
+    CHECK(!running);
+    CHECK(atomic_load(&job->saw_stop));
+    CHECK_INT(atomic_load(&job->calls), 1);
+    free(job);
+}
+
+static void test_no_thread_can_be_had(void)
+{
+    struct job job;
+
+    make_job(&job, HOUR);
+    atomic_store(&no_threads, true);
+    CHECK(!rl_worker_wake(&job.worker));
+    CHECK(!rl_worker_wake(&job.worker));
+    atomic_store(&no_threads, false);
+    CHECK_INT(atomic_load(&job.calls), 0);
+    CHECK(rl_worker_wake(&job.worker)); /* now one can */
+    CHECK(has_calls(&job, 1));
+    CHECK(rl_worker_stop(&job.worker, in_millis(5000)));
+    rl_worker_destroy(&job.worker);
+}
+
+/* Many that wake it and one that stops it: nobody waits for ever. */
+static void *wake_on(void *ctx)
+{
+    struct job *job = ctx;
+
+    while (rl_worker_wake(&job->worker)) {
+    }
+    return NULL;
+}
+
+static void test_woken_by_many(void)
+{
+    pthread_t threads[4];
+    struct job job;
+
+    make_job(&job, HOUR);
+    for (int i = 0; i < 4; i++) {
+        help_need(pthread_create(&threads[i], NULL, wake_on, &job) == 0, "a thread");
+    }
+    CHECK(has_calls(&job, 50));
+    CHECK(rl_worker_stop(&job.worker, in_millis(10000)));
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    rl_worker_destroy(&job.worker);
+}
+
+static const struct check_test tests[] = {
+    CHECK_TEST(test_works_when_woken),
+    CHECK_TEST(test_is_called_again_in_time),
+    CHECK_TEST(test_woken_while_it_works),
+    CHECK_TEST(test_stop_ends_a_wait),
+    CHECK_TEST(test_stop_without_a_thread),
+    CHECK_TEST(test_stuck_work_is_not_waited_for),
+    CHECK_TEST(test_no_thread_can_be_had),
+    CHECK_TEST(test_woken_by_many),
+};
+
+CHECK_MAIN(tests)
