@@ -108,9 +108,12 @@ rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *er
         }
         if (status == RL_OK) {
             status = run(conn, RL_PG_COMMIT, &own);
-        } else if (!rl_pg_conn_lost(conn)) {
-            (void)run(conn, RL_PG_ROLLBACK, &ignored);
+        }
+        if (status != RL_OK && !rl_pg_conn_lost(conn)) {
             explain_refusal(conn, &own);
+            if (run(conn, RL_PG_ROLLBACK, &ignored) != RL_OK) {
+                rl_pg_conn_close(conn); /* runs would go into that transaction */
+            }
         }
     }
     if (status != RL_OK && err != NULL) {
