@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _lock = allocate_lock()
 _current: Recorder | None = None
+_exiting = False
 
 
 def _renew_lock() -> None:
@@ -31,14 +32,15 @@ def _renew_lock() -> None:
 
 
 def _forget() -> None:
-    """At exit: who logs after the recorders were closed gets a new one.
+    """At exit: who logs from here on, a daemon thread maybe, gets another recorder.
 
-    It runs before what runlog.recorder has registered, as the later one does; without the
-    last reference to it, a recorder would be closed with a bound of its own.
+    It runs before what runlog.recorder has registered, as the later one does; without this
+    reference to it, the recorder would be closed with a bound of its own.
     """
-    global _current
+    global _current, _exiting
+    before, _current, _exiting = _current, None, True
     close_all()
-    _current = None
+    del before
 
 
 os.register_at_fork(after_in_child=_renew_lock)
@@ -65,7 +67,7 @@ def default_recorder() -> Recorder:
             if _current is None:
                 _current = Recorder()
                 atexit.register(_forget)
-                if _current.stats()["store"] == "sqlite":
+                if _current.stats()["store"] == "sqlite" and not _exiting:
                     _tell_fallback(_current)
             recorder = _current
     return recorder
