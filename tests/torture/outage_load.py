@@ -2,15 +2,14 @@
 
 usage: outage_load.py TIMEOUT
 
-The settings come from the environment. Four times a second it prints a line of JSON. When
-its standard input ends, it stops, flushes (for TIMEOUT seconds at most) and prints what
-it has done in all.
+The settings come from the environment. For each line of its standard input it logs runs
+for a quarter of a second, and prints a line of JSON. When the input ends it flushes (for
+TIMEOUT seconds at most) and prints what it has done in all.
 """
 
 import json
 import resource
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -56,18 +55,10 @@ def measure(count: int) -> tuple[int, dict[str, Any]]:
     }
 
 
-def wait_for_the_end(done: threading.Event) -> None:
-    """Set it once there is no more input."""
-    sys.stdin.read()
-    done.set()
-
-
 def main() -> None:
-    """Measure until there is no more input."""
-    done = threading.Event()
-    threading.Thread(target=wait_for_the_end, args=(done,), daemon=True).start()
+    """Measure as often as asked for."""
     count = 0
-    while not done.is_set():
+    for _ in sys.stdin:
         count, window = measure(count)
         print(json.dumps(window), flush=True)
     start = time.perf_counter()

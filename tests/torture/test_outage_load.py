@@ -1,6 +1,8 @@
 """A long outage at full speed: memory stays flat, callers are as quick as before.
 
-TORTURE_OUTAGE_SECONDS is how long the server is away (20 unless given).
+TORTURE_OUTAGE_SECONDS is how long the program runs without its server (20 unless given).
+A second program, whose server is well, takes short turns with it, so that both are
+measured at the same time on the same machine.
 """
 
 from __future__ import annotations
@@ -21,15 +23,24 @@ from torture.load import journal_rows
 from torture.writers import check_file
 
 SECONDS = int(os.environ.get("TORTURE_OUTAGE_SECONDS", "20")) // (4 if SANITIZED else 1)
-BEFORE = min(max(SECONDS // 3, 3), 60)
 PROGRAM = Path(__file__).with_name("outage_load.py")
 MIB = 1 << 20
 
+# Windows of a quarter of a second: how long the outage goes on between two turns of the
+# other program, and how long such a turn is. Its first is not counted, as the worker of
+# the program that pauses may still be busy.
+AWAY, UP = 8, 3
+
+Window = dict[str, Any]
+
 
 class Program:
-    """The program that measures itself."""
+    """A program that measures itself."""
 
-    def __init__(self, env: dict[str, str], folder: Path) -> None:
+    def __init__(self, folder: Path, dsn: str) -> None:
+        folder.mkdir()
+        self.journal = str(folder / "journal.db")
+        env = {"POSTGRES_DSN": dsn, "RUNLOG_SQLITE_PATH": self.journal}
         self._process = subprocess.Popen(
             [sys.executable, PROGRAM, str(60 + 4 * SECONDS)],
             env={**os.environ, **env},
@@ -38,50 +49,40 @@ class Program:
             stdout=subprocess.PIPE,
         )
 
-    def window(self) -> dict[str, Any]:
-        """What it tells of the next quarter of a second."""
+    def windows(self, count: int) -> list[Window]:
+        """What it tells of so many windows, beginning now."""
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the program has ended"
-        window: dict[str, Any] = json.loads(line)
-        return window
+        self._process.stdin.write(b"\n" * count)
+        self._process.stdin.flush()
+        lines = [self._process.stdout.readline() for _ in range(count)]
+        return [json.loads(line) for line in lines]
 
-    def windows(self, server: str, seconds: int) -> list[dict[str, Any]]:
-        """What it tells in so many seconds, from the second time on that it is so."""
-        while self.window()["server"] != server:
+    def until_server(self, state: str) -> None:
+        """Have it go on until it takes its server for up, or for away."""
+        while self.windows(1)[0]["server"] != state:
             pass
-        windows = [self.window() for _ in range(4 * seconds)]
-        assert {window["server"] for window in windows} == {server}
-        return windows
 
     def finish(self) -> dict[str, Any]:
         """Have it stop; return what it has done in all."""
         out, _ = self._process.communicate()
         assert self._process.returncode == 0
-        total: dict[str, Any] = json.loads(out.splitlines()[-1])
+        total: dict[str, Any] = json.loads(out)
         return total
 
     def end(self) -> None:
+        """Whatever came before."""
         self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        self._process.communicate()
 
 
 @pytest.fixture
-def start(own_server: PostgresServer, tmp_path: Path) -> Iterator[Callable[[], Program]]:
-    """Starts a program on an empty database."""
+def start(tmp_path: Path) -> Iterator[Callable[[str, str], Program]]:
+    """Starts a program in a folder of that name, with that connection string."""
     programs: list[Program] = []
 
-    def start_one() -> Program:
-        own_server.query("DROP DATABASE IF EXISTS outage")
-        own_server.query("CREATE DATABASE outage")
-        env = {
-            "POSTGRES_DSN": own_server.dsn("outage"),
-            "RUNLOG_SQLITE_PATH": str(tmp_path / "journal.db"),
-        }
-        programs.append(Program(env, tmp_path))
+    def start_one(name: str, dsn: str) -> Program:
+        programs.append(Program(tmp_path / name, dsn))
         return programs[-1]
 
     yield start_one
@@ -89,62 +90,66 @@ def start(own_server: PostgresServer, tmp_path: Path) -> Iterator[Callable[[], P
         program.end()
 
 
-def typical(windows: list[dict[str, Any]], what: str) -> float:
+def typical(windows: list[Window], what: str) -> float:
     return statistics.median(float(window[what]) for window in windows)
 
 
-def undisturbed(windows: list[dict[str, Any]]) -> float:
-    """The p99 of a good window: what else the machine does only ever adds to it."""
-    return statistics.quantiles((float(window["p99"]) for window in windows), n=4)[0]
-
-
-def tell(name: str, windows: list[dict[str, Any]]) -> None:
+def tell(name: str, windows: list[Window]) -> None:
+    runs = 4 * typical(windows, "runs")
     figures = ", ".join(f"{f} {typical(windows, f):.2f} ms" for f in ("p50", "p99"))
     worst = max(window["max"] for window in windows)
-    runs = typical(windows, "runs")
     memory = [windows[0]["rss"] / MIB, max(window["rss"] for window in windows) / MIB]
     print(
-        f"{name}: {len(windows) // 4} s, {4 * runs:.0f} runs/s, {figures} "
-        f"(undisturbed {undisturbed(windows):.2f}), max {worst:.0f} ms, "
-        f"RSS {memory[0]:.1f} MiB at first, {memory[1]:.1f} at most"
+        f"{name}: {len(windows) / 4:.0f} s, {runs:.0f} runs/s, {figures}, "
+        f"max {worst:.0f} ms, RSS {memory[0]:.1f} MiB at first, {memory[1]:.1f} at most"
     )
+
+
+def check_kept(server: PostgresServer, dbname: str, total: dict[str, Any]) -> None:
+    """Everything that was logged is there, once."""
+    assert total["flushed"] is True
+    assert total["forwarded"] == total["journaled"]
+    kept = server.query(
+        "SELECT count(*), count(DISTINCT run_id), max(run_id::int) FROM workflow_runs",
+        dbname=dbname,
+    )
+    assert kept == [(total["logged"], total["logged"], total["logged"] - 1)]
 
 
 def test_memory_and_latency(
-    start: Callable[[], Program],
+    start: Callable[[str, str], Program],
     own_server: PostgresServer,
-    tmp_path: Path,
+    postgres_server: PostgresServer,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The latency with the server up is that of before and after the outage."""
-    program = start()
-    before = program.windows("up", BEFORE)
-    own_server.halt(immediate=True)
-    away = program.windows("away", SECONDS)
-    own_server.resume()
-    total = program.finish()
-    assert total["flushed"] is True
-    assert total["forwarded"] == total["journaled"] > SECONDS
-    kept = own_server.query(
-        "SELECT count(*), count(DISTINCT run_id), max(run_id::int) FROM workflow_runs",
-        dbname="outage",
-    )
-    logged = total["logged"]
-    assert kept == [(logged, logged, logged - 1)]
-    journal = str(tmp_path / "journal.db")
-    assert journal_rows(journal) == []
-    check_file(journal)
-
-    again = start()
-    up = before + again.windows("up", BEFORE)
-    again.finish()
+    lost = own_server.create_database()
+    with postgres_server.borrow_database() as dbname:
+        program = start("away", own_server.dsn(lost))
+        other = start("up", postgres_server.dsn(dbname))
+        before = program.windows(AWAY)
+        other.windows(UP)
+        own_server.halt(immediate=True)
+        program.until_server("away")
+        away: list[Window] = []
+        up: list[Window] = []
+        while len(away) < 4 * SECONDS:
+            away += program.windows(AWAY)
+            up += other.windows(UP)[1:]
+        own_server.resume()
+        total = program.finish()
+        check_kept(postgres_server, dbname, other.finish())
+    check_kept(own_server, lost, total)
+    assert journal_rows(program.journal) == []
+    check_file(program.journal)
+    assert {window["server"] for window in away} == {"away"}
+    assert {window["server"] for window in up} == {"up"}
     with capsys.disabled():
         print()
         tell("up", up)
         tell("away", away)
-        print(f"{total['journaled']} runs forwarded in {total['seconds']:.1f} s")
+        print(f"{total['journaled']} runs, forwarded in {total['seconds']:.1f} s")
     if SANITIZED:  # its own memory and time are not what a program would see
         return
     growth = max(window["rss"] for window in away) - before[-1]["rss"]
     assert growth < 16 * MIB, f"{growth / MIB:.1f} MiB"
-    assert undisturbed(away) <= 2 * undisturbed(up)
+    assert typical(away, "p99") <= 2 * typical(up, "p99")

@@ -276,26 +276,33 @@ def test_a_batch_is_cut_anywhere_while_it_is_forwarded(
         assert proxied.proxy.cuts > CUTS // 2
 
 
+@pytest.mark.parametrize("how", ["outage", "stall"])
 def test_the_first_use_while_the_server_is_away(
-    proxied: Proxied, caplog: pytest.LogCaptureFixture
+    proxied: Proxied, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     """Before a migration could be applied: the tables are made when it comes."""
-    proxied.proxy.outage()
-    with runlog.Recorder(**proxied.options) as recorder:
+    break_it(proxied, how)
+    with runlog.Recorder(**proxied.options, postgres_timeout=2) as recorder:
         log = Acknowledged("w")
+        log.log(recorder, "first")
+        start = time.monotonic()
         for number in range(10):
             log.log(recorder, f"r{number}", outputs=number)
+        assert time.monotonic() - start < QUICK
         until_told(caplog, AWAY, 1)
         proxied.proxy.forward()
         check_drained(recorder, proxied.journal)
         log.check(proxied.query)
 
 
-def test_close_does_not_wait_for_a_server_that_is_away(proxied: Proxied) -> None:
+@pytest.mark.parametrize("how", ["outage", "stall", "slow", "black hole"])
+def test_close_does_not_wait_for_a_server_that_is_away(
+    proxied: Proxied, how: str
+) -> None:
     """What waits is forwarded by whoever comes next."""
-    recorder = runlog.Recorder(**proxied.options)
+    recorder = runlog.Recorder(**proxied.options, postgres_timeout=1)
     recorder.log_run(minimal("first"))
-    proxied.proxy.outage()
+    break_it(proxied, how)
     recorder.log_run(minimal("second"))
     start = time.monotonic()
     recorder.close()

@@ -5,7 +5,7 @@ usage: writer.py NAME ACKNOWLEDGED [COUNT]
 The settings come from the environment. Each of its threads has a workflow NAME-0, NAME-1
 ... and numbers its runs from 1. Once log_run has returned, the workflow and the number go
 to the end of the file ACKNOWLEDGED, in one write. With COUNT, a thread stops after so
-many runs; the process then flushes, and prints its counters as JSON.
+many runs; the process then closes its recorder and prints its counters as JSON.
 """
 
 import json
@@ -19,10 +19,10 @@ import runlog
 THREADS = 2
 
 
-def work(wpk_id: str, file: int, last: int) -> None:
+def work(recorder: runlog.Recorder, wpk_id: str, file: int, last: int) -> None:
     """Log run after run."""
     for number in count(1):
-        runlog.log_run(
+        recorder.log_run(
             {
                 "wpk_id": wpk_id,
                 "run_id": str(number),
@@ -49,18 +49,17 @@ def main() -> None:
     last = int(rest[0]) if rest else 0
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     threading.excepthook = end_at_once
+    recorder = runlog.Recorder()
     threads = [
-        threading.Thread(target=work, args=(f"{name}-{n}", file, last))
+        threading.Thread(target=work, args=(recorder, f"{name}-{n}", file, last))
         for n in range(THREADS)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    runlog.flush(60)
-    stats = runlog.stats()
-    runlog.close()
-    print(json.dumps(stats))
+    recorder.close()  # which still forwards, for others as well
+    print(json.dumps(recorder.stats()))
 
 
 main()
