@@ -12,6 +12,7 @@ import psycopg.conninfo
 import pytest
 from fixtures_postgres import PostgresServer, fetch
 from torture.clusters import TlsServer
+from torture.programs import end_programs
 from torture.proxy import Proxy
 
 
@@ -39,6 +40,13 @@ class Proxied:
         """Rows from the server, not through the proxy; %s for params."""
         with psycopg.connect(self.server.dsn(self.dbname), autocommit=True) as other:
             return fetch(other, sql, params)
+
+
+@pytest.fixture(autouse=True)
+def no_program_is_left() -> Iterator[None]:
+    """What a test has started ends with it."""
+    yield
+    end_programs()
 
 
 def make_proxied(server: PostgresServer, dbname: str, tmp_path: Path) -> Proxied:

@@ -30,6 +30,15 @@ EXIT_BOUND = 5.0
 CRASHES = ("Fatal", "Segmentation", "Exception ignored", "Sanitizer", "runtime error:")
 
 
+_started: list[Program] = []
+
+
+def end_programs() -> None:
+    """End those that a test has left behind, as one that fails does."""
+    while _started:
+        _started.pop().end()
+
+
 @dataclass(frozen=True)
 class Ended:
     """A program that has ended."""
@@ -69,6 +78,13 @@ class Program:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+        _started.append(self)
+
+    def end(self) -> None:
+        """Kill it, if it still runs, and close what leads to it."""
+        self.process.kill()
+        self.process.communicate()
 
     def lines(self) -> list[str]:
         """The acknowledgements so far."""
