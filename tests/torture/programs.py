@@ -120,8 +120,11 @@ def logged_ids(query: Any) -> Counter[str]:
 
 def check_kept(query: Any, acknowledged: Sequence[str]) -> None:
     """Everything acknowledged is there exactly once, and nothing else."""
-    assert logged_ids(query) == Counter(set(acknowledged))
-    assert len(set(acknowledged)) == len(acknowledged)
+    kept, told = logged_ids(query), Counter(acknowledged)
+    lost, more = told - kept, kept - told
+    summary = f"{len(told)} told, {len(lost)} lost, {len(more)} too many"
+    assert kept == told, f"{summary}: {sorted(lost)[:5]}, {sorted(more)[:5]}"
+    assert set(told.values()) <= {1}, told.most_common(5)
 
 
 def check_file(path: str | Path) -> None:
