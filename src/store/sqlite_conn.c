@@ -10,12 +10,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define WAIT_NS UINT64_C(10000000000) /* how long another's lock is waited for */
+#define PATH_SIZE 4096
 
 /* Closing a descriptor of the file drops the locks that this process holds on it (POSIX),
  * so nobody may be opening it while it is made. */
@@ -125,16 +128,51 @@ static int set_wal(rl_sqlite_conn *conn, bool *is_wal)
     }
 }
 
+static void remove_beside(const char *path, const char *suffix)
+{
+    char name[PATH_SIZE + 8];
+
+    snprintf(name, sizeof name, "%.*s%s", PATH_SIZE - 1, path, suffix);
+    (void)unlink(name);
+}
+
+/* A -wal or -shm without its file belongs to one that was deleted, and whoever has that one
+ * open still maps the -shm, which two databases must not share. So these are removed before
+ * there is a new file: under a lock on the folder, as another process may do the same now.
+ * An error here is SQLite's to find, which opens the same file. */
+static void make_file(const char *path)
+{
+    char folder[PATH_SIZE];
+    const char *slash = strrchr(path, '/');
+    int fd, made = -1;
+
+    if (slash == NULL || slash - path + 1 >= PATH_SIZE) {
+        return;
+    }
+    snprintf(folder, sizeof folder, "%.*s", (int)(slash - path + 1), path);
+    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, LOCK_EX) == 0 && access(path, F_OK) != 0) {
+        remove_beside(path, "-wal");
+        remove_beside(path, "-shm");
+    }
+    made = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (made >= 0) {
+        close(made);
+    }
+    if (fd >= 0) {
+        close(fd); /* with the lock */
+    }
+}
+
 static int make_and_open(rl_sqlite_conn *conn)
 {
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
                       SQLITE_OPEN_EXRESCODE;
-    int fd, rc;
+    int rc;
 
     pthread_mutex_lock(&making);
-    fd = open(conn->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd >= 0) {
-        close(fd); /* an error here is SQLite's to find: it opens the same file */
+    if (access(conn->path, F_OK) != 0) {
+        make_file(conn->path);
     }
     rc = sqlite3_open_v2(conn->path, &conn->db, flags, NULL);
     pthread_mutex_unlock(&making);
