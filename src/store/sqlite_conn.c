@@ -320,9 +320,13 @@ rl_status rl_sqlite_conn_run(rl_sqlite_conn *conn, const char *sql, rl_err *err)
 
 void rl_sqlite_conn_rollback(rl_sqlite_conn *conn)
 {
-    if (!sqlite3_get_autocommit(conn->db)) {
+    if (conn->db != NULL && !sqlite3_get_autocommit(conn->db)) {
         /* not through the cache: it must work when there was no memory for the batch */
         (void)sqlite3_exec(conn->db, RL_SQLITE_ROLLBACK, NULL, NULL, NULL);
+        if (!sqlite3_get_autocommit(conn->db)) {
+            /* what is written next would go into that transaction; closing ends it */
+            rl_sqlite_conn_drop(conn);
+        }
     }
 }
 

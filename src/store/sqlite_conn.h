@@ -55,7 +55,8 @@ rl_status rl_sqlite_conn_run(rl_sqlite_conn *conn, const char *sql, rl_err *err)
 /* Steps a statement that gives no rows, and resets it. */
 rl_status rl_sqlite_conn_step(rl_sqlite_conn *conn, sqlite3_stmt *stmt, rl_err *err);
 
-/* Ends the transaction, if one is open, undoing it. */
+/* Ends the transaction, if one is open, undoing it. Where there is no memory even for that
+ * the connection is closed. */
 void rl_sqlite_conn_rollback(rl_sqlite_conn *conn);
 
 /* Sets synchronous to FULL or NORMAL, if it is not set so already. */

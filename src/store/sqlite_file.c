@@ -171,7 +171,8 @@ static rl_status write_locked(rl_sqlite_file *file, bool full_sync, bool may_wai
         file->writer.may_wait = may_wait;
         status = write_once(file, full_sync, work, ctx, err);
         file->writer.may_wait = true;
-        if (status != RL_BUSY && rl_sqlite_conn_moved(&file->writer)) {
+        if (status != RL_BUSY && file->writer.db != NULL &&
+            rl_sqlite_conn_moved(&file->writer)) {
             status = may_wait ? follow(file, err)
                               : rl_err_set(err, RL_BUSY, "the file is another one");
             if (status == RL_OK) {
