@@ -405,7 +405,7 @@ static void set_up(void)
 
 static void test_libpq_fails(void)
 {
-    static const struct fault_plan plan = {"libpq", FAULT_SERVER, EIO, 60, 0, false};
+    static const struct fault_plan plan = {"libpq", FAULT_SERVER, EIO, 60, 60, false};
 
     set_up();
     fault_everywhere(&plan, record);
@@ -413,7 +413,7 @@ static void test_libpq_fails(void)
 
 static void test_libpq_fails_at_first(void)
 {
-    static const struct fault_plan plan = {"libpq", FAULT_SERVER, EIO, 90, 40, false};
+    static const struct fault_plan plan = {"libpq", FAULT_SERVER, EIO, 90, 10, false};
 
     set_up();
     fault_everywhere(&plan, record_at_first);
@@ -423,7 +423,7 @@ static void test_system_calls_fail(void)
 {
     static const struct fault_plan plans[] = {
         {"EIO", FAULT_SYSTEM, EIO, 20, 40, false},
-        {"EAGAIN", FAULT_SYSTEM, EAGAIN, 20, 40, false},
+        {"EAGAIN", FAULT_SYSTEM, EAGAIN, 20, 5, false},
     };
 
     set_up();
@@ -433,7 +433,7 @@ static void test_system_calls_fail(void)
 
 static void test_memory_fails(void)
 {
-    static const struct fault_plan plan = {"memory", FAULT_MEMORY, ENOMEM, 40, 40, false};
+    static const struct fault_plan plan = {"memory", FAULT_MEMORY, ENOMEM, 40, 30, false};
 
     set_up();
     fault_everywhere(&plan, record);
@@ -445,8 +445,8 @@ static void test_journal_fails(void)
 {
     static const struct fault_plan plans[] = {
         {"the journal's memory", FAULT_SQLITE_MEMORY, ENOMEM, 100, 5, false},
-        {"the journal", FAULT_FILE, EIO, 100, 20, false},
-        {"the journal's writes", FAULT_WRITE, ENOSPC, 10, 10, false},
+        {"the journal", FAULT_FILE, EIO, 100, 5, false},
+        {"the journal's writes", FAULT_WRITE, ENOSPC, 10, 5, false},
     };
 
     set_up();

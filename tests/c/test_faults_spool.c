@@ -331,17 +331,17 @@ static void test_a_new_file(void)
 
 static void test_a_file_that_is_open(void)
 {
-    with_all_plans(on_a_file_that_is_open, 200);
+    with_all_plans(on_a_file_that_is_open, 100);
 }
 
 static void test_deleted_under_it(void)
 {
-    with_all_plans(deleted_under_it, 100);
+    with_all_plans(deleted_under_it, 20);
 }
 
 static void test_around_a_fork(void)
 {
-    with_all_plans(around_a_fork, 100);
+    with_all_plans(around_a_fork, 20);
 }
 
 static const struct check_test tests[] = {
