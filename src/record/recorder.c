@@ -408,11 +408,17 @@ rl_status rl_recorder_remove(rl_recorder *recorder, const rl_query *query, int64
 static rl_status drain(rl_recorder *recorder, uint64_t end, bool patient, rl_err *err)
 {
     static const atomic_bool never;
+    uint64_t again = end;
+    rl_status status;
 
-    if (!wake(recorder)) {
-        (void)rl_journal_forward(recorder->journal, &never);
-    }
-    return rl_journal_drain(recorder->journal, end, patient, err);
+    do {
+        if (!wake(recorder)) {
+            again = rl_journal_forward(recorder->journal, &never);
+        }
+        status = rl_journal_drain(recorder->journal, again < end ? again : end, patient,
+                                  err);
+    } while (status == RL_TIMEOUT && patient && rl_monotonic_ns() < end);
+    return status;
 }
 
 rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err)
