@@ -67,10 +67,22 @@ WRAP(FAULT_SERVER, (*message = NULL, NULL), PQconninfoOption *, PQconninfoParse,
 WRAP(FAULT_SYSTEM, -1, int, poll, (struct pollfd * fds, nfds_t count, int millis),
      (fds, count, millis))
 WRAP(FAULT_SYSTEM, -1, int, statfs, (const char *path, struct statfs *info), (path, info))
-WRAP(FAULT_SYSTEM, EAGAIN, int, pthread_create,
-     (pthread_t * thread, const pthread_attr_t *attributes, void *(*run)(void *),
-      void *ctx),
-     (thread, attributes, run, ctx))
+
+static atomic_bool no_threads;
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*run)(void *), void *ctx);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*run)(void *), void *ctx);
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*run)(void *), void *ctx)
+{
+    if (atomic_load(&no_threads) || fault_strikes(FAULT_SYSTEM)) {
+        return EAGAIN;
+    }
+    return __real_pthread_create(thread, attributes, run, ctx);
+}
 
 /* A result that libpq had no memory for comes as an error without a code. */
 PGresult *__real_PQgetResult(PGconn *pg);
@@ -479,6 +491,36 @@ static void test_both_fail(void)
     check_all_kept(&scene);
 }
 
+/* Without a worker thread, flush and close forward what waits, also where the server comes
+ * back only while they do. */
+static void test_no_thread_can_be_had(void)
+{
+    struct scene scene;
+    rl_err err = {.code = RL_OK};
+
+    set_up();
+    atomic_store(&no_threads, true);
+    for (int i = 0; i < 3; i++) {
+        begin_scene(&scene);
+        REQUIRE(new_server_recorder(&scene, &err) == RL_OK);
+        log_run(&scene, THREADS + 1);
+        if (i > 0) { /* the first call is to fail */
+            fault_begin(FAULT_SERVER, EIO, 1, false);
+        }
+        if (i < 2) {
+            CHECK_INT(rl_recorder_flush(scene.recorder, in_millis(10000), &err), RL_OK);
+            CHECK(is_on_server(&scene, THREADS + 1));
+        }
+        log_run(&scene, THREADS + 2);
+        rl_recorder_close(scene.recorder, in_millis(4000));
+        fault_over();
+        rl_recorder_free(scene.recorder);
+        CHECK(i == 2 || is_on_server(&scene, THREADS + 2));
+        check_all_kept(&scene);
+    }
+    atomic_store(&no_threads, false);
+}
+
 static const struct check_test tests[] = {
     CHECK_TEST(test_libpq_fails),
     CHECK_TEST(test_libpq_fails_at_first),
@@ -486,6 +528,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_memory_fails),
     CHECK_TEST(test_journal_fails),
     CHECK_TEST(test_both_fail),
+    CHECK_TEST(test_no_thread_can_be_had),
 };
 
 CHECK_MAIN(tests)
