@@ -34,8 +34,8 @@ def _renew_lock() -> None:
 def _forget() -> None:
     """At exit: who logs from here on, a daemon thread maybe, gets another recorder.
 
-    It runs before what runlog.recorder has registered, as the later one does; without this
-    reference to it, the recorder would be closed with a bound of its own.
+    It runs before what runlog.recorder has registered, as the later one does; without
+    this reference to it, the recorder would be closed with a bound of its own.
     """
     global _current, _exiting
     before, _current, _exiting = _current, None, True
@@ -66,9 +66,10 @@ def default_recorder() -> Recorder:
         with _lock:
             if _current is None:
                 _current = Recorder()
-                atexit.register(_forget)
-                if _current.stats()["store"] == "sqlite" and not _exiting:
-                    _tell_fallback(_current)
+                if not _exiting:
+                    atexit.register(_forget)
+                    if _current.stats()["store"] == "sqlite":
+                        _tell_fallback(_current)
             recorder = _current
     return recorder
 
