@@ -43,11 +43,11 @@ from workload import (
 from runlog._runlog import Recorder
 
 TABLE = "journal"
-ROWS = 1200
+ROWS = 2400
 WARM_UP = 40
 CPU_ROUNDS = 9
-CPU_SECONDS = 30.0
-ROUND_SECONDS = 3.0
+CPU_SECONDS = 40.0
+ROUND_SECONDS = 5.0
 FORWARDED = 4000
 BATCH = 100
 FORWARD_ROUNDS = 9
