@@ -307,7 +307,7 @@ def cell(outcome: Outcome) -> str:
 
 
 def table(results: dict[str, dict[str, Outcome]]) -> str:
-    lines: list[Sequence[str]] = [("", *SCENARIOS)]
+    lines: list[Sequence[str]] = [("store", *SCENARIOS)]
     lines += [(name, *map(cell, row.values())) for name, row in results.items()]
     return "\n".join(
         "  ".join(f"{text:<{w}}" for text, w in zip(line, WIDTHS, strict=False)).rstrip()
