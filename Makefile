@@ -26,6 +26,7 @@ help:
 	@echo "make test-plain the first half of it (ARGS='-k name' is handed to pytest)"
 	@echo "make test-asan  the second half (ARGS as well)"
 	@echo "make test-c     the C tests alone, both ways"
+	@echo "make test-tsan  the C tests under ThreadSanitizer"
 	@echo "make torture    the torture tests with the full count of kills, which takes longer"
 	@echo "make torture-outage  ten minutes without the server, at full speed"
 	@echo "make bench      the benchmarks"
@@ -62,6 +63,11 @@ torture: setup-test $(VENV)/.installed-strict
 torture-outage: setup-test $(VENV)/.installed-strict
 	@TORTURE_OUTAGE_SECONDS=600 $(PYTEST) -o faulthandler_timeout=7200 \
 		tests/torture/test_outage_load.py $(ARGS)
+
+# A fork of a process with threads is among what is tested, so it may not end it.
+test-tsan: setup-test
+	@RUNLOG_SANITIZE=thread TSAN_OPTIONS=die_after_fork=0:halt_on_error=1 \
+	$(PYTEST) -q tests/test_c.py
 
 bench: setup-bench $(VENV)/.installed
 	@$(VENV)/bin/python benchmarks/run.py $(ARGS)

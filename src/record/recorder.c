@@ -415,8 +415,8 @@ static rl_status drain(rl_recorder *recorder, uint64_t end, bool patient, rl_err
         if (!wake(recorder)) {
             again = rl_journal_forward(recorder->journal, &never);
         }
-        status = rl_journal_drain(recorder->journal, again < end ? again : end, patient,
-                                  err);
+        status =
+            rl_journal_drain(recorder->journal, again < end ? again : end, patient, err);
     } while (status == RL_TIMEOUT && patient && rl_monotonic_ns() < end);
     return status;
 }

@@ -32,9 +32,9 @@ enum {
     FAULT_FILE = 4,          /* SQLite's system calls, with the error that is set */
     FAULT_WRITE = 8,         /* of these only what writes: write, sync, truncate */
     FAULT_SHORT = 16,        /* SQLite's writes write a half; that is no error */
-    FAULT_LOCK = 32,         /* SQLite's locks; it takes any error for "held by another" */
-    FAULT_SERVER = 64,       /* calls of libpq */
-    FAULT_SYSTEM = 128       /* what a program has wrapped besides */
+    FAULT_LOCK = 32,   /* SQLite's locks; it takes any error for "held by another" */
+    FAULT_SERVER = 64, /* calls of libpq */
+    FAULT_SYSTEM = 128 /* what a program has wrapped besides */
 };
 
 static struct {

@@ -46,8 +46,8 @@ WRAP(FAULT_SERVER, no_connection(), PGconn *, PQconnectdbParams,
 WRAP(FAULT_SERVER, -1, int, PQsetnonblocking, (PGconn * pg, int on), (pg, on))
 WRAP(FAULT_SERVER, 0, int, PQsendQuery, (PGconn * pg, const char *sql), (pg, sql))
 WRAP(FAULT_SERVER, 0, int, PQsendQueryParams,
-     (PGconn * pg, const char *sql, int count, const Oid *types, const char *const *values,
-      const int *lengths, const int *formats, int format),
+     (PGconn * pg, const char *sql, int count, const Oid *types,
+      const char *const *values, const int *lengths, const int *formats, int format),
      (pg, sql, count, types, values, lengths, formats, format))
 WRAP(FAULT_SERVER, 0, int, PQsendPrepare,
      (PGconn * pg, const char *name, const char *sql, int count, const Oid *types),
@@ -326,7 +326,8 @@ static void check_all_kept(struct scene *scene)
     scene->away = false;
     CHECK_INT(new_server_recorder(scene, &err), RL_OK);
     CHECK_INT(rl_recorder_flush(scene->recorder, in_millis(10000), &err), RL_OK);
-    read_and_remove(scene); /* it makes the tables, if need be, and forwards what is left */
+    read_and_remove(
+        scene); /* it makes the tables, if need be, and forwards what is left */
     CHECK_INT(rl_recorder_flush(scene->recorder, in_millis(10000), &err), RL_OK);
     rl_recorder_free(scene->recorder);
     for (int i = 0; i < RUNS; i++) {
@@ -522,12 +523,9 @@ static void test_no_thread_can_be_had(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_libpq_fails),
-    CHECK_TEST(test_libpq_fails_at_first),
-    CHECK_TEST(test_system_calls_fail),
-    CHECK_TEST(test_memory_fails),
-    CHECK_TEST(test_journal_fails),
-    CHECK_TEST(test_both_fail),
+    CHECK_TEST(test_libpq_fails),          CHECK_TEST(test_libpq_fails_at_first),
+    CHECK_TEST(test_system_calls_fail),    CHECK_TEST(test_memory_fails),
+    CHECK_TEST(test_journal_fails),        CHECK_TEST(test_both_fail),
     CHECK_TEST(test_no_thread_can_be_had),
 };
 

@@ -331,8 +331,11 @@ static void test_network_file_systems(void)
     const struct {
         long type;
         const char *name;
-    } types[] = {{0x6969, "NFS"}, {0x517B, "SMB"}, {(long)0xFF534D42, "CIFS"},
-                 {(long)0xFE534D42, "SMB2"}, {0x00C36400, "Ceph"}};
+    } types[] = {{0x6969, "NFS"},
+                 {0x517B, "SMB"},
+                 {(long)0xFF534D42, "CIFS"},
+                 {(long)0xFE534D42, "SMB2"},
+                 {0x00C36400, "Ceph"}};
     char path[HELP_PATH];
     rl_recorder *recorder = NULL;
     rl_err err = {.code = RL_OK};
@@ -356,10 +359,8 @@ static void test_network_file_systems(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_order_of_members),
-    CHECK_TEST(test_forks_while_threads_write),
-    CHECK_TEST(test_generations),
-    CHECK_TEST(test_closed_on_one_side),
+    CHECK_TEST(test_order_of_members),     CHECK_TEST(test_forks_while_threads_write),
+    CHECK_TEST(test_generations),          CHECK_TEST(test_closed_on_one_side),
     CHECK_TEST(test_network_file_systems),
 };
 

@@ -48,7 +48,8 @@ static void do_sql(const char *sql)
 static long server_int(const char *sql)
 {
     PGresult *result = PQexec(watcher, sql);
-    long number = PQntuples(result) == 1 ? strtol(PQgetvalue(result, 0, 0), NULL, 10) : -1;
+    long number =
+        PQntuples(result) == 1 ? strtol(PQgetvalue(result, 0, 0), NULL, 10) : -1;
 
     PQclear(result);
     return number;
@@ -123,8 +124,8 @@ static void set_lease(struct scene *scene, const char *owner, int64_t until)
 {
     char sql[400];
 
-    snprintf(sql, sizeof sql,
-             "UPDATE journal_lease SET owner = '%s', until = %" PRId64, owner, until);
+    snprintf(sql, sizeof sql, "UPDATE journal_lease SET owner = '%s', until = %" PRId64,
+             owner, until);
     CHECK_SQL(scene->path, sql, "");
 }
 

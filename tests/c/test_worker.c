@@ -229,14 +229,10 @@ static void test_woken_by_many(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_works_when_woken),
-    CHECK_TEST(test_is_called_again_in_time),
-    CHECK_TEST(test_woken_while_it_works),
-    CHECK_TEST(test_stop_ends_a_wait),
-    CHECK_TEST(test_stop_without_a_thread),
-    CHECK_TEST(test_stuck_work_is_not_waited_for),
-    CHECK_TEST(test_no_thread_can_be_had),
-    CHECK_TEST(test_woken_by_many),
+    CHECK_TEST(test_works_when_woken),      CHECK_TEST(test_is_called_again_in_time),
+    CHECK_TEST(test_woken_while_it_works),  CHECK_TEST(test_stop_ends_a_wait),
+    CHECK_TEST(test_stop_without_a_thread), CHECK_TEST(test_stuck_work_is_not_waited_for),
+    CHECK_TEST(test_no_thread_can_be_had),  CHECK_TEST(test_woken_by_many),
 };
 
 CHECK_MAIN(tests)
