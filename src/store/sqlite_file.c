@@ -15,7 +15,7 @@
 #define DUE_PAGES 1000
 /* Pages of the WAL from which it has to begin again. Where it grows, each fsync has to write
  * its new length too; where it is written over, it does not. */
-#define RESTART_PAGES (4 * 1024)
+#define RESTART_PAGES 2048
 #define SAVE_TRIES 200 /* milliseconds for which a fork is held up at most */
 
 /* A relative path is fixed now: the working folder may change before the file is opened. */

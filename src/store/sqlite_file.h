@@ -52,7 +52,7 @@ rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *c
 /* Opens the file and applies the migrations, if that was not done yet. */
 rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_err *err);
 
-/* Moves the WAL into the file. Beside writers, whom it blocks for a moment each 16 MB. */
+/* Moves the WAL into the file. Beside writers, whom it blocks for a moment each 8 MB. */
 rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err);
 
 /* Around a fork: takes the locks and closes the file, after it has saved what a deleted one
