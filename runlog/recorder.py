@@ -48,17 +48,19 @@ _EXIT_SECONDS = 4.0
 """What all recorders together may take at exit to forward what is in their journals."""
 
 _open: dict[int, ref[Recorder]] = {}
-_exit_deadline: float | None = None
+_closed = False
 
 
 def close_all() -> None:
-    """Close every recorder at exit; a second call shares the time of the first."""
-    global _exit_deadline
-    if _exit_deadline is None:
-        _exit_deadline = monotonic() + _EXIT_SECONDS
+    """Close every recorder, once: one that is made during the exit stays open."""
+    global _closed
+    if _closed:
+        return
+    _closed = True
+    deadline = monotonic() + _EXIT_SECONDS
     for recorder in [reference() for reference in _open.values()]:
         if recorder is not None:
-            recorder.close(max(0.0, _exit_deadline - monotonic()))
+            recorder.close(max(0.0, deadline - monotonic()))
 
 
 atexit.register(close_all)
