@@ -47,17 +47,27 @@ static rl_status copy_rows(rl_sqlite_conn *from, const char *select, rl_sqlite_c
 }
 
 /* Copies what a file holds that was deleted under the process. Rows that another process
- * rescues as well are forwarded twice, which changes nothing. */
+ * has rescued and forwarded before are forwarded twice, which changes nothing. */
 static rl_status rescue(rl_sqlite_conn *from, rl_sqlite_conn *to, rl_err *err)
 {
     rl_status status = rl_sqlite_conn_run(to, RL_SQLITE_BEGIN, err);
 
     if (status == RL_OK) {
-        status = copy_rows(from, RL_SQLITE_JOURNAL_ALL, to, RL_SQLITE_JOURNAL, WIDE, err);
+        status = rl_sqlite_conn_run(to, RL_SQLITE_SAVED_MAKE, err);
     }
     if (status == RL_OK) {
-        status = copy_rows(from, RL_SQLITE_REJECTED_ALL, to, RL_SQLITE_JOURNAL_REFUSED,
+        status = rl_sqlite_conn_run(to, RL_SQLITE_SAVED_FILL, err);
+    }
+    if (status == RL_OK) {
+        status =
+            copy_rows(from, RL_SQLITE_JOURNAL_ALL, to, RL_SQLITE_JOURNAL_SAVE, WIDE, err);
+    }
+    if (status == RL_OK) {
+        status = copy_rows(from, RL_SQLITE_REJECTED_ALL, to, RL_SQLITE_REJECTED_SAVE,
                            WIDE + 3, err);
+    }
+    if (status == RL_OK) {
+        status = rl_sqlite_conn_run(to, RL_SQLITE_SAVED_DROP, err);
     }
     return status == RL_OK ? rl_sqlite_conn_run(to, RL_SQLITE_COMMIT, err) : status;
 }

@@ -41,6 +41,23 @@
 #define RL_SQLITE_JOURNAL_ALL \
     "SELECT " RL_SQLITE_COLUMNS ", wide_numbers FROM journal ORDER BY seq"
 
+/* Several processes save the same rows: one that is there already is not added again, or
+ * they would be so many times as many with each deletion. */
+#define RL_SQLITE_SAVED_MAKE "CREATE TEMP TABLE saved (id TEXT PRIMARY KEY) WITHOUT ROWID"
+#define RL_SQLITE_SAVED_FILL "INSERT OR IGNORE INTO saved SELECT id FROM journal"
+#define RL_SQLITE_SAVED_DROP "DROP TABLE saved"
+#define RL_SQLITE_JOURNAL_SAVE                                                \
+    "INSERT INTO journal (seq, " RL_SQLITE_COLUMNS ", wide_numbers) SELECT "  \
+    "1 + max(ifnull((SELECT max(seq) FROM journal), 0), "                     \
+    "(SELECT settled FROM journal_lease)), "                                  \
+    "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, " \
+    "?17, ?18 WHERE NOT EXISTS (SELECT 1 FROM saved WHERE id = ?1)"
+#define RL_SQLITE_REJECTED_SAVE                                                      \
+    "INSERT INTO journal_rejected (" RL_SQLITE_COLUMNS                               \
+    ", wide_numbers, reason, sqlstate, rejected_at) SELECT ?1, ?2, ?3, ?4, ?5, ?6, " \
+    "?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21 "        \
+    "WHERE NOT EXISTS (SELECT 1 FROM journal_rejected WHERE id = ?1)"
+
 #define RL_SQLITE_REJECTED_ALL                                                   \
     "SELECT " RL_SQLITE_COLUMNS ", wide_numbers, reason, sqlstate, rejected_at " \
     "FROM journal_rejected ORDER BY seq"

@@ -86,6 +86,12 @@ class Program:
         self.process.kill()
         self.process.communicate()
 
+    def tell(self, line: str) -> None:
+        """Give it a line on its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
     def lines(self) -> list[str]:
         """The acknowledgements so far."""
         return self.acks.read_text().splitlines() if self.acks.exists() else []
