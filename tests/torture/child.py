@@ -1,7 +1,7 @@
-"""What the programs of the tests share: acknowledgements, and children that are waited for.
+"""What the programs of the tests share: acknowledgements, and children to wait for.
 
-A program is started with the file of its acknowledgements in ACKS. What it writes there it
-has been told by runlog, so it must be found in the end.
+A program is started with the file of its acknowledgements in ACKS. What it writes there
+it has been told by runlog, so it must be found in the end.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def fork(work: Callable[[], object], code: int | None = 0) -> int:
         return pid
     try:
         work()
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the child ends here, whatever it was
         import traceback
 
         traceback.print_exc()
@@ -102,7 +102,7 @@ def busy(*works: Callable[[int], object]) -> Iterator[None]:
             while not stop.is_set():
                 work(number)
                 number += 1
-        except BaseException as error:  # noqa: BLE001: told below
+        except BaseException as error:  # noqa: BLE001 - told below
             failures.append(error)
 
     threads = [threading.Thread(target=loop, args=(work,), daemon=True) for work in works]

@@ -24,7 +24,7 @@ JOURNAL = Path(os.environ["RUNLOG_SQLITE_PATH"])
 
 
 def limit_files() -> Callable[[], None]:
-    """Files may not grow beyond LIMIT; returns what lifts that. Python ignores SIGXFSZ."""
+    """Let no file grow beyond LIMIT; return what lifts that. Python ignores SIGXFSZ."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, hard))
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import gc
 import json
 import multiprocessing
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torture.child import (
@@ -142,10 +144,8 @@ def while_it_is_made(rounds: str) -> None:
     """Another thread makes and closes the module's recorder at the fork."""
 
     def make(number: int) -> None:
-        try:
+        with contextlib.suppress(runlog.ClosedError):  # by the other thread
             acknowledge(runlog.log_run(run(f"t-{number}")))
-        except runlog.ClosedError:  # by the other thread
-            pass
 
     with busy(make, lambda _: runlog.close(), lambda _: runlog.configure()):
         for number in range(int(rounds)):
@@ -153,16 +153,14 @@ def while_it_is_made(rounds: str) -> None:
 
 
 def while_it_is_closed(rounds: str) -> None:
-    """Another thread closes a recorder of its own at the fork, which the child may use."""
+    """Another thread closes a recorder at the fork, which the child may use."""
     for number in range(int(rounds)):
         recorder = runlog.Recorder()
         log(recorder, f"first{number}", 1)
 
         def child(recorder: Any = recorder, number: int = number) -> None:
-            try:
+            with contextlib.suppress(runlog.ClosedError):
                 log(recorder, f"c{number}", 1)
-            except runlog.ClosedError:
-                pass
             log(runlog, f"d{number}", 1)
 
         closer = threading.Thread(target=recorder.close)
@@ -187,9 +185,10 @@ def prefork(workers: str, count: str) -> None:
 def prefork_and_exit(workers: str, count: str) -> None:
     """The same, with children that exit as a program does."""
     log(runlog, "parent", 1)
-    pids = []
-    for number in range(int(workers)):
-        pids.append(fork(partial(log, runlog, f"w{number}", int(count)), None))
+    pids = [
+        fork(partial(log, runlog, f"w{number}", int(count)), None)
+        for number in range(int(workers))
+    ]
     wait_for(*pids)
     log(runlog, "after", 1)
 
@@ -457,7 +456,7 @@ def journal_is_deleted(path: str) -> None:
     """The journal is deleted between a run and a fork."""
     log(runlog, "parent", 3)
     for suffix in ("", "-wal", "-shm"):
-        os.unlink(path + suffix)
+        Path(path + suffix).unlink()
     wait_for(fork(lambda: log(runlog, "child", 3)))
     log(runlog, "after", 3)
 

@@ -8,13 +8,14 @@ from typing import Annotated, Any, TypedDict
 
 from langgraph.graph import START, StateGraph
 
-Node = Callable[[Any], dict[str, Any]]
-
 
 class State(TypedDict):
     """What the nodes add to."""
 
     seen: Annotated[list[str], operator.add]
+
+
+Node = Callable[[State], dict[str, Any]]
 
 
 def add(name: str) -> Node:
@@ -24,7 +25,7 @@ def add(name: str) -> Node:
 
 def make_graph(*nodes: Node) -> Any:
     """begin, then node0, node1 ... side by side, then end."""
-    builder = StateGraph(State)
+    builder: Any = StateGraph(State)
     builder.add_node("begin", add("begin"))
     builder.add_node("end", add("end"))
     builder.add_edge(START, "begin")

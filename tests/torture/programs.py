@@ -60,7 +60,12 @@ class Program:
     """A program under tests/torture, running."""
 
     def __init__(
-        self, name: str, *args: str, folder: Path, env: Mapping[str, str], wrap: Sequence[str] = ()
+        self,
+        name: str,
+        *args: str,
+        folder: Path,
+        env: Mapping[str, str],
+        wrap: Sequence[str] = (),
     ) -> None:
         self.acks = folder / f"{name}.{time.monotonic_ns()}.acks"
         path = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
@@ -114,7 +119,11 @@ class Program:
             [line for line in lines if not line.startswith("exit ")],
             now - exits[-1] if exits else 0.0,
         )
-        assert code is None or ended.returncode == code, (ended.returncode, stdout, stderr)
+        assert code is None or ended.returncode == code, (
+            ended.returncode,
+            stdout,
+            stderr,
+        )
         assert not any(crash in stderr for crash in CRASHES), stderr
         return ended
 

@@ -34,7 +34,7 @@ from torture.programs import (
 )
 
 import runlog
-from runlog import ConfigError, StoreError
+from runlog import ConfigError
 
 if TYPE_CHECKING:
     from conftest import RunPython
@@ -49,7 +49,10 @@ def namespace() -> list[str]:
     """The command that gives a process mounts of its own, or nothing where none does."""
     for command in (["unshare", "-m"], ["unshare", "-rm"]):
         probe = [*command, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-        if shutil.which("unshare") and subprocess.run(probe, capture_output=True).returncode == 0:
+        if (
+            shutil.which("unshare")
+            and subprocess.run(probe, capture_output=True).returncode == 0
+        ):
             return command
     return []
 
@@ -84,7 +87,7 @@ class Place:
         assert sorted(run_id for (run_id,) in runs) == sorted(ended.acknowledged)
 
     def check_errors(self, errors: list[Any], cause: re.Pattern[str]) -> None:
-        """Each names the file and what is wrong with it; and the server, if there is one."""
+        """Each names the file and what is wrong with it, and the server if any."""
         assert errors
         for text, sqlstate, _ in errors:
             assert f"SQLite file {self.path}" in text
@@ -290,7 +293,7 @@ def database_away(
 
 @pytest.mark.parametrize("suffixes", GONE, ids=NAMES)
 def test_a_store_that_is_deleted(suffixes: tuple[str, ...], tmp_path: Path) -> None:
-    """What is logged after that is in the new file; the old one was the user's to delete."""
+    """What is logged after that is in the new file; the old one the user has deleted."""
     path = tmp_path / "runs.db"
     store = Store("sqlite", {"sqlite_path": str(path)}, {})
     acknowledged: dict[int, int] = {}
@@ -305,7 +308,9 @@ def test_a_store_that_is_deleted(suffixes: tuple[str, ...], tmp_path: Path) -> N
                 number += 1
 
         def each_past(numbers: dict[int, int], more: int) -> bool:
-            return all(acknowledged.get(t, 0) >= numbers.get(t, 0) + more for t in range(4))
+            return all(
+                acknowledged.get(t, 0) >= numbers.get(t, 0) + more for t in range(4)
+            )
 
         threads = [threading.Thread(target=work, args=(thread,)) for thread in range(4)]
         for thread in threads:
@@ -399,12 +404,15 @@ def test_a_journal_of_a_newer_version(
     assert waiting == [("before",), ("after",)]
 
 
-WRONG = [
-    *[("postgres_timeout", value) for value in (-1, 0, 0.0, float("nan"), float("inf"))],
-    *[("postgres_timeout", value) for value in ("abc", "nan", "-5", True, [], 1e300)],
-    *[("postgres_pool", value) for value in (0, 65, -1, "x", 2.5, "1.5", True, [])],
-    *[("durability", value) for value in ("network", "STORE", 1, True, b"disk")],
-]
+WRONG_VALUES: dict[str, list[Any]] = {
+    "postgres_timeout": [
+        *(-1, 0, 0.0, float("nan"), float("inf"), 1e300),
+        *("abc", "nan", "-5", True, []),
+    ],
+    "postgres_pool": [0, 65, -1, "x", 2.5, "1.5", True, []],
+    "durability": ["network", "STORE", 1, True, b"disk"],
+}
+WRONG = [(name, value) for name, values in WRONG_VALUES.items() for value in values]
 VARIABLES = {
     "postgres_timeout": "RUNLOG_POSTGRES_TIMEOUT",
     "postgres_pool": "RUNLOG_POSTGRES_POOL",

@@ -1,4 +1,4 @@
-"""The ways in which a program ends: nothing acknowledged is lost, nothing hangs or crashes.
+"""The ways in which a program ends: nothing is lost, nothing hangs or crashes.
 
 The programs are in exiting.py. That an exit takes 5 s at most is the README's promise, so
 that is the bound, measured from where the program begins to end.
@@ -205,7 +205,7 @@ def test_exit(way: str, place: Place, tmp_path: Path) -> None:
 def test_exit_with_a_server_that_never_answers(
     way: str, durability: str, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
-    """With the default time-out, which is as long as the bound: exit must not wait for it."""
+    """With the default time-out, as long as the bound: exit must not wait for it."""
     path = str(tmp_path / "journal.db")
     with postgres_server.borrow_database() as name, silent_listener() as silent:
         env = {

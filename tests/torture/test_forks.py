@@ -1,7 +1,7 @@
 """Forks while runlog is in use: parent and child both record, and neither hangs.
 
-The programs are in forking.py. Each is an interpreter of its own, so that nothing of pytest
-is forked with it.
+The programs are in forking.py. Each is an interpreter of its own, so that nothing of
+pytest is forked with it.
 """
 
 from __future__ import annotations
