@@ -133,7 +133,7 @@ static void test_order_of_members(void)
 struct writers {
     rl_recorder *recorder;
     atomic_bool stop;
-    atomic_int written, next;
+    atomic_int written, next, started;
     pthread_t threads[THREADS];
 };
 
@@ -171,6 +171,7 @@ static void *write_on(void *ctx)
     struct writers *writers = ctx;
     char name[40];
 
+    atomic_fetch_add(&writers->started, 1);
     while (!atomic_load(&writers->stop)) {
         int number = atomic_fetch_add(&writers->next, 1);
 
@@ -188,6 +189,9 @@ static void start_writers(struct writers *writers, rl_recorder *recorder)
     for (int i = 0; i < THREADS; i++) {
         help_need(pthread_create(&writers->threads[i], NULL, write_on, writers) == 0,
                   "a thread");
+    }
+    while (atomic_load(&writers->started) < THREADS) { /* a start allocates, too */
+        sched_yield();
     }
 }
 
