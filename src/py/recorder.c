@@ -117,6 +117,12 @@ static int recorder_traverse(PyObject *self, visitproc visit, void *arg)
     return 0;
 }
 
+#if PY_VERSION_HEX < 0x030D0000
+#define Py_IsFinalizing _Py_IsFinalizing
+#endif
+
+/* The exit hook has closed all there were; one that was made after that, by a daemon thread,
+ * has no time of its own. What is in its journal waits for the next start. */
 static void recorder_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
@@ -124,9 +130,14 @@ static void recorder_dealloc(PyObject *self)
     rl_recorder *core = ((rl_py_recorder *)self)->core;
 
     PyObject_GC_UnTrack(self);
-    Py_BEGIN_ALLOW_THREADS /* it may wait for the journal to be forwarded */
-    rl_recorder_free(core);
-    Py_END_ALLOW_THREADS
+    if (core != NULL && Py_IsFinalizing()) {
+        rl_recorder_close(core, 0);
+        rl_recorder_free(core);
+    } else {
+        Py_BEGIN_ALLOW_THREADS /* it may wait for the journal to be forwarded */
+        rl_recorder_free(core);
+        Py_END_ALLOW_THREADS
+    }
     type->tp_free(self);
     Py_DECREF(type);
 }
