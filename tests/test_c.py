@@ -100,8 +100,8 @@ def test_c(
 ) -> None:
     program = build(name, core_library, monkeypatch)
     if "postgres" not in headings(name, "NEEDS"):
-        run([str(program)], tmp_path, 300)
+        run([str(program)], tmp_path, 900)
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")
     with server.borrow_database() as database:
-        run([str(program)], tmp_path, 300, {"TEST_DSN": server.dsn(database)})
+        run([str(program)], tmp_path, 900, {"TEST_DSN": server.dsn(database)})
