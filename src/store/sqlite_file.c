@@ -13,9 +13,6 @@
 /* Pages of the WAL that are not in the file yet and are worth a checkpoint. Its size alone
  * does not tell: under a writer that never pauses it only grows. */
 #define DUE_PAGES 1000
-/* Pages of the WAL from which it has to begin again. Where it grows, each fsync has to write
- * its new length too; where it is written over, it does not. */
-#define RESTART_PAGES 2048
 #define SAVE_TRIES 200 /* milliseconds for which a fork is held up at most */
 
 /* A relative path is fixed now: the working folder may change before the file is opened. */
@@ -85,7 +82,6 @@ static int note_pages(void *ctx, sqlite3 *db, const char *name, int pages)
 
     (void)db;
     (void)name;
-    atomic_store_explicit(&file->wal_pages, count, memory_order_relaxed);
     if (count < moved) { /* it has begun again from its start */
         atomic_store(&file->moved_pages, 0);
         moved = 0;
@@ -277,7 +273,8 @@ rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *c
     return status;
 }
 
-static int checkpoint(rl_sqlite_file *file, int mode)
+/* *rest gets the pages that are still in the WAL only. */
+static int checkpoint(rl_sqlite_file *file, int mode, int *rest)
 {
     int pages = 0, moved = 0;
     int rc = sqlite3_wal_checkpoint_v2(file->carer.db, NULL, mode, &pages, &moved);
@@ -285,6 +282,7 @@ static int checkpoint(rl_sqlite_file *file, int mode)
     if (rc == SQLITE_OK && moved > 0) {
         atomic_store(&file->moved_pages, (unsigned)moved);
     }
+    *rest = pages - moved;
     return rc;
 }
 
@@ -292,13 +290,15 @@ static int checkpoint(rl_sqlite_file *file, int mode)
 static rl_status checkpoint_some(rl_sqlite_file *file, rl_err *err)
 {
     rl_status status = open_beside(file, &file->carer, err);
-    int rc;
+    int rc, rest = 0;
 
     if (status == RL_OK) {
-        rc = checkpoint(file, SQLITE_CHECKPOINT_PASSIVE);
-        if (rc == SQLITE_OK && atomic_load(&file->wal_pages) >= RESTART_PAGES) {
-            /* holds writers up, but for the few pages only that have come since */
-            rc = checkpoint(file, SQLITE_CHECKPOINT_RESTART);
+        rc = checkpoint(file, SQLITE_CHECKPOINT_PASSIVE, &rest);
+        if (rc == SQLITE_OK && rest > 0) {
+            /* More came in meanwhile, so that the WAL would not begin again: where it grows,
+             * each fsync has to write its new length too. Writers are held up, but only for
+             * the few pages that are left. */
+            rc = checkpoint(file, SQLITE_CHECKPOINT_RESTART, &rest);
         }
         if (rc != SQLITE_OK && (rc & 0xFF) != SQLITE_BUSY) { /* then the next one will */
             status = rl_sqlite_conn_error(&file->carer, rc, err);

@@ -26,7 +26,6 @@ typedef struct rl_sqlite_file {
     atomic_bool in_use;                   /* the writing connection is open */
     atomic_bool due;                      /* the WAL has grown: checkpoint it */
     atomic_uint moved_pages;              /* of the WAL, which are in the file already */
-    atomic_uint wal_pages;                /* of the WAL, after the last commit */
     /* what the file at the path is to get from the one that was deleted, or NULL */
     rl_status (*rescue)(rl_sqlite_conn *from, rl_sqlite_conn *to, rl_err *err);
     atomic_uint moves; /* how often the file was found to be gone */
@@ -52,7 +51,8 @@ rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *c
 /* Opens the file and applies the migrations, if that was not done yet. */
 rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_err *err);
 
-/* Moves the WAL into the file. Beside writers, whom it blocks for a moment each 8 MB. */
+/* Moves the WAL into the file. Beside writers, who are held up for a moment at its end when
+ * they have written meanwhile. */
 rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err);
 
 /* Around a fork: takes the locks and closes the file, after it has saved what a deleted one
