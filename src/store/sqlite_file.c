@@ -13,6 +13,8 @@
 /* Pages of the WAL that are not in the file yet and are worth a checkpoint. Its size alone
  * does not tell: under a writer that never pauses it only grows. */
 #define DUE_PAGES 1000
+#define BUSY_PAGES 32
+#define RESTART_PAGES (4 * 1024)
 #define SAVE_TRIES 200 /* milliseconds for which a fork is held up at most */
 
 /* A relative path is fixed now: the working folder may change before the file is opened. */
@@ -82,6 +84,7 @@ static int note_pages(void *ctx, sqlite3 *db, const char *name, int pages)
 
     (void)db;
     (void)name;
+    atomic_store_explicit(&file->wal_pages, count, memory_order_relaxed);
     if (count < moved) { /* it has begun again from its start */
         atomic_store(&file->moved_pages, 0);
         moved = 0;
@@ -273,8 +276,7 @@ rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *c
     return status;
 }
 
-/* *rest gets the pages that are still in the WAL only. */
-static int checkpoint(rl_sqlite_file *file, int mode, int *rest)
+static int checkpoint(rl_sqlite_file *file, int mode)
 {
     int pages = 0, moved = 0;
     int rc = sqlite3_wal_checkpoint_v2(file->carer.db, NULL, mode, &pages, &moved);
@@ -282,23 +284,31 @@ static int checkpoint(rl_sqlite_file *file, int mode, int *rest)
     if (rc == SQLITE_OK && moved > 0) {
         atomic_store(&file->moved_pages, (unsigned)moved);
     }
-    *rest = pages - moved;
     return rc;
+}
+
+/* Whether the WAL should begin again now, for which writers are held up a moment: where it
+ * grows, each fsync has to write its new length too. Pages that came in during a checkpoint
+ * keep it from that. Many of them: the writers are after throughput. Few: they have pauses,
+ * in one of which it begins again by itself, so that is waited for. */
+static bool should_restart(rl_sqlite_file *file)
+{
+    unsigned pages = atomic_load(&file->wal_pages),
+             moved = atomic_load(&file->moved_pages);
+
+    return pages > moved && (pages - moved >= BUSY_PAGES || pages >= RESTART_PAGES);
 }
 
 /* Care lock held. */
 static rl_status checkpoint_some(rl_sqlite_file *file, rl_err *err)
 {
     rl_status status = open_beside(file, &file->carer, err);
-    int rc, rest = 0;
+    int rc;
 
     if (status == RL_OK) {
-        rc = checkpoint(file, SQLITE_CHECKPOINT_PASSIVE, &rest);
-        if (rc == SQLITE_OK && rest > 0) {
-            /* More came in meanwhile, so that the WAL would not begin again: where it grows,
-             * each fsync has to write its new length too. Writers are held up, but only for
-             * the few pages that are left. */
-            rc = checkpoint(file, SQLITE_CHECKPOINT_RESTART, &rest);
+        rc = checkpoint(file, SQLITE_CHECKPOINT_PASSIVE);
+        if (rc == SQLITE_OK && should_restart(file)) {
+            rc = checkpoint(file, SQLITE_CHECKPOINT_RESTART);
         }
         if (rc != SQLITE_OK && (rc & 0xFF) != SQLITE_BUSY) { /* then the next one will */
             status = rl_sqlite_conn_error(&file->carer, rc, err);
