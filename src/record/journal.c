@@ -78,6 +78,16 @@ static rl_status append(rl_journal *journal, const rl_batch *batch, rl_err *err)
     return status;
 }
 
+static rl_err why_away(rl_journal *journal)
+{
+    rl_err err;
+
+    pthread_mutex_lock(&journal->lock);
+    err = journal->error;
+    pthread_mutex_unlock(&journal->lock);
+    return err;
+}
+
 /* Neither takes it: both reasons, in the order in which they were asked. */
 static rl_status refuse_both(rl_err *err, const rl_err *first, const rl_err *second)
 {
@@ -120,9 +130,7 @@ rl_status rl_journal_write(void *ctx, const rl_batch *batch, rl_err *err)
     rl_status status;
 
     if (rl_breaker_is_open(&journal->breaker)) {
-        pthread_mutex_lock(&journal->lock);
-        *err = journal->error;
-        pthread_mutex_unlock(&journal->lock);
+        *err = why_away(journal);
         return fall_back(journal, batch, err);
     }
     status = server->ops->prepare(server, err);
@@ -171,9 +179,7 @@ rl_status rl_journal_keep(void *ctx, const rl_batch *batch, rl_err *err)
         if (!batch->may_wait) {
             status = rl_err_set(err, RL_BUSY, "a server has to be waited for");
         } else if (rl_breaker_is_open(&journal->breaker)) {
-            pthread_mutex_lock(&journal->lock);
-            away = journal->error;
-            pthread_mutex_unlock(&journal->lock);
+            away = why_away(journal);
             own = *err;
             status = refuse_both(err, &away, &own);
         } else {

@@ -17,14 +17,14 @@ struct rl_journal {
     rl_spool *spool;  /* owned */
     rl_metrics *metrics;
     rl_notices *notices;
-    pthread_mutex_t lock; /* guards breaker, error, hurried; never held during I/O */
+    pthread_mutex_t lock; /* guards breaker, error, attempts; never held during I/O */
     pthread_cond_t moved; /* something was forwarded, or could not be */
     rl_breaker breaker;
     rl_err error;            /* why the server is away */
     uint64_t away_since;     /* monotonic nanoseconds */
     uint64_t forwarded_then; /* the counter, as it was then */
     unsigned attempts;       /* of forwarding that failed */
-    bool rejecting;          /* it was told that a run was rejected */
+    atomic_bool rejecting;   /* it was told that a run was rejected */
     atomic_bool unusable;    /* it was told that the journal can't be used */
     atomic_uint moves;       /* deletions of the file that were told */
     unsigned number;         /* of this journal in the process */
@@ -40,8 +40,8 @@ void rl_journal_note_away(rl_journal *journal, const rl_err *err);
 /* The server took something. */
 void rl_journal_note_back(rl_journal *journal);
 
-/* Each is told once: the journal can't be used, and then that it can; the server refused a run for good; and each
- * time that the file was found to be deleted. */
+/* Each is told once: the journal can't be used, and then that it can; the server refused a
+ * run for good; and each time that the file was found to be deleted. */
 void rl_journal_tell_unusable(rl_journal *journal, const rl_err *err);
 void rl_journal_tell_usable(rl_journal *journal);
 void rl_journal_tell_rejected(rl_journal *journal, const rl_err *reason);

@@ -50,13 +50,7 @@ void rl_journal_note_back(rl_journal *journal)
 
 void rl_journal_tell_rejected(rl_journal *journal, const rl_err *reason)
 {
-    bool first;
-
-    pthread_mutex_lock(&journal->lock);
-    first = !journal->rejecting;
-    journal->rejecting = true;
-    pthread_mutex_unlock(&journal->lock);
-    if (first) {
+    if (!atomic_exchange(&journal->rejecting, true)) {
         rl_notices_add(journal->notices, RL_NOTICE_ERROR,
                        "PostgreSQL refused a run for good; it is kept in the table "
                        "journal_rejected of %s (told once, stats() counts them): %s",

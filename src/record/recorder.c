@@ -9,8 +9,8 @@
 
 #include <string.h>
 
-#define CATCH_UP_NS \
-    UINT64_C(1000000000)              /* how long a query waits for runs on their way */
+/* How long a query waits for runs on their way. */
+#define CATCH_UP_NS UINT64_C(1000000000)
 #define CARE_NS UINT64_C(60000000000) /* when a worker with nothing to do looks again */
 #define STOP_NS UINT64_C(900000000)   /* for the worker to end, behind a close's time */
 
@@ -495,8 +495,8 @@ void rl_recorder_close(rl_recorder *recorder, uint64_t end)
         return;
     }
     forward_rest(recorder, end);
-    now =
-        rl_monotonic_ns(); /* several at exit have one end, so they share this time too */
+    /* several at exit have one end, so they share the worker's time too */
+    now = rl_monotonic_ns();
     if (!rl_worker_stop(&recorder->worker, (now < end ? now : end) + STOP_NS)) {
         recorder->abandoned = true;
     }

@@ -120,37 +120,9 @@ rl_status rl_spool_check(const rl_spool *spool, rl_err *err)
     return rl_filesystem_check(spool->file.path, err);
 }
 
-/* Binds a run to RL_SQLITE_JOURNAL or RL_SQLITE_JOURNAL_REFUSED. */
-static rl_status bind_row(sqlite3_stmt *stmt, const rl_run *run, rl_err *err)
-{
-    bool bound = rl_sqlite_bind_run(stmt, run, rl_time_now()) &&
-                 sqlite3_bind_int(stmt, WIDE, run->wide_numbers) == SQLITE_OK;
-
-    return bound ? RL_OK : rl_err_nomem(err);
-}
-
 static rl_status append(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
-    const rl_batch *batch = ctx;
-    sqlite3_stmt *stmt = NULL;
-    rl_status status = RL_OK;
-
-    if (batch->count > 1) {
-        status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
-    }
-    if (status == RL_OK) {
-        status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL, &stmt, err);
-    }
-    for (size_t i = 0; status == RL_OK && i < batch->count; i++) {
-        status = bind_row(stmt, batch->runs[i], err);
-        if (status == RL_OK) {
-            status = rl_sqlite_conn_step(conn, stmt, err);
-        }
-    }
-    if (status == RL_OK && batch->count > 1) {
-        status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
-    }
-    return status;
+    return rl_sqlite_insert_batch(conn, RL_SQLITE_JOURNAL, ctx, err);
 }
 
 rl_status rl_spool_append(rl_spool *spool, const rl_batch *batch, rl_err *err)
@@ -186,8 +158,10 @@ static rl_status refuse(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     sqlite3_stmt *stmt;
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_REFUSED, &stmt, err);
 
-    if (status == RL_OK) {
-        status = bind_row(stmt, refusal->run, err);
+    if (status == RL_OK &&
+        (!rl_sqlite_bind_run(stmt, refusal->run, rl_time_now()) ||
+         sqlite3_bind_int(stmt, WIDE, refusal->run->wide_numbers) != SQLITE_OK)) {
+        status = rl_err_nomem(err);
     }
     if (status == RL_OK) {
         status = bind_reason(stmt, WIDE + 1, refusal->reason, err);

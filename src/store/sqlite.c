@@ -36,38 +36,9 @@ static rl_status sqlite_prepare(rl_store *store, rl_err *err)
     return rl_sqlite_file_open(file_of(store), err);
 }
 
-static rl_status insert_runs(rl_sqlite_conn *conn, const rl_batch *batch, rl_err *err)
-{
-    int64_t now = rl_time_now();
-    sqlite3_stmt *stmt;
-    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_INSERT, &stmt, err);
-
-    for (size_t i = 0; status == RL_OK && i < batch->count; i++) {
-        if (!rl_sqlite_bind_run(stmt, batch->runs[i], now)) {
-            status = rl_err_nomem(err);
-        } else {
-            status = rl_sqlite_conn_step(conn, stmt, err);
-        }
-    }
-    return status;
-}
-
-/* One run is a transaction by itself; more than one need a BEGIN and a COMMIT. */
 static rl_status write_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
-    const rl_batch *batch = ctx;
-    rl_status status = RL_OK;
-
-    if (batch->count > 1) {
-        status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
-    }
-    if (status == RL_OK) {
-        status = insert_runs(conn, batch, err);
-    }
-    if (status == RL_OK && batch->count > 1) {
-        status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
-    }
-    return status;
+    return rl_sqlite_insert_batch(conn, RL_SQLITE_INSERT, ctx, err);
 }
 
 static rl_status sqlite_write(rl_store *store, const rl_batch *batch, rl_err *err)

@@ -182,6 +182,13 @@ static rl_status write_locked(rl_sqlite_file *file, bool full_sync, bool may_wai
     return status;
 }
 
+static void unlock_all(rl_sqlite_file *file)
+{
+    pthread_mutex_unlock(&file->care_lock);
+    pthread_mutex_unlock(&file->read_lock);
+    pthread_mutex_unlock(&file->write_lock);
+}
+
 /* Closes what is open. All locks held. */
 static void drop_all(rl_sqlite_file *file)
 {
@@ -206,7 +213,7 @@ static bool mend(rl_sqlite_file *file, bool broken, bool *mended)
         if (file->writer.db == NULL || !rl_sqlite_conn_moved(&file->writer)) {
             drop_all(file);
         }
-        rl_sqlite_file_after_fork(file); /* gives the locks back */
+        unlock_all(file);
         *mended = true;
     }
     return again;
@@ -365,7 +372,5 @@ void rl_sqlite_file_before_fork(rl_sqlite_file *file)
 
 void rl_sqlite_file_after_fork(rl_sqlite_file *file)
 {
-    pthread_mutex_unlock(&file->care_lock);
-    pthread_mutex_unlock(&file->read_lock);
-    pthread_mutex_unlock(&file->write_lock);
+    unlock_all(file);
 }

@@ -2,6 +2,7 @@
 #include "store/sqlite_run.h"
 
 #include "core/uuid.h"
+#include "store/sqlite_sql.h"
 
 static int bind_time(sqlite3_stmt *stmt, rl_column column, int64_t stamp)
 {
@@ -42,6 +43,42 @@ bool rl_sqlite_bind_run(sqlite3_stmt *stmt, const rl_run *run, int64_t now)
     rc |= bind_time(stmt, RL_CREATED_AT, run->created_at);
     rc |= bind_time(stmt, RL_UPDATED_AT, now);
     return rc == SQLITE_OK;
+}
+
+static rl_status insert_all(rl_sqlite_conn *conn, const char *sql, const rl_batch *batch,
+                            rl_err *err)
+{
+    int64_t now = rl_time_now();
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+    bool wide = status == RL_OK && sqlite3_bind_parameter_count(stmt) > RL_COLUMNS;
+
+    for (size_t i = 0; status == RL_OK && i < batch->count; i++) {
+        const rl_run *run = batch->runs[i];
+        bool bound = rl_sqlite_bind_run(stmt, run, now) &&
+                     (!wide || sqlite3_bind_int(stmt, RL_COLUMNS + 1,
+                                                run->wide_numbers) == SQLITE_OK);
+
+        status = bound ? rl_sqlite_conn_step(conn, stmt, err) : rl_err_nomem(err);
+    }
+    return status;
+}
+
+rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,
+                                 const rl_batch *batch, rl_err *err)
+{
+    rl_status status = RL_OK;
+
+    if (batch->count > 1) {
+        status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
+    }
+    if (status == RL_OK) {
+        status = insert_all(conn, sql, batch, err);
+    }
+    if (status == RL_OK && batch->count > 1) {
+        status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
+    }
+    return status;
 }
 
 /* A cell as text; NULL for NULL. *whole turns false where there was no memory for it. */

@@ -1,14 +1,21 @@
-/* A run as a row of SQLite: the parameters of its insert, and back from a row. */
+/* A run as a row of SQLite: the parameters of its insert, the insert of a batch, and back from
+ * a row. Threads and ownership: as the connection's.
+ */
 #ifndef RL_SQLITE_RUN_H
 #define RL_SQLITE_RUN_H
 
-#include "core/run.h"
-
-#include <sqlite3.h>
+#include "store/sqlite_conn.h"
+#include "store/store.h"
 
 /* Binds a run to a statement whose first parameters are the columns of rl_column. The texts
  * are borrowed until the statement has been stepped. False when there is no memory. */
 bool rl_sqlite_bind_run(sqlite3_stmt *stmt, const rl_run *run, int64_t now);
+
+/* Inserts the runs of a batch with a statement whose first parameters are the columns of
+ * rl_column; one more is the run's wide_numbers. One run is a transaction by itself; more
+ * than one get a BEGIN and a COMMIT. */
+rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,
+                                 const rl_batch *batch, rl_err *err);
 
 /* Fills a run from a row whose first columns are those of rl_column. False when there is no
  * memory. A stamp or id that runlog did not write is left out, or made anew. */

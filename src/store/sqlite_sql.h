@@ -1,5 +1,5 @@
-/* The SQL of the SQLite store and of the journal. Only SQL; values are always bound. The parameters of
- * RL_SQLITE_INSERT are the columns of rl_column, in that order, from 1.
+/* The SQL of the SQLite store and of the journal. Only SQL; values are always bound. The
+ * parameters of RL_SQLITE_INSERT are the columns of rl_column, in that order, from 1.
  */
 #ifndef RL_SQLITE_SQL_H
 #define RL_SQLITE_SQL_H
@@ -25,42 +25,48 @@
     "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, " \
     "?15, ?16, ?17)" RL_SQL_MERGE
 
-/* A row of the journal: the same parameters, then wide_numbers. Its seq is greater than any
- * that was there before, also after the last row was taken out. */
-#define RL_SQLITE_JOURNAL                                                     \
-    "INSERT INTO journal (seq, " RL_SQLITE_COLUMNS ", wide_numbers) VALUES (" \
-    "1 + max(ifnull((SELECT max(seq) FROM journal), 0), "                     \
-    "(SELECT settled FROM journal_lease)), "                                  \
-    "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)"
+/* Columns, and a seq that is greater than any that was there before, also after the last row
+ * was taken out. */
+#define RL_SQLITE_JOURNAL_COLUMNS RL_SQLITE_COLUMNS ", wide_numbers"
+#define RL_SQLITE_REJECTED_COLUMNS \
+    RL_SQLITE_JOURNAL_COLUMNS ", reason, sqlstate, rejected_at"
+#define RL_SQLITE_NEXT_SEQ                                \
+    "1 + max(ifnull((SELECT max(seq) FROM journal), 0), " \
+    "(SELECT settled FROM journal_lease))"
 
-#define RL_SQLITE_JOURNAL_READ                                      \
-    "SELECT " RL_SQLITE_COLUMNS ", wide_numbers, seq FROM journal " \
+/* A row of the journal: the parameters of RL_SQLITE_INSERT, then wide_numbers. Those of
+ * journal_rejected go on with reason, sqlstate and the time. */
+#define RL_SQLITE_JOURNAL_VALUES                                              \
+    "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, " \
+    "?17, ?18"
+#define RL_SQLITE_REJECTED_VALUES RL_SQLITE_JOURNAL_VALUES ", ?19, ?20, ?21"
+
+#define RL_SQLITE_JOURNAL                                  \
+    "INSERT INTO journal (seq, " RL_SQLITE_JOURNAL_COLUMNS \
+    ") VALUES (" RL_SQLITE_NEXT_SEQ ", " RL_SQLITE_JOURNAL_VALUES ")"
+
+#define RL_SQLITE_JOURNAL_READ                                \
+    "SELECT " RL_SQLITE_JOURNAL_COLUMNS ", seq FROM journal " \
     "WHERE seq > ?1 ORDER BY seq LIMIT ?2"
 
-/* What a file that was deleted under the process still holds goes to its successor. */
+/* What a file that was deleted under the process still holds goes to its successor. Several
+ * processes save the same rows: one that is there already is not added again, or they would
+ * be so many times as many with each deletion. */
 #define RL_SQLITE_JOURNAL_ALL \
-    "SELECT " RL_SQLITE_COLUMNS ", wide_numbers FROM journal ORDER BY seq"
-
-/* Several processes save the same rows: one that is there already is not added again, or
- * they would be so many times as many with each deletion. */
+    "SELECT " RL_SQLITE_JOURNAL_COLUMNS " FROM journal ORDER BY seq"
+#define RL_SQLITE_REJECTED_ALL \
+    "SELECT " RL_SQLITE_REJECTED_COLUMNS " FROM journal_rejected ORDER BY seq"
 #define RL_SQLITE_SAVED_MAKE "CREATE TEMP TABLE saved (id TEXT PRIMARY KEY) WITHOUT ROWID"
 #define RL_SQLITE_SAVED_FILL "INSERT OR IGNORE INTO saved SELECT id FROM journal"
 #define RL_SQLITE_SAVED_DROP "DROP TABLE saved"
-#define RL_SQLITE_JOURNAL_SAVE                                                \
-    "INSERT INTO journal (seq, " RL_SQLITE_COLUMNS ", wide_numbers) SELECT "  \
-    "1 + max(ifnull((SELECT max(seq) FROM journal), 0), "                     \
-    "(SELECT settled FROM journal_lease)), "                                  \
-    "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, " \
-    "?17, ?18 WHERE NOT EXISTS (SELECT 1 FROM saved WHERE id = ?1)"
-#define RL_SQLITE_REJECTED_SAVE                                                      \
-    "INSERT INTO journal_rejected (" RL_SQLITE_COLUMNS                               \
-    ", wide_numbers, reason, sqlstate, rejected_at) SELECT ?1, ?2, ?3, ?4, ?5, ?6, " \
-    "?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21 "        \
-    "WHERE NOT EXISTS (SELECT 1 FROM journal_rejected WHERE id = ?1)"
-
-#define RL_SQLITE_REJECTED_ALL                                                   \
-    "SELECT " RL_SQLITE_COLUMNS ", wide_numbers, reason, sqlstate, rejected_at " \
-    "FROM journal_rejected ORDER BY seq"
+#define RL_SQLITE_JOURNAL_SAVE                                   \
+    "INSERT INTO journal (seq, " RL_SQLITE_JOURNAL_COLUMNS       \
+    ") SELECT " RL_SQLITE_NEXT_SEQ ", " RL_SQLITE_JOURNAL_VALUES \
+    " WHERE NOT EXISTS (SELECT 1 FROM saved WHERE id = ?1)"
+#define RL_SQLITE_REJECTED_SAVE                                 \
+    "INSERT INTO journal_rejected (" RL_SQLITE_REJECTED_COLUMNS \
+    ") SELECT " RL_SQLITE_REJECTED_VALUES                       \
+    " WHERE NOT EXISTS (SELECT 1 FROM journal_rejected WHERE id = ?1)"
 
 #define RL_SQLITE_JOURNAL_BOUNDS              \
     "SELECT (SELECT min(seq) FROM journal), " \
@@ -68,17 +74,14 @@
     "(SELECT count(*) FROM journal_rejected)"
 
 /* Parameters: seq, reason, sqlstate, now. */
-#define RL_SQLITE_JOURNAL_REJECT                                               \
-    "INSERT INTO journal_rejected (" RL_SQLITE_COLUMNS                         \
-    ", wide_numbers, reason, sqlstate, rejected_at) SELECT " RL_SQLITE_COLUMNS \
-    ", wide_numbers, ?2, ?3, ?4 FROM journal WHERE seq = ?1"
+#define RL_SQLITE_JOURNAL_REJECT                                     \
+    "INSERT INTO journal_rejected (" RL_SQLITE_REJECTED_COLUMNS ") " \
+    "SELECT " RL_SQLITE_JOURNAL_COLUMNS ", ?2, ?3, ?4 FROM journal WHERE seq = ?1"
 
-/* One that never waited: the parameters of RL_SQLITE_JOURNAL, then reason, sqlstate, now. */
-#define RL_SQLITE_JOURNAL_REFUSED                                                     \
-    "INSERT INTO journal_rejected (" RL_SQLITE_COLUMNS                                \
-    ", wide_numbers, reason, sqlstate, rejected_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, " \
-    "?7, "                                                                            \
-    "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)"
+/* One that never waited. */
+#define RL_SQLITE_JOURNAL_REFUSED                               \
+    "INSERT INTO journal_rejected (" RL_SQLITE_REJECTED_COLUMNS \
+    ") VALUES (" RL_SQLITE_REJECTED_VALUES ")"
 
 #define RL_SQLITE_JOURNAL_DELETE "DELETE FROM journal WHERE seq BETWEEN ?1 AND ?2"
 
