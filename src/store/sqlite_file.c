@@ -3,6 +3,7 @@
 
 #include "core/alloc.h"
 #include "core/buf.h"
+#include "core/clock.h"
 #include "core/fork.h"
 #include "store/sqlite_locks.h"
 
@@ -13,9 +14,8 @@
 /* Pages of the WAL that are not in the file yet and are worth a checkpoint. Its size alone
  * does not tell: under a writer that never pauses it only grows. */
 #define DUE_PAGES 1000
-#define BUSY_PAGES 32
-#define RESTART_PAGES (4 * 1024)
-#define SAVE_TRIES 200 /* milliseconds for which a fork is held up at most */
+#define RESTART_PAGES (4 * 1024) /* of the WAL, from which it has to begin again */
+#define SAVE_TRIES 200           /* milliseconds for which a fork is held up at most */
 
 /* A relative path is fixed now: the working folder may change before the file is opened. */
 static rl_status absolute_path(const char *path, char **out, rl_err *err)
@@ -145,12 +145,15 @@ static rl_status write_once(rl_sqlite_file *file, bool full_sync, rl_sqlite_work
                             void *ctx, rl_err *err)
 {
     rl_sqlite_conn *conn = &file->writer;
+    uint64_t start = rl_monotonic_ns();
     rl_status status = rl_sqlite_conn_sync(conn, full_sync, err);
 
     if (status == RL_OK) {
         status = work(conn, ctx, err);
     }
     rl_sqlite_conn_rollback(conn);
+    atomic_fetch_add_explicit(&file->writing_ns, rl_monotonic_ns() - start,
+                              memory_order_relaxed);
     return status;
 }
 
@@ -296,25 +299,27 @@ static int checkpoint(rl_sqlite_file *file, int mode)
 
 /* Whether the WAL should begin again now, for which writers are held up a moment: where it
  * grows, each fsync has to write its new length too. Pages that came in during a checkpoint
- * keep it from that. Many of them: the writers are after throughput. Few: they have pauses,
- * in one of which it begins again by itself, so that is waited for. */
-static bool should_restart(rl_sqlite_file *file)
+ * keep it from that. Where writers were at work most of that time they are after throughput,
+ * and it would only grow. Else they have pauses, in one of which it begins again by itself. */
+static bool should_restart(rl_sqlite_file *file, uint64_t took_ns, uint64_t wrote_ns)
 {
-    unsigned pages = atomic_load(&file->wal_pages),
-             moved = atomic_load(&file->moved_pages);
+    unsigned pages = atomic_load(&file->wal_pages);
+    bool grown = pages > atomic_load(&file->moved_pages);
 
-    return pages > moved && (pages - moved >= BUSY_PAGES || pages >= RESTART_PAGES);
+    return grown && (wrote_ns > took_ns / 2 || pages >= RESTART_PAGES);
 }
 
 /* Care lock held. */
 static rl_status checkpoint_some(rl_sqlite_file *file, rl_err *err)
 {
     rl_status status = open_beside(file, &file->carer, err);
+    uint64_t start = rl_monotonic_ns(), wrote = atomic_load(&file->writing_ns);
     int rc;
 
     if (status == RL_OK) {
         rc = checkpoint(file, SQLITE_CHECKPOINT_PASSIVE);
-        if (rc == SQLITE_OK && should_restart(file)) {
+        if (rc == SQLITE_OK && should_restart(file, rl_monotonic_ns() - start,
+                                              atomic_load(&file->writing_ns) - wrote)) {
             rc = checkpoint(file, SQLITE_CHECKPOINT_RESTART);
         }
         if (rc != SQLITE_OK && (rc & 0xFF) != SQLITE_BUSY) { /* then the next one will */
