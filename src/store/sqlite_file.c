@@ -89,7 +89,7 @@ static int note_pages(void *ctx, sqlite3 *db, const char *name, int pages)
         atomic_store(&file->moved_pages, 0);
         moved = 0;
     }
-    if (count - moved >= DUE_PAGES) {
+    if (count - moved >= DUE_PAGES && !atomic_load(&file->caring)) {
         atomic_store_explicit(&file->due, true, memory_order_relaxed);
     }
     return SQLITE_OK;
@@ -309,13 +309,16 @@ static bool should_restart(rl_sqlite_file *file, uint64_t took_ns, uint64_t wrot
     return grown && (wrote_ns > took_ns / 2 || pages >= RESTART_PAGES);
 }
 
-/* Care lock held. */
+/* Care lock held, also in a fork, whose child so finds nobody caring. */
 static rl_status checkpoint_some(rl_sqlite_file *file, rl_err *err)
 {
     rl_status status = open_beside(file, &file->carer, err);
     uint64_t start = rl_monotonic_ns(), wrote = atomic_load(&file->writing_ns);
     int rc;
 
+    /* else each commit meanwhile would ask for another checkpoint */
+    atomic_store(&file->caring, true);
+    atomic_store(&file->due, false);
     if (status == RL_OK) {
         rc = checkpoint(file, SQLITE_CHECKPOINT_PASSIVE);
         if (rc == SQLITE_OK && should_restart(file, rl_monotonic_ns() - start,
@@ -326,6 +329,7 @@ static rl_status checkpoint_some(rl_sqlite_file *file, rl_err *err)
             status = rl_sqlite_conn_error(&file->carer, rc, err);
         }
     }
+    atomic_store(&file->caring, false);
     return status;
 }
 
@@ -334,7 +338,6 @@ rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
     bool broken, mended = false;
     rl_status status;
 
-    atomic_store(&file->due, false);
     do {
         rl_fork_yield();
         pthread_mutex_lock(&file->care_lock);

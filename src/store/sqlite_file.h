@@ -25,6 +25,7 @@ typedef struct rl_sqlite_file {
     bool migrated;                        /* under write_lock */
     atomic_bool in_use;                   /* the writing connection is open */
     atomic_bool due;                      /* the WAL has grown: checkpoint it */
+    atomic_bool caring;                   /* a checkpoint is under way */
     atomic_uint moved_pages;              /* of the WAL, which are in the file already */
     atomic_uint wal_pages;                /* of the WAL, after the last commit */
     atomic_uint_fast64_t writing_ns;      /* that writes have taken in all */
