@@ -153,7 +153,9 @@ static void after_fork(rl_recorder *recorder, bool in_child)
     rl_worker_after_fork(&recorder->worker, in_child);
     if (in_child) { /* who was inside, or closing it, is in the parent */
         recorder->inside = 0;
-        atomic_store(&recorder->phase, OPEN);
+        if (atomic_load(&recorder->phase) == CLOSING) {
+            atomic_store(&recorder->phase, OPEN);
+        }
         rl_cond_init(&recorder->empty);
     }
     pthread_mutex_unlock(&recorder->gate);
@@ -500,7 +502,11 @@ void rl_recorder_close(rl_recorder *recorder, uint64_t end)
     if (!rl_worker_stop(&recorder->worker, (now < end ? now : end) + STOP_NS)) {
         recorder->abandoned = true;
     }
-    rl_fork_leave(&recorder->member, finish_closing);
+    if (recorder->abandoned) { /* its file is still open, which a fork has to close */
+        finish_closing(recorder);
+    } else {
+        rl_fork_leave(&recorder->member, finish_closing);
+    }
 }
 
 bool rl_recorder_take_notice(rl_recorder *recorder, rl_notice *notice)

@@ -350,6 +350,65 @@ static void test_closed_on_one_side(void)
     CHECK_INT(sql_int(path, COUNT), 2);
 }
 
+static void *write_late(void *ctx)
+{
+    return write_one(ctx, "late", RL_DISK) ? ctx : NULL;
+}
+
+/* How many descriptors of this process lead to the file. */
+static int open_descriptors(const char *path)
+{
+    char link[40], target[HELP_PATH];
+    int count = 0;
+
+    for (int fd = 0; fd < 256; fd++) {
+        ssize_t len;
+
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        len = readlink(link, target, sizeof target - 1);
+        target[len > 0 ? len : 0] = '\0';
+        count += strcmp(target, path) == 0;
+    }
+    return count;
+}
+
+/* A close that could not wait for a caller leaves the file open; a fork closes it all the
+ * same, or the child would lose what it commits to it. */
+static void test_regression_fork_behind_a_close_that_gave_up(void)
+{
+    char path[HELP_PATH];
+    rl_recorder *recorder = NULL;
+    sqlite3 *other = NULL;
+    pthread_t thread;
+    void *kept = NULL;
+    pid_t pid;
+
+    fresh_path(path);
+    REQUIRE(new_recorder(path, &recorder, NULL) == RL_OK);
+    CHECK(write_one(recorder, "before", RL_DISK));
+    REQUIRE(sqlite3_open(path, &other) == SQLITE_OK);
+    CHECK_INT(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    REQUIRE(pthread_create(&thread, NULL, write_late, recorder) == 0);
+    while (rl_recorder_queued(recorder) == 0) {
+        sched_yield();
+    }
+    rl_recorder_close(recorder, 0);
+    CHECK_INT(sqlite3_exec(other, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+    CHECK_INT(sqlite3_close(other), SQLITE_OK);
+    pthread_join(thread, &kept);
+    CHECK(kept != NULL);
+    CHECK(open_descriptors(path) > 0);
+    fflush(stdout);
+    pid = fork();
+    REQUIRE(pid >= 0);
+    if (pid == 0) {
+        _exit(open_descriptors(path));
+    }
+    CHECK_INT(exit_of(pid), 0);
+    CHECK_INT(sql_int(path, COUNT), 2);
+    rl_recorder_free(recorder); /* does nothing: it was given up */
+}
+
 /* Where WAL does not work a file is refused at the first use, and the name of the file
  * system is told. */
 static void test_network_file_systems(void)
@@ -385,8 +444,11 @@ static void test_network_file_systems(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_order_of_members),     CHECK_TEST(test_forks_while_threads_write),
-    CHECK_TEST(test_generations),          CHECK_TEST(test_closed_on_one_side),
+    CHECK_TEST(test_order_of_members),
+    CHECK_TEST(test_forks_while_threads_write),
+    CHECK_TEST(test_generations),
+    CHECK_TEST(test_closed_on_one_side),
+    CHECK_TEST(test_regression_fork_behind_a_close_that_gave_up),
     CHECK_TEST(test_network_file_systems),
 };
 
