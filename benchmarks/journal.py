@@ -2,7 +2,8 @@
 
 1. CPU a row of log_run with the server away (POSTGRES_DSN names a socket that nobody
    listens on), encoding included, against bare_sqlite.c: the same insert into the journal
-   with the JSON ready-made, synchronous=FULL on both sides, up to and with the close.
+   with the JSON ready-made, synchronous=FULL on both sides, up to and with the close. And
+   of commit alone, with runs that were encoded outside the clock.
 2. Forwarding: a journal is filled while the server is away, then a recorder opens that
    reaches it. Rows a second, and CPU a row of client and server together, until flush()
    says that all of it is there, against bare_libpq.c in pipeline mode, 100 rows a
@@ -84,13 +85,18 @@ def measure_cpu(folder: Path) -> dict[str, list[dict[str, Any]]]:
         fill(away(folder, path), records)
         columns = bare.bound_columns(program, TABLE)
         bare.write_rows(rows, bare.stored_rows(path, TABLE, columns))
-    raw: dict[str, list[dict[str, Any]]] = {"runlog": [], "bare C": []}
+    raw: dict[str, list[dict[str, Any]]] = {"runlog": [], "bare C": [], "commit": []}
 
     def measure(side: str, _: int) -> float:
         with fresh_copy(empty) as path:
-            if side == "runlog":
-                options = away(folder, path)
-                measured = recorder_round(options, records, WARM_UP, ROUND_SECONDS)
+            if side != "bare C":
+                measured = recorder_round(
+                    away(folder, path),
+                    records,
+                    WARM_UP,
+                    ROUND_SECONDS,
+                    encoded=side == "commit",
+                )
             else:
                 measured = bare.run(program, TABLE, path, rows, WARM_UP, ROUND_SECONDS)
         raw[side].append(measured)
@@ -224,6 +230,13 @@ def main() -> None:
         compare(
             "journal, CPU a row: log_run / bare C",
             per_row(cpu["runlog"], "cpu_with_close_us"),
+            per_row(cpu["bare C"], "cpu_with_close_us"),
+            1.3,
+            "us",
+        ),
+        compare(
+            "journal, CPU a row: commit of an encoded run / bare C",
+            per_row(cpu["commit"], "cpu_with_close_us"),
             per_row(cpu["bare C"], "cpu_with_close_us"),
             1.3,
             "us",

@@ -39,14 +39,27 @@ def one_by_one(
 
 
 def recorder_round(
-    options: dict[str, Any], records: Sequence[Record], warm_up: int, seconds: float
+    options: dict[str, Any],
+    records: Sequence[Record],
+    warm_up: int,
+    seconds: float,
+    *,
+    encoded: bool = False,
 ) -> dict[str, Any]:
-    """The records through log_run of a new recorder, the first ones outside the clock."""
+    """The records through log_run of a new recorder, the first ones outside the clock.
+
+    With `encoded` they are encoded outside of it too, and only committed within.
+    """
     with Recorder(**options) as recorder:
         for record in records[:warm_up]:
             recorder.log_run(record)
+        timed: Sequence[Any] = records[warm_up:]
+        keep: Callable[[Any], object] = recorder.log_run
+        if encoded:
+            timed = [recorder.prepare(record) for record in timed]
+            keep = recorder.commit
         cpu = cpu_seconds()
-        measured = one_by_one(recorder.log_run, records[warm_up:], seconds)
+        measured = one_by_one(keep, timed, seconds)
     measured["cpu_with_close_us"] = round((cpu_seconds() - cpu) * 1e6)
     return measured
 
