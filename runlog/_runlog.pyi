@@ -252,7 +252,10 @@ class Recorder:
 
         `store` ("sqlite" or "postgres"), `runs` (committed), `commits` (transactions),
         `failed` (runs that raised StoreError), `largest_commit` (runs), `queued` (runs
-        waiting now), `handler_errors`, `handler_ignored`, `open_runs`. With PostgreSQL:
+        waiting now), `handler_errors` (graphs' runs that
+        could not be kept), `handler_ignored` (events that belong to no run that is
+        recorded), `handler_evicted` (runs that were open when there were too many),
+        `open_runs`. With PostgreSQL:
         `journaled` (of the runs committed, those that went to the journal), `forwarded`
         (runs that this process has brought from there to the server), `waiting` (runs in
         the journal now, of all processes), `rejected` (runs in it that the server refused
@@ -271,7 +274,9 @@ class Recorder:
 def make_handler_type(
     base: type,
     parent_command: type[BaseException] | None,
+    graph_interrupt: type[BaseException] | None,
     bubble_up: type[BaseException] | None,
+    command: type | None,
     cancelled: tuple[type[BaseException], ...],
     default_recorder: Callable[[], Recorder],
     log: Callable[[str], None],
@@ -282,7 +287,9 @@ def make_handler_type(
     Args:
         base: langgraph.callbacks.GraphCallbackHandler.
         parent_command: an exception that ends a node well (Command(graph=PARENT)).
-        bubble_up: the exceptions that interrupt a node or graph.
+        graph_interrupt: the exception that carries interrupts, which are no error.
+        bubble_up: the exceptions that interrupt a node or graph, that one among them.
+        command: langgraph.types.Command.
         cancelled: the exceptions that cancel one.
         default_recorder: gives the recorder of handlers that were made without one.
         log: is told why a graph's run could not be kept, once until one can be again.

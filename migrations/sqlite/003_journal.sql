@@ -2,7 +2,8 @@
 ALTER TABLE workflow_runs ADD COLUMN revision INTEGER;
 
 -- With POSTGRES_DSN set, the file is the journal: each row is one log of a run that waits to
--- be forwarded, in the order of seq. A run that was logged twice has two rows.
+-- be forwarded, in the order of seq. A run that was logged twice has two rows. own: the id is
+-- the record's own, so that a run of another id under the same name is another run.
 CREATE TABLE journal (
     seq INTEGER PRIMARY KEY,
     id TEXT NOT NULL,
@@ -22,6 +23,7 @@ CREATE TABLE journal (
     metadata TEXT,
     owner TEXT,
     revision INTEGER NOT NULL,
+    own INTEGER NOT NULL DEFAULT 0,
     wide_numbers INTEGER NOT NULL DEFAULT 0
 );
 
@@ -45,6 +47,7 @@ CREATE TABLE journal_rejected (
     metadata TEXT,
     owner TEXT,
     revision INTEGER NOT NULL,
+    own INTEGER NOT NULL DEFAULT 0,
     wide_numbers INTEGER NOT NULL DEFAULT 0,
     reason TEXT NOT NULL,
     sqlstate TEXT,

@@ -7,6 +7,8 @@
 #include <stdio.h>
 
 #define FIRST_SIZE ((size_t)1024)
+#define DOUBLED_TO \
+    ((size_t)64 * 1024) /* from there on by half, as much of it lies idle */
 
 void rl_buf_init(rl_buf *buf, size_t max)
 {
@@ -48,7 +50,7 @@ bool rl_buf_grow(rl_buf *buf, size_t room)
     need = buf->len + room;
     cap = buf->cap != 0 ? buf->cap : FIRST_SIZE;
     while (cap < need) {
-        cap *= 2;
+        cap += cap < DOUBLED_TO ? cap : cap / 2;
     }
     if (cap > buf->max) {
         cap = buf->max;

@@ -58,6 +58,7 @@ void rl_run_reset(rl_run *run)
     run->updated_at = RL_TIME_NONE;
     run->revision = 0;
     run->wide_numbers = false;
+    run->is_own = false;
 }
 
 void rl_run_end(rl_run *run, rl_column column, size_t at)
@@ -100,5 +101,5 @@ rl_status rl_run_seal(rl_run *run, rl_err *err)
         run->created_at = rl_time_now();
     }
     run->revision = next_revision();
-    return rl_uuid7(run->created_at, run->id, err);
+    return run->is_own ? RL_OK : rl_uuid7(run->created_at, run->id, err);
 }

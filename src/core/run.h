@@ -69,6 +69,8 @@ typedef struct rl_run {
     int64_t revision;  /* microseconds since 1970, growing with each run of the process:
                           of two logs of one run, the greater is the later one */
     bool wide_numbers; /* a payload needs rl_json_widen for PostgreSQL */
+    bool is_own;       /* the id is the record's own: one of another id, under the same
+                          (wpk_id, run_id), is another run */
     rl_buf arena;      /* owned */
 } rl_run;
 
@@ -100,8 +102,8 @@ static inline const char *rl_run_text(const rl_run *run, rl_column column)
     return slice->given ? run->arena.data + slice->at : NULL;
 }
 
-/* Stamps the run with created_at (unless it is set already), and gives it its revision and
- * its id. RL_NOMEM when an append to the arena failed before. */
+/* Stamps the run with created_at (unless it is set already), and gives it its revision and,
+ * unless it has its own, its id. RL_NOMEM when an append to the arena failed before. */
 rl_status rl_run_seal(rl_run *run, rl_err *err);
 
 #endif

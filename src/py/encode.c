@@ -1,6 +1,7 @@
 /* The encoder's walk: scalars, texts, containers. See encode.h and encoder.h. */
 #include "py/encode.h"
 
+#include "core/delta.h"
 #include "py/encoder.h"
 #include "py/errors.h"
 
@@ -422,6 +423,57 @@ void rl_encode(const rl_encode_options *options, PyObject *value, rl_buf *buf,
                bool *wide_numbers)
 {
     encode_within(options, value, NULL, buf, wide_numbers);
+}
+
+/* The members of a dict that was opened, each noted from `start` on. */
+static void walk_members(rl_encoder *self, PyObject *dict, size_t start, rl_buf *members)
+{
+    const rl_buf *buf = self->json.buf;
+    Py_ssize_t at = 0, left = PyDict_GET_SIZE(dict);
+    PyObject *key, *value;
+
+    while (left-- > 0 && !rl_stopped(self) && PyDict_Next(dict, &at, &key, &value)) {
+        rl_member member = {.key_at = buf->len - start};
+
+        Py_INCREF(key);
+        Py_INCREF(value);
+        if (put_key(self, key)) {
+            member.value_at = buf->len - start;
+            rl_put_marker(self, RL_REDACTED);
+        } else {
+            member.value_at = buf->len - start;
+            put(self, value);
+            walk(self, 1);
+        }
+        member.key_len = member.value_at - 1 - member.key_at;      /* without the colon */
+        member.value_len = buf->len - 1 - start - member.value_at; /* nor the comma */
+        rl_buf_add(members, &member, sizeof member);
+        Py_DECREF(value);
+        Py_DECREF(key);
+    }
+}
+
+bool rl_encode_members(const rl_encode_options *options, PyObject *value, rl_buf *buf,
+                       rl_buf *members, bool *wide_numbers)
+{
+    size_t start = buf->len;
+    rl_encoder self;
+
+    begin(&self, options, NULL, buf);
+    put(&self, value);
+    if (self.depth == 1 && PyDict_CheckExact(value)) {
+        walk_members(&self, value, start, members);
+        pop(&self);
+    } else {
+        walk(&self, 0);
+    }
+    rl_json_end(&self.json);
+    *wide_numbers |= self.json.wide_number;
+    if (self.json.cut || buf->failed || members->failed) {
+        return false;
+    }
+    return PyDict_CheckExact(value) ||
+           rl_object_split(buf->data + start, buf->len - start, members);
 }
 
 /* One node log: each of its members has the cap to itself. */

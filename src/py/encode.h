@@ -27,7 +27,13 @@ typedef struct rl_encode_options {
 void rl_encode(const rl_encode_options *options, PyObject *value, rl_buf *buf,
                bool *wide_numbers);
 
-/* The same for the list of node logs: each member of each of them has the cap to itself. */
+/* The same for a value of which each member is to be told apart: appends an rl_member of
+ * core/delta.h for each, by offsets into the text. True when the text is an object with all
+ * of its members; false for other values, and for what was cut. */
+bool rl_encode_members(const rl_encode_options *options, PyObject *value, rl_buf *buf,
+                       rl_buf *members, bool *wide_numbers);
+
+/* As rl_encode for the list of node logs: each member of each of them has the cap to itself. */
 void rl_encode_logs(const rl_encode_options *options, PyObject *logs, rl_buf *buf,
                     bool *wide_numbers);
 

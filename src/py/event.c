@@ -7,17 +7,78 @@
 #include "py/errors.h"
 
 #include <string.h>
+#include <structmember.h>
 
-bool rl_event_key(PyObject *uuid, rl_key *key)
+#define RL_NAME_TEXT(name) #name,
+static const char *const name_texts[RL_NAME_COUNT] = {RL_NAMES(RL_NAME_TEXT)};
+#undef RL_NAME_TEXT
+
+/* uuid.UUID keeps its int in a slot, which is read in a tenth of the time that asking for the
+ * attribute takes. */
+static Py_ssize_t slot_of(PyObject *type, const char *name)
 {
+    PyObject *descriptor = PyObject_GetAttrString(type, name);
+    Py_ssize_t offset = 0;
+
+    if (descriptor != NULL && Py_IS_TYPE(descriptor, &PyMemberDescr_Type)) {
+        offset = ((PyMemberDescrObject *)descriptor)->d_member->offset;
+    }
+    Py_XDECREF(descriptor);
+    PyErr_Clear();
+    return offset;
+}
+
+int rl_event_prepare(rl_state *state)
+{
+    rl_handler_state *handler = &state->handler;
+    PyObject *module = PyImport_ImportModule("uuid");
+    PyObject *type = module != NULL ? PyObject_GetAttrString(module, "UUID") : NULL;
+    int rc = type != NULL && PyType_Check(type) ? 0 : -1;
+
+    for (size_t i = 0; i < RL_NAME_COUNT && rc == 0; i++) {
+        Py_XSETREF(handler->names[i], PyUnicode_InternFromString(name_texts[i]));
+        rc = handler->names[i] != NULL ? 0 : -1;
+    }
+    if (rc == 0) {
+        handler->uuid_int = slot_of(type, "int");
+        Py_XSETREF(handler->uuid, (PyTypeObject *)Py_NewRef(type));
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(module);
+    return rc;
+}
+
+/* The int of a UUID; a new reference, NULL when it is none. */
+static PyObject *int_of(const rl_state *state, PyObject *uuid)
+{
+    const rl_handler_state *handler = &state->handler;
     PyObject *number = NULL;
+
+    if (uuid == NULL || uuid == Py_None) {
+        return NULL;
+    }
+    if (Py_IS_TYPE(uuid, handler->uuid) && handler->uuid_int != 0) {
+        PyObject *const *slot =
+            (PyObject *const *)(const void *)((const char *)uuid + handler->uuid_int);
+
+        number = Py_XNewRef(*slot);
+    } else {
+        number = PyObject_GetAttrString(uuid, "int");
+    }
+    if (number != NULL && !PyLong_Check(number)) {
+        Py_CLEAR(number);
+    }
+    PyErr_Clear();
+    return number;
+}
+
+bool rl_event_key(const rl_state *state, PyObject *uuid, rl_key *key)
+{
+    PyObject *number = int_of(state, uuid);
     unsigned char bytes[16];
     bool known = false;
 
-    if (uuid != NULL && uuid != Py_None) {
-        number = PyObject_GetAttrString(uuid, "int");
-    }
-    if (number != NULL && PyLong_Check(number)) {
+    if (number != NULL) {
 #if PY_VERSION_HEX >= 0x030D0000
         known = PyLong_AsNativeBytes(number, bytes, 16,
                                      Py_ASNATIVEBYTES_BIG_ENDIAN |
@@ -25,6 +86,10 @@ bool rl_event_key(PyObject *uuid, rl_key *key)
 #else
         known = _PyLong_AsByteArray((PyLongObject *)number, bytes, 16, 0, 0) == 0;
 #endif
+        if (!known) {
+            PyErr_Clear();
+        }
+        Py_DECREF(number);
     }
     if (known) {
         key->high = 0;
@@ -34,8 +99,6 @@ bool rl_event_key(PyObject *uuid, rl_key *key)
             key->low = key->low << 8 | bytes[8 + i];
         }
     }
-    Py_XDECREF(number);
-    PyErr_Clear();
     return known;
 }
 
@@ -55,14 +118,29 @@ rl_text rl_event_text(PyObject *text)
     return result;
 }
 
-PyObject *rl_event_get(PyObject *dict, const char *name)
+PyObject *rl_event_get(const rl_state *state, PyObject *dict, rl_name name)
 {
     PyObject *value = NULL;
 
     if (dict != NULL && PyDict_Check(dict)) {
-        value = PyDict_GetItemString(dict, name);
+        value = PyDict_GetItemWithError(dict, state->handler.names[name]);
+        if (value == NULL) {
+            PyErr_Clear();
+        }
     }
     return value != Py_None ? value : NULL;
+}
+
+PyObject *rl_event_attribute(const rl_state *state, PyObject *object, rl_name name)
+{
+    PyObject *value = PyObject_GetAttr(object, state->handler.names[name]);
+
+    if (value == NULL) {
+        rl_errors_swallow();
+    } else if (value == Py_None) {
+        Py_CLEAR(value);
+    }
+    return value;
 }
 
 static bool has_hidden_tag(PyObject *tags)
@@ -86,21 +164,50 @@ void rl_event_clear(rl_event_texts *texts)
     Py_CLEAR(texts->name);
 }
 
-bool rl_event_start(PyObject *kwargs, rl_span_start *start, rl_event_texts *texts)
+/* Whether a node was sent its inputs: its path then begins with "__pregel_push". */
+static bool was_pushed(PyObject *path)
 {
-    PyObject *metadata = rl_event_get(kwargs, "metadata");
-    PyObject *step = rl_event_get(metadata, "langgraph_step");
+    PyObject *kind = path != NULL && PyTuple_Check(path) && PyTuple_GET_SIZE(path) > 0
+                         ? PyTuple_GET_ITEM(path, 0)
+                         : NULL;
+
+    return kind != NULL && PyUnicode_Check(kind) &&
+           PyUnicode_CompareWithASCIIString(kind, "__pregel_push") == 0;
+}
+
+/* The model that an LLM is asked for, borrowed; NULL when it is not said. */
+static PyObject *model_of(const rl_state *state, PyObject *kwargs, PyObject *metadata)
+{
+    PyObject *given = rl_event_get(state, kwargs, RL_NAME_invocation_params);
+    PyObject *model = rl_event_get(state, metadata, RL_NAME_ls_model_name);
+
+    if (model == NULL) {
+        model = rl_event_get(state, given, RL_NAME_model_name);
+    }
+    return model != NULL ? model : rl_event_get(state, given, RL_NAME_model);
+}
+
+bool rl_event_start(const rl_state *state, PyObject *kwargs, rl_call call,
+                    rl_span_start *start, rl_event_texts *texts)
+{
+    PyObject *metadata = rl_event_get(state, kwargs, RL_NAME_metadata);
+    PyObject *step = rl_event_get(state, metadata, RL_NAME_langgraph_step);
 
     memset(start, 0, sizeof *start);
-    texts->ns = Py_XNewRef(rl_event_get(metadata, "langgraph_checkpoint_ns"));
-    texts->name = Py_XNewRef(rl_event_get(kwargs, "name"));
-    if (!rl_event_key(rl_event_get(kwargs, "run_id"), &start->key)) {
+    texts->ns =
+        Py_XNewRef(rl_event_get(state, metadata, RL_NAME_langgraph_checkpoint_ns));
+    texts->name =
+        Py_XNewRef(call == RL_CALL_LLM ? model_of(state, kwargs, metadata)
+                                       : rl_event_get(state, kwargs, RL_NAME_name));
+    if (!rl_event_key(state, rl_event_get(state, kwargs, RL_NAME_run_id), &start->key)) {
         return false;
     }
-    start->has_parent =
-        rl_event_key(rl_event_get(kwargs, "parent_run_id"), &start->parent);
-    start->hidden = has_hidden_tag(rl_event_get(kwargs, "tags"));
-    start->is_graph = rl_event_get(metadata, "ls_integration") != NULL;
+    start->has_parent = rl_event_key(
+        state, rl_event_get(state, kwargs, RL_NAME_parent_run_id), &start->parent);
+    start->call = call;
+    start->hidden = has_hidden_tag(rl_event_get(state, kwargs, RL_NAME_tags));
+    start->is_graph = rl_event_get(state, metadata, RL_NAME_ls_integration) != NULL;
+    start->pushed = was_pushed(rl_event_get(state, metadata, RL_NAME_langgraph_path));
     start->ns = rl_event_text(texts->ns);
     start->name = rl_event_text(texts->name);
     if (step != NULL && PyLong_Check(step)) {
@@ -110,24 +217,72 @@ bool rl_event_start(PyObject *kwargs, rl_span_start *start, rl_event_texts *text
     return true;
 }
 
+/* Whether an exception is of a class, which may be missing (None). */
+static bool is_of(PyObject *error, PyObject *type)
+{
+    int is = type != Py_None ? PyObject_IsInstance(error, type) : 0;
+
+    if (is < 0) {
+        rl_errors_swallow();
+    }
+    return is == 1;
+}
+
 rl_outcome rl_event_outcome(const rl_state *state, PyObject *error)
 {
+    const rl_handler_state *handler = &state->handler;
     const struct {
         PyObject *type;
         rl_outcome outcome;
     } rules[] = {
-        {state->handler.parent_command, RL_COMPLETED}, /* Command(graph=PARENT) */
-        {state->handler.bubble_up, RL_INTERRUPTED},
-        {state->handler.cancelled, RL_CANCELLED},
+        {handler->parent_command, RL_COMPLETED}, /* Command(graph=PARENT) */
+        {handler->graph_interrupt, RL_INTERRUPTED},
+        {handler->bubble_up,
+         RL_INTERRUPTED}, /* GraphDrained, and what is still to come */
+        {handler->cancelled, RL_CANCELLED},
     };
 
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
-        if (rules[i].type != Py_None && PyObject_IsInstance(error, rules[i].type) == 1) {
+        if (is_of(error, rules[i].type)) {
             return rules[i].outcome;
         }
     }
-    PyErr_Clear();
     return RL_FAILED;
+}
+
+/* The first argument of an exception, borrowed, if it is of that class. */
+static PyObject *carried(PyObject *error, PyObject *type)
+{
+    PyObject *args;
+
+    if (!PyExceptionInstance_Check(error) || !is_of(error, type)) {
+        return NULL;
+    }
+    args = ((PyBaseExceptionObject *)error)->args;
+    return args != NULL && PyTuple_Check(args) && PyTuple_GET_SIZE(args) > 0
+               ? PyTuple_GET_ITEM(args, 0)
+               : NULL;
+}
+
+PyObject *rl_event_command(const rl_state *state, PyObject *error)
+{
+    return carried(error, state->handler.parent_command);
+}
+
+PyObject *rl_event_interrupts(const rl_state *state, PyObject *error)
+{
+    return carried(error, state->handler.graph_interrupt);
+}
+
+bool rl_event_resumes(const rl_state *state, PyObject *inputs)
+{
+    PyObject *resume = NULL;
+
+    if (inputs != Py_None && is_of(inputs, state->handler.command)) {
+        resume = rl_event_attribute(state, inputs, RL_NAME_resume);
+        Py_XDECREF(resume);
+    }
+    return inputs == Py_None || resume != NULL;
 }
 
 /* Keys that LangGraph, LangChain and LangSmith put beside the user's. */
@@ -154,10 +309,34 @@ static bool is_users_key(PyObject *key)
     return true;
 }
 
-PyObject *rl_event_metadata(PyObject *kwargs)
+/* Keys that a run's metadata has of its own. */
+static bool is_taken_key(PyObject *key)
 {
-    PyObject *metadata = rl_event_get(kwargs, "metadata");
-    PyObject *tags = rl_event_get(kwargs, "tags");
+    static const char *const names[] = {
+        "tags", "interrupts", "resumed", "llm_calls", "tool_calls", "tokens", "models"};
+    rl_text text = rl_event_text(key);
+    bool taken = false;
+
+    for (size_t i = 0; i < sizeof names / sizeof *names && text.data != NULL; i++) {
+        taken = taken || strcmp(text.data, names[i]) == 0;
+    }
+    return taken;
+}
+
+static int add_metadata(PyObject *own, PyObject *key, PyObject *value)
+{
+    PyObject *name =
+        is_taken_key(key) ? PyUnicode_FromFormat("user_%U", key) : Py_NewRef(key);
+    int rc = name != NULL ? PyDict_SetItem(own, name, value) : -1;
+
+    Py_XDECREF(name);
+    return rc;
+}
+
+PyObject *rl_event_metadata(const rl_state *state, PyObject *kwargs)
+{
+    PyObject *metadata = rl_event_get(state, kwargs, RL_NAME_metadata);
+    PyObject *tags = rl_event_get(state, kwargs, RL_NAME_tags);
     PyObject *own = PyDict_New(), *key, *value;
     Py_ssize_t at = 0;
     int rc = own != NULL ? 0 : -1;
@@ -165,11 +344,11 @@ PyObject *rl_event_metadata(PyObject *kwargs)
     while (rc == 0 && metadata != NULL && PyDict_Check(metadata) &&
            PyDict_Next(metadata, &at, &key, &value)) {
         if (is_users_key(key)) {
-            rc = PyDict_SetItem(own, key, value);
+            rc = add_metadata(own, key, value);
         }
     }
     if (rc == 0 && tags != NULL && PyList_Check(tags) && PyList_GET_SIZE(tags) > 0) {
-        rc = PyDict_SetItemString(own, "tags", tags);
+        rc = PyDict_SetItem(own, state->handler.names[RL_NAME_tags], tags);
     }
     if (rc < 0 || PyDict_GET_SIZE(own) == 0) {
         Py_CLEAR(own);

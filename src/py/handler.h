@@ -4,8 +4,8 @@
 
 #include "py/state.h"
 
-/* make_handler_type(base, parent_command, bubble_up, cancelled, default_recorder, log), see
- * _runlog.pyi. */
+/* make_handler_type(base, parent_command, graph_interrupt, bubble_up, command, cancelled,
+ * default_recorder, log), see _runlog.pyi. */
 PyObject *rl_handler_make_type(PyObject *module, PyObject *args);
 
 /* The module's traverse and clear, for the handler's part of the state. */

@@ -3,11 +3,14 @@
 
 #include "core/uuid.h"
 #include "py/errors.h"
+#include "py/expand.h"
 #include "py/times.h"
 
 #include <string.h>
 
 #define LIMIT_MAX 10000
+#define SUMMARY \
+    ((size_t)RL_INPUTS + 1) /* columns: all before the payloads, and the owner */
 
 /* "<time stamp>~<id>" of the last run of a page. */
 #define CURSOR_TIME (RL_TIME_TEXT - 1)
@@ -146,12 +149,21 @@ static PyObject *cell_to_python(rl_state *state, const rl_rows *rows, const rl_c
     return value;
 }
 
+/* The columns of a shape that are shown: the owner, which is the last, only in the whole. */
+static const rl_column *shown_columns(rl_shape shape, size_t *count)
+{
+    const rl_column *columns = rl_shape_columns(shape, count);
+
+    *count -= shape != RL_SHAPE_WHOLE;
+    return columns;
+}
+
 /* A row as a dict, or as a tuple of its cells. */
 static PyObject *row_to_python(rl_state *state, const rl_rows *rows, size_t first,
                                rl_shape shape)
 {
     size_t count;
-    const rl_column *columns = rl_shape_columns(shape, &count);
+    const rl_column *columns = shown_columns(shape, &count);
     bool as_tuple = shape == RL_SHAPE_BRIEF;
     PyObject *row = as_tuple ? PyTuple_New((Py_ssize_t)count) : PyDict_New();
 
@@ -171,6 +183,22 @@ static PyObject *row_to_python(rl_state *state, const rl_rows *rows, size_t firs
         }
     }
     return row;
+}
+
+/* The whole of a run, with the inputs of its nodes. */
+static PyObject *whole_to_python(rl_state *state, const rl_rows *rows)
+{
+    PyObject *run = row_to_python(state, rows, 0, RL_SHAPE_WHOLE);
+    PyObject *logs, *inputs;
+
+    if (run != NULL) {
+        logs = PyDict_GetItemWithError(run, state->column_names[RL_NODE_LOGS]);
+        inputs = PyDict_GetItemWithError(run, state->column_names[RL_INPUTS]);
+        if (logs == NULL || inputs == NULL || rl_expand_node_logs(logs, inputs) < 0) {
+            Py_CLEAR(run);
+        }
+    }
+    return run;
 }
 
 /* The first `most` rows as a list. */
@@ -268,8 +296,8 @@ PyObject *rl_query_get_run(rl_state *state, rl_recorder *core, PyObject *args,
     }
     rl_rows_init(&rows);
     if (ask(state, core, &query, &rows) == 0) {
-        found = rl_rows_cells(&rows) > 0 ? row_to_python(state, &rows, 0, query.shape)
-                                         : Py_NewRef(Py_None);
+        found =
+            rl_rows_cells(&rows) > 0 ? whole_to_python(state, &rows) : Py_NewRef(Py_None);
     }
     rl_rows_free(&rows);
     return found;
@@ -278,8 +306,7 @@ PyObject *rl_query_get_run(rl_state *state, rl_recorder *core, PyObject *args,
 /* The cursor behind the last run of a page of `count`. */
 static PyObject *make_cursor(const rl_rows *rows, size_t count)
 {
-    const size_t first =
-        (count - 1) * RL_INPUTS; /* a summary is all before the payloads */
+    const size_t first = (count - 1) * SUMMARY;
     const rl_cell *id = rl_rows_cell(rows, first + RL_ID);
     char stamp[RL_TIME_TEXT];
 
@@ -291,7 +318,7 @@ static PyObject *make_page(rl_state *state, const rl_rows *rows, const rl_query 
 {
     size_t asked =
         (size_t)query->limit - 1; /* one more was read, to see if there is one */
-    bool more = rl_rows_cells(rows) / RL_INPUTS > asked;
+    bool more = rl_rows_cells(rows) / SUMMARY > asked;
     PyObject *page = PyStructSequence_New(state->page_type);
     PyObject *runs = rows_to_list(state, rows, query->shape, asked);
     PyObject *next = more ? make_cursor(rows, asked) : Py_NewRef(Py_None);

@@ -373,7 +373,7 @@ static PyObject *recorder_stats(rl_py_recorder *self, PyObject *args)
     }
     metrics = rl_recorder_metrics(self->core);
     stats = Py_BuildValue(
-        "{s:s, s:K, s:K, s:K, s:K, s:n, s:K, s:K, s:K}", /* in the order of the stub */
+        "{s:s, s:K, s:K, s:K, s:K, s:n, s:K, s:K, s:K, s:K}", /* in the order of the stub */
         "store", rl_recorder_store_name(self->core), "runs",
         (unsigned long long)rl_metric_get(&metrics->runs), "commits",
         (unsigned long long)rl_metric_get(&metrics->commits), "failed",
@@ -381,7 +381,8 @@ static PyObject *recorder_stats(rl_py_recorder *self, PyObject *args)
         (unsigned long long)rl_metric_get(&metrics->largest_commit), "queued",
         (Py_ssize_t)rl_recorder_queued(self->core), "handler_errors",
         (unsigned long long)rl_metric_get(&self->handler_errors), "handler_ignored",
-        (unsigned long long)rl_metric_get(&self->handler_ignored), "open_runs",
+        (unsigned long long)rl_metric_get(&self->handler_ignored), "handler_evicted",
+        (unsigned long long)rl_metric_get(&self->handler_evicted), "open_runs",
         (unsigned long long)rl_metric_get(&self->open_runs));
     if (stats != NULL && add_journal_stats(self, stats) < 0) {
         Py_CLEAR(stats);

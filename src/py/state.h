@@ -12,14 +12,36 @@
 #include "core/redact.h"
 #include "core/run.h"
 
+/* What events are looked up by: keyword arguments, metadata keys and attributes. */
+#define RL_NAMES(X)                                                                    \
+    X(run_id)                                                                          \
+    X(parent_run_id)                                                                   \
+    X(tags) X(metadata) X(name) X(ls_integration) X(langgraph_checkpoint_ns)           \
+        X(langgraph_step) X(langgraph_path) X(thread_id) X(wpk_id) X(ls_model_name)    \
+            X(invocation_params) X(model) X(model_name) X(message) X(usage_metadata)   \
+                X(response_metadata) X(input_tokens) X(output_tokens) X(total_tokens)  \
+                    X(prompt_tokens) X(completion_tokens) X(token_usage) X(llm_output) \
+                        X(generations) X(resume) X(interrupts)
+
+#define RL_NAME_OF(name) RL_NAME_##name,
+typedef enum rl_name {
+    RL_NAMES(RL_NAME_OF) RL_NAME_COUNT
+} rl_name;
+#undef RL_NAME_OF
+
 /* What the handler's type was made with; all NULL until then. */
 typedef struct rl_handler_state {
     PyTypeObject *type;
-    Py_ssize_t offset;                    /* of the handler's own data in an instance */
-    PyObject *parent_command, *bubble_up; /* LangGraph's exceptions */
-    PyObject *cancelled;                  /* a tuple of exceptions */
-    PyObject *default_recorder;           /* () -> Recorder */
-    PyObject *log;                        /* (message: str) -> None */
+    Py_ssize_t offset;        /* of the handler's own data in an instance */
+    PyObject *parent_command; /* LangGraph's exceptions, or None where it has none */
+    PyObject *graph_interrupt, *bubble_up;
+    PyObject *command;              /* LangGraph's class, or None */
+    PyObject *cancelled;            /* a tuple of exceptions */
+    PyObject *default_recorder;     /* () -> Recorder */
+    PyObject *log;                  /* (message: str) -> None */
+    PyObject *names[RL_NAME_COUNT]; /* interned */
+    PyTypeObject *uuid;             /* uuid.UUID */
+    Py_ssize_t uuid_int;            /* where an instance has its int, or 0 */
     int failing; /* the last graph found no recorder, and that was logged */
 } rl_handler_state;
 

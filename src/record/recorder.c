@@ -5,6 +5,8 @@
 #include "core/fork.h"
 #include "core/lock.h"
 #include "record/commit.h"
+#include "record/live.h"
+#include "record/lost.h"
 #include "record/worker.h"
 
 #include <string.h>
@@ -31,6 +33,7 @@ struct rl_recorder {
     rl_journal *journal; /* owned; NULL on SQLite */
     rl_commit *spooling; /* owned: before the journal; NULL on SQLite */
     rl_worker worker;
+    rl_live live;           /* the open runs of graphs */
     atomic_bool ready;      /* the database was opened once */
     atomic_bool unattended; /* it was told that there is no worker */
     pthread_mutex_t gate;   /* guards what follows */
@@ -106,10 +109,55 @@ static rl_status open_sqlite(rl_recorder *recorder, rl_err *err)
     return status;
 }
 
-/* What the worker thread does: checkpoints, and forwarding. */
+static bool is_ready(rl_recorder *recorder)
+{
+    return atomic_load_explicit(&recorder->ready, memory_order_acquire);
+}
+
+/* Opens the database, or with a server, which may be away, only looks at the journal. */
+static rl_status open_store(rl_recorder *recorder, rl_err *err)
+{
+    rl_status status = recorder->journal != NULL
+                           ? rl_journal_prepare(recorder->journal, err)
+                           : recorder->store->ops->prepare(recorder->store, err);
+
+    if (status == RL_OK) {
+        atomic_store_explicit(&recorder->ready, true, memory_order_release);
+    }
+    return status;
+}
+
+/* The queue that a run waits in: one that needs no server waits for none. */
+static rl_commit *queue_for(rl_recorder *recorder, rl_durability durability)
+{
+    bool spooled = recorder->journal != NULL && durability < RL_SERVER;
+
+    return spooled ? recorder->spooling : recorder->commit;
+}
+
+/* An open run of a graph, as it stands. */
+static rl_status commit_live(void *ctx, rl_run *run, rl_err *err)
+{
+    rl_recorder *recorder = ctx;
+    rl_durability durability = recorder->config.graph_runs;
+    rl_status status = is_ready(recorder) ? RL_OK : open_store(recorder, err);
+
+    if (status == RL_OK) {
+        status = rl_commit_run(queue_for(recorder, durability), run, durability, err);
+    }
+    return status;
+}
+
+static uint64_t write_live(rl_recorder *recorder, bool all)
+{
+    return rl_live_write(&recorder->live, recorder, all, commit_live, recorder);
+}
+
+/* What the worker thread does: open runs, checkpoints, and forwarding. */
 static uint64_t care(void *ctx, const atomic_bool *stop)
 {
     rl_recorder *recorder = ctx;
+    uint64_t live = write_live(recorder, false);
     uint64_t again = rl_monotonic_ns() + CARE_NS;
     rl_store *store = recorder->store;
     rl_err ignored; /* a checkpoint that fails is tried again with the next commit */
@@ -122,7 +170,7 @@ static uint64_t care(void *ctx, const atomic_bool *stop)
     } else if (store->ops->due(store)) {
         (void)store->ops->tend(store, &ignored);
     }
-    return again;
+    return live < again ? live : again;
 }
 
 static void before_fork(void *ctx)
@@ -153,6 +201,7 @@ static void after_fork(rl_recorder *recorder, bool in_child)
     rl_worker_after_fork(&recorder->worker, in_child);
     if (in_child) { /* who was inside, or closing it, is in the parent */
         recorder->inside = 0;
+        rl_live_init(&recorder->live); /* the worker, who looks at it, is there too */
         if (atomic_load(&recorder->phase) == CLOSING) {
             atomic_store(&recorder->phase, OPEN);
         }
@@ -189,6 +238,7 @@ rl_status rl_recorder_new(rl_config *config, rl_recorder **out, rl_err *err)
     pthread_mutex_init(&recorder->gate, NULL);
     rl_cond_init(&recorder->empty);
     rl_notices_init(&recorder->notices);
+    rl_live_init(&recorder->live);
     rl_worker_init(&recorder->worker, care, recorder);
     recorder->member = (rl_fork_member){.prepare = before_fork,
                                         .parent = after_fork_in_parent,
@@ -236,11 +286,6 @@ void rl_recorder_free(rl_recorder *recorder)
     pthread_mutex_destroy(&recorder->gate);
     rl_config_free(&recorder->config);
     rl_free(recorder);
-}
-
-static bool is_ready(rl_recorder *recorder)
-{
-    return atomic_load_explicit(&recorder->ready, memory_order_acquire);
 }
 
 static rl_status enter(rl_recorder *recorder, rl_err *err)
@@ -296,19 +341,6 @@ static void attend(rl_recorder *recorder, bool may_wait)
     }
 }
 
-/* Opens the database, or with a server, which may be away, only looks at the journal. */
-static rl_status open_store(rl_recorder *recorder, rl_err *err)
-{
-    rl_status status = recorder->journal != NULL
-                           ? rl_journal_prepare(recorder->journal, err)
-                           : recorder->store->ops->prepare(recorder->store, err);
-
-    if (status == RL_OK) {
-        atomic_store_explicit(&recorder->ready, true, memory_order_release);
-    }
-    return status;
-}
-
 /* Enters, and opens the database if this is the first use. Leave only after RL_OK. */
 static rl_status enter_ready(rl_recorder *recorder, rl_err *err)
 {
@@ -321,14 +353,6 @@ static rl_status enter_ready(rl_recorder *recorder, rl_err *err)
         }
     }
     return status;
-}
-
-/* The queue that a run waits in: one that needs no server waits for none. */
-static rl_commit *queue_for(rl_recorder *recorder, rl_durability durability)
-{
-    bool spooled = recorder->journal != NULL && durability < RL_SERVER;
-
-    return spooled ? recorder->spooling : recorder->commit;
 }
 
 rl_status rl_recorder_write(rl_recorder *recorder, rl_run *run, rl_durability durability,
@@ -344,6 +368,17 @@ rl_status rl_recorder_write(rl_recorder *recorder, rl_run *run, rl_durability du
         rl_metric_add(&recorder->metrics.failed, 1);
     }
     return status;
+}
+
+void rl_recorder_watch(rl_recorder *recorder, rl_graphs *graphs, uint64_t interval_ns)
+{
+    rl_err ignored;
+
+    if (rl_live_watch(&recorder->live, graphs, interval_ns) &&
+        enter(recorder, &ignored) == RL_OK) {
+        (void)wake(recorder);
+        leave(recorder);
+    }
 }
 
 rl_status rl_recorder_try_write(rl_recorder *recorder, rl_run *run,
@@ -384,7 +419,7 @@ rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_row
     if (status == RL_OK) {
         status = prepare_query(recorder, err);
         if (status == RL_OK) {
-            status = recorder->store->ops->query(recorder->store, query, rows, err);
+            status = rl_lost_query(recorder->store, query, rows, err);
         }
         leave(recorder);
     }
@@ -399,7 +434,7 @@ rl_status rl_recorder_remove(rl_recorder *recorder, const rl_query *query, int64
     if (status == RL_OK) {
         status = prepare_query(recorder, err);
         if (status == RL_OK) {
-            status = recorder->store->ops->remove(recorder->store, query, count, err);
+            status = rl_lost_remove(recorder->store, query, count, err);
         }
         leave(recorder);
     }
@@ -428,6 +463,7 @@ rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err)
     rl_status status = enter(recorder, err);
 
     if (status == RL_OK) {
+        (void)write_live(recorder, true);
         status = rl_commit_drain(recorder->commit, end);
         if (status == RL_OK && recorder->journal != NULL) {
             status = rl_commit_drain(recorder->spooling, end);
@@ -495,6 +531,9 @@ void rl_recorder_close(rl_recorder *recorder, uint64_t end)
 
     if (atomic_load(&recorder->phase) == CLOSED || !begin_closing(recorder, end)) {
         return;
+    }
+    if (!recorder->abandoned) {
+        (void)write_live(recorder, true);
     }
     forward_rest(recorder, end);
     /* several at exit have one end, so they share the worker's time too */

@@ -12,6 +12,7 @@
 #include "core/metrics.h"
 #include "core/redact.h"
 #include "core/run.h"
+#include "record/graph.h"
 #include "record/journal.h"
 #include "record/notice.h"
 #include "store/store.h"
@@ -58,16 +59,21 @@ rl_status rl_recorder_write(rl_recorder *recorder, rl_run *run, rl_durability du
 rl_status rl_recorder_try_write(rl_recorder *recorder, rl_run *run,
                                 rl_durability durability, rl_err *err);
 
+/* A graph of this recorder was opened in the table, to be written while it is open in
+ * `interval_ns` (which is not RL_LIVE_NEVER). Does not wait. */
+void rl_recorder_watch(rl_recorder *recorder, rl_graphs *graphs, uint64_t interval_ns);
+
 rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_rows *rows,
                             rl_err *err);
 rl_status rl_recorder_remove(rl_recorder *recorder, const rl_query *query, int64_t *count,
                              rl_err *err);
 
-/* Waits until what was handed over is committed, and what is in the journal was forwarded,
+/* Writes the open runs of graphs as they stand, then waits until what was handed over is
+ * committed, and what is in the journal was forwarded,
  * or until the monotonic clock shows `end` nanoseconds: RL_TIMEOUT. */
 rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err);
 
-/* Lets the calls under way end, gives forwarding until `end` (less where the server is
+/* Lets the calls under way end, writes the open runs of graphs, gives forwarding until `end` (less where the server is
  * away), then closes the database. Later calls give RL_CLOSED. */
 void rl_recorder_close(rl_recorder *recorder, uint64_t end);
 

@@ -29,14 +29,19 @@
 #define RL_SQL_FILLS(column) \
     "(run." column " IS NULL AND excluded." column " IS NOT NULL)"
 
-#define RL_SQL_MERGE                                                                                                                                                                                                                                                                                                                                                                                                                                                 \
-    " ON CONFLICT (wpk_id, run_id) DO UPDATE SET " RL_SQL_GOES(                                                                                                                                                                                                                                                                                                                                                                                                      \
-        "status") ","                                                                                                                                                                                                                                                                                                                                                                                                                                                \
-                  " " RL_SQL_GOES("error_type") ", " RL_SQL_GOES("error_"                                                                                                                                                                                                                                                                                                                                                                                            \
-                                                                 "text") ","                                                                                                                                                                                                                                                                                                                                                                                         \
-                                                                         " " RL_SQL_GOES("updated_at") ", " RL_SQL_GOES(                                                                                                                                                                                                                                                                                                                                             \
-                                                                             "revision") ", " RL_SQL_STAYS("duration_ms") ", " RL_SQL_STAYS("thread_id") ", " RL_SQL_STAYS("started_at") ", " RL_SQL_STAYS("inputs") ", " RL_SQL_STAYS("outputs") ", " RL_SQL_STAYS("node_logs") ", " RL_SQL_STAYS("metadata") ", " RL_SQL_STAYS("owner") " WHERE " RL_SQL_NEWER                                                                                                     \
-                                                                                                                                                                                                                                                                                                                                          " OR " RL_SQL_FILLS("duration_ms") " OR " RL_SQL_FILLS("thread_id") " OR " RL_SQL_FILLS("started_at") " OR " RL_SQL_FILLS( \
-                                                                                                                                                                                                                                                                                                                                              "inputs") " OR " RL_SQL_FILLS("outputs") " OR " RL_SQL_FILLS("node_logs") " OR " RL_SQL_FILLS("metadata") " OR " RL_SQL_FILLS("owner")
+/* clang-format off */
+/* `others`: whether the row of another id is to be merged with as well. Where it is not, no
+ * row changes: see own_run.h. */
+#define RL_SQL_MERGE(others) \
+    " ON CONFLICT (wpk_id, run_id) DO UPDATE SET " \
+    RL_SQL_GOES("status") ", " RL_SQL_GOES("error_type") ", " RL_SQL_GOES("error_text") ", " \
+    RL_SQL_GOES("updated_at") ", " RL_SQL_GOES("revision") ", " RL_SQL_STAYS("duration_ms") ", " \
+    RL_SQL_STAYS("thread_id") ", " RL_SQL_STAYS("started_at") ", " RL_SQL_STAYS("inputs") ", " \
+    RL_SQL_STAYS("outputs") ", " RL_SQL_STAYS("node_logs") ", " RL_SQL_STAYS("metadata") ", " \
+    RL_SQL_STAYS("owner") " WHERE (" others " OR run.id = excluded.id) AND (" RL_SQL_NEWER \
+    " OR " RL_SQL_FILLS("duration_ms") " OR " RL_SQL_FILLS("thread_id") \
+    " OR " RL_SQL_FILLS("started_at") " OR " RL_SQL_FILLS("inputs") " OR " RL_SQL_FILLS("outputs") \
+    " OR " RL_SQL_FILLS("node_logs") " OR " RL_SQL_FILLS("metadata") " OR " RL_SQL_FILLS("owner") ")"
+/* clang-format on */
 
 #endif

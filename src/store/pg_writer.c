@@ -1,40 +1,18 @@
 /* A connection that writes batches. See pg_writer.h. */
 #include "store/pg_writer.h"
 
-#include "core/json.h"
 #include "core/lock.h"
+#include "store/pg_own.h"
+#include "store/pg_row.h"
 #include "store/postgres_sql.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Object identifiers of built-in types (PostgreSQL's pg_type.dat); they never change. */
-#define OID_INT4 23
-#define OID_INT8 20
-#define OID_TEXT 25
-#define OID_TIMESTAMPTZ 1184
-#define OID_UUID 2950
-#define OID_JSONB 3802
-
 #define NO_SUCH_STATEMENT "26000" /* invalid_sql_statement_name */
 #define READ_ONLY "25006"         /* read_only_sql_transaction */
 #define HAS_STATEMENT "42P05"     /* duplicate_prepared_statement */
-
-/* The values of one row, as libpq takes them. */
-typedef struct row {
-    const char *values[RL_COLUMNS];
-    int lengths[RL_COLUMNS]; /* of the binary values */
-    char numbers[RL_COLUMNS][8];
-} row;
-
-static const Oid types[RL_COLUMNS] = {
-    OID_UUID,  OID_TEXT,  OID_TEXT,        OID_TEXT,        OID_INT4,        OID_TEXT,
-    OID_TEXT,  OID_TEXT,  OID_TIMESTAMPTZ, OID_TIMESTAMPTZ, OID_TIMESTAMPTZ, OID_JSONB,
-    OID_JSONB, OID_JSONB, OID_JSONB,       OID_TEXT,        OID_INT8};
-
-static const int formats[RL_COLUMNS] = {
-    [RL_ID] = 1,         [RL_DURATION_MS] = 1, [RL_STARTED_AT] = 1,
-    [RL_CREATED_AT] = 1, [RL_UPDATED_AT] = 1,  [RL_REVISION] = 1};
+#define NOT_UNIQUE "23505"        /* unique_violation */
 
 void rl_pg_writer_init(rl_pg_writer *writer, rl_pg_server *server,
                        const atomic_bool *stop)
@@ -43,79 +21,15 @@ void rl_pg_writer_init(rl_pg_writer *writer, rl_pg_server *server,
     pthread_mutex_init(&writer->lock, NULL);
     rl_pg_conn_init(&writer->conn, server, stop);
     rl_buf_init(&writer->wide, RL_BUF_MAX);
+    rl_buf_init(&writer->unclear, RL_BUF_MAX);
 }
 
 void rl_pg_writer_free(rl_pg_writer *writer)
 {
     rl_pg_conn_close(&writer->conn);
     rl_buf_free(&writer->wide);
+    rl_buf_free(&writer->unclear);
     pthread_mutex_destroy(&writer->lock);
-}
-
-static void put_big_endian(char *out, uint64_t value, int size)
-{
-    for (int i = 0; i < size; i++) {
-        out[i] = (char)(value >> (8 * (size - 1 - i)));
-    }
-}
-
-static void set_number(row *values, rl_column column, uint64_t number, int size)
-{
-    put_big_endian(values->numbers[column], number, size);
-    values->values[column] = values->numbers[column];
-    values->lengths[column] = size;
-}
-
-static void set_time(row *values, rl_column column, int64_t stamp)
-{
-    if (stamp != RL_TIME_NONE) {
-        set_number(values, column, (uint64_t)(stamp - RL_PG_EPOCH), 8);
-    }
-}
-
-/* Payloads with doubles of 1e16 and more are rewritten into `wide`. */
-static rl_status widen_payloads(rl_buf *wide, const rl_run *run, row *values, rl_err *err)
-{
-    size_t at[RL_COLUMNS] = {0};
-
-    rl_buf_reset(wide, 0);
-    for (int column = 0; column < RL_COLUMNS; column++) {
-        const rl_slice *slice = &run->texts[column];
-
-        if (rl_columns[column].kind == RL_KIND_JSON && slice->given) {
-            at[column] = wide->len;
-            rl_json_widen(wide, run->arena.data + slice->at, slice->len);
-            rl_buf_add_char(wide, '\0');
-        }
-    }
-    if (wide->failed) {
-        return rl_err_nomem(err);
-    }
-    for (int column = 0; column < RL_COLUMNS; column++) {
-        if (rl_columns[column].kind == RL_KIND_JSON && run->texts[column].given) {
-            values->values[column] = wide->data + at[column];
-        }
-    }
-    return RL_OK;
-}
-
-static rl_status fill_row(rl_pg_writer *writer, const rl_run *run, int64_t now,
-                          row *values, rl_err *err)
-{
-    for (int column = 0; column < RL_COLUMNS; column++) {
-        values->values[column] = rl_run_text(run, (rl_column)column);
-    }
-    values->values[RL_ID] = (const char *)run->id;
-    values->lengths[RL_ID] = 16;
-    if (run->duration_ms != RL_NO_DURATION) {
-        set_number(values, RL_DURATION_MS, (uint64_t)run->duration_ms, 4);
-    }
-    set_time(values, RL_STARTED_AT, run->started_at);
-    set_time(values, RL_CREATED_AT, run->created_at);
-    set_time(values, RL_UPDATED_AT,
-             run->updated_at != RL_TIME_NONE ? run->updated_at : now);
-    set_number(values, RL_REVISION, (uint64_t)run->revision, 8);
-    return run->wide_numbers ? widen_payloads(&writer->wide, run, values, err) : RL_OK;
 }
 
 static const char *statement_name(const rl_pg_writer *writer)
@@ -129,15 +43,15 @@ static rl_status send_run(rl_pg_writer *writer, const rl_run *run, int64_t now,
                           bool whole, rl_err *err)
 {
     PGconn *pg = writer->conn.pg;
-    row values = {.values = {NULL}};
-    rl_status status = fill_row(writer, run, now, &values, err);
+    rl_pg_row row;
+    rl_status status = rl_pg_row_fill(&row, run, now, &writer->wide, err);
     int sent;
 
     if (status == RL_OK) {
-        sent = whole ? PQsendQueryParams(pg, RL_PG_INSERT, RL_COLUMNS, types,
-                                         values.values, values.lengths, formats, 0)
-                     : PQsendQueryPrepared(pg, statement_name(writer), RL_COLUMNS,
-                                           values.values, values.lengths, formats, 0);
+        sent = whole ? PQsendQueryParams(pg, RL_PG_INSERT, RL_PG_PARAMETERS, rl_pg_types,
+                                         row.values, row.lengths, rl_pg_formats, 0)
+                     : PQsendQueryPrepared(pg, statement_name(writer), RL_PG_PARAMETERS,
+                                           row.values, row.lengths, rl_pg_formats, 0);
         if (!sent) {
             status = rl_pg_conn_error(&writer->conn, NULL, err);
         }
@@ -153,7 +67,8 @@ static rl_status send_pipeline(rl_pg_writer *writer, const rl_batch *batch, rl_e
     rl_status status = RL_OK;
 
     if (!PQenterPipelineMode(pg) ||
-        (writer->pooled && !PQsendPrepare(pg, "", RL_PG_INSERT, RL_COLUMNS, types))) {
+        (writer->pooled &&
+         !PQsendPrepare(pg, "", RL_PG_INSERT, RL_PG_PARAMETERS, rl_pg_types))) {
         return rl_pg_conn_error(&writer->conn, NULL, err);
     }
     for (size_t i = 0; i < batch->count && status == RL_OK; i++) {
@@ -176,12 +91,30 @@ static rl_status end_without_answer(rl_pg_conn *conn, rl_err *err)
     return RL_STORE;
 }
 
-/* Reads until the Sync is answered, or without a pipeline until there are no more results;
- * the first error is the one that tells. */
-static rl_status read_results(rl_pg_conn *conn, bool pipeline, rl_err *err)
+/* The answer to the insertion of the next run: one that has changed no row, and whose id is
+ * its own, is looked after when the batch is committed. */
+static void note_answer(rl_pg_writer *writer, PGresult *result, const rl_batch *batch,
+                        size_t *next)
 {
+    if (batch != NULL && result != NULL && *next < batch->count &&
+        strncmp(PQcmdStatus(result), "INSERT", 6) == 0) {
+        const rl_run *run = batch->runs[(*next)++];
+
+        if (run->is_own && strcmp(PQcmdTuples(result), "0") == 0) {
+            rl_buf_add(&writer->unclear, &run, sizeof run);
+        }
+    }
+}
+
+/* Reads until the Sync is answered, or without a pipeline until there are no more results;
+ * the first error is the one that tells. `batch` is NULL for what inserts nothing. */
+static rl_status read_results(rl_pg_writer *writer, const rl_batch *batch, bool pipeline,
+                              rl_err *err)
+{
+    rl_pg_conn *conn = &writer->conn;
     rl_status status = RL_OK;
     bool ended = false, after_null = false;
+    size_t next = 0;
 
     while (!ended) {
         PGresult *result = NULL;
@@ -202,6 +135,7 @@ static rl_status read_results(rl_pg_conn *conn, bool pipeline, rl_err *err)
         if (status == RL_OK && kind == PGRES_FATAL_ERROR) {
             status = rl_pg_conn_error(conn, result, err);
         }
+        note_answer(writer, result, batch, &next);
         PQclear(result);
     }
     return status;
@@ -229,11 +163,11 @@ static rl_status find_pooler(rl_pg_writer *writer, rl_err *err)
  * the statement has its name. */
 static rl_status prepare_statement(rl_pg_writer *writer, rl_err *err)
 {
-    if (!PQsendPrepare(writer->conn.pg, RL_PG_INSERT_NAME, RL_PG_INSERT, RL_COLUMNS,
-                       types)) {
+    if (!PQsendPrepare(writer->conn.pg, RL_PG_INSERT_NAME, RL_PG_INSERT, RL_PG_PARAMETERS,
+                       rl_pg_types)) {
         return rl_pg_conn_error(&writer->conn, NULL, err);
     }
-    return read_results(&writer->conn, false, err);
+    return read_results(writer, NULL, false, err);
 }
 
 /* Connects, unless it is, and finds out what a new connection leads to. */
@@ -282,6 +216,30 @@ static rl_status begin(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
     return status == RL_OK ? send_batch(writer, batch, err) : status;
 }
 
+/* Looks after the runs whose name is taken by another record's row, or whose id stands under
+ * another name already. */
+static rl_status settle_own(rl_pg_writer *writer, const rl_batch *batch, rl_status status,
+                            rl_err *err)
+{
+    const rl_run **unclear;
+
+    if (status == RL_STORE && batch->count == 1 && batch->runs[0]->is_own &&
+        strcmp(err->sqlstate, NOT_UNIQUE) == 0) {
+        status = RL_OK;
+        rl_buf_add(&writer->unclear, &batch->runs[0], sizeof batch->runs[0]);
+    }
+    if (status == RL_OK && writer->unclear.failed) {
+        status = rl_err_nomem(err);
+    }
+    unclear = (const rl_run **)(void *)writer->unclear.data;
+    for (size_t i = 0; status == RL_OK && i < writer->unclear.len / sizeof *unclear;
+         i++) {
+        status = rl_pg_own_insert(&writer->conn, &writer->wide, unclear[i], err);
+    }
+    rl_buf_reset(&writer->unclear, 4096);
+    return status;
+}
+
 /* Reads the answer to what was sent, or looks at why it was not. */
 static rl_status end(rl_pg_writer *writer, const rl_batch *batch, rl_status sent,
                      rl_err *err)
@@ -291,12 +249,13 @@ static rl_status end(rl_pg_writer *writer, const rl_batch *batch, rl_status sent
     rl_status status = sent;
 
     if (sent == RL_OK) {
-        status = read_results(conn, pipeline, err);
+        status = read_results(writer, batch, pipeline, err);
         writer->gone = status == RL_STORE && rl_pg_conn_lost(conn) && !conn->timed_out;
         if (!rl_pg_conn_lost(conn) && pipeline && !PQexitPipelineMode(conn->pg)) {
             rl_pg_conn_close(conn);
         }
     }
+    status = settle_own(writer, batch, status, err);
     if (status == RL_STORE && strcmp(err->sqlstate, READ_ONLY) == 0) {
         writer->gone = true; /* another server may have taken over */
     }
@@ -380,6 +339,7 @@ void rl_pg_writer_after_fork(rl_pg_writer *writer, bool in_child)
         if (!writer->held) { /* its owner is not in this process */
             pthread_mutex_init(&writer->lock, NULL);
             rl_buf_init(&writer->wide, RL_BUF_MAX);
+            rl_buf_init(&writer->unclear, RL_BUF_MAX);
         }
     }
     if (writer->held) {

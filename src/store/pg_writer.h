@@ -19,6 +19,7 @@ typedef struct rl_pg_writer {
     pthread_mutex_t lock;
     rl_pg_conn conn;
     rl_buf wide;      /* payloads rewritten for jsonb */
+    rl_buf unclear;   /* of const rl_run *: those whose insertion has changed no row */
     unsigned known;   /* the serial of the connection of which these two are known */
     bool pooled;      /* a pooler stands in between */
     bool prepared;    /* the statement has its name on this connection */

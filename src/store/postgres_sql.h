@@ -10,16 +10,21 @@
 
 #include "store/merge_sql.h"
 
+/* The last parameter: whether the id is the run's own. */
 #define RL_PG_INSERT                                                                  \
     "INSERT INTO workflow_runs AS run (id, wpk_id, run_id, status, duration_ms, "     \
     "thread_id, error_type, error_text, started_at, created_at, updated_at, inputs, " \
     "outputs, node_logs, metadata, owner, revision) "                                 \
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, " \
-    "$17)" RL_SQL_MERGE
+    "$17)" RL_SQL_MERGE("NOT $18")
+
+#define RL_PG_OWN_NAME \
+    "SELECT run_id FROM workflow_runs WHERE wpk_id = $1 AND id = $2::uuid"
+#define RL_PG_TAKEN "SELECT 1 FROM workflow_runs WHERE wpk_id = $1 AND run_id = $2"
 
 /* The name that RL_PG_INSERT is prepared by where no pooler stands in between. It changes
  * with the statement. */
-#define RL_PG_INSERT_NAME "runlog_insert_17"
+#define RL_PG_INSERT_NAME "runlog_insert_18"
 
 /* The process that serves this transaction: another one than the connection was told of
  * means that a pooler stands in between. */

@@ -5,7 +5,12 @@
 
 #include <stdio.h>
 
-static const rl_column brief[] = {RL_RUN_ID, RL_STATUS, RL_DURATION_MS, RL_CREATED_AT};
+static const rl_column brief[] = {RL_RUN_ID, RL_STATUS, RL_DURATION_MS, RL_CREATED_AT,
+                                  RL_OWNER};
+static const rl_column summary[] = {RL_ID,         RL_WPK_ID,      RL_RUN_ID,
+                                    RL_STATUS,     RL_DURATION_MS, RL_THREAD_ID,
+                                    RL_ERROR_TYPE, RL_ERROR_TEXT,  RL_STARTED_AT,
+                                    RL_CREATED_AT, RL_UPDATED_AT,  RL_OWNER};
 static const rl_column whole[] = {
     RL_ID,          RL_WPK_ID,     RL_RUN_ID,     RL_STATUS,
     RL_DURATION_MS, RL_THREAD_ID,  RL_ERROR_TYPE, RL_ERROR_TEXT,
@@ -14,12 +19,17 @@ static const rl_column whole[] = {
 
 const rl_column *rl_shape_columns(rl_shape shape, size_t *count)
 {
-    if (shape == RL_SHAPE_BRIEF) {
-        *count = sizeof brief / sizeof *brief;
-        return brief;
-    }
-    *count = shape == RL_SHAPE_SUMMARY ? RL_INPUTS : sizeof whole / sizeof *whole;
-    return whole;
+    static const struct {
+        const rl_column *columns;
+        size_t count;
+    } shapes[] = {
+        [RL_SHAPE_BRIEF] = {brief, sizeof brief / sizeof *brief},
+        [RL_SHAPE_SUMMARY] = {summary, sizeof summary / sizeof *summary},
+        [RL_SHAPE_WHOLE] = {whole, sizeof whole / sizeof *whole},
+    };
+
+    *count = shapes[shape].count;
+    return shapes[shape].columns;
 }
 
 void rl_query_init(rl_query *query, rl_shape shape)

@@ -16,12 +16,12 @@
 
 /* Which columns a row has. */
 typedef enum rl_shape {
-    RL_SHAPE_BRIEF,   /* run_id, status, duration_ms, created_at */
-    RL_SHAPE_SUMMARY, /* all but the payloads and the owner */
+    RL_SHAPE_BRIEF,   /* run_id, status, duration_ms, created_at, owner */
+    RL_SHAPE_SUMMARY, /* all but the payloads and the revision */
     RL_SHAPE_WHOLE,   /* all but the revision */
 } rl_shape;
 
-/* The columns of a shape, in order; *count gets how many. */
+/* The columns of a shape, in order, the owner at last; *count gets how many. */
 const rl_column *rl_shape_columns(rl_shape shape, size_t *count);
 
 typedef struct rl_query {

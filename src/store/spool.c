@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WIDE (RL_COLUMNS + 1) /* the parameter behind the columns */
+#define BEHIND (RL_COLUMNS + 2) /* parameters of a run in the journal */
 
 struct rl_spool {
     rl_sqlite_file file;
@@ -59,12 +59,12 @@ static rl_status rescue(rl_sqlite_conn *from, rl_sqlite_conn *to, rl_err *err)
         status = rl_sqlite_conn_run(to, RL_SQLITE_SAVED_FILL, err);
     }
     if (status == RL_OK) {
-        status =
-            copy_rows(from, RL_SQLITE_JOURNAL_ALL, to, RL_SQLITE_JOURNAL_SAVE, WIDE, err);
+        status = copy_rows(from, RL_SQLITE_JOURNAL_ALL, to, RL_SQLITE_JOURNAL_SAVE,
+                           BEHIND, err);
     }
     if (status == RL_OK) {
         status = copy_rows(from, RL_SQLITE_REJECTED_ALL, to, RL_SQLITE_REJECTED_SAVE,
-                           WIDE + 3, err);
+                           BEHIND + 3, err);
     }
     if (status == RL_OK) {
         status = rl_sqlite_conn_run(to, RL_SQLITE_SAVED_DROP, err);
@@ -158,13 +158,11 @@ static rl_status refuse(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     sqlite3_stmt *stmt;
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_REFUSED, &stmt, err);
 
-    if (status == RL_OK &&
-        (!rl_sqlite_bind_run(stmt, refusal->run, rl_time_now()) ||
-         sqlite3_bind_int(stmt, WIDE, refusal->run->wide_numbers) != SQLITE_OK)) {
+    if (status == RL_OK && !rl_sqlite_bind_run(stmt, refusal->run, rl_time_now())) {
         status = rl_err_nomem(err);
     }
     if (status == RL_OK) {
-        status = bind_reason(stmt, WIDE + 1, refusal->reason, err);
+        status = bind_reason(stmt, BEHIND + 1, refusal->reason, err);
     }
     return status == RL_OK ? rl_sqlite_conn_step(conn, stmt, err) : status;
 }
@@ -326,8 +324,7 @@ static rl_status read_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
         if (run == NULL || !rl_sqlite_read_run(stmt, run)) {
             status = rl_err_nomem(err);
         } else {
-            run->wide_numbers = sqlite3_column_int(stmt, RL_COLUMNS) != 0;
-            batch->seqs[batch->count] = sqlite3_column_int64(stmt, RL_COLUMNS + 1);
+            batch->seqs[batch->count] = sqlite3_column_int64(stmt, BEHIND);
             batch->rejected[batch->count++] = false;
             bytes += run->arena.len;
         }

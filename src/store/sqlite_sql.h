@@ -20,26 +20,30 @@
     "started_at, created_at, updated_at, inputs, outputs, node_logs, metadata, owner, " \
     "revision"
 
+/* The last parameter: whether the id is the run's own. */
 #define RL_SQLITE_INSERT                                                    \
     "INSERT INTO workflow_runs AS run (" RL_SQLITE_COLUMNS ") "             \
     "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, " \
-    "?15, ?16, ?17)" RL_SQL_MERGE
+    "?15, ?16, ?17)" RL_SQL_MERGE("NOT ?18")
+
+#define RL_SQLITE_OWN_NAME "SELECT run_id FROM workflow_runs WHERE id = ?1"
+#define RL_SQLITE_TAKEN "SELECT 1 FROM workflow_runs WHERE wpk_id = ?1 AND run_id = ?2"
 
 /* Columns, and a seq that is greater than any that was there before, also after the last row
  * was taken out. */
-#define RL_SQLITE_JOURNAL_COLUMNS RL_SQLITE_COLUMNS ", wide_numbers"
+#define RL_SQLITE_JOURNAL_COLUMNS RL_SQLITE_COLUMNS ", own, wide_numbers"
 #define RL_SQLITE_REJECTED_COLUMNS \
     RL_SQLITE_JOURNAL_COLUMNS ", reason, sqlstate, rejected_at"
 #define RL_SQLITE_NEXT_SEQ                                \
     "1 + max(ifnull((SELECT max(seq) FROM journal), 0), " \
     "(SELECT settled FROM journal_lease))"
 
-/* A row of the journal: the parameters of RL_SQLITE_INSERT, then wide_numbers. Those of
- * journal_rejected go on with reason, sqlstate and the time. */
+/* A row of the journal: the parameters of RL_SQLITE_INSERT, then wide_numbers. Those
+ * of journal_rejected go on with reason, sqlstate and the time. */
 #define RL_SQLITE_JOURNAL_VALUES                                              \
     "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, " \
-    "?17, ?18"
-#define RL_SQLITE_REJECTED_VALUES RL_SQLITE_JOURNAL_VALUES ", ?19, ?20, ?21"
+    "?17, ?18, ?19"
+#define RL_SQLITE_REJECTED_VALUES RL_SQLITE_JOURNAL_VALUES ", ?20, ?21, ?22"
 
 #define RL_SQLITE_JOURNAL                                  \
     "INSERT INTO journal (seq, " RL_SQLITE_JOURNAL_COLUMNS \
@@ -56,17 +60,21 @@
     "SELECT " RL_SQLITE_JOURNAL_COLUMNS " FROM journal ORDER BY seq"
 #define RL_SQLITE_REJECTED_ALL \
     "SELECT " RL_SQLITE_REJECTED_COLUMNS " FROM journal_rejected ORDER BY seq"
-#define RL_SQLITE_SAVED_MAKE "CREATE TEMP TABLE saved (id TEXT PRIMARY KEY) WITHOUT ROWID"
-#define RL_SQLITE_SAVED_FILL "INSERT OR IGNORE INTO saved SELECT id FROM journal"
+#define RL_SQLITE_SAVED_MAKE                               \
+    "CREATE TEMP TABLE saved (id TEXT, revision INTEGER, " \
+    "PRIMARY KEY (id, revision)) WITHOUT ROWID"
+#define RL_SQLITE_SAVED_FILL \
+    "INSERT OR IGNORE INTO saved SELECT id, revision FROM journal"
 #define RL_SQLITE_SAVED_DROP "DROP TABLE saved"
 #define RL_SQLITE_JOURNAL_SAVE                                   \
     "INSERT INTO journal (seq, " RL_SQLITE_JOURNAL_COLUMNS       \
     ") SELECT " RL_SQLITE_NEXT_SEQ ", " RL_SQLITE_JOURNAL_VALUES \
-    " WHERE NOT EXISTS (SELECT 1 FROM saved WHERE id = ?1)"
+    " WHERE NOT EXISTS (SELECT 1 FROM saved WHERE id = ?1 AND revision = ?17)"
 #define RL_SQLITE_REJECTED_SAVE                                 \
     "INSERT INTO journal_rejected (" RL_SQLITE_REJECTED_COLUMNS \
     ") SELECT " RL_SQLITE_REJECTED_VALUES                       \
-    " WHERE NOT EXISTS (SELECT 1 FROM journal_rejected WHERE id = ?1)"
+    " WHERE NOT EXISTS (SELECT 1 FROM journal_rejected "        \
+    "WHERE id = ?1 AND revision = ?17)"
 
 #define RL_SQLITE_JOURNAL_BOUNDS              \
     "SELECT (SELECT min(seq) FROM journal), " \

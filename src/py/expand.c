@@ -1,0 +1,129 @@
+/* Deltas, expanded. See expand.h. */
+#include "py/expand.h"
+
+/* A member of a dict, borrowed; NULL without an error when there is none. */
+static PyObject *member(PyObject *dict, const char *name)
+{
+    return PyDict_GetItemString(dict, name);
+}
+
+/* What a delta is to be applied to, borrowed: the run's inputs, or those of an earlier log.
+ * NULL when there is no such. */
+static PyObject *base_of(PyObject *delta, PyObject *logs, Py_ssize_t index,
+                         PyObject *inputs)
+{
+    PyObject *since = member(delta, "since"), *base = NULL;
+    Py_ssize_t number;
+
+    if (since == Py_None) {
+        base = inputs;
+    } else if (since != NULL && PyLong_Check(since)) {
+        number = PyLong_AsSsize_t(since);
+        PyErr_Clear();
+        if (number >= 0 && number < index) {
+            PyObject *log = PyList_GET_ITEM(logs, number);
+
+            base = PyDict_Check(log) ? member(log, "inputs") : NULL;
+        }
+    }
+    return base != NULL && PyDict_Check(base) ? base : NULL;
+}
+
+/* Appends the new tails of arrays. */
+static int append_all(PyObject *state, PyObject *tails)
+{
+    PyObject *key, *tail, *before, *whole;
+    Py_ssize_t at = 0;
+    int rc = 0;
+
+    while (rc == 0 && tails != NULL && PyDict_Check(tails) &&
+           PyDict_Next(tails, &at, &key, &tail)) {
+        before = PyDict_GetItemWithError(state, key);
+        if (before == NULL || !PyList_Check(before) || !PyList_Check(tail)) {
+            rc = PyErr_Occurred() ? -1 : 0;
+            continue;
+        }
+        whole = PySequence_Concat(before, tail);
+        rc = whole != NULL ? PyDict_SetItem(state, key, whole) : -1;
+        Py_XDECREF(whole);
+    }
+    return rc;
+}
+
+static int unset_all(PyObject *state, PyObject *keys)
+{
+    int rc = 0;
+
+    for (Py_ssize_t i = 0;
+         rc == 0 && keys != NULL && PyList_Check(keys) && i < PyList_GET_SIZE(keys);
+         i++) {
+        PyObject *key = PyList_GET_ITEM(keys, i);
+
+        rc = PyDict_Contains(state, key);
+        rc = rc == 1 ? PyDict_DelItem(state, key) : rc;
+    }
+    return rc;
+}
+
+/* A new dict, or NULL with an error set. */
+static PyObject *apply(PyObject *base, PyObject *delta)
+{
+    PyObject *state = PyDict_Copy(base), *set = member(delta, "set");
+    int rc = state != NULL ? 0 : -1;
+
+    if (rc == 0 && set != NULL && PyDict_Check(set)) {
+        rc = PyDict_Update(state, set);
+    }
+    if (rc == 0) {
+        rc = append_all(state, member(delta, "append"));
+    }
+    if (rc == 0) {
+        rc = unset_all(state, member(delta, "unset"));
+    }
+    if (rc < 0) {
+        Py_CLEAR(state);
+    }
+    return state;
+}
+
+/* The log with its inputs at the place of the delta: a new dict, or NULL with an error. */
+static PyObject *replace(PyObject *log, PyObject *delta, PyObject *inputs)
+{
+    PyObject *fresh = PyDict_New(), *key, *value;
+    Py_ssize_t at = 0;
+    int rc = fresh != NULL ? 0 : -1;
+
+    while (rc == 0 && PyDict_Next(log, &at, &key, &value)) {
+        rc = value == delta ? PyDict_SetItemString(fresh, "inputs", inputs)
+                            : PyDict_SetItem(fresh, key, value);
+    }
+    if (rc < 0) {
+        Py_CLEAR(fresh);
+    }
+    return fresh;
+}
+
+int rl_expand_node_logs(PyObject *logs, PyObject *inputs)
+{
+    int rc = 0;
+
+    for (Py_ssize_t i = 0;
+         rc == 0 && PyList_CheckExact(logs) && i < PyList_GET_SIZE(logs); i++) {
+        PyObject *log = PyList_GET_ITEM(logs, i), *delta = NULL, *base = NULL;
+        PyObject *state = NULL, *fresh = NULL;
+
+        if (PyDict_Check(log)) {
+            delta = member(log, "inputs_delta");
+        }
+        if (delta != NULL && PyDict_Check(delta)) {
+            base = base_of(delta, logs, i, inputs);
+        }
+        if (base != NULL) {
+            state = apply(base, delta);
+            fresh = state != NULL ? replace(log, delta, state) : NULL;
+            rc = fresh != NULL ? PyList_SetItem(logs, i, fresh) : -1;
+            Py_XDECREF(state);
+        }
+    }
+    return rc;
+}

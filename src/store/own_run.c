@@ -1,0 +1,87 @@
+/* Two records under one name. See own_run.h. */
+#include "store/own_run.h"
+
+#define TRIES 100 /* names that another process took at the same moment */
+
+static void make_name(rl_buf *name, const rl_run *run, unsigned number)
+{
+    name->len = 0;
+    rl_buf_printf(name, "%s~%u", rl_run_text(run, RL_RUN_ID), number);
+    rl_buf_add_char(name, '\0');
+}
+
+static rl_status is_taken(const rl_own_ops *ops, void *ctx, const rl_run *run,
+                          unsigned number, rl_buf *name, bool *taken, rl_err *err)
+{
+    make_name(name, run, number);
+    return name->failed ? rl_err_nomem(err)
+                        : ops->taken(ctx, run, name->data, taken, err);
+}
+
+/* The first number that is free, as they are given without gaps: doubling until one is, then
+ * halving what lies between, so that a program which uses one id for ever costs little. */
+static rl_status find_free(const rl_own_ops *ops, void *ctx, const rl_run *run,
+                           rl_buf *name, unsigned *number, rl_err *err)
+{
+    unsigned low = 1, high = 2; /* taken, and maybe free */
+    bool taken = true;
+    rl_status status;
+
+    do {
+        status = is_taken(ops, ctx, run, high, name, &taken, err);
+        if (status == RL_OK && taken) {
+            low = high;
+            high *= 2;
+        }
+    } while (status == RL_OK && taken && high > low);
+    while (status == RL_OK && high - low > 1) {
+        unsigned middle = low + (high - low) / 2;
+
+        status = is_taken(ops, ctx, run, middle, name, &taken, err);
+        *(taken ? &low : &high) = middle;
+    }
+    *number = high;
+    return status;
+}
+
+static rl_status insert_new(const rl_own_ops *ops, void *ctx, const rl_run *run,
+                            rl_buf *name, rl_err *err)
+{
+    unsigned number = 0;
+    bool done = false;
+    rl_status status = RL_OK;
+
+    for (int i = 0; i < TRIES && status == RL_OK && !done; i++) {
+        status = find_free(ops, ctx, run, name, &number, err);
+        if (status == RL_OK) {
+            make_name(name, run, number);
+            status = name->failed ? rl_err_nomem(err)
+                                  : ops->insert(ctx, run, name->data, &done, err);
+        }
+    }
+    if (status == RL_OK && !done) {
+        status =
+            rl_err_set(err, RL_STORE, "run_id: no free name was found for a second run");
+    }
+    return status;
+}
+
+rl_status rl_own_insert(const rl_own_ops *ops, void *ctx, const rl_run *run, rl_err *err)
+{
+    rl_buf name;
+    rl_status status;
+    bool ignored;
+
+    rl_buf_init(&name, RL_BUF_MAX);
+    status = ops->find(ctx, run, &name, err);
+    if (status == RL_OK && name.failed) {
+        status = rl_err_nomem(err);
+    }
+    if (status == RL_OK && name.len == 0) {
+        status = insert_new(ops, ctx, run, &name, err);
+    } else if (status == RL_OK && strcmp(name.data, rl_run_text(run, RL_RUN_ID)) != 0) {
+        status = ops->insert(ctx, run, name.data, &ignored, err);
+    } /* else the row is its own, and newer */
+    rl_buf_free(&name);
+    return status;
+}

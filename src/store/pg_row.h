@@ -1,0 +1,26 @@
+/* A run as the parameters of RL_PG_INSERT, in the form that libpq takes. */
+#ifndef RL_PG_ROW_H
+#define RL_PG_ROW_H
+
+#include "core/run.h"
+
+#include <libpq-fe.h>
+
+#define RL_PG_PARAMETERS (RL_COLUMNS + 1) /* the columns, and whether the id is its own */
+
+typedef struct rl_pg_row {
+    const char
+        *values[RL_PG_PARAMETERS]; /* borrowed from the run, or from what follows */
+    int lengths[RL_PG_PARAMETERS]; /* of the binary values */
+    char numbers[RL_PG_PARAMETERS][8];
+} rl_pg_row;
+
+extern const Oid rl_pg_types[RL_PG_PARAMETERS];
+extern const int rl_pg_formats[RL_PG_PARAMETERS];
+
+/* Fills a row. `now` is the updated_at of a run that has none; payloads whose numbers jsonb
+ * would change are rewritten into `wide`, which the row borrows. */
+rl_status rl_pg_row_fill(rl_pg_row *row, const rl_run *run, int64_t now, rl_buf *wide,
+                         rl_err *err);
+
+#endif
