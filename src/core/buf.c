@@ -49,8 +49,11 @@ bool rl_buf_grow(rl_buf *buf, size_t room)
     }
     need = buf->len + room;
     cap = buf->cap != 0 ? buf->cap : FIRST_SIZE;
-    while (cap < need) {
-        cap += cap < DOUBLED_TO ? cap : cap / 2;
+    while (cap < need && cap < DOUBLED_TO) {
+        cap *= 2;
+    }
+    if (cap < need) {
+        cap = need + need / 8;
     }
     if (cap > buf->max) {
         cap = buf->max;

@@ -51,7 +51,7 @@ static void put_wide_text(rl_encoder *self, PyObject *text, bool key)
     rl_json_string_end(&self->json, &string);
 }
 
-static inline void put_text(rl_encoder *self, PyObject *text, bool key)
+static inline void put_text_itself(rl_encoder *self, PyObject *text, bool key)
 {
     const char *data = NULL;
     size_t len = 0;
@@ -77,6 +77,34 @@ static inline void put_text(rl_encoder *self, PyObject *text, bool key)
         rl_json_key(&self->json, data, len);
     } else {
         rl_json_text(&self->json, data, len);
+    }
+}
+
+/* A long text that may have been encoded before. One that could be cut is not looked for. */
+static void put_long_text(rl_encoder *self, PyObject *text)
+{
+    rl_text_cache *cache = self->options->cache;
+    const rl_cached_text *cached = rl_text_cache_find(cache, text);
+    rl_buf *buf = self->json.buf;
+    size_t at = buf->len;
+
+    if (cached != NULL && at + cached->len + self->depth < self->json.limit) {
+        rl_json_raw(&self->json, cached->json, cached->len);
+        return;
+    }
+    put_text_itself(self, text, false);
+    if (cached == NULL && !self->json.cut && !buf->failed) {
+        rl_text_cache_add(cache, text, buf->data + at, buf->len - 1 - at);
+    }
+}
+
+static inline void put_text(rl_encoder *self, PyObject *text, bool key)
+{
+    if (self->options->cache != NULL && !key && PyUnicode_CheckExact(text) &&
+        PyUnicode_GET_LENGTH(text) >= RL_CACHED_FROM) {
+        put_long_text(self, text);
+    } else {
+        put_text_itself(self, text, key);
     }
 }
 

@@ -12,6 +12,7 @@
 #include "core/buf.h"
 #include "core/redact.h"
 #include "py/state.h"
+#include "py/text_cache.h"
 
 #include <stdbool.h>
 
@@ -19,6 +20,7 @@ typedef struct rl_encode_options {
     rl_state *state;         /* borrowed */
     const rl_redact *redact; /* borrowed */
     size_t cap;              /* bytes after which the text is cut */
+    rl_text_cache *cache;    /* borrowed, or NULL */
 } rl_encode_options;
 
 /* Appends the JSON text of value; a NUL that is not counted stands behind it. Sets

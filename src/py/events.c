@@ -108,6 +108,7 @@ static void begin_encoding(rl_state *state, rl_handler *self, PyObject *recorder
     rl_buf_init(&self->members, RL_BUF_MAX);
     to->recorder = Py_NewRef(recorder);
     to->options = rl_recorder_encoding(state, (rl_py_recorder *)recorder);
+    to->options.cache = &self->cache;
     to->wide = false;
 }
 
@@ -295,6 +296,7 @@ static void open_graph(rl_state *state, rl_handler *self, const rl_span_start *s
     }
     rl_metric_add(&recorder->open_runs, 1);
     Py_INCREF(recorder);
+    self->open++;
     if (given->interval_ns == 0) {
         write_at_once(state, self, &found);
     } else if (given->interval_ns != RL_LIVE_NEVER) {
@@ -460,6 +462,15 @@ static void encode_end(const rl_state *state, encoded *texts, PyObject *outputs,
     end->wide_numbers = texts->wide;
 }
 
+/* With the last graph the texts of its state are needed no more. */
+static void forget_texts(rl_handler *self)
+{
+    self->open -= self->open > 0;
+    if (self->open == 0) {
+        rl_text_cache_clear(&self->cache);
+    }
+}
+
 /* Ends a graph or a node. */
 static void end_payload(rl_state *state, rl_handler *self, PyObject *outputs,
                         PyObject *error, rl_key key, const rl_found *found,
@@ -480,6 +491,7 @@ static void end_payload(rl_state *state, rl_handler *self, PyObject *outputs,
         graph = rl_graphs_take(self->graphs, key);
         if (graph != NULL) {
             finish_graph(state, self, graph, end);
+            forget_texts(self);
         }
     }
     end_encoding(self, &texts);

@@ -324,6 +324,7 @@ static void handler_finalize(PyObject *self)
 
         rl_buf_free(&data->scratch);
         rl_buf_free(&data->members);
+        rl_text_cache_clear(&data->cache);
         Py_CLEAR(data->wpk_id);
         Py_CLEAR(data->recorder);
         Py_CLEAR(data->last);

@@ -6,6 +6,7 @@
 
 #include "py/recorder.h"
 #include "py/state.h"
+#include "py/text_cache.h"
 #include "record/graph.h"
 
 typedef struct rl_handler {
@@ -17,6 +18,8 @@ typedef struct rl_handler {
     uint64_t interval_ns; /* how often open runs are written, or RL_LIVE_NEVER */
     rl_buf scratch;       /* lent to one event at a time, so that it need not grow anew */
     rl_buf members;       /* the same */
+    rl_text_cache cache;  /* of the states that are on their way through the graphs */
+    size_t open;          /* graphs begun here */
 } rl_handler;
 
 /* events.c. Each follows one event, with the GIL, and may leave an exception set. `kwargs`

@@ -30,8 +30,22 @@ static inline bool compact_int(PyObject *value, int64_t *number)
     return false;
 }
 
+/* A text that was encoded before, copied to out; NULL when it was not. */
+static char *quick_copy(const rl_encoder *self, char *out, const char *stop,
+                        PyObject *value)
+{
+    const rl_cached_text *cached = rl_text_cache_find(self->options->cache, value);
+
+    if (cached == NULL || out > stop || cached->len > (size_t)(stop - out)) {
+        return NULL;
+    }
+    memcpy(out, cached->json, cached->len);
+    return out + cached->len;
+}
+
 /* Escapes a text of any length and kind at out if there is room for it before stop. */
-static char *quick_text(char *out, const char *stop, PyObject *value)
+static char *quick_text(const rl_encoder *self, char *out, const char *stop,
+                        PyObject *value)
 {
     const PyCompactUnicodeObject *compact = (const PyCompactUnicodeObject *)value;
     const char *utf8 = NULL;
@@ -43,6 +57,9 @@ static char *quick_text(char *out, const char *stop, PyObject *value)
     }
 #endif
     len = (size_t)PyUnicode_GET_LENGTH(value);
+    if (len >= RL_CACHED_FROM && self->options->cache != NULL) {
+        return quick_copy(self, out, stop, value); /* else encode.c fills the cache */
+    }
     if (PyUnicode_IS_COMPACT_ASCII(value)) {
         utf8 = (const char *)PyUnicode_1BYTE_DATA(value);
     } else if (compact->utf8 != NULL) { /* somebody has asked for it before */
@@ -63,7 +80,8 @@ static char *quick_text(char *out, const char *stop, PyObject *value)
  * nothing written that counts, for any other value. Neither the buffer nor the cap are
  * looked at: that is the caller's, once for a whole member. Only texts are longer than
  * that, which must end before `stop`. */
-static inline char *quick_scalar(char *out, const char *stop, PyObject *value)
+static inline char *quick_scalar(const rl_encoder *self, char *out, const char *stop,
+                                 PyObject *value)
 {
     PyTypeObject *type = Py_TYPE(value);
     int64_t number;
@@ -78,7 +96,7 @@ static inline char *quick_scalar(char *out, const char *stop, PyObject *value)
             out[len + 1] = '"';
             out += len + 2;
         } else {
-            out = quick_text(out, stop, value);
+            out = quick_text(self, out, stop, value);
             if (out == NULL) {
                 return NULL;
             }
@@ -290,7 +308,7 @@ static bool quick_members(rl_encoder *self, window *quick, place *in)
     while (next_entry(in, &key, &value)) {
         char *after_key = out <= quick->stop ? quick_key(self, out, key) : NULL;
         char *end =
-            after_key != NULL ? quick_scalar(after_key, quick->stop, value) : NULL;
+            after_key != NULL ? quick_scalar(self, after_key, quick->stop, value) : NULL;
 
         if (end == NULL) {
             quick->out = after_key != NULL ? after_key : out;
@@ -325,7 +343,8 @@ static bool quick_items(rl_encoder *self, window *quick, place *in)
     items += in->at;
     while (common && at < count) {
         PyObject *value = items[at++];
-        char *end = out <= quick->stop ? quick_scalar(out, quick->stop, value) : NULL;
+        char *end =
+            out <= quick->stop ? quick_scalar(self, out, quick->stop, value) : NULL;
 
         if (end == NULL) {
             quick->out = out;

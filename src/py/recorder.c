@@ -33,7 +33,7 @@ static rl_state *open_state(rl_py_recorder *self)
 rl_encode_options rl_recorder_encoding(rl_state *state, const rl_py_recorder *self)
 {
     const rl_config *config = rl_recorder_config(self->core);
-    rl_encode_options options = {state, &config->redact, config->max_payload};
+    rl_encode_options options = {state, &config->redact, config->max_payload, NULL};
 
     return options;
 }

@@ -1,0 +1,38 @@
+/* Long texts that were encoded a moment ago: a str never changes, so the very same object
+ * has the same JSON.
+ *
+ * LangGraph hands the whole state to every node, and most of its texts are the same objects
+ * each time. The cache holds a reference to each, so that no other object can come to lie at
+ * its address. Threads: with the GIL. Ownership: whoever has the struct.
+ */
+#ifndef RL_PY_TEXT_CACHE_H
+#define RL_PY_TEXT_CACHE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#define RL_CACHED_FROM 512 /* characters; shorter ones are encoded as quickly as found */
+#define RL_CACHED_TEXTS 128
+
+typedef struct rl_cached_text {
+    PyObject *text; /* owned: a str, or NULL */
+    char *json;     /* owned: with its quotes */
+    size_t len;
+} rl_cached_text;
+
+typedef struct rl_text_cache {
+    rl_cached_text texts[RL_CACHED_TEXTS];
+    size_t bytes; /* of all JSON in it */
+} rl_text_cache;
+
+/* The JSON of a text; NULL when it is not there. */
+const rl_cached_text *rl_text_cache_find(const rl_text_cache *cache, PyObject *text);
+
+/* Keeps a copy of a text's JSON, if there is memory for it. */
+void rl_text_cache_add(rl_text_cache *cache, PyObject *text, const char *json,
+                       size_t len);
+
+/* Drops all that it holds. */
+void rl_text_cache_clear(rl_text_cache *cache);
+
+#endif
