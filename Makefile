@@ -5,6 +5,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
 PYTEST := $(VENV)/bin/pytest
 SANITIZERS := address,undefined
 ASAN_SITE := build/asan/site
+ASAN_FORK := build/asan/fork.so
 SETUPS := setup-langgraph setup-test setup-bench setup-dev
 
 # Folders are among them so that a deleted file counts as a change.
@@ -12,7 +13,8 @@ SOURCES := setup.py pyproject.toml scripts/native.py \
 	$(shell find src runlog migrations -not -path '*__pycache__*' -not -name '*.swp')
 C_FILES := $(shell find src tests/c -name '*.[ch]')
 
-preload = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libubsan.so)
+preload = $(CURDIR)/$(ASAN_FORK) $(shell gcc -print-file-name=libasan.so) \
+	$(shell gcc -print-file-name=libubsan.so)
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -48,12 +50,13 @@ test-plain: setup-test $(VENV)/.installed-strict
 
 # The extension needs the sanitizers' run-time in the process before anything else, and
 # CPython keeps memory until exit, so leaks are looked for in the C tests only.
-test-asan: setup-test build/asan/.installed
+test-asan: setup-test build/asan/.installed $(ASAN_FORK)
 	@RUNLOG_SANITIZE=$(SANITIZERS) LD_PRELOAD="$(preload)" PYTHONMALLOC=malloc \
-	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0 \
+	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	PYTHONPATH=$(CURDIR)/$(ASAN_SITE) $(PYTEST) $(ARGS)
 
-test-c: setup-test
+test-c: setup-test $(ASAN_FORK)
 	@$(PYTEST) -q tests/test_c.py
 	@RUNLOG_SANITIZE=$(SANITIZERS) $(PYTEST) -q tests/test_c.py
 
@@ -117,3 +120,10 @@ build/asan/.installed: $(SOURCES) $(VENV)/pyvenv.cfg | setup-test
 	@RUNLOG_WERROR=1 RUNLOG_SANITIZE=$(SANITIZERS) \
 		$(PIP) install --no-build-isolation --no-deps --target $(ASAN_SITE) .
 	@touch $@
+
+# Not instrumented itself. Its frames are in the traces of the run-time, which finds the
+# ones behind them by the frame pointer.
+$(ASAN_FORK): tests/c/asan_fork.c
+	@mkdir -p $(@D)
+	@$(CC) -std=c11 -D_GNU_SOURCE -O2 -g -fPIC -fno-omit-frame-pointer \
+		-Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Werror -shared -o $@ $<

@@ -26,11 +26,14 @@ PROGRAMS = sorted(path.stem for path in (ROOT / "tests" / "c").glob("test_*.c"))
 # Taken now: the tests do not get to see RUNLOG_*. The preloaded run-time is for Python.
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"} | {
     "RUNLOG_WERROR": "1",
-    "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1",
+    "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1"
+    ":verify_asan_link_order=0",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
 }
 SANITIZERS = os.environ.get("RUNLOG_SANITIZE", "")
 FOLDER = ROOT / "build" / "c" / (SANITIZERS.replace(",", "-") or "plain")
+ASAN_FORK = ROOT / "build" / "asan" / "fork.so"
+"""The Makefile makes it of asan_fork.c, which says what it is for."""
 
 
 def headings(name: str, key: str) -> list[str]:
@@ -99,9 +102,10 @@ def test_c(
     request: pytest.FixtureRequest,
 ) -> None:
     program = build(name, core_library, monkeypatch)
+    env = {"LD_PRELOAD": str(ASAN_FORK)} if "address" in SANITIZERS else {}
     if "postgres" not in headings(name, "NEEDS"):
-        run([str(program)], tmp_path, 900)
+        run([str(program)], tmp_path, 900, env)
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")
     with server.borrow_database() as database:
-        run([str(program)], tmp_path, 900, {"TEST_DSN": server.dsn(database)})
+        run([str(program)], tmp_path, 900, env | {"TEST_DSN": server.dsn(database)})
