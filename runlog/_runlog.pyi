@@ -247,6 +247,7 @@ class Recorder:
             timeout: seconds, 4 by default.
         """
 
+    def _close_within(self, seconds: float) -> None: ...
     def stats(self) -> dict[str, Any]:
         """Counters of this recorder.
 

@@ -328,6 +328,17 @@ static PyObject *recorder_close(rl_py_recorder *self, PyObject *args, PyObject *
     return close_until(self, end);
 }
 
+/* For the exit: several recorders share an end, which has passed for the later ones. */
+static PyObject *recorder_close_within(rl_py_recorder *self, PyObject *seconds)
+{
+    double left = PyFloat_AsDouble(seconds);
+
+    if (open_state(self) == NULL || (left == -1.0 && PyErr_Occurred())) {
+        return NULL;
+    }
+    return close_until(self, rl_monotonic_ns() + (uint64_t)(int64_t)(left * 1e9));
+}
+
 static PyObject *recorder_exit(rl_py_recorder *self, PyObject *args)
 {
     (void)args;
@@ -465,6 +476,8 @@ static PyMethodDef recorder_methods[] = {
     {"close", (PyCFunction)(void (*)(void))recorder_close, METH_VARARGS | METH_KEYWORDS,
      "close(timeout=None)\n--\n\nWait for what is being committed, give forwarding that "
      "many seconds (4 by default), then close the database."},
+    {"_close_within", (PyCFunction)recorder_close_within, METH_O,
+     "_close_within(seconds)\n--\n\nClose as close() does; the seconds may be negative."},
     {"stats", (PyCFunction)recorder_stats, METH_NOARGS,
      "stats()\n--\n\nCounters of this recorder."},
     {"generate_embedding", (PyCFunction)recorder_generate_embedding, METH_O,

@@ -14,7 +14,11 @@
 /* How long a query waits for runs on their way. */
 #define CATCH_UP_NS UINT64_C(1000000000)
 #define CARE_NS UINT64_C(60000000000) /* when a worker with nothing to do looks again */
-#define STOP_NS UINT64_C(900000000)   /* for the worker to end, behind a close's time */
+
+/* For the worker to end, behind the end of a close; and from when it is told to, where that
+ * has passed, as it has for all but the first of several that share an end. */
+#define STOP_NS UINT64_C(900000000)
+#define STOP_AT_LEAST_NS UINT64_C(50000000)
 
 typedef enum rl_phase {
     OPEN,
@@ -527,7 +531,7 @@ static void finish_closing(void *ctx)
 
 void rl_recorder_close(rl_recorder *recorder, uint64_t end)
 {
-    uint64_t now;
+    uint64_t now, stop_end;
 
     if (atomic_load(&recorder->phase) == CLOSED || !begin_closing(recorder, end)) {
         return;
@@ -536,9 +540,12 @@ void rl_recorder_close(rl_recorder *recorder, uint64_t end)
         (void)write_live(recorder, true);
     }
     forward_rest(recorder, end);
-    /* several at exit have one end, so they share the worker's time too */
     now = rl_monotonic_ns();
-    if (!rl_worker_stop(&recorder->worker, (now < end ? now : end) + STOP_NS)) {
+    stop_end = (now < end ? now : end) + STOP_NS;
+    if (stop_end < now + STOP_AT_LEAST_NS) {
+        stop_end = now + STOP_AT_LEAST_NS;
+    }
+    if (!rl_worker_stop(&recorder->worker, stop_end)) {
         recorder->abandoned = true;
     }
     if (recorder->abandoned) { /* its file is still open, which a fork has to close */

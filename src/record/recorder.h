@@ -73,8 +73,10 @@ rl_status rl_recorder_remove(rl_recorder *recorder, const rl_query *query, int64
  * or until the monotonic clock shows `end` nanoseconds: RL_TIMEOUT. */
 rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err);
 
-/* Lets the calls under way end, writes the open runs of graphs, gives forwarding until `end` (less where the server is
- * away), then closes the database. Later calls give RL_CLOSED. */
+/* Lets the calls under way end, writes the open runs of graphs, gives forwarding until `end`
+ * (less where the server is away), then closes the database. Later calls give RL_CLOSED. The
+ * worker thread gets up to 0.9 s behind `end` to end; several recorders that are given one
+ * end share that, too. */
 void rl_recorder_close(rl_recorder *recorder, uint64_t end);
 
 /* The next thing that the user should be told; false when there is none. Never waits. */

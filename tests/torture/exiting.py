@@ -197,6 +197,15 @@ def explicit_and_default() -> None:
     note_exit()
 
 
+def journals_of_their_own() -> None:
+    """Each has a thread that is connecting when the program ends."""
+    global kept  # noqa: PLW0603
+    kept = [runlog.Recorder(sqlite_path=f"journal{n}.db") for n in range(5)]
+    for number, recorder in enumerate(kept):
+        log(recorder, f"j{number}", 2)
+    note_exit()
+
+
 class Holder:
     """Something that refers to itself, and to a recorder."""
 

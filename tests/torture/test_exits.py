@@ -217,3 +217,25 @@ def test_exit_with_a_server_that_never_answers(
         assert 0 < ended.exit_seconds < EXIT_BOUND
         options = {"sqlite_path": path, "postgres_dsn": postgres_server.dsn(name)}
         check(Place(env, options, []), ended, 4 if way == "inside" else 0)
+
+
+def test_regression_exit_with_several_journals_and_no_answer(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    """Each of them had its own time for its thread to end."""
+    with postgres_server.borrow_database() as name, silent_listener() as silent:
+        env = {
+            "POSTGRES_DSN": silent,
+            "RUNLOG_DURABILITY": "journal",
+            "RUNLOG_POSTGRES_TIMEOUT": "30",
+        }
+        program = Program("exiting", "journals_of_their_own", folder=tmp_path, env=env)
+        ended = program.wait()
+        assert 0 < ended.exit_seconds < EXIT_BOUND
+        dsn = postgres_server.dsn(name)
+        for journal in sorted(tmp_path.glob("journal?.db")):
+            check_file(journal)
+            forward({"sqlite_path": str(journal), "postgres_dsn": dsn})
+        rows = postgres_server.query("SELECT run_id FROM workflow_runs", dbname=name)
+        assert sorted(run_id for (run_id,) in rows) == sorted(ended.acknowledged)
+        assert len(ended.acknowledged) == 5 * 2
