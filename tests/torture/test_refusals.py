@@ -282,6 +282,32 @@ def test_a_reason_that_may_pass(proxied: Proxied, code: str) -> None:
         comes_back(recorder, log, proxied.query)
 
 
+def test_a_run_that_is_never_taken_for_a_reason_that_may_pass(proxied: Proxied) -> None:
+    """What is logged behind it waits with it, as in an outage: nobody is held up."""
+    with runlog.Recorder(**proxied.options, durability="journal") as recorder:
+        log = Acknowledged("w")
+        log.log(recorder, "first")
+        assert recorder.flush(60) is True
+        proxied.query(REFUSE.format(code="40001"))
+        log.log(recorder, "never", status="evil")
+        for number in range(150):
+            log.log(recorder, f"r{number}")
+        assert recorder.flush(0.3) is False
+        until_server(recorder, "away")
+        log.log(recorder, "behind", outputs=1)
+        stats = recorder.stats()
+        assert "not this one" in stats["server_error"]
+        assert stats["waiting"] == stats["journaled"] - stats["forwarded"] >= 2
+        assert (stats["rejected"], stats["failed"]) == (0, 0)
+        waits = {row["run_id"] for row in journal_rows(proxied.journal)}
+        assert {"never", "behind"} <= waits
+        proxied.query(DROP_REFUSE)
+        assert recorder.flush(60) is True
+        until_server(recorder, "up")
+        assert recorder.stats()["waiting"] == 0
+        log.check(proxied.query)
+
+
 @pytest.mark.parametrize("code", ["22003", "23505", "42P10", "44000", "54000", "P0001"])
 def test_a_reason_that_will_not_pass(proxied: Proxied, code: str) -> None:
     with runlog.Recorder(**proxied.options) as recorder:
