@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     class RunLogHandler(GraphCallbackHandler):
         """Records every run of the graphs whose callbacks it is in.
 
-        Any number of graphs, threads and event loops may use one handler at once. It never
-        raises: what it could not keep is counted in `stats()` and logged once.
+        Any number of graphs, threads and event loops may use one handler at once. It
+        never raises: what it could not keep is counted in `stats()` and logged once.
 
         Args:
             wpk_id: names the workflow; without it metadata["wpk_id"] does, or the name of
@@ -184,11 +184,25 @@ def recording(
     node_inputs: NodeInputs = "delta",
     checkpoint_interval: float | None = 1.0,
 ) -> Iterator[RunLogHandler]:
-    """Record the graphs that are run in a block: `with recording("nightly"): ...`.
+    """Record the graphs that run in a block.
 
-    It holds for the context of the block, so for what asyncio starts in it and for threads
-    that are given a copy of it. A block within a block is recorded by the inner one. Takes
-    the arguments of `RunLogHandler`, raises as it does, and gives the handler.
+    As in `with recording("nightly"): graph.invoke(...)`.
+
+    It holds for the context of the block, so for what asyncio starts in it and for
+    threads that are given a copy of it. A block within a block is recorded by the inner
+    one.
+
+    Args:
+        wpk_id: as for `RunLogHandler`.
+        recorder: as there.
+        node_inputs: as there.
+        checkpoint_interval: as there.
+
+    Yields:
+        The handler.
+
+    Raises:
+        ValidationError, TypeError: as `RunLogHandler` does.
     """
     global _blocks
     handler = RunLogHandler(
