@@ -8,6 +8,7 @@
 
 #include "core/err.h"
 #include "store/migrate.h"
+#include "store/sqlite_gather.h"
 
 #include <sqlite3.h>
 #include <stdbool.h>
@@ -28,7 +29,8 @@ typedef struct rl_sqlite_conn {
         char *sql;          /* owned */
         sqlite3_stmt *stmt; /* owned */
     } cache[RL_SQLITE_CACHE];
-    unsigned next; /* the cache entry to be replaced next */
+    unsigned next;           /* the cache entry to be replaced next */
+    rl_sqlite_gather gather; /* of what a commit writes */
 } rl_sqlite_conn;
 
 /* Opens the file, making it with mode 0600 where there is none, in WAL mode. No commit on

@@ -311,7 +311,7 @@ static void with_all_plans(void (*scenario)(void), long dense)
         {"SQLite's memory", FAULT_SQLITE_MEMORY, ENOMEM, 100, dense, false},
         {"EIO", FAULT_FILE, EIO, 20, 0, false},
         {"ENOSPC", FAULT_WRITE, ENOSPC, 8, 0, false},
-        {"short writes", FAULT_SHORT, EIO, 8, 0, false},
+        {"short writes", FAULT_SHORT, EIO, 2, 0, false},
         {"locks", FAULT_LOCK, EAGAIN, 10, 0, true},
     };
 
