@@ -1,4 +1,4 @@
-# `make help` lists the targets. Everything they make is in build/ and .venv/.
+# `make help` lists the targets. What they make is in build/, .venv/ and .venv-peers/.
 
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
@@ -6,6 +6,7 @@ PYTEST := $(VENV)/bin/pytest
 SANITIZERS := address,undefined
 ASAN_SITE := build/asan/site
 ASAN_FORK := build/asan/fork.so
+PEERS := .venv-peers
 SETUPS := setup-langgraph setup-test setup-bench setup-dev
 
 # Folders are among them so that a deleted file counts as a change.
@@ -18,8 +19,8 @@ preload = $(CURDIR)/$(ASAN_FORK) $(shell gcc -print-file-name=libasan.so) \
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-plain test-asan test-c torture torture-outage bench loss lint \
-	format clean $(SETUPS)
+.PHONY: help demo test test-plain test-asan test-c torture torture-outage bench \
+	bench-peers loss lint format clean $(SETUPS)
 
 help:
 	@echo "make demo       set up, build, and record a run of examples/demo.py"
@@ -32,10 +33,11 @@ help:
 	@echo "make torture    the torture tests with the full count of kills, which takes longer"
 	@echo "make torture-outage  ten minutes without the server, at full speed"
 	@echo "make bench      the benchmarks"
+	@echo "make bench-peers  what runlog and its peers cost a node"
 	@echo "make loss       what is lost when processes and databases die"
 	@echo "make lint       ruff, mypy and clang-format"
 	@echo "make format     apply ruff's and clang-format's layout"
-	@echo "make clean      remove build/ and .venv/"
+	@echo "make clean      remove build/, .venv/ and .venv-peers/"
 
 demo: setup-langgraph $(VENV)/.installed
 	@$(VENV)/bin/python examples/demo.py
@@ -75,6 +77,9 @@ test-tsan: setup-test
 bench: setup-bench $(VENV)/.installed
 	@$(VENV)/bin/python benchmarks/run.py $(ARGS)
 
+bench-peers: $(PEERS)/.installed
+	@$(PEERS)/bin/python benchmarks/run.py peers $(ARGS)
+
 loss: setup-bench $(VENV)/.installed
 	@$(VENV)/bin/python benchmarks/run.py --strict loss $(ARGS)
 
@@ -90,7 +95,7 @@ format: setup-dev
 	$(VENV)/bin/clang-format -i $(C_FILES)
 
 clean:
-	rm -rf build $(VENV)
+	rm -rf build $(VENV) $(PEERS)
 
 $(SETUPS): setup-%:
 	@scripts/bootstrap.sh $*
@@ -111,6 +116,20 @@ $(VENV)/.installed-strict: $(SOURCES) | setup-test
 	$(install)
 	@RUNLOG_WERROR=1 $(PIP) install --no-build-isolation --no-deps --force-reinstall .
 	@touch $(VENV)/.installed $@
+
+# What runlog is compared with, in an environment of its own, with runlog beside it.
+$(PEERS)/.dependencies: benchmarks/peers.txt | setup-bench
+	@echo "runlog: installing its peers into $(PEERS)"
+	@$(VENV)/bin/python -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check -qq install \
+		'setuptools>=77' wheel -r benchmarks/peers.txt
+	@touch $@
+
+$(PEERS)/.installed: $(SOURCES) $(PEERS)/.dependencies
+	$(install)
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check -qq install \
+		--no-build-isolation --no-deps --force-reinstall .
+	@touch $@
 
 # Made again for another interpreter, too.
 $(VENV)/pyvenv.cfg: | setup-test ;

@@ -227,6 +227,12 @@ def doubles(lists: int, *, float32: bool = False, seed: int = SEED) -> list[list
     return made
 
 
+def texts(sizes: Sequence[int], seed: int = SEED) -> list[str]:
+    """A text of about so many bytes for each size."""
+    maker = _Maker(seed)
+    return [maker.text(size) for size in sizes]
+
+
 def describe(items: Sequence[Any]) -> dict[str, float]:
     """The sizes in bytes of the items as compact JSON in UTF-8."""
     sizes = [
