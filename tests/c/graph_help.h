@@ -13,7 +13,13 @@ static inline rl_text text(const char *data)
 
 static inline rl_key key_of(uint64_t number)
 {
-    return (rl_key){number >> 3, number};
+    return (rl_key){number >> 3, number, NULL};
+}
+
+/* An object whose members are not known, so that it is stored whole. */
+static inline rl_object object(const char *data)
+{
+    return (rl_object){data, data != NULL ? strlen(data) : 0, NULL, 0};
 }
 
 /* A start of key `number`; parent 0: none. The fields that a test cares for are set by it. */
@@ -26,29 +32,62 @@ static inline rl_span_start start_of(uint64_t number, uint64_t parent, const cha
                            .ns = text(ns),
                            .name = text(name),
                            .step = (int64_t)number,
-                           .inputs = text("{\"in\":1}")};
+                           .inputs = object("{\"in\":1}")};
 }
 
-static inline rl_span_kind begin(rl_graphs *graphs, const rl_span_start *start)
+/* What a graph starts with; a test changes what it cares for. */
+static inline rl_graph_start graph_of(void *owner)
 {
-    rl_span_kind kind = rl_graphs_classify(graphs, start);
+    return (rl_graph_start){.wpk_id = text("w"),
+                            .run_id = text("r"),
+                            .interval_ns = RL_LIVE_NEVER,
+                            .owner = owner};
+}
+
+static inline rl_span_kind kind_of(rl_graphs *graphs, uint64_t number)
+{
+    rl_found found;
+
+    return rl_graphs_find(graphs, key_of(number), &found);
+}
+
+/* Starts what it is taken for; `given` is what a graph would start with. */
+static inline rl_span_kind begin_as(rl_graphs *graphs, const rl_span_start *start,
+                                    const rl_graph_start *given)
+{
+    rl_found found;
+    rl_span_kind kind = rl_graphs_classify(graphs, start, &found);
 
     if (kind != RL_SPAN_NONE) {
-        CHECK_INT(rl_graphs_start(graphs, kind, start, false), RL_OK);
-        CHECK_INT(rl_graphs_find(graphs, start->key), kind);
+        CHECK_INT(
+            rl_graphs_start(graphs, kind, start, kind == RL_SPAN_GRAPH ? given : NULL),
+            RL_OK);
+        CHECK_INT(rl_graphs_find(graphs, start->key, &found), kind);
     }
     return kind;
 }
 
-static inline void begin_graph(rl_graphs *graphs, uint64_t number, void *owner)
+static inline rl_span_kind begin(rl_graphs *graphs, const rl_span_start *start)
+{
+    rl_graph_start given = graph_of(NULL);
+
+    return begin_as(graphs, start, &given);
+}
+
+static inline void begin_graph_as(rl_graphs *graphs, uint64_t number,
+                                  const rl_graph_start *given)
 {
     rl_span_start start = start_of(number, 0, NULL, "graph");
 
     start.is_graph = true;
-    start.wpk_id = text("w");
-    start.run_id = text("r");
-    start.owner = owner;
-    CHECK_INT(begin(graphs, &start), RL_SPAN_GRAPH);
+    CHECK_INT(begin_as(graphs, &start, given), RL_SPAN_GRAPH);
+}
+
+static inline void begin_graph(rl_graphs *graphs, uint64_t number, void *owner)
+{
+    rl_graph_start given = graph_of(owner);
+
+    begin_graph_as(graphs, number, &given);
 }
 
 static inline void begin_node(rl_graphs *graphs, uint64_t number, uint64_t parent,
@@ -83,7 +122,7 @@ static inline void finish(rl_graphs *graphs, uint64_t number, rl_outcome outcome
     rl_graph *graph = rl_graphs_take(graphs, key_of(number));
 
     REQUIRE(graph != NULL);
-    rl_graph_finish(graph, &end, run);
+    rl_graph_write(graph, &end, run);
     rl_graph_free(graph);
     CHECK(!run->arena.failed);
     CHECK(rl_graphs_take(graphs, key_of(number)) == NULL);

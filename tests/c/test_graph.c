@@ -3,6 +3,8 @@
  */
 #include "record/graph.h"
 
+#include "record/owner.h"
+
 #include "check.h"
 #include "graph_help.h"
 
@@ -87,10 +89,10 @@ static void test_classify(void)
         start.hidden = starts[i].hidden;
         CHECK_INT(begin(graphs, &start), starts[i].want);
     }
-    CHECK_INT(rl_graphs_find(graphs, key_of(99)), RL_SPAN_NONE);
+    CHECK_INT(kind_of(graphs, 99), RL_SPAN_NONE);
     finish(graphs, 12, RL_COMPLETED, run);
     check_members(run, "step", "13");
-    CHECK_INT(rl_graphs_find(graphs, key_of(13)), RL_SPAN_NONE);
+    CHECK_INT(kind_of(graphs, 13), RL_SPAN_NONE);
     finish(graphs, 1, RL_COMPLETED, run);
     check_members(run, "step", "2, 7");
     check_members(run, "parent", "null, \"name\"");
@@ -98,40 +100,43 @@ static void test_classify(void)
     rl_graphs_free(graphs, release_none);
 }
 
+#define NO_CALLS "\"llm_calls\":0,\"tool_calls\":0,\"tokens\":null,\"models\":[]"
+
 static void test_whole_run(void)
 {
     static const char want[] =
         "[{\"node\":\"plan\",\"status\":\"completed\",\"step\":2,\"attempt\":1,"
         "\"parent\":null,"
         "\"error_type\":null,\"error_text\":null,\"inputs\":{\"in\":1},\"outputs\":[2],"
-        "\"started_at\":*,\"duration_ms\":*},"
+        "\"started_at\":*,\"duration_ms\":*," NO_CALLS "},"
         "{\"node\":\"act \\\"now\\\"\",\"status\":\"failed\",\"step\":3,\"attempt\":1,"
         "\"parent\":\"plan\",\"error_type\":\"ValueError\",\"error_text\":\"it's "
         "\\\"bad\\\"\","
-        "\"inputs\":{\"in\":1},\"outputs\":null,\"started_at\":*,\"duration_ms\":*},"
+        "\"inputs\":{\"in\":1},\"outputs\":null,\"started_at\":*,\"duration_ms\":*"
+        "," NO_CALLS "},"
         "{\"node\":\"open\",\"status\":\"running\",\"step\":4,\"attempt\":1,\"parent\":"
         "null,"
         "\"error_type\":null,\"error_text\":null,\"inputs\":{\"in\":1},\"outputs\":null,"
-        "\"started_at\":*,\"duration_ms\":null}]";
+        "\"started_at\":*,\"duration_ms\":null," NO_CALLS "}]";
     int64_t before = rl_time_now();
     rl_graphs *graphs = rl_graphs_new();
     rl_run *run = rl_run_new();
-    rl_span_start start = start_of(1, 0, NULL, "graph");
+    rl_graph_start given = graph_of(NULL);
     rl_span_end end = {.outcome = RL_FAILED,
                        .outputs = text("{\"out\":3}"),
                        .error_type = text("KeyError"),
                        .error_text = text("'k'")};
-    char *logs;
+    char *logs, self[RL_OWNER_TEXT];
     int owner;
     rl_graph *graph;
 
-    start.is_graph = true;
-    start.wpk_id = text("workflow");
-    start.run_id = text("run");
-    start.thread_id = text("thread");
-    start.metadata = text("{\"m\":1}");
-    start.owner = &owner;
-    CHECK_INT(begin(graphs, &start), RL_SPAN_GRAPH);
+    rl_owner_self(self);
+    given.wpk_id = text("workflow");
+    given.run_id = text("run");
+    given.thread_id = text("thread");
+    given.metadata = text("{\"m\":1}");
+    given.owner = &owner;
+    begin_graph_as(graphs, 1, &given);
     begin_node(graphs, 2, 1, "plan:1", "plan");
     begin_node(graphs, 3, 2, "plan:1|act:1", "act \"now\"");
     begin_node(graphs, 4, 1, "open:1", "open");
@@ -143,10 +148,10 @@ static void test_whole_run(void)
     graph = rl_graphs_take(graphs, key_of(1));
     REQUIRE(graph != NULL);
     CHECK(rl_graph_owner(graph) == &owner);
-    CHECK_INT(rl_graphs_find(graphs, key_of(4)), RL_SPAN_NONE);
+    CHECK_INT(kind_of(graphs, 4), RL_SPAN_NONE);
     rl_run_set(run, RL_OWNER, "is reset", 8);
     end.ended_ns = rl_monotonic_ns() + 1999600000;
-    rl_graph_finish(graph, &end, run);
+    rl_graph_write(graph, &end, run);
     rl_graph_free(graph);
 
     CHECK_STR(rl_run_text(run, RL_WPK_ID), "workflow");
@@ -158,7 +163,8 @@ static void test_whole_run(void)
     CHECK_STR(rl_run_text(run, RL_STATUS), "failed");
     CHECK_STR(rl_run_text(run, RL_ERROR_TYPE), "KeyError");
     CHECK_STR(rl_run_text(run, RL_ERROR_TEXT), "'k'");
-    CHECK(rl_run_text(run, RL_OWNER) == NULL);
+    CHECK_STR(rl_run_text(run, RL_OWNER), self);
+    CHECK(run->is_own);
     CHECK(run->started_at >= before && run->started_at <= rl_time_now());
     CHECK(run->duration_ms >= 2000 && run->duration_ms < 12000);
     logs = logs_of(run);
@@ -212,7 +218,7 @@ static void test_interrupted(void)
     rl_graphs *graphs = rl_graphs_new();
     rl_run *run = rl_run_new();
 
-    rl_graphs_interrupt(graphs, key_of(1)); /* not open: nothing */
+    rl_graphs_interrupt(graphs, key_of(1), text(NULL)); /* not open: nothing */
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         begin_graph(graphs, 1, NULL);
         begin_node(graphs, 2, 1, "a:1", "a");
@@ -220,7 +226,7 @@ static void test_interrupted(void)
         end_span(graphs, 3, cases[i].inner_node ? RL_INTERRUPTED : RL_COMPLETED, false);
         end_span(graphs, 2, cases[i].node ? RL_INTERRUPTED : RL_COMPLETED, false);
         if (cases[i].told) {
-            rl_graphs_interrupt(graphs, key_of(1));
+            rl_graphs_interrupt(graphs, key_of(1), text(NULL));
         }
         finish(graphs, 1, cases[i].outcome, run);
         CHECK_STR(rl_run_text(run, RL_STATUS), cases[i].want);
@@ -239,16 +245,17 @@ static void test_wide_numbers(void)
         rl_span_start graph_start = start_of(1, 0, NULL, "graph");
         rl_span_start node_start = start_of(2, 1, "a:1", "a");
         rl_span_end end = {.outcome = RL_COMPLETED, .wide_numbers = where == 4};
+        rl_graph_start given = graph_of(NULL);
         rl_graph *graph;
 
-        graph_start.is_graph = true;
-        CHECK_INT(rl_graphs_start(graphs, RL_SPAN_GRAPH, &graph_start, where == 1),
-                  RL_OK);
-        CHECK_INT(rl_graphs_start(graphs, RL_SPAN_NODE, &node_start, where == 2), RL_OK);
+        graph_start.wide_numbers = where == 1;
+        node_start.wide_numbers = where == 2;
+        CHECK_INT(rl_graphs_start(graphs, RL_SPAN_GRAPH, &graph_start, &given), RL_OK);
+        CHECK_INT(rl_graphs_start(graphs, RL_SPAN_NODE, &node_start, NULL), RL_OK);
         end_span(graphs, 2, RL_COMPLETED, where == 3);
         graph = rl_graphs_take(graphs, key_of(1));
         REQUIRE(graph != NULL);
-        rl_graph_finish(graph, &end, run);
+        rl_graph_write(graph, &end, run);
         rl_graph_free(graph);
         CHECK(run->wide_numbers == (where > 0));
     }

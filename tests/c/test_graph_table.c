@@ -29,17 +29,16 @@ static void test_many_spans(void)
         }
     }
     for (uint64_t i = 0; i < ALL; i++) {
-        CHECK_INT(rl_graphs_find(graphs, key_of(1 + i)),
-                  i < GRAPHS ? RL_SPAN_GRAPH : RL_SPAN_NODE);
-        CHECK_INT(rl_graphs_find(graphs, key_of(1 + ALL + i)), RL_SPAN_NONE);
+        CHECK_INT(kind_of(graphs, 1 + i), i < GRAPHS ? RL_SPAN_GRAPH : RL_SPAN_NODE);
+        CHECK_INT(kind_of(graphs, 1 + ALL + i), RL_SPAN_NONE);
     }
     for (uint64_t i = 0; i < ALL / 2; i++) {
         uint64_t number = 1 + GRAPHS + random_below(&state, ALL - GRAPHS);
 
-        if (rl_graphs_find(graphs, key_of(number)) != RL_SPAN_NONE) {
+        if (kind_of(graphs, number) != RL_SPAN_NONE) {
             end_span(graphs, number, RL_COMPLETED, false);
         }
-        CHECK_INT(rl_graphs_find(graphs, key_of(number)), RL_SPAN_NONE);
+        CHECK_INT(kind_of(graphs, number), RL_SPAN_NONE);
     }
     for (uint64_t i = 0; i < GRAPHS; i++) {
         const char *at;
@@ -54,7 +53,7 @@ static void test_many_spans(void)
         CHECK_INT(count, EACH - 1);
     }
     for (uint64_t i = 0; i < ALL; i++) {
-        CHECK_INT(rl_graphs_find(graphs, key_of(1 + i)), RL_SPAN_NONE);
+        CHECK_INT(kind_of(graphs, 1 + i), RL_SPAN_NONE);
     }
     rl_run_free(run);
     rl_graphs_free(graphs, release_none);
@@ -139,16 +138,17 @@ static void test_starts_that_are_refused(void)
 {
     rl_graphs *graphs = rl_graphs_new();
     rl_span_start start = start_of(1, 0, NULL, "graph");
+    rl_graph_start given = graph_of(NULL);
     rl_run *run = rl_run_new();
 
     begin_graph(graphs, 1, NULL);
     begin_node(graphs, 2, 1, "a:1", "a");
-    CHECK(rl_graphs_start(graphs, RL_SPAN_GRAPH, &start, false) != RL_OK);
+    CHECK(rl_graphs_start(graphs, RL_SPAN_GRAPH, &start, &given) != RL_OK);
     start = start_of(2, 1, "b:1", "b");
-    CHECK(rl_graphs_start(graphs, RL_SPAN_NODE, &start, false) != RL_OK);
+    CHECK(rl_graphs_start(graphs, RL_SPAN_NODE, &start, NULL) != RL_OK);
     start = start_of(3, 99, "b:1", "b");
-    CHECK(rl_graphs_start(graphs, RL_SPAN_NODE, &start, false) != RL_OK);
-    CHECK_INT(rl_graphs_find(graphs, key_of(3)), RL_SPAN_NONE);
+    CHECK(rl_graphs_start(graphs, RL_SPAN_NODE, &start, NULL) != RL_OK);
+    CHECK_INT(kind_of(graphs, 3), RL_SPAN_NONE);
     finish(graphs, 1, RL_COMPLETED, run);
     CHECK(strstr(rl_run_text(run, RL_NODE_LOGS), "\"b\"") == NULL);
     rl_run_free(run);

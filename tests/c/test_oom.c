@@ -144,11 +144,10 @@ static rl_status start_one(rl_graphs *graphs, rl_span_kind kind, uint64_t number
                            const char *ns)
 {
     rl_span_start start = start_of(number, number > 1, ns, "n");
+    rl_graph_start given = graph_of(NULL);
 
-    start.wpk_id = text("w");
-    start.run_id = text("r");
-    start.inputs = text(payload);
-    return rl_graphs_start(graphs, kind, &start, false);
+    start.inputs = object(payload);
+    return rl_graphs_start(graphs, kind, &start, number == 1 ? &given : NULL);
 }
 
 static rl_status open_graph(rl_graphs *graphs)
@@ -197,7 +196,7 @@ static rl_status record_graph(void)
     if (graph != NULL) {
         rl_status finished;
 
-        rl_graph_finish(graph, &end, run);
+        rl_graph_write(graph, &end, run);
         finished = rl_run_seal(run, NULL);
         memory_is_back();
         status = status == RL_OK ? finished : status;
@@ -212,7 +211,7 @@ static rl_status record_graph(void)
     memory_is_back();
     if (graphs != NULL) { /* the table goes on; this one stays open */
         CHECK_INT(open_graph(graphs), RL_OK);
-        CHECK_INT(rl_graphs_find(graphs, key_of(1 + GRAPH_NODES)), RL_SPAN_NODE);
+        CHECK_INT(kind_of(graphs, 1 + GRAPH_NODES), RL_SPAN_NODE);
     }
     rl_graphs_free(graphs, ignore_owner);
     rl_run_free(run);

@@ -165,7 +165,7 @@ static void test_closed(void)
     query.limit = 10;
     rl_rows_init(&rows);
     CHECK_INT(rl_recorder_query(recorder, &query, &rows, &err), RL_OK);
-    CHECK_INT(rl_rows_cells(&rows), 4);
+    CHECK_INT(rl_rows_cells(&rows), 5);
     CHECK_INT(rl_recorder_remove(recorder, &query, &count, &err), RL_OK);
     CHECK_INT(count, 1);
     close_recorder(recorder);
