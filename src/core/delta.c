@@ -122,15 +122,22 @@ static bool same_key(const char *arena, const entry *old, const char *key, size_
     return old->key_len == len && memcmp(arena + old->key_at, key, len) == 0;
 }
 
-/* The entry of a key, looked for from `hint` on and around: states keep their order. -1 when
- * there is none, or when *steps are used up. */
+/* Where a comparison stands. */
+typedef struct search {
+    size_t hint;  /* the entry behind the one found last: states keep their order */
+    size_t steps; /* that may still be made */
+    bool moved;   /* a member was found before the hint, so the order is another */
+} search;
+
+/* The entry of a key, looked for from the hint on and around. -1 when there is none, or when
+ * the steps are used up. */
 static ptrdiff_t find_entry(const rl_snapshot *snapshot, const char *arena,
-                            const char *key, size_t len, size_t hint, size_t *steps)
+                            const char *key, size_t len, search *where)
 {
     size_t count = entry_count(snapshot);
 
-    for (size_t i = 0; i<count && * steps> 0; i++, (*steps)--) {
-        size_t at = hint + i < count ? hint + i : hint + i - count;
+    for (size_t i = 0; i < count && where->steps != 0; i++, where->steps--) {
+        size_t at = where->hint + i < count ? where->hint + i : where->hint + i - count;
 
         if (same_key(arena, entry_at(snapshot, at), key, len)) {
             return (ptrdiff_t)at;
@@ -140,16 +147,16 @@ static ptrdiff_t find_entry(const rl_snapshot *snapshot, const char *arena,
 }
 
 /* Whether a key stands more than `most` times in the object: Python's 1 and "1" are both
- * "1". True as well when *steps are used up, so that nobody waits for odd objects. */
+ * "1". True as well when the steps are used up, so that nobody waits for odd objects. */
 static bool is_double(const rl_object *object, const char *key, size_t len, size_t most,
-                      size_t *steps)
+                      search *where)
 {
     size_t found = 0;
 
-    if (*steps < object->count) {
+    if (where->steps < object->count) {
         return true;
     }
-    *steps -= object->count;
+    where->steps -= object->count;
     for (size_t i = 0; i < object->count; i++) {
         const rl_member *member = &object->members[i];
 
@@ -159,15 +166,17 @@ static bool is_double(const rl_object *object, const char *key, size_t len, size
     return found > most;
 }
 
-/* Finds out what became of a member; false when the object can't be told by its changes. */
+/* Finds out what became of a member; false when the object can't be told by its changes. Of
+ * two with one key the last counts, so while they keep their order, and only then, both may
+ * be the same as before. */
 static bool examine(const rl_snapshot *snapshot, const char *arena,
-                    const rl_object *object, const rl_member *member, size_t *hint,
-                    size_t *steps, finding *found)
+                    const rl_object *object, const rl_member *member, search *where,
+                    finding *found)
 {
     const char *key = object->text + member->key_at;
 
     found->change = SET;
-    found->entry = find_entry(snapshot, arena, key, member->key_len, *hint, steps);
+    found->entry = find_entry(snapshot, arena, key, member->key_len, where);
     if (found->entry >= 0) {
         entry *old = entry_at(snapshot, (size_t)found->entry);
 
@@ -175,11 +184,13 @@ static bool examine(const rl_snapshot *snapshot, const char *arena,
             return false;
         }
         old->seen = true;
-        *hint = (size_t)found->entry + 1;
+        where->moved |= (size_t)found->entry < where->hint;
+        where->hint = (size_t)found->entry + 1;
         found->change = compare(snapshot, arena, old, object->text + member->value_at,
                                 member->value_len);
     }
-    return found->change == SAME || !is_double(object, key, member->key_len, 1, steps);
+    return (found->change == SAME && !where->moved) ||
+           !is_double(object, key, member->key_len, 1, where);
 }
 
 /* Compares all members; false when the object can't be told by its changes, or they are too
@@ -187,8 +198,8 @@ static bool examine(const rl_snapshot *snapshot, const char *arena,
 static bool compare_all(const rl_snapshot *snapshot, const char *arena,
                         const rl_object *object, finding *findings, size_t *size)
 {
-    size_t count = entry_count(snapshot), hint = 0;
-    size_t steps = 64 * (object->count + count + 1);
+    size_t count = entry_count(snapshot);
+    search where = {.steps = 64 * (object->count + count + 1)};
     bool told = true;
 
     *size = 64;
@@ -198,7 +209,7 @@ static bool compare_all(const rl_snapshot *snapshot, const char *arena,
     for (size_t i = 0; i < object->count && told; i++) {
         const rl_member *member = &object->members[i];
 
-        told = examine(snapshot, arena, object, member, &hint, &steps, &findings[i]);
+        told = examine(snapshot, arena, object, member, &where, &findings[i]);
         if (told && findings[i].change != SAME) {
             *size += member->key_len + member->value_len + 2;
         }
@@ -211,7 +222,7 @@ static bool compare_all(const rl_snapshot *snapshot, const char *arena,
 
         if (!old->seen) {
             *size += old->key_len + 1;
-            told = !is_double(object, arena + old->key_at, old->key_len, 0, &steps);
+            told = !is_double(object, arena + old->key_at, old->key_len, 0, &where);
         }
     }
     return told && *size < object->len - object->len / 4;
