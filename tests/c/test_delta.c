@@ -1,0 +1,695 @@
+/* Test of core/delta.h: the text of deltas, the members that a text is split into, and that
+ * every state which is stored as a delta is found again by an expander of the test's own.
+ */
+#include "core/delta.h"
+
+#include "check.h"
+#include "core/alloc.h"
+#include "exactly.h"
+#include "object_help.h"
+#include "random.h"
+
+#define STATES 400
+#define PAD "\"pad\":\"" PAD50 PAD50 PAD50 PAD50 PAD50 PAD50 "\""
+#define PAD50 "0123456789abcdefghij0123456789abcdefghij0123456789"
+
+/* States that are stored one after another, as the node logs of a run are. */
+struct history {
+    rl_buf arena;
+    rl_snapshot snapshot;
+    struct object states[STATES]; /* what a reader finds; the first: the run's inputs */
+    size_t count, deltas;
+};
+
+static void begin_history(struct history *history)
+{
+    rl_buf_init(&history->arena, RL_BUF_MAX);
+    rl_snapshot_init(&history->snapshot);
+    history->count = 0;
+    history->deltas = 0;
+}
+
+static void end_history(struct history *history)
+{
+    for (size_t i = 0; i < history->count; i++) {
+        object_free(&history->states[i]);
+    }
+    rl_snapshot_free(&history->snapshot);
+    rl_buf_free(&history->arena);
+}
+
+/* A text with its members, in memory of exactly its size. */
+struct text_object {
+    rl_object object;
+    rl_buf members;
+    char *text;
+};
+
+static void make_object(struct text_object *made, const char *text)
+{
+    static const rl_member none;
+    size_t len = strlen(text);
+
+    rl_buf_init(&made->members, RL_BUF_MAX);
+    made->text = exactly(text, len);
+    made->object = (rl_object){made->text, len, NULL, 0};
+    if (rl_object_split(made->text, len, &made->members)) {
+        made->object.count = made->members.len / sizeof(rl_member);
+        made->object.members = made->object.count > 0
+                                   ? (const rl_member *)(const void *)made->members.data
+                                   : &none;
+    }
+}
+
+static void free_object(struct text_object *made)
+{
+    rl_buf_free(&made->members);
+    free(made->text);
+}
+
+/* Stores a state the way node logs are stored: as a delta, or whole. False when there was
+ * no memory. *is_delta and what was written: from `at` of the arena on. */
+static bool store(struct history *history, const char *text, bool follow, size_t *at,
+                  bool *is_delta)
+{
+    int64_t index = (int64_t)history->count - 1;
+    struct text_object made;
+
+    make_object(&made, text);
+    *at = history->arena.len;
+    *is_delta = index >= 0 && rl_snapshot_delta(&history->snapshot, &made.object,
+                                                &history->arena, follow, index);
+    if (!*is_delta) {
+        rl_buf_add(&history->arena, made.text, made.object.len);
+        if (follow) {
+            rl_snapshot_take(&history->snapshot, &made.object, *at,
+                             index >= 0 ? index : RL_SINCE_INPUTS);
+        }
+    }
+    free_object(&made);
+    return !history->arena.failed;
+}
+
+/* What a reader finds under the text that was stored last. */
+static void read_back(struct history *history, size_t at, bool is_delta,
+                      struct object *found)
+{
+    char *text =
+        piece_of(history->arena.data + at, history->arena.data + history->arena.len);
+    struct object delta = {.count = 0};
+    size_t base = 0;
+
+    if (!is_delta) {
+        CHECK(object_parse(found, text));
+    } else {
+        CHECK(object_parse(&delta, text) && delta.count > 0);
+        if (strcmp(delta.members[0].value, "null") != 0) {
+            base = 1 + strtoul(delta.members[0].value, NULL, 10);
+        }
+        CHECK(base < history->count);
+        object_expand(found, &history->states[base], &delta);
+        object_free(&delta);
+    }
+    free(text);
+}
+
+/* Stores a state and reads it back. False when there was no memory. */
+static bool go_on(struct history *history, const char *text, bool follow)
+{
+    struct object want, *found = &history->states[history->count];
+    bool is_delta;
+    size_t at;
+
+    if (!store(history, text, follow, &at, &is_delta)) {
+        return false;
+    }
+    CHECK(object_parse(&want, text));
+    read_back(history, at, is_delta, found);
+    if (!object_same(found, &want)) {
+        char *stored =
+            piece_of(history->arena.data + at, history->arena.data + history->arena.len);
+
+        CHECK_STR(stored, text);
+        free(stored);
+    }
+    object_free(&want);
+    history->count++;
+    history->deltas += is_delta;
+    return true;
+}
+
+/* The delta between two states of these members, with a long one that does not change. NULL
+ * where there is none. Owned by the caller. */
+static char *delta_between(const char *before, const char *after)
+{
+    struct history history;
+    char text[2000], *delta = NULL;
+    bool is_delta = false;
+    size_t at = 0;
+
+    begin_history(&history);
+    snprintf(text, sizeof text, "{" PAD "%s%s}", before[0] != '\0' ? "," : "", before);
+    CHECK(go_on(&history, text, true));
+    snprintf(text, sizeof text, "{" PAD "%s%s}", after[0] != '\0' ? "," : "", after);
+    CHECK(store(&history, text, true, &at, &is_delta));
+    if (is_delta) {
+        delta = piece_of(history.arena.data + at, history.arena.data + history.arena.len);
+    }
+    end_history(&history);
+    return delta;
+}
+
+static void test_texts(void)
+{
+    static const struct {
+        const char *before, *after, *want; /* behind "since"; NULL: stored whole */
+    } cases[] = {
+        {"\"a\":1", "\"a\":1", ""},
+        {"", "", ""},
+        {"\"a\":1", "\"a\":2", ",\"set\":{\"a\":2}"},
+        {"\"a\":1", "\"a\":1,\"b\":null", ",\"set\":{\"b\":null}"},
+        {"\"a\":1,\"b\":2", "\"a\":\"x\",\"b\":{}", ",\"set\":{\"a\":\"x\",\"b\":{}}"},
+        {"\"a\":1,\"b\":2", "\"b\":2", ",\"unset\":[\"a\"]"},
+        {"\"a\":1,\"b\":2", "", ",\"unset\":[\"a\",\"b\"]"},
+        {"\"l\":[1]", "\"l\":[1,2,3]", ",\"append\":{\"l\":[2,3]}"},
+        {"\"l\":[[1]],\"m\":[\"a\"]", "\"l\":[[1],[2]],\"m\":[\"a\",\"b\"]",
+         ",\"append\":{\"l\":[[2]],\"m\":[\"b\"]}"},
+        {"\"a\":1,\"l\":[{}],\"z\":0", "\"a\":2,\"l\":[{},{\"x\":[]}]",
+         ",\"set\":{\"a\":2},\"append\":{\"l\":[{\"x\":[]}]},\"unset\":[\"z\"]"},
+        /* arrays that did not only grow */
+        {"\"l\":[1]", "\"l\":[12]", ",\"set\":{\"l\":[12]}"},
+        {"\"l\":[1]", "\"l\":[1.5,2]", ",\"set\":{\"l\":[1.5,2]}"},
+        {"\"l\":[1,2]", "\"l\":[1]", ",\"set\":{\"l\":[1]}"},
+        {"\"l\":[[1]]", "\"l\":[[1,2]]", ",\"set\":{\"l\":[[1,2]]}"},
+        {"\"l\":[1,2]", "\"l\":[3,2,1]", ",\"set\":{\"l\":[3,2,1]}"},
+        {"\"l\":[1]", "\"l\":\"[1,2]\"", ",\"set\":{\"l\":\"[1,2]\"}"},
+        {"\"l\":\"[1]\"", "\"l\":\"[1],2\"", ",\"set\":{\"l\":\"[1],2\"}"},
+        {"\"l\":{\"a\":1}", "\"l\":{\"a\":1,\"b\":2}",
+         ",\"set\":{\"l\":{\"a\":1,\"b\":2}}"},
+        {"\"l\":1", "\"l\":1,\"m\":2", ",\"set\":{\"m\":2}"},
+        /* empty ones */
+        {"\"l\":[]", "\"l\":[]", ""},
+        {"\"l\":[]", "\"l\":[1]", ",\"set\":{\"l\":[1]}"},
+        {"\"l\":[1]", "\"l\":[]", ",\"set\":{\"l\":[]}"},
+        {"\"l\":[[]]", "\"l\":[[],[]]", ",\"append\":{\"l\":[[]]}"},
+        {"\"l\":{}", "\"l\":[]", ",\"set\":{\"l\":[]}"},
+        /* the order is no change */
+        {"\"a\":1,\"b\":2", "\"b\":2,\"a\":1", ""},
+        {"\"a\":1,\"b\":2,\"c\":3", "\"c\":4,\"b\":2,\"a\":1", ",\"set\":{\"c\":4}"},
+        /* keys with escapes, brackets, and beginnings in common */
+        {"\"a\\\"}\":1,\"\\\\\":2", "\"a\\\"}\":3,\"\\\\\":2", ",\"set\":{\"a\\\"}\":3}"},
+        {"\"{[\\u0001\":1", "", ",\"unset\":[\"{[\\u0001\"]"},
+        {"\"ab\":1", "\"a\":1", ",\"set\":{\"a\":1},\"unset\":[\"ab\"]"},
+        {"\"\":[1]", "\"\":[1,2]", ",\"append\":{\"\":[2]}"},
+        /* Python's 1 and "1" have one key here: of two only one would be told of */
+        {"\"1\":1", "\"1\":1,\"1\":2", NULL},
+        {"\"1\":1,\"1\":2", "\"1\":1", NULL},
+        {"\"1\":1,\"1\":2", "\"1\":2,\"1\":1", NULL},
+        {"\"1\":1,\"1\":2", "\"1\":1,\"1\":3", NULL},
+        {"\"1\":[1],\"1\":[2]", "\"1\":[1,2],\"1\":[2]", NULL},
+        {"\"a\":0", "\"a\":0,\"1\":1,\"1\":2", NULL},
+        {"\"1\":1,\"1\":2", "\"1\":1,\"1\":2", ""},
+        {"\"1\":1,\"1\":2,\"a\":0", "\"1\":1,\"1\":2,\"a\":1", ",\"set\":{\"a\":1}"},
+        {"\"1\":1,\"a\":0,\"1\":2", "\"a\":0,\"1\":1,\"1\":2", NULL},
+        {"\"1\":1,\"a\":0,\"1\":2", "\"a\":0,\"1\":2,\"1\":1", NULL},
+        {"\"1\":1,\"1\":2,\"a\":0", "\"a\":0", ",\"unset\":[\"1\",\"1\"]"},
+        /* as long as the state itself */
+        {"",
+         "\"a\":\"" PAD50 PAD50 PAD50 PAD50 PAD50 PAD50
+         "\",\"b\":\"" PAD50 PAD50 PAD50 PAD50 PAD50 PAD50 PAD50 PAD50 "\"",
+         NULL},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *delta = delta_between(cases[i].before, cases[i].after), want[400];
+
+        if (cases[i].want == NULL) {
+            CHECK_STR(delta, NULL);
+        } else {
+            snprintf(want, sizeof want, "{\"since\":null%s}", cases[i].want);
+            CHECK_STR(delta, want);
+        }
+        free(delta);
+    }
+}
+
+/* A member that is stored step by step, and what is written at each. */
+static void check_steps(const char *const steps[][2], size_t count)
+{
+    struct history history;
+    char text[1000], want[400];
+
+    begin_history(&history);
+    for (size_t i = 0; i < count; i++) {
+        size_t at = history.arena.len;
+
+        snprintf(text, sizeof text, "{" PAD "%s%s}", steps[i][0][0] != '\0' ? "," : "",
+                 steps[i][0]);
+        REQUIRE(go_on(&history, text, true));
+        if (steps[i][1] != NULL) {
+            char since[24] = "null", *got;
+
+            if (i > 1) {
+                snprintf(since, sizeof since, "%zu", i - 2);
+            }
+            snprintf(want, sizeof want, "{\"since\":%s%s}", since, steps[i][1]);
+            got =
+                piece_of(history.arena.data + at, history.arena.data + history.arena.len);
+            CHECK_STR(got, want);
+            free(got);
+        }
+    }
+    CHECK_INT(history.deltas, count - 1);
+    end_history(&history);
+}
+
+static void test_arrays_that_grow_by_steps(void)
+{
+    static const char *const steps[][2] = {
+        {"\"l\":[1]", NULL},
+        {"\"l\":[1,2]", ",\"append\":{\"l\":[2]}"},
+        {"\"l\":[1,2]", ""},
+        {"\"l\":[1,2,[3],\"4\"]", ",\"append\":{\"l\":[[3],\"4\"]}"},
+        {"\"l\":[1,2,[3],\"4\",5]", ",\"append\":{\"l\":[5]}"},
+        {"\"l\":[1,2,[3],\"5\",5]", ",\"set\":{\"l\":[1,2,[3],\"5\",5]}"},
+        {"\"l\":[1,2,[3],\"5\",5,6]", ",\"append\":{\"l\":[6]}"},
+        {"\"l\":[1,2,[3],\"5\",5,6,7]", ",\"append\":{\"l\":[7]}"},
+        {"\"l\":[1,2,[3],\"5\",5,6,77]", ",\"set\":{\"l\":[1,2,[3],\"5\",5,6,77]}"},
+        {"\"l\":[1,2]", ",\"set\":{\"l\":[1,2]}"},
+        {"\"l\":[1,2,3]", ",\"append\":{\"l\":[3]}"},
+        {"\"l\":[1,2]", ",\"set\":{\"l\":[1,2]}"}, /* as it was before the last */
+        {"\"l\":[]", ",\"set\":{\"l\":[]}"},
+        {"\"l\":[1]", ",\"set\":{\"l\":[1]}"},
+    };
+
+    check_steps(steps, sizeof steps / sizeof *steps);
+}
+
+static void test_keys_that_come_back(void)
+{
+    static const char *const steps[][2] = {
+        {"\"a\":1,\"b\":[1]", NULL},
+        {"\"b\":[1,2]", ",\"append\":{\"b\":[2]},\"unset\":[\"a\"]"},
+        {"\"b\":[1,2],\"a\":1", ",\"set\":{\"a\":1}"},
+        {"\"a\":1", ",\"unset\":[\"b\"]"},
+        {"\"a\":1,\"c\":0", ",\"set\":{\"c\":0}"},
+        {"\"b\":[1,2,3],\"a\":2", ",\"set\":{\"b\":[1,2,3],\"a\":2},\"unset\":[\"c\"]"},
+        {"\"a\":2,\"b\":[1,2,3,4]", ",\"append\":{\"b\":[4]}"},
+        {"", ",\"unset\":[\"a\",\"b\"]"},
+        {"\"a\":2", ",\"set\":{\"a\":2}"},
+    };
+
+    check_steps(steps, sizeof steps / sizeof *steps);
+}
+
+/* Without a snapshot, an object, or one whose members are known, nothing is written; and a
+ * state that is not to be followed leaves the snapshot as it was. */
+static void test_what_has_no_delta(void)
+{
+    struct text_object made, other;
+    rl_snapshot snapshot;
+    rl_buf arena;
+
+    rl_buf_init(&arena, RL_BUF_MAX);
+    rl_snapshot_init(&snapshot);
+    make_object(&made, "{" PAD ",\"a\":1}");
+    make_object(&other, "[" PAD50 "]");
+    CHECK(other.object.members == NULL);
+    CHECK(!rl_snapshot_delta(&snapshot, &made.object, &arena, true, 0));
+    rl_snapshot_take(&snapshot, &other.object, 0, 0);
+    CHECK(!rl_snapshot_delta(&snapshot, &made.object, &arena, true, 0));
+    CHECK_INT(arena.len, 0);
+    rl_buf_add(&arena, made.text, made.object.len);
+    rl_snapshot_take(&snapshot, &made.object, 0, 41);
+    CHECK(!rl_snapshot_delta(&snapshot, &other.object, &arena, true, 42));
+    CHECK_INT(arena.len, made.object.len);
+    free_object(&other);
+    make_object(&other, "{" PAD ",\"a\":2}");
+    for (int i = 0; i < 3; i++) {
+        size_t at = arena.len;
+
+        CHECK(rl_snapshot_delta(&snapshot, &other.object, &arena, i == 2, 42));
+        CHECK_MEM(arena.data + at, arena.len - at, "{\"since\":41,\"set\":{\"a\":2}}");
+    }
+    {
+        size_t at = arena.len;
+
+        CHECK(rl_snapshot_delta(&snapshot, &made.object, &arena, true, 43));
+        CHECK_MEM(arena.data + at, arena.len - at, "{\"since\":42,\"set\":{\"a\":1}}");
+    }
+    free_object(&made);
+    free_object(&other);
+    rl_snapshot_free(&snapshot);
+    rl_buf_free(&arena);
+}
+
+/* Objects of many keys in another order each time end soon, one way or the other. */
+static void test_many_keys(void)
+{
+    enum {
+        KEYS = 3000
+    };
+    rl_buf arena, text;
+    rl_snapshot snapshot;
+    struct text_object made;
+    bool is_delta;
+
+    rl_buf_init(&arena, RL_BUF_MAX);
+    rl_snapshot_init(&snapshot);
+    for (int turn = 0; turn < 2; turn++) {
+        rl_buf_init(&text, RL_BUF_MAX);
+        for (int i = 0; i < KEYS; i++) {
+            rl_buf_printf(&text, "%c\"k%d\":%d", i > 0 ? ',' : '{',
+                          turn > 0 ? KEYS - 1 - i : i, i / 2);
+        }
+        rl_buf_add_text(&text, "}");
+        rl_buf_add_char(&text, '\0');
+        make_object(&made, text.data);
+        CHECK_INT(made.object.count, KEYS);
+        is_delta = rl_snapshot_delta(&snapshot, &made.object, &arena, true, turn);
+        CHECK(!is_delta);
+        rl_snapshot_take(&snapshot, &made.object, arena.len, turn);
+        rl_buf_add(&arena, made.text, made.object.len);
+        free_object(&made);
+        rl_buf_free(&text);
+    }
+    rl_snapshot_free(&snapshot);
+    rl_buf_free(&arena);
+}
+
+/* A JSON value. */
+static void put_value(FILE *out, uint64_t *state, int depth)
+{
+    static const char *const scalars[] = {
+        "0",        "-12",      "1.5e-7",          "true",
+        "null",     "\"\"",     "\"}\"",           "\"[1,2],\"",
+        "\"\\\"\"", "\"\\\\\"", "\"a\\\\\\\"b{\"", "\"\\u0007:\""};
+    size_t kind = random_below(state, depth > 0 ? 5 : 3), count;
+
+    if (kind < 2) {
+        fputs(scalars[random_below(state, sizeof scalars / sizeof *scalars)], out);
+    } else if (kind == 2) {
+        fprintf(out, "\"%.*s\"", (int)random_below(state, 50), PAD50);
+    } else {
+        count = random_below(state, 4);
+        fputc(kind == 3 ? '[' : '{', out);
+        for (size_t i = 0; i < count; i++) {
+            fputs(i > 0 ? "," : "", out);
+            if (kind == 4) {
+                fprintf(out, "\"%zu\":", i);
+            }
+            put_value(out, state, depth - 1);
+        }
+        fputc(kind == 3 ? ']' : '}', out);
+    }
+}
+
+static char *random_value(uint64_t *state)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    put_value(out, state, 3);
+    fclose(out);
+    return text;
+}
+
+static char *random_key(uint64_t *state)
+{
+    static const char *const keys[] = {
+        "\"messages\"", "\"a\"", "\"ab\"",   "\"\"",    "\"a\\\"\"", "\"{\"", "\"1\"",
+        "\"\\\\\"",     "\",\"", "\"\\n}\"", "\"set\"", "\"since\"", "\"k\"", "\"l\""};
+
+    return strdup(keys[random_below(state, sizeof keys / sizeof *keys)]);
+}
+
+/* "[1]" with one more item, or one less. */
+static void change_array(char **value, uint64_t *state)
+{
+    char *tail, *item, *before = *value;
+
+    if (strcmp(before, "[]") == 0 || before[0] != '[') {
+        free(before);
+        *value = strdup("[0,1]");
+        return;
+    }
+    if (random_below(state, 4) == 0) { /* its first item alone */
+        const char *end = skip_value(before + 1);
+
+        tail = piece_of(before, end);
+        *value = malloc(strlen(tail) + 2);
+        snprintf(*value, strlen(tail) + 2, "%s]", tail);
+        free(tail);
+        free(before);
+        return;
+    }
+    item = random_value(state);
+    tail = malloc(strlen(item) + 3);
+    snprintf(tail, strlen(item) + 3, "[%s]", item);
+    *value = joined(before, tail);
+    free(tail);
+    free(item);
+}
+
+/* Changes a thing or two, or nothing. */
+static void change(struct object *object, uint64_t *state)
+{
+    size_t changes = random_below(state, 4);
+
+    for (size_t i = 0; i < changes; i++) {
+        size_t kind = random_below(state, 20);
+        size_t at = object->count > 0 ? random_below(state, object->count) : 0;
+
+        if (object->count < 4 || kind < 3) {
+            char *key = random_key(state), *value = random_value(state);
+
+            object_set(object, key, value);
+            free(key);
+            free(value);
+        } else if (kind == 3 && object->count < 20) { /* maybe a second time */
+            object_add(object, random_key(state), random_value(state));
+        } else if (kind < 6) {
+            object_drop(object, at);
+        } else if (kind < 9) {
+            free(object->members[at].value);
+            object->members[at].value = random_value(state);
+        } else if (kind < 17) {
+            change_array(&object->members[at].value, state);
+        } else {
+            size_t with = random_below(state, object->count);
+            struct member moved = object->members[at];
+
+            object->members[at] = object->members[with];
+            object->members[with] = moved;
+        }
+        while (object->count > 16) {
+            object_drop(object, 0);
+        }
+    }
+}
+
+/* Whatever becomes of a state, each of its versions is found again. */
+static void test_states_are_found_again(void)
+{
+    enum {
+        ROUNDS = 300
+    };
+    static struct history history;
+    uint64_t state = 20240229;
+    size_t deltas = 0, all = 0;
+
+    for (int round = 0; round < ROUNDS; round++) {
+        struct object object = {.count = 0};
+        size_t steps = 1 + random_below(&state, 80);
+        int pushes = round % 3; /* none, some, many are not followed */
+
+        begin_history(&history);
+        for (size_t i = 0; i < steps; i++) {
+            char *text;
+            bool follow = i == 0 || random_below(&state, 10) >= (size_t)pushes * 4;
+
+            change(&object, &state);
+            text = object_text(&object);
+            CHECK(go_on(&history, text, follow));
+            free(text);
+        }
+        deltas += history.deltas;
+        all += history.count;
+        object_free(&object);
+        end_history(&history);
+        if (atomic_load(&check_failures) > 10) {
+            return;
+        }
+    }
+    CHECK(deltas > all / 3 && deltas < all); /* both ways were taken */
+}
+
+static void check_split(const char *text)
+{
+    struct text_object made;
+    struct object want;
+
+    make_object(&made, text);
+    REQUIRE(object_parse(&want, text));
+    CHECK(made.object.members != NULL);
+    CHECK_INT(made.object.count, want.count);
+    for (size_t i = 0; i < want.count && i < made.object.count; i++) {
+        const rl_member *member = &made.object.members[i];
+        const struct member *wanted = &want.members[i];
+
+        CHECK_SAME(made.text + member->key_at, member->key_len, wanted->key,
+                   strlen(wanted->key));
+        CHECK_SAME(made.text + member->value_at, member->value_len, wanted->value,
+                   strlen(wanted->value));
+    }
+    object_free(&want);
+    free_object(&made);
+}
+
+static void test_split(void)
+{
+    static const char *const texts[] = {
+        "{}",
+        "{\"\":0}",
+        "{\"a\":{}}",
+        "{\"a\":[],\"b\":{\"c\":[{}]},\"d\":-1.5e-7}",
+        "{\"}\":\"}\",\"{\":\"{\",\"[\":\"]\",\",\":\",\",\":\":\":\"}",
+        "{\"\\\"\":\"\\\"\",\"\\\\\":\"\\\\\",\"\\\\\\\"\":\"\\\\\\\"}\"}",
+        "{\"a\":[\"]\",\"[\",[\"}\"]],\"b\":{\"}\":\"{\"}}",
+        "{\"\\u0000\":\"\\u007d\",\"\xE2\x82\xAC\":\"\xF0\x9F\x98\x80\"}",
+        "{\"1\":1,\"1\":2}",
+        "{\"a\":null,\"b\":true,\"c\":false}",
+    };
+    static const char *const others[] = {"",  "{",      "}",    "[]", "[{}]",
+                                         "1", "\"{}\"", "null", "{]", "[}"};
+    uint64_t state = 7;
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        check_split(texts[i]);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        struct text_object made;
+
+        make_object(&made, others[i]);
+        CHECK(made.object.members == NULL);
+        free_object(&made);
+    }
+    for (int i = 0; i < 5000; i++) {
+        struct object object = {.count = 0};
+        size_t count = random_below(&state, 12);
+        char *text;
+
+        for (size_t j = 0; j < count; j++) {
+            object_add(&object, random_key(&state), random_value(&state));
+        }
+        text = object_text(&object);
+        check_split(text);
+        free(text);
+        object_free(&object);
+    }
+}
+
+struct failing {
+    size_t count, fail_at;
+    bool go_on;
+};
+
+static void *failing_resize(void *ctx, void *ptr, size_t size)
+{
+    struct failing *failing = ctx;
+
+    failing->count++;
+    return failing->count == failing->fail_at ||
+                   (failing->go_on && failing->count > failing->fail_at)
+               ? NULL
+               : realloc(ptr, size);
+}
+
+static void failing_release(void *ctx, void *ptr)
+{
+    (void)ctx;
+    free(ptr);
+}
+
+/* A state of more keys than a list has room for at first, with an array that grows often. */
+static char *state_at(int step)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    fprintf(out, "{" PAD ",\"l\":[0");
+    for (int i = 0; i < step; i++) {
+        fprintf(out, ",%d", i);
+    }
+    fputc(']', out);
+    for (int i = step % 7; i < step % 7 + 15 + step / 4; i++) {
+        fprintf(out, ",\"k%d\":[%d]", i, step / 10);
+    }
+    fputc('}', out);
+    fclose(out);
+    return text;
+}
+
+/* False when there was no memory for the arena: then the whole run is given up. */
+static bool keep_states(char *const *texts, size_t count)
+{
+    static struct history history;
+    bool kept = true;
+
+    begin_history(&history);
+    for (size_t i = 0; i < count && kept; i++) {
+        kept = go_on(&history, texts[i], i % 5 != 3);
+    }
+    end_history(&history);
+    return kept;
+}
+
+static void test_without_memory(void)
+{
+    enum {
+        STEPS = 80
+    };
+    char *texts[STEPS];
+
+    for (int i = 0; i < STEPS; i++) {
+        texts[i] = state_at(i);
+    }
+    CHECK(keep_states(texts, STEPS));
+    for (int go_on = 0; go_on < 2; go_on++) {
+        struct failing failing = {.go_on = go_on != 0};
+        const rl_allocator allocator = {failing_resize, failing_release, &failing};
+        int given_up = 0, kept = 0;
+
+        do {
+            bool whole;
+
+            failing.count = 0;
+            failing.fail_at++;
+            rl_set_allocator(&allocator);
+            whole = keep_states(texts, STEPS);
+            rl_set_allocator(NULL);
+            given_up += !whole;
+            kept += whole;
+        } while (failing.count >= failing.fail_at && failing.fail_at < 10000);
+        CHECK(given_up > 3);
+        CHECK(kept > (go_on ? 0 : STEPS)); /* a state can be stored whole */
+    }
+    for (int i = 0; i < STEPS; i++) {
+        free(texts[i]);
+    }
+}
+
+static const struct check_test tests[] = {
+    CHECK_TEST(test_texts),
+    CHECK_TEST(test_arrays_that_grow_by_steps),
+    CHECK_TEST(test_keys_that_come_back),
+    CHECK_TEST(test_what_has_no_delta),
+    CHECK_TEST(test_many_keys),
+    CHECK_TEST(test_states_are_found_again),
+    CHECK_TEST(test_split),
+    CHECK_TEST(test_without_memory),
+};
+
+CHECK_MAIN(tests)
