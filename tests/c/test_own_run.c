@@ -1,0 +1,539 @@
+/* Test of store/own_run.h: which name a run gets whose own is another record's, how many
+ * questions that takes, and that its updates find it again: with answers of the test's own,
+ * in the SQLite store, and through the journal's table.
+ */
+#include "store/own_run.h"
+
+#include "check.h"
+#include "core/uuid.h"
+#include "store/spool.h"
+#include "store_help.h"
+
+#include <pthread.h>
+
+#define NUMBERS 3000
+
+/* A store that only knows which of the names "r~N" are taken. */
+struct names {
+    bool taken[NUMBERS];
+    bool exhausted;  /* all are */
+    const char *own; /* under which the record is kept already */
+    unsigned questions, inserts;
+    unsigned races;    /* insertions that come too late */
+    unsigned fails_at; /* the call of all that fails */
+    unsigned calls;
+    char inserted[40];
+};
+
+static rl_status answer(struct names *names, rl_err *err)
+{
+    names->calls++;
+    return names->calls == names->fails_at ? rl_err_set(err, RL_STORE, "it failed")
+                                           : RL_OK;
+}
+
+static rl_status find_one(void *ctx, const rl_run *run, rl_buf *name, rl_err *err)
+{
+    struct names *names = ctx;
+    rl_status status = answer(names, err);
+
+    CHECK_STR(rl_run_text(run, RL_RUN_ID), "r");
+    if (status == RL_OK && names->own != NULL) {
+        rl_buf_add(name, names->own, strlen(names->own) + 1);
+    }
+    return status;
+}
+
+static unsigned number_of(const char *name)
+{
+    char *end = NULL;
+    unsigned long number = strncmp(name, "r~", 2) == 0 ? strtoul(name + 2, &end, 10) : 0;
+
+    CHECK(end != NULL && *end == '\0');
+    return (unsigned)number;
+}
+
+static rl_status is_taken(void *ctx, const rl_run *run, const char *name, bool *taken,
+                          rl_err *err)
+{
+    struct names *names = ctx;
+    unsigned number = number_of(name);
+
+    (void)run;
+    names->questions++;
+    CHECK(number >= 2);
+    *taken = names->exhausted || (number < NUMBERS && names->taken[number]);
+    return answer(names, err);
+}
+
+static rl_status insert_one(void *ctx, const rl_run *run, const char *name, bool *done,
+                            rl_err *err)
+{
+    struct names *names = ctx;
+    rl_status status = answer(names, err);
+
+    (void)run;
+    names->inserts++;
+    *done = status == RL_OK && names->inserts > names->races;
+    snprintf(names->inserted, sizeof names->inserted, "%s", name);
+    if (status == RL_OK && names->own == NULL) {
+        names->taken[number_of(name)] = true; /* by this one, or the other */
+    }
+    return status;
+}
+
+static rl_status settle(struct names *names, rl_err *err)
+{
+    static const rl_own_ops ops = {find_one, is_taken, insert_one};
+    rl_run *run = new_own_run(1, "r", "running", NULL);
+    rl_status status = rl_own_insert(&ops, names, run, err);
+
+    rl_run_free(run);
+    return status;
+}
+
+static void take_numbers(struct names *names, unsigned first, unsigned last)
+{
+    for (unsigned i = first; i <= last; i++) {
+        names->taken[i] = true;
+    }
+}
+
+static void test_number_of_questions(void)
+{
+    static const struct {
+        unsigned number, questions;
+        const char *name;
+    } cases[] = {{2, 1, "r~2"},   {3, 3, "r~3"},   {4, 3, "r~4"},       {5, 5, "r~5"},
+                 {10, 7, "r~10"}, {17, 9, "r~17"}, {1000, 19, "r~1000"}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct names names = {.own = NULL};
+        rl_err err;
+
+        take_numbers(&names, 2, cases[i].number - 1);
+        CHECK_INT(settle(&names, &err), RL_OK);
+        CHECK_STR(names.inserted, cases[i].name);
+        CHECK_INT(names.questions, cases[i].questions);
+        CHECK_INT(names.inserts, 1);
+    }
+}
+
+/* Runs that were deleted leave gaps: whichever name is found is free. */
+static void test_gaps(void)
+{
+    for (unsigned gap = 2; gap < 70; gap++) {
+        struct names names = {.own = NULL};
+        unsigned number;
+        rl_err err;
+
+        take_numbers(&names, 2, 70);
+        names.taken[gap] = false;
+        CHECK_INT(settle(&names, &err), RL_OK);
+        number = number_of(names.inserted);
+        CHECK(number == gap || number == 71);
+        CHECK(names.questions <= 13);
+    }
+}
+
+/* Between question and insertion another process takes the name. */
+static void test_races(void)
+{
+    struct names names = {.races = 3};
+    rl_err err = {.code = RL_OK};
+
+    CHECK_INT(settle(&names, &err), RL_OK);
+    CHECK_STR(names.inserted, "r~5");
+    CHECK_INT(names.inserts, 4);
+
+    names = (struct names){.races = UINT32_MAX};
+    CHECK_INT(settle(&names, &err), RL_STORE);
+    CHECK(strstr(err.text, "run_id") != NULL);
+    CHECK_INT(names.inserts, 100);
+
+    names = (struct names){.races = UINT32_MAX, .exhausted = true};
+    (void)settle(&names, &err); /* ends */
+}
+
+static void test_found_again(void)
+{
+    struct names names = {.own = "r~7"};
+    rl_err err;
+
+    CHECK_INT(settle(&names, &err), RL_OK);
+    CHECK_STR(names.inserted, "r~7");
+    CHECK_INT(names.questions, 0);
+
+    names = (struct names){.own = "r"}; /* an older log of its own row */
+    CHECK_INT(settle(&names, &err), RL_OK);
+    CHECK_INT(names.questions + names.inserts, 0);
+}
+
+static void *no_memory(void *ctx, void *ptr, size_t size)
+{
+    (void)ctx;
+    (void)ptr;
+    (void)size;
+    return NULL;
+}
+
+static void no_release(void *ctx, void *ptr)
+{
+    (void)ctx;
+    free(ptr);
+}
+
+static void test_errors_are_passed_on(void)
+{
+    static const rl_allocator allocator = {no_memory, no_release, NULL};
+    static const rl_own_ops ops = {find_one, is_taken, insert_one};
+    struct names names = {.own = NULL};
+    rl_run *run = new_own_run(1, "r", "running", NULL);
+    rl_err err = {.code = RL_OK};
+    unsigned calls;
+
+    take_numbers(&names, 2, 9);
+    CHECK_INT(settle(&names, &err), RL_OK);
+    calls = names.calls;
+    CHECK_INT(calls, 1 + 7 + 1);
+    for (unsigned i = 1; i <= calls; i++) {
+        names = (struct names){.fails_at = i};
+        take_numbers(&names, 2, 9);
+        err = (rl_err){.code = RL_OK};
+        CHECK_INT(settle(&names, &err), RL_STORE);
+        CHECK_STR(err.text, "it failed");
+        CHECK_INT(names.calls, i);
+    }
+    for (int i = 0; i < 2; i++) {
+        names = (struct names){.own = i > 0 ? "r~7" : NULL};
+        rl_set_allocator(&allocator);
+        CHECK_INT(rl_own_insert(&ops, &names, run, &err), RL_NOMEM);
+        rl_set_allocator(NULL);
+        CHECK_INT(names.inserts, 0);
+    }
+    rl_run_free(run);
+}
+
+#define ROWS "SELECT count(*) FROM workflow_runs"
+
+/* Checks a record's row: "name status outputs", or "" for none. */
+static void check_row(const char *path, unsigned number, const char *want)
+{
+    char sql[300];
+
+    snprintf(sql, sizeof sql,
+             "SELECT run_id || ' ' || status || ' ' || ifnull(outputs, '-') FROM "
+             "workflow_runs WHERE id = '00000000-0000-0000-0000-0000%08x'",
+             number);
+    CHECK_SQL(path, sql, want);
+}
+
+static rl_status write_own(rl_store *store, unsigned number, const char *status,
+                           const char *outputs)
+{
+    rl_err err = {.code = RL_OK};
+    rl_status done =
+        write_run(store, new_own_run(number, "r", status, outputs), true, &err);
+
+    if (done != RL_OK) {
+        printf("%s\n", err.text);
+    }
+    return done;
+}
+
+static void test_updates_find_their_rows(void)
+{
+    char path[HELP_PATH];
+    rl_store *store;
+
+    fresh_path(path);
+    store = open_store(path);
+    CHECK_INT(write_own(store, 1, "running", NULL), RL_OK);
+    CHECK_INT(write_own(store, 2, "running", NULL), RL_OK);
+    check_row(path, 1, "r running -");
+    check_row(path, 2, "r~2 running -");
+    CHECK_INT(write_own(store, 2, "completed", "2"), RL_OK);
+    check_row(path, 1, "r running -");
+    check_row(path, 2, "r~2 completed 2");
+    CHECK_INT(write_own(store, 1, "failed", "1"), RL_OK);
+    check_row(path, 1, "r failed 1");
+    check_row(path, 2, "r~2 completed 2");
+    CHECK_INT(write_own(store, 3, "completed", "3"), RL_OK);
+    check_row(path, 3, "r~3 completed 3");
+    CHECK_INT(sql_int(path, ROWS), 3);
+
+    /* who logs under the name means the first */
+    CHECK_INT(write_run(store, new_run("w", "r", "completed"), true, NULL), RL_OK);
+    check_row(path, 1, "r completed 1");
+    CHECK_INT(write_run(store, new_run("w", "r~2", "failed"), true, NULL), RL_OK);
+    check_row(path, 2, "r~2 failed 2");
+    CHECK_INT(sql_int(path, ROWS), 3);
+    store->ops->close(store);
+    CHECK_INTACT(path);
+}
+
+/* The logs of two records, in every order of the four, twice over: what is there at last is
+ * the same. */
+static void test_replays(void)
+{
+    static const char *const statuses[] = {"running", "running", "completed", "failed"};
+    char path[HELP_PATH];
+    rl_store *store;
+    rl_err err;
+
+    fresh_path(path);
+    store = open_store(path);
+    for (int mix = 0; mix < 256; mix++) {
+        rl_run *runs[4];
+
+        for (unsigned i = 0; i < 4; i++) {
+            runs[i] = new_own_run(1 + i % 2, "r", statuses[i],
+                                  i == 2   ? "1"
+                                  : i == 3 ? "2"
+                                           : NULL);
+        }
+        for (int i = 0; i < 8; i++) { /* any four of the four, then all */
+            rl_run *one = runs[i < 4 ? mix >> (2 * i) & 3 : i - 4];
+            rl_batch batch = {&one, 1, RL_JOURNAL, true};
+
+            CHECK_INT(store->ops->write(store, &batch, &err), RL_OK);
+        }
+        CHECK_INT(sql_int(path, ROWS), 2);
+        CHECK_SQL(path,
+                  "SELECT group_concat(status || outputs) FROM (SELECT * FROM "
+                  "workflow_runs ORDER BY id)",
+                  "completed1,failed2");
+        CHECK_SQL(path,
+                  "SELECT group_concat(run_id) FROM (SELECT * FROM workflow_runs "
+                  "ORDER BY run_id)",
+                  "r,r~2");
+        CHECK_SQL(path, "DELETE FROM workflow_runs", "");
+        for (int i = 0; i < 4; i++) {
+            rl_run_free(runs[i]);
+        }
+    }
+    store->ops->close(store);
+}
+
+static void write_together(rl_store *store, rl_run **runs, size_t count)
+{
+    rl_batch batch = {runs, count, RL_DISK, true};
+    rl_err err = {.code = RL_OK};
+
+    if (store->ops->write(store, &batch, &err) != RL_OK) {
+        CHECK_STR(err.text, "written");
+    }
+    for (size_t i = 0; i < count; i++) {
+        rl_run_free(runs[i]);
+    }
+}
+
+static void test_batches(void)
+{
+    char path[HELP_PATH];
+    rl_run *runs[6];
+    rl_batch batch = {runs, 6, RL_DISK, true};
+    rl_store *store;
+    rl_err err;
+
+    fresh_path(path);
+    store = open_store(path);
+    runs[0] = new_own_run(1, "r", "running", NULL);
+    runs[1] = new_own_run(2, "r", "running", NULL);
+    runs[2] = new_run("w", "other", "completed");
+    runs[3] = new_own_run(2, "r", "completed", "2");
+    runs[4] = new_own_run(1, "r", "completed", "1");
+    runs[5] = new_own_run(3, "r", "running", NULL);
+    runs[5]->texts[RL_STATUS].given = false; /* the table takes no NULL there */
+    CHECK_INT(store->ops->write(store, &batch, &err), RL_STORE);
+    CHECK_INT(sql_int(path, ROWS), 0); /* none of it */
+    runs[5]->texts[RL_STATUS].given = true;
+    write_together(store, runs, 6);
+    check_row(path, 1, "r completed 1");
+    check_row(path, 2, "r~2 completed 2");
+    check_row(path, 3, "r~3 running -");
+    CHECK_INT(sql_int(path, ROWS), 4);
+    store->ops->close(store);
+    CHECK_INTACT(path);
+}
+
+/* The name that a record did not get is free by now, but it is kept under another. */
+static void test_row_under_another_name(void)
+{
+    char path[HELP_PATH];
+    rl_run *runs[3];
+    rl_store *store;
+
+    fresh_path(path);
+    store = open_store(path);
+    CHECK_INT(write_own(store, 1, "running", NULL), RL_OK);
+    CHECK_INT(write_own(store, 2, "running", NULL), RL_OK);
+    CHECK_SQL(path, "DELETE FROM workflow_runs WHERE run_id = 'r'", "");
+    CHECK_INT(write_own(store, 2, "running", "\"half\""), RL_OK);
+    check_row(path, 2, "r~2 running \"half\"");
+    CHECK_INT(sql_int(path, ROWS), 1);
+
+    runs[0] = new_run("w", "before", "completed"); /* within a transaction */
+    runs[1] = new_own_run(2, "r", "completed", "2");
+    runs[2] = new_run("w", "behind", "completed");
+    write_together(store, runs, 3);
+    check_row(path, 2, "r~2 completed 2");
+    CHECK_INT(sql_int(path, ROWS), 3);
+
+    CHECK_INT(write_own(store, 3, "completed", "3"), RL_OK);
+    check_row(path, 3, "r completed 3");
+    CHECK_INT(write_own(store, 2, "completed", "22"), RL_OK);
+    check_row(path, 2, "r~2 completed 22");
+    store->ops->close(store);
+    CHECK_INTACT(path);
+}
+
+#define WRITERS 4
+#define EACH 12
+
+struct writer {
+    char path[HELP_PATH];
+    unsigned first;
+};
+
+/* Records under one name, with a store of its own. */
+static void *write_records(void *ctx)
+{
+    const struct writer *writer = ctx;
+    rl_store *store = open_store(writer->path);
+
+    for (unsigned i = 0; i < EACH; i++) {
+        CHECK_INT(write_own(store, writer->first + i, "running", NULL), RL_OK);
+        CHECK_INT(write_own(store, writer->first + i, "completed", "1"), RL_OK);
+    }
+    store->ops->close(store);
+    return NULL;
+}
+
+static void test_writers_at_once(void)
+{
+    static struct writer writers[WRITERS];
+    pthread_t threads[WRITERS];
+
+    fresh_path(writers[0].path);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        memcpy(writers[i].path, writers[0].path, HELP_PATH);
+        writers[i].first = 100 * i;
+        the_migrations();
+        help_need(pthread_create(&threads[i], NULL, write_records, &writers[i]) == 0,
+                  "a thread");
+    }
+    for (int i = 0; i < WRITERS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    CHECK_INT(sql_int(writers[0].path, ROWS " WHERE status = 'completed'"),
+              WRITERS * EACH);
+    CHECK_INT(sql_int(writers[0].path, ROWS), WRITERS * EACH);
+    CHECK_INT(sql_int(writers[0].path,
+                      "SELECT max(CAST(substr(run_id, 3) AS INTEGER)) FROM "
+                      "workflow_runs"),
+              WRITERS * EACH); /* without gaps */
+    CHECK_INTACT(writers[0].path);
+}
+
+static void append(rl_spool *spool, rl_run *run)
+{
+    rl_batch batch = {&run, 1, RL_DISK, true};
+    rl_err err = {.code = RL_OK};
+
+    if (rl_spool_append(spool, &batch, &err) != RL_OK) {
+        CHECK_STR(err.text, "appended");
+    }
+    rl_run_free(run);
+}
+
+/* The journal keeps every log, and what belongs to it. */
+static void test_journal(void)
+{
+    static rl_spool_batch batch;
+    char path[HELP_PATH], id[RL_UUID_TEXT];
+    rl_spool *spool = NULL;
+    rl_err err = {.code = RL_OK};
+    int64_t last = 0;
+
+    fresh_path(path);
+    REQUIRE(rl_spool_new(path, the_migrations(), &spool, &err) == RL_OK);
+    append(spool, new_own_run(1, "r", "running", NULL));
+    append(spool, new_run("w", "r", "completed"));
+    append(spool, new_own_run(2, "r", "running", NULL));
+    append(spool, new_own_run(1, "r", "completed", "1"));
+    CHECK_INT(rl_spool_read(spool, 0, &batch, &err), RL_OK);
+    REQUIRE(batch.count == 4);
+    for (size_t i = 0; i < 4; i++) {
+        const rl_run *run = batch.runs[i];
+
+        CHECK(run->is_own == (i != 1));
+        CHECK(run->revision > last);
+        last = run->revision;
+        CHECK_STR(rl_run_text(run, RL_RUN_ID), "r");
+    }
+    rl_uuid_format(batch.runs[3]->id, id);
+    CHECK_STR(id, "00000000-0000-0000-0000-000000000001");
+    CHECK(memcmp(batch.runs[0]->id, batch.runs[3]->id, 16) == 0);
+    rl_spool_batch_free(&batch);
+    rl_spool_free(spool);
+    CHECK_INTACT(path);
+}
+
+/* When the file is deleted under the process both logs of a record are saved, each once. */
+static void test_deleted_journal(void)
+{
+    static const char *const ends[] = {"", "-wal", "-shm"};
+    char path[HELP_PATH], name[HELP_PATH + 8];
+    rl_err reason = {.code = RL_STORE, .text = "refused"}, err = {.code = RL_OK};
+    rl_spool *spool = NULL;
+
+    fresh_path(path);
+    REQUIRE(rl_spool_new(path, the_migrations(), &spool, &err) == RL_OK);
+    append(spool, new_own_run(1, "r", "running", NULL));
+    append(spool, new_own_run(1, "r", "completed", "1"));
+    append(spool, new_own_run(2, "r", "running", NULL));
+    for (int i = 0; i < 2; i++) {
+        rl_run *run = new_own_run(3, "r", "running", NULL);
+
+        CHECK_INT(rl_spool_refuse(spool, run, &reason, &err), RL_OK);
+        rl_run_free(run);
+    }
+    for (unsigned round = 1; round <= 3; round++) {
+        for (size_t i = 0; i < 3; i++) {
+            snprintf(name, sizeof name, "%s%s", path, ends[i]);
+            CHECK(remove(name) == 0);
+        }
+        append(spool, new_own_run(2, "r", "running", NULL));
+        CHECK_INT(rl_spool_moves(spool), round);
+        /* the log that found it out is saved, and written again */
+        CHECK_INT(sql_int(path, "SELECT count(DISTINCT id || revision) FROM journal "
+                                "WHERE own = 1"),
+                  3 + round);
+        CHECK_INT(sql_int(path, "SELECT count(*) FROM journal_rejected WHERE own = 1"),
+                  2);
+        CHECK_SQL(path,
+                  "SELECT group_concat(status) FROM (SELECT * FROM journal WHERE "
+                  "id LIKE '%1' ORDER BY seq)",
+                  "running,completed");
+    }
+    rl_spool_free(spool);
+    CHECK_INTACT(path);
+}
+
+static const struct check_test tests[] = {
+    CHECK_TEST(test_number_of_questions),
+    CHECK_TEST(test_gaps),
+    CHECK_TEST(test_races),
+    CHECK_TEST(test_found_again),
+    CHECK_TEST(test_errors_are_passed_on),
+    CHECK_TEST(test_updates_find_their_rows),
+    CHECK_TEST(test_replays),
+    CHECK_TEST(test_batches),
+    CHECK_TEST(test_row_under_another_name),
+    CHECK_TEST(test_writers_at_once),
+    CHECK_TEST(test_journal),
+    CHECK_TEST(test_deleted_journal),
+};
+
+CHECK_MAIN(tests)
