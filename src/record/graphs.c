@@ -420,6 +420,12 @@ static void write_now(rl_graph *graph, rl_run *run)
     graph->written_ns = rl_monotonic_ns();
 }
 
+/* Whether somebody has to look after a graph: not where each event writes it. */
+static bool is_watched(const rl_graph *graph, bool all)
+{
+    return graph->interval_ns != RL_LIVE_NEVER && (graph->interval_ns > 0 || all);
+}
+
 bool rl_graphs_write_due(rl_graphs *graphs, const void *recorder, bool all, rl_run *run,
                          uint64_t *next)
 {
@@ -432,7 +438,7 @@ bool rl_graphs_write_due(rl_graphs *graphs, const void *recorder, bool all, rl_r
     }
     pthread_mutex_lock(&graphs->lock);
     for (graph = graphs->oldest; graph != NULL; graph = graph->newer) {
-        if (graph->recorder == recorder && graph->interval_ns != RL_LIVE_NEVER) {
+        if (graph->recorder == recorder && is_watched(graph, all)) {
             uint64_t due = graph->written_ns + graph->interval_ns;
 
             if (graph->changed && (all || due <= now)) {

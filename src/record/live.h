@@ -1,6 +1,6 @@
 /* Open runs, written while they last: by the worker, once in a while, and by flush and close.
  *
- * Threads: every function from any thread; rl_live_write may wait. Ownership: the struct is
+ * Threads: every function from any thread; those that write may wait. Ownership: the struct is
  * its recorder's, who has no table of graphs until one is to be watched.
  */
 #ifndef RL_LIVE_H
@@ -25,9 +25,13 @@ bool rl_live_watch(rl_live *live, rl_graphs *graphs, uint64_t interval_ns);
 /* Commits a sealed run. */
 typedef rl_status (*rl_live_commit)(void *ctx, rl_run *run, rl_err *err);
 
-/* Writes the graphs of this recorder that have changed and are due, or (`all`) all that have
- * changed. Returns when to look again. */
-uint64_t rl_live_write(rl_live *live, const void *recorder, bool all,
-                       rl_live_commit commit, void *ctx);
+/* For the worker: writes the graphs of this recorder that have changed and are due. Returns
+ * when to look again. */
+uint64_t rl_live_write_due(rl_live *live, const void *recorder, rl_live_commit commit,
+                           void *ctx);
+
+/* For any other thread: writes all that have changed. When the worker looks again stays. */
+void rl_live_write_all(rl_live *live, const void *recorder, rl_live_commit commit,
+                       void *ctx);
 
 #endif

@@ -152,16 +152,16 @@ static rl_status commit_live(void *ctx, rl_run *run, rl_err *err)
     return status;
 }
 
-static uint64_t write_live(rl_recorder *recorder, bool all)
+static void write_live(rl_recorder *recorder)
 {
-    return rl_live_write(&recorder->live, recorder, all, commit_live, recorder);
+    rl_live_write_all(&recorder->live, recorder, commit_live, recorder);
 }
 
 /* What the worker thread does: open runs, checkpoints, and forwarding. */
 static uint64_t care(void *ctx, const atomic_bool *stop)
 {
     rl_recorder *recorder = ctx;
-    uint64_t live = write_live(recorder, false);
+    uint64_t live = rl_live_write_due(&recorder->live, recorder, commit_live, recorder);
     uint64_t again = rl_monotonic_ns() + CARE_NS;
     rl_store *store = recorder->store;
     rl_err ignored; /* a checkpoint that fails is tried again with the next commit */
@@ -467,7 +467,7 @@ rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err)
     rl_status status = enter(recorder, err);
 
     if (status == RL_OK) {
-        (void)write_live(recorder, true);
+        write_live(recorder);
         status = rl_commit_drain(recorder->commit, end);
         if (status == RL_OK && recorder->journal != NULL) {
             status = rl_commit_drain(recorder->spooling, end);
@@ -537,7 +537,7 @@ void rl_recorder_close(rl_recorder *recorder, uint64_t end)
         return;
     }
     if (!recorder->abandoned) {
-        (void)write_live(recorder, true);
+        write_live(recorder);
     }
     forward_rest(recorder, end);
     now = rl_monotonic_ns();
