@@ -1,0 +1,591 @@
+/* Test of record/live.h, and of what the table of open runs does for it: who is written when,
+ * how often the worker is woken, what happens when there are too many, over a fork, and with
+ * threads that go on meanwhile.
+ */
+#include "record/live.h"
+
+#include "check.h"
+#include "core/fork.h"
+#include "graph_help.h"
+#include "json_valid.h"
+#include "record/owner.h"
+#include "store_help.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/wait.h>
+
+#define MILLISECOND UINT64_C(1000000)
+#define HOUR (3600000 * MILLISECOND)
+
+/* Recorders, which are only compared by their addresses here. */
+static const char one_recorder, another_recorder;
+
+/* What was committed: the run ids with the number of nodes, "a0 b2 ". */
+struct committed {
+    char texts[400];
+    rl_status status; /* what the commit says */
+};
+
+static int nodes_of(const rl_run *run)
+{
+    int count = 0;
+
+    for (const char *at = rl_run_text(run, RL_NODE_LOGS);
+         (at = strstr(at, "{\"node\":")) != NULL; at++) {
+        count++;
+    }
+    return count;
+}
+
+static rl_status commit(void *ctx, rl_run *run, rl_err *err)
+{
+    struct committed *committed = ctx;
+    size_t len = strlen(committed->texts);
+
+    CHECK_STR(rl_run_text(run, RL_STATUS), "running");
+    CHECK(run->is_own && run->revision > 0);
+    snprintf(committed->texts + len, sizeof committed->texts - len, "%s%d ",
+             rl_run_text(run, RL_RUN_ID), nodes_of(run));
+    return committed->status == RL_OK ? RL_OK : rl_err_set(err, committed->status, "no");
+}
+
+static uint64_t write_due(rl_live *live)
+{
+    struct committed ignored = {.texts = ""};
+
+    return rl_live_write_due(live, &one_recorder, commit, &ignored);
+}
+
+/* Looks as the worker does, whatever the plan is, and checks what was written. */
+static uint64_t check_due(rl_live *live, const char *want)
+{
+    struct committed committed = {.texts = ""};
+    uint64_t next;
+
+    atomic_store(&live->next, 0);
+    next = rl_live_write_due(live, &one_recorder, commit, &committed);
+    CHECK_STR(committed.texts, want);
+    return next;
+}
+
+static void check_all(rl_live *live, const char *want)
+{
+    struct committed committed = {.texts = ""};
+    uint64_t next = atomic_load(&live->next);
+
+    rl_live_write_all(live, &one_recorder, commit, &committed);
+    CHECK_STR(committed.texts, want);
+    CHECK(atomic_load(&live->next) == next);
+}
+
+static void open_live(rl_graphs *graphs, uint64_t number, const char *run_id,
+                      uint64_t interval_ns, const void *recorder)
+{
+    rl_graph_start given = graph_of(NULL);
+
+    given.run_id = text(run_id);
+    given.interval_ns = interval_ns;
+    given.recorder = recorder;
+    begin_graph_as(graphs, number, &given);
+}
+
+static void wait_until(uint64_t when)
+{
+    const struct timespec moment = {0, 500000};
+
+    while (rl_monotonic_ns() < when) {
+        nanosleep(&moment, NULL);
+    }
+}
+
+static void drop_graph(rl_graphs *graphs, uint64_t number)
+{
+    rl_graph_free(rl_graphs_take(graphs, key_of(number)));
+}
+
+static void test_who_is_due(void)
+{
+    const uint64_t interval = 100 * MILLISECOND;
+    rl_graphs *graphs = rl_graphs_new();
+    uint64_t start = rl_monotonic_ns(), next;
+    rl_live live;
+
+    rl_live_init(&live);
+    check_all(&live, ""); /* no table yet */
+    CHECK(write_due(&live) == RL_LIVE_NEVER);
+    open_live(graphs, 1, "a", interval, &one_recorder);
+    open_live(graphs, 2, "b", HOUR, &one_recorder);
+    open_live(graphs, 3, "c", RL_LIVE_NEVER, &one_recorder);
+    open_live(graphs, 4, "d", 0, &one_recorder);
+    open_live(graphs, 5, "e", 1, &another_recorder);
+    CHECK(rl_live_watch(&live, graphs, interval));
+
+    next = check_due(&live, ""); /* the first is due in a moment */
+    CHECK(next >= start + interval && next <= rl_monotonic_ns() + interval);
+    wait_until(next);
+    next = check_due(&live, "a0 ");
+    CHECK(next > rl_monotonic_ns() && next <= rl_monotonic_ns() + interval);
+    wait_until(next);
+    next = check_due(&live, ""); /* nothing has changed since */
+    CHECK(next > rl_monotonic_ns() && next <= rl_monotonic_ns() + interval);
+    begin_node(graphs, 11, 1, "n:1", "n");
+    check_due(&live, "a1 ");
+
+    check_all(&live, "b0 d0 "); /* those written at each event too, if one was not */
+    check_all(&live, "");
+    for (uint64_t i = 2; i <= 5; i++) {
+        begin_node(graphs, 10 + i, i, "n:1", "n");
+    }
+    check_due(&live, "");
+    check_all(&live, "b1 d1 ");
+    end_span(graphs, 12, RL_COMPLETED, false);
+    rl_graphs_interrupt(graphs, key_of(1), text("[]"));
+    rl_graphs_resume(graphs, key_of(4));
+    check_all(&live, "a1 b1 d1 ");
+    check_all(&live, "");
+    rl_graphs_free(graphs, release_none);
+}
+
+static void test_when_to_look_again(void)
+{
+    rl_graphs *graphs = rl_graphs_new();
+    rl_live live;
+
+    rl_live_init(&live);
+    (void)rl_live_watch(&live, graphs, HOUR);
+    CHECK(check_due(&live, "") == RL_LIVE_NEVER); /* no graph at all */
+    open_live(graphs, 1, "a", RL_LIVE_NEVER, &one_recorder);
+    open_live(graphs, 2, "b", 0, &one_recorder);
+    open_live(graphs, 3, "c", MILLISECOND, &another_recorder);
+    CHECK(check_due(&live, "") == RL_LIVE_NEVER); /* none to look after */
+    open_live(graphs, 4, "d", HOUR, &one_recorder);
+    CHECK(check_due(&live, "") > rl_monotonic_ns() + HOUR / 2);
+    open_live(graphs, 5, "e", HOUR / 4, &one_recorder); /* the sooner one */
+    CHECK(check_due(&live, "") < rl_monotonic_ns() + HOUR / 3);
+    drop_graph(graphs, 5);
+    CHECK(check_due(&live, "") > rl_monotonic_ns() + HOUR / 2);
+    drop_graph(graphs, 4);
+    CHECK(check_due(&live, "") == RL_LIVE_NEVER);
+    rl_graphs_free(graphs, release_none);
+}
+
+/* A commit that fails is not tried again before the run has changed; one at an event is
+ * written whenever it was written before. */
+static void test_failures_and_single_writes(void)
+{
+    struct committed committed = {.texts = "", .status = RL_STORE};
+    rl_graphs *graphs = rl_graphs_new();
+    rl_run *run = rl_run_new();
+    rl_live live;
+
+    rl_live_init(&live);
+    open_live(graphs, 1, "a", HOUR, &one_recorder);
+    (void)rl_live_watch(&live, graphs, HOUR);
+    rl_live_write_all(&live, &one_recorder, commit, &committed);
+    CHECK_STR(committed.texts, "a0 ");
+    check_all(&live, "");
+    for (int i = 0; i < 2; i++) {
+        CHECK(rl_graphs_write_one(graphs, key_of(1), run));
+        CHECK_STR(rl_run_text(run, RL_STATUS), "running");
+        CHECK(run->duration_ms == RL_NO_DURATION);
+    }
+    CHECK(!rl_graphs_write_one(graphs, key_of(2), run));
+    begin_node(graphs, 2, 1, "n:1", "n");
+    CHECK(rl_graphs_write_one(graphs, key_of(1), run));
+    CHECK_INT(nodes_of(run), 1);
+    check_all(&live, "");
+    rl_run_free(run);
+    rl_graphs_free(graphs, release_none);
+}
+
+/* Runs that end within the interval wake the worker once in one. */
+static void test_wakes(void)
+{
+    const uint64_t interval = 50 * MILLISECOND;
+    rl_graphs *graphs = rl_graphs_new();
+    uint64_t start, elapsed, runs = 0;
+    int wakes = 0;
+    rl_live live;
+
+    rl_live_init(&live);
+    start = rl_monotonic_ns();
+    while (rl_monotonic_ns() - start < 5 * interval) {
+        open_live(graphs, 1, "a", interval, &one_recorder);
+        if (rl_live_watch(&live, graphs, interval)) {
+            wakes++;
+        }
+        drop_graph(graphs, 1);
+        (void)write_due(&live); /* a worker that is awake, or has to be by now */
+        runs++;
+    }
+    elapsed = rl_monotonic_ns() - start;
+    CHECK(runs > 100);
+    CHECK(wakes >= 4 && (uint64_t)wakes <= elapsed / interval + 1);
+
+    CHECK(rl_live_watch(&live, graphs, MILLISECOND)); /* what is due sooner, always */
+    CHECK(!rl_live_watch(&live, graphs, HOUR));
+    CHECK(!rl_live_watch(&live, graphs, RL_LIVE_NEVER / 2));
+    rl_graphs_free(graphs, release_none);
+}
+
+/* Ten thousand open runs are enough: the oldest has to go. */
+static void test_too_many(void)
+{
+    enum {
+        MOST = 10000
+    };
+    rl_graphs *graphs = rl_graphs_new();
+    rl_run *run = rl_run_new();
+    rl_graph *graph;
+
+    for (uint64_t i = 1; i <= MOST; i++) {
+        begin_graph(graphs, 100 * i, NULL);
+    }
+    begin_node(graphs, 201, 200, "n:1", "n");
+    CHECK(rl_graphs_take_excess(graphs) == NULL);
+    drop_graph(graphs, 100);
+    begin_graph(graphs, 100, NULL); /* now the newest */
+    CHECK(rl_graphs_take_excess(graphs) == NULL);
+    begin_graph(graphs, 101 * MOST, NULL);
+    graph = rl_graphs_take_excess(graphs);
+    REQUIRE(graph != NULL);
+    CHECK(rl_graphs_take_excess(graphs) == NULL);
+    CHECK_INT(kind_of(graphs, 200), RL_SPAN_NONE);
+    CHECK_INT(kind_of(graphs, 201), RL_SPAN_NONE);
+    CHECK_INT(kind_of(graphs, 300), RL_SPAN_GRAPH);
+    rl_graph_write(graph, NULL, run);
+    CHECK_STR(rl_run_text(run, RL_STATUS), "running");
+    CHECK_INT(nodes_of(run), 1);
+    rl_graph_free(graph);
+    rl_run_free(run);
+    rl_graphs_free(graphs, release_none);
+}
+
+/* So is a quarter of a gigabyte, but one run is kept whatever its size. */
+static void test_too_large(void)
+{
+    const size_t size = (size_t)40 << 20;
+    rl_graphs *graphs = rl_graphs_new();
+    rl_span_end end = {.outcome = RL_COMPLETED};
+    char *payload = malloc(size + 1);
+    rl_graph *graph = NULL;
+    uint64_t last = 0;
+
+    memset(payload, '"', size);
+    memset(payload + 1, 'p', size - 2);
+    payload[size] = '\0';
+    end.outputs = text(payload);
+    while (graph == NULL && last < 10) {
+        begin_graph(graphs, 10 * ++last, NULL);
+        begin_node(graphs, 10 * last + 1, 10 * last, "n:1", "n");
+        CHECK(rl_graphs_end(graphs, key_of(10 * last + 1), &end));
+        graph = rl_graphs_take_excess(graphs);
+    }
+    CHECK(last >= 4 && last <= 7); /* an arena has up to a half of room to grow */
+    CHECK_INT(kind_of(graphs, 10), RL_SPAN_NONE);
+    CHECK(rl_graphs_take_excess(graphs) == NULL);
+    rl_graph_free(graph);
+    for (uint64_t i = 2; i <= last; i++) {
+        drop_graph(graphs, 10 * i);
+    }
+    begin_graph(graphs, 10, NULL); /* what was taken no longer counts */
+    begin_graph(graphs, 20, NULL);
+    CHECK(rl_graphs_take_excess(graphs) == NULL);
+    free(payload);
+    rl_graphs_free(graphs, release_none);
+}
+
+static int exit_of(pid_t pid)
+{
+    int status = -1;
+
+    CHECK(waitpid(pid, &status, 0) == pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void count_release(void *owner)
+{
+    ++*(int *)owner;
+}
+
+/* What is open in the child is the parent's: it is neither written nor ended here. */
+static void be_child(rl_graphs *graphs, const int *owners)
+{
+    struct committed committed = {.texts = ""};
+    rl_run *run = rl_run_new();
+    char self[RL_OWNER_TEXT];
+    rl_live live;
+
+    alarm(60); /* rather than hang */
+    rl_live_init(&live);
+    CHECK(rl_graphs_is_inherited(graphs));
+    (void)rl_live_watch(&live, graphs, MILLISECOND);
+    rl_live_write_all(&live, &one_recorder, commit, &committed);
+    CHECK(check_due(&live, "") == RL_LIVE_NEVER);
+    rl_graphs_disinherit(graphs, count_release);
+    CHECK(owners[0] == 1 && owners[1] == 1);
+    CHECK(!rl_graphs_is_inherited(graphs));
+    CHECK_INT(kind_of(graphs, 1), RL_SPAN_NONE);
+    CHECK_INT(kind_of(graphs, 2), RL_SPAN_NONE);
+    CHECK(rl_graphs_take(graphs, key_of(1)) == NULL);
+    check_all(&live, "");
+
+    open_live(graphs, 1, "child's", HOUR, &one_recorder);
+    check_all(&live, "child's0 ");
+    CHECK(rl_graphs_write_one(graphs, key_of(1), run));
+    rl_owner_self(self);
+    CHECK_STR(rl_run_text(run, RL_OWNER), self);
+    rl_run_free(run);
+    drop_graph(graphs, 1);
+    _exit(atomic_load(&check_failures) != 0);
+}
+
+static void test_fork(void)
+{
+    rl_graphs *graphs = rl_graphs_shared();
+    rl_graph_start given = graph_of(NULL);
+    rl_run *run = rl_run_new();
+    char self[RL_OWNER_TEXT];
+    int owners[2] = {0, 0};
+    pid_t pid;
+
+    REQUIRE(graphs != NULL);
+    CHECK(rl_graphs_shared() == graphs);
+    given.interval_ns = HOUR;
+    given.recorder = &one_recorder;
+    for (uint64_t i = 0; i < 2; i++) {
+        given.owner = &owners[i];
+        begin_graph_as(graphs, 1 + 10 * i, &given);
+        begin_node(graphs, 2 + 10 * i, 1 + 10 * i, "n:1", "n");
+    }
+    for (int i = 0; i < 3; i++) {
+        fflush(stdout);
+        pid = fork();
+        REQUIRE(pid >= 0);
+        if (pid == 0) {
+            be_child(graphs, owners);
+        }
+        CHECK_INT(exit_of(pid), 0);
+    }
+    CHECK(!rl_graphs_is_inherited(graphs));
+    CHECK_INT(kind_of(graphs, 12), RL_SPAN_NODE);
+    rl_owner_self(self);
+    finish(graphs, 1, RL_COMPLETED, run);
+    CHECK_STR(rl_run_text(run, RL_OWNER), self);
+    CHECK_INT(nodes_of(run), 1);
+    finish(graphs, 11, RL_COMPLETED, run);
+    CHECK_INT(owners[0] + owners[1], 0); /* who takes a graph gives its owner back */
+    rl_run_free(run);
+}
+
+#define THREADS 3
+
+struct threads {
+    rl_graphs *graphs;
+    rl_live live;
+    atomic_bool stop;
+    atomic_int recorded, started;
+    pthread_t ids[THREADS];
+};
+
+struct thread {
+    struct threads *all;
+    uint64_t first; /* the number of its first span */
+};
+
+/* Records runs with nodes, one after another. */
+static void *record_on(void *ctx)
+{
+    const struct thread *thread = ctx;
+    rl_graphs *graphs = thread->all->graphs;
+    rl_run *run = rl_run_new();
+    char ns[40];
+
+    atomic_fetch_add(&thread->all->started, 1);
+    for (uint64_t round = 0; !atomic_load(&thread->all->stop); round++) {
+        uint64_t first = thread->first + round * 20;
+
+        open_live(graphs, first, "t", 1, &one_recorder);
+        (void)rl_live_watch(&thread->all->live, graphs, 1);
+        for (uint64_t i = 1; i < 15; i++) {
+            snprintf(ns, sizeof ns, "n:%" PRIu64, i);
+            begin_node(graphs, first + i, first, ns, "n");
+            if (i % 2 == 0) {
+                end_span(graphs, first + i, RL_COMPLETED, false);
+            }
+        }
+        finish(graphs, first, RL_COMPLETED, run);
+        CHECK_INT(nodes_of(run), 14);
+        atomic_fetch_add(&thread->all->recorded, 1);
+    }
+    rl_run_free(run);
+    return NULL;
+}
+
+static void start_threads(struct threads *threads, struct thread *each, rl_graphs *graphs)
+{
+    memset(threads, 0, sizeof *threads);
+    threads->graphs = graphs;
+    rl_live_init(&threads->live);
+    for (uint64_t i = 0; i < THREADS; i++) {
+        each[i] = (struct thread){threads, 1 + (i << 40)};
+        help_need(pthread_create(&threads->ids[i], NULL, record_on, &each[i]) == 0,
+                  "a thread");
+    }
+    while (atomic_load(&threads->started) < THREADS) {
+        sched_yield();
+    }
+}
+
+static void stop_threads(struct threads *threads)
+{
+    atomic_store(&threads->stop, true);
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads->ids[i], NULL);
+    }
+}
+
+static rl_status check_whole(void *ctx, rl_run *run, rl_err *err)
+{
+    const char *logs = rl_run_text(run, RL_NODE_LOGS);
+
+    (void)err;
+    ++*(int *)ctx;
+    CHECK(is_json(logs, strlen(logs)));
+    CHECK(nodes_of(run) <= 14);
+    return RL_OK;
+}
+
+/* Threads record while another writes what is open: each is written as it is at one moment. */
+static void test_threads(void)
+{
+    static struct threads threads;
+    struct thread each[THREADS];
+    rl_graphs *graphs = rl_graphs_new();
+    int written = 0;
+
+    start_threads(&threads, each, graphs);
+    while (written < 200 || atomic_load(&threads.recorded) < 300) {
+        (void)rl_live_write_due(&threads.live, &one_recorder, check_whole, &written);
+        rl_live_write_all(&threads.live, &one_recorder, check_whole, &written);
+        (void)rl_live_write_due(&threads.live, &another_recorder, commit, NULL);
+        CHECK(rl_graphs_take_excess(graphs) == NULL);
+        sched_yield();
+    }
+    stop_threads(&threads);
+    rl_graphs_free(graphs, release_none);
+}
+
+static void release_any(void *owner)
+{
+    (void)owner;
+}
+
+/* A fork while threads are inside of the table. */
+static void test_forks_beside_threads(void)
+{
+    static struct threads threads;
+    struct thread each[THREADS];
+    rl_graphs *graphs = rl_graphs_shared();
+    pid_t pid;
+
+    start_threads(&threads, each, graphs);
+    for (int i = 0; i < 20; i++) {
+        fflush(stdout);
+        pid = fork();
+        help_need(pid >= 0, "fork");
+        if (pid == 0) {
+            alarm(60);
+            rl_graphs_disinherit(graphs, release_any);
+            open_live(graphs, 1, "child's", HOUR, &one_recorder);
+            rl_live_init(&threads.live);
+            (void)rl_live_watch(&threads.live, graphs, HOUR);
+            check_all(&threads.live, "child's0 ");
+            drop_graph(graphs, 1);
+            _exit(atomic_load(&check_failures) != 0);
+        }
+        CHECK_INT(exit_of(pid), 0);
+    }
+    stop_threads(&threads);
+    CHECK(!rl_graphs_is_inherited(graphs));
+}
+
+#define WHERE_RUNNING "SELECT count(*) FROM workflow_runs WHERE status = 'running'"
+
+/* Waits until a statement gives what it should, which the worker brings about. */
+static void wait_for(const char *path, const char *sql, int64_t want)
+{
+    const struct timespec moment = {0, 5000000};
+    uint64_t end = rl_monotonic_ns() + UINT64_C(20000000000);
+
+    while (rl_monotonic_ns() < end &&
+           (access(path, F_OK) != 0 || sql_int(path, sql) != want)) {
+        nanosleep(&moment, NULL);
+    }
+    CHECK_INT(sql_int(path, sql), want);
+}
+
+static void end_run(rl_recorder *recorder, rl_graphs *graphs, uint64_t number)
+{
+    rl_run *run = rl_run_new();
+    rl_err err = {.code = RL_OK};
+
+    finish(graphs, number, RL_COMPLETED, run);
+    CHECK_INT(rl_run_seal(run, &err), RL_OK);
+    CHECK_INT(rl_recorder_write(recorder, run, RL_JOURNAL, &err), RL_OK);
+    rl_run_free(run);
+}
+
+/* A recorder's worker writes an open run, and then again when it has changed; flush and close
+ * write what is not due yet; a short run is written once. */
+static void test_recorder(void)
+{
+    char path[HELP_PATH];
+    rl_graphs *graphs = rl_graphs_new();
+    rl_recorder *recorder = NULL;
+    rl_err err = {.code = RL_OK};
+    int64_t commits;
+
+    fresh_path(path);
+    REQUIRE(new_recorder(path, &recorder, &err) == RL_OK);
+    open_live(graphs, 1, "slow", 20 * MILLISECOND, recorder);
+    rl_recorder_watch(recorder, graphs, 20 * MILLISECOND);
+    wait_for(path, WHERE_RUNNING " AND run_id = 'slow' AND node_logs = '[]'", 1);
+    begin_node(graphs, 2, 1, "n:1", "n");
+    wait_for(path, WHERE_RUNNING " AND node_logs LIKE '[{%'", 1);
+    end_run(recorder, graphs, 1);
+    CHECK_INT(sql_int(path, WHERE_RUNNING), 0);
+
+    commits = (int64_t)rl_metric_get(&rl_recorder_metrics(recorder)->commits);
+    open_live(graphs, 1, "short", HOUR, recorder);
+    rl_recorder_watch(recorder, graphs, HOUR);
+    begin_node(graphs, 2, 1, "n:1", "n");
+    end_run(recorder, graphs, 1);
+    CHECK_INT(rl_metric_get(&rl_recorder_metrics(recorder)->commits), commits + 1);
+
+    open_live(graphs, 1, "open", HOUR, recorder);
+    rl_recorder_watch(recorder, graphs, HOUR);
+    CHECK_INT(rl_recorder_flush(recorder, rl_monotonic_ns() + HOUR, &err), RL_OK);
+    CHECK_INT(sql_int(path, WHERE_RUNNING " AND run_id = 'open'"), 1);
+    begin_node(graphs, 2, 1, "n:1", "n");
+    rl_recorder_free(recorder);
+    CHECK_INT(sql_int(path, WHERE_RUNNING " AND node_logs LIKE '[{%'"), 1);
+    rl_graphs_free(graphs, release_none);
+    CHECK_INTACT(path);
+}
+
+static const struct check_test tests[] = {
+    CHECK_TEST(test_who_is_due),
+    CHECK_TEST(test_when_to_look_again),
+    CHECK_TEST(test_failures_and_single_writes),
+    CHECK_TEST(test_wakes),
+    CHECK_TEST(test_too_many),
+    CHECK_TEST(test_too_large),
+    CHECK_TEST(test_fork),
+    CHECK_TEST(test_threads),
+    CHECK_TEST(test_forks_beside_threads),
+    CHECK_TEST(test_recorder),
+};
+
+CHECK_MAIN(tests)
