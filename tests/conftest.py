@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from fixtures_graphs import config, handler
 from fixtures_postgres import find_binaries, plain_environment, postgres_server
 from fixtures_store import close_runlog, recorder, store
 from hypothesis import configuration, settings
 
-__all__ = ["postgres_server", "recorder", "store"]
+__all__ = ["config", "handler", "postgres_server", "recorder", "store"]
 
 ROOT = Path(__file__).resolve().parent.parent
 SANITIZED = bool(os.environ.get("RUNLOG_SANITIZE"))

@@ -1,0 +1,220 @@
+"""What the tests of the handler share: small graphs, and the records expected of them.
+
+`record` gives all that is kept of a run but for its clocks and ids, whose types and order
+it checks; `run` and `log` write down what that has to be, each with its defaults.
+"""
+
+import asyncio
+import itertools
+import json
+import re
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict
+
+import pytest
+from langgraph.graph import START, StateGraph
+
+Call = Callable[[Any, Any, Any], Any]
+
+SLACK = timedelta(milliseconds=100)  # between the clock of the day and the monotonic one
+CLOCKS = ("started_at", "duration_ms")
+ADDRESS = re.compile("<object object at 0x[0-9a-f]+>")
+
+
+class State(TypedDict, total=False):
+    n: int
+
+
+def invoke(graph: Any, given: Any, config: Any, **options: Any) -> Any:
+    return graph.invoke(given, config, **options)
+
+
+def ainvoke(graph: Any, given: Any, config: Any, **options: Any) -> Any:
+    return asyncio.run(graph.ainvoke(given, config, **options))
+
+
+either = pytest.mark.parametrize("call", [invoke, ainvoke])
+
+
+def count(state: Any) -> Any:
+    """A node that counts."""
+    return {"n": state["n"] + 1}
+
+
+def build(*edges: tuple[Any, Any], state: Any = State, **nodes: Any) -> Any:
+    """A graph of these nodes and edges, not yet compiled."""
+    builder = StateGraph(state)
+    for name, action in nodes.items():
+        builder.add_node(name, action)
+    for start, end in edges:
+        builder.add_edge(start, end)
+    return builder
+
+
+def chain(name: str = "g", state: Any = State, **nodes: Any) -> Any:
+    """A graph of nodes one after the other."""
+    names = [START, *nodes]
+    edges = list(itertools.pairwise(names))
+    return build(*edges, state=state, **nodes).compile(name=name)
+
+
+def again(config: Any, **others: Any) -> Any:
+    """The config for another run."""
+    return {**config, "run_id": uuid.uuid4(), **others}
+
+
+def on_thread(config: Any, thread_id: str = "t") -> Any:
+    """The config on a thread of a checkpointer."""
+    return config | {"configurable": {"thread_id": thread_id}}
+
+
+def failed(error: BaseException, status: str = "failed") -> dict[str, Any]:
+    """What a log or a run says of an error."""
+    return {
+        "status": status,
+        "error_type": type(error).__name__,
+        "error_text": str(error),
+    }
+
+
+def cancelled(error: BaseException | None = None) -> dict[str, Any]:
+    return failed(error or asyncio.CancelledError(), "cancelled")
+
+
+INTERRUPTED = {"status": "interrupted"}
+RUNNING = {"status": "running"}
+
+
+def log(
+    node: str, step: int, inputs: Any = None, outputs: Any = None, **others: Any
+) -> dict[str, Any]:
+    """A node log as it has to be."""
+    expected = {
+        "node": node,
+        "status": "completed",
+        "step": step,
+        "attempt": 1,
+        "parent": None,
+        "error_type": None,
+        "error_text": None,
+        "inputs": inputs,
+        "outputs": outputs,
+        "llm_calls": 0,
+        "tool_calls": 0,
+        "tokens": None,
+        "models": [],
+    }
+    assert others.keys() <= expected.keys()
+    return expected | others
+
+
+def run(
+    inputs: Any, outputs: Any, *logs: dict[str, Any], wpk_id: str = "g", **others: Any
+) -> dict[str, Any]:
+    """A run as it has to be."""
+    expected = {
+        "wpk_id": wpk_id,
+        "status": "completed",
+        "thread_id": None,
+        "error_type": None,
+        "error_text": None,
+        "inputs": inputs,
+        "outputs": outputs,
+        "metadata": None,
+        "node_logs": list(logs),
+    }
+    assert others.keys() <= expected.keys()
+    return expected | others
+
+
+def command(goto: Any = (), **others: Any) -> dict[str, Any]:
+    """A Command as it is kept."""
+    fields = {"graph": None, "update": None, "resume": None, "goto": goto}
+    return {**fields, "goto": list(goto) if goto == () else goto, **others}
+
+
+def tokens(count_in: int, count_out: int) -> dict[str, int]:
+    return {"input": count_in, "output": count_out, "total": count_in + count_out}
+
+
+def interrupts(*values: Any) -> dict[str, Any]:
+    """The metadata of a run that waits for answers."""
+    return {"interrupts": [{"id": "ID", "value": value} for value in values]}
+
+
+def record(recorder: Any, of: Any) -> Any:
+    """What is kept of a run, without its clocks and ids; `of` is its config or run_id.
+
+    Ids of interrupts become "ID".
+    """
+    run_id = str(of["run_id"] if isinstance(of, dict) else of)
+    kept = recorder.get_run(run_id)
+    assert kept is not None, run_id
+    kept = dict(kept)
+    assert kept.pop("run_id") == run_id
+    assert uuid.UUID(kept.pop("id"))
+    running = kept["status"] == "running"
+    owner = kept.pop("owner")
+    assert not running or isinstance(owner, str)
+    begun, end = check_clocks(kept, running)
+    last = begun
+    for one in kept["node_logs"]:
+        last = check_log_clocks(one, last, end)
+        for key in CLOCKS:
+            del one[key]
+        if one["status"] == "cancelled":  # LangGraph cancels with an object() of its own
+            one["error_text"] = ADDRESS.sub("", one["error_text"])
+    for one in (kept["metadata"] or {}).get("interrupts", []):
+        assert re.fullmatch("[0-9a-f]{32}", one["id"])
+        one["id"] = "ID"
+    return kept
+
+
+def check_clocks(kept: Any, running: bool) -> tuple[datetime, datetime]:
+    """When a run began, and by when it was over, as it says."""
+    begun, end = kept.pop("started_at"), kept.pop("updated_at")
+    created, duration = kept.pop("created_at"), kept.pop("duration_ms")
+    for stamp in (begun, end, created):
+        assert type(stamp) is datetime
+        assert stamp.tzinfo is not None
+    assert begun == created
+    assert begun <= end + SLACK
+    assert end <= datetime.now(UTC) + SLACK
+    if running:
+        assert duration is None
+    else:
+        assert type(duration) is int
+        assert timedelta(0) <= timedelta(milliseconds=duration) <= end - begun + SLACK
+    return begun, end
+
+
+def check_log_clocks(one: Any, last: datetime, end: datetime) -> datetime:
+    """When a node began: after the one before it, and before the run's end."""
+    begun, duration = datetime.fromisoformat(one["started_at"]), one["duration_ms"]
+    assert begun.tzinfo is not None
+    assert last <= begun + SLACK
+    assert begun <= end + SLACK
+    if one["status"] == "running":
+        assert duration is None
+    else:
+        assert type(duration) is float
+        assert duration >= 0
+        assert begun + timedelta(milliseconds=duration) <= end + SLACK
+    return begun
+
+
+def unordered(kept: Any) -> Any:
+    """A run whose nodes may have begun in any order within a step."""
+
+    def place(one: Any) -> Any:
+        return one["step"], one["node"], json.dumps(one["inputs"], sort_keys=True)
+
+    return {**kept, "node_logs": sorted(kept["node_logs"], key=place)}
+
+
+def record_of(recorder: Any, **filters: Any) -> Any:
+    """The record of the only run, where its id is not known."""
+    (found,) = recorder.list_runs(**filters).runs
+    return record(recorder, found["run_id"])
