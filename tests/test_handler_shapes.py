@@ -1,0 +1,571 @@
+"""Graphs of every shape: within others, fanned out, in chains, many at once."""
+
+import asyncio
+import operator
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from graphs import (
+    again,
+    ainvoke,
+    build,
+    cancelled,
+    chain,
+    command,
+    count,
+    either,
+    failed,
+    interrupts,
+    invoke,
+    log,
+    on_thread,
+    record,
+    record_of,
+    run,
+    tokens,
+    unordered,
+)
+from langchain.agents import create_agent
+from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.func import entrypoint, task
+from langgraph.graph import START
+from langgraph.types import (
+    Command,
+    RetryPolicy,
+    Send,
+    TracePolicy,
+    interrupt,
+    omit_payload,
+)
+
+INNER = chain("inner", deep=count)
+
+
+class Seen(TypedDict, total=False):
+    seen: Annotated[list[Any], operator.add]
+
+
+def deep(n: int, parent: str, step: int = 1) -> Any:
+    """The log of INNER's only node."""
+    return log("deep", step, {"n": n}, {"n": n + 1}, parent=parent)
+
+
+@either
+def test_a_subgraph_as_a_node(recorder: Any, config: Any, call: Any) -> None:
+    middle = chain("middle", x=INNER, y=count)
+    call(chain(sub=middle, last=count), {"n": 1}, config)
+    assert record(recorder, config) == run(
+        {"n": 1},
+        {"n": 4},
+        log("sub", 1, {"n": 1}, {"n": 3}),
+        log("x", 1, {"n": 1}, {"n": 2}, parent="sub"),
+        deep(1, "x"),
+        log("y", 2, {"n": 2}, {"n": 3}, parent="sub"),
+        log("last", 2, {"n": 3}, {"n": 4}),
+    )
+    assert len(recorder.list_runs().runs) == 1
+
+
+@either
+@pytest.mark.parametrize("given", ["nothing", "config", "callbacks"])
+def test_a_subgraph_called_in_a_node(
+    recorder: Any, config: Any, call: Any, given: Any
+) -> None:
+    """However it is linked, it is linked once."""
+
+    def choose(config: RunnableConfig) -> Any:
+        whole = {"callbacks": config.get("callbacks")}
+        return {"nothing": None, "config": config, "callbacks": whole}[given]
+
+    def sync(state: Any, config: RunnableConfig) -> Any:
+        return INNER.invoke(state, choose(config))
+
+    async def action(state: Any, config: RunnableConfig) -> Any:
+        return await INNER.ainvoke(state, choose(config))
+
+    call(chain(calls=RunnableLambda(sync, action)), {"n": 1}, config)
+    calls = log("calls", 1, {"n": 1}, {"n": 2})
+    assert record(recorder, config) == run({"n": 1}, {"n": 2}, calls, deep(1, "calls"))
+    assert len(recorder.list_runs().runs) == 1
+
+
+@either
+def test_a_subgraph_called_twice_in_a_node(recorder: Any, config: Any, call: Any) -> None:
+    """The second time is no second attempt."""
+
+    def calls(state: Any) -> Any:
+        return INNER.invoke(INNER.invoke(state))
+
+    call(chain(calls=calls, last=count), {"n": 1}, config)
+    assert record(recorder, config) == run(
+        {"n": 1},
+        {"n": 4},
+        log("calls", 1, {"n": 1}, {"n": 3}),
+        deep(1, "calls"),
+        deep(2, "calls"),
+        log("last", 2, {"n": 3}, {"n": 4}),
+    )
+
+
+@either
+def test_a_subgraph_in_a_node_that_is_tried_again(
+    recorder: Any, config: Any, call: Any
+) -> None:
+    """Each attempt of the node has nodes of its own."""
+    error = ConnectionError("away")
+    left = [error]
+
+    def calls(state: Any) -> Any:
+        result = INNER.invoke(state)
+        if left:
+            raise left.pop()
+        return result
+
+    builder = build((START, "calls"))
+    policy = RetryPolicy(initial_interval=0.001, jitter=False)
+    builder.add_node("calls", calls, retry_policy=policy)
+    call(builder.compile(name="g"), {"n": 1}, config)
+    kept = record(recorder, config)
+    assert {one.pop("attempt") for one in kept["node_logs"][1::2]} <= {1, 2}
+    expected = run(
+        {"n": 1},
+        {"n": 2},
+        log("calls", 1, {"n": 1}, **failed(error)),
+        deep(1, "calls"),
+        log("calls", 1, {"n": 1}, {"n": 2}, attempt=2),
+        deep(1, "calls"),
+    )
+    for one in expected["node_logs"][1::2]:
+        del one["attempt"]
+    assert kept == expected
+
+
+@either
+def test_a_subgraph_that_fails(recorder: Any, config: Any, call: Any) -> None:
+    boom = ValueError("boom")
+
+    def fail(_state: Any) -> Any:
+        raise boom
+
+    sub = chain("inner", deep=count, fail=fail)
+    with pytest.raises(ValueError, match="boom"):
+        call(chain(sub=sub), {"n": 1}, config)
+    assert record(recorder, config) == run(
+        {"n": 1},
+        None,
+        log("sub", 1, {"n": 1}, **failed(boom)),
+        deep(1, "sub"),
+        log("fail", 2, {"n": 2}, parent="sub", **failed(boom)),
+        **failed(boom),
+    )
+
+
+async def test_a_subgraph_that_is_cancelled(recorder: Any, config: Any) -> None:
+    inside = asyncio.Event()
+
+    async def waits(state: Any) -> Any:
+        inside.set()
+        await asyncio.sleep(60)
+
+    graph = chain(sub=chain("inner", waits=waits))
+    pending = asyncio.create_task(graph.ainvoke({"n": 1}, config))
+    await inside.wait()
+    pending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pending
+    assert record(recorder, config) == run(
+        {"n": 1},
+        None,
+        log("sub", 1, {"n": 1}, **cancelled()),
+        log("waits", 1, {"n": 1}, parent="sub", **cancelled()),
+        **cancelled(),
+    )
+
+
+def test_a_graph_in_a_raw_thread_is_unseen(recorder: Any, config: Any) -> None:
+    """No context leads there, and a graph without a handler is not recorded."""
+
+    def calls(state: Any) -> Any:
+        thread = threading.Thread(target=INNER.invoke, args=[state])
+        thread.start()
+        thread.join()
+        return {"n": 2}
+
+    invoke(chain(calls=calls), {"n": 1}, config)
+    calls_log = log("calls", 1, {"n": 1}, {"n": 2})
+    assert record(recorder, config) == run({"n": 1}, {"n": 2}, calls_log)
+
+
+@either
+def test_a_fan_out(recorder: Any, config: Any, call: Any) -> None:
+    """Inputs are what was sent, not the state."""
+    builder = build((START, "split"), ("work", "join"), state=Seen)
+    builder.add_node("split", lambda _: {"seen": ["split"]})
+    builder.add_node("work", lambda part: {"seen": [part["part"]]})
+    builder.add_node("join", lambda state: {"seen": [len(state["seen"])]})
+    builder.add_conditional_edges(
+        "split", lambda _: [Send("work", {"part": n}) for n in range(3)], ["work"]
+    )
+    call(builder.compile(name="g"), {"seen": []}, config)
+    work = [log("work", 2, {"part": n}, {"seen": [n]}) for n in range(3)]
+    assert unordered(record(recorder, config)) == run(
+        {"seen": []},
+        {"seen": ["split", 0, 1, 2, 4]},
+        log("split", 1, {"seen": []}, {"seen": ["split"]}),
+        *work,
+        log("join", 3, {"seen": ["split", 0, 1, 2]}, {"seen": [4]}),
+    )
+
+
+@either
+def test_a_fan_out_of_subgraphs(recorder: Any, config: Any, call: Any) -> None:
+    class Inner(TypedDict, total=False):
+        part: Any
+        seen: list[Any]
+
+    work = chain("inner", Inner, deep=lambda part: {"seen": [part["part"]]})
+    builder = build(state=Seen, work=work)
+    parts = [1, 2]
+    builder.add_conditional_edges(
+        START, lambda _: [Send("work", {"part": part}) for part in parts], ["work"]
+    )
+    call(builder.compile(name="g"), {"seen": []}, config)
+    outer = [
+        log("work", 1, {"part": part}, {"part": part, "seen": [part]}) for part in parts
+    ]
+    inner = [
+        log("deep", 1, {"part": part}, {"seen": [part]}, parent="work") for part in parts
+    ]
+    assert unordered(record(recorder, config)) == run(
+        {"seen": []}, {"seen": parts}, *inner, *outer
+    )
+
+
+@task
+def double(number: int) -> int:
+    return number * 2
+
+
+@task
+def double_later(number: int) -> int:
+    return double(number).result()
+
+
+@entrypoint()
+def flow(number: int) -> Any:
+    return {"sum": double(number).result() + double_later(number + 1).result()}
+
+
+@task
+async def adouble(number: int) -> int:
+    return number * 2
+
+
+@task
+async def adouble_later(number: int) -> int:
+    return await adouble(number)
+
+
+@entrypoint()
+async def aflow(number: int) -> Any:
+    return {"sum": await adouble(number) + await adouble_later(number + 1)}
+
+
+@pytest.mark.parametrize(
+    ("call", "graph", "a"), [(invoke, flow, ""), (ainvoke, aflow, "a")]
+)
+def test_the_functional_api(
+    recorder: Any, config: Any, call: Any, graph: Any, a: Any
+) -> None:
+    """A task is a node within the entrypoint's."""
+    call(graph, 1, config)
+    first = f"{a}double"
+    assert record(recorder, config) == run(
+        1,
+        {"sum": 6},
+        log(f"{a}flow", 0, 1, {"sum": 6}),
+        log(first, 0, {"number": 1}, 2, parent=f"{a}flow"),
+        log(f"{a}double_later", 0, {"number": 2}, 4, parent=f"{a}flow"),
+        log(first, 0, {"number": 2}, 4, parent=f"{a}double_later"),
+        wpk_id="LangGraph",
+    )
+
+
+def test_the_functional_api_after_an_interrupt(recorder: Any, config: Any) -> None:
+    """Tasks that have ended are not done again."""
+
+    @entrypoint(checkpointer=InMemorySaver())
+    def asks(number: int) -> Any:
+        return double(number).result() + interrupt("how many?")
+
+    first = on_thread(config)
+    invoke(asks, 1, first)
+    common: Any = {"wpk_id": "LangGraph", "thread_id": "t"}
+    assert record(recorder, first) == run(
+        1,
+        None,
+        log("asks", 0, 1, status="interrupted"),
+        log("double", 0, {"number": 1}, 2, parent="asks"),
+        status="interrupted",
+        metadata=interrupts("how many?"),
+        **common,
+    )
+    second = again(first)
+    invoke(asks, Command(resume=5), second)
+    asks_log, resumed = log("asks", 0, 1, 7), {"resumed": True}
+    assert record(recorder, second) == run(
+        command(resume=5), 7, asks_log, metadata=resumed, **common
+    )
+
+
+class Model(FakeMessagesListChatModel):
+    """Says what it is told to, and takes tools."""
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        return self
+
+
+@tool
+def add(a: int, b: int) -> Any:
+    """Add two numbers, and one."""
+    return INNER.invoke({"n": a + b})["n"]
+
+
+def kept_message(message: Any) -> Any:
+    return message.model_dump()
+
+
+@either
+def test_an_agent_with_tools(recorder: Any, config: Any, call: Any) -> None:
+    """One of the tools calls a graph."""
+    usage: Any = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}
+    wanted: Any = [
+        {"name": "add", "args": {"a": n, "b": 2}, "id": f"c{n}", "type": "tool_call"}
+        for n in (1, 3)
+    ]
+    asks = AIMessage("", id="m1", tool_calls=wanted, usage_metadata=usage)
+    says = AIMessage("done", id="m2", usage_metadata=usage)
+    model = Model(responses=[asks, says])
+    agent = create_agent(model, [add], name="agent")
+    call(agent, {"messages": [HumanMessage("hi", id="h")]}, config)
+
+    kept = unordered(record(recorder, config))
+    results = kept["outputs"]["messages"][2:4]
+    assert [one["content"] for one in results] == ["4", "6"]
+    hi, asked = kept_message(HumanMessage("hi", id="h")), kept_message(asks)
+    said = kept_message(says)
+    one_call: Any = {"llm_calls": 1, "tokens": tokens(5, 7)}
+    first = [command(update={"messages": [asked]})]
+    last = [command(update={"messages": [said]})]
+    before = [hi, asked, *results]
+    assert kept == run(
+        {"messages": [hi]},
+        {"messages": [*before, said]},
+        deep(3, "tools"),
+        deep(5, "tools"),
+        log("model", 1, {"messages": [hi]}, first, **one_call),
+        log("tools", 2, [wanted[0]], {"messages": [results[0]]}, tool_calls=1),
+        log("tools", 2, [wanted[1]], {"messages": [results[1]]}, tool_calls=1),
+        log("model", 3, {"messages": before}, last, **one_call),
+        wpk_id="agent",
+        metadata={"llm_calls": 2, "tool_calls": 2, "tokens": tokens(10, 14)},
+    )
+
+
+@either
+def test_a_chain_around_a_graph(recorder: Any, config: Any, call: Any) -> None:
+    """The chain is not recorded, and the graph is as if it were alone."""
+    around: Any = RunnableLambda(lambda n: {"n": n}) | INNER | RunnableLambda(str)
+    assert call(around, 1, config) == "{'n': 2}"
+    only = log("deep", 1, {"n": 1}, {"n": 2})
+    assert record_of(recorder) == run({"n": 1}, {"n": 2}, only, wpk_id="inner")
+    assert recorder.stats()["open_runs"] == 0
+
+
+@either
+def test_chains_within_a_graph(recorder: Any, config: Any, call: Any) -> None:
+    """As nodes and in nodes; graphs in them belong to the node."""
+    plus = RunnableLambda(count)
+    parallel: Any = {"left": plus, "right": plus | INNER}
+    sequence: Any = parallel | RunnableLambda(lambda both: both["right"])
+
+    def calls(state: Any) -> Any:
+        return (plus | plus).invoke(state)
+
+    call(chain(itself=sequence, calls=calls), {"n": 1}, config)
+    assert record(recorder, config) == run(
+        {"n": 1},
+        {"n": 5},
+        log("itself", 1, {"n": 1}, {"n": 3}),
+        deep(2, "itself"),
+        log("calls", 2, {"n": 3}, {"n": 5}),
+    )
+
+
+def test_a_chain_alone_is_not_recorded(recorder: Any, config: Any) -> None:
+    sequence: Any = RunnableLambda(count) | RunnableLambda(count)
+    assert sequence.invoke({"n": 1}, config) == {"n": 3}
+    assert recorder.list_runs().runs == []
+    assert recorder.stats()["open_runs"] == 0
+
+
+@pytest.mark.parametrize("call", ["batch", "abatch"])
+def test_each_item_of_a_batch_is_a_run(recorder: Any, config: Any, call: Any) -> None:
+    def odd(state: Any) -> Any:
+        if state["n"] % 2:
+            raise ValueError(f"{state['n']} is odd")
+        return count(state)
+
+    graph, configs = chain(a=odd), [again(config) for _ in range(6)]
+    given = [{"n": n} for n in range(6)]
+    if call == "batch":
+        graph.batch(given, configs, return_exceptions=True)
+    else:
+        asyncio.run(graph.abatch(given, configs, return_exceptions=True))
+    for n, its in enumerate(configs):
+        error = failed(ValueError(f"{n} is odd"))
+        if n % 2:
+            expected = run({"n": n}, None, log("a", 1, {"n": n}, **error), **error)
+        else:
+            expected = run({"n": n}, {"n": n + 1}, log("a", 1, {"n": n}, {"n": n + 1}))
+        assert record(recorder, its) == expected
+    assert len(recorder.list_runs().runs) == 6
+
+
+def test_threads_and_event_loops_at_once(recorder: Any, config: Any) -> None:
+    """One handler, 8 threads, 4 of which run an event loop each."""
+    graph = chain(sub=INNER, last=count)
+    barrier = threading.Barrier(8)
+    configs = [[again(config) for _ in range(6)] for _ in range(8)]
+
+    def many(number: int) -> None:
+        barrier.wait()
+        for n, its in enumerate(configs[number]):
+            graph.invoke({"n": number * 100 + n}, its)
+
+    def many_async(number: int) -> None:
+        async def at_once() -> None:
+            await asyncio.gather(
+                *(
+                    graph.ainvoke({"n": number * 100 + n}, its)
+                    for n, its in enumerate(configs[number])
+                )
+            )
+
+        barrier.wait()
+        asyncio.run(at_once())
+
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(many, number) for number in range(4)]
+        calls += [pool.submit(many_async, number) for number in range(4, 8)]
+        for one in calls:
+            one.result()
+    for number, those in enumerate(configs):
+        for n, its in enumerate(those, number * 100):
+            assert record(recorder, its) == run(
+                {"n": n},
+                {"n": n + 2},
+                log("sub", 1, {"n": n}, {"n": n + 1}),
+                deep(n, "sub"),
+                log("last", 2, {"n": n + 1}, {"n": n + 2}),
+            )
+    assert len(recorder.list_runs(limit=100).runs) == 48
+    assert recorder.stats()["open_runs"] == 0
+
+
+@either
+def test_a_handler_listed_twice(
+    recorder: Any, handler: Any, config: Any, call: Any
+) -> None:
+    """LangChain gives it the run's start and end twice."""
+    config["callbacks"] = [handler, handler]
+    call(chain(sub=INNER), {"n": 1}, config)
+    sub = log("sub", 1, {"n": 1}, {"n": 2})
+    assert record(recorder, config) == run({"n": 1}, {"n": 2}, sub, deep(1, "sub"))
+    assert len(recorder.list_runs().runs) == 1
+    assert recorder.stats()["open_runs"] == 0
+
+
+@either
+def test_a_graph_that_has_the_handler_of_its_own(
+    recorder: Any, handler: Any, config: Any, call: Any
+) -> None:
+    graph = INNER.with_config(callbacks=[handler], metadata={"user": "u"}, tags=["x"])
+    del config["callbacks"]
+    call(graph, {"n": 1}, config | {"tags": ["y"]})
+    only = log("deep", 1, {"n": 1}, {"n": 2})
+    kept = record(recorder, config)
+    kept["metadata"]["tags"].sort()
+    metadata = {"user": "u", "tags": ["x", "y"]}
+    assert kept == run({"n": 1}, {"n": 2}, only, wpk_id="inner", metadata=metadata)
+
+
+@either
+def test_a_trace_policy_is_obeyed(recorder: Any, config: Any, call: Any) -> None:
+    builder = build((START, "a"), ("a", "b"), ("b", "c"), c=count)
+    policy = TracePolicy(process_inputs=omit_payload)
+    builder.add_node("a", count, trace_policy=policy)
+    policy = TracePolicy(process_outputs=lambda _: {"withheld": True})
+    builder.add_node("b", count, trace_policy=policy)
+    call(builder.compile(name="g"), {"n": 1}, config)
+    assert record(recorder, config) == run(
+        {"n": 1},
+        {"n": 4},
+        log("a", 1, {}, {"n": 2}),
+        log("b", 2, {"n": 2}, {"withheld": True}),
+        log("c", 3, {"n": 3}, {"n": 4}),
+    )
+
+
+def test_what_the_user_says_of_a_run(recorder: Any, config: Any) -> None:
+    """Its own words give way to runlog's, under another name."""
+    words = ["tags", "interrupts", "resumed", "llm_calls", "tool_calls", "tokens"]
+    words.append("models")
+    config["metadata"] = {word: f"my {word}" for word in words} | {"user": {"id": 7}}
+    config["tags"] = ["x"]
+    config["run_name"] = "named"
+    invoke(INNER, {"n": 1}, config)
+    assert record(recorder, config) == run(
+        {"n": 1},
+        {"n": 2},
+        log("deep", 1, {"n": 1}, {"n": 2}),
+        wpk_id="named",
+        metadata={
+            **{f"user_{word}": f"my {word}" for word in words},
+            "user": {"id": 7},
+            "tags": ["x"],
+        },
+    )
+
+
+def test_the_same_run_in_two_stores(recorder: Any, config: Any) -> None:
+    """Two handlers on one recorder keep it once, on two recorders twice."""
+    import runlog
+    from runlog.hooks import RunLogHandler
+
+    with runlog.Recorder(sqlite_path="other.db") as other:
+        config["callbacks"] += [
+            RunLogHandler("second", recorder=recorder),
+            RunLogHandler("other", recorder=other),
+        ]
+        invoke(INNER, {"n": 1}, config)
+        expected = run({"n": 1}, {"n": 2}, log("deep", 1, {"n": 1}, {"n": 2}))
+        assert record_of(recorder) == expected | {"wpk_id": "inner"}
+        assert record_of(other) == expected | {"wpk_id": "other"}
+
+
+def test_two_runs_of_one_id(recorder: Any, config: Any) -> None:
+    assert isinstance(config["run_id"], uuid.UUID)
+    for n in (1, 2, 3):
+        invoke(INNER, {"n": n}, config)
+    for n, suffix in ((1, ""), (2, "~2"), (3, "~3")):
+        expected = run({"n": n}, {"n": n + 1}, log("deep", 1, {"n": n}, {"n": n + 1}))
+        kept = record(recorder, f"{config['run_id']}{suffix}")
+        assert kept == expected | {"wpk_id": "inner"}
