@@ -32,7 +32,13 @@ def invoke(graph: Any, given: Any, config: Any, **options: Any) -> Any:
 
 
 def ainvoke(graph: Any, given: Any, config: Any, **options: Any) -> Any:
-    return asyncio.run(graph.ainvoke(given, config, **options))
+    results = []  # asyncio asks for the repr of what a task returns
+
+    async def call() -> None:
+        results.append(await graph.ainvoke(given, config, **options))
+
+    asyncio.run(call())
+    return results[0]
 
 
 either = pytest.mark.parametrize("call", [invoke, ainvoke])
