@@ -1,4 +1,4 @@
-"""Graphs of every shape: within others, fanned out, in chains, many at once."""
+"""Graphs of every shape: fanned out, of tasks, agents, in chains, many at once."""
 
 import asyncio
 import operator
@@ -12,7 +12,6 @@ from graphs import (
     again,
     ainvoke,
     build,
-    cancelled,
     chain,
     command,
     count,
@@ -31,14 +30,13 @@ from graphs import (
 from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import START
 from langgraph.types import (
     Command,
-    RetryPolicy,
     Send,
     TracePolicy,
     interrupt,
@@ -55,152 +53,6 @@ class Seen(TypedDict, total=False):
 def deep(n: int, parent: str, step: int = 1) -> Any:
     """The log of INNER's only node."""
     return log("deep", step, {"n": n}, {"n": n + 1}, parent=parent)
-
-
-@either
-def test_a_subgraph_as_a_node(recorder: Any, config: Any, call: Any) -> None:
-    middle = chain("middle", x=INNER, y=count)
-    call(chain(sub=middle, last=count), {"n": 1}, config)
-    assert record(recorder, config) == run(
-        {"n": 1},
-        {"n": 4},
-        log("sub", 1, {"n": 1}, {"n": 3}),
-        log("x", 1, {"n": 1}, {"n": 2}, parent="sub"),
-        deep(1, "x"),
-        log("y", 2, {"n": 2}, {"n": 3}, parent="sub"),
-        log("last", 2, {"n": 3}, {"n": 4}),
-    )
-    assert len(recorder.list_runs().runs) == 1
-
-
-@either
-@pytest.mark.parametrize("given", ["nothing", "config", "callbacks"])
-def test_a_subgraph_called_in_a_node(
-    recorder: Any, config: Any, call: Any, given: Any
-) -> None:
-    """However it is linked, it is linked once."""
-
-    def choose(config: RunnableConfig) -> Any:
-        whole = {"callbacks": config.get("callbacks")}
-        return {"nothing": None, "config": config, "callbacks": whole}[given]
-
-    def sync(state: Any, config: RunnableConfig) -> Any:
-        return INNER.invoke(state, choose(config))
-
-    async def action(state: Any, config: RunnableConfig) -> Any:
-        return await INNER.ainvoke(state, choose(config))
-
-    call(chain(calls=RunnableLambda(sync, action)), {"n": 1}, config)
-    calls = log("calls", 1, {"n": 1}, {"n": 2})
-    assert record(recorder, config) == run({"n": 1}, {"n": 2}, calls, deep(1, "calls"))
-    assert len(recorder.list_runs().runs) == 1
-
-
-@either
-def test_a_subgraph_called_twice_in_a_node(recorder: Any, config: Any, call: Any) -> None:
-    """The second time is no second attempt."""
-
-    def calls(state: Any) -> Any:
-        return INNER.invoke(INNER.invoke(state))
-
-    call(chain(calls=calls, last=count), {"n": 1}, config)
-    assert record(recorder, config) == run(
-        {"n": 1},
-        {"n": 4},
-        log("calls", 1, {"n": 1}, {"n": 3}),
-        deep(1, "calls"),
-        deep(2, "calls"),
-        log("last", 2, {"n": 3}, {"n": 4}),
-    )
-
-
-@either
-def test_a_subgraph_in_a_node_that_is_tried_again(
-    recorder: Any, config: Any, call: Any
-) -> None:
-    """Each attempt of the node has nodes of its own."""
-    error = ConnectionError("away")
-    left = [error]
-
-    def calls(state: Any) -> Any:
-        result = INNER.invoke(state)
-        if left:
-            raise left.pop()
-        return result
-
-    builder = build((START, "calls"))
-    policy = RetryPolicy(initial_interval=0.001, jitter=False)
-    builder.add_node("calls", calls, retry_policy=policy)
-    call(builder.compile(name="g"), {"n": 1}, config)
-    kept = record(recorder, config)
-    assert {one.pop("attempt") for one in kept["node_logs"][1::2]} <= {1, 2}
-    expected = run(
-        {"n": 1},
-        {"n": 2},
-        log("calls", 1, {"n": 1}, **failed(error)),
-        deep(1, "calls"),
-        log("calls", 1, {"n": 1}, {"n": 2}, attempt=2),
-        deep(1, "calls"),
-    )
-    for one in expected["node_logs"][1::2]:
-        del one["attempt"]
-    assert kept == expected
-
-
-@either
-def test_a_subgraph_that_fails(recorder: Any, config: Any, call: Any) -> None:
-    boom = ValueError("boom")
-
-    def fail(_state: Any) -> Any:
-        raise boom
-
-    sub = chain("inner", deep=count, fail=fail)
-    with pytest.raises(ValueError, match="boom"):
-        call(chain(sub=sub), {"n": 1}, config)
-    assert record(recorder, config) == run(
-        {"n": 1},
-        None,
-        log("sub", 1, {"n": 1}, **failed(boom)),
-        deep(1, "sub"),
-        log("fail", 2, {"n": 2}, parent="sub", **failed(boom)),
-        **failed(boom),
-    )
-
-
-async def test_a_subgraph_that_is_cancelled(recorder: Any, config: Any) -> None:
-    inside = asyncio.Event()
-
-    async def waits(state: Any) -> Any:
-        inside.set()
-        await asyncio.sleep(60)
-
-    graph = chain(sub=chain("inner", waits=waits))
-    pending = asyncio.create_task(graph.ainvoke({"n": 1}, config))
-    await inside.wait()
-    pending.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await pending
-    assert record(recorder, config) == run(
-        {"n": 1},
-        None,
-        log("sub", 1, {"n": 1}, **cancelled()),
-        log("waits", 1, {"n": 1}, parent="sub", **cancelled()),
-        **cancelled(),
-    )
-
-
-def test_a_graph_in_a_raw_thread_is_unseen(recorder: Any, config: Any) -> None:
-    """No context leads there, and a graph without a handler is not recorded."""
-
-    def calls(state: Any) -> Any:
-        thread = threading.Thread(target=INNER.invoke, args=[state])
-        thread.start()
-        thread.join()
-        return {"n": 2}
-
-    invoke(chain(calls=calls), {"n": 1}, config)
-    calls_log = log("calls", 1, {"n": 1}, {"n": 2})
-    assert record(recorder, config) == run({"n": 1}, {"n": 2}, calls_log)
 
 
 @either
@@ -221,30 +73,6 @@ def test_a_fan_out(recorder: Any, config: Any, call: Any) -> None:
         log("split", 1, {"seen": []}, {"seen": ["split"]}),
         *work,
         log("join", 3, {"seen": ["split", 0, 1, 2]}, {"seen": [4]}),
-    )
-
-
-@either
-def test_a_fan_out_of_subgraphs(recorder: Any, config: Any, call: Any) -> None:
-    class Inner(TypedDict, total=False):
-        part: Any
-        seen: list[Any]
-
-    work = chain("inner", Inner, deep=lambda part: {"seen": [part["part"]]})
-    builder = build(state=Seen, work=work)
-    parts = [1, 2]
-    builder.add_conditional_edges(
-        START, lambda _: [Send("work", {"part": part}) for part in parts], ["work"]
-    )
-    call(builder.compile(name="g"), {"seen": []}, config)
-    outer = [
-        log("work", 1, {"part": part}, {"part": part, "seen": [part]}) for part in parts
-    ]
-    inner = [
-        log("deep", 1, {"part": part}, {"seen": [part]}, parent="work") for part in parts
-    ]
-    assert unordered(record(recorder, config)) == run(
-        {"seen": []}, {"seen": parts}, *inner, *outer
     )
 
 
