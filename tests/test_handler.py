@@ -3,9 +3,7 @@
 import asyncio
 import logging
 import operator
-import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -15,13 +13,10 @@ import pytest
 from fixtures_store import Store
 from helpers import minimal, stored
 from langchain_core.messages import HumanMessage
-from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers.base import BaseTracer
 from langgraph.callbacks import GraphCallbackHandler
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.errors import GraphRecursionError
-from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.types import RetryPolicy, Send
+from langgraph.graph import START, MessagesState, StateGraph
 
 import runlog
 from runlog.hooks import RunLogHandler, on_workflow_complete
@@ -44,17 +39,6 @@ def chain(name: str | None = None, **nodes: Any) -> Any:
     builder.add_sequence(list(nodes.items()))
     builder.add_edge(START, next(iter(nodes)))
     return builder.compile(name=name)
-
-
-@pytest.fixture
-def handler(recorder: Any) -> Any:
-    return RunLogHandler(recorder=recorder)
-
-
-@pytest.fixture
-def config(handler: Any) -> Any:
-    """A config with the handler and a known run_id."""
-    return {"callbacks": [handler], "run_id": uuid.uuid4()}
 
 
 async def collect(stream: Any) -> Any:
@@ -117,40 +101,6 @@ def test_a_run_and_its_nodes(recorder: Any, config: Any, call: Any) -> None:
     assert all(type(log["duration_ms"]) is float for log in (first, second))
     assert all(log["duration_ms"] >= 0 for log in (first, second))
     assert recorder.stats()["open_runs"] == 0
-
-
-async def test_several_graphs_on_one_loop(recorder: Any, handler: Any) -> None:
-    async def work(state: Any) -> Any:
-        await asyncio.sleep(0)
-        return {"seen": [state["n"]]}
-
-    graph = chain("async", first=work, second=work)
-    await asyncio.gather(
-        *(graph.ainvoke({"n": n}, {"callbacks": [handler]}) for n in range(20))
-    )
-    ids = [row[0] for row in recorder.get_runs_by_wpk_id("async")]
-    runs = [recorder.get_run(run_id) for run_id in ids]
-    assert sorted(run["inputs"]["n"] for run in runs) == list(range(20))
-    for run in runs:
-        assert run["outputs"]["seen"] == [run["inputs"]["n"]] * 2
-        assert [log["inputs"]["n"] for log in run["node_logs"]] == [
-            run["inputs"]["n"]
-        ] * 2
-
-
-@pytest.mark.parametrize("call", ["batch", "abatch"])
-def test_each_item_of_a_batch_is_a_run(recorder: Any, handler: Any, call: Any) -> None:
-    graph, given = chain("batch", only=node("only")), [{"n": n} for n in range(5)]
-    configs = [{"callbacks": [handler], "run_id": uuid.uuid4()} for _ in given]
-    if call == "batch":
-        graph.batch(given, configs)
-    else:
-        asyncio.run(graph.abatch(given, configs))
-    assert len(recorder.list_runs().runs) == 5
-    for item, its in zip(given, configs, strict=True):
-        run = recorder.get_run(str(its["run_id"]))
-        assert run["inputs"]["n"] == item["n"]
-        assert [log["node"] for log in run["node_logs"]] == ["only"]
 
 
 @pytest.mark.parametrize(
@@ -223,170 +173,6 @@ def test_a_node_that_fails(recorder: Any, config: Any, call: Any) -> None:
     assert recorder.stats()["open_runs"] == 0
 
 
-def test_a_run_that_fails_between_nodes(recorder: Any, config: Any) -> None:
-    builder = StateGraph(State)
-    builder.add_node("again", node("again"))
-    builder.add_edge(START, "again")
-    builder.add_edge("again", "again")
-    with pytest.raises(GraphRecursionError):
-        builder.compile().invoke({"n": 0}, config | {"recursion_limit": 3})
-    run = recorder.get_run(str(config["run_id"]))
-    assert (run["status"], run["error_type"]) == ("failed", "GraphRecursionError")
-    assert {log["status"] for log in run["node_logs"]} == {"completed"}
-    assert [log["step"] for log in run["node_logs"]] == [1, 2, 3]
-
-
-def test_each_attempt_of_a_retry_is_a_node_log(recorder: Any, config: Any) -> None:
-    attempts = []
-
-    def flaky(state: Any) -> Any:
-        attempts.append(state)
-        if len(attempts) < 3:
-            raise ConnectionError(f"attempt {len(attempts)}")
-        return {"n": 10}
-
-    builder = StateGraph(State)
-    policy = RetryPolicy(initial_interval=0.001, max_attempts=3, jitter=False)
-    builder.add_node("flaky", flaky, retry_policy=policy)
-    builder.add_edge(START, "flaky")
-    builder.compile().invoke({"n": 1}, config)
-    run = recorder.get_run(str(config["run_id"]))
-    assert run["status"] == "completed"
-    logs = [(log["node"], log["attempt"], log["status"]) for log in run["node_logs"]]
-    assert logs == [
-        ("flaky", 1, "failed"),
-        ("flaky", 2, "failed"),
-        ("flaky", 3, "completed"),
-    ]
-    assert run["node_logs"][1]["error_text"] == "attempt 2"
-    assert run["node_logs"][2]["outputs"] == {"n": 10}
-
-
-@pytest.mark.parametrize("call", ["invoke", "ainvoke"])
-def test_a_fan_out(recorder: Any, config: Any, call: Any) -> None:
-    builder = StateGraph(State)
-    builder.add_node("split", lambda _: {"n": 3})
-    builder.add_node("work", lambda item: {"seen": [item["part"]]})
-    builder.add_edge(START, "split")
-    builder.add_conditional_edges(
-        "split",
-        lambda state: [Send("work", {"part": n}) for n in range(state["n"])],
-        ["work"],
-    )
-    CALLS[call](builder.compile(), {}, config)
-    split, *work = recorder.get_run(str(config["run_id"]))["node_logs"]
-    assert split["node"] == "split"
-    assert [(log["node"], log["step"], log["attempt"]) for log in work] == [
-        ("work", 2, 1)
-    ] * 3
-    assert sorted(log["inputs"]["part"] for log in work) == [0, 1, 2]
-    assert all(log["outputs"] == {"seen": [log["inputs"]["part"]]} for log in work)
-
-
-def test_a_loop_with_a_condition(recorder: Any, config: Any) -> None:
-    builder = StateGraph(State)
-    builder.add_node("step", node("step"))
-    builder.add_edge(START, "step")
-
-    def step(state: Any) -> Any:  # an edge function of the node's own name
-        return END if state["n"] >= 3 else "step"
-
-    builder.add_conditional_edges("step", step, ["step", END])
-    builder.compile().invoke({"n": 0}, config)
-    logs = recorder.get_run(str(config["run_id"]))["node_logs"]
-    assert [(log["node"], log["step"]) for log in logs] == [
-        ("step", 1),
-        ("step", 2),
-        ("step", 3),
-    ]
-    assert [log["inputs"]["n"] for log in logs] == [0, 1, 2]
-    assert {log["attempt"] for log in logs} == {1}
-
-
-def test_a_conditional_entry_is_no_node(recorder: Any, config: Any) -> None:
-    builder = StateGraph(State)
-    builder.add_node("only", node("only"))
-    builder.add_conditional_edges(START, lambda _: "only", ["only"])
-    builder.compile().invoke({"n": 0}, config)
-    assert [
-        log["node"] for log in recorder.get_run(str(config["run_id"]))["node_logs"]
-    ] == ["only"]
-
-
-def test_nodes_of_subgraphs_have_a_parent(recorder: Any, config: Any) -> None:
-    inner = chain("inner", deep=node("deep"))
-
-    def calls(state: Any) -> Any:
-        return {"extra": inner.invoke({"n": state["n"], "seen": []})["n"]}
-
-    graph = chain("outer", sub=inner, calls=calls, last=node("last"))
-    graph.invoke({"n": 0, "seen": []}, config)
-    assert [run["wpk_id"] for run in recorder.list_runs().runs] == ["outer"]
-    logs = recorder.get_run(str(config["run_id"]))["node_logs"]
-    assert [(log["node"], log["parent"], log["step"]) for log in logs] == [
-        ("sub", None, 1),
-        ("deep", "sub", 1),
-        ("calls", None, 2),
-        ("deep", "calls", 1),
-        ("last", None, 3),
-    ]
-
-
-@pytest.mark.parametrize("call", ["invoke", "ainvoke"])
-def test_what_runs_inside_a_node_is_no_node(
-    recorder: Any, config: Any, call: Any
-) -> None:
-    def inside(state: Any) -> Any:
-        sequence: Any = RunnableLambda(lambda n: n + 1) | RunnableLambda(lambda n: n * 2)
-        return {"n": sequence.invoke(state["n"])}
-
-    sequence: Any = RunnableLambda(lambda state: state["n"]) | RunnableLambda(
-        lambda n: {"n": n}
-    )
-    CALLS[call](chain("lcel", inside=inside, itself=sequence), {"n": 1}, config)
-    logs = recorder.get_run(str(config["run_id"]))["node_logs"]
-    assert [log["node"] for log in logs] == ["inside", "itself"]
-    assert [log["outputs"] for log in logs] == [{"n": 4}, {"n": 4}]
-
-
-def test_plain_chains_record_nothing(recorder: Any, handler: Any) -> None:
-    sequence: Any = RunnableLambda(lambda n: n + 1) | RunnableLambda(lambda n: n * 2)
-    assert sequence.invoke(1, {"callbacks": [handler]}) == 4
-    assert recorder.list_runs().runs == []
-
-
-def test_a_graph_in_a_chain_is_recorded(recorder: Any, handler: Any) -> None:
-    sequence: Any = RunnableLambda(lambda n: {"n": n}) | chain(
-        "within", only=node("only")
-    )
-    sequence.invoke(1, {"callbacks": [handler]})
-    ((run_id, status, *_),) = recorder.get_runs_by_wpk_id("within")
-    assert status == "completed"
-    assert recorder.get_run(run_id)["inputs"] == {"n": 1}
-
-
-def test_inputs_are_as_they_were_before_the_node_changed_them(
-    recorder: Any, config: Any
-) -> None:
-    def spoil(state: Any) -> Any:
-        state["extra"]["items"].append("spoilt")
-        state["extra"]["more"] = True
-        return {"n": 1}
-
-    def empty(state: Any) -> Any:
-        state["extra"].clear()
-        return {}
-
-    chain("spoil", spoil=spoil, empty=empty).invoke(
-        {"extra": {"items": ["good"]}}, config
-    )
-    run = recorder.get_run(str(config["run_id"]))
-    assert run["inputs"]["extra"] == {"items": ["good"]}
-    first, second = run["node_logs"]
-    assert first["inputs"]["extra"] == {"items": ["good"]}
-    assert second["inputs"]["extra"] == {"items": ["good", "spoilt"], "more": True}
-
-
 class Unwilling(pydantic.BaseModel):
     """A model that won't be dumped."""
 
@@ -455,39 +241,6 @@ def test_a_closed_recorder_does_not_break_the_graph(
     with caplog.at_level(logging.WARNING):
         assert graph.invoke({"n": 1}, {"callbacks": [handler]})["n"] == 2
     assert {record.name for record in caplog.records} <= {"runlog"}
-
-
-def test_many_threads_with_one_handler(recorder: Any, handler: Any) -> None:
-    graph = chain("threads", first=node("first"), second=node("second"))
-    barrier = threading.Barrier(8)
-
-    def work(number: Any) -> None:
-        barrier.wait()
-        for n in range(5):
-            graph.invoke({"n": number * 100 + n}, {"callbacks": [handler]})
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, range(8)))
-    ids = [row[0] for row in recorder.get_runs_by_wpk_id("threads", limit=100)]
-    runs = [recorder.get_run(run_id) for run_id in ids]
-    expected = sorted(number * 100 + n for number in range(8) for n in range(5))
-    assert sorted(run["inputs"]["n"] for run in runs) == expected
-    for run in runs:
-        start = run["inputs"]["n"]
-        logs = [(log["node"], log["inputs"]["n"]) for log in run["node_logs"]]
-        assert logs == [("first", start), ("second", start + 1)]
-    assert recorder.stats()["open_runs"] == 0
-
-
-def test_a_handler_given_twice_records_once(
-    recorder: Any, handler: Any, config: Any
-) -> None:
-    graph = chain("twice", only=node("only"))
-    graph.invoke({"n": 1}, config | {"callbacks": [handler, handler]})
-    (run,) = recorder.list_runs().runs
-    assert [log["node"] for log in recorder.get_run(run["run_id"])["node_logs"]] == [
-        "only"
-    ]
 
 
 def test_what_a_handler_is(handler: Any) -> None:

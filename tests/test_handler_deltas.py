@@ -314,7 +314,7 @@ def test_every_state_of_a_graph_comes_back(open_recorder: Any, states: Any) -> N
     def action(_: Any) -> Any:
         return (states + states[-1:])[next(at)]
 
-    nodes = dict.fromkeys([f"node{n}" for n in range(len(states))], action)
+    nodes: Any = dict.fromkeys([f"node{n}" for n in range(len(states))], action)
     invoke(chain(state=dict, **nodes), states[0], config)
     assert_inputs(open_recorder, config["run_id"], states)
 

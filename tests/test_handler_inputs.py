@@ -299,7 +299,7 @@ def test_values_that_change_the_state(recorder: Any, config: Any, call: Any) -> 
 
 def test_a_value_that_ends_the_run(recorder: Any, handler: Any, config: Any) -> None:
     """The node begins when its run is over already."""
-    ended = []
+    ended: list[bool] = []
 
     def action() -> Any:
         if recorder.stats()["open_runs"] and not ended:
@@ -359,7 +359,7 @@ def test_states_of_every_type(recorder: Any, config: Any, call: Any) -> None:
         return states[states.index(state) + 1]
 
     names = [f"node{n}" for n in range(len(states) - 1)]
-    nodes = dict.fromkeys(names, action)
+    nodes: Any = dict.fromkeys(names, action)
     call(chain(state=object, **nodes), states[0], config)
     logs = [
         log(name, step, states[step - 1], states[step])

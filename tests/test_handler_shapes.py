@@ -237,6 +237,37 @@ def test_chains_within_a_graph(recorder: Any, config: Any, call: Any) -> None:
     )
 
 
+@either
+@pytest.mark.parametrize("way", ["fallback", "retry"])
+def test_a_graph_that_is_tried_again_as_a_whole(
+    recorder: Any, config: Any, call: Any, way: Any
+) -> None:
+    """LangChain does that around the graph, so that there are two runs."""
+    boom = ValueError("boom")
+    left = [boom]
+
+    def flaky(state: Any) -> Any:
+        if left:
+            raise left.pop()
+        return count(state)
+
+    graph = chain("first", a=flaky)
+    if way == "fallback":
+        graph = graph.with_fallbacks([chain("second", a=count)])
+    else:
+        graph = graph.with_retry(wait_exponential_jitter=False)
+    call(graph, {"n": 1}, config)
+    second, first = recorder.list_runs().runs
+    a = log("a", 1, {"n": 1}, **failed(boom))
+    expected = run({"n": 1}, None, a, wpk_id="first", **failed(boom))
+    assert record(recorder, first["run_id"]) == expected
+    a = log("a", 1, {"n": 1}, {"n": 2})
+    name = "second" if way == "fallback" else "first"
+    kept = record(recorder, second["run_id"])
+    kept["metadata"] = None  # LangChain's tag for the attempt may be there
+    assert kept == run({"n": 1}, {"n": 2}, a, wpk_id=name)
+
+
 def test_a_chain_alone_is_not_recorded(recorder: Any, config: Any) -> None:
     sequence: Any = RunnableLambda(count) | RunnableLambda(count)
     assert sequence.invoke({"n": 1}, config) == {"n": 3}

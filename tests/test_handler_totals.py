@@ -66,8 +66,8 @@ class Chat(BaseChatModel):
         self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
         for text in ("two", " words"):
-            yield ChatGenerationChunk(message=AIMessageChunk(text))
-        last = AIMessageChunk("", usage_metadata=self.usage)
+            yield ChatGenerationChunk(message=AIMessageChunk(content=text))
+        last = AIMessageChunk(content="", usage_metadata=self.usage)
         yield ChatGenerationChunk(message=last)
 
 
@@ -175,12 +175,13 @@ def test_a_fake_of_langchain(recorder: Any, config: Any) -> None:
 
 def test_numbers_that_are_none(recorder: Any, config: Any) -> None:
     """A server may say anything; what can't be counted is not."""
-    for usage in (
+    odd: list[Any] = [
         {"prompt_tokens": "many", "completion_tokens": None, "total_tokens": 1.5},
         {"prompt_tokens": -(2**70)},
         [],
         "none",
-    ):
+    ]
+    for usage in odd:
         its = again(config)
         model = Chat(usage=None, output={"token_usage": usage})
         invoke(chain(a=calls(model)), {"n": 1}, its)

@@ -1,0 +1,222 @@
+"""Runs that are given up, stopped from outside, or never end: the record of each."""
+
+import asyncio
+import gc
+import subprocess
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fixtures_store import Store
+from graphs import (
+    RUNNING,
+    again,
+    cancelled,
+    chain,
+    count,
+    failed,
+    invoke,
+    log,
+    record,
+    record_of,
+    run,
+)
+
+RESUMED = {"resumed": True}
+RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+STOPPED = run(
+    {"n": 1}, None, log("a", 1, {"n": 1}, {"n": 2}), **cancelled(GeneratorExit())
+)
+
+
+def drop(stream: Any) -> None:
+    """Break out of a loop over a stream, as one does."""
+    for _ in stream:
+        break
+
+
+@pytest.mark.parametrize("way", ["close", "break"])
+def test_a_stream_that_is_closed_early(recorder: Any, config: Any, way: Any) -> None:
+    stream = chain(a=count, b=count).stream({"n": 1}, config, stream_mode="updates")
+    if way == "close":
+        assert next(stream) == {"a": {"n": 2}}
+        stream.close()
+    else:
+        drop(stream)
+        del stream
+        gc.collect()
+    assert record(recorder, config) == STOPPED
+    assert recorder.stats()["open_runs"] == 0
+
+
+async def test_an_asynchronous_stream_that_is_closed_early(
+    recorder: Any, config: Any
+) -> None:
+    stream = chain(a=count, b=count).astream({"n": 1}, config, stream_mode="updates")
+    assert await anext(stream) == {"a": {"n": 2}}
+    await stream.aclose()
+    assert record(recorder, config) == STOPPED
+    assert recorder.stats()["open_runs"] == 0
+
+
+def test_an_asynchronous_stream_that_is_left(recorder: Any, config: Any) -> None:
+    """The event loop closes it when it is collected."""
+
+    async def look() -> None:
+        graph = chain(a=count, b=count)
+        async for _ in graph.astream({"n": 1}, config, stream_mode="updates"):
+            break
+        gc.collect()
+
+    asyncio.run(look())
+    assert record(recorder, config) == STOPPED
+
+
+def test_a_stream_that_is_left_hanging(recorder: Any, config: Any) -> None:
+    stream = chain(a=count, b=count).stream({"n": 1}, config, stream_mode="updates")
+    next(stream)
+    assert recorder.stats()["open_runs"] == 1
+    assert recorder.flush()
+    a, b = log("a", 1, {"n": 1}, {"n": 2}), log("b", 2, {"n": 2}, {"n": 3})
+    assert record(recorder, config) == run({"n": 1}, None, a, **RUNNING)
+    assert list(stream) == [{"b": {"n": 3}}]
+    assert record(recorder, config) == run({"n": 1}, {"n": 3}, a, b)
+
+
+async def test_a_node_that_is_running(recorder: Any, config: Any) -> None:
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    async def waits(state: Any) -> Any:
+        inside.set()
+        await go_on.wait()
+        return count(state)
+
+    config["metadata"] = {"user": "u"}
+    task = asyncio.create_task(chain(a=count, b=waits).ainvoke({"n": 1}, config))
+    await inside.wait()
+    assert recorder.flush()
+    a, b = log("a", 1, {"n": 1}, {"n": 2}), log("b", 2, {"n": 2}, {"n": 3})
+    assert record(recorder, config) == run(
+        {"n": 1},
+        None,
+        a,
+        b | {"outputs": None} | RUNNING,
+        **RUNNING,
+        metadata={"user": "u"},
+    )
+    go_on.set()
+    await task
+    expected = run({"n": 1}, {"n": 3}, a, b, metadata={"user": "u"})
+    assert record(recorder, config) == expected
+
+
+@pytest.mark.parametrize("way", ["cancel", "wait_for"])
+async def test_a_task_that_is_cancelled(recorder: Any, config: Any, way: Any) -> None:
+    inside = asyncio.Event()
+
+    async def waits(state: Any) -> Any:
+        inside.set()
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(chain(a=count, b=waits).ainvoke({"n": 1}, config))
+    await inside.wait()
+    if way == "cancel":
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    else:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(task, 0.01)
+    assert record(recorder, config) == run(
+        {"n": 1},
+        None,
+        log("a", 1, {"n": 1}, {"n": 2}),
+        log("b", 2, {"n": 2}, **cancelled()),
+        **cancelled(),
+    )
+    assert recorder.stats()["open_runs"] == 0
+
+
+def test_nodes_still_open_at_the_end_of_the_run(recorder: Any, handler: Any) -> None:
+    """LangGraph ends every node first; a handler must not rely on it."""
+    root, node = uuid.uuid4(), uuid.uuid4()
+    metadata: Any = {"ls_integration": "langgraph"}
+    handler.on_chain_start(
+        None, {"n": 1}, run_id=root, parent_run_id=None, metadata=metadata, name="g"
+    )
+    metadata = metadata | {"langgraph_step": 1, "langgraph_checkpoint_ns": "a:1"}
+    handler.on_chain_start(
+        None, {"n": 1}, run_id=node, parent_run_id=root, metadata=metadata, name="a"
+    )
+    handler.on_chain_end({"n": 2}, run_id=root)
+    handler.on_chain_end({"n": 2}, run_id=node)
+    expected = run({"n": 1}, {"n": 2}, log("a", 1, {"n": 1}, **RUNNING))
+    assert record(recorder, root) == expected
+    assert recorder.stats()["handler_ignored"] == 1
+
+
+SIGINT = """
+import asyncio, os, signal, sys, time, runlog
+from graphs import START, ainvoke, build, chain, count, invoke
+from runlog.hooks import RunLogHandler
+
+def stop(state):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+async def stop_async(state):
+    os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.sleep(60)
+
+def stop_caller(state):
+    os.kill(os.getpid(), signal.SIGINT)
+    return count(state)
+
+config = {"callbacks": [RunLogHandler()]}
+try:
+    if sys.argv[1] == "node":
+        invoke(chain(a=count, b=stop), {"n": 1}, config)
+    elif sys.argv[1] == "caller":
+        graph = chain(a=count, b=stop_caller)
+        list(graph.stream({"n": 1}, config, stream_mode="messages"))
+    else:
+        ainvoke(chain(a=count, b=stop_async), {"n": 1}, config)
+except KeyboardInterrupt:
+    sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("where", ["node", "caller", "loop"])
+def test_ctrl_c(recorder: Any, store: Store, run_python: RunPython, where: Any) -> None:
+    env = {**store.env, "PYTHONPATH": str(Path(__file__).parent)}
+    done = run_python(SIGINT, where, env=env)
+    assert done.returncode == 7, done.stderr
+    ended = cancelled() if where == "loop" else cancelled(KeyboardInterrupt())
+    b = log("b", 2, {"n": 2}, **ended)
+    if where == "caller":  # the node is in a thread of its own
+        b = log("b", 2, {"n": 2}, {"n": 3})
+    assert record_of(recorder) == run(
+        {"n": 1}, None, log("a", 1, {"n": 1}, {"n": 2}), b, **ended
+    )
+
+
+def test_a_process_that_goes_on_after_a_failure(recorder: Any, config: Any) -> None:
+    """Nothing of one run is in the next."""
+    graph = chain(a=count, b=lambda state: {"n": 1 // state["n"]})
+    with pytest.raises(ZeroDivisionError) as error:
+        invoke(graph, {"n": -1}, config)
+    second = again(config)
+    invoke(graph, {"n": 0}, second)
+    assert record(recorder, config) == run(
+        {"n": -1},
+        None,
+        log("a", 1, {"n": -1}, {"n": 0}),
+        log("b", 2, {"n": 0}, **failed(error.value)),
+        **failed(error.value),
+    )
+    a, b = log("a", 1, {"n": 0}, {"n": 1}), log("b", 2, {"n": 1}, {"n": 1})
+    assert record(recorder, second) == run({"n": 0}, {"n": 1}, a, b)

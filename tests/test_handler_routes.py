@@ -1,0 +1,183 @@
+"""Which nodes a run goes through, and in which order."""
+
+import asyncio
+import operator
+from typing import Annotated, Any, TypedDict
+
+from graphs import (
+    build,
+    chain,
+    command,
+    count,
+    either,
+    log,
+    on_thread,
+    record,
+    run,
+    unordered,
+)
+from langchain_core.runnables import RunnableLambda
+from langgraph.cache.memory import InMemoryCache
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START
+from langgraph.types import CachePolicy, Command
+
+BOOM = ValueError("boom")
+
+
+class Seen(TypedDict, total=False):
+    seen: Annotated[list[Any], operator.add]
+
+
+@either
+def test_nodes_that_end_well(recorder: Any, config: Any, call: Any) -> None:
+    call(chain(a=count, b=count), {"n": 1}, config)
+    assert record(recorder, config) == run(
+        {"n": 1},
+        {"n": 3},
+        log("a", 1, {"n": 1}, {"n": 2}),
+        log("b", 2, {"n": 2}, {"n": 3}),
+    )
+    assert recorder.stats()["open_runs"] == 0
+
+
+@either
+def test_a_node_whose_result_is_cached(recorder: Any, config: Any, call: Any) -> None:
+    builder = build((START, "a"), ("a", "b"), b=count)
+    builder.add_node("a", count, cache_policy=CachePolicy())
+    graph = builder.compile(name="g", cache=InMemoryCache())
+    call(graph, {"n": 1}, {})
+    call(graph, {"n": 1}, config)
+    b = log("b", 2, {"n": 2}, {"n": 3})
+    assert record(recorder, config) == run({"n": 1}, {"n": 3}, b)
+
+
+@either
+def test_a_command_that_says_where_to_go(recorder: Any, config: Any, call: Any) -> None:
+    def jump(state: Any) -> Command[Any]:
+        return Command(goto="c", update={"n": 10})
+
+    builder = build((START, "a"), b=count, c=count)
+    builder.add_node("a", jump, destinations=("b", "c"))
+    call(builder.compile(name="g"), {"n": 1}, config)
+    outputs = command("c", update={"n": 10})
+    assert record(recorder, config) == run(
+        {"n": 1},
+        {"n": 11},
+        log("a", 1, {"n": 1}, outputs),
+        log("c", 2, {"n": 10}, {"n": 11}),
+    )
+
+
+@either
+def test_a_command_to_the_graph_around(recorder: Any, config: Any, call: Any) -> None:
+    """LangGraph hands it up as an exception, which it is not."""
+
+    def leave(state: Any) -> Command[Any]:
+        return Command(graph=Command.PARENT, goto="c", update={"n": 10})
+
+    builder = build((START, "sub"), c=count)
+    sub = chain("inner", a=count, leave=leave)
+    builder.add_node("sub", sub, destinations=("c",))
+    call(builder.compile(name="g"), {"n": 1}, config)
+    outputs = command("c", update={"n": 10}, graph="__parent__")
+    sub_id = record(recorder, config)["node_logs"][0]["outputs"]["graph"]
+    assert record(recorder, config) == run(
+        {"n": 1},
+        {"n": 11},
+        log("sub", 1, {"n": 1}, outputs | {"graph": sub_id}),
+        log("a", 1, {"n": 1}, {"n": 2}, parent="sub"),
+        log("leave", 2, {"n": 2}, outputs, parent="sub"),
+        log("c", 2, {"n": 10}, {"n": 11}),
+    )
+
+
+def test_looking_at_a_state_is_no_run(recorder: Any, config: Any) -> None:
+    builder = build((START, "a"), a=count)
+    graph = builder.compile(name="g", checkpointer=InMemorySaver())
+    config = on_thread(config)
+    graph.update_state(config, {"n": 5})
+    assert graph.get_state(config).values == {"n": 5}
+    assert len(list(graph.get_state_history(config))) == 1
+
+    async def look() -> None:
+        await graph.aupdate_state(config, {"n": 6})
+        assert (await graph.aget_state(config)).values == {"n": 6}
+
+    asyncio.run(look())
+    assert recorder.list_runs().runs == []
+
+
+@either
+def test_a_conditional_entry_is_hidden(recorder: Any, config: Any, call: Any) -> None:
+    builder = build(a=count, b=count)
+    builder.add_conditional_edges(START, lambda _: "b", ["a", "b"])
+    call(builder.compile(name="g"), {"n": 1}, config)
+    b = log("b", 1, {"n": 1}, {"n": 2})
+    assert record(recorder, config) == run({"n": 1}, {"n": 2}, b)
+
+
+@either
+def test_what_is_tagged_as_hidden(recorder: Any, config: Any, call: Any) -> None:
+    """A tag is handed on to all that is within, but the node is not within."""
+    inner = chain("inner", deep=count)
+
+    def sync(state: Any) -> Any:
+        return inner.invoke(state)
+
+    async def action(state: Any) -> Any:
+        return await inner.ainvoke(state)
+
+    hidden = RunnableLambda(sync, action).with_config(tags=["langsmith:hidden"])
+    call(chain(a=hidden), {"n": 1}, config)
+    a = log("a", 1, {"n": 1}, {"n": 2})
+    assert record(recorder, config) == run({"n": 1}, {"n": 2}, a)
+
+
+@either
+def test_a_graph_within_a_hidden_node(recorder: Any, config: Any, call: Any) -> None:
+    inner = chain("inner", deep=count)
+    builder = build(a=count)
+    builder.add_conditional_edges(START, lambda s: inner.invoke(s) and "a", ["a"])
+    call(builder.compile(name="g"), {"n": 1}, config)
+    a = log("a", 1, {"n": 1}, {"n": 2})
+    assert record(recorder, config) == run({"n": 1}, {"n": 2}, a)
+
+
+@either
+def test_a_loop(recorder: Any, config: Any, call: Any) -> None:
+    builder = build((START, "a"), a=count)
+
+    def a(state: Any) -> Any:  # of the node's own name, but no node
+        return END if state["n"] >= 3 else "a"
+
+    builder.add_conditional_edges("a", a, ["a", END])
+    call(builder.compile(name="g"), {"n": 0}, config)
+    assert record(recorder, config) == run(
+        {"n": 0},
+        {"n": 3},
+        log("a", 1, {"n": 0}, {"n": 1}),
+        log("a", 2, {"n": 1}, {"n": 2}),
+        log("a", 3, {"n": 2}, {"n": 3}),
+    )
+
+
+@either
+def test_a_deferred_node(recorder: Any, config: Any, call: Any) -> None:
+    """It waits for the longest way to it."""
+
+    def says(name: str) -> Any:
+        return lambda state: {"seen": [name]}
+
+    edges = [(START, "a"), (START, "b"), ("b", "c"), ("a", "last"), ("c", "last")]
+    builder = build(*edges, state=Seen, a=says("a"), b=says("b"), c=says("c"))
+    builder.add_node("last", says("last"), defer=True)
+    call(builder.compile(name="g"), {"seen": ["s"]}, config)
+    assert unordered(record(recorder, config)) == run(
+        {"seen": ["s"]},
+        {"seen": ["s", "a", "b", "c", "last"]},
+        log("a", 1, {"seen": ["s"]}, {"seen": ["a"]}),
+        log("b", 1, {"seen": ["s"]}, {"seen": ["b"]}),
+        log("c", 2, {"seen": ["s", "a", "b"]}, {"seen": ["c"]}),
+        log("last", 3, {"seen": ["s", "a", "b", "c"]}, {"seen": ["last"]}),
+    )
