@@ -24,9 +24,7 @@ from graphs import (
     run,
 )
 
-RESUMED = {"resumed": True}
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
-
 
 STOPPED = run(
     {"n": 1}, None, log("a", 1, {"n": 1}, {"n": 2}), **cancelled(GeneratorExit())
@@ -160,47 +158,48 @@ def test_nodes_still_open_at_the_end_of_the_run(recorder: Any, handler: Any) -> 
 
 
 SIGINT = """
-import asyncio, os, signal, sys, time, runlog
-from graphs import START, ainvoke, build, chain, count, invoke
+import asyncio, os, signal, time
+from graphs import ainvoke, chain, count, invoke
 from runlog.hooks import RunLogHandler
 
-def stop(state):
+def node(state):
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(60)
 
-async def stop_async(state):
+async def loop(state):
     os.kill(os.getpid(), signal.SIGINT)
     await asyncio.sleep(60)
 
-def stop_caller(state):
+def caller(state):
     os.kill(os.getpid(), signal.SIGINT)
     return count(state)
 
+def stream(graph, given, config):  # in whose threads the nodes run
+    list(graph.stream(given, config, stream_mode="messages"))
+
 config = {"callbacks": [RunLogHandler()]}
-try:
-    if sys.argv[1] == "node":
-        invoke(chain(a=count, b=stop), {"n": 1}, config)
-    elif sys.argv[1] == "caller":
-        graph = chain(a=count, b=stop_caller)
-        list(graph.stream({"n": 1}, config, stream_mode="messages"))
-    else:
-        ainvoke(chain(a=count, b=stop_async), {"n": 1}, config)
-except KeyboardInterrupt:
-    sys.exit(7)
+for call, action in ((invoke, node), (ainvoke, loop), (stream, caller)):
+    try:
+        call(chain(action.__name__, a=count, b=action), {"n": 1}, config)
+    except KeyboardInterrupt:
+        print(action.__name__)
 """
 
 
-@pytest.mark.parametrize("where", ["node", "caller", "loop"])
-def test_ctrl_c(recorder: Any, store: Store, run_python: RunPython, where: Any) -> None:
+def test_ctrl_c(recorder: Any, store: Store, run_python: RunPython) -> None:
     env = {**store.env, "PYTHONPATH": str(Path(__file__).parent)}
-    done = run_python(SIGINT, where, env=env)
-    assert done.returncode == 7, done.stderr
-    ended = cancelled() if where == "loop" else cancelled(KeyboardInterrupt())
-    b = log("b", 2, {"n": 2}, **ended)
-    if where == "caller":  # the node is in a thread of its own
-        b = log("b", 2, {"n": 2}, {"n": 3})
-    assert record_of(recorder) == run(
-        {"n": 1}, None, log("a", 1, {"n": 1}, {"n": 2}), b, **ended
+    done = run_python(SIGINT, env=env)
+    assert (done.stdout, done.returncode) == ("node\nloop\ncaller\n", 0), done.stderr
+    a, b = log("a", 1, {"n": 1}, {"n": 2}), log("b", 2, {"n": 2})
+    stopped, ended = cancelled(KeyboardInterrupt()), log("b", 2, {"n": 2}, {"n": 3})
+    assert record_of(recorder, wpk_id="node") == run(
+        {"n": 1}, None, a, b | stopped, **stopped, wpk_id="node"
+    )
+    assert record_of(recorder, wpk_id="loop") == run(
+        {"n": 1}, None, a, b | cancelled(), **cancelled(), wpk_id="loop"
+    )
+    assert record_of(recorder, wpk_id="caller") == run(
+        {"n": 1}, None, a, ended, **stopped, wpk_id="caller"
     )
 
 

@@ -183,11 +183,11 @@ def test_a_step_that_takes_too_long(recorder: Any, config: Any) -> None:
     """Threads can't be stopped, so the node comes to its end before the run does."""
 
     def slow(state: Any) -> Any:
-        time.sleep(0.1)
+        time.sleep(0.5)
         return {"n": 2}
 
     graph = chain(a=slow)
-    graph.step_timeout = 0.02
+    graph.step_timeout = 0.25
     with pytest.raises(TimeoutError) as error:
         list(graph.stream({"n": 1}, config, stream_mode="messages"))
     a = log("a", 1, {"n": 1}, {"n": 2})

@@ -1,7 +1,5 @@
 """Runs that pause and go on: the whole record of each."""
 
-import subprocess
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,14 +24,13 @@ from langgraph.graph import START
 from langgraph.types import Command, interrupt
 
 RESUMED = {"resumed": True}
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def ask(state: Any) -> Any:
     return {"n": state["n"] + interrupt("how many?")}
 
 
-def saved(*edges: Any, **options: Any) -> Any:
+def saved(**options: Any) -> Any:
     """A graph with a checkpointer: a counts, b asks, c counts."""
     nodes = {"a": count, "b": options.pop("b", ask), "c": count}
     builder = build((START, "a"), ("a", "b"), ("b", "c"), **nodes)
