@@ -210,6 +210,106 @@ def test_a_graph_within_has_states_of_its_own(
     assert kept[8]["inputs"] == {**doubled, "seen": ["s", "s", "other"]}
 
 
+def assert_inputs(recorder: Any, run_id: Any, states: Any) -> None:
+    for _ in range(2):  # in the journal, and on the server
+        logs = recorder.get_run(str(run_id))["node_logs"]
+        assert len(logs) == len(states)
+        for one, state in zip(logs, states, strict=True):
+            assert same(one["inputs"], to_json_model(state)), (one["inputs"], state)
+        assert recorder.flush()
+
+
+METADATA = {"ls_integration": "langgraph"}
+
+
+def begin(handler: Any, inputs: Any, parent: Any = None, ns: str | None = None) -> Any:
+    """What LangGraph says when a graph, or a node with a namespace, begins."""
+    key = uuid.uuid4()
+    metadata: Any = dict(METADATA)
+    if ns is not None:
+        metadata |= {"langgraph_checkpoint_ns": ns, "langgraph_step": 1}
+    handler.on_chain_start(
+        None,
+        inputs,
+        run_id=key,
+        parent_run_id=parent,
+        metadata=metadata,
+        tags=[],
+        name="name",
+    )
+    return key
+
+
+ARRAYS: list[Any] = [
+    [1],
+    [12],
+    [12, 3],
+    [12, 34],
+    [],
+    [[]],
+    [[], []],
+    [[1]],
+    [[1], 2],
+    [[1, 2]],
+    ["a"],
+    ["a", "b"],
+    ["a,b"],
+    ["a", "b", "]"],
+    ["a", "b", "]", "["],
+    ["a", "b", "]", "[,"],
+    ['"'],
+    ['"', '","'],
+    ["\\"],
+    ["\\", "\\"],
+    [{}],
+    [{"a": 1}],
+    [{"a": 1}, {}],
+    [{"a": 1, "b": 2}],
+    [None],
+    [None, None],
+    [1.0],
+    [1],
+    [True],
+    {"0": 1},
+    [1],
+    "[1",
+    [1, 2],
+    [1, 2, 3],
+    [1, 2, 3],
+    [1, 2],
+    [1, 2, 4],
+]
+
+
+def test_arrays_that_look_as_if_they_had_grown(
+    recorder: Any, store: Store, handler: Any
+) -> None:
+    root = begin(handler, {"items": [0], "rest": LONG})
+    states = [{"items": items, "rest": LONG} for items in ARRAYS]
+    for n, state in enumerate(states):
+        handler.on_chain_end({}, run_id=begin(handler, state, root, str(n)))
+    handler.on_chain_end({}, run_id=root)
+    assert_inputs(recorder, root, states)
+    text = json.dumps(store.json("node_logs", "name", str(root)))
+    assert text.count("inputs_delta") == len(states)
+    assert text.count(LONG) == 0
+
+
+def test_keys_that_come_and_go(recorder: Any, store: Store, handler: Any) -> None:
+    root = begin(handler, {"rest": LONG})
+    states = []
+    for n in range(40):
+        state: Any = {f"key{k}": k for k in range(n % 7, n % 11)}
+        state |= {"rest": LONG, **({"late": [n] * (n % 5)} if n % 3 else {})}
+        states.append(state)
+        handler.on_chain_end({}, run_id=begin(handler, state, root, str(n)))
+    handler.on_chain_end({}, run_id=root)
+    assert_inputs(recorder, root, states)
+    text = json.dumps(store.json("node_logs", "name", str(root)))
+    assert text.count("inputs_delta") == len(states)
+    assert text.count(LONG) == 0
+
+
 ODD: list[Any] = [
     None,
     7,
@@ -261,8 +361,13 @@ keys = any_text | st.sampled_from(
 
 @st.composite
 def histories(draw: Any) -> list[dict[str, Any]]:
-    """The states of a graph, each made from the one before."""
+    """The states of a graph, each made from the one before.
+
+    Most are long enough for deltas to be the shorter way.
+    """
     state: Any = draw(st.dictionaries(keys, plain | st.lists(plain), max_size=5))
+    if draw(st.integers(0, 9)) > 0:
+        state["rest"] = LONG
     states = [state]
     for _ in range(draw(st.integers(0, 6))):
         state = dict(state)
@@ -293,15 +398,6 @@ def change_one(draw: Any, state: Any) -> None:
         state[name] = [*value[:at], draw(plain), *value[at + 1 :], draw(plain)]
 
 
-def assert_inputs(recorder: Any, run_id: Any, states: Any) -> None:
-    for _ in range(2):  # in the journal, and on the server
-        logs = recorder.get_run(str(run_id))["node_logs"]
-        assert len(logs) == len(states)
-        for one, state in zip(logs, states, strict=True):
-            assert same(one["inputs"], to_json_model(state)), (one["inputs"], state)
-        assert recorder.flush()
-
-
 @pytest.fixture
 def open_recorder(store: Store) -> Any:
     with runlog.Recorder(**store.options, redact=[]) as made:
@@ -320,27 +416,6 @@ def test_every_state_of_a_graph_comes_back(open_recorder: Any, states: Any) -> N
     nodes: Any = dict.fromkeys([f"node{n}" for n in range(len(states))], action)
     invoke(chain(state=dict, **nodes), states[0], config)
     assert_inputs(open_recorder, config["run_id"], states)
-
-
-METADATA = {"ls_integration": "langgraph"}
-
-
-def begin(handler: Any, inputs: Any, parent: Any = None, ns: str | None = None) -> Any:
-    """What LangGraph says when a graph, or a node with a namespace, begins."""
-    key = uuid.uuid4()
-    metadata: Any = dict(METADATA)
-    if ns is not None:
-        metadata |= {"langgraph_checkpoint_ns": ns, "langgraph_step": 1}
-    handler.on_chain_start(
-        None,
-        inputs,
-        run_id=key,
-        parent_run_id=parent,
-        metadata=metadata,
-        tags=[],
-        name="name",
-    )
-    return key
 
 
 @some

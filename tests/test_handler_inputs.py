@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 import pydantic
 import pytest
 from graphs import (
+    again,
     build,
     chain,
     count,
@@ -387,6 +388,45 @@ def test_keys_that_become_the_same(recorder: Any) -> None:
         inputs.append([one["inputs"] for one in kept["node_logs"]])
     assert inputs[0] == inputs[1]
     assert inputs[0][2] == {"1": ["more", "more"], "\ufffd": 2, "2": "two"}
+
+
+def test_long_texts_that_come_and_go(recorder: Any, config: Any) -> None:
+    """Each is in the place in memory that the one before had."""
+
+    def text(n: int) -> str:
+        return f"{n:04}" * 5000
+
+    def action(state: Any) -> Any:
+        state["items"].clear()
+        return {"n": state["n"] + 1, "box": text(state["n"] + 1), "items": [state["n"]]}
+
+    nodes: Any = dict.fromkeys([f"node{n}" for n in range(30)], action)
+    runs = [again(config) for _ in range(3)]
+    for number, its in enumerate(runs):
+        graph = chain(state=State, **nodes)
+        invoke(graph, {"n": number, "box": text(number), "items": [-1]}, its)
+    for number, its in enumerate(runs):
+        logs = recorder.get_run(str(its["run_id"]))["node_logs"]
+        for n, one in enumerate(logs, number):
+            assert one["inputs"]["n"] == n
+            assert one["inputs"]["box"] == text(n)
+            assert one["outputs"]["box"] == text(n + 1)
+
+
+def test_one_text_in_many_threads(recorder: Any, config: Any) -> None:
+    texts = [f"{n:04}" * 5000 for n in range(4)]
+    graph = chain(state=State, a=lambda state: {"box": texts[(state["n"] + 1) % 4]})
+    configs = [again(config) for _ in range(40)]
+
+    def one_run(n: int) -> None:
+        graph.invoke({"n": n, "box": texts[n % 4], "items": [texts[n % 4]]}, configs[n])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one_run, range(40)))
+    for n, its in enumerate(configs):
+        (one,) = recorder.get_run(str(its["run_id"]))["node_logs"]
+        given = {"n": n, "box": texts[n % 4], "items": [texts[n % 4]]}
+        assert (one["inputs"], one["outputs"]) == (given, {"box": texts[(n + 1) % 4]})
 
 
 async def test_branches_at_once(recorder: Any, config: Any) -> None:
