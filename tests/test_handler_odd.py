@@ -1,0 +1,257 @@
+"""Names, errors, answers and inputs that nobody expects."""
+
+import asyncio
+import contextvars
+from typing import Any
+
+import pytest
+from graphs import (
+    INTERRUPTED,
+    again,
+    build,
+    chain,
+    command,
+    count,
+    either,
+    failed,
+    interrupts,
+    invoke,
+    log,
+    on_thread,
+    record,
+    run,
+)
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, Send, interrupt
+from pydantic import BaseModel, ValidationError
+from strategies import clean
+
+NAMES = ["a\0b", "\ud800", "\u00fc\u20ac\U0001f600", '"', "\\", "a\nb", " ", "x" * 5000]
+
+
+@either
+def test_names_of_any_text(recorder: Any, config: Any, call: Any) -> None:
+    """Of nodes, graphs, threads, tags, metadata, errors: each is kept somehow."""
+    for name in NAMES:
+        named_run(recorder, again(config), call, name)
+
+
+def named_run(recorder: Any, config: Any, call: Any, name: Any) -> None:
+    node = "a" if name == "\ud800" else name  # LangGraph needs its UTF-8
+
+    def fail(_: Any) -> Any:
+        raise ValueError(name)
+
+    builder = build((START, node), (node, "b"), b=fail, **{node: count})
+    graph = builder.compile(name=name, checkpointer=InMemorySaver())
+    config = on_thread(config, name) | {"tags": [name], "metadata": {name: {name: name}}}
+    with pytest.raises(ValueError):
+        call(graph, {"n": 1}, config)
+    kept, text = record(recorder, config), clean(name)
+    assert kept["thread_id"] == text
+    error = {"status": "failed", "error_type": "ValueError", "error_text": text}
+    assert kept == run(
+        {"n": 1},
+        None,
+        log(clean(node), 1, {"n": 1}, {"n": 2}),
+        log("b", 2, {"n": 2}, **error),
+        wpk_id=text,
+        thread_id=text,
+        metadata={"tags": [text], text: {text: text}},
+        **error,
+    )
+    assert recorder.flush()
+    assert record(recorder, config) == kept
+
+
+def test_a_thread_whose_name_is_a_number(recorder: Any, config: Any) -> None:
+    graph = build((START, "a"), a=count).compile(name="g", checkpointer=InMemorySaver())
+    config["configurable"] = {"thread_id": 7}
+    invoke(graph, {"n": 1}, config)
+    a = log("a", 1, {"n": 1}, {"n": 2})
+    assert record(recorder, config) == run({"n": 1}, {"n": 2}, a, thread_id="7")
+
+
+@either
+def test_an_error_of_many_words(recorder: Any, config: Any, call: Any) -> None:
+    error = ValueError("long " * 400_000)
+
+    def fail(_: Any) -> Any:
+        raise error
+
+    with pytest.raises(ValueError, match="long"):
+        call(chain(a=fail), {"n": 1}, config)
+    a = log("a", 1, {"n": 1}, **failed(error))
+    kept = record(recorder, config)
+    assert kept["error_text"] == str(error)
+    assert kept["node_logs"] == [a]
+
+
+@either
+def test_errors_that_hold_others(recorder: Any, config: Any, call: Any) -> None:
+    class OwnError(Exception):
+        """Has no arguments, and a text of its own."""
+
+        def __str__(self) -> str:
+            return "in my own words"
+
+    group = ExceptionGroup("several", [ValueError("one"), OwnError()])
+    for error in (group, OwnError(), KeyError("key"), StopIteration(5)):
+        its = again(config)
+
+        def fail(_: Any, error: Any = error) -> Any:
+            raise error
+
+        with pytest.raises((type(error), RuntimeError)) as raised:
+            call(chain(a=fail), {"n": 1}, its)
+        kept = record(recorder, its)
+        assert kept["status"] == "failed"
+        assert kept["error_type"] in (type(error).__name__, "RuntimeError")
+        assert kept["error_text"] in (str(error), str(raised.value))
+
+
+class Wanted(BaseModel):
+    n: int
+
+
+@either
+def test_a_state_that_is_refused(recorder: Any, config: Any, call: Any) -> None:
+    """By pydantic, before the first node or between two."""
+
+    def wrong(_: Any) -> Any:
+        return {"n": "many"}
+
+    with pytest.raises(ValidationError) as error:
+        call(chain(state=Wanted, a=count), {"n": "many"}, config)
+    kept = record(recorder, config)
+    assert kept == run({"n": "many"}, None, **failed(error.value))
+
+    second = again(config)
+    with pytest.raises(ValidationError) as error:
+        call(chain(state=Wanted, a=wrong, b=count), {"n": 1}, second)
+    a = log("a", 1, {"n": 1}, {"n": "many"})
+    kept = record(recorder, second)
+    assert kept == run({"n": 1}, None, a, **failed(error.value))
+
+
+@either
+def test_answers_that_look_like_none(recorder: Any, config: Any, call: Any) -> None:
+    for answer in (0, False, "", [], {"yes": [None]}):
+        answered_run(recorder, again(config), call, answer)
+
+
+def answered_run(recorder: Any, config: Any, call: Any, answer: Any) -> None:
+    def asks(_: Any) -> Any:
+        return {"n": interrupt(None)}
+
+    builder = build((START, "a"), a=asks)
+    graph = builder.compile(name="g", checkpointer=InMemorySaver())
+    first = on_thread(config)
+    call(graph, {"n": 1}, first)
+    assert record(recorder, first) == run(
+        {"n": 1},
+        {"n": 1},
+        log("a", 1, {"n": 1}, **INTERRUPTED),
+        **INTERRUPTED,
+        thread_id="t",
+        metadata=interrupts(None),
+    )
+    second = again(first)
+    call(graph, Command(resume=answer), second)
+    assert record(recorder, second) == run(
+        command(resume=answer),
+        {"n": answer},
+        log("a", 1, {"n": 1}, {"n": answer}),
+        thread_id="t",
+        metadata={"resumed": True},
+    )
+
+
+class Question(BaseModel):
+    """Asks on its own account, while it is asked."""
+
+    handler: Any
+
+    def model_dump(self, **_: Any) -> Any:
+        alone = contextvars.Context()
+        its = {"callbacks": [self.handler]}
+        alone.run(chain("inner", deep=count).invoke, {"n": 1}, its)
+        return {"question": "?"}
+
+
+@either
+def test_questions_that_invoke_a_graph(
+    recorder: Any, handler: Any, config: Any, call: Any
+) -> None:
+    question = Question(handler=handler)
+    call(chain(a=lambda _: {"n": interrupt(question)}), {"n": 1}, config)
+    assert record(recorder, config) == run(
+        {"n": 1},
+        {"n": 1},
+        log("a", 1, {"n": 1}, **INTERRUPTED),
+        **INTERRUPTED,
+        metadata=interrupts({"question": "?"}),
+    )
+    others = recorder.list_runs(wpk_id="inner").runs
+    assert others
+    deep = log("deep", 1, {"n": 1}, {"n": 2})
+    expected = run({"n": 1}, {"n": 2}, deep, wpk_id="inner")
+    assert all(record(recorder, one["run_id"]) == expected for one in others)
+
+
+@either
+def test_a_command_to_begin_with(recorder: Any, config: Any, call: Any) -> None:
+    """It answers nothing, but goes on with the thread."""
+    builder = build((START, "a"), ("a", "b"), a=count, b=count)
+    graph = builder.compile(name="g", checkpointer=InMemorySaver())
+    first = on_thread(config)
+    call(graph, {"n": 1}, first)
+    second = again(first)
+    call(graph, Command(goto="b", update={"n": 10}), second)
+    kept = record(recorder, second)
+    step = kept["node_logs"][0]["step"]
+    assert step > 2
+    assert kept == run(
+        command("b", update={"n": 10}),
+        {"n": 11},
+        log("b", step, {"n": 10}, {"n": 11}),
+        thread_id="t",
+        metadata={"resumed": True},
+    )
+
+
+@either
+def test_a_great_many_nodes(recorder: Any, config: Any, call: Any) -> None:
+    anything: Any = object
+    builder = StateGraph(anything)
+    builder.add_node("work", lambda state: None)
+    builder.add_conditional_edges(
+        START, lambda _: [Send("work", n) for n in range(500)], ["work"]
+    )
+    call(builder.compile(name="g"), "go", config)
+    kept = record(recorder, config)
+    kept["node_logs"].sort(key=lambda one: one["inputs"])
+    logs = [log("work", 1, n) for n in range(500)]
+    assert kept == run("go", "go", *logs)
+
+
+def test_events_of_other_kinds(recorder: Any, handler: Any, config: Any) -> None:
+    """A graph's own, and those that mean nothing here, change nothing."""
+    from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
+
+    def action(state: Any) -> Any:
+        dispatch_custom_event("mine", {"any": "thing"})
+        return count(state)
+
+    async def action_async(state: Any) -> Any:
+        await adispatch_custom_event("mine", {"any": "thing"})
+        return count(state)
+
+    a = log("a", 1, {"n": 1}, {"n": 2})
+    invoke(chain(a=action), {"n": 1}, config)
+    assert record(recorder, config) == run({"n": 1}, {"n": 2}, a)
+    second = again(config)
+    asyncio.run(chain(a=action_async).ainvoke({"n": 1}, second))
+    assert record(recorder, second) == run({"n": 1}, {"n": 2}, a)
+    assert recorder.stats()["handler_ignored"] == 0
