@@ -137,7 +137,8 @@ def test_a_state_that_is_refused(recorder: Any, config: Any, call: Any) -> None:
 
 @either
 def test_answers_that_look_like_none(recorder: Any, config: Any, call: Any) -> None:
-    for answer in (0, False, "", [], {"yes": [None]}):
+    answers: list[Any] = [0, False, "", [], {"yes": [None]}]
+    for answer in answers:
         answered_run(recorder, again(config), call, answer)
 
 
