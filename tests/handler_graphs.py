@@ -1,0 +1,151 @@
+"""The graphs of the handler's tests, and what is expected of their records."""
+
+from __future__ import annotations
+
+import ctypes
+import operator
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, TypedDict
+
+from langgraph.graph import START, StateGraph
+
+from runlog.hooks import RunLogHandler
+
+NODE_KEYS = {
+    "node",
+    "status",
+    "step",
+    "attempt",
+    "parent",
+    "error_type",
+    "error_text",
+    "inputs",
+    "outputs",
+    "started_at",
+    "duration_ms",
+    "llm_calls",
+    "tool_calls",
+    "tokens",
+    "models",
+}
+"""What every node log has, as get_run gives it."""
+
+
+class State(TypedDict, total=False):
+    """A number that the nodes count up, and which of them were there."""
+
+    n: int
+    seen: Annotated[list[Any], operator.add]
+    extra: Any
+
+
+def node(name: str, meanwhile: Callable[[], object] = lambda: None) -> Any:
+    """A node that counts and says that it was there; first it does something else."""
+
+    def act(state: State) -> State:
+        meanwhile()
+        return {"n": state.get("n", 0) + 1, "seen": [name]}
+
+    return act
+
+
+def chain(graph_name: str | None = None, /, **nodes: Any) -> Any:
+    """A graph of nodes one after the other."""
+    return chain_builder(**nodes).compile(name=graph_name)
+
+
+def chain_builder(**nodes: Any) -> Any:
+    """The same, to be compiled with options of one's own."""
+    builder = StateGraph(State)
+    builder.add_sequence(list(nodes.items()))
+    builder.add_edge(START, next(iter(nodes)))
+    return builder
+
+
+def two_nodes(graph_name: str = "g") -> Any:
+    """The graph that does when it does not matter which."""
+    return chain(graph_name, first=node("first"), second=node("second"))
+
+
+def check_two_nodes(run: Any, n: int = 0, status: str = "completed") -> None:
+    """A record of two_nodes, begun with n, is whole."""
+    assert run["status"] == status
+    assert run["inputs"]["n"] == n
+    assert run["outputs"]["n"] == n + 2
+    assert run["outputs"]["seen"][-2:] == ["first", "second"]
+    logs = run["node_logs"]
+    assert [(log["node"], log["status"]) for log in logs] == [
+        ("first", "completed"),
+        ("second", "completed"),
+    ]
+    assert [log["inputs"]["n"] for log in logs] == [n, n + 1]
+    assert [log["outputs"]["n"] for log in logs] == [n + 1, n + 2]
+
+
+def with_id(handler: Any, run_id: uuid.UUID | None = None, **more: Any) -> Any:
+    """A config with the handler and a run_id, and what else belongs into it."""
+    return {"callbacks": [handler], "run_id": run_id or uuid.uuid4(), **more}
+
+
+def hold_gil(seconds: float) -> None:
+    """A call into C that keeps the GIL, as one that computes may do."""
+    # PyDLL calls with the GIL held; usleep takes less than a second at a time
+    usleep = ctypes.PyDLL(None).usleep
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        usleep(int(min(left, 0.9) * 1e6))
+
+
+@contextmanager
+def spinning() -> Iterator[None]:
+    """Another Python thread wants the GIL all the time."""
+    stop = threading.Event()
+
+    def spin() -> None:
+        while not stop.is_set():
+            pass
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def begin_root(handler: RunLogHandler, name: str = "g", **inputs: Any) -> uuid.UUID:
+    """A graph begins, by an event made by hand; returns its run_id."""
+    run_id = uuid7()
+    handler.on_chain_start(
+        None,  # type: ignore[arg-type]
+        inputs,
+        run_id=run_id,
+        parent_run_id=None,
+        tags=[],
+        metadata={"ls_integration": "langgraph"},
+        name=name,
+    )
+    return run_id
+
+
+def uuid7() -> uuid.UUID:
+    """An id like langchain-core's: of the time, then random."""
+    value = uuid.uuid4().int & ((1 << 80) - 1) | (time.time_ns() // 1_000_000) << 80
+    value = value & ~(0xF << 76) | 7 << 76
+    return uuid.UUID(int=value)
+
+
+def every_page(recorder: Any, **filters: Any) -> list[Any]:
+    """All runs, page after page; pages are full but for the last."""
+    runs: list[Any] = []
+    page = recorder.list_runs(**filters)
+    while page.next is not None:
+        assert len(page.runs) == filters["limit"]
+        runs += page.runs
+        page = recorder.list_runs(after=page.next, **filters)
+    return [*runs, *page.runs]

@@ -1,0 +1,346 @@
+"""Several runs to which a program gives the same run_id: each of them is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fixtures_postgres import PostgresServer
+from fixtures_store import Store
+from handler_graphs import chain, check_two_nodes, node, two_nodes, with_id
+from helpers import minimal, stored, until
+from torture.conftest import Proxied, make_proxied
+from torture.programs import Program, end_programs
+
+import runlog
+from runlog.hooks import RunLogHandler
+
+LONG = 3600.0
+INTERVALS = [0, 0.001, LONG, None]
+
+
+@pytest.fixture(params=["sqlite", "postgres", "postgres, durability store"])
+def options(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """A recorder's, so that runs go to SQLite, by the journal, and to the server."""
+    path = str(tmp_path / "runs.db")
+    if request.param == "sqlite":
+        yield {"sqlite_path": path}
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    durability = "store" if "store" in request.param else None
+    with server.borrow_database() as name:
+        yield {
+            "postgres_dsn": server.dsn(name),
+            "sqlite_path": path,
+            "durability": durability,
+        }
+
+
+@pytest.fixture
+def recorder(options: Any) -> Iterator[runlog.Recorder]:
+    with runlog.Recorder(**options) as made:
+        yield made
+
+
+def names_of(run_id: object, count: int) -> list[str]:
+    """The names under which so many runs with that id are kept."""
+    return [str(run_id), *(f"{run_id}~{n}" for n in range(2, count + 1))]
+
+
+def kept_ids(recorder: Any) -> list[str]:
+    assert recorder.flush(60)
+    return [run["run_id"] for run in recorder.list_runs(limit=1000).runs][::-1]
+
+
+def check_all(recorder: Any, run_id: object, count: int) -> None:
+    """So many runs, begun with n = 0, 1, 2 ..., are there, each with its own record."""
+    assert kept_ids(recorder) == names_of(run_id, count)
+    for n, name in enumerate(names_of(run_id, count)):
+        check_two_nodes(stored(recorder, name), n)
+    ids = {stored(recorder, name)["id"] for name in names_of(run_id, count)}
+    assert len(ids) == count
+    assert recorder.stats()["open_runs"] == 0
+
+
+@pytest.mark.parametrize("interval", INTERVALS)
+def test_one_after_the_other(recorder: Any, interval: Any) -> None:
+    handler = RunLogHandler("same", recorder=recorder, checkpoint_interval=interval)
+    config = with_id(handler)
+    for n in range(3):
+        two_nodes().invoke({"n": n}, config)
+    check_all(recorder, config["run_id"], 3)
+
+
+def test_a_dozen(recorder: Any) -> None:
+    handler = RunLogHandler("same", recorder=recorder)
+    config = with_id(handler)
+    for n in range(12):
+        asyncio.run(two_nodes().ainvoke({"n": n}, config))
+    check_all(recorder, config["run_id"], 12)
+
+
+def test_each_with_a_handler_of_its_own(recorder: Any) -> None:
+    """As a program does that makes one for each call."""
+    run_id = uuid.uuid4()
+    for n in range(3):
+        handler = RunLogHandler("same", recorder=recorder, checkpoint_interval=0)
+        two_nodes().invoke({"n": n}, with_id(handler, run_id))
+    check_all(recorder, run_id, 3)
+
+
+def test_a_second_that_is_open_is_the_second_already(recorder: Any) -> None:
+    """Its live writes do not touch the first, at any time."""
+    handler = RunLogHandler("same", recorder=recorder, checkpoint_interval=0)
+    config = with_id(handler)
+    run_id = str(config["run_id"])
+    views: list[Any] = []
+
+    def look() -> None:
+        assert recorder.flush(60)
+        views.append([stored(recorder, name) for name in kept_ids(recorder)])
+
+    two_nodes().invoke({"n": 0}, config)
+    graph = chain("g", first=node("first", look), second=node("second", look))
+    graph.invoke({"n": 1}, config)
+    for view, nodes in zip(views, (1, 2), strict=True):
+        first, second = view
+        check_two_nodes(first, 0)
+        assert (second["run_id"], second["status"]) == (f"{run_id}~2", "running")
+        assert second["inputs"]["n"] == 1
+        assert len(second["node_logs"]) == nodes
+    check_all(recorder, run_id, 2)
+
+
+def test_one_fails_and_one_does_not(recorder: Any) -> None:
+    """A program that tries again with the same id: both attempts are in the history."""
+    handler = RunLogHandler("same", recorder=recorder)
+    config = with_id(handler)
+    run_id = str(config["run_id"])
+
+    def fail(_: Any) -> Any:
+        raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        chain("g", first=node("first"), second=fail).invoke({"n": 0}, config)
+    two_nodes().invoke({"n": 1}, config)
+    assert kept_ids(recorder) == names_of(run_id, 2)
+    first = stored(recorder, run_id)
+    assert (first["status"], first["error_text"]) == ("failed", "boom")
+    assert [log["status"] for log in first["node_logs"]] == ["completed", "failed"]
+    second = stored(recorder, f"{run_id}~2")
+    check_two_nodes(second, 1)
+    assert (second["error_type"], second["error_text"]) == (None, None)
+
+
+@pytest.mark.parametrize("interval", INTERVALS)
+def test_at_the_same_time_by_two_recorders(
+    recorder: Any, options: Any, interval: Any
+) -> None:
+    """As two processes do: each is in its nodes when the other is."""
+    run_id = uuid.uuid4()
+    together = threading.Barrier(2, timeout=30)
+
+    def meet() -> None:
+        together.wait()
+
+    graph = chain("g", first=node("first", meet), second=node("second", meet))
+
+    def work(n: int, mine: Any) -> None:
+        handler = RunLogHandler("same", recorder=mine, checkpoint_interval=interval)
+        graph.invoke({"n": n}, with_id(handler, run_id))
+
+    with runlog.Recorder(**options) as other, ThreadPoolExecutor(2) as pool:
+        done = [pool.submit(work, n, mine) for n, mine in enumerate((recorder, other))]
+        for future in done:
+            future.result(60)
+        assert other.flush(60)
+    check_both(recorder, run_id)
+
+
+def check_both(recorder: Any, run_id: object) -> None:
+    """Two runs, begun with 0 and 1, are kept; which is the second is open."""
+    assert sorted(kept_ids(recorder)) == names_of(run_id, 2)
+    runs = [stored(recorder, name) for name in names_of(run_id, 2)]
+    assert sorted(run["inputs"]["n"] for run in runs) == [0, 1]
+    for run in runs:
+        check_two_nodes(run, run["inputs"]["n"])
+
+
+def test_at_the_same_time_by_two_handlers(recorder: Any) -> None:
+    """As two threads of a server do, each with a handler that it has made for the call."""
+    run_id = uuid.uuid4()
+    together = threading.Barrier(2, timeout=30)
+
+    def meet() -> None:
+        together.wait()
+
+    graph = chain("g", first=node("first", meet), second=node("second", meet))
+
+    def work(n: int) -> None:
+        handler = RunLogHandler("same", recorder=recorder, checkpoint_interval=0)
+        graph.invoke({"n": n}, with_id(handler, run_id))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, range(2)))
+    check_both(recorder, run_id)
+    assert recorder.stats()["open_runs"] == 0
+
+
+def test_another_workflow_has_ids_of_its_own(recorder: Any) -> None:
+    run_id = uuid.uuid4()
+    for n, wpk_id in enumerate(("a", "b")):
+        handler = RunLogHandler(wpk_id, recorder=recorder, checkpoint_interval=0)
+        two_nodes().invoke({"n": n}, with_id(handler, run_id))
+    assert kept_ids(recorder) == [str(run_id)] * 2
+    for n, wpk_id in enumerate(("a", "b")):
+        check_two_nodes(recorder.get_run(str(run_id), wpk_id), n)
+
+
+def test_log_run_updates_the_one_of_that_name(recorder: Any) -> None:
+    handler = RunLogHandler("same", recorder=recorder)
+    config = with_id(handler)
+    for n in range(2):
+        two_nodes().invoke({"n": n}, config)
+    first, second = names_of(config["run_id"], 2)
+    recorder.log_run(minimal(first, "same", outputs={"text": "first"}))
+    recorder.log_run(minimal(second, "same", outputs={"text": "second"}, status="failed"))
+    assert kept_ids(recorder) == [first, second]
+    for n, (name, status) in enumerate(((first, "completed"), (second, "failed"))):
+        run = stored(recorder, name)
+        assert run["outputs"] == {"text": ["first", "second"][n]}
+        assert (run["status"], run["inputs"]["n"]) == (status, n)
+        assert [log["node"] for log in run["node_logs"]] == ["first", "second"]
+
+
+def test_log_run_may_name_a_run_as_the_handler_would(recorder: Any) -> None:
+    """Then the handler takes the next name."""
+    handler = RunLogHandler("same", recorder=recorder)
+    config = with_id(handler)
+    first, second, third = names_of(config["run_id"], 3)
+    two_nodes().invoke({"n": 0}, config)
+    recorder.log_run(minimal(second, "same", outputs={"of": "log_run"}))
+    two_nodes().invoke({"n": 1}, config)
+    assert kept_ids(recorder) == [first, second, third]
+    check_two_nodes(stored(recorder, first), 0)
+    assert stored(recorder, second)["outputs"] == {"of": "log_run"}
+    check_two_nodes(stored(recorder, third), 1)
+
+
+# By several processes
+
+
+@pytest.fixture
+def start(store: Store, tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Starts a process with a run of the given id; it waits for a line in its node."""
+
+    def started(interval: Any, run_id: object, n: int) -> Program:
+        args = ["given_id", str(interval), str(run_id), str(n)]
+        return Program("live", *args, folder=tmp_path, env=store.env)
+
+    yield started
+    end_programs()
+
+
+@pytest.fixture
+def reader(store: Store) -> Iterator[runlog.Recorder]:
+    with runlog.Recorder(**store.options) as made:
+        yield made
+
+
+def in_node(program: Program) -> None:
+    until(lambda: bool(program.lines()) or program.process.poll() is not None)
+    assert program.process.poll() is None, program.process.communicate()[1]
+
+
+def test_one_process_after_the_other(start: Any, reader: Any) -> None:
+    run_id = uuid.uuid4()
+    for n in range(3):
+        program = start(0, run_id, n)
+        in_node(program)
+        program.tell("")
+        program.wait()
+    check_all(reader, run_id, 3)
+
+
+@pytest.mark.parametrize("interval", [0, LONG])
+def test_two_processes_at_once(start: Any, reader: Any, interval: Any) -> None:
+    run_id = uuid.uuid4()
+    programs = [start(interval, run_id, n) for n in range(2)]
+    for program in programs:
+        in_node(program)
+    for program in programs:
+        program.tell("")
+    for program in programs:
+        program.wait()
+    check_both(reader, run_id)
+
+
+def test_a_run_that_was_lost_is_not_the_next_one(start: Any, reader: Any) -> None:
+    """A job that is killed, and started again with its id: two records."""
+    run_id = uuid.uuid4()
+    first, second = (start(0, run_id, n) for n in range(2))
+    in_node(first)
+    in_node(second)
+    first.process.kill()
+    first.process.wait()
+    second.tell("")
+    second.wait()
+    assert sorted(kept_ids(reader)) == names_of(run_id, 2)
+    runs = {run["status"]: run for run in reader.list_runs().runs}
+    assert set(runs) == {"lost", "completed"}
+    assert stored(reader, runs["lost"]["run_id"])["inputs"]["n"] == 0
+    check_two_nodes(stored(reader, runs["completed"]["run_id"]), 1)
+
+
+# By the journal, with the server away
+
+
+@pytest.fixture
+def proxied(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Proxied]:
+    with postgres_server.borrow_database() as name:
+        made = make_proxied(postgres_server, name, tmp_path)
+        with made.proxy:
+            yield made
+
+
+@pytest.mark.parametrize("interval", [0, LONG])
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_while_the_server_is_away(proxied: Proxied, interval: Any, before: int) -> None:
+    """`before` of four runs reach the server; the others meet them when it is back."""
+    with runlog.Recorder(**proxied.options, postgres_timeout=0.5) as recorder:
+        handler = RunLogHandler("same", recorder=recorder, checkpoint_interval=interval)
+        config = with_id(handler)
+        recorder.list_runs()
+        for n in range(4):
+            if n == before:
+                assert recorder.flush(60)
+                proxied.proxy.outage()
+            two_nodes().invoke({"n": n}, config)
+        proxied.proxy.forward()
+        check_all(recorder, config["run_id"], 4)
+
+
+def test_of_two_journals(proxied: Proxied, tmp_path: Path) -> None:
+    """Two machines, each with its own file; what they have meets on the server."""
+    run_id = uuid.uuid4()
+    other = {**proxied.options, "sqlite_path": str(tmp_path / "other.db")}
+    with (
+        runlog.Recorder(**proxied.options, postgres_timeout=0.5) as first,
+        runlog.Recorder(**other, postgres_timeout=0.5) as second,
+    ):
+        first.list_runs()
+        second.list_runs()
+        proxied.proxy.outage()
+        for n, recorder in enumerate((first, second)):
+            handler = RunLogHandler("same", recorder=recorder, checkpoint_interval=0)
+            two_nodes().invoke({"n": n}, with_id(handler, run_id))
+        proxied.proxy.forward()
+        assert first.flush(60)
+        assert second.flush(60)
+        check_both(first, run_id)

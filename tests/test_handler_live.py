@@ -1,0 +1,873 @@
+"""Runs that have not ended, and those that never will: what the history says of them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SANITIZED
+from fixtures_postgres import PostgresServer
+from fixtures_store import Store
+from handler_graphs import (
+    NODE_KEYS,
+    State,
+    begin_root,
+    chain,
+    check_two_nodes,
+    every_page,
+    hold_gil,
+    node,
+    spinning,
+    two_nodes,
+    with_id,
+)
+from helpers import locked, minimal, stored, until
+from langgraph.graph import START, StateGraph
+from torture.conftest import Proxied, make_proxied
+from torture.load import journal_rows
+from torture.programs import Program, end_programs
+
+import runlog
+from runlog.hooks import RunLogHandler
+
+SOON = 0.05
+"""A checkpoint_interval that one can wait for."""
+LONG = 3600.0
+"""One that does not come."""
+CALLS: dict[str, Callable[..., Any]] = {
+    "invoke": lambda graph, given, config: graph.invoke(given, config),
+    "ainvoke": lambda graph, given, config: asyncio.run(graph.ainvoke(given, config)),
+}
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def start(store: Store, tmp_path: Path) -> Iterator[Start]:
+    """Starts a program of tests/torture/live.py on the store."""
+
+    def started(*args: object) -> Program:
+        return Program("live", *map(str, args), folder=tmp_path, env=store.env)
+
+    yield started
+    end_programs()
+
+
+@pytest.fixture
+def reader(store: Store) -> Iterator[runlog.Recorder]:
+    """Another process' view: a recorder that records nothing of its own."""
+    with runlog.Recorder(**store.options) as made:
+        yield made
+
+
+@pytest.fixture
+def proxied(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Proxied]:
+    """A PostgreSQL that can be taken away."""
+    with postgres_server.borrow_database() as name:
+        made = make_proxied(postgres_server, name, tmp_path)
+        with made.proxy:
+            yield made
+
+
+def until_told(program: Program, line: str, count: int = 1) -> None:
+    """Wait until the program has said that so often, or has ended, which it must not."""
+    until(
+        lambda: program.lines().count(line) >= count or program.process.poll() is not None
+    )
+    if program.process.poll() is not None:
+        pytest.fail(program.process.communicate()[1])
+
+
+def kill_in_node(program: Program, count: int = 1) -> None:
+    """Kill -9 once so many of its nodes are busy."""
+    until_told(program, "in the node", count)
+    program.process.kill()
+    program.process.wait()
+
+
+def kill_once_written(program: Program, reader: runlog.Recorder, nodes: int) -> Any:
+    """Kill it when the history has so many of its nodes; return the run as it is then."""
+    until_told(program, "in the node")
+
+    def written() -> bool:
+        runs = reader.list_runs().runs
+        return bool(runs) and len(stored(reader, runs[0]["run_id"])["node_logs"]) == nodes
+
+    until(written)
+    kill_in_node(program)
+    (run,) = reader.list_runs().runs
+    return stored(reader, run["run_id"])
+
+
+def statuses(recorder: Any, **filters: Any) -> list[str]:
+    return [run["status"] for run in recorder.list_runs(**filters).runs]
+
+
+def names(run: Any) -> list[tuple[str, str]]:
+    return [(log["node"], log["status"]) for log in run["node_logs"]]
+
+
+# checkpoint_interval=0: at every event, before it returns
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_each_event_is_in_the_history_before_it_returns(recorder: Any, call: Any) -> None:
+    handler = RunLogHandler("live", recorder=recorder, checkpoint_interval=0)
+    config = with_id(handler, metadata={"user": "u"}, tags=["t"])
+    views: list[Any] = []
+
+    def look() -> None:
+        views.append(stored(recorder, str(config["run_id"])))
+
+    graph = chain("g", first=node("first", look), second=node("second", look))
+    before = datetime.now(UTC)
+    call(graph, {"n": 0, "seen": []}, config)
+
+    first, second = views
+    for view in views:
+        assert view["status"] == "running"
+        assert view["inputs"] == {"n": 0, "seen": []}
+        assert (view["outputs"], view["duration_ms"]) == (None, None)
+        assert (view["error_type"], view["error_text"]) == (None, None)
+        assert view["metadata"]["user"] == "u"
+        assert view["metadata"]["tags"] == ["t"]
+        assert view["owner"].split()[:2] == [socket.gethostname(), str(os.getpid())]
+        assert view["started_at"] == view["created_at"]
+        assert before <= view["started_at"] <= view["updated_at"]
+        assert all(set(log) == NODE_KEYS for log in view["node_logs"])
+    (log,) = first["node_logs"]
+    started_at = log.pop("started_at")
+    assert before <= datetime.fromisoformat(started_at) <= datetime.now(UTC)
+    assert log == {
+        "node": "first",
+        "status": "running",
+        "step": 1,
+        "attempt": 1,
+        "parent": None,
+        "error_type": None,
+        "error_text": None,
+        "inputs": {"n": 0, "seen": []},
+        "outputs": None,
+        "duration_ms": None,
+        "llm_calls": 0,
+        "tool_calls": 0,
+        "tokens": None,
+        "models": [],
+    }
+    assert names(second) == [("first", "completed"), ("second", "running")]
+    assert second["node_logs"][0]["outputs"] == {"n": 1, "seen": ["first"]}
+    assert second["node_logs"][0]["duration_ms"] >= 0
+    assert second["node_logs"][0]["started_at"] == started_at
+    assert second["node_logs"][1]["inputs"] == {"n": 1, "seen": ["first"]}
+    assert first["created_at"] == second["created_at"]
+
+    run = stored(recorder, str(config["run_id"]))
+    check_two_nodes(run)
+    assert run["duration_ms"] is not None
+    assert run["created_at"] == first["created_at"]
+    assert run["id"] == first["id"]
+    assert len(recorder.list_runs().runs) == 1
+
+
+def test_the_end_of_a_node_is_an_event_as_well(recorder: Any) -> None:
+    """Of two nodes side by side, the one that fails is in the history at once."""
+    handler = RunLogHandler("live", recorder=recorder, checkpoint_interval=0)
+    config = with_id(handler)
+    seen: list[Any] = []
+
+    def fail() -> None:
+        raise ValueError("boom")
+
+    async def quick(_: Any) -> Any:
+        fail()
+
+    async def slow(_: Any) -> Any:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            seen.append(stored(recorder, str(config["run_id"])))
+            raise
+
+    builder: Any = StateGraph(State)
+    for name, action in (("quick", quick), ("slow", slow)):
+        builder.add_node(name, action)
+        builder.add_edge(START, name)
+    with pytest.raises(ValueError, match="boom"):
+        asyncio.run(builder.compile().ainvoke({"n": 1}, config))
+    assert sorted(names(seen[0])) == [("quick", "failed"), ("slow", "running")]
+    run = stored(recorder, str(config["run_id"]))
+    assert run["status"] == "failed"
+    assert sorted(names(run)) == [("quick", "failed"), ("slow", "cancelled")]
+
+
+def test_the_raw_row_of_a_run_that_is_open(recorder: Any, store: Store) -> None:
+    """As another client sees it, with the node logs in their stored form."""
+    handler = RunLogHandler("live", recorder=recorder, checkpoint_interval=0)
+    config = with_id(handler)
+    rows: list[Any] = []
+
+    def look() -> None:
+        assert recorder.flush(60)
+        sql = "SELECT status, owner, duration_ms FROM workflow_runs"
+        rows.append(store.query(sql))
+        rows.append(store.json("node_logs", "live", str(config["run_id"])))
+
+    chain("g", first=node("first"), second=node("second", look)).invoke({"n": 0}, config)
+    ((status, owner, duration_ms),) = rows[0]
+    assert (status, duration_ms) == ("running", None)
+    assert owner.startswith(f"{socket.gethostname()} {os.getpid()} ")
+    assert [log["node"] for log in rows[1]] == ["first", "second"]
+    assert {"inputs", "inputs_delta"} & set(rows[1][1])
+
+
+# checkpoint_interval in seconds: by the worker
+
+
+def test_the_worker_writes_while_a_node_sleeps(recorder: Any, reader: Any) -> None:
+    handler = RunLogHandler("live", recorder=recorder, checkpoint_interval=SOON)
+    config = with_id(handler)
+    views: list[Any] = []
+
+    def look() -> None:
+        until(lambda: reader.list_runs().runs != [])
+        until(lambda: names(stored(reader, str(config["run_id"])))[-1][1] == "running")
+        views.append(stored(reader, str(config["run_id"])))
+
+    chain("g", first=node("first"), second=node("second", look)).invoke({"n": 0}, config)
+    (view,) = views
+    assert view["status"] == "running"
+    assert view["owner"].split()[1] == str(os.getpid())
+    assert names(view) == [("first", "completed"), ("second", "running")]
+    check_two_nodes(stored(recorder, str(config["run_id"])))
+
+
+def write_times(recorder: Any, run_id: Any, act: Callable[[], None]) -> Any:
+    """A node's work that notes when it was done, and the run as it is right after."""
+    seen: list[Any] = []
+
+    def work() -> None:
+        begun = datetime.now(UTC)
+        act()
+        seen.extend((begun, datetime.now(UTC), stored(recorder, str(run_id))))
+
+    return seen, work
+
+
+def test_the_worker_needs_no_gil(recorder: Any) -> None:
+    """Not even while a call into C keeps it: the row is older than the call's end."""
+    handler = RunLogHandler("live", recorder=recorder, checkpoint_interval=SOON)
+    config = with_id(handler)
+    seen, work = write_times(recorder, config["run_id"], lambda: hold_gil(1.5))
+    chain("g", only=node("only", work)).invoke({"n": 0}, config)
+    _, done, view = seen
+    assert view["updated_at"] <= done
+    assert names(view) == [("only", "running")]
+
+
+def test_the_worker_writes_while_another_thread_spins(recorder: Any) -> None:
+    handler = RunLogHandler("live", recorder=recorder, checkpoint_interval=SOON)
+    config = with_id(handler)
+    seen, work = write_times(recorder, config["run_id"], lambda: time.sleep(1))
+    with spinning():
+        chain("g", only=node("only", work)).invoke({"n": 0}, config)
+    _, done, view = seen
+    assert view["updated_at"] <= done
+    assert names(view) == [("only", "running")]
+
+
+def test_once_a_second_unless_told_otherwise(recorder: Any, reader: Any) -> None:
+    handler = RunLogHandler("live", recorder=recorder)
+    begun: list[float] = []
+
+    def look() -> None:
+        begun.append(time.monotonic())
+        until(lambda: reader.list_runs(status="running").runs != [])
+        begun.append(time.monotonic())
+
+    chain("g", only=node("only", look)).invoke({"n": 0}, {"callbacks": [handler]})
+    assert begun[1] - begun[0] >= 0.5
+    assert statuses(recorder) == ["completed"]
+
+
+def test_a_run_that_changes_is_written_again(recorder: Any, reader: Any) -> None:
+    """And one that does not change is left alone."""
+    handler = RunLogHandler("live", recorder=recorder, checkpoint_interval=SOON)
+    config = with_id(handler)
+    run_id = str(config["run_id"])
+    seen: list[Any] = []
+
+    def look(name: str) -> Callable[[], None]:
+        def wait() -> None:
+            until(lambda: reader.get_run(run_id) is not None)
+            until(lambda: names(stored(reader, run_id))[-1] == (name, "running"))
+            commits = recorder.stats()["commits"]
+            time.sleep(4 * SOON)
+            seen.append(recorder.stats()["commits"] - commits)
+
+        return wait
+
+    nodes = {name: node(name, look(name)) for name in ("a", "b", "c")}
+    chain("g", **nodes).invoke({"n": 0}, config)
+    assert seen == [0, 0, 0]
+    assert names(stored(recorder, run_id)) == [
+        ("a", "completed"),
+        ("b", "completed"),
+        ("c", "completed"),
+    ]
+
+
+def test_a_run_shorter_than_the_interval_costs_one_commit(recorder: Any) -> None:
+    recorder.list_runs()
+    handler = RunLogHandler("short", recorder=recorder, checkpoint_interval=LONG)
+    for n in range(10):
+        before = recorder.stats()["commits"]
+        two_nodes().invoke({"n": n}, {"callbacks": [handler]})
+        assert recorder.stats()["commits"] == before + 1
+    assert statuses(recorder) == ["completed"] * 10
+
+
+def test_intervals_of_each_handler_are_its_own(recorder: Any, reader: Any) -> None:
+    """One handler's slow interval does not hold up another's, nor the other way round."""
+    slow = RunLogHandler("slow", recorder=recorder, checkpoint_interval=LONG)
+    quick = RunLogHandler("quick", recorder=recorder, checkpoint_interval=SOON)
+    never = RunLogHandler("never", recorder=recorder, checkpoint_interval=None)
+    roots = [begin_root(handler, n=1) for handler in (slow, quick, never)]
+    until(lambda: reader.list_runs().runs != [])
+    time.sleep(4 * SOON)
+    assert [run["wpk_id"] for run in reader.list_runs().runs] == ["quick"]
+    for handler, root in zip((slow, quick, never), roots, strict=True):
+        handler.on_chain_end({}, run_id=root)
+    assert recorder.stats()["open_runs"] == 0
+    assert len(recorder.list_runs(status="completed").runs) == 3
+
+
+# flush and close, and checkpoint_interval=None
+
+
+def test_flush_writes_what_is_open(recorder: Any, store: Store) -> None:
+    handler = RunLogHandler("open", recorder=recorder, checkpoint_interval=LONG)
+    config = with_id(handler)
+    views: list[Any] = []
+
+    def look() -> None:
+        assert store_is_empty(store)
+        assert recorder.flush(60)
+        views.append(store.query("SELECT run_id, status FROM workflow_runs"))
+        views.append(stored(recorder, str(config["run_id"])))
+
+    chain("g", first=node("first"), second=node("second", look)).invoke({"n": 0}, config)
+    assert views[0] == [(str(config["run_id"]), "running")]
+    assert names(views[1]) == [("first", "completed"), ("second", "running")]
+    check_two_nodes(stored(recorder, str(config["run_id"])))
+
+
+def store_is_empty(store: Store) -> bool:
+    """Whether nothing was written, not even the tables."""
+    if store.kind == "sqlite":
+        tables = "SELECT 1 FROM sqlite_master WHERE name = 'workflow_runs'"
+    else:
+        tables = "SELECT 1 FROM pg_tables WHERE tablename = 'workflow_runs'"
+    return not store.query(tables) or not store.query("SELECT 1 FROM workflow_runs")
+
+
+def test_none_writes_nothing_until_the_end(recorder: Any, store: Store) -> None:
+    handler = RunLogHandler("never", recorder=recorder, checkpoint_interval=None)
+    config = with_id(handler)
+    views: list[Any] = []
+
+    def look() -> None:
+        time.sleep(3 * SOON)
+        assert recorder.flush(60)
+        views.append(recorder.list_runs().runs)
+        views.append(recorder.stats()["open_runs"])
+
+    chain("g", first=node("first"), second=node("second", look)).invoke({"n": 0}, config)
+    assert views == [[], 1]
+    check_two_nodes(stored(recorder, str(config["run_id"])))
+
+
+@pytest.mark.parametrize("interval", [LONG, SOON, 0, None])
+def test_close_writes_what_is_open(store: Store, reader: Any, interval: Any) -> None:
+    """What ends after that has nowhere to go, and breaks nothing."""
+    recorder = runlog.Recorder(**store.options)
+    handler = RunLogHandler("open", recorder=recorder, checkpoint_interval=interval)
+    config = with_id(handler)
+    graph = chain("g", first=node("first"), second=node("second", recorder.close))
+    assert graph.invoke({"n": 0}, config)["n"] == 2
+    if interval is None:
+        assert reader.list_runs().runs == []
+        return
+    run = stored(reader, str(config["run_id"]))
+    assert run["status"] == "running"
+    assert names(run) == [("first", "completed"), ("second", "running")]
+
+
+def test_the_default_recorder_may_be_closed_in_a_node(store: Store) -> None:
+    """Its successor takes the run's end."""
+    runlog.configure(**store.options)
+    handler = RunLogHandler("open", checkpoint_interval=LONG)
+    config = with_id(handler)
+    views: list[Any] = []
+
+    def look() -> None:
+        runlog.close()
+        runlog.configure(**store.options)
+        views.append(stored(runlog, str(config["run_id"])))
+
+    chain("g", first=node("first", look), second=node("second")).invoke({"n": 0}, config)
+    assert names(views[0]) == [("first", "running")]
+    check_two_nodes(stored(runlog, str(config["run_id"])))
+    assert len(runlog.list_runs().runs) == 1
+
+
+# The end wins
+
+
+@pytest.mark.parametrize("interval", [0, 0.001])
+def test_no_late_write_overtakes_the_end(
+    recorder: Any, reader: Any, interval: float
+) -> None:
+    handler = RunLogHandler("ends", recorder=recorder, checkpoint_interval=interval)
+    count = 40 if SANITIZED else 100
+
+    def one(n: int) -> None:
+        two_nodes().invoke({"n": n}, {"callbacks": [handler]})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(one, range(count)))
+    assert recorder.flush(60)
+    runs = reader.list_runs(limit=1000).runs
+    assert len(runs) == count
+    inputs = []
+    for summary in runs:
+        run = stored(reader, summary["run_id"])
+        inputs.append(run["inputs"]["n"])
+        check_two_nodes(run, inputs[-1])
+    assert sorted(inputs) == list(range(count))
+    assert recorder.stats()["open_runs"] == 0
+
+
+def test_a_stream_that_nobody_goes_on_with_stays_running(recorder: Any) -> None:
+    handler = RunLogHandler("hangs", recorder=recorder, checkpoint_interval=0)
+    stream = two_nodes().stream({"n": 0}, {"callbacks": [handler]})
+    next(stream)
+    assert statuses(recorder) == ["running"]
+    run = stored(recorder, recorder.list_runs().runs[0]["run_id"])
+    assert names(run)[0] == ("first", "completed")
+    stream.close()
+    assert statuses(recorder) == ["cancelled"]
+    del stream
+    gc.collect()
+    assert recorder.stats()["open_runs"] == 0
+
+
+# kill -9
+
+
+@pytest.mark.parametrize("interval", [0, SOON])
+def test_history_says_which_node_a_killed_run_was_in(
+    start: Start, reader: Any, interval: float
+) -> None:
+    run = kill_once_written(start("stuck_in_node", interval), reader, 2)
+    run_id = run["run_id"]
+    assert run["status"] == "lost"
+    assert run["wpk_id"] == "killed"
+    assert run["inputs"]["n"] == 1
+    assert (run["outputs"], run["duration_ms"]) == (None, None)
+    assert (run["error_type"], run["error_text"]) == (None, None)
+    assert (run["thread_id"], run["metadata"]["user"]) == ("t", "u")
+    good, stuck = run["node_logs"]
+    assert (good["node"], good["status"], good["outputs"]["n"]) == (
+        "good",
+        "completed",
+        2,
+    )
+    assert (stuck["node"], stuck["status"], stuck["duration_ms"]) == (
+        "stuck",
+        "running",
+        None,
+    )
+    assert stuck["inputs"]["n"] == 2
+    assert stuck["inputs"]["seen"] == ["good"]
+
+    assert stored_in(reader, run_id, "killed") == "lost"
+    assert statuses(reader) == ["lost"]
+    assert statuses(reader, status="lost") == ["lost"]
+    assert statuses(reader, status="lost", wpk_id="killed", thread_id="t") == ["lost"]
+    assert statuses(reader, status="lost", wpk_id="other") == []
+    assert statuses(reader, status="running") == []
+    assert [row[:3] for row in reader.get_runs_by_wpk_id("killed")] == [
+        (run_id, "lost", None)
+    ]
+
+
+def stored_in(recorder: Any, run_id: str, wpk_id: str) -> Any:
+    run = recorder.get_run(run_id, wpk_id)
+    assert run is not None
+    return run["status"]
+
+
+def test_lost_is_shown_not_stored(start: Start, reader: Any, store: Store) -> None:
+    kill_once_written(start("stuck_in_node", 0), reader, 2)
+    assert statuses(reader) == ["lost"]
+    assert store.query("SELECT status FROM workflow_runs") == [("running",)]
+
+
+async def test_lost_for_asyncio_and_the_module(start: Start, store: Store) -> None:
+    program = start("stuck_in_node", 0)
+    await asyncio.to_thread(kill_in_node, program)
+    runlog.configure(**store.options)
+    (run,) = (await runlog.alist_runs(status="lost")).runs
+    assert (await runlog.alist_runs(status="running")).runs == []
+    whole = await runlog.aget_run(run["run_id"])
+    assert whole is not None
+    assert whole["status"] == "lost"
+    rows = await runlog.aget_runs_by_wpk_id("killed")
+    assert [row[1] for row in rows] == ["lost"]
+
+
+def test_a_run_killed_in_a_subgraph(start: Start, reader: Any) -> None:
+    run = kill_once_written(start("stuck_in_subgraph", 0), reader, 3)
+    assert run["status"] == "lost"
+    assert [(log["node"], log["parent"], log["status"]) for log in run["node_logs"]] == [
+        ("good", None, "completed"),
+        ("outer", None, "running"),
+        ("deep", "outer", "running"),
+    ]
+
+
+def test_a_run_killed_in_two_nodes_at_once(start: Start, reader: Any) -> None:
+    program = start("stuck_async", 0)
+    kill_in_node(program, 2)
+    (summary,) = reader.list_runs(status="lost").runs
+    run = stored(reader, summary["run_id"])
+    assert sorted(names(run)) == [("left", "running"), ("right", "running")]
+
+
+def test_a_process_that_nobody_has_waited_for_is_gone(start: Start, reader: Any) -> None:
+    """A zombie: its supervisor has not noticed yet, but it will do nothing any more."""
+    program = start("stuck_in_node", 0)
+    until_told(program, "in the node")
+    program.process.kill()
+    until(lambda: statuses(reader) == ["lost"])
+    program.process.wait()
+    assert statuses(reader) == ["lost"]
+
+
+def test_the_run_of_a_process_that_lives_is_running(start: Start, reader: Any) -> None:
+    program = start("stuck_in_node", 0)
+    until_told(program, "in the node")
+    assert statuses(reader) == ["running"]
+    assert statuses(reader, status="running") == ["running"]
+    assert statuses(reader, status="lost") == []
+    assert [row[1] for row in reader.get_runs_by_wpk_id("killed")] == ["running"]
+    assert reader.delete_runs(status="lost") == 0
+    kill_in_node(program)
+    assert statuses(reader) == ["lost"]
+
+
+def test_nobody_here_knows_of_another_hosts_process(
+    start: Start, reader: Any, store: Store
+) -> None:
+    run = kill_once_written(start("stuck_in_node", 0), reader, 2)
+    host, rest = run["owner"].split(" ", 1)
+    assert host == socket.gethostname()
+    reader.flush(60)
+    store.query("UPDATE workflow_runs SET owner = ?", f"another.example {rest}")
+    assert statuses(reader) == ["running"]
+    assert statuses(reader, status="running") == ["running"]
+    assert statuses(reader, status="lost") == []
+    assert stored(reader, run["run_id"])["status"] == "running"
+    assert reader.delete_runs(status="lost") == 0
+
+
+@pytest.mark.parametrize(
+    "owner", [None, "", "x", "a b c d", "\u00e4 -1 -1", "h 1 ", "9" * 999]
+)
+def test_an_owner_that_says_nothing_is_not_gone(
+    start: Start, reader: Any, store: Store, owner: Any
+) -> None:
+    reader.log_run(minimal("r1", status="running"))
+    store.query("UPDATE workflow_runs SET owner = ?", owner)
+    assert stored(reader)["status"] == "running"
+    assert statuses(reader, status="lost") == []
+
+
+def test_a_pid_that_is_used_again_is_another_process(reader: Any, store: Store) -> None:
+    """The owner has the time at which its process was started, too."""
+    reader.log_run(minimal("r1", status="running"))
+    owner = f"{socket.gethostname()} {os.getpid()} 1"
+    store.query("UPDATE workflow_runs SET owner = ?", owner)
+    assert stored(reader)["status"] == "lost"
+
+
+def test_a_run_that_log_run_calls_running_has_no_owner(
+    store: Store, reader: Any, run_python: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """It may end anywhere: its process has nothing to say about it."""
+    run = minimal("r1", status="running")
+    done = run_python(f"import runlog; runlog.log_run({run!r})", env=store.env)
+    assert done.returncode == 0, done.stderr
+    assert stored(reader)["status"] == "running"
+    assert statuses(reader, status="lost") == []
+
+
+def test_log_run_may_end_a_lost_run(start: Start, reader: Any) -> None:
+    """As a janitor does, who knows what became of it."""
+    run = kill_once_written(start("stuck_in_node", 0), reader, 2)
+    reader.log_run(minimal(run["run_id"], "killed", status="failed", error_text="killed"))
+    after = stored(reader, run["run_id"])
+    assert (after["status"], after["error_text"]) == ("failed", "killed")
+    assert names(after) == [("good", "completed"), ("stuck", "running")]
+    assert statuses(reader, status="lost") == []
+
+
+def test_lost_runs_can_be_deleted(start: Start, reader: Any) -> None:
+    kill_once_written(start("stuck_in_node", 0), reader, 2)
+    here = RunLogHandler("here", recorder=reader, checkpoint_interval=0)
+    root = begin_root(here, n=1)
+    reader.log_run(minimal("done"))
+    assert reader.delete_runs(status="lost", wpk_id="other") == 0
+    assert reader.delete_runs(status="lost") == 1
+    assert statuses(reader, status="lost") == []
+    assert sorted(statuses(reader)) == ["completed", "running"]
+    here.on_chain_end({}, run_id=root)
+    assert sorted(statuses(reader)) == ["completed", "completed"]
+
+
+def test_deleting_running_runs_leaves_the_lost_ones(start: Start, reader: Any) -> None:
+    kill_once_written(start("stuck_in_node", 0), reader, 2)
+    reader.log_run(minimal("mine", status="running"))
+    assert reader.delete_runs(status="running") == 1
+    assert statuses(reader) == ["lost"]
+
+
+def test_pages_over_many_lost_and_running_runs(start: Start, reader: Any) -> None:
+    """Those of a process that is killed, of this one, and those that are done, in turns."""
+    program = start("many", 0)
+    here = RunLogHandler("here", recorder=reader, checkpoint_interval=0)
+    running: list[str] = []
+    for turn in range(3):
+        program.tell("13")
+        until_told(program, "done", turn + 1)
+        running += [str(begin_root(here, n=n)) for n in range(9)]
+        for n in range(4):
+            reader.log_run(minimal(f"{turn}-{n}", "done"))
+    program.process.kill()
+    program.process.wait()
+    lost = [line for line in program.lines() if line != "done"]
+    assert len(lost) == 39
+
+    for limit in (1, 7, 13, 1000):
+        pages = every_page(reader, status="lost", limit=limit)
+        assert [run["run_id"] for run in pages] == lost[::-1]
+        assert {run["status"] for run in pages} == {"lost"}
+        pages = every_page(reader, status="running", limit=limit)
+        assert [run["run_id"] for run in pages] == running[::-1]
+        assert {run["status"] for run in pages} == {"running"}
+    every = every_page(reader, limit=10)
+    assert len(every) == len({run["run_id"] for run in every}) == 39 + 27 + 12
+    kept = dict.fromkeys(("lost", "running", "completed"), 0)
+    for run in every:
+        kept[run["status"]] += 1
+    assert kept == {"lost": 39, "running": 27, "completed": 12}
+    assert reader.list_runs(status="lost", wpk_id="here").runs == []
+    assert len(reader.list_runs(status="lost", wpk_id="many", limit=100).runs) == 39
+    rows = reader.get_runs_by_wpk_id("many", limit=10, offset=35)
+    assert [row[:2] for row in rows] == [(run_id, "lost") for run_id in lost[3::-1]]
+    assert reader.delete_runs(status="lost") == 39
+    assert [run["run_id"] for run in every_page(reader, status="running", limit=20)] == (
+        running[::-1]
+    )
+    for run_id in running:
+        here.on_chain_end({}, run_id=uuid.UUID(run_id))
+    assert len(reader.list_runs(status="completed", limit=100).runs) == 39
+
+
+# fork
+
+
+def test_a_fork_in_a_node_of_a_run_that_is_open(start: Start, reader: Any) -> None:
+    """The run is the parent's whatever the child does, and reads as running meanwhile."""
+    program = start("forks", SOON)
+    assert program.wait().acknowledged == ["running"]
+    (forking,) = reader.list_runs(wpk_id="forking").runs
+    run = stored(reader, forking["run_id"])
+    assert run["status"] == "completed"
+    assert run["outputs"]["seen"] == ["first", "parent", "last"]
+    assert names(run) == [
+        ("first", "completed"),
+        ("forks", "completed"),
+        ("last", "completed"),
+    ]
+    (own,) = reader.list_runs(wpk_id="in-child").runs
+    check_two_nodes(stored(reader, own["run_id"]), 5)
+    assert len(reader.list_runs().runs) == 2
+
+
+def test_a_child_that_lives_does_not_keep_its_parents_run(
+    start: Start, reader: Any
+) -> None:
+    kill_in_node(start("killed_parent_of_a_fork", 0))
+    assert statuses(reader) == ["lost"]
+
+
+# The server is away
+
+
+@contextmanager
+def server_away(proxied: Proxied) -> Iterator[None]:
+    proxied.proxy.outage()
+    try:
+        yield
+    finally:
+        proxied.proxy.forward()
+
+
+def row_of(proxied: Proxied, run_id: str) -> Any:
+    rows = proxied.query(
+        "SELECT status, node_logs::text, owner FROM workflow_runs WHERE run_id = %s",
+        run_id,
+    )
+    if not rows:
+        return None
+    status, node_logs, owner = rows[0]
+    return status, [(x["node"], x["status"]) for x in json.loads(node_logs)], owner
+
+
+@pytest.mark.parametrize("interval", [0, SOON])
+def test_live_writes_reach_the_journal_while_the_server_is_away(
+    proxied: Proxied, interval: float
+) -> None:
+    with runlog.Recorder(**proxied.options, postgres_timeout=0.5) as recorder:
+        recorder.log_run(minimal("first", "other"))
+        handler = RunLogHandler("away", recorder=recorder, checkpoint_interval=interval)
+        config = with_id(handler)
+        run_id = str(config["run_id"])
+
+        def waits() -> list[Any]:
+            rows = [r for r in journal_rows(proxied.journal) if r["run_id"] == run_id]
+            return [
+                [(log["node"], log["status"]) for log in json.loads(row["node_logs"])]
+                for row in rows
+                if row["status"] == "running" and row["node_logs"]
+            ]
+
+        reached = [("first", "completed"), ("second", "running")]
+
+        def look() -> None:
+            until(lambda: reached in waits())
+            assert row_of(proxied, run_id) is None
+            proxied.proxy.forward()
+            until(lambda: row_of(proxied, run_id) is not None)
+            until(lambda: row_of(proxied, run_id)[1] == reached)
+            status, _, owner = row_of(proxied, run_id)
+            assert status == "running"
+            assert owner.split()[1] == str(os.getpid())
+
+        graph = chain("g", first=node("first"), second=node("second", look))
+        with server_away(proxied):
+            graph.invoke({"n": 0, "seen": []}, config)
+        assert recorder.flush(60)
+        check_two_nodes(stored(recorder, run_id))
+        assert recorder.stats()["waiting"] == 0
+    assert row_of(proxied, run_id)[0] == "completed"
+
+
+def test_a_run_that_ends_while_the_server_is_away(proxied: Proxied) -> None:
+    """Its writes from before the outage, during it and after it make one record."""
+    with runlog.Recorder(**proxied.options, postgres_timeout=0.5) as recorder:
+        handler = RunLogHandler("away", recorder=recorder, checkpoint_interval=0)
+        config = with_id(handler)
+        run_id = str(config["run_id"])
+
+        def look() -> None:
+            assert recorder.flush(60)
+            assert row_of(proxied, run_id)[0] == "running"
+            proxied.proxy.outage()
+
+        chain("g", first=node("first", look), second=node("second")).invoke(
+            {"n": 0, "seen": []}, config
+        )
+        proxied.proxy.forward()
+        assert recorder.flush(60)
+        check_two_nodes(stored(recorder, run_id))
+    assert proxied.query("SELECT count(*) FROM workflow_runs") == [(1,)]
+
+
+def test_a_killed_run_is_forwarded_by_whoever_comes_next(
+    proxied: Proxied, tmp_path: Path
+) -> None:
+    with runlog.Recorder(**proxied.options) as recorder:
+        recorder.log_run(minimal("first", "other"))
+    proxied.proxy.outage()
+    program = Program("live", "stuck_in_node", "0", folder=tmp_path, env=proxied.env)
+    try:
+        kill_in_node(program)
+    finally:
+        end_programs()
+    proxied.proxy.forward()
+    with runlog.Recorder(**proxied.options) as recorder:
+        assert recorder.flush(60)
+        (summary,) = recorder.list_runs(status="lost").runs
+        run = stored(recorder, summary["run_id"])
+    assert names(run) == [("good", "completed"), ("stuck", "running")]
+
+
+# Beside others
+
+
+def test_one_slow_database_does_not_hold_up_nodes(recorder: Any, store: Store) -> None:
+    """The worker waits for the lock, the nodes do not."""
+    recorder.list_runs()
+    handler = RunLogHandler("slow", recorder=recorder, checkpoint_interval=SOON)
+    took: list[float] = []
+    graph = chain(
+        "g",
+        first=node("first"),
+        second=node("second", lambda: time.sleep(6 * SOON)),
+        third=node("third"),
+        fourth=node("fourth"),
+    )
+    stream = graph.stream({"n": 0}, {"callbacks": [handler]})
+    with locked(store):
+        begun = time.monotonic()
+        for _ in range(3):
+            next(stream)
+        took.append(time.monotonic() - begun)
+    assert list(stream) != []
+    assert took[0] < 3
+    assert statuses(recorder) == ["completed"]
+
+
+def test_threads_that_flush_while_runs_are_open(recorder: Any) -> None:
+    handler = RunLogHandler("flushed", recorder=recorder, checkpoint_interval=0.002)
+    done = threading.Event()
+
+    def flush() -> None:
+        while not done.is_set():
+            recorder.flush(60)
+            recorder.list_runs(limit=5)
+
+    threads = [threading.Thread(target=flush) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for n in range(30):
+        two_nodes().invoke({"n": n}, {"callbacks": [handler]})
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert statuses(recorder, limit=100) == ["completed"] * 30

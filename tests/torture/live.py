@@ -1,0 +1,166 @@
+"""Graphs that are recorded live by a process that does not see their end.
+
+usage: live.py KIND [INTERVAL]
+
+See test_handler_live.py. A line is acknowledged when what was asked for has happened.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import uuid
+from typing import Any
+
+from torture.child import BOUND, acknowledge, fork, wait_for
+
+import runlog
+from runlog.hooks import RunLogHandler
+
+
+def hang(state: Any) -> Any:
+    """A node in which the process is killed."""
+    acknowledge("in the node")
+    time.sleep(BOUND)
+    return state
+
+
+def stuck_in_node(interval: float) -> None:
+    """A graph with a node behind it, one that hangs, and one that is never reached."""
+    from handler_graphs import chain, node
+
+    handler = RunLogHandler("killed", checkpoint_interval=interval)
+    graph = chain("g", good=node("good"), stuck=hang, never=node("never"))
+    graph.invoke(
+        {"n": 1},
+        {
+            "callbacks": [handler],
+            "configurable": {"thread_id": "t"},
+            "metadata": {"user": "u"},
+        },
+    )
+
+
+def stuck_in_subgraph(interval: float) -> None:
+    """The node that hangs is one of a subgraph."""
+    from handler_graphs import chain, node
+
+    handler = RunLogHandler("killed", checkpoint_interval=interval)
+    inner = chain("inner", deep=hang)
+    graph = chain("g", good=node("good"), outer=inner)
+    graph.invoke({"n": 1}, {"callbacks": [handler]})
+
+
+def stuck_async(interval: float) -> None:
+    """Two nodes at once on an event loop."""
+    import asyncio
+
+    from handler_graphs import State
+    from langgraph.graph import START, StateGraph
+
+    async def hang_too(_: Any) -> Any:
+        acknowledge("in the node")
+        await asyncio.sleep(BOUND)
+
+    builder: Any = StateGraph(State)
+    for name in ("left", "right"):
+        builder.add_node(name, hang_too)
+        builder.add_edge(START, name)
+    handler = RunLogHandler("killed", checkpoint_interval=interval)
+    asyncio.run(builder.compile().ainvoke({"n": 1}, {"callbacks": [handler]}))
+
+
+def many(interval: float) -> None:
+    """Begins as many runs as each line on standard input says."""
+    from handler_graphs import begin_root
+
+    handler = RunLogHandler("many", checkpoint_interval=interval)
+    for line in sys.stdin:
+        for _ in range(int(line)):
+            acknowledge(str(begin_root(handler, n=0)))
+        acknowledge("done")
+
+
+def given_id(interval: float, run_id: str, n: str) -> None:
+    """A run with an id that another process uses as well; it waits for a line inside."""
+    from handler_graphs import chain, node, with_id
+
+    def wait() -> None:
+        acknowledge("in the node")
+        sys.stdin.readline()
+
+    handler = RunLogHandler("same", checkpoint_interval=interval)
+    graph = chain("g", first=node("first", wait), second=node("second"))
+    graph.invoke({"n": int(n)}, with_id(handler, uuid.UUID(run_id)))
+    runlog.close()
+
+
+def forks(interval: float) -> None:
+    """A node forks; the child goes on to the graph's end, and runs one of its own."""
+    from handler_graphs import chain, node, two_nodes
+
+    own = os.getpid()
+    pids: list[int] = []
+
+    def act(state: Any) -> Any:
+        time.sleep(3 * interval)  # the worker has written it by then
+        pid = os.fork()
+        if pid:
+            pids.append(pid)
+            wait_for(pid)
+            time.sleep(3 * interval)
+            run = runlog.list_runs(wpk_id="forking").runs[0]
+            acknowledge(run["status"])
+        return {"seen": ["parent" if pid else "child"]}
+
+    handler = RunLogHandler("forking", checkpoint_interval=interval)
+    graph = chain("g", first=node("first"), forks=act, last=node("last"))
+    graph.invoke({"n": 0, "seen": []}, {"callbacks": [handler]})
+    if os.getpid() != own:
+        child = RunLogHandler("in-child", checkpoint_interval=interval)
+        two_nodes().invoke({"n": 5}, {"callbacks": [child]})
+        runlog.close()
+        os._exit(0)
+    runlog.close()
+
+
+def killed_parent_of_a_fork(interval: float) -> None:
+    """A node forks; the child is idle, and outlives the process that has the run."""
+    from handler_graphs import chain
+
+    def outlive() -> None:
+        os.closerange(0, 3)
+        time.sleep(5)
+
+    def act(state: Any) -> Any:
+        fork(outlive)
+        return hang(state)
+
+    handler = RunLogHandler("killed", checkpoint_interval=interval)
+    chain("g", forks=act).invoke({"n": 1}, {"callbacks": [handler]})
+
+
+def main() -> None:
+    """Do what the arguments say; end when whoever started this has gone."""
+    kind, interval, *rest = sys.argv[1:]
+    works: dict[str, Any] = {
+        work.__name__: work
+        for work in (
+            stuck_in_node,
+            stuck_in_subgraph,
+            stuck_async,
+            many,
+            given_id,
+            forks,
+            killed_parent_of_a_fork,
+        )
+    }
+    watch = threading.Timer(2 * BOUND, os._exit, [3])
+    watch.daemon = True
+    watch.start()
+    works[kind](float(interval), *rest)
+
+
+main()
