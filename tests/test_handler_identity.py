@@ -173,7 +173,7 @@ def check_both(recorder: Any, run_id: object) -> None:
 
 
 def test_at_the_same_time_by_two_handlers(recorder: Any) -> None:
-    """As two threads of a server do, each with a handler that it has made for the call."""
+    """As two threads of a server do, each with a handler that it made for the call."""
     run_id = uuid.uuid4()
     together = threading.Barrier(2, timeout=30)
 

@@ -656,7 +656,7 @@ def test_deleting_running_runs_leaves_the_lost_ones(start: Start, reader: Any) -
 
 
 def test_pages_over_many_lost_and_running_runs(start: Start, reader: Any) -> None:
-    """Those of a process that is killed, of this one, and those that are done, in turns."""
+    """Those of a process that is killed, of this one, and done ones, in turns."""
     program = start("many", 0)
     here = RunLogHandler("here", recorder=reader, checkpoint_interval=0)
     running: list[str] = []
