@@ -213,7 +213,7 @@ def test_events_made_by_hand_are_ignored(recorder: Any) -> None:
 
 def test_ends_without_a_start_are_counted(local: Any) -> None:
     handler: Any = RunLogHandler(recorder=local)
-    ends = [
+    ends: list[Any] = [
         lambda run_id: handler.on_chain_end({}, run_id=run_id),
         lambda run_id: handler.on_chain_error(ValueError("x"), run_id=run_id),
         lambda run_id: handler.on_tool_end("x", run_id=run_id),
@@ -476,7 +476,7 @@ class OddError(Exception):
     """An error without a text."""
 
     def __str__(self) -> str:
-        raise SystemExit("no")
+        raise RuntimeError("no")
 
     __repr__ = __str__
 

@@ -1,0 +1,65 @@
+"""Writes the programs of examples/shapes.py, and what is kept of them, into the docs.
+
+    .venv/bin/python scripts/document_shapes.py
+
+docs/langgraph.md has a pair of marks for each example. What is between them is made here;
+a test fails when it is not what the examples print now.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DOCUMENT = REPOSITORY / "docs" / "langgraph.md"
+MARKED = re.compile(r"(<!-- example: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def names_in(document: str) -> list[str]:
+    """The examples that the document shows."""
+    return [match[2] for match in MARKED.finditer(document)]
+
+
+def program_of(function: Callable[..., Any]) -> str:
+    """The body of an example, as a program of its own."""
+    source = inspect.getsource(function)
+    return textwrap.dedent(source.split(":\n", 1)[1]).rstrip()
+
+
+def with_records(document: str, shapes: Any) -> str:
+    """The document, with what the examples are and print now."""
+
+    def shown(match: re.Match[str]) -> str:
+        name = match[2]
+        program, record = program_of(shapes.EXAMPLES[name]), shapes.record(name)
+        kind = "json" if record.startswith("{") else "yaml"
+        return (
+            f"{match[1]}```python\n{program}\n```\n\n```{kind}\n{record}\n```\n{match[3]}"
+        )
+
+    return MARKED.sub(shown, document)
+
+
+def main() -> None:
+    """Rewrite the document."""
+    sys.path.insert(0, str(REPOSITORY / "examples"))
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.pop("POSTGRES_DSN", None)
+        os.environ["RUNLOG_SQLITE_PATH"] = str(Path(folder) / "shapes.db")
+        shapes = importlib.import_module("shapes")
+        document = DOCUMENT.read_text(encoding="utf-8")
+        DOCUMENT.write_text(with_records(document, shapes), encoding="utf-8")
+        shapes.runlog.close()
+
+
+if __name__ == "__main__":
+    main()

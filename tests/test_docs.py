@@ -1,0 +1,40 @@
+"""docs/langgraph.md says what the examples really are, and what is kept of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from document_shapes import DOCUMENT, names_in, with_records
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The module examples/shapes.py, which records to a file of its own."""
+    monkeypatch.setenv("RUNLOG_SQLITE_PATH", str(tmp_path / "shapes.db"))
+    monkeypatch.delenv("LD_PRELOAD", raising=False)  # its child is killed: no sanitizers
+    path = ROOT / "examples" / "shapes.py"
+    spec = importlib.util.spec_from_file_location("shapes", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "shapes", module)
+    spec.loader.exec_module(module)
+    yield module
+
+
+def test_every_example_is_in_the_document_once(shapes: ModuleType) -> None:
+    names = names_in(DOCUMENT.read_text(encoding="utf-8"))
+    assert sorted(names) == sorted(shapes.EXAMPLES)
+
+
+def test_the_document_shows_what_is_recorded(shapes: ModuleType) -> None:
+    """If it does not: run scripts/document_shapes.py, and look at what has changed."""
+    document = DOCUMENT.read_text(encoding="utf-8")
+    assert with_records(document, shapes) == document
