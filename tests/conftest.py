@@ -14,11 +14,20 @@ from typing import Protocol
 
 import pytest
 from fixtures_graphs import config, handler
+from fixtures_live import live_server, start
 from fixtures_postgres import find_binaries, plain_environment, postgres_server
 from fixtures_store import close_runlog, recorder, store
 from hypothesis import configuration, settings
 
-__all__ = ["config", "handler", "postgres_server", "recorder", "store"]
+__all__ = [
+    "config",
+    "handler",
+    "live_server",
+    "postgres_server",
+    "recorder",
+    "start",
+    "store",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 SANITIZED = bool(os.environ.get("RUNLOG_SANITIZE"))

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures_live import LiveProcess, Start
 from fixtures_postgres import PostgresServer
 from fixtures_store import Store
 from handler_graphs import chain, check_two_nodes, node, two_nodes, with_id
-from helpers import minimal, stored, until
+from helpers import minimal, stored
 from torture.conftest import Proxied, make_proxied
-from torture.programs import Program, end_programs
 
 import runlog
 from runlog.hooks import RunLogHandler
@@ -236,60 +236,44 @@ def test_log_run_may_name_a_run_as_the_handler_would(recorder: Any) -> None:
 
 
 @pytest.fixture
-def start(store: Store, tmp_path: Path) -> Iterator[Callable[..., Program]]:
-    """Starts a process with a run of the given id; it waits for a line in its node."""
-
-    def started(interval: Any, run_id: object, n: int) -> Program:
-        args = ["given_id", str(interval), str(run_id), str(n)]
-        return Program("live", *args, folder=tmp_path, env=store.env)
-
-    yield started
-    end_programs()
-
-
-@pytest.fixture
 def reader(store: Store) -> Iterator[runlog.Recorder]:
     with runlog.Recorder(**store.options) as made:
         yield made
 
 
-def in_node(program: Program) -> None:
-    until(lambda: bool(program.lines()) or program.process.poll() is not None)
-    assert program.process.poll() is None, program.process.communicate()[1]
+def begin(start: Start, interval: Any, run_id: object, n: int) -> LiveProcess:
+    """A process with a run of that id, which waits for a line in its first node."""
+    process = start("given_id", interval, run_id, n)
+    process.until_told("in the node")
+    return process
 
 
-def test_one_process_after_the_other(start: Any, reader: Any) -> None:
+def test_one_process_after_the_other(start: Start, reader: Any) -> None:
     run_id = uuid.uuid4()
     for n in range(3):
-        program = start(0, run_id, n)
-        in_node(program)
-        program.tell("")
-        program.wait()
+        process = begin(start, 0, run_id, n)
+        process.tell()
+        process.wait()
     check_all(reader, run_id, 3)
 
 
 @pytest.mark.parametrize("interval", [0, LONG])
-def test_two_processes_at_once(start: Any, reader: Any, interval: Any) -> None:
+def test_two_processes_at_once(start: Start, reader: Any, interval: Any) -> None:
     run_id = uuid.uuid4()
-    programs = [start(interval, run_id, n) for n in range(2)]
-    for program in programs:
-        in_node(program)
-    for program in programs:
-        program.tell("")
-    for program in programs:
-        program.wait()
+    processes = [begin(start, interval, run_id, n) for n in range(2)]
+    for process in processes:
+        process.tell()
+    for process in processes:
+        process.wait()
     check_both(reader, run_id)
 
 
-def test_a_run_that_was_lost_is_not_the_next_one(start: Any, reader: Any) -> None:
+def test_a_run_that_was_lost_is_not_the_next_one(start: Start, reader: Any) -> None:
     """A job that is killed, and started again with its id: two records."""
     run_id = uuid.uuid4()
-    first, second = (start(0, run_id, n) for n in range(2))
-    in_node(first)
-    in_node(second)
-    first.process.kill()
-    first.process.wait()
-    second.tell("")
+    first, second = (begin(start, 0, run_id, n) for n in range(2))
+    first.kill()
+    second.tell()
     second.wait()
     assert sorted(kept_ids(reader)) == names_of(run_id, 2)
     runs = {run["status"]: run for run in reader.list_runs().runs}

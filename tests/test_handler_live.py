@@ -7,7 +7,7 @@ import gc
 import json
 import os
 import socket
-import subprocess
+import sqlite3
 import threading
 import time
 import uuid
@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from conftest import SANITIZED
+from fixtures_live import LiveProcess, LiveServer, Start
 from fixtures_postgres import PostgresServer
 from fixtures_store import Store
 from handler_graphs import (
@@ -52,18 +53,6 @@ CALLS: dict[str, Callable[..., Any]] = {
     "invoke": lambda graph, given, config: graph.invoke(given, config),
     "ainvoke": lambda graph, given, config: asyncio.run(graph.ainvoke(given, config)),
 }
-Start = Callable[..., Program]
-
-
-@pytest.fixture
-def start(store: Store, tmp_path: Path) -> Iterator[Start]:
-    """Starts a program of tests/torture/live.py on the store."""
-
-    def started(*args: object) -> Program:
-        return Program("live", *map(str, args), folder=tmp_path, env=store.env)
-
-    yield started
-    end_programs()
 
 
 @pytest.fixture
@@ -82,34 +71,32 @@ def proxied(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Proxied
             yield made
 
 
-def until_told(program: Program, line: str, count: int = 1) -> None:
-    """Wait until the program has said that so often, or has ended, which it must not."""
-    until(
-        lambda: program.lines().count(line) >= count or program.process.poll() is not None
-    )
-    if program.process.poll() is not None:
-        pytest.fail(program.process.communicate()[1])
-
-
-def kill_in_node(program: Program, count: int = 1) -> None:
+def kill_in_node(process: LiveProcess, count: int = 1) -> None:
     """Kill -9 once so many of its nodes are busy."""
-    until_told(program, "in the node", count)
-    program.process.kill()
-    program.process.wait()
+    process.until_told("in the node", count)
+    process.kill()
 
 
-def kill_once_written(program: Program, reader: runlog.Recorder, nodes: int) -> Any:
+def kill_once_written(process: LiveProcess, reader: runlog.Recorder, nodes: int) -> Any:
     """Kill it when the history has so many of its nodes; return the run as it is then."""
-    until_told(program, "in the node")
+    process.until_told("in the node")
 
     def written() -> bool:
         runs = reader.list_runs().runs
         return bool(runs) and len(stored(reader, runs[0]["run_id"])["node_logs"]) == nodes
 
     until(written)
-    kill_in_node(program)
+    kill_in_node(process)
     (run,) = reader.list_runs().runs
     return stored(reader, run["run_id"])
+
+
+def check_owner(owner: str) -> None:
+    """It is this process: "host pid start"; the host may have its pid namespace."""
+    host, pid, start = owner.split()
+    assert host.startswith(socket.gethostname())
+    assert pid == str(os.getpid())
+    assert int(start) > 0
 
 
 def statuses(recorder: Any, **filters: Any) -> list[str]:
@@ -144,7 +131,7 @@ def test_each_event_is_in_the_history_before_it_returns(recorder: Any, call: Any
         assert (view["error_type"], view["error_text"]) == (None, None)
         assert view["metadata"]["user"] == "u"
         assert view["metadata"]["tags"] == ["t"]
-        assert view["owner"].split()[:2] == [socket.gethostname(), str(os.getpid())]
+        check_owner(view["owner"])
         assert view["started_at"] == view["created_at"]
         assert before <= view["started_at"] <= view["updated_at"]
         assert all(set(log) == NODE_KEYS for log in view["node_logs"])
@@ -228,7 +215,7 @@ def test_the_raw_row_of_a_run_that_is_open(recorder: Any, store: Store) -> None:
     chain("g", first=node("first"), second=node("second", look)).invoke({"n": 0}, config)
     ((status, owner, duration_ms),) = rows[0]
     assert (status, duration_ms) == ("running", None)
-    assert owner.startswith(f"{socket.gethostname()} {os.getpid()} ")
+    check_owner(owner)
     assert [log["node"] for log in rows[1]] == ["first", "second"]
     assert {"inputs", "inputs_delta"} & set(rows[1][1])
 
@@ -527,9 +514,10 @@ def test_lost_is_shown_not_stored(start: Start, reader: Any, store: Store) -> No
 
 
 async def test_lost_for_asyncio_and_the_module(start: Start, store: Store) -> None:
-    program = start("stuck_in_node", 0)
-    await asyncio.to_thread(kill_in_node, program)
+    process = start("stuck_in_node", 0)
+    await asyncio.to_thread(kill_in_node, process)
     runlog.configure(**store.options)
+    assert await runlog.aflush(60)
     (run,) = (await runlog.alist_runs(status="lost")).runs
     assert (await runlog.alist_runs(status="running")).runs == []
     whole = await runlog.aget_run(run["run_id"])
@@ -550,32 +538,37 @@ def test_a_run_killed_in_a_subgraph(start: Start, reader: Any) -> None:
 
 
 def test_a_run_killed_in_two_nodes_at_once(start: Start, reader: Any) -> None:
-    program = start("stuck_async", 0)
-    kill_in_node(program, 2)
+    process = start("stuck_async", 0)
+    kill_in_node(process, 2)
+    assert reader.flush(60)
     (summary,) = reader.list_runs(status="lost").runs
     run = stored(reader, summary["run_id"])
     assert sorted(names(run)) == [("left", "running"), ("right", "running")]
 
 
-def test_a_process_that_nobody_has_waited_for_is_gone(start: Start, reader: Any) -> None:
+def test_a_process_that_nobody_has_waited_for_is_gone(tmp_path: Path) -> None:
     """A zombie: its supervisor has not noticed yet, but it will do nothing any more."""
-    program = start("stuck_in_node", 0)
-    until_told(program, "in the node")
-    program.process.kill()
-    until(lambda: statuses(reader) == ["lost"])
-    program.process.wait()
-    assert statuses(reader) == ["lost"]
+    path = {"RUNLOG_SQLITE_PATH": str(tmp_path / "runs.db")}
+    program = Program("live", "stuck_in_node", "0", folder=tmp_path, env=path)
+    try:
+        until(lambda: program.lines() == ["in the node"])
+        with runlog.Recorder(sqlite_path=path["RUNLOG_SQLITE_PATH"]) as reader:
+            assert statuses(reader) == ["running"]
+            program.process.kill()
+            until(lambda: statuses(reader) == ["lost"])
+    finally:
+        end_programs()
 
 
 def test_the_run_of_a_process_that_lives_is_running(start: Start, reader: Any) -> None:
-    program = start("stuck_in_node", 0)
-    until_told(program, "in the node")
-    assert statuses(reader) == ["running"]
+    process = start("stuck_in_node", 0)
+    process.until_told("in the node")
+    until(lambda: statuses(reader) == ["running"])
     assert statuses(reader, status="running") == ["running"]
     assert statuses(reader, status="lost") == []
     assert [row[1] for row in reader.get_runs_by_wpk_id("killed")] == ["running"]
     assert reader.delete_runs(status="lost") == 0
-    kill_in_node(program)
+    kill_in_node(process)
     assert statuses(reader) == ["lost"]
 
 
@@ -583,9 +576,8 @@ def test_nobody_here_knows_of_another_hosts_process(
     start: Start, reader: Any, store: Store
 ) -> None:
     run = kill_once_written(start("stuck_in_node", 0), reader, 2)
-    host, rest = run["owner"].split(" ", 1)
-    assert host == socket.gethostname()
-    reader.flush(60)
+    rest = run["owner"].split(" ", 1)[1]
+    assert reader.flush(60)
     store.query("UPDATE workflow_runs SET owner = ?", f"another.example {rest}")
     assert statuses(reader) == ["running"]
     assert statuses(reader, status="running") == ["running"]
@@ -608,19 +600,18 @@ def test_an_owner_that_says_nothing_is_not_gone(
 
 def test_a_pid_that_is_used_again_is_another_process(reader: Any, store: Store) -> None:
     """The owner has the time at which its process was started, too."""
-    reader.log_run(minimal("r1", status="running"))
-    owner = f"{socket.gethostname()} {os.getpid()} 1"
-    store.query("UPDATE workflow_runs SET owner = ?", owner)
-    assert stored(reader)["status"] == "lost"
+    handler = RunLogHandler(recorder=reader, checkpoint_interval=0)
+    run_id = str(begin_root(handler, n=1))
+    assert reader.flush(60)
+    host, pid, _ = stored(reader, run_id)["owner"].split()
+    store.query("UPDATE workflow_runs SET owner = ?", f"{host} {pid} 1")
+    assert stored(reader, run_id)["status"] == "lost"
 
 
-def test_a_run_that_log_run_calls_running_has_no_owner(
-    store: Store, reader: Any, run_python: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_a_run_that_log_run_calls_running_has_no_owner(start: Start, reader: Any) -> None:
     """It may end anywhere: its process has nothing to say about it."""
     run = minimal("r1", status="running")
-    done = run_python(f"import runlog; runlog.log_run({run!r})", env=store.env)
-    assert done.returncode == 0, done.stderr
+    start.code(f"import runlog; runlog.log_run({run!r}); runlog.close()").wait()
     assert stored(reader)["status"] == "running"
     assert statuses(reader, status="lost") == []
 
@@ -657,18 +648,18 @@ def test_deleting_running_runs_leaves_the_lost_ones(start: Start, reader: Any) -
 
 def test_pages_over_many_lost_and_running_runs(start: Start, reader: Any) -> None:
     """Those of a process that is killed, of this one, and done ones, in turns."""
-    program = start("many", 0)
+    process = start("many", 0)
     here = RunLogHandler("here", recorder=reader, checkpoint_interval=0)
     running: list[str] = []
     for turn in range(3):
-        program.tell("13")
-        until_told(program, "done", turn + 1)
+        process.tell("13")
+        process.until_told("done", turn + 1)
         running += [str(begin_root(here, n=n)) for n in range(9)]
         for n in range(4):
             reader.log_run(minimal(f"{turn}-{n}", "done"))
-    program.process.kill()
-    program.process.wait()
-    lost = [line for line in program.lines() if line != "done"]
+    process.kill()
+    assert reader.flush(60)
+    lost = [line for line in process.lines() if line != "done"]
     assert len(lost) == 39
 
     for limit in (1, 7, 13, 1000):
@@ -702,8 +693,8 @@ def test_pages_over_many_lost_and_running_runs(start: Start, reader: Any) -> Non
 
 def test_a_fork_in_a_node_of_a_run_that_is_open(start: Start, reader: Any) -> None:
     """The run is the parent's whatever the child does, and reads as running meanwhile."""
-    program = start("forks", SOON)
-    assert program.wait().acknowledged == ["running"]
+    process = start("forks", SOON)
+    assert process.wait().lines() == ["running"]
     (forking,) = reader.list_runs(wpk_id="forking").runs
     run = stored(reader, forking["run_id"])
     assert run["status"] == "completed"
@@ -722,6 +713,7 @@ def test_a_child_that_lives_does_not_keep_its_parents_run(
     start: Start, reader: Any
 ) -> None:
     kill_in_node(start("killed_parent_of_a_fork", 0))
+    assert reader.flush(60)
     assert statuses(reader) == ["lost"]
 
 
@@ -759,7 +751,11 @@ def test_live_writes_reach_the_journal_while_the_server_is_away(
         run_id = str(config["run_id"])
 
         def waits() -> list[Any]:
-            rows = [r for r in journal_rows(proxied.journal) if r["run_id"] == run_id]
+            try:
+                every = journal_rows(proxied.journal)
+            except sqlite3.OperationalError:  # it is not made yet
+                return []
+            rows = [row for row in every if row["run_id"] == run_id]
             return [
                 [(log["node"], log["status"]) for log in json.loads(row["node_logs"])]
                 for row in rows
@@ -809,16 +805,13 @@ def test_a_run_that_ends_while_the_server_is_away(proxied: Proxied) -> None:
 
 
 def test_a_killed_run_is_forwarded_by_whoever_comes_next(
-    proxied: Proxied, tmp_path: Path
+    proxied: Proxied, live_server: LiveServer, tmp_path: Path
 ) -> None:
     with runlog.Recorder(**proxied.options) as recorder:
         recorder.log_run(minimal("first", "other"))
     proxied.proxy.outage()
-    program = Program("live", "stuck_in_node", "0", folder=tmp_path, env=proxied.env)
-    try:
-        kill_in_node(program)
-    finally:
-        end_programs()
+    process = live_server.start(tmp_path, proxied.env, 0, kind="stuck_in_node")
+    kill_in_node(process)
     proxied.proxy.forward()
     with runlog.Recorder(**proxied.options) as recorder:
         assert recorder.flush(60)

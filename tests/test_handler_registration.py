@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import contextvars
 import itertools
-import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Any
 
 import langgraph.pregel.main as pregel
 import pytest
+from fixtures_live import Start
 from fixtures_store import Store
 from handler_graphs import chain, chain_builder, check_two_nodes, node, two_nodes
 from helpers import stored
@@ -27,7 +27,6 @@ import runlog
 from runlog import hooks
 from runlog.hooks import RunLogHandler
 
-TESTS = Path(__file__).parent
 WRAPPED = [
     "get_sync_graph_callback_manager_for_config",
     "get_async_graph_callback_manager_for_config",
@@ -39,7 +38,6 @@ CALLS: dict[str, Callable[..., Any]] = {
     ),
 }
 each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
@@ -165,17 +163,15 @@ def test_a_run_that_is_open_at_uninstall_is_recorded_to_its_end(default: Store) 
 
 
 @pytest.mark.parametrize(("value", "runs"), [("1", 1), ("0", 0), ("", 0), ("yes", 0)])
-def test_the_variable_registers_at_import(
-    store: Store, run_python: RunPython, value: str, runs: int
-) -> None:
-    done = run_python(
+def test_the_variable_registers_at_import(start: Start, value: str, runs: int) -> None:
+    done = start.code(
         "import runlog.hooks\n"
         "from handler_graphs import two_nodes\n"
         "two_nodes().invoke({'n': 1})\n"
         "print(len(runlog.list_runs().runs))\n",
-        env={**store.env, "RUNLOG_TRACING": value, "PYTHONPATH": str(TESTS)},
-    )
-    assert (done.stdout, done.returncode) == (f"{runs}\n", 0), done.stderr
+        RUNLOG_TRACING=value,
+    ).wait()
+    assert done.stdout == f"{runs}\n"
 
 
 # with_config
@@ -579,13 +575,9 @@ assert {name: getattr(pregel, name) for name in WRAPPED} == kept
 @pytest.mark.parametrize(
     "register", ["hooks.install()", "block = hooks.recording(); block.__enter__()"]
 )
-def test_without_the_functions_it_wraps_it_degrades(
-    store: Store, run_python: RunPython, register: str
-) -> None:
+def test_without_the_functions_it_wraps_it_degrades(start: Start, register: str) -> None:
     """Interrupts are still told, from GraphInterrupt, and nothing fails."""
-    env = {**store.env, "PYTHONPATH": str(TESTS)}
-    done = run_python(DEGRADED % register, env=env)
-    assert done.returncode == 0, done.stderr
+    start.code(DEGRADED % register).wait()
 
 
 MISSING = """
@@ -621,8 +613,6 @@ CLASSES = ["GraphDrained", "ParentCommand", "GraphBubbleUp", "GraphInterrupt"]
     "missing", [*([name] for name in CLASSES), CLASSES], ids="-".join
 )
 def test_a_langgraph_without_some_of_its_exceptions(
-    tmp_path: Path, run_python: RunPython, missing: list[str]
+    start: Start, missing: list[str]
 ) -> None:
-    env = {"RUNLOG_SQLITE_PATH": str(tmp_path / "r.db"), "PYTHONPATH": str(TESTS)}
-    done = run_python(MISSING, *missing, env=env)
-    assert done.returncode == 0, done.stderr
+    start.code(MISSING, *missing).wait()

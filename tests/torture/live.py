@@ -3,13 +3,13 @@
 usage: live.py KIND [INTERVAL]
 
 See test_handler_live.py. A line is acknowledged when what was asked for has happened.
+Mostly it is run by live_server.py.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 import uuid
 from typing import Any
@@ -142,25 +142,24 @@ def killed_parent_of_a_fork(interval: float) -> None:
     chain("g", forks=act).invoke({"n": 1}, {"callbacks": [handler]})
 
 
-def main() -> None:
-    """Do what the arguments say; end when whoever started this has gone."""
-    kind, interval, *rest = sys.argv[1:]
-    works: dict[str, Any] = {
-        work.__name__: work
-        for work in (
-            stuck_in_node,
-            stuck_in_subgraph,
-            stuck_async,
-            many,
-            given_id,
-            forks,
-            killed_parent_of_a_fork,
-        )
-    }
-    watch = threading.Timer(2 * BOUND, os._exit, [3])
-    watch.daemon = True
-    watch.start()
-    works[kind](float(interval), *rest)
+WORKS: dict[str, Any] = {
+    each.__name__: each
+    for each in (
+        stuck_in_node,
+        stuck_in_subgraph,
+        stuck_async,
+        many,
+        given_id,
+        forks,
+        killed_parent_of_a_fork,
+    )
+}
 
 
-main()
+def work(kind: str, interval: str, *args: str) -> None:
+    """Do what the arguments say."""
+    WORKS[kind](float(interval), *args)
+
+
+if __name__ == "__main__":
+    work(*sys.argv[1:])
