@@ -21,6 +21,8 @@ preload = $(CURDIR)/$(ASAN_FORK) $(shell gcc -print-file-name=libasan.so) \
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-plain test-asan test-c torture torture-outage bench \
 	bench-peers loss lint format clean $(SETUPS)
+.PHONY: help demo test test-plain test-asan test-c test-pythons torture torture-outage bench loss lint \
+	format clean $(SETUPS)
 
 help:
 	@echo "make demo       set up, build, and record a run of examples/demo.py"
@@ -30,6 +32,7 @@ help:
 	@echo "make test-asan  the second half (ARGS as well)"
 	@echo "make test-c     the C tests alone, both ways"
 	@echo "make test-tsan  the C tests under ThreadSanitizer"
+	@echo "make test-pythons  the handler's tests on every other Python that is found"
 	@echo "make torture    the torture tests with the full count of kills, which takes longer"
 	@echo "make torture-outage  ten minutes without the server, at full speed"
 	@echo "make bench      the benchmarks"
@@ -73,6 +76,9 @@ torture-outage: setup-test $(VENV)/.installed-strict
 test-tsan: setup-test
 	@RUNLOG_SANITIZE=thread TSAN_OPTIONS=die_after_fork=0:halt_on_error=1 \
 	$(PYTEST) -q tests/test_c.py
+
+test-pythons: setup-test
+	@scripts/pythons.sh $(ARGS)
 
 bench: setup-bench $(VENV)/.installed
 	@$(VENV)/bin/python benchmarks/run.py $(ARGS)

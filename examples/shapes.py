@@ -25,6 +25,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -497,14 +498,25 @@ def without_payloads(run: Any) -> Any:
 
 
 def whole(run: Any) -> str:
-    """A run as get_run returns it."""
-    changing = {"duration_ms": 3, "owner": None}
-    logs = [{**log, "duration_ms": 1.2} for log in run["node_logs"]]
-    return json.dumps({**run, **changing, "node_logs": logs}, indent=2, default=as_text)
+    """A run as get_run returns it, with a line for each column and each member."""
+
+    def block(values: dict[str, Any], indent: str) -> str:
+        lines = [f'{indent}  "{key}": {value}' for key, value in values.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+
+    def plain(values: dict[str, Any]) -> dict[str, str]:
+        values = {key: as_text(value) for key, value in values.items()}
+        return {key: as_json(value) for key, value in values.items()}
+
+    logs = [block(plain({**log, "duration_ms": 1.2}), "    ") for log in run["node_logs"]]
+    owner = "<host> <process id> <its start>"
+    columns = plain({**run, "duration_ms": 3, "node_logs": None, "owner": owner})
+    columns["node_logs"] = "[\n    " + ",\n    ".join(logs) + "\n  ]"
+    return block(columns, "")
 
 
-def as_text(value: Any) -> str:
-    return str(value.isoformat())
+def as_text(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def kept(name: str) -> str:

@@ -41,7 +41,7 @@ def with_records(document: str, shapes: Any) -> str:
     def shown(match: re.Match[str]) -> str:
         name = match[2]
         program, record = program_of(shapes.EXAMPLES[name]), shapes.record(name)
-        kind = "json" if record.startswith("{") else "yaml"
+        kind = "json" if record.startswith("{") else "text"
         return (
             f"{match[1]}```python\n{program}\n```\n\n```{kind}\n{record}\n```\n{match[3]}"
         )
