@@ -48,6 +48,8 @@ from runlog.hooks import RunLogHandler
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLES: dict[str, Callable[[], None]] = {}
+ELSEWHERE = {"killed": "dies"}
+"""Examples whose program is another function, which runs in a process of its own."""
 
 
 def example(function: Callable[[], None]) -> Callable[[], None]:
@@ -400,20 +402,18 @@ def cached() -> None:
     graph.invoke({"order": "A1"}, recorded("cached"))
 
 
-def die(_: Order) -> Order:
-    os.kill(os.getpid(), signal.SIGKILL)
-    return {}
+def dies() -> None:
+    def pay(_: Order) -> Order:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return {"done": ["never"]}
 
-
-def killed_in_charge() -> None:
-    """The program of the next example, in a process of its own."""
     handler = RunLogHandler("killed", checkpoint_interval=0)
-    in_turn(reserve, die).compile().invoke({"order": "A1"}, {"callbacks": [handler]})
+    in_turn(reserve, pay).compile().invoke({"order": "A1"}, {"callbacks": [handler]})
 
 
 @example
 def killed() -> None:
-    program = "import shapes; shapes.killed_in_charge()"
+    program = "import shapes; shapes.dies()"
     here = str(Path(__file__).parent)
     subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": here}
@@ -424,10 +424,7 @@ def killed() -> None:
 def same_id() -> None:
     graph, run_id = in_turn(reserve).compile(), uuid.uuid4()
     for order in ("A1", "A2"):
-        graph.invoke(
-            {"order": order},
-            recorded("same_id", run_id=run_id),
-        )
+        graph.invoke({"order": order}, recorded("same_id", run_id=run_id))
 
 
 @example

@@ -23,6 +23,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 DOCUMENT = REPOSITORY / "docs" / "langgraph.md"
 MARKED = re.compile(r"(<!-- example: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
+SHARED = re.compile(r"(<!-- shared -->\n).*?(<!-- end -->)", re.DOTALL)
+
 
 def names_in(document: str) -> list[str]:
     """The examples that the document shows."""
@@ -40,12 +42,16 @@ def with_records(document: str, shapes: Any) -> str:
 
     def shown(match: re.Match[str]) -> str:
         name = match[2]
-        program, record = program_of(shapes.EXAMPLES[name]), shapes.record(name)
+        function = getattr(shapes, shapes.ELSEWHERE.get(name, name))
+        program, record = program_of(function), shapes.record(name)
         kind = "json" if record.startswith("{") else "text"
         return (
             f"{match[1]}```python\n{program}\n```\n\n```{kind}\n{record}\n```\n{match[3]}"
         )
 
+    shared = inspect.getsource(shapes).split("# What the examples share")[1]
+    shared = shared.split("# The examples")[0].strip()
+    document = SHARED.sub(lambda m: f"{m[1]}```python\n{shared}\n```\n{m[2]}", document)
     return MARKED.sub(shown, document)
 
 

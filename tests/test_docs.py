@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ from types import ModuleType
 
 import pytest
 from document_shapes import DOCUMENT, names_in, with_records
+from fixtures_store import Store
+
+import runlog
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,3 +42,15 @@ def test_the_document_shows_what_is_recorded(shapes: ModuleType) -> None:
     """If it does not: run scripts/document_shapes.py, and look at what has changed."""
     document = DOCUMENT.read_text(encoding="utf-8")
     assert with_records(document, shapes) == document
+
+
+def test_the_statements_for_what_is_stored_work(shapes: ModuleType, store: Store) -> None:
+    """Of the two in the document, the first is for PostgreSQL, the other for SQLite."""
+    statements = re.findall(r"```sql\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
+    postgres, sqlite = (statement.rstrip().rstrip(";") for statement in statements)
+    runlog.configure(**store.options)
+    shapes.EXAMPLES["basic"]()
+    assert runlog.flush(60)
+    rows = store.query(postgres if store.kind == "postgres" else sqlite)
+    assert [(place, name) for place, name, _ in rows] == [(0, "reserve"), (1, "charge")]
+    assert all(inputs is not None for *_, inputs in rows)

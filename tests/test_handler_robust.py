@@ -368,6 +368,27 @@ def test_metadata_of_the_names_that_runlog_uses_is_kept_beside(recorder: Any) ->
     assert set(metadata) == {"plain", "tags", *(f"user_{key}" for key in own)}
 
 
+def test_a_run_id_that_is_the_text_of_a_uuid(local: Any) -> None:
+    """A config may have it so, from a request for example; the graph does run."""
+    handler = RunLogHandler(recorder=local)
+    run_id = str(uuid.uuid4())
+    two_nodes().invoke({"n": 1}, {"callbacks": [handler], "run_id": run_id})  # type: ignore[typeddict-item]
+    check_two_nodes(stored(local, run_id), 1)
+
+
+def test_tags_are_the_users_own(local: Any) -> None:
+    """LangChain adds some to what is in a chain."""
+    handler = RunLogHandler(recorder=local)
+    sequence: Any = RunnableLambda(lambda n: {"n": n}) | two_nodes()
+    for tags in (["mine"], []):
+        sequence.invoke(1, {"callbacks": [handler], "tags": tags})
+    newest, oldest = (
+        stored(local, run["run_id"])["metadata"] for run in local.list_runs().runs
+    )
+    assert oldest == {"tags": ["mine"]}
+    assert newest in (None, {})
+
+
 # Threads and contexts
 
 
