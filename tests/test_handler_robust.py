@@ -372,7 +372,7 @@ def test_a_run_id_that_is_the_text_of_a_uuid(local: Any) -> None:
     """A config may have it so, from a request for example; the graph does run."""
     handler = RunLogHandler(recorder=local)
     run_id = str(uuid.uuid4())
-    two_nodes().invoke({"n": 1}, {"callbacks": [handler], "run_id": run_id})  # type: ignore[typeddict-item]
+    two_nodes().invoke({"n": 1}, {"callbacks": [handler], "run_id": run_id})
     check_two_nodes(stored(local, run_id), 1)
 
 
