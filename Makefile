@@ -19,10 +19,8 @@ preload = $(CURDIR)/$(ASAN_FORK) $(shell gcc -print-file-name=libasan.so) \
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-plain test-asan test-c torture torture-outage bench \
-	bench-peers loss lint format clean $(SETUPS)
-.PHONY: help demo test test-plain test-asan test-c test-pythons torture torture-outage bench loss lint \
-	format clean $(SETUPS)
+.PHONY: help demo test test-plain test-asan test-c test-tsan test-pythons torture \
+	torture-outage bench bench-peers loss lint format clean $(SETUPS)
 
 help:
 	@echo "make demo       set up, build, and record a run of examples/demo.py"

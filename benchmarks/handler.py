@@ -15,9 +15,9 @@ from typing import Any
 
 import corpus
 from common import Claim, compare, report, scratch, set_up, significant
-from graphs import MODES, EmptyHandler, Mode, workloads
 from node_cpu import Rounds, measure_cpu, measure_delivered
 from run_cost import Ends, allocated, measure_ends, measure_memory, stored_bytes
+from state_graphs import MODES, EmptyHandler, Mode, workloads
 
 from runlog import Recorder
 from runlog.hooks import RunLogHandler

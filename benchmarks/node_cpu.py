@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from common import significant
-from graphs import Mode, Workload, capture, deliver
 from sides import Side, cpu_round, empty_side, no_collector, runlog_side, settle
+from state_graphs import Mode, Workload, capture, deliver
 
 ROUNDS = 9
 TURNS = {"invoke": 18, "ainvoke": 9}  # 0.3 s of CPU and more for each side of a round

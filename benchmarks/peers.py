@@ -21,7 +21,6 @@ from typing import Any
 
 import corpus
 from common import report, scratch, set_up, significant
-from graphs import MODES, Mode, Workload, workloads
 from langchain_core.tracers import LangChainTracer
 from langfuse import Langfuse
 from langfuse.langchain import CallbackHandler
@@ -33,6 +32,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from own_handler import OwnHandler
 from sides import Side, cpu_round, empty_side, runlog_side
 from sink import received, sink
+from state_graphs import MODES, Mode, Workload, workloads
 
 ROUNDS = 7
 TURNS = {"invoke": 6, "ainvoke": 3}

@@ -16,7 +16,8 @@ from time import monotonic, perf_counter
 from typing import Any, ClassVar
 
 from common import significant
-from graphs import (
+from langchain_core.callbacks import BaseCallbackHandler
+from state_graphs import (
     BIG,
     SMALL,
     EmptyHandler,
@@ -26,7 +27,6 @@ from graphs import (
     deliver,
     make_state,
 )
-from langchain_core.callbacks import BaseCallbackHandler
 
 from runlog import Recorder
 from runlog.hooks import RunLogHandler

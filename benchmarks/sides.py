@@ -20,8 +20,8 @@ from pathlib import Path
 
 import corpus
 from common import significant
-from graphs import EmptyHandler, Mode, Workload, run_all
 from langchain_core.callbacks import BaseCallbackHandler
+from state_graphs import EmptyHandler, Mode, Workload, run_all
 
 from runlog import Recorder
 from runlog.hooks import RunLogHandler
