@@ -274,6 +274,59 @@ PyObject *rl_event_interrupts(const rl_state *state, PyObject *error)
     return carried(error, state->handler.graph_interrupt);
 }
 
+/* Puts an attribute into a dict: 1, 0 when there is none (None counts), or -1. */
+static int copy_attribute(const rl_state *state, PyObject *from, rl_name name,
+                          PyObject *to)
+{
+    PyObject *value = rl_event_attribute(state, from, name);
+    int rc = 0;
+
+    if (value != NULL) {
+        rc = PyDict_SetItem(to, state->handler.names[name], value) < 0 ? -1 : 1;
+        Py_DECREF(value);
+    }
+    return rc;
+}
+
+/* One interrupt; a new reference, NULL with an error set. */
+static PyObject *interrupt_to_dict(const rl_state *state, PyObject *interrupt)
+{
+    PyObject *dict = PyDict_New();
+    int rc = dict != NULL ? copy_attribute(state, interrupt, RL_NAME_id, dict) : -1;
+
+    if (rc == 0) { /* none of LangGraph's */
+        Py_DECREF(dict);
+        return Py_NewRef(interrupt);
+    }
+    if (rc > 0) {
+        rc = copy_attribute(state, interrupt, RL_NAME_value, dict);
+    }
+    if (rc == 0) {
+        rc = PyDict_SetItem(dict, state->handler.names[RL_NAME_value], Py_None);
+    }
+    if (rc >= 0) {
+        rc = copy_attribute(state, interrupt, RL_NAME_response_schema, dict);
+    }
+    if (rc < 0) {
+        Py_CLEAR(dict);
+    }
+    return dict;
+}
+
+PyObject *rl_event_list_interrupts(const rl_state *state, PyObject *interrupts)
+{
+    PyObject *list = PySequence_List(interrupts);
+
+    for (Py_ssize_t i = 0; list != NULL && i < PyList_GET_SIZE(list); i++) {
+        PyObject *one = interrupt_to_dict(state, PyList_GET_ITEM(list, i));
+
+        if (one == NULL || PyList_SetItem(list, i, one) < 0) {
+            Py_CLEAR(list);
+        }
+    }
+    return list;
+}
+
 bool rl_event_resumes(const rl_state *state, PyObject *inputs)
 {
     PyObject *resume = NULL;

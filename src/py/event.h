@@ -47,6 +47,10 @@ rl_outcome rl_event_outcome(const rl_state *state, PyObject *error);
 PyObject *rl_event_command(const rl_state *state, PyObject *error);
 PyObject *rl_event_interrupts(const rl_state *state, PyObject *error);
 
+/* Interrupts as they are kept: a new list of {"id", "value"}, and where one asks for it
+ * "response_schema". What is no Interrupt stays itself. NULL with an error set. */
+PyObject *rl_event_list_interrupts(const rl_state *state, PyObject *interrupts);
+
 /* Whether a graph that gets these inputs goes on from a checkpoint: None, or a Command that
  * resumes. */
 bool rl_event_resumes(const rl_state *state, PyObject *inputs);

@@ -433,6 +433,21 @@ void rl_events_start(rl_state *state, rl_handler *self, rl_call call, PyObject *
     rl_event_clear(&texts);
 }
 
+/* Interrupts as JSON; none where they are not as LangGraph makes them. */
+static rl_text add_interrupts(const rl_state *state, encoded *texts, PyObject *interrupts)
+{
+    PyObject *list = rl_event_list_interrupts(state, interrupts);
+    rl_text text = no_text;
+
+    if (list != NULL) {
+        text = text_of(texts, add_json(texts, list));
+        Py_DECREF(list);
+    } else {
+        rl_errors_swallow();
+    }
+    return texts->buf.failed ? no_text : text;
+}
+
 /* What is known of the end of a graph or node: its outputs, or its error. */
 static void encode_end(const rl_state *state, encoded *texts, PyObject *outputs,
                        PyObject *error, rl_span_end *end)
@@ -448,7 +463,7 @@ static void encode_end(const rl_state *state, encoded *texts, PyObject *outputs,
     if (outputs != NULL) {
         end->outputs = text_of(texts, add_json(texts, outputs));
     } else if (interrupts != NULL) { /* which are no error */
-        end->interrupts = text_of(texts, add_json(texts, interrupts));
+        end->interrupts = add_interrupts(state, texts, interrupts);
     } else if (error != NULL) {
         type = rl_type_name(error);
         end->error_type = (rl_text){type, strlen(type)};
@@ -571,17 +586,15 @@ void rl_events_interrupt(rl_state *state, rl_handler *self, PyObject *event)
     rl_found found;
     encoded texts;
     rl_key key;
-    piece at;
 
     if (!read_subject(state, self, event, &key, &found)) {
         return;
     }
     interrupts = rl_event_attribute(state, event, RL_NAME_interrupts);
     begin_encoding(state, self, found.owner, &texts);
-    at = add_json(&texts, interrupts != NULL ? interrupts : Py_None);
     rl_graphs_interrupt(self->graphs, key,
-                        interrupts != NULL && !texts.buf.failed ? text_of(&texts, at)
-                                                                : no_text);
+                        interrupts != NULL ? add_interrupts(state, &texts, interrupts)
+                                           : no_text);
     end_encoding(self, &texts);
     Py_XDECREF(interrupts);
 }

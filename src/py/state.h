@@ -12,17 +12,16 @@
 #include "core/redact.h"
 #include "core/run.h"
 
+/* clang-format off */
 /* What events are looked up by: keyword arguments, metadata keys and attributes. */
-#define RL_NAMES(X)                                                                    \
-    X(run_id)                                                                          \
-    X(parent_run_id)                                                                   \
-    X(tags)                                                                            \
-    X(metadata) X(name) X(ls_integration) X(langgraph_checkpoint_ns) X(langgraph_step) \
-        X(langgraph_path) X(thread_id) X(wpk_id) X(ls_model_name) X(invocation_params) \
-            X(model) X(model_name) X(message) X(usage_metadata) X(response_metadata)   \
-                X(input_tokens) X(output_tokens) X(total_tokens) X(prompt_tokens)      \
-                    X(completion_tokens) X(token_usage) X(llm_output) X(generations)   \
-                        X(resume) X(interrupts)
+#define RL_NAMES(X) \
+    X(run_id) X(parent_run_id) X(tags) X(metadata) X(name) X(ls_integration) \
+    X(langgraph_checkpoint_ns) X(langgraph_step) X(langgraph_path) X(thread_id) X(wpk_id) \
+    X(ls_model_name) X(invocation_params) X(model) X(model_name) X(message) \
+    X(usage_metadata) X(response_metadata) X(input_tokens) X(output_tokens) \
+    X(total_tokens) X(prompt_tokens) X(completion_tokens) X(token_usage) X(llm_output) \
+    X(generations) X(resume) X(interrupts) X(id) X(value) X(response_schema)
+/* clang-format on */
 
 #define RL_NAME_OF(name) RL_NAME_##name,
 typedef enum rl_name {
