@@ -208,6 +208,7 @@ def test_log_run_updates_the_one_of_that_name(recorder: Any) -> None:
     for n in range(2):
         two_nodes().invoke({"n": n}, config)
     first, second = names_of(config["run_id"], 2)
+    assert recorder.flush(60)  # from the journal they get their names at the server
     recorder.log_run(minimal(first, "same", outputs={"text": "first"}))
     recorder.log_run(minimal(second, "same", outputs={"text": "second"}, status="failed"))
     assert kept_ids(recorder) == [first, second]

@@ -81,6 +81,7 @@ def only_run(source: Any, **filters: Any) -> Any:
 
 
 def runs_of(source: Any) -> list[tuple[str, str]]:
+    assert source.flush(60)
     return [(run["wpk_id"], run["status"]) for run in source.list_runs().runs][::-1]
 
 

@@ -187,6 +187,15 @@ static PyObject *model_of(const rl_state *state, PyObject *kwargs, PyObject *met
     return model != NULL ? model : rl_event_get(state, given, RL_NAME_model);
 }
 
+/* Whether the first run of a graph within a node: its config has the namespace as well. */
+static bool is_root_of(const rl_state *state, PyObject *metadata, PyObject *ns)
+{
+    PyObject *own = rl_event_get(state, metadata, RL_NAME_checkpoint_ns);
+
+    return own != NULL && ns != NULL && PyUnicode_Check(own) && PyUnicode_Check(ns) &&
+           PyUnicode_Compare(own, ns) == 0;
+}
+
 bool rl_event_start(const rl_state *state, PyObject *kwargs, rl_call call,
                     rl_span_start *start, rl_event_texts *texts)
 {
@@ -207,6 +216,7 @@ bool rl_event_start(const rl_state *state, PyObject *kwargs, rl_call call,
     start->call = call;
     start->hidden = has_hidden_tag(rl_event_get(state, kwargs, RL_NAME_tags));
     start->is_graph = rl_event_get(state, metadata, RL_NAME_ls_integration) != NULL;
+    start->is_root = is_root_of(state, metadata, texts->ns);
     start->pushed = was_pushed(rl_event_get(state, metadata, RL_NAME_langgraph_path));
     start->ns = rl_event_text(texts->ns);
     start->name = rl_event_text(texts->name);
@@ -338,6 +348,13 @@ bool rl_event_resumes(const rl_state *state, PyObject *inputs)
     return inputs == Py_None || resume != NULL;
 }
 
+static bool begins_with(rl_text text, const char *prefix)
+{
+    size_t len = strlen(prefix);
+
+    return text.len >= len && memcmp(text.data, prefix, len) == 0;
+}
+
 /* Keys that LangGraph, LangChain and LangSmith put beside the user's. */
 static bool is_users_key(PyObject *key)
 {
@@ -348,9 +365,7 @@ static bool is_users_key(PyObject *key)
     rl_text text = rl_event_text(key);
 
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
-        size_t len = strlen(prefixes[i]);
-
-        if (text.len >= len && memcmp(text.data, prefixes[i], len) == 0) {
+        if (begins_with(text, prefixes[i])) {
             return false;
         }
     }
@@ -386,6 +401,30 @@ static int add_metadata(PyObject *own, PyObject *key, PyObject *value)
     return rc;
 }
 
+/* Adds the user's tags: those of LangChain's own say at which step a part runs. */
+static int add_tags(const rl_state *state, PyObject *tags, PyObject *to)
+{
+    static const char *const own[] = {
+        "seq:step:", "graph:step:", "map:key:", "langsmith:"};
+    PyObject *list = PyList_New(0);
+    int rc = list != NULL ? 0 : -1;
+
+    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(tags); i++) {
+        PyObject *tag = PyList_GET_ITEM(tags, i);
+        bool users = true;
+
+        for (size_t j = 0; j < sizeof own / sizeof *own; j++) {
+            users = users && !begins_with(rl_event_text(tag), own[j]);
+        }
+        rc = users ? PyList_Append(list, tag) : 0;
+    }
+    if (rc == 0 && PyList_GET_SIZE(list) > 0) {
+        rc = PyDict_SetItem(to, state->handler.names[RL_NAME_tags], list);
+    }
+    Py_XDECREF(list);
+    return rc;
+}
+
 PyObject *rl_event_metadata(const rl_state *state, PyObject *kwargs)
 {
     PyObject *metadata = rl_event_get(state, kwargs, RL_NAME_metadata);
@@ -400,8 +439,8 @@ PyObject *rl_event_metadata(const rl_state *state, PyObject *kwargs)
             rc = add_metadata(own, key, value);
         }
     }
-    if (rc == 0 && tags != NULL && PyList_Check(tags) && PyList_GET_SIZE(tags) > 0) {
-        rc = PyDict_SetItem(own, state->handler.names[RL_NAME_tags], tags);
+    if (rc == 0 && tags != NULL && PyList_Check(tags)) {
+        rc = add_tags(state, tags, own);
     }
     if (rc < 0 || PyDict_GET_SIZE(own) == 0) {
         Py_CLEAR(own);

@@ -287,7 +287,7 @@ static void open_graph(rl_state *state, rl_handler *self, const rl_span_start *s
                        const rl_graph_start *given)
 {
     rl_py_recorder *recorder = given->owner;
-    rl_found found = {recorder, start->key, self->node_inputs, true};
+    rl_found found = {recorder, false, start->key, self->node_inputs, true};
     rl_graph *excess;
 
     if (rl_graphs_start(self->graphs, RL_SPAN_GRAPH, start, given) != RL_OK) {
@@ -402,8 +402,10 @@ void rl_events_start(rl_state *state, rl_handler *self, rl_call call, PyObject *
     PyObject *owner;
 
     if (rl_event_start(state, kwargs, call, &start, &texts)) {
-        start.key.sink = self->recorder;
-        start.parent.sink = self->recorder;
+        start.key.handler = self;
+        start.parent.handler = self;
+        start.sink = self->recorder;
+        start.object = inputs;
         kind = rl_graphs_classify(self->graphs, &start, &found);
     }
     if (inputs == NULL && kind != RL_SPAN_NONE) {
@@ -423,7 +425,9 @@ void rl_events_start(rl_state *state, rl_handler *self, rl_call call, PyObject *
         }
         break;
     case RL_SPAN_NONE:
-        count(self, false);
+        if (!found.other) {
+            count(self, false);
+        }
         break;
     }
     if (found.at_once && kind != RL_SPAN_GRAPH && kind != RL_SPAN_NONE) {
@@ -519,11 +523,12 @@ static rl_span_kind find_ending(const rl_state *state, const rl_handler *self,
     rl_span_kind kind = RL_SPAN_NONE;
 
     found->owner = NULL;
+    found->other = false;
     if (rl_event_key(state, rl_event_get(state, kwargs, RL_NAME_run_id), key)) {
-        key->sink = self->recorder;
+        key->handler = self;
         kind = rl_graphs_find(self->graphs, *key, found);
     }
-    if (kind == RL_SPAN_NONE) {
+    if (kind == RL_SPAN_NONE && !found->other) {
         count(self, false);
     }
     return kind;
@@ -571,7 +576,7 @@ static bool read_subject(const rl_state *state, const rl_handler *self, PyObject
     PyObject *run_id = rl_event_attribute(state, event, RL_NAME_run_id);
     bool known = rl_event_key(state, run_id, key);
 
-    key->sink = self->recorder;
+    key->handler = self;
     known = known && rl_graphs_find(self->graphs, *key, found) != RL_SPAN_NONE;
     if (!known) {
         count(self, false);

@@ -1,6 +1,8 @@
 /* Deltas, expanded. See expand.h. */
 #include "py/expand.h"
 
+#include <stdbool.h>
+
 /* A member of a dict, borrowed; NULL without an error when there is none. */
 static PyObject *member(PyObject *dict, const char *name)
 {
@@ -29,21 +31,58 @@ static PyObject *base_of(PyObject *delta, PyObject *logs, Py_ssize_t index,
     return base != NULL && PyDict_Check(base) ? base : NULL;
 }
 
+/* Whether a member is missing, or of the type that it has in a delta of the handler's. */
+static bool is_part(PyObject *part, PyTypeObject *type)
+{
+    return part == NULL || Py_IS_TYPE(part, type);
+}
+
+/* Whether the tails fit arrays of the base. */
+static bool fits(PyObject *base, PyObject *tails)
+{
+    PyObject *key, *tail, *before;
+    Py_ssize_t at = 0;
+    bool all = true;
+
+    while (all && tails != NULL && PyDict_Next(tails, &at, &key, &tail)) {
+        before = PyDict_GetItemWithError(base, key);
+        all = before != NULL && PyList_Check(before) && PyList_Check(tail);
+    }
+    PyErr_Clear();
+    return all;
+}
+
+/* Whether the keys are ones that the base has. */
+static bool has_all(PyObject *base, PyObject *keys)
+{
+    bool all = true;
+
+    for (Py_ssize_t i = 0; all && keys != NULL && i < PyList_GET_SIZE(keys); i++) {
+        all = PyUnicode_Check(PyList_GET_ITEM(keys, i)) &&
+              PyDict_Contains(base, PyList_GET_ITEM(keys, i)) == 1;
+    }
+    PyErr_Clear();
+    return all;
+}
+
+/* A program may log what looks like a delta. */
+static bool applies(PyObject *base, PyObject *delta)
+{
+    PyObject *tails = member(delta, "append"), *gone = member(delta, "unset");
+
+    return is_part(member(delta, "set"), &PyDict_Type) && is_part(tails, &PyDict_Type) &&
+           is_part(gone, &PyList_Type) && fits(base, tails) && has_all(base, gone);
+}
+
 /* Appends the new tails of arrays. */
 static int append_all(PyObject *state, PyObject *tails)
 {
-    PyObject *key, *tail, *before, *whole;
+    PyObject *key, *tail, *whole;
     Py_ssize_t at = 0;
     int rc = 0;
 
-    while (rc == 0 && tails != NULL && PyDict_Check(tails) &&
-           PyDict_Next(tails, &at, &key, &tail)) {
-        before = PyDict_GetItemWithError(state, key);
-        if (before == NULL || !PyList_Check(before) || !PyList_Check(tail)) {
-            rc = PyErr_Occurred() ? -1 : 0;
-            continue;
-        }
-        whole = PySequence_Concat(before, tail);
+    while (rc == 0 && tails != NULL && PyDict_Next(tails, &at, &key, &tail)) {
+        whole = PySequence_Concat(PyDict_GetItemWithError(state, key), tail);
         rc = whole != NULL ? PyDict_SetItem(state, key, whole) : -1;
         Py_XDECREF(whole);
     }
@@ -54,13 +93,8 @@ static int unset_all(PyObject *state, PyObject *keys)
 {
     int rc = 0;
 
-    for (Py_ssize_t i = 0;
-         rc == 0 && keys != NULL && PyList_Check(keys) && i < PyList_GET_SIZE(keys);
-         i++) {
-        PyObject *key = PyList_GET_ITEM(keys, i);
-
-        rc = PyDict_Contains(state, key);
-        rc = rc == 1 ? PyDict_DelItem(state, key) : rc;
+    for (Py_ssize_t i = 0; rc == 0 && keys != NULL && i < PyList_GET_SIZE(keys); i++) {
+        rc = PyDict_DelItem(state, PyList_GET_ITEM(keys, i));
     }
     return rc;
 }
@@ -71,14 +105,14 @@ static PyObject *apply(PyObject *base, PyObject *delta)
     PyObject *state = PyDict_Copy(base), *set = member(delta, "set");
     int rc = state != NULL ? 0 : -1;
 
-    if (rc == 0 && set != NULL && PyDict_Check(set)) {
-        rc = PyDict_Update(state, set);
-    }
     if (rc == 0) {
         rc = append_all(state, member(delta, "append"));
     }
     if (rc == 0) {
         rc = unset_all(state, member(delta, "unset"));
+    }
+    if (rc == 0 && set != NULL) {
+        rc = PyDict_Update(state, set);
     }
     if (rc < 0) {
         Py_CLEAR(state);
@@ -118,7 +152,7 @@ int rl_expand_node_logs(PyObject *logs, PyObject *inputs)
         if (delta != NULL && PyDict_Check(delta)) {
             base = base_of(delta, logs, i, inputs);
         }
-        if (base != NULL) {
+        if (base != NULL && applies(base, delta)) {
             state = apply(base, delta);
             fresh = state != NULL ? replace(log, delta, state) : NULL;
             rc = fresh != NULL ? PyList_SetItem(logs, i, fresh) : -1;

@@ -52,7 +52,6 @@ static rl_scope *add_scope(rl_graph *graph, rl_text ns)
 
 rl_graph *rl_graph_new(const rl_span_start *start, const rl_graph_start *given)
 {
-    static const rl_text own = {"", 0};
     rl_graph *graph = rl_calloc(1, sizeof *graph);
     const rl_text inputs = {start->inputs.text, start->inputs.len};
     rl_scope *scope;
@@ -67,6 +66,8 @@ rl_graph *rl_graph_new(const rl_span_start *start, const rl_graph_start *given)
     rl_buf_init(&graph->interrupts, RL_BUF_MAX);
     graph->owner = given->owner;
     graph->recorder = given->recorder;
+    graph->sink = start->sink;
+    graph->object = start->object;
     graph->node_inputs = given->node_inputs;
     graph->interval_ns = given->interval_ns;
     graph->resumed = given->resumed;
@@ -76,7 +77,7 @@ rl_graph *rl_graph_new(const rl_span_start *start, const rl_graph_start *given)
     graph->thread_id = rl_graph_keep(graph, given->thread_id);
     graph->metadata = rl_graph_keep(graph, given->metadata);
     graph->inputs = keep_payload(graph, inputs);
-    scope = add_scope(graph, own);
+    scope = add_scope(graph, start->ns); /* that of the nodes without their own part */
     graph->started_at = rl_time_now();
     if (scope == NULL || graph->arena.failed ||
         rl_uuid7(graph->started_at, graph->id, &ignored) != RL_OK) {

@@ -18,11 +18,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The 128 bits of the UUID that LangChain gives each run, and who records it: two recorders
- * may keep the same run, and one recorder keeps it once. */
+/* The 128 bits of the UUID that LangChain gives each run, and the handler that was told. */
 typedef struct rl_key {
     uint64_t high, low;
-    const void *sink;
+    const void *handler;
 } rl_key;
 
 /* A borrowed text; data may be NULL when there is none. */
@@ -79,9 +78,13 @@ typedef struct rl_graph_start {
 typedef struct rl_span_start {
     rl_key key, parent;
     bool has_parent;
-    bool is_graph; /* LangGraph says that this is a graph's run */
-    bool hidden;   /* tagged "langsmith:hidden" */
-    bool pushed;   /* a node that was sent its inputs, instead of the graph's state */
+    bool is_graph;    /* LangGraph says that this is a graph's run, maybe within a node */
+    bool is_root;     /* or the first of a graph that runs within a node */
+    const void *sink; /* the recorder: of several handlers it keeps a run from one */
+    const void *object; /* the inputs themselves: two handlers that are told of one run
+                           get the same */
+    bool hidden;        /* tagged "langsmith:hidden" */
+    bool pushed; /* a node that was sent its inputs, instead of the graph's state */
     rl_call call;
     rl_text ns;   /* the checkpoint namespace, or none */
     rl_text name; /* of a node; the model's of an LLM call */
@@ -110,6 +113,7 @@ typedef struct rl_span_end {
 /* The open run that something belongs to. */
 typedef struct rl_found {
     void *owner; /* of rl_graph_start; NULL when there is no run */
+    bool other;  /* it is recorded, but from another handler */
     rl_key root; /* the graph's own span */
     rl_node_inputs node_inputs;
     bool at_once; /* it is to be written at every event */
@@ -132,9 +136,10 @@ bool rl_graphs_is_inherited(const rl_graphs *graphs);
 void rl_graphs_disinherit(rl_graphs *graphs, void (*release)(void *owner));
 
 /* Tells what a start would be (name and later fields are not looked at): a graph when
- * LangGraph says so and there is no namespace; a node when the namespace differs from the
- * parent's. A key that is open already gives RL_SPAN_NONE: a handler may be listed twice.
- * *found: the run that it belongs to, if there is one. */
+ * LangGraph says so and there is no namespace, or when it is the first of a graph whose
+ * surroundings are not recorded; a node when the namespace differs from the parent's. What is
+ * open already, in this handler (which may be listed twice) or in another of the same
+ * recorder, gives RL_SPAN_NONE. *found: the run that it belongs to, if there is one. */
 rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
                                 rl_found *found);
 
@@ -144,7 +149,8 @@ rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
 rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind,
                           const rl_span_start *start, const rl_graph_start *graph);
 
-/* The kind of an open span, or RL_SPAN_NONE; *found as above. */
+/* The kind of an open span, or RL_SPAN_NONE; *found as above, where what another handler of
+ * the process has ended a moment ago counts as well. */
 rl_span_kind rl_graphs_find(rl_graphs *graphs, rl_key key, rl_found *found);
 
 /* Ends a node or an inner span; false when no such is open. */

@@ -54,7 +54,7 @@ struct rl_graph {
     rl_graph *older, *newer; /* in the table */
     rl_key key;              /* of its own span */
     void *owner;
-    const void *recorder;
+    const void *recorder, *sink, *object;
     const char *process; /* the table's */
     rl_span *spans;      /* owned; the graph's own is the last of the list */
     rl_scope *scopes;    /* owned; the run's own is the last */

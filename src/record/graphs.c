@@ -9,6 +9,7 @@
 /* What the table holds at most. Streams that were left hanging stay open for ever. */
 #define GRAPHS ((size_t)10000)
 #define BYTES ((size_t)256 << 20)
+#define ENDED 64 /* ends that other handlers may still be told of */
 
 struct rl_graphs {
     pthread_mutex_t lock;
@@ -16,6 +17,8 @@ struct rl_graphs {
     size_t size;       /* a power of two */
     size_t spans, graphs, bytes;
     rl_graph *oldest, *newest;
+    rl_key ended[ENDED]; /* the last ones, in a ring */
+    size_t next_ended;
     char process[RL_OWNER_TEXT];
     unsigned generation; /* of forks, in which the graphs were begun */
     rl_fork_member member;
@@ -79,12 +82,28 @@ static size_t bucket_of(const rl_graphs *graphs, rl_key key)
     return (size_t)(mixed >> 32) & (graphs->size - 1);
 }
 
+static bool same_run(rl_key a, rl_key b)
+{
+    return a.low == b.low && a.high == b.high;
+}
+
 static rl_span *find(const rl_graphs *graphs, rl_key key)
 {
     rl_span *one = graphs->buckets[bucket_of(graphs, key)];
 
-    while (one != NULL && (one->key.low != key.low || one->key.high != key.high ||
-                           one->key.sink != key.sink)) {
+    while (one != NULL && (!same_run(one->key, key) || one->key.handler != key.handler)) {
+        one = one->next_in_bucket;
+    }
+    return one;
+}
+
+/* What another handler of the same recorder has open for the same run of LangChain's. */
+static rl_span *find_twin(const rl_graphs *graphs, rl_key key, const void *sink)
+{
+    rl_span *one = graphs->buckets[bucket_of(graphs, key)];
+
+    while (one != NULL && (!same_run(one->key, key) || one->key.handler == key.handler ||
+                           one->graph->sink != sink)) {
         one = one->next_in_bucket;
     }
     return one;
@@ -220,7 +239,7 @@ void rl_graphs_disinherit(rl_graphs *graphs, void (*release)(void *owner))
 static rl_found found_by(const rl_span *span)
 {
     const rl_graph *graph = span != NULL ? span->graph : NULL;
-    rl_found found = {NULL, {0, 0, NULL}, RL_INPUTS_NONE, false};
+    rl_found found = {NULL, false, {0, 0, NULL}, RL_INPUTS_NONE, false};
 
     if (graph != NULL) {
         found.owner = graph->owner;
@@ -229,6 +248,18 @@ static rl_found found_by(const rl_span *span)
         found.at_once = graph->interval_ns == 0;
     }
     return found;
+}
+
+/* Whether a start is told by several handlers of one recorder, and another one has it. */
+static bool is_others(const rl_graphs *graphs, const rl_span_start *start)
+{
+    const rl_span *twin = find_twin(graphs, start->key, start->sink);
+
+    if (twin != NULL && twin->kind == RL_SPAN_GRAPH) { /* or another run of that id */
+        return twin->graph->object == start->object;
+    }
+    return twin != NULL ||
+           (start->has_parent && find_twin(graphs, start->parent, start->sink) != NULL);
 }
 
 rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
@@ -241,17 +272,20 @@ rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
     own = find(graphs, start->key);
     parent = own == NULL && start->has_parent ? find(graphs, start->parent) : NULL;
     *found = found_by(own != NULL ? own : parent);
-    if (own == NULL) {
-        if (start->is_graph && start->ns.data == NULL) {
-            kind = RL_SPAN_GRAPH;
-        } else if (parent != NULL) {
-            bool moved =
-                start->ns.data != NULL &&
-                !rl_same_text(start->ns, rl_graph_text(parent->graph, parent->ns));
+    if (own != NULL) {
+        found->other = true;
+    } else if (start->is_graph && start->ns.data == NULL) {
+        found->other = is_others(graphs, start);
+        kind = found->other ? RL_SPAN_NONE : RL_SPAN_GRAPH;
+    } else if (parent != NULL) {
+        bool moved = start->ns.data != NULL &&
+                     !rl_same_text(start->ns, rl_graph_text(parent->graph, parent->ns));
 
-            kind =
-                moved && !start->hidden && !parent->hidden ? RL_SPAN_NODE : RL_SPAN_INNER;
-        }
+        kind = moved && !start->hidden && !parent->hidden ? RL_SPAN_NODE : RL_SPAN_INNER;
+    } else if (is_others(graphs, start)) {
+        found->other = true;
+    } else if (start->is_graph && start->is_root) {
+        kind = RL_SPAN_GRAPH;
     }
     pthread_mutex_unlock(&graphs->lock);
     return kind;
@@ -314,6 +348,23 @@ rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind,
     return status;
 }
 
+/* Notes what a handler has ended: the next in the list is told of the same end. */
+static void note_ended(rl_graphs *graphs, rl_key key)
+{
+    graphs->ended[graphs->next_ended] = key;
+    graphs->next_ended = (graphs->next_ended + 1) % ENDED;
+}
+
+static bool has_ended(const rl_graphs *graphs, rl_key key)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < ENDED && !found; i++) {
+        found = same_run(graphs->ended[i], key);
+    }
+    return found;
+}
+
 rl_span_kind rl_graphs_find(rl_graphs *graphs, rl_key key, rl_found *found)
 {
     const rl_span *one;
@@ -323,6 +374,7 @@ rl_span_kind rl_graphs_find(rl_graphs *graphs, rl_key key, rl_found *found)
     one = find(graphs, key);
     kind = one != NULL ? one->kind : RL_SPAN_NONE;
     *found = found_by(one);
+    found->other = one == NULL && has_ended(graphs, key);
     pthread_mutex_unlock(&graphs->lock);
     return kind;
 }
@@ -351,6 +403,7 @@ bool rl_graphs_end(rl_graphs *graphs, rl_key key, const rl_span_end *end)
         }
         *at = one->next_in_graph;
         unlink_span(graphs, one);
+        note_ended(graphs, key);
         touch(graphs, one->graph);
     }
     pthread_mutex_unlock(&graphs->lock);
@@ -395,6 +448,7 @@ rl_graph *rl_graphs_take(rl_graphs *graphs, rl_key key)
     if (one != NULL && one->kind == RL_SPAN_GRAPH) {
         graph = one->graph;
         unlink_graph(graphs, graph);
+        note_ended(graphs, key);
     }
     pthread_mutex_unlock(&graphs->lock);
     return graph;

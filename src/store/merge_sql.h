@@ -30,16 +30,18 @@
     "(run." column " IS NULL AND excluded." column " IS NOT NULL)"
 
 /* clang-format off */
-/* `others`: whether the row of another id is to be merged with as well. Where it is not, no
- * row changes: see own_run.h. */
-#define RL_SQL_MERGE(others) \
+/* `own`: whether the id is the record's own. Such a record meets another's row when the ids
+ * differ: then no row changes, see own_run.h. A row without an owner is log_run's, which has
+ * only the name: it is the same run, and becomes this record. */
+#define RL_SQL_MERGE(own) \
     " ON CONFLICT (wpk_id, run_id) DO UPDATE SET " \
+    "id = CASE WHEN " own " THEN excluded.id ELSE run.id END, " \
     RL_SQL_GOES("status") ", " RL_SQL_GOES("error_type") ", " RL_SQL_GOES("error_text") ", " \
     RL_SQL_GOES("updated_at") ", " RL_SQL_GOES("revision") ", " RL_SQL_STAYS("duration_ms") ", " \
     RL_SQL_STAYS("thread_id") ", " RL_SQL_STAYS("started_at") ", " RL_SQL_STAYS("inputs") ", " \
     RL_SQL_STAYS("outputs") ", " RL_SQL_STAYS("node_logs") ", " RL_SQL_STAYS("metadata") ", " \
-    RL_SQL_STAYS("owner") " WHERE (" others " OR run.id = excluded.id) AND (" RL_SQL_NEWER \
-    " OR " RL_SQL_FILLS("duration_ms") " OR " RL_SQL_FILLS("thread_id") \
+    RL_SQL_STAYS("owner") " WHERE (NOT " own " OR run.id = excluded.id OR run.owner IS NULL)" \
+    " AND (" RL_SQL_NEWER " OR " RL_SQL_FILLS("duration_ms") " OR " RL_SQL_FILLS("thread_id") \
     " OR " RL_SQL_FILLS("started_at") " OR " RL_SQL_FILLS("inputs") " OR " RL_SQL_FILLS("outputs") \
     " OR " RL_SQL_FILLS("node_logs") " OR " RL_SQL_FILLS("metadata") " OR " RL_SQL_FILLS("owner") ")"
 /* clang-format on */

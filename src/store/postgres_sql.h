@@ -16,7 +16,7 @@
     "thread_id, error_type, error_text, started_at, created_at, updated_at, inputs, " \
     "outputs, node_logs, metadata, owner, revision) "                                 \
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, " \
-    "$17)" RL_SQL_MERGE("NOT $18")
+    "$17)" RL_SQL_MERGE("$18")
 
 #define RL_PG_OWN_NAME \
     "SELECT run_id FROM workflow_runs WHERE wpk_id = $1 AND id = $2::uuid"
@@ -24,7 +24,7 @@
 
 /* The name that RL_PG_INSERT is prepared by where no pooler stands in between. It changes
  * with the statement. */
-#define RL_PG_INSERT_NAME "runlog_insert_18"
+#define RL_PG_INSERT_NAME "runlog_insert_18a"
 
 /* The process that serves this transaction: another one than the connection was told of
  * means that a pooler stands in between. */

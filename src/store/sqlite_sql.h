@@ -24,7 +24,7 @@
 #define RL_SQLITE_INSERT                                                    \
     "INSERT INTO workflow_runs AS run (" RL_SQLITE_COLUMNS ") "             \
     "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, " \
-    "?15, ?16, ?17)" RL_SQL_MERGE("NOT ?18")
+    "?15, ?16, ?17)" RL_SQL_MERGE("?18")
 
 #define RL_SQLITE_OWN_NAME "SELECT run_id FROM workflow_runs WHERE id = ?1"
 #define RL_SQLITE_TAKEN "SELECT 1 FROM workflow_runs WHERE wpk_id = ?1 AND run_id = ?2"
