@@ -485,6 +485,7 @@ bool rl_encode_members(const rl_encode_options *options, PyObject *value, rl_buf
                        rl_buf *members, bool *wide_numbers)
 {
     size_t start = buf->len;
+    bool cut;
     rl_encoder self;
 
     begin(&self, options, NULL, buf);
@@ -495,9 +496,10 @@ bool rl_encode_members(const rl_encode_options *options, PyObject *value, rl_buf
     } else {
         walk(&self, 0);
     }
+    cut = self.json.cut; /* which the end takes back */
     rl_json_end(&self.json);
     *wide_numbers |= self.json.wide_number;
-    if (self.json.cut || buf->failed || members->failed) {
+    if (cut || buf->failed || members->failed) {
         return false;
     }
     return PyDict_CheckExact(value) ||
