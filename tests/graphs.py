@@ -156,6 +156,7 @@ def record(recorder: Any, of: Any) -> Any:
     Ids of interrupts become "ID".
     """
     run_id = str(of["run_id"] if isinstance(of, dict) else of)
+    assert recorder.flush()  # a read waits for the server only so long
     kept = recorder.get_run(run_id)
     assert kept is not None, run_id
     kept = dict(kept)
@@ -222,5 +223,6 @@ def unordered(kept: Any) -> Any:
 
 def record_of(recorder: Any, **filters: Any) -> Any:
     """The record of the only run, where its id is not known."""
+    assert recorder.flush()
     (found,) = recorder.list_runs(**filters).runs
     return record(recorder, found["run_id"])

@@ -341,6 +341,7 @@ def test_values_that_take_their_time(recorder: Any, handler: Any, config: Any) -
         invoke(graph, {"items": [slow]}, config)
         finished = True
         assert others.result() > 3
+    assert recorder.flush()
     (only,) = recorder.get_run(str(config["run_id"]))["node_logs"]
     assert only["duration_ms"] < 100
     said: Any = {"n": 1, "box": "slow"}
@@ -406,6 +407,7 @@ def test_long_texts_that_come_and_go(recorder: Any, config: Any) -> None:
         graph = chain(state=State, **nodes)
         invoke(graph, {"n": number, "box": text(number), "items": [-1]}, its)
     for number, its in enumerate(runs):
+        assert recorder.flush()
         logs = recorder.get_run(str(its["run_id"]))["node_logs"]
         for n, one in enumerate(logs, number):
             assert one["inputs"]["n"] == n
@@ -424,6 +426,7 @@ def test_one_text_in_many_threads(recorder: Any, config: Any) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(one_run, range(40)))
     for n, its in enumerate(configs):
+        assert recorder.flush()
         (one,) = recorder.get_run(str(its["run_id"]))["node_logs"]
         given = {"n": n, "box": texts[n % 4], "items": [texts[n % 4]]}
         assert (one["inputs"], one["outputs"]) == (given, {"box": texts[(n + 1) % 4]})

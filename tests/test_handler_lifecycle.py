@@ -337,6 +337,7 @@ def test_what_a_cancelled_node_says(recorder: Any, config: Any) -> None:
 
     with pytest.raises(ValueError, match="boom"):
         ainvoke(parallel(fails, slow), {"n": 1}, config)
+    assert recorder.flush()
     logs = recorder.get_run(str(config["run_id"]))["node_logs"]
     (its,) = [one for one in logs if one["node"] == "b"]
     assert (its["status"], its["error_type"]) == ("cancelled", "CancelledError")

@@ -56,6 +56,7 @@ def test_a_node_that_asks(recorder: Any, config: Any, call: Any) -> None:
     """That is no error. The answer begins a new run on the same thread."""
     graph, first = saved(), on_thread(config)
     (asked,) = call(graph, {"n": 1}, first)["__interrupt__"]
+    assert recorder.flush()
     kept = recorder.get_run(str(config["run_id"]))
     assert kept["metadata"]["interrupts"] == [{"id": asked.id, "value": "how many?"}]
     assert record(recorder, first) == paused()

@@ -257,6 +257,7 @@ def test_a_graph_that_is_tried_again_as_a_whole(
     else:
         graph = graph.with_retry(wait_exponential_jitter=False)
     call(graph, {"n": 1}, config)
+    assert recorder.flush()
     second, first = recorder.list_runs().runs
     a = log("a", 1, {"n": 1}, **failed(boom))
     expected = run({"n": 1}, None, a, wpk_id="first", **failed(boom))

@@ -16,6 +16,7 @@ from graphs import (
     invoke,
     log,
     record,
+    record_of,
     run,
     tokens,
 )
@@ -403,12 +404,11 @@ def test_models_in_edges_and_around(recorder: Any, config: Any) -> None:
     sequence: Any = RunnableLambda(before) | builder.compile(name="g")
     del config["run_id"]
     sequence.invoke({"n": 1}, config)
-    (found,) = recorder.list_runs().runs
     only = log("a", 1, {"n": 1}, {"n": 2}, **used(2, ["fake-1", "edge"]))
     expected = run(
         {"n": 1}, {"n": 2}, only, metadata=used(3, ["entry", "fake-1", "edge"])
     )
-    assert record(recorder, found["run_id"]) == expected
+    assert record_of(recorder) == expected
 
 
 def test_nodes_at_once(recorder: Any, config: Any) -> None:
