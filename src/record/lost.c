@@ -48,13 +48,14 @@ static bool has_text(const rl_rows *rows, const rl_cell *cell, const char *text)
            memcmp(rows->arena.data + cell->at, text, cell->len) == 0;
 }
 
-/* Shows what is lost of the rows from cell `first` on. */
+/* Shows what is lost of the rows from cell `first` on; nothing where memory lacked, as then
+ * there are only parts of them. */
 static void show_lost(rl_rows *rows, rl_shape shape, size_t first, memory *last)
 {
     size_t width, status = index_of(shape, RL_STATUS), owner = index_of(shape, RL_OWNER);
 
     (void)rl_shape_columns(shape, &width);
-    for (; first < rl_rows_cells(rows); first += width) {
+    for (; !rl_rows_failed(rows) && first < rl_rows_cells(rows); first += width) {
         rl_cell *shown = (rl_cell *)(void *)rows->cells.data + first + status;
         const rl_cell *its = rl_rows_cell(rows, first + owner);
 
