@@ -102,6 +102,7 @@ static void begin_walk(walk *self, const rl_query *query)
     self->query = *query;
     self->query.texts[RL_STATUS] = running;
     self->query.limit = CHUNK;
+    self->query.offset = 0; /* of the rows that are shown */
     self->query.shape = RL_SHAPE_SUMMARY;
     self->more = true;
     rl_rows_init(&self->rows);
@@ -147,7 +148,7 @@ static rl_status query_by_owner(rl_store *store, const rl_query *query, rl_rows 
 {
     const char *wanted = query->texts[RL_STATUS];
     size_t width, at = index_of(RL_SHAPE_SUMMARY, RL_STATUS);
-    int64_t left = query->limit;
+    int64_t left = query->limit, skip = query->offset;
     rl_status status = RL_OK;
     walk self;
 
@@ -157,7 +158,8 @@ static rl_status query_by_owner(rl_store *store, const rl_query *query, rl_rows 
         status = next_chunk(&self, store, err);
         for (size_t i = 0; status == RL_OK && left > 0 && i < rl_rows_cells(&self.rows);
              i += width) {
-            if (has_text(&self.rows, rl_rows_cell(&self.rows, i + at), wanted)) {
+            if (has_text(&self.rows, rl_rows_cell(&self.rows, i + at), wanted) &&
+                skip-- <= 0) {
                 copy_row(rows, &self.rows, RL_SHAPE_SUMMARY, i);
                 left--;
             }
