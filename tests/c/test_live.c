@@ -106,9 +106,9 @@ static void drop_graph(rl_graphs *graphs, uint64_t number)
 
 static void test_who_is_due(void)
 {
-    const uint64_t interval = 100 * MILLISECOND;
+    const uint64_t interval = 250 * MILLISECOND;
     rl_graphs *graphs = rl_graphs_new();
-    uint64_t start = rl_monotonic_ns(), next;
+    uint64_t start = rl_monotonic_ns(), next, before;
     rl_live live;
 
     rl_live_init(&live);
@@ -124,11 +124,12 @@ static void test_who_is_due(void)
     next = check_due(&live, ""); /* the first is due in a moment */
     CHECK(next >= start + interval && next <= rl_monotonic_ns() + interval);
     wait_until(next);
-    next = check_due(&live, "a0 ");
-    CHECK(next > rl_monotonic_ns() && next <= rl_monotonic_ns() + interval);
-    wait_until(next);
-    next = check_due(&live, ""); /* nothing has changed since */
-    CHECK(next > rl_monotonic_ns() && next <= rl_monotonic_ns() + interval);
+    for (int i = 0; i < 2; i++) {
+        before = rl_monotonic_ns();
+        next = check_due(&live, i == 0 ? "a0 " : ""); /* then nothing has changed */
+        CHECK(next >= before + interval && next <= rl_monotonic_ns() + interval);
+        wait_until(next);
+    }
     begin_node(graphs, 11, 1, "n:1", "n");
     check_due(&live, "a1 ");
 
@@ -220,9 +221,11 @@ static void test_wakes(void)
         runs++;
     }
     elapsed = rl_monotonic_ns() - start;
-    CHECK(runs > 100);
-    CHECK(wakes >= 4 && (uint64_t)wakes <= elapsed / interval + 1);
+    CHECK(runs > 20);
+    CHECK(wakes >= 2 && (uint64_t)wakes <= elapsed / interval + 1);
 
+    CHECK(check_due(&live, "") == RL_LIVE_NEVER);
+    CHECK(rl_live_watch(&live, graphs, HOUR));
     CHECK(rl_live_watch(&live, graphs, MILLISECOND)); /* what is due sooner, always */
     CHECK(!rl_live_watch(&live, graphs, HOUR));
     CHECK(!rl_live_watch(&live, graphs, RL_LIVE_NEVER / 2));
@@ -272,6 +275,7 @@ static void test_too_large(void)
     rl_graph *graph = NULL;
     uint64_t last = 0;
 
+    help_need(payload != NULL, "memory");
     memset(payload, '"', size);
     memset(payload + 1, 'p', size - 2);
     payload[size] = '\0';
@@ -318,6 +322,7 @@ static void be_child(rl_graphs *graphs, const int *owners)
     rl_live live;
 
     alarm(60); /* rather than hang */
+    atomic_store(&check_failures, 0);
     rl_live_init(&live);
     CHECK(rl_graphs_is_inherited(graphs));
     (void)rl_live_watch(&live, graphs, MILLISECOND);
@@ -497,6 +502,7 @@ static void test_forks_beside_threads(void)
         help_need(pid >= 0, "fork");
         if (pid == 0) {
             alarm(60);
+            atomic_store(&check_failures, 0);
             rl_graphs_disinherit(graphs, release_any);
             open_live(graphs, 1, "child's", HOUR, &one_recorder);
             rl_live_init(&threads.live);
@@ -519,8 +525,7 @@ static void wait_for(const char *path, const char *sql, int64_t want)
     const struct timespec moment = {0, 5000000};
     uint64_t end = rl_monotonic_ns() + UINT64_C(20000000000);
 
-    while (rl_monotonic_ns() < end &&
-           (access(path, F_OK) != 0 || sql_int(path, sql) != want)) {
+    while (rl_monotonic_ns() < end && sql_int(path, sql) != want) {
         nanosleep(&moment, NULL);
     }
     CHECK_INT(sql_int(path, sql), want);
@@ -544,11 +549,14 @@ static void test_recorder(void)
     char path[HELP_PATH];
     rl_graphs *graphs = rl_graphs_new();
     rl_recorder *recorder = NULL;
+    rl_run *run = new_run("w", "first", "completed");
     rl_err err = {.code = RL_OK};
     int64_t commits;
 
     fresh_path(path);
     REQUIRE(new_recorder(path, &recorder, &err) == RL_OK);
+    CHECK_INT(rl_recorder_write(recorder, run, RL_JOURNAL, &err), RL_OK);
+    rl_run_free(run);
     open_live(graphs, 1, "slow", 20 * MILLISECOND, recorder);
     rl_recorder_watch(recorder, graphs, 20 * MILLISECOND);
     wait_for(path, WHERE_RUNNING " AND run_id = 'slow' AND node_logs = '[]'", 1);
