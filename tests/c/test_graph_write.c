@@ -1,0 +1,332 @@
+/* Test of what record/graph.h writes besides the node logs' own texts, for which see
+ * test_graph.c: what calls add up to, interrupts, the metadata, and inputs as deltas.
+ */
+#include "record/graph.h"
+
+#include "check.h"
+#include "graph_help.h"
+
+#include <stdlib.h>
+
+#define PAD "\"pad\":\"" PAD50 PAD50 PAD50 "\""
+#define PAD50 "0123456789abcdefghij0123456789abcdefghij0123456789"
+
+/* A graph without a checkpoint, with this metadata. */
+static void begin_with(rl_graphs *graphs, const char *metadata)
+{
+    rl_graph_start given = graph_of(NULL);
+
+    given.metadata = text(metadata);
+    begin_graph_as(graphs, 1, &given);
+}
+
+/* Something inside, a call of a model or a tool. */
+static void begin_call(rl_graphs *graphs, uint64_t number, uint64_t parent, rl_call call,
+                       const char *name)
+{
+    rl_span_start start = start_of(number, parent, NULL, name);
+
+    start.call = call;
+    CHECK_INT(begin(graphs, &start), RL_SPAN_INNER);
+}
+
+static void end_call(rl_graphs *graphs, uint64_t number, const char *model,
+                     int64_t tokens)
+{
+    rl_span_end end = {.outcome = RL_COMPLETED,
+                       .tokens = {tokens > 0, tokens, tokens + 1, 2 * tokens + 1},
+                       .model = text(model)};
+
+    CHECK(rl_graphs_end(graphs, key_of(number), &end));
+}
+
+static void check_has(const rl_run *run, rl_column column, const char *part)
+{
+    const char *whole = rl_run_text(run, column);
+
+    if (whole == NULL || strstr(whole, part) == NULL) {
+        CHECK_STR(whole, part);
+    }
+}
+
+static void test_totals(void)
+{
+    rl_graphs *graphs = rl_graphs_new();
+    rl_run *run = rl_run_new();
+
+    begin_with(graphs, "{\"m\":1}");
+    begin_node(graphs, 2, 1, "a:1", "a");
+    begin_call(graphs, 3, 2, RL_CALL_LLM, "wanted");
+    begin_call(graphs, 4, 2, RL_CALL_TOOL, "tool");
+    begin_node(graphs, 5, 4, "a:1|b:1", "b"); /* in the tool: a node of its own */
+    begin_call(graphs, 6, 5, RL_CALL_LLM, "named");
+    begin_call(graphs, 7, 1, RL_CALL_LLM, "x"); /* in no node */
+    begin_call(graphs, 8, 5, RL_CALL_LLM, "named");
+    begin_call(graphs, 9, 2, RL_CALL_NONE, "anything");
+    end_call(graphs, 3, "given", 10);
+    end_call(graphs, 4, NULL, 0);
+    end_call(graphs, 6, NULL, 0); /* the name that it was called by */
+    end_call(graphs, 7, "given", 100);
+    end_call(graphs, 8, "", 1);
+    end_call(graphs, 9, "no call", 1000);
+    finish(graphs, 1, RL_COMPLETED, run);
+
+    check_has(run, RL_NODE_LOGS,
+              "\"llm_calls\":1,\"tool_calls\":1,\"tokens\":{\"input\":10,\"output\":11,"
+              "\"total\":21},\"models\":[\"given\"]},{\"node\":\"b\"");
+    check_has(run, RL_NODE_LOGS,
+              "\"llm_calls\":2,\"tool_calls\":0,\"tokens\":{\"input\":1,\"output\":2,"
+              "\"total\":3},\"models\":[\"named\"]}]");
+    CHECK_STR(rl_run_text(run, RL_METADATA),
+              "{\"m\":1,\"llm_calls\":4,\"tool_calls\":1,\"tokens\":{\"input\":111,"
+              "\"output\":114,\"total\":225},\"models\":[\"given\",\"named\"]}");
+    rl_run_free(run);
+    rl_graphs_free(graphs, release_none);
+}
+
+/* A call that is still open counts; a model without a name, or with too long a one, is not
+ * told. */
+static void test_odd_calls(void)
+{
+    rl_graphs *graphs = rl_graphs_new();
+    rl_run *run = rl_run_new();
+    char name[400];
+
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    begin_with(graphs, NULL);
+    begin_call(graphs, 2, 1, RL_CALL_LLM, "open");
+    begin_call(graphs, 3, 1, RL_CALL_LLM, NULL);
+    begin_call(graphs, 4, 1, RL_CALL_LLM, name);
+    end_call(graphs, 3, NULL, 0);
+    end_call(graphs, 4, NULL, 0);
+    finish(graphs, 1, RL_FAILED, run);
+    CHECK_STR(rl_run_text(run, RL_METADATA), "{\"llm_calls\":3}");
+    CHECK_STR(rl_run_text(run, RL_NODE_LOGS), "[]");
+    rl_run_free(run);
+    rl_graphs_free(graphs, release_none);
+}
+
+/* Ends a node by an interrupt. */
+static void interrupt_node(rl_graphs *graphs, uint64_t number, const char *interrupts)
+{
+    rl_span_end end = {.outcome = RL_INTERRUPTED, .interrupts = text(interrupts)};
+
+    CHECK(rl_graphs_end(graphs, key_of(number), &end));
+}
+
+static void test_metadata(void)
+{
+    static const struct {
+        const char *user, *seen, *seen_too, *told;
+        bool interrupted, resumed;
+        const char *want;
+    } cases[] = {
+        {NULL, NULL, NULL, NULL, false, false, NULL},
+        {"{}", NULL, NULL, NULL, false, false, NULL},
+        {"{\"a\":{}}", NULL, NULL, NULL, false, false, "{\"a\":{}}"},
+        {"{\"a\":1}", NULL, NULL, NULL, false, true, "{\"a\":1,\"resumed\":true}"},
+        {NULL, NULL, NULL, NULL, false, true, "{\"resumed\":true}"},
+        {NULL, NULL, NULL, NULL, true, false, "{\"interrupts\":[]}"},
+        {NULL, NULL, NULL, "[]", true, false, "{\"interrupts\":[]}"},
+        {"{\"a\":1}", "[{\"id\":\"x\"}]", NULL, NULL, true, true,
+         "{\"a\":1,\"interrupts\":[{\"id\":\"x\"}],\"resumed\":true}"},
+        {"{}", "[1,2]", "[3]", NULL, true, false, "{\"interrupts\":[1,2,3]}"},
+        {"{}", "[]", "[3]", NULL, true, false, "{\"interrupts\":[3]}"},
+        {"{}", "[1]", "[3]", "[7]", true, false, "{\"interrupts\":[7]}"},
+        {"{}", "[1]", NULL, "[]", true, false, "{\"interrupts\":[]}"},
+    };
+    rl_graphs *graphs = rl_graphs_new();
+    rl_run *run = rl_run_new();
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bool seen = cases[i].seen != NULL;
+
+        begin_with(graphs, cases[i].user);
+        begin_node(graphs, 2, 1, "a:1", "a");
+        begin_node(graphs, 3, 2, "a:1|c:1", "c");
+        begin_node(graphs, 4, 1, "b:1", "b");
+        if (seen) { /* the same passes through both */
+            interrupt_node(graphs, 3, cases[i].seen);
+            interrupt_node(graphs, 2, cases[i].seen);
+        }
+        if (cases[i].seen_too != NULL) {
+            interrupt_node(graphs, 4, cases[i].seen_too);
+        }
+        if (cases[i].interrupted && (!seen || cases[i].told != NULL)) {
+            rl_graphs_interrupt(graphs, key_of(1), text(cases[i].told));
+        }
+        if (cases[i].resumed) {
+            rl_graphs_resume(graphs, key_of(1));
+        }
+        finish(graphs, 1, RL_COMPLETED, run);
+        CHECK_STR(rl_run_text(run, RL_METADATA), cases[i].want);
+        CHECK_STR(rl_run_text(run, RL_STATUS),
+                  cases[i].interrupted ? "interrupted" : "completed");
+    }
+    rl_graphs_resume(graphs, key_of(1)); /* not open: nothing */
+    rl_run_free(run);
+    rl_graphs_free(graphs, release_none);
+}
+
+/* Starts something with the members of its inputs known. */
+static void begin_known(rl_graphs *graphs, rl_span_start start, rl_node_inputs kept,
+                        const char *inputs, bool pushed)
+{
+    rl_graph_start given = graph_of(NULL);
+    rl_buf members;
+
+    rl_buf_init(&members, RL_BUF_MAX);
+    CHECK(rl_object_split(inputs, strlen(inputs), &members));
+    start.inputs =
+        (rl_object){inputs, strlen(inputs), (const rl_member *)(const void *)members.data,
+                    members.len / sizeof(rl_member)};
+    start.is_graph = !start.has_parent;
+    start.pushed = pushed;
+    given.node_inputs = kept;
+    CHECK_INT(begin_as(graphs, &start, &given),
+              start.is_graph ? RL_SPAN_GRAPH : RL_SPAN_NODE);
+    rl_buf_free(&members);
+}
+
+struct step {
+    uint64_t parent;
+    const char *ns, *inputs, *want;
+    bool pushed;
+};
+
+/* The second node of each namespace is compared with the first, and so on; what was sent to
+ * a node is compared, but nothing with it. */
+static void test_deltas(void)
+{
+    static const struct step steps[] = {
+        {1, "a:1", "{" PAD ",\"l\":[1]}", "\"inputs_delta\":{\"since\":null}", false},
+        {1, "b:1", "{" PAD ",\"l\":[1,2]}",
+         "\"inputs_delta\":{\"since\":0,\"append\":{\"l\":[2]}}", false},
+        {2, "a:1|x:1", "{" PAD ",\"l\":[1]}", "\"inputs\":{" PAD ",\"l\":[1]}", false},
+        {2, "a:1|y:1", "{" PAD ",\"l\":[1]}", "\"inputs_delta\":{\"since\":2}", false},
+        {1, "c:1", "{" PAD ",\"one\":1}",
+         "\"inputs_delta\":{\"since\":1,\"set\":{\"one\":1},\"unset\":[\"l\"]}", true},
+        {1, "c:2", "{\"one\":2}", "\"inputs\":{\"one\":2}", true},
+        {1, "d:1", "{" PAD ",\"l\":[1,2],\"z\":0}",
+         "\"inputs_delta\":{\"since\":1,\"set\":{\"z\":0}}", false},
+        {2, "a:1|x:2", "{" PAD ",\"l\":[1,3]}",
+         "\"inputs_delta\":{\"since\":3,\"append\":{\"l\":[3]}}", false},
+        {3, "b:1|x:1", "{" PAD ",\"l\":[1,3]}", "\"inputs\":{" PAD ",\"l\":[1,3]}",
+         false},
+    };
+    const size_t count = sizeof steps / sizeof *steps;
+    rl_graphs *graphs = rl_graphs_new();
+    rl_run *run = rl_run_new();
+    const char *at;
+
+    for (int kept = RL_INPUTS_DELTA; kept <= RL_INPUTS_NONE; kept++) {
+        begin_known(graphs, start_of(1, 0, NULL, "graph"), (rl_node_inputs)kept,
+                    "{" PAD ",\"l\":[1]}", false);
+        for (size_t i = 0; i < count; i++) {
+            begin_known(graphs, start_of(2 + i, steps[i].parent, steps[i].ns, "n"),
+                        RL_INPUTS_NONE, steps[i].inputs, steps[i].pushed);
+        }
+        finish(graphs, 1, RL_COMPLETED, run);
+        CHECK_STR(rl_run_text(run, RL_INPUTS), "{" PAD ",\"l\":[1]}");
+        at = rl_run_text(run, RL_NODE_LOGS);
+        for (size_t i = 0; i < count; i++) {
+            char want[1000];
+            const char *inputs = steps[i].inputs;
+
+            snprintf(want, sizeof want, "\"inputs\":%s",
+                     kept == RL_INPUTS_NONE ? "null" : inputs);
+            at = strstr(at, "\"error_text\":null,");
+            REQUIRE(at != NULL);
+            at += strlen("\"error_text\":null,");
+            inputs = kept == RL_INPUTS_DELTA ? steps[i].want : want;
+            CHECK(strncmp(at, inputs, strlen(inputs)) == 0 && at[strlen(inputs)] == ',');
+        }
+    }
+    rl_run_free(run);
+    rl_graphs_free(graphs, release_none);
+}
+
+/* Of payloads beyond what a run keeps only the size is told; those that fit are kept. */
+static void test_large_payloads(void)
+{
+    const size_t size = (size_t)64 << 20;
+    rl_graphs *graphs = rl_graphs_new();
+    rl_run *run = rl_run_new();
+    rl_graph_start given = graph_of(NULL);
+    rl_span_start start = start_of(1, 0, NULL, "graph");
+    char *payload = malloc(size + 1);
+    rl_span_end end = {.outcome = RL_COMPLETED};
+
+    REQUIRE(payload != NULL);
+    memset(payload, 'p', size);
+    memcpy(payload, "{\"a\":\"", 6);
+    memcpy(payload + size - 2, "\"}", 3);
+    start.is_graph = true;
+    start.inputs = object(payload);
+    CHECK_INT(begin_as(graphs, &start, &given), RL_SPAN_GRAPH);
+    begin_known(graphs, start_of(2, 1, "a:1", "a"), RL_INPUTS_DELTA, payload, false);
+    begin_known(graphs, start_of(3, 1, "b:1", "b"), RL_INPUTS_DELTA, "{\"a\":1}", false);
+    end.outputs = text(payload);
+    CHECK(rl_graphs_end(graphs, key_of(2), &end));
+    end.outputs = text("[3]");
+    CHECK(rl_graphs_end(graphs, key_of(3), &end));
+    finish(graphs, 1, RL_COMPLETED, run);
+    CHECK_STR(rl_run_text(run, RL_INPUTS), "\"<cut: 67108864 bytes>\"");
+    check_has(
+        run, RL_NODE_LOGS,
+        "\"inputs\":\"<cut: 67108864 bytes>\",\"outputs\":\"<cut: 67108864 bytes>\"");
+    check_has(run, RL_NODE_LOGS, "\"inputs\":{\"a\":1},\"outputs\":[3]");
+    free(payload);
+    rl_run_free(run);
+    rl_graphs_free(graphs, release_none);
+}
+
+/* Two recorders keep the same run, each with what its own handler saw. */
+static void test_two_sinks(void)
+{
+    static const char sinks[2];
+    rl_graphs *graphs = rl_graphs_new();
+    rl_run *run = rl_run_new();
+    rl_graph_start given = graph_of(NULL);
+    rl_found found;
+    int owners[2];
+
+    for (size_t i = 0; i < 2; i++) {
+        rl_span_start start = start_of(1, 0, NULL, "graph");
+
+        start.is_graph = true;
+        start.key.sink = start.parent.sink = &sinks[i];
+        given.owner = &owners[i];
+        given.node_inputs = i == 0 ? RL_INPUTS_FULL : RL_INPUTS_NONE;
+        given.interval_ns = i;
+        CHECK_INT(begin_as(graphs, &start, &given), RL_SPAN_GRAPH);
+        CHECK_INT(begin_as(graphs, &start, &given), RL_SPAN_NONE); /* listed twice */
+        start = start_of(2, 1, "n:1", "n");
+        start.key.sink = start.parent.sink = &sinks[i];
+        CHECK_INT(rl_graphs_classify(graphs, &start, &found), RL_SPAN_NODE);
+        CHECK(found.owner == &owners[i] && found.root.sink == &sinks[i]);
+        CHECK(found.node_inputs == given.node_inputs && found.at_once == (i == 0));
+    }
+    CHECK_INT(rl_graphs_find(graphs, key_of(1), &found), RL_SPAN_NONE); /* of no sink */
+    CHECK(found.owner == NULL);
+    for (size_t i = 0; i < 2; i++) {
+        rl_key key = key_of(1);
+        rl_graph *graph;
+
+        key.sink = &sinks[i];
+        graph = rl_graphs_take(graphs, key);
+        REQUIRE(graph != NULL);
+        CHECK(rl_graph_owner(graph) == &owners[i]);
+        rl_graph_free(graph);
+    }
+    rl_run_free(run);
+    rl_graphs_free(graphs, release_none);
+}
+
+static const struct check_test tests[] = {
+    CHECK_TEST(test_totals), CHECK_TEST(test_odd_calls),      CHECK_TEST(test_metadata),
+    CHECK_TEST(test_deltas), CHECK_TEST(test_large_payloads), CHECK_TEST(test_two_sinks),
+};
+
+CHECK_MAIN(tests)
