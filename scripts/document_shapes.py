@@ -32,9 +32,11 @@ def names_in(document: str) -> list[str]:
 
 
 def program_of(function: Callable[..., Any]) -> str:
-    """The body of an example, as a program of its own."""
+    """The body of an example, as a program of its own, with its blank lines."""
     source = inspect.getsource(function)
-    return textwrap.dedent(source.split(":\n", 1)[1]).rstrip()
+    text = textwrap.dedent(source.split(":\n", 1)[1]).rstrip()
+    text = re.sub(r"\n\n(?=@|def |async def )", "\n\n\n", text)
+    return re.sub(r"(\n [^\n]*\n\n)(?=\w)", r"\1\n", text)
 
 
 def with_records(document: str, shapes: Any) -> str:
