@@ -4,6 +4,7 @@
  */
 #include "py/event.h"
 
+#include "core/uuid.h"
 #include "py/errors.h"
 
 #include <string.h>
@@ -74,10 +75,17 @@ static PyObject *int_of(const rl_state *state, PyObject *uuid)
 
 bool rl_event_key(const rl_state *state, PyObject *uuid, rl_key *key)
 {
-    PyObject *number = int_of(state, uuid);
+    PyObject *number = NULL;
     unsigned char bytes[16];
     bool known = false;
 
+    if (uuid != NULL && PyUnicode_Check(uuid)) { /* as a program may give it */
+        rl_text text = rl_event_text(uuid);
+
+        known = text.len == RL_UUID_TEXT - 1 && rl_uuid_parse(text.data, bytes);
+    } else {
+        number = int_of(state, uuid);
+    }
     if (number != NULL) {
 #if PY_VERSION_HEX >= 0x030D0000
         known = PyLong_AsNativeBytes(number, bytes, 16,

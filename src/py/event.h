@@ -15,7 +15,7 @@
 /* Fetches what events are read with: names, uuid.UUID. 0, or -1 with an error set. */
 int rl_event_prepare(rl_state *state);
 
-/* The key of a uuid.UUID, but for its sink; false when it is none. */
+/* The key of a uuid.UUID, or of its text, but for the handler; false when it is none. */
 bool rl_event_key(const rl_state *state, PyObject *uuid, rl_key *key);
 
 /* A borrowed text of a str; no data when it is none. Valid as long as the str is. */

@@ -66,29 +66,33 @@ static PyObject *choose_recorder(rl_state *state, const rl_handler *self)
     return recorder;
 }
 
+/* A value's text; NULL without an error when there is none, or it is empty. */
+static PyObject *name_from(PyObject *value)
+{
+    PyObject *text = value != NULL ? PyObject_Str(value) : NULL;
+
+    if (text != NULL && PyUnicode_GET_LENGTH(text) == 0) {
+        Py_CLEAR(text);
+    }
+    if (PyErr_Occurred()) {
+        rl_errors_swallow();
+    }
+    return text;
+}
+
 /* The workflow's name: the handler's, else the graph's metadata, else its own name. */
 static PyObject *workflow_of(const rl_state *state, const rl_handler *self,
                              PyObject *kwargs)
 {
     PyObject *metadata = rl_event_get(state, kwargs, RL_NAME_metadata);
-    PyObject *given = rl_event_get(state, metadata, RL_NAME_wpk_id);
-    PyObject *text = NULL;
+    PyObject *text = self->wpk_id != NULL
+                         ? Py_NewRef(self->wpk_id)
+                         : name_from(rl_event_get(state, metadata, RL_NAME_wpk_id));
 
-    if (self->wpk_id != NULL) {
-        return Py_NewRef(self->wpk_id);
+    if (text == NULL) {
+        text = name_from(rl_event_get(state, kwargs, RL_NAME_name));
     }
-    if (given == NULL) {
-        given = rl_event_get(state, kwargs, RL_NAME_name);
-    }
-    if (given != NULL) {
-        text = PyObject_Str(given);
-    }
-    if (text == NULL || PyUnicode_GET_LENGTH(text) == 0) {
-        rl_errors_swallow();
-        Py_XDECREF(text);
-        text = PyUnicode_FromString("LangGraph");
-    }
-    return text;
+    return text != NULL ? text : PyUnicode_FromString("LangGraph");
 }
 
 /* Payloads on their way into the table: their JSON, and what has to live meanwhile. */

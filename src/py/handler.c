@@ -134,24 +134,26 @@ static PyObject *handler_new_token(PyObject *self, PyObject *args, PyObject *kwa
 }
 
 /* LangGraph pauses a graph by an event of its own; the graph's run then ends well. */
-static PyObject *handler_interrupt(PyObject *self, PyObject *event)
+static PyObject *handler_interrupt(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     rl_state *state;
     rl_handler *data;
 
+    (void)kwargs;
     if (enter_event(self, &state, &data)) {
-        rl_events_interrupt(state, data, event);
+        rl_events_interrupt(state, data, argument(args, 0));
     }
     return leave_event();
 }
 
-static PyObject *handler_resume(PyObject *self, PyObject *event)
+static PyObject *handler_resume(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     rl_state *state;
     rl_handler *data;
 
+    (void)kwargs;
     if (enter_event(self, &state, &data)) {
-        rl_events_resume(state, data, event);
+        rl_events_resume(state, data, argument(args, 0));
     }
     return leave_event();
 }
@@ -353,8 +355,8 @@ static PyMethodDef handler_methods[] = {
     EVENT("on_retriever_start", handler_retriever_start),
     EVENT("on_retriever_end", handler_chain_end),
     EVENT("on_retriever_error", handler_chain_error),
-    {"on_interrupt", handler_interrupt, METH_O, NULL},
-    {"on_resume", handler_resume, METH_O, NULL},
+    EVENT("on_interrupt", handler_interrupt),
+    EVENT("on_resume", handler_resume),
     {NULL, NULL, 0, NULL},
 };
 

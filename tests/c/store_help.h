@@ -214,6 +214,7 @@ static inline rl_run *new_own_run(unsigned number, const char *run_id, const cha
         run->id[15 - i] = (uint8_t)(number >> (8 * i));
     }
     run->is_own = true;
+    rl_run_set(run, RL_OWNER, "host 1 1", 8); /* log_run's has none */
     help_need(rl_run_seal(run, NULL) == RL_OK, "sealing a run");
     return run;
 }

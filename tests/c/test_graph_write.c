@@ -283,9 +283,9 @@ static void test_large_payloads(void)
 }
 
 /* Two recorders keep the same run, each with what its own handler saw. */
-static void test_two_sinks(void)
+static void test_two_recorders(void)
 {
-    static const char sinks[2];
+    static const char handlers[2], sinks[2];
     rl_graphs *graphs = rl_graphs_new();
     rl_run *run = rl_run_new();
     rl_graph_start given = graph_of(NULL);
@@ -296,25 +296,28 @@ static void test_two_sinks(void)
         rl_span_start start = start_of(1, 0, NULL, "graph");
 
         start.is_graph = true;
-        start.key.sink = start.parent.sink = &sinks[i];
+        start.key.handler = start.parent.handler = &handlers[i];
+        start.sink = &sinks[i];
         given.owner = &owners[i];
         given.node_inputs = i == 0 ? RL_INPUTS_FULL : RL_INPUTS_NONE;
         given.interval_ns = i;
         CHECK_INT(begin_as(graphs, &start, &given), RL_SPAN_GRAPH);
         CHECK_INT(begin_as(graphs, &start, &given), RL_SPAN_NONE); /* listed twice */
         start = start_of(2, 1, "n:1", "n");
-        start.key.sink = start.parent.sink = &sinks[i];
+        start.key.handler = start.parent.handler = &handlers[i];
+        start.sink = &sinks[i];
         CHECK_INT(rl_graphs_classify(graphs, &start, &found), RL_SPAN_NODE);
-        CHECK(found.owner == &owners[i] && found.root.sink == &sinks[i]);
+        CHECK(found.owner == &owners[i] && found.root.handler == &handlers[i]);
         CHECK(found.node_inputs == given.node_inputs && found.at_once == (i == 0));
     }
-    CHECK_INT(rl_graphs_find(graphs, key_of(1), &found), RL_SPAN_NONE); /* of no sink */
+    CHECK_INT(rl_graphs_find(graphs, key_of(1), &found),
+              RL_SPAN_NONE); /* of no handler */
     CHECK(found.owner == NULL);
     for (size_t i = 0; i < 2; i++) {
         rl_key key = key_of(1);
         rl_graph *graph;
 
-        key.sink = &sinks[i];
+        key.handler = &handlers[i];
         graph = rl_graphs_take(graphs, key);
         REQUIRE(graph != NULL);
         CHECK(rl_graph_owner(graph) == &owners[i]);
@@ -325,8 +328,9 @@ static void test_two_sinks(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_totals), CHECK_TEST(test_odd_calls),      CHECK_TEST(test_metadata),
-    CHECK_TEST(test_deltas), CHECK_TEST(test_large_payloads), CHECK_TEST(test_two_sinks),
+    CHECK_TEST(test_totals),         CHECK_TEST(test_odd_calls),
+    CHECK_TEST(test_metadata),       CHECK_TEST(test_deltas),
+    CHECK_TEST(test_large_payloads), CHECK_TEST(test_two_recorders),
 };
 
 CHECK_MAIN(tests)
