@@ -43,19 +43,25 @@ static rl_status is_taken(void *ctx, const rl_run *run, const char *name, bool *
     return status;
 }
 
-/* Reads all results of the statement that was sent: *changed rows, or its error. */
+/* Reads all results of the statement that was sent: *changed rows, or its error. None at all
+ * is one too: libpq had no memory for it. */
 static rl_status read_change(rl_pg_conn *conn, bool *changed, rl_err *err)
 {
     PGresult *result = NULL;
     rl_status status = RL_OK, read;
+    bool answered = false;
 
     while ((read = rl_pg_conn_next(conn, &result, err)) == RL_OK && result != NULL) {
+        answered = true;
         if (PQresultStatus(result) == PGRES_FATAL_ERROR) {
             status = rl_pg_conn_error(conn, result, err);
         } else {
             *changed = strcmp(PQcmdTuples(result), "0") != 0;
         }
         PQclear(result);
+    }
+    if (read == RL_OK && !answered) {
+        status = rl_pg_conn_error(conn, NULL, err);
     }
     return read != RL_OK ? read : status;
 }

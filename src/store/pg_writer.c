@@ -113,7 +113,7 @@ static rl_status read_results(rl_pg_writer *writer, const rl_batch *batch, bool 
 {
     rl_pg_conn *conn = &writer->conn;
     rl_status status = RL_OK;
-    bool ended = false, after_null = false;
+    bool ended = false, after_null = true; /* nor does one come first */
     size_t next = 0;
 
     while (!ended) {
