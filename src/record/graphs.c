@@ -201,21 +201,32 @@ static void touch(rl_graphs *graphs, rl_graph *graph)
     graph->changed = true;
 }
 
-static void empty(rl_graphs *graphs, void (*release)(void *owner))
+/* Takes all graphs out: the oldest, from which `newer` leads to the others. */
+static rl_graph *unlink_all(rl_graphs *graphs)
 {
-    while (graphs->oldest != NULL) {
-        rl_graph *graph = graphs->oldest;
+    rl_graph *first = graphs->oldest;
 
-        unlink_graph(graphs, graph);
+    while (graphs->oldest != NULL) {
+        unlink_graph(graphs, graphs->oldest);
+    }
+    return first;
+}
+
+static void free_all(rl_graph *graph, void (*release)(void *owner))
+{
+    while (graph != NULL) {
+        rl_graph *next = graph->newer;
+
         release(graph->owner);
         rl_graph_free(graph);
+        graph = next;
     }
 }
 
 void rl_graphs_free(rl_graphs *graphs, void (*release)(void *owner))
 {
     if (graphs != NULL) {
-        empty(graphs, release);
+        free_all(unlink_all(graphs), release);
         pthread_mutex_destroy(&graphs->lock);
         rl_free(graphs->buckets);
         rl_free(graphs);
@@ -229,11 +240,14 @@ bool rl_graphs_is_inherited(const rl_graphs *graphs)
 
 void rl_graphs_disinherit(rl_graphs *graphs, void (*release)(void *owner))
 {
+    rl_graph *inherited;
+
     pthread_mutex_lock(&graphs->lock);
-    empty(graphs, release);
+    inherited = unlink_all(graphs);
     rl_owner_self(graphs->process);
     graphs->generation = rl_fork_generation();
     pthread_mutex_unlock(&graphs->lock);
+    free_all(inherited, release); /* whose code may come back here */
 }
 
 static rl_found found_by(const rl_span *span)
