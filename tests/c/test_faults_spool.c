@@ -31,6 +31,7 @@ static void make_runs(void)
     payload[sizeof payload - 1] = '\0';
     for (int i = 0; i < FIRST + 3; i++) {
         runs[i] = new_run("w", names[i], "completed");
+        runs[i]->is_own = i % 2 == 1;
         set_text(runs[i], RL_OUTPUTS, payload);
         runs[i]->started_at = runs[i]->created_at;
     }
@@ -106,6 +107,7 @@ static bool read_all(struct used *used, rl_spool_batch *batch)
             CHECK_INT(got->started_at, put->started_at);
             CHECK_INT(got->created_at, put->created_at);
             CHECK_INT(got->revision, put->revision);
+            CHECK(got->is_own == put->is_own);
             CHECK_STR(rl_run_text(got, RL_OUTPUTS), rl_run_text(put, RL_OUTPUTS));
         }
         CHECK(i == 0 || batch->seqs[i] > batch->seqs[i - 1]);

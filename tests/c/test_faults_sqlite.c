@@ -23,7 +23,7 @@ static rl_run *runs[BATCH + 2]; /* made before anything fails */
 
 static void make_runs(void)
 {
-    static const char *const names[] = {"b0", "b1", "b2", "b3", "single", "later"};
+    static const char *const names[] = {"b0", "b1", "b2", "b2", "single", "later"};
     char payload[6001];
 
     memset(payload, 'x', sizeof payload - 1);
@@ -31,6 +31,7 @@ static void make_runs(void)
     payload[sizeof payload - 1] = '\0';
     for (int i = 0; i < BATCH + 2; i++) {
         runs[i] = new_run("w", names[i], "completed");
+        runs[i]->is_own = i == 2 || i == 3; /* so it is kept as b2~2 */
         set_text(runs[i], RL_OUTPUTS, payload); /* more than a page */
         runs[i]->started_at = runs[i]->created_at;
     }

@@ -308,9 +308,12 @@ static int exit_of(pid_t pid)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+/* What an owner does at its end may use the table. */
 static void count_release(void *owner)
 {
     ++*(int *)owner;
+    CHECK(!rl_graphs_is_inherited(rl_graphs_shared()));
+    CHECK_INT(kind_of(rl_graphs_shared(), 1), RL_SPAN_NONE);
 }
 
 /* What is open in the child is the parent's: it is neither written nor ended here. */

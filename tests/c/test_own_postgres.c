@@ -2,6 +2,7 @@
  * apart, alone, in the batches of a pipeline, out of the journal, and with several writers.
  *
  * NEEDS: postgres
+ * LINK: -Wl,--wrap=PQgetResult
  */
 #include "record/journal.h"
 
@@ -12,6 +13,22 @@
 #include <pthread.h>
 
 #define NOT_UNIQUE "23505"
+
+static int lost_answer; /* the call of PQgetResult, from here on, whose result is lost */
+
+PGresult *__real_PQgetResult(PGconn *pg);
+PGresult *__wrap_PQgetResult(PGconn *pg);
+
+PGresult *__wrap_PQgetResult(PGconn *pg)
+{
+    PGresult *result = __real_PQgetResult(pg);
+
+    if (lost_answer > 0 && --lost_answer == 0) {
+        PQclear(result);
+        result = NULL;
+    }
+    return result;
+}
 
 static const atomic_bool never;
 static PGconn *watcher; /* of the test's own */
@@ -215,6 +232,38 @@ static void test_row_under_another_name(void)
     store->ops->close(store);
 }
 
+/* Without the server's answer nothing is acknowledged, whichever of the statements it was. */
+static void test_lost_answers(void)
+{
+    rl_store *store = open_server();
+    int refused = 0;
+
+    write_own(store, 1, "running", NULL);
+    write_own(store, 2, "running", NULL);
+    for (int at = 1; at < 20; at++) {
+        rl_err err = {.code = RL_OK};
+        char outputs[24], want[40];
+        rl_status status;
+
+        snprintf(outputs, sizeof outputs, "%d", at);
+        snprintf(want, sizeof want, "r~2 running %d", at);
+        lost_answer = at;
+        status = write_run(store, new_own_run(2, "r", "running", outputs), true, &err);
+        if (status == RL_OK) {
+            check_row(2, want);
+        } else {
+            CHECK(err.retryable);
+            refused++;
+        }
+        lost_answer = 0;
+        write_own(store, 2, "running", outputs);
+        check_row(2, want);
+        check_rows("2");
+    }
+    CHECK_INT(refused, 2); /* else it was asked once more */
+    store->ops->close(store);
+}
+
 /* The same through the journal, in whose batches all of this comes together. */
 static void test_journal(void)
 {
@@ -311,6 +360,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_replays),
     CHECK_TEST(test_pipelines),
     CHECK_TEST(test_row_under_another_name),
+    CHECK_TEST(test_lost_answers),
     CHECK_TEST(test_journal),
     CHECK_TEST(test_writers_at_once),
 };
