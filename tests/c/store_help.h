@@ -200,6 +200,13 @@ static inline rl_run *new_run(const char *wpk_id, const char *run_id, const char
     return run;
 }
 
+/* Makes a run's id its own, as that of a graph's run is, which has an owner as well. */
+static inline void make_own(rl_run *run)
+{
+    run->is_own = true;
+    set_text(run, RL_OWNER, "here 1 1");
+}
+
 /* A sealed run whose id is its own, in the workflow "w": one number is one record. */
 static inline rl_run *new_own_run(unsigned number, const char *run_id, const char *status,
                                   const char *outputs)
@@ -213,8 +220,7 @@ static inline rl_run *new_own_run(unsigned number, const char *run_id, const cha
     for (int i = 0; i < 4; i++) {
         run->id[15 - i] = (uint8_t)(number >> (8 * i));
     }
-    run->is_own = true;
-    rl_run_set(run, RL_OWNER, "host 1 1", 8); /* log_run's has none */
+    make_own(run);
     help_need(rl_run_seal(run, NULL) == RL_OK, "sealing a run");
     return run;
 }

@@ -192,7 +192,9 @@ static void begin_scene(struct scene *scene)
         snprintf(payload, sizeof payload, "{\"text\": \"%s of %s\"}", name,
                  scene->wpk_id);
         one->run = new_run(scene->wpk_id, i % 2 == 0 ? name : "same", "completed");
-        one->run->is_own = i % 2 == 1; /* records that have their name in common */
+        if (i % 2 == 1) { /* records that have their name in common */
+            make_own(one->run);
+        }
         set_text(one->run, RL_OUTPUTS, payload);
         one->durability = i < THREADS ? RL_SERVER : durabilities[i - THREADS];
         one->status = RL_CLOSED; /* not logged yet */

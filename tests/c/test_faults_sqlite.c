@@ -31,7 +31,9 @@ static void make_runs(void)
     payload[sizeof payload - 1] = '\0';
     for (int i = 0; i < BATCH + 2; i++) {
         runs[i] = new_run("w", names[i], "completed");
-        runs[i]->is_own = i == 2 || i == 3; /* so it is kept as b2~2 */
+        if (i == 2 || i == 3) { /* so it is kept as b2~2 */
+            make_own(runs[i]);
+        }
         set_text(runs[i], RL_OUTPUTS, payload); /* more than a page */
         runs[i]->started_at = runs[i]->created_at;
     }

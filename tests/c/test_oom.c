@@ -237,7 +237,9 @@ static void prepare_runs(void)
     for (int i = 0; i < 10; i++) {
         snprintf(name, sizeof name, "r%d", i < 7 ? i : 7);
         prepared[i] = new_run("w", name, "completed");
-        prepared[i]->is_own = i >= 7; /* three records under one name */
+        if (i >= 7) { /* three records under one name */
+            make_own(prepared[i]);
+        }
         set_text(prepared[i], RL_OUTPUTS, "{\"some\":\"outputs\"}");
     }
 }
