@@ -17,7 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_NS UINT64_C(10000000000) /* how long another's lock is waited for */
 #define PATH_SIZE 4096
 
 /* Closing a descriptor of the file drops the locks that this process holds on it (POSIX),
@@ -39,7 +38,7 @@ static int wait_for_lock(void *ctx, int calls)
     if (calls == 0) {
         conn->waiting_since = now;
     }
-    if (now - conn->waiting_since > WAIT_NS) {
+    if (now - conn->waiting_since > RL_SQLITE_WAIT_NS) {
         return 0;
     }
     conn->jitter = conn->jitter * UINT64_C(6364136223846793005) + now;
@@ -75,7 +74,7 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
     if (primary == SQLITE_BUSY) {
         rl_err_set(err, RL_STORE,
                    "SQLite file %s: another connection has kept it locked for %d s",
-                   conn->path, (int)(WAIT_NS / 1000000000));
+                   conn->path, (int)(RL_SQLITE_WAIT_NS / 1000000000));
     } else if (primary == SQLITE_FULL) {
         rl_err_set(err, RL_STORE, "SQLite file %s: the disk is full (%s)", conn->path,
                    detail);
@@ -84,7 +83,11 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
                    "SQLite file %s: it is not a SQLite database; give another path in "
                    "RUNLOG_SQLITE_PATH",
                    conn->path);
-    } else if (system != 0 && (primary == SQLITE_CANTOPEN || primary == SQLITE_IOERR)) {
+    } else if (primary ==
+               SQLITE_IOERR) { /* its text is always the same: which one tells */
+        rl_err_set(err, RL_STORE, "SQLite file %s: %s (%d)%s%s", conn->path, detail, code,
+                   system != 0 ? ": " : "", system != 0 ? strerror(system) : "");
+    } else if (system != 0 && primary == SQLITE_CANTOPEN) {
         rl_err_set(err, RL_STORE, "SQLite file %s: %s: %s", conn->path, detail,
                    strerror(system));
     } else {
@@ -102,7 +105,7 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
  * busy handler: so it is asked for again, as long as a lock would be waited for. */
 static int set_wal(rl_sqlite_conn *conn, bool *is_wal)
 {
-    uint64_t end = rl_monotonic_ns() + WAIT_NS;
+    uint64_t end = rl_monotonic_ns() + RL_SQLITE_WAIT_NS;
     struct timespec pause = {0, 1000000};
     sqlite3_stmt *stmt = NULL;
     int rc;
@@ -115,8 +118,9 @@ static int set_wal(rl_sqlite_conn *conn, bool *is_wal)
                 const char *mode = (const char *)sqlite3_column_text(stmt, 0);
 
                 *is_wal = mode != NULL && strcmp(mode, "wal") == 0;
-                rc = SQLITE_OK;
+                rc = sqlite3_step(stmt); /* writes it, which the row does not wait for */
             }
+            rc = rc == SQLITE_DONE ? SQLITE_OK : rc;
         }
         sqlite3_finalize(stmt);
         stmt = NULL;
@@ -128,43 +132,74 @@ static int set_wal(rl_sqlite_conn *conn, bool *is_wal)
     }
 }
 
-static void remove_beside(const char *path, const char *suffix)
+/* The path of what belongs to the file: the -wal or the -shm. */
+static const char *beside(char name[PATH_SIZE + 8], const char *path, const char *suffix)
+{
+    snprintf(name, PATH_SIZE + 8, "%.*s%s", PATH_SIZE - 1, path, suffix);
+    return name;
+}
+
+static void remove_beside(const char *path)
 {
     char name[PATH_SIZE + 8];
 
-    snprintf(name, sizeof name, "%.*s%s", PATH_SIZE - 1, path, suffix);
-    (void)unlink(name);
+    (void)unlink(beside(name, path, "-wal"));
+    (void)unlink(beside(name, path, "-shm"));
+}
+
+static ino_t inode_beside(const char *path, const char *suffix)
+{
+    char name[PATH_SIZE + 8];
+    struct stat info;
+
+    return stat(beside(name, path, suffix), &info) == 0 ? info.st_ino : 0;
+}
+
+/* Locks the folder, -1 where it can't be: SQLite finds the -wal and the -shm by their path,
+ * which another file may have by then. So no process may make a file while another is
+ * between opening one and opening what belongs to it. Unlocked by closing it. */
+static int lock_folder(rl_sqlite_conn *conn)
+{
+    const struct timespec pause = {0, 500000};
+    uint64_t end = rl_monotonic_ns() + RL_SQLITE_WAIT_NS;
+    char folder[PATH_SIZE];
+    const char *slash = strrchr(conn->path, '/');
+    int fd;
+
+    conn->yielded = false;
+    if (slash == NULL || slash - conn->path + 1 >= PATH_SIZE) {
+        return -1;
+    }
+    snprintf(folder, sizeof folder, "%.*s", (int)(slash - conn->path + 1), conn->path);
+    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        conn->yielded = rl_fork_pending();
+        if (errno != EWOULDBLOCK || conn->yielded || rl_monotonic_ns() > end) {
+            close(fd);
+            return -1;
+        }
+        nanosleep(&pause, NULL);
+    }
+    return fd;
 }
 
 /* A -wal or -shm without its file belongs to one that was deleted, and whoever has that one
  * open still maps the -shm, which two databases must not share. So these are removed before
- * there is a new file: under a lock on the folder, as another process may do the same now.
- * An error here is SQLite's to find, which opens the same file. */
-static void make_file(const char *path)
+ * there is a new file. An error here is SQLite's to find, which opens the same file. */
+static void make_file(const char *path, bool locked)
 {
-    char folder[PATH_SIZE];
-    const char *slash = strrchr(path, '/');
-    int fd, made = -1;
+    int made;
 
-    if (slash == NULL || slash - path + 1 >= PATH_SIZE) {
-        return;
-    }
-    snprintf(folder, sizeof folder, "%.*s", (int)(slash - path + 1), path);
-    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0 && flock(fd, LOCK_EX) == 0 && access(path, F_OK) != 0) {
-        remove_beside(path, "-wal");
-        remove_beside(path, "-shm");
+    if (locked) {
+        remove_beside(path);
     }
     made = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (made >= 0) {
         close(made);
     }
-    if (fd >= 0) {
-        close(fd); /* with the lock */
-    }
 }
 
-static int make_and_open(rl_sqlite_conn *conn)
+static int make_and_open(rl_sqlite_conn *conn, bool locked)
 {
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
                       SQLITE_OPEN_EXRESCODE;
@@ -172,10 +207,37 @@ static int make_and_open(rl_sqlite_conn *conn)
 
     pthread_mutex_lock(&making);
     if (access(conn->path, F_OK) != 0) {
-        make_file(conn->path);
+        make_file(conn->path, locked);
     }
     rc = sqlite3_open_v2(conn->path, &conn->db, flags, NULL);
     pthread_mutex_unlock(&making);
+    return rc;
+}
+
+/* Opens the file and all that belongs to it. */
+static int open_whole(rl_sqlite_conn *conn, bool *is_wal)
+{
+    int folder = lock_folder(conn);
+    int rc = conn->yielded ? SQLITE_BUSY : make_and_open(conn, folder >= 0);
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_busy_handler(conn->db, wait_for_lock, conn);
+    }
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_wal_autocheckpoint(conn->db, 0);
+    }
+    if (rc == SQLITE_OK) {
+        rc = set_wal(conn, is_wal);
+    }
+    if (rc == SQLITE_OK) { /* where the mode was set just now the -wal is not open yet */
+        rc = sqlite3_exec(conn->db, RL_SQLITE_LOOK, NULL, NULL, NULL);
+    }
+    conn->watched = true;
+    conn->wal = inode_beside(conn->path, "-wal");
+    conn->shm = inode_beside(conn->path, "-shm");
+    if (folder >= 0) {
+        close(folder);
+    }
     return rc;
 }
 
@@ -194,16 +256,7 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *er
     if (status != RL_OK) {
         return status;
     }
-    rc = make_and_open(conn);
-    if (rc == SQLITE_OK) {
-        rc = sqlite3_busy_handler(conn->db, wait_for_lock, conn);
-    }
-    if (rc == SQLITE_OK) {
-        rc = sqlite3_wal_autocheckpoint(conn->db, 0);
-    }
-    if (rc == SQLITE_OK) {
-        rc = set_wal(conn, &is_wal);
-    }
+    rc = open_whole(conn, &is_wal);
     if (rc != SQLITE_OK) {
         status = rl_sqlite_conn_error(conn, rc, err);
     } else if (!is_wal) {
@@ -216,7 +269,7 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *er
     if (status == RL_OK) {
         rl_sqlite_gather_set(&conn->gather, conn->db);
     } else {
-        rl_sqlite_conn_close(conn);
+        rl_sqlite_conn_fail(conn);
     }
     return status;
 }
@@ -240,6 +293,14 @@ void rl_sqlite_conn_drop(rl_sqlite_conn *conn)
     rl_sqlite_conn_close(conn);
 }
 
+void rl_sqlite_conn_fail(rl_sqlite_conn *conn)
+{
+    bool gone = rl_sqlite_conn_moved(conn);
+
+    rl_sqlite_conn_drop(conn);
+    conn->gone = gone;
+}
+
 void rl_sqlite_conn_move(rl_sqlite_conn *to, rl_sqlite_conn *from)
 {
     *to = *from;
@@ -261,14 +322,40 @@ static bool has_moved(rl_sqlite_conn *conn)
 bool rl_sqlite_conn_moved(rl_sqlite_conn *conn)
 {
     struct stat info;
-    bool moved = has_moved(conn);
+    bool moved;
 
+    if (conn->db == NULL) {
+        return conn->gone;
+    }
+    moved = has_moved(conn);
     if (moved && stat(conn->path, &info) == 0) {
         moved = has_moved(conn);
     } else if (moved) {
         moved = errno == ENOENT || errno == ENOTDIR;
     }
     return moved;
+}
+
+bool rl_sqlite_conn_torn(const rl_sqlite_conn *conn)
+{
+    return conn->db != NULL && conn->watched &&
+           (conn->wal == 0 || inode_beside(conn->path, "-wal") != conn->wal ||
+            conn->shm == 0 || inode_beside(conn->path, "-shm") != conn->shm);
+}
+
+void rl_sqlite_conn_abandon(rl_sqlite_conn *conn)
+{
+    int folder = lock_folder(conn);
+
+    if (!conn->yielded && !rl_sqlite_conn_moved(conn) && rl_sqlite_conn_torn(conn)) {
+        conn->watched = unlink(conn->path) == 0;
+        if (conn->watched) {
+            remove_beside(conn->path);
+        }
+    }
+    if (folder >= 0) {
+        close(folder);
+    }
 }
 
 rl_status rl_sqlite_conn_stmt(rl_sqlite_conn *conn, const char *sql, sqlite3_stmt **stmt,

@@ -13,8 +13,11 @@
 #include <sqlite3.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define RL_SQLITE_CACHE 8 /* statements kept prepared */
+#define RL_SQLITE_WAIT_NS \
+    UINT64_C(10000000000) /* how long another's lock is waited for */
 
 typedef struct rl_sqlite_conn {
     sqlite3 *db;            /* owned; NULL while it is not open */
@@ -23,6 +26,9 @@ typedef struct rl_sqlite_conn {
     bool yielded;           /* the last wait was given up, as a fork wants the lock */
     bool full_sync;         /* as PRAGMA synchronous was last set */
     bool broken;            /* it was opened by halves: only a new one will do */
+    bool gone;              /* it is closed again, as its file was deleted meanwhile */
+    ino_t wal, shm;         /* the inodes of what belongs to the file; 0 for none */
+    bool watched;           /* they are looked at by rl_sqlite_conn_torn */
     uint64_t waiting_since; /* nanoseconds: when the busy handler was first called */
     uint64_t jitter;        /* the state of the busy handler's random numbers */
     struct {
@@ -41,11 +47,23 @@ void rl_sqlite_conn_close(rl_sqlite_conn *conn);
 /* The same, quickly: the WAL stays as it is. For a fork, after which it is opened again. */
 void rl_sqlite_conn_drop(rl_sqlite_conn *conn);
 
+/* The same after an error. Whether its file is gone from the path is kept in `gone`. */
+void rl_sqlite_conn_fail(rl_sqlite_conn *conn);
+
 /* Moves a connection to another struct; `from` is closed then. */
 void rl_sqlite_conn_move(rl_sqlite_conn *to, rl_sqlite_conn *from);
 
-/* Whether the open file is no longer the one at the path: deleted, renamed, replaced. */
+/* Whether the open file is no longer the one at the path: deleted, renamed, replaced. Of a
+ * connection that failed: whether it was so then. */
 bool rl_sqlite_conn_moved(rl_sqlite_conn *conn);
+
+/* Whether the -wal or the -shm of the file is no longer at its path. Who opens the file now
+ * gets others, and the locks of the two do not hold for one another. */
+bool rl_sqlite_conn_torn(const rl_sqlite_conn *conn);
+
+/* Deletes the file at the path, if it is still the one that is open, and torn: all who have
+ * it open find it moved then. Where that can't be done it is not called torn any more. */
+void rl_sqlite_conn_abandon(rl_sqlite_conn *conn);
 
 /* Gives a reset statement for the SQL, prepared before or now. The connection keeps it. */
 rl_status rl_sqlite_conn_stmt(rl_sqlite_conn *conn, const char *sql, sqlite3_stmt **stmt,

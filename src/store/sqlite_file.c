@@ -111,29 +111,58 @@ static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
             atomic_store(&file->in_use, true);
             sqlite3_wal_hook(file->writer.db, note_pages, file);
         } else {
-            rl_sqlite_conn_close(&file->writer);
+            rl_sqlite_conn_fail(&file->writer);
         }
     }
     return status;
 }
 
+/* RL_BUSY in place of an error that comes from a file which was deleted while it was made or
+ * opened: SQLite asks for it at its path whenever it opens what belongs to it. With the one
+ * that is there next the same may work. */
+static rl_status again_if_deleted(rl_sqlite_conn *conn, uint64_t end, rl_status status)
+{
+    bool again =
+        status == RL_STORE && rl_monotonic_ns() < end && rl_sqlite_conn_moved(conn);
+
+    return again ? RL_BUSY : status;
+}
+
+/* Whether the writer's file is not the one that others find, or not with the same -wal and
+ * -shm: `rm journal.db*` may delete the old file and then what belongs to the new one. Only
+ * a file is given up for that whose content is saved. */
+static bool is_gone(rl_sqlite_file *file)
+{
+    return rl_sqlite_conn_moved(&file->writer) ||
+           (file->rescue != NULL && rl_sqlite_conn_torn(&file->writer));
+}
+
 /* Puts the file at the path in place of the one that is gone from there. Write lock held.
  * What can't be had now is tried again by the next call: the old file stays open. */
-static rl_status follow(rl_sqlite_file *file, rl_err *err)
+static rl_status follow(rl_sqlite_file *file, uint64_t end, rl_err *err)
 {
     rl_sqlite_conn gone;
     rl_status status;
 
+    if (!rl_sqlite_conn_moved(&file->writer)) {
+        rl_sqlite_conn_abandon(&file->writer);
+        if (!rl_sqlite_conn_moved(&file->writer)) { /* it is in use as it is */
+            return file->writer.yielded ? rl_err_set(err, RL_BUSY, "a fork is pending")
+                                        : RL_OK;
+        }
+    }
     rl_sqlite_conn_move(&gone, &file->writer);
     status = open_writer(file, err);
     if (status == RL_OK && file->rescue != NULL) {
         status = file->rescue(&gone, &file->writer, err);
         rl_sqlite_conn_rollback(&file->writer);
     }
+    file->deleted = status != RL_OK;
     if (status == RL_OK) {
         atomic_fetch_add(&file->moves, 1);
         rl_sqlite_conn_drop(&gone);
     } else {
+        status = again_if_deleted(&file->writer, end, status);
         rl_sqlite_conn_close(&file->writer);
         rl_sqlite_conn_move(&file->writer, &gone);
         file->migrated = true;
@@ -141,15 +170,22 @@ static rl_status follow(rl_sqlite_file *file, rl_err *err)
     return status;
 }
 
-static rl_status write_once(rl_sqlite_file *file, bool full_sync, rl_sqlite_work work,
-                            void *ctx, rl_err *err)
+/* What a call of rl_sqlite_file_write asks for. */
+typedef struct writing {
+    bool full_sync, may_wait;
+    rl_sqlite_work work;
+    void *ctx;
+    uint64_t end; /* until when files that are deleted one after the other are followed */
+} writing;
+
+static rl_status write_once(rl_sqlite_file *file, const writing *task, rl_err *err)
 {
     rl_sqlite_conn *conn = &file->writer;
     uint64_t start = rl_monotonic_ns();
-    rl_status status = rl_sqlite_conn_sync(conn, full_sync, err);
+    rl_status status = rl_sqlite_conn_sync(conn, task->full_sync, err);
 
     if (status == RL_OK) {
-        status = work(conn, ctx, err);
+        status = task->work(conn, task->ctx, err);
     }
     rl_sqlite_conn_rollback(conn);
     atomic_fetch_add_explicit(&file->writing_ns, rl_monotonic_ns() - start,
@@ -157,30 +193,49 @@ static rl_status write_once(rl_sqlite_file *file, bool full_sync, rl_sqlite_work
     return status;
 }
 
+/* Does the work in the file at the path, where that is another one now. */
+static rl_status write_moved(rl_sqlite_file *file, const writing *task, rl_err *err)
+{
+    rl_status status;
+
+    do {
+        status = follow(file, task->end, err);
+        if (status == RL_OK) {
+            status = write_once(file, task, err);
+            status = again_if_deleted(&file->writer, task->end, status);
+        }
+    } while (status == RL_OK && file->writer.db != NULL && is_gone(file) &&
+             !rl_fork_pending() && rl_monotonic_ns() < task->end);
+    return status;
+}
+
 /* One try under the lock. The look at the path comes after the work: what was committed to
- * a file that nobody can find any more is not kept. */
-static rl_status write_locked(rl_sqlite_file *file, bool full_sync, bool may_wait,
-                              rl_sqlite_work work, void *ctx, rl_err *err)
+ * a file that nobody can find any more is not kept. It is saved, though, from a file that is
+ * known to be deleted: into that one nothing more is written. */
+static rl_status write_locked(rl_sqlite_file *file, const writing *task, rl_err *err)
 {
     rl_status status = RL_OK;
+    bool moved;
 
-    if (may_wait) {
+    if (task->may_wait) {
         status = open_writer(file, err);
+        status = again_if_deleted(&file->writer, task->end, status);
     } else if (file->writer.db == NULL) {
-        return rl_err_set(err, RL_BUSY, "the SQLite file is not open");
+        status = rl_err_set(err, RL_BUSY, "the SQLite file is not open");
     }
-    if (status == RL_OK) {
-        file->writer.may_wait = may_wait;
-        status = write_once(file, full_sync, work, ctx, err);
+    if (status != RL_OK) {
+        return status;
+    }
+    moved = file->deleted && is_gone(file);
+    if (!moved) {
+        file->writer.may_wait = task->may_wait;
+        status = write_once(file, task, err);
         file->writer.may_wait = true;
-        if (status != RL_BUSY && file->writer.db != NULL &&
-            rl_sqlite_conn_moved(&file->writer)) {
-            status = may_wait ? follow(file, err)
-                              : rl_err_set(err, RL_BUSY, "the file is another one");
-            if (status == RL_OK) {
-                status = write_once(file, full_sync, work, ctx, err);
-            }
-        }
+        moved = status != RL_BUSY && file->writer.db != NULL && is_gone(file);
+    }
+    if (moved) {
+        status = task->may_wait ? write_moved(file, task, err)
+                                : rl_err_set(err, RL_BUSY, "the file is another one");
     }
     return status;
 }
@@ -225,6 +280,8 @@ static bool mend(rl_sqlite_file *file, bool broken, bool *mended)
 rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wait,
                                rl_sqlite_work work, void *ctx, rl_err *err)
 {
+    const writing task = {full_sync, may_wait, work, ctx,
+                          rl_monotonic_ns() + RL_SQLITE_WAIT_NS};
     bool broken, mended = false;
     rl_status status;
 
@@ -235,7 +292,7 @@ rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wa
         } else if (pthread_mutex_trylock(&file->write_lock) != 0) {
             return rl_err_set(err, RL_BUSY, "another thread writes");
         }
-        status = write_locked(file, full_sync, may_wait, work, ctx, err);
+        status = write_locked(file, &task, err);
         broken = status == RL_STORE && file->writer.broken;
         pthread_mutex_unlock(&file->write_lock);
         if (broken && !may_wait) {
@@ -270,6 +327,7 @@ static rl_status open_beside(rl_sqlite_file *file, rl_sqlite_conn *conn, rl_err 
 rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
                               rl_err *err)
 {
+    uint64_t end = rl_monotonic_ns() + RL_SQLITE_WAIT_NS;
     bool broken, mended = false;
     rl_status status;
 
@@ -280,6 +338,7 @@ rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *c
         if (status == RL_OK) {
             status = work(&file->reader, ctx, err);
         }
+        status = again_if_deleted(&file->reader, end, status);
         broken = status == RL_STORE && file->reader.broken;
         pthread_mutex_unlock(&file->read_lock);
     } while (mend(file, broken, &mended) || status == RL_BUSY);
@@ -358,8 +417,8 @@ static void save_deleted(rl_sqlite_file *file)
 
     for (int tries = 0; tries < SAVE_TRIES && status == RL_BUSY; tries++) {
         status = RL_OK;
-        if (file->writer.db != NULL && rl_sqlite_conn_moved(&file->writer)) {
-            status = follow(file, &ignored);
+        if (file->writer.db != NULL && is_gone(file)) {
+            status = follow(file, UINT64_MAX, &ignored);
         }
         if (status == RL_BUSY) {
             nanosleep(&moment, NULL);

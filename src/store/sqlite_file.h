@@ -23,12 +23,13 @@ typedef struct rl_sqlite_file {
     pthread_mutex_t write_lock, read_lock, care_lock;
     rl_sqlite_conn writer, reader, carer; /* each under its lock */
     bool migrated;                        /* under write_lock */
-    atomic_bool in_use;                   /* the writing connection is open */
-    atomic_bool due;                      /* the WAL has grown: checkpoint it */
-    atomic_bool caring;                   /* a checkpoint is under way */
-    atomic_uint moved_pages;              /* of the WAL, which are in the file already */
-    atomic_uint wal_pages;                /* of the WAL, after the last commit */
-    atomic_uint_fast64_t writing_ns;      /* that writes have taken in all */
+    bool deleted;                    /* the writer's file, and there is no new one yet */
+    atomic_bool in_use;              /* the writing connection is open */
+    atomic_bool due;                 /* the WAL has grown: checkpoint it */
+    atomic_bool caring;              /* a checkpoint is under way */
+    atomic_uint moved_pages;         /* of the WAL, which are in the file already */
+    atomic_uint wal_pages;           /* of the WAL, after the last commit */
+    atomic_uint_fast64_t writing_ns; /* that writes have taken in all */
     /* what the file at the path is to get from the one that was deleted, or NULL */
     rl_status (*rescue)(rl_sqlite_conn *from, rl_sqlite_conn *to, rl_err *err);
     atomic_uint moves; /* how often the file was found to be gone */

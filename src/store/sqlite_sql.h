@@ -11,6 +11,7 @@
 #define RL_SQLITE_ROLLBACK "ROLLBACK"
 
 #define RL_SQLITE_WAL "PRAGMA journal_mode = WAL"
+#define RL_SQLITE_LOOK "SELECT 1 FROM sqlite_master LIMIT 1"
 #define RL_SQLITE_SYNC_NORMAL "PRAGMA synchronous = NORMAL"
 #define RL_SQLITE_SYNC_FULL "PRAGMA synchronous = FULL"
 
