@@ -72,6 +72,21 @@ static rl_status rescue(rl_sqlite_conn *from, rl_sqlite_conn *to, rl_err *err)
     return status == RL_OK ? rl_sqlite_conn_run(to, RL_SQLITE_COMMIT, err) : status;
 }
 
+/* Whether the journal is all there is in its file; not where that can't be told. */
+static bool is_only_journal(rl_sqlite_conn *conn)
+{
+    sqlite3_stmt *stmt = NULL;
+    bool only = false;
+    rl_err ignored;
+
+    if (rl_sqlite_conn_stmt(conn, RL_SQLITE_MORE_THAN_JOURNAL, &stmt, &ignored) ==
+        RL_OK) {
+        only = sqlite3_step(stmt) == SQLITE_DONE;
+        sqlite3_reset(stmt);
+    }
+    return only;
+}
+
 rl_status rl_spool_new(const char *path, const rl_migrations *migrations, rl_spool **out,
                        rl_err *err)
 {
@@ -84,6 +99,7 @@ rl_status rl_spool_new(const char *path, const rl_migrations *migrations, rl_spo
     status = rl_sqlite_file_init(&spool->file, path, migrations, err);
     if (status == RL_OK) {
         spool->file.rescue = rescue;
+        spool->file.replaceable = is_only_journal;
         *out = spool;
     } else {
         rl_free(spool);

@@ -232,9 +232,9 @@ static int open_whole(rl_sqlite_conn *conn, bool *is_wal)
     if (rc == SQLITE_OK) { /* where the mode was set just now the -wal is not open yet */
         rc = sqlite3_exec(conn->db, RL_SQLITE_LOOK, NULL, NULL, NULL);
     }
-    conn->watched = true;
     conn->wal = inode_beside(conn->path, "-wal");
     conn->shm = inode_beside(conn->path, "-shm");
+    conn->watched = conn->wal != 0 && conn->shm != 0;
     if (folder >= 0) {
         close(folder);
     }
@@ -336,11 +336,22 @@ bool rl_sqlite_conn_moved(rl_sqlite_conn *conn)
     return moved;
 }
 
+/* Whether what stood there when the file was opened is gone, or another one. What can't be
+ * looked at is not called gone. */
+static bool is_lost(const char *path, const char *suffix, ino_t inode)
+{
+    char name[PATH_SIZE + 8];
+    struct stat info;
+
+    return stat(beside(name, path, suffix), &info) == 0 ? info.st_ino != inode
+                                                        : errno == ENOENT;
+}
+
 bool rl_sqlite_conn_torn(const rl_sqlite_conn *conn)
 {
     return conn->db != NULL && conn->watched &&
-           (conn->wal == 0 || inode_beside(conn->path, "-wal") != conn->wal ||
-            conn->shm == 0 || inode_beside(conn->path, "-shm") != conn->shm);
+           (is_lost(conn->path, "-wal", conn->wal) ||
+            is_lost(conn->path, "-shm", conn->shm));
 }
 
 void rl_sqlite_conn_abandon(rl_sqlite_conn *conn)

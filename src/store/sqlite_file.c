@@ -134,7 +134,8 @@ static rl_status again_if_deleted(rl_sqlite_conn *conn, uint64_t end, rl_status 
 static bool is_gone(rl_sqlite_file *file)
 {
     return rl_sqlite_conn_moved(&file->writer) ||
-           (file->rescue != NULL && rl_sqlite_conn_torn(&file->writer));
+           (file->replaceable != NULL && rl_sqlite_conn_torn(&file->writer) &&
+            file->replaceable(&file->writer));
 }
 
 /* Puts the file at the path in place of the one that is gone from there. Write lock held.

@@ -32,6 +32,8 @@ typedef struct rl_sqlite_file {
     atomic_uint_fast64_t writing_ns; /* that writes have taken in all */
     /* what the file at the path is to get from the one that was deleted, or NULL */
     rl_status (*rescue)(rl_sqlite_conn *from, rl_sqlite_conn *to, rl_err *err);
+    /* whether that is all there is in the file, so that it may be given up; or NULL */
+    bool (*replaceable)(rl_sqlite_conn *conn);
     atomic_uint moves; /* how often the file was found to be gone */
 } rl_sqlite_file;
 

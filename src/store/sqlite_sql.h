@@ -82,6 +82,14 @@
     "(SELECT max(seq) FROM journal), "        \
     "(SELECT count(*) FROM journal_rejected)"
 
+/* A row when there is more in the file than its journal: the history of a program that had
+ * no server then, or tables of somebody else's. */
+#define RL_SQLITE_MORE_THAN_JOURNAL                                      \
+    "SELECT 1 FROM workflow_runs UNION ALL SELECT 1 FROM sqlite_master " \
+    "WHERE type = 'table' AND name NOT IN ('workflow_runs', 'journal', " \
+    "'journal_rejected', 'journal_lease', 'runlog_migrations') "         \
+    "AND name NOT LIKE 'sqlite~_%' ESCAPE '~' LIMIT 1"
+
 /* Parameters: seq, reason, sqlstate, now. */
 #define RL_SQLITE_JOURNAL_REJECT                                     \
     "INSERT INTO journal_rejected (" RL_SQLITE_REJECTED_COLUMNS ") " \

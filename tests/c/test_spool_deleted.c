@@ -96,9 +96,28 @@ static void test_only_a_part_is_deleted(void)
     check_torn("-shm");
 }
 
+/* The history of a program that had no server is in the file: it is not given up. */
+static void test_more_than_a_journal(void)
+{
+    char path[HELP_PATH], name[HELP_PATH + 8];
+    rl_spool *spool = begin(path);
+
+    CHECK_INT(append(spool, "a"), RL_OK);
+    free(sql_text(path,
+                  "INSERT INTO workflow_runs (id, wpk_id, run_id, status, created_at, "
+                  "updated_at) VALUES ('i', 'w', 'old', 'completed', '', '')"));
+    snprintf(name, sizeof name, "%s-wal", path);
+    CHECK(unlink(name) == 0);
+    CHECK_INT(append(spool, "b"), RL_OK);
+    CHECK_INT(rl_spool_moves(spool), 0);
+    rl_spool_free(spool);
+    CHECK_INT(sql_int(path, "SELECT count(*) FROM workflow_runs"), 1);
+}
+
 static const struct check_test tests[] = {
     CHECK_TEST(test_deleted_while_it_is_opened),
     CHECK_TEST(test_only_a_part_is_deleted),
+    CHECK_TEST(test_more_than_a_journal),
 };
 
 CHECK_MAIN(tests)
