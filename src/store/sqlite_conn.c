@@ -220,6 +220,7 @@ static int open_whole(rl_sqlite_conn *conn, bool *is_wal)
     int folder = lock_folder(conn);
     int rc = conn->yielded ? SQLITE_BUSY : make_and_open(conn, folder >= 0);
 
+    conn->inode = inode_beside(conn->path, "");
     if (rc == SQLITE_OK) {
         rc = sqlite3_busy_handler(conn->db, wait_for_lock, conn);
     }
@@ -329,7 +330,7 @@ bool rl_sqlite_conn_moved(rl_sqlite_conn *conn)
     }
     moved = has_moved(conn);
     if (moved && stat(conn->path, &info) == 0) {
-        moved = has_moved(conn);
+        moved = info.st_ino != conn->inode;
     } else if (moved) {
         moved = errno == ENOENT || errno == ENOTDIR;
     }

@@ -27,6 +27,7 @@ typedef struct rl_sqlite_conn {
     bool full_sync;         /* as PRAGMA synchronous was last set */
     bool broken;            /* it was opened by halves: only a new one will do */
     bool gone;              /* it is closed again, as its file was deleted meanwhile */
+    ino_t inode;            /* of the file, when it was opened; 0: it was gone by then */
     ino_t wal, shm;         /* the inodes of what belongs to the file; 0 for none */
     bool watched;           /* they are looked at by rl_sqlite_conn_torn */
     uint64_t waiting_since; /* nanoseconds: when the busy handler was first called */
