@@ -432,7 +432,13 @@ def test_a_duplicate_is_no_ignored_event(default: Store) -> None:
     """What is counted there is what a user should look into."""
     hooks.install()
     handler = RunLogHandler()
-    two_nodes().invoke({"n": 1}, {"callbacks": [handler, handler, RunLogHandler()]})
+    config: Any = {"callbacks": [handler, handler, RunLogHandler()]}
+    two_nodes().invoke({"n": 1}, config)
+    go_on = pause("asks", lambda graph, *given: graph.invoke(*given), config)
+    go_on(Command(resume=7))
+    assert runlog.flush(60)
+    statuses = [run["status"] for run in runlog.list_runs().runs]
+    assert statuses == ["completed", "interrupted", "completed"]
     assert runlog.stats()["handler_ignored"] == 0
     assert runlog.stats()["handler_errors"] == 0
 

@@ -581,8 +581,9 @@ static bool read_subject(const rl_state *state, const rl_handler *self, PyObject
     bool known = rl_event_key(state, run_id, key);
 
     key->handler = self;
+    found->other = false;
     known = known && rl_graphs_find(self->graphs, *key, found) != RL_SPAN_NONE;
-    if (!known) {
+    if (!known && !found->other) {
         count(self, false);
     }
     Py_XDECREF(run_id);

@@ -149,8 +149,8 @@ rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
 rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind,
                           const rl_span_start *start, const rl_graph_start *graph);
 
-/* The kind of an open span, or RL_SPAN_NONE; *found as above, where what another handler of
- * the process has ended a moment ago counts as well. */
+/* The kind of an open span, or RL_SPAN_NONE; *found as above, where `other` is also what
+ * another handler of the process has open, or has ended a moment ago. */
 rl_span_kind rl_graphs_find(rl_graphs *graphs, rl_key key, rl_found *found);
 
 /* Ends a node or an inner span; false when no such is open. */

@@ -369,9 +369,16 @@ static void note_ended(rl_graphs *graphs, rl_key key)
     graphs->next_ended = (graphs->next_ended + 1) % ENDED;
 }
 
-static bool has_ended(const rl_graphs *graphs, rl_key key)
+/* Whether another handler has it open, or has ended it a moment ago. */
+static bool is_known(const rl_graphs *graphs, rl_key key)
 {
-    bool found = false;
+    const rl_span *one = graphs->buckets[bucket_of(graphs, key)];
+    bool found;
+
+    while (one != NULL && !same_run(one->key, key)) {
+        one = one->next_in_bucket;
+    }
+    found = one != NULL;
 
     for (size_t i = 0; i < ENDED && !found; i++) {
         found = same_run(graphs->ended[i], key);
@@ -388,7 +395,7 @@ rl_span_kind rl_graphs_find(rl_graphs *graphs, rl_key key, rl_found *found)
     one = find(graphs, key);
     kind = one != NULL ? one->kind : RL_SPAN_NONE;
     *found = found_by(one);
-    found->other = one == NULL && has_ended(graphs, key);
+    found->other = one == NULL && is_known(graphs, key);
     pthread_mutex_unlock(&graphs->lock);
     return kind;
 }
