@@ -27,10 +27,11 @@ PACKAGES = {
 }
 COLUMNS = re.compile(r"INSERT INTO \w+(?: AS \w+)? ?\(([^)]*)\)")
 COMPUTED = {"seq"}  # by the statement itself
+NOT_OWN = "0 AS own"  # of log_run's: the last parameter, where it is no column
 # PostgreSQL's binary form of a time: microseconds since then.
 PG_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 TIMES = {"started_at", "created_at", "updated_at"}
-INTEGERS = {"duration_ms": ">i", "revision": ">q"}
+INTEGERS = {"duration_ms": ">i", "revision": ">q", NOT_OWN: ">?"}
 
 
 def _pkg_config(option: str, package: str, fallback: list[str]) -> list[str]:
@@ -71,14 +72,15 @@ def run(program: Path, *arguments: object) -> dict[str, Any]:
 
 
 def bound_columns(program: Path, *arguments: str) -> list[str]:
-    """The columns whose values the program's statement binds, in that order."""
+    """What the program's statement binds, in that order, as columns of a SELECT."""
     command = [str(program), *arguments, "--sql"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     match = COLUMNS.search(done.stdout)
     if match is None:
         raise SystemExit(f"the statement of {program.name} names no columns")
     named = [name.strip() for name in match[1].split(",")]
-    return [name for name in named if name not in COMPUTED]
+    columns = [name for name in named if name not in COMPUTED]
+    return columns if "own" in columns else [*columns, NOT_OWN]
 
 
 def stored_rows(path: Path, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:

@@ -23,10 +23,12 @@
 
 #define NAME "bare"
 
+#define PARAMETERS (RL_COLUMNS + 1) /* the columns, and whether the id is the run's own */
+
 typedef struct row {
-    const char *values[RL_COLUMNS]; /* borrowed */
-    int lengths[RL_COLUMNS];
-    int formats[RL_COLUMNS];
+    const char *values[PARAMETERS]; /* borrowed */
+    int lengths[PARAMETERS];
+    int formats[PARAMETERS];
 } row;
 
 typedef struct clocks {
@@ -38,7 +40,7 @@ static int next_row(rows *all, row *one)
 {
     field next;
 
-    for (int i = 0; i < RL_COLUMNS; i++) {
+    for (int i = 0; i < PARAMETERS; i++) {
         if (rows_next(all, &next) != 0) {
             return -1;
         }
@@ -71,7 +73,7 @@ static int insert_single(PGconn *pg, rows *all)
         return -1;
     }
     return expect(
-        pg, PQexecPrepared(pg, NAME, RL_COLUMNS, one.values, one.lengths, one.formats, 0),
+        pg, PQexecPrepared(pg, NAME, PARAMETERS, one.values, one.lengths, one.formats, 0),
         PGRES_COMMAND_OK);
 }
 
@@ -97,7 +99,7 @@ static long insert_batch(PGconn *pg, rows *all, long batch)
         if (next_row(all, &one) != 0) {
             return -1;
         }
-        if (!PQsendQueryPrepared(pg, NAME, RL_COLUMNS, one.values, one.lengths,
+        if (!PQsendQueryPrepared(pg, NAME, PARAMETERS, one.values, one.lengths,
                                  one.formats, 0)) {
             return fail("send", PQerrorMessage(pg));
         }
