@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define PATH_SIZE 4096
+#define WATCH_NS UINT64_C(5000000) /* between two looks at the -wal and -shm */
 
 /* Closing a descriptor of the file drops the locks that this process holds on it (POSIX),
  * so nobody may be opening it while it is made. */
@@ -348,18 +349,25 @@ static bool is_lost(const char *path, const char *suffix, ino_t inode)
                                                         : errno == ENOENT;
 }
 
-bool rl_sqlite_conn_torn(const rl_sqlite_conn *conn)
+bool rl_sqlite_conn_torn(rl_sqlite_conn *conn, bool now)
 {
-    return conn->db != NULL && conn->watched &&
-           (is_lost(conn->path, "-wal", conn->wal) ||
-            is_lost(conn->path, "-shm", conn->shm));
+    uint64_t clock = rl_monotonic_ns();
+
+    if (conn->db == NULL || !conn->watched ||
+        (!now && clock - conn->watched_at < WATCH_NS)) {
+        return false;
+    }
+    conn->watched_at = clock;
+    return is_lost(conn->path, "-wal", conn->wal) ||
+           is_lost(conn->path, "-shm", conn->shm);
 }
 
 void rl_sqlite_conn_abandon(rl_sqlite_conn *conn)
 {
     int folder = lock_folder(conn);
 
-    if (!conn->yielded && !rl_sqlite_conn_moved(conn) && rl_sqlite_conn_torn(conn)) {
+    if (!conn->yielded && !rl_sqlite_conn_moved(conn) &&
+        rl_sqlite_conn_torn(conn, true)) {
         conn->watched = unlink(conn->path) == 0;
         if (conn->watched) {
             remove_beside(conn->path);

@@ -30,6 +30,7 @@ typedef struct rl_sqlite_conn {
     ino_t inode;            /* of the file, when it was opened; 0: it was gone by then */
     ino_t wal, shm;         /* the inodes of what belongs to the file; 0 for none */
     bool watched;           /* they are looked at by rl_sqlite_conn_torn */
+    uint64_t watched_at;    /* nanoseconds: when it looked last */
     uint64_t waiting_since; /* nanoseconds: when the busy handler was first called */
     uint64_t jitter;        /* the state of the busy handler's random numbers */
     struct {
@@ -59,8 +60,10 @@ void rl_sqlite_conn_move(rl_sqlite_conn *to, rl_sqlite_conn *from);
 bool rl_sqlite_conn_moved(rl_sqlite_conn *conn);
 
 /* Whether the -wal or the -shm of the file is no longer at its path. Who opens the file now
- * gets others, and the locks of the two do not hold for one another. */
-bool rl_sqlite_conn_torn(const rl_sqlite_conn *conn);
+ * gets others, and the locks of the two do not hold for one another. What was committed to
+ * the old ones meanwhile is found there, so a look every few milliseconds is enough (or
+ * `now`): two stat() are a part of a commit's time that can be measured. */
+bool rl_sqlite_conn_torn(rl_sqlite_conn *conn, bool now);
 
 /* Deletes the file at the path, if it is still the one that is open, and torn: all who have
  * it open find it moved then. Where that can't be done it is not called torn any more. */

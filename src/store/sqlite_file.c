@@ -131,10 +131,10 @@ static rl_status again_if_deleted(rl_sqlite_conn *conn, uint64_t end, rl_status 
 /* Whether the writer's file is not the one that others find, or not with the same -wal and
  * -shm: `rm journal.db*` may delete the old file and then what belongs to the new one. Only
  * a file is given up for that whose content is saved. */
-static bool is_gone(rl_sqlite_file *file)
+static bool is_gone(rl_sqlite_file *file, bool now)
 {
     return rl_sqlite_conn_moved(&file->writer) ||
-           (file->replaceable != NULL && rl_sqlite_conn_torn(&file->writer) &&
+           (file->replaceable != NULL && rl_sqlite_conn_torn(&file->writer, now) &&
             file->replaceable(&file->writer));
 }
 
@@ -205,7 +205,7 @@ static rl_status write_moved(rl_sqlite_file *file, const writing *task, rl_err *
             status = write_once(file, task, err);
             status = again_if_deleted(&file->writer, task->end, status);
         }
-    } while (status == RL_OK && file->writer.db != NULL && is_gone(file) &&
+    } while (status == RL_OK && file->writer.db != NULL && is_gone(file, true) &&
              !rl_fork_pending() && rl_monotonic_ns() < task->end);
     return status;
 }
@@ -227,12 +227,13 @@ static rl_status write_locked(rl_sqlite_file *file, const writing *task, rl_err 
     if (status != RL_OK) {
         return status;
     }
-    moved = file->deleted && is_gone(file);
+    moved = file->deleted && is_gone(file, true);
     if (!moved) {
         file->writer.may_wait = task->may_wait;
         status = write_once(file, task, err);
         file->writer.may_wait = true;
-        moved = status != RL_BUSY && file->writer.db != NULL && is_gone(file);
+        moved = status != RL_BUSY && file->writer.db != NULL &&
+                is_gone(file, status != RL_OK);
     }
     if (moved) {
         status = task->may_wait ? write_moved(file, task, err)
@@ -418,7 +419,7 @@ static void save_deleted(rl_sqlite_file *file)
 
     for (int tries = 0; tries < SAVE_TRIES && status == RL_BUSY; tries++) {
         status = RL_OK;
-        if (file->writer.db != NULL && is_gone(file)) {
+        if (file->writer.db != NULL && is_gone(file, true)) {
             status = follow(file, UINT64_MAX, &ignored);
         }
         if (status == RL_BUSY) {
