@@ -7,11 +7,12 @@ it checks; `run` and `log` write down what that has to be, each with its default
 import asyncio
 import itertools
 import json
+import operator
 import re
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import pytest
 from langgraph.graph import START, StateGraph
@@ -25,6 +26,10 @@ ADDRESS = re.compile("<object object at 0x[0-9a-f]+>")
 
 class State(TypedDict, total=False):
     n: int
+
+
+class Seen(TypedDict, total=False):
+    seen: Annotated[list[Any], operator.add]
 
 
 def invoke(graph: Any, given: Any, config: Any, **options: Any) -> Any:
@@ -226,3 +231,12 @@ def record_of(recorder: Any, **filters: Any) -> Any:
     assert recorder.flush()
     (found,) = recorder.list_runs(**filters).runs
     return record(recorder, found["run_id"])
+
+
+INNER = chain("inner", deep=count)
+"""A graph for others to hold."""
+
+
+def deep(n: int, parent: str, step: int = 1) -> Any:
+    """The log of INNER's only node."""
+    return log("deep", step, {"n": n}, {"n": n + 1}, parent=parent)

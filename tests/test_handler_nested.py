@@ -1,19 +1,21 @@
 """Graphs within graphs: as nodes, in nodes, in tools, fanned out."""
 
 import asyncio
-import operator
 import threading
-from typing import Annotated, Any, TypedDict
+from typing import Any, TypedDict
 
 import pytest
 from graphs import (
+    INNER,
     INTERRUPTED,
+    Seen,
     again,
     build,
     cancelled,
     chain,
     command,
     count,
+    deep,
     either,
     failed,
     interrupts,
@@ -35,17 +37,6 @@ from langgraph.types import (
     Send,
     interrupt,
 )
-
-INNER = chain("inner", deep=count)
-
-
-class Seen(TypedDict, total=False):
-    seen: Annotated[list[Any], operator.add]
-
-
-def deep(n: int, parent: str, step: int = 1) -> Any:
-    """The log of INNER's only node."""
-    return log("deep", step, {"n": n}, {"n": n + 1}, parent=parent)
 
 
 @either

@@ -1,20 +1,22 @@
 """Graphs of every shape: fanned out, of tasks, agents, in chains, many at once."""
 
 import asyncio
-import operator
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 import pytest
 from graphs import (
+    INNER,
+    Seen,
     again,
     ainvoke,
     build,
     chain,
     command,
     count,
+    deep,
     either,
     failed,
     interrupts,
@@ -42,17 +44,6 @@ from langgraph.types import (
     interrupt,
     omit_payload,
 )
-
-INNER = chain("inner", deep=count)
-
-
-class Seen(TypedDict, total=False):
-    seen: Annotated[list[Any], operator.add]
-
-
-def deep(n: int, parent: str, step: int = 1) -> Any:
-    """The log of INNER's only node."""
-    return log("deep", step, {"n": n}, {"n": n + 1}, parent=parent)
 
 
 @either

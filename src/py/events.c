@@ -207,24 +207,29 @@ void rl_events_after_fork(rl_handler *self)
     rl_graphs_disinherit(self->graphs, release_owner);
 }
 
+/* As the recorder's handlers commit. */
+static rl_status commit_to(rl_py_recorder *recorder, rl_run *run, rl_err *err)
+{
+    rl_durability durability = rl_recorder_config(recorder->core)->graph_runs;
+
+    return rl_recorder_commit(recorder, run, durability, err);
+}
+
 /* Commits a graph's run. RL_CLOSED from the default recorder means that the program has
  * closed it since the graph began: its successor takes the run. */
 static rl_status commit_run(rl_state *state, const rl_handler *self,
                             rl_py_recorder *recorder, rl_run *run, rl_err *err)
 {
-    rl_durability durability = rl_recorder_config(recorder->core)->graph_runs;
     rl_status status = rl_run_seal(run, err);
     PyObject *successor;
 
     if (status == RL_OK) {
-        status = rl_recorder_commit(recorder, run, durability, err);
+        status = commit_to(recorder, run, err);
     }
     if (status == RL_CLOSED && self->recorder == NULL) {
         successor = choose_recorder(state, self);
         if (successor != NULL) {
-            recorder = (rl_py_recorder *)successor;
-            durability = rl_recorder_config(recorder->core)->graph_runs;
-            status = rl_recorder_commit(recorder, run, durability, err);
+            status = commit_to((rl_py_recorder *)successor, run, err);
             Py_DECREF(successor);
         } else {
             rl_errors_swallow();

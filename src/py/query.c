@@ -9,8 +9,6 @@
 #include <string.h>
 
 #define LIMIT_MAX 10000
-#define SUMMARY \
-    ((size_t)RL_INPUTS + 1) /* columns: all before the payloads, and the owner */
 
 /* "<time stamp>~<id>" of the last run of a page. */
 #define CURSOR_TIME (RL_TIME_TEXT - 1)
@@ -303,10 +301,9 @@ PyObject *rl_query_get_run(rl_state *state, rl_recorder *core, PyObject *args,
     return found;
 }
 
-/* The cursor behind the last run of a page of `count`. */
-static PyObject *make_cursor(const rl_rows *rows, size_t count)
+/* The cursor behind a run, whose cells begin at `first`. */
+static PyObject *make_cursor(const rl_rows *rows, size_t first)
 {
-    const size_t first = (count - 1) * SUMMARY;
     const rl_cell *id = rl_rows_cell(rows, first + RL_ID);
     char stamp[RL_TIME_TEXT];
 
@@ -318,11 +315,14 @@ static PyObject *make_page(rl_state *state, const rl_rows *rows, const rl_query 
 {
     size_t asked =
         (size_t)query->limit - 1; /* one more was read, to see if there is one */
-    bool more = rl_rows_cells(rows) / SUMMARY > asked;
     PyObject *page = PyStructSequence_New(state->page_type);
     PyObject *runs = rows_to_list(state, rows, query->shape, asked);
-    PyObject *next = more ? make_cursor(rows, asked) : Py_NewRef(Py_None);
+    PyObject *next;
+    size_t width;
 
+    (void)rl_shape_columns(query->shape, &width);
+    next = rl_rows_cells(rows) / width > asked ? make_cursor(rows, (asked - 1) * width)
+                                               : Py_NewRef(Py_None);
     if (page == NULL || runs == NULL || next == NULL) {
         Py_XDECREF(next);
         Py_XDECREF(runs);

@@ -343,21 +343,11 @@ rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err)
     }
 }
 
-rl_status rl_pg_conn_exec(rl_pg_conn *conn, const char *sql, int count,
-                          const char *const *values, bool binary, PGresult **result,
-                          rl_err *err)
+rl_status rl_pg_conn_last(rl_pg_conn *conn, PGresult **result, rl_err *err)
 {
     PGresult *next = NULL, *last = NULL;
     rl_status status;
-    int sent;
 
-    /* several statements in one text go by the simple protocol only */
-    sent = count == 0 && !binary ? PQsendQuery(conn->pg, sql)
-                                 : PQsendQueryParams(conn->pg, sql, count, NULL, values,
-                                                     NULL, NULL, binary);
-    if (!sent) {
-        return rl_pg_conn_error(conn, NULL, err);
-    }
     while ((status = rl_pg_conn_next(conn, &next, err)) == RL_OK && next != NULL) {
         if (PQresultStatus(last) == PGRES_FATAL_ERROR && last != NULL) {
             PQclear(next); /* the first error is the one that tells */
@@ -379,4 +369,16 @@ rl_status rl_pg_conn_exec(rl_pg_conn *conn, const char *sql, int count,
         PQclear(last);
     }
     return status;
+}
+
+rl_status rl_pg_conn_exec(rl_pg_conn *conn, const char *sql, int count,
+                          const char *const *values, bool binary, PGresult **result,
+                          rl_err *err)
+{
+    /* several statements in one text go by the simple protocol only */
+    int sent = count == 0 && !binary ? PQsendQuery(conn->pg, sql)
+                                     : PQsendQueryParams(conn->pg, sql, count, NULL,
+                                                         values, NULL, NULL, binary);
+
+    return sent ? rl_pg_conn_last(conn, result, err) : rl_pg_conn_error(conn, NULL, err);
 }

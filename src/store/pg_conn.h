@@ -59,8 +59,11 @@ rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err
  * included, the connection is closed: nobody can tell what it would still answer. */
 rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err);
 
-/* Runs a statement (without values: any number of them) and waits for its last result;
- * `result` may be NULL when only the success matters. `binary`: results in binary. */
+/* Waits for the last result of what was sent, or its first error; `result` may be NULL when
+ * only the success matters. */
+rl_status rl_pg_conn_last(rl_pg_conn *conn, PGresult **result, rl_err *err);
+
+/* Runs a statement (without values: any number of them) and waits as rl_pg_conn_last does. `binary`: results in binary. */
 rl_status rl_pg_conn_exec(rl_pg_conn *conn, const char *sql, int count,
                           const char *const *values, bool binary, PGresult **result,
                           rl_err *err);

@@ -43,44 +43,26 @@ static rl_status is_taken(void *ctx, const rl_run *run, const char *name, bool *
     return status;
 }
 
-/* Reads all results of the statement that was sent: *changed rows, or its error. None at all
- * is one too: libpq had no memory for it. */
-static rl_status read_change(rl_pg_conn *conn, bool *changed, rl_err *err)
-{
-    PGresult *result = NULL;
-    rl_status status = RL_OK, read;
-    bool answered = false;
-
-    while ((read = rl_pg_conn_next(conn, &result, err)) == RL_OK && result != NULL) {
-        answered = true;
-        if (PQresultStatus(result) == PGRES_FATAL_ERROR) {
-            status = rl_pg_conn_error(conn, result, err);
-        } else {
-            *changed = strcmp(PQcmdTuples(result), "0") != 0;
-        }
-        PQclear(result);
-    }
-    if (read == RL_OK && !answered) {
-        status = rl_pg_conn_error(conn, NULL, err);
-    }
-    return read != RL_OK ? read : status;
-}
-
 static rl_status insert_as(void *ctx, const rl_run *run, const char *name, bool *done,
                            rl_err *err)
 {
     const asking *self = ctx;
+    PGresult *result = NULL;
     rl_pg_row row;
     rl_status status = rl_pg_row_fill(&row, run, rl_time_now(), self->wide, err);
 
-    *done = false;
     row.values[RL_RUN_ID] = name;
     if (status == RL_OK &&
         !PQsendQueryParams(self->conn->pg, RL_PG_INSERT, RL_PG_PARAMETERS, rl_pg_types,
                            row.values, row.lengths, rl_pg_formats, 0)) {
         status = rl_pg_conn_error(self->conn, NULL, err);
     }
-    return status == RL_OK ? read_change(self->conn, done, err) : status;
+    if (status == RL_OK) {
+        status = rl_pg_conn_last(self->conn, &result, err);
+    }
+    *done = status == RL_OK && strcmp(PQcmdTuples(result), "0") != 0;
+    PQclear(result);
+    return status;
 }
 
 rl_status rl_pg_own_insert(rl_pg_conn *conn, rl_buf *wide, const rl_run *run, rl_err *err)

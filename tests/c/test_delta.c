@@ -6,6 +6,7 @@
 #include "check.h"
 #include "core/alloc.h"
 #include "exactly.h"
+#include "failing.h"
 #include "object_help.h"
 #include "random.h"
 
@@ -588,28 +589,6 @@ static void test_split(void)
         free(text);
         object_free(&object);
     }
-}
-
-struct failing {
-    size_t count, fail_at;
-    bool go_on;
-};
-
-static void *failing_resize(void *ctx, void *ptr, size_t size)
-{
-    struct failing *failing = ctx;
-
-    failing->count++;
-    return failing->count == failing->fail_at ||
-                   (failing->go_on && failing->count > failing->fail_at)
-               ? NULL
-               : realloc(ptr, size);
-}
-
-static void failing_release(void *ctx, void *ptr)
-{
-    (void)ctx;
-    free(ptr);
 }
 
 /* A state of more keys than a list has room for at first, with an array that grows often. */

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "core/alloc.h"
 #include "core/uuid.h"
+#include "failing.h"
 #include "record/owner.h"
 #include "store_help.h"
 
@@ -352,28 +353,6 @@ static void test_remove(void)
     remove_and_check(store, &query, left);
     store->ops->close(store);
     CHECK_INTACT(path);
-}
-
-struct failing {
-    size_t count, fail_at;
-    bool go_on;
-};
-
-static void *failing_resize(void *ctx, void *ptr, size_t size)
-{
-    struct failing *failing = ctx;
-
-    failing->count++;
-    return failing->count == failing->fail_at ||
-                   (failing->go_on && failing->count > failing->fail_at)
-               ? NULL
-               : realloc(ptr, size);
-}
-
-static void failing_release(void *ctx, void *ptr)
-{
-    (void)ctx;
-    free(ptr);
 }
 
 /* Without memory there is no answer rather than half of one. */

@@ -9,32 +9,9 @@
 #include "record/recorder.h"
 
 #include "check.h"
+#include "failing.h"
 #include "graph_help.h"
 #include "store_help.h"
-
-struct failing {
-    size_t count;   /* allocations so far */
-    size_t fail_at; /* the one that fails */
-    bool go_on;     /* and those after it */
-};
-
-static void *failing_resize(void *ctx, void *ptr, size_t size)
-{
-    struct failing *failing = ctx;
-
-    failing->count++;
-    if (failing->count == failing->fail_at ||
-        (failing->go_on && failing->count > failing->fail_at)) {
-        return NULL;
-    }
-    return realloc(ptr, size);
-}
-
-static void failing_release(void *ctx, void *ptr)
-{
-    (void)ctx;
-    free(ptr);
-}
 
 /* An operation. It brings the allocator back when the part that may fail is over, and then
  * checks what it left behind. */
