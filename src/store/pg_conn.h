@@ -9,6 +9,7 @@
 
 #include "core/err.h"
 #include "store/migrate.h"
+#include "store/pg_session.h"
 
 #include <libpq-fe.h>
 #include <stdatomic.h>
@@ -22,6 +23,7 @@ typedef struct rl_pg_server {
     const char *dsn;      /* borrowed */
     uint64_t timeout_ns;  /* how long the server may take to answer */
     atomic_uint silences; /* how often it did not: then no idle connection is trusted */
+    rl_pg_sessions left;  /* of connections that were lost in the middle of a batch */
 } rl_pg_server;
 
 typedef struct rl_pg_conn {

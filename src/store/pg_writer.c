@@ -141,6 +141,25 @@ static rl_status read_results(rl_pg_writer *writer, const rl_batch *batch, bool 
     return status;
 }
 
+/* Ends what was left behind on this server. What can't be ended is forgotten: it is gone, it
+ * is on another server, or the role may not, and waiting is all there is. */
+static void end_left_sessions(rl_pg_writer *writer)
+{
+    rl_pg_sessions *left = &writer->conn.server->left;
+    rl_pg_session session;
+    rl_err ignored;
+
+    while (!rl_pg_conn_lost(&writer->conn) && rl_pg_sessions_take(left, &session)) {
+        const char *const values[] = {session.pid, session.then, session.server};
+
+        (void)rl_pg_conn_exec(&writer->conn, RL_PG_END_SESSION, 3, values, false, NULL,
+                              &ignored);
+        if (rl_pg_conn_lost(&writer->conn)) { /* it did not come to that */
+            rl_pg_sessions_leave(left, &session);
+        }
+    }
+}
+
 /* A pooler tells another process id than the one that serves the transaction: its own. */
 static rl_status find_pooler(rl_pg_writer *writer, rl_err *err)
 {
@@ -154,8 +173,14 @@ static rl_status find_pooler(rl_pg_writer *writer, rl_err *err)
             strtol(PQgetvalue(result, 0, 0), NULL, 10) != PQbackendPID(writer->conn.pg);
         writer->prepared = false;
         writer->known = writer->conn.serial;
+        rl_pg_session_read(&writer->session, result);
     }
     PQclear(result);
+    if (status == RL_OK && writer->pooled) { /* it is the pooler's, and others' */
+        memset(&writer->session, 0, sizeof writer->session);
+    } else if (status == RL_OK) {
+        end_left_sessions(writer);
+    }
     return status;
 }
 
@@ -197,6 +222,7 @@ static rl_status send_batch(rl_pg_writer *writer, const rl_batch *batch, rl_err 
     if (status != RL_OK) {
         /* half a batch may be queued: only a new connection is in a known state */
         writer->gone = status == RL_STORE;
+        rl_pg_sessions_leave(&conn->server->left, &writer->session);
         rl_pg_conn_close(conn);
     }
     return status;
@@ -251,6 +277,9 @@ static rl_status end(rl_pg_writer *writer, const rl_batch *batch, rl_status sent
     if (sent == RL_OK) {
         status = read_results(writer, batch, pipeline, err);
         writer->gone = status == RL_STORE && rl_pg_conn_lost(conn) && !conn->timed_out;
+        if (rl_pg_conn_lost(conn)) {
+            rl_pg_sessions_leave(&conn->server->left, &writer->session);
+        }
         if (!rl_pg_conn_lost(conn) && pipeline && !PQexitPipelineMode(conn->pg)) {
             rl_pg_conn_close(conn);
         }
@@ -336,6 +365,7 @@ void rl_pg_writer_after_fork(rl_pg_writer *writer, bool in_child)
 {
     if (in_child) {
         rl_pg_conn_abandon(&writer->conn, writer->held);
+        memset(&writer->session, 0, sizeof writer->session); /* the parent's */
         if (!writer->held) { /* its owner is not in this process */
             pthread_mutex_init(&writer->lock, NULL);
             rl_buf_init(&writer->wide, RL_BUF_MAX);

@@ -204,6 +204,9 @@ static void postgres_after_fork(rl_store *store, bool in_child)
 {
     postgres_store *self = (postgres_store *)store;
 
+    if (in_child) { /* they are the parent's to end */
+        rl_pg_sessions_init(&self->server.left);
+    }
     rl_pg_pool_after_fork(&self->pool, in_child);
     rl_pg_writer_after_fork(&self->forwarder, in_child);
     rl_pg_writer_after_fork(&self->writer, in_child);
@@ -221,6 +224,7 @@ static void postgres_close(rl_store *store)
     rl_pg_pool_free(&self->pool);
     rl_pg_writer_free(&self->forwarder);
     rl_pg_writer_free(&self->writer);
+    rl_pg_sessions_destroy(&self->server.left);
     pthread_mutex_destroy(&self->open_lock);
     rl_free(self->dsn);
     rl_free(self);
@@ -253,6 +257,7 @@ rl_status rl_postgres_new(const rl_postgres_options *options,
     pthread_mutex_init(&self->open_lock, NULL);
     self->server.dsn = self->dsn;
     self->server.timeout_ns = options->timeout_ns;
+    rl_pg_sessions_init(&self->server.left);
     rl_pg_writer_init(&self->writer, &self->server, NULL);
     rl_pg_writer_init(&self->forwarder, &self->server, options->stop);
     rl_pg_pool_init(&self->pool, options->pool, &self->server);

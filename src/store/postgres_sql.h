@@ -27,8 +27,19 @@
 #define RL_PG_INSERT_NAME "runlog_insert_18a"
 
 /* The process that serves this transaction: another one than the connection was told of
- * means that a pooler stands in between. */
-#define RL_PG_BACKEND "SELECT pg_catalog.pg_backend_pid()"
+ * means that a pooler stands in between. With it, what rl_pg_session keeps: the time now,
+ * and that of the server's start. Seconds, as the form of a date is a setting. */
+#define RL_PG_BACKEND                                    \
+    "SELECT pg_catalog.pg_backend_pid(), "               \
+    "extract(epoch FROM pg_catalog.clock_timestamp()), " \
+    "extract(epoch FROM pg_catalog.pg_postmaster_start_time())"
+
+/* Ends a session of this role. Parameters: those three. */
+#define RL_PG_END_SESSION                                                           \
+    "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity " \
+    "WHERE pid = $1::int AND backend_start < pg_catalog.to_timestamp($2::float8) "  \
+    "AND usename = current_user AND pid <> pg_catalog.pg_backend_pid() "            \
+    "AND extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text = $3"
 
 #define RL_PG_BEGIN "BEGIN"
 #define RL_PG_COMMIT "COMMIT"

@@ -94,6 +94,7 @@ class Proxy:
         self._stalled = False
         self._delay = 0.0
         self._cut: dict[bool, int] = {}
+        self._swallow: int | None = None
         self._closed = False
         self._listener: threading.Thread | None = None
         self._wanted = False
@@ -122,6 +123,7 @@ class Proxy:
             self._stalled = False
             self._delay = 0.0
             self._cut.clear()
+            self._swallow = None
             self._changed.notify_all()
         self._listen()
 
@@ -169,6 +171,14 @@ class Proxy:
         with self._changed:
             for link in self._links:
                 link.swallowed = True
+
+    def swallow_after(self, count: int) -> None:
+        """Hand on so many more bytes to the server, then be a black hole on that link.
+
+        Once: a connection that is made later works.
+        """
+        with self._changed:
+            self._swallow = count
 
     def close(self) -> None:
         """End everything."""
@@ -262,6 +272,10 @@ class Proxy:
                     del self._cut[up]
                 else:
                     self._cut[up] = left - len(piece)
+            if up and self._swallow is not None:
+                link.swallowed = len(piece) >= self._swallow
+                piece = piece[: self._swallow]
+                self._swallow = None if link.swallowed else self._swallow - len(piece)
             if up:
                 self.bytes_up += len(piece)
             else:

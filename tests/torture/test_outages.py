@@ -91,6 +91,25 @@ def test_load_over_an_outage(proxied: Proxied, recorder: Any, how: str) -> None:
     load.acknowledged.check(proxied.query)
 
 
+def test_regression_a_black_hole_in_the_middle_of_a_batch(proxied: Proxied) -> None:
+    """The server does not hear of it: that session keeps the locks of its half batch.
+
+    Whoever forwards the same runs over another connection would wait for it for ever.
+    """
+    proxied.proxy.refuse()
+    options = proxied.options | {"postgres_timeout": 0.5, "durability": "journal"}
+    with runlog.Recorder(**options) as recorder:
+        acknowledged = Acknowledged("w")
+        for number in range(80):
+            acknowledged.log(recorder, f"r{number}", outputs={"text": "x" * 2000})
+        until_server(recorder, "away")
+        assert recorder.stats()["waiting"] == 80
+        proxied.proxy.forward()
+        proxied.proxy.swallow_after(100_000)
+        check_drained(recorder, proxied.journal)
+        acknowledged.check(proxied.query)
+
+
 def test_load_over_dropped_connections(proxied: Proxied, recorder: Any) -> None:
     """The server is there all the time, and each connection dies young."""
     with Load(recorder) as load:
