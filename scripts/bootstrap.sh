@@ -155,6 +155,9 @@ dependencies() {
     $venv/bin/python scripts/requirements.py "$extra" >"$wanted"
     $venv/bin/python -m pip --disable-pip-version-check -qq install \
         'setuptools>=77' wheel -r "$wanted"
+    $venv/bin/python scripts/requirements.py --without-dependencies "$extra" >"$wanted"
+    [ ! -s "$wanted" ] || $venv/bin/python -m pip --disable-pip-version-check -qq install \
+        --no-deps -r "$wanted"
     printf '%s\n' "$key" >"$stamp"
 }
 

@@ -1,7 +1,10 @@
 """Print the requirements of one of runlog's extras, a line each.
 
+usage: requirements.py [--without-dependencies] EXTRA
+
 pip can only install an extra together with the package; the bootstrap wants the
-dependencies first, and alone.
+dependencies first, and alone. With the option: those that are to be installed without
+their own dependencies.
 """
 
 import re
@@ -12,18 +15,26 @@ from pathlib import Path
 PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
 
-def requirements(extras: dict[str, list[str]], name: str) -> list[str]:
-    """The requirements of an extra, with runlog[other] replaced by those of the other."""
-    found: list[str] = []
+def parts(extras: dict[str, list[str]], name: str) -> list[str]:
+    """The name of an extra, and of those that it takes in as runlog[other]."""
+    found = [name]
     for line in extras[name]:
         if match := re.fullmatch(r"runlog\[([\w,-]+)\]", line):
             for other in match[1].split(","):
-                found += requirements(extras, other)
-        else:
-            found.append(line)
+                found += parts(extras, other)
     return list(dict.fromkeys(found))
 
 
+def requirements(lists: dict[str, list[str]], names: list[str]) -> list[str]:
+    """What the lists of these names hold, but for the names of others."""
+    found = [line for name in names for line in lists.get(name, [])]
+    return [line for line in dict.fromkeys(found) if not line.startswith("runlog[")]
+
+
 if __name__ == "__main__":
-    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
-    print("\n".join(requirements(project["optional-dependencies"], sys.argv[1])))
+    pyproject = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))
+    extras = pyproject["project"]["optional-dependencies"]
+    names = parts(extras, sys.argv[-1])
+    if sys.argv[1] == "--without-dependencies":
+        extras = pyproject["tool"]["runlog"]["without-dependencies"]
+    print(*(f"{line}\n" for line in requirements(extras, names)), sep="", end="")

@@ -16,6 +16,8 @@ typedef enum rl_status {
     RL_BUSY,    /* it would have to wait, and the caller may not */
     RL_CLOSED,  /* the recorder is closed */
     RL_TIMEOUT, /* the time given ran out */
+    RL_SERVICE, /* a server that is no store (embeddings, Milvus) refused or was not reached */
+    RL_INVALID, /* an argument can't be used: what was passed, not the settings */
 } rl_status;
 
 #define RL_ERR_TEXT 768

@@ -1,0 +1,77 @@
+/* Milvus: the collection of runs, over gRPC (milvus.proto, service MilvusService).
+ *
+ * The collection is made when it is missing: id (VarChar, the primary key), wpk_id, status,
+ * run_id (VarChar), created_at (Int64, microseconds since 1970) and embedding (FloatVector,
+ * HNSW, COSINE). One that is there must fit: else RL_SERVICE, not retryable, whose text names
+ * the field and the two dimensions or types. It is loaded, and loaded again after the server
+ * was restarted.
+ *
+ * Threads: one at a time. Ownership: everything passed is borrowed for the call.
+ */
+#ifndef RL_MILVUS_H
+#define RL_MILVUS_H
+
+#include "core/err.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RL_MILVUS_COLLECTION "workflow_runs"
+#define RL_MILVUS_ID 37 /* bytes of an id as text (a UUID), with the NUL */
+#define RL_MILVUS_TEXT \
+    65535 /* bytes of a VarChar, by Milvus's limit: a longer text is cut */
+
+typedef struct rl_milvus rl_milvus;
+
+typedef struct rl_milvus_options {
+    const char *endpoint; /* "http://host:19530", "https://..."; without a scheme http */
+    const char *token;    /* "user:password", an API key, or NULL; goes into no error */
+    const char *collection;  /* RL_MILVUS_COLLECTION */
+    uint64_t timeout_ns;     /* of one attempt */
+    bool strong;             /* searches see what was upserted just before (Strong), else
+                                what was a few seconds ago (Bounded) */
+    const atomic_bool *stop; /* borrowed as long as the client lives, or NULL */
+} rl_milvus_options;
+
+typedef struct rl_milvus_row {
+    const char *id, *wpk_id, *status, *run_id;
+    int64_t created_at;  /* microseconds since 1970 */
+    const float *vector; /* [dim] */
+} rl_milvus_row;
+
+/* Each filter may be left out: NULL, or RL_TIME_NONE for `since`. */
+typedef struct rl_milvus_search {
+    const float *vector; /* [dim] */
+    uint32_t dim;
+    const char *wpk_id, *status;
+    int64_t since; /* created_at at this moment or later */
+    size_t limit;  /* at least 1, at most 16,384 */
+} rl_milvus_search;
+
+typedef struct rl_milvus_hit {
+    char id[RL_MILVUS_ID];
+    float score; /* the cosine */
+} rl_milvus_hit;
+
+/* RL_CONFIG for an endpoint that is no URL of http or https. Nothing is connected yet. */
+rl_status rl_milvus_new(const rl_milvus_options *options, rl_milvus **milvus,
+                        rl_err *err);
+void rl_milvus_free(rl_milvus *milvus);    /* NULL is fine */
+void rl_milvus_abandon(rl_milvus *milvus); /* in the child of a fork */
+
+/* Each makes at most `attempts` of the calls that can be made again, until the monotonic
+ * clock shows `end`. RL_SERVICE: retryable (not reached, time-out, rate limits, not loaded
+ * yet) or not (refused token, a collection that does not fit, a bad parameter). */
+rl_status rl_milvus_upsert(rl_milvus *milvus, const rl_milvus_row *rows, size_t count,
+                           uint32_t dim, unsigned attempts, uint64_t end, rl_err *err);
+rl_status rl_milvus_delete(rl_milvus *milvus, const char *const *ids, size_t count,
+                           unsigned attempts, uint64_t end, rl_err *err);
+
+/* hits [limit], best first; *count how many. A collection that does not exist has none. */
+rl_status rl_milvus_find(rl_milvus *milvus, const rl_milvus_search *search,
+                         unsigned attempts, uint64_t end, rl_milvus_hit *hits,
+                         size_t *count, rl_err *err);
+
+#endif
