@@ -24,8 +24,8 @@ typedef struct rl_vector_hit {
 
 /* Vectors of `dim` numbers, 1 to 1,048,576, of at most `max_bytes` in all. NULL when there is
  * no memory, or for another dim. A row takes 4 bytes a number, rounded up to a multiple of
- * 32 numbers, and 24; the table of ids 6 to 12 bytes a row on average; blocks are of 0.5 to
- * 1 MB, or 1/16 of max_bytes where that is less. */
+ * 32 numbers, and 24 more; the table of ids 5 to 11. Blocks are of 0.5 to 1 MB, or a 1/32 to
+ * a 1/16 of max_bytes where that is less, and of one row at least. */
 rl_vectors *rl_vectors_new(uint32_t dim, size_t max_bytes);
 void rl_vectors_free(rl_vectors *vectors); /* NULL is fine */
 
@@ -46,7 +46,8 @@ size_t rl_vectors_count(const rl_vectors *vectors);
 size_t rl_vectors_bytes(const rl_vectors *vectors); /* in use, its tables included */
 uint32_t rl_vectors_dim(const rl_vectors *vectors);
 
-/* The unit vector of `id`, or NULL; valid until the next change. */
+/* The unit vector [dim] of `id`, its numbers below 1e-18 as zero, or NULL; valid until the
+ * next change. */
 const float *rl_vectors_get(const rl_vectors *vectors, const uint8_t id[16]);
 
 /* The nearest `limit` to `query` [dim] (any length but zero), best first, of equal scores the
