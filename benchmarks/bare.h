@@ -1,4 +1,4 @@
-/* What the two bare programs share: a file of ready-made rows, and the clocks.
+/* What the bare programs share: a file of ready-made rows, and the clocks.
  *
  * One thread. The rows are read into memory before a clock starts, and what a field points
  * to stays valid until rows_free.

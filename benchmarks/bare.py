@@ -10,6 +10,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import sys
 import sysconfig
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,18 +45,28 @@ def _pkg_config(option: str, package: str, fallback: list[str]) -> list[str]:
     return done.stdout.split()
 
 
-def build(name: str) -> Path:
+def build_core() -> Path:
+    """Compile runlog's C core as the extension links it; return the library."""
+    folder = BUILD / "core"
+    command = [sys.executable, "setup.py", "-q", "build_clib"]
+    command += ["--build-clib", str(folder), "--build-temp", str(folder / "objects")]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+    return folder / "librunlog_core.a"
+
+
+def build(name: str, *libraries: str | Path) -> Path:
     """Compile <name>.c with the C compiler at hand; return the program."""
-    package, link = PACKAGES[name]
+    package, link = PACKAGES.get(name, (None, None))
     BUILD.mkdir(parents=True, exist_ok=True)
     program = BUILD / name
     compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
     command = [
         *(compiler.split() if shutil.which(compiler.split()[0]) else ["cc"]),
         *("-std=c11", "-O2", "-Wall", "-Wextra", f"-I{ROOT / 'src'}"),
-        *_pkg_config("--cflags", package, []),
+        *(_pkg_config("--cflags", package, []) if package else []),
         *(str(Path(__file__).with_name(f"{name}.c")), "-o", str(program)),
-        *_pkg_config("--libs", package, [link]),
+        *(str(library) for library in libraries),
+        *(_pkg_config("--libs", package, [link]) if package and link else []),
     ]
     subprocess.run(command, check=True)
     return program

@@ -20,6 +20,7 @@ TIMEOUTS = {
     "sqlite": 100,
     "postgres": 160,
     "journal": 200,
+    "vectors": 120,
     "import_time": 60,
     "handler": 400,
     "loss": 500,
