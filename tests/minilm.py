@@ -110,7 +110,7 @@ class Layer:
         self.norm = Norm(*pair("output.LayerNorm"))
 
     def __call__(self, x: Array, bias: Array) -> Array:
-        """x: [texts, tokens, DIM]; bias: [texts, 1, 1, tokens], -inf at padding, else 0."""
+        """x: [texts, tokens, DIM]; bias: [texts, 1, 1, tokens], -inf at padding or 0."""
         x = self.attention_norm(x + self.attention_out(self.attend(x, bias)))
         return self.norm(x + self.down(gelu(self.up(x))))
 
