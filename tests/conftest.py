@@ -16,11 +16,14 @@ import pytest
 from fixtures_graphs import config, handler
 from fixtures_live import live_server, start
 from fixtures_postgres import find_binaries, plain_environment, postgres_server
+from fixtures_services import embedding_process, embedding_server
 from fixtures_store import close_runlog, recorder, store
 from hypothesis import configuration, settings
 
 __all__ = [
     "config",
+    "embedding_process",
+    "embedding_server",
     "handler",
     "live_server",
     "postgres_server",
