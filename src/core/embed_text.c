@@ -124,6 +124,9 @@ static void find_both(rl_json_value outputs, rl_json_value *text, rl_json_value 
                 *messages = value;
             }
         }
+        if (reader.failed) {
+            *text = *messages = (rl_json_value){NULL, 0};
+        }
     }
 }
 
