@@ -1,0 +1,248 @@
+/* Requests over HTTP: attempts, and the pauses between them. See http.h. */
+#include "net/http.h"
+
+#include "core/alloc.h"
+#include "core/clock.h"
+#include "net/backoff.h"
+#include "net/transfer.h"
+
+#include <stdio.h>
+#include <time.h>
+
+struct rl_http {
+    rl_http_options options;
+    rl_transfer transfer;
+    rl_bucket bucket;
+};
+
+rl_status rl_http_new(const rl_http_options *options, rl_http **http, rl_err *err)
+{
+    rl_http *made = rl_calloc(1, sizeof *made);
+    rl_status status;
+
+    *http = NULL;
+    if (made == NULL) {
+        return rl_err_nomem(err);
+    }
+    made->options = *options;
+    rl_bucket_init(&made->bucket);
+    status = rl_transfer_init(&made->transfer, options->name, options->stop, err);
+    if (status == RL_OK) {
+        *http = made;
+    } else {
+        rl_http_free(made);
+    }
+    return status;
+}
+
+void rl_http_free(rl_http *http)
+{
+    if (http != NULL) {
+        rl_transfer_destroy(&http->transfer);
+        rl_free(http);
+    }
+}
+
+void rl_http_abandon(rl_http *http)
+{
+    rl_transfer_abandon(&http->transfer);
+}
+
+static bool is_stopped(const rl_http *http)
+{
+    return http->options.stop != NULL && atomic_load(http->options.stop);
+}
+
+typedef struct rl_call {
+    rl_http *http;
+    const rl_http_request *request;
+    uint64_t end;
+    rl_http_reading reading;
+    unsigned tried;
+    char origin[RL_ORIGIN];
+    char failure[RL_FAILURE]; /* of the last attempt */
+} rl_call;
+
+static rl_status stopped(const rl_call *call, rl_err *err)
+{
+    return rl_err_set(err, RL_CLOSED, "%s: closing, the answer was not waited for",
+                      call->http->options.name);
+}
+
+static rl_status failed(const rl_call *call, bool retryable, rl_err *err)
+{
+    char tried[40] = "";
+
+    if (call->tried > 1) {
+        snprintf(tried, sizeof tried, " (%u attempts)", call->tried);
+    }
+    rl_err_set(err, RL_SERVICE, "%s at %s: %s%s", call->http->options.name, call->origin,
+               call->failure, tried);
+    if (err != NULL) {
+        err->retryable = retryable;
+    }
+    return RL_SERVICE;
+}
+
+/* Waits, unless it is stopped. */
+static rl_status pause_for(const rl_call *call, uint64_t ns, rl_err *err)
+{
+    const uint64_t until = rl_monotonic_ns() + ns;
+    const uint64_t slice = RL_SLICE_MS * UINT64_C(1000000);
+    uint64_t now;
+
+    while ((now = rl_monotonic_ns()) < until && !is_stopped(call->http)) {
+        uint64_t left = until - now;
+        struct timespec part = rl_timespec(left < slice ? left : slice);
+
+        (void)nanosleep(&part, NULL);
+    }
+    return is_stopped(call->http) ? stopped(call, err) : RL_OK;
+}
+
+static bool is_transient(long status)
+{
+    return status == 408 || status == 429 || (status >= 500 && status <= 599);
+}
+
+typedef enum rl_verdict {
+    ANSWERED,
+    TRY_AGAIN, /* the text is in call->failure */
+    HOPELESS,  /* the same, and in this call it stays so */
+    UNUSABLE   /* the same, and in every other call too */
+} rl_verdict;
+
+/* What is to be made of an attempt. */
+static rl_verdict judge(rl_call *call, CURLcode code, uint64_t timeout_ns)
+{
+    rl_http *http = call->http;
+    const rl_http_answer *answer = call->reading.answer;
+    const rl_failure failure = {code, http->transfer.easy, http->transfer.detail,
+                                http->transfer.address, timeout_ns};
+    rl_verdict verdict = ANSWERED;
+
+    if (call->reading.too_large) {
+        verdict = UNUSABLE;
+        snprintf(call->failure, sizeof call->failure,
+                 "the answer has more than %zu bytes", call->request->max_answer);
+    } else if (code == CURLE_OK) {
+        bool again = is_transient(answer->status) && (call->request->is_final == NULL ||
+                                                      !call->request->is_final(answer));
+
+        verdict = again ? TRY_AGAIN : ANSWERED;
+        snprintf(call->failure, sizeof call->failure, "answered %ld", answer->status);
+    } else {
+        bool unusable = code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL;
+
+        verdict = unusable                          ? UNUSABLE
+                  : rl_failure_is_certificate(code) ? HOPELESS
+                                                    : TRY_AGAIN;
+        rl_failure_text(&failure, call->failure);
+    }
+    return verdict;
+}
+
+/* Waits until a request may start. RL_SERVICE when that is after the end. */
+static rl_status take_token(rl_call *call, rl_err *err)
+{
+    rl_bucket *bucket = &call->http->bucket;
+    uint64_t now = rl_monotonic_ns();
+    const uint64_t wait = rl_bucket_wait_ns(bucket, now);
+    rl_status status = RL_OK;
+
+    if (is_stopped(call->http)) {
+        return stopped(call, err);
+    }
+    if (now >= call->end || wait >= call->end - now) {
+        if (call->tried == 0) {
+            snprintf(call->failure, sizeof call->failure, "%s",
+                     wait > 0 ? "the server has refused too many requests, and the next "
+                                "must wait longer than there was time"
+                              : "there was no time left for an attempt");
+        }
+        return failed(call, true, err);
+    }
+    if (wait > 0) {
+        status = pause_for(call, wait, err);
+    }
+    if (status == RL_OK) {
+        rl_bucket_take(bucket, rl_monotonic_ns());
+    }
+    return status;
+}
+
+/* One attempt, with the wait before it. */
+static rl_status try_once(rl_call *call, rl_verdict *verdict, rl_err *err)
+{
+    rl_http *http = call->http;
+    CURLcode code = CURLE_OK;
+    uint64_t now, left, timeout_ns = http->options.timeout_ns;
+    rl_status status = take_token(call, err);
+
+    if (status != RL_OK) {
+        return status;
+    }
+    now = rl_monotonic_ns();
+    left = now < call->end ? call->end - now : 1;
+    timeout_ns = timeout_ns < left ? timeout_ns : left;
+    status = rl_transfer_run(&http->transfer, call->request, timeout_ns, &call->reading,
+                             &code, err);
+    if (status == RL_CLOSED) {
+        return stopped(call, err);
+    }
+    if (status != RL_OK) {
+        return status;
+    }
+    call->tried++;
+    *verdict = judge(call, code, timeout_ns);
+    if (*verdict == TRY_AGAIN && call->reading.answer->status == 429) {
+        rl_bucket_refused(&http->bucket);
+    } else if (*verdict == ANSWERED) {
+        rl_bucket_passed(&http->bucket);
+    }
+    return RL_OK;
+}
+
+/* Attempts until one is answered, or there is no use in more. */
+static rl_status try_all(rl_call *call, unsigned attempts, rl_err *err)
+{
+    rl_verdict verdict = TRY_AGAIN;
+    rl_status status = try_once(call, &verdict, err);
+
+    while (status == RL_OK && verdict == TRY_AGAIN) {
+        const uint64_t asked = call->reading.answer->retry_after_ns;
+        const uint64_t wait = asked != 0 ? asked : rl_backoff_ns(call->tried);
+        const uint64_t now = rl_monotonic_ns();
+
+        if (call->tried >= attempts || now >= call->end || wait >= call->end - now) {
+            return failed(call, true, err);
+        }
+        status = pause_for(call, wait, err);
+        if (status == RL_OK) {
+            status = try_once(call, &verdict, err);
+        }
+    }
+    if (status == RL_OK && verdict != ANSWERED) {
+        status = failed(call, verdict == HOPELESS, err);
+    }
+    return status;
+}
+
+rl_status rl_http_post(rl_http *http, const rl_http_request *request, unsigned attempts,
+                       uint64_t end, rl_http_answer *answer, rl_err *err)
+{
+    rl_call call = {.http = http, .request = request, .end = end};
+    rl_status status = rl_origin(http->options.name, request->url, call.origin, err);
+
+    call.reading = (rl_http_reading){.answer = answer, .max = request->max_answer};
+    rl_http_reading_begin(&call.reading);
+    if (status == RL_OK && request->grpc && !http->transfer.has_http2) {
+        status =
+            rl_err_set(err, RL_SERVICE, "%s: libcurl was built without HTTP/2 (nghttp2)",
+                       http->options.name);
+    }
+    if (status == RL_OK) {
+        status = try_all(&call, attempts, err);
+    }
+    return status;
+}
