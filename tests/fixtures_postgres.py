@@ -17,7 +17,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,14 @@ def run_as_server_user(command: list[str], folder: Path) -> None:
 class Keeper:
     """A server process that ends when we do."""
 
-    def __init__(self, command: list[str], folder: Path, log: Path, sign: str) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        folder: Path,
+        log: Path,
+        sign: str,
+        user: Mapping[str, Any] | None = None,
+    ) -> None:
         with log.open("ab") as file:
             self._shell = subprocess.Popen(
                 ["/bin/sh", "-c", KEEPER, "keeper", sign, *command],
@@ -142,8 +149,12 @@ class Keeper:
                 cwd=folder,
                 env=plain_environment(),
                 start_new_session=True,  # Ctrl-C is for pytest, which then stops it
-                **server_user(),
+                **(server_user() if user is None else user),
             )
+
+    def lives(self) -> bool:
+        """Whether the server has not ended by itself."""
+        return self._shell.poll() is None
 
     def end(self, timeout: float = 20) -> bool:
         """Have the server sent its signal; False when it does not end in time."""

@@ -63,10 +63,10 @@ typedef struct rl_call {
     char failure[RL_FAILURE]; /* of the last attempt */
 } rl_call;
 
-static rl_status stopped(const rl_call *call, rl_err *err)
+static rl_status stopped(const rl_http *http, rl_err *err)
 {
     return rl_err_set(err, RL_CLOSED, "%s: closing, the answer was not waited for",
-                      call->http->options.name);
+                      http->options.name);
 }
 
 static rl_status failed(const rl_call *call, bool retryable, rl_err *err)
@@ -84,20 +84,19 @@ static rl_status failed(const rl_call *call, bool retryable, rl_err *err)
     return RL_SERVICE;
 }
 
-/* Waits, unless it is stopped. */
-static rl_status pause_for(const rl_call *call, uint64_t ns, rl_err *err)
+rl_status rl_http_pause(rl_http *http, uint64_t ns, rl_err *err)
 {
     const uint64_t until = rl_monotonic_ns() + ns;
     const uint64_t slice = RL_SLICE_MS * UINT64_C(1000000);
     uint64_t now;
 
-    while ((now = rl_monotonic_ns()) < until && !is_stopped(call->http)) {
+    while ((now = rl_monotonic_ns()) < until && !is_stopped(http)) {
         uint64_t left = until - now;
         struct timespec part = rl_timespec(left < slice ? left : slice);
 
         (void)nanosleep(&part, NULL);
     }
-    return is_stopped(call->http) ? stopped(call, err) : RL_OK;
+    return is_stopped(http) ? stopped(http, err) : RL_OK;
 }
 
 static bool is_transient(long status)
@@ -151,7 +150,7 @@ static rl_status take_token(rl_call *call, rl_err *err)
     rl_status status = RL_OK;
 
     if (is_stopped(call->http)) {
-        return stopped(call, err);
+        return stopped(call->http, err);
     }
     if (now >= call->end || wait >= call->end - now) {
         if (call->tried == 0) {
@@ -163,7 +162,7 @@ static rl_status take_token(rl_call *call, rl_err *err)
         return failed(call, true, err);
     }
     if (wait > 0) {
-        status = pause_for(call, wait, err);
+        status = rl_http_pause(call->http, wait, err);
     }
     if (status == RL_OK) {
         rl_bucket_take(bucket, rl_monotonic_ns());
@@ -188,7 +187,7 @@ static rl_status try_once(rl_call *call, rl_verdict *verdict, rl_err *err)
     status = rl_transfer_run(&http->transfer, call->request, timeout_ns, &call->reading,
                              &code, err);
     if (status == RL_CLOSED) {
-        return stopped(call, err);
+        return stopped(call->http, err);
     }
     if (status != RL_OK) {
         return status;
@@ -217,7 +216,7 @@ static rl_status try_all(rl_call *call, unsigned attempts, rl_err *err)
         if (call->tried >= attempts || now >= call->end || wait >= call->end - now) {
             return failed(call, true, err);
         }
-        status = pause_for(call, wait, err);
+        status = rl_http_pause(call->http, wait, err);
         if (status == RL_OK) {
             status = try_once(call, &verdict, err);
         }
@@ -244,5 +243,6 @@ rl_status rl_http_post(rl_http *http, const rl_http_request *request, unsigned a
     if (status == RL_OK) {
         status = try_all(&call, attempts, err);
     }
+    answer->tried = call.tried;
     return status;
 }

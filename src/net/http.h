@@ -53,6 +53,7 @@ typedef struct rl_http_answer {
     int grpc_status;         /* of the trailers, or -1 */
     char grpc_message[256];  /* percent-decoded; "" without */
     uint64_t retry_after_ns; /* what Retry-After said; 0 without */
+    unsigned tried;          /* attempts that were made */
     rl_buf body;
 } rl_http_answer;
 
@@ -78,5 +79,8 @@ void rl_http_answer_free(rl_http_answer *answer);
  * is in any case what the last attempt got: with status 0 nothing. */
 rl_status rl_http_post(rl_http *http, const rl_http_request *request, unsigned attempts,
                        uint64_t end, rl_http_answer *answer, rl_err *err);
+
+/* Waits so many nanoseconds. RL_CLOSED when it was stopped. */
+rl_status rl_http_pause(rl_http *http, uint64_t ns, rl_err *err);
 
 #endif
