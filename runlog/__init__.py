@@ -6,7 +6,7 @@ One line records a graph's runs::
     graph.invoke(state, config={"callbacks": [RunLogHandler()]})
 
 and `log_run` keeps any other. They go to a SQLite file, or to PostgreSQL when
-POSTGRES_DSN is set.
+POSTGRES_DSN is set. With OPENAI_KEY, `search_runs` finds them by meaning.
 """
 
 try:
@@ -26,20 +26,24 @@ except ImportError:
         ) from error
 
 from runlog._default import (
+    afind_similar,
     aflush,
     aget_run,
     aget_runs_by_wpk_id,
     alist_runs,
     alog_run,
+    asearch_runs,
     close,
     configure,
     delete_runs,
+    find_similar,
     flush,
     generate_embedding,
     get_run,
     get_runs_by_wpk_id,
     list_runs,
     log_run,
+    search_runs,
     stats,
     upsert_to_milvus,
 )
@@ -48,6 +52,7 @@ from runlog._runlog import (
     ConfigError,
     Page,
     RunlogError,
+    ServiceError,
     StoreError,
     ValidationError,
     __version__,
@@ -56,6 +61,7 @@ from runlog.recorder import Recorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # what the functions return; only for annotations
+    from runlog._runlog import Hit as Hit
     from runlog._runlog import Run as Run
     from runlog._runlog import RunSummary as RunSummary
 
@@ -65,23 +71,28 @@ __all__ = [
     "Page",
     "Recorder",
     "RunlogError",
+    "ServiceError",
     "StoreError",
     "ValidationError",
     "__version__",
+    "afind_similar",
     "aflush",
     "aget_run",
     "aget_runs_by_wpk_id",
     "alist_runs",
     "alog_run",
+    "asearch_runs",
     "close",
     "configure",
     "delete_runs",
+    "find_similar",
     "flush",
     "generate_embedding",
     "get_run",
     "get_runs_by_wpk_id",
     "list_runs",
     "log_run",
+    "search_runs",
     "stats",
     "upsert_to_milvus",
 ]

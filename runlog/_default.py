@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from runlog._runlog import Page, Run
+    from runlog._runlog import Hit, Page, Run
 
 _lock = allocate_lock()
 _current: Recorder | None = None
@@ -163,6 +163,35 @@ def stats() -> dict[str, Any]:
     return default_recorder().stats()
 
 
+def search_runs(
+    text: str,
+    *,
+    wpk_id: str | None = None,
+    status: str | None = None,
+    since: datetime | None = None,
+    limit: int = 10,
+) -> list[Hit]:
+    """The runs nearest to a text by meaning. See `Recorder.search_runs`."""
+    return default_recorder().search_runs(
+        text, wpk_id=wpk_id, status=status, since=since, limit=limit
+    )
+
+
+def find_similar(
+    run_id: str,
+    wpk_id: str | None = None,
+    *,
+    within: str | None = None,
+    status: str | None = None,
+    since: datetime | None = None,
+    limit: int = 10,
+) -> list[Hit]:
+    """The runs nearest to a run by meaning. See `Recorder.find_similar`."""
+    return default_recorder().find_similar(
+        run_id, wpk_id, within=within, status=status, since=since, limit=limit
+    )
+
+
 def generate_embedding(text: str) -> list[float] | None:
     """The embedding of a text, or None where OPENAI_KEY is not set."""
     return default_recorder().generate_embedding(text)
@@ -195,6 +224,18 @@ async def aget_run(run_id: str, wpk_id: str | None = None) -> Run | None:
 async def alist_runs(**filters: Any) -> Page:
     """`list_runs` for asyncio; takes the same keyword arguments."""
     return await default_recorder().alist_runs(**filters)
+
+
+async def asearch_runs(text: str, **filters: Any) -> list[Hit]:
+    """`search_runs` for asyncio; takes the same keyword arguments."""
+    return await default_recorder().asearch_runs(text, **filters)
+
+
+async def afind_similar(
+    run_id: str, wpk_id: str | None = None, **filters: Any
+) -> list[Hit]:
+    """`find_similar` for asyncio; takes the same keyword arguments."""
+    return await default_recorder().afind_similar(run_id, wpk_id, **filters)
 
 
 async def aflush(timeout: float | None = None) -> bool:

@@ -39,6 +39,18 @@ class StoreError(RunlogError):
     sqlstate: str | None
     retryable: bool
 
+class ServiceError(RunlogError):
+    """The embedding server or Milvus refused, or was not reached.
+
+    Raised by the calls that wait for one of them (`search_runs`, `find_similar`,
+    `generate_embedding`, `upsert_to_milvus`), never by what keeps a run.
+
+    Attributes:
+        retryable: whether the same call may succeed later, unchanged.
+    """
+
+    retryable: bool
+
 class RunSummary(TypedDict):
     """A row of `list_runs`: the columns that are cheap to read, without the payloads."""
 
@@ -62,6 +74,14 @@ class Run(RunSummary):
     node_logs: Any
     metadata: Any
     owner: str | None
+
+class Hit(RunSummary):
+    """A run that `search_runs` or `find_similar` has found.
+
+    `score` is the cosine of the two vectors, 1.0 for the same direction.
+    """
+
+    score: float
 
 class Page(NamedTuple):
     """A page of `list_runs`: its runs, newest first, and the cursor of the next page."""
@@ -100,8 +120,27 @@ class Recorder:
             by commas); compared without case, "-" as "_". An empty sequence: none.
         max_payload: bytes of JSON after which a payload is cut (RUNLOG_MAX_PAYLOAD),
             1 KiB to 256 MiB, 1 MiB by default.
-        openai_key, openai_base_url, embedding_model: see OPENAI_KEY.
-        milvus_endpoint, milvus_token: see MILVUS_ENDPOINT.
+        openai_key: with it (OPENAI_KEY, and no variable of another name) the texts of
+            runs are sent to the embedding server. Unset: none is.
+        openai_base_url: that server (OPENAI_BASE_URL), by default OpenAI's,
+            https://api.openai.com/v1. A query is kept: ...?api-version=2024-06-01.
+        openai_headers: more headers for it, a mapping, or lines of "Name: value"
+            (RUNLOG_OPENAI_HEADERS). One named Authorization or api-key replaces the key's.
+        embedding_model: the model (RUNLOG_EMBEDDING_MODEL), by default
+            text-embedding-3-small.
+        embedding_dimensions: numbers that the model is asked for
+            (RUNLOG_EMBEDDING_DIMENSIONS), 0 to 32,768; 0, the default: as many as it has.
+        embedding_path: where the text of a run is, in its outputs, with dots in between
+            (RUNLOG_EMBEDDING_PATH): "answer", "messages.-1.content". By default it is
+            outputs["text"], or else the content of the last of outputs["messages"].
+        milvus_endpoint: Milvus (MILVUS_ENDPOINT), http:// or https://; without a scheme
+            http. Unset: vectors stay in the database, and are searched there.
+        milvus_token: "user:password" or an API key (MILVUS_TOKEN).
+        service_timeout: seconds that either server may take to answer
+            (RUNLOG_SERVICE_TIMEOUT), 0.05 to 3600, 30 by default. Nobody who keeps a run
+            waits for them.
+        vector_cache: bytes of vectors that are kept in memory by searches without Milvus
+            (RUNLOG_VECTOR_CACHE), 256 MiB by default; what does not fit is read each time.
 
     Raises:
         ConfigError: an option is wrong; names the option and its variable.
@@ -122,9 +161,14 @@ class Recorder:
         max_payload: int | None = None,
         openai_key: str | None = None,
         openai_base_url: str | None = None,
+        openai_headers: Mapping[str, str] | str | None = None,
         embedding_model: str | None = None,
+        embedding_dimensions: int | None = None,
+        embedding_path: str | None = None,
         milvus_endpoint: str | None = None,
         milvus_token: str | None = None,
+        service_timeout: float | None = None,
+        vector_cache: int | None = None,
     ) -> None: ...
     def log_run(self, run: Mapping[str, Any]) -> str:
         """Keep one run; return its run_id once it is committed.
@@ -213,19 +257,94 @@ class Recorder:
             ValidationError: no filter was given.
         """
 
+    def search_runs(
+        self,
+        text: str,
+        *,
+        wpk_id: str | None = None,
+        status: str | None = None,
+        since: datetime | None = None,
+        limit: int = 10,
+    ) -> list[Hit]:
+        """The runs whose texts are nearest to a text, nearest first.
+
+        The text is embedded, then compared with the runs' vectors: in Milvus when it is
+        set, else in PostgreSQL when it has pgvector, else in memory.
+
+        Args:
+            text: what the runs should be about; not empty.
+            wpk_id: of this workflow.
+            status: of this status.
+            since: created at that time or later.
+            limit: 1 to 1,000 runs.
+
+        Raises:
+            ValidationError: an argument is wrong.
+            ConfigError: OPENAI_KEY is not set, or a setting can't be used.
+            ServiceError: the embedding server or Milvus refused, or was not reached.
+            StoreError: the database was not reached.
+        """
+
+    def find_similar(
+        self,
+        run_id: str,
+        wpk_id: str | None = None,
+        *,
+        within: str | None = None,
+        status: str | None = None,
+        since: datetime | None = None,
+        limit: int = 10,
+    ) -> list[Hit]:
+        """The runs whose texts are nearest to that of a run, by its stored vector.
+
+        Args:
+            run_id: the run, which is no hit itself.
+            wpk_id: its workflow; without it, the newest run of that run_id.
+            within: only runs of this workflow.
+            status, since, limit: as for `search_runs`.
+
+        Raises:
+            ValidationError: an argument is wrong, there is no such run, or it has no
+                vector (yet).
+            ServiceError, StoreError: as for `search_runs`.
+        """
+
     def generate_embedding(self, text: str) -> list[float] | None:
-        """None where OPENAI_KEY is not set; with it, ConfigError: not yet."""
+        """The embedding of a text, or None where OPENAI_KEY is not set.
+
+        A text that is longer than the model takes is cut.
+
+        Raises:
+            ValidationError: text is no text, or empty.
+            ConfigError: a setting can't be used.
+            ServiceError: the server refused, or was not reached.
+        """
 
     def upsert_to_milvus(
-        self, run_id: str, embedding: Sequence[float], metadata: Mapping[str, Any], /
+        self, run_id: str, embedding: Sequence[float], metadata: Mapping[str, Any]
     ) -> bool:
-        """False where MILVUS_ENDPOINT is not set; with it, ConfigError: not yet."""
+        """Put a run's embedding into Milvus; False where MILVUS_ENDPOINT is not set.
+
+        Runs that are kept with OPENAI_KEY get there by themselves; this is for vectors
+        that come from elsewhere.
+
+        Args:
+            run_id: the run, with metadata["wpk_id"] its workflow. One that is kept here
+                is found by searches.
+            embedding: finite numbers, as many as the collection's vectors have.
+            metadata: "wpk_id" and "status", text each; the rest is not used.
+
+        Raises:
+            ValidationError: an argument is wrong.
+            ServiceError: Milvus refused, or was not reached.
+        """
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until every run handed over by any thread is in the database.
 
         That is what waits in the journal as well, whichever process put it there, but for
-        what the server has refused for good.
+        what the server has refused for good; and with OPENAI_KEY or MILVUS_ENDPOINT what
+        waits to be embedded or indexed, but for what they refuse.
 
         Args:
             timeout: seconds to wait; None waits without a bound (Ctrl-C ends it).
@@ -261,7 +380,10 @@ class Recorder:
         (runs that this process has brought from there to the server), `waiting` (runs in
         the journal now, of all processes), `rejected` (runs in it that the server refused
         for good), `server` ("up" or "away") and `server_error` (why it is away, or None).
-        On SQLite those are 0 and None.
+        On SQLite those are 0 and None. With OPENAI_KEY or MILVUS_ENDPOINT: `embedded` and
+        `upserted` (by this process), `embeddings_waiting` and `embeddings_failed` (rows of
+        the outbox now, of all processes) and `embedding_error` (why something waits or has
+        failed, or None).
         """
 
     def __enter__(self) -> Self: ...

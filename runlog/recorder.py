@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any, TypeVar
 
-    from runlog._runlog import Page, Run
+    from runlog._runlog import Hit, Page, Run
 
     _T = TypeVar("_T")
 
@@ -117,6 +117,18 @@ class Recorder(_runlog.Recorder):
     async def alist_runs(self, **filters: Any) -> Page:
         """`list_runs` for asyncio; takes the same keyword arguments."""
         return await _beside_the_loop(lambda: self.list_runs(**filters))
+
+    async def asearch_runs(self, text: str, **filters: Any) -> list[Hit]:
+        """`search_runs` for asyncio; takes the same keyword arguments."""
+        return await _beside_the_loop(lambda: self.search_runs(text, **filters))
+
+    async def afind_similar(
+        self, run_id: str, wpk_id: str | None = None, **filters: Any
+    ) -> list[Hit]:
+        """`find_similar` for asyncio; takes the same keyword arguments."""
+        return await _beside_the_loop(
+            lambda: self.find_similar(run_id, wpk_id, **filters)
+        )
 
     async def aflush(self, timeout: float | None = None) -> bool:
         """`flush` for asyncio."""

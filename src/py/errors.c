@@ -38,20 +38,27 @@ int rl_errors_init(PyObject *module, rl_state *state)
                       state->runlog_error) < 0 ||
         add_exception(module, &state->store_error, "StoreError", "runlog.StoreError",
                       "The database refused, or could not be reached.",
+                      state->runlog_error) < 0 ||
+        add_exception(module, &state->service_error, "ServiceError",
+                      "runlog.ServiceError",
+                      "The embedding server or Milvus refused, or was not reached.",
                       state->runlog_error) < 0) {
         return -1;
     }
     return PyObject_SetAttrString(state->store_error, "sqlstate", Py_None) < 0 ||
-                   PyObject_SetAttrString(state->store_error, "retryable", Py_False) < 0
+                   PyObject_SetAttrString(state->store_error, "retryable", Py_False) <
+                       0 ||
+                   PyObject_SetAttrString(state->service_error, "retryable", Py_False) < 0
                ? -1
                : 0;
 }
 
-static PyObject *raise_store_error(rl_state *state, const rl_err *err)
+/* A StoreError or ServiceError. */
+static PyObject *raise_remote_error(PyObject *type, const rl_err *err)
 {
     PyObject *text =
         PyUnicode_DecodeUTF8(err->text, (Py_ssize_t)strlen(err->text), "replace");
-    PyObject *error = text != NULL ? PyObject_CallOneArg(state->store_error, text) : NULL;
+    PyObject *error = text != NULL ? PyObject_CallOneArg(type, text) : NULL;
     PyObject *code = NULL;
 
     if (error != NULL && err->sqlstate[0] != '\0') {
@@ -64,7 +71,7 @@ static PyObject *raise_store_error(rl_state *state, const rl_err *err)
     if (error != NULL &&
         PyObject_SetAttrString(error, "retryable", err->retryable ? Py_True : Py_False) ==
             0) {
-        PyErr_SetObject(state->store_error, error);
+        PyErr_SetObject(type, error);
     }
     Py_XDECREF(code);
     Py_XDECREF(error);
@@ -83,8 +90,13 @@ PyObject *rl_errors_raise(rl_state *state, const rl_err *err)
     case RL_CLOSED:
         PyErr_SetString(state->closed_error, err->text);
         return NULL;
+    case RL_INVALID:
+        PyErr_SetString(state->validation_error, err->text);
+        return NULL;
+    case RL_SERVICE:
+        return raise_remote_error(state->service_error, err);
     default:
-        return raise_store_error(state, err);
+        return raise_remote_error(state->store_error, err);
     }
 }
 

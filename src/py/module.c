@@ -145,6 +145,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->config_error);
     Py_VISIT(state->closed_error);
     Py_VISIT(state->store_error);
+    Py_VISIT(state->service_error);
     Py_VISIT(state->recorder_type);
     Py_VISIT(state->prepared_type);
     Py_VISIT(state->page_type);
@@ -165,6 +166,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->config_error);
     Py_CLEAR(state->closed_error);
     Py_CLEAR(state->store_error);
+    Py_CLEAR(state->service_error);
     Py_CLEAR(state->recorder_type);
     Py_CLEAR(state->prepared_type);
     Py_CLEAR(state->page_type);

@@ -6,8 +6,13 @@
 
 #define PAYLOAD_MIN 1024
 #define PAYLOAD_MAX (256 << 20)
+#define CACHE_MIN 65536
+#define CACHE_MAX (INT64_C(1) << 40)
 #define TIMEOUT_MIN 0.05 /* seconds */
 #define TIMEOUT_MAX 3600.0
+
+#define BASE_URL "https://api.openai.com/v1"
+#define MODEL "text-embedding-3-small"
 
 typedef enum option {
     POSTGRES_DSN,
@@ -17,9 +22,14 @@ typedef enum option {
     MAX_PAYLOAD,
     OPENAI_KEY,
     OPENAI_BASE_URL,
+    OPENAI_HEADERS,
     EMBEDDING_MODEL,
+    EMBEDDING_DIMENSIONS,
+    EMBEDDING_PATH,
     MILVUS_ENDPOINT,
     MILVUS_TOKEN,
+    SERVICE_TIMEOUT,
+    VECTOR_CACHE,
     POSTGRES_TIMEOUT,
     POSTGRES_POOL,
     OPTIONS
@@ -35,9 +45,14 @@ static const struct {
     [MAX_PAYLOAD] = {"max_payload", "RUNLOG_MAX_PAYLOAD"},
     [OPENAI_KEY] = {"openai_key", "OPENAI_KEY"},
     [OPENAI_BASE_URL] = {"openai_base_url", "OPENAI_BASE_URL"},
+    [OPENAI_HEADERS] = {"openai_headers", "RUNLOG_OPENAI_HEADERS"},
     [EMBEDDING_MODEL] = {"embedding_model", "RUNLOG_EMBEDDING_MODEL"},
+    [EMBEDDING_DIMENSIONS] = {"embedding_dimensions", "RUNLOG_EMBEDDING_DIMENSIONS"},
+    [EMBEDDING_PATH] = {"embedding_path", "RUNLOG_EMBEDDING_PATH"},
     [MILVUS_ENDPOINT] = {"milvus_endpoint", "MILVUS_ENDPOINT"},
     [MILVUS_TOKEN] = {"milvus_token", "MILVUS_TOKEN"},
+    [SERVICE_TIMEOUT] = {"service_timeout", "RUNLOG_SERVICE_TIMEOUT"},
+    [VECTOR_CACHE] = {"vector_cache", "RUNLOG_VECTOR_CACHE"},
     [POSTGRES_TIMEOUT] = {"postgres_timeout", "RUNLOG_POSTGRES_TIMEOUT"},
     [POSTGRES_POOL] = {"postgres_pool", "RUNLOG_POSTGRES_POOL"},
 };
@@ -227,39 +242,45 @@ static long long read_whole(PyObject *value)
     return whole;
 }
 
-int rl_options_max_payload(rl_state *state, PyObject *value, size_t *bytes)
+/* A whole number within bounds, of what `unit` says; `value` NULL leaves *out as it is. */
+static int read_number(rl_state *state, option which, PyObject *value, const char *unit,
+                       long long low, long long high, long long *out)
 {
-    long long size = value != NULL ? read_whole(value) : (long long)RL_MAX_PAYLOAD;
+    long long number = value != NULL ? read_whole(value) : *out;
 
-    if (size < PAYLOAD_MIN || size > PAYLOAD_MAX) {
+    if (number < low || number > high) {
         PyErr_Format(state->config_error,
-                     "%s (%s) must be a number of bytes from %d to %d, not %R",
-                     names[MAX_PAYLOAD].keyword, names[MAX_PAYLOAD].variable, PAYLOAD_MIN,
-                     PAYLOAD_MAX, value);
+                     "%s (%s) must be a number of %s from %lld to %lld, not %R",
+                     names[which].keyword, names[which].variable, unit, low, high, value);
         return -1;
     }
-    *bytes = (size_t)size;
+    *out = number;
     return 0;
+}
+
+int rl_options_max_payload(rl_state *state, PyObject *value, size_t *bytes)
+{
+    long long size = (long long)RL_MAX_PAYLOAD;
+    int rc =
+        read_number(state, MAX_PAYLOAD, value, "bytes", PAYLOAD_MIN, PAYLOAD_MAX, &size);
+
+    *bytes = (size_t)size;
+    return rc;
 }
 
 static int read_pool(rl_state *state, PyObject *value, unsigned *pool)
 {
-    long long size = value != NULL ? read_whole(value) : RL_POSTGRES_POOL;
+    long long size = RL_POSTGRES_POOL;
+    int rc =
+        read_number(state, POSTGRES_POOL, value, "connections", 1, RL_PG_POOL_MAX, &size);
 
-    if (size < 1 || size > RL_PG_POOL_MAX) {
-        PyErr_Format(state->config_error,
-                     "%s (%s) must be a number of connections from 1 to %d, not %R",
-                     names[POSTGRES_POOL].keyword, names[POSTGRES_POOL].variable,
-                     RL_PG_POOL_MAX, value);
-        return -1;
-    }
     *pool = (unsigned)size;
-    return 0;
+    return rc;
 }
 
-static int read_timeout(rl_state *state, PyObject *value, uint64_t *ns)
+static int read_timeout(rl_state *state, option which, PyObject *value, double seconds,
+                        uint64_t *ns)
 {
-    double seconds = RL_POSTGRES_TIMEOUT;
     PyObject *number = NULL;
 
     if (value != NULL) {
@@ -273,13 +294,128 @@ static int read_timeout(rl_state *state, PyObject *value, uint64_t *ns)
         PyErr_Clear();
     }
     if (!(seconds >= TIMEOUT_MIN && seconds <= TIMEOUT_MAX)) { /* NaN is not in there */
-        PyErr_Format(
-            state->config_error, "%s (%s) must be seconds, from 0.05 to 3600, not %R",
-            names[POSTGRES_TIMEOUT].keyword, names[POSTGRES_TIMEOUT].variable, value);
+        PyErr_Format(state->config_error,
+                     "%s (%s) must be seconds, from 0.05 to 3600, not %R",
+                     names[which].keyword, names[which].variable, value);
         return -1;
     }
     *ns = (uint64_t)(seconds * 1e9);
     return 0;
+}
+
+/* A text, or what stands for it where there is none (which may be NULL). */
+static int read_text(rl_state *state, option which, PyObject *value,
+                     const char *otherwise, char **out)
+{
+    if (value != NULL) {
+        return copy_text(state, which, value, out);
+    }
+    *out = otherwise != NULL ? rl_strdup(otherwise) : NULL;
+    if (otherwise != NULL && *out == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+/* The lines of a text as a list; of a mapping, "key: value". New reference. */
+static PyObject *header_lines(PyObject *value)
+{
+    PyObject *items, *lines;
+
+    if (PyUnicode_Check(value)) {
+        return PyUnicode_Splitlines(value, 0);
+    }
+    items = PyMapping_Items(value);
+    lines = items != NULL ? PyList_New(0) : NULL;
+    for (Py_ssize_t i = 0; lines != NULL && i < PyList_GET_SIZE(items); i++) {
+        PyObject *item = PyList_GET_ITEM(items, i), *line = NULL;
+
+        if (PyTuple_Check(item) && PyTuple_GET_SIZE(item) == 2) {
+            line = PyUnicode_FromFormat("%S: %S", PyTuple_GET_ITEM(item, 0),
+                                        PyTuple_GET_ITEM(item, 1));
+        }
+        if (line == NULL || PyList_Append(lines, line) < 0) {
+            Py_CLEAR(lines);
+        }
+        Py_XDECREF(line);
+    }
+    Py_XDECREF(items);
+    return lines;
+}
+
+static bool is_header(const char *line)
+{
+    const char *colon = strchr(line, ':');
+
+    return colon != NULL && colon > line && strpbrk(line, "\r\n") == NULL;
+}
+
+/* A header may hold a key, so none is shown. */
+static int read_headers(rl_state *state, PyObject *value, char ***headers)
+{
+    PyObject *lines = value != NULL ? header_lines(value) : NULL;
+    Py_ssize_t count = lines != NULL ? PyList_GET_SIZE(lines) : 0, filled = 0;
+    int rc = 0;
+
+    if (value == NULL) {
+        return 0;
+    }
+    if (lines == NULL) {
+        PyErr_Clear();
+        return wrong(state, OPENAI_HEADERS,
+                     "must be a mapping of names to values, or lines of \"Name: value\"");
+    }
+    *headers = rl_calloc((size_t)count + 1, sizeof **headers);
+    if (*headers == NULL) {
+        PyErr_NoMemory();
+        rc = -1;
+    }
+    for (Py_ssize_t i = 0; i < count && rc == 0; i++) {
+        PyObject *line = PyList_GET_ITEM(lines, i);
+
+        if (PyUnicode_GET_LENGTH(line) > 0) {
+            rc = copy_text(state, OPENAI_HEADERS, line, &(*headers)[filled]);
+            if (rc == 0 && !is_header((*headers)[filled++])) {
+                rc =
+                    wrong(state, OPENAI_HEADERS, "has a line that is no \"Name: value\"");
+            }
+        }
+    }
+    Py_DECREF(lines);
+    return rc;
+}
+
+/* The settings of embeddings, Milvus and search. */
+static int read_meaning(rl_state *state, PyObject *const values[OPTIONS],
+                        rl_meaning_config *config)
+{
+    long long dimensions = 0, cache = (long long)RL_VECTOR_CACHE;
+    int rc = 0;
+
+    if (read_text(state, OPENAI_KEY, values[OPENAI_KEY], NULL, &config->openai_key) < 0 ||
+        read_text(state, OPENAI_BASE_URL, values[OPENAI_BASE_URL], BASE_URL,
+                  &config->openai_base_url) < 0 ||
+        read_text(state, EMBEDDING_MODEL, values[EMBEDDING_MODEL], MODEL,
+                  &config->model) < 0 ||
+        read_text(state, EMBEDDING_PATH, values[EMBEDDING_PATH], NULL, &config->path) <
+            0 ||
+        read_text(state, MILVUS_ENDPOINT, values[MILVUS_ENDPOINT], NULL,
+                  &config->milvus_endpoint) < 0 ||
+        read_text(state, MILVUS_TOKEN, values[MILVUS_TOKEN], NULL,
+                  &config->milvus_token) < 0 ||
+        read_headers(state, values[OPENAI_HEADERS], &config->headers) < 0 ||
+        read_number(state, EMBEDDING_DIMENSIONS, values[EMBEDDING_DIMENSIONS], "numbers",
+                    0, RL_EMBEDDING_DIM_MAX, &dimensions) < 0 ||
+        read_number(state, VECTOR_CACHE, values[VECTOR_CACHE], "bytes", CACHE_MIN,
+                    CACHE_MAX, &cache) < 0 ||
+        read_timeout(state, SERVICE_TIMEOUT, values[SERVICE_TIMEOUT], RL_SERVICE_TIMEOUT,
+                     &config->timeout_ns) < 0) {
+        rc = -1;
+    }
+    config->dimensions = (unsigned)dimensions;
+    config->vector_bytes = (size_t)cache;
+    return rc;
 }
 
 /* Copies one (number, name, sql, checksum). */
@@ -341,10 +477,10 @@ int rl_options_read(rl_state *state, PyObject *kwargs, rl_options *options)
         read_durability(state, values[DURABILITY], config) == 0 &&
         rl_options_redact(state, values[REDACT], &config->redact) == 0 &&
         rl_options_max_payload(state, values[MAX_PAYLOAD], &config->max_payload) == 0 &&
-        read_timeout(state, values[POSTGRES_TIMEOUT], &config->timeout_ns) == 0 &&
-        read_pool(state, values[POSTGRES_POOL], &config->pool) == 0) {
-        options->embeds = values[OPENAI_KEY] != NULL;
-        options->uses_milvus = values[MILVUS_ENDPOINT] != NULL;
+        read_timeout(state, POSTGRES_TIMEOUT, values[POSTGRES_TIMEOUT],
+                     RL_POSTGRES_TIMEOUT, &config->timeout_ns) == 0 &&
+        read_pool(state, values[POSTGRES_POOL], &config->pool) == 0 &&
+        read_meaning(state, values, &config->meaning) == 0) {
         rc = load_migrations("sqlite", &config->sqlite);
         if (rc == 0 && config->postgres_dsn != NULL) {
             rc = load_migrations("postgres", &config->postgres);

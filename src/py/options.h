@@ -7,14 +7,14 @@
 
 #include <stdbool.h>
 
-#define RL_MAX_PAYLOAD ((size_t)1 << 20) /* bytes, when nobody has chosen */
-#define RL_POSTGRES_TIMEOUT 5.0          /* seconds */
-#define RL_POSTGRES_POOL 4               /* connections for reads */
+#define RL_MAX_PAYLOAD ((size_t)1 << 20)    /* bytes, when nobody has chosen */
+#define RL_POSTGRES_TIMEOUT 5.0             /* seconds */
+#define RL_POSTGRES_POOL 4                  /* connections for reads */
+#define RL_SERVICE_TIMEOUT 30.0             /* seconds */
+#define RL_VECTOR_CACHE ((size_t)256 << 20) /* bytes */
 
 typedef struct rl_options {
     rl_config config;
-    bool embeds;       /* OPENAI_KEY is set */
-    bool uses_milvus;  /* MILVUS_ENDPOINT is set */
     bool default_path; /* nobody has chosen the SQLite file */
 } rl_options;
 

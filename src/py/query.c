@@ -2,6 +2,7 @@
 #include "py/query.h"
 
 #include "core/uuid.h"
+#include "py/arguments.h"
 #include "py/errors.h"
 #include "py/expand.h"
 #include "py/times.h"
@@ -14,65 +15,10 @@
 #define CURSOR_TIME (RL_TIME_TEXT - 1)
 #define CURSOR_LEN (CURSOR_TIME + 1 + RL_UUID_TEXT - 1)
 
-/* An argument that is text or None; *out stays valid as long as the argument does. */
-static int read_text(rl_state *state, const char *field, PyObject *value,
-                     const char **out)
-{
-    Py_ssize_t len = 0;
-
-    *out = NULL;
-    if (value == NULL || value == Py_None) {
-        return 0;
-    }
-    if (PyUnicode_Check(value)) {
-        *out = PyUnicode_AsUTF8AndSize(value, &len);
-    }
-    if (*out == NULL || strlen(*out) != (size_t)len) {
-        PyErr_Clear();
-        return rl_errors_invalid(state, field,
-                                 "must be text without NUL or lone surrogates", value);
-    }
-    return 0;
-}
-
-static int read_int(rl_state *state, const char *field, const char *wanted,
-                    PyObject *value, int64_t low, int64_t high, int64_t *out)
-{
-    PyObject *number;
-    int overflow = 0;
-
-    if (value == NULL) {
-        return 0;
-    }
-    number = PyBool_Check(value) ? NULL : PyNumber_Index(value);
-    if (number != NULL) {
-        *out = PyLong_AsLongLongAndOverflow(number, &overflow);
-    }
-    if (number == NULL || overflow != 0 || *out < low || *out > high) {
-        Py_XDECREF(number);
-        PyErr_Clear();
-        return rl_errors_invalid(state, field, wanted, value);
-    }
-    Py_DECREF(number);
-    return 0;
-}
-
 static int read_limit(rl_state *state, PyObject *value, rl_query *query)
 {
-    return read_int(state, "limit", "must be a whole number from 1 to 10000", value, 1,
-                    LIMIT_MAX, &query->limit);
-}
-
-static int read_time(rl_state *state, const char *field, PyObject *value, int64_t *stamp)
-{
-    if (value == NULL || value == Py_None) {
-        return 0;
-    }
-    if (PyLong_Check(value) || PyFloat_Check(value)) {
-        return rl_errors_invalid(state, field, "must be a datetime or ISO 8601 text",
-                                 value);
-    }
-    return rl_time_from(state, field, value, stamp);
+    return rl_read_int(state, "limit", "must be a whole number from 1 to 10000", value, 1,
+                       LIMIT_MAX, &query->limit);
 }
 
 static bool is_uuid(const char *text)
@@ -91,7 +37,7 @@ static int read_cursor(rl_state *state, PyObject *value, rl_query *query)
 {
     const char *text;
 
-    if (read_text(state, "after", value, &text) < 0) {
+    if (rl_read_text(state, "after", value, &text) < 0) {
         return -1;
     }
     if (text == NULL) {
@@ -156,9 +102,7 @@ static const rl_column *shown_columns(rl_shape shape, size_t *count)
     return columns;
 }
 
-/* A row as a dict, or as a tuple of its cells. */
-static PyObject *row_to_python(rl_state *state, const rl_rows *rows, size_t first,
-                               rl_shape shape)
+PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first, rl_shape shape)
 {
     size_t count;
     const rl_column *columns = shown_columns(shape, &count);
@@ -186,7 +130,7 @@ static PyObject *row_to_python(rl_state *state, const rl_rows *rows, size_t firs
 /* The whole of a run, with the inputs of its nodes. */
 static PyObject *whole_to_python(rl_state *state, const rl_rows *rows)
 {
-    PyObject *run = row_to_python(state, rows, 0, RL_SHAPE_WHOLE);
+    PyObject *run = rl_query_row(state, rows, 0, RL_SHAPE_WHOLE);
     PyObject *logs, *inputs;
 
     if (run != NULL) {
@@ -211,7 +155,7 @@ static PyObject *rows_to_list(rl_state *state, const rl_rows *rows, rl_shape sha
     count = count < most ? count : most;
     list = PyList_New((Py_ssize_t)count);
     for (size_t i = 0; i < count && list != NULL; i++) {
-        PyObject *row = row_to_python(state, rows, i * width, shape);
+        PyObject *row = rl_query_row(state, rows, i * width, shape);
 
         if (row == NULL) {
             Py_CLEAR(list);
@@ -256,10 +200,10 @@ PyObject *rl_query_get_runs(rl_state *state, rl_recorder *core, PyObject *args,
         rl_errors_invalid(state, "wpk_id", "must be text", wpk_id);
         return NULL;
     }
-    if (read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0 ||
+    if (rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0 ||
         read_limit(state, limit, &query) < 0 ||
-        read_int(state, "offset", "must be a whole number, 0 or more", offset, 0,
-                 INT64_MAX, &query.offset) < 0) {
+        rl_read_int(state, "offset", "must be a whole number, 0 or more", offset, 0,
+                    INT64_MAX, &query.offset) < 0) {
         return NULL;
     }
     rl_rows_init(&rows);
@@ -288,8 +232,8 @@ PyObject *rl_query_get_run(rl_state *state, rl_recorder *core, PyObject *args,
         rl_errors_invalid(state, "run_id", "must be text", run_id);
         return NULL;
     }
-    if (read_text(state, "run_id", run_id, &query.texts[RL_RUN_ID]) < 0 ||
-        read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0) {
+    if (rl_read_text(state, "run_id", run_id, &query.texts[RL_RUN_ID]) < 0 ||
+        rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0) {
         return NULL;
     }
     rl_rows_init(&rows);
@@ -352,11 +296,11 @@ PyObject *rl_query_list_runs(rl_state *state, rl_recorder *core, PyObject *args,
     }
     rl_query_init(&query, RL_SHAPE_SUMMARY);
     query.limit = 20;
-    if (read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0 ||
-        read_text(state, "status", status, &query.texts[RL_STATUS]) < 0 ||
-        read_text(state, "thread_id", thread_id, &query.texts[RL_THREAD_ID]) < 0 ||
-        read_time(state, "since", since, &query.since) < 0 ||
-        read_time(state, "until", until, &query.until) < 0 ||
+    if (rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0 ||
+        rl_read_text(state, "status", status, &query.texts[RL_STATUS]) < 0 ||
+        rl_read_text(state, "thread_id", thread_id, &query.texts[RL_THREAD_ID]) < 0 ||
+        rl_read_time(state, "since", since, &query.since) < 0 ||
+        rl_read_time(state, "until", until, &query.until) < 0 ||
         read_limit(state, limit, &query) < 0 || read_cursor(state, after, &query) < 0) {
         return NULL;
     }
@@ -385,11 +329,11 @@ PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *arg
         return NULL;
     }
     rl_query_init(&query, RL_SHAPE_BRIEF);
-    if (read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0 ||
-        read_text(state, "run_id", run_id, &query.texts[RL_RUN_ID]) < 0 ||
-        read_text(state, "status", status, &query.texts[RL_STATUS]) < 0 ||
-        read_text(state, "thread_id", thread_id, &query.texts[RL_THREAD_ID]) < 0 ||
-        read_time(state, "before", before, &query.until) < 0) {
+    if (rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0 ||
+        rl_read_text(state, "run_id", run_id, &query.texts[RL_RUN_ID]) < 0 ||
+        rl_read_text(state, "status", status, &query.texts[RL_STATUS]) < 0 ||
+        rl_read_text(state, "thread_id", thread_id, &query.texts[RL_THREAD_ID]) < 0 ||
+        rl_read_time(state, "before", before, &query.until) < 0) {
         return NULL;
     }
     if (!rl_query_has_filter(&query)) {

@@ -17,6 +17,11 @@ PyObject *rl_query_list_runs(rl_state *state, rl_recorder *core, PyObject *args,
 PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *args,
                                PyObject *kwargs);
 
+/* The row that begins with the cell `first` as a dict, or (brief) a tuple. New reference, or
+ * NULL with an error set. */
+PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first,
+                       rl_shape shape);
+
 /* Makes the type Page. 0, or -1 with an error set. */
 int rl_query_add_types(PyObject *module, rl_state *state);
 

@@ -6,6 +6,7 @@
 
 #include "py/errors.h"
 #include "py/fields.h"
+#include "py/meaning.h"
 #include "py/options.h"
 #include "py/query.h"
 
@@ -101,8 +102,6 @@ static int recorder_init(rl_py_recorder *self, PyObject *args, PyObject *kwargs)
         rl_config_free(&options.config);
         return -1;
     }
-    self->embeds = options.embeds;
-    self->uses_milvus = options.uses_milvus;
     self->default_path = options.default_path && options.config.postgres_dsn == NULL;
     if (rl_recorder_new(&options.config, &self->core, &err) != RL_OK) {
         rl_errors_raise(state, &err);
@@ -242,6 +241,10 @@ QUERY_METHOD(recorder_get_runs, rl_query_get_runs)
 QUERY_METHOD(recorder_get_run, rl_query_get_run)
 QUERY_METHOD(recorder_list_runs, rl_query_list_runs)
 QUERY_METHOD(recorder_delete_runs, rl_query_delete_runs)
+QUERY_METHOD(recorder_search_runs, rl_meaning_search_runs)
+QUERY_METHOD(recorder_find_similar, rl_meaning_find_similar)
+QUERY_METHOD(recorder_generate_embedding, rl_meaning_generate_embedding)
+QUERY_METHOD(recorder_upsert_to_milvus, rl_meaning_upsert_to_milvus)
 #undef QUERY_METHOD
 
 /* Nanoseconds of the monotonic clock at which `timeout` seconds (None: never) are over. */
@@ -346,6 +349,30 @@ static PyObject *recorder_exit(rl_py_recorder *self, PyObject *args)
                                     : NULL;
 }
 
+/* What stats() tells of embeddings; None and 0 where there are none. */
+static int add_outbox_stats(rl_py_recorder *self, PyObject *stats)
+{
+    rl_metrics *metrics = rl_recorder_metrics(self->core);
+    rl_meaning_stats outbox;
+    PyObject *more;
+    int rc = -1;
+
+    Py_BEGIN_ALLOW_THREADS
+    rl_recorder_look_at_outbox(self->core, &outbox);
+    Py_END_ALLOW_THREADS
+    more = Py_BuildValue(
+        "{s:K, s:K, s:L, s:L, s:z}", "embedded",
+        (unsigned long long)rl_metric_get(&metrics->embedded), "upserted",
+        (unsigned long long)rl_metric_get(&metrics->upserted), "embeddings_waiting",
+        (long long)outbox.waiting, "embeddings_failed", (long long)outbox.failed,
+        "embedding_error", outbox.error[0] != '\0' ? outbox.error : NULL);
+    if (more != NULL) {
+        rc = PyDict_Update(stats, more);
+        Py_DECREF(more);
+    }
+    return rc;
+}
+
 /* What stats() tells of the server and the journal; None and 0 where there is neither. */
 static int add_journal_stats(rl_py_recorder *self, PyObject *stats)
 {
@@ -395,51 +422,12 @@ static PyObject *recorder_stats(rl_py_recorder *self, PyObject *args)
         (unsigned long long)rl_metric_get(&self->handler_ignored), "handler_evicted",
         (unsigned long long)rl_metric_get(&self->handler_evicted), "open_runs",
         (unsigned long long)rl_metric_get(&self->open_runs));
-    if (stats != NULL && add_journal_stats(self, stats) < 0) {
+    if (stats != NULL &&
+        (add_journal_stats(self, stats) < 0 || add_outbox_stats(self, stats) < 0)) {
         Py_CLEAR(stats);
     }
     rl_recorder_tell(self);
     return stats;
-}
-
-/* Embeddings and Milvus have no client in this version: without their settings the answers
- * are the documented ones, with them the caller is told. */
-static PyObject *recorder_generate_embedding(rl_py_recorder *self, PyObject *text)
-{
-    rl_state *state = open_state(self);
-
-    if (state == NULL) {
-        return NULL;
-    }
-    if (!PyUnicode_Check(text)) {
-        rl_errors_invalid(state, "text", "must be text", text);
-        return NULL;
-    }
-    if (self->embeds) {
-        PyErr_SetString(state->config_error,
-                        "openai_key (OPENAI_KEY) is set, but this version "
-                        "of runlog makes no embeddings yet");
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *recorder_upsert_to_milvus(rl_py_recorder *self, PyObject *args)
-{
-    rl_state *state = open_state(self);
-    PyObject *run_id, *embedding, *metadata;
-
-    if (state == NULL ||
-        !PyArg_ParseTuple(args, "OOO:upsert_to_milvus", &run_id, &embedding, &metadata)) {
-        return NULL;
-    }
-    if (self->uses_milvus) {
-        PyErr_SetString(state->config_error,
-                        "milvus_endpoint (MILVUS_ENDPOINT) is set, but "
-                        "this version of runlog has no client for it yet");
-        return NULL;
-    }
-    Py_RETURN_FALSE;
 }
 
 static PyObject *recorder_enter(PyObject *self, PyObject *args)
@@ -480,11 +468,22 @@ static PyMethodDef recorder_methods[] = {
      "_close_within(seconds)\n--\n\nClose as close() does; the seconds may be negative."},
     {"stats", (PyCFunction)recorder_stats, METH_NOARGS,
      "stats()\n--\n\nCounters of this recorder."},
-    {"generate_embedding", (PyCFunction)recorder_generate_embedding, METH_O,
-     "generate_embedding(text)\n--\n\nNone, as OPENAI_KEY is not set."},
-    {"upsert_to_milvus", (PyCFunction)recorder_upsert_to_milvus, METH_VARARGS,
+    {"search_runs", (PyCFunction)(void (*)(void))recorder_search_runs,
+     METH_VARARGS | METH_KEYWORDS,
+     "search_runs(text, *, wpk_id=None, status=None, since=None, limit=10)\n--\n\n"
+     "The runs whose texts are nearest to a text, nearest first."},
+    {"find_similar", (PyCFunction)(void (*)(void))recorder_find_similar,
+     METH_VARARGS | METH_KEYWORDS,
+     "find_similar(run_id, wpk_id=None, *, within=None, status=None, since=None, "
+     "limit=10)\n--\n\nThe runs whose texts are nearest to that of a run."},
+    {"generate_embedding", (PyCFunction)(void (*)(void))recorder_generate_embedding,
+     METH_VARARGS | METH_KEYWORDS,
+     "generate_embedding(text)\n--\n\n"
+     "The embedding of a text, or None where OPENAI_KEY is not set."},
+    {"upsert_to_milvus", (PyCFunction)(void (*)(void))recorder_upsert_to_milvus,
+     METH_VARARGS | METH_KEYWORDS,
      "upsert_to_milvus(run_id, embedding, metadata)\n--\n\n"
-     "False, as MILVUS_ENDPOINT is not set."},
+     "Put a run's embedding into Milvus; False where MILVUS_ENDPOINT is not set."},
     {"__enter__", recorder_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)recorder_exit, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -10,7 +10,7 @@
 
 typedef struct rl_py_recorder {
     PyObject_HEAD rl_recorder *core; /* owned; NULL until __init__ is done */
-    bool embeds, uses_milvus, default_path;
+    bool default_path;
     /* of the handlers that record here */
     atomic_uint_fast64_t handler_errors, handler_ignored, handler_evicted, open_runs;
     bool failing; /* the last graph could not be kept, and that was logged */

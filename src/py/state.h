@@ -46,7 +46,8 @@ typedef struct rl_handler_state {
 } rl_handler_state;
 
 typedef struct rl_state {
-    PyObject *runlog_error, *validation_error, *config_error, *closed_error, *store_error;
+    PyObject *runlog_error, *validation_error, *config_error, *closed_error, *store_error,
+        *service_error;
     PyTypeObject *recorder_type, *prepared_type, *page_type;
     rl_handler_state handler;
     PyObject *kinds;   /* dict: type -> (kind, field names or None), see convert.h */

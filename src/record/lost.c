@@ -31,17 +31,6 @@ static bool is_gone(memory *last, const char *owner, size_t len)
     return last->gone;
 }
 
-static size_t index_of(rl_shape shape, rl_column column)
-{
-    size_t count, i = 0;
-    const rl_column *columns = rl_shape_columns(shape, &count);
-
-    while (i < count && columns[i] != column) {
-        i++;
-    }
-    return i;
-}
-
 static bool has_text(const rl_rows *rows, const rl_cell *cell, const char *text)
 {
     return !cell->null && cell->len == strlen(text) &&
@@ -52,7 +41,8 @@ static bool has_text(const rl_rows *rows, const rl_cell *cell, const char *text)
  * there are only parts of them. */
 static void show_lost(rl_rows *rows, rl_shape shape, size_t first, memory *last)
 {
-    size_t width, status = index_of(shape, RL_STATUS), owner = index_of(shape, RL_OWNER);
+    size_t width, status = rl_shape_index(shape, RL_STATUS),
+                  owner = rl_shape_index(shape, RL_OWNER);
 
     (void)rl_shape_columns(shape, &width);
     for (; !rl_rows_failed(rows) && first < rl_rows_cells(rows); first += width) {
@@ -64,25 +54,6 @@ static void show_lost(rl_rows *rows, rl_shape shape, size_t first, memory *last)
             shown->at = rows->arena.len;
             shown->len = sizeof lost - 1;
             rl_buf_add(&rows->arena, lost, sizeof lost - 1);
-        }
-    }
-}
-
-static void copy_row(rl_rows *to, const rl_rows *from, rl_shape shape, size_t first)
-{
-    size_t width;
-    const rl_column *columns = rl_shape_columns(shape, &width);
-
-    for (size_t i = 0; i < width; i++) {
-        const rl_cell *cell = rl_rows_cell(from, first + i);
-        rl_kind kind = rl_columns[columns[i]].kind;
-
-        if (cell->null) {
-            rl_rows_add_null(to);
-        } else if (kind == RL_KIND_INT || kind == RL_KIND_TIME) {
-            rl_rows_add_number(to, cell->number);
-        } else {
-            rl_rows_add_text(to, from->arena.data + cell->at, cell->len);
         }
     }
 }
@@ -122,12 +93,13 @@ static rl_status next_chunk(walk *self, rl_store *store, rl_err *err)
     self->more = status == RL_OK && cells / width == CHUNK;
     if (self->more) {
         const rl_cell *id =
-            rl_rows_cell(&self->rows, cells - width + index_of(shape, RL_ID));
+            rl_rows_cell(&self->rows, cells - width + rl_shape_index(shape, RL_ID));
 
         memcpy(self->after_id, self->rows.arena.data + id->at, RL_UUID_TEXT - 1);
         self->query.after_id = self->after_id;
         self->query.after_time =
-            rl_rows_cell(&self->rows, cells - width + index_of(shape, RL_CREATED_AT))
+            rl_rows_cell(&self->rows,
+                         cells - width + rl_shape_index(shape, RL_CREATED_AT))
                 ->number;
     }
     show_lost(&self->rows, shape, 0, &self->last);
@@ -147,7 +119,7 @@ static rl_status query_by_owner(rl_store *store, const rl_query *query, rl_rows 
                                 rl_err *err)
 {
     const char *wanted = query->texts[RL_STATUS];
-    size_t width, at = index_of(RL_SHAPE_SUMMARY, RL_STATUS);
+    size_t width, at = rl_shape_index(RL_SHAPE_SUMMARY, RL_STATUS);
     int64_t left = query->limit, skip = query->offset;
     rl_status status = RL_OK;
     walk self;
@@ -160,7 +132,7 @@ static rl_status query_by_owner(rl_store *store, const rl_query *query, rl_rows 
              i += width) {
             if (has_text(&self.rows, rl_rows_cell(&self.rows, i + at), wanted) &&
                 skip-- <= 0) {
-                copy_row(rows, &self.rows, RL_SHAPE_SUMMARY, i);
+                rl_rows_copy(rows, &self.rows, RL_SHAPE_SUMMARY, i);
                 left--;
             }
         }
@@ -192,9 +164,9 @@ static rl_status remove_row(rl_store *store, const walk *self, size_t first,
                             int64_t *count, rl_err *err)
 {
     const rl_cell *wpk_id =
-        rl_rows_cell(&self->rows, first + index_of(RL_SHAPE_SUMMARY, RL_WPK_ID));
+        rl_rows_cell(&self->rows, first + rl_shape_index(RL_SHAPE_SUMMARY, RL_WPK_ID));
     const rl_cell *run_id =
-        rl_rows_cell(&self->rows, first + index_of(RL_SHAPE_SUMMARY, RL_RUN_ID));
+        rl_rows_cell(&self->rows, first + rl_shape_index(RL_SHAPE_SUMMARY, RL_RUN_ID));
     rl_status status;
     rl_query query;
     rl_buf names;
@@ -222,7 +194,7 @@ static rl_status remove_row(rl_store *store, const walk *self, size_t first,
 rl_status rl_lost_remove(rl_store *store, const rl_query *query, int64_t *count,
                          rl_err *err)
 {
-    size_t width, at = index_of(RL_SHAPE_SUMMARY, RL_STATUS);
+    size_t width, at = rl_shape_index(RL_SHAPE_SUMMARY, RL_STATUS);
     rl_status status = RL_OK;
     walk self;
 

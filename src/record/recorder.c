@@ -37,6 +37,7 @@ struct rl_recorder {
     rl_journal *journal; /* owned; NULL on SQLite */
     rl_commit *spooling; /* owned: before the journal; NULL on SQLite */
     rl_worker worker;
+    rl_meaning meaning;
     rl_live live;           /* the open runs of graphs */
     atomic_bool ready;      /* the database was opened once */
     atomic_bool unattended; /* it was told that there is no worker */
@@ -44,6 +45,7 @@ struct rl_recorder {
     pthread_cond_t empty;   /* nobody is inside any more, or the store is closed */
     unsigned inside;        /* calls under way */
     _Atomic rl_phase phase; /* written under the gate */
+    bool has_meaning;       /* it was made to the end */
     bool abandoned;         /* a thread did not end in time: it still uses everything */
     rl_fork_member member;
 };
@@ -65,6 +67,7 @@ void rl_config_free(rl_config *config)
     rl_free(config->postgres_dsn);
     rl_free(config->sqlite_path);
     rl_redact_free(&config->redact);
+    rl_meaning_config_free(&config->meaning);
     memset(config, 0, sizeof *config);
 }
 
@@ -76,8 +79,9 @@ static rl_status write_to_store(void *store, const rl_batch *batch, rl_err *err)
 static rl_status open_postgres(rl_recorder *recorder, rl_err *err)
 {
     const rl_config *config = &recorder->config;
-    const rl_postgres_options options = {config->postgres_dsn, config->timeout_ns,
-                                         config->pool, &recorder->worker.stop};
+    const rl_postgres_options options = {
+        config->postgres_dsn, config->timeout_ns, config->pool, &recorder->worker.stop,
+        rl_meaning_rule(&recorder->meaning, &config->meaning)};
     rl_status status =
         rl_postgres_new(&options, &recorder->postgres, &recorder->store, err);
 
@@ -100,8 +104,10 @@ static rl_status open_postgres(rl_recorder *recorder, rl_err *err)
 
 static rl_status open_sqlite(rl_recorder *recorder, rl_err *err)
 {
-    rl_status status = rl_sqlite_new(recorder->config.sqlite_path, &recorder->sqlite,
-                                     &recorder->store, err);
+    rl_status status =
+        rl_sqlite_new(recorder->config.sqlite_path, &recorder->sqlite,
+                      rl_meaning_rule(&recorder->meaning, &recorder->config.meaning),
+                      &recorder->store, err);
 
     if (status == RL_OK) {
         recorder->commit =
@@ -163,6 +169,7 @@ static uint64_t care(void *ctx, const atomic_bool *stop)
     rl_recorder *recorder = ctx;
     uint64_t live = rl_live_write_due(&recorder->live, recorder, commit_live, recorder);
     uint64_t again = rl_monotonic_ns() + CARE_NS;
+    uint64_t forwarded = rl_metric_get(&recorder->metrics.forwarded);
     rl_store *store = recorder->store;
     rl_err ignored; /* a checkpoint that fails is tried again with the next commit */
 
@@ -171,6 +178,9 @@ static uint64_t care(void *ctx, const atomic_bool *stop)
             (void)rl_journal_tend(recorder->journal, &ignored);
         }
         again = rl_journal_forward(recorder->journal, stop);
+        if (rl_metric_get(&recorder->metrics.forwarded) != forwarded) {
+            rl_meaning_hint(&recorder->meaning);
+        }
     } else if (store->ops->due(store)) {
         (void)store->ops->tend(store, &ignored);
     }
@@ -183,6 +193,7 @@ static void before_fork(void *ctx)
 
     pthread_mutex_lock(&recorder->gate);
     rl_worker_before_fork(&recorder->worker);
+    rl_meaning_before_fork(&recorder->meaning);
     rl_commit_before_fork(recorder->commit);
     /* first: the worker may be between sending and finishing, and needs the journal there */
     recorder->store->ops->before_fork(recorder->store);
@@ -202,6 +213,7 @@ static void after_fork(rl_recorder *recorder, bool in_child)
     }
     recorder->store->ops->after_fork(recorder->store, in_child);
     rl_commit_after_fork(recorder->commit, in_child);
+    rl_meaning_after_fork(&recorder->meaning, in_child);
     rl_worker_after_fork(&recorder->worker, in_child);
     if (in_child) { /* who was inside, or closing it, is in the parent */
         recorder->inside = 0;
@@ -251,6 +263,9 @@ rl_status rl_recorder_new(rl_config *config, rl_recorder **out, rl_err *err)
     status = recorder->config.postgres_dsn != NULL ? open_postgres(recorder, err)
                                                    : open_sqlite(recorder, err);
     if (status == RL_OK) {
+        rl_meaning_init(&recorder->meaning, &recorder->config.meaning, recorder->store,
+                        &recorder->metrics, &recorder->notices);
+        recorder->has_meaning = true;
         recorder->store_name = recorder->store->ops->name;
         rl_fork_join(&recorder->member);
         *out = recorder;
@@ -280,6 +295,9 @@ void rl_recorder_free(rl_recorder *recorder)
     rl_recorder_close(recorder, rl_monotonic_ns() + RL_CLOSE_NS);
     if (recorder->abandoned) {
         return; /* a thread that waits for a server still uses it, until the process ends */
+    }
+    if (recorder->has_meaning) {
+        rl_meaning_destroy(&recorder->meaning);
     }
     close_parts(recorder);
     rl_commit_free(recorder->spooling);
@@ -343,6 +361,7 @@ static void attend(rl_recorder *recorder, bool may_wait)
     } else if (store->ops->due(store) && !wake(recorder) && may_wait) {
         (void)store->ops->tend(store, &ignored);
     }
+    rl_meaning_hint(&recorder->meaning);
 }
 
 /* Enters, and opens the database if this is the first use. Leave only after RL_OK. */
@@ -439,6 +458,7 @@ rl_status rl_recorder_remove(rl_recorder *recorder, const rl_query *query, int64
         status = prepare_query(recorder, err);
         if (status == RL_OK) {
             status = rl_lost_remove(recorder->store, query, count, err);
+            rl_meaning_hint(&recorder->meaning);
         }
         leave(recorder);
     }
@@ -475,6 +495,53 @@ rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err)
         if (status == RL_OK && recorder->journal != NULL) {
             status = drain(recorder, end, true, err);
         }
+        if (status == RL_OK && is_ready(recorder)) {
+            status = rl_meaning_drain(&recorder->meaning, end, true, err);
+        }
+        leave(recorder);
+    }
+    return status;
+}
+
+rl_status rl_recorder_search(rl_recorder *recorder, const rl_search *search, uint64_t end,
+                             rl_rows *rows, rl_buf *scores, rl_err *err)
+{
+    rl_status status = enter_ready(recorder, err);
+
+    if (status == RL_OK) {
+        status = prepare_query(recorder, err);
+        if (status == RL_OK) {
+            status = rl_search_runs(&recorder->meaning.searcher, search, end, rows,
+                                    scores, err);
+        }
+        leave(recorder);
+    }
+    return status;
+}
+
+rl_status rl_recorder_embed(rl_recorder *recorder, const char *text, size_t len,
+                            uint64_t end, rl_embeddings *vector, rl_err *err)
+{
+    rl_status status = enter(recorder, err);
+
+    if (status == RL_OK) {
+        status =
+            rl_search_embed(&recorder->meaning.searcher, text, len, end, vector, err);
+        leave(recorder);
+    }
+    return status;
+}
+
+rl_status rl_recorder_upsert(rl_recorder *recorder, const rl_milvus_row *row,
+                             uint32_t dim, uint64_t end, rl_err *err)
+{
+    rl_status status = enter_ready(recorder, err);
+
+    if (status == RL_OK) {
+        status = prepare_query(recorder, err);
+        if (status == RL_OK) {
+            status = rl_search_upsert(&recorder->meaning.searcher, row, dim, end, err);
+        }
         leave(recorder);
     }
     return status;
@@ -505,7 +572,7 @@ static bool begin_closing(rl_recorder *recorder, uint64_t end)
     return first;
 }
 
-/* What is in the journal gets a chance, unless the server proves to be away. */
+/* What is in the journal and in the outbox gets a chance, unless a server proves to be away. */
 static void forward_rest(rl_recorder *recorder, uint64_t end)
 {
     rl_err ignored;
@@ -513,6 +580,9 @@ static void forward_rest(rl_recorder *recorder, uint64_t end)
     if (recorder->journal != NULL && is_ready(recorder)) {
         rl_journal_hurry(recorder->journal);
         (void)drain(recorder, end, false, &ignored);
+    }
+    if (is_ready(recorder)) {
+        (void)rl_meaning_drain(&recorder->meaning, end, false, &ignored);
     }
 }
 
@@ -532,6 +602,7 @@ static void finish_closing(void *ctx)
 void rl_recorder_close(rl_recorder *recorder, uint64_t end)
 {
     uint64_t now, stop_end;
+    bool indexer_ended;
 
     if (atomic_load(&recorder->phase) == CLOSED || !begin_closing(recorder, end)) {
         return;
@@ -545,7 +616,8 @@ void rl_recorder_close(rl_recorder *recorder, uint64_t end)
     if (stop_end < now + STOP_AT_LEAST_NS) {
         stop_end = now + STOP_AT_LEAST_NS;
     }
-    if (!rl_worker_stop(&recorder->worker, stop_end)) {
+    indexer_ended = rl_meaning_stop(&recorder->meaning, stop_end);
+    if (!rl_worker_stop(&recorder->worker, stop_end) || !indexer_ended) {
         recorder->abandoned = true;
     }
     if (recorder->abandoned) { /* its file is still open, which a fork has to close */
@@ -572,6 +644,17 @@ bool rl_recorder_look(rl_recorder *recorder, rl_journal_stats *stats)
         known = true;
     }
     return known;
+}
+
+void rl_recorder_look_at_outbox(rl_recorder *recorder, rl_meaning_stats *stats)
+{
+    rl_err ignored;
+
+    memset(stats, 0, sizeof *stats);
+    if (is_ready(recorder) && enter(recorder, &ignored) == RL_OK) {
+        rl_meaning_look(&recorder->meaning, stats);
+        leave(recorder);
+    }
 }
 
 const rl_config *rl_recorder_config(const rl_recorder *recorder)

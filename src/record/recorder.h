@@ -14,6 +14,7 @@
 #include "core/run.h"
 #include "record/graph.h"
 #include "record/journal.h"
+#include "record/meaning.h"
 #include "record/notice.h"
 #include "store/store.h"
 
@@ -34,6 +35,7 @@ typedef struct rl_config {
     uint64_t timeout_ns;               /* how long PostgreSQL may take to answer */
     unsigned pool;                     /* connections to PostgreSQL for reads */
     rl_migration_set sqlite, postgres; /* the second only with a DSN */
+    rl_meaning_config meaning;
 } rl_config;
 
 void rl_config_free(rl_config *config); /* frees what it owns, not the struct */
@@ -69,12 +71,20 @@ rl_status rl_recorder_remove(rl_recorder *recorder, const rl_query *query, int64
                              rl_err *err);
 
 /* Writes the open runs of graphs as they stand, then waits until what was handed over is
- * committed, and what is in the journal was forwarded,
+ * committed, what is in the journal was forwarded, and what can be embedded is indexed,
  * or until the monotonic clock shows `end` nanoseconds: RL_TIMEOUT. */
 rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err);
 
-/* Lets the calls under way end, writes the open runs of graphs, gives forwarding until `end`
- * (less where the server is away), then closes the database. Later calls give RL_CLOSED. The
+/* See search.h. */
+rl_status rl_recorder_search(rl_recorder *recorder, const rl_search *search, uint64_t end,
+                             rl_rows *rows, rl_buf *scores, rl_err *err);
+rl_status rl_recorder_embed(rl_recorder *recorder, const char *text, size_t len,
+                            uint64_t end, rl_embeddings *vector, rl_err *err);
+rl_status rl_recorder_upsert(rl_recorder *recorder, const rl_milvus_row *row,
+                             uint32_t dim, uint64_t end, rl_err *err);
+
+/* Lets the calls under way end, writes the open runs of graphs, gives forwarding and
+ * embedding until `end` (less where the server is away), then closes the database. Later calls give RL_CLOSED. The
  * worker thread gets up to 0.9 s behind `end` to end; several recorders that are given one
  * end share that, too. */
 void rl_recorder_close(rl_recorder *recorder, uint64_t end);
@@ -84,6 +94,9 @@ bool rl_recorder_take_notice(rl_recorder *recorder, rl_notice *notice);
 
 /* How the server and the journal are; false where there is no server. May wait. */
 bool rl_recorder_look(rl_recorder *recorder, rl_journal_stats *stats);
+
+/* How the outbox of embeddings is. May wait. */
+void rl_recorder_look_at_outbox(rl_recorder *recorder, rl_meaning_stats *stats);
 
 /* Valid as long as the recorder is. */
 const rl_config *rl_recorder_config(const rl_recorder *recorder);

@@ -48,12 +48,14 @@ static rl_status insert_as(void *ctx, const rl_run *run, const char *name, bool 
 {
     const asking *self = ctx;
     PGresult *result = NULL;
+    const rl_embed_rule *rule = self->conn->server->rule;
+    const rl_pg_insert *insert = rl_pg_insert_by(rule);
     rl_pg_row row;
-    rl_status status = rl_pg_row_fill(&row, run, rl_time_now(), self->wide, err);
+    rl_status status = rl_pg_row_fill(&row, run, rl_time_now(), rule, self->wide, err);
 
     row.values[RL_RUN_ID] = name;
     if (status == RL_OK &&
-        !PQsendQueryParams(self->conn->pg, RL_PG_INSERT, RL_PG_PARAMETERS, rl_pg_types,
+        !PQsendQueryParams(self->conn->pg, insert->sql, insert->parameters, rl_pg_types,
                            row.values, row.lengths, rl_pg_formats, 0)) {
         status = rl_pg_conn_error(self->conn, NULL, err);
     }

@@ -72,6 +72,30 @@ void rl_pg_pool_give(rl_pg_pool *pool, rl_pg_conn *conn)
     pthread_mutex_unlock(&pool->lock);
 }
 
+rl_status rl_pg_pool_exec(rl_pg_pool *pool, const char *sql, int count,
+                          const char *const *values, PGresult **result, rl_err *err)
+{
+    rl_pg_conn *conn = NULL;
+    rl_status status = rl_pg_pool_take(pool, &conn, err);
+    bool used_before = conn != NULL && conn->pg != NULL;
+
+    for (int tries = 0; status == RL_OK && tries < 2; tries++) {
+        status = rl_pg_conn_open(conn, err);
+        if (status == RL_OK) {
+            status = rl_pg_conn_exec(conn, sql, count, values, true, result, err);
+        }
+        if (status == RL_OK || !used_before || !rl_pg_conn_lost(conn)) {
+            break;
+        }
+        used_before = false;
+        status = RL_OK;
+    }
+    if (conn != NULL) {
+        rl_pg_pool_give(pool, conn);
+    }
+    return status;
+}
+
 void rl_pg_pool_before_fork(rl_pg_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);

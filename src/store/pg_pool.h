@@ -29,6 +29,12 @@ void rl_pg_pool_free(rl_pg_pool *pool); /* what it owns; nobody may have a conne
 rl_status rl_pg_pool_take(rl_pg_pool *pool, rl_pg_conn **conn, rl_err *err);
 void rl_pg_pool_give(rl_pg_pool *pool, rl_pg_conn *conn);
 
+/* Runs one statement in a transaction of its own, as rl_pg_conn_exec does; once more if its
+ * connection was cut while it was idle, or if nobody answers on it any more: a firewall may
+ * have forgotten it. So it must be one that may be run twice. */
+rl_status rl_pg_pool_exec(rl_pg_pool *pool, const char *sql, int count,
+                          const char *const *values, PGresult **result, rl_err *err);
+
 /* Around a fork. The child forgets the connections. */
 void rl_pg_pool_before_fork(rl_pg_pool *pool);
 void rl_pg_pool_after_fork(rl_pg_pool *pool, bool in_child);

@@ -1,12 +1,22 @@
-/* A run as the parameters of RL_PG_INSERT, in the form that libpq takes. */
+/* A run as the parameters of the statement that inserts it, in the form that libpq takes. */
 #ifndef RL_PG_ROW_H
 #define RL_PG_ROW_H
 
 #include "core/run.h"
+#include "store/outbox.h"
 
 #include <libpq-fe.h>
 
-#define RL_PG_PARAMETERS (RL_COLUMNS + 1) /* the columns, and whether the id is its own */
+/* The columns, whether the id is its own, and whether it gets a row in the outbox. */
+#define RL_PG_PARAMETERS (RL_COLUMNS + 2)
+
+typedef struct rl_pg_insert {
+    const char *sql, *name; /* the name that it is prepared by */
+    int parameters;
+} rl_pg_insert;
+
+/* The statement of those who embed by a rule, or (NULL) of others. */
+const rl_pg_insert *rl_pg_insert_by(const rl_embed_rule *rule);
 
 typedef struct rl_pg_row {
     const char
@@ -18,9 +28,9 @@ typedef struct rl_pg_row {
 extern const Oid rl_pg_types[RL_PG_PARAMETERS];
 extern const int rl_pg_formats[RL_PG_PARAMETERS];
 
-/* Fills a row. `now` is the updated_at of a run that has none; payloads whose numbers jsonb
+/* Fills a row for rl_pg_insert_by(rule). `now` is the updated_at of a run that has none; payloads whose numbers jsonb
  * would change are rewritten into `wide`, which the row borrows. */
-rl_status rl_pg_row_fill(rl_pg_row *row, const rl_run *run, int64_t now, rl_buf *wide,
-                         rl_err *err);
+rl_status rl_pg_row_fill(rl_pg_row *row, const rl_run *run, int64_t now,
+                         const rl_embed_rule *rule, rl_buf *wide, rl_err *err);
 
 #endif

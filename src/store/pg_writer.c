@@ -32,9 +32,9 @@ void rl_pg_writer_free(rl_pg_writer *writer)
     pthread_mutex_destroy(&writer->lock);
 }
 
-static const char *statement_name(const rl_pg_writer *writer)
+static const rl_pg_insert *insert_of(const rl_pg_writer *writer)
 {
-    return writer->pooled ? "" : RL_PG_INSERT_NAME;
+    return rl_pg_insert_by(writer->conn.server->rule);
 }
 
 /* Queues one run, for the prepared statement or (`whole`) with the statement itself; libpq
@@ -43,15 +43,18 @@ static rl_status send_run(rl_pg_writer *writer, const rl_run *run, int64_t now,
                           bool whole, rl_err *err)
 {
     PGconn *pg = writer->conn.pg;
+    const rl_pg_insert *insert = insert_of(writer);
     rl_pg_row row;
-    rl_status status = rl_pg_row_fill(&row, run, now, &writer->wide, err);
+    rl_status status =
+        rl_pg_row_fill(&row, run, now, writer->conn.server->rule, &writer->wide, err);
     int sent;
 
     if (status == RL_OK) {
-        sent = whole ? PQsendQueryParams(pg, RL_PG_INSERT, RL_PG_PARAMETERS, rl_pg_types,
+        sent = whole ? PQsendQueryParams(pg, insert->sql, insert->parameters, rl_pg_types,
                                          row.values, row.lengths, rl_pg_formats, 0)
-                     : PQsendQueryPrepared(pg, statement_name(writer), RL_PG_PARAMETERS,
-                                           row.values, row.lengths, rl_pg_formats, 0);
+                     : PQsendQueryPrepared(pg, writer->pooled ? "" : insert->name,
+                                           insert->parameters, row.values, row.lengths,
+                                           rl_pg_formats, 0);
         if (!sent) {
             status = rl_pg_conn_error(&writer->conn, NULL, err);
         }
@@ -63,12 +66,13 @@ static rl_status send_run(rl_pg_writer *writer, const rl_run *run, int64_t now,
 static rl_status send_pipeline(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
 {
     PGconn *pg = writer->conn.pg;
+    const rl_pg_insert *insert = insert_of(writer);
     int64_t now = rl_time_now();
     rl_status status = RL_OK;
 
     if (!PQenterPipelineMode(pg) ||
         (writer->pooled &&
-         !PQsendPrepare(pg, "", RL_PG_INSERT, RL_PG_PARAMETERS, rl_pg_types))) {
+         !PQsendPrepare(pg, "", insert->sql, insert->parameters, rl_pg_types))) {
         return rl_pg_conn_error(&writer->conn, NULL, err);
     }
     for (size_t i = 0; i < batch->count && status == RL_OK; i++) {
@@ -97,7 +101,7 @@ static void note_answer(rl_pg_writer *writer, PGresult *result, const rl_batch *
                         size_t *next)
 {
     if (batch != NULL && result != NULL && *next < batch->count &&
-        strncmp(PQcmdStatus(result), "INSERT", 6) == 0) {
+        PQcmdTuples(result)[0] != '\0') {
         const rl_run *run = batch->runs[(*next)++];
 
         if (run->is_own && strcmp(PQcmdTuples(result), "0") == 0) {
@@ -188,7 +192,9 @@ static rl_status find_pooler(rl_pg_writer *writer, rl_err *err)
  * the statement has its name. */
 static rl_status prepare_statement(rl_pg_writer *writer, rl_err *err)
 {
-    if (!PQsendPrepare(writer->conn.pg, RL_PG_INSERT_NAME, RL_PG_INSERT, RL_PG_PARAMETERS,
+    const rl_pg_insert *insert = insert_of(writer);
+
+    if (!PQsendPrepare(writer->conn.pg, insert->name, insert->sql, insert->parameters,
                        rl_pg_types)) {
         return rl_pg_conn_error(&writer->conn, NULL, err);
     }

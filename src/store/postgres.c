@@ -7,8 +7,10 @@
 #include "core/alloc.h"
 #include "core/lock.h"
 #include "core/uuid.h"
+#include "store/pg_outbox.h"
 #include "store/pg_pool.h"
 #include "store/pg_writer.h"
+#include "store/query_sql.h"
 #include "store/store.h"
 
 #include <stdlib.h>
@@ -37,6 +39,8 @@ static const rl_dialect dialect = {
     .time_cast = "::timestamptz",
     .id_cast = "::uuid",
     .int_cast = "::bigint",
+    .ids_before = RL_PG_IDS_BEFORE,
+    .ids_after = RL_PG_IDS_AFTER,
     .placeholder = '$',
 };
 
@@ -121,36 +125,19 @@ static void add_cell(rl_rows *rows, const PGresult *result, int at_row, int inde
     }
 }
 
-/* Runs a query or a deletion, once more if its connection was cut while it was idle, or if
- * nobody answers on it any more: a firewall may have forgotten it. */
+/* Runs a query or a deletion. */
 static rl_status run_query(postgres_store *self, const rl_query *query, bool remove,
                            PGresult **result, rl_err *err)
 {
-    rl_pg_conn *conn = NULL;
     rl_bindings bindings;
-    rl_status status = RL_OK;
-    bool used_before;
+    rl_status status;
     rl_buf sql;
 
     rl_buf_init(&sql, RL_BUF_MAX);
     rl_query_sql(query, &dialect, remove, &sql, &bindings);
-    status = sql.failed ? rl_err_nomem(err) : rl_pg_pool_take(&self->pool, &conn, err);
-    used_before = conn != NULL && conn->pg != NULL;
-    for (int tries = 0; status == RL_OK && tries < 2; tries++) {
-        status = rl_pg_conn_open(conn, err);
-        if (status == RL_OK) {
-            status = rl_pg_conn_exec(conn, sql.data, bindings.count, bindings.values,
-                                     true, result, err);
-        }
-        if (status == RL_OK || !used_before || !rl_pg_conn_lost(conn)) {
-            break;
-        }
-        used_before = false;
-        status = RL_OK;
-    }
-    if (conn != NULL) {
-        rl_pg_pool_give(&self->pool, conn);
-    }
+    status = sql.failed ? rl_err_nomem(err)
+                        : rl_pg_pool_exec(&self->pool, sql.data, bindings.count,
+                                          bindings.values, result, err);
     rl_buf_free(&sql);
     return status;
 }
@@ -187,6 +174,39 @@ static rl_status postgres_remove(rl_store *store, const rl_query *query, int64_t
     }
     PQclear(result);
     return status;
+}
+
+static rl_status postgres_claim(rl_store *store, const rl_box_claim *claim,
+                                rl_box_jobs *jobs, rl_err *err)
+{
+    return rl_pg_outbox_claim(&((postgres_store *)store)->pool, claim, jobs, err);
+}
+
+static rl_status postgres_settle(rl_store *store, const rl_box_result *results,
+                                 size_t count, rl_err *err)
+{
+    return rl_pg_outbox_settle(&((postgres_store *)store)->pool, results, count, err);
+}
+
+static rl_status postgres_look(rl_store *store, rl_box_counts *counts, rl_err *err)
+{
+    return rl_pg_outbox_look(&((postgres_store *)store)->pool, counts, err);
+}
+
+static rl_status postgres_vectors(rl_store *store, const char *model,
+                                  rl_vector_cursor *cursor, rl_vector_sink sink,
+                                  void *ctx, rl_err *err)
+{
+    return rl_pg_outbox_vectors(&((postgres_store *)store)->pool, model, cursor, sink,
+                                ctx, err);
+}
+
+static rl_status postgres_vector(rl_store *store, const rl_box_name *name,
+                                 const char *model, rl_vector_sink sink, void *ctx,
+                                 rl_err *err)
+{
+    return rl_pg_outbox_vector(&((postgres_store *)store)->pool, name, model, sink, ctx,
+                               err);
 }
 
 static void postgres_before_fork(rl_store *store)
@@ -238,6 +258,11 @@ static const rl_store_ops ops = {
     .finish = postgres_finish,
     .query = postgres_query,
     .remove = postgres_remove,
+    .claim = postgres_claim,
+    .settle = postgres_settle,
+    .look = postgres_look,
+    .vectors = postgres_vectors,
+    .vector = postgres_vector,
     .before_fork = postgres_before_fork,
     .after_fork = postgres_after_fork,
     .close = postgres_close,
@@ -257,6 +282,7 @@ rl_status rl_postgres_new(const rl_postgres_options *options,
     pthread_mutex_init(&self->open_lock, NULL);
     self->server.dsn = self->dsn;
     self->server.timeout_ns = options->timeout_ns;
+    self->server.rule = options->rule;
     rl_pg_sessions_init(&self->server.left);
     rl_pg_writer_init(&self->writer, &self->server, NULL);
     rl_pg_writer_init(&self->forwarder, &self->server, options->stop);

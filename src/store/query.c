@@ -32,6 +32,17 @@ const rl_column *rl_shape_columns(rl_shape shape, size_t *count)
     return shapes[shape].columns;
 }
 
+size_t rl_shape_index(rl_shape shape, rl_column column)
+{
+    size_t count, i = 0;
+    const rl_column *columns = rl_shape_columns(shape, &count);
+
+    while (i < count && columns[i] != column) {
+        i++;
+    }
+    return i;
+}
+
 void rl_query_init(rl_query *query, rl_shape shape)
 {
     memset(query, 0, sizeof *query);
@@ -50,12 +61,18 @@ bool rl_query_has_filter(const rl_query *query)
     return any;
 }
 
-/* Appends a placeholder for the next value, with its cast. */
+/* Appends a placeholder for the next value, with what stands around it. */
+static void bind_around(rl_buf *sql, const rl_dialect *dialect, const char *before,
+                        const char *after, rl_bindings *bindings, const char *value)
+{
+    bindings->values[bindings->count++] = value;
+    rl_buf_printf(sql, "%s%c%d%s", before, dialect->placeholder, bindings->count, after);
+}
+
 static void bind_text(rl_buf *sql, const rl_dialect *dialect, const char *cast,
                       rl_bindings *bindings, const char *value)
 {
-    bindings->values[bindings->count++] = value;
-    rl_buf_printf(sql, "%c%d%s", dialect->placeholder, bindings->count, cast);
+    bind_around(sql, dialect, "", cast, bindings, value);
 }
 
 static void bind_time(rl_buf *sql, const rl_dialect *dialect, rl_bindings *bindings,
@@ -96,6 +113,11 @@ static void add_conditions(const rl_query *query, const rl_dialect *dialect, rl_
                 rl_buf_add_text(sql, RL_SQL_NOT_COMPLETED);
             }
         }
+    }
+    if (query->ids != NULL) {
+        begin_condition(sql, bindings);
+        bind_around(sql, dialect, dialect->ids_before, dialect->ids_after, bindings,
+                    query->ids);
     }
     if (query->since != RL_TIME_NONE) {
         begin_condition(sql, bindings);
@@ -174,4 +196,23 @@ void rl_rows_add_text(rl_rows *rows, const char *text, size_t len)
 
     rl_buf_add(&rows->arena, text, len);
     rl_buf_add(&rows->cells, &cell, sizeof cell);
+}
+
+void rl_rows_copy(rl_rows *rows, const rl_rows *from, rl_shape shape, size_t first)
+{
+    size_t width;
+    const rl_column *columns = rl_shape_columns(shape, &width);
+
+    for (size_t i = 0; i < width; i++) {
+        const rl_cell *cell = rl_rows_cell(from, first + i);
+        rl_kind kind = rl_columns[columns[i]].kind;
+
+        if (cell->null) {
+            rl_rows_add_null(rows);
+        } else if (kind == RL_KIND_INT || kind == RL_KIND_TIME) {
+            rl_rows_add_number(rows, cell->number);
+        } else {
+            rl_rows_add_text(rows, from->arena.data + cell->at, cell->len);
+        }
+    }
 }

@@ -26,7 +26,8 @@ const rl_column *rl_shape_columns(rl_shape shape, size_t *count);
 
 typedef struct rl_query {
     const char *texts[RL_COLUMNS]; /* borrowed: equal to this; NULL: any */
-    int64_t since, until;          /* created at or after, before; or RL_TIME_NONE */
+    const char *ids;      /* borrowed: one of these, with commas in between; NULL: any */
+    int64_t since, until; /* created at or after, before; or RL_TIME_NONE */
     int64_t after_time;   /* the cursor: rows older than (this time, after_id), */
     const char *after_id; /* borrowed; NULL: from the newest */
     int64_t limit, offset;
@@ -37,7 +38,7 @@ void rl_query_init(rl_query *query, rl_shape shape);
 bool rl_query_has_filter(const rl_query *query);
 
 /* Values to bind, as text in the order of the placeholders. */
-#define RL_QUERY_VALUES (RL_COLUMNS + 6) /* texts, since, until, cursor, limit, offset */
+#define RL_QUERY_VALUES (RL_COLUMNS + 7) /* texts, ids, times, cursor, limit, offset */
 
 typedef struct rl_bindings {
     const char *values[RL_QUERY_VALUES]; /* borrowed from the query, or from `own` */
@@ -49,6 +50,7 @@ typedef struct rl_bindings {
 typedef struct rl_dialect {
     const char *select_columns[RL_COLUMNS]; /* the expression of each column */
     const char *text_cast, *time_cast, *id_cast, *int_cast; /* behind a placeholder */
+    const char *ids_before, *ids_after;                     /* around that of ids */
     char placeholder;                                       /* '?' or '$' */
 } rl_dialect;
 
@@ -73,6 +75,12 @@ void rl_rows_free(rl_rows *rows);
 void rl_rows_add_null(rl_rows *rows);
 void rl_rows_add_number(rl_rows *rows, int64_t number);
 void rl_rows_add_text(rl_rows *rows, const char *text, size_t len);
+
+/* Appends a copy of the row of `from` that begins with the cell `first`. */
+void rl_rows_copy(rl_rows *rows, const rl_rows *from, rl_shape shape, size_t first);
+
+/* Where a column stands in a row of a shape that has it. */
+size_t rl_shape_index(rl_shape shape, rl_column column);
 
 static inline size_t rl_rows_cells(const rl_rows *rows)
 {

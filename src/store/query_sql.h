@@ -7,6 +7,11 @@
 #define RL_SQL_FROM " FROM workflow_runs"
 #define RL_SQL_WHERE " WHERE "
 #define RL_SQL_AND " AND "
+/* Around a value: ids with commas in between. */
+#define RL_SQLITE_IDS_BEFORE "id IN (SELECT value FROM json_each('[\"' || replace("
+#define RL_SQLITE_IDS_AFTER ", ',', '\",\"') || '\"]'))"
+#define RL_PG_IDS_BEFORE "id = ANY (string_to_array("
+#define RL_PG_IDS_AFTER ", ',')::uuid[])"
 #define RL_SQL_SINCE "created_at >= "
 #define RL_SQL_UNTIL "created_at < "
 #define RL_SQL_AFTER "(created_at, id) < ("

@@ -138,7 +138,7 @@ rl_status rl_spool_check(const rl_spool *spool, rl_err *err)
 
 static rl_status append(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
-    return rl_sqlite_insert_batch(conn, RL_SQLITE_JOURNAL, ctx, err);
+    return rl_sqlite_insert_batch(conn, RL_SQLITE_JOURNAL, NULL, ctx, err);
 }
 
 rl_status rl_spool_append(rl_spool *spool, const rl_batch *batch, rl_err *err)

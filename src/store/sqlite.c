@@ -4,7 +4,9 @@
  * Ownership: the store owns its file, and borrows the migrations.
  */
 #include "core/alloc.h"
+#include "store/query_sql.h"
 #include "store/sqlite_file.h"
+#include "store/sqlite_outbox.h"
 #include "store/sqlite_run.h"
 #include "store/sqlite_sql.h"
 #include "store/store.h"
@@ -12,6 +14,7 @@
 typedef struct sqlite_store {
     rl_store base;
     rl_sqlite_file file;
+    const rl_embed_rule *rule; /* borrowed; NULL: nothing is embedded */
 } sqlite_store;
 
 static const rl_dialect dialect = {
@@ -23,6 +26,8 @@ static const rl_dialect dialect = {
     .time_cast = "",
     .id_cast = "",
     .int_cast = "",
+    .ids_before = RL_SQLITE_IDS_BEFORE,
+    .ids_after = RL_SQLITE_IDS_AFTER,
     .placeholder = '?',
 };
 
@@ -36,15 +41,25 @@ static rl_status sqlite_prepare(rl_store *store, rl_err *err)
     return rl_sqlite_file_open(file_of(store), err);
 }
 
+typedef struct writing {
+    const sqlite_store *store;
+    const rl_batch *batch;
+} writing;
+
 static rl_status write_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
-    return rl_sqlite_insert_batch(conn, RL_SQLITE_INSERT, ctx, err);
+    const writing *self = ctx;
+
+    return rl_sqlite_insert_batch(conn, RL_SQLITE_INSERT, self->store->rule, self->batch,
+                                  err);
 }
 
 static rl_status sqlite_write(rl_store *store, const rl_batch *batch, rl_err *err)
 {
+    writing self = {(const sqlite_store *)store, batch};
+
     return rl_sqlite_file_write(file_of(store), batch->durability >= RL_DISK,
-                                batch->may_wait, write_batch, (void *)batch, err);
+                                batch->may_wait, write_batch, &self, err);
 }
 
 static void add_cell(rl_rows *rows, sqlite3_stmt *stmt, int index, rl_kind kind)
@@ -195,6 +210,37 @@ static void sqlite_after_fork(rl_store *store, bool in_child)
     rl_sqlite_file_after_fork(file_of(store));
 }
 
+static rl_status sqlite_claim(rl_store *store, const rl_box_claim *claim,
+                              rl_box_jobs *jobs, rl_err *err)
+{
+    return rl_sqlite_outbox_claim(file_of(store), claim, jobs, err);
+}
+
+static rl_status sqlite_settle(rl_store *store, const rl_box_result *results,
+                               size_t count, rl_err *err)
+{
+    return rl_sqlite_outbox_settle(file_of(store), results, count, err);
+}
+
+static rl_status sqlite_look(rl_store *store, rl_box_counts *counts, rl_err *err)
+{
+    return rl_sqlite_outbox_look(file_of(store), counts, err);
+}
+
+static rl_status sqlite_vectors(rl_store *store, const char *model,
+                                rl_vector_cursor *cursor, rl_vector_sink sink, void *ctx,
+                                rl_err *err)
+{
+    return rl_sqlite_outbox_vectors(file_of(store), model, cursor, sink, ctx, err);
+}
+
+static rl_status sqlite_vector(rl_store *store, const rl_box_name *name,
+                               const char *model, rl_vector_sink sink, void *ctx,
+                               rl_err *err)
+{
+    return rl_sqlite_outbox_vector(file_of(store), name->id, model, sink, ctx, err);
+}
+
 static const rl_store_ops ops = {
     .name = "sqlite",
     .prepare = sqlite_prepare,
@@ -203,13 +249,18 @@ static const rl_store_ops ops = {
     .remove = sqlite_remove,
     .due = sqlite_due,
     .tend = sqlite_tend,
+    .claim = sqlite_claim,
+    .settle = sqlite_settle,
+    .look = sqlite_look,
+    .vectors = sqlite_vectors,
+    .vector = sqlite_vector,
     .before_fork = sqlite_before_fork,
     .after_fork = sqlite_after_fork,
     .close = sqlite_close,
 };
 
 rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
-                        rl_store **store, rl_err *err)
+                        const rl_embed_rule *rule, rl_store **store, rl_err *err)
 {
     sqlite_store *self = rl_calloc(1, sizeof *self);
     rl_status status;
@@ -218,6 +269,7 @@ rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
         return rl_err_nomem(err);
     }
     self->base.ops = &ops;
+    self->rule = rule;
     status = rl_sqlite_file_init(&self->file, path, migrations, err);
     if (status == RL_OK) {
         *store = &self->base;

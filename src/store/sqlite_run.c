@@ -3,6 +3,7 @@
 
 #include "core/uuid.h"
 #include "store/own_run.h"
+#include "store/sqlite_outbox.h"
 #include "store/sqlite_sql.h"
 
 #define OWN RL_COLUMNS /* the parameters (from 0) behind the columns */
@@ -146,8 +147,8 @@ static bool is_unclear(const rl_sqlite_conn *conn, const rl_run *run, rl_status 
                                                         SQLITE_CONSTRAINT_PRIMARYKEY);
 }
 
-static rl_status insert_all(rl_sqlite_conn *conn, const char *sql, const rl_batch *batch,
-                            rl_err *err)
+static rl_status insert_all(rl_sqlite_conn *conn, const char *sql,
+                            const rl_embed_rule *rule, const rl_batch *batch, rl_err *err)
 {
     asking self = {conn, rl_time_now()};
     rl_status status = RL_OK;
@@ -159,22 +160,27 @@ static rl_status insert_all(rl_sqlite_conn *conn, const char *sql, const rl_batc
         if (is_unclear(conn, run, status)) {
             status = rl_own_insert(&own_ops, &self, run, err);
         }
+        if (status == RL_OK && rule != NULL) {
+            status = rl_sqlite_outbox_note(conn, rule, run, err);
+        }
     }
     return status;
 }
 
 rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,
-                                 const rl_batch *batch, rl_err *err)
+                                 const rl_embed_rule *rule, const rl_batch *batch,
+                                 rl_err *err)
 {
+    const bool several = batch->count > 1 || (batch->count == 1 && rule != NULL);
     rl_status status = RL_OK;
 
-    if (batch->count > 1) {
+    if (several) {
         status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
     }
     if (status == RL_OK) {
-        status = insert_all(conn, sql, batch, err);
+        status = insert_all(conn, sql, rule, batch, err);
     }
-    if (status == RL_OK && batch->count > 1) {
+    if (status == RL_OK && several) {
         status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
     }
     return status;

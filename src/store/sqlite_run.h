@@ -14,9 +14,11 @@ bool rl_sqlite_bind_run(sqlite3_stmt *stmt, const rl_run *run, int64_t now);
 
 /* Inserts the runs of a batch with a statement for rl_sqlite_bind_run. One run is a
  * transaction by itself; more than one get a BEGIN and a COMMIT. A run with an id of its own
- * whose name is another's gets another name. */
+ * whose name is another's gets another name. With a rule (or NULL) each gets its row in the
+ * outbox. */
 rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,
-                                 const rl_batch *batch, rl_err *err);
+                                 const rl_embed_rule *rule, const rl_batch *batch,
+                                 rl_err *err);
 
 /* Fills a run from a row of the journal, in the order of rl_sqlite_bind_run. False when there is no
  * memory. A stamp or id that runlog did not write is left out, or made anew. */

@@ -12,6 +12,7 @@
 #include "core/err.h"
 #include "core/run.h"
 #include "store/migrate.h"
+#include "store/outbox.h"
 #include "store/query.h"
 
 #include <stdatomic.h>
@@ -63,6 +64,22 @@ typedef struct rl_store_ops {
     bool (*due)(rl_store *store);
     rl_status (*tend)(rl_store *store, rl_err *err);
 
+    /* The outbox of embeddings (outbox.h). Takes rows that are due, so that nobody else does
+     * until the time given; replaces what was in jobs. */
+    rl_status (*claim)(rl_store *store, const rl_box_claim *claim, rl_box_jobs *jobs,
+                       rl_err *err);
+    /* Writes what has become of rows, in one transaction. */
+    rl_status (*settle)(rl_store *store, const rl_box_result *results, size_t count,
+                        rl_err *err);
+    rl_status (*look)(rl_store *store, rl_box_counts *counts, rl_err *err);
+
+    /* Hands on the vectors of a model that are new since the cursor (some perhaps once
+     * more), and moves it. Then: that of one run. */
+    rl_status (*vectors)(rl_store *store, const char *model, rl_vector_cursor *cursor,
+                         rl_vector_sink sink, void *ctx, rl_err *err);
+    rl_status (*vector)(rl_store *store, const rl_box_name *name, const char *model,
+                        rl_vector_sink sink, void *ctx, rl_err *err);
+
     /* Around a fork: takes the locks (and closes files); gives them back. */
     void (*before_fork)(rl_store *store);
     void (*after_fork)(rl_store *store, bool in_child);
@@ -76,16 +93,18 @@ struct rl_store {
 };
 
 typedef struct rl_postgres_options {
-    const char *dsn;         /* borrowed for the call */
-    uint64_t timeout_ns;     /* how long the server may take to answer */
-    unsigned pool;           /* connections for reads, 1 to RL_PG_POOL_MAX */
-    const atomic_bool *stop; /* borrowed: when it is set, `finish` ends its wait */
+    const char *dsn;           /* borrowed for the call */
+    uint64_t timeout_ns;       /* how long the server may take to answer */
+    unsigned pool;             /* connections for reads, 1 to RL_PG_POOL_MAX */
+    const atomic_bool *stop;   /* borrowed: when it is set, `finish` ends its wait */
+    const rl_embed_rule *rule; /* borrowed; NULL: nothing is embedded */
 } rl_postgres_options;
 
-/* Make a store; nothing is opened before the first use. The texts and the migrations must
- * outlive it. */
+/* Make a store; nothing is opened before the first use. The texts, the rule and the
+ * migrations must outlive it. With a rule (or NULL) each run that is written gets its row in
+ * the outbox. */
 rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
-                        rl_store **store, rl_err *err);
+                        const rl_embed_rule *rule, rl_store **store, rl_err *err);
 rl_status rl_postgres_new(const rl_postgres_options *options,
                           const rl_migrations *migrations, rl_store **store, rl_err *err);
 

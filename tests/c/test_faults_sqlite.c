@@ -159,7 +159,7 @@ static void on_a_new_file(void)
     rl_status status;
 
     fresh_path(used.path);
-    status = rl_sqlite_new(used.path, the_migrations(), &used.store, &err);
+    status = rl_sqlite_new(used.path, the_migrations(), NULL, &used.store, &err);
     check_error(status, &err);
     if (status == RL_OK) {
         status = used.store->ops->prepare(used.store, &err);

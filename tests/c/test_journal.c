@@ -64,7 +64,8 @@ static void ignore_notice(void *ctx, const char *text)
 /* A database without tables, and a journal at `path` (or a new one) before it. */
 static void open_scene(struct scene *scene, const char *path, const char *dsn)
 {
-    rl_postgres_options options = {dsn, UINT64_C(5000000000), 1, &never};
+    rl_postgres_options options = {
+        .dsn = dsn, .timeout_ns = UINT64_C(5000000000), .pool = 1, .stop = &never};
     rl_err err = {.code = RL_OK};
 
     memset(scene, 0, sizeof *scene);

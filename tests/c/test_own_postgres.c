@@ -57,7 +57,10 @@ static void ignore_notice(void *ctx, const char *text)
 
 static rl_store *connect_store(void)
 {
-    rl_postgres_options options = {getenv("TEST_DSN"), UINT64_C(20000000000), 1, &never};
+    rl_postgres_options options = {.dsn = getenv("TEST_DSN"),
+                                   .timeout_ns = UINT64_C(20000000000),
+                                   .pool = 1,
+                                   .stop = &never};
     rl_store *store = NULL;
     rl_err err = {.code = RL_OK};
 

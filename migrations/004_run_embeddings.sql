@@ -1,0 +1,56 @@
+-- The embeddings of runs, and what is still to be done about them: the outbox of the
+-- embedding server and of Milvus. A row is written in the transaction of its run, and worked
+-- off by whoever is there:
+--   pending   its text is to be embedded
+--   embedded  it has its vector, which is to be upserted where there is a Milvus
+--   done      it is in Milvus
+--   failed    it can't be done; last_error says why
+--   deleted   its run is gone, and it is to be deleted in Milvus
+-- version grows with each log of the run: who has worked on an older one changes nothing.
+-- next_attempt_at (microseconds since 1970) is also the end of the lease of who works on it.
+-- upserted: it may be in Milvus. vector: float32, little-endian, as the model gave it.
+-- text_hash: of the text that was embedded, of whose text_bytes the first used_bytes. stamp:
+-- the transaction that wrote the vector, by which readers find what is new.
+CREATE TABLE run_embeddings (
+    id UUID NOT NULL,
+    wpk_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    version BIGINT NOT NULL DEFAULT 1,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at BIGINT NOT NULL,
+    last_error TEXT,
+    upserted BOOLEAN NOT NULL DEFAULT FALSE,
+    model TEXT,
+    dim INTEGER,
+    vector BYTEA,
+    text_hash BIGINT,
+    text_bytes BIGINT,
+    used_bytes BIGINT,
+    stamp BIGINT,
+    PRIMARY KEY (wpk_id, id)
+);
+-- Numbers that look random do not shrink.
+ALTER TABLE run_embeddings ALTER COLUMN vector SET STORAGE EXTERNAL;
+
+CREATE INDEX run_embeddings_due_idx
+    ON run_embeddings (state, next_attempt_at) WHERE state <> 'done';
+CREATE INDEX run_embeddings_stamp_idx
+    ON run_embeddings (stamp, id) WHERE stamp IS NOT NULL;
+
+-- Whoever deletes runs. What may be in Milvus has to be deleted there, too.
+CREATE FUNCTION workflow_runs_forget_embeddings() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM run_embeddings e USING gone
+    WHERE e.wpk_id = gone.wpk_id AND e.id = gone.id AND NOT e.upserted;
+    UPDATE run_embeddings e
+    SET state = 'deleted', version = e.version + 1, attempts = 0, next_attempt_at = 0,
+        last_error = NULL, vector = NULL, stamp = NULL
+    FROM gone WHERE e.wpk_id = gone.wpk_id AND e.id = gone.id;
+    RETURN NULL;
+END;
+$$;
+
+CREATE TRIGGER workflow_runs_embeddings_deleted
+    AFTER DELETE ON workflow_runs REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION workflow_runs_forget_embeddings();

@@ -1,0 +1,34 @@
+-- The embeddings of runs, and what is still to be done about them: the outbox of the
+-- embedding server and of Milvus. See the PostgreSQL migration. Times are microseconds
+-- since 1970.
+CREATE TABLE run_embeddings (
+    id TEXT PRIMARY KEY NOT NULL,
+    wpk_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    version INTEGER NOT NULL DEFAULT 1,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at INTEGER NOT NULL,
+    last_error TEXT,
+    upserted INTEGER NOT NULL DEFAULT 0,
+    model TEXT,
+    dim INTEGER,
+    vector BLOB,
+    text_hash INTEGER,
+    text_bytes INTEGER,
+    used_bytes INTEGER,
+    stamp INTEGER
+) WITHOUT ROWID;
+
+CREATE INDEX run_embeddings_due_idx
+    ON run_embeddings (state, next_attempt_at) WHERE state <> 'done';
+CREATE INDEX run_embeddings_stamp_idx ON run_embeddings (stamp) WHERE stamp IS NOT NULL;
+
+-- Whoever deletes a run. What may be in Milvus has to be deleted there, too.
+CREATE TRIGGER workflow_runs_embedding_deleted AFTER DELETE ON workflow_runs
+BEGIN
+    DELETE FROM run_embeddings WHERE id = old.id AND NOT upserted;
+    UPDATE run_embeddings
+    SET state = 'deleted', version = version + 1, attempts = 0, next_attempt_at = 0,
+        last_error = NULL, vector = NULL, stamp = NULL
+    WHERE id = old.id;
+END;

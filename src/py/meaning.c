@@ -1,0 +1,304 @@
+/* Embeddings, Milvus and search for Python. See meaning.h. */
+#include "py/meaning.h"
+
+#include "core/alloc.h"
+#include "py/arguments.h"
+#include "py/errors.h"
+#include "py/query.h"
+#include "py/times.h"
+
+#include <math.h>
+
+#define CALL_NS UINT64_C(60000000000) /* a call with its retries ends after that */
+
+static uint64_t call_end(void)
+{
+    return rl_monotonic_ns() + CALL_NS;
+}
+
+static bool is_blank(const char *text)
+{
+    return text[strspn(text, " \t\r\n\f\v")] == '\0';
+}
+
+/* A text with something in it. */
+static int read_filled(rl_state *state, const char *field, PyObject *value,
+                       const char **out)
+{
+    if (value == Py_None) {
+        return rl_errors_invalid(state, field, "must be text", value);
+    }
+    if (rl_read_text(state, field, value, out) < 0) {
+        return -1;
+    }
+    return is_blank(*out) ? rl_errors_invalid(state, field, "must not be empty", value)
+                          : 0;
+}
+
+/* The filters that both searches have. */
+static int read_filters(rl_state *state, PyObject *wpk_id, const char *wpk_field,
+                        PyObject *status, PyObject *since, PyObject *limit,
+                        rl_search *search)
+{
+    int64_t most = 10;
+
+    search->since = RL_TIME_NONE;
+    if (rl_read_text(state, wpk_field, wpk_id, &search->wpk_id) < 0 ||
+        rl_read_text(state, "status", status, &search->status) < 0 ||
+        rl_read_time(state, "since", since, &search->since) < 0 ||
+        rl_read_int(state, "limit", "must be a whole number from 1 to 1000", limit, 1,
+                    RL_SEARCH_LIMIT_MAX, &most) < 0) {
+        return -1;
+    }
+    search->limit = (size_t)most;
+    return 0;
+}
+
+/* A run as a dict, with its score in front of its columns. */
+static PyObject *hit_to_python(rl_state *state, const rl_rows *rows, size_t first,
+                               float score)
+{
+    PyObject *hit = PyDict_New(), *number = PyFloat_FromDouble((double)score);
+    PyObject *run = rl_query_row(state, rows, first, RL_SHAPE_SUMMARY);
+
+    if (hit == NULL || number == NULL || run == NULL ||
+        PyDict_SetItemString(hit, "score", number) < 0 || PyDict_Update(hit, run) < 0) {
+        Py_CLEAR(hit);
+    }
+    Py_XDECREF(number);
+    Py_XDECREF(run);
+    return hit;
+}
+
+static PyObject *hits_to_python(rl_state *state, const rl_rows *rows,
+                                const rl_buf *scores)
+{
+    const float *numbers = (const float *)(const void *)scores->data;
+    size_t count = scores->len / sizeof *numbers, width;
+    PyObject *list = PyList_New((Py_ssize_t)count);
+
+    (void)rl_shape_columns(RL_SHAPE_SUMMARY, &width);
+    for (size_t i = 0; i < count && list != NULL; i++) {
+        PyObject *hit = hit_to_python(state, rows, i * width, numbers[i]);
+
+        if (hit == NULL) {
+            Py_CLEAR(list);
+        } else {
+            PyList_SET_ITEM(list, (Py_ssize_t)i, hit);
+        }
+    }
+    return list;
+}
+
+static PyObject *run_search(rl_state *state, rl_recorder *core, const rl_search *search)
+{
+    PyObject *list = NULL;
+    rl_status status;
+    rl_buf scores;
+    rl_rows rows;
+    rl_err err;
+
+    rl_rows_init(&rows);
+    rl_buf_init(&scores, RL_BUF_MAX);
+    Py_BEGIN_ALLOW_THREADS
+    status = rl_recorder_search(core, search, call_end(), &rows, &scores, &err);
+    Py_END_ALLOW_THREADS
+    if (status == RL_OK) {
+        list = hits_to_python(state, &rows, &scores);
+    } else {
+        rl_errors_raise(state, &err);
+    }
+    rl_buf_free(&scores);
+    rl_rows_free(&rows);
+    return list;
+}
+
+PyObject *rl_meaning_search_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                                 PyObject *kwargs)
+{
+    static char *names[] = {"text", "wpk_id", "status", "since", "limit", NULL};
+    PyObject *text, *wpk_id = NULL, *status = NULL, *since = NULL, *limit = NULL;
+    rl_search search = {.text = NULL};
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOOO:search_runs", names, &text,
+                                     &wpk_id, &status, &since, &limit) ||
+        read_filled(state, "text", text, &search.text) < 0 ||
+        read_filters(state, wpk_id, "wpk_id", status, since, limit, &search) < 0) {
+        return NULL;
+    }
+    search.len = strlen(search.text);
+    return run_search(state, core, &search);
+}
+
+PyObject *rl_meaning_find_similar(rl_state *state, rl_recorder *core, PyObject *args,
+                                  PyObject *kwargs)
+{
+    static char *names[] = {"run_id", "wpk_id", "within", "status",
+                            "since",  "limit",  NULL};
+    PyObject *run_id, *wpk_id = NULL, *within = NULL, *status = NULL, *since = NULL,
+                      *limit = NULL;
+    rl_search search = {.text = NULL};
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$OOOO:find_similar", names,
+                                     &run_id, &wpk_id, &within, &status, &since,
+                                     &limit) ||
+        read_filled(state, "run_id", run_id, &search.like_run_id) < 0 ||
+        rl_read_text(state, "wpk_id", wpk_id, &search.like_wpk_id) < 0 ||
+        read_filters(state, within, "within", status, since, limit, &search) < 0) {
+        return NULL;
+    }
+    return run_search(state, core, &search);
+}
+
+static PyObject *vector_to_python(const rl_embeddings *vector)
+{
+    PyObject *list = PyList_New((Py_ssize_t)vector->dim);
+
+    for (uint32_t i = 0; i < vector->dim && list != NULL; i++) {
+        PyObject *number = PyFloat_FromDouble((double)vector->values[i]);
+
+        if (number == NULL) {
+            Py_CLEAR(list);
+        } else {
+            PyList_SET_ITEM(list, (Py_ssize_t)i, number);
+        }
+    }
+    return list;
+}
+
+PyObject *rl_meaning_generate_embedding(rl_state *state, rl_recorder *core,
+                                        PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"text", NULL};
+    rl_embeddings vector = {.values = NULL};
+    PyObject *value, *list = NULL;
+    const char *text;
+    rl_status status;
+    rl_err err;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:generate_embedding", names,
+                                     &value) ||
+        read_filled(state, "text", value, &text) < 0) {
+        return NULL;
+    }
+    if (rl_recorder_config(core)->meaning.openai_key == NULL) {
+        Py_RETURN_NONE;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    status = rl_recorder_embed(core, text, strlen(text), call_end(), &vector, &err);
+    Py_END_ALLOW_THREADS
+    if (status == RL_OK) {
+        list = vector_to_python(&vector);
+    } else {
+        rl_errors_raise(state, &err);
+    }
+    rl_embeddings_free(&vector);
+    return list;
+}
+
+/* The numbers of an embedding; owned by the caller (rl_free), NULL with an error set. */
+static float *read_vector(rl_state *state, PyObject *value, uint32_t *dim)
+{
+    PyObject *list = PyUnicode_Check(value) ? NULL : PySequence_Fast(value, "");
+    Py_ssize_t count = list != NULL ? PySequence_Fast_GET_SIZE(list) : 0;
+    float *numbers = NULL;
+    bool fine = count > 0 && count <= RL_EMBEDDING_DIM_MAX;
+
+    PyErr_Clear();
+    if (fine) {
+        numbers = rl_calloc((size_t)count, sizeof *numbers);
+        if (numbers == NULL) {
+            PyErr_NoMemory();
+        }
+    } else {
+        rl_errors_invalid(state, "embedding", "must be a sequence of 1 to 32768 numbers",
+                          value);
+    }
+    for (Py_ssize_t i = 0; numbers != NULL && fine && i < count; i++) {
+        PyObject *item = PySequence_Fast_GET_ITEM(list, i);
+        double number = PyFloat_AsDouble(item);
+
+        numbers[i] = (float)number;
+        fine = !PyErr_Occurred() && isfinite(numbers[i]);
+        if (!fine) {
+            PyErr_Clear();
+            rl_errors_invalid(state, "embedding", "must hold finite numbers of float32",
+                              item);
+        }
+    }
+    if (!fine) {
+        rl_free(numbers);
+        numbers = NULL;
+    }
+    Py_XDECREF(list);
+    *dim = (uint32_t)count;
+    return numbers;
+}
+
+/* A text of metadata, which is text; "" where there is none. New reference in *owned. */
+static int read_metadata(rl_state *state, PyObject *metadata, const char *key,
+                         PyObject **owned, const char **out)
+{
+    char field[32];
+
+    *out = "";
+    *owned = PyMapping_GetItemString(metadata, key);
+    if (*owned == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_KeyError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        return 0;
+    }
+    snprintf(field, sizeof field, "metadata[\"%s\"]", key);
+    if (*owned == Py_None) {
+        return 0;
+    }
+    return rl_read_text(state, field, *owned, out);
+}
+
+static PyObject *upsert(rl_state *state, rl_recorder *core, const rl_milvus_row *row,
+                        uint32_t dim)
+{
+    rl_status status;
+    rl_err err;
+
+    Py_BEGIN_ALLOW_THREADS
+    status = rl_recorder_upsert(core, row, dim, call_end(), &err);
+    Py_END_ALLOW_THREADS
+    return status == RL_OK ? Py_NewRef(Py_True) : rl_errors_raise(state, &err);
+}
+
+PyObject *rl_meaning_upsert_to_milvus(rl_state *state, rl_recorder *core, PyObject *args,
+                                      PyObject *kwargs)
+{
+    static char *names[] = {"run_id", "embedding", "metadata", NULL};
+    PyObject *run_id, *embedding, *metadata, *wpk_id = NULL, *run_status = NULL;
+    PyObject *result = NULL;
+    rl_milvus_row row = {.created_at = rl_time_now()};
+    float *vector = NULL;
+    uint32_t dim = 0;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOO:upsert_to_milvus", names, &run_id,
+                                     &embedding, &metadata) ||
+        read_filled(state, "run_id", run_id, &row.run_id) < 0) {
+        return NULL;
+    }
+    if (!PyMapping_Check(metadata) || PyUnicode_Check(metadata)) {
+        rl_errors_invalid(state, "metadata", "must be a mapping", metadata);
+        return NULL;
+    }
+    vector = read_vector(state, embedding, &dim);
+    if (vector != NULL &&
+        read_metadata(state, metadata, "wpk_id", &wpk_id, &row.wpk_id) == 0 &&
+        read_metadata(state, metadata, "status", &run_status, &row.status) == 0) {
+        row.vector = vector;
+        result = rl_recorder_config(core)->meaning.milvus_endpoint == NULL
+                     ? Py_NewRef(Py_False)
+                     : upsert(state, core, &row, dim);
+    }
+    rl_free(vector);
+    Py_XDECREF(wpk_id);
+    Py_XDECREF(run_status);
+    return result;
+}

@@ -1,0 +1,339 @@
+/* A round of the indexer. See index_round.h. */
+#include "record/index_round.h"
+
+#include "core/embed_text.h"
+#include "core/hash.h"
+
+#include <string.h>
+
+#define LEASE_US INT64_C(120000000) /* who takes a row works on it for so long at most */
+#define CALL_NS UINT64_C(90000000000) /* less than that: a call with its retries */
+#define ATTEMPTS 2
+
+static void note_moved(rl_indexer *indexer, bool failed)
+{
+    pthread_mutex_lock(&indexer->lock);
+    indexer->failures += failed;
+    pthread_cond_broadcast(&indexer->moved);
+    pthread_mutex_unlock(&indexer->lock);
+}
+
+/* Takes rows; false when there are none, or the database fails, whose own notices tell. */
+static bool claim(rl_indexer *indexer, rl_box_state state, size_t limit)
+{
+    int64_t now = rl_time_now();
+    const rl_box_claim wanted = {state, limit, now, now + LEASE_US};
+    rl_store *store = indexer->store;
+    rl_err ignored;
+    bool taken = store->ops->claim(store, &wanted, &indexer->jobs, &ignored) == RL_OK;
+
+    if (!taken) {
+        note_moved(indexer, true);
+    }
+    return taken && rl_box_count(&indexer->jobs) > 0;
+}
+
+/* Writes the first `count` results down. */
+static bool settle(rl_indexer *indexer, size_t count)
+{
+    rl_store *store = indexer->store;
+    rl_err ignored; /* the rows are taken up again when their lease ends */
+    bool settled = store->ops->settle(store, indexer->results, count, &ignored) == RL_OK;
+
+    note_moved(indexer, !settled);
+    return settled;
+}
+
+static rl_box_result result_of(const rl_box_jobs *jobs, const rl_box_job *job,
+                               rl_box_outcome outcome)
+{
+    const rl_box_result result = {
+        .name = {job->id, rl_box_text(jobs, job->wpk_id)},
+        .version = job->version,
+        .outcome = outcome,
+    };
+
+    return result;
+}
+
+/* The rows of `results` were not done: they are put off, or refused for what is in them. */
+static void put_off(rl_indexer *indexer, const rl_index_peer *peer, const rl_err *err,
+                    rl_box_result *results, size_t count)
+{
+    uint64_t now = rl_monotonic_ns(), at = rl_index_peer_again_at(peer);
+    int64_t pause_us = at > now ? (int64_t)((at - now) / 1000) : 0;
+
+    for (size_t i = 0; i < count; i++) {
+        results[i].outcome = err->refused ? RL_BOX_REFUSED : RL_BOX_AGAIN;
+        results[i].again_at = err->code == RL_CLOSED ? 0 : rl_time_now() + pause_us;
+        results[i].error = err->code == RL_CLOSED ? NULL : err->text;
+    }
+    if (err->refused) {
+        rl_metric_add(&indexer->metrics->embed_failed, count);
+        rl_notices_add(indexer->notices, RL_NOTICE_ERROR, "%s of %zu runs failed: %s",
+                       peer->work, count, err->text);
+    }
+}
+
+/* What an answer tells of its server. What is refused for what is in it tells nothing bad. */
+static void judge(rl_indexer *indexer, rl_index_peer *peer, rl_status status,
+                  const rl_err *err)
+{
+    if (status == RL_OK || err->refused) {
+        rl_index_peer_well(peer);
+    } else if (status != RL_CLOSED) {
+        rl_index_peer_failed(peer, err);
+        note_moved(indexer, true);
+    }
+}
+
+/* The texts of the jobs that are to be embedded; the results of the others come first. */
+typedef struct texts {
+    rl_embed_text list[RL_INDEX_TEXTS];
+    const rl_box_job *jobs[RL_INDEX_TEXTS];
+    size_t count, ready;
+} texts;
+
+static void add_text(rl_indexer *indexer, texts *all, const rl_box_job *job)
+{
+    const rl_box_jobs *jobs = &indexer->jobs;
+    const char *model = indexer->services->options.openai.model;
+    rl_buf *buf = &indexer->texts;
+    size_t at = buf->len;
+    bool has_text =
+        !job->gone && rl_embed_text_find(rl_box_text(jobs, job->outputs),
+                                         job->outputs_len, indexer->rule->path, buf);
+    bool is_known = has_text && job->dim > 0 && !buf->failed &&
+                    strcmp(rl_box_text(jobs, job->model), model) == 0 &&
+                    rl_hash(buf->data + at, buf->len - at) == job->text_hash;
+
+    if (has_text && !is_known) {
+        all->list[all->count] = (rl_embed_text){.len = buf->len - at};
+        all->jobs[all->count++] = job;
+    } else {
+        buf->len = at;
+        indexer->results[all->ready++] =
+            result_of(jobs, job, has_text ? RL_BOX_HAS_TEXT : RL_BOX_HAS_NONE);
+    }
+}
+
+/* False where there was no memory for them. */
+static bool collect_texts(rl_indexer *indexer, texts *all)
+{
+    size_t at = 0;
+
+    all->count = all->ready = 0;
+    rl_buf_reset(&indexer->texts, 0);
+    for (size_t i = 0; i < rl_box_count(&indexer->jobs); i++) {
+        add_text(indexer, all, rl_box_job_at(&indexer->jobs, i));
+    }
+    for (size_t i = 0; i < all->count && !indexer->texts.failed; i++) {
+        all->list[i].text = indexer->texts.data + at;
+        at += all->list[i].len;
+    }
+    return !indexer->texts.failed;
+}
+
+/* The result of a text that the server has answered. */
+static void fill_result(const rl_indexer *indexer, const rl_embed_text *text,
+                        const float *vector, uint32_t dim, rl_box_result *result)
+{
+    if (text->refused) {
+        result->outcome = RL_BOX_REFUSED;
+        result->error = "the embedding server refuses the text of this run";
+        return;
+    }
+    result->outcome = RL_BOX_HAS_VECTOR;
+    result->model = indexer->services->options.openai.model;
+    result->vector = vector;
+    result->dim = dim;
+    result->text_hash = rl_hash(text->text, text->len);
+    result->text_bytes = text->len;
+    result->used_bytes = text->used;
+}
+
+static void fill_results(rl_indexer *indexer, const texts *all,
+                         const rl_embeddings *vectors, rl_box_result *results)
+{
+    uint64_t refused = 0;
+
+    for (size_t i = 0; i < all->count; i++) {
+        fill_result(indexer, &all->list[i], vectors->values + i * vectors->dim,
+                    vectors->dim, &results[i]);
+        refused += all->list[i].refused;
+    }
+    rl_metric_add(&indexer->metrics->embedded, all->count - refused);
+    if (refused > 0) {
+        rl_metric_add(&indexer->metrics->embed_failed, refused);
+        rl_notices_add(indexer->notices, RL_NOTICE_ERROR,
+                       "the embedding server refuses the text of %llu runs",
+                       (unsigned long long)refused);
+    }
+}
+
+static rl_status embed_texts(rl_indexer *indexer, texts *all, rl_embeddings *vectors,
+                             rl_err *err)
+{
+    rl_box_result *results = indexer->results + all->ready;
+    rl_openai *openai = NULL;
+    rl_status status = rl_services_openai(indexer->services, indexer->set, &openai, err);
+
+    for (size_t i = 0; i < all->count; i++) {
+        results[i] = result_of(&indexer->jobs, all->jobs[i], RL_BOX_AGAIN);
+    }
+    if (status == RL_OK) {
+        status = rl_openai_embed(openai, all->list, all->count, ATTEMPTS,
+                                 rl_monotonic_ns() + CALL_NS, vectors, err);
+    }
+    judge(indexer, &indexer->openai, status, err);
+    if (status == RL_OK) {
+        fill_results(indexer, all, vectors, results);
+        indexer->batch = RL_INDEX_TEXTS;
+    } else {
+        put_off(indexer, &indexer->openai, err, results, all->count);
+        indexer->batch = (indexer->batch + 1) / 2; /* perhaps it is one of them */
+    }
+    return status;
+}
+
+bool rl_index_embed(rl_indexer *indexer)
+{
+    rl_embeddings vectors = {.values = NULL};
+    rl_err err = {.code = RL_OK};
+    rl_status status = RL_OK;
+    texts all;
+    bool settled;
+
+    if (!claim(indexer, RL_BOX_PENDING, indexer->batch) ||
+        !collect_texts(indexer, &all)) {
+        return false;
+    }
+    if (all.count > 0) {
+        status = embed_texts(indexer, &all, &vectors, &err);
+    }
+    settled = settle(indexer, all.ready + all.count);
+    rl_embeddings_free(&vectors);
+    return settled && (status == RL_OK || err.refused);
+}
+
+/* Upserts the rows whose vectors have `dim` numbers; results [count] are those of the jobs. */
+static rl_status upsert_rows(rl_indexer *indexer, rl_milvus *milvus, uint32_t dim,
+                             rl_err *err)
+{
+    const rl_box_jobs *jobs = &indexer->jobs;
+    rl_milvus_row rows[RL_INDEX_ROWS];
+    rl_status status = RL_OK;
+    size_t count = 0;
+
+    for (size_t i = 0; i < rl_box_count(jobs); i++) {
+        const rl_box_job *job = rl_box_job_at(jobs, i);
+
+        if (job->dim == dim && !job->gone) {
+            rows[count++] = (rl_milvus_row){
+                .id = job->id,
+                .wpk_id = rl_box_text(jobs, job->wpk_id),
+                .status = rl_box_text(jobs, job->status),
+                .run_id = rl_box_text(jobs, job->run_id),
+                .created_at = job->created_at,
+                .vector = rl_box_vector(jobs, job),
+            };
+        }
+    }
+    status = rl_milvus_upsert(milvus, rows, count, dim, ATTEMPTS,
+                              rl_monotonic_ns() + CALL_NS, err);
+    if (status == RL_OK) {
+        rl_metric_add(&indexer->metrics->upserted, count);
+    }
+    return status;
+}
+
+/* Goes through the rows by the length of their vectors: there is more than one only where the
+ * model was changed. */
+static bool upsert_by_dim(rl_indexer *indexer, rl_milvus *milvus)
+{
+    const rl_box_jobs *jobs = &indexer->jobs;
+    bool fine = true;
+    rl_err err;
+
+    for (size_t first = 0; first < rl_box_count(jobs); first++) {
+        uint32_t dim = rl_box_job_at(jobs, first)->dim;
+        bool is_next = !rl_box_job_at(jobs, first)->gone && dim > 0;
+        rl_status status;
+
+        for (size_t i = 0; i < first && is_next; i++) {
+            is_next = rl_box_job_at(jobs, i)->dim != dim;
+        }
+        if (!is_next) {
+            continue;
+        }
+        err = (rl_err){.code = RL_OK};
+        status = upsert_rows(indexer, milvus, dim, &err);
+        judge(indexer, &indexer->milvus, status, &err);
+        for (size_t i = first; i < rl_box_count(jobs) && status != RL_OK; i++) {
+            if (rl_box_job_at(jobs, i)->dim == dim) {
+                put_off(indexer, &indexer->milvus, &err, &indexer->results[i], 1);
+            }
+        }
+        fine = fine && (status == RL_OK || err.refused);
+    }
+    return fine;
+}
+
+bool rl_index_upsert(rl_indexer *indexer)
+{
+    const rl_box_jobs *jobs = &indexer->jobs;
+    rl_milvus *milvus = NULL;
+    rl_err err = {.code = RL_OK};
+    rl_status status;
+    bool fine;
+
+    if (!claim(indexer, RL_BOX_EMBEDDED, RL_INDEX_ROWS)) {
+        return false;
+    }
+    for (size_t i = 0; i < rl_box_count(jobs); i++) {
+        const rl_box_job *job = rl_box_job_at(jobs, i);
+
+        indexer->results[i] =
+            result_of(jobs, job, job->gone ? RL_BOX_HAS_NONE : RL_BOX_UPSERTED);
+        if (job->dim == 0 && !job->gone) {
+            indexer->results[i].outcome = RL_BOX_REFUSED;
+            indexer->results[i].error = "the vector has another length than dim says";
+        }
+    }
+    status = rl_services_milvus(indexer->services, indexer->set, &milvus, &err);
+    fine = status == RL_OK;
+    if (status == RL_OK) {
+        fine = upsert_by_dim(indexer, milvus);
+    } else {
+        judge(indexer, &indexer->milvus, status, &err);
+        put_off(indexer, &indexer->milvus, &err, indexer->results, rl_box_count(jobs));
+    }
+    return settle(indexer, rl_box_count(jobs)) && fine;
+}
+
+bool rl_index_remove(rl_indexer *indexer)
+{
+    const rl_box_jobs *jobs = &indexer->jobs;
+    const char *ids[RL_INDEX_ROWS];
+    rl_milvus *milvus = NULL;
+    rl_err err = {.code = RL_OK};
+    rl_status status;
+
+    if (!claim(indexer, RL_BOX_DELETED, RL_INDEX_ROWS)) {
+        return false;
+    }
+    for (size_t i = 0; i < rl_box_count(jobs); i++) {
+        ids[i] = rl_box_job_at(jobs, i)->id;
+        indexer->results[i] = result_of(jobs, rl_box_job_at(jobs, i), RL_BOX_REMOVED);
+    }
+    status = rl_services_milvus(indexer->services, indexer->set, &milvus, &err);
+    if (status == RL_OK) {
+        status = rl_milvus_delete(milvus, ids, rl_box_count(jobs), ATTEMPTS,
+                                  rl_monotonic_ns() + CALL_NS, &err);
+    }
+    judge(indexer, &indexer->milvus, status, &err);
+    if (status != RL_OK) {
+        put_off(indexer, &indexer->milvus, &err, indexer->results, rl_box_count(jobs));
+    }
+    return settle(indexer, rl_box_count(jobs)) && status == RL_OK;
+}

@@ -1,0 +1,235 @@
+/* The nearest vectors of a store. See nearest.h. */
+#include "record/nearest.h"
+
+#include "core/alloc.h"
+#include "core/hash.h"
+
+#include <string.h>
+
+/* Vectors that do not fit are looked at in portions of so many bytes. */
+#define PORTION_BYTES ((size_t)8 << 20)
+
+void rl_nearest_init(rl_nearest *nearest, rl_store *store, const char *model,
+                     size_t max_bytes)
+{
+    memset(nearest, 0, sizeof *nearest);
+    nearest->store = store;
+    nearest->model = model;
+    nearest->max_bytes = max_bytes;
+    pthread_rwlock_init(&nearest->lock, NULL);
+}
+
+void rl_nearest_destroy(rl_nearest *nearest)
+{
+    rl_vectors_free(nearest->vectors);
+    pthread_rwlock_destroy(&nearest->lock);
+}
+
+static uint64_t group_of(const char *wpk_id)
+{
+    return rl_hash(wpk_id, strlen(wpk_id));
+}
+
+/* What does not fit ends the reading. */
+static rl_status keep(void *ctx, const uint8_t id[16], const char *wpk_id,
+                      const void *vector, uint32_t dim, rl_err *err)
+{
+    rl_vectors *vectors = ((rl_nearest *)ctx)->vectors;
+    rl_vectors_put_result result = RL_VECTORS_BAD; /* of another model's: left out */
+
+    if (dim == rl_vectors_dim(vectors)) {
+        result = rl_vectors_put(vectors, id, group_of(wpk_id), vector);
+    }
+    if (result == RL_VECTORS_NOMEM) {
+        return rl_err_nomem(err);
+    }
+    return result == RL_VECTORS_FULL ? RL_TIMEOUT : RL_OK;
+}
+
+/* Reads what is new. The lock is held for writing. */
+static rl_status refresh(rl_nearest *nearest, uint32_t dim, rl_err *err)
+{
+    rl_store *store = nearest->store;
+    rl_status status = RL_OK;
+
+    if (nearest->vectors == NULL || rl_vectors_dim(nearest->vectors) != dim) {
+        rl_vectors_free(nearest->vectors);
+        memset(&nearest->cursor, 0, sizeof nearest->cursor);
+        nearest->full = false;
+        nearest->vectors = rl_vectors_new(dim, nearest->max_bytes);
+        if (nearest->vectors == NULL) {
+            return rl_err_nomem(err);
+        }
+    }
+    if (!nearest->full) {
+        status = store->ops->vectors(store, nearest->model, &nearest->cursor, keep,
+                                     nearest, err);
+        nearest->full = status == RL_TIMEOUT;
+    }
+    return nearest->full ? RL_OK : status;
+}
+
+/* Looks through vectors that are not kept, a portion at a time. */
+typedef struct passing {
+    const rl_nearest_query *query;
+    const uint64_t *group;
+    rl_vectors *portion; /* owned */
+    rl_vector_hit *best; /* [limit] */
+    rl_vector_hit *some; /* [limit], of a portion */
+    size_t count;
+} passing;
+
+/* The vector of a run that is in both lists was made anew: what was read last counts. */
+static void forget_hit(passing *self, const uint8_t id[16])
+{
+    for (size_t i = 0; i < self->count; i++) {
+        if (memcmp(self->best[i].id, id, sizeof self->best[i].id) == 0) {
+            self->count--;
+            memmove(&self->best[i], &self->best[i + 1],
+                    (self->count - i) * sizeof *self->best);
+            break;
+        }
+    }
+}
+
+static bool is_better(const rl_vector_hit *a, const rl_vector_hit *b)
+{
+    return a->score > b->score ||
+           (a->score == b->score && memcmp(a->id, b->id, sizeof a->id) < 0);
+}
+
+static void add_hit(passing *self, const rl_vector_hit *hit)
+{
+    size_t at;
+
+    forget_hit(self, hit->id);
+    at = self->count;
+    if (self->count < self->query->limit) {
+        self->count++;
+    } else if (is_better(hit, &self->best[at - 1])) {
+        at--;
+    } else {
+        return;
+    }
+    while (at > 0 && is_better(hit, &self->best[at - 1])) {
+        self->best[at] = self->best[at - 1];
+        at--;
+    }
+    self->best[at] = *hit;
+}
+
+/* Searches a portion, and empties it. */
+static rl_status end_portion(passing *self, rl_err *err)
+{
+    size_t found = rl_vectors_search(self->portion, self->query->vector, self->group,
+                                     self->query->limit, self->some);
+
+    if (found == RL_VECTORS_NO_MEMORY) {
+        return rl_err_nomem(err);
+    }
+    for (size_t i = 0; i < found; i++) {
+        add_hit(self, &self->some[i]);
+    }
+    rl_vectors_free(self->portion);
+    self->portion = rl_vectors_new(self->query->dim, PORTION_BYTES);
+    return self->portion != NULL ? RL_OK : rl_err_nomem(err);
+}
+
+static rl_status pass(void *ctx, const uint8_t id[16], const char *wpk_id,
+                      const void *vector, uint32_t dim, rl_err *err)
+{
+    passing *self = ctx;
+    rl_vectors_put_result result = RL_VECTORS_BAD;
+    rl_status status = RL_OK;
+
+    if (dim == self->query->dim) {
+        result = rl_vectors_put(self->portion, id, group_of(wpk_id), vector);
+    }
+    if (result == RL_VECTORS_FULL) {
+        status = end_portion(self, err);
+        if (status == RL_OK) {
+            result = rl_vectors_put(self->portion, id, group_of(wpk_id), vector);
+        }
+    }
+    return result == RL_VECTORS_NOMEM ? rl_err_nomem(err) : status;
+}
+
+/* Looks at what is not kept, and adds what is nearer than `hits`. */
+static rl_status search_rest(rl_nearest *nearest, const rl_nearest_query *query,
+                             const uint64_t *group, rl_vector_hit *hits, size_t *count,
+                             rl_err *err)
+{
+    rl_store *store = nearest->store;
+    rl_vector_cursor cursor = nearest->cursor;
+    passing self = {.query = query, .group = group, .best = hits, .count = *count};
+    rl_status status;
+
+    self.some = rl_calloc(query->limit, sizeof *self.some);
+    self.portion = rl_vectors_new(query->dim, PORTION_BYTES);
+    if (self.some == NULL || self.portion == NULL) {
+        status = rl_err_nomem(err);
+    } else {
+        status = store->ops->vectors(store, nearest->model, &cursor, pass, &self, err);
+    }
+    if (status == RL_OK) {
+        status = end_portion(&self, err);
+    }
+    *count = self.count;
+    rl_vectors_free(self.portion);
+    rl_free(self.some);
+    return status;
+}
+
+rl_status rl_nearest_search(rl_nearest *nearest, const rl_nearest_query *query,
+                            rl_vector_hit *hits, size_t *count, rl_err *err)
+{
+    const uint64_t hash = query->wpk_id != NULL ? group_of(query->wpk_id) : 0;
+    const uint64_t *group = query->wpk_id != NULL ? &hash : NULL;
+    rl_status status;
+
+    *count = 0;
+    pthread_rwlock_wrlock(&nearest->lock);
+    status = refresh(nearest, query->dim, err);
+    pthread_rwlock_unlock(&nearest->lock);
+    if (status != RL_OK) {
+        return status;
+    }
+    pthread_rwlock_rdlock(&nearest->lock);
+    if (rl_vectors_dim(nearest->vectors) == query->dim) { /* still */
+        *count =
+            rl_vectors_search(nearest->vectors, query->vector, group, query->limit, hits);
+    }
+    if (*count == RL_VECTORS_NO_MEMORY) {
+        *count = 0;
+        status = rl_err_nomem(err);
+    } else if (nearest->full) {
+        status = search_rest(nearest, query, group, hits, count, err);
+    }
+    pthread_rwlock_unlock(&nearest->lock);
+    return status;
+}
+
+size_t rl_nearest_bytes(rl_nearest *nearest)
+{
+    size_t bytes;
+
+    pthread_rwlock_rdlock(&nearest->lock);
+    bytes = nearest->vectors != NULL ? rl_vectors_bytes(nearest->vectors) : 0;
+    pthread_rwlock_unlock(&nearest->lock);
+    return bytes;
+}
+
+/* A search may wait for the database, so a fork does not wait for it. */
+void rl_nearest_before_fork(rl_nearest *nearest)
+{
+    nearest->held = pthread_rwlock_trywrlock(&nearest->lock) == 0;
+}
+
+void rl_nearest_after_fork(rl_nearest *nearest, bool in_child)
+{
+    if (nearest->held) {
+        pthread_rwlock_unlock(&nearest->lock);
+    } else if (in_child) { /* who was changing it is in the parent */
+        rl_nearest_init(nearest, nearest->store, nearest->model, nearest->max_bytes);
+    }
+}

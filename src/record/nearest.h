@@ -1,0 +1,48 @@
+/* The vectors of a store, kept in memory once they were read, and the nearest of them.
+ *
+ * Each search first reads what is new. What does not fit into the memory that is allowed is
+ * read again for each search.
+ *
+ * Threads: any; searches run side by side. Ownership: owns the vectors, borrows the store.
+ */
+#ifndef RL_NEAREST_H
+#define RL_NEAREST_H
+
+#include "store/store.h"
+#include "store/vectors.h"
+
+#include <pthread.h>
+
+typedef struct rl_nearest {
+    rl_store *store;
+    const char *model; /* borrowed: whose vectors */
+    size_t max_bytes;
+    pthread_rwlock_t lock;   /* guards what follows */
+    rl_vectors *vectors;     /* owned; NULL before the first search */
+    rl_vector_cursor cursor; /* up to which they were read */
+    bool full;               /* there are more behind it */
+    bool held;               /* across a fork: the lock was got at once */
+} rl_nearest;
+
+/* What is looked for. */
+typedef struct rl_nearest_query {
+    const float *vector; /* [dim] */
+    uint32_t dim;
+    const char *wpk_id; /* of this workflow; NULL: of any */
+    size_t limit;
+} rl_nearest_query;
+
+void rl_nearest_init(rl_nearest *nearest, rl_store *store, const char *model,
+                     size_t max_bytes);
+void rl_nearest_destroy(rl_nearest *nearest);
+
+/* hits [limit], best first; *count how many. */
+rl_status rl_nearest_search(rl_nearest *nearest, const rl_nearest_query *query,
+                            rl_vector_hit *hits, size_t *count, rl_err *err);
+
+size_t rl_nearest_bytes(rl_nearest *nearest);
+
+void rl_nearest_before_fork(rl_nearest *nearest);
+void rl_nearest_after_fork(rl_nearest *nearest, bool in_child);
+
+#endif

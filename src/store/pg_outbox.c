@@ -1,0 +1,297 @@
+/* The outbox on PostgreSQL. See pg_outbox.h. */
+#include "store/pg_outbox.h"
+
+#include "store/pg_outbox_sql.h"
+#include "store/postgres_sql.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NUMBER_TEXT 24 /* bytes of an int64 as text, with the NUL */
+
+/* The smallest and the greatest id. */
+static const char first_id[] = "00000000-0000-0000-0000-000000000000";
+static const char last_id[] = "ffffffff-ffff-ffff-ffff-ffffffffffff";
+
+static const char *number(char out[NUMBER_TEXT], int64_t value)
+{
+    snprintf(out, NUMBER_TEXT, "%lld", (long long)value);
+    return out;
+}
+
+/* A cell as text; "" for NULL. */
+static const char *text_of(const PGresult *result, int row, int column)
+{
+    return PQgetvalue(result, row, column);
+}
+
+static int64_t number_of(const PGresult *result, int row, int column)
+{
+    return strtoll(text_of(result, row, column), NULL, 10);
+}
+
+static size_t add_text(rl_box_jobs *jobs, const PGresult *result, int row, int column)
+{
+    return rl_box_add_text(jobs, text_of(result, row, column),
+                           (size_t)PQgetlength(result, row, column));
+}
+
+static void add_job(rl_box_jobs *jobs, const PGresult *result, int row)
+{
+    rl_box_job job = {.version = number_of(result, row, 1),
+                      .attempts = (unsigned)number_of(result, row, 2),
+                      .gone = PQgetisnull(result, row, 5) != 0,
+                      .created_at = number_of(result, row, 7),
+                      .text_hash = (uint64_t)number_of(result, row, 9),
+                      .dim = (uint32_t)number_of(result, row, 11)};
+
+    snprintf(job.id, sizeof job.id, "%s", text_of(result, row, 0));
+    job.wpk_id = add_text(jobs, result, row, 3);
+    job.run_id = add_text(jobs, result, row, 4);
+    job.status = add_text(jobs, result, row, 5);
+    job.model = add_text(jobs, result, row, 6);
+    job.outputs = add_text(jobs, result, row, 8);
+    job.outputs_len = (size_t)PQgetlength(result, row, 8);
+    if (!PQgetisnull(result, row, 10)) {
+        size_t bytes = (size_t)PQgetlength(result, row, 10);
+
+        job.dim = bytes == job.dim * sizeof(float) ? job.dim : 0;
+        job.vector =
+            rl_box_add_vector(jobs, text_of(result, row, 10), job.dim * sizeof(float));
+    }
+    rl_buf_add(&jobs->list, &job, sizeof job);
+}
+
+rl_status rl_pg_outbox_claim(rl_pg_pool *pool, const rl_box_claim *claim,
+                             rl_box_jobs *jobs, rl_err *err)
+{
+    char now[NUMBER_TEXT], until[NUMBER_TEXT], limit[NUMBER_TEXT];
+    const char *const values[] = {rl_box_state_names[claim->state],
+                                  number(now, claim->now), number(until, claim->until),
+                                  number(limit, (int64_t)claim->limit)};
+    PGresult *result = NULL;
+    rl_status status;
+
+    rl_box_jobs_clear(jobs);
+    status = rl_pg_pool_exec(pool, RL_PG_BOX_CLAIM, 4, values, &result, err);
+    for (int row = 0; status == RL_OK && row < PQntuples(result); row++) {
+        add_job(jobs, result, row);
+    }
+    PQclear(result);
+    return status == RL_OK && rl_box_failed(jobs) ? rl_err_nomem(err) : status;
+}
+
+/* The statements of an outcome: the second only where the first has found no row. */
+static const char *const outcome_sql[][2] = {
+    [RL_BOX_HAS_VECTOR] = {RL_PG_BOX_VECTOR, NULL},
+    [RL_BOX_HAS_TEXT] = {RL_PG_BOX_TEXT, NULL},
+    [RL_BOX_UPSERTED] = {RL_PG_BOX_UPSERTED, NULL},
+    [RL_BOX_HAS_NONE] = {RL_PG_BOX_NONE, RL_PG_BOX_NONE_UPSERTED},
+    [RL_BOX_REMOVED] = {RL_PG_BOX_REMOVED, NULL},
+    [RL_BOX_REFUSED] = {RL_PG_BOX_REFUSED, NULL},
+    [RL_BOX_AGAIN] = {RL_PG_BOX_LATER, NULL},
+};
+
+#define MOST_VALUES 9
+
+/* The parameters of an outcome's first statement. */
+typedef struct parameters {
+    const char *values[MOST_VALUES];
+    int lengths[MOST_VALUES], formats[MOST_VALUES];
+    char numbers[MOST_VALUES][NUMBER_TEXT];
+    int count;
+} parameters;
+
+static void add_number(parameters *all, int64_t value)
+{
+    all->values[all->count] = number(all->numbers[all->count], value);
+    all->count++;
+}
+
+static void fill(parameters *all, const rl_box_result *result)
+{
+    memset(all, 0, sizeof *all);
+    all->values[all->count++] = result->name.id;
+    all->values[all->count++] = result->name.wpk_id;
+    add_number(all, result->version);
+    switch (result->outcome) {
+    case RL_BOX_HAS_VECTOR:
+        all->values[all->count++] = result->model;
+        add_number(all, result->dim);
+        add_number(all, (int64_t)result->text_hash);
+        add_number(all, (int64_t)result->text_bytes);
+        add_number(all, (int64_t)result->used_bytes);
+        all->values[all->count] = (const char *)result->vector;
+        all->lengths[all->count] = (int)(result->dim * sizeof(float));
+        all->formats[all->count++] = 1;
+        break;
+    case RL_BOX_REFUSED:
+        all->values[all->count++] = result->error;
+        break;
+    case RL_BOX_AGAIN:
+        add_number(all, result->again_at);
+        all->values[all->count++] = result->error;
+        break;
+    default:
+        break;
+    }
+}
+
+static rl_status run(rl_pg_conn *conn, const char *sql, const parameters *all,
+                     bool *found, rl_err *err)
+{
+    PGresult *result = NULL;
+    rl_status status = PQsendQueryParams(conn->pg, sql, all->count, NULL, all->values,
+                                         all->lengths, all->formats, 0)
+                           ? rl_pg_conn_last(conn, &result, err)
+                           : rl_pg_conn_error(conn, NULL, err);
+
+    *found = status == RL_OK && strcmp(PQcmdTuples(result), "0") != 0;
+    PQclear(result);
+    return status;
+}
+
+static rl_status settle_one(rl_pg_conn *conn, const rl_box_result *result, rl_err *err)
+{
+    const char *const *sql = outcome_sql[result->outcome];
+    parameters all;
+    rl_status status;
+    bool found;
+
+    fill(&all, result);
+    status = run(conn, sql[0], &all, &found, err);
+    if (status == RL_OK && !found && sql[1] != NULL) {
+        status = run(conn, sql[1], &all, &found, err);
+    }
+    return status;
+}
+
+rl_status rl_pg_outbox_settle(rl_pg_pool *pool, const rl_box_result *results,
+                              size_t count, rl_err *err)
+{
+    rl_pg_conn *conn = NULL;
+    rl_err ignored;
+    rl_status status = count > 0 ? rl_pg_pool_take(pool, &conn, err) : RL_OK;
+
+    if (conn == NULL) {
+        return status;
+    }
+    status = rl_pg_conn_open(conn, err);
+    if (status == RL_OK) {
+        status = rl_pg_conn_exec(conn, RL_PG_BEGIN, 0, NULL, false, NULL, err);
+    }
+    for (size_t i = 0; i < count && status == RL_OK; i++) {
+        status = settle_one(conn, &results[i], err);
+    }
+    if (status == RL_OK) {
+        status = rl_pg_conn_exec(conn, RL_PG_COMMIT, 0, NULL, false, NULL, err);
+    }
+    if (status != RL_OK && !rl_pg_conn_lost(conn) &&
+        rl_pg_conn_exec(conn, RL_PG_ROLLBACK, 0, NULL, false, NULL, &ignored) != RL_OK) {
+        rl_pg_conn_close(conn); /* the next one would go on in that transaction */
+    }
+    rl_pg_pool_give(pool, conn);
+    return status;
+}
+
+rl_status rl_pg_outbox_look(rl_pg_pool *pool, rl_box_counts *counts, rl_err *err)
+{
+    PGresult *result = NULL;
+    rl_status status = rl_pg_pool_exec(pool, RL_PG_BOX_COUNTS, 0, NULL, &result, err);
+    rl_box_state state;
+
+    memset(counts, 0, sizeof *counts);
+    for (int row = 0; status == RL_OK && row < PQntuples(result); row++) {
+        if (rl_box_state_parse(text_of(result, row, 0), &state)) {
+            counts->rows[state] = number_of(result, row, 1);
+            if (state == RL_BOX_FAILED) {
+                snprintf(counts->last_error, sizeof counts->last_error, "%s",
+                         text_of(result, row, 2));
+            }
+        }
+    }
+    PQclear(result);
+    return status;
+}
+
+static rl_status give_vector(const PGresult *result, int row, rl_vector_sink sink,
+                             void *ctx, rl_err *err)
+{
+    size_t bytes = (size_t)PQgetlength(result, row, 2);
+    rl_status status = RL_OK;
+    uint8_t id[16];
+
+    if (rl_uuid_parse(text_of(result, row, 0), id)) {
+        status = sink(ctx, id, text_of(result, row, 1), text_of(result, row, 2),
+                      (uint32_t)(bytes / sizeof(float)), err);
+    }
+    return status;
+}
+
+/* Reads a chunk behind the cursor, and moves it. */
+static rl_status read_chunk(rl_pg_pool *pool, const char *model, rl_vector_cursor *cursor,
+                            rl_vector_sink sink, void *ctx, int64_t *open, bool *more,
+                            rl_err *err)
+{
+    char stamp[NUMBER_TEXT], limit[NUMBER_TEXT];
+    const char *const values[] = {model, number(stamp, cursor->stamp),
+                                  cursor->id[0] != '\0' ? cursor->id : first_id,
+                                  number(limit, RL_PG_VECTORS_CHUNK)};
+    PGresult *result = NULL;
+    rl_status status = rl_pg_pool_exec(pool, RL_PG_VECTORS, 4, values, &result, err);
+    int count = status == RL_OK ? PQntuples(result) : 0;
+
+    if (count > 0 && *open == 0) {
+        *open = number_of(result, 0, 4);
+    }
+    for (int row = 0; row < count && status == RL_OK; row++) {
+        status = give_vector(result, row, sink, ctx, err);
+        if (status == RL_OK) {
+            cursor->stamp = number_of(result, row, 3);
+            snprintf(cursor->id, sizeof cursor->id, "%s", text_of(result, row, 0));
+        }
+    }
+    *more = status == RL_OK && count == RL_PG_VECTORS_CHUNK;
+    PQclear(result);
+    return status;
+}
+
+/* Stamps are numbers of transactions, which do not end in their order: the next time is
+ * begun with those that were still open at the first chunk. */
+rl_status rl_pg_outbox_vectors(rl_pg_pool *pool, const char *model,
+                               rl_vector_cursor *cursor, rl_vector_sink sink, void *ctx,
+                               rl_err *err)
+{
+    rl_vector_cursor at = *cursor;
+    rl_status status = RL_OK;
+    int64_t open = 0;
+    bool more = true;
+
+    while (status == RL_OK && more) {
+        status = read_chunk(pool, model, &at, sink, ctx, &open, &more, err);
+    }
+    if (open > 0 && open <= at.stamp) {
+        at.stamp = open - 1;
+        snprintf(at.id, sizeof at.id, "%s", last_id);
+    }
+    if (status == RL_OK || status == RL_TIMEOUT) {
+        *cursor = at;
+    }
+    return status;
+}
+
+rl_status rl_pg_outbox_vector(rl_pg_pool *pool, const rl_box_name *name,
+                              const char *model, rl_vector_sink sink, void *ctx,
+                              rl_err *err)
+{
+    const char *const values[] = {model, name->id, name->wpk_id};
+    PGresult *result = NULL;
+    rl_status status = rl_pg_pool_exec(pool, RL_PG_VECTOR, 3, values, &result, err);
+
+    if (status == RL_OK && PQntuples(result) > 0) {
+        status = give_vector(result, 0, sink, ctx, err);
+    }
+    PQclear(result);
+    return status;
+}

@@ -1,0 +1,383 @@
+/* The outbox on SQLite. See sqlite_outbox.h. */
+#include "store/sqlite_outbox.h"
+
+#include "store/sqlite_outbox_sql.h"
+#include "store/sqlite_sql.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int bind_text(sqlite3_stmt *stmt, int at, const char *text)
+{
+    return sqlite3_bind_text(stmt, at, text, -1, SQLITE_STATIC);
+}
+
+rl_status rl_sqlite_outbox_note(rl_sqlite_conn *conn, const rl_embed_rule *rule,
+                                const rl_run *run, rl_err *err)
+{
+    static const char *const statements[2][2] = {
+        [RL_OUTBOX_TOUCH] = {RL_SQLITE_BOX_TOUCH_NAME, RL_SQLITE_BOX_TOUCH_ID},
+        [RL_OUTBOX_QUEUE] = {RL_SQLITE_BOX_QUEUE_NAME, RL_SQLITE_BOX_QUEUE_ID},
+    };
+    const char *sql = statements[rl_outbox_wish_of(rule, run)][run->is_own];
+    char id[RL_UUID_TEXT];
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+    int rc;
+
+    if (status != RL_OK) {
+        return status;
+    }
+    if (run->is_own) {
+        rl_uuid_format(run->id, id);
+        rc = bind_text(stmt, 1, id);
+    } else {
+        rc = bind_text(stmt, 1, rl_run_text(run, RL_WPK_ID));
+        rc |= bind_text(stmt, 2, rl_run_text(run, RL_RUN_ID));
+    }
+    status = rc == SQLITE_OK ? rl_sqlite_conn_step(conn, stmt, err) : rl_err_nomem(err);
+    sqlite3_clear_bindings(stmt);
+    return status;
+}
+
+/* What a claim works with. */
+typedef struct claiming {
+    const rl_box_claim *claim;
+    rl_box_jobs *jobs;
+    bool any;
+} claiming;
+
+static rl_status look_for_any(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    claiming *self = ctx;
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_ANY, &stmt, err);
+    int rc;
+
+    if (status == RL_OK) {
+        bind_text(stmt, 1, rl_box_state_names[self->claim->state]);
+        sqlite3_bind_int64(stmt, 2, self->claim->now);
+        rc = sqlite3_step(stmt);
+        self->any = rc == SQLITE_ROW;
+        if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
+            status = rl_sqlite_conn_error(conn, rc, err);
+        }
+        sqlite3_reset(stmt);
+    }
+    return status;
+}
+
+/* A cell's text in the arena; "" for NULL. */
+static size_t add_text(rl_box_jobs *jobs, sqlite3_stmt *stmt, int column)
+{
+    const char *text = (const char *)sqlite3_column_text(stmt, column);
+
+    if (text == NULL && sqlite3_column_type(stmt, column) != SQLITE_NULL) {
+        jobs->arena.failed = true; /* the conversion found no memory */
+    }
+    return rl_box_add_text(jobs, text != NULL ? text : "",
+                           text != NULL ? (size_t)sqlite3_column_bytes(stmt, column) : 0);
+}
+
+/* A blob of float32, of the length that `dim` says. */
+static uint32_t read_dim(sqlite3_stmt *stmt, int vector, uint32_t dim)
+{
+    return (size_t)sqlite3_column_bytes(stmt, vector) == dim * sizeof(float) ? dim : 0;
+}
+
+static void add_job(rl_box_jobs *jobs, sqlite3_stmt *stmt)
+{
+    rl_box_job job = {.version = sqlite3_column_int64(stmt, 1),
+                      .attempts = (unsigned)sqlite3_column_int(stmt, 2)};
+    const char *id = (const char *)sqlite3_column_text(stmt, 0);
+    const char *stamp = (const char *)sqlite3_column_text(stmt, 7);
+
+    if (id == NULL || strlen(id) != RL_UUID_TEXT - 1) {
+        return; /* not written by runlog */
+    }
+    memcpy(job.id, id, RL_UUID_TEXT);
+    job.gone = stamp == NULL;
+    if (job.gone ||
+        !rl_time_parse(stamp, (size_t)sqlite3_column_bytes(stmt, 7), &job.created_at)) {
+        job.created_at = 0;
+    }
+    job.wpk_id = add_text(jobs, stmt, 3);
+    job.run_id = add_text(jobs, stmt, 4);
+    job.status = add_text(jobs, stmt, 5);
+    job.model = add_text(jobs, stmt, 6);
+    job.outputs = add_text(jobs, stmt, 8);
+    job.outputs_len = (size_t)sqlite3_column_bytes(stmt, 8);
+    job.text_hash = (uint64_t)sqlite3_column_int64(stmt, 9);
+    job.dim = (uint32_t)sqlite3_column_int(stmt, 11);
+    if (sqlite3_column_type(stmt, 10) == SQLITE_BLOB) {
+        job.dim = read_dim(stmt, 10, job.dim);
+        job.vector = rl_box_add_vector(jobs, sqlite3_column_blob(stmt, 10),
+                                       job.dim * sizeof(float));
+    }
+    rl_buf_add(&jobs->list, &job, sizeof job);
+}
+
+static rl_status read_claimed(rl_sqlite_conn *conn, const claiming *self, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_CLAIMED, &stmt, err);
+    int rc = SQLITE_DONE;
+
+    if (status == RL_OK) {
+        bind_text(stmt, 1, rl_box_state_names[self->claim->state]);
+        sqlite3_bind_int64(stmt, 2, self->claim->until);
+        while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+            add_job(self->jobs, stmt);
+        }
+        if (rc != SQLITE_DONE) {
+            status = rl_sqlite_conn_error(conn, rc, err);
+        }
+        sqlite3_reset(stmt);
+    }
+    return status == RL_OK && rl_box_failed(self->jobs) ? rl_err_nomem(err) : status;
+}
+
+static rl_status claim(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    const claiming *self = ctx;
+    sqlite3_stmt *stmt = NULL;
+    rl_status status;
+
+    rl_box_jobs_clear(self->jobs); /* it may be done again */
+    status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
+    if (status == RL_OK) {
+        status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_CLAIM, &stmt, err);
+    }
+    if (status == RL_OK) {
+        bind_text(stmt, 1, rl_box_state_names[self->claim->state]);
+        sqlite3_bind_int64(stmt, 2, self->claim->now);
+        sqlite3_bind_int64(stmt, 3, self->claim->until);
+        sqlite3_bind_int64(stmt, 4, (sqlite3_int64)self->claim->limit);
+        status = rl_sqlite_conn_step(conn, stmt, err);
+    }
+    if (status == RL_OK) {
+        status = read_claimed(conn, self, err);
+    }
+    if (status == RL_OK) {
+        status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
+    }
+    return status;
+}
+
+rl_status rl_sqlite_outbox_claim(rl_sqlite_file *file, const rl_box_claim *wanted,
+                                 rl_box_jobs *jobs, rl_err *err)
+{
+    claiming self = {.claim = wanted, .jobs = jobs};
+    rl_status status;
+
+    rl_box_jobs_clear(jobs);
+    status = rl_sqlite_file_read(file, look_for_any, &self, err);
+    if (status == RL_OK && self.any) {
+        status = rl_sqlite_file_write(file, false, true, claim, &self, err);
+    }
+    return status;
+}
+
+/* The statements of an outcome: the second only where the first has found no row. */
+static const char *const outcome_sql[][2] = {
+    [RL_BOX_HAS_VECTOR] = {RL_SQLITE_BOX_VECTOR, NULL},
+    [RL_BOX_HAS_TEXT] = {RL_SQLITE_BOX_TEXT, NULL},
+    [RL_BOX_UPSERTED] = {RL_SQLITE_BOX_UPSERTED, NULL},
+    [RL_BOX_HAS_NONE] = {RL_SQLITE_BOX_NONE, RL_SQLITE_BOX_NONE_UPSERTED},
+    [RL_BOX_REMOVED] = {RL_SQLITE_BOX_REMOVED, NULL},
+    [RL_BOX_REFUSED] = {RL_SQLITE_BOX_REFUSED, NULL},
+    [RL_BOX_AGAIN] = {RL_SQLITE_BOX_LATER, NULL},
+};
+
+static int bind_outcome(sqlite3_stmt *stmt, const rl_box_result *result)
+{
+    int rc = SQLITE_OK;
+
+    switch (result->outcome) {
+    case RL_BOX_HAS_VECTOR:
+        rc |= sqlite3_bind_int64(stmt, 3, rl_time_now());
+        rc |= bind_text(stmt, 4, result->model);
+        rc |= sqlite3_bind_int64(stmt, 5, result->dim);
+        rc |= sqlite3_bind_blob64(stmt, 6, result->vector, result->dim * sizeof(float),
+                                  SQLITE_STATIC);
+        rc |= sqlite3_bind_int64(stmt, 7, (sqlite3_int64)result->text_hash);
+        rc |= sqlite3_bind_int64(stmt, 8, (sqlite3_int64)result->text_bytes);
+        rc |= sqlite3_bind_int64(stmt, 9, (sqlite3_int64)result->used_bytes);
+        break;
+    case RL_BOX_HAS_TEXT:
+        rc |= sqlite3_bind_int64(stmt, 3, rl_time_now());
+        break;
+    case RL_BOX_REFUSED:
+        rc |= bind_text(stmt, 3, result->error);
+        break;
+    case RL_BOX_AGAIN:
+        rc |= sqlite3_bind_int64(stmt, 3, result->again_at);
+        rc |= bind_text(stmt, 4, result->error);
+        break;
+    default:
+        break;
+    }
+    return rc;
+}
+
+static rl_status settle_one(rl_sqlite_conn *conn, const rl_box_result *result,
+                            rl_err *err)
+{
+    rl_status status = RL_OK;
+    bool found = false;
+
+    for (int i = 0; i < 2 && status == RL_OK && !found; i++) {
+        const char *sql = outcome_sql[result->outcome][i];
+        sqlite3_stmt *stmt = NULL;
+        int rc;
+
+        if (sql == NULL) {
+            break;
+        }
+        status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+        if (status == RL_OK) {
+            rc = bind_text(stmt, 1, result->name.id) |
+                 sqlite3_bind_int64(stmt, 2, result->version);
+            rc |= i == 0 ? bind_outcome(stmt, result) : SQLITE_OK;
+            status = rc == SQLITE_OK ? rl_sqlite_conn_step(conn, stmt, err)
+                                     : rl_err_nomem(err);
+            sqlite3_clear_bindings(stmt);
+            found = status == RL_OK && sqlite3_changes(conn->db) > 0;
+        }
+    }
+    return status;
+}
+
+typedef struct settling {
+    const rl_box_result *results;
+    size_t count;
+} settling;
+
+static rl_status settle(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    const settling *self = ctx;
+    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
+
+    for (size_t i = 0; i < self->count && status == RL_OK; i++) {
+        status = settle_one(conn, &self->results[i], err);
+    }
+    if (status == RL_OK) {
+        status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
+    }
+    return status;
+}
+
+rl_status rl_sqlite_outbox_settle(rl_sqlite_file *file, const rl_box_result *results,
+                                  size_t count, rl_err *err)
+{
+    settling self = {results, count};
+
+    return count > 0 ? rl_sqlite_file_write(file, false, true, settle, &self, err)
+                     : RL_OK;
+}
+
+static rl_status count_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    rl_box_counts *counts = ctx;
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_COUNTS, &stmt, err);
+    rl_box_state state;
+    int rc = SQLITE_DONE;
+
+    memset(counts, 0, sizeof *counts);
+    while (status == RL_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        const char *name = (const char *)sqlite3_column_text(stmt, 0);
+
+        if (name != NULL && rl_box_state_parse(name, &state)) {
+            counts->rows[state] = sqlite3_column_int64(stmt, 1);
+        }
+    }
+    sqlite3_reset(stmt);
+    if (status == RL_OK && rc == SQLITE_DONE && counts->rows[RL_BOX_FAILED] > 0) {
+        status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_LAST_ERROR, &stmt, err);
+        if (status == RL_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+            const char *text = (const char *)sqlite3_column_text(stmt, 0);
+
+            snprintf(counts->last_error, sizeof counts->last_error, "%s",
+                     text != NULL ? text : "");
+            rc = SQLITE_DONE;
+        }
+        sqlite3_reset(stmt);
+    }
+    return status == RL_OK && rc != SQLITE_DONE ? rl_sqlite_conn_error(conn, rc, err)
+                                                : status;
+}
+
+rl_status rl_sqlite_outbox_look(rl_sqlite_file *file, rl_box_counts *counts, rl_err *err)
+{
+    return rl_sqlite_file_read(file, count_rows, counts, err);
+}
+
+/* What a reader of vectors works with: from a stamp on, or (`id`) that of one run. */
+typedef struct reading {
+    const char *model, *id;
+    rl_vector_cursor *cursor;
+    rl_vector_sink sink;
+    void *ctx;
+} reading;
+
+static rl_status give_vector(const reading *self, sqlite3_stmt *stmt, rl_err *err)
+{
+    const char *text = (const char *)sqlite3_column_text(stmt, 0);
+    const char *wpk_id = (const char *)sqlite3_column_text(stmt, 1);
+    const void *vector = sqlite3_column_blob(stmt, 2);
+    size_t bytes = (size_t)sqlite3_column_bytes(stmt, 2);
+    rl_status status = RL_OK;
+    uint8_t id[16];
+
+    if (text != NULL && wpk_id != NULL && vector != NULL && rl_uuid_parse(text, id)) {
+        status = self->sink(self->ctx, id, wpk_id, vector,
+                            (uint32_t)(bytes / sizeof(float)), err);
+    }
+    if (status == RL_OK && self->cursor != NULL) {
+        self->cursor->stamp = sqlite3_column_int64(stmt, 3);
+    }
+    return status;
+}
+
+static rl_status read_vectors(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    const reading *self = ctx;
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(
+        conn, self->id != NULL ? RL_SQLITE_VECTOR : RL_SQLITE_VECTORS, &stmt, err);
+    int rc = SQLITE_DONE;
+
+    if (status == RL_OK && self->id != NULL) {
+        bind_text(stmt, 1, self->id);
+        bind_text(stmt, 2, self->model);
+    } else if (status == RL_OK) {
+        bind_text(stmt, 1, self->model);
+        sqlite3_bind_int64(stmt, 2, self->cursor->stamp);
+    }
+    while (status == RL_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        status = give_vector(self, stmt, err);
+    }
+    if (status == RL_OK && rc != SQLITE_DONE) {
+        status = rl_sqlite_conn_error(conn, rc, err);
+    }
+    sqlite3_reset(stmt);
+    return status;
+}
+
+rl_status rl_sqlite_outbox_vectors(rl_sqlite_file *file, const char *model,
+                                   rl_vector_cursor *cursor, rl_vector_sink sink,
+                                   void *ctx, rl_err *err)
+{
+    reading self = {.model = model, .cursor = cursor, .sink = sink, .ctx = ctx};
+
+    return rl_sqlite_file_read(file, read_vectors, &self, err);
+}
+
+rl_status rl_sqlite_outbox_vector(rl_sqlite_file *file, const char *id, const char *model,
+                                  rl_vector_sink sink, void *ctx, rl_err *err)
+{
+    reading self = {.model = model, .id = id, .sink = sink, .ctx = ctx};
+
+    return rl_sqlite_file_read(file, read_vectors, &self, err);
+}

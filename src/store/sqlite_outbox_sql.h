@@ -1,0 +1,92 @@
+/* The SQL of the outbox on SQLite. Only SQL; values are always bound. */
+#ifndef RL_SQLITE_OUTBOX_SQL_H
+#define RL_SQLITE_OUTBOX_SQL_H
+
+/* The row of a run that was logged again: due at once. */
+#define RL_SQLITE_BOX_ANEW                                                        \
+    "state = 'pending', version = version + 1, attempts = 0, last_error = NULL, " \
+    "next_attempt_at = 0"
+
+/* A run that was just written. Parameters: id, or wpk_id and run_id. */
+#define RL_SQLITE_BOX_QUEUE                                            \
+    "INSERT INTO run_embeddings (id, wpk_id, state, next_attempt_at) " \
+    "SELECT id, wpk_id, 'pending', 0 FROM workflow_runs WHERE "
+#define RL_SQLITE_BOX_QUEUED " ON CONFLICT (id) DO UPDATE SET " RL_SQLITE_BOX_ANEW
+#define RL_SQLITE_BOX_BY_ID "id = ?1"
+#define RL_SQLITE_BOX_BY_NAME "wpk_id = ?1 AND run_id = ?2"
+#define RL_SQLITE_BOX_QUEUE_ID \
+    RL_SQLITE_BOX_QUEUE RL_SQLITE_BOX_BY_ID RL_SQLITE_BOX_QUEUED
+#define RL_SQLITE_BOX_QUEUE_NAME \
+    RL_SQLITE_BOX_QUEUE RL_SQLITE_BOX_BY_NAME RL_SQLITE_BOX_QUEUED
+#define RL_SQLITE_BOX_TOUCH_ID \
+    "UPDATE run_embeddings SET " RL_SQLITE_BOX_ANEW " WHERE " RL_SQLITE_BOX_BY_ID
+#define RL_SQLITE_BOX_TOUCH_NAME                    \
+    "UPDATE run_embeddings SET " RL_SQLITE_BOX_ANEW \
+    " WHERE id = (SELECT id FROM workflow_runs WHERE " RL_SQLITE_BOX_BY_NAME ")"
+
+/* Whether there is anything to take; a look that takes no lock. Parameters: state, now. */
+#define RL_SQLITE_BOX_ANY           \
+    "SELECT 1 FROM run_embeddings " \
+    "WHERE state = ?1 AND state <> 'done' AND next_attempt_at <= ?2 LIMIT 1"
+
+/* Parameters: state, now, until, limit. Behind it the rows are those of that `until`. */
+#define RL_SQLITE_BOX_CLAIM                                                     \
+    "UPDATE run_embeddings SET next_attempt_at = ?3, attempts = attempts + 1, " \
+    "upserted = upserted OR ?1 = 'embedded' WHERE id IN ("                      \
+    "SELECT id FROM run_embeddings "                                            \
+    "WHERE state = ?1 AND state <> 'done' AND next_attempt_at <= ?2 "           \
+    "ORDER BY next_attempt_at LIMIT ?4)"
+
+/* Parameters: state, until. */
+#define RL_SQLITE_BOX_CLAIMED                                                        \
+    "SELECT box.id, box.version, box.attempts, box.wpk_id, run.run_id, run.status, " \
+    "box.model, run.created_at, CASE WHEN ?1 = 'pending' THEN run.outputs END, "     \
+    "box.text_hash, CASE WHEN ?1 = 'embedded' THEN box.vector END, box.dim "         \
+    "FROM run_embeddings AS box LEFT JOIN workflow_runs AS run ON run.id = box.id "  \
+    "WHERE box.state = ?1 AND box.state <> 'done' AND box.next_attempt_at = ?2"
+
+/* What has become of a row. Parameters: id, version; then those that are named. */
+#define RL_SQLITE_BOX_THAT " WHERE id = ?1 AND version = ?2"
+/* now, model, dim, vector, text_hash, text_bytes, used_bytes */
+#define RL_SQLITE_BOX_VECTOR                                                       \
+    "UPDATE run_embeddings SET state = 'embedded', attempts = 0, "                 \
+    "last_error = NULL, next_attempt_at = ?3, model = ?4, dim = ?5, vector = ?6, " \
+    "text_hash = ?7, text_bytes = ?8, used_bytes = ?9, "                           \
+    "stamp = max(?3, 1 + ifnull((SELECT max(stamp) FROM run_embeddings "           \
+    "WHERE stamp IS NOT NULL), 0))" RL_SQLITE_BOX_THAT
+/* now */
+#define RL_SQLITE_BOX_TEXT                                         \
+    "UPDATE run_embeddings SET state = 'embedded', attempts = 0, " \
+    "last_error = NULL, next_attempt_at = ?3" RL_SQLITE_BOX_THAT
+#define RL_SQLITE_BOX_UPSERTED \
+    "UPDATE run_embeddings SET state = 'done', last_error = NULL" RL_SQLITE_BOX_THAT
+#define RL_SQLITE_BOX_REMOVED "DELETE FROM run_embeddings" RL_SQLITE_BOX_THAT
+#define RL_SQLITE_BOX_NONE \
+    "DELETE FROM run_embeddings" RL_SQLITE_BOX_THAT " AND NOT upserted"
+#define RL_SQLITE_BOX_NONE_UPSERTED                                                    \
+    "UPDATE run_embeddings SET state = 'deleted', attempts = 0, next_attempt_at = 0, " \
+    "last_error = NULL, vector = NULL, stamp = NULL" RL_SQLITE_BOX_THAT
+/* error */
+#define RL_SQLITE_BOX_REFUSED \
+    "UPDATE run_embeddings SET state = 'failed', last_error = ?3" RL_SQLITE_BOX_THAT
+/* again_at, error */
+#define RL_SQLITE_BOX_LATER \
+    "UPDATE run_embeddings SET next_attempt_at = ?3, last_error = ?4" RL_SQLITE_BOX_THAT
+
+#define RL_SQLITE_BOX_COUNTS                      \
+    "SELECT state, count(*) FROM run_embeddings " \
+    "WHERE state <> 'done' GROUP BY state"
+#define RL_SQLITE_BOX_LAST_ERROR                                    \
+    "SELECT last_error FROM run_embeddings WHERE state = 'failed' " \
+    "AND state <> 'done' ORDER BY next_attempt_at DESC LIMIT 1"
+
+/* Parameters: model, stamp. */
+#define RL_SQLITE_VECTORS                                   \
+    "SELECT id, wpk_id, vector, stamp FROM run_embeddings " \
+    "WHERE stamp > ?2 AND stamp IS NOT NULL AND model = ?1 ORDER BY stamp"
+/* Parameters: id, model. */
+#define RL_SQLITE_VECTOR                                    \
+    "SELECT id, wpk_id, vector, stamp FROM run_embeddings " \
+    "WHERE id = ?1 AND model = ?2 AND vector IS NOT NULL"
+
+#endif
