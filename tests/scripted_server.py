@@ -186,7 +186,9 @@ class ScriptedServer:
             connection.sendall(data)
             return True
         if step.startswith("emb"):
-            code, body = scripted_embeddings.answer(step[3:], request.body)
+            code, body = 404, error(404, f"there is no {request.path}")
+            if re.search(r"\w/embeddings(\?[^/]*)?$", request.path):
+                code, body = scripted_embeddings.answer(step[3:], request.body)
             connection.sendall(answer(code, body))
             return True
         if step.startswith("big"):
