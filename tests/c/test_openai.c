@@ -337,6 +337,25 @@ static void test_errors_hide_what_is_secret(void)
     end();
 }
 
+/* The server says what came as Authorization and X-Secret. */
+static void test_headers_of_the_user_take_the_place_of_the_key(void)
+{
+    static const char *const azure[] = {"X-Secret: 1", "API-Key: another-s3cret", NULL};
+    static const char *const own[] = {"authorization: Basic eA==", "X-Secret: 2", NULL};
+
+    begin("say");
+    call.options.headers = azure;
+    add("hello");
+    embed();
+    CHECK(strstr(call.err.text, ": line one  1") != NULL);
+    begin("say");
+    call.options.headers = own;
+    add("hello");
+    embed();
+    CHECK(strstr(call.err.text, ": line one *** 2") != NULL);
+    end();
+}
+
 static void test_stop(void)
 {
     atomic_bool stop = true;
@@ -450,6 +469,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_what_is_not_tried_again),
     CHECK_TEST(test_what_is_tried_again),
     CHECK_TEST(test_errors_hide_what_is_secret),
+    CHECK_TEST(test_headers_of_the_user_take_the_place_of_the_key),
     CHECK_TEST(test_stop),
     CHECK_TEST(test_base_urls),
     CHECK_TEST(test_options_that_cant_be_used),
