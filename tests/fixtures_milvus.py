@@ -158,6 +158,11 @@ class MilvusServer:
         self.halt()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    @property
+    def trust(self) -> dict[str, str]:
+        """The variables of the environment with which its certificate is trusted."""
+        return {} if self.ca_file is None else {"CURL_CA_BUNDLE": str(self.ca_file)}
+
     @contextmanager
     def client(self) -> Iterator[Any]:
         """The official client, connected to this server."""
