@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -96,8 +97,8 @@ class Driver:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()
-        assert self.process.wait(60) == 0
         self.process.stdout.close()
+        assert self.process.wait(60) == 0
 
     def result(self, *args: Value) -> Result:
         """Run a command of the client."""
@@ -158,8 +159,9 @@ def hex_text(digits: str) -> str:
     return bytes.fromhex(digits).decode()
 
 
+@functools.cache
 def build_driver(library: Path) -> Path:
-    """The driver's program."""
+    """The driver's program, built at the first use."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         return build("milvus_driver", library, monkeypatch)
 
@@ -170,5 +172,7 @@ def running_driver(
 ) -> Iterator[Driver]:
     """A driver for a while."""
     driver = Driver(build_driver(library), env)
-    yield driver
-    driver.end()
+    try:
+        yield driver
+    finally:
+        driver.end()

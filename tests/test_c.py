@@ -6,6 +6,7 @@ of a program's head comment say what else it needs:
 
     LINK: -Wl,--wrap=poll    more flags for the linker
     NEEDS: postgres          the DSN of an empty database, in TEST_DSN
+    NEEDS: milvus            the endpoint of Milvus Lite, in TEST_MILVUS
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import native
 import pytest
+from fixtures_milvus import MilvusServer
 from fixtures_postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,7 +105,11 @@ def test_c(
 ) -> None:
     program = build(name, core_library, monkeypatch)
     env = {"LD_PRELOAD": str(ASAN_FORK)} if "address" in SANITIZERS else {}
-    if "postgres" not in headings(name, "NEEDS"):
+    needs = headings(name, "NEEDS")
+    if "milvus" in needs:
+        milvus: MilvusServer = request.getfixturevalue("milvus_lite")
+        env |= {"TEST_MILVUS": milvus.endpoint}
+    if "postgres" not in needs:
         run([str(program)], tmp_path, 900, env)
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")

@@ -362,7 +362,8 @@ static void delete_rows(void)
     for (size_t i = 3; i < count; i++) {
         ids[i - 3] = arg(i);
     }
-    status = rl_milvus_delete(milvus, ids, count - 3, (unsigned)number(1), end_of(2), &err);
+    status =
+        rl_milvus_delete(milvus, ids, count - 3, (unsigned)number(1), end_of(2), &err);
     print_result(status, &err);
     free(ids);
 }
