@@ -1,4 +1,4 @@
-"""tests/c/milvus_driver.c as a Python object, and the rows and hits that go in and out."""
+"""tests/c/milvus_driver.c as a Python object, and the rows and hits of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ from pathlib import Path
 import pytest
 from test_c import ENVIRONMENT, build
 
-CODES = ["OK", "NOMEM", "CONFIG", "STORE", "BUSY", "CLOSED", "TIMEOUT", "SERVICE", "INVALID"]
+CODES = [
+    "OK",
+    "NOMEM",
+    "CONFIG",
+    "STORE",
+    "BUSY",
+    "CLOSED",
+    "TIMEOUT",
+    "SERVICE",
+    "INVALID",
+]
 Value = str | bytes | int | None
 
 
@@ -167,9 +177,7 @@ def build_driver(library: Path) -> Path:
 
 
 @contextmanager
-def running_driver(
-    library: Path, env: dict[str, str] | None = None
-) -> Iterator[Driver]:
+def running_driver(library: Path, env: dict[str, str] | None = None) -> Iterator[Driver]:
     """A driver for a while."""
     driver = Driver(build_driver(library), env)
     try:

@@ -1,4 +1,4 @@
-"""What net/protobuf.h and net/milvus_codec.h write and read, against the official classes.
+"""What net/milvus_codec.h writes and reads, against the official classes.
 
 Those come with pymilvus. A request must be the same, byte for byte, as theirs.
 """
@@ -18,8 +18,6 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 from test_c import core_library
 
 __all__ = ["core_library"]
-
-pytestmark = pytest.mark.filterwarnings("default")
 
 COMMON: Any = common_pb2
 MILVUS: Any = milvus_pb2
@@ -93,13 +91,9 @@ def test_create(driver: Driver, name: str, dim: int) -> None:
                 data_type=VARCHAR,
                 type_params=pairs(max_length=36),
             ),
-            field(
-                name="wpk_id", data_type=VARCHAR, type_params=pairs(max_length=65535)
-            ),
+            field(name="wpk_id", data_type=VARCHAR, type_params=pairs(max_length=65535)),
             field(name="status", data_type=VARCHAR, type_params=pairs(max_length=64)),
-            field(
-                name="run_id", data_type=VARCHAR, type_params=pairs(max_length=65535)
-            ),
+            field(name="run_id", data_type=VARCHAR, type_params=pairs(max_length=65535)),
             field(name="created_at", data_type=INT64),
             field(name="embedding", data_type=VECTOR, type_params=pairs(dim=dim)),
         ],
@@ -165,6 +159,7 @@ def literal(text: str) -> str:
 )
 def test_search(
     driver: Driver,
+    *,
     name: str,
     vector: list[float],
     limit: int,
@@ -254,7 +249,9 @@ def test_schema(
         field.name = name
         field.type_params.extend(pairs(mmap="x", dim=dim, max_length=max_length))
     answer = MILVUS.DescribeCollectionResponse(
-        schema=SCHEMA.CollectionSchema(name="c", fields=[*other.values(), *known.values()]),
+        schema=SCHEMA.CollectionSchema(
+            name="c", fields=[*other.values(), *known.values()]
+        ),
         collectionID=7,
     )
     got = driver.call("get_schema", answer.SerializeToString()).decode().splitlines()

@@ -31,7 +31,7 @@ CODES = {code.value[0]: code for code in GRPC.StatusCode}
 class Proxy:
     """The server. `faults` has, for a method, what its next calls are answered with.
 
-    That is a gRPC status, or a message; a list whose last element is ... goes on for ever.
+    That is a gRPC status, or a message; a list that ends with ... goes on for ever.
     """
 
     def __init__(self, port: int) -> None:
@@ -105,7 +105,14 @@ def mutation(code: int, legacy: int = 0, *, retriable: bool = False) -> Any:
 
 @pytest.mark.parametrize(
     "fault",
-    [4, 8, 14, *map(mutation, (4, 8, 9, 1807)), mutation(0, 49), mutation(5, retriable=True)],
+    [
+        4,
+        8,
+        14,
+        *map(mutation, (4, 8, 9, 1807)),
+        mutation(0, 49),
+        mutation(5, retriable=True),
+    ],
     ids=str,
 )
 def test_what_passes_is_made_again(driver: Driver, proxy: Proxy, fault: object) -> None:
@@ -196,7 +203,10 @@ def test_not_loaded_for_a_while(driver: Driver, proxy: Proxy, method: str) -> No
 
 def test_a_load_that_does_not_end(driver: Driver, proxy: Proxy) -> None:
     proxy.faults["Search"] = [mutation(101)]
-    proxy.faults["GetLoadState"] = [MILVUS.GetLoadStateResponse(state="LoadStateLoading"), ...]
+    proxy.faults["GetLoadState"] = [
+        MILVUS.GetLoadStateResponse(state="LoadStateLoading"),
+        ...,
+    ]
     began = time.monotonic()
     result = driver.find([1.0, 0.0], timeout=1)
     assert (result.code, result.retryable) == ("SERVICE", True)
