@@ -6,11 +6,13 @@ of a program's head comment say what else it needs:
 
     LINK: -Wl,--wrap=poll    more flags for the linker
     NEEDS: postgres          the DSN of an empty database, in TEST_DSN
+    NEEDS: http              scripted_server.py's servers, in TEST_HTTP and others
     NEEDS: milvus            the endpoint of Milvus Lite, in TEST_MILVUS
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -21,6 +23,7 @@ import native
 import pytest
 from fixtures_milvus import MilvusServer
 from fixtures_postgres import PostgresServer
+from scripted_server import scripted_servers
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = sorted(path.stem for path in (ROOT / "tests" / "c").glob("test_*.c"))
@@ -106,12 +109,13 @@ def test_c(
     program = build(name, core_library, monkeypatch)
     env = {"LD_PRELOAD": str(ASAN_FORK)} if "address" in SANITIZERS else {}
     needs = headings(name, "NEEDS")
-    if "milvus" in needs:
-        milvus: MilvusServer = request.getfixturevalue("milvus_lite")
-        env |= {"TEST_MILVUS": milvus.endpoint}
-    if "postgres" not in needs:
+    with contextlib.ExitStack() as stack:
+        if "postgres" in needs:
+            server: PostgresServer = request.getfixturevalue("postgres_server")
+            env["TEST_DSN"] = server.dsn(stack.enter_context(server.borrow_database()))
+        if "http" in needs:
+            env |= stack.enter_context(scripted_servers(tmp_path))
+        if "milvus" in needs:
+            milvus: MilvusServer = request.getfixturevalue("milvus_lite")
+            env["TEST_MILVUS"] = milvus.endpoint
         run([str(program)], tmp_path, 900, env)
-        return
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    with server.borrow_database() as database:
-        run([str(program)], tmp_path, 900, env | {"TEST_DSN": server.dsn(database)})

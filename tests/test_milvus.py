@@ -240,7 +240,7 @@ def test_long_texts_are_cut(driver: Driver, milvus: MilvusServer) -> None:
 
 
 def test_many_rows_go_in_batches(driver: Driver) -> None:
-    rows = [Row(f"{n}", [1.0, n / 3000, *[0.0] * 382]) for n in range(3000)]
+    rows = [Row(f"{n}", [1.0, n / 100, *[0.0] * 382]) for n in range(3000)]
     assert driver.upsert(rows).code == "OK"
     hits = driver.find([1.0, *[0.0] * 383], 3).expect()
     assert [hit.id for hit in hits] == ["0", "1", "2"]
@@ -399,6 +399,16 @@ def test_a_server_that_is_restarted(
         server.restart()
         assert driver.delete(["a"]).code == "OK"
         assert ids(driver.find([1.0, 0.0])) == ["b"]
+
+
+def test_without_tls(core_library: Path, milvus_standalone: MilvusServer) -> None:
+    with running_driver(core_library) as driver:
+        driver.collection = f"runs_{next(NUMBERS)}"
+        assert connect(driver, milvus_standalone).code == "OK"
+        for n, name in enumerate("abc"):
+            assert driver.upsert([Row(name, [1.0, n / 10])]).code == "OK"
+        assert driver.delete(["b"]).code == "OK"
+        assert ids(driver.find([1.0, 0.0])) == ["a", "c"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,120 @@
+/* Test of core/base64.h: it reads what rl_base64 writes, and nothing else. Inputs and outputs
+ * lie in memory of exactly their size, so that AddressSanitizer sees a byte read or written
+ * beside them.
+ */
+#include "core/base64.h"
+
+#include "core/text.h"
+
+#include "check.h"
+#include "exactly.h"
+#include "random.h"
+
+#include <stdlib.h>
+
+#define LONGEST 70
+
+/* Decodes in memory of exactly the size; the caller frees what is returned. */
+static uint8_t *decode(const char *text, size_t len, size_t *size, bool *valid)
+{
+    char *from = exactly(text, len);
+    uint8_t *out = malloc(RL_BASE64_ROOM(len));
+
+    *valid = rl_base64_decode(from, len, out, size);
+    free(from);
+    return out;
+}
+
+static void test_reads_what_is_written(void)
+{
+    char text[4 * LONGEST];
+    uint8_t data[LONGEST];
+    uint64_t state = 11;
+
+    for (int round = 0; round < 5000; round++) {
+        size_t len = random_below(&state, LONGEST + 1), size, text_len;
+        uint8_t *out;
+        bool valid;
+
+        for (size_t i = 0; i < len; i++) {
+            data[i] = (uint8_t)random_next(&state);
+        }
+        text_len = rl_base64(text, data, len);
+        out = decode(text, text_len, &size, &valid);
+        CHECK(valid);
+        CHECK_SAME(out, size, data, len);
+        free(out);
+    }
+}
+
+/* A text is read exactly when it is what an encoder would write. */
+static void test_refuses_all_else(void)
+{
+    static const char alphabet[] = "AQgw/+=9z.\n -_";
+    uint64_t state = 12;
+    int read = 0;
+
+    for (int round = 0; round < 200000; round++) {
+        char text[13], again[20];
+        size_t len = random_below(&state, sizeof text), size, again_len;
+        uint8_t *out;
+        bool valid, same;
+
+        for (size_t i = 0; i < len; i++) {
+            /* most of them of the alphabet, so that many are read */
+            size_t choice = random_below(&state, 8) > 0 ? 6 : sizeof alphabet - 1;
+
+            text[i] = alphabet[random_below(&state, choice)];
+        }
+        out = decode(text, len, &size, &valid);
+        if (valid) {
+            again_len = rl_base64(again, out, size);
+            same = again_len == len && memcmp(again, text, len) == 0;
+            CHECK(same);
+            read++;
+        }
+        free(out);
+    }
+    CHECK(read > 10000);
+}
+
+static void test_refuses(void)
+{
+    static const char *const texts[] = {"A",
+                                        "AA",
+                                        "AAA",
+                                        "AAAAA",
+                                        "A===",
+                                        "====",
+                                        "AB==",
+                                        "AAB=",
+                                        "AA=A",
+                                        "AA==AAAA",
+                                        "AA==\n",
+                                        " AAAA",
+                                        "AAA\xC3",
+                                        "AA-_",
+                                        "QUJD====",
+                                        "A=AA",
+                                        "=AAA",
+                                        "AAAAAA=A",
+                                        "QQ=\n",
+                                        "QQ=="
+                                        "QQ=="};
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        size_t size;
+        bool valid;
+
+        free(decode(texts[i], strlen(texts[i]), &size, &valid));
+        CHECK(!valid);
+    }
+}
+
+static const struct check_test tests[] = {
+    CHECK_TEST(test_reads_what_is_written),
+    CHECK_TEST(test_refuses_all_else),
+    CHECK_TEST(test_refuses),
+};
+
+CHECK_MAIN(tests)
