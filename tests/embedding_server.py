@@ -35,6 +35,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy reads it
+
 import numpy as np
 from embedding_controls import (
     Answer,
