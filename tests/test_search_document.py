@@ -131,6 +131,7 @@ class Relay:
         self.sent = b""
         self._server = ("127.0.0.1", port)
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = []
         self.port: int = self._listener.getsockname()[1]
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -145,11 +146,10 @@ class Relay:
 
     def _connect(self, client: socket.socket) -> None:
         with client, socket.create_connection(self._server) as server:
+            self._sockets += [client, server]
             back = threading.Thread(target=self._hand_on, args=(server, client))
             back.start()
             self._hand_on(client, server)
-            with suppress(OSError):
-                server.shutdown(socket.SHUT_RDWR)  # gRPC goes on after half of it
             back.join()
 
     def _hand_on(self, source: socket.socket, target: socket.socket) -> None:
@@ -162,8 +162,10 @@ class Relay:
             target.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """End it; clients have hung up by then."""
-        self._listener.shutdown(socket.SHUT_RDWR)
+        """End it, and the connections that are open still."""
+        for end in (self._listener, *self._sockets):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(30)
         self._listener.close()
