@@ -1,4 +1,7 @@
-"""docs/search.md: its statements work, and what it says is sent is what is sent."""
+"""docs/search.md, and what other documents say of embeddings.
+
+Their statements work, and what is said to be sent is what is sent.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Any
 
 import pytest
 from fixtures_milvus import MilvusServer, milvus_lite
+from fixtures_postgres import PostgresServer
 from fixtures_services import EmbeddingServer
 from fixtures_store import Store
 
@@ -289,6 +293,34 @@ def test_the_settings_for_azure_work(
         vector = recorder.generate_embedding("a word")
     assert vector is not None
     assert len(vector) == embedding_server.dim
+
+
+def test_the_rights_of_a_role_that_only_records(
+    postgres_server: PostgresServer, embedding_server: EmbeddingServer, tmp_path: Path
+) -> None:
+    """They are those of docs/operations.md."""
+    text = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    grants = re.findall(r"^GRANT .* TO the_role;$", text, re.MULTILINE)
+    assert len(grants) == 2
+    with postgres_server.borrow_database() as name:
+        role = f"recorder_{name}"
+        options = {"sqlite_path": str(tmp_path / "runs.db")}
+        with runlog.Recorder(postgres_dsn=postgres_server.dsn(name), **options) as owner:
+            log(owner, "old", text="the harbour in the morning")
+        postgres_server.query(f"CREATE ROLE {role} LOGIN")
+        for grant in grants:
+            postgres_server.query(grant.replace("the_role", role), dbname=name)
+        options |= {"postgres_dsn": postgres_server.dsn(name, user=role)}
+        try:
+            with runlog.Recorder(**options, **embedding(embedding_server)) as recorder:
+                log(recorder, "new", text="an unlucky text")
+                assert recorder.flush(60)
+                assert found(recorder, "bad luck") == ["new"]
+                assert recorder.stats()["journaled"] == 0
+                assert recorder.delete_runs(run_id="new") == 1
+        finally:
+            postgres_server.query(f"DROP OWNED BY {role}", dbname=name)
+            postgres_server.query(f"DROP ROLE {role}")
 
 
 def test_every_setting_is_in_the_readme() -> None:
