@@ -301,10 +301,10 @@ def test_the_rights_of_a_role_that_only_records(
     """They are those of docs/operations.md."""
     text = (ROOT / "docs" / "operations.md").read_text("utf-8")
     grants = re.findall(r"^GRANT .* TO the_role;$", text, re.MULTILINE)
-    assert len(grants) == 2
+    assert len(grants) == 3
     with postgres_server.borrow_database() as name:
         role = f"recorder_{name}"
-        options = {"sqlite_path": str(tmp_path / "runs.db")}
+        options: dict[str, Any] = {"sqlite_path": str(tmp_path / "runs.db")}
         with runlog.Recorder(postgres_dsn=postgres_server.dsn(name), **options) as owner:
             log(owner, "old", text="the harbour in the morning")
         postgres_server.query(f"CREATE ROLE {role} LOGIN")
