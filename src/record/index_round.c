@@ -5,10 +5,15 @@
 #include "core/hash.h"
 
 #include <string.h>
+#include <time.h>
 
 #define LEASE_US INT64_C(120000000) /* who takes a row works on it for so long at most */
-#define CALL_NS UINT64_C(90000000000) /* less than that: a call with its retries */
+#define CALL_NS UINT64_C(90000000000)   /* less than that: the calls with their retries */
+#define SETTLE_NS UINT64_C(20000000000) /* and the rest: writing down what came of them */
+#define SETTLE_PAUSE_NS UINT64_C(200000000)
+#define WORD_NS UINT64_C(5000000000)
 #define ATTEMPTS 2
+#define GARBLED_ATTEMPTS 3 /* of a text alone whose answer can't be right */
 
 static void note_moved(rl_indexer *indexer, bool failed)
 {
@@ -33,14 +38,28 @@ static bool claim(rl_indexer *indexer, rl_box_state state, size_t limit)
     return taken && rl_box_count(&indexer->jobs) > 0;
 }
 
-/* Writes the first `count` results down. */
+/* Waits a moment; false when the thread is to end. */
+static bool pause_settling(const rl_indexer *indexer)
+{
+    const struct timespec moment = rl_timespec(SETTLE_PAUSE_NS);
+
+    nanosleep(&moment, NULL);
+    return !atomic_load(&indexer->services->stop);
+}
+
+/* Writes the first `count` results down. What was paid for is not given up because the
+ * database is away for a moment; it is when the lease comes to its end. */
 static bool settle(rl_indexer *indexer, size_t count)
 {
+    const uint64_t end = rl_monotonic_ns() + SETTLE_NS;
     rl_store *store = indexer->store;
-    rl_err ignored; /* the rows are taken up again when their lease ends */
-    bool settled = store->ops->settle(store, indexer->results, count, &ignored) == RL_OK;
+    rl_err err = {.code = RL_OK}; /* the database's own notices tell */
+    bool settled;
 
-    note_moved(indexer, !settled);
+    do {
+        settled = store->ops->settle(store, indexer->results, count, &err) == RL_OK;
+        note_moved(indexer, !settled);
+    } while (!settled && rl_monotonic_ns() < end && pause_settling(indexer));
     return settled;
 }
 
@@ -50,6 +69,7 @@ static rl_box_result result_of(const rl_box_jobs *jobs, const rl_box_job *job,
     const rl_box_result result = {
         .name = {job->id, rl_box_text(jobs, job->wpk_id)},
         .version = job->version,
+        .lease = job->lease,
         .outcome = outcome,
     };
 
@@ -75,10 +95,15 @@ static void put_off(rl_indexer *indexer, const rl_index_peer *peer, const rl_err
     }
 }
 
-/* What an answer tells of its server. What is refused for what is in it tells nothing bad. */
-static void judge(rl_indexer *indexer, rl_index_peer *peer, rl_status status,
-                  const rl_err *err)
+/* What an answer tells of its server. What is refused for what is in it tells nothing bad;
+ * what can't be tried for want of memory can be later. */
+static void judge(rl_indexer *indexer, rl_index_peer *peer, rl_status status, rl_err *err)
 {
+    if (status == RL_INVALID) {
+        err->refused = true;
+    } else if (status == RL_NOMEM) {
+        err->retryable = true;
+    }
     if (status == RL_OK || err->refused) {
         rl_index_peer_well(peer);
     } else if (status != RL_CLOSED) {
@@ -97,14 +122,15 @@ typedef struct texts {
 static void add_text(rl_indexer *indexer, texts *all, const rl_box_job *job)
 {
     const rl_box_jobs *jobs = &indexer->jobs;
-    const char *model = indexer->services->options.openai.model;
+    const rl_openai_options *wanted = &indexer->services->options.openai;
     rl_buf *buf = &indexer->texts;
     size_t at = buf->len;
     bool has_text =
         !job->gone && rl_embed_text_find(rl_box_text(jobs, job->outputs),
                                          job->outputs_len, indexer->rule->path, buf);
     bool is_known = has_text && job->dim > 0 && !buf->failed &&
-                    strcmp(rl_box_text(jobs, job->model), model) == 0 &&
+                    (wanted->dimensions == 0 || wanted->dimensions == job->dim) &&
+                    strcmp(rl_box_text(jobs, job->model), wanted->model) == 0 &&
                     rl_hash(buf->data + at, buf->len - at) == job->text_hash;
 
     if (has_text && !is_known) {
@@ -171,12 +197,42 @@ static void fill_results(rl_indexer *indexer, const texts *all,
     }
 }
 
+/* An answer can't be right. Where it is to several texts they are tried by fewer, at once;
+ * where it is to one, any other word shows whether it is that text or the server. RL_OK when
+ * it is not the server; then the results say what becomes of the rows. */
+static rl_status judge_garbled(rl_indexer *indexer, rl_openai *openai, const texts *all,
+                               rl_err *err)
+{
+    rl_box_result *results = indexer->results + all->ready;
+    const bool one = all->count == 1;
+    rl_embed_text word = {.text = "text", .len = 4};
+    rl_embeddings vector = {.values = NULL};
+    rl_status status = RL_OK;
+    rl_err other = {.code = RL_OK};
+
+    if (one) {
+        status = rl_openai_embed(openai, &word, 1, ATTEMPTS, rl_monotonic_ns() + WORD_NS,
+                                 &vector, &other);
+        rl_embeddings_free(&vector);
+    }
+    if (status == RL_OK) {
+        other = *err;
+        other.refused = one && all->jobs[0]->attempts >= GARBLED_ATTEMPTS;
+        other.retryable = true;
+        put_off(indexer, &indexer->openai, &other, results, all->count);
+    } else {
+        *err = other;
+    }
+    return status;
+}
+
 static rl_status embed_texts(rl_indexer *indexer, texts *all, rl_embeddings *vectors,
                              rl_err *err)
 {
     rl_box_result *results = indexer->results + all->ready;
     rl_openai *openai = NULL;
     rl_status status = rl_services_openai(indexer->services, indexer->set, &openai, err);
+    bool garbled;
 
     for (size_t i = 0; i < all->count; i++) {
         results[i] = result_of(&indexer->jobs, all->jobs[i], RL_BOX_AGAIN);
@@ -185,13 +241,16 @@ static rl_status embed_texts(rl_indexer *indexer, texts *all, rl_embeddings *vec
         status = rl_openai_embed(openai, all->list, all->count, ATTEMPTS,
                                  rl_monotonic_ns() + CALL_NS, vectors, err);
     }
+    indexer->batch = status == RL_OK ? RL_INDEX_TEXTS : (all->count + 1) / 2;
+    garbled = status == RL_SERVICE && err->garbled;
+    if (garbled) {
+        status = judge_garbled(indexer, openai, all, err);
+    }
     judge(indexer, &indexer->openai, status, err);
-    if (status == RL_OK) {
-        fill_results(indexer, all, vectors, results);
-        indexer->batch = RL_INDEX_TEXTS;
-    } else {
+    if (status != RL_OK) {
         put_off(indexer, &indexer->openai, err, results, all->count);
-        indexer->batch = (indexer->batch + 1) / 2; /* perhaps it is one of them */
+    } else if (!garbled) {
+        fill_results(indexer, all, vectors, results);
     }
     return status;
 }
@@ -218,7 +277,7 @@ bool rl_index_embed(rl_indexer *indexer)
 
 /* Upserts the rows whose vectors have `dim` numbers; results [count] are those of the jobs. */
 static rl_status upsert_rows(rl_indexer *indexer, rl_milvus *milvus, uint32_t dim,
-                             rl_err *err)
+                             uint64_t end, rl_err *err)
 {
     const rl_box_jobs *jobs = &indexer->jobs;
     rl_milvus_row rows[RL_INDEX_ROWS];
@@ -239,8 +298,7 @@ static rl_status upsert_rows(rl_indexer *indexer, rl_milvus *milvus, uint32_t di
             };
         }
     }
-    status = rl_milvus_upsert(milvus, rows, count, dim, ATTEMPTS,
-                              rl_monotonic_ns() + CALL_NS, err);
+    status = rl_milvus_upsert(milvus, rows, count, dim, ATTEMPTS, end, err);
     if (status == RL_OK) {
         rl_metric_add(&indexer->metrics->upserted, count);
     }
@@ -252,6 +310,7 @@ static rl_status upsert_rows(rl_indexer *indexer, rl_milvus *milvus, uint32_t di
 static bool upsert_by_dim(rl_indexer *indexer, rl_milvus *milvus)
 {
     const rl_box_jobs *jobs = &indexer->jobs;
+    const uint64_t end = rl_monotonic_ns() + CALL_NS;
     bool fine = true;
     rl_err err;
 
@@ -267,7 +326,7 @@ static bool upsert_by_dim(rl_indexer *indexer, rl_milvus *milvus)
             continue;
         }
         err = (rl_err){.code = RL_OK};
-        status = upsert_rows(indexer, milvus, dim, &err);
+        status = upsert_rows(indexer, milvus, dim, end, &err);
         judge(indexer, &indexer->milvus, status, &err);
         for (size_t i = first; i < rl_box_count(jobs) && status != RL_OK; i++) {
             if (rl_box_job_at(jobs, i)->dim == dim) {

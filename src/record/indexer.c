@@ -21,19 +21,23 @@ static bool upserts(const rl_indexer *indexer)
     return indexer->services->options.milvus.endpoint != NULL;
 }
 
-/* Whether there was something to do with the peers that may be asked. */
-static bool work_once(rl_indexer *indexer)
+static bool may_ask(const rl_index_peer *peer, const atomic_bool *stop)
 {
-    uint64_t now = rl_monotonic_ns();
+    return !atomic_load(stop) && rl_index_peer_may_ask(peer, rl_monotonic_ns());
+}
+
+/* Whether there was something to do with the peers that may be asked. */
+static bool work_once(rl_indexer *indexer, const atomic_bool *stop)
+{
     bool worked = false;
 
-    if (embeds(indexer) && rl_index_peer_may_ask(&indexer->openai, now)) {
+    if (embeds(indexer) && may_ask(&indexer->openai, stop)) {
         worked = rl_index_embed(indexer);
     }
-    if (upserts(indexer) && rl_index_peer_may_ask(&indexer->milvus, now)) {
+    if (upserts(indexer) && may_ask(&indexer->milvus, stop)) {
         worked = rl_index_upsert(indexer) || worked;
     }
-    if (upserts(indexer) && rl_index_peer_may_ask(&indexer->milvus, now)) {
+    if (upserts(indexer) && may_ask(&indexer->milvus, stop)) {
         worked = rl_index_remove(indexer) || worked;
     }
     return worked;
@@ -73,7 +77,7 @@ static uint64_t work(void *ctx, const atomic_bool *stop)
         RL_OK) {
         return now;
     }
-    while (!atomic_load(stop) && work_once(indexer)) {
+    while (work_once(indexer, stop)) {
     }
     rl_services_give(indexer->services, indexer->set);
     indexer->worked_at = rl_monotonic_ns();
@@ -127,7 +131,8 @@ void rl_indexer_hint(rl_indexer *indexer)
 static rl_status count_left(rl_indexer *indexer, int64_t *left, rl_err *err)
 {
     rl_box_counts counts;
-    rl_status status = indexer->store->ops->look(indexer->store, &counts, err);
+    rl_status status =
+        indexer->store->ops->look(indexer->store, upserts(indexer), &counts, err);
 
     *left = 0;
     if (status == RL_OK && embeds(indexer) && !rl_index_peer_refuses(&indexer->openai)) {
