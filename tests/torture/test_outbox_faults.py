@@ -60,11 +60,10 @@ def gate(index: MilvusServer) -> Iterator[Proxy]:
         yield proxy
 
 
-def start(
-    store: Store, options: dict[str, Any], folder: Path, *args: str, **env: str
-) -> Program:
+def start(store: Store, options: dict[str, Any], *args: str) -> Program:
     """One of the programs of embedding.py."""
-    env = store.env | environment(options) | env
+    folder = Path(store.options["sqlite_path"]).parent
+    env = store.env | environment(options)
     return Program("embedding", *args, folder=folder, env=env)
 
 
@@ -113,13 +112,13 @@ def check_all(
 
 
 def test_kill_at_random(
-    store: Store, embedding_server: EmbeddingServer, index: MilvusServer, tmp_path: Path
+    store: Store, embedding_server: EmbeddingServer, index: MilvusServer
 ) -> None:
     options = indexing(embedding_server, index)
     running: list[Program] = []
     told: list[str] = []
     for number in range(KILLS + 2):
-        running.append(start(store, options, tmp_path, "forever", f"k{number}"))
+        running.append(start(store, options, "forever", f"k{number}"))
         wait_for(lambda: bool(running[-1].lines()), "it does not start")
         time.sleep(random.uniform(0, 0.5))  # the random point
         if len(running) > 2:
@@ -135,11 +134,11 @@ def test_kill_at_random(
 
 
 def test_kill_while_texts_are_embedded(
-    store: Store, embedding_server: EmbeddingServer, index: MilvusServer, tmp_path: Path
+    store: Store, embedding_server: EmbeddingServer, index: MilvusServer
 ) -> None:
     options = indexing(embedding_server, index)
     embedding_server.control("stall", count=None, seconds=None)
-    program = start(store, options, tmp_path, "wait", "r", "20")
+    program = start(store, options, "wait", "r", "20")
     wait_for(lambda: len(program.lines()) == 20, "not logged")
     wait_for(lambda: embedding_server.counters()["at_work"] == 1, "no request")
     told = kill(program)
@@ -156,14 +155,13 @@ def test_kill_between_embedding_and_upsert(
     embedding_server: EmbeddingServer,
     index: MilvusServer,
     gate: Proxy,
-    tmp_path: Path,
     stalled: bool,
 ) -> None:
     """Or while Milvus has the vectors, and has not answered."""
     options = indexing(embedding_server, index)
     behind = options | {"milvus_endpoint": f"http://127.0.0.1:{gate.port}"}
     gate.stall() if stalled else gate.outage()
-    program = start(store, behind, tmp_path, "wait", "r", "20")
+    program = start(store, behind, "wait", "r", "20")
     wait_for(lambda: len(program.lines()) == 20, "not logged")
     wait_for(lambda: states(store) == {"embedded": 20}, "not embedded")
     if stalled:
@@ -175,15 +173,15 @@ def test_kill_between_embedding_and_upsert(
     assert set(embedded.values()) == {1}
 
 
-# ---- forks and other processes -----------------------------------------------------------
+# ---- forks and other processes ---------------------------------------------------------
 
 
 def test_fork_in_a_request(
-    store: Store, embedding_server: EmbeddingServer, index: MilvusServer, tmp_path: Path
+    store: Store, embedding_server: EmbeddingServer, index: MilvusServer
 ) -> None:
     options = indexing(embedding_server, index)
     embedding_server.control("stall", seconds=None)
-    program = start(store, options, tmp_path, "fork", "f", "20")
+    program = start(store, options, "fork", "f", "20")
     wait_for(lambda: embedding_server.counters()["at_work"] == 1, "no request")
     wait_for(lambda: len(program.lines()) == 20, "not logged")
     program.tell("fork")
@@ -203,12 +201,11 @@ def test_fork_in_a_request(
 
 
 def test_processes_share_the_work(
-    store: Store, embedding_server: EmbeddingServer, index: MilvusServer, tmp_path: Path
+    store: Store, embedding_server: EmbeddingServer, index: MilvusServer
 ) -> None:
     options = indexing(embedding_server, index)
     programs = [
-        start(store, options, tmp_path, "share", f"p{number}", "120")
-        for number in range(2)
+        start(store, options, "share", f"p{number}", "120") for number in range(2)
     ]
     ended = [program.wait() for program in programs]
     told = [line for one in ended for line in one.acknowledged]
@@ -219,7 +216,7 @@ def test_processes_share_the_work(
     assert sum(one.told["upserted"] for one in ended) == 240
 
 
-# ---- servers that are away ---------------------------------------------------------------
+# ---- servers that are away -------------------------------------------------------------
 
 
 def resident() -> int:
@@ -275,7 +272,6 @@ def test_exit_while_a_server_stalls(
     embedding_server: EmbeddingServer,
     index: MilvusServer,
     gate: Proxy,
-    tmp_path: Path,
     milvus: bool,
 ) -> None:
     """It ends in time, and its rows are free at once for the next start."""
@@ -285,7 +281,7 @@ def test_exit_while_a_server_stalls(
         gate.stall()
     else:
         embedding_server.control("stall", count=None, seconds=None)
-    program = start(store, behind, tmp_path, "end", "e", "20")
+    program = start(store, behind, "end", "e", "20")
     wait_for(lambda: len(program.lines()) == 20, "not logged")
     if milvus:
         wait_for(lambda: gate.open_links > 0, "no call")
