@@ -151,7 +151,7 @@ static void check_queue(void)
 
 static void check_leases(void)
 {
-    char name[8];
+    char name[16];
     size_t seen = 0;
 
     for (int i = 0; i < 10; i++) {
@@ -194,7 +194,7 @@ static void check_lost_lease(void)
 static void check_bytes(void)
 {
     size_t size = RL_BOX_BYTES / 2 + 1000, seen = 0;
-    char *outputs = malloc(size + 1), name[8];
+    char *outputs = malloc(size + 1), name[16];
 
     memset(outputs, 'x', size);
     memcpy(outputs, "{\"text\": \"", 10);
