@@ -17,7 +17,8 @@ rl_status rl_sqlite_outbox_claim(rl_sqlite_file *file, const rl_box_claim *claim
                                  rl_box_jobs *jobs, rl_err *err);
 rl_status rl_sqlite_outbox_settle(rl_sqlite_file *file, const rl_box_result *results,
                                   size_t count, rl_err *err);
-rl_status rl_sqlite_outbox_look(rl_sqlite_file *file, rl_box_counts *counts, rl_err *err);
+rl_status rl_sqlite_outbox_look(rl_sqlite_file *file, bool embedded,
+                                rl_box_counts *counts, rl_err *err);
 rl_status rl_sqlite_outbox_vectors(rl_sqlite_file *file, const char *model,
                                    rl_vector_cursor *cursor, rl_vector_sink sink,
                                    void *ctx, rl_err *err);
