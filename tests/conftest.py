@@ -15,6 +15,7 @@ from typing import Protocol
 import pytest
 from fixtures_graphs import config, handler
 from fixtures_live import live_server, start
+from fixtures_pgvector import pgvector_server
 from fixtures_postgres import find_binaries, plain_environment, postgres_server
 from fixtures_services import embedding_process, embedding_server
 from fixtures_store import close_runlog, recorder, store
@@ -26,6 +27,7 @@ __all__ = [
     "embedding_server",
     "handler",
     "live_server",
+    "pgvector_server",
     "postgres_server",
     "recorder",
     "start",

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define ATTEMPTS 3
-#define CANDIDATES_MAX 16384 /* also what Milvus gives at most */
+#define MILVUS_MAX 16384 /* what it gives at most */
 
 void rl_searcher_init(rl_searcher *searcher, rl_store *store, rl_services *services,
                       size_t max_bytes)
@@ -57,16 +57,22 @@ typedef struct hunt {
     const float *vector; /* [dim] */
     uint32_t dim;
     char itself[RL_UUID_TEXT]; /* the run that is no hit; "" for none */
-    rl_vector_hit *hits;       /* owned: [CANDIDATES_MAX] at most */
+    rl_vector_hit *hits;       /* owned: [asked] */
     size_t asked, count;       /* candidates */
     bool more;                 /* there may be more of them */
 } hunt;
 
-/* A status that is not stored, or that Milvus may not have yet. */
+static bool is_lost(const rl_search *search)
+{
+    return search->status != NULL && strcmp(search->status, "lost") == 0;
+}
+
+/* "lost" is not stored: such a run says that it is running. Milvus is not asked for that
+ * either, as it gets to know of a run when it has an embedding. */
 static const char *status_for_milvus(const rl_search *search)
 {
-    bool is_open = search->status != NULL && (strcmp(search->status, "running") == 0 ||
-                                              strcmp(search->status, "lost") == 0);
+    bool is_open = is_lost(search) ||
+                   (search->status != NULL && strcmp(search->status, "running") == 0);
 
     return is_open ? NULL : search->status;
 }
@@ -109,10 +115,13 @@ static rl_status ask_milvus(hunt *self, rl_err *err)
 
 static rl_status ask_store(hunt *self, rl_err *err)
 {
-    const rl_nearest_query wanted = {.vector = self->vector,
-                                     .dim = self->dim,
-                                     .wpk_id = self->search->wpk_id,
-                                     .limit = self->asked};
+    const rl_nearest_query wanted = {
+        .vector = self->vector,
+        .dim = self->dim,
+        .wpk_id = self->search->wpk_id,
+        .status = is_lost(self->search) ? "running" : self->search->status,
+        .since = self->search->since,
+        .limit = self->asked};
     rl_status status = rl_nearest_search(&self->searcher->nearest, &wanted, self->hits,
                                          &self->count, err);
 
@@ -153,6 +162,9 @@ static rl_status read_runs(const hunt *self, rl_rows *rows, rl_err *err)
         query.texts[RL_STATUS] = self->search->status;
         query.since = self->search->since;
         query.limit = (int64_t)self->count;
+        if (!has_milvus(self->searcher)) { /* a vector in memory may be of long ago */
+            query.embedded_by = self->searcher->services->options.openai.model;
+        }
         status = rl_lost_query(self->searcher->store, &query, rows, err);
     }
     rl_buf_free(&ids);
@@ -250,9 +262,11 @@ static void drop_itself(hunt *self)
     }
 }
 
-/* Asks for candidates, four times as many each time, until enough of their runs fit. */
+/* Asks for candidates, four times as many each time, until enough of their runs fit, or
+ * there are no more. */
 static rl_status hunt_runs(hunt *self, rl_rows *rows, rl_buf *scores, rl_err *err)
 {
+    const size_t most = has_milvus(self->searcher) ? MILVUS_MAX : UINT32_MAX;
     rl_status status = RL_OK;
     bool enough = false;
     size_t width;
@@ -276,11 +290,11 @@ static rl_status hunt_runs(hunt *self, rl_rows *rows, rl_buf *scores, rl_err *er
             status = read_runs(self, &found, err);
         }
         enough = rl_rows_cells(&found) / width >= self->search->limit || !self->more ||
-                 self->asked == CANDIDATES_MAX;
+                 self->asked == most;
         if (status == RL_OK && enough) {
             status = rank(self, &found, rows, scores, err);
         }
-        self->asked = self->asked * 4 < CANDIDATES_MAX ? self->asked * 4 : CANDIDATES_MAX;
+        self->asked = self->asked * 4 < most ? self->asked * 4 : most;
         rl_rows_free(&found);
     }
     rl_free(self->hits);
