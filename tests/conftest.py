@@ -39,6 +39,9 @@ SANITIZED = bool(os.environ.get("RUNLOG_SANITIZE"))
 OURS = ("RUNLOG_", "MILVUS_", "OPENAI_", "POSTGRES_DSN")
 OTHERS = ("PG", "LANGSMITH_", "LANGCHAIN_")
 
+# A pool of threads in the tests' own process would be in the way of the tests that fork.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 configuration.set_hypothesis_home_dir(ROOT / "build" / "hypothesis")
 settings.register_profile("plain", deadline=None, print_blob=True)
 settings.register_profile("sanitized", settings.get_profile("plain"), max_examples=30)

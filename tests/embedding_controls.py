@@ -164,22 +164,28 @@ class Controls:
         with self._lock:
             self._sums["connections"] += 1
 
-    def begin(self, texts: list[str], last: dict[str, Any]) -> Fault | None:
-        """Count a request; return what is to be done wrong to it."""
+    def begin(
+        self, texts: list[str], last: dict[str, Any]
+    ) -> tuple[Fault | None, threading.Event]:
+        """Count a request; return what to do wrong to it, and what ends a stall."""
         with self._lock:
             self._sums["requests"] += 1
             self._sums["at_work"] += 1
             self._most_at_once = max(self._most_at_once, self._sums["at_work"])
             self._asked.update(texts)
             self._last = last
-            for fault in self._faults:
-                if not any(fault.containing in text for text in texts or [""]):
-                    continue
+            fault = self._take(texts)
+            if fault is not None:
+                self._done[fault.kind] += 1
+            return fault, self._released
+
+    def _take(self, texts: list[str]) -> Fault | None:
+        for fault in self._faults:
+            if any(fault.containing in text for text in texts or [""]):
                 if fault.count is not None:
                     fault.count -= 1
                     if fault.count <= 0:
                         self._faults.remove(fault)
-                self._done[fault.kind] += 1
                 return fault
         return None
 
@@ -204,11 +210,6 @@ class Controls:
         self._sums["texts"] += sign * len(answer.texts)
         for text in answer.texts:
             self._embedded[text] += sign
-
-    def wait(self, seconds: float | None) -> None:
-        with self._lock:
-            released = self._released
-        released.wait(seconds)
 
 
 def fail(fault: Fault) -> Answer | None:

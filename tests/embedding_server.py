@@ -35,6 +35,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy reads it
+
 import numpy as np
 from embedding_controls import (
     Answer,
@@ -251,12 +253,12 @@ class ServiceHandler(Handler):
         texts = [given] if isinstance(given, str) else given
         texts = texts if isinstance(texts, list) else []
         texts = [text for text in texts if isinstance(text, str)]
-        fault = controls.begin(texts, self.describe(body))
+        fault, released = controls.begin(texts, self.describe(body))
         answer: Answer | None = None
         try:
             if refused is not None:
                 raise refused
-            answer = self.answer(body, fault)
+            answer = self.answer(body, fault, released)
         except RefusedError as error:
             answer = error.answer
         finally:
@@ -287,7 +289,9 @@ class ServiceHandler(Handler):
         poll.register(self.connection, GONE)
         return bool(poll.poll(0))
 
-    def answer(self, body: dict[str, Any], fault: Fault | None) -> Answer | None:
+    def answer(
+        self, body: dict[str, Any], fault: Fault | None, released: threading.Event
+    ) -> Answer | None:
         """The answer; None: the connection is closed without one."""
         if fault is not None:
             if fault.kind == "close":
@@ -295,7 +299,7 @@ class ServiceHandler(Handler):
                     self.connection.shutdown(socket.SHUT_RDWR)
                 return None
             if fault.kind == "stall":
-                self.server.site.controls.wait(fault.seconds)
+                released.wait(fault.seconds)
             elif (failed := fail(fault)) is not None:
                 return failed
         request = self.check(body)

@@ -6,10 +6,12 @@ of a program's head comment say what else it needs:
 
     LINK: -Wl,--wrap=poll    more flags for the linker
     NEEDS: postgres          the DSN of an empty database, in TEST_DSN
+    NEEDS: http              scripted_server.py's servers, in TEST_HTTP and others
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -19,6 +21,7 @@ from pathlib import Path
 import native
 import pytest
 from fixtures_postgres import PostgresServer
+from scripted_server import scripted_servers
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = sorted(path.stem for path in (ROOT / "tests" / "c").glob("test_*.c"))
@@ -103,9 +106,10 @@ def test_c(
 ) -> None:
     program = build(name, core_library, monkeypatch)
     env = {"LD_PRELOAD": str(ASAN_FORK)} if "address" in SANITIZERS else {}
-    if "postgres" not in headings(name, "NEEDS"):
+    with contextlib.ExitStack() as stack:
+        if "postgres" in headings(name, "NEEDS"):
+            server: PostgresServer = request.getfixturevalue("postgres_server")
+            env["TEST_DSN"] = server.dsn(stack.enter_context(server.borrow_database()))
+        if "http" in headings(name, "NEEDS"):
+            env |= stack.enter_context(scripted_servers(tmp_path))
         run([str(program)], tmp_path, 900, env)
-        return
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    with server.borrow_database() as database:
-        run([str(program)], tmp_path, 900, env | {"TEST_DSN": server.dsn(database)})

@@ -283,7 +283,8 @@ void rl_json_enter(rl_json_reader *reader, rl_json_value value)
 
     *reader = (rl_json_reader){.at = container ? value.text + 1 : NULL,
                                .end = container ? value.text + value.len : NULL,
-                               .is_object = kind == RL_JSON_OBJECT};
+                               .is_object = kind == RL_JSON_OBJECT,
+                               .ended = !container};
 }
 
 /* To the next member, or behind the last one, where end is. NULL when the text is not valid. */
@@ -309,12 +310,12 @@ bool rl_json_next(rl_json_reader *reader, rl_json_value *key, rl_json_value *val
 
     *key = nothing;
     *value = nothing;
-    if (reader->failed || reader->at == reader->end) {
+    if (reader->failed || reader->ended) {
         return false;
     }
     from = go_on(reader);
     if (from == reader->end) {
-        reader->at = reader->end;
+        reader->ended = true;
         return false;
     }
     if (from != NULL && reader->is_object) {

@@ -39,7 +39,7 @@ typedef struct rl_json_value {
 /* Where one is within an object or an array. */
 typedef struct rl_json_reader {
     const char *at, *end;
-    bool is_object, started, failed;
+    bool is_object, started, ended, failed;
 } rl_json_reader;
 
 /* The value that a text is. False when it is not valid JSON, or nested too deep. */

@@ -122,6 +122,10 @@ void rl_failure_text(const rl_failure *failure, char out[RL_FAILURE])
     case CURLE_OPERATION_TIMEDOUT:
         timeout_text(failure, out);
         break;
+    case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9, it seems: anything at all */
+    case CURLE_WEIRD_SERVER_REPLY:
+        snprintf(out, RL_FAILURE, "what it answers is no HTTP");
+        break;
     case CURLE_PARTIAL_FILE:
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_ERROR:

@@ -131,9 +131,7 @@ static rl_verdict judge(rl_call *call, CURLcode code, uint64_t timeout_ns)
         verdict = again ? TRY_AGAIN : ANSWERED;
         snprintf(call->failure, sizeof call->failure, "answered %ld", answer->status);
     } else {
-        bool unusable = code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL;
-
-        verdict = unusable                          ? UNUSABLE
+        verdict = code == CURLE_URL_MALFORMAT       ? UNUSABLE
                   : rl_failure_is_certificate(code) ? HOPELESS
                                                     : TRY_AGAIN;
         rl_failure_text(&failure, call->failure);

@@ -392,9 +392,10 @@ static rl_status post(rl_embedding *self, const rl_embed_text *texts, size_t cou
     status = rl_http_post(openai->http, &request, self->attempts, self->end,
                           &self->answer, err);
     self->said[0] = '\0';
-    if (self->answer.status >= 300) {
-        rl_openai_read_message(&self->answer.body, (const char *const *)openai->secrets,
-                               self->said);
+    if (self->answer.status >= 300 &&
+        !rl_openai_read_message(&self->answer.body, (const char *const *)openai->secrets,
+                                self->said)) {
+        return rl_err_nomem(err);
     }
     if (status == RL_SERVICE) {
         add_said(self, err);

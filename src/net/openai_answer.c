@@ -229,15 +229,16 @@ static rl_json_value find_message(const rl_buf *body)
     return found;
 }
 
-void rl_openai_read_message(const rl_buf *body, const char *const *secrets,
+bool rl_openai_read_message(const rl_buf *body, const char *const *secrets,
                             char said[RL_SAID])
 {
     const rl_json_value message = find_message(body);
+    bool read;
     rl_buf text;
 
     said[0] = '\0';
     if (message.len == 0) {
-        return;
+        return true;
     }
     rl_buf_init(&text, RL_BUF_MAX);
     (void)rl_json_unescape(message, &text);
@@ -248,7 +249,9 @@ void rl_openai_read_message(const rl_buf *body, const char *const *secrets,
         }
         rl_printable(said, RL_SAID, text.data, strlen(text.data));
     }
+    read = !text.failed;
     rl_buf_free(&text);
+    return read;
 }
 
 bool rl_openai_is_quota(const rl_http_answer *answer)

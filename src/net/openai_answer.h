@@ -30,8 +30,8 @@ rl_status rl_openai_read_vectors(const rl_buf *body, size_t count,
                                  const rl_vectors_into *into, char why[RL_WHY]);
 
 /* What a server says is wrong, on one line, or "". What stands in it of `secrets` (ended by NULL)
- * is hidden. */
-void rl_openai_read_message(const rl_buf *body, const char *const *secrets,
+ * is hidden. False without memory. */
+bool rl_openai_read_message(const rl_buf *body, const char *const *secrets,
                             char said[RL_SAID]);
 
 /* Whether it is a 429 for which waiting does not help: there is no more money. */
