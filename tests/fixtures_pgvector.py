@@ -1,7 +1,7 @@
 """A private PostgreSQL server that has pgvector, from a package of the registry.
 
-Debian 12 has no package of pgvector, so this is another PostgreSQL than the other tests run
-on. It comes without uuid-ossp, whose one function that runlog's tables ask for is added.
+Debian 12 has no package of pgvector, so this is another PostgreSQL than that of the other
+tests. It comes without uuid-ossp: the one function that runlog's tables need is added.
 """
 
 from __future__ import annotations
