@@ -49,6 +49,14 @@ static rl_status keep(void *ctx, const uint8_t id[16], const char *wpk_id,
     return result == RL_VECTORS_FULL ? RL_TIMEOUT : RL_OK;
 }
 
+static rl_status begin_anew(rl_nearest *nearest, uint32_t dim, rl_err *err)
+{
+    rl_vectors_free(nearest->vectors);
+    nearest->full = false;
+    nearest->vectors = rl_vectors_new(dim, nearest->max_bytes);
+    return nearest->vectors != NULL ? RL_OK : rl_err_nomem(err);
+}
+
 /* Reads what is new. The lock is held for writing. */
 static rl_status refresh(rl_nearest *nearest, uint32_t dim, rl_err *err)
 {
@@ -56,17 +64,20 @@ static rl_status refresh(rl_nearest *nearest, uint32_t dim, rl_err *err)
     rl_status status = RL_OK;
 
     if (nearest->vectors == NULL || rl_vectors_dim(nearest->vectors) != dim) {
-        rl_vectors_free(nearest->vectors);
-        memset(&nearest->cursor, 0, sizeof nearest->cursor);
-        nearest->full = false;
-        nearest->vectors = rl_vectors_new(dim, nearest->max_bytes);
-        if (nearest->vectors == NULL) {
-            return rl_err_nomem(err);
-        }
+        nearest->cursor.stamp = 0;
+        nearest->cursor.id[0] = '\0';
+        status = begin_anew(nearest, dim, err);
     }
-    if (!nearest->full) {
+    if (status == RL_OK && !nearest->full) {
         status = store->ops->vectors(store, nearest->model, &nearest->cursor, keep,
                                      nearest, err);
+        if (status == RL_BUSY) { /* what is kept is of another database */
+            status = begin_anew(nearest, dim, err);
+            if (status == RL_OK) {
+                status = store->ops->vectors(store, nearest->model, &nearest->cursor,
+                                             keep, nearest, err);
+            }
+        }
         nearest->full = status == RL_TIMEOUT;
     }
     return nearest->full ? RL_OK : status;
@@ -275,11 +286,14 @@ rl_status rl_nearest_search(rl_nearest *nearest, const rl_nearest_query *query,
         return status;
     }
     pthread_rwlock_wrlock(&nearest->lock);
-    status = refresh(nearest, query->dim, err);
-    if (status == RL_OK && nearest->full) {
-        status = search_all(nearest, query, group, hits, count, err);
-        done = true;
-    }
+    do {
+        status = refresh(nearest, query->dim, err);
+        done = status == RL_OK && nearest->full;
+        if (done) {
+            status = search_all(nearest, query, group, hits, count, err);
+            nearest->full = status != RL_BUSY; /* another database is there now */
+        }
+    } while (done && status == RL_BUSY);
     pthread_rwlock_unlock(&nearest->lock);
     return status != RL_OK || done ? status
                                    : search_kept(nearest, query, group, hits, count, err);
@@ -303,9 +317,12 @@ void rl_nearest_before_fork(rl_nearest *nearest)
 
 void rl_nearest_after_fork(rl_nearest *nearest, bool in_child)
 {
-    if (nearest->held) {
-        pthread_rwlock_unlock(&nearest->lock);
+    if (in_child && nearest->held) {
+        /* not unlocked: it would be handed to a thread that waits in the parent only */
+        pthread_rwlock_init(&nearest->lock, NULL);
     } else if (in_child) { /* who was changing it is in the parent */
         rl_nearest_init(nearest, nearest->store, nearest->model, nearest->max_bytes);
+    } else if (nearest->held) {
+        pthread_rwlock_unlock(&nearest->lock);
     }
 }

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOK_NS UINT64_C(10000000000)    /* when an extension is looked for again */
+#define LOOK_NS UINT64_C(3000000000)     /* when an extension is looked for again */
 #define REFUSED_NS UINT64_C(60000000000) /* and one whose migrations have failed */
 #define SEARCH_NS UINT64_C(60000000000)  /* how long the server may search */
 #define COPY_NS UINT64_C(200000000)      /* how long copies are made at once */

@@ -84,7 +84,8 @@ typedef struct rl_store_ops {
     rl_status (*look)(rl_store *store, rl_box_counts *counts, rl_err *err);
 
     /* Hands on the vectors of a model that are new since the cursor (some perhaps once
-     * more), and moves it. Then: that of one run. */
+     * more), and moves it; RL_BUSY: it is of another database than is there now, and is set
+     * to the beginning. Then: that of one run. */
     rl_status (*vectors)(rl_store *store, const char *model, rl_vector_cursor *cursor,
                          rl_vector_sink sink, void *ctx, rl_err *err);
     rl_status (*vector)(rl_store *store, const rl_box_name *name, const char *model,
