@@ -151,4 +151,7 @@ def gone_owner() -> str:
     """What runlog stores as the owner of a run whose process has ended."""
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait(60)
-    return f"{socket.gethostname()} {child.pid} 1"
+    host = socket.gethostname().replace(" ", "_")[:40]
+    space = Path("/proc/self/ns/pid")
+    ids = str(space.readlink())[:20] if space.is_symlink() else ""
+    return f"{host}{ids} {child.pid} 1"

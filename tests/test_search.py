@@ -301,7 +301,10 @@ def test_a_cache_that_is_too_small(scanned: Place) -> None:
 
         def check(**how: Any) -> None:
             for text in ("hot drinks", "railways"):
-                one, other = (r.search_runs(text, **how) for r in (small, large))
+                one, other = (
+                    [(hit["run_id"], hit["score"]) for hit in r.search_runs(text, **how)]
+                    for r in (small, large)
+                )
                 assert one == other
                 assert one
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import UserDict
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -282,10 +283,16 @@ def test_metadata_that_is_missing(to_milvus: Place, metadata: dict[str, Any]) ->
         assert names(recorder.search_runs(TEXT, wpk_id="w")) == ["kept"]
 
 
-@pytest.mark.parametrize("metadata", [None, "w", ["wpk_id"], 1])
+@pytest.mark.parametrize("metadata", [None, "w", ["wpk_id"], ("w",), b"w", {"w"}, 1])
 def test_metadata_that_is_no_mapping(here: Place, metadata: Any) -> None:
     with here.open() as recorder, pytest.raises(ValidationError, match=r"^metadata must"):
         recorder.upsert_to_milvus("r1", [1.0], metadata)
+
+
+def test_other_mappings_as_metadata(to_milvus: Place) -> None:
+    with to_milvus.open() as recorder:
+        metadata = UserDict({"wpk_id": "w", "status": "completed"})
+        assert recorder.upsert_to_milvus("r1", [1.0], metadata) is True
 
 
 @pytest.mark.parametrize("key", ["wpk_id", "status"])
@@ -373,9 +380,9 @@ def test_a_text_of_10_mb(here: Place, embedding_server: EmbeddingServer) -> None
         ({"kind": "status", "status": 400}, "400", False),
         ({"kind": "status", "status": 500}, "500", True),
         ({"kind": "quota"}, "insufficient_quota", False),
-        ({"kind": "garbage"}, "", False),
-        ({"kind": "nan"}, "", False),
-        ({"kind": "count", "by": 1}, "", False),
+        ({"kind": "garbage"}, "JSON", False),
+        ({"kind": "nan"}, "NaN", False),
+        ({"kind": "count", "by": 1}, "2 vectors", False),
     ],
     ids=lambda value: value["kind"] if isinstance(value, dict) else None,
 )

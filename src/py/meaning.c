@@ -286,7 +286,8 @@ PyObject *rl_meaning_upsert_to_milvus(rl_state *state, rl_recorder *core, PyObje
         read_filled(state, "run_id", run_id, &row.run_id) < 0) {
         return NULL;
     }
-    if (!PyMapping_Check(metadata) || PyUnicode_Check(metadata)) {
+    if (PyObject_IsInstance(metadata, state->mapping) != 1) {
+        PyErr_Clear();
         rl_errors_invalid(state, "metadata", "must be a mapping", metadata);
         return NULL;
     }
