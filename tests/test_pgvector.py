@@ -171,7 +171,8 @@ def test_a_text_that_has_changed_is_copied_anew(place: Place) -> None:
         recorder.log_run(minimal("r0", "w0", outputs={"text": "asphalt"}))
         assert recorder.flush(60)
         (hit,) = recorder.search_runs("asphalt", limit=1)
-        assert (hit["run_id"], hit["score"]) == ("r0", pytest.approx(1, abs=1e-5))
+        assert hit["run_id"] == "r0"
+        assert hit["score"] == pytest.approx(1, abs=1e-5)
         until(lambda: copied_after_a_look(place, recorder) >= COUNT)
         assert recorder.search_runs("asphalt", limit=1) == [hit]
 

@@ -135,7 +135,8 @@ def test_hostile_names(place: Place) -> None:
         assert recorder.flush(60)
         find(recorder, len(HOSTILE) + 1, "tea", limit=100)
         for name in HOSTILE:
-            for filters in ({"wpk_id": name}, {"status": name}):
+            both: list[dict[str, Any]] = [{"wpk_id": name}, {"status": name}]
+            for filters in both:
                 assert names(recorder.search_runs("tea", **filters)) == [name]
             assert len(recorder.find_similar(name, limit=100)) == len(HOSTILE)
             assert names(recorder.find_similar("other", within=name)) == [name]
@@ -241,12 +242,9 @@ def test_no_such_run_to_be_similar_to(place: Place) -> None:
     with place.open() as recorder:
         recorder.log_run(minimal("mute", outputs={"number": 1}))
         assert recorder.flush(60)
-        for call in (
-            lambda: recorder.find_similar("no such run"),
-            lambda: recorder.find_similar("mute", "other"),
-        ):
+        for names_of_it in (("no such run",), ("mute", "other")):
             with pytest.raises(ValidationError, match=r"^run_id names no run"):
-                call()
+                recorder.find_similar(*names_of_it)
         with pytest.raises(ValidationError, match="without an embedding by the model"):
             recorder.find_similar("mute")
 

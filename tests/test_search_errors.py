@@ -89,7 +89,7 @@ def test_unknown_arguments(here: Place) -> None:
 
 
 def test_without_a_key(tmp_path: Path) -> None:
-    with runlog.Recorder(sqlite_path=tmp_path / "runs.db") as recorder:
+    with runlog.Recorder(sqlite_path=str(tmp_path / "runs.db")) as recorder:
         recorder.log_run(minimal(outputs={"text": TEXT}))
         assert recorder.flush(60)
         assert recorder.generate_embedding(TEXT) is None
@@ -341,7 +341,7 @@ def test_numpy_arrays(to_milvus: Place, milvus_lite: MilvusServer) -> None:
 
     with to_milvus.open() as recorder:
         for kind in (np.float32, np.float64, np.int8):
-            vector = np.array([1, 0, 1], kind)
+            vector: Any = np.array([1, 0, 1], kind)
             assert recorder.upsert_to_milvus(kind.__name__, vector, {"wpk_id": "w"})
     with milvus_lite.client() as client:
         rows = client.query(COLLECTION, filter="id != ''", output_fields=["embedding"])

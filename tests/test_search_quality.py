@@ -118,7 +118,7 @@ def test_filters(recorder: runlog.Recorder, filters: dict[str, Any]) -> None:
     limit = filters.get("limit", 10)
 
     def fits(hit: Any) -> bool:
-        return (
+        return bool(
             hit["wpk_id"] == filters.get("wpk_id", hit["wpk_id"])
             and hit["status"] == filters.get("status", hit["status"])
             and hit["created_at"] >= filters.get("since", hit["created_at"])
