@@ -406,7 +406,12 @@ rl_status rl_sqlite_outbox_vectors(rl_sqlite_file *file, const char *model,
                                    void *ctx, rl_err *err)
 {
     reading self = {.model = model, .cursor = cursor, .sink = sink, .ctx = ctx};
+    unsigned moves = atomic_load(&file->moves);
 
+    if (cursor->file != moves) {
+        *cursor = (rl_vector_cursor){.file = moves};
+        return rl_err_set(err, RL_BUSY, "the file was replaced");
+    }
     return rl_sqlite_file_read(file, read_vectors, &self, err);
 }
 
