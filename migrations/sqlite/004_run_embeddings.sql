@@ -19,6 +19,9 @@ CREATE TABLE run_embeddings (
     stamp INTEGER
 ) WITHOUT ROWID;
 
+-- Runs that are new, whose rows the indexer makes: who keeps a run has less to write.
+CREATE TABLE run_embeddings_new (seq INTEGER PRIMARY KEY, id TEXT NOT NULL);
+
 CREATE INDEX run_embeddings_due_idx
     ON run_embeddings (state, next_attempt_at) WHERE state <> 'done';
 CREATE INDEX run_embeddings_stamp_idx ON run_embeddings (stamp) WHERE stamp IS NOT NULL;
