@@ -42,7 +42,7 @@ PAUSE = 0.02
 ROUNDS = 5
 LIMIT = 1.15
 
-ROWS = 256
+ROWS = 192
 BATCH = 64
 """Texts in a request: as many as the indexer takes at once (RL_INDEX_TEXTS)."""
 OUTBOX_ROUNDS = 3

@@ -6,6 +6,7 @@ benchmark does, in whatever way.
 """
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -53,7 +54,10 @@ def embedding_server() -> Iterator[int]:
     """The embedding server's port."""
     script = ROOT / "tests" / "embedding_server.py"
     command = [sys.executable, str(script), "--until-eof", "--key", KEY]
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # it would spin on every core
+    server = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env
+    )
     try:
         if server.stdout is None or not (line := server.stdout.readline()):
             raise SystemExit("the embedding server did not start")
