@@ -35,11 +35,11 @@ from runlog._runlog import Recorder
 
 Sides = dict[str, list[float]]
 
-PAIRS = 60
+PAIRS = 50
 WARM_UP = 10
 PAUSE = 0.02
 """Seconds behind a call. The server takes about as long to embed a text."""
-ROUNDS = 5
+ROUNDS = 7
 LIMIT = 1.15
 
 ROWS = 192

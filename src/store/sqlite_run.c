@@ -156,7 +156,9 @@ static rl_status insert_all(rl_sqlite_conn *conn, const char *sql,
     for (size_t i = 0; status == RL_OK && i < batch->count; i++) {
         const rl_run *run = batch->runs[i];
 
-        sqlite3_set_last_insert_rowid(conn->db, 0);
+        if (rule != NULL) {
+            sqlite3_set_last_insert_rowid(conn->db, 0);
+        }
         status = insert_run(conn, sql, run, self.now, NULL, err);
         if (is_unclear(conn, run, status)) {
             status = rl_own_insert(&own_ops, &self, run, err);
