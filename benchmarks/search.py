@@ -165,7 +165,7 @@ def measure_outbox(servers: Services, folder: Path) -> Sides:
     create_empty(empty)
     with fresh_copy(empty) as path:
         # Nobody listens there: the rows stay in the outbox.
-        away = {"openai_key": KEY, "openai_base_url": f"http://{HOST}:9/v1"}
+        away = Services(9, 9).embedding
         with Recorder(sqlite_path=str(path), durability="journal", **away) as recorder:
             for record in records:
                 recorder.log_run(record)
