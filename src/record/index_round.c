@@ -13,6 +13,7 @@
 #define SETTLE_PAUSE_NS UINT64_C(200000000)
 #define WORD_NS UINT64_C(5000000000)
 #define ATTEMPTS 2
+#define DIMS 2             /* lengths of vectors in a claim whose errors are told apart */
 #define GARBLED_ATTEMPTS 3 /* of a text alone whose answer can't be right */
 
 static void note_moved(rl_indexer *indexer, bool failed)
@@ -76,23 +77,35 @@ static rl_box_result result_of(const rl_box_jobs *jobs, const rl_box_job *job,
     return result;
 }
 
-/* The rows of `results` were not done: they are put off, or refused for what is in them. */
-static void put_off(rl_index_lane *lane, const rl_err *err, rl_box_result *results,
-                    size_t count)
+/* A row was not done: it is put off, or refused for what is in it. Borrows the error's text. */
+static void put_off_one(rl_index_lane *lane, const rl_err *err, rl_box_result *result)
 {
     uint64_t now = rl_monotonic_ns(), at = rl_index_peer_again_at(&lane->peer);
     int64_t pause_us = at > now ? (int64_t)((at - now) / 1000) : 0;
 
-    for (size_t i = 0; i < count; i++) {
-        results[i].outcome = err->refused ? RL_BOX_REFUSED : RL_BOX_AGAIN;
-        results[i].again_at = err->code == RL_CLOSED ? 0 : rl_time_now() + pause_us;
-        results[i].error = err->code == RL_CLOSED ? NULL : err->text;
-    }
+    result->outcome = err->refused ? RL_BOX_REFUSED : RL_BOX_AGAIN;
+    result->again_at = err->code == RL_CLOSED ? 0 : rl_time_now() + pause_us;
+    result->error = err->code == RL_CLOSED ? NULL : err->text;
+}
+
+static void tell_refused(rl_index_lane *lane, const rl_err *err, size_t count)
+{
     if (err->refused) {
         rl_metric_add(&lane->indexer->metrics->embed_failed, count);
         rl_notices_add(lane->indexer->notices, RL_NOTICE_ERROR,
-                       "%s of %zu runs failed: %s", lane->peer.work, count, err->text);
+                       "%s of %zu run%s failed: %s", lane->peer.work, count,
+                       count == 1 ? "" : "s", err->text);
     }
+}
+
+/* The rows of `results` were not done. */
+static void put_off(rl_index_lane *lane, const rl_err *err, rl_box_result *results,
+                    size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        put_off_one(lane, err, &results[i]);
+    }
+    tell_refused(lane, err, count);
 }
 
 /* What an answer tells of its server. What is refused for what is in it tells nothing bad;
@@ -216,10 +229,9 @@ static rl_status judge_garbled(rl_index_lane *lane, rl_openai *openai, const tex
         rl_embeddings_free(&vector);
     }
     if (status == RL_OK) {
-        other = *err;
-        other.refused = one && all->jobs[0]->attempts >= GARBLED_ATTEMPTS;
-        other.retryable = true;
-        put_off(lane, &other, results, all->count);
+        err->refused = one && all->jobs[0]->attempts >= GARBLED_ATTEMPTS;
+        err->retryable = true;
+        put_off(lane, err, results, all->count);
     } else {
         *err = other;
     }
@@ -305,35 +317,58 @@ static rl_status upsert_rows(rl_index_lane *lane, rl_milvus *milvus, uint32_t di
     return status;
 }
 
+/* Whether a row is the first of its length that is to be upserted. */
+static bool is_first_of_dim(const rl_box_jobs *jobs, size_t at)
+{
+    const rl_box_job *job = rl_box_job_at(jobs, at);
+    bool first = !job->gone && job->dim > 0;
+
+    for (size_t i = 0; i < at && first; i++) {
+        first = rl_box_job_at(jobs, i)->gone || rl_box_job_at(jobs, i)->dim != job->dim;
+    }
+    return first;
+}
+
+/* The rows of that length, from `first` on, were not upserted. */
+static void put_off_dim(rl_index_lane *lane, const rl_err *err, size_t first)
+{
+    const rl_box_jobs *jobs = &lane->jobs;
+    const uint32_t dim = rl_box_job_at(jobs, first)->dim;
+    size_t count = 0;
+
+    for (size_t i = first; i < rl_box_count(jobs); i++) {
+        if (rl_box_job_at(jobs, i)->dim == dim && !rl_box_job_at(jobs, i)->gone) {
+            put_off_one(lane, err, &lane->results[i]);
+            count++;
+        }
+    }
+    tell_refused(lane, err, count);
+}
+
 /* Goes through the rows by the length of their vectors: there is more than one only where the
- * model was changed. */
-static bool upsert_by_dim(rl_index_lane *lane, rl_milvus *milvus)
+ * model was changed. The results borrow the text of `errors`. */
+static bool upsert_by_dim(rl_index_lane *lane, rl_milvus *milvus, rl_err errors[DIMS])
 {
     const rl_box_jobs *jobs = &lane->jobs;
     const uint64_t end = rl_monotonic_ns() + CALL_NS;
+    size_t dims = 0;
     bool fine = true;
-    rl_err err;
 
     for (size_t first = 0; first < rl_box_count(jobs); first++) {
-        uint32_t dim = rl_box_job_at(jobs, first)->dim;
-        bool is_next = !rl_box_job_at(jobs, first)->gone && dim > 0;
+        rl_err *err = &errors[dims];
         rl_status status;
 
-        for (size_t i = 0; i < first && is_next; i++) {
-            is_next = rl_box_job_at(jobs, i)->dim != dim;
-        }
-        if (!is_next) {
+        if (!is_first_of_dim(jobs, first)) {
             continue;
         }
-        err = (rl_err){.code = RL_OK};
-        status = upsert_rows(lane, milvus, dim, end, &err);
-        judge(lane, status, &err);
-        for (size_t i = first; i < rl_box_count(jobs) && status != RL_OK; i++) {
-            if (rl_box_job_at(jobs, i)->dim == dim) {
-                put_off(lane, &err, &lane->results[i], 1);
-            }
+        dims += dims < DIMS - 1;
+        *err = (rl_err){.code = RL_OK};
+        status = upsert_rows(lane, milvus, rl_box_job_at(jobs, first)->dim, end, err);
+        judge(lane, status, err);
+        if (status != RL_OK) {
+            put_off_dim(lane, err, first);
         }
-        fine = fine && (status == RL_OK || err.refused);
+        fine = fine && (status == RL_OK || err->refused);
     }
     return fine;
 }
@@ -342,7 +377,7 @@ bool rl_index_upsert(rl_index_lane *lane)
 {
     const rl_box_jobs *jobs = &lane->jobs;
     rl_milvus *milvus = NULL;
-    rl_err err = {.code = RL_OK};
+    rl_err errors[DIMS] = {{.code = RL_OK}}, *err = &errors[0];
     rl_status status;
     bool fine;
 
@@ -359,13 +394,13 @@ bool rl_index_upsert(rl_index_lane *lane)
             lane->results[i].error = "the vector has another length than dim says";
         }
     }
-    status = rl_services_milvus(lane->indexer->services, lane->set, &milvus, &err);
+    status = rl_services_milvus(lane->indexer->services, lane->set, &milvus, err);
     fine = status == RL_OK;
     if (status == RL_OK) {
-        fine = upsert_by_dim(lane, milvus);
+        fine = upsert_by_dim(lane, milvus, errors);
     } else {
-        judge(lane, status, &err);
-        put_off(lane, &err, lane->results, rl_box_count(jobs));
+        judge(lane, status, err);
+        put_off(lane, err, lane->results, rl_box_count(jobs));
     }
     return settle(lane, rl_box_count(jobs)) && fine;
 }
