@@ -504,7 +504,10 @@ rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err)
         if (status == RL_OK && recorder->journal != NULL) {
             status = drain(recorder, end, true, err);
         }
-        if (status == RL_OK && is_ready(recorder)) {
+        if (status == RL_OK && recorder->meaning.indexes && !is_ready(recorder)) {
+            status = open_store(recorder, err); /* others may have left something to do */
+        }
+        if (status == RL_OK) {
             status = rl_meaning_drain(&recorder->meaning, end, true, err);
         }
         leave(recorder);
