@@ -27,19 +27,6 @@ static inline bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* The value of a hexadecimal digit, or 16. */
-static inline unsigned hex_digit(char c)
-{
-    unsigned value = 16;
-
-    if (is_digit(c)) {
-        value = (unsigned)(c - '0');
-    } else if ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F')) {
-        value = (unsigned)((c | 0x20) - 'a') + 10;
-    }
-    return value;
-}
-
 /* The escape whose backslash is at `at`. */
 static const char *skip_escape(const char *at, const char *end)
 {
@@ -47,8 +34,8 @@ static const char *skip_escape(const char *at, const char *end)
 
     if (end - at >= 2 && at[1] != '\0' && strchr("\"\\/bfnrt", at[1]) != NULL) {
         behind = at + 2;
-    } else if (end - at >= 6 && at[1] == 'u' && hex_digit(at[2]) < 16 &&
-               hex_digit(at[3]) < 16 && hex_digit(at[4]) < 16 && hex_digit(at[5]) < 16) {
+    } else if (end - at >= 6 && at[1] == 'u' && rl_hex_digit(at[2]) < 16 &&
+               rl_hex_digit(at[3]) < 16 && rl_hex_digit(at[4]) < 16 && rl_hex_digit(at[5]) < 16) {
         behind = at + 6;
     }
     return behind;
@@ -351,8 +338,8 @@ rl_json_value rl_json_inside(rl_json_value string)
 
 static unsigned four_hex(const char *at)
 {
-    return hex_digit(at[0]) << 12 | hex_digit(at[1]) << 8 | hex_digit(at[2]) << 4 |
-           hex_digit(at[3]);
+    return rl_hex_digit(at[0]) << 12 | rl_hex_digit(at[1]) << 8 | rl_hex_digit(at[2]) << 4 |
+           rl_hex_digit(at[3]);
 }
 
 /* Writes a code point as UTF-8. */

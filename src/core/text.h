@@ -181,6 +181,14 @@ size_t rl_unescape(char *out, const char *text, size_t len);
  * that ends between two characters. */
 size_t rl_escaped_prefix(const char *text, size_t len, size_t max);
 
+/* The value of a hexadecimal digit of either case; 16 for any other character. */
+static inline unsigned rl_hex_digit(char c)
+{
+    unsigned digit = (unsigned)c - '0', letter = ((unsigned)c | 0x20) - 'a';
+
+    return digit < 10 ? digit : letter < 6 ? letter + 10 : 16;
+}
+
 /* Base64 with padding; writes 4 * ((len + 2) / 3) bytes. */
 size_t rl_base64(char *out, const uint8_t *data, size_t len);
 

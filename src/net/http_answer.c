@@ -2,6 +2,7 @@
 #include "net/http_answer.h"
 
 #include "core/clock.h"
+#include "core/text.h"
 #include "net/backoff.h"
 #include "net/printable.h"
 
@@ -61,20 +62,6 @@ static bool header_is(const char *line, size_t len, const char *name, const char
     return true;
 }
 
-static int hex_value(char digit)
-{
-    int value = -1;
-
-    if (digit >= '0' && digit <= '9') {
-        value = digit - '0';
-    } else if (digit >= 'a' && digit <= 'f') {
-        value = digit - 'a' + 10;
-    } else if (digit >= 'A' && digit <= 'F') {
-        value = digit - 'A' + 10;
-    }
-    return value;
-}
-
 /* Source: gRPC over HTTP2, "Percent-Encoded": what is no valid escape stays as it is. */
 static void read_grpc_message(rl_http_answer *answer, const char *value, size_t len)
 {
@@ -82,10 +69,11 @@ static void read_grpc_message(rl_http_answer *answer, const char *value, size_t 
     size_t to = 0;
 
     for (size_t at = 0; at < len && to < sizeof decoded; at++) {
-        int high = value[at] == '%' && len - at > 2 ? hex_value(value[at + 1]) : -1;
-        int low = high >= 0 ? hex_value(value[at + 2]) : -1;
+        bool escaped = value[at] == '%' && len - at > 2;
+        unsigned high = escaped ? rl_hex_digit(value[at + 1]) : 16;
+        unsigned low = escaped ? rl_hex_digit(value[at + 2]) : 16;
 
-        if (low >= 0) {
+        if (high < 16 && low < 16) {
             decoded[to++] = (char)(high << 4 | low);
             at += 2;
         } else {
