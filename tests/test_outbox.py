@@ -597,7 +597,8 @@ def test_a_refused_token(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     empty(milvus_secure)
-    monkeypatch.setenv("SSL_CERT_FILE", str(milvus_secure.ca_file))
+    for name, value in milvus_secure.trust.items():
+        monkeypatch.setenv(name, value)
     options = indexing(embedding_server, milvus_secure, milvus_token="root:not-this-one")
     with runlog.Recorder(**store.options, **options) as recorder:
         recorder.log_run(run("r1"))

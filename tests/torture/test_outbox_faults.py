@@ -231,7 +231,7 @@ def resident() -> int:
 
 def log_for(recorder: runlog.Recorder, name: str, seconds: float) -> list[float]:
     """Log a run now and then; how long each took."""
-    took = []
+    took: list[float] = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         run_id = f"{name}-{len(took)}"
