@@ -1,20 +1,21 @@
 """The SQL files that make and change runlog's tables, installed as `runlog.migrations`.
 
 The files for PostgreSQL lie beside this one, those for SQLite in sqlite/, with the same
-numbers. The extension loads them when it first opens a database.
+numbers. Those in pgvector/, with numbers of their own, are for a PostgreSQL that has the
+extension vector. The extension loads them when it first opens a database.
 """
 
 import hashlib
 import os
 
-_FOLDERS = {"postgres": "", "sqlite": "sqlite"}
+_FOLDERS = {"postgres": "", "sqlite": "sqlite", "pgvector": "pgvector"}
 
 
 def load(dialect: str, directory: str | None = None) -> list[tuple[int, str, str, str]]:
     """Read the migrations of a database.
 
     Args:
-        dialect: "postgres" or "sqlite".
+        dialect: "postgres", "sqlite" or "pgvector".
         directory: the folder of the files, instead of the installed one.
 
     Returns:
@@ -24,7 +25,8 @@ def load(dialect: str, directory: str | None = None) -> list[tuple[int, str, str
         RuntimeError: a file is not named NNN_name.sql, or the numbers are not 1, 2, ...
     """
     if dialect not in _FOLDERS:
-        raise ValueError(f"dialect must be 'postgres' or 'sqlite', not {dialect!r}")
+        known = ", ".join(map(repr, _FOLDERS))
+        raise ValueError(f"dialect must be one of {known}, not {dialect!r}")
     if directory is None:
         directory = os.path.join(os.path.dirname(__file__), _FOLDERS[dialect])
     found: list[tuple[int, str, str, str]] = []

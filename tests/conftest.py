@@ -16,7 +16,9 @@ import pytest
 from fixtures_graphs import config, handler
 from fixtures_live import live_server, start
 from fixtures_milvus import milvus, milvus_lite, milvus_secure, milvus_standalone
+from fixtures_pgvector import pgvector_server
 from fixtures_postgres import find_binaries, plain_environment, postgres_server
+from fixtures_search import here, place, scanned, with_pgvector
 from fixtures_services import embedding_process, embedding_server
 from fixtures_store import close_runlog, recorder, store
 from hypothesis import configuration, settings
@@ -26,15 +28,20 @@ __all__ = [
     "embedding_process",
     "embedding_server",
     "handler",
+    "here",
     "live_server",
     "milvus",
     "milvus_lite",
     "milvus_secure",
     "milvus_standalone",
+    "pgvector_server",
+    "place",
     "postgres_server",
     "recorder",
+    "scanned",
     "start",
     "store",
+    "with_pgvector",
 ]
 
 ROOT = Path(__file__).resolve().parent.parent

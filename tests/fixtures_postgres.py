@@ -171,8 +171,8 @@ class PostgresServer:
     """A running server, and ways to look into it."""
 
     def __init__(self, config: str = "") -> None:
-        self.bindir = find_binaries()
         self.folder = own_folder("runlog-pg-")
+        self.bindir = self.find_programs()
         self.data = self.folder / "data"
         self.port = free_port()
         self.log = self.folder / "server.log"
@@ -181,6 +181,10 @@ class PostgresServer:
         self._idle: list[str] = []
         self._keeper: Keeper | None = None
         self._admin: psycopg.Connection[Any] | None = None
+
+    def find_programs(self) -> Path:
+        """The folder of the server's programs."""
+        return find_binaries()
 
     def start(self) -> None:
         """Make the cluster, start it and wait until it answers."""

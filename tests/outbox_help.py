@@ -63,10 +63,12 @@ def boxes(store: Store) -> dict[str, dict[str, Any]]:
 
 
 def states(store: Store) -> Counter[str]:
-    """How many rows there are of each state."""
-    return Counter(
-        dict(store.query("SELECT state, count(*) FROM run_embeddings GROUP BY state"))
-    )
+    """How many rows there are of each state; new runs of SQLite's are to be embedded."""
+    sql = "SELECT state, count(*) FROM run_embeddings GROUP BY state"
+    counts = Counter(dict(store.query(sql)))
+    if store.kind == "sqlite":
+        counts["pending"] += store.query("SELECT count(*) FROM run_embeddings_new")[0][0]
+    return +counts
 
 
 def vector(box: dict[str, Any]) -> np.ndarray[Any, Any]:

@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize(("dialect", "folder"), [("postgres", ""), ("sqlite", "sqlite")])
+@pytest.mark.parametrize(
+    ("dialect", "folder"),
+    [("postgres", ""), ("sqlite", "sqlite"), ("pgvector", "pgvector")],
+)
 def test_installed_migrations_are_those_of_the_sources(dialect: str, folder: str) -> None:
     from runlog.migrations import load
 

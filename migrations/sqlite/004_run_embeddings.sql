@@ -1,6 +1,7 @@
 -- The embeddings of runs, and what is still to be done about them: the outbox of the
 -- embedding server and of Milvus. See the PostgreSQL migration. Times are microseconds
--- since 1970.
+-- since 1970. The table has a rowid: without it, a row of 384 numbers takes an overflow page,
+-- and the file twice the bytes.
 CREATE TABLE run_embeddings (
     id TEXT PRIMARY KEY NOT NULL,
     wpk_id TEXT NOT NULL,
@@ -17,7 +18,10 @@ CREATE TABLE run_embeddings (
     text_bytes INTEGER,
     used_bytes INTEGER,
     stamp INTEGER
-) WITHOUT ROWID;
+);
+
+-- Runs that are new, whose rows the indexer makes: who keeps a run has less to write.
+CREATE TABLE run_embeddings_new (seq INTEGER PRIMARY KEY, id TEXT NOT NULL);
 
 CREATE INDEX run_embeddings_due_idx
     ON run_embeddings (state, next_attempt_at) WHERE state <> 'done';
@@ -40,6 +44,7 @@ END;
 CREATE TRIGGER workflow_runs_embedding_renamed AFTER UPDATE OF id ON workflow_runs
 WHEN old.id <> new.id
 BEGIN
+    UPDATE run_embeddings_new SET id = new.id WHERE id = old.id;
     INSERT OR IGNORE INTO run_embeddings (id, wpk_id, state, next_attempt_at)
     SELECT new.id, wpk_id, 'pending', 0 FROM run_embeddings WHERE id = old.id;
     DELETE FROM run_embeddings WHERE id = old.id AND NOT upserted;

@@ -199,8 +199,10 @@ PyObject *rl_meaning_generate_embedding(rl_state *state, rl_recorder *core,
 /* The numbers of an embedding; owned by the caller (rl_free), NULL with an error set. */
 static float *read_vector(rl_state *state, PyObject *value, uint32_t *dim)
 {
-    PyObject *list = PyUnicode_Check(value) ? NULL : PySequence_Fast(value, "");
-    Py_ssize_t count = list != NULL ? PySequence_Fast_GET_SIZE(list) : 0;
+    bool is_text = PyUnicode_Check(value) || PyBytes_Check(value);
+    /* a copy, as a number's own __float__ could change the sequence */
+    PyObject *list = PySequence_Check(value) && !is_text ? PySequence_Tuple(value) : NULL;
+    Py_ssize_t count = list != NULL ? PyTuple_GET_SIZE(list) : 0;
     float *numbers = NULL;
     bool fine = count > 0 && count <= RL_EMBEDDING_DIM_MAX;
 
@@ -215,7 +217,7 @@ static float *read_vector(rl_state *state, PyObject *value, uint32_t *dim)
                           value);
     }
     for (Py_ssize_t i = 0; numbers != NULL && fine && i < count; i++) {
-        PyObject *item = PySequence_Fast_GET_ITEM(list, i);
+        PyObject *item = PyTuple_GET_ITEM(list, i);
         double number = PyFloat_AsDouble(item);
 
         numbers[i] = (float)number;
@@ -284,7 +286,8 @@ PyObject *rl_meaning_upsert_to_milvus(rl_state *state, rl_recorder *core, PyObje
         read_filled(state, "run_id", run_id, &row.run_id) < 0) {
         return NULL;
     }
-    if (!PyMapping_Check(metadata) || PyUnicode_Check(metadata)) {
+    if (PyObject_IsInstance(metadata, state->mapping) != 1) {
+        PyErr_Clear();
         rl_errors_invalid(state, "metadata", "must be a mapping", metadata);
         return NULL;
     }

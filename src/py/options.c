@@ -484,6 +484,9 @@ int rl_options_read(rl_state *state, PyObject *kwargs, rl_options *options)
         rc = load_migrations("sqlite", &config->sqlite);
         if (rc == 0 && config->postgres_dsn != NULL) {
             rc = load_migrations("postgres", &config->postgres);
+            if (rc == 0) {
+                rc = load_migrations("pgvector", &config->pgvector);
+            }
         }
     } else {
         rc = -1;

@@ -238,6 +238,15 @@ static rl_status judge_garbled(rl_index_lane *lane, rl_openai *openai, const tex
     return status;
 }
 
+/* Half of what has failed: perhaps it is one of them, or the server is too slow for so many.
+ * It grows again slowly, or the next one would be too much as well. */
+static size_t next_batch(size_t batch, size_t count, bool fine)
+{
+    size_t next = fine ? batch + batch / 8 + 1 : (count + 1) / 2;
+
+    return next < RL_INDEX_TEXTS ? next : RL_INDEX_TEXTS;
+}
+
 static rl_status embed_texts(rl_index_lane *lane, texts *all, rl_embeddings *vectors,
                              rl_err *err)
 {
@@ -254,7 +263,7 @@ static rl_status embed_texts(rl_index_lane *lane, texts *all, rl_embeddings *vec
         status = rl_openai_embed(openai, all->list, all->count, ATTEMPTS,
                                  rl_monotonic_ns() + CALL_NS, vectors, err);
     }
-    lane->batch = status == RL_OK ? RL_INDEX_TEXTS : (all->count + 1) / 2;
+    lane->batch = next_batch(lane->batch, all->count, status == RL_OK);
     garbled = status == RL_SERVICE && err->garbled;
     if (garbled) {
         status = judge_garbled(lane, openai, all, err);

@@ -9,6 +9,9 @@
 /* Vectors that do not fit are looked at in portions of so many bytes. */
 #define PORTION_BYTES ((size_t)8 << 20)
 
+/* So many more than are wanted come from the database, whose cosines are less exact. */
+#define MARGIN 16
+
 void rl_nearest_init(rl_nearest *nearest, rl_store *store, const char *model,
                      size_t max_bytes)
 {
@@ -46,6 +49,14 @@ static rl_status keep(void *ctx, const uint8_t id[16], const char *wpk_id,
     return result == RL_VECTORS_FULL ? RL_TIMEOUT : RL_OK;
 }
 
+static rl_status begin_anew(rl_nearest *nearest, uint32_t dim, rl_err *err)
+{
+    rl_vectors_free(nearest->vectors);
+    nearest->full = false;
+    nearest->vectors = rl_vectors_new(dim, nearest->max_bytes);
+    return nearest->vectors != NULL ? RL_OK : rl_err_nomem(err);
+}
+
 /* Reads what is new. The lock is held for writing. */
 static rl_status refresh(rl_nearest *nearest, uint32_t dim, rl_err *err)
 {
@@ -53,24 +64,30 @@ static rl_status refresh(rl_nearest *nearest, uint32_t dim, rl_err *err)
     rl_status status = RL_OK;
 
     if (nearest->vectors == NULL || rl_vectors_dim(nearest->vectors) != dim) {
-        rl_vectors_free(nearest->vectors);
-        memset(&nearest->cursor, 0, sizeof nearest->cursor);
-        nearest->full = false;
-        nearest->vectors = rl_vectors_new(dim, nearest->max_bytes);
-        if (nearest->vectors == NULL) {
-            return rl_err_nomem(err);
-        }
+        nearest->cursor.stamp = 0;
+        nearest->cursor.id[0] = '\0';
+        status = begin_anew(nearest, dim, err);
     }
-    if (!nearest->full) {
+    if (status == RL_OK && !nearest->full) {
         status = store->ops->vectors(store, nearest->model, &nearest->cursor, keep,
                                      nearest, err);
+        if (status == RL_BUSY) { /* what is kept is of another database */
+            status = begin_anew(nearest, dim, err);
+            if (status == RL_OK) {
+                status = store->ops->vectors(store, nearest->model, &nearest->cursor,
+                                             keep, nearest, err);
+            }
+        }
         nearest->full = status == RL_TIMEOUT;
     }
     return nearest->full ? RL_OK : status;
 }
 
-/* Looks through vectors that are not kept, a portion at a time. */
+/* Looks through vectors as they come, a portion at a time. */
 typedef struct passing {
+    rl_nearest *nearest;
+    bool
+        replaces; /* of those that are kept the vector is made new, else all are looked at */
     const rl_nearest_query *query;
     const uint64_t *group;
     rl_vectors *portion; /* owned */
@@ -79,7 +96,7 @@ typedef struct passing {
     size_t count;
 } passing;
 
-/* The vector of a run that is in both lists was made anew: what was read last counts. */
+/* The vector of a run that came twice was made anew: what was read last counts. */
 static void forget_hit(passing *self, const uint8_t id[16])
 {
     for (size_t i = 0; i < self->count; i++) {
@@ -118,10 +135,10 @@ static void add_hit(passing *self, const rl_vector_hit *hit)
     self->best[at] = *hit;
 }
 
-/* Searches a portion, and empties it. */
-static rl_status end_portion(passing *self, rl_err *err)
+/* Adds the nearest of some vectors. */
+static rl_status add_from(passing *self, const rl_vectors *vectors, rl_err *err)
 {
-    size_t found = rl_vectors_search(self->portion, self->query->vector, self->group,
+    size_t found = rl_vectors_search(vectors, self->query->vector, self->group,
                                      self->query->limit, self->some);
 
     if (found == RL_VECTORS_NO_MEMORY) {
@@ -130,9 +147,17 @@ static rl_status end_portion(passing *self, rl_err *err)
     for (size_t i = 0; i < found; i++) {
         add_hit(self, &self->some[i]);
     }
+    return RL_OK;
+}
+
+/* Searches a portion, and empties it. */
+static rl_status end_portion(passing *self, rl_err *err)
+{
+    rl_status status = add_from(self, self->portion, err);
+
     rl_vectors_free(self->portion);
     self->portion = rl_vectors_new(self->query->dim, PORTION_BYTES);
-    return self->portion != NULL ? RL_OK : rl_err_nomem(err);
+    return status == RL_OK && self->portion == NULL ? rl_err_nomem(err) : status;
 }
 
 static rl_status pass(void *ctx, const uint8_t id[16], const char *wpk_id,
@@ -143,7 +168,10 @@ static rl_status pass(void *ctx, const uint8_t id[16], const char *wpk_id,
     rl_status status = RL_OK;
 
     if (dim == self->query->dim) {
-        result = rl_vectors_put(self->portion, id, group_of(wpk_id), vector);
+        bool kept = self->replaces && rl_vectors_get(self->nearest->vectors, id) != NULL;
+
+        result = rl_vectors_put(kept ? self->nearest->vectors : self->portion, id,
+                                group_of(wpk_id), vector);
     }
     if (result == RL_VECTORS_FULL) {
         status = end_portion(self, err);
@@ -154,29 +182,95 @@ static rl_status pass(void *ctx, const uint8_t id[16], const char *wpk_id,
     return result == RL_VECTORS_NOMEM ? rl_err_nomem(err) : status;
 }
 
-/* Looks at what is not kept, and adds what is nearer than `hits`. */
-static rl_status search_rest(rl_nearest *nearest, const rl_nearest_query *query,
-                             const uint64_t *group, rl_vector_hit *hits, size_t *count,
-                             rl_err *err)
+static rl_status begin_passing(passing *self, rl_err *err)
+{
+    self->some = rl_calloc(self->query->limit, sizeof *self->some);
+    self->portion = rl_vectors_new(self->query->dim, PORTION_BYTES);
+    return self->some == NULL || self->portion == NULL ? rl_err_nomem(err) : RL_OK;
+}
+
+static void end_passing(passing *self)
+{
+    rl_vectors_free(self->portion);
+    rl_free(self->some);
+}
+
+/* Looks at what is not kept, then at what is. The lock is held for writing: a vector that is
+ * kept may have been made anew since. */
+static rl_status search_all(rl_nearest *nearest, const rl_nearest_query *query,
+                            const uint64_t *group, rl_vector_hit *hits, size_t *count,
+                            rl_err *err)
 {
     rl_store *store = nearest->store;
     rl_vector_cursor cursor = nearest->cursor;
-    passing self = {.query = query, .group = group, .best = hits, .count = *count};
-    rl_status status;
+    passing self = {.nearest = nearest,
+                    .replaces = true,
+                    .query = query,
+                    .group = group,
+                    .best = hits};
+    rl_status status = begin_passing(&self, err);
 
-    self.some = rl_calloc(query->limit, sizeof *self.some);
-    self.portion = rl_vectors_new(query->dim, PORTION_BYTES);
-    if (self.some == NULL || self.portion == NULL) {
-        status = rl_err_nomem(err);
-    } else {
+    if (status == RL_OK) {
         status = store->ops->vectors(store, nearest->model, &cursor, pass, &self, err);
     }
     if (status == RL_OK) {
         status = end_portion(&self, err);
     }
-    *count = self.count;
-    rl_vectors_free(self.portion);
-    rl_free(self.some);
+    if (status == RL_OK) {
+        status = add_from(&self, nearest->vectors, err);
+    }
+    *count = status == RL_OK ? self.count : 0;
+    end_passing(&self);
+    return status;
+}
+
+/* Searches what is kept, beside others who do. */
+static rl_status search_kept(rl_nearest *nearest, const rl_nearest_query *query,
+                             const uint64_t *group, rl_vector_hit *hits, size_t *count,
+                             rl_err *err)
+{
+    size_t found = 0;
+
+    pthread_rwlock_rdlock(&nearest->lock);
+    if (rl_vectors_dim(nearest->vectors) == query->dim) { /* still */
+        found =
+            rl_vectors_search(nearest->vectors, query->vector, group, query->limit, hits);
+    }
+    pthread_rwlock_unlock(&nearest->lock);
+    *count = found != RL_VECTORS_NO_MEMORY ? found : 0;
+    return found != RL_VECTORS_NO_MEMORY ? RL_OK : rl_err_nomem(err);
+}
+
+/* Lets the database search, where it can. Its candidates are ranked here, so that a score is
+ * the same bits however it was found. */
+static rl_status search_in_store(rl_nearest *nearest, const rl_nearest_query *query,
+                                 const uint64_t *group, rl_vector_hit *hits,
+                                 size_t *count, bool *available, rl_err *err)
+{
+    rl_store *store = nearest->store;
+    const rl_near_query wanted = {.model = nearest->model,
+                                  .vector = query->vector,
+                                  .dim = query->dim,
+                                  .wpk_id = query->wpk_id,
+                                  .status = query->status,
+                                  .since = query->since,
+                                  .limit = query->limit + MARGIN};
+    passing self = {.nearest = nearest, .query = query, .group = group, .best = hits};
+    rl_status status;
+
+    *available = false;
+    if (store->ops->nearest == NULL) {
+        return RL_OK;
+    }
+    status = begin_passing(&self, err);
+    if (status == RL_OK) {
+        status = store->ops->nearest(store, &wanted, pass, &self, available, err);
+    }
+    if (status == RL_OK && *available) {
+        status = end_portion(&self, err);
+    }
+    *count = status == RL_OK && *available ? self.count : 0;
+    end_passing(&self);
     return status;
 }
 
@@ -185,28 +279,24 @@ rl_status rl_nearest_search(rl_nearest *nearest, const rl_nearest_query *query,
 {
     const uint64_t hash = query->wpk_id != NULL ? group_of(query->wpk_id) : 0;
     const uint64_t *group = query->wpk_id != NULL ? &hash : NULL;
-    rl_status status;
+    bool done = false;
+    rl_status status = search_in_store(nearest, query, group, hits, count, &done, err);
 
-    *count = 0;
-    pthread_rwlock_wrlock(&nearest->lock);
-    status = refresh(nearest, query->dim, err);
-    pthread_rwlock_unlock(&nearest->lock);
-    if (status != RL_OK) {
+    if (status != RL_OK || done) {
         return status;
     }
-    pthread_rwlock_rdlock(&nearest->lock);
-    if (rl_vectors_dim(nearest->vectors) == query->dim) { /* still */
-        *count =
-            rl_vectors_search(nearest->vectors, query->vector, group, query->limit, hits);
-    }
-    if (*count == RL_VECTORS_NO_MEMORY) {
-        *count = 0;
-        status = rl_err_nomem(err);
-    } else if (nearest->full) {
-        status = search_rest(nearest, query, group, hits, count, err);
-    }
+    pthread_rwlock_wrlock(&nearest->lock);
+    do {
+        status = refresh(nearest, query->dim, err);
+        done = status == RL_OK && nearest->full;
+        if (done) {
+            status = search_all(nearest, query, group, hits, count, err);
+            nearest->full = status != RL_BUSY; /* another database is there now */
+        }
+    } while (done && status == RL_BUSY);
     pthread_rwlock_unlock(&nearest->lock);
-    return status;
+    return status != RL_OK || done ? status
+                                   : search_kept(nearest, query, group, hits, count, err);
 }
 
 size_t rl_nearest_bytes(rl_nearest *nearest)
@@ -227,9 +317,12 @@ void rl_nearest_before_fork(rl_nearest *nearest)
 
 void rl_nearest_after_fork(rl_nearest *nearest, bool in_child)
 {
-    if (nearest->held) {
-        pthread_rwlock_unlock(&nearest->lock);
+    if (in_child && nearest->held) {
+        /* not unlocked: it would be handed to a thread that waits in the parent only */
+        pthread_rwlock_init(&nearest->lock, NULL);
     } else if (in_child) { /* who was changing it is in the parent */
         rl_nearest_init(nearest, nearest->store, nearest->model, nearest->max_bytes);
+    } else if (nearest->held) {
+        pthread_rwlock_unlock(&nearest->lock);
     }
 }

@@ -1,9 +1,10 @@
-/* The vectors of a store, kept in memory once they were read, and the nearest of them.
+/* The nearest vectors of a store: by the database where it can search by itself, else by a
+ * scan of its vectors, which are kept in memory once they were read.
  *
- * Each search first reads what is new. What does not fit into the memory that is allowed is
- * read again for each search.
+ * Each scan first reads what is new. What does not fit into the memory that is allowed is read
+ * again for each search.
  *
- * Threads: any; searches run side by side. Ownership: owns the vectors, borrows the store.
+ * Threads: any; searches run side by side, but one after the other where not all fits. Ownership: owns the vectors, borrows the store.
  */
 #ifndef RL_NEAREST_H
 #define RL_NEAREST_H
@@ -29,7 +30,11 @@ typedef struct rl_nearest_query {
     const float *vector; /* [dim] */
     uint32_t dim;
     const char *wpk_id; /* of this workflow; NULL: of any */
-    size_t limit;
+    /* Of the run, as they are stored, or NULL and RL_TIME_NONE. A database that searches by
+     * itself leaves out what does not fit them, a scan does not. */
+    const char *status;
+    int64_t since;
+    size_t limit; /* at least 1 */
 } rl_nearest_query;
 
 void rl_nearest_init(rl_nearest *nearest, rl_store *store, const char *model,

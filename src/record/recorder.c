@@ -28,7 +28,7 @@ typedef enum rl_phase {
 
 struct rl_recorder {
     rl_config config;
-    rl_migrations sqlite, postgres; /* of the config */
+    rl_migrations sqlite, postgres, pgvector; /* of the config */
     rl_metrics metrics;
     rl_notices notices;
     const char *store_name;
@@ -64,6 +64,7 @@ void rl_config_free(rl_config *config)
 {
     free_migrations(&config->sqlite);
     free_migrations(&config->postgres);
+    free_migrations(&config->pgvector);
     rl_free(config->postgres_dsn);
     rl_free(config->sqlite_path);
     rl_redact_free(&config->redact);
@@ -80,8 +81,13 @@ static rl_status open_postgres(rl_recorder *recorder, rl_err *err)
 {
     const rl_config *config = &recorder->config;
     const rl_postgres_options options = {
-        config->postgres_dsn, config->timeout_ns, config->pool, &recorder->worker.stop,
-        rl_meaning_rule(&recorder->meaning, &config->meaning)};
+        .dsn = config->postgres_dsn,
+        .timeout_ns = config->timeout_ns,
+        .pool = config->pool,
+        .stop = &recorder->worker.stop,
+        .rule = rl_meaning_rule(&recorder->meaning, &config->meaning),
+        /* with Milvus nobody would search there */
+        .pgvector = config->meaning.milvus_endpoint == NULL ? &recorder->pgvector : NULL};
     rl_status status =
         rl_postgres_new(&options, &recorder->postgres, &recorder->store, err);
 
@@ -252,6 +258,8 @@ rl_status rl_recorder_new(rl_config *config, rl_recorder **out, rl_err *err)
         (rl_migrations){recorder->config.sqlite.list, recorder->config.sqlite.count};
     recorder->postgres =
         (rl_migrations){recorder->config.postgres.list, recorder->config.postgres.count};
+    recorder->pgvector =
+        (rl_migrations){recorder->config.pgvector.list, recorder->config.pgvector.count};
     pthread_mutex_init(&recorder->gate, NULL);
     rl_cond_init(&recorder->empty);
     rl_notices_init(&recorder->notices);
@@ -496,7 +504,10 @@ rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err)
         if (status == RL_OK && recorder->journal != NULL) {
             status = drain(recorder, end, true, err);
         }
-        if (status == RL_OK && is_ready(recorder)) {
+        if (status == RL_OK && recorder->meaning.indexes && !is_ready(recorder)) {
+            status = open_store(recorder, err); /* others may have left something to do */
+        }
+        if (status == RL_OK) {
             status = rl_meaning_drain(&recorder->meaning, end, true, err);
         }
         leave(recorder);

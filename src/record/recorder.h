@@ -29,12 +29,12 @@ typedef struct rl_config {
     char *postgres_dsn;
     char *sqlite_path;
     rl_redact redact;
-    size_t max_payload;                /* bytes of JSON after which a payload is cut */
-    rl_durability log_runs;            /* of log_run */
-    rl_durability graph_runs;          /* of the LangGraph handler */
-    uint64_t timeout_ns;               /* how long PostgreSQL may take to answer */
-    unsigned pool;                     /* connections to PostgreSQL for reads */
-    rl_migration_set sqlite, postgres; /* the second only with a DSN */
+    size_t max_payload;       /* bytes of JSON after which a payload is cut */
+    rl_durability log_runs;   /* of log_run */
+    rl_durability graph_runs; /* of the LangGraph handler */
+    uint64_t timeout_ns;      /* how long PostgreSQL may take to answer */
+    unsigned pool;            /* connections to PostgreSQL for reads */
+    rl_migration_set sqlite, postgres, pgvector; /* the last two only with a DSN */
     rl_meaning_config meaning;
 } rl_config;
 

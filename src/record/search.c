@@ -6,11 +6,12 @@
 #include "core/uuid.h"
 #include "record/lost.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ATTEMPTS 3
-#define CANDIDATES_MAX 16384 /* also what Milvus gives at most */
+#define MILVUS_MAX 16384 /* what it gives at most */
 
 void rl_searcher_init(rl_searcher *searcher, rl_store *store, rl_services *services,
                       size_t max_bytes)
@@ -57,16 +58,22 @@ typedef struct hunt {
     const float *vector; /* [dim] */
     uint32_t dim;
     char itself[RL_UUID_TEXT]; /* the run that is no hit; "" for none */
-    rl_vector_hit *hits;       /* owned: [CANDIDATES_MAX] at most */
+    rl_vector_hit *hits;       /* owned: [asked] */
     size_t asked, count;       /* candidates */
     bool more;                 /* there may be more of them */
 } hunt;
 
-/* A status that is not stored, or that Milvus may not have yet. */
+static bool is_lost(const rl_search *search)
+{
+    return search->status != NULL && strcmp(search->status, "lost") == 0;
+}
+
+/* "lost" is not stored: such a run says that it is running. Milvus is not asked for that
+ * either, as it gets to know of a run when it has an embedding. */
 static const char *status_for_milvus(const rl_search *search)
 {
-    bool is_open = search->status != NULL && (strcmp(search->status, "running") == 0 ||
-                                              strcmp(search->status, "lost") == 0);
+    bool is_open = is_lost(search) ||
+                   (search->status != NULL && strcmp(search->status, "running") == 0);
 
     return is_open ? NULL : search->status;
 }
@@ -109,10 +116,13 @@ static rl_status ask_milvus(hunt *self, rl_err *err)
 
 static rl_status ask_store(hunt *self, rl_err *err)
 {
-    const rl_nearest_query wanted = {.vector = self->vector,
-                                     .dim = self->dim,
-                                     .wpk_id = self->search->wpk_id,
-                                     .limit = self->asked};
+    const rl_nearest_query wanted = {
+        .vector = self->vector,
+        .dim = self->dim,
+        .wpk_id = self->search->wpk_id,
+        .status = is_lost(self->search) ? "running" : self->search->status,
+        .since = self->search->since,
+        .limit = self->asked};
     rl_status status = rl_nearest_search(&self->searcher->nearest, &wanted, self->hits,
                                          &self->count, err);
 
@@ -153,6 +163,9 @@ static rl_status read_runs(const hunt *self, rl_rows *rows, rl_err *err)
         query.texts[RL_STATUS] = self->search->status;
         query.since = self->search->since;
         query.limit = (int64_t)self->count;
+        if (!has_milvus(self->searcher)) { /* a vector in memory may be of long ago */
+            query.embedded_by = self->searcher->services->options.openai.model;
+        }
         status = rl_lost_query(self->searcher->store, &query, rows, err);
     }
     rl_buf_free(&ids);
@@ -250,9 +263,11 @@ static void drop_itself(hunt *self)
     }
 }
 
-/* Asks for candidates, four times as many each time, until enough of their runs fit. */
+/* Asks for candidates, four times as many each time, until enough of their runs fit, or
+ * there are no more. */
 static rl_status hunt_runs(hunt *self, rl_rows *rows, rl_buf *scores, rl_err *err)
 {
+    const size_t most = has_milvus(self->searcher) ? MILVUS_MAX : UINT32_MAX;
     rl_status status = RL_OK;
     bool enough = false;
     size_t width;
@@ -276,26 +291,45 @@ static rl_status hunt_runs(hunt *self, rl_rows *rows, rl_buf *scores, rl_err *er
             status = read_runs(self, &found, err);
         }
         enough = rl_rows_cells(&found) / width >= self->search->limit || !self->more ||
-                 self->asked == CANDIDATES_MAX;
+                 self->asked == most;
         if (status == RL_OK && enough) {
             status = rank(self, &found, rows, scores, err);
         }
-        self->asked = self->asked * 4 < CANDIDATES_MAX ? self->asked * 4 : CANDIDATES_MAX;
+        self->asked = self->asked * 4 < most ? self->asked * 4 : most;
         rl_rows_free(&found);
     }
     rl_free(self->hits);
     return status;
 }
 
-/* The id of the record of a run, "" where there is none. */
-static rl_status find_record(rl_store *store, const char *run_id, const char *wpk_id,
-                             char id[RL_UUID_TEXT], rl_buf *wpk, rl_err *err)
+/* The record of a run that is kept here. */
+typedef struct record {
+    char id[RL_UUID_TEXT]; /* "" where there is none */
+    rl_buf texts;          /* owned: of what follows */
+    const char *wpk_id, *status;
+    int64_t created_at;
+} record;
+
+static size_t add_text(rl_buf *texts, const rl_rows *rows, rl_column column)
 {
+    const rl_cell *cell = rl_rows_cell(rows, rl_shape_index(RL_SHAPE_SUMMARY, column));
+    size_t at = texts->len;
+
+    rl_buf_add(texts, rows->arena.data + cell->at, cell->len);
+    rl_buf_add_char(texts, '\0');
+    return at;
+}
+
+/* The newest record of that name. wpk_id may be NULL. The texts are to be freed. */
+static rl_status find_record(rl_store *store, const char *run_id, const char *wpk_id,
+                             record *found, rl_err *err)
+{
+    rl_status status;
     rl_query query;
     rl_rows rows;
-    rl_status status;
 
-    id[0] = '\0';
+    memset(found, 0, sizeof *found);
+    rl_buf_init(&found->texts, RL_BUF_MAX);
     rl_query_init(&query, RL_SHAPE_SUMMARY);
     query.texts[RL_RUN_ID] = run_id;
     query.texts[RL_WPK_ID] = wpk_id;
@@ -306,20 +340,23 @@ static rl_status find_record(rl_store *store, const char *run_id, const char *wp
         status = rl_err_nomem(err);
     }
     if (status == RL_OK && rl_rows_cells(&rows) > 0) {
-        const rl_cell *cell =
-            rl_rows_cell(&rows, rl_shape_index(RL_SHAPE_SUMMARY, RL_ID));
-        const rl_cell *its =
-            rl_rows_cell(&rows, rl_shape_index(RL_SHAPE_SUMMARY, RL_WPK_ID));
+        size_t id = add_text(&found->texts, &rows, RL_ID);
+        size_t wpk = add_text(&found->texts, &rows, RL_WPK_ID);
+        size_t its = add_text(&found->texts, &rows, RL_STATUS);
 
-        if (cell->len == RL_UUID_TEXT - 1) {
-            memcpy(id, rows.arena.data + cell->at, cell->len);
-            id[RL_UUID_TEXT - 1] = '\0';
+        if (found->texts.failed) {
+            status = rl_err_nomem(err);
+        } else {
+            snprintf(found->id, sizeof found->id, "%s", found->texts.data + id);
+            found->wpk_id = found->texts.data + wpk;
+            found->status = found->texts.data + its;
+            found->created_at =
+                rl_rows_cell(&rows, rl_shape_index(RL_SHAPE_SUMMARY, RL_CREATED_AT))
+                    ->number;
         }
-        rl_buf_add(wpk, rows.arena.data + its->at, its->len);
-        rl_buf_add_char(wpk, '\0');
     }
     rl_rows_free(&rows);
-    return status == RL_OK && wpk->failed ? rl_err_nomem(err) : status;
+    return status;
 }
 
 static rl_status copy_vector(void *ctx, const uint8_t id[16], const char *wpk_id,
@@ -347,17 +384,17 @@ static rl_status load_vector(rl_searcher *searcher, const rl_search *search,
                              rl_embeddings *vector, char id[RL_UUID_TEXT], rl_err *err)
 {
     rl_store *store = searcher->store;
-    rl_box_name name = {.id = id};
-    rl_status status;
-    rl_buf wpk;
+    record like;
+    rl_status status =
+        find_record(store, search->like_run_id, search->like_wpk_id, &like, err);
 
-    rl_buf_init(&wpk, RL_BUF_MAX);
-    status = find_record(store, search->like_run_id, search->like_wpk_id, id, &wpk, err);
+    memcpy(id, like.id, RL_UUID_TEXT);
     if (status == RL_OK && id[0] == '\0') {
         status = rl_err_set(err, RL_INVALID, "run_id names no run that is kept here");
     }
     if (status == RL_OK) {
-        name.wpk_id = wpk.data;
+        const rl_box_name name = {.id = id, .wpk_id = like.wpk_id};
+
         status =
             store->ops->vector(store, &name, searcher->services->options.openai.model,
                                copy_vector, vector, err);
@@ -368,7 +405,7 @@ static rl_status load_vector(rl_searcher *searcher, const rl_search *search,
                             "it has no text, or is not embedded yet",
                             searcher->services->options.openai.model);
     }
-    rl_buf_free(&wpk);
+    rl_buf_free(&like.texts);
     return status;
 }
 
@@ -413,16 +450,19 @@ rl_status rl_search_upsert(rl_searcher *searcher, const rl_milvus_row *row, uint
     rl_milvus_row own = *row;
     rl_service_set *set = NULL;
     rl_milvus *milvus = NULL;
-    char id[RL_UUID_TEXT];
-    rl_status status;
-    rl_buf wpk;
+    record kept;
+    rl_status status =
+        find_record(searcher->store, row->run_id,
+                    row->wpk_id[0] != '\0' ? row->wpk_id : NULL, &kept, err);
 
-    rl_buf_init(&wpk, RL_BUF_MAX);
-    status = find_record(searcher->store, row->run_id, row->wpk_id, id, &wpk, err);
-    if (status == RL_OK && id[0] == '\0') {
-        make_id(row, id);
+    if (status == RL_OK && kept.id[0] != '\0') {
+        own.created_at = kept.created_at;
+        own.wpk_id = kept.wpk_id;
+        own.status = row->status[0] != '\0' ? row->status : kept.status;
+    } else if (status == RL_OK) {
+        make_id(row, kept.id);
     }
-    own.id = id;
+    own.id = kept.id;
     if (status == RL_OK) {
         status = rl_services_take(services, end, &set, err);
     }
@@ -433,6 +473,6 @@ rl_status rl_search_upsert(rl_searcher *searcher, const rl_milvus_row *row, uint
         }
         rl_services_give(services, set);
     }
-    rl_buf_free(&wpk);
+    rl_buf_free(&kept.texts);
     return status;
 }

@@ -46,7 +46,8 @@ rl_status rl_search_embed(rl_searcher *searcher, const char *text, size_t len,
                           uint64_t end, rl_embeddings *vector, rl_err *err);
 
 /* Puts a vector of the user's into Milvus: that of the run of this name, with the id of its
- * record, or of a run that is not kept here, with one that is made of its name. */
+ * record (and its wpk_id and status where those given are ""), or of a run that is not kept
+ * here, with an id that is made of its name. */
 rl_status rl_search_upsert(rl_searcher *searcher, const rl_milvus_row *row, uint32_t dim,
                            uint64_t end, rl_err *err);
 

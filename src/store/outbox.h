@@ -143,6 +143,7 @@ typedef struct rl_box_counts {
 typedef struct rl_vector_cursor {
     int64_t stamp;
     char id[RL_UUID_TEXT];
+    unsigned file; /* which of the files that were at the path, one after the other */
 } rl_vector_cursor;
 
 /* What a reader is given: the vector is float32 [dim], perhaps not aligned, and valid for

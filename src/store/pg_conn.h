@@ -14,6 +14,7 @@
 
 #include <libpq-fe.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* PostgreSQL counts time from 2000-01-01: its zero, in microseconds since 1970. */
@@ -75,5 +76,10 @@ rl_status rl_pg_conn_exec(rl_pg_conn *conn, const char *sql, int count,
 /* Applies the migrations that the database lacks, under an advisory lock; RL_STORE when it
  * has others than are known. */
 rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *err);
+
+/* The same for what needs the extension vector, which is in that schema (in quotes).
+ * `has_column`: they seem to be applied. */
+rl_status rl_pg_migrate_vector(rl_pg_conn *conn, const rl_migrations *known,
+                               const char *schema, bool has_column, rl_err *err);
 
 #endif

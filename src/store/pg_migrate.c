@@ -3,6 +3,7 @@
  */
 #include "core/clock.h"
 #include "store/pg_conn.h"
+#include "store/pg_vector_sql.h"
 #include "store/postgres_sql.h"
 
 #include <stdio.h>
@@ -11,28 +12,40 @@
 
 #define MAY_NOT "42501" /* insufficient_privilege */
 
+/* Where it is recorded what was applied. */
+typedef struct record {
+    const char *has, *make, *list, *add; /* statements */
+} record;
+
+static const record main_record = {RL_PG_HAS_MIGRATIONS, RL_PG_MAKE_MIGRATIONS,
+                                   RL_PG_MIGRATIONS, RL_PG_APPLIED};
+static const record vector_record = {RL_PG_VECTOR_HAS_MIGRATIONS,
+                                     RL_PG_VECTOR_MAKE_MIGRATIONS,
+                                     RL_PG_VECTOR_MIGRATIONS, RL_PG_VECTOR_APPLIED};
+
 static rl_status run(rl_pg_conn *conn, const char *sql, rl_err *err)
 {
     return rl_pg_conn_exec(conn, sql, 0, NULL, false, NULL, err);
 }
 
 /* Checks what the database has against what is known; *applied gets how many it has. */
-static rl_status check_migrations(rl_pg_conn *conn, const rl_migrations *known,
-                                  size_t *applied, rl_err *err)
+static rl_status check_migrations(rl_pg_conn *conn, const record *in,
+                                  const rl_migrations *known, size_t *applied,
+                                  rl_err *err)
 {
     PGresult *result = NULL;
     rl_status status;
     int count;
 
     *applied = 0;
-    status = rl_pg_conn_exec(conn, RL_PG_HAS_MIGRATIONS, 0, NULL, false, &result, err);
+    status = rl_pg_conn_exec(conn, in->has, 0, NULL, false, &result, err);
     if (status != RL_OK || PQntuples(result) == 0) {
         PQclear(result);
         return status;
     }
     PQclear(result);
     result = NULL;
-    status = rl_pg_conn_exec(conn, RL_PG_MIGRATIONS, 0, NULL, false, &result, err);
+    status = rl_pg_conn_exec(conn, in->list, 0, NULL, false, &result, err);
     count = status == RL_OK ? PQntuples(result) : 0;
     for (int row = 0; row < count && status == RL_OK; row++) {
         int number = (int)strtol(PQgetvalue(result, row, 0), NULL, 10);
@@ -64,8 +77,8 @@ static void explain_refusal(rl_pg_conn *conn, rl_err *err)
     }
 }
 
-static rl_status apply_migration(rl_pg_conn *conn, const rl_migration *migration,
-                                 rl_err *err)
+static rl_status apply_migration(rl_pg_conn *conn, const record *in,
+                                 const rl_migration *migration, rl_err *err)
 {
     char number[16];
     const char *values[] = {number, migration->name, migration->checksum};
@@ -73,48 +86,93 @@ static rl_status apply_migration(rl_pg_conn *conn, const rl_migration *migration
 
     snprintf(number, sizeof number, "%d", migration->number);
     if (status == RL_OK) {
-        status = rl_pg_conn_exec(conn, RL_PG_APPLIED, 3, values, false, NULL, err);
+        status = rl_pg_conn_exec(conn, in->add, 3, values, false, NULL, err);
     }
     return status;
 }
 
-static rl_status apply_missing(rl_pg_conn *conn, const rl_migrations *known, rl_err *err)
+/* In a transaction, under the lock. */
+static rl_status apply_missing(rl_pg_conn *conn, const record *in,
+                               const rl_migrations *known, rl_err *err)
 {
     size_t applied = 0;
-    rl_status status = run(conn, RL_PG_LOCK, err);
+    rl_status status = check_migrations(conn, in, known, &applied, err);
 
-    if (status == RL_OK) {
-        status = check_migrations(conn, known, &applied, err);
-    }
     if (status == RL_OK && applied == 0) {
-        status = run(conn, RL_PG_MAKE_MIGRATIONS, err);
+        status = run(conn, in->make, err);
     }
     for (; status == RL_OK && applied < known->count; applied++) {
-        status = apply_migration(conn, &known->list[applied], err);
+        status = apply_migration(conn, in, &known->list[applied], err);
+    }
+    return status;
+}
+
+/* Ends the transaction, well or not. */
+static rl_status finish(rl_pg_conn *conn, rl_status status, rl_err *err)
+{
+    rl_err ignored;
+
+    if (status == RL_OK) {
+        status = run(conn, RL_PG_COMMIT, err);
+    }
+    if (status != RL_OK && !rl_pg_conn_lost(conn)) {
+        explain_refusal(conn, err);
+        if (run(conn, RL_PG_ROLLBACK, &ignored) != RL_OK) {
+            rl_pg_conn_close(conn); /* runs would go into that transaction */
+        }
     }
     return status;
 }
 
 rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *err)
 {
-    rl_err ignored, own;
+    rl_err own;
     size_t applied;
-    rl_status status = check_migrations(conn, known, &applied, &own);
+    rl_status status = check_migrations(conn, &main_record, known, &applied, &own);
 
     if (status == RL_OK && applied < known->count) {
         status = run(conn, RL_PG_BEGIN, &own);
         if (status == RL_OK) {
-            status = apply_missing(conn, known, &own);
+            status = run(conn, RL_PG_LOCK, &own);
         }
         if (status == RL_OK) {
-            status = run(conn, RL_PG_COMMIT, &own);
+            status = apply_missing(conn, &main_record, known, &own);
         }
-        if (status != RL_OK && !rl_pg_conn_lost(conn)) {
-            explain_refusal(conn, &own);
-            if (run(conn, RL_PG_ROLLBACK, &ignored) != RL_OK) {
-                rl_pg_conn_close(conn); /* runs would go into that transaction */
-            }
+        status = finish(conn, status, &own);
+    }
+    if (status != RL_OK && err != NULL) {
+        *err = own;
+    }
+    return status;
+}
+
+rl_status rl_pg_migrate_vector(rl_pg_conn *conn, const rl_migrations *known,
+                               const char *schema, bool has_column, rl_err *err)
+{
+    const char *const values[] = {schema};
+    rl_err own;
+    size_t applied = 0;
+    rl_status status = check_migrations(conn, &vector_record, known, &applied, &own);
+
+    if (status == RL_OK && !(has_column && applied == known->count)) {
+        status = run(conn, RL_PG_BEGIN, &own);
+        if (status == RL_OK) {
+            status = rl_pg_conn_exec(conn, RL_PG_VECTOR_SETTINGS, 1, values, false, NULL,
+                                     &own);
         }
+        if (status == RL_OK) {
+            status = run(conn, RL_PG_LOCK, &own);
+        }
+        if (status == RL_OK) {
+            status = run(conn, RL_PG_VECTOR_MAKE_MIGRATIONS, &own);
+        }
+        if (status == RL_OK) {
+            status = run(conn, RL_PG_VECTOR_FORGET, &own);
+        }
+        if (status == RL_OK) {
+            status = apply_missing(conn, &vector_record, known, &own);
+        }
+        status = finish(conn, status, &own);
     }
     if (status != RL_OK && err != NULL) {
         *err = own;

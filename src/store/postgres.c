@@ -9,6 +9,7 @@
 #include "core/uuid.h"
 #include "store/pg_outbox.h"
 #include "store/pg_pool.h"
+#include "store/pg_vector.h"
 #include "store/pg_writer.h"
 #include "store/query_sql.h"
 #include "store/store.h"
@@ -28,6 +29,7 @@ typedef struct postgres_store {
     bool open_held; /* across a fork: open_lock was got in time */
     rl_pg_writer writer, forwarder;
     rl_pg_pool pool;
+    rl_pg_vector vector;
 } postgres_store;
 
 static const rl_dialect dialect = {
@@ -179,7 +181,11 @@ static rl_status postgres_remove(rl_store *store, const rl_query *query, int64_t
 static rl_status postgres_claim(rl_store *store, const rl_box_claim *claim,
                                 rl_box_jobs *jobs, rl_err *err)
 {
-    return rl_pg_outbox_claim(&((postgres_store *)store)->pool, claim, jobs, err);
+    postgres_store *self = (postgres_store *)store;
+
+    rl_pg_vector_copy(
+        &self->vector); /* what the last batch has brought, and older ones */
+    return rl_pg_outbox_claim(&self->pool, claim, jobs, err);
 }
 
 static rl_status postgres_settle(rl_store *store, const rl_box_result *results,
@@ -210,6 +216,14 @@ static rl_status postgres_vector(rl_store *store, const rl_box_name *name,
                                err);
 }
 
+static rl_status postgres_nearest(rl_store *store, const rl_near_query *query,
+                                  rl_vector_sink sink, void *ctx, bool *available,
+                                  rl_err *err)
+{
+    return rl_pg_vector_nearest(&((postgres_store *)store)->vector, query, sink, ctx,
+                                available, err);
+}
+
 static void postgres_before_fork(rl_store *store)
 {
     postgres_store *self = (postgres_store *)store;
@@ -219,6 +233,7 @@ static void postgres_before_fork(rl_store *store)
     rl_pg_writer_before_fork(&self->writer, end);
     rl_pg_writer_before_fork(&self->forwarder, end);
     rl_pg_pool_before_fork(&self->pool);
+    rl_pg_vector_before_fork(&self->vector);
 }
 
 static void postgres_after_fork(rl_store *store, bool in_child)
@@ -228,6 +243,7 @@ static void postgres_after_fork(rl_store *store, bool in_child)
     if (in_child) { /* they are the parent's to end */
         rl_pg_sessions_init(&self->server.left);
     }
+    rl_pg_vector_after_fork(&self->vector);
     rl_pg_pool_after_fork(&self->pool, in_child);
     rl_pg_writer_after_fork(&self->forwarder, in_child);
     rl_pg_writer_after_fork(&self->writer, in_child);
@@ -242,6 +258,7 @@ static void postgres_close(rl_store *store)
 {
     postgres_store *self = (postgres_store *)store;
 
+    rl_pg_vector_destroy(&self->vector);
     rl_pg_pool_free(&self->pool);
     rl_pg_writer_free(&self->forwarder);
     rl_pg_writer_free(&self->writer);
@@ -264,6 +281,7 @@ static const rl_store_ops ops = {
     .look = postgres_look,
     .vectors = postgres_vectors,
     .vector = postgres_vector,
+    .nearest = postgres_nearest,
     .before_fork = postgres_before_fork,
     .after_fork = postgres_after_fork,
     .close = postgres_close,
@@ -288,6 +306,7 @@ rl_status rl_postgres_new(const rl_postgres_options *options,
     rl_pg_writer_init(&self->writer, &self->server, NULL);
     rl_pg_writer_init(&self->forwarder, &self->server, options->stop);
     rl_pg_pool_init(&self->pool, options->pool, &self->server);
+    rl_pg_vector_init(&self->vector, &self->pool, options->pgvector);
     *store = &self->base;
     return RL_OK;
 }

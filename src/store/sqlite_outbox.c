@@ -12,23 +12,36 @@ static int bind_text(sqlite3_stmt *stmt, int at, const char *text)
     return sqlite3_bind_text(stmt, at, text, -1, SQLITE_STATIC);
 }
 
-rl_status rl_sqlite_outbox_note(rl_sqlite_conn *conn, const rl_embed_rule *rule,
-                                const rl_run *run, rl_err *err)
+/* The statement for a run; NULL where there is nothing to write down. */
+static const char *note_of(rl_outbox_wish wish, bool is_own, bool is_new)
 {
     static const char *const statements[2][2] = {
         [RL_OUTBOX_TOUCH] = {RL_SQLITE_BOX_TOUCH_NAME, RL_SQLITE_BOX_TOUCH_ID},
         [RL_OUTBOX_QUEUE] = {RL_SQLITE_BOX_QUEUE_NAME, RL_SQLITE_BOX_QUEUE_ID},
     };
-    const char *sql = statements[rl_outbox_wish_of(rule, run)][run->is_own];
+
+    if (is_new) {
+        return wish == RL_OUTBOX_QUEUE ? RL_SQLITE_BOX_NEW : NULL;
+    }
+    return statements[wish][is_own];
+}
+
+rl_status rl_sqlite_outbox_note(rl_sqlite_conn *conn, const rl_embed_rule *rule,
+                                const rl_run *run, bool is_new, rl_err *err)
+{
+    const char *sql = note_of(rl_outbox_wish_of(rule, run), run->is_own, is_new);
     char id[RL_UUID_TEXT];
     sqlite3_stmt *stmt = NULL;
-    rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+    rl_status status = RL_OK;
     int rc;
 
-    if (status != RL_OK) {
+    if (sql != NULL) {
+        status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+    }
+    if (status != RL_OK || sql == NULL) {
         return status;
     }
-    if (run->is_own) {
+    if (run->is_own || is_new) {
         rl_uuid_format(run->id, id);
         rc = bind_text(stmt, 1, id);
     } else {
@@ -156,6 +169,36 @@ static rl_status take(rl_sqlite_conn *conn, const rl_box_job *job, rl_err *err)
     return status;
 }
 
+static rl_status run_for_first(rl_sqlite_conn *conn, const char *sql, size_t limit,
+                               int *changes, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+
+    if (status == RL_OK) {
+        sqlite3_bind_int64(stmt, 1, (sqlite3_int64)limit);
+        status = rl_sqlite_conn_step(conn, stmt, err);
+        *changes = sqlite3_changes(conn->db);
+    }
+    return status;
+}
+
+/* Makes the rows of new runs, as many as are claimed at most. Where all of them are gone
+ * already, those of the next ones. */
+static rl_status make_rows(rl_sqlite_conn *conn, size_t limit, rl_err *err)
+{
+    int made = 0, moved = 0;
+    rl_status status;
+
+    do {
+        status = run_for_first(conn, RL_SQLITE_BOX_MAKE, limit, &made, err);
+        if (status == RL_OK) {
+            status = run_for_first(conn, RL_SQLITE_BOX_MADE, limit, &moved, err);
+        }
+    } while (status == RL_OK && made == 0 && moved > 0);
+    return status;
+}
+
 /* In one transaction, which alone may write: what is read is what is taken. */
 static rl_status claim(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
@@ -164,6 +207,9 @@ static rl_status claim(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 
     rl_box_jobs_clear(self->jobs); /* it may be done again */
     status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
+    if (status == RL_OK && self->claim->state == RL_BOX_PENDING) {
+        status = make_rows(conn, self->claim->limit, err);
+    }
     if (status == RL_OK) {
         status = read_due(conn, self, err);
     }
@@ -322,7 +368,7 @@ static rl_status count_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
         const char *name = (const char *)sqlite3_column_text(stmt, 0);
 
         if (name != NULL && rl_box_state_parse(name, &state)) {
-            counts->rows[state] = sqlite3_column_int64(stmt, 1);
+            counts->rows[state] += sqlite3_column_int64(stmt, 1);
         }
     }
     sqlite3_reset(stmt);
@@ -406,7 +452,12 @@ rl_status rl_sqlite_outbox_vectors(rl_sqlite_file *file, const char *model,
                                    void *ctx, rl_err *err)
 {
     reading self = {.model = model, .cursor = cursor, .sink = sink, .ctx = ctx};
+    unsigned moves = atomic_load(&file->moves);
 
+    if (cursor->file != moves) {
+        *cursor = (rl_vector_cursor){.file = moves};
+        return rl_err_set(err, RL_BUSY, "the file was replaced");
+    }
     return rl_sqlite_file_read(file, read_vectors, &self, err);
 }
 

@@ -7,7 +7,11 @@
     "state = 'pending', version = version + 1, attempts = 0, next_attempt_at = " \
     "CASE WHEN last_error IS NULL THEN next_attempt_at ELSE 0 END, last_error = NULL"
 
-/* A run that was just written. Parameters: id, or wpk_id and run_id. */
+/* A run that was not there before. Half of what its row in run_embeddings and that one's entry
+ * in an index would take: a page that grows at its end. Parameter: id. */
+#define RL_SQLITE_BOX_NEW "INSERT INTO run_embeddings_new (id) VALUES (?1)"
+
+/* Any other run that was just written. Parameters: id, or wpk_id and run_id. */
 #define RL_SQLITE_BOX_QUEUE                                            \
     "INSERT INTO run_embeddings (id, wpk_id, state, next_attempt_at) " \
     "SELECT id, wpk_id, 'pending', 0 FROM workflow_runs WHERE "
@@ -25,9 +29,21 @@
     " WHERE id = (SELECT id FROM workflow_runs WHERE " RL_SQLITE_BOX_BY_NAME ")"
 
 /* Whether there is anything to take; a look that takes no lock. Parameters: state, now. */
-#define RL_SQLITE_BOX_ANY           \
-    "SELECT 1 FROM run_embeddings " \
-    "WHERE state = ?1 AND state <> 'done' AND next_attempt_at <= ?2 LIMIT 1"
+#define RL_SQLITE_BOX_ANY                                             \
+    "SELECT 1 FROM run_embeddings "                                   \
+    "WHERE state = ?1 AND state <> 'done' AND next_attempt_at <= ?2 " \
+    "UNION ALL SELECT 1 FROM run_embeddings_new WHERE ?1 = 'pending' LIMIT 1"
+
+/* The rows of the runs that are new longest; behind it they are new no more. One that was
+ * logged again since may have its row. Parameter: limit. */
+#define RL_SQLITE_BOX_FIRST               \
+    "WHERE seq <= (SELECT max(seq) FROM " \
+    "(SELECT seq FROM run_embeddings_new ORDER BY seq LIMIT ?1))"
+#define RL_SQLITE_BOX_MAKE                                                       \
+    "INSERT OR IGNORE INTO run_embeddings (id, wpk_id, state, next_attempt_at) " \
+    "SELECT run.id, run.wpk_id, 'pending', 0 FROM run_embeddings_new AS new "    \
+    "CROSS JOIN workflow_runs AS run ON run.id = new.id " RL_SQLITE_BOX_FIRST
+#define RL_SQLITE_BOX_MADE "DELETE FROM run_embeddings_new " RL_SQLITE_BOX_FIRST
 
 /* The rows that are due. Ids of another length are not runlog's. Parameters: state, now,
  * limit. */
@@ -82,7 +98,8 @@
 #define RL_SQLITE_BOX_COUNTS                               \
     "SELECT state, count(*) FROM run_embeddings "          \
     "WHERE state IN ('pending', 'failed', 'deleted', ?1) " \
-    "AND state <> 'done' GROUP BY state"
+    "AND state <> 'done' GROUP BY state "                  \
+    "UNION ALL SELECT 'pending', count(*) FROM run_embeddings_new"
 #define RL_SQLITE_BOX_LAST_ERROR                                    \
     "SELECT last_error FROM run_embeddings WHERE state = 'failed' " \
     "AND state <> 'done' ORDER BY next_attempt_at DESC LIMIT 1"

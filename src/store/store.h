@@ -33,6 +33,16 @@ typedef struct rl_batch {
     bool may_wait; /* false: RL_BUSY instead of waiting for anything but the page cache */
 } rl_batch;
 
+/* Vectors near to one. The filters are hints: more may come than fits them. */
+typedef struct rl_near_query {
+    const char *model;
+    const float *vector; /* [dim] */
+    uint32_t dim;
+    const char *wpk_id, *status; /* as stored; NULL: of any */
+    int64_t since;               /* microseconds since 1970, or RL_TIME_NONE */
+    size_t limit;
+} rl_near_query;
+
 typedef struct rl_store rl_store;
 
 typedef struct rl_store_ops {
@@ -76,11 +86,19 @@ typedef struct rl_store_ops {
     rl_status (*look)(rl_store *store, bool embedded, rl_box_counts *counts, rl_err *err);
 
     /* Hands on the vectors of a model that are new since the cursor (some perhaps once
-     * more), and moves it. Then: that of one run. */
+     * more), and moves it; RL_BUSY: it is of another database than is there now, and is set
+     * to the beginning. Then: that of one run. */
     rl_status (*vectors)(rl_store *store, const char *model, rl_vector_cursor *cursor,
                          rl_vector_sink sink, void *ctx, rl_err *err);
     rl_status (*vector)(rl_store *store, const rl_box_name *name, const char *model,
                         rl_vector_sink sink, void *ctx, rl_err *err);
+
+    /* Hands on the vectors of which one of the `limit` nearest by cosine may be one, in any
+     * order, some perhaps twice: all that the database has not sorted by itself, too.
+     * *available false (and RL_OK): it can't search, so `vectors` is to be used. NULL where it
+     * never can. */
+    rl_status (*nearest)(rl_store *store, const rl_near_query *query, rl_vector_sink sink,
+                         void *ctx, bool *available, rl_err *err);
 
     /* Around a fork: takes the locks (and closes files); gives them back. */
     void (*before_fork)(rl_store *store);
@@ -95,11 +113,13 @@ struct rl_store {
 };
 
 typedef struct rl_postgres_options {
-    const char *dsn;           /* borrowed for the call */
-    uint64_t timeout_ns;       /* how long the server may take to answer */
-    unsigned pool;             /* connections for reads, 1 to RL_PG_POOL_MAX */
-    const atomic_bool *stop;   /* borrowed: when it is set, `finish` ends its wait */
-    const rl_embed_rule *rule; /* borrowed; NULL: nothing is embedded */
+    const char *dsn;               /* borrowed for the call */
+    uint64_t timeout_ns;           /* how long the server may take to answer */
+    unsigned pool;                 /* connections for reads, 1 to RL_PG_POOL_MAX */
+    const atomic_bool *stop;       /* borrowed: when it is set, `finish` ends its wait */
+    const rl_embed_rule *rule;     /* borrowed; NULL: nothing is embedded */
+    const rl_migrations *pgvector; /* borrowed as long as the store lives; NULL: the
+                                      extension is not used */
 } rl_postgres_options;
 
 /* Make a store; nothing is opened before the first use. The texts, the rule and the

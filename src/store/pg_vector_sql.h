@@ -1,0 +1,84 @@
+/* The SQL of pgvector. Only SQL; values are always bound. "%s" stands for the quoted schema of
+ * the extension, which need not be on the search path, and "%u" for a dimension, which the
+ * name of a type takes as a number only. */
+#ifndef RL_PG_VECTOR_SQL_H
+#define RL_PG_VECTOR_SQL_H
+
+/* The extension's schema, and whether the column is there; no row without the extension. */
+#define RL_PG_VECTOR_LOOK                                                              \
+    "SELECT pg_catalog.quote_ident(space.nspname), " RL_PG_VECTOR_HAS_COLUMN "::text " \
+    "FROM pg_catalog.pg_extension AS extension JOIN pg_catalog.pg_namespace AS space " \
+    "ON space.oid = extension.extnamespace WHERE extension.extname = 'vector'"
+#define RL_PG_VECTOR_HAS_COLUMN                                                     \
+    "EXISTS (SELECT 1 FROM pg_catalog.pg_attribute AS a "                           \
+    "JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid "                          \
+    "WHERE c.relname = 'run_embeddings' AND pg_catalog.pg_table_is_visible(c.oid) " \
+    "AND a.attname = 'embedding' AND NOT a.attisdropped)"
+
+/* Before the migrations, for their transaction: the extension's schema can be seen, and
+ * nobody who writes runs waits long behind them. Parameter: the quoted schema. */
+#define RL_PG_VECTOR_SETTINGS                                                \
+    "SELECT pg_catalog.set_config('search_path', "                           \
+    "pg_catalog.current_setting('search_path') || ', ' || $1::text, true), " \
+    "pg_catalog.set_config('lock_timeout', '1000', true)"
+
+#define RL_PG_VECTOR_HAS_MIGRATIONS                     \
+    "SELECT 1 FROM pg_catalog.pg_class "                \
+    "WHERE relname = 'runlog_pgvector_migrations' AND " \
+    "pg_catalog.pg_table_is_visible(oid)"
+#define RL_PG_VECTOR_MAKE_MIGRATIONS                                           \
+    "CREATE TABLE IF NOT EXISTS runlog_pgvector_migrations ("                  \
+    "number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, " \
+    "applied_at TIMESTAMPTZ NOT NULL DEFAULT NOW())"
+#define RL_PG_VECTOR_MIGRATIONS \
+    "SELECT number, checksum FROM runlog_pgvector_migrations ORDER BY number"
+#define RL_PG_VECTOR_APPLIED                                           \
+    "INSERT INTO runlog_pgvector_migrations (number, name, checksum) " \
+    "VALUES ($1::int, $2, $3)"
+/* The extension was dropped meanwhile, and the column with it. */
+#define RL_PG_VECTOR_FORGET \
+    "DELETE FROM runlog_pgvector_migrations WHERE NOT " RL_PG_VECTOR_HAS_COLUMN
+
+/* All that a search reads is as it was at one moment. */
+#define RL_PG_VECTOR_BEGIN "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+#define RL_PG_UNCOPIED "vector IS NOT NULL AND embedding_stamp IS DISTINCT FROM stamp"
+#define RL_PG_UNCOPIED_CHUNK 1000
+/* Vectors without a copy. Parameters: model, dim, wpk_id or NULL, the id behind which, limit. */
+#define RL_PG_VECTOR_UNCOPIED                                                   \
+    "SELECT id::text, wpk_id, vector FROM run_embeddings WHERE " RL_PG_UNCOPIED \
+    " AND model = $1 AND dim = $2::int AND ($3::text IS NULL OR wpk_id = $3) "  \
+    "AND id > $4::uuid ORDER BY id LIMIT $5::bigint"
+
+/* The nearest. Parameters: model, wpk_id or NULL, limit, the vector (binary); with the runs'
+ * filters also status or NULL, and since (microseconds since 1970) or NULL. The order by id
+ * is that of equal vectors. */
+#define RL_PG_VECTOR_NEAREST \
+    "SELECT box.id::text, box.wpk_id, box.vector FROM run_embeddings AS box"
+#define RL_PG_VECTOR_RUNS                                                        \
+    " JOIN workflow_runs AS run ON run.wpk_id = box.wpk_id AND run.id = box.id " \
+    "AND ($5::text IS NULL OR run.status = $5) "                                 \
+    "AND ($6::bigint IS NULL OR run.created_at >= "                              \
+    "'epoch'::timestamptz + $6::bigint * interval '1 microsecond')"
+#define RL_PG_VECTOR_ORDER                                                        \
+    " WHERE box.model = $1 AND box.dim = %u AND box.embedding_stamp = box.stamp " \
+    "AND ($2::text IS NULL OR box.wpk_id = $2) "                                  \
+    "ORDER BY box.embedding::%s.vector(%u) OPERATOR(%s.<=>) $4::%s.vector(%u), "  \
+    "box.id LIMIT $3::bigint"
+
+/* Copies to be made. pgvector takes 16,000 numbers at most. Parameter: limit. */
+#define RL_PG_VECTOR_TO_COPY                                                  \
+    "SELECT id::text, wpk_id, stamp::text, vector FROM run_embeddings "       \
+    "WHERE " RL_PG_UNCOPIED " AND dim <= 16000 ORDER BY id LIMIT $1::bigint " \
+    "FOR UPDATE SKIP LOCKED"
+/* Around the rows, each with id, wpk_id, stamp and the vector (binary). "%d": the numbers of
+ * its parameters. */
+#define RL_PG_VECTOR_COPY                                            \
+    "UPDATE run_embeddings AS box SET embedding = given.embedding, " \
+    "embedding_stamp = given.stamp FROM (VALUES "
+#define RL_PG_VECTOR_ROW "($%d::uuid, $%d::text, $%d::bigint, $%d::%s.vector)"
+#define RL_PG_VECTOR_COPIED                                                      \
+    ") AS given (id, wpk_id, stamp, embedding) WHERE box.wpk_id = given.wpk_id " \
+    "AND box.id = given.id AND box.stamp = given.stamp"
+
+#endif

@@ -1,0 +1,269 @@
+/* The nearest vectors of a store: many searches beside who adds vectors, with and without the
+ * memory for all of them, over forks, and when the file is replaced.
+ */
+#include "record/nearest.h"
+
+#include "check.h"
+#include "store_help.h"
+
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define DIM 64
+#define MODEL "m"
+#define LARGE ((size_t)64 << 20)
+#define SMALL ((size_t)65536) /* some 200 vectors */
+
+static const rl_embed_rule rule = {NULL};
+
+static rl_store *open_embedding_store(const char *path)
+{
+    rl_store *store = NULL;
+    rl_err err = {.code = RL_OK};
+
+    help_need(rl_sqlite_new(path, the_migrations(), &rule, &store, &err) == RL_OK,
+              "a store");
+    help_need(store->ops->prepare(store, &err) == RL_OK, err.text);
+    return store;
+}
+
+/* Of a number: near to those of numbers close by, and of its own length. */
+static void make_vector(unsigned number, float out[DIM])
+{
+    for (unsigned i = 0; i < DIM; i++) {
+        out[i] = i == number % DIM ? 2.0F : 0.01F;
+    }
+    out[(number / DIM) % DIM] += 1.0F + (float)number / 1000.0F;
+}
+
+/* Logs runs and gives each its vector, as the indexer does. */
+static void add_vectors(rl_store *store, unsigned first, unsigned count)
+{
+    rl_box_claim claim = {RL_BOX_PENDING, count, 1, 2};
+    rl_err err = {.code = RL_OK};
+    rl_box_jobs jobs;
+    float vector[DIM];
+
+    for (unsigned i = first; i < first + count; i++) {
+        char name[16];
+        rl_run *run;
+
+        snprintf(name, sizeof name, "r%u", i);
+        run = new_own_run(i, name, "completed", "{\"text\":\"t\"}");
+        help_need(write_run(store, run, true, &err) == RL_OK, "a run");
+    }
+    rl_box_jobs_init(&jobs);
+    help_need(store->ops->claim(store, &claim, &jobs, &err) == RL_OK, err.text);
+    help_need(rl_box_count(&jobs) == count, "a claim of all");
+    for (size_t i = 0; i < count; i++) {
+        const rl_box_job *job = rl_box_job_at(&jobs, i);
+        unsigned number =
+            (unsigned)strtoul(rl_box_text(&jobs, job->run_id) + 1, NULL, 10);
+        rl_box_result result = {.name = {job->id, rl_box_text(&jobs, job->wpk_id)},
+                                .version = job->version,
+                                .outcome = RL_BOX_HAS_VECTOR,
+                                .model = MODEL,
+                                .vector = vector,
+                                .dim = DIM};
+
+        make_vector(number, vector);
+        help_need(store->ops->settle(store, &result, 1, &err) == RL_OK, err.text);
+    }
+    rl_box_jobs_free(&jobs);
+}
+
+static unsigned number_of(const uint8_t id[16])
+{
+    return (unsigned)id[12] << 24 | (unsigned)id[13] << 16 | (unsigned)id[14] << 8 |
+           id[15];
+}
+
+/* How many there are near to a number's vector, the best of which is that of the number. */
+static size_t search(rl_nearest *nearest, unsigned number, size_t limit)
+{
+    rl_vector_hit *hits = calloc(limit, sizeof *hits);
+    rl_err err = {.code = RL_OK};
+    float vector[DIM];
+    size_t count = 0;
+    rl_nearest_query query = {
+        .vector = vector, .dim = DIM, .since = RL_TIME_NONE, .limit = limit};
+
+    make_vector(number, vector);
+    if (rl_nearest_search(nearest, &query, hits, &count, &err) != RL_OK) {
+        printf("%s\n", err.text);
+        CHECK(false);
+    }
+    if (count > 0) {
+        CHECK_INT(number_of(hits[0].id), number);
+        CHECK(hits[0].score > 0.99999F);
+    }
+    for (size_t i = 1; i < count; i++) {
+        CHECK(hits[i].score <= hits[i - 1].score);
+        CHECK(memcmp(hits[i].id, hits[i - 1].id, sizeof hits[i].id) != 0);
+    }
+    free(hits);
+    return count;
+}
+
+static void test_what_is_new_is_found(void)
+{
+    char path[HELP_PATH];
+    rl_nearest nearest;
+    rl_store *store;
+
+    fresh_path(path);
+    store = open_embedding_store(path);
+    rl_nearest_init(&nearest, store, MODEL, LARGE);
+    CHECK_INT(search(&nearest, 0, 10), 0);
+    for (unsigned i = 0; i < 5; i++) {
+        add_vectors(store, i * 10, 10);
+        CHECK_INT(search(&nearest, i * 10 + 9, 100), (i + 1) * 10);
+    }
+    CHECK(rl_nearest_bytes(&nearest) > 50 * DIM * sizeof(float));
+    rl_nearest_destroy(&nearest);
+    store->ops->close(store);
+}
+
+static void test_what_does_not_fit_is_found_too(void)
+{
+    char path[HELP_PATH];
+    rl_nearest small, large;
+    rl_store *store;
+
+    fresh_path(path);
+    store = open_embedding_store(path);
+    add_vectors(store, 0, 1000);
+    rl_nearest_init(&small, store, MODEL, SMALL);
+    rl_nearest_init(&large, store, MODEL, LARGE);
+    for (unsigned i = 0; i < 1000; i += 111) {
+        CHECK_INT(search(&small, i, 5), 5);
+        CHECK_INT(search(&small, i, 2000), 1000);
+        CHECK_INT(search(&large, i, 2000), 1000);
+    }
+    CHECK(rl_nearest_bytes(&small) <= SMALL);
+    rl_nearest_destroy(&small);
+    rl_nearest_destroy(&large);
+    store->ops->close(store);
+}
+
+/* Several threads that search, beside one that adds. */
+typedef struct scene {
+    rl_store *store;
+    rl_nearest nearest;
+    atomic_uint there; /* vectors that are settled */
+    atomic_bool ends;
+} scene;
+
+static void *search_on(void *ctx)
+{
+    scene *self = ctx;
+
+    for (unsigned round = 0; !atomic_load(&self->ends); round++) {
+        unsigned there = atomic_load(&self->there);
+
+        CHECK(search(&self->nearest, round % there, 1000) >= there);
+    }
+    return NULL;
+}
+
+static void race(size_t max_bytes, unsigned batches, bool forks)
+{
+    char path[HELP_PATH];
+    pthread_t threads[3];
+    scene self = {.ends = false};
+
+    fresh_path(path);
+    self.store = open_embedding_store(path);
+    rl_nearest_init(&self.nearest, self.store, MODEL, max_bytes);
+    add_vectors(self.store, 0, 20);
+    atomic_store(&self.there, 20);
+    for (int i = 0; i < 3; i++) {
+        help_need(pthread_create(&threads[i], NULL, search_on, &self) == 0, "a thread");
+    }
+    for (unsigned i = 1; i < batches; i++) {
+        if (forks) {
+            pid_t child;
+            int status = -1;
+
+            rl_nearest_before_fork(&self.nearest);
+            self.store->ops->before_fork(self.store);
+            child = fork();
+            self.store->ops->after_fork(self.store, child == 0);
+            rl_nearest_after_fork(&self.nearest, child == 0);
+            if (child == 0) {
+                alarm(60);
+                _exit(search(&self.nearest, 7, 1000) >= 20 ? 0 : 1);
+            }
+            CHECK(waitpid(child, &status, 0) == child && status == 0);
+        }
+        add_vectors(self.store, i * 20, 20);
+        atomic_store(&self.there, (i + 1) * 20);
+    }
+    atomic_store(&self.ends, true);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    CHECK_INT(search(&self.nearest, 3, 1000), batches * 20);
+    rl_nearest_destroy(&self.nearest);
+    self.store->ops->close(self.store);
+}
+
+static void test_searches_beside_a_writer(void)
+{
+    race(LARGE, 15, false);
+}
+
+static void test_searches_without_the_memory(void)
+{
+    race(SMALL, 15, false);
+}
+
+static void test_forks_beside_searches(void)
+{
+    race(LARGE, 12, true);
+    race(SMALL, 12, true);
+}
+
+static void test_a_file_that_was_replaced(void)
+{
+    char path[HELP_PATH], other[HELP_PATH], suffixed[HELP_PATH + 8];
+    const size_t sizes[] = {LARGE, SMALL};
+    rl_err err = {.code = RL_OK};
+
+    for (int i = 0; i < 2; i++) {
+        rl_nearest nearest;
+        rl_store *store;
+        rl_run *run;
+
+        fresh_path(other);
+        store = open_embedding_store(other); /* written first: its stamps are smaller */
+        add_vectors(store, 5000, 30);
+        store->ops->close(store);
+        fresh_path(path);
+        store = open_embedding_store(path);
+        add_vectors(store, 0, 400);
+        rl_nearest_init(&nearest, store, MODEL, sizes[i]);
+        CHECK_INT(search(&nearest, 1, 1000), 400);
+        for (int k = 0; k < 2; k++) {
+            snprintf(suffixed, sizeof suffixed, "%s%s", path, k == 0 ? "-wal" : "-shm");
+            (void)unlink(suffixed);
+        }
+        help_need(rename(other, path) == 0, "rename");
+        run = new_run("w", "more", "completed");
+        CHECK(write_run(store, run, true, &err) == RL_OK);
+        CHECK_INT(search(&nearest, 5001, 1000), 30);
+        rl_nearest_destroy(&nearest);
+        store->ops->close(store);
+    }
+}
+
+static const struct check_test tests[] = {
+    CHECK_TEST(test_what_is_new_is_found),
+    CHECK_TEST(test_what_does_not_fit_is_found_too),
+    CHECK_TEST(test_searches_beside_a_writer),
+    CHECK_TEST(test_searches_without_the_memory),
+    CHECK_TEST(test_forks_beside_searches),
+    CHECK_TEST(test_a_file_that_was_replaced),
+};
+CHECK_MAIN(tests)
