@@ -587,3 +587,57 @@ def test_a_collection_of_another_dimension(
         assert recorder.flush(60)
     assert len(indexed(milvus_empty)) == 5
     assert embedding_server.counters()["texts"] == 5
+
+
+def test_a_refused_token(
+    store: Store,
+    embedding_server: EmbeddingServer,
+    milvus_secure: MilvusServer,
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    empty(milvus_secure)
+    for name, value in milvus_secure.trust.items():
+        monkeypatch.setenv(name, value)
+    options = indexing(embedding_server, milvus_secure, milvus_token="root:not-this-one")
+    with runlog.Recorder(**store.options, **options) as recorder:
+        recorder.log_run(run("r1"))
+        assert recorder.flush(60)  # for it would be of no use to wait
+        stats = recorder.stats()
+    assert "MILVUS_TOKEN" in stats["embedding_error"]
+    assert "not-this-one" not in str(stats) + str(told.lines)
+    assert stats["embeddings_waiting"] == 1
+    assert len(told.about("MILVUS_TOKEN")) == 1
+    assert states(store) == {"embedded": 1}
+    store.query("UPDATE run_embeddings SET next_attempt_at = 0")  # five minutes later
+    options["milvus_token"] = milvus_secure.token
+    with runlog.Recorder(**store.options, **options) as recorder:
+        assert recorder.list_runs().runs
+        assert recorder.flush(60)
+        assert recorder.stats()["embedding_error"] is None
+    assert states(store) == {"done": 1}
+    assert [row["run_id"] for row in indexed(milvus_secure)] == ["r1"]
+
+
+def test_vectors_of_two_lengths(
+    store: Store, embedding_server: EmbeddingServer, milvus_empty: MilvusServer
+) -> None:
+    """The rows of the length that the collection has are not held up by the others."""
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        recorder.log_run(run("r0"))
+        assert recorder.flush(60)
+        embedding_server.control("dimension", dimensions=8)
+        recorder.log_run(run("r1"))
+        assert recorder.flush(60)
+        recorder.log_run(run("r2"))
+        assert recorder.flush(60)
+    assert {row["dim"] for row in boxes(store).values()} == {384, 8}
+    options = indexing(embedding_server, milvus_empty)
+    with runlog.Recorder(**store.options, **options) as recorder:
+        assert recorder.list_runs().runs
+        wait_for(lambda: states(store)["done"] == 2, "not indexed")
+        wait_for(lambda: recorder.stats()["embedding_error"], "no error")
+        error = recorder.stats()["embedding_error"]
+        assert ("384" in error, "8" in error) == (True, True)
+    assert sorted(row["run_id"] for row in indexed(milvus_empty)) == ["r0", "r2"]
+    assert boxes(store)["r1"]["last_error"] == error

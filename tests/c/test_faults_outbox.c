@@ -43,7 +43,8 @@ static void work(rl_store *store, int64_t now)
 
 static void check_rows(const char *path, int64_t acknowledged)
 {
-    CHECK(sql_int(path, "SELECT count(*) FROM run_embeddings") >= acknowledged);
+    CHECK(sql_int(path, "SELECT count(*) FROM (SELECT id FROM run_embeddings UNION "
+                        "SELECT id FROM run_embeddings_new)") >= acknowledged);
     CHECK_SQL(path,
               "SELECT count(*) FROM run_embeddings WHERE state NOT IN "
               "('pending', 'embedded', 'done')",
@@ -54,7 +55,7 @@ static void check_rows(const char *path, int64_t acknowledged)
               "0");
     CHECK_SQL(path,
               "SELECT count(*) FROM workflow_runs WHERE id NOT IN "
-              "(SELECT id FROM run_embeddings)",
+              "(SELECT id FROM run_embeddings UNION SELECT id FROM run_embeddings_new)",
               "0");
 }
 

@@ -11,7 +11,7 @@ import random
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,11 @@ def finish(store: Store, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_all(
-    store: Store, server: EmbeddingServer, index: MilvusServer, told: list[str]
+    store: Store,
+    server: EmbeddingServer,
+    index: MilvusServer,
+    told: list[str],
+    deleted: Sequence[str] = (),
 ) -> Counter[str]:
     """Every run has its vector, and is in Milvus once. How often each was embedded."""
     rows = boxes(store)
@@ -104,7 +108,7 @@ def check_all(
         kept = vector(rows[row["run_id"]])
         assert np.array_equal(np.asarray(row["embedding"], "<f4"), kept)
     embedded = Counter[str](server.counters()["embedded"])
-    assert embedded.keys() == {text_of(name) for name in rows}
+    assert embedded.keys() == {text_of(name) for name in [*rows, *deleted]}
     return embedded
 
 
@@ -227,7 +231,7 @@ def resident() -> int:
 
 def log_for(recorder: runlog.Recorder, name: str, seconds: float) -> list[float]:
     """Log a run now and then; how long each took."""
-    took = []
+    took: list[float] = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         run_id = f"{name}-{len(took)}"
@@ -264,6 +268,35 @@ def test_both_are_away_under_load(
     embedded = check_all(store, embedding_server, index, [])
     assert len(embedded) >= len(before) + len(away) + len(after)
     assert set(embedded.values()) == {1}
+
+
+def test_logged_again_and_deleted_in_an_upsert(
+    store: Store, embedding_server: EmbeddingServer, index: MilvusServer, gate: Proxy
+) -> None:
+    """What Milvus gets late does not come after what it gets for that. Another process,
+    whose way to Milvus is free, does not overtake the first."""
+    options = indexing(embedding_server, index)
+    behind = options | {"milvus_endpoint": f"http://127.0.0.1:{gate.port}"}
+    gate.stall()
+    with (
+        runlog.Recorder(**store.options, **behind) as slow,
+        runlog.Recorder(**store.options, **options) as quick,
+    ):
+        for name in ("again", "deleted"):
+            slow.log_run(minimal(name, outputs={"text": text_of(name)}, status="running"))
+        wait_for(lambda: gate.open_links > 0, "no call")
+        wait_for(lambda: states(store) == {"embedded": 2}, "not embedded")
+        quick.log_run(minimal("again", outputs={"text": text_of("again")}))
+        assert quick.delete_runs(run_id="deleted") == 1
+        assert quick.flush(1) is False
+        gate.forward()
+        assert quick.flush(60), quick.stats()
+        assert slow.flush(60), slow.stats()
+    assert set(check_all(store, embedding_server, index, ["again"], ["deleted"])) == {
+        text_of("again"),
+        text_of("deleted"),
+    }
+    assert [row["status"] for row in indexed(index)] == ["completed"]
 
 
 @pytest.mark.parametrize("milvus", [False, True], ids=["embedding", "upsert"])
