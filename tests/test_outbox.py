@@ -418,11 +418,11 @@ def test_a_refused_key(
             recorder.log_run(run(f"r{n}"))
         assert recorder.flush(60)
     assert "401" in stats["embedding_error"]
-    assert options["openai_key"] not in str(stats)
+    assert "sk-wrong" not in str(stats)  # the server shows a part of it
     assert stats["embeddings_waiting"] == 5
     assert states(store) == {"pending": 10}
     assert len(told.about("401")) == 1
-    assert options["openai_key"] not in str(told.lines)
+    assert "sk-wrong" not in str(told.lines)
     assert embedding_server.counters()["requests"] <= 2
     store.query("UPDATE run_embeddings SET next_attempt_at = 0")  # five minutes later
     with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
@@ -576,12 +576,11 @@ def test_a_collection_of_another_dimension(
         stats = recorder.stats()
         assert recorder.flush(60)
     assert "workflow_runs" in stats["embedding_error"]
-    assert stats["embeddings_waiting"] + stats["embeddings_failed"] == 5
+    assert (stats["embeddings_waiting"], stats["embeddings_failed"]) == (5, 0)
     assert embedding_server.counters()["texts"] == 5
     assert len(told.about("workflow_runs")) == 1
     empty(milvus_empty)
     store.query("UPDATE run_embeddings SET next_attempt_at = 0")  # five minutes later
-    store.query("UPDATE run_embeddings SET state = 'embedded' WHERE state = 'failed'")
     with runlog.Recorder(**store.options, **options) as recorder:
         assert recorder.list_runs().runs
         assert recorder.flush(60)

@@ -360,6 +360,7 @@ static rl_status judge(rl_embedding *self, rl_err *err)
     if (status == 401 || status == 403) {
         snprintf(what, sizeof what, "the key is refused (OPENAI_KEY; answered %ld)",
                  status);
+        self->said[0] = '\0'; /* servers repeat the key, with only some of it masked */
     } else if (status == 404) {
         snprintf(what, sizeof what,
                  "the model or the URL does not exist (RUNLOG_EMBEDDING_MODEL, "

@@ -284,8 +284,8 @@ static void test_what_is_not_tried_again(void)
     static const struct {
         const char *steps, *text;
     } cases[] = {
-        {"401,emb", "the key is refused (OPENAI_KEY; answered 401): scripted 401"},
-        {"403,emb", "the key is refused (OPENAI_KEY; answered 403): scripted 403"},
+        {"401,emb", "the key is refused (OPENAI_KEY; answered 401)"},
+        {"403,emb", "the key is refused (OPENAI_KEY; answered 403)"},
         {"404,emb", "the model or the URL does not exist"},
         {"quota,emb",
          "the quota is used up (insufficient_quota): You exceeded your quota"},
