@@ -19,11 +19,13 @@ preload = $(CURDIR)/$(ASAN_FORK) $(shell gcc -print-file-name=libasan.so) \
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-plain test-asan test-c test-tsan test-pythons torture \
+.PHONY: help demo example-search test test-plain test-asan test-c test-tsan test-pythons torture \
 	torture-outage bench bench-peers loss lint format clean $(SETUPS)
 
 help:
 	@echo "make demo       set up, build, and record a run of examples/demo.py"
+	@echo "make example-search  find runs by meaning: examples/search.py, with an embedding"
+	@echo "                server and Milvus Lite on this machine"
 	@echo "make test       set up, build, and run all the tests, twice: the second time"
 	@echo "                with the C code under AddressSanitizer and UBSan"
 	@echo "make test-plain the first half of it (ARGS='-k name' is handed to pytest)"
@@ -42,6 +44,10 @@ help:
 
 demo: setup-langgraph $(VENV)/.installed
 	@$(VENV)/bin/python examples/demo.py
+
+# Its two servers are among what the tests use.
+example-search: setup-test $(VENV)/.installed
+	@$(VENV)/bin/python examples/search.py
 
 # Not a prerequisite list: the closing line of the second half has to come last.
 test:

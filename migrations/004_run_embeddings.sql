@@ -7,7 +7,8 @@
 --   failed    it can't be done; last_error says why
 --   deleted   its run is gone, and it is to be deleted in Milvus
 -- version grows with each log of the run: who has worked on an older one changes nothing.
--- next_attempt_at (microseconds since 1970) is also the end of the lease of who works on it.
+-- next_attempt_at (microseconds since 1970) is also, without a last_error, the end of the
+-- lease of who works on it. A run that is logged again or deleted leaves it that lease.
 -- upserted: it may be in Milvus. vector: float32, little-endian, as the model gave it.
 -- text_hash: of the text that was embedded, of whose text_bytes the first used_bytes. stamp:
 -- the transaction that wrote the vector, by which readers find what is new.
@@ -37,16 +38,24 @@ CREATE INDEX run_embeddings_due_idx
 CREATE INDEX run_embeddings_stamp_idx
     ON run_embeddings (stamp, id) WHERE stamp IS NOT NULL;
 
--- Whoever deletes runs. What may be in Milvus has to be deleted there, too.
+-- Whoever deletes runs. What may be in Milvus has to be deleted there, too: who is at work on
+-- the row first ends it, or its lease ends.
+CREATE FUNCTION run_embeddings_forget(gone_wpk_id TEXT, gone_id UUID) RETURNS void
+LANGUAGE sql AS $$
+    DELETE FROM run_embeddings
+    WHERE wpk_id = gone_wpk_id AND id = gone_id AND NOT upserted;
+    UPDATE run_embeddings
+    SET state = 'deleted', version = version + 1, attempts = 0,
+        next_attempt_at = CASE WHEN last_error IS NULL THEN next_attempt_at ELSE 0 END,
+        last_error = NULL, model = NULL, dim = NULL, vector = NULL, text_hash = NULL,
+        stamp = NULL
+    WHERE wpk_id = gone_wpk_id AND id = gone_id;
+$$;
+
 CREATE FUNCTION workflow_runs_forget_embeddings() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
-    DELETE FROM run_embeddings e USING gone
-    WHERE e.wpk_id = gone.wpk_id AND e.id = gone.id AND NOT e.upserted;
-    UPDATE run_embeddings e
-    SET state = 'deleted', version = e.version + 1, attempts = 0, next_attempt_at = 0,
-        last_error = NULL, vector = NULL, stamp = NULL
-    FROM gone WHERE e.wpk_id = gone.wpk_id AND e.id = gone.id;
+    PERFORM run_embeddings_forget(gone.wpk_id, gone.id) FROM gone;
     RETURN NULL;
 END;
 $$;
@@ -54,3 +63,34 @@ $$;
 CREATE TRIGGER workflow_runs_embeddings_deleted
     AFTER DELETE ON workflow_runs REFERENCING OLD TABLE AS gone
     FOR EACH STATEMENT EXECUTE FUNCTION workflow_runs_forget_embeddings();
+
+-- All runs.
+CREATE FUNCTION workflow_runs_forget_all_embeddings() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM run_embeddings_forget(wpk_id, id) FROM run_embeddings WHERE state <> 'deleted';
+    RETURN NULL;
+END;
+$$;
+
+CREATE TRIGGER workflow_runs_embeddings_truncated
+    AFTER TRUNCATE ON workflow_runs
+    FOR EACH STATEMENT EXECUTE FUNCTION workflow_runs_forget_all_embeddings();
+
+-- A run of log_run that has become a graph's record, with another id.
+CREATE FUNCTION workflow_runs_rename_embedding() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO run_embeddings (id, wpk_id, state, next_attempt_at)
+    SELECT NEW.id, NEW.wpk_id, 'pending', 0 FROM run_embeddings
+    WHERE wpk_id = OLD.wpk_id AND id = OLD.id
+    ON CONFLICT (wpk_id, id) DO NOTHING;
+    PERFORM run_embeddings_forget(OLD.wpk_id, OLD.id);
+    RETURN NULL;
+END;
+$$;
+
+CREATE TRIGGER workflow_runs_embedding_renamed
+    AFTER UPDATE OF id ON workflow_runs
+    FOR EACH ROW WHEN (OLD.id <> NEW.id)
+    EXECUTE FUNCTION workflow_runs_rename_embedding();

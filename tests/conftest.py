@@ -15,6 +15,7 @@ from typing import Protocol
 import pytest
 from fixtures_graphs import config, handler
 from fixtures_live import live_server, start
+from fixtures_milvus import milvus, milvus_lite, milvus_secure, milvus_standalone
 from fixtures_pgvector import pgvector_server
 from fixtures_postgres import find_binaries, plain_environment, postgres_server
 from fixtures_search import here, place, scanned, with_pgvector
@@ -29,6 +30,10 @@ __all__ = [
     "handler",
     "here",
     "live_server",
+    "milvus",
+    "milvus_lite",
+    "milvus_secure",
+    "milvus_standalone",
     "pgvector_server",
     "place",
     "postgres_server",

@@ -1,4 +1,4 @@
-"""Private Milvus servers for the tests: Milvus Lite, and Milvus 2.3.5 with and without TLS.
+"""Private Milvus servers: Milvus Lite, and Milvus 2.3.5 without and with TLS and users.
 
 Each lives in a temporary folder, takes free ports, and ends with the tests, however they
 end. The binaries of Milvus 2.3.5 are unpacked once, into build/.
@@ -26,6 +26,9 @@ import pytest
 from fixtures_postgres import Keeper, free_port, plain_environment
 
 ROOT = Path(__file__).resolve().parent.parent
+SERVERS = os.environ.get("TEST_MILVUS_SERVERS", "lite secure").split()
+"""What `milvus` goes through; "standalone" is the third of them."""
+
 BINARIES = ROOT / "build" / "milvus-2.3.5"
 
 # What is not said here is as Milvus has it by itself.
@@ -55,8 +58,20 @@ common:
   security: {{authorizationEnabled: {secure}, tlsMode: {tls}}}
   session: {{ttl: 3, retryTimes: 30}}
 """
-PORTS = """etcd etcd_peer root data query index proxy internal data_node query_node
-index_node metrics""".split()
+PORTS = [
+    "etcd",
+    "etcd_peer",
+    "root",
+    "data",
+    "query",
+    "index",
+    "proxy",
+    "internal",
+    "data_node",
+    "query_node",
+    "index_node",
+    "metrics",
+]
 ETCD = """
 name: tests
 data-dir: {folder}/etcd
@@ -157,6 +172,11 @@ class MilvusServer:
         """Kill the server and remove its folder."""
         self.halt()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def trust(self) -> dict[str, str]:
+        """The variables of the environment with which its certificate is trusted."""
+        return {} if self.ca_file is None else {"CURL_CA_BUNDLE": str(self.ca_file)}
 
     @contextmanager
     def client(self) -> Iterator[Any]:
@@ -265,8 +285,8 @@ def milvus_secure() -> Iterator[MilvusServer]:
     yield from running(MilvusStandalone(secure=True))
 
 
-@pytest.fixture(scope="session", params=["lite", "standalone", "secure"])
+@pytest.fixture(scope="session", params=SERVERS)
 def milvus(request: pytest.FixtureRequest) -> MilvusServer:
-    """Each of the servers in turn."""
+    """Each of the servers in turn, those of SERVERS."""
     server: MilvusServer = request.getfixturevalue(f"milvus_{request.param}")
     return server

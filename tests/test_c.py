@@ -7,6 +7,7 @@ of a program's head comment say what else it needs:
     LINK: -Wl,--wrap=poll    more flags for the linker
     NEEDS: postgres          the DSN of an empty database, in TEST_DSN
     NEEDS: http              scripted_server.py's servers, in TEST_HTTP and others
+    NEEDS: milvus            the endpoint of Milvus Lite, in TEST_MILVUS
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import native
 import pytest
+from fixtures_milvus import MilvusServer
 from fixtures_postgres import PostgresServer
 from scripted_server import scripted_servers
 
@@ -106,10 +108,14 @@ def test_c(
 ) -> None:
     program = build(name, core_library, monkeypatch)
     env = {"LD_PRELOAD": str(ASAN_FORK)} if "address" in SANITIZERS else {}
+    needs = headings(name, "NEEDS")
     with contextlib.ExitStack() as stack:
-        if "postgres" in headings(name, "NEEDS"):
+        if "postgres" in needs:
             server: PostgresServer = request.getfixturevalue("postgres_server")
             env["TEST_DSN"] = server.dsn(stack.enter_context(server.borrow_database()))
-        if "http" in headings(name, "NEEDS"):
+        if "http" in needs:
             env |= stack.enter_context(scripted_servers(tmp_path))
+        if "milvus" in needs:
+            milvus: MilvusServer = request.getfixturevalue("milvus_lite")
+            env["TEST_MILVUS"] = milvus.endpoint
         run([str(program)], tmp_path, 900, env)

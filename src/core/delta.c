@@ -1,6 +1,8 @@
 /* Deltas of JSON objects. See delta.h. */
 #include "core/delta.h"
 
+#include "core/text.h"
+
 #include <string.h>
 
 #define NO_TAIL (-1)
@@ -365,7 +367,10 @@ bool rl_snapshot_delta(rl_snapshot *snapshot, const rl_object *object, rl_buf *a
         if (snapshot->since == RL_SINCE_INPUTS) {
             rl_buf_add_text(arena, "{\"since\":null");
         } else {
-            rl_buf_printf(arena, "{\"since\":%lld", (long long)snapshot->since);
+            rl_buf_add_text(arena, "{\"since\":");
+            if (rl_buf_reserve(arena, 20)) {
+                arena->len += rl_put_i64(arena->data + arena->len, snapshot->since);
+            }
         }
         if (follow) {
             snapshot->since = since;

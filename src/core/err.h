@@ -7,6 +7,7 @@
 #define RL_ERR_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef enum rl_status {
     RL_OK = 0,
@@ -24,9 +25,12 @@ typedef enum rl_status {
 
 typedef struct rl_err {
     rl_status code;
-    bool retryable;   /* the same call may succeed later, unchanged */
-    bool unusable;    /* the database will never do: another schema, no database at all */
-    bool refused;     /* the server refuses a row for what is in it, and always will */
+    bool retryable; /* the same call may succeed later, unchanged */
+    bool unusable;  /* the database will never do: another schema, no database at all */
+    bool refused;   /* the server refuses a row for what is in it, and always will */
+    bool garbled;   /* its answer can't be right; another one may be */
+    uint64_t
+        again_ns; /* it asks not to be called for so long (Retry-After); 0: it does not */
     char sqlstate[6]; /* PostgreSQL's code, or an empty string */
     char text[RL_ERR_TEXT];
 } rl_err;

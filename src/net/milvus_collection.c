@@ -116,8 +116,9 @@ static rl_status find_or_create(rl_milvus_work *work, uint32_t dim, bool may_cre
         work->err = made == RL_OK ? err : &ignored; /* the first failure is what tells */
         status = describe(work);
         work->err = err;
-        if (status != RL_OK) {
-            return made == RL_OK ? status : made;
+        if (status != RL_OK && made != RL_OK) {
+            work->code = RL_MILVUS_FAILED;
+            return made;
         }
     }
     return status == RL_OK ? check_schema(work, dim) : status;
@@ -207,7 +208,7 @@ static rl_status load(rl_milvus_work *work)
             status = rl_milvus_wait(work, pause);
             pause = pause * 2 < POLL_LAST_NS ? pause * 2 : POLL_LAST_NS;
         }
-        if (status == RL_OK) {
+        if (status == RL_OK && !rl_milvus_is_over(work)) {
             status = get_load_state(work, &state);
         }
     }

@@ -339,6 +339,7 @@ static void add_said(const rl_embedding *self, rl_err *err)
         memcpy(text, err->text, sizeof text);
         rl_err_set(err, before.code, "%s: %s", text, self->said);
         err->retryable = before.retryable;
+        err->again_ns = before.again_ns;
     }
 }
 
@@ -425,6 +426,9 @@ static rl_status embed_some(rl_embedding *self, size_t first, size_t count, bool
     } else if (status != RL_OK) {
         snprintf(what, sizeof what, "the answer can't be right: %s", why);
         status = fail(self, what, err);
+        if (err != NULL) {
+            err->garbled = true;
+        }
     } else {
         self->passed += count;
         self->works = true;

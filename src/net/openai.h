@@ -60,7 +60,7 @@ void rl_openai_abandon(rl_openai *openai); /* in the child of a fork */
  * fails, as `refused`. RL_SERVICE else: retryable after time-outs, 429 and 5xx (tried
  * `attempts` times, until the monotonic clock shows `end`); not retryable for a key that
  * is refused (401, 403), an unknown model (404), an exhausted quota (insufficient_quota), and an answer
- * that can't be right: another number of vectors, of other lengths, or with NaN. */
+ * that can't be right (`garbled`): another number of vectors, of other lengths, or with NaN. */
 rl_status rl_openai_embed(rl_openai *openai, rl_embed_text *texts, size_t count,
                           unsigned attempts, uint64_t end, rl_embeddings *embeddings,
                           rl_err *err);

@@ -101,7 +101,7 @@ static void put_long_text(rl_encoder *self, PyObject *text)
 static inline void put_text(rl_encoder *self, PyObject *text, bool key)
 {
     if (self->options->cache != NULL && !key && PyUnicode_CheckExact(text) &&
-        PyUnicode_GET_LENGTH(text) >= RL_CACHED_FROM) {
+        rl_text_cache_wants(text)) {
         put_long_text(self, text);
     } else {
         put_text_itself(self, text, key);

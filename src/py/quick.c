@@ -57,7 +57,7 @@ static char *quick_text(const rl_encoder *self, char *out, const char *stop,
     }
 #endif
     len = (size_t)PyUnicode_GET_LENGTH(value);
-    if (len >= RL_CACHED_FROM && self->options->cache != NULL) {
+    if (self->options->cache != NULL && rl_text_cache_wants(value)) {
         return quick_copy(self, out, stop, value); /* else encode.c fills the cache */
     }
     if (PyUnicode_IS_COMPACT_ASCII(value)) {

@@ -11,8 +11,13 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#define RL_CACHED_FROM 512 /* characters; shorter ones are encoded as quickly as found */
-#define RL_CACHED_TEXTS 128
+#include <stdbool.h>
+
+/* Characters; shorter ones are encoded as quickly as found. What is not ASCII takes ten times
+ * as long to encode. */
+#define RL_CACHED_FROM 512
+#define RL_CACHED_WIDE_FROM 192
+#define RL_CACHED_TEXTS 256
 
 typedef struct rl_cached_text {
     PyObject *text; /* owned: a str, or NULL */
@@ -24,6 +29,15 @@ typedef struct rl_text_cache {
     rl_cached_text texts[RL_CACHED_TEXTS];
     size_t bytes; /* of all JSON in it */
 } rl_text_cache;
+
+/* Whether a text is long enough to be kept here. */
+static inline bool rl_text_cache_wants(PyObject *text)
+{
+    Py_ssize_t len = PyUnicode_GET_LENGTH(text);
+
+    return len >= RL_CACHED_WIDE_FROM &&
+           (len >= RL_CACHED_FROM || !PyUnicode_IS_ASCII(text));
+}
 
 /* The JSON of a text; NULL when it is not there. */
 const rl_cached_text *rl_text_cache_find(const rl_text_cache *cache, PyObject *text);

@@ -47,7 +47,9 @@ void rl_index_peer_well(rl_index_peer *peer)
 
 void rl_index_peer_failed(rl_index_peer *peer, const rl_err *err)
 {
-    const bool refuses = !err->retryable;
+    const bool refuses = !err->retryable && !err->garbled;
+    const uint64_t after =
+        err->again_ns < RL_INDEX_AFTER_MOST_NS ? err->again_ns : RL_INDEX_AFTER_MOST_NS;
     uint64_t now = rl_monotonic_ns();
     bool news;
 
@@ -58,6 +60,8 @@ void rl_index_peer_failed(rl_index_peer *peer, const rl_err *err)
     peer->error = *err;
     if (refuses) {
         atomic_store(&peer->breaker.retry_at, now + RL_INDEX_REFUSED_NS);
+    } else if (now + after > atomic_load(&peer->breaker.retry_at)) {
+        atomic_store(&peer->breaker.retry_at, now + after);
     }
     pthread_mutex_unlock(&peer->lock);
     if (news) {

@@ -12,6 +12,8 @@
 
 #include <pthread.h>
 
+/* The longest Retry-After that is followed. */
+#define RL_INDEX_AFTER_MOST_NS UINT64_C(3600000000000)
 /* Before a server that refuses is asked again: nothing is wrong with the network there. */
 #define RL_INDEX_REFUSED_NS UINT64_C(300000000000)
 
@@ -32,7 +34,7 @@ bool rl_index_peer_may_ask(const rl_index_peer *peer, uint64_t now);
 uint64_t rl_index_peer_again_at(const rl_index_peer *peer);
 
 /* It has answered as it should; or has not, or refuses whatever it is asked (an error that
- * is not retryable). What is new about that is told. */
+ * is neither retryable nor garbled). What is new about that is told. */
 void rl_index_peer_well(rl_index_peer *peer);
 void rl_index_peer_failed(rl_index_peer *peer, const rl_err *err);
 

@@ -5,10 +5,16 @@
 #include "core/hash.h"
 
 #include <string.h>
+#include <time.h>
 
 #define LEASE_US INT64_C(120000000) /* who takes a row works on it for so long at most */
-#define CALL_NS UINT64_C(90000000000) /* less than that: a call with its retries */
+#define CALL_NS UINT64_C(90000000000)   /* less than that: the calls with their retries */
+#define SETTLE_NS UINT64_C(20000000000) /* and the rest: writing down what came of them */
+#define SETTLE_PAUSE_NS UINT64_C(200000000)
+#define WORD_NS UINT64_C(5000000000)
 #define ATTEMPTS 2
+#define DIMS 2             /* lengths of vectors in a claim whose errors are told apart */
+#define GARBLED_ATTEMPTS 3 /* of a text alone whose answer can't be right */
 
 static void note_moved(rl_indexer *indexer, bool failed)
 {
@@ -19,28 +25,42 @@ static void note_moved(rl_indexer *indexer, bool failed)
 }
 
 /* Takes rows; false when there are none, or the database fails, whose own notices tell. */
-static bool claim(rl_indexer *indexer, rl_box_state state, size_t limit)
+static bool claim(rl_index_lane *lane, rl_box_state state, size_t limit)
 {
     int64_t now = rl_time_now();
     const rl_box_claim wanted = {state, limit, now, now + LEASE_US};
-    rl_store *store = indexer->store;
+    rl_store *store = lane->indexer->store;
     rl_err ignored;
-    bool taken = store->ops->claim(store, &wanted, &indexer->jobs, &ignored) == RL_OK;
+    bool taken = store->ops->claim(store, &wanted, &lane->jobs, &ignored) == RL_OK;
 
     if (!taken) {
-        note_moved(indexer, true);
+        note_moved(lane->indexer, true);
     }
-    return taken && rl_box_count(&indexer->jobs) > 0;
+    return taken && rl_box_count(&lane->jobs) > 0;
 }
 
-/* Writes the first `count` results down. */
-static bool settle(rl_indexer *indexer, size_t count)
+/* Waits a moment; false when the thread is to end. */
+static bool pause_settling(const rl_indexer *indexer)
 {
-    rl_store *store = indexer->store;
-    rl_err ignored; /* the rows are taken up again when their lease ends */
-    bool settled = store->ops->settle(store, indexer->results, count, &ignored) == RL_OK;
+    const struct timespec moment = rl_timespec(SETTLE_PAUSE_NS);
 
-    note_moved(indexer, !settled);
+    nanosleep(&moment, NULL);
+    return !atomic_load(&indexer->services->stop);
+}
+
+/* Writes the first `count` results down. What was paid for is not given up because the
+ * database is away for a moment; it is when the lease comes to its end. */
+static bool settle(rl_index_lane *lane, size_t count)
+{
+    const uint64_t end = rl_monotonic_ns() + SETTLE_NS;
+    rl_store *store = lane->indexer->store;
+    rl_err err = {.code = RL_OK}; /* the database's own notices tell */
+    bool settled;
+
+    do {
+        settled = store->ops->settle(store, lane->results, count, &err) == RL_OK;
+        note_moved(lane->indexer, !settled);
+    } while (!settled && rl_monotonic_ns() < end && pause_settling(lane->indexer));
     return settled;
 }
 
@@ -50,40 +70,58 @@ static rl_box_result result_of(const rl_box_jobs *jobs, const rl_box_job *job,
     const rl_box_result result = {
         .name = {job->id, rl_box_text(jobs, job->wpk_id)},
         .version = job->version,
+        .lease = job->lease,
         .outcome = outcome,
     };
 
     return result;
 }
 
-/* The rows of `results` were not done: they are put off, or refused for what is in them. */
-static void put_off(rl_indexer *indexer, const rl_index_peer *peer, const rl_err *err,
-                    rl_box_result *results, size_t count)
+/* A row was not done: it is put off, or refused for what is in it. Borrows the error's text. */
+static void put_off_one(rl_index_lane *lane, const rl_err *err, rl_box_result *result)
 {
-    uint64_t now = rl_monotonic_ns(), at = rl_index_peer_again_at(peer);
+    uint64_t now = rl_monotonic_ns(), at = rl_index_peer_again_at(&lane->peer);
     int64_t pause_us = at > now ? (int64_t)((at - now) / 1000) : 0;
 
-    for (size_t i = 0; i < count; i++) {
-        results[i].outcome = err->refused ? RL_BOX_REFUSED : RL_BOX_AGAIN;
-        results[i].again_at = err->code == RL_CLOSED ? 0 : rl_time_now() + pause_us;
-        results[i].error = err->code == RL_CLOSED ? NULL : err->text;
-    }
+    result->outcome = err->refused ? RL_BOX_REFUSED : RL_BOX_AGAIN;
+    result->again_at = err->code == RL_CLOSED ? 0 : rl_time_now() + pause_us;
+    result->error = err->code == RL_CLOSED ? NULL : err->text;
+}
+
+static void tell_refused(rl_index_lane *lane, const rl_err *err, size_t count)
+{
     if (err->refused) {
-        rl_metric_add(&indexer->metrics->embed_failed, count);
-        rl_notices_add(indexer->notices, RL_NOTICE_ERROR, "%s of %zu runs failed: %s",
-                       peer->work, count, err->text);
+        rl_metric_add(&lane->indexer->metrics->embed_failed, count);
+        rl_notices_add(lane->indexer->notices, RL_NOTICE_ERROR,
+                       "%s of %zu run%s failed: %s", lane->peer.work, count,
+                       count == 1 ? "" : "s", err->text);
     }
 }
 
-/* What an answer tells of its server. What is refused for what is in it tells nothing bad. */
-static void judge(rl_indexer *indexer, rl_index_peer *peer, rl_status status,
-                  const rl_err *err)
+/* The rows of `results` were not done. */
+static void put_off(rl_index_lane *lane, const rl_err *err, rl_box_result *results,
+                    size_t count)
 {
+    for (size_t i = 0; i < count; i++) {
+        put_off_one(lane, err, &results[i]);
+    }
+    tell_refused(lane, err, count);
+}
+
+/* What an answer tells of its server. What is refused for what is in it tells nothing bad;
+ * what can't be tried for want of memory can be later. */
+static void judge(rl_index_lane *lane, rl_status status, rl_err *err)
+{
+    if (status == RL_INVALID) {
+        err->refused = true;
+    } else if (status == RL_NOMEM) {
+        err->retryable = true;
+    }
     if (status == RL_OK || err->refused) {
-        rl_index_peer_well(peer);
+        rl_index_peer_well(&lane->peer);
     } else if (status != RL_CLOSED) {
-        rl_index_peer_failed(peer, err);
-        note_moved(indexer, true);
+        rl_index_peer_failed(&lane->peer, err);
+        note_moved(lane->indexer, true);
     }
 }
 
@@ -94,17 +132,18 @@ typedef struct texts {
     size_t count, ready;
 } texts;
 
-static void add_text(rl_indexer *indexer, texts *all, const rl_box_job *job)
+static void add_text(rl_index_lane *lane, texts *all, const rl_box_job *job)
 {
-    const rl_box_jobs *jobs = &indexer->jobs;
-    const char *model = indexer->services->options.openai.model;
-    rl_buf *buf = &indexer->texts;
+    const rl_box_jobs *jobs = &lane->jobs;
+    const rl_openai_options *wanted = &lane->indexer->services->options.openai;
+    rl_buf *buf = &lane->texts;
     size_t at = buf->len;
-    bool has_text =
-        !job->gone && rl_embed_text_find(rl_box_text(jobs, job->outputs),
-                                         job->outputs_len, indexer->rule->path, buf);
+    bool has_text = !job->gone &&
+                    rl_embed_text_find(rl_box_text(jobs, job->outputs), job->outputs_len,
+                                       lane->indexer->rule->path, buf);
     bool is_known = has_text && job->dim > 0 && !buf->failed &&
-                    strcmp(rl_box_text(jobs, job->model), model) == 0 &&
+                    (wanted->dimensions == 0 || wanted->dimensions == job->dim) &&
+                    strcmp(rl_box_text(jobs, job->model), wanted->model) == 0 &&
                     rl_hash(buf->data + at, buf->len - at) == job->text_hash;
 
     if (has_text && !is_known) {
@@ -112,26 +151,26 @@ static void add_text(rl_indexer *indexer, texts *all, const rl_box_job *job)
         all->jobs[all->count++] = job;
     } else {
         buf->len = at;
-        indexer->results[all->ready++] =
+        lane->results[all->ready++] =
             result_of(jobs, job, has_text ? RL_BOX_HAS_TEXT : RL_BOX_HAS_NONE);
     }
 }
 
 /* False where there was no memory for them. */
-static bool collect_texts(rl_indexer *indexer, texts *all)
+static bool collect_texts(rl_index_lane *lane, texts *all)
 {
     size_t at = 0;
 
     all->count = all->ready = 0;
-    rl_buf_reset(&indexer->texts, 0);
-    for (size_t i = 0; i < rl_box_count(&indexer->jobs); i++) {
-        add_text(indexer, all, rl_box_job_at(&indexer->jobs, i));
+    rl_buf_reset(&lane->texts, 0);
+    for (size_t i = 0; i < rl_box_count(&lane->jobs); i++) {
+        add_text(lane, all, rl_box_job_at(&lane->jobs, i));
     }
-    for (size_t i = 0; i < all->count && !indexer->texts.failed; i++) {
-        all->list[i].text = indexer->texts.data + at;
+    for (size_t i = 0; i < all->count && !lane->texts.failed; i++) {
+        all->list[i].text = lane->texts.data + at;
         at += all->list[i].len;
     }
-    return !indexer->texts.failed;
+    return !lane->texts.failed;
 }
 
 /* The result of a text that the server has answered. */
@@ -152,51 +191,84 @@ static void fill_result(const rl_indexer *indexer, const rl_embed_text *text,
     result->used_bytes = text->used;
 }
 
-static void fill_results(rl_indexer *indexer, const texts *all,
+static void fill_results(rl_index_lane *lane, const texts *all,
                          const rl_embeddings *vectors, rl_box_result *results)
 {
     uint64_t refused = 0;
 
     for (size_t i = 0; i < all->count; i++) {
-        fill_result(indexer, &all->list[i], vectors->values + i * vectors->dim,
+        fill_result(lane->indexer, &all->list[i], vectors->values + i * vectors->dim,
                     vectors->dim, &results[i]);
         refused += all->list[i].refused;
     }
-    rl_metric_add(&indexer->metrics->embedded, all->count - refused);
+    rl_metric_add(&lane->indexer->metrics->embedded, all->count - refused);
     if (refused > 0) {
-        rl_metric_add(&indexer->metrics->embed_failed, refused);
-        rl_notices_add(indexer->notices, RL_NOTICE_ERROR,
+        rl_metric_add(&lane->indexer->metrics->embed_failed, refused);
+        rl_notices_add(lane->indexer->notices, RL_NOTICE_ERROR,
                        "the embedding server refuses the text of %llu runs",
                        (unsigned long long)refused);
     }
 }
 
-static rl_status embed_texts(rl_indexer *indexer, texts *all, rl_embeddings *vectors,
+/* An answer can't be right. Where it is to several texts they are tried by fewer, at once;
+ * where it is to one, any other word shows whether it is that text or the server. RL_OK when
+ * it is not the server; then the results say what becomes of the rows. */
+static rl_status judge_garbled(rl_index_lane *lane, rl_openai *openai, const texts *all,
+                               rl_err *err)
+{
+    rl_box_result *results = lane->results + all->ready;
+    const bool one = all->count == 1;
+    rl_embed_text word = {.text = "text", .len = 4};
+    rl_embeddings vector = {.values = NULL};
+    rl_status status = RL_OK;
+    rl_err other = {.code = RL_OK};
+
+    if (one) {
+        status = rl_openai_embed(openai, &word, 1, ATTEMPTS, rl_monotonic_ns() + WORD_NS,
+                                 &vector, &other);
+        rl_embeddings_free(&vector);
+    }
+    if (status == RL_OK) {
+        err->refused = one && all->jobs[0]->attempts >= GARBLED_ATTEMPTS;
+        err->retryable = true;
+        put_off(lane, err, results, all->count);
+    } else {
+        *err = other;
+    }
+    return status;
+}
+
+static rl_status embed_texts(rl_index_lane *lane, texts *all, rl_embeddings *vectors,
                              rl_err *err)
 {
-    rl_box_result *results = indexer->results + all->ready;
+    rl_box_result *results = lane->results + all->ready;
     rl_openai *openai = NULL;
-    rl_status status = rl_services_openai(indexer->services, indexer->set, &openai, err);
+    rl_status status =
+        rl_services_openai(lane->indexer->services, lane->set, &openai, err);
+    bool garbled;
 
     for (size_t i = 0; i < all->count; i++) {
-        results[i] = result_of(&indexer->jobs, all->jobs[i], RL_BOX_AGAIN);
+        results[i] = result_of(&lane->jobs, all->jobs[i], RL_BOX_AGAIN);
     }
     if (status == RL_OK) {
         status = rl_openai_embed(openai, all->list, all->count, ATTEMPTS,
                                  rl_monotonic_ns() + CALL_NS, vectors, err);
     }
-    judge(indexer, &indexer->openai, status, err);
-    if (status == RL_OK) {
-        fill_results(indexer, all, vectors, results);
-        indexer->batch = RL_INDEX_TEXTS;
-    } else {
-        put_off(indexer, &indexer->openai, err, results, all->count);
-        indexer->batch = (indexer->batch + 1) / 2; /* perhaps it is one of them */
+    lane->batch = status == RL_OK ? RL_INDEX_TEXTS : (all->count + 1) / 2;
+    garbled = status == RL_SERVICE && err->garbled;
+    if (garbled) {
+        status = judge_garbled(lane, openai, all, err);
+    }
+    judge(lane, status, err);
+    if (status != RL_OK) {
+        put_off(lane, err, results, all->count);
+    } else if (!garbled) {
+        fill_results(lane, all, vectors, results);
     }
     return status;
 }
 
-bool rl_index_embed(rl_indexer *indexer)
+bool rl_index_embed(rl_index_lane *lane)
 {
     rl_embeddings vectors = {.values = NULL};
     rl_err err = {.code = RL_OK};
@@ -204,23 +276,22 @@ bool rl_index_embed(rl_indexer *indexer)
     texts all;
     bool settled;
 
-    if (!claim(indexer, RL_BOX_PENDING, indexer->batch) ||
-        !collect_texts(indexer, &all)) {
+    if (!claim(lane, RL_BOX_PENDING, lane->batch) || !collect_texts(lane, &all)) {
         return false;
     }
     if (all.count > 0) {
-        status = embed_texts(indexer, &all, &vectors, &err);
+        status = embed_texts(lane, &all, &vectors, &err);
     }
-    settled = settle(indexer, all.ready + all.count);
+    settled = settle(lane, all.ready + all.count);
     rl_embeddings_free(&vectors);
     return settled && (status == RL_OK || err.refused);
 }
 
 /* Upserts the rows whose vectors have `dim` numbers; results [count] are those of the jobs. */
-static rl_status upsert_rows(rl_indexer *indexer, rl_milvus *milvus, uint32_t dim,
-                             rl_err *err)
+static rl_status upsert_rows(rl_index_lane *lane, rl_milvus *milvus, uint32_t dim,
+                             uint64_t end, rl_err *err)
 {
-    const rl_box_jobs *jobs = &indexer->jobs;
+    const rl_box_jobs *jobs = &lane->jobs;
     rl_milvus_row rows[RL_INDEX_ROWS];
     rl_status status = RL_OK;
     size_t count = 0;
@@ -239,101 +310,124 @@ static rl_status upsert_rows(rl_indexer *indexer, rl_milvus *milvus, uint32_t di
             };
         }
     }
-    status = rl_milvus_upsert(milvus, rows, count, dim, ATTEMPTS,
-                              rl_monotonic_ns() + CALL_NS, err);
+    status = rl_milvus_upsert(milvus, rows, count, dim, ATTEMPTS, end, err);
     if (status == RL_OK) {
-        rl_metric_add(&indexer->metrics->upserted, count);
+        rl_metric_add(&lane->indexer->metrics->upserted, count);
     }
     return status;
 }
 
-/* Goes through the rows by the length of their vectors: there is more than one only where the
- * model was changed. */
-static bool upsert_by_dim(rl_indexer *indexer, rl_milvus *milvus)
+/* Whether a row is the first of its length that is to be upserted. */
+static bool is_first_of_dim(const rl_box_jobs *jobs, size_t at)
 {
-    const rl_box_jobs *jobs = &indexer->jobs;
+    const rl_box_job *job = rl_box_job_at(jobs, at);
+    bool first = !job->gone && job->dim > 0;
+
+    for (size_t i = 0; i < at && first; i++) {
+        first = rl_box_job_at(jobs, i)->gone || rl_box_job_at(jobs, i)->dim != job->dim;
+    }
+    return first;
+}
+
+/* The rows of that length, from `first` on, were not upserted. */
+static void put_off_dim(rl_index_lane *lane, const rl_err *err, size_t first)
+{
+    const rl_box_jobs *jobs = &lane->jobs;
+    const uint32_t dim = rl_box_job_at(jobs, first)->dim;
+    size_t count = 0;
+
+    for (size_t i = first; i < rl_box_count(jobs); i++) {
+        if (rl_box_job_at(jobs, i)->dim == dim && !rl_box_job_at(jobs, i)->gone) {
+            put_off_one(lane, err, &lane->results[i]);
+            count++;
+        }
+    }
+    tell_refused(lane, err, count);
+}
+
+/* Goes through the rows by the length of their vectors: there is more than one only where the
+ * model was changed. The results borrow the text of `errors`. */
+static bool upsert_by_dim(rl_index_lane *lane, rl_milvus *milvus, rl_err errors[DIMS])
+{
+    const rl_box_jobs *jobs = &lane->jobs;
+    const uint64_t end = rl_monotonic_ns() + CALL_NS;
+    size_t dims = 0;
     bool fine = true;
-    rl_err err;
 
     for (size_t first = 0; first < rl_box_count(jobs); first++) {
-        uint32_t dim = rl_box_job_at(jobs, first)->dim;
-        bool is_next = !rl_box_job_at(jobs, first)->gone && dim > 0;
+        rl_err *err = &errors[dims];
         rl_status status;
 
-        for (size_t i = 0; i < first && is_next; i++) {
-            is_next = rl_box_job_at(jobs, i)->dim != dim;
-        }
-        if (!is_next) {
+        if (!is_first_of_dim(jobs, first)) {
             continue;
         }
-        err = (rl_err){.code = RL_OK};
-        status = upsert_rows(indexer, milvus, dim, &err);
-        judge(indexer, &indexer->milvus, status, &err);
-        for (size_t i = first; i < rl_box_count(jobs) && status != RL_OK; i++) {
-            if (rl_box_job_at(jobs, i)->dim == dim) {
-                put_off(indexer, &indexer->milvus, &err, &indexer->results[i], 1);
-            }
+        dims += dims < DIMS - 1;
+        *err = (rl_err){.code = RL_OK};
+        status = upsert_rows(lane, milvus, rl_box_job_at(jobs, first)->dim, end, err);
+        judge(lane, status, err);
+        if (status != RL_OK) {
+            put_off_dim(lane, err, first);
         }
-        fine = fine && (status == RL_OK || err.refused);
+        fine = fine && (status == RL_OK || err->refused);
     }
     return fine;
 }
 
-bool rl_index_upsert(rl_indexer *indexer)
+bool rl_index_upsert(rl_index_lane *lane)
 {
-    const rl_box_jobs *jobs = &indexer->jobs;
+    const rl_box_jobs *jobs = &lane->jobs;
     rl_milvus *milvus = NULL;
-    rl_err err = {.code = RL_OK};
+    rl_err errors[DIMS] = {{.code = RL_OK}}, *err = &errors[0];
     rl_status status;
     bool fine;
 
-    if (!claim(indexer, RL_BOX_EMBEDDED, RL_INDEX_ROWS)) {
+    if (!claim(lane, RL_BOX_EMBEDDED, RL_INDEX_ROWS)) {
         return false;
     }
     for (size_t i = 0; i < rl_box_count(jobs); i++) {
         const rl_box_job *job = rl_box_job_at(jobs, i);
 
-        indexer->results[i] =
+        lane->results[i] =
             result_of(jobs, job, job->gone ? RL_BOX_HAS_NONE : RL_BOX_UPSERTED);
         if (job->dim == 0 && !job->gone) {
-            indexer->results[i].outcome = RL_BOX_REFUSED;
-            indexer->results[i].error = "the vector has another length than dim says";
+            lane->results[i].outcome = RL_BOX_REFUSED;
+            lane->results[i].error = "the vector has another length than dim says";
         }
     }
-    status = rl_services_milvus(indexer->services, indexer->set, &milvus, &err);
+    status = rl_services_milvus(lane->indexer->services, lane->set, &milvus, err);
     fine = status == RL_OK;
     if (status == RL_OK) {
-        fine = upsert_by_dim(indexer, milvus);
+        fine = upsert_by_dim(lane, milvus, errors);
     } else {
-        judge(indexer, &indexer->milvus, status, &err);
-        put_off(indexer, &indexer->milvus, &err, indexer->results, rl_box_count(jobs));
+        judge(lane, status, err);
+        put_off(lane, err, lane->results, rl_box_count(jobs));
     }
-    return settle(indexer, rl_box_count(jobs)) && fine;
+    return settle(lane, rl_box_count(jobs)) && fine;
 }
 
-bool rl_index_remove(rl_indexer *indexer)
+bool rl_index_remove(rl_index_lane *lane)
 {
-    const rl_box_jobs *jobs = &indexer->jobs;
+    const rl_box_jobs *jobs = &lane->jobs;
     const char *ids[RL_INDEX_ROWS];
     rl_milvus *milvus = NULL;
     rl_err err = {.code = RL_OK};
     rl_status status;
 
-    if (!claim(indexer, RL_BOX_DELETED, RL_INDEX_ROWS)) {
+    if (!claim(lane, RL_BOX_DELETED, RL_INDEX_ROWS)) {
         return false;
     }
     for (size_t i = 0; i < rl_box_count(jobs); i++) {
         ids[i] = rl_box_job_at(jobs, i)->id;
-        indexer->results[i] = result_of(jobs, rl_box_job_at(jobs, i), RL_BOX_REMOVED);
+        lane->results[i] = result_of(jobs, rl_box_job_at(jobs, i), RL_BOX_REMOVED);
     }
-    status = rl_services_milvus(indexer->services, indexer->set, &milvus, &err);
+    status = rl_services_milvus(lane->indexer->services, lane->set, &milvus, &err);
     if (status == RL_OK) {
         status = rl_milvus_delete(milvus, ids, rl_box_count(jobs), ATTEMPTS,
                                   rl_monotonic_ns() + CALL_NS, &err);
     }
-    judge(indexer, &indexer->milvus, status, &err);
+    judge(lane, status, &err);
     if (status != RL_OK) {
-        put_off(indexer, &indexer->milvus, &err, indexer->results, rl_box_count(jobs));
+        put_off(lane, &err, lane->results, rl_box_count(jobs));
     }
-    return settle(indexer, rl_box_count(jobs)) && status == RL_OK;
+    return settle(lane, rl_box_count(jobs)) && status == RL_OK;
 }

@@ -21,71 +21,123 @@ static bool upserts(const rl_indexer *indexer)
     return indexer->services->options.milvus.endpoint != NULL;
 }
 
-/* Whether there was something to do with the peers that may be asked. */
-static bool work_once(rl_indexer *indexer)
+static bool may_ask(const rl_index_lane *lane, const atomic_bool *stop)
 {
-    uint64_t now = rl_monotonic_ns();
-    bool worked = false;
+    return !atomic_load(stop) && !atomic_load(&lane->indexer->services->stop) &&
+           rl_index_peer_may_ask(&lane->peer, rl_monotonic_ns());
+}
 
-    if (embeds(indexer) && rl_index_peer_may_ask(&indexer->openai, now)) {
-        worked = rl_index_embed(indexer);
+static void hint(rl_index_lane *lane)
+{
+    if (!atomic_exchange(&lane->pending, true) && !rl_worker_wake(&lane->worker)) {
+        atomic_store(&lane->pending, false); /* the next one tries again */
     }
-    if (upserts(indexer) && rl_index_peer_may_ask(&indexer->milvus, now)) {
-        worked = rl_index_upsert(indexer) || worked;
+}
+
+/* What is embedded is Milvus's to have next. */
+static void hint_milvus(rl_indexer *indexer)
+{
+    if (upserts(indexer)) {
+        hint(&indexer->milvus);
     }
-    if (upserts(indexer) && rl_index_peer_may_ask(&indexer->milvus, now)) {
-        worked = rl_index_remove(indexer) || worked;
-    }
-    return worked;
 }
 
 /* When the thread looks again by itself. */
-static uint64_t next_look(const rl_indexer *indexer)
+static uint64_t next_look(const rl_index_lane *lane)
 {
-    uint64_t again = indexer->worked_at + LOOK_NS;
-    const rl_index_peer *const peers[] = {&indexer->openai, &indexer->milvus};
+    uint64_t again = lane->worked_at + LOOK_NS, at = rl_index_peer_again_at(&lane->peer);
 
-    for (int i = 0; i < 2; i++) {
-        uint64_t at = rl_index_peer_again_at(peers[i]);
-
-        if (at != 0 && at < again) {
-            again = at > indexer->worked_at ? at : indexer->worked_at + BROKEN_NS;
-        }
+    if (at != 0 && at < again) {
+        again = at > lane->worked_at ? at : lane->worked_at + BROKEN_NS;
     }
     return again;
 }
 
-static uint64_t work(void *ctx, const atomic_bool *stop)
+/* Makes ready for a round; false when it can't be now, and then *again says when. */
+static bool begin_round(rl_index_lane *lane, uint64_t *again)
 {
-    rl_indexer *indexer = ctx;
+    rl_indexer *indexer = lane->indexer;
     rl_store *store = indexer->store;
     uint64_t now = rl_monotonic_ns();
     rl_err ignored;
 
-    if (now < indexer->worked_at + GATHER_NS) {
-        return indexer->worked_at + GATHER_NS;
+    if (now < lane->worked_at + GATHER_NS) {
+        *again = lane->worked_at + GATHER_NS;
+        return false;
     }
-    atomic_store(&indexer->pending, false);
+    atomic_store(&lane->pending, false);
     if (store->ops->prepare(store, &ignored) != RL_OK) { /* its own notices tell */
-        return now + BROKEN_NS;
+        *again = now + BROKEN_NS;
+        return false;
     }
-    if (rl_services_take(indexer->services, now + BROKEN_NS, &indexer->set, &ignored) !=
-        RL_OK) {
-        return now;
+    *again = now;
+    return rl_services_take(indexer->services, now + BROKEN_NS, &lane->set, &ignored) ==
+           RL_OK;
+}
+
+static uint64_t end_round(rl_index_lane *lane)
+{
+    rl_services_give(lane->indexer->services, lane->set);
+    lane->worked_at = rl_monotonic_ns();
+    return next_look(lane);
+}
+
+/* The thread that embeds. */
+static uint64_t embed(void *ctx, const atomic_bool *stop)
+{
+    rl_index_lane *lane = ctx;
+    uint64_t again;
+
+    if (begin_round(lane, &again)) {
+        while (may_ask(lane, stop) && rl_index_embed(lane)) {
+            hint_milvus(lane->indexer);
+        }
+        again = end_round(lane);
+        hint_milvus(lane->indexer); /* for what there is to delete */
     }
-    while (!atomic_load(stop) && work_once(indexer)) {
+    return again;
+}
+
+/* The thread that works with Milvus. */
+static uint64_t index_rows(void *ctx, const atomic_bool *stop)
+{
+    rl_index_lane *lane = ctx;
+    uint64_t again;
+    bool worked;
+
+    if (begin_round(lane, &again)) {
+        do {
+            worked = may_ask(lane, stop) && rl_index_upsert(lane);
+            worked = (may_ask(lane, stop) && rl_index_remove(lane)) || worked;
+        } while (worked);
+        again = end_round(lane);
     }
-    rl_services_give(indexer->services, indexer->set);
-    indexer->worked_at = rl_monotonic_ns();
-    return next_look(indexer);
+    return again;
 }
 
 /* What belongs to the thread at work. */
-static void init_work(rl_indexer *indexer)
+static void init_work(rl_index_lane *lane)
 {
-    indexer->batch = RL_INDEX_TEXTS;
-    rl_box_jobs_init(&indexer->jobs);
-    rl_buf_init(&indexer->texts, RL_BUF_MAX);
+    lane->batch = RL_INDEX_TEXTS;
+    rl_box_jobs_init(&lane->jobs);
+    rl_buf_init(&lane->texts, RL_BUF_MAX);
+}
+
+static void init_lane(rl_index_lane *lane, rl_indexer *indexer, const char *what,
+                      rl_worker_work work)
+{
+    lane->indexer = indexer;
+    rl_index_peer_init(&lane->peer, what, indexer->notices);
+    rl_worker_init(&lane->worker, work, lane);
+    init_work(lane);
+}
+
+static void destroy_lane(rl_index_lane *lane)
+{
+    rl_box_jobs_free(&lane->jobs);
+    rl_buf_free(&lane->texts);
+    rl_index_peer_destroy(&lane->peer);
+    rl_worker_destroy(&lane->worker);
 }
 
 void rl_indexer_init(rl_indexer *indexer, rl_store *store, rl_services *services,
@@ -97,43 +149,40 @@ void rl_indexer_init(rl_indexer *indexer, rl_store *store, rl_services *services
     indexer->rule = rule;
     indexer->metrics = metrics;
     indexer->notices = notices;
-    rl_worker_init(&indexer->worker, work, indexer);
     pthread_mutex_init(&indexer->lock, NULL);
     rl_cond_init(&indexer->moved);
-    rl_index_peer_init(&indexer->openai, "embedding", notices);
-    rl_index_peer_init(&indexer->milvus, "indexing in Milvus", notices);
-    init_work(indexer);
+    init_lane(&indexer->openai, indexer, "embedding", embed);
+    init_lane(&indexer->milvus, indexer, "indexing in Milvus", index_rows);
 }
 
 void rl_indexer_destroy(rl_indexer *indexer)
 {
-    rl_box_jobs_free(&indexer->jobs);
-    rl_buf_free(&indexer->texts);
-    rl_index_peer_destroy(&indexer->openai);
-    rl_index_peer_destroy(&indexer->milvus);
+    destroy_lane(&indexer->openai);
+    destroy_lane(&indexer->milvus);
     pthread_cond_destroy(&indexer->moved);
     pthread_mutex_destroy(&indexer->lock);
-    rl_worker_destroy(&indexer->worker);
 }
 
+/* The thread that embeds passes it on. */
 void rl_indexer_hint(rl_indexer *indexer)
 {
-    if (!atomic_exchange(&indexer->pending, true) && !rl_worker_wake(&indexer->worker)) {
-        atomic_store(&indexer->pending, false); /* the next one tries again */
-    }
+    hint(embeds(indexer) ? &indexer->openai : &indexer->milvus);
 }
 
 /* How much can be done still: what waits for a server that refuses can't. */
 static rl_status count_left(rl_indexer *indexer, int64_t *left, rl_err *err)
 {
     rl_box_counts counts;
-    rl_status status = indexer->store->ops->look(indexer->store, &counts, err);
+    rl_status status =
+        indexer->store->ops->look(indexer->store, upserts(indexer), &counts, err);
 
     *left = 0;
-    if (status == RL_OK && embeds(indexer) && !rl_index_peer_refuses(&indexer->openai)) {
+    if (status == RL_OK && embeds(indexer) &&
+        !rl_index_peer_refuses(&indexer->openai.peer)) {
         *left += counts.rows[RL_BOX_PENDING];
     }
-    if (status == RL_OK && upserts(indexer) && !rl_index_peer_refuses(&indexer->milvus)) {
+    if (status == RL_OK && upserts(indexer) &&
+        !rl_index_peer_refuses(&indexer->milvus.peer)) {
         *left += counts.rows[RL_BOX_EMBEDDED] + counts.rows[RL_BOX_DELETED];
     }
     return status;
@@ -179,36 +228,51 @@ rl_status rl_indexer_drain(rl_indexer *indexer, uint64_t end, bool patient, rl_e
 
 bool rl_indexer_stop(rl_indexer *indexer, uint64_t end)
 {
+    bool ended;
+
     atomic_store(&indexer->services->stop, true);
-    return rl_worker_stop(&indexer->worker, end);
+    ended = rl_worker_stop(&indexer->openai.worker, end);
+    return rl_worker_stop(&indexer->milvus.worker, end) && ended;
 }
 
 void rl_indexer_error(rl_indexer *indexer, char *text, size_t size)
 {
-    rl_index_peer_error(&indexer->openai, text, size);
+    rl_index_peer_error(&indexer->openai.peer, text, size);
     if (text[0] == '\0') {
-        rl_index_peer_error(&indexer->milvus, text, size);
+        rl_index_peer_error(&indexer->milvus.peer, text, size);
     }
+}
+
+static void before_fork(rl_index_lane *lane)
+{
+    rl_worker_before_fork(&lane->worker);
+    pthread_mutex_lock(&lane->peer.lock);
+}
+
+static void after_fork(rl_index_lane *lane, bool in_child)
+{
+    if (in_child) { /* what it was at is the parent's, and may be half done */
+        init_work(lane);
+        lane->worked_at = 0;
+        atomic_store(&lane->pending, false);
+    }
+    pthread_mutex_unlock(&lane->peer.lock);
+    rl_worker_after_fork(&lane->worker, in_child);
 }
 
 void rl_indexer_before_fork(rl_indexer *indexer)
 {
-    rl_worker_before_fork(&indexer->worker);
+    before_fork(&indexer->openai);
+    before_fork(&indexer->milvus);
     pthread_mutex_lock(&indexer->lock);
-    pthread_mutex_lock(&indexer->openai.lock);
-    pthread_mutex_lock(&indexer->milvus.lock);
 }
 
 void rl_indexer_after_fork(rl_indexer *indexer, bool in_child)
 {
-    if (in_child) { /* what it was at is the parent's, and may be half done */
-        init_work(indexer);
-        indexer->worked_at = 0;
-        atomic_store(&indexer->pending, false);
+    if (in_child) {
         rl_cond_init(&indexer->moved);
     }
-    pthread_mutex_unlock(&indexer->milvus.lock);
-    pthread_mutex_unlock(&indexer->openai.lock);
     pthread_mutex_unlock(&indexer->lock);
-    rl_worker_after_fork(&indexer->worker, in_child);
+    after_fork(&indexer->milvus, in_child);
+    after_fork(&indexer->openai, in_child);
 }

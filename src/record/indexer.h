@@ -1,5 +1,6 @@
-/* The indexer: works off the outbox of embeddings in a thread of its own, so that neither a
- * caller nor the journal ever waits for the embedding server or for Milvus.
+/* The indexer: works off the outbox of embeddings in threads of its own, one for the embedding
+ * server and one for Milvus, so that neither a caller nor the journal ever waits for a server,
+ * nor one server for the other.
  *
  * A row goes pending → embedded → done; each step is written down before the next one, and
  * repeating one changes nothing: a process that dies in between leaves rows whose lease ends,
@@ -25,24 +26,33 @@
     64 /* rows that are embedded at once, whose outputs are in memory */
 #define RL_INDEX_ROWS 256 /* rows that are upserted or deleted at once */
 
-typedef struct rl_indexer {
-    rl_store *store;
-    rl_services *services;
-    const rl_embed_rule *rule;
-    rl_metrics *metrics;
-    rl_notices *notices;
+struct rl_indexer;
+
+/* The part that works with one of the servers. What is below the line is of its thread. */
+typedef struct rl_index_lane {
+    struct rl_indexer *indexer; /* borrowed */
+    rl_index_peer peer;
     rl_worker worker;
-    atomic_bool pending;  /* there may be something to do */
-    pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t moved; /* something was done, or has failed */
-    unsigned failures;    /* of a server or of the database */
-    rl_index_peer openai, milvus;
+    atomic_bool pending; /* there may be something to do */
+    /* ---- */
     rl_service_set *set; /* of the thread at work, and so on */
     uint64_t worked_at;  /* monotonic nanoseconds: when the last round ended */
     size_t batch;        /* texts in the next request: fewer after a failure */
     rl_box_jobs jobs;
     rl_buf texts; /* of the jobs */
     rl_box_result results[RL_INDEX_ROWS];
+} rl_index_lane;
+
+typedef struct rl_indexer {
+    rl_store *store;
+    rl_services *services;
+    const rl_embed_rule *rule;
+    rl_metrics *metrics;
+    rl_notices *notices;
+    rl_index_lane openai, milvus;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t moved; /* something was done, or has failed */
+    unsigned failures;    /* of a server or of the database */
 } rl_indexer;
 
 void rl_indexer_init(rl_indexer *indexer, rl_store *store, rl_services *services,
@@ -56,7 +66,7 @@ void rl_indexer_hint(rl_indexer *indexer);
  * false as soon as something fails. */
 rl_status rl_indexer_drain(rl_indexer *indexer, uint64_t end, bool patient, rl_err *err);
 
-/* Ends the thread; see rl_worker_stop. */
+/* Ends the threads; see rl_worker_stop. */
 bool rl_indexer_stop(rl_indexer *indexer, uint64_t end);
 
 /* Why a server was not well at last; "" while both are. */

@@ -71,6 +71,7 @@ bool rl_meaning_stop(rl_meaning *meaning, uint64_t end)
 void rl_meaning_look(rl_meaning *meaning, rl_meaning_stats *stats)
 {
     rl_indexer *indexer = &meaning->indexer;
+    bool upserts = meaning->services.options.milvus.endpoint != NULL;
     rl_box_counts counts;
     rl_err ignored;
 
@@ -79,9 +80,9 @@ void rl_meaning_look(rl_meaning *meaning, rl_meaning_stats *stats)
         return;
     }
     rl_indexer_error(indexer, stats->error, sizeof stats->error);
-    if (indexer->store->ops->look(indexer->store, &counts, &ignored) == RL_OK) {
+    if (indexer->store->ops->look(indexer->store, upserts, &counts, &ignored) == RL_OK) {
         stats->waiting = counts.rows[RL_BOX_PENDING];
-        if (meaning->services.options.milvus.endpoint != NULL) {
+        if (upserts) {
             stats->waiting += counts.rows[RL_BOX_EMBEDDED] + counts.rows[RL_BOX_DELETED];
         }
         stats->failed = counts.rows[RL_BOX_FAILED];

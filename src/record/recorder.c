@@ -139,6 +139,7 @@ static rl_status open_store(rl_recorder *recorder, rl_err *err)
 
     if (status == RL_OK) {
         atomic_store_explicit(&recorder->ready, true, memory_order_release);
+        rl_meaning_hint(&recorder->meaning); /* somebody may have left something to do */
     }
     return status;
 }

@@ -121,6 +121,10 @@ void rl_services_after_fork(rl_services *services, bool in_child)
             if (set->milvus != NULL) {
                 rl_milvus_abandon(set->milvus);
             }
+            if (set->used) { /* its thread may have been changing them */
+                set->openai = NULL;
+                set->milvus = NULL;
+            }
             set->used = false;
         }
         rl_cond_init(&services->freed); /* who waited there is not in this process */

@@ -13,7 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define RL_SERVICE_SETS 5 /* one is the indexer's most of the time */
+#define RL_SERVICE_SETS 6 /* two are the indexer's most of the time */
 
 /* What the clients are made with; borrowed as long as they live. */
 typedef struct rl_service_options {

@@ -45,10 +45,13 @@ typedef struct rl_box_name {
     const char *id, *wpk_id;
 } rl_box_name;
 
-/* Which rows are taken, and until when nobody else takes them. */
+/* Bytes of outputs after which a claim takes no more rows: one may have many megabytes. */
+#define RL_BOX_BYTES ((size_t)8 << 20)
+
+/* Which rows are taken, and until when nobody else takes them: their lease. */
 typedef struct rl_box_claim {
     rl_box_state state; /* pending, embedded or deleted */
-    size_t limit;
+    size_t limit;       /* rows at most */
     int64_t now, until; /* microseconds since 1970 */
 } rl_box_claim;
 
@@ -56,6 +59,7 @@ typedef struct rl_box_claim {
 typedef struct rl_box_job {
     char id[RL_UUID_TEXT];
     int64_t version;
+    int64_t lease;                        /* until when it was taken */
     unsigned attempts;                    /* this one included */
     size_t wpk_id, run_id, status, model; /* the last three "" where there are none */
     int64_t created_at;
@@ -104,8 +108,8 @@ static inline const float *rl_box_vector(const rl_box_jobs *jobs, const rl_box_j
     return (const float *)(const void *)(jobs->arena.data + job->vector);
 }
 
-/* What has become of a row that was taken. A row whose version has grown meanwhile stays as
- * it is. */
+/* What has become of a row that was taken. A row whose version has grown meanwhile, or which
+ * another process has taken since, stays as it is; the first one can be taken again now. */
 typedef enum rl_box_outcome {
     RL_BOX_HAS_VECTOR, /* it is `embedded` now, with this vector */
     RL_BOX_HAS_TEXT,   /* the vector that it has is that of its text: `embedded` */
@@ -118,7 +122,7 @@ typedef enum rl_box_outcome {
 
 typedef struct rl_box_result {
     rl_box_name name;
-    int64_t version;
+    int64_t version, lease; /* as they were taken */
     rl_box_outcome outcome;
     const char *error; /* or NULL */
     int64_t again_at;  /* microseconds since 1970 */
@@ -131,7 +135,7 @@ typedef struct rl_box_result {
 
 /* How much there is. */
 typedef struct rl_box_counts {
-    int64_t rows[RL_BOX_STATES]; /* but for `done` */
+    int64_t rows[RL_BOX_STATES]; /* but for `done`, and perhaps `embedded` */
     char last_error[256];        /* of a row that failed last; "" without */
 } rl_box_counts;
 

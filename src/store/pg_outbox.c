@@ -1,6 +1,7 @@
 /* The outbox on PostgreSQL. See pg_outbox.h. */
 #include "store/pg_outbox.h"
 
+#include "core/alloc.h"
 #include "store/pg_outbox_sql.h"
 #include "store/postgres_sql.h"
 
@@ -37,9 +38,10 @@ static size_t add_text(rl_box_jobs *jobs, const PGresult *result, int row, int c
                            (size_t)PQgetlength(result, row, column));
 }
 
-static void add_job(rl_box_jobs *jobs, const PGresult *result, int row)
+static void add_job(rl_box_jobs *jobs, int64_t lease, const PGresult *result, int row)
 {
     rl_box_job job = {.version = number_of(result, row, 1),
+                      .lease = lease,
                       .attempts = (unsigned)number_of(result, row, 2),
                       .gone = PQgetisnull(result, row, 5) != 0,
                       .created_at = number_of(result, row, 7),
@@ -66,34 +68,42 @@ static void add_job(rl_box_jobs *jobs, const PGresult *result, int row)
 rl_status rl_pg_outbox_claim(rl_pg_pool *pool, const rl_box_claim *claim,
                              rl_box_jobs *jobs, rl_err *err)
 {
-    char now[NUMBER_TEXT], until[NUMBER_TEXT], limit[NUMBER_TEXT];
+    char now[NUMBER_TEXT], until[NUMBER_TEXT], limit[NUMBER_TEXT], bytes[NUMBER_TEXT];
     const char *const values[] = {rl_box_state_names[claim->state],
                                   number(now, claim->now), number(until, claim->until),
-                                  number(limit, (int64_t)claim->limit)};
+                                  number(limit, (int64_t)claim->limit),
+                                  number(bytes, (int64_t)RL_BOX_BYTES)};
     PGresult *result = NULL;
     rl_status status;
 
     rl_box_jobs_clear(jobs);
-    status = rl_pg_pool_exec(pool, RL_PG_BOX_CLAIM, 4, values, &result, err);
+    status = rl_pg_pool_exec(pool, RL_PG_BOX_CLAIM, 5, values, &result, err);
     for (int row = 0; status == RL_OK && row < PQntuples(result); row++) {
-        add_job(jobs, result, row);
+        add_job(jobs, claim->until, result, row);
     }
     PQclear(result);
     return status == RL_OK && rl_box_failed(jobs) ? rl_err_nomem(err) : status;
 }
 
 /* The statements of an outcome: the second only where the first has found no row. */
-static const char *const outcome_sql[][2] = {
-    [RL_BOX_HAS_VECTOR] = {RL_PG_BOX_VECTOR, NULL},
-    [RL_BOX_HAS_TEXT] = {RL_PG_BOX_TEXT, NULL},
-    [RL_BOX_UPSERTED] = {RL_PG_BOX_UPSERTED, NULL},
-    [RL_BOX_HAS_NONE] = {RL_PG_BOX_NONE, RL_PG_BOX_NONE_UPSERTED},
-    [RL_BOX_REMOVED] = {RL_PG_BOX_REMOVED, NULL},
-    [RL_BOX_REFUSED] = {RL_PG_BOX_REFUSED, NULL},
-    [RL_BOX_AGAIN] = {RL_PG_BOX_LATER, NULL},
-};
+#define STATEMENTS(that)                                                           \
+    {                                                                              \
+        [RL_BOX_HAS_VECTOR] = {RL_PG_BOX_VECTOR(that), NULL},                      \
+        [RL_BOX_HAS_TEXT] = {RL_PG_BOX_TEXT(that), NULL},                          \
+        [RL_BOX_UPSERTED] = {RL_PG_BOX_UPSERTED(that), NULL},                      \
+        [RL_BOX_HAS_NONE] = {RL_PG_BOX_NONE(that), RL_PG_BOX_NONE_UPSERTED(that)}, \
+        [RL_BOX_REMOVED] = {RL_PG_BOX_REMOVED(that), NULL},                        \
+        [RL_BOX_REFUSED] = {RL_PG_BOX_REFUSED(that), NULL},                        \
+        [RL_BOX_AGAIN] = {RL_PG_BOX_LATER(that), NULL},                            \
+    }
 
-#define MOST_VALUES 9
+typedef const char *const statement_pair[2];
+
+static statement_pair of_free_rows[] = STATEMENTS(RL_PG_BOX_FREE);
+static statement_pair of_rows[] = STATEMENTS(RL_PG_BOX_THAT);
+
+#define MOST_VALUES 10
+#define ROW_VALUES 4 /* which row it is */
 
 /* The parameters of an outcome's first statement. */
 typedef struct parameters {
@@ -115,6 +125,7 @@ static void fill(parameters *all, const rl_box_result *result)
     all->values[all->count++] = result->name.id;
     all->values[all->count++] = result->name.wpk_id;
     add_number(all, result->version);
+    add_number(all, result->lease);
     switch (result->outcome) {
     case RL_BOX_HAS_VECTOR:
         all->values[all->count++] = result->model;
@@ -138,11 +149,11 @@ static void fill(parameters *all, const rl_box_result *result)
     }
 }
 
-static rl_status run(rl_pg_conn *conn, const char *sql, const parameters *all,
+static rl_status run(rl_pg_conn *conn, const char *sql, const parameters *all, int count,
                      bool *found, rl_err *err)
 {
     PGresult *result = NULL;
-    rl_status status = PQsendQueryParams(conn->pg, sql, all->count, NULL, all->values,
+    rl_status status = PQsendQueryParams(conn->pg, sql, count, NULL, all->values,
                                          all->lengths, all->formats, 0)
                            ? rl_pg_conn_last(conn, &result, err)
                            : rl_pg_conn_error(conn, NULL, err);
@@ -152,37 +163,34 @@ static rl_status run(rl_pg_conn *conn, const char *sql, const parameters *all,
     return status;
 }
 
-static rl_status settle_one(rl_pg_conn *conn, const rl_box_result *result, rl_err *err)
+/* Only a row that nobody has locked, in a transaction, which so never waits and can't be
+ * part of a deadlock; or (`alone`) the row that was not found so, in one of its own. */
+static rl_status settle_one(rl_pg_conn *conn, const rl_box_result *result, bool alone,
+                            bool *found, rl_err *err)
 {
-    const char *const *sql = outcome_sql[result->outcome];
+    const char *const *sql = (alone ? of_rows : of_free_rows)[result->outcome];
     parameters all;
     rl_status status;
-    bool found;
 
     fill(&all, result);
-    status = run(conn, sql[0], &all, &found, err);
-    if (status == RL_OK && !found && sql[1] != NULL) {
-        status = run(conn, sql[1], &all, &found, err);
+    status = run(conn, sql[0], &all, all.count, found, err);
+    if (status == RL_OK && !*found && sql[1] != NULL) {
+        status = run(conn, sql[1], &all, ROW_VALUES, found, err);
+    }
+    if (status == RL_OK && !*found && alone) {
+        status = run(conn, RL_PG_BOX_RELEASE, &all, ROW_VALUES, found, err);
     }
     return status;
 }
 
-rl_status rl_pg_outbox_settle(rl_pg_pool *pool, const rl_box_result *results,
-                              size_t count, rl_err *err)
+static rl_status settle_all(rl_pg_conn *conn, const rl_box_result *results, size_t count,
+                            bool *found, rl_err *err)
 {
-    rl_pg_conn *conn = NULL;
     rl_err ignored;
-    rl_status status = count > 0 ? rl_pg_pool_take(pool, &conn, err) : RL_OK;
+    rl_status status = rl_pg_conn_exec(conn, RL_PG_BEGIN, 0, NULL, false, NULL, err);
 
-    if (conn == NULL) {
-        return status;
-    }
-    status = rl_pg_conn_open(conn, err);
-    if (status == RL_OK) {
-        status = rl_pg_conn_exec(conn, RL_PG_BEGIN, 0, NULL, false, NULL, err);
-    }
     for (size_t i = 0; i < count && status == RL_OK; i++) {
-        status = settle_one(conn, &results[i], err);
+        status = settle_one(conn, &results[i], false, &found[i], err);
     }
     if (status == RL_OK) {
         status = rl_pg_conn_exec(conn, RL_PG_COMMIT, 0, NULL, false, NULL, err);
@@ -191,14 +199,45 @@ rl_status rl_pg_outbox_settle(rl_pg_pool *pool, const rl_box_result *results,
         rl_pg_conn_exec(conn, RL_PG_ROLLBACK, 0, NULL, false, NULL, &ignored) != RL_OK) {
         rl_pg_conn_close(conn); /* the next one would go on in that transaction */
     }
-    rl_pg_pool_give(pool, conn);
+    for (size_t i = 0; i < count && status == RL_OK; i++) {
+        if (!found[i]) {
+            status = settle_one(conn, &results[i], true, &found[i], err);
+        }
+    }
     return status;
 }
 
-rl_status rl_pg_outbox_look(rl_pg_pool *pool, rl_box_counts *counts, rl_err *err)
+rl_status rl_pg_outbox_settle(rl_pg_pool *pool, const rl_box_result *results,
+                              size_t count, rl_err *err)
 {
+    bool *found = count > 0 ? rl_calloc(count, sizeof *found) : NULL;
+    rl_pg_conn *conn = NULL;
+    rl_status status = RL_OK;
+
+    if (count > 0 && found == NULL) {
+        return rl_err_nomem(err);
+    }
+    if (count > 0) {
+        status = rl_pg_pool_take(pool, &conn, err);
+    }
+    if (conn != NULL) {
+        status = rl_pg_conn_open(conn, err);
+        if (status == RL_OK) {
+            status = settle_all(conn, results, count, found, err);
+        }
+        rl_pg_pool_give(pool, conn);
+    }
+    rl_free(found);
+    return status;
+}
+
+rl_status rl_pg_outbox_look(rl_pg_pool *pool, bool embedded, rl_box_counts *counts,
+                            rl_err *err)
+{
+    const char *const values[] = {
+        rl_box_state_names[embedded ? RL_BOX_EMBEDDED : RL_BOX_PENDING]};
     PGresult *result = NULL;
-    rl_status status = rl_pg_pool_exec(pool, RL_PG_BOX_COUNTS, 0, NULL, &result, err);
+    rl_status status = rl_pg_pool_exec(pool, RL_PG_BOX_COUNTS, 1, values, &result, err);
     rl_box_state state;
 
     memset(counts, 0, sizeof *counts);

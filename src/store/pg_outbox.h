@@ -13,7 +13,8 @@ rl_status rl_pg_outbox_claim(rl_pg_pool *pool, const rl_box_claim *claim,
                              rl_box_jobs *jobs, rl_err *err);
 rl_status rl_pg_outbox_settle(rl_pg_pool *pool, const rl_box_result *results,
                               size_t count, rl_err *err);
-rl_status rl_pg_outbox_look(rl_pg_pool *pool, rl_box_counts *counts, rl_err *err);
+rl_status rl_pg_outbox_look(rl_pg_pool *pool, bool embedded, rl_box_counts *counts,
+                            rl_err *err);
 rl_status rl_pg_outbox_vectors(rl_pg_pool *pool, const char *model,
                                rl_vector_cursor *cursor, rl_vector_sink sink, void *ctx,
                                rl_err *err);

@@ -3,52 +3,82 @@
 #ifndef RL_PG_OUTBOX_SQL_H
 #define RL_PG_OUTBOX_SQL_H
 
-/* Parameters: state, now, until, limit. */
-#define RL_PG_BOX_CLAIM                                                               \
-    "WITH due AS (SELECT wpk_id, id FROM run_embeddings "                             \
-    "WHERE state = $1 AND state <> 'done' AND next_attempt_at <= $2::bigint "         \
-    "ORDER BY next_attempt_at LIMIT $4::bigint FOR UPDATE SKIP LOCKED), claimed AS (" \
-    "UPDATE run_embeddings AS box SET next_attempt_at = $3::bigint, "                 \
-    "attempts = box.attempts + 1, upserted = box.upserted OR box.state = 'embedded' " \
-    "FROM due WHERE box.wpk_id = due.wpk_id AND box.id = due.id RETURNING box.*) "    \
-    "SELECT box.id::text, box.version::text, box.attempts::text, box.wpk_id, "        \
-    "run.run_id, run.status, box.model, "                                             \
-    "(extract(epoch FROM run.created_at) * 1000000)::bigint::text, "                  \
-    "CASE WHEN $1 = 'pending' THEN run.outputs::text END, box.text_hash::text, "      \
-    "CASE WHEN $1 = 'embedded' THEN box.vector END, box.dim::text "                   \
-    "FROM claimed AS box LEFT JOIN workflow_runs AS run "                             \
+/* Parameters: state, now, until, limit, and bytes of outputs after which no more rows are
+ * taken. */
+#define RL_PG_BOX_CLAIM                                                             \
+    "WITH due AS (SELECT wpk_id, id, next_attempt_at FROM run_embeddings "          \
+    "WHERE state = $1 AND state <> 'done' AND next_attempt_at <= $2::bigint "       \
+    "ORDER BY next_attempt_at LIMIT $4::bigint FOR UPDATE SKIP LOCKED), "           \
+    "sized AS (SELECT due.wpk_id, due.id, "                                         \
+    "sum(CASE WHEN $1 = 'pending' THEN octet_length(run.outputs::text) END) OVER (" \
+    "ORDER BY due.next_attempt_at, due.id "                                         \
+    "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before "                  \
+    "FROM due LEFT JOIN workflow_runs AS run "                                      \
+    "ON run.wpk_id = due.wpk_id AND run.id = due.id), "                             \
+    "claimed AS (UPDATE run_embeddings AS box SET next_attempt_at = $3::bigint, "   \
+    "attempts = box.attempts + 1, last_error = NULL, "                              \
+    "upserted = box.upserted OR box.state = 'embedded' FROM sized "                 \
+    "WHERE box.wpk_id = sized.wpk_id AND box.id = sized.id "                        \
+    "AND coalesce(sized.before, 0) < $5::bigint RETURNING box.*) "                  \
+    "SELECT box.id::text, box.version::text, box.attempts::text, box.wpk_id, "      \
+    "run.run_id, run.status, box.model, "                                           \
+    "(extract(epoch FROM run.created_at) * 1000000)::bigint::text, "                \
+    "CASE WHEN $1 = 'pending' THEN run.outputs::text END, box.text_hash::text, "    \
+    "CASE WHEN $1 = 'embedded' THEN box.vector END, "                               \
+    "CASE WHEN box.vector IS NOT NULL THEN box.dim END::text "                      \
+    "FROM claimed AS box LEFT JOIN workflow_runs AS run "                           \
     "ON run.wpk_id = box.wpk_id AND run.id = box.id"
 
-/* What has become of a row. Parameters: id, wpk_id, version; then those that are named. */
-#define RL_PG_BOX_THAT " WHERE id = $1::uuid AND wpk_id = $2 AND version = $3::bigint"
-/* model, dim, text_hash, text_bytes, used_bytes, vector */
-#define RL_PG_BOX_VECTOR                                                         \
-    "UPDATE run_embeddings SET state = 'embedded', attempts = 0, "               \
-    "last_error = NULL, next_attempt_at = 0, model = $4, dim = $5::int, "        \
-    "text_hash = $6::bigint, text_bytes = $7::bigint, used_bytes = $8::bigint, " \
-    "vector = $9::bytea, stamp = txid_current()" RL_PG_BOX_THAT
-#define RL_PG_BOX_TEXT                                             \
-    "UPDATE run_embeddings SET state = 'embedded', attempts = 0, " \
-    "last_error = NULL, next_attempt_at = 0" RL_PG_BOX_THAT
-#define RL_PG_BOX_UPSERTED \
-    "UPDATE run_embeddings SET state = 'done', last_error = NULL" RL_PG_BOX_THAT
-#define RL_PG_BOX_REMOVED "DELETE FROM run_embeddings" RL_PG_BOX_THAT
-#define RL_PG_BOX_NONE "DELETE FROM run_embeddings" RL_PG_BOX_THAT " AND NOT upserted"
-#define RL_PG_BOX_NONE_UPSERTED                                                        \
-    "UPDATE run_embeddings SET state = 'deleted', attempts = 0, next_attempt_at = 0, " \
-    "last_error = NULL, vector = NULL, stamp = NULL" RL_PG_BOX_THAT
-/* error */
-#define RL_PG_BOX_REFUSED \
-    "UPDATE run_embeddings SET state = 'failed', last_error = $4" RL_PG_BOX_THAT
-/* again_at, error */
-#define RL_PG_BOX_LATER                                                     \
-    "UPDATE run_embeddings SET next_attempt_at = $4::bigint, last_error = " \
-    "$5" RL_PG_BOX_THAT
+/* Which row. Parameters: id, wpk_id, version, lease. */
+#define RL_PG_BOX_IS                                          \
+    "id = $1::uuid AND wpk_id = $2 AND version = $3::bigint " \
+    "AND next_attempt_at = $4::bigint"
+#define RL_PG_BOX_THAT " WHERE " RL_PG_BOX_IS
+/* The same, unless somebody has locked it, who is about to change its version. */
+#define RL_PG_BOX_FREE                                             \
+    " WHERE " RL_PG_BOX_IS                                         \
+    " AND id = (SELECT id FROM run_embeddings WHERE " RL_PG_BOX_IS \
+    " FOR UPDATE SKIP LOCKED)"
 
-#define RL_PG_BOX_COUNTS                                                  \
-    "SELECT state, count(*)::text, (array_agg(last_error "                \
-    "ORDER BY next_attempt_at DESC) FILTER (WHERE state = 'failed'))[1] " \
-    "FROM run_embeddings WHERE state <> 'done' GROUP BY state"
+/* What has become of a row; `that` is one of those two. Parameters: those of it, then those
+ * that are named. */
+/* model, dim, text_hash, text_bytes, used_bytes, vector */
+#define RL_PG_BOX_VECTOR(that)                                                   \
+    "UPDATE run_embeddings SET state = 'embedded', attempts = 0, "               \
+    "last_error = NULL, next_attempt_at = 0, model = $5, dim = $6::int, "        \
+    "text_hash = $7::bigint, text_bytes = $8::bigint, used_bytes = $9::bigint, " \
+    "vector = $10::bytea, stamp = txid_current()" that
+#define RL_PG_BOX_TEXT(that)                                       \
+    "UPDATE run_embeddings SET state = 'embedded', attempts = 0, " \
+    "last_error = NULL, next_attempt_at = 0" that
+#define RL_PG_BOX_UPSERTED(that)                               \
+    "UPDATE run_embeddings SET state = 'done', attempts = 0, " \
+    "last_error = NULL, next_attempt_at = 0" that
+#define RL_PG_BOX_REMOVED(that) "DELETE FROM run_embeddings" that
+#define RL_PG_BOX_NONE(that) "DELETE FROM run_embeddings" that " AND NOT upserted"
+#define RL_PG_BOX_NONE_UPSERTED(that)                                                  \
+    "UPDATE run_embeddings SET state = 'deleted', attempts = 0, next_attempt_at = 0, " \
+    "last_error = NULL, model = NULL, dim = NULL, vector = NULL, text_hash = NULL, "   \
+    "stamp = NULL" that
+/* error */
+#define RL_PG_BOX_REFUSED(that) \
+    "UPDATE run_embeddings SET state = 'failed', last_error = $5" that
+/* again_at, error */
+#define RL_PG_BOX_LATER(that) \
+    "UPDATE run_embeddings SET next_attempt_at = $5::bigint, last_error = $6" that
+/* One that was logged again or deleted meanwhile, and waits for this. */
+#define RL_PG_BOX_RELEASE                                            \
+    "UPDATE run_embeddings SET next_attempt_at = 0 "                 \
+    "WHERE id = $1::uuid AND wpk_id = $2 AND version <> $3::bigint " \
+    "AND next_attempt_at = $4::bigint"
+
+/* Parameter: one more state. */
+#define RL_PG_BOX_COUNTS                                                       \
+    "SELECT state, count(*)::text, CASE WHEN state = 'failed' THEN ("          \
+    "SELECT last_error FROM run_embeddings WHERE state = 'failed' "            \
+    "AND state <> 'done' ORDER BY next_attempt_at DESC LIMIT 1) END "          \
+    "FROM run_embeddings WHERE state IN ('pending', 'failed', 'deleted', $1) " \
+    "AND state <> 'done' GROUP BY state"
 
 /* How many vectors are read at once. */
 #define RL_PG_VECTORS_CHUNK 1000

@@ -194,9 +194,10 @@ static rl_status postgres_settle(rl_store *store, const rl_box_result *results,
     return rl_pg_outbox_settle(&((postgres_store *)store)->pool, results, count, err);
 }
 
-static rl_status postgres_look(rl_store *store, rl_box_counts *counts, rl_err *err)
+static rl_status postgres_look(rl_store *store, bool embedded, rl_box_counts *counts,
+                               rl_err *err)
 {
-    return rl_pg_outbox_look(&((postgres_store *)store)->pool, counts, err);
+    return rl_pg_outbox_look(&((postgres_store *)store)->pool, embedded, counts, err);
 }
 
 static rl_status postgres_vectors(rl_store *store, const char *model,

@@ -222,9 +222,10 @@ static rl_status sqlite_settle(rl_store *store, const rl_box_result *results,
     return rl_sqlite_outbox_settle(file_of(store), results, count, err);
 }
 
-static rl_status sqlite_look(rl_store *store, rl_box_counts *counts, rl_err *err)
+static rl_status sqlite_look(rl_store *store, bool embedded, rl_box_counts *counts,
+                             rl_err *err)
 {
-    return rl_sqlite_outbox_look(file_of(store), counts, err);
+    return rl_sqlite_outbox_look(file_of(store), embedded, counts, err);
 }
 
 static rl_status sqlite_vectors(rl_store *store, const char *model,

@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define RL_SQLITE_CACHE 24 /* statements kept prepared */
+#define RL_SQLITE_CACHE 32 /* statements kept prepared */
 #define RL_SQLITE_WAIT_NS \
     UINT64_C(10000000000) /* how long another's lock is waited for */
 

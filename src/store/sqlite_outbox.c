@@ -12,23 +12,36 @@ static int bind_text(sqlite3_stmt *stmt, int at, const char *text)
     return sqlite3_bind_text(stmt, at, text, -1, SQLITE_STATIC);
 }
 
-rl_status rl_sqlite_outbox_note(rl_sqlite_conn *conn, const rl_embed_rule *rule,
-                                const rl_run *run, rl_err *err)
+/* The statement for a run; NULL where there is nothing to write down. */
+static const char *note_of(rl_outbox_wish wish, bool is_own, bool is_new)
 {
     static const char *const statements[2][2] = {
         [RL_OUTBOX_TOUCH] = {RL_SQLITE_BOX_TOUCH_NAME, RL_SQLITE_BOX_TOUCH_ID},
         [RL_OUTBOX_QUEUE] = {RL_SQLITE_BOX_QUEUE_NAME, RL_SQLITE_BOX_QUEUE_ID},
     };
-    const char *sql = statements[rl_outbox_wish_of(rule, run)][run->is_own];
+
+    if (is_new) {
+        return wish == RL_OUTBOX_QUEUE ? RL_SQLITE_BOX_NEW : NULL;
+    }
+    return statements[wish][is_own];
+}
+
+rl_status rl_sqlite_outbox_note(rl_sqlite_conn *conn, const rl_embed_rule *rule,
+                                const rl_run *run, bool is_new, rl_err *err)
+{
+    const char *sql = note_of(rl_outbox_wish_of(rule, run), run->is_own, is_new);
     char id[RL_UUID_TEXT];
     sqlite3_stmt *stmt = NULL;
-    rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+    rl_status status = RL_OK;
     int rc;
 
-    if (status != RL_OK) {
+    if (sql != NULL) {
+        status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+    }
+    if (status != RL_OK || sql == NULL) {
         return status;
     }
-    if (run->is_own) {
+    if (run->is_own || is_new) {
         rl_uuid_format(run->id, id);
         rc = bind_text(stmt, 1, id);
     } else {
@@ -85,19 +98,20 @@ static uint32_t read_dim(sqlite3_stmt *stmt, int vector, uint32_t dim)
     return (size_t)sqlite3_column_bytes(stmt, vector) == dim * sizeof(float) ? dim : 0;
 }
 
-static void add_job(rl_box_jobs *jobs, sqlite3_stmt *stmt)
+/* Without a vector there is no dim. */
+static void add_job(rl_box_jobs *jobs, int64_t lease, sqlite3_stmt *stmt)
 {
     rl_box_job job = {.version = sqlite3_column_int64(stmt, 1),
-                      .attempts = (unsigned)sqlite3_column_int(stmt, 2)};
+                      .lease = lease,
+                      .attempts = (unsigned)sqlite3_column_int(stmt, 2),
+                      .text_hash = (uint64_t)sqlite3_column_int64(stmt, 9),
+                      .dim = (uint32_t)sqlite3_column_int(stmt, 11)};
     const char *id = (const char *)sqlite3_column_text(stmt, 0);
     const char *stamp = (const char *)sqlite3_column_text(stmt, 7);
 
-    if (id == NULL || strlen(id) != RL_UUID_TEXT - 1) {
-        return; /* not written by runlog */
-    }
-    memcpy(job.id, id, RL_UUID_TEXT);
-    job.gone = stamp == NULL;
-    if (job.gone ||
+    snprintf(job.id, sizeof job.id, "%s", id != NULL ? id : "");
+    job.gone = sqlite3_column_type(stmt, 7) == SQLITE_NULL;
+    if (stamp == NULL ||
         !rl_time_parse(stamp, (size_t)sqlite3_column_bytes(stmt, 7), &job.created_at)) {
         job.created_at = 0;
     }
@@ -107,56 +121,100 @@ static void add_job(rl_box_jobs *jobs, sqlite3_stmt *stmt)
     job.model = add_text(jobs, stmt, 6);
     job.outputs = add_text(jobs, stmt, 8);
     job.outputs_len = (size_t)sqlite3_column_bytes(stmt, 8);
-    job.text_hash = (uint64_t)sqlite3_column_int64(stmt, 9);
-    job.dim = (uint32_t)sqlite3_column_int(stmt, 11);
     if (sqlite3_column_type(stmt, 10) == SQLITE_BLOB) {
         job.dim = read_dim(stmt, 10, job.dim);
         job.vector = rl_box_add_vector(jobs, sqlite3_column_blob(stmt, 10),
                                        job.dim * sizeof(float));
     }
+    jobs->arena.failed = jobs->arena.failed || id == NULL || (stamp == NULL && !job.gone);
     rl_buf_add(&jobs->list, &job, sizeof job);
 }
 
-static rl_status read_claimed(rl_sqlite_conn *conn, const claiming *self, rl_err *err)
+static rl_status read_due(rl_sqlite_conn *conn, const claiming *self, rl_err *err)
 {
+    const rl_box_claim *wanted = self->claim;
+    rl_box_jobs *jobs = self->jobs;
     sqlite3_stmt *stmt = NULL;
-    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_CLAIMED, &stmt, err);
-    int rc = SQLITE_DONE;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_DUE, &stmt, err);
+    int rc = SQLITE_ROW;
 
     if (status == RL_OK) {
-        bind_text(stmt, 1, rl_box_state_names[self->claim->state]);
-        sqlite3_bind_int64(stmt, 2, self->claim->until);
-        while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-            add_job(self->jobs, stmt);
+        bind_text(stmt, 1, rl_box_state_names[wanted->state]);
+        sqlite3_bind_int64(stmt, 2, wanted->now);
+        sqlite3_bind_int64(stmt, 3, (sqlite3_int64)wanted->limit);
+        while ((jobs->arena.len < RL_BOX_BYTES || wanted->state != RL_BOX_PENDING) &&
+               (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+            add_job(jobs, wanted->until, stmt);
         }
-        if (rc != SQLITE_DONE) {
+        if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
             status = rl_sqlite_conn_error(conn, rc, err);
         }
         sqlite3_reset(stmt);
     }
-    return status == RL_OK && rl_box_failed(self->jobs) ? rl_err_nomem(err) : status;
+    return status == RL_OK && rl_box_failed(jobs) ? rl_err_nomem(err) : status;
 }
 
+static rl_status take(rl_sqlite_conn *conn, const rl_box_job *job, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_TAKE, &stmt, err);
+
+    if (status == RL_OK) {
+        bool bound = bind_text(stmt, 1, job->id) == SQLITE_OK &&
+                     sqlite3_bind_int64(stmt, 2, job->lease) == SQLITE_OK;
+
+        status = bound ? rl_sqlite_conn_step(conn, stmt, err) : rl_err_nomem(err);
+        sqlite3_clear_bindings(stmt);
+    }
+    return status;
+}
+
+static rl_status run_for_first(rl_sqlite_conn *conn, const char *sql, size_t limit,
+                               int *changes, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+
+    if (status == RL_OK) {
+        sqlite3_bind_int64(stmt, 1, (sqlite3_int64)limit);
+        status = rl_sqlite_conn_step(conn, stmt, err);
+        *changes = sqlite3_changes(conn->db);
+    }
+    return status;
+}
+
+/* Makes the rows of new runs, as many as are claimed at most. Where all of them are gone
+ * already, those of the next ones. */
+static rl_status make_rows(rl_sqlite_conn *conn, size_t limit, rl_err *err)
+{
+    int made = 0, moved = 0;
+    rl_status status;
+
+    do {
+        status = run_for_first(conn, RL_SQLITE_BOX_MAKE, limit, &made, err);
+        if (status == RL_OK) {
+            status = run_for_first(conn, RL_SQLITE_BOX_MADE, limit, &moved, err);
+        }
+    } while (status == RL_OK && made == 0 && moved > 0);
+    return status;
+}
+
+/* In one transaction, which alone may write: what is read is what is taken. */
 static rl_status claim(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     const claiming *self = ctx;
-    sqlite3_stmt *stmt = NULL;
     rl_status status;
 
     rl_box_jobs_clear(self->jobs); /* it may be done again */
     status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
-    if (status == RL_OK) {
-        status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_CLAIM, &stmt, err);
+    if (status == RL_OK && self->claim->state == RL_BOX_PENDING) {
+        status = make_rows(conn, self->claim->limit, err);
     }
     if (status == RL_OK) {
-        bind_text(stmt, 1, rl_box_state_names[self->claim->state]);
-        sqlite3_bind_int64(stmt, 2, self->claim->now);
-        sqlite3_bind_int64(stmt, 3, self->claim->until);
-        sqlite3_bind_int64(stmt, 4, (sqlite3_int64)self->claim->limit);
-        status = rl_sqlite_conn_step(conn, stmt, err);
+        status = read_due(conn, self, err);
     }
-    if (status == RL_OK) {
-        status = read_claimed(conn, self, err);
+    for (size_t i = 0; status == RL_OK && i < rl_box_count(self->jobs); i++) {
+        status = take(conn, rl_box_job_at(self->jobs, i), err);
     }
     if (status == RL_OK) {
         status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
@@ -174,6 +232,9 @@ rl_status rl_sqlite_outbox_claim(rl_sqlite_file *file, const rl_box_claim *wante
     status = rl_sqlite_file_read(file, look_for_any, &self, err);
     if (status == RL_OK && self.any) {
         status = rl_sqlite_file_write(file, false, true, claim, &self, err);
+    }
+    if (status != RL_OK) {
+        rl_box_jobs_clear(jobs);
     }
     return status;
 }
@@ -195,24 +256,24 @@ static int bind_outcome(sqlite3_stmt *stmt, const rl_box_result *result)
 
     switch (result->outcome) {
     case RL_BOX_HAS_VECTOR:
-        rc |= sqlite3_bind_int64(stmt, 3, rl_time_now());
-        rc |= bind_text(stmt, 4, result->model);
-        rc |= sqlite3_bind_int64(stmt, 5, result->dim);
-        rc |= sqlite3_bind_blob64(stmt, 6, result->vector, result->dim * sizeof(float),
+        rc |= sqlite3_bind_int64(stmt, 4, rl_time_now());
+        rc |= bind_text(stmt, 5, result->model);
+        rc |= sqlite3_bind_int64(stmt, 6, result->dim);
+        rc |= sqlite3_bind_blob64(stmt, 7, result->vector, result->dim * sizeof(float),
                                   SQLITE_STATIC);
-        rc |= sqlite3_bind_int64(stmt, 7, (sqlite3_int64)result->text_hash);
-        rc |= sqlite3_bind_int64(stmt, 8, (sqlite3_int64)result->text_bytes);
-        rc |= sqlite3_bind_int64(stmt, 9, (sqlite3_int64)result->used_bytes);
+        rc |= sqlite3_bind_int64(stmt, 8, (sqlite3_int64)result->text_hash);
+        rc |= sqlite3_bind_int64(stmt, 9, (sqlite3_int64)result->text_bytes);
+        rc |= sqlite3_bind_int64(stmt, 10, (sqlite3_int64)result->used_bytes);
         break;
     case RL_BOX_HAS_TEXT:
-        rc |= sqlite3_bind_int64(stmt, 3, rl_time_now());
+        rc |= sqlite3_bind_int64(stmt, 4, rl_time_now());
         break;
     case RL_BOX_REFUSED:
-        rc |= bind_text(stmt, 3, result->error);
+        rc |= bind_text(stmt, 4, result->error);
         break;
     case RL_BOX_AGAIN:
-        rc |= sqlite3_bind_int64(stmt, 3, result->again_at);
-        rc |= bind_text(stmt, 4, result->error);
+        rc |= sqlite3_bind_int64(stmt, 4, result->again_at);
+        rc |= bind_text(stmt, 5, result->error);
         break;
     default:
         break;
@@ -220,30 +281,39 @@ static int bind_outcome(sqlite3_stmt *stmt, const rl_box_result *result)
     return rc;
 }
 
+/* Runs a statement for a row that was taken; whether it has found it. */
+static rl_status settle_by(rl_sqlite_conn *conn, const char *sql, bool whole,
+                           const rl_box_result *result, bool *found, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+    int rc;
+
+    if (status == RL_OK) {
+        rc = bind_text(stmt, 1, result->name.id);
+        rc |= sqlite3_bind_int64(stmt, 2, result->version);
+        rc |= sqlite3_bind_int64(stmt, 3, result->lease);
+        rc |= whole ? bind_outcome(stmt, result) : SQLITE_OK;
+        status =
+            rc == SQLITE_OK ? rl_sqlite_conn_step(conn, stmt, err) : rl_err_nomem(err);
+        *found = status == RL_OK && sqlite3_changes(conn->db) > 0;
+        sqlite3_clear_bindings(stmt);
+    }
+    return status;
+}
+
 static rl_status settle_one(rl_sqlite_conn *conn, const rl_box_result *result,
                             rl_err *err)
 {
-    rl_status status = RL_OK;
+    const char *const *sql = outcome_sql[result->outcome];
     bool found = false;
+    rl_status status = settle_by(conn, sql[0], true, result, &found, err);
 
-    for (int i = 0; i < 2 && status == RL_OK && !found; i++) {
-        const char *sql = outcome_sql[result->outcome][i];
-        sqlite3_stmt *stmt = NULL;
-        int rc;
-
-        if (sql == NULL) {
-            break;
-        }
-        status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
-        if (status == RL_OK) {
-            rc = bind_text(stmt, 1, result->name.id) |
-                 sqlite3_bind_int64(stmt, 2, result->version);
-            rc |= i == 0 ? bind_outcome(stmt, result) : SQLITE_OK;
-            status = rc == SQLITE_OK ? rl_sqlite_conn_step(conn, stmt, err)
-                                     : rl_err_nomem(err);
-            sqlite3_clear_bindings(stmt);
-            found = status == RL_OK && sqlite3_changes(conn->db) > 0;
-        }
+    if (status == RL_OK && !found && sql[1] != NULL) {
+        status = settle_by(conn, sql[1], false, result, &found, err);
+    }
+    if (status == RL_OK && !found) {
+        status = settle_by(conn, RL_SQLITE_BOX_RELEASE, false, result, &found, err);
     }
     return status;
 }
@@ -276,20 +346,29 @@ rl_status rl_sqlite_outbox_settle(rl_sqlite_file *file, const rl_box_result *res
                      : RL_OK;
 }
 
+typedef struct counting {
+    rl_box_counts *counts;
+    rl_box_state more; /* is counted as well */
+} counting;
+
 static rl_status count_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
-    rl_box_counts *counts = ctx;
+    const counting *self = ctx;
+    rl_box_counts *counts = self->counts;
     sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_COUNTS, &stmt, err);
     rl_box_state state;
     int rc = SQLITE_DONE;
 
     memset(counts, 0, sizeof *counts);
+    if (status == RL_OK) {
+        bind_text(stmt, 1, rl_box_state_names[self->more]);
+    }
     while (status == RL_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         const char *name = (const char *)sqlite3_column_text(stmt, 0);
 
         if (name != NULL && rl_box_state_parse(name, &state)) {
-            counts->rows[state] = sqlite3_column_int64(stmt, 1);
+            counts->rows[state] += sqlite3_column_int64(stmt, 1);
         }
     }
     sqlite3_reset(stmt);
@@ -308,9 +387,12 @@ static rl_status count_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
                                                 : status;
 }
 
-rl_status rl_sqlite_outbox_look(rl_sqlite_file *file, rl_box_counts *counts, rl_err *err)
+rl_status rl_sqlite_outbox_look(rl_sqlite_file *file, bool embedded,
+                                rl_box_counts *counts, rl_err *err)
 {
-    return rl_sqlite_file_read(file, count_rows, counts, err);
+    counting self = {counts, embedded ? RL_BOX_EMBEDDED : RL_BOX_PENDING};
+
+    return rl_sqlite_file_read(file, count_rows, &self, err);
 }
 
 /* What a reader of vectors works with: from a stamp on, or (`id`) that of one run. */

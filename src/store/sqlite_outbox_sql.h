@@ -2,12 +2,16 @@
 #ifndef RL_SQLITE_OUTBOX_SQL_H
 #define RL_SQLITE_OUTBOX_SQL_H
 
-/* The row of a run that was logged again: due at once. */
-#define RL_SQLITE_BOX_ANEW                                                        \
-    "state = 'pending', version = version + 1, attempts = 0, last_error = NULL, " \
-    "next_attempt_at = 0"
+/* The row of a run that was logged again: due at once, or when who works on it has ended. */
+#define RL_SQLITE_BOX_ANEW                                                       \
+    "state = 'pending', version = version + 1, attempts = 0, next_attempt_at = " \
+    "CASE WHEN last_error IS NULL THEN next_attempt_at ELSE 0 END, last_error = NULL"
 
-/* A run that was just written. Parameters: id, or wpk_id and run_id. */
+/* A run that was not there before. Half of what its row in run_embeddings and that one's entry
+ * in an index would take: a page that grows at its end. Parameter: id. */
+#define RL_SQLITE_BOX_NEW "INSERT INTO run_embeddings_new (id) VALUES (?1)"
+
+/* Any other run that was just written. Parameters: id, or wpk_id and run_id. */
 #define RL_SQLITE_BOX_QUEUE                                            \
     "INSERT INTO run_embeddings (id, wpk_id, state, next_attempt_at) " \
     "SELECT id, wpk_id, 'pending', 0 FROM workflow_runs WHERE "
@@ -25,57 +29,77 @@
     " WHERE id = (SELECT id FROM workflow_runs WHERE " RL_SQLITE_BOX_BY_NAME ")"
 
 /* Whether there is anything to take; a look that takes no lock. Parameters: state, now. */
-#define RL_SQLITE_BOX_ANY           \
-    "SELECT 1 FROM run_embeddings " \
-    "WHERE state = ?1 AND state <> 'done' AND next_attempt_at <= ?2 LIMIT 1"
+#define RL_SQLITE_BOX_ANY                                             \
+    "SELECT 1 FROM run_embeddings "                                   \
+    "WHERE state = ?1 AND state <> 'done' AND next_attempt_at <= ?2 " \
+    "UNION ALL SELECT 1 FROM run_embeddings_new WHERE ?1 = 'pending' LIMIT 1"
 
-/* Parameters: state, now, until, limit. Behind it the rows are those of that `until`. */
-#define RL_SQLITE_BOX_CLAIM                                                     \
-    "UPDATE run_embeddings SET next_attempt_at = ?3, attempts = attempts + 1, " \
-    "upserted = upserted OR ?1 = 'embedded' WHERE id IN ("                      \
-    "SELECT id FROM run_embeddings "                                            \
-    "WHERE state = ?1 AND state <> 'done' AND next_attempt_at <= ?2 "           \
-    "ORDER BY next_attempt_at LIMIT ?4)"
+/* The rows of the runs that are new longest; behind it they are new no more. One that was
+ * logged again since may have its row. Parameter: limit. */
+#define RL_SQLITE_BOX_FIRST               \
+    "WHERE seq <= (SELECT max(seq) FROM " \
+    "(SELECT seq FROM run_embeddings_new ORDER BY seq LIMIT ?1))"
+#define RL_SQLITE_BOX_MAKE                                                       \
+    "INSERT OR IGNORE INTO run_embeddings (id, wpk_id, state, next_attempt_at) " \
+    "SELECT run.id, run.wpk_id, 'pending', 0 FROM run_embeddings_new AS new "    \
+    "CROSS JOIN workflow_runs AS run ON run.id = new.id " RL_SQLITE_BOX_FIRST
+#define RL_SQLITE_BOX_MADE "DELETE FROM run_embeddings_new " RL_SQLITE_BOX_FIRST
 
-/* Parameters: state, until. */
-#define RL_SQLITE_BOX_CLAIMED                                                        \
-    "SELECT box.id, box.version, box.attempts, box.wpk_id, run.run_id, run.status, " \
-    "box.model, run.created_at, CASE WHEN ?1 = 'pending' THEN run.outputs END, "     \
-    "box.text_hash, CASE WHEN ?1 = 'embedded' THEN box.vector END, box.dim "         \
-    "FROM run_embeddings AS box LEFT JOIN workflow_runs AS run ON run.id = box.id "  \
-    "WHERE box.state = ?1 AND box.state <> 'done' AND box.next_attempt_at = ?2"
+/* The rows that are due. Ids of another length are not runlog's. Parameters: state, now,
+ * limit. */
+#define RL_SQLITE_BOX_DUE                                                                \
+    "SELECT box.id, box.version, box.attempts + 1, box.wpk_id, run.run_id, run.status, " \
+    "box.model, run.created_at, CASE WHEN ?1 = 'pending' THEN run.outputs END, "         \
+    "box.text_hash, CASE WHEN ?1 = 'embedded' THEN box.vector END, "                     \
+    "CASE WHEN box.vector IS NOT NULL THEN box.dim END "                                 \
+    "FROM run_embeddings AS box LEFT JOIN workflow_runs AS run ON run.id = box.id "      \
+    "WHERE box.state = ?1 AND box.state <> 'done' AND box.next_attempt_at <= ?2 "        \
+    "AND length(box.id) = 36 ORDER BY box.next_attempt_at LIMIT ?3"
+/* Takes one of them. Parameters: id, until. */
+#define RL_SQLITE_BOX_TAKE                                                      \
+    "UPDATE run_embeddings SET next_attempt_at = ?2, attempts = attempts + 1, " \
+    "last_error = NULL, upserted = upserted OR state = 'embedded' WHERE id = ?1"
 
-/* What has become of a row. Parameters: id, version; then those that are named. */
-#define RL_SQLITE_BOX_THAT " WHERE id = ?1 AND version = ?2"
+/* What has become of a row. Parameters: id, version, lease; then those that are named. */
+#define RL_SQLITE_BOX_THAT " WHERE id = ?1 AND version = ?2 AND next_attempt_at = ?3"
 /* now, model, dim, vector, text_hash, text_bytes, used_bytes */
 #define RL_SQLITE_BOX_VECTOR                                                       \
     "UPDATE run_embeddings SET state = 'embedded', attempts = 0, "                 \
-    "last_error = NULL, next_attempt_at = ?3, model = ?4, dim = ?5, vector = ?6, " \
-    "text_hash = ?7, text_bytes = ?8, used_bytes = ?9, "                           \
-    "stamp = max(?3, 1 + ifnull((SELECT max(stamp) FROM run_embeddings "           \
+    "last_error = NULL, next_attempt_at = ?4, model = ?5, dim = ?6, vector = ?7, " \
+    "text_hash = ?8, text_bytes = ?9, used_bytes = ?10, "                          \
+    "stamp = max(?4, 1 + ifnull((SELECT max(stamp) FROM run_embeddings "           \
     "WHERE stamp IS NOT NULL), 0))" RL_SQLITE_BOX_THAT
 /* now */
 #define RL_SQLITE_BOX_TEXT                                         \
     "UPDATE run_embeddings SET state = 'embedded', attempts = 0, " \
-    "last_error = NULL, next_attempt_at = ?3" RL_SQLITE_BOX_THAT
-#define RL_SQLITE_BOX_UPSERTED \
-    "UPDATE run_embeddings SET state = 'done', last_error = NULL" RL_SQLITE_BOX_THAT
+    "last_error = NULL, next_attempt_at = ?4" RL_SQLITE_BOX_THAT
+#define RL_SQLITE_BOX_UPSERTED                                 \
+    "UPDATE run_embeddings SET state = 'done', attempts = 0, " \
+    "last_error = NULL, next_attempt_at = 0" RL_SQLITE_BOX_THAT
 #define RL_SQLITE_BOX_REMOVED "DELETE FROM run_embeddings" RL_SQLITE_BOX_THAT
 #define RL_SQLITE_BOX_NONE \
     "DELETE FROM run_embeddings" RL_SQLITE_BOX_THAT " AND NOT upserted"
 #define RL_SQLITE_BOX_NONE_UPSERTED                                                    \
     "UPDATE run_embeddings SET state = 'deleted', attempts = 0, next_attempt_at = 0, " \
-    "last_error = NULL, vector = NULL, stamp = NULL" RL_SQLITE_BOX_THAT
+    "last_error = NULL, model = NULL, dim = NULL, vector = NULL, text_hash = NULL, "   \
+    "stamp = NULL" RL_SQLITE_BOX_THAT
 /* error */
 #define RL_SQLITE_BOX_REFUSED \
-    "UPDATE run_embeddings SET state = 'failed', last_error = ?3" RL_SQLITE_BOX_THAT
+    "UPDATE run_embeddings SET state = 'failed', last_error = ?4" RL_SQLITE_BOX_THAT
 /* again_at, error */
 #define RL_SQLITE_BOX_LATER \
-    "UPDATE run_embeddings SET next_attempt_at = ?3, last_error = ?4" RL_SQLITE_BOX_THAT
+    "UPDATE run_embeddings SET next_attempt_at = ?4, last_error = ?5" RL_SQLITE_BOX_THAT
+/* One that was logged again or deleted meanwhile, and waits for this. */
+#define RL_SQLITE_BOX_RELEASE                        \
+    "UPDATE run_embeddings SET next_attempt_at = 0 " \
+    "WHERE id = ?1 AND version <> ?2 AND next_attempt_at = ?3"
 
-#define RL_SQLITE_BOX_COUNTS                      \
-    "SELECT state, count(*) FROM run_embeddings " \
-    "WHERE state <> 'done' GROUP BY state"
+/* Parameter: one more state. */
+#define RL_SQLITE_BOX_COUNTS                               \
+    "SELECT state, count(*) FROM run_embeddings "          \
+    "WHERE state IN ('pending', 'failed', 'deleted', ?1) " \
+    "AND state <> 'done' GROUP BY state "                  \
+    "UNION ALL SELECT 'pending', count(*) FROM run_embeddings_new"
 #define RL_SQLITE_BOX_LAST_ERROR                                    \
     "SELECT last_error FROM run_embeddings WHERE state = 'failed' " \
     "AND state <> 'done' ORDER BY next_attempt_at DESC LIMIT 1"

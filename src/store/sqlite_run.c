@@ -156,12 +156,18 @@ static rl_status insert_all(rl_sqlite_conn *conn, const char *sql,
     for (size_t i = 0; status == RL_OK && i < batch->count; i++) {
         const rl_run *run = batch->runs[i];
 
+        if (rule != NULL) {
+            sqlite3_set_last_insert_rowid(conn->db, 0);
+        }
         status = insert_run(conn, sql, run, self.now, NULL, err);
         if (is_unclear(conn, run, status)) {
             status = rl_own_insert(&own_ops, &self, run, err);
         }
         if (status == RL_OK && rule != NULL) {
-            status = rl_sqlite_outbox_note(conn, rule, run, err);
+            /* an update of a row that was there leaves the rowid of the last insertion */
+            bool is_new = sqlite3_last_insert_rowid(conn->db) != 0;
+
+            status = rl_sqlite_outbox_note(conn, rule, run, is_new, err);
         }
     }
     return status;

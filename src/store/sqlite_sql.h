@@ -88,7 +88,7 @@
     "SELECT 1 FROM workflow_runs UNION ALL SELECT 1 FROM sqlite_master " \
     "WHERE type = 'table' AND name NOT IN ('workflow_runs', 'journal', " \
     "'journal_rejected', 'journal_lease', 'run_embeddings', "            \
-    "'runlog_migrations') "                                              \
+    "'run_embeddings_new', 'runlog_migrations') "                        \
     "AND name NOT LIKE 'sqlite~_%' ESCAPE '~' LIMIT 1"
 
 /* Parameters: seq, reason, sqlstate, now. */

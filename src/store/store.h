@@ -81,7 +81,9 @@ typedef struct rl_store_ops {
     /* Writes what has become of rows, in one transaction. */
     rl_status (*settle)(rl_store *store, const rl_box_result *results, size_t count,
                         rl_err *err);
-    rl_status (*look)(rl_store *store, rl_box_counts *counts, rl_err *err);
+    /* Counts rows; those that are `embedded` only when asked to, as without a Milvus all of
+     * them are. */
+    rl_status (*look)(rl_store *store, bool embedded, rl_box_counts *counts, rl_err *err);
 
     /* Hands on the vectors of a model that are new since the cursor (some perhaps once
      * more), and moves it; RL_BUSY: it is of another database than is there now, and is set

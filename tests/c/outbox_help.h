@@ -1,0 +1,50 @@
+/* What the tests of the outbox share: a store with a rule, claims, and what comes of them. */
+#ifndef RUNLOG_TESTS_OUTBOX_HELP_H
+#define RUNLOG_TESTS_OUTBOX_HELP_H
+
+#include "store_help.h"
+
+#define DIM 4
+
+static const rl_embed_rule the_rule = {.path = NULL};
+static const float the_vector[DIM] = {0.5f, -1.0f, 0.25f, 3.0f};
+
+static inline rl_run *new_text(const char *run_id, const char *outputs)
+{
+    rl_run *run = new_run("w", run_id, "completed");
+
+    if (outputs != NULL) {
+        set_text(run, RL_OUTPUTS, outputs);
+    }
+    help_need(rl_run_seal(run, NULL) == RL_OK, "sealing a run");
+    return run;
+}
+
+/* Takes rows of a state at a time, for ten. */
+static inline rl_status claim_at(rl_store *store, rl_box_state state, size_t limit,
+                                 int64_t now, rl_box_jobs *jobs, rl_err *err)
+{
+    const rl_box_claim claim = {state, limit, now, now + 10};
+
+    return store->ops->claim(store, &claim, jobs, err);
+}
+
+static inline rl_box_result result_for(const rl_box_jobs *jobs, size_t at,
+                                       rl_box_outcome outcome)
+{
+    const rl_box_job *job = rl_box_job_at(jobs, at);
+
+    return (rl_box_result){.name = {job->id, rl_box_text(jobs, job->wpk_id)},
+                           .version = job->version,
+                           .lease = job->lease,
+                           .outcome = outcome,
+                           .error = "an error",
+                           .model = "m",
+                           .vector = the_vector,
+                           .dim = DIM,
+                           .text_hash = UINT64_C(0xFEDCBA9876543210),
+                           .text_bytes = 20,
+                           .used_bytes = 10};
+}
+
+#endif

@@ -1,0 +1,119 @@
+/* Test of the outbox on SQLite while its memory and its system calls fail, each once and from
+ * then on: every call ends with success or a clear error, a row is always in one of its
+ * states and whole, and all of them get their vectors once the fault is over.
+ */
+#include "store/store.h"
+
+#include "check.h"
+#include "fault_help.h"
+#include "outbox_help.h"
+
+#define RUNS 3
+
+static rl_run *runs[RUNS]; /* made before anything fails */
+
+/* Everything that there is to do once, as the indexer's thread does it. */
+static void work(rl_store *store, int64_t now)
+{
+    static const struct {
+        rl_box_state from;
+        rl_box_outcome outcome;
+    } steps[] = {{RL_BOX_PENDING, RL_BOX_HAS_VECTOR}, {RL_BOX_EMBEDDED, RL_BOX_UPSERTED}};
+    rl_box_result results[RUNS];
+    rl_box_counts counts;
+    rl_box_jobs jobs;
+    rl_err err = {.code = RL_OK};
+    rl_status status;
+
+    rl_box_jobs_init(&jobs);
+    for (size_t step = 0; step < sizeof steps / sizeof *steps; step++) {
+        status = claim_at(store, steps[step].from, RUNS, now, &jobs, &err);
+        check_error(status, &err);
+        CHECK(status == RL_OK || rl_box_count(&jobs) == 0);
+        for (size_t i = 0; i < rl_box_count(&jobs); i++) {
+            CHECK(steps[step].from != RL_BOX_EMBEDDED ||
+                  rl_box_job_at(&jobs, i)->dim == DIM);
+            results[i] = result_for(&jobs, i, steps[step].outcome);
+        }
+        check_error(store->ops->settle(store, results, rl_box_count(&jobs), &err), &err);
+    }
+    check_error(store->ops->look(store, true, &counts, &err), &err);
+    rl_box_jobs_free(&jobs);
+}
+
+static void check_rows(const char *path, int64_t acknowledged)
+{
+    CHECK(sql_int(path, "SELECT count(*) FROM run_embeddings") >= acknowledged);
+    CHECK_SQL(path,
+              "SELECT count(*) FROM run_embeddings WHERE state NOT IN "
+              "('pending', 'embedded', 'done')",
+              "0");
+    CHECK_SQL(path,
+              "SELECT count(*) FROM run_embeddings WHERE (state = 'pending') <> "
+              "(vector IS NULL) OR (vector IS NOT NULL AND length(vector) <> 16)",
+              "0");
+    CHECK_SQL(path,
+              "SELECT count(*) FROM workflow_runs WHERE id NOT IN "
+              "(SELECT id FROM run_embeddings)",
+              "0");
+}
+
+static void embed_some(void)
+{
+    const rl_batch batch = {runs, RUNS, RL_JOURNAL, true};
+    unsigned kinds = atomic_exchange(&fault.kinds, 0);
+    rl_store *store = NULL;
+    char path[HELP_PATH];
+    rl_err err = {.code = RL_OK};
+    rl_status status;
+    int64_t now;
+
+    fresh_path(path);
+    help_need(rl_sqlite_new(path, the_migrations(), &the_rule, &store, &err) == RL_OK &&
+                  store->ops->prepare(store, &err) == RL_OK,
+              err.text);
+    atomic_store(&fault.kinds, kinds);
+    status = store->ops->write(store, &batch, &err);
+    check_error(status, &err);
+    now = rl_time_now() + 1000000;
+    work(store, now);
+    fault_over();
+    check_rows(path, status == RL_OK ? RUNS : 0);
+    CHECK_INT(store->ops->write(store, &batch, &err), RL_OK); /* the same once more */
+    work(store, now + 100);
+    work(store, now + 200);
+    CHECK_SQL(path, "SELECT count(*) FROM run_embeddings WHERE state = 'done'", "3");
+    store->ops->close(store);
+    CHECK_INTACT(path);
+    remove(path);
+}
+
+static void test_faults(void)
+{
+    static const struct fault_plan plans[] = {
+        {"the core's memory", FAULT_MEMORY, ENOMEM, 5, 0, false},
+        {"SQLite's memory", FAULT_SQLITE_MEMORY, ENOMEM, 200, 200, false},
+        {"EIO", FAULT_FILE, EIO, 10, 0, false},
+        {"ENOSPC", FAULT_WRITE, ENOSPC, 5, 0, false},
+        {"short writes", FAULT_SHORT, EIO, 5, 0, false},
+        {"locks", FAULT_LOCK, EAGAIN, 10, 0, true},
+    };
+
+    fault_install();
+    the_migrations();
+    for (int i = 0; i < RUNS; i++) {
+        const char *names[] = {"r0", "r1", "r2"};
+
+        runs[i] = new_text(names[i], "{\"text\": \"a text\"}");
+    }
+    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+        fault_everywhere(&plans[i], embed_some);
+    }
+    for (int i = 0; i < RUNS; i++) {
+        rl_run_free(runs[i]);
+    }
+}
+
+static const struct check_test tests[] = {CHECK_TEST(test_faults)};
+
+CHECK_MAIN(tests)

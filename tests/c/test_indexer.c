@@ -1,0 +1,247 @@
+/* Test of record/indexer.h through a recorder, against a server that answers as it is told
+ * (scripted_embeddings.py): many threads, forks, memory that fails, the end beside a server
+ * that does not answer.
+ *
+ * NEEDS: http
+ */
+#include "record/recorder.h"
+
+#include "check.h"
+#include "fault_help.h"
+#include "http_help.h"
+#include "store_help.h"
+
+#include <pthread.h>
+#include <sys/wait.h>
+
+#define THREADS 4
+#define EACH 40
+#define LEFT "SELECT count(*) FROM run_embeddings WHERE state <> 'embedded'"
+#define COUNT "SELECT count(*) FROM run_embeddings"
+
+static char path[HELP_PATH], url[HELP_URL];
+
+/* Before SQLite is used. */
+__attribute__((constructor)) static void install_faults(void)
+{
+    fault_install();
+}
+
+/* A recorder on the file that embeds; NULL with the reason in err. */
+static rl_recorder *new_embedder(rl_err *err)
+{
+    rl_config config = {.sqlite_path = rl_strdup(path), .max_payload = 1 << 20};
+    rl_meaning_config *meaning = &config.meaning;
+    rl_recorder *recorder = NULL;
+
+    meaning->openai_key = rl_strdup("sk-s3cret");
+    meaning->openai_base_url = rl_strdup(url);
+    meaning->model = rl_strdup("m");
+    meaning->timeout_ns = SECONDS(20);
+    if (!own_migrations(&config.sqlite, the_migrations()) || config.sqlite_path == NULL ||
+        meaning->openai_key == NULL || meaning->openai_base_url == NULL ||
+        meaning->model == NULL) {
+        rl_config_free(&config);
+        (void)rl_err_nomem(err);
+    } else if (rl_recorder_new(&config, &recorder, err) != RL_OK) {
+        recorder = NULL;
+    }
+    return recorder;
+}
+
+static rl_recorder *begin(const char *steps)
+{
+    rl_err err = {.code = RL_OK};
+    rl_recorder *recorder;
+
+    fresh_path(path);
+    script(url, steps);
+    recorder = new_embedder(&err);
+    help_need(recorder != NULL, err.text);
+    return recorder;
+}
+
+static rl_run *text_run(const char *run_id)
+{
+    rl_run *run = new_run("w", run_id, "completed");
+    char outputs[100];
+
+    snprintf(outputs, sizeof outputs, "{\"text\": \"the text of %s\"}", run_id);
+    set_text(run, RL_OUTPUTS, outputs);
+    help_need(rl_run_seal(run, NULL) == RL_OK, "sealing a run");
+    return run;
+}
+
+static void log_text(rl_recorder *recorder, const char *run_id)
+{
+    rl_run *run = text_run(run_id);
+    rl_err err = {.code = RL_OK};
+
+    CHECK_STR(rl_recorder_write(recorder, run, RL_JOURNAL, &err) == RL_OK ? "" : err.text,
+              "");
+    rl_run_free(run);
+}
+
+static rl_status flush(rl_recorder *recorder, double seconds)
+{
+    rl_err err = {.code = RL_OK};
+
+    return rl_recorder_flush(recorder, rl_monotonic_ns() + SECONDS(seconds), &err);
+}
+
+struct writer {
+    rl_recorder *recorder;
+    int number;
+    pthread_t thread;
+};
+
+/* Logs runs, looks, and embeds words beside the indexer. */
+static void *write_texts(void *ctx)
+{
+    const struct writer *writer = ctx;
+    rl_embeddings vector = {.values = NULL};
+    rl_meaning_stats stats;
+    char name[40];
+    rl_err err = {.code = RL_OK};
+
+    for (int i = 0; i < EACH; i++) {
+        snprintf(name, sizeof name, "%d.%d", writer->number, i);
+        log_text(writer->recorder, name);
+        if (i % 10 == 0) {
+            rl_recorder_look_at_outbox(writer->recorder, &stats);
+            CHECK_INT(rl_recorder_embed(writer->recorder, "a word", 6,
+                                        rl_monotonic_ns() + SECONDS(60), &vector, &err),
+                      RL_OK);
+            rl_embeddings_free(&vector);
+        }
+    }
+    return NULL;
+}
+
+static void test_many_threads(void)
+{
+    rl_recorder *recorder = begin("emb");
+    struct writer writers[THREADS];
+
+    for (int i = 0; i < THREADS; i++) {
+        writers[i] = (struct writer){.recorder = recorder, .number = i};
+        help_need(pthread_create(&writers[i].thread, NULL, write_texts, &writers[i]) == 0,
+                  "a thread");
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(writers[i].thread, NULL);
+    }
+    CHECK_INT(flush(recorder, 60), RL_OK);
+    CHECK_INT(rl_metric_get(&rl_recorder_metrics(recorder)->embedded), THREADS * EACH);
+    rl_recorder_free(recorder);
+    CHECK_INT(sql_int(path, COUNT), THREADS * EACH);
+    CHECK_INT(sql_int(path, LEFT), 0);
+    CHECK_INTACT(path);
+}
+
+/* Children that are made while the thread is at work go on by themselves. */
+static void test_forks(void)
+{
+    rl_recorder *recorder = begin("emb");
+    char name[40];
+
+    for (int i = 0; i < 5; i++) {
+        pid_t child;
+        int status = -1;
+
+        snprintf(name, sizeof name, "parent.%d", i);
+        log_text(recorder, name);
+        child = fork();
+        if (child == 0) {
+            snprintf(name, sizeof name, "child.%d", i);
+            log_text(recorder, name);
+            _exit(flush(recorder, 60) == RL_OK ? 0 : 1);
+        }
+        CHECK(waitpid(child, &status, 0) == child && status == 0);
+    }
+    CHECK_INT(flush(recorder, 60), RL_OK);
+    rl_recorder_free(recorder);
+    CHECK_INT(sql_int(path, COUNT), 10);
+    CHECK_INT(sql_int(path, LEFT), 0);
+}
+
+/* The rows are free for others when it has ended, which is soon. */
+static void test_closing_beside_a_stall(void)
+{
+    rl_recorder *recorder = begin("stall");
+    uint64_t start;
+
+    log_text(recorder, "one");
+    CHECK_INT(flush(recorder, 0.3), RL_TIMEOUT); /* it is at work by then */
+    start = rl_monotonic_ns();
+    rl_recorder_close(recorder, start + SECONDS(0.2));
+    CHECK(seconds_since(start) < 1.5);
+    rl_recorder_free(recorder);
+    CHECK_SQL(path, "SELECT state || next_attempt_at FROM run_embeddings", "pending0");
+}
+
+/* What has failed is tried again soon. */
+static void test_failures(void)
+{
+    rl_recorder *recorder = begin("500,500,close,emb.nojson,emb.few,emb.twice,emb");
+    rl_meaning_stats stats;
+
+    for (int i = 0; i < 10; i++) {
+        char name[40];
+
+        snprintf(name, sizeof name, "%d", i);
+        log_text(recorder, name);
+    }
+    CHECK_INT(flush(recorder, 60), RL_OK);
+    rl_recorder_look_at_outbox(recorder, &stats);
+    CHECK_INT(stats.waiting, 0);
+    CHECK_INT(stats.failed, 0);
+    CHECK_STR(stats.error, "");
+    rl_recorder_free(recorder);
+    CHECK_INT(sql_int(path, LEFT), 0);
+}
+
+/* Whatever finds no memory: the run is embedded when there is some again. */
+static void without_memory(void)
+{
+    unsigned kinds = atomic_exchange(&fault.kinds, 0);
+    rl_recorder *recorder = begin("emb");
+    rl_run *run = text_run("one");
+    rl_err err = {.code = RL_OK};
+    rl_status status;
+
+    atomic_store(&fault.kinds, kinds);
+    status = rl_recorder_write(recorder, run, RL_JOURNAL, &err);
+    check_error(status, &err);
+    (void)flush(recorder, 0.1);
+    fault_over();
+    if (status != RL_OK) {
+        CHECK_INT(rl_recorder_write(recorder, run, RL_JOURNAL, &err), RL_OK);
+    }
+    rl_run_free(run);
+    free(sql_text(path, "UPDATE run_embeddings SET next_attempt_at = 0")); /* its lease */
+    CHECK_INT(flush(recorder, 60), RL_OK);
+    rl_recorder_free(recorder);
+    CHECK_INT(sql_int(path, COUNT), 1);
+    CHECK_INT(sql_int(path, LEFT), 0);
+    remove(path);
+}
+
+static void test_memory(void)
+{
+    static const struct fault_plan plan = {
+        "the core's memory", FAULT_MEMORY, ENOMEM, 20, 40, false};
+
+    the_migrations();
+    fault_everywhere(&plan, without_memory);
+}
+
+static const struct check_test tests[] = {
+    CHECK_TEST(test_many_threads),
+    CHECK_TEST(test_forks),
+    CHECK_TEST(test_closing_beside_a_stall),
+    CHECK_TEST(test_failures),
+    CHECK_TEST(test_memory),
+};
+
+CHECK_MAIN(tests)

@@ -1,0 +1,589 @@
+"""The outbox: each text is embedded once, and what Milvus has is what the runs are."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from fixtures_milvus import MilvusServer
+from fixtures_services import EmbeddingServer
+from fixtures_store import Store
+from graphs import build
+from helpers import minimal
+from langchain_core.messages import AIMessage
+from langgraph.graph import START, MessagesState
+from outbox_help import (
+    Told,
+    ask,
+    boxes,
+    connected,
+    embedding,
+    empty,
+    indexed,
+    indexing,
+    states,
+    vector,
+    wait_for,
+)
+
+import runlog
+
+LIMIT = 24_000  # bytes of a text, above which it is cut
+
+
+def run(run_id: str, text: Any = None, **fields: Any) -> dict[str, Any]:
+    """A run with a text to be embedded."""
+    return minimal(run_id, outputs={"text": text or f"the text of {run_id}"}, **fields)
+
+
+@pytest.fixture
+def milvus_empty(milvus_lite: MilvusServer) -> MilvusServer:
+    return empty(milvus_lite)
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    handler = Told()
+    logging.getLogger("runlog").addHandler(handler)
+    yield handler
+    logging.getLogger("runlog").removeHandler(handler)
+
+
+# ---- what is embedded, and what is kept of it -----------------------------------------
+
+
+def test_each_text_is_embedded_once(
+    store: Store, embedding_server: EmbeddingServer
+) -> None:
+    texts = {f"r{n}": f"run {n} has found {n * n} fish" for n in range(150)}
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        for name, text in texts.items():
+            recorder.log_run(run(name, text))
+        assert recorder.flush(60)
+        stats = recorder.stats()
+    embedded = embedding_server.counters()["embedded"]
+    assert embedded == dict.fromkeys(texts.values(), 1)
+    assert stats["embedded"] == 150
+    assert (stats["embeddings_waiting"], stats["embedding_error"]) == (0, None)
+    rows = boxes(store)
+    assert rows.keys() == texts.keys()
+    given = ask(embedding_server, list(texts.values()))
+    for (name, text), expected in zip(texts.items(), given, strict=True):
+        row = rows[name]
+        assert row["state"] == "embedded"
+        assert (row["model"], row["dim"]) == ("text-embedding-3-small", 384)
+        assert row["text_bytes"] == row["used_bytes"] == len(text)
+        assert vector(row).shape == (384,)
+        # the server's own last bits depend on what else is in a request
+        np.testing.assert_allclose(vector(row), expected, rtol=0, atol=1e-5)
+
+
+def test_a_vector_is_kept_to_the_last_bit(
+    store: Store, embedding_server: EmbeddingServer
+) -> None:
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        recorder.log_run(run("r1", "the loss was NaN"))
+        assert recorder.flush(60)
+    (given,) = ask(embedding_server, ["the loss was NaN"])
+    assert vector(boxes(store)["r1"]).tobytes() == given.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, None),
+        ({"outputs": {"text": ""}}, None),
+        ({"outputs": {"text": " \n"}}, None),
+        ({"outputs": {"text": 5}}, None),
+        ({"outputs": {"other": "no text"}}, None),
+        ({"outputs": {"messages": []}}, None),
+        ({"inputs": {"text": "an input"}}, None),
+        ({"outputs": {"text": "a text"}}, "a text"),
+        (
+            {"outputs": {"messages": [AIMessage("first"), AIMessage("last")]}},
+            "last",
+        ),
+        (
+            {"outputs": {"messages": [{"role": "ai", "content": "as a dict"}]}},
+            "as a dict",
+        ),
+        (
+            {"outputs": {"messages": [AIMessage([{"type": "text", "text": "a block"}])]}},
+            "a block",
+        ),
+    ],
+)
+def test_the_text_of_a_run(
+    store: Store,
+    embedding_server: EmbeddingServer,
+    fields: dict[str, Any],
+    text: str | None,
+) -> None:
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        recorder.log_run(minimal(**fields))
+        assert recorder.flush(60)
+    wanted = {} if text is None else {text: 1}
+    assert embedding_server.counters()["embedded"] == wanted
+    assert states(store) == ({} if text is None else {"embedded": 1})
+
+
+def test_the_path_of_the_text(store: Store, embedding_server: EmbeddingServer) -> None:
+    options = embedding(embedding_server, embedding_path="answer.summary")
+    with runlog.Recorder(**store.options, **options) as recorder:
+        recorder.log_run(minimal("r1", outputs={"answer": {"summary": "it is short"}}))
+        recorder.log_run(minimal("r2", outputs={"text": "not this"}))
+        assert recorder.flush(60)
+    assert embedding_server.counters()["embedded"] == {"it is short": 1}
+
+
+def test_the_path_from_the_environment(
+    store: Store, embedding_server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNLOG_EMBEDDING_PATH", "report")
+    monkeypatch.setenv("OPENAI_KEY", embedding_server.key)
+    monkeypatch.setenv("OPENAI_BASE_URL", embedding_server.url)
+    with runlog.Recorder(**store.options) as recorder:
+        recorder.log_run(minimal("r1", outputs={"report": "of the day"}))
+        assert recorder.flush(60)
+    assert embedding_server.counters()["embedded"] == {"of the day": 1}
+
+
+def test_a_graph_is_embedded(store: Store, embedding_server: EmbeddingServer) -> None:
+    from runlog.hooks import RunLogHandler
+
+    def answer(_state: Any) -> Any:
+        return {"messages": [AIMessage("the weather is fine")]}
+
+    graph = build((START, "answer"), state=MessagesState, answer=answer).compile()
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        handler = RunLogHandler(recorder=recorder)
+        graph.invoke({"messages": []}, {"callbacks": [handler]})
+        assert recorder.flush(60)
+    assert embedding_server.counters()["embedded"] == {"the weather is fine": 1}
+    assert states(store) == {"embedded": 1}
+
+
+def test_a_long_text_is_cut_between_characters(
+    store: Store, embedding_server: EmbeddingServer
+) -> None:
+    text = "x" + "ä" * (LIMIT // 2 + 10)  # a boundary is not at an even number of bytes
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        recorder.log_run(run("r1", text))
+        assert recorder.flush(60)
+    row = boxes(store)["r1"]
+    assert row["text_bytes"] == len(text.encode())
+    assert 0 < row["used_bytes"] < row["text_bytes"]
+    used = text.encode()[: row["used_bytes"]].decode()  # which raises in a character
+    assert embedding_server.counters()["embedded"] == {used: 1}
+
+
+def test_large_outputs_are_taken_a_few_at_a_time(
+    store: Store, embedding_server: EmbeddingServer
+) -> None:
+    """Fifty of them are 45 MB, and a claim takes eight."""
+    filling = "y" * 900_000
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        for n in range(50):
+            outputs = {"text": f"short {n}", "filling": filling}
+            recorder.log_run(minimal(f"r{n}", outputs=outputs))
+        assert recorder.flush(120)
+    counters = embedding_server.counters()
+    assert counters["embedded"] == {f"short {n}": 1 for n in range(50)}
+    assert counters["requests"] >= 5
+
+
+# ---- nothing leaves without the key ----------------------------------------------------
+
+
+def test_nothing_leaves_without_the_key(
+    store: Store, embedding_server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", embedding_server.key)
+    monkeypatch.setenv("OPENAI_BASE_URL", embedding_server.url)
+    with runlog.Recorder(**store.options) as recorder:
+        recorder.log_run(run("r1"))
+        assert recorder.flush(60)
+        assert recorder.generate_embedding("a text") is None
+    counters = embedding_server.counters()
+    assert (counters["requests"], counters["connections"]) == (0, 0)
+    assert states(store) == {}
+
+
+# ---- logged again, and deleted ---------------------------------------------------------
+
+
+def test_logged_again_with_the_same_text(
+    store: Store, embedding_server: EmbeddingServer, milvus_empty: MilvusServer
+) -> None:
+    options = indexing(embedding_server, milvus_empty)
+    with runlog.Recorder(**store.options, **options) as recorder:
+        recorder.log_run(run("r1", "a text", status="running"))
+        assert recorder.flush(60)
+        assert [row["status"] for row in indexed(milvus_empty)] == ["running"]
+        recorder.log_run(run("r1", "a text", status="failed"))
+        recorder.log_run(minimal("r1", status="failed", duration_ms=5))
+        assert recorder.flush(60)
+    assert embedding_server.counters()["embedded"] == {"a text": 1}
+    assert states(store) == {"done": 1}
+    (row,) = indexed(milvus_empty)
+    assert (row["run_id"], row["wpk_id"], row["status"]) == ("r1", "w", "failed")
+    assert row["id"] == boxes(store)["r1"]["id"] or store.kind == "postgres"
+    stored = vector(boxes(store)["r1"])
+    assert np.array_equal(np.asarray(row["embedding"], "<f4"), stored)
+
+
+def test_logged_again_with_another_text(
+    store: Store, embedding_server: EmbeddingServer, milvus_empty: MilvusServer
+) -> None:
+    options = indexing(embedding_server, milvus_empty)
+    with runlog.Recorder(**store.options, **options) as recorder:
+        for text in ("one text", "another text"):
+            recorder.log_run(run("r1", text))
+            assert recorder.flush(60)
+    assert embedding_server.counters()["embedded"] == {"one text": 1, "another text": 1}
+    (given,) = ask(embedding_server, ["another text"])
+    (row,) = indexed(milvus_empty)
+    assert np.array_equal(np.asarray(row["embedding"], "<f4"), given)
+
+
+def test_logged_again_while_its_text_is_embedded(
+    store: Store, embedding_server: EmbeddingServer, milvus_empty: MilvusServer
+) -> None:
+    options = indexing(embedding_server, milvus_empty)
+    embedding_server.control("stall", seconds=None)
+    with runlog.Recorder(**store.options, **options) as recorder:
+        recorder.log_run(run("r1", "the old text"))
+        wait_for(lambda: embedding_server.counters()["at_work"] == 1, "no request")
+        recorder.log_run(run("r1", "the new text"))
+        embedding_server.release()
+        assert recorder.flush(60)
+    (given,) = ask(embedding_server, ["the new text"])
+    assert vector(boxes(store)["r1"]).tobytes() == given.tobytes()
+    (row,) = indexed(milvus_empty)
+    assert np.array_equal(np.asarray(row["embedding"], "<f4"), given)
+
+
+def test_a_text_that_goes_and_comes_back(
+    store: Store, embedding_server: EmbeddingServer, milvus_empty: MilvusServer
+) -> None:
+    """While Milvus is away the row is to be deleted there, and then is not."""
+    options = indexing(embedding_server, milvus_empty)
+    with runlog.Recorder(**store.options, **options) as recorder:
+        recorder.log_run(run("r1", "a text"))
+        assert recorder.flush(60)
+    away = options | {"milvus_endpoint": "http://127.0.0.1:1"}
+    with runlog.Recorder(**store.options, **away) as recorder:
+        recorder.log_run(minimal("r1", outputs={"text": ""}))
+        wait_for(lambda: states(store) == {"deleted": 1}, "it is still there")
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        recorder.log_run(run("r1", "a text"))
+        assert recorder.flush(60)
+    assert states(store) == {"embedded": 1}
+    with runlog.Recorder(**store.options, **options) as recorder:
+        assert recorder.list_runs().runs
+        assert recorder.flush(60)
+    (given,) = ask(embedding_server, ["a text"])
+    assert vector(boxes(store)["r1"]).tobytes() == given.tobytes()
+    (row,) = indexed(milvus_empty)
+    assert np.array_equal(np.asarray(row["embedding"], "<f4"), given)
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["delete_runs", "SQL"])
+def test_deletion(
+    store: Store,
+    embedding_server: EmbeddingServer,
+    milvus_empty: MilvusServer,
+    plain: bool,
+) -> None:
+    options = indexing(embedding_server, milvus_empty)
+    with runlog.Recorder(**store.options, **options) as recorder:
+        for n in range(3):
+            recorder.log_run(run(f"r{n}"))
+        assert recorder.flush(60)
+        assert len(indexed(milvus_empty)) == 3
+        if plain:
+            store.query("DELETE FROM workflow_runs WHERE run_id <> 'r0'")
+        else:
+            recorder.delete_runs(run_id="r1")
+            recorder.delete_runs(run_id="r2")
+        assert recorder.flush(60)
+    assert states(store) == {"done": 1}
+    assert [row["run_id"] for row in indexed(milvus_empty)] == ["r0"]
+
+
+def test_deletion_before_anything_is_in_milvus(
+    store: Store, embedding_server: EmbeddingServer
+) -> None:
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        recorder.log_run(run("r1"))
+        assert recorder.flush(60)
+        recorder.delete_runs(run_id="r1")
+    assert states(store) == {}
+
+
+def test_deletion_while_the_text_is_embedded(
+    store: Store, embedding_server: EmbeddingServer, milvus_empty: MilvusServer
+) -> None:
+    options = indexing(embedding_server, milvus_empty)
+    embedding_server.control("stall", seconds=None)
+    with runlog.Recorder(**store.options, **options) as recorder:
+        recorder.log_run(run("r1"))
+        wait_for(lambda: embedding_server.counters()["at_work"] == 1, "no request")
+        recorder.delete_runs(run_id="r1")
+        embedding_server.release()
+        assert recorder.flush(60)
+        wait_for(lambda: states(store) == {}, "there is a row")
+    assert indexed(milvus_empty) == []
+
+
+def test_all_runs_are_truncated(
+    postgres_server: Any, embedding_server: EmbeddingServer, milvus_empty: MilvusServer
+) -> None:
+    with postgres_server.borrow_database() as name:
+        options: dict[str, Any] = {"postgres_dsn": postgres_server.dsn(name)}
+        store = Store("postgres", options, {})
+        options = options | indexing(embedding_server, milvus_empty)
+        with runlog.Recorder(**options) as recorder:
+            recorder.log_run(run("r1"))
+            assert recorder.flush(60)
+            store.query("TRUNCATE workflow_runs")
+            assert recorder.flush(60)
+        assert states(store) == {}
+        assert indexed(milvus_empty) == []
+
+
+def test_a_graph_joins_the_row_of_log_run(
+    store: Store, embedding_server: EmbeddingServer, milvus_empty: MilvusServer
+) -> None:
+    """The row gets the id of the graph's record, and the old id is nowhere any more."""
+    from runlog.hooks import RunLogHandler
+
+    name = str(uuid.uuid4())
+    graph = build((START, "count"), count=lambda _state: {"n": 1}).compile()
+    options = indexing(embedding_server, milvus_empty)
+    with runlog.Recorder(**store.options, **options) as recorder:
+        recorder.log_run(run(name, "by hand", wpk_id="g"))
+        assert recorder.flush(60)
+        (before,) = indexed(milvus_empty)
+        handler = RunLogHandler(recorder=recorder, wpk_id="g")
+        graph.invoke({"n": 0}, {"callbacks": [handler], "run_id": uuid.UUID(name)})
+        assert recorder.flush(60)
+        ((record,),) = store.query("SELECT id FROM workflow_runs")
+        assert str(record) != before["id"]
+        assert set(boxes(store)) <= {name}
+        assert {row["id"] for row in indexed(milvus_empty)} <= {str(record)}
+        recorder.log_run(run(name, "by hand once more", wpk_id="g"))
+        assert recorder.flush(60)
+    (row,) = indexed(milvus_empty)
+    assert (row["id"], row["run_id"]) == (str(record), name)
+    assert states(store) == {"done": 1}
+
+
+def test_a_journaled_run_is_embedded_when_it_is_forwarded(
+    postgres_server: Any, embedding_server: EmbeddingServer, tmp_path: Any
+) -> None:
+    with postgres_server.borrow_database() as name:
+        options: dict[str, Any] = {
+            "postgres_dsn": postgres_server.dsn(name),
+            "sqlite_path": str(tmp_path / "journal.db"),
+            "durability": "journal",
+        }
+        store = Store("postgres", options, {})
+        with runlog.Recorder(**options, **embedding(embedding_server)) as recorder:
+            for n in range(20):
+                recorder.log_run(run(f"r{n}"))
+            assert recorder.flush(60)
+        counted = embedding_server.counters()["embedded"]
+        assert counted == {f"the text of r{n}": 1 for n in range(20)}
+        assert states(store) == {"embedded": 20}
+
+
+# ---- what the servers do wrong ---------------------------------------------------------
+
+
+def test_a_refused_key(
+    store: Store, embedding_server: EmbeddingServer, told: Told
+) -> None:
+    options = embedding(embedding_server) | {"openai_key": "sk-wrong-0123456789"}
+    with runlog.Recorder(**store.options, **options) as recorder:
+        for n in range(5):
+            recorder.log_run(run(f"r{n}"))
+        assert recorder.flush(60)
+        stats = recorder.stats()
+        for n in range(5, 10):  # nothing holds them up
+            recorder.log_run(run(f"r{n}"))
+        assert recorder.flush(60)
+    assert "401" in stats["embedding_error"]
+    assert options["openai_key"] not in str(stats)
+    assert stats["embeddings_waiting"] == 5
+    assert states(store) == {"pending": 10}
+    assert len(told.about("401")) == 1
+    assert options["openai_key"] not in str(told.lines)
+    assert embedding_server.counters()["requests"] <= 2
+    store.query("UPDATE run_embeddings SET next_attempt_at = 0")  # five minutes later
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        assert recorder.list_runs().runs
+        assert recorder.flush(60)
+        assert recorder.stats()["embedding_error"] is None
+    assert states(store) == {"embedded": 10}
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "fields"),
+    [
+        ("status", 1, {"status": 429, "retry_after": 1}),
+        ("status", 3, {"status": 500}),
+        ("status", 3, {"status": 503}),
+        ("close", 3, {}),
+        ("truncate", 3, {}),
+        ("garbage", 3, {}),
+        ("count", 3, {"by": -1}),
+        ("count", 3, {"by": 1}),
+        ("nan", 3, {"only": 0}),
+        ("index", 1, {}),
+    ],
+)
+def test_a_fault_that_goes_away(
+    store: Store,
+    embedding_server: EmbeddingServer,
+    kind: str,
+    count: int,
+    fields: dict[str, Any],
+) -> None:
+    """So many requests are answered wrongly; then each text is embedded."""
+    embedding_server.control(kind, count=count, **fields)
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        for n in range(20):
+            recorder.log_run(run(f"r{n}"))
+        assert recorder.flush(60)
+        stats = recorder.stats()
+    assert (stats["embeddings_waiting"], stats["embeddings_failed"]) == (0, 0)
+    assert states(store) == {"embedded": 20}
+    assert embedding_server.counters()["faults"] == {kind: count}
+    rows = boxes(store)
+    texts = [f"the text of {name}" for name in rows]
+    for row, given in zip(rows.values(), ask(embedding_server, texts), strict=True):
+        np.testing.assert_allclose(vector(row), given, rtol=0, atol=1e-5)
+
+
+def test_a_stall_ends_with_the_time_out(
+    store: Store, embedding_server: EmbeddingServer
+) -> None:
+    embedding_server.control("stall", count=1, seconds=None)
+    options = embedding(embedding_server, service_timeout=0.5)
+    with runlog.Recorder(**store.options, **options) as recorder:
+        recorder.log_run(run("r1"))
+        assert recorder.flush(60)
+    embedding_server.release()
+    assert states(store) == {"embedded": 1}
+
+
+def test_one_text_is_refused(
+    store: Store, embedding_server: EmbeddingServer, told: Told
+) -> None:
+    embedding_server.control("status", count=None, status=400, containing="of r7")
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        for n in range(10):
+            recorder.log_run(run(f"r{n}"))
+        assert recorder.flush(60)
+        stats = recorder.stats()
+        assert stats["embeddings_failed"] == 1
+        assert stats["embedding_error"]
+        recorder.log_run(minimal("last"))
+    assert states(store) == {"embedded": 9, "failed": 1}
+    row = boxes(store)["r7"]
+    assert row["state"] == "failed"
+    assert row["last_error"]
+    assert row["vector"] is None
+    assert len(told.about("refuse")) == 1
+
+
+def test_one_text_never_gets_a_vector_that_can_be_right(
+    store: Store, embedding_server: EmbeddingServer
+) -> None:
+    """It is found among the others, which do not wait for it."""
+    embedding_server.control("nan", count=None, containing="of r7 ")
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        for n in range(20):
+            recorder.log_run(run(f"r{n}", f"the text of r{n} "))
+        assert recorder.flush(60)
+        assert recorder.stats()["embeddings_failed"] == 1
+    assert states(store) == {"embedded": 19, "failed": 1}
+    assert "NaN" in boxes(store)["r7"]["last_error"]
+
+
+def test_retry_after_is_honoured_between_calls(
+    store: Store, embedding_server: EmbeddingServer
+) -> None:
+    """It asks for longer than a call waits: nobody asks again meanwhile."""
+    embedding_server.control("status", count=None, status=429, retry_after=200)
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        recorder.log_run(run("r1"))
+        assert recorder.flush(3) is False
+        assert "429" in recorder.stats()["embedding_error"]
+    assert embedding_server.counters()["requests"] == 1
+    assert states(store) == {"pending": 1}
+    assert boxes(store)["r1"]["last_error"]
+
+
+# ---- Milvus ----------------------------------------------------------------------------
+
+
+def test_milvus_comes_back(
+    store: Store, embedding_server: EmbeddingServer, told: Told
+) -> None:
+    from fixtures_milvus import MilvusLite
+
+    server = MilvusLite()
+    try:
+        options = indexing(embedding_server, server)
+        with runlog.Recorder(**store.options, **options) as recorder:
+            for n in range(30):
+                recorder.log_run(run(f"r{n}"))
+            wait_for(lambda: states(store) == {"embedded": 30}, "not embedded")
+            wait_for(lambda: recorder.stats()["embedding_error"], "no error")
+            assert recorder.stats()["embeddings_waiting"] == 30
+            server.start()
+            assert recorder.flush(90)
+            assert recorder.stats()["embedding_error"] is None
+            recorder.list_runs()
+        rows = indexed(server)
+    finally:
+        server.stop()
+    assert states(store) == {"done": 30}
+    assert sorted(row["run_id"] for row in rows) == sorted(f"r{n}" for n in range(30))
+    assert len(told.about("indexing in Milvus waits")) == 1
+    assert len(told.about("indexing in Milvus goes on")) == 1
+
+
+def test_a_collection_of_another_dimension(
+    store: Store,
+    embedding_server: EmbeddingServer,
+    milvus_empty: MilvusServer,
+    told: Told,
+) -> None:
+    with connected(milvus_empty) as client:
+        client.create_collection("workflow_runs", dimension=8, id_type="string")
+    options = indexing(embedding_server, milvus_empty)
+    with runlog.Recorder(**store.options, **options) as recorder:
+        for n in range(5):
+            recorder.log_run(run(f"r{n}"))
+        assert recorder.flush(60)  # for it would be of no use to wait
+        stats = recorder.stats()
+        assert recorder.flush(60)
+    assert "workflow_runs" in stats["embedding_error"]
+    assert stats["embeddings_waiting"] + stats["embeddings_failed"] == 5
+    assert embedding_server.counters()["texts"] == 5
+    assert len(told.about("workflow_runs")) == 1
+    empty(milvus_empty)
+    store.query("UPDATE run_embeddings SET next_attempt_at = 0")  # five minutes later
+    store.query("UPDATE run_embeddings SET state = 'embedded' WHERE state = 'failed'")
+    with runlog.Recorder(**store.options, **options) as recorder:
+        assert recorder.list_runs().runs
+        assert recorder.flush(60)
+    assert len(indexed(milvus_empty)) == 5
+    assert embedding_server.counters()["texts"] == 5
