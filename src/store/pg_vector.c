@@ -14,10 +14,10 @@
 #define REFUSED_NS UINT64_C(60000000000) /* and one whose migrations have failed */
 #define SEARCH_NS UINT64_C(60000000000)  /* how long the server may search */
 #define COPY_NS UINT64_C(200000000)      /* how long copies are made at once */
-#define COPY_ROWS 64                     /* in a statement */
+#define COPY_ROWS 256                    /* in a statement */
 #define ROW_VALUES 4
 #define NUMBER_TEXT 24 /* bytes of an int64 as text, with the NUL */
-#define SQL_MAX 16384
+#define SQL_MAX 131072
 #define HEAD 4 /* bytes before the numbers of a vector as the extension reads it */
 
 static const char first_id[] = "00000000-0000-0000-0000-000000000000";
@@ -359,11 +359,12 @@ static void fill(copies *self, const PGresult *rows, const char *schema)
     rl_buf_add_char(&self->sql, '\0');
 }
 
-/* Makes some copies in a transaction; *count how many. */
-static rl_status copy_some(rl_pg_conn *conn, const char *schema, int *count, rl_err *err)
+/* Makes some copies in a transaction, of rows behind an id, and moves it; *count how many. */
+static rl_status copy_some(rl_pg_conn *conn, const char *schema,
+                           char behind[RL_UUID_TEXT], int *count, rl_err *err)
 {
     char limit[NUMBER_TEXT];
-    const char *const values[] = {limit};
+    const char *const values[] = {behind, limit};
     PGresult *rows = NULL;
     copies *self = rl_calloc(1, sizeof *self);
     rl_status status = self != NULL
@@ -378,7 +379,7 @@ static rl_status copy_some(rl_pg_conn *conn, const char *schema, int *count, rl_
     rl_buf_init(&self->numbers, RL_BUF_MAX);
     rl_buf_init(&self->sql, SQL_MAX);
     snprintf(limit, sizeof limit, "%d", COPY_ROWS);
-    status = rl_pg_conn_exec(conn, RL_PG_VECTOR_TO_COPY, 1, values, true, &rows, err);
+    status = rl_pg_conn_exec(conn, RL_PG_VECTOR_TO_COPY, 2, values, true, &rows, err);
     if (status == RL_OK && PQntuples(rows) > 0) {
         fill(self, rows, schema);
         status = self->numbers.failed || self->sql.failed
@@ -386,6 +387,7 @@ static rl_status copy_some(rl_pg_conn *conn, const char *schema, int *count, rl_
                      : run_binary(conn, self->sql.data, PQntuples(rows) * ROW_VALUES,
                                   self->values, self->lengths, self->formats, NULL, err);
         *count = PQntuples(rows);
+        snprintf(behind, RL_UUID_TEXT, "%s", PQgetvalue(rows, *count - 1, 0));
     }
     status = end_transaction(conn, status, err);
     PQclear(rows);
@@ -398,7 +400,7 @@ static rl_status copy_some(rl_pg_conn *conn, const char *schema, int *count, rl_
 void rl_pg_vector_copy(rl_pg_vector *vector)
 {
     const uint64_t end = rl_monotonic_ns() + COPY_NS;
-    char schema[RL_PG_QUOTED];
+    char schema[RL_PG_QUOTED], behind[RL_UUID_TEXT];
     rl_pg_conn *conn = NULL;
     rl_err err = {.code = RL_OK};
     rl_status status;
@@ -409,12 +411,13 @@ void rl_pg_vector_copy(rl_pg_vector *vector)
         rl_pg_pool_take(vector->pool, &conn, &err) != RL_OK) {
         return;
     }
+    snprintf(behind, sizeof behind, "%s", first_id);
     status = rl_pg_conn_open(conn, &err);
     if (status == RL_OK) {
         status = get_ready(vector, conn, schema, &ready, &err);
     }
     while (status == RL_OK && ready && count == COPY_ROWS && rl_monotonic_ns() < end) {
-        status = copy_some(conn, schema, &count, &err);
+        status = copy_some(conn, schema, behind, &count, &err);
     }
     if (status != RL_OK && ready) { /* gone, or refused: not again at once */
         learn(vector, false, "", is_gone(&err) ? 0 : rl_monotonic_ns() + REFUSED_NS);

@@ -66,11 +66,12 @@
     "ORDER BY box.embedding::%s.vector(%u) OPERATOR(%s.<=>) $4::%s.vector(%u), "  \
     "box.id LIMIT $3::bigint"
 
-/* Copies to be made. pgvector takes 16,000 numbers at most. Parameter: limit. */
-#define RL_PG_VECTOR_TO_COPY                                                  \
-    "SELECT id::text, wpk_id, stamp::text, vector FROM run_embeddings "       \
-    "WHERE " RL_PG_UNCOPIED " AND dim <= 16000 ORDER BY id LIMIT $1::bigint " \
-    "FOR UPDATE SKIP LOCKED"
+/* Copies to be made. pgvector takes 16,000 numbers at most. Parameters: the id behind which
+ * (what was copied just before is dead weight in the index), limit. */
+#define RL_PG_VECTOR_TO_COPY                                            \
+    "SELECT id::text, wpk_id, stamp::text, vector FROM run_embeddings " \
+    "WHERE " RL_PG_UNCOPIED " AND dim <= 16000 AND id > $1::uuid "      \
+    "ORDER BY id LIMIT $2::bigint FOR UPDATE SKIP LOCKED"
 /* Around the rows, each with id, wpk_id, stamp and the vector (binary). "%d": the numbers of
  * its parameters. */
 #define RL_PG_VECTOR_COPY                                            \

@@ -183,8 +183,7 @@ static rl_status postgres_claim(rl_store *store, const rl_box_claim *claim,
 {
     postgres_store *self = (postgres_store *)store;
 
-    rl_pg_vector_copy(
-        &self->vector); /* what the last batch has brought, and older ones */
+    rl_pg_vector_copy(&self->vector); /* of the last batch, and of older ones */
     return rl_pg_outbox_claim(&self->pool, claim, jobs, err);
 }
 
