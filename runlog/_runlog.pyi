@@ -125,7 +125,8 @@ class Recorder:
         openai_base_url: that server (OPENAI_BASE_URL), by default OpenAI's,
             https://api.openai.com/v1. A query is kept: ...?api-version=2024-06-01.
         openai_headers: more headers for it, a mapping, or lines of "Name: value"
-            (RUNLOG_OPENAI_HEADERS). One named Authorization or api-key replaces the key's.
+            (RUNLOG_OPENAI_HEADERS). One named Authorization or api-key replaces the
+            key's.
         embedding_model: the model (RUNLOG_EMBEDDING_MODEL), by default
             text-embedding-3-small.
         embedding_dimensions: numbers that the model is asked for
@@ -139,8 +140,9 @@ class Recorder:
         service_timeout: seconds that either server may take to answer
             (RUNLOG_SERVICE_TIMEOUT), 0.05 to 3600, 30 by default. Nobody who keeps a run
             waits for them.
-        vector_cache: bytes of vectors that are kept in memory by searches without Milvus
-            (RUNLOG_VECTOR_CACHE), 256 MiB by default; what does not fit is read each time.
+        vector_cache: bytes of vectors that are kept in memory by searches without
+            Milvus (RUNLOG_VECTOR_CACHE), 256 MiB by default; what does not fit is read
+            each time.
 
     Raises:
         ConfigError: an option is wrong; names the option and its variable.
@@ -301,7 +303,9 @@ class Recorder:
             run_id: the run, which is no hit itself.
             wpk_id: its workflow; without it, the newest run of that run_id.
             within: only runs of this workflow.
-            status, since, limit: as for `search_runs`.
+            status: of this status.
+            since: created at that time or later.
+            limit: 1 to 1,000 runs.
 
         Raises:
             ValidationError: an argument is wrong, there is no such run, or it has no
@@ -380,10 +384,10 @@ class Recorder:
         (runs that this process has brought from there to the server), `waiting` (runs in
         the journal now, of all processes), `rejected` (runs in it that the server refused
         for good), `server` ("up" or "away") and `server_error` (why it is away, or None).
-        On SQLite those are 0 and None. With OPENAI_KEY or MILVUS_ENDPOINT: `embedded` and
-        `upserted` (by this process), `embeddings_waiting` and `embeddings_failed` (rows of
-        the outbox now, of all processes) and `embedding_error` (why something waits or has
-        failed, or None).
+        On SQLite those are 0 and None. With OPENAI_KEY or MILVUS_ENDPOINT: `embedded`
+        and `upserted` (by this process), `embeddings_waiting` and `embeddings_failed`
+        (rows of the outbox now, of all processes) and `embedding_error` (why something
+        waits or has failed, or None).
         """
 
     def __enter__(self) -> Self: ...
