@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fixtures_milvus import milvus_lite
-from fixtures_search import Place, eventually, gone_owner, names
+from fixtures_search import Place, eventually, gone_owner, make_place, names
 from fixtures_services import EmbeddingServer
 from helpers import minimal
 
@@ -19,6 +19,8 @@ import runlog
 from runlog import ValidationError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import RunPython
 
 __all__ = ["milvus_lite"]
@@ -449,3 +451,24 @@ print(len(wanted))
         log_all(recorder)
     done = run_python(code, json.dumps(scanned.options))
     assert done.stdout.strip() == str(len(TEXTS) - 1), done.stderr
+
+
+def test_stamps_are_numbers(
+    request: pytest.FixtureRequest, tmp_path: Path, embedding_server: EmbeddingServer
+) -> None:
+    """PostgreSQL's, of which the later one can be the smaller text: 999 and 1000."""
+    with make_place("postgres", tmp_path, request) as place:
+        with place.open() as recorder:
+            log_all(recorder)
+            for number in range(60):  # more than the cache holds
+                fields = {"outputs": {"text": f"tea {number}"}}
+                recorder.log_run(minimal(f"t{number}", "tea", **fields))
+            assert recorder.flush(60)
+        change = "UPDATE run_embeddings SET stamp = ? WHERE wpk_id = ?"
+        place.store.query(change, 999, "w")
+        place.store.query(change, 1000, "tea")
+        for cache in (65536, 1 << 20):
+            with place.open(vector_cache=cache) as recorder:
+                for _ in range(2):
+                    hits = recorder.search_runs(QUESTION, limit=1000)
+                    assert len(hits) == len(TEXTS) + 60

@@ -83,12 +83,12 @@
 /* How many vectors are read at once. */
 #define RL_PG_VECTORS_CHUNK 1000
 /* Parameters: model, stamp, id, limit. What is not committed yet has a stamp at or above the
- * last column. */
+ * last column. A bare name in ORDER BY would be that of the text in the result. */
 #define RL_PG_VECTORS                                                                  \
     "SELECT id::text, wpk_id, vector, stamp::text, "                                   \
     "txid_snapshot_xmin(txid_current_snapshot())::text FROM run_embeddings "           \
     "WHERE model = $1 AND stamp IS NOT NULL AND (stamp, id) > ($2::bigint, $3::uuid) " \
-    "ORDER BY stamp, id LIMIT $4::bigint"
+    "ORDER BY run_embeddings.stamp, run_embeddings.id LIMIT $4::bigint"
 /* Parameters: model, id, wpk_id. */
 #define RL_PG_VECTOR                                                 \
     "SELECT id::text, wpk_id, vector, '0', '0' FROM run_embeddings " \

@@ -82,7 +82,9 @@ static rl_status look(rl_pg_vector *vector, rl_pg_conn *conn, rl_err *err)
         }
     }
     PQclear(result);
-    learn(vector, status == RL_OK && found, schema, rl_monotonic_ns() + again);
+    /* what is wrong there is told to everybody who searches, so it is looked at again */
+    learn(vector, status == RL_OK && found, schema,
+          status == RL_OK ? rl_monotonic_ns() + again : 0);
     if (status != RL_OK && err != NULL) {
         *err = own;
     }

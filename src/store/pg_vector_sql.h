@@ -48,7 +48,7 @@
 #define RL_PG_VECTOR_UNCOPIED                                                   \
     "SELECT id::text, wpk_id, vector FROM run_embeddings WHERE " RL_PG_UNCOPIED \
     " AND model = $1 AND dim = $2::int AND ($3::text IS NULL OR wpk_id = $3) "  \
-    "AND id > $4::uuid ORDER BY id LIMIT $5::bigint"
+    "AND id > $4::uuid ORDER BY run_embeddings.id LIMIT $5::bigint"
 
 /* The nearest. Parameters: model, wpk_id or NULL, limit, the vector (binary); with the runs'
  * filters also status or NULL, and since (microseconds since 1970) or NULL. The order by id
@@ -71,7 +71,7 @@
 #define RL_PG_VECTOR_TO_COPY                                            \
     "SELECT id::text, wpk_id, stamp::text, vector FROM run_embeddings " \
     "WHERE " RL_PG_UNCOPIED " AND dim <= 16000 AND id > $1::uuid "      \
-    "ORDER BY id LIMIT $2::bigint FOR UPDATE SKIP LOCKED"
+    "ORDER BY run_embeddings.id LIMIT $2::bigint FOR UPDATE SKIP LOCKED"
 /* Around the rows, each with id, wpk_id, stamp and the vector (binary). "%d": the numbers of
  * its parameters. */
 #define RL_PG_VECTOR_COPY                                            \
