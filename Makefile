@@ -113,8 +113,8 @@ $(SETUPS): setup-%:
 # Files that are gone from the sources would stay in setuptools' folder of the package.
 define install
 	@echo "runlog: building"
-	@find build -path 'build/*/lib*' -not -path 'build/pythons/*' -type f \
-		-not -name '*.so' -delete 2>/dev/null || true
+	@find build -path 'build/*/lib*' -not -path 'build/pythons/*' \
+		-not -path 'build/milvus-*' -type f -not -name '*.so' -delete 2>/dev/null || true
 endef
 
 # A normal installation, so that what is tested is what users get.

@@ -21,7 +21,7 @@ TIMEOUTS = {
     "postgres": 160,
     "journal": 200,
     "vectors": 120,
-    "search": 400,
+    "meaning": 400,
     "import_time": 60,
     "handler": 400,
     "loss": 500,

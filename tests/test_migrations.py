@@ -143,8 +143,10 @@ def test_updated_at_moves_with_updates_of_other_clients(
     moved = "SELECT updated_at > created_at FROM workflow_runs"
     postgres_server.query("UPDATE workflow_runs SET status = 'failed'", dbname=migrated)
     assert postgres_server.query(moved, dbname=migrated) == [(True,)]
-    triggers = """SELECT count(*) FROM pg_trigger
-        WHERE tgrelid = 'workflow_runs'::regclass AND tgtype & 18 = 18  -- before an update"""
+    before_update = 2 | 16  # pg_trigger.tgtype
+    triggers = f"""SELECT count(*) FROM pg_trigger
+        WHERE tgrelid = 'workflow_runs'::regclass
+        AND tgtype & {before_update} = {before_update}"""
     assert postgres_server.query(triggers, dbname=migrated) == [(1,)]
 
 

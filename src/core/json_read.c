@@ -35,7 +35,8 @@ static const char *skip_escape(const char *at, const char *end)
     if (end - at >= 2 && at[1] != '\0' && strchr("\"\\/bfnrt", at[1]) != NULL) {
         behind = at + 2;
     } else if (end - at >= 6 && at[1] == 'u' && rl_hex_digit(at[2]) < 16 &&
-               rl_hex_digit(at[3]) < 16 && rl_hex_digit(at[4]) < 16 && rl_hex_digit(at[5]) < 16) {
+               rl_hex_digit(at[3]) < 16 && rl_hex_digit(at[4]) < 16 &&
+               rl_hex_digit(at[5]) < 16) {
         behind = at + 6;
     }
     return behind;
@@ -338,8 +339,8 @@ rl_json_value rl_json_inside(rl_json_value string)
 
 static unsigned four_hex(const char *at)
 {
-    return rl_hex_digit(at[0]) << 12 | rl_hex_digit(at[1]) << 8 | rl_hex_digit(at[2]) << 4 |
-           rl_hex_digit(at[3]);
+    return rl_hex_digit(at[0]) << 12 | rl_hex_digit(at[1]) << 8 |
+           rl_hex_digit(at[2]) << 4 | rl_hex_digit(at[3]);
 }
 
 /* Writes a code point as UTF-8. */

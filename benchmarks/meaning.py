@@ -284,7 +284,7 @@ def call_notes(calls: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     set_up()
     logging.getLogger("runlog").setLevel(logging.ERROR)  # the server is away at first
-    with scratch("search") as folder, services(folder) as servers:
+    with scratch("meaning") as folder, services(folder) as servers:
         found = measure_searches(servers, folder)
         calls = measure_stores(servers, folder)
         outbox = measure_outbox(servers, folder)
@@ -309,7 +309,7 @@ def main() -> None:
         ),
     ]
     report(
-        "search",
+        "meaning",
         claims,
         {"calls": calls, "outbox": outbox, "searches": found},
         seed=corpus.SEED,
