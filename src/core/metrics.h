@@ -16,7 +16,6 @@ typedef struct rl_metrics {
     atomic_uint_fast64_t forwarded;      /* runs that the server has taken from there */
     atomic_uint_fast64_t embedded;       /* texts of runs that have got a vector */
     atomic_uint_fast64_t upserted;       /* vectors that Milvus has taken */
-    atomic_uint_fast64_t embed_failed;   /* runs that were refused for good, by either */
 } rl_metrics;
 
 static inline void rl_metric_add(atomic_uint_fast64_t *counter, uint64_t count)

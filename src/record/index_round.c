@@ -91,7 +91,6 @@ static void put_off_one(rl_index_lane *lane, const rl_err *err, rl_box_result *r
 static void tell_refused(rl_index_lane *lane, const rl_err *err, size_t count)
 {
     if (err->refused) {
-        rl_metric_add(&lane->indexer->metrics->embed_failed, count);
         rl_notices_add(lane->indexer->notices, RL_NOTICE_ERROR,
                        "%s of %zu run%s failed: %s", lane->peer.work, count,
                        count == 1 ? "" : "s", err->text);
@@ -203,7 +202,6 @@ static void fill_results(rl_index_lane *lane, const texts *all,
     }
     rl_metric_add(&lane->indexer->metrics->embedded, all->count - refused);
     if (refused > 0) {
-        rl_metric_add(&lane->indexer->metrics->embed_failed, refused);
         rl_notices_add(lane->indexer->notices, RL_NOTICE_ERROR,
                        "the embedding server refuses the text of %llu runs",
                        (unsigned long long)refused);

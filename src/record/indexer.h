@@ -22,8 +22,7 @@
 
 #include <pthread.h>
 
-#define RL_INDEX_TEXTS \
-    64 /* rows that are embedded at once, whose outputs are in memory */
+#define RL_INDEX_TEXTS 64 /* rows that are embedded at once */
 #define RL_INDEX_ROWS 256 /* rows that are upserted or deleted at once */
 
 struct rl_indexer;
