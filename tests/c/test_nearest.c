@@ -62,6 +62,7 @@ static void add_vectors(rl_store *store, unsigned first, unsigned count)
             (unsigned)strtoul(rl_box_text(&jobs, job->run_id) + 1, NULL, 10);
         rl_box_result result = {.name = {job->id, rl_box_text(&jobs, job->wpk_id)},
                                 .version = job->version,
+                                .lease = job->lease,
                                 .outcome = RL_BOX_HAS_VECTOR,
                                 .model = MODEL,
                                 .vector = vector,
