@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -31,6 +31,9 @@ from outbox_help import (
 )
 
 import runlog
+
+if TYPE_CHECKING:
+    from conftest import RunPython
 
 LIMIT = 24_000  # bytes of a text, above which it is cut
 
@@ -640,3 +643,30 @@ def test_vectors_of_two_lengths(
         assert ("384" in error, "8" in error) == (True, True)
     assert sorted(row["run_id"] for row in indexed(milvus_empty)) == ["r0", "r2"]
     assert boxes(store)["r1"]["last_error"] == error
+
+
+CLOSE = """
+import sys
+from pathlib import Path
+import runlog
+
+def sockets():
+    links = [path for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return sum("socket:" in str(path.readlink()) for path in links)
+
+before = sockets()
+recorder = runlog.Recorder(openai_key=sys.argv[1], openai_base_url=sys.argv[2])
+assert recorder.generate_embedding("text")
+during = sockets()
+recorder.close()
+print(during - before, sockets() - before)
+"""
+
+
+def test_close_ends_the_connections(
+    run_python: "RunPython", embedding_server: EmbeddingServer
+) -> None:
+    done = run_python(CLOSE, embedding_server.key, embedding_server.url)
+    during, afterwards = done.stdout.split()
+    assert int(during) > 0, done.stderr
+    assert afterwards == "0"

@@ -50,6 +50,12 @@ void rl_meaning_init(rl_meaning *meaning, const rl_meaning_config *config,
     rl_searcher_init(&meaning->searcher, store, &meaning->services, config->vector_bytes);
 }
 
+void rl_meaning_close(rl_meaning *meaning)
+{
+    rl_services_close(&meaning->services);
+    rl_nearest_clear(&meaning->searcher.nearest);
+}
+
 void rl_meaning_destroy(rl_meaning *meaning)
 {
     rl_searcher_destroy(&meaning->searcher);

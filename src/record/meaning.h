@@ -44,6 +44,8 @@ const rl_embed_rule *rl_meaning_rule(rl_meaning *meaning,
 
 void rl_meaning_init(rl_meaning *meaning, const rl_meaning_config *config,
                      rl_store *store, rl_metrics *metrics, rl_notices *notices);
+/* Ends the connections and gives the memory back; the threads have ended, nobody is inside. */
+void rl_meaning_close(rl_meaning *meaning);
 void rl_meaning_destroy(rl_meaning *meaning);
 
 /* Something was written that may have to be embedded. Quick. */

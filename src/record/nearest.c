@@ -22,6 +22,16 @@ void rl_nearest_init(rl_nearest *nearest, rl_store *store, const char *model,
     pthread_rwlock_init(&nearest->lock, NULL);
 }
 
+void rl_nearest_clear(rl_nearest *nearest)
+{
+    pthread_rwlock_wrlock(&nearest->lock);
+    rl_vectors_free(nearest->vectors);
+    nearest->vectors = NULL;
+    memset(&nearest->cursor, 0, sizeof nearest->cursor);
+    nearest->full = false;
+    pthread_rwlock_unlock(&nearest->lock);
+}
+
 void rl_nearest_destroy(rl_nearest *nearest)
 {
     rl_vectors_free(nearest->vectors);

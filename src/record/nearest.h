@@ -39,6 +39,7 @@ typedef struct rl_nearest_query {
 
 void rl_nearest_init(rl_nearest *nearest, rl_store *store, const char *model,
                      size_t max_bytes);
+void rl_nearest_clear(rl_nearest *nearest); /* gives the memory back */
 void rl_nearest_destroy(rl_nearest *nearest);
 
 /* hits [limit], best first; *count how many. */

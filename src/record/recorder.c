@@ -288,6 +288,9 @@ rl_status rl_recorder_new(rl_config *config, rl_recorder **out, rl_err *err)
 /* Closes the files and connections. Nobody is inside, and the worker has ended. */
 static void close_parts(rl_recorder *recorder)
 {
+    if (recorder->has_meaning) {
+        rl_meaning_close(&recorder->meaning);
+    }
     rl_journal_free(recorder->journal);
     recorder->journal = NULL;
     if (recorder->store != NULL) {
@@ -305,10 +308,10 @@ void rl_recorder_free(rl_recorder *recorder)
     if (recorder->abandoned) {
         return; /* a thread that waits for a server still uses it, until the process ends */
     }
+    close_parts(recorder);
     if (recorder->has_meaning) {
         rl_meaning_destroy(&recorder->meaning);
     }
-    close_parts(recorder);
     rl_commit_free(recorder->spooling);
     rl_commit_free(recorder->commit);
     rl_worker_destroy(&recorder->worker);

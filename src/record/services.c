@@ -15,12 +15,18 @@ void rl_services_init(rl_services *services, const rl_service_options *options)
     rl_cond_init(&services->freed);
 }
 
-void rl_services_destroy(rl_services *services)
+void rl_services_close(rl_services *services)
 {
     for (int i = 0; i < RL_SERVICE_SETS; i++) {
         rl_openai_free(services->sets[i].openai);
         rl_milvus_free(services->sets[i].milvus);
+        services->sets[i].openai = NULL;
+        services->sets[i].milvus = NULL;
     }
+}
+
+void rl_services_destroy(rl_services *services)
+{
     pthread_cond_destroy(&services->freed);
     pthread_mutex_destroy(&services->lock);
 }

@@ -36,7 +36,9 @@ typedef struct rl_services {
 } rl_services;
 
 void rl_services_init(rl_services *services, const rl_service_options *options);
-void rl_services_destroy(rl_services *services); /* nobody may have a set */
+/* Ends the connections. Nobody may have a set. */
+void rl_services_close(rl_services *services);
+void rl_services_destroy(rl_services *services); /* closed before, or never used */
 
 /* Gives a set, borrowed until rl_services_give; RL_SERVICE when all have been in use until
  * the monotonic clock shows `end`. */
