@@ -664,7 +664,7 @@ print(during - before, sockets() - before)
 
 
 def test_close_ends_the_connections(
-    run_python: "RunPython", embedding_server: EmbeddingServer
+    run_python: RunPython, embedding_server: EmbeddingServer
 ) -> None:
     done = run_python(CLOSE, embedding_server.key, embedding_server.url)
     during, afterwards = done.stdout.split()
