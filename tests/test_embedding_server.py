@@ -27,6 +27,7 @@ import httpx
 import openai
 import pytest
 from certificates import DAY, make_certificate
+from fixtures_postgres import plain_environment
 from fixtures_services import EmbeddingServer
 
 NAN = "Training stopped: the loss became NaN after step 1200, lower the learning rate."
@@ -540,7 +541,10 @@ def is_alive(pid: int) -> bool:
     with suppress(ProcessLookupError, FileNotFoundError):
         os.kill(pid, 0)
         state = subprocess.run(
-            ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True
+            ["ps", "-o", "stat=", "-p", str(pid)],
+            env=plain_environment(),  # with a sanitizer's run-time before it, ps hangs
+            capture_output=True,
+            text=True,
         ).stdout
         return not state.startswith("Z") and bool(state.strip())
     return False
