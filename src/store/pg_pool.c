@@ -72,8 +72,7 @@ void rl_pg_pool_give(rl_pg_pool *pool, rl_pg_conn *conn)
     pthread_mutex_unlock(&pool->lock);
 }
 
-rl_status rl_pg_pool_exec(rl_pg_pool *pool, const char *sql, int count,
-                          const char *const *values, PGresult **result, rl_err *err)
+rl_status rl_pg_pool_run(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx, rl_err *err)
 {
     rl_pg_conn *conn = NULL;
     rl_status status = rl_pg_pool_take(pool, &conn, err);
@@ -82,7 +81,7 @@ rl_status rl_pg_pool_exec(rl_pg_pool *pool, const char *sql, int count,
     for (int tries = 0; status == RL_OK && tries < 2; tries++) {
         status = rl_pg_conn_open(conn, err);
         if (status == RL_OK) {
-            status = rl_pg_conn_exec(conn, sql, count, values, true, result, err);
+            status = work(conn, ctx, err);
         }
         if (status == RL_OK || !used_before || !rl_pg_conn_lost(conn)) {
             break;
@@ -94,6 +93,29 @@ rl_status rl_pg_pool_exec(rl_pg_pool *pool, const char *sql, int count,
         rl_pg_pool_give(pool, conn);
     }
     return status;
+}
+
+typedef struct statement {
+    const char *sql;
+    int count;
+    const char *const *values;
+    PGresult **result;
+} statement;
+
+static rl_status run_statement(rl_pg_conn *conn, void *ctx, rl_err *err)
+{
+    const statement *self = ctx;
+
+    return rl_pg_conn_exec(conn, self->sql, self->count, self->values, true, self->result,
+                           err);
+}
+
+rl_status rl_pg_pool_exec(rl_pg_pool *pool, const char *sql, int count,
+                          const char *const *values, PGresult **result, rl_err *err)
+{
+    statement self = {sql, count, values, result};
+
+    return rl_pg_pool_run(pool, run_statement, &self, err);
 }
 
 void rl_pg_pool_before_fork(rl_pg_pool *pool)

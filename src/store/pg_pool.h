@@ -29,9 +29,13 @@ void rl_pg_pool_free(rl_pg_pool *pool); /* what it owns; nobody may have a conne
 rl_status rl_pg_pool_take(rl_pg_pool *pool, rl_pg_conn **conn, rl_err *err);
 void rl_pg_pool_give(rl_pg_pool *pool, rl_pg_conn *conn);
 
-/* Runs one statement in a transaction of its own, as rl_pg_conn_exec does; once more if its
- * connection was cut while it was idle, or if nobody answers on it any more: a firewall may
- * have forgotten it. So it must be one that may be run twice. */
+/* Does something on an open connection; once more if that was cut while it was idle, or if
+ * nobody answers on it any more: a firewall may have forgotten it. So it must be something
+ * that may be done twice. */
+typedef rl_status (*rl_pg_pool_work)(rl_pg_conn *conn, void *ctx, rl_err *err);
+rl_status rl_pg_pool_run(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx, rl_err *err);
+
+/* The same for one statement in a transaction of its own, as rl_pg_conn_exec runs it. */
 rl_status rl_pg_pool_exec(rl_pg_pool *pool, const char *sql, int count,
                           const char *const *values, PGresult **result, rl_err *err);
 

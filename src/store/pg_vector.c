@@ -262,26 +262,34 @@ static rl_status search(rl_pg_conn *conn, const char *schema, const rl_near_quer
     return status;
 }
 
+/* A search, for rl_pg_pool_run. */
+typedef struct searching {
+    rl_pg_vector *vector;
+    const rl_near_query *query;
+    rl_vector_sink sink;
+    void *ctx;
+    bool *available;
+} searching;
+
 /* One try on a connection: a schema that has changed under it is looked at once more. */
-static rl_status try_nearest(rl_pg_vector *vector, rl_pg_conn *conn,
-                             const rl_near_query *query, rl_vector_sink sink, void *ctx,
-                             bool *available, rl_err *err)
+static rl_status try_nearest(rl_pg_conn *conn, void *ctx, rl_err *err)
 {
+    const searching *self = ctx;
     char schema[RL_PG_QUOTED];
     rl_err own = {.code = RL_OK};
     rl_status status = RL_OK;
 
-    *available = false;
+    *self->available = false;
     for (int tries = 0; tries < 2; tries++) {
-        status = get_ready(vector, conn, schema, available, &own);
-        if (status != RL_OK || !*available) {
+        status = get_ready(self->vector, conn, schema, self->available, &own);
+        if (status != RL_OK || !*self->available) {
             break;
         }
-        status = search(conn, schema, query, sink, ctx, &own);
+        status = search(conn, schema, self->query, self->sink, self->ctx, &own);
         if (status == RL_OK || rl_pg_conn_lost(conn) || !is_gone(&own)) {
             break;
         }
-        learn(vector, false, "", 0);
+        learn(self->vector, false, "", 0);
     }
     if (status != RL_OK && err != NULL) {
         *err = own;
@@ -293,31 +301,12 @@ rl_status rl_pg_vector_nearest(rl_pg_vector *vector, const rl_near_query *query,
                                rl_vector_sink sink, void *ctx, bool *available,
                                rl_err *err)
 {
-    rl_pg_conn *conn = NULL;
-    rl_status status = RL_OK;
-    bool used_before;
+    searching self = {vector, query, sink, ctx, available};
 
     *available = false;
-    if (vector->migrations == NULL || query->dim > RL_PG_VECTOR_DIM_MAX) {
-        return RL_OK;
-    }
-    status = rl_pg_pool_take(vector->pool, &conn, err);
-    used_before = conn != NULL && conn->pg != NULL;
-    for (int tries = 0; status == RL_OK && tries < 2; tries++) {
-        status = rl_pg_conn_open(conn, err);
-        if (status == RL_OK) {
-            status = try_nearest(vector, conn, query, sink, ctx, available, err);
-        }
-        if (status == RL_OK || !used_before || !rl_pg_conn_lost(conn)) {
-            break;
-        }
-        used_before = false;
-        status = RL_OK;
-    }
-    if (conn != NULL) {
-        rl_pg_pool_give(vector->pool, conn);
-    }
-    return status;
+    return vector->migrations != NULL && query->dim <= RL_PG_VECTOR_DIM_MAX
+               ? rl_pg_pool_run(vector->pool, try_nearest, &self, err)
+               : RL_OK;
 }
 
 /* The values of a statement that makes copies. */
