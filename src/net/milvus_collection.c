@@ -11,6 +11,8 @@
 
 #define POLL_FIRST_NS UINT64_C(10000000)
 #define POLL_LAST_NS UINT64_C(200000000)
+#define POLL_OTHER_NS \
+    UINT64_C(500000000) /* no pause of this or more: about 0.6 s in all */
 
 /* Whether a failure is what we found, not what kept us from looking. */
 static bool is_told(const rl_milvus_work *work, rl_status status)
@@ -94,32 +96,61 @@ static rl_status create(rl_milvus_work *work, uint32_t dim)
     return rl_milvus_call(work, "CreateCollection", true);
 }
 
-/* Finds the collection or makes it, and checks it. When making it fails and it is there after
- * all, another process was quicker. */
+/* Looks for what this process could not make: when it is there after all, another one was
+ * quicker. Milvus Lite refuses to make it while the other is still at it, and does not show it
+ * yet, so it is looked for a few times. */
+static rl_status describe_other(rl_milvus_work *work)
+{
+    uint64_t pause = POLL_FIRST_NS;
+    rl_status status = describe(work);
+
+    while (status == RL_SERVICE && work->code == RL_MILVUS_MISSING &&
+           pause < POLL_OTHER_NS && !rl_milvus_is_over(work)) {
+        status = rl_milvus_wait(work, pause);
+        pause *= 2;
+        if (status == RL_OK) {
+            status = describe(work);
+        }
+    }
+    return status;
+}
+
+/* Makes the collection, or finds the one that another process made; the failure that is told
+ * is that of making it. */
+static rl_status create_or_find(rl_milvus_work *work, uint32_t dim)
+{
+    rl_err *err = work->err, ignored;
+    rl_status made = create(work, dim), found;
+
+    if (made == RL_OK) {
+        return describe(work);
+    }
+    if (made != RL_SERVICE) {
+        return made;
+    }
+    work->err = &ignored;
+    found = describe_other(work);
+    work->err = err;
+    if (found != RL_OK) {
+        work->code = RL_MILVUS_FAILED;
+        return made;
+    }
+    return RL_OK;
+}
+
+/* Finds the collection or makes it, and checks it. */
 static rl_status find_or_create(rl_milvus_work *work, uint32_t dim, bool may_create,
                                 bool *exists)
 {
-    rl_status status = describe(work), made;
+    rl_status status = describe(work);
 
     *exists = true;
-    if (status == RL_SERVICE && work->code == RL_MILVUS_MISSING && !may_create) {
-        *exists = false;
-        return RL_OK;
-    }
     if (status == RL_SERVICE && work->code == RL_MILVUS_MISSING) {
-        rl_err *err = work->err, ignored;
-
-        made = create(work, dim);
-        if (made != RL_OK && made != RL_SERVICE) {
-            return made;
+        if (!may_create) {
+            *exists = false;
+            return RL_OK;
         }
-        work->err = made == RL_OK ? err : &ignored; /* the first failure is what tells */
-        status = describe(work);
-        work->err = err;
-        if (status != RL_OK && made != RL_OK) {
-            work->code = RL_MILVUS_FAILED;
-            return made;
-        }
+        status = create_or_find(work, dim);
     }
     return status == RL_OK ? check_schema(work, dim) : status;
 }
