@@ -17,7 +17,7 @@ import corpus
 from common import Claim, compare, report, scratch, set_up, significant
 from node_cpu import Rounds, measure_cpu, measure_delivered
 from run_cost import Ends, allocated, measure_ends, measure_memory, stored_bytes
-from state_graphs import MODES, EmptyHandler, Mode, workloads
+from state_graphs import EmptyHandler, Mode, workloads
 
 from runlog import Recorder
 from runlog.hooks import RunLogHandler
@@ -119,12 +119,13 @@ def main() -> None:
     set_up()
     with scratch("handler") as folder:
         cpu: dict[str, dict[Mode, Rounds]] = {
-            key: {mode: measure_cpu(folder, workload, mode) for mode in MODES}
+            key: {mode: measure_cpu(folder, workload, mode) for mode in workload.graphs}
             for key, workload in workloads().items()
         }
         delivered = {
             key: measure_delivered(folder, workload)
             for key, workload in workloads().items()
+            if "invoke" in workload.graphs
         }
         ends = {name: percentiles(t) for name, t in measure_ends(folder).items()}
         stored = {

@@ -45,15 +45,15 @@ def measure_cpu(folder: Path, workload: Workload, mode: Mode) -> Rounds:
 def measure_delivered(folder: Path, workload: Workload) -> Rounds:
     """Rounds of events that were captured before, so of the handlers' methods alone."""
     rounds: Rounds = {"empty": [], "runlog": []}
-    runs = DELIVERED_NODES // workload.nodes
+    runs, graph = DELIVERED_NODES // workload.nodes, workload.graphs["invoke"]
     with ExitStack() as stack:
         path = folder / f"delivered-{workload.title}.db"
         sides = {"empty": empty_side(), "runlog": runlog_side(path)}
         for side in sides.values():
             stack.callback(side.close)
-            deliver(side.callbacks[0], capture(workload.graph, workload.inputs(1)[0]))
+            deliver(side.callbacks[0], capture(graph, workload.inputs(1)[0]))
         for _ in range(DELIVERED_ROUNDS):
-            captured = [capture(workload.graph, state) for state in workload.inputs(runs)]
+            captured = [capture(graph, state) for state in workload.inputs(runs)]
             for name, side in sides.items():
                 with no_collector():
                     start = time.process_time()

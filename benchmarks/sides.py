@@ -77,7 +77,7 @@ def _turn(runner: asyncio.Runner, side: Side, workload: Workload, mode: Mode) ->
     side.on()
     try:
         start = time.process_time()
-        run_all(runner, mode, workload.graph, inputs, side.callbacks)
+        run_all(runner, mode, workload.graphs[mode], inputs, side.callbacks)
         side.flush()
         gc.collect()
         settle()

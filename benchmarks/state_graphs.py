@@ -1,6 +1,8 @@
 """The graphs that recording is measured on, and the states that they are given.
 
-Nodes do nothing but return a small update, so that what is measured is the callbacks. A
+Nodes do nothing but return a small update, so that what is measured is the callbacks.
+They are functions for invoke and coroutines for ainvoke, which would hand each function
+to a thread and wait for it: more than what is measured, and as noisy as threads are. A
 state is spread over its keys as in a real program: a question, a long text, documents,
 and a list of messages to which each node adds one. The texts come from the corpus.
 """
@@ -8,7 +10,7 @@ and a list of messages to which each node adds one. The texts come from the corp
 import asyncio
 import json
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -85,7 +87,16 @@ def _with_messages(state: State) -> State:
     return {**state, "messages": messages}
 
 
-def _node(number: int, message: Callable[[str], Any]) -> Any:
+def _for_mode(node: Callable[[Any], State], mode: Mode) -> Any:
+    """The node as it is, or as a coroutine."""
+
+    async def coroutine(state: Any) -> State:
+        return node(state)
+
+    return node if mode == "invoke" else coroutine
+
+
+def _node(number: int, message: Callable[[str], Any]) -> Callable[[Any], State]:
     def node(state: Conversation) -> State:
         text = f"{number} is done, after {len(state['messages'])} messages"
         return {"step": number, "messages": [message(text)]}
@@ -101,18 +112,18 @@ def _as_message(text: str) -> AIMessage:
     return AIMessage(content=text)
 
 
-def chain(message: Callable[[str], Any] = _as_dict) -> Any:
+def chain(mode: Mode = "invoke", message: Callable[[str], Any] = _as_dict) -> Any:
     """Ten nodes, one after another."""
     graph = StateGraph(Conversation)
     before = START
     for number in range(NODES):
-        graph.add_node(f"node{number}", _node(number, message))
+        graph.add_node(f"node{number}", _for_mode(_node(number, message), mode))
         graph.add_edge(before, f"node{number}")
         before = f"node{number}"
     return graph.compile(name="chain")
 
 
-def fan_out() -> Any:
+def fan_out(mode: Mode = "invoke") -> Any:
     """A hundred branches at once, each with an argument of its own."""
 
     def plan(state: Results) -> list[Send]:
@@ -125,7 +136,7 @@ def fan_out() -> Any:
         return {"results": [state["item"]]}
 
     graph = StateGraph(Results)
-    graph.add_node("work", work, input_schema=Task)
+    graph.add_node("work", _for_mode(work, mode), input_schema=Task)
     graph.add_conditional_edges(START, plan, ["work"])
     graph.add_edge("work", END)
     return graph.compile(name="fan-out")
@@ -158,7 +169,7 @@ class Workload:
     """A graph, its input, and how many runs of it are timed together."""
 
     title: str
-    graph: Any
+    graphs: Mapping[Mode, Any]
     text: str  # the input as JSON: each run gets objects of its own
     nodes: int
     runs: int
@@ -172,21 +183,19 @@ class Workload:
 def workloads() -> dict[str, Workload]:
     """Each of them about 20 ms by invoke."""
     small, big = json.dumps(make_state(SMALL)), json.dumps(make_state(BIG))
-    graph = chain()
+    chains = {mode: chain(mode) for mode in MODES}
+    wide = {mode: fan_out(mode) for mode in MODES}
+    topic = '{"topic": "port", "results": []}'
+    messages = {mode: chain(mode, _as_message) for mode in MODES}
+    functions: dict[Mode, Any] = {"ainvoke": chains["invoke"]}
     return {
-        "small": Workload("2 KB of state", graph, small, NODES, 10),
-        "big": Workload("64 KB of state", graph, big, NODES, 10),
-        "fan-out": Workload(
-            "fan-out of 100", fan_out(), '{"topic": "port", "results": []}', BRANCHES, 2
-        ),
+        "small": Workload("2 KB of state", chains, small, NODES, 10),
+        "big": Workload("64 KB of state", chains, big, NODES, 10),
+        "fan-out": Workload("fan-out of 100", wide, topic, BRANCHES, 2),
         "messages": Workload(
-            "64 KB, message objects",
-            chain(_as_message),
-            big,
-            NODES,
-            10,
-            _with_messages,
+            "64 KB, message objects", messages, big, NODES, 10, _with_messages
         ),
+        "functions": Workload("2 KB, functions in threads", functions, small, NODES, 10),
     }
 
 
