@@ -196,6 +196,9 @@ def workloads() -> dict[str, Workload]:
             "64 KB, message objects", messages, big, NODES, 10, _with_messages
         ),
         "functions": Workload("2 KB, functions in threads", functions, small, NODES, 10),
+        "big functions": Workload(
+            "64 KB, functions in threads", functions, big, NODES, 10
+        ),
     }
 
 

@@ -259,7 +259,7 @@ def test_processes_that_make_it_at_once(core_library: Path, milvus: MilvusServer
 
     with running_driver(core_library, milvus.trust) as driver:
         driver.collection = name
-        with ThreadPoolExecutor(4) as pool:
+        with ThreadPoolExecutor(8) as pool:
             results = list(pool.map(upsert, range(8)))
         assert [result for result in results if result.code != "OK"] == []
         assert connect(driver, milvus).code == "OK"

@@ -11,8 +11,9 @@
 
 #define POLL_FIRST_NS UINT64_C(10000000)
 #define POLL_LAST_NS UINT64_C(200000000)
-#define POLL_OTHER_NS \
-    UINT64_C(500000000) /* no pause of this or more: about 0.6 s in all */
+
+/* No pause of this or more, so about 0.6 s in all. */
+#define POLL_OTHER_NS UINT64_C(500000000)
 
 /* Whether a failure is what we found, not what kept us from looking. */
 static bool is_told(const rl_milvus_work *work, rl_status status)
