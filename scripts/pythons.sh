@@ -65,8 +65,8 @@ for python in ${PYTHONS:-$(candidates)}; do
     set_up "$where" "$python"
     say "building"
     # files that are gone from the sources would stay in setuptools' folder of the package
-    find build -path 'build/*/lib*' -not -path "$folder/*" -type f -not -name '*.so' \
-        -delete 2>/dev/null || true
+    find build -path 'build/*/lib*' -not -path "$folder/*" -not -path 'build/milvus-*' \
+        -type f -not -name '*.so' -delete 2>/dev/null || true
     "$where/bin/python" -m pip --disable-pip-version-check -qq install \
         --no-build-isolation --no-deps --force-reinstall .
     "$where/bin/pytest" tests/test_handler*.py tests/test_hooks.py "$@" ||
