@@ -2,6 +2,7 @@
 #include "record/nearest.h"
 
 #include "core/alloc.h"
+#include "core/clock.h"
 #include "core/hash.h"
 
 #include <string.h>
@@ -12,6 +13,8 @@
 /* So many more than are wanted come from the database, whose cosines are less exact. */
 #define MARGIN 16
 
+#define HOUR UINT64_C(3600000000000) /* nanoseconds */
+
 void rl_nearest_init(rl_nearest *nearest, rl_store *store, const char *model,
                      size_t max_bytes)
 {
@@ -19,6 +22,7 @@ void rl_nearest_init(rl_nearest *nearest, rl_store *store, const char *model,
     nearest->store = store;
     nearest->model = model;
     nearest->max_bytes = max_bytes;
+    nearest->lasts = HOUR;
     pthread_rwlock_init(&nearest->lock, NULL);
 }
 
@@ -53,6 +57,7 @@ static rl_status keep(void *ctx, const uint8_t id[16], const char *wpk_id,
     if (dim == rl_vectors_dim(vectors)) {
         result = rl_vectors_put(vectors, id, group_of(wpk_id), vector);
     }
+    ((rl_nearest *)ctx)->changes += result == RL_VECTORS_KEPT;
     if (result == RL_VECTORS_NOMEM) {
         return rl_err_nomem(err);
     }
@@ -63,6 +68,8 @@ static rl_status begin_anew(rl_nearest *nearest, uint32_t dim, rl_err *err)
 {
     rl_vectors_free(nearest->vectors);
     nearest->full = false;
+    nearest->changes++;
+    nearest->begun = rl_monotonic_ns();
     nearest->vectors = rl_vectors_new(dim, nearest->max_bytes);
     return nearest->vectors != NULL ? RL_OK : rl_err_nomem(err);
 }
@@ -73,7 +80,8 @@ static rl_status refresh(rl_nearest *nearest, uint32_t dim, rl_err *err)
     rl_store *store = nearest->store;
     rl_status status = RL_OK;
 
-    if (nearest->vectors == NULL || rl_vectors_dim(nearest->vectors) != dim) {
+    if (nearest->vectors == NULL || rl_vectors_dim(nearest->vectors) != dim ||
+        (nearest->full && rl_monotonic_ns() - nearest->begun >= nearest->lasts)) {
         nearest->cursor.stamp = 0;
         nearest->cursor.id[0] = '\0';
         status = begin_anew(nearest, dim, err);
@@ -182,6 +190,7 @@ static rl_status pass(void *ctx, const uint8_t id[16], const char *wpk_id,
 
         result = rl_vectors_put(kept ? self->nearest->vectors : self->portion, id,
                                 group_of(wpk_id), vector);
+        self->nearest->changes += kept;
     }
     if (result == RL_VECTORS_FULL) {
         status = end_portion(self, err);
@@ -237,11 +246,12 @@ static rl_status search_all(rl_nearest *nearest, const rl_nearest_query *query,
 /* Searches what is kept, beside others who do. */
 static rl_status search_kept(rl_nearest *nearest, const rl_nearest_query *query,
                              const uint64_t *group, rl_vector_hit *hits, size_t *count,
-                             rl_err *err)
+                             uint64_t *as_of, rl_err *err)
 {
     size_t found = 0;
 
     pthread_rwlock_rdlock(&nearest->lock);
+    *as_of = nearest->changes;
     if (rl_vectors_dim(nearest->vectors) == query->dim) { /* still */
         found =
             rl_vectors_search(nearest->vectors, query->vector, group, query->limit, hits);
@@ -285,12 +295,16 @@ static rl_status search_in_store(rl_nearest *nearest, const rl_nearest_query *qu
 }
 
 rl_status rl_nearest_search(rl_nearest *nearest, const rl_nearest_query *query,
-                            rl_vector_hit *hits, size_t *count, rl_err *err)
+                            rl_vector_hit *hits, size_t *count, uint64_t *as_of,
+                            rl_err *err)
 {
     const uint64_t hash = query->wpk_id != NULL ? group_of(query->wpk_id) : 0;
     const uint64_t *group = query->wpk_id != NULL ? &hash : NULL;
     bool done = false;
-    rl_status status = search_in_store(nearest, query, group, hits, count, &done, err);
+    rl_status status;
+
+    *as_of = 0;
+    status = search_in_store(nearest, query, group, hits, count, &done, err);
 
     if (status != RL_OK || done) {
         return status;
@@ -304,9 +318,24 @@ rl_status rl_nearest_search(rl_nearest *nearest, const rl_nearest_query *query,
             nearest->full = status != RL_BUSY; /* another database is there now */
         }
     } while (done && status == RL_BUSY);
+    *as_of = nearest->changes;
     pthread_rwlock_unlock(&nearest->lock);
-    return status != RL_OK || done ? status
-                                   : search_kept(nearest, query, group, hits, count, err);
+    return status != RL_OK || done
+               ? status
+               : search_kept(nearest, query, group, hits, count, as_of, err);
+}
+
+void rl_nearest_forget(rl_nearest *nearest, const rl_vector_hit *hits, size_t count,
+                       uint64_t as_of)
+{
+    pthread_rwlock_wrlock(&nearest->lock);
+    if (nearest->vectors != NULL && nearest->changes == as_of) {
+        for (size_t i = 0; i < count; i++) {
+            rl_vectors_drop(nearest->vectors, hits[i].id);
+        }
+        nearest->full = false; /* there may be room for what follows */
+    }
+    pthread_rwlock_unlock(&nearest->lock);
 }
 
 size_t rl_nearest_bytes(rl_nearest *nearest)

@@ -2,9 +2,11 @@
  * scan of its vectors, which are kept in memory once they were read.
  *
  * Each scan first reads what is new. What does not fit into the memory that is allowed is read
- * again for each search.
+ * again for each search. Vectors of runs that were deleted are kept until a search forgets
+ * them, and where the memory is full until all is read anew, once an hour.
  *
- * Threads: any; searches run side by side, but one after the other where not all fits. Ownership: owns the vectors, borrows the store.
+ * Threads: any; searches run side by side, but one after the other where not all fits.
+ * Ownership: owns the vectors, borrows the store.
  */
 #ifndef RL_NEAREST_H
 #define RL_NEAREST_H
@@ -22,6 +24,9 @@ typedef struct rl_nearest {
     rl_vectors *vectors;     /* owned; NULL before the first search */
     rl_vector_cursor cursor; /* up to which they were read */
     bool full;               /* there are more behind it */
+    uint64_t changes;        /* of what is kept */
+    uint64_t begun;          /* when it was begun; rl_monotonic_ns */
+    uint64_t lasts;          /* nanoseconds until it is read anew, if it is full then */
     bool held;               /* across a fork: the lock was got at once */
 } rl_nearest;
 
@@ -42,9 +47,15 @@ void rl_nearest_init(rl_nearest *nearest, rl_store *store, const char *model,
 void rl_nearest_clear(rl_nearest *nearest); /* gives the memory back */
 void rl_nearest_destroy(rl_nearest *nearest);
 
-/* hits [limit], best first; *count how many. */
+/* hits [limit], best first; *count how many. *as_of is for rl_nearest_forget. */
 rl_status rl_nearest_search(rl_nearest *nearest, const rl_nearest_query *query,
-                            rl_vector_hit *hits, size_t *count, rl_err *err);
+                            rl_vector_hit *hits, size_t *count, uint64_t *as_of,
+                            rl_err *err);
+
+/* Hits [count] of a search whose runs the store did not have after it: forgotten, if nothing
+ * was read since that search, which may have been made anew. */
+void rl_nearest_forget(rl_nearest *nearest, const rl_vector_hit *hits, size_t count,
+                       uint64_t as_of);
 
 size_t rl_nearest_bytes(rl_nearest *nearest);
 

@@ -61,6 +61,7 @@ typedef struct hunt {
     rl_vector_hit *hits;       /* owned: [asked] */
     size_t asked, count;       /* candidates */
     bool more;                 /* there may be more of them */
+    uint64_t as_of;            /* the store's vectors when they were found */
 } hunt;
 
 static bool is_lost(const rl_search *search)
@@ -124,7 +125,7 @@ static rl_status ask_store(hunt *self, rl_err *err)
         .since = self->search->since,
         .limit = self->asked};
     rl_status status = rl_nearest_search(&self->searcher->nearest, &wanted, self->hits,
-                                         &self->count, err);
+                                         &self->count, &self->as_of, err);
 
     self->more = self->count == self->asked;
     return status;
@@ -221,29 +222,44 @@ static found_run *sort_runs(const rl_rows *rows, size_t *count)
     return runs;
 }
 
-/* Appends the runs that were found in the order of the hits, up to the limit. */
+/* Candidates [count] without a run: where nothing else was asked of the run, it is gone. */
+static void forget(const hunt *self, size_t count)
+{
+    const rl_search *search = self->search;
+
+    if (count > 0 && !has_milvus(self->searcher) && search->status == NULL &&
+        search->since == RL_TIME_NONE) {
+        rl_nearest_forget(&self->searcher->nearest, self->hits, count, self->as_of);
+    }
+}
+
+/* Appends the runs that were found in the order of the hits, up to the limit. The hits are
+ * those without a run then. */
 static rl_status rank(hunt *self, const rl_rows *from, rl_rows *rows, rl_buf *scores,
                       rl_err *err)
 {
-    size_t count = 0, left = self->search->limit;
+    size_t count = 0, gone = 0, left = self->search->limit;
     found_run *runs = sort_runs(from, &count);
 
     if (runs == NULL) {
         return rl_err_nomem(err);
     }
     qsort(self->hits, self->count, sizeof *self->hits, compare_hits);
-    for (size_t i = 0; i < self->count && left > 0; i++) {
+    for (size_t i = 0; i < self->count; i++) {
         found_run key = {.first = 0}, *found;
 
         memcpy(key.id, self->hits[i].id, sizeof key.id);
         found = bsearch(&key, runs, count, sizeof *runs, compare_runs);
-        if (found != NULL) {
+        if (found == NULL) {
+            self->hits[gone++] = self->hits[i];
+        } else if (left > 0) {
             rl_rows_copy(rows, from, RL_SHAPE_SUMMARY, found->first);
             rl_buf_add(scores, &self->hits[i].score, sizeof self->hits[i].score);
             left--;
         }
     }
     rl_free(runs);
+    forget(self, gone);
     return rl_rows_failed(rows) || scores->failed ? rl_err_nomem(err) : RL_OK;
 }
 

@@ -80,10 +80,22 @@ static unsigned number_of(const uint8_t id[16])
            id[15];
 }
 
-/* How many there are near to a number's vector, the best of which is that of the number. */
-static size_t search(rl_nearest *nearest, unsigned number, size_t limit)
+static void remove_runs(rl_store *store)
 {
-    rl_vector_hit *hits = calloc(limit, sizeof *hits);
+    rl_err err = {.code = RL_OK};
+    int64_t count = 0;
+    rl_query query;
+
+    rl_query_init(&query, RL_SHAPE_SUMMARY);
+    query.texts[RL_STATUS] = "completed";
+    CHECK(store->ops->remove(store, &query, &count, &err) == RL_OK && count > 0);
+}
+
+/* Hits [limit] near to a number's vector, the best of which is that of the number, and how
+ * many. */
+static size_t search_hits(rl_nearest *nearest, unsigned number, size_t limit,
+                          rl_vector_hit *hits, uint64_t *as_of)
+{
     rl_err err = {.code = RL_OK};
     float vector[DIM];
     size_t count = 0;
@@ -91,7 +103,7 @@ static size_t search(rl_nearest *nearest, unsigned number, size_t limit)
         .vector = vector, .dim = DIM, .since = RL_TIME_NONE, .limit = limit};
 
     make_vector(number, vector);
-    if (rl_nearest_search(nearest, &query, hits, &count, &err) != RL_OK) {
+    if (rl_nearest_search(nearest, &query, hits, &count, as_of, &err) != RL_OK) {
         printf("%s\n", err.text);
         CHECK(false);
     }
@@ -103,6 +115,15 @@ static size_t search(rl_nearest *nearest, unsigned number, size_t limit)
         CHECK(hits[i].score <= hits[i - 1].score);
         CHECK(memcmp(hits[i].id, hits[i - 1].id, sizeof hits[i].id) != 0);
     }
+    return count;
+}
+
+static size_t search(rl_nearest *nearest, unsigned number, size_t limit)
+{
+    rl_vector_hit *hits = calloc(limit, sizeof *hits);
+    uint64_t as_of;
+    size_t count = search_hits(nearest, number, limit, hits, &as_of);
+
     free(hits);
     return count;
 }
@@ -145,6 +166,63 @@ static void test_what_does_not_fit_is_found_too(void)
     CHECK(rl_nearest_bytes(&small) <= SMALL);
     rl_nearest_destroy(&small);
     rl_nearest_destroy(&large);
+    store->ops->close(store);
+}
+
+static void test_who_is_gone_is_forgotten(void)
+{
+    char path[HELP_PATH];
+    rl_vector_hit hits[200];
+    const size_t sizes[] = {LARGE, SMALL};
+    uint64_t before, as_of;
+
+    for (int i = 0; i < 2; i++) {
+        rl_nearest nearest;
+        rl_store *store;
+
+        fresh_path(path);
+        store = open_embedding_store(path);
+        add_vectors(store, 0, 100);
+        rl_nearest_init(&nearest, store, MODEL, sizes[i]);
+        CHECK_INT(search_hits(&nearest, 1, 200, hits, &before), 100);
+        remove_runs(store);
+        add_vectors(store, 0, 100); /* the same runs once more */
+        CHECK_INT(search_hits(&nearest, 1, 200, hits, &as_of), 100);
+        rl_nearest_forget(&nearest, hits, 100, before); /* they have been read since */
+        CHECK_INT(search_hits(&nearest, 1, 200, hits, &as_of), 100);
+        remove_runs(store);
+        CHECK_INT(search_hits(&nearest, 1, 200, hits, &as_of), 100);
+        rl_nearest_forget(&nearest, hits, 100, as_of);
+        CHECK_INT(search(&nearest, 1, 200), 0);
+        CHECK_INT(rl_vectors_count(nearest.vectors), 0);
+        add_vectors(store, 0, 100);
+        CHECK_INT(search(&nearest, 1, 200), 100);
+        rl_nearest_destroy(&nearest);
+        store->ops->close(store);
+    }
+}
+
+/* The memory is full of vectors that are gone. Reading anew makes room for those that are
+ * there, and does not happen before its time. */
+static void test_what_is_full_is_read_anew_in_time(void)
+{
+    char path[HELP_PATH];
+    rl_nearest nearest;
+    rl_store *store;
+
+    fresh_path(path);
+    store = open_embedding_store(path);
+    add_vectors(store, 0, 1000);
+    rl_nearest_init(&nearest, store, MODEL, SMALL);
+    CHECK_INT(search(&nearest, 1, 2000), 1000);
+    remove_runs(store);
+    add_vectors(store, 2000, 10);
+    CHECK(search(&nearest, 2001, 2000) > 10);
+    CHECK(nearest.full);
+    nearest.lasts = 0;
+    CHECK_INT(search(&nearest, 2001, 2000), 10);
+    CHECK(!nearest.full);
+    rl_nearest_destroy(&nearest);
     store->ops->close(store);
 }
 
@@ -262,6 +340,8 @@ static void test_a_file_that_was_replaced(void)
 static const struct check_test tests[] = {
     CHECK_TEST(test_what_is_new_is_found),
     CHECK_TEST(test_what_does_not_fit_is_found_too),
+    CHECK_TEST(test_who_is_gone_is_forgotten),
+    CHECK_TEST(test_what_is_full_is_read_anew_in_time),
     CHECK_TEST(test_searches_beside_a_writer),
     CHECK_TEST(test_searches_without_the_memory),
     CHECK_TEST(test_forks_beside_searches),
