@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -51,6 +52,9 @@ OTHERS = ("PG", "LANGSMITH_", "LANGCHAIN_")
 
 # A pool of threads in the tests' own process would be in the way of the tests that fork.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# A shell has its jobs in the background ignore it, and programs inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 configuration.set_hypothesis_home_dir(ROOT / "build" / "hypothesis")
 settings.register_profile("plain", deadline=None, print_blob=True)
