@@ -4,6 +4,7 @@
 #include "core/alloc.h"
 #include "core/clock.h"
 #include "core/hash.h"
+#include "core/lock.h"
 
 #include <string.h>
 
@@ -23,23 +24,35 @@ void rl_nearest_init(rl_nearest *nearest, rl_store *store, const char *model,
     nearest->model = model;
     nearest->max_bytes = max_bytes;
     nearest->lasts = HOUR;
-    pthread_rwlock_init(&nearest->lock, NULL);
+    pthread_mutex_init(&nearest->lock, NULL);
+    rl_cond_init(&nearest->idle);
+}
+
+/* Takes the lock when nobody scans any more: what it guards may be changed. Each search begins
+ * with this, so that scans come to an end. */
+static void lock_alone(rl_nearest *nearest)
+{
+    pthread_mutex_lock(&nearest->lock);
+    while (nearest->readers > 0) {
+        pthread_cond_wait(&nearest->idle, &nearest->lock);
+    }
 }
 
 void rl_nearest_clear(rl_nearest *nearest)
 {
-    pthread_rwlock_wrlock(&nearest->lock);
+    lock_alone(nearest);
     rl_vectors_free(nearest->vectors);
     nearest->vectors = NULL;
     memset(&nearest->cursor, 0, sizeof nearest->cursor);
     nearest->full = false;
-    pthread_rwlock_unlock(&nearest->lock);
+    pthread_mutex_unlock(&nearest->lock);
 }
 
 void rl_nearest_destroy(rl_nearest *nearest)
 {
     rl_vectors_free(nearest->vectors);
-    pthread_rwlock_destroy(&nearest->lock);
+    pthread_cond_destroy(&nearest->idle);
+    pthread_mutex_destroy(&nearest->lock);
 }
 
 static uint64_t group_of(const char *wpk_id)
@@ -74,7 +87,7 @@ static rl_status begin_anew(rl_nearest *nearest, uint32_t dim, rl_err *err)
     return nearest->vectors != NULL ? RL_OK : rl_err_nomem(err);
 }
 
-/* Reads what is new. The lock is held for writing. */
+/* Reads what is new. The caller is alone. */
 static rl_status refresh(rl_nearest *nearest, uint32_t dim, rl_err *err)
 {
     rl_store *store = nearest->store;
@@ -190,7 +203,9 @@ static rl_status pass(void *ctx, const uint8_t id[16], const char *wpk_id,
 
         result = rl_vectors_put(kept ? self->nearest->vectors : self->portion, id,
                                 group_of(wpk_id), vector);
-        self->nearest->changes += kept;
+        if (kept) { /* else the lock may not be held */
+            self->nearest->changes++;
+        }
     }
     if (result == RL_VECTORS_FULL) {
         status = end_portion(self, err);
@@ -214,8 +229,8 @@ static void end_passing(passing *self)
     rl_free(self->some);
 }
 
-/* Looks at what is not kept, then at what is. The lock is held for writing: a vector that is
- * kept may have been made anew since. */
+/* Looks at what is not kept, then at what is. The caller is alone: a vector that is kept may
+ * have been made anew since. */
 static rl_status search_all(rl_nearest *nearest, const rl_nearest_query *query,
                             const uint64_t *group, rl_vector_hit *hits, size_t *count,
                             rl_err *err)
@@ -243,20 +258,20 @@ static rl_status search_all(rl_nearest *nearest, const rl_nearest_query *query,
     return status;
 }
 
-/* Searches what is kept, beside others who do. */
+/* Searches what is kept, beside others who do. Gives up the lock meanwhile. */
 static rl_status search_kept(rl_nearest *nearest, const rl_nearest_query *query,
                              const uint64_t *group, rl_vector_hit *hits, size_t *count,
-                             uint64_t *as_of, rl_err *err)
+                             rl_err *err)
 {
-    size_t found = 0;
+    size_t found;
 
-    pthread_rwlock_rdlock(&nearest->lock);
-    *as_of = nearest->changes;
-    if (rl_vectors_dim(nearest->vectors) == query->dim) { /* still */
-        found =
-            rl_vectors_search(nearest->vectors, query->vector, group, query->limit, hits);
+    nearest->readers++;
+    pthread_mutex_unlock(&nearest->lock);
+    found = rl_vectors_search(nearest->vectors, query->vector, group, query->limit, hits);
+    pthread_mutex_lock(&nearest->lock);
+    if (--nearest->readers == 0) {
+        pthread_cond_broadcast(&nearest->idle);
     }
-    pthread_rwlock_unlock(&nearest->lock);
     *count = found != RL_VECTORS_NO_MEMORY ? found : 0;
     return found != RL_VECTORS_NO_MEMORY ? RL_OK : rl_err_nomem(err);
 }
@@ -305,11 +320,10 @@ rl_status rl_nearest_search(rl_nearest *nearest, const rl_nearest_query *query,
 
     *as_of = 0;
     status = search_in_store(nearest, query, group, hits, count, &done, err);
-
     if (status != RL_OK || done) {
         return status;
     }
-    pthread_rwlock_wrlock(&nearest->lock);
+    lock_alone(nearest);
     do {
         status = refresh(nearest, query->dim, err);
         done = status == RL_OK && nearest->full;
@@ -319,49 +333,52 @@ rl_status rl_nearest_search(rl_nearest *nearest, const rl_nearest_query *query,
         }
     } while (done && status == RL_BUSY);
     *as_of = nearest->changes;
-    pthread_rwlock_unlock(&nearest->lock);
-    return status != RL_OK || done
-               ? status
-               : search_kept(nearest, query, group, hits, count, as_of, err);
+    if (status == RL_OK && !done) {
+        status = search_kept(nearest, query, group, hits, count, err);
+    }
+    pthread_mutex_unlock(&nearest->lock);
+    return status;
 }
 
 void rl_nearest_forget(rl_nearest *nearest, const rl_vector_hit *hits, size_t count,
                        uint64_t as_of)
 {
-    pthread_rwlock_wrlock(&nearest->lock);
+    lock_alone(nearest);
     if (nearest->vectors != NULL && nearest->changes == as_of) {
         for (size_t i = 0; i < count; i++) {
             rl_vectors_drop(nearest->vectors, hits[i].id);
         }
         nearest->full = false; /* there may be room for what follows */
     }
-    pthread_rwlock_unlock(&nearest->lock);
+    pthread_mutex_unlock(&nearest->lock);
 }
 
 size_t rl_nearest_bytes(rl_nearest *nearest)
 {
     size_t bytes;
 
-    pthread_rwlock_rdlock(&nearest->lock);
+    pthread_mutex_lock(&nearest->lock);
     bytes = nearest->vectors != NULL ? rl_vectors_bytes(nearest->vectors) : 0;
-    pthread_rwlock_unlock(&nearest->lock);
+    pthread_mutex_unlock(&nearest->lock);
     return bytes;
 }
 
 /* A search may wait for the database, so a fork does not wait for it. */
 void rl_nearest_before_fork(rl_nearest *nearest)
 {
-    nearest->held = pthread_rwlock_trywrlock(&nearest->lock) == 0;
+    nearest->held = pthread_mutex_trylock(&nearest->lock) == 0;
 }
 
 void rl_nearest_after_fork(rl_nearest *nearest, bool in_child)
 {
-    if (in_child && nearest->held) {
-        /* not unlocked: it would be handed to a thread that waits in the parent only */
-        pthread_rwlock_init(&nearest->lock, NULL);
+    if (in_child &&
+        nearest->held) { /* who scanned, or waited for them, is in the parent */
+        nearest->readers = 0;
+        rl_cond_init(&nearest->idle);
+        pthread_mutex_unlock(&nearest->lock);
     } else if (in_child) { /* who was changing it is in the parent */
         rl_nearest_init(nearest, nearest->store, nearest->model, nearest->max_bytes);
     } else if (nearest->held) {
-        pthread_rwlock_unlock(&nearest->lock);
+        pthread_mutex_unlock(&nearest->lock);
     }
 }

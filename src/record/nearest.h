@@ -20,8 +20,10 @@ typedef struct rl_nearest {
     rl_store *store;
     const char *model; /* borrowed: whose vectors */
     size_t max_bytes;
-    pthread_rwlock_t lock;   /* guards what follows */
-    rl_vectors *vectors;     /* owned; NULL before the first search */
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t idle;  /* there are no readers */
+    unsigned readers;     /* who scan the vectors without the lock: nobody changes them */
+    rl_vectors *vectors;  /* owned; NULL before the first search */
     rl_vector_cursor cursor; /* up to which they were read */
     bool full;               /* there are more behind it */
     uint64_t changes;        /* of what is kept */
