@@ -113,11 +113,9 @@ clean:
 $(SETUPS): setup-%:
 	@scripts/bootstrap.sh $*
 
-# Files that are gone from the sources would stay in setuptools' folder of the package.
 define install
 	@echo "runlog: building"
-	@find build -path 'build/*/lib*' -not -path 'build/pythons/*' \
-		-not -path 'build/milvus-*' -type f -not -name '*.so' -delete 2>/dev/null || true
+	@scripts/sweep.sh
 endef
 
 # A normal installation, so that what is tested is what users get.

@@ -64,9 +64,7 @@ for python in ${PYTHONS:-$(candidates)}; do
     say "Python $version ($python)"
     set_up "$where" "$python"
     say "building"
-    # files that are gone from the sources would stay in setuptools' folder of the package
-    find build -path 'build/*/lib*' -not -path "$folder/*" -not -path 'build/milvus-*' \
-        -type f -not -name '*.so' -delete 2>/dev/null || true
+    scripts/sweep.sh
     "$where/bin/python" -m pip --disable-pip-version-check -qq install \
         --no-build-isolation --no-deps --force-reinstall .
     "$where/bin/pytest" tests/test_handler*.py tests/test_hooks.py "$@" ||

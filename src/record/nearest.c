@@ -14,7 +14,7 @@
 /* So many more than are wanted come from the database, whose cosines are less exact. */
 #define MARGIN 16
 
-#define HOUR UINT64_C(3600000000000) /* nanoseconds */
+#define ANEW_NS UINT64_C(3600000000000)
 
 void rl_nearest_init(rl_nearest *nearest, rl_store *store, const char *model,
                      size_t max_bytes)
@@ -23,7 +23,7 @@ void rl_nearest_init(rl_nearest *nearest, rl_store *store, const char *model,
     nearest->store = store;
     nearest->model = model;
     nearest->max_bytes = max_bytes;
-    nearest->lasts = HOUR;
+    nearest->anew_ns = ANEW_NS;
     pthread_mutex_init(&nearest->lock, NULL);
     rl_cond_init(&nearest->idle);
 }
@@ -94,7 +94,7 @@ static rl_status refresh(rl_nearest *nearest, uint32_t dim, rl_err *err)
     rl_status status = RL_OK;
 
     if (nearest->vectors == NULL || rl_vectors_dim(nearest->vectors) != dim ||
-        (nearest->full && rl_monotonic_ns() - nearest->begun >= nearest->lasts)) {
+        (nearest->full && rl_monotonic_ns() - nearest->begun >= nearest->anew_ns)) {
         nearest->cursor.stamp = 0;
         nearest->cursor.id[0] = '\0';
         status = begin_anew(nearest, dim, err);
@@ -371,9 +371,8 @@ void rl_nearest_before_fork(rl_nearest *nearest)
 
 void rl_nearest_after_fork(rl_nearest *nearest, bool in_child)
 {
-    if (in_child &&
-        nearest->held) { /* who scanned, or waited for them, is in the parent */
-        nearest->readers = 0;
+    if (in_child && nearest->held) {
+        nearest->readers = 0; /* they, and who waits for them, are in the parent */
         rl_cond_init(&nearest->idle);
         pthread_mutex_unlock(&nearest->lock);
     } else if (in_child) { /* who was changing it is in the parent */

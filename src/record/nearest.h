@@ -28,7 +28,7 @@ typedef struct rl_nearest {
     bool full;               /* there are more behind it */
     uint64_t changes;        /* of what is kept */
     uint64_t begun;          /* when it was begun; rl_monotonic_ns */
-    uint64_t lasts;          /* nanoseconds until it is read anew, if it is full then */
+    uint64_t anew_ns;        /* after which it is read anew, if it is full then */
     bool held;               /* across a fork: the lock was got at once */
 } rl_nearest;
 

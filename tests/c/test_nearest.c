@@ -2,6 +2,7 @@
  * memory for all of them, over forks, and when the file is replaced.
  */
 #include "record/nearest.h"
+#include "record/search.h"
 
 #include "check.h"
 #include "store_help.h"
@@ -80,7 +81,8 @@ static unsigned number_of(const uint8_t id[16])
            id[15];
 }
 
-static void remove_runs(rl_store *store)
+/* Removes the run of that name; NULL: all. */
+static void remove_runs(rl_store *store, const char *run_id)
 {
     rl_err err = {.code = RL_OK};
     int64_t count = 0;
@@ -88,6 +90,7 @@ static void remove_runs(rl_store *store)
 
     rl_query_init(&query, RL_SHAPE_SUMMARY);
     query.texts[RL_STATUS] = "completed";
+    query.texts[RL_RUN_ID] = run_id;
     CHECK(store->ops->remove(store, &query, &count, &err) == RL_OK && count > 0);
 }
 
@@ -185,12 +188,12 @@ static void test_who_is_gone_is_forgotten(void)
         add_vectors(store, 0, 100);
         rl_nearest_init(&nearest, store, MODEL, sizes[i]);
         CHECK_INT(search_hits(&nearest, 1, 200, hits, &before), 100);
-        remove_runs(store);
+        remove_runs(store, NULL);
         add_vectors(store, 0, 100); /* the same runs once more */
         CHECK_INT(search_hits(&nearest, 1, 200, hits, &as_of), 100);
         rl_nearest_forget(&nearest, hits, 100, before); /* they have been read since */
         CHECK_INT(search_hits(&nearest, 1, 200, hits, &as_of), 100);
-        remove_runs(store);
+        remove_runs(store, NULL);
         CHECK_INT(search_hits(&nearest, 1, 200, hits, &as_of), 100);
         rl_nearest_forget(&nearest, hits, 100, as_of);
         CHECK_INT(search(&nearest, 1, 200), 0);
@@ -200,6 +203,53 @@ static void test_who_is_gone_is_forgotten(void)
         rl_nearest_destroy(&nearest);
         store->ops->close(store);
     }
+}
+
+/* How many runs are like that of number 1. */
+static size_t search_like_it(rl_searcher *searcher, const char *status)
+{
+    const rl_search wanted = {
+        .like_run_id = "r1", .status = status, .since = RL_TIME_NONE, .limit = 1000};
+    rl_err err = {.code = RL_OK};
+    rl_buf scores;
+    rl_rows rows;
+    size_t count;
+
+    rl_rows_init(&rows);
+    rl_buf_init(&scores, RL_BUF_MAX);
+    CHECK(rl_search_runs(searcher, &wanted, rl_monotonic_ns() + RL_CLOSE_NS, &rows,
+                         &scores, &err) == RL_OK);
+    count = scores.len / sizeof(float);
+    rl_buf_free(&scores);
+    rl_rows_free(&rows);
+    return count;
+}
+
+/* By a search that asks for nothing else: what another one does not find may be there. */
+static void test_a_search_forgets_who_is_gone(void)
+{
+    const rl_service_options options = {.openai = {.model = MODEL}};
+    char path[HELP_PATH];
+    rl_services services;
+    rl_searcher searcher;
+    rl_store *store;
+
+    fresh_path(path);
+    store = open_embedding_store(path);
+    add_vectors(store, 0, 100);
+    rl_services_init(&services, &options);
+    rl_searcher_init(&searcher, store, &services, LARGE);
+    CHECK_INT(search_like_it(&searcher, NULL), 99);
+    remove_runs(store, "r7");
+    remove_runs(store, "r99");
+    CHECK_INT(search_like_it(&searcher, "failed"), 0);
+    CHECK_INT(rl_vectors_count(searcher.nearest.vectors), 100);
+    CHECK_INT(search_like_it(&searcher, NULL), 97);
+    CHECK_INT(rl_vectors_count(searcher.nearest.vectors), 98);
+    CHECK_INT(search_like_it(&searcher, NULL), 97);
+    rl_searcher_destroy(&searcher);
+    rl_services_destroy(&services);
+    store->ops->close(store);
 }
 
 /* The memory is full of vectors that are gone. Reading anew makes room for those that are
@@ -215,11 +265,11 @@ static void test_what_is_full_is_read_anew_in_time(void)
     add_vectors(store, 0, 1000);
     rl_nearest_init(&nearest, store, MODEL, SMALL);
     CHECK_INT(search(&nearest, 1, 2000), 1000);
-    remove_runs(store);
+    remove_runs(store, NULL);
     add_vectors(store, 2000, 10);
     CHECK(search(&nearest, 2001, 2000) > 10);
     CHECK(nearest.full);
-    nearest.lasts = 0;
+    nearest.anew_ns = 0;
     CHECK_INT(search(&nearest, 2001, 2000), 10);
     CHECK(!nearest.full);
     rl_nearest_destroy(&nearest);
@@ -341,6 +391,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_what_is_new_is_found),
     CHECK_TEST(test_what_does_not_fit_is_found_too),
     CHECK_TEST(test_who_is_gone_is_forgotten),
+    CHECK_TEST(test_a_search_forgets_who_is_gone),
     CHECK_TEST(test_what_is_full_is_read_anew_in_time),
     CHECK_TEST(test_searches_beside_a_writer),
     CHECK_TEST(test_searches_without_the_memory),
