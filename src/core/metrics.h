@@ -14,8 +14,6 @@ typedef struct rl_metrics {
     atomic_uint_fast64_t largest_commit; /* runs in the largest transaction */
     atomic_uint_fast64_t journaled;      /* runs committed to the journal */
     atomic_uint_fast64_t forwarded;      /* runs that the server has taken from there */
-    atomic_uint_fast64_t embedded;       /* texts of runs that have got a vector */
-    atomic_uint_fast64_t upserted;       /* vectors that Milvus has taken */
 } rl_metrics;
 
 static inline void rl_metric_add(atomic_uint_fast64_t *counter, uint64_t count)

@@ -90,7 +90,7 @@ static PyObject *hits_to_python(rl_state *state, const rl_rows *rows,
     return list;
 }
 
-static PyObject *run_search(rl_state *state, rl_recorder *core, const rl_search *search)
+static PyObject *run_search(rl_state *state, rl_meaning *meaning, const rl_search *search)
 {
     PyObject *list = NULL;
     rl_status status;
@@ -101,7 +101,7 @@ static PyObject *run_search(rl_state *state, rl_recorder *core, const rl_search 
     rl_rows_init(&rows);
     rl_buf_init(&scores, RL_BUF_MAX);
     Py_BEGIN_ALLOW_THREADS
-    status = rl_recorder_search(core, search, call_end(), &rows, &scores, &err);
+    status = rl_meaning_search(meaning, search, call_end(), &rows, &scores, &err);
     Py_END_ALLOW_THREADS
     if (status == RL_OK) {
         list = hits_to_python(state, &rows, &scores);
@@ -113,7 +113,7 @@ static PyObject *run_search(rl_state *state, rl_recorder *core, const rl_search 
     return list;
 }
 
-PyObject *rl_meaning_search_runs(rl_state *state, rl_recorder *core, PyObject *args,
+PyObject *rl_meaning_search_runs(rl_state *state, rl_meaning *meaning, PyObject *args,
                                  PyObject *kwargs)
 {
     static char *names[] = {"text", "wpk_id", "status", "since", "limit", NULL};
@@ -127,10 +127,10 @@ PyObject *rl_meaning_search_runs(rl_state *state, rl_recorder *core, PyObject *a
         return NULL;
     }
     search.len = strlen(search.text);
-    return run_search(state, core, &search);
+    return run_search(state, meaning, &search);
 }
 
-PyObject *rl_meaning_find_similar(rl_state *state, rl_recorder *core, PyObject *args,
+PyObject *rl_meaning_find_similar(rl_state *state, rl_meaning *meaning, PyObject *args,
                                   PyObject *kwargs)
 {
     static char *names[] = {"run_id", "wpk_id", "within", "status",
@@ -147,7 +147,7 @@ PyObject *rl_meaning_find_similar(rl_state *state, rl_recorder *core, PyObject *
         read_filters(state, within, "within", status, since, limit, &search) < 0) {
         return NULL;
     }
-    return run_search(state, core, &search);
+    return run_search(state, meaning, &search);
 }
 
 static PyObject *vector_to_python(const rl_embeddings *vector)
@@ -166,7 +166,7 @@ static PyObject *vector_to_python(const rl_embeddings *vector)
     return list;
 }
 
-PyObject *rl_meaning_generate_embedding(rl_state *state, rl_recorder *core,
+PyObject *rl_meaning_generate_embedding(rl_state *state, rl_meaning *meaning,
                                         PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"text", NULL};
@@ -181,11 +181,11 @@ PyObject *rl_meaning_generate_embedding(rl_state *state, rl_recorder *core,
         read_filled(state, "text", value, &text) < 0) {
         return NULL;
     }
-    if (rl_recorder_config(core)->meaning.openai_key == NULL) {
+    if (rl_meaning_config_of(meaning)->openai_key == NULL) {
         Py_RETURN_NONE;
     }
     Py_BEGIN_ALLOW_THREADS
-    status = rl_recorder_embed(core, text, strlen(text), call_end(), &vector, &err);
+    status = rl_meaning_embed(meaning, text, strlen(text), call_end(), &vector, &err);
     Py_END_ALLOW_THREADS
     if (status == RL_OK) {
         list = vector_to_python(&vector);
@@ -259,20 +259,20 @@ static int read_metadata(rl_state *state, PyObject *metadata, const char *key,
     return rl_read_text(state, field, *owned, out);
 }
 
-static PyObject *upsert(rl_state *state, rl_recorder *core, const rl_milvus_row *row,
+static PyObject *upsert(rl_state *state, rl_meaning *meaning, const rl_milvus_row *row,
                         uint32_t dim)
 {
     rl_status status;
     rl_err err;
 
     Py_BEGIN_ALLOW_THREADS
-    status = rl_recorder_upsert(core, row, dim, call_end(), &err);
+    status = rl_meaning_upsert(meaning, row, dim, call_end(), &err);
     Py_END_ALLOW_THREADS
     return status == RL_OK ? Py_NewRef(Py_True) : rl_errors_raise(state, &err);
 }
 
-PyObject *rl_meaning_upsert_to_milvus(rl_state *state, rl_recorder *core, PyObject *args,
-                                      PyObject *kwargs)
+PyObject *rl_meaning_upsert_to_milvus(rl_state *state, rl_meaning *meaning,
+                                      PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"run_id", "embedding", "metadata", NULL};
     PyObject *run_id, *embedding, *metadata, *wpk_id = NULL, *run_status = NULL;
@@ -296,9 +296,9 @@ PyObject *rl_meaning_upsert_to_milvus(rl_state *state, rl_recorder *core, PyObje
         read_metadata(state, metadata, "wpk_id", &wpk_id, &row.wpk_id) == 0 &&
         read_metadata(state, metadata, "status", &run_status, &row.status) == 0) {
         row.vector = vector;
-        result = rl_recorder_config(core)->meaning.milvus_endpoint == NULL
+        result = rl_meaning_config_of(meaning)->milvus_endpoint == NULL
                      ? Py_NewRef(Py_False)
-                     : upsert(state, core, &row, dim);
+                     : upsert(state, meaning, &row, dim);
     }
     rl_free(vector);
     Py_XDECREF(wpk_id);

@@ -5,15 +5,15 @@
 #define RL_PY_MEANING_H
 
 #include "py/state.h"
-#include "record/recorder.h"
+#include "record/meaning.h"
 
-PyObject *rl_meaning_search_runs(rl_state *state, rl_recorder *core, PyObject *args,
+PyObject *rl_meaning_search_runs(rl_state *state, rl_meaning *meaning, PyObject *args,
                                  PyObject *kwargs);
-PyObject *rl_meaning_find_similar(rl_state *state, rl_recorder *core, PyObject *args,
+PyObject *rl_meaning_find_similar(rl_state *state, rl_meaning *meaning, PyObject *args,
                                   PyObject *kwargs);
-PyObject *rl_meaning_generate_embedding(rl_state *state, rl_recorder *core,
+PyObject *rl_meaning_generate_embedding(rl_state *state, rl_meaning *meaning,
                                         PyObject *args, PyObject *kwargs);
-PyObject *rl_meaning_upsert_to_milvus(rl_state *state, rl_recorder *core, PyObject *args,
-                                      PyObject *kwargs);
+PyObject *rl_meaning_upsert_to_milvus(rl_state *state, rl_meaning *meaning,
+                                      PyObject *args, PyObject *kwargs);
 
 #endif

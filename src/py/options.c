@@ -480,12 +480,12 @@ int rl_options_read(rl_state *state, PyObject *kwargs, rl_options *options)
         read_timeout(state, POSTGRES_TIMEOUT, values[POSTGRES_TIMEOUT],
                      RL_POSTGRES_TIMEOUT, &config->timeout_ns) == 0 &&
         read_pool(state, values[POSTGRES_POOL], &config->pool) == 0 &&
-        read_meaning(state, values, &config->meaning) == 0) {
+        read_meaning(state, values, &options->meaning) == 0) {
         rc = load_migrations("sqlite", &config->sqlite);
         if (rc == 0 && config->postgres_dsn != NULL) {
             rc = load_migrations("postgres", &config->postgres);
             if (rc == 0) {
-                rc = load_migrations("pgvector", &config->pgvector);
+                rc = load_migrations("pgvector", &options->meaning.pgvector);
             }
         }
     } else {
@@ -495,4 +495,10 @@ int rl_options_read(rl_state *state, PyObject *kwargs, rl_options *options)
         Py_XDECREF(values[i]);
     }
     return rc;
+}
+
+void rl_options_free(rl_options *options)
+{
+    rl_config_free(&options->config);
+    rl_meaning_config_free(&options->meaning);
 }

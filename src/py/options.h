@@ -3,7 +3,8 @@
 #define RL_PY_OPTIONS_H
 
 #include "py/state.h"
-#include "record/recorder.h"
+#include "record/config.h"
+#include "record/meaning.h"
 
 #include <stdbool.h>
 
@@ -15,13 +16,15 @@
 
 typedef struct rl_options {
     rl_config config;
+    rl_meaning_config meaning;
     bool default_path; /* nobody has chosen the SQLite file */
 } rl_options;
 
 /* Fills options from kwargs (a dict or NULL) and the environment, and loads the migrations.
  * 0, or -1 with TypeError (unknown keyword) or ConfigError, which names the option and its
- * variable. The caller frees options->config with rl_config_free in both cases. */
+ * variable. The caller frees options with rl_options_free in both cases. */
 int rl_options_read(rl_state *state, PyObject *kwargs, rl_options *options);
+void rl_options_free(rl_options *options); /* what it owns, not the struct */
 
 /* Reads the two options that concern the encoder alone, as rl_options_read does. */
 int rl_options_redact(rl_state *state, PyObject *value, rl_redact *redact);

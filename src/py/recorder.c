@@ -81,6 +81,22 @@ rl_status rl_recorder_commit(rl_py_recorder *self, rl_run *run, rl_durability du
     return status;
 }
 
+/* Takes over what the options own. */
+static rl_status make_core(rl_py_recorder *self, rl_options *options, rl_err *err)
+{
+    rl_meaning *meaning = NULL;
+    rl_status status = rl_meaning_new(&options->meaning, &meaning, err);
+
+    if (status == RL_OK) {
+        status = rl_recorder_new(&options->config, rl_meaning_companion(meaning),
+                                 &self->core, err);
+        self->meaning = status == RL_OK ? meaning : NULL;
+    } else {
+        rl_options_free(options);
+    }
+    return status;
+}
+
 static int recorder_init(rl_py_recorder *self, PyObject *args, PyObject *kwargs)
 {
     rl_state *state = rl_state_of_type(Py_TYPE(self));
@@ -99,11 +115,11 @@ static int recorder_init(rl_py_recorder *self, PyObject *args, PyObject *kwargs)
         return -1;
     }
     if (rl_options_read(state, kwargs, &options) < 0) {
-        rl_config_free(&options.config);
+        rl_options_free(&options);
         return -1;
     }
     self->default_path = options.default_path && options.config.postgres_dsn == NULL;
-    if (rl_recorder_new(&options.config, &self->core, &err) != RL_OK) {
+    if (make_core(self, &options, &err) != RL_OK) {
         rl_errors_raise(state, &err);
         return -1;
     }
@@ -224,27 +240,27 @@ static PyObject *recorder_commit(rl_py_recorder *self, PyObject *arg)
     return Py_NewRef(prepared->run_id);
 }
 
-/* The methods of query.c, with this recorder's core. */
-#define QUERY_METHOD(name, function)                                              \
+/* The methods of query.c and meaning.c, with that part of this recorder. */
+#define QUERY_METHOD(name, function, part)                                        \
     static PyObject *name(rl_py_recorder *self, PyObject *args, PyObject *kwargs) \
     {                                                                             \
         rl_state *state = open_state(self);                                       \
         PyObject *result =                                                        \
-            state != NULL ? function(state, self->core, args, kwargs) : NULL;     \
+            state != NULL ? function(state, self->part, args, kwargs) : NULL;     \
                                                                                   \
         if (state != NULL) {                                                      \
             rl_recorder_tell(self);                                               \
         }                                                                         \
         return result;                                                            \
     }
-QUERY_METHOD(recorder_get_runs, rl_query_get_runs)
-QUERY_METHOD(recorder_get_run, rl_query_get_run)
-QUERY_METHOD(recorder_list_runs, rl_query_list_runs)
-QUERY_METHOD(recorder_delete_runs, rl_query_delete_runs)
-QUERY_METHOD(recorder_search_runs, rl_meaning_search_runs)
-QUERY_METHOD(recorder_find_similar, rl_meaning_find_similar)
-QUERY_METHOD(recorder_generate_embedding, rl_meaning_generate_embedding)
-QUERY_METHOD(recorder_upsert_to_milvus, rl_meaning_upsert_to_milvus)
+QUERY_METHOD(recorder_get_runs, rl_query_get_runs, core)
+QUERY_METHOD(recorder_get_run, rl_query_get_run, core)
+QUERY_METHOD(recorder_list_runs, rl_query_list_runs, core)
+QUERY_METHOD(recorder_delete_runs, rl_query_delete_runs, core)
+QUERY_METHOD(recorder_search_runs, rl_meaning_search_runs, meaning)
+QUERY_METHOD(recorder_find_similar, rl_meaning_find_similar, meaning)
+QUERY_METHOD(recorder_generate_embedding, rl_meaning_generate_embedding, meaning)
+QUERY_METHOD(recorder_upsert_to_milvus, rl_meaning_upsert_to_milvus, meaning)
 #undef QUERY_METHOD
 
 /* Nanoseconds of the monotonic clock at which `timeout` seconds (None: never) are over. */
@@ -350,22 +366,20 @@ static PyObject *recorder_exit(rl_py_recorder *self, PyObject *args)
 }
 
 /* What stats() tells of embeddings; None and 0 where there are none. */
-static int add_outbox_stats(rl_py_recorder *self, PyObject *stats)
+static int add_meaning_stats(rl_py_recorder *self, PyObject *stats)
 {
-    rl_metrics *metrics = rl_recorder_metrics(self->core);
-    rl_meaning_stats outbox;
+    rl_meaning_stats meaning;
     PyObject *more;
     int rc = -1;
 
     Py_BEGIN_ALLOW_THREADS
-    rl_recorder_look_at_outbox(self->core, &outbox);
+    rl_meaning_get_stats(self->meaning, &meaning);
     Py_END_ALLOW_THREADS
     more = Py_BuildValue(
-        "{s:K, s:K, s:L, s:L, s:z}", "embedded",
-        (unsigned long long)rl_metric_get(&metrics->embedded), "upserted",
-        (unsigned long long)rl_metric_get(&metrics->upserted), "embeddings_waiting",
-        (long long)outbox.waiting, "embeddings_failed", (long long)outbox.failed,
-        "embedding_error", outbox.error[0] != '\0' ? outbox.error : NULL);
+        "{s:K, s:K, s:L, s:L, s:z}", "embedded", (unsigned long long)meaning.embedded,
+        "upserted", (unsigned long long)meaning.upserted, "embeddings_waiting",
+        (long long)meaning.waiting, "embeddings_failed", (long long)meaning.failed,
+        "embedding_error", meaning.error[0] != '\0' ? meaning.error : NULL);
     if (more != NULL) {
         rc = PyDict_Update(stats, more);
         Py_DECREF(more);
@@ -423,7 +437,7 @@ static PyObject *recorder_stats(rl_py_recorder *self, PyObject *args)
         (unsigned long long)rl_metric_get(&self->handler_evicted), "open_runs",
         (unsigned long long)rl_metric_get(&self->open_runs));
     if (stats != NULL &&
-        (add_journal_stats(self, stats) < 0 || add_outbox_stats(self, stats) < 0)) {
+        (add_journal_stats(self, stats) < 0 || add_meaning_stats(self, stats) < 0)) {
         Py_CLEAR(stats);
     }
     rl_recorder_tell(self);

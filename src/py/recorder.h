@@ -3,6 +3,7 @@
 #define RL_PY_RECORDER_H
 
 #include "py/encode.h"
+#include "record/meaning.h"
 #include "record/recorder.h"
 
 #include <stdatomic.h>
@@ -10,6 +11,7 @@
 
 typedef struct rl_py_recorder {
     PyObject_HEAD rl_recorder *core; /* owned; NULL until __init__ is done */
+    rl_meaning *meaning;             /* its companion, which it owns */
     bool default_path;
     /* of the handlers that record here */
     atomic_uint_fast64_t handler_errors, handler_ignored, handler_evicted, open_runs;

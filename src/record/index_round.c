@@ -29,9 +29,9 @@ static bool claim(rl_index_lane *lane, rl_box_state state, size_t limit)
 {
     int64_t now = rl_time_now();
     const rl_box_claim wanted = {state, limit, now, now + LEASE_US};
-    rl_store *store = lane->indexer->store;
+    rl_outbox *outbox = lane->indexer->with.outbox;
     rl_err ignored;
-    bool taken = store->ops->claim(store, &wanted, &lane->jobs, &ignored) == RL_OK;
+    bool taken = outbox->ops->claim(outbox, &wanted, &lane->jobs, &ignored) == RL_OK;
 
     if (!taken) {
         note_moved(lane->indexer, true);
@@ -45,7 +45,7 @@ static bool pause_settling(const rl_indexer *indexer)
     const struct timespec moment = rl_timespec(SETTLE_PAUSE_NS);
 
     nanosleep(&moment, NULL);
-    return !atomic_load(&indexer->services->stop);
+    return !atomic_load(&indexer->with.services->stop);
 }
 
 /* Writes the first `count` results down. What was paid for is not given up because the
@@ -53,12 +53,12 @@ static bool pause_settling(const rl_indexer *indexer)
 static bool settle(rl_index_lane *lane, size_t count)
 {
     const uint64_t end = rl_monotonic_ns() + SETTLE_NS;
-    rl_store *store = lane->indexer->store;
+    rl_outbox *outbox = lane->indexer->with.outbox;
     rl_err err = {.code = RL_OK}; /* the database's own notices tell */
     bool settled;
 
     do {
-        settled = store->ops->settle(store, lane->results, count, &err) == RL_OK;
+        settled = outbox->ops->settle(outbox, lane->results, count, &err) == RL_OK;
         note_moved(lane->indexer, !settled);
     } while (!settled && rl_monotonic_ns() < end && pause_settling(lane->indexer));
     return settled;
@@ -91,7 +91,7 @@ static void put_off_one(rl_index_lane *lane, const rl_err *err, rl_box_result *r
 static void tell_refused(rl_index_lane *lane, const rl_err *err, size_t count)
 {
     if (err->refused) {
-        rl_notices_add(lane->indexer->notices, RL_NOTICE_ERROR,
+        rl_notices_add(lane->indexer->with.notices, RL_NOTICE_ERROR,
                        "%s of %zu run%s failed: %s", lane->peer.work, count,
                        count == 1 ? "" : "s", err->text);
     }
@@ -134,12 +134,12 @@ typedef struct texts {
 static void add_text(rl_index_lane *lane, texts *all, const rl_box_job *job)
 {
     const rl_box_jobs *jobs = &lane->jobs;
-    const rl_openai_options *wanted = &lane->indexer->services->options.openai;
+    const rl_openai_options *wanted = &lane->indexer->with.services->options.openai;
     rl_buf *buf = &lane->texts;
     size_t at = buf->len;
     bool has_text = !job->gone &&
                     rl_embed_text_find(rl_box_text(jobs, job->outputs), job->outputs_len,
-                                       lane->indexer->rule->path, buf);
+                                       lane->indexer->with.rule->path, buf);
     bool is_known = has_text && job->dim > 0 && !buf->failed &&
                     (wanted->dimensions == 0 || wanted->dimensions == job->dim) &&
                     strcmp(rl_box_text(jobs, job->model), wanted->model) == 0 &&
@@ -182,7 +182,7 @@ static void fill_result(const rl_indexer *indexer, const rl_embed_text *text,
         return;
     }
     result->outcome = RL_BOX_HAS_VECTOR;
-    result->model = indexer->services->options.openai.model;
+    result->model = indexer->with.services->options.openai.model;
     result->vector = vector;
     result->dim = dim;
     result->text_hash = rl_hash(text->text, text->len);
@@ -200,9 +200,9 @@ static void fill_results(rl_index_lane *lane, const texts *all,
                     vectors->dim, &results[i]);
         refused += all->list[i].refused;
     }
-    rl_metric_add(&lane->indexer->metrics->embedded, all->count - refused);
+    rl_metric_add(&lane->indexer->with.metrics->embedded, all->count - refused);
     if (refused > 0) {
-        rl_notices_add(lane->indexer->notices, RL_NOTICE_ERROR,
+        rl_notices_add(lane->indexer->with.notices, RL_NOTICE_ERROR,
                        "the embedding server refuses the text of %llu runs",
                        (unsigned long long)refused);
     }
@@ -251,7 +251,7 @@ static rl_status embed_texts(rl_index_lane *lane, texts *all, rl_embeddings *vec
     rl_box_result *results = lane->results + all->ready;
     rl_openai *openai = NULL;
     rl_status status =
-        rl_services_openai(lane->indexer->services, lane->set, &openai, err);
+        rl_services_openai(lane->indexer->with.services, lane->set, &openai, err);
     bool garbled;
 
     for (size_t i = 0; i < all->count; i++) {
@@ -319,7 +319,7 @@ static rl_status upsert_rows(rl_index_lane *lane, rl_milvus *milvus, uint32_t di
     }
     status = rl_milvus_upsert(milvus, rows, count, dim, ATTEMPTS, end, err);
     if (status == RL_OK) {
-        rl_metric_add(&lane->indexer->metrics->upserted, count);
+        rl_metric_add(&lane->indexer->with.metrics->upserted, count);
     }
     return status;
 }
@@ -401,7 +401,7 @@ bool rl_index_upsert(rl_index_lane *lane)
             lane->results[i].error = "the vector has another length than dim says";
         }
     }
-    status = rl_services_milvus(lane->indexer->services, lane->set, &milvus, err);
+    status = rl_services_milvus(lane->indexer->with.services, lane->set, &milvus, err);
     fine = status == RL_OK;
     if (status == RL_OK) {
         fine = upsert_by_dim(lane, milvus, errors);
@@ -427,7 +427,7 @@ bool rl_index_remove(rl_index_lane *lane)
         ids[i] = rl_box_job_at(jobs, i)->id;
         lane->results[i] = result_of(jobs, rl_box_job_at(jobs, i), RL_BOX_REMOVED);
     }
-    status = rl_services_milvus(lane->indexer->services, lane->set, &milvus, &err);
+    status = rl_services_milvus(lane->indexer->with.services, lane->set, &milvus, &err);
     if (status == RL_OK) {
         status = rl_milvus_delete(milvus, ids, rl_box_count(jobs), ATTEMPTS,
                                   rl_monotonic_ns() + CALL_NS, &err);

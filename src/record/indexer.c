@@ -13,17 +13,17 @@
 
 static bool embeds(const rl_indexer *indexer)
 {
-    return indexer->services->options.openai.key != NULL;
+    return indexer->with.services->options.openai.key != NULL;
 }
 
 static bool upserts(const rl_indexer *indexer)
 {
-    return indexer->services->options.milvus.endpoint != NULL;
+    return indexer->with.services->options.milvus.endpoint != NULL;
 }
 
 static bool may_ask(const rl_index_lane *lane, const atomic_bool *stop)
 {
-    return !atomic_load(stop) && !atomic_load(&lane->indexer->services->stop) &&
+    return !atomic_load(stop) && !atomic_load(&lane->indexer->with.services->stop) &&
            rl_index_peer_may_ask(&lane->peer, rl_monotonic_ns());
 }
 
@@ -57,7 +57,7 @@ static uint64_t next_look(const rl_index_lane *lane)
 static bool begin_round(rl_index_lane *lane, uint64_t *again)
 {
     rl_indexer *indexer = lane->indexer;
-    rl_store *store = indexer->store;
+    rl_store *store = indexer->with.store;
     uint64_t now = rl_monotonic_ns();
     rl_err ignored;
 
@@ -71,13 +71,13 @@ static bool begin_round(rl_index_lane *lane, uint64_t *again)
         return false;
     }
     *again = now;
-    return rl_services_take(indexer->services, now + BROKEN_NS, &lane->set, &ignored) ==
-           RL_OK;
+    return rl_services_take(indexer->with.services, now + BROKEN_NS, &lane->set,
+                            &ignored) == RL_OK;
 }
 
 static uint64_t end_round(rl_index_lane *lane)
 {
-    rl_services_give(lane->indexer->services, lane->set);
+    rl_services_give(lane->indexer->with.services, lane->set);
     lane->worked_at = rl_monotonic_ns();
     return next_look(lane);
 }
@@ -127,7 +127,7 @@ static void init_lane(rl_index_lane *lane, rl_indexer *indexer, const char *what
                       rl_worker_work work)
 {
     lane->indexer = indexer;
-    rl_index_peer_init(&lane->peer, what, indexer->notices);
+    rl_index_peer_init(&lane->peer, what, indexer->with.notices);
     rl_worker_init(&lane->worker, work, lane);
     init_work(lane);
 }
@@ -140,15 +140,10 @@ static void destroy_lane(rl_index_lane *lane)
     rl_worker_destroy(&lane->worker);
 }
 
-void rl_indexer_init(rl_indexer *indexer, rl_store *store, rl_services *services,
-                     const rl_embed_rule *rule, rl_metrics *metrics, rl_notices *notices)
+void rl_indexer_init(rl_indexer *indexer, const rl_index_parts *parts)
 {
     memset(indexer, 0, sizeof *indexer);
-    indexer->store = store;
-    indexer->services = services;
-    indexer->rule = rule;
-    indexer->metrics = metrics;
-    indexer->notices = notices;
+    indexer->with = *parts;
     pthread_mutex_init(&indexer->lock, NULL);
     rl_cond_init(&indexer->moved);
     init_lane(&indexer->openai, indexer, "embedding", embed);
@@ -172,9 +167,9 @@ void rl_indexer_hint(rl_indexer *indexer)
 /* How much can be done still: what waits for a server that refuses can't. */
 static rl_status count_left(rl_indexer *indexer, int64_t *left, rl_err *err)
 {
+    rl_outbox *outbox = indexer->with.outbox;
     rl_box_counts counts;
-    rl_status status =
-        indexer->store->ops->look(indexer->store, upserts(indexer), &counts, err);
+    rl_status status = outbox->ops->look(outbox, upserts(indexer), &counts, err);
 
     *left = 0;
     if (status == RL_OK && embeds(indexer) &&
@@ -230,7 +225,7 @@ bool rl_indexer_stop(rl_indexer *indexer, uint64_t end)
 {
     bool ended;
 
-    atomic_store(&indexer->services->stop, true);
+    atomic_store(&indexer->with.services->stop, true);
     ended = rl_worker_stop(&indexer->openai.worker, end);
     return rl_worker_stop(&indexer->milvus.worker, end) && ended;
 }

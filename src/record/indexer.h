@@ -18,6 +18,7 @@
 #include "record/notice.h"
 #include "record/services.h"
 #include "record/worker.h"
+#include "store/outbox.h"
 #include "store/store.h"
 
 #include <pthread.h>
@@ -42,20 +43,31 @@ typedef struct rl_index_lane {
     rl_box_result results[RL_INDEX_ROWS];
 } rl_index_lane;
 
-typedef struct rl_indexer {
+/* Counters of an indexer, as those of core/metrics.h. */
+typedef struct rl_index_metrics {
+    atomic_uint_fast64_t embedded; /* texts of runs that have got a vector */
+    atomic_uint_fast64_t upserted; /* vectors that Milvus has taken */
+} rl_index_metrics;
+
+/* What an indexer works with; borrowed. */
+typedef struct rl_index_parts {
     rl_store *store;
+    rl_outbox *outbox;
     rl_services *services;
     const rl_embed_rule *rule;
-    rl_metrics *metrics;
+    rl_index_metrics *metrics;
     rl_notices *notices;
+} rl_index_parts;
+
+typedef struct rl_indexer {
+    rl_index_parts with;
     rl_index_lane openai, milvus;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t moved; /* something was done, or has failed */
     unsigned failures;    /* of a server or of the database */
 } rl_indexer;
 
-void rl_indexer_init(rl_indexer *indexer, rl_store *store, rl_services *services,
-                     const rl_embed_rule *rule, rl_metrics *metrics, rl_notices *notices);
+void rl_indexer_init(rl_indexer *indexer, const rl_index_parts *parts);
 void rl_indexer_destroy(rl_indexer *indexer);
 
 /* There may be something to do. Quick; does not wait. */

@@ -9,6 +9,7 @@
 
 #include "core/metrics.h"
 #include "record/notice.h"
+#include "store/migrate.h"
 #include "store/store.h"
 
 typedef struct rl_journal rl_journal;

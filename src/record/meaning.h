@@ -1,14 +1,14 @@
-/* All that a recorder has for embeddings: the clients, the indexer and the searcher; and the
- * settings of the three.
+/* Meaning: embeddings, Milvus and search, as a companion of a recorder. It owns the outbox, the
+ * clients of the two servers, the indexer and the searcher.
  *
- * Threads: any. Ownership: owns its parts and borrows the rest.
+ * Threads: any. Ownership: the recorder owns its companion; a pointer to it is valid as long as
+ * the recorder is.
  */
 #ifndef RL_MEANING_H
 #define RL_MEANING_H
 
-#include "record/indexer.h"
+#include "record/companion.h"
 #include "record/search.h"
-#include "record/services.h"
 
 /* The settings. Every text is owned (rl_malloc), or NULL. */
 typedef struct rl_meaning_config {
@@ -20,50 +20,42 @@ typedef struct rl_meaning_config {
     char *milvus_endpoint, *milvus_token; /* the first NULL: no Milvus */
     size_t vector_bytes;                  /* of vectors kept in memory */
     uint64_t timeout_ns;                  /* how long a server may take to answer */
+    rl_migration_set pgvector;            /* of the extension; only with PostgreSQL */
 } rl_meaning_config;
 
-void rl_meaning_config_free(rl_meaning_config *config); /* what it owns */
+void rl_meaning_config_free(
+    rl_meaning_config *config); /* what it owns; leaves it empty */
 
-typedef struct rl_meaning {
-    rl_embed_rule rule;
-    rl_services services;
-    rl_indexer indexer;
-    rl_searcher searcher;
-    bool embeds, indexes; /* a key is set; or a key or an endpoint */
-} rl_meaning;
+typedef struct rl_meaning rl_meaning;
 
-/* How the outbox is. */
+/* Makes the companion; nothing is opened, no thread is started. Takes over (steals) what config
+ * owns, also when it fails, and leaves it empty. */
+rl_status rl_meaning_new(rl_meaning_config *config, rl_meaning **meaning, rl_err *err);
+
+/* As a recorder takes it. */
+rl_companion *rl_meaning_companion(rl_meaning *meaning);
+
+const rl_meaning_config *rl_meaning_config_of(const rl_meaning *meaning);
+
+/* What stats() says. */
 typedef struct rl_meaning_stats {
-    int64_t waiting, failed; /* rows */
+    uint64_t embedded,
+        upserted;            /* texts that have got a vector, vectors that Milvus took */
+    int64_t waiting, failed; /* rows of the outbox */
     char error[RL_ERR_TEXT]; /* why: of a server that is not well, else of a row; or "" */
 } rl_meaning_stats;
 
-/* Before the store is made: what it needs of the settings, NULL where nothing is embedded. */
-const rl_embed_rule *rl_meaning_rule(rl_meaning *meaning,
-                                     const rl_meaning_config *config);
-
-void rl_meaning_init(rl_meaning *meaning, const rl_meaning_config *config,
-                     rl_store *store, rl_metrics *metrics, rl_notices *notices);
-/* Ends the connections and gives the memory back; the threads have ended, nobody is inside. */
-void rl_meaning_close(rl_meaning *meaning);
-void rl_meaning_destroy(rl_meaning *meaning);
-
-/* Something was written that may have to be embedded. Quick. */
-static inline void rl_meaning_hint(rl_meaning *meaning)
-{
-    if (meaning->indexes) {
-        rl_indexer_hint(&meaning->indexer);
-    }
-}
-
-/* See rl_indexer_drain; RL_OK where nothing is indexed. */
-rl_status rl_meaning_drain(rl_meaning *meaning, uint64_t end, bool patient, rl_err *err);
-bool rl_meaning_stop(rl_meaning *meaning, uint64_t end); /* see rl_worker_stop */
-
 /* May wait for the database. */
-void rl_meaning_look(rl_meaning *meaning, rl_meaning_stats *stats);
+void rl_meaning_get_stats(rl_meaning *meaning, rl_meaning_stats *stats);
 
-void rl_meaning_before_fork(rl_meaning *meaning);
-void rl_meaning_after_fork(rl_meaning *meaning, bool in_child);
+/* Calls of the user's, through the recorder's gate: RL_CLOSED when it is closed. They wait for
+ * the database and the servers, until the monotonic clock shows `end` nanoseconds. See
+ * search.h. */
+rl_status rl_meaning_search(rl_meaning *meaning, const rl_search *search, uint64_t end,
+                            rl_rows *rows, rl_buf *scores, rl_err *err);
+rl_status rl_meaning_embed(rl_meaning *meaning, const char *text, size_t len,
+                           uint64_t end, rl_embeddings *vector, rl_err *err);
+rl_status rl_meaning_upsert(rl_meaning *meaning, const rl_milvus_row *row, uint32_t dim,
+                            uint64_t end, rl_err *err);
 
 #endif

@@ -16,11 +16,11 @@
 
 #define ANEW_NS UINT64_C(3600000000000)
 
-void rl_nearest_init(rl_nearest *nearest, rl_store *store, const char *model,
+void rl_nearest_init(rl_nearest *nearest, rl_outbox *outbox, const char *model,
                      size_t max_bytes)
 {
     memset(nearest, 0, sizeof *nearest);
-    nearest->store = store;
+    nearest->outbox = outbox;
     nearest->model = model;
     nearest->max_bytes = max_bytes;
     nearest->anew_ns = ANEW_NS;
@@ -90,7 +90,7 @@ static rl_status begin_anew(rl_nearest *nearest, uint32_t dim, rl_err *err)
 /* Reads what is new. The caller is alone. */
 static rl_status refresh(rl_nearest *nearest, uint32_t dim, rl_err *err)
 {
-    rl_store *store = nearest->store;
+    rl_outbox *outbox = nearest->outbox;
     rl_status status = RL_OK;
 
     if (nearest->vectors == NULL || rl_vectors_dim(nearest->vectors) != dim ||
@@ -100,13 +100,13 @@ static rl_status refresh(rl_nearest *nearest, uint32_t dim, rl_err *err)
         status = begin_anew(nearest, dim, err);
     }
     if (status == RL_OK && !nearest->full) {
-        status = store->ops->vectors(store, nearest->model, &nearest->cursor, keep,
-                                     nearest, err);
+        status = outbox->ops->vectors(outbox, nearest->model, &nearest->cursor, keep,
+                                      nearest, err);
         if (status == RL_BUSY) { /* what is kept is of another database */
             status = begin_anew(nearest, dim, err);
             if (status == RL_OK) {
-                status = store->ops->vectors(store, nearest->model, &nearest->cursor,
-                                             keep, nearest, err);
+                status = outbox->ops->vectors(outbox, nearest->model, &nearest->cursor,
+                                              keep, nearest, err);
             }
         }
         nearest->full = status == RL_TIMEOUT;
@@ -235,7 +235,7 @@ static rl_status search_all(rl_nearest *nearest, const rl_nearest_query *query,
                             const uint64_t *group, rl_vector_hit *hits, size_t *count,
                             rl_err *err)
 {
-    rl_store *store = nearest->store;
+    rl_outbox *outbox = nearest->outbox;
     rl_vector_cursor cursor = nearest->cursor;
     passing self = {.nearest = nearest,
                     .replaces = true,
@@ -245,7 +245,7 @@ static rl_status search_all(rl_nearest *nearest, const rl_nearest_query *query,
     rl_status status = begin_passing(&self, err);
 
     if (status == RL_OK) {
-        status = store->ops->vectors(store, nearest->model, &cursor, pass, &self, err);
+        status = outbox->ops->vectors(outbox, nearest->model, &cursor, pass, &self, err);
     }
     if (status == RL_OK) {
         status = end_portion(&self, err);
@@ -282,7 +282,7 @@ static rl_status search_in_store(rl_nearest *nearest, const rl_nearest_query *qu
                                  const uint64_t *group, rl_vector_hit *hits,
                                  size_t *count, bool *available, rl_err *err)
 {
-    rl_store *store = nearest->store;
+    rl_outbox *outbox = nearest->outbox;
     const rl_near_query wanted = {.model = nearest->model,
                                   .vector = query->vector,
                                   .dim = query->dim,
@@ -294,12 +294,12 @@ static rl_status search_in_store(rl_nearest *nearest, const rl_nearest_query *qu
     rl_status status;
 
     *available = false;
-    if (store->ops->nearest == NULL) {
+    if (outbox->ops->nearest == NULL) {
         return RL_OK;
     }
     status = begin_passing(&self, err);
     if (status == RL_OK) {
-        status = store->ops->nearest(store, &wanted, pass, &self, available, err);
+        status = outbox->ops->nearest(outbox, &wanted, pass, &self, available, err);
     }
     if (status == RL_OK && *available) {
         status = end_portion(&self, err);
@@ -376,7 +376,7 @@ void rl_nearest_after_fork(rl_nearest *nearest, bool in_child)
         rl_cond_init(&nearest->idle);
         pthread_mutex_unlock(&nearest->lock);
     } else if (in_child) { /* who was changing it is in the parent */
-        rl_nearest_init(nearest, nearest->store, nearest->model, nearest->max_bytes);
+        rl_nearest_init(nearest, nearest->outbox, nearest->model, nearest->max_bytes);
     } else if (nearest->held) {
         pthread_mutex_unlock(&nearest->lock);
     }

@@ -6,18 +6,18 @@
  * them, and where the memory is full until all is read anew, once an hour.
  *
  * Threads: any; searches run side by side, but one after the other where not all fits.
- * Ownership: owns the vectors, borrows the store.
+ * Ownership: owns the vectors, borrows the outbox.
  */
 #ifndef RL_NEAREST_H
 #define RL_NEAREST_H
 
-#include "store/store.h"
+#include "store/outbox.h"
 #include "store/vectors.h"
 
 #include <pthread.h>
 
 typedef struct rl_nearest {
-    rl_store *store;
+    rl_outbox *outbox;
     const char *model; /* borrowed: whose vectors */
     size_t max_bytes;
     pthread_mutex_t lock; /* guards what follows */
@@ -44,7 +44,7 @@ typedef struct rl_nearest_query {
     size_t limit; /* at least 1 */
 } rl_nearest_query;
 
-void rl_nearest_init(rl_nearest *nearest, rl_store *store, const char *model,
+void rl_nearest_init(rl_nearest *nearest, rl_outbox *outbox, const char *model,
                      size_t max_bytes);
 void rl_nearest_clear(rl_nearest *nearest); /* gives the memory back */
 void rl_nearest_destroy(rl_nearest *nearest);

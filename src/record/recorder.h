@@ -1,6 +1,6 @@
-/* The recorder: the front door of the core. Owns the store, the journal before a server, the
- * commit queues and the worker thread; opens the database at first use, and closes it when
- * nobody is inside any more.
+/* The recorder: the front door of the core. It opens the database at the first use, lets each
+ * run take its way into it (pipeline.h), has what waits done by a worker thread, and closes
+ * the database when nobody is inside any more (gate.h).
  *
  * Threads: every function from any thread. All may wait, but for rl_recorder_try_write; so
  * no other is called with the GIL held. A forked child goes on with the same recorder.
@@ -10,41 +10,20 @@
 
 #include "core/err.h"
 #include "core/metrics.h"
-#include "core/redact.h"
 #include "core/run.h"
+#include "record/companion.h"
+#include "record/config.h"
 #include "record/graph.h"
 #include "record/journal.h"
-#include "record/meaning.h"
 #include "record/notice.h"
 #include "store/store.h"
 
-/* Migrations, owned as are their texts. */
-typedef struct rl_migration_set {
-    rl_migration *list;
-    size_t count;
-} rl_migration_set;
-
-/* The options of a recorder. Every text is owned (rl_malloc), or NULL. */
-typedef struct rl_config {
-    char *postgres_dsn;
-    char *sqlite_path;
-    rl_redact redact;
-    size_t max_payload;       /* bytes of JSON after which a payload is cut */
-    rl_durability log_runs;   /* of log_run */
-    rl_durability graph_runs; /* of the LangGraph handler */
-    uint64_t timeout_ns;      /* how long PostgreSQL may take to answer */
-    unsigned pool;            /* connections to PostgreSQL for reads */
-    rl_migration_set sqlite, postgres, pgvector; /* the last two only with a DSN */
-    rl_meaning_config meaning;
-} rl_config;
-
-void rl_config_free(rl_config *config); /* frees what it owns, not the struct */
-
 typedef struct rl_recorder rl_recorder;
 
-/* Makes a recorder; nothing is opened yet. Takes over (steals) what config owns, also when
- * it fails, and leaves it empty. */
-rl_status rl_recorder_new(rl_config *config, rl_recorder **recorder, rl_err *err);
+/* Makes a recorder; nothing is opened yet. Takes over (steals) what config owns and the
+ * companion (or NULL), also when it fails, and leaves config empty. */
+rl_status rl_recorder_new(rl_config *config, rl_companion *companion,
+                          rl_recorder **recorder, rl_err *err);
 
 /* How long a close that nobody has bounded lets forwarding go on. */
 #define RL_CLOSE_NS UINT64_C(4000000000)
@@ -52,7 +31,7 @@ rl_status rl_recorder_new(rl_config *config, rl_recorder **recorder, rl_err *err
 /* Closes it if need be (with RL_CLOSE_NS) and frees it. No other call may be under way. */
 void rl_recorder_free(rl_recorder *recorder);
 
-/* Commits a sealed run and returns when it is kept. */
+/* Commits a sealed run and returns when it is stored. */
 rl_status rl_recorder_write(rl_recorder *recorder, rl_run *run, rl_durability durability,
                             rl_err *err);
 
@@ -70,38 +49,35 @@ rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_row
 rl_status rl_recorder_remove(rl_recorder *recorder, const rl_query *query, int64_t *count,
                              rl_err *err);
 
+/* For a companion's own calls: between RL_OK and rl_recorder_leave the recorder is not closed.
+ * The second also opens the database if need be, and waits a moment for runs on their way to
+ * it, as rl_recorder_query does. */
+rl_status rl_recorder_enter(rl_recorder *recorder, rl_err *err);
+rl_status rl_recorder_enter_to_query(rl_recorder *recorder, rl_err *err);
+void rl_recorder_leave(rl_recorder *recorder);
+bool rl_recorder_is_ready(rl_recorder *recorder); /* the database was opened */
+
 /* Writes the open runs of graphs as they stand, then waits until what was handed over is
- * committed, what is in the journal was forwarded, and what can be embedded is indexed,
+ * committed, what is in the journal was forwarded, and the companion has nothing left to do,
  * or until the monotonic clock shows `end` nanoseconds: RL_TIMEOUT. */
 rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err);
 
-/* See search.h. */
-rl_status rl_recorder_search(rl_recorder *recorder, const rl_search *search, uint64_t end,
-                             rl_rows *rows, rl_buf *scores, rl_err *err);
-rl_status rl_recorder_embed(rl_recorder *recorder, const char *text, size_t len,
-                            uint64_t end, rl_embeddings *vector, rl_err *err);
-rl_status rl_recorder_upsert(rl_recorder *recorder, const rl_milvus_row *row,
-                             uint32_t dim, uint64_t end, rl_err *err);
-
-/* Lets the calls under way end, writes the open runs of graphs, gives forwarding and
- * embedding until `end` (less where the server is away), then closes the database. Later calls give RL_CLOSED. The
- * worker thread gets up to 0.9 s behind `end` to end; several recorders that are given one
- * end share that, too. */
+/* Lets the calls under way end, writes the open runs of graphs, gives forwarding and the
+ * companion until `end` (less where a server is away), then closes the database. Later calls
+ * give RL_CLOSED. The threads get up to 0.9 s behind `end` to end; several recorders that are
+ * given one end share that, too. */
 void rl_recorder_close(rl_recorder *recorder, uint64_t end);
 
-/* The next thing that the user should be told; false when there is none. Never waits. */
+/* The next message for the user's log; false when there is none. Never waits. */
 bool rl_recorder_take_notice(rl_recorder *recorder, rl_notice *notice);
 
-/* How the server and the journal are; false where there is no server. May wait. */
+/* The state of the server and the journal; false where there is no server. May wait. */
 bool rl_recorder_look(rl_recorder *recorder, rl_journal_stats *stats);
-
-/* How the outbox of embeddings is. May wait. */
-void rl_recorder_look_at_outbox(rl_recorder *recorder, rl_meaning_stats *stats);
 
 /* Valid as long as the recorder is. */
 const rl_config *rl_recorder_config(const rl_recorder *recorder);
 const char *rl_recorder_store_name(const rl_recorder *recorder);
 rl_metrics *rl_recorder_metrics(rl_recorder *recorder);
-size_t rl_recorder_queued(rl_recorder *recorder);
+size_t rl_recorder_queued(rl_recorder *recorder); /* runs that wait to be committed */
 
 #endif

@@ -13,12 +13,14 @@
 #define ATTEMPTS 3
 #define MILVUS_MAX 16384 /* what it gives at most */
 
-void rl_searcher_init(rl_searcher *searcher, rl_store *store, rl_services *services,
-                      size_t max_bytes)
+void rl_searcher_init(rl_searcher *searcher, rl_store *store, rl_outbox *outbox,
+                      rl_services *services, size_t max_bytes)
 {
     searcher->store = store;
+    searcher->outbox = outbox;
     searcher->services = services;
-    rl_nearest_init(&searcher->nearest, store, services->options.openai.model, max_bytes);
+    rl_nearest_init(&searcher->nearest, outbox, services->options.openai.model,
+                    max_bytes);
 }
 
 void rl_searcher_destroy(rl_searcher *searcher)
@@ -399,10 +401,10 @@ static rl_status copy_vector(void *ctx, const uint8_t id[16], const char *wpk_id
 static rl_status load_vector(rl_searcher *searcher, const rl_search *search,
                              rl_embeddings *vector, char id[RL_UUID_TEXT], rl_err *err)
 {
-    rl_store *store = searcher->store;
+    rl_outbox *outbox = searcher->outbox;
     record like;
-    rl_status status =
-        find_record(store, search->like_run_id, search->like_wpk_id, &like, err);
+    rl_status status = find_record(searcher->store, search->like_run_id,
+                                   search->like_wpk_id, &like, err);
 
     memcpy(id, like.id, RL_UUID_TEXT);
     if (status == RL_OK && id[0] == '\0') {
@@ -412,8 +414,8 @@ static rl_status load_vector(rl_searcher *searcher, const rl_search *search,
         const rl_box_name name = {.id = id, .wpk_id = like.wpk_id};
 
         status =
-            store->ops->vector(store, &name, searcher->services->options.openai.model,
-                               copy_vector, vector, err);
+            outbox->ops->vector(outbox, &name, searcher->services->options.openai.model,
+                                copy_vector, vector, err);
     }
     if (status == RL_OK && vector->count == 0) {
         status = rl_err_set(err, RL_INVALID,

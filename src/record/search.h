@@ -12,11 +12,13 @@
 
 #include "record/nearest.h"
 #include "record/services.h"
+#include "store/store.h"
 
 #define RL_SEARCH_LIMIT_MAX 1000
 
 typedef struct rl_searcher {
     rl_store *store;
+    rl_outbox *outbox;
     rl_services *services;
     rl_nearest nearest;
 } rl_searcher;
@@ -31,8 +33,8 @@ typedef struct rl_search {
     size_t limit;                          /* 1 to RL_SEARCH_LIMIT_MAX */
 } rl_search;
 
-void rl_searcher_init(rl_searcher *searcher, rl_store *store, rl_services *services,
-                      size_t max_bytes);
+void rl_searcher_init(rl_searcher *searcher, rl_store *store, rl_outbox *outbox,
+                      rl_services *services, size_t max_bytes);
 void rl_searcher_destroy(rl_searcher *searcher);
 
 /* Appends the runs, of RL_SHAPE_SUMMARY and nearest first, to `rows`, and a float for each to

@@ -1,7 +1,20 @@
 /* The migrations. See migrate.h. */
 #include "store/migrate.h"
 
+#include "core/alloc.h"
+
 #include <string.h>
+
+void rl_migration_set_free(rl_migration_set *set)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        rl_free((void *)set->list[i].name);
+        rl_free((void *)set->list[i].sql);
+        rl_free((void *)set->list[i].checksum);
+    }
+    rl_free(set->list);
+    memset(set, 0, sizeof *set);
+}
 
 rl_status rl_migration_check(const rl_migrations *known, int number, const char *checksum,
                              rl_err *err)

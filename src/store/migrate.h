@@ -1,6 +1,7 @@
 /* The migrations: what is known, and which of them are still to be applied.
  *
- * Ownership: rl_migrations borrows its texts from whoever made it. Threads: read-only.
+ * Ownership: rl_migrations borrows its texts from whoever made it; rl_migration_set owns them.
+ * Threads: read-only.
  */
 #ifndef RL_MIGRATE_H
 #define RL_MIGRATE_H
@@ -20,6 +21,19 @@ typedef struct rl_migrations {
     const rl_migration *list; /* borrowed, ordered by number */
     size_t count;
 } rl_migrations;
+
+/* Migrations that own their list and texts (rl_malloc). */
+typedef struct rl_migration_set {
+    rl_migration *list;
+    size_t count;
+} rl_migration_set;
+
+void rl_migration_set_free(rl_migration_set *set); /* what it owns, not the struct */
+
+static inline rl_migrations rl_migrations_of(const rl_migration_set *set)
+{
+    return (rl_migrations){set->list, set->count};
+}
 
 /* Looks at one row of runlog_migrations, a migration that the database has: RL_STORE when
  * its file was changed since, or when the database is newer than this code. */

@@ -151,4 +151,57 @@ typedef struct rl_vector_cursor {
 typedef rl_status (*rl_vector_sink)(void *ctx, const uint8_t id[16], const char *wpk_id,
                                     const void *vector, uint32_t dim, rl_err *err);
 
+/* Vectors near to one. The filters are hints: more may come than fits them. */
+typedef struct rl_near_query {
+    const char *model;
+    const float *vector; /* [dim] */
+    uint32_t dim;
+    const char *wpk_id, *status; /* as stored; NULL: of any */
+    int64_t since;               /* microseconds since 1970, or RL_TIME_NONE */
+    size_t limit;
+} rl_near_query;
+
+typedef struct rl_outbox rl_outbox;
+
+/* What an outbox does. Every function may be called by any thread, and may wait. */
+typedef struct rl_outbox_ops {
+    /* Takes rows that are due, so that nobody else does until the time given; replaces what
+     * was in jobs. */
+    rl_status (*claim)(rl_outbox *outbox, const rl_box_claim *claim, rl_box_jobs *jobs,
+                       rl_err *err);
+    /* Writes what has become of rows, in one transaction. */
+    rl_status (*settle)(rl_outbox *outbox, const rl_box_result *results, size_t count,
+                        rl_err *err);
+    /* Counts rows; those that are `embedded` only when asked to, as without a Milvus all of
+     * them are. */
+    rl_status (*look)(rl_outbox *outbox, bool embedded, rl_box_counts *counts,
+                      rl_err *err);
+
+    /* Hands on the vectors of a model that are new since the cursor (some perhaps once
+     * more), and moves it; RL_BUSY: it is of another database than is there now, and is set
+     * to the beginning. Then: that of one run. */
+    rl_status (*vectors)(rl_outbox *outbox, const char *model, rl_vector_cursor *cursor,
+                         rl_vector_sink sink, void *ctx, rl_err *err);
+    rl_status (*vector)(rl_outbox *outbox, const rl_box_name *name, const char *model,
+                        rl_vector_sink sink, void *ctx, rl_err *err);
+
+    /* Hands on the vectors of which one of the `limit` nearest by cosine may be one, in any
+     * order, some perhaps twice: all that the database has not sorted by itself, too.
+     * *available false (and RL_OK): it can't search, so `vectors` is to be used. NULL where it
+     * never can. */
+    rl_status (*nearest)(rl_outbox *outbox, const rl_near_query *query,
+                         rl_vector_sink sink, void *ctx, bool *available, rl_err *err);
+
+    /* Around a fork, before the store's own and after them. NULL where nothing is locked. */
+    void (*before_fork)(rl_outbox *outbox);
+    void (*after_fork)(rl_outbox *outbox);
+
+    /* Frees the outbox. No other call may be under way. */
+    void (*free)(rl_outbox *outbox);
+} rl_outbox_ops;
+
+struct rl_outbox {
+    const rl_outbox_ops *ops;
+};
+
 #endif

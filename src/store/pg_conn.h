@@ -9,7 +9,6 @@
 
 #include "core/err.h"
 #include "store/migrate.h"
-#include "store/outbox.h"
 #include "store/pg_session.h"
 
 #include <libpq-fe.h>
@@ -26,7 +25,7 @@ typedef struct rl_pg_server {
     uint64_t timeout_ns;  /* how long the server may take to answer */
     atomic_uint silences; /* how often it did not: then no idle connection is trusted */
     rl_pg_sessions left;  /* of connections that were lost in the middle of a batch */
-    const rl_embed_rule *rule; /* borrowed; by which runs are embedded, or NULL */
+    const struct rl_pg_hook *hook; /* borrowed, or NULL; see pg_row.h */
 } rl_pg_server;
 
 typedef struct rl_pg_conn {

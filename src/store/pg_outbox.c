@@ -3,6 +3,7 @@
 
 #include "core/alloc.h"
 #include "store/pg_outbox_sql.h"
+#include "store/pg_vector.h"
 #include "store/postgres_sql.h"
 
 #include <stdio.h>
@@ -14,6 +15,22 @@
 /* The smallest and the greatest id. */
 static const char first_id[] = "00000000-0000-0000-0000-000000000000";
 static const char last_id[] = "ffffffff-ffff-ffff-ffff-ffffffffffff";
+
+typedef struct pg_outbox {
+    rl_outbox base;
+    rl_pg_pool *pool; /* borrowed */
+    rl_pg_vector vector;
+} pg_outbox;
+
+static rl_pg_pool *pool_of(rl_outbox *outbox)
+{
+    return ((pg_outbox *)outbox)->pool;
+}
+
+static rl_pg_vector *vector_of(rl_outbox *outbox)
+{
+    return &((pg_outbox *)outbox)->vector;
+}
 
 static const char *number(char out[NUMBER_TEXT], int64_t value)
 {
@@ -65,8 +82,8 @@ static void add_job(rl_box_jobs *jobs, int64_t lease, const PGresult *result, in
     rl_buf_add(&jobs->list, &job, sizeof job);
 }
 
-rl_status rl_pg_outbox_claim(rl_pg_pool *pool, const rl_box_claim *claim,
-                             rl_box_jobs *jobs, rl_err *err)
+static rl_status outbox_claim(rl_outbox *outbox, const rl_box_claim *claim,
+                              rl_box_jobs *jobs, rl_err *err)
 {
     char now[NUMBER_TEXT], until[NUMBER_TEXT], limit[NUMBER_TEXT], bytes[NUMBER_TEXT];
     const char *const values[] = {rl_box_state_names[claim->state],
@@ -76,8 +93,9 @@ rl_status rl_pg_outbox_claim(rl_pg_pool *pool, const rl_box_claim *claim,
     PGresult *result = NULL;
     rl_status status;
 
+    rl_pg_vector_copy(vector_of(outbox)); /* of the last batch, and of older ones */
     rl_box_jobs_clear(jobs);
-    status = rl_pg_pool_exec(pool, RL_PG_BOX_CLAIM, 5, values, &result, err);
+    status = rl_pg_pool_exec(pool_of(outbox), RL_PG_BOX_CLAIM, 5, values, &result, err);
     for (int row = 0; status == RL_OK && row < PQntuples(result); row++) {
         add_job(jobs, claim->until, result, row);
     }
@@ -207,8 +225,8 @@ static rl_status settle_all(rl_pg_conn *conn, const rl_box_result *results, size
     return status;
 }
 
-rl_status rl_pg_outbox_settle(rl_pg_pool *pool, const rl_box_result *results,
-                              size_t count, rl_err *err)
+static rl_status outbox_settle(rl_outbox *outbox, const rl_box_result *results,
+                               size_t count, rl_err *err)
 {
     bool *found = count > 0 ? rl_calloc(count, sizeof *found) : NULL;
     rl_pg_conn *conn = NULL;
@@ -218,26 +236,27 @@ rl_status rl_pg_outbox_settle(rl_pg_pool *pool, const rl_box_result *results,
         return rl_err_nomem(err);
     }
     if (count > 0) {
-        status = rl_pg_pool_take(pool, &conn, err);
+        status = rl_pg_pool_take(pool_of(outbox), &conn, err);
     }
     if (conn != NULL) {
         status = rl_pg_conn_open(conn, err);
         if (status == RL_OK) {
             status = settle_all(conn, results, count, found, err);
         }
-        rl_pg_pool_give(pool, conn);
+        rl_pg_pool_give(pool_of(outbox), conn);
     }
     rl_free(found);
     return status;
 }
 
-rl_status rl_pg_outbox_look(rl_pg_pool *pool, bool embedded, rl_box_counts *counts,
-                            rl_err *err)
+static rl_status outbox_look(rl_outbox *outbox, bool embedded, rl_box_counts *counts,
+                             rl_err *err)
 {
     const char *const values[] = {
         rl_box_state_names[embedded ? RL_BOX_EMBEDDED : RL_BOX_PENDING]};
     PGresult *result = NULL;
-    rl_status status = rl_pg_pool_exec(pool, RL_PG_BOX_COUNTS, 1, values, &result, err);
+    rl_status status =
+        rl_pg_pool_exec(pool_of(outbox), RL_PG_BOX_COUNTS, 1, values, &result, err);
     rl_box_state state;
 
     memset(counts, 0, sizeof *counts);
@@ -298,9 +317,9 @@ static rl_status read_chunk(rl_pg_pool *pool, const char *model, rl_vector_curso
 
 /* Stamps are numbers of transactions, which do not end in their order: the next time is
  * begun with those that were still open at the first chunk. */
-rl_status rl_pg_outbox_vectors(rl_pg_pool *pool, const char *model,
-                               rl_vector_cursor *cursor, rl_vector_sink sink, void *ctx,
-                               rl_err *err)
+static rl_status outbox_vectors(rl_outbox *outbox, const char *model,
+                                rl_vector_cursor *cursor, rl_vector_sink sink, void *ctx,
+                                rl_err *err)
 {
     rl_vector_cursor at = *cursor;
     rl_status status = RL_OK;
@@ -308,7 +327,7 @@ rl_status rl_pg_outbox_vectors(rl_pg_pool *pool, const char *model,
     bool more = true;
 
     while (status == RL_OK && more) {
-        status = read_chunk(pool, model, &at, sink, ctx, &open, &more, err);
+        status = read_chunk(pool_of(outbox), model, &at, sink, ctx, &open, &more, err);
     }
     if (open > 0 && open <= at.stamp) {
         at.stamp = open - 1;
@@ -320,17 +339,82 @@ rl_status rl_pg_outbox_vectors(rl_pg_pool *pool, const char *model,
     return status;
 }
 
-rl_status rl_pg_outbox_vector(rl_pg_pool *pool, const rl_box_name *name,
-                              const char *model, rl_vector_sink sink, void *ctx,
-                              rl_err *err)
+static rl_status outbox_vector(rl_outbox *outbox, const rl_box_name *name,
+                               const char *model, rl_vector_sink sink, void *ctx,
+                               rl_err *err)
 {
     const char *const values[] = {model, name->id, name->wpk_id};
     PGresult *result = NULL;
-    rl_status status = rl_pg_pool_exec(pool, RL_PG_VECTOR, 3, values, &result, err);
+    rl_status status =
+        rl_pg_pool_exec(pool_of(outbox), RL_PG_VECTOR, 3, values, &result, err);
 
     if (status == RL_OK && PQntuples(result) > 0) {
         status = give_vector(result, 0, sink, ctx, err);
     }
     PQclear(result);
     return status;
+}
+
+static rl_status outbox_nearest(rl_outbox *outbox, const rl_near_query *query,
+                                rl_vector_sink sink, void *ctx, bool *available,
+                                rl_err *err)
+{
+    return rl_pg_vector_nearest(vector_of(outbox), query, sink, ctx, available, err);
+}
+
+static void outbox_before_fork(rl_outbox *outbox)
+{
+    rl_pg_vector_before_fork(vector_of(outbox));
+}
+
+static void outbox_after_fork(rl_outbox *outbox)
+{
+    rl_pg_vector_after_fork(vector_of(outbox));
+}
+
+static void outbox_free(rl_outbox *outbox)
+{
+    rl_pg_vector_destroy(vector_of(outbox));
+    rl_free(outbox);
+}
+
+static const rl_outbox_ops ops = {
+    .claim = outbox_claim,
+    .settle = outbox_settle,
+    .look = outbox_look,
+    .vectors = outbox_vectors,
+    .vector = outbox_vector,
+    .nearest = outbox_nearest,
+    .before_fork = outbox_before_fork,
+    .after_fork = outbox_after_fork,
+    .free = outbox_free,
+};
+
+rl_status rl_pg_outbox_new(rl_pg_pool *pool, const rl_migrations *pgvector,
+                           rl_outbox **outbox, rl_err *err)
+{
+    pg_outbox *self = rl_calloc(1, sizeof *self);
+
+    if (self == NULL) {
+        return rl_err_nomem(err);
+    }
+    self->base.ops = &ops;
+    self->pool = pool;
+    rl_pg_vector_init(&self->vector, pool, pgvector);
+    *outbox = &self->base;
+    return RL_OK;
+}
+
+static bool has_text(void *rule, const rl_run *run)
+{
+    return rl_outbox_wish_of(rule, run) == RL_OUTBOX_QUEUE;
+}
+
+rl_pg_hook rl_pg_outbox_hook(const rl_embed_rule *rule)
+{
+    return (rl_pg_hook){
+        .insert = {RL_PG_INSERT_QUEUED, RL_PG_INSERT_QUEUED_NAME, RL_PG_PARAMETERS},
+        .flag = has_text,
+        .ctx = (void *)rule,
+    };
 }

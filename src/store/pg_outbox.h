@@ -1,25 +1,21 @@
-/* The outbox of embeddings in PostgreSQL: its answers to what store.h asks of one.
+/* The outbox of embeddings in PostgreSQL.
  *
- * Threads: any; each call takes a connection of the pool. Ownership: borrows the pool.
+ * Threads: any; each call takes a connection of the pool. Ownership: borrows the pool, the
+ * migrations and the rule.
  */
 #ifndef RL_PG_OUTBOX_H
 #define RL_PG_OUTBOX_H
 
 #include "store/outbox.h"
 #include "store/pg_pool.h"
+#include "store/pg_row.h"
 
-/* See store.h. */
-rl_status rl_pg_outbox_claim(rl_pg_pool *pool, const rl_box_claim *claim,
-                             rl_box_jobs *jobs, rl_err *err);
-rl_status rl_pg_outbox_settle(rl_pg_pool *pool, const rl_box_result *results,
-                              size_t count, rl_err *err);
-rl_status rl_pg_outbox_look(rl_pg_pool *pool, bool embedded, rl_box_counts *counts,
-                            rl_err *err);
-rl_status rl_pg_outbox_vectors(rl_pg_pool *pool, const char *model,
-                               rl_vector_cursor *cursor, rl_vector_sink sink, void *ctx,
-                               rl_err *err);
-rl_status rl_pg_outbox_vector(rl_pg_pool *pool, const rl_box_name *name,
-                              const char *model, rl_vector_sink sink, void *ctx,
-                              rl_err *err);
+/* Makes the outbox over the connections of a store. `pgvector`: the migrations of the
+ * extension, NULL: it is left alone. All that is borrowed must outlive the outbox. */
+rl_status rl_pg_outbox_new(rl_pg_pool *pool, const rl_migrations *pgvector,
+                           rl_outbox **outbox, rl_err *err);
+
+/* The hook that writes a run's row of the outbox, by a rule that must outlive the store. */
+rl_pg_hook rl_pg_outbox_hook(const rl_embed_rule *rule);
 
 #endif

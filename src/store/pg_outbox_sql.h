@@ -3,6 +3,23 @@
 #ifndef RL_PG_OUTBOX_SQL_H
 #define RL_PG_OUTBOX_SQL_H
 
+#include "store/postgres_sql.h"
+
+/* Inserts a run with its row in the outbox. One more parameter than RL_PG_INSERT: whether the
+ * row is made, or only worked on again where there is one. Gives a row if the run was changed. */
+#define RL_PG_INSERT_QUEUED                                                          \
+    "WITH kept AS (" RL_PG_INSERT " RETURNING id, wpk_id), noted AS ("               \
+    "INSERT INTO run_embeddings AS box (id, wpk_id, state, next_attempt_at) "        \
+    "SELECT kept.id, kept.wpk_id, 'pending', 0 FROM kept WHERE $19 OR EXISTS ("      \
+    "SELECT 1 FROM run_embeddings AS there "                                         \
+    "WHERE there.wpk_id = kept.wpk_id AND there.id = kept.id) "                      \
+    "ON CONFLICT (wpk_id, id) DO UPDATE SET state = 'pending', "                     \
+    "version = box.version + 1, attempts = 0, last_error = NULL, next_attempt_at = " \
+    "CASE WHEN box.last_error IS NULL THEN box.next_attempt_at ELSE 0 END)"          \
+    " SELECT 1 FROM kept"
+/* The name that it is prepared by. It changes with the statement. */
+#define RL_PG_INSERT_QUEUED_NAME "runlog_insert_queued_19b"
+
 /* Parameters: state, now, until, limit, and bytes of outputs after which no more rows are
  * taken. */
 #define RL_PG_BOX_CLAIM                                                             \

@@ -48,10 +48,10 @@ static rl_status insert_as(void *ctx, const rl_run *run, const char *name, bool 
 {
     const asking *self = ctx;
     PGresult *result = NULL;
-    const rl_embed_rule *rule = self->conn->server->rule;
-    const rl_pg_insert *insert = rl_pg_insert_by(rule);
+    const rl_pg_hook *hook = self->conn->server->hook;
+    const rl_pg_insert *insert = rl_pg_insert_by(hook);
     rl_pg_row row;
-    rl_status status = rl_pg_row_fill(&row, run, rl_time_now(), rule, self->wide, err);
+    rl_status status = rl_pg_row_fill(&row, run, rl_time_now(), hook, self->wide, err);
 
     row.values[RL_RUN_ID] = name;
     if (status == RL_OK &&

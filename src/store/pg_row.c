@@ -17,7 +17,7 @@
 #define OID_JSONB 3802
 
 #define OWN RL_COLUMNS
-#define WISH (RL_COLUMNS + 1)
+#define FLAG (RL_COLUMNS + 1)
 
 const Oid rl_pg_types[RL_PG_PARAMETERS] = {
     OID_UUID,        OID_TEXT,  OID_TEXT,  OID_TEXT,        OID_INT4,
@@ -27,15 +27,13 @@ const Oid rl_pg_types[RL_PG_PARAMETERS] = {
 
 const int rl_pg_formats[RL_PG_PARAMETERS] = {
     [RL_ID] = 1,         [RL_DURATION_MS] = 1, [RL_STARTED_AT] = 1, [RL_CREATED_AT] = 1,
-    [RL_UPDATED_AT] = 1, [RL_REVISION] = 1,    [OWN] = 1,           [WISH] = 1};
+    [RL_UPDATED_AT] = 1, [RL_REVISION] = 1,    [OWN] = 1,           [FLAG] = 1};
 
-const rl_pg_insert *rl_pg_insert_by(const rl_embed_rule *rule)
+const rl_pg_insert *rl_pg_insert_by(const rl_pg_hook *hook)
 {
-    static const rl_pg_insert plain = {RL_PG_INSERT, RL_PG_INSERT_NAME, WISH};
-    static const rl_pg_insert queued = {RL_PG_INSERT_QUEUED, RL_PG_INSERT_QUEUED_NAME,
-                                        RL_PG_PARAMETERS};
+    static const rl_pg_insert plain = {RL_PG_INSERT, RL_PG_INSERT_NAME, FLAG};
 
-    return rule != NULL ? &queued : &plain;
+    return hook != NULL ? &hook->insert : &plain;
 }
 
 static void put_big_endian(char *out, uint64_t value, int size)
@@ -87,7 +85,7 @@ static rl_status widen_payloads(rl_buf *wide, const rl_run *run, rl_pg_row *row,
 }
 
 rl_status rl_pg_row_fill(rl_pg_row *row, const rl_run *run, int64_t now,
-                         const rl_embed_rule *rule, rl_buf *wide, rl_err *err)
+                         const rl_pg_hook *hook, rl_buf *wide, rl_err *err)
 {
     memset(row, 0, sizeof *row);
     for (int column = 0; column < RL_COLUMNS; column++) {
@@ -103,8 +101,8 @@ rl_status rl_pg_row_fill(rl_pg_row *row, const rl_run *run, int64_t now,
     set_time(row, RL_UPDATED_AT, run->updated_at != RL_TIME_NONE ? run->updated_at : now);
     set_number(row, RL_REVISION, (uint64_t)run->revision, 8);
     set_number(row, OWN, run->is_own, 1);
-    if (rule != NULL) {
-        set_number(row, WISH, rl_outbox_wish_of(rule, run) == RL_OUTBOX_QUEUE, 1);
+    if (hook != NULL) {
+        set_number(row, FLAG, hook->flag(hook->ctx, run), 1);
     }
     return run->wide_numbers ? widen_payloads(wide, run, row, err) : RL_OK;
 }

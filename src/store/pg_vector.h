@@ -11,8 +11,8 @@
 #ifndef RL_PG_VECTOR_H
 #define RL_PG_VECTOR_H
 
+#include "store/outbox.h"
 #include "store/pg_pool.h"
-#include "store/store.h"
 
 #define RL_PG_VECTOR_DIM_MAX 16000 /* numbers that the extension takes */
 #define RL_PG_QUOTED 132           /* bytes of a name in quotes, with the NUL */
@@ -30,7 +30,7 @@ void rl_pg_vector_init(rl_pg_vector *vector, rl_pg_pool *pool,
                        const rl_migrations *migrations);
 void rl_pg_vector_destroy(rl_pg_vector *vector);
 
-/* See `nearest` in store.h. */
+/* See `nearest` in outbox.h. */
 rl_status rl_pg_vector_nearest(rl_pg_vector *vector, const rl_near_query *query,
                                rl_vector_sink sink, void *ctx, bool *available,
                                rl_err *err);

@@ -34,7 +34,7 @@ void rl_pg_writer_free(rl_pg_writer *writer)
 
 static const rl_pg_insert *insert_of(const rl_pg_writer *writer)
 {
-    return rl_pg_insert_by(writer->conn.server->rule);
+    return rl_pg_insert_by(writer->conn.server->hook);
 }
 
 /* Queues one run, for the prepared statement or (`whole`) with the statement itself; libpq
@@ -46,7 +46,7 @@ static rl_status send_run(rl_pg_writer *writer, const rl_run *run, int64_t now,
     const rl_pg_insert *insert = insert_of(writer);
     rl_pg_row row;
     rl_status status =
-        rl_pg_row_fill(&row, run, now, writer->conn.server->rule, &writer->wide, err);
+        rl_pg_row_fill(&row, run, now, writer->conn.server->hook, &writer->wide, err);
     int sent;
 
     if (status == RL_OK) {

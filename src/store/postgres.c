@@ -2,17 +2,15 @@
  * forwards, and a pool for queries, so that a reader never waits for a commit.
  *
  * Threads: any; the parts lock themselves, `open_lock` covers the first opening.
- * Ownership: the store owns its DSN and connections, and borrows the migrations.
+ * Ownership: see postgres.h.
  */
+#include "store/postgres.h"
+
 #include "core/alloc.h"
 #include "core/lock.h"
 #include "core/uuid.h"
-#include "store/pg_outbox.h"
-#include "store/pg_pool.h"
-#include "store/pg_vector.h"
 #include "store/pg_writer.h"
 #include "store/query_sql.h"
-#include "store/store.h"
 
 #include <stdlib.h>
 
@@ -29,7 +27,6 @@ typedef struct postgres_store {
     bool open_held; /* across a fork: open_lock was got in time */
     rl_pg_writer writer, forwarder;
     rl_pg_pool pool;
-    rl_pg_vector vector;
 } postgres_store;
 
 static const rl_dialect dialect = {
@@ -178,51 +175,6 @@ static rl_status postgres_remove(rl_store *store, const rl_query *query, int64_t
     return status;
 }
 
-static rl_status postgres_claim(rl_store *store, const rl_box_claim *claim,
-                                rl_box_jobs *jobs, rl_err *err)
-{
-    postgres_store *self = (postgres_store *)store;
-
-    rl_pg_vector_copy(&self->vector); /* of the last batch, and of older ones */
-    return rl_pg_outbox_claim(&self->pool, claim, jobs, err);
-}
-
-static rl_status postgres_settle(rl_store *store, const rl_box_result *results,
-                                 size_t count, rl_err *err)
-{
-    return rl_pg_outbox_settle(&((postgres_store *)store)->pool, results, count, err);
-}
-
-static rl_status postgres_look(rl_store *store, bool embedded, rl_box_counts *counts,
-                               rl_err *err)
-{
-    return rl_pg_outbox_look(&((postgres_store *)store)->pool, embedded, counts, err);
-}
-
-static rl_status postgres_vectors(rl_store *store, const char *model,
-                                  rl_vector_cursor *cursor, rl_vector_sink sink,
-                                  void *ctx, rl_err *err)
-{
-    return rl_pg_outbox_vectors(&((postgres_store *)store)->pool, model, cursor, sink,
-                                ctx, err);
-}
-
-static rl_status postgres_vector(rl_store *store, const rl_box_name *name,
-                                 const char *model, rl_vector_sink sink, void *ctx,
-                                 rl_err *err)
-{
-    return rl_pg_outbox_vector(&((postgres_store *)store)->pool, name, model, sink, ctx,
-                               err);
-}
-
-static rl_status postgres_nearest(rl_store *store, const rl_near_query *query,
-                                  rl_vector_sink sink, void *ctx, bool *available,
-                                  rl_err *err)
-{
-    return rl_pg_vector_nearest(&((postgres_store *)store)->vector, query, sink, ctx,
-                                available, err);
-}
-
 static void postgres_before_fork(rl_store *store)
 {
     postgres_store *self = (postgres_store *)store;
@@ -232,7 +184,6 @@ static void postgres_before_fork(rl_store *store)
     rl_pg_writer_before_fork(&self->writer, end);
     rl_pg_writer_before_fork(&self->forwarder, end);
     rl_pg_pool_before_fork(&self->pool);
-    rl_pg_vector_before_fork(&self->vector);
 }
 
 static void postgres_after_fork(rl_store *store, bool in_child)
@@ -242,7 +193,6 @@ static void postgres_after_fork(rl_store *store, bool in_child)
     if (in_child) { /* they are the parent's to end */
         rl_pg_sessions_init(&self->server.left);
     }
-    rl_pg_vector_after_fork(&self->vector);
     rl_pg_pool_after_fork(&self->pool, in_child);
     rl_pg_writer_after_fork(&self->forwarder, in_child);
     rl_pg_writer_after_fork(&self->writer, in_child);
@@ -257,7 +207,6 @@ static void postgres_close(rl_store *store)
 {
     postgres_store *self = (postgres_store *)store;
 
-    rl_pg_vector_destroy(&self->vector);
     rl_pg_pool_free(&self->pool);
     rl_pg_writer_free(&self->forwarder);
     rl_pg_writer_free(&self->writer);
@@ -275,12 +224,6 @@ static const rl_store_ops ops = {
     .finish = postgres_finish,
     .query = postgres_query,
     .remove = postgres_remove,
-    .claim = postgres_claim,
-    .settle = postgres_settle,
-    .look = postgres_look,
-    .vectors = postgres_vectors,
-    .vector = postgres_vector,
-    .nearest = postgres_nearest,
     .before_fork = postgres_before_fork,
     .after_fork = postgres_after_fork,
     .close = postgres_close,
@@ -300,12 +243,16 @@ rl_status rl_postgres_new(const rl_postgres_options *options,
     pthread_mutex_init(&self->open_lock, NULL);
     self->server.dsn = self->dsn;
     self->server.timeout_ns = options->timeout_ns;
-    self->server.rule = options->rule;
+    self->server.hook = options->hook;
     rl_pg_sessions_init(&self->server.left);
     rl_pg_writer_init(&self->writer, &self->server, NULL);
     rl_pg_writer_init(&self->forwarder, &self->server, options->stop);
     rl_pg_pool_init(&self->pool, options->pool, &self->server);
-    rl_pg_vector_init(&self->vector, &self->pool, options->pgvector);
     *store = &self->base;
     return RL_OK;
+}
+
+rl_pg_pool *rl_postgres_pool_of(rl_store *store)
+{
+    return &((postgres_store *)store)->pool;
 }

@@ -22,23 +22,9 @@
     "SELECT run_id FROM workflow_runs WHERE wpk_id = $1 AND id = $2::uuid"
 #define RL_PG_TAKEN "SELECT 1 FROM workflow_runs WHERE wpk_id = $1 AND run_id = $2"
 
-/* The same with the run's row in the outbox. One more parameter: whether one is made, or only
- * worked on again where there is one. Gives a row if the run was changed. */
-#define RL_PG_INSERT_QUEUED                                                          \
-    "WITH kept AS (" RL_PG_INSERT " RETURNING id, wpk_id), noted AS ("               \
-    "INSERT INTO run_embeddings AS box (id, wpk_id, state, next_attempt_at) "        \
-    "SELECT kept.id, kept.wpk_id, 'pending', 0 FROM kept WHERE $19 OR EXISTS ("      \
-    "SELECT 1 FROM run_embeddings AS there "                                         \
-    "WHERE there.wpk_id = kept.wpk_id AND there.id = kept.id) "                      \
-    "ON CONFLICT (wpk_id, id) DO UPDATE SET state = 'pending', "                     \
-    "version = box.version + 1, attempts = 0, last_error = NULL, next_attempt_at = " \
-    "CASE WHEN box.last_error IS NULL THEN box.next_attempt_at ELSE 0 END)"          \
-    " SELECT 1 FROM kept"
-
-/* The names that they are prepared by where no pooler stands in between. They change with
- * the statements. */
+/* The name that it is prepared by where no pooler stands in between. It changes with the
+ * statement. */
 #define RL_PG_INSERT_NAME "runlog_insert_18a"
-#define RL_PG_INSERT_QUEUED_NAME "runlog_insert_queued_19b"
 
 /* The process that serves this transaction: another one than the connection was told of
  * means that a pooler stands in between. With it, what rl_pg_session keeps: the time now,

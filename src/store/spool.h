@@ -10,6 +10,7 @@
 #ifndef RL_SPOOL_H
 #define RL_SPOOL_H
 
+#include "store/migrate.h"
 #include "store/store.h"
 
 #define RL_SPOOL_RUNS 100                 /* runs in a batch */

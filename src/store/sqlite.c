@@ -1,20 +1,14 @@
-/* The SQLite store, on one file.
- *
- * Threads: as rl_sqlite_file's; `write` is called by one thread at a time.
- * Ownership: the store owns its file, and borrows the migrations.
- */
+/* The SQLite store, on one file. See sqlite.h. */
+#include "store/sqlite.h"
+
 #include "core/alloc.h"
 #include "store/query_sql.h"
-#include "store/sqlite_file.h"
-#include "store/sqlite_outbox.h"
-#include "store/sqlite_run.h"
 #include "store/sqlite_sql.h"
-#include "store/store.h"
 
 typedef struct sqlite_store {
     rl_store base;
     rl_sqlite_file file;
-    const rl_embed_rule *rule; /* borrowed; NULL: nothing is embedded */
+    const rl_sqlite_hook *hook; /* borrowed, or NULL */
 } sqlite_store;
 
 static const rl_dialect dialect = {
@@ -50,7 +44,7 @@ static rl_status write_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     const writing *self = ctx;
 
-    return rl_sqlite_insert_batch(conn, RL_SQLITE_INSERT, self->store->rule, self->batch,
+    return rl_sqlite_insert_batch(conn, RL_SQLITE_INSERT, self->store->hook, self->batch,
                                   err);
 }
 
@@ -189,12 +183,12 @@ static void sqlite_close(rl_store *store)
     rl_free(store);
 }
 
-static bool sqlite_due(rl_store *store)
+static bool sqlite_needs_checkpoint(rl_store *store)
 {
     return atomic_load_explicit(&file_of(store)->due, memory_order_relaxed);
 }
 
-static rl_status sqlite_tend(rl_store *store, rl_err *err)
+static rl_status sqlite_checkpoint(rl_store *store, rl_err *err)
 {
     return rl_sqlite_file_checkpoint(file_of(store), err);
 }
@@ -210,58 +204,21 @@ static void sqlite_after_fork(rl_store *store, bool in_child)
     rl_sqlite_file_after_fork(file_of(store));
 }
 
-static rl_status sqlite_claim(rl_store *store, const rl_box_claim *claim,
-                              rl_box_jobs *jobs, rl_err *err)
-{
-    return rl_sqlite_outbox_claim(file_of(store), claim, jobs, err);
-}
-
-static rl_status sqlite_settle(rl_store *store, const rl_box_result *results,
-                               size_t count, rl_err *err)
-{
-    return rl_sqlite_outbox_settle(file_of(store), results, count, err);
-}
-
-static rl_status sqlite_look(rl_store *store, bool embedded, rl_box_counts *counts,
-                             rl_err *err)
-{
-    return rl_sqlite_outbox_look(file_of(store), embedded, counts, err);
-}
-
-static rl_status sqlite_vectors(rl_store *store, const char *model,
-                                rl_vector_cursor *cursor, rl_vector_sink sink, void *ctx,
-                                rl_err *err)
-{
-    return rl_sqlite_outbox_vectors(file_of(store), model, cursor, sink, ctx, err);
-}
-
-static rl_status sqlite_vector(rl_store *store, const rl_box_name *name,
-                               const char *model, rl_vector_sink sink, void *ctx,
-                               rl_err *err)
-{
-    return rl_sqlite_outbox_vector(file_of(store), name->id, model, sink, ctx, err);
-}
-
 static const rl_store_ops ops = {
     .name = "sqlite",
     .prepare = sqlite_prepare,
     .write = sqlite_write,
     .query = sqlite_query,
     .remove = sqlite_remove,
-    .due = sqlite_due,
-    .tend = sqlite_tend,
-    .claim = sqlite_claim,
-    .settle = sqlite_settle,
-    .look = sqlite_look,
-    .vectors = sqlite_vectors,
-    .vector = sqlite_vector,
+    .needs_checkpoint = sqlite_needs_checkpoint,
+    .checkpoint = sqlite_checkpoint,
     .before_fork = sqlite_before_fork,
     .after_fork = sqlite_after_fork,
     .close = sqlite_close,
 };
 
 rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
-                        const rl_embed_rule *rule, rl_store **store, rl_err *err)
+                        const rl_sqlite_hook *hook, rl_store **store, rl_err *err)
 {
     sqlite_store *self = rl_calloc(1, sizeof *self);
     rl_status status;
@@ -270,7 +227,7 @@ rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
         return rl_err_nomem(err);
     }
     self->base.ops = &ops;
-    self->rule = rule;
+    self->hook = hook;
     status = rl_sqlite_file_init(&self->file, path, migrations, err);
     if (status == RL_OK) {
         *store = &self->base;
@@ -278,4 +235,9 @@ rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
         rl_free(self);
     }
     return status;
+}
+
+rl_sqlite_file *rl_sqlite_file_of(rl_store *store)
+{
+    return store->ops == &ops ? file_of(store) : NULL;
 }

@@ -1,11 +1,22 @@
 /* The outbox on SQLite. See sqlite_outbox.h. */
 #include "store/sqlite_outbox.h"
 
+#include "core/alloc.h"
 #include "store/sqlite_outbox_sql.h"
 #include "store/sqlite_sql.h"
 
 #include <stdio.h>
 #include <string.h>
+
+typedef struct sqlite_outbox {
+    rl_outbox base;
+    rl_sqlite_file *file; /* borrowed */
+} sqlite_outbox;
+
+static rl_sqlite_file *file_of(rl_outbox *outbox)
+{
+    return ((sqlite_outbox *)outbox)->file;
+}
 
 static int bind_text(sqlite3_stmt *stmt, int at, const char *text)
 {
@@ -26,8 +37,9 @@ static const char *note_of(rl_outbox_wish wish, bool is_own, bool is_new)
     return statements[wish][is_own];
 }
 
-rl_status rl_sqlite_outbox_note(rl_sqlite_conn *conn, const rl_embed_rule *rule,
-                                const rl_run *run, bool is_new, rl_err *err)
+/* In the transaction that has just written the run: the hook's `written`. */
+static rl_status write_row(void *rule, rl_sqlite_conn *conn, const rl_run *run,
+                           bool is_new, rl_err *err)
 {
     const char *sql = note_of(rl_outbox_wish_of(rule, run), run->is_own, is_new);
     char id[RL_UUID_TEXT];
@@ -222,16 +234,16 @@ static rl_status claim(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     return status;
 }
 
-rl_status rl_sqlite_outbox_claim(rl_sqlite_file *file, const rl_box_claim *wanted,
-                                 rl_box_jobs *jobs, rl_err *err)
+static rl_status outbox_claim(rl_outbox *outbox, const rl_box_claim *wanted,
+                              rl_box_jobs *jobs, rl_err *err)
 {
     claiming self = {.claim = wanted, .jobs = jobs};
     rl_status status;
 
     rl_box_jobs_clear(jobs);
-    status = rl_sqlite_file_read(file, look_for_any, &self, err);
+    status = rl_sqlite_file_read(file_of(outbox), look_for_any, &self, err);
     if (status == RL_OK && self.any) {
-        status = rl_sqlite_file_write(file, false, true, claim, &self, err);
+        status = rl_sqlite_file_write(file_of(outbox), false, true, claim, &self, err);
     }
     if (status != RL_OK) {
         rl_box_jobs_clear(jobs);
@@ -337,13 +349,14 @@ static rl_status settle(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     return status;
 }
 
-rl_status rl_sqlite_outbox_settle(rl_sqlite_file *file, const rl_box_result *results,
-                                  size_t count, rl_err *err)
+static rl_status outbox_settle(rl_outbox *outbox, const rl_box_result *results,
+                               size_t count, rl_err *err)
 {
     settling self = {results, count};
 
-    return count > 0 ? rl_sqlite_file_write(file, false, true, settle, &self, err)
-                     : RL_OK;
+    return count > 0
+               ? rl_sqlite_file_write(file_of(outbox), false, true, settle, &self, err)
+               : RL_OK;
 }
 
 typedef struct counting {
@@ -387,12 +400,12 @@ static rl_status count_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
                                                 : status;
 }
 
-rl_status rl_sqlite_outbox_look(rl_sqlite_file *file, bool embedded,
-                                rl_box_counts *counts, rl_err *err)
+static rl_status outbox_look(rl_outbox *outbox, bool embedded, rl_box_counts *counts,
+                             rl_err *err)
 {
     counting self = {counts, embedded ? RL_BOX_EMBEDDED : RL_BOX_PENDING};
 
-    return rl_sqlite_file_read(file, count_rows, &self, err);
+    return rl_sqlite_file_read(file_of(outbox), count_rows, &self, err);
 }
 
 /* What a reader of vectors works with: from a stamp on, or (`id`) that of one run. */
@@ -447,24 +460,57 @@ static rl_status read_vectors(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     return status;
 }
 
-rl_status rl_sqlite_outbox_vectors(rl_sqlite_file *file, const char *model,
-                                   rl_vector_cursor *cursor, rl_vector_sink sink,
-                                   void *ctx, rl_err *err)
+static rl_status outbox_vectors(rl_outbox *outbox, const char *model,
+                                rl_vector_cursor *cursor, rl_vector_sink sink, void *ctx,
+                                rl_err *err)
 {
     reading self = {.model = model, .cursor = cursor, .sink = sink, .ctx = ctx};
-    unsigned moves = atomic_load(&file->moves);
+    unsigned moves = atomic_load(&file_of(outbox)->moves);
 
     if (cursor->file != moves) {
         *cursor = (rl_vector_cursor){.file = moves};
         return rl_err_set(err, RL_BUSY, "the file was replaced");
     }
-    return rl_sqlite_file_read(file, read_vectors, &self, err);
+    return rl_sqlite_file_read(file_of(outbox), read_vectors, &self, err);
 }
 
-rl_status rl_sqlite_outbox_vector(rl_sqlite_file *file, const char *id, const char *model,
-                                  rl_vector_sink sink, void *ctx, rl_err *err)
+static rl_status outbox_vector(rl_outbox *outbox, const rl_box_name *name,
+                               const char *model, rl_vector_sink sink, void *ctx,
+                               rl_err *err)
 {
-    reading self = {.model = model, .id = id, .sink = sink, .ctx = ctx};
+    reading self = {.model = model, .id = name->id, .sink = sink, .ctx = ctx};
 
-    return rl_sqlite_file_read(file, read_vectors, &self, err);
+    return rl_sqlite_file_read(file_of(outbox), read_vectors, &self, err);
+}
+
+static void outbox_free(rl_outbox *outbox)
+{
+    rl_free(outbox);
+}
+
+static const rl_outbox_ops ops = {
+    .claim = outbox_claim,
+    .settle = outbox_settle,
+    .look = outbox_look,
+    .vectors = outbox_vectors,
+    .vector = outbox_vector,
+    .free = outbox_free,
+};
+
+rl_status rl_sqlite_outbox_new(rl_sqlite_file *file, rl_outbox **outbox, rl_err *err)
+{
+    sqlite_outbox *self = rl_calloc(1, sizeof *self);
+
+    if (self == NULL) {
+        return rl_err_nomem(err);
+    }
+    self->base.ops = &ops;
+    self->file = file;
+    *outbox = &self->base;
+    return RL_OK;
+}
+
+rl_sqlite_hook rl_sqlite_outbox_hook(const rl_embed_rule *rule)
+{
+    return (rl_sqlite_hook){write_row, (void *)rule};
 }

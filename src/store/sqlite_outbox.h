@@ -1,29 +1,18 @@
-/* The outbox of embeddings in a SQLite file: SQLite's answers to rl_outbox_ops.
+/* The outbox of embeddings in a SQLite file.
  *
- * Threads: any, as rl_sqlite_file's. Ownership: borrows the file.
+ * Threads: any, as rl_sqlite_file's. Ownership: borrows the file and the rule.
  */
 #ifndef RL_SQLITE_OUTBOX_H
 #define RL_SQLITE_OUTBOX_H
 
 #include "store/outbox.h"
 #include "store/sqlite_file.h"
+#include "store/sqlite_run.h"
 
-/* In the transaction that has just written the run: what that means for its row. is_new: the
- * run was not there before, and has the id that `run` says. */
-rl_status rl_sqlite_outbox_note(rl_sqlite_conn *conn, const rl_embed_rule *rule,
-                                const rl_run *run, bool is_new, rl_err *err);
+/* Makes the outbox in the file, which must outlive it. */
+rl_status rl_sqlite_outbox_new(rl_sqlite_file *file, rl_outbox **outbox, rl_err *err);
 
-/* See store.h. */
-rl_status rl_sqlite_outbox_claim(rl_sqlite_file *file, const rl_box_claim *claim,
-                                 rl_box_jobs *jobs, rl_err *err);
-rl_status rl_sqlite_outbox_settle(rl_sqlite_file *file, const rl_box_result *results,
-                                  size_t count, rl_err *err);
-rl_status rl_sqlite_outbox_look(rl_sqlite_file *file, bool embedded,
-                                rl_box_counts *counts, rl_err *err);
-rl_status rl_sqlite_outbox_vectors(rl_sqlite_file *file, const char *model,
-                                   rl_vector_cursor *cursor, rl_vector_sink sink,
-                                   void *ctx, rl_err *err);
-rl_status rl_sqlite_outbox_vector(rl_sqlite_file *file, const char *id, const char *model,
-                                  rl_vector_sink sink, void *ctx, rl_err *err);
+/* The hook that writes a run's row of the outbox, by a rule that must outlive the store. */
+rl_sqlite_hook rl_sqlite_outbox_hook(const rl_embed_rule *rule);
 
 #endif

@@ -3,7 +3,6 @@
 
 #include "core/uuid.h"
 #include "store/own_run.h"
-#include "store/sqlite_outbox.h"
 #include "store/sqlite_sql.h"
 
 #define OWN RL_COLUMNS /* the parameters (from 0) behind the columns */
@@ -148,7 +147,8 @@ static bool is_unclear(const rl_sqlite_conn *conn, const rl_run *run, rl_status 
 }
 
 static rl_status insert_all(rl_sqlite_conn *conn, const char *sql,
-                            const rl_embed_rule *rule, const rl_batch *batch, rl_err *err)
+                            const rl_sqlite_hook *hook, const rl_batch *batch,
+                            rl_err *err)
 {
     asking self = {conn, rl_time_now()};
     rl_status status = RL_OK;
@@ -156,35 +156,35 @@ static rl_status insert_all(rl_sqlite_conn *conn, const char *sql,
     for (size_t i = 0; status == RL_OK && i < batch->count; i++) {
         const rl_run *run = batch->runs[i];
 
-        if (rule != NULL) {
+        if (hook != NULL) {
             sqlite3_set_last_insert_rowid(conn->db, 0);
         }
         status = insert_run(conn, sql, run, self.now, NULL, err);
         if (is_unclear(conn, run, status)) {
             status = rl_own_insert(&own_ops, &self, run, err);
         }
-        if (status == RL_OK && rule != NULL) {
+        if (status == RL_OK && hook != NULL) {
             /* an update of a row that was there leaves the rowid of the last insertion */
             bool is_new = sqlite3_last_insert_rowid(conn->db) != 0;
 
-            status = rl_sqlite_outbox_note(conn, rule, run, is_new, err);
+            status = hook->written(hook->ctx, conn, run, is_new, err);
         }
     }
     return status;
 }
 
 rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,
-                                 const rl_embed_rule *rule, const rl_batch *batch,
+                                 const rl_sqlite_hook *hook, const rl_batch *batch,
                                  rl_err *err)
 {
-    const bool several = batch->count > 1 || (batch->count == 1 && rule != NULL);
+    const bool several = batch->count > 1 || (batch->count == 1 && hook != NULL);
     rl_status status = RL_OK;
 
     if (several) {
         status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
     }
     if (status == RL_OK) {
-        status = insert_all(conn, sql, rule, batch, err);
+        status = insert_all(conn, sql, hook, batch, err);
     }
     if (status == RL_OK && several) {
         status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
