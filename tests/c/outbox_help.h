@@ -2,12 +2,28 @@
 #ifndef RUNLOG_TESTS_OUTBOX_HELP_H
 #define RUNLOG_TESTS_OUTBOX_HELP_H
 
+#include "store/sqlite_outbox.h"
 #include "store_help.h"
 
 #define DIM 4
 
 static const rl_embed_rule the_rule = {.path = NULL};
 static const float the_vector[DIM] = {0.5f, -1.0f, 0.25f, 3.0f};
+
+/* A store on a file whose runs get rows in the outbox, opened; and its outbox. */
+static inline rl_store *open_embedding_store(const char *path, rl_outbox **outbox)
+{
+    static rl_sqlite_hook hook;
+    rl_store *store = NULL;
+    rl_err err = {.code = RL_OK};
+
+    hook = rl_sqlite_outbox_hook(&the_rule);
+    help_need(rl_sqlite_new(path, the_migrations(), &hook, &store, &err) == RL_OK &&
+                  store->ops->prepare(store, &err) == RL_OK &&
+                  rl_sqlite_outbox_new(rl_sqlite_file_of(store), outbox, &err) == RL_OK,
+              err.text);
+    return store;
+}
 
 static inline rl_run *new_text(const char *run_id, const char *outputs)
 {
@@ -21,12 +37,12 @@ static inline rl_run *new_text(const char *run_id, const char *outputs)
 }
 
 /* Takes rows of a state at a time, for ten. */
-static inline rl_status claim_at(rl_store *store, rl_box_state state, size_t limit,
+static inline rl_status claim_at(rl_outbox *outbox, rl_box_state state, size_t limit,
                                  int64_t now, rl_box_jobs *jobs, rl_err *err)
 {
     const rl_box_claim claim = {state, limit, now, now + 10};
 
-    return store->ops->claim(store, &claim, jobs, err);
+    return outbox->ops->claim(outbox, &claim, jobs, err);
 }
 
 static inline rl_box_result result_for(const rl_box_jobs *jobs, size_t at,

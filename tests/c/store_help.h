@@ -7,7 +7,7 @@
 #include "core/alloc.h"
 #include "core/run.h"
 #include "record/recorder.h"
-#include "store/store.h"
+#include "store/sqlite.h"
 
 #include <ftw.h>
 #include <glob.h>
@@ -174,7 +174,7 @@ static inline rl_status new_recorder(const char *path, rl_recorder **recorder,
         rl_config_free(&config);
         return rl_err_nomem(err);
     }
-    return rl_recorder_new(&config, recorder, err);
+    return rl_recorder_new(&config, NULL, recorder, err);
 }
 
 /* How long a test's close may take. */

@@ -2,7 +2,7 @@
  * then on: every call ends with success or a clear error, a row is always in one of its
  * states and whole, and all of them get their vectors once the fault is over.
  */
-#include "store/store.h"
+#include "store/sqlite_outbox.h"
 
 #include "check.h"
 #include "fault_help.h"
@@ -13,7 +13,7 @@
 static rl_run *runs[RUNS]; /* made before anything fails */
 
 /* Everything that there is to do once, as the indexer's thread does it. */
-static void work(rl_store *store, int64_t now)
+static void work(rl_outbox *outbox, int64_t now)
 {
     static const struct {
         rl_box_state from;
@@ -27,7 +27,7 @@ static void work(rl_store *store, int64_t now)
 
     rl_box_jobs_init(&jobs);
     for (size_t step = 0; step < sizeof steps / sizeof *steps; step++) {
-        status = claim_at(store, steps[step].from, RUNS, now, &jobs, &err);
+        status = claim_at(outbox, steps[step].from, RUNS, now, &jobs, &err);
         check_error(status, &err);
         CHECK(status == RL_OK || rl_box_count(&jobs) == 0);
         for (size_t i = 0; i < rl_box_count(&jobs); i++) {
@@ -35,9 +35,10 @@ static void work(rl_store *store, int64_t now)
                   rl_box_job_at(&jobs, i)->dim == DIM);
             results[i] = result_for(&jobs, i, steps[step].outcome);
         }
-        check_error(store->ops->settle(store, results, rl_box_count(&jobs), &err), &err);
+        check_error(outbox->ops->settle(outbox, results, rl_box_count(&jobs), &err),
+                    &err);
     }
-    check_error(store->ops->look(store, true, &counts, &err), &err);
+    check_error(outbox->ops->look(outbox, true, &counts, &err), &err);
     rl_box_jobs_free(&jobs);
 }
 
@@ -63,27 +64,27 @@ static void embed_some(void)
 {
     const rl_batch batch = {runs, RUNS, RL_JOURNAL, true};
     unsigned kinds = atomic_exchange(&fault.kinds, 0);
-    rl_store *store = NULL;
+    rl_outbox *outbox = NULL;
+    rl_store *store;
     char path[HELP_PATH];
     rl_err err = {.code = RL_OK};
     rl_status status;
     int64_t now;
 
     fresh_path(path);
-    help_need(rl_sqlite_new(path, the_migrations(), &the_rule, &store, &err) == RL_OK &&
-                  store->ops->prepare(store, &err) == RL_OK,
-              err.text);
+    store = open_embedding_store(path, &outbox);
     atomic_store(&fault.kinds, kinds);
     status = store->ops->write(store, &batch, &err);
     check_error(status, &err);
     now = rl_time_now() + 1000000;
-    work(store, now);
+    work(outbox, now);
     fault_over();
     check_rows(path, status == RL_OK ? RUNS : 0);
     CHECK_INT(store->ops->write(store, &batch, &err), RL_OK); /* the same once more */
-    work(store, now + 100);
-    work(store, now + 200);
+    work(outbox, now + 100);
+    work(outbox, now + 200);
     CHECK_SQL(path, "SELECT count(*) FROM run_embeddings WHERE state = 'done'", "3");
+    outbox->ops->free(outbox);
     store->ops->close(store);
     CHECK_INTACT(path);
     remove(path);

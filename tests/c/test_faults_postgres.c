@@ -164,7 +164,7 @@ static rl_status new_server_recorder(struct scene *scene, rl_err *err)
         rl_config_free(&config);
         return rl_err_nomem(err);
     }
-    return rl_recorder_new(&config, &scene->recorder, err);
+    return rl_recorder_new(&config, NULL, &scene->recorder, err);
 }
 
 static uint64_t in_millis(uint64_t millis)

@@ -132,7 +132,7 @@ static void finish(struct used *used)
         check_kept(used);
         CHECK(write_some(used, BATCH + 1, 1, RL_DISK));
         ask_all(used);
-        CHECK_STR(used->store->ops->tend(used->store, &err) == RL_OK ? "" : err.text, "");
+        CHECK_STR(used->store->ops->checkpoint(used->store, &err) == RL_OK ? "" : err.text, "");
         check_kept(used);
         CHECK_INT(count_runs(used->path, "run_id = 'later'"), 1);
         used->store->ops->close(used->store);
@@ -148,7 +148,7 @@ static void use_store(struct used *used)
     used->batch = write_some(used, 0, BATCH, RL_DISK);
     used->single = write_some(used, BATCH, 1, RL_JOURNAL);
     ask_all(used);
-    check_error(used->store->ops->tend(used->store, &err), &err);
+    check_error(used->store->ops->checkpoint(used->store, &err), &err);
     used->removed = used->batch && remove_first(used);
 }
 

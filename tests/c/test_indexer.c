@@ -4,6 +4,7 @@
  *
  * NEEDS: http
  */
+#include "record/meaning.h"
 #include "record/recorder.h"
 
 #include "check.h"
@@ -20,6 +21,7 @@
 #define COUNT "SELECT count(*) FROM run_embeddings"
 
 static char path[HELP_PATH], url[HELP_URL];
+static rl_meaning *meaning; /* of the recorder that was made last */
 
 /* Before SQLite is used. */
 __attribute__((constructor)) static void install_faults(void)
@@ -27,23 +29,29 @@ __attribute__((constructor)) static void install_faults(void)
     fault_install();
 }
 
-/* A recorder on the file that embeds; NULL with the reason in err. */
+/* A recorder on the file that embeds, with its companion in `meaning`; NULL with the reason
+ * in err. */
 static rl_recorder *new_embedder(rl_err *err)
 {
     rl_config config = {.sqlite_path = rl_strdup(path), .max_payload = 1 << 20};
-    rl_meaning_config *meaning = &config.meaning;
+    rl_meaning_config embedding = {
+        .openai_key = rl_strdup("sk-s3cret"),
+        .openai_base_url = rl_strdup(url),
+        .model = rl_strdup("m"),
+        .timeout_ns = SECONDS(20),
+    };
     rl_recorder *recorder = NULL;
 
-    meaning->openai_key = rl_strdup("sk-s3cret");
-    meaning->openai_base_url = rl_strdup(url);
-    meaning->model = rl_strdup("m");
-    meaning->timeout_ns = SECONDS(20);
     if (!own_migrations(&config.sqlite, the_migrations()) || config.sqlite_path == NULL ||
-        meaning->openai_key == NULL || meaning->openai_base_url == NULL ||
-        meaning->model == NULL) {
+        embedding.openai_key == NULL || embedding.openai_base_url == NULL ||
+        embedding.model == NULL) {
+        rl_meaning_config_free(&embedding);
         rl_config_free(&config);
         (void)rl_err_nomem(err);
-    } else if (rl_recorder_new(&config, &recorder, err) != RL_OK) {
+    } else if (rl_meaning_new(&embedding, &meaning, err) != RL_OK) {
+        rl_config_free(&config);
+    } else if (rl_recorder_new(&config, rl_meaning_companion(meaning), &recorder, err) !=
+               RL_OK) {
         recorder = NULL;
     }
     return recorder;
@@ -108,9 +116,9 @@ static void *write_texts(void *ctx)
         snprintf(name, sizeof name, "%d.%d", writer->number, i);
         log_text(writer->recorder, name);
         if (i % 10 == 0) {
-            rl_recorder_look_at_outbox(writer->recorder, &stats);
-            CHECK_INT(rl_recorder_embed(writer->recorder, "a word", 6,
-                                        rl_monotonic_ns() + SECONDS(60), &vector, &err),
+            rl_meaning_get_stats(meaning, &stats);
+            CHECK_INT(rl_meaning_embed(meaning, "a word", 6,
+                                       rl_monotonic_ns() + SECONDS(60), &vector, &err),
                       RL_OK);
             rl_embeddings_free(&vector);
         }
@@ -122,6 +130,7 @@ static void test_many_threads(void)
 {
     rl_recorder *recorder = begin("emb");
     struct writer writers[THREADS];
+    rl_meaning_stats stats;
 
     for (int i = 0; i < THREADS; i++) {
         writers[i] = (struct writer){.recorder = recorder, .number = i};
@@ -132,7 +141,8 @@ static void test_many_threads(void)
         pthread_join(writers[i].thread, NULL);
     }
     CHECK_INT(flush(recorder, 60), RL_OK);
-    CHECK_INT(rl_metric_get(&rl_recorder_metrics(recorder)->embedded), THREADS * EACH);
+    rl_meaning_get_stats(meaning, &stats);
+    CHECK_INT(stats.embedded, THREADS * EACH);
     rl_recorder_free(recorder);
     CHECK_INT(sql_int(path, COUNT), THREADS * EACH);
     CHECK_INT(sql_int(path, LEFT), 0);
@@ -193,7 +203,7 @@ static void test_failures(void)
         log_text(recorder, name);
     }
     CHECK_INT(flush(recorder, 60), RL_OK);
-    rl_recorder_look_at_outbox(recorder, &stats);
+    rl_meaning_get_stats(meaning, &stats);
     CHECK_INT(stats.waiting, 0);
     CHECK_INT(stats.failed, 0);
     CHECK_STR(stats.error, "");

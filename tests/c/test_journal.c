@@ -4,6 +4,7 @@
  * NEEDS: postgres
  */
 #include "record/journal.h"
+#include "store/postgres.h"
 
 #include "check.h"
 #include "core/alloc.h"

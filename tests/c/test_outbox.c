@@ -3,7 +3,8 @@
  *
  * NEEDS: postgres
  */
-#include "store/store.h"
+#include "store/pg_outbox.h"
+#include "store/postgres.h"
 
 #include "check.h"
 #include "outbox_help.h"
@@ -13,6 +14,7 @@
 #define T0 INT64_C(1000000) /* a time; rows are due from 0 on */
 
 static rl_store *store;
+static rl_outbox *outbox;
 static char path[HELP_PATH]; /* "" on PostgreSQL */
 static rl_box_jobs jobs;
 
@@ -47,22 +49,27 @@ static char *ask_sql(const char *sql)
 
 static void begin(bool postgres)
 {
+    static rl_pg_hook hook;
     rl_err err = {.code = RL_OK};
-    rl_status status;
 
     path[0] = '\0';
     if (postgres) {
         const rl_postgres_options options = {.dsn = getenv("TEST_DSN"),
                                              .timeout_ns = UINT64_C(10000000000),
                                              .pool = 4,
-                                             .rule = &the_rule};
+                                             .hook = &hook};
 
-        status = rl_postgres_new(&options, postgres_migrations(), &store, &err);
+        hook = rl_pg_outbox_hook(&the_rule);
+        help_need(rl_postgres_new(&options, postgres_migrations(), &store, &err) ==
+                          RL_OK &&
+                      store->ops->prepare(store, &err) == RL_OK &&
+                      rl_pg_outbox_new(rl_postgres_pool_of(store), NULL, &outbox, &err) ==
+                          RL_OK,
+                  err.text);
     } else {
         fresh_path(path);
-        status = rl_sqlite_new(path, the_migrations(), &the_rule, &store, &err);
+        store = open_embedding_store(path, &outbox);
     }
-    help_need(status == RL_OK && store->ops->prepare(store, &err) == RL_OK, err.text);
     free(ask_sql("DELETE FROM workflow_runs"));
     free(ask_sql("DELETE FROM run_embeddings"));
     rl_box_jobs_init(&jobs);
@@ -71,6 +78,7 @@ static void begin(bool postgres)
 static void finish(void)
 {
     rl_box_jobs_free(&jobs);
+    outbox->ops->free(outbox);
     store->ops->close(store);
 }
 
@@ -85,7 +93,7 @@ static size_t claim(rl_box_state state, size_t limit, int64_t now)
 {
     rl_err err = {.code = RL_OK};
 
-    CHECK_STR(claim_at(store, state, limit, now, &jobs, &err) == RL_OK ? "" : err.text,
+    CHECK_STR(claim_at(outbox, state, limit, now, &jobs, &err) == RL_OK ? "" : err.text,
               "");
     return rl_box_count(&jobs);
 }
@@ -94,7 +102,7 @@ static void settle(const rl_box_result *results, size_t count)
 {
     rl_err err = {.code = RL_OK};
 
-    CHECK_STR(store->ops->settle(store, results, count, &err) == RL_OK ? "" : err.text,
+    CHECK_STR(outbox->ops->settle(outbox, results, count, &err) == RL_OK ? "" : err.text,
               "");
 }
 
@@ -114,7 +122,7 @@ static int64_t count_of(rl_box_state state)
     rl_err err = {.code = RL_OK};
     rl_box_counts counts;
 
-    CHECK_INT(store->ops->look(store, true, &counts, &err), RL_OK);
+    CHECK_INT(outbox->ops->look(outbox, true, &counts, &err), RL_OK);
     return counts.rows[state];
 }
 
@@ -248,7 +256,7 @@ static void check_other_outcomes(void)
     CHECK_INT(claim(RL_BOX_PENDING, 64, T0 + 5), 1);
     CHECK_INT(rl_box_job_at(&jobs, 0)->attempts, 2);
     settle_all(RL_BOX_REFUSED);
-    CHECK_INT(store->ops->look(store, false, &counts, &err), RL_OK);
+    CHECK_INT(outbox->ops->look(outbox, false, &counts, &err), RL_OK);
     CHECK_INT(counts.rows[RL_BOX_FAILED], 1);
     CHECK_STR(counts.last_error, "an error");
     CHECK_INT(claim(RL_BOX_PENDING, 64, INT64_MAX - 10), 0);
@@ -271,7 +279,7 @@ static void check_failed_order(void)
     rl_box_result result = result_for(&jobs, 0, RL_BOX_REFUSED);
     result.error = "the last one";
     settle(&result, 1);
-    CHECK_INT(store->ops->look(store, true, &counts, &err), RL_OK);
+    CHECK_INT(outbox->ops->look(outbox, true, &counts, &err), RL_OK);
     CHECK_INT(counts.rows[RL_BOX_FAILED], 2);
     CHECK_STR(counts.last_error, "the last one");
 }

@@ -5,6 +5,7 @@
  * LINK: -Wl,--wrap=PQgetResult
  */
 #include "record/journal.h"
+#include "store/postgres.h"
 
 #include "check.h"
 #include "store_help.h"
