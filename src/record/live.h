@@ -6,7 +6,6 @@
 #ifndef RL_LIVE_H
 #define RL_LIVE_H
 
-#include "record/commit.h"
 #include "record/graph.h"
 
 #include <stdatomic.h>

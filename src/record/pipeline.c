@@ -13,29 +13,27 @@ static rl_status write_to_store(void *store, const rl_batch *batch, rl_err *err)
     return ((rl_store *)store)->ops->write(store, batch, err);
 }
 
-static rl_status make_postgres(rl_pipeline *pipeline, const rl_config *config,
-                               const rl_companion *companion, rl_notices *notices,
-                               const atomic_bool *stop, rl_err *err)
+static rl_status make_postgres(rl_pipeline *pipeline, rl_err *err)
 {
+    const rl_pipeline_options *with = &pipeline->with;
     const rl_postgres_options options = {
-        .dsn = config->postgres_dsn,
-        .timeout_ns = config->timeout_ns,
-        .pool = config->pool,
-        .stop = stop,
-        .hook = companion != NULL ? companion->pg_hook : NULL,
+        .dsn = with->postgres_dsn,
+        .timeout_ns = with->timeout_ns,
+        .pool = with->pool,
+        .stop = with->stop,
+        .hook = with->pg_hook,
     };
-    rl_status status =
-        rl_postgres_new(&options, &pipeline->postgres, &pipeline->store, err);
+    rl_status status = rl_postgres_new(&options, &with->postgres, &pipeline->store, err);
 
     if (status == RL_OK) {
-        status = rl_journal_new(pipeline->store, config->sqlite_path, &pipeline->sqlite,
-                                pipeline->metrics, notices, &pipeline->journal, err);
+        status = rl_journal_new(pipeline->store, with->sqlite_path, &with->sqlite,
+                                with->metrics, with->notices, &pipeline->journal, err);
     }
     if (status == RL_OK) {
         pipeline->commit =
-            rl_commit_new(rl_journal_write, pipeline->journal, pipeline->metrics);
+            rl_commit_new(rl_journal_write, pipeline->journal, with->metrics);
         pipeline->journal_commit =
-            rl_commit_new(rl_journal_keep, pipeline->journal, pipeline->metrics);
+            rl_commit_new(rl_journal_keep, pipeline->journal, with->metrics);
         if (pipeline->commit == NULL || pipeline->journal_commit == NULL) {
             status = rl_err_nomem(err);
         }
@@ -43,16 +41,14 @@ static rl_status make_postgres(rl_pipeline *pipeline, const rl_config *config,
     return status;
 }
 
-static rl_status make_sqlite(rl_pipeline *pipeline, const rl_config *config,
-                             const rl_companion *companion, rl_err *err)
+static rl_status make_sqlite(rl_pipeline *pipeline, rl_err *err)
 {
-    rl_status status = rl_sqlite_new(config->sqlite_path, &pipeline->sqlite,
-                                     companion != NULL ? companion->sqlite_hook : NULL,
+    const rl_pipeline_options *with = &pipeline->with;
+    rl_status status = rl_sqlite_new(with->sqlite_path, &with->sqlite, with->sqlite_hook,
                                      &pipeline->store, err);
 
     if (status == RL_OK) {
-        pipeline->commit =
-            rl_commit_new(write_to_store, pipeline->store, pipeline->metrics);
+        pipeline->commit = rl_commit_new(write_to_store, pipeline->store, with->metrics);
         if (pipeline->commit == NULL) {
             status = rl_err_nomem(err);
         }
@@ -60,18 +56,12 @@ static rl_status make_sqlite(rl_pipeline *pipeline, const rl_config *config,
     return status;
 }
 
-rl_status rl_pipeline_init(rl_pipeline *pipeline, const rl_config *config,
-                           const rl_companion *companion, rl_metrics *metrics,
-                           rl_notices *notices, const atomic_bool *stop, rl_err *err)
+rl_status rl_pipeline_init(rl_pipeline *pipeline, const rl_pipeline_options *options,
+                           rl_err *err)
 {
-    *pipeline = (rl_pipeline){
-        .sqlite = rl_migrations_of(&config->sqlite),
-        .postgres = rl_migrations_of(&config->postgres),
-        .metrics = metrics,
-    };
-    return config->postgres_dsn != NULL
-               ? make_postgres(pipeline, config, companion, notices, stop, err)
-               : make_sqlite(pipeline, config, companion, err);
+    *pipeline = (rl_pipeline){.with = *options};
+    return options->postgres_dsn != NULL ? make_postgres(pipeline, err)
+                                         : make_sqlite(pipeline, err);
 }
 
 void rl_pipeline_close(rl_pipeline *pipeline)

@@ -10,26 +10,37 @@
 
 #include "core/metrics.h"
 #include "record/commit.h"
-#include "record/companion.h"
-#include "record/config.h"
 #include "record/journal.h"
+#include "store/postgres.h"
+#include "store/sqlite.h"
+
+/* What a pipeline is made with; borrowed as long as it lives. */
+typedef struct rl_pipeline_options {
+    const char *postgres_dsn;          /* NULL: SQLite is the store */
+    const char *sqlite_path;           /* the store's file; with a DSN the journal's */
+    rl_migrations sqlite, postgres;    /* the second only with a DSN */
+    uint64_t timeout_ns;               /* how long PostgreSQL may take to answer */
+    unsigned pool;                     /* connections to PostgreSQL for reads */
+    const rl_sqlite_hook *sqlite_hook; /* what else is written with a run, or NULL */
+    const rl_pg_hook *pg_hook;
+    const atomic_bool *stop; /* when it is set, waiting for the server ends */
+    rl_metrics *metrics;
+    rl_notices *notices;
+} rl_pipeline_options;
 
 typedef struct rl_pipeline {
-    rl_migrations sqlite, postgres; /* of the config */
-    rl_store *store;                /* owned; NULL once it is closed */
-    rl_commit *commit;              /* owned: the queue before the store, or the server */
-    rl_journal *journal;            /* owned; NULL on SQLite */
+    rl_pipeline_options with;
+    rl_store *store;           /* owned; NULL once it is closed */
+    rl_commit *commit;         /* owned: the queue before the store, or the server */
+    rl_journal *journal;       /* owned; NULL on SQLite */
     rl_commit *journal_commit; /* owned: the queue before the journal; NULL on SQLite */
-    rl_metrics *metrics;
-    atomic_bool ready; /* the database was opened once */
+    atomic_bool ready;         /* the database was opened once */
 } rl_pipeline;
 
-/* Makes the parts; nothing is opened. `companion` (or NULL) may have hooks for the store;
- * `stop`: when it is set, waiting for the server ends. What was made is freed by
- * rl_pipeline_free, also when this fails. */
-rl_status rl_pipeline_init(rl_pipeline *pipeline, const rl_config *config,
-                           const rl_companion *companion, rl_metrics *metrics,
-                           rl_notices *notices, const atomic_bool *stop, rl_err *err);
+/* Makes the parts; nothing is opened. What was made is freed by rl_pipeline_free, also when this
+ * fails. */
+rl_status rl_pipeline_init(rl_pipeline *pipeline, const rl_pipeline_options *options,
+                           rl_err *err);
 
 /* Closes the files and connections: no call is under way. Then frees the queues. */
 void rl_pipeline_close(rl_pipeline *pipeline);

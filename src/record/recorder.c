@@ -134,6 +134,27 @@ static rl_status start_companion(rl_recorder *recorder, rl_err *err)
                : RL_OK;
 }
 
+static rl_status make_pipeline(rl_recorder *recorder, rl_err *err)
+{
+    const rl_config *config = &recorder->config;
+    const rl_companion *companion = recorder->companion;
+    const rl_pipeline_options options = {
+        .postgres_dsn = config->postgres_dsn,
+        .sqlite_path = config->sqlite_path,
+        .sqlite = rl_migrations_of(&config->sqlite),
+        .postgres = rl_migrations_of(&config->postgres),
+        .timeout_ns = config->timeout_ns,
+        .pool = config->pool,
+        .sqlite_hook = companion != NULL ? companion->sqlite_hook : NULL,
+        .pg_hook = companion != NULL ? companion->pg_hook : NULL,
+        .stop = &recorder->worker.stop,
+        .metrics = &recorder->metrics,
+        .notices = &recorder->notices,
+    };
+
+    return rl_pipeline_init(&recorder->pipeline, &options, err);
+}
+
 rl_status rl_recorder_new(rl_config *config, rl_companion *companion, rl_recorder **out,
                           rl_err *err)
 {
@@ -158,9 +179,7 @@ rl_status rl_recorder_new(rl_config *config, rl_companion *companion, rl_recorde
                                         .parent = after_fork_in_parent,
                                         .child = after_fork_in_child,
                                         .ctx = recorder};
-    status = rl_pipeline_init(&recorder->pipeline, &recorder->config, companion,
-                              &recorder->metrics, &recorder->notices,
-                              &recorder->worker.stop, err);
+    status = make_pipeline(recorder, err);
     if (status == RL_OK) {
         status = start_companion(recorder, err);
     }

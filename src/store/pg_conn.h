@@ -8,7 +8,6 @@
 #define RL_PG_CONN_H
 
 #include "core/err.h"
-#include "store/migrate.h"
 #include "store/pg_session.h"
 
 #include <libpq-fe.h>
@@ -71,14 +70,5 @@ rl_status rl_pg_conn_last(rl_pg_conn *conn, PGresult **result, rl_err *err);
 rl_status rl_pg_conn_exec(rl_pg_conn *conn, const char *sql, int count,
                           const char *const *values, bool binary, PGresult **result,
                           rl_err *err);
-
-/* Applies the migrations that the database lacks, under an advisory lock; RL_STORE when it
- * has others than are known. */
-rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *err);
-
-/* The same for what needs the extension vector, which is in that schema (in quotes).
- * `has_column`: they seem to be applied. */
-rl_status rl_pg_migrate_vector(rl_pg_conn *conn, const rl_migrations *known,
-                               const char *schema, bool has_column, rl_err *err);
 
 #endif

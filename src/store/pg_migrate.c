@@ -1,9 +1,6 @@
-/* Applies the migrations to a PostgreSQL database: all that are missing in one transaction,
- * under an advisory lock, so that processes that start together wait for the first of them.
- */
-#include "core/clock.h"
-#include "store/pg_conn.h"
-#include "store/pg_vector_sql.h"
+/* Migrations of a PostgreSQL database. See pg_migrate.h. */
+#include "store/pg_migrate.h"
+
 #include "store/postgres_sql.h"
 
 #include <stdio.h>
@@ -12,45 +9,34 @@
 
 #define MAY_NOT "42501" /* insufficient_privilege */
 
-/* Where it is recorded what was applied. */
-typedef struct record {
-    const char *has, *make, *list, *add; /* statements */
-} record;
-
-static const record main_record = {RL_PG_HAS_MIGRATIONS, RL_PG_MAKE_MIGRATIONS,
-                                   RL_PG_MIGRATIONS, RL_PG_APPLIED};
-static const record vector_record = {RL_PG_VECTOR_HAS_MIGRATIONS,
-                                     RL_PG_VECTOR_MAKE_MIGRATIONS,
-                                     RL_PG_VECTOR_MIGRATIONS, RL_PG_VECTOR_APPLIED};
-
 static rl_status run(rl_pg_conn *conn, const char *sql, rl_err *err)
 {
     return rl_pg_conn_exec(conn, sql, 0, NULL, false, NULL, err);
 }
 
 /* Checks what the database has against what is known; *applied gets how many it has. */
-static rl_status check_migrations(rl_pg_conn *conn, const record *in,
-                                  const rl_migrations *known, size_t *applied,
-                                  rl_err *err)
+static rl_status check_migrations(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
+                                  size_t *applied, rl_err *err)
 {
     PGresult *result = NULL;
     rl_status status;
     int count;
 
     *applied = 0;
-    status = rl_pg_conn_exec(conn, in->has, 0, NULL, false, &result, err);
+    status = rl_pg_conn_exec(conn, plan->has, 0, NULL, false, &result, err);
     if (status != RL_OK || PQntuples(result) == 0) {
         PQclear(result);
         return status;
     }
     PQclear(result);
     result = NULL;
-    status = rl_pg_conn_exec(conn, in->list, 0, NULL, false, &result, err);
+    status = rl_pg_conn_exec(conn, plan->list, 0, NULL, false, &result, err);
     count = status == RL_OK ? PQntuples(result) : 0;
     for (int row = 0; row < count && status == RL_OK; row++) {
         int number = (int)strtol(PQgetvalue(result, row, 0), NULL, 10);
 
-        status = rl_migration_check(known, number, PQgetvalue(result, row, 1), err);
+        status =
+            rl_migration_check(&plan->known, number, PQgetvalue(result, row, 1), err);
         ++*applied;
     }
     PQclear(result);
@@ -77,7 +63,7 @@ static void explain_refusal(rl_pg_conn *conn, rl_err *err)
     }
 }
 
-static rl_status apply_migration(rl_pg_conn *conn, const record *in,
+static rl_status apply_migration(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
                                  const rl_migration *migration, rl_err *err)
 {
     char number[16];
@@ -86,23 +72,23 @@ static rl_status apply_migration(rl_pg_conn *conn, const record *in,
 
     snprintf(number, sizeof number, "%d", migration->number);
     if (status == RL_OK) {
-        status = rl_pg_conn_exec(conn, in->add, 3, values, false, NULL, err);
+        status = rl_pg_conn_exec(conn, plan->add, 3, values, false, NULL, err);
     }
     return status;
 }
 
 /* In a transaction, under the lock. */
-static rl_status apply_missing(rl_pg_conn *conn, const record *in,
-                               const rl_migrations *known, rl_err *err)
+static rl_status apply_missing(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
+                               rl_err *err)
 {
     size_t applied = 0;
-    rl_status status = check_migrations(conn, in, known, &applied, err);
+    rl_status status = check_migrations(conn, plan, &applied, err);
 
     if (status == RL_OK && applied == 0) {
-        status = run(conn, in->make, err);
+        status = run(conn, plan->make, err);
     }
-    for (; status == RL_OK && applied < known->count; applied++) {
-        status = apply_migration(conn, in, &known->list[applied], err);
+    for (; status == RL_OK && applied < plan->known.count; applied++) {
+        status = apply_migration(conn, plan, &plan->known.list[applied], err);
     }
     return status;
 }
@@ -124,19 +110,29 @@ static rl_status finish(rl_pg_conn *conn, rl_status status, rl_err *err)
     return status;
 }
 
-rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *err)
+rl_status rl_pg_migrate_by(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
+                           rl_err *err)
 {
     rl_err own;
     size_t applied;
-    rl_status status = check_migrations(conn, &main_record, known, &applied, &own);
+    rl_status status = check_migrations(conn, plan, &applied, &own);
 
-    if (status == RL_OK && applied < known->count) {
+    if (status == RL_OK && (plan->always || applied < plan->known.count)) {
         status = run(conn, RL_PG_BEGIN, &own);
+        if (status == RL_OK && plan->settings != NULL) {
+            status = plan->settings(conn, plan->ctx, &own);
+        }
         if (status == RL_OK) {
             status = run(conn, RL_PG_LOCK, &own);
         }
+        if (status == RL_OK && plan->forget != NULL) {
+            status = run(conn, plan->make, &own);
+            if (status == RL_OK) {
+                status = run(conn, plan->forget, &own);
+            }
+        }
         if (status == RL_OK) {
-            status = apply_missing(conn, &main_record, known, &own);
+            status = apply_missing(conn, plan, &own);
         }
         status = finish(conn, status, &own);
     }
@@ -146,36 +142,15 @@ rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *er
     return status;
 }
 
-rl_status rl_pg_migrate_vector(rl_pg_conn *conn, const rl_migrations *known,
-                               const char *schema, bool has_column, rl_err *err)
+rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *err)
 {
-    const char *const values[] = {schema};
-    rl_err own;
-    size_t applied = 0;
-    rl_status status = check_migrations(conn, &vector_record, known, &applied, &own);
+    const rl_pg_migration_plan plan = {
+        .known = *known,
+        .has = RL_PG_HAS_MIGRATIONS,
+        .make = RL_PG_MAKE_MIGRATIONS,
+        .list = RL_PG_MIGRATIONS,
+        .add = RL_PG_APPLIED,
+    };
 
-    if (status == RL_OK && !(has_column && applied == known->count)) {
-        status = run(conn, RL_PG_BEGIN, &own);
-        if (status == RL_OK) {
-            status = rl_pg_conn_exec(conn, RL_PG_VECTOR_SETTINGS, 1, values, false, NULL,
-                                     &own);
-        }
-        if (status == RL_OK) {
-            status = run(conn, RL_PG_LOCK, &own);
-        }
-        if (status == RL_OK) {
-            status = run(conn, RL_PG_VECTOR_MAKE_MIGRATIONS, &own);
-        }
-        if (status == RL_OK) {
-            status = run(conn, RL_PG_VECTOR_FORGET, &own);
-        }
-        if (status == RL_OK) {
-            status = apply_missing(conn, &vector_record, known, &own);
-        }
-        status = finish(conn, status, &own);
-    }
-    if (status != RL_OK && err != NULL) {
-        *err = own;
-    }
-    return status;
+    return rl_pg_migrate_by(conn, &plan, err);
 }

@@ -6,6 +6,7 @@
 #ifndef RL_PG_OUTBOX_H
 #define RL_PG_OUTBOX_H
 
+#include "store/migrate.h"
 #include "store/outbox.h"
 #include "store/pg_pool.h"
 #include "store/pg_row.h"

@@ -3,6 +3,7 @@
 
 #include "core/alloc.h"
 #include "core/clock.h"
+#include "store/pg_migrate.h"
 #include "store/pg_vector_sql.h"
 #include "store/postgres_sql.h"
 
@@ -58,6 +59,32 @@ static bool is_ready(rl_pg_vector *vector, char schema[RL_PG_QUOTED], bool *look
     return ready;
 }
 
+static rl_status set_up_transaction(rl_pg_conn *conn, void *schema, rl_err *err)
+{
+    const char *const values[] = {schema};
+
+    return rl_pg_conn_exec(conn, RL_PG_VECTOR_SETTINGS, 1, values, false, NULL, err);
+}
+
+/* Applies the extension's migrations. `has_column`: they seem to be applied. */
+static rl_status migrate(rl_pg_conn *conn, const rl_migrations *known, char *schema,
+                         bool has_column, rl_err *err)
+{
+    const rl_pg_migration_plan plan = {
+        .known = *known,
+        .has = RL_PG_VECTOR_HAS_MIGRATIONS,
+        .make = RL_PG_VECTOR_MAKE_MIGRATIONS,
+        .list = RL_PG_VECTOR_MIGRATIONS,
+        .add = RL_PG_VECTOR_APPLIED,
+        .always = !has_column,
+        .forget = RL_PG_VECTOR_FORGET,
+        .settings = set_up_transaction,
+        .ctx = schema,
+    };
+
+    return rl_pg_migrate_by(conn, &plan, err);
+}
+
 /* Looks for the extension on an open connection, and applies what its tables lack. RL_STORE
  * for a server that is away and a schema that is not ours; else, whoever may not change the
  * table searches without. */
@@ -74,7 +101,7 @@ static rl_status look(rl_pg_vector *vector, rl_pg_conn *conn, rl_err *err)
 
     if (found) {
         snprintf(schema, sizeof schema, "%s", PQgetvalue(result, 0, 0));
-        status = rl_pg_migrate_vector(conn, vector->migrations, schema, has_column, &own);
+        status = migrate(conn, vector->migrations, schema, has_column, &own);
         if (status != RL_OK && !own.unusable && !rl_pg_conn_lost(conn)) {
             status = RL_OK;
             found = false;

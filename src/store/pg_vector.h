@@ -11,6 +11,7 @@
 #ifndef RL_PG_VECTOR_H
 #define RL_PG_VECTOR_H
 
+#include "store/migrate.h"
 #include "store/outbox.h"
 #include "store/pg_pool.h"
 

@@ -2,6 +2,7 @@
 #include "store/pg_writer.h"
 
 #include "core/lock.h"
+#include "store/pg_migrate.h"
 #include "store/pg_own.h"
 #include "store/pg_row.h"
 #include "store/postgres_sql.h"

@@ -10,6 +10,7 @@
 #ifndef RL_PG_WRITER_H
 #define RL_PG_WRITER_H
 
+#include "store/migrate.h"
 #include "store/pg_conn.h"
 #include "store/store.h"
 

@@ -5,6 +5,7 @@
 #ifndef RL_POSTGRES_H
 #define RL_POSTGRES_H
 
+#include "store/migrate.h"
 #include "store/pg_pool.h"
 #include "store/pg_row.h"
 #include "store/store.h"
