@@ -185,7 +185,7 @@ def recording(
     node_inputs: NodeInputs = "delta",
     checkpoint_interval: float | None = 1.0,
 ) -> Iterator[RunLogHandler]:
-    """Record the graphs that run in a block, `with recording("nightly"):`.
+    """Record the graphs that run in a `with` block.
 
     The block applies to its context, and therefore to asyncio tasks that start in it and
     to threads that get a copy of the context. In nested blocks, the inner one records.
