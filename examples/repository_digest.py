@@ -1,6 +1,6 @@
 """A LangGraph program that writes a digest of a folder of text and source files.
 
-The graph reads every file, splits it into passages of documentation (docstrings, comments,
+The graph reads every file, splits it into documented passages (docstrings, comments,
 paragraphs), scores their sentences, and picks those that together say most about the
 folder. It uses no model and no network.
 
@@ -330,8 +330,8 @@ def passages_of(path: str, text: str) -> list[Passage]:
 def read(state: FileRequest) -> dict[str, Any]:
     """Read a file that nobody is writing.
 
-    The lock reveals a writer that locks the file. A change of size or time during the read
-    reveals any other.
+    The lock reveals a writer that locks the file. A change of size or time during the
+    read reveals any other.
     """
     with Path(state["folder"], state["path"]).open("rb") as file:
         try:
