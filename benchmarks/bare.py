@@ -1,7 +1,7 @@
-"""The C programs that runlog is measured against: built, given their rows, and run.
+"""Builds the C programs that runlog is compared with, gives them rows, and runs them.
 
-Their rows are those that runlog itself wrote into a SQLite file, so both sides store the
-very same bytes, in the order in which the statement of src/store binds them.
+runlog itself wrote these rows into a SQLite file. So both sides store the same bytes, in
+the order in which the statement of src/store binds them.
 """
 
 import json
@@ -55,7 +55,7 @@ def build_core() -> Path:
 
 
 def build(name: str, *libraries: str | Path) -> Path:
-    """Compile <name>.c with the C compiler at hand; return the program."""
+    """Compile <name>.c with the system's C compiler; return the program."""
     package, link = PACKAGES.get(name, (None, None))
     BUILD.mkdir(parents=True, exist_ok=True)
     program = BUILD / name
@@ -73,7 +73,7 @@ def build(name: str, *libraries: str | Path) -> Path:
 
 
 def run(program: Path, *arguments: object) -> dict[str, Any]:
-    """What one run of a program prints."""
+    """Run a program once; return its output."""
     command = [str(program), *(str(argument) for argument in arguments)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
@@ -83,7 +83,7 @@ def run(program: Path, *arguments: object) -> dict[str, Any]:
 
 
 def bound_columns(program: Path, *arguments: str) -> list[str]:
-    """What the program's statement binds, in that order, as columns of a SELECT."""
+    """The values that the program's statement binds, in order, as columns of a SELECT."""
     command = [str(program), *arguments, "--sql"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     match = COLUMNS.search(done.stdout)
@@ -95,7 +95,7 @@ def bound_columns(program: Path, *arguments: str) -> list[str]:
 
 
 def stored_rows(path: Path, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
-    """The rows of a table of a SQLite file, in the order in which they were written."""
+    """The rows of a table in a SQLite file, in the order of their insertion."""
     with closing(sqlite3.connect(path)) as database:
         return database.execute(
             f"SELECT {', '.join(columns)} FROM {table} ORDER BY rowid"
@@ -105,7 +105,7 @@ def stored_rows(path: Path, table: str, columns: Sequence[str]) -> list[tuple[An
 def for_libpq(
     columns: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> Iterator[list[Any]]:
-    """The rows of a SQLite file with binary values where runlog sends binary ones."""
+    """The rows of a SQLite file, with values in binary form where runlog uses it."""
 
     def convert(column: str, value: Any) -> Any:
         if value is None:

@@ -1,8 +1,8 @@
-"""What the benchmark scripts share: the environment, CPU time, claims, and their JSON.
+"""Code shared by the benchmark scripts: environment, CPU time, claims, and their JSON.
 
 A script prints one JSON document on stdout: the machine, the versions, the seed, every
-round as measured ("raw"), and a list of claims. A claim is a figure, its limit and
-whether it holds; for ratios "ours" is divided by "peer", or, for gains, the reverse.
+round as measured ("raw"), and a list of claims. A claim is a figure with its limit, and
+whether the figure meets it. A ratio is "ours" divided by "peer".
 """
 
 import ctypes
@@ -46,7 +46,7 @@ class Claim(TypedDict):
 
 
 def significant(value: float, digits: int = 4) -> float:
-    """The value with so many digits: raw rounds need not carry noise."""
+    """The value rounded to so many digits, to keep noise out of the raw rounds."""
     return float(f"{value:.{digits}g}")
 
 
@@ -66,10 +66,10 @@ def compare(
     relation: Literal["ratio", "difference"] = "ratio",
     higher_is_better: bool = False,
 ) -> Claim:
-    """A claim from rounds of both sides, judged on the median of what each round gave.
+    """Make a claim from rounds of both sides, judged by the median of the rounds.
 
-    The two sides of a round were measured one after the other, so what slows the machine
-    down for some seconds falls out.
+    Both sides of a round were measured one after the other, so a machine that is slow for
+    some seconds slows both.
     """
     pick = max if higher_is_better else min
 
@@ -92,7 +92,7 @@ def compare(
 
 
 def per_row(rounds: Sequence[dict[str, Any]], key: str) -> list[float]:
-    """What each round spent on a row, from what it spent on all of them."""
+    """The cost of a row in each round, from the cost of all its rows."""
     return [significant(measured[key] / measured["rows"]) for measured in rounds]
 
 
@@ -102,9 +102,9 @@ def alternate(
     rounds: int,
     seconds: float,
 ) -> dict[str, list[float]]:
-    """Call measure(name, round) for each side, the order turned round every other time.
+    """Call measure(name, round) for each side, in reverse order in every other round.
 
-    Stops early, after three rounds at least, when the time is up.
+    Stop early when the time is up, but not before three rounds.
     """
     measured: dict[str, list[float]] = {name: [] for name in names}
     deadline = time.monotonic() + seconds
@@ -140,7 +140,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _library(name: str, function: str, result: Any) -> Any:
-    """What a version function of a shared library says, None without the library."""
+    """The result of a library's version function; None without the library."""
     path = ctypes.util.find_library(name)
     if path is None:
         return None
@@ -193,7 +193,7 @@ def report(
 
 @contextmanager
 def scratch(prefix: str) -> Iterator[Path]:
-    """A folder under build/bench, so on the disk of the checkout, removed at the end."""
+    """A temporary folder under build/bench, and so on the disk of the checkout."""
     BUILD.mkdir(parents=True, exist_ok=True)
     path = Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=BUILD))
     try:

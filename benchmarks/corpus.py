@@ -1,13 +1,13 @@
-"""Run records for the benchmarks: varied, and the same ones on every machine.
+"""Run records for the benchmarks: varied, and equal on every machine.
 
-A record is what `log_run` is given: about 4.7 KB of JSON on average (0.5 to 64 KB), with
-ten node logs, fewer in the small ones. It nests dicts and lists and holds what real
-states hold: prose, code and JSON inside strings (quotes, newlines, backslashes), Chinese,
+A record is an argument of `log_run`: 4.7 KB of JSON on average (0.5 to 64 KB), with ten
+node logs, or fewer in small records. It has nested dicts and lists with the content of
+real states: prose, code and JSON inside strings (quotes, newlines, backslashes), Chinese,
 Japanese, Korean, Cyrillic, accents, emoji, floats with few and with seventeen digits,
-integers beyond 2**53 (which other encoders keep to 64 bits), None and booleans. There is
-no key that is redacted by default, so that every encoder writes the same data.
+integers beyond 2**53 (other encoders support 64 bits), None and booleans. No key is
+redacted by default, so every encoder writes the same data.
 
-Only `random.random()` is drawn from: its sequence is the same in every Python version.
+The values come from `random.random()` only, whose sequence is the same in every Python.
 """
 # ruff: noqa: RUF001  Cyrillic letters are meant
 
@@ -160,7 +160,7 @@ class _Maker:
         return self.text(min(size, 12))
 
     def node_log(self, step: int, size: int, started: datetime) -> dict[str, Any]:
-        """What became of one node; `size` is for its inputs and outputs."""
+        """A node log; `size` is that of its inputs and outputs in bytes."""
         return {
             "node": _NODES[step % len(_NODES)],
             "status": "completed",
@@ -228,7 +228,7 @@ def doubles(lists: int, *, float32: bool = False, seed: int = SEED) -> list[list
 
 
 def texts(sizes: Sequence[int], seed: int = SEED) -> list[str]:
-    """A text of about so many bytes for each size."""
+    """A text of about that many bytes, for each size."""
     maker = _Maker(seed)
     return [maker.text(size) for size in sizes]
 

@@ -1,8 +1,8 @@
 """Encoding: `encode_json` against `orjson.dumps`, CPU time of one thread.
 
-Both make a bytes object; runlog also looks for keys to redact. Run records are measured
-twice: just built, as a program hands them over, and again and again the same objects,
-where CPython has kept the UTF-8 of their text since the first time.
+Both return a bytes object; runlog also looks for keys to redact. Run records are measured
+twice: just built, as a program passes them, and again as the same objects, whose texts
+have their UTF-8 cached by CPython since the first time.
 """
 
 import gc
@@ -27,7 +27,7 @@ ENCODERS: dict[str, Encoder] = {"runlog": encode_json, "orjson": orjson.dumps}
 
 
 def pass_over(encode: Encoder, values: list[Any], repeats: int) -> float:
-    """Microseconds of CPU a value."""
+    """Microseconds of CPU per value."""
     start = time.process_time_ns()
     for _ in range(repeats):
         for value in values:
@@ -36,7 +36,7 @@ def pass_over(encode: Encoder, values: list[Any], repeats: int) -> float:
 
 
 def check_equal(values: list[Any]) -> None:
-    """Both encoders must have written the same data, or the times compare nothing."""
+    """Check that both encoders write the same data; else their times say nothing."""
     for value in values:
         if (
             json.loads(encode_json(value)) != value
@@ -46,7 +46,7 @@ def check_equal(values: list[Any]) -> None:
 
 
 def same_objects(values: list[Any], repeats: int) -> dict[str, list[float]]:
-    """Rounds over objects that each encoder has seen before."""
+    """Rounds over objects that each encoder has encoded before."""
 
     def measure(name: str, _: int) -> float:
         return pass_over(ENCODERS[name], values, repeats)
@@ -55,7 +55,7 @@ def same_objects(values: list[Any], repeats: int) -> dict[str, list[float]]:
 
 
 def just_built(text: str) -> dict[str, list[float]]:
-    """Rounds over objects made from text the moment before, none seen twice."""
+    """Rounds over objects that were just made from text, each used once."""
 
     def measure(name: str, _: int) -> float:
         values = json.loads(text)

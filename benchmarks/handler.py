@@ -1,13 +1,13 @@
-"""RunLogHandler: what a node of a recorded graph costs, and what a run takes.
+"""RunLogHandler: the cost of a node of a recorded graph, and of a run.
 
-1. CPU a node over an empty inline handler: ten trivial nodes with 2 KB and with 64 KB of
-   state, and a fan-out of a hundred, by invoke and by ainvoke. SQLite, all defaults.
-2. The 99th percentile of what the end of a graph's run takes beside a thread that is busy
-   in Python, which is when giving the GIL up is expensive: wall time, less what the
-   thread waited for a core that other programs had.
-3. What is stored of a hundred steps of an agent whose state grows, over what it is when
-   each node's inputs are stored in full.
-4. Memory of a run that is open, with 64 KB of state and ten nodes that have ended.
+1. CPU per node over an empty inline handler: ten trivial nodes with 2 KB and with 64 KB
+   of state, and a fan-out of a hundred, by invoke and by ainvoke. SQLite, all defaults.
+2. The 99th percentile of the end of a graph's run beside a thread that is busy in
+   Python, when releasing the GIL is expensive: wall time, less the time that the thread
+   waited for a core that other programs used.
+3. The bytes stored for a hundred steps of an agent whose state grows, over the bytes with
+   each node's inputs stored in full.
+4. The memory of an open run with 64 KB of state and ten ended nodes.
 """
 
 from statistics import median, quantiles
@@ -49,7 +49,7 @@ def cpu_claims(cpu: dict[str, dict[Mode, Rounds]]) -> list[Claim]:
 
 
 def spread(ours: list[float], peer: list[float]) -> dict[str, float]:
-    """The median of the rounds' differences, and the least and the greatest of them."""
+    """The median of the rounds' differences, and the smallest and largest of them."""
     found = [significant(a - b) for a, b in zip(ours, peer, strict=True)]
     return {"median": significant(median(found)), "min": min(found), "max": max(found)}
 

@@ -1,7 +1,7 @@
 """Import: `import runlog` over `python -c pass`, each in a new process.
 
-Wall time is what a user waits for and what is judged; CPU time, steadier on a busy
-machine, is noted beside it.
+The limit is one of wall time, because a user waits for that. The notes have the CPU time
+as well, which is steadier on a busy machine.
 """
 
 import os
@@ -34,7 +34,7 @@ def run_python(code: str, folder: Path) -> tuple[float, float]:
 def main() -> None:
     set_up()
     cpu: dict[str, list[float]] = {name: [] for name in PROGRAMS}
-    # An empty folder: what is imported is the installed package, not the checkout.
+    # In an empty folder, Python imports the installed package, not the checkout.
     with scratch("import") as folder:
 
         def measure(name: str, _: int) -> float:

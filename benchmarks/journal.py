@@ -1,15 +1,15 @@
-"""The journal: log_run while the server is away, and what forwarding costs.
+"""The journal: log_run while the server is unavailable, and the cost of forwarding.
 
-1. CPU a row of log_run with the server away (POSTGRES_DSN names a socket that nobody
-   listens on), encoding included, against bare_sqlite.c: the same insert into the journal
-   with the JSON ready-made, synchronous=FULL on both sides, up to and with the close. And
-   of commit alone, with runs that were encoded outside the clock.
-2. Forwarding: a journal is filled while the server is away, then a recorder opens that
-   reaches it. Rows a second, and CPU a row of client and server together, until flush()
-   says that all of it is there, against bare_libpq.c in pipeline mode, 100 rows a
-   transaction, its connecting included as well.
-3. The 99th percentile of log_run with the server away over that with it up, one thread at
-   full speed, durability as it is by default (store).
+1. CPU per row of log_run with the server unavailable (POSTGRES_DSN names a socket without
+   a listener), encoding included, against bare_sqlite.c: the same insert into the journal
+   with the JSON ready-made, synchronous=FULL on both sides, including the close. The same
+   for commit alone, with runs that were encoded outside the clock.
+2. Forwarding: one recorder fills a journal while the server is unavailable, then another
+   connects. Rows per second, and CPU per row of client and server together, until flush()
+   returns True, against bare_libpq.c in pipeline mode, 100 rows per transaction. Both
+   include the connecting.
+3. The 99th percentile of log_run with the server unavailable over that with it up, one
+   thread at full speed, with the default durability (store).
 """
 
 import logging
@@ -65,7 +65,7 @@ def away(folder: Path, path: Path) -> dict[str, Any]:
 
 
 def fill(options: dict[str, Any], records: Sequence[Record]) -> None:
-    """Put the records into the journal, with as little waiting as there is."""
+    """Put the records into the journal, as fast as possible."""
     with Recorder(**options, durability="journal") as recorder:
         for record in records:
             recorder.log_run(record)
@@ -132,7 +132,7 @@ def count_rows(server: Server, prefix: str) -> int:
 
 
 def measure_forwarding(server: Server, folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Rounds of bare libpq's pipeline and of a drain, alternated."""
+    """Rounds of bare libpq's pipeline and of forwarding, alternated."""
     empty = folder / "empty.db"
     program = bare.build("bare_libpq")
     columns = bare.bound_columns(program)
@@ -166,7 +166,7 @@ def measure_forwarding(server: Server, folder: Path) -> dict[str, list[dict[str,
 
 
 def call_times(options: dict[str, Any], records: Sequence[Record]) -> list[float]:
-    """Microseconds of each call, those of the warm-up left out."""
+    """Microseconds of each call, without the warm-up."""
     times: list[float] = []
     with Recorder(**options) as recorder:
         for record in records[:WARM_UP]:
@@ -179,7 +179,7 @@ def call_times(options: dict[str, Any], records: Sequence[Record]) -> list[float
 
 
 def measure_latency(server: Server, folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Rounds of single calls with the server up and away, alternated."""
+    """Rounds of single calls with the server up and unavailable, alternated."""
     empty = folder / "empty.db"
     raw: dict[str, list[dict[str, Any]]] = {"away": [], "up": []}
 
@@ -209,7 +209,7 @@ def rate(rounds: Sequence[dict[str, Any]]) -> list[float]:
 
 
 def medians(raw: dict[str, list[dict[str, Any]]], keys: Sequence[str]) -> dict[str, Any]:
-    """The median of each key on each side, a row where the rounds have rows."""
+    """The median of each key on each side, per row if the rounds have rows."""
     return {
         side: {
             key: significant(median(r[key] / r.get("rows", 1) for r in rounds))

@@ -1,14 +1,14 @@
-"""What is lost: of the runs whose invoke returned, how many are in the database.
+"""Loss: how many of the runs whose invoke returned are in the database.
 
-A program of its own (loss_program.py: a LangGraph graph of ten nodes, RunLogHandler as it
-is by default) is let end, killed, forked, and has its database taken away, on SQLite and
-on PostgreSQL. Each run that it acknowledged is looked for in the database, by another
-client than runlog: completed, with ten node logs. On PostgreSQL that is done twice: when
-the program has ended ("at once"), and after a recorder was opened on the journal that it
+The program is loss_program.py, a LangGraph graph of ten nodes with the default
+RunLogHandler. It ends normally, is killed, forks, and loses its database, on SQLite and
+on PostgreSQL. Another client than runlog looks for each acknowledged run in the
+database: completed, with ten node logs. On PostgreSQL it looks twice: when the program
+has ended ("at once"), and after a recorder has opened the journal that the program
 left, as its next start would.
 
-"Away" is an immediate stop of the server for ten seconds. A SQLite file can't go away:
-another process locks it for ten seconds, and the 5,000 runs are made without an outage.
+"Away" means an immediate stop of the server for ten seconds. With SQLite, another process
+locks the file for ten seconds instead, and the 5,000 runs have no outage.
 
 The table goes to standard error, the JSON to standard output.
 """
@@ -50,7 +50,7 @@ WIDTHS = (16, 14, 22, 14, 14, 32, 44)
 
 @dataclass
 class Outcome:
-    """What became of the runs of one program."""
+    """The result of one program."""
 
     returned: int = 0
     raised: int = 0
@@ -64,7 +64,7 @@ class Outcome:
 
 
 class Program:
-    """A running loss_program.py, and what it has acknowledged so far."""
+    """A running loss_program.py, and the runs that it has acknowledged so far."""
 
     def __init__(self, folder: Path, env: dict[str, str], *arguments: object) -> None:
         self.acks: dict[str, tuple[bool, float]] = {}
@@ -85,7 +85,7 @@ class Program:
         os.close(write)
 
     def read(self, seconds: float, count: int | None = None) -> bool:
-        """Take ACKs until there are so many, or nobody is left who could write one.
+        """Read ACKs until there are so many, or no process is left that could write one.
 
         False when the time was up before.
         """
@@ -119,11 +119,11 @@ class Program:
             self._child.stdin.close()
 
     def kill(self) -> None:
-        """End it as the kernel would when memory is short."""
+        """Kill it, as the kernel does when memory is short."""
         self._child.kill()
 
     def end(self, outcome: Outcome) -> None:
-        """Wait until it has ended and fill in what it acknowledged."""
+        """Wait until it has ended, and count its ACKs."""
         outcome.hangs = not self.read(HANG_SECONDS)
         try:
             self._child.wait(HANG_SECONDS if not outcome.hangs else 0)
@@ -145,7 +145,7 @@ class Program:
         outcome.messages = text.splitlines()[-20:]
 
     def kept_of(self, kept: set[str]) -> int:
-        """How many of the runs whose invoke returned are among those."""
+        """The number of runs whose invoke returned and which are in `kept`."""
         return sum(returned and run in kept for run, (returned, _) in self.acks.items())
 
 
@@ -178,7 +178,7 @@ class SqliteFile:
             return {run_id for (run_id,) in database.execute(query)}
 
     def next_start(self) -> None:
-        """Without a server there is nothing to forward."""
+        """Do nothing: there is no server to forward to."""
 
 
 class PostgresDatabase:
@@ -207,7 +207,7 @@ class PostgresDatabase:
             return {run_id for (run_id,) in connection.execute(query.encode())}
 
     def next_start(self) -> None:
-        """What the next process does that has the same journal and DSN."""
+        """Open a recorder with the same journal and DSN, as the next process would."""
         dsn, path = self.server.dsn, self.journal
         with Recorder(postgres_dsn=dsn, sqlite_path=path) as recorder:
             if not recorder.flush(FLUSH_SECONDS):
@@ -240,7 +240,7 @@ def fork_after_a_run(backend: Backend, folder: Path, _: Outcome) -> Program:
 
 
 def away(backend: Backend, folder: Path, _: Outcome) -> Program:
-    """A run every 20 ms and more, the database away in the middle of it."""
+    """A run every 20 ms or more, with the database unavailable in between."""
     program = Program(
         folder, backend.env, "--runs", 100_000, "--until-told", "--pause", PAUSE
     )
@@ -254,7 +254,7 @@ def away(backend: Backend, folder: Path, _: Outcome) -> Program:
 
 
 def memory(backend: Backend, folder: Path, outcome: Outcome) -> Program:
-    """5,000 runs at full speed; PostgreSQL is away from the twentieth on."""
+    """5,000 runs at full speed; PostgreSQL is unavailable from the twentieth on."""
     program = Program(folder, backend.env, "--runs", MEMORY_RUNS, "--until-told")
     program.read(HANG_SECONDS, RUNS // 10)
     if backend.memory_without:
@@ -279,7 +279,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 def play(scenario: Scenario, backend: Backend, folder: Path) -> Outcome:
-    """Let a program live through a scenario, and count what is left."""
+    """Run a program through a scenario, and count the runs that arrived."""
     outcome = Outcome()
     program = scenario(backend, folder, outcome)
     program.end(outcome)
@@ -316,7 +316,7 @@ def table(results: dict[str, dict[str, Outcome]]) -> str:
 
 
 def claim(name: str, ours: float, peer: float, limit: float, unit: str) -> Claim:
-    """What is in one cell: runs that arrived of all, or by how many MB memory grew."""
+    """One cell: the runs that arrived of all, or the growth of memory in MB."""
     grew = unit == "MB"
     figure = significant(ours - peer if grew else ours / peer if peer else 0.0)
     return Claim(
@@ -334,7 +334,7 @@ def claim(name: str, ours: float, peer: float, limit: float, unit: str) -> Claim
 
 
 def claims_of(backend: str, row: dict[str, Outcome]) -> list[Claim]:
-    """A claim for each cell; an invoke that raised and a program that hung are losses."""
+    """A claim for each cell; a raising invoke and a hanging program count as losses."""
     claims = []
     for name, outcome in row.items():
         title = f"{backend}, {name}"

@@ -1,8 +1,8 @@
 """The program whose runs benchmarks/loss.py counts: a graph of ten nodes, recorded.
 
-It knows nothing of databases: runlog finds its own in the environment. For each invoke
-it writes one ACK to the descriptor that it is given, after the invoke has returned (or
-raised). It ends when its runs are done or, with --until-told, its standard input does.
+The program names no database: runlog takes it from the environment. After each invoke
+has returned or raised, the program writes one ACK to the given descriptor. It ends when
+its runs are done or, with --until-told, when its standard input ends.
 """
 
 import argparse
@@ -28,14 +28,14 @@ ACK = struct.Struct("=?16sd")
 
 
 class State(TypedDict):
-    """What the nodes hand on."""
+    """The state of the graph."""
 
     text: str
     step: int
 
 
 def build() -> Callable[[], bytes]:
-    """A function that invokes the graph once, and returns its ACK."""
+    """Return a function that invokes the graph once and returns the ACK."""
     graph = StateGraph(State)
     before = START
     for number in range(NODES):
@@ -68,7 +68,7 @@ def build() -> Callable[[], bytes]:
 
 
 def told_to_end(seconds: float) -> bool:
-    """Whether standard input has ended, waiting so long for it."""
+    """Wait at most so long; return whether standard input has ended."""
     return bool(select.select([0], [], [], seconds)[0])
 
 

@@ -1,12 +1,11 @@
-"""Runs by meaning: what it costs to keep one, to embed it, and to search for it.
+"""Finding runs by meaning: the cost of recording, embedding and searching.
 
-1. log_run with embeddings and Milvus on over log_run without, median of single calls:
-   SQLite with durability "journal" and "disk", and PostgreSQL with "store". The calls of
-   both sides take turns, with a pause behind each, so that the servers' work, which goes
-   on beside both, does not take the core from the call. And the CPU time of the thread
-   that calls.
-2. The outbox: rows embedded and upserted a second, over what a bare HTTP client gets
-   from the embedding server alone, with the same texts in requests of the same size.
+1. log_run with embeddings and Milvus over log_run without, median of single calls: SQLite
+   with durability "journal" and "disk", and PostgreSQL with "store". The calls of both
+   sides alternate, with a pause after each, so that the servers' work does not take the
+   core from the call. The CPU time of the calling thread as well.
+2. The outbox: rows embedded and upserted per second, over those that a bare HTTP client
+   embeds with the embedding server alone, with the same texts in requests of equal size.
 3. A search in 100,000 runs of a SQLite file, less the embedding of its text: the first
    one of a process, which reads the vectors, and later ones; and their memory.
 
@@ -38,13 +37,13 @@ Sides = dict[str, list[float]]
 PAIRS = 50
 WARM_UP = 10
 PAUSE = 0.02
-"""Seconds behind a call. The server takes about as long to embed a text."""
+"""Seconds of pause after a call; the server takes about as long to embed a text."""
 ROUNDS = 7
 LIMIT = 1.15
 
 ROWS = 192
 BATCH = 64
-"""Texts in a request: as many as the indexer takes at once (RL_INDEX_TEXTS)."""
+"""Texts in a request: as many as in one of the indexer (RL_INDEX_TEXTS)."""
 OUTBOX_ROUNDS = 3
 OUTBOX_SECONDS = 90.0
 OUTBOX_LIMIT = 0.8
@@ -121,7 +120,7 @@ def measure_stores(servers: Services, folder: Path) -> dict[str, Any]:
 
 
 def embed_bare(port: int, texts: Sequence[str]) -> float:
-    """Seconds that the embedding server takes for the texts, asked by a bare client."""
+    """Seconds that a bare client needs to embed the texts."""
     bodies = [
         json.dumps(
             {
@@ -164,7 +163,7 @@ def measure_outbox(servers: Services, folder: Path) -> Sides:
     records = run_records(ROWS, "outbox")
     create_empty(empty)
     with fresh_copy(empty) as path:
-        # Nobody listens there: the rows stay in the outbox.
+        # Nothing listens on these ports, so the rows stay in the outbox.
         away = Services(9, 9).embedding
         with Recorder(sqlite_path=str(path), durability="journal", **away) as recorder:
             for record in records:
@@ -186,14 +185,14 @@ def measure_outbox(servers: Services, folder: Path) -> Sides:
 
 
 def resident_bytes() -> int:
-    """What of the process is in memory."""
+    """The resident size of the process in bytes."""
     status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) * 1024
 
 
 def fill_vectors(path: Path) -> None:
-    """Runs with vectors of random directions, as the indexer would have left them."""
+    """Insert runs with vectors of random directions, as the indexer would."""
     rng = np.random.default_rng(corpus.SEED)
     stamp = "2026-01-01T00:00:00.000000Z"
     with closing(sqlite3.connect(path)) as database:
@@ -267,7 +266,7 @@ def call_claims(calls: dict[str, Any]) -> list[Claim]:
 
 
 def call_notes(calls: dict[str, Any]) -> dict[str, Any]:
-    """The medians of the rounds, and their ratio, of all that is not judged as well."""
+    """The medians of the rounds and their ratios, including those without a limit."""
     notes: dict[str, Any] = {}
     for store, times in calls.items():
         for kind, levels in times.items():

@@ -1,4 +1,4 @@
-"""CPU a node: on real graphs, and of the events alone, delivered by hand."""
+"""CPU per node: of real graphs, and of their events alone, delivered by a script."""
 
 import time
 from contextlib import ExitStack
@@ -23,7 +23,7 @@ def check_kept(side: Side, runs: int) -> None:
 
 
 def measure_cpu(folder: Path, workload: Workload, mode: Mode) -> Rounds:
-    """Rounds of no callback, the empty handler and runlog, each with a new file."""
+    """Rounds without callback, with an empty handler and with runlog, on new files."""
     rounds: Rounds = {"none": [], "empty": [], "runlog": []}
     deadline = time.monotonic() + CELL_SECONDS
     for number in range(ROUNDS):
@@ -43,7 +43,7 @@ def measure_cpu(folder: Path, workload: Workload, mode: Mode) -> Rounds:
 
 
 def measure_delivered(folder: Path, workload: Workload) -> Rounds:
-    """Rounds of events that were captured before, so of the handlers' methods alone."""
+    """Rounds of captured events, which measure the methods of the handlers alone."""
     rounds: Rounds = {"empty": [], "runlog": []}
     runs, graph = DELIVERED_NODES // workload.nodes, workload.graphs["invoke"]
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What one would write without a library: a handler that keeps runs with sqlite3."""
+"""A handler without a library: it stores runs with sqlite3."""
 
 import json
 import sqlite3
@@ -17,7 +17,7 @@ TABLE = (
 
 
 class OwnHandler(BaseCallbackHandler):
-    """Forty lines: json.dumps of inputs and outputs, one row and one commit a run."""
+    """Forty lines: json.dumps of inputs and outputs, one row and one commit per run."""
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()

@@ -1,12 +1,13 @@
-"""What recording costs a node with runlog, and with what else people use.
+"""The cost of recording a node, with runlog and with other recorders.
 
-On the graphs of handler.py, alternated in one process: no callback, an empty inline
-handler, runlog, forty lines of one's own with sqlite3, and tracers with their defaults,
-which send to a server on loopback that answers at once. CPU time of the whole process,
-all its threads, flushed after each turn; the server is another process and not counted.
-Judges nothing: it prints the table, in Markdown, on stderr.
+The graphs are those of handler.py. These sides alternate in one process: no callback, an
+empty inline handler, runlog, forty lines with sqlite3, and tracers with their defaults.
+The tracers send to a server on loopback that answers at once. The figure is the CPU time
+of the whole process with all its threads, flushed after each turn; the server is another
+process and does not count. The script has no limits: it prints a table in Markdown to
+standard error.
 
-It runs in an environment of its own (`make bench-peers`), with the versions in peers.txt.
+`make bench-peers` runs it in an environment of its own, with the versions in peers.txt.
 """
 
 import logging
@@ -77,7 +78,7 @@ def langfuse_side(url: str) -> Side:
 
 
 def openinference_side(url: str) -> Side:
-    """Its instrumentor adds a handler to every callback manager while it is on."""
+    """Turn on the instrumentor, which adds a handler to every callback manager."""
     provider = TracerProvider()
     exporter = OTLPSpanExporter(endpoint=f"{url}/v1/traces")
     provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -114,7 +115,7 @@ def open_sides(stack: ExitStack, folder: Path) -> dict[str, Side]:
 
 
 def measure(sides: Mapping[str, Side], workload: Workload, mode: Mode) -> Rounds:
-    """Rounds of all sides, checked for whether each did keep or send something."""
+    """Rounds of all sides; each must have stored or sent something."""
     rounds: Rounds = {name: [] for name in sides}
     deadline = monotonic() + CELL_SECONDS
     before = {name: side.arrived() for name, side in sides.items() if side.arrived}

@@ -1,7 +1,7 @@
 """A PostgreSQL server for one benchmark: its own folder, user and unix socket.
 
-The durability settings are PostgreSQL's defaults (fsync and synchronous_commit on). No
-TCP port is opened, so that it can't meet a server that is already there.
+The durability settings are PostgreSQL's defaults (fsync and synchronous_commit on). The
+server opens no TCP port, so it cannot collide with another server.
 """
 
 import os
@@ -22,12 +22,12 @@ PORT = "5432"  # names the socket file in the private folder, nothing else
 USERS = ("postgres", "nobody")
 SETTINGS = ("listen_addresses=", "max_connections=100", "shared_buffers=128MB")
 
-# Standard input ends when the benchmark does, in whatever way: then the server goes too.
+# Standard input ends with the benchmark, however that ends; then the server is stopped.
 KEEPER = '"$@" & pid=$!; read -r _; kill -INT $pid; wait $pid'
 
 
 def dsn(folder: Path) -> str:
-    """What reaches a server whose socket is in the folder, or would be."""
+    """The DSN of a server whose socket is in the folder."""
     return f"host={folder} port={PORT} user=bench dbname=postgres"
 
 
@@ -76,7 +76,7 @@ class Server:
         return int(text.split()[0])
 
     def kill(self) -> None:
-        """Stop the server at once: its clients are cut off, nothing is written out."""
+        """Stop the server at once, without a checkpoint, and disconnect its clients."""
         os.kill(self.pid, signal.SIGQUIT)
         self.stop()
 
@@ -143,7 +143,7 @@ def _binaries() -> Path:
 
 
 def _child_options(folder: Path) -> dict[str, Any]:
-    """Arguments for the server's processes: not root, nothing from our environment."""
+    """Popen's arguments for the server: not root, and an environment of its own."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "LC_"))}
     options: dict[str, Any] = {"cwd": folder, "env": kept | {"LC_ALL": "C"}}
     if os.geteuid() != 0:

@@ -1,15 +1,15 @@
 """log_run on PostgreSQL: the client's CPU, bare libpq's time, and sixteen threads.
 
-1. Client CPU a row, encoding included, one thread, one commit a row, against psycopg 3:
-   the same statement on the same table over the same socket, autocommit, prepared by
-   psycopg itself, json.dumps for each payload. psycopg leaves id, created_at and
-   updated_at to the server's defaults, which is in its favour.
-2. Wall time a row, and CPU time of client and server together, against bare_libpq.c: the
-   same statement prepared once, with the JSON ready-made, a commit a row. Both sides
-   write new rows into the same table.
-3. Rows a second of sixteen threads against one, wall time.
+1. Client CPU per row, encoding included, one thread, one commit per row, against
+   psycopg 3: the same statement on the same table over the same socket, autocommit,
+   prepared by psycopg itself, json.dumps for each payload. psycopg leaves id,
+   created_at and updated_at to the server's defaults, which is in its favour.
+2. Wall time per row, and CPU time of client and server together, against bare_libpq.c:
+   the same statement prepared once, with the JSON ready-made, one commit per row. Both
+   sides write new rows into the same table.
+3. Rows per second of sixteen threads against one, wall time.
 
-The server is started for this, and its own CPU a row noted; it is the limit of both.
+The script starts the server, and notes its CPU per row, which bounds both sides.
 """
 
 import json
@@ -61,7 +61,7 @@ UPSERT = (
 
 
 def parameters(record: Record) -> list[Any]:
-    """What a program would bind: JSON text for the payloads, the rest as it is."""
+    """The values that a program binds: JSON text for the payloads, others unchanged."""
     return [
         json.dumps(record[column]) if column in PAYLOADS else record[column]
         for column in COLUMNS
@@ -69,13 +69,13 @@ def parameters(record: Record) -> list[Any]:
 
 
 def runlog_round(dsn: str, records: Sequence[Record]) -> dict[str, Any]:
-    """Rows through log_run, each its own commit since one thread alone waits for it."""
+    """Write rows with log_run; one thread alone makes one commit per row."""
     options = {"postgres_dsn": dsn, "durability": "store"}
     return recorder_round(options, records, WARM_UP, ROUND_SECONDS)
 
 
 def psycopg_round(dsn: str, records: Sequence[Record]) -> dict[str, Any]:
-    """The same rows through psycopg, after it has prepared the statement."""
+    """Write the same rows with psycopg, after it has prepared the statement."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         cursor = connection.cursor()
 
@@ -88,7 +88,7 @@ def psycopg_round(dsn: str, records: Sequence[Record]) -> dict[str, Any]:
 
 
 def check_rows(dsn: str, records: Sequence[Record]) -> None:
-    """Both sides must have stored the same payloads, or the times compare nothing."""
+    """Check that both sides stored the same payloads; else their times say nothing."""
     sample = records[:3]
     with Recorder(postgres_dsn=dsn, durability="store") as recorder:
         for record in sample:
@@ -105,7 +105,7 @@ def check_rows(dsn: str, records: Sequence[Record]) -> None:
 
 
 def note_server(server: Server, before: float, measured: dict[str, Any]) -> None:
-    """Add the server's CPU time a row, and with it the client's, to a round."""
+    """Add to a round the server's CPU time per row, alone and with the client's."""
     rows = measured["rows"] + WARM_UP
     spent = (server.cpu_seconds() - before) / rows * 1e6
     measured["server_us_a_row"] = significant(spent)
@@ -169,7 +169,7 @@ def measure_bare(server: Server, folder: Path) -> dict[str, list[dict[str, Any]]
 
 
 def check_bare(dsn: str) -> None:
-    """Bare libpq and log_run must have stored the same payloads."""
+    """Check that bare libpq and log_run stored the same payloads."""
     query = (
         "SELECT count(*), count(*) FILTER (WHERE a.inputs = b.inputs "
         "AND a.outputs = b.outputs AND a.node_logs = b.node_logs "

@@ -1,7 +1,7 @@
-"""Run the benchmarks one after another and print one table: the figures, their limits.
+"""Run the benchmarks one after another, and print one table of figures and limits.
 
-Each script's JSON goes to build/bench/<name>.json. The exit status is 1 when a script
-failed, and with --strict also when a limit is missed.
+Each script's JSON goes to build/bench/<name>.json. The exit status is 1 if a script
+failed, and with --strict also if a figure missed its limit.
 """
 
 import argparse
@@ -27,14 +27,14 @@ TIMEOUTS = {
     "loss": 500,
     "peers": 500,
 }
-# loss measures no speed, peers needs an environment of its own: make loss, bench-peers
+# make loss (it measures no speed) and make bench-peers (it has its own environment)
 ON_REQUEST = {"loss", "peers"}
 STOP_SECONDS = 15
 WIDTHS = (58, 11, 11, 8, 8, 9, 6)
 
 
 def run_script(name: str) -> dict[str, Any] | str:
-    """The document a script printed, or what went wrong."""
+    """The document that a script printed, or its error."""
     script = [sys.executable, str(HERE / f"{name}.py")]
     with subprocess.Popen(
         script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

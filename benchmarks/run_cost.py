@@ -1,4 +1,4 @@
-"""What a run takes besides CPU: time at its end, bytes in the file, memory while open."""
+"""The costs of a run besides CPU: time at its end, bytes stored, memory while open."""
 
 import ctypes
 import gc
@@ -58,14 +58,14 @@ def busy_thread() -> Iterator[None]:
 
 @dataclass
 class Ends:
-    """Milliseconds of each end, and how many of them the thread waited for a core."""
+    """Milliseconds of each end, and of the thread's waits for a core within it."""
 
     wall: list[float] = field(default_factory=list)
     queued: list[float] = field(default_factory=list)
 
 
 def time_ends(handler: BaseCallbackHandler, ends: Ends, schedstat: int) -> None:
-    """Note how long the handler takes for each end of a graph's run.
+    """Measure the handler's time for each end of a graph's run.
 
     The clock is read within one bytecode: between two, the interpreter may hand the GIL
     to the busy thread, as it would have done a moment later without the handler.
@@ -94,7 +94,7 @@ def time_ends(handler: BaseCallbackHandler, ends: Ends, schedstat: int) -> None:
 
 @contextmanager
 def run_queue() -> Iterator[int]:
-    """A descriptor that tells how long this thread has waited for a core (Linux)."""
+    """A descriptor that reads how long this thread has waited for a core (Linux)."""
     descriptor = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
     try:
         yield descriptor
@@ -129,7 +129,7 @@ def measure_ends(folder: Path) -> dict[str, Ends]:
 
 
 def stored_bytes(path: Path, **options: Any) -> dict[str, int]:
-    """What a row has in its columns after a hundred steps of the agent."""
+    """The bytes in each column of a row after a hundred steps of the agent."""
     columns = ("inputs", "outputs", "node_logs", "metadata")
     with Recorder(sqlite_path=str(path)) as recorder:
         handler = RunLogHandler(recorder=recorder, **options)
@@ -150,7 +150,7 @@ class _Mallinfo(ctypes.Structure):
 
 
 def allocated() -> int | None:
-    """Bytes that malloc has given out, mapped blocks included; None without glibc."""
+    """Bytes allocated by malloc, mapped blocks included; None without glibc."""
     function = getattr(ctypes.CDLL(None), "mallinfo2", None)
     if function is None:
         return None
@@ -168,7 +168,7 @@ def resident() -> int:
 
 
 def measure_memory(handler: BaseCallbackHandler) -> dict[str, float]:
-    """KB a run that the handler keeps, with so many open.
+    """KB of memory per open run, with so many open.
 
     The states stay with the program, as they do while a graph runs: what is measured is
     what comes on top of them.

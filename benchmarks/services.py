@@ -1,4 +1,4 @@
-"""The services that runs are sent to, for one benchmark: on loopback, with real parts.
+"""An embedding server and a Milvus for one benchmark, on loopback, with real parts.
 
 The embedding server is that of the tests (tests/embedding_server.py), with the weights of
 all-MiniLM-L6-v2; Milvus is Milvus Lite. Both are processes of their own that end when the
@@ -25,7 +25,7 @@ KEY = "sk-benchmark"
 START_SECONDS = 60
 STOP_SECONDS = 20
 
-# As in pgserver.py: who keeps the server ends it when our end of the pipe is closed.
+# As in pgserver.py: the shell stops the server when this end of the pipe is closed.
 KEEPER = '"$@" & pid=$!; read -r _; kill -TERM $pid; wait $pid'
 
 

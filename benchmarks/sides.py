@@ -1,12 +1,13 @@
-"""What is alternated on a graph: no callback, an empty handler, runlog, its peers.
+"""The sides that alternate on a graph: no callback, an empty handler, runlog, its peers.
 
-A round goes through all sides many times, a few runs (about 20 ms) of each in turn, and
-adds up the CPU time of each: what slows the machine down for longer than that hits all
-of them alike. The order is drawn anew each time. In a side's time is whatever its runs
-leave to others: a side is flushed, its garbage is collected, and its threads are waited
-for until the process is quiet, before the next one's turn. Within a turn the collector is
-off, as it would come at the same point of every round, in whose turn it is by chance; and
-what was there before a round is frozen, as it has nothing to do with any side.
+A round gives every side many turns of a few runs (about 20 ms), and adds up the CPU time
+of each side. Whatever slows the machine for longer than a turn slows all sides alike. The
+order of the sides is random in each pass.
+
+A turn includes the work that its runs leave behind: the side is flushed, its garbage is
+collected, and its threads must be idle before the next turn starts. The garbage collector
+is off within a turn, because it would otherwise run in the turn of some side by chance.
+Objects from before a round are frozen, because they belong to no side.
 """
 
 import asyncio
@@ -88,7 +89,7 @@ def _turn(runner: asyncio.Runner, side: Side, workload: Workload, mode: Mode) ->
 
 @contextmanager
 def no_collector() -> Iterator[None]:
-    """Freeze what is there, and collect no garbage but what is asked for."""
+    """Freeze the existing objects, and turn automatic garbage collection off."""
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -102,7 +103,7 @@ def no_collector() -> Iterator[None]:
 def cpu_round(
     sides: Mapping[str, Side], workload: Workload, mode: Mode, turns: int
 ) -> dict[str, float]:
-    """CPU microseconds a node of each side, from so many turns."""
+    """CPU microseconds per node of each side, from so many turns."""
     used = dict.fromkeys(sides, 0.0)
     draw = random.Random(corpus.SEED).sample
     with asyncio.Runner() as runner:

@@ -1,8 +1,8 @@
-"""A server that takes whatever is sent to it and answers at once: the peers' back end.
+"""A server that accepts any request and answers at once: the back end of the peers.
 
-It runs in a process of its own, on loopback, so that its CPU is not the program's. It
-prints its port. GET /received tells how many bytes of bodies have arrived, GET /info is
-what LangSmith's client asks first; everything else is answered with an empty object.
+The server is a process of its own on loopback, so its CPU does not count. It prints its
+port. GET /received returns the number of bytes received in bodies, and GET /info answers
+LangSmith's client; the answer to everything else is an empty object.
 """
 
 import json
@@ -54,14 +54,14 @@ class _Handler(BaseHTTPRequestHandler):
         return total
 
     def do_GET(self) -> None:
-        """Tell what has arrived, or what the server can do."""
+        """Return the bytes received, or the abilities of the server."""
         if self.path == "/received":
             self._answer(_Handler.received)
         else:
             self._answer(INFO if self.path.endswith("/info") else {})
 
     def do_POST(self) -> None:
-        """Take what is sent."""
+        """Accept the body."""
         size = self._read()
         with _Handler.lock:
             _Handler.received += size
@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_PATCH = do_POST  # noqa: N815
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def sink() -> Iterator[str]:
 
 
 def received(url: str) -> int:
-    """How many bytes have arrived there."""
+    """The number of bytes that the server has received."""
     with urllib.request.urlopen(f"{url}/received", timeout=10) as answer:  # noqa: S310
         return int(answer.read())
 

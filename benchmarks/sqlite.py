@@ -1,12 +1,12 @@
-"""log_run on SQLite with disk durability: CPU a row, and what sixteen threads gain.
+"""log_run on SQLite with disk durability: CPU per row, and the gain of sixteen threads.
 
-1. Client CPU a row, encoding included, against bare_sqlite.c: the same statement on the
-   same schema with the JSON ready-made. Both sides are timed up to and with the close,
-   which moves the rest of the WAL into the file, whoever does it and when.
-2. Rows a second of sixteen threads against one, wall time: one fsync for many rows. How
-   long the disk takes for an fsync is measured beside it.
+1. Client CPU per row, encoding included, against bare_sqlite.c: the same statement on
+   the same schema with the JSON ready-made. Both times include the close, which moves
+   the rest of the WAL into the file.
+2. Rows per second of sixteen threads against one, wall time: threads share an fsync. The
+   script also measures the duration of an fsync on this disk.
 
-Every round starts from a copy of the same empty database, made by runlog.
+Every round starts from a copy of the same empty database, which runlog created.
 """
 
 import os
@@ -49,7 +49,7 @@ FSYNCS = 300
 
 
 def fsync_times(folder: Path) -> dict[str, float]:
-    """How long the disk takes to acknowledge 8 KB, in milliseconds."""
+    """Milliseconds that the disk takes to acknowledge 8 KB."""
     times: list[float] = []
     block = os.urandom(8192)
     sync = getattr(os, "fdatasync", os.fsync)

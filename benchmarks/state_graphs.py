@@ -1,10 +1,10 @@
-"""The graphs that recording is measured on, and the states that they are given.
+"""The graphs that the benchmarks record, and their states.
 
-Nodes do nothing but return a small update, so that what is measured is the callbacks.
-They are functions for invoke and coroutines for ainvoke, which would hand each function
-to a thread and wait for it: more than what is measured, and as noisy as threads are. A
-state is spread over its keys as in a real program: a question, a long text, documents,
-and a list of messages to which each node adds one. The texts come from the corpus.
+Nodes only return a small update, so the callbacks dominate the figures. Nodes are
+functions for invoke and coroutines for ainvoke: LangGraph would pass a function to a
+thread, which costs more than the callbacks and adds noise. The keys of a state are
+those of a real program: a question, a long text, documents, and a list of messages to
+which each node adds one. The texts come from the corpus.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ State = dict[str, Any]
 
 
 class Conversation(TypedDict):
-    """What the nodes of a chain and of an agent hand on."""
+    """The state of a chain and of an agent."""
 
     question: str
     context: str
@@ -44,14 +44,14 @@ class Conversation(TypedDict):
 
 
 class Task(TypedDict):
-    """What a branch of the fan-out is sent."""
+    """The input of a branch of the fan-out."""
 
     item: int
     title: str
 
 
 class Results(TypedDict):
-    """What the branches leave behind."""
+    """The results of the branches."""
 
     topic: str
     results: Annotated[list[int], operator.add]

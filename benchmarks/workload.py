@@ -1,4 +1,4 @@
-"""What the benchmarks of both stores do with a recorder: the records, and the threads."""
+"""The workload of the benchmarks of both stores: records and threads."""
 
 import shutil
 import sqlite3

@@ -1,15 +1,17 @@
-"""Records runs of a real graph with runlog, then prints what was kept of them.
+"""Records runs of a real graph with runlog, then prints the stored runs.
 
     python examples/demo.py [FOLDER]
 
-The graph is repository_digest.py. It digests FOLDER (this repository), then a small
-folder with a file that is still being written (a node is tried again), then one with a
-file that is not UTF-8 (a node fails, and so does the run), and at last FOLDER again, to
-see how much of the time the recorder takes.
+The graph is that of repository_digest.py. The demo runs it four times:
+
+1. over FOLDER, by default this repository;
+2. over a small folder with a file that is still being written: LangGraph retries a node;
+3. over a folder with a file that is not UTF-8: a node fails, and so does the run;
+4. over FOLDER again, to measure the CPU time of the recorder.
 
 The runs go to the SQLite file RUNLOG_SQLITE_PATH, by default build/demo_runs.db of this
-repository, or to PostgreSQL where POSTGRES_DSN is set. The exit code is 0 when all that
-happened was kept, and read back right.
+repository, or to PostgreSQL if POSTGRES_DSN is set. The exit code is 0 if everything that
+happened was recorded and read back correctly.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ NodeLog = dict[str, Any]
 
 @dataclass
 class Started:
-    """A run that the demo started, and what has to be in the database about it."""
+    """A run that the demo started, and the values that the database must have for it."""
 
     title: str
     run_id: str
@@ -67,18 +69,18 @@ class Started:
 
 @dataclass
 class Cost:
-    """The CPU seconds of a run, and those of them that went into recording it."""
+    """The CPU seconds of a run, and the part of them that recording it took."""
 
     run: float
     recorder: float
 
 
 class LateWriter(BaseCallbackHandler):
-    """A program that is still writing a file when the graph comes to read it.
+    """A program that is still writing a file when the graph reads it.
 
-    It holds the file's lock, with half of the text written, until a read has failed;
-    then it writes the rest and lets go. So the first attempt always fails, for a real
-    reason, and the second always finds the whole file.
+    The writer holds the file's lock, with half of the text written, until a read has
+    failed. Then it writes the rest and releases the lock. So the first attempt always
+    fails, for a real reason, and the second always finds the whole file.
     """
 
     run_inline = True
@@ -91,18 +93,18 @@ class LateWriter(BaseCallbackHandler):
         self.file.flush()
 
     def on_chain_error(self, error: BaseException, **_: Any) -> None:
-        """Finish the file once a read of it has failed."""
+        """Finish the file after a read of it has failed."""
         if isinstance(error, TransientReadError) and not self.file.closed:
             self.finish()
 
     def finish(self) -> None:
-        """Write the rest, and give up the lock."""
+        """Write the rest and release the lock."""
         self.file.write(self.rest)
         self.file.close()
 
 
 class Timed(BaseCallbackHandler):
-    """Hands every event to the recorder, and gathers the CPU time that it takes."""
+    """Passes every event to the recorder, and measures the CPU time of each call."""
 
     run_inline = True
 
@@ -140,7 +142,7 @@ def run_folder(folder: Path) -> Started:
 
 
 def run_timed(folder: Path) -> tuple[Started, Cost]:
-    """The main run once more, with the recorder's part of the CPU time taken."""
+    """Repeat the main run, and measure the recorder's part of the CPU time."""
     run_id = uuid.uuid4()
     timed = Timed(RunLogHandler())
     start = time.process_time()
@@ -150,7 +152,7 @@ def run_timed(folder: Path) -> tuple[Started, Cost]:
 
 
 async def run_while_written(folder: Path) -> Started:
-    """A run with ainvoke, over a folder where one file is not finished yet."""
+    """Run the graph with ainvoke, over a folder with one unfinished file."""
     for path in sorted(REPOSITORY.glob("migrations/*.sql")):
         shutil.copy(path, folder)
     writer = LateWriter(folder / "late.md", LATE_TEXT.read_text(encoding="utf-8"))
@@ -165,7 +167,7 @@ async def run_while_written(folder: Path) -> Started:
 
 
 def run_broken(folder: Path) -> Started:
-    """A strict run over a folder with a file in Latin-1: it fails, and that is kept."""
+    """Run the graph in strict mode over a folder with a file in Latin-1: it fails."""
     (folder / "agenda.md").write_text("# Agenda\n\nThe café pays for itself.\n", "utf-8")
     (folder / "minutes.md").write_text("# Minutes\n\nThe café is closed.\n", "latin-1")
     run_id = uuid.uuid4()
@@ -176,7 +178,7 @@ def run_broken(folder: Path) -> Started:
     raise SystemExit("demo: the run over a broken file did not fail")
 
 
-# ---- What was kept. From here on everything is read back from the database.
+# ---- The records. From here on, everything is read back from the database.
 
 
 def heading(text: str) -> None:
@@ -184,7 +186,7 @@ def heading(text: str) -> None:
 
 
 def find(wanted: set[str]) -> dict[str, RunSummary]:
-    """The listed runs among those wanted, looked for page by page, newest first."""
+    """The wanted runs as list_runs returns them, page by page, newest first."""
     found: dict[str, RunSummary] = {}
     after: str | None = None
     for _ in range(100):
@@ -201,7 +203,7 @@ def local_time(when: datetime | None) -> str:
 
 
 def print_runs() -> None:
-    """The newest runs of the workflow, those of earlier demos among them."""
+    """Print the newest runs of the workflow, including those of earlier demos."""
     print(f"{'wpk_id':17} {'run_id':36} {'status':9} {'ms':>6} started")
     for run in runlog.list_runs(wpk_id=NAME, limit=8).runs:
         ms = "-" if run["duration_ms"] is None else str(run["duration_ms"])
@@ -218,9 +220,9 @@ def file_of(log: NodeLog) -> str | None:
 
 
 def tree(logs: list[NodeLog]) -> Iterator[tuple[int, NodeLog]]:
-    """(depth, log) of each node, as they started, nodes of a subgraph below its own.
+    """(depth, log) of each node in the order of their starts, subgraphs below their node.
 
-    A log names its parent; which of the parents of that name it was, the file tells.
+    A log names its parent; if several nodes have that name, the file tells which it is.
     """
     children: dict[tuple[str | None, str | None], list[NodeLog]] = {}
     top = []
@@ -242,7 +244,7 @@ def tree(logs: list[NodeLog]) -> Iterator[tuple[int, NodeLog]]:
 
 
 def print_nodes(run: Run) -> None:
-    """Every node of a run: its step, the attempt, its status and how long it took."""
+    """Print each node of a run with its step, attempt, status and duration."""
     print(f"{'node':44} {'step':>4} {'attempt':>7}  {'status':11} {'ms':>8}")
     for depth, log in tree(run["node_logs"]):
         name = "  " * depth + log["node"]
@@ -263,7 +265,7 @@ def print_error(log: NodeLog, indent: str) -> None:
 
 
 def print_summary(run: Run) -> None:
-    """The nodes of a big run, those of one name taken together."""
+    """Print the nodes of a big run, one line for all nodes with the same name."""
     print(
         f"{'node':16} {'step':>6} {'times':>5}  {'status':9} {'median ms':>9} "
         f"{'longest':>8}  longest for"
@@ -302,7 +304,7 @@ def count(run: Run, node: str, status: str) -> int:
 
 
 def check(started: Started, listed: RunSummary | None, run: Run) -> list[str]:
-    """What differs between the run that took place and what is kept of it."""
+    """The differences between the run that took place and its record."""
     wrong = []
     if listed is None or listed["status"] != started.status:
         wrong.append(f"listed as {listed and listed['status']}, not {started.status}")
@@ -325,7 +327,7 @@ def check(started: Started, listed: RunSummary | None, run: Run) -> list[str]:
 
 
 def check_retry(run: Run) -> list[str]:
-    """The unfinished file must have failed once, then have been read as a whole."""
+    """Check that the unfinished file failed once and was then read as a whole."""
     reads = [
         log
         for _, log in tree(run["node_logs"])
@@ -340,7 +342,7 @@ def check_retry(run: Run) -> list[str]:
 
 
 def check_failure(run: Run) -> list[str]:
-    """The node that failed, and the one around it, must have failed with the error."""
+    """Check that the failed node and the enclosing one have the error of the run."""
     failed = [log for log in run["node_logs"] if log["status"] == "failed"]
     names = sorted(log["node"] for log in failed)
     right = names == ["digest_file", "read"] and all(
@@ -350,7 +352,7 @@ def check_failure(run: Run) -> list[str]:
 
 
 def print_closing(runs: list[Run], cost: Cost) -> None:
-    """How big it is, what it cost, and where to look further."""
+    """Print the size of the records, their cost, and the query to go on with."""
     nodes = sum(len(run["node_logs"]) for run in runs)
     size = sum(size_of(run) for run in runs)
     print(
@@ -371,7 +373,7 @@ def print_closing(runs: list[Run], cost: Cost) -> None:
 
 
 def shown(path: Path) -> Path:
-    """A path as one would type it here."""
+    """The path as a user would type it in this folder."""
     try:
         return path.resolve().relative_to(Path.cwd())
     except ValueError:
@@ -379,7 +381,7 @@ def shown(path: Path) -> Path:
 
 
 def choose_store() -> str:
-    """Say where the runs go; SQLite in build/ unless the environment names something."""
+    """Return the store's name: SQLite in build/, unless the environment names one."""
     os.environ.setdefault(
         "RUNLOG_SQLITE_PATH", str(REPOSITORY / "build" / "demo_runs.db")
     )
@@ -391,7 +393,7 @@ def choose_store() -> str:
 
 
 def demo(folder: Path) -> list[str]:
-    """Run, print, check; return what is wrong."""
+    """Run the graphs, print and check the records; return the faults."""
     print(f"Recording to {choose_store()}")
     whole = run_folder(folder)
     with tempfile.TemporaryDirectory(prefix="unfinished-") as temporary:

@@ -1,16 +1,16 @@
-"""A digest of a folder of text and source files, made by a LangGraph program.
+"""A LangGraph program that writes a digest of a folder of text and source files.
 
 The graph reads every file, splits it into documented passages (docstrings, comments,
-paragraphs), scores their sentences, and picks the ones that together say most about
-the folder. Everything is computed: no model, no network.
+paragraphs), scores their sentences, and picks those that together say most about the
+folder. It uses no model and no network.
 
     scan ──► digest_file, one branch a file ──► weigh ──► refine ──► report
              ┌─────────────────────────────┐              ▲    │
              │ read ► split ► score ► pick │              └────┘ until the topics are
              └─────────────────────────────┘                     covered or space is out
 
-Each node names, in the type of its argument, the part of the state it reads. That keeps
-the nodes independent, and it is also what a recorder keeps as the node's inputs.
+The type of a node's argument names the part of the state that the node reads. This keeps
+the nodes independent, and a recorder stores that part as the inputs of the node.
 """
 
 import argparse
@@ -58,15 +58,15 @@ SENTENCES_A_ROUND = 4
 
 
 class TransientReadError(Exception):
-    """The file was being written while it was read; a moment later it may be whole."""
+    """Another program was writing the file; a moment later it may be whole."""
 
 
 class UnreadableFileError(ValueError):
-    """The file is not UTF-8, and the digest was asked to be strict."""
+    """The file is not UTF-8, and the digest is strict."""
 
 
-# ---- State. Values that depend on the input are never keys: a folder's words and file
-# ---- names go into lists, so that the shape of what is kept stays the same.
+# ---- State. Values that depend on the input are never keys: words and file names go into
+# ---- lists, so that every record has the same shape.
 
 
 class FileRef(TypedDict):
@@ -77,7 +77,7 @@ class FileRef(TypedDict):
 
 
 class Passage(TypedDict):
-    """One sentence, where it stands, and the function, class or heading it is about."""
+    """One sentence, its place, and the function, class or heading that it describes."""
 
     path: str
     line: int
@@ -86,13 +86,13 @@ class Passage(TypedDict):
 
 
 class Candidate(Passage):
-    """A passage and how much it says about its file, or about the folder."""
+    """A passage and its score for its file or for the folder."""
 
     score: float
 
 
 class FileDigest(TypedDict):
-    """What the subgraph gives back for one file."""
+    """The result of the subgraph for one file."""
 
     path: str
     bytes: int
@@ -102,7 +102,7 @@ class FileDigest(TypedDict):
 
 
 class Section(TypedDict):
-    """A folder of the report, with its size and what sets it apart."""
+    """A folder of the report, with its size and its distinctive terms."""
 
     name: str
     files: int
@@ -131,7 +131,7 @@ class Digest(TypedDict):
 
 
 class State(Request, Digest):
-    """The state of the graph; `digests` and `chosen` gather what many steps add."""
+    """The state of the graph; many steps append to `digests` and `chosen`."""
 
     found: list[FileRef]
     digests: Annotated[list[FileDigest], operator.add]
@@ -151,21 +151,21 @@ class FileRequest(TypedDict):
 
 
 class FileText(TypedDict):
-    """A file's content, as `read` leaves it and `split` takes it."""
+    """A file's content: the output of `read` and the input of `split`."""
 
     path: str
     text: str
 
 
 class FilePassages(TypedDict):
-    """A file's passages, as `split` leaves them and `score` takes them."""
+    """A file's passages: the output of `split` and the input of `score`."""
 
     path: str
     passages: list[Passage]
 
 
 class FileScores(FilePassages):
-    """What `pick` chooses from."""
+    """The input of `pick`."""
 
     bytes: int
     lines: int
@@ -229,7 +229,7 @@ def terms_of(text: str) -> list[str]:
 
 
 def sentences_of(text: str) -> Iterator[str]:
-    """The sentences of a paragraph that read as sentences, on one line each."""
+    """The complete sentences of a paragraph, each on one line."""
     plain = " ".join(MARKUP.sub(r"\1", text).split())
     for sentence in SENTENCE_END.split(plain):
         letters = sum(map(str.isalpha, sentence))
@@ -330,8 +330,8 @@ def passages_of(path: str, text: str) -> list[Passage]:
 def read(state: FileRequest) -> dict[str, Any]:
     """Read a file that nobody is writing.
 
-    A writer that locks its file is noticed by the lock; one that doesn't, by the size
-    or the time changing while the file was read.
+    The lock reveals a writer that locks the file. A change of size or time during the
+    read reveals any other.
     """
     with Path(state["folder"], state["path"]).open("rb") as file:
         try:
@@ -374,7 +374,7 @@ def score(state: FilePassages) -> dict[str, Any]:
 
 
 def pick(state: FileScores) -> FileResult:
-    """Keep the best passages, each discounted by what the ones before it said already."""
+    """Keep the best passages, each discounted by terms of the passages before it."""
     rest = list(zip(state["passages"], state["scores"], strict=True))
     bags = {id(passage): set(terms_of(passage["text"])) for passage, _ in rest}
     said: set[str] = set()
@@ -429,7 +429,7 @@ def build_file_graph() -> CompiledStateGraph[FileState, None, FileRequest, FileR
 
 
 class Found(TypedDict):
-    """What `fan_out` needs to send one branch for each file."""
+    """The input of `fan_out`, which sends one branch for each file."""
 
     folder: str
     strict: bool
@@ -437,14 +437,14 @@ class Found(TypedDict):
 
 
 class Digests(TypedDict):
-    """What `weigh` reads."""
+    """The input of `weigh`."""
 
     digests: list[FileDigest]
     max_sentences: int
 
 
 class Draft(TypedDict):
-    """What `refine` reads: the topics to cover, and the sentences to cover them with."""
+    """The input of `refine`: topics to cover, and sentences that may cover them."""
 
     topics: list[tuple[str, float]]
     shortlist: list[Candidate]
@@ -454,7 +454,7 @@ class Draft(TypedDict):
 
 
 class Progress(TypedDict):
-    """What `enough` decides from."""
+    """The input of `enough`."""
 
     coverage: float
     target: float
@@ -464,7 +464,7 @@ class Progress(TypedDict):
 
 
 class Outline(TypedDict):
-    """What `report` sets in type."""
+    """The input of `report`."""
 
     folder: str
     topics: list[tuple[str, float]]
@@ -475,7 +475,7 @@ class Outline(TypedDict):
 
 
 def section_of(path: str) -> str:
-    """The folder that a file is reported under: two levels, "." for the top one."""
+    """The folder that reports a file: two levels, "." for the top one."""
     return "/".join(Path(path).parts[:-1][:2]) or "."
 
 
@@ -508,7 +508,7 @@ def scan(state: Request) -> dict[str, Any]:
 
 
 def fan_out(state: Found) -> list[Send] | Literal["weigh"]:
-    """One branch of `digest_file` for each file; straight on when there is none."""
+    """Send each file to a branch of `digest_file`; without files, go to `weigh`."""
     sends = [
         Send(
             "digest_file",
@@ -619,7 +619,7 @@ def refine(state: Draft) -> dict[str, Any]:
 
 
 def enough(state: Progress) -> Literal["refine", "report"]:
-    """Go on refining until the topics are covered, or space or sentences have run out."""
+    """Refine until the topics are covered, or no space or sentence is left."""
     done = (
         state["coverage"] >= state["target"]
         or len(state["chosen"]) >= state["max_sentences"]
@@ -629,12 +629,12 @@ def enough(state: Progress) -> Literal["refine", "report"]:
 
 
 def count_of(number: int, noun: str) -> str:
-    """`number` and the noun in its number: 1 file, 2 files."""
+    """A number with its noun, in the plural if needed: 1 file, 2 files."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def report(state: Outline) -> dict[str, Any]:
-    """Set the digest in type: at most 80 columns, a section for each folder."""
+    """Format the digest: at most 80 columns, a section for each folder."""
     sections = state["sections"]
     files = sum(section["files"] for section in sections)
     lines = sum(section["lines"] for section in sections)
@@ -707,7 +707,7 @@ def request(
 def settings(
     callbacks: Sequence[BaseCallbackHandler] = (), run_id: uuid.UUID | None = None
 ) -> RunnableConfig:
-    """The config of a run: who listens, and under which id."""
+    """The config of a run: its callbacks and its id."""
     config = RunnableConfig(callbacks=list(callbacks))
     if run_id is not None:
         config["run_id"] = run_id

@@ -1,13 +1,13 @@
-"""Finds runs of the demo's graph by meaning, with an embedding server and a Milvus.
+"""Finds runs of the demo's graph by meaning, with an embedding server and Milvus.
 
     python examples/search.py
 
-It starts both on this machine: the embedding server of the tests, which has the real
-model all-MiniLM-L6-v2 behind OpenAI's interface, and Milvus Lite. Then it digests some
-folders of this repository by the graph of repository_digest.py, each a run that is
-recorded, and looks for them: by questions, and by what is like a run. Nothing leaves the
-machine, and all of it is in a temporary folder. The exit code is 0 when the questions
-found the runs that they were about.
+The script starts both servers on this machine: the embedding server of the tests, which
+has the real model all-MiniLM-L6-v2 behind OpenAI's interface, and Milvus Lite. It digests
+some folders of this repository with the graph of repository_digest.py, and records each
+run. Then it searches the runs by questions and by similarity to a run. Nothing leaves the
+machine, and a temporary folder holds all files. The exit code is 0 if each question found
+the run that it is about.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ QUESTIONS = {
     "how fast is it, and compared with what?": "benchmarks",
     "installing packages and compilers": "scripts",
 }
-"""What is asked, and the folder whose digest is to be among the first two."""
+"""Questions, each with the folder whose digest must be among the first two hits."""
 
 KEEPER = '"$@" & server=$!; cat >/dev/null; kill $server; wait $server'
-"""A shell that ends a server when its own input ends, however we have ended."""
+"""A shell that ends a server when its own input ends, however this script ends."""
 
 
-# ---- The services. No setting and no key of the environment is for them, or for runlog.
+# ---- The services. Neither they nor runlog use a setting or key of the environment.
 
 
 def clean_environment() -> None:
-    """Leave out what would send runs elsewhere, or these requests through a proxy."""
+    """Remove settings that would send runs elsewhere, or requests through a proxy."""
     for name in list(os.environ):
         if name.startswith(("OPENAI_", "MILVUS_", "RUNLOG_", "POSTGRES_DSN")):
             del os.environ[name]
@@ -68,7 +68,7 @@ def clean_environment() -> None:
 
 @contextmanager
 def keep(command: Iterable[str], log: Path) -> Iterator[None]:
-    """A server that runs for as long as it is needed."""
+    """Run a server until the block ends."""
     with log.open("wb") as output:
         shell = subprocess.Popen(
             ["/bin/sh", "-c", KEEPER, "keeper", *command],
@@ -76,7 +76,7 @@ def keep(command: Iterable[str], log: Path) -> Iterator[None]:
             stdout=output,
             stderr=subprocess.STDOUT,
             env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
-            start_new_session=True,  # Ctrl-C is for us, who end it then
+            start_new_session=True,  # Ctrl-C reaches this script only, which ends it
         )
     try:
         yield
@@ -87,7 +87,7 @@ def keep(command: Iterable[str], log: Path) -> Iterator[None]:
 
 
 def wait_for(what: str, log: Path, ready: Callable[[str], bool]) -> str:
-    """Wait until a server is ready, by what it has printed or otherwise; return that."""
+    """Wait until `ready`, given the log's text, is true; return that text."""
     deadline = time.monotonic() + 60
     said = ""
     while time.monotonic() < deadline:
@@ -111,7 +111,7 @@ def free_port() -> int:
 
 
 def start_services(stack: ExitStack, folder: Path) -> tuple[str, str, str]:
-    """Start both; return the key and the URL of the one, the endpoint of the other."""
+    """Start both; return the embedding server's key and URL, and Milvus's endpoint."""
     key = secrets.token_hex(8)
     log = folder / "embeddings.log"
     stack.enter_context(keep([sys.executable, str(EMBEDDING_SERVER), "--key", key], log))
@@ -124,11 +124,11 @@ def start_services(stack: ExitStack, folder: Path) -> tuple[str, str, str]:
     return key, f"http://127.0.0.1:{ports['port']}/v1", f"http://127.0.0.1:{port}"
 
 
-# ---- The runs, and what is found of them.
+# ---- The runs, and the searches.
 
 
 def record_runs(folder: Path) -> dict[str, str]:
-    """Run the graph for each folder, and as the demo does; return titles by run_id."""
+    """Run the graph for each folder and as the demo does; return titles by run_id."""
     handler = RunLogHandler()
     for name in FOLDERS:
         digest(REPOSITORY / name, callbacks=[handler])
@@ -155,7 +155,7 @@ def print_hits(hits: Iterable[Hit], titles: dict[str, str]) -> None:
 
 
 def ask(titles: dict[str, str]) -> list[str]:
-    """Put the questions; return what was not found."""
+    """Ask the questions; return those that missed their run."""
     missed = []
     for question, folder in QUESTIONS.items():
         heading(f'search_runs("{question}")')
@@ -167,7 +167,7 @@ def ask(titles: dict[str, str]) -> list[str]:
 
 
 def look_for_similar(titles: dict[str, str]) -> list[str]:
-    """The demo's run over a copy of migrations/*.sql is most like that of migrations."""
+    """Find the run over migrations/ by the demo's run over a copy of its files."""
     (run_id,) = (key for key, title in titles.items() if title.startswith("a file still"))
     heading(f'find_similar("{run_id}"): {titles[run_id]}')
     hits = runlog.find_similar(run_id, limit=3)
@@ -177,8 +177,8 @@ def look_for_similar(titles: dict[str, str]) -> list[str]:
     return []
 
 
-def search_in_memory(path: Path, key: str, url: str) -> list[str]:
-    """The same without Milvus: the vectors are beside the runs as well."""
+def search_without_milvus(path: Path, key: str, url: str) -> list[str]:
+    """Ask again without Milvus, by the vectors in the database."""
     differ = []
     with runlog.Recorder(
         sqlite_path=str(path), openai_key=key, openai_base_url=url, embedding_model=MODEL
@@ -192,7 +192,7 @@ def search_in_memory(path: Path, key: str, url: str) -> list[str]:
 
 
 def search(folder: Path, key: str, url: str, endpoint: str) -> list[str]:
-    """Record, search, print; return what is wrong."""
+    """Record the runs, search and print; return the faults."""
     path = folder / "runs.db"
     runlog.configure(
         sqlite_path=str(path),
@@ -212,9 +212,9 @@ def search(folder: Path, key: str, url: str, endpoint: str) -> list[str]:
         f"{stats['embedded']} embedded, {stats['upserted']} upserted to Milvus "
         f"{time.monotonic() - recorded:.1f} s later. The run that failed has no text."
     )
-    wrong = ask(titles) + look_for_similar(titles) + search_in_memory(path, key, url)
+    wrong = ask(titles) + look_for_similar(titles) + search_without_milvus(path, key, url)
     if not wrong:
-        print("\nThe same questions without Milvus, in memory: the same runs.")
+        print("\nWithout Milvus, the same questions find the same runs.")
     return wrong
 
 

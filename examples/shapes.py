@@ -1,16 +1,17 @@
-"""What LangGraph programs look like, and what runlog keeps of each.
+"""Small LangGraph programs, one for each shape of graph, and the records of their runs.
 
     python examples/shapes.py [NAME ...]
 
-Every function below that is marked as an example is a small program. It is run, and the
-runs that were kept of it are printed. docs/langgraph.md shows both, side by side.
+Every function with the decorator `example` is a small program. This script runs the named
+ones, or all, and prints the records of their runs. docs/langgraph.md shows the programs
+with their records.
 
 The runs go to the SQLite file RUNLOG_SQLITE_PATH, by default build/shapes.db of this
-repository, or to PostgreSQL where POSTGRES_DSN is set.
+repository, or to PostgreSQL if POSTGRES_DSN is set.
 """
 
 # mypy: disable-error-code="arg-type,call-overload"
-# (it does not find out which kind of node a local function is)
+# (mypy cannot infer which kind of node a local function is)
 
 from __future__ import annotations
 
@@ -49,11 +50,11 @@ from runlog.hooks import RunLogHandler
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLES: dict[str, Callable[[], None]] = {}
 ELSEWHERE = {"killed": "dies"}
-"""Examples whose program is another function, which runs in a process of its own."""
+"""Examples whose program is another function, run in a child process."""
 
 
 def example(function: Callable[[], None]) -> Callable[[], None]:
-    """Mark a function as an example; its workflow has the function's name."""
+    """Register an example. Its workflow has the name of the function."""
     EXAMPLES[function.__name__] = function
     return function
 
@@ -62,7 +63,7 @@ def example(function: Callable[[], None]) -> Callable[[], None]:
 
 
 class Order(TypedDict, total=False):
-    """The state of most of the graphs."""
+    """The state of most graphs below."""
 
     order: str
     done: Annotated[list[str], operator.add]
@@ -81,12 +82,12 @@ def ship(_: Order) -> Order:
 
 
 def in_turn(*nodes: Any) -> Any:
-    """A graph of functions, one after the other, each a node of its own name."""
+    """A graph that runs functions in turn, each as a node with its name."""
     return StateGraph(Order).add_sequence(nodes).add_edge(START, nodes[0].__name__)
 
 
 def recorded(wpk_id: str, **more: Any) -> RunnableConfig:
-    """The config of a run that is recorded under that name."""
+    """The config of a run that is recorded under this name."""
     config: RunnableConfig = {"callbacks": [RunLogHandler(wpk_id)]}
     return {**config, **more}  # type: ignore[typeddict-item]
 
@@ -343,12 +344,12 @@ def weather(city: str) -> str:
 
 
 class Scripted(FakeMessagesListChatModel):
-    """Stands for a chat model: it asks for a tool, then it answers."""
+    """A chat model with scripted answers: it calls a tool, then it answers."""
 
     model_name: str = "scripted-1"
 
     def bind_tools(self, *_: Any, **__: Any) -> Any:
-        """It knows its tool without being told."""
+        """Ignore the tools: the script already names one."""
         return self
 
 
@@ -432,7 +433,7 @@ def block() -> None:
     graph = in_turn(reserve).compile()
     with hooks.recording("block"):
         graph.invoke({"order": "A1"})
-    graph.invoke({"order": "A2"})  # is not recorded
+    graph.invoke({"order": "A2"})  # not recorded
 
 
 # How they are shown
@@ -447,12 +448,12 @@ USUAL: dict[str, Any] = {
     "tokens": None,
     "models": [],
 }
-"""What is left out of a node log when it is shown, with the times."""
+"""Values that the printed node logs omit."""
 ON_ONE_LINE = ("node", "status", "step", "attempt", "parent", "llm_calls", "tool_calls")
 
 
 def same_each_time(text: str) -> str:
-    """The text without what is another in each run."""
+    """The text with placeholders for ids and times."""
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<uuid>", text)
     text = re.sub(r'"id": "[0-9a-f]{32}"', '"id": "<id>"', text)
     text = re.sub(r"elapsed: [\d.]+s", "elapsed: <time>", text)
@@ -464,13 +465,13 @@ def as_json(value: Any) -> str:
 
 
 def members(names: Sequence[str], values: dict[str, Any]) -> str:
-    """Those of these members that are not as usual, on one line."""
+    """The members with unusual values, on one line."""
     given = [name for name in names if USUAL.get(name, ...) != values.get(name)]
     return ", ".join(f"{name}: {values[name]}" for name in given if name in values)
 
 
 def shown(run: Any) -> Iterator[str]:
-    """The lines about a run: what it is, then its node logs."""
+    """The lines of a run: its columns, then its node logs."""
     same_id = run["wpk_id"] == "same_id"
     run_id = f", run_id: {same_each_time(run['run_id'])}" if same_id else ""
     yield f"wpk_id: {run['wpk_id']}, status: {run['status']}{run_id}"
@@ -489,13 +490,13 @@ def shown(run: Any) -> Iterator[str]:
 
 
 def without_payloads(run: Any) -> Any:
-    """The agent's: messages are long, and not what it is about."""
+    """The run without inputs and outputs, whose messages are long."""
     logs = [{**log, "inputs": ..., "outputs": ...} for log in run["node_logs"]]
     return {**run, "inputs": ..., "outputs": ..., "node_logs": logs}
 
 
 def whole(run: Any) -> str:
-    """A run as get_run returns it, with a line for each column and each member."""
+    """A run as get_run returns it, one line for each column and member."""
 
     def block(values: dict[str, Any], indent: str) -> str:
         lines = [f'{indent}  "{key}": {value}' for key, value in values.items()]
@@ -517,7 +518,7 @@ def as_text(value: Any) -> Any:
 
 
 def kept(name: str) -> str:
-    """What is kept of an example that was run, in the order in which the runs began."""
+    """The stored runs of an example, in the order of their starts."""
     runs = [
         runlog.get_run(run["run_id"], name)
         for run in reversed(runlog.list_runs(wpk_id=name).runs)
@@ -530,14 +531,14 @@ def kept(name: str) -> str:
 
 
 def record(name: str) -> str:
-    """Run an example, and tell what is kept of it."""
+    """Run an example and return the text of its records."""
     runlog.delete_runs(wpk_id=name)
     EXAMPLES[name]()
     return kept(name)
 
 
 def main(names: Sequence[str]) -> None:
-    """Run the examples of those names, or all, and print what was kept of each."""
+    """Run the named examples, or all, and print their records."""
     if not os.environ.get("POSTGRES_DSN") and not os.environ.get("RUNLOG_SQLITE_PATH"):
         path = REPOSITORY / "build" / "shapes.db"
         path.parent.mkdir(exist_ok=True)

@@ -1,18 +1,18 @@
-"""runlog keeps the history of every LangGraph run.
+"""runlog records every run of a LangGraph program.
 
-One line records a graph's runs::
+A handler records the runs of a graph::
 
     from runlog.hooks import RunLogHandler
     graph.invoke(state, config={"callbacks": [RunLogHandler()]})
 
-and `log_run` keeps any other. They go to a SQLite file, or to PostgreSQL when
+`log_run` records any other run. Runs go to a SQLite file, or to PostgreSQL if
 POSTGRES_DSN is set. With OPENAI_KEY, `search_runs` finds them by meaning.
 """
 
 try:
     from runlog import _runlog  # noqa: F401
 except ImportError:
-    # In a source tree, which has no extension in it: the installed package's is used.
+    # A source tree has no extension: use that of the installed package.
     from importlib import import_module
     from pkgutil import extend_path
 
@@ -60,7 +60,7 @@ from runlog._runlog import (
 from runlog.recorder import Recorder
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # what the functions return; only for annotations
+if TYPE_CHECKING:  # types that the functions return, for annotations only
     from runlog._runlog import Hit as Hit
     from runlog._runlog import Run as Run
     from runlog._runlog import RunSummary as RunSummary

@@ -1,7 +1,7 @@
-"""The recorder that the module's functions use.
+"""The recorder behind the functions of the module.
 
-It is made at first use from the environment, and dropped by `close()`, so that the
-environment is read again.
+The first call creates it from the environment. `close()` drops it, and the next call
+creates another, from the environment of that time.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ _exiting = False
 
 
 def _renew_lock() -> None:
-    """A forked child has no thread that would give the lock back."""
+    """Replace the lock in a forked child: no thread there would release the old one."""
     global _lock
     _lock = allocate_lock()
 
 
 def _forget() -> None:
-    """At exit: who logs from here on, a daemon thread maybe, gets another recorder.
+    """Close every recorder at exit.
 
-    It runs before what runlog.recorder has registered, as the later one does; without
-    this reference to it, the recorder would be closed with a bound of its own.
+    A call after this, from a daemon thread for example, creates another recorder. The
+    reference `before` keeps this one alive until `close_all` has closed it within the
+    time that all recorders share; its destructor would use a time limit of its own.
     """
     global _current, _exiting
     before, _current, _exiting = _current, None, True
@@ -47,7 +48,7 @@ os.register_at_fork(after_in_child=_renew_lock)
 
 
 def _tell_fallback(recorder: Recorder) -> None:
-    """Say that SQLite is the store; quietly when the file was chosen by the user."""
+    """Log that SQLite is the store: INFO if the user chose the file, else WARNING."""
     import logging
 
     chosen = not recorder.default_path
@@ -59,7 +60,7 @@ def _tell_fallback(recorder: Recorder) -> None:
 
 
 def default_recorder() -> Recorder:
-    """The module's recorder, made now if there is none. Raises ConfigError."""
+    """Return the module's recorder; create it if there is none. Raises ConfigError."""
     global _current
     recorder = _current
     if recorder is None:
@@ -75,10 +76,10 @@ def default_recorder() -> Recorder:
 
 
 def configure(**options: Any) -> None:
-    """Replace the module's recorder by one with these options (those of Recorder).
+    """Replace the module's recorder by one with these options, those of `Recorder`.
 
     Raises:
-        ConfigError, TypeError: an option is wrong; the recorder stays what it was.
+        ConfigError, TypeError: an option is wrong; the module keeps its recorder.
     """
     global _current
     fresh = Recorder(**options)
@@ -91,7 +92,7 @@ def configure(**options: Any) -> None:
 
 
 def close() -> None:
-    """Close the module's recorder; the next call makes another from the environment."""
+    """Close the module's recorder; the next call creates one from the environment."""
     global _current
     with _lock:
         before, _current = _current, None
@@ -101,7 +102,7 @@ def close() -> None:
 
 
 def log_run(run: Mapping[str, Any]) -> str:
-    """Keep one run; return its run_id once it is committed. See `Recorder.log_run`."""
+    """Record one run; return its run_id once it is committed. See `Recorder.log_run`."""
     return default_recorder().log_run(run)
 
 
@@ -171,7 +172,7 @@ def search_runs(
     since: datetime | None = None,
     limit: int = 10,
 ) -> list[Hit]:
-    """The runs nearest to a text by meaning. See `Recorder.search_runs`."""
+    """Return the runs closest in meaning to a text. See `Recorder.search_runs`."""
     return default_recorder().search_runs(
         text, wpk_id=wpk_id, status=status, since=since, limit=limit
     )
@@ -186,26 +187,26 @@ def find_similar(
     since: datetime | None = None,
     limit: int = 10,
 ) -> list[Hit]:
-    """The runs nearest to a run by meaning. See `Recorder.find_similar`."""
+    """Return the runs closest in meaning to a run. See `Recorder.find_similar`."""
     return default_recorder().find_similar(
         run_id, wpk_id, within=within, status=status, since=since, limit=limit
     )
 
 
 def generate_embedding(text: str) -> list[float] | None:
-    """The embedding of a text, or None where OPENAI_KEY is not set."""
+    """Return the embedding of a text, or None if OPENAI_KEY is not set."""
     return default_recorder().generate_embedding(text)
 
 
 def upsert_to_milvus(
     run_id: str, embedding: Sequence[float], metadata: Mapping[str, Any]
 ) -> bool:
-    """Put a run's embedding into Milvus; False where MILVUS_ENDPOINT is not set."""
+    """Upsert a vector to Milvus; return False if MILVUS_ENDPOINT is not set."""
     return default_recorder().upsert_to_milvus(run_id, embedding, metadata)
 
 
 async def alog_run(run: Mapping[str, Any]) -> str:
-    """`log_run` for asyncio: encoded at the call, committed beside the loop."""
+    """`log_run` for asyncio: encodes the run at the call, commits it in a thread."""
     return await default_recorder().alog_run(run)
 
 
@@ -222,19 +223,19 @@ async def aget_run(run_id: str, wpk_id: str | None = None) -> Run | None:
 
 
 async def alist_runs(**filters: Any) -> Page:
-    """`list_runs` for asyncio; takes the same keyword arguments."""
+    """`list_runs` for asyncio, with the same keyword arguments."""
     return await default_recorder().alist_runs(**filters)
 
 
 async def asearch_runs(text: str, **filters: Any) -> list[Hit]:
-    """`search_runs` for asyncio; takes the same keyword arguments."""
+    """`search_runs` for asyncio, with the same keyword arguments."""
     return await default_recorder().asearch_runs(text, **filters)
 
 
 async def afind_similar(
     run_id: str, wpk_id: str | None = None, **filters: Any
 ) -> list[Hit]:
-    """`find_similar` for asyncio; takes the same keyword arguments."""
+    """`find_similar` for asyncio, with the same keyword arguments."""
     return await default_recorder().afind_similar(run_id, wpk_id, **filters)
 
 

@@ -1,6 +1,6 @@
-"""The C extension behind runlog: the recorder, its errors and the LangGraph handler.
+"""The C extension behind runlog: the recorder, its exceptions and the LangGraph handler.
 
-`runlog` re-exports everything here that is public; import from there.
+Import the public names from `runlog`, which re-exports them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ __version__: str
 Durability: TypeAlias = Literal["journal", "disk", "store"]
 
 class RunlogError(Exception):
-    """Base class of everything runlog raises."""
+    """Base class of every exception that runlog raises."""
 
 class ValidationError(RunlogError, ValueError):
     """An argument is missing or wrong; the message names the field and what it got."""
@@ -25,34 +25,36 @@ class ClosedError(RunlogError):
     """The recorder was closed before the call."""
 
 class StoreError(RunlogError):
-    """The database refused, or could not be reached.
+    """The database refused the call, or could not be reached.
 
-    With POSTGRES_DSN set, log_run raises it for two things only: neither the server nor
-    the journal takes the run (the message names both causes), or the server refuses it
-    for good (`retryable` is False; the run is kept in the table journal_rejected).
+    With POSTGRES_DSN set, log_run raises it in two cases only. Either neither the server
+    nor the journal takes the run, and the message names both causes. Or the server
+    refuses the run permanently: `retryable` is False, and the run is stored in the table
+    journal_rejected.
 
     Attributes:
-        sqlstate: PostgreSQL's five-character code, or None (SQLite, no connection).
-        retryable: whether the same call may succeed later, unchanged.
+        sqlstate: PostgreSQL's five-character code; None on SQLite or without a
+            connection.
+        retryable: whether the same call, unchanged, may succeed later.
     """
 
     sqlstate: str | None
     retryable: bool
 
 class ServiceError(RunlogError):
-    """The embedding server or Milvus refused, or was not reached.
+    """The embedding server or Milvus refused the call, or could not be reached.
 
-    Raised by the calls that wait for one of them (`search_runs`, `find_similar`,
-    `generate_embedding`, `upsert_to_milvus`), never by what keeps a run.
+    Only `search_runs`, `find_similar`, `generate_embedding` and `upsert_to_milvus` raise
+    it, because they wait for a server. Calls that record a run never raise it.
 
     Attributes:
-        retryable: whether the same call may succeed later, unchanged.
+        retryable: whether the same call, unchanged, may succeed later.
     """
 
     retryable: bool
 
 class RunSummary(TypedDict):
-    """A row of `list_runs`: the columns that are cheap to read, without the payloads."""
+    """A row of `list_runs`: all columns but owner and the payloads."""
 
     id: str
     wpk_id: str
@@ -67,7 +69,11 @@ class RunSummary(TypedDict):
     updated_at: datetime
 
 class Run(RunSummary):
-    """A whole run, as `get_run` returns it. Payloads are what `json` would hold."""
+    """A whole run, as `get_run` returns it.
+
+    The payloads (inputs, outputs, node_logs, metadata) have the types of the `json`
+    module: dict, list, str, int, float, bool or None.
+    """
 
     inputs: Any
     outputs: Any
@@ -76,80 +82,85 @@ class Run(RunSummary):
     owner: str | None
 
 class Hit(RunSummary):
-    """A run that `search_runs` or `find_similar` has found.
+    """A run that `search_runs` or `find_similar` returns.
 
-    `score` is the cosine of the two vectors, 1.0 for the same direction.
+    `score` is the cosine of the two vectors, -1.0 to 1.0; 1.0 means the same direction.
     """
 
     score: float
 
 class Page(NamedTuple):
-    """A page of `list_runs`: its runs, newest first, and the cursor of the next page."""
+    """A page of `list_runs`.
+
+    `runs` holds the runs, newest first. `next` is the cursor of the next page, or None on
+    the last one.
+    """
 
     runs: list[RunSummary]
     next: str | None
 
 @final
 class PreparedRun:
-    """A run that was encoded and not yet committed; made by `Recorder.prepare`."""
+    """A run that `Recorder.prepare` has encoded, to be committed by `Recorder.commit`."""
 
     run_id: str
     wpk_id: str
 
 class Recorder:
-    """Keeps runs in SQLite, or in PostgreSQL when it is given a DSN.
+    """Records runs in SQLite, or in PostgreSQL if it has a DSN.
 
-    Every argument that is not given (or is None) is taken from the environment at
-    construction; the database is opened at first use. Methods may be called from any
-    thread, and give up the GIL while they wait.
+    The constructor takes an argument that is missing or None from the environment. The
+    first call opens the database. Any thread may call any method; a method releases the
+    GIL while it waits.
 
     Args:
-        postgres_dsn: a libpq connection string or URI (POSTGRES_DSN). Unset: SQLite.
-        sqlite_path: the SQLite file (RUNLOG_SQLITE_PATH), by default test_runs.db.
-            It is made with mode 0600.
-            With PostgreSQL it is the journal: runs wait there while the server is away.
-        durability: "journal", "disk" or "store" (RUNLOG_DURABILITY). By default "disk"
-            on SQLite and "store" on PostgreSQL for log_run, "journal" for the handler.
-            "journal" and "disk" with PostgreSQL: to the journal first, then forwarded.
+        postgres_dsn: libpq connection string or URI (POSTGRES_DSN). Unset: SQLite.
+        sqlite_path: path of the SQLite file (RUNLOG_SQLITE_PATH), test_runs.db by
+            default; created with mode 0600. With PostgreSQL the file is the journal, in
+            which runs wait while the server is unavailable.
+        durability: "journal", "disk" or "store" (RUNLOG_DURABILITY). By default log_run
+            uses "disk" on SQLite and "store" on PostgreSQL, and the handler "journal".
+            With PostgreSQL, "journal" and "disk" commit to the journal first and forward
+            the run afterwards.
         postgres_timeout: seconds that the server may take to connect or to answer before
-            a run goes to the journal instead (RUNLOG_POSTGRES_TIMEOUT), 0.05 to 3600,
-            5 by default. libpq takes 2 seconds at least, and whole ones, to connect.
+            a run goes to the journal (RUNLOG_POSTGRES_TIMEOUT), 0.05 to 3600, 5 by
+            default. To connect, libpq takes whole seconds and at least 2.
         postgres_pool: connections to PostgreSQL for reads (RUNLOG_POSTGRES_POOL), 1 to
-            64, 4 by default; made when they are needed.
+            64, 4 by default; opened on demand.
         redact: keys whose values are replaced by "<redacted>" (RUNLOG_REDACT, separated
-            by commas); compared without case, "-" as "_". An empty sequence: none.
-        max_payload: bytes of JSON after which a payload is cut (RUNLOG_MAX_PAYLOAD),
-            1 KiB to 256 MiB, 1 MiB by default.
-        openai_key: with it (OPENAI_KEY, and no variable of another name) the texts of
-            runs are sent to the embedding server. Unset: none is.
-        openai_base_url: that server (OPENAI_BASE_URL), by default OpenAI's,
-            https://api.openai.com/v1. A query is kept: ...?api-version=2024-06-01.
-        openai_headers: more headers for it, a mapping, or lines of "Name: value"
-            (RUNLOG_OPENAI_HEADERS). One named Authorization or api-key replaces the
-            key's.
-        embedding_model: the model (RUNLOG_EMBEDDING_MODEL), by default
+            by commas). Case does not matter, and "-" equals "_". An empty sequence
+            redacts nothing.
+        max_payload: bytes of JSON after which a payload is cut (RUNLOG_MAX_PAYLOAD), 1
+            KiB to 256 MiB, 1 MiB by default.
+        openai_key: key for the embedding server (OPENAI_KEY, and no variable of another
+            name). If it is set, the texts of runs are sent to that server.
+        openai_base_url: URL of the embedding server (OPENAI_BASE_URL), by default
+            https://api.openai.com/v1. A query, as in ...?api-version=2024-06-01, is sent.
+        openai_headers: further headers for it, as a mapping or as lines of "Name: value"
+            (RUNLOG_OPENAI_HEADERS). A header Authorization or api-key replaces that of
+            the key.
+        embedding_model: name of the model (RUNLOG_EMBEDDING_MODEL), by default
             text-embedding-3-small.
-        embedding_dimensions: numbers that the model is asked for
-            (RUNLOG_EMBEDDING_DIMENSIONS), 0 to 32,768; 0, the default: as many as it has.
-        embedding_path: where the text of a run is, in its outputs, with dots in between
-            (RUNLOG_EMBEDDING_PATH): "answer", "messages.-1.content". By default it is
-            outputs["text"], or else the content of the last of outputs["messages"].
-        milvus_endpoint: Milvus (MILVUS_ENDPOINT), http:// or https://; without a scheme
-            http. Unset: vectors stay in the database, and are searched there.
+        embedding_dimensions: vector length to request (RUNLOG_EMBEDDING_DIMENSIONS), 0 to
+            32,768. 0, the default, requests the model's own length.
+        embedding_path: place of the text in a run's outputs, separated by dots
+            (RUNLOG_EMBEDDING_PATH), as in "answer" or "messages.-1.content". By default
+            the text is outputs["text"], else the content of the last of
+            outputs["messages"].
+        milvus_endpoint: Milvus (MILVUS_ENDPOINT), with http://, https:// or no scheme,
+            which means http. Unset: the database stores the vectors and runlog searches
+            them there.
         milvus_token: "user:password" or an API key (MILVUS_TOKEN).
         service_timeout: seconds that either server may take to answer
-            (RUNLOG_SERVICE_TIMEOUT), 0.05 to 3600, 30 by default. Nobody who keeps a run
-            waits for them.
-        vector_cache: bytes of vectors that are kept in memory by searches without
-            Milvus (RUNLOG_VECTOR_CACHE), 256 MiB by default; what does not fit is read
-            each time.
+            (RUNLOG_SERVICE_TIMEOUT), 0.05 to 3600, 30 by default. No call that records a
+            run waits for either server.
 
     Raises:
-        ConfigError: an option is wrong; names the option and its variable.
+        ConfigError: an option is wrong; the message names the option and its variable.
     """
 
     default_path: bool
-    """Whether SQLite is the store and nobody has chosen its file."""
+    """True if SQLite is the store and its path is the default."""
 
     def __init__(
         self,
@@ -170,53 +181,71 @@ class Recorder:
         milvus_endpoint: str | None = None,
         milvus_token: str | None = None,
         service_timeout: float | None = None,
-        vector_cache: int | None = None,
     ) -> None: ...
     def log_run(self, run: Mapping[str, Any]) -> str:
-        """Keep one run; return its run_id once it is committed.
+        """Record one run, and return once it is committed.
+
+        While PostgreSQL is unavailable, the run is committed to the journal and the call
+        returns as usual. Logging the same (wpk_id, run_id) again updates the row: given
+        values replace the old ones, others stay, and error_type and error_text are
+        replaced with the status. A finished run never becomes "running" again.
 
         Args:
-            run: `wpk_id`, `run_id` and `status` (non-empty text) are required;
-                `inputs`, `outputs`, `node_logs`, `duration_ms` (0 to 2**31-1),
-                `thread_id`, `error_type`, `error_text`, `metadata` (a mapping;
-                anything else goes under its own name into one),
-                `started_at`, `created_at` (datetimes, naive ones in local time, ISO 8601
-                text, or seconds since 1970) are optional; None means not given, but for
-                inputs, outputs and node_logs, where it is kept as null. Any other key
-                goes into metadata.
+            run: a mapping. Required keys: `wpk_id`, `run_id` and `status`, each non-empty
+                text. Optional keys: `inputs`, `outputs` and `node_logs` (any value);
+                `duration_ms` (int, 0 to 2**31-1); `thread_id`, `error_type` and
+                `error_text` (text); `metadata` (a mapping; another value becomes the
+                member "metadata" of one); `started_at` and `created_at` (a datetime,
+                local time if naive; ISO 8601 text; or seconds since 1970). None means
+                "not given", except for inputs, outputs and node_logs, which store null.
+                Any other key becomes a member of metadata.
 
-        Logging the same (wpk_id, run_id) again updates the row: what is given replaces
-        what was there, what is not given stays, but error_type and error_text go with
-        the status. A finished run never goes back to "running".
+        Returns:
+            The run_id.
 
         Raises:
             TypeError: run is not a mapping.
             ValidationError: a field is missing or wrong; nothing is written.
-            StoreError: nothing took it, or the server refused it for good; see there.
+            StoreError: no store took the run, or the server refused it permanently.
             ClosedError: the recorder is closed.
-
-        With PostgreSQL away the run is committed to the journal; this returns as usual.
         """
 
     def prepare(self, run: Mapping[str, Any]) -> PreparedRun:
-        """Validate and encode a run now, to commit it later (from another thread)."""
+        """Validate and encode a run, to commit it later from any thread.
+
+        Args:
+            run: as for `log_run`. Later changes to its values have no effect.
+
+        Raises:
+            TypeError, ValidationError: as for `log_run`.
+        """
 
     def commit(self, prepared: PreparedRun) -> str:
-        """Commit a prepared run, once; return its run_id. Raises as log_run does."""
+        """Commit a prepared run and return its run_id. A run can be committed once.
+
+        Raises:
+            StoreError, ClosedError: as for `log_run`.
+        """
 
     def get_runs_by_wpk_id(
         self, wpk_id: str, limit: int = 20, offset: int = 0
     ) -> list[tuple[str, str, int | None, datetime]]:
-        """The newest runs of a workflow: (run_id, status, duration_ms, created_at).
+        """Return the newest runs of a workflow.
 
         Args:
             wpk_id: the workflow.
-            limit: 1 to 10,000 rows.
-            offset: rows to skip, 0 or more. Deep pages are cheaper with list_runs.
+            limit: number of rows, 1 to 10,000.
+            offset: rows to skip, 0 or more. `list_runs` is cheaper for deep pages.
+
+        Returns:
+            Tuples (run_id, status, duration_ms, created_at), newest first.
         """
 
     def get_run(self, run_id: str, wpk_id: str | None = None) -> Run | None:
-        """The whole run, or None. Without wpk_id, the newest of that run_id."""
+        """Return a whole run, or None if there is none.
+
+        Without wpk_id, the newest run with that run_id is returned.
+        """
 
     def list_runs(
         self,
@@ -229,16 +258,16 @@ class Recorder:
         limit: int = 20,
         after: str | None = None,
     ) -> Page:
-        """A page of runs, newest first; pass `page.next` as `after` for the next one.
+        """Return a page of runs, newest first.
 
         Args:
-            wpk_id: of this workflow.
-            status: of this status.
-            thread_id: of this thread.
-            since: created at that time or later.
-            until: created before that time.
-            limit: 1 to 10,000 rows.
-            after: the `next` of the page before.
+            wpk_id: only runs of this workflow.
+            status: only runs with this status.
+            thread_id: only runs of this LangGraph thread.
+            since: only runs created at this time or later.
+            until: only runs created before this time.
+            limit: number of rows, 1 to 10,000.
+            after: the `next` of the page before; None for the first page.
 
         Raises:
             ValidationError: a filter is wrong, or `after` is not a cursor.
@@ -253,10 +282,17 @@ class Recorder:
         thread_id: str | None = None,
         before: datetime | None = None,
     ) -> int:
-        """Delete the runs that fit every filter given; return how many there were.
+        """Delete the runs that match all given filters, and return their number.
+
+        Args:
+            wpk_id: only runs of this workflow.
+            run_id: only runs with this id.
+            status: only runs with this status.
+            thread_id: only runs of this LangGraph thread.
+            before: only runs created before this time.
 
         Raises:
-            ValidationError: no filter was given.
+            ValidationError: no filter was given, or one is wrong.
         """
 
     def search_runs(
@@ -268,22 +304,23 @@ class Recorder:
         since: datetime | None = None,
         limit: int = 10,
     ) -> list[Hit]:
-        """The runs whose texts are nearest to a text, nearest first.
+        """Return the runs whose texts are closest in meaning to a text, closest first.
 
-        The text is embedded, then compared with the runs' vectors: in Milvus when it is
-        set, else in PostgreSQL when it has pgvector, else in memory.
+        The text is embedded and compared with the vectors of the runs: in Milvus if its
+        endpoint is set, else in PostgreSQL if it has pgvector, else by a scan. With its
+        retries a call ends after at most 60 seconds.
 
         Args:
-            text: what the runs should be about; not empty.
-            wpk_id: of this workflow.
-            status: of this status.
-            since: created at that time or later.
-            limit: 1 to 1,000 runs.
+            text: the question, not empty.
+            wpk_id: only runs of this workflow.
+            status: only runs with this status.
+            since: only runs created at this time or later.
+            limit: number of runs, 1 to 1,000.
 
         Raises:
             ValidationError: an argument is wrong.
-            ConfigError: OPENAI_KEY is not set, or a setting can't be used.
-            ServiceError: the embedding server or Milvus refused, or was not reached.
+            ConfigError: OPENAI_KEY is not set, or a setting cannot be used.
+            ServiceError: the embedding server or Milvus refused or was not reached.
             StoreError: the database was not reached.
         """
 
@@ -297,97 +334,111 @@ class Recorder:
         since: datetime | None = None,
         limit: int = 10,
     ) -> list[Hit]:
-        """The runs whose texts are nearest to that of a run, by its stored vector.
+        """Return the runs closest in meaning to a run, by its stored vector.
 
         Args:
-            run_id: the run, which is no hit itself.
-            wpk_id: its workflow; without it, the newest run of that run_id.
+            run_id: the run, which is not among the results.
+            wpk_id: its workflow; None means the newest run with that run_id.
             within: only runs of this workflow.
-            status: of this status.
-            since: created at that time or later.
-            limit: 1 to 1,000 runs.
+            status: only runs with this status.
+            since: only runs created at this time or later.
+            limit: number of runs, 1 to 1,000.
 
         Raises:
-            ValidationError: an argument is wrong, there is no such run, or it has no
+            ValidationError: an argument is wrong, the run does not exist, or it has no
                 vector (yet).
             ServiceError, StoreError: as for `search_runs`.
         """
 
     def generate_embedding(self, text: str) -> list[float] | None:
-        """The embedding of a text, or None where OPENAI_KEY is not set.
+        """Return the embedding of a text, or None if OPENAI_KEY is not set.
 
-        A text that is longer than the model takes is cut.
+        A text that is too long for the model is cut.
 
         Raises:
-            ValidationError: text is no text, or empty.
-            ConfigError: a setting can't be used.
-            ServiceError: the server refused, or was not reached.
+            ValidationError: text is not a str, or is empty.
+            ConfigError: a setting cannot be used.
+            ServiceError: the server refused or was not reached.
         """
 
     def upsert_to_milvus(
         self, run_id: str, embedding: Sequence[float], metadata: Mapping[str, Any]
     ) -> bool:
-        """Put a run's embedding into Milvus; False where MILVUS_ENDPOINT is not set.
+        """Upsert a vector of your own to Milvus for a run.
 
-        Runs that are kept with OPENAI_KEY get there by themselves; this is for vectors
-        that come from elsewhere.
+        With OPENAI_KEY, runlog upserts the vectors of runs itself. Searches find the run
+        if it is also in the database.
 
         Args:
-            run_id: the run, with metadata["wpk_id"] its workflow. One that is kept here
-                is found by searches.
-            embedding: finite numbers, as many as the collection's vectors have.
-            metadata: "wpk_id" and "status", text each; the rest is not used.
+            run_id: the run, of the workflow metadata["wpk_id"].
+            embedding: finite numbers, 1 to 32,768; their number must be the vector length
+                of the collection.
+            metadata: "wpk_id" and "status", each text; other keys are ignored.
+
+        Returns:
+            True, or False if MILVUS_ENDPOINT is not set.
 
         Raises:
             ValidationError: an argument is wrong.
-            ServiceError: Milvus refused, or was not reached.
+            ServiceError: Milvus refused or was not reached.
         """
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until every run handed over by any thread is in the database.
+        """Wait until every run that any thread has handed over is in the database.
 
-        That is what waits in the journal as well, whichever process put it there, but for
-        what the server has refused for good; and with OPENAI_KEY or MILVUS_ENDPOINT what
-        waits to be embedded or indexed, but for what they refuse.
+        This includes the runs in the journal, of all processes, but not those that the
+        server refused permanently. With OPENAI_KEY or MILVUS_ENDPOINT it includes the
+        rows of the outbox, but not those that a server refuses.
 
         Args:
-            timeout: seconds to wait; None waits without a bound (Ctrl-C ends it).
+            timeout: seconds to wait; None waits without a limit (Ctrl-C ends the wait).
 
         Returns:
-            True when nothing is left, False when the time ran out.
+            True if nothing is left, False if the time ran out.
 
         Raises:
-            StoreError: the journal can't be read.
+            StoreError: the journal cannot be read.
         """
 
     def close(self, timeout: float | None = None) -> None:
-        """Wait for what is being committed, then close the database.
+        """Wait for the commits under way, then close the database.
 
-        What waits in the journal is forwarded first, as far as the time and the server
-        let it; the rest waits for the next start. May be called twice.
+        Before that, the runs in the journal are forwarded, as far as the timeout and the
+        server allow. The rest waits for the next start. A second call does nothing.
 
         Args:
-            timeout: seconds, 4 by default.
+            timeout: seconds for forwarding, 4 by default.
         """
 
     def _close_within(self, seconds: float) -> None: ...
     def stats(self) -> dict[str, Any]:
-        """Counters of this recorder.
+        """Return the counters of this recorder.
 
-        `store` ("sqlite" or "postgres"), `runs` (committed), `commits` (transactions),
-        `failed` (runs that raised StoreError), `largest_commit` (runs), `queued` (runs
-        waiting now), `handler_errors` (graphs' runs that
-        could not be kept), `handler_ignored` (events that belong to no run that is
-        recorded), `handler_evicted` (runs that were open when there were too many),
-        `open_runs`. With PostgreSQL:
-        `journaled` (of the runs committed, those that went to the journal), `forwarded`
-        (runs that this process has brought from there to the server), `waiting` (runs in
-        the journal now, of all processes), `rejected` (runs in it that the server refused
-        for good), `server` ("up" or "away") and `server_error` (why it is away, or None).
-        On SQLite those are 0 and None. With OPENAI_KEY or MILVUS_ENDPOINT: `embedded`
-        and `upserted` (by this process), `embeddings_waiting` and `embeddings_failed`
-        (rows of the outbox now, of all processes) and `embedding_error` (why something
-        waits or has failed, or None).
+        Always:
+            store: "sqlite" or "postgres".
+            runs: runs committed.
+            commits: transactions.
+            failed: runs for which log_run raised StoreError.
+            largest_commit: runs in the largest transaction.
+            queued: runs that wait for a commit now.
+            open_runs: graphs' runs that are open now.
+            handler_errors: graphs' runs that could not be recorded.
+            handler_ignored: events that belong to no recorded run.
+            handler_evicted: open runs dropped from memory because there were too many.
+
+        With PostgreSQL; 0 or None on SQLite:
+            journaled: runs that this process committed to the journal.
+            forwarded: runs that this process forwarded from the journal to the server.
+            waiting: runs in the journal now, of all processes.
+            rejected: runs in the journal that the server refused permanently.
+            server: "up" or "away".
+            server_error: why the server is "away", or None.
+
+        With OPENAI_KEY or MILVUS_ENDPOINT:
+            embedded, upserted: rows of the outbox, by this process.
+            embeddings_waiting, embeddings_failed: rows of the outbox now, of all
+                processes.
+            embedding_error: why a row waits or has failed, or None.
         """
 
     def __enter__(self) -> Self: ...
@@ -409,17 +460,19 @@ def make_handler_type(
     log: Callable[[str], None],
     /,
 ) -> type[Any]:
-    """Make the type RunLogHandler over LangGraph's GraphCallbackHandler; once a process.
+    """Create the type RunLogHandler as a subclass of LangGraph's handler, once a process.
 
     Args:
         base: langgraph.callbacks.GraphCallbackHandler.
-        parent_command: an exception that ends a node well (Command(graph=PARENT)).
-        graph_interrupt: the exception that carries interrupts, which are no error.
-        bubble_up: the exceptions that interrupt a node or graph, that one among them.
+        parent_command: the exception by which a node completes with
+            Command(graph=PARENT).
+        graph_interrupt: the exception that carries interrupts, which are not errors.
+        bubble_up: the base class of the exceptions that interrupt a node or graph.
         command: langgraph.types.Command.
-        cancelled: the exceptions that cancel one.
-        default_recorder: gives the recorder of handlers that were made without one.
-        log: is told why a graph's run could not be kept, once until one can be again.
+        cancelled: the exceptions that cancel a node or graph.
+        default_recorder: returns the recorder of handlers that were created without one.
+        log: called with the reason when a graph's run could not be recorded, and not
+            again until one was recorded.
     """
 
 def encode_json(
@@ -428,4 +481,10 @@ def encode_json(
     redact: Sequence[str] | str | None = None,
     max_payload: int | None = None,
 ) -> bytes:
-    """The JSON text (UTF-8) that runlog stores for a value. Never raises for a value."""
+    """Return the JSON text (UTF-8) that runlog stores for a value.
+
+    Args:
+        value: any object; none makes the call raise.
+        redact: as for `Recorder`.
+        max_payload: as for `Recorder`, in bytes.
+    """

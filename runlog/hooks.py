@@ -1,4 +1,4 @@
-"""LangGraph's callbacks: `RunLogHandler`, and what registers it for every graph.
+"""Recording of LangGraph: `RunLogHandler`, and functions that register it for graphs.
 
 Importing this module imports langgraph; `import runlog` does not.
 """
@@ -26,7 +26,7 @@ from runlog._default import default_recorder, log_run
 
 try:
     from langgraph.callbacks import GraphCallbackHandler
-except ImportError:  # a LangGraph that tells nobody of interrupts
+except ImportError:  # a LangGraph without callbacks for interrupts
     GraphCallbackHandler = BaseCallbackHandler  # type: ignore[assignment,misc]
 
 __all__ = [
@@ -49,24 +49,24 @@ def _log_failure(reason: str) -> None:
 if TYPE_CHECKING:
 
     class RunLogHandler(GraphCallbackHandler):
-        """Records every run of the graphs whose callbacks it is in.
+        """Records every run of the graphs that have it in their callbacks.
 
-        Any number of graphs, threads and event loops may use one handler at once. It
-        never raises: what it could not keep is counted in `stats()` and logged once.
+        Any number of graphs, threads and event loops may use one handler at once. Its
+        callbacks never raise: a failure is counted in `stats()` and logged once.
 
         Args:
-            wpk_id: names the workflow; without it metadata["wpk_id"] does, or the name of
+            wpk_id: name of the workflow; by default metadata["wpk_id"], else the name of
                 the graph.
-            recorder: where runs are kept; by default the module's own.
-            node_inputs: what is kept of the state that each node gets: "delta", what has
-                changed (`get_run` gives it back whole); "full", all of it; or "none".
-            checkpoint_interval: seconds after which a run that is still open is written
-                as it stands, and again where it has changed; 0: at every event, before it
-                returns; None: never.
+            recorder: the recorder that stores the runs; by default the module's own.
+            node_inputs: how to store the inputs of each node: "delta", the changes
+                (`get_run` returns whole inputs); "full", all of them; "none", nothing.
+            checkpoint_interval: seconds after which an open run is written, and again
+                after each such interval if it has changed. 0: at every event, before the
+                callback returns. None: only at its end.
 
         Raises:
-            ValidationError: an argument has another value than these, or another name.
-            TypeError: recorder is no Recorder.
+            ValidationError: an argument has another value, or another name.
+            TypeError: recorder is not a Recorder.
         """
 
         def __init__(
@@ -88,14 +88,15 @@ else:
         default_recorder,
         _log_failure,
     )
-# LangGraph's TracePolicy withholds payloads from handlers that are tracers only
+# LangGraph's TracePolicy, which withholds payloads, applies to tracers only: count as
+# one, so that runlog does not record those payloads either.
 BaseTracer.register(RunLogHandler)
 
 
 class _Installed:
-    """Stands where langchain-core asks for a ContextVar.
+    """Takes the place of a ContextVar in langchain-core.
 
-    It gives the same handler in every thread and context, or None.
+    Its value, a handler or None, is the same in every thread and context.
     """
 
     handler: RunLogHandler | None = None
@@ -109,24 +110,24 @@ _recording: ContextVar[RunLogHandler | None] = ContextVar("runlog", default=None
 _lock = threading.Lock()
 _hooked = False
 _blocks = 0
-"""Blocks of `recording` that are open, in all contexts."""
+"""Number of open blocks of `recording`, in all contexts."""
 
 _MANAGERS = (
     "get_sync_graph_callback_manager_for_config",
     "get_async_graph_callback_manager_for_config",
 )
-"""LangGraph's own, which look for handlers of interrupts in a run's config only."""
+"""LangGraph's functions that find handlers of interrupts, in the config of a run only."""
 
 
 def _with_handlers(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap one of `_MANAGERS`, so that it finds the handlers of hooks as well."""
+    """Wrap one of `_MANAGERS`, so that it also finds the handlers of this module."""
 
     @functools.wraps(original)
     def manager_for(*args: Any, **kwargs: Any) -> Any:
         manager = original(*args, **kwargs)
         for handler in (_recording.get(), _installed.handler):
             if handler is not None:
-                with contextlib.suppress(Exception):  # of a manager that is not as now
+                with contextlib.suppress(Exception):  # a future manager may differ
                     manager.add_handler(handler, inherit=True)
         return manager
 
@@ -135,10 +136,10 @@ def _with_handlers(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _hook() -> None:
-    """Have langchain-core and LangGraph ask for the handlers. Lock held."""
+    """Make langchain-core and LangGraph ask for the handlers. The lock must be held."""
     global _hooked
     if not _hooked:  # langchain-core has no way to take a hook back
-        # In this order: a block's name for its workflow goes before the process's.
+        # In this order, so that the wpk_id of a block precedes that of `install`.
         register_configure_hook(_recording, True)
         register_configure_hook(_installed, True)  # type: ignore[arg-type]
         _hooked = True
@@ -149,7 +150,7 @@ def _hook() -> None:
 
 
 def _unhook() -> None:
-    """Give LangGraph its functions back, when nobody needs them any more. Lock held."""
+    """Restore LangGraph's functions once no handler is left. The lock must be held."""
     if _installed.handler is not None or _blocks > 0:
         return
     for name in _MANAGERS:
@@ -159,9 +160,9 @@ def _unhook() -> None:
 
 
 def install() -> None:
-    """Record every graph of the process, without naming the handler anywhere.
+    """Record every graph of the process.
 
-    A run that another handler records already, in the same recorder, is recorded once.
+    A run that another handler records in the same recorder is recorded once.
     """
     with _lock:
         if _installed.handler is None:
@@ -170,7 +171,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Undo `install`. Runs that are open are still recorded to their end."""
+    """Undo `install`. Open runs are still recorded to their end."""
     with _lock:
         _installed.handler = None
         _unhook()
@@ -184,25 +185,22 @@ def recording(
     node_inputs: NodeInputs = "delta",
     checkpoint_interval: float | None = 1.0,
 ) -> Iterator[RunLogHandler]:
-    """Record the graphs that run in a block.
+    """Record the graphs that run in a `with` block.
 
-    As in `with recording("nightly"): graph.invoke(...)`.
-
-    It holds for the context of the block, so for what asyncio starts in it and for
-    threads that are given a copy of it. A block within a block is recorded by the inner
-    one.
+    The block applies to its context, and therefore to asyncio tasks that start in it and
+    to threads that get a copy of the context. In nested blocks, the inner one records.
 
     Args:
         wpk_id: as for `RunLogHandler`.
-        recorder: as there.
-        node_inputs: as there.
-        checkpoint_interval: as there.
+        recorder: as for `RunLogHandler`.
+        node_inputs: as for `RunLogHandler`.
+        checkpoint_interval: as for `RunLogHandler`.
 
     Yields:
         The handler.
 
     Raises:
-        ValidationError, TypeError: as `RunLogHandler` does.
+        ValidationError, TypeError: as for `RunLogHandler`.
     """
     global _blocks
     handler = RunLogHandler(
@@ -225,13 +223,16 @@ def recording(
 
 
 def on_workflow_complete(run_data: Mapping[str, Any]) -> str:
-    """Keep a finished workflow's data; `workflow_id` stands for wpk_id.
+    """Record a finished workflow, as `log_run` does.
 
     Args:
-        run_data: what `log_run` takes, with the workflow under `workflow_id` (or wpk_id).
+        run_data: a run as for `log_run`; the key `workflow_id` may stand for `wpk_id`.
 
     Returns:
-        The run_id. Raises as `log_run` does.
+        The run_id.
+
+    Raises:
+        The exceptions of `log_run`.
     """
     if isinstance(run_data, Mapping) and "workflow_id" in run_data:
         run_data = dict(run_data)

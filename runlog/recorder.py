@@ -1,4 +1,4 @@
-"""Recorder: the C one, with its asyncio twins."""
+"""Recorder: the class of the C extension, with asyncio twins of its methods."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from time import monotonic
 
 from runlog import _runlog
 
-TYPE_CHECKING = False  # importing typing costs more than everything else here
+TYPE_CHECKING = False  # importing typing costs more than the rest of this module
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from concurrent.futures import ThreadPoolExecutor
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
 _THREADS = 32
-"""Calls that may wait for the database at once; they share commits."""
+"""Number of calls that may wait for the database at once; they share commits."""
 
 _pool: ThreadPoolExecutor | None = None
 
 _LEVELS = (20, 30, 40)
-"""logging's INFO, WARNING and ERROR, by the number that the extension has for them."""
+"""The extension's levels 0, 1 and 2 as logging's INFO, WARNING and ERROR."""
 
 
 def _tell(level: int, text: str) -> None:
-    """Log what has come up in the extension, which calls this."""
+    """Log a message of the extension, which calls this function."""
     import logging
 
     logging.getLogger("runlog").log(_LEVELS[level], "%s", text)
 
 
 def _forget_pool() -> None:
-    """A forked child has none of its parent's threads."""
+    """Drop the pool in a forked child, which has none of its parent's threads."""
     global _pool
     _pool = None
 
@@ -45,9 +45,9 @@ def _forget_pool() -> None:
 os.register_at_fork(after_in_child=_forget_pool)
 
 _EXIT_SECONDS = 3.0
-"""What all recorders together may take at exit to forward what is in their journals.
+"""Seconds that all recorders together may take at exit to empty their journals.
 
-Their threads may take 0.9 s more to end, and an exit is to take 5 s at most on a busy
+Their threads may take another 0.9 s to end. An exit must take at most 5 s, on a busy
 machine, too.
 """
 
@@ -56,7 +56,7 @@ _closed = False
 
 
 def close_all() -> None:
-    """Close every recorder, once: one that is made during the exit stays open."""
+    """Close every recorder, once. A recorder created after that stays open."""
     global _closed
     if _closed:
         return
@@ -71,9 +71,9 @@ atexit.register(close_all)
 
 
 async def _beside_the_loop(call: Callable[..., _T], *args: Any) -> _T:
-    """Run a call that waits without the GIL in a thread of a pool for such calls.
+    """Run a call that releases the GIL while it waits, in a thread of runlog's pool.
 
-    asyncio's default pool has few threads on small machines, and the program uses it too.
+    asyncio's default pool has few threads on small machines, and the program uses it.
     """
     global _pool
     import asyncio
@@ -86,22 +86,22 @@ async def _beside_the_loop(call: Callable[..., _T], *args: Any) -> _T:
 
 
 class Recorder(_runlog.Recorder):
-    """Keeps runs in SQLite, or in PostgreSQL when it is given a DSN.
+    """Records runs in SQLite, or in PostgreSQL if it has a DSN.
 
-    Arguments that are not given are taken from the environment; see the README's table of
-    settings. Methods may be called from any thread.
+    The environment supplies the arguments that are not given; docs/configuration.md lists
+    them. Any thread may call any method.
     """
 
     if not TYPE_CHECKING:  # the stub has the arguments
 
         def __init__(self, **options: Any) -> None:
-            """Make a recorder; nothing is opened before its first use."""
+            """Create a recorder; the first call opens the database."""
             super().__init__(**options)
             key = id(self)
             _open[key] = ref(self, lambda _: _open.pop(key, None))
 
     async def alog_run(self, run: Mapping[str, Any]) -> str:
-        """`log_run` for asyncio: encoded at the call, committed beside the loop."""
+        """`log_run` for asyncio: encodes the run at the call, commits it in a thread."""
         return await _beside_the_loop(self.commit, self.prepare(run))
 
     async def aget_runs_by_wpk_id(
@@ -115,17 +115,17 @@ class Recorder(_runlog.Recorder):
         return await _beside_the_loop(self.get_run, run_id, wpk_id)
 
     async def alist_runs(self, **filters: Any) -> Page:
-        """`list_runs` for asyncio; takes the same keyword arguments."""
+        """`list_runs` for asyncio, with the same keyword arguments."""
         return await _beside_the_loop(lambda: self.list_runs(**filters))
 
     async def asearch_runs(self, text: str, **filters: Any) -> list[Hit]:
-        """`search_runs` for asyncio; takes the same keyword arguments."""
+        """`search_runs` for asyncio, with the same keyword arguments."""
         return await _beside_the_loop(lambda: self.search_runs(text, **filters))
 
     async def afind_similar(
         self, run_id: str, wpk_id: str | None = None, **filters: Any
     ) -> list[Hit]:
-        """`find_similar` for asyncio; takes the same keyword arguments."""
+        """`find_similar` for asyncio, with the same keyword arguments."""
         return await _beside_the_loop(
             lambda: self.find_similar(run_id, wpk_id, **filters)
         )

@@ -1,9 +1,9 @@
-"""Writes the programs of examples/shapes.py, and what is kept of them, into the docs.
+"""Writes the programs of examples/shapes.py and their records into docs/langgraph.md.
 
     .venv/bin/python scripts/document_shapes.py
 
-docs/langgraph.md has a pair of marks for each example. What is between them is made here;
-a test fails when it is not what the examples print now.
+The page has a pair of marks for each example, and this script writes the text between
+them. A test fails if that text is not what the examples print now.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def names_in(document: str) -> list[str]:
 
 
 def program_of(function: Callable[..., Any]) -> str:
-    """The body of an example, as a program of its own, with its blank lines."""
+    """The body of an example as a program, with its blank lines."""
     source = inspect.getsource(function)
     text = textwrap.dedent(source.split(":\n", 1)[1]).rstrip()
     text = re.sub(r"\n\n(?=@|def |async def )", "\n\n\n", text)
@@ -40,7 +40,7 @@ def program_of(function: Callable[..., Any]) -> str:
 
 
 def with_records(document: str, shapes: Any) -> str:
-    """The document, with what the examples are and print now."""
+    """The document with the current programs and records of the examples."""
 
     def shown(match: re.Match[str]) -> str:
         name = match[2]

@@ -323,13 +323,13 @@ def test_the_rights_of_a_role_that_only_records(
             postgres_server.query(f"DROP ROLE {role}")
 
 
-def test_every_setting_is_in_the_readme() -> None:
+def test_every_setting_is_in_configuration_md() -> None:
     stub = (ROOT / "runlog" / "_runlog.pyi").read_text("utf-8")
     init = stub.partition("def __init__(")[2].partition(") -> None")[0]
     arguments = re.findall(r"^ +(\w+): ", init, re.MULTILINE)
     assert len(arguments) > 15
-    table = (ROOT / "README.md").read_text("utf-8")
-    rows = re.findall(r"^\| (\w+) \| (\w+) \|", table, re.MULTILINE)
+    tables = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\w+) \| (\w+) \|", tables, re.MULTILINE)
     assert {argument for _, argument in rows} >= set(arguments)
     for variable, argument in rows:
         if argument in arguments:
