@@ -291,37 +291,6 @@ with runlog.Recorder(**options) as recorder:
         assert names(find(recorder, len(TEXTS) + 1))[0] == "new"
 
 
-def test_a_cache_that_is_too_small(scanned: Place) -> None:
-    """64 KiB hold about 40 vectors: the others are read for each search."""
-    with scanned.open(vector_cache=65536) as small, scanned.open() as large:
-        for number in range(150):
-            text = f"{number} {'cups of tea' if number % 2 else 'old trains'} today"
-            small.log_run(minimal(f"r{number}", f"w{number % 3}", outputs={"text": text}))
-        assert small.flush(120)
-
-        def check(**how: Any) -> None:
-            for text in ("hot drinks", "railways"):
-                one, other = (
-                    [(hit["run_id"], hit["score"]) for hit in r.search_runs(text, **how)]
-                    for r in (small, large)
-                )
-                assert one == other
-                assert one
-
-        check(limit=20)
-        check(limit=1000)
-        check(limit=7, wpk_id="w1")
-        small.log_run(minimal("r0", "w0", outputs={"text": "a hot drink"}))
-        small.log_run(minimal("r149", "w2", outputs={"text": "hot drinks"}))
-        assert small.flush(60)
-        check(limit=20)
-        assert names(small.search_runs("hot drinks", limit=2)) == ["r149", "r0"]
-        small.log_run(minimal("r0", "w0", outputs={"text": "a wholly different thing"}))
-        assert small.flush(60)
-        check(limit=20)
-        assert "r0" not in names(small.search_runs("hot drinks", limit=2))
-
-
 def test_vectors_of_another_model_are_not_mixed_in(place: Place) -> None:
     """That of another dimension, too."""
     if "milvus_endpoint" in place.options:
@@ -451,24 +420,3 @@ print(len(wanted))
         log_all(recorder)
     done = run_python(code, json.dumps(scanned.options))
     assert done.stdout.strip() == str(len(TEXTS) - 1), done.stderr
-
-
-def test_stamps_are_numbers(
-    request: pytest.FixtureRequest, tmp_path: Path, embedding_server: EmbeddingServer
-) -> None:
-    """PostgreSQL's, of which the later one can be the smaller text: 999 and 1000."""
-    with make_place("postgres", tmp_path, request) as place:
-        with place.open() as recorder:
-            log_all(recorder)
-            for number in range(60):  # more than the cache holds
-                fields = {"outputs": {"text": f"tea {number}"}}
-                recorder.log_run(minimal(f"t{number}", "tea", **fields))
-            assert recorder.flush(60)
-        change = "UPDATE run_embeddings SET stamp = ? WHERE wpk_id = ?"
-        place.store.query(change, 999, "w")
-        place.store.query(change, 1000, "tea")
-        for cache in (65536, 1 << 20):
-            with place.open(vector_cache=cache) as recorder:
-                for _ in range(2):
-                    hits = recorder.search_runs(QUESTION, limit=1000)
-                    assert len(hits) == len(TEXTS) + 60

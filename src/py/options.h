@@ -11,7 +11,6 @@
 #define RL_POSTGRES_TIMEOUT 5.0             /* seconds */
 #define RL_POSTGRES_POOL 4                  /* connections for reads */
 #define RL_SERVICE_TIMEOUT 30.0             /* seconds */
-#define RL_VECTOR_CACHE ((size_t)256 << 20) /* bytes */
 
 typedef struct rl_options {
     rl_config config;

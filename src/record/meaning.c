@@ -47,18 +47,16 @@ void rl_meaning_init(rl_meaning *meaning, const rl_meaning_config *config,
     rl_services_init(&meaning->services, &options);
     rl_indexer_init(&meaning->indexer, store, &meaning->services, &meaning->rule, metrics,
                     notices);
-    rl_searcher_init(&meaning->searcher, store, &meaning->services, config->vector_bytes);
+    rl_searcher_init(&meaning->searcher, store, &meaning->services);
 }
 
 void rl_meaning_close(rl_meaning *meaning)
 {
     rl_services_close(&meaning->services);
-    rl_nearest_clear(&meaning->searcher.nearest);
 }
 
 void rl_meaning_destroy(rl_meaning *meaning)
 {
-    rl_searcher_destroy(&meaning->searcher);
     rl_indexer_destroy(&meaning->indexer);
     rl_services_destroy(&meaning->services);
 }
@@ -102,12 +100,10 @@ void rl_meaning_before_fork(rl_meaning *meaning)
 {
     rl_indexer_before_fork(&meaning->indexer);
     rl_services_before_fork(&meaning->services);
-    rl_nearest_before_fork(&meaning->searcher.nearest);
 }
 
 void rl_meaning_after_fork(rl_meaning *meaning, bool in_child)
 {
-    rl_nearest_after_fork(&meaning->searcher.nearest, in_child);
     rl_services_after_fork(&meaning->services, in_child);
     rl_indexer_after_fork(&meaning->indexer, in_child);
 }

@@ -18,7 +18,6 @@ typedef struct rl_meaning_config {
     char **headers; /* more of them for the embedding server, ended by NULL; or NULL */
     unsigned dimensions;
     char *milvus_endpoint, *milvus_token; /* the first NULL: no Milvus */
-    size_t vector_bytes;                  /* of vectors kept in memory */
     uint64_t timeout_ns;                  /* how long a server may take to answer */
 } rl_meaning_config;
 
@@ -44,7 +43,7 @@ const rl_embed_rule *rl_meaning_rule(rl_meaning *meaning,
 
 void rl_meaning_init(rl_meaning *meaning, const rl_meaning_config *config,
                      rl_store *store, rl_metrics *metrics, rl_notices *notices);
-/* Ends the connections and gives the memory back; the threads have ended, nobody is inside. */
+/* Ends the connections; the threads have ended, nobody is inside. */
 void rl_meaning_close(rl_meaning *meaning);
 void rl_meaning_destroy(rl_meaning *meaning);
 

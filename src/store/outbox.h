@@ -139,16 +139,17 @@ typedef struct rl_box_counts {
     char last_error[256];        /* of a row that failed last; "" without */
 } rl_box_counts;
 
-/* Where a reader of vectors has got to; zero at first. */
-typedef struct rl_vector_cursor {
-    int64_t stamp;
-    char id[RL_UUID_TEXT];
-    unsigned file; /* which of the files that were at the path, one after the other */
-} rl_vector_cursor;
+/* Takes a vector: float32 [dim], perhaps not aligned, borrowed for the call. RL_OK to go on;
+ * anything else ends the reading with that. */
+typedef rl_status (*rl_vector_sink)(void *ctx, const uint8_t id[16], const void *vector,
+                                    uint32_t dim, rl_err *err);
 
-/* What a reader is given: the vector is float32 [dim], perhaps not aligned, and valid for
- * the call. RL_OK to go on; RL_TIMEOUT ends the reading, and the cursor stays before it. */
-typedef rl_status (*rl_vector_sink)(void *ctx, const uint8_t id[16], const char *wpk_id,
-                                    const void *vector, uint32_t dim, rl_err *err);
+/* How many rows a scan of vectors reads at once: about 4 MB of them. */
+static inline int64_t rl_vector_block(uint32_t dim)
+{
+    const int64_t rows = ((int64_t)4 << 20) / ((int64_t)dim * (int64_t)sizeof(float) + 1);
+
+    return rows < 1 ? 1 : rows > 1000 ? 1000 : rows;
+}
 
 #endif

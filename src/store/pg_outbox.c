@@ -11,9 +11,7 @@
 
 #define NUMBER_TEXT 24 /* bytes of an int64 as text, with the NUL */
 
-/* The smallest and the greatest id. */
 static const char first_id[] = "00000000-0000-0000-0000-000000000000";
-static const char last_id[] = "ffffffff-ffff-ffff-ffff-ffffffffffff";
 
 static const char *number(char out[NUMBER_TEXT], int64_t value)
 {
@@ -254,69 +252,68 @@ rl_status rl_pg_outbox_look(rl_pg_pool *pool, bool embedded, rl_box_counts *coun
     return status;
 }
 
-static rl_status give_vector(const PGresult *result, int row, rl_vector_sink sink,
-                             void *ctx, rl_err *err)
+rl_status rl_pg_outbox_give(const PGresult *result, int row, rl_vector_sink sink,
+                            void *ctx, rl_err *err)
 {
     size_t bytes = (size_t)PQgetlength(result, row, 2);
     rl_status status = RL_OK;
     uint8_t id[16];
 
-    if (rl_uuid_parse(text_of(result, row, 0), id)) {
-        status = sink(ctx, id, text_of(result, row, 1), text_of(result, row, 2),
+    if (!PQgetisnull(result, row, 2) && rl_uuid_parse(text_of(result, row, 0), id)) {
+        status = sink(ctx, id, text_of(result, row, 2),
                       (uint32_t)(bytes / sizeof(float)), err);
     }
     return status;
 }
 
-/* Reads a chunk behind the cursor, and moves it. */
-static rl_status read_chunk(rl_pg_pool *pool, const char *model, rl_vector_cursor *cursor,
-                            rl_vector_sink sink, void *ctx, int64_t *open, bool *more,
-                            rl_err *err)
+/* The statement of a scan: in one workflow or not, with filters of the runs or not. */
+static const char *scan_sql(const rl_near_query *query, bool of_run)
 {
-    char stamp[NUMBER_TEXT], limit[NUMBER_TEXT];
-    const char *const values[] = {model, number(stamp, cursor->stamp),
-                                  cursor->id[0] != '\0' ? cursor->id : first_id,
-                                  number(limit, RL_PG_VECTORS_CHUNK)};
-    PGresult *result = NULL;
-    rl_status status = rl_pg_pool_exec(pool, RL_PG_VECTORS, 4, values, &result, err);
-    int count = status == RL_OK ? PQntuples(result) : 0;
+    static const char *const statements[2][2] = {
+        {RL_PG_VECTORS RL_PG_VECTORS_BLOCK RL_PG_VECTORS_ALL,
+         RL_PG_VECTORS RL_PG_VECTORS_OF_RUN RL_PG_VECTORS_BLOCK RL_PG_VECTORS_ALL},
+        {RL_PG_VECTORS RL_PG_VECTORS_BLOCK RL_PG_VECTORS_IN,
+         RL_PG_VECTORS RL_PG_VECTORS_OF_RUN RL_PG_VECTORS_BLOCK RL_PG_VECTORS_IN},
+    };
 
-    if (count > 0 && *open == 0) {
-        *open = number_of(result, 0, 4);
-    }
-    for (int row = 0; row < count && status == RL_OK; row++) {
-        status = give_vector(result, row, sink, ctx, err);
-        if (status == RL_OK) {
-            cursor->stamp = number_of(result, row, 3);
-            snprintf(cursor->id, sizeof cursor->id, "%s", text_of(result, row, 0));
-        }
-    }
-    *more = status == RL_OK && count == RL_PG_VECTORS_CHUNK;
-    PQclear(result);
-    return status;
+    return statements[query->wpk_id != NULL][of_run];
 }
 
-/* Stamps are numbers of transactions, which do not end in their order: the next time is
- * begun with those that were still open at the first chunk. */
-rl_status rl_pg_outbox_vectors(rl_pg_pool *pool, const char *model,
-                               rl_vector_cursor *cursor, rl_vector_sink sink, void *ctx,
-                               rl_err *err)
+rl_status rl_pg_outbox_nearest(rl_pg_pool *pool, const rl_near_query *query,
+                               rl_vector_sink sink, void *ctx, rl_err *err)
 {
-    rl_vector_cursor at = *cursor;
+    const bool of_run = query->status != NULL || query->since != RL_TIME_NONE;
+    const int block = (int)rl_vector_block(query->dim);
+    char dim[NUMBER_TEXT], limit[NUMBER_TEXT], since[NUMBER_TEXT];
+    const char *values[] = {query->model,
+                            number(dim, query->dim),
+                            query->wpk_id != NULL ? query->wpk_id : "",
+                            first_id,
+                            number(limit, block),
+                            query->status,
+                            query->since != RL_TIME_NONE ? number(since, query->since)
+                                                         : NULL};
+    PGresult *last = NULL; /* whose last row is the cursor */
     rl_status status = RL_OK;
-    int64_t open = 0;
-    bool more = true;
+    int rows = block;
 
-    while (status == RL_OK && more) {
-        status = read_chunk(pool, model, &at, sink, ctx, &open, &more, err);
+    while (status == RL_OK && rows == block) {
+        PGresult *result = NULL;
+
+        status = rl_pg_pool_exec(pool, scan_sql(query, of_run), of_run ? 7 : 5, values,
+                                 &result, err);
+        rows = status == RL_OK ? PQntuples(result) : 0;
+        for (int row = 0; row < rows && status == RL_OK; row++) {
+            status = rl_pg_outbox_give(result, row, sink, ctx, err);
+        }
+        if (rows > 0) {
+            values[2] = text_of(result, rows - 1, 1);
+            values[3] = text_of(result, rows - 1, 0);
+        }
+        PQclear(last);
+        last = result;
     }
-    if (open > 0 && open <= at.stamp) {
-        at.stamp = open - 1;
-        snprintf(at.id, sizeof at.id, "%s", last_id);
-    }
-    if (status == RL_OK || status == RL_TIMEOUT) {
-        *cursor = at;
-    }
+    PQclear(last);
     return status;
 }
 
@@ -329,7 +326,7 @@ rl_status rl_pg_outbox_vector(rl_pg_pool *pool, const rl_box_name *name,
     rl_status status = rl_pg_pool_exec(pool, RL_PG_VECTOR, 3, values, &result, err);
 
     if (status == RL_OK && PQntuples(result) > 0) {
-        status = give_vector(result, 0, sink, ctx, err);
+        status = rl_pg_outbox_give(result, 0, sink, ctx, err);
     }
     PQclear(result);
     return status;

@@ -30,7 +30,8 @@ void rl_pg_vector_init(rl_pg_vector *vector, rl_pg_pool *pool,
                        const rl_migrations *migrations);
 void rl_pg_vector_destroy(rl_pg_vector *vector);
 
-/* See `nearest` in store.h. */
+/* See `nearest` in store.h. *available false (and RL_OK): there is no extension to search
+ * with. */
 rl_status rl_pg_vector_nearest(rl_pg_vector *vector, const rl_near_query *query,
                                rl_vector_sink sink, void *ctx, bool *available,
                                rl_err *err);

@@ -199,14 +199,6 @@ static rl_status postgres_look(rl_store *store, bool embedded, rl_box_counts *co
     return rl_pg_outbox_look(&((postgres_store *)store)->pool, embedded, counts, err);
 }
 
-static rl_status postgres_vectors(rl_store *store, const char *model,
-                                  rl_vector_cursor *cursor, rl_vector_sink sink,
-                                  void *ctx, rl_err *err)
-{
-    return rl_pg_outbox_vectors(&((postgres_store *)store)->pool, model, cursor, sink,
-                                ctx, err);
-}
-
 static rl_status postgres_vector(rl_store *store, const rl_box_name *name,
                                  const char *model, rl_vector_sink sink, void *ctx,
                                  rl_err *err)
@@ -216,11 +208,16 @@ static rl_status postgres_vector(rl_store *store, const rl_box_name *name,
 }
 
 static rl_status postgres_nearest(rl_store *store, const rl_near_query *query,
-                                  rl_vector_sink sink, void *ctx, bool *available,
-                                  rl_err *err)
+                                  rl_vector_sink sink, void *ctx, rl_err *err)
 {
-    return rl_pg_vector_nearest(&((postgres_store *)store)->vector, query, sink, ctx,
-                                available, err);
+    postgres_store *self = (postgres_store *)store;
+    bool available;
+    rl_status status =
+        rl_pg_vector_nearest(&self->vector, query, sink, ctx, &available, err);
+
+    return status == RL_OK && !available
+               ? rl_pg_outbox_nearest(&self->pool, query, sink, ctx, err)
+               : status;
 }
 
 static void postgres_before_fork(rl_store *store)
@@ -278,7 +275,6 @@ static const rl_store_ops ops = {
     .claim = postgres_claim,
     .settle = postgres_settle,
     .look = postgres_look,
-    .vectors = postgres_vectors,
     .vector = postgres_vector,
     .nearest = postgres_nearest,
     .before_fork = postgres_before_fork,

@@ -228,11 +228,10 @@ static rl_status sqlite_look(rl_store *store, bool embedded, rl_box_counts *coun
     return rl_sqlite_outbox_look(file_of(store), embedded, counts, err);
 }
 
-static rl_status sqlite_vectors(rl_store *store, const char *model,
-                                rl_vector_cursor *cursor, rl_vector_sink sink, void *ctx,
-                                rl_err *err)
+static rl_status sqlite_nearest(rl_store *store, const rl_near_query *query,
+                                rl_vector_sink sink, void *ctx, rl_err *err)
 {
-    return rl_sqlite_outbox_vectors(file_of(store), model, cursor, sink, ctx, err);
+    return rl_sqlite_outbox_nearest(file_of(store), query, sink, ctx, err);
 }
 
 static rl_status sqlite_vector(rl_store *store, const rl_box_name *name,
@@ -253,8 +252,8 @@ static const rl_store_ops ops = {
     .claim = sqlite_claim,
     .settle = sqlite_settle,
     .look = sqlite_look,
-    .vectors = sqlite_vectors,
     .vector = sqlite_vector,
+    .nearest = sqlite_nearest,
     .before_fork = sqlite_before_fork,
     .after_fork = sqlite_after_fork,
     .close = sqlite_close,

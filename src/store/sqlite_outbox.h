@@ -7,6 +7,7 @@
 
 #include "store/outbox.h"
 #include "store/sqlite_file.h"
+#include "store/store.h"
 
 /* In the transaction that has just written the run: what that means for its row. is_new: the
  * run was not there before, and has the id that `run` says. */
@@ -20,9 +21,8 @@ rl_status rl_sqlite_outbox_settle(rl_sqlite_file *file, const rl_box_result *res
                                   size_t count, rl_err *err);
 rl_status rl_sqlite_outbox_look(rl_sqlite_file *file, bool embedded,
                                 rl_box_counts *counts, rl_err *err);
-rl_status rl_sqlite_outbox_vectors(rl_sqlite_file *file, const char *model,
-                                   rl_vector_cursor *cursor, rl_vector_sink sink,
-                                   void *ctx, rl_err *err);
+rl_status rl_sqlite_outbox_nearest(rl_sqlite_file *file, const rl_near_query *query,
+                                   rl_vector_sink sink, void *ctx, rl_err *err);
 rl_status rl_sqlite_outbox_vector(rl_sqlite_file *file, const char *id, const char *model,
                                   rl_vector_sink sink, void *ctx, rl_err *err);
 

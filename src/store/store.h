@@ -33,14 +33,14 @@ typedef struct rl_batch {
     bool may_wait; /* false: RL_BUSY instead of waiting for anything but the page cache */
 } rl_batch;
 
-/* Vectors near to one. The filters are hints: more may come than fits them. */
+/* The vectors that are nearest to one, of the runs that fit the filters. */
 typedef struct rl_near_query {
     const char *model;
     const float *vector; /* [dim] */
     uint32_t dim;
     const char *wpk_id, *status; /* as stored; NULL: of any */
     int64_t since;               /* microseconds since 1970, or RL_TIME_NONE */
-    size_t limit;
+    size_t limit;                /* at least 1 */
 } rl_near_query;
 
 typedef struct rl_store rl_store;
@@ -85,20 +85,16 @@ typedef struct rl_store_ops {
      * them are. */
     rl_status (*look)(rl_store *store, bool embedded, rl_box_counts *counts, rl_err *err);
 
-    /* Hands on the vectors of a model that are new since the cursor (some perhaps once
-     * more), and moves it; RL_BUSY: it is of another database than is there now, and is set
-     * to the beginning. Then: that of one run. */
-    rl_status (*vectors)(rl_store *store, const char *model, rl_vector_cursor *cursor,
-                         rl_vector_sink sink, void *ctx, rl_err *err);
+    /* Gives the sink the vector of one run, if it has one. */
     rl_status (*vector)(rl_store *store, const rl_box_name *name, const char *model,
                         rl_vector_sink sink, void *ctx, rl_err *err);
 
-    /* Hands on the vectors of which one of the `limit` nearest by cosine may be one, in any
-     * order, some perhaps twice: all that the database has not sorted by itself, too.
-     * *available false (and RL_OK): it can't search, so `vectors` is to be used. NULL where it
-     * never can. */
+    /* Gives the sink every vector that may be one of the `limit` nearest by cosine, in any
+     * order, some perhaps twice: all that fit the filters, where the database can't compare
+     * vectors itself. Reads a block at a time, and holds no lock in between. A vector that
+     * is stored meanwhile may be missed. */
     rl_status (*nearest)(rl_store *store, const rl_near_query *query, rl_vector_sink sink,
-                         void *ctx, bool *available, rl_err *err);
+                         void *ctx, rl_err *err);
 
     /* Around a fork: takes the locks (and closes files); gives them back. */
     void (*before_fork)(rl_store *store);
