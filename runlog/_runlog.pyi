@@ -140,9 +140,6 @@ class Recorder:
         service_timeout: seconds that either server may take to answer
             (RUNLOG_SERVICE_TIMEOUT), 0.05 to 3600, 30 by default. Nobody who keeps a run
             waits for them.
-        vector_cache: bytes of vectors that are kept in memory by searches without
-            Milvus (RUNLOG_VECTOR_CACHE), 256 MiB by default; what does not fit is read
-            each time.
 
     Raises:
         ConfigError: an option is wrong; names the option and its variable.
@@ -170,7 +167,6 @@ class Recorder:
         milvus_endpoint: str | None = None,
         milvus_token: str | None = None,
         service_timeout: float | None = None,
-        vector_cache: int | None = None,
     ) -> None: ...
     def log_run(self, run: Mapping[str, Any]) -> str:
         """Keep one run; return its run_id once it is committed.
@@ -271,7 +267,7 @@ class Recorder:
         """The runs whose texts are nearest to a text, nearest first.
 
         The text is embedded, then compared with the runs' vectors: in Milvus when it is
-        set, else in PostgreSQL when it has pgvector, else in memory.
+        set, else in PostgreSQL when it has pgvector, else by a scan of them.
 
         Args:
             text: what the runs should be about; not empty.

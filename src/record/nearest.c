@@ -25,7 +25,7 @@ typedef struct search {
     float *unit;         /* owned: the query's vector with length 1, padded with zeros */
     rl_vector_hit *best; /* owned: [2 * limit] */
     size_t limit, count;
-    float bar;           /* hits below it are not among the best */
+    float bar; /* hits below it are not among the best */
 } search;
 
 static int compare_hits(const void *a, const void *b)

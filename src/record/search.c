@@ -109,16 +109,16 @@ static rl_status ask_milvus(hunt *self, rl_err *err)
 
 static rl_status ask_store(hunt *self, rl_err *err)
 {
-    const rl_near_query wanted = {
-        .model = self->searcher->services->options.openai.model,
-        .vector = self->vector,
-        .dim = self->dim,
-        .wpk_id = self->search->wpk_id,
-        .status = is_lost(self->search) ? "running" : self->search->status,
-        .since = self->search->since,
-        .limit = self->asked};
-    rl_status status = rl_nearest_search(self->searcher->store, &wanted, self->hits,
-                                         &self->count, err);
+    const rl_near_query wanted = {.model = self->searcher->services->options.openai.model,
+                                  .vector = self->vector,
+                                  .dim = self->dim,
+                                  .wpk_id = self->search->wpk_id,
+                                  .status = is_lost(self->search) ? "running"
+                                                                  : self->search->status,
+                                  .since = self->search->since,
+                                  .limit = self->asked};
+    rl_status status =
+        rl_nearest_search(self->searcher->store, &wanted, self->hits, &self->count, err);
 
     self->more = self->count == self->asked;
     return status;

@@ -86,17 +86,17 @@
  * that each block is short. */
 #define RL_PG_VECTORS \
     "SELECT box.id::text, box.wpk_id, CASE WHEN box.model = $1 AND box.dim = $2::int"
-#define RL_PG_VECTORS_OF_RUN                                                      \
-    " AND EXISTS (SELECT 1 FROM workflow_runs AS run "                            \
-    "WHERE run.wpk_id = box.wpk_id AND run.id = box.id "                          \
-    "AND ($6::text IS NULL OR run.status = $6) AND ($7::bigint IS NULL OR "       \
+#define RL_PG_VECTORS_OF_RUN                                                \
+    " AND EXISTS (SELECT 1 FROM workflow_runs AS run "                      \
+    "WHERE run.wpk_id = box.wpk_id AND run.id = box.id "                    \
+    "AND ($6::text IS NULL OR run.status = $6) AND ($7::bigint IS NULL OR " \
     "run.created_at >= 'epoch'::timestamptz + $7::bigint * interval '1 microsecond'))"
 #define RL_PG_VECTORS_BLOCK " THEN box.vector END FROM run_embeddings AS box WHERE "
-#define RL_PG_VECTORS_ALL                       \
-    "(box.wpk_id, box.id) > ($3, $4::uuid) "    \
+#define RL_PG_VECTORS_ALL                    \
+    "(box.wpk_id, box.id) > ($3, $4::uuid) " \
     "ORDER BY box.wpk_id, box.id LIMIT $5::bigint"
-#define RL_PG_VECTORS_IN                          \
-    "box.wpk_id = $3 AND box.id > $4::uuid "      \
+#define RL_PG_VECTORS_IN                     \
+    "box.wpk_id = $3 AND box.id > $4::uuid " \
     "ORDER BY box.id LIMIT $5::bigint"
 /* Parameters: model, id, wpk_id. */
 #define RL_PG_VECTOR                                       \

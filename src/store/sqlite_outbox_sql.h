@@ -108,20 +108,20 @@
  * too, with no vector, so that each block is short. VACUUM may give the rows other rowids
  * between two blocks, so the last row is found again by its id; where it is gone, its rowid
  * has to do. */
-#define RL_SQLITE_VECTORS_BLOCK                                   \
-    " THEN box.vector END FROM run_embeddings AS box "            \
-    "WHERE box.rowid > ifnull((SELECT last.rowid "                \
+#define RL_SQLITE_VECTORS_BLOCK                        \
+    " THEN box.vector END FROM run_embeddings AS box " \
+    "WHERE box.rowid > ifnull((SELECT last.rowid "     \
     "FROM run_embeddings AS last WHERE last.id = ?3), ?4)"
 #define RL_SQLITE_VECTORS \
     "SELECT box.rowid, box.id, CASE WHEN box.model = ?1 AND box.dim = ?2"
-#define RL_SQLITE_VECTORS_OF_RUN                                        \
-    " AND EXISTS (SELECT 1 FROM workflow_runs AS run "                  \
-    "WHERE run.id = box.id AND (?6 IS NULL OR run.status = ?6) "        \
+#define RL_SQLITE_VECTORS_OF_RUN                                 \
+    " AND EXISTS (SELECT 1 FROM workflow_runs AS run "           \
+    "WHERE run.id = box.id AND (?6 IS NULL OR run.status = ?6) " \
     "AND (?7 IS NULL OR run.created_at >= ?7))"
 #define RL_SQLITE_VECTORS_IN " AND box.wpk_id = ?8 AND box.vector IS NOT NULL"
 #define RL_SQLITE_VECTORS_ORDER " ORDER BY box.rowid LIMIT ?5"
 /* Parameters: id, model. */
-#define RL_SQLITE_VECTOR                          \
+#define RL_SQLITE_VECTOR                            \
     "SELECT rowid, id, vector FROM run_embeddings " \
     "WHERE id = ?1 AND model = ?2 AND vector IS NOT NULL"
 
