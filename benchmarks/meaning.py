@@ -1,4 +1,4 @@
-"""Finding runs by meaning: the cost of recording, embedding and searching.
+"""Finding runs by meaning: the cost of recording and of embedding.
 
 1. log_run with embeddings and Milvus over log_run without, median of single calls: SQLite
    with durability "journal" and "disk", and PostgreSQL with "store". The calls of both
@@ -6,8 +6,6 @@
    core from the call. The CPU time of the calling thread as well.
 2. The outbox: rows embedded and upserted per second, over those that a bare HTTP client
    embeds with the embedding server alone, with the same texts in requests of equal size.
-3. A search in 100,000 runs of a SQLite file, less the embedding of its text: the first
-   one of a process, which reads the vectors, and later ones; and their memory.
 
 The embedding server (all-MiniLM-L6-v2) and Milvus Lite run on the same machine.
 """
@@ -24,7 +22,6 @@ from statistics import median, quantiles
 from typing import Any
 
 import corpus
-import numpy as np
 from common import Claim, alternate, compare, report, scratch, set_up, significant
 from pgserver import postgres
 from services import HOST, KEY, Services, services
@@ -49,12 +46,7 @@ OUTBOX_SECONDS = 90.0
 OUTBOX_LIMIT = 0.8
 FLUSH_SECONDS = 120.0
 
-STORED = 100_000
-DIM = 384
-SEARCHES = 15
 MODEL = "text-embedding-3-small"
-QUESTION = "which runs stopped because the supplier did not answer in time?"
-MEMORY_LIMIT = 1.3
 
 
 def call_once(recorder: Recorder, record: Record) -> tuple[float, float]:
@@ -184,74 +176,6 @@ def measure_outbox(servers: Services, folder: Path) -> Sides:
     return alternate(["runlog", "bare client"], measure, OUTBOX_ROUNDS, OUTBOX_SECONDS)
 
 
-def resident_bytes() -> int:
-    """The resident size of the process in bytes."""
-    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-    return int(line.split()[1]) * 1024
-
-
-def fill_vectors(path: Path) -> None:
-    """Insert runs with vectors of random directions, as the indexer would."""
-    rng = np.random.default_rng(corpus.SEED)
-    stamp = "2026-01-01T00:00:00.000000Z"
-    with closing(sqlite3.connect(path)) as database:
-        for start in range(0, STORED, 10_000):
-            block = rng.standard_normal((10_000, DIM), dtype=np.float32)
-            ids = [f"00000000-0000-7000-8000-{start + i:012x}" for i in range(len(block))]
-            database.executemany(
-                "INSERT INTO workflow_runs (id, wpk_id, run_id, status, created_at, "
-                "updated_at) VALUES (?, 'search', ?, 'completed', ?, ?)",
-                [(name, name, stamp, stamp) for name in ids],
-            )
-            database.executemany(
-                "INSERT INTO run_embeddings (id, wpk_id, state, next_attempt_at, model, "
-                "dim, vector, stamp) VALUES (?, 'search', 'done', 0, ?, ?, ?, ?)",
-                [
-                    (name, MODEL, DIM, vector.tobytes(), start + i + 1)
-                    for i, (name, vector) in enumerate(zip(ids, block, strict=True))
-                ],
-            )
-        database.commit()
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def measure_searches(servers: Services, folder: Path) -> dict[str, Any]:
-    """Milliseconds of searches with a text and by a stored vector, and the memory."""
-    path = folder / "search.db"
-    create_empty(path)
-    fill_vectors(path)
-    name = "00000000-0000-7000-8000-000000000000"
-    embedding: list[float] = []
-    searches: list[float] = []
-    similar: list[float] = []
-    with Recorder(sqlite_path=str(path), **servers.embedding) as recorder:
-
-        def timed(times: list[float], call: Any, *arguments: Any) -> None:
-            start = time.perf_counter()
-            if not call(*arguments):
-                raise SystemExit(f"{call} found nothing")
-            times.append(significant((time.perf_counter() - start) * 1000))
-
-        recorder.get_run(name)
-        for _ in range(3):
-            recorder.generate_embedding(QUESTION)
-        timed(embedding, recorder.generate_embedding, QUESTION)
-        before = resident_bytes()
-        timed(searches, recorder.search_runs, QUESTION)
-        grown = resident_bytes() - before
-        for _ in range(SEARCHES):
-            timed(embedding, recorder.generate_embedding, QUESTION)
-            timed(searches, recorder.search_runs, QUESTION)
-            timed(similar, recorder.find_similar, name)
-    return {
-        "embedding_ms": embedding,
-        "search_ms": searches,
-        "similar_ms": similar,
-        "resident_bytes": grown,
-    }
-
-
 def call_claims(calls: dict[str, Any]) -> list[Claim]:
     return [
         compare(
@@ -284,11 +208,8 @@ def main() -> None:
     set_up()
     logging.getLogger("runlog").setLevel(logging.ERROR)  # the server is away at first
     with scratch("meaning") as folder, services(folder) as servers:
-        found = measure_searches(servers, folder)
         calls = measure_stores(servers, folder)
         outbox = measure_outbox(servers, folder)
-    numbers = STORED * DIM * 4
-    embedding = median(found["embedding_ms"])
     claims = [
         *call_claims(calls),
         compare(
@@ -299,30 +220,13 @@ def main() -> None:
             "/s",
             higher_is_better=True,
         ),
-        compare(
-            f"memory of a search in {STORED:,} runs / the vectors' numbers",
-            [found["resident_bytes"] / 1e6],
-            [numbers / 1e6],
-            MEMORY_LIMIT,
-            "MB",
-        ),
     ]
     report(
         "meaning",
         claims,
-        {"calls": calls, "outbox": outbox, "searches": found},
+        {"calls": calls, "outbox": outbox},
         seed=corpus.SEED,
-        notes={
-            "calls": call_notes(calls),
-            f"search in {STORED:,} x {DIM}, ms": {
-                "embedding": embedding,
-                "first, without it": significant(found["search_ms"][0] - embedding),
-                "later, without it": significant(
-                    median(found["search_ms"][1:]) - embedding
-                ),
-                "by a stored vector": median(found["similar_ms"]),
-            },
-        },
+        notes={"calls": call_notes(calls)},
     )
 
 

@@ -20,7 +20,7 @@ TIMEOUTS = {
     "sqlite": 100,
     "postgres": 160,
     "journal": 200,
-    "vectors": 120,
+    "vectors": 200,
     "meaning": 400,
     "import_time": 60,
     "handler": 400,

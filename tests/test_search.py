@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import psycopg
 import pytest
 from fixtures_milvus import milvus_lite
-from fixtures_search import Place, eventually, gone_owner, make_place, names
+from fixtures_search import Place, eventually, gone_owner, names
 from fixtures_services import EmbeddingServer
 from helpers import minimal
 
@@ -19,8 +24,6 @@ import runlog
 from runlog import ValidationError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import RunPython
 
 __all__ = ["milvus_lite"]
@@ -291,35 +294,69 @@ with runlog.Recorder(**options) as recorder:
         assert names(find(recorder, len(TEXTS) + 1))[0] == "new"
 
 
-def test_a_cache_that_is_too_small(scanned: Place) -> None:
-    """64 KiB hold about 40 vectors: the others are read for each search."""
-    with scanned.open(vector_cache=65536) as small, scanned.open() as large:
-        for number in range(150):
-            text = f"{number} {'cups of tea' if number % 2 else 'old trains'} today"
-            small.log_run(minimal(f"r{number}", f"w{number % 3}", outputs={"text": text}))
-        assert small.flush(120)
+def store_vectors(place: Place, vectors: Any) -> None:
+    """Runs r0, r1, ... of the workflows w0 to w2, each with its vector, by SQL.
 
-        def check(**how: Any) -> None:
-            for text in ("hot drinks", "railways"):
-                one, other = (
-                    [(hit["run_id"], hit["score"]) for hit in r.search_runs(text, **how)]
-                    for r in (small, large)
-                )
-                assert one == other
-                assert one
+    Those with an odd number have failed; each was created a minute after the one before.
+    """
+    runs, rows = [], []
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    for i, vector in enumerate(vectors):
+        name, wpk_id = f"00000000-0000-7000-8000-{i * 7919 % 65536:012x}", f"w{i % 3}"
+        status = "failed" if i % 2 else "completed"
+        created = f"{begin + timedelta(minutes=i):%Y-%m-%dT%H:%M:%S.%fZ}"
+        runs.append((name, wpk_id, f"r{i}", status, created, created))
+        model = "text-embedding-3-small"
+        rows.append((name, wpk_id, model, len(vector), vector.tobytes(), i + 1))
+    run = (
+        "INSERT INTO workflow_runs (id, wpk_id, run_id, status, created_at, updated_at) "
+        "VALUES (?, ?, ?, ?, ?, ?)"
+    )
+    row = (
+        "INSERT INTO run_embeddings (id, wpk_id, state, next_attempt_at, model, dim, "
+        "vector, stamp) VALUES (?, ?, 'embedded', 0, ?, ?, ?, ?)"
+    )
+    if place.store.kind == "sqlite":
+        with closing(sqlite3.connect(place.options["sqlite_path"])) as database:
+            database.executemany(run, runs)
+            database.executemany(row, rows)
+            database.commit()
+        return
+    with psycopg.connect(place.options["postgres_dsn"]) as connection:
+        cursor = connection.cursor()
+        cursor.executemany(run.replace("?", "%s"), runs)
+        cursor.executemany(row.replace("?", "%s"), rows)
 
-        check(limit=20)
-        check(limit=1000)
-        check(limit=7, wpk_id="w1")
-        small.log_run(minimal("r0", "w0", outputs={"text": "a hot drink"}))
-        small.log_run(minimal("r149", "w2", outputs={"text": "hot drinks"}))
-        assert small.flush(60)
-        check(limit=20)
-        assert names(small.search_runs("hot drinks", limit=2)) == ["r149", "r0"]
-        small.log_run(minimal("r0", "w0", outputs={"text": "a wholly different thing"}))
-        assert small.flush(60)
-        check(limit=20)
-        assert "r0" not in names(small.search_runs("hot drinks", limit=2))
+
+def test_a_scan_of_several_blocks_is_exact(scanned: Place) -> None:
+    """A block has a thousand rows at most."""
+    vectors = np.random.default_rng(1).standard_normal((2500, 8), dtype=np.float32)
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    with scanned.open() as recorder:
+        recorder.get_run("none")  # makes the tables
+        store_vectors(scanned, vectors)
+
+        def check(wanted: Callable[[int], bool], **how: Any) -> None:
+            for chosen in (0, 1234, 2499):
+                cosines = units @ units[chosen]
+                ranked = [
+                    int(i) for i in np.argsort(-cosines) if wanted(i) and i != chosen
+                ]
+                hits = recorder.find_similar(f"r{chosen}", limit=50, **how)
+                assert names(hits) == [f"r{i}" for i in ranked[:50]]
+                assert scores(hits) == pytest.approx(cosines[ranked[:50]], abs=1e-6)
+
+        check(lambda _: True)
+        check(lambda i: i % 3 == 1, within="w1")
+        check(lambda i: i % 2 == 1, status="failed")
+        check(lambda i: i >= 2000, since=begin + timedelta(minutes=2000))
+        check(
+            lambda i: i % 3 == 2 and i % 2 == 0 and i >= 1000,
+            within="w2",
+            status="completed",
+            since=begin + timedelta(minutes=1000),
+        )
 
 
 def test_vectors_of_another_model_are_not_mixed_in(place: Place) -> None:
@@ -451,24 +488,3 @@ print(len(wanted))
         log_all(recorder)
     done = run_python(code, json.dumps(scanned.options))
     assert done.stdout.strip() == str(len(TEXTS) - 1), done.stderr
-
-
-def test_stamps_are_numbers(
-    request: pytest.FixtureRequest, tmp_path: Path, embedding_server: EmbeddingServer
-) -> None:
-    """PostgreSQL's, of which the later one can be the smaller text: 999 and 1000."""
-    with make_place("postgres", tmp_path, request) as place:
-        with place.open() as recorder:
-            log_all(recorder)
-            for number in range(60):  # more than the cache holds
-                fields = {"outputs": {"text": f"tea {number}"}}
-                recorder.log_run(minimal(f"t{number}", "tea", **fields))
-            assert recorder.flush(60)
-        change = "UPDATE run_embeddings SET stamp = ? WHERE wpk_id = ?"
-        place.store.query(change, 999, "w")
-        place.store.query(change, 1000, "tea")
-        for cache in (65536, 1 << 20):
-            with place.open(vector_cache=cache) as recorder:
-                for _ in range(2):
-                    hits = recorder.search_runs(QUESTION, limit=1000)
-                    assert len(hits) == len(TEXTS) + 60

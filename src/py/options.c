@@ -6,8 +6,6 @@
 
 #define PAYLOAD_MIN 1024
 #define PAYLOAD_MAX (256 << 20)
-#define CACHE_MIN 65536
-#define CACHE_MAX (INT64_C(1) << 40)
 #define TIMEOUT_MIN 0.05 /* seconds */
 #define TIMEOUT_MAX 3600.0
 
@@ -29,7 +27,6 @@ typedef enum option {
     MILVUS_ENDPOINT,
     MILVUS_TOKEN,
     SERVICE_TIMEOUT,
-    VECTOR_CACHE,
     POSTGRES_TIMEOUT,
     POSTGRES_POOL,
     OPTIONS
@@ -52,7 +49,6 @@ static const struct {
     [MILVUS_ENDPOINT] = {"milvus_endpoint", "MILVUS_ENDPOINT"},
     [MILVUS_TOKEN] = {"milvus_token", "MILVUS_TOKEN"},
     [SERVICE_TIMEOUT] = {"service_timeout", "RUNLOG_SERVICE_TIMEOUT"},
-    [VECTOR_CACHE] = {"vector_cache", "RUNLOG_VECTOR_CACHE"},
     [POSTGRES_TIMEOUT] = {"postgres_timeout", "RUNLOG_POSTGRES_TIMEOUT"},
     [POSTGRES_POOL] = {"postgres_pool", "RUNLOG_POSTGRES_POOL"},
 };
@@ -390,7 +386,7 @@ static int read_headers(rl_state *state, PyObject *value, char ***headers)
 static int read_meaning(rl_state *state, PyObject *const values[OPTIONS],
                         rl_meaning_config *config)
 {
-    long long dimensions = 0, cache = (long long)RL_VECTOR_CACHE;
+    long long dimensions = 0;
     int rc = 0;
 
     if (read_text(state, OPENAI_KEY, values[OPENAI_KEY], NULL, &config->openai_key) < 0 ||
@@ -407,14 +403,11 @@ static int read_meaning(rl_state *state, PyObject *const values[OPTIONS],
         read_headers(state, values[OPENAI_HEADERS], &config->headers) < 0 ||
         read_number(state, EMBEDDING_DIMENSIONS, values[EMBEDDING_DIMENSIONS], "numbers",
                     0, RL_EMBEDDING_DIM_MAX, &dimensions) < 0 ||
-        read_number(state, VECTOR_CACHE, values[VECTOR_CACHE], "bytes", CACHE_MIN,
-                    CACHE_MAX, &cache) < 0 ||
         read_timeout(state, SERVICE_TIMEOUT, values[SERVICE_TIMEOUT], RL_SERVICE_TIMEOUT,
                      &config->timeout_ns) < 0) {
         rc = -1;
     }
     config->dimensions = (unsigned)dimensions;
-    config->vector_bytes = (size_t)cache;
     return rc;
 }
 

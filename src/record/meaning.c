@@ -88,7 +88,7 @@ static rl_status start(rl_companion *companion, const rl_companion_host *host,
                                           .metrics = &meaning->metrics,
                                           .notices = host->notices});
         rl_searcher_init(&meaning->searcher, host->store, meaning->outbox,
-                         &meaning->services, config->vector_bytes);
+                         &meaning->services);
     }
     return status;
 }
@@ -125,7 +125,6 @@ static void close_services(rl_companion *companion)
     rl_meaning *meaning = meaning_of(companion);
 
     rl_services_close(&meaning->services);
-    rl_nearest_clear(&meaning->searcher.nearest);
 }
 
 static void before_fork(rl_companion *companion)
@@ -134,7 +133,6 @@ static void before_fork(rl_companion *companion)
 
     rl_indexer_before_fork(&meaning->indexer);
     rl_services_before_fork(&meaning->services);
-    rl_nearest_before_fork(&meaning->searcher.nearest);
     if (meaning->outbox->ops->before_fork != NULL) {
         meaning->outbox->ops->before_fork(meaning->outbox);
     }
@@ -147,7 +145,6 @@ static void after_fork(rl_companion *companion, bool in_child)
     if (meaning->outbox->ops->after_fork != NULL) {
         meaning->outbox->ops->after_fork(meaning->outbox);
     }
-    rl_nearest_after_fork(&meaning->searcher.nearest, in_child);
     rl_services_after_fork(&meaning->services, in_child);
     rl_indexer_after_fork(&meaning->indexer, in_child);
 }
@@ -157,7 +154,6 @@ static void free_meaning(rl_companion *companion)
     rl_meaning *meaning = meaning_of(companion);
 
     if (meaning->outbox != NULL) {
-        rl_searcher_destroy(&meaning->searcher);
         rl_indexer_destroy(&meaning->indexer);
         rl_services_destroy(&meaning->services);
         meaning->outbox->ops->free(meaning->outbox);

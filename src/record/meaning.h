@@ -18,7 +18,6 @@ typedef struct rl_meaning_config {
     char **headers; /* more of them for the embedding server, ended by NULL; or NULL */
     unsigned dimensions;
     char *milvus_endpoint, *milvus_token; /* the first NULL: no Milvus */
-    size_t vector_bytes;                  /* of vectors kept in memory */
     uint64_t timeout_ns;                  /* how long a server may take to answer */
     rl_migration_set pgvector;            /* of the extension; only with PostgreSQL */
 } rl_meaning_config;

@@ -1,383 +1,177 @@
-/* The nearest vectors of a store. See nearest.h. */
+/* The nearest vectors. See nearest.h. */
 #include "record/nearest.h"
 
 #include "core/alloc.h"
-#include "core/clock.h"
-#include "core/hash.h"
-#include "core/lock.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* Vectors that do not fit are looked at in portions of so many bytes. */
-#define PORTION_BYTES ((size_t)8 << 20)
-
-/* So many more than are wanted come from the database, whose cosines are less exact. */
+/* A database's own cosines are less exact, so a few more candidates than are wanted. */
 #define MARGIN 16
 
-#define ANEW_NS UINT64_C(3600000000000)
+/* Sums that do not depend on each other: the compiler makes vector instructions of them
+ * without leave to change the order of additions. */
+#define LANES 16
 
-void rl_nearest_init(rl_nearest *nearest, rl_outbox *outbox, const char *model,
-                     size_t max_bytes)
-{
-    memset(nearest, 0, sizeof *nearest);
-    nearest->outbox = outbox;
-    nearest->model = model;
-    nearest->max_bytes = max_bytes;
-    nearest->anew_ns = ANEW_NS;
-    pthread_mutex_init(&nearest->lock, NULL);
-    rl_cond_init(&nearest->idle);
-}
+/* Outside of these the squares of a float32 lose their digits. */
+#define SQUARE_MIN 1e-20F
+#define SQUARE_MAX 1e20F
 
-/* Takes the lock when nobody scans any more: what it guards may be changed. Each search begins
- * with this, so that scans come to an end. */
-static void lock_alone(rl_nearest *nearest)
+/* The best hits so far. Those that may be among the best are gathered up to twice as many as
+ * are wanted, then sorted and cut: a vector that was handed over twice stands beside itself. */
+typedef struct search {
+    size_t dim;
+    float *unit;         /* owned: the query's vector with length 1, padded with zeros */
+    rl_vector_hit *best; /* owned: [2 * limit] */
+    size_t limit, count;
+    float bar; /* hits below it are not among the best */
+} search;
+
+static int compare_hits(const void *a, const void *b)
 {
-    pthread_mutex_lock(&nearest->lock);
-    while (nearest->readers > 0) {
-        pthread_cond_wait(&nearest->idle, &nearest->lock);
+    const rl_vector_hit *one = a, *other = b;
+
+    if (one->score != other->score) {
+        return one->score > other->score ? -1 : 1;
     }
+    return memcmp(one->id, other->id, sizeof one->id);
 }
 
-void rl_nearest_clear(rl_nearest *nearest)
+/* Sorts the hits, and cuts them to the limit. */
+static void keep_best(search *self)
 {
-    lock_alone(nearest);
-    rl_vectors_free(nearest->vectors);
-    nearest->vectors = NULL;
-    memset(&nearest->cursor, 0, sizeof nearest->cursor);
-    nearest->full = false;
-    pthread_mutex_unlock(&nearest->lock);
-}
+    size_t kept = 0;
 
-void rl_nearest_destroy(rl_nearest *nearest)
-{
-    rl_vectors_free(nearest->vectors);
-    pthread_cond_destroy(&nearest->idle);
-    pthread_mutex_destroy(&nearest->lock);
-}
-
-static uint64_t group_of(const char *wpk_id)
-{
-    return rl_hash(wpk_id, strlen(wpk_id));
-}
-
-/* What does not fit ends the reading. */
-static rl_status keep(void *ctx, const uint8_t id[16], const char *wpk_id,
-                      const void *vector, uint32_t dim, rl_err *err)
-{
-    rl_vectors *vectors = ((rl_nearest *)ctx)->vectors;
-    rl_vectors_put_result result = RL_VECTORS_BAD; /* of another model's: left out */
-
-    if (dim == rl_vectors_dim(vectors)) {
-        result = rl_vectors_put(vectors, id, group_of(wpk_id), vector);
-    }
-    ((rl_nearest *)ctx)->changes += result == RL_VECTORS_KEPT;
-    if (result == RL_VECTORS_NOMEM) {
-        return rl_err_nomem(err);
-    }
-    return result == RL_VECTORS_FULL ? RL_TIMEOUT : RL_OK;
-}
-
-static rl_status begin_anew(rl_nearest *nearest, uint32_t dim, rl_err *err)
-{
-    rl_vectors_free(nearest->vectors);
-    nearest->full = false;
-    nearest->changes++;
-    nearest->begun = rl_monotonic_ns();
-    nearest->vectors = rl_vectors_new(dim, nearest->max_bytes);
-    return nearest->vectors != NULL ? RL_OK : rl_err_nomem(err);
-}
-
-/* Reads what is new. The caller is alone. */
-static rl_status refresh(rl_nearest *nearest, uint32_t dim, rl_err *err)
-{
-    rl_outbox *outbox = nearest->outbox;
-    rl_status status = RL_OK;
-
-    if (nearest->vectors == NULL || rl_vectors_dim(nearest->vectors) != dim ||
-        (nearest->full && rl_monotonic_ns() - nearest->begun >= nearest->anew_ns)) {
-        nearest->cursor.stamp = 0;
-        nearest->cursor.id[0] = '\0';
-        status = begin_anew(nearest, dim, err);
-    }
-    if (status == RL_OK && !nearest->full) {
-        status = outbox->ops->vectors(outbox, nearest->model, &nearest->cursor, keep,
-                                      nearest, err);
-        if (status == RL_BUSY) { /* what is kept is of another database */
-            status = begin_anew(nearest, dim, err);
-            if (status == RL_OK) {
-                status = outbox->ops->vectors(outbox, nearest->model, &nearest->cursor,
-                                              keep, nearest, err);
-            }
-        }
-        nearest->full = status == RL_TIMEOUT;
-    }
-    return nearest->full ? RL_OK : status;
-}
-
-/* Looks through vectors as they come, a portion at a time. */
-typedef struct passing {
-    rl_nearest *nearest;
-    bool
-        replaces; /* of those that are kept the vector is made new, else all are looked at */
-    const rl_nearest_query *query;
-    const uint64_t *group;
-    rl_vectors *portion; /* owned */
-    rl_vector_hit *best; /* [limit] */
-    rl_vector_hit *some; /* [limit], of a portion */
-    size_t count;
-} passing;
-
-/* The vector of a run that came twice was made anew: what was read last counts. */
-static void forget_hit(passing *self, const uint8_t id[16])
-{
-    for (size_t i = 0; i < self->count; i++) {
-        if (memcmp(self->best[i].id, id, sizeof self->best[i].id) == 0) {
-            self->count--;
-            memmove(&self->best[i], &self->best[i + 1],
-                    (self->count - i) * sizeof *self->best);
-            break;
+    qsort(self->best, self->count, sizeof *self->best, compare_hits);
+    for (size_t i = 0; i < self->count && kept < self->limit; i++) {
+        if (kept == 0 || compare_hits(&self->best[kept - 1], &self->best[i]) != 0) {
+            self->best[kept++] = self->best[i];
         }
     }
+    self->count = kept;
+    if (kept == self->limit) {
+        self->bar = self->best[kept - 1].score;
+    }
 }
 
-static bool is_better(const rl_vector_hit *a, const rl_vector_hit *b)
+/* The sums of the products of two vectors, and of the squares of the second, which may lie
+ * anywhere in memory. */
+static void multiply(const float *unit, const char *vector, size_t dim, float *product,
+                     float *square)
 {
-    return a->score > b->score ||
-           (a->score == b->score && memcmp(a->id, b->id, sizeof a->id) < 0);
+    float products[LANES] = {0}, squares[LANES] = {0}, numbers[LANES];
+
+    for (size_t i = 0; i < dim; i += LANES) {
+        if (dim - i >= LANES) {
+            memcpy(numbers, vector + i * sizeof(float), sizeof numbers);
+        } else {
+            memset(numbers, 0, sizeof numbers);
+            memcpy(numbers, vector + i * sizeof(float), (dim - i) * sizeof(float));
+        }
+        for (size_t lane = 0; lane < LANES; lane++) {
+            products[lane] += unit[i + lane] * numbers[lane];
+            squares[lane] += numbers[lane] * numbers[lane];
+        }
+    }
+    for (size_t half = LANES / 2; half > 0; half /= 2) {
+        for (size_t lane = 0; lane < half; lane++) {
+            products[lane] += products[lane + half];
+            squares[lane] += squares[lane + half];
+        }
+    }
+    *product = products[0];
+    *square = squares[0];
 }
 
-static void add_hit(passing *self, const rl_vector_hit *hit)
+/* The same in double precision, in which no float32 is too large or too small. */
+static void multiply_exactly(const float *unit, const char *vector, size_t dim,
+                             double *product, double *square)
 {
-    size_t at;
+    *product = *square = 0;
+    for (size_t i = 0; i < dim; i++) {
+        float number;
 
-    forget_hit(self, hit->id);
-    at = self->count;
-    if (self->count < self->query->limit) {
-        self->count++;
-    } else if (is_better(hit, &self->best[at - 1])) {
-        at--;
+        memcpy(&number, vector + i * sizeof number, sizeof number);
+        *product += (double)unit[i] * (double)number;
+        *square += (double)number * (double)number;
+    }
+}
+
+/* The cosine of the query and a vector; NaN for one that is zero or not finite. */
+static float score_of(const search *self, const char *vector)
+{
+    float product, square;
+    double score;
+
+    multiply(self->unit, vector, self->dim, &product, &square);
+    if (square > SQUARE_MIN && square < SQUARE_MAX) {
+        score = (double)product / sqrt((double)square);
     } else {
-        return;
+        double exact, length;
+
+        multiply_exactly(self->unit, vector, self->dim, &exact, &length);
+        score = isfinite(length) && length > 0 ? exact / sqrt(length) : (double)NAN;
     }
-    while (at > 0 && is_better(hit, &self->best[at - 1])) {
-        self->best[at] = self->best[at - 1];
-        at--;
-    }
-    self->best[at] = *hit;
+    /* Rounding can miss 1 by a few of the last digits. fmax would hide a NaN. */
+    return (float)(score > 1 ? 1 : score < -1 ? -1 : score);
 }
 
-/* Adds the nearest of some vectors. */
-static rl_status add_from(passing *self, const rl_vectors *vectors, rl_err *err)
+static rl_status offer(void *ctx, const uint8_t id[16], const void *vector, uint32_t dim,
+                       rl_err *err)
 {
-    size_t found = rl_vectors_search(vectors, self->query->vector, self->group,
-                                     self->query->limit, self->some);
+    search *self = ctx;
+    rl_vector_hit *hit = &self->best[self->count];
 
-    if (found == RL_VECTORS_NO_MEMORY) {
-        return rl_err_nomem(err);
+    (void)err;
+    if (dim != self->dim) {
+        return RL_OK;
     }
-    for (size_t i = 0; i < found; i++) {
-        add_hit(self, &self->some[i]);
+    hit->score = score_of(self, vector);
+    if (hit->score >= self->bar) { /* not where it is NaN */
+        memcpy(hit->id, id, sizeof hit->id);
+        self->count++;
+    }
+    if (self->count == 2 * self->limit) {
+        keep_best(self);
     }
     return RL_OK;
 }
 
-/* Searches a portion, and empties it. */
-static rl_status end_portion(passing *self, rl_err *err)
+/* Makes the query's vector one of length 1; false where it has no direction. */
+static bool set_unit(search *self, const float *vector)
 {
-    rl_status status = add_from(self, self->portion, err);
+    double product, square;
 
-    rl_vectors_free(self->portion);
-    self->portion = rl_vectors_new(self->query->dim, PORTION_BYTES);
-    return status == RL_OK && self->portion == NULL ? rl_err_nomem(err) : status;
+    multiply_exactly(vector, (const char *)vector, self->dim, &product, &square);
+    for (size_t i = 0; i < self->dim; i++) {
+        self->unit[i] = (float)((double)vector[i] / sqrt(square));
+    }
+    return isfinite(square) && square > 0;
 }
 
-static rl_status pass(void *ctx, const uint8_t id[16], const char *wpk_id,
-                      const void *vector, uint32_t dim, rl_err *err)
+rl_status rl_nearest_search(rl_outbox *outbox, const rl_near_query *query,
+                            rl_vector_hit *hits, size_t *count, rl_err *err)
 {
-    passing *self = ctx;
-    rl_vectors_put_result result = RL_VECTORS_BAD;
+    rl_near_query wanted = *query;
+    search self = {.dim = query->dim, .limit = query->limit, .bar = -INFINITY};
     rl_status status = RL_OK;
 
-    if (dim == self->query->dim) {
-        bool kept = self->replaces && rl_vectors_get(self->nearest->vectors, id) != NULL;
-
-        result = rl_vectors_put(kept ? self->nearest->vectors : self->portion, id,
-                                group_of(wpk_id), vector);
-        if (kept) { /* else the lock may not be held */
-            self->nearest->changes++;
-        }
-    }
-    if (result == RL_VECTORS_FULL) {
-        status = end_portion(self, err);
-        if (status == RL_OK) {
-            result = rl_vectors_put(self->portion, id, group_of(wpk_id), vector);
-        }
-    }
-    return result == RL_VECTORS_NOMEM ? rl_err_nomem(err) : status;
-}
-
-static rl_status begin_passing(passing *self, rl_err *err)
-{
-    self->some = rl_calloc(self->query->limit, sizeof *self->some);
-    self->portion = rl_vectors_new(self->query->dim, PORTION_BYTES);
-    return self->some == NULL || self->portion == NULL ? rl_err_nomem(err) : RL_OK;
-}
-
-static void end_passing(passing *self)
-{
-    rl_vectors_free(self->portion);
-    rl_free(self->some);
-}
-
-/* Looks at what is not kept, then at what is. The caller is alone: a vector that is kept may
- * have been made anew since. */
-static rl_status search_all(rl_nearest *nearest, const rl_nearest_query *query,
-                            const uint64_t *group, rl_vector_hit *hits, size_t *count,
-                            rl_err *err)
-{
-    rl_outbox *outbox = nearest->outbox;
-    rl_vector_cursor cursor = nearest->cursor;
-    passing self = {.nearest = nearest,
-                    .replaces = true,
-                    .query = query,
-                    .group = group,
-                    .best = hits};
-    rl_status status = begin_passing(&self, err);
-
-    if (status == RL_OK) {
-        status = outbox->ops->vectors(outbox, nearest->model, &cursor, pass, &self, err);
+    *count = 0;
+    wanted.limit += MARGIN;
+    self.unit = rl_calloc(self.dim + LANES, sizeof *self.unit);
+    self.best = rl_calloc(2 * self.limit, sizeof *self.best);
+    if (self.unit == NULL || self.best == NULL) {
+        status = rl_err_nomem(err);
+    } else if (set_unit(&self, query->vector)) {
+        status = outbox->ops->nearest(outbox, &wanted, offer, &self, err);
     }
     if (status == RL_OK) {
-        status = end_portion(&self, err);
+        keep_best(&self);
+        memcpy(hits, self.best, self.count * sizeof *hits);
+        *count = self.count;
     }
-    if (status == RL_OK) {
-        status = add_from(&self, nearest->vectors, err);
-    }
-    *count = status == RL_OK ? self.count : 0;
-    end_passing(&self);
+    rl_free(self.best);
+    rl_free(self.unit);
     return status;
-}
-
-/* Searches what is kept, beside others who do. Gives up the lock meanwhile. */
-static rl_status search_kept(rl_nearest *nearest, const rl_nearest_query *query,
-                             const uint64_t *group, rl_vector_hit *hits, size_t *count,
-                             rl_err *err)
-{
-    size_t found;
-
-    nearest->readers++;
-    pthread_mutex_unlock(&nearest->lock);
-    found = rl_vectors_search(nearest->vectors, query->vector, group, query->limit, hits);
-    pthread_mutex_lock(&nearest->lock);
-    if (--nearest->readers == 0) {
-        pthread_cond_broadcast(&nearest->idle);
-    }
-    *count = found != RL_VECTORS_NO_MEMORY ? found : 0;
-    return found != RL_VECTORS_NO_MEMORY ? RL_OK : rl_err_nomem(err);
-}
-
-/* Lets the database search, where it can. Its candidates are ranked here, so that a score is
- * the same bits however it was found. */
-static rl_status search_in_store(rl_nearest *nearest, const rl_nearest_query *query,
-                                 const uint64_t *group, rl_vector_hit *hits,
-                                 size_t *count, bool *available, rl_err *err)
-{
-    rl_outbox *outbox = nearest->outbox;
-    const rl_near_query wanted = {.model = nearest->model,
-                                  .vector = query->vector,
-                                  .dim = query->dim,
-                                  .wpk_id = query->wpk_id,
-                                  .status = query->status,
-                                  .since = query->since,
-                                  .limit = query->limit + MARGIN};
-    passing self = {.nearest = nearest, .query = query, .group = group, .best = hits};
-    rl_status status;
-
-    *available = false;
-    if (outbox->ops->nearest == NULL) {
-        return RL_OK;
-    }
-    status = begin_passing(&self, err);
-    if (status == RL_OK) {
-        status = outbox->ops->nearest(outbox, &wanted, pass, &self, available, err);
-    }
-    if (status == RL_OK && *available) {
-        status = end_portion(&self, err);
-    }
-    *count = status == RL_OK && *available ? self.count : 0;
-    end_passing(&self);
-    return status;
-}
-
-rl_status rl_nearest_search(rl_nearest *nearest, const rl_nearest_query *query,
-                            rl_vector_hit *hits, size_t *count, uint64_t *as_of,
-                            rl_err *err)
-{
-    const uint64_t hash = query->wpk_id != NULL ? group_of(query->wpk_id) : 0;
-    const uint64_t *group = query->wpk_id != NULL ? &hash : NULL;
-    bool done = false;
-    rl_status status;
-
-    *as_of = 0;
-    status = search_in_store(nearest, query, group, hits, count, &done, err);
-    if (status != RL_OK || done) {
-        return status;
-    }
-    lock_alone(nearest);
-    do {
-        status = refresh(nearest, query->dim, err);
-        done = status == RL_OK && nearest->full;
-        if (done) {
-            status = search_all(nearest, query, group, hits, count, err);
-            nearest->full = status != RL_BUSY; /* another database is there now */
-        }
-    } while (done && status == RL_BUSY);
-    *as_of = nearest->changes;
-    if (status == RL_OK && !done) {
-        status = search_kept(nearest, query, group, hits, count, err);
-    }
-    pthread_mutex_unlock(&nearest->lock);
-    return status;
-}
-
-void rl_nearest_forget(rl_nearest *nearest, const rl_vector_hit *hits, size_t count,
-                       uint64_t as_of)
-{
-    lock_alone(nearest);
-    if (nearest->vectors != NULL && nearest->changes == as_of) {
-        for (size_t i = 0; i < count; i++) {
-            rl_vectors_drop(nearest->vectors, hits[i].id);
-        }
-        nearest->full = false; /* there may be room for what follows */
-    }
-    pthread_mutex_unlock(&nearest->lock);
-}
-
-size_t rl_nearest_bytes(rl_nearest *nearest)
-{
-    size_t bytes;
-
-    pthread_mutex_lock(&nearest->lock);
-    bytes = nearest->vectors != NULL ? rl_vectors_bytes(nearest->vectors) : 0;
-    pthread_mutex_unlock(&nearest->lock);
-    return bytes;
-}
-
-/* A search may wait for the database, so a fork does not wait for it. */
-void rl_nearest_before_fork(rl_nearest *nearest)
-{
-    nearest->held = pthread_mutex_trylock(&nearest->lock) == 0;
-}
-
-void rl_nearest_after_fork(rl_nearest *nearest, bool in_child)
-{
-    if (in_child && nearest->held) {
-        nearest->readers = 0; /* they, and who waits for them, are in the parent */
-        rl_cond_init(&nearest->idle);
-        pthread_mutex_unlock(&nearest->lock);
-    } else if (in_child) { /* who was changing it is in the parent */
-        rl_nearest_init(nearest, nearest->outbox, nearest->model, nearest->max_bytes);
-    } else if (nearest->held) {
-        pthread_mutex_unlock(&nearest->lock);
-    }
 }

@@ -14,18 +14,11 @@
 #define MILVUS_MAX 16384 /* what it gives at most */
 
 void rl_searcher_init(rl_searcher *searcher, rl_store *store, rl_outbox *outbox,
-                      rl_services *services, size_t max_bytes)
+                      rl_services *services)
 {
     searcher->store = store;
     searcher->outbox = outbox;
     searcher->services = services;
-    rl_nearest_init(&searcher->nearest, outbox, services->options.openai.model,
-                    max_bytes);
-}
-
-void rl_searcher_destroy(rl_searcher *searcher)
-{
-    rl_nearest_destroy(&searcher->nearest);
 }
 
 static bool has_milvus(const rl_searcher *searcher)
@@ -63,7 +56,6 @@ typedef struct hunt {
     rl_vector_hit *hits;       /* owned: [asked] */
     size_t asked, count;       /* candidates */
     bool more;                 /* there may be more of them */
-    uint64_t as_of;            /* the store's vectors when they were found */
 } hunt;
 
 static bool is_lost(const rl_search *search)
@@ -119,15 +111,16 @@ static rl_status ask_milvus(hunt *self, rl_err *err)
 
 static rl_status ask_store(hunt *self, rl_err *err)
 {
-    const rl_nearest_query wanted = {
-        .vector = self->vector,
-        .dim = self->dim,
-        .wpk_id = self->search->wpk_id,
-        .status = is_lost(self->search) ? "running" : self->search->status,
-        .since = self->search->since,
-        .limit = self->asked};
-    rl_status status = rl_nearest_search(&self->searcher->nearest, &wanted, self->hits,
-                                         &self->count, &self->as_of, err);
+    const rl_near_query wanted = {.model = self->searcher->services->options.openai.model,
+                                  .vector = self->vector,
+                                  .dim = self->dim,
+                                  .wpk_id = self->search->wpk_id,
+                                  .status = is_lost(self->search) ? "running"
+                                                                  : self->search->status,
+                                  .since = self->search->since,
+                                  .limit = self->asked};
+    rl_status status =
+        rl_nearest_search(self->searcher->outbox, &wanted, self->hits, &self->count, err);
 
     self->more = self->count == self->asked;
     return status;
@@ -166,9 +159,6 @@ static rl_status read_runs(const hunt *self, rl_rows *rows, rl_err *err)
         query.texts[RL_STATUS] = self->search->status;
         query.since = self->search->since;
         query.limit = (int64_t)self->count;
-        if (!has_milvus(self->searcher)) { /* a vector in memory may be of long ago */
-            query.embedded_by = self->searcher->services->options.openai.model;
-        }
         status = rl_lost_query(self->searcher->store, &query, rows, err);
     }
     rl_buf_free(&ids);
@@ -179,6 +169,7 @@ static rl_status read_runs(const hunt *self, rl_rows *rows, rl_err *err)
 typedef struct found_run {
     uint8_t id[16];
     size_t first; /* its first cell */
+    bool taken;   /* it is among the results */
 } found_run;
 
 static int compare_runs(const void *a, const void *b)
@@ -224,44 +215,31 @@ static found_run *sort_runs(const rl_rows *rows, size_t *count)
     return runs;
 }
 
-/* Candidates [count] without a run: where nothing else was asked of the run, it is gone. */
-static void forget(const hunt *self, size_t count)
-{
-    const rl_search *search = self->search;
-
-    if (count > 0 && !has_milvus(self->searcher) && search->status == NULL &&
-        search->since == RL_TIME_NONE) {
-        rl_nearest_forget(&self->searcher->nearest, self->hits, count, self->as_of);
-    }
-}
-
-/* Appends the runs that were found in the order of the hits, up to the limit. The hits are
- * those without a run then. */
+/* Appends the runs that were found in the order of the hits, each once, up to the limit: a
+ * run whose vector was made anew during a scan may be two of the hits. */
 static rl_status rank(hunt *self, const rl_rows *from, rl_rows *rows, rl_buf *scores,
                       rl_err *err)
 {
-    size_t count = 0, gone = 0, left = self->search->limit;
+    size_t count = 0, left = self->search->limit;
     found_run *runs = sort_runs(from, &count);
 
     if (runs == NULL) {
         return rl_err_nomem(err);
     }
     qsort(self->hits, self->count, sizeof *self->hits, compare_hits);
-    for (size_t i = 0; i < self->count; i++) {
+    for (size_t i = 0; i < self->count && left > 0; i++) {
         found_run key = {.first = 0}, *found;
 
         memcpy(key.id, self->hits[i].id, sizeof key.id);
         found = bsearch(&key, runs, count, sizeof *runs, compare_runs);
-        if (found == NULL) {
-            self->hits[gone++] = self->hits[i];
-        } else if (left > 0) {
+        if (found != NULL && !found->taken) {
             rl_rows_copy(rows, from, RL_SHAPE_SUMMARY, found->first);
             rl_buf_add(scores, &self->hits[i].score, sizeof self->hits[i].score);
+            found->taken = true;
             left--;
         }
     }
     rl_free(runs);
-    forget(self, gone);
     return rl_rows_failed(rows) || scores->failed ? rl_err_nomem(err) : RL_OK;
 }
 
@@ -377,14 +355,13 @@ static rl_status find_record(rl_store *store, const char *run_id, const char *wp
     return status;
 }
 
-static rl_status copy_vector(void *ctx, const uint8_t id[16], const char *wpk_id,
-                             const void *vector, uint32_t dim, rl_err *err)
+static rl_status copy_vector(void *ctx, const uint8_t id[16], const void *vector,
+                             uint32_t dim, rl_err *err)
 {
     rl_embeddings *copy = ctx;
     rl_status status = RL_OK;
 
     (void)id;
-    (void)wpk_id;
     rl_embeddings_free(copy);
     copy->values = rl_calloc(dim > 0 ? dim : 1, sizeof *copy->values);
     if (copy->values == NULL) {

@@ -1,8 +1,7 @@
 /* Runs by meaning: the runs whose texts are nearest to a text, or to another run's.
  *
- * The nearest vectors come from Milvus where there is one, else from the store where it can
- * search by itself (pgvector), else from a scan in memory (nearest.h). The runs come from the
- * store: what is not there any more, or does not fit the filters any more, is no hit. The
+ * The nearest vectors come from Milvus where there is one, else from the store (nearest.h).
+ * The runs come from the store: one that is deleted, or does not fit the filters, is no hit. The
  * score is the cosine of the two vectors, from all of them.
  *
  * Threads: any. Ownership: borrows all that it is made with.
@@ -20,7 +19,6 @@ typedef struct rl_searcher {
     rl_store *store;
     rl_outbox *outbox;
     rl_services *services;
-    rl_nearest nearest;
 } rl_searcher;
 
 /* What is looked for: the nearest to a text, or with `text` NULL to the run of that name. */
@@ -34,8 +32,7 @@ typedef struct rl_search {
 } rl_search;
 
 void rl_searcher_init(rl_searcher *searcher, rl_store *store, rl_outbox *outbox,
-                      rl_services *services, size_t max_bytes);
-void rl_searcher_destroy(rl_searcher *searcher);
+                      rl_services *services);
 
 /* Appends the runs, of RL_SHAPE_SUMMARY and nearest first, to `rows`, and a float for each to
  * `scores`. RL_CONFIG without the settings that it takes; RL_INVALID for a run that is not

@@ -139,26 +139,27 @@ typedef struct rl_box_counts {
     char last_error[256];        /* of a row that failed last; "" without */
 } rl_box_counts;
 
-/* Where a reader of vectors has got to; zero at first. */
-typedef struct rl_vector_cursor {
-    int64_t stamp;
-    char id[RL_UUID_TEXT];
-    unsigned file; /* which of the files that were at the path, one after the other */
-} rl_vector_cursor;
+/* Takes a vector: float32 [dim], perhaps not aligned, borrowed for the call. RL_OK to go on;
+ * anything else ends the reading with that. */
+typedef rl_status (*rl_vector_sink)(void *ctx, const uint8_t id[16], const void *vector,
+                                    uint32_t dim, rl_err *err);
 
-/* What a reader is given: the vector is float32 [dim], perhaps not aligned, and valid for
- * the call. RL_OK to go on; RL_TIMEOUT ends the reading, and the cursor stays before it. */
-typedef rl_status (*rl_vector_sink)(void *ctx, const uint8_t id[16], const char *wpk_id,
-                                    const void *vector, uint32_t dim, rl_err *err);
+/* How many rows a scan of vectors reads at once: about 4 MB of them. */
+static inline int64_t rl_vector_block(uint32_t dim)
+{
+    const int64_t rows = ((int64_t)4 << 20) / ((int64_t)dim * (int64_t)sizeof(float) + 1);
 
-/* Vectors near to one. The filters are hints: more may come than fits them. */
+    return rows < 1 ? 1 : rows > 1000 ? 1000 : rows;
+}
+
+/* The vectors that are nearest to one, of the runs that fit the filters. */
 typedef struct rl_near_query {
     const char *model;
     const float *vector; /* [dim] */
     uint32_t dim;
     const char *wpk_id, *status; /* as stored; NULL: of any */
     int64_t since;               /* microseconds since 1970, or RL_TIME_NONE */
-    size_t limit;
+    size_t limit;                /* at least 1 */
 } rl_near_query;
 
 typedef struct rl_outbox rl_outbox;
@@ -177,20 +178,16 @@ typedef struct rl_outbox_ops {
     rl_status (*look)(rl_outbox *outbox, bool embedded, rl_box_counts *counts,
                       rl_err *err);
 
-    /* Hands on the vectors of a model that are new since the cursor (some perhaps once
-     * more), and moves it; RL_BUSY: it is of another database than is there now, and is set
-     * to the beginning. Then: that of one run. */
-    rl_status (*vectors)(rl_outbox *outbox, const char *model, rl_vector_cursor *cursor,
-                         rl_vector_sink sink, void *ctx, rl_err *err);
+    /* Gives the sink the vector of one run, if it has one. */
     rl_status (*vector)(rl_outbox *outbox, const rl_box_name *name, const char *model,
                         rl_vector_sink sink, void *ctx, rl_err *err);
 
-    /* Hands on the vectors of which one of the `limit` nearest by cosine may be one, in any
-     * order, some perhaps twice: all that the database has not sorted by itself, too.
-     * *available false (and RL_OK): it can't search, so `vectors` is to be used. NULL where it
-     * never can. */
+    /* Gives the sink every vector that may be one of the `limit` nearest by cosine, in any
+     * order, some perhaps twice: all that fit the filters, where the database can't compare
+     * vectors itself. Reads a block at a time, and holds no lock in between. A vector that
+     * is stored meanwhile may be missed. */
     rl_status (*nearest)(rl_outbox *outbox, const rl_near_query *query,
-                         rl_vector_sink sink, void *ctx, bool *available, rl_err *err);
+                         rl_vector_sink sink, void *ctx, rl_err *err);
 
     /* Around a fork, before the store's own and after them. NULL where nothing is locked. */
     void (*before_fork)(rl_outbox *outbox);

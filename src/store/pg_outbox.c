@@ -12,9 +12,7 @@
 
 #define NUMBER_TEXT 24 /* bytes of an int64 as text, with the NUL */
 
-/* The smallest and the greatest id. */
 static const char first_id[] = "00000000-0000-0000-0000-000000000000";
-static const char last_id[] = "ffffffff-ffff-ffff-ffff-ffffffffffff";
 
 typedef struct pg_outbox {
     rl_outbox base;
@@ -273,69 +271,55 @@ static rl_status outbox_look(rl_outbox *outbox, bool embedded, rl_box_counts *co
     return status;
 }
 
-static rl_status give_vector(const PGresult *result, int row, rl_vector_sink sink,
-                             void *ctx, rl_err *err)
+/* The statement of a scan: in one workflow or not, with filters of the runs or not. */
+static const char *scan_sql(const rl_near_query *query, bool of_run)
 {
-    size_t bytes = (size_t)PQgetlength(result, row, 2);
-    rl_status status = RL_OK;
-    uint8_t id[16];
+    static const char *const statements[2][2] = {
+        {RL_PG_VECTORS RL_PG_VECTORS_BLOCK RL_PG_VECTORS_ALL,
+         RL_PG_VECTORS RL_PG_VECTORS_OF_RUN RL_PG_VECTORS_BLOCK RL_PG_VECTORS_ALL},
+        {RL_PG_VECTORS RL_PG_VECTORS_BLOCK RL_PG_VECTORS_IN,
+         RL_PG_VECTORS RL_PG_VECTORS_OF_RUN RL_PG_VECTORS_BLOCK RL_PG_VECTORS_IN},
+    };
 
-    if (rl_uuid_parse(text_of(result, row, 0), id)) {
-        status = sink(ctx, id, text_of(result, row, 1), text_of(result, row, 2),
-                      (uint32_t)(bytes / sizeof(float)), err);
-    }
-    return status;
+    return statements[query->wpk_id != NULL][of_run];
 }
 
-/* Reads a chunk behind the cursor, and moves it. */
-static rl_status read_chunk(rl_pg_pool *pool, const char *model, rl_vector_cursor *cursor,
-                            rl_vector_sink sink, void *ctx, int64_t *open, bool *more,
-                            rl_err *err)
+/* By a scan, which needs nothing of the server. */
+static rl_status scan(rl_pg_pool *pool, const rl_near_query *query, rl_vector_sink sink,
+                      void *ctx, rl_err *err)
 {
-    char stamp[NUMBER_TEXT], limit[NUMBER_TEXT];
-    const char *const values[] = {model, number(stamp, cursor->stamp),
-                                  cursor->id[0] != '\0' ? cursor->id : first_id,
-                                  number(limit, RL_PG_VECTORS_CHUNK)};
-    PGresult *result = NULL;
-    rl_status status = rl_pg_pool_exec(pool, RL_PG_VECTORS, 4, values, &result, err);
-    int count = status == RL_OK ? PQntuples(result) : 0;
+    const bool of_run = query->status != NULL || query->since != RL_TIME_NONE;
+    const int block = (int)rl_vector_block(query->dim);
+    char dim[NUMBER_TEXT], limit[NUMBER_TEXT], since[NUMBER_TEXT];
+    const char *values[] = {query->model,
+                            number(dim, query->dim),
+                            query->wpk_id != NULL ? query->wpk_id : "",
+                            first_id,
+                            number(limit, block),
+                            query->status,
+                            query->since != RL_TIME_NONE ? number(since, query->since)
+                                                         : NULL};
+    PGresult *last = NULL; /* whose last row is the cursor */
+    rl_status status = RL_OK;
+    int rows = block;
 
-    if (count > 0 && *open == 0) {
-        *open = number_of(result, 0, 4);
-    }
-    for (int row = 0; row < count && status == RL_OK; row++) {
-        status = give_vector(result, row, sink, ctx, err);
-        if (status == RL_OK) {
-            cursor->stamp = number_of(result, row, 3);
-            snprintf(cursor->id, sizeof cursor->id, "%s", text_of(result, row, 0));
+    while (status == RL_OK && rows == block) {
+        PGresult *result = NULL;
+
+        status = rl_pg_pool_exec(pool, scan_sql(query, of_run), of_run ? 7 : 5, values,
+                                 &result, err);
+        rows = status == RL_OK ? PQntuples(result) : 0;
+        for (int row = 0; row < rows && status == RL_OK; row++) {
+            status = rl_pg_vector_give(result, row, sink, ctx, err);
         }
+        if (rows > 0) {
+            values[2] = text_of(result, rows - 1, 1);
+            values[3] = text_of(result, rows - 1, 0);
+        }
+        PQclear(last);
+        last = result;
     }
-    *more = status == RL_OK && count == RL_PG_VECTORS_CHUNK;
-    PQclear(result);
-    return status;
-}
-
-/* Stamps are numbers of transactions, which do not end in their order: the next time is
- * begun with those that were still open at the first chunk. */
-static rl_status outbox_vectors(rl_outbox *outbox, const char *model,
-                                rl_vector_cursor *cursor, rl_vector_sink sink, void *ctx,
-                                rl_err *err)
-{
-    rl_vector_cursor at = *cursor;
-    rl_status status = RL_OK;
-    int64_t open = 0;
-    bool more = true;
-
-    while (status == RL_OK && more) {
-        status = read_chunk(pool_of(outbox), model, &at, sink, ctx, &open, &more, err);
-    }
-    if (open > 0 && open <= at.stamp) {
-        at.stamp = open - 1;
-        snprintf(at.id, sizeof at.id, "%s", last_id);
-    }
-    if (status == RL_OK || status == RL_TIMEOUT) {
-        *cursor = at;
-    }
+    PQclear(last);
     return status;
 }
 
@@ -349,17 +333,23 @@ static rl_status outbox_vector(rl_outbox *outbox, const rl_box_name *name,
         rl_pg_pool_exec(pool_of(outbox), RL_PG_VECTOR, 3, values, &result, err);
 
     if (status == RL_OK && PQntuples(result) > 0) {
-        status = give_vector(result, 0, sink, ctx, err);
+        status = rl_pg_vector_give(result, 0, sink, ctx, err);
     }
     PQclear(result);
     return status;
 }
 
 static rl_status outbox_nearest(rl_outbox *outbox, const rl_near_query *query,
-                                rl_vector_sink sink, void *ctx, bool *available,
-                                rl_err *err)
+                                rl_vector_sink sink, void *ctx, rl_err *err)
 {
-    return rl_pg_vector_nearest(vector_of(outbox), query, sink, ctx, available, err);
+    bool available = false;
+    rl_status status =
+        rl_pg_vector_nearest(vector_of(outbox), query, sink, ctx, &available, err);
+
+    if (status == RL_OK && !available) {
+        status = scan(pool_of(outbox), query, sink, ctx, err);
+    }
+    return status;
 }
 
 static void outbox_before_fork(rl_outbox *outbox)
@@ -382,7 +372,6 @@ static const rl_outbox_ops ops = {
     .claim = outbox_claim,
     .settle = outbox_settle,
     .look = outbox_look,
-    .vectors = outbox_vectors,
     .vector = outbox_vector,
     .nearest = outbox_nearest,
     .before_fork = outbox_before_fork,

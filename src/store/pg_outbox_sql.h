@@ -97,18 +97,27 @@
     "FROM run_embeddings WHERE state IN ('pending', 'failed', 'deleted', $1) " \
     "AND state <> 'done' GROUP BY state"
 
-/* How many vectors are read at once. */
-#define RL_PG_VECTORS_CHUNK 1000
-/* Parameters: model, stamp, id, limit. What is not committed yet has a stamp at or above the
- * last column. A bare name in ORDER BY would be that of the text in the result. */
-#define RL_PG_VECTORS                                                                  \
-    "SELECT id::text, wpk_id, vector, stamp::text, "                                   \
-    "txid_snapshot_xmin(txid_current_snapshot())::text FROM run_embeddings "           \
-    "WHERE model = $1 AND stamp IS NOT NULL AND (stamp, id) > ($2::bigint, $3::uuid) " \
-    "ORDER BY run_embeddings.stamp, run_embeddings.id LIMIT $4::bigint"
+/* A block of the vectors. Parameters: model, dim, wpk_id and id of the row that was read last
+ * (or the workflow), how many rows; with RL_PG_VECTORS_OF_RUN status or NULL, and since
+ * (microseconds since 1970) or NULL. A row that does not fit counts too, with no vector, so
+ * that each block is short. */
+#define RL_PG_VECTORS \
+    "SELECT box.id::text, box.wpk_id, CASE WHEN box.model = $1 AND box.dim = $2::int"
+#define RL_PG_VECTORS_OF_RUN                                                \
+    " AND EXISTS (SELECT 1 FROM workflow_runs AS run "                      \
+    "WHERE run.wpk_id = box.wpk_id AND run.id = box.id "                    \
+    "AND ($6::text IS NULL OR run.status = $6) AND ($7::bigint IS NULL OR " \
+    "run.created_at >= 'epoch'::timestamptz + $7::bigint * interval '1 microsecond'))"
+#define RL_PG_VECTORS_BLOCK " THEN box.vector END FROM run_embeddings AS box WHERE "
+#define RL_PG_VECTORS_ALL                    \
+    "(box.wpk_id, box.id) > ($3, $4::uuid) " \
+    "ORDER BY box.wpk_id, box.id LIMIT $5::bigint"
+#define RL_PG_VECTORS_IN                     \
+    "box.wpk_id = $3 AND box.id > $4::uuid " \
+    "ORDER BY box.id LIMIT $5::bigint"
 /* Parameters: model, id, wpk_id. */
-#define RL_PG_VECTOR                                                 \
-    "SELECT id::text, wpk_id, vector, '0', '0' FROM run_embeddings " \
+#define RL_PG_VECTOR                                       \
+    "SELECT id::text, wpk_id, vector FROM run_embeddings " \
     "WHERE model = $1 AND id = $2::uuid AND wpk_id = $3 AND vector IS NOT NULL"
 
 #endif

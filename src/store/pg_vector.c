@@ -140,6 +140,20 @@ static bool is_gone(const rl_err *err)
     return strncmp(err->sqlstate, "42", 2) == 0 || strcmp(err->sqlstate, "3F000") == 0;
 }
 
+rl_status rl_pg_vector_give(const PGresult *result, int row, rl_vector_sink sink,
+                            void *ctx, rl_err *err)
+{
+    size_t bytes = (size_t)PQgetlength(result, row, 2);
+    rl_status status = RL_OK;
+    uint8_t id[16];
+
+    if (!PQgetisnull(result, row, 2) && rl_uuid_parse(PQgetvalue(result, row, 0), id)) {
+        status = sink(ctx, id, PQgetvalue(result, row, 2), (uint32_t)(bytes / sizeof(float)),
+                      err);
+    }
+    return status;
+}
+
 /* A vector as the extension reads it: two numbers of 16 bits, its length and zero, then
  * float32, all with the high byte first. Source: pgvector, src/vector.c, vector_recv. */
 static void write_vector(const void *numbers, uint32_t dim, unsigned char *out)
@@ -161,20 +175,6 @@ static void write_vector(const void *numbers, uint32_t dim, unsigned char *out)
     }
 }
 
-static rl_status give(const PGresult *result, int row, rl_vector_sink sink, void *ctx,
-                      rl_err *err)
-{
-    size_t bytes = (size_t)PQgetlength(result, row, 2);
-    rl_status status = RL_OK;
-    uint8_t id[16];
-
-    if (rl_uuid_parse(PQgetvalue(result, row, 0), id)) {
-        status = sink(ctx, id, PQgetvalue(result, row, 1), PQgetvalue(result, row, 2),
-                      (uint32_t)(bytes / sizeof(float)), err);
-    }
-    return status;
-}
-
 /* Hands on what has no copy yet, a chunk at a time. */
 static rl_status read_uncopied(rl_pg_conn *conn, const rl_near_query *query,
                                rl_vector_sink sink, void *ctx, rl_err *err)
@@ -194,7 +194,7 @@ static rl_status read_uncopied(rl_pg_conn *conn, const rl_near_query *query,
             rl_pg_conn_exec(conn, RL_PG_VECTOR_UNCOPIED, 5, values, true, &result, err);
         count = status == RL_OK ? PQntuples(result) : 0;
         for (int row = 0; row < count && status == RL_OK; row++) {
-            status = give(result, row, sink, ctx, err);
+            status = rl_pg_vector_give(result, row, sink, ctx, err);
             snprintf(behind, sizeof behind, "%s", PQgetvalue(result, row, 0));
         }
         PQclear(result);
@@ -250,7 +250,7 @@ static rl_status read_nearest(rl_pg_conn *conn, const char *schema,
                             &result, err);
     }
     for (int row = 0; status == RL_OK && row < PQntuples(result); row++) {
-        status = give(result, row, sink, ctx, err);
+        status = rl_pg_vector_give(result, row, sink, ctx, err);
     }
     PQclear(result);
     rl_free(numbers);

@@ -31,10 +31,15 @@ void rl_pg_vector_init(rl_pg_vector *vector, rl_pg_pool *pool,
                        const rl_migrations *migrations);
 void rl_pg_vector_destroy(rl_pg_vector *vector);
 
-/* See `nearest` in outbox.h. */
+/* See `nearest` in outbox.h. *available false (and RL_OK): there is no extension to search
+ * with. */
 rl_status rl_pg_vector_nearest(rl_pg_vector *vector, const rl_near_query *query,
                                rl_vector_sink sink, void *ctx, bool *available,
                                rl_err *err);
+
+/* Gives the sink the vector of a row whose columns are id as text, any, and the vector. */
+rl_status rl_pg_vector_give(const PGresult *result, int row, rl_vector_sink sink,
+                            void *ctx, rl_err *err);
 
 /* Makes copies for a moment. What fails is tried again by the next call. */
 void rl_pg_vector_copy(rl_pg_vector *vector);

@@ -119,11 +119,6 @@ static void add_conditions(const rl_query *query, const rl_dialect *dialect, rl_
         bind_around(sql, dialect, dialect->ids_before, dialect->ids_after, bindings,
                     query->ids);
     }
-    if (query->embedded_by != NULL) {
-        begin_condition(sql, bindings);
-        bind_around(sql, dialect, RL_SQL_EMBEDDED_BEFORE, RL_SQL_EMBEDDED_AFTER, bindings,
-                    query->embedded_by);
-    }
     if (query->since != RL_TIME_NONE) {
         begin_condition(sql, bindings);
         rl_buf_add_text(sql, RL_SQL_SINCE);

@@ -26,11 +26,10 @@ const rl_column *rl_shape_columns(rl_shape shape, size_t *count);
 
 typedef struct rl_query {
     const char *texts[RL_COLUMNS]; /* borrowed: equal to this; NULL: any */
-    const char *ids; /* borrowed: one of these, with commas in between; NULL: any */
-    const char *embedded_by; /* borrowed: with a vector of this model; NULL: any run */
-    int64_t since, until;    /* created at or after, before; or RL_TIME_NONE */
-    int64_t after_time;      /* the cursor: rows older than (this time, after_id), */
-    const char *after_id;    /* borrowed; NULL: from the newest */
+    const char *ids;      /* borrowed: one of these, with commas in between; NULL: any */
+    int64_t since, until; /* created at or after, before; or RL_TIME_NONE */
+    int64_t after_time;   /* the cursor: rows older than (this time, after_id), */
+    const char *after_id; /* borrowed; NULL: from the newest */
     int64_t limit, offset;
     rl_shape shape;
 } rl_query;
@@ -39,8 +38,7 @@ void rl_query_init(rl_query *query, rl_shape shape);
 bool rl_query_has_filter(const rl_query *query);
 
 /* Values to bind, as text in the order of the placeholders. */
-#define RL_QUERY_VALUES \
-    (RL_COLUMNS + 8) /* texts, ids, model, times, cursor, limit, offset */
+#define RL_QUERY_VALUES (RL_COLUMNS + 7) /* texts, ids, times, cursor, limit, offset */
 
 typedef struct rl_bindings {
     const char *values[RL_QUERY_VALUES]; /* borrowed from the query, or from `own` */

@@ -12,12 +12,6 @@
 #define RL_SQLITE_IDS_AFTER ", ',', '\",\"') || '\"]'))"
 #define RL_PG_IDS_BEFORE "id = ANY (string_to_array("
 #define RL_PG_IDS_AFTER ", ',')::uuid[])"
-/* Around a model. */
-#define RL_SQL_EMBEDDED_BEFORE                                               \
-    "EXISTS (SELECT 1 FROM run_embeddings AS box "                           \
-    "WHERE box.wpk_id = workflow_runs.wpk_id AND box.id = workflow_runs.id " \
-    "AND box.vector IS NOT NULL AND box.model = "
-#define RL_SQL_EMBEDDED_AFTER ")"
 #define RL_SQL_SINCE "created_at >= "
 #define RL_SQL_UNTIL "created_at < "
 #define RL_SQL_AFTER "(created_at, id) < ("

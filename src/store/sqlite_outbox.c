@@ -2,6 +2,7 @@
 #include "store/sqlite_outbox.h"
 
 #include "core/alloc.h"
+#include "core/clock.h"
 #include "store/sqlite_outbox_sql.h"
 #include "store/sqlite_sql.h"
 
@@ -408,47 +409,89 @@ static rl_status outbox_look(rl_outbox *outbox, bool embedded, rl_box_counts *co
     return rl_sqlite_file_read(file_of(outbox), count_rows, &self, err);
 }
 
-/* What a reader of vectors works with: from a stamp on, or (`id`) that of one run. */
+/* A reading of vectors. */
 typedef struct reading {
-    const char *model, *id;
-    rl_vector_cursor *cursor;
+    const rl_near_query *query; /* or, with `id`, that of one run */
+    const char *id, *model;
     rl_vector_sink sink;
     void *ctx;
+    char since[RL_TIME_TEXT];
+    char last_id[RL_UUID_TEXT]; /* of the row that was read last, "" at first */
+    int64_t last_rowid;
+    int64_t rows; /* in this block */
 } reading;
 
-static rl_status give_vector(const reading *self, sqlite3_stmt *stmt, rl_err *err)
+/* The statement of a scan: in one workflow or not, with filters of the runs or not. */
+static const char *scan_sql(const rl_near_query *query)
 {
-    const char *text = (const char *)sqlite3_column_text(stmt, 0);
-    const char *wpk_id = (const char *)sqlite3_column_text(stmt, 1);
+    static const char *const statements[2][2] = {
+        {RL_SQLITE_VECTORS RL_SQLITE_VECTORS_BLOCK RL_SQLITE_VECTORS_ORDER,
+         RL_SQLITE_VECTORS RL_SQLITE_VECTORS_OF_RUN RL_SQLITE_VECTORS_BLOCK
+             RL_SQLITE_VECTORS_ORDER},
+        {RL_SQLITE_VECTORS RL_SQLITE_VECTORS_BLOCK RL_SQLITE_VECTORS_IN
+             RL_SQLITE_VECTORS_ORDER,
+         RL_SQLITE_VECTORS RL_SQLITE_VECTORS_OF_RUN RL_SQLITE_VECTORS_BLOCK
+             RL_SQLITE_VECTORS_IN RL_SQLITE_VECTORS_ORDER},
+    };
+
+    return statements[query->wpk_id != NULL]
+                     [query->status != NULL || query->since != RL_TIME_NONE];
+}
+
+static void bind_scan(sqlite3_stmt *stmt, const reading *self)
+{
+    const rl_near_query *query = self->query;
+
+    bind_text(stmt, 1, query->model);
+    sqlite3_bind_int64(stmt, 2, query->dim);
+    bind_text(stmt, 3, self->last_id);
+    sqlite3_bind_int64(stmt, 4, self->last_rowid);
+    sqlite3_bind_int64(stmt, 5, rl_vector_block(query->dim));
+    if (query->status != NULL || query->since != RL_TIME_NONE) {
+        bind_text(stmt, 6, query->status);
+        bind_text(stmt, 7, query->since != RL_TIME_NONE ? self->since : NULL);
+    }
+    if (query->wpk_id != NULL) {
+        bind_text(stmt, 8, query->wpk_id);
+    }
+}
+
+static rl_status give_vector(reading *self, sqlite3_stmt *stmt, rl_err *err)
+{
+    const char *text = (const char *)sqlite3_column_text(stmt, 1);
+    const bool is_uuid = sqlite3_column_bytes(stmt, 1) == RL_UUID_TEXT - 1;
     const void *vector = sqlite3_column_blob(stmt, 2);
     size_t bytes = (size_t)sqlite3_column_bytes(stmt, 2);
     rl_status status = RL_OK;
     uint8_t id[16];
 
-    if (text != NULL && wpk_id != NULL && vector != NULL && rl_uuid_parse(text, id)) {
-        status = self->sink(self->ctx, id, wpk_id, vector,
-                            (uint32_t)(bytes / sizeof(float)), err);
+    self->last_id[0] = '\0';
+    if (text != NULL && is_uuid) {
+        memcpy(self->last_id, text, RL_UUID_TEXT);
+        if (vector != NULL && rl_uuid_parse(text, id)) {
+            status =
+                self->sink(self->ctx, id, vector, (uint32_t)(bytes / sizeof(float)), err);
+        }
     }
-    if (status == RL_OK && self->cursor != NULL) {
-        self->cursor->stamp = sqlite3_column_int64(stmt, 3);
-    }
+    self->last_rowid = sqlite3_column_int64(stmt, 0);
+    self->rows++;
     return status;
 }
 
 static rl_status read_vectors(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
-    const reading *self = ctx;
+    reading *self = ctx;
     sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_stmt(
-        conn, self->id != NULL ? RL_SQLITE_VECTOR : RL_SQLITE_VECTORS, &stmt, err);
+        conn, self->id != NULL ? RL_SQLITE_VECTOR : scan_sql(self->query), &stmt, err);
     int rc = SQLITE_DONE;
 
+    self->rows = 0;
     if (status == RL_OK && self->id != NULL) {
         bind_text(stmt, 1, self->id);
         bind_text(stmt, 2, self->model);
     } else if (status == RL_OK) {
-        bind_text(stmt, 1, self->model);
-        sqlite3_bind_int64(stmt, 2, self->cursor->stamp);
+        bind_scan(stmt, self);
     }
     while (status == RL_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         status = give_vector(self, stmt, err);
@@ -456,22 +499,26 @@ static rl_status read_vectors(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     if (status == RL_OK && rc != SQLITE_DONE) {
         status = rl_sqlite_conn_error(conn, rc, err);
     }
-    sqlite3_reset(stmt);
+    if (stmt != NULL) {
+        sqlite3_reset(stmt);
+        sqlite3_clear_bindings(stmt);
+    }
     return status;
 }
 
-static rl_status outbox_vectors(rl_outbox *outbox, const char *model,
-                                rl_vector_cursor *cursor, rl_vector_sink sink, void *ctx,
-                                rl_err *err)
+static rl_status outbox_nearest(rl_outbox *outbox, const rl_near_query *query,
+                                rl_vector_sink sink, void *ctx, rl_err *err)
 {
-    reading self = {.model = model, .cursor = cursor, .sink = sink, .ctx = ctx};
-    unsigned moves = atomic_load(&file_of(outbox)->moves);
+    reading self = {.query = query, .sink = sink, .ctx = ctx};
+    rl_status status;
 
-    if (cursor->file != moves) {
-        *cursor = (rl_vector_cursor){.file = moves};
-        return rl_err_set(err, RL_BUSY, "the file was replaced");
+    if (query->since != RL_TIME_NONE) {
+        rl_time_format(query->since, self.since);
     }
-    return rl_sqlite_file_read(file_of(outbox), read_vectors, &self, err);
+    do {
+        status = rl_sqlite_file_read(file_of(outbox), read_vectors, &self, err);
+    } while (status == RL_OK && self.rows == rl_vector_block(query->dim));
+    return status;
 }
 
 static rl_status outbox_vector(rl_outbox *outbox, const rl_box_name *name,
@@ -492,8 +539,8 @@ static const rl_outbox_ops ops = {
     .claim = outbox_claim,
     .settle = outbox_settle,
     .look = outbox_look,
-    .vectors = outbox_vectors,
     .vector = outbox_vector,
+    .nearest = outbox_nearest,
     .free = outbox_free,
 };
 

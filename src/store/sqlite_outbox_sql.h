@@ -66,9 +66,7 @@
 #define RL_SQLITE_BOX_VECTOR                                                       \
     "UPDATE run_embeddings SET state = 'embedded', attempts = 0, "                 \
     "last_error = NULL, next_attempt_at = ?4, model = ?5, dim = ?6, vector = ?7, " \
-    "text_hash = ?8, text_bytes = ?9, used_bytes = ?10, "                          \
-    "stamp = max(?4, 1 + ifnull((SELECT max(stamp) FROM run_embeddings "           \
-    "WHERE stamp IS NOT NULL), 0))" RL_SQLITE_BOX_THAT
+    "text_hash = ?8, text_bytes = ?9, used_bytes = ?10, stamp = ?4" RL_SQLITE_BOX_THAT
 /* now */
 #define RL_SQLITE_BOX_TEXT                                         \
     "UPDATE run_embeddings SET state = 'embedded', attempts = 0, " \
@@ -104,13 +102,27 @@
     "SELECT last_error FROM run_embeddings WHERE state = 'failed' " \
     "AND state <> 'done' ORDER BY next_attempt_at DESC LIMIT 1"
 
-/* Parameters: model, stamp. */
-#define RL_SQLITE_VECTORS                                   \
-    "SELECT id, wpk_id, vector, stamp FROM run_embeddings " \
-    "WHERE stamp > ?2 AND stamp IS NOT NULL AND model = ?1 ORDER BY stamp"
+/* A block of the vectors, in the order of the file. Parameters: model, dim, id and rowid of
+ * the row that was read last, how many rows; status or NULL and since or NULL with
+ * RL_SQLITE_VECTORS_OF_RUN; wpk_id with RL_SQLITE_VECTORS_IN. A row that does not fit counts
+ * too, with no vector, so that each block is short. VACUUM may give the rows other rowids
+ * between two blocks, so the last row is found again by its id; where it is gone, its rowid
+ * has to do. */
+#define RL_SQLITE_VECTORS_BLOCK                        \
+    " THEN box.vector END FROM run_embeddings AS box " \
+    "WHERE box.rowid > ifnull((SELECT last.rowid "     \
+    "FROM run_embeddings AS last WHERE last.id = ?3), ?4)"
+#define RL_SQLITE_VECTORS \
+    "SELECT box.rowid, box.id, CASE WHEN box.model = ?1 AND box.dim = ?2"
+#define RL_SQLITE_VECTORS_OF_RUN                                 \
+    " AND EXISTS (SELECT 1 FROM workflow_runs AS run "           \
+    "WHERE run.id = box.id AND (?6 IS NULL OR run.status = ?6) " \
+    "AND (?7 IS NULL OR run.created_at >= ?7))"
+#define RL_SQLITE_VECTORS_IN " AND box.wpk_id = ?8 AND box.vector IS NOT NULL"
+#define RL_SQLITE_VECTORS_ORDER " ORDER BY box.rowid LIMIT ?5"
 /* Parameters: id, model. */
-#define RL_SQLITE_VECTOR                                    \
-    "SELECT id, wpk_id, vector, stamp FROM run_embeddings " \
+#define RL_SQLITE_VECTOR                            \
+    "SELECT rowid, id, vector FROM run_embeddings " \
     "WHERE id = ?1 AND model = ?2 AND vector IS NOT NULL"
 
 #endif

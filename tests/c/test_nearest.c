@@ -1,78 +1,56 @@
-/* The nearest vectors of a store: many searches beside who adds vectors, with and without the
- * memory for all of them, over forks, and when the file is replaced.
+/* The nearest vectors of a SQLite file: exact, in a fixed order, whatever vectors there are,
+ * and whatever is written or fails while they are read.
  */
 #include "record/nearest.h"
-#include "record/search.h"
 
 #include "check.h"
-#include "store_help.h"
+#include "fault_help.h"
+#include "random.h"
 
+#include <math.h>
 #include <pthread.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#define DIM 64
+#define DIM 37 /* no multiple of what is added up side by side */
 #define MODEL "m"
-#define LARGE ((size_t)64 << 20)
-#define SMALL ((size_t)65536) /* some 200 vectors */
+#define ROWS 2500 /* three blocks */
+#define ROUNDING 1e-6
 
-static const rl_embed_rule rule = {NULL};
+/* A file, a connection of the test's own, and a store on it. */
+typedef struct place {
+    char path[HELP_PATH];
+    sqlite3 *db;
+    rl_store *store;
+} place;
 
-static rl_store *open_embedding_store(const char *path)
+static void run_sql(const place *at, const char *sql)
 {
-    rl_store *store = NULL;
-    rl_err err = {.code = RL_OK};
+    char *error = NULL;
 
-    help_need(rl_sqlite_new(path, the_migrations(), &rule, &store, &err) == RL_OK,
-              "a store");
-    help_need(store->ops->prepare(store, &err) == RL_OK, err.text);
-    return store;
+    if (sqlite3_exec(at->db, sql, NULL, NULL, &error) != SQLITE_OK) {
+        help_need(false, error);
+    }
 }
 
-/* Of a number: near to those of numbers close by, and of its own length. */
-static void make_vector(unsigned number, float out[DIM])
+static void open_place(place *at)
 {
-    for (unsigned i = 0; i < DIM; i++) {
-        out[i] = i == number % DIM ? 2.0F : 0.01F;
-    }
-    out[(number / DIM) % DIM] += 1.0F + (float)number / 1000.0F;
+    fresh_path(at->path);
+    at->store = open_store(at->path);
+    help_need(sqlite3_open(at->path, &at->db) == SQLITE_OK, "a connection");
+    sqlite3_busy_timeout(at->db, 60000);
 }
 
-/* Logs runs and gives each its vector, as the indexer does. */
-static void add_vectors(rl_store *store, unsigned first, unsigned count)
+static void close_place(place *at)
 {
-    rl_box_claim claim = {RL_BOX_PENDING, count, 1, 2};
-    rl_err err = {.code = RL_OK};
-    rl_box_jobs jobs;
-    float vector[DIM];
+    at->store->ops->close(at->store);
+    sqlite3_close(at->db);
+}
 
-    for (unsigned i = first; i < first + count; i++) {
-        char name[16];
-        rl_run *run;
-
-        snprintf(name, sizeof name, "r%u", i);
-        run = new_own_run(i, name, "completed", "{\"text\":\"t\"}");
-        help_need(write_run(store, run, true, &err) == RL_OK, "a run");
+static void id_of(unsigned number, uint8_t id[16])
+{
+    memset(id, 0, 16);
+    for (int i = 0; i < 4; i++) {
+        id[15 - i] = (uint8_t)(number >> (8 * i));
     }
-    rl_box_jobs_init(&jobs);
-    help_need(store->ops->claim(store, &claim, &jobs, &err) == RL_OK, err.text);
-    help_need(rl_box_count(&jobs) == count, "a claim of all");
-    for (size_t i = 0; i < count; i++) {
-        const rl_box_job *job = rl_box_job_at(&jobs, i);
-        unsigned number =
-            (unsigned)strtoul(rl_box_text(&jobs, job->run_id) + 1, NULL, 10);
-        rl_box_result result = {.name = {job->id, rl_box_text(&jobs, job->wpk_id)},
-                                .version = job->version,
-                                .lease = job->lease,
-                                .outcome = RL_BOX_HAS_VECTOR,
-                                .model = MODEL,
-                                .vector = vector,
-                                .dim = DIM};
-
-        make_vector(number, vector);
-        help_need(store->ops->settle(store, &result, 1, &err) == RL_OK, err.text);
-    }
-    rl_box_jobs_free(&jobs);
 }
 
 static unsigned number_of(const uint8_t id[16])
@@ -81,321 +59,432 @@ static unsigned number_of(const uint8_t id[16])
            id[15];
 }
 
-/* Removes the run of that name; NULL: all. */
-static void remove_runs(rl_store *store, const char *run_id)
+/* A run with a vector [dim]; an even number is in the workflow "even" and has failed, and
+ * each was created in the second of its number. */
+static void add_vector(const place *at, unsigned number, const char *model,
+                       const float *vector, unsigned dim)
 {
-    rl_err err = {.code = RL_OK};
-    int64_t count = 0;
-    rl_query query;
+    char id[RL_UUID_TEXT], created[RL_TIME_TEXT];
+    uint8_t bytes[16];
+    sqlite3_stmt *stmt = NULL;
+    const char *const statements[] = {
+        "INSERT INTO workflow_runs (id, wpk_id, run_id, status, created_at, updated_at) "
+        "VALUES (?1, ?2, ?1, ?3, ?4, ?4)",
+        "INSERT INTO run_embeddings (id, wpk_id, state, next_attempt_at, model, dim, "
+        "vector) VALUES (?1, ?2, 'embedded', 0, ?5, ?6, ?7)"};
 
-    rl_query_init(&query, RL_SHAPE_SUMMARY);
-    query.texts[RL_STATUS] = "completed";
-    query.texts[RL_RUN_ID] = run_id;
-    CHECK(store->ops->remove(store, &query, &count, &err) == RL_OK && count > 0);
+    id_of(number, bytes);
+    rl_uuid_format(bytes, id);
+    rl_time_format((int64_t)number * 1000000, created);
+    for (size_t i = 0; i < 2; i++) {
+        help_need(sqlite3_prepare_v2(at->db, statements[i], -1, &stmt, NULL) == SQLITE_OK,
+                  "a statement");
+        sqlite3_bind_text(stmt, 1, id, -1, SQLITE_STATIC);
+        sqlite3_bind_text(stmt, 2, number % 2 == 0 ? "even" : "odd", -1, SQLITE_STATIC);
+        sqlite3_bind_text(stmt, 3, number % 2 == 0 ? "failed" : "completed", -1,
+                          SQLITE_STATIC);
+        sqlite3_bind_text(stmt, 4, created, -1, SQLITE_STATIC);
+        sqlite3_bind_text(stmt, 5, model, -1, SQLITE_STATIC);
+        sqlite3_bind_int64(stmt, 6, dim);
+        sqlite3_bind_blob(stmt, 7, vector, (int)(dim * sizeof *vector), SQLITE_STATIC);
+        help_need(sqlite3_step(stmt) == SQLITE_DONE, sqlite3_errmsg(at->db));
+        sqlite3_finalize(stmt);
+    }
 }
 
-/* Hits [limit] near to a number's vector, the best of which is that of the number, and how
- * many. */
-static size_t search_hits(rl_nearest *nearest, unsigned number, size_t limit,
-                          rl_vector_hit *hits, uint64_t *as_of)
+/* Always the same ones of a number, of different lengths. */
+static void make_vector(unsigned number, float out[DIM])
+{
+    uint64_t state = number;
+
+    for (size_t i = 0; i < DIM; i++) {
+        out[i] = (float)random_below(&state, 2000001) / 1e4F - 100;
+    }
+}
+
+static void add_vectors(const place *at, unsigned first, unsigned end)
+{
+    float vector[DIM];
+
+    run_sql(at, "BEGIN IMMEDIATE");
+    for (unsigned i = first; i < end; i++) {
+        make_vector(i, vector);
+        add_vector(at, i, MODEL, vector, DIM);
+    }
+    run_sql(at, "COMMIT");
+}
+
+static rl_near_query near_to(const float *vector, size_t limit)
+{
+    return (rl_near_query){.model = MODEL,
+                           .vector = vector,
+                           .dim = DIM,
+                           .since = RL_TIME_NONE,
+                           .limit = limit};
+}
+
+static size_t search(const place *at, const rl_near_query *query, rl_vector_hit *hits)
 {
     rl_err err = {.code = RL_OK};
-    float vector[DIM];
     size_t count = 0;
-    rl_nearest_query query = {
-        .vector = vector, .dim = DIM, .since = RL_TIME_NONE, .limit = limit};
 
-    make_vector(number, vector);
-    if (rl_nearest_search(nearest, &query, hits, &count, as_of, &err) != RL_OK) {
+    if (rl_nearest_search(at->store, query, hits, &count, &err) != RL_OK) {
         printf("%s\n", err.text);
         CHECK(false);
     }
-    if (count > 0) {
-        CHECK_INT(number_of(hits[0].id), number);
-        CHECK(hits[0].score > 0.99999F);
-    }
-    for (size_t i = 1; i < count; i++) {
-        CHECK(hits[i].score <= hits[i - 1].score);
-        CHECK(memcmp(hits[i].id, hits[i - 1].id, sizeof hits[i].id) != 0);
-    }
     return count;
 }
 
-static size_t search(rl_nearest *nearest, unsigned number, size_t limit)
+static double cosine(const float *a, const float *b)
 {
-    rl_vector_hit *hits = calloc(limit, sizeof *hits);
-    uint64_t as_of;
-    size_t count = search_hits(nearest, number, limit, hits, &as_of);
+    double product = 0, one = 0, other = 0;
 
-    free(hits);
-    return count;
+    for (size_t i = 0; i < DIM; i++) {
+        product += (double)a[i] * (double)b[i];
+        one += (double)a[i] * (double)a[i];
+        other += (double)b[i] * (double)b[i];
+    }
+    return product / sqrt(one) / sqrt(other);
 }
 
-static void test_what_is_new_is_found(void)
+/* That hits [count] are the best of the numbers below `end` with that remainder. */
+static void check_best(const float *query, const rl_vector_hit *hits, size_t count,
+                       unsigned first, unsigned step)
 {
-    char path[HELP_PATH];
-    rl_nearest nearest;
-    rl_store *store;
+    float vector[DIM];
+    size_t better = 0;
 
-    fresh_path(path);
-    store = open_embedding_store(path);
-    rl_nearest_init(&nearest, store, MODEL, LARGE);
-    CHECK_INT(search(&nearest, 0, 10), 0);
+    for (size_t i = 0; i < count; i++) {
+        unsigned number = number_of(hits[i].id);
+
+        make_vector(number, vector);
+        CHECK(number < ROWS && number % step == first % step);
+        CHECK(fabs((double)hits[i].score - cosine(query, vector)) < ROUNDING);
+        CHECK(i == 0 || hits[i].score < hits[i - 1].score ||
+              (hits[i].score == hits[i - 1].score &&
+               memcmp(hits[i].id, hits[i - 1].id, sizeof hits[i].id) > 0));
+    }
+    for (unsigned number = first; number < ROWS; number += step) {
+        make_vector(number, vector);
+        better += cosine(query, vector) > (double)hits[count - 1].score + ROUNDING;
+    }
+    CHECK(better < count);
+}
+
+static void test_the_ranking_is_that_of_a_naive_scan(void)
+{
+    static const size_t limits[] = {1, 2, 10, 500, ROWS, 2 * ROWS};
+    static rl_vector_hit hits[2 * ROWS];
+    float vector[DIM];
+    place at;
+
+    open_place(&at);
+    add_vectors(&at, 0, ROWS);
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        size_t want = limits[i] < ROWS ? limits[i] : ROWS;
+        rl_near_query query = near_to(vector, limits[i]);
+
+        make_vector((unsigned)i * 400, vector);
+        CHECK_INT(search(&at, &query, hits), want);
+        CHECK_INT(number_of(hits[0].id), i * 400);
+        check_best(vector, hits, want, 0, 1);
+    }
+    close_place(&at);
+}
+
+static void test_filters(void)
+{
+    static rl_vector_hit hits[ROWS];
+    float vector[DIM];
+    rl_near_query query = near_to(vector, ROWS);
+    place at;
+
+    open_place(&at);
+    add_vectors(&at, 0, ROWS);
+    make_vector(77, vector);
+    query.wpk_id = "odd";
+    CHECK_INT(search(&at, &query, hits), ROWS / 2);
+    check_best(vector, hits, ROWS / 2, 1, 2);
+    query.status = "failed"; /* none of these has */
+    CHECK_INT(search(&at, &query, hits), 0);
+    query.wpk_id = NULL;
+    CHECK_INT(search(&at, &query, hits), ROWS / 2);
+    check_best(vector, hits, ROWS / 2, 0, 2);
+    query.since = INT64_C(2000) * 1000000;
+    CHECK_INT(search(&at, &query, hits), (ROWS - 2000) / 2);
+    query.status = NULL;
+    query.wpk_id = "odd";
+    CHECK_INT(search(&at, &query, hits), (ROWS - 2000) / 2);
+    query.wpk_id = "nobody's";
+    CHECK_INT(search(&at, &query, hits), 0);
+    close_place(&at);
+}
+
+/* Equal vectors, which were stored in another order than that of their ids. */
+static void test_of_equals_the_smaller_id_is_first(void)
+{
+    rl_vector_hit hits[20];
+    float vector[DIM];
+    rl_near_query query = near_to(vector, 20);
+    place at;
+
+    open_place(&at);
+    make_vector(1, vector);
+    for (unsigned i = 0; i < 101; i++) {
+        add_vector(&at, i * 37 % 101, MODEL, vector, DIM);
+    }
+    CHECK_INT(search(&at, &query, hits), 20);
+    for (unsigned i = 0; i < 20; i++) {
+        CHECK_INT(number_of(hits[i].id), i);
+        CHECK(hits[i].score == hits[0].score && hits[i].score > 0.999999F);
+    }
+    close_place(&at);
+}
+
+static void test_vectors_without_a_direction_are_no_hits(void)
+{
+    static const float values[] = {NAN, INFINITY, -INFINITY, 0, -0.0F};
+    rl_vector_hit hits[10];
+    float vector[DIM], longer[DIM + 1];
+    rl_near_query query = near_to(vector, 10);
+    place at;
+
+    open_place(&at);
     for (unsigned i = 0; i < 5; i++) {
-        add_vectors(store, i * 10, 10);
-        CHECK_INT(search(&nearest, i * 10 + 9, 100), (i + 1) * 10);
+        for (size_t k = 0; k < DIM; k++) {
+            vector[k] = i < 3 && k != i ? 1 : values[i];
+        }
+        add_vector(&at, i, MODEL, vector, DIM);
+        CHECK_INT(search(&at, &query, hits), 0);
     }
-    CHECK(rl_nearest_bytes(&nearest) > 50 * DIM * sizeof(float));
-    rl_nearest_destroy(&nearest);
-    store->ops->close(store);
+    for (size_t k = 0; k <= DIM; k++) {
+        vector[k % DIM] = longer[k] = 1;
+    }
+    add_vector(&at, 5, MODEL, longer, DIM + 1);
+    add_vector(&at, 6, MODEL, longer, DIM - 1);
+    add_vector(&at, 7, "another model", longer, DIM);
+    CHECK_INT(search(&at, &query, hits), 0);
+    run_sql(&at, "UPDATE run_embeddings SET dim = 37"); /* that is not what they are */
+    CHECK_INT(search(&at, &query, hits), 0);
+    close_place(&at);
 }
 
-static void test_what_does_not_fit_is_found_too(void)
+/* Their squares are none of float32. */
+static void test_very_long_and_very_short_vectors(void)
 {
-    char path[HELP_PATH];
-    rl_nearest small, large;
-    rl_store *store;
+    static const float lengths[] = {1e-38F, 1e-30F, 1e-10F, 1, 1e10F, 1e30F, 3e38F};
+    rl_vector_hit hits[10];
+    float vector[DIM];
+    place at;
 
-    fresh_path(path);
-    store = open_embedding_store(path);
-    add_vectors(store, 0, 1000);
-    rl_nearest_init(&small, store, MODEL, SMALL);
-    rl_nearest_init(&large, store, MODEL, LARGE);
-    for (unsigned i = 0; i < 1000; i += 111) {
-        CHECK_INT(search(&small, i, 5), 5);
-        CHECK_INT(search(&small, i, 2000), 1000);
-        CHECK_INT(search(&large, i, 2000), 1000);
+    open_place(&at);
+    for (unsigned i = 0; i < 7; i++) {
+        for (size_t k = 0; k < DIM; k++) {
+            vector[k] = k % 2 == 0 ? lengths[i] : -lengths[i] / 2;
+        }
+        add_vector(&at, i, MODEL, vector, DIM);
     }
-    CHECK(rl_nearest_bytes(&small) <= SMALL);
-    rl_nearest_destroy(&small);
-    rl_nearest_destroy(&large);
-    store->ops->close(store);
+    for (unsigned i = 0; i < 7; i++) {
+        rl_near_query query = near_to(vector, 10);
+
+        for (size_t k = 0; k < DIM; k++) {
+            vector[k] = k % 2 == 0 ? lengths[i] : -lengths[i] / 2;
+        }
+        CHECK_INT(search(&at, &query, hits), 7);
+        for (size_t k = 0; k < 7; k++) {
+            CHECK(hits[k].score > 0.99999F && hits[k].score <= 1);
+        }
+    }
+    close_place(&at);
 }
 
-static void test_who_is_gone_is_forgotten(void)
+/* What a sink does with the file when it is given the last row of the first block. */
+typedef struct meddler {
+    const place *at;
+    const char *sql;
+    unsigned given;       /* vectors */
+    unsigned first, last; /* of these numbers */
+} meddler;
+
+static rl_status meddle(void *ctx, const uint8_t id[16], const void *vector, uint32_t dim,
+                        rl_err *err)
 {
-    char path[HELP_PATH];
-    rl_vector_hit hits[200];
-    const size_t sizes[] = {LARGE, SMALL};
-    uint64_t before, as_of;
+    meddler *self = ctx;
 
-    for (int i = 0; i < 2; i++) {
-        rl_nearest nearest;
-        rl_store *store;
-
-        fresh_path(path);
-        store = open_embedding_store(path);
-        add_vectors(store, 0, 100);
-        rl_nearest_init(&nearest, store, MODEL, sizes[i]);
-        CHECK_INT(search_hits(&nearest, 1, 200, hits, &before), 100);
-        remove_runs(store, NULL);
-        add_vectors(store, 0, 100); /* the same runs once more */
-        CHECK_INT(search_hits(&nearest, 1, 200, hits, &as_of), 100);
-        rl_nearest_forget(&nearest, hits, 100, before); /* they have been read since */
-        CHECK_INT(search_hits(&nearest, 1, 200, hits, &as_of), 100);
-        remove_runs(store, NULL);
-        CHECK_INT(search_hits(&nearest, 1, 200, hits, &as_of), 100);
-        rl_nearest_forget(&nearest, hits, 100, as_of);
-        CHECK_INT(search(&nearest, 1, 200), 0);
-        CHECK_INT(rl_vectors_count(nearest.vectors), 0);
-        add_vectors(store, 0, 100);
-        CHECK_INT(search(&nearest, 1, 200), 100);
-        rl_nearest_destroy(&nearest);
-        store->ops->close(store);
+    (void)vector;
+    (void)dim;
+    (void)err;
+    if (self->given++ == 0) {
+        self->first = number_of(id);
     }
+    self->last = number_of(id);
+    if (self->given == (unsigned)rl_vector_block(DIM) && self->sql != NULL) {
+        run_sql(self->at, self->sql);
+        if (strstr(self->sql, "VACUUM") == NULL) {
+            add_vectors(self->at, ROWS, ROWS + 700);
+        }
+    }
+    return RL_OK;
 }
 
-/* How many runs are like that of number 1. */
-static size_t search_like_it(rl_searcher *searcher, const char *status)
+/* What was there all the time is given once. */
+static void test_changes_during_a_scan(void)
 {
-    const rl_search wanted = {
-        .like_run_id = "r1", .status = status, .since = RL_TIME_NONE, .limit = 1000};
+    static const struct {
+        const char *sql;
+        unsigned given;
+    } changes[] = {
+        {NULL, ROWS - 100},
+        {"VACUUM", ROWS - 100}, /* gives each row another rowid */
+        {"DELETE FROM workflow_runs WHERE rowid <= 1100", ROWS - 100 + 700},
+        {"DELETE FROM workflow_runs WHERE rowid BETWEEN 200 AND 1200",
+         ROWS - 100 - 100 + 700},
+    };
+    float vector[DIM];
+    rl_near_query query = near_to(vector, 1);
     rl_err err = {.code = RL_OK};
-    rl_buf scores;
-    rl_rows rows;
-    size_t count;
 
-    rl_rows_init(&rows);
-    rl_buf_init(&scores, RL_BUF_MAX);
-    CHECK(rl_search_runs(searcher, &wanted, rl_monotonic_ns() + RL_CLOSE_NS, &rows,
-                         &scores, &err) == RL_OK);
-    count = scores.len / sizeof(float);
-    rl_buf_free(&scores);
-    rl_rows_free(&rows);
-    return count;
+    make_vector(3, vector);
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        place at;
+        meddler self = {.at = &at, .sql = changes[i].sql};
+
+        open_place(&at);
+        add_vectors(&at, 0, ROWS);
+        run_sql(&at, "DELETE FROM workflow_runs WHERE rowid <= 100");
+        CHECK_INT(at.store->ops->nearest(at.store, &query, meddle, &self, &err), RL_OK);
+        CHECK_INT(self.given, changes[i].given);
+        CHECK_INT(self.first, 100);
+        CHECK_INT(self.last, i < 2 ? ROWS - 1 : ROWS + 699);
+        close_place(&at);
+    }
 }
 
-/* By a search that asks for nothing else: what another one does not find may be there. */
-static void test_a_search_forgets_who_is_gone(void)
+static rl_status refuse(void *ctx, const uint8_t id[16], const void *vector, uint32_t dim,
+                        rl_err *err)
 {
-    const rl_service_options options = {.openai = {.model = MODEL}};
-    char path[HELP_PATH];
-    rl_services services;
-    rl_searcher searcher;
-    rl_store *store;
-
-    fresh_path(path);
-    store = open_embedding_store(path);
-    add_vectors(store, 0, 100);
-    rl_services_init(&services, &options);
-    rl_searcher_init(&searcher, store, &services, LARGE);
-    CHECK_INT(search_like_it(&searcher, NULL), 99);
-    remove_runs(store, "r7");
-    remove_runs(store, "r99");
-    CHECK_INT(search_like_it(&searcher, "failed"), 0);
-    CHECK_INT(rl_vectors_count(searcher.nearest.vectors), 100);
-    CHECK_INT(search_like_it(&searcher, NULL), 97);
-    CHECK_INT(rl_vectors_count(searcher.nearest.vectors), 98);
-    CHECK_INT(search_like_it(&searcher, NULL), 97);
-    rl_searcher_destroy(&searcher);
-    rl_services_destroy(&services);
-    store->ops->close(store);
+    (void)id;
+    (void)vector;
+    (void)dim;
+    ++*(unsigned *)ctx;
+    return rl_err_nomem(err);
 }
 
-/* The memory is full of vectors that are gone. Reading anew makes room for those that are
- * there, and does not happen before its time. */
-static void test_what_is_full_is_read_anew_in_time(void)
+static void test_a_sink_ends_the_scan(void)
 {
-    char path[HELP_PATH];
-    rl_nearest nearest;
-    rl_store *store;
+    float vector[DIM];
+    rl_near_query query = near_to(vector, 1);
+    rl_err err = {.code = RL_OK};
+    unsigned calls = 0;
+    place at;
 
-    fresh_path(path);
-    store = open_embedding_store(path);
-    add_vectors(store, 0, 1000);
-    rl_nearest_init(&nearest, store, MODEL, SMALL);
-    CHECK_INT(search(&nearest, 1, 2000), 1000);
-    remove_runs(store, NULL);
-    add_vectors(store, 2000, 10);
-    CHECK(search(&nearest, 2001, 2000) > 10);
-    CHECK(nearest.full);
-    nearest.anew_ns = 0;
-    CHECK_INT(search(&nearest, 2001, 2000), 10);
-    CHECK(!nearest.full);
-    rl_nearest_destroy(&nearest);
-    store->ops->close(store);
+    open_place(&at);
+    add_vectors(&at, 0, 10);
+    CHECK_INT(at.store->ops->nearest(at.store, &query, refuse, &calls, &err), RL_NOMEM);
+    CHECK_INT(calls, 1);
+    close_place(&at);
 }
 
-/* Several threads that search, beside one that adds. */
+/* Threads that search, beside one that adds and deletes. */
 typedef struct scene {
-    rl_store *store;
-    rl_nearest nearest;
-    atomic_uint there; /* vectors that are settled */
+    place at;
     atomic_bool ends;
 } scene;
 
 static void *search_on(void *ctx)
 {
     scene *self = ctx;
+    static const unsigned there = 1200; /* from the first on, all the time */
+    rl_vector_hit *hits = calloc(ROWS, sizeof *hits);
+    float vector[DIM];
+    rl_near_query query = near_to(vector, ROWS);
 
     for (unsigned round = 0; !atomic_load(&self->ends); round++) {
-        unsigned there = atomic_load(&self->there);
+        size_t count, found = 0;
 
-        CHECK(search(&self->nearest, round % there, 1000) >= there);
+        make_vector(round % there, vector);
+        count = search(&self->at, &query, hits);
+        for (size_t i = 0; i < count; i++) {
+            found += number_of(hits[i].id) < there;
+        }
+        CHECK_INT(found, there);
+        CHECK(count > 0 && number_of(hits[0].id) == round % there);
     }
+    free(hits);
     return NULL;
 }
 
-static void race(size_t max_bytes, unsigned batches, bool forks)
+static void test_searches_beside_a_writer(void)
 {
-    char path[HELP_PATH];
     pthread_t threads[3];
     scene self = {.ends = false};
 
-    fresh_path(path);
-    self.store = open_embedding_store(path);
-    rl_nearest_init(&self.nearest, self.store, MODEL, max_bytes);
-    add_vectors(self.store, 0, 20);
-    atomic_store(&self.there, 20);
+    open_place(&self.at);
+    add_vectors(&self.at, 0, 1200);
     for (int i = 0; i < 3; i++) {
         help_need(pthread_create(&threads[i], NULL, search_on, &self) == 0, "a thread");
     }
-    for (unsigned i = 1; i < batches; i++) {
-        if (forks) {
-            pid_t child;
-            int status = -1;
-
-            rl_nearest_before_fork(&self.nearest);
-            self.store->ops->before_fork(self.store);
-            child = fork();
-            self.store->ops->after_fork(self.store, child == 0);
-            rl_nearest_after_fork(&self.nearest, child == 0);
-            if (child == 0) {
-                alarm(60);
-                _exit(search(&self.nearest, 7, 1000) >= 20 ? 0 : 1);
-            }
-            CHECK(waitpid(child, &status, 0) == child && status == 0);
-        }
-        add_vectors(self.store, i * 20, 20);
-        atomic_store(&self.there, (i + 1) * 20);
+    for (int round = 0; round < 20; round++) {
+        add_vectors(&self.at, 1200, 1500);
+        run_sql(&self.at, "DELETE FROM workflow_runs WHERE rowid > 1200");
     }
     atomic_store(&self.ends, true);
     for (int i = 0; i < 3; i++) {
         pthread_join(threads[i], NULL);
     }
-    CHECK_INT(search(&self.nearest, 3, 1000), batches * 20);
-    rl_nearest_destroy(&self.nearest);
-    self.store->ops->close(self.store);
+    close_place(&self.at);
 }
 
-static void test_searches_beside_a_writer(void)
-{
-    race(LARGE, 15, false);
-}
+static place faulty; /* made before anything fails */
 
-static void test_searches_without_the_memory(void)
+static void search_once(void)
 {
-    race(SMALL, 15, false);
-}
-
-static void test_forks_beside_searches(void)
-{
-    race(LARGE, 12, true);
-    race(SMALL, 12, true);
-}
-
-static void test_a_file_that_was_replaced(void)
-{
-    char path[HELP_PATH], other[HELP_PATH], suffixed[HELP_PATH + 8];
-    const size_t sizes[] = {LARGE, SMALL};
+    unsigned kinds = atomic_exchange(&fault.kinds, 0);
+    rl_vector_hit hits[5];
+    float vector[DIM];
+    rl_near_query query = near_to(vector, 5);
     rl_err err = {.code = RL_OK};
+    size_t count = 5;
+    rl_status status;
 
-    for (int i = 0; i < 2; i++) {
-        rl_nearest nearest;
-        rl_store *store;
-        rl_run *run;
+    faulty.store = new_store(faulty.path);
+    make_vector(7, vector);
+    atomic_store(&fault.kinds, kinds);
+    status = rl_nearest_search(faulty.store, &query, hits, &count, &err);
+    fault_over();
+    check_error(status, &err);
+    CHECK_INT(count, status == RL_OK ? 5 : 0);
+    CHECK_INT(search(&faulty, &query, hits), 5);
+    check_best(vector, hits, 5, 0, 1);
+    faulty.store->ops->close(faulty.store);
+}
 
-        fresh_path(other);
-        store = open_embedding_store(other); /* written first: its stamps are smaller */
-        add_vectors(store, 5000, 30);
-        store->ops->close(store);
-        fresh_path(path);
-        store = open_embedding_store(path);
-        add_vectors(store, 0, 400);
-        rl_nearest_init(&nearest, store, MODEL, sizes[i]);
-        CHECK_INT(search(&nearest, 1, 1000), 400);
-        for (int k = 0; k < 2; k++) {
-            snprintf(suffixed, sizeof suffixed, "%s%s", path, k == 0 ? "-wal" : "-shm");
-            (void)unlink(suffixed);
-        }
-        help_need(rename(other, path) == 0, "rename");
-        run = new_run("w", "more", "completed");
-        CHECK(write_run(store, run, true, &err) == RL_OK);
-        CHECK_INT(search(&nearest, 5001, 1000), 30);
-        rl_nearest_destroy(&nearest);
-        store->ops->close(store);
+static void test_faults(void)
+{
+    static const struct fault_plan plans[] = {
+        {"the core's memory", FAULT_MEMORY, ENOMEM, 2, 0, false},
+        {"SQLite's memory", FAULT_SQLITE_MEMORY, ENOMEM, 50, 100, false},
+        {"EIO", FAULT_FILE, EIO, 50, 100, false},
+    };
+
+    fault_install();
+    open_place(&faulty);
+    add_vectors(&faulty, 0, ROWS);
+    close_place(&faulty);
+    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+        fault_everywhere(&plans[i], search_once);
     }
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_what_is_new_is_found),
-    CHECK_TEST(test_what_does_not_fit_is_found_too),
-    CHECK_TEST(test_who_is_gone_is_forgotten),
-    CHECK_TEST(test_a_search_forgets_who_is_gone),
-    CHECK_TEST(test_what_is_full_is_read_anew_in_time),
+    CHECK_TEST(test_faults), /* first: SQLite is set up for it */
+    CHECK_TEST(test_the_ranking_is_that_of_a_naive_scan),
+    CHECK_TEST(test_filters),
+    CHECK_TEST(test_of_equals_the_smaller_id_is_first),
+    CHECK_TEST(test_vectors_without_a_direction_are_no_hits),
+    CHECK_TEST(test_very_long_and_very_short_vectors),
+    CHECK_TEST(test_changes_during_a_scan),
+    CHECK_TEST(test_a_sink_ends_the_scan),
     CHECK_TEST(test_searches_beside_a_writer),
-    CHECK_TEST(test_searches_without_the_memory),
-    CHECK_TEST(test_forks_beside_searches),
-    CHECK_TEST(test_a_file_that_was_replaced),
 };
 CHECK_MAIN(tests)
