@@ -97,7 +97,7 @@ def place(
 def scanned(
     request: pytest.FixtureRequest, tmp_path: Path, embedding_server: EmbeddingServer
 ) -> Iterator[Place]:
-    """An empty place where vectors are kept in memory and scanned."""
+    """An empty place where a search scans the vectors."""
     with make_place(request.param, tmp_path, request) as made:
         yield made
 

@@ -320,7 +320,7 @@ static rl_status meddle(void *ctx, const uint8_t id[16], const void *vector, uin
     self->last = number_of(id);
     if (self->given == (unsigned)rl_vector_block(DIM) && self->sql != NULL) {
         run_sql(self->at, self->sql);
-        if (strstr(self->sql, "VACUUM") == NULL) {
+        if (strstr(self->sql, "DELETE") != NULL) {
             add_vectors(self->at, ROWS, ROWS + 700);
         }
     }
@@ -335,7 +335,9 @@ static void test_changes_during_a_scan(void)
         unsigned given;
     } changes[] = {
         {NULL, ROWS - 100},
-        {"VACUUM", ROWS - 100}, /* gives each row another rowid */
+        {"VACUUM", ROWS - 100},
+        /* as VACUUM may do by its documentation */
+        {"UPDATE run_embeddings SET rowid = rowid - 100", ROWS - 100},
         {"DELETE FROM workflow_runs WHERE rowid <= 1100", ROWS - 100 + 700},
         {"DELETE FROM workflow_runs WHERE rowid BETWEEN 200 AND 1200",
          ROWS - 100 - 100 + 700},
@@ -355,7 +357,7 @@ static void test_changes_during_a_scan(void)
         CHECK_INT(at.store->ops->nearest(at.store, &query, meddle, &self, &err), RL_OK);
         CHECK_INT(self.given, changes[i].given);
         CHECK_INT(self.first, 100);
-        CHECK_INT(self.last, i < 2 ? ROWS - 1 : ROWS + 699);
+        CHECK_INT(self.last, i < 3 ? ROWS - 1 : ROWS + 699);
         close_place(&at);
     }
 }
