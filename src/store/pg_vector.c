@@ -148,8 +148,8 @@ rl_status rl_pg_vector_give(const PGresult *result, int row, rl_vector_sink sink
     uint8_t id[16];
 
     if (!PQgetisnull(result, row, 2) && rl_uuid_parse(PQgetvalue(result, row, 0), id)) {
-        status = sink(ctx, id, PQgetvalue(result, row, 2), (uint32_t)(bytes / sizeof(float)),
-                      err);
+        status = sink(ctx, id, PQgetvalue(result, row, 2),
+                      (uint32_t)(bytes / sizeof(float)), err);
     }
     return status;
 }

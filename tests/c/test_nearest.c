@@ -2,6 +2,7 @@
  * and whatever is written or fails while they are read.
  */
 #include "record/nearest.h"
+#include "store/sqlite_outbox.h"
 
 #include "check.h"
 #include "fault_help.h"
@@ -20,6 +21,7 @@ typedef struct place {
     char path[HELP_PATH];
     sqlite3 *db;
     rl_store *store;
+    rl_outbox *outbox;
 } place;
 
 static void run_sql(const place *at, const char *sql)
@@ -31,16 +33,27 @@ static void run_sql(const place *at, const char *sql)
     }
 }
 
+static void open_outbox(place *at)
+{
+    rl_err err;
+
+    help_need(rl_sqlite_outbox_new(rl_sqlite_file_of(at->store), &at->outbox, &err) ==
+                  RL_OK,
+              "an outbox");
+}
+
 static void open_place(place *at)
 {
     fresh_path(at->path);
     at->store = open_store(at->path);
+    open_outbox(at);
     help_need(sqlite3_open(at->path, &at->db) == SQLITE_OK, "a connection");
     sqlite3_busy_timeout(at->db, 60000);
 }
 
 static void close_place(place *at)
 {
+    at->outbox->ops->free(at->outbox);
     at->store->ops->close(at->store);
     sqlite3_close(at->db);
 }
@@ -128,7 +141,7 @@ static size_t search(const place *at, const rl_near_query *query, rl_vector_hit 
     rl_err err = {.code = RL_OK};
     size_t count = 0;
 
-    if (rl_nearest_search(at->store, query, hits, &count, &err) != RL_OK) {
+    if (rl_nearest_search(at->outbox, query, hits, &count, &err) != RL_OK) {
         printf("%s\n", err.text);
         CHECK(false);
     }
@@ -354,7 +367,7 @@ static void test_changes_during_a_scan(void)
         open_place(&at);
         add_vectors(&at, 0, ROWS);
         run_sql(&at, "DELETE FROM workflow_runs WHERE rowid <= 100");
-        CHECK_INT(at.store->ops->nearest(at.store, &query, meddle, &self, &err), RL_OK);
+        CHECK_INT(at.outbox->ops->nearest(at.outbox, &query, meddle, &self, &err), RL_OK);
         CHECK_INT(self.given, changes[i].given);
         CHECK_INT(self.first, 100);
         CHECK_INT(self.last, i < 3 ? ROWS - 1 : ROWS + 699);
@@ -382,7 +395,7 @@ static void test_a_sink_ends_the_scan(void)
 
     open_place(&at);
     add_vectors(&at, 0, 10);
-    CHECK_INT(at.store->ops->nearest(at.store, &query, refuse, &calls, &err), RL_NOMEM);
+    CHECK_INT(at.outbox->ops->nearest(at.outbox, &query, refuse, &calls, &err), RL_NOMEM);
     CHECK_INT(calls, 1);
     close_place(&at);
 }
@@ -450,14 +463,16 @@ static void search_once(void)
     rl_status status;
 
     faulty.store = new_store(faulty.path);
+    open_outbox(&faulty);
     make_vector(7, vector);
     atomic_store(&fault.kinds, kinds);
-    status = rl_nearest_search(faulty.store, &query, hits, &count, &err);
+    status = rl_nearest_search(faulty.outbox, &query, hits, &count, &err);
     fault_over();
     check_error(status, &err);
     CHECK_INT(count, status == RL_OK ? 5 : 0);
     CHECK_INT(search(&faulty, &query, hits), 5);
     check_best(vector, hits, 5, 0, 1);
+    faulty.outbox->ops->free(faulty.outbox);
     faulty.store->ops->close(faulty.store);
 }
 
