@@ -21,142 +21,119 @@ static rl_handler *data_of(const rl_state *state, PyObject *self)
     return (rl_handler *)(void *)((char *)self + state->handler.offset);
 }
 
-/* The state and the data of a handler that an event came to; false when it can't serve. */
-static bool enter_event(PyObject *self, rl_state **state, rl_handler **data)
-{
-    *state = rl_state_of_type(Py_TYPE(self));
-    *data = *state != NULL ? data_of(*state, self) : NULL;
-    PyErr_Clear();
-    if (*data == NULL || (*data)->graphs == NULL) {
-        return false;
-    }
-    if (rl_graphs_is_inherited((*data)->graphs)) {
-        rl_events_after_fork(*data);
-    }
-    return true;
-}
+/* How a callback is handled. */
+typedef enum callback_action {
+    START_CHAIN, /* a graph, a node, or a part of one */
+    START_TOOL,
+    START_LLM,
+    START_OTHER, /* anything else that may have a child */
+    END,
+    END_LLM,
+    FAIL,
+    INTERRUPT,
+    RESUME,
+    IGNORE
+} callback_action;
 
-/* Whatever happened inside, the program sees nothing of it. */
-static PyObject *leave_event(void)
-{
-    if (PyErr_Occurred()) {
-        rl_errors_swallow();
-    }
-    Py_RETURN_NONE;
-}
+/* LangGraph's and LangChain's callbacks. A streamed token is ignored, as the end of the call
+ * has the whole answer; it is in the table because the base's own method, which is Python,
+ * would run for each of thousands. */
+#define CALLBACKS(X)                    \
+    X(on_chain_start, START_CHAIN)      \
+    X(on_chain_end, END)                \
+    X(on_chain_error, FAIL)             \
+    X(on_tool_start, START_TOOL)        \
+    X(on_tool_end, END)                 \
+    X(on_tool_error, FAIL)              \
+    X(on_llm_start, START_LLM)          \
+    X(on_chat_model_start, START_LLM)   \
+    X(on_llm_new_token, IGNORE)         \
+    X(on_llm_end, END_LLM)              \
+    X(on_llm_error, FAIL)               \
+    X(on_retriever_start, START_OTHER)  \
+    X(on_retriever_end, END)            \
+    X(on_retriever_error, FAIL)         \
+    X(on_interrupt, INTERRUPT)          \
+    X(on_resume, RESUME)
 
 static PyObject *argument(PyObject *args, Py_ssize_t index)
 {
     return PyTuple_GET_SIZE(args) > index ? PyTuple_GET_ITEM(args, index) : Py_None;
 }
 
-static PyObject *handler_chain_start(PyObject *self, PyObject *args, PyObject *kwargs)
+/* Records an event. Only a chain's inputs are recorded: the other starts are there because a
+ * tool may invoke a graph, whose parent is then the tool's run. */
+static void record_event(rl_state *state, rl_handler *handler, callback_action action,
+                         PyObject *args, PyObject *kwargs)
 {
-    rl_state *state;
-    rl_handler *data;
-
-    if (enter_event(self, &state, &data)) {
-        rl_events_start(state, data, RL_CALL_NONE, argument(args, 1), kwargs);
+    switch (action) {
+    case START_CHAIN:
+        rl_events_start(state, handler, RL_CALL_NONE, argument(args, 1), kwargs);
+        break;
+    case START_TOOL:
+        rl_events_start(state, handler, RL_CALL_TOOL, NULL, kwargs);
+        break;
+    case START_LLM:
+        rl_events_start(state, handler, RL_CALL_LLM, NULL, kwargs);
+        break;
+    case START_OTHER:
+        rl_events_start(state, handler, RL_CALL_NONE, NULL, kwargs);
+        break;
+    case END:
+        rl_events_end(state, handler, argument(args, 0), NULL, kwargs);
+        break;
+    case END_LLM:
+        rl_events_end_llm(state, handler, argument(args, 0), kwargs);
+        break;
+    case FAIL:
+        rl_events_end(state, handler, NULL, argument(args, 0), kwargs);
+        break;
+    case INTERRUPT:
+        rl_events_interrupt(state, handler, argument(args, 0));
+        break;
+    case RESUME:
+        rl_events_resume(state, handler, argument(args, 0));
+        break;
+    case IGNORE:
+        break;
     }
-    return leave_event();
 }
 
-static PyObject *handler_chain_end(PyObject *self, PyObject *args, PyObject *kwargs)
+/* Every callback comes here. Whatever happens inside, the program sees no exception. */
+static PyObject *handle_callback(PyObject *self, callback_action action, PyObject *args,
+                                 PyObject *kwargs)
 {
-    rl_state *state;
-    rl_handler *data;
+    rl_state *state = action != IGNORE ? rl_state_of_type(Py_TYPE(self)) : NULL;
+    rl_handler *handler = state != NULL ? data_of(state, self) : NULL;
 
-    if (enter_event(self, &state, &data)) {
-        rl_events_end(state, data, argument(args, 0), NULL, kwargs);
+    if (handler != NULL && handler->graphs != NULL) {
+        if (rl_graphs_is_inherited(handler->graphs)) {
+            rl_events_after_fork(handler);
+        }
+        record_event(state, handler, action, args, kwargs);
     }
-    return leave_event();
-}
-
-static PyObject *handler_chain_error(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    rl_state *state;
-    rl_handler *data;
-
-    if (enter_event(self, &state, &data)) {
-        rl_events_end(state, data, NULL, argument(args, 0), kwargs);
+    if (PyErr_Occurred()) {
+        rl_errors_swallow();
     }
-    return leave_event();
-}
-
-/* The start of what is no chain. A tool may invoke a graph, whose parent is then its run. */
-static PyObject *start_call(PyObject *self, rl_call call, PyObject *kwargs)
-{
-    rl_state *state;
-    rl_handler *data;
-
-    if (enter_event(self, &state, &data)) {
-        rl_events_start(state, data, call, NULL, kwargs);
-    }
-    return leave_event();
-}
-
-static PyObject *handler_tool_start(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    (void)args;
-    return start_call(self, RL_CALL_TOOL, kwargs);
-}
-
-static PyObject *handler_llm_start(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    (void)args;
-    return start_call(self, RL_CALL_LLM, kwargs);
-}
-
-static PyObject *handler_retriever_start(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    (void)args;
-    return start_call(self, RL_CALL_NONE, kwargs);
-}
-
-static PyObject *handler_llm_end(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    rl_state *state;
-    rl_handler *data;
-
-    if (enter_event(self, &state, &data)) {
-        rl_events_end_llm(state, data, argument(args, 0), kwargs);
-    }
-    return leave_event();
-}
-
-/* A token is part of what the call's end tells. In C, as there may be thousands. */
-static PyObject *handler_new_token(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    (void)self;
-    (void)args;
-    (void)kwargs;
     Py_RETURN_NONE;
 }
 
-/* LangGraph pauses a graph by an event of its own; the graph's run then ends well. */
-static PyObject *handler_interrupt(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    rl_state *state;
-    rl_handler *data;
-
-    (void)kwargs;
-    if (enter_event(self, &state, &data)) {
-        rl_events_interrupt(state, data, argument(args, 0));
+/* A method table has no room for the action, so each callback is a function of one line. They
+ * take a tuple and a dict (not METH_FASTCALL), because LangChain calls them with *args and
+ * **kwargs: CPython then hands these very objects over, without unpacking them. */
+#define CALLBACK(name, action)                                                     \
+    static PyObject *handler_##name(PyObject *self, PyObject *args, PyObject *kwargs) \
+    {                                                                              \
+        return handle_callback(self, action, args, kwargs);                        \
     }
-    return leave_event();
-}
+CALLBACKS(CALLBACK)
+#undef CALLBACK
 
-static PyObject *handler_resume(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    rl_state *state;
-    rl_handler *data;
-
-    (void)kwargs;
-    if (enter_event(self, &state, &data)) {
-        rl_events_resume(state, data, argument(args, 0));
-    }
-    return leave_event();
-}
+#define METHOD(name, action)                                  \
+    {#name, (PyCFunction)(void (*)(void))(handler_##name),    \
+     METH_VARARGS | METH_KEYWORDS, NULL},
+static PyMethodDef handler_methods[] = {CALLBACKS(METHOD){NULL, NULL, 0, NULL}};
+#undef METHOD
 
 static PyObject *handler_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -333,32 +310,6 @@ static void handler_finalize(PyObject *self)
     }
     PyErr_Restore(type, value, traceback);
 }
-
-#define EVENT(name, function)                                                        \
-    {                                                                                \
-        name, (PyCFunction)(void (*)(void))(function), METH_VARARGS | METH_KEYWORDS, \
-            NULL                                                                     \
-    }
-
-static PyMethodDef handler_methods[] = {
-    EVENT("on_chain_start", handler_chain_start),
-    EVENT("on_chain_end", handler_chain_end),
-    EVENT("on_chain_error", handler_chain_error),
-    EVENT("on_tool_start", handler_tool_start),
-    EVENT("on_tool_end", handler_chain_end),
-    EVENT("on_tool_error", handler_chain_error),
-    EVENT("on_llm_start", handler_llm_start),
-    EVENT("on_chat_model_start", handler_llm_start),
-    EVENT("on_llm_new_token", handler_new_token),
-    EVENT("on_llm_end", handler_llm_end),
-    EVENT("on_llm_error", handler_chain_error),
-    EVENT("on_retriever_start", handler_retriever_start),
-    EVENT("on_retriever_end", handler_chain_end),
-    EVENT("on_retriever_error", handler_chain_error),
-    EVENT("on_interrupt", handler_interrupt),
-    EVENT("on_resume", handler_resume),
-    {NULL, NULL, 0, NULL},
-};
 
 static PyType_Slot handler_slots[] = {
     {Py_tp_doc,
