@@ -1,228 +1,61 @@
-/* The encoder's walk: scalars, texts, containers. See encode.h and encoder.h. */
+/* The encoder's walk over containers and keys. See encode.h and encoder.h. */
 #include "py/encode.h"
 
 #include "core/delta.h"
 #include "py/encoder.h"
 #include "py/errors.h"
+#include "py/special_values.h"
 
 #define KEY_LEVELS 2 /* containers as keys within keys */
+#define REPLACED_MAX \
+    100               /* values that stand for one another: an Enum of an Enum of ... */
+#define SHORT_TEXT 32 /* characters, as rl_copy_clean_inside takes */
 
-void rl_put_marker(rl_encoder *self, const char *text)
+/* Writes a str of a few ASCII characters that need no escape, and `tail` behind it; false,
+ * with nothing written, for any other text, and where the cap is near. Most keys and many
+ * values are such, so this stands before rl_put_text. */
+static inline bool put_short_text(rl_encoder *self, PyObject *text, char tail)
 {
-    rl_json_text(&self->json, text, strlen(text));
-}
-
-const char *rl_type_name(PyObject *value)
-{
-    const char *name = strrchr(Py_TYPE(value)->tp_name, '.');
-
-    return name != NULL ? name + 1 : Py_TYPE(value)->tp_name;
-}
-
-/* The value's conversion has raised. */
-void rl_put_failure(rl_encoder *self, PyObject *value)
-{
-    char text[160];
-
-    rl_errors_swallow();
-    PyOS_snprintf(text, sizeof text, "<unserializable %.100s>", rl_type_name(value));
-    rl_put_marker(self, text);
-}
-
-/* Text that is neither ASCII nor has its UTF-8 at hand is written from CPython's own form,
- * so that no UTF-8 copy stays in the user's objects. */
-static void put_wide_text(rl_encoder *self, PyObject *text, bool key)
-{
-    size_t len = (size_t)PyUnicode_GET_LENGTH(text), at = 0;
     rl_buf *buf = self->json.buf;
-    rl_json_string string;
+    size_t len = (size_t)((PyASCIIObject *)text)->length;
+    char *out;
 
-    rl_json_string_begin(&self->json, &string, key);
-    while (at < len) {
-        size_t piece = len - at < RL_JSON_PIECE ? len - at : RL_JSON_PIECE;
-
-        if (!rl_buf_reserve(buf, RL_ESCAPE_MAX * piece)) {
-            break;
-        }
-        rl_json_string_add(&self->json, &string,
-                           rl_escape_str(buf->data + buf->len, text, at, piece));
-        at += piece;
+    if (!PyUnicode_IS_COMPACT_ASCII(text) || len > SHORT_TEXT ||
+        !rl_buf_reserve(buf, SHORT_TEXT + 8) ||
+        buf->len + len + 3 + self->depth > self->json.limit) {
+        return false;
     }
-    rl_json_string_end(&self->json, &string);
+    out = buf->data + buf->len;
+    if (!rl_copy_clean_inside(out + 1, (const char *)PyUnicode_1BYTE_DATA(text), len)) {
+        return false;
+    }
+    out[0] = '"';
+    out[len + 1] = '"';
+    out[len + 2] = tail;
+    buf->len += len + 3;
+    return true;
 }
 
-static inline void put_text_itself(rl_encoder *self, PyObject *text, bool key)
-{
-    const char *data = NULL;
-    size_t len = 0;
-
-    if (PyUnicode_IS_COMPACT_ASCII(text)) {
-        data = (const char *)PyUnicode_1BYTE_DATA(text);
-        len = (size_t)PyUnicode_GET_LENGTH(text);
-    } else {
-        const PyCompactUnicodeObject *compact = (const PyCompactUnicodeObject *)text;
-
-#if PY_VERSION_HEX < 0x030C0000
-        if (PyUnicode_READY(text) < 0) {
-            rl_put_failure(self, text);
-            return;
-        }
-#endif
-        data = compact->utf8; /* there if somebody has asked for it before */
-        len = (size_t)compact->utf8_length;
-    }
-    if (data == NULL) {
-        put_wide_text(self, text, key);
-    } else if (key) {
-        rl_json_key(&self->json, data, len);
-    } else {
-        rl_json_text(&self->json, data, len);
-    }
-}
-
-/* A long text that may have been encoded before. One that could be cut is not looked for. */
-static void put_long_text(rl_encoder *self, PyObject *text)
-{
-    rl_text_cache *cache = self->options->cache;
-    const rl_cached_text *cached = rl_text_cache_find(cache, text);
-    rl_buf *buf = self->json.buf;
-    size_t at = buf->len;
-
-    if (cached != NULL && at + cached->len + self->depth < self->json.limit) {
-        rl_json_raw(&self->json, cached->json, cached->len);
-        return;
-    }
-    put_text_itself(self, text, false);
-    if (cached == NULL && !self->json.cut && !buf->failed) {
-        rl_text_cache_add(cache, text, buf->data + at, buf->len - 1 - at);
-    }
-}
-
-static inline void put_text(rl_encoder *self, PyObject *text, bool key)
-{
-    if (self->options->cache != NULL && !key && PyUnicode_CheckExact(text) &&
-        rl_text_cache_wants(text)) {
-        put_long_text(self, text);
-    } else {
-        put_text_itself(self, text, key);
-    }
-}
-
-/* An int of more than 64 bits. str() refuses more than 4,300 digits (CVE-2020-10735) and
- * takes quadratic time, so what is longer is written in hexadecimal, as text. */
-static void put_big_int(rl_encoder *self, PyObject *value)
-{
-    PyObject *digits = PyLong_Type.tp_repr(value);
-    bool is_number = digits != NULL && PyUnicode_GET_LENGTH(digits) <= 4300 + 1;
-
-    if (!is_number) {
-        PyErr_Clear();
-        Py_XDECREF(digits);
-        digits = PyNumber_ToBase(value, 16);
-    }
-    if (digits == NULL) {
-        rl_put_failure(self, value);
-    } else if (is_number) {
-        rl_json_raw(&self->json, (const char *)PyUnicode_1BYTE_DATA(digits),
-                    (size_t)PyUnicode_GET_LENGTH(digits));
-    } else {
-        put_text(self, digits, false);
-    }
-    Py_XDECREF(digits);
-}
-
-static inline void put_int(rl_encoder *self, PyObject *value)
-{
-    int overflow = 0;
-    long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
-
-    if (overflow == 0) {
-        rl_json_int(&self->json, number);
-    } else {
-        put_big_int(self, value);
-    }
-}
-
-/* Whether a container may be opened; else its marker is written. */
-static inline bool may_open(rl_encoder *self, PyObject *owner)
-{
-    bool cycle = owner == self->outer;
-
-    for (unsigned i = self->depth; i > 0 && !cycle; i--) {
-        cycle = self->frames[i - 1].owner == owner;
-    }
-    if (cycle) {
-        rl_put_marker(self, "<cycle>");
-    } else if (self->depth == RL_JSON_DEPTH) {
-        rl_put_marker(self, "<too deep>");
-    }
-    return !cycle && self->depth < RL_JSON_DEPTH;
-}
-
-static inline void open_frame(rl_encoder *self, rl_frame_kind kind, PyObject *owner,
-                              PyObject *items, Py_ssize_t size, char bracket)
-{
-    rl_frame *next = &self->frames[self->depth++];
-
-    next->owner = Py_NewRef(owner);
-    next->items = items;
-    next->names = NULL;
-    next->at = 0;
-    next->left = size;
-    next->kind = kind;
-    rl_json_open(&self->json, bracket);
-}
-
-int rl_push(rl_encoder *self, rl_frame_kind kind, PyObject *owner, PyObject *items,
-            Py_ssize_t size)
-{
-    bool is_object = kind == FRAME_DICT || kind == FRAME_PAIRS || kind == FRAME_FIELDS;
-
-    if (!may_open(self, owner)) {
-        Py_DECREF(items);
-        return -1;
-    }
-    if (items == owner) { /* one reference is enough */
-        Py_DECREF(items);
-    }
-    open_frame(self, kind, owner, items, size, is_object ? '{' : '[');
-    return 0;
-}
-
-static inline void pop(rl_encoder *self)
-{
-    rl_frame *top = &self->frames[--self->depth];
-
-    rl_json_close(&self->json);
-    Py_XDECREF(top->names);
-    if (top->items != top->owner) {
-        Py_DECREF(top->items);
-    }
-    Py_DECREF(top->owner);
-}
-
-/* One value. Scalars are written, containers opened. `value` must stay alive by itself only
- * as long as no Python code runs: put_other takes a reference. */
-static inline void put(rl_encoder *self, PyObject *value)
+/* Writes a value of one of JSON's own types, or opens it as a container; false for values of
+ * other types. Runs no Python code: a borrowed `value` stays alive. */
+static inline bool put_plain(rl_encoder *self, PyObject *value)
 {
     PyTypeObject *type = Py_TYPE(value);
 
-    if (type == &PyDict_Type) {
-        if (may_open(self, value)) {
-            open_frame(self, FRAME_DICT, value, value, PyDict_GET_SIZE(value), '{');
+    if (type == &PyUnicode_Type) {
+        if (put_short_text(self, value, ',')) {
+            self->json.item = self->json.buf->len;
+        } else {
+            rl_put_text(self, value, false);
         }
-    } else if (type == &PyUnicode_Type) {
-        put_text(self, value, false);
+    } else if (type == &PyDict_Type) {
+        (void)rl_encoder_push(self, FRAME_DICT, value, NULL, PyDict_GET_SIZE(value));
     } else if (type == &PyList_Type) {
-        if (may_open(self, value)) {
-            open_frame(self, FRAME_LIST, value, value, PyList_GET_SIZE(value), '[');
-        }
+        (void)rl_encoder_push(self, FRAME_LIST, value, NULL, PyList_GET_SIZE(value));
     } else if (type == &PyTuple_Type) {
-        if (may_open(self, value)) {
-            open_frame(self, FRAME_TUPLE, value, value, PyTuple_GET_SIZE(value), '[');
-        }
+        (void)rl_encoder_push(self, FRAME_TUPLE, value, NULL, PyTuple_GET_SIZE(value));
     } else if (type == &PyLong_Type) {
-        put_int(self, value);
+        rl_put_int(self, value);
     } else if (type == &PyFloat_Type) {
         rl_json_double(&self->json, PyFloat_AS_DOUBLE(value));
     } else if (value == Py_None) {
@@ -232,41 +65,39 @@ static inline void put(rl_encoder *self, PyObject *value)
     } else if (value == Py_False) {
         rl_json_raw(&self->json, "false", 5);
     } else {
-        rl_put_other(self, value);
+        return false;
     }
+    return true;
 }
 
-void rl_put_text(rl_encoder *self, PyObject *text, bool key)
+/* Any other value; it may be replaced by another one, which may be replaced in turn. */
+static void put_special(rl_encoder *self, PyObject *value)
 {
-    put_text(self, text, key);
+    unsigned replaced = 0;
+
+    Py_INCREF(value);
+    do {
+        Py_SETREF(value, rl_put_special(self, value));
+    } while (value != NULL && !put_plain(self, value) && ++replaced < REPLACED_MAX);
+    if (replaced == REPLACED_MAX) {
+        rl_put_failure(self, value);
+    }
+    Py_XDECREF(value);
 }
 
-void rl_put_int(rl_encoder *self, PyObject *value)
+/* One value: a scalar is written, a container is opened. */
+static inline void put(rl_encoder *self, PyObject *value)
 {
-    put_int(self, value);
-}
-
-void rl_put(rl_encoder *self, PyObject *value)
-{
-    put(self, value);
-}
-
-/* Readies an encoder whose frames, 10 KB of them, are left as they are. */
-static void begin(rl_encoder *self, const rl_encode_options *options, PyObject *outer,
-                  rl_buf *buf)
-{
-    self->options = options;
-    self->depth = 0;
-    self->key_level = 0;
-    self->outer = outer;
-    rl_json_begin(&self->json, buf, options->cap);
+    if (!put_plain(self, value)) {
+        put_special(self, value);
+    }
 }
 
 static void walk(rl_encoder *self, unsigned base);
 
-/* A key that is no text: its JSON, as text. Written by an rl_encoder of its own, as its text
- * may stand behind nothing but a brace or a comma. */
-static void put_odd_key(rl_encoder *self, PyObject *key)
+/* A key that is no text: its JSON, as text. An encoder of its own writes it to a buffer of
+ * its own, as the JSON has to be escaped once more. */
+static void put_other_key(rl_encoder *self, PyObject *key)
 {
     rl_encoder inner;
     const char *text;
@@ -279,7 +110,7 @@ static void put_odd_key(rl_encoder *self, PyObject *key)
         return;
     }
     Py_INCREF(key);
-    begin(&inner, self->options, NULL, &buf);
+    rl_encoder_begin(&inner, self->options, NULL, &buf);
     inner.key_level = self->key_level + 1;
     put(&inner, key);
     walk(&inner, 0);
@@ -310,10 +141,10 @@ static inline bool put_key(rl_encoder *self, PyObject *key)
     rl_buf *buf = self->json.buf;
     size_t at = buf->len + 1;
 
-    if (PyUnicode_CheckExact(key)) {
-        put_text(self, key, true);
-    } else {
-        put_odd_key(self, key);
+    if (!PyUnicode_CheckExact(key)) {
+        put_other_key(self, key);
+    } else if (!put_short_text(self, key, ':')) {
+        rl_put_text(self, key, true);
     }
     /* compared as it was written: past the cut nothing is stored anyway */
     return buf->len >= at + 2 && !self->json.cut &&
@@ -322,41 +153,60 @@ static inline bool put_key(rl_encoder *self, PyObject *key)
 
 static inline void put_member(rl_encoder *self, PyObject *key, PyObject *value)
 {
+    Py_INCREF(
+        value); /* converting the key may run Python code, which may drop the value */
     if (put_key(self, key)) {
         rl_put_marker(self, RL_REDACTED);
     } else {
         put(self, value);
     }
+    Py_DECREF(value);
 }
 
-/* A dict, list or tuple: what is common in it and in what it holds goes the quick path, in
- * one go; what ends that is written with care. */
-static void walk_common(rl_encoder *self, rl_frame *top)
+/* The walks of the kinds of containers: each goes on until its container ends (then it is
+ * closed) or another one is opened in it. */
+static void walk_dict(rl_encoder *self, rl_frame *top)
 {
-    rl_pending next;
+    const unsigned depth = self->depth;
+    PyObject *key, *value;
 
-    if (rl_stopped(self) || rl_quick_walk(self, top, &next)) {
-        pop(self);
-        return;
+    /* PyDict_Next is safe on a dict that changes between two calls: at worst it misses a key
+     * or gives one twice. */
+    while (top->left > 0 && !rl_encoder_stopped(self) &&
+           PyDict_Next(top->items, &top->at, &key, &value)) {
+        top->left--;
+        put_member(self, key, value);
+        if (self->depth != depth) {
+            return;
+        }
     }
-    Py_XINCREF(next.key); /* a conversion may run Python, which may drop both */
-    Py_INCREF(next.value);
-    if (next.key != NULL) {
-        put_member(self, next.key, next.value);
-    } else {
-        put(self, next.value);
-    }
-    Py_DECREF(next.value);
-    Py_XDECREF(next.key);
+    rl_encoder_pop(self);
 }
 
-/* The walks of other containers: until one ends (then it is closed) or another is opened.
- * This is the list of pairs that a mapping's items() gave. */
+static void walk_list(rl_encoder *self, rl_frame *top)
+{
+    const unsigned depth = self->depth;
+
+    while (top->left > 0 && top->at < Py_SIZE(top->items) && !rl_encoder_stopped(self)) {
+        PyObject *item = top->kind == FRAME_LIST ? PyList_GET_ITEM(top->items, top->at)
+                                                 : PyTuple_GET_ITEM(top->items, top->at);
+
+        top->at++;
+        top->left--;
+        put(self, item); /* which holds it while Python code may run */
+        if (self->depth != depth) {
+            return;
+        }
+    }
+    rl_encoder_pop(self);
+}
+
 static void walk_pairs(rl_encoder *self, rl_frame *top)
 {
     const unsigned depth = self->depth;
 
-    while (top->left > 0 && top->at < PyList_GET_SIZE(top->items) && !rl_stopped(self)) {
+    while (top->left > 0 && top->at < PyList_GET_SIZE(top->items) &&
+           !rl_encoder_stopped(self)) {
         PyObject *pair = Py_NewRef(PyList_GET_ITEM(top->items, top->at++));
 
         top->left--;
@@ -368,14 +218,14 @@ static void walk_pairs(rl_encoder *self, rl_frame *top)
             return;
         }
     }
-    pop(self);
+    rl_encoder_pop(self);
 }
 
 static void walk_iterator(rl_encoder *self, rl_frame *top)
 {
     const unsigned depth = self->depth;
 
-    while (!rl_stopped(self)) {
+    while (!rl_encoder_stopped(self)) {
         PyObject *item = PyIter_Next(top->items);
 
         if (item == NULL) {
@@ -390,14 +240,14 @@ static void walk_iterator(rl_encoder *self, rl_frame *top)
             return;
         }
     }
-    pop(self);
+    rl_encoder_pop(self);
 }
 
 static void walk_fields(rl_encoder *self, rl_frame *top)
 {
     const unsigned depth = self->depth;
 
-    while (top->at < PyTuple_GET_SIZE(top->names) && !rl_stopped(self)) {
+    while (top->at < PyTuple_GET_SIZE(top->names) && !rl_encoder_stopped(self)) {
         Py_ssize_t at = top->at++;
 
         put_member(self, PyTuple_GET_ITEM(top->names, at),
@@ -406,7 +256,7 @@ static void walk_fields(rl_encoder *self, rl_frame *top)
             return;
         }
     }
-    pop(self);
+    rl_encoder_pop(self);
 }
 
 /* Walks until the containers above `base` are closed. */
@@ -416,10 +266,12 @@ static void walk(rl_encoder *self, unsigned base)
         rl_frame *top = &self->frames[self->depth - 1];
 
         switch (top->kind) {
+        case FRAME_DICT:
+            walk_dict(self, top);
+            break;
         case FRAME_LIST:
         case FRAME_TUPLE:
-        case FRAME_DICT:
-            walk_common(self, top);
+            walk_list(self, top);
             break;
         case FRAME_PAIRS:
             walk_pairs(self, top);
@@ -440,7 +292,7 @@ static void encode_within(const rl_encode_options *options, PyObject *value,
 {
     rl_encoder self;
 
-    begin(&self, options, outer, buf);
+    rl_encoder_begin(&self, options, outer, buf);
     put(&self, value);
     walk(&self, 0);
     rl_json_end(&self.json);
@@ -460,7 +312,8 @@ static void walk_members(rl_encoder *self, PyObject *dict, size_t start, rl_buf 
     Py_ssize_t at = 0, left = PyDict_GET_SIZE(dict);
     PyObject *key, *value;
 
-    while (left-- > 0 && !rl_stopped(self) && PyDict_Next(dict, &at, &key, &value)) {
+    while (left-- > 0 && !rl_encoder_stopped(self) &&
+           PyDict_Next(dict, &at, &key, &value)) {
         rl_member member = {.key_at = buf->len - start};
 
         Py_INCREF(key);
@@ -488,11 +341,11 @@ bool rl_encode_members(const rl_encode_options *options, PyObject *value, rl_buf
     bool cut;
     rl_encoder self;
 
-    begin(&self, options, NULL, buf);
+    rl_encoder_begin(&self, options, NULL, buf);
     put(&self, value);
     if (self.depth == 1 && PyDict_CheckExact(value)) {
         walk_members(&self, value, start, members);
-        pop(&self);
+        rl_encoder_pop(&self);
     } else {
         walk(&self, 0);
     }
@@ -518,7 +371,7 @@ static void encode_log(const rl_encode_options *options, PyObject *log, rl_buf *
     while (left-- > 0 && PyDict_Next(log, &at, &key, &value)) {
         Py_INCREF(key);
         Py_INCREF(value);
-        begin(&self, options, log, buf);
+        rl_encoder_begin(&self, options, log, buf);
         if (put_key(&self, key)) {
             rl_put_marker(&self, RL_REDACTED);
         } else {

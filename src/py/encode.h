@@ -10,18 +10,9 @@
 #define RL_PY_ENCODE_H
 
 #include "core/buf.h"
-#include "core/redact.h"
-#include "py/state.h"
-#include "py/text_cache.h"
+#include "py/encode_options.h"
 
 #include <stdbool.h>
-
-typedef struct rl_encode_options {
-    rl_state *state;         /* borrowed */
-    const rl_redact *redact; /* borrowed */
-    size_t cap;              /* bytes after which the text is cut */
-    rl_text_cache *cache;    /* borrowed, or NULL */
-} rl_encode_options;
 
 /* Appends the JSON text of value; a NUL that is not counted stands behind it. Sets
  * *wide_numbers (never clears it) when it holds doubles for rl_json_widen. Only memory can
@@ -38,9 +29,6 @@ bool rl_encode_members(const rl_encode_options *options, PyObject *value, rl_buf
 /* As rl_encode for the list of node logs: each member of each of them has the cap to itself. */
 void rl_encode_logs(const rl_encode_options *options, PyObject *logs, rl_buf *buf,
                     bool *wide_numbers);
-
-/* The name of the value's type, without its module. Borrowed from the type. */
-const char *rl_type_name(PyObject *value);
 
 /* Appends a value as plain text (NUL and lone surrogates replaced): str as it is, an
  * exception as str() gives it, any other value by the encoder's rules, without the quotes

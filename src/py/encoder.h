@@ -1,87 +1,70 @@
-/* Inside the encoder: what encode.c, which walks containers, and odd_values.c, which converts
- * what JSON has no form for, share. Nobody else includes it.
+/* Inside the encoder: its state, the containers that are open, and how texts and ints are
+ * written. encode.c, which walks the values, and special_values.c, which converts those that
+ * JSON has no form for, build on it. Nobody else includes it.
+ * Threads: with the GIL. None of these functions runs Python code.
  */
 #ifndef RL_PY_ENCODER_H
 #define RL_PY_ENCODER_H
 
 #include "core/json.h"
-#include "py/encode.h"
+#include "py/encode_options.h"
+
+#include <stdbool.h>
 
 typedef enum rl_frame_kind {
     FRAME_LIST,
     FRAME_TUPLE,
     FRAME_DICT,
-    FRAME_PAIRS,
-    FRAME_ITERATOR,
-    FRAME_FIELDS
+    FRAME_PAIRS,    /* the list of pairs that a mapping's items() gave */
+    FRAME_ITERATOR, /* whose length is not known */
+    FRAME_FIELDS    /* a tuple of values, with a tuple of their names */
 } rl_frame_kind;
 
 /* A container that is being walked. */
 typedef struct rl_frame {
-    PyObject *owner; /* owned: the value itself, by which cycles are told */
+    PyObject *owner; /* owned: the value itself, by which cycles are found */
     PyObject *items; /* what is walked: owned, or the owner itself */
     PyObject *names; /* owned: of the items, FRAME_FIELDS only */
     Py_ssize_t at;
-    Py_ssize_t left; /* items to take at most: a list may grow for ever under us */
+    Py_ssize_t left; /* items to take at most: a list may grow without end meanwhile */
     rl_frame_kind kind;
 } rl_frame;
 
 typedef struct rl_encoder {
     const rl_encode_options *options;
     rl_json json;
-    unsigned depth;
-    unsigned key_level;
-    PyObject *outer; /* borrowed: a container around all this, or NULL */
+    unsigned depth;     /* frames in use */
+    unsigned key_level; /* encoders around this one, each for a key */
+    PyObject *outer;    /* borrowed: a container around all this, or NULL */
     rl_frame frames[RL_JSON_DEPTH];
 } rl_encoder;
 
+/* Initialises an encoder that appends to buf. The frames, 10 KB of them, stay as they are.
+ * `outer` may be NULL. */
+void rl_encoder_begin(rl_encoder *self, const rl_encode_options *options, PyObject *outer,
+                      rl_buf *buf);
+
 /* Whether to leave everything as it stands: no memory, or far past the cap. */
-static inline bool rl_stopped(const rl_encoder *self)
+static inline bool rl_encoder_stopped(const rl_encoder *self)
 {
     return self->json.buf->failed || rl_json_gave_up(&self->json);
 }
 
-/* Escapes `len` characters of a str from `at` on, in whichever of its three forms CPython
- * keeps it (PEP 393). Returns the bytes written; room as for rl_escape_ucs4. */
-static inline size_t rl_escape_str(char *out, PyObject *text, size_t at, size_t len)
-{
-    const void *data = PyUnicode_DATA(text);
+/* Opens a container: 0, or -1 when a marker stands in its place (a cycle, too deep).
+ * `items` is stolen; NULL for the owner itself. */
+int rl_encoder_push(rl_encoder *self, rl_frame_kind kind, PyObject *owner,
+                    PyObject *items, Py_ssize_t size);
 
-    switch (PyUnicode_KIND(text)) {
-    case PyUnicode_1BYTE_KIND:
-        return rl_escape_ucs1(out, (const uint8_t *)data + at, len);
-    case PyUnicode_2BYTE_KIND:
-        return rl_escape_ucs2(out, (const uint16_t *)data + at, len);
-    default:
-        return rl_escape_ucs4(out, (const uint32_t *)data + at, len);
-    }
-}
+/* Closes the innermost container. */
+void rl_encoder_pop(rl_encoder *self);
 
-/* Write one value: a text, an int, a marker, "<unserializable T>" for a conversion that has
- * raised (the exception is swallowed), or any value. rl_put opens containers, which the
- * walk then goes through. */
+/* Write one value: a str (or a subclass's instance), an int of any size, or a marker. */
 void rl_put_text(rl_encoder *self, PyObject *text, bool key);
 void rl_put_int(rl_encoder *self, PyObject *value);
 void rl_put_marker(rl_encoder *self, const char *text);
+
+/* Writes "<unserializable T>" for a value whose conversion has raised, and swallows the
+ * exception. */
 void rl_put_failure(rl_encoder *self, PyObject *value);
-void rl_put(rl_encoder *self, PyObject *value);
-
-/* A value of none of JSON's own types; odd_values.c. */
-void rl_put_other(rl_encoder *self, PyObject *value);
-
-/* The member at which the quick path ended, borrowed. No key: it is written already, or the
- * container has none. */
-typedef struct rl_pending {
-    PyObject *key, *value;
-} rl_pending;
-
-/* Goes on with the dict, list or tuple at the top; quick.c. True when it has come to its end
- * (it is still to be closed); else `next` is to be written, and other containers may stand
- * at the top by then. */
-bool rl_quick_walk(rl_encoder *self, rl_frame *top, rl_pending *next);
-
-/* Opens a container: 0, or -1 when a marker stands in its place. Steals `items`. */
-int rl_push(rl_encoder *self, rl_frame_kind kind, PyObject *owner, PyObject *items,
-            Py_ssize_t size);
 
 #endif

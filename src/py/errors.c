@@ -136,6 +136,13 @@ int rl_errors_invalid(rl_state *state, const char *field, const char *problem,
     return -1;
 }
 
+const char *rl_type_name(PyObject *value)
+{
+    const char *name = strrchr(Py_TYPE(value)->tp_name, '.');
+
+    return name != NULL ? name + 1 : Py_TYPE(value)->tp_name;
+}
+
 void rl_errors_swallow(void)
 {
     if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {

@@ -16,6 +16,9 @@ PyObject *rl_errors_raise(rl_state *state, const rl_err *err);
 int rl_errors_invalid(rl_state *state, const char *field, const char *problem,
                       PyObject *got);
 
+/* The name of the value's type, without its module. Borrowed from the type. */
+const char *rl_type_name(PyObject *value);
+
 /* Swallows the exception that is set. An interrupt by the user (KeyboardInterrupt) is put
  * back to be raised once the program's own code runs again. */
 void rl_errors_swallow(void);

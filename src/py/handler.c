@@ -38,22 +38,22 @@ typedef enum callback_action {
 /* LangGraph's and LangChain's callbacks. A streamed token is ignored, as the end of the call
  * has the whole answer; it is in the table because the base's own method, which is Python,
  * would run for each of thousands. */
-#define CALLBACKS(X)                    \
-    X(on_chain_start, START_CHAIN)      \
-    X(on_chain_end, END)                \
-    X(on_chain_error, FAIL)             \
-    X(on_tool_start, START_TOOL)        \
-    X(on_tool_end, END)                 \
-    X(on_tool_error, FAIL)              \
-    X(on_llm_start, START_LLM)          \
-    X(on_chat_model_start, START_LLM)   \
-    X(on_llm_new_token, IGNORE)         \
-    X(on_llm_end, END_LLM)              \
-    X(on_llm_error, FAIL)               \
-    X(on_retriever_start, START_OTHER)  \
-    X(on_retriever_end, END)            \
-    X(on_retriever_error, FAIL)         \
-    X(on_interrupt, INTERRUPT)          \
+#define CALLBACKS(X)                   \
+    X(on_chain_start, START_CHAIN)     \
+    X(on_chain_end, END)               \
+    X(on_chain_error, FAIL)            \
+    X(on_tool_start, START_TOOL)       \
+    X(on_tool_end, END)                \
+    X(on_tool_error, FAIL)             \
+    X(on_llm_start, START_LLM)         \
+    X(on_chat_model_start, START_LLM)  \
+    X(on_llm_new_token, IGNORE)        \
+    X(on_llm_end, END_LLM)             \
+    X(on_llm_error, FAIL)              \
+    X(on_retriever_start, START_OTHER) \
+    X(on_retriever_end, END)           \
+    X(on_retriever_error, FAIL)        \
+    X(on_interrupt, INTERRUPT)         \
     X(on_resume, RESUME)
 
 static PyObject *argument(PyObject *args, Py_ssize_t index)
@@ -121,17 +121,17 @@ static PyObject *handle_callback(PyObject *self, callback_action action, PyObjec
 /* A method table has no room for the action, so each callback is a function of one line. They
  * take a tuple and a dict (not METH_FASTCALL), because LangChain calls them with *args and
  * **kwargs: CPython then hands these very objects over, without unpacking them. */
-#define CALLBACK(name, action)                                                     \
+#define CALLBACK(name, action)                                                        \
     static PyObject *handler_##name(PyObject *self, PyObject *args, PyObject *kwargs) \
-    {                                                                              \
-        return handle_callback(self, action, args, kwargs);                        \
+    {                                                                                 \
+        return handle_callback(self, action, args, kwargs);                           \
     }
 CALLBACKS(CALLBACK)
 #undef CALLBACK
 
-#define METHOD(name, action)                                  \
-    {#name, (PyCFunction)(void (*)(void))(handler_##name),    \
-     METH_VARARGS | METH_KEYWORDS, NULL},
+#define METHOD(name, action)                                                             \
+    {#name, (PyCFunction)(void (*)(void))(handler_##name), METH_VARARGS | METH_KEYWORDS, \
+     NULL},
 static PyMethodDef handler_methods[] = {CALLBACKS(METHOD){NULL, NULL, 0, NULL}};
 #undef METHOD
 

@@ -1,8 +1,7 @@
-/* Values that JSON has no form for, each by the kind of its type (convert.h): what they are
- * converted to is written, or opened as a container for the walk.
- */
+/* Special values, each by the kind of its type. See special_values.h and convert.h. */
+#include "py/special_values.h"
+
 #include "py/convert.h"
-#include "py/encoder.h"
 #include "py/errors.h"
 
 static void put_base64(rl_encoder *self, PyObject *value)
@@ -115,7 +114,7 @@ static bool put_vector(rl_encoder *self, const Py_buffer *view)
         return false;
     }
     rl_json_open(&self->json, '[');
-    for (Py_ssize_t i = 0; i < view->shape[0] && !rl_stopped(self); i++) {
+    for (Py_ssize_t i = 0; i < view->shape[0] && !rl_encoder_stopped(self); i++) {
         (void)put_item(self, item, format);
         item += view->strides[0];
     }
@@ -130,12 +129,13 @@ static void push_converted(rl_encoder *self, rl_frame_kind kind, PyObject *owner
     if (items == NULL) {
         rl_put_failure(self, owner);
     } else {
-        rl_push(self, kind, owner, items,
-                PyList_Check(items) ? PyList_GET_SIZE(items) : PY_SSIZE_T_MAX);
+        rl_encoder_push(self, kind, owner, items,
+                        PyList_Check(items) ? PyList_GET_SIZE(items) : PY_SSIZE_T_MAX);
     }
 }
 
-static void put_array(rl_encoder *self, PyObject *array)
+/* Returns as rl_put_special does. */
+static PyObject *put_array(rl_encoder *self, PyObject *array)
 {
     PyObject *list;
     Py_buffer view;
@@ -150,22 +150,23 @@ static void put_array(rl_encoder *self, PyObject *array)
         PyErr_Clear();
     }
     if (done) {
-        return;
+        return NULL;
     }
     if (dimensions > 1) { /* its rows are arrays again */
         push_converted(self, FRAME_ITERATOR, array, PyObject_GetIter(array));
-        return;
+        return NULL;
     }
     list = PyObject_CallMethod(array, "tolist", NULL);
     if (list != NULL && PyList_CheckExact(list)) {
         push_converted(self, FRAME_LIST, array, list);
-    } else if (list != NULL && Py_TYPE(list) != Py_TYPE(array)) {
-        rl_put(self, list); /* no dimensions: a scalar */
-        Py_DECREF(list);
-    } else {
-        Py_XDECREF(list);
-        rl_put_failure(self, array);
+        return NULL;
     }
+    if (list != NULL && Py_TYPE(list) != Py_TYPE(array)) {
+        return list; /* no dimensions: a scalar */
+    }
+    Py_XDECREF(list);
+    rl_put_failure(self, array);
+    return NULL;
 }
 
 /* The attributes are read before anything is written: one of them may raise. */
@@ -186,7 +187,7 @@ static void push_fields(rl_encoder *self, PyObject *value, PyObject *names)
     }
     if (values == NULL) {
         rl_put_failure(self, value);
-    } else if (rl_push(self, FRAME_FIELDS, value, values, count) == 0) {
+    } else if (rl_encoder_push(self, FRAME_FIELDS, value, values, count) == 0) {
         self->frames[self->depth - 1].names = Py_NewRef(names);
     }
     Py_DECREF(names);
@@ -219,24 +220,25 @@ static void push_vars(rl_encoder *self, PyObject *value)
         rl_put_failure(self, value);
     } else {
         PyErr_Clear(); /* a model made by hand may lack __pydantic_extra__ */
-        rl_push(self, FRAME_DICT, value, all, PyDict_GET_SIZE(all));
+        rl_encoder_push(self, FRAME_DICT, value, all, PyDict_GET_SIZE(all));
     }
 }
 
-/* The result of a model's own dump (stolen), walked in the model's place. */
-static void push_dump(rl_encoder *self, PyObject *value, PyObject *dump)
+/* The result of a model's own dump (stolen), walked in the model's place. Returns as
+ * rl_put_special does. */
+static PyObject *push_dump(rl_encoder *self, PyObject *value, PyObject *dump)
 {
     if (dump != NULL && PyDict_CheckExact(dump)) {
-        rl_push(self, FRAME_DICT, value, dump, PyDict_GET_SIZE(dump));
+        rl_encoder_push(self, FRAME_DICT, value, dump, PyDict_GET_SIZE(dump));
     } else if (dump != NULL && PyList_CheckExact(dump)) {
-        rl_push(self, FRAME_LIST, value, dump, PyList_GET_SIZE(dump));
+        rl_encoder_push(self, FRAME_LIST, value, dump, PyList_GET_SIZE(dump));
     } else if (dump != NULL && Py_TYPE(dump) != Py_TYPE(value)) {
-        rl_put(self, dump); /* a RootModel of a scalar */
-        Py_DECREF(dump);
+        return dump; /* a RootModel of a scalar */
     } else {
         Py_XDECREF(dump);
         rl_put_failure(self, value);
     }
+    return NULL;
 }
 
 /* The result of a conversion to text (stolen; NULL with an error set). */
@@ -264,23 +266,25 @@ static void put_seconds(rl_encoder *self, PyObject *value)
     Py_XDECREF(seconds);
 }
 
-/* A value that stands for another: an Enum's value, a numpy scalar's item (new reference;
- * NULL with an error set). A long double's item is itself. */
-static void put_replaced(rl_encoder *self, PyObject *value, PyObject *other)
+/* An Enum's value or a numpy scalar's item (stolen; NULL with an error set), returned to be
+ * written in its place. The item of a long double is a long double again: it becomes text. */
+static PyObject *replace_by(rl_encoder *self, PyObject *value, PyObject *other)
 {
     if (other == NULL) {
         rl_put_failure(self, value);
     } else if (Py_TYPE(other) == Py_TYPE(value)) {
         put_converted_text(self, value, PyObject_Str(value));
-    } else {
-        rl_put(self, other);
+        Py_CLEAR(other);
     }
-    Py_XDECREF(other);
+    return other;
 }
 
-static void put_kind(rl_encoder *self, PyObject *value, rl_kind_of_value kind,
-                     PyObject *fields)
+PyObject *rl_put_special(rl_encoder *self, PyObject *value)
 {
+    PyObject *fields = NULL;
+    rl_kind_of_value kind =
+        rl_convert_kind(self->options->state, Py_TYPE(value), &fields);
+
     switch (kind) {
     case RL_AS_STR:
         rl_put_text(self, value, false);
@@ -295,16 +299,16 @@ static void put_kind(rl_encoder *self, PyObject *value, rl_kind_of_value kind,
         put_base64(self, value);
         break;
     case RL_AS_DICT:
-        rl_push(self, FRAME_DICT, value, Py_NewRef(value), PyDict_GET_SIZE(value));
+        rl_encoder_push(self, FRAME_DICT, value, NULL, PyDict_GET_SIZE(value));
         break;
     case RL_AS_MAPPING:
         push_converted(self, FRAME_PAIRS, value, PyMapping_Items(value));
         break;
     case RL_AS_LIST:
-        rl_push(self, FRAME_LIST, value, Py_NewRef(value), PyList_GET_SIZE(value));
+        rl_encoder_push(self, FRAME_LIST, value, NULL, PyList_GET_SIZE(value));
         break;
     case RL_AS_TUPLE:
-        rl_push(self, FRAME_TUPLE, value, Py_NewRef(value), PyTuple_GET_SIZE(value));
+        rl_encoder_push(self, FRAME_TUPLE, value, NULL, PyTuple_GET_SIZE(value));
         break;
     case RL_AS_SNAPSHOT:
         push_converted(self, FRAME_LIST, value, PySequence_List(value));
@@ -319,11 +323,9 @@ static void put_kind(rl_encoder *self, PyObject *value, rl_kind_of_value kind,
         push_vars(self, value);
         break;
     case RL_AS_DUMP:
-        push_dump(self, value, PyObject_CallMethod(value, "model_dump", NULL));
-        break;
+        return push_dump(self, value, PyObject_CallMethod(value, "model_dump", NULL));
     case RL_AS_OLD_DUMP:
-        push_dump(self, value, PyObject_CallMethod(value, "dict", NULL));
-        break;
+        return push_dump(self, value, PyObject_CallMethod(value, "dict", NULL));
     case RL_AS_ISO:
         put_converted_text(self, value, PyObject_CallMethod(value, "isoformat", NULL));
         break;
@@ -337,14 +339,11 @@ static void put_kind(rl_encoder *self, PyObject *value, rl_kind_of_value kind,
         put_converted_text(self, value, PyObject_GetAttrString(value, "pattern"));
         break;
     case RL_AS_VALUE:
-        put_replaced(self, value, PyObject_GetAttrString(value, "value"));
-        break;
+        return replace_by(self, value, PyObject_GetAttrString(value, "value"));
     case RL_AS_ITEM:
-        put_replaced(self, value, PyObject_CallMethod(value, "item", NULL));
-        break;
+        return replace_by(self, value, PyObject_CallMethod(value, "item", NULL));
     case RL_AS_ARRAY:
-        put_array(self, value);
-        break;
+        return put_array(self, value);
     case RL_AS_EXCEPTION:
         put_exception(self, value);
         break;
@@ -353,20 +352,5 @@ static void put_kind(rl_encoder *self, PyObject *value, rl_kind_of_value kind,
         put_converted_text(self, value, rl_convert_name(value, kind));
         break;
     }
-}
-
-void rl_put_other(rl_encoder *self, PyObject *value)
-{
-    PyObject *fields = NULL;
-    rl_kind_of_value kind;
-
-    Py_INCREF(value);
-    if (Py_EnterRecursiveCall(" while runlog encodes a value") != 0) {
-        rl_put_failure(self, value); /* an Enum of an Enum of ... */
-    } else {
-        kind = rl_convert_kind(self->options->state, Py_TYPE(value), &fields);
-        put_kind(self, value, kind, fields);
-        Py_LeaveRecursiveCall();
-    }
-    Py_DECREF(value);
+    return NULL;
 }
