@@ -29,8 +29,8 @@ _LEVELS = (20, 30, 40)
 """logging's INFO, WARNING and ERROR, by the number that the extension has for them."""
 
 
-def _tell(level: int, text: str) -> None:
-    """Log what has come up in the extension, which calls this."""
+def _log_notice(level: int, text: str) -> None:
+    """Log a notice of the extension, which calls this."""
     import logging
 
     logging.getLogger("runlog").log(_LEVELS[level], "%s", text)

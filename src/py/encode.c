@@ -48,16 +48,16 @@ static inline bool put_plain(rl_encoder *self, PyObject *value)
         } else {
             rl_put_text(self, value, false);
         }
+    } else if (type == &PyLong_Type) {
+        rl_put_int(self, value);
+    } else if (type == &PyFloat_Type) {
+        rl_json_double(&self->json, PyFloat_AS_DOUBLE(value));
     } else if (type == &PyDict_Type) {
         (void)rl_encoder_push(self, FRAME_DICT, value, NULL, PyDict_GET_SIZE(value));
     } else if (type == &PyList_Type) {
         (void)rl_encoder_push(self, FRAME_LIST, value, NULL, PyList_GET_SIZE(value));
     } else if (type == &PyTuple_Type) {
         (void)rl_encoder_push(self, FRAME_TUPLE, value, NULL, PyTuple_GET_SIZE(value));
-    } else if (type == &PyLong_Type) {
-        rl_put_int(self, value);
-    } else if (type == &PyFloat_Type) {
-        rl_json_double(&self->json, PyFloat_AS_DOUBLE(value));
     } else if (value == Py_None) {
         rl_json_raw(&self->json, "null", 4);
     } else if (value == Py_True) {

@@ -1,14 +1,16 @@
 /* RunLogHandler. See handler.h and docs/architecture.md.
  *
- * A heap type over LangGraph's GraphCallbackHandler. An instance is a Python object with
- * the data of handler_data.h behind it. What becomes of an event is in events.c; here no
- * exception leaves one. No context variable is set.
+ * A heap type over LangGraph's GraphCallbackHandler. An instance is an instance of that class
+ * with the struct of handler_data.h behind it. events.c records an event; this file makes
+ * sure that no exception of the recording reaches the program. No context variable is set.
  * Garbage: the type inherits its base's traverse; `recorder` can't lead back to the handler.
  */
 #include "py/handler.h"
 
 #include "py/errors.h"
 #include "py/event.h"
+#include "py/events.h"
+#include "py/graph_runs.h"
 #include "py/handler_data.h"
 
 #include <math.h>
@@ -108,7 +110,7 @@ static PyObject *handle_callback(PyObject *self, callback_action action, PyObjec
 
     if (handler != NULL && handler->graphs != NULL) {
         if (rl_graphs_is_inherited(handler->graphs)) {
-            rl_events_after_fork(handler);
+            rl_graph_runs_after_fork(handler);
         }
         record_event(state, handler, action, args, kwargs);
     }
@@ -160,7 +162,7 @@ static PyObject *handler_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     return self;
 }
 
-/* What a handler is made with, borrowed from the arguments. */
+/* The arguments of RunLogHandler(), borrowed. */
 typedef struct settings {
     PyObject *wpk_id, *recorder;
     rl_node_inputs node_inputs;
@@ -290,7 +292,7 @@ static int handler_init(PyObject *self, PyObject *args, PyObject *kwargs)
     return 0;
 }
 
-/* What the instance holds is given back here: the base's own dealloc knows nothing of it. */
+/* Frees what the struct owns: the base's own dealloc knows nothing of it. */
 static void handler_finalize(PyObject *self)
 {
     PyObject *type, *value, *traceback;
@@ -325,9 +327,10 @@ static PyType_Slot handler_slots[] = {
     {0, NULL},
 };
 
-/* Class attributes that langchain-core asks for at each event: as plain values they cost
- * half of what the base's properties do. run_inline: in the event loop's own thread, which
- * saves 490 us an event; raise_error: an exception of a handler stays its own. */
+/* Class attributes that langchain-core reads at each event: as plain values they cost half
+ * of what the base's properties do. With run_inline LangChain calls the handler in the event
+ * loop's own thread, which saves 490 us an event; without raise_error it swallows a handler's
+ * exception. */
 static int set_attributes(PyObject *type)
 {
     static const struct {
@@ -385,37 +388,4 @@ PyObject *rl_handler_make_type(PyObject *module, PyObject *args)
     state->handler.default_recorder = Py_NewRef(recorder);
     state->handler.log = Py_NewRef(log);
     return type;
-}
-
-int rl_handler_traverse(rl_state *state, visitproc visit, void *arg)
-{
-    Py_VISIT(state->handler.type);
-    Py_VISIT(state->handler.parent_command);
-    Py_VISIT(state->handler.graph_interrupt);
-    Py_VISIT(state->handler.bubble_up);
-    Py_VISIT(state->handler.command);
-    Py_VISIT(state->handler.uuid);
-    Py_VISIT(state->handler.cancelled);
-    Py_VISIT(state->handler.default_recorder);
-    Py_VISIT(state->handler.log);
-    for (size_t i = 0; i < RL_NAME_COUNT; i++) {
-        Py_VISIT(state->handler.names[i]);
-    }
-    return 0;
-}
-
-void rl_handler_clear(rl_state *state)
-{
-    Py_CLEAR(state->handler.type);
-    Py_CLEAR(state->handler.parent_command);
-    Py_CLEAR(state->handler.graph_interrupt);
-    Py_CLEAR(state->handler.bubble_up);
-    Py_CLEAR(state->handler.command);
-    Py_CLEAR(state->handler.uuid);
-    Py_CLEAR(state->handler.cancelled);
-    Py_CLEAR(state->handler.default_recorder);
-    Py_CLEAR(state->handler.log);
-    for (size_t i = 0; i < RL_NAME_COUNT; i++) {
-        Py_CLEAR(state->handler.names[i]);
-    }
 }

@@ -8,8 +8,4 @@
  * default_recorder, log), see _runlog.pyi. */
 PyObject *rl_handler_make_type(PyObject *module, PyObject *args);
 
-/* The module's traverse and clear, for the handler's part of the state. */
-int rl_handler_traverse(rl_state *state, visitproc visit, void *arg);
-void rl_handler_clear(rl_state *state);
-
 #endif

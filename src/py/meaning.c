@@ -5,6 +5,7 @@
 #include "py/arguments.h"
 #include "py/errors.h"
 #include "py/query.h"
+#include "py/recorder.h"
 #include "py/times.h"
 
 #include <math.h>
@@ -113,8 +114,8 @@ static PyObject *run_search(rl_state *state, rl_recorder *core, const rl_search 
     return list;
 }
 
-PyObject *rl_meaning_search_runs(rl_state *state, rl_recorder *core, PyObject *args,
-                                 PyObject *kwargs)
+static PyObject *search_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                             PyObject *kwargs)
 {
     static char *names[] = {"text", "wpk_id", "status", "since", "limit", NULL};
     PyObject *text, *wpk_id = NULL, *status = NULL, *since = NULL, *limit = NULL;
@@ -130,8 +131,8 @@ PyObject *rl_meaning_search_runs(rl_state *state, rl_recorder *core, PyObject *a
     return run_search(state, core, &search);
 }
 
-PyObject *rl_meaning_find_similar(rl_state *state, rl_recorder *core, PyObject *args,
-                                  PyObject *kwargs)
+static PyObject *find_similar(rl_state *state, rl_recorder *core, PyObject *args,
+                              PyObject *kwargs)
 {
     static char *names[] = {"run_id", "wpk_id", "within", "status",
                             "since",  "limit",  NULL};
@@ -166,8 +167,8 @@ static PyObject *vector_to_python(const rl_embeddings *vector)
     return list;
 }
 
-PyObject *rl_meaning_generate_embedding(rl_state *state, rl_recorder *core,
-                                        PyObject *args, PyObject *kwargs)
+static PyObject *generate_embedding(rl_state *state, rl_recorder *core, PyObject *args,
+                                    PyObject *kwargs)
 {
     static char *names[] = {"text", NULL};
     rl_embeddings vector = {.values = NULL};
@@ -259,8 +260,8 @@ static int read_metadata(rl_state *state, PyObject *metadata, const char *key,
     return rl_read_text(state, field, *owned, out);
 }
 
-static PyObject *upsert(rl_state *state, rl_recorder *core, const rl_milvus_row *row,
-                        uint32_t dim)
+static PyObject *upsert_row(rl_state *state, rl_recorder *core, const rl_milvus_row *row,
+                            uint32_t dim)
 {
     rl_status status;
     rl_err err;
@@ -271,8 +272,8 @@ static PyObject *upsert(rl_state *state, rl_recorder *core, const rl_milvus_row 
     return status == RL_OK ? Py_NewRef(Py_True) : rl_errors_raise(state, &err);
 }
 
-PyObject *rl_meaning_upsert_to_milvus(rl_state *state, rl_recorder *core, PyObject *args,
-                                      PyObject *kwargs)
+static PyObject *upsert_to_milvus(rl_state *state, rl_recorder *core, PyObject *args,
+                                  PyObject *kwargs)
 {
     static char *names[] = {"run_id", "embedding", "metadata", NULL};
     PyObject *run_id, *embedding, *metadata, *wpk_id = NULL, *run_status = NULL;
@@ -298,10 +299,91 @@ PyObject *rl_meaning_upsert_to_milvus(rl_state *state, rl_recorder *core, PyObje
         row.vector = vector;
         result = rl_recorder_config(core)->meaning.milvus_endpoint == NULL
                      ? Py_NewRef(Py_False)
-                     : upsert(state, core, &row, dim);
+                     : upsert_row(state, core, &row, dim);
     }
     rl_free(vector);
     Py_XDECREF(wpk_id);
     Py_XDECREF(run_status);
     return result;
+}
+
+/* Adds the counts of embeddings to those of a recorder; 0 and None where there are none. */
+static int add_stats(rl_recorder *core, PyObject *stats)
+{
+    rl_metrics *metrics = rl_recorder_metrics(core);
+    rl_meaning_stats outbox;
+    PyObject *more;
+    int rc = -1;
+
+    Py_BEGIN_ALLOW_THREADS
+    rl_recorder_look_at_outbox(core, &outbox);
+    Py_END_ALLOW_THREADS
+    more = Py_BuildValue(
+        "{s:K, s:K, s:L, s:L, s:z}", "embedded",
+        (unsigned long long)rl_metric_get(&metrics->embedded), "upserted",
+        (unsigned long long)rl_metric_get(&metrics->upserted), "embeddings_waiting",
+        (long long)outbox.waiting, "embeddings_failed", (long long)outbox.failed,
+        "embedding_error", outbox.error[0] != '\0' ? outbox.error : NULL);
+    if (more != NULL) {
+        rc = PyDict_Update(stats, more);
+        Py_DECREF(more);
+    }
+    return rc;
+}
+
+/* The functions above as methods, with the recorder's core. */
+#define METHOD(function)                                                      \
+    static PyObject *method_##function(rl_py_recorder *self, PyObject *args,  \
+                                       PyObject *kwargs)                      \
+    {                                                                         \
+        rl_state *state = rl_py_recorder_state(self);                         \
+        PyObject *result =                                                    \
+            state != NULL ? function(state, self->core, args, kwargs) : NULL; \
+                                                                              \
+        if (state != NULL) {                                                  \
+            rl_py_recorder_log_notices(self);                                 \
+        }                                                                     \
+        return result;                                                        \
+    }
+METHOD(search_runs)
+METHOD(find_similar)
+METHOD(generate_embedding)
+METHOD(upsert_to_milvus)
+#undef METHOD
+
+static PyMethodDef methods[] = {
+    {"search_runs", (PyCFunction)(void (*)(void))method_search_runs,
+     METH_VARARGS | METH_KEYWORDS,
+     "search_runs(text, *, wpk_id=None, status=None, since=None, limit=10)\n--\n\n"
+     "The runs whose texts are nearest to a text, nearest first."},
+    {"find_similar", (PyCFunction)(void (*)(void))method_find_similar,
+     METH_VARARGS | METH_KEYWORDS,
+     "find_similar(run_id, wpk_id=None, *, within=None, status=None, since=None, "
+     "limit=10)\n--\n\nThe runs whose texts are nearest to that of a run."},
+    {"generate_embedding", (PyCFunction)(void (*)(void))method_generate_embedding,
+     METH_VARARGS | METH_KEYWORDS,
+     "generate_embedding(text)\n--\n\n"
+     "The embedding of a text, or None where OPENAI_KEY is not set."},
+    {"upsert_to_milvus", (PyCFunction)(void (*)(void))method_upsert_to_milvus,
+     METH_VARARGS | METH_KEYWORDS,
+     "upsert_to_milvus(run_id, embedding, metadata)\n--\n\n"
+     "Put a run's embedding into Milvus; False where MILVUS_ENDPOINT is not set."},
+    {NULL, NULL, 0, NULL},
+};
+
+int rl_meaning_add_methods(rl_state *state)
+{
+    PyObject *type = (PyObject *)state->recorder_type;
+    int rc = 0;
+
+    for (PyMethodDef *method = methods; method->ml_name != NULL && rc == 0; method++) {
+        PyObject *descriptor = PyDescr_NewMethod(state->recorder_type, method);
+
+        rc = descriptor != NULL
+                 ? PyObject_SetAttrString(type, method->ml_name, descriptor)
+                 : -1;
+        Py_XDECREF(descriptor);
+    }
+    state->add_stats = add_stats;
+    return rc;
 }

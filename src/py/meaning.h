@@ -1,19 +1,12 @@
-/* The methods of Recorder that have to do with embeddings; see _runlog.pyi.
- * Threads: with the GIL, which the functions give up while they wait.
+/* The wing of embeddings, Milvus and search: the methods that it adds to Recorder, and its part
+ * of Recorder.stats(); see _runlog.pyi. The recorder's own files do not know of it.
  */
 #ifndef RL_PY_MEANING_H
 #define RL_PY_MEANING_H
 
 #include "py/state.h"
-#include "record/recorder.h"
 
-PyObject *rl_meaning_search_runs(rl_state *state, rl_recorder *core, PyObject *args,
-                                 PyObject *kwargs);
-PyObject *rl_meaning_find_similar(rl_state *state, rl_recorder *core, PyObject *args,
-                                  PyObject *kwargs);
-PyObject *rl_meaning_generate_embedding(rl_state *state, rl_recorder *core,
-                                        PyObject *args, PyObject *kwargs);
-PyObject *rl_meaning_upsert_to_milvus(rl_state *state, rl_recorder *core, PyObject *args,
-                                      PyObject *kwargs);
+/* Adds the wing to the type Recorder, which exists. 0, or -1 with an error set. */
+int rl_meaning_add_methods(rl_state *state);
 
 #endif

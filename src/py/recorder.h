@@ -1,8 +1,10 @@
-/* The type Recorder over the core's recorder, and what the handler needs of it. */
+/* A Recorder's struct over the core's recorder, and what other files do with one. Its type is
+ * in recorder_type.h. Threads: with the GIL.
+ */
 #ifndef RL_PY_RECORDER_H
 #define RL_PY_RECORDER_H
 
-#include "py/encode.h"
+#include "py/encode_options.h"
 #include "record/recorder.h"
 
 #include <stdatomic.h>
@@ -10,23 +12,24 @@
 
 typedef struct rl_py_recorder {
     PyObject_HEAD rl_recorder *core; /* owned; NULL until __init__ is done */
-    bool default_path;
-    /* of the handlers that record here */
+    bool default_path;               /* nobody has chosen the SQLite file */
+    /* counts of the handlers that record here */
     atomic_uint_fast64_t handler_errors, handler_ignored, handler_evicted, open_runs;
-    bool failing; /* the last graph could not be kept, and that was logged */
+    bool failing; /* the last graph could not be committed, and that was logged */
 } rl_py_recorder;
 
-/* Makes the types Recorder and PreparedRun and adds them to the module. */
-int rl_recorder_add_types(PyObject *module, rl_state *state);
+/* The state of the module; NULL with RuntimeError set when __init__ was not called. */
+rl_state *rl_py_recorder_state(rl_py_recorder *self);
 
-/* The options of the encoder for runs of this recorder. */
-rl_encode_options rl_recorder_encoding(rl_state *state, const rl_py_recorder *self);
+/* The options by which runs of this recorder are encoded. */
+rl_encode_options rl_py_recorder_encoding(rl_state *state, const rl_py_recorder *self);
 
-/* Passes on to Python's logging what has come up in the core since. Changes no exception. */
-void rl_recorder_tell(rl_py_recorder *self);
+/* Hands the core's notices since the last call to Python's logging. An exception that is set
+ * stays set. */
+void rl_py_recorder_log_notices(rl_py_recorder *self);
 
-/* Commits a sealed run: with the GIL kept where that is quick, else without it. */
-rl_status rl_recorder_commit(rl_py_recorder *self, rl_run *run, rl_durability durability,
-                             rl_err *err);
+/* Commits a sealed run: with the GIL held where that is fast, else without it. */
+rl_status rl_py_recorder_commit(rl_py_recorder *self, rl_run *run,
+                                rl_durability durability, rl_err *err);
 
 #endif

@@ -1,7 +1,7 @@
-/* The module's state: its types, exceptions and what it keeps between calls.
+/* The module's state: its types, its exceptions, and objects that are fetched once.
  *
- * Threads: touched with the GIL only. Ownership: every pointer is owned by the state and
- * visited in the module's traverse.
+ * Threads: used with the GIL only. Ownership: the state owns what every pointer in it points
+ * to.
  */
 #ifndef RL_PY_STATE_H
 #define RL_PY_STATE_H
@@ -13,7 +13,7 @@
 #include "core/run.h"
 
 /* clang-format off */
-/* What events are looked up by: keyword arguments, metadata keys and attributes. */
+/* Names by which events are read: keyword arguments, metadata keys and attributes. */
 #define RL_NAMES(X) \
     X(run_id) X(parent_run_id) X(tags) X(metadata) X(name) X(ls_integration) \
     X(langgraph_checkpoint_ns) X(checkpoint_ns) X(langgraph_step) X(langgraph_path) X(thread_id) X(wpk_id) \
@@ -29,7 +29,7 @@ typedef enum rl_name {
 } rl_name;
 #undef RL_NAME_OF
 
-/* What the handler's type was made with; all NULL until then. */
+/* What make_handler_type was given; all NULL until then. */
 typedef struct rl_handler_state {
     PyTypeObject *type;
     Py_ssize_t offset;        /* of the handler's own data in an instance */
@@ -45,20 +45,26 @@ typedef struct rl_handler_state {
     int failing; /* the last graph found no recorder, and that was logged */
 } rl_handler_state;
 
+struct rl_recorder;
+
 typedef struct rl_state {
     PyObject *runlog_error, *validation_error, *config_error, *closed_error, *store_error,
         *service_error;
     PyTypeObject *recorder_type, *prepared_type, *page_type;
     rl_handler_state handler;
-    PyObject *kinds;   /* dict: type -> (kind, field names or None), see convert.h */
+    PyObject *kinds;   /* dict: type -> (kind, field names or None), for the encoder */
     PyObject *mapping; /* collections.abc.Mapping */
     PyObject *loads;   /* json.loads, fetched at the first read */
     PyObject *datetime, *utc;           /* of datetime, fetched at the first time stamp */
     PyObject *column_names[RL_COLUMNS]; /* interned */
-    rl_run *spare;                      /* a run kept for the next log_run, or NULL */
+    rl_run *spare;                      /* a run to be used again, or NULL */
     rl_redact redact;                   /* the default keys, for encode_json */
+    /* How another wing adds its counts to those of Recorder.stats(): 0, or -1 with an error
+     * set. NULL without such a wing. */
+    int (*add_stats)(struct rl_recorder *core, PyObject *stats);
 } rl_state;
 
+/* The module's definition but for its functions and slots, which module.c adds. */
 extern struct PyModuleDef rl_module;
 
 /* The state of the module that defined `type` or a base of it. */
@@ -69,9 +75,9 @@ static inline rl_state *rl_state_of_type(PyTypeObject *type)
     return module != NULL ? PyModule_GetState(module) : NULL;
 }
 
-/* Takes a run to fill, owned by the caller; NULL with MemoryError set. */
+/* An empty run to fill, owned by the caller; NULL with MemoryError set. */
 rl_run *rl_state_take_run(rl_state *state);
-/* Gives it back (stolen); NULL is fine. */
+/* Gives it back to be used again (stolen); NULL is fine. */
 void rl_state_give_run(rl_state *state, rl_run *run);
 
 #endif
