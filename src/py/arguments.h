@@ -6,14 +6,17 @@
 
 #include "py/state.h"
 
-/* Text, or None (or a NULL): then *out is NULL. It stays valid as long as the argument does. */
+/* Text, or None (or a NULL): then *out is NULL. It stays valid as long as the argument
+ * does. */
 int rl_read_text(rl_state *state, const char *field, PyObject *value, const char **out);
 
-/* A whole number from `low` to `high`, which is what `wanted` says; a NULL leaves *out. */
+/* A whole number from `low` to `high`; `wanted` says so in the error. A NULL leaves
+ * *out. */
 int rl_read_int(rl_state *state, const char *field, const char *wanted, PyObject *value,
                 int64_t low, int64_t high, int64_t *out);
 
-/* A datetime or ISO 8601 text, as microseconds since 1970; None (or a NULL) leaves *stamp. */
+/* A datetime or ISO 8601 text, as microseconds since 1970; None (or a NULL) leaves
+ * *stamp. */
 int rl_read_time(rl_state *state, const char *field, PyObject *value, int64_t *stamp);
 
 #endif

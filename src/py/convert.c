@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#define REMEMBERED 4096 /* types; a program that makes more of them starts anew */
+#define CACHED_TYPES 4096 /* when there are more, the cache is emptied */
 
 typedef struct known_type {
     const char *module, *name;
@@ -50,7 +50,7 @@ static bool text_is(PyObject *object, const char *attribute, const char *text)
     return same;
 }
 
-/* Whether the type or one of its bases is called so. */
+/* Whether the type or one of its bases has this module and name. */
 static bool descends_from(PyTypeObject *type, const char *module, const char *name)
 {
     PyObject *bases = type->tp_mro;
@@ -85,8 +85,8 @@ static bool iterates_as_dict(PyTypeObject *type)
     return same;
 }
 
-/* The names of a dataclass's fields: not its ClassVars and InitVars, which stand beside
- * them in __dataclass_fields__. */
+/* The names of a dataclass's fields, without the ClassVars and InitVars that
+ * __dataclass_fields__ has as well. */
 static PyObject *dataclass_fields(PyObject *table)
 {
     PyObject *names = PyList_New(0), *result = NULL, *name, *field;
@@ -94,14 +94,14 @@ static PyObject *dataclass_fields(PyObject *table)
 
     while (names != NULL && PyDict_Check(table) &&
            PyDict_Next(table, &at, &name, &field)) {
-        PyObject *sort = PyObject_GetAttrString(field, "_field_type");
+        PyObject *type = PyObject_GetAttrString(field, "_field_type");
 
-        if (sort == NULL) {
+        if (type == NULL) {
             PyErr_Clear();
-        } else if (text_is(sort, "name", "_FIELD") && PyList_Append(names, name) < 0) {
+        } else if (text_is(type, "name", "_FIELD") && PyList_Append(names, name) < 0) {
             Py_CLEAR(names);
         }
-        Py_XDECREF(sort);
+        Py_XDECREF(type);
     }
     if (names != NULL) {
         result = PyList_AsTuple(names);
@@ -161,8 +161,8 @@ static bool is_empty(PyObject *owner, const char *name)
     return empty;
 }
 
-/* Whether one field of a pydantic model is left out of its dump, or dumped in a way of its
- * own (Annotated[..., PlainSerializer(...)]). */
+/* Whether a pydantic model leaves a field out of its dump, or dumps it with a serializer
+ * of the field's own (Annotated[..., PlainSerializer(...)]). */
 static bool field_is_special(PyObject *field)
 {
     PyObject *metadata = PyObject_GetAttrString(field, "metadata");
@@ -182,8 +182,9 @@ static bool field_is_special(PyObject *field)
     return special;
 }
 
-/* A model that dumps just its fields can be read from its __dict__, without running any
- * Python and without a copy; LangChain's messages and Documents are such. */
+/* Whether a model's dump is just its fields. Such a model is read from its __dict__,
+ * without a copy and without running Python code. LangChain's messages and Documents are
+ * such models. */
 static bool dumps_its_fields(PyTypeObject *type)
 {
     PyObject *decorators = type_attribute(type, "__pydantic_decorators__");
@@ -211,7 +212,7 @@ static bool dumps_its_fields(PyTypeObject *type)
     return plain;
 }
 
-/* The types that the interpreter itself knows. */
+/* Classifies CPython's built-in types and their subclasses. */
 static bool classify_builtin(PyTypeObject *type, rl_kind_of_value *kind)
 {
     static const struct {
@@ -283,7 +284,7 @@ rl_kind_of_value rl_convert_kind(rl_state *state, PyTypeObject *type, PyObject *
     if (entry == NULL) {
         PyErr_Clear();
         kind = classify(state, type, &names);
-        if (PyDict_GET_SIZE(state->kinds) >= REMEMBERED) {
+        if (PyDict_GET_SIZE(state->kinds) >= CACHED_TYPES) {
             PyDict_Clear(state->kinds);
         }
         entry = Py_BuildValue("(iO)", (int)kind, names != NULL ? names : Py_None);

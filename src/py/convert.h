@@ -1,8 +1,9 @@
-/* What becomes of the values that JSON has no form for: each type is classified once, by
- * what it is called and what it offers, and remembered.
+/* How values that JSON has no form for are converted: by the kind of their type. Each
+ * type is classified once, by the names of its bases and by its attributes, and the kind
+ * is cached.
  *
- * A type is told by the names of its bases ("decimal.Decimal"), so that no module has to be
- * imported that the program itself does not use.
+ * Bases are found by name ("decimal.Decimal"), so that no module has to be imported that
+ * the program itself does not use.
  * Threads: with the GIL.
  */
 #ifndef RL_PY_CONVERT_H
@@ -19,7 +20,7 @@ typedef enum rl_kind_of_value {
     RL_AS_MAPPING,   /* .items() */
     RL_AS_LIST,      /* a subclass of list */
     RL_AS_TUPLE,     /* a subclass of tuple */
-    RL_AS_SNAPSHOT,  /* list(value): sets and deques, which may change under way */
+    RL_AS_SNAPSHOT,  /* list(value): sets and deques, which may change during the walk */
     RL_AS_ITERATOR,  /* iter(value): ranges, which may be longer than memory */
     RL_AS_FIELDS,    /* an object of named attributes */
     RL_AS_VARS,      /* an object of its __dict__ */
@@ -37,11 +38,13 @@ typedef enum rl_kind_of_value {
     RL_AS_TYPE_NAME, /* the same of its type */
 } rl_kind_of_value;
 
-/* The kind of a value of the type; *fields gets the names of its fields (a tuple, borrowed
- * from the state) where the kind needs them. Never fails: what can't be told is a name. */
+/* The kind of a type; *fields gets the names of its fields (a tuple, borrowed from the
+ * state) for RL_AS_FIELDS. Never fails: a type that can't be classified is
+ * RL_AS_TYPE_NAME. */
 rl_kind_of_value rl_convert_kind(rl_state *state, PyTypeObject *type, PyObject **fields);
 
-/* "<module.qualname>" of a thing, or of its type. New reference; NULL with an error set. */
+/* "<module.qualname>" of a thing, or of its type. New reference; NULL with an error
+ * set. */
 PyObject *rl_convert_name(PyObject *value, rl_kind_of_value kind);
 
 #endif

@@ -11,9 +11,9 @@
     100               /* values that stand for one another: an Enum of an Enum of ... */
 #define SHORT_TEXT 32 /* characters, as rl_copy_clean_inside takes */
 
-/* Writes a str of a few ASCII characters that need no escape, and `tail` behind it; false,
- * with nothing written, for any other text, and where the cap is near. Most keys and many
- * values are such, so this stands before rl_put_text. */
+/* Writes a str of a few ASCII characters that need no escape, and `tail` behind it;
+ * false, with nothing written, for any other text, and where the cap is near. Most keys
+ * and many values are such, so this stands before rl_put_text. */
 static inline bool put_short_text(rl_encoder *self, PyObject *text, char tail)
 {
     rl_buf *buf = self->json.buf;
@@ -36,8 +36,8 @@ static inline bool put_short_text(rl_encoder *self, PyObject *text, char tail)
     return true;
 }
 
-/* Writes a value of one of JSON's own types, or opens it as a container; false for values of
- * other types. Runs no Python code: a borrowed `value` stays alive. */
+/* Writes a value of one of JSON's own types, or opens it as a container; false for values
+ * of other types. Runs no Python code: a borrowed `value` stays alive. */
 static inline bool put_plain(rl_encoder *self, PyObject *value)
 {
     PyTypeObject *type = Py_TYPE(value);
@@ -95,8 +95,8 @@ static inline void put(rl_encoder *self, PyObject *value)
 
 static void walk(rl_encoder *self, unsigned base);
 
-/* A key that is no text: its JSON, as text. An encoder of its own writes it to a buffer of
- * its own, as the JSON has to be escaped once more. */
+/* A key that is no text: its JSON, as text. An encoder of its own writes it to a buffer
+ * of its own, as the JSON has to be escaped once more. */
 static void put_other_key(rl_encoder *self, PyObject *key)
 {
     rl_encoder inner;
@@ -170,8 +170,8 @@ static void walk_dict(rl_encoder *self, rl_frame *top)
     const unsigned depth = self->depth;
     PyObject *key, *value;
 
-    /* PyDict_Next is safe on a dict that changes between two calls: at worst it misses a key
-     * or gives one twice. */
+    /* PyDict_Next is safe on a dict that changes between two calls: at worst it misses a
+     * key or gives one twice. */
     while (top->left > 0 && !rl_encoder_stopped(self) &&
            PyDict_Next(top->items, &top->at, &key, &value)) {
         top->left--;
@@ -259,7 +259,7 @@ static void walk_fields(rl_encoder *self, rl_frame *top)
     rl_encoder_pop(self);
 }
 
-/* Walks until the containers above `base` are closed. */
+/* Walks until all containers but the outermost `base` are closed. */
 static void walk(rl_encoder *self, unsigned base)
 {
     while (self->depth > base) {
@@ -286,7 +286,7 @@ static void walk(rl_encoder *self, unsigned base)
     }
 }
 
-/* Encodes a value that stands inside of `outer`, or in nothing (NULL). */
+/* Encodes a value that is inside of `outer` (NULL: of nothing). */
 static void encode_within(const rl_encode_options *options, PyObject *value,
                           PyObject *outer, rl_buf *buf, bool *wide_numbers)
 {
@@ -305,7 +305,7 @@ void rl_encode(const rl_encode_options *options, PyObject *value, rl_buf *buf,
     encode_within(options, value, NULL, buf, wide_numbers);
 }
 
-/* The members of a dict that was opened, each noted from `start` on. */
+/* The members of an open dict. `members` gets the place of each, counted from `start`. */
 static void walk_members(rl_encoder *self, PyObject *dict, size_t start, rl_buf *members)
 {
     const rl_buf *buf = self->json.buf;
@@ -349,7 +349,7 @@ bool rl_encode_members(const rl_encode_options *options, PyObject *value, rl_buf
     } else {
         walk(&self, 0);
     }
-    cut = self.json.cut; /* which the end takes back */
+    cut = self.json.cut; /* rl_json_end clears it */
     rl_json_end(&self.json);
     *wide_numbers |= self.json.wide_number;
     if (cut || buf->failed || members->failed) {
@@ -359,7 +359,7 @@ bool rl_encode_members(const rl_encode_options *options, PyObject *value, rl_buf
            rl_object_split(buf->data + start, buf->len - start, members);
 }
 
-/* One node log: each of its members has the cap to itself. */
+/* One node log; the cap holds for each of its members. */
 static void encode_log(const rl_encode_options *options, PyObject *log, rl_buf *buf,
                        bool *wide_numbers)
 {

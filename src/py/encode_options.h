@@ -1,4 +1,4 @@
-/* What an encoding is asked for. */
+/* The options of one encoding. */
 #ifndef RL_PY_ENCODE_OPTIONS_H
 #define RL_PY_ENCODE_OPTIONS_H
 

@@ -94,8 +94,8 @@ static size_t escape_str(char *out, PyObject *text, size_t at, size_t len)
     }
 }
 
-/* Text that is not ASCII, and whose UTF-8 CPython has not cached, is escaped from CPython's
- * own form, so that the user's objects do not grow by a UTF-8 copy. */
+/* Text that is not ASCII, and whose UTF-8 CPython has not cached, is escaped from
+ * CPython's own form, so that the user's objects do not grow by a UTF-8 copy. */
 static void put_wide_text(rl_encoder *self, PyObject *text, bool key)
 {
     size_t len = (size_t)PyUnicode_GET_LENGTH(text), at = 0;

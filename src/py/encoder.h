@@ -1,6 +1,6 @@
 /* Inside the encoder: its state, the containers that are open, and how texts and ints are
- * written. encode.c, which walks the values, and special_values.c, which converts those that
- * JSON has no form for, build on it. Nobody else includes it.
+ * written. encode.c, which walks the values, and special_values.c, which converts those
+ * that JSON has no form for, build on it. Nobody else includes it.
  * Threads: with the GIL. None of these functions runs Python code.
  */
 #ifndef RL_PY_ENCODER_H
@@ -23,7 +23,7 @@ typedef enum rl_frame_kind {
 /* A container that is being walked. */
 typedef struct rl_frame {
     PyObject *owner; /* owned: the value itself, by which cycles are found */
-    PyObject *items; /* what is walked: owned, or the owner itself */
+    PyObject *items; /* the items to walk: owned, or the owner itself */
     PyObject *names; /* owned: of the items, FRAME_FIELDS only */
     Py_ssize_t at;
     Py_ssize_t left; /* items to take at most: a list may grow without end meanwhile */
@@ -39,8 +39,8 @@ typedef struct rl_encoder {
     rl_frame frames[RL_JSON_DEPTH];
 } rl_encoder;
 
-/* Initialises an encoder that appends to buf. The frames, 10 KB of them, stay as they are.
- * `outer` may be NULL. */
+/* Initialises an encoder that appends to buf. The frames, 10 KB of them, stay as they
+ * are. `outer` may be NULL. */
 void rl_encoder_begin(rl_encoder *self, const rl_encode_options *options, PyObject *outer,
                       rl_buf *buf);
 

@@ -10,7 +10,7 @@ static int add_exception(PyObject *module, PyObject **slot, const char *name,
     return *slot != NULL ? PyModule_AddObjectRef(module, name, *slot) : -1;
 }
 
-/* An exception that is also a ValueError, as its bases want it. */
+/* An exception that is a RunlogError and a ValueError. */
 static int add_value_error(PyObject *module, rl_state *state, PyObject **slot,
                            const char *name, const char *full_name, const char *doc)
 {
@@ -100,8 +100,8 @@ PyObject *rl_errors_raise(rl_state *state, const rl_err *err)
     }
 }
 
-/* What a wrong value looks like: its type, and its text where that is short. Containers
- * and long texts may hold what nobody wants in a log. */
+/* The type of a wrong value, and its text where that is short. Containers and long texts
+ * may hold secrets, which must not get into a log. */
 static PyObject *describe(PyObject *got)
 {
     PyObject *shown = NULL;

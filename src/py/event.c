@@ -1,6 +1,6 @@
-/* LangChain's callbacks, read. See event.h. The rules are those that LangGraph 1.2 follows:
- * a graph's run has "ls_integration" in its metadata and no checkpoint namespace, a node's
- * has a namespace of its own.
+/* The arguments of LangChain's callbacks. See event.h. By the rules of LangGraph 1.2 a
+ * graph's run has "ls_integration" in its metadata and no checkpoint namespace; a node's
+ * run has a namespace of its own.
  */
 #include "py/event.h"
 
@@ -14,8 +14,8 @@
 static const char *const name_texts[RL_NAME_COUNT] = {RL_NAMES(RL_NAME_TEXT)};
 #undef RL_NAME_TEXT
 
-/* uuid.UUID keeps its int in a slot, which is read in a tenth of the time that asking for the
- * attribute takes. */
+/* The offset of an attribute that is a slot, or 0. uuid.UUID has its int in one: reading
+ * it from there takes a tenth of the time of an attribute lookup. */
 static Py_ssize_t slot_of(PyObject *type, const char *name)
 {
     PyObject *descriptor = PyObject_GetAttrString(type, name);
@@ -49,7 +49,7 @@ int rl_event_prepare(rl_state *state)
     return rc;
 }
 
-/* The int of a UUID; a new reference, NULL when it is none. */
+/* The int of a UUID; a new reference, NULL for other values. */
 static PyObject *int_of(const rl_state *state, PyObject *uuid)
 {
     const rl_handler_state *handler = &state->handler;
@@ -79,7 +79,8 @@ bool rl_event_key(const rl_state *state, PyObject *uuid, rl_key *key)
     unsigned char bytes[16];
     bool known = false;
 
-    if (uuid != NULL && PyUnicode_Check(uuid)) { /* as a program may give it */
+    if (uuid != NULL &&
+        PyUnicode_Check(uuid)) { /* a program that calls the handler may give text */
         rl_text text = rl_event_text(uuid);
 
         known = text.len == RL_UUID_TEXT - 1 && rl_uuid_parse(text.data, bytes);
@@ -172,7 +173,7 @@ void rl_event_clear(rl_event_texts *texts)
     Py_CLEAR(texts->name);
 }
 
-/* Whether a node was sent its inputs: its path then begins with "__pregel_push". */
+/* Whether a Send started the node: its path then begins with "__pregel_push". */
 static bool was_pushed(PyObject *path)
 {
     PyObject *kind = path != NULL && PyTuple_Check(path) && PyTuple_GET_SIZE(path) > 0
@@ -183,7 +184,7 @@ static bool was_pushed(PyObject *path)
            PyUnicode_CompareWithASCIIString(kind, "__pregel_push") == 0;
 }
 
-/* The model that an LLM is asked for, borrowed; NULL when it is not said. */
+/* The model that an LLM call names, borrowed; NULL when it names none. */
 static PyObject *model_of(const rl_state *state, PyObject *kwargs, PyObject *metadata)
 {
     PyObject *given = rl_event_get(state, kwargs, RL_NAME_invocation_params);
@@ -195,7 +196,8 @@ static PyObject *model_of(const rl_state *state, PyObject *kwargs, PyObject *met
     return model != NULL ? model : rl_event_get(state, given, RL_NAME_model);
 }
 
-/* Whether the first run of a graph within a node: its config has the namespace as well. */
+/* Whether this is the run of a graph within a node: its config has the node's namespace
+ * too. */
 static bool is_root_of(const rl_state *state, PyObject *metadata, PyObject *ns)
 {
     PyObject *own = rl_event_get(state, metadata, RL_NAME_checkpoint_ns);
@@ -235,7 +237,8 @@ bool rl_event_start(const rl_state *state, PyObject *kwargs, rl_call call,
     return true;
 }
 
-/* Whether an exception is of a class, which may be missing (None). */
+/* Whether an exception is of a class; false for None, where LangGraph has no such
+ * class. */
 static bool is_of(PyObject *error, PyObject *type)
 {
     int is = type != Py_None ? PyObject_IsInstance(error, type) : 0;
@@ -256,7 +259,7 @@ rl_outcome rl_event_outcome(const rl_state *state, PyObject *error)
         {handler->parent_command, RL_COMPLETED}, /* Command(graph=PARENT) */
         {handler->graph_interrupt, RL_INTERRUPTED},
         {handler->bubble_up,
-         RL_INTERRUPTED}, /* GraphDrained, and what is still to come */
+         RL_INTERRUPTED}, /* GraphDrained, and classes that later versions add */
         {handler->cancelled, RL_CANCELLED},
     };
 
@@ -268,8 +271,9 @@ rl_outcome rl_event_outcome(const rl_state *state, PyObject *error)
     return RL_FAILED;
 }
 
-/* The first argument of an exception, borrowed, if it is of that class. */
-static PyObject *carried(PyObject *error, PyObject *type)
+/* The first argument of an exception of that class, borrowed; NULL for other
+ * exceptions. */
+static PyObject *first_argument(PyObject *error, PyObject *type)
 {
     PyObject *args;
 
@@ -284,15 +288,16 @@ static PyObject *carried(PyObject *error, PyObject *type)
 
 PyObject *rl_event_command(const rl_state *state, PyObject *error)
 {
-    return carried(error, state->handler.parent_command);
+    return first_argument(error, state->handler.parent_command);
 }
 
 PyObject *rl_event_interrupts(const rl_state *state, PyObject *error)
 {
-    return carried(error, state->handler.graph_interrupt);
+    return first_argument(error, state->handler.graph_interrupt);
 }
 
-/* Puts an attribute into a dict: 1, 0 when there is none (None counts), or -1. */
+/* Copies an attribute into a dict: 1; 0 when it is absent or None; or -1 with an error
+ * set. */
 static int copy_attribute(const rl_state *state, PyObject *from, rl_name name,
                           PyObject *to)
 {
@@ -312,7 +317,7 @@ static PyObject *interrupt_to_dict(const rl_state *state, PyObject *interrupt)
     PyObject *dict = PyDict_New();
     int rc = dict != NULL ? copy_attribute(state, interrupt, RL_NAME_id, dict) : -1;
 
-    if (rc == 0) { /* none of LangGraph's */
+    if (rc == 0) { /* not an Interrupt of LangGraph's */
         Py_DECREF(dict);
         return Py_NewRef(interrupt);
     }
@@ -363,7 +368,7 @@ static bool begins_with(rl_text text, const char *prefix)
     return text.len >= len && memcmp(text.data, prefix, len) == 0;
 }
 
-/* Keys that LangGraph, LangChain and LangSmith put beside the user's. */
+/* Whether a key is the user's, not one that LangGraph, LangChain or LangSmith add. */
 static bool is_users_key(PyObject *key)
 {
     static const char *const prefixes[] = {"langgraph_", "ls_", "lc_", "__"};
@@ -385,7 +390,7 @@ static bool is_users_key(PyObject *key)
     return true;
 }
 
-/* Keys that a run's metadata has of its own. */
+/* Whether runlog itself stores something under this key of a run's metadata. */
 static bool is_taken_key(PyObject *key)
 {
     static const char *const names[] = {
@@ -409,7 +414,7 @@ static int add_metadata(PyObject *own, PyObject *key, PyObject *value)
     return rc;
 }
 
-/* Adds the user's tags: those of LangChain's own say at which step a part runs. */
+/* Adds the user's tags, without LangChain's own, which name the step of a part. */
 static int add_tags(const rl_state *state, PyObject *tags, PyObject *to)
 {
     static const char *const own[] = {

@@ -1,9 +1,9 @@
 /* The events of a handler. See events.h.
  *
- * An event is classified first, then its payloads are encoded (which may run the user's Python
- * code, switch threads and come back in here), then it is appended under the lock of the table
- * of open graphs. No lock is held during the encoding, so a graph that was found before it is
- * looked up again after it.
+ * An event is classified first, then its payloads are encoded (which may run the user's
+ * Python code, switch threads and come back in here), then it is appended under the lock
+ * of the table of open graphs. No lock is held during the encoding, so a graph that was
+ * found before it is looked up again after it.
  */
 #include "py/events.h"
 

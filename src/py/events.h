@@ -1,5 +1,5 @@
-/* The events of a handler, recorded. Threads: with the GIL. Each function takes one event and
- * may leave an exception set. `kwargs` may be NULL.
+/* The events of a handler, recorded. Threads: with the GIL. Each function takes one event
+ * and may leave an exception set. `kwargs` may be NULL.
  */
 #ifndef RL_PY_EVENTS_H
 #define RL_PY_EVENTS_H

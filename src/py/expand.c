@@ -1,4 +1,4 @@
-/* Deltas, expanded. See expand.h. */
+/* Deltas of inputs. See expand.h. */
 #include "py/expand.h"
 
 #include <stdbool.h>
@@ -9,8 +9,8 @@ static PyObject *member(PyObject *dict, const char *name)
     return PyDict_GetItemString(dict, name);
 }
 
-/* What a delta is to be applied to, borrowed: the run's inputs, or those of an earlier log.
- * NULL when there is no such. */
+/* The base of a delta, borrowed: the run's inputs, or those of an earlier log. NULL when
+ * there is no such base. */
 static PyObject *base_of(PyObject *delta, PyObject *logs, Py_ssize_t index,
                          PyObject *inputs)
 {
@@ -31,13 +31,13 @@ static PyObject *base_of(PyObject *delta, PyObject *logs, Py_ssize_t index,
     return base != NULL && PyDict_Check(base) ? base : NULL;
 }
 
-/* Whether a member is missing, or of the type that it has in a delta of the handler's. */
+/* Whether a member of a delta is absent, or of the type that the handler gives it. */
 static bool is_part(PyObject *part, PyTypeObject *type)
 {
     return part == NULL || Py_IS_TYPE(part, type);
 }
 
-/* Whether the tails fit arrays of the base. */
+/* Whether each tail, a list, has a list of the base to be appended to. */
 static bool fits(PyObject *base, PyObject *tails)
 {
     PyObject *key, *tail, *before;
@@ -52,7 +52,7 @@ static bool fits(PyObject *base, PyObject *tails)
     return all;
 }
 
-/* Whether the keys are ones that the base has. */
+/* Whether the base has all of the keys. */
 static bool has_all(PyObject *base, PyObject *keys)
 {
     bool all = true;
@@ -65,7 +65,7 @@ static bool has_all(PyObject *base, PyObject *keys)
     return all;
 }
 
-/* A program may log what looks like a delta. */
+/* Whether a delta can be applied: a program may log a dict that only looks like one. */
 static bool applies(PyObject *base, PyObject *delta)
 {
     PyObject *tails = member(delta, "append"), *gone = member(delta, "unset");
@@ -74,7 +74,7 @@ static bool applies(PyObject *base, PyObject *delta)
            is_part(gone, &PyList_Type) && fits(base, tails) && has_all(base, gone);
 }
 
-/* Appends the new tails of arrays. */
+/* Appends the tails to the lists of the state. */
 static int append_all(PyObject *state, PyObject *tails)
 {
     PyObject *key, *tail, *whole;
@@ -120,7 +120,8 @@ static PyObject *apply(PyObject *base, PyObject *delta)
     return state;
 }
 
-/* The log with its inputs at the place of the delta: a new dict, or NULL with an error. */
+/* The log with its inputs in place of the delta: a new dict, or NULL with an error
+ * set. */
 static PyObject *replace(PyObject *log, PyObject *delta, PyObject *inputs)
 {
     PyObject *fresh = PyDict_New(), *key, *value;

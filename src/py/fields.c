@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-/* How a field is read. */
+/* The type of a field, by which it is read. */
 typedef enum field_kind {
     NAME,
     TEXT,
@@ -30,7 +30,7 @@ static const struct {
 
 #define FIELDS (sizeof fields / sizeof *fields)
 
-/* What names a run must be stored as it is, or not at all. */
+/* A name of the run: it is refused, not altered, where it can't be stored as it is. */
 static int read_name(rl_state *state, PyObject *value, rl_run *run, rl_column column)
 {
     const char *field = rl_columns[column].name;
@@ -77,7 +77,7 @@ static int read_duration(rl_state *state, PyObject *value, rl_run *run)
     return 0;
 }
 
-/* One field that was given and is not None (but for payloads, where None is a value). */
+/* One field that was given; None only for a payload, where it is a value. */
 static int read_field(const rl_encode_options *options, PyObject *value, rl_run *run,
                       rl_column column, field_kind kind)
 {
@@ -115,8 +115,8 @@ static bool is_field(rl_state *state, PyObject *key)
     return false;
 }
 
-/* The metadata given, with every key of the run that is no field. New reference; NULL and
- * no error when there is nothing. */
+/* The metadata given, and every key of the run that is not a field. New reference; NULL
+ * without an error when there is nothing. */
 static PyObject *gather_metadata(rl_state *state, PyObject *run, PyObject *given)
 {
     PyObject *all = PyDict_New(), *key, *value;
@@ -129,7 +129,7 @@ static PyObject *gather_metadata(rl_state *state, PyObject *run, PyObject *given
         } else {
             rc = PyDict_SetItem(all, state->column_names[RL_METADATA], given);
         }
-        if (rc < 0) { /* a mapping that raises: its marker says so */
+        if (rc < 0) { /* the mapping raised: it is encoded as a marker */
             rl_errors_swallow();
             PyDict_Clear(all);
             rc = PyDict_SetItem(all, state->column_names[RL_METADATA], given);

@@ -105,7 +105,8 @@ static rl_status commit_run(rl_state *state, const rl_handler *self,
     return status;
 }
 
-/* Commits a run. A failure is counted, and logged once until a run can be committed again. */
+/* Commits a run. A failure is counted, and logged once until a run can be committed
+ * again. */
 static void record_run(rl_state *state, const rl_handler *self, rl_py_recorder *recorder,
                        rl_run *run)
 {

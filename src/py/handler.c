@@ -1,9 +1,10 @@
 /* RunLogHandler. See handler.h and docs/architecture.md.
  *
- * A heap type over LangGraph's GraphCallbackHandler. An instance is an instance of that class
- * with the struct of handler_data.h behind it. events.c records an event; this file makes
- * sure that no exception of the recording reaches the program. No context variable is set.
- * Garbage: the type inherits its base's traverse; `recorder` can't lead back to the handler.
+ * A heap type over LangGraph's GraphCallbackHandler. An instance is an instance of that
+ * class with the struct of handler_data.h behind it. events.c records an event; this file
+ * makes sure that no exception of the recording reaches the program. No context variable
+ * is set. Garbage: the type inherits its base's traverse; `recorder` can't lead back to
+ * the handler.
  */
 #include "py/handler.h"
 
@@ -15,8 +16,8 @@
 
 #include <math.h>
 
-#define LIVE_NS UINT64_C(1000000000) /* how often open runs are written, by default */
-#define LONGEST 1e9                  /* seconds between two writes: some decades */
+#define LIVE_NS UINT64_C(1000000000) /* between two writes of an open run, by default */
+#define LONGEST 1e9                  /* seconds: the most between two writes */
 
 static rl_handler *data_of(const rl_state *state, PyObject *self)
 {
@@ -37,9 +38,9 @@ typedef enum callback_action {
     IGNORE
 } callback_action;
 
-/* LangGraph's and LangChain's callbacks. A streamed token is ignored, as the end of the call
- * has the whole answer; it is in the table because the base's own method, which is Python,
- * would run for each of thousands. */
+/* LangGraph's and LangChain's callbacks. A streamed token is ignored, as the end of the
+ * call has the whole answer; it is in the table because the base's own method, which is
+ * Python, would run for each of thousands. */
 #define CALLBACKS(X)                   \
     X(on_chain_start, START_CHAIN)     \
     X(on_chain_end, END)               \
@@ -63,8 +64,8 @@ static PyObject *argument(PyObject *args, Py_ssize_t index)
     return PyTuple_GET_SIZE(args) > index ? PyTuple_GET_ITEM(args, index) : Py_None;
 }
 
-/* Records an event. Only a chain's inputs are recorded: the other starts are there because a
- * tool may invoke a graph, whose parent is then the tool's run. */
+/* Records an event. Only a chain's inputs are recorded: the other starts are there
+ * because a tool may invoke a graph, whose parent is then the tool's run. */
 static void record_event(rl_state *state, rl_handler *handler, callback_action action,
                          PyObject *args, PyObject *kwargs)
 {
@@ -120,9 +121,10 @@ static PyObject *handle_callback(PyObject *self, callback_action action, PyObjec
     Py_RETURN_NONE;
 }
 
-/* A method table has no room for the action, so each callback is a function of one line. They
- * take a tuple and a dict (not METH_FASTCALL), because LangChain calls them with *args and
- * **kwargs: CPython then hands these very objects over, without unpacking them. */
+/* A method table has no room for the action, so each callback is a function of one line.
+ * They take a tuple and a dict (not METH_FASTCALL), because LangChain calls them with
+ * *args and **kwargs: CPython then hands these very objects over, without unpacking
+ * them. */
 #define CALLBACK(name, action)                                                        \
     static PyObject *handler_##name(PyObject *self, PyObject *args, PyObject *kwargs) \
     {                                                                                 \
@@ -327,10 +329,10 @@ static PyType_Slot handler_slots[] = {
     {0, NULL},
 };
 
-/* Class attributes that langchain-core reads at each event: as plain values they cost half
- * of what the base's properties do. With run_inline LangChain calls the handler in the event
- * loop's own thread, which saves 490 us an event; without raise_error it swallows a handler's
- * exception. */
+/* Class attributes that langchain-core reads at each event: as plain values they cost
+ * half of what the base's properties do. With run_inline LangChain calls the handler in
+ * the event loop's own thread, which saves 490 us an event; without raise_error it
+ * swallows a handler's exception. */
 static int set_attributes(PyObject *type)
 {
     static const struct {

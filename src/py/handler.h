@@ -1,4 +1,5 @@
-/* RunLogHandler: LangGraph's callbacks, recorded. Threads: with the GIL. */
+/* The type RunLogHandler, which records the callbacks of LangGraph. Threads: with the
+ * GIL. */
 #ifndef RL_PY_HANDLER_H
 #define RL_PY_HANDLER_H
 

@@ -1,5 +1,5 @@
-/* Inside the handler: the struct behind an instance of RunLogHandler, which the files of the
- * handler share. Nobody else includes it.
+/* Inside the handler: the struct behind an instance of RunLogHandler, which the files of
+ * the handler share. Nobody else includes it.
  */
 #ifndef RL_PY_HANDLER_DATA_H
 #define RL_PY_HANDLER_DATA_H

@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-#define CALL_NS UINT64_C(60000000000) /* a call with its retries ends after that */
+#define CALL_NS UINT64_C(60000000000) /* the most that a call takes, with its retries */
 
 static uint64_t call_end(void)
 {
@@ -22,7 +22,7 @@ static bool is_blank(const char *text)
     return text[strspn(text, " \t\r\n\f\v")] == '\0';
 }
 
-/* A text with something in it. */
+/* A text that is not blank. */
 static int read_filled(rl_state *state, const char *field, PyObject *value,
                        const char **out)
 {
@@ -238,7 +238,8 @@ static float *read_vector(rl_state *state, PyObject *value, uint32_t *dim)
     return numbers;
 }
 
-/* A text of metadata, which is text; "" where there is none. New reference in *owned. */
+/* A text of metadata, "" where there is none; *out borrows from *owned, a new
+ * reference. */
 static int read_metadata(rl_state *state, PyObject *metadata, const char *key,
                          PyObject **owned, const char **out)
 {
@@ -307,7 +308,8 @@ static PyObject *upsert_to_milvus(rl_state *state, rl_recorder *core, PyObject *
     return result;
 }
 
-/* Adds the counts of embeddings to those of a recorder; 0 and None where there are none. */
+/* Adds the counts of embeddings to those of a recorder; 0 and None where there are
+ * none. */
 static int add_stats(rl_recorder *core, PyObject *stats)
 {
     rl_metrics *metrics = rl_recorder_metrics(core);

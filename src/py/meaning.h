@@ -1,5 +1,6 @@
-/* The wing of embeddings, Milvus and search: the methods that it adds to Recorder, and its part
- * of Recorder.stats(); see _runlog.pyi. The recorder's own files do not know of it.
+/* The wing of embeddings, Milvus and search: the methods that it adds to Recorder, and
+ * its part of Recorder.stats(); see _runlog.pyi. The recorder's own files do not know of
+ * it.
  */
 #ifndef RL_PY_MEANING_H
 #define RL_PY_MEANING_H

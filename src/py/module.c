@@ -1,6 +1,4 @@
-/* The module runlog._runlog: multi-phase initialisation, per-module state, and the two
- * functions that belong to no object.
- */
+/* The module runlog._runlog: its initialisation in phases, and its two functions. */
 #include "py/encode.h"
 #include "py/errors.h"
 #include "py/handler.h"

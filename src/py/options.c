@@ -57,8 +57,8 @@ static const struct {
     [POSTGRES_POOL] = {"postgres_pool", "RUNLOG_POSTGRES_POOL"},
 };
 
-/* Raises ConfigError "<option> (<VARIABLE>) <problem>". The value is shown by the callers
- * for which it can't be a secret. */
+/* Raises ConfigError "<option> (<VARIABLE>) <problem>"; always returns -1. The message
+ * does not show the value, which may be a secret. */
 static int wrong(rl_state *state, option which, const char *problem)
 {
     PyErr_Format(state->config_error, "%s (%s) %s", names[which].keyword,
@@ -86,7 +86,7 @@ static int refuse_unknown(PyObject *kwargs)
     return -1;
 }
 
-/* The values given: new references, NULL where an option is not set. */
+/* The value of each option: a new reference, NULL where it is not set. */
 static int collect(PyObject *kwargs, PyObject *values[OPTIONS])
 {
     PyObject *os = PyImport_ImportModule("os");
@@ -242,7 +242,7 @@ static long long read_whole(PyObject *value)
     return whole;
 }
 
-/* A whole number within bounds, of what `unit` says; `value` NULL leaves *out as it is. */
+/* A whole number from low to high, in `unit`s; without a value (NULL) *out stays. */
 static int read_number(rl_state *state, option which, PyObject *value, const char *unit,
                        long long low, long long high, long long *out)
 {
@@ -293,7 +293,7 @@ static int read_timeout(rl_state *state, option which, PyObject *value, double s
         Py_XDECREF(number);
         PyErr_Clear();
     }
-    if (!(seconds >= TIMEOUT_MIN && seconds <= TIMEOUT_MAX)) { /* NaN is not in there */
+    if (!(seconds >= TIMEOUT_MIN && seconds <= TIMEOUT_MAX)) { /* also false for NaN */
         PyErr_Format(state->config_error,
                      "%s (%s) must be seconds, from 0.05 to 3600, not %R",
                      names[which].keyword, names[which].variable, value);
@@ -303,15 +303,15 @@ static int read_timeout(rl_state *state, option which, PyObject *value, double s
     return 0;
 }
 
-/* A text, or what stands for it where there is none (which may be NULL). */
-static int read_text(rl_state *state, option which, PyObject *value,
-                     const char *otherwise, char **out)
+/* A text, or the default (which may be NULL) where there is none. */
+static int read_text(rl_state *state, option which, PyObject *value, const char *fallback,
+                     char **out)
 {
     if (value != NULL) {
         return copy_text(state, which, value, out);
     }
-    *out = otherwise != NULL ? rl_strdup(otherwise) : NULL;
-    if (otherwise != NULL && *out == NULL) {
+    *out = fallback != NULL ? rl_strdup(fallback) : NULL;
+    if (fallback != NULL && *out == NULL) {
         PyErr_NoMemory();
         return -1;
     }
@@ -351,7 +351,7 @@ static bool is_header(const char *line)
     return colon != NULL && colon > line && strpbrk(line, "\r\n") == NULL;
 }
 
-/* A header may hold a key, so none is shown. */
+/* The messages show no header, as it may hold a key. */
 static int read_headers(rl_state *state, PyObject *value, char ***headers)
 {
     PyObject *lines = value != NULL ? header_lines(value) : NULL;

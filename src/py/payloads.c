@@ -3,7 +3,7 @@
 
 #include "py/encode.h"
 
-#define SCRATCH_MAX ((size_t)256 * 1024) /* bytes of a buffer that a handler keeps */
+#define SCRATCH_MAX ((size_t)256 * 1024) /* bytes: a larger buffer is freed after use */
 
 void rl_payloads_begin(rl_state *state, rl_handler *self, PyObject *recorder,
                        rl_payloads *to)

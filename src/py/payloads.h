@@ -1,6 +1,6 @@
-/* The payloads of one event: encoded into the handler's buffers, then handed over to the table
- * of open graphs as texts. Threads: with the GIL, which encoding may give up: it may run the
- * user's Python code, and other events of the same handler meanwhile.
+/* The payloads of one event: encoded into the handler's buffers, then handed over to the
+ * table of open graphs as texts. Threads: with the GIL, which encoding may give up: it
+ * may run the user's Python code, and other events of the same handler meanwhile.
  */
 #ifndef RL_PY_PAYLOADS_H
 #define RL_PY_PAYLOADS_H
@@ -26,8 +26,8 @@ void rl_payloads_begin(rl_state *state, rl_handler *self, PyObject *recorder,
                        rl_payloads *to);
 void rl_payloads_end(rl_handler *self, rl_payloads *texts);
 
-/* Append a value: as JSON, as plain text, or as `node_inputs` says (for RL_INPUTS_NONE not at
- * all). */
+/* Append a value: as JSON, as plain text, or as `node_inputs` says (for RL_INPUTS_NONE
+ * not at all). */
 rl_piece rl_payloads_add_json(rl_payloads *to, PyObject *value);
 rl_piece rl_payloads_add_plain(rl_payloads *to, PyObject *value);
 rl_piece rl_payloads_add_inputs(rl_payloads *to, PyObject *value,

@@ -86,14 +86,15 @@ static PyObject *cell_to_python(rl_state *state, const rl_rows *rows, const rl_c
     }
     value = need_loads(state) != NULL ? PyObject_CallOneArg(state->loads, text) : NULL;
     if (value == NULL && PyErr_ExceptionMatches(PyExc_ValueError)) {
-        PyErr_Clear(); /* no JSON: somebody else has written it; shown as it is */
+        PyErr_Clear(); /* not JSON, so not runlog's: it is returned as text */
         return text;
     }
     Py_DECREF(text);
     return value;
 }
 
-/* The columns of a shape that are shown: the owner, which is the last, only in the whole. */
+/* The columns of a shape that users see. The owner, the last one, is only in a whole
+ * run. */
 static const rl_column *shown_columns(rl_shape shape, size_t *count)
 {
     const rl_column *columns = rl_shape_columns(shape, count);
@@ -127,7 +128,7 @@ PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first, rl_sh
     return row;
 }
 
-/* The whole of a run, with the inputs of its nodes. */
+/* A whole run. Each node log gets its whole inputs back. */
 static PyObject *whole_to_python(rl_state *state, const rl_rows *rows)
 {
     PyObject *run = rl_query_row(state, rows, 0, RL_SHAPE_WHOLE);
@@ -166,8 +167,9 @@ static PyObject *rows_to_list(rl_state *state, const rl_rows *rows, rl_shape sha
     return list;
 }
 
-/* Asks without the GIL. 0, or -1 with an error set. */
-static int ask(rl_state *state, rl_recorder *core, const rl_query *query, rl_rows *rows)
+/* Runs a query without the GIL. 0, or -1 with an error set. */
+static int run_query(rl_state *state, rl_recorder *core, const rl_query *query,
+                     rl_rows *rows)
 {
     rl_err err;
     rl_status status;
@@ -207,7 +209,7 @@ PyObject *rl_query_get_runs(rl_state *state, rl_recorder *core, PyObject *args,
         return NULL;
     }
     rl_rows_init(&rows);
-    if (ask(state, core, &query, &rows) == 0) {
+    if (run_query(state, core, &query, &rows) == 0) {
         list = rows_to_list(state, &rows, query.shape, SIZE_MAX);
     }
     rl_rows_free(&rows);
@@ -237,7 +239,7 @@ PyObject *rl_query_get_run(rl_state *state, rl_recorder *core, PyObject *args,
         return NULL;
     }
     rl_rows_init(&rows);
-    if (ask(state, core, &query, &rows) == 0) {
+    if (run_query(state, core, &query, &rows) == 0) {
         found =
             rl_rows_cells(&rows) > 0 ? whole_to_python(state, &rows) : Py_NewRef(Py_None);
     }
@@ -257,8 +259,8 @@ static PyObject *make_cursor(const rl_rows *rows, size_t first)
 
 static PyObject *make_page(rl_state *state, const rl_rows *rows, const rl_query *query)
 {
-    size_t asked =
-        (size_t)query->limit - 1; /* one more was read, to see if there is one */
+    size_t asked = (size_t)query->limit -
+                   1; /* one more was read, to know whether there is a next page */
     PyObject *page = PyStructSequence_New(state->page_type);
     PyObject *runs = rows_to_list(state, rows, query->shape, asked);
     PyObject *next;
@@ -306,7 +308,7 @@ PyObject *rl_query_list_runs(rl_state *state, rl_recorder *core, PyObject *args,
     }
     query.limit++;
     rl_rows_init(&rows);
-    if (ask(state, core, &query, &rows) == 0) {
+    if (run_query(state, core, &query, &rows) == 0) {
         page = make_page(state, &rows, &query);
     }
     rl_rows_free(&rows);

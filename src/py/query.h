@@ -1,4 +1,5 @@
-/* The questions that Python may ask of a recorder, and its answers as Python objects.
+/* The methods of Recorder that read and delete runs: arguments to queries, rows to
+ * objects.
  * Threads: with the GIL, which the functions give up while they wait.
  */
 #ifndef RL_PY_QUERY_H
@@ -17,8 +18,8 @@ PyObject *rl_query_list_runs(rl_state *state, rl_recorder *core, PyObject *args,
 PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *args,
                                PyObject *kwargs);
 
-/* The row that begins with the cell `first` as a dict, or (brief) a tuple. New reference, or
- * NULL with an error set. */
+/* The row that begins with the cell `first` as a dict, or (brief) a tuple. New reference,
+ * or NULL with an error set. */
 PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first,
                        rl_shape shape);
 

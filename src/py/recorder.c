@@ -1,4 +1,4 @@
-/* What the extension's files need of a Recorder. See recorder.h. */
+/* Functions on a Recorder for the other files of the extension. See recorder.h. */
 #include "py/recorder.h"
 
 #include "py/errors.h"
@@ -22,8 +22,8 @@ rl_encode_options rl_py_recorder_encoding(rl_state *state, const rl_py_recorder 
     return options;
 }
 
-/* Logging runs the user's code, which may log runs and so come back in here. Its exceptions are
- * swallowed, and one that is being raised already stays. */
+/* Logging runs the user's code, which may log runs and so come back in here. Its
+ * exceptions are swallowed, and one that is being raised already stays. */
 void rl_py_recorder_log_notices(rl_py_recorder *self)
 {
     PyObject *type, *value, *traceback, *module, *result;
@@ -44,9 +44,9 @@ void rl_py_recorder_log_notices(rl_py_recorder *self)
     }
 }
 
-/* Giving up the GIL beside a busy Python thread costs milliseconds, a write to the page cache
- * 50 us: so that write is tried first, with the GIL. With an fsync or a server to wait for,
- * the GIL is always given up. No lock is held meanwhile. */
+/* Giving up the GIL beside a busy Python thread costs milliseconds, a write to the page
+ * cache 50 us: so that write is tried first, with the GIL. With an fsync or a server to
+ * wait for, the GIL is always given up. No lock is held meanwhile. */
 rl_status rl_py_recorder_commit(rl_py_recorder *self, rl_run *run,
                                 rl_durability durability, rl_err *err)
 {

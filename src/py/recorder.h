@@ -1,5 +1,5 @@
-/* A Recorder's struct over the core's recorder, and what other files do with one. Its type is
- * in recorder_type.h. Threads: with the GIL.
+/* The struct of a Recorder, over the core's recorder, and functions on it for the other
+ * files of the extension. Its type is in recorder_type.h. Threads: with the GIL.
  */
 #ifndef RL_PY_RECORDER_H
 #define RL_PY_RECORDER_H
@@ -24,8 +24,8 @@ rl_state *rl_py_recorder_state(rl_py_recorder *self);
 /* The options by which runs of this recorder are encoded. */
 rl_encode_options rl_py_recorder_encoding(rl_state *state, const rl_py_recorder *self);
 
-/* Hands the core's notices since the last call to Python's logging. An exception that is set
- * stays set. */
+/* Hands the core's notices since the last call to Python's logging. An exception that is
+ * set stays set. */
 void rl_py_recorder_log_notices(rl_py_recorder *self);
 
 /* Commits a sealed run: with the GIL held where that is fast, else without it. */

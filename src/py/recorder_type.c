@@ -59,8 +59,9 @@ static int recorder_traverse(PyObject *self, visitproc visit, void *arg)
 #define Py_IsFinalizing _Py_IsFinalizing
 #endif
 
-/* The exit hook has closed every recorder that existed then. A daemon thread may have made one
- * since: it is closed at once, and the runs in its journal wait for the next start. */
+/* The exit hook has closed every recorder that existed then. A daemon thread may have
+ * made one since: it is closed at once, and the runs in its journal wait for the next
+ * start. */
 static void recorder_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
@@ -182,7 +183,8 @@ QUERY_METHOD(recorder_list_runs, rl_query_list_runs)
 QUERY_METHOD(recorder_delete_runs, rl_query_delete_runs)
 #undef QUERY_METHOD
 
-/* Nanoseconds of the monotonic clock at which `timeout` seconds (None: never) are over. */
+/* Nanoseconds of the monotonic clock at which `timeout` seconds (None: never) are
+ * over. */
 static int deadline(rl_state *state, PyObject *timeout, uint64_t *end)
 {
     double seconds = 0.0;

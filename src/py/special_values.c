@@ -6,7 +6,8 @@
 
 static void put_base64(rl_encoder *self, PyObject *value)
 {
-    const size_t piece = RL_JSON_PIECE / 3 * 3; /* so that only the last one is padded */
+    const size_t piece =
+        RL_JSON_PIECE / 3 * 3; /* divisible by 3: only the last piece is padded */
     rl_buf *buf = self->json.buf;
     rl_json_string string;
     Py_buffer view;
@@ -59,7 +60,7 @@ static void put_exception(rl_encoder *self, PyObject *value)
     Py_XDECREF(message);
 }
 
-/* Reads an item of a numeric buffer and writes it; false when the format is not known. */
+/* Writes an item of a numeric buffer; false when the format is not known. */
 static bool put_item(rl_encoder *self, const char *item, char format)
 {
     switch (format) {
@@ -146,7 +147,7 @@ static PyObject *put_array(rl_encoder *self, PyObject *array)
         dimensions = view.ndim;
         done = dimensions == 1 && put_vector(self, &view);
         PyBuffer_Release(&view);
-    } else { /* dates and the like offer no buffer */
+    } else { /* arrays of dates, for example, have no buffer */
         PyErr_Clear();
     }
     if (done) {
@@ -193,8 +194,8 @@ static void push_fields(rl_encoder *self, PyObject *value, PyObject *names)
     Py_DECREF(names);
 }
 
-/* A plain pydantic model: its fields stand in its __dict__, what it was given besides them
- * in __pydantic_extra__. */
+/* A pydantic model that dumps just its fields: they are in its __dict__, extra values in
+ * __pydantic_extra__. */
 static void push_vars(rl_encoder *self, PyObject *value)
 {
     PyObject *vars = PyObject_GetAttrString(value, "__dict__");
@@ -219,7 +220,7 @@ static void push_vars(rl_encoder *self, PyObject *value)
     if (all == NULL) {
         rl_put_failure(self, value);
     } else {
-        PyErr_Clear(); /* a model made by hand may lack __pydantic_extra__ */
+        PyErr_Clear(); /* only pydantic sets __pydantic_extra__ */
         rl_encoder_push(self, FRAME_DICT, value, all, PyDict_GET_SIZE(all));
     }
 }
@@ -266,8 +267,9 @@ static void put_seconds(rl_encoder *self, PyObject *value)
     Py_XDECREF(seconds);
 }
 
-/* An Enum's value or a numpy scalar's item (stolen; NULL with an error set), returned to be
- * written in its place. The item of a long double is a long double again: it becomes text. */
+/* An Enum's value or a numpy scalar's item (stolen; NULL with an error set), returned to
+ * be written in its place. The item of a long double is a long double again: it becomes
+ * text. */
 static PyObject *replace_by(rl_encoder *self, PyObject *value, PyObject *other)
 {
     if (other == NULL) {

@@ -4,10 +4,11 @@
 
 #include "py/encoder.h"
 
-/* Writes what such a value is converted to, or opens it as a container for the walk: then
- * NULL. Or returns another value that is to be written in its place (an Enum's value, a
- * scalar of numpy): a new reference. No exception is left set. `value` must stay alive by
- * itself: the conversion may run the user's Python code. */
+/* Converts such a value and writes the result, or opens it as a container for the walk,
+ * and returns NULL. Some values are replaced by another one (an Enum by its value, a
+ * scalar of numpy by Python's): that one is returned, a new reference, for the caller to
+ * write. No exception is left set. The caller holds a reference to `value`, as the
+ * conversion may run the user's Python code. */
 PyObject *rl_put_special(rl_encoder *self, PyObject *value);
 
 #endif

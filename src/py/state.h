@@ -1,7 +1,6 @@
 /* The module's state: its types, its exceptions, and objects that are fetched once.
  *
- * Threads: used with the GIL only. Ownership: the state owns what every pointer in it points
- * to.
+ * Threads: used with the GIL only. Ownership: every pointer in it is owned.
  */
 #ifndef RL_PY_STATE_H
 #define RL_PY_STATE_H
@@ -29,7 +28,7 @@ typedef enum rl_name {
 } rl_name;
 #undef RL_NAME_OF
 
-/* What make_handler_type was given; all NULL until then. */
+/* The arguments of make_handler_type; all NULL before that call. */
 typedef struct rl_handler_state {
     PyTypeObject *type;
     Py_ssize_t offset;        /* of the handler's own data in an instance */
@@ -59,8 +58,8 @@ typedef struct rl_state {
     PyObject *column_names[RL_COLUMNS]; /* interned */
     rl_run *spare;                      /* a run to be used again, or NULL */
     rl_redact redact;                   /* the default keys, for encode_json */
-    /* How another wing adds its counts to those of Recorder.stats(): 0, or -1 with an error
-     * set. NULL without such a wing. */
+    /* How another wing adds its counts to those of Recorder.stats(): 0, or -1 with an
+     * error set. NULL without such a wing. */
     int (*add_stats)(struct rl_recorder *core, PyObject *stats);
 } rl_state;
 

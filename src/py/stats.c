@@ -31,8 +31,8 @@ PyObject *rl_stats_get(rl_state *state, rl_py_recorder *self)
 {
     rl_metrics *metrics = rl_recorder_metrics(self->core);
     PyObject *stats = Py_BuildValue(
-        "{s:s, s:K, s:K, s:K, s:K, s:n, s:K, s:K, s:K, s:K}", /* in the order of the stub */
-        "store", rl_recorder_store_name(self->core), "runs",
+        "{s:s, s:K, s:K, s:K, s:K, s:n, s:K, s:K, s:K, s:K}", "store",
+        rl_recorder_store_name(self->core), "runs",
         (unsigned long long)rl_metric_get(&metrics->runs), "commits",
         (unsigned long long)rl_metric_get(&metrics->commits), "failed",
         (unsigned long long)rl_metric_get(&metrics->failed), "largest_commit",

@@ -1,4 +1,4 @@
-/* Long texts that were encoded a moment ago. See text_cache.h. */
+/* The cache of long texts' JSON. See text_cache.h. */
 #include "py/text_cache.h"
 
 #include "core/alloc.h"
@@ -48,7 +48,8 @@ void rl_text_cache_add(rl_text_cache *cache, PyObject *text, const char *json, s
     if (cache->bytes + len > BYTES_MAX) {
         rl_text_cache_clear(cache);
     }
-    if (cached->text != NULL) { /* two may share a place, if the other is free */
+    if (cached->text !=
+        NULL) { /* its slot is taken: use the neighbour, if that is free */
         rl_cached_text *other = &cache->texts[slot_of(text) ^ 1];
 
         cached = other->text == NULL ? other : cached;

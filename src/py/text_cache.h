@@ -1,9 +1,9 @@
-/* Long texts that were encoded a moment ago: a str never changes, so the very same object
- * has the same JSON.
+/* A cache of the JSON of long texts, by the address of the str: a str never changes.
  *
- * LangGraph hands the whole state to every node, and most of its texts are the same objects
- * each time. The cache holds a reference to each, so that no other object can come to lie at
- * its address. Threads: with the GIL. Ownership: whoever has the struct.
+ * LangGraph hands the whole state to every node, and most of its texts are the same
+ * objects each time. The cache holds a reference to each text, so that no other object
+ * can get its address. Threads: with the GIL. Ownership: the owner of the struct owns its
+ * contents.
  */
 #ifndef RL_PY_TEXT_CACHE_H
 #define RL_PY_TEXT_CACHE_H
@@ -13,8 +13,8 @@
 
 #include <stdbool.h>
 
-/* Characters; shorter ones are encoded as quickly as found. What is not ASCII takes ten times
- * as long to encode. */
+/* The least length of a text in the cache, in characters: shorter ones are encoded as
+ * fast as they are found. Text that is not ASCII takes ten times as long to encode. */
 #define RL_CACHED_FROM 512
 #define RL_CACHED_WIDE_FROM 192
 #define RL_CACHED_TEXTS 256
@@ -30,7 +30,7 @@ typedef struct rl_text_cache {
     size_t bytes; /* of all JSON in it */
 } rl_text_cache;
 
-/* Whether a text is long enough to be kept here. */
+/* Whether a text is long enough for the cache. */
 static inline bool rl_text_cache_wants(PyObject *text)
 {
     Py_ssize_t len = PyUnicode_GET_LENGTH(text);
@@ -39,14 +39,14 @@ static inline bool rl_text_cache_wants(PyObject *text)
            (len >= RL_CACHED_FROM || !PyUnicode_IS_ASCII(text));
 }
 
-/* The JSON of a text; NULL when it is not there. */
+/* The cached JSON of a text, borrowed; NULL when there is none. */
 const rl_cached_text *rl_text_cache_find(const rl_text_cache *cache, PyObject *text);
 
-/* Keeps a copy of a text's JSON, if there is memory for it. */
+/* Adds a copy of a text's JSON; does nothing when memory is lacking or it is too long. */
 void rl_text_cache_add(rl_text_cache *cache, PyObject *text, const char *json,
                        size_t len);
 
-/* Drops all that it holds. */
+/* Removes every text. */
 void rl_text_cache_clear(rl_text_cache *cache);
 
 #endif

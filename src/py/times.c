@@ -1,8 +1,8 @@
 /* Datetimes and time stamps. See times.h.
  *
- * datetime is fetched at first use, so that `import runlog` need not import it, and is used
- * through its Python interface: its C API is one for the whole process, and dangles when the
- * interpreter that has imported datetime first is gone.
+ * The module datetime is imported at first use, not by `import runlog`. It is used
+ * through its Python interface: its C API is shared by the whole process, and its
+ * pointers dangle once the interpreter that imported datetime first has ended.
  */
 #include "py/times.h"
 

@@ -6,8 +6,8 @@
 
 #include <stdint.h>
 
-/* Reads a datetime (naive: local time), ISO 8601 text, or seconds since 1970. 0, or -1 with
- * ValidationError that names the field. */
+/* Reads a datetime (naive: local time), ISO 8601 text, or seconds since 1970. 0, or -1
+ * with ValidationError that names the field. */
 int rl_time_from(rl_state *state, const char *field, PyObject *value, int64_t *stamp);
 
 /* An aware datetime in UTC. New reference; NULL with an error set. */

@@ -3,7 +3,7 @@
 
 #include "py/event.h"
 
-/* A count; 0 when it is none. */
+/* A count; 0 when it is missing or no positive int. */
 static int64_t read_count(const rl_state *state, PyObject *dict, rl_name name)
 {
     PyObject *value = rl_event_get(state, dict, name);
@@ -16,7 +16,7 @@ static int64_t read_count(const rl_state *state, PyObject *dict, rl_name name)
     return overflow == 0 && count > 0 ? count : 0;
 }
 
-/* Adds one usage; false when the dict has none. */
+/* Adds one call's usage; false when the dict has no counts. */
 static bool add_usage(const rl_state *state, PyObject *dict, const rl_name names[3],
                       rl_tokens *tokens)
 {
