@@ -4,6 +4,7 @@
 #include "core/alloc.h"
 #include "py/arguments.h"
 #include "py/errors.h"
+#include "py/meaning_options.h"
 #include "py/query.h"
 #include "py/recorder.h"
 #include "py/times.h"
@@ -373,7 +374,10 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int rl_meaning_add_methods(rl_state *state)
+static const rl_wing wing = {rl_meaning_options, RL_MEANING_OPTIONS,
+                             rl_meaning_read_options, add_stats};
+
+int rl_meaning_add_to_recorder(rl_state *state)
 {
     PyObject *type = (PyObject *)state->recorder_type;
     int rc = 0;
@@ -386,6 +390,6 @@ int rl_meaning_add_methods(rl_state *state)
                  : -1;
         Py_XDECREF(descriptor);
     }
-    state->add_stats = add_stats;
+    state->wing = &wing;
     return rc;
 }

@@ -105,7 +105,8 @@ static int module_exec(PyObject *module)
 
     if (prepare_state(state) < 0 || rl_errors_init(module, state) < 0 ||
         rl_query_add_types(module, state) < 0 ||
-        rl_recorder_type_add(module, state) < 0 || rl_meaning_add_methods(state) < 0) {
+        rl_recorder_type_add(module, state) < 0 ||
+        rl_meaning_add_to_recorder(state) < 0) {
         return -1;
     }
     return PyModule_AddStringConstant(module, "__version__", RUNLOG_VERSION);

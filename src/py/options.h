@@ -7,11 +7,9 @@
 
 #include <stdbool.h>
 
-#define RL_MAX_PAYLOAD ((size_t)1 << 20)    /* bytes; the default */
-#define RL_POSTGRES_TIMEOUT 5.0             /* seconds */
-#define RL_POSTGRES_POOL 4                  /* connections for reads */
-#define RL_SERVICE_TIMEOUT 30.0             /* seconds */
-#define RL_VECTOR_CACHE ((size_t)256 << 20) /* bytes */
+#define RL_MAX_PAYLOAD ((size_t)1 << 20) /* bytes; the default */
+#define RL_POSTGRES_TIMEOUT 5.0          /* seconds */
+#define RL_POSTGRES_POOL 4               /* connections for reads */
 
 typedef struct rl_options {
     rl_config config;

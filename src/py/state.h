@@ -44,7 +44,25 @@ typedef struct rl_handler_state {
     int failing; /* the last graph found no recorder, and that was logged */
 } rl_handler_state;
 
+#define RL_WING_OPTIONS 16 /* at most */
+
+struct rl_state;
+struct rl_option;
+struct rl_config;
 struct rl_recorder;
+
+/* The hooks by which the wing of embeddings and search adds to a Recorder: the recorder's
+ * own files know no more of it. Each function returns 0, or -1 with an error set. */
+typedef struct rl_wing {
+    const struct rl_option *options;
+    size_t count;
+    /* Reads the values of the options (NULL where one is not set) into the
+     * configuration. */
+    int (*read_options)(struct rl_state *state, PyObject *const *values,
+                        struct rl_config *config);
+    /* Adds counts to the dict of Recorder.stats(). */
+    int (*add_stats)(struct rl_recorder *core, PyObject *stats);
+} rl_wing;
 
 typedef struct rl_state {
     PyObject *runlog_error, *validation_error, *config_error, *closed_error, *store_error,
@@ -58,9 +76,7 @@ typedef struct rl_state {
     PyObject *column_names[RL_COLUMNS]; /* interned */
     rl_run *spare;                      /* a run to be used again, or NULL */
     rl_redact redact;                   /* the default keys, for encode_json */
-    /* How another wing adds its counts to those of Recorder.stats(): 0, or -1 with an
-     * error set. NULL without such a wing. */
-    int (*add_stats)(struct rl_recorder *core, PyObject *stats);
+    const rl_wing *wing;                /* or NULL */
 } rl_state;
 
 /* The module's definition but for its functions and slots, which module.c adds. */

@@ -45,7 +45,7 @@ PyObject *rl_stats_get(rl_state *state, rl_py_recorder *self)
 
     if (stats != NULL &&
         (add_journal_stats(self, stats) < 0 ||
-         (state->add_stats != NULL && state->add_stats(self->core, stats) < 0))) {
+         (state->wing != NULL && state->wing->add_stats(self->core, stats) < 0))) {
         Py_CLEAR(stats);
     }
     return stats;
