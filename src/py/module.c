@@ -1,12 +1,12 @@
 /* The module runlog._runlog: its initialisation in phases, and its two functions. */
-#include "py/encode.h"
-#include "py/errors.h"
-#include "py/handler.h"
-#include "py/meaning.h"
-#include "py/options.h"
-#include "py/query.h"
-#include "py/recorder_type.h"
-#include "py/state.h"
+#include "py/base/errors.h"
+#include "py/base/state.h"
+#include "py/encode/encode.h"
+#include "py/handler/handler.h"
+#include "py/meaning/meaning.h"
+#include "py/recorder/options.h"
+#include "py/recorder/query.h"
+#include "py/recorder/recorder_type.h"
 
 /* The keyword arguments of encode_json: 0, or -1 with an error set. */
 static int encode_keywords(rl_state *state, PyObject *const *values, PyObject *names,
