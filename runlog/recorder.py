@@ -29,7 +29,7 @@ _LEVELS = (20, 30, 40)
 """The extension's levels 0, 1 and 2 as logging's INFO, WARNING and ERROR."""
 
 
-def _tell(level: int, text: str) -> None:
+def _log_notice(level: int, text: str) -> None:
     """Log a message of the extension, which calls this function."""
     import logging
 

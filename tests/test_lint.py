@@ -8,8 +8,8 @@ preprocessor lines, blanked out with their line breaks kept.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -182,6 +182,126 @@ def test_sources_keep_rule(rule: Rule) -> None:
         for finding in rule(str(file.relative_to(ROOT)), file.read_text(encoding="utf-8"))
     ]
     assert not found, "\n" + "\n".join(found)
+
+
+Graph = Mapping[str, set[str]]
+
+PROTOTYPE = re.compile(r"(?m)^(?!typedef|static)\w[\w \*]*?\b(rl_\w+)\([^;{}]*\)[^;{}]*;")
+DEFINITION = re.compile(r"(?m)^(?!typedef|static)\w[\w \*]*?\b(rl_\w+)\([^;{}]*\)\s*{")
+
+# Modules (by their names alone) that still include one another. New ones are not added.
+KNOWN_CYCLES = (
+    {"http", "http_answer", "transfer"},
+    {"milvus", "milvus_call", "milvus_codec", "milvus_filter"},
+    {"openai", "openai_answer"},
+    {"graph", "graph_state"},
+    {"index_round", "indexer"},
+    {"journal", "journal_state"},
+    {"vectors", "vectors_dot", "vectors_rows"},
+)
+
+
+def module_of(path: str) -> str:
+    """The module that a file belongs to: a.c and a.h are one."""
+    return str(PurePosixPath(path).with_suffix(""))
+
+
+def parent_of(path: str) -> str:
+    return str(PurePosixPath(path).parent)
+
+
+def include_graph(sources: Mapping[str, str], node: Callable[[str], str]) -> Graph:
+    """Which nodes include which; files are named from src, and node() gives a file's."""
+    graph: dict[str, set[str]] = {node(path): set() for path in sources}
+    for path, text in sources.items():
+        targets = {match[1] for match in INCLUDE.finditer(without_comments(text))}
+        graph[node(path)] |= {node(target) for target in targets & sources.keys()}
+    return graph
+
+
+def cycles(graph: Graph) -> set[frozenset[str]]:
+    """The largest sets of two or more nodes that all lead to one another."""
+    reached: dict[str, set[str]] = {}
+    for start in graph:
+        reached[start] = set()
+        ahead = [start]
+        while ahead:
+            new = graph[ahead.pop()] - reached[start]
+            reached[start] |= new
+            ahead += new
+    circles = {frozenset(b for b in reached[a] if a in reached[b]) for a in graph}
+    return {circle for circle in circles if len(circle) > 1}
+
+
+def homeless(sources: Mapping[str, str]) -> Iterator[str]:
+    """Functions that a header declares and another module than the header's defines."""
+    homes = {
+        name: module_of(path)
+        for path, text in sources.items()
+        if path.endswith(".c")
+        for name in DEFINITION.findall(code_only(text))
+    }
+    for path, text in sources.items():
+        for name in PROTOTYPE.findall(code_only(text)) if path.endswith(".h") else ():
+            if (home := homes.get(name, module_of(path))) != module_of(path):
+                yield f"{path}: declares {name}, which {home}.c defines"
+
+
+def all_sources() -> dict[str, str]:
+    src = ROOT / "src"
+    return {
+        path.relative_to(src).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(src.rglob("*.[ch]"))
+    }
+
+
+def named(circles: Iterable[frozenset[str]]) -> list[set[str]]:
+    return [{PurePosixPath(module).name for module in circle} for circle in circles]
+
+
+def test_no_modules_include_one_another() -> None:
+    found = named(cycles(include_graph(all_sources(), module_of)))
+    new = [c for c in found if not any(c <= known for known in KNOWN_CYCLES)]
+    assert not new, "\n".join(" and ".join(sorted(circle)) for circle in new)
+
+
+def test_no_folders_include_one_another() -> None:
+    found = cycles(include_graph(all_sources(), parent_of))
+    assert not found, "\n".join(" and ".join(sorted(circle)) for circle in found)
+
+
+def test_functions_of_py_are_declared_at_home() -> None:
+    """Else calls could go round in a circle that the includes do not show."""
+    found = [line for line in homeless(all_sources()) if line.startswith("py/")]
+    assert not found, "\n".join(found)
+
+
+def test_cycles_are_found() -> None:
+    sources = {
+        "a/a.h": '#include "b/b.h"\n',
+        "b/b.h": "/* */\n",
+        "b/b.c": '#include "b/b.h"\n#include "c/d/c.h"\n',
+        "c/d/c.h": "int c;\n",
+        "c/d/c.c": '#include "a/a.h"\n#include "c/d/c.h"\n#include <math.h>\n',
+        "e/e.c": '#include "a/a.h"\n/* #include "e/f.h" */\n',
+        "e/f.h": '#include "e/e.h"\n',
+    }
+    assert cycles(include_graph(sources, module_of)) == {
+        frozenset({"a/a", "b/b", "c/d/c"})
+    }
+    assert cycles(include_graph(sources, parent_of)) == {frozenset({"a", "b", "c/d"})}
+    del sources["b/b.c"]
+    assert not cycles(include_graph(sources, module_of))
+    assert not cycles(include_graph(sources, parent_of))
+
+
+def test_homeless_functions_are_found() -> None:
+    sources = {
+        "a.h": "int rl_a(int a,\n         int b);\nint rl_b(void);\n/* rl_c(); */\n",
+        "a.c": "int rl_a(int a,\n         int b)\n{\n    return rl_b();\n}\n",
+        "b.c": "int rl_b(void)\n{\n    return 1;\n}\n",
+    }
+    assert list(homeless(sources)) == ["a.h: declares rl_b, which b.c defines"]
 
 
 def function(lines: int) -> str:

@@ -1,37 +1,12 @@
-/* The module runlog._runlog: multi-phase initialisation, per-module state, and the two
- * functions that belong to no object.
- */
-#include "py/encode.h"
-#include "py/errors.h"
-#include "py/handler.h"
-#include "py/options.h"
-#include "py/query.h"
-#include "py/recorder.h"
-#include "py/state.h"
-
-rl_run *rl_state_take_run(rl_state *state)
-{
-    rl_run *run = state->spare;
-
-    state->spare = NULL;
-    if (run == NULL) {
-        run = rl_run_new();
-        if (run == NULL) {
-            PyErr_NoMemory();
-        }
-    }
-    return run;
-}
-
-void rl_state_give_run(rl_state *state, rl_run *run)
-{
-    if (run != NULL && state->spare == NULL) {
-        rl_run_reset(run);
-        state->spare = run;
-    } else {
-        rl_run_free(run);
-    }
-}
+/* The module runlog._runlog: its initialisation in phases, and its two functions. */
+#include "py/base/errors.h"
+#include "py/base/state.h"
+#include "py/encode/encode.h"
+#include "py/handler/handler.h"
+#include "py/meaning/meaning.h"
+#include "py/recorder/options.h"
+#include "py/recorder/query.h"
+#include "py/recorder/recorder_type.h"
 
 /* The keyword arguments of encode_json: 0, or -1 with an error set. */
 static int encode_keywords(rl_state *state, PyObject *const *values, PyObject *names,
@@ -100,9 +75,9 @@ static PyMethodDef module_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static int add_names(rl_state *state)
+static int prepare_state(rl_state *state)
 {
-    /* where collections.abc has it from; loaded at every start */
+    /* collections.abc takes it from there; every interpreter has loaded that module */
     PyObject *abc = PyImport_ImportModule("_collections_abc");
     rl_err err;
 
@@ -128,66 +103,13 @@ static int module_exec(PyObject *module)
 {
     rl_state *state = PyModule_GetState(module);
 
-    if (add_names(state) < 0 || rl_errors_init(module, state) < 0 ||
+    if (prepare_state(state) < 0 || rl_errors_init(module, state) < 0 ||
         rl_query_add_types(module, state) < 0 ||
-        rl_recorder_add_types(module, state) < 0) {
+        rl_recorder_type_add(module, state) < 0 ||
+        rl_meaning_add_to_recorder(state) < 0) {
         return -1;
     }
     return PyModule_AddStringConstant(module, "__version__", RUNLOG_VERSION);
-}
-
-static int module_traverse(PyObject *module, visitproc visit, void *arg)
-{
-    rl_state *state = PyModule_GetState(module);
-
-    Py_VISIT(state->runlog_error);
-    Py_VISIT(state->validation_error);
-    Py_VISIT(state->config_error);
-    Py_VISIT(state->closed_error);
-    Py_VISIT(state->store_error);
-    Py_VISIT(state->service_error);
-    Py_VISIT(state->recorder_type);
-    Py_VISIT(state->prepared_type);
-    Py_VISIT(state->page_type);
-    Py_VISIT(state->kinds);
-    Py_VISIT(state->mapping);
-    Py_VISIT(state->loads);
-    Py_VISIT(state->datetime);
-    Py_VISIT(state->utc);
-    return rl_handler_traverse(state, visit, arg);
-}
-
-static int module_clear(PyObject *module)
-{
-    rl_state *state = PyModule_GetState(module);
-
-    Py_CLEAR(state->runlog_error);
-    Py_CLEAR(state->validation_error);
-    Py_CLEAR(state->config_error);
-    Py_CLEAR(state->closed_error);
-    Py_CLEAR(state->store_error);
-    Py_CLEAR(state->service_error);
-    Py_CLEAR(state->recorder_type);
-    Py_CLEAR(state->prepared_type);
-    Py_CLEAR(state->page_type);
-    Py_CLEAR(state->kinds);
-    Py_CLEAR(state->mapping);
-    Py_CLEAR(state->loads);
-    Py_CLEAR(state->datetime);
-    Py_CLEAR(state->utc);
-    for (int i = 0; i < RL_COLUMNS; i++) {
-        Py_CLEAR(state->column_names[i]);
-    }
-    rl_run_free(state->spare);
-    state->spare = NULL;
-    rl_redact_free(&state->redact);
-    rl_handler_clear(state);
-    return 0;
-}
-
-static void module_free(void *module)
-{
-    (void)module_clear((PyObject *)module);
 }
 
 static PyModuleDef_Slot module_slots[] = {
@@ -200,19 +122,9 @@ static PyModuleDef_Slot module_slots[] = {
     {0, NULL},
 };
 
-struct PyModuleDef rl_module = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "runlog._runlog",
-    .m_doc = "The C extension behind runlog.",
-    .m_size = sizeof(rl_state),
-    .m_methods = module_methods,
-    .m_slots = module_slots,
-    .m_traverse = module_traverse,
-    .m_clear = module_clear,
-    .m_free = module_free,
-};
-
 PyMODINIT_FUNC PyInit__runlog(void)
 {
+    rl_module.m_methods = module_methods;
+    rl_module.m_slots = module_slots;
     return PyModuleDef_Init(&rl_module);
 }

@@ -25,7 +25,7 @@ struct rl_meaning {
     rl_searcher searcher;
 };
 
-static rl_meaning *meaning_of(rl_companion *companion)
+rl_meaning *rl_meaning_of(rl_companion *companion)
 {
     return (rl_meaning *)companion;
 }
@@ -61,7 +61,7 @@ static rl_status make_outbox(rl_meaning *meaning, rl_store *store, rl_err *err)
 static rl_status start(rl_companion *companion, const rl_companion_host *host,
                        rl_err *err)
 {
-    rl_meaning *meaning = meaning_of(companion);
+    rl_meaning *meaning = rl_meaning_of(companion);
     const rl_meaning_config *config = &meaning->config;
     const rl_service_options options = {
         .openai = {.key = config->openai_key,
@@ -96,7 +96,7 @@ static rl_status start(rl_companion *companion, const rl_companion_host *host,
 /* Whether anything is to be embedded or put into Milvus. */
 static bool has_work(rl_companion *companion)
 {
-    const rl_meaning_config *config = &meaning_of(companion)->config;
+    const rl_meaning_config *config = &rl_meaning_of(companion)->config;
 
     return config->openai_key != NULL || config->milvus_endpoint != NULL;
 }
@@ -104,32 +104,32 @@ static bool has_work(rl_companion *companion)
 static void notify(rl_companion *companion)
 {
     if (has_work(companion)) {
-        rl_indexer_hint(&meaning_of(companion)->indexer);
+        rl_indexer_hint(&rl_meaning_of(companion)->indexer);
     }
 }
 
 static rl_status drain(rl_companion *companion, uint64_t end, bool patient, rl_err *err)
 {
     return has_work(companion)
-               ? rl_indexer_drain(&meaning_of(companion)->indexer, end, patient, err)
+               ? rl_indexer_drain(&rl_meaning_of(companion)->indexer, end, patient, err)
                : RL_OK;
 }
 
 static bool stop(rl_companion *companion, uint64_t end)
 {
-    return rl_indexer_stop(&meaning_of(companion)->indexer, end);
+    return rl_indexer_stop(&rl_meaning_of(companion)->indexer, end);
 }
 
 static void close_services(rl_companion *companion)
 {
-    rl_meaning *meaning = meaning_of(companion);
+    rl_meaning *meaning = rl_meaning_of(companion);
 
     rl_services_close(&meaning->services);
 }
 
 static void before_fork(rl_companion *companion)
 {
-    rl_meaning *meaning = meaning_of(companion);
+    rl_meaning *meaning = rl_meaning_of(companion);
 
     rl_indexer_before_fork(&meaning->indexer);
     rl_services_before_fork(&meaning->services);
@@ -140,7 +140,7 @@ static void before_fork(rl_companion *companion)
 
 static void after_fork(rl_companion *companion, bool in_child)
 {
-    rl_meaning *meaning = meaning_of(companion);
+    rl_meaning *meaning = rl_meaning_of(companion);
 
     if (meaning->outbox->ops->after_fork != NULL) {
         meaning->outbox->ops->after_fork(meaning->outbox);
@@ -151,7 +151,7 @@ static void after_fork(rl_companion *companion, bool in_child)
 
 static void free_meaning(rl_companion *companion)
 {
-    rl_meaning *meaning = meaning_of(companion);
+    rl_meaning *meaning = rl_meaning_of(companion);
 
     if (meaning->outbox != NULL) {
         rl_indexer_destroy(&meaning->indexer);

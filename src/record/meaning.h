@@ -31,8 +31,9 @@ typedef struct rl_meaning rl_meaning;
  * owns, also when it fails, and leaves it empty. */
 rl_status rl_meaning_new(rl_meaning_config *config, rl_meaning **meaning, rl_err *err);
 
-/* As a recorder takes it. */
+/* As a recorder takes it; and back. */
 rl_companion *rl_meaning_companion(rl_meaning *meaning);
+rl_meaning *rl_meaning_of(rl_companion *companion);
 
 const rl_meaning_config *rl_meaning_config_of(const rl_meaning *meaning);
 

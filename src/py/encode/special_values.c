@@ -1,0 +1,358 @@
+/* Special values, each by the kind of its type. See special_values.h and convert.h. */
+#include "py/encode/special_values.h"
+
+#include "py/base/errors.h"
+#include "py/encode/convert.h"
+
+static void put_base64(rl_encoder *self, PyObject *value)
+{
+    const size_t piece =
+        RL_JSON_PIECE / 3 * 3; /* divisible by 3: only the last piece is padded */
+    rl_buf *buf = self->json.buf;
+    rl_json_string string;
+    Py_buffer view;
+    size_t at = 0;
+    PyObject *copy = NULL;
+
+    if (PyMemoryView_Check(value) &&
+        !PyBuffer_IsContiguous(PyMemoryView_GET_BUFFER(value), 'C')) {
+        value = copy = PyBytes_FromObject(value);
+    }
+    if (value == NULL || PyObject_GetBuffer(value, &view, PyBUF_SIMPLE) < 0) {
+        Py_XDECREF(copy);
+        rl_errors_swallow();
+        rl_put_marker(self, "<unserializable memoryview>");
+        return;
+    }
+    rl_json_string_begin(&self->json, &string, false);
+    while (at < (size_t)view.len) {
+        size_t len = (size_t)view.len - at < piece ? (size_t)view.len - at : piece;
+
+        if (!rl_buf_reserve(buf, (len + 2) / 3 * 4)) {
+            break;
+        }
+        rl_json_string_add(
+            &self->json, &string,
+            rl_base64(buf->data + buf->len, (const uint8_t *)view.buf + at, len));
+        at += len;
+    }
+    rl_json_string_end(&self->json, &string);
+    PyBuffer_Release(&view);
+    Py_XDECREF(copy);
+}
+
+static void put_exception(rl_encoder *self, PyObject *value)
+{
+    PyObject *message = PyObject_Str(value);
+
+    if (message == NULL) {
+        rl_put_failure(self, value);
+    } else if (self->depth == RL_JSON_DEPTH) {
+        rl_put_marker(self, "<too deep>");
+    } else {
+        rl_json_open(&self->json, '{');
+        rl_json_key(&self->json, "error", 5);
+        rl_put_marker(self, rl_type_name(value));
+        rl_json_key(&self->json, "message", 7);
+        rl_put_text(self, message, false);
+        rl_json_close(&self->json);
+    }
+    Py_XDECREF(message);
+}
+
+/* Writes an item of a numeric buffer; false when the format is not known. */
+static bool put_item(rl_encoder *self, const char *item, char format)
+{
+    switch (format) {
+#define INTEGER(code, ctype)                       \
+    case code: {                                   \
+        ctype number;                              \
+        memcpy(&number, item, sizeof number);      \
+        rl_json_int(&self->json, (int64_t)number); \
+        return true;                               \
+    }
+#define REAL(code, ctype)                            \
+    case code: {                                     \
+        ctype number;                                \
+        memcpy(&number, item, sizeof number);        \
+        rl_json_double(&self->json, (double)number); \
+        return true;                                 \
+    }
+        INTEGER('b', signed char)
+        INTEGER('B', unsigned char)
+        INTEGER('h', short)
+        INTEGER('H', unsigned short)
+        INTEGER('i', int)
+        INTEGER('I', unsigned)
+        INTEGER('l', long)
+        INTEGER('q', long long)
+        REAL('f', float)
+        REAL('d', double)
+#undef INTEGER
+#undef REAL
+    case '?':
+        rl_json_raw(&self->json, *item != 0 ? "true" : "false", *item != 0 ? 4 : 5);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* A one-dimensional array of numbers, read in place. */
+static bool put_vector(rl_encoder *self, const Py_buffer *view)
+{
+    const char *item = view->buf;
+    char format = view->format != NULL ? view->format[0] : 'B';
+
+    if (view->format != NULL && view->format[1] != '\0') {
+        return false; /* another byte order, or a structure */
+    }
+    if (self->depth == RL_JSON_DEPTH) {
+        rl_put_marker(self, "<too deep>");
+        return true;
+    }
+    if (strchr("bBhHiIlqfd?", format) == NULL) {
+        return false;
+    }
+    rl_json_open(&self->json, '[');
+    for (Py_ssize_t i = 0; i < view->shape[0] && !rl_encoder_stopped(self); i++) {
+        (void)put_item(self, item, format);
+        item += view->strides[0];
+    }
+    rl_json_close(&self->json);
+    return true;
+}
+
+/* Pushes the container that a conversion gave (stolen; NULL with an error set). */
+static void push_converted(rl_encoder *self, rl_frame_kind kind, PyObject *owner,
+                           PyObject *items)
+{
+    if (items == NULL) {
+        rl_put_failure(self, owner);
+    } else {
+        rl_encoder_push(self, kind, owner, items,
+                        PyList_Check(items) ? PyList_GET_SIZE(items) : PY_SSIZE_T_MAX);
+    }
+}
+
+/* Returns as rl_put_special does. */
+static PyObject *put_array(rl_encoder *self, PyObject *array)
+{
+    PyObject *list;
+    Py_buffer view;
+    bool done = false;
+    int dimensions = 0;
+
+    if (PyObject_GetBuffer(array, &view, PyBUF_RECORDS_RO) == 0) {
+        dimensions = view.ndim;
+        done = dimensions == 1 && put_vector(self, &view);
+        PyBuffer_Release(&view);
+    } else { /* arrays of dates, for example, have no buffer */
+        PyErr_Clear();
+    }
+    if (done) {
+        return NULL;
+    }
+    if (dimensions > 1) { /* its rows are arrays again */
+        push_converted(self, FRAME_ITERATOR, array, PyObject_GetIter(array));
+        return NULL;
+    }
+    list = PyObject_CallMethod(array, "tolist", NULL);
+    if (list != NULL && PyList_CheckExact(list)) {
+        push_converted(self, FRAME_LIST, array, list);
+        return NULL;
+    }
+    if (list != NULL && Py_TYPE(list) != Py_TYPE(array)) {
+        return list; /* no dimensions: a scalar */
+    }
+    Py_XDECREF(list);
+    rl_put_failure(self, array);
+    return NULL;
+}
+
+/* The attributes are read before anything is written: one of them may raise. */
+static void push_fields(rl_encoder *self, PyObject *value, PyObject *names)
+{
+    Py_ssize_t count = PyTuple_GET_SIZE(names);
+    PyObject *values = PyTuple_New(count);
+
+    Py_INCREF(names);
+    for (Py_ssize_t i = 0; i < count && values != NULL; i++) {
+        PyObject *attribute = PyObject_GetAttr(value, PyTuple_GET_ITEM(names, i));
+
+        if (attribute == NULL) {
+            Py_CLEAR(values);
+        } else {
+            PyTuple_SET_ITEM(values, i, attribute);
+        }
+    }
+    if (values == NULL) {
+        rl_put_failure(self, value);
+    } else if (rl_encoder_push(self, FRAME_FIELDS, value, values, count) == 0) {
+        self->frames[self->depth - 1].names = Py_NewRef(names);
+    }
+    Py_DECREF(names);
+}
+
+/* A pydantic model that dumps just its fields: they are in its __dict__, extra values in
+ * __pydantic_extra__. */
+static void push_vars(rl_encoder *self, PyObject *value)
+{
+    PyObject *vars = PyObject_GetAttrString(value, "__dict__");
+    PyObject *extra =
+        vars != NULL ? PyObject_GetAttrString(value, "__pydantic_extra__") : NULL;
+    PyObject *all = vars;
+
+    if (vars != NULL && !PyDict_CheckExact(vars)) {
+        Py_CLEAR(vars);
+        all = NULL;
+        PyErr_SetString(PyExc_TypeError, "__dict__ is no dict");
+    }
+    if (extra != NULL && PyDict_Check(extra) && PyDict_GET_SIZE(extra) > 0 &&
+        vars != NULL) {
+        all = PyDict_Copy(vars);
+        if (all != NULL && PyDict_Update(all, extra) < 0) {
+            Py_CLEAR(all);
+        }
+        Py_DECREF(vars);
+    }
+    Py_XDECREF(extra);
+    if (all == NULL) {
+        rl_put_failure(self, value);
+    } else {
+        PyErr_Clear(); /* only pydantic sets __pydantic_extra__ */
+        rl_encoder_push(self, FRAME_DICT, value, all, PyDict_GET_SIZE(all));
+    }
+}
+
+/* The result of a model's own dump (stolen), walked in the model's place. Returns as
+ * rl_put_special does. */
+static PyObject *push_dump(rl_encoder *self, PyObject *value, PyObject *dump)
+{
+    if (dump != NULL && PyDict_CheckExact(dump)) {
+        rl_encoder_push(self, FRAME_DICT, value, dump, PyDict_GET_SIZE(dump));
+    } else if (dump != NULL && PyList_CheckExact(dump)) {
+        rl_encoder_push(self, FRAME_LIST, value, dump, PyList_GET_SIZE(dump));
+    } else if (dump != NULL && Py_TYPE(dump) != Py_TYPE(value)) {
+        return dump; /* a RootModel of a scalar */
+    } else {
+        Py_XDECREF(dump);
+        rl_put_failure(self, value);
+    }
+    return NULL;
+}
+
+/* The result of a conversion to text (stolen; NULL with an error set). */
+static void put_converted_text(rl_encoder *self, PyObject *value, PyObject *text)
+{
+    if (text != NULL && PyUnicode_Check(text)) {
+        rl_put_text(self, text, false);
+    } else if (text != NULL && PyBytes_Check(text)) {
+        put_base64(self, text); /* the pattern of a regular expression over bytes */
+    } else {
+        rl_put_failure(self, value);
+    }
+    Py_XDECREF(text);
+}
+
+static void put_seconds(rl_encoder *self, PyObject *value)
+{
+    PyObject *seconds = PyObject_CallMethod(value, "total_seconds", NULL);
+
+    if (seconds != NULL && PyFloat_Check(seconds)) {
+        rl_json_double(&self->json, PyFloat_AS_DOUBLE(seconds));
+    } else {
+        rl_put_failure(self, value);
+    }
+    Py_XDECREF(seconds);
+}
+
+/* An Enum's value or a numpy scalar's item (stolen; NULL with an error set), returned to
+ * be written in its place. The item of a long double is a long double again: it becomes
+ * text. */
+static PyObject *replace_by(rl_encoder *self, PyObject *value, PyObject *other)
+{
+    if (other == NULL) {
+        rl_put_failure(self, value);
+    } else if (Py_TYPE(other) == Py_TYPE(value)) {
+        put_converted_text(self, value, PyObject_Str(value));
+        Py_CLEAR(other);
+    }
+    return other;
+}
+
+PyObject *rl_put_special(rl_encoder *self, PyObject *value)
+{
+    PyObject *fields = NULL;
+    rl_kind_of_value kind =
+        rl_convert_kind(self->options->state, Py_TYPE(value), &fields);
+
+    switch (kind) {
+    case RL_AS_STR:
+        rl_put_text(self, value, false);
+        break;
+    case RL_AS_INT:
+        rl_put_int(self, value);
+        break;
+    case RL_AS_FLOAT:
+        rl_json_double(&self->json, PyFloat_AS_DOUBLE(value));
+        break;
+    case RL_AS_BASE64:
+        put_base64(self, value);
+        break;
+    case RL_AS_DICT:
+        rl_encoder_push(self, FRAME_DICT, value, NULL, PyDict_GET_SIZE(value));
+        break;
+    case RL_AS_MAPPING:
+        push_converted(self, FRAME_PAIRS, value, PyMapping_Items(value));
+        break;
+    case RL_AS_LIST:
+        rl_encoder_push(self, FRAME_LIST, value, NULL, PyList_GET_SIZE(value));
+        break;
+    case RL_AS_TUPLE:
+        rl_encoder_push(self, FRAME_TUPLE, value, NULL, PyTuple_GET_SIZE(value));
+        break;
+    case RL_AS_SNAPSHOT:
+        push_converted(self, FRAME_LIST, value, PySequence_List(value));
+        break;
+    case RL_AS_ITERATOR:
+        push_converted(self, FRAME_ITERATOR, value, PyObject_GetIter(value));
+        break;
+    case RL_AS_FIELDS:
+        push_fields(self, value, fields);
+        break;
+    case RL_AS_VARS:
+        push_vars(self, value);
+        break;
+    case RL_AS_DUMP:
+        return push_dump(self, value, PyObject_CallMethod(value, "model_dump", NULL));
+    case RL_AS_OLD_DUMP:
+        return push_dump(self, value, PyObject_CallMethod(value, "dict", NULL));
+    case RL_AS_ISO:
+        put_converted_text(self, value, PyObject_CallMethod(value, "isoformat", NULL));
+        break;
+    case RL_AS_SECONDS:
+        put_seconds(self, value);
+        break;
+    case RL_AS_TEXT:
+        put_converted_text(self, value, PyObject_Str(value));
+        break;
+    case RL_AS_PATTERN:
+        put_converted_text(self, value, PyObject_GetAttrString(value, "pattern"));
+        break;
+    case RL_AS_VALUE:
+        return replace_by(self, value, PyObject_GetAttrString(value, "value"));
+    case RL_AS_ITEM:
+        return replace_by(self, value, PyObject_CallMethod(value, "item", NULL));
+    case RL_AS_ARRAY:
+        return put_array(self, value);
+    case RL_AS_EXCEPTION:
+        put_exception(self, value);
+        break;
+    case RL_AS_NAME:
+    case RL_AS_TYPE_NAME:
+        put_converted_text(self, value, rl_convert_name(value, kind));
+        break;
+    }
+    return NULL;
+}

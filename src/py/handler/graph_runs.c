@@ -1,0 +1,157 @@
+/* The runs of graphs on their way to a recorder. See graph_runs.h. */
+#include "py/handler/graph_runs.h"
+
+#include "py/base/errors.h"
+
+void rl_graph_runs_count_error(const rl_handler *self)
+{
+    if (self->last != NULL) {
+        rl_metric_add(&((rl_py_recorder *)self->last)->handler_errors, 1);
+    }
+}
+
+void rl_graph_runs_count_ignored(const rl_handler *self)
+{
+    if (self->last != NULL) {
+        rl_metric_add(&((rl_py_recorder *)self->last)->handler_ignored, 1);
+    }
+}
+
+static void log_failure(rl_state *state, const char *reason)
+{
+    PyObject *result = PyObject_CallFunction(state->handler.log, "s", reason);
+
+    Py_XDECREF(result);
+    if (result == NULL) {
+        rl_errors_swallow();
+    }
+}
+
+void rl_graph_runs_report(rl_state *state, rl_handler *self)
+{
+    PyObject *type, *value, *traceback, *text;
+    const char *reason;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    text = value != NULL ? PyObject_Str(value) : NULL;
+    reason = text != NULL ? PyUnicode_AsUTF8(text) : NULL;
+    PyErr_Clear();
+    rl_graph_runs_count_error(self);
+    if (!state->handler.failing) {
+        state->handler.failing = true;
+        log_failure(state, reason != NULL ? reason : "a graph can't be recorded");
+    }
+    PyErr_Restore(type, value, traceback);
+    rl_errors_swallow();
+    Py_XDECREF(text);
+}
+
+PyObject *rl_graph_runs_recorder(rl_state *state, const rl_handler *self)
+{
+    PyObject *recorder = self->recorder != NULL
+                             ? Py_NewRef(self->recorder)
+                             : PyObject_CallNoArgs(state->handler.default_recorder);
+
+    if (recorder != NULL && (!PyObject_TypeCheck(recorder, state->recorder_type) ||
+                             ((rl_py_recorder *)recorder)->core == NULL)) {
+        PyErr_SetString(PyExc_TypeError, "recorder must be a Recorder");
+        Py_CLEAR(recorder);
+    }
+    return recorder;
+}
+
+/* Gives up an open graph's reference to its recorder. */
+static void release_owner(void *owner)
+{
+    rl_py_recorder *recorder = owner;
+
+    atomic_fetch_sub(&recorder->open_runs, 1);
+    Py_DECREF(recorder);
+}
+
+void rl_graph_runs_after_fork(rl_handler *self)
+{
+    rl_graphs_disinherit(self->graphs, release_owner);
+}
+
+/* Commits with the durability of graphs. */
+static rl_status commit_to(rl_py_recorder *recorder, rl_run *run, rl_err *err)
+{
+    rl_durability durability = rl_recorder_config(recorder->core)->graph_runs;
+
+    return rl_py_recorder_commit(recorder, run, durability, err);
+}
+
+/* Commits a graph's run. When the program has closed the default recorder since the graph
+ * began, the new default recorder takes the run. */
+static rl_status commit_run(rl_state *state, const rl_handler *self,
+                            rl_py_recorder *recorder, rl_run *run, rl_err *err)
+{
+    rl_status status = rl_run_seal(run, err);
+    PyObject *successor;
+
+    if (status == RL_OK) {
+        status = commit_to(recorder, run, err);
+    }
+    if (status == RL_CLOSED && self->recorder == NULL) {
+        successor = rl_graph_runs_recorder(state, self);
+        if (successor != NULL) {
+            status = commit_to((rl_py_recorder *)successor, run, err);
+            Py_DECREF(successor);
+        } else {
+            rl_errors_swallow();
+        }
+    }
+    return status;
+}
+
+/* Commits a run. A failure is counted, and logged once until a run can be committed
+ * again. */
+static void record_run(rl_state *state, const rl_handler *self, rl_py_recorder *recorder,
+                       rl_run *run)
+{
+    rl_err err;
+
+    if (commit_run(state, self, recorder, run, &err) == RL_OK) {
+        recorder->failing = false;
+        return;
+    }
+    rl_metric_add(&recorder->handler_errors, 1);
+    if (!recorder->failing) {
+        recorder->failing = true;
+        log_failure(state, err.text);
+    }
+}
+
+void rl_graph_runs_finish(rl_state *state, const rl_handler *self, rl_graph *graph,
+                          const rl_span_end *end)
+{
+    rl_py_recorder *recorder = rl_graph_owner(graph);
+    rl_run *run = rl_state_take_run(state);
+
+    if (run == NULL) {
+        rl_errors_swallow();
+        rl_graph_runs_count_error(self);
+    } else {
+        rl_graph_write(graph, end, run);
+        record_run(state, self, recorder, run);
+        rl_state_give_run(state, run);
+    }
+    rl_graph_free(graph);
+    release_owner(recorder);
+}
+
+void rl_graph_runs_write(rl_state *state, const rl_handler *self, const rl_found *found)
+{
+    rl_run *run = rl_state_take_run(state);
+    PyObject *recorder = Py_NewRef(found->owner);
+
+    if (run == NULL) {
+        rl_errors_swallow();
+        rl_graph_runs_count_error(self);
+    } else if (rl_graphs_write_one(self->graphs, found->root, run)) {
+        record_run(state, self, (rl_py_recorder *)recorder, run);
+    }
+    rl_state_give_run(state, run);
+    Py_DECREF(recorder);
+}

@@ -1,0 +1,92 @@
+/* The payloads of one event. See payloads.h. */
+#include "py/handler/payloads.h"
+
+#include "py/encode/encode.h"
+
+#define SCRATCH_MAX ((size_t)256 * 1024) /* bytes: a larger buffer is freed after use */
+
+void rl_payloads_begin(rl_state *state, rl_handler *self, PyObject *recorder,
+                       rl_payloads *to)
+{
+    to->buf = self->scratch;
+    to->members = self->members;
+    rl_buf_init(&self->scratch, RL_BUF_MAX);
+    rl_buf_init(&self->members, RL_BUF_MAX);
+    to->recorder = Py_NewRef(recorder);
+    to->options = rl_py_recorder_encoding(state, (rl_py_recorder *)recorder);
+    to->options.cache = &self->cache;
+    to->wide = false;
+}
+
+static void give_back(rl_buf *to, rl_buf *buf)
+{
+    rl_buf_free(to); /* another event may have given one back meanwhile */
+    rl_buf_reset(buf, SCRATCH_MAX);
+    *to = *buf;
+}
+
+void rl_payloads_end(rl_handler *self, rl_payloads *texts)
+{
+    give_back(&self->scratch, &texts->buf);
+    give_back(&self->members, &texts->members);
+    Py_DECREF(texts->recorder);
+}
+
+rl_piece rl_payloads_add_json(rl_payloads *to, PyObject *value)
+{
+    rl_piece result = {to->buf.len, 0, false};
+
+    rl_encode(&to->options, value, &to->buf, &to->wide);
+    result.end = to->buf.len;
+    return result;
+}
+
+rl_piece rl_payloads_add_plain(rl_payloads *to, PyObject *value)
+{
+    rl_piece result = {to->buf.len, 0, false};
+
+    rl_encode_plain(&to->options, value, &to->buf);
+    result.end = to->buf.len;
+    return result;
+}
+
+rl_piece rl_payloads_add_inputs(rl_payloads *to, PyObject *value,
+                                rl_node_inputs node_inputs)
+{
+    rl_piece result = {to->buf.len, 0, false};
+
+    if (node_inputs == RL_INPUTS_DELTA) {
+        result.is_object =
+            rl_encode_members(&to->options, value, &to->buf, &to->members, &to->wide);
+    } else if (node_inputs == RL_INPUTS_FULL) {
+        rl_encode(&to->options, value, &to->buf, &to->wide);
+    }
+    result.end = to->buf.len;
+    return result;
+}
+
+rl_text rl_payloads_text(const rl_payloads *from, rl_piece where)
+{
+    rl_text text = {where.end > where.at ? from->buf.data + where.at : "",
+                    where.end - where.at};
+
+    return text;
+}
+
+rl_object rl_payloads_object(const rl_payloads *from, rl_piece where)
+{
+    static const rl_member none;
+    rl_object object = {NULL, 0, NULL, 0};
+
+    if (where.end > where.at) {
+        object.text = from->buf.data + where.at;
+        object.len = where.end - where.at;
+    }
+    if (where.is_object) {
+        object.count = from->members.len / sizeof(rl_member);
+        object.members = object.count > 0
+                             ? (const rl_member *)(const void *)from->members.data
+                             : &none;
+    }
+    return object;
+}

@@ -1,0 +1,40 @@
+/* The payloads of one event: encoded into the handler's buffers, then handed over to the
+ * table of open graphs as texts. Threads: with the GIL, which encoding may give up: it
+ * may run the user's Python code, and other events of the same handler meanwhile.
+ */
+#ifndef RL_PY_PAYLOADS_H
+#define RL_PY_PAYLOADS_H
+
+#include "py/encode/encode_options.h"
+#include "py/handler/handler_data.h"
+
+typedef struct rl_payloads {
+    rl_buf buf, members; /* lent by the handler; buf.failed: no memory */
+    PyObject *recorder;  /* owned: its options must live while the user's code runs */
+    rl_encode_options options;
+    bool wide; /* numbers for rl_json_widen were written */
+} rl_payloads;
+
+/* A piece of the buffer, by offsets, as the buffer may move while it grows. */
+typedef struct rl_piece {
+    size_t at, end;
+    bool is_object; /* whose members are in `members` */
+} rl_piece;
+
+/* Takes the handler's buffers, and gives them back. `recorder` is a Recorder. */
+void rl_payloads_begin(rl_state *state, rl_handler *self, PyObject *recorder,
+                       rl_payloads *to);
+void rl_payloads_end(rl_handler *self, rl_payloads *texts);
+
+/* Append a value: as JSON, as plain text, or as `node_inputs` says (for RL_INPUTS_NONE
+ * not at all). */
+rl_piece rl_payloads_add_json(rl_payloads *to, PyObject *value);
+rl_piece rl_payloads_add_plain(rl_payloads *to, PyObject *value);
+rl_piece rl_payloads_add_inputs(rl_payloads *to, PyObject *value,
+                                rl_node_inputs node_inputs);
+
+/* A piece once nothing more is appended; it borrows from the buffer. */
+rl_text rl_payloads_text(const rl_payloads *from, rl_piece where);
+rl_object rl_payloads_object(const rl_payloads *from, rl_piece where);
+
+#endif

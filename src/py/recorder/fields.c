@@ -1,0 +1,232 @@
+/* The fields of a run, as log_run takes them. See fields.h. */
+#include "py/recorder/fields.h"
+
+#include "py/base/errors.h"
+#include "py/base/times.h"
+
+#include <string.h>
+
+/* The type of a field, by which it is read. */
+typedef enum field_kind {
+    NAME,
+    TEXT,
+    DURATION,
+    TIME,
+    PAYLOAD,
+    NODES,
+    METADATA
+} field_kind;
+
+static const struct {
+    rl_column column;
+    field_kind kind;
+} fields[] = {
+    {RL_WPK_ID, NAME},          {RL_RUN_ID, NAME},     {RL_STATUS, NAME},
+    {RL_DURATION_MS, DURATION}, {RL_STARTED_AT, TIME}, {RL_CREATED_AT, TIME},
+    {RL_THREAD_ID, TEXT},       {RL_ERROR_TYPE, TEXT}, {RL_ERROR_TEXT, TEXT},
+    {RL_INPUTS, PAYLOAD},       {RL_OUTPUTS, PAYLOAD}, {RL_NODE_LOGS, NODES},
+    {RL_METADATA, METADATA},
+};
+
+#define FIELDS (sizeof fields / sizeof *fields)
+
+/* A name of the run: it is refused, not altered, where it can't be stored as it is. */
+static int read_name(rl_state *state, PyObject *value, rl_run *run, rl_column column)
+{
+    const char *field = rl_columns[column].name;
+    Py_ssize_t len = 0;
+    const char *text;
+
+    if (value == NULL) {
+        return rl_errors_invalid(state, field, "is missing: it must be non-empty text",
+                                 NULL);
+    }
+    if (!PyUnicode_Check(value)) {
+        return rl_errors_invalid(state, field, "must be non-empty text", value);
+    }
+    text = PyUnicode_AsUTF8AndSize(value, &len);
+    if (text == NULL) {
+        PyErr_Clear();
+        return rl_errors_invalid(state, field, "must be text without lone surrogates",
+                                 value);
+    }
+    if (len == 0) {
+        return rl_errors_invalid(state, field, "must be non-empty text", value);
+    }
+    if (memchr(text, '\0', (size_t)len) != NULL) {
+        return rl_errors_invalid(state, field, "must be text without NUL characters",
+                                 value);
+    }
+    rl_run_set(run, column, text, (size_t)len);
+    return 0;
+}
+
+static int read_duration(rl_state *state, PyObject *value, rl_run *run)
+{
+    static const char wanted[] =
+        "must be a whole number of milliseconds, 0 to 2147483647";
+    PyObject *number = PyBool_Check(value) ? NULL : PyNumber_Index(value);
+    long long duration = number != NULL ? PyLong_AsLongLong(number) : -1;
+
+    Py_XDECREF(number);
+    PyErr_Clear();
+    if (duration < 0 || duration > INT32_MAX) {
+        return rl_errors_invalid(state, rl_columns[RL_DURATION_MS].name, wanted, value);
+    }
+    run->duration_ms = duration;
+    return 0;
+}
+
+/* One field that was given; None only for a payload, where it is a value. */
+static int read_field(const rl_encode_options *options, PyObject *value, rl_run *run,
+                      rl_column column, field_kind kind)
+{
+    size_t at = rl_run_begin(run);
+    int64_t *stamp = column == RL_STARTED_AT ? &run->started_at : &run->created_at;
+
+    switch (kind) {
+    case DURATION:
+        return read_duration(options->state, value, run);
+    case TIME:
+        return rl_time_from(options->state, rl_columns[column].name, value, stamp);
+    case TEXT:
+        rl_encode_plain(options, value, &run->arena);
+        break;
+    case NODES:
+        rl_encode_logs(options, value, &run->arena, &run->wide_numbers);
+        break;
+    default:
+        rl_encode(options, value, &run->arena, &run->wide_numbers);
+        break;
+    }
+    rl_run_end(run, column, at);
+    return 0;
+}
+
+static bool is_field(rl_state *state, PyObject *key)
+{
+    for (size_t i = 0; i < FIELDS; i++) {
+        PyObject *name = state->column_names[fields[i].column];
+
+        if (key == name || (PyUnicode_Check(key) && PyUnicode_Compare(key, name) == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The metadata given, and every key of the run that is not a field. New reference; NULL
+ * without an error when there is nothing. */
+static PyObject *gather_metadata(rl_state *state, PyObject *run, PyObject *given)
+{
+    PyObject *all = PyDict_New(), *key, *value;
+    Py_ssize_t at = 0;
+    int rc = all != NULL ? 0 : -1;
+
+    if (rc == 0 && given != NULL && given != Py_None) {
+        if (PyDict_Check(given) || PyObject_IsInstance(given, state->mapping) == 1) {
+            rc = PyDict_Update(all, given);
+        } else {
+            rc = PyDict_SetItem(all, state->column_names[RL_METADATA], given);
+        }
+        if (rc < 0) { /* the mapping raised: it is encoded as a marker */
+            rl_errors_swallow();
+            PyDict_Clear(all);
+            rc = PyDict_SetItem(all, state->column_names[RL_METADATA], given);
+        }
+    }
+    while (rc == 0 && PyDict_Next(run, &at, &key, &value)) {
+        if (!is_field(state, key)) {
+            rc = PyDict_SetItem(all, key, value);
+        }
+    }
+    if (rc < 0 || (PyDict_GET_SIZE(all) == 0 && (given == NULL || given == Py_None))) {
+        Py_CLEAR(all);
+    }
+    return all;
+}
+
+static int read_fields(const rl_encode_options *options, PyObject *dict, rl_run *run)
+{
+    rl_state *state = options->state;
+    Py_ssize_t known = 0;
+    PyObject *metadata = NULL;
+    int rc = 0;
+
+    for (size_t i = 0; i < FIELDS && rc == 0; i++) {
+        const rl_column column = fields[i].column;
+        const field_kind kind = fields[i].kind;
+        PyObject *value = PyDict_GetItemWithError(dict, state->column_names[column]);
+
+        Py_XINCREF(value); /* conversions may run code that changes the dict */
+        known += value != NULL;
+        if (kind == NAME) {
+            rc = read_name(state, value, run, column);
+        } else if (value != NULL && kind != METADATA &&
+                   (value != Py_None || kind == PAYLOAD || kind == NODES)) {
+            rc = read_field(options, value, run, column, kind);
+        } else if (kind == METADATA && (PyDict_GET_SIZE(dict) != known ||
+                                        (value != NULL && value != Py_None))) {
+            metadata = gather_metadata(state, dict, value);
+            rc = metadata == NULL && PyErr_Occurred() ? -1 : 0;
+        }
+        Py_XDECREF(value);
+    }
+    if (rc == 0 && metadata != NULL) {
+        rc = read_field(options, metadata, run, RL_METADATA, METADATA);
+    }
+    Py_XDECREF(metadata);
+    return rc;
+}
+
+/* The run as an exact dict: itself, or a copy of another mapping. New reference. */
+static PyObject *as_dict(rl_state *state, PyObject *run)
+{
+    PyObject *copy = NULL;
+
+    if (PyDict_CheckExact(run)) {
+        return Py_NewRef(run);
+    }
+    if (PyObject_IsInstance(run, state->mapping) != 1) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_TypeError, "run must be a mapping, not %s",
+                     Py_TYPE(run)->tp_name);
+        return NULL;
+    }
+    copy = PyDict_New();
+    if (copy != NULL && PyDict_Update(copy, run) < 0) {
+        Py_CLEAR(copy);
+    }
+    return copy;
+}
+
+int rl_fields_read(const rl_encode_options *options, PyObject *mapping, rl_run *run,
+                   PyObject **wpk_id, PyObject **run_id)
+{
+    rl_state *state = options->state;
+    PyObject *dict = as_dict(state, mapping);
+    rl_err err;
+    int rc = -1;
+
+    *wpk_id = NULL;
+    *run_id = NULL;
+    rl_run_reset(run);
+    if (dict == NULL) {
+        return -1;
+    }
+    *wpk_id = Py_XNewRef(PyDict_GetItemWithError(dict, state->column_names[RL_WPK_ID]));
+    *run_id = Py_XNewRef(PyDict_GetItemWithError(dict, state->column_names[RL_RUN_ID]));
+    if (!PyErr_Occurred() && read_fields(options, dict, run) == 0) {
+        if (rl_run_seal(run, &err) == RL_OK) {
+            rc = 0;
+        } else {
+            rl_errors_raise(state, &err);
+        }
+    }
+    if (rc < 0) {
+        Py_CLEAR(*wpk_id);
+        Py_CLEAR(*run_id);
+    }
+    Py_DECREF(dict);
+    return rc;
+}

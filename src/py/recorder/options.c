@@ -1,0 +1,201 @@
+/* The options of a recorder. See options.h. */
+#include "py/recorder/options.h"
+
+#include "py/base/option_values.h"
+#include "py/recorder/migrations.h"
+#include "store/pg_pool.h"
+
+#define PAYLOAD_MIN 1024
+#define PAYLOAD_MAX (256 << 20)
+
+typedef enum option {
+    POSTGRES_DSN,
+    SQLITE_PATH,
+    DURABILITY,
+    REDACT,
+    MAX_PAYLOAD,
+    POSTGRES_TIMEOUT,
+    POSTGRES_POOL,
+    OPTIONS
+} option;
+
+static const rl_option names[OPTIONS] = {
+    [POSTGRES_DSN] = {"postgres_dsn", "POSTGRES_DSN"},
+    [SQLITE_PATH] = {"sqlite_path", "RUNLOG_SQLITE_PATH"},
+    [DURABILITY] = {"durability", "RUNLOG_DURABILITY"},
+    [REDACT] = {"redact", "RUNLOG_REDACT"},
+    [MAX_PAYLOAD] = {"max_payload", "RUNLOG_MAX_PAYLOAD"},
+    [POSTGRES_TIMEOUT] = {"postgres_timeout", "RUNLOG_POSTGRES_TIMEOUT"},
+    [POSTGRES_POOL] = {"postgres_pool", "RUNLOG_POSTGRES_POOL"},
+};
+
+static int read_path(rl_state *state, PyObject *value, rl_options *options)
+{
+    PyObject *path =
+        value != NULL ? PyOS_FSPath(value) : PyUnicode_FromString("test_runs.db");
+    int rc;
+
+    if (path == NULL) {
+        PyErr_Clear();
+        return rl_option_refuse(state, &names[SQLITE_PATH], "must be the path of a file");
+    }
+    options->default_path = value == NULL;
+    rc = rl_option_copy(state, &names[SQLITE_PATH], path, &options->config.sqlite_path);
+    Py_DECREF(path);
+    if (rc == 0 && (options->config.sqlite_path[0] == '\0' ||
+                    strcmp(options->config.sqlite_path, ":memory:") == 0)) {
+        return rl_option_refuse(state, &names[SQLITE_PATH],
+                                "must be the path of a file: what is kept in memory "
+                                "only is lost with the process");
+    }
+    return rc;
+}
+
+static int read_durability(rl_state *state, PyObject *value, rl_config *config)
+{
+    static const char *const texts[] = {
+        [RL_JOURNAL] = "journal", [RL_DISK] = "disk", [RL_SERVER] = "store"};
+    bool server = config->postgres_dsn != NULL;
+
+    config->log_runs = server ? RL_SERVER : RL_DISK;
+    config->graph_runs = RL_JOURNAL;
+    if (value == NULL) {
+        return 0;
+    }
+    for (int i = RL_JOURNAL; i <= RL_SERVER; i++) {
+        if (PyUnicode_Check(value) &&
+            PyUnicode_CompareWithASCIIString(value, texts[i]) == 0) {
+            if (i == RL_SERVER && !server) {
+                return rl_option_refuse(
+                    state, &names[DURABILITY],
+                    "is \"store\", which needs POSTGRES_DSN; without it use "
+                    "\"disk\" or \"journal\"");
+            }
+            config->log_runs = (rl_durability)i;
+            config->graph_runs = (rl_durability)i;
+            return 0;
+        }
+    }
+    PyErr_Format(state->config_error,
+                 "%s (%s) must be \"journal\", \"disk\" or \"store\", not %R",
+                 names[DURABILITY].keyword, names[DURABILITY].variable, value);
+    return -1;
+}
+
+int rl_options_redact(rl_state *state, PyObject *value, rl_redact *redact)
+{
+    PyObject *separator = NULL, *list = NULL, *joined = NULL;
+    const char *text = RL_REDACT_DEFAULT;
+    rl_err err;
+    int rc = 0;
+
+    if (value != NULL && PyUnicode_Check(value)) {
+        joined = Py_NewRef(value);
+    } else if (value != NULL) {
+        list = PySequence_List(value);
+        separator = PyUnicode_FromString(",");
+        joined =
+            list != NULL && separator != NULL ? PyUnicode_Join(separator, list) : NULL;
+    }
+    if (value != NULL) {
+        text = joined != NULL ? PyUnicode_AsUTF8(joined) : NULL;
+    }
+    if (text == NULL) {
+        PyErr_Clear();
+        rc = rl_option_refuse(state, &names[REDACT],
+                              "must be keys separated by commas, or a sequence of them");
+    } else if (rl_redact_add(redact, text, &err) != RL_OK) {
+        PyErr_NoMemory();
+        rc = -1;
+    }
+    Py_XDECREF(joined);
+    Py_XDECREF(separator);
+    Py_XDECREF(list);
+    return rc;
+}
+
+int rl_options_max_payload(rl_state *state, PyObject *value, size_t *bytes)
+{
+    long long size = (long long)RL_MAX_PAYLOAD;
+    int rc = rl_option_number(state, &names[MAX_PAYLOAD], value, "bytes", PAYLOAD_MIN,
+                              PAYLOAD_MAX, &size);
+
+    *bytes = (size_t)size;
+    return rc;
+}
+
+static int read_pool(rl_state *state, PyObject *value, unsigned *pool)
+{
+    long long size = RL_POSTGRES_POOL;
+    int rc = rl_option_number(state, &names[POSTGRES_POOL], value, "connections", 1,
+                              RL_PG_POOL_MAX, &size);
+
+    *pool = (unsigned)size;
+    return rc;
+}
+
+/* The values of the recorder's own options, and of those of the wing (NULL: none). */
+static int collect_all(PyObject *kwargs, const rl_wing *wing, PyObject **values,
+                       PyObject **more)
+{
+    const rl_option *options = wing != NULL ? wing->options : NULL;
+    size_t count = wing != NULL ? wing->count : 0;
+
+    if (rl_option_check_keywords(kwargs, names, OPTIONS, options, count) < 0 ||
+        rl_option_collect(kwargs, names, OPTIONS, values) < 0) {
+        return -1;
+    }
+    return rl_option_collect(kwargs, options, count, more);
+}
+
+/* With `more`: the values of the wing's options. */
+static int read_all(rl_state *state, PyObject *const *values, PyObject *const *more,
+                    rl_options *options)
+{
+    rl_config *config = &options->config;
+    bool postgres = values[POSTGRES_DSN] != NULL;
+
+    if ((postgres && rl_option_copy(state, &names[POSTGRES_DSN], values[POSTGRES_DSN],
+                                    &config->postgres_dsn) < 0) ||
+        read_path(state, values[SQLITE_PATH], options) < 0 ||
+        read_durability(state, values[DURABILITY], config) < 0 ||
+        rl_options_redact(state, values[REDACT], &config->redact) < 0 ||
+        rl_options_max_payload(state, values[MAX_PAYLOAD], &config->max_payload) < 0 ||
+        rl_option_seconds(state, &names[POSTGRES_TIMEOUT], values[POSTGRES_TIMEOUT],
+                          RL_POSTGRES_TIMEOUT, &config->timeout_ns) < 0 ||
+        read_pool(state, values[POSTGRES_POOL], &config->pool) < 0 ||
+        rl_load_migrations("sqlite", &config->sqlite) < 0 ||
+        (postgres && rl_load_migrations("postgres", &config->postgres) < 0)) {
+        return -1;
+    }
+    return state->wing != NULL
+               ? state->wing->make_companion(state, more, postgres, &options->companion)
+               : 0;
+}
+
+int rl_options_read(rl_state *state, PyObject *kwargs, rl_options *options)
+{
+    PyObject *values[OPTIONS] = {NULL}, *more[RL_WING_OPTIONS] = {NULL};
+    int rc;
+
+    memset(options, 0, sizeof *options);
+    rc = collect_all(kwargs, state->wing, values, more);
+    if (rc == 0) {
+        rc = read_all(state, values, more, options);
+    }
+    for (int i = 0; i < OPTIONS; i++) {
+        Py_XDECREF(values[i]);
+    }
+    for (int i = 0; i < RL_WING_OPTIONS; i++) {
+        Py_XDECREF(more[i]);
+    }
+    return rc;
+}
+
+void rl_options_free(rl_options *options)
+{
+    rl_config_free(&options->config);
+    if (options->companion != NULL) {
+        options->companion->ops->free(options->companion);
+    }
+}

@@ -1,0 +1,33 @@
+/* The options of a recorder: keyword arguments, else the environment, else defaults. */
+#ifndef RL_PY_OPTIONS_H
+#define RL_PY_OPTIONS_H
+
+#include "py/base/state.h"
+#include "record/companion.h"
+#include "record/config.h"
+
+#include <stdbool.h>
+
+#define RL_MAX_PAYLOAD ((size_t)1 << 20) /* bytes; the default */
+#define RL_POSTGRES_TIMEOUT 5.0          /* seconds */
+#define RL_POSTGRES_POOL 4               /* connections for reads */
+
+typedef struct rl_options {
+    rl_config config;
+    rl_companion *companion; /* owned; NULL without a wing */
+    bool default_path;       /* nobody has chosen the SQLite file */
+} rl_options;
+
+/* Fills options from kwargs (a dict or NULL) and the environment, and loads the
+ * migrations. 0, or -1 with TypeError (unknown keyword) or ConfigError, which names the
+ * option and its variable. The caller frees options with rl_options_free in both
+ * cases, unless a recorder has taken over what they own. */
+int rl_options_read(rl_state *state, PyObject *kwargs, rl_options *options);
+void rl_options_free(rl_options *options); /* what it owns, not the struct */
+
+/* Read one of the encoder's two options, as rl_options_read does. 0, or -1 with
+ * ConfigError. */
+int rl_options_redact(rl_state *state, PyObject *value, rl_redact *redact);
+int rl_options_max_payload(rl_state *state, PyObject *value, size_t *bytes);
+
+#endif

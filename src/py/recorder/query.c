@@ -1,0 +1,366 @@
+/* Reading: arguments into queries, rows into Python objects. See query.h. */
+#include "py/recorder/query.h"
+
+#include "core/uuid.h"
+#include "py/base/arguments.h"
+#include "py/base/errors.h"
+#include "py/base/times.h"
+#include "py/recorder/expand.h"
+
+#include <string.h>
+
+#define LIMIT_MAX 10000
+
+/* "<time stamp>~<id>" of the last run of a page. */
+#define CURSOR_TIME (RL_TIME_TEXT - 1)
+#define CURSOR_LEN (CURSOR_TIME + 1 + RL_UUID_TEXT - 1)
+
+static int read_limit(rl_state *state, PyObject *value, rl_query *query)
+{
+    return rl_read_int(state, "limit", "must be a whole number from 1 to 10000", value, 1,
+                       LIMIT_MAX, &query->limit);
+}
+
+static bool is_uuid(const char *text)
+{
+    for (int i = 0; i < RL_UUID_TEXT - 1; i++) {
+        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+
+        if (dash ? text[i] != '-' : strchr("0123456789abcdef", text[i]) == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int read_cursor(rl_state *state, PyObject *value, rl_query *query)
+{
+    const char *text;
+
+    if (rl_read_text(state, "after", value, &text) < 0) {
+        return -1;
+    }
+    if (text == NULL) {
+        return 0;
+    }
+    if (strlen(text) != CURSOR_LEN || text[CURSOR_TIME] != '~' ||
+        !rl_time_parse(text, CURSOR_TIME, &query->after_time) ||
+        !is_uuid(text + CURSOR_TIME + 1)) {
+        return rl_errors_invalid(state, "after", "must be the next of an earlier page",
+                                 value);
+    }
+    query->after_id = text + CURSOR_TIME + 1;
+    return 0;
+}
+
+/* json.loads, which is fetched at the first read only. Borrowed. */
+static PyObject *need_loads(rl_state *state)
+{
+    if (state->loads == NULL) {
+        PyObject *json = PyImport_ImportModule("json");
+
+        state->loads = json != NULL ? PyObject_GetAttrString(json, "loads") : NULL;
+        Py_XDECREF(json);
+    }
+    return state->loads;
+}
+
+static PyObject *cell_to_python(rl_state *state, const rl_rows *rows, const rl_cell *cell,
+                                rl_kind kind)
+{
+    PyObject *text, *value;
+
+    if (cell->null) {
+        return Py_NewRef(Py_None);
+    }
+    if (kind == RL_KIND_INT) {
+        return PyLong_FromLongLong(cell->number);
+    }
+    if (kind == RL_KIND_TIME) {
+        return rl_time_to(state, cell->number);
+    }
+    text = PyUnicode_DecodeUTF8(rows->arena.data + cell->at, (Py_ssize_t)cell->len,
+                                "replace");
+    if (kind != RL_KIND_JSON || text == NULL) {
+        return text;
+    }
+    value = need_loads(state) != NULL ? PyObject_CallOneArg(state->loads, text) : NULL;
+    if (value == NULL && PyErr_ExceptionMatches(PyExc_ValueError)) {
+        PyErr_Clear(); /* not JSON, so not runlog's: it is returned as text */
+        return text;
+    }
+    Py_DECREF(text);
+    return value;
+}
+
+/* The columns of a shape that users see. The owner, the last one, is only in a whole
+ * run. */
+static const rl_column *shown_columns(rl_shape shape, size_t *count)
+{
+    const rl_column *columns = rl_shape_columns(shape, count);
+
+    *count -= shape != RL_SHAPE_WHOLE;
+    return columns;
+}
+
+PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first, rl_shape shape)
+{
+    size_t count;
+    const rl_column *columns = shown_columns(shape, &count);
+    bool as_tuple = shape == RL_SHAPE_BRIEF;
+    PyObject *row = as_tuple ? PyTuple_New((Py_ssize_t)count) : PyDict_New();
+
+    for (size_t i = 0; i < count && row != NULL; i++) {
+        PyObject *value = cell_to_python(state, rows, rl_rows_cell(rows, first + i),
+                                         rl_columns[columns[i]].kind);
+
+        if (value == NULL) {
+            Py_CLEAR(row);
+        } else if (as_tuple) {
+            PyTuple_SET_ITEM(row, (Py_ssize_t)i, value);
+        } else {
+            if (PyDict_SetItem(row, state->column_names[columns[i]], value) < 0) {
+                Py_CLEAR(row);
+            }
+            Py_DECREF(value);
+        }
+    }
+    return row;
+}
+
+/* A whole run. Each node log gets its whole inputs back. */
+static PyObject *whole_to_python(rl_state *state, const rl_rows *rows)
+{
+    PyObject *run = rl_query_row(state, rows, 0, RL_SHAPE_WHOLE);
+    PyObject *logs, *inputs;
+
+    if (run != NULL) {
+        logs = PyDict_GetItemWithError(run, state->column_names[RL_NODE_LOGS]);
+        inputs = PyDict_GetItemWithError(run, state->column_names[RL_INPUTS]);
+        if (logs == NULL || inputs == NULL || rl_expand_node_logs(logs, inputs) < 0) {
+            Py_CLEAR(run);
+        }
+    }
+    return run;
+}
+
+/* The first `most` rows as a list. */
+static PyObject *rows_to_list(rl_state *state, const rl_rows *rows, rl_shape shape,
+                              size_t most)
+{
+    size_t width, count;
+    PyObject *list;
+
+    (void)rl_shape_columns(shape, &width);
+    count = rl_rows_cells(rows) / width;
+    count = count < most ? count : most;
+    list = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; i < count && list != NULL; i++) {
+        PyObject *row = rl_query_row(state, rows, i * width, shape);
+
+        if (row == NULL) {
+            Py_CLEAR(list);
+        } else {
+            PyList_SET_ITEM(list, (Py_ssize_t)i, row);
+        }
+    }
+    return list;
+}
+
+/* Runs a query without the GIL. 0, or -1 with an error set. */
+static int run_query(rl_state *state, rl_recorder *core, const rl_query *query,
+                     rl_rows *rows)
+{
+    rl_err err;
+    rl_status status;
+
+    Py_BEGIN_ALLOW_THREADS
+    status = rl_recorder_query(core, query, rows, &err);
+    Py_END_ALLOW_THREADS
+    if (status != RL_OK) {
+        rl_errors_raise(state, &err);
+        return -1;
+    }
+    return 0;
+}
+
+PyObject *rl_query_get_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                            PyObject *kwargs)
+{
+    static char *names[] = {"wpk_id", "limit", "offset", NULL};
+    PyObject *wpk_id, *limit = NULL, *offset = NULL, *list = NULL;
+    rl_query query;
+    rl_rows rows;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO:get_runs_by_wpk_id", names,
+                                     &wpk_id, &limit, &offset)) {
+        return NULL;
+    }
+    rl_query_init(&query, RL_SHAPE_BRIEF);
+    query.limit = 20;
+    if (wpk_id == Py_None) {
+        rl_errors_invalid(state, "wpk_id", "must be text", wpk_id);
+        return NULL;
+    }
+    if (rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0 ||
+        read_limit(state, limit, &query) < 0 ||
+        rl_read_int(state, "offset", "must be a whole number, 0 or more", offset, 0,
+                    INT64_MAX, &query.offset) < 0) {
+        return NULL;
+    }
+    rl_rows_init(&rows);
+    if (run_query(state, core, &query, &rows) == 0) {
+        list = rows_to_list(state, &rows, query.shape, SIZE_MAX);
+    }
+    rl_rows_free(&rows);
+    return list;
+}
+
+PyObject *rl_query_get_run(rl_state *state, rl_recorder *core, PyObject *args,
+                           PyObject *kwargs)
+{
+    static char *names[] = {"run_id", "wpk_id", NULL};
+    PyObject *run_id, *wpk_id = NULL, *found = NULL;
+    rl_query query;
+    rl_rows rows;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get_run", names, &run_id,
+                                     &wpk_id)) {
+        return NULL;
+    }
+    rl_query_init(&query, RL_SHAPE_WHOLE);
+    query.limit = 1;
+    if (run_id == Py_None) {
+        rl_errors_invalid(state, "run_id", "must be text", run_id);
+        return NULL;
+    }
+    if (rl_read_text(state, "run_id", run_id, &query.texts[RL_RUN_ID]) < 0 ||
+        rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0) {
+        return NULL;
+    }
+    rl_rows_init(&rows);
+    if (run_query(state, core, &query, &rows) == 0) {
+        found =
+            rl_rows_cells(&rows) > 0 ? whole_to_python(state, &rows) : Py_NewRef(Py_None);
+    }
+    rl_rows_free(&rows);
+    return found;
+}
+
+/* The cursor behind a run, whose cells begin at `first`. */
+static PyObject *make_cursor(const rl_rows *rows, size_t first)
+{
+    const rl_cell *id = rl_rows_cell(rows, first + RL_ID);
+    char stamp[RL_TIME_TEXT];
+
+    rl_time_format(rl_rows_cell(rows, first + RL_CREATED_AT)->number, stamp);
+    return PyUnicode_FromFormat("%s~%.36s", stamp, rows->arena.data + id->at);
+}
+
+static PyObject *make_page(rl_state *state, const rl_rows *rows, const rl_query *query)
+{
+    size_t asked = (size_t)query->limit -
+                   1; /* one more was read, to know whether there is a next page */
+    PyObject *page = PyStructSequence_New(state->page_type);
+    PyObject *runs = rows_to_list(state, rows, query->shape, asked);
+    PyObject *next;
+    size_t width;
+
+    (void)rl_shape_columns(query->shape, &width);
+    next = rl_rows_cells(rows) / width > asked ? make_cursor(rows, (asked - 1) * width)
+                                               : Py_NewRef(Py_None);
+    if (page == NULL || runs == NULL || next == NULL) {
+        Py_XDECREF(next);
+        Py_XDECREF(runs);
+        Py_CLEAR(page);
+    } else {
+        PyStructSequence_SetItem(page, 0, runs);
+        PyStructSequence_SetItem(page, 1, next);
+    }
+    return page;
+}
+
+PyObject *rl_query_list_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                             PyObject *kwargs)
+{
+    static char *names[] = {"wpk_id", "status", "thread_id", "since",
+                            "until",  "limit",  "after",     NULL};
+    PyObject *wpk_id = NULL, *status = NULL, *thread_id = NULL, *since = NULL,
+             *until = NULL;
+    PyObject *limit = NULL, *after = NULL, *page = NULL;
+    rl_query query;
+    rl_rows rows;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOOOOO:list_runs", names, &wpk_id,
+                                     &status, &thread_id, &since, &until, &limit,
+                                     &after)) {
+        return NULL;
+    }
+    rl_query_init(&query, RL_SHAPE_SUMMARY);
+    query.limit = 20;
+    if (rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0 ||
+        rl_read_text(state, "status", status, &query.texts[RL_STATUS]) < 0 ||
+        rl_read_text(state, "thread_id", thread_id, &query.texts[RL_THREAD_ID]) < 0 ||
+        rl_read_time(state, "since", since, &query.since) < 0 ||
+        rl_read_time(state, "until", until, &query.until) < 0 ||
+        read_limit(state, limit, &query) < 0 || read_cursor(state, after, &query) < 0) {
+        return NULL;
+    }
+    query.limit++;
+    rl_rows_init(&rows);
+    if (run_query(state, core, &query, &rows) == 0) {
+        page = make_page(state, &rows, &query);
+    }
+    rl_rows_free(&rows);
+    return page;
+}
+
+PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                               PyObject *kwargs)
+{
+    static char *names[] = {"wpk_id", "run_id", "status", "thread_id", "before", NULL};
+    PyObject *wpk_id = NULL, *run_id = NULL, *status = NULL, *thread_id = NULL,
+             *before = NULL;
+    rl_query query;
+    rl_status rc;
+    rl_err err;
+    int64_t count = 0;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOOO:delete_runs", names, &wpk_id,
+                                     &run_id, &status, &thread_id, &before)) {
+        return NULL;
+    }
+    rl_query_init(&query, RL_SHAPE_BRIEF);
+    if (rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0 ||
+        rl_read_text(state, "run_id", run_id, &query.texts[RL_RUN_ID]) < 0 ||
+        rl_read_text(state, "status", status, &query.texts[RL_STATUS]) < 0 ||
+        rl_read_text(state, "thread_id", thread_id, &query.texts[RL_THREAD_ID]) < 0 ||
+        rl_read_time(state, "before", before, &query.until) < 0) {
+        return NULL;
+    }
+    if (!rl_query_has_filter(&query)) {
+        rl_errors_invalid(state, "delete_runs",
+                          "needs a filter: wpk_id, run_id, status, thread_id or before",
+                          NULL);
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    rc = rl_recorder_remove(core, &query, &count, &err);
+    Py_END_ALLOW_THREADS
+    return rc == RL_OK ? PyLong_FromLongLong(count) : rl_errors_raise(state, &err);
+}
+
+int rl_query_add_types(PyObject *module, rl_state *state)
+{
+    static PyStructSequence_Field page_fields[] = {
+        {"runs", "The runs of the page, newest first."},
+        {"next", "The cursor of the next page, or None."},
+        {NULL, NULL}};
+    static PyStructSequence_Desc description = {"runlog.Page", "A page of list_runs.",
+                                                page_fields, 2};
+
+    state->page_type = PyStructSequence_NewType(&description);
+    return state->page_type != NULL
+               ? PyModule_AddObjectRef(module, "Page", (PyObject *)state->page_type)
+               : -1;
+}

@@ -1,0 +1,29 @@
+/* The methods of Recorder that read and delete runs: arguments to queries, rows to
+ * objects.
+ * Threads: with the GIL, which the functions give up while they wait.
+ */
+#ifndef RL_PY_QUERY_H
+#define RL_PY_QUERY_H
+
+#include "py/base/state.h"
+#include "record/recorder.h"
+
+/* The methods of Recorder of the same names; see _runlog.pyi. */
+PyObject *rl_query_get_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                            PyObject *kwargs);
+PyObject *rl_query_get_run(rl_state *state, rl_recorder *core, PyObject *args,
+                           PyObject *kwargs);
+PyObject *rl_query_list_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                             PyObject *kwargs);
+PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                               PyObject *kwargs);
+
+/* The row that begins with the cell `first` as a dict, or (brief) a tuple. New reference,
+ * or NULL with an error set. */
+PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first,
+                       rl_shape shape);
+
+/* Makes the type Page. 0, or -1 with an error set. */
+int rl_query_add_types(PyObject *module, rl_state *state);
+
+#endif

@@ -1,0 +1,36 @@
+/* The struct of a Recorder, over the core's recorder, and functions on it for the other
+ * files of the extension. Its type is in recorder_type.h. Threads: with the GIL.
+ */
+#ifndef RL_PY_RECORDER_H
+#define RL_PY_RECORDER_H
+
+#include "py/encode/encode_options.h"
+#include "record/recorder.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+typedef struct rl_py_recorder {
+    PyObject_HEAD rl_recorder *core; /* owned; NULL until __init__ is done */
+    rl_companion *companion;         /* borrowed from the core; NULL without a wing */
+    bool default_path;               /* nobody has chosen the SQLite file */
+    /* counts of the handlers that record here */
+    atomic_uint_fast64_t handler_errors, handler_ignored, handler_evicted, open_runs;
+    bool failing; /* the last graph could not be committed, and that was logged */
+} rl_py_recorder;
+
+/* The state of the module; NULL with RuntimeError set when __init__ was not called. */
+rl_state *rl_py_recorder_state(rl_py_recorder *self);
+
+/* The options by which runs of this recorder are encoded. */
+rl_encode_options rl_py_recorder_encoding(rl_state *state, const rl_py_recorder *self);
+
+/* Hands the core's notices since the last call to Python's logging. An exception that is
+ * set stays set. */
+void rl_py_recorder_log_notices(rl_py_recorder *self);
+
+/* Commits a sealed run: with the GIL held where that is fast, else without it. */
+rl_status rl_py_recorder_commit(rl_py_recorder *self, rl_run *run,
+                                rl_durability durability, rl_err *err);
+
+#endif

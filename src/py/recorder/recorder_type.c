@@ -1,0 +1,424 @@
+/* The types Recorder and PreparedRun. See recorder_type.h.
+ *
+ * Arguments become C values with the GIL held, then the core is called without it.
+ */
+#include "py/recorder/recorder_type.h"
+
+#include "py/base/errors.h"
+#include "py/recorder/fields.h"
+#include "py/recorder/options.h"
+#include "py/recorder/query.h"
+#include "py/recorder/recorder.h"
+#include "py/recorder/stats.h"
+
+#include <math.h>
+#include <structmember.h>
+
+/* An encoded run that is still to be committed. */
+typedef struct prepared_run {
+    PyObject_HEAD rl_run *run; /* owned; NULL once it is committed */
+    PyObject *wpk_id, *run_id;
+} prepared_run;
+
+static int recorder_init(rl_py_recorder *self, PyObject *args, PyObject *kwargs)
+{
+    rl_state *state = rl_state_of_type(Py_TYPE(self));
+    rl_options options;
+    rl_err err;
+
+    if (state == NULL) {
+        return -1;
+    }
+    if (self->core != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "Recorder.__init__ was called twice");
+        return -1;
+    }
+    if (PyTuple_GET_SIZE(args) != 0) {
+        PyErr_SetString(PyExc_TypeError, "Recorder() takes keyword arguments only");
+        return -1;
+    }
+    if (rl_options_read(state, kwargs, &options) < 0) {
+        rl_options_free(&options);
+        return -1;
+    }
+    self->default_path = options.default_path && options.config.postgres_dsn == NULL;
+    if (rl_recorder_new(&options.config, options.companion, &self->core, &err) != RL_OK) {
+        rl_errors_raise(state, &err);
+        return -1;
+    }
+    self->companion = options.companion;
+    return 0;
+}
+
+static int recorder_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    return 0;
+}
+
+#if PY_VERSION_HEX < 0x030D0000
+#define Py_IsFinalizing _Py_IsFinalizing
+#endif
+
+/* The exit hook has closed every recorder that existed then. A daemon thread may have
+ * made one since: it is closed at once, and the runs in its journal wait for the next
+ * start. */
+static void recorder_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    rl_recorder *core = ((rl_py_recorder *)self)->core;
+
+    PyObject_GC_UnTrack(self);
+    if (core != NULL && Py_IsFinalizing()) {
+        rl_recorder_close(core, 0);
+        rl_recorder_free(core);
+    } else {
+        Py_BEGIN_ALLOW_THREADS /* forwarding the journal may take a while */
+        rl_recorder_free(core);
+        Py_END_ALLOW_THREADS
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *recorder_log_run(rl_py_recorder *self, PyObject *mapping)
+{
+    rl_state *state = rl_py_recorder_state(self);
+    rl_run *run = state != NULL ? rl_state_take_run(state) : NULL;
+    PyObject *wpk_id = NULL, *run_id = NULL;
+    rl_encode_options options;
+    rl_err err;
+
+    if (run == NULL) {
+        return NULL;
+    }
+    options = rl_py_recorder_encoding(state, self);
+    if (rl_fields_read(&options, mapping, run, &wpk_id, &run_id) == 0) {
+        rl_durability durability = rl_recorder_config(self->core)->log_runs;
+
+        if (rl_py_recorder_commit(self, run, durability, &err) != RL_OK) {
+            Py_CLEAR(run_id);
+            rl_errors_raise(state, &err);
+        }
+    }
+    rl_state_give_run(state, run);
+    Py_XDECREF(wpk_id);
+    return run_id;
+}
+
+static PyObject *recorder_prepare(rl_py_recorder *self, PyObject *mapping)
+{
+    rl_state *state = rl_py_recorder_state(self);
+    prepared_run *prepared = NULL;
+    rl_encode_options options;
+
+    if (state != NULL) {
+        prepared =
+            (prepared_run *)state->prepared_type->tp_alloc(state->prepared_type, 0);
+    }
+    if (prepared == NULL) {
+        return NULL;
+    }
+    prepared->run = rl_state_take_run(state);
+    if (prepared->run != NULL) {
+        options = rl_py_recorder_encoding(state, self);
+        if (rl_fields_read(&options, mapping, prepared->run, &prepared->wpk_id,
+                           &prepared->run_id) < 0) {
+            Py_CLEAR(prepared);
+        }
+    } else {
+        Py_CLEAR(prepared);
+    }
+    return (PyObject *)prepared;
+}
+
+static PyObject *recorder_commit(rl_py_recorder *self, PyObject *arg)
+{
+    rl_state *state = rl_py_recorder_state(self);
+    prepared_run *prepared = (prepared_run *)arg;
+    rl_status status;
+    rl_run *run;
+    rl_err err;
+
+    if (state == NULL) {
+        return NULL;
+    }
+    if (!Py_IS_TYPE(arg, state->prepared_type)) {
+        PyErr_Format(PyExc_TypeError, "prepared must be a PreparedRun, not %s",
+                     Py_TYPE(arg)->tp_name);
+        return NULL;
+    }
+    run = prepared->run;
+    if (run == NULL) {
+        rl_errors_invalid(state, "prepared", "was committed already", NULL);
+        return NULL;
+    }
+    prepared->run = NULL; /* so that no other thread commits it at the same time */
+    status =
+        rl_py_recorder_commit(self, run, rl_recorder_config(self->core)->log_runs, &err);
+    if (status != RL_OK) {
+        prepared->run = run; /* it may be tried again */
+        return rl_errors_raise(state, &err);
+    }
+    rl_state_give_run(state, run);
+    return Py_NewRef(prepared->run_id);
+}
+
+/* The methods of query.c, with this recorder's core. */
+#define QUERY_METHOD(name, function)                                              \
+    static PyObject *name(rl_py_recorder *self, PyObject *args, PyObject *kwargs) \
+    {                                                                             \
+        rl_state *state = rl_py_recorder_state(self);                             \
+        PyObject *result =                                                        \
+            state != NULL ? function(state, self->core, args, kwargs) : NULL;     \
+                                                                                  \
+        if (state != NULL) {                                                      \
+            rl_py_recorder_log_notices(self);                                     \
+        }                                                                         \
+        return result;                                                            \
+    }
+QUERY_METHOD(recorder_get_runs, rl_query_get_runs)
+QUERY_METHOD(recorder_get_run, rl_query_get_run)
+QUERY_METHOD(recorder_list_runs, rl_query_list_runs)
+QUERY_METHOD(recorder_delete_runs, rl_query_delete_runs)
+#undef QUERY_METHOD
+
+/* Nanoseconds of the monotonic clock at which `timeout` seconds (None: never) are
+ * over. */
+static int deadline(rl_state *state, PyObject *timeout, uint64_t *end)
+{
+    double seconds = 0.0;
+
+    *end = (uint64_t)INT64_MAX;
+    if (timeout == NULL || timeout == Py_None) {
+        return 0;
+    }
+    if ((PyFloat_Check(timeout) || PyLong_Check(timeout)) && !PyBool_Check(timeout)) {
+        seconds = PyFloat_AsDouble(timeout);
+        if (!PyErr_Occurred() && seconds >= 0.0) { /* false for NaN */
+            if (seconds < 1e9) {
+                *end = rl_monotonic_ns() + (uint64_t)(seconds * 1e9);
+            }
+            return 0;
+        }
+        PyErr_Clear();
+    }
+    return rl_errors_invalid(state, "timeout", "must be None or seconds, 0 or more",
+                             timeout);
+}
+
+/* Ctrl-C is checked for after each step of waiting. */
+#define FLUSH_STEP_NS UINT64_C(200000000)
+
+static PyObject *recorder_flush(rl_py_recorder *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"timeout", NULL};
+    rl_state *state = rl_py_recorder_state(self);
+    PyObject *timeout = NULL;
+    rl_status status;
+    uint64_t end;
+    rl_err err;
+
+    if (state == NULL ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "|O:flush", names, &timeout) ||
+        deadline(state, timeout, &end) < 0) {
+        return NULL;
+    }
+    do {
+        uint64_t step = rl_monotonic_ns() + FLUSH_STEP_NS;
+
+        Py_BEGIN_ALLOW_THREADS
+        status = rl_recorder_flush(self->core, step < end ? step : end, &err);
+        Py_END_ALLOW_THREADS
+        rl_py_recorder_log_notices(self);
+        if (PyErr_CheckSignals() < 0) {
+            return NULL;
+        }
+    } while (status == RL_TIMEOUT && rl_monotonic_ns() < end);
+    if (status != RL_OK && status != RL_TIMEOUT) {
+        return rl_errors_raise(state, &err);
+    }
+    return PyBool_FromLong(status == RL_OK);
+}
+
+static PyObject *close_until(rl_py_recorder *self, uint64_t end)
+{
+    Py_BEGIN_ALLOW_THREADS
+    rl_recorder_close(self->core, end);
+    Py_END_ALLOW_THREADS
+    rl_py_recorder_log_notices(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *recorder_close(rl_py_recorder *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"timeout", NULL};
+    rl_state *state = rl_py_recorder_state(self);
+    PyObject *timeout = NULL;
+    uint64_t end;
+
+    if (state == NULL ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "|O:close", names, &timeout) ||
+        deadline(state, timeout, &end) < 0) {
+        return NULL;
+    }
+    if (timeout == NULL || timeout == Py_None) {
+        end = rl_monotonic_ns() + RL_CLOSE_NS;
+    }
+    return close_until(self, end);
+}
+
+/* For the exit hook: all recorders share one deadline, which may have passed. */
+static PyObject *recorder_close_within(rl_py_recorder *self, PyObject *seconds)
+{
+    double left = PyFloat_AsDouble(seconds);
+
+    if (rl_py_recorder_state(self) == NULL || (left == -1.0 && PyErr_Occurred())) {
+        return NULL;
+    }
+    return close_until(self, rl_monotonic_ns() + (uint64_t)(int64_t)(left * 1e9));
+}
+
+static PyObject *recorder_exit(rl_py_recorder *self, PyObject *args)
+{
+    (void)args;
+    return rl_py_recorder_state(self) != NULL
+               ? close_until(self, rl_monotonic_ns() + RL_CLOSE_NS)
+               : NULL;
+}
+
+static PyObject *recorder_stats(rl_py_recorder *self, PyObject *args)
+{
+    rl_state *state = rl_py_recorder_state(self);
+    PyObject *stats = NULL;
+
+    (void)args;
+    if (state != NULL) {
+        stats = rl_stats_get(state, self);
+        rl_py_recorder_log_notices(self);
+    }
+    return stats;
+}
+
+static PyObject *recorder_enter(PyObject *self, PyObject *args)
+{
+    (void)args;
+    return Py_NewRef(self);
+}
+
+static PyMethodDef recorder_methods[] = {
+    {"log_run", (PyCFunction)recorder_log_run, METH_O,
+     "log_run(run)\n--\n\nKeep one run; return its run_id once it is committed."},
+    {"prepare", (PyCFunction)recorder_prepare, METH_O,
+     "prepare(run)\n--\n\nValidate and encode a run now, to commit it later."},
+    {"commit", (PyCFunction)recorder_commit, METH_O,
+     "commit(prepared)\n--\n\nCommit a prepared run, once; return its run_id."},
+    {"get_runs_by_wpk_id", (PyCFunction)(void (*)(void))recorder_get_runs,
+     METH_VARARGS | METH_KEYWORDS,
+     "get_runs_by_wpk_id(wpk_id, limit=20, offset=0)\n--\n\n"
+     "The runs of a workflow, newest first: (run_id, status, duration_ms, created_at)."},
+    {"get_run", (PyCFunction)(void (*)(void))recorder_get_run,
+     METH_VARARGS | METH_KEYWORDS,
+     "get_run(run_id, wpk_id=None)\n--\n\nThe whole run as a dict, or None."},
+    {"list_runs", (PyCFunction)(void (*)(void))recorder_list_runs,
+     METH_VARARGS | METH_KEYWORDS,
+     "list_runs(*, wpk_id=None, status=None, thread_id=None, since=None, until=None, "
+     "limit=20, after=None)\n--\n\nA page of runs, newest first."},
+    {"delete_runs", (PyCFunction)(void (*)(void))recorder_delete_runs,
+     METH_VARARGS | METH_KEYWORDS,
+     "delete_runs(*, wpk_id=None, run_id=None, status=None, thread_id=None, "
+     "before=None)\n"
+     "--\n\nDelete the runs that fit every filter given; return how many."},
+    {"flush", (PyCFunction)(void (*)(void))recorder_flush, METH_VARARGS | METH_KEYWORDS,
+     "flush(timeout=None)\n--\n\nWait until everything handed over is in the database."},
+    {"close", (PyCFunction)(void (*)(void))recorder_close, METH_VARARGS | METH_KEYWORDS,
+     "close(timeout=None)\n--\n\nWait for what is being committed, give forwarding that "
+     "many seconds (4 by default), then close the database."},
+    {"_close_within", (PyCFunction)recorder_close_within, METH_O,
+     "_close_within(seconds)\n--\n\nClose as close() does; the seconds may be negative."},
+    {"stats", (PyCFunction)recorder_stats, METH_NOARGS,
+     "stats()\n--\n\nCounters of this recorder."},
+    {"__enter__", recorder_enter, METH_NOARGS, NULL},
+    {"__exit__", (PyCFunction)recorder_exit, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef recorder_members[] = {
+    {"default_path", T_BOOL, offsetof(rl_py_recorder, default_path), READONLY,
+     "Whether SQLite is the store and nobody has chosen the file."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot recorder_slots[] = {
+    {Py_tp_doc, "Keeps runs in SQLite, or in PostgreSQL when it is given a DSN."},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_init, recorder_init},
+    {Py_tp_traverse, recorder_traverse},
+    {Py_tp_dealloc, recorder_dealloc},
+    {Py_tp_methods, recorder_methods},
+    {Py_tp_members, recorder_members},
+    {0, NULL},
+};
+
+static PyType_Spec recorder_spec = {
+    .name = "runlog._runlog.Recorder",
+    .basicsize = sizeof(rl_py_recorder),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = recorder_slots,
+};
+
+static int prepared_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self)); /* its texts can't lead back to it */
+    return 0;
+}
+
+static void prepared_dealloc(PyObject *self)
+{
+    prepared_run *prepared = (prepared_run *)self;
+    PyTypeObject *type = Py_TYPE(self);
+
+    PyObject_GC_UnTrack(self);
+    rl_run_free(prepared->run);
+    Py_XDECREF(prepared->wpk_id);
+    Py_XDECREF(prepared->run_id);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMemberDef prepared_members[] = {
+    {"wpk_id", T_OBJECT, offsetof(prepared_run, wpk_id), READONLY, NULL},
+    {"run_id", T_OBJECT, offsetof(prepared_run, run_id), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot prepared_slots[] = {
+    {Py_tp_doc, "A run that was encoded and not yet committed."},
+    {Py_tp_traverse, prepared_traverse},
+    {Py_tp_dealloc, prepared_dealloc},
+    {Py_tp_members, prepared_members},
+    {0, NULL},
+};
+
+static PyType_Spec prepared_spec = {
+    .name = "runlog._runlog.PreparedRun",
+    .basicsize = sizeof(prepared_run),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = prepared_slots,
+};
+
+int rl_recorder_type_add(PyObject *module, rl_state *state)
+{
+    state->recorder_type =
+        (PyTypeObject *)PyType_FromModuleAndSpec(module, &recorder_spec, NULL);
+    state->prepared_type =
+        (PyTypeObject *)PyType_FromModuleAndSpec(module, &prepared_spec, NULL);
+    if (state->recorder_type == NULL || state->prepared_type == NULL) {
+        return -1;
+    }
+    return PyModule_AddType(module, state->recorder_type) < 0 ||
+                   PyModule_AddType(module, state->prepared_type) < 0
+               ? -1
+               : 0;
+}
