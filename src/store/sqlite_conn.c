@@ -268,9 +268,7 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *er
                        "mode; give a path on a local disk in RUNLOG_SQLITE_PATH",
                        path);
     }
-    if (status == RL_OK) {
-        rl_sqlite_gather_set(&conn->gather, conn->db);
-    } else {
+    if (status != RL_OK) {
         rl_sqlite_conn_fail(conn);
     }
     return status;
@@ -283,7 +281,6 @@ void rl_sqlite_conn_close(rl_sqlite_conn *conn)
         rl_free(conn->cache[i].sql);
     }
     sqlite3_close(conn->db);
-    rl_sqlite_gather_free(&conn->gather);
     memset(conn, 0, sizeof *conn);
 }
 
@@ -308,7 +305,6 @@ void rl_sqlite_conn_move(rl_sqlite_conn *to, rl_sqlite_conn *from)
     *to = *from;
     memset(from, 0, sizeof *from);
     sqlite3_busy_handler(to->db, wait_for_lock, to);
-    rl_sqlite_gather_set(&to->gather, to->db);
 }
 
 static bool has_moved(rl_sqlite_conn *conn)
@@ -418,7 +414,6 @@ rl_status rl_sqlite_conn_step(rl_sqlite_conn *conn, sqlite3_stmt *stmt, rl_err *
         status = rl_sqlite_conn_error(conn, rc, err);
     }
     sqlite3_reset(stmt);
-    rl_sqlite_gather_end(&conn->gather);
     return status;
 }
 

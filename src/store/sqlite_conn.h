@@ -8,7 +8,6 @@
 
 #include "core/err.h"
 #include "store/migrate.h"
-#include "store/sqlite_gather.h"
 
 #include <sqlite3.h>
 #include <stdbool.h>
@@ -37,8 +36,7 @@ typedef struct rl_sqlite_conn {
         char *sql;          /* owned */
         sqlite3_stmt *stmt; /* owned */
     } cache[RL_SQLITE_CACHE];
-    unsigned next;           /* the cache entry to be replaced next */
-    rl_sqlite_gather gather; /* of what a commit writes */
+    unsigned next; /* the cache entry to be replaced next */
 } rl_sqlite_conn;
 
 /* Opens the file, making it with mode 0600 where there is none, in WAL mode. No commit on
