@@ -8,7 +8,7 @@
 
 #include "core/err.h"
 #include "record/breaker.h"
-#include "record/notice.h"
+#include "core/notice.h"
 
 #include <pthread.h>
 

@@ -15,7 +15,7 @@
 
 #include "core/metrics.h"
 #include "record/index_peer.h"
-#include "record/notice.h"
+#include "core/notice.h"
 #include "record/services.h"
 #include "record/worker.h"
 #include "store/store.h"

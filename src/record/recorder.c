@@ -113,7 +113,7 @@ static rl_status open_sqlite(rl_recorder *recorder, rl_err *err)
     rl_status status =
         rl_sqlite_new(recorder->config.sqlite_path, &recorder->sqlite,
                       rl_meaning_rule(&recorder->meaning, &recorder->config.meaning),
-                      &recorder->store, err);
+                      &recorder->notices, &recorder->store, err);
 
     if (status == RL_OK) {
         recorder->commit =

@@ -15,7 +15,7 @@
 #include "record/graph.h"
 #include "record/journal.h"
 #include "record/meaning.h"
-#include "record/notice.h"
+#include "core/notice.h"
 #include "store/store.h"
 
 /* Migrations, owned as are their texts. */

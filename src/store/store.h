@@ -10,6 +10,7 @@
 #define RL_STORE_H
 
 #include "core/err.h"
+#include "core/notice.h"
 #include "core/run.h"
 #include "store/migrate.h"
 #include "store/outbox.h"
@@ -122,11 +123,12 @@ typedef struct rl_postgres_options {
                                       extension is not used */
 } rl_postgres_options;
 
-/* Make a store; nothing is opened before the first use. The texts, the rule and the
- * migrations must outlive it. With a rule (or NULL) each run that is written gets its row in
- * the outbox. */
+/* Make a store; nothing is opened before the first use. The texts, the rule, the migrations
+ * and the notices must outlive it. With a rule (or NULL) each run that is written gets its row
+ * in the outbox. The notices (or NULL) get an ERROR when the file was deleted or replaced. */
 rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
-                        const rl_embed_rule *rule, rl_store **store, rl_err *err);
+                        const rl_embed_rule *rule, rl_notices *notices, rl_store **store,
+                        rl_err *err);
 rl_status rl_postgres_new(const rl_postgres_options *options,
                           const rl_migrations *migrations, rl_store **store, rl_err *err);
 

@@ -70,7 +70,8 @@ static void embed_some(void)
     int64_t now;
 
     fresh_path(path);
-    help_need(rl_sqlite_new(path, the_migrations(), &the_rule, &store, &err) == RL_OK &&
+    help_need(rl_sqlite_new(path, the_migrations(), &the_rule, NULL, &store, &err) ==
+                      RL_OK &&
                   store->ops->prepare(store, &err) == RL_OK,
               err.text);
     atomic_store(&fault.kinds, kinds);

@@ -60,7 +60,7 @@ static void begin(bool postgres)
         status = rl_postgres_new(&options, postgres_migrations(), &store, &err);
     } else {
         fresh_path(path);
-        status = rl_sqlite_new(path, the_migrations(), &the_rule, &store, &err);
+        status = rl_sqlite_new(path, the_migrations(), &the_rule, NULL, &store, &err);
     }
     help_need(status == RL_OK && store->ops->prepare(store, &err) == RL_OK, err.text);
     free(ask_sql("DELETE FROM workflow_runs"));
