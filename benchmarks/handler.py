@@ -23,8 +23,8 @@ from runlog import Recorder
 from runlog.hooks import RunLogHandler
 
 LIMITS: dict[str, dict[Mode, float]] = {
-    "small": {"invoke": 18.0, "ainvoke": 22.0},
-    "big": {"invoke": 45.0, "ainvoke": 50.0},
+    "small": {"invoke": 20.0, "ainvoke": 24.0},
+    "big": {"invoke": 53.0, "ainvoke": 58.0},
     "fan-out": {"invoke": 6.0, "ainvoke": 8.0},
 }
 END_LIMIT_MS = 1.0

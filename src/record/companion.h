@@ -8,7 +8,7 @@
 #ifndef RL_COMPANION_H
 #define RL_COMPANION_H
 
-#include "record/notice.h"
+#include "core/notice.h"
 #include "store/postgres.h"
 #include "store/sqlite.h"
 

@@ -287,7 +287,6 @@ uint64_t rl_journal_forward(rl_journal *journal, const atomic_bool *stop)
     } else if (atomic_load(&journal->pending)) {
         again = now;
     }
-    rl_journal_tell_moved(journal);
     rl_spool_batch_free(&work->batches[0]);
     rl_spool_batch_free(&work->batches[1]);
     rl_free(work);

@@ -18,7 +18,7 @@ rl_status rl_journal_new(rl_store *server, const char *path,
     if (journal == NULL) {
         return rl_err_nomem(err);
     }
-    status = rl_spool_new(path, migrations, &journal->spool, err);
+    status = rl_spool_new(path, migrations, notices, &journal->spool, err);
     if (status != RL_OK) {
         rl_free(journal);
         return status;
@@ -72,7 +72,6 @@ static rl_status append(rl_journal *journal, const rl_batch *batch, rl_err *err)
         if (!atomic_exchange(&journal->pending, true)) {
             atomic_store(&journal->wake, true);
         }
-        rl_journal_tell_moved(journal);
         rl_journal_tell_usable(journal);
     }
     return status;

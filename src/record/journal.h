@@ -8,7 +8,7 @@
 #define RL_JOURNAL_H
 
 #include "core/metrics.h"
-#include "record/notice.h"
+#include "core/notice.h"
 #include "store/migrate.h"
 #include "store/store.h"
 

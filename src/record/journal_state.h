@@ -26,7 +26,6 @@ struct rl_journal {
     unsigned attempts;       /* of forwarding that failed */
     atomic_bool rejecting;   /* it was told that a run was rejected */
     atomic_bool unusable;    /* it was told that the journal can't be used */
-    atomic_uint moves;       /* deletions of the file that were told */
     unsigned number;         /* of this journal in the process */
     atomic_bool pending;     /* something was put into the journal since it was read */
     atomic_bool unsettled;   /* something of ours may not have been forwarded yet */
@@ -40,11 +39,10 @@ void rl_journal_note_away(rl_journal *journal, const rl_err *err);
 /* The server took something. */
 void rl_journal_note_back(rl_journal *journal);
 
-/* Each is told once: the journal can't be used, and then that it can; the server refused a
- * run for good; and each time that the file was found to be deleted. */
+/* Each is logged once: the journal can't be used, and then that it can; the server refused a
+ * run for good. */
 void rl_journal_tell_unusable(rl_journal *journal, const rl_err *err);
 void rl_journal_tell_usable(rl_journal *journal);
 void rl_journal_tell_rejected(rl_journal *journal, const rl_err *reason);
-void rl_journal_tell_moved(rl_journal *journal);
 
 #endif

@@ -77,16 +77,3 @@ void rl_journal_tell_usable(rl_journal *journal)
                        "the journal %s can be used again", rl_spool_path(journal->spool));
     }
 }
-
-/* The file was deleted under the process, and made anew with what waited in it. */
-void rl_journal_tell_moved(rl_journal *journal)
-{
-    unsigned moves = rl_spool_moves(journal->spool);
-
-    if (moves != 0 && atomic_exchange(&journal->moves, moves) != moves) {
-        rl_notices_add(journal->notices, RL_NOTICE_WARNING,
-                       "the journal %s was deleted or replaced while it was in use; what "
-                       "waited in it was written again",
-                       rl_spool_path(journal->spool));
-    }
-}

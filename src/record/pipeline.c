@@ -45,7 +45,7 @@ static rl_status make_sqlite(rl_pipeline *pipeline, rl_err *err)
 {
     const rl_pipeline_options *with = &pipeline->with;
     rl_status status = rl_sqlite_new(with->sqlite_path, &with->sqlite, with->sqlite_hook,
-                                     &pipeline->store, err);
+                                     with->notices, &pipeline->store, err);
 
     if (status == RL_OK) {
         pipeline->commit = rl_commit_new(write_to_store, pipeline->store, with->metrics);

@@ -10,12 +10,12 @@
 
 #include "core/err.h"
 #include "core/metrics.h"
+#include "core/notice.h"
 #include "core/run.h"
 #include "record/companion.h"
 #include "record/config.h"
 #include "record/graph.h"
 #include "record/journal.h"
-#include "record/notice.h"
 #include "store/store.h"
 
 typedef struct rl_recorder rl_recorder;

@@ -30,10 +30,6 @@ typedef struct postgres_store {
 } postgres_store;
 
 static const rl_dialect dialect = {
-    .select_columns = {"id", "wpk_id", "run_id", "status", "duration_ms", "thread_id",
-                       "error_type", "error_text", "started_at", "created_at",
-                       "updated_at", "inputs", "outputs", "node_logs", "metadata",
-                       "owner"},
     .text_cast = "",
     .time_cast = "::timestamptz",
     .id_cast = "::uuid",

@@ -149,7 +149,7 @@ void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
     rl_buf_add_text(sql, remove ? RL_SQL_DELETE : RL_SQL_SELECT);
     for (size_t i = 0; i < count && !remove; i++) {
         rl_buf_add_text(sql, i == 0 ? "" : ", ");
-        rl_buf_add_text(sql, dialect->select_columns[columns[i]]);
+        rl_buf_add_text(sql, rl_columns[columns[i]].name);
     }
     rl_buf_add_text(sql, RL_SQL_FROM);
     add_conditions(query, dialect, sql, bindings);

@@ -48,7 +48,6 @@ typedef struct rl_bindings {
 
 /* How a database writes what the two don't write alike. */
 typedef struct rl_dialect {
-    const char *select_columns[RL_COLUMNS]; /* the expression of each column */
     const char *text_cast, *time_cast, *id_cast, *int_cast; /* behind a placeholder */
     const char *ids_before, *ids_after;                     /* around that of ids */
     char placeholder;                                       /* '?' or '$' */

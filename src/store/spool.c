@@ -17,78 +17,8 @@ struct rl_spool {
     rl_sqlite_file file;
 };
 
-/* Adds each row that a statement reads to the other file. */
-static rl_status copy_rows(rl_sqlite_conn *from, const char *select, rl_sqlite_conn *to,
-                           const char *insert, int values, rl_err *err)
-{
-    sqlite3_stmt *read = NULL, *add = NULL;
-    rl_status status = rl_sqlite_conn_stmt(from, select, &read, err);
-    int rc = SQLITE_DONE;
-
-    if (status == RL_OK) {
-        status = rl_sqlite_conn_stmt(to, insert, &add, err);
-    }
-    while (status == RL_OK && (rc = sqlite3_step(read)) == SQLITE_ROW) {
-        for (int i = 0; i < values && status == RL_OK; i++) {
-            if (sqlite3_bind_value(add, i + 1, sqlite3_column_value(read, i)) !=
-                SQLITE_OK) {
-                status = rl_err_nomem(err);
-            }
-        }
-        if (status == RL_OK) {
-            status = rl_sqlite_conn_step(to, add, err);
-        }
-    }
-    if (status == RL_OK && rc != SQLITE_DONE) {
-        status = rl_sqlite_conn_error(from, rc, err);
-    }
-    sqlite3_reset(read);
-    return status;
-}
-
-/* Copies what a file holds that was deleted under the process. Rows that another process
- * has rescued and forwarded before are forwarded twice, which changes nothing. */
-static rl_status rescue(rl_sqlite_conn *from, rl_sqlite_conn *to, rl_err *err)
-{
-    rl_status status = rl_sqlite_conn_run(to, RL_SQLITE_BEGIN, err);
-
-    if (status == RL_OK) {
-        status = rl_sqlite_conn_run(to, RL_SQLITE_SAVED_MAKE, err);
-    }
-    if (status == RL_OK) {
-        status = rl_sqlite_conn_run(to, RL_SQLITE_SAVED_FILL, err);
-    }
-    if (status == RL_OK) {
-        status = copy_rows(from, RL_SQLITE_JOURNAL_ALL, to, RL_SQLITE_JOURNAL_SAVE,
-                           BEHIND, err);
-    }
-    if (status == RL_OK) {
-        status = copy_rows(from, RL_SQLITE_REJECTED_ALL, to, RL_SQLITE_REJECTED_SAVE,
-                           BEHIND + 3, err);
-    }
-    if (status == RL_OK) {
-        status = rl_sqlite_conn_run(to, RL_SQLITE_SAVED_DROP, err);
-    }
-    return status == RL_OK ? rl_sqlite_conn_run(to, RL_SQLITE_COMMIT, err) : status;
-}
-
-/* Whether the journal is all there is in its file; not where that can't be told. */
-static bool is_only_journal(rl_sqlite_conn *conn)
-{
-    sqlite3_stmt *stmt = NULL;
-    bool only = false;
-    rl_err ignored;
-
-    if (rl_sqlite_conn_stmt(conn, RL_SQLITE_MORE_THAN_JOURNAL, &stmt, &ignored) ==
-        RL_OK) {
-        only = sqlite3_step(stmt) == SQLITE_DONE;
-        sqlite3_reset(stmt);
-    }
-    return only;
-}
-
-rl_status rl_spool_new(const char *path, const rl_migrations *migrations, rl_spool **out,
-                       rl_err *err)
+rl_status rl_spool_new(const char *path, const rl_migrations *migrations,
+                       rl_notices *notices, rl_spool **out, rl_err *err)
 {
     rl_spool *spool = rl_calloc(1, sizeof *spool);
     rl_status status;
@@ -96,10 +26,8 @@ rl_status rl_spool_new(const char *path, const rl_migrations *migrations, rl_spo
     if (spool == NULL) {
         return rl_err_nomem(err);
     }
-    status = rl_sqlite_file_init(&spool->file, path, migrations, err);
+    status = rl_sqlite_file_init(&spool->file, path, migrations, notices, err);
     if (status == RL_OK) {
-        spool->file.rescue = rescue;
-        spool->file.replaceable = is_only_journal;
         *out = spool;
     } else {
         rl_free(spool);
@@ -459,11 +387,6 @@ void rl_spool_batch_free(rl_spool_batch *batch)
         rl_free(batch->reasons[i]);
     }
     memset(batch, 0, sizeof *batch);
-}
-
-unsigned rl_spool_moves(const rl_spool *spool)
-{
-    return atomic_load(&spool->file.moves);
 }
 
 bool rl_spool_due(rl_spool *spool)

@@ -10,6 +10,7 @@
 #ifndef RL_SPOOL_H
 #define RL_SPOOL_H
 
+#include "core/notice.h"
 #include "store/migrate.h"
 #include "store/store.h"
 
@@ -35,12 +36,13 @@ typedef struct rl_spool_state {
     int64_t rejected;    /* rows */
 } rl_spool_state;
 
+/* The notices (borrowed, or NULL) get an ERROR when the file was deleted or replaced. */
 rl_status rl_spool_new(const char *path, const rl_migrations *migrations,
-                       rl_spool **spool, rl_err *err);
+                       rl_notices *notices, rl_spool **spool, rl_err *err);
 void rl_spool_free(rl_spool *spool);
 const char *rl_spool_path(const rl_spool *spool);
 
-/* Whether there is a file at the path, or one open that was deleted from there. */
+/* Whether there is a file at the path, or one open. */
 bool rl_spool_exists(const rl_spool *spool);
 
 /* Opens the file, making it where there is none, and applies the migrations. */
@@ -77,9 +79,6 @@ rl_status rl_spool_settle(rl_spool *spool, const rl_spool_batch *batch, const ch
                           int64_t until, bool *mine, rl_err *err);
 
 void rl_spool_batch_free(rl_spool_batch *batch); /* what it owns, not the struct */
-
-/* How often the file was found to be deleted, and made anew with what it held. */
-unsigned rl_spool_moves(const rl_spool *spool);
 
 /* As a store's. */
 bool rl_spool_due(rl_spool *spool);

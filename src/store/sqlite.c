@@ -12,10 +12,6 @@ typedef struct sqlite_store {
 } sqlite_store;
 
 static const rl_dialect dialect = {
-    .select_columns = {"id", "wpk_id", "run_id", "status", "duration_ms", "thread_id",
-                       "error_type", "error_text", "started_at", "created_at",
-                       "updated_at", "inputs", "outputs", "node_logs", "metadata",
-                       "owner"},
     .text_cast = "",
     .time_cast = "",
     .id_cast = "",
@@ -218,7 +214,8 @@ static const rl_store_ops ops = {
 };
 
 rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
-                        const rl_sqlite_hook *hook, rl_store **store, rl_err *err)
+                        const rl_sqlite_hook *hook, rl_notices *notices, rl_store **store,
+                        rl_err *err)
 {
     sqlite_store *self = rl_calloc(1, sizeof *self);
     rl_status status;
@@ -228,7 +225,7 @@ rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
     }
     self->base.ops = &ops;
     self->hook = hook;
-    status = rl_sqlite_file_init(&self->file, path, migrations, err);
+    status = rl_sqlite_file_init(&self->file, path, migrations, notices, err);
     if (status == RL_OK) {
         *store = &self->base;
     } else {

@@ -9,10 +9,12 @@
 #include "store/sqlite_run.h"
 #include "store/store.h"
 
-/* Makes a store on the file at `path`; the file is opened at the first use. The migrations and
- * the hook (or NULL) must outlive the store. */
+/* Makes a store on the file at `path`; the file is opened at the first use. The migrations, the
+ * hook (or NULL) and the notices (or NULL) must outlive the store; the notices get an ERROR when
+ * the file was deleted or replaced. */
 rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
-                        const rl_sqlite_hook *hook, rl_store **store, rl_err *err);
+                        const rl_sqlite_hook *hook, rl_notices *notices, rl_store **store,
+                        rl_err *err);
 
 /* The file of a SQLite store, borrowed as long as the store lives; NULL for another store. */
 rl_sqlite_file *rl_sqlite_file_of(rl_store *store);

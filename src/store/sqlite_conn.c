@@ -5,20 +5,15 @@
 #include "core/clock.h"
 #include "core/fork.h"
 #include "store/filesystem.h"
+#include "store/sqlite_path.h"
 #include "store/sqlite_sql.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
-#define PATH_SIZE 4096
-#define WATCH_NS UINT64_C(5000000) /* between two looks at the -wal and -shm */
+#define ALONE_NS UINT64_C(500000000)
 
 /* Closing a descriptor of the file drops the locks that this process holds on it (POSIX),
  * so nobody may be opening it while it is made. */
@@ -133,83 +128,15 @@ static int set_wal(rl_sqlite_conn *conn, bool *is_wal)
     }
 }
 
-/* The path of what belongs to the file: the -wal or the -shm. */
-static const char *beside(char name[PATH_SIZE + 8], const char *path, const char *suffix)
-{
-    snprintf(name, PATH_SIZE + 8, "%.*s%s", PATH_SIZE - 1, path, suffix);
-    return name;
-}
-
-static void remove_beside(const char *path)
-{
-    char name[PATH_SIZE + 8];
-
-    (void)unlink(beside(name, path, "-wal"));
-    (void)unlink(beside(name, path, "-shm"));
-}
-
-static ino_t inode_beside(const char *path, const char *suffix)
-{
-    char name[PATH_SIZE + 8];
-    struct stat info;
-
-    return stat(beside(name, path, suffix), &info) == 0 ? info.st_ino : 0;
-}
-
-/* Locks the folder, -1 where it can't be: SQLite finds the -wal and the -shm by their path,
- * which another file may have by then. So no process may make a file while another is
- * between opening one and opening what belongs to it. Unlocked by closing it. */
-static int lock_folder(rl_sqlite_conn *conn)
-{
-    const struct timespec pause = {0, 500000};
-    uint64_t end = rl_monotonic_ns() + RL_SQLITE_WAIT_NS;
-    char folder[PATH_SIZE];
-    const char *slash = strrchr(conn->path, '/');
-    int fd;
-
-    conn->yielded = false;
-    if (slash == NULL || slash - conn->path + 1 >= PATH_SIZE) {
-        return -1;
-    }
-    snprintf(folder, sizeof folder, "%.*s", (int)(slash - conn->path + 1), conn->path);
-    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        conn->yielded = rl_fork_pending();
-        if (errno != EWOULDBLOCK || conn->yielded || rl_monotonic_ns() > end) {
-            close(fd);
-            return -1;
-        }
-        nanosleep(&pause, NULL);
-    }
-    return fd;
-}
-
-/* A -wal or -shm without its file belongs to one that was deleted, and whoever has that one
- * open still maps the -shm, which two databases must not share. So these are removed before
- * there is a new file. An error here is SQLite's to find, which opens the same file. */
-static void make_file(const char *path, bool locked)
-{
-    int made;
-
-    if (locked) {
-        remove_beside(path);
-    }
-    made = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (made >= 0) {
-        close(made);
-    }
-}
-
-static int make_and_open(rl_sqlite_conn *conn, bool locked)
+static int make_and_open(rl_sqlite_conn *conn)
 {
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
                       SQLITE_OPEN_EXRESCODE;
     int rc;
 
     pthread_mutex_lock(&making);
-    if (access(conn->path, F_OK) != 0) {
-        make_file(conn->path, locked);
-    }
+    rl_sqlite_path_make(conn->path);
+    conn->inode = rl_sqlite_path_inode(conn->path, "");
     rc = sqlite3_open_v2(conn->path, &conn->db, flags, NULL);
     pthread_mutex_unlock(&making);
     return rc;
@@ -218,10 +145,8 @@ static int make_and_open(rl_sqlite_conn *conn, bool locked)
 /* Opens the file and all that belongs to it. */
 static int open_whole(rl_sqlite_conn *conn, bool *is_wal)
 {
-    int folder = lock_folder(conn);
-    int rc = conn->yielded ? SQLITE_BUSY : make_and_open(conn, folder >= 0);
+    int rc = make_and_open(conn);
 
-    conn->inode = inode_beside(conn->path, "");
     if (rc == SQLITE_OK) {
         rc = sqlite3_busy_handler(conn->db, wait_for_lock, conn);
     }
@@ -234,13 +159,23 @@ static int open_whole(rl_sqlite_conn *conn, bool *is_wal)
     if (rc == SQLITE_OK) { /* where the mode was set just now the -wal is not open yet */
         rc = sqlite3_exec(conn->db, RL_SQLITE_LOOK, NULL, NULL, NULL);
     }
-    conn->wal = inode_beside(conn->path, "-wal");
-    conn->shm = inode_beside(conn->path, "-shm");
-    conn->watched = conn->wal != 0 && conn->shm != 0;
-    if (folder >= 0) {
-        close(folder);
-    }
+    conn->wal = rl_sqlite_path_inode(conn->path, "-wal");
+    conn->shm = rl_sqlite_path_inode(conn->path, "-shm");
     return rc;
+}
+
+/* SQLite shares one -shm among the connections of a process: while one of them has a deleted
+ * one open, a new connection gets that too. */
+static rl_status refuse_deleted(const rl_sqlite_conn *conn, rl_err *err)
+{
+    rl_err_set(err, RL_STORE,
+               "SQLite file %s: its -wal or -shm was deleted, and another connection of "
+               "this process still has the old one open; close that connection",
+               conn->path);
+    if (err != NULL) {
+        err->retryable = true;
+    }
+    return RL_STORE;
 }
 
 rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *err)
@@ -259,7 +194,12 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *er
         return status;
     }
     rc = open_whole(conn, &is_wal);
-    if (rc != SQLITE_OK) {
+    if (rl_sqlite_path_lost(path, "", conn->inode)) {
+        status = rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
+    } else if ((rc == SQLITE_OK || rc == SQLITE_IOERR_SHORT_READ) &&
+               (conn->wal == 0 || conn->shm == 0)) {
+        status = refuse_deleted(conn, err);
+    } else if (rc != SQLITE_OK) {
         status = rl_sqlite_conn_error(conn, rc, err);
     } else if (!is_wal) {
         status =
@@ -268,12 +208,32 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *er
                        "mode; give a path on a local disk in RUNLOG_SQLITE_PATH",
                        path);
     }
-    if (status == RL_OK) {
-        rl_sqlite_gather_set(&conn->gather, conn->db);
-    } else {
-        rl_sqlite_conn_fail(conn);
+    if (status != RL_OK) {
+        rl_sqlite_conn_drop(conn);
     }
     return status;
+}
+
+/* Each connection holds a shared lock on the file as long as it is open. */
+void rl_sqlite_wait_until_alone(const char *path)
+{
+    uint64_t end = rl_monotonic_ns() + ALONE_NS;
+    const struct timespec pause = {0, 1000000};
+    int rc = SQLITE_BUSY;
+
+    while (rc == SQLITE_BUSY && rl_sqlite_path_inode(path, "-shm") == 0 &&
+           !rl_fork_pending() && rl_monotonic_ns() < end) {
+        sqlite3 *db = NULL;
+
+        rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL);
+        if (rc == SQLITE_OK) {
+            rc = sqlite3_exec(db, RL_SQLITE_ALONE, NULL, NULL, NULL);
+        }
+        sqlite3_close(db);
+        if (rc == SQLITE_BUSY) {
+            nanosleep(&pause, NULL);
+        }
+    }
 }
 
 void rl_sqlite_conn_close(rl_sqlite_conn *conn)
@@ -283,7 +243,6 @@ void rl_sqlite_conn_close(rl_sqlite_conn *conn)
         rl_free(conn->cache[i].sql);
     }
     sqlite3_close(conn->db);
-    rl_sqlite_gather_free(&conn->gather);
     memset(conn, 0, sizeof *conn);
 }
 
@@ -293,89 +252,6 @@ void rl_sqlite_conn_drop(rl_sqlite_conn *conn)
         (void)sqlite3_db_config(conn->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     }
     rl_sqlite_conn_close(conn);
-}
-
-void rl_sqlite_conn_fail(rl_sqlite_conn *conn)
-{
-    bool gone = rl_sqlite_conn_moved(conn);
-
-    rl_sqlite_conn_drop(conn);
-    conn->gone = gone;
-}
-
-void rl_sqlite_conn_move(rl_sqlite_conn *to, rl_sqlite_conn *from)
-{
-    *to = *from;
-    memset(from, 0, sizeof *from);
-    sqlite3_busy_handler(to->db, wait_for_lock, to);
-    rl_sqlite_gather_set(&to->gather, to->db);
-}
-
-static bool has_moved(rl_sqlite_conn *conn)
-{
-    int moved = 0;
-
-    return sqlite3_file_control(conn->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) ==
-               SQLITE_OK &&
-           moved != 0;
-}
-
-/* SQLite takes any failure of stat() for a file that is gone. */
-bool rl_sqlite_conn_moved(rl_sqlite_conn *conn)
-{
-    struct stat info;
-    bool moved;
-
-    if (conn->db == NULL) {
-        return conn->gone;
-    }
-    moved = has_moved(conn);
-    if (moved && stat(conn->path, &info) == 0) {
-        moved = info.st_ino != conn->inode;
-    } else if (moved) {
-        moved = errno == ENOENT || errno == ENOTDIR;
-    }
-    return moved;
-}
-
-/* Whether what stood there when the file was opened is gone, or another one. What can't be
- * looked at is not called gone. */
-static bool is_lost(const char *path, const char *suffix, ino_t inode)
-{
-    char name[PATH_SIZE + 8];
-    struct stat info;
-
-    return stat(beside(name, path, suffix), &info) == 0 ? info.st_ino != inode
-                                                        : errno == ENOENT;
-}
-
-bool rl_sqlite_conn_torn(rl_sqlite_conn *conn, bool now)
-{
-    uint64_t clock = rl_monotonic_ns();
-
-    if (conn->db == NULL || !conn->watched ||
-        (!now && clock - conn->watched_at < WATCH_NS)) {
-        return false;
-    }
-    conn->watched_at = clock;
-    return is_lost(conn->path, "-wal", conn->wal) ||
-           is_lost(conn->path, "-shm", conn->shm);
-}
-
-void rl_sqlite_conn_abandon(rl_sqlite_conn *conn)
-{
-    int folder = lock_folder(conn);
-
-    if (!conn->yielded && !rl_sqlite_conn_moved(conn) &&
-        rl_sqlite_conn_torn(conn, true)) {
-        conn->watched = unlink(conn->path) == 0;
-        if (conn->watched) {
-            remove_beside(conn->path);
-        }
-    }
-    if (folder >= 0) {
-        close(folder);
-    }
 }
 
 rl_status rl_sqlite_conn_stmt(rl_sqlite_conn *conn, const char *sql, sqlite3_stmt **stmt,
@@ -418,7 +294,6 @@ rl_status rl_sqlite_conn_step(rl_sqlite_conn *conn, sqlite3_stmt *stmt, rl_err *
         status = rl_sqlite_conn_error(conn, rc, err);
     }
     sqlite3_reset(stmt);
-    rl_sqlite_gather_end(&conn->gather);
     return status;
 }
 

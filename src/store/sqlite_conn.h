@@ -8,7 +8,6 @@
 
 #include "core/err.h"
 #include "store/migrate.h"
-#include "store/sqlite_gather.h"
 
 #include <sqlite3.h>
 #include <stdbool.h>
@@ -26,48 +25,29 @@ typedef struct rl_sqlite_conn {
     bool yielded;           /* the last wait was given up, as a fork wants the lock */
     bool full_sync;         /* as PRAGMA synchronous was last set */
     bool broken;            /* it was opened by halves: only a new one will do */
-    bool gone;              /* it is closed again, as its file was deleted meanwhile */
-    ino_t inode;            /* of the file, when it was opened; 0: it was gone by then */
-    ino_t wal, shm;         /* the inodes of what belongs to the file; 0 for none */
-    bool watched;           /* they are looked at by rl_sqlite_conn_torn */
-    uint64_t watched_at;    /* nanoseconds: when it looked last */
+    ino_t inode, wal, shm;  /* the files that are open: itself, its -wal, its -shm */
     uint64_t waiting_since; /* nanoseconds: when the busy handler was first called */
     uint64_t jitter;        /* the state of the busy handler's random numbers */
     struct {
         char *sql;          /* owned */
         sqlite3_stmt *stmt; /* owned */
     } cache[RL_SQLITE_CACHE];
-    unsigned next;           /* the cache entry to be replaced next */
-    rl_sqlite_gather gather; /* of what a commit writes */
+    unsigned next; /* the cache entry to be replaced next */
 } rl_sqlite_conn;
 
 /* Opens the file, making it with mode 0600 where there is none, in WAL mode. No commit on
- * the connection moves the WAL into the file (rl_sqlite_file sees to that). */
+ * the connection checkpoints the WAL (rl_sqlite_file sees to that). RL_BUSY where the file
+ * was replaced meanwhile: opened again, it may be well. */
 rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *err);
 void rl_sqlite_conn_close(rl_sqlite_conn *conn);
 
+/* Where there is no -shm beside the file: waits until no connection at all has the file open,
+ * and checkpoints the WAL that lies there; or until there is a -shm, as another process has
+ * done so; but no longer than half a second, nor while a fork is pending. */
+void rl_sqlite_wait_until_alone(const char *path);
+
 /* The same, quickly: the WAL stays as it is. For a fork, after which it is opened again. */
 void rl_sqlite_conn_drop(rl_sqlite_conn *conn);
-
-/* The same after an error. Whether its file is gone from the path is kept in `gone`. */
-void rl_sqlite_conn_fail(rl_sqlite_conn *conn);
-
-/* Moves a connection to another struct; `from` is closed then. */
-void rl_sqlite_conn_move(rl_sqlite_conn *to, rl_sqlite_conn *from);
-
-/* Whether the open file is no longer the one at the path: deleted, renamed, replaced. Of a
- * connection that failed: whether it was so then. */
-bool rl_sqlite_conn_moved(rl_sqlite_conn *conn);
-
-/* Whether the -wal or the -shm of the file is no longer at its path. Who opens the file now
- * gets others, and the locks of the two do not hold for one another. What was committed to
- * the old ones meanwhile is found there, so a look every few milliseconds is enough (or
- * `now`): two stat() are a part of a commit's time that can be measured. */
-bool rl_sqlite_conn_torn(rl_sqlite_conn *conn, bool now);
-
-/* Deletes the file at the path, if it is still the one that is open, and torn: all who have
- * it open find it moved then. Where that can't be done it is not called torn any more. */
-void rl_sqlite_conn_abandon(rl_sqlite_conn *conn);
 
 /* Gives a reset statement for the SQL, prepared before or now. The connection keeps it. */
 rl_status rl_sqlite_conn_stmt(rl_sqlite_conn *conn, const char *sql, sqlite3_stmt **stmt,

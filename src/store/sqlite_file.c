@@ -6,16 +6,18 @@
 #include "core/clock.h"
 #include "core/fork.h"
 #include "store/sqlite_locks.h"
+#include "store/sqlite_path.h"
 
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Pages of the WAL that are not in the file yet and are worth a checkpoint. Its size alone
  * does not tell: under a writer that never pauses it only grows. */
 #define DUE_PAGES 1000
 #define RESTART_PAGES (4 * 1024) /* of the WAL, from which it has to begin again */
-#define SAVE_TRIES 200           /* milliseconds for which a fork is held up at most */
+
+/* Between looks at the path: three stat() are a part of a commit's time that can be measured. */
+#define CHECK_NS UINT64_C(5000000)
 
 /* A relative path is fixed now: the working folder may change before the file is opened. */
 static rl_status absolute_path(const char *path, char **out, rl_err *err)
@@ -48,7 +50,8 @@ static rl_status absolute_path(const char *path, char **out, rl_err *err)
 }
 
 rl_status rl_sqlite_file_init(rl_sqlite_file *file, const char *path,
-                              const rl_migrations *migrations, rl_err *err)
+                              const rl_migrations *migrations, rl_notices *notices,
+                              rl_err *err)
 {
     rl_status status;
 
@@ -57,6 +60,7 @@ rl_status rl_sqlite_file_init(rl_sqlite_file *file, const char *path,
     if (status == RL_OK) {
         rl_sqlite_locks_join();
         file->migrations = migrations;
+        file->notices = notices;
         pthread_mutex_init(&file->write_lock, NULL);
         pthread_mutex_init(&file->read_lock, NULL);
         pthread_mutex_init(&file->care_lock, NULL);
@@ -64,11 +68,158 @@ rl_status rl_sqlite_file_init(rl_sqlite_file *file, const char *path,
     return status;
 }
 
+static void lock_all(rl_sqlite_file *file)
+{
+    pthread_mutex_lock(&file->write_lock);
+    pthread_mutex_lock(&file->read_lock);
+    pthread_mutex_lock(&file->care_lock);
+}
+
+static void unlock_all(rl_sqlite_file *file)
+{
+    pthread_mutex_unlock(&file->care_lock);
+    pthread_mutex_unlock(&file->read_lock);
+    pthread_mutex_unlock(&file->write_lock);
+}
+
+/* While nothing is open, another process may rightly delete the -wal and the -shm. */
+static void forget_beside(rl_sqlite_file *file)
+{
+    atomic_store(&file->wal, 0);
+    atomic_store(&file->shm, 0);
+}
+
+/* Closes what is open. All locks held. */
+static void drop_all(rl_sqlite_file *file)
+{
+    rl_sqlite_conn_drop(&file->carer);
+    rl_sqlite_conn_drop(&file->reader);
+    rl_sqlite_conn_drop(&file->writer);
+    atomic_store(&file->in_use, false);
+    forget_beside(file);
+}
+
+static bool is_lost(rl_sqlite_file *file)
+{
+    return rl_sqlite_path_lost(file->path, "", atomic_load(&file->inode));
+}
+
+static bool is_wal_lost(rl_sqlite_file *file)
+{
+    return rl_sqlite_path_lost(file->path, "-wal", atomic_load(&file->wal));
+}
+
+static bool is_shm_lost(rl_sqlite_file *file)
+{
+    return rl_sqlite_path_lost(file->path, "-shm", atomic_load(&file->shm));
+}
+
+/* Whether one of the files was deleted or replaced; not looked at each time but `now`. */
+static bool is_replaced(rl_sqlite_file *file, bool now)
+{
+    uint64_t clock = rl_monotonic_ns();
+    bool replaced;
+
+    if (!now && clock < atomic_load_explicit(&file->check_at, memory_order_relaxed)) {
+        return false;
+    }
+    replaced = is_lost(file) || is_wal_lost(file) || is_shm_lost(file);
+    atomic_store(&file->check_at, replaced ? 0 : clock + CHECK_NS);
+    return replaced;
+}
+
+static void report_lost(rl_sqlite_file *file)
+{
+    rl_notices_add(
+        file->notices, RL_NOTICE_ERROR,
+        "the SQLite file %s was deleted, renamed or replaced while it was in "
+        "use; runs are stored in the file that is at this path from now on. The "
+        "runs in the old file are not in it. Runs of the last milliseconds, and "
+        "those that were only in the old file's -wal, may be lost",
+        file->path);
+}
+
+static void report_lost_beside(rl_sqlite_file *file, const char *suffix)
+{
+    rl_notices_add(file->notices, RL_NOTICE_ERROR,
+                   "the %s of the SQLite file %s was deleted or replaced while it was in "
+                   "use; the file was opened again. If another process has opened it in "
+                   "between, runs may be lost and the file may be damaged: check it with "
+                   "PRAGMA integrity_check",
+                   suffix, file->path);
+}
+
+/* Whether there is another one at the path in place of a deleted -wal or -shm. */
+static bool is_remade(rl_sqlite_file *file)
+{
+    return (is_wal_lost(file) && rl_sqlite_path_inode(file->path, "-wal") != 0) ||
+           (is_shm_lost(file) && rl_sqlite_path_inode(file->path, "-shm") != 0);
+}
+
+/* Gives up a -wal or -shm that was deleted. All locks held.
+ *
+ * A checkpoint may leave a database that is whole only together with its WAL: so all of the
+ * old WAL goes into the file first. Processes that have the same old files open are one
+ * another's peers in that, as they share the -shm. Not where another process has made new
+ * ones: two WALs in one file destroy it. New ones are made when all have given up theirs. */
+static void give_up_beside(rl_sqlite_file *file)
+{
+    bool wal_lost = is_wal_lost(file);
+
+    if (file->writer.db != NULL && !is_remade(file)) {
+        (void)sqlite3_wal_checkpoint_v2(file->writer.db, NULL, SQLITE_CHECKPOINT_FULL,
+                                        NULL, NULL);
+    }
+    if (wal_lost) {
+        rl_sqlite_path_remove(file->path, "-shm", atomic_load(&file->shm));
+    }
+    report_lost_beside(file, wal_lost ? "-wal" : "-shm");
+    drop_all(file);
+    rl_sqlite_wait_until_alone(file->path);
+}
+
+/* Gives up a file that was deleted or replaced. What is left at the path of its -wal and -shm
+ * would be taken for a part of the new one. All locks held. */
+static void give_up_file(rl_sqlite_file *file)
+{
+    rl_sqlite_path_remove(file->path, "-wal", atomic_load(&file->wal));
+    rl_sqlite_path_remove(file->path, "-shm", atomic_load(&file->shm));
+    report_lost(file);
+    drop_all(file);
+}
+
+/* All locks held. */
+static void give_up(rl_sqlite_file *file)
+{
+    if (is_lost(file)) {
+        give_up_file(file);
+    } else {
+        give_up_beside(file);
+    }
+    atomic_store(&file->inode, 0);
+    atomic_fetch_add(&file->moves, 1);
+}
+
+/* Before each use: gives up files that are no longer those at the path. */
+static void check_path(rl_sqlite_file *file)
+{
+    if (is_replaced(file, !atomic_load(&file->in_use))) {
+        lock_all(file);
+        if (is_replaced(file, true)) {
+            give_up(file);
+        }
+        unlock_all(file);
+    }
+}
+
 void rl_sqlite_file_free(rl_sqlite_file *file)
 {
+    if (is_replaced(file, true)) {
+        give_up(file);
+    }
     rl_sqlite_conn_close(&file->carer);
     rl_sqlite_conn_close(&file->reader);
-    rl_sqlite_conn_close(&file->writer); /* the last one moves the WAL into the file */
+    rl_sqlite_conn_close(&file->writer); /* the last one checkpoints the WAL */
     pthread_mutex_destroy(&file->care_lock);
     pthread_mutex_destroy(&file->read_lock);
     pthread_mutex_destroy(&file->write_lock);
@@ -95,78 +246,41 @@ static int note_pages(void *ctx, sqlite3 *db, const char *name, int pages)
     return SQLITE_OK;
 }
 
-/* Opens the writing connection if need be. Write lock held. */
-static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
+/* Opens a connection if need be. Its lock held. */
+static rl_status open_conn(rl_sqlite_file *file, rl_sqlite_conn *conn, rl_err *err)
 {
     rl_status status = RL_OK;
 
-    if (file->writer.db == NULL) {
-        status = rl_sqlite_conn_open(&file->writer, file->path, err);
-        file->migrated = false;
-    }
-    if (status == RL_OK && !file->migrated) {
-        status = rl_sqlite_migrate(&file->writer, file->migrations, err);
-        if (status == RL_OK) {
-            file->migrated = true;
-            atomic_store(&file->in_use, true);
-            sqlite3_wal_hook(file->writer.db, note_pages, file);
-        } else {
-            rl_sqlite_conn_fail(&file->writer);
+    if (conn->db == NULL && is_replaced(file, true)) {
+        status = rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
+    } else if (conn->db == NULL) {
+        status = rl_sqlite_conn_open(conn, file->path, err);
+        if (status == RL_OK && atomic_load(&file->inode) == 0) {
+            atomic_store(&file->inode, conn->inode);
+        }
+        if (status == RL_OK && atomic_load(&file->wal) == 0) {
+            atomic_store(&file->wal, conn->wal);
+            atomic_store(&file->shm, conn->shm);
         }
     }
     return status;
 }
 
-/* RL_BUSY in place of an error that comes from a file which was deleted while it was made or
- * opened: SQLite asks for it at its path whenever it opens what belongs to it. With the one
- * that is there next the same may work. */
-static rl_status again_if_deleted(rl_sqlite_conn *conn, uint64_t end, rl_status status)
+/* Opens the writing connection if need be. Write lock held. */
+static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
 {
-    bool again =
-        status == RL_STORE && rl_monotonic_ns() < end && rl_sqlite_conn_moved(conn);
+    bool is_new = file->writer.db == NULL;
+    rl_status status = open_conn(file, &file->writer, err);
 
-    return again ? RL_BUSY : status;
-}
-
-/* Whether the writer's file is not the one that others find, or not with the same -wal and
- * -shm: `rm journal.db*` may delete the old file and then what belongs to the new one. Only
- * a file is given up for that whose content is saved. */
-static bool is_gone(rl_sqlite_file *file, bool now)
-{
-    return rl_sqlite_conn_moved(&file->writer) ||
-           (file->replaceable != NULL && rl_sqlite_conn_torn(&file->writer, now) &&
-            file->replaceable(&file->writer));
-}
-
-/* Puts the file at the path in place of the one that is gone from there. Write lock held.
- * What can't be had now is tried again by the next call: the old file stays open. */
-static rl_status follow(rl_sqlite_file *file, uint64_t end, rl_err *err)
-{
-    rl_sqlite_conn gone;
-    rl_status status;
-
-    if (!rl_sqlite_conn_moved(&file->writer)) {
-        rl_sqlite_conn_abandon(&file->writer);
-        if (!rl_sqlite_conn_moved(&file->writer)) { /* it is in use as it is */
-            return file->writer.yielded ? rl_err_set(err, RL_BUSY, "a fork is pending")
-                                        : RL_OK;
+    if (status == RL_OK && is_new) {
+        status = rl_sqlite_migrate(&file->writer, file->migrations, err);
+        if (status == RL_OK) {
+            atomic_store(&file->in_use, true);
+            sqlite3_wal_hook(file->writer.db, note_pages, file);
+        } else {
+            rl_sqlite_conn_drop(&file->writer);
+            forget_beside(file);
         }
-    }
-    rl_sqlite_conn_move(&gone, &file->writer);
-    status = open_writer(file, err);
-    if (status == RL_OK && file->rescue != NULL) {
-        status = file->rescue(&gone, &file->writer, err);
-        rl_sqlite_conn_rollback(&file->writer);
-    }
-    file->deleted = status != RL_OK;
-    if (status == RL_OK) {
-        atomic_fetch_add(&file->moves, 1);
-        rl_sqlite_conn_drop(&gone);
-    } else {
-        status = again_if_deleted(&file->writer, end, status);
-        rl_sqlite_conn_close(&file->writer);
-        rl_sqlite_conn_move(&file->writer, &gone);
-        file->migrated = true;
     }
     return status;
 }
@@ -176,103 +290,49 @@ typedef struct writing {
     bool full_sync, may_wait;
     rl_sqlite_work work;
     void *ctx;
-    uint64_t end; /* until when files that are deleted one after the other are followed */
 } writing;
 
-static rl_status write_once(rl_sqlite_file *file, const writing *task, rl_err *err)
-{
-    rl_sqlite_conn *conn = &file->writer;
-    uint64_t start = rl_monotonic_ns();
-    rl_status status = rl_sqlite_conn_sync(conn, task->full_sync, err);
-
-    if (status == RL_OK) {
-        status = task->work(conn, task->ctx, err);
-    }
-    rl_sqlite_conn_rollback(conn);
-    atomic_fetch_add_explicit(&file->writing_ns, rl_monotonic_ns() - start,
-                              memory_order_relaxed);
-    return status;
-}
-
-/* Does the work in the file at the path, where that is another one now. */
-static rl_status write_moved(rl_sqlite_file *file, const writing *task, rl_err *err)
-{
-    rl_status status;
-
-    do {
-        status = follow(file, task->end, err);
-        if (status == RL_OK) {
-            status = write_once(file, task, err);
-            status = again_if_deleted(&file->writer, task->end, status);
-        }
-    } while (status == RL_OK && file->writer.db != NULL && is_gone(file, true) &&
-             !rl_fork_pending() && rl_monotonic_ns() < task->end);
-    return status;
-}
-
-/* One try under the lock. The look at the path comes after the work: what was committed to
- * a file that nobody can find any more is not kept. It is saved, though, from a file that is
- * known to be deleted: into that one nothing more is written. */
+/* One try under the lock. */
 static rl_status write_locked(rl_sqlite_file *file, const writing *task, rl_err *err)
 {
+    rl_sqlite_conn *conn = &file->writer;
     rl_status status = RL_OK;
-    bool moved;
+    uint64_t start;
 
     if (task->may_wait) {
         status = open_writer(file, err);
-        status = again_if_deleted(&file->writer, task->end, status);
-    } else if (file->writer.db == NULL) {
+    } else if (conn->db == NULL) {
         status = rl_err_set(err, RL_BUSY, "the SQLite file is not open");
     }
     if (status != RL_OK) {
         return status;
     }
-    moved = file->deleted && is_gone(file, true);
-    if (!moved) {
-        file->writer.may_wait = task->may_wait;
-        status = write_once(file, task, err);
-        file->writer.may_wait = true;
-        moved = status != RL_BUSY && file->writer.db != NULL &&
-                is_gone(file, status != RL_OK);
+    start = rl_monotonic_ns();
+    conn->may_wait = task->may_wait;
+    status = rl_sqlite_conn_sync(conn, task->full_sync, err);
+    if (status == RL_OK) {
+        status = task->work(conn, task->ctx, err);
     }
-    if (moved) {
-        status = task->may_wait ? write_moved(file, task, err)
-                                : rl_err_set(err, RL_BUSY, "the file is another one");
+    rl_sqlite_conn_rollback(conn);
+    conn->may_wait = true;
+    if (conn->db == NULL) {
+        forget_beside(file);
     }
+    atomic_fetch_add_explicit(&file->writing_ns, rl_monotonic_ns() - start,
+                              memory_order_relaxed);
     return status;
-}
-
-static void unlock_all(rl_sqlite_file *file)
-{
-    pthread_mutex_unlock(&file->care_lock);
-    pthread_mutex_unlock(&file->read_lock);
-    pthread_mutex_unlock(&file->write_lock);
-}
-
-/* Closes what is open. All locks held. */
-static void drop_all(rl_sqlite_file *file)
-{
-    rl_sqlite_conn_drop(&file->carer);
-    rl_sqlite_conn_drop(&file->reader);
-    rl_sqlite_conn_drop(&file->writer);
-    atomic_store(&file->in_use, false);
 }
 
 /* Whether to try once more on a file that was opened by halves. Where SQLite can't open it,
  * or the index of its WAL, for writing it silently opens them for reading, for good, and all
- * connections of the process share that: so all are closed, and opened anew. One whose file
- * was deleted stays: `follow` needs it. */
+ * connections of the process share that: so all are closed, and opened anew. */
 static bool mend(rl_sqlite_file *file, bool broken, bool *mended)
 {
     bool again = broken && !*mended;
 
     if (broken) {
-        pthread_mutex_lock(&file->write_lock);
-        pthread_mutex_lock(&file->read_lock);
-        pthread_mutex_lock(&file->care_lock);
-        if (file->writer.db == NULL || !rl_sqlite_conn_moved(&file->writer)) {
-            drop_all(file);
-        }
+        lock_all(file);
+        drop_all(file);
         unlock_all(file);
         *mended = true;
     }
@@ -282,15 +342,17 @@ static bool mend(rl_sqlite_file *file, bool broken, bool *mended)
 rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wait,
                                rl_sqlite_work work, void *ctx, rl_err *err)
 {
-    const writing task = {full_sync, may_wait, work, ctx,
-                          rl_monotonic_ns() + RL_SQLITE_WAIT_NS};
+    const writing task = {full_sync, may_wait, work, ctx};
     bool broken, mended = false;
     rl_status status;
 
     do {
         if (may_wait) {
             rl_fork_yield();
+            check_path(file);
             pthread_mutex_lock(&file->write_lock);
+        } else if (is_replaced(file, false)) {
+            return rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
         } else if (pthread_mutex_trylock(&file->write_lock) != 0) {
             return rl_err_set(err, RL_BUSY, "another thread writes");
         }
@@ -317,41 +379,47 @@ rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_err *err)
     return rl_sqlite_file_write(file, true, true, do_nothing, NULL, err);
 }
 
-/* Opens a connection that does not write, again where the file was replaced. */
-static rl_status open_beside(rl_sqlite_file *file, rl_sqlite_conn *conn, rl_err *err)
+/* One try under the lock. */
+static rl_status read_locked(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
+                             rl_err *err)
 {
-    if (conn->db != NULL && rl_sqlite_conn_moved(conn)) {
-        rl_sqlite_conn_drop(conn);
-    }
-    return conn->db != NULL ? RL_OK : rl_sqlite_conn_open(conn, file->path, err);
+    rl_status status = open_conn(file, &file->reader, err);
+
+    return status == RL_OK ? work(&file->reader, ctx, err) : status;
 }
 
 rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
                               rl_err *err)
 {
-    uint64_t end = rl_monotonic_ns() + RL_SQLITE_WAIT_NS;
     bool broken, mended = false;
     rl_status status;
 
     do {
         rl_fork_yield();
-        pthread_mutex_lock(&file->read_lock);
-        status = open_beside(file, &file->reader, err);
-        if (status == RL_OK) {
-            status = work(&file->reader, ctx, err);
+        check_path(file);
+        if (!atomic_load(
+                &file->in_use)) { /* a new file gets its tables from the writer */
+            status = rl_sqlite_file_open(file, err);
+            if (status != RL_OK) {
+                return status;
+            }
         }
-        status = again_if_deleted(&file->reader, end, status);
+        pthread_mutex_lock(&file->read_lock);
+        status = read_locked(file, work, ctx, err);
         broken = status == RL_STORE && file->reader.broken;
         pthread_mutex_unlock(&file->read_lock);
     } while (mend(file, broken, &mended) || status == RL_BUSY);
     return status;
 }
 
+/* Never from a -wal that is not at the path any more: see give_up_beside. */
 static int checkpoint(rl_sqlite_file *file, int mode)
 {
-    int pages = 0, moved = 0;
-    int rc = sqlite3_wal_checkpoint_v2(file->carer.db, NULL, mode, &pages, &moved);
+    int pages = 0, moved = 0, rc = SQLITE_BUSY;
 
+    if (!is_replaced(file, true)) {
+        rc = sqlite3_wal_checkpoint_v2(file->carer.db, NULL, mode, &pages, &moved);
+    }
     if (rc == SQLITE_OK && moved > 0) {
         atomic_store(&file->moved_pages, (unsigned)moved);
     }
@@ -373,7 +441,7 @@ static bool should_restart(rl_sqlite_file *file, uint64_t took_ns, uint64_t wrot
 /* Care lock held, also in a fork, whose child so finds nobody caring. */
 static rl_status checkpoint_some(rl_sqlite_file *file, rl_err *err)
 {
-    rl_status status = open_beside(file, &file->carer, err);
+    rl_status status = open_conn(file, &file->carer, err);
     uint64_t start = rl_monotonic_ns(), wrote = atomic_load(&file->writing_ns);
     int rc;
 
@@ -401,6 +469,10 @@ rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
 
     do {
         rl_fork_yield();
+        check_path(file);
+        if (!atomic_load(&file->in_use)) {
+            return RL_OK; /* nothing was written to the file that is there now */
+        }
         pthread_mutex_lock(&file->care_lock);
         status = checkpoint_some(file, err);
         broken = status == RL_STORE && file->carer.broken;
@@ -409,33 +481,12 @@ rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
     return status;
 }
 
-/* Closing it would lose what a file holds that was deleted under the process. Others may be
- * making the new one at this moment, and locks are not waited for while a fork is pending. */
-static void save_deleted(rl_sqlite_file *file)
-{
-    const struct timespec moment = {0, 1000000};
-    rl_status status = RL_BUSY;
-    rl_err ignored;
-
-    for (int tries = 0; tries < SAVE_TRIES && status == RL_BUSY; tries++) {
-        status = RL_OK;
-        if (file->writer.db != NULL && is_gone(file, true)) {
-            status = follow(file, UINT64_MAX, &ignored);
-        }
-        if (status == RL_BUSY) {
-            nanosleep(&moment, NULL);
-        }
-    }
-}
-
 void rl_sqlite_file_before_fork(rl_sqlite_file *file)
 {
-    pthread_mutex_lock(&file->write_lock);
-    if (file->rescue != NULL) {
-        save_deleted(file);
+    lock_all(file);
+    if (is_replaced(file, true)) {
+        give_up(file);
     }
-    pthread_mutex_lock(&file->read_lock);
-    pthread_mutex_lock(&file->care_lock);
     drop_all(file);
 }
 

@@ -12,6 +12,7 @@
 
 #define RL_SQLITE_WAL "PRAGMA journal_mode = WAL"
 #define RL_SQLITE_LOOK "SELECT 1 FROM sqlite_master LIMIT 1"
+#define RL_SQLITE_ALONE "PRAGMA locking_mode = EXCLUSIVE; " RL_SQLITE_LOOK
 #define RL_SQLITE_SYNC_NORMAL "PRAGMA synchronous = NORMAL"
 #define RL_SQLITE_SYNC_FULL "PRAGMA synchronous = FULL"
 
@@ -54,42 +55,10 @@
     "SELECT " RL_SQLITE_JOURNAL_COLUMNS ", seq FROM journal " \
     "WHERE seq > ?1 ORDER BY seq LIMIT ?2"
 
-/* What a file that was deleted under the process still holds goes to its successor. Several
- * processes save the same rows: one that is there already is not added again, or they would
- * be so many times as many with each deletion. */
-#define RL_SQLITE_JOURNAL_ALL \
-    "SELECT " RL_SQLITE_JOURNAL_COLUMNS " FROM journal ORDER BY seq"
-#define RL_SQLITE_REJECTED_ALL \
-    "SELECT " RL_SQLITE_REJECTED_COLUMNS " FROM journal_rejected ORDER BY seq"
-#define RL_SQLITE_SAVED_MAKE                               \
-    "CREATE TEMP TABLE saved (id TEXT, revision INTEGER, " \
-    "PRIMARY KEY (id, revision)) WITHOUT ROWID"
-#define RL_SQLITE_SAVED_FILL \
-    "INSERT OR IGNORE INTO saved SELECT id, revision FROM journal"
-#define RL_SQLITE_SAVED_DROP "DROP TABLE saved"
-#define RL_SQLITE_JOURNAL_SAVE                                   \
-    "INSERT INTO journal (seq, " RL_SQLITE_JOURNAL_COLUMNS       \
-    ") SELECT " RL_SQLITE_NEXT_SEQ ", " RL_SQLITE_JOURNAL_VALUES \
-    " WHERE NOT EXISTS (SELECT 1 FROM saved WHERE id = ?1 AND revision = ?17)"
-#define RL_SQLITE_REJECTED_SAVE                                 \
-    "INSERT INTO journal_rejected (" RL_SQLITE_REJECTED_COLUMNS \
-    ") SELECT " RL_SQLITE_REJECTED_VALUES                       \
-    " WHERE NOT EXISTS (SELECT 1 FROM journal_rejected "        \
-    "WHERE id = ?1 AND revision = ?17)"
-
 #define RL_SQLITE_JOURNAL_BOUNDS              \
     "SELECT (SELECT min(seq) FROM journal), " \
     "(SELECT max(seq) FROM journal), "        \
     "(SELECT count(*) FROM journal_rejected)"
-
-/* A row when there is more in the file than its journal: the history of a program that had
- * no server then, or tables of somebody else's. */
-#define RL_SQLITE_MORE_THAN_JOURNAL                                      \
-    "SELECT 1 FROM workflow_runs UNION ALL SELECT 1 FROM sqlite_master " \
-    "WHERE type = 'table' AND name NOT IN ('workflow_runs', 'journal', " \
-    "'journal_rejected', 'journal_lease', 'run_embeddings', "            \
-    "'run_embeddings_new', 'runlog_migrations') "                        \
-    "AND name NOT LIKE 'sqlite~_%' ESCAPE '~' LIMIT 1"
 
 /* Parameters: seq, reason, sqlstate, now. */
 #define RL_SQLITE_JOURNAL_REJECT                                     \

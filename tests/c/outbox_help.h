@@ -18,7 +18,7 @@ static inline rl_store *open_embedding_store(const char *path, rl_outbox **outbo
     rl_err err = {.code = RL_OK};
 
     hook = rl_sqlite_outbox_hook(&the_rule);
-    help_need(rl_sqlite_new(path, the_migrations(), &hook, &store, &err) == RL_OK &&
+    help_need(rl_sqlite_new(path, the_migrations(), &hook, NULL, &store, &err) == RL_OK &&
                   store->ops->prepare(store, &err) == RL_OK &&
                   rl_sqlite_outbox_new(rl_sqlite_file_of(store), outbox, &err) == RL_OK,
               err.text);

@@ -127,7 +127,7 @@ static inline rl_store *new_store(const char *path)
     rl_store *store = NULL;
     rl_err err;
 
-    help_need(rl_sqlite_new(path, the_migrations(), NULL, &store, &err) == RL_OK,
+    help_need(rl_sqlite_new(path, the_migrations(), NULL, NULL, &store, &err) == RL_OK,
               "a store");
     return store;
 }

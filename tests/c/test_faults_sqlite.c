@@ -159,7 +159,7 @@ static void on_a_new_file(void)
     rl_status status;
 
     fresh_path(used.path);
-    status = rl_sqlite_new(used.path, the_migrations(), NULL, &used.store, &err);
+    status = rl_sqlite_new(used.path, the_migrations(), NULL, NULL, &used.store, &err);
     check_error(status, &err);
     if (status == RL_OK) {
         status = used.store->ops->prepare(used.store, &err);
@@ -236,6 +236,8 @@ static void deleted_under_it(void)
     begin_on_template(&used);
     (void)write_some(&used, BATCH, 1, RL_JOURNAL);
     remove_file(used.path);
+    used.store->ops->before_fork(used.store); /* which looks at the path at once */
+    used.store->ops->after_fork(used.store, false);
     used.batch = write_some(&used, 0, BATCH, RL_DISK);
     used.single = write_some(&used, BATCH, 1, RL_DISK);
     used.moved = true;

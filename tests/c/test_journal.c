@@ -191,7 +191,7 @@ static pid_t start_holder(const char *path)
     if (pid == 0) {
         rl_owner_self(process);
         snprintf(owner, sizeof owner, "%.110s 0", process);
-        help_need(rl_spool_new(path, the_migrations(), &spool, NULL) == RL_OK &&
+        help_need(rl_spool_new(path, the_migrations(), NULL, &spool, NULL) == RL_OK &&
                       rl_spool_take(spool, "", owner, rl_time_now() + 30 * SECOND, &mine,
                                     NULL) == RL_OK &&
                       mine && write(ready[1], &byte, 1) == 1,

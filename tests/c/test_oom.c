@@ -300,7 +300,7 @@ static rl_status write_batch(void)
     rl_query query;
 
     fresh_path(path);
-    status = rl_sqlite_new(path, the_migrations(), NULL, &store, &err);
+    status = rl_sqlite_new(path, the_migrations(), NULL, NULL, &store, &err);
     if (status == RL_OK) {
         status = store->ops->prepare(store, &err);
         if (status == RL_OK) {

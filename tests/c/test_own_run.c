@@ -459,7 +459,7 @@ static void test_journal(void)
     int64_t last = 0;
 
     fresh_path(path);
-    REQUIRE(rl_spool_new(path, the_migrations(), &spool, &err) == RL_OK);
+    REQUIRE(rl_spool_new(path, the_migrations(), NULL, &spool, &err) == RL_OK);
     append(spool, new_own_run(1, "r", "running", NULL));
     append(spool, new_run("w", "r", "completed"));
     append(spool, new_own_run(2, "r", "running", NULL));
@@ -482,47 +482,6 @@ static void test_journal(void)
     CHECK_INTACT(path);
 }
 
-/* When the file is deleted under the process both logs of a record are saved, each once. */
-static void test_deleted_journal(void)
-{
-    static const char *const ends[] = {"", "-wal", "-shm"};
-    char path[HELP_PATH], name[HELP_PATH + 8];
-    rl_err reason = {.code = RL_STORE, .text = "refused"}, err = {.code = RL_OK};
-    rl_spool *spool = NULL;
-
-    fresh_path(path);
-    REQUIRE(rl_spool_new(path, the_migrations(), &spool, &err) == RL_OK);
-    append(spool, new_own_run(1, "r", "running", NULL));
-    append(spool, new_own_run(1, "r", "completed", "1"));
-    append(spool, new_own_run(2, "r", "running", NULL));
-    for (int i = 0; i < 2; i++) {
-        rl_run *run = new_own_run(3, "r", "running", NULL);
-
-        CHECK_INT(rl_spool_refuse(spool, run, &reason, &err), RL_OK);
-        rl_run_free(run);
-    }
-    for (unsigned round = 1; round <= 3; round++) {
-        for (size_t i = 0; i < 3; i++) {
-            snprintf(name, sizeof name, "%s%s", path, ends[i]);
-            CHECK(remove(name) == 0);
-        }
-        append(spool, new_own_run(2, "r", "running", NULL));
-        CHECK_INT(rl_spool_moves(spool), round);
-        /* the log that found it out is saved, and written again */
-        CHECK_INT(sql_int(path, "SELECT count(DISTINCT id || revision) FROM journal "
-                                "WHERE own = 1"),
-                  3 + round);
-        CHECK_INT(sql_int(path, "SELECT count(*) FROM journal_rejected WHERE own = 1"),
-                  2);
-        CHECK_SQL(path,
-                  "SELECT group_concat(status) FROM (SELECT * FROM journal WHERE "
-                  "id LIKE '%1' ORDER BY seq)",
-                  "running,completed");
-    }
-    rl_spool_free(spool);
-    CHECK_INTACT(path);
-}
-
 static const struct check_test tests[] = {
     CHECK_TEST(test_number_of_questions),
     CHECK_TEST(test_gaps),
@@ -535,7 +494,6 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_row_under_another_name),
     CHECK_TEST(test_writers_at_once),
     CHECK_TEST(test_journal),
-    CHECK_TEST(test_deleted_journal),
 };
 
 CHECK_MAIN(tests)

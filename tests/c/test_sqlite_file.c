@@ -68,7 +68,7 @@ static void check_refused(const char *path, const rl_migrations *known, const ch
     rl_err err = {.code = RL_OK};
     rl_store *store = NULL;
 
-    REQUIRE(rl_sqlite_new(path, known, NULL, &store, &err) == RL_OK);
+    REQUIRE(rl_sqlite_new(path, known, NULL, NULL, &store, &err) == RL_OK);
     for (int i = 0; i < 2; i++) { /* the second time as the first */
         CHECK_INT(store->ops->prepare(store, &err), RL_STORE);
         CHECK_INT(err.code, RL_STORE);
@@ -276,7 +276,7 @@ static void test_migrates_what_is_there(void)
     rl_rows rows;
 
     fresh_path(path);
-    REQUIRE(rl_sqlite_new(path, &first, NULL, &store, NULL) == RL_OK);
+    REQUIRE(rl_sqlite_new(path, &first, NULL, NULL, &store, NULL) == RL_OK);
     CHECK_INT(store->ops->prepare(store, NULL), RL_OK);
     store->ops->close(store);
     CHECK_INT(sql_int(path, "SELECT count(*) FROM runlog_migrations"), 1);

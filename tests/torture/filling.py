@@ -202,6 +202,8 @@ def read_only(what: str) -> None:
 
 def until_told(name: str) -> None:
     """Threads log until standard input ends; then all has to be forwarded."""
+    records = Records()
+    logging.getLogger("runlog").addHandler(records)
     stop = threading.Event()
 
     def work(thread: int) -> None:
@@ -217,15 +219,19 @@ def until_told(name: str) -> None:
     stop.set()
     for thread in threads:
         thread.join()
-    print(json.dumps({"flushed": runlog.flush(60), "stats": runlog.stats()}))
+    flushed = runlog.flush(60)
+    print(json.dumps({"flushed": flushed, "texts": records.texts}))
 
 
 def quiet(name: str) -> None:
     """Log some, and nothing more before standard input ends."""
+    records = Records()
+    logging.getLogger("runlog").addHandler(records)
     log(runlog, name, 30)
     print("logged", flush=True)
     sys.stdin.readline()
-    print(json.dumps({"flushed": runlog.flush(60), "stats": runlog.stats()}))
+    told = {"flushed": runlog.flush(60), "stats": runlog.stats(), "texts": records.texts}
+    print(json.dumps(told))
 
 
 def newer_after_fork() -> None:

@@ -454,11 +454,16 @@ def child_forwards() -> None:
 
 def journal_is_deleted(path: str) -> None:
     """The journal is deleted between a run and a fork."""
+    records: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("runlog").addHandler(handler)
     log(runlog, "parent", 3)
     for suffix in ("", "-wal", "-shm"):
         Path(path + suffix).unlink()
     wait_for(fork(lambda: log(runlog, "child", 3)))
     log(runlog, "after", 3)
+    print(json.dumps(" ".join(records)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 /* What a user should be told. See notice.h. */
-#include "record/notice.h"
+#include "core/notice.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,6 +21,9 @@ void rl_notices_add(rl_notices *notices, rl_notice_level level, const char *form
     unsigned count;
     va_list args;
 
+    if (notices == NULL) {
+        return;
+    }
     pthread_mutex_lock(&notices->lock);
     count = atomic_load(&notices->count);
     if (count < RL_NOTICES) {

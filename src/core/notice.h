@@ -32,6 +32,8 @@ typedef struct rl_notices {
 
 void rl_notices_init(rl_notices *notices);
 void rl_notices_destroy(rl_notices *notices);
+
+/* Adds one; nothing where notices is NULL. */
 void rl_notices_add(rl_notices *notices, rl_notice_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
