@@ -7,8 +7,8 @@
 #define RL_INDEX_PEER_H
 
 #include "core/err.h"
-#include "record/breaker.h"
 #include "core/notice.h"
+#include "record/breaker.h"
 
 #include <pthread.h>
 

@@ -14,8 +14,8 @@
 #define RL_INDEXER_H
 
 #include "core/metrics.h"
-#include "record/index_peer.h"
 #include "core/notice.h"
+#include "record/index_peer.h"
 #include "record/services.h"
 #include "record/worker.h"
 #include "store/store.h"

@@ -10,12 +10,12 @@
 
 #include "core/err.h"
 #include "core/metrics.h"
+#include "core/notice.h"
 #include "core/redact.h"
 #include "core/run.h"
 #include "record/graph.h"
 #include "record/journal.h"
 #include "record/meaning.h"
-#include "core/notice.h"
 #include "store/store.h"
 
 /* Migrations, owned as are their texts. */
