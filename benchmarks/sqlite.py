@@ -130,7 +130,7 @@ def main() -> None:
             "SQLite, CPU a row: log_run / bare C",
             per_row(ours, key),
             per_row(peer, key),
-            1.3,
+            1.4,
             "us",
         ),
         compare(

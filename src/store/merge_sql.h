@@ -1,5 +1,5 @@
-/* What both databases do when a run is there already: the same SQL, for a table that the
- * statement calls `run`. Only SQL.
+/* How both databases insert a run, and what they do when it is there already: the same SQL,
+ * for a table that the statement calls `run`. Only SQL.
  *
  * The logs of a run may arrive in any order and more than once: from several processes, and
  * from a journal whose batch was cut. So a row keeps the revision of the log that decided
@@ -10,6 +10,14 @@
  */
 #ifndef RL_MERGE_SQL_H
 #define RL_MERGE_SQL_H
+
+/* The columns of rl_column, in that order. */
+#define RL_SQL_COLUMNS                                                                  \
+    "id, wpk_id, run_id, status, duration_ms, thread_id, error_type, error_text, "      \
+    "started_at, created_at, updated_at, inputs, outputs, node_logs, metadata, owner, " \
+    "revision"
+
+#define RL_SQL_INSERT "INSERT INTO workflow_runs AS run (" RL_SQL_COLUMNS ") VALUES "
 
 #define RL_SQL_NEWER                                                 \
     "((excluded.status <> 'running' AND run.status = 'running') OR " \

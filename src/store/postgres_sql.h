@@ -11,11 +11,9 @@
 #include "store/merge_sql.h"
 
 /* The last parameter: whether the id is the run's own. */
-#define RL_PG_INSERT                                                                  \
-    "INSERT INTO workflow_runs AS run (id, wpk_id, run_id, status, duration_ms, "     \
-    "thread_id, error_type, error_text, started_at, created_at, updated_at, inputs, " \
-    "outputs, node_logs, metadata, owner, revision) "                                 \
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, " \
+#define RL_PG_INSERT                                                           \
+    RL_SQL_INSERT                                                              \
+    "($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, " \
     "$17)" RL_SQL_MERGE("$18")
 
 #define RL_PG_OWN_NAME \

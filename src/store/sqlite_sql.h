@@ -16,24 +16,18 @@
 #define RL_SQLITE_SYNC_NORMAL "PRAGMA synchronous = NORMAL"
 #define RL_SQLITE_SYNC_FULL "PRAGMA synchronous = FULL"
 
-/* The columns of rl_column, in that order. */
-#define RL_SQLITE_COLUMNS                                                               \
-    "id, wpk_id, run_id, status, duration_ms, thread_id, error_type, error_text, "      \
-    "started_at, created_at, updated_at, inputs, outputs, node_logs, metadata, owner, " \
-    "revision"
-
 /* The last parameter: whether the id is the run's own. */
-#define RL_SQLITE_INSERT                                                    \
-    "INSERT INTO workflow_runs AS run (" RL_SQLITE_COLUMNS ") "             \
-    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, " \
-    "?15, ?16, ?17)" RL_SQL_MERGE("?18")
+#define RL_SQLITE_INSERT                                                  \
+    RL_SQL_INSERT                                                         \
+    "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, " \
+    "?16, ?17)" RL_SQL_MERGE("?18")
 
 #define RL_SQLITE_OWN_NAME "SELECT run_id FROM workflow_runs WHERE id = ?1"
 #define RL_SQLITE_TAKEN "SELECT 1 FROM workflow_runs WHERE wpk_id = ?1 AND run_id = ?2"
 
 /* Columns, and a seq that is greater than any that was there before, also after the last row
  * was taken out. */
-#define RL_SQLITE_JOURNAL_COLUMNS RL_SQLITE_COLUMNS ", own, wide_numbers"
+#define RL_SQLITE_JOURNAL_COLUMNS RL_SQL_COLUMNS ", own, wide_numbers"
 #define RL_SQLITE_REJECTED_COLUMNS \
     RL_SQLITE_JOURNAL_COLUMNS ", reason, sqlstate, rejected_at"
 #define RL_SQLITE_NEXT_SEQ                                \

@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import gc
 import json
+import logging
 import multiprocessing
 import os
 import signal
