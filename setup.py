@@ -24,7 +24,7 @@ sys.path.insert(0, "scripts")
 import native  # noqa: E402
 
 CORE = "runlog_core"
-CORE_FOLDERS = ["core", "store", "record", "net"]
+CORE_FOLDERS = ["core", "store", "record", "net", "meaning"]
 
 
 def compile_in_parallel(compiler: Any) -> None:

@@ -1,13 +1,13 @@
 /* The same insert as runlog's, and nothing else: what libpq and the server cost.
  *
  * Inserts ready-made rows over one connection, with the statement of
- * src/store/postgres_sql.h prepared once, by name. "single": one row at a time, each its
+ * src/store/postgres/postgres_sql.h prepared once, by name. "single": one row at a time, each its
  * own commit. "pipeline": in pipeline mode, BATCH rows between two Syncs, so each batch is
  * one transaction and one round trip. Prints one line of JSON: rows, this process's CPU
  * time (getrusage) and wall time, both also from before the connection was made.
  *
  * A field of the rows is text or, for type 'b', in PostgreSQL's binary form: the same that
- * src/store/postgres.c sends.
+ * src/store/postgres/postgres.c sends.
  *
  * usage: bare_libpq single DSN ROWS WARM-UP-ROWS SECONDS
  *        bare_libpq pipeline DSN ROWS BATCH SECONDS
@@ -19,7 +19,7 @@
 
 #include "bare.h"
 #include "core/run.h"
-#include "store/postgres_sql.h"
+#include "store/postgres/postgres_sql.h"
 
 #define NAME "bare"
 

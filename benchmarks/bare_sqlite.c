@@ -1,7 +1,7 @@
 /* The same insert as runlog's, and nothing else: what SQLite itself costs.
  *
  * Inserts ready-made rows into a database that runlog created, one transaction a row,
- * with a statement of src/store/sqlite_sql.h prepared once, WAL and synchronous=FULL:
+ * with a statement of src/store/sqlite/sqlite_sql.h prepared once, WAL and synchronous=FULL:
  * into the table of the runs, or into the journal. Prints one line of JSON: rows, CPU time
  * (getrusage) and wall time. The values are borrowed by SQLite (SQLITE_STATIC) for one
  * step each.
@@ -13,7 +13,7 @@
 #include <sqlite3.h>
 
 #include "bare.h"
-#include "store/sqlite_sql.h"
+#include "store/sqlite/sqlite_sql.h"
 
 static int bind_field(sqlite3_stmt *stmt, int index, rows *all)
 {

@@ -315,7 +315,7 @@ def function(lines: int) -> str:
         (rule_python_h, "src/core/a.c", "/* a */\n#include <Python.h>\n", 2),
         (rule_python_h, "tests/c/a.c", "/* a */\n# include <Python.h>\n", 2),
         (rule_dependencies, "src/core/a.c", '#include "store/store.h"\n', 1),
-        (rule_dependencies, "src/store/a.h", '\n#include "record/commit.h"\n', 2),
+        (rule_dependencies, "src/store/a.h", '\n#include "record/commit/commit.h"\n', 2),
         (rule_dependencies, "src/record/a.c", '#include "py/module.h"\n', 1),
         (rule_dependencies, "src/net/a.c", '#include "../store/store.h"\n', 1),
         (rule_dependencies, "src/other/a.c", "/* a */\n", 1),

@@ -1,4 +1,4 @@
-"""net/milvus.h against real servers, read back with the official client."""
+"""meaning/services/milvus.h against real servers, read back with the official client."""
 
 from __future__ import annotations
 

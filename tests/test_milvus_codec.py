@@ -1,4 +1,4 @@
-"""What net/milvus_codec.h writes and reads, against the official classes.
+"""What meaning/services/milvus_codec.h writes and reads, against the official classes.
 
 Those come with pymilvus. A request must be the same, byte for byte, as theirs.
 """

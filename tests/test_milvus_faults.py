@@ -1,4 +1,4 @@
-"""net/milvus.h behind a server of gRPC that passes calls on to Milvus, or fails them.
+"""meaning/services/milvus.h behind a server of gRPC that passes calls on to Milvus, or fails them.
 
 What is made again, how often, and what is said when it was of no use.
 """

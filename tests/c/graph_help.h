@@ -1,10 +1,10 @@
-/* Events of graphs, for the tests of record/graph.h: a span is named by a number. */
+/* Events of graphs, for the tests of record/graph/graph.h: a span is named by a number. */
 #ifndef RUNLOG_TESTS_GRAPH_HELP_H
 #define RUNLOG_TESTS_GRAPH_HELP_H
 
 #include "check.h"
 #include "core/clock.h"
-#include "record/graph.h"
+#include "record/graph/graph.h"
 
 static inline rl_text text(const char *data)
 {

@@ -1,4 +1,4 @@
-/* net/milvus.h and its codec as commands, for tests/test_milvus.py and test_milvus_codec.py.
+/* meaning/services/milvus.h and its codec as commands, for tests/test_milvus.py and test_milvus_codec.py.
  *
  * Standard input: commands, each behind its length; a command is a list of arguments, each
  * behind its length, of which the first is the name. Standard output: an answer for each,
@@ -7,9 +7,9 @@
  */
 #include "core/alloc.h"
 #include "core/clock.h"
-#include "net/milvus.h"
-#include "net/milvus_codec.h"
-#include "net/milvus_filter.h"
+#include "meaning/services/milvus.h"
+#include "meaning/services/milvus_codec.h"
+#include "meaning/services/milvus_filter.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #ifndef RUNLOG_TESTS_OUTBOX_HELP_H
 #define RUNLOG_TESTS_OUTBOX_HELP_H
 
-#include "store/sqlite_outbox.h"
+#include "meaning/outbox/sqlite_outbox.h"
 #include "store_help.h"
 
 #define DIM 4

@@ -6,8 +6,8 @@
 
 #include "core/alloc.h"
 #include "core/run.h"
-#include "record/recorder.h"
-#include "store/sqlite.h"
+#include "record/recorder/recorder.h"
+#include "store/sqlite/sqlite.h"
 
 #include <ftw.h>
 #include <glob.h>

@@ -1,7 +1,7 @@
-/* Test of record/commit.h over a store of the test's own: it stops in a write until it is
+/* Test of record/commit/commit.h over a store of the test's own: it stops in a write until it is
  * let through, fails as told, and writes down what it was given. So each batch is known.
  */
-#include "record/commit.h"
+#include "record/commit/commit.h"
 
 #include "check.h"
 #include "core/clock.h"

@@ -1,8 +1,8 @@
-/* Test of core/embed_text.h: where the text of a run is found, and that broken outputs have none.
+/* Test of meaning/outbox/embed_text.h: where the text of a run is found, and that broken outputs have none.
  * Texts lie in memory of exactly their size, so that AddressSanitizer sees a byte read beside
  * them.
  */
-#include "core/embed_text.h"
+#include "meaning/outbox/embed_text.h"
 
 #include "core/alloc.h"
 

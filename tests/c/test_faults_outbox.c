@@ -2,7 +2,7 @@
  * then on: every call ends with success or a clear error, a row is always in one of its
  * states and whole, and all of them get their vectors once the fault is over.
  */
-#include "store/sqlite_outbox.h"
+#include "meaning/outbox/sqlite_outbox.h"
 
 #include "check.h"
 #include "fault_help.h"

@@ -11,7 +11,7 @@
  * LINK: -Wl,--wrap=PQconninfoParse -Wl,--wrap=poll -Wl,--wrap=pthread_create
  * LINK: -Wl,--wrap=statfs -Wl,--wrap=open
  */
-#include "record/recorder.h"
+#include "record/recorder/recorder.h"
 
 #include "check.h"
 #include "fault_help.h"

@@ -2,7 +2,7 @@
  * then on: what was appended is there once, whole and in order, a batch is settled as a whole
  * or not at all, no seq is given twice, and it goes on once the fault is over.
  */
-#include "store/spool.h"
+#include "store/sqlite/spool.h"
 
 #include "check.h"
 #include "fault_help.h"

@@ -132,7 +132,8 @@ static void finish(struct used *used)
         check_kept(used);
         CHECK(write_some(used, BATCH + 1, 1, RL_DISK));
         ask_all(used);
-        CHECK_STR(used->store->ops->checkpoint(used->store, &err) == RL_OK ? "" : err.text, "");
+        CHECK_STR(
+            used->store->ops->checkpoint(used->store, &err) == RL_OK ? "" : err.text, "");
         check_kept(used);
         CHECK_INT(count_runs(used->path, "run_id = 'later'"), 1);
         used->store->ops->close(used->store);

@@ -4,7 +4,7 @@
  * LINK: -Wl,--wrap=statfs
  */
 #include "core/fork.h"
-#include "record/recorder.h"
+#include "record/recorder/recorder.h"
 
 #include "check.h"
 #include "store_help.h"

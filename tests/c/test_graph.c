@@ -1,7 +1,7 @@
-/* Test of record/graph.h: what a start is taken for, and the node logs that come of it,
+/* Test of record/graph/graph.h: what a start is taken for, and the node logs that come of it,
  * which are read as text, with the times blanked out. test_graph_table.c is about the table.
  */
-#include "record/graph.h"
+#include "record/graph/graph.h"
 
 #include "record/owner.h"
 

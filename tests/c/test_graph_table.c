@@ -1,5 +1,5 @@
-/* Test of the table of open spans in record/graph.h: its growth, and how it is freed. */
-#include "record/graph.h"
+/* Test of the table of open spans in record/graph/graph.h: its growth, and how it is freed. */
+#include "record/graph/graph.h"
 
 #include "check.h"
 #include "graph_help.h"

@@ -1,7 +1,7 @@
-/* Test of what record/graph.h writes besides the node logs' own texts, for which see
+/* Test of what record/graph/graph.h writes besides the node logs' own texts, for which see
  * test_graph.c: what calls add up to, interrupts, the metadata, and inputs as deltas.
  */
-#include "record/graph.h"
+#include "record/graph/graph.h"
 
 #include "check.h"
 #include "graph_help.h"

@@ -1,11 +1,11 @@
-/* Test of record/indexer.h through a recorder, against a server that answers as it is told
+/* Test of meaning/index/indexer.h through a recorder, against a server that answers as it is told
  * (scripted_embeddings.py): many threads, forks, memory that fails, the end beside a server
  * that does not answer.
  *
  * NEEDS: http
  */
-#include "record/meaning.h"
-#include "record/recorder.h"
+#include "meaning/meaning.h"
+#include "record/recorder/recorder.h"
 
 #include "check.h"
 #include "fault_help.h"

@@ -1,14 +1,14 @@
-/* Test of record/journal.h before a real server: who may forward, what is forwarded and what
+/* Test of record/commit/journal.h before a real server: who may forward, what is forwarded and what
  * is not, what a drain says, and that each change is told once.
  *
  * NEEDS: postgres
  */
-#include "record/journal.h"
-#include "store/postgres.h"
+#include "record/commit/journal.h"
+#include "store/postgres/postgres.h"
 
 #include "check.h"
 #include "core/alloc.h"
-#include "record/journal_state.h"
+#include "record/commit/journal_state.h"
 #include "record/owner.h"
 #include "store_help.h"
 

@@ -1,8 +1,8 @@
-/* Test of record/live.h, and of what the table of open runs does for it: who is written when,
+/* Test of record/graph/live.h, and of what the table of open runs does for it: who is written when,
  * how often the worker is woken, what happens when there are too many, over a fork, and with
  * threads that go on meanwhile.
  */
-#include "record/live.h"
+#include "record/graph/live.h"
 
 #include "check.h"
 #include "core/fork.h"

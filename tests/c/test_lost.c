@@ -1,8 +1,8 @@
-/* Test of record/lost.h over SQLite: what is shown of running runs whose process lives, is
+/* Test of record/recorder/lost.h over SQLite: what is shown of running runs whose process lives, is
  * gone, or can't be told, in filters, pages and deletions, against the same rules applied
  * here to the runs that were written.
  */
-#include "record/lost.h"
+#include "record/recorder/lost.h"
 
 #include "check.h"
 #include "core/alloc.h"

@@ -6,7 +6,7 @@
  */
 #include "core/alloc.h"
 #include "core/clock.h"
-#include "net/milvus.h"
+#include "meaning/services/milvus.h"
 
 #include "check.h"
 #include "failing.h"

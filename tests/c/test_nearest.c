@@ -1,8 +1,8 @@
 /* The nearest vectors of a SQLite file: exact, in a fixed order, whatever vectors there are,
  * and whatever is written or fails while they are read.
  */
-#include "record/nearest.h"
-#include "store/sqlite_outbox.h"
+#include "meaning/outbox/sqlite_outbox.h"
+#include "meaning/search/nearest.h"
 
 #include "check.h"
 #include "fault_help.h"

@@ -5,8 +5,8 @@
  * NEEDS: http
  */
 #include "core/alloc.h"
+#include "meaning/services/openai.h"
 #include "net/http.h"
-#include "net/openai.h"
 
 #include "check.h"
 #include "failing.h"

@@ -6,7 +6,7 @@
  */
 #include "core/alloc.h"
 #include "core/json.h"
-#include "record/recorder.h"
+#include "record/recorder/recorder.h"
 
 #include "check.h"
 #include "failing.h"

@@ -1,9 +1,9 @@
-/* Test of net/openai.h against servers that answer as they are told (scripted_embeddings.py: the
+/* Test of meaning/services/openai.h against servers that answer as they are told (scripted_embeddings.py: the
  * vector of a text is its bytes, its first and its last byte, and 0.5).
  *
  * NEEDS: http
  */
-#include "net/openai.h"
+#include "meaning/services/openai.h"
 
 #include "check.h"
 #include "http_help.h"

@@ -3,8 +3,8 @@
  *
  * NEEDS: postgres
  */
-#include "store/pg_outbox.h"
-#include "store/postgres.h"
+#include "meaning/outbox/pg_outbox.h"
+#include "store/postgres/postgres.h"
 
 #include "check.h"
 #include "outbox_help.h"

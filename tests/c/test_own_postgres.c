@@ -4,8 +4,8 @@
  * NEEDS: postgres
  * LINK: -Wl,--wrap=PQgetResult
  */
-#include "record/journal.h"
-#include "store/postgres.h"
+#include "record/commit/journal.h"
+#include "store/postgres/postgres.h"
 
 #include "check.h"
 #include "store_help.h"

@@ -6,7 +6,7 @@
 
 #include "check.h"
 #include "core/uuid.h"
-#include "store/spool.h"
+#include "store/sqlite/spool.h"
 #include "store_help.h"
 
 #include <pthread.h>

@@ -3,9 +3,9 @@
  * classes by tests/test_milvus_codec.py.
  */
 #include "core/alloc.h"
-#include "net/milvus_codec.h"
-#include "net/milvus_filter.h"
-#include "net/protobuf.h"
+#include "meaning/services/milvus_codec.h"
+#include "meaning/services/milvus_filter.h"
+#include "meaning/services/protobuf.h"
 
 #include "check.h"
 #include "failing.h"

@@ -1,7 +1,7 @@
-/* Test of record/recorder.h over SQLite: many threads that write, group commit among them,
+/* Test of record/recorder/recorder.h over SQLite: many threads that write, group commit among them,
  * and the end of a recorder while it is in use.
  */
-#include "record/recorder.h"
+#include "record/recorder/recorder.h"
 
 #include "check.h"
 #include "core/clock.h"

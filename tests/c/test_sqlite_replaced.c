@@ -3,7 +3,7 @@
  * store and for the journal; by this process and by others.
  */
 #include "core/notice.h"
-#include "store/spool.h"
+#include "store/sqlite/spool.h"
 
 #include "check.h"
 #include "store_help.h"

@@ -8,7 +8,7 @@
 #define RL_PY_EVENT_H
 
 #include "py/base/state.h"
-#include "record/graph.h"
+#include "record/graph/graph.h"
 
 #include <stdbool.h>
 

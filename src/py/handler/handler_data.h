@@ -7,7 +7,7 @@
 #include "py/base/state.h"
 #include "py/encode/text_cache.h"
 #include "py/recorder/recorder.h"
-#include "record/graph.h"
+#include "record/graph/graph.h"
 
 typedef struct rl_handler {
     PyObject *wpk_id;   /* owned, or NULL */

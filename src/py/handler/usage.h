@@ -3,7 +3,7 @@
 #define RL_PY_USAGE_H
 
 #include "py/base/state.h"
-#include "record/graph.h"
+#include "record/graph/graph.h"
 
 /* Reads an LLMResult: usage_metadata of the messages, else llm_output["token_usage"].
  * Several generations of one prompt share its usage, so only the first of each prompt

@@ -2,8 +2,8 @@
 #ifndef RL_PY_MEANING_OPTIONS_H
 #define RL_PY_MEANING_OPTIONS_H
 
+#include "meaning/meaning.h"
 #include "py/base/option_values.h"
-#include "record/meaning.h"
 
 #define RL_MEANING_OPTIONS 9
 extern const rl_option rl_meaning_options[RL_MEANING_OPTIONS];

@@ -3,7 +3,7 @@
 
 #include "py/base/option_values.h"
 #include "py/recorder/migrations.h"
-#include "store/pg_pool.h"
+#include "store/postgres/pg_pool.h"
 
 #define PAYLOAD_MIN 1024
 #define PAYLOAD_MAX (256 << 20)

@@ -3,8 +3,8 @@
 #define RL_PY_OPTIONS_H
 
 #include "py/base/state.h"
-#include "record/companion.h"
-#include "record/config.h"
+#include "record/recorder/companion.h"
+#include "record/recorder/config.h"
 
 #include <stdbool.h>
 

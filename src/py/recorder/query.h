@@ -6,7 +6,7 @@
 #define RL_PY_QUERY_H
 
 #include "py/base/state.h"
-#include "record/recorder.h"
+#include "record/recorder/recorder.h"
 
 /* The methods of Recorder of the same names; see _runlog.pyi. */
 PyObject *rl_query_get_runs(rl_state *state, rl_recorder *core, PyObject *args,

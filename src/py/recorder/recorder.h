@@ -5,7 +5,7 @@
 #define RL_PY_RECORDER_H
 
 #include "py/encode/encode_options.h"
-#include "record/recorder.h"
+#include "record/recorder/recorder.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>

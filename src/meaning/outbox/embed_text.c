@@ -1,0 +1,156 @@
+/* The text of a run that is embedded. See embed_text.h. */
+#include "meaning/outbox/embed_text.h"
+
+#include "core/json_read.h"
+
+#include <stdint.h>
+
+#define KEY(name) (name), sizeof(name) - 1
+
+/* The white space beyond ASCII, as Unicode has it (the property White_Space). */
+static bool is_wide_space(const char *text, size_t len)
+{
+    static const char spaces[][4] = {"\xC2\x85",     "\xC2\xA0",     "\xE1\x9A\x80",
+                                     "\xE2\x80\xA8", "\xE2\x80\xA9", "\xE2\x80\xAF",
+                                     "\xE2\x81\x9F", "\xE3\x80\x80"};
+    bool found = len == 3 && memcmp(text, "\xE2\x80", 2) == 0 &&
+                 (unsigned char)text[2] >= 0x80 && (unsigned char)text[2] <= 0x8A;
+
+    for (size_t i = 0; i < sizeof spaces / sizeof *spaces && !found; i++) {
+        found = strlen(spaces[i]) == len && memcmp(text, spaces[i], len) == 0;
+    }
+    return found;
+}
+
+/* The next character as a whole, where rl_json_character gives a byte of it. */
+static size_t next_character(const char **at, const char *end, char out[8])
+{
+    size_t len = rl_json_character(at, end, out), whole;
+    const unsigned char lead = (unsigned char)out[0];
+
+    whole = len != 1 || lead < 0xC2 ? len : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+    while (len > 0 && len < whole && *at < end && ((unsigned char)**at & 0xC0) == 0x80) {
+        out[len++] = *(*at)++;
+    }
+    return len;
+}
+
+/* Whether a value is a string with something in it that can be seen. */
+static bool is_text(rl_json_value value)
+{
+    const rl_json_value inside = rl_json_inside(value);
+    const char *at = inside.text, *end = inside.text + inside.len;
+    bool blank = true;
+    char bytes[8];
+    size_t len;
+
+    if (rl_json_kind_of(value) != RL_JSON_STRING) {
+        return false;
+    }
+    while (blank && (len = next_character(&at, end, bytes)) > 0) {
+        const unsigned char c = (unsigned char)bytes[0];
+
+        blank = len == 1
+                    ? c == ' ' || (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x1F)
+                    : is_wide_space(bytes, len);
+    }
+    return !blank;
+}
+
+/* The text of a block of a message's content; nothing when it has none. */
+static rl_json_value block_text(rl_json_value block)
+{
+    rl_json_value text = block;
+
+    if (rl_json_kind_of(block) == RL_JSON_OBJECT) {
+        text = rl_json_member(block, KEY("text"));
+        if (!rl_json_equals(rl_json_member(block, KEY("type")), KEY("text"))) {
+            text.len = 0;
+        }
+    }
+    return is_text(text) ? text : (rl_json_value){NULL, 0};
+}
+
+/* Appends a content to out (or, with NULL, only looks); false when there is no text in it. */
+static bool add_content(rl_json_value content, rl_buf *out)
+{
+    rl_json_reader reader;
+    rl_json_value none, block, text;
+    bool found = is_text(content);
+
+    if (found && out != NULL) {
+        (void)rl_json_unescape(content, out);
+    }
+    if (rl_json_kind_of(content) == RL_JSON_ARRAY) {
+        rl_json_enter(&reader, content);
+        while ((out != NULL || !found) && rl_json_next(&reader, &none, &block)) {
+            text = block_text(block);
+            if (text.len > 0 && out != NULL) {
+                if (found) {
+                    rl_buf_add_char(out, '\n');
+                }
+                (void)rl_json_unescape(text, out);
+            }
+            found = found || text.len > 0;
+        }
+    }
+    return found;
+}
+
+/* The content of a message. */
+static rl_json_value content_of(rl_json_value message)
+{
+    rl_json_value content = rl_json_member(message, KEY("content"));
+
+    if (content.len == 0 && rl_json_member(message, KEY("lc")).len > 0) {
+        content = rl_json_find(message, "kwargs.content");
+    }
+    return content;
+}
+
+/* The members "text" and "messages" of the outputs, in one go. */
+static void find_both(rl_json_value outputs, rl_json_value *text, rl_json_value *messages)
+{
+    rl_json_reader reader;
+    rl_json_value key, value;
+
+    *text = *messages = (rl_json_value){NULL, 0};
+    if (rl_json_kind_of(outputs) == RL_JSON_OBJECT) {
+        rl_json_enter(&reader, outputs);
+        while (rl_json_next(&reader, &key, &value)) {
+            if (rl_json_equals(key, KEY("text"))) {
+                *text = value;
+            } else if (rl_json_equals(key, KEY("messages"))) {
+                *messages = value;
+            }
+        }
+        if (reader.failed) {
+            *text = *messages = (rl_json_value){NULL, 0};
+        }
+    }
+}
+
+/* Finds the text, and appends it to out, unless that is NULL. */
+static bool find(const char *json, size_t len, const char *path, rl_buf *out)
+{
+    rl_json_value outputs, text, messages;
+    bool found;
+
+    if (path != NULL) {
+        return rl_json_read(json, len, &outputs) &&
+               add_content(rl_json_find(outputs, path), out);
+    }
+    find_both(rl_json_unread(json, len), &text, &messages);
+    found = is_text(text) && add_content(text, out);
+    return found || add_content(content_of(rl_json_last(messages)), out);
+}
+
+bool rl_embed_text_find(const char *outputs, size_t len, const char *path, rl_buf *out)
+{
+    return find(outputs, len, path, out) && !out->failed;
+}
+
+bool rl_embed_text_has(const char *outputs, size_t len, const char *path)
+{
+    return find(outputs, len, path, NULL);
+}

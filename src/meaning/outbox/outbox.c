@@ -1,0 +1,74 @@
+/* The outbox of embeddings: what its two databases share. See outbox.h. */
+#include "meaning/outbox/outbox.h"
+
+#include "meaning/outbox/embed_text.h"
+
+#include <string.h>
+
+#define KEEP_BYTES ((size_t)1 << 20) /* of the arena, from one claim to the next */
+
+const char *const rl_box_state_names[RL_BOX_STATES] = {
+    [RL_BOX_PENDING] = "pending", [RL_BOX_EMBEDDED] = "embedded", [RL_BOX_DONE] = "done",
+    [RL_BOX_FAILED] = "failed",   [RL_BOX_DELETED] = "deleted",
+};
+
+bool rl_box_state_parse(const char *name, rl_box_state *state)
+{
+    bool found = false;
+
+    for (int i = 0; i < RL_BOX_STATES && !found; i++) {
+        found = strcmp(name, rl_box_state_names[i]) == 0;
+        if (found) {
+            *state = (rl_box_state)i;
+        }
+    }
+    return found;
+}
+
+rl_outbox_wish rl_outbox_wish_of(const rl_embed_rule *rule, const rl_run *run)
+{
+    const rl_slice *outputs = &run->texts[RL_OUTPUTS];
+    bool has_text = outputs->given && rl_embed_text_has(run->arena.data + outputs->at,
+                                                        outputs->len, rule->path);
+
+    return has_text ? RL_OUTBOX_QUEUE : RL_OUTBOX_TOUCH;
+}
+
+void rl_box_jobs_init(rl_box_jobs *jobs)
+{
+    rl_buf_init(&jobs->list, RL_BUF_MAX);
+    rl_buf_init(&jobs->arena, RL_BUF_MAX);
+}
+
+void rl_box_jobs_free(rl_box_jobs *jobs)
+{
+    rl_buf_free(&jobs->list);
+    rl_buf_free(&jobs->arena);
+}
+
+void rl_box_jobs_clear(rl_box_jobs *jobs)
+{
+    rl_buf_reset(&jobs->list, KEEP_BYTES);
+    rl_buf_reset(&jobs->arena, KEEP_BYTES);
+}
+
+size_t rl_box_add_text(rl_box_jobs *jobs, const char *text, size_t len)
+{
+    size_t at = jobs->arena.len;
+
+    rl_buf_add(&jobs->arena, text, len);
+    rl_buf_add_char(&jobs->arena, '\0');
+    return at;
+}
+
+size_t rl_box_add_vector(rl_box_jobs *jobs, const void *vector, size_t bytes)
+{
+    size_t at;
+
+    while (jobs->arena.len % sizeof(float) != 0 && !jobs->arena.failed) {
+        rl_buf_add_char(&jobs->arena, '\0');
+    }
+    at = jobs->arena.len;
+    rl_buf_add(&jobs->arena, vector, bytes);
+    return at;
+}

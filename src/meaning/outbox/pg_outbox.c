@@ -1,0 +1,409 @@
+/* The outbox on PostgreSQL. See pg_outbox.h. */
+#include "meaning/outbox/pg_outbox.h"
+
+#include "core/alloc.h"
+#include "meaning/outbox/pg_outbox_sql.h"
+#include "meaning/outbox/pg_vector.h"
+#include "store/postgres/postgres_sql.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NUMBER_TEXT 24 /* bytes of an int64 as text, with the NUL */
+
+static const char first_id[] = "00000000-0000-0000-0000-000000000000";
+
+typedef struct pg_outbox {
+    rl_outbox base;
+    rl_pg_pool *pool; /* borrowed */
+    rl_pg_vector vector;
+} pg_outbox;
+
+static rl_pg_pool *pool_of(rl_outbox *outbox)
+{
+    return ((pg_outbox *)outbox)->pool;
+}
+
+static rl_pg_vector *vector_of(rl_outbox *outbox)
+{
+    return &((pg_outbox *)outbox)->vector;
+}
+
+static const char *number(char out[NUMBER_TEXT], int64_t value)
+{
+    snprintf(out, NUMBER_TEXT, "%lld", (long long)value);
+    return out;
+}
+
+/* A cell as text; "" for NULL. */
+static const char *text_of(const PGresult *result, int row, int column)
+{
+    return PQgetvalue(result, row, column);
+}
+
+static int64_t number_of(const PGresult *result, int row, int column)
+{
+    return strtoll(text_of(result, row, column), NULL, 10);
+}
+
+static size_t add_text(rl_box_jobs *jobs, const PGresult *result, int row, int column)
+{
+    return rl_box_add_text(jobs, text_of(result, row, column),
+                           (size_t)PQgetlength(result, row, column));
+}
+
+static void add_job(rl_box_jobs *jobs, int64_t lease, const PGresult *result, int row)
+{
+    rl_box_job job = {.version = number_of(result, row, 1),
+                      .lease = lease,
+                      .attempts = (unsigned)number_of(result, row, 2),
+                      .gone = PQgetisnull(result, row, 5) != 0,
+                      .created_at = number_of(result, row, 7),
+                      .text_hash = (uint64_t)number_of(result, row, 9),
+                      .dim = (uint32_t)number_of(result, row, 11)};
+
+    snprintf(job.id, sizeof job.id, "%s", text_of(result, row, 0));
+    job.wpk_id = add_text(jobs, result, row, 3);
+    job.run_id = add_text(jobs, result, row, 4);
+    job.status = add_text(jobs, result, row, 5);
+    job.model = add_text(jobs, result, row, 6);
+    job.outputs = add_text(jobs, result, row, 8);
+    job.outputs_len = (size_t)PQgetlength(result, row, 8);
+    if (!PQgetisnull(result, row, 10)) {
+        size_t bytes = (size_t)PQgetlength(result, row, 10);
+
+        job.dim = bytes == job.dim * sizeof(float) ? job.dim : 0;
+        job.vector =
+            rl_box_add_vector(jobs, text_of(result, row, 10), job.dim * sizeof(float));
+    }
+    rl_buf_add(&jobs->list, &job, sizeof job);
+}
+
+static rl_status outbox_claim(rl_outbox *outbox, const rl_box_claim *claim,
+                              rl_box_jobs *jobs, rl_err *err)
+{
+    char now[NUMBER_TEXT], until[NUMBER_TEXT], limit[NUMBER_TEXT], bytes[NUMBER_TEXT];
+    const char *const values[] = {rl_box_state_names[claim->state],
+                                  number(now, claim->now), number(until, claim->until),
+                                  number(limit, (int64_t)claim->limit),
+                                  number(bytes, (int64_t)RL_BOX_BYTES)};
+    PGresult *result = NULL;
+    rl_status status;
+
+    rl_pg_vector_copy(vector_of(outbox)); /* of the last batch, and of older ones */
+    rl_box_jobs_clear(jobs);
+    status = rl_pg_pool_exec(pool_of(outbox), RL_PG_BOX_CLAIM, 5, values, &result, err);
+    for (int row = 0; status == RL_OK && row < PQntuples(result); row++) {
+        add_job(jobs, claim->until, result, row);
+    }
+    PQclear(result);
+    return status == RL_OK && rl_box_failed(jobs) ? rl_err_nomem(err) : status;
+}
+
+/* The statements of an outcome: the second only where the first has found no row. */
+#define STATEMENTS(that)                                                           \
+    {                                                                              \
+        [RL_BOX_HAS_VECTOR] = {RL_PG_BOX_VECTOR(that), NULL},                      \
+        [RL_BOX_HAS_TEXT] = {RL_PG_BOX_TEXT(that), NULL},                          \
+        [RL_BOX_UPSERTED] = {RL_PG_BOX_UPSERTED(that), NULL},                      \
+        [RL_BOX_HAS_NONE] = {RL_PG_BOX_NONE(that), RL_PG_BOX_NONE_UPSERTED(that)}, \
+        [RL_BOX_REMOVED] = {RL_PG_BOX_REMOVED(that), NULL},                        \
+        [RL_BOX_REFUSED] = {RL_PG_BOX_REFUSED(that), NULL},                        \
+        [RL_BOX_AGAIN] = {RL_PG_BOX_LATER(that), NULL},                            \
+    }
+
+typedef const char *const statement_pair[2];
+
+static statement_pair of_free_rows[] = STATEMENTS(RL_PG_BOX_FREE);
+static statement_pair of_rows[] = STATEMENTS(RL_PG_BOX_THAT);
+
+#define MOST_VALUES 10
+#define ROW_VALUES 4 /* which row it is */
+
+/* The parameters of an outcome's first statement. */
+typedef struct parameters {
+    const char *values[MOST_VALUES];
+    int lengths[MOST_VALUES], formats[MOST_VALUES];
+    char numbers[MOST_VALUES][NUMBER_TEXT];
+    int count;
+} parameters;
+
+static void add_number(parameters *all, int64_t value)
+{
+    all->values[all->count] = number(all->numbers[all->count], value);
+    all->count++;
+}
+
+static void fill(parameters *all, const rl_box_result *result)
+{
+    memset(all, 0, sizeof *all);
+    all->values[all->count++] = result->name.id;
+    all->values[all->count++] = result->name.wpk_id;
+    add_number(all, result->version);
+    add_number(all, result->lease);
+    switch (result->outcome) {
+    case RL_BOX_HAS_VECTOR:
+        all->values[all->count++] = result->model;
+        add_number(all, result->dim);
+        add_number(all, (int64_t)result->text_hash);
+        add_number(all, (int64_t)result->text_bytes);
+        add_number(all, (int64_t)result->used_bytes);
+        all->values[all->count] = (const char *)result->vector;
+        all->lengths[all->count] = (int)(result->dim * sizeof(float));
+        all->formats[all->count++] = 1;
+        break;
+    case RL_BOX_REFUSED:
+        all->values[all->count++] = result->error;
+        break;
+    case RL_BOX_AGAIN:
+        add_number(all, result->again_at);
+        all->values[all->count++] = result->error;
+        break;
+    default:
+        break;
+    }
+}
+
+static rl_status run(rl_pg_conn *conn, const char *sql, const parameters *all, int count,
+                     bool *found, rl_err *err)
+{
+    PGresult *result = NULL;
+    rl_status status = PQsendQueryParams(conn->pg, sql, count, NULL, all->values,
+                                         all->lengths, all->formats, 0)
+                           ? rl_pg_conn_last(conn, &result, err)
+                           : rl_pg_conn_error(conn, NULL, err);
+
+    *found = status == RL_OK && strcmp(PQcmdTuples(result), "0") != 0;
+    PQclear(result);
+    return status;
+}
+
+/* Only a row that nobody has locked, in a transaction, which so never waits and can't be
+ * part of a deadlock; or (`alone`) the row that was not found so, in one of its own. */
+static rl_status settle_one(rl_pg_conn *conn, const rl_box_result *result, bool alone,
+                            bool *found, rl_err *err)
+{
+    const char *const *sql = (alone ? of_rows : of_free_rows)[result->outcome];
+    parameters all;
+    rl_status status;
+
+    fill(&all, result);
+    status = run(conn, sql[0], &all, all.count, found, err);
+    if (status == RL_OK && !*found && sql[1] != NULL) {
+        status = run(conn, sql[1], &all, ROW_VALUES, found, err);
+    }
+    if (status == RL_OK && !*found && alone) {
+        status = run(conn, RL_PG_BOX_RELEASE, &all, ROW_VALUES, found, err);
+    }
+    return status;
+}
+
+static rl_status settle_all(rl_pg_conn *conn, const rl_box_result *results, size_t count,
+                            bool *found, rl_err *err)
+{
+    rl_err ignored;
+    rl_status status = rl_pg_conn_exec(conn, RL_PG_BEGIN, 0, NULL, false, NULL, err);
+
+    for (size_t i = 0; i < count && status == RL_OK; i++) {
+        status = settle_one(conn, &results[i], false, &found[i], err);
+    }
+    if (status == RL_OK) {
+        status = rl_pg_conn_exec(conn, RL_PG_COMMIT, 0, NULL, false, NULL, err);
+    }
+    if (status != RL_OK && !rl_pg_conn_lost(conn) &&
+        rl_pg_conn_exec(conn, RL_PG_ROLLBACK, 0, NULL, false, NULL, &ignored) != RL_OK) {
+        rl_pg_conn_close(conn); /* the next one would go on in that transaction */
+    }
+    for (size_t i = 0; i < count && status == RL_OK; i++) {
+        if (!found[i]) {
+            status = settle_one(conn, &results[i], true, &found[i], err);
+        }
+    }
+    return status;
+}
+
+static rl_status outbox_settle(rl_outbox *outbox, const rl_box_result *results,
+                               size_t count, rl_err *err)
+{
+    bool *found = count > 0 ? rl_calloc(count, sizeof *found) : NULL;
+    rl_pg_conn *conn = NULL;
+    rl_status status = RL_OK;
+
+    if (count > 0 && found == NULL) {
+        return rl_err_nomem(err);
+    }
+    if (count > 0) {
+        status = rl_pg_pool_take(pool_of(outbox), &conn, err);
+    }
+    if (conn != NULL) {
+        status = rl_pg_conn_open(conn, err);
+        if (status == RL_OK) {
+            status = settle_all(conn, results, count, found, err);
+        }
+        rl_pg_pool_give(pool_of(outbox), conn);
+    }
+    rl_free(found);
+    return status;
+}
+
+static rl_status outbox_look(rl_outbox *outbox, bool embedded, rl_box_counts *counts,
+                             rl_err *err)
+{
+    const char *const values[] = {
+        rl_box_state_names[embedded ? RL_BOX_EMBEDDED : RL_BOX_PENDING]};
+    PGresult *result = NULL;
+    rl_status status =
+        rl_pg_pool_exec(pool_of(outbox), RL_PG_BOX_COUNTS, 1, values, &result, err);
+    rl_box_state state;
+
+    memset(counts, 0, sizeof *counts);
+    for (int row = 0; status == RL_OK && row < PQntuples(result); row++) {
+        if (rl_box_state_parse(text_of(result, row, 0), &state)) {
+            counts->rows[state] = number_of(result, row, 1);
+            if (state == RL_BOX_FAILED) {
+                snprintf(counts->last_error, sizeof counts->last_error, "%s",
+                         text_of(result, row, 2));
+            }
+        }
+    }
+    PQclear(result);
+    return status;
+}
+
+/* The statement of a scan: in one workflow or not, with filters of the runs or not. */
+static const char *scan_sql(const rl_near_query *query, bool of_run)
+{
+    static const char *const statements[2][2] = {
+        {RL_PG_VECTORS RL_PG_VECTORS_BLOCK RL_PG_VECTORS_ALL,
+         RL_PG_VECTORS RL_PG_VECTORS_OF_RUN RL_PG_VECTORS_BLOCK RL_PG_VECTORS_ALL},
+        {RL_PG_VECTORS RL_PG_VECTORS_BLOCK RL_PG_VECTORS_IN,
+         RL_PG_VECTORS RL_PG_VECTORS_OF_RUN RL_PG_VECTORS_BLOCK RL_PG_VECTORS_IN},
+    };
+
+    return statements[query->wpk_id != NULL][of_run];
+}
+
+/* By a scan, which needs nothing of the server. */
+static rl_status scan(rl_pg_pool *pool, const rl_near_query *query, rl_vector_sink sink,
+                      void *ctx, rl_err *err)
+{
+    const bool of_run = query->status != NULL || query->since != RL_TIME_NONE;
+    const int block = (int)rl_vector_block(query->dim);
+    char dim[NUMBER_TEXT], limit[NUMBER_TEXT], since[NUMBER_TEXT];
+    const char *values[] = {query->model,
+                            number(dim, query->dim),
+                            query->wpk_id != NULL ? query->wpk_id : "",
+                            first_id,
+                            number(limit, block),
+                            query->status,
+                            query->since != RL_TIME_NONE ? number(since, query->since)
+                                                         : NULL};
+    PGresult *last = NULL; /* whose last row is the cursor */
+    rl_status status = RL_OK;
+    int rows = block;
+
+    while (status == RL_OK && rows == block) {
+        PGresult *result = NULL;
+
+        status = rl_pg_pool_exec(pool, scan_sql(query, of_run), of_run ? 7 : 5, values,
+                                 &result, err);
+        rows = status == RL_OK ? PQntuples(result) : 0;
+        for (int row = 0; row < rows && status == RL_OK; row++) {
+            status = rl_pg_vector_give(result, row, sink, ctx, err);
+        }
+        if (rows > 0) {
+            values[2] = text_of(result, rows - 1, 1);
+            values[3] = text_of(result, rows - 1, 0);
+        }
+        PQclear(last);
+        last = result;
+    }
+    PQclear(last);
+    return status;
+}
+
+static rl_status outbox_vector(rl_outbox *outbox, const rl_box_name *name,
+                               const char *model, rl_vector_sink sink, void *ctx,
+                               rl_err *err)
+{
+    const char *const values[] = {model, name->id, name->wpk_id};
+    PGresult *result = NULL;
+    rl_status status =
+        rl_pg_pool_exec(pool_of(outbox), RL_PG_VECTOR, 3, values, &result, err);
+
+    if (status == RL_OK && PQntuples(result) > 0) {
+        status = rl_pg_vector_give(result, 0, sink, ctx, err);
+    }
+    PQclear(result);
+    return status;
+}
+
+static rl_status outbox_nearest(rl_outbox *outbox, const rl_near_query *query,
+                                rl_vector_sink sink, void *ctx, rl_err *err)
+{
+    bool available = false;
+    rl_status status =
+        rl_pg_vector_nearest(vector_of(outbox), query, sink, ctx, &available, err);
+
+    if (status == RL_OK && !available) {
+        status = scan(pool_of(outbox), query, sink, ctx, err);
+    }
+    return status;
+}
+
+static void outbox_before_fork(rl_outbox *outbox)
+{
+    rl_pg_vector_before_fork(vector_of(outbox));
+}
+
+static void outbox_after_fork(rl_outbox *outbox)
+{
+    rl_pg_vector_after_fork(vector_of(outbox));
+}
+
+static void outbox_free(rl_outbox *outbox)
+{
+    rl_pg_vector_destroy(vector_of(outbox));
+    rl_free(outbox);
+}
+
+static const rl_outbox_ops ops = {
+    .claim = outbox_claim,
+    .settle = outbox_settle,
+    .look = outbox_look,
+    .vector = outbox_vector,
+    .nearest = outbox_nearest,
+    .before_fork = outbox_before_fork,
+    .after_fork = outbox_after_fork,
+    .free = outbox_free,
+};
+
+rl_status rl_pg_outbox_new(rl_pg_pool *pool, const rl_migrations *pgvector,
+                           rl_outbox **outbox, rl_err *err)
+{
+    pg_outbox *self = rl_calloc(1, sizeof *self);
+
+    if (self == NULL) {
+        return rl_err_nomem(err);
+    }
+    self->base.ops = &ops;
+    self->pool = pool;
+    rl_pg_vector_init(&self->vector, pool, pgvector);
+    *outbox = &self->base;
+    return RL_OK;
+}
+
+static bool has_text(void *rule, const rl_run *run)
+{
+    return rl_outbox_wish_of(rule, run) == RL_OUTBOX_QUEUE;
+}
+
+rl_pg_hook rl_pg_outbox_hook(const rl_embed_rule *rule)
+{
+    return (rl_pg_hook){
+        .insert = {RL_PG_INSERT_QUEUED, RL_PG_INSERT_QUEUED_NAME, RL_PG_PARAMETERS},
+        .flag = has_text,
+        .ctx = (void *)rule,
+    };
+}

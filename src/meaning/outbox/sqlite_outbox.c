@@ -1,0 +1,563 @@
+/* The outbox on SQLite. See sqlite_outbox.h. */
+#include "meaning/outbox/sqlite_outbox.h"
+
+#include "core/alloc.h"
+#include "core/clock.h"
+#include "meaning/outbox/sqlite_outbox_sql.h"
+#include "store/sqlite/sqlite_sql.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct sqlite_outbox {
+    rl_outbox base;
+    rl_sqlite_file *file; /* borrowed */
+} sqlite_outbox;
+
+static rl_sqlite_file *file_of(rl_outbox *outbox)
+{
+    return ((sqlite_outbox *)outbox)->file;
+}
+
+static int bind_text(sqlite3_stmt *stmt, int at, const char *text)
+{
+    return sqlite3_bind_text(stmt, at, text, -1, SQLITE_STATIC);
+}
+
+/* The statement for a run; NULL where there is nothing to write down. */
+static const char *note_of(rl_outbox_wish wish, bool is_own, bool is_new)
+{
+    static const char *const statements[2][2] = {
+        [RL_OUTBOX_TOUCH] = {RL_SQLITE_BOX_TOUCH_NAME, RL_SQLITE_BOX_TOUCH_ID},
+        [RL_OUTBOX_QUEUE] = {RL_SQLITE_BOX_QUEUE_NAME, RL_SQLITE_BOX_QUEUE_ID},
+    };
+
+    if (is_new) {
+        return wish == RL_OUTBOX_QUEUE ? RL_SQLITE_BOX_NEW : NULL;
+    }
+    return statements[wish][is_own];
+}
+
+/* In the transaction that has just written the run: the hook's `written`. */
+static rl_status write_row(void *rule, rl_sqlite_conn *conn, const rl_run *run,
+                           bool is_new, rl_err *err)
+{
+    const char *sql = note_of(rl_outbox_wish_of(rule, run), run->is_own, is_new);
+    char id[RL_UUID_TEXT];
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = RL_OK;
+    int rc;
+
+    if (sql != NULL) {
+        status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+    }
+    if (status != RL_OK || sql == NULL) {
+        return status;
+    }
+    if (run->is_own || is_new) {
+        rl_uuid_format(run->id, id);
+        rc = bind_text(stmt, 1, id);
+    } else {
+        rc = bind_text(stmt, 1, rl_run_text(run, RL_WPK_ID));
+        rc |= bind_text(stmt, 2, rl_run_text(run, RL_RUN_ID));
+    }
+    status = rc == SQLITE_OK ? rl_sqlite_conn_step(conn, stmt, err) : rl_err_nomem(err);
+    sqlite3_clear_bindings(stmt);
+    return status;
+}
+
+/* What a claim works with. */
+typedef struct claiming {
+    const rl_box_claim *claim;
+    rl_box_jobs *jobs;
+    bool any;
+} claiming;
+
+static rl_status look_for_any(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    claiming *self = ctx;
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_ANY, &stmt, err);
+    int rc;
+
+    if (status == RL_OK) {
+        bind_text(stmt, 1, rl_box_state_names[self->claim->state]);
+        sqlite3_bind_int64(stmt, 2, self->claim->now);
+        rc = sqlite3_step(stmt);
+        self->any = rc == SQLITE_ROW;
+        if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
+            status = rl_sqlite_conn_error(conn, rc, err);
+        }
+        sqlite3_reset(stmt);
+    }
+    return status;
+}
+
+/* A cell's text in the arena; "" for NULL. */
+static size_t add_text(rl_box_jobs *jobs, sqlite3_stmt *stmt, int column)
+{
+    const char *text = (const char *)sqlite3_column_text(stmt, column);
+
+    if (text == NULL && sqlite3_column_type(stmt, column) != SQLITE_NULL) {
+        jobs->arena.failed = true; /* the conversion found no memory */
+    }
+    return rl_box_add_text(jobs, text != NULL ? text : "",
+                           text != NULL ? (size_t)sqlite3_column_bytes(stmt, column) : 0);
+}
+
+/* A blob of float32, of the length that `dim` says. */
+static uint32_t read_dim(sqlite3_stmt *stmt, int vector, uint32_t dim)
+{
+    return (size_t)sqlite3_column_bytes(stmt, vector) == dim * sizeof(float) ? dim : 0;
+}
+
+/* Without a vector there is no dim. */
+static void add_job(rl_box_jobs *jobs, int64_t lease, sqlite3_stmt *stmt)
+{
+    rl_box_job job = {.version = sqlite3_column_int64(stmt, 1),
+                      .lease = lease,
+                      .attempts = (unsigned)sqlite3_column_int(stmt, 2),
+                      .text_hash = (uint64_t)sqlite3_column_int64(stmt, 9),
+                      .dim = (uint32_t)sqlite3_column_int(stmt, 11)};
+    const char *id = (const char *)sqlite3_column_text(stmt, 0);
+    const char *stamp = (const char *)sqlite3_column_text(stmt, 7);
+
+    snprintf(job.id, sizeof job.id, "%s", id != NULL ? id : "");
+    job.gone = sqlite3_column_type(stmt, 7) == SQLITE_NULL;
+    if (stamp == NULL ||
+        !rl_time_parse(stamp, (size_t)sqlite3_column_bytes(stmt, 7), &job.created_at)) {
+        job.created_at = 0;
+    }
+    job.wpk_id = add_text(jobs, stmt, 3);
+    job.run_id = add_text(jobs, stmt, 4);
+    job.status = add_text(jobs, stmt, 5);
+    job.model = add_text(jobs, stmt, 6);
+    job.outputs = add_text(jobs, stmt, 8);
+    job.outputs_len = (size_t)sqlite3_column_bytes(stmt, 8);
+    if (sqlite3_column_type(stmt, 10) == SQLITE_BLOB) {
+        job.dim = read_dim(stmt, 10, job.dim);
+        job.vector = rl_box_add_vector(jobs, sqlite3_column_blob(stmt, 10),
+                                       job.dim * sizeof(float));
+    }
+    jobs->arena.failed = jobs->arena.failed || id == NULL || (stamp == NULL && !job.gone);
+    rl_buf_add(&jobs->list, &job, sizeof job);
+}
+
+static rl_status read_due(rl_sqlite_conn *conn, const claiming *self, rl_err *err)
+{
+    const rl_box_claim *wanted = self->claim;
+    rl_box_jobs *jobs = self->jobs;
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_DUE, &stmt, err);
+    int rc = SQLITE_ROW;
+
+    if (status == RL_OK) {
+        bind_text(stmt, 1, rl_box_state_names[wanted->state]);
+        sqlite3_bind_int64(stmt, 2, wanted->now);
+        sqlite3_bind_int64(stmt, 3, (sqlite3_int64)wanted->limit);
+        while ((jobs->arena.len < RL_BOX_BYTES || wanted->state != RL_BOX_PENDING) &&
+               (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+            add_job(jobs, wanted->until, stmt);
+        }
+        if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
+            status = rl_sqlite_conn_error(conn, rc, err);
+        }
+        sqlite3_reset(stmt);
+    }
+    return status == RL_OK && rl_box_failed(jobs) ? rl_err_nomem(err) : status;
+}
+
+static rl_status take(rl_sqlite_conn *conn, const rl_box_job *job, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_TAKE, &stmt, err);
+
+    if (status == RL_OK) {
+        bool bound = bind_text(stmt, 1, job->id) == SQLITE_OK &&
+                     sqlite3_bind_int64(stmt, 2, job->lease) == SQLITE_OK;
+
+        status = bound ? rl_sqlite_conn_step(conn, stmt, err) : rl_err_nomem(err);
+        sqlite3_clear_bindings(stmt);
+    }
+    return status;
+}
+
+static rl_status run_for_first(rl_sqlite_conn *conn, const char *sql, size_t limit,
+                               int *changes, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+
+    if (status == RL_OK) {
+        sqlite3_bind_int64(stmt, 1, (sqlite3_int64)limit);
+        status = rl_sqlite_conn_step(conn, stmt, err);
+        *changes = sqlite3_changes(conn->db);
+    }
+    return status;
+}
+
+/* Makes the rows of new runs, as many as are claimed at most. Where all of them are gone
+ * already, those of the next ones. */
+static rl_status make_rows(rl_sqlite_conn *conn, size_t limit, rl_err *err)
+{
+    int made = 0, moved = 0;
+    rl_status status;
+
+    do {
+        status = run_for_first(conn, RL_SQLITE_BOX_MAKE, limit, &made, err);
+        if (status == RL_OK) {
+            status = run_for_first(conn, RL_SQLITE_BOX_MADE, limit, &moved, err);
+        }
+    } while (status == RL_OK && made == 0 && moved > 0);
+    return status;
+}
+
+/* In one transaction, which alone may write: what is read is what is taken. */
+static rl_status claim(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    const claiming *self = ctx;
+    rl_status status;
+
+    rl_box_jobs_clear(self->jobs); /* it may be done again */
+    status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
+    if (status == RL_OK && self->claim->state == RL_BOX_PENDING) {
+        status = make_rows(conn, self->claim->limit, err);
+    }
+    if (status == RL_OK) {
+        status = read_due(conn, self, err);
+    }
+    for (size_t i = 0; status == RL_OK && i < rl_box_count(self->jobs); i++) {
+        status = take(conn, rl_box_job_at(self->jobs, i), err);
+    }
+    if (status == RL_OK) {
+        status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
+    }
+    return status;
+}
+
+static rl_status outbox_claim(rl_outbox *outbox, const rl_box_claim *wanted,
+                              rl_box_jobs *jobs, rl_err *err)
+{
+    claiming self = {.claim = wanted, .jobs = jobs};
+    rl_status status;
+
+    rl_box_jobs_clear(jobs);
+    status = rl_sqlite_file_read(file_of(outbox), look_for_any, &self, err);
+    if (status == RL_OK && self.any) {
+        status = rl_sqlite_file_write(file_of(outbox), false, true, claim, &self, err);
+    }
+    if (status != RL_OK) {
+        rl_box_jobs_clear(jobs);
+    }
+    return status;
+}
+
+/* The statements of an outcome: the second only where the first has found no row. */
+static const char *const outcome_sql[][2] = {
+    [RL_BOX_HAS_VECTOR] = {RL_SQLITE_BOX_VECTOR, NULL},
+    [RL_BOX_HAS_TEXT] = {RL_SQLITE_BOX_TEXT, NULL},
+    [RL_BOX_UPSERTED] = {RL_SQLITE_BOX_UPSERTED, NULL},
+    [RL_BOX_HAS_NONE] = {RL_SQLITE_BOX_NONE, RL_SQLITE_BOX_NONE_UPSERTED},
+    [RL_BOX_REMOVED] = {RL_SQLITE_BOX_REMOVED, NULL},
+    [RL_BOX_REFUSED] = {RL_SQLITE_BOX_REFUSED, NULL},
+    [RL_BOX_AGAIN] = {RL_SQLITE_BOX_LATER, NULL},
+};
+
+static int bind_outcome(sqlite3_stmt *stmt, const rl_box_result *result)
+{
+    int rc = SQLITE_OK;
+
+    switch (result->outcome) {
+    case RL_BOX_HAS_VECTOR:
+        rc |= sqlite3_bind_int64(stmt, 4, rl_time_now());
+        rc |= bind_text(stmt, 5, result->model);
+        rc |= sqlite3_bind_int64(stmt, 6, result->dim);
+        rc |= sqlite3_bind_blob64(stmt, 7, result->vector, result->dim * sizeof(float),
+                                  SQLITE_STATIC);
+        rc |= sqlite3_bind_int64(stmt, 8, (sqlite3_int64)result->text_hash);
+        rc |= sqlite3_bind_int64(stmt, 9, (sqlite3_int64)result->text_bytes);
+        rc |= sqlite3_bind_int64(stmt, 10, (sqlite3_int64)result->used_bytes);
+        break;
+    case RL_BOX_HAS_TEXT:
+        rc |= sqlite3_bind_int64(stmt, 4, rl_time_now());
+        break;
+    case RL_BOX_REFUSED:
+        rc |= bind_text(stmt, 4, result->error);
+        break;
+    case RL_BOX_AGAIN:
+        rc |= sqlite3_bind_int64(stmt, 4, result->again_at);
+        rc |= bind_text(stmt, 5, result->error);
+        break;
+    default:
+        break;
+    }
+    return rc;
+}
+
+/* Runs a statement for a row that was taken; whether it has found it. */
+static rl_status settle_by(rl_sqlite_conn *conn, const char *sql, bool whole,
+                           const rl_box_result *result, bool *found, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+    int rc;
+
+    if (status == RL_OK) {
+        rc = bind_text(stmt, 1, result->name.id);
+        rc |= sqlite3_bind_int64(stmt, 2, result->version);
+        rc |= sqlite3_bind_int64(stmt, 3, result->lease);
+        rc |= whole ? bind_outcome(stmt, result) : SQLITE_OK;
+        status =
+            rc == SQLITE_OK ? rl_sqlite_conn_step(conn, stmt, err) : rl_err_nomem(err);
+        *found = status == RL_OK && sqlite3_changes(conn->db) > 0;
+        sqlite3_clear_bindings(stmt);
+    }
+    return status;
+}
+
+static rl_status settle_one(rl_sqlite_conn *conn, const rl_box_result *result,
+                            rl_err *err)
+{
+    const char *const *sql = outcome_sql[result->outcome];
+    bool found = false;
+    rl_status status = settle_by(conn, sql[0], true, result, &found, err);
+
+    if (status == RL_OK && !found && sql[1] != NULL) {
+        status = settle_by(conn, sql[1], false, result, &found, err);
+    }
+    if (status == RL_OK && !found) {
+        status = settle_by(conn, RL_SQLITE_BOX_RELEASE, false, result, &found, err);
+    }
+    return status;
+}
+
+typedef struct settling {
+    const rl_box_result *results;
+    size_t count;
+} settling;
+
+static rl_status settle(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    const settling *self = ctx;
+    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
+
+    for (size_t i = 0; i < self->count && status == RL_OK; i++) {
+        status = settle_one(conn, &self->results[i], err);
+    }
+    if (status == RL_OK) {
+        status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
+    }
+    return status;
+}
+
+static rl_status outbox_settle(rl_outbox *outbox, const rl_box_result *results,
+                               size_t count, rl_err *err)
+{
+    settling self = {results, count};
+
+    return count > 0
+               ? rl_sqlite_file_write(file_of(outbox), false, true, settle, &self, err)
+               : RL_OK;
+}
+
+typedef struct counting {
+    rl_box_counts *counts;
+    rl_box_state more; /* is counted as well */
+} counting;
+
+static rl_status count_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    const counting *self = ctx;
+    rl_box_counts *counts = self->counts;
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_COUNTS, &stmt, err);
+    rl_box_state state;
+    int rc = SQLITE_DONE;
+
+    memset(counts, 0, sizeof *counts);
+    if (status == RL_OK) {
+        bind_text(stmt, 1, rl_box_state_names[self->more]);
+    }
+    while (status == RL_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        const char *name = (const char *)sqlite3_column_text(stmt, 0);
+
+        if (name != NULL && rl_box_state_parse(name, &state)) {
+            counts->rows[state] += sqlite3_column_int64(stmt, 1);
+        }
+    }
+    sqlite3_reset(stmt);
+    if (status == RL_OK && rc == SQLITE_DONE && counts->rows[RL_BOX_FAILED] > 0) {
+        status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_LAST_ERROR, &stmt, err);
+        if (status == RL_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+            const char *text = (const char *)sqlite3_column_text(stmt, 0);
+
+            snprintf(counts->last_error, sizeof counts->last_error, "%s",
+                     text != NULL ? text : "");
+            rc = SQLITE_DONE;
+        }
+        sqlite3_reset(stmt);
+    }
+    return status == RL_OK && rc != SQLITE_DONE ? rl_sqlite_conn_error(conn, rc, err)
+                                                : status;
+}
+
+static rl_status outbox_look(rl_outbox *outbox, bool embedded, rl_box_counts *counts,
+                             rl_err *err)
+{
+    counting self = {counts, embedded ? RL_BOX_EMBEDDED : RL_BOX_PENDING};
+
+    return rl_sqlite_file_read(file_of(outbox), count_rows, &self, err);
+}
+
+/* A reading of vectors. */
+typedef struct reading {
+    const rl_near_query *query; /* or, with `id`, that of one run */
+    const char *id, *model;
+    rl_vector_sink sink;
+    void *ctx;
+    char since[RL_TIME_TEXT];
+    char last_id[RL_UUID_TEXT]; /* of the row that was read last, "" at first */
+    int64_t last_rowid;
+    int64_t rows; /* in this block */
+} reading;
+
+/* The statement of a scan: in one workflow or not, with filters of the runs or not. */
+static const char *scan_sql(const rl_near_query *query)
+{
+    static const char *const statements[2][2] = {
+        {RL_SQLITE_VECTORS RL_SQLITE_VECTORS_BLOCK RL_SQLITE_VECTORS_ORDER,
+         RL_SQLITE_VECTORS RL_SQLITE_VECTORS_OF_RUN RL_SQLITE_VECTORS_BLOCK
+             RL_SQLITE_VECTORS_ORDER},
+        {RL_SQLITE_VECTORS RL_SQLITE_VECTORS_BLOCK RL_SQLITE_VECTORS_IN
+             RL_SQLITE_VECTORS_ORDER,
+         RL_SQLITE_VECTORS RL_SQLITE_VECTORS_OF_RUN RL_SQLITE_VECTORS_BLOCK
+             RL_SQLITE_VECTORS_IN RL_SQLITE_VECTORS_ORDER},
+    };
+
+    return statements[query->wpk_id != NULL]
+                     [query->status != NULL || query->since != RL_TIME_NONE];
+}
+
+static void bind_scan(sqlite3_stmt *stmt, const reading *self)
+{
+    const rl_near_query *query = self->query;
+
+    bind_text(stmt, 1, query->model);
+    sqlite3_bind_int64(stmt, 2, query->dim);
+    bind_text(stmt, 3, self->last_id);
+    sqlite3_bind_int64(stmt, 4, self->last_rowid);
+    sqlite3_bind_int64(stmt, 5, rl_vector_block(query->dim));
+    if (query->status != NULL || query->since != RL_TIME_NONE) {
+        bind_text(stmt, 6, query->status);
+        bind_text(stmt, 7, query->since != RL_TIME_NONE ? self->since : NULL);
+    }
+    if (query->wpk_id != NULL) {
+        bind_text(stmt, 8, query->wpk_id);
+    }
+}
+
+static rl_status give_vector(reading *self, sqlite3_stmt *stmt, rl_err *err)
+{
+    const char *text = (const char *)sqlite3_column_text(stmt, 1);
+    const bool is_uuid = sqlite3_column_bytes(stmt, 1) == RL_UUID_TEXT - 1;
+    const void *vector = sqlite3_column_blob(stmt, 2);
+    size_t bytes = (size_t)sqlite3_column_bytes(stmt, 2);
+    rl_status status = RL_OK;
+    uint8_t id[16];
+
+    self->last_id[0] = '\0';
+    if (text != NULL && is_uuid) {
+        memcpy(self->last_id, text, RL_UUID_TEXT);
+        if (vector != NULL && rl_uuid_parse(text, id)) {
+            status =
+                self->sink(self->ctx, id, vector, (uint32_t)(bytes / sizeof(float)), err);
+        }
+    }
+    self->last_rowid = sqlite3_column_int64(stmt, 0);
+    self->rows++;
+    return status;
+}
+
+static rl_status read_vectors(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    reading *self = ctx;
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(
+        conn, self->id != NULL ? RL_SQLITE_VECTOR : scan_sql(self->query), &stmt, err);
+    int rc = SQLITE_DONE;
+
+    self->rows = 0;
+    if (status == RL_OK && self->id != NULL) {
+        bind_text(stmt, 1, self->id);
+        bind_text(stmt, 2, self->model);
+    } else if (status == RL_OK) {
+        bind_scan(stmt, self);
+    }
+    while (status == RL_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        status = give_vector(self, stmt, err);
+    }
+    if (status == RL_OK && rc != SQLITE_DONE) {
+        status = rl_sqlite_conn_error(conn, rc, err);
+    }
+    if (stmt != NULL) {
+        sqlite3_reset(stmt);
+        sqlite3_clear_bindings(stmt);
+    }
+    return status;
+}
+
+static rl_status outbox_nearest(rl_outbox *outbox, const rl_near_query *query,
+                                rl_vector_sink sink, void *ctx, rl_err *err)
+{
+    reading self = {.query = query, .sink = sink, .ctx = ctx};
+    rl_status status;
+
+    if (query->since != RL_TIME_NONE) {
+        rl_time_format(query->since, self.since);
+    }
+    do {
+        status = rl_sqlite_file_read(file_of(outbox), read_vectors, &self, err);
+    } while (status == RL_OK && self.rows == rl_vector_block(query->dim));
+    return status;
+}
+
+static rl_status outbox_vector(rl_outbox *outbox, const rl_box_name *name,
+                               const char *model, rl_vector_sink sink, void *ctx,
+                               rl_err *err)
+{
+    reading self = {.model = model, .id = name->id, .sink = sink, .ctx = ctx};
+
+    return rl_sqlite_file_read(file_of(outbox), read_vectors, &self, err);
+}
+
+static void outbox_free(rl_outbox *outbox)
+{
+    rl_free(outbox);
+}
+
+static const rl_outbox_ops ops = {
+    .claim = outbox_claim,
+    .settle = outbox_settle,
+    .look = outbox_look,
+    .vector = outbox_vector,
+    .nearest = outbox_nearest,
+    .free = outbox_free,
+};
+
+rl_status rl_sqlite_outbox_new(rl_sqlite_file *file, rl_outbox **outbox, rl_err *err)
+{
+    sqlite_outbox *self = rl_calloc(1, sizeof *self);
+
+    if (self == NULL) {
+        return rl_err_nomem(err);
+    }
+    self->base.ops = &ops;
+    self->file = file;
+    *outbox = &self->base;
+    return RL_OK;
+}
+
+rl_sqlite_hook rl_sqlite_outbox_hook(const rl_embed_rule *rule)
+{
+    return (rl_sqlite_hook){write_row, (void *)rule};
+}

@@ -1,0 +1,249 @@
+/* The server, and the journal while it is away. See journal.h. */
+#include "record/commit/journal.h"
+
+#include "core/alloc.h"
+#include "record/commit/journal_state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+rl_status rl_journal_new(rl_store *server, const char *path,
+                         const rl_migrations *migrations, rl_metrics *metrics,
+                         rl_notices *notices, rl_journal **out, rl_err *err)
+{
+    static atomic_uint count;
+    rl_journal *journal = rl_calloc(1, sizeof *journal);
+    rl_status status;
+
+    if (journal == NULL) {
+        return rl_err_nomem(err);
+    }
+    status = rl_spool_new(path, migrations, notices, &journal->spool, err);
+    if (status != RL_OK) {
+        rl_free(journal);
+        return status;
+    }
+    journal->number = atomic_fetch_add(&count, 1);
+    journal->server = server;
+    journal->metrics = metrics;
+    journal->notices = notices;
+    journal->breaker.jitter = rl_monotonic_ns();
+    pthread_mutex_init(&journal->lock, NULL);
+    rl_cond_init(&journal->moved);
+    *out = journal;
+    return RL_OK;
+}
+
+void rl_journal_free(rl_journal *journal)
+{
+    if (journal != NULL) {
+        rl_spool_free(journal->spool);
+        pthread_cond_destroy(&journal->moved);
+        pthread_mutex_destroy(&journal->lock);
+        rl_free(journal);
+    }
+}
+
+rl_status rl_journal_prepare(rl_journal *journal, rl_err *err)
+{
+    rl_status status;
+
+    if (rl_spool_exists(journal->spool)) {
+        status = rl_spool_open(journal->spool, err);
+        atomic_store(&journal->wake, status == RL_OK);
+    } else {
+        status = rl_spool_check(journal->spool, err);
+    }
+    if (status == RL_STORE && !err->unusable) { /* it may pass, and the server is there */
+        rl_journal_tell_unusable(journal, err);
+        status = RL_OK;
+    }
+    return status;
+}
+
+/* Commits a batch to the journal's file. */
+static rl_status append(rl_journal *journal, const rl_batch *batch, rl_err *err)
+{
+    rl_status status = rl_spool_append(journal->spool, batch, err);
+
+    if (status == RL_OK) {
+        rl_metric_add(&journal->metrics->journaled, batch->count);
+        atomic_store_explicit(&journal->unsettled, true, memory_order_relaxed);
+        if (!atomic_exchange(&journal->pending, true)) {
+            atomic_store(&journal->wake, true);
+        }
+        rl_journal_tell_usable(journal);
+    }
+    return status;
+}
+
+static rl_err why_away(rl_journal *journal)
+{
+    rl_err err;
+
+    pthread_mutex_lock(&journal->lock);
+    err = journal->error;
+    pthread_mutex_unlock(&journal->lock);
+    return err;
+}
+
+/* Neither takes it: both reasons, in the order in which they were asked. */
+static rl_status refuse_both(rl_err *err, const rl_err *first, const rl_err *second)
+{
+    rl_err_set(err, RL_STORE, "%.370s; and then %.370s", first->text, second->text);
+    err->retryable = true;
+    return RL_STORE;
+}
+
+/* Keeps a batch that the server did not take for the reason in err. */
+static rl_status fall_back(rl_journal *journal, const rl_batch *batch, rl_err *err)
+{
+    const rl_batch kept = {batch->runs, batch->count, RL_DISK, true};
+    const rl_err reason = *err;
+    rl_err own;
+    rl_status status = append(journal, &kept, &own);
+
+    return status == RL_OK ? RL_OK : refuse_both(err, &reason, &own);
+}
+
+/* A run that will never be taken is kept apart, and the caller is told both. */
+static void keep_refused(rl_journal *journal, const rl_run *run, rl_err *err)
+{
+    rl_err own;
+    char reason[RL_ERR_TEXT];
+
+    if (rl_spool_refuse(journal->spool, run, err, &own) == RL_OK) {
+        rl_journal_tell_rejected(journal, err);
+        memcpy(reason, err->text, sizeof reason);
+        snprintf(err->text, sizeof err->text,
+                 "%.500s; the run is kept in the table journal_rejected of %.200s",
+                 reason, rl_spool_path(journal->spool));
+    }
+}
+
+rl_status rl_journal_write(void *ctx, const rl_batch *batch, rl_err *err)
+{
+    rl_journal *journal = ctx;
+    rl_store *server = journal->server;
+    bool prepared = false;
+    rl_status status;
+
+    if (rl_breaker_is_open(&journal->breaker)) {
+        *err = why_away(journal);
+        return fall_back(journal, batch, err);
+    }
+    status = server->ops->prepare(server, err);
+    if (status == RL_OK) {
+        prepared = true;
+        status = server->ops->write(server, batch, err);
+    }
+    if (status == RL_STORE && err->retryable) {
+        rl_journal_note_away(journal, err);
+        status = fall_back(journal, batch, err);
+    } else if (status == RL_STORE && prepared && batch->count == 1) {
+        keep_refused(journal, batch->runs[0], err);
+    }
+    return status;
+}
+
+/* A journal that can't be written to is no reason to lose a run while the server is well. */
+static rl_status write_past(rl_journal *journal, const rl_batch *batch, rl_err *err)
+{
+    const rl_batch waiting = {batch->runs, batch->count, RL_SERVER, true};
+    const rl_err reason = *err;
+    rl_store *server = journal->server;
+    rl_status status = server->ops->prepare(server, err);
+    rl_err own;
+
+    if (status == RL_OK) {
+        status = server->ops->write(server, &waiting, err);
+    }
+    if (status == RL_STORE && err->retryable) {
+        own = *err;
+        rl_journal_note_away(journal, &own);
+        status = refuse_both(err, &reason, &own);
+    } else {
+        rl_journal_tell_unusable(journal, &reason);
+    }
+    return status;
+}
+
+rl_status rl_journal_keep(void *ctx, const rl_batch *batch, rl_err *err)
+{
+    rl_journal *journal = ctx;
+    rl_status status = append(journal, batch, err);
+    rl_err away, own;
+
+    if (status == RL_STORE || status == RL_CONFIG) {
+        if (!batch->may_wait) {
+            status = rl_err_set(err, RL_BUSY, "a server has to be waited for");
+        } else if (rl_breaker_is_open(&journal->breaker)) {
+            away = why_away(journal);
+            own = *err;
+            status = refuse_both(err, &away, &own);
+        } else {
+            status = write_past(journal, batch, err);
+        }
+    }
+    return status;
+}
+
+bool rl_journal_due(rl_journal *journal)
+{
+    uint64_t now;
+
+    if (atomic_load_explicit(&journal->wake, memory_order_relaxed)) {
+        atomic_store(&journal->wake, false);
+        return true;
+    }
+    now = rl_monotonic_ns();
+    if (now < atomic_load_explicit(&journal->look_at, memory_order_relaxed)) {
+        return false;
+    }
+    atomic_store(&journal->look_at, now + RL_JOURNAL_LOOK_NS);
+    return rl_breaker_is_open(&journal->breaker) || rl_spool_exists(journal->spool);
+}
+
+void rl_journal_look(rl_journal *journal, rl_journal_stats *stats)
+{
+    rl_spool_state state = {0};
+    rl_err ignored;
+
+    if (rl_spool_exists(journal->spool) &&
+        rl_spool_open(journal->spool, &ignored) == RL_OK) {
+        (void)rl_spool_look(journal->spool, &state, &ignored);
+    }
+    stats->waiting = state.last > 0 ? state.last - state.first + 1 : 0;
+    stats->rejected = state.rejected;
+    pthread_mutex_lock(&journal->lock);
+    stats->away = rl_breaker_is_open(&journal->breaker);
+    memcpy(stats->error, stats->away ? journal->error.text : "",
+           stats->away ? sizeof stats->error : 1);
+    pthread_mutex_unlock(&journal->lock);
+}
+
+bool rl_journal_tend_due(rl_journal *journal)
+{
+    return rl_spool_due(journal->spool);
+}
+
+rl_status rl_journal_tend(rl_journal *journal, rl_err *err)
+{
+    return rl_spool_tend(journal->spool, err);
+}
+
+void rl_journal_before_fork(rl_journal *journal)
+{
+    pthread_mutex_lock(&journal->lock);
+    rl_spool_before_fork(journal->spool);
+}
+
+void rl_journal_after_fork(rl_journal *journal, bool in_child)
+{
+    rl_spool_after_fork(journal->spool);
+    if (in_child) {
+        atomic_store(&journal->wake, true);
+        rl_cond_init(&journal->moved); /* who waited there is not in this process */
+    }
+    pthread_mutex_unlock(&journal->lock);
+}

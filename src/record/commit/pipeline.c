@@ -1,0 +1,201 @@
+/* The way of a run into the database. See pipeline.h. */
+#include "record/commit/pipeline.h"
+
+#include "core/clock.h"
+
+/* How long a query waits for runs on their way. */
+#define CATCH_UP_NS UINT64_C(1000000000)
+#define IDLE_NS \
+    UINT64_C(60000000000) /* until the next call where nothing is to be done */
+
+static rl_status write_to_store(void *store, const rl_batch *batch, rl_err *err)
+{
+    return ((rl_store *)store)->ops->write(store, batch, err);
+}
+
+static rl_status make_postgres(rl_pipeline *pipeline, rl_err *err)
+{
+    const rl_pipeline_options *with = &pipeline->with;
+    const rl_postgres_options options = {
+        .dsn = with->postgres_dsn,
+        .timeout_ns = with->timeout_ns,
+        .pool = with->pool,
+        .stop = with->stop,
+        .hook = with->pg_hook,
+    };
+    rl_status status = rl_postgres_new(&options, &with->postgres, &pipeline->store, err);
+
+    if (status == RL_OK) {
+        status = rl_journal_new(pipeline->store, with->sqlite_path, &with->sqlite,
+                                with->metrics, with->notices, &pipeline->journal, err);
+    }
+    if (status == RL_OK) {
+        pipeline->commit =
+            rl_commit_new(rl_journal_write, pipeline->journal, with->metrics);
+        pipeline->journal_commit =
+            rl_commit_new(rl_journal_keep, pipeline->journal, with->metrics);
+        if (pipeline->commit == NULL || pipeline->journal_commit == NULL) {
+            status = rl_err_nomem(err);
+        }
+    }
+    return status;
+}
+
+static rl_status make_sqlite(rl_pipeline *pipeline, rl_err *err)
+{
+    const rl_pipeline_options *with = &pipeline->with;
+    rl_status status = rl_sqlite_new(with->sqlite_path, &with->sqlite, with->sqlite_hook,
+                                     with->notices, &pipeline->store, err);
+
+    if (status == RL_OK) {
+        pipeline->commit = rl_commit_new(write_to_store, pipeline->store, with->metrics);
+        if (pipeline->commit == NULL) {
+            status = rl_err_nomem(err);
+        }
+    }
+    return status;
+}
+
+rl_status rl_pipeline_init(rl_pipeline *pipeline, const rl_pipeline_options *options,
+                           rl_err *err)
+{
+    *pipeline = (rl_pipeline){.with = *options};
+    return options->postgres_dsn != NULL ? make_postgres(pipeline, err)
+                                         : make_sqlite(pipeline, err);
+}
+
+void rl_pipeline_close(rl_pipeline *pipeline)
+{
+    rl_journal_free(pipeline->journal);
+    pipeline->journal = NULL;
+    if (pipeline->store != NULL) {
+        pipeline->store->ops->close(pipeline->store);
+        pipeline->store = NULL;
+    }
+}
+
+void rl_pipeline_free(rl_pipeline *pipeline)
+{
+    rl_pipeline_close(pipeline);
+    rl_commit_free(pipeline->journal_commit);
+    rl_commit_free(pipeline->commit);
+}
+
+rl_status rl_pipeline_open(rl_pipeline *pipeline, rl_err *err)
+{
+    rl_store *store = pipeline->store;
+    rl_status status = pipeline->journal != NULL
+                           ? rl_journal_prepare(pipeline->journal, err)
+                           : store->ops->prepare(store, err);
+
+    if (status == RL_OK) {
+        atomic_store_explicit(&pipeline->ready, true, memory_order_release);
+    }
+    return status;
+}
+
+/* The queue that a run waits in: a run that needs no server waits for none. */
+static rl_commit *queue_for(rl_pipeline *pipeline, rl_durability durability)
+{
+    bool journaled = pipeline->journal != NULL && durability < RL_SERVER;
+
+    return journaled ? pipeline->journal_commit : pipeline->commit;
+}
+
+rl_status rl_pipeline_write(rl_pipeline *pipeline, rl_run *run, rl_durability durability,
+                            rl_err *err)
+{
+    return rl_commit_run(queue_for(pipeline, durability), run, durability, err);
+}
+
+rl_status rl_pipeline_try_write(rl_pipeline *pipeline, rl_run *run,
+                                rl_durability durability, rl_err *err)
+{
+    return rl_commit_try(queue_for(pipeline, durability), run, durability, err);
+}
+
+rl_status rl_pipeline_prepare_query(rl_pipeline *pipeline, rl_err *err)
+{
+    rl_status status = RL_OK;
+
+    if (pipeline->journal != NULL) {
+        rl_journal_catch_up(pipeline->journal, rl_monotonic_ns() + CATCH_UP_NS);
+        status = pipeline->store->ops->prepare(pipeline->store, err);
+    }
+    return status;
+}
+
+static bool needs_checkpoint(rl_pipeline *pipeline)
+{
+    return pipeline->journal != NULL
+               ? rl_journal_tend_due(pipeline->journal)
+               : pipeline->store->ops->needs_checkpoint(pipeline->store);
+}
+
+bool rl_pipeline_has_work(rl_pipeline *pipeline)
+{
+    return needs_checkpoint(pipeline) ||
+           (pipeline->journal != NULL && rl_journal_due(pipeline->journal));
+}
+
+void rl_pipeline_checkpoint(rl_pipeline *pipeline)
+{
+    rl_err ignored; /* a checkpoint that fails is tried again after the next commit */
+
+    if (!needs_checkpoint(pipeline)) {
+        return;
+    }
+    if (pipeline->journal != NULL) {
+        (void)rl_journal_tend(pipeline->journal, &ignored);
+    } else {
+        (void)pipeline->store->ops->checkpoint(pipeline->store, &ignored);
+    }
+}
+
+uint64_t rl_pipeline_work(rl_pipeline *pipeline, const atomic_bool *stop)
+{
+    rl_pipeline_checkpoint(pipeline);
+    return pipeline->journal != NULL ? rl_journal_forward(pipeline->journal, stop)
+                                     : rl_monotonic_ns() + IDLE_NS;
+}
+
+rl_status rl_pipeline_drain_queues(rl_pipeline *pipeline, uint64_t end)
+{
+    rl_status status = rl_commit_drain(pipeline->commit, end);
+
+    if (status == RL_OK && pipeline->journal_commit != NULL) {
+        status = rl_commit_drain(pipeline->journal_commit, end);
+    }
+    return status;
+}
+
+size_t rl_pipeline_queued(rl_pipeline *pipeline)
+{
+    size_t queued = rl_commit_queued(pipeline->commit);
+
+    if (pipeline->journal_commit != NULL) {
+        queued += rl_commit_queued(pipeline->journal_commit);
+    }
+    return queued;
+}
+
+void rl_pipeline_before_fork(rl_pipeline *pipeline)
+{
+    rl_commit_before_fork(pipeline->commit);
+    /* first: the worker may be between sending and finishing, and needs the journal there */
+    pipeline->store->ops->before_fork(pipeline->store);
+    if (pipeline->journal != NULL) {
+        rl_commit_before_fork(pipeline->journal_commit);
+        rl_journal_before_fork(pipeline->journal);
+    }
+}
+
+void rl_pipeline_after_fork(rl_pipeline *pipeline, bool in_child)
+{
+    if (pipeline->journal != NULL) {
+        rl_journal_after_fork(pipeline->journal, in_child);
+        rl_commit_after_fork(pipeline->journal_commit, in_child);
+    }
+    pipeline->store->ops->after_fork(pipeline->store, in_child);
+    rl_commit_after_fork(pipeline->commit, in_child);
+}

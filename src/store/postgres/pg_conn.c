@@ -1,0 +1,384 @@
+/* One connection to PostgreSQL. See pg_conn.h. */
+#include "store/postgres/pg_conn.h"
+
+#include "core/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define IDLE_NS UINT64_C(5000000000) /* after which a connection is asked first */
+#define ASK_NS UINT64_C(1000000000)  /* how long that answer is waited for at most */
+#define STOP_MS 50                   /* how often `stop` is looked at */
+
+/* "already exists, skipping" is of no interest to the user's standard error. */
+static void ignore_notice(void *ctx, const char *message)
+{
+    (void)ctx;
+    (void)message;
+}
+
+/* Replaces every place where the password stands in a message. */
+static void scrub(char *text, const char *password)
+{
+    size_t len = password != NULL ? strlen(password) : 0;
+    char *at = text;
+
+    while (len > 0 && (at = strstr(at, password)) != NULL) {
+        memset(at, '*', len);
+        at += len;
+    }
+}
+
+/* A message without the line breaks at its end. */
+static int trimmed(const char *message)
+{
+    size_t len = strlen(message);
+
+    while (len > 0 && message[len - 1] == '\n') {
+        len--;
+    }
+    return (int)(len < RL_ERR_TEXT ? len : RL_ERR_TEXT);
+}
+
+static bool starts_with(const char *sqlstate, const char *const *classes, size_t count)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < count && !found; i++) {
+        found = strncmp(sqlstate, classes[i], strlen(classes[i])) == 0;
+    }
+    return found;
+}
+
+/* Source: PostgreSQL's documentation, appendix A, "PostgreSQL Error Codes". These go by:
+ * no connection, transactions that met, resources, locks, a server that stops or that is
+ * read-only since a failover, a statement time-out, a role or database that is not there
+ * (yet), failing disks. */
+static bool is_retryable(const char *sqlstate)
+{
+    static const char *const classes[] = {"08", "25006", "28", "3D", "40",
+                                          "53", "55P03", "57", "58", "XX"};
+
+    return starts_with(sqlstate, classes, sizeof classes / sizeof *classes);
+}
+
+/* Data, constraints, limits and triggers; not what lacks or is forbidden (42), which would
+ * be the same for any row. */
+static bool is_refusal(const char *sqlstate)
+{
+    static const char *const classes[] = {"09", "21", "22", "23", "27", "2F",
+                                          "38", "39", "44", "54", "P0"};
+
+    return starts_with(sqlstate, classes, sizeof classes / sizeof *classes);
+}
+
+rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err)
+{
+    const char *state =
+        result != NULL ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
+    const char *message =
+        state != NULL ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+
+    if (message == NULL) {
+        message = PQerrorMessage(conn->pg);
+    }
+    rl_err_set(err, RL_STORE, "PostgreSQL: %.*s", trimmed(message), message);
+    if (err != NULL) {
+        scrub(err->text, PQpass(conn->pg));
+        if (state != NULL) {
+            strncpy(err->sqlstate, state, sizeof err->sqlstate - 1);
+        }
+        err->retryable = state != NULL ? is_retryable(state) : true;
+        err->refused = state != NULL && is_refusal(state);
+    }
+    return RL_STORE;
+}
+
+/* Settings that libpq looks at only when it connects: what is wrong there never gets better,
+ * so it is not a server that is away. */
+static bool is_setting_valid(const char *keyword, const char *value)
+{
+    static const struct {
+        const char *keyword, *values; /* each with a space around it */
+    } known[] = {
+        {"sslmode", " disable allow prefer require verify-ca verify-full "},
+        {"target_session_attrs",
+         " any read-write read-only primary standby prefer-standby "},
+        {"channel_binding", " disable prefer require "},
+        {"gssencmode", " disable prefer require "},
+    };
+    char spaced[60];
+
+    if (strcmp(keyword, "port") == 0) {
+        return value[strspn(value, "0123456789, ")] == '\0';
+    }
+    snprintf(spaced, sizeof spaced, " %s ", value);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(keyword, known[i].keyword) == 0) {
+            return strstr(known[i].values, spaced) != NULL;
+        }
+    }
+    return true;
+}
+
+/* libpq's own message would quote a part of the string, maybe the password. */
+static rl_status check_dsn(const char *dsn, rl_err *err)
+{
+    char *message = NULL;
+    PQconninfoOption *options = PQconninfoParse(dsn, &message);
+    rl_status status = RL_OK;
+
+    if (options == NULL && message == NULL) {
+        status = rl_err_nomem(err);
+    } else if (options == NULL) {
+        status = rl_err_set(err, RL_STORE,
+                            "PostgreSQL: POSTGRES_DSN can't be parsed: it must be a URI "
+                            "(postgresql://user@host/dbname) or keywords and values "
+                            "(host=... dbname=...)");
+    }
+    for (const PQconninfoOption *one = options; one != NULL && one->keyword != NULL;
+         one++) {
+        if (one->val != NULL && !is_setting_valid(one->keyword, one->val)) {
+            status = rl_err_set(err, RL_STORE,
+                                "PostgreSQL: %s in POSTGRES_DSN can't be \"%.40s\"",
+                                one->keyword, one->val);
+        }
+    }
+    PQconninfoFree(options);
+    PQfreemem(message);
+    return status;
+}
+
+void rl_pg_conn_init(rl_pg_conn *conn, rl_pg_server *server, const atomic_bool *stop)
+{
+    memset(conn, 0, sizeof *conn);
+    conn->server = server;
+    conn->timeout_ns = server->timeout_ns;
+    conn->stop = stop;
+}
+
+static rl_status connect_anew(rl_pg_conn *conn, rl_err *err)
+{
+    /* what stands before the DSN is a default, what stands behind it is decided; libpq
+     * takes whole seconds to connect, 2 at least, for each host */
+    const char *const keys[] = {"fallback_application_name",
+                                "connect_timeout",
+                                "tcp_user_timeout",
+                                "keepalives_idle",
+                                "keepalives_interval",
+                                "keepalives_count",
+                                "dbname",
+                                "client_encoding",
+                                NULL};
+    const unsigned long timeout_ms = (unsigned long)(conn->timeout_ns / 1000000);
+    char seconds[24], millis[24];
+    const char *const values[] = {"runlog", seconds,           millis, "30", "10",
+                                  "3",      conn->server->dsn, "UTF8", NULL};
+    rl_status status = check_dsn(conn->server->dsn, err);
+
+    if (status != RL_OK) {
+        return status;
+    }
+    snprintf(seconds, sizeof seconds, "%lu", (timeout_ms + 999) / 1000);
+    snprintf(millis, sizeof millis, "%lu", timeout_ms);
+    conn->pg = PQconnectdbParams(keys, values, 1);
+    if (conn->pg == NULL) {
+        return rl_err_nomem(err);
+    }
+    PQsetNoticeProcessor(conn->pg, ignore_notice, NULL);
+    if (PQstatus(conn->pg) != CONNECTION_OK || PQsetnonblocking(conn->pg, 1) != 0) {
+        status = rl_pg_conn_error(conn, NULL, err);
+        rl_pg_conn_close(conn);
+    }
+    conn->heard_at = rl_monotonic_ns();
+    conn->silences = atomic_load(&conn->server->silences);
+    conn->timed_out = false;
+    conn->serial++;
+    return status;
+}
+
+/* Whether a connection that is not in use still has a server behind it. What was cut shows
+ * on the socket; what a firewall swallows shows only when nobody answers. */
+static bool is_alive(rl_pg_conn *conn)
+{
+    struct pollfd poller = {.fd = PQsocket(conn->pg), .events = POLLIN};
+    const uint64_t timeout = conn->timeout_ns;
+    const unsigned silences = atomic_load(&conn->server->silences);
+    rl_status status = RL_OK;
+    rl_err ignored;
+
+    if (poll(&poller, 1, 0) != 0 && !PQconsumeInput(conn->pg)) {
+        return false;
+    }
+    if (conn->silences != silences || rl_monotonic_ns() - conn->heard_at > IDLE_NS) {
+        conn->timeout_ns = timeout < ASK_NS ? timeout : ASK_NS;
+        status = rl_pg_conn_exec(conn, "", 0, NULL, false, NULL, &ignored);
+        conn->timeout_ns = timeout;
+        conn->silences = silences;
+    }
+    return status == RL_OK && PQstatus(conn->pg) == CONNECTION_OK;
+}
+
+rl_status rl_pg_conn_open(rl_pg_conn *conn, rl_err *err)
+{
+    if (conn->pg != NULL && PQstatus(conn->pg) == CONNECTION_OK && is_alive(conn)) {
+        return RL_OK;
+    }
+    rl_pg_conn_close(conn);
+    return connect_anew(conn, err);
+}
+
+void rl_pg_conn_close(rl_pg_conn *conn)
+{
+    PQfinish(conn->pg);
+    conn->pg = NULL;
+}
+
+void rl_pg_conn_abandon(rl_pg_conn *conn, bool clean)
+{
+    int socket = conn->pg != NULL ? PQsocket(conn->pg) : -1, nothing;
+
+    if (socket >= 0) {
+        /* PQfinish says goodbye to the server, and closes the parent's session with that */
+        nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (nothing >= 0) {
+            dup2(nothing, socket);
+            close(nothing);
+        } else {
+            clean = false;
+        }
+    }
+    if (clean) {
+        PQfinish(conn->pg);
+    } /* else it stays as it is: another thread of the parent was changing it */
+    conn->pg = NULL;
+}
+
+bool rl_pg_conn_lost(const rl_pg_conn *conn)
+{
+    return conn->pg == NULL || PQstatus(conn->pg) != CONNECTION_OK;
+}
+
+static rl_status give_up(rl_pg_conn *conn, rl_err *err, const char *why)
+{
+    rl_err_set(err, RL_STORE, "PostgreSQL: %s", why);
+    if (err != NULL) {
+        err->retryable = true;
+    }
+    rl_pg_conn_close(conn);
+    return RL_STORE;
+}
+
+/* Waits until the socket can be read (or also written), at most until `end`. */
+static rl_status wait_for_socket(rl_pg_conn *conn, bool to_write, uint64_t end,
+                                 rl_err *err)
+{
+    struct pollfd poller = {.fd = PQsocket(conn->pg), .events = POLLIN};
+    uint64_t now = rl_monotonic_ns();
+    char why[60];
+
+    if (to_write) {
+        poller.events |= POLLOUT;
+    }
+    while (now < end) {
+        int left = (int)((end - now) / 1000000) + 1, ready;
+
+        if (conn->stop != NULL && left > STOP_MS) {
+            left = STOP_MS;
+        }
+        ready = poll(&poller, 1, left);
+        if (ready > 0) {
+            return RL_OK;
+        }
+        if (ready < 0 && errno != EINTR) {
+            return give_up(conn, err, strerror(errno));
+        }
+        if (conn->stop != NULL && atomic_load(conn->stop)) {
+            return give_up(conn, err, "closing, the answer was not waited for");
+        }
+        now = rl_monotonic_ns();
+    }
+    snprintf(why, sizeof why, "the server has not answered for %.3g s",
+             (double)conn->timeout_ns / 1e9);
+    conn->timed_out = true;
+    atomic_fetch_add(&conn->server->silences, 1);
+    return give_up(conn, err, why);
+}
+
+/* A connection on which an answer is still to come would refuse every other command. */
+static rl_status fail(rl_pg_conn *conn, rl_err *err)
+{
+    rl_status status = rl_pg_conn_error(conn, NULL, err);
+
+    rl_pg_conn_close(conn);
+    return status;
+}
+
+rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err)
+{
+    uint64_t end = rl_monotonic_ns() + conn->timeout_ns;
+    int unsent;
+
+    *result = NULL;
+    for (;;) {
+        unsent = PQflush(conn->pg);
+        if (unsent < 0) {
+            return fail(conn, err);
+        }
+        if (unsent == 0 && !PQisBusy(conn->pg)) {
+            *result = PQgetResult(conn->pg);
+            conn->heard_at = rl_monotonic_ns();
+            return RL_OK;
+        }
+        if (wait_for_socket(conn, unsent > 0, end, err) != RL_OK) {
+            return RL_STORE;
+        }
+        if (!PQconsumeInput(conn->pg)) {
+            return fail(conn, err);
+        }
+    }
+}
+
+rl_status rl_pg_conn_last(rl_pg_conn *conn, PGresult **result, rl_err *err)
+{
+    PGresult *next = NULL, *last = NULL;
+    rl_status status;
+
+    while ((status = rl_pg_conn_next(conn, &next, err)) == RL_OK && next != NULL) {
+        if (PQresultStatus(last) == PGRES_FATAL_ERROR && last != NULL) {
+            PQclear(next); /* the first error is the one that tells */
+        } else {
+            PQclear(last);
+            last = next;
+        }
+    }
+    if (status == RL_OK && last == NULL) {
+        status = rl_pg_conn_error(conn, NULL, err);
+    } else if (status == RL_OK && PQresultStatus(last) != PGRES_COMMAND_OK &&
+               PQresultStatus(last) != PGRES_TUPLES_OK &&
+               PQresultStatus(last) != PGRES_EMPTY_QUERY) {
+        status = rl_pg_conn_error(conn, last, err);
+    }
+    if (status == RL_OK && result != NULL) {
+        *result = last;
+    } else {
+        PQclear(last);
+    }
+    return status;
+}
+
+rl_status rl_pg_conn_exec(rl_pg_conn *conn, const char *sql, int count,
+                          const char *const *values, bool binary, PGresult **result,
+                          rl_err *err)
+{
+    /* several statements in one text go by the simple protocol only */
+    int sent = count == 0 && !binary ? PQsendQuery(conn->pg, sql)
+                                     : PQsendQueryParams(conn->pg, sql, count, NULL,
+                                                         values, NULL, NULL, binary);
+
+    return sent ? rl_pg_conn_last(conn, result, err) : rl_pg_conn_error(conn, NULL, err);
+}

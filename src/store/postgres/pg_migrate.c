@@ -1,0 +1,156 @@
+/* Migrations of a PostgreSQL database. See pg_migrate.h. */
+#include "store/postgres/pg_migrate.h"
+
+#include "store/postgres/postgres_sql.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAY_NOT "42501" /* insufficient_privilege */
+
+static rl_status run(rl_pg_conn *conn, const char *sql, rl_err *err)
+{
+    return rl_pg_conn_exec(conn, sql, 0, NULL, false, NULL, err);
+}
+
+/* Checks what the database has against what is known; *applied gets how many it has. */
+static rl_status check_migrations(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
+                                  size_t *applied, rl_err *err)
+{
+    PGresult *result = NULL;
+    rl_status status;
+    int count;
+
+    *applied = 0;
+    status = rl_pg_conn_exec(conn, plan->has, 0, NULL, false, &result, err);
+    if (status != RL_OK || PQntuples(result) == 0) {
+        PQclear(result);
+        return status;
+    }
+    PQclear(result);
+    result = NULL;
+    status = rl_pg_conn_exec(conn, plan->list, 0, NULL, false, &result, err);
+    count = status == RL_OK ? PQntuples(result) : 0;
+    for (int row = 0; row < count && status == RL_OK; row++) {
+        int number = (int)strtol(PQgetvalue(result, row, 0), NULL, 10);
+
+        status =
+            rl_migration_check(&plan->known, number, PQgetvalue(result, row, 1), err);
+        ++*applied;
+    }
+    PQclear(result);
+    return status;
+}
+
+/* What a role lacks, and the one command that gives it. */
+static void explain_refusal(rl_pg_conn *conn, rl_err *err)
+{
+    char reason[RL_ERR_TEXT];
+
+    snprintf(reason, sizeof reason, "%s", err->text);
+    if (strstr(reason, "uuid-ossp") != NULL) {
+        snprintf(err->text, sizeof err->text,
+                 "%.200s. Let a role that may create extensions run this once: psql -d "
+                 "'%.100s' -c 'CREATE EXTENSION IF NOT EXISTS \"uuid-ossp\"'",
+                 reason, PQdb(conn->pg));
+    } else if (strcmp(err->sqlstate, MAY_NOT) == 0) {
+        snprintf(
+            err->text, sizeof err->text,
+            "%.200s. Let the owner of the database run this once: psql -d '%.100s' -c "
+            "'GRANT CREATE, USAGE ON SCHEMA public TO \"%.100s\"'",
+            reason, PQdb(conn->pg), PQuser(conn->pg));
+    }
+}
+
+static rl_status apply_migration(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
+                                 const rl_migration *migration, rl_err *err)
+{
+    char number[16];
+    const char *values[] = {number, migration->name, migration->checksum};
+    rl_status status = run(conn, migration->sql, err);
+
+    snprintf(number, sizeof number, "%d", migration->number);
+    if (status == RL_OK) {
+        status = rl_pg_conn_exec(conn, plan->add, 3, values, false, NULL, err);
+    }
+    return status;
+}
+
+/* In a transaction, under the lock. */
+static rl_status apply_missing(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
+                               rl_err *err)
+{
+    size_t applied = 0;
+    rl_status status = check_migrations(conn, plan, &applied, err);
+
+    if (status == RL_OK && applied == 0) {
+        status = run(conn, plan->make, err);
+    }
+    for (; status == RL_OK && applied < plan->known.count; applied++) {
+        status = apply_migration(conn, plan, &plan->known.list[applied], err);
+    }
+    return status;
+}
+
+/* Ends the transaction, well or not. */
+static rl_status finish(rl_pg_conn *conn, rl_status status, rl_err *err)
+{
+    rl_err ignored;
+
+    if (status == RL_OK) {
+        status = run(conn, RL_PG_COMMIT, err);
+    }
+    if (status != RL_OK && !rl_pg_conn_lost(conn)) {
+        explain_refusal(conn, err);
+        if (run(conn, RL_PG_ROLLBACK, &ignored) != RL_OK) {
+            rl_pg_conn_close(conn); /* runs would go into that transaction */
+        }
+    }
+    return status;
+}
+
+rl_status rl_pg_migrate_by(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
+                           rl_err *err)
+{
+    rl_err own;
+    size_t applied;
+    rl_status status = check_migrations(conn, plan, &applied, &own);
+
+    if (status == RL_OK && (plan->always || applied < plan->known.count)) {
+        status = run(conn, RL_PG_BEGIN, &own);
+        if (status == RL_OK && plan->settings != NULL) {
+            status = plan->settings(conn, plan->ctx, &own);
+        }
+        if (status == RL_OK) {
+            status = run(conn, RL_PG_LOCK, &own);
+        }
+        if (status == RL_OK && plan->forget != NULL) {
+            status = run(conn, plan->make, &own);
+            if (status == RL_OK) {
+                status = run(conn, plan->forget, &own);
+            }
+        }
+        if (status == RL_OK) {
+            status = apply_missing(conn, plan, &own);
+        }
+        status = finish(conn, status, &own);
+    }
+    if (status != RL_OK && err != NULL) {
+        *err = own;
+    }
+    return status;
+}
+
+rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *err)
+{
+    const rl_pg_migration_plan plan = {
+        .known = *known,
+        .has = RL_PG_HAS_MIGRATIONS,
+        .make = RL_PG_MAKE_MIGRATIONS,
+        .list = RL_PG_MIGRATIONS,
+        .add = RL_PG_APPLIED,
+    };
+
+    return rl_pg_migrate_by(conn, &plan, err);
+}

@@ -1,0 +1,76 @@
+/* Runs whose name is another's, on PostgreSQL. See pg_own.h. */
+#include "store/postgres/pg_own.h"
+
+#include "core/uuid.h"
+#include "store/own_run.h"
+#include "store/postgres/pg_row.h"
+#include "store/postgres/postgres_sql.h"
+
+typedef struct asking {
+    rl_pg_conn *conn;
+    rl_buf *wide;
+} asking;
+
+static rl_status find_own(void *ctx, const rl_run *run, rl_buf *name, rl_err *err)
+{
+    const asking *self = ctx;
+    char id[RL_UUID_TEXT];
+    const char *values[] = {rl_run_text(run, RL_WPK_ID), id};
+    PGresult *result = NULL;
+    rl_status status;
+
+    rl_uuid_format(run->id, id);
+    status = rl_pg_conn_exec(self->conn, RL_PG_OWN_NAME, 2, values, false, &result, err);
+    if (status == RL_OK && PQntuples(result) > 0) {
+        rl_buf_add_text(name, PQgetvalue(result, 0, 0));
+        rl_buf_add_char(name, '\0');
+    }
+    PQclear(result);
+    return status;
+}
+
+static rl_status is_taken(void *ctx, const rl_run *run, const char *name, bool *taken,
+                          rl_err *err)
+{
+    const asking *self = ctx;
+    const char *values[] = {rl_run_text(run, RL_WPK_ID), name};
+    PGresult *result = NULL;
+    rl_status status =
+        rl_pg_conn_exec(self->conn, RL_PG_TAKEN, 2, values, false, &result, err);
+
+    *taken = status == RL_OK && PQntuples(result) > 0;
+    PQclear(result);
+    return status;
+}
+
+static rl_status insert_as(void *ctx, const rl_run *run, const char *name, bool *done,
+                           rl_err *err)
+{
+    const asking *self = ctx;
+    PGresult *result = NULL;
+    const rl_pg_hook *hook = self->conn->server->hook;
+    const rl_pg_insert *insert = rl_pg_insert_by(hook);
+    rl_pg_row row;
+    rl_status status = rl_pg_row_fill(&row, run, rl_time_now(), hook, self->wide, err);
+
+    row.values[RL_RUN_ID] = name;
+    if (status == RL_OK &&
+        !PQsendQueryParams(self->conn->pg, insert->sql, insert->parameters, rl_pg_types,
+                           row.values, row.lengths, rl_pg_formats, 0)) {
+        status = rl_pg_conn_error(self->conn, NULL, err);
+    }
+    if (status == RL_OK) {
+        status = rl_pg_conn_last(self->conn, &result, err);
+    }
+    *done = status == RL_OK && strcmp(PQcmdTuples(result), "0") != 0;
+    PQclear(result);
+    return status;
+}
+
+rl_status rl_pg_own_insert(rl_pg_conn *conn, rl_buf *wide, const rl_run *run, rl_err *err)
+{
+    static const rl_own_ops ops = {find_own, is_taken, insert_as};
+    asking self = {conn, wide};
+
+    return rl_own_insert(&ops, &self, run, err);
+}

@@ -1,0 +1,136 @@
+/* Connections for reads. See pg_pool.h. */
+#include "store/postgres/pg_pool.h"
+
+#include "core/lock.h"
+
+#include <string.h>
+
+void rl_pg_pool_init(rl_pg_pool *pool, unsigned size, rl_pg_server *server)
+{
+    memset(pool, 0, sizeof *pool);
+    pool->size = size;
+    pthread_mutex_init(&pool->lock, NULL);
+    rl_cond_init(&pool->freed);
+    for (unsigned i = 0; i < size; i++) {
+        rl_pg_conn_init(&pool->conns[i], server, NULL);
+    }
+}
+
+void rl_pg_pool_free(rl_pg_pool *pool)
+{
+    for (unsigned i = 0; i < pool->size; i++) {
+        rl_pg_conn_close(&pool->conns[i]);
+    }
+    pthread_cond_destroy(&pool->freed);
+    pthread_mutex_destroy(&pool->lock);
+}
+
+/* The first that is free, so that few are ever made. Lock held; size when all are used. */
+static unsigned find_free(const rl_pg_pool *pool)
+{
+    unsigned at = 0;
+
+    while (at < pool->size && pool->used[at]) {
+        at++;
+    }
+    return at;
+}
+
+rl_status rl_pg_pool_take(rl_pg_pool *pool, rl_pg_conn **conn, rl_err *err)
+{
+    const uint64_t timeout_ns = pool->conns[0].server->timeout_ns;
+    struct timespec end = rl_timespec(rl_monotonic_ns() + timeout_ns);
+    rl_status status = RL_OK;
+    unsigned at;
+    int rc = 0;
+
+    pthread_mutex_lock(&pool->lock);
+    while ((at = find_free(pool)) == pool->size && rc == 0) {
+        rc = pthread_cond_timedwait(&pool->freed, &pool->lock, &end);
+    }
+    if (at < pool->size) {
+        pool->used[at] = true;
+        *conn = &pool->conns[at];
+    } else {
+        status = rl_err_set(err, RL_STORE,
+                            "PostgreSQL: all %u connections for reads have been in use "
+                            "for %.3g s; more are allowed by RUNLOG_POSTGRES_POOL",
+                            pool->size, (double)timeout_ns / 1e9);
+        if (err != NULL) {
+            err->retryable = true;
+        }
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return status;
+}
+
+void rl_pg_pool_give(rl_pg_pool *pool, rl_pg_conn *conn)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->used[conn - pool->conns] = false;
+    pthread_cond_signal(&pool->freed);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+rl_status rl_pg_pool_run(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx, rl_err *err)
+{
+    rl_pg_conn *conn = NULL;
+    rl_status status = rl_pg_pool_take(pool, &conn, err);
+    bool used_before = conn != NULL && conn->pg != NULL;
+
+    for (int tries = 0; status == RL_OK && tries < 2; tries++) {
+        status = rl_pg_conn_open(conn, err);
+        if (status == RL_OK) {
+            status = work(conn, ctx, err);
+        }
+        if (status == RL_OK || !used_before || !rl_pg_conn_lost(conn)) {
+            break;
+        }
+        used_before = false;
+        status = RL_OK;
+    }
+    if (conn != NULL) {
+        rl_pg_pool_give(pool, conn);
+    }
+    return status;
+}
+
+typedef struct statement {
+    const char *sql;
+    int count;
+    const char *const *values;
+    PGresult **result;
+} statement;
+
+static rl_status run_statement(rl_pg_conn *conn, void *ctx, rl_err *err)
+{
+    const statement *self = ctx;
+
+    return rl_pg_conn_exec(conn, self->sql, self->count, self->values, true, self->result,
+                           err);
+}
+
+rl_status rl_pg_pool_exec(rl_pg_pool *pool, const char *sql, int count,
+                          const char *const *values, PGresult **result, rl_err *err)
+{
+    statement self = {sql, count, values, result};
+
+    return rl_pg_pool_run(pool, run_statement, &self, err);
+}
+
+void rl_pg_pool_before_fork(rl_pg_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+}
+
+void rl_pg_pool_after_fork(rl_pg_pool *pool, bool in_child)
+{
+    if (in_child) {
+        for (unsigned i = 0; i < pool->size; i++) {
+            rl_pg_conn_abandon(&pool->conns[i], !pool->used[i]);
+            pool->used[i] = false;
+        }
+        rl_cond_init(&pool->freed); /* who waited there is not in this process */
+    }
+    pthread_mutex_unlock(&pool->lock);
+}

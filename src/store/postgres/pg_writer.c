@@ -1,0 +1,385 @@
+/* A connection that writes batches. See pg_writer.h. */
+#include "store/postgres/pg_writer.h"
+
+#include "core/lock.h"
+#include "store/postgres/pg_migrate.h"
+#include "store/postgres/pg_own.h"
+#include "store/postgres/pg_row.h"
+#include "store/postgres/postgres_sql.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NO_SUCH_STATEMENT "26000" /* invalid_sql_statement_name */
+#define READ_ONLY "25006"         /* read_only_sql_transaction */
+#define HAS_STATEMENT "42P05"     /* duplicate_prepared_statement */
+#define NOT_UNIQUE "23505"        /* unique_violation */
+
+void rl_pg_writer_init(rl_pg_writer *writer, rl_pg_server *server,
+                       const atomic_bool *stop)
+{
+    memset(writer, 0, sizeof *writer);
+    pthread_mutex_init(&writer->lock, NULL);
+    rl_pg_conn_init(&writer->conn, server, stop);
+    rl_buf_init(&writer->wide, RL_BUF_MAX);
+    rl_buf_init(&writer->unclear, RL_BUF_MAX);
+}
+
+void rl_pg_writer_free(rl_pg_writer *writer)
+{
+    rl_pg_conn_close(&writer->conn);
+    rl_buf_free(&writer->wide);
+    rl_buf_free(&writer->unclear);
+    pthread_mutex_destroy(&writer->lock);
+}
+
+static const rl_pg_insert *insert_of(const rl_pg_writer *writer)
+{
+    return rl_pg_insert_by(writer->conn.server->hook);
+}
+
+/* Queues one run, for the prepared statement or (`whole`) with the statement itself; libpq
+ * copies the values. */
+static rl_status send_run(rl_pg_writer *writer, const rl_run *run, int64_t now,
+                          bool whole, rl_err *err)
+{
+    PGconn *pg = writer->conn.pg;
+    const rl_pg_insert *insert = insert_of(writer);
+    rl_pg_row row;
+    rl_status status =
+        rl_pg_row_fill(&row, run, now, writer->conn.server->hook, &writer->wide, err);
+    int sent;
+
+    if (status == RL_OK) {
+        sent = whole ? PQsendQueryParams(pg, insert->sql, insert->parameters, rl_pg_types,
+                                         row.values, row.lengths, rl_pg_formats, 0)
+                     : PQsendQueryPrepared(pg, writer->pooled ? "" : insert->name,
+                                           insert->parameters, row.values, row.lengths,
+                                           rl_pg_formats, 0);
+        if (!sent) {
+            status = rl_pg_conn_error(&writer->conn, NULL, err);
+        }
+    }
+    return status;
+}
+
+/* Queues the whole batch in pipeline mode. */
+static rl_status send_pipeline(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
+{
+    PGconn *pg = writer->conn.pg;
+    const rl_pg_insert *insert = insert_of(writer);
+    int64_t now = rl_time_now();
+    rl_status status = RL_OK;
+
+    if (!PQenterPipelineMode(pg) ||
+        (writer->pooled &&
+         !PQsendPrepare(pg, "", insert->sql, insert->parameters, rl_pg_types))) {
+        return rl_pg_conn_error(&writer->conn, NULL, err);
+    }
+    for (size_t i = 0; i < batch->count && status == RL_OK; i++) {
+        status = send_run(writer, batch->runs[i], now, false, err);
+    }
+    if (status == RL_OK && !PQpipelineSync(pg)) {
+        status = rl_pg_conn_error(&writer->conn, NULL, err);
+    }
+    return status;
+}
+
+/* The answer that should be there is not: libpq had no memory for it. */
+static rl_status end_without_answer(rl_pg_conn *conn, rl_err *err)
+{
+    rl_err_set(err, RL_STORE, "PostgreSQL: the answer to a batch was lost");
+    if (err != NULL) {
+        err->retryable = true;
+    }
+    rl_pg_conn_close(conn);
+    return RL_STORE;
+}
+
+/* The answer to the insertion of the next run: one that has changed no row, and whose id is
+ * its own, is looked after when the batch is committed. */
+static void note_answer(rl_pg_writer *writer, PGresult *result, const rl_batch *batch,
+                        size_t *next)
+{
+    if (batch != NULL && result != NULL && *next < batch->count &&
+        PQcmdTuples(result)[0] != '\0') {
+        const rl_run *run = batch->runs[(*next)++];
+
+        if (run->is_own && strcmp(PQcmdTuples(result), "0") == 0) {
+            rl_buf_add(&writer->unclear, &run, sizeof run);
+        }
+    }
+}
+
+/* Reads until the Sync is answered, or without a pipeline until there are no more results;
+ * the first error is the one that tells. `batch` is NULL for what inserts nothing. */
+static rl_status read_results(rl_pg_writer *writer, const rl_batch *batch, bool pipeline,
+                              rl_err *err)
+{
+    rl_pg_conn *conn = &writer->conn;
+    rl_status status = RL_OK;
+    bool ended = false, after_null = true; /* nor does one come first */
+    size_t next = 0;
+
+    while (!ended) {
+        PGresult *result = NULL;
+        ExecStatusType kind;
+
+        if (rl_pg_conn_next(conn, &result, status == RL_OK ? err : NULL) != RL_OK) {
+            return RL_STORE;
+        }
+        if (result == NULL && rl_pg_conn_lost(conn)) {
+            return status == RL_OK ? rl_pg_conn_error(conn, NULL, err) : status;
+        }
+        if (result == NULL && after_null) { /* one ends each command; there are no more */
+            return end_without_answer(conn, status == RL_OK ? err : NULL);
+        }
+        after_null = result == NULL;
+        kind = result != NULL ? PQresultStatus(result) : PGRES_COMMAND_OK;
+        ended = pipeline ? kind == PGRES_PIPELINE_SYNC : result == NULL;
+        if (status == RL_OK && kind == PGRES_FATAL_ERROR) {
+            status = rl_pg_conn_error(conn, result, err);
+        }
+        note_answer(writer, result, batch, &next);
+        PQclear(result);
+    }
+    return status;
+}
+
+/* Ends what was left behind on this server. What can't be ended is forgotten: it is gone, it
+ * is on another server, or the role may not, and waiting is all there is. */
+static void end_left_sessions(rl_pg_writer *writer)
+{
+    rl_pg_sessions *left = &writer->conn.server->left;
+    rl_pg_session session;
+    rl_err ignored;
+
+    while (!rl_pg_conn_lost(&writer->conn) && rl_pg_sessions_take(left, &session)) {
+        const char *const values[] = {session.pid, session.then, session.server};
+
+        (void)rl_pg_conn_exec(&writer->conn, RL_PG_END_SESSION, 3, values, false, NULL,
+                              &ignored);
+        if (rl_pg_conn_lost(&writer->conn)) { /* it did not come to that */
+            rl_pg_sessions_leave(left, &session);
+        }
+    }
+}
+
+/* A pooler tells another process id than the one that serves the transaction: its own. */
+static rl_status find_pooler(rl_pg_writer *writer, rl_err *err)
+{
+    PGresult *result = NULL;
+    rl_status status =
+        rl_pg_conn_exec(&writer->conn, RL_PG_BACKEND, 0, NULL, false, &result, err);
+
+    if (status == RL_OK) {
+        writer->pooled =
+            PQntuples(result) != 1 ||
+            strtol(PQgetvalue(result, 0, 0), NULL, 10) != PQbackendPID(writer->conn.pg);
+        writer->prepared = false;
+        writer->known = writer->conn.serial;
+        rl_pg_session_read(&writer->session, result);
+    }
+    PQclear(result);
+    if (status == RL_OK && writer->pooled) { /* it is the pooler's, and others' */
+        memset(&writer->session, 0, sizeof writer->session);
+    } else if (status == RL_OK) {
+        end_left_sessions(writer);
+    }
+    return status;
+}
+
+/* Alone, and not in the pipeline of a batch: of one that failed nobody could tell whether
+ * the statement has its name. */
+static rl_status prepare_statement(rl_pg_writer *writer, rl_err *err)
+{
+    const rl_pg_insert *insert = insert_of(writer);
+
+    if (!PQsendPrepare(writer->conn.pg, insert->name, insert->sql, insert->parameters,
+                       rl_pg_types)) {
+        return rl_pg_conn_error(&writer->conn, NULL, err);
+    }
+    return read_results(writer, NULL, false, err);
+}
+
+/* Connects, unless it is, and finds out what a new connection leads to. */
+static rl_status connect_writer(rl_pg_writer *writer, rl_err *err)
+{
+    rl_status status = rl_pg_conn_open(&writer->conn, err);
+
+    if (status == RL_OK && writer->known != writer->conn.serial) {
+        status = find_pooler(writer, err);
+    }
+    return status;
+}
+
+/* Sends a batch; one of none asks for the server's process. */
+static rl_status send_batch(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
+{
+    rl_pg_conn *conn = &writer->conn;
+    rl_status status = RL_OK;
+
+    if (batch->count > 1) {
+        status = send_pipeline(writer, batch, err);
+    } else if (batch->count == 1) { /* a transaction by itself, with less ado */
+        status = send_run(writer, batch->runs[0], rl_time_now(), writer->pooled, err);
+    } else if (!PQsendQuery(conn->pg, RL_PG_BACKEND)) {
+        status = rl_pg_conn_error(conn, NULL, err);
+    }
+    if (status != RL_OK) {
+        /* half a batch may be queued: only a new connection is in a known state */
+        writer->gone = status == RL_STORE;
+        rl_pg_sessions_leave(&conn->server->left, &writer->session);
+        rl_pg_conn_close(conn);
+    }
+    return status;
+}
+
+/* Connects and sends. */
+static rl_status begin(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
+{
+    rl_status status = connect_writer(writer, err);
+
+    writer->gone = false;
+    if (status == RL_OK && !writer->pooled && !writer->prepared) {
+        status = prepare_statement(writer, err);
+        writer->prepared = status == RL_OK;
+        writer->gone = status != RL_OK && rl_pg_conn_lost(&writer->conn);
+    }
+    return status == RL_OK ? send_batch(writer, batch, err) : status;
+}
+
+/* Looks after the runs whose name is taken by another record's row, or whose id stands under
+ * another name already. */
+static rl_status settle_own(rl_pg_writer *writer, const rl_batch *batch, rl_status status,
+                            rl_err *err)
+{
+    const rl_run **unclear;
+
+    if (status == RL_STORE && batch->count == 1 && batch->runs[0]->is_own &&
+        strcmp(err->sqlstate, NOT_UNIQUE) == 0) {
+        status = RL_OK;
+        rl_buf_add(&writer->unclear, &batch->runs[0], sizeof batch->runs[0]);
+    }
+    if (status == RL_OK && writer->unclear.failed) {
+        status = rl_err_nomem(err);
+    }
+    unclear = (const rl_run **)(void *)writer->unclear.data;
+    for (size_t i = 0; status == RL_OK && i < writer->unclear.len / sizeof *unclear;
+         i++) {
+        status = rl_pg_own_insert(&writer->conn, &writer->wide, unclear[i], err);
+    }
+    rl_buf_reset(&writer->unclear, 4096);
+    return status;
+}
+
+/* Reads the answer to what was sent, or looks at why it was not. */
+static rl_status end(rl_pg_writer *writer, const rl_batch *batch, rl_status sent,
+                     rl_err *err)
+{
+    rl_pg_conn *conn = &writer->conn;
+    const bool pipeline = batch->count > 1;
+    rl_status status = sent;
+
+    if (sent == RL_OK) {
+        status = read_results(writer, batch, pipeline, err);
+        writer->gone = status == RL_STORE && rl_pg_conn_lost(conn) && !conn->timed_out;
+        if (rl_pg_conn_lost(conn)) {
+            rl_pg_sessions_leave(&conn->server->left, &writer->session);
+        }
+        if (!rl_pg_conn_lost(conn) && pipeline && !PQexitPipelineMode(conn->pg)) {
+            rl_pg_conn_close(conn);
+        }
+    }
+    status = settle_own(writer, batch, status, err);
+    if (status == RL_STORE && strcmp(err->sqlstate, READ_ONLY) == 0) {
+        writer->gone = true; /* another server may have taken over */
+    }
+    if (rl_pg_conn_lost(conn) || (status == RL_STORE && err->retryable)) {
+        rl_pg_conn_close(conn);
+    }
+    return status;
+}
+
+static rl_status write_once(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
+{
+    return end(writer, batch, begin(writer, batch, err), err);
+}
+
+/* Another process id, but a pooler all the same: it may tell the server's own. */
+static bool lost_statement(rl_pg_writer *writer, const rl_err *err)
+{
+    return !writer->pooled && (strcmp(err->sqlstate, NO_SUCH_STATEMENT) == 0 ||
+                               strcmp(err->sqlstate, HAS_STATEMENT) == 0);
+}
+
+void rl_pg_writer_send(rl_pg_writer *writer, const rl_batch *batch)
+{
+    pthread_mutex_lock(&writer->lock);
+    writer->used_before = writer->conn.pg != NULL;
+    writer->status = begin(writer, batch, &writer->failure);
+}
+
+rl_status rl_pg_writer_finish(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
+{
+    rl_err *own = &writer->failure;
+    rl_status status = end(writer, batch, writer->status, own);
+
+    if (status == RL_STORE && lost_statement(writer, own)) {
+        writer->pooled = true;
+        writer->prepared = false;
+        status = write_once(writer, batch, own);
+    } else if (status == RL_STORE && writer->used_before && writer->gone) {
+        /* the server may have been restarted since; a repeated insert changes nothing */
+        status = write_once(writer, batch, own);
+    }
+    if (status != RL_OK) {
+        *err = *own;
+    }
+    pthread_mutex_unlock(&writer->lock);
+    return status;
+}
+
+rl_status rl_pg_writer_write(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
+{
+    rl_pg_writer_send(writer, batch);
+    return rl_pg_writer_finish(writer, batch, err);
+}
+
+rl_status rl_pg_writer_migrate(rl_pg_writer *writer, const rl_migrations *migrations,
+                               rl_err *err)
+{
+    rl_status status;
+
+    pthread_mutex_lock(&writer->lock);
+    status = connect_writer(writer, err);
+    if (status == RL_OK) {
+        status = rl_pg_migrate(&writer->conn, migrations, err);
+    }
+    if (rl_pg_conn_lost(&writer->conn)) {
+        rl_pg_conn_close(&writer->conn);
+    }
+    pthread_mutex_unlock(&writer->lock);
+    return status;
+}
+
+void rl_pg_writer_before_fork(rl_pg_writer *writer, uint64_t end)
+{
+    writer->held = rl_lock_until(&writer->lock, end);
+}
+
+void rl_pg_writer_after_fork(rl_pg_writer *writer, bool in_child)
+{
+    if (in_child) {
+        rl_pg_conn_abandon(&writer->conn, writer->held);
+        memset(&writer->session, 0, sizeof writer->session); /* the parent's */
+        if (!writer->held) { /* its owner is not in this process */
+            pthread_mutex_init(&writer->lock, NULL);
+            rl_buf_init(&writer->wide, RL_BUF_MAX);
+            rl_buf_init(&writer->unclear, RL_BUF_MAX);
+        }
+    }
+    if (writer->held) {
+        pthread_mutex_unlock(&writer->lock);
+    }
+}

@@ -1,0 +1,254 @@
+/* The PostgreSQL store: a connection that writes batches, one on which the worker thread
+ * forwards, and a pool for queries, so that a reader never waits for a commit.
+ *
+ * Threads: any; the parts lock themselves, `open_lock` covers the first opening.
+ * Ownership: see postgres.h.
+ */
+#include "store/postgres/postgres.h"
+
+#include "core/alloc.h"
+#include "core/lock.h"
+#include "core/uuid.h"
+#include "store/postgres/pg_writer.h"
+#include "store/query_sql.h"
+
+#include <stdlib.h>
+
+/* How long a fork waits for threads that are talking to the server. */
+#define FORK_WAIT_NS UINT64_C(200000000)
+
+typedef struct postgres_store {
+    rl_store base;
+    char *dsn; /* owned */
+    rl_pg_server server;
+    const rl_migrations *migrations;
+    pthread_mutex_t open_lock;
+    bool ready;     /* under open_lock: the migrations are applied */
+    bool open_held; /* across a fork: open_lock was got in time */
+    rl_pg_writer writer, forwarder;
+    rl_pg_pool pool;
+} postgres_store;
+
+static const rl_dialect dialect = {
+    .text_cast = "",
+    .time_cast = "::timestamptz",
+    .id_cast = "::uuid",
+    .int_cast = "::bigint",
+    .ids_before = RL_PG_IDS_BEFORE,
+    .ids_after = RL_PG_IDS_AFTER,
+    .placeholder = '$',
+};
+
+static rl_status postgres_prepare(rl_store *store, rl_err *err)
+{
+    postgres_store *self = (postgres_store *)store;
+    rl_status status = RL_OK;
+
+    pthread_mutex_lock(&self->open_lock);
+    if (!self->ready) {
+        status = rl_pg_writer_migrate(&self->writer, self->migrations, err);
+        self->ready = status == RL_OK;
+    }
+    pthread_mutex_unlock(&self->open_lock);
+    return status;
+}
+
+static rl_status postgres_write(rl_store *store, const rl_batch *batch, rl_err *err)
+{
+    postgres_store *self = (postgres_store *)store;
+
+    if (!batch->may_wait) {
+        return rl_err_set(err, RL_BUSY, "a server has to be waited for");
+    }
+    return rl_pg_writer_write(&self->writer, batch, err);
+}
+
+static void postgres_send(rl_store *store, const rl_batch *batch)
+{
+    rl_pg_writer_send(&((postgres_store *)store)->forwarder, batch);
+}
+
+static rl_status postgres_finish(rl_store *store, const rl_batch *batch, rl_err *err)
+{
+    return rl_pg_writer_finish(&((postgres_store *)store)->forwarder, batch, err);
+}
+
+static uint64_t get_big_endian(const char *in, int size)
+{
+    uint64_t value = 0;
+
+    for (int i = 0; i < size; i++) {
+        value = value << 8 | (unsigned char)in[i];
+    }
+    return value;
+}
+
+static void add_cell(rl_rows *rows, const PGresult *result, int at_row, int index,
+                     rl_kind kind)
+{
+    const char *value = PQgetvalue(result, at_row, index);
+    size_t len = (size_t)PQgetlength(result, at_row, index);
+    char id[RL_UUID_TEXT];
+    int64_t stamp;
+
+    if (PQgetisnull(result, at_row, index)) {
+        rl_rows_add_null(rows);
+        return;
+    }
+    switch (kind) {
+    case RL_KIND_UUID:
+        rl_uuid_format((const uint8_t *)value, id);
+        rl_rows_add_text(rows, id, RL_UUID_TEXT - 1);
+        break;
+    case RL_KIND_INT:
+        rl_rows_add_number(rows, (int32_t)get_big_endian(value, 4));
+        break;
+    case RL_KIND_TIME:
+        stamp = (int64_t)get_big_endian(value, 8);
+        if (stamp > RL_TIME_MAX - RL_PG_EPOCH || stamp < RL_TIME_MIN - RL_PG_EPOCH) {
+            rl_rows_add_null(rows); /* 'infinity', or a year that datetime can't hold */
+        } else {
+            rl_rows_add_number(rows, stamp + RL_PG_EPOCH);
+        }
+        break;
+    case RL_KIND_JSON: /* a byte for the version, then the text */
+        rl_rows_add_text(rows, value + 1, len - 1);
+        break;
+    case RL_KIND_TEXT:
+        rl_rows_add_text(rows, value, len);
+        break;
+    }
+}
+
+/* Runs a query or a deletion. */
+static rl_status run_query(postgres_store *self, const rl_query *query, bool remove,
+                           PGresult **result, rl_err *err)
+{
+    rl_bindings bindings;
+    rl_status status;
+    rl_buf sql;
+
+    rl_buf_init(&sql, RL_BUF_MAX);
+    rl_query_sql(query, &dialect, remove, &sql, &bindings);
+    status = sql.failed ? rl_err_nomem(err)
+                        : rl_pg_pool_exec(&self->pool, sql.data, bindings.count,
+                                          bindings.values, result, err);
+    rl_buf_free(&sql);
+    return status;
+}
+
+static rl_status postgres_query(rl_store *store, const rl_query *query, rl_rows *rows,
+                                rl_err *err)
+{
+    size_t count;
+    const rl_column *columns = rl_shape_columns(query->shape, &count);
+    PGresult *result = NULL;
+    rl_status status = run_query((postgres_store *)store, query, false, &result, err);
+    int found = status == RL_OK ? PQntuples(result) : 0;
+
+    for (int i = 0; i < found; i++) {
+        for (size_t column = 0; column < count; column++) {
+            add_cell(rows, result, i, (int)column, rl_columns[columns[column]].kind);
+        }
+    }
+    if (status == RL_OK && rl_rows_failed(rows)) {
+        status = rl_err_nomem(err);
+    }
+    PQclear(result);
+    return status;
+}
+
+static rl_status postgres_remove(rl_store *store, const rl_query *query, int64_t *count,
+                                 rl_err *err)
+{
+    PGresult *result = NULL;
+    rl_status status = run_query((postgres_store *)store, query, true, &result, err);
+
+    if (status == RL_OK) {
+        *count = strtoll(PQcmdTuples(result), NULL, 10);
+    }
+    PQclear(result);
+    return status;
+}
+
+static void postgres_before_fork(rl_store *store)
+{
+    postgres_store *self = (postgres_store *)store;
+    uint64_t end = rl_monotonic_ns() + FORK_WAIT_NS;
+
+    self->open_held = rl_lock_until(&self->open_lock, end);
+    rl_pg_writer_before_fork(&self->writer, end);
+    rl_pg_writer_before_fork(&self->forwarder, end);
+    rl_pg_pool_before_fork(&self->pool);
+}
+
+static void postgres_after_fork(rl_store *store, bool in_child)
+{
+    postgres_store *self = (postgres_store *)store;
+
+    if (in_child) { /* they are the parent's to end */
+        rl_pg_sessions_init(&self->server.left);
+    }
+    rl_pg_pool_after_fork(&self->pool, in_child);
+    rl_pg_writer_after_fork(&self->forwarder, in_child);
+    rl_pg_writer_after_fork(&self->writer, in_child);
+    if (self->open_held) {
+        pthread_mutex_unlock(&self->open_lock);
+    } else if (in_child) { /* its owner is not in this process */
+        pthread_mutex_init(&self->open_lock, NULL);
+    }
+}
+
+static void postgres_close(rl_store *store)
+{
+    postgres_store *self = (postgres_store *)store;
+
+    rl_pg_pool_free(&self->pool);
+    rl_pg_writer_free(&self->forwarder);
+    rl_pg_writer_free(&self->writer);
+    rl_pg_sessions_destroy(&self->server.left);
+    pthread_mutex_destroy(&self->open_lock);
+    rl_free(self->dsn);
+    rl_free(self);
+}
+
+static const rl_store_ops ops = {
+    .name = "postgres",
+    .prepare = postgres_prepare,
+    .write = postgres_write,
+    .send = postgres_send,
+    .finish = postgres_finish,
+    .query = postgres_query,
+    .remove = postgres_remove,
+    .before_fork = postgres_before_fork,
+    .after_fork = postgres_after_fork,
+    .close = postgres_close,
+};
+
+rl_status rl_postgres_new(const rl_postgres_options *options,
+                          const rl_migrations *migrations, rl_store **store, rl_err *err)
+{
+    postgres_store *self = rl_calloc(1, sizeof *self);
+
+    if (self == NULL || (self->dsn = rl_strdup(options->dsn)) == NULL) {
+        rl_free(self);
+        return rl_err_nomem(err);
+    }
+    self->base.ops = &ops;
+    self->migrations = migrations;
+    pthread_mutex_init(&self->open_lock, NULL);
+    self->server.dsn = self->dsn;
+    self->server.timeout_ns = options->timeout_ns;
+    self->server.hook = options->hook;
+    rl_pg_sessions_init(&self->server.left);
+    rl_pg_writer_init(&self->writer, &self->server, NULL);
+    rl_pg_writer_init(&self->forwarder, &self->server, options->stop);
+    rl_pg_pool_init(&self->pool, options->pool, &self->server);
+    *store = &self->base;
+    return RL_OK;
+}
+
+rl_pg_pool *rl_postgres_pool_of(rl_store *store)
+{
+    return &((postgres_store *)store)->pool;
+}

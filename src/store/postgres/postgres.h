@@ -1,0 +1,31 @@
+/* The PostgreSQL store, and what others may do over its connections.
+ *
+ * Threads: any. Ownership: the store copies the DSN and borrows the rest of its options.
+ */
+#ifndef RL_POSTGRES_H
+#define RL_POSTGRES_H
+
+#include "store/migrate.h"
+#include "store/postgres/pg_pool.h"
+#include "store/postgres/pg_row.h"
+#include "store/store.h"
+
+#include <stdatomic.h>
+
+typedef struct rl_postgres_options {
+    const char *dsn;         /* borrowed for the call */
+    uint64_t timeout_ns;     /* how long the server may take to answer */
+    unsigned pool;           /* connections for reads, 1 to RL_PG_POOL_MAX */
+    const atomic_bool *stop; /* borrowed: when it is set, `finish` stops waiting */
+    const rl_pg_hook *hook;  /* borrowed, or NULL */
+} rl_postgres_options;
+
+/* Makes a store; it connects at the first use. The migrations must outlive the store. */
+rl_status rl_postgres_new(const rl_postgres_options *options,
+                          const rl_migrations *migrations, rl_store **store, rl_err *err);
+
+/* The connections for reads of a PostgreSQL store, borrowed as long as the store lives. The
+ * store must be one that rl_postgres_new made. */
+rl_pg_pool *rl_postgres_pool_of(rl_store *store);
+
+#endif

@@ -1,0 +1,240 @@
+/* The SQLite store, on one file. See sqlite.h. */
+#include "store/sqlite/sqlite.h"
+
+#include "core/alloc.h"
+#include "store/query_sql.h"
+#include "store/sqlite/sqlite_sql.h"
+
+typedef struct sqlite_store {
+    rl_store base;
+    rl_sqlite_file file;
+    const rl_sqlite_hook *hook; /* borrowed, or NULL */
+} sqlite_store;
+
+static const rl_dialect dialect = {
+    .text_cast = "",
+    .time_cast = "",
+    .id_cast = "",
+    .int_cast = "",
+    .ids_before = RL_SQLITE_IDS_BEFORE,
+    .ids_after = RL_SQLITE_IDS_AFTER,
+    .placeholder = '?',
+};
+
+static rl_sqlite_file *file_of(rl_store *store)
+{
+    return &((sqlite_store *)store)->file;
+}
+
+static rl_status sqlite_prepare(rl_store *store, rl_err *err)
+{
+    return rl_sqlite_file_open(file_of(store), err);
+}
+
+typedef struct writing {
+    const sqlite_store *store;
+    const rl_batch *batch;
+} writing;
+
+static rl_status write_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    const writing *self = ctx;
+
+    return rl_sqlite_insert_batch(conn, RL_SQLITE_INSERT, self->store->hook, self->batch,
+                                  err);
+}
+
+static rl_status sqlite_write(rl_store *store, const rl_batch *batch, rl_err *err)
+{
+    writing self = {(const sqlite_store *)store, batch};
+
+    return rl_sqlite_file_write(file_of(store), batch->durability >= RL_DISK,
+                                batch->may_wait, write_batch, &self, err);
+}
+
+static void add_cell(rl_rows *rows, sqlite3_stmt *stmt, int index, rl_kind kind)
+{
+    const char *text;
+    int64_t stamp;
+
+    if (sqlite3_column_type(stmt, index) == SQLITE_NULL) {
+        rl_rows_add_null(rows);
+        return;
+    }
+    if (kind == RL_KIND_INT) {
+        rl_rows_add_number(rows, sqlite3_column_int64(stmt, index));
+        return;
+    }
+    text = (const char *)sqlite3_column_text(stmt, index);
+    if (text == NULL) {
+        rows->arena.failed = true; /* the conversion found no memory */
+    } else if (kind != RL_KIND_TIME) {
+        rl_rows_add_text(rows, text, (size_t)sqlite3_column_bytes(stmt, index));
+    } else if (rl_time_parse(text, (size_t)sqlite3_column_bytes(stmt, index), &stamp)) {
+        rl_rows_add_number(rows, stamp);
+    } else {
+        rl_rows_add_null(rows); /* not written by runlog */
+    }
+}
+
+/* What a query or a deletion works with. */
+typedef struct request {
+    const rl_query *query;
+    rl_rows *rows; /* NULL for a deletion */
+    int64_t count; /* of what was deleted */
+} request;
+
+/* Gives a statement with its values bound. */
+static rl_status statement(rl_sqlite_conn *conn, const request *wanted,
+                           sqlite3_stmt **stmt, rl_err *err)
+{
+    rl_bindings bindings;
+    rl_buf sql;
+    rl_status status = RL_OK;
+    int rc = SQLITE_OK;
+
+    rl_buf_init(&sql, RL_BUF_MAX);
+    rl_query_sql(wanted->query, &dialect, wanted->rows == NULL, &sql, &bindings);
+    if (sql.failed) {
+        status = rl_err_nomem(err);
+    }
+    if (status == RL_OK) {
+        status = rl_sqlite_conn_stmt(conn, sql.data, stmt, err);
+    }
+    for (int i = 0; status == RL_OK && i < bindings.count; i++) {
+        rc |= sqlite3_bind_text(*stmt, i + 1, bindings.values[i], -1, SQLITE_TRANSIENT);
+    }
+    if (status == RL_OK && rc != SQLITE_OK) {
+        status = rl_sqlite_conn_error(conn, rc, err);
+    }
+    rl_buf_free(&sql);
+    return status;
+}
+
+static rl_status read_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    request *wanted = ctx;
+    rl_rows *rows = wanted->rows;
+    size_t count, cells = rows->cells.len, texts = rows->arena.len;
+    const rl_column *columns = rl_shape_columns(wanted->query->shape, &count);
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = statement(conn, wanted, &stmt, err);
+    int rc = SQLITE_DONE;
+
+    while (status == RL_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        for (size_t i = 0; i < count; i++) {
+            add_cell(rows, stmt, (int)i, rl_columns[columns[i]].kind);
+        }
+    }
+    if (status == RL_OK && rc != SQLITE_DONE) {
+        status = rl_sqlite_conn_error(conn, rc, err);
+    }
+    if (status == RL_OK && rl_rows_failed(rows)) {
+        status = rl_err_nomem(err);
+    }
+    if (status == RL_BUSY) { /* it is read again from the start */
+        rows->cells.len = cells;
+        rows->arena.len = texts;
+    }
+    sqlite3_reset(stmt);
+    return status;
+}
+
+static rl_status sqlite_query(rl_store *store, const rl_query *query, rl_rows *rows,
+                              rl_err *err)
+{
+    request wanted = {.query = query, .rows = rows};
+
+    return rl_sqlite_file_read(file_of(store), read_rows, &wanted, err);
+}
+
+static rl_status remove_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    request *wanted = ctx;
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = statement(conn, wanted, &stmt, err);
+
+    if (status == RL_OK) {
+        status = rl_sqlite_conn_step(conn, stmt, err);
+    }
+    if (status == RL_OK) {
+        wanted->count = sqlite3_changes(conn->db);
+    }
+    return status;
+}
+
+static rl_status sqlite_remove(rl_store *store, const rl_query *query, int64_t *count,
+                               rl_err *err)
+{
+    request wanted = {.query = query};
+    rl_status status = rl_sqlite_file_read(file_of(store), remove_rows, &wanted, err);
+
+    *count = wanted.count;
+    return status;
+}
+
+static void sqlite_close(rl_store *store)
+{
+    rl_sqlite_file_free(file_of(store));
+    rl_free(store);
+}
+
+static bool sqlite_needs_checkpoint(rl_store *store)
+{
+    return atomic_load_explicit(&file_of(store)->due, memory_order_relaxed);
+}
+
+static rl_status sqlite_checkpoint(rl_store *store, rl_err *err)
+{
+    return rl_sqlite_file_checkpoint(file_of(store), err);
+}
+
+static void sqlite_before_fork(rl_store *store)
+{
+    rl_sqlite_file_before_fork(file_of(store));
+}
+
+static void sqlite_after_fork(rl_store *store, bool in_child)
+{
+    (void)in_child;
+    rl_sqlite_file_after_fork(file_of(store));
+}
+
+static const rl_store_ops ops = {
+    .name = "sqlite",
+    .prepare = sqlite_prepare,
+    .write = sqlite_write,
+    .query = sqlite_query,
+    .remove = sqlite_remove,
+    .needs_checkpoint = sqlite_needs_checkpoint,
+    .checkpoint = sqlite_checkpoint,
+    .before_fork = sqlite_before_fork,
+    .after_fork = sqlite_after_fork,
+    .close = sqlite_close,
+};
+
+rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
+                        const rl_sqlite_hook *hook, rl_notices *notices, rl_store **store,
+                        rl_err *err)
+{
+    sqlite_store *self = rl_calloc(1, sizeof *self);
+    rl_status status;
+
+    if (self == NULL) {
+        return rl_err_nomem(err);
+    }
+    self->base.ops = &ops;
+    self->hook = hook;
+    status = rl_sqlite_file_init(&self->file, path, migrations, notices, err);
+    if (status == RL_OK) {
+        *store = &self->base;
+    } else {
+        rl_free(self);
+    }
+    return status;
+}
+
+rl_sqlite_file *rl_sqlite_file_of(rl_store *store)
+{
+    return store->ops == &ops ? file_of(store) : NULL;
+}

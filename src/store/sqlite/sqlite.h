@@ -1,0 +1,22 @@
+/* The SQLite store, and what others may do over its file.
+ *
+ * Threads: any. Ownership: the store owns its file and borrows the migrations and the hook.
+ */
+#ifndef RL_SQLITE_H
+#define RL_SQLITE_H
+
+#include "store/sqlite/sqlite_file.h"
+#include "store/sqlite/sqlite_run.h"
+#include "store/store.h"
+
+/* Makes a store on the file at `path`; the file is opened at the first use. The migrations, the
+ * hook (or NULL) and the notices (or NULL) must outlive the store; the notices get an ERROR when
+ * the file was deleted or replaced. */
+rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
+                        const rl_sqlite_hook *hook, rl_notices *notices, rl_store **store,
+                        rl_err *err);
+
+/* The file of a SQLite store, borrowed as long as the store lives; NULL for another store. */
+rl_sqlite_file *rl_sqlite_file_of(rl_store *store);
+
+#endif

@@ -1,0 +1,330 @@
+/* One connection to the SQLite file. See sqlite_conn.h. */
+#include "store/sqlite/sqlite_conn.h"
+
+#include "core/alloc.h"
+#include "core/clock.h"
+#include "core/fork.h"
+#include "store/sqlite/filesystem.h"
+#include "store/sqlite/sqlite_path.h"
+#include "store/sqlite/sqlite_sql.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+
+#define ALONE_NS UINT64_C(500000000)
+
+/* Closing a descriptor of the file drops the locks that this process holds on it (POSIX),
+ * so nobody may be opening it while it is made. */
+static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+
+/* SQLite's own busy handler sleeps up to 100 ms, which starves a writer among many: this
+ * one sleeps 20 to 140 us. */
+static int wait_for_lock(void *ctx, int calls)
+{
+    rl_sqlite_conn *conn = ctx;
+    uint64_t now = rl_monotonic_ns();
+    struct timespec pause = {0, 0};
+
+    conn->yielded = rl_fork_pending();
+    if (!conn->may_wait || conn->yielded) {
+        return 0;
+    }
+    if (calls == 0) {
+        conn->waiting_since = now;
+    }
+    if (now - conn->waiting_since > RL_SQLITE_WAIT_NS) {
+        return 0;
+    }
+    conn->jitter = conn->jitter * UINT64_C(6364136223846793005) + now;
+    pause.tv_nsec = 20000 + (long)((conn->jitter >> 33) % 120000);
+    nanosleep(&pause, NULL);
+    return 1;
+}
+
+/* Whether the file, or what belongs to it, was not opened for writing: a write gives EBADF
+ * then. Nothing is committed where that is so. */
+static bool is_half_open(int primary, int system)
+{
+    return primary == SQLITE_READONLY || primary == SQLITE_CANTOPEN ||
+           (primary == SQLITE_IOERR && system == EBADF);
+}
+
+rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
+{
+    int primary = code & 0xFF;
+    int system = conn->db != NULL ? sqlite3_system_errno(conn->db) : 0;
+    const char *detail =
+        conn->db != NULL ? sqlite3_errmsg(conn->db) : sqlite3_errstr(code);
+
+    if (primary == SQLITE_NOMEM) {
+        return rl_err_nomem(err);
+    }
+    if (is_half_open(primary, system)) {
+        conn->broken = true;
+    }
+    if (primary == SQLITE_BUSY && (!conn->may_wait || conn->yielded)) {
+        return rl_err_set(err, RL_BUSY, "the SQLite file is locked");
+    }
+    if (primary == SQLITE_BUSY) {
+        rl_err_set(err, RL_STORE,
+                   "SQLite file %s: another connection has kept it locked for %d s",
+                   conn->path, (int)(RL_SQLITE_WAIT_NS / 1000000000));
+    } else if (primary == SQLITE_FULL) {
+        rl_err_set(err, RL_STORE, "SQLite file %s: the disk is full (%s)", conn->path,
+                   detail);
+    } else if (primary == SQLITE_NOTADB) {
+        rl_err_set(err, RL_STORE,
+                   "SQLite file %s: it is not a SQLite database; give another path in "
+                   "RUNLOG_SQLITE_PATH",
+                   conn->path);
+    } else if (primary ==
+               SQLITE_IOERR) { /* its text is always the same: which one tells */
+        rl_err_set(err, RL_STORE, "SQLite file %s: %s (%d)%s%s", conn->path, detail, code,
+                   system != 0 ? ": " : "", system != 0 ? strerror(system) : "");
+    } else if (system != 0 && primary == SQLITE_CANTOPEN) {
+        rl_err_set(err, RL_STORE, "SQLite file %s: %s: %s", conn->path, detail,
+                   strerror(system));
+    } else {
+        rl_err_set(err, RL_STORE, "SQLite file %s: %s", conn->path, detail);
+    }
+    if (err != NULL) {
+        err->retryable =
+            primary == SQLITE_BUSY || primary == SQLITE_FULL || primary == SQLITE_IOERR;
+        err->unusable = primary == SQLITE_NOTADB;
+    }
+    return RL_STORE;
+}
+
+/* Asking for WAL while another connection asks too gives SQLITE_BUSY without a call of the
+ * busy handler: so it is asked for again, as long as a lock would be waited for. */
+static int set_wal(rl_sqlite_conn *conn, bool *is_wal)
+{
+    uint64_t end = rl_monotonic_ns() + RL_SQLITE_WAIT_NS;
+    struct timespec pause = {0, 1000000};
+    sqlite3_stmt *stmt = NULL;
+    int rc;
+
+    for (;;) {
+        rc = sqlite3_prepare_v2(conn->db, RL_SQLITE_WAL, -1, &stmt, NULL);
+        if (rc == SQLITE_OK) {
+            rc = sqlite3_step(stmt);
+            if (rc == SQLITE_ROW) {
+                const char *mode = (const char *)sqlite3_column_text(stmt, 0);
+
+                *is_wal = mode != NULL && strcmp(mode, "wal") == 0;
+                rc = sqlite3_step(stmt); /* writes it, which the row does not wait for */
+            }
+            rc = rc == SQLITE_DONE ? SQLITE_OK : rc;
+        }
+        sqlite3_finalize(stmt);
+        stmt = NULL;
+        conn->yielded = rl_fork_pending();
+        if ((rc & 0xFF) != SQLITE_BUSY || conn->yielded || rl_monotonic_ns() > end) {
+            return rc;
+        }
+        nanosleep(&pause, NULL);
+    }
+}
+
+static int make_and_open(rl_sqlite_conn *conn)
+{
+    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
+                      SQLITE_OPEN_EXRESCODE;
+    int rc;
+
+    pthread_mutex_lock(&making);
+    rl_sqlite_path_make(conn->path);
+    conn->inode = rl_sqlite_path_inode(conn->path, "");
+    rc = sqlite3_open_v2(conn->path, &conn->db, flags, NULL);
+    pthread_mutex_unlock(&making);
+    return rc;
+}
+
+/* Opens the file and all that belongs to it. */
+static int open_whole(rl_sqlite_conn *conn, bool *is_wal)
+{
+    int rc = make_and_open(conn);
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_busy_handler(conn->db, wait_for_lock, conn);
+    }
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_wal_autocheckpoint(conn->db, 0);
+    }
+    if (rc == SQLITE_OK) {
+        rc = set_wal(conn, is_wal);
+    }
+    if (rc == SQLITE_OK) { /* where the mode was set just now the -wal is not open yet */
+        rc = sqlite3_exec(conn->db, RL_SQLITE_LOOK, NULL, NULL, NULL);
+    }
+    conn->wal = rl_sqlite_path_inode(conn->path, "-wal");
+    conn->shm = rl_sqlite_path_inode(conn->path, "-shm");
+    return rc;
+}
+
+/* SQLite shares one -shm among the connections of a process: while one of them has a deleted
+ * one open, a new connection gets that too. */
+static rl_status refuse_deleted(const rl_sqlite_conn *conn, rl_err *err)
+{
+    rl_err_set(err, RL_STORE,
+               "SQLite file %s: its -wal or -shm was deleted, and another connection of "
+               "this process still has the old one open; close that connection",
+               conn->path);
+    if (err != NULL) {
+        err->retryable = true;
+    }
+    return RL_STORE;
+}
+
+rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *err)
+{
+    rl_status status = RL_OK;
+    bool is_wal = false;
+    int rc;
+
+    memset(conn, 0, sizeof *conn);
+    conn->path = path;
+    conn->may_wait = true;
+    conn->full_sync = true; /* SQLite's default */
+    conn->jitter = rl_monotonic_ns();
+    status = rl_filesystem_check(path, err);
+    if (status != RL_OK) {
+        return status;
+    }
+    rc = open_whole(conn, &is_wal);
+    if (rl_sqlite_path_lost(path, "", conn->inode)) {
+        status = rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
+    } else if ((rc == SQLITE_OK || rc == SQLITE_IOERR_SHORT_READ) &&
+               (conn->wal == 0 || conn->shm == 0)) {
+        status = refuse_deleted(conn, err);
+    } else if (rc != SQLITE_OK) {
+        status = rl_sqlite_conn_error(conn, rc, err);
+    } else if (!is_wal) {
+        status =
+            rl_err_set(err, RL_STORE,
+                       "SQLite file %s: this file system can't hold a database in WAL "
+                       "mode; give a path on a local disk in RUNLOG_SQLITE_PATH",
+                       path);
+    }
+    if (status != RL_OK) {
+        rl_sqlite_conn_drop(conn);
+    }
+    return status;
+}
+
+/* Each connection holds a shared lock on the file as long as it is open. */
+void rl_sqlite_wait_until_alone(const char *path)
+{
+    uint64_t end = rl_monotonic_ns() + ALONE_NS;
+    const struct timespec pause = {0, 1000000};
+    int rc = SQLITE_BUSY;
+
+    while (rc == SQLITE_BUSY && rl_sqlite_path_inode(path, "-shm") == 0 &&
+           !rl_fork_pending() && rl_monotonic_ns() < end) {
+        sqlite3 *db = NULL;
+
+        rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL);
+        if (rc == SQLITE_OK) {
+            rc = sqlite3_exec(db, RL_SQLITE_ALONE, NULL, NULL, NULL);
+        }
+        sqlite3_close(db);
+        if (rc == SQLITE_BUSY) {
+            nanosleep(&pause, NULL);
+        }
+    }
+}
+
+void rl_sqlite_conn_close(rl_sqlite_conn *conn)
+{
+    for (unsigned i = 0; i < RL_SQLITE_CACHE; i++) {
+        sqlite3_finalize(conn->cache[i].stmt);
+        rl_free(conn->cache[i].sql);
+    }
+    sqlite3_close(conn->db);
+    memset(conn, 0, sizeof *conn);
+}
+
+void rl_sqlite_conn_drop(rl_sqlite_conn *conn)
+{
+    if (conn->db != NULL) {
+        (void)sqlite3_db_config(conn->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    }
+    rl_sqlite_conn_close(conn);
+}
+
+rl_status rl_sqlite_conn_stmt(rl_sqlite_conn *conn, const char *sql, sqlite3_stmt **stmt,
+                              rl_err *err)
+{
+    unsigned slot;
+    char *copy;
+    int rc;
+
+    for (slot = 0; slot < RL_SQLITE_CACHE; slot++) {
+        if (conn->cache[slot].sql != NULL && strcmp(conn->cache[slot].sql, sql) == 0) {
+            *stmt = conn->cache[slot].stmt;
+            return RL_OK;
+        }
+    }
+    slot = conn->next;
+    copy = rl_strdup(sql);
+    if (copy == NULL) {
+        return rl_err_nomem(err);
+    }
+    rc = sqlite3_prepare_v3(conn->db, sql, -1, SQLITE_PREPARE_PERSISTENT, stmt, NULL);
+    if (rc != SQLITE_OK) {
+        rl_free(copy);
+        return rl_sqlite_conn_error(conn, rc, err);
+    }
+    sqlite3_finalize(conn->cache[slot].stmt);
+    rl_free(conn->cache[slot].sql);
+    conn->cache[slot].sql = copy;
+    conn->cache[slot].stmt = *stmt;
+    conn->next = (slot + 1) % RL_SQLITE_CACHE;
+    return RL_OK;
+}
+
+rl_status rl_sqlite_conn_step(rl_sqlite_conn *conn, sqlite3_stmt *stmt, rl_err *err)
+{
+    rl_status status = RL_OK;
+    int rc = sqlite3_step(stmt);
+
+    if (rc != SQLITE_DONE && rc != SQLITE_ROW) {
+        status = rl_sqlite_conn_error(conn, rc, err);
+    }
+    sqlite3_reset(stmt);
+    return status;
+}
+
+rl_status rl_sqlite_conn_run(rl_sqlite_conn *conn, const char *sql, rl_err *err)
+{
+    sqlite3_stmt *stmt;
+    rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+
+    return status == RL_OK ? rl_sqlite_conn_step(conn, stmt, err) : status;
+}
+
+void rl_sqlite_conn_rollback(rl_sqlite_conn *conn)
+{
+    if (conn->db != NULL && !sqlite3_get_autocommit(conn->db)) {
+        /* not through the cache: it must work when there was no memory for the batch */
+        (void)sqlite3_exec(conn->db, RL_SQLITE_ROLLBACK, NULL, NULL, NULL);
+        if (!sqlite3_get_autocommit(conn->db)) {
+            /* what is written next would go into that transaction; closing ends it */
+            rl_sqlite_conn_drop(conn);
+        }
+    }
+}
+
+rl_status rl_sqlite_conn_sync(rl_sqlite_conn *conn, bool full, rl_err *err)
+{
+    rl_status status = RL_OK;
+
+    if (conn->full_sync != full) {
+        status = rl_sqlite_conn_run(
+            conn, full ? RL_SQLITE_SYNC_FULL : RL_SQLITE_SYNC_NORMAL, err);
+        conn->full_sync = status == RL_OK ? full : conn->full_sync;
+    }
+    return status;
+}

@@ -1,0 +1,496 @@
+/* One SQLite file. See sqlite_file.h. */
+#include "store/sqlite/sqlite_file.h"
+
+#include "core/alloc.h"
+#include "core/buf.h"
+#include "core/clock.h"
+#include "core/fork.h"
+#include "store/sqlite/sqlite_locks.h"
+#include "store/sqlite/sqlite_path.h"
+
+#include <string.h>
+#include <unistd.h>
+
+/* Pages of the WAL that are not in the file yet and are worth a checkpoint. Its size alone
+ * does not tell: under a writer that never pauses it only grows. */
+#define DUE_PAGES 1000
+#define RESTART_PAGES (4 * 1024) /* of the WAL, from which it has to begin again */
+
+/* Between looks at the path: three stat() are a part of a commit's time that can be measured. */
+#define CHECK_NS UINT64_C(5000000)
+
+/* A relative path is fixed now: the working folder may change before the file is opened. */
+static rl_status absolute_path(const char *path, char **out, rl_err *err)
+{
+    rl_status status = RL_OK;
+    rl_buf buf;
+
+    rl_buf_init(&buf, RL_BUF_MAX);
+    if (path[0] != '/' && rl_buf_reserve(&buf, 4096)) {
+        if (getcwd(buf.data, buf.cap) == NULL) {
+            status =
+                rl_err_set(err, RL_STORE,
+                           "SQLite file %s: the working folder can't be told; give an "
+                           "absolute path in RUNLOG_SQLITE_PATH",
+                           path);
+        } else {
+            buf.len = strlen(buf.data);
+            rl_buf_add_char(&buf, '/');
+        }
+    }
+    rl_buf_add(&buf, path, strlen(path) + 1);
+    if (status == RL_OK && buf.failed) {
+        status = rl_err_nomem(err);
+    }
+    if (status != RL_OK) {
+        rl_buf_free(&buf);
+    }
+    *out = buf.data;
+    return status;
+}
+
+rl_status rl_sqlite_file_init(rl_sqlite_file *file, const char *path,
+                              const rl_migrations *migrations, rl_notices *notices,
+                              rl_err *err)
+{
+    rl_status status;
+
+    memset(file, 0, sizeof *file);
+    status = absolute_path(path, &file->path, err);
+    if (status == RL_OK) {
+        rl_sqlite_locks_join();
+        file->migrations = migrations;
+        file->notices = notices;
+        pthread_mutex_init(&file->write_lock, NULL);
+        pthread_mutex_init(&file->read_lock, NULL);
+        pthread_mutex_init(&file->care_lock, NULL);
+    }
+    return status;
+}
+
+static void lock_all(rl_sqlite_file *file)
+{
+    pthread_mutex_lock(&file->write_lock);
+    pthread_mutex_lock(&file->read_lock);
+    pthread_mutex_lock(&file->care_lock);
+}
+
+static void unlock_all(rl_sqlite_file *file)
+{
+    pthread_mutex_unlock(&file->care_lock);
+    pthread_mutex_unlock(&file->read_lock);
+    pthread_mutex_unlock(&file->write_lock);
+}
+
+/* While nothing is open, another process may rightly delete the -wal and the -shm. */
+static void forget_beside(rl_sqlite_file *file)
+{
+    atomic_store(&file->wal, 0);
+    atomic_store(&file->shm, 0);
+}
+
+/* Closes what is open. All locks held. */
+static void drop_all(rl_sqlite_file *file)
+{
+    rl_sqlite_conn_drop(&file->carer);
+    rl_sqlite_conn_drop(&file->reader);
+    rl_sqlite_conn_drop(&file->writer);
+    atomic_store(&file->in_use, false);
+    forget_beside(file);
+}
+
+static bool is_lost(rl_sqlite_file *file)
+{
+    return rl_sqlite_path_lost(file->path, "", atomic_load(&file->inode));
+}
+
+static bool is_wal_lost(rl_sqlite_file *file)
+{
+    return rl_sqlite_path_lost(file->path, "-wal", atomic_load(&file->wal));
+}
+
+static bool is_shm_lost(rl_sqlite_file *file)
+{
+    return rl_sqlite_path_lost(file->path, "-shm", atomic_load(&file->shm));
+}
+
+/* Whether one of the files was deleted or replaced; not looked at each time but `now`. */
+static bool is_replaced(rl_sqlite_file *file, bool now)
+{
+    uint64_t clock = rl_monotonic_ns();
+    bool replaced;
+
+    if (!now && clock < atomic_load_explicit(&file->check_at, memory_order_relaxed)) {
+        return false;
+    }
+    replaced = is_lost(file) || is_wal_lost(file) || is_shm_lost(file);
+    atomic_store(&file->check_at, replaced ? 0 : clock + CHECK_NS);
+    return replaced;
+}
+
+static void report_lost(rl_sqlite_file *file)
+{
+    rl_notices_add(
+        file->notices, RL_NOTICE_ERROR,
+        "the SQLite file %s was deleted, renamed or replaced while it was in "
+        "use; runs are stored in the file that is at this path from now on. The "
+        "runs in the old file are not in it. Runs of the last milliseconds, and "
+        "those that were only in the old file's -wal, may be lost",
+        file->path);
+}
+
+static void report_lost_beside(rl_sqlite_file *file, const char *suffix)
+{
+    rl_notices_add(file->notices, RL_NOTICE_ERROR,
+                   "the %s of the SQLite file %s was deleted or replaced while it was in "
+                   "use; the file was opened again. If another process has opened it in "
+                   "between, runs may be lost and the file may be damaged: check it with "
+                   "PRAGMA integrity_check",
+                   suffix, file->path);
+}
+
+/* Whether there is another one at the path in place of a deleted -wal or -shm. */
+static bool is_remade(rl_sqlite_file *file)
+{
+    return (is_wal_lost(file) && rl_sqlite_path_inode(file->path, "-wal") != 0) ||
+           (is_shm_lost(file) && rl_sqlite_path_inode(file->path, "-shm") != 0);
+}
+
+/* Gives up a -wal or -shm that was deleted. All locks held.
+ *
+ * A checkpoint may leave a database that is whole only together with its WAL: so all of the
+ * old WAL goes into the file first. Processes that have the same old files open are one
+ * another's peers in that, as they share the -shm. Not where another process has made new
+ * ones: two WALs in one file destroy it. New ones are made when all have given up theirs. */
+static void give_up_beside(rl_sqlite_file *file)
+{
+    bool wal_lost = is_wal_lost(file);
+
+    if (file->writer.db != NULL && !is_remade(file)) {
+        (void)sqlite3_wal_checkpoint_v2(file->writer.db, NULL, SQLITE_CHECKPOINT_FULL,
+                                        NULL, NULL);
+    }
+    if (wal_lost) {
+        rl_sqlite_path_remove(file->path, "-shm", atomic_load(&file->shm));
+    }
+    report_lost_beside(file, wal_lost ? "-wal" : "-shm");
+    drop_all(file);
+    rl_sqlite_wait_until_alone(file->path);
+}
+
+/* Gives up a file that was deleted or replaced. What is left at the path of its -wal and -shm
+ * would be taken for a part of the new one. All locks held. */
+static void give_up_file(rl_sqlite_file *file)
+{
+    rl_sqlite_path_remove(file->path, "-wal", atomic_load(&file->wal));
+    rl_sqlite_path_remove(file->path, "-shm", atomic_load(&file->shm));
+    report_lost(file);
+    drop_all(file);
+}
+
+/* All locks held. */
+static void give_up(rl_sqlite_file *file)
+{
+    if (is_lost(file)) {
+        give_up_file(file);
+    } else {
+        give_up_beside(file);
+    }
+    atomic_store(&file->inode, 0);
+    atomic_fetch_add(&file->moves, 1);
+}
+
+/* Before each use: gives up files that are no longer those at the path. */
+static void check_path(rl_sqlite_file *file)
+{
+    if (is_replaced(file, !atomic_load(&file->in_use))) {
+        lock_all(file);
+        if (is_replaced(file, true)) {
+            give_up(file);
+        }
+        unlock_all(file);
+    }
+}
+
+void rl_sqlite_file_free(rl_sqlite_file *file)
+{
+    if (is_replaced(file, true)) {
+        give_up(file);
+    }
+    rl_sqlite_conn_close(&file->carer);
+    rl_sqlite_conn_close(&file->reader);
+    rl_sqlite_conn_close(&file->writer); /* the last one checkpoints the WAL */
+    pthread_mutex_destroy(&file->care_lock);
+    pthread_mutex_destroy(&file->read_lock);
+    pthread_mutex_destroy(&file->write_lock);
+    rl_free(file->path);
+    file->path = NULL;
+}
+
+/* SQLite tells after each commit how many pages the WAL has. */
+static int note_pages(void *ctx, sqlite3 *db, const char *name, int pages)
+{
+    rl_sqlite_file *file = ctx;
+    unsigned count = (unsigned)pages, moved = atomic_load(&file->moved_pages);
+
+    (void)db;
+    (void)name;
+    atomic_store_explicit(&file->wal_pages, count, memory_order_relaxed);
+    if (count < moved) { /* it has begun again from its start */
+        atomic_store(&file->moved_pages, 0);
+        moved = 0;
+    }
+    if (count - moved >= DUE_PAGES && !atomic_load(&file->caring)) {
+        atomic_store_explicit(&file->due, true, memory_order_relaxed);
+    }
+    return SQLITE_OK;
+}
+
+/* Opens a connection if need be. Its lock held. */
+static rl_status open_conn(rl_sqlite_file *file, rl_sqlite_conn *conn, rl_err *err)
+{
+    rl_status status = RL_OK;
+
+    if (conn->db == NULL && is_replaced(file, true)) {
+        status = rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
+    } else if (conn->db == NULL) {
+        status = rl_sqlite_conn_open(conn, file->path, err);
+        if (status == RL_OK && atomic_load(&file->inode) == 0) {
+            atomic_store(&file->inode, conn->inode);
+        }
+        if (status == RL_OK && atomic_load(&file->wal) == 0) {
+            atomic_store(&file->wal, conn->wal);
+            atomic_store(&file->shm, conn->shm);
+        }
+    }
+    return status;
+}
+
+/* Opens the writing connection if need be. Write lock held. */
+static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
+{
+    bool is_new = file->writer.db == NULL;
+    rl_status status = open_conn(file, &file->writer, err);
+
+    if (status == RL_OK && is_new) {
+        status = rl_sqlite_migrate(&file->writer, file->migrations, err);
+        if (status == RL_OK) {
+            atomic_store(&file->in_use, true);
+            sqlite3_wal_hook(file->writer.db, note_pages, file);
+        } else {
+            rl_sqlite_conn_drop(&file->writer);
+            forget_beside(file);
+        }
+    }
+    return status;
+}
+
+/* What a call of rl_sqlite_file_write asks for. */
+typedef struct writing {
+    bool full_sync, may_wait;
+    rl_sqlite_work work;
+    void *ctx;
+} writing;
+
+/* One try under the lock. */
+static rl_status write_locked(rl_sqlite_file *file, const writing *task, rl_err *err)
+{
+    rl_sqlite_conn *conn = &file->writer;
+    rl_status status = RL_OK;
+    uint64_t start;
+
+    if (task->may_wait) {
+        status = open_writer(file, err);
+    } else if (conn->db == NULL) {
+        status = rl_err_set(err, RL_BUSY, "the SQLite file is not open");
+    }
+    if (status != RL_OK) {
+        return status;
+    }
+    start = rl_monotonic_ns();
+    conn->may_wait = task->may_wait;
+    status = rl_sqlite_conn_sync(conn, task->full_sync, err);
+    if (status == RL_OK) {
+        status = task->work(conn, task->ctx, err);
+    }
+    rl_sqlite_conn_rollback(conn);
+    conn->may_wait = true;
+    if (conn->db == NULL) {
+        forget_beside(file);
+    }
+    atomic_fetch_add_explicit(&file->writing_ns, rl_monotonic_ns() - start,
+                              memory_order_relaxed);
+    return status;
+}
+
+/* Whether to try once more on a file that was opened by halves. Where SQLite can't open it,
+ * or the index of its WAL, for writing it silently opens them for reading, for good, and all
+ * connections of the process share that: so all are closed, and opened anew. */
+static bool mend(rl_sqlite_file *file, bool broken, bool *mended)
+{
+    bool again = broken && !*mended;
+
+    if (broken) {
+        lock_all(file);
+        drop_all(file);
+        unlock_all(file);
+        *mended = true;
+    }
+    return again;
+}
+
+rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wait,
+                               rl_sqlite_work work, void *ctx, rl_err *err)
+{
+    const writing task = {full_sync, may_wait, work, ctx};
+    bool broken, mended = false;
+    rl_status status;
+
+    do {
+        if (may_wait) {
+            rl_fork_yield();
+            check_path(file);
+            pthread_mutex_lock(&file->write_lock);
+        } else if (is_replaced(file, false)) {
+            return rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
+        } else if (pthread_mutex_trylock(&file->write_lock) != 0) {
+            return rl_err_set(err, RL_BUSY, "another thread writes");
+        }
+        status = write_locked(file, &task, err);
+        broken = status == RL_STORE && file->writer.broken;
+        pthread_mutex_unlock(&file->write_lock);
+        if (broken && !may_wait) {
+            return rl_err_set(err, RL_BUSY, "the file has to be opened anew");
+        }
+    } while (mend(file, broken, &mended) || (status == RL_BUSY && may_wait));
+    return status;
+}
+
+static rl_status do_nothing(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    (void)conn;
+    (void)ctx;
+    (void)err;
+    return RL_OK;
+}
+
+rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_err *err)
+{
+    return rl_sqlite_file_write(file, true, true, do_nothing, NULL, err);
+}
+
+/* One try under the lock. */
+static rl_status read_locked(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
+                             rl_err *err)
+{
+    rl_status status = open_conn(file, &file->reader, err);
+
+    return status == RL_OK ? work(&file->reader, ctx, err) : status;
+}
+
+rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
+                              rl_err *err)
+{
+    bool broken, mended = false;
+    rl_status status;
+
+    do {
+        rl_fork_yield();
+        check_path(file);
+        if (!atomic_load(
+                &file->in_use)) { /* a new file gets its tables from the writer */
+            status = rl_sqlite_file_open(file, err);
+            if (status != RL_OK) {
+                return status;
+            }
+        }
+        pthread_mutex_lock(&file->read_lock);
+        status = read_locked(file, work, ctx, err);
+        broken = status == RL_STORE && file->reader.broken;
+        pthread_mutex_unlock(&file->read_lock);
+    } while (mend(file, broken, &mended) || status == RL_BUSY);
+    return status;
+}
+
+/* Never from a -wal that is not at the path any more: see give_up_beside. */
+static int checkpoint(rl_sqlite_file *file, int mode)
+{
+    int pages = 0, moved = 0, rc = SQLITE_BUSY;
+
+    if (!is_replaced(file, true)) {
+        rc = sqlite3_wal_checkpoint_v2(file->carer.db, NULL, mode, &pages, &moved);
+    }
+    if (rc == SQLITE_OK && moved > 0) {
+        atomic_store(&file->moved_pages, (unsigned)moved);
+    }
+    return rc;
+}
+
+/* Whether the WAL should begin again now, for which writers are held up a moment: where it
+ * grows, each fsync has to write its new length too. Pages that came in during a checkpoint
+ * keep it from that. Where writers were at work most of that time they are after throughput,
+ * and it would only grow. Else they have pauses, in one of which it begins again by itself. */
+static bool should_restart(rl_sqlite_file *file, uint64_t took_ns, uint64_t wrote_ns)
+{
+    unsigned pages = atomic_load(&file->wal_pages);
+    bool grown = pages > atomic_load(&file->moved_pages);
+
+    return grown && (wrote_ns > took_ns / 2 || pages >= RESTART_PAGES);
+}
+
+/* Care lock held, also in a fork, whose child so finds nobody caring. */
+static rl_status checkpoint_some(rl_sqlite_file *file, rl_err *err)
+{
+    rl_status status = open_conn(file, &file->carer, err);
+    uint64_t start = rl_monotonic_ns(), wrote = atomic_load(&file->writing_ns);
+    int rc;
+
+    /* else each commit meanwhile would ask for another checkpoint */
+    atomic_store(&file->caring, true);
+    atomic_store(&file->due, false);
+    if (status == RL_OK) {
+        rc = checkpoint(file, SQLITE_CHECKPOINT_PASSIVE);
+        if (rc == SQLITE_OK && should_restart(file, rl_monotonic_ns() - start,
+                                              atomic_load(&file->writing_ns) - wrote)) {
+            rc = checkpoint(file, SQLITE_CHECKPOINT_RESTART);
+        }
+        if (rc != SQLITE_OK && (rc & 0xFF) != SQLITE_BUSY) { /* then the next one will */
+            status = rl_sqlite_conn_error(&file->carer, rc, err);
+        }
+    }
+    atomic_store(&file->caring, false);
+    return status;
+}
+
+rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
+{
+    bool broken, mended = false;
+    rl_status status;
+
+    do {
+        rl_fork_yield();
+        check_path(file);
+        if (!atomic_load(&file->in_use)) {
+            return RL_OK; /* nothing was written to the file that is there now */
+        }
+        pthread_mutex_lock(&file->care_lock);
+        status = checkpoint_some(file, err);
+        broken = status == RL_STORE && file->carer.broken;
+        pthread_mutex_unlock(&file->care_lock);
+    } while (mend(file, broken, &mended));
+    return status;
+}
+
+void rl_sqlite_file_before_fork(rl_sqlite_file *file)
+{
+    lock_all(file);
+    if (is_replaced(file, true)) {
+        give_up(file);
+    }
+    drop_all(file);
+}
+
+void rl_sqlite_file_after_fork(rl_sqlite_file *file)
+{
+    unlock_all(file);
+}

@@ -1,0 +1,98 @@
+/* The files of a SQLite database at their path. See sqlite_path.h. */
+#include "store/sqlite/sqlite_path.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PATH_SIZE 4096
+#define LOCK_TRIES 200 /* half milliseconds */
+
+static const char *name_of(char name[PATH_SIZE + 8], const char *path, const char *suffix)
+{
+    snprintf(name, PATH_SIZE + 8, "%.*s%s", PATH_SIZE - 1, path, suffix);
+    return name;
+}
+
+/* Locks the folder of the path; -1 where that can't be had soon. Unlocked by closing it. */
+static int lock_folder(const char *path)
+{
+    const struct timespec pause = {0, 500000};
+    const char *slash = strrchr(path, '/');
+    char folder[PATH_SIZE];
+    int fd;
+
+    if (slash == NULL || slash - path + 1 >= PATH_SIZE) {
+        return -1;
+    }
+    snprintf(folder, sizeof folder, "%.*s", (int)(slash - path + 1), path);
+    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int tries = 0; fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0; tries++) {
+        if (tries == LOCK_TRIES) {
+            close(fd);
+            return -1;
+        }
+        nanosleep(&pause, NULL);
+    }
+    return fd;
+}
+
+/* A process that still has the deleted file open maps its -shm, which two databases must not
+ * share. Several processes may make the file at once, and once it is there its -wal and -shm
+ * are in use: so they are removed under a lock, and only while there is no file. */
+void rl_sqlite_path_make(const char *path)
+{
+    char name[PATH_SIZE + 8];
+    int folder, made;
+
+    if (access(path, F_OK) == 0) {
+        return;
+    }
+    folder = lock_folder(path);
+    if (folder >= 0 && access(path, F_OK) != 0) {
+        (void)unlink(name_of(name, path, "-wal"));
+        (void)unlink(name_of(name, path, "-shm"));
+    }
+    made = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (made >= 0) {
+        close(made);
+    }
+    if (folder >= 0) {
+        close(folder);
+    }
+}
+
+ino_t rl_sqlite_path_inode(const char *path, const char *suffix)
+{
+    char name[PATH_SIZE + 8];
+    struct stat info;
+
+    return stat(name_of(name, path, suffix), &info) == 0 ? info.st_ino : 0;
+}
+
+bool rl_sqlite_path_lost(const char *path, const char *suffix, ino_t inode)
+{
+    char name[PATH_SIZE + 8];
+    struct stat info;
+
+    if (inode == 0) {
+        return false;
+    }
+    return stat(name_of(name, path, suffix), &info) == 0
+               ? info.st_ino != inode
+               : errno == ENOENT || errno == ENOTDIR;
+}
+
+void rl_sqlite_path_remove(const char *path, const char *suffix, ino_t inode)
+{
+    char name[PATH_SIZE + 8];
+
+    if (inode != 0 && rl_sqlite_path_inode(path, suffix) == inode) {
+        (void)unlink(name_of(name, path, suffix));
+    }
+}

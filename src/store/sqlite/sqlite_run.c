@@ -1,0 +1,254 @@
+/* A run as a row of SQLite. See sqlite_run.h. */
+#include "store/sqlite/sqlite_run.h"
+
+#include "core/uuid.h"
+#include "store/own_run.h"
+#include "store/sqlite/sqlite_sql.h"
+
+#define OWN RL_COLUMNS /* the parameters (from 0) behind the columns */
+#define WIDE (RL_COLUMNS + 1)
+
+static int bind_time(sqlite3_stmt *stmt, rl_column column, int64_t stamp)
+{
+    char text[RL_TIME_TEXT];
+
+    if (stamp == RL_TIME_NONE) {
+        return SQLITE_OK;
+    }
+    rl_time_format(stamp, text);
+    return sqlite3_bind_text(stmt, (int)column + 1, text, RL_TIME_TEXT - 1,
+                             SQLITE_TRANSIENT);
+}
+
+/* The arena stays put until the step is done, so the texts need no copy. A failed bind
+ * leaves NULL, which only optional columns would take: the texts' lengths are below SQLite's
+ * limit, so it can only be memory that lacks. */
+bool rl_sqlite_bind_run(sqlite3_stmt *stmt, const rl_run *run, int64_t now)
+{
+    char id[RL_UUID_TEXT];
+    int rc = SQLITE_OK;
+
+    sqlite3_clear_bindings(stmt);
+    rl_uuid_format(run->id, id);
+    rc |= sqlite3_bind_text(stmt, RL_ID + 1, id, RL_UUID_TEXT - 1, SQLITE_TRANSIENT);
+    for (int column = 0; column < RL_COLUMNS; column++) {
+        const rl_slice *slice = &run->texts[column];
+
+        if (slice->given) {
+            rc |= sqlite3_bind_text(stmt, column + 1, run->arena.data + slice->at,
+                                    (int)slice->len, SQLITE_STATIC);
+        }
+    }
+    if (run->duration_ms != RL_NO_DURATION) {
+        rc |= sqlite3_bind_int64(stmt, RL_DURATION_MS + 1, run->duration_ms);
+    }
+    rc |= sqlite3_bind_int64(stmt, RL_REVISION + 1, run->revision);
+    rc |= bind_time(stmt, RL_STARTED_AT, run->started_at);
+    rc |= bind_time(stmt, RL_CREATED_AT, run->created_at);
+    rc |= bind_time(stmt, RL_UPDATED_AT, now);
+    rc |= sqlite3_bind_int(stmt, OWN + 1, run->is_own);
+    if (sqlite3_bind_parameter_count(stmt) > WIDE) {
+        rc |= sqlite3_bind_int(stmt, WIDE + 1, run->wide_numbers);
+    }
+    return rc == SQLITE_OK;
+}
+
+static rl_status insert_run(rl_sqlite_conn *conn, const char *sql, const rl_run *run,
+                            int64_t now, const char *name, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+    bool bound = status == RL_OK && rl_sqlite_bind_run(stmt, run, now) &&
+                 (name == NULL || sqlite3_bind_text(stmt, RL_RUN_ID + 1, name, -1,
+                                                    SQLITE_STATIC) == SQLITE_OK);
+
+    if (status == RL_OK) {
+        status = bound ? rl_sqlite_conn_step(conn, stmt, err) : rl_err_nomem(err);
+    }
+    return status;
+}
+
+/* What the questions of own_run.h are answered with. */
+typedef struct asking {
+    rl_sqlite_conn *conn;
+    int64_t now;
+} asking;
+
+/* Steps a bound statement to its first row, if there is one; the caller resets it. */
+static rl_status first_row(rl_sqlite_conn *conn, sqlite3_stmt *stmt, bool *found,
+                           rl_err *err)
+{
+    int rc = sqlite3_step(stmt);
+
+    *found = rc == SQLITE_ROW;
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? RL_OK
+                                                 : rl_sqlite_conn_error(conn, rc, err);
+}
+
+static rl_status find_own(void *ctx, const rl_run *run, rl_buf *name, rl_err *err)
+{
+    rl_sqlite_conn *conn = ((asking *)ctx)->conn;
+    char id[RL_UUID_TEXT];
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_OWN_NAME, &stmt, err);
+    bool found = false;
+
+    rl_uuid_format(run->id, id);
+    if (status == RL_OK) {
+        sqlite3_bind_text(stmt, 1, id, RL_UUID_TEXT - 1, SQLITE_TRANSIENT);
+        status = first_row(conn, stmt, &found, err);
+    }
+    if (status == RL_OK && found) {
+        const char *text = (const char *)sqlite3_column_text(stmt, 0);
+
+        rl_buf_add_text(name, text != NULL ? text : "");
+        rl_buf_add_char(name, '\0');
+    }
+    sqlite3_reset(stmt);
+    return status;
+}
+
+static rl_status is_taken(void *ctx, const rl_run *run, const char *name, bool *taken,
+                          rl_err *err)
+{
+    rl_sqlite_conn *conn = ((asking *)ctx)->conn;
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_TAKEN, &stmt, err);
+
+    if (status == RL_OK) {
+        sqlite3_bind_text(stmt, 1, rl_run_text(run, RL_WPK_ID), -1, SQLITE_STATIC);
+        sqlite3_bind_text(stmt, 2, name, -1, SQLITE_STATIC);
+        status = first_row(conn, stmt, taken, err);
+    }
+    sqlite3_reset(stmt);
+    return status;
+}
+
+static rl_status insert_as(void *ctx, const rl_run *run, const char *name, bool *done,
+                           rl_err *err)
+{
+    const asking *self = ctx;
+    rl_status status =
+        insert_run(self->conn, RL_SQLITE_INSERT, run, self->now, name, err);
+
+    *done = status == RL_OK && sqlite3_changes(self->conn->db) > 0;
+    return status;
+}
+
+static const rl_own_ops own_ops = {find_own, is_taken, insert_as};
+
+/* Whether a run that was inserted with this outcome has to be looked after. */
+static bool is_unclear(const rl_sqlite_conn *conn, const rl_run *run, rl_status status)
+{
+    return run->is_own &&
+           (status == RL_OK ? sqlite3_changes(conn->db) == 0
+                            : status == RL_STORE && sqlite3_extended_errcode(conn->db) ==
+                                                        SQLITE_CONSTRAINT_PRIMARYKEY);
+}
+
+static rl_status insert_all(rl_sqlite_conn *conn, const char *sql,
+                            const rl_sqlite_hook *hook, const rl_batch *batch,
+                            rl_err *err)
+{
+    asking self = {conn, rl_time_now()};
+    rl_status status = RL_OK;
+
+    for (size_t i = 0; status == RL_OK && i < batch->count; i++) {
+        const rl_run *run = batch->runs[i];
+
+        if (hook != NULL) {
+            sqlite3_set_last_insert_rowid(conn->db, 0);
+        }
+        status = insert_run(conn, sql, run, self.now, NULL, err);
+        if (is_unclear(conn, run, status)) {
+            status = rl_own_insert(&own_ops, &self, run, err);
+        }
+        if (status == RL_OK && hook != NULL) {
+            /* an update of a row that was there leaves the rowid of the last insertion */
+            bool is_new = sqlite3_last_insert_rowid(conn->db) != 0;
+
+            status = hook->written(hook->ctx, conn, run, is_new, err);
+        }
+    }
+    return status;
+}
+
+rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,
+                                 const rl_sqlite_hook *hook, const rl_batch *batch,
+                                 rl_err *err)
+{
+    const bool several = batch->count > 1 || (batch->count == 1 && hook != NULL);
+    rl_status status = RL_OK;
+
+    if (several) {
+        status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
+    }
+    if (status == RL_OK) {
+        status = insert_all(conn, sql, hook, batch, err);
+    }
+    if (status == RL_OK && several) {
+        status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
+    }
+    return status;
+}
+
+/* A cell as text; NULL for NULL. *whole turns false where there was no memory for it. */
+static const char *read_text(sqlite3_stmt *stmt, rl_column column, bool *whole)
+{
+    const char *text = NULL;
+
+    if (sqlite3_column_type(stmt, (int)column) != SQLITE_NULL) {
+        text = (const char *)sqlite3_column_text(stmt, (int)column);
+        *whole = *whole && text != NULL;
+    }
+    return text;
+}
+
+static int64_t read_time(sqlite3_stmt *stmt, rl_column column, bool *whole)
+{
+    const char *text = read_text(stmt, column, whole);
+    int64_t stamp;
+
+    if (text == NULL ||
+        !rl_time_parse(text, (size_t)sqlite3_column_bytes(stmt, (int)column), &stamp)) {
+        stamp = RL_TIME_NONE;
+    }
+    return stamp;
+}
+
+bool rl_sqlite_read_run(sqlite3_stmt *stmt, rl_run *run)
+{
+    bool whole = true;
+    const char *id = read_text(stmt, RL_ID, &whole);
+    rl_err ignored;
+
+    rl_run_reset(run);
+    for (int column = 0; column < RL_COLUMNS; column++) {
+        rl_kind kind = rl_columns[column].kind;
+
+        if (kind == RL_KIND_TEXT || kind == RL_KIND_JSON) {
+            const char *text = read_text(stmt, (rl_column)column, &whole);
+
+            if (text != NULL) {
+                rl_run_set(run, (rl_column)column, text,
+                           (size_t)sqlite3_column_bytes(stmt, column));
+            }
+        }
+    }
+    if (sqlite3_column_type(stmt, RL_DURATION_MS) != SQLITE_NULL) {
+        run->duration_ms = sqlite3_column_int64(stmt, RL_DURATION_MS);
+    }
+    run->started_at = read_time(stmt, RL_STARTED_AT, &whole);
+    run->updated_at = read_time(stmt, RL_UPDATED_AT, &whole);
+    run->created_at = read_time(stmt, RL_CREATED_AT, &whole);
+    if (run->created_at == RL_TIME_NONE) { /* somebody's hand was in the file */
+        run->created_at = rl_time_now();
+    }
+    run->revision = sqlite3_column_int64(stmt, RL_REVISION);
+    run->is_own = sqlite3_column_int(stmt, OWN) != 0;
+    run->wide_numbers = sqlite3_column_int(stmt, WIDE) != 0;
+    if (id == NULL || !rl_uuid_parse(id, run->id)) {
+        (void)rl_uuid7(run->created_at, run->id, &ignored);
+    }
+    return whole && !run->arena.failed;
+}
