@@ -104,7 +104,7 @@ static bool has_work(rl_companion *companion)
 static void notify(rl_companion *companion)
 {
     if (has_work(companion)) {
-        rl_indexer_hint(&rl_meaning_of(companion)->indexer);
+        rl_indexer_notify(&rl_meaning_of(companion)->indexer);
     }
 }
 
@@ -211,17 +211,18 @@ const rl_meaning_config *rl_meaning_config_of(const rl_meaning *meaning)
 static void count_outbox(rl_meaning *meaning, rl_meaning_stats *stats)
 {
     bool upserts = meaning->config.milvus_endpoint != NULL;
-    rl_box_counts counts;
+    rl_outbox_counts counts;
     rl_err ignored;
 
     rl_indexer_error(&meaning->indexer, stats->error, sizeof stats->error);
-    if (meaning->outbox->ops->look(meaning->outbox, upserts, &counts, &ignored) ==
+    if (meaning->outbox->ops->count(meaning->outbox, upserts, &counts, &ignored) ==
         RL_OK) {
-        stats->waiting = counts.rows[RL_BOX_PENDING];
+        stats->waiting = counts.rows[RL_OUTBOX_PENDING];
         if (upserts) {
-            stats->waiting += counts.rows[RL_BOX_EMBEDDED] + counts.rows[RL_BOX_DELETED];
+            stats->waiting +=
+                counts.rows[RL_OUTBOX_EMBEDDED] + counts.rows[RL_OUTBOX_DELETED];
         }
-        stats->failed = counts.rows[RL_BOX_FAILED];
+        stats->failed = counts.rows[RL_OUTBOX_FAILED];
         if (stats->error[0] == '\0') {
             snprintf(stats->error, sizeof stats->error, "%s", counts.last_error);
         }

@@ -37,30 +37,30 @@ static inline rl_run *new_text(const char *run_id, const char *outputs)
 }
 
 /* Takes rows of a state at a time, for ten. */
-static inline rl_status claim_at(rl_outbox *outbox, rl_box_state state, size_t limit,
-                                 int64_t now, rl_box_jobs *jobs, rl_err *err)
+static inline rl_status claim_at(rl_outbox *outbox, rl_outbox_state state, size_t limit,
+                                 int64_t now, rl_outbox_jobs *jobs, rl_err *err)
 {
-    const rl_box_claim claim = {state, limit, now, now + 10};
+    const rl_outbox_claim claim = {state, limit, now, now + 10};
 
     return outbox->ops->claim(outbox, &claim, jobs, err);
 }
 
-static inline rl_box_result result_for(const rl_box_jobs *jobs, size_t at,
-                                       rl_box_outcome outcome)
+static inline rl_outbox_result result_for(const rl_outbox_jobs *jobs, size_t at,
+                                          rl_outbox_outcome outcome)
 {
-    const rl_box_job *job = rl_box_job_at(jobs, at);
+    const rl_outbox_job *job = rl_outbox_job_at(jobs, at);
 
-    return (rl_box_result){.name = {job->id, rl_box_text(jobs, job->wpk_id)},
-                           .version = job->version,
-                           .lease = job->lease,
-                           .outcome = outcome,
-                           .error = "an error",
-                           .model = "m",
-                           .vector = the_vector,
-                           .dim = DIM,
-                           .text_hash = UINT64_C(0xFEDCBA9876543210),
-                           .text_bytes = 20,
-                           .used_bytes = 10};
+    return (rl_outbox_result){.name = {job->id, rl_outbox_text(jobs, job->wpk_id)},
+                              .version = job->version,
+                              .lease = job->lease,
+                              .outcome = outcome,
+                              .error = "an error",
+                              .model = "m",
+                              .vector = the_vector,
+                              .dim = DIM,
+                              .text_hash = UINT64_C(0xFEDCBA9876543210),
+                              .text_bytes = 20,
+                              .used_bytes = 10};
 }
 
 #endif

@@ -16,30 +16,31 @@ static rl_run *runs[RUNS]; /* made before anything fails */
 static void work(rl_outbox *outbox, int64_t now)
 {
     static const struct {
-        rl_box_state from;
-        rl_box_outcome outcome;
-    } steps[] = {{RL_BOX_PENDING, RL_BOX_HAS_VECTOR}, {RL_BOX_EMBEDDED, RL_BOX_UPSERTED}};
-    rl_box_result results[RUNS];
-    rl_box_counts counts;
-    rl_box_jobs jobs;
+        rl_outbox_state from;
+        rl_outbox_outcome outcome;
+    } steps[] = {{RL_OUTBOX_PENDING, RL_OUTBOX_HAS_VECTOR},
+                 {RL_OUTBOX_EMBEDDED, RL_OUTBOX_UPSERTED}};
+    rl_outbox_result results[RUNS];
+    rl_outbox_counts counts;
+    rl_outbox_jobs jobs;
     rl_err err = {.code = RL_OK};
     rl_status status;
 
-    rl_box_jobs_init(&jobs);
+    rl_outbox_jobs_init(&jobs);
     for (size_t step = 0; step < sizeof steps / sizeof *steps; step++) {
         status = claim_at(outbox, steps[step].from, RUNS, now, &jobs, &err);
         check_error(status, &err);
-        CHECK(status == RL_OK || rl_box_count(&jobs) == 0);
-        for (size_t i = 0; i < rl_box_count(&jobs); i++) {
-            CHECK(steps[step].from != RL_BOX_EMBEDDED ||
-                  rl_box_job_at(&jobs, i)->dim == DIM);
+        CHECK(status == RL_OK || rl_outbox_job_count(&jobs) == 0);
+        for (size_t i = 0; i < rl_outbox_job_count(&jobs); i++) {
+            CHECK(steps[step].from != RL_OUTBOX_EMBEDDED ||
+                  rl_outbox_job_at(&jobs, i)->dim == DIM);
             results[i] = result_for(&jobs, i, steps[step].outcome);
         }
-        check_error(outbox->ops->settle(outbox, results, rl_box_count(&jobs), &err),
-                    &err);
+        check_error(
+            outbox->ops->finish(outbox, results, rl_outbox_job_count(&jobs), &err), &err);
     }
-    check_error(outbox->ops->look(outbox, true, &counts, &err), &err);
-    rl_box_jobs_free(&jobs);
+    check_error(outbox->ops->count(outbox, true, &counts, &err), &err);
+    rl_outbox_jobs_free(&jobs);
 }
 
 static void check_rows(const char *path, int64_t acknowledged)

@@ -108,7 +108,7 @@ static void keep(struct scene *scene, const char *run_id)
     const rl_batch batch = {&run, 1, RL_JOURNAL, true};
     rl_err err = {.code = RL_OK};
 
-    CHECK_INT(rl_journal_keep(scene->journal, &batch, &err), RL_OK);
+    CHECK_INT(rl_journal_append(scene->journal, &batch, &err), RL_OK);
     rl_run_free(run);
 }
 
@@ -143,7 +143,7 @@ static void test_forwards(void)
         snprintf(name, sizeof name, "r%d", i);
         keep(&scene, name);
     }
-    CHECK(rl_journal_due(scene.journal));
+    CHECK(rl_journal_has_work(scene.journal));
     CHECK_INT(sql_int(scene.path, WAITING), 250);
     CHECK(rl_journal_forward(scene.journal, &never) > rl_monotonic_ns());
     CHECK_INT(sql_int(scene.path, WAITING), 0);
@@ -177,8 +177,8 @@ static void test_seqs_are_not_used_again(void)
 /* A process that takes the lease, and keeps it until it is killed. */
 static pid_t start_holder(const char *path)
 {
-    char process[RL_OWNER_TEXT], owner[RL_SPOOL_OWNER], byte = '1';
-    rl_spool *spool = NULL;
+    char process[RL_OWNER_TEXT], owner[RL_JOURNAL_FILE_OWNER], byte = '1';
+    rl_journal_file *spool = NULL;
     int ready[2];
     bool mine = false;
     pid_t pid;
@@ -191,11 +191,12 @@ static pid_t start_holder(const char *path)
     if (pid == 0) {
         rl_owner_self(process);
         snprintf(owner, sizeof owner, "%.110s 0", process);
-        help_need(rl_spool_new(path, the_migrations(), NULL, &spool, NULL) == RL_OK &&
-                      rl_spool_take(spool, "", owner, rl_time_now() + 30 * SECOND, &mine,
-                                    NULL) == RL_OK &&
-                      mine && write(ready[1], &byte, 1) == 1,
-                  "the lease");
+        help_need(
+            rl_journal_file_new(path, the_migrations(), NULL, &spool, NULL) == RL_OK &&
+                rl_journal_file_take_lease(spool, "", owner, rl_time_now() + 30 * SECOND,
+                                           &mine, NULL) == RL_OK &&
+                mine && write(ready[1], &byte, 1) == 1,
+            "the lease");
         for (;;) {
             pause();
         }
@@ -261,32 +262,38 @@ static void test_lease_that_ends(void)
 static void test_settling_without_the_lease(void)
 {
     struct scene scene;
-    rl_spool_batch batch = {.count = 0};
+    rl_journal_file_batch batch = {.count = 0};
     rl_err err = {.code = RL_OK};
-    rl_spool *spool;
+    rl_journal_file *spool;
     bool mine = false;
 
     open_server();
     open_scene(&scene, NULL, getenv("TEST_DSN"));
     keep(&scene, "r");
-    spool = scene.journal->spool;
-    CHECK_INT(rl_spool_take(spool, "", "a", rl_time_now() + SECOND, &mine, &err), RL_OK);
+    spool = scene.journal->file;
+    CHECK_INT(
+        rl_journal_file_take_lease(spool, "", "a", rl_time_now() + SECOND, &mine, &err),
+        RL_OK);
     CHECK(mine);
-    CHECK_INT(rl_spool_take(spool, "", "b", rl_time_now() + SECOND, &mine, &err), RL_OK);
+    CHECK_INT(
+        rl_journal_file_take_lease(spool, "", "b", rl_time_now() + SECOND, &mine, &err),
+        RL_OK);
     CHECK(!mine); /* "a" has it, not nobody */
-    CHECK_INT(rl_spool_read(spool, 0, &batch, &err), RL_OK);
+    CHECK_INT(rl_journal_file_read(spool, 0, &batch, &err), RL_OK);
     CHECK_INT(batch.count, 1);
-    CHECK_INT(rl_spool_take(spool, "a", "b", rl_time_now() + SECOND, &mine, &err), RL_OK);
+    CHECK_INT(
+        rl_journal_file_take_lease(spool, "a", "b", rl_time_now() + SECOND, &mine, &err),
+        RL_OK);
     CHECK(mine);
 
-    CHECK_INT(rl_spool_settle(spool, &batch, "a", 0, &mine, &err), RL_OK);
+    CHECK_INT(rl_journal_file_finish(spool, &batch, "a", 0, &mine, &err), RL_OK);
     CHECK(!mine);
     CHECK_INT(sql_int(scene.path, WAITING), 1);
     CHECK_SQL(scene.path, "SELECT owner FROM journal_lease", "b");
-    CHECK_INT(rl_spool_settle(spool, &batch, "b", 0, &mine, &err), RL_OK);
+    CHECK_INT(rl_journal_file_finish(spool, &batch, "b", 0, &mine, &err), RL_OK);
     CHECK(mine);
     CHECK_INT(sql_int(scene.path, WAITING), 0);
-    rl_spool_batch_free(&batch);
+    rl_journal_file_batch_free(&batch);
     close_scene(&scene);
 }
 
@@ -360,7 +367,7 @@ static void test_rejected(void)
     CHECK_STR(err.sqlstate, "23514");
     CHECK(!err.retryable);
     CHECK(strstr(err.text, "journal_rejected") != NULL);
-    rl_journal_look(scene.journal, &stats);
+    rl_journal_get_stats(scene.journal, &stats);
     CHECK_INT(stats.rejected, 3);
     CHECK_INT(stats.waiting, 0);
     CHECK(!stats.away);
@@ -411,10 +418,10 @@ static void test_each_change_is_told_once(void)
         set_read_only(true);
         for (int i = 0; i < 5; i++) {
             CHECK_INT(write_to_server(&scene, "away", &err), RL_OK);
-            rl_journal_hurry(scene.journal);
+            rl_journal_retry_now(scene.journal);
             (void)rl_journal_forward(scene.journal, &never);
         }
-        rl_journal_look(scene.journal, &stats);
+        rl_journal_get_stats(scene.journal, &stats);
         CHECK(stats.away && strstr(stats.error, "read-only") != NULL);
         CHECK_INT(stats.waiting, 5);
         CHECK_INT(count_notices(&scene, "are kept in the journal", &all), 1);
@@ -422,7 +429,7 @@ static void test_each_change_is_told_once(void)
 
         set_read_only(false);
         for (int i = 0; i < 3; i++) {
-            rl_journal_hurry(scene.journal);
+            rl_journal_retry_now(scene.journal);
             (void)rl_journal_forward(scene.journal, &never);
         }
         CHECK(!rl_breaker_is_open(&scene.journal->breaker));

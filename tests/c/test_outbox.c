@@ -16,7 +16,7 @@
 static rl_store *store;
 static rl_outbox *outbox;
 static char path[HELP_PATH]; /* "" on PostgreSQL */
-static rl_box_jobs jobs;
+static rl_outbox_jobs jobs;
 
 /* Runs a statement beside the store; gives its first cell, owned by the caller. */
 static char *ask_sql(const char *sql)
@@ -72,12 +72,12 @@ static void begin(bool postgres)
     }
     free(ask_sql("DELETE FROM workflow_runs"));
     free(ask_sql("DELETE FROM run_embeddings"));
-    rl_box_jobs_init(&jobs);
+    rl_outbox_jobs_init(&jobs);
 }
 
 static void finish(void)
 {
-    rl_box_jobs_free(&jobs);
+    rl_outbox_jobs_free(&jobs);
     outbox->ops->free(outbox);
     store->ops->close(store);
 }
@@ -89,27 +89,27 @@ static void log_text(const char *run_id, const char *outputs)
     CHECK_INT(write_run(store, new_text(run_id, outputs), true, &err), RL_OK);
 }
 
-static size_t claim(rl_box_state state, size_t limit, int64_t now)
+static size_t claim(rl_outbox_state state, size_t limit, int64_t now)
 {
     rl_err err = {.code = RL_OK};
 
     CHECK_STR(claim_at(outbox, state, limit, now, &jobs, &err) == RL_OK ? "" : err.text,
               "");
-    return rl_box_count(&jobs);
+    return rl_outbox_job_count(&jobs);
 }
 
-static void settle(const rl_box_result *results, size_t count)
+static void settle(const rl_outbox_result *results, size_t count)
 {
     rl_err err = {.code = RL_OK};
 
-    CHECK_STR(outbox->ops->settle(outbox, results, count, &err) == RL_OK ? "" : err.text,
+    CHECK_STR(outbox->ops->finish(outbox, results, count, &err) == RL_OK ? "" : err.text,
               "");
 }
 
-static void settle_all(rl_box_outcome outcome)
+static void settle_all(rl_outbox_outcome outcome)
 {
-    rl_box_result results[64];
-    size_t count = rl_box_count(&jobs);
+    rl_outbox_result results[64];
+    size_t count = rl_outbox_job_count(&jobs);
 
     for (size_t i = 0; i < count; i++) {
         results[i] = result_for(&jobs, i, outcome);
@@ -117,12 +117,12 @@ static void settle_all(rl_box_outcome outcome)
     settle(results, count);
 }
 
-static int64_t count_of(rl_box_state state)
+static int64_t count_of(rl_outbox_state state)
 {
     rl_err err = {.code = RL_OK};
-    rl_box_counts counts;
+    rl_outbox_counts counts;
 
-    CHECK_INT(outbox->ops->look(outbox, true, &counts, &err), RL_OK);
+    CHECK_INT(outbox->ops->count(outbox, true, &counts, &err), RL_OK);
     return counts.rows[state];
 }
 
@@ -130,8 +130,8 @@ static int64_t count_of(rl_box_state state)
 static void embed_one(const char *run_id)
 {
     log_text(run_id, "{\"text\": \"a text\"}");
-    CHECK_INT(claim(RL_BOX_PENDING, 64, T0), 1);
-    settle_all(RL_BOX_HAS_VECTOR);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
+    settle_all(RL_OUTBOX_HAS_VECTOR);
 }
 
 /* ---- what is queued -------------------------------------------------------------------- */
@@ -140,16 +140,16 @@ static void check_queue(void)
 {
     log_text("none", NULL);
     log_text("blank", "{\"text\": \" \"}");
-    CHECK_INT(count_of(RL_BOX_PENDING), 0);
+    CHECK_INT(count_of(RL_OUTBOX_PENDING), 0);
     log_text("one", "{\"text\": \"a text\"}");
-    CHECK_INT(count_of(RL_BOX_PENDING), 1);
-    CHECK_INT(claim(RL_BOX_PENDING, 64, T0), 1);
-    const rl_box_job *job = rl_box_job_at(&jobs, 0);
-    CHECK_STR(rl_box_text(&jobs, job->wpk_id), "w");
-    CHECK_STR(rl_box_text(&jobs, job->run_id), "one");
-    CHECK_STR(rl_box_text(&jobs, job->status), "completed");
+    CHECK_INT(count_of(RL_OUTBOX_PENDING), 1);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
+    const rl_outbox_job *job = rl_outbox_job_at(&jobs, 0);
+    CHECK_STR(rl_outbox_text(&jobs, job->wpk_id), "w");
+    CHECK_STR(rl_outbox_text(&jobs, job->run_id), "one");
+    CHECK_STR(rl_outbox_text(&jobs, job->status), "completed");
     CHECK(job->outputs_len >= 18);
-    CHECK(strstr(rl_box_text(&jobs, job->outputs), "a text") != NULL);
+    CHECK(strstr(rl_outbox_text(&jobs, job->outputs), "a text") != NULL);
     CHECK_INT(job->attempts, 1);
     CHECK_INT(job->dim, 0);
     CHECK(!job->gone && job->created_at > 0);
@@ -168,40 +168,40 @@ static void check_leases(void)
     }
     /* all at the same moment, as several processes may: nobody gets another's */
     for (int i = 0; i < 4; i++) {
-        size_t got = claim(RL_BOX_PENDING, 3, T0);
+        size_t got = claim(RL_OUTBOX_PENDING, 3, T0);
 
         CHECK(got <= 3);
         seen += got;
     }
     CHECK_INT(seen, 10);
-    CHECK_INT(claim(RL_BOX_PENDING, 64, T0 + 9), 0);
-    CHECK_INT(claim(RL_BOX_PENDING, 64, T0 + 10), 10); /* they have ended */
-    CHECK_INT(rl_box_job_at(&jobs, 0)->attempts, 2);
-    CHECK_INT(count_of(RL_BOX_PENDING), 10);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 9), 0);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 10), 10); /* they have ended */
+    CHECK_INT(rl_outbox_job_at(&jobs, 0)->attempts, 2);
+    CHECK_INT(count_of(RL_OUTBOX_PENDING), 10);
 }
 
 static void check_lost_lease(void)
 {
-    rl_box_result old;
+    rl_outbox_result old;
 
     log_text("one", "{\"text\": \"a text\"}");
-    CHECK_INT(claim(RL_BOX_PENDING, 64, T0), 1);
-    old = result_for(&jobs, 0, RL_BOX_REFUSED);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
+    old = result_for(&jobs, 0, RL_OUTBOX_REFUSED);
     char id[RL_UUID_TEXT];
     memcpy(id, old.name.id, sizeof id);
-    old.name = (rl_box_name){id, "w"};
-    CHECK_INT(claim(RL_BOX_PENDING, 64, T0 + 10), 1); /* another one */
+    old.name = (rl_outbox_key){id, "w"};
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 10), 1); /* another one */
     settle(&old, 1);
-    CHECK_INT(count_of(RL_BOX_PENDING), 1);
-    settle_all(RL_BOX_HAS_VECTOR);
-    CHECK_INT(count_of(RL_BOX_EMBEDDED), 1);
-    settle_all(RL_BOX_HAS_VECTOR); /* twice, as after an answer that was lost */
-    CHECK_INT(count_of(RL_BOX_EMBEDDED), 1);
+    CHECK_INT(count_of(RL_OUTBOX_PENDING), 1);
+    settle_all(RL_OUTBOX_HAS_VECTOR);
+    CHECK_INT(count_of(RL_OUTBOX_EMBEDDED), 1);
+    settle_all(RL_OUTBOX_HAS_VECTOR); /* twice, as after an answer that was lost */
+    CHECK_INT(count_of(RL_OUTBOX_EMBEDDED), 1);
 }
 
 static void check_bytes(void)
 {
-    size_t size = RL_BOX_BYTES / 2 + 1000, seen = 0;
+    size_t size = RL_OUTBOX_BYTES / 2 + 1000, seen = 0;
     char *outputs = malloc(size + 1), name[16];
 
     memset(outputs, 'x', size);
@@ -213,7 +213,7 @@ static void check_bytes(void)
     }
     free(outputs);
     for (int i = 0; i < 3; i++) {
-        size_t got = claim(RL_BOX_PENDING, 64, T0);
+        size_t got = claim(RL_OUTBOX_PENDING, 64, T0);
 
         CHECK(got <= 2);
         seen += got;
@@ -226,16 +226,16 @@ static void check_bytes(void)
 static void check_way(void)
 {
     embed_one("one");
-    CHECK_INT(claim(RL_BOX_EMBEDDED, 64, rl_time_now()), 1);
-    const rl_box_job *job = rl_box_job_at(&jobs, 0);
+    CHECK_INT(claim(RL_OUTBOX_EMBEDDED, 64, rl_time_now()), 1);
+    const rl_outbox_job *job = rl_outbox_job_at(&jobs, 0);
     CHECK_INT(job->dim, DIM);
-    CHECK_MEM(rl_box_vector(&jobs, job), sizeof the_vector,
+    CHECK_MEM(rl_outbox_vector(&jobs, job), sizeof the_vector,
               "\0\0\0\x3f\0\0\x80\xbf\0\0\x80\x3e\0\0\x40\x40");
     CHECK(job->text_hash == UINT64_C(0xFEDCBA9876543210));
-    CHECK_STR(rl_box_text(&jobs, job->model), "m");
-    settle_all(RL_BOX_UPSERTED);
-    for (int i = 0; i < RL_BOX_STATES; i++) {
-        CHECK_INT(count_of((rl_box_state)i), 0);
+    CHECK_STR(rl_outbox_text(&jobs, job->model), "m");
+    settle_all(RL_OUTBOX_UPSERTED);
+    for (int i = 0; i < RL_OUTBOX_STATES; i++) {
+        CHECK_INT(count_of((rl_outbox_state)i), 0);
     }
     CHECK_CELL("SELECT state FROM run_embeddings", "done");
     CHECK_CELL("SELECT used_bytes FROM run_embeddings", "10");
@@ -244,43 +244,43 @@ static void check_way(void)
 static void check_other_outcomes(void)
 {
     rl_err err = {.code = RL_OK};
-    rl_box_counts counts;
+    rl_outbox_counts counts;
 
     log_text("one", "{\"text\": \"a text\"}");
-    CHECK_INT(claim(RL_BOX_PENDING, 64, T0), 1);
-    rl_box_result later = result_for(&jobs, 0, RL_BOX_AGAIN);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
+    rl_outbox_result later = result_for(&jobs, 0, RL_OUTBOX_AGAIN);
     later.again_at = T0 + 5;
     settle(&later, 1);
     CHECK_CELL("SELECT last_error FROM run_embeddings", "an error");
-    CHECK_INT(claim(RL_BOX_PENDING, 64, T0 + 4), 0);
-    CHECK_INT(claim(RL_BOX_PENDING, 64, T0 + 5), 1);
-    CHECK_INT(rl_box_job_at(&jobs, 0)->attempts, 2);
-    settle_all(RL_BOX_REFUSED);
-    CHECK_INT(outbox->ops->look(outbox, false, &counts, &err), RL_OK);
-    CHECK_INT(counts.rows[RL_BOX_FAILED], 1);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 4), 0);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 5), 1);
+    CHECK_INT(rl_outbox_job_at(&jobs, 0)->attempts, 2);
+    settle_all(RL_OUTBOX_REFUSED);
+    CHECK_INT(outbox->ops->count(outbox, false, &counts, &err), RL_OK);
+    CHECK_INT(counts.rows[RL_OUTBOX_FAILED], 1);
     CHECK_STR(counts.last_error, "an error");
-    CHECK_INT(claim(RL_BOX_PENDING, 64, INT64_MAX - 10), 0);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, INT64_MAX - 10), 0);
     log_text("one", "{\"text\": \"another text\"}"); /* due at once */
-    CHECK_INT(claim(RL_BOX_PENDING, 64, T0), 1);
-    settle_all(RL_BOX_HAS_NONE);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
+    settle_all(RL_OUTBOX_HAS_NONE);
     CHECK_CELL("SELECT count(*) FROM run_embeddings", "0");
 }
 
 static void check_failed_order(void)
 {
     rl_err err = {.code = RL_OK};
-    rl_box_counts counts;
+    rl_outbox_counts counts;
 
     log_text("one", "{\"text\": \"a text\"}");
-    CHECK_INT(claim(RL_BOX_PENDING, 64, T0), 1);
-    settle_all(RL_BOX_REFUSED);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
+    settle_all(RL_OUTBOX_REFUSED);
     log_text("two", "{\"text\": \"a text\"}");
-    CHECK_INT(claim(RL_BOX_PENDING, 64, T0 + 1), 1);
-    rl_box_result result = result_for(&jobs, 0, RL_BOX_REFUSED);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 1), 1);
+    rl_outbox_result result = result_for(&jobs, 0, RL_OUTBOX_REFUSED);
     result.error = "the last one";
     settle(&result, 1);
-    CHECK_INT(outbox->ops->look(outbox, true, &counts, &err), RL_OK);
-    CHECK_INT(counts.rows[RL_BOX_FAILED], 2);
+    CHECK_INT(outbox->ops->count(outbox, true, &counts, &err), RL_OK);
+    CHECK_INT(counts.rows[RL_OUTBOX_FAILED], 2);
     CHECK_STR(counts.last_error, "the last one");
 }
 
@@ -289,31 +289,32 @@ static void check_failed_order(void)
 static void check_logged_again(void)
 {
     log_text("one", "{\"text\": \"a text\"}");
-    CHECK_INT(claim(RL_BOX_PENDING, 64, T0), 1);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
     log_text("one", "{\"text\": \"another text\"}");
-    CHECK_INT(claim(RL_BOX_PENDING, 64, T0 + 1), 0); /* whoever works on it ends first */
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 1),
+              0); /* whoever works on it ends first */
 }
 
 static void check_old_version(void)
 {
-    rl_box_result old;
+    rl_outbox_result old;
     char id[RL_UUID_TEXT];
 
     log_text("one", "{\"text\": \"a text\"}");
-    CHECK_INT(claim(RL_BOX_PENDING, 64, T0), 1);
-    old = result_for(&jobs, 0, RL_BOX_HAS_VECTOR);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
+    old = result_for(&jobs, 0, RL_OUTBOX_HAS_VECTOR);
     memcpy(id, old.name.id, sizeof id);
-    old.name = (rl_box_name){id, "w"};
+    old.name = (rl_outbox_key){id, "w"};
     log_text("one", "{\"text\": \"another text\"}");
     settle(&old, 1);
-    CHECK_INT(count_of(RL_BOX_PENDING), 1);
+    CHECK_INT(count_of(RL_OUTBOX_PENDING), 1);
     CHECK_CELL("SELECT count(*) FROM run_embeddings WHERE vector IS NULL", "1");
-    CHECK_INT(claim(RL_BOX_PENDING, 64, T0 + 1), 1); /* it is free now */
-    CHECK(rl_box_job_at(&jobs, 0)->version > old.version);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 1), 1); /* it is free now */
+    CHECK(rl_outbox_job_at(&jobs, 0)->version > old.version);
     settle(&old, 1); /* and not by another old one */
-    CHECK_INT(count_of(RL_BOX_EMBEDDED), 0);
-    settle_all(RL_BOX_HAS_VECTOR);
-    CHECK_INT(count_of(RL_BOX_EMBEDDED), 1);
+    CHECK_INT(count_of(RL_OUTBOX_EMBEDDED), 0);
+    settle_all(RL_OUTBOX_HAS_VECTOR);
+    CHECK_INT(count_of(RL_OUTBOX_EMBEDDED), 1);
 }
 
 static void check_deleted_before(void)
@@ -326,23 +327,23 @@ static void check_deleted_before(void)
 /* While it is upserted: it is deleted in Milvus behind that. */
 static void check_deleted_meanwhile(void)
 {
-    rl_box_result old;
+    rl_outbox_result old;
     char id[RL_UUID_TEXT];
     int64_t now = rl_time_now() + 1000000;
 
     embed_one("one");
-    CHECK_INT(claim(RL_BOX_EMBEDDED, 64, now), 1);
-    old = result_for(&jobs, 0, RL_BOX_UPSERTED);
+    CHECK_INT(claim(RL_OUTBOX_EMBEDDED, 64, now), 1);
+    old = result_for(&jobs, 0, RL_OUTBOX_UPSERTED);
     memcpy(id, old.name.id, sizeof id);
-    old.name = (rl_box_name){id, "w"};
+    old.name = (rl_outbox_key){id, "w"};
     free(ask_sql("DELETE FROM workflow_runs"));
-    CHECK_INT(count_of(RL_BOX_DELETED), 1);
-    CHECK_INT(claim(RL_BOX_DELETED, 64, now + 1), 0);
+    CHECK_INT(count_of(RL_OUTBOX_DELETED), 1);
+    CHECK_INT(claim(RL_OUTBOX_DELETED, 64, now + 1), 0);
     settle(&old, 1);
-    CHECK_INT(claim(RL_BOX_DELETED, 64, now + 2), 1);
-    CHECK(rl_box_job_at(&jobs, 0)->gone);
-    CHECK_STR(rl_box_job_at(&jobs, 0)->id, id);
-    settle_all(RL_BOX_REMOVED);
+    CHECK_INT(claim(RL_OUTBOX_DELETED, 64, now + 2), 1);
+    CHECK(rl_outbox_job_at(&jobs, 0)->gone);
+    CHECK_STR(rl_outbox_job_at(&jobs, 0)->id, id);
+    settle_all(RL_OUTBOX_REMOVED);
     CHECK_CELL("SELECT count(*) FROM run_embeddings", "0");
 }
 
@@ -352,16 +353,16 @@ static void check_text_that_comes_back(void)
     int64_t now = rl_time_now() + 1000000;
 
     embed_one("one");
-    CHECK_INT(claim(RL_BOX_EMBEDDED, 64, now), 1);
-    settle_all(RL_BOX_UPSERTED);
+    CHECK_INT(claim(RL_OUTBOX_EMBEDDED, 64, now), 1);
+    settle_all(RL_OUTBOX_UPSERTED);
     log_text("one", "{\"text\": \"\"}");
-    CHECK_INT(claim(RL_BOX_PENDING, 64, now), 1);
-    CHECK_INT(rl_box_job_at(&jobs, 0)->dim, DIM);
-    settle_all(RL_BOX_HAS_NONE);
-    CHECK_INT(count_of(RL_BOX_DELETED), 1);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, now), 1);
+    CHECK_INT(rl_outbox_job_at(&jobs, 0)->dim, DIM);
+    settle_all(RL_OUTBOX_HAS_NONE);
+    CHECK_INT(count_of(RL_OUTBOX_DELETED), 1);
     log_text("one", "{\"text\": \"a text\"}");
-    CHECK_INT(claim(RL_BOX_PENDING, 64, now), 1);
-    CHECK_INT(rl_box_job_at(&jobs, 0)->dim, 0);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, now), 1);
+    CHECK_INT(rl_outbox_job_at(&jobs, 0)->dim, 0);
 }
 
 /* A vector that is not there, or not as long as it should be, is none. */
@@ -371,14 +372,14 @@ static void check_spoilt_vector(void)
 
     embed_one("one");
     free(ask_sql("UPDATE run_embeddings SET vector = NULL"));
-    CHECK_INT(claim(RL_BOX_EMBEDDED, 64, now), 1);
-    CHECK_INT(rl_box_job_at(&jobs, 0)->dim, 0);
-    rl_box_result later = result_for(&jobs, 0, RL_BOX_AGAIN);
+    CHECK_INT(claim(RL_OUTBOX_EMBEDDED, 64, now), 1);
+    CHECK_INT(rl_outbox_job_at(&jobs, 0)->dim, 0);
+    rl_outbox_result later = result_for(&jobs, 0, RL_OUTBOX_AGAIN);
     settle(&later, 1);
     free(ask_sql(path[0] != '\0' ? "UPDATE run_embeddings SET vector = x'00112233'"
                                  : "UPDATE run_embeddings SET vector = '\\x00112233'"));
-    CHECK_INT(claim(RL_BOX_EMBEDDED, 64, now), 1);
-    CHECK_INT(rl_box_job_at(&jobs, 0)->dim, 0);
+    CHECK_INT(claim(RL_OUTBOX_EMBEDDED, 64, now), 1);
+    CHECK_INT(rl_outbox_job_at(&jobs, 0)->dim, 0);
 }
 
 /* A graph's record takes the row of log_run, which gets another id. */
@@ -389,18 +390,19 @@ static void check_renamed(void)
     char id[RL_UUID_TEXT];
 
     embed_one("one");
-    CHECK_INT(claim(RL_BOX_EMBEDDED, 64, now), 1);
-    settle_all(RL_BOX_UPSERTED);
-    memcpy(id, rl_box_job_at(&jobs, 0)->id, sizeof id);
+    CHECK_INT(claim(RL_OUTBOX_EMBEDDED, 64, now), 1);
+    settle_all(RL_OUTBOX_UPSERTED);
+    memcpy(id, rl_outbox_job_at(&jobs, 0)->id, sizeof id);
     CHECK_INT(write_run(store, new_own_run(7, "one", "completed", NULL), true, &err),
               RL_OK);
-    CHECK_INT(count_of(RL_BOX_DELETED), 1);
-    CHECK_INT(count_of(RL_BOX_PENDING), 1); /* the text is still that of log_run */
-    CHECK_INT(claim(RL_BOX_DELETED, 64, now), 1);
-    CHECK_STR(rl_box_job_at(&jobs, 0)->id, id);
-    CHECK_INT(claim(RL_BOX_PENDING, 64, now), 1);
-    CHECK_STR(rl_box_job_at(&jobs, 0)->id, "00000000-0000-0000-0000-000000000007");
-    CHECK(strstr(rl_box_text(&jobs, rl_box_job_at(&jobs, 0)->outputs), "a text") != NULL);
+    CHECK_INT(count_of(RL_OUTBOX_DELETED), 1);
+    CHECK_INT(count_of(RL_OUTBOX_PENDING), 1); /* the text is still that of log_run */
+    CHECK_INT(claim(RL_OUTBOX_DELETED, 64, now), 1);
+    CHECK_STR(rl_outbox_job_at(&jobs, 0)->id, id);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, now), 1);
+    CHECK_STR(rl_outbox_job_at(&jobs, 0)->id, "00000000-0000-0000-0000-000000000007");
+    CHECK(strstr(rl_outbox_text(&jobs, rl_outbox_job_at(&jobs, 0)->outputs), "a text") !=
+          NULL);
 }
 
 static void on_both(void (*check)(void))
@@ -444,7 +446,7 @@ static void test_no_deadlock(void)
     begin(true);
     log_text("one", "{\"text\": \"a text\"}");
     log_text("two", "{\"text\": \"a text\"}");
-    CHECK_INT(claim(RL_BOX_PENDING, 64, T0), 2);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 2);
     pg = PQconnectdb(getenv("TEST_DSN"));
     result = PQexec(pg, "BEGIN; SELECT 1 FROM run_embeddings WHERE id IN ("
                         "SELECT id FROM workflow_runs WHERE run_id = 'two') FOR UPDATE");
@@ -454,9 +456,9 @@ static void test_no_deadlock(void)
     result = PQexec(pg, "SET LOCAL idle_in_transaction_session_timeout = 500");
     PQclear(result);
     start = rl_monotonic_ns();
-    settle_all(RL_BOX_HAS_VECTOR);
+    settle_all(RL_OUTBOX_HAS_VECTOR);
     CHECK(rl_monotonic_ns() - start < UINT64_C(9000000000));
-    CHECK_INT(count_of(RL_BOX_EMBEDDED), 2);
+    CHECK_INT(count_of(RL_OUTBOX_EMBEDDED), 2);
     PQfinish(pg);
     finish();
 }

@@ -293,7 +293,7 @@ static void test_journal(void)
                                   i < 150 ? NULL : "[1]");
         rl_batch batch = {&run, 1, RL_DISK, true};
 
-        CHECK_INT(rl_journal_keep(journal, &batch, &err), RL_OK);
+        CHECK_INT(rl_journal_append(journal, &batch, &err), RL_OK);
         rl_run_free(run);
     }
     (void)rl_journal_forward(journal, &never);

@@ -6,7 +6,7 @@
 
 #include "check.h"
 #include "core/uuid.h"
-#include "store/sqlite/spool.h"
+#include "store/sqlite/journal_file.h"
 #include "store_help.h"
 
 #include <pthread.h>
@@ -438,12 +438,12 @@ static void test_writers_at_once(void)
     CHECK_INTACT(writers[0].path);
 }
 
-static void append(rl_spool *spool, rl_run *run)
+static void append(rl_journal_file *journal, rl_run *run)
 {
     rl_batch batch = {&run, 1, RL_DISK, true};
     rl_err err = {.code = RL_OK};
 
-    if (rl_spool_append(spool, &batch, &err) != RL_OK) {
+    if (rl_journal_file_append(journal, &batch, &err) != RL_OK) {
         CHECK_STR(err.text, "appended");
     }
     rl_run_free(run);
@@ -452,19 +452,19 @@ static void append(rl_spool *spool, rl_run *run)
 /* The journal keeps every log, and what belongs to it. */
 static void test_journal(void)
 {
-    static rl_spool_batch batch;
+    static rl_journal_file_batch batch;
     char path[HELP_PATH], id[RL_UUID_TEXT];
-    rl_spool *spool = NULL;
+    rl_journal_file *journal = NULL;
     rl_err err = {.code = RL_OK};
     int64_t last = 0;
 
     fresh_path(path);
-    REQUIRE(rl_spool_new(path, the_migrations(), NULL, &spool, &err) == RL_OK);
-    append(spool, new_own_run(1, "r", "running", NULL));
-    append(spool, new_run("w", "r", "completed"));
-    append(spool, new_own_run(2, "r", "running", NULL));
-    append(spool, new_own_run(1, "r", "completed", "1"));
-    CHECK_INT(rl_spool_read(spool, 0, &batch, &err), RL_OK);
+    REQUIRE(rl_journal_file_new(path, the_migrations(), NULL, &journal, &err) == RL_OK);
+    append(journal, new_own_run(1, "r", "running", NULL));
+    append(journal, new_run("w", "r", "completed"));
+    append(journal, new_own_run(2, "r", "running", NULL));
+    append(journal, new_own_run(1, "r", "completed", "1"));
+    CHECK_INT(rl_journal_file_read(journal, 0, &batch, &err), RL_OK);
     REQUIRE(batch.count == 4);
     for (size_t i = 0; i < 4; i++) {
         const rl_run *run = batch.runs[i];
@@ -477,8 +477,8 @@ static void test_journal(void)
     rl_uuid_format(batch.runs[3]->id, id);
     CHECK_STR(id, "00000000-0000-0000-0000-000000000001");
     CHECK(memcmp(batch.runs[0]->id, batch.runs[3]->id, 16) == 0);
-    rl_spool_batch_free(&batch);
-    rl_spool_free(spool);
+    rl_journal_file_batch_free(&batch);
+    rl_journal_file_free(journal);
     CHECK_INTACT(path);
 }
 

@@ -3,7 +3,7 @@
  * store and for the journal; by this process and by others.
  */
 #include "core/notice.h"
-#include "store/sqlite/spool.h"
+#include "store/sqlite/journal_file.h"
 
 #include "check.h"
 #include "store_help.h"
@@ -21,7 +21,7 @@ struct opened {
     bool is_journal;
     char folder[HELP_PATH], path[HELP_PATH];
     rl_store *store;
-    rl_spool *spool;
+    rl_journal_file *journal;
     rl_notices notices;
 };
 
@@ -36,8 +36,8 @@ static void open_file(struct opened *file, bool is_journal)
     fresh_path(file->folder);
     help_need(mkdir(file->folder, 0700) == 0, file->folder);
     snprintf(file->path, sizeof file->path, "%.4000s/runs.db", file->folder);
-    status = is_journal ? rl_spool_new(file->path, the_migrations(), &file->notices,
-                                       &file->spool, &err)
+    status = is_journal ? rl_journal_file_new(file->path, the_migrations(),
+                                              &file->notices, &file->journal, &err)
                         : rl_sqlite_new(file->path, the_migrations(), NULL,
                                         &file->notices, &file->store, &err);
     help_need(status == RL_OK, err.text);
@@ -46,7 +46,7 @@ static void open_file(struct opened *file, bool is_journal)
 static void close_file(struct opened *file)
 {
     if (file->is_journal) {
-        rl_spool_free(file->spool);
+        rl_journal_file_free(file->journal);
     } else {
         file->store->ops->close(file->store);
     }
@@ -57,7 +57,7 @@ static rl_status write_to(struct opened *file, const char *run_id, bool may_wait
     rl_run *run = new_run("w", run_id, "completed");
     const rl_batch batch = {&run, 1, RL_JOURNAL, may_wait};
     rl_status status = file->is_journal
-                           ? rl_spool_append(file->spool, &batch, NULL)
+                           ? rl_journal_file_append(file->journal, &batch, NULL)
                            : file->store->ops->write(file->store, &batch, NULL);
 
     rl_run_free(run);
@@ -67,13 +67,13 @@ static rl_status write_to(struct opened *file, const char *run_id, bool may_wait
 /* Rows that the open file finds itself. */
 static int64_t read_count(struct opened *file)
 {
-    rl_spool_state state = {0};
+    rl_journal_file_state state = {0};
     rl_query query;
     rl_rows rows;
     int64_t count;
 
     if (file->is_journal) {
-        CHECK_INT(rl_spool_look(file->spool, &state, NULL), RL_OK);
+        CHECK_INT(rl_journal_file_get_state(file->journal, &state, NULL), RL_OK);
         return state.last > 0 ? state.last - state.first + 1 : 0;
     }
     rl_query_init(&query, RL_SHAPE_BRIEF);
@@ -288,7 +288,7 @@ static void test_found_by_a_reader(void)
 
 static rl_status checkpoint(struct opened *file)
 {
-    return file->is_journal ? rl_spool_tend(file->spool, NULL)
+    return file->is_journal ? rl_journal_file_checkpoint(file->journal, NULL)
                             : file->store->ops->checkpoint(file->store, NULL);
 }
 
@@ -326,7 +326,7 @@ static void found_around_a_fork(const struct fate *fate, bool is_journal, bool b
         fate->happens(&file);
     }
     if (is_journal) {
-        rl_spool_before_fork(file.spool);
+        rl_journal_file_before_fork(file.journal);
     } else {
         file.store->ops->before_fork(file.store);
     }
@@ -338,7 +338,7 @@ static void found_around_a_fork(const struct fate *fate, bool is_journal, bool b
     pid = fork();
     REQUIRE(pid >= 0);
     if (is_journal) {
-        rl_spool_after_fork(file.spool);
+        rl_journal_file_after_fork(file.journal);
     } else {
         file.store->ops->after_fork(file.store, pid == 0);
     }

@@ -25,18 +25,18 @@ static void note_moved(rl_indexer *indexer, bool failed)
 }
 
 /* Takes rows; false when there are none, or the database fails, whose own notices tell. */
-static bool claim(rl_index_lane *lane, rl_box_state state, size_t limit)
+static bool claim(rl_index_stage *stage, rl_outbox_state state, size_t limit)
 {
     int64_t now = rl_time_now();
-    const rl_box_claim wanted = {state, limit, now, now + LEASE_US};
-    rl_outbox *outbox = lane->indexer->with.outbox;
+    const rl_outbox_claim wanted = {state, limit, now, now + LEASE_US};
+    rl_outbox *outbox = stage->indexer->with.outbox;
     rl_err ignored;
-    bool taken = outbox->ops->claim(outbox, &wanted, &lane->jobs, &ignored) == RL_OK;
+    bool taken = outbox->ops->claim(outbox, &wanted, &stage->jobs, &ignored) == RL_OK;
 
     if (!taken) {
-        note_moved(lane->indexer, true);
+        note_moved(stage->indexer, true);
     }
-    return taken && rl_box_count(&lane->jobs) > 0;
+    return taken && rl_outbox_job_count(&stage->jobs) > 0;
 }
 
 /* Waits a moment; false when the thread is to end. */
@@ -50,25 +50,25 @@ static bool pause_settling(const rl_indexer *indexer)
 
 /* Writes the first `count` results down. What was paid for is not given up because the
  * database is away for a moment; it is when the lease comes to its end. */
-static bool settle(rl_index_lane *lane, size_t count)
+static bool settle(rl_index_stage *stage, size_t count)
 {
     const uint64_t end = rl_monotonic_ns() + SETTLE_NS;
-    rl_outbox *outbox = lane->indexer->with.outbox;
+    rl_outbox *outbox = stage->indexer->with.outbox;
     rl_err err = {.code = RL_OK}; /* the database's own notices tell */
     bool settled;
 
     do {
-        settled = outbox->ops->settle(outbox, lane->results, count, &err) == RL_OK;
-        note_moved(lane->indexer, !settled);
-    } while (!settled && rl_monotonic_ns() < end && pause_settling(lane->indexer));
+        settled = outbox->ops->finish(outbox, stage->results, count, &err) == RL_OK;
+        note_moved(stage->indexer, !settled);
+    } while (!settled && rl_monotonic_ns() < end && pause_settling(stage->indexer));
     return settled;
 }
 
-static rl_box_result result_of(const rl_box_jobs *jobs, const rl_box_job *job,
-                               rl_box_outcome outcome)
+static rl_outbox_result result_of(const rl_outbox_jobs *jobs, const rl_outbox_job *job,
+                                  rl_outbox_outcome outcome)
 {
-    const rl_box_result result = {
-        .name = {job->id, rl_box_text(jobs, job->wpk_id)},
+    const rl_outbox_result result = {
+        .name = {job->id, rl_outbox_text(jobs, job->wpk_id)},
         .version = job->version,
         .lease = job->lease,
         .outcome = outcome,
@@ -78,38 +78,39 @@ static rl_box_result result_of(const rl_box_jobs *jobs, const rl_box_job *job,
 }
 
 /* A row was not done: it is put off, or refused for what is in it. Borrows the error's text. */
-static void put_off_one(rl_index_lane *lane, const rl_err *err, rl_box_result *result)
+static void put_off_one(rl_index_stage *stage, const rl_err *err,
+                        rl_outbox_result *result)
 {
-    uint64_t now = rl_monotonic_ns(), at = rl_index_peer_again_at(&lane->peer);
+    uint64_t now = rl_monotonic_ns(), at = rl_server_health_again_at(&stage->health);
     int64_t pause_us = at > now ? (int64_t)((at - now) / 1000) : 0;
 
-    result->outcome = err->refused ? RL_BOX_REFUSED : RL_BOX_AGAIN;
+    result->outcome = err->refused ? RL_OUTBOX_REFUSED : RL_OUTBOX_AGAIN;
     result->again_at = err->code == RL_CLOSED ? 0 : rl_time_now() + pause_us;
     result->error = err->code == RL_CLOSED ? NULL : err->text;
 }
 
-static void tell_refused(rl_index_lane *lane, const rl_err *err, size_t count)
+static void tell_refused(rl_index_stage *stage, const rl_err *err, size_t count)
 {
     if (err->refused) {
-        rl_notices_add(lane->indexer->with.notices, RL_NOTICE_ERROR,
-                       "%s of %zu run%s failed: %s", lane->peer.work, count,
+        rl_notices_add(stage->indexer->with.notices, RL_NOTICE_ERROR,
+                       "%s of %zu run%s failed: %s", stage->health.work, count,
                        count == 1 ? "" : "s", err->text);
     }
 }
 
 /* The rows of `results` were not done. */
-static void put_off(rl_index_lane *lane, const rl_err *err, rl_box_result *results,
+static void put_off(rl_index_stage *stage, const rl_err *err, rl_outbox_result *results,
                     size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        put_off_one(lane, err, &results[i]);
+        put_off_one(stage, err, &results[i]);
     }
-    tell_refused(lane, err, count);
+    tell_refused(stage, err, count);
 }
 
 /* What an answer tells of its server. What is refused for what is in it tells nothing bad;
  * what can't be tried for want of memory can be later. */
-static void judge(rl_index_lane *lane, rl_status status, rl_err *err)
+static void judge(rl_index_stage *stage, rl_status status, rl_err *err)
 {
     if (status == RL_INVALID) {
         err->refused = true;
@@ -117,32 +118,33 @@ static void judge(rl_index_lane *lane, rl_status status, rl_err *err)
         err->retryable = true;
     }
     if (status == RL_OK || err->refused) {
-        rl_index_peer_well(&lane->peer);
+        rl_server_health_ok(&stage->health);
     } else if (status != RL_CLOSED) {
-        rl_index_peer_failed(&lane->peer, err);
-        note_moved(lane->indexer, true);
+        rl_server_health_failed(&stage->health, err);
+        note_moved(stage->indexer, true);
     }
 }
 
 /* The texts of the jobs that are to be embedded; the results of the others come first. */
 typedef struct texts {
     rl_embed_text list[RL_INDEX_TEXTS];
-    const rl_box_job *jobs[RL_INDEX_TEXTS];
+    const rl_outbox_job *jobs[RL_INDEX_TEXTS];
     size_t count, ready;
 } texts;
 
-static void add_text(rl_index_lane *lane, texts *all, const rl_box_job *job)
+static void add_text(rl_index_stage *stage, texts *all, const rl_outbox_job *job)
 {
-    const rl_box_jobs *jobs = &lane->jobs;
-    const rl_openai_options *wanted = &lane->indexer->with.services->options.openai;
-    rl_buf *buf = &lane->texts;
+    const rl_outbox_jobs *jobs = &stage->jobs;
+    const rl_openai_options *wanted = &stage->indexer->with.services->options.openai;
+    rl_buf *buf = &stage->texts;
     size_t at = buf->len;
-    bool has_text = !job->gone &&
-                    rl_embed_text_find(rl_box_text(jobs, job->outputs), job->outputs_len,
-                                       lane->indexer->with.rule->path, buf);
+    bool has_text =
+        !job->gone &&
+        rl_embed_text_find(rl_outbox_text(jobs, job->outputs), job->outputs_len,
+                           stage->indexer->with.rule->path, buf);
     bool is_known = has_text && job->dim > 0 && !buf->failed &&
                     (wanted->dimensions == 0 || wanted->dimensions == job->dim) &&
-                    strcmp(rl_box_text(jobs, job->model), wanted->model) == 0 &&
+                    strcmp(rl_outbox_text(jobs, job->model), wanted->model) == 0 &&
                     rl_hash(buf->data + at, buf->len - at) == job->text_hash;
 
     if (has_text && !is_known) {
@@ -150,38 +152,38 @@ static void add_text(rl_index_lane *lane, texts *all, const rl_box_job *job)
         all->jobs[all->count++] = job;
     } else {
         buf->len = at;
-        lane->results[all->ready++] =
-            result_of(jobs, job, has_text ? RL_BOX_HAS_TEXT : RL_BOX_HAS_NONE);
+        stage->results[all->ready++] =
+            result_of(jobs, job, has_text ? RL_OUTBOX_HAS_TEXT : RL_OUTBOX_HAS_NONE);
     }
 }
 
 /* False where there was no memory for them. */
-static bool collect_texts(rl_index_lane *lane, texts *all)
+static bool collect_texts(rl_index_stage *stage, texts *all)
 {
     size_t at = 0;
 
     all->count = all->ready = 0;
-    rl_buf_reset(&lane->texts, 0);
-    for (size_t i = 0; i < rl_box_count(&lane->jobs); i++) {
-        add_text(lane, all, rl_box_job_at(&lane->jobs, i));
+    rl_buf_reset(&stage->texts, 0);
+    for (size_t i = 0; i < rl_outbox_job_count(&stage->jobs); i++) {
+        add_text(stage, all, rl_outbox_job_at(&stage->jobs, i));
     }
-    for (size_t i = 0; i < all->count && !lane->texts.failed; i++) {
-        all->list[i].text = lane->texts.data + at;
+    for (size_t i = 0; i < all->count && !stage->texts.failed; i++) {
+        all->list[i].text = stage->texts.data + at;
         at += all->list[i].len;
     }
-    return !lane->texts.failed;
+    return !stage->texts.failed;
 }
 
 /* The result of a text that the server has answered. */
 static void fill_result(const rl_indexer *indexer, const rl_embed_text *text,
-                        const float *vector, uint32_t dim, rl_box_result *result)
+                        const float *vector, uint32_t dim, rl_outbox_result *result)
 {
     if (text->refused) {
-        result->outcome = RL_BOX_REFUSED;
+        result->outcome = RL_OUTBOX_REFUSED;
         result->error = "the embedding server refuses the text of this run";
         return;
     }
-    result->outcome = RL_BOX_HAS_VECTOR;
+    result->outcome = RL_OUTBOX_HAS_VECTOR;
     result->model = indexer->with.services->options.openai.model;
     result->vector = vector;
     result->dim = dim;
@@ -190,19 +192,19 @@ static void fill_result(const rl_indexer *indexer, const rl_embed_text *text,
     result->used_bytes = text->used;
 }
 
-static void fill_results(rl_index_lane *lane, const texts *all,
-                         const rl_embeddings *vectors, rl_box_result *results)
+static void fill_results(rl_index_stage *stage, const texts *all,
+                         const rl_embeddings *vectors, rl_outbox_result *results)
 {
     uint64_t refused = 0;
 
     for (size_t i = 0; i < all->count; i++) {
-        fill_result(lane->indexer, &all->list[i], vectors->values + i * vectors->dim,
+        fill_result(stage->indexer, &all->list[i], vectors->values + i * vectors->dim,
                     vectors->dim, &results[i]);
         refused += all->list[i].refused;
     }
-    rl_metric_add(&lane->indexer->with.metrics->embedded, all->count - refused);
+    rl_metric_add(&stage->indexer->with.metrics->embedded, all->count - refused);
     if (refused > 0) {
-        rl_notices_add(lane->indexer->with.notices, RL_NOTICE_ERROR,
+        rl_notices_add(stage->indexer->with.notices, RL_NOTICE_ERROR,
                        "the embedding server refuses the text of %llu runs",
                        (unsigned long long)refused);
     }
@@ -211,10 +213,10 @@ static void fill_results(rl_index_lane *lane, const texts *all,
 /* An answer can't be right. Where it is to several texts they are tried by fewer, at once;
  * where it is to one, any other word shows whether it is that text or the server. RL_OK when
  * it is not the server; then the results say what becomes of the rows. */
-static rl_status judge_garbled(rl_index_lane *lane, rl_openai *openai, const texts *all,
+static rl_status judge_garbled(rl_index_stage *stage, rl_openai *openai, const texts *all,
                                rl_err *err)
 {
-    rl_box_result *results = lane->results + all->ready;
+    rl_outbox_result *results = stage->results + all->ready;
     const bool one = all->count == 1;
     rl_embed_text word = {.text = "text", .len = 4};
     rl_embeddings vector = {.values = NULL};
@@ -229,7 +231,7 @@ static rl_status judge_garbled(rl_index_lane *lane, rl_openai *openai, const tex
     if (status == RL_OK) {
         err->refused = one && all->jobs[0]->attempts >= GARBLED_ATTEMPTS;
         err->retryable = true;
-        put_off(lane, err, results, all->count);
+        put_off(stage, err, results, all->count);
     } else {
         *err = other;
     }
@@ -245,37 +247,37 @@ static size_t next_batch(size_t batch, size_t count, bool fine)
     return next < RL_INDEX_TEXTS ? next : RL_INDEX_TEXTS;
 }
 
-static rl_status embed_texts(rl_index_lane *lane, texts *all, rl_embeddings *vectors,
+static rl_status embed_texts(rl_index_stage *stage, texts *all, rl_embeddings *vectors,
                              rl_err *err)
 {
-    rl_box_result *results = lane->results + all->ready;
+    rl_outbox_result *results = stage->results + all->ready;
     rl_openai *openai = NULL;
     rl_status status =
-        rl_services_openai(lane->indexer->with.services, lane->set, &openai, err);
+        rl_services_openai(stage->indexer->with.services, stage->set, &openai, err);
     bool garbled;
 
     for (size_t i = 0; i < all->count; i++) {
-        results[i] = result_of(&lane->jobs, all->jobs[i], RL_BOX_AGAIN);
+        results[i] = result_of(&stage->jobs, all->jobs[i], RL_OUTBOX_AGAIN);
     }
     if (status == RL_OK) {
         status = rl_openai_embed(openai, all->list, all->count, ATTEMPTS,
                                  rl_monotonic_ns() + CALL_NS, vectors, err);
     }
-    lane->batch = next_batch(lane->batch, all->count, status == RL_OK);
+    stage->batch = next_batch(stage->batch, all->count, status == RL_OK);
     garbled = status == RL_SERVICE && err->garbled;
     if (garbled) {
-        status = judge_garbled(lane, openai, all, err);
+        status = judge_garbled(stage, openai, all, err);
     }
-    judge(lane, status, err);
+    judge(stage, status, err);
     if (status != RL_OK) {
-        put_off(lane, err, results, all->count);
+        put_off(stage, err, results, all->count);
     } else if (!garbled) {
-        fill_results(lane, all, vectors, results);
+        fill_results(stage, all, vectors, results);
     }
     return status;
 }
 
-bool rl_index_embed(rl_index_lane *lane)
+bool rl_index_embed(rl_index_stage *stage)
 {
     rl_embeddings vectors = {.values = NULL};
     rl_err err = {.code = RL_OK};
@@ -283,85 +285,86 @@ bool rl_index_embed(rl_index_lane *lane)
     texts all;
     bool settled;
 
-    if (!claim(lane, RL_BOX_PENDING, lane->batch) || !collect_texts(lane, &all)) {
+    if (!claim(stage, RL_OUTBOX_PENDING, stage->batch) || !collect_texts(stage, &all)) {
         return false;
     }
     if (all.count > 0) {
-        status = embed_texts(lane, &all, &vectors, &err);
+        status = embed_texts(stage, &all, &vectors, &err);
     }
-    settled = settle(lane, all.ready + all.count);
+    settled = settle(stage, all.ready + all.count);
     rl_embeddings_free(&vectors);
     return settled && (status == RL_OK || err.refused);
 }
 
 /* Upserts the rows whose vectors have `dim` numbers; results [count] are those of the jobs. */
-static rl_status upsert_rows(rl_index_lane *lane, rl_milvus *milvus, uint32_t dim,
+static rl_status upsert_rows(rl_index_stage *stage, rl_milvus *milvus, uint32_t dim,
                              uint64_t end, rl_err *err)
 {
-    const rl_box_jobs *jobs = &lane->jobs;
+    const rl_outbox_jobs *jobs = &stage->jobs;
     rl_milvus_row rows[RL_INDEX_ROWS];
     rl_status status = RL_OK;
     size_t count = 0;
 
-    for (size_t i = 0; i < rl_box_count(jobs); i++) {
-        const rl_box_job *job = rl_box_job_at(jobs, i);
+    for (size_t i = 0; i < rl_outbox_job_count(jobs); i++) {
+        const rl_outbox_job *job = rl_outbox_job_at(jobs, i);
 
         if (job->dim == dim && !job->gone) {
             rows[count++] = (rl_milvus_row){
                 .id = job->id,
-                .wpk_id = rl_box_text(jobs, job->wpk_id),
-                .status = rl_box_text(jobs, job->status),
-                .run_id = rl_box_text(jobs, job->run_id),
+                .wpk_id = rl_outbox_text(jobs, job->wpk_id),
+                .status = rl_outbox_text(jobs, job->status),
+                .run_id = rl_outbox_text(jobs, job->run_id),
                 .created_at = job->created_at,
-                .vector = rl_box_vector(jobs, job),
+                .vector = rl_outbox_vector(jobs, job),
             };
         }
     }
     status = rl_milvus_upsert(milvus, rows, count, dim, ATTEMPTS, end, err);
     if (status == RL_OK) {
-        rl_metric_add(&lane->indexer->with.metrics->upserted, count);
+        rl_metric_add(&stage->indexer->with.metrics->upserted, count);
     }
     return status;
 }
 
 /* Whether a row is the first of its length that is to be upserted. */
-static bool is_first_of_dim(const rl_box_jobs *jobs, size_t at)
+static bool is_first_of_dim(const rl_outbox_jobs *jobs, size_t at)
 {
-    const rl_box_job *job = rl_box_job_at(jobs, at);
+    const rl_outbox_job *job = rl_outbox_job_at(jobs, at);
     bool first = !job->gone && job->dim > 0;
 
     for (size_t i = 0; i < at && first; i++) {
-        first = rl_box_job_at(jobs, i)->gone || rl_box_job_at(jobs, i)->dim != job->dim;
+        first =
+            rl_outbox_job_at(jobs, i)->gone || rl_outbox_job_at(jobs, i)->dim != job->dim;
     }
     return first;
 }
 
 /* The rows of that length, from `first` on, were not upserted. */
-static void put_off_dim(rl_index_lane *lane, const rl_err *err, size_t first)
+static void put_off_dim(rl_index_stage *stage, const rl_err *err, size_t first)
 {
-    const rl_box_jobs *jobs = &lane->jobs;
-    const uint32_t dim = rl_box_job_at(jobs, first)->dim;
+    const rl_outbox_jobs *jobs = &stage->jobs;
+    const uint32_t dim = rl_outbox_job_at(jobs, first)->dim;
     size_t count = 0;
 
-    for (size_t i = first; i < rl_box_count(jobs); i++) {
-        if (rl_box_job_at(jobs, i)->dim == dim && !rl_box_job_at(jobs, i)->gone) {
-            put_off_one(lane, err, &lane->results[i]);
+    for (size_t i = first; i < rl_outbox_job_count(jobs); i++) {
+        if (rl_outbox_job_at(jobs, i)->dim == dim && !rl_outbox_job_at(jobs, i)->gone) {
+            put_off_one(stage, err, &stage->results[i]);
             count++;
         }
     }
-    tell_refused(lane, err, count);
+    tell_refused(stage, err, count);
 }
 
 /* Goes through the rows by the length of their vectors: there is more than one only where the
  * model was changed. The results borrow the text of `errors`. */
-static bool upsert_by_dim(rl_index_lane *lane, rl_milvus *milvus, rl_err errors[DIMS])
+static bool upsert_by_dim(rl_index_stage *stage, rl_milvus *milvus, rl_err errors[DIMS])
 {
-    const rl_box_jobs *jobs = &lane->jobs;
+    const rl_outbox_jobs *jobs = &stage->jobs;
     const uint64_t end = rl_monotonic_ns() + CALL_NS;
     size_t dims = 0;
     bool fine = true;
 
-    for (size_t first = 0; first < rl_box_count(jobs); first++) {
+    for (size_t first = 0; first < rl_outbox_job_count(jobs); first++) {
         rl_err *err = &errors[dims];
         rl_status status;
 
@@ -370,71 +373,71 @@ static bool upsert_by_dim(rl_index_lane *lane, rl_milvus *milvus, rl_err errors[
         }
         dims += dims < DIMS - 1;
         *err = (rl_err){.code = RL_OK};
-        status = upsert_rows(lane, milvus, rl_box_job_at(jobs, first)->dim, end, err);
-        judge(lane, status, err);
+        status = upsert_rows(stage, milvus, rl_outbox_job_at(jobs, first)->dim, end, err);
+        judge(stage, status, err);
         if (status != RL_OK) {
-            put_off_dim(lane, err, first);
+            put_off_dim(stage, err, first);
         }
         fine = fine && (status == RL_OK || err->refused);
     }
     return fine;
 }
 
-bool rl_index_upsert(rl_index_lane *lane)
+bool rl_index_upsert(rl_index_stage *stage)
 {
-    const rl_box_jobs *jobs = &lane->jobs;
+    const rl_outbox_jobs *jobs = &stage->jobs;
     rl_milvus *milvus = NULL;
     rl_err errors[DIMS] = {{.code = RL_OK}}, *err = &errors[0];
     rl_status status;
     bool fine;
 
-    if (!claim(lane, RL_BOX_EMBEDDED, RL_INDEX_ROWS)) {
+    if (!claim(stage, RL_OUTBOX_EMBEDDED, RL_INDEX_ROWS)) {
         return false;
     }
-    for (size_t i = 0; i < rl_box_count(jobs); i++) {
-        const rl_box_job *job = rl_box_job_at(jobs, i);
+    for (size_t i = 0; i < rl_outbox_job_count(jobs); i++) {
+        const rl_outbox_job *job = rl_outbox_job_at(jobs, i);
 
-        lane->results[i] =
-            result_of(jobs, job, job->gone ? RL_BOX_HAS_NONE : RL_BOX_UPSERTED);
+        stage->results[i] =
+            result_of(jobs, job, job->gone ? RL_OUTBOX_HAS_NONE : RL_OUTBOX_UPSERTED);
         if (job->dim == 0 && !job->gone) {
-            lane->results[i].outcome = RL_BOX_REFUSED;
-            lane->results[i].error = "the vector has another length than dim says";
+            stage->results[i].outcome = RL_OUTBOX_REFUSED;
+            stage->results[i].error = "the vector has another length than dim says";
         }
     }
-    status = rl_services_milvus(lane->indexer->with.services, lane->set, &milvus, err);
+    status = rl_services_milvus(stage->indexer->with.services, stage->set, &milvus, err);
     fine = status == RL_OK;
     if (status == RL_OK) {
-        fine = upsert_by_dim(lane, milvus, errors);
+        fine = upsert_by_dim(stage, milvus, errors);
     } else {
-        judge(lane, status, err);
-        put_off(lane, err, lane->results, rl_box_count(jobs));
+        judge(stage, status, err);
+        put_off(stage, err, stage->results, rl_outbox_job_count(jobs));
     }
-    return settle(lane, rl_box_count(jobs)) && fine;
+    return settle(stage, rl_outbox_job_count(jobs)) && fine;
 }
 
-bool rl_index_remove(rl_index_lane *lane)
+bool rl_index_remove(rl_index_stage *stage)
 {
-    const rl_box_jobs *jobs = &lane->jobs;
+    const rl_outbox_jobs *jobs = &stage->jobs;
     const char *ids[RL_INDEX_ROWS];
     rl_milvus *milvus = NULL;
     rl_err err = {.code = RL_OK};
     rl_status status;
 
-    if (!claim(lane, RL_BOX_DELETED, RL_INDEX_ROWS)) {
+    if (!claim(stage, RL_OUTBOX_DELETED, RL_INDEX_ROWS)) {
         return false;
     }
-    for (size_t i = 0; i < rl_box_count(jobs); i++) {
-        ids[i] = rl_box_job_at(jobs, i)->id;
-        lane->results[i] = result_of(jobs, rl_box_job_at(jobs, i), RL_BOX_REMOVED);
+    for (size_t i = 0; i < rl_outbox_job_count(jobs); i++) {
+        ids[i] = rl_outbox_job_at(jobs, i)->id;
+        stage->results[i] = result_of(jobs, rl_outbox_job_at(jobs, i), RL_OUTBOX_REMOVED);
     }
-    status = rl_services_milvus(lane->indexer->with.services, lane->set, &milvus, &err);
+    status = rl_services_milvus(stage->indexer->with.services, stage->set, &milvus, &err);
     if (status == RL_OK) {
-        status = rl_milvus_delete(milvus, ids, rl_box_count(jobs), ATTEMPTS,
+        status = rl_milvus_delete(milvus, ids, rl_outbox_job_count(jobs), ATTEMPTS,
                                   rl_monotonic_ns() + CALL_NS, &err);
     }
-    judge(lane, status, &err);
+    judge(stage, status, &err);
     if (status != RL_OK) {
-        put_off(lane, &err, lane->results, rl_box_count(jobs));
+        put_off(stage, &err, stage->results, rl_outbox_job_count(jobs));
     }
-    return settle(lane, rl_box_count(jobs)) && status == RL_OK;
+    return settle(stage, rl_outbox_job_count(jobs)) && status == RL_OK;
 }

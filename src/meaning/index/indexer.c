@@ -21,16 +21,16 @@ static bool upserts(const rl_indexer *indexer)
     return indexer->with.services->options.milvus.endpoint != NULL;
 }
 
-static bool may_ask(const rl_index_lane *lane, const atomic_bool *stop)
+static bool may_ask(const rl_index_stage *stage, const atomic_bool *stop)
 {
-    return !atomic_load(stop) && !atomic_load(&lane->indexer->with.services->stop) &&
-           rl_index_peer_may_ask(&lane->peer, rl_monotonic_ns());
+    return !atomic_load(stop) && !atomic_load(&stage->indexer->with.services->stop) &&
+           rl_server_health_may_ask(&stage->health, rl_monotonic_ns());
 }
 
-static void hint(rl_index_lane *lane)
+static void hint(rl_index_stage *stage)
 {
-    if (!atomic_exchange(&lane->pending, true) && !rl_worker_wake(&lane->worker)) {
-        atomic_store(&lane->pending, false); /* the next one tries again */
+    if (!atomic_exchange(&stage->pending, true) && !rl_worker_wake(&stage->worker)) {
+        atomic_store(&stage->pending, false); /* the next one tries again */
     }
 }
 
@@ -43,57 +43,58 @@ static void hint_milvus(rl_indexer *indexer)
 }
 
 /* When the thread looks again by itself. */
-static uint64_t next_look(const rl_index_lane *lane)
+static uint64_t next_look(const rl_index_stage *stage)
 {
-    uint64_t again = lane->worked_at + LOOK_NS, at = rl_index_peer_again_at(&lane->peer);
+    uint64_t again = stage->worked_at + LOOK_NS,
+             at = rl_server_health_again_at(&stage->health);
 
     if (at != 0 && at < again) {
-        again = at > lane->worked_at ? at : lane->worked_at + BROKEN_NS;
+        again = at > stage->worked_at ? at : stage->worked_at + BROKEN_NS;
     }
     return again;
 }
 
 /* Makes ready for a round; false when it can't be now, and then *again says when. */
-static bool begin_round(rl_index_lane *lane, uint64_t *again)
+static bool begin_round(rl_index_stage *stage, uint64_t *again)
 {
-    rl_indexer *indexer = lane->indexer;
+    rl_indexer *indexer = stage->indexer;
     rl_store *store = indexer->with.store;
     uint64_t now = rl_monotonic_ns();
     rl_err ignored;
 
-    if (now < lane->worked_at + GATHER_NS) {
-        *again = lane->worked_at + GATHER_NS;
+    if (now < stage->worked_at + GATHER_NS) {
+        *again = stage->worked_at + GATHER_NS;
         return false;
     }
-    atomic_store(&lane->pending, false);
+    atomic_store(&stage->pending, false);
     if (store->ops->prepare(store, &ignored) != RL_OK) { /* its own notices tell */
         *again = now + BROKEN_NS;
         return false;
     }
     *again = now;
-    return rl_services_take(indexer->with.services, now + BROKEN_NS, &lane->set,
+    return rl_services_take(indexer->with.services, now + BROKEN_NS, &stage->set,
                             &ignored) == RL_OK;
 }
 
-static uint64_t end_round(rl_index_lane *lane)
+static uint64_t end_round(rl_index_stage *stage)
 {
-    rl_services_give(lane->indexer->with.services, lane->set);
-    lane->worked_at = rl_monotonic_ns();
-    return next_look(lane);
+    rl_services_give(stage->indexer->with.services, stage->set);
+    stage->worked_at = rl_monotonic_ns();
+    return next_look(stage);
 }
 
 /* The thread that embeds. */
 static uint64_t embed(void *ctx, const atomic_bool *stop)
 {
-    rl_index_lane *lane = ctx;
+    rl_index_stage *stage = ctx;
     uint64_t again;
 
-    if (begin_round(lane, &again)) {
-        while (may_ask(lane, stop) && rl_index_embed(lane)) {
-            hint_milvus(lane->indexer);
+    if (begin_round(stage, &again)) {
+        while (may_ask(stage, stop) && rl_index_embed(stage)) {
+            hint_milvus(stage->indexer);
         }
-        again = end_round(lane);
-        hint_milvus(lane->indexer); /* for what there is to delete */
+        again = end_round(stage);
+        hint_milvus(stage->indexer); /* for what there is to delete */
     }
     return again;
 }
@@ -101,43 +102,43 @@ static uint64_t embed(void *ctx, const atomic_bool *stop)
 /* The thread that works with Milvus. */
 static uint64_t index_rows(void *ctx, const atomic_bool *stop)
 {
-    rl_index_lane *lane = ctx;
+    rl_index_stage *stage = ctx;
     uint64_t again;
     bool worked;
 
-    if (begin_round(lane, &again)) {
+    if (begin_round(stage, &again)) {
         do {
-            worked = may_ask(lane, stop) && rl_index_upsert(lane);
-            worked = (may_ask(lane, stop) && rl_index_remove(lane)) || worked;
+            worked = may_ask(stage, stop) && rl_index_upsert(stage);
+            worked = (may_ask(stage, stop) && rl_index_remove(stage)) || worked;
         } while (worked);
-        again = end_round(lane);
+        again = end_round(stage);
     }
     return again;
 }
 
 /* What belongs to the thread at work. */
-static void init_work(rl_index_lane *lane)
+static void init_work(rl_index_stage *stage)
 {
-    lane->batch = RL_INDEX_TEXTS;
-    rl_box_jobs_init(&lane->jobs);
-    rl_buf_init(&lane->texts, RL_BUF_MAX);
+    stage->batch = RL_INDEX_TEXTS;
+    rl_outbox_jobs_init(&stage->jobs);
+    rl_buf_init(&stage->texts, RL_BUF_MAX);
 }
 
-static void init_lane(rl_index_lane *lane, rl_indexer *indexer, const char *what,
-                      rl_worker_work work)
+static void init_stage(rl_index_stage *stage, rl_indexer *indexer, const char *what,
+                       rl_worker_work work)
 {
-    lane->indexer = indexer;
-    rl_index_peer_init(&lane->peer, what, indexer->with.notices);
-    rl_worker_init(&lane->worker, work, lane);
-    init_work(lane);
+    stage->indexer = indexer;
+    rl_server_health_init(&stage->health, what, indexer->with.notices);
+    rl_worker_init(&stage->worker, work, stage);
+    init_work(stage);
 }
 
-static void destroy_lane(rl_index_lane *lane)
+static void destroy_stage(rl_index_stage *stage)
 {
-    rl_box_jobs_free(&lane->jobs);
-    rl_buf_free(&lane->texts);
-    rl_index_peer_destroy(&lane->peer);
-    rl_worker_destroy(&lane->worker);
+    rl_outbox_jobs_free(&stage->jobs);
+    rl_buf_free(&stage->texts);
+    rl_server_health_destroy(&stage->health);
+    rl_worker_destroy(&stage->worker);
 }
 
 void rl_indexer_init(rl_indexer *indexer, const rl_index_parts *parts)
@@ -146,20 +147,20 @@ void rl_indexer_init(rl_indexer *indexer, const rl_index_parts *parts)
     indexer->with = *parts;
     pthread_mutex_init(&indexer->lock, NULL);
     rl_cond_init(&indexer->moved);
-    init_lane(&indexer->openai, indexer, "embedding", embed);
-    init_lane(&indexer->milvus, indexer, "indexing in Milvus", index_rows);
+    init_stage(&indexer->openai, indexer, "embedding", embed);
+    init_stage(&indexer->milvus, indexer, "indexing in Milvus", index_rows);
 }
 
 void rl_indexer_destroy(rl_indexer *indexer)
 {
-    destroy_lane(&indexer->openai);
-    destroy_lane(&indexer->milvus);
+    destroy_stage(&indexer->openai);
+    destroy_stage(&indexer->milvus);
     pthread_cond_destroy(&indexer->moved);
     pthread_mutex_destroy(&indexer->lock);
 }
 
 /* The thread that embeds passes it on. */
-void rl_indexer_hint(rl_indexer *indexer)
+void rl_indexer_notify(rl_indexer *indexer)
 {
     hint(embeds(indexer) ? &indexer->openai : &indexer->milvus);
 }
@@ -168,17 +169,17 @@ void rl_indexer_hint(rl_indexer *indexer)
 static rl_status count_left(rl_indexer *indexer, int64_t *left, rl_err *err)
 {
     rl_outbox *outbox = indexer->with.outbox;
-    rl_box_counts counts;
-    rl_status status = outbox->ops->look(outbox, upserts(indexer), &counts, err);
+    rl_outbox_counts counts;
+    rl_status status = outbox->ops->count(outbox, upserts(indexer), &counts, err);
 
     *left = 0;
     if (status == RL_OK && embeds(indexer) &&
-        !rl_index_peer_refuses(&indexer->openai.peer)) {
-        *left += counts.rows[RL_BOX_PENDING];
+        !rl_server_health_refuses(&indexer->openai.health)) {
+        *left += counts.rows[RL_OUTBOX_PENDING];
     }
     if (status == RL_OK && upserts(indexer) &&
-        !rl_index_peer_refuses(&indexer->milvus.peer)) {
-        *left += counts.rows[RL_BOX_EMBEDDED] + counts.rows[RL_BOX_DELETED];
+        !rl_server_health_refuses(&indexer->milvus.health)) {
+        *left += counts.rows[RL_OUTBOX_EMBEDDED] + counts.rows[RL_OUTBOX_DELETED];
     }
     return status;
 }
@@ -215,7 +216,7 @@ rl_status rl_indexer_drain(rl_indexer *indexer, uint64_t end, bool patient, rl_e
             status = RL_TIMEOUT;
             break;
         }
-        rl_indexer_hint(indexer);
+        rl_indexer_notify(indexer);
         wait_for_news(indexer, end);
     }
     return status;
@@ -232,27 +233,27 @@ bool rl_indexer_stop(rl_indexer *indexer, uint64_t end)
 
 void rl_indexer_error(rl_indexer *indexer, char *text, size_t size)
 {
-    rl_index_peer_error(&indexer->openai.peer, text, size);
+    rl_server_health_error(&indexer->openai.health, text, size);
     if (text[0] == '\0') {
-        rl_index_peer_error(&indexer->milvus.peer, text, size);
+        rl_server_health_error(&indexer->milvus.health, text, size);
     }
 }
 
-static void before_fork(rl_index_lane *lane)
+static void before_fork(rl_index_stage *stage)
 {
-    rl_worker_before_fork(&lane->worker);
-    pthread_mutex_lock(&lane->peer.lock);
+    rl_worker_before_fork(&stage->worker);
+    pthread_mutex_lock(&stage->health.lock);
 }
 
-static void after_fork(rl_index_lane *lane, bool in_child)
+static void after_fork(rl_index_stage *stage, bool in_child)
 {
     if (in_child) { /* what it was at is the parent's, and may be half done */
-        init_work(lane);
-        lane->worked_at = 0;
-        atomic_store(&lane->pending, false);
+        init_work(stage);
+        stage->worked_at = 0;
+        atomic_store(&stage->pending, false);
     }
-    pthread_mutex_unlock(&lane->peer.lock);
-    rl_worker_after_fork(&lane->worker, in_child);
+    pthread_mutex_unlock(&stage->health.lock);
+    rl_worker_after_fork(&stage->worker, in_child);
 }
 
 void rl_indexer_before_fork(rl_indexer *indexer)

@@ -15,7 +15,7 @@
 
 #include "core/metrics.h"
 #include "core/notice.h"
-#include "meaning/index/index_peer.h"
+#include "meaning/index/server_health.h"
 #include "meaning/outbox/outbox.h"
 #include "meaning/services/services.h"
 #include "record/worker.h"
@@ -29,19 +29,19 @@
 struct rl_indexer;
 
 /* The part that works with one of the servers. What is below the line is of its thread. */
-typedef struct rl_index_lane {
+typedef struct rl_index_stage {
     struct rl_indexer *indexer; /* borrowed */
-    rl_index_peer peer;
+    rl_server_health health;
     rl_worker worker;
     atomic_bool pending; /* there may be something to do */
     /* ---- */
     rl_service_set *set; /* of the thread at work, and so on */
     uint64_t worked_at;  /* monotonic nanoseconds: when the last round ended */
     size_t batch;        /* texts in the next request: fewer after a failure */
-    rl_box_jobs jobs;
+    rl_outbox_jobs jobs;
     rl_buf texts; /* of the jobs */
-    rl_box_result results[RL_INDEX_ROWS];
-} rl_index_lane;
+    rl_outbox_result results[RL_INDEX_ROWS];
+} rl_index_stage;
 
 /* Counters of an indexer, as those of core/metrics.h. */
 typedef struct rl_index_metrics {
@@ -61,7 +61,7 @@ typedef struct rl_index_parts {
 
 typedef struct rl_indexer {
     rl_index_parts with;
-    rl_index_lane openai, milvus;
+    rl_index_stage openai, milvus;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t moved; /* something was done, or has failed */
     unsigned failures;    /* of a server or of the database */
@@ -71,7 +71,7 @@ void rl_indexer_init(rl_indexer *indexer, const rl_index_parts *parts);
 void rl_indexer_destroy(rl_indexer *indexer);
 
 /* There may be something to do. Quick; does not wait. */
-void rl_indexer_hint(rl_indexer *indexer);
+void rl_indexer_notify(rl_indexer *indexer);
 
 /* Waits until nothing is left to do that can be done; RL_TIMEOUT at `end`, or with `patient`
  * false as soon as something fails. */

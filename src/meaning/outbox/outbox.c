@@ -7,25 +7,26 @@
 
 #define KEEP_BYTES ((size_t)1 << 20) /* of the arena, from one claim to the next */
 
-const char *const rl_box_state_names[RL_BOX_STATES] = {
-    [RL_BOX_PENDING] = "pending", [RL_BOX_EMBEDDED] = "embedded", [RL_BOX_DONE] = "done",
-    [RL_BOX_FAILED] = "failed",   [RL_BOX_DELETED] = "deleted",
+const char *const rl_outbox_state_names[RL_OUTBOX_STATES] = {
+    [RL_OUTBOX_PENDING] = "pending", [RL_OUTBOX_EMBEDDED] = "embedded",
+    [RL_OUTBOX_DONE] = "done",       [RL_OUTBOX_FAILED] = "failed",
+    [RL_OUTBOX_DELETED] = "deleted",
 };
 
-bool rl_box_state_parse(const char *name, rl_box_state *state)
+bool rl_outbox_state_parse(const char *name, rl_outbox_state *state)
 {
     bool found = false;
 
-    for (int i = 0; i < RL_BOX_STATES && !found; i++) {
-        found = strcmp(name, rl_box_state_names[i]) == 0;
+    for (int i = 0; i < RL_OUTBOX_STATES && !found; i++) {
+        found = strcmp(name, rl_outbox_state_names[i]) == 0;
         if (found) {
-            *state = (rl_box_state)i;
+            *state = (rl_outbox_state)i;
         }
     }
     return found;
 }
 
-rl_outbox_wish rl_outbox_wish_of(const rl_embed_rule *rule, const rl_run *run)
+rl_outbox_action rl_outbox_action_of(const rl_embed_rule *rule, const rl_run *run)
 {
     const rl_slice *outputs = &run->texts[RL_OUTPUTS];
     bool has_text = outputs->given && rl_embed_text_has(run->arena.data + outputs->at,
@@ -34,25 +35,25 @@ rl_outbox_wish rl_outbox_wish_of(const rl_embed_rule *rule, const rl_run *run)
     return has_text ? RL_OUTBOX_QUEUE : RL_OUTBOX_TOUCH;
 }
 
-void rl_box_jobs_init(rl_box_jobs *jobs)
+void rl_outbox_jobs_init(rl_outbox_jobs *jobs)
 {
     rl_buf_init(&jobs->list, RL_BUF_MAX);
     rl_buf_init(&jobs->arena, RL_BUF_MAX);
 }
 
-void rl_box_jobs_free(rl_box_jobs *jobs)
+void rl_outbox_jobs_free(rl_outbox_jobs *jobs)
 {
     rl_buf_free(&jobs->list);
     rl_buf_free(&jobs->arena);
 }
 
-void rl_box_jobs_clear(rl_box_jobs *jobs)
+void rl_outbox_jobs_clear(rl_outbox_jobs *jobs)
 {
     rl_buf_reset(&jobs->list, KEEP_BYTES);
     rl_buf_reset(&jobs->arena, KEEP_BYTES);
 }
 
-size_t rl_box_add_text(rl_box_jobs *jobs, const char *text, size_t len)
+size_t rl_outbox_add_text(rl_outbox_jobs *jobs, const char *text, size_t len)
 {
     size_t at = jobs->arena.len;
 
@@ -61,7 +62,7 @@ size_t rl_box_add_text(rl_box_jobs *jobs, const char *text, size_t len)
     return at;
 }
 
-size_t rl_box_add_vector(rl_box_jobs *jobs, const void *vector, size_t bytes)
+size_t rl_outbox_add_vector(rl_outbox_jobs *jobs, const void *vector, size_t bytes)
 {
     size_t at;
 

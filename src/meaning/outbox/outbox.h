@@ -21,42 +21,42 @@ typedef struct rl_embed_rule {
 } rl_embed_rule;
 
 /* What a log of a run means for its row in the outbox. */
-typedef enum rl_outbox_wish {
+typedef enum rl_outbox_action {
     RL_OUTBOX_TOUCH, /* a row that is there is worked on again */
     RL_OUTBOX_QUEUE, /* a row is made, too */
-} rl_outbox_wish;
+} rl_outbox_action;
 
-rl_outbox_wish rl_outbox_wish_of(const rl_embed_rule *rule, const rl_run *run);
+rl_outbox_action rl_outbox_action_of(const rl_embed_rule *rule, const rl_run *run);
 
-typedef enum rl_box_state {
-    RL_BOX_PENDING,
-    RL_BOX_EMBEDDED,
-    RL_BOX_DONE,
-    RL_BOX_FAILED,
-    RL_BOX_DELETED,
-    RL_BOX_STATES
-} rl_box_state;
+typedef enum rl_outbox_state {
+    RL_OUTBOX_PENDING,
+    RL_OUTBOX_EMBEDDED,
+    RL_OUTBOX_DONE,
+    RL_OUTBOX_FAILED,
+    RL_OUTBOX_DELETED,
+    RL_OUTBOX_STATES
+} rl_outbox_state;
 
-extern const char *const rl_box_state_names[RL_BOX_STATES];
-bool rl_box_state_parse(const char *name, rl_box_state *state);
+extern const char *const rl_outbox_state_names[RL_OUTBOX_STATES];
+bool rl_outbox_state_parse(const char *name, rl_outbox_state *state);
 
 /* Which row. */
-typedef struct rl_box_name {
+typedef struct rl_outbox_key {
     const char *id, *wpk_id;
-} rl_box_name;
+} rl_outbox_key;
 
 /* Bytes of outputs after which a claim takes no more rows: one may have many megabytes. */
-#define RL_BOX_BYTES ((size_t)8 << 20)
+#define RL_OUTBOX_BYTES ((size_t)8 << 20)
 
 /* Which rows are taken, and until when nobody else takes them: their lease. */
-typedef struct rl_box_claim {
-    rl_box_state state; /* pending, embedded or deleted */
-    size_t limit;       /* rows at most */
-    int64_t now, until; /* microseconds since 1970 */
-} rl_box_claim;
+typedef struct rl_outbox_claim {
+    rl_outbox_state state; /* pending, embedded or deleted */
+    size_t limit;          /* rows at most */
+    int64_t now, until;    /* microseconds since 1970 */
+} rl_outbox_claim;
 
 /* A row that was taken. Texts are offsets into the arena of the jobs, each with a NUL. */
-typedef struct rl_box_job {
+typedef struct rl_outbox_job {
     char id[RL_UUID_TEXT];
     int64_t version;
     int64_t lease;                        /* until when it was taken */
@@ -68,62 +68,65 @@ typedef struct rl_box_job {
     size_t vector;               /* float32 [dim] in the arena, aligned */
     uint32_t dim;                /* 0: there is no vector */
     bool gone;                   /* the run is not there any more */
-} rl_box_job;
+} rl_outbox_job;
 
-typedef struct rl_box_jobs {
-    rl_buf list; /* of rl_box_job */
+typedef struct rl_outbox_jobs {
+    rl_buf list; /* of rl_outbox_job */
     rl_buf arena;
-} rl_box_jobs;
+} rl_outbox_jobs;
 
-void rl_box_jobs_init(rl_box_jobs *jobs);
-void rl_box_jobs_free(rl_box_jobs *jobs);
-void rl_box_jobs_clear(rl_box_jobs *jobs); /* for the next claim; keeps some memory */
+void rl_outbox_jobs_init(rl_outbox_jobs *jobs);
+void rl_outbox_jobs_free(rl_outbox_jobs *jobs);
+void rl_outbox_jobs_clear(
+    rl_outbox_jobs *jobs); /* for the next claim; keeps some memory */
 
-static inline size_t rl_box_count(const rl_box_jobs *jobs)
+static inline size_t rl_outbox_job_count(const rl_outbox_jobs *jobs)
 {
-    return jobs->list.len / sizeof(rl_box_job);
+    return jobs->list.len / sizeof(rl_outbox_job);
 }
 
-static inline const rl_box_job *rl_box_job_at(const rl_box_jobs *jobs, size_t index)
+static inline const rl_outbox_job *rl_outbox_job_at(const rl_outbox_jobs *jobs,
+                                                    size_t index)
 {
-    return (const rl_box_job *)(const void *)jobs->list.data + index;
+    return (const rl_outbox_job *)(const void *)jobs->list.data + index;
 }
 
-static inline bool rl_box_failed(const rl_box_jobs *jobs)
+static inline bool rl_outbox_jobs_failed(const rl_outbox_jobs *jobs)
 {
     return jobs->list.failed || jobs->arena.failed;
 }
 
 /* Each appends to the arena and gives the offset. */
-size_t rl_box_add_text(rl_box_jobs *jobs, const char *text, size_t len);
-size_t rl_box_add_vector(rl_box_jobs *jobs, const void *vector, size_t bytes);
+size_t rl_outbox_add_text(rl_outbox_jobs *jobs, const char *text, size_t len);
+size_t rl_outbox_add_vector(rl_outbox_jobs *jobs, const void *vector, size_t bytes);
 
-static inline const char *rl_box_text(const rl_box_jobs *jobs, size_t at)
+static inline const char *rl_outbox_text(const rl_outbox_jobs *jobs, size_t at)
 {
     return jobs->arena.data + at;
 }
 
-static inline const float *rl_box_vector(const rl_box_jobs *jobs, const rl_box_job *job)
+static inline const float *rl_outbox_vector(const rl_outbox_jobs *jobs,
+                                            const rl_outbox_job *job)
 {
     return (const float *)(const void *)(jobs->arena.data + job->vector);
 }
 
 /* What has become of a row that was taken. A row whose version has grown meanwhile, or which
  * another process has taken since, stays as it is; the first one can be taken again now. */
-typedef enum rl_box_outcome {
-    RL_BOX_HAS_VECTOR, /* it is `embedded` now, with this vector */
-    RL_BOX_HAS_TEXT,   /* the vector that it has is that of its text: `embedded` */
-    RL_BOX_UPSERTED,   /* it is `done` */
-    RL_BOX_HAS_NONE,   /* there is nothing to embed: the row goes, or is to be deleted */
-    RL_BOX_REMOVED,    /* it is not in Milvus any more: the row goes */
-    RL_BOX_REFUSED,    /* it is `failed`, with this error */
-    RL_BOX_AGAIN,      /* it is free again at `again_at`, with this error */
-} rl_box_outcome;
+typedef enum rl_outbox_outcome {
+    RL_OUTBOX_HAS_VECTOR, /* it is `embedded` now, with this vector */
+    RL_OUTBOX_HAS_TEXT,   /* the vector that it has is that of its text: `embedded` */
+    RL_OUTBOX_UPSERTED,   /* it is `done` */
+    RL_OUTBOX_HAS_NONE, /* there is nothing to embed: the row goes, or is to be deleted */
+    RL_OUTBOX_REMOVED,  /* it is not in Milvus any more: the row goes */
+    RL_OUTBOX_REFUSED,  /* it is `failed`, with this error */
+    RL_OUTBOX_AGAIN,    /* it is free again at `again_at`, with this error */
+} rl_outbox_outcome;
 
-typedef struct rl_box_result {
-    rl_box_name name;
+typedef struct rl_outbox_result {
+    rl_outbox_key name;
     int64_t version, lease; /* as they were taken */
-    rl_box_outcome outcome;
+    rl_outbox_outcome outcome;
     const char *error; /* or NULL */
     int64_t again_at;  /* microseconds since 1970 */
     const char *model; /* and what follows: of a new vector */
@@ -131,13 +134,13 @@ typedef struct rl_box_result {
     uint32_t dim;
     uint64_t text_hash;
     size_t text_bytes, used_bytes;
-} rl_box_result;
+} rl_outbox_result;
 
 /* How much there is. */
-typedef struct rl_box_counts {
-    int64_t rows[RL_BOX_STATES]; /* but for `done`, and perhaps `embedded` */
-    char last_error[256];        /* of a row that failed last; "" without */
-} rl_box_counts;
+typedef struct rl_outbox_counts {
+    int64_t rows[RL_OUTBOX_STATES]; /* but for `done`, and perhaps `embedded` */
+    char last_error[256];           /* of a row that failed last; "" without */
+} rl_outbox_counts;
 
 /* Takes a vector: float32 [dim], perhaps not aligned, borrowed for the call. RL_OK to go on;
  * anything else ends the reading with that. */
@@ -168,18 +171,18 @@ typedef struct rl_outbox rl_outbox;
 typedef struct rl_outbox_ops {
     /* Takes rows that are due, so that nobody else does until the time given; replaces what
      * was in jobs. */
-    rl_status (*claim)(rl_outbox *outbox, const rl_box_claim *claim, rl_box_jobs *jobs,
-                       rl_err *err);
+    rl_status (*claim)(rl_outbox *outbox, const rl_outbox_claim *claim,
+                       rl_outbox_jobs *jobs, rl_err *err);
     /* Writes what has become of rows, in one transaction. */
-    rl_status (*settle)(rl_outbox *outbox, const rl_box_result *results, size_t count,
+    rl_status (*finish)(rl_outbox *outbox, const rl_outbox_result *results, size_t count,
                         rl_err *err);
     /* Counts rows; those that are `embedded` only when asked to, as without a Milvus all of
      * them are. */
-    rl_status (*look)(rl_outbox *outbox, bool embedded, rl_box_counts *counts,
-                      rl_err *err);
+    rl_status (*count)(rl_outbox *outbox, bool embedded, rl_outbox_counts *counts,
+                       rl_err *err);
 
     /* Gives the sink the vector of one run, if it has one. */
-    rl_status (*vector)(rl_outbox *outbox, const rl_box_name *name, const char *model,
+    rl_status (*vector)(rl_outbox *outbox, const rl_outbox_key *name, const char *model,
                         rl_vector_sink sink, void *ctx, rl_err *err);
 
     /* Gives the sink every vector that may be one of the `limit` nearest by cosine, in any

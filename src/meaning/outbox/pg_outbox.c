@@ -47,21 +47,21 @@ static int64_t number_of(const PGresult *result, int row, int column)
     return strtoll(text_of(result, row, column), NULL, 10);
 }
 
-static size_t add_text(rl_box_jobs *jobs, const PGresult *result, int row, int column)
+static size_t add_text(rl_outbox_jobs *jobs, const PGresult *result, int row, int column)
 {
-    return rl_box_add_text(jobs, text_of(result, row, column),
-                           (size_t)PQgetlength(result, row, column));
+    return rl_outbox_add_text(jobs, text_of(result, row, column),
+                              (size_t)PQgetlength(result, row, column));
 }
 
-static void add_job(rl_box_jobs *jobs, int64_t lease, const PGresult *result, int row)
+static void add_job(rl_outbox_jobs *jobs, int64_t lease, const PGresult *result, int row)
 {
-    rl_box_job job = {.version = number_of(result, row, 1),
-                      .lease = lease,
-                      .attempts = (unsigned)number_of(result, row, 2),
-                      .gone = PQgetisnull(result, row, 5) != 0,
-                      .created_at = number_of(result, row, 7),
-                      .text_hash = (uint64_t)number_of(result, row, 9),
-                      .dim = (uint32_t)number_of(result, row, 11)};
+    rl_outbox_job job = {.version = number_of(result, row, 1),
+                         .lease = lease,
+                         .attempts = (unsigned)number_of(result, row, 2),
+                         .gone = PQgetisnull(result, row, 5) != 0,
+                         .created_at = number_of(result, row, 7),
+                         .text_hash = (uint64_t)number_of(result, row, 9),
+                         .dim = (uint32_t)number_of(result, row, 11)};
 
     snprintf(job.id, sizeof job.id, "%s", text_of(result, row, 0));
     job.wpk_id = add_text(jobs, result, row, 3);
@@ -75,48 +75,50 @@ static void add_job(rl_box_jobs *jobs, int64_t lease, const PGresult *result, in
 
         job.dim = bytes == job.dim * sizeof(float) ? job.dim : 0;
         job.vector =
-            rl_box_add_vector(jobs, text_of(result, row, 10), job.dim * sizeof(float));
+            rl_outbox_add_vector(jobs, text_of(result, row, 10), job.dim * sizeof(float));
     }
     rl_buf_add(&jobs->list, &job, sizeof job);
 }
 
-static rl_status outbox_claim(rl_outbox *outbox, const rl_box_claim *claim,
-                              rl_box_jobs *jobs, rl_err *err)
+static rl_status outbox_claim(rl_outbox *outbox, const rl_outbox_claim *claim,
+                              rl_outbox_jobs *jobs, rl_err *err)
 {
     char now[NUMBER_TEXT], until[NUMBER_TEXT], limit[NUMBER_TEXT], bytes[NUMBER_TEXT];
-    const char *const values[] = {rl_box_state_names[claim->state],
+    const char *const values[] = {rl_outbox_state_names[claim->state],
                                   number(now, claim->now), number(until, claim->until),
                                   number(limit, (int64_t)claim->limit),
-                                  number(bytes, (int64_t)RL_BOX_BYTES)};
+                                  number(bytes, (int64_t)RL_OUTBOX_BYTES)};
     PGresult *result = NULL;
     rl_status status;
 
     rl_pg_vector_copy(vector_of(outbox)); /* of the last batch, and of older ones */
-    rl_box_jobs_clear(jobs);
-    status = rl_pg_pool_exec(pool_of(outbox), RL_PG_BOX_CLAIM, 5, values, &result, err);
+    rl_outbox_jobs_clear(jobs);
+    status =
+        rl_pg_pool_exec(pool_of(outbox), RL_PG_OUTBOX_CLAIM, 5, values, &result, err);
     for (int row = 0; status == RL_OK && row < PQntuples(result); row++) {
         add_job(jobs, claim->until, result, row);
     }
     PQclear(result);
-    return status == RL_OK && rl_box_failed(jobs) ? rl_err_nomem(err) : status;
+    return status == RL_OK && rl_outbox_jobs_failed(jobs) ? rl_err_nomem(err) : status;
 }
 
 /* The statements of an outcome: the second only where the first has found no row. */
-#define STATEMENTS(that)                                                           \
-    {                                                                              \
-        [RL_BOX_HAS_VECTOR] = {RL_PG_BOX_VECTOR(that), NULL},                      \
-        [RL_BOX_HAS_TEXT] = {RL_PG_BOX_TEXT(that), NULL},                          \
-        [RL_BOX_UPSERTED] = {RL_PG_BOX_UPSERTED(that), NULL},                      \
-        [RL_BOX_HAS_NONE] = {RL_PG_BOX_NONE(that), RL_PG_BOX_NONE_UPSERTED(that)}, \
-        [RL_BOX_REMOVED] = {RL_PG_BOX_REMOVED(that), NULL},                        \
-        [RL_BOX_REFUSED] = {RL_PG_BOX_REFUSED(that), NULL},                        \
-        [RL_BOX_AGAIN] = {RL_PG_BOX_LATER(that), NULL},                            \
+#define STATEMENTS(that)                                            \
+    {                                                               \
+        [RL_OUTBOX_HAS_VECTOR] = {RL_PG_OUTBOX_VECTOR(that), NULL}, \
+        [RL_OUTBOX_HAS_TEXT] = {RL_PG_OUTBOX_TEXT(that), NULL},     \
+        [RL_OUTBOX_UPSERTED] = {RL_PG_OUTBOX_UPSERTED(that), NULL}, \
+        [RL_OUTBOX_HAS_NONE] = {RL_PG_OUTBOX_NONE(that),            \
+                                RL_PG_OUTBOX_NONE_UPSERTED(that)},  \
+        [RL_OUTBOX_REMOVED] = {RL_PG_OUTBOX_REMOVED(that), NULL},   \
+        [RL_OUTBOX_REFUSED] = {RL_PG_OUTBOX_REFUSED(that), NULL},   \
+        [RL_OUTBOX_AGAIN] = {RL_PG_OUTBOX_LATER(that), NULL},       \
     }
 
 typedef const char *const statement_pair[2];
 
-static statement_pair of_free_rows[] = STATEMENTS(RL_PG_BOX_FREE);
-static statement_pair of_rows[] = STATEMENTS(RL_PG_BOX_THAT);
+static statement_pair of_free_rows[] = STATEMENTS(RL_PG_OUTBOX_FREE);
+static statement_pair of_rows[] = STATEMENTS(RL_PG_OUTBOX_THAT);
 
 #define MOST_VALUES 10
 #define ROW_VALUES 4 /* which row it is */
@@ -135,7 +137,7 @@ static void add_number(parameters *all, int64_t value)
     all->count++;
 }
 
-static void fill(parameters *all, const rl_box_result *result)
+static void fill(parameters *all, const rl_outbox_result *result)
 {
     memset(all, 0, sizeof *all);
     all->values[all->count++] = result->name.id;
@@ -143,7 +145,7 @@ static void fill(parameters *all, const rl_box_result *result)
     add_number(all, result->version);
     add_number(all, result->lease);
     switch (result->outcome) {
-    case RL_BOX_HAS_VECTOR:
+    case RL_OUTBOX_HAS_VECTOR:
         all->values[all->count++] = result->model;
         add_number(all, result->dim);
         add_number(all, (int64_t)result->text_hash);
@@ -153,10 +155,10 @@ static void fill(parameters *all, const rl_box_result *result)
         all->lengths[all->count] = (int)(result->dim * sizeof(float));
         all->formats[all->count++] = 1;
         break;
-    case RL_BOX_REFUSED:
+    case RL_OUTBOX_REFUSED:
         all->values[all->count++] = result->error;
         break;
-    case RL_BOX_AGAIN:
+    case RL_OUTBOX_AGAIN:
         add_number(all, result->again_at);
         all->values[all->count++] = result->error;
         break;
@@ -181,7 +183,7 @@ static rl_status run(rl_pg_conn *conn, const char *sql, const parameters *all, i
 
 /* Only a row that nobody has locked, in a transaction, which so never waits and can't be
  * part of a deadlock; or (`alone`) the row that was not found so, in one of its own. */
-static rl_status settle_one(rl_pg_conn *conn, const rl_box_result *result, bool alone,
+static rl_status settle_one(rl_pg_conn *conn, const rl_outbox_result *result, bool alone,
                             bool *found, rl_err *err)
 {
     const char *const *sql = (alone ? of_rows : of_free_rows)[result->outcome];
@@ -194,13 +196,13 @@ static rl_status settle_one(rl_pg_conn *conn, const rl_box_result *result, bool 
         status = run(conn, sql[1], &all, ROW_VALUES, found, err);
     }
     if (status == RL_OK && !*found && alone) {
-        status = run(conn, RL_PG_BOX_RELEASE, &all, ROW_VALUES, found, err);
+        status = run(conn, RL_PG_OUTBOX_RELEASE, &all, ROW_VALUES, found, err);
     }
     return status;
 }
 
-static rl_status settle_all(rl_pg_conn *conn, const rl_box_result *results, size_t count,
-                            bool *found, rl_err *err)
+static rl_status settle_all(rl_pg_conn *conn, const rl_outbox_result *results,
+                            size_t count, bool *found, rl_err *err)
 {
     rl_err ignored;
     rl_status status = rl_pg_conn_exec(conn, RL_PG_BEGIN, 0, NULL, false, NULL, err);
@@ -223,7 +225,7 @@ static rl_status settle_all(rl_pg_conn *conn, const rl_box_result *results, size
     return status;
 }
 
-static rl_status outbox_settle(rl_outbox *outbox, const rl_box_result *results,
+static rl_status outbox_finish(rl_outbox *outbox, const rl_outbox_result *results,
                                size_t count, rl_err *err)
 {
     bool *found = count > 0 ? rl_calloc(count, sizeof *found) : NULL;
@@ -247,21 +249,21 @@ static rl_status outbox_settle(rl_outbox *outbox, const rl_box_result *results,
     return status;
 }
 
-static rl_status outbox_look(rl_outbox *outbox, bool embedded, rl_box_counts *counts,
-                             rl_err *err)
+static rl_status outbox_count(rl_outbox *outbox, bool embedded, rl_outbox_counts *counts,
+                              rl_err *err)
 {
     const char *const values[] = {
-        rl_box_state_names[embedded ? RL_BOX_EMBEDDED : RL_BOX_PENDING]};
+        rl_outbox_state_names[embedded ? RL_OUTBOX_EMBEDDED : RL_OUTBOX_PENDING]};
     PGresult *result = NULL;
     rl_status status =
-        rl_pg_pool_exec(pool_of(outbox), RL_PG_BOX_COUNTS, 1, values, &result, err);
-    rl_box_state state;
+        rl_pg_pool_exec(pool_of(outbox), RL_PG_OUTBOX_COUNTS, 1, values, &result, err);
+    rl_outbox_state state;
 
     memset(counts, 0, sizeof *counts);
     for (int row = 0; status == RL_OK && row < PQntuples(result); row++) {
-        if (rl_box_state_parse(text_of(result, row, 0), &state)) {
+        if (rl_outbox_state_parse(text_of(result, row, 0), &state)) {
             counts->rows[state] = number_of(result, row, 1);
-            if (state == RL_BOX_FAILED) {
+            if (state == RL_OUTBOX_FAILED) {
                 snprintf(counts->last_error, sizeof counts->last_error, "%s",
                          text_of(result, row, 2));
             }
@@ -323,7 +325,7 @@ static rl_status scan(rl_pg_pool *pool, const rl_near_query *query, rl_vector_si
     return status;
 }
 
-static rl_status outbox_vector(rl_outbox *outbox, const rl_box_name *name,
+static rl_status outbox_vector(rl_outbox *outbox, const rl_outbox_key *name,
                                const char *model, rl_vector_sink sink, void *ctx,
                                rl_err *err)
 {
@@ -370,8 +372,8 @@ static void outbox_free(rl_outbox *outbox)
 
 static const rl_outbox_ops ops = {
     .claim = outbox_claim,
-    .settle = outbox_settle,
-    .look = outbox_look,
+    .finish = outbox_finish,
+    .count = outbox_count,
     .vector = outbox_vector,
     .nearest = outbox_nearest,
     .before_fork = outbox_before_fork,
@@ -396,7 +398,7 @@ rl_status rl_pg_outbox_new(rl_pg_pool *pool, const rl_migrations *pgvector,
 
 static bool has_text(void *rule, const rl_run *run)
 {
-    return rl_outbox_wish_of(rule, run) == RL_OUTBOX_QUEUE;
+    return rl_outbox_action_of(rule, run) == RL_OUTBOX_QUEUE;
 }
 
 rl_pg_hook rl_pg_outbox_hook(const rl_embed_rule *rule)

@@ -54,17 +54,18 @@
  * filters also status or NULL, and since (microseconds since 1970) or NULL. The order by id
  * is that of equal vectors. */
 #define RL_PG_VECTOR_NEAREST \
-    "SELECT box.id::text, box.wpk_id, box.vector FROM run_embeddings AS box"
-#define RL_PG_VECTOR_RUNS                                                        \
-    " JOIN workflow_runs AS run ON run.wpk_id = box.wpk_id AND run.id = box.id " \
-    "AND ($5::text IS NULL OR run.status = $5) "                                 \
-    "AND ($6::bigint IS NULL OR run.created_at >= "                              \
+    "SELECT entry.id::text, entry.wpk_id, entry.vector FROM run_embeddings AS entry"
+#define RL_PG_VECTOR_RUNS                                                            \
+    " JOIN workflow_runs AS run ON run.wpk_id = entry.wpk_id AND run.id = entry.id " \
+    "AND ($5::text IS NULL OR run.status = $5) "                                     \
+    "AND ($6::bigint IS NULL OR run.created_at >= "                                  \
     "'epoch'::timestamptz + $6::bigint * interval '1 microsecond')"
-#define RL_PG_VECTOR_ORDER                                                        \
-    " WHERE box.model = $1 AND box.dim = %u AND box.embedding_stamp = box.stamp " \
-    "AND ($2::text IS NULL OR box.wpk_id = $2) "                                  \
-    "ORDER BY box.embedding::%s.vector(%u) OPERATOR(%s.<=>) $4::%s.vector(%u), "  \
-    "box.id LIMIT $3::bigint"
+#define RL_PG_VECTOR_ORDER                                                         \
+    " WHERE entry.model = $1 AND entry.dim = %u AND entry.embedding_stamp = "      \
+    "entry.stamp "                                                                 \
+    "AND ($2::text IS NULL OR entry.wpk_id = $2) "                                 \
+    "ORDER BY entry.embedding::%s.vector(%u) OPERATOR(%s.<=>) $4::%s.vector(%u), " \
+    "entry.id LIMIT $3::bigint"
 
 /* Copies to be made. pgvector takes 16,000 numbers at most. Parameters: the id behind which
  * (what was copied just before is dead weight in the index), limit. */
@@ -74,12 +75,12 @@
     "ORDER BY run_embeddings.id LIMIT $2::bigint FOR UPDATE SKIP LOCKED"
 /* Around the rows, each with id, wpk_id, stamp and the vector (binary). "%d": the numbers of
  * its parameters. */
-#define RL_PG_VECTOR_COPY                                            \
-    "UPDATE run_embeddings AS box SET embedding = given.embedding, " \
+#define RL_PG_VECTOR_COPY                                              \
+    "UPDATE run_embeddings AS entry SET embedding = given.embedding, " \
     "embedding_stamp = given.stamp FROM (VALUES "
 #define RL_PG_VECTOR_ROW "($%d::uuid, $%d::text, $%d::bigint, $%d::%s.vector)"
-#define RL_PG_VECTOR_COPIED                                                      \
-    ") AS given (id, wpk_id, stamp, embedding) WHERE box.wpk_id = given.wpk_id " \
-    "AND box.id = given.id AND box.stamp = given.stamp"
+#define RL_PG_VECTOR_COPIED                                                        \
+    ") AS given (id, wpk_id, stamp, embedding) WHERE entry.wpk_id = given.wpk_id " \
+    "AND entry.id = given.id AND entry.stamp = given.stamp"
 
 #endif

@@ -25,15 +25,15 @@ static int bind_text(sqlite3_stmt *stmt, int at, const char *text)
 }
 
 /* The statement for a run; NULL where there is nothing to write down. */
-static const char *note_of(rl_outbox_wish wish, bool is_own, bool is_new)
+static const char *note_of(rl_outbox_action wish, bool is_own, bool is_new)
 {
     static const char *const statements[2][2] = {
-        [RL_OUTBOX_TOUCH] = {RL_SQLITE_BOX_TOUCH_NAME, RL_SQLITE_BOX_TOUCH_ID},
-        [RL_OUTBOX_QUEUE] = {RL_SQLITE_BOX_QUEUE_NAME, RL_SQLITE_BOX_QUEUE_ID},
+        [RL_OUTBOX_TOUCH] = {RL_SQLITE_OUTBOX_TOUCH_NAME, RL_SQLITE_OUTBOX_TOUCH_ID},
+        [RL_OUTBOX_QUEUE] = {RL_SQLITE_OUTBOX_QUEUE_NAME, RL_SQLITE_OUTBOX_QUEUE_ID},
     };
 
     if (is_new) {
-        return wish == RL_OUTBOX_QUEUE ? RL_SQLITE_BOX_NEW : NULL;
+        return wish == RL_OUTBOX_QUEUE ? RL_SQLITE_OUTBOX_NEW : NULL;
     }
     return statements[wish][is_own];
 }
@@ -42,7 +42,7 @@ static const char *note_of(rl_outbox_wish wish, bool is_own, bool is_new)
 static rl_status write_row(void *rule, rl_sqlite_conn *conn, const rl_run *run,
                            bool is_new, rl_err *err)
 {
-    const char *sql = note_of(rl_outbox_wish_of(rule, run), run->is_own, is_new);
+    const char *sql = note_of(rl_outbox_action_of(rule, run), run->is_own, is_new);
     char id[RL_UUID_TEXT];
     sqlite3_stmt *stmt = NULL;
     rl_status status = RL_OK;
@@ -68,8 +68,8 @@ static rl_status write_row(void *rule, rl_sqlite_conn *conn, const rl_run *run,
 
 /* What a claim works with. */
 typedef struct claiming {
-    const rl_box_claim *claim;
-    rl_box_jobs *jobs;
+    const rl_outbox_claim *claim;
+    rl_outbox_jobs *jobs;
     bool any;
 } claiming;
 
@@ -77,11 +77,11 @@ static rl_status look_for_any(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     claiming *self = ctx;
     sqlite3_stmt *stmt = NULL;
-    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_ANY, &stmt, err);
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_OUTBOX_ANY, &stmt, err);
     int rc;
 
     if (status == RL_OK) {
-        bind_text(stmt, 1, rl_box_state_names[self->claim->state]);
+        bind_text(stmt, 1, rl_outbox_state_names[self->claim->state]);
         sqlite3_bind_int64(stmt, 2, self->claim->now);
         rc = sqlite3_step(stmt);
         self->any = rc == SQLITE_ROW;
@@ -94,15 +94,16 @@ static rl_status look_for_any(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 }
 
 /* A cell's text in the arena; "" for NULL. */
-static size_t add_text(rl_box_jobs *jobs, sqlite3_stmt *stmt, int column)
+static size_t add_text(rl_outbox_jobs *jobs, sqlite3_stmt *stmt, int column)
 {
     const char *text = (const char *)sqlite3_column_text(stmt, column);
 
     if (text == NULL && sqlite3_column_type(stmt, column) != SQLITE_NULL) {
         jobs->arena.failed = true; /* the conversion found no memory */
     }
-    return rl_box_add_text(jobs, text != NULL ? text : "",
-                           text != NULL ? (size_t)sqlite3_column_bytes(stmt, column) : 0);
+    return rl_outbox_add_text(jobs, text != NULL ? text : "",
+                              text != NULL ? (size_t)sqlite3_column_bytes(stmt, column)
+                                           : 0);
 }
 
 /* A blob of float32, of the length that `dim` says. */
@@ -112,13 +113,13 @@ static uint32_t read_dim(sqlite3_stmt *stmt, int vector, uint32_t dim)
 }
 
 /* Without a vector there is no dim. */
-static void add_job(rl_box_jobs *jobs, int64_t lease, sqlite3_stmt *stmt)
+static void add_job(rl_outbox_jobs *jobs, int64_t lease, sqlite3_stmt *stmt)
 {
-    rl_box_job job = {.version = sqlite3_column_int64(stmt, 1),
-                      .lease = lease,
-                      .attempts = (unsigned)sqlite3_column_int(stmt, 2),
-                      .text_hash = (uint64_t)sqlite3_column_int64(stmt, 9),
-                      .dim = (uint32_t)sqlite3_column_int(stmt, 11)};
+    rl_outbox_job job = {.version = sqlite3_column_int64(stmt, 1),
+                         .lease = lease,
+                         .attempts = (unsigned)sqlite3_column_int(stmt, 2),
+                         .text_hash = (uint64_t)sqlite3_column_int64(stmt, 9),
+                         .dim = (uint32_t)sqlite3_column_int(stmt, 11)};
     const char *id = (const char *)sqlite3_column_text(stmt, 0);
     const char *stamp = (const char *)sqlite3_column_text(stmt, 7);
 
@@ -136,8 +137,8 @@ static void add_job(rl_box_jobs *jobs, int64_t lease, sqlite3_stmt *stmt)
     job.outputs_len = (size_t)sqlite3_column_bytes(stmt, 8);
     if (sqlite3_column_type(stmt, 10) == SQLITE_BLOB) {
         job.dim = read_dim(stmt, 10, job.dim);
-        job.vector = rl_box_add_vector(jobs, sqlite3_column_blob(stmt, 10),
-                                       job.dim * sizeof(float));
+        job.vector = rl_outbox_add_vector(jobs, sqlite3_column_blob(stmt, 10),
+                                          job.dim * sizeof(float));
     }
     jobs->arena.failed = jobs->arena.failed || id == NULL || (stamp == NULL && !job.gone);
     rl_buf_add(&jobs->list, &job, sizeof job);
@@ -145,18 +146,19 @@ static void add_job(rl_box_jobs *jobs, int64_t lease, sqlite3_stmt *stmt)
 
 static rl_status read_due(rl_sqlite_conn *conn, const claiming *self, rl_err *err)
 {
-    const rl_box_claim *wanted = self->claim;
-    rl_box_jobs *jobs = self->jobs;
+    const rl_outbox_claim *wanted = self->claim;
+    rl_outbox_jobs *jobs = self->jobs;
     sqlite3_stmt *stmt = NULL;
-    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_DUE, &stmt, err);
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_OUTBOX_DUE, &stmt, err);
     int rc = SQLITE_ROW;
 
     if (status == RL_OK) {
-        bind_text(stmt, 1, rl_box_state_names[wanted->state]);
+        bind_text(stmt, 1, rl_outbox_state_names[wanted->state]);
         sqlite3_bind_int64(stmt, 2, wanted->now);
         sqlite3_bind_int64(stmt, 3, (sqlite3_int64)wanted->limit);
-        while ((jobs->arena.len < RL_BOX_BYTES || wanted->state != RL_BOX_PENDING) &&
-               (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        while (
+            (jobs->arena.len < RL_OUTBOX_BYTES || wanted->state != RL_OUTBOX_PENDING) &&
+            (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
             add_job(jobs, wanted->until, stmt);
         }
         if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
@@ -164,13 +166,13 @@ static rl_status read_due(rl_sqlite_conn *conn, const claiming *self, rl_err *er
         }
         sqlite3_reset(stmt);
     }
-    return status == RL_OK && rl_box_failed(jobs) ? rl_err_nomem(err) : status;
+    return status == RL_OK && rl_outbox_jobs_failed(jobs) ? rl_err_nomem(err) : status;
 }
 
-static rl_status take(rl_sqlite_conn *conn, const rl_box_job *job, rl_err *err)
+static rl_status take(rl_sqlite_conn *conn, const rl_outbox_job *job, rl_err *err)
 {
     sqlite3_stmt *stmt = NULL;
-    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_TAKE, &stmt, err);
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_OUTBOX_TAKE, &stmt, err);
 
     if (status == RL_OK) {
         bool bound = bind_text(stmt, 1, job->id) == SQLITE_OK &&
@@ -204,9 +206,9 @@ static rl_status make_rows(rl_sqlite_conn *conn, size_t limit, rl_err *err)
     rl_status status;
 
     do {
-        status = run_for_first(conn, RL_SQLITE_BOX_MAKE, limit, &made, err);
+        status = run_for_first(conn, RL_SQLITE_OUTBOX_MAKE, limit, &made, err);
         if (status == RL_OK) {
-            status = run_for_first(conn, RL_SQLITE_BOX_MADE, limit, &moved, err);
+            status = run_for_first(conn, RL_SQLITE_OUTBOX_MADE, limit, &moved, err);
         }
     } while (status == RL_OK && made == 0 && moved > 0);
     return status;
@@ -218,16 +220,16 @@ static rl_status claim(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     const claiming *self = ctx;
     rl_status status;
 
-    rl_box_jobs_clear(self->jobs); /* it may be done again */
+    rl_outbox_jobs_clear(self->jobs); /* it may be done again */
     status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
-    if (status == RL_OK && self->claim->state == RL_BOX_PENDING) {
+    if (status == RL_OK && self->claim->state == RL_OUTBOX_PENDING) {
         status = make_rows(conn, self->claim->limit, err);
     }
     if (status == RL_OK) {
         status = read_due(conn, self, err);
     }
-    for (size_t i = 0; status == RL_OK && i < rl_box_count(self->jobs); i++) {
-        status = take(conn, rl_box_job_at(self->jobs, i), err);
+    for (size_t i = 0; status == RL_OK && i < rl_outbox_job_count(self->jobs); i++) {
+        status = take(conn, rl_outbox_job_at(self->jobs, i), err);
     }
     if (status == RL_OK) {
         status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
@@ -235,40 +237,40 @@ static rl_status claim(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     return status;
 }
 
-static rl_status outbox_claim(rl_outbox *outbox, const rl_box_claim *wanted,
-                              rl_box_jobs *jobs, rl_err *err)
+static rl_status outbox_claim(rl_outbox *outbox, const rl_outbox_claim *wanted,
+                              rl_outbox_jobs *jobs, rl_err *err)
 {
     claiming self = {.claim = wanted, .jobs = jobs};
     rl_status status;
 
-    rl_box_jobs_clear(jobs);
+    rl_outbox_jobs_clear(jobs);
     status = rl_sqlite_file_read(file_of(outbox), look_for_any, &self, err);
     if (status == RL_OK && self.any) {
         status = rl_sqlite_file_write(file_of(outbox), false, true, claim, &self, err);
     }
     if (status != RL_OK) {
-        rl_box_jobs_clear(jobs);
+        rl_outbox_jobs_clear(jobs);
     }
     return status;
 }
 
 /* The statements of an outcome: the second only where the first has found no row. */
 static const char *const outcome_sql[][2] = {
-    [RL_BOX_HAS_VECTOR] = {RL_SQLITE_BOX_VECTOR, NULL},
-    [RL_BOX_HAS_TEXT] = {RL_SQLITE_BOX_TEXT, NULL},
-    [RL_BOX_UPSERTED] = {RL_SQLITE_BOX_UPSERTED, NULL},
-    [RL_BOX_HAS_NONE] = {RL_SQLITE_BOX_NONE, RL_SQLITE_BOX_NONE_UPSERTED},
-    [RL_BOX_REMOVED] = {RL_SQLITE_BOX_REMOVED, NULL},
-    [RL_BOX_REFUSED] = {RL_SQLITE_BOX_REFUSED, NULL},
-    [RL_BOX_AGAIN] = {RL_SQLITE_BOX_LATER, NULL},
+    [RL_OUTBOX_HAS_VECTOR] = {RL_SQLITE_OUTBOX_VECTOR, NULL},
+    [RL_OUTBOX_HAS_TEXT] = {RL_SQLITE_OUTBOX_TEXT, NULL},
+    [RL_OUTBOX_UPSERTED] = {RL_SQLITE_OUTBOX_UPSERTED, NULL},
+    [RL_OUTBOX_HAS_NONE] = {RL_SQLITE_OUTBOX_NONE, RL_SQLITE_OUTBOX_NONE_UPSERTED},
+    [RL_OUTBOX_REMOVED] = {RL_SQLITE_OUTBOX_REMOVED, NULL},
+    [RL_OUTBOX_REFUSED] = {RL_SQLITE_OUTBOX_REFUSED, NULL},
+    [RL_OUTBOX_AGAIN] = {RL_SQLITE_OUTBOX_LATER, NULL},
 };
 
-static int bind_outcome(sqlite3_stmt *stmt, const rl_box_result *result)
+static int bind_outcome(sqlite3_stmt *stmt, const rl_outbox_result *result)
 {
     int rc = SQLITE_OK;
 
     switch (result->outcome) {
-    case RL_BOX_HAS_VECTOR:
+    case RL_OUTBOX_HAS_VECTOR:
         rc |= sqlite3_bind_int64(stmt, 4, rl_time_now());
         rc |= bind_text(stmt, 5, result->model);
         rc |= sqlite3_bind_int64(stmt, 6, result->dim);
@@ -278,13 +280,13 @@ static int bind_outcome(sqlite3_stmt *stmt, const rl_box_result *result)
         rc |= sqlite3_bind_int64(stmt, 9, (sqlite3_int64)result->text_bytes);
         rc |= sqlite3_bind_int64(stmt, 10, (sqlite3_int64)result->used_bytes);
         break;
-    case RL_BOX_HAS_TEXT:
+    case RL_OUTBOX_HAS_TEXT:
         rc |= sqlite3_bind_int64(stmt, 4, rl_time_now());
         break;
-    case RL_BOX_REFUSED:
+    case RL_OUTBOX_REFUSED:
         rc |= bind_text(stmt, 4, result->error);
         break;
-    case RL_BOX_AGAIN:
+    case RL_OUTBOX_AGAIN:
         rc |= sqlite3_bind_int64(stmt, 4, result->again_at);
         rc |= bind_text(stmt, 5, result->error);
         break;
@@ -296,7 +298,7 @@ static int bind_outcome(sqlite3_stmt *stmt, const rl_box_result *result)
 
 /* Runs a statement for a row that was taken; whether it has found it. */
 static rl_status settle_by(rl_sqlite_conn *conn, const char *sql, bool whole,
-                           const rl_box_result *result, bool *found, rl_err *err)
+                           const rl_outbox_result *result, bool *found, rl_err *err)
 {
     sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
@@ -315,7 +317,7 @@ static rl_status settle_by(rl_sqlite_conn *conn, const char *sql, bool whole,
     return status;
 }
 
-static rl_status settle_one(rl_sqlite_conn *conn, const rl_box_result *result,
+static rl_status settle_one(rl_sqlite_conn *conn, const rl_outbox_result *result,
                             rl_err *err)
 {
     const char *const *sql = outcome_sql[result->outcome];
@@ -326,13 +328,13 @@ static rl_status settle_one(rl_sqlite_conn *conn, const rl_box_result *result,
         status = settle_by(conn, sql[1], false, result, &found, err);
     }
     if (status == RL_OK && !found) {
-        status = settle_by(conn, RL_SQLITE_BOX_RELEASE, false, result, &found, err);
+        status = settle_by(conn, RL_SQLITE_OUTBOX_RELEASE, false, result, &found, err);
     }
     return status;
 }
 
 typedef struct settling {
-    const rl_box_result *results;
+    const rl_outbox_result *results;
     size_t count;
 } settling;
 
@@ -350,7 +352,7 @@ static rl_status settle(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     return status;
 }
 
-static rl_status outbox_settle(rl_outbox *outbox, const rl_box_result *results,
+static rl_status outbox_finish(rl_outbox *outbox, const rl_outbox_result *results,
                                size_t count, rl_err *err)
 {
     settling self = {results, count};
@@ -361,33 +363,33 @@ static rl_status outbox_settle(rl_outbox *outbox, const rl_box_result *results,
 }
 
 typedef struct counting {
-    rl_box_counts *counts;
-    rl_box_state more; /* is counted as well */
+    rl_outbox_counts *counts;
+    rl_outbox_state more; /* is counted as well */
 } counting;
 
 static rl_status count_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     const counting *self = ctx;
-    rl_box_counts *counts = self->counts;
+    rl_outbox_counts *counts = self->counts;
     sqlite3_stmt *stmt = NULL;
-    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_COUNTS, &stmt, err);
-    rl_box_state state;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_OUTBOX_COUNTS, &stmt, err);
+    rl_outbox_state state;
     int rc = SQLITE_DONE;
 
     memset(counts, 0, sizeof *counts);
     if (status == RL_OK) {
-        bind_text(stmt, 1, rl_box_state_names[self->more]);
+        bind_text(stmt, 1, rl_outbox_state_names[self->more]);
     }
     while (status == RL_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         const char *name = (const char *)sqlite3_column_text(stmt, 0);
 
-        if (name != NULL && rl_box_state_parse(name, &state)) {
+        if (name != NULL && rl_outbox_state_parse(name, &state)) {
             counts->rows[state] += sqlite3_column_int64(stmt, 1);
         }
     }
     sqlite3_reset(stmt);
-    if (status == RL_OK && rc == SQLITE_DONE && counts->rows[RL_BOX_FAILED] > 0) {
-        status = rl_sqlite_conn_stmt(conn, RL_SQLITE_BOX_LAST_ERROR, &stmt, err);
+    if (status == RL_OK && rc == SQLITE_DONE && counts->rows[RL_OUTBOX_FAILED] > 0) {
+        status = rl_sqlite_conn_stmt(conn, RL_SQLITE_OUTBOX_LAST_ERROR, &stmt, err);
         if (status == RL_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
             const char *text = (const char *)sqlite3_column_text(stmt, 0);
 
@@ -401,10 +403,10 @@ static rl_status count_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
                                                 : status;
 }
 
-static rl_status outbox_look(rl_outbox *outbox, bool embedded, rl_box_counts *counts,
-                             rl_err *err)
+static rl_status outbox_count(rl_outbox *outbox, bool embedded, rl_outbox_counts *counts,
+                              rl_err *err)
 {
-    counting self = {counts, embedded ? RL_BOX_EMBEDDED : RL_BOX_PENDING};
+    counting self = {counts, embedded ? RL_OUTBOX_EMBEDDED : RL_OUTBOX_PENDING};
 
     return rl_sqlite_file_read(file_of(outbox), count_rows, &self, err);
 }
@@ -521,7 +523,7 @@ static rl_status outbox_nearest(rl_outbox *outbox, const rl_near_query *query,
     return status;
 }
 
-static rl_status outbox_vector(rl_outbox *outbox, const rl_box_name *name,
+static rl_status outbox_vector(rl_outbox *outbox, const rl_outbox_key *name,
                                const char *model, rl_vector_sink sink, void *ctx,
                                rl_err *err)
 {
@@ -537,8 +539,8 @@ static void outbox_free(rl_outbox *outbox)
 
 static const rl_outbox_ops ops = {
     .claim = outbox_claim,
-    .settle = outbox_settle,
-    .look = outbox_look,
+    .finish = outbox_finish,
+    .count = outbox_count,
     .vector = outbox_vector,
     .nearest = outbox_nearest,
     .free = outbox_free,

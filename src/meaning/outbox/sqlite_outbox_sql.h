@@ -3,102 +3,105 @@
 #define RL_SQLITE_OUTBOX_SQL_H
 
 /* The row of a run that was logged again: due at once, or when who works on it has ended. */
-#define RL_SQLITE_BOX_ANEW                                                       \
+#define RL_SQLITE_OUTBOX_ANEW                                                    \
     "state = 'pending', version = version + 1, attempts = 0, next_attempt_at = " \
     "CASE WHEN last_error IS NULL THEN next_attempt_at ELSE 0 END, last_error = NULL"
 
 /* A run that was not there before. Half of what its row in run_embeddings and that one's entry
  * in an index would take: a page that grows at its end. Parameter: id. */
-#define RL_SQLITE_BOX_NEW "INSERT INTO run_embeddings_new (id) VALUES (?1)"
+#define RL_SQLITE_OUTBOX_NEW "INSERT INTO run_embeddings_new (id) VALUES (?1)"
 
 /* Any other run that was just written. Parameters: id, or wpk_id and run_id. */
-#define RL_SQLITE_BOX_QUEUE                                            \
+#define RL_SQLITE_OUTBOX_QUEUE                                         \
     "INSERT INTO run_embeddings (id, wpk_id, state, next_attempt_at) " \
     "SELECT id, wpk_id, 'pending', 0 FROM workflow_runs WHERE "
-#define RL_SQLITE_BOX_QUEUED " ON CONFLICT (id) DO UPDATE SET " RL_SQLITE_BOX_ANEW
-#define RL_SQLITE_BOX_BY_ID "id = ?1"
-#define RL_SQLITE_BOX_BY_NAME "wpk_id = ?1 AND run_id = ?2"
-#define RL_SQLITE_BOX_QUEUE_ID \
-    RL_SQLITE_BOX_QUEUE RL_SQLITE_BOX_BY_ID RL_SQLITE_BOX_QUEUED
-#define RL_SQLITE_BOX_QUEUE_NAME \
-    RL_SQLITE_BOX_QUEUE RL_SQLITE_BOX_BY_NAME RL_SQLITE_BOX_QUEUED
-#define RL_SQLITE_BOX_TOUCH_ID \
-    "UPDATE run_embeddings SET " RL_SQLITE_BOX_ANEW " WHERE " RL_SQLITE_BOX_BY_ID
-#define RL_SQLITE_BOX_TOUCH_NAME                    \
-    "UPDATE run_embeddings SET " RL_SQLITE_BOX_ANEW \
-    " WHERE id = (SELECT id FROM workflow_runs WHERE " RL_SQLITE_BOX_BY_NAME ")"
+#define RL_SQLITE_OUTBOX_QUEUED " ON CONFLICT (id) DO UPDATE SET " RL_SQLITE_OUTBOX_ANEW
+#define RL_SQLITE_OUTBOX_BY_ID "id = ?1"
+#define RL_SQLITE_OUTBOX_BY_NAME "wpk_id = ?1 AND run_id = ?2"
+#define RL_SQLITE_OUTBOX_QUEUE_ID \
+    RL_SQLITE_OUTBOX_QUEUE RL_SQLITE_OUTBOX_BY_ID RL_SQLITE_OUTBOX_QUEUED
+#define RL_SQLITE_OUTBOX_QUEUE_NAME \
+    RL_SQLITE_OUTBOX_QUEUE RL_SQLITE_OUTBOX_BY_NAME RL_SQLITE_OUTBOX_QUEUED
+#define RL_SQLITE_OUTBOX_TOUCH_ID \
+    "UPDATE run_embeddings SET " RL_SQLITE_OUTBOX_ANEW " WHERE " RL_SQLITE_OUTBOX_BY_ID
+#define RL_SQLITE_OUTBOX_TOUCH_NAME                    \
+    "UPDATE run_embeddings SET " RL_SQLITE_OUTBOX_ANEW \
+    " WHERE id = (SELECT id FROM workflow_runs WHERE " RL_SQLITE_OUTBOX_BY_NAME ")"
 
 /* Whether there is anything to take; a look that takes no lock. Parameters: state, now. */
-#define RL_SQLITE_BOX_ANY                                             \
+#define RL_SQLITE_OUTBOX_ANY                                          \
     "SELECT 1 FROM run_embeddings "                                   \
     "WHERE state = ?1 AND state <> 'done' AND next_attempt_at <= ?2 " \
     "UNION ALL SELECT 1 FROM run_embeddings_new WHERE ?1 = 'pending' LIMIT 1"
 
 /* The rows of the runs that are new longest; behind it they are new no more. One that was
  * logged again since may have its row. Parameter: limit. */
-#define RL_SQLITE_BOX_FIRST               \
+#define RL_SQLITE_OUTBOX_FIRST            \
     "WHERE seq <= (SELECT max(seq) FROM " \
     "(SELECT seq FROM run_embeddings_new ORDER BY seq LIMIT ?1))"
-#define RL_SQLITE_BOX_MAKE                                                       \
+#define RL_SQLITE_OUTBOX_MAKE                                                    \
     "INSERT OR IGNORE INTO run_embeddings (id, wpk_id, state, next_attempt_at) " \
     "SELECT run.id, run.wpk_id, 'pending', 0 FROM run_embeddings_new AS new "    \
-    "CROSS JOIN workflow_runs AS run ON run.id = new.id " RL_SQLITE_BOX_FIRST
-#define RL_SQLITE_BOX_MADE "DELETE FROM run_embeddings_new " RL_SQLITE_BOX_FIRST
+    "CROSS JOIN workflow_runs AS run ON run.id = new.id " RL_SQLITE_OUTBOX_FIRST
+#define RL_SQLITE_OUTBOX_MADE "DELETE FROM run_embeddings_new " RL_SQLITE_OUTBOX_FIRST
 
 /* The rows that are due. Ids of another length are not runlog's. Parameters: state, now,
  * limit. */
-#define RL_SQLITE_BOX_DUE                                                                \
-    "SELECT box.id, box.version, box.attempts + 1, box.wpk_id, run.run_id, run.status, " \
-    "box.model, run.created_at, CASE WHEN ?1 = 'pending' THEN run.outputs END, "         \
-    "box.text_hash, CASE WHEN ?1 = 'embedded' THEN box.vector END, "                     \
-    "CASE WHEN box.vector IS NOT NULL THEN box.dim END "                                 \
-    "FROM run_embeddings AS box LEFT JOIN workflow_runs AS run ON run.id = box.id "      \
-    "WHERE box.state = ?1 AND box.state <> 'done' AND box.next_attempt_at <= ?2 "        \
-    "AND length(box.id) = 36 ORDER BY box.next_attempt_at LIMIT ?3"
+#define RL_SQLITE_OUTBOX_DUE                                                            \
+    "SELECT entry.id, entry.version, entry.attempts + 1, entry.wpk_id, run.run_id, "    \
+    "run.status, "                                                                      \
+    "entry.model, run.created_at, CASE WHEN ?1 = 'pending' THEN run.outputs END, "      \
+    "entry.text_hash, CASE WHEN ?1 = 'embedded' THEN entry.vector END, "                \
+    "CASE WHEN entry.vector IS NOT NULL THEN entry.dim END "                            \
+    "FROM run_embeddings AS entry LEFT JOIN workflow_runs AS run ON run.id = entry.id " \
+    "WHERE entry.state = ?1 AND entry.state <> 'done' AND entry.next_attempt_at <= ?2 " \
+    "AND length(entry.id) = 36 ORDER BY entry.next_attempt_at LIMIT ?3"
 /* Takes one of them. Parameters: id, until. */
-#define RL_SQLITE_BOX_TAKE                                                      \
+#define RL_SQLITE_OUTBOX_TAKE                                                   \
     "UPDATE run_embeddings SET next_attempt_at = ?2, attempts = attempts + 1, " \
     "last_error = NULL, upserted = upserted OR state = 'embedded' WHERE id = ?1"
 
 /* What has become of a row. Parameters: id, version, lease; then those that are named. */
-#define RL_SQLITE_BOX_THAT " WHERE id = ?1 AND version = ?2 AND next_attempt_at = ?3"
+#define RL_SQLITE_OUTBOX_THAT " WHERE id = ?1 AND version = ?2 AND next_attempt_at = ?3"
 /* now, model, dim, vector, text_hash, text_bytes, used_bytes */
-#define RL_SQLITE_BOX_VECTOR                                                       \
+#define RL_SQLITE_OUTBOX_VECTOR                                                    \
     "UPDATE run_embeddings SET state = 'embedded', attempts = 0, "                 \
     "last_error = NULL, next_attempt_at = ?4, model = ?5, dim = ?6, vector = ?7, " \
-    "text_hash = ?8, text_bytes = ?9, used_bytes = ?10, stamp = ?4" RL_SQLITE_BOX_THAT
+    "text_hash = ?8, text_bytes = ?9, used_bytes = ?10, stamp = "                  \
+    "?4" RL_SQLITE_OUTBOX_THAT
 /* now */
-#define RL_SQLITE_BOX_TEXT                                         \
+#define RL_SQLITE_OUTBOX_TEXT                                      \
     "UPDATE run_embeddings SET state = 'embedded', attempts = 0, " \
-    "last_error = NULL, next_attempt_at = ?4" RL_SQLITE_BOX_THAT
-#define RL_SQLITE_BOX_UPSERTED                                 \
+    "last_error = NULL, next_attempt_at = ?4" RL_SQLITE_OUTBOX_THAT
+#define RL_SQLITE_OUTBOX_UPSERTED                              \
     "UPDATE run_embeddings SET state = 'done', attempts = 0, " \
-    "last_error = NULL, next_attempt_at = 0" RL_SQLITE_BOX_THAT
-#define RL_SQLITE_BOX_REMOVED "DELETE FROM run_embeddings" RL_SQLITE_BOX_THAT
-#define RL_SQLITE_BOX_NONE \
-    "DELETE FROM run_embeddings" RL_SQLITE_BOX_THAT " AND NOT upserted"
-#define RL_SQLITE_BOX_NONE_UPSERTED                                                    \
+    "last_error = NULL, next_attempt_at = 0" RL_SQLITE_OUTBOX_THAT
+#define RL_SQLITE_OUTBOX_REMOVED "DELETE FROM run_embeddings" RL_SQLITE_OUTBOX_THAT
+#define RL_SQLITE_OUTBOX_NONE \
+    "DELETE FROM run_embeddings" RL_SQLITE_OUTBOX_THAT " AND NOT upserted"
+#define RL_SQLITE_OUTBOX_NONE_UPSERTED                                                 \
     "UPDATE run_embeddings SET state = 'deleted', attempts = 0, next_attempt_at = 0, " \
     "last_error = NULL, model = NULL, dim = NULL, vector = NULL, text_hash = NULL, "   \
-    "stamp = NULL" RL_SQLITE_BOX_THAT
+    "stamp = NULL" RL_SQLITE_OUTBOX_THAT
 /* error */
-#define RL_SQLITE_BOX_REFUSED \
-    "UPDATE run_embeddings SET state = 'failed', last_error = ?4" RL_SQLITE_BOX_THAT
+#define RL_SQLITE_OUTBOX_REFUSED \
+    "UPDATE run_embeddings SET state = 'failed', last_error = ?4" RL_SQLITE_OUTBOX_THAT
 /* again_at, error */
-#define RL_SQLITE_BOX_LATER \
-    "UPDATE run_embeddings SET next_attempt_at = ?4, last_error = ?5" RL_SQLITE_BOX_THAT
+#define RL_SQLITE_OUTBOX_LATER                                      \
+    "UPDATE run_embeddings SET next_attempt_at = ?4, last_error = " \
+    "?5" RL_SQLITE_OUTBOX_THAT
 /* One that was logged again or deleted meanwhile, and waits for this. */
-#define RL_SQLITE_BOX_RELEASE                        \
+#define RL_SQLITE_OUTBOX_RELEASE                     \
     "UPDATE run_embeddings SET next_attempt_at = 0 " \
     "WHERE id = ?1 AND version <> ?2 AND next_attempt_at = ?3"
 
 /* Parameter: one more state. */
-#define RL_SQLITE_BOX_COUNTS                               \
+#define RL_SQLITE_OUTBOX_COUNTS                            \
     "SELECT state, count(*) FROM run_embeddings "          \
     "WHERE state IN ('pending', 'failed', 'deleted', ?1) " \
     "AND state <> 'done' GROUP BY state "                  \
     "UNION ALL SELECT 'pending', count(*) FROM run_embeddings_new"
-#define RL_SQLITE_BOX_LAST_ERROR                                    \
+#define RL_SQLITE_OUTBOX_LAST_ERROR                                 \
     "SELECT last_error FROM run_embeddings WHERE state = 'failed' " \
     "AND state <> 'done' ORDER BY next_attempt_at DESC LIMIT 1"
 
@@ -108,18 +111,18 @@
  * too, with no vector, so that each block is short. VACUUM may give the rows other rowids
  * between two blocks, so the last row is found again by its id; where it is gone, its rowid
  * has to do. */
-#define RL_SQLITE_VECTORS_BLOCK                        \
-    " THEN box.vector END FROM run_embeddings AS box " \
-    "WHERE box.rowid > ifnull((SELECT last.rowid "     \
+#define RL_SQLITE_VECTORS_BLOCK                            \
+    " THEN entry.vector END FROM run_embeddings AS entry " \
+    "WHERE entry.rowid > ifnull((SELECT last.rowid "       \
     "FROM run_embeddings AS last WHERE last.id = ?3), ?4)"
 #define RL_SQLITE_VECTORS \
-    "SELECT box.rowid, box.id, CASE WHEN box.model = ?1 AND box.dim = ?2"
-#define RL_SQLITE_VECTORS_OF_RUN                                 \
-    " AND EXISTS (SELECT 1 FROM workflow_runs AS run "           \
-    "WHERE run.id = box.id AND (?6 IS NULL OR run.status = ?6) " \
+    "SELECT entry.rowid, entry.id, CASE WHEN entry.model = ?1 AND entry.dim = ?2"
+#define RL_SQLITE_VECTORS_OF_RUN                                   \
+    " AND EXISTS (SELECT 1 FROM workflow_runs AS run "             \
+    "WHERE run.id = entry.id AND (?6 IS NULL OR run.status = ?6) " \
     "AND (?7 IS NULL OR run.created_at >= ?7))"
-#define RL_SQLITE_VECTORS_IN " AND box.wpk_id = ?8 AND box.vector IS NOT NULL"
-#define RL_SQLITE_VECTORS_ORDER " ORDER BY box.rowid LIMIT ?5"
+#define RL_SQLITE_VECTORS_IN " AND entry.wpk_id = ?8 AND entry.vector IS NOT NULL"
+#define RL_SQLITE_VECTORS_ORDER " ORDER BY entry.rowid LIMIT ?5"
 /* Parameters: id, model. */
 #define RL_SQLITE_VECTOR                            \
     "SELECT rowid, id, vector FROM run_embeddings " \

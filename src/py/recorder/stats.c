@@ -11,7 +11,7 @@ static int add_journal_stats(rl_py_recorder *self, PyObject *stats)
     int rc = -1;
 
     Py_BEGIN_ALLOW_THREADS
-    known = rl_recorder_look(self->core, &journal);
+    known = rl_recorder_get_journal_stats(self->core, &journal);
     Py_END_ALLOW_THREADS
     more =
         Py_BuildValue("{s:K, s:K, s:L, s:L, s:z, s:z}", "journaled",

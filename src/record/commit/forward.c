@@ -21,9 +21,9 @@
 static rl_status take_lease(rl_journal *journal, const char *self, bool *mine,
                             rl_err *err)
 {
-    char holder[RL_SPOOL_OWNER];
+    char holder[RL_JOURNAL_FILE_OWNER];
     int64_t until, now = rl_time_now();
-    rl_status status = rl_spool_holder(journal->spool, holder, &until, err);
+    rl_status status = rl_journal_file_lease_holder(journal->file, holder, &until, err);
 
     *mine = false;
     if (status == RL_OK) {
@@ -32,15 +32,15 @@ static rl_status take_lease(rl_journal *journal, const char *self, bool *mine,
                     until <= now + 2 * LEASE_US && !rl_owner_is_gone(holder);
 
         if (!held) {
-            status =
-                rl_spool_take(journal->spool, holder, self, now + LEASE_US, mine, err);
+            status = rl_journal_file_take_lease(journal->file, holder, self,
+                                                now + LEASE_US, mine, err);
         }
     }
     return status;
 }
 
 /* Marks a run of the batch as rejected, with its reason. */
-static rl_status reject(rl_journal *journal, rl_spool_batch *batch, size_t at,
+static rl_status reject(rl_journal *journal, rl_journal_file_batch *batch, size_t at,
                         const rl_err *reason, rl_err *err)
 {
     if (batch->reasons[at] == NULL) {
@@ -51,12 +51,13 @@ static rl_status reject(rl_journal *journal, rl_spool_batch *batch, size_t at,
     }
     *batch->reasons[at] = *reason;
     batch->rejected[at] = true;
-    rl_journal_tell_rejected(journal, reason);
+    rl_journal_log_rejected(journal, reason);
     return RL_OK;
 }
 
 /* Writes each run of a batch alone, as the server refuses one of them. */
-static rl_status forward_singly(rl_journal *journal, rl_spool_batch *batch, rl_err *err)
+static rl_status forward_singly(rl_journal *journal, rl_journal_file_batch *batch,
+                                rl_err *err)
 {
     rl_store *server = journal->server;
     rl_status status = RL_OK;
@@ -79,15 +80,16 @@ static rl_status forward_singly(rl_journal *journal, rl_spool_batch *batch, rl_e
 /* Where forwarding stands: whose fault an error is, and what to do next. */
 typedef struct forwarding {
     const atomic_bool *stop;
-    char self[RL_SPOOL_OWNER]; /* the holder of the lease */
-    rl_spool_batch batches[2]; /* one on its way, the other before or behind it */
-    rl_spool_batch *delivered; /* which of them the server has, but is not settled */
-    bool mine;                 /* the lease is still held */
-    bool busy;                 /* another process is at it */
-    bool server_failed;        /* else it is the journal's file */
+    char self[RL_JOURNAL_FILE_OWNER]; /* the holder of the lease */
+    rl_journal_file_batch batches[2]; /* one on its way, the other before or behind it */
+    rl_journal_file_batch
+        *delivered;     /* which of them the server has, but is not settled */
+    bool mine;          /* the lease is still held */
+    bool busy;          /* another process is at it */
+    bool server_failed; /* else it is the journal's file */
 } forwarding;
 
-static void count_forwarded(rl_journal *journal, const rl_spool_batch *batch)
+static void count_forwarded(rl_journal *journal, const rl_journal_file_batch *batch)
 {
     uint64_t taken = 0;
 
@@ -100,10 +102,11 @@ static void count_forwarded(rl_journal *journal, const rl_spool_batch *batch)
 /* Takes what was delivered out of the journal; `until` is the end of the lease then. */
 static rl_status settle(rl_journal *journal, forwarding *work, int64_t until, rl_err *err)
 {
-    static const rl_spool_batch nothing;
-    const rl_spool_batch *batch = work->delivered != NULL ? work->delivered : &nothing;
+    static const rl_journal_file_batch nothing;
+    const rl_journal_file_batch *batch =
+        work->delivered != NULL ? work->delivered : &nothing;
     rl_status status =
-        rl_spool_settle(journal->spool, batch, work->self, until, &work->mine, err);
+        rl_journal_file_finish(journal->file, batch, work->self, until, &work->mine, err);
 
     work->delivered = NULL;
     pthread_mutex_lock(&journal->lock);
@@ -115,8 +118,8 @@ static rl_status settle(rl_journal *journal, forwarding *work, int64_t until, rl
 /* What is done beside the server's work on `current`: the batch before it is settled, and
  * the next one read in its place. */
 static rl_status prepare_next(rl_journal *journal, forwarding *work,
-                              const rl_spool_batch *current, rl_spool_batch *other,
-                              rl_err *err)
+                              const rl_journal_file_batch *current,
+                              rl_journal_file_batch *other, rl_err *err)
 {
     rl_status status = RL_OK;
     rl_err ignored;
@@ -127,19 +130,19 @@ static rl_status prepare_next(rl_journal *journal, forwarding *work,
     other->count = 0;
     if (status == RL_OK && work->mine && !current->last) {
         atomic_store(&journal->pending, false); /* what comes from here on is read next */
-        status =
-            rl_spool_read(journal->spool, current->seqs[current->count - 1], other, err);
+        status = rl_journal_file_read(journal->file, current->seqs[current->count - 1],
+                                      other, err);
     }
-    if (rl_spool_due(journal->spool)) { /* this may go on for long */
-        (void)rl_spool_tend(journal->spool, &ignored);
+    if (rl_journal_file_needs_checkpoint(journal->file)) { /* this may go on for long */
+        (void)rl_journal_file_checkpoint(journal->file, &ignored);
     }
     return status;
 }
 
 /* Forwards a batch; one of none asks whether the server is there. */
 static rl_status forward_batch(rl_journal *journal, forwarding *work,
-                               rl_spool_batch *current, rl_spool_batch *other,
-                               rl_err *err)
+                               rl_journal_file_batch *current,
+                               rl_journal_file_batch *other, rl_err *err)
 {
     rl_store *server = journal->server;
     const rl_batch whole = {current->runs, current->count, RL_SERVER, true};
@@ -160,7 +163,7 @@ static rl_status forward_batch(rl_journal *journal, forwarding *work,
     if (status == RL_OK) {
         work->delivered = current;
         count_forwarded(journal, current);
-        rl_journal_note_back(journal);
+        rl_journal_set_available(journal);
         if (beside != RL_OK) {
             *err = own;
             status = beside;
@@ -172,13 +175,13 @@ static rl_status forward_batch(rl_journal *journal, forwarding *work,
 /* Forwards batch after batch while the lease is held. */
 static rl_status forward_leased(rl_journal *journal, forwarding *work, rl_err *err)
 {
-    rl_spool_batch *current = &work->batches[0], *other = &work->batches[1], *swap;
+    rl_journal_file_batch *current = &work->batches[0], *other = &work->batches[1], *swap;
     bool whole = false;
     rl_status status;
     rl_err ignored;
 
     atomic_store(&journal->pending, false);
-    status = rl_spool_read(journal->spool, 0, current, err);
+    status = rl_journal_file_read(journal->file, 0, current, err);
     while (status == RL_OK && work->mine && !whole && !atomic_load(work->stop)) {
         status = forward_batch(journal, work, current, other, err);
         whole = status == RL_OK && current->last;
@@ -204,7 +207,7 @@ static rl_status forward_leased(rl_journal *journal, forwarding *work, rl_err *e
 static rl_status forward_all(rl_journal *journal, forwarding *work, rl_err *err)
 {
     char process[RL_OWNER_TEXT];
-    rl_status status = rl_spool_open(journal->spool, err);
+    rl_status status = rl_journal_file_open(journal->file, err);
 
     rl_owner_self(process);
     snprintf(work->self, sizeof work->self, "%.110s %u", process, journal->number);
@@ -221,18 +224,19 @@ static rl_status forward_all(rl_journal *journal, forwarding *work, rl_err *err)
 /* Whether there is anything in the journal, ours or another process's. */
 static bool is_empty(rl_journal *journal)
 {
-    rl_spool_state state = {0};
+    rl_journal_file_state state = {0};
     rl_err ignored;
 
-    return !rl_spool_exists(journal->spool) ||
-           (rl_spool_open(journal->spool, &ignored) == RL_OK &&
-            rl_spool_look(journal->spool, &state, &ignored) == RL_OK && state.last == 0);
+    return !rl_journal_file_exists(journal->file) ||
+           (rl_journal_file_open(journal->file, &ignored) == RL_OK &&
+            rl_journal_file_get_state(journal->file, &state, &ignored) == RL_OK &&
+            state.last == 0);
 }
 
 /* The journal's own file fails: the server may be well. */
 static void note_broken(rl_journal *journal, const rl_err *err)
 {
-    rl_journal_tell_unusable(journal, err);
+    rl_journal_log_unusable(journal, err);
     pthread_mutex_lock(&journal->lock);
     journal->attempts++;
     pthread_cond_broadcast(&journal->moved);
@@ -257,7 +261,7 @@ static bool try_to_forward(rl_journal *journal, forwarding *work, bool away)
     }
     if (status != RL_OK && !atomic_load(work->stop)) {
         if (work->server_failed) {
-            rl_journal_note_away(journal, &err);
+            rl_journal_set_unavailable(journal, &err);
         } else {
             note_broken(journal, &err);
         }
@@ -287,13 +291,13 @@ uint64_t rl_journal_forward(rl_journal *journal, const atomic_bool *stop)
     } else if (atomic_load(&journal->pending)) {
         again = now;
     }
-    rl_spool_batch_free(&work->batches[0]);
-    rl_spool_batch_free(&work->batches[1]);
+    rl_journal_file_batch_free(&work->batches[0]);
+    rl_journal_file_batch_free(&work->batches[1]);
     rl_free(work);
     return again;
 }
 
-void rl_journal_hurry(rl_journal *journal)
+void rl_journal_retry_now(rl_journal *journal)
 {
     atomic_store(&journal->breaker.retry_at, 0);
 }
@@ -322,14 +326,14 @@ static unsigned attempts_of(rl_journal *journal)
 rl_status rl_journal_drain(rl_journal *journal, uint64_t end, bool patient, rl_err *err)
 {
     unsigned attempts = attempts_of(journal);
-    rl_spool_state state = {0};
+    rl_journal_file_state state = {0};
     int64_t target = -1;
     rl_status status = RL_OK;
 
-    while (rl_spool_exists(journal->spool)) {
-        status = rl_spool_open(journal->spool, err);
+    while (rl_journal_file_exists(journal->file)) {
+        status = rl_journal_file_open(journal->file, err);
         if (status == RL_OK) {
-            status = rl_spool_look(journal->spool, &state, err);
+            status = rl_journal_file_get_state(journal->file, &state, err);
         }
         if (target < 0) {
             target = state.last;

@@ -18,7 +18,7 @@ rl_status rl_journal_new(rl_store *server, const char *path,
     if (journal == NULL) {
         return rl_err_nomem(err);
     }
-    status = rl_spool_new(path, migrations, notices, &journal->spool, err);
+    status = rl_journal_file_new(path, migrations, notices, &journal->file, err);
     if (status != RL_OK) {
         rl_free(journal);
         return status;
@@ -37,7 +37,7 @@ rl_status rl_journal_new(rl_store *server, const char *path,
 void rl_journal_free(rl_journal *journal)
 {
     if (journal != NULL) {
-        rl_spool_free(journal->spool);
+        rl_journal_file_free(journal->file);
         pthread_cond_destroy(&journal->moved);
         pthread_mutex_destroy(&journal->lock);
         rl_free(journal);
@@ -48,14 +48,14 @@ rl_status rl_journal_prepare(rl_journal *journal, rl_err *err)
 {
     rl_status status;
 
-    if (rl_spool_exists(journal->spool)) {
-        status = rl_spool_open(journal->spool, err);
+    if (rl_journal_file_exists(journal->file)) {
+        status = rl_journal_file_open(journal->file, err);
         atomic_store(&journal->wake, status == RL_OK);
     } else {
-        status = rl_spool_check(journal->spool, err);
+        status = rl_journal_file_check(journal->file, err);
     }
     if (status == RL_STORE && !err->unusable) { /* it may pass, and the server is there */
-        rl_journal_tell_unusable(journal, err);
+        rl_journal_log_unusable(journal, err);
         status = RL_OK;
     }
     return status;
@@ -64,7 +64,7 @@ rl_status rl_journal_prepare(rl_journal *journal, rl_err *err)
 /* Commits a batch to the journal's file. */
 static rl_status append(rl_journal *journal, const rl_batch *batch, rl_err *err)
 {
-    rl_status status = rl_spool_append(journal->spool, batch, err);
+    rl_status status = rl_journal_file_append(journal->file, batch, err);
 
     if (status == RL_OK) {
         rl_metric_add(&journal->metrics->journaled, batch->count);
@@ -72,7 +72,7 @@ static rl_status append(rl_journal *journal, const rl_batch *batch, rl_err *err)
         if (!atomic_exchange(&journal->pending, true)) {
             atomic_store(&journal->wake, true);
         }
-        rl_journal_tell_usable(journal);
+        rl_journal_log_usable(journal);
     }
     return status;
 }
@@ -112,12 +112,12 @@ static void keep_refused(rl_journal *journal, const rl_run *run, rl_err *err)
     rl_err own;
     char reason[RL_ERR_TEXT];
 
-    if (rl_spool_refuse(journal->spool, run, err, &own) == RL_OK) {
-        rl_journal_tell_rejected(journal, err);
+    if (rl_journal_file_reject(journal->file, run, err, &own) == RL_OK) {
+        rl_journal_log_rejected(journal, err);
         memcpy(reason, err->text, sizeof reason);
         snprintf(err->text, sizeof err->text,
                  "%.500s; the run is kept in the table journal_rejected of %.200s",
-                 reason, rl_spool_path(journal->spool));
+                 reason, rl_journal_file_path(journal->file));
     }
 }
 
@@ -138,7 +138,7 @@ rl_status rl_journal_write(void *ctx, const rl_batch *batch, rl_err *err)
         status = server->ops->write(server, batch, err);
     }
     if (status == RL_STORE && err->retryable) {
-        rl_journal_note_away(journal, err);
+        rl_journal_set_unavailable(journal, err);
         status = fall_back(journal, batch, err);
     } else if (status == RL_STORE && prepared && batch->count == 1) {
         keep_refused(journal, batch->runs[0], err);
@@ -160,15 +160,15 @@ static rl_status write_past(rl_journal *journal, const rl_batch *batch, rl_err *
     }
     if (status == RL_STORE && err->retryable) {
         own = *err;
-        rl_journal_note_away(journal, &own);
+        rl_journal_set_unavailable(journal, &own);
         status = refuse_both(err, &reason, &own);
     } else {
-        rl_journal_tell_unusable(journal, &reason);
+        rl_journal_log_unusable(journal, &reason);
     }
     return status;
 }
 
-rl_status rl_journal_keep(void *ctx, const rl_batch *batch, rl_err *err)
+rl_status rl_journal_append(void *ctx, const rl_batch *batch, rl_err *err)
 {
     rl_journal *journal = ctx;
     rl_status status = append(journal, batch, err);
@@ -188,7 +188,7 @@ rl_status rl_journal_keep(void *ctx, const rl_batch *batch, rl_err *err)
     return status;
 }
 
-bool rl_journal_due(rl_journal *journal)
+bool rl_journal_has_work(rl_journal *journal)
 {
     uint64_t now;
 
@@ -201,17 +201,17 @@ bool rl_journal_due(rl_journal *journal)
         return false;
     }
     atomic_store(&journal->look_at, now + RL_JOURNAL_LOOK_NS);
-    return rl_breaker_is_open(&journal->breaker) || rl_spool_exists(journal->spool);
+    return rl_breaker_is_open(&journal->breaker) || rl_journal_file_exists(journal->file);
 }
 
-void rl_journal_look(rl_journal *journal, rl_journal_stats *stats)
+void rl_journal_get_stats(rl_journal *journal, rl_journal_stats *stats)
 {
-    rl_spool_state state = {0};
+    rl_journal_file_state state = {0};
     rl_err ignored;
 
-    if (rl_spool_exists(journal->spool) &&
-        rl_spool_open(journal->spool, &ignored) == RL_OK) {
-        (void)rl_spool_look(journal->spool, &state, &ignored);
+    if (rl_journal_file_exists(journal->file) &&
+        rl_journal_file_open(journal->file, &ignored) == RL_OK) {
+        (void)rl_journal_file_get_state(journal->file, &state, &ignored);
     }
     stats->waiting = state.last > 0 ? state.last - state.first + 1 : 0;
     stats->rejected = state.rejected;
@@ -222,25 +222,25 @@ void rl_journal_look(rl_journal *journal, rl_journal_stats *stats)
     pthread_mutex_unlock(&journal->lock);
 }
 
-bool rl_journal_tend_due(rl_journal *journal)
+bool rl_journal_needs_checkpoint(rl_journal *journal)
 {
-    return rl_spool_due(journal->spool);
+    return rl_journal_file_needs_checkpoint(journal->file);
 }
 
-rl_status rl_journal_tend(rl_journal *journal, rl_err *err)
+rl_status rl_journal_checkpoint(rl_journal *journal, rl_err *err)
 {
-    return rl_spool_tend(journal->spool, err);
+    return rl_journal_file_checkpoint(journal->file, err);
 }
 
 void rl_journal_before_fork(rl_journal *journal)
 {
     pthread_mutex_lock(&journal->lock);
-    rl_spool_before_fork(journal->spool);
+    rl_journal_file_before_fork(journal->file);
 }
 
 void rl_journal_after_fork(rl_journal *journal, bool in_child)
 {
-    rl_spool_after_fork(journal->spool);
+    rl_journal_file_after_fork(journal->file);
     if (in_child) {
         atomic_store(&journal->wake, true);
         rl_cond_init(&journal->moved); /* who waited there is not in this process */

@@ -31,10 +31,10 @@ rl_status rl_journal_write(void *journal, const rl_batch *batch, rl_err *err);
 
 /* Writes a batch to the journal, or where that can't be to the server. RL_STORE when neither
  * takes it, with both reasons. An rl_commit_write. */
-rl_status rl_journal_keep(void *journal, const rl_batch *batch, rl_err *err);
+rl_status rl_journal_append(void *journal, const rl_batch *batch, rl_err *err);
 
 /* Whether there is something to forward, or to look for what others left. Quick. */
-bool rl_journal_due(rl_journal *journal);
+bool rl_journal_has_work(rl_journal *journal);
 
 /* Forwards until the journal is empty, the server does not take it, another process does it,
  * or *stop. Gives the time (monotonic nanoseconds) at which to try again. */
@@ -46,7 +46,7 @@ uint64_t rl_journal_forward(rl_journal *journal, const atomic_bool *stop);
 rl_status rl_journal_drain(rl_journal *journal, uint64_t end, bool patient, rl_err *err);
 
 /* Lets the next forwarding happen at once instead of when the next probe is due. */
-void rl_journal_hurry(rl_journal *journal);
+void rl_journal_retry_now(rl_journal *journal);
 
 /* Waits a moment (until `end` at most) for what this process has put into the journal, so
  * that it is found by a query. */
@@ -59,11 +59,11 @@ typedef struct rl_journal_stats {
     char error[RL_ERR_TEXT];
 } rl_journal_stats;
 
-void rl_journal_look(rl_journal *journal, rl_journal_stats *stats);
+void rl_journal_get_stats(rl_journal *journal, rl_journal_stats *stats);
 
 /* Checkpoints of the journal's file: as a store's. */
-bool rl_journal_tend_due(rl_journal *journal);
-rl_status rl_journal_tend(rl_journal *journal, rl_err *err);
+bool rl_journal_needs_checkpoint(rl_journal *journal);
+rl_status rl_journal_checkpoint(rl_journal *journal, rl_err *err);
 
 void rl_journal_before_fork(rl_journal *journal);
 void rl_journal_after_fork(rl_journal *journal, bool in_child);

@@ -1,5 +1,5 @@
 /* The insides of a journal, for the files that make it up: journal.c (the callers' side),
- * forward.c (the worker's side) and journal_tell.c (what changes, and is told).
+ * forward.c (the worker's side) and journal_log.c (what changes, and is told).
  */
 #ifndef RL_JOURNAL_STATE_H
 #define RL_JOURNAL_STATE_H
@@ -7,14 +7,14 @@
 #include "core/lock.h"
 #include "record/breaker.h"
 #include "record/commit/journal.h"
-#include "store/sqlite/spool.h"
+#include "store/sqlite/journal_file.h"
 
 /* Between looks for what other processes left, nanoseconds. */
 #define RL_JOURNAL_LOOK_NS UINT64_C(5000000000)
 
 struct rl_journal {
-    rl_store *server; /* borrowed */
-    rl_spool *spool;  /* owned */
+    rl_store *server;      /* borrowed */
+    rl_journal_file *file; /* owned */
     rl_metrics *metrics;
     rl_notices *notices;
     pthread_mutex_t lock; /* guards breaker, error, attempts; never held during I/O */
@@ -34,15 +34,15 @@ struct rl_journal {
 };
 
 /* The server did not take something, for the reason in err: nobody asks it for a while. */
-void rl_journal_note_away(rl_journal *journal, const rl_err *err);
+void rl_journal_set_unavailable(rl_journal *journal, const rl_err *err);
 
 /* The server took something. */
-void rl_journal_note_back(rl_journal *journal);
+void rl_journal_set_available(rl_journal *journal);
 
 /* Each is logged once: the journal can't be used, and then that it can; the server refused a
  * run for good. */
-void rl_journal_tell_unusable(rl_journal *journal, const rl_err *err);
-void rl_journal_tell_usable(rl_journal *journal);
-void rl_journal_tell_rejected(rl_journal *journal, const rl_err *reason);
+void rl_journal_log_unusable(rl_journal *journal, const rl_err *err);
+void rl_journal_log_usable(rl_journal *journal);
+void rl_journal_log_rejected(rl_journal *journal, const rl_err *reason);
 
 #endif

@@ -33,7 +33,7 @@ static rl_status make_postgres(rl_pipeline *pipeline, rl_err *err)
         pipeline->commit =
             rl_commit_new(rl_journal_write, pipeline->journal, with->metrics);
         pipeline->journal_commit =
-            rl_commit_new(rl_journal_keep, pipeline->journal, with->metrics);
+            rl_commit_new(rl_journal_append, pipeline->journal, with->metrics);
         if (pipeline->commit == NULL || pipeline->journal_commit == NULL) {
             status = rl_err_nomem(err);
         }
@@ -128,14 +128,14 @@ rl_status rl_pipeline_prepare_query(rl_pipeline *pipeline, rl_err *err)
 static bool needs_checkpoint(rl_pipeline *pipeline)
 {
     return pipeline->journal != NULL
-               ? rl_journal_tend_due(pipeline->journal)
+               ? rl_journal_needs_checkpoint(pipeline->journal)
                : pipeline->store->ops->needs_checkpoint(pipeline->store);
 }
 
 bool rl_pipeline_has_work(rl_pipeline *pipeline)
 {
     return needs_checkpoint(pipeline) ||
-           (pipeline->journal != NULL && rl_journal_due(pipeline->journal));
+           (pipeline->journal != NULL && rl_journal_has_work(pipeline->journal));
 }
 
 void rl_pipeline_checkpoint(rl_pipeline *pipeline)
@@ -146,7 +146,7 @@ void rl_pipeline_checkpoint(rl_pipeline *pipeline)
         return;
     }
     if (pipeline->journal != NULL) {
-        (void)rl_journal_tend(pipeline->journal, &ignored);
+        (void)rl_journal_checkpoint(pipeline->journal, &ignored);
     } else {
         (void)pipeline->store->ops->checkpoint(pipeline->store, &ignored);
     }

@@ -415,7 +415,7 @@ static void drain_rest(rl_recorder *recorder, uint64_t end)
         return;
     }
     if (recorder->pipeline.journal != NULL) {
-        rl_journal_hurry(recorder->pipeline.journal);
+        rl_journal_retry_now(recorder->pipeline.journal);
         (void)drain_journal(recorder, end, false, &ignored);
     }
     (void)drain_companion(recorder, end, false, &ignored);
@@ -471,7 +471,7 @@ bool rl_recorder_take_notice(rl_recorder *recorder, rl_notice *notice)
     return rl_notices_take(&recorder->notices, notice);
 }
 
-bool rl_recorder_look(rl_recorder *recorder, rl_journal_stats *stats)
+bool rl_recorder_get_journal_stats(rl_recorder *recorder, rl_journal_stats *stats)
 {
     rl_err ignored;
     bool known = false;
@@ -479,7 +479,7 @@ bool rl_recorder_look(rl_recorder *recorder, rl_journal_stats *stats)
     memset(stats, 0, sizeof *stats);
     if (recorder->config.postgres_dsn != NULL &&
         rl_recorder_enter(recorder, &ignored) == RL_OK) {
-        rl_journal_look(recorder->pipeline.journal, stats);
+        rl_journal_get_stats(recorder->pipeline.journal, stats);
         rl_recorder_leave(recorder);
         known = true;
     }

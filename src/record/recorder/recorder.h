@@ -72,7 +72,7 @@ void rl_recorder_close(rl_recorder *recorder, uint64_t end);
 bool rl_recorder_take_notice(rl_recorder *recorder, rl_notice *notice);
 
 /* The state of the server and the journal; false where there is no server. May wait. */
-bool rl_recorder_look(rl_recorder *recorder, rl_journal_stats *stats);
+bool rl_recorder_get_journal_stats(rl_recorder *recorder, rl_journal_stats *stats);
 
 /* Valid as long as the recorder is. */
 const rl_config *rl_recorder_config(const rl_recorder *recorder);

@@ -1,5 +1,5 @@
-/* The journal's tables. See spool.h. */
-#include "store/sqlite/spool.h"
+/* The journal's tables. See journal_file.h. */
+#include "store/sqlite/journal_file.h"
 
 #include "core/alloc.h"
 #include "store/sqlite/filesystem.h"
@@ -13,55 +13,55 @@
 
 #define BEHIND (RL_COLUMNS + 2) /* parameters of a run in the journal */
 
-struct rl_spool {
+struct rl_journal_file {
     rl_sqlite_file file;
 };
 
-rl_status rl_spool_new(const char *path, const rl_migrations *migrations,
-                       rl_notices *notices, rl_spool **out, rl_err *err)
+rl_status rl_journal_file_new(const char *path, const rl_migrations *migrations,
+                              rl_notices *notices, rl_journal_file **out, rl_err *err)
 {
-    rl_spool *spool = rl_calloc(1, sizeof *spool);
+    rl_journal_file *journal = rl_calloc(1, sizeof *journal);
     rl_status status;
 
-    if (spool == NULL) {
+    if (journal == NULL) {
         return rl_err_nomem(err);
     }
-    status = rl_sqlite_file_init(&spool->file, path, migrations, notices, err);
+    status = rl_sqlite_file_init(&journal->file, path, migrations, notices, err);
     if (status == RL_OK) {
-        *out = spool;
+        *out = journal;
     } else {
-        rl_free(spool);
+        rl_free(journal);
     }
     return status;
 }
 
-void rl_spool_free(rl_spool *spool)
+void rl_journal_file_free(rl_journal_file *journal)
 {
-    if (spool != NULL) {
-        rl_sqlite_file_free(&spool->file);
-        rl_free(spool);
+    if (journal != NULL) {
+        rl_sqlite_file_free(&journal->file);
+        rl_free(journal);
     }
 }
 
-const char *rl_spool_path(const rl_spool *spool)
+const char *rl_journal_file_path(const rl_journal_file *journal)
 {
-    return spool->file.path;
+    return journal->file.path;
 }
 
-bool rl_spool_exists(const rl_spool *spool)
+bool rl_journal_file_exists(const rl_journal_file *journal)
 {
-    return atomic_load_explicit(&spool->file.in_use, memory_order_relaxed) ||
-           access(spool->file.path, F_OK) == 0;
+    return atomic_load_explicit(&journal->file.in_use, memory_order_relaxed) ||
+           access(journal->file.path, F_OK) == 0;
 }
 
-rl_status rl_spool_open(rl_spool *spool, rl_err *err)
+rl_status rl_journal_file_open(rl_journal_file *journal, rl_err *err)
 {
-    return rl_sqlite_file_open(&spool->file, err);
+    return rl_sqlite_file_open(&journal->file, err);
 }
 
-rl_status rl_spool_check(const rl_spool *spool, rl_err *err)
+rl_status rl_journal_file_check(const rl_journal_file *journal, rl_err *err)
 {
-    return rl_filesystem_check(spool->file.path, err);
+    return rl_filesystem_check(journal->file.path, err);
 }
 
 static rl_status append(rl_sqlite_conn *conn, void *ctx, rl_err *err)
@@ -69,9 +69,10 @@ static rl_status append(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     return rl_sqlite_insert_batch(conn, RL_SQLITE_JOURNAL, NULL, ctx, err);
 }
 
-rl_status rl_spool_append(rl_spool *spool, const rl_batch *batch, rl_err *err)
+rl_status rl_journal_file_append(rl_journal_file *journal, const rl_batch *batch,
+                                 rl_err *err)
 {
-    return rl_sqlite_file_write(&spool->file, batch->durability >= RL_DISK,
+    return rl_sqlite_file_write(&journal->file, batch->durability >= RL_DISK,
                                 batch->may_wait, append, (void *)batch, err);
 }
 
@@ -111,12 +112,12 @@ static rl_status refuse(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     return status == RL_OK ? rl_sqlite_conn_step(conn, stmt, err) : status;
 }
 
-rl_status rl_spool_refuse(rl_spool *spool, const rl_run *run, const rl_err *reason,
-                          rl_err *err)
+rl_status rl_journal_file_reject(rl_journal_file *journal, const rl_run *run,
+                                 const rl_err *reason, rl_err *err)
 {
     struct refusal refusal = {run, reason};
 
-    return rl_sqlite_file_write(&spool->file, true, true, refuse, &refusal, err);
+    return rl_sqlite_file_write(&journal->file, true, true, refuse, &refusal, err);
 }
 
 /* Steps a statement to its one row; RL_STORE where there is none. */
@@ -138,7 +139,7 @@ static rl_status step_to_row(rl_sqlite_conn *conn, sqlite3_stmt *stmt, rl_err *e
 
 static rl_status look(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
-    rl_spool_state *state = ctx;
+    rl_journal_file_state *state = ctx;
     sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_BOUNDS, &stmt, err);
 
@@ -154,13 +155,14 @@ static rl_status look(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     return status;
 }
 
-rl_status rl_spool_look(rl_spool *spool, rl_spool_state *state, rl_err *err)
+rl_status rl_journal_file_get_state(rl_journal_file *journal,
+                                    rl_journal_file_state *state, rl_err *err)
 {
-    return rl_sqlite_file_read(&spool->file, look, state, err);
+    return rl_sqlite_file_read(&journal->file, look, state, err);
 }
 
 struct holder {
-    char owner[RL_SPOOL_OWNER];
+    char owner[RL_JOURNAL_FILE_OWNER];
     int64_t until;
 };
 
@@ -183,13 +185,14 @@ static rl_status read_holder(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     return status;
 }
 
-rl_status rl_spool_holder(rl_spool *spool, char owner[RL_SPOOL_OWNER], int64_t *until,
-                          rl_err *err)
+rl_status rl_journal_file_lease_holder(rl_journal_file *journal,
+                                       char owner[RL_JOURNAL_FILE_OWNER], int64_t *until,
+                                       rl_err *err)
 {
     struct holder holder = {.until = 0};
-    rl_status status = rl_sqlite_file_read(&spool->file, read_holder, &holder, err);
+    rl_status status = rl_sqlite_file_read(&journal->file, read_holder, &holder, err);
 
-    memcpy(owner, holder.owner, RL_SPOOL_OWNER);
+    memcpy(owner, holder.owner, RL_JOURNAL_FILE_OWNER);
     *until = holder.until;
     return status;
 }
@@ -225,16 +228,17 @@ static rl_status take(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     return status == RL_OK ? rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err) : status;
 }
 
-rl_status rl_spool_take(rl_spool *spool, const char *before, const char *owner,
-                        int64_t until, bool *mine, rl_err *err)
+rl_status rl_journal_file_take_lease(rl_journal_file *journal, const char *before,
+                                     const char *owner, int64_t until, bool *mine,
+                                     rl_err *err)
 {
     struct taking taking = {before, owner, until, mine};
 
-    return rl_sqlite_file_write(&spool->file, false, true, take, &taking, err);
+    return rl_sqlite_file_write(&journal->file, false, true, take, &taking, err);
 }
 
 /* Makes sure that the batch has a run to fill at its end. */
-static rl_run *next_run(rl_spool_batch *batch)
+static rl_run *next_run(rl_journal_file_batch *batch)
 {
     if (batch->runs[batch->count] == NULL) {
         batch->runs[batch->count] = rl_run_new();
@@ -244,13 +248,13 @@ static rl_run *next_run(rl_spool_batch *batch)
 
 struct reading {
     int64_t after;
-    rl_spool_batch *batch;
+    rl_journal_file_batch *batch;
 };
 
 static rl_status read_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     const struct reading *reading = ctx;
-    rl_spool_batch *batch = reading->batch;
+    rl_journal_file_batch *batch = reading->batch;
     sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_READ, &stmt, err);
     size_t bytes = 0;
@@ -259,9 +263,9 @@ static rl_status read_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     batch->count = 0;
     if (status == RL_OK) {
         sqlite3_bind_int64(stmt, 1, reading->after);
-        sqlite3_bind_int(stmt, 2, RL_SPOOL_RUNS);
+        sqlite3_bind_int(stmt, 2, RL_JOURNAL_FILE_RUNS);
     }
-    while (status == RL_OK && bytes < RL_SPOOL_BYTES &&
+    while (status == RL_OK && bytes < RL_JOURNAL_FILE_BYTES &&
            (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         rl_run *run = next_run(batch);
 
@@ -276,21 +280,21 @@ static rl_status read_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     if (status == RL_OK && rc != SQLITE_DONE && rc != SQLITE_ROW) {
         status = rl_sqlite_conn_error(conn, rc, err);
     }
-    batch->last = batch->count < RL_SPOOL_RUNS && rc == SQLITE_DONE;
+    batch->last = batch->count < RL_JOURNAL_FILE_RUNS && rc == SQLITE_DONE;
     sqlite3_reset(stmt);
     return status;
 }
 
-rl_status rl_spool_read(rl_spool *spool, int64_t after, rl_spool_batch *batch,
-                        rl_err *err)
+rl_status rl_journal_file_read(rl_journal_file *journal, int64_t after,
+                               rl_journal_file_batch *batch, rl_err *err)
 {
     struct reading reading = {after, batch};
 
-    return rl_sqlite_file_read(&spool->file, read_batch, &reading, err);
+    return rl_sqlite_file_read(&journal->file, read_batch, &reading, err);
 }
 
 struct settling {
-    const rl_spool_batch *batch;
+    const rl_journal_file_batch *batch;
     const char *owner;
     int64_t until;
     bool *mine;
@@ -298,7 +302,7 @@ struct settling {
 
 static rl_status renew(rl_sqlite_conn *conn, const struct settling *settling, rl_err *err)
 {
-    const rl_spool_batch *batch = settling->batch;
+    const rl_journal_file_batch *batch = settling->batch;
     sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_LEASE_RENEW, &stmt, err);
 
@@ -315,7 +319,7 @@ static rl_status renew(rl_sqlite_conn *conn, const struct settling *settling, rl
     return status;
 }
 
-static rl_status move_rejected(rl_sqlite_conn *conn, const rl_spool_batch *batch,
+static rl_status move_rejected(rl_sqlite_conn *conn, const rl_journal_file_batch *batch,
                                rl_err *err)
 {
     sqlite3_stmt *stmt = NULL;
@@ -340,7 +344,7 @@ static rl_status move_rejected(rl_sqlite_conn *conn, const rl_spool_batch *batch
 
 /* Rows are read in the order of seq and none with a smaller one can come later, so what
  * stands between the first and the last of a batch is the batch. */
-static rl_status delete_batch(rl_sqlite_conn *conn, const rl_spool_batch *batch,
+static rl_status delete_batch(rl_sqlite_conn *conn, const rl_journal_file_batch *batch,
                               rl_err *err)
 {
     sqlite3_stmt *stmt = NULL;
@@ -372,39 +376,40 @@ static rl_status settle(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     return status == RL_OK ? rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err) : status;
 }
 
-rl_status rl_spool_settle(rl_spool *spool, const rl_spool_batch *batch, const char *owner,
-                          int64_t until, bool *mine, rl_err *err)
+rl_status rl_journal_file_finish(rl_journal_file *journal,
+                                 const rl_journal_file_batch *batch, const char *owner,
+                                 int64_t until, bool *mine, rl_err *err)
 {
     struct settling settling = {batch, owner, until, mine};
 
-    return rl_sqlite_file_write(&spool->file, false, true, settle, &settling, err);
+    return rl_sqlite_file_write(&journal->file, false, true, settle, &settling, err);
 }
 
-void rl_spool_batch_free(rl_spool_batch *batch)
+void rl_journal_file_batch_free(rl_journal_file_batch *batch)
 {
-    for (size_t i = 0; i < RL_SPOOL_RUNS; i++) {
+    for (size_t i = 0; i < RL_JOURNAL_FILE_RUNS; i++) {
         rl_run_free(batch->runs[i]);
         rl_free(batch->reasons[i]);
     }
     memset(batch, 0, sizeof *batch);
 }
 
-bool rl_spool_due(rl_spool *spool)
+bool rl_journal_file_needs_checkpoint(rl_journal_file *journal)
 {
-    return atomic_load_explicit(&spool->file.due, memory_order_relaxed);
+    return atomic_load_explicit(&journal->file.due, memory_order_relaxed);
 }
 
-rl_status rl_spool_tend(rl_spool *spool, rl_err *err)
+rl_status rl_journal_file_checkpoint(rl_journal_file *journal, rl_err *err)
 {
-    return rl_sqlite_file_checkpoint(&spool->file, err);
+    return rl_sqlite_file_checkpoint(&journal->file, err);
 }
 
-void rl_spool_before_fork(rl_spool *spool)
+void rl_journal_file_before_fork(rl_journal_file *journal)
 {
-    rl_sqlite_file_before_fork(&spool->file);
+    rl_sqlite_file_before_fork(&journal->file);
 }
 
-void rl_spool_after_fork(rl_spool *spool)
+void rl_journal_file_after_fork(rl_journal_file *journal)
 {
-    rl_sqlite_file_after_fork(&spool->file);
+    rl_sqlite_file_after_fork(&journal->file);
 }

@@ -2,7 +2,7 @@
  * then on: what was appended is there once, whole and in order, a batch is settled as a whole
  * or not at all, no seq is given twice, and it goes on once the fault is over.
  */
-#include "store/sqlite/spool.h"
+#include "store/sqlite/journal_file.h"
 
 #include "check.h"
 #include "fault_help.h"
@@ -15,7 +15,7 @@
 /* What a scenario has asked of a journal, and what was acknowledged. */
 struct used {
     char path[HELP_PATH];
-    rl_spool *spool;
+    rl_journal_file *journal;
     bool batch, single, refused, settled;
 };
 
@@ -47,7 +47,7 @@ static bool append(struct used *used, int first, size_t count, rl_durability dur
 {
     const rl_batch batch = {runs + first, count, durability, true};
     rl_err err = {.code = RL_OK};
-    rl_status status = rl_spool_append(used->spool, &batch, &err);
+    rl_status status = rl_journal_file_append(used->journal, &batch, &err);
 
     check_error(status, &err);
     return status == RL_OK;
@@ -60,23 +60,24 @@ static bool refuse(struct used *used)
 
     rl_err_set(&reason, RL_STORE, "it breaks a rule");
     memcpy(reason.sqlstate, "23514", 6);
-    status = rl_spool_refuse(used->spool, runs[FIRST + 1], &reason, &err);
+    status = rl_journal_file_reject(used->journal, runs[FIRST + 1], &reason, &err);
     check_error(status, &err);
     return status == RL_OK;
 }
 
 static bool take(struct used *used)
 {
-    char holder[RL_SPOOL_OWNER];
+    char holder[RL_JOURNAL_FILE_OWNER];
     rl_err err = {.code = RL_OK};
     int64_t until = -1;
     bool mine = false;
-    rl_status status = rl_spool_holder(used->spool, holder, &until, &err);
+    rl_status status = rl_journal_file_lease_holder(used->journal, holder, &until, &err);
 
     check_error(status, &err);
     if (status == RL_OK) {
         CHECK_STR(holder, "");
-        status = rl_spool_take(used->spool, holder, SELF, FAR_AWAY, &mine, &err);
+        status = rl_journal_file_take_lease(used->journal, holder, SELF, FAR_AWAY, &mine,
+                                            &err);
         check_error(status, &err);
         CHECK(status != RL_OK || mine);
     }
@@ -84,10 +85,10 @@ static bool take(struct used *used)
 }
 
 /* Reads what waits, and checks that each run came back as it went in. */
-static bool read_all(struct used *used, rl_spool_batch *batch)
+static bool read_all(struct used *used, rl_journal_file_batch *batch)
 {
     rl_err err = {.code = RL_OK};
-    rl_status status = rl_spool_read(used->spool, 0, batch, &err);
+    rl_status status = rl_journal_file_read(used->journal, 0, batch, &err);
 
     check_error(status, &err);
     for (size_t i = 0; status == RL_OK && i < batch->count; i++) {
@@ -115,7 +116,7 @@ static bool read_all(struct used *used, rl_spool_batch *batch)
 }
 
 /* Settles what was read, the first of it as rejected. */
-static bool settle(struct used *used, rl_spool_batch *batch)
+static bool settle(struct used *used, rl_journal_file_batch *batch)
 {
     rl_err err = {.code = RL_OK};
     bool mine = true;
@@ -126,7 +127,7 @@ static bool settle(struct used *used, rl_spool_batch *batch)
         batch->reasons[0] = calloc(1, sizeof *batch->reasons[0]);
         rl_err_set(batch->reasons[0], RL_STORE, "no");
     }
-    status = rl_spool_settle(used->spool, batch, SELF, 0, &mine, &err);
+    status = rl_journal_file_finish(used->journal, batch, SELF, 0, &mine, &err);
     check_error(status, &err);
     CHECK(status != RL_OK || mine);
     return status == RL_OK && mine;
@@ -134,9 +135,9 @@ static bool settle(struct used *used, rl_spool_batch *batch)
 
 static void look(struct used *used)
 {
-    rl_spool_state state = {0};
+    rl_journal_file_state state = {0};
     rl_err err = {.code = RL_OK};
-    rl_status status = rl_spool_look(used->spool, &state, &err);
+    rl_status status = rl_journal_file_get_state(used->journal, &state, &err);
 
     check_error(status, &err);
     if (status == RL_OK) {
@@ -183,15 +184,15 @@ static void check_kept(struct used *used)
 /* Goes on without faults, to an empty journal. */
 static void finish(struct used *used)
 {
-    rl_spool_batch batch = {.count = 0};
+    rl_journal_file_batch batch = {.count = 0};
     rl_err err = {.code = RL_OK};
     int64_t last;
 
     fault_over();
-    if (used->spool == NULL) {
+    if (used->journal == NULL) {
         return;
     }
-    CHECK_STR(rl_spool_open(used->spool, &err) == RL_OK ? "" : err.text, "");
+    CHECK_STR(rl_journal_file_open(used->journal, &err) == RL_OK ? "" : err.text, "");
     check_kept(used);
     last = sql_int(used->path, "SELECT max(ifnull((SELECT max(seq) FROM journal), 0), "
                                "(SELECT settled FROM journal_lease))");
@@ -203,18 +204,18 @@ static void finish(struct used *used)
     CHECK(settle(used, &batch));
     used->settled = true;
     look(used);
-    CHECK_INT(rl_spool_tend(used->spool, &err), RL_OK);
+    CHECK_INT(rl_journal_file_checkpoint(used->journal, &err), RL_OK);
     CHECK_INT(count_of(used->path, "journal", "1"), 0);
     CHECK(sql_int(used->path, "SELECT settled FROM journal_lease") > last);
-    rl_spool_batch_free(&batch);
-    rl_spool_free(used->spool);
+    rl_journal_file_batch_free(&batch);
+    rl_journal_file_free(used->journal);
     CHECK_INTACT(used->path);
     remove(used->path);
 }
 
 static void use_journal(struct used *used)
 {
-    rl_spool_batch batch = {.count = 0};
+    rl_journal_file_batch batch = {.count = 0};
     rl_err err = {.code = RL_OK};
 
     used->batch = append(used, 0, FIRST, RL_DISK);
@@ -222,11 +223,11 @@ static void use_journal(struct used *used)
     used->refused = refuse(used);
     look(used);
     if (take(used) && read_all(used, &batch)) {
-        check_error(rl_spool_tend(used->spool, &err), &err);
+        check_error(rl_journal_file_checkpoint(used->journal, &err), &err);
         used->settled = settle(used, &batch);
     }
     look(used);
-    rl_spool_batch_free(&batch);
+    rl_journal_file_batch_free(&batch);
 }
 
 static void begin(struct used *used)
@@ -235,21 +236,21 @@ static void begin(struct used *used)
     rl_err err = {.code = RL_OK};
 
     fresh_path(used->path);
-    help_need(rl_spool_new(used->path, the_migrations(), NULL, &used->spool, &err) ==
-                      RL_OK &&
-                  rl_spool_open(used->spool, &err) == RL_OK,
+    help_need(rl_journal_file_new(used->path, the_migrations(), NULL, &used->journal,
+                                  &err) == RL_OK &&
+                  rl_journal_file_open(used->journal, &err) == RL_OK,
               "a journal");
     atomic_store(&fault.kinds, kinds);
 }
 
 static void on_a_new_file(void)
 {
-    struct used used = {.spool = NULL};
+    struct used used = {.journal = NULL};
     rl_err err = {.code = RL_OK};
     rl_status status;
 
     fresh_path(used.path);
-    status = rl_spool_new(used.path, the_migrations(), NULL, &used.spool, &err);
+    status = rl_journal_file_new(used.path, the_migrations(), NULL, &used.journal, &err);
     check_error(status, &err);
     if (status == RL_OK) {
         use_journal(&used); /* opened by the first append */
@@ -259,7 +260,7 @@ static void on_a_new_file(void)
 
 static void on_a_file_that_is_open(void)
 {
-    struct used used = {.spool = NULL};
+    struct used used = {.journal = NULL};
 
     begin(&used);
     use_journal(&used);
@@ -269,7 +270,7 @@ static void on_a_file_that_is_open(void)
 /* The file is deleted: what is acknowledged from then on is in a new one. */
 static void deleted_under_it(void)
 {
-    struct used used = {.spool = NULL};
+    struct used used = {.journal = NULL};
     char name[HELP_PATH + 8];
 
     begin(&used);
@@ -280,8 +281,8 @@ static void deleted_under_it(void)
         snprintf(name, sizeof name, "%s%s", used.path, parts[i]);
         remove(name);
     }
-    rl_spool_before_fork(used.spool); /* which looks at the path at once */
-    rl_spool_after_fork(used.spool);
+    rl_journal_file_before_fork(used.journal); /* which looks at the path at once */
+    rl_journal_file_after_fork(used.journal);
     used.batch = append(&used, 0, FIRST, RL_DISK);
     used.refused = refuse(&used);
     finish(&used);
@@ -289,12 +290,12 @@ static void deleted_under_it(void)
 
 static void around_a_fork(void)
 {
-    struct used used = {.spool = NULL};
+    struct used used = {.journal = NULL};
 
     begin(&used);
     used.batch = append(&used, 0, FIRST, RL_DISK);
-    rl_spool_before_fork(used.spool);
-    rl_spool_after_fork(used.spool);
+    rl_journal_file_before_fork(used.journal);
+    rl_journal_file_after_fork(used.journal);
     used.single = append(&used, FIRST, 1, RL_JOURNAL);
     look(&used);
     finish(&used);

@@ -2,7 +2,7 @@
 #include "record/commit/journal_state.h"
 
 /* The server did not take something. */
-void rl_journal_note_away(rl_journal *journal, const rl_err *err)
+void rl_journal_set_unavailable(rl_journal *journal, const rl_err *err)
 {
     uint64_t now = rl_monotonic_ns();
     bool news;
@@ -21,12 +21,12 @@ void rl_journal_note_away(rl_journal *journal, const rl_err *err)
     if (news) {
         rl_notices_add(journal->notices, RL_NOTICE_WARNING,
                        "runs are kept in the journal %s until PostgreSQL takes them: %s",
-                       rl_spool_path(journal->spool), err->text);
+                       rl_journal_file_path(journal->file), err->text);
     }
 }
 
 /* The server took something. */
-void rl_journal_note_back(rl_journal *journal)
+void rl_journal_set_available(rl_journal *journal)
 {
     uint64_t seconds, forwarded;
     bool news;
@@ -48,17 +48,17 @@ void rl_journal_note_back(rl_journal *journal)
     }
 }
 
-void rl_journal_tell_rejected(rl_journal *journal, const rl_err *reason)
+void rl_journal_log_rejected(rl_journal *journal, const rl_err *reason)
 {
     if (!atomic_exchange(&journal->rejecting, true)) {
         rl_notices_add(journal->notices, RL_NOTICE_ERROR,
                        "PostgreSQL refused a run for good; it is kept in the table "
                        "journal_rejected of %s (told once, stats() counts them): %s",
-                       rl_spool_path(journal->spool), reason->text);
+                       rl_journal_file_path(journal->file), reason->text);
     }
 }
 
-void rl_journal_tell_unusable(rl_journal *journal, const rl_err *err)
+void rl_journal_log_unusable(rl_journal *journal, const rl_err *err)
 {
     if (!atomic_exchange(&journal->unusable, true)) {
         rl_notices_add(
@@ -69,11 +69,12 @@ void rl_journal_tell_unusable(rl_journal *journal, const rl_err *err)
     }
 }
 
-void rl_journal_tell_usable(rl_journal *journal)
+void rl_journal_log_usable(rl_journal *journal)
 {
     if (atomic_load_explicit(&journal->unusable, memory_order_relaxed) &&
         atomic_exchange(&journal->unusable, false)) {
         rl_notices_add(journal->notices, RL_NOTICE_WARNING,
-                       "the journal %s can be used again", rl_spool_path(journal->spool));
+                       "the journal %s can be used again",
+                       rl_journal_file_path(journal->file));
     }
 }
