@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fixtures_milvus import milvus_lite
 from fixtures_search import Place, eventually, gone_owner, make_place, names
 from fixtures_services import EmbeddingServer
 from helpers import minimal
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import RunPython
-
-__all__ = ["milvus_lite"]
 
 TEXTS = {
     "nan": "The training loss became NaN after 300 steps, the gradients exploded.",
