@@ -6,6 +6,11 @@ PYTEST := $(VENV)/bin/pytest
 SANITIZERS := address,undefined
 ASAN_SITE := build/asan/site
 ASAN_FORK := build/asan/fork.so
+
+# What pytest has made of the tests is kept, whatever the environment says: each worker would
+# compile them anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Tests wait more than they work, so there are more workers than cores.
 WORKERS := 4
 SIDE_BY_SIDE := -n $(WORKERS)

@@ -275,19 +275,20 @@ def milvus_lite() -> Iterator[MilvusServer]:
     yield from running(MilvusLite())
 
 
-@pytest.fixture(scope="session")
+# These two are at work also while nobody asks them for anything, and start in seconds.
+@pytest.fixture(scope="module")
 def milvus_standalone() -> Iterator[MilvusServer]:
     """Milvus 2.3.5 that lets everybody in, started at its first use."""
     yield from running(MilvusStandalone(secure=False))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def milvus_secure() -> Iterator[MilvusServer]:
     """Milvus 2.3.5 with TLS and the user root:Milvus, started at its first use."""
     yield from running(MilvusStandalone(secure=True))
 
 
-@pytest.fixture(scope="session", params=SERVERS)
+@pytest.fixture(scope="module", params=SERVERS)
 def milvus(request: pytest.FixtureRequest) -> MilvusServer:
     """Each of the servers in turn, those of SERVERS."""
     server: MilvusServer = request.getfixturevalue(f"milvus_{request.param}")

@@ -1,9 +1,8 @@
 """How a run of pytest -n shares the tests among its workers, and what they build once.
 
-A worker gets a few neighbouring tests at a time, so that it finds the servers it has
-started, and the next ones when it has come to their end. Tests that need a server which
-is dear to start are handed to one worker, and the long ones are handed out first: none
-of them is left to run alone at the end.
+A worker gets a few neighbouring tests at a time, and the next ones when it has come to
+their end. Modules with servers that are dear to start stay together, and long tests are
+handed out first: none of them is left to run alone at the end.
 """
 
 from __future__ import annotations
@@ -21,13 +20,12 @@ LOCKS = Path(__file__).resolve().parent.parent / "build" / "locks"
 PIECE = 6
 """How many tests a worker gets at a time."""
 
-ONE_WORKER = {
-    "tests/test_milvus.py": "Milvus 2.3.5",
-    "tests/test_search_quality.py": "Milvus 2.3.5",
-    "tests/torture/test_failover.py": "a PostgreSQL that is stopped",
-    "tests/torture/test_clusters.py": "a PostgreSQL that is stopped",
-}
-"""Whose tests stay together, with those of the other modules that need the same."""
+TOGETHER = [
+    "tests/test_milvus.py",
+    "tests/test_search_quality.py",
+    "tests/torture/test_clusters.py",
+]
+"""Modules with servers of their own, which take seconds to start."""
 
 LONG = ["tests/test_c.py", "tests/torture/", "tests/test_handler_stress.py"]
 """Beginnings of the names of tests. Some take many seconds, so each is its own piece."""
@@ -44,7 +42,7 @@ def alone(name: str) -> Iterator[None]:
 
 def place_in_line(nodeid: str) -> int:
     """Where a test stands: what stays together, then the long ones, then the rest."""
-    if nodeid.partition("::")[0] in ONE_WORKER:
+    if nodeid.partition("::")[0] in TOGETHER:
         return 0
     for place, beginning in enumerate(LONG, 1):
         if nodeid.startswith(beginning):
@@ -58,8 +56,8 @@ def pieces(nodeids: Sequence[str]) -> dict[str, str]:
     count: dict[str, int] = {}
     for nodeid in nodeids:
         module = nodeid.partition("::")[0]
-        if module in ONE_WORKER:
-            found[nodeid] = ONE_WORKER[module]
+        if module in TOGETHER:
+            found[nodeid] = module
         elif nodeid.startswith(tuple(LONG)):
             found[nodeid] = nodeid
         else:
