@@ -6,8 +6,31 @@ PYTEST := $(VENV)/bin/pytest
 SANITIZERS := address,undefined
 ASAN_SITE := build/asan/site
 ASAN_FORK := build/asan/fork.so
+
+# What pytest has made of the tests is kept, whatever the environment says: each worker would
+# compile them anew.
+export PYTHONDONTWRITEBYTECODE :=
+
+# Tests wait more than they work, so there are more workers than cores.
+WORKERS := 4
+SIDE_BY_SIDE := -n $(WORKERS)
 WITHOUT_C := $(addprefix --ignore=tests/test_,build.py embedding_server.py lint.py \
 	search_corpus.py)
+
+# The files of tests that reach the C code in ways of their own. Programs of C:
+REACH_C := c json_read milvus_codec
+# Python values that become JSON:
+REACH_C += encoding limits properties
+# Arguments, results and exceptions:
+REACH_C += validation log_run queries errors
+# The events of a graph, in all their forms:
+REACH_C += handler handler_deltas handler_inputs handler_odd handler_pauses \
+	handler_robust handler_shapes handler_totals
+# Threads, processes and interpreters:
+REACH_C += handler_stress concurrency fork interpreters
+# Embeddings and search:
+REACH_C += outbox search search_document
+
 PEERS := .venv-peers
 SETUPS := setup-langgraph setup-test setup-bench setup-dev
 
@@ -21,17 +44,19 @@ preload = $(CURDIR)/$(ASAN_FORK) $(shell gcc -print-file-name=libasan.so) \
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo example-search test test-plain test-asan test-c test-tsan test-pythons torture \
-	torture-outage bench bench-peers loss lint format clean $(SETUPS)
+.PHONY: help demo example-search test test-all test-asan test-asan-all test-c test-tsan \
+	test-pythons torture torture-outage bench bench-peers loss lint format clean $(SETUPS)
 
 help:
 	@echo "make demo       set up, build, and record a run of examples/demo.py"
 	@echo "make example-search  find runs by meaning: examples/search.py, with an embedding"
 	@echo "                server and Milvus Lite on this machine"
-	@echo "make test       set up, build, and run all the tests, twice: the second time"
-	@echo "                with the C code under AddressSanitizer and UBSan"
-	@echo "make test-plain the first half of it (ARGS='-k name' is handed to pytest)"
-	@echo "make test-asan  the second half (ARGS as well)"
+	@echo "make test       set up, build, and run all the tests (ARGS='-k name' is handed to"
+	@echo "                pytest, here and below)"
+	@echo "make test-asan  the C tests, and those that reach C in ways of their own, with the"
+	@echo "                C code under AddressSanitizer and UBSan"
+	@echo "make test-all   the rest, before a release: all that follows up to torture-outage"
+	@echo "make test-asan-all  all the tests under AddressSanitizer and UBSan"
 	@echo "make test-c     the C tests alone, both ways"
 	@echo "make test-tsan  the C tests under ThreadSanitizer"
 	@echo "make test-pythons  the handler's tests on every other Python that is found"
@@ -51,29 +76,34 @@ demo: setup-langgraph $(VENV)/.installed
 example-search: setup-test $(VENV)/.installed
 	@$(VENV)/bin/python examples/search.py
 
-# Not a prerequisite list: the closing line of the second half has to come last.
-test:
-	@$(MAKE) --no-print-directory test-plain
-	@$(MAKE) --no-print-directory test-asan
+test: setup-test $(VENV)/.installed-strict
+	@$(PYTEST) $(SIDE_BY_SIDE) $(ARGS)
 
-test-plain: setup-test $(VENV)/.installed-strict
-	@$(PYTEST) $(ARGS)
+test-all:
+	@scripts/in_turn.sh test-asan-all test-tsan test-pythons torture torture-outage
 
 # The extension needs the sanitizers' run-time in the process before anything else, and
-# CPython keeps memory until exit, so leaks are looked for in the C tests only. What has no
-# C code of ours in it was tested by the first half, and one Milvus is enough.
-test-asan: setup-test build/asan/.installed $(ASAN_FORK)
-	@RUNLOG_SANITIZE=$(SANITIZERS) LD_PRELOAD="$(preload)" PYTHONMALLOC=malloc \
+# CPython keeps memory until exit, so leaks are looked for in the C tests only. One Milvus
+# is enough.
+sanitized = RUNLOG_SANITIZE=$(SANITIZERS) LD_PRELOAD="$(preload)" PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0 \
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 TEST_MILVUS_SERVERS=lite \
-	PYTHONPATH=$(CURDIR)/$(ASAN_SITE) $(PYTEST) $(WITHOUT_C) $(ARGS)
+	PYTHONPATH=$(CURDIR)/$(ASAN_SITE) $(PYTEST) $(SIDE_BY_SIDE)
+
+test-asan: setup-test build/asan/.installed $(ASAN_FORK)
+	@$(sanitized) $(patsubst %,tests/test_%.py,$(REACH_C)) $(ARGS)
+
+# All but what has no C code of ours in it.
+test-asan-all: setup-test build/asan/.installed $(ASAN_FORK)
+	@$(sanitized) $(WITHOUT_C) $(ARGS)
 
 test-c: setup-test $(ASAN_FORK)
-	@$(PYTEST) -q tests/test_c.py
-	@RUNLOG_SANITIZE=$(SANITIZERS) $(PYTEST) -q tests/test_c.py
+	@$(PYTEST) $(SIDE_BY_SIDE) -q tests/test_c.py
+	@RUNLOG_SANITIZE=$(SANITIZERS) $(PYTEST) $(SIDE_BY_SIDE) -q tests/test_c.py
 
 torture: setup-test $(VENV)/.installed-strict
-	@TORTURE_KILLS=500 $(PYTEST) -o faulthandler_timeout=3600 tests/torture $(ARGS)
+	@TORTURE_KILLS=500 $(PYTEST) $(SIDE_BY_SIDE) -o faulthandler_timeout=3600 \
+		tests/torture $(ARGS)
 
 torture-outage: setup-test $(VENV)/.installed-strict
 	@TORTURE_OUTAGE_SECONDS=600 $(PYTEST) -o faulthandler_timeout=7200 \
@@ -82,10 +112,10 @@ torture-outage: setup-test $(VENV)/.installed-strict
 # A fork of a process with threads is among what is tested, so it may not end it.
 test-tsan: setup-test
 	@RUNLOG_SANITIZE=thread TSAN_OPTIONS=die_after_fork=0:halt_on_error=1 \
-	$(PYTEST) -q tests/test_c.py
+	$(PYTEST) $(SIDE_BY_SIDE) -q tests/test_c.py
 
 test-pythons: setup-test
-	@scripts/pythons.sh $(ARGS)
+	@SIDE_BY_SIDE="$(SIDE_BY_SIDE)" scripts/pythons.sh $(ARGS)
 
 bench: setup-bench $(VENV)/.installed
 	@$(VENV)/bin/python benchmarks/run.py $(ARGS)

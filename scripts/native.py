@@ -181,6 +181,6 @@ def _compiles(source: str, include_dirs: list[str]) -> bool:
 
 
 def sources(*folders: str, suffix: str = ".c") -> list[str]:
-    """The files below some folders of src/, as paths from the top, sorted."""
+    """The files in and below some folders of src/, as paths from the top, sorted."""
     found = [p for folder in folders for p in Path("src", folder).rglob(f"*{suffix}")]
     return sorted(str(path) for path in found)

@@ -5,7 +5,8 @@
 #
 # usage: scripts/pythons.sh [PYTEST ARGUMENT ...]
 #
-# PYTHONS  the interpreters to take instead of those that are found
+# PYTHONS       the interpreters to take instead of those that are found
+# SIDE_BY_SIDE  arguments of pytest that come first, such as "-n 4"
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -67,7 +68,8 @@ for python in ${PYTHONS:-$(candidates)}; do
     scripts/sweep.sh
     "$where/bin/python" -m pip --disable-pip-version-check -qq install \
         --no-build-isolation --no-deps --force-reinstall .
-    "$where/bin/pytest" tests/test_handler*.py tests/test_hooks.py "$@" ||
+    # shellcheck disable=SC2086
+    "$where/bin/pytest" ${SIDE_BY_SIDE:-} tests/test_handler*.py tests/test_hooks.py "$@" ||
         failed="$failed $version"
 done
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from fixtures_graphs import config, handler
@@ -23,6 +23,7 @@ from fixtures_search import here, place, scanned, with_pgvector
 from fixtures_services import embedding_process, embedding_server
 from fixtures_store import close_runlog, recorder, store
 from hypothesis import configuration, settings
+from side_by_side import Scheduling, place_in_line
 
 __all__ = [
     "config",
@@ -73,6 +74,17 @@ class RunPython(Protocol):
         cwd: Path | None = None,
         timeout: float = 120,
     ) -> subprocess.CompletedProcess[str]: ...
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones come first; side_by_side.py hands them out in this order."""
+    items.sort(key=lambda item: place_in_line(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    """How the workers of pytest -n share the tests."""
+    return Scheduling(config, log)
 
 
 def pytest_report_header() -> list[str]:

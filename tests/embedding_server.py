@@ -153,9 +153,29 @@ def check_options(body: dict[str, Any]) -> tuple[bool, int]:
     return form == "base64", dimensions
 
 
-def embed(model: MiniLM, request: Request) -> list[Array]:
+class Memory:
+    """The model and what it has made, as the tests have a few texts embedded often."""
+
+    MOST = 20_000
+
+    def __init__(self) -> None:
+        self.model = MiniLM()
+        self._vectors: dict[tuple[int, ...], Array] = {}
+
+    def embed(self, texts: list[list[int]]) -> Array:
+        """Unit vectors [texts, DIM] of texts given by their tokens."""
+        keys = [tuple(tokens) for tokens in texts]
+        known = {key: self._vectors[key] for key in keys if key in self._vectors}
+        new = [key for key in keys if key not in known]
+        known |= zip(new, self.model.embed(new), strict=True)
+        if len(self._vectors) < self.MOST:
+            self._vectors |= known
+        return np.array([known[key] for key in keys])
+
+
+def embed(memory: Memory, request: Request) -> list[Array]:
     """The vectors of a request: the first dimensions, of length 1 again."""
-    vectors = model.embed(request.tokens)[:, : request.dimensions]
+    vectors = memory.embed(request.tokens)[:, : request.dimensions]
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return list(vectors)
 
@@ -303,7 +323,7 @@ class ServiceHandler(Handler):
             elif (failed := fail(fault)) is not None:
                 return failed
         request = self.check(body)
-        return build_answer(request, embed(self.server.site.model, request), fault)
+        return build_answer(request, embed(self.server.site.memory, request), fault)
 
     def check(self, body: dict[str, Any]) -> Request:
         """The request, when it is in order."""
@@ -332,7 +352,7 @@ class ServiceHandler(Handler):
             raise RefusedError(404, message, code="model_not_found")
         in_base64, dimensions = check_options(body)
         texts = check_texts(body.get("input"))
-        tokens = self.server.site.model.tokenize(texts)
+        tokens = self.server.site.memory.model.tokenize(texts)
         check_tokens(tokens)
         return Request(texts, tokens, model, in_base64, dimensions)
 
@@ -386,7 +406,7 @@ class Site:
     def __init__(self, port: int, key: str, tls: ssl.SSLContext | None) -> None:
         self.key = key
         self.tls = tls
-        self.model = MiniLM()
+        self.memory = Memory()
         self.controls = Controls()
         self._lock = threading.Lock()
         self._service: Service | None = None

@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 from fixtures_postgres import Keeper, free_port, plain_environment
+from side_by_side import alone
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS = os.environ.get("TEST_MILVUS_SERVERS", "lite secure").split()
@@ -87,28 +88,29 @@ log-level: error
 
 def unpack_binaries() -> Path:
     """The folder of the unpacked server and its libraries, made at the first use."""
-    if BINARIES.exists():
-        return BINARIES
+    with alone("milvus-2.3.5"):
+        if not BINARIES.exists():
+            unpack_into(BINARIES)
+    return BINARIES
+
+
+def unpack_into(target: Path) -> None:
+    """Unpack the server and its libraries."""
     spec = find_spec("milvus")
     assert spec is not None, "the package milvus is not installed"
     assert spec.origin is not None
     packed = Path(spec.origin).parent / "data" / "bin"
-    BINARIES.parent.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="milvus-", dir=BINARIES.parent))
+    folder = Path(tempfile.mkdtemp(prefix="milvus-", dir=target.parent))
     folder.chmod(0o755)
 
     def unpack(path: Path) -> None:
-        with lzma.open(path) as source, (folder / path.stem).open("wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
+        with lzma.open(path) as source, (folder / path.stem).open("wb") as plain:
+            shutil.copyfileobj(source, plain, 1 << 20)
         (folder / path.stem).chmod(0o755)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(unpack, sorted(packed.glob("*.lzma"))))
-    try:
-        folder.rename(BINARIES)
-    except OSError:  # another one was quicker
-        shutil.rmtree(folder)
-    return BINARIES
+    folder.rename(target)
 
 
 def make_certificate(folder: Path) -> None:
@@ -273,19 +275,20 @@ def milvus_lite() -> Iterator[MilvusServer]:
     yield from running(MilvusLite())
 
 
-@pytest.fixture(scope="session")
+# These two are at work also while nobody asks them for anything, and start in seconds.
+@pytest.fixture(scope="module")
 def milvus_standalone() -> Iterator[MilvusServer]:
     """Milvus 2.3.5 that lets everybody in, started at its first use."""
     yield from running(MilvusStandalone(secure=False))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def milvus_secure() -> Iterator[MilvusServer]:
     """Milvus 2.3.5 with TLS and the user root:Milvus, started at its first use."""
     yield from running(MilvusStandalone(secure=True))
 
 
-@pytest.fixture(scope="session", params=SERVERS)
+@pytest.fixture(scope="module", params=SERVERS)
 def milvus(request: pytest.FixtureRequest) -> MilvusServer:
     """Each of the servers in turn, those of SERVERS."""
     server: MilvusServer = request.getfixturevalue(f"milvus_{request.param}")

@@ -96,14 +96,25 @@ def plain_environment() -> dict[str, str]:
     return kept | {"LC_ALL": "C.UTF-8"}
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on.
+def own_ports() -> Iterator[int]:
+    """Ports in a random order, other ones in each worker of pytest -n.
 
-    It lies below those that the system gives to clients, so that none of them gets it
+    They lie below those that the system gives to clients, so that none of them gets one
     while a server that listens there is being restarted.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    count = 20_000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    first = 12_000 + worker * count
+    return itertools.cycle(random.sample(range(first, first + count), count))
+
+
+_ports = own_ports()
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on, and that nobody else was given."""
     while True:
-        port = random.randrange(12_000, 32_000)
+        port = next(_ports)
         with socket.socket() as sock:
             try:
                 sock.bind(("127.0.0.1", port))

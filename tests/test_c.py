@@ -8,25 +8,31 @@ of a program's head comment say what else it needs:
     NEEDS: postgres          the DSN of an empty database, in TEST_DSN
     NEEDS: http              scripted_server.py's servers, in TEST_HTTP and others
     NEEDS: milvus            the endpoint of Milvus Lite, in TEST_MILVUS
+    PARTS: 4                 to be run four times side by side, a part of its loops each
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import native
 import pytest
 from fixtures_milvus import MilvusServer
 from fixtures_postgres import PostgresServer
 from scripted_server import scripted_servers
+from side_by_side import alone
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAMS = sorted(path.stem for path in (ROOT / "tests" / "c").glob("test_*.c"))
+SOURCES = ROOT / "tests" / "c"
+PROGRAMS = sorted(path.stem for path in SOURCES.glob("test_*.c"))
 
 # Taken now: the tests do not get to see RUNLOG_*. The preloaded run-time is for Python.
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"} | {
@@ -43,10 +49,22 @@ ASAN_FORK = ROOT / "build" / "asan" / "fork.so"
 
 def headings(name: str, key: str) -> list[str]:
     """The words behind a key in the head comment of a program."""
-    source = (ROOT / "tests" / "c" / f"{name}.c").read_text(encoding="utf-8")
+    source = (SOURCES / f"{name}.c").read_text(encoding="utf-8")
     head = source[: source.index("*/")]
     lines = re.findall(rf"^ \* {key}: (.+)$", head, re.MULTILINE)
     return [word for line in lines for word in line.split()]
+
+
+def parts_of_programs() -> list[Any]:
+    """The names of the programs, each with its parts, those with many first."""
+    found = []
+    for name in PROGRAMS:
+        count = int((headings(name, "PARTS") or ["1"])[0])
+        for part in range(1, count + 1):
+            name_of_part = name if count == 1 else f"{name}-{part}-of-{count}"
+            case = pytest.param(name, f"{part}/{count}", id=name_of_part)
+            found.append((-count, case))
+    return [case for _, case in sorted(found, key=lambda pair: pair[0])]
 
 
 def run(
@@ -67,13 +85,40 @@ def run(
         pytest.fail(f"exit {done.returncode}: {' '.join(command)}\n{done.stdout}", False)
 
 
+def digest(files: Iterable[Path], *more: str) -> str:
+    """What changes when one of the files does, or the words."""
+    found = hashlib.sha256("\0".join(more).encode())
+    for path in sorted(files):
+        found.update(f"\0{path}\0".encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+def make(target: Path, key: str, build: Callable[[], None]) -> Path:
+    """Have a file built, unless that was done for the same key.
+
+    Of the workers that ask for it at once, one builds it and the others wait.
+    """
+    note = target.with_name(f"{target.name}.key")
+    with alone(f"{FOLDER.name}-{target.name}"):
+        if not target.exists() or not note.exists() or note.read_text() != key:
+            note.unlink(missing_ok=True)
+            build()
+            note.write_text(key)
+    return target
+
+
 @pytest.fixture(scope="session")
 def core_library() -> Path:
     """The static library, brought up to date."""
-    command = [sys.executable, "setup.py", "-q", "build_clib"]
-    command += ["--build-clib", str(FOLDER), "--build-temp", str(FOLDER / "objects")]
-    run(command, ROOT, 600)
-    return FOLDER / "librunlog_core.a"
+    sources = [*(ROOT / "src").rglob("*.[ch]"), ROOT / "setup.py"]
+    sources.append(ROOT / "scripts" / "native.py")
+
+    def build() -> None:
+        command = [sys.executable, "setup.py", "-q", "build_clib"]
+        command += ["--build-clib", str(FOLDER), "--build-temp", str(FOLDER / "objects")]
+        run(command, ROOT, 600)
+
+    return make(FOLDER / "librunlog_core.a", digest(sources, SANITIZERS), build)
 
 
 def build(name: str, library: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -82,25 +127,27 @@ def build(name: str, library: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for key, value in ENVIRONMENT.items():
         monkeypatch.setenv(key, value)
     found = native.find_libraries()
-    program = FOLDER / name
-    source = ROOT / "tests" / "c" / f"{name}.c"
+    source = SOURCES / f"{name}.c"
     command = [os.environ.get("CC", "cc"), *native.compile_flags(), "-D_GNU_SOURCE"]
     command += [f"-I{ROOT / 'src'}", *(f"-I{path}" for path in found.include_dirs)]
-    command += ["-o", str(program), str(source), *headings(name, "LINK")]
+    command += ["-o", str(FOLDER / name), str(source), *headings(name, "LINK")]
     command += [*native.link_flags(), str(library)]
     command += [f"-L{path}" for path in found.library_dirs]
     command += [f"-l{lib}" for lib in [*found.libraries, "pthread", "m"]]
-    run(command, ROOT, 120)
-    return program
+    sources = [source, *SOURCES.glob("*.h"), *(ROOT / "src").rglob("*.h"), library]
+    key = digest(sources, *command)
+    return make(FOLDER / name, key, lambda: run(command, ROOT, 120))
 
 
 def test_there_are_programs() -> None:
     assert PROGRAMS
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(("name", "part"), parts_of_programs())
 def test_c(
+    *,
     name: str,
+    part: str,
     core_library: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -108,6 +155,7 @@ def test_c(
 ) -> None:
     program = build(name, core_library, monkeypatch)
     env = {"LD_PRELOAD": str(ASAN_FORK)} if "address" in SANITIZERS else {}
+    env["CHECK_PART"] = part
     needs = headings(name, "NEEDS")
     with contextlib.ExitStack() as stack:
         if "postgres" in needs:

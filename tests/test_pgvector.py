@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from fixtures_milvus import milvus_lite
 from fixtures_pgvector import PgvectorServer
 from fixtures_postgres import PostgresServer
 from fixtures_search import Place, empty, make_place, names
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fixtures_milvus import MilvusServer
-
-__all__ = ["milvus_lite"]
 
 ROOT = Path(__file__).resolve().parent.parent
 COUNT = 40

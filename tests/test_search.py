@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psycopg
 import pytest
-from fixtures_milvus import milvus_lite
-from fixtures_search import Place, eventually, gone_owner, names
+from fixtures_search import Place, eventually, gone_owner, make_place, names
 from fixtures_services import EmbeddingServer
 from helpers import minimal
 
@@ -25,8 +24,6 @@ from runlog import ValidationError
 
 if TYPE_CHECKING:
     from conftest import RunPython
-
-__all__ = ["milvus_lite"]
 
 TEXTS = {
     "nan": "The training loss became NaN after 300 steps, the gradients exploded.",

@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures_milvus import MilvusServer, milvus_lite
+from fixtures_milvus import MilvusServer
 from fixtures_postgres import PostgresServer
 from fixtures_services import EmbeddingServer
 from fixtures_store import Store
 
 import runlog
-
-__all__ = ["milvus_lite"]
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "search.md"

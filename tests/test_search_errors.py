@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from certificates import DAY, make_certificate
-from fixtures_milvus import MilvusServer, milvus_lite
+from fixtures_milvus import MilvusServer
 from fixtures_postgres import free_port
 from fixtures_search import COLLECTION, Place, empty, eventually, names
 from fixtures_services import EmbeddingServer
@@ -21,8 +21,6 @@ from helpers import minimal, stored
 
 import runlog
 from runlog import ClosedError, ConfigError, ServiceError, ValidationError
-
-__all__ = ["milvus_lite"]
 
 TEXT = "a cup of tea"
 DIM = 384

@@ -10,15 +10,12 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fixtures_milvus import milvus_lite, milvus_standalone
 from fixtures_search import PATHS, eventually, make_place, names, same_ranking
 from helpers import minimal
 from search_corpus import QUESTIONS, SUBJECTS, TEXTS, precision
 
 if TYPE_CHECKING:
     import runlog
-
-__all__ = ["milvus_lite", "milvus_standalone"]
 
 TOP = 5
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,6 +10,11 @@
  * A check that fails is counted and the test goes on; REQUIRE leaves the test, for what
  * the rest cannot do without. Checks may be made from several threads. A program runs
  * all its tests, or those named as arguments, and exits with 1 when one has failed.
+ *
+ * A test with a long loop is listed as CHECK_LOOP(test_grows), and its loop leaves out the
+ * rounds that are not check_mine(). With CHECK_PART=2/4 in the environment these are all
+ * but a fourth of them, so that four processes at once, each with its part, make all the
+ * rounds, once. The other tests are run by the one with part 1.
  */
 #ifndef RUNLOG_TESTS_CHECK_H
 #define RUNLOG_TESTS_CHECK_H
@@ -18,18 +23,22 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct check_test {
     const char *name;
     void (*run)(void);
+    bool in_parts;
 };
 
 static const char *check_current = "";
 static atomic_int check_failures;
+static long check_part = 1, check_parts = 1, check_round;
 
 /* clang-format off */
-#define CHECK_TEST(function) {#function, function}
+#define CHECK_TEST(function) {#function, function, false}
+#define CHECK_LOOP(function) {#function, function, true}
 /* clang-format on */
 #define CHECK(cond) ((void)check_that((cond), #cond, __FILE__, __LINE__))
 #define CHECK_INT(got, want) \
@@ -95,14 +104,35 @@ static inline void check_mem(const void *got, size_t size, const void *want,
     }
 }
 
-static inline bool check_wanted(const char *name, int argc, char **argv)
+/* Whether the next round of a loop is one of this process's. */
+static inline bool check_mine(void)
+{
+    return check_round++ % check_parts == check_part - 1;
+}
+
+static inline void check_read_part(void)
+{
+    const char *text = getenv("CHECK_PART");
+    char *end = NULL;
+
+    if (text != NULL) {
+        check_part = strtol(text, &end, 10);
+        check_parts = *end == '/' ? strtol(end + 1, &end, 10) : 0;
+        if (*end != '\0' || check_part < 1 || check_part > check_parts) {
+            printf("CHECK_PART is \"%s\", not such as \"2/4\"\n", text);
+            exit(1);
+        }
+    }
+}
+
+static inline bool check_wanted(const struct check_test *test, int argc, char **argv)
 {
     bool wanted = argc < 2;
 
     for (int i = 1; i < argc; i++) {
-        wanted = wanted || strcmp(argv[i], name) == 0;
+        wanted = wanted || strcmp(argv[i], test->name) == 0;
     }
-    return wanted;
+    return wanted && (test->in_parts || check_part == 1);
 }
 
 static inline int check_run(const struct check_test *tests, size_t count, int argc,
@@ -111,9 +141,11 @@ static inline int check_run(const struct check_test *tests, size_t count, int ar
     size_t run = 0;
 
     setvbuf(stdout, NULL, _IOLBF, 0);
+    check_read_part();
     for (size_t i = 0; i < count; i++) {
-        if (check_wanted(tests[i].name, argc, argv)) {
+        if (check_wanted(&tests[i], argc, argv)) {
             check_current = tests[i].name;
+            check_round = 0;
             tests[i].run();
             run++;
         }

@@ -292,28 +292,39 @@ struct fault_plan {
     bool once;  /* only by itself */
 };
 
-/* Plays a scenario with each call failing that it makes. It takes the fault away itself
- * (fault_over) before it checks what is left; it must leave no file open. */
-static inline void fault_everywhere(const struct fault_plan *plan, void (*scenario)(void))
+/* Plays a scenario with the call failing that has this number, if it makes so many. */
+static inline bool fault_play(const struct fault_plan *plan, long at, bool go_on,
+                              void (*scenario)(void))
 {
     static char current[200];
     const char *name = check_current;
     int descriptors = count_descriptors();
 
+    snprintf(current, sizeof current, "%s, %s: call %ld%s", name, plan->name, at,
+             go_on ? " and on" : "");
+    check_current = current;
+    fault_begin(plan->kinds, plan->error, at, go_on);
+    scenario();
+    fault_over();
+    CHECK_INT(count_descriptors(), descriptors);
+    check_current = name;
+    return fault_hit();
+}
+
+/* Plays a scenario with each call failing that it makes, a round for each: of a loop in
+ * parts, this process's. It takes the fault away itself (fault_over) before it checks what
+ * is left; it must leave no file open. */
+static inline void fault_everywhere(const struct fault_plan *plan, void (*scenario)(void))
+{
     for (int go_on = 0; go_on < (plan->once ? 1 : 2); go_on++) {
         long at = 1;
 
         for (bool hit = true; hit;) {
             int before = atomic_load(&check_failures);
 
-            snprintf(current, sizeof current, "%s, %s: call %ld%s", name, plan->name, at,
-                     go_on ? " and on" : "");
-            check_current = current;
-            fault_begin(plan->kinds, plan->error, at, go_on != 0);
-            scenario();
-            fault_over();
-            hit = fault_hit();
-            CHECK_INT(count_descriptors(), descriptors);
+            if (check_mine()) {
+                hit = fault_play(plan, at, go_on != 0, scenario);
+            }
             if (atomic_load(&check_failures) > before + 20) {
                 return; /* more of the same would follow */
             }
@@ -321,7 +332,6 @@ static inline void fault_everywhere(const struct fault_plan *plan, void (*scenar
         }
         CHECK(at > plan->least);
     }
-    check_current = name;
 }
 
 #endif

@@ -1,6 +1,8 @@
 /* Test of the journal's file while its memory and its system calls fail, each once and from
  * then on: what was appended is there once, whole and in order, a batch is settled as a whole
  * or not at all, no seq is given twice, and it goes on once the fault is over.
+ *
+ * PARTS: 8
  */
 #include "store/sqlite/journal_file.h"
 
@@ -342,10 +344,10 @@ static void test_around_a_fork(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_a_new_file),
-    CHECK_TEST(test_a_file_that_is_open),
-    CHECK_TEST(test_deleted_under_it),
-    CHECK_TEST(test_around_a_fork),
+    CHECK_LOOP(test_a_new_file),
+    CHECK_LOOP(test_a_file_that_is_open),
+    CHECK_LOOP(test_deleted_under_it),
+    CHECK_LOOP(test_around_a_fork),
 };
 
 CHECK_MAIN(tests)

@@ -1,6 +1,8 @@
 /* Test of the outbox on SQLite while its memory and its system calls fail, each once and from
  * then on: every call ends with success or a clear error, a row is always in one of its
  * states and whole, and all of them get their vectors once the fault is over.
+ *
+ * PARTS: 2
  */
 #include "meaning/outbox/sqlite_outbox.h"
 
@@ -117,6 +119,6 @@ static void test_faults(void)
     }
 }
 
-static const struct check_test tests[] = {CHECK_TEST(test_faults)};
+static const struct check_test tests[] = {CHECK_LOOP(test_faults)};
 
 CHECK_MAIN(tests)

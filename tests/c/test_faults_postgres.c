@@ -3,6 +3,7 @@
  * success or a clear error, and every acknowledged run is on the server in the end, as it
  * was logged.
  *
+ * PARTS: 8
  * NEEDS: postgres
  * LINK: -Wl,--wrap=PQconnectdbParams -Wl,--wrap=PQsetnonblocking -Wl,--wrap=PQsendQuery
  * LINK: -Wl,--wrap=PQsendQueryParams -Wl,--wrap=PQsendPrepare -Wl,--wrap=PQgetResult
@@ -527,9 +528,9 @@ static void test_no_thread_can_be_had(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_libpq_fails),          CHECK_TEST(test_libpq_fails_at_first),
-    CHECK_TEST(test_system_calls_fail),    CHECK_TEST(test_memory_fails),
-    CHECK_TEST(test_journal_fails),        CHECK_TEST(test_both_fail),
+    CHECK_LOOP(test_libpq_fails),          CHECK_LOOP(test_libpq_fails_at_first),
+    CHECK_LOOP(test_system_calls_fail),    CHECK_LOOP(test_memory_fails),
+    CHECK_LOOP(test_journal_fails),        CHECK_TEST(test_both_fail),
     CHECK_TEST(test_no_thread_can_be_had),
 };
 

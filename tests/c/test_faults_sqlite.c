@@ -1,6 +1,8 @@
 /* Test of the SQLite store while its memory and its system calls fail, each once and from
  * then on: every call ends with success or a clear error, what was acknowledged is in the
  * file, nothing is there by halves, nothing leaks, and it goes on once the fault is over.
+ *
+ * PARTS: 6
  */
 #include "store/store.h"
 
@@ -303,10 +305,10 @@ static void test_deleted_under_it(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_a_new_file),
-    CHECK_TEST(test_a_file_that_is_open),
-    CHECK_TEST(test_around_a_fork),
-    CHECK_TEST(test_deleted_under_it),
+    CHECK_LOOP(test_a_new_file),
+    CHECK_LOOP(test_a_file_that_is_open),
+    CHECK_LOOP(test_around_a_fork),
+    CHECK_LOOP(test_deleted_under_it),
 };
 
 CHECK_MAIN(tests)

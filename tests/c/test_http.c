@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "http_help.h"
+#include "stopwatch.h"
 
 #include <pthread.h>
 #include <sys/wait.h>
@@ -21,7 +22,8 @@ struct exchange {
     rl_http_answer answer;
     rl_err err;
     rl_status status;
-    double took; /* seconds */
+    double took;    /* seconds */
+    double at_work; /* of these, without waits for a processor */
     char url[HELP_URL];
 };
 
@@ -41,7 +43,7 @@ static void begin(struct exchange *x)
 
 static void post(struct exchange *x)
 {
-    const uint64_t start = rl_monotonic_ns();
+    const uint64_t start = rl_monotonic_ns(), watch = stopwatch_ns();
 
     if (x->http == NULL && rl_http_new(&x->options, &x->http, &x->err) != RL_OK) {
         CHECK_STR(x->err.text, "a client");
@@ -51,6 +53,7 @@ static void post(struct exchange *x)
     x->status = rl_http_post(x->http, &x->request, x->attempts,
                              start + SECONDS(x->within), &x->answer, &x->err);
     x->took = seconds_since(start);
+    x->at_work = (double)(stopwatch_ns() - watch) / 1e9;
 }
 
 static void finish(struct exchange *x)
@@ -199,7 +202,7 @@ static void test_the_end_is_kept(void)
     x.within = 1.5;
     post(&x);
     check_failed_as(&x, true, ": answered 503 (");
-    CHECK(x.took < 1.6);
+    CHECK(x.at_work < 1.6);
     x.within = 0;
     post(&x);
     check_failed_as(&x, true, ": there was no time left");

@@ -2,6 +2,7 @@
  * (scripted_embeddings.py): many threads, forks, memory that fails, the end beside a server
  * that does not answer.
  *
+ * PARTS: 2
  * NEEDS: http
  */
 #include "meaning/meaning.h"
@@ -251,7 +252,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_forks),
     CHECK_TEST(test_closing_beside_a_stall),
     CHECK_TEST(test_failures),
-    CHECK_TEST(test_memory),
+    CHECK_LOOP(test_memory),
 };
 
 CHECK_MAIN(tests)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -14,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,7 @@ from typing import Any
 
 import psycopg.conninfo
 from fixtures_postgres import PostgresServer, free_port
+from stopwatch import waited_for_cpu
 
 import runlog
 
@@ -48,7 +52,8 @@ class Ended:
     stderr: str
     acknowledged: list[str]
     exit_seconds: float
-    """From its note_exit to its end; 0.0 where there was none."""
+    """From its note_exit to its end; 0.0 where there was none. Without the time for which
+    it was ready to run while others had the processors."""
 
     @property
     def told(self) -> Any:
@@ -89,7 +94,11 @@ class Program:
     def end(self) -> None:
         """Kill it, if it still runs, and close what leads to it."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        for end in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert end is not None
+            with contextlib.suppress(BrokenPipeError):
+                end.close()
 
     def tell(self, line: str) -> None:
         """Give it a line on its standard input."""
@@ -101,31 +110,43 @@ class Program:
         """The acknowledgements so far."""
         return self.acks.read_text().splitlines() if self.acks.exists() else []
 
+    def _has_ended(self, timeout: float) -> bool:
+        """Wait for its end; it stays a zombie, whose times can be read."""
+        pidfd = os.pidfd_open(self.process.pid)
+        try:
+            return select.select([pidfd], [], [], timeout) != ([], [], [])
+        finally:
+            os.close(pidfd)
+
     def wait(self, timeout: float = 150, *, code: int | None = 0) -> Ended:
         """Wait for its end, which must be with that exit code, and no crash."""
-        try:
-            stdout, stderr = self.process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            self.process.send_signal(signal.SIGABRT)  # faulthandler prints its threads
-            stdout, stderr = self.process.communicate(timeout=30)
-            raise AssertionError(f"the program hangs\n{stdout}{stderr}") from None
-        now = time.monotonic()
+        process = self.process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.close()
+        with ThreadPoolExecutor(2) as pool:
+            printed = [pool.submit(end.read) for end in (process.stdout, process.stderr)]
+            if not (ended := self._has_ended(timeout)):
+                process.send_signal(signal.SIGABRT)  # faulthandler prints its threads
+                self._has_ended(30)
+            now = time.monotonic() - waited_for_cpu(str(process.pid))
+            process.kill()  # where SIGABRT was not enough
+            stdout, stderr = (text.result() for text in printed)
+        self.end()
+        assert ended, f"the program hangs\n{stdout}{stderr}"
         lines = self.lines()
         exits = [float(line.split()[1]) for line in lines if line.startswith("exit ")]
-        ended = Ended(
-            self.process.returncode,
+        done = Ended(
+            process.returncode,
             stdout,
             stderr,
             [line for line in lines if not line.startswith("exit ")],
             now - exits[-1] if exits else 0.0,
         )
-        assert code is None or ended.returncode == code, (
-            ended.returncode,
-            stdout,
-            stderr,
-        )
+        assert code is None or done.returncode == code, (done.returncode, stdout, stderr)
         assert not any(crash in stderr for crash in CRASHES), stderr
-        return ended
+        return done
 
 
 def logged_ids(query: Any) -> Counter[str]:

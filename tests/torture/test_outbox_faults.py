@@ -69,8 +69,7 @@ def start(store: Store, options: dict[str, Any], *args: str) -> Program:
 
 def kill(program: Program) -> list[str]:
     """As kill -9 does; what it had acknowledged."""
-    program.process.kill()
-    program.process.communicate()
+    program.end()
     assert program.process.returncode == -9
     return program.lines()
 
