@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psycopg
 import pytest
-from fixtures_search import Place, eventually, gone_owner, make_place, names
+from fixtures_search import Place, eventually, gone_owner, names
 from fixtures_services import EmbeddingServer
 from helpers import minimal
 
