@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import datetime as dt
 import decimal
+import enum
 import fractions
 import functools
 import ipaddress
@@ -360,6 +361,15 @@ def test_a_cycle_is_marked(recorder: Any, make: Any) -> None:
     assert json.loads(encode_json(value)) == expected
     recorder.log_run(minimal(inputs=value))
     assert recorder.get_run("r1")["inputs"] == expected
+
+
+def test_values_that_stand_for_one_another_end() -> None:
+    """An Enum is replaced by its value: here a member of another one, for ever."""
+    one, other = enum.Enum("One", "A"), enum.Enum("Other", "B")
+    one.A._value_, other.B._value_ = other.B, one.A
+    assert json.loads(encode_json([one.A, 1])) == ["<unserializable One>", 1]
+    one.A._value_ = [other.B]
+    assert json.loads(encode_json(one.A)) == ["<cycle>"]
 
 
 def test_a_cycle_through_an_array_ends() -> None:

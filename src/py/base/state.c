@@ -1,24 +1,15 @@
 /* The module's state. See state.h. */
 #include "py/base/state.h"
 
+/* clang-format off */
 /* The objects that the state owns, but for arrays of names. */
-#define OBJECTS(X)                                                                   \
-    X(runlog_error)                                                                  \
-    X(validation_error)                                                              \
-    X(config_error)                                                                  \
-    X(closed_error)                                                                  \
-    X(store_error)                                                                   \
-    X(service_error)                                                                 \
-    X(recorder_type)                                                                 \
-    X(prepared_type)                                                                 \
-    X(page_type)                                                                     \
-    X(kinds)                                                                         \
-    X(mapping)                                                                       \
-    X(loads)                                                                         \
-    X(datetime)                                                                      \
-    X(utc) X(handler.type) X(handler.parent_command) X(handler.graph_interrupt)      \
-        X(handler.bubble_up) X(handler.command) X(handler.uuid) X(handler.cancelled) \
-            X(handler.default_recorder) X(handler.log)
+#define OBJECTS(X) \
+    X(runlog_error) X(validation_error) X(config_error) X(closed_error) X(store_error) \
+    X(service_error) X(recorder_type) X(prepared_type) X(page_type) X(kinds) X(mapping) \
+    X(loads) X(datetime) X(utc) X(handler.type) X(handler.parent_command) \
+    X(handler.graph_interrupt) X(handler.bubble_up) X(handler.command) X(handler.uuid) \
+    X(handler.cancelled) X(handler.default_recorder) X(handler.log)
+/* clang-format on */
 
 rl_run *rl_state_take_run(rl_state *state)
 {

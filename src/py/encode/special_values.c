@@ -281,25 +281,11 @@ static PyObject *replace_by(rl_encoder *self, PyObject *value, PyObject *other)
     return other;
 }
 
-PyObject *rl_put_special(rl_encoder *self, PyObject *value)
+/* Opens a value of one of the kinds that are walked as they are. */
+static void push_container(rl_encoder *self, PyObject *value, rl_kind_of_value kind,
+                           PyObject *fields)
 {
-    PyObject *fields = NULL;
-    rl_kind_of_value kind =
-        rl_convert_kind(self->options->state, Py_TYPE(value), &fields);
-
     switch (kind) {
-    case RL_AS_STR:
-        rl_put_text(self, value, false);
-        break;
-    case RL_AS_INT:
-        rl_put_int(self, value);
-        break;
-    case RL_AS_FLOAT:
-        rl_json_double(&self->json, PyFloat_AS_DOUBLE(value));
-        break;
-    case RL_AS_BASE64:
-        put_base64(self, value);
-        break;
     case RL_AS_DICT:
         rl_encoder_push(self, FRAME_DICT, value, NULL, PyDict_GET_SIZE(value));
         break;
@@ -323,6 +309,30 @@ PyObject *rl_put_special(rl_encoder *self, PyObject *value)
         break;
     case RL_AS_VARS:
         push_vars(self, value);
+        break;
+    default:
+        break;
+    }
+}
+
+PyObject *rl_put_special(rl_encoder *self, PyObject *value)
+{
+    PyObject *fields = NULL;
+    rl_kind_of_value kind =
+        rl_convert_kind(self->options->state, Py_TYPE(value), &fields);
+
+    switch (kind) {
+    case RL_AS_STR:
+        rl_put_text(self, value, false);
+        break;
+    case RL_AS_INT:
+        rl_put_int(self, value);
+        break;
+    case RL_AS_FLOAT:
+        rl_json_double(&self->json, PyFloat_AS_DOUBLE(value));
+        break;
+    case RL_AS_BASE64:
+        put_base64(self, value);
         break;
     case RL_AS_DUMP:
         return push_dump(self, value, PyObject_CallMethod(value, "model_dump", NULL));
@@ -352,6 +362,9 @@ PyObject *rl_put_special(rl_encoder *self, PyObject *value)
     case RL_AS_NAME:
     case RL_AS_TYPE_NAME:
         put_converted_text(self, value, rl_convert_name(value, kind));
+        break;
+    default:
+        push_container(self, value, kind, fields);
         break;
     }
     return NULL;
