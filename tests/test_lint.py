@@ -32,32 +32,16 @@ ALLOCATION = re.compile(r"(?<![\w.>])(malloc|calloc|realloc|free)\s*\(")
 SQL = re.compile(r'"\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP)\s')
 MARK = re.compile(r"\b(TODO|FIXME|XXX)\b")
 
-# What a file below src/ may include, by its folder; a name covers the folders below it. The
-# table of docs/architecture.md says the same.
-STORE = {"core", "store"}
-RECORD = {"core", "store", "record"}
-MAY_INCLUDE = {
-    "core": {"core"},
-    "store": STORE,
-    "store/sqlite": STORE,
-    "store/postgres": STORE,
-    "net": {"core", "net"},
-    "record": RECORD,
-    "record/graph": RECORD,
-    "record/commit": RECORD,
-    "record/recorder": RECORD,
-    "meaning": {"core", "store", "record", "meaning"},
-    "meaning/services": {"core", "net", "meaning/services"},
-    "meaning/outbox": {"core", "store", "meaning/outbox"},
-    "meaning/index": {"core", "store", "record", "meaning"},
-    "meaning/search": {"core", "store", "record", "meaning"},
-    "py": {"core", "store", "record", "meaning", "py"},
-    "py/base": {"core", "py/base"},
-    "py/encode": {"core", "py/base", "py/encode"},
-    "py/recorder": {"core", "store", "record", "py"},
-    "py/handler": {"core", "store", "record", "py"},
-    "py/meaning": {"core", "store", "record", "meaning", "py"},
-}
+WING = re.compile(r"(?m)^\| `([\w/]+)` \|[^|]*\| ([\w/, ]+) \|$")
+
+
+def read_wings(document: str) -> dict[str, set[str]]:
+    """What the files of each folder of src may include, by the table in the document."""
+    return {row[1]: set(row[2].split(", ")) for row in WING.finditer(document)}
+
+
+MAY_INCLUDE = read_wings((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+"""A name stands for the folder and for those below it."""
 
 
 def blank(match: re.Match[str]) -> str:
@@ -109,7 +93,8 @@ def rule_dependencies(path: str, text: str) -> Iterator[str]:
     for match in INCLUDE.finditer(without_comments(text)):
         target = match[1].rpartition("/")[0]
         where = f"{path}:{line_of(text, match.start(1))}"
-        known = any(f"{target}/".startswith(f"{may}/") for may in MAY_INCLUDE[folder])
+        may = {folder, *MAY_INCLUDE[folder]}
+        known = any(f"{target}/".startswith(f"{name}/") for name in may)
         if target in MAY_INCLUDE and not known:
             yield f"{where}: {folder} may not know {target}"
         if ".." in match[1]:
@@ -280,6 +265,10 @@ def test_no_modules_include_one_another() -> None:
     found = named(cycles(include_graph(all_sources(), module_of)))
     new = [c for c in found if not any(c <= known for known in FAMILIES)]
     assert not new, "\n".join(" and ".join(sorted(circle)) for circle in new)
+
+
+def test_the_document_names_every_folder() -> None:
+    assert {parent_of(path) for path in all_sources()} == MAY_INCLUDE.keys()
 
 
 def test_no_folders_include_one_another() -> None:
