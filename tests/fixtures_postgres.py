@@ -29,6 +29,8 @@ from psycopg.types.string import TextLoader
 
 SUPERUSER = "postgres"
 
+# Without fsync: tests kill servers, but no test takes the power away. A busy disk would
+# make commits wait for seconds.
 CONFIG = """
 listen_addresses = '127.0.0.1'
 port = {port}
@@ -36,7 +38,7 @@ unix_socket_directories = '{folder}'
 unix_socket_permissions = 0777
 max_connections = 200
 shared_buffers = 32MB
-fsync = on
+fsync = off
 log_line_prefix = '%m [%p] %d '
 lc_messages = 'C'
 timezone = 'UTC'

@@ -167,3 +167,37 @@ def test_c(
             milvus: MilvusServer = request.getfixturevalue("milvus_lite")
             env["TEST_MILVUS"] = milvus.endpoint
         run([str(program)], tmp_path, 900, env)
+
+
+LOOPS = """
+#include "check.h"
+static void test_two_loops(void)
+{
+    for (int loop = 0; loop < 2; loop++) {
+        bool hit = true;
+        for (long round = 0; hit; round++) {
+            if (check_mine(round)) {
+                hit = round < 37;
+                printf(hit ? "%d %ld\\n" : "", loop, round);
+            }
+        }
+    }
+}
+static const struct check_test tests[] = {CHECK_LOOP(test_two_loops)};
+CHECK_MAIN(tests)
+"""
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_the_parts_of_a_loop_are_all_of_it(count: int, tmp_path: Path) -> None:
+    """Also where a part comes to the end of a loop sooner than the others."""
+    (tmp_path / "loops.c").write_text(LOOPS)
+    program = tmp_path / "loops"
+    run(["cc", f"-I{SOURCES}", "-o", str(program), "loops.c"], tmp_path, 60)
+    rounds: list[str] = []
+    for part in range(1, count + 1):
+        env = {"CHECK_PART": f"{part}/{count}"}
+        lines = subprocess.check_output([program], env=env, text=True).splitlines()
+        rounds += lines[:-1]  # the last one counts the tests
+    wanted = [f"{loop} {number}" for loop in range(2) for number in range(37)]
+    assert sorted(rounds) == sorted(wanted)

@@ -12,9 +12,9 @@
  * all its tests, or those named as arguments, and exits with 1 when one has failed.
  *
  * A test with a long loop is listed as CHECK_LOOP(test_grows), and its loop leaves out the
- * rounds that are not check_mine(). With CHECK_PART=2/4 in the environment these are all
- * but a fourth of them, so that four processes at once, each with its part, make all the
- * rounds, once. The other tests are run by the one with part 1.
+ * rounds that are not check_mine(round). With CHECK_PART=2/4 in the environment these are
+ * all but a fourth of them, so that four processes at once, each with its part, make all
+ * the rounds, once. The other tests are run by the one with part 1.
  */
 #ifndef RUNLOG_TESTS_CHECK_H
 #define RUNLOG_TESTS_CHECK_H
@@ -34,7 +34,7 @@ struct check_test {
 
 static const char *check_current = "";
 static atomic_int check_failures;
-static long check_part = 1, check_parts = 1, check_round;
+static long check_part = 1, check_parts = 1;
 
 /* clang-format off */
 #define CHECK_TEST(function) {#function, function, false}
@@ -104,10 +104,10 @@ static inline void check_mem(const void *got, size_t size, const void *want,
     }
 }
 
-/* Whether the next round of a loop is one of this process's. */
-static inline bool check_mine(void)
+/* Whether a round of a loop, by its number in that loop, is one of this process's. */
+static inline bool check_mine(long round)
 {
-    return check_round++ % check_parts == check_part - 1;
+    return round % check_parts == check_part - 1;
 }
 
 static inline void check_read_part(void)
@@ -145,7 +145,6 @@ static inline int check_run(const struct check_test *tests, size_t count, int ar
     for (size_t i = 0; i < count; i++) {
         if (check_wanted(&tests[i], argc, argv)) {
             check_current = tests[i].name;
-            check_round = 0;
             tests[i].run();
             run++;
         }

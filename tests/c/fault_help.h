@@ -317,12 +317,12 @@ static inline bool fault_play(const struct fault_plan *plan, long at, bool go_on
 static inline void fault_everywhere(const struct fault_plan *plan, void (*scenario)(void))
 {
     for (int go_on = 0; go_on < (plan->once ? 1 : 2); go_on++) {
-        long at = 1;
+        long at = 1, round = 0;
 
-        for (bool hit = true; hit;) {
+        for (bool hit = true; hit; round++) {
             int before = atomic_load(&check_failures);
 
-            if (check_mine()) {
+            if (check_mine(round)) {
                 hit = fault_play(plan, at, go_on != 0, scenario);
             }
             if (atomic_load(&check_failures) > before + 20) {

@@ -33,6 +33,12 @@ RUNS = 50
 WORKERS = 4
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still for some seconds makes no run go by the journal."""
+    monkeypatch.setenv("RUNLOG_POSTGRES_TIMEOUT", "60")
+
+
 def run_forking(store: Store, tmp_path: Path, name: str, *args: Any) -> Ended:
     """Run a program on a store and check that all it was acknowledged is there."""
     program = Program("forking", name, *map(str, args), folder=tmp_path, env=store.env)
