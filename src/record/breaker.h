@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define RL_BREAKER_FIRST_NS UINT64_C(100000000)  /* before the first probe */
-#define RL_BREAKER_MOST_NS UINT64_C(30000000000) /* between two probes at most */
+#define RL_BREAKER_FIRST_NS UINT64_C(100000000) /* before the first probe */
+#define RL_BREAKER_MAX_NS UINT64_C(30000000000) /* between two probes at most */
 
 typedef struct rl_breaker {
     atomic_bool open;
@@ -29,9 +29,9 @@ static inline bool rl_breaker_is_open(const rl_breaker *breaker)
 /* A call failed: opens it, or puts the next probe off, twice as long as before. The pause is
  * drawn from its half to its whole, so that processes don't come back all at once. True when
  * it was closed before. */
-bool rl_breaker_fail(rl_breaker *breaker, uint64_t now);
+bool rl_breaker_record_failure(rl_breaker *breaker, uint64_t now);
 
 /* A call succeeded: closes it. True when it was open before. */
-bool rl_breaker_pass(rl_breaker *breaker);
+bool rl_breaker_record_success(rl_breaker *breaker);
 
 #endif

@@ -8,7 +8,7 @@ void rl_journal_set_unavailable(rl_journal *journal, const rl_err *err)
     bool news;
 
     pthread_mutex_lock(&journal->lock);
-    news = rl_breaker_fail(&journal->breaker, now);
+    news = rl_breaker_record_failure(&journal->breaker, now);
     journal->error = *err;
     journal->attempts++;
     if (news) {
@@ -35,7 +35,7 @@ void rl_journal_set_available(rl_journal *journal)
         return;
     }
     pthread_mutex_lock(&journal->lock);
-    news = rl_breaker_pass(&journal->breaker);
+    news = rl_breaker_record_success(&journal->breaker);
     seconds = (rl_monotonic_ns() - journal->away_since) / 1000000000;
     forwarded = rl_metric_get(&journal->metrics->forwarded) - journal->forwarded_then;
     pthread_mutex_unlock(&journal->lock);
