@@ -68,7 +68,7 @@ void rl_owner_self(char out[RL_OWNER_TEXT])
     snprintf(out, RL_OWNER_TEXT, "%s %ld %llu", host, pid, start_of(pid));
 }
 
-bool rl_owner_is_gone(const char *owner)
+bool rl_owner_has_exited(const char *owner)
 {
     char host[HOST];
     size_t len;

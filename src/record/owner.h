@@ -15,6 +15,6 @@ void rl_owner_self(char out[RL_OWNER_TEXT]);
 
 /* Whether the owner is known to be gone: a process of this host that no longer runs. False
  * where that can't be told: another host, a container with process ids of its own. */
-bool rl_owner_is_gone(const char *owner);
+bool rl_owner_has_exited(const char *owner);
 
 #endif

@@ -29,7 +29,7 @@ static rl_status take_lease(rl_journal *journal, const char *self, bool *mine,
     if (status == RL_OK) {
         /* an end that is too far off means that the clock was set back since */
         bool held = holder[0] != '\0' && strcmp(holder, self) != 0 && until > now &&
-                    until <= now + 2 * LEASE_US && !rl_owner_is_gone(holder);
+                    until <= now + 2 * LEASE_US && !rl_owner_has_exited(holder);
 
         if (!held) {
             status = rl_journal_file_take_lease(journal->file, holder, self,

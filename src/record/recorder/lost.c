@@ -26,7 +26,7 @@ static bool is_gone(memory *last, const char *owner, size_t len)
     text[len] = '\0';
     if (strcmp(text, last->owner) != 0) {
         memcpy(last->owner, text, len + 1);
-        last->gone = rl_owner_is_gone(text);
+        last->gone = rl_owner_has_exited(text);
     }
     return last->gone;
 }
