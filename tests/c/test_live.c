@@ -331,7 +331,7 @@ static void be_child(rl_graphs *graphs, const int *owners)
     (void)rl_live_watch(&live, graphs, MILLISECOND);
     rl_live_write_all(&live, &one_recorder, commit, &committed);
     CHECK(check_due(&live, "") == RL_LIVE_NEVER);
-    rl_graphs_disinherit(graphs, count_release);
+    rl_graphs_discard_inherited(graphs, count_release);
     CHECK(owners[0] == 1 && owners[1] == 1);
     CHECK(!rl_graphs_is_inherited(graphs));
     CHECK_INT(kind_of(graphs, 1), RL_SPAN_NONE);
@@ -506,7 +506,7 @@ static void test_forks_beside_threads(void)
         if (pid == 0) {
             alarm(60);
             atomic_store(&check_failures, 0);
-            rl_graphs_disinherit(graphs, release_any);
+            rl_graphs_discard_inherited(graphs, release_any);
             open_live(graphs, 1, "child's", HOUR, &one_recorder);
             rl_live_init(&threads.live);
             (void)rl_live_watch(&threads.live, graphs, HOUR);

@@ -133,7 +133,7 @@ void rl_graphs_free(rl_graphs *graphs, void (*release)(void *owner));
 /* Whether what is open was begun before a fork: it belongs to the parent, which ends it. Such
  * a table is emptied before anything else; `release` is called with each run's owner. */
 bool rl_graphs_is_inherited(const rl_graphs *graphs);
-void rl_graphs_disinherit(rl_graphs *graphs, void (*release)(void *owner));
+void rl_graphs_discard_inherited(rl_graphs *graphs, void (*release)(void *owner));
 
 /* Tells what a start would be (name and later fields are not looked at): a graph when
  * LangGraph says so and there is no namespace, or when it is the first of a graph whose

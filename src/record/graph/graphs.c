@@ -238,7 +238,7 @@ bool rl_graphs_is_inherited(const rl_graphs *graphs)
     return graphs->generation != rl_fork_generation();
 }
 
-void rl_graphs_disinherit(rl_graphs *graphs, void (*release)(void *owner))
+void rl_graphs_discard_inherited(rl_graphs *graphs, void (*release)(void *owner))
 {
     rl_graph *inherited;
 
