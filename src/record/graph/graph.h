@@ -171,8 +171,8 @@ rl_graph *rl_graphs_take_excess(rl_graphs *graphs);
 /* Writes, as it stands, a graph of that recorder which has changed since it was written last,
  * and whose time for it has come (or, with `all`, any that is ever written). False when
  * there is none; then *next gets when to look again, on the monotonic clock. */
-bool rl_graphs_write_due(rl_graphs *graphs, const void *recorder, bool all, rl_run *run,
-                         uint64_t *next);
+bool rl_graphs_write_next(rl_graphs *graphs, const void *recorder, bool all, rl_run *run,
+                          uint64_t *next);
 
 /* The same for one graph, whenever it was written. */
 bool rl_graphs_write_one(rl_graphs *graphs, rl_key key, rl_run *run);

@@ -77,7 +77,8 @@ static void write_live(rl_recorder *recorder)
 static uint64_t work(void *ctx, const atomic_bool *stop)
 {
     rl_recorder *recorder = ctx;
-    uint64_t live = rl_live_write_due(&recorder->live, recorder, commit_live, recorder);
+    uint64_t live =
+        rl_live_write_scheduled(&recorder->live, recorder, commit_live, recorder);
     uint64_t forwarded = rl_metric_get(&recorder->metrics.forwarded);
     uint64_t again = rl_pipeline_work(&recorder->pipeline, stop);
 
