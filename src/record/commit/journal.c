@@ -216,9 +216,9 @@ void rl_journal_get_stats(rl_journal *journal, rl_journal_stats *stats)
     stats->waiting = state.last > 0 ? state.last - state.first + 1 : 0;
     stats->rejected = state.rejected;
     pthread_mutex_lock(&journal->lock);
-    stats->away = rl_breaker_is_open(&journal->breaker);
-    memcpy(stats->error, stats->away ? journal->error.text : "",
-           stats->away ? sizeof stats->error : 1);
+    stats->unavailable = rl_breaker_is_open(&journal->breaker);
+    memcpy(stats->error, stats->unavailable ? journal->error.text : "",
+           stats->unavailable ? sizeof stats->error : 1);
     pthread_mutex_unlock(&journal->lock);
 }
 

@@ -55,7 +55,7 @@ void rl_journal_catch_up(rl_journal *journal, uint64_t end);
 /* What stats() tells. `error` gets why the server is away, or "". */
 typedef struct rl_journal_stats {
     int64_t waiting, rejected;
-    bool away;
+    bool unavailable;
     char error[RL_ERR_TEXT];
 } rl_journal_stats;
 
