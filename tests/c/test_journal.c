@@ -424,7 +424,7 @@ static void test_each_change_is_told_once(void)
         rl_journal_get_stats(scene.journal, &stats);
         CHECK(stats.unavailable && strstr(stats.error, "read-only") != NULL);
         CHECK_INT(stats.waiting, 5);
-        CHECK_INT(count_notices(&scene, "are kept in the journal", &all), 1);
+        CHECK_INT(count_notices(&scene, "are stored in the journal", &all), 1);
         CHECK_INT(all, 1);
 
         set_read_only(false);
@@ -434,7 +434,7 @@ static void test_each_change_is_told_once(void)
         }
         CHECK(!rl_breaker_is_open(&scene.journal->breaker));
         CHECK_INT(sql_int(scene.path, WAITING), 0);
-        CHECK_INT(count_notices(&scene, "takes runs again", &all), 1);
+        CHECK_INT(count_notices(&scene, "accepts runs again", &all), 1);
         CHECK_INT(all, 1);
     }
     close_scene(&scene);

@@ -110,7 +110,7 @@ static rl_status settle(rl_journal *journal, forwarding *work, int64_t until, rl
 
     work->delivered = NULL;
     pthread_mutex_lock(&journal->lock);
-    pthread_cond_broadcast(&journal->moved);
+    pthread_cond_broadcast(&journal->progressed);
     pthread_mutex_unlock(&journal->lock);
     return status;
 }
@@ -195,10 +195,10 @@ static rl_status forward_leased(rl_journal *journal, forwarding *work, rl_err *e
         status = status == RL_OK ? last : status;
     }
     if (whole && status == RL_OK && work->mine) {
-        atomic_store(&journal->unsettled, false);
+        atomic_store(&journal->unforwarded, false);
     }
     if (!whole || status != RL_OK || atomic_load(&journal->pending)) {
-        atomic_store(&journal->unsettled, true);
+        atomic_store(&journal->unforwarded, true);
         atomic_store(&journal->pending, true);
     }
     return status;
@@ -239,7 +239,7 @@ static void note_broken(rl_journal *journal, const rl_err *err)
     rl_journal_log_unusable(journal, err);
     pthread_mutex_lock(&journal->lock);
     journal->attempts++;
-    pthread_cond_broadcast(&journal->moved);
+    pthread_cond_broadcast(&journal->progressed);
     pthread_mutex_unlock(&journal->lock);
 }
 
@@ -271,7 +271,7 @@ static bool try_to_forward(rl_journal *journal, forwarding *work, bool away)
 
 uint64_t rl_journal_forward(rl_journal *journal, const atomic_bool *stop)
 {
-    uint64_t now = rl_monotonic_ns(), again = now + RL_JOURNAL_LOOK_NS;
+    uint64_t now = rl_monotonic_ns(), again = now + RL_JOURNAL_CHECK_NS;
     bool away = rl_breaker_is_open(&journal->breaker);
     forwarding *work;
 
@@ -309,7 +309,7 @@ static void wait_for_news(rl_journal *journal, uint64_t end)
     struct timespec until = rl_timespec(step < end ? step : end);
 
     pthread_mutex_lock(&journal->lock);
-    (void)pthread_cond_timedwait(&journal->moved, &journal->lock, &until);
+    (void)pthread_cond_timedwait(&journal->progressed, &journal->lock, &until);
     pthread_mutex_unlock(&journal->lock);
 }
 
@@ -354,7 +354,7 @@ void rl_journal_catch_up(rl_journal *journal, uint64_t end)
 {
     rl_err ignored;
 
-    if (atomic_load(&journal->unsettled) && !rl_breaker_is_open(&journal->breaker)) {
+    if (atomic_load(&journal->unforwarded) && !rl_breaker_is_open(&journal->breaker)) {
         (void)rl_journal_drain(journal, end, false, &ignored);
     }
 }
