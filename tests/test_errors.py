@@ -78,7 +78,7 @@ def test_a_server_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
     assert PASSWORD not in said + everything_said(caught.value, caplog)
     (line,) = caplog.records
     assert line.levelname == "WARNING"
-    assert "runs are kept in the journal" in line.getMessage()
+    assert "runs are stored in the journal" in line.getMessage()
     assert str(port) in line.getMessage()
 
 

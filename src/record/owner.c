@@ -1,4 +1,4 @@
-/* Which process something belongs to. See owner.h. */
+/* Owners of runs and leases. See owner.h. */
 #include "record/owner.h"
 
 #include <errno.h>
@@ -12,8 +12,9 @@
 #define HOST 64
 #define NO_START 0
 
-/* Field 22 of /proc/PID/stat (proc(5)); NO_START where there is none, or where the process
- * has ended and only its parent does not know yet (state Z or X, field 3). */
+/* The start time of a process: field 22 of /proc/PID/stat (proc(5)). NO_START when there is no
+ * such process, or when it has exited and its parent has not reaped it yet (state Z or X in
+ * field 3). */
 static unsigned long long start_of(long pid)
 {
     unsigned long long start = NO_START;
@@ -30,7 +31,7 @@ static unsigned long long start_of(long pid)
     len = fread(text, 1, sizeof text - 1, file);
     fclose(file);
     text[len] = '\0';
-    at = strrchr(text, ')'); /* a name may hold anything, spaces too */
+    at = strrchr(text, ')'); /* the name before it may hold spaces and ')' */
     if (at != NULL && (strncmp(at, ") Z", 3) == 0 || strncmp(at, ") X", 3) == 0)) {
         return NO_START;
     }
@@ -43,7 +44,8 @@ static unsigned long long start_of(long pid)
     return start;
 }
 
-/* The host's name, and which set of process ids is meant: each container has its own. */
+/* The host's name with the namespace of its process ids: containers on one host may share the
+ * name but not the ids. */
 static void host_name(char out[HOST])
 {
     char name[HOST] = "", space[HOST] = "";
@@ -68,7 +70,7 @@ void rl_owner_self(char out[RL_OWNER_TEXT])
     snprintf(out, RL_OWNER_TEXT, "%s %ld %llu", host, pid, start_of(pid));
 }
 
-bool rl_owner_is_gone(const char *owner)
+bool rl_owner_has_exited(const char *owner)
 {
     char host[HOST];
     size_t len;

@@ -1,7 +1,9 @@
-/* Which process something belongs to, as a text that others on the machine can check.
+/* The owner of a run or of a lease: a text that identifies a process, and that other processes
+ * on the same machine can check.
  *
- * "host pid start": the host's name, and the process id with the time at which the process
- * was started (in ticks since boot), as ids are used again.
+ * "host pid start": the host's name with the namespace of its process ids, the process id, and
+ * the time at which the process started, in clock ticks since boot. The start time tells two
+ * processes apart that had the same process id.
  */
 #ifndef RL_OWNER_H
 #define RL_OWNER_H
@@ -10,11 +12,12 @@
 
 #define RL_OWNER_TEXT 128 /* bytes, with the NUL */
 
-/* This process, now: a child of a fork is another one. Any thread. */
+/* Writes the owner text of the calling process; a forked child has its own. Any thread. */
 void rl_owner_self(char out[RL_OWNER_TEXT]);
 
-/* Whether the owner is known to be gone: a process of this host that no longer runs. False
- * where that can't be told: another host, a container with process ids of its own. */
-bool rl_owner_is_gone(const char *owner);
+/* Whether the owner is known to have exited: a process of this host that no longer runs. False
+ * where this process can't find out: for another host, or a container with other process ids.
+ * Any thread. */
+bool rl_owner_has_exited(const char *owner);
 
 #endif

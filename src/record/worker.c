@@ -24,7 +24,7 @@ void rl_worker_destroy(rl_worker *worker)
 static void *run(void *ctx)
 {
     rl_worker *worker = ctx;
-    uint64_t again;
+    uint64_t next_pass;
 
     pthread_mutex_lock(&worker->lock);
     while (!atomic_load(&worker->stop)) {
@@ -32,11 +32,11 @@ static void *run(void *ctx)
 
         worker->woken = false;
         pthread_mutex_unlock(&worker->lock);
-        again = worker->work(worker->ctx, &worker->stop);
+        next_pass = worker->work(worker->ctx, &worker->stop);
         pthread_mutex_lock(&worker->lock);
-        until = rl_timespec(again);
+        until = rl_timespec(next_pass);
         while (!worker->woken && !atomic_load(&worker->stop) &&
-               rl_monotonic_ns() < again) {
+               rl_monotonic_ns() < next_pass) {
             (void)pthread_cond_timedwait(&worker->changed, &worker->lock, &until);
         }
     }
@@ -46,7 +46,8 @@ static void *run(void *ctx)
     return NULL;
 }
 
-/* The program's signals are for the program's own threads. Lock held. */
+/* Starts the thread, with all signals blocked: they are for the program's own threads. Called
+ * with the lock held. */
 static bool start(rl_worker *worker)
 {
     sigset_t all, before;
@@ -60,16 +61,16 @@ static bool start(rl_worker *worker)
 
 bool rl_worker_wake(rl_worker *worker)
 {
-    bool works = false;
+    bool running = false;
 
     pthread_mutex_lock(&worker->lock);
     if (!atomic_load(&worker->stop)) {
         worker->woken = true;
-        works = worker->running || start(worker);
+        running = worker->running || start(worker);
         pthread_cond_broadcast(&worker->changed);
     }
     pthread_mutex_unlock(&worker->lock);
-    return works;
+    return running;
 }
 
 bool rl_worker_stop(rl_worker *worker, uint64_t end)
@@ -104,7 +105,8 @@ void rl_worker_after_fork(rl_worker *worker, bool in_child)
 {
     if (in_child) {
         worker->running = false;
-        atomic_store(&worker->stop, false); /* who was stopping it is in the parent */
+        atomic_store(&worker->stop,
+                     false); /* the thread that stopped it is in the parent */
         rl_cond_init(&worker->changed);
     }
     pthread_mutex_unlock(&worker->lock);

@@ -1,7 +1,8 @@
-/* A thread for what no caller should wait for: checkpoints, forwarding. A plain pthread,
- * started when it is first needed, that never touches Python.
+/* A background thread for work that no caller should wait for: checkpoints, forwarding,
+ * indexing. It is a plain pthread that starts with the first wake-up and never calls Python.
  *
- * Threads: any. Ownership: borrows its context until rl_worker_stop has returned true.
+ * Threads: every function from any thread. Ownership: the struct is the caller's; a worker
+ * borrows its context until rl_worker_stop has returned true.
  */
 #ifndef RL_WORKER_H
 #define RL_WORKER_H
@@ -11,8 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Does what there is to do, and gives the monotonic nanoseconds at which to be called again
- * if nobody wakes it before. Ends soon once *stop is set. */
+/* One pass: does the work at hand, and returns when the next pass is needed if nobody wakes the
+ * worker before (nanoseconds, monotonic clock). Returns soon once *stop is set. */
 typedef uint64_t (*rl_worker_work)(void *ctx, const atomic_bool *stop);
 
 typedef struct rl_worker {
@@ -26,17 +27,18 @@ typedef struct rl_worker {
 } rl_worker;
 
 void rl_worker_init(rl_worker *worker, rl_worker_work work, void *ctx);
-void rl_worker_destroy(rl_worker *worker);
+void rl_worker_destroy(rl_worker *worker); /* after rl_worker_stop has returned true */
 
-/* Lets it work now, starting the thread if need be. False when no thread can be had, or it
- * was stopped. */
+/* Starts a pass now, or after the one under way, and the thread if need be. False when no
+ * thread could be started, or the worker was stopped. */
 bool rl_worker_wake(rl_worker *worker);
 
-/* Ends the thread; false when it has not ended by `end`: it goes on by itself then, and what
- * it uses must stay. It is never started again. */
+/* Stops the thread for good and waits for its end until `end` (nanoseconds, monotonic clock).
+ * False when the pass under way has not returned by then: the thread ends after it, and goes on
+ * using the worker and its context meanwhile, so neither may be freed. */
 bool rl_worker_stop(rl_worker *worker, uint64_t end);
 
-/* Around a fork. The child has no thread, and starts its own at first need. */
+/* Around a fork. The child has no worker thread; its first wake-up starts one. */
 void rl_worker_before_fork(rl_worker *worker);
 void rl_worker_after_fork(rl_worker *worker, bool in_child);
 

@@ -7,7 +7,7 @@
 /* The pause that a failure gives, at a time that does not matter. */
 static uint64_t pause_of(rl_breaker *breaker, uint64_t now)
 {
-    (void)rl_breaker_fail(breaker, now);
+    (void)rl_breaker_record_failure(breaker, now);
     return atomic_load(&breaker->retry_at) - now;
 }
 
@@ -16,15 +16,15 @@ static void test_opens_and_closes(void)
     rl_breaker breaker = {.jitter = 1};
 
     CHECK(!rl_breaker_is_open(&breaker));
-    CHECK(!rl_breaker_pass(&breaker)); /* it was not open */
-    CHECK(rl_breaker_fail(&breaker, 1000));
+    CHECK(!rl_breaker_record_success(&breaker)); /* it was not open */
+    CHECK(rl_breaker_record_failure(&breaker, 1000));
     CHECK(rl_breaker_is_open(&breaker));
-    CHECK(!rl_breaker_fail(&breaker, 2000)); /* only the first one is news */
+    CHECK(!rl_breaker_record_failure(&breaker, 2000)); /* only the first one is news */
     CHECK(rl_breaker_is_open(&breaker));
-    CHECK(rl_breaker_pass(&breaker));
+    CHECK(rl_breaker_record_success(&breaker));
     CHECK(!rl_breaker_is_open(&breaker));
-    CHECK(!rl_breaker_pass(&breaker));
-    CHECK(rl_breaker_fail(&breaker, 3000)); /* and news again */
+    CHECK(!rl_breaker_record_success(&breaker));
+    CHECK(rl_breaker_record_failure(&breaker, 3000)); /* and news again */
 }
 
 static void test_pauses_double_up_to_the_cap(void)
@@ -37,10 +37,10 @@ static void test_pauses_double_up_to_the_cap(void)
             uint64_t pause = pause_of(&breaker, now);
 
             CHECK(pause >= whole / 2 && pause <= whole);
-            whole = whole * 2 < RL_BREAKER_MOST_NS ? whole * 2 : RL_BREAKER_MOST_NS;
+            whole = whole * 2 < RL_BREAKER_MAX_NS ? whole * 2 : RL_BREAKER_MAX_NS;
             now += pause;
         }
-        CHECK_INT(whole, RL_BREAKER_MOST_NS);
+        CHECK_INT(whole, RL_BREAKER_MAX_NS);
     }
 }
 
@@ -49,10 +49,10 @@ static void test_begins_again_after_a_success(void)
     rl_breaker breaker = {.jitter = 7};
 
     for (int i = 0; i < 10; i++) {
-        (void)rl_breaker_fail(&breaker, 0);
+        (void)rl_breaker_record_failure(&breaker, 0);
     }
     CHECK(pause_of(&breaker, 0) > RL_BREAKER_FIRST_NS);
-    CHECK(rl_breaker_pass(&breaker));
+    CHECK(rl_breaker_record_success(&breaker));
     CHECK(pause_of(&breaker, 0) <= RL_BREAKER_FIRST_NS);
 }
 

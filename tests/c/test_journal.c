@@ -370,7 +370,7 @@ static void test_rejected(void)
     rl_journal_get_stats(scene.journal, &stats);
     CHECK_INT(stats.rejected, 3);
     CHECK_INT(stats.waiting, 0);
-    CHECK(!stats.away);
+    CHECK(!stats.unavailable);
     (void)rl_journal_forward(scene.journal, &never); /* nothing of it is tried again */
     CHECK_INT(sql_int(scene.path, "SELECT count(*) FROM journal_rejected"), 3);
     close_scene(&scene);
@@ -422,9 +422,9 @@ static void test_each_change_is_told_once(void)
             (void)rl_journal_forward(scene.journal, &never);
         }
         rl_journal_get_stats(scene.journal, &stats);
-        CHECK(stats.away && strstr(stats.error, "read-only") != NULL);
+        CHECK(stats.unavailable && strstr(stats.error, "read-only") != NULL);
         CHECK_INT(stats.waiting, 5);
-        CHECK_INT(count_notices(&scene, "are kept in the journal", &all), 1);
+        CHECK_INT(count_notices(&scene, "are stored in the journal", &all), 1);
         CHECK_INT(all, 1);
 
         set_read_only(false);
@@ -434,7 +434,7 @@ static void test_each_change_is_told_once(void)
         }
         CHECK(!rl_breaker_is_open(&scene.journal->breaker));
         CHECK_INT(sql_int(scene.path, WAITING), 0);
-        CHECK_INT(count_notices(&scene, "takes runs again", &all), 1);
+        CHECK_INT(count_notices(&scene, "accepts runs again", &all), 1);
         CHECK_INT(all, 1);
     }
     close_scene(&scene);

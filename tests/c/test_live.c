@@ -54,7 +54,7 @@ static uint64_t write_due(rl_live *live)
 {
     struct committed ignored = {.texts = ""};
 
-    return rl_live_write_due(live, &one_recorder, commit, &ignored);
+    return rl_live_write_scheduled(live, &one_recorder, commit, &ignored);
 }
 
 /* Looks as the worker does, whatever the plan is, and checks what was written. */
@@ -64,7 +64,7 @@ static uint64_t check_due(rl_live *live, const char *want)
     uint64_t next;
 
     atomic_store(&live->next, 0);
-    next = rl_live_write_due(live, &one_recorder, commit, &committed);
+    next = rl_live_write_scheduled(live, &one_recorder, commit, &committed);
     CHECK_STR(committed.texts, want);
     return next;
 }
@@ -331,7 +331,7 @@ static void be_child(rl_graphs *graphs, const int *owners)
     (void)rl_live_watch(&live, graphs, MILLISECOND);
     rl_live_write_all(&live, &one_recorder, commit, &committed);
     CHECK(check_due(&live, "") == RL_LIVE_NEVER);
-    rl_graphs_disinherit(graphs, count_release);
+    rl_graphs_discard_inherited(graphs, count_release);
     CHECK(owners[0] == 1 && owners[1] == 1);
     CHECK(!rl_graphs_is_inherited(graphs));
     CHECK_INT(kind_of(graphs, 1), RL_SPAN_NONE);
@@ -475,9 +475,10 @@ static void test_threads(void)
 
     start_threads(&threads, each, graphs);
     while (written < 200 || atomic_load(&threads.recorded) < 300) {
-        (void)rl_live_write_due(&threads.live, &one_recorder, check_whole, &written);
+        (void)rl_live_write_scheduled(&threads.live, &one_recorder, check_whole,
+                                      &written);
         rl_live_write_all(&threads.live, &one_recorder, check_whole, &written);
-        (void)rl_live_write_due(&threads.live, &another_recorder, commit, NULL);
+        (void)rl_live_write_scheduled(&threads.live, &another_recorder, commit, NULL);
         CHECK(rl_graphs_take_excess(graphs) == NULL);
         sched_yield();
     }
@@ -506,7 +507,7 @@ static void test_forks_beside_threads(void)
         if (pid == 0) {
             alarm(60);
             atomic_store(&check_failures, 0);
-            rl_graphs_disinherit(graphs, release_any);
+            rl_graphs_discard_inherited(graphs, release_any);
             open_live(graphs, 1, "child's", HOUR, &one_recorder);
             rl_live_init(&threads.live);
             (void)rl_live_watch(&threads.live, graphs, HOUR);

@@ -47,7 +47,7 @@ static void test_self_is_there(void)
     rl_owner_self(owner);
     rl_owner_self(again);
     CHECK_STR(owner, again);
-    CHECK(!rl_owner_is_gone(owner));
+    CHECK(!rl_owner_has_exited(owner));
 }
 
 static void test_child_is_another_until_it_ends(void)
@@ -57,10 +57,10 @@ static void test_child_is_another_until_it_ends(void)
 
     rl_owner_self(self);
     CHECK(strcmp(self, child.owner) != 0);
-    CHECK(!rl_owner_is_gone(child.owner));
+    CHECK(!rl_owner_has_exited(child.owner));
     close(child.go);
     CHECK(waitpid(child.pid, NULL, 0) == child.pid);
-    CHECK(rl_owner_is_gone(child.owner));
+    CHECK(rl_owner_has_exited(child.owner));
 }
 
 static void test_killed_child_is_gone(void)
@@ -69,7 +69,7 @@ static void test_killed_child_is_gone(void)
 
     CHECK(kill(child.pid, SIGKILL) == 0);
     CHECK(waitpid(child.pid, NULL, 0) == child.pid);
-    CHECK(rl_owner_is_gone(child.owner));
+    CHECK(rl_owner_has_exited(child.owner));
     close(child.go);
 }
 
@@ -81,7 +81,7 @@ static void test_zombie_is_gone(void)
 
     CHECK(kill(child.pid, SIGKILL) == 0);
     CHECK(waitid(P_PID, (id_t)child.pid, &info, WEXITED | WNOWAIT) == 0);
-    CHECK(rl_owner_is_gone(child.owner));
+    CHECK(rl_owner_has_exited(child.owner));
     CHECK(waitpid(child.pid, NULL, 0) == child.pid);
     close(child.go);
 }
@@ -95,7 +95,7 @@ static void test_process_id_used_again(void)
     last = strrchr(owner, ' ');
     REQUIRE(last != NULL && last[1] >= '1' && last[1] <= '9');
     last[1] = last[1] == '9' ? '8' : (char)(last[1] + 1);
-    CHECK(rl_owner_is_gone(owner));
+    CHECK(rl_owner_has_exited(owner));
 }
 
 /* Of what can't be told nothing is said to be gone. */
@@ -106,17 +106,17 @@ static void test_what_can_not_be_told(void)
     char *space;
 
     for (size_t i = 0; i < sizeof owners / sizeof *owners; i++) {
-        CHECK(!rl_owner_is_gone(owners[i]));
+        CHECK(!rl_owner_has_exited(owners[i]));
     }
     rl_owner_self(self);
     snprintf(owner, sizeof owner, "x%s", self); /* another host */
-    CHECK(!rl_owner_is_gone(owner));
+    CHECK(!rl_owner_has_exited(owner));
     space = strchr(self, ' ');
     REQUIRE(space != NULL);
     space[1] = '\0'; /* no process */
-    CHECK(!rl_owner_is_gone(self));
+    CHECK(!rl_owner_has_exited(self));
     space[0] = '\0';
-    CHECK(!rl_owner_is_gone(self));
+    CHECK(!rl_owner_has_exited(self));
 }
 
 static const struct check_test tests[] = {

@@ -14,8 +14,8 @@ from helpers import minimal, until
 
 import runlog
 
-AWAY = "runs are kept in the journal"
-BACK = "PostgreSQL takes runs again"
+AWAY = "runs are stored in the journal"
+BACK = "PostgreSQL accepts runs again"
 
 STATES = "SELECT run_id, status, outputs FROM workflow_runs WHERE wpk_id = %s"
 TWICE = "SELECT wpk_id, run_id FROM workflow_runs GROUP BY 1, 2 HAVING count(*) > 1"

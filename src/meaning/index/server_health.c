@@ -39,7 +39,7 @@ void rl_server_health_ok(rl_server_health *health)
         return;
     }
     pthread_mutex_lock(&health->lock);
-    news = rl_breaker_pass(&health->breaker);
+    news = rl_breaker_record_success(&health->breaker);
     health->refuses = false;
     pthread_mutex_unlock(&health->lock);
     if (news) {
@@ -56,7 +56,7 @@ void rl_server_health_failed(rl_server_health *health, const rl_err *err)
     bool news;
 
     pthread_mutex_lock(&health->lock);
-    news = rl_breaker_fail(&health->breaker, now);
+    news = rl_breaker_record_failure(&health->breaker, now);
     news = news || health->refuses != refuses;
     health->refuses = refuses;
     health->error = *err;

@@ -71,7 +71,7 @@ static void release_owner(void *owner)
 
 void rl_graph_runs_after_fork(rl_handler *self)
 {
-    rl_graphs_disinherit(self->graphs, release_owner);
+    rl_graphs_discard_inherited(self->graphs, release_owner);
 }
 
 /* Commits with the durability of graphs. */

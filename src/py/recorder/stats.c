@@ -18,7 +18,7 @@ static int add_journal_stats(rl_py_recorder *self, PyObject *stats)
                       (unsigned long long)rl_metric_get(&metrics->journaled), "forwarded",
                       (unsigned long long)rl_metric_get(&metrics->forwarded), "waiting",
                       (long long)journal.waiting, "rejected", (long long)journal.rejected,
-                      "server", !known ? NULL : (journal.away ? "away" : "up"),
+                      "server", !known ? NULL : (journal.unavailable ? "away" : "up"),
                       "server_error", journal.error[0] != '\0' ? journal.error : NULL);
     if (more != NULL) {
         rc = PyDict_Update(stats, more);

@@ -7,20 +7,20 @@
 
 #include <pthread.h>
 
-/* A leader that finds fewer callers than there were waits a moment for them to come back:
- * for a quarter of what the last commit took, and only where that is worth a wait. */
-#define GATHER_PART 4
-#define GATHER_WORTH UINT64_C(200000) /* nanoseconds that the last commit took at least */
-#define GATHER_MOST UINT64_C(500000)  /* nanoseconds to wait at most */
+/* A leader that finds fewer callers than the last commit had waits a moment for the others to
+ * return: a fraction of the last commit's time, and only if that commit was slow. */
+#define GATHER_FRACTION 4
+#define GATHER_SLOW_NS UINT64_C(200000) /* a commit that takes this long is slow */
+#define GATHER_MAX_NS UINT64_C(500000)  /* longest wait */
 
-/* A caller in the queue; it lives on that caller's stack. */
+/* A caller in the queue; on that caller's stack. */
 typedef struct waiter {
     struct waiter *next;
     rl_run *run;
     rl_durability durability;
     rl_status status;
     rl_err *err; /* the caller's; filled by the leader */
-    bool leads;  /* woken to commit; else woken because it is done */
+    bool leads;  /* it is woken to lead, not because its run is written */
     rl_parking wake;
 } waiter;
 
@@ -29,16 +29,16 @@ struct rl_commit {
     void *ctx; /* of write */
     rl_metrics *metrics;
     pthread_mutex_t lock;    /* guards what follows; never held during I/O */
-    pthread_cond_t progress; /* something was finished, and somebody drains */
-    pthread_cond_t arrived;  /* as many are queued as the gathering leader expects */
+    pthread_cond_t progress; /* a batch was finished; for rl_commit_drain */
+    pthread_cond_t arrived;  /* as many are queued as a gathering leader expects */
     waiter *head, **tail;
     size_t length;    /* of the queue */
-    size_t expected;  /* callers that were there at the end of the last commit */
-    uint64_t last_ns; /* what the last commit took */
-    bool led;         /* a leader is at work, or was named */
+    size_t expected;  /* callers written or queued at the end of the last commit */
+    uint64_t last_ns; /* duration of the last commit */
+    bool led;         /* there is a leader, at work or being woken */
     bool gathering;
     unsigned drainers;
-    uint64_t queued, finished; /* runs since the start */
+    uint64_t queued, finished; /* runs, counted since the start */
 };
 
 static void make_conditions(rl_commit *commit)
@@ -72,7 +72,8 @@ void rl_commit_free(rl_commit *commit)
     }
 }
 
-/* Takes the batch of a leader off the queue, itself first. Called with the lock held. */
+/* Takes a leader's batch off the queue; the leader's own run is the first. Called with the lock
+ * held. */
 static waiter *take_batch(rl_commit *commit, rl_run **runs, rl_batch *batch)
 {
     waiter *first = commit->head, **end = &commit->head;
@@ -102,20 +103,20 @@ static void count_commit(rl_commit *commit, uint64_t runs)
     rl_metric_raise(&commit->metrics->largest_commit, runs);
 }
 
-/* Writes a batch and sets each waiter's status. When the store refuses it for what is in
- * it, each run is written alone, so that only the one at fault fails. */
+/* Writes a batch and sets each waiter's status. When the store rejects the batch, each run is
+ * written alone, so that only the run at fault fails. */
 static void write_batch(rl_commit *commit, waiter *first, const rl_batch *batch)
 {
     rl_err err = {.code = RL_OK};
     rl_status status = commit->write(commit->ctx, batch, &err);
-    bool alone = status == RL_STORE && !err.retryable && batch->count > 1;
+    bool one_by_one = status == RL_STORE && !err.retryable && batch->count > 1;
     size_t at = 0;
 
     if (status == RL_OK) {
         count_commit(commit, batch->count);
     }
     for (waiter *one = first; one != NULL; one = one->next, at++) {
-        if (alone) {
+        if (one_by_one) {
             rl_batch single = {batch->runs + at, 1, one->durability, batch->may_wait};
 
             status = commit->write(commit->ctx, &single, &err);
@@ -133,7 +134,7 @@ static void write_batch(rl_commit *commit, waiter *first, const rl_batch *batch)
     }
 }
 
-/* Queues a caller; true when it leads, as nobody else does. Lock held. */
+/* Queues a caller; true when it becomes the leader. Called with the lock held. */
 static bool enqueue(rl_commit *commit, waiter *self)
 {
     bool leads = !commit->led;
@@ -149,18 +150,18 @@ static bool enqueue(rl_commit *commit, waiter *self)
     return leads;
 }
 
-/* Threads that have just been let go come back at once when they have more to write: one
- * commit for all of them beats two for half of them each. Lock held. */
+/* Waits for callers of the last commit, who often return with their next run at once: one commit
+ * for all of them is faster than two for a half each. Called with the lock held. */
 static void gather(rl_commit *commit)
 {
-    uint64_t wait = commit->last_ns / GATHER_PART;
+    uint64_t wait = commit->last_ns / GATHER_FRACTION;
     struct timespec end;
     int rc = 0;
 
-    if (commit->length >= commit->expected || commit->last_ns < GATHER_WORTH) {
+    if (commit->length >= commit->expected || commit->last_ns < GATHER_SLOW_NS) {
         return;
     }
-    end = rl_timespec(rl_monotonic_ns() + (wait < GATHER_MOST ? wait : GATHER_MOST));
+    end = rl_timespec(rl_monotonic_ns() + (wait < GATHER_MAX_NS ? wait : GATHER_MAX_NS));
     commit->gathering = true;
     while (commit->length < commit->expected && rc == 0) {
         rc = pthread_cond_timedwait(&commit->arrived, &commit->lock, &end);
@@ -168,7 +169,7 @@ static void gather(rl_commit *commit)
     commit->gathering = false;
 }
 
-/* Lets go of those whose runs are written, the next leader first. */
+/* Wakes the next leader, then the callers whose runs are written. */
 static void finish_batch(rl_commit *commit, waiter *first, const waiter *self,
                          size_t count, uint64_t took_ns)
 {
@@ -178,7 +179,7 @@ static void finish_batch(rl_commit *commit, waiter *first, const waiter *self,
     commit->finished += count;
     commit->last_ns = took_ns;
     commit->expected = count + commit->length;
-    next_leader = commit->head; /* it stays until it is woken */
+    next_leader = commit->head; /* it waits, so it stays valid after the unlock */
     commit->led = next_leader != NULL;
     if (commit->drainers > 0) {
         pthread_cond_broadcast(&commit->progress);
@@ -192,14 +193,14 @@ static void finish_batch(rl_commit *commit, waiter *first, const waiter *self,
         waiter *next = first->next;
 
         if (first != self) {
-            rl_parking_wake(&first->wake); /* from here on, it may be gone */
+            rl_parking_wake(&first->wake); /* its stack may be freed from here on */
         }
         first = next;
     }
 }
 
-/* Commits the head of the queue, which is self, with those behind it. Called with the lock
- * held, which it gives up. */
+/* Commits self, which is the head of the queue, and the runs queued after it. Called with the
+ * lock held, which it releases. */
 static void lead(rl_commit *commit, waiter *self, bool may_wait)
 {
     rl_run *runs[RL_COMMIT_RUNS];

@@ -1,9 +1,12 @@
-/* The worker's side of the journal: what waits in it is forwarded to the server, and what
- * waits for that. See journal.h.
+/* The worker's side of the journal: forwarding, and waiting for it. See journal.h.
  *
- * A batch is read, written to the server, and then settled: deleted from the journal in one
- * transaction with the check of the lease. Whatever is cut in between is done again, which
- * changes nothing (merge_sql.h).
+ * Forwarding a batch takes three steps: read it from the journal, write it to the server, and
+ * delete it from the journal, in one transaction with a check of the lease. After an
+ * interruption the next pass repeats the steps; writing a run twice changes nothing
+ * (merge_sql.h).
+ *
+ * The lease belongs to one journal of one process at a time. While the server works on one
+ * batch, the worker deletes the batch before it and reads the next one.
  */
 #include "core/alloc.h"
 #include "record/commit/journal_state.h"
@@ -12,28 +15,28 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LEASE_US INT64_C(30000000)       /* how long a batch may take to be forwarded */
-#define BUSY_NS UINT64_C(20000000)       /* before another's lease is looked at again */
-#define BROKEN_NS UINT64_C(1000000000)   /* before a journal that failed is tried again */
-#define DRAIN_STEP_NS UINT64_C(20000000) /* between looks at what others forward */
+#define LEASE_US INT64_C(30000000)       /* a lease, microseconds: time for one batch */
+#define LEASED_NS UINT64_C(20000000)     /* between checks of another process's lease */
+#define BROKEN_NS UINT64_C(1000000000)   /* before the next try after the file failed */
+#define DRAIN_STEP_NS UINT64_C(20000000) /* between checks of what others forward */
 
-/* Takes the lease, unless a living process has it. */
-static rl_status take_lease(rl_journal *journal, const char *self, bool *mine,
+/* Takes the lease, unless a running process holds it. */
+static rl_status take_lease(rl_journal *journal, const char *self, bool *taken,
                             rl_err *err)
 {
     char holder[RL_JOURNAL_FILE_OWNER];
     int64_t until, now = rl_time_now();
     rl_status status = rl_journal_file_lease_holder(journal->file, holder, &until, err);
 
-    *mine = false;
+    *taken = false;
     if (status == RL_OK) {
-        /* an end that is too far off means that the clock was set back since */
+        /* an end too far in the future: the clock was set back since */
         bool held = holder[0] != '\0' && strcmp(holder, self) != 0 && until > now &&
-                    until <= now + 2 * LEASE_US && !rl_owner_is_gone(holder);
+                    until <= now + 2 * LEASE_US && !rl_owner_has_exited(holder);
 
         if (!held) {
             status = rl_journal_file_take_lease(journal->file, holder, self,
-                                                now + LEASE_US, mine, err);
+                                                now + LEASE_US, taken, err);
         }
     }
     return status;
@@ -55,7 +58,7 @@ static rl_status reject(rl_journal *journal, rl_journal_file_batch *batch, size_
     return RL_OK;
 }
 
-/* Writes each run of a batch alone, as the server refuses one of them. */
+/* Writes each run of a batch alone, because the server rejects one of them. */
 static rl_status forward_singly(rl_journal *journal, rl_journal_file_batch *batch,
                                 rl_err *err)
 {
@@ -77,46 +80,49 @@ static rl_status forward_singly(rl_journal *journal, rl_journal_file_batch *batc
     return status;
 }
 
-/* Where forwarding stands: whose fault an error is, and what to do next. */
+/* The state of one call of rl_journal_forward. */
 typedef struct forwarding {
     const atomic_bool *stop;
     char self[RL_JOURNAL_FILE_OWNER]; /* the holder of the lease */
-    rl_journal_file_batch batches[2]; /* one on its way, the other before or behind it */
+    /* one is with the server, the other was before it or comes after it */
+    rl_journal_file_batch batches[2];
     rl_journal_file_batch
-        *delivered;     /* which of them the server has, but is not settled */
-    bool mine;          /* the lease is still held */
-    bool busy;          /* another process is at it */
-    bool server_failed; /* else it is the journal's file */
+        *delivered; /* to the server, but still in the journal; or NULL */
+    bool has_lease;
+    bool leased_elsewhere; /* another process or journal has it */
+    bool server_failed;    /* the cause of an error; else the journal's file */
 } forwarding;
 
 static void count_forwarded(rl_journal *journal, const rl_journal_file_batch *batch)
 {
-    uint64_t taken = 0;
+    uint64_t accepted = 0;
 
     for (size_t i = 0; i < batch->count; i++) {
-        taken += !batch->rejected[i];
+        accepted += !batch->rejected[i];
     }
-    rl_metric_add(&journal->metrics->forwarded, taken);
+    rl_metric_add(&journal->metrics->forwarded, accepted);
 }
 
-/* Takes what was delivered out of the journal; `until` is the end of the lease then. */
-static rl_status settle(rl_journal *journal, forwarding *work, int64_t until, rl_err *err)
+/* Deletes the delivered batch, if any, from the journal, and sets the end of the lease to `until`
+ * (microseconds since 1970; 0 gives the lease up). */
+static rl_status finish_delivered(rl_journal *journal, forwarding *work, int64_t until,
+                                  rl_err *err)
 {
-    static const rl_journal_file_batch nothing;
+    static const rl_journal_file_batch empty;
     const rl_journal_file_batch *batch =
-        work->delivered != NULL ? work->delivered : &nothing;
-    rl_status status =
-        rl_journal_file_finish(journal->file, batch, work->self, until, &work->mine, err);
+        work->delivered != NULL ? work->delivered : &empty;
+    rl_status status = rl_journal_file_finish(journal->file, batch, work->self, until,
+                                              &work->has_lease, err);
 
     work->delivered = NULL;
     pthread_mutex_lock(&journal->lock);
-    pthread_cond_broadcast(&journal->moved);
+    pthread_cond_broadcast(&journal->progressed);
     pthread_mutex_unlock(&journal->lock);
     return status;
 }
 
-/* What is done beside the server's work on `current`: the batch before it is settled, and
- * the next one read in its place. */
+/* While the server works on `current`: finishes the batch before it, and reads the next one in
+ * its place. */
 static rl_status prepare_next(rl_journal *journal, forwarding *work,
                               const rl_journal_file_batch *current,
                               rl_journal_file_batch *other, rl_err *err)
@@ -125,37 +131,38 @@ static rl_status prepare_next(rl_journal *journal, forwarding *work,
     rl_err ignored;
 
     if (work->delivered != NULL) {
-        status = settle(journal, work, rl_time_now() + LEASE_US, err);
+        status = finish_delivered(journal, work, rl_time_now() + LEASE_US, err);
     }
     other->count = 0;
-    if (status == RL_OK && work->mine && !current->last) {
-        atomic_store(&journal->pending, false); /* what comes from here on is read next */
+    if (status == RL_OK && work->has_lease && !current->last) {
+        atomic_store(&journal->pending, false); /* later runs set it again */
         status = rl_journal_file_read(journal->file, current->seqs[current->count - 1],
                                       other, err);
     }
-    if (rl_journal_file_needs_checkpoint(journal->file)) { /* this may go on for long */
+    /* also between batches, or a long forwarding would let the WAL grow */
+    if (rl_journal_file_needs_checkpoint(journal->file)) {
         (void)rl_journal_file_checkpoint(journal->file, &ignored);
     }
     return status;
 }
 
-/* Forwards a batch; one of none asks whether the server is there. */
+/* Forwards `current` and prepares the next batch in `other`. An empty batch probes the server. */
 static rl_status forward_batch(rl_journal *journal, forwarding *work,
                                rl_journal_file_batch *current,
                                rl_journal_file_batch *other, rl_err *err)
 {
     rl_store *server = journal->server;
-    const rl_batch whole = {current->runs, current->count, RL_SERVER, true};
+    const rl_batch sent = {current->runs, current->count, RL_SERVER, true};
     rl_status status = server->ops->prepare(server, err), beside;
-    rl_err own;
+    rl_err beside_err;
 
     if (status != RL_OK) {
         work->server_failed = true;
         return status;
     }
-    server->ops->send(server, &whole);
-    beside = prepare_next(journal, work, current, other, &own);
-    status = server->ops->finish(server, &whole, err);
+    server->ops->send(server, &sent);
+    beside = prepare_next(journal, work, current, other, &beside_err);
+    status = server->ops->finish(server, &sent, err);
     if (status == RL_STORE && err->refused) {
         status = forward_singly(journal, current, err);
     }
@@ -165,7 +172,7 @@ static rl_status forward_batch(rl_journal *journal, forwarding *work,
         count_forwarded(journal, current);
         rl_journal_set_available(journal);
         if (beside != RL_OK) {
-            *err = own;
+            *err = beside_err;
             status = beside;
         }
     }
@@ -176,29 +183,30 @@ static rl_status forward_batch(rl_journal *journal, forwarding *work,
 static rl_status forward_leased(rl_journal *journal, forwarding *work, rl_err *err)
 {
     rl_journal_file_batch *current = &work->batches[0], *other = &work->batches[1], *swap;
-    bool whole = false;
+    bool done = false; /* the last batch was forwarded */
     rl_status status;
     rl_err ignored;
 
     atomic_store(&journal->pending, false);
     status = rl_journal_file_read(journal->file, 0, current, err);
-    while (status == RL_OK && work->mine && !whole && !atomic_load(work->stop)) {
+    while (status == RL_OK && work->has_lease && !done && !atomic_load(work->stop)) {
         status = forward_batch(journal, work, current, other, err);
-        whole = status == RL_OK && current->last;
+        done = status == RL_OK && current->last;
         swap = current;
         current = other;
         other = swap;
     }
-    if (work->mine) { /* gives the lease up */
-        rl_status last = settle(journal, work, 0, status == RL_OK ? err : &ignored);
+    if (work->has_lease) { /* gives the lease up */
+        rl_status last =
+            finish_delivered(journal, work, 0, status == RL_OK ? err : &ignored);
 
         status = status == RL_OK ? last : status;
     }
-    if (whole && status == RL_OK && work->mine) {
-        atomic_store(&journal->unsettled, false);
+    if (done && status == RL_OK && work->has_lease) {
+        atomic_store(&journal->unforwarded, false);
     }
-    if (!whole || status != RL_OK || atomic_load(&journal->pending)) {
-        atomic_store(&journal->unsettled, true);
+    if (!done || status != RL_OK || atomic_load(&journal->pending)) {
+        atomic_store(&journal->unforwarded, true);
         atomic_store(&journal->pending, true);
     }
     return status;
@@ -212,16 +220,16 @@ static rl_status forward_all(rl_journal *journal, forwarding *work, rl_err *err)
     rl_owner_self(process);
     snprintf(work->self, sizeof work->self, "%.110s %u", process, journal->number);
     if (status == RL_OK) {
-        status = take_lease(journal, work->self, &work->mine, err);
+        status = take_lease(journal, work->self, &work->has_lease, err);
     }
-    work->busy = status == RL_OK && !work->mine;
-    if (work->mine) {
+    work->leased_elsewhere = status == RL_OK && !work->has_lease;
+    if (work->has_lease) {
         status = forward_leased(journal, work, err);
     }
     return status;
 }
 
-/* Whether there is anything in the journal, ours or another process's. */
+/* Whether the journal has no runs, neither of this process nor of others. */
 static bool is_empty(rl_journal *journal)
 {
     rl_journal_file_state state = {0};
@@ -233,18 +241,19 @@ static bool is_empty(rl_journal *journal)
             state.last == 0);
 }
 
-/* The journal's own file fails: the server may be well. */
-static void note_broken(rl_journal *journal, const rl_err *err)
+/* Records that the journal's file failed; the server may be available. */
+static void record_file_failure(rl_journal *journal, const rl_err *err)
 {
     rl_journal_log_unusable(journal, err);
     pthread_mutex_lock(&journal->lock);
     journal->attempts++;
-    pthread_cond_broadcast(&journal->moved);
+    pthread_cond_broadcast(&journal->progressed);
     pthread_mutex_unlock(&journal->lock);
 }
 
-/* Does what there is to do; false where that failed. */
-static bool try_to_forward(rl_journal *journal, forwarding *work, bool away)
+/* Forwards what the journal has; if it is empty, probes a server that was unavailable. False when
+ * that failed. */
+static bool try_to_forward(rl_journal *journal, forwarding *work, bool unavailable)
 {
     rl_status status = RL_OK;
     rl_err err = {.code = RL_OK};
@@ -253,7 +262,7 @@ static bool try_to_forward(rl_journal *journal, forwarding *work, bool away)
         status = forward_all(journal, work, &err);
     } else {
         atomic_store(&journal->pending, false);
-        if (away) {
+        if (unavailable) {
             work->batches[0].last = true;
             status =
                 forward_batch(journal, work, &work->batches[0], &work->batches[1], &err);
@@ -263,7 +272,7 @@ static bool try_to_forward(rl_journal *journal, forwarding *work, bool away)
         if (work->server_failed) {
             rl_journal_set_unavailable(journal, &err);
         } else {
-            note_broken(journal, &err);
+            record_file_failure(journal, &err);
         }
     }
     return status == RL_OK;
@@ -271,11 +280,11 @@ static bool try_to_forward(rl_journal *journal, forwarding *work, bool away)
 
 uint64_t rl_journal_forward(rl_journal *journal, const atomic_bool *stop)
 {
-    uint64_t now = rl_monotonic_ns(), again = now + RL_JOURNAL_LOOK_NS;
-    bool away = rl_breaker_is_open(&journal->breaker);
+    uint64_t now = rl_monotonic_ns(), next = now + RL_JOURNAL_CHECK_NS;
+    bool unavailable = rl_breaker_is_open(&journal->breaker);
     forwarding *work;
 
-    if (away && now < atomic_load(&journal->breaker.retry_at)) {
+    if (unavailable && now < atomic_load(&journal->breaker.retry_at)) {
         return atomic_load(&journal->breaker.retry_at);
     }
     work = rl_calloc(1, sizeof *work);
@@ -283,18 +292,18 @@ uint64_t rl_journal_forward(rl_journal *journal, const atomic_bool *stop)
         return now + RL_BREAKER_FIRST_NS;
     }
     work->stop = stop;
-    if (!try_to_forward(journal, work, away)) {
-        again = work->server_failed ? atomic_load(&journal->breaker.retry_at)
-                                    : now + BROKEN_NS;
-    } else if (work->busy) {
-        again = now + BUSY_NS;
+    if (!try_to_forward(journal, work, unavailable)) {
+        next = work->server_failed ? atomic_load(&journal->breaker.retry_at)
+                                   : now + BROKEN_NS;
+    } else if (work->leased_elsewhere) {
+        next = now + LEASED_NS;
     } else if (atomic_load(&journal->pending)) {
-        again = now;
+        next = now;
     }
     rl_journal_file_batch_free(&work->batches[0]);
     rl_journal_file_batch_free(&work->batches[1]);
     rl_free(work);
-    return again;
+    return next;
 }
 
 void rl_journal_retry_now(rl_journal *journal)
@@ -302,18 +311,18 @@ void rl_journal_retry_now(rl_journal *journal)
     atomic_store(&journal->breaker.retry_at, 0);
 }
 
-/* Waits for news from the forwarding thread, or a moment. */
-static void wait_for_news(rl_journal *journal, uint64_t end)
+/* Waits until the worker has made progress, or DRAIN_STEP_NS for that of another process. */
+static void wait_for_progress(rl_journal *journal, uint64_t end)
 {
     uint64_t step = rl_monotonic_ns() + DRAIN_STEP_NS;
     struct timespec until = rl_timespec(step < end ? step : end);
 
     pthread_mutex_lock(&journal->lock);
-    (void)pthread_cond_timedwait(&journal->moved, &journal->lock, &until);
+    (void)pthread_cond_timedwait(&journal->progressed, &journal->lock, &until);
     pthread_mutex_unlock(&journal->lock);
 }
 
-static unsigned attempts_of(rl_journal *journal)
+static unsigned failed_attempts(rl_journal *journal)
 {
     unsigned attempts;
 
@@ -325,7 +334,7 @@ static unsigned attempts_of(rl_journal *journal)
 
 rl_status rl_journal_drain(rl_journal *journal, uint64_t end, bool patient, rl_err *err)
 {
-    unsigned attempts = attempts_of(journal);
+    unsigned attempts = failed_attempts(journal);
     rl_journal_file_state state = {0};
     int64_t target = -1;
     rl_status status = RL_OK;
@@ -341,11 +350,12 @@ rl_status rl_journal_drain(rl_journal *journal, uint64_t end, bool patient, rl_e
         if (status != RL_OK || state.last == 0 || state.first > target) {
             break;
         }
-        if (rl_monotonic_ns() >= end || (!patient && attempts_of(journal) != attempts)) {
+        if (rl_monotonic_ns() >= end ||
+            (!patient && failed_attempts(journal) != attempts)) {
             status = RL_TIMEOUT;
             break;
         }
-        wait_for_news(journal, end);
+        wait_for_progress(journal, end);
     }
     return status;
 }
@@ -354,7 +364,7 @@ void rl_journal_catch_up(rl_journal *journal, uint64_t end)
 {
     rl_err ignored;
 
-    if (atomic_load(&journal->unsettled) && !rl_breaker_is_open(&journal->breaker)) {
+    if (atomic_load(&journal->unforwarded) && !rl_breaker_is_open(&journal->breaker)) {
         (void)rl_journal_drain(journal, end, false, &ignored);
     }
 }

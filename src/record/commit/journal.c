@@ -1,4 +1,4 @@
-/* The server, and the journal while it is away. See journal.h. */
+/* The callers' side of the journal. See journal.h. */
 #include "record/commit/journal.h"
 
 #include "core/alloc.h"
@@ -29,7 +29,7 @@ rl_status rl_journal_new(rl_store *server, const char *path,
     journal->notices = notices;
     journal->breaker.jitter = rl_monotonic_ns();
     pthread_mutex_init(&journal->lock, NULL);
-    rl_cond_init(&journal->moved);
+    rl_cond_init(&journal->progressed);
     *out = journal;
     return RL_OK;
 }
@@ -38,7 +38,7 @@ void rl_journal_free(rl_journal *journal)
 {
     if (journal != NULL) {
         rl_journal_file_free(journal->file);
-        pthread_cond_destroy(&journal->moved);
+        pthread_cond_destroy(&journal->progressed);
         pthread_mutex_destroy(&journal->lock);
         rl_free(journal);
     }
@@ -50,11 +50,12 @@ rl_status rl_journal_prepare(rl_journal *journal, rl_err *err)
 
     if (rl_journal_file_exists(journal->file)) {
         status = rl_journal_file_open(journal->file, err);
-        atomic_store(&journal->wake, status == RL_OK);
+        atomic_store(&journal->wake_worker, status == RL_OK);
     } else {
         status = rl_journal_file_check(journal->file, err);
     }
-    if (status == RL_STORE && !err->unusable) { /* it may pass, and the server is there */
+    if (status == RL_STORE &&
+        !err->unusable) { /* it may pass, and the server may accept runs */
         rl_journal_log_unusable(journal, err);
         status = RL_OK;
     }
@@ -68,16 +69,16 @@ static rl_status append(rl_journal *journal, const rl_batch *batch, rl_err *err)
 
     if (status == RL_OK) {
         rl_metric_add(&journal->metrics->journaled, batch->count);
-        atomic_store_explicit(&journal->unsettled, true, memory_order_relaxed);
+        atomic_store_explicit(&journal->unforwarded, true, memory_order_relaxed);
         if (!atomic_exchange(&journal->pending, true)) {
-            atomic_store(&journal->wake, true);
+            atomic_store(&journal->wake_worker, true);
         }
         rl_journal_log_usable(journal);
     }
     return status;
 }
 
-static rl_err why_away(rl_journal *journal)
+static rl_err server_error(rl_journal *journal)
 {
     rl_err err;
 
@@ -87,27 +88,28 @@ static rl_err why_away(rl_journal *journal)
     return err;
 }
 
-/* Neither takes it: both reasons, in the order in which they were asked. */
-static rl_status refuse_both(rl_err *err, const rl_err *first, const rl_err *second)
+/* The error of a batch that neither the server nor the journal takes: both reasons, in the order
+ * of the attempts. */
+static rl_status set_both_reasons(rl_err *err, const rl_err *first, const rl_err *second)
 {
-    rl_err_set(err, RL_STORE, "%.370s; and then %.370s", first->text, second->text);
+    rl_err_set(err, RL_STORE, "%.370s; then %.370s", first->text, second->text);
     err->retryable = true;
     return RL_STORE;
 }
 
-/* Keeps a batch that the server did not take for the reason in err. */
+/* Writes a batch to the journal that the server did not accept, for the reason in err. */
 static rl_status fall_back(rl_journal *journal, const rl_batch *batch, rl_err *err)
 {
-    const rl_batch kept = {batch->runs, batch->count, RL_DISK, true};
+    const rl_batch durable = {batch->runs, batch->count, RL_DISK, true};
     const rl_err reason = *err;
     rl_err own;
-    rl_status status = append(journal, &kept, &own);
+    rl_status status = append(journal, &durable, &own);
 
-    return status == RL_OK ? RL_OK : refuse_both(err, &reason, &own);
+    return status == RL_OK ? RL_OK : set_both_reasons(err, &reason, &own);
 }
 
-/* A run that will never be taken is kept apart, and the caller is told both. */
-static void keep_refused(rl_journal *journal, const rl_run *run, rl_err *err)
+/* Stores a run that the server rejects in journal_rejected, and adds that to the error. */
+static void store_rejected(rl_journal *journal, const rl_run *run, rl_err *err)
 {
     rl_err own;
     char reason[RL_ERR_TEXT];
@@ -116,7 +118,7 @@ static void keep_refused(rl_journal *journal, const rl_run *run, rl_err *err)
         rl_journal_log_rejected(journal, err);
         memcpy(reason, err->text, sizeof reason);
         snprintf(err->text, sizeof err->text,
-                 "%.500s; the run is kept in the table journal_rejected of %.200s",
+                 "%.500s; the run is stored in the table journal_rejected of %.200s",
                  reason, rl_journal_file_path(journal->file));
     }
 }
@@ -129,7 +131,7 @@ rl_status rl_journal_write(void *ctx, const rl_batch *batch, rl_err *err)
     rl_status status;
 
     if (rl_breaker_is_open(&journal->breaker)) {
-        *err = why_away(journal);
+        *err = server_error(journal);
         return fall_back(journal, batch, err);
     }
     status = server->ops->prepare(server, err);
@@ -141,27 +143,27 @@ rl_status rl_journal_write(void *ctx, const rl_batch *batch, rl_err *err)
         rl_journal_set_unavailable(journal, err);
         status = fall_back(journal, batch, err);
     } else if (status == RL_STORE && prepared && batch->count == 1) {
-        keep_refused(journal, batch->runs[0], err);
+        store_rejected(journal, batch->runs[0], err);
     }
     return status;
 }
 
-/* A journal that can't be written to is no reason to lose a run while the server is well. */
-static rl_status write_past(rl_journal *journal, const rl_batch *batch, rl_err *err)
+/* Writes a batch to the server because the journal's file fails, for the reason in err. */
+static rl_status write_to_server(rl_journal *journal, const rl_batch *batch, rl_err *err)
 {
-    const rl_batch waiting = {batch->runs, batch->count, RL_SERVER, true};
+    const rl_batch on_server = {batch->runs, batch->count, RL_SERVER, true};
     const rl_err reason = *err;
     rl_store *server = journal->server;
     rl_status status = server->ops->prepare(server, err);
     rl_err own;
 
     if (status == RL_OK) {
-        status = server->ops->write(server, &waiting, err);
+        status = server->ops->write(server, &on_server, err);
     }
     if (status == RL_STORE && err->retryable) {
         own = *err;
         rl_journal_set_unavailable(journal, &own);
-        status = refuse_both(err, &reason, &own);
+        status = set_both_reasons(err, &reason, &own);
     } else {
         rl_journal_log_unusable(journal, &reason);
     }
@@ -172,17 +174,19 @@ rl_status rl_journal_append(void *ctx, const rl_batch *batch, rl_err *err)
 {
     rl_journal *journal = ctx;
     rl_status status = append(journal, batch, err);
-    rl_err away, own;
+    rl_err server_reason, own;
 
     if (status == RL_STORE || status == RL_CONFIG) {
         if (!batch->may_wait) {
-            status = rl_err_set(err, RL_BUSY, "a server has to be waited for");
+            status = rl_err_set(
+                err, RL_BUSY,
+                "the journal fails, and the server would have to be waited for");
         } else if (rl_breaker_is_open(&journal->breaker)) {
-            away = why_away(journal);
+            server_reason = server_error(journal);
             own = *err;
-            status = refuse_both(err, &away, &own);
+            status = set_both_reasons(err, &server_reason, &own);
         } else {
-            status = write_past(journal, batch, err);
+            status = write_to_server(journal, batch, err);
         }
     }
     return status;
@@ -192,15 +196,15 @@ bool rl_journal_has_work(rl_journal *journal)
 {
     uint64_t now;
 
-    if (atomic_load_explicit(&journal->wake, memory_order_relaxed)) {
-        atomic_store(&journal->wake, false);
+    if (atomic_load_explicit(&journal->wake_worker, memory_order_relaxed)) {
+        atomic_store(&journal->wake_worker, false);
         return true;
     }
     now = rl_monotonic_ns();
-    if (now < atomic_load_explicit(&journal->look_at, memory_order_relaxed)) {
+    if (now < atomic_load_explicit(&journal->check_at, memory_order_relaxed)) {
         return false;
     }
-    atomic_store(&journal->look_at, now + RL_JOURNAL_LOOK_NS);
+    atomic_store(&journal->check_at, now + RL_JOURNAL_CHECK_NS);
     return rl_breaker_is_open(&journal->breaker) || rl_journal_file_exists(journal->file);
 }
 
@@ -216,9 +220,9 @@ void rl_journal_get_stats(rl_journal *journal, rl_journal_stats *stats)
     stats->waiting = state.last > 0 ? state.last - state.first + 1 : 0;
     stats->rejected = state.rejected;
     pthread_mutex_lock(&journal->lock);
-    stats->away = rl_breaker_is_open(&journal->breaker);
-    memcpy(stats->error, stats->away ? journal->error.text : "",
-           stats->away ? sizeof stats->error : 1);
+    stats->unavailable = rl_breaker_is_open(&journal->breaker);
+    memcpy(stats->error, stats->unavailable ? journal->error.text : "",
+           stats->unavailable ? sizeof stats->error : 1);
     pthread_mutex_unlock(&journal->lock);
 }
 
@@ -242,8 +246,8 @@ void rl_journal_after_fork(rl_journal *journal, bool in_child)
 {
     rl_journal_file_after_fork(journal->file);
     if (in_child) {
-        atomic_store(&journal->wake, true);
-        rl_cond_init(&journal->moved); /* who waited there is not in this process */
+        atomic_store(&journal->wake_worker, true);
+        rl_cond_init(&journal->progressed); /* its waiters exist in the parent only */
     }
     pthread_mutex_unlock(&journal->lock);
 }

@@ -1,48 +1,48 @@
-/* What changes between the server and the journal, and is told. See journal_state.h. */
+/* Whether the server accepts runs, and what the user's log says about it and the journal. See
+ * journal_state.h. */
 #include "record/commit/journal_state.h"
 
-/* The server did not take something. */
 void rl_journal_set_unavailable(rl_journal *journal, const rl_err *err)
 {
     uint64_t now = rl_monotonic_ns();
-    bool news;
+    bool changed;
 
     pthread_mutex_lock(&journal->lock);
-    news = rl_breaker_fail(&journal->breaker, now);
+    changed = rl_breaker_record_failure(&journal->breaker, now);
     journal->error = *err;
     journal->attempts++;
-    if (news) {
-        atomic_store(&journal->wake, true);
-        journal->away_since = now;
-        journal->forwarded_then = rl_metric_get(&journal->metrics->forwarded);
+    if (changed) {
+        atomic_store(&journal->wake_worker, true);
+        journal->unavailable_since = now;
+        journal->forwarded_before = rl_metric_get(&journal->metrics->forwarded);
     }
-    pthread_cond_broadcast(&journal->moved);
+    pthread_cond_broadcast(&journal->progressed);
     pthread_mutex_unlock(&journal->lock);
-    if (news) {
-        rl_notices_add(journal->notices, RL_NOTICE_WARNING,
-                       "runs are kept in the journal %s until PostgreSQL takes them: %s",
-                       rl_journal_file_path(journal->file), err->text);
+    if (changed) {
+        rl_notices_add(
+            journal->notices, RL_NOTICE_WARNING,
+            "runs are stored in the journal %s until PostgreSQL accepts them: %s",
+            rl_journal_file_path(journal->file), err->text);
     }
 }
 
-/* The server took something. */
 void rl_journal_set_available(rl_journal *journal)
 {
     uint64_t seconds, forwarded;
-    bool news;
+    bool changed;
 
     if (!rl_breaker_is_open(&journal->breaker)) {
         return;
     }
     pthread_mutex_lock(&journal->lock);
-    news = rl_breaker_pass(&journal->breaker);
-    seconds = (rl_monotonic_ns() - journal->away_since) / 1000000000;
-    forwarded = rl_metric_get(&journal->metrics->forwarded) - journal->forwarded_then;
+    changed = rl_breaker_record_success(&journal->breaker);
+    seconds = (rl_monotonic_ns() - journal->unavailable_since) / 1000000000;
+    forwarded = rl_metric_get(&journal->metrics->forwarded) - journal->forwarded_before;
     pthread_mutex_unlock(&journal->lock);
-    if (news) {
+    if (changed) {
         rl_notices_add(
             journal->notices, RL_NOTICE_WARNING,
-            "PostgreSQL takes runs again, after %llu s; %llu were forwarded from "
+            "PostgreSQL accepts runs again, after %llu s; %llu were forwarded from "
             "the journal so far",
             (unsigned long long)seconds, (unsigned long long)forwarded);
     }
@@ -50,29 +50,29 @@ void rl_journal_set_available(rl_journal *journal)
 
 void rl_journal_log_rejected(rl_journal *journal, const rl_err *reason)
 {
-    if (!atomic_exchange(&journal->rejecting, true)) {
+    if (!atomic_exchange(&journal->rejection_logged, true)) {
         rl_notices_add(journal->notices, RL_NOTICE_ERROR,
-                       "PostgreSQL refused a run for good; it is kept in the table "
-                       "journal_rejected of %s (told once, stats() counts them): %s",
+                       "PostgreSQL rejected a run, which is stored in the table "
+                       "journal_rejected of %s (logged once, stats() counts them): %s",
                        rl_journal_file_path(journal->file), reason->text);
     }
 }
 
 void rl_journal_log_unusable(rl_journal *journal, const rl_err *err)
 {
-    if (!atomic_exchange(&journal->unusable, true)) {
+    if (!atomic_exchange(&journal->unusable_logged, true)) {
         rl_notices_add(
             journal->notices, RL_NOTICE_ERROR,
-            "the journal can't be used, so nothing is kept while PostgreSQL is "
-            "away: %s",
+            "the journal can't be used, so no run can be stored while PostgreSQL is "
+            "unavailable: %s",
             err->text);
     }
 }
 
 void rl_journal_log_usable(rl_journal *journal)
 {
-    if (atomic_load_explicit(&journal->unusable, memory_order_relaxed) &&
-        atomic_exchange(&journal->unusable, false)) {
+    if (atomic_load_explicit(&journal->unusable_logged, memory_order_relaxed) &&
+        atomic_exchange(&journal->unusable_logged, false)) {
         rl_notices_add(journal->notices, RL_NOTICE_WARNING,
                        "the journal %s can be used again",
                        rl_journal_file_path(journal->file));

@@ -1,5 +1,6 @@
-/* The insides of a journal, for the files that make it up: journal.c (the callers' side),
- * forward.c (the worker's side) and journal_log.c (what changes, and is told).
+/* Inside a journal, for the files that make it up: journal.c (for the callers), forward.c (for
+ * the worker) and journal_log.c (the server's availability, and the user's log). No other file
+ * includes this header, except for tests.
  */
 #ifndef RL_JOURNAL_STATE_H
 #define RL_JOURNAL_STATE_H
@@ -9,38 +10,41 @@
 #include "record/commit/journal.h"
 #include "store/sqlite/journal_file.h"
 
-/* Between looks for what other processes left, nanoseconds. */
-#define RL_JOURNAL_LOOK_NS UINT64_C(5000000000)
+/* Nanoseconds between two checks for runs that other processes left in the journal. */
+#define RL_JOURNAL_CHECK_NS UINT64_C(5000000000)
 
 struct rl_journal {
     rl_store *server;      /* borrowed */
     rl_journal_file *file; /* owned */
-    rl_metrics *metrics;
-    rl_notices *notices;
-    pthread_mutex_t lock; /* guards breaker, error, attempts; never held during I/O */
-    pthread_cond_t moved; /* something was forwarded, or could not be */
-    rl_breaker breaker;
-    rl_err error;            /* why the server is away */
-    uint64_t away_since;     /* monotonic nanoseconds */
-    uint64_t forwarded_then; /* the counter, as it was then */
-    unsigned attempts;       /* of forwarding that failed */
-    atomic_bool rejecting;   /* it was told that a run was rejected */
-    atomic_bool unusable;    /* it was told that the journal can't be used */
-    unsigned number;         /* of this journal in the process */
-    atomic_bool pending;     /* something was put into the journal since it was read */
-    atomic_bool unsettled;   /* something of ours may not have been forwarded yet */
-    atomic_bool wake;        /* the worker does not know of it yet */
-    atomic_uint_fast64_t look_at; /* when to look for what others left */
+    rl_metrics *metrics;   /* borrowed */
+    rl_notices *notices;   /* borrowed */
+    unsigned number;       /* of this journal in the process; part of the lease's owner */
+
+    pthread_mutex_t lock; /* guards what follows up to `attempts`; not held during I/O */
+    pthread_cond_t progressed;  /* runs were forwarded, or an attempt failed */
+    rl_breaker breaker;         /* of the server */
+    rl_err error;               /* why the server is unavailable */
+    uint64_t unavailable_since; /* monotonic nanoseconds */
+    uint64_t forwarded_before;  /* the counter at that time */
+    unsigned attempts;          /* to forward, that failed */
+
+    atomic_bool rejection_logged;
+    atomic_bool unusable_logged;
+    atomic_bool pending;     /* there are runs that the worker has not read yet */
+    atomic_bool unforwarded; /* runs of this process may wait to be forwarded */
+    atomic_bool wake_worker; /* there is new work that the worker was not woken for */
+    atomic_uint_fast64_t check_at; /* next check for runs of other processes */
 };
 
-/* The server did not take something, for the reason in err: nobody asks it for a while. */
+/* Records that the server did not accept runs, for the reason in err: opens the breaker. Logs
+ * the first failure. */
 void rl_journal_set_unavailable(rl_journal *journal, const rl_err *err);
 
-/* The server took something. */
+/* Records that the server accepted runs: closes the breaker. Logs the end of an outage. */
 void rl_journal_set_available(rl_journal *journal);
 
-/* Each is logged once: the journal can't be used, and then that it can; the server refused a
- * run for good. */
+/* Each logs a change once: the journal's file can't be used, it can be used again, the server
+ * has rejected a run. */
 void rl_journal_log_unusable(rl_journal *journal, const rl_err *err);
 void rl_journal_log_usable(rl_journal *journal);
 void rl_journal_log_rejected(rl_journal *journal, const rl_err *reason);

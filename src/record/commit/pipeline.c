@@ -1,12 +1,10 @@
-/* The way of a run into the database. See pipeline.h. */
+/* The pipeline that takes runs into the database. See pipeline.h. */
 #include "record/commit/pipeline.h"
 
 #include "core/clock.h"
 
-/* How long a query waits for runs on their way. */
-#define CATCH_UP_NS UINT64_C(1000000000)
-#define IDLE_NS \
-    UINT64_C(60000000000) /* until the next call where nothing is to be done */
+#define CATCH_UP_NS UINT64_C(1000000000) /* a query waits this long for runs */
+#define IDLE_NS UINT64_C(60000000000)    /* between passes without work, on SQLite */
 
 static rl_status write_to_store(void *store, const rl_batch *batch, rl_err *err)
 {
@@ -15,25 +13,25 @@ static rl_status write_to_store(void *store, const rl_batch *batch, rl_err *err)
 
 static rl_status make_postgres(rl_pipeline *pipeline, rl_err *err)
 {
-    const rl_pipeline_options *with = &pipeline->with;
+    const rl_pipeline_options *given = &pipeline->options;
     const rl_postgres_options options = {
-        .dsn = with->postgres_dsn,
-        .timeout_ns = with->timeout_ns,
-        .pool = with->pool,
-        .stop = with->stop,
-        .hook = with->pg_hook,
+        .dsn = given->postgres_dsn,
+        .timeout_ns = given->timeout_ns,
+        .pool = given->pool,
+        .stop = given->stop,
+        .hook = given->pg_hook,
     };
-    rl_status status = rl_postgres_new(&options, &with->postgres, &pipeline->store, err);
+    rl_status status = rl_postgres_new(&options, &given->postgres, &pipeline->store, err);
 
     if (status == RL_OK) {
-        status = rl_journal_new(pipeline->store, with->sqlite_path, &with->sqlite,
-                                with->metrics, with->notices, &pipeline->journal, err);
+        status = rl_journal_new(pipeline->store, given->sqlite_path, &given->sqlite,
+                                given->metrics, given->notices, &pipeline->journal, err);
     }
     if (status == RL_OK) {
         pipeline->commit =
-            rl_commit_new(rl_journal_write, pipeline->journal, with->metrics);
+            rl_commit_new(rl_journal_write, pipeline->journal, given->metrics);
         pipeline->journal_commit =
-            rl_commit_new(rl_journal_append, pipeline->journal, with->metrics);
+            rl_commit_new(rl_journal_append, pipeline->journal, given->metrics);
         if (pipeline->commit == NULL || pipeline->journal_commit == NULL) {
             status = rl_err_nomem(err);
         }
@@ -43,12 +41,13 @@ static rl_status make_postgres(rl_pipeline *pipeline, rl_err *err)
 
 static rl_status make_sqlite(rl_pipeline *pipeline, rl_err *err)
 {
-    const rl_pipeline_options *with = &pipeline->with;
-    rl_status status = rl_sqlite_new(with->sqlite_path, &with->sqlite, with->sqlite_hook,
-                                     with->notices, &pipeline->store, err);
+    const rl_pipeline_options *given = &pipeline->options;
+    rl_status status =
+        rl_sqlite_new(given->sqlite_path, &given->sqlite, given->sqlite_hook,
+                      given->notices, &pipeline->store, err);
 
     if (status == RL_OK) {
-        pipeline->commit = rl_commit_new(write_to_store, pipeline->store, with->metrics);
+        pipeline->commit = rl_commit_new(write_to_store, pipeline->store, given->metrics);
         if (pipeline->commit == NULL) {
             status = rl_err_nomem(err);
         }
@@ -59,7 +58,7 @@ static rl_status make_sqlite(rl_pipeline *pipeline, rl_err *err)
 rl_status rl_pipeline_init(rl_pipeline *pipeline, const rl_pipeline_options *options,
                            rl_err *err)
 {
-    *pipeline = (rl_pipeline){.with = *options};
+    *pipeline = (rl_pipeline){.options = *options};
     return options->postgres_dsn != NULL ? make_postgres(pipeline, err)
                                          : make_sqlite(pipeline, err);
 }
@@ -94,12 +93,13 @@ rl_status rl_pipeline_open(rl_pipeline *pipeline, rl_err *err)
     return status;
 }
 
-/* The queue that a run waits in: a run that needs no server waits for none. */
+/* With PostgreSQL a run of less than RL_SERVER goes to the journal, so that its caller does not
+ * wait for the server. */
 static rl_commit *queue_for(rl_pipeline *pipeline, rl_durability durability)
 {
-    bool journaled = pipeline->journal != NULL && durability < RL_SERVER;
+    bool to_journal = pipeline->journal != NULL && durability < RL_SERVER;
 
-    return journaled ? pipeline->journal_commit : pipeline->commit;
+    return to_journal ? pipeline->journal_commit : pipeline->commit;
 }
 
 rl_status rl_pipeline_write(rl_pipeline *pipeline, rl_run *run, rl_durability durability,
@@ -134,13 +134,13 @@ static bool needs_checkpoint(rl_pipeline *pipeline)
 
 bool rl_pipeline_has_work(rl_pipeline *pipeline)
 {
-    return needs_checkpoint(pipeline) ||
-           (pipeline->journal != NULL && rl_journal_has_work(pipeline->journal));
+    return (pipeline->journal != NULL && rl_journal_has_work(pipeline->journal)) ||
+           needs_checkpoint(pipeline);
 }
 
 void rl_pipeline_checkpoint(rl_pipeline *pipeline)
 {
-    rl_err ignored; /* a checkpoint that fails is tried again after the next commit */
+    rl_err ignored; /* the next commit or pass tries again */
 
     if (!needs_checkpoint(pipeline)) {
         return;
@@ -182,7 +182,8 @@ size_t rl_pipeline_queued(rl_pipeline *pipeline)
 void rl_pipeline_before_fork(rl_pipeline *pipeline)
 {
     rl_commit_before_fork(pipeline->commit);
-    /* first: the worker may be between sending and finishing, and needs the journal there */
+    /* before the journal: the worker may hold the server's connection between send and finish,
+     * and uses the journal meanwhile */
     pipeline->store->ops->before_fork(pipeline->store);
     if (pipeline->journal != NULL) {
         rl_commit_before_fork(pipeline->journal_commit);

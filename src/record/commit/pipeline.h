@@ -1,9 +1,11 @@
-/* The way of a run into the database: the commit queue before the store, and with a server the
- * journal with a queue of its own. What a commit leaves to be done later, checkpoints and
- * forwarding, is done by the recorder's worker thread.
+/* The pipeline that takes runs into the database: a commit queue in front of the store and, with
+ * PostgreSQL, the journal with a commit queue of its own. A commit leaves checkpoints and
+ * forwarding to the recorder's worker, which calls rl_pipeline_work.
  *
- * Threads: any, but rl_pipeline_work by one at a time. All may wait but where it says "quick".
- * Ownership: owns the store, the queues and the journal; borrows what it is made with.
+ * Threads: every function from any thread, except that rl_pipeline_work runs in one at a time,
+ * and init, close and free while no other call is under way. All may wait, except where the
+ * comment says that it does not.
+ * Ownership: a pipeline owns the store, the queues and the journal, and borrows its options.
  */
 #ifndef RL_PIPELINE_H
 #define RL_PIPELINE_H
@@ -14,72 +16,78 @@
 #include "store/postgres/postgres.h"
 #include "store/sqlite/sqlite.h"
 
-/* What a pipeline is made with; borrowed as long as it lives. */
+/* The pointers are borrowed as long as the pipeline exists. */
 typedef struct rl_pipeline_options {
     const char *postgres_dsn;          /* NULL: SQLite is the store */
-    const char *sqlite_path;           /* the store's file; with a DSN the journal's */
+    const char *sqlite_path;           /* of the store; with a DSN, of the journal */
     rl_migrations sqlite, postgres;    /* the second only with a DSN */
-    uint64_t timeout_ns;               /* how long PostgreSQL may take to answer */
+    uint64_t timeout_ns;               /* for each answer of PostgreSQL */
     unsigned pool;                     /* connections to PostgreSQL for reads */
-    const rl_sqlite_hook *sqlite_hook; /* what else is written with a run, or NULL */
+    const rl_sqlite_hook *sqlite_hook; /* writes more in a run's transaction; or NULL */
     const rl_pg_hook *pg_hook;
-    const atomic_bool *stop; /* when it is set, waiting for the server ends */
+    const atomic_bool *stop; /* once set, nobody waits for the server any more */
     rl_metrics *metrics;
     rl_notices *notices;
 } rl_pipeline_options;
 
 typedef struct rl_pipeline {
-    rl_pipeline_options with;
-    rl_store *store;           /* owned; NULL once it is closed */
-    rl_commit *commit;         /* owned: the queue before the store, or the server */
-    rl_journal *journal;       /* owned; NULL on SQLite */
-    rl_commit *journal_commit; /* owned: the queue before the journal; NULL on SQLite */
-    atomic_bool ready;         /* the database was opened once */
+    rl_pipeline_options options;
+    rl_store *store;     /* owned; NULL once it is closed */
+    rl_commit *commit;   /* owned; writes to the store: the SQLite file or the server */
+    rl_journal *journal; /* owned; NULL on SQLite */
+    rl_commit *journal_commit; /* owned; writes to the journal. NULL on SQLite */
+    atomic_bool ready;         /* the database was opened */
 } rl_pipeline;
 
-/* Makes the parts; nothing is opened. What was made is freed by rl_pipeline_free, also when this
- * fails. */
+/* Makes the parts, and opens nothing. The caller must call rl_pipeline_free also after a
+ * failure. */
 rl_status rl_pipeline_init(rl_pipeline *pipeline, const rl_pipeline_options *options,
                            rl_err *err);
 
-/* Closes the files and connections: no call is under way. Then frees the queues. */
+/* Closes the files and connections. The queues stay valid until rl_pipeline_free, which also
+ * closes. */
 void rl_pipeline_close(rl_pipeline *pipeline);
 void rl_pipeline_free(rl_pipeline *pipeline);
 
-/* Opens the database; with a server, which may be away, only the journal. */
+/* Opens the SQLite store. With PostgreSQL only the journal: the server may be unavailable. */
 rl_status rl_pipeline_open(rl_pipeline *pipeline, rl_err *err);
 static inline bool rl_pipeline_is_ready(rl_pipeline *pipeline)
 {
     return atomic_load_explicit(&pipeline->ready, memory_order_acquire);
 }
 
-/* Commits a sealed run; the pipeline is ready. The second does not wait: RL_BUSY instead. */
+/* Commits a sealed run (borrowed); the pipeline must be ready. */
 rl_status rl_pipeline_write(rl_pipeline *pipeline, rl_run *run, rl_durability durability,
                             rl_err *err);
+
+/* The same without waiting: RL_BUSY instead. */
 rl_status rl_pipeline_try_write(rl_pipeline *pipeline, rl_run *run,
                                 rl_durability durability, rl_err *err);
 
-/* Before a query: waits a moment for runs on their way to the server, and makes sure that the
- * server has the tables. */
+/* Before a query: waits up to a second for runs on their way to the server, and makes sure that
+ * the server has the tables. */
 rl_status rl_pipeline_prepare_query(rl_pipeline *pipeline, rl_err *err);
 
-/* Whether there is something for rl_pipeline_work. Quick. */
+/* Whether rl_pipeline_work has something to do. Does not wait. */
 bool rl_pipeline_has_work(rl_pipeline *pipeline);
 
-/* The worker's part: a checkpoint where one is needed, and forwarding until the journal is
- * empty or *stop is set. Returns when to be called again, monotonic nanoseconds. */
+/* A pass of the worker: makes a checkpoint if one is needed, and forwards the journal until it
+ * is empty or *stop is set. Returns when the next pass is needed (nanoseconds, monotonic
+ * clock). */
 uint64_t rl_pipeline_work(rl_pipeline *pipeline, const atomic_bool *stop);
 
-/* A checkpoint where one is needed, for a caller whose process can't start a worker. */
+/* Makes a checkpoint if one is needed: for a caller without a worker. */
 void rl_pipeline_checkpoint(rl_pipeline *pipeline);
 
-/* Waits until what was queued is committed. RL_TIMEOUT at `end`. */
+/* Waits until the queued runs are committed. RL_TIMEOUT at `end` (nanoseconds, monotonic
+ * clock). */
 rl_status rl_pipeline_drain_queues(rl_pipeline *pipeline, uint64_t end);
 
-size_t rl_pipeline_queued(
-    rl_pipeline *pipeline); /* runs that wait to be committed. Quick. */
+/* The number of runs that wait to be committed. Does not wait. */
+size_t rl_pipeline_queued(rl_pipeline *pipeline);
 
-/* Around a fork: takes the locks and closes the SQLite files; gives them back. */
+/* Around a fork: take the locks and close the SQLite file; release the locks. The next use opens
+ * the file again, on both sides. */
 void rl_pipeline_before_fork(rl_pipeline *pipeline);
 void rl_pipeline_after_fork(rl_pipeline *pipeline, bool in_child);
 

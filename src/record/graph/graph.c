@@ -11,7 +11,7 @@
 const char *const rl_outcome_texts[] = {"running", "completed", "failed", "interrupted",
                                         "cancelled"};
 
-rl_slice rl_graph_keep(rl_graph *graph, rl_text text)
+rl_slice rl_graph_copy_text(rl_graph *graph, rl_text text)
 {
     rl_slice slice = {graph->arena.len, text.len, false};
 
@@ -34,7 +34,7 @@ static rl_slice keep_payload(rl_graph *graph, rl_text json)
             (size_t)snprintf(marker, sizeof marker, "\"<cut: %zu bytes>\"", json.len);
         json.data = marker;
     }
-    return rl_graph_keep(graph, json);
+    return rl_graph_copy_text(graph, json);
 }
 
 static rl_scope *add_scope(rl_graph *graph, rl_text ns)
@@ -43,7 +43,7 @@ static rl_scope *add_scope(rl_graph *graph, rl_text ns)
 
     if (scope != NULL) {
         rl_snapshot_init(&scope->snapshot);
-        scope->ns = rl_graph_keep(graph, ns);
+        scope->ns = rl_graph_copy_text(graph, ns);
         scope->next = graph->scopes;
         graph->scopes = scope;
     }
@@ -72,10 +72,10 @@ rl_graph *rl_graph_new(const rl_span_start *start, const rl_graph_start *given)
     graph->interval_ns = given->interval_ns;
     graph->resumed = given->resumed;
     graph->wide_numbers = start->wide_numbers;
-    graph->wpk_id = rl_graph_keep(graph, given->wpk_id);
-    graph->run_id = rl_graph_keep(graph, given->run_id);
-    graph->thread_id = rl_graph_keep(graph, given->thread_id);
-    graph->metadata = rl_graph_keep(graph, given->metadata);
+    graph->wpk_id = rl_graph_copy_text(graph, given->wpk_id);
+    graph->run_id = rl_graph_copy_text(graph, given->run_id);
+    graph->thread_id = rl_graph_copy_text(graph, given->thread_id);
+    graph->metadata = rl_graph_copy_text(graph, given->metadata);
     graph->inputs = keep_payload(graph, inputs);
     scope = add_scope(graph, start->ns); /* that of the nodes without their own part */
     graph->started_at = rl_time_now();
@@ -190,7 +190,7 @@ ptrdiff_t rl_graph_add_node(rl_graph *graph, ptrdiff_t parent, rl_slice ns,
         .attempt = attempt_of(graph, start->ns),
     };
 
-    log.name = rl_graph_keep(graph, start->name);
+    log.name = rl_graph_copy_text(graph, start->name);
     keep_inputs(graph, start, &log, index);
     log.started_at = rl_time_now();
     log.started_ns = rl_monotonic_ns();
@@ -206,8 +206,8 @@ void rl_graph_end_node(rl_graph *graph, ptrdiff_t index, const rl_span_end *end)
     log->outcome = end->outcome;
     log->ended_ns = end->ended_ns;
     log->outputs = keep_payload(graph, end->outputs);
-    log->error_type = rl_graph_keep(graph, end->error_type);
-    log->error_text = rl_graph_keep(graph, end->error_text);
+    log->error_type = rl_graph_copy_text(graph, end->error_type);
+    log->error_text = rl_graph_copy_text(graph, end->error_text);
     graph->wide_numbers |= end->wide_numbers;
     graph->unfinished_attempts += end->outcome != RL_COMPLETED;
     /* an interrupt ends all that it is in, so the outermost tells of it once */
@@ -254,7 +254,7 @@ static void add_model(rl_graph *graph, ptrdiff_t node, rl_text name)
             return;
         }
     }
-    model.name = rl_graph_keep(graph, name);
+    model.name = rl_graph_copy_text(graph, name);
     rl_buf_add(&graph->models, &model, sizeof model);
 }
 

@@ -133,7 +133,7 @@ void rl_graphs_free(rl_graphs *graphs, void (*release)(void *owner));
 /* Whether what is open was begun before a fork: it belongs to the parent, which ends it. Such
  * a table is emptied before anything else; `release` is called with each run's owner. */
 bool rl_graphs_is_inherited(const rl_graphs *graphs);
-void rl_graphs_disinherit(rl_graphs *graphs, void (*release)(void *owner));
+void rl_graphs_discard_inherited(rl_graphs *graphs, void (*release)(void *owner));
 
 /* Tells what a start would be (name and later fields are not looked at): a graph when
  * LangGraph says so and there is no namespace, or when it is the first of a graph whose
@@ -171,8 +171,8 @@ rl_graph *rl_graphs_take_excess(rl_graphs *graphs);
 /* Writes, as it stands, a graph of that recorder which has changed since it was written last,
  * and whose time for it has come (or, with `all`, any that is ever written). False when
  * there is none; then *next gets when to look again, on the monotonic clock. */
-bool rl_graphs_write_due(rl_graphs *graphs, const void *recorder, bool all, rl_run *run,
-                         uint64_t *next);
+bool rl_graphs_write_next(rl_graphs *graphs, const void *recorder, bool all, rl_run *run,
+                          uint64_t *next);
 
 /* The same for one graph, whenever it was written. */
 bool rl_graphs_write_one(rl_graphs *graphs, rl_key key, rl_run *run);

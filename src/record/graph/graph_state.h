@@ -91,7 +91,7 @@ void rl_graph_count_call(rl_graph *graph, ptrdiff_t node, rl_call call);
 void rl_graph_end_call(rl_graph *graph, const rl_span *span, const rl_span_end *end);
 
 /* Copies a text into the arena. */
-rl_slice rl_graph_keep(rl_graph *graph, rl_text text);
+rl_slice rl_graph_copy_text(rl_graph *graph, rl_text text);
 
 static inline rl_text rl_graph_text(const rl_graph *graph, rl_slice slice)
 {

@@ -238,7 +238,7 @@ bool rl_graphs_is_inherited(const rl_graphs *graphs)
     return graphs->generation != rl_fork_generation();
 }
 
-void rl_graphs_disinherit(rl_graphs *graphs, void (*release)(void *owner))
+void rl_graphs_discard_inherited(rl_graphs *graphs, void (*release)(void *owner))
 {
     rl_graph *inherited;
 
@@ -315,13 +315,14 @@ static void open_span(rl_graphs *graphs, rl_graph *graph, rl_span *one,
     one->node = parent != NULL ? parent->node : RL_NO_NODE;
     one->hidden = start->hidden || (parent != NULL && parent->hidden);
     /* what has no namespace of its own, a tool or a model, is in its parent's */
-    one->ns = start->ns.data != NULL || parent == NULL ? rl_graph_keep(graph, start->ns)
-                                                       : parent->ns;
+    one->ns = start->ns.data != NULL || parent == NULL
+                  ? rl_graph_copy_text(graph, start->ns)
+                  : parent->ns;
     if (one->kind == RL_SPAN_NODE) {
         one->node = rl_graph_add_node(graph, one->node, one->ns, start);
     } else if (start->call != RL_CALL_NONE) {
         rl_graph_count_call(graph, one->node, start->call);
-        one->model = rl_graph_keep(graph, start->name);
+        one->model = rl_graph_copy_text(graph, start->name);
     }
     graph->wide_numbers |= start->wide_numbers;
     one->next_in_graph = graph->spans;
@@ -440,7 +441,7 @@ void rl_graphs_interrupt(rl_graphs *graphs, rl_key key, rl_text interrupts)
     one = find(graphs, key);
     if (one != NULL) {
         one->graph->interrupted = true;
-        one->graph->told = rl_graph_keep(one->graph, interrupts);
+        one->graph->told = rl_graph_copy_text(one->graph, interrupts);
         touch(graphs, one->graph);
     }
     pthread_mutex_unlock(&graphs->lock);
@@ -501,8 +502,8 @@ static bool is_watched(const rl_graph *graph, bool all)
     return graph->interval_ns != RL_LIVE_NEVER && (graph->interval_ns > 0 || all);
 }
 
-bool rl_graphs_write_due(rl_graphs *graphs, const void *recorder, bool all, rl_run *run,
-                         uint64_t *next)
+bool rl_graphs_write_next(rl_graphs *graphs, const void *recorder, bool all, rl_run *run,
+                          uint64_t *next)
 {
     uint64_t now = rl_monotonic_ns();
     rl_graph *graph;

@@ -35,7 +35,7 @@ static uint64_t write_graphs(rl_graphs *graphs, const void *recorder, bool all,
     uint64_t next = RL_LIVE_NEVER;
     rl_err ignored; /* the next change is another try, and the end of the run the last */
 
-    while (rl_graphs_write_due(graphs, recorder, all, run, &next)) {
+    while (rl_graphs_write_next(graphs, recorder, all, run, &next)) {
         if (rl_run_seal(run, &ignored) == RL_OK) {
             (void)commit(ctx, run, &ignored);
         }
@@ -55,8 +55,8 @@ void rl_live_write_all(rl_live *live, const void *recorder, rl_live_commit commi
     }
 }
 
-uint64_t rl_live_write_due(rl_live *live, const void *recorder, rl_live_commit commit,
-                           void *ctx)
+uint64_t rl_live_write_scheduled(rl_live *live, const void *recorder,
+                                 rl_live_commit commit, void *ctx)
 {
     rl_graphs *graphs = atomic_load_explicit(&live->graphs, memory_order_acquire);
     uint64_t next = atomic_load(&live->next), now = rl_monotonic_ns();

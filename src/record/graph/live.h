@@ -26,8 +26,8 @@ typedef rl_status (*rl_live_commit)(void *ctx, rl_run *run, rl_err *err);
 
 /* For the worker: writes the graphs of this recorder that have changed and are due. Returns
  * when to look again. */
-uint64_t rl_live_write_due(rl_live *live, const void *recorder, rl_live_commit commit,
-                           void *ctx);
+uint64_t rl_live_write_scheduled(rl_live *live, const void *recorder,
+                                 rl_live_commit commit, void *ctx);
 
 /* For any other thread: writes all that have changed. When the worker looks again stays. */
 void rl_live_write_all(rl_live *live, const void *recorder, rl_live_commit commit,

@@ -1,9 +1,11 @@
-/* A companion of a recorder: a part of the program that works beside it on the same store, and
- * is notified, flushed, closed and forked with it. The recorder knows nothing else of it.
+/* A companion of a recorder: a part of the program that works on the same store, beside the
+ * recorder. The recorder starts, notifies, drains, forks and closes its companion, and knows
+ * nothing else of it.
  *
- * Threads: notify and drain from any thread; the others from one at a time.
- * Ownership: the recorder owns its companion, and frees it at last. The store and the notices
- * that a companion is started with live longer than it.
+ * Threads: notify from any thread at any time, also with the GIL held; has_work and drain from
+ * any thread; the other functions from one thread at a time, as stated below.
+ * Ownership: the recorder owns its companion. A companion borrows the store until its close
+ * returns, and the notices until its free returns.
  */
 #ifndef RL_COMPANION_H
 #define RL_COMPANION_H
@@ -16,7 +18,7 @@ struct rl_recorder;
 
 typedef struct rl_companion rl_companion;
 
-/* What a companion works with; borrowed. */
+/* The parts of the recorder that a companion uses; borrowed. */
 typedef struct rl_companion_host {
     struct rl_recorder *recorder;
     rl_store *store; /* not prepared yet */
@@ -24,37 +26,40 @@ typedef struct rl_companion_host {
 } rl_companion_host;
 
 typedef struct rl_companion_ops {
-    /* Called once, before all the others but free. Opens nothing. */
+    /* Called once, by rl_recorder_new. Opens nothing. After a failure only free is called. */
     rl_status (*start)(rl_companion *companion, const rl_companion_host *host,
                        rl_err *err);
 
-    /* A run was written, forwarded or deleted, or the store was opened. Quick: the caller has
-     * just committed, perhaps with the GIL held. */
+    /* A run was written, forwarded or deleted, or the store was opened. Does not wait: the
+     * caller may hold the GIL. */
     void (*notify)(rl_companion *companion);
 
-    /* Whether flush should open the store for it, as others may have left it something to do. */
+    /* Whether rl_recorder_flush should open the store for the companion: other processes may
+     * have left work in it. */
     bool (*has_work)(rl_companion *companion);
 
-    /* Waits until nothing is left to do that can be done; RL_TIMEOUT when the monotonic clock
-     * shows `end` nanoseconds, or without `patient` as soon as something fails. */
+    /* Waits until the companion has done all that it can do. RL_TIMEOUT at `end` (nanoseconds,
+     * monotonic clock), or, if not `patient`, as soon as something fails. */
     rl_status (*drain)(rl_companion *companion, uint64_t end, bool patient, rl_err *err);
 
-    /* Ends its threads; false when one has not ended by `end`: it still uses everything. */
+    /* Ends the companion's threads. False when one is still running at `end`: it goes on using
+     * everything, so nothing is closed or freed. */
     bool (*stop)(rl_companion *companion, uint64_t end);
 
-    /* Ends its connections: its threads have ended, and nobody is inside the recorder. */
+    /* Closes the companion's connections. Its threads have ended, and no call is under way. */
     void (*close)(rl_companion *companion);
 
-    /* Around a fork: takes the locks; gives them back. Before the store's, and after them. */
+    /* Around a fork: take the companion's locks, and release them. The recorder calls the first
+     * before it takes the store's locks, and the second after it has released them. */
     void (*before_fork)(rl_companion *companion);
     void (*after_fork)(rl_companion *companion, bool in_child);
 
-    void (*free)(rl_companion *companion); /* started or not */
+    void (*free)(rl_companion *companion); /* whether start was called or not */
 } rl_companion_ops;
 
 struct rl_companion {
     const rl_companion_ops *ops;
-    /* what it writes in the transaction of a run, or NULL; borrowed from itself */
+    /* write what the companion needs in the transaction of a run; NULL, or the companion's */
     const rl_sqlite_hook *sqlite_hook;
     const rl_pg_hook *pg_hook;
 };

@@ -12,16 +12,16 @@
 
 typedef struct rl_config {
     char *postgres_dsn; /* NULL: SQLite is the store */
-    char *sqlite_path;  /* the store's file; with a DSN the journal's */
+    char *sqlite_path;  /* of the store; with a DSN, of the journal */
     rl_redact redact;
-    size_t max_payload;                /* bytes of JSON after which a payload is cut */
-    rl_durability log_runs;            /* of log_run */
-    rl_durability graph_runs;          /* of the LangGraph handler */
-    uint64_t timeout_ns;               /* how long PostgreSQL may take to answer */
+    size_t max_payload;                /* bytes of JSON beyond which a payload is cut */
+    rl_durability log_runs;            /* for log_run */
+    rl_durability graph_runs;          /* for the LangGraph handler */
+    uint64_t timeout_ns;               /* for each answer of PostgreSQL */
     unsigned pool;                     /* connections to PostgreSQL for reads */
     rl_migration_set sqlite, postgres; /* the second only with a DSN */
 } rl_config;
 
-void rl_config_free(rl_config *config); /* what it owns; leaves it empty */
+void rl_config_free(rl_config *config); /* frees what it owns, and leaves it empty */
 
 #endif

@@ -17,7 +17,9 @@ void rl_gate_destroy(rl_gate *gate)
     pthread_mutex_destroy(&gate->lock);
 }
 
-bool rl_gate_is_closed(rl_gate *gate)
+/* A closed gate's lock is left alone: its recorder takes no part in forks any more, so a fork may
+ * leave the lock locked in the child. */
+static bool is_closed(rl_gate *gate)
 {
     return atomic_load(&gate->phase) == RL_GATE_CLOSED;
 }
@@ -26,7 +28,7 @@ rl_status rl_gate_enter(rl_gate *gate, rl_err *err)
 {
     bool open = false;
 
-    if (!rl_gate_is_closed(gate)) { /* else its owner has left the forks, which lock it */
+    if (!is_closed(gate)) {
         pthread_mutex_lock(&gate->lock);
         open = atomic_load(&gate->phase) == RL_GATE_OPEN;
         gate->inside += open;
@@ -51,7 +53,7 @@ bool rl_gate_begin_closing(rl_gate *gate, uint64_t end, bool *empty)
     bool first = false;
     int rc = 0;
 
-    if (rl_gate_is_closed(gate)) {
+    if (is_closed(gate)) {
         return false;
     }
     pthread_mutex_lock(&gate->lock);

@@ -1,7 +1,7 @@
-/* The gate of a recorder: counts the calls under way, so that closing waits for them and lets
- * nobody in afterwards.
+/* The gate of a recorder. It counts the calls under way, so that a close can wait for them and
+ * refuse later ones.
  *
- * Threads: any. Ownership: the struct is its owner's.
+ * Threads: every function from any thread. Ownership: the struct is the recorder's.
  */
 #ifndef RL_GATE_H
 #define RL_GATE_H
@@ -20,8 +20,8 @@ typedef enum rl_gate_phase {
 } rl_gate_phase;
 
 typedef struct rl_gate {
-    pthread_mutex_t lock;        /* guards what follows */
-    pthread_cond_t changed;      /* nobody is inside any more, or it is closed */
+    pthread_mutex_t lock;        /* guards the members below */
+    pthread_cond_t changed;      /* the last call has left, or the gate is closed */
     unsigned inside;             /* calls under way */
     _Atomic rl_gate_phase phase; /* written under the lock */
 } rl_gate;
@@ -29,19 +29,18 @@ typedef struct rl_gate {
 void rl_gate_init(rl_gate *gate);
 void rl_gate_destroy(rl_gate *gate);
 
-/* RL_OK, to be followed by rl_gate_leave; RL_CLOSED once closing has begun. */
+/* RL_OK: the call is inside, and must leave again. RL_CLOSED: closing has begun. */
 rl_status rl_gate_enter(rl_gate *gate, rl_err *err);
 void rl_gate_leave(rl_gate *gate);
 
-bool rl_gate_is_closed(rl_gate *gate);
-
-/* Closes it and waits until nobody is inside, at most until the monotonic clock shows `end`
- * nanoseconds: *empty says which. False: another thread has closed it, and is done with that. */
+/* Refuses new calls and waits until those inside have left, or until `end` (nanoseconds,
+ * monotonic clock). True: the caller must finish the closing; *empty tells whether all calls
+ * have left. False: another thread has closed the gate; the function has waited for that. */
 bool rl_gate_begin_closing(rl_gate *gate, uint64_t end, bool *empty);
 void rl_gate_finish_closing(rl_gate *gate);
 
-/* Around a fork: takes the lock and gives it back. The threads that were inside, or closing
- * it, are in the parent only: the child's gate is open and empty, unless it was closed. */
+/* Around a fork. The threads that were inside, or were closing the gate, exist in the parent
+ * only, so the child's gate is empty, and open unless it was closed. */
 void rl_gate_before_fork(rl_gate *gate);
 void rl_gate_after_fork(rl_gate *gate, bool in_child);
 

@@ -1,21 +1,21 @@
-/* Runs whose process is gone. See lost.h. */
+/* Runs whose process has exited. See lost.h. */
 #include "record/recorder/lost.h"
 
 #include "core/uuid.h"
 #include "record/owner.h"
 
-#define CHUNK 200 /* running runs that are read at once */
+#define CHUNK 200 /* running runs in one query of a walk */
 
 static const char running[] = "running";
 static const char lost[] = "lost";
 
-/* The last owner that was looked at: runs of one process stand together. */
-typedef struct memory {
+/* The last owner that was checked: consecutive runs often belong to one process. */
+typedef struct owner_cache {
     char owner[RL_OWNER_TEXT];
-    bool gone;
-} memory;
+    bool has_exited;
+} owner_cache;
 
-static bool is_gone(memory *last, const char *owner, size_t len)
+static bool has_exited(owner_cache *last, const char *owner, size_t len)
 {
     char text[RL_OWNER_TEXT];
 
@@ -26,9 +26,9 @@ static bool is_gone(memory *last, const char *owner, size_t len)
     text[len] = '\0';
     if (strcmp(text, last->owner) != 0) {
         memcpy(last->owner, text, len + 1);
-        last->gone = rl_owner_is_gone(text);
+        last->has_exited = rl_owner_has_exited(text);
     }
-    return last->gone;
+    return last->has_exited;
 }
 
 static bool has_text(const rl_rows *rows, const rl_cell *cell, const char *text)
@@ -37,33 +37,33 @@ static bool has_text(const rl_rows *rows, const rl_cell *cell, const char *text)
            memcmp(rows->arena.data + cell->at, text, cell->len) == 0;
 }
 
-/* Shows what is lost of the rows from cell `first` on; nothing where memory lacked, as then
- * there are only parts of them. */
-static void show_lost(rl_rows *rows, rl_shape shape, size_t first, memory *last)
+/* Changes "running" to "lost" where the owner has exited, in the rows from cell `first` on. Rows
+ * that are incomplete for want of memory stay as they are. */
+static void show_lost(rl_rows *rows, rl_shape shape, size_t first, owner_cache *last)
 {
     size_t width, status = rl_shape_index(shape, RL_STATUS),
                   owner = rl_shape_index(shape, RL_OWNER);
 
     (void)rl_shape_columns(shape, &width);
     for (; !rl_rows_failed(rows) && first < rl_rows_cells(rows); first += width) {
-        rl_cell *shown = (rl_cell *)(void *)rows->cells.data + first + status;
-        const rl_cell *its = rl_rows_cell(rows, first + owner);
+        rl_cell *state = (rl_cell *)(void *)rows->cells.data + first + status;
+        const rl_cell *process = rl_rows_cell(rows, first + owner);
 
-        if (has_text(rows, shown, running) && !its->null &&
-            is_gone(last, rows->arena.data + its->at, its->len)) {
-            shown->at = rows->arena.len;
-            shown->len = sizeof lost - 1;
+        if (has_text(rows, state, running) && !process->null &&
+            has_exited(last, rows->arena.data + process->at, process->len)) {
+            state->at = rows->arena.len;
+            state->len = sizeof lost - 1;
             rl_buf_add(&rows->arena, lost, sizeof lost - 1);
         }
     }
 }
 
-/* A walk over the runs that are stored as running, newest first, a chunk at a time. */
+/* A walk over the runs that are stored as running: newest first, in chunks. */
 typedef struct walk {
     rl_query query;
     rl_rows rows;
     char after_id[RL_UUID_TEXT];
-    memory last;
+    owner_cache last;
     bool more;
 } walk;
 
@@ -73,7 +73,7 @@ static void begin_walk(walk *self, const rl_query *query)
     self->query = *query;
     self->query.texts[RL_STATUS] = running;
     self->query.limit = CHUNK;
-    self->query.offset = 0; /* of the rows that are shown */
+    self->query.offset = 0; /* it counts rows after sorting, see query_by_owner */
     self->query.shape = RL_SHAPE_SUMMARY;
     self->more = true;
     rl_rows_init(&self->rows);
@@ -106,15 +106,15 @@ static rl_status next_chunk(walk *self, rl_store *store, rl_err *err)
     return status == RL_OK && rl_rows_failed(&self->rows) ? rl_err_nomem(err) : status;
 }
 
-/* Whether the status that is asked for needs a look at who owns the runs. */
-static bool asks_for_owner(const rl_query *query)
+/* Whether the status in the filter depends on the owners of the runs. */
+static bool depends_on_owner(const rl_query *query)
 {
     const char *status = query->texts[RL_STATUS];
 
     return status != NULL && (strcmp(status, running) == 0 || strcmp(status, lost) == 0);
 }
 
-/* Summaries of the runs that are shown with the status that is asked for. */
+/* Appends summaries of the runs that are shown with the status in the filter. */
 static rl_status query_by_owner(rl_store *store, const rl_query *query, rl_rows *rows,
                                 rl_err *err)
 {
@@ -144,11 +144,11 @@ static rl_status query_by_owner(rl_store *store, const rl_query *query, rl_rows 
 rl_status rl_lost_query(rl_store *store, const rl_query *query, rl_rows *rows,
                         rl_err *err)
 {
-    memory last = {.owner = ""};
+    owner_cache last = {.owner = ""};
     size_t first = rl_rows_cells(rows);
     rl_status status;
 
-    if (asks_for_owner(query) && query->shape == RL_SHAPE_SUMMARY) {
+    if (depends_on_owner(query) && query->shape == RL_SHAPE_SUMMARY) {
         status = query_by_owner(store, query, rows, err);
     } else {
         status = store->ops->query(store, query, rows, err);
@@ -159,7 +159,7 @@ rl_status rl_lost_query(rl_store *store, const rl_query *query, rl_rows *rows,
     return status == RL_OK && rl_rows_failed(rows) ? rl_err_nomem(err) : status;
 }
 
-/* Deletes one run of a walk, by its name. */
+/* Deletes one run of a walk, if it is still running. */
 static rl_status remove_row(rl_store *store, const walk *self, size_t first,
                             int64_t *count, rl_err *err)
 {
@@ -183,7 +183,7 @@ static rl_status remove_row(rl_store *store, const walk *self, size_t first,
     } else {
         query.texts[RL_WPK_ID] = names.data;
         query.texts[RL_RUN_ID] = names.data + wpk_id->len + 1;
-        query.texts[RL_STATUS] = running; /* it may have ended meanwhile */
+        query.texts[RL_STATUS] = running; /* it may have ended since */
         status = store->ops->remove(store, &query, &removed, err);
     }
     rl_buf_free(&names);
@@ -199,7 +199,7 @@ rl_status rl_lost_remove(rl_store *store, const rl_query *query, int64_t *count,
     walk self;
 
     *count = 0;
-    if (!asks_for_owner(query)) {
+    if (!depends_on_owner(query)) {
         return store->ops->remove(store, query, count, err);
     }
     (void)rl_shape_columns(RL_SHAPE_SUMMARY, &width);

@@ -2,38 +2,12 @@
 #include "record/recorder/recorder.h"
 
 #include "core/alloc.h"
-#include "core/fork.h"
-#include "record/commit/pipeline.h"
-#include "record/graph/live.h"
-#include "record/recorder/gate.h"
 #include "record/recorder/lost.h"
-#include "record/worker.h"
+#include "record/recorder/recorder_state.h"
 
 #include <string.h>
 
-/* For the threads to end, behind the end of a close; and at least this long after they are
- * told to, where that has passed, as it has for all but the first of several recorders that
- * share an end. */
-#define STOP_NS UINT64_C(900000000)
-#define STOP_AT_LEAST_NS UINT64_C(50000000)
-
-struct rl_recorder {
-    rl_config config;
-    rl_metrics metrics;
-    rl_notices notices;
-    const char *store_name;
-    rl_gate gate;
-    rl_pipeline pipeline;
-    rl_worker worker;
-    rl_live live;            /* the open runs of graphs */
-    rl_companion *companion; /* owned, or NULL */
-    bool started;            /* it was made to the end, the companion too */
-    atomic_bool no_worker;   /* it was logged that no thread can be had */
-    bool abandoned;          /* a thread did not end in time: it still uses everything */
-    rl_fork_member member;
-};
-
-static bool is_ready(rl_recorder *recorder)
+bool rl_recorder_is_ready(rl_recorder *recorder)
 {
     return rl_pipeline_is_ready(&recorder->pipeline);
 }
@@ -45,21 +19,22 @@ static void notify_companion(rl_recorder *recorder)
     }
 }
 
-static rl_status open_store(rl_recorder *recorder, rl_err *err)
+rl_status rl_recorder_open_store(rl_recorder *recorder, rl_err *err)
 {
     rl_status status = rl_pipeline_open(&recorder->pipeline, err);
 
     if (status == RL_OK) {
-        notify_companion(recorder); /* others may have left it something to do */
+        notify_companion(recorder); /* other processes may have left work */
     }
     return status;
 }
 
-/* An open run of a graph, as it stands. */
+/* Commits an open run of a graph. */
 static rl_status commit_live(void *ctx, rl_run *run, rl_err *err)
 {
     rl_recorder *recorder = ctx;
-    rl_status status = is_ready(recorder) ? RL_OK : open_store(recorder, err);
+    rl_status status =
+        rl_recorder_is_ready(recorder) ? RL_OK : rl_recorder_open_store(recorder, err);
 
     if (status == RL_OK) {
         status =
@@ -68,23 +43,24 @@ static rl_status commit_live(void *ctx, rl_run *run, rl_err *err)
     return status;
 }
 
-static void write_live(rl_recorder *recorder)
+void rl_recorder_write_live(rl_recorder *recorder)
 {
     rl_live_write_all(&recorder->live, recorder, commit_live, recorder);
 }
 
-/* A pass of the worker thread: open runs, checkpoints, and forwarding. */
+/* A pass of the worker thread: open runs, a checkpoint, and forwarding. */
 static uint64_t work(void *ctx, const atomic_bool *stop)
 {
     rl_recorder *recorder = ctx;
-    uint64_t live = rl_live_write_due(&recorder->live, recorder, commit_live, recorder);
+    uint64_t next_live =
+        rl_live_write_scheduled(&recorder->live, recorder, commit_live, recorder);
     uint64_t forwarded = rl_metric_get(&recorder->metrics.forwarded);
-    uint64_t again = rl_pipeline_work(&recorder->pipeline, stop);
+    uint64_t next_work = rl_pipeline_work(&recorder->pipeline, stop);
 
     if (rl_metric_get(&recorder->metrics.forwarded) != forwarded) {
         notify_companion(recorder);
     }
-    return live < again ? live : again;
+    return next_live < next_work ? next_live : next_work;
 }
 
 static void before_fork(void *ctx)
@@ -109,7 +85,7 @@ static void after_fork(rl_recorder *recorder, bool in_child)
     }
     rl_worker_after_fork(&recorder->worker, in_child);
     if (in_child) {
-        rl_live_init(&recorder->live); /* its table is of the parent's graphs */
+        rl_live_init(&recorder->live); /* the parent writes its own open graphs */
     }
     rl_gate_after_fork(&recorder->gate, in_child);
 }
@@ -184,7 +160,6 @@ rl_status rl_recorder_new(rl_config *config, rl_companion *companion, rl_recorde
         status = start_companion(recorder, err);
     }
     if (status == RL_OK) {
-        recorder->started = true;
         recorder->store_name = recorder->pipeline.store->ops->name;
         rl_fork_join(&recorder->member);
         *out = recorder;
@@ -195,15 +170,6 @@ rl_status rl_recorder_new(rl_config *config, rl_companion *companion, rl_recorde
     return status;
 }
 
-/* Closes the files and connections. Nobody is inside, and the threads have ended. */
-static void close_parts(rl_recorder *recorder)
-{
-    if (recorder->companion != NULL && recorder->started) {
-        recorder->companion->ops->close(recorder->companion);
-    }
-    rl_pipeline_close(&recorder->pipeline);
-}
-
 void rl_recorder_free(rl_recorder *recorder)
 {
     if (recorder == NULL) {
@@ -211,7 +177,7 @@ void rl_recorder_free(rl_recorder *recorder)
     }
     rl_recorder_close(recorder, rl_monotonic_ns() + RL_CLOSE_NS);
     if (recorder->abandoned) {
-        return; /* a thread that waits for a server still uses it, until the process ends */
+        return; /* the thread or call goes on using it until the process ends */
     }
     if (recorder->companion != NULL) {
         recorder->companion->ops->free(recorder->companion);
@@ -234,18 +200,13 @@ void rl_recorder_leave(rl_recorder *recorder)
     rl_gate_leave(&recorder->gate);
 }
 
-bool rl_recorder_is_ready(rl_recorder *recorder)
-{
-    return is_ready(recorder);
-}
-
-/* Enters, and opens the database if this is the first use. Leave only after RL_OK. */
+/* Enters the gate, and opens the database if this is the first use. Leave only after RL_OK. */
 static rl_status enter_ready(rl_recorder *recorder, rl_err *err)
 {
     rl_status status = rl_recorder_enter(recorder, err);
 
-    if (status == RL_OK && !is_ready(recorder)) {
-        status = open_store(recorder, err);
+    if (status == RL_OK && !rl_recorder_is_ready(recorder)) {
+        status = rl_recorder_open_store(recorder, err);
         if (status != RL_OK) {
             rl_recorder_leave(recorder);
         }
@@ -266,23 +227,24 @@ rl_status rl_recorder_enter_to_query(rl_recorder *recorder, rl_err *err)
     return status;
 }
 
-/* Wakes the worker; that no thread can be had is logged once. */
-static bool wake(rl_recorder *recorder)
+bool rl_recorder_wake_worker(rl_recorder *recorder)
 {
-    bool works = rl_worker_wake(&recorder->worker);
+    bool running = rl_worker_wake(&recorder->worker);
 
-    if (!works && !atomic_exchange(&recorder->no_worker, true)) {
+    if (!running && !atomic_exchange(&recorder->no_worker_logged, true)) {
         rl_notices_add(&recorder->notices, RL_NOTICE_WARNING,
-                       "no thread could be started: checkpoints are made by the callers, "
-                       "and what is in the journal waits for flush() or close()");
+                       "no thread could be started: the threads that log runs make the "
+                       "checkpoints, and the journal waits for flush() or close()");
     }
-    return works;
+    return running;
 }
 
-/* Has the work done that a write may leave behind. */
+/* Schedules the work that a write leaves behind; without a worker the caller makes a needed
+ * checkpoint itself, if it may wait. */
 static void schedule_work(rl_recorder *recorder, bool may_wait)
 {
-    if (rl_pipeline_has_work(&recorder->pipeline) && !wake(recorder) && may_wait) {
+    if (rl_pipeline_has_work(&recorder->pipeline) && !rl_recorder_wake_worker(recorder) &&
+        may_wait) {
         rl_pipeline_checkpoint(&recorder->pipeline);
     }
     notify_companion(recorder);
@@ -308,7 +270,7 @@ rl_status rl_recorder_try_write(rl_recorder *recorder, rl_run *run,
 {
     rl_status status;
 
-    if (!is_ready(recorder)) {
+    if (!rl_recorder_is_ready(recorder)) {
         return rl_err_set(err, RL_BUSY, "the database is not open yet");
     }
     status = rl_recorder_enter(recorder, err);
@@ -326,7 +288,7 @@ void rl_recorder_watch(rl_recorder *recorder, rl_graphs *graphs, uint64_t interv
 
     if (rl_live_watch(&recorder->live, graphs, interval_ns) &&
         rl_recorder_enter(recorder, &ignored) == RL_OK) {
-        (void)wake(recorder);
+        (void)rl_recorder_wake_worker(recorder);
         rl_recorder_leave(recorder);
     }
 }
@@ -354,116 +316,6 @@ rl_status rl_recorder_remove(rl_recorder *recorder, const rl_query *query, int64
         rl_recorder_leave(recorder);
     }
     return status;
-}
-
-/* Waits until the journal is forwarded, by the worker or where there is none by this thread. */
-static rl_status drain_journal(rl_recorder *recorder, uint64_t end, bool patient,
-                               rl_err *err)
-{
-    static const atomic_bool never;
-    rl_journal *journal = recorder->pipeline.journal;
-    uint64_t again = end;
-    rl_status status;
-
-    do {
-        if (!wake(recorder)) {
-            again = rl_journal_forward(journal, &never);
-        }
-        status = rl_journal_drain(journal, again < end ? again : end, patient, err);
-    } while (status == RL_TIMEOUT && patient && rl_monotonic_ns() < end);
-    return status;
-}
-
-static rl_status drain_companion(rl_recorder *recorder, uint64_t end, bool patient,
-                                 rl_err *err)
-{
-    return recorder->companion != NULL
-               ? recorder->companion->ops->drain(recorder->companion, end, patient, err)
-               : RL_OK;
-}
-
-rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err)
-{
-    rl_companion *companion = recorder->companion;
-    rl_status status = rl_recorder_enter(recorder, err);
-
-    if (status != RL_OK) {
-        return status;
-    }
-    write_live(recorder);
-    status = rl_pipeline_drain_queues(&recorder->pipeline, end);
-    if (status == RL_OK && recorder->pipeline.journal != NULL) {
-        status = drain_journal(recorder, end, true, err);
-    }
-    if (status == RL_OK && !is_ready(recorder) && companion != NULL &&
-        companion->ops->has_work(companion)) {
-        status = open_store(recorder, err);
-    }
-    if (status == RL_OK) {
-        status = drain_companion(recorder, end, true, err);
-    }
-    rl_recorder_leave(recorder);
-    return status;
-}
-
-/* The journal and the companion get a chance, unless a server proves to be away. */
-static void drain_rest(rl_recorder *recorder, uint64_t end)
-{
-    rl_err ignored;
-
-    if (!is_ready(recorder)) {
-        return;
-    }
-    if (recorder->pipeline.journal != NULL) {
-        rl_journal_retry_now(recorder->pipeline.journal);
-        (void)drain_journal(recorder, end, false, &ignored);
-    }
-    (void)drain_companion(recorder, end, false, &ignored);
-}
-
-/* Ends the threads; false when one has not ended in time. */
-static bool stop_threads(rl_recorder *recorder, uint64_t end)
-{
-    const uint64_t now = rl_monotonic_ns();
-    uint64_t stop_end = (now < end ? now : end) + STOP_NS;
-    bool ended = true;
-
-    if (stop_end < now + STOP_AT_LEAST_NS) {
-        stop_end = now + STOP_AT_LEAST_NS;
-    }
-    if (recorder->companion != NULL) {
-        ended = recorder->companion->ops->stop(recorder->companion, stop_end);
-    }
-    return rl_worker_stop(&recorder->worker, stop_end) && ended;
-}
-
-static void finish_closing(void *ctx)
-{
-    rl_recorder *recorder = ctx;
-
-    if (!recorder->abandoned) {
-        close_parts(recorder);
-    }
-    rl_gate_finish_closing(&recorder->gate);
-}
-
-void rl_recorder_close(rl_recorder *recorder, uint64_t end)
-{
-    bool empty;
-
-    if (!rl_gate_begin_closing(&recorder->gate, end, &empty)) {
-        return;
-    }
-    if (empty) {
-        write_live(recorder);
-    }
-    drain_rest(recorder, end);
-    recorder->abandoned = !stop_threads(recorder, end) || !empty;
-    if (recorder->abandoned) { /* its file is still open, which a fork has to close */
-        finish_closing(recorder);
-    } else {
-        rl_fork_leave(&recorder->member, finish_closing);
-    }
 }
 
 bool rl_recorder_take_notice(rl_recorder *recorder, rl_notice *notice)
