@@ -85,9 +85,9 @@ static rl_status migrate(rl_pg_conn *conn, const rl_migrations *known, char *sch
     return rl_pg_migrate_by(conn, &plan, err);
 }
 
-/* Looks for the extension on an open connection, and applies what its tables lack. RL_STORE
- * for a server that is away and a schema that is not ours; else, whoever may not change the
- * table searches without. */
+/* Looks for the extension on an open connection, and applies what its tables lack.
+ * RL_STORE for a server that is away and a schema that is not ours; else, whoever may not
+ * change the table searches without. */
 static rl_status look(rl_pg_vector *vector, rl_pg_conn *conn, rl_err *err)
 {
     char schema[RL_PG_QUOTED] = "";
@@ -202,8 +202,8 @@ static rl_status read_uncopied(rl_pg_conn *conn, const rl_near_query *query,
     return status;
 }
 
-/* Runs a statement whose values are texts, but for some that are binary. The result may be
- * slow to come. */
+/* Runs a statement whose values are texts, but for some that are binary. The result may
+ * be slow to come. */
 static rl_status run_binary(rl_pg_conn *conn, const char *sql, int count,
                             const char *const *values, const int *lengths,
                             const int *formats, PGresult **result, rl_err *err)
@@ -377,7 +377,8 @@ static void fill(copies *self, const PGresult *rows, const char *schema)
     rl_buf_add_char(&self->sql, '\0');
 }
 
-/* Makes some copies in a transaction, of rows behind an id, and moves it; *count how many. */
+/* Makes some copies in a transaction, of rows behind an id, and moves it; *count how
+ * many. */
 static rl_status copy_some(rl_pg_conn *conn, const char *schema,
                            char behind[RL_UUID_TEXT], int *count, rl_err *err)
 {

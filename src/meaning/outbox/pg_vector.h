@@ -1,12 +1,13 @@
 /* pgvector: the nearest vectors by the database itself, where it has the extension.
  *
- * The extension is never created here. Where it is found (at first use, and looked for again
- * from time to time), migrations of their own add a column, a copy of `vector`. What has no
- * copy yet is read as it is, so a search never misses anything; copies are made by whoever
- * works the outbox off. When the extension is dropped, this is as if it had never been there.
+ * The extension is never created here. Where it is found (at first use, and looked for
+ * again from time to time), migrations of their own add a column, a copy of `vector`.
+ * What has no copy yet is read as it is, so a search never misses anything; copies are
+ * made by whoever works the outbox off. When the extension is dropped, this is as if it
+ * had never been there.
  *
- * Threads: any; each call takes a connection of the pool. Ownership: borrows the pool and the
- * migrations.
+ * Threads: any; each call takes a connection of the pool. Ownership: borrows the pool and
+ * the migrations.
  */
 #ifndef RL_PG_VECTOR_H
 #define RL_PG_VECTOR_H
@@ -31,13 +32,14 @@ void rl_pg_vector_init(rl_pg_vector *vector, rl_pg_pool *pool,
                        const rl_migrations *migrations);
 void rl_pg_vector_destroy(rl_pg_vector *vector);
 
-/* See `nearest` in outbox.h. *available false (and RL_OK): there is no extension to search
- * with. */
+/* See `nearest` in outbox.h. *available false (and RL_OK): there is no extension to
+ * search with. */
 rl_status rl_pg_vector_nearest(rl_pg_vector *vector, const rl_near_query *query,
                                rl_vector_sink sink, void *ctx, bool *available,
                                rl_err *err);
 
-/* Gives the sink the vector of a row whose columns are id as text, any, and the vector. */
+/* Gives the sink the vector of a row whose columns are id as text, any, and the vector.
+ * */
 rl_status rl_pg_vector_give(const PGresult *result, int row, rl_vector_sink sink,
                             void *ctx, rl_err *err);
 

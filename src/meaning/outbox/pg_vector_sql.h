@@ -1,10 +1,11 @@
-/* The SQL of pgvector. Only SQL; values are always bound. "%s" stands for the quoted schema of
- * the extension, which need not be on the search path, and "%u" for a dimension, which the
- * name of a type takes as a number only. */
+/* The SQL of pgvector. Only SQL; values are always bound. "%s" stands for the quoted
+ * schema of the extension, which need not be on the search path, and "%u" for a
+ * dimension, which the name of a type takes as a number only. */
 #ifndef RL_PG_VECTOR_SQL_H
 #define RL_PG_VECTOR_SQL_H
 
-/* The extension's schema, and whether the column is there; no row without the extension. */
+/* The extension's schema, and whether the column is there; no row without the extension.
+ * */
 #define RL_PG_VECTOR_LOOK                                                              \
     "SELECT pg_catalog.quote_ident(space.nspname), " RL_PG_VECTOR_HAS_COLUMN "::text " \
     "FROM pg_catalog.pg_extension AS extension JOIN pg_catalog.pg_namespace AS space " \
@@ -44,15 +45,16 @@
 
 #define RL_PG_UNCOPIED "vector IS NOT NULL AND embedding_stamp IS DISTINCT FROM stamp"
 #define RL_PG_UNCOPIED_CHUNK 1000
-/* Vectors without a copy. Parameters: model, dim, wpk_id or NULL, the id behind which, limit. */
+/* Vectors without a copy. Parameters: model, dim, wpk_id or NULL, the id behind which,
+ * limit. */
 #define RL_PG_VECTOR_UNCOPIED                                                   \
     "SELECT id::text, wpk_id, vector FROM run_embeddings WHERE " RL_PG_UNCOPIED \
     " AND model = $1 AND dim = $2::int AND ($3::text IS NULL OR wpk_id = $3) "  \
     "AND id > $4::uuid ORDER BY run_embeddings.id LIMIT $5::bigint"
 
-/* The nearest. Parameters: model, wpk_id or NULL, limit, the vector (binary); with the runs'
- * filters also status or NULL, and since (microseconds since 1970) or NULL. The order by id
- * is that of equal vectors. */
+/* The nearest. Parameters: model, wpk_id or NULL, limit, the vector (binary); with the
+ * runs' filters also status or NULL, and since (microseconds since 1970) or NULL. The
+ * order by id is that of equal vectors. */
 #define RL_PG_VECTOR_NEAREST \
     "SELECT entry.id::text, entry.wpk_id, entry.vector FROM run_embeddings AS entry"
 #define RL_PG_VECTOR_RUNS                                                            \
@@ -67,14 +69,14 @@
     "ORDER BY entry.embedding::%s.vector(%u) OPERATOR(%s.<=>) $4::%s.vector(%u), " \
     "entry.id LIMIT $3::bigint"
 
-/* Copies to be made. pgvector takes 16,000 numbers at most. Parameters: the id behind which
- * (what was copied just before is dead weight in the index), limit. */
+/* Copies to be made. pgvector takes 16,000 numbers at most. Parameters: the id behind
+ * which (what was copied just before is dead weight in the index), limit. */
 #define RL_PG_VECTOR_TO_COPY                                            \
     "SELECT id::text, wpk_id, stamp::text, vector FROM run_embeddings " \
     "WHERE " RL_PG_UNCOPIED " AND dim <= 16000 AND id > $1::uuid "      \
     "ORDER BY run_embeddings.id LIMIT $2::bigint FOR UPDATE SKIP LOCKED"
-/* Around the rows, each with id, wpk_id, stamp and the vector (binary). "%d": the numbers of
- * its parameters. */
+/* Around the rows, each with id, wpk_id, stamp and the vector (binary). "%d": the numbers
+ * of its parameters. */
 #define RL_PG_VECTOR_COPY                                              \
     "UPDATE run_embeddings AS entry SET embedding = given.embedding, " \
     "embedding_stamp = given.stamp FROM (VALUES "

@@ -388,10 +388,10 @@ static rl_status load_vector(rl_searcher *searcher, const rl_search *search,
         status = rl_err_set(err, RL_INVALID, "run_id names no run that is kept here");
     }
     if (status == RL_OK) {
-        const rl_outbox_key name = {.id = id, .wpk_id = like.wpk_id};
+        const rl_outbox_key key = {.id = id, .wpk_id = like.wpk_id};
 
         status =
-            outbox->ops->vector(outbox, &name, searcher->services->options.openai.model,
+            outbox->ops->vector(outbox, &key, searcher->services->options.openai.model,
                                 copy_vector, vector, err);
     }
     if (status == RL_OK && vector->count == 0) {
