@@ -196,10 +196,7 @@ DEFINITION = re.compile(r"(?m)^(?!typedef|static)\w[\w \*]*?\b(rl_\w+)\([^;{}]*\
 FAMILIES = (
     {"graph", "graph_state"},
     {"http", "http_answer", "transfer"},
-    {"index_round", "indexer"},
     {"journal", "journal_state"},
-    {"milvus", "milvus_call", "milvus_codec", "milvus_filter"},
-    {"openai", "openai_answer"},
 )
 
 

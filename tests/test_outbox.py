@@ -502,7 +502,7 @@ def test_one_text_is_refused(
     assert row["state"] == "failed"
     assert row["last_error"]
     assert row["vector"] is None
-    assert len(told.about("refuse")) == 1
+    assert len(told.about("rejects the text of 1 run")) == 1
 
 
 def test_one_text_never_gets_a_vector_that_can_be_right(
@@ -560,7 +560,7 @@ def test_milvus_comes_back(
     assert states(store) == {"done": 30}
     assert sorted(row["run_id"] for row in rows) == sorted(f"r{n}" for n in range(30))
     assert len(told.about("indexing in Milvus waits")) == 1
-    assert len(told.about("indexing in Milvus goes on")) == 1
+    assert len(told.about("indexing in Milvus continues")) == 1
 
 
 def test_a_collection_of_another_dimension(

@@ -1,4 +1,4 @@
-/* Meaning, as a companion of a recorder. See meaning.h. */
+/* The companion for embeddings and search. See meaning.h. */
 #include "meaning/meaning.h"
 
 #include "core/alloc.h"
@@ -11,14 +11,14 @@
 #include <string.h>
 
 struct rl_meaning {
-    rl_companion companion; /* first: they are one another */
+    rl_companion companion; /* first, so that a pointer to it is one to the whole */
     rl_meaning_config config;
-    rl_migrations pgvector; /* of the config */
+    rl_migrations pgvector; /* borrows those of the config */
     rl_embed_rule rule;
     rl_sqlite_hook sqlite_hook;
     rl_pg_hook pg_hook;
     rl_recorder *recorder; /* borrowed */
-    rl_outbox *outbox;     /* owned; NULL before it was started */
+    rl_outbox *outbox;     /* owned; NULL before start */
     rl_index_metrics metrics;
     rl_services services;
     rl_indexer indexer;
@@ -49,7 +49,7 @@ void rl_meaning_config_free(rl_meaning_config *config)
 static rl_status make_outbox(rl_meaning *meaning, rl_store *store, rl_err *err)
 {
     rl_sqlite_file *file = rl_sqlite_file_of(store);
-    /* with Milvus nobody would search by the extension */
+    /* with Milvus no search would use the extension */
     bool use_pgvector = meaning->config.milvus_endpoint == NULL;
 
     return file != NULL ? rl_sqlite_outbox_new(file, &meaning->outbox, err)
@@ -93,7 +93,7 @@ static rl_status start(rl_companion *companion, const rl_companion_host *host,
     return status;
 }
 
-/* Whether anything is to be embedded or put into Milvus. */
+/* Milvus alone is work, too: it may have rows of deleted runs. */
 static bool has_work(rl_companion *companion)
 {
     const rl_meaning_config *config = &rl_meaning_of(companion)->config;
@@ -207,7 +207,7 @@ const rl_meaning_config *rl_meaning_config_of(const rl_meaning *meaning)
     return &meaning->config;
 }
 
-/* The outbox's part of the statistics; the recorder was entered, its database is open. */
+/* Only inside the recorder's gate, with an open database. */
 static void count_outbox(rl_meaning *meaning, rl_meaning_stats *stats)
 {
     bool upserts = meaning->config.milvus_endpoint != NULL;

@@ -1,8 +1,9 @@
-/* Meaning: embeddings, Milvus and search, as a companion of a recorder. It owns the outbox, the
- * clients of the two servers, the indexer and the searcher.
+/* Embeddings, Milvus and search, as a companion of a recorder
+ * (record/recorder/companion.h). It owns the outbox, the clients of the two servers, the
+ * indexer and the searcher.
  *
- * Threads: any. Ownership: the recorder owns its companion; a pointer to it is valid as long as
- * the recorder is.
+ * Threads: any, once the recorder is made. Ownership: the recorder owns its companion, so
+ * a pointer to it is valid as long as the recorder is.
  */
 #ifndef RL_MEANING_H
 #define RL_MEANING_H
@@ -12,45 +13,44 @@
 
 /* The settings. Every text is owned (rl_malloc), or NULL. */
 typedef struct rl_meaning_config {
-    char *openai_key; /* NULL: nothing is embedded */
+    char *openai_key; /* NULL: no embeddings */
     char *openai_base_url, *model;
-    char *path; /* where the text of a run is, in its outputs; NULL: the default rule */
-    char **headers; /* more of them for the embedding server, ended by NULL; or NULL */
+    char *path;     /* of the text in a run's outputs; NULL: the default (embed_text.h) */
+    char **headers; /* extra ones for the embedding server, ended by NULL; or NULL */
     unsigned dimensions;
-    char *milvus_endpoint, *milvus_token; /* the first NULL: no Milvus */
-    uint64_t timeout_ns;                  /* how long a server may take to answer */
-    rl_migration_set pgvector;            /* of the extension; only with PostgreSQL */
+    char *milvus_endpoint, *milvus_token; /* endpoint NULL: no Milvus */
+    uint64_t timeout_ns;                  /* of one attempt of a request */
+    rl_migration_set pgvector;            /* for PostgreSQL with the extension */
 } rl_meaning_config;
 
-void rl_meaning_config_free(
-    rl_meaning_config *config); /* what it owns; leaves it empty */
+/* Frees what the config owns and empties it. */
+void rl_meaning_config_free(rl_meaning_config *config);
 
 typedef struct rl_meaning rl_meaning;
 
-/* Makes the companion; nothing is opened, no thread is started. Takes over (steals) what config
- * owns, also when it fails, and leaves it empty. */
+/* Makes the companion; opens nothing and starts no thread. Takes over (steals) what
+ * config owns, also when it fails, and leaves it empty. RL_NOMEM. */
 rl_status rl_meaning_new(rl_meaning_config *config, rl_meaning **meaning, rl_err *err);
 
-/* As a recorder takes it; and back. */
+/* The two are one object: what rl_recorder_new takes, and the way back. */
 rl_companion *rl_meaning_companion(rl_meaning *meaning);
 rl_meaning *rl_meaning_of(rl_companion *companion);
 
+/* Borrowed as long as the companion lives. */
 const rl_meaning_config *rl_meaning_config_of(const rl_meaning *meaning);
 
-/* What stats() says. */
 typedef struct rl_meaning_stats {
-    uint64_t embedded,
-        upserted;            /* texts that have got a vector, vectors that Milvus took */
-    int64_t waiting, failed; /* rows of the outbox */
-    char error[RL_ERR_TEXT]; /* why: of a server that is not well, else of a row; or "" */
+    uint64_t embedded, upserted; /* texts that got a vector, vectors that Milvus took */
+    int64_t waiting, failed;     /* rows of the outbox */
+    char error[RL_ERR_TEXT];     /* of a server, else of the last failed row; or "" */
 } rl_meaning_stats;
 
-/* May wait for the database. */
+/* Counts rows only while the recorder is open. May wait for the database. */
 void rl_meaning_get_stats(rl_meaning *meaning, rl_meaning_stats *stats);
 
-/* Calls of the user's, through the recorder's gate: RL_CLOSED when it is closed. They wait for
- * the database and the servers, until the monotonic clock shows `end` nanoseconds. See
- * search.h. */
+/* The calls of search.h for the user, let in by the recorder's gate: RL_CLOSED after its
+ * close. They wait for the database and the servers until the monotonic clock shows `end`
+ * nanoseconds. */
 rl_status rl_meaning_search(rl_meaning *meaning, const rl_search *search, uint64_t end,
                             rl_rows *rows, rl_buf *scores, rl_err *err);
 rl_status rl_meaning_embed(rl_meaning *meaning, const char *text, size_t len,

@@ -50,7 +50,7 @@ static inline rl_outbox_result result_for(const rl_outbox_jobs *jobs, size_t at,
 {
     const rl_outbox_job *job = rl_outbox_job_at(jobs, at);
 
-    return (rl_outbox_result){.name = {job->id, rl_outbox_text(jobs, job->wpk_id)},
+    return (rl_outbox_result){.key = {job->id, rl_outbox_text(jobs, job->wpk_id)},
                               .version = job->version,
                               .lease = job->lease,
                               .outcome = outcome,

@@ -20,7 +20,7 @@ static void work(rl_outbox *outbox, int64_t now)
     static const struct {
         rl_outbox_state from;
         rl_outbox_outcome outcome;
-    } steps[] = {{RL_OUTBOX_PENDING, RL_OUTBOX_HAS_VECTOR},
+    } steps[] = {{RL_OUTBOX_PENDING, RL_OUTBOX_NEW_VECTOR},
                  {RL_OUTBOX_EMBEDDED, RL_OUTBOX_UPSERTED}};
     rl_outbox_result results[RUNS];
     rl_outbox_counts counts;

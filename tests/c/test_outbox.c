@@ -131,7 +131,7 @@ static void embed_one(const char *run_id)
 {
     log_text(run_id, "{\"text\": \"a text\"}");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
-    settle_all(RL_OUTBOX_HAS_VECTOR);
+    settle_all(RL_OUTBOX_NEW_VECTOR);
 }
 
 /* ---- what is queued -------------------------------------------------------------------- */
@@ -152,7 +152,7 @@ static void check_queue(void)
     CHECK(strstr(rl_outbox_text(&jobs, job->outputs), "a text") != NULL);
     CHECK_INT(job->attempts, 1);
     CHECK_INT(job->dim, 0);
-    CHECK(!job->gone && job->created_at > 0);
+    CHECK(!job->run_deleted && job->created_at > 0);
 }
 
 /* ---- leases ---------------------------------------------------------------------------- */
@@ -186,16 +186,16 @@ static void check_lost_lease(void)
 
     log_text("one", "{\"text\": \"a text\"}");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
-    old = result_for(&jobs, 0, RL_OUTBOX_REFUSED);
+    old = result_for(&jobs, 0, RL_OUTBOX_REJECTED);
     char id[RL_UUID_TEXT];
-    memcpy(id, old.name.id, sizeof id);
-    old.name = (rl_outbox_key){id, "w"};
+    memcpy(id, old.key.id, sizeof id);
+    old.key = (rl_outbox_key){id, "w"};
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 10), 1); /* another one */
     settle(&old, 1);
     CHECK_INT(count_of(RL_OUTBOX_PENDING), 1);
-    settle_all(RL_OUTBOX_HAS_VECTOR);
+    settle_all(RL_OUTBOX_NEW_VECTOR);
     CHECK_INT(count_of(RL_OUTBOX_EMBEDDED), 1);
-    settle_all(RL_OUTBOX_HAS_VECTOR); /* twice, as after an answer that was lost */
+    settle_all(RL_OUTBOX_NEW_VECTOR); /* twice, as after an answer that was lost */
     CHECK_INT(count_of(RL_OUTBOX_EMBEDDED), 1);
 }
 
@@ -248,21 +248,21 @@ static void check_other_outcomes(void)
 
     log_text("one", "{\"text\": \"a text\"}");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
-    rl_outbox_result later = result_for(&jobs, 0, RL_OUTBOX_AGAIN);
+    rl_outbox_result later = result_for(&jobs, 0, RL_OUTBOX_POSTPONED);
     later.again_at = T0 + 5;
     settle(&later, 1);
     CHECK_CELL("SELECT last_error FROM run_embeddings", "an error");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 4), 0);
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 5), 1);
     CHECK_INT(rl_outbox_job_at(&jobs, 0)->attempts, 2);
-    settle_all(RL_OUTBOX_REFUSED);
+    settle_all(RL_OUTBOX_REJECTED);
     CHECK_INT(outbox->ops->count(outbox, false, &counts, &err), RL_OK);
     CHECK_INT(counts.rows[RL_OUTBOX_FAILED], 1);
     CHECK_STR(counts.last_error, "an error");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, INT64_MAX - 10), 0);
     log_text("one", "{\"text\": \"another text\"}"); /* due at once */
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
-    settle_all(RL_OUTBOX_HAS_NONE);
+    settle_all(RL_OUTBOX_NO_TEXT);
     CHECK_CELL("SELECT count(*) FROM run_embeddings", "0");
 }
 
@@ -273,10 +273,10 @@ static void check_failed_order(void)
 
     log_text("one", "{\"text\": \"a text\"}");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
-    settle_all(RL_OUTBOX_REFUSED);
+    settle_all(RL_OUTBOX_REJECTED);
     log_text("two", "{\"text\": \"a text\"}");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 1), 1);
-    rl_outbox_result result = result_for(&jobs, 0, RL_OUTBOX_REFUSED);
+    rl_outbox_result result = result_for(&jobs, 0, RL_OUTBOX_REJECTED);
     result.error = "the last one";
     settle(&result, 1);
     CHECK_INT(outbox->ops->count(outbox, true, &counts, &err), RL_OK);
@@ -302,9 +302,9 @@ static void check_old_version(void)
 
     log_text("one", "{\"text\": \"a text\"}");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
-    old = result_for(&jobs, 0, RL_OUTBOX_HAS_VECTOR);
-    memcpy(id, old.name.id, sizeof id);
-    old.name = (rl_outbox_key){id, "w"};
+    old = result_for(&jobs, 0, RL_OUTBOX_NEW_VECTOR);
+    memcpy(id, old.key.id, sizeof id);
+    old.key = (rl_outbox_key){id, "w"};
     log_text("one", "{\"text\": \"another text\"}");
     settle(&old, 1);
     CHECK_INT(count_of(RL_OUTBOX_PENDING), 1);
@@ -313,7 +313,7 @@ static void check_old_version(void)
     CHECK(rl_outbox_job_at(&jobs, 0)->version > old.version);
     settle(&old, 1); /* and not by another old one */
     CHECK_INT(count_of(RL_OUTBOX_EMBEDDED), 0);
-    settle_all(RL_OUTBOX_HAS_VECTOR);
+    settle_all(RL_OUTBOX_NEW_VECTOR);
     CHECK_INT(count_of(RL_OUTBOX_EMBEDDED), 1);
 }
 
@@ -334,14 +334,14 @@ static void check_deleted_meanwhile(void)
     embed_one("one");
     CHECK_INT(claim(RL_OUTBOX_EMBEDDED, 64, now), 1);
     old = result_for(&jobs, 0, RL_OUTBOX_UPSERTED);
-    memcpy(id, old.name.id, sizeof id);
-    old.name = (rl_outbox_key){id, "w"};
+    memcpy(id, old.key.id, sizeof id);
+    old.key = (rl_outbox_key){id, "w"};
     free(ask_sql("DELETE FROM workflow_runs"));
     CHECK_INT(count_of(RL_OUTBOX_DELETED), 1);
     CHECK_INT(claim(RL_OUTBOX_DELETED, 64, now + 1), 0);
     settle(&old, 1);
     CHECK_INT(claim(RL_OUTBOX_DELETED, 64, now + 2), 1);
-    CHECK(rl_outbox_job_at(&jobs, 0)->gone);
+    CHECK(rl_outbox_job_at(&jobs, 0)->run_deleted);
     CHECK_STR(rl_outbox_job_at(&jobs, 0)->id, id);
     settle_all(RL_OUTBOX_REMOVED);
     CHECK_CELL("SELECT count(*) FROM run_embeddings", "0");
@@ -358,7 +358,7 @@ static void check_text_that_comes_back(void)
     log_text("one", "{\"text\": \"\"}");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, now), 1);
     CHECK_INT(rl_outbox_job_at(&jobs, 0)->dim, DIM);
-    settle_all(RL_OUTBOX_HAS_NONE);
+    settle_all(RL_OUTBOX_NO_TEXT);
     CHECK_INT(count_of(RL_OUTBOX_DELETED), 1);
     log_text("one", "{\"text\": \"a text\"}");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, now), 1);
@@ -374,7 +374,7 @@ static void check_spoilt_vector(void)
     free(ask_sql("UPDATE run_embeddings SET vector = NULL"));
     CHECK_INT(claim(RL_OUTBOX_EMBEDDED, 64, now), 1);
     CHECK_INT(rl_outbox_job_at(&jobs, 0)->dim, 0);
-    rl_outbox_result later = result_for(&jobs, 0, RL_OUTBOX_AGAIN);
+    rl_outbox_result later = result_for(&jobs, 0, RL_OUTBOX_POSTPONED);
     settle(&later, 1);
     free(ask_sql(path[0] != '\0' ? "UPDATE run_embeddings SET vector = x'00112233'"
                                  : "UPDATE run_embeddings SET vector = '\\x00112233'"));
@@ -456,7 +456,7 @@ static void test_no_deadlock(void)
     result = PQexec(pg, "SET LOCAL idle_in_transaction_session_timeout = 500");
     PQclear(result);
     start = rl_monotonic_ns();
-    settle_all(RL_OUTBOX_HAS_VECTOR);
+    settle_all(RL_OUTBOX_NEW_VECTOR);
     CHECK(rl_monotonic_ns() - start < UINT64_C(9000000000));
     CHECK_INT(count_of(RL_OUTBOX_EMBEDDED), 2);
     PQfinish(pg);

@@ -6,6 +6,7 @@
 #include "meaning/services/milvus_codec.h"
 #include "meaning/services/milvus_filter.h"
 #include "meaning/services/protobuf.h"
+#include "meaning/services/utf8_prefix.h"
 
 #include "check.h"
 #include "failing.h"
@@ -107,16 +108,21 @@ static void test_over_the_cap(void)
     rl_buf_free(&buf);
 }
 
-static void test_cuts(void)
+static size_t prefix(const char *text, size_t max)
 {
-    CHECK_INT(rl_milvus_cut("", 0), 0);
-    CHECK_INT(rl_milvus_cut("abc", 3), 3);
-    CHECK_INT(rl_milvus_cut("abc", 2), 2);
-    CHECK_INT(rl_milvus_cut("a\xE2\x82\xAC", 4), 4);
-    CHECK_INT(rl_milvus_cut("a\xE2\x82\xAC", 3), 1);
-    CHECK_INT(rl_milvus_cut("a\xE2\x82\xAC", 2), 1);
-    CHECK_INT(rl_milvus_cut("\xF0\x9F\x9A\x80", 3), 0);
-    CHECK_INT(rl_milvus_cut("\xF0\x9F\x9A\x80", 0), 0);
+    return rl_utf8_prefix(text, strlen(text), max);
+}
+
+static void test_a_prefix_ends_between_two_characters(void)
+{
+    CHECK_INT(prefix("", 0), 0);
+    CHECK_INT(prefix("abc", 3), 3);
+    CHECK_INT(prefix("abc", 2), 2);
+    CHECK_INT(prefix("a\xE2\x82\xAC", 4), 4);
+    CHECK_INT(prefix("a\xE2\x82\xAC", 3), 1);
+    CHECK_INT(prefix("a\xE2\x82\xAC", 2), 1);
+    CHECK_INT(prefix("\xF0\x9F\x9A\x80", 3), 0);
+    CHECK_INT(prefix("\xF0\x9F\x9A\x80", 0), 0);
 }
 
 /* An answer with all that any of the readers looks for, so that each can be given it. */
@@ -300,8 +306,11 @@ static void test_without_memory(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_documented_examples), CHECK_TEST(test_long_contents),
-    CHECK_TEST(test_over_the_cap),        CHECK_TEST(test_cuts),
-    CHECK_TEST(test_damaged_answers),     CHECK_TEST(test_without_memory),
+    CHECK_TEST(test_documented_examples),
+    CHECK_TEST(test_long_contents),
+    CHECK_TEST(test_over_the_cap),
+    CHECK_TEST(test_a_prefix_ends_between_two_characters),
+    CHECK_TEST(test_damaged_answers),
+    CHECK_TEST(test_without_memory),
 };
 CHECK_MAIN(tests)

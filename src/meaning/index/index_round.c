@@ -7,68 +7,72 @@
 #include <string.h>
 #include <time.h>
 
-#define LEASE_US INT64_C(120000000) /* who takes a row works on it for so long at most */
-#define CALL_NS UINT64_C(90000000000)   /* less than that: the calls with their retries */
-#define SETTLE_NS UINT64_C(20000000000) /* and the rest: writing down what came of them */
-#define SETTLE_PAUSE_NS UINT64_C(200000000)
-#define WORD_NS UINT64_C(5000000000)
+#define LEASE_US INT64_C(120000000)   /* of a claimed row: longer than all that follows */
+#define CALL_NS UINT64_C(90000000000) /* for the calls of a server, with their retries */
+#define FINISH_NS UINT64_C(20000000000) /* for recording the results */
+#define FINISH_PAUSE_NS UINT64_C(200000000)
+#define PROBE_NS UINT64_C(5000000000)
 #define ATTEMPTS 2
-#define DIMS 2             /* lengths of vectors in a claim whose errors are told apart */
-#define GARBLED_ATTEMPTS 3 /* of a text alone whose answer can't be right */
+#define DIMS 2 /* lengths of vectors in a claim that have errors of their own */
+#define GARBLED_ATTEMPTS 3 /* of a row whose text alone gets an invalid answer */
 
-static void note_moved(rl_indexer *indexer, bool failed)
+static void report_progress(rl_index_stage *stage, bool failed)
 {
-    pthread_mutex_lock(&indexer->lock);
-    indexer->failures += failed;
-    pthread_cond_broadcast(&indexer->moved);
-    pthread_mutex_unlock(&indexer->lock);
+    rl_index_progress *progress = stage->progress;
+
+    pthread_mutex_lock(&progress->lock);
+    progress->failures += failed;
+    pthread_cond_broadcast(&progress->changed);
+    pthread_mutex_unlock(&progress->lock);
 }
 
-/* Takes rows; false when there are none, or the database fails, whose own notices tell. */
+/* Claims rows; false when there are none, or when the database fails, which the store
+ * logs. */
 static bool claim(rl_index_stage *stage, rl_outbox_state state, size_t limit)
 {
     int64_t now = rl_time_now();
     const rl_outbox_claim wanted = {state, limit, now, now + LEASE_US};
-    rl_outbox *outbox = stage->indexer->with.outbox;
+    rl_outbox *outbox = stage->parts->outbox;
     rl_err ignored;
-    bool taken = outbox->ops->claim(outbox, &wanted, &stage->jobs, &ignored) == RL_OK;
+    bool claimed = outbox->ops->claim(outbox, &wanted, &stage->jobs, &ignored) == RL_OK;
 
-    if (!taken) {
-        note_moved(stage->indexer, true);
+    if (!claimed) {
+        report_progress(stage, true);
     }
-    return taken && rl_outbox_job_count(&stage->jobs) > 0;
+    return claimed && rl_outbox_job_count(&stage->jobs) > 0;
 }
 
-/* Waits a moment; false when the thread is to end. */
-static bool pause_settling(const rl_indexer *indexer)
+/* Waits before the results are written again; false when the thread is to end. */
+static bool pause_before_retry(const rl_index_stage *stage)
 {
-    const struct timespec moment = rl_timespec(SETTLE_PAUSE_NS);
+    const struct timespec pause = rl_timespec(FINISH_PAUSE_NS);
 
-    nanosleep(&moment, NULL);
-    return !atomic_load(&indexer->with.services->stop);
+    nanosleep(&pause, NULL);
+    return !atomic_load(&stage->parts->services->stop);
 }
 
-/* Writes the first `count` results down. What was paid for is not given up because the
- * database is away for a moment; it is when the lease comes to its end. */
-static bool settle(rl_index_stage *stage, size_t count)
+/* Records the first `count` results. Embeddings cost money, so a database that is
+ * unavailable for a moment must not lose them: tries again until the lease is about to
+ * end. */
+static bool finish(rl_index_stage *stage, size_t count)
 {
-    const uint64_t end = rl_monotonic_ns() + SETTLE_NS;
-    rl_outbox *outbox = stage->indexer->with.outbox;
-    rl_err err = {.code = RL_OK}; /* the database's own notices tell */
-    bool settled;
+    const uint64_t end = rl_monotonic_ns() + FINISH_NS;
+    rl_outbox *outbox = stage->parts->outbox;
+    rl_err ignored; /* the store logs its errors */
+    bool finished;
 
     do {
-        settled = outbox->ops->finish(outbox, stage->results, count, &err) == RL_OK;
-        note_moved(stage->indexer, !settled);
-    } while (!settled && rl_monotonic_ns() < end && pause_settling(stage->indexer));
-    return settled;
+        finished = outbox->ops->finish(outbox, stage->results, count, &ignored) == RL_OK;
+        report_progress(stage, !finished);
+    } while (!finished && rl_monotonic_ns() < end && pause_before_retry(stage));
+    return finished;
 }
 
 static rl_outbox_result result_of(const rl_outbox_jobs *jobs, const rl_outbox_job *job,
                                   rl_outbox_outcome outcome)
 {
     const rl_outbox_result result = {
-        .name = {job->id, rl_outbox_text(jobs, job->wpk_id)},
+        .key = {job->id, rl_outbox_text(jobs, job->wpk_id)},
         .version = job->version,
         .lease = job->lease,
         .outcome = outcome,
@@ -77,40 +81,40 @@ static rl_outbox_result result_of(const rl_outbox_jobs *jobs, const rl_outbox_jo
     return result;
 }
 
-/* A row was not done: it is put off, or refused for what is in it. Borrows the error's text. */
-static void put_off_one(rl_index_stage *stage, const rl_err *err,
-                        rl_outbox_result *result)
+/* The result of a row that was not done: postponed, or rejected when the error is about
+ * the row itself. Borrows the error's text. */
+static void postpone_row(rl_index_stage *stage, const rl_err *err,
+                         rl_outbox_result *result)
 {
     uint64_t now = rl_monotonic_ns(), at = rl_server_health_again_at(&stage->health);
     int64_t pause_us = at > now ? (int64_t)((at - now) / 1000) : 0;
 
-    result->outcome = err->refused ? RL_OUTBOX_REFUSED : RL_OUTBOX_AGAIN;
+    result->outcome = err->refused ? RL_OUTBOX_REJECTED : RL_OUTBOX_POSTPONED;
     result->again_at = err->code == RL_CLOSED ? 0 : rl_time_now() + pause_us;
     result->error = err->code == RL_CLOSED ? NULL : err->text;
 }
 
-static void tell_refused(rl_index_stage *stage, const rl_err *err, size_t count)
+static void log_rejected(rl_index_stage *stage, const rl_err *err, size_t count)
 {
     if (err->refused) {
-        rl_notices_add(stage->indexer->with.notices, RL_NOTICE_ERROR,
+        rl_notices_add(stage->parts->notices, RL_NOTICE_ERROR,
                        "%s of %zu run%s failed: %s", stage->health.work, count,
                        count == 1 ? "" : "s", err->text);
     }
 }
 
-/* The rows of `results` were not done. */
-static void put_off(rl_index_stage *stage, const rl_err *err, rl_outbox_result *results,
-                    size_t count)
+static void postpone(rl_index_stage *stage, const rl_err *err, rl_outbox_result *results,
+                     size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        put_off_one(stage, err, &results[i]);
+        postpone_row(stage, err, &results[i]);
     }
-    tell_refused(stage, err, count);
+    log_rejected(stage, err, count);
 }
 
-/* What an answer tells of its server. What is refused for what is in it tells nothing bad;
- * what can't be tried for want of memory can be later. */
-static void judge(rl_index_stage *stage, rl_status status, rl_err *err)
+/* Updates the server's health by an answer. A server that rejects a single row is well.
+ * Without memory the call can be made later. */
+static void update_health(rl_index_stage *stage, rl_status status, rl_err *err)
 {
     if (status == RL_INVALID) {
         err->refused = true;
@@ -121,11 +125,12 @@ static void judge(rl_index_stage *stage, rl_status status, rl_err *err)
         rl_server_health_ok(&stage->health);
     } else if (status != RL_CLOSED) {
         rl_server_health_failed(&stage->health, err);
-        note_moved(stage->indexer, true);
+        report_progress(stage, true);
     }
 }
 
-/* The texts of the jobs that are to be embedded; the results of the others come first. */
+/* The texts that a round embeds. The results of the jobs that need no embedding are the
+ * first `ready` results of the stage. */
 typedef struct texts {
     rl_embed_text list[RL_INDEX_TEXTS];
     const rl_outbox_job *jobs[RL_INDEX_TEXTS];
@@ -135,29 +140,28 @@ typedef struct texts {
 static void add_text(rl_index_stage *stage, texts *all, const rl_outbox_job *job)
 {
     const rl_outbox_jobs *jobs = &stage->jobs;
-    const rl_openai_options *wanted = &stage->indexer->with.services->options.openai;
+    const rl_openai_options *wanted = &stage->parts->services->options.openai;
     rl_buf *buf = &stage->texts;
     size_t at = buf->len;
-    bool has_text =
-        !job->gone &&
-        rl_embed_text_find(rl_outbox_text(jobs, job->outputs), job->outputs_len,
-                           stage->indexer->with.rule->path, buf);
-    bool is_known = has_text && job->dim > 0 && !buf->failed &&
-                    (wanted->dimensions == 0 || wanted->dimensions == job->dim) &&
-                    strcmp(rl_outbox_text(jobs, job->model), wanted->model) == 0 &&
-                    rl_hash(buf->data + at, buf->len - at) == job->text_hash;
+    bool has_text = !job->run_deleted &&
+                    rl_embed_text_find(rl_outbox_text(jobs, job->outputs),
+                                       job->outputs_len, stage->parts->rule->path, buf);
+    bool is_embedded = has_text && job->dim > 0 && !buf->failed &&
+                       (wanted->dimensions == 0 || wanted->dimensions == job->dim) &&
+                       strcmp(rl_outbox_text(jobs, job->model), wanted->model) == 0 &&
+                       rl_hash(buf->data + at, buf->len - at) == job->text_hash;
 
-    if (has_text && !is_known) {
+    if (has_text && !is_embedded) {
         all->list[all->count] = (rl_embed_text){.len = buf->len - at};
         all->jobs[all->count++] = job;
     } else {
         buf->len = at;
         stage->results[all->ready++] =
-            result_of(jobs, job, has_text ? RL_OUTBOX_HAS_TEXT : RL_OUTBOX_HAS_NONE);
+            result_of(jobs, job, has_text ? RL_OUTBOX_SAME_TEXT : RL_OUTBOX_NO_TEXT);
     }
 }
 
-/* False where there was no memory for them. */
+/* False without memory. */
 static bool collect_texts(rl_index_stage *stage, texts *all)
 {
     size_t at = 0;
@@ -174,17 +178,16 @@ static bool collect_texts(rl_index_stage *stage, texts *all)
     return !stage->texts.failed;
 }
 
-/* The result of a text that the server has answered. */
-static void fill_result(const rl_indexer *indexer, const rl_embed_text *text,
+static void fill_result(const rl_index_stage *stage, const rl_embed_text *text,
                         const float *vector, uint32_t dim, rl_outbox_result *result)
 {
     if (text->refused) {
-        result->outcome = RL_OUTBOX_REFUSED;
-        result->error = "the embedding server refuses the text of this run";
+        result->outcome = RL_OUTBOX_REJECTED;
+        result->error = "the embedding server rejects the text of this run";
         return;
     }
-    result->outcome = RL_OUTBOX_HAS_VECTOR;
-    result->model = indexer->with.services->options.openai.model;
+    result->outcome = RL_OUTBOX_NEW_VECTOR;
+    result->model = stage->parts->services->options.openai.model;
     result->vector = vector;
     result->dim = dim;
     result->text_hash = rl_hash(text->text, text->len);
@@ -195,54 +198,55 @@ static void fill_result(const rl_indexer *indexer, const rl_embed_text *text,
 static void fill_results(rl_index_stage *stage, const texts *all,
                          const rl_embeddings *vectors, rl_outbox_result *results)
 {
-    uint64_t refused = 0;
+    uint64_t rejected = 0;
 
     for (size_t i = 0; i < all->count; i++) {
-        fill_result(stage->indexer, &all->list[i], vectors->values + i * vectors->dim,
+        fill_result(stage, &all->list[i], vectors->values + i * vectors->dim,
                     vectors->dim, &results[i]);
-        refused += all->list[i].refused;
+        rejected += all->list[i].refused;
     }
-    rl_metric_add(&stage->indexer->with.metrics->embedded, all->count - refused);
-    if (refused > 0) {
-        rl_notices_add(stage->indexer->with.notices, RL_NOTICE_ERROR,
-                       "the embedding server refuses the text of %llu runs",
-                       (unsigned long long)refused);
+    rl_metric_add(&stage->parts->metrics->embedded, all->count - rejected);
+    if (rejected > 0) {
+        rl_notices_add(stage->parts->notices, RL_NOTICE_ERROR,
+                       "the embedding server rejects the text of %llu run%s",
+                       (unsigned long long)rejected, rejected == 1 ? "" : "s");
     }
 }
 
-/* An answer can't be right. Where it is to several texts they are tried by fewer, at once;
- * where it is to one, any other word shows whether it is that text or the server. RL_OK when
- * it is not the server; then the results say what becomes of the rows. */
-static rl_status judge_garbled(rl_index_stage *stage, rl_openai *openai, const texts *all,
-                               rl_err *err)
+/* Finds out why an answer was invalid. After several texts, smaller batches follow at
+ * once. After a single text, a request with a harmless word shows whether the text or the
+ * server is at fault. RL_OK when it is not the server; then this fills the results. */
+static rl_status handle_garbled(rl_index_stage *stage, rl_openai *openai,
+                                const texts *all, rl_err *err)
 {
     rl_outbox_result *results = stage->results + all->ready;
     const bool one = all->count == 1;
-    rl_embed_text word = {.text = "text", .len = 4};
+    rl_embed_text probe = {.text = "text", .len = 4};
     rl_embeddings vector = {.values = NULL};
     rl_status status = RL_OK;
-    rl_err other = {.code = RL_OK};
+    rl_err probe_err = {.code = RL_OK};
 
     if (one) {
-        status = rl_openai_embed(openai, &word, 1, ATTEMPTS, rl_monotonic_ns() + WORD_NS,
-                                 &vector, &other);
+        status = rl_openai_embed(openai, &probe, 1, ATTEMPTS,
+                                 rl_monotonic_ns() + PROBE_NS, &vector, &probe_err);
         rl_embeddings_free(&vector);
     }
     if (status == RL_OK) {
         err->refused = one && all->jobs[0]->attempts >= GARBLED_ATTEMPTS;
         err->retryable = true;
-        put_off(stage, err, results, all->count);
+        postpone(stage, err, results, all->count);
     } else {
-        *err = other;
+        *err = probe_err;
     }
     return status;
 }
 
-/* Half of what has failed: perhaps it is one of them, or the server is too slow for so many.
- * It grows again slowly, or the next one would be too much as well. */
-static size_t next_batch(size_t batch, size_t count, bool fine)
+/* The size of the next batch. A failure halves it, as one text may be at fault, or the
+ * server too slow for so many. It grows slowly, so that the next batch does not fail as
+ * well. */
+static size_t next_batch(size_t batch, size_t count, bool succeeded)
 {
-    size_t next = fine ? batch + batch / 8 + 1 : (count + 1) / 2;
+    size_t next = succeeded ? batch + batch / 8 + 1 : (count + 1) / 2;
 
     return next < RL_INDEX_TEXTS ? next : RL_INDEX_TEXTS;
 }
@@ -253,11 +257,11 @@ static rl_status embed_texts(rl_index_stage *stage, texts *all, rl_embeddings *v
     rl_outbox_result *results = stage->results + all->ready;
     rl_openai *openai = NULL;
     rl_status status =
-        rl_services_openai(stage->indexer->with.services, stage->set, &openai, err);
+        rl_services_openai(stage->parts->services, stage->set, &openai, err);
     bool garbled;
 
     for (size_t i = 0; i < all->count; i++) {
-        results[i] = result_of(&stage->jobs, all->jobs[i], RL_OUTBOX_AGAIN);
+        results[i] = result_of(&stage->jobs, all->jobs[i], RL_OUTBOX_POSTPONED);
     }
     if (status == RL_OK) {
         status = rl_openai_embed(openai, all->list, all->count, ATTEMPTS,
@@ -266,11 +270,11 @@ static rl_status embed_texts(rl_index_stage *stage, texts *all, rl_embeddings *v
     stage->batch = next_batch(stage->batch, all->count, status == RL_OK);
     garbled = status == RL_SERVICE && err->garbled;
     if (garbled) {
-        status = judge_garbled(stage, openai, all, err);
+        status = handle_garbled(stage, openai, all, err);
     }
-    judge(stage, status, err);
+    update_health(stage, status, err);
     if (status != RL_OK) {
-        put_off(stage, err, results, all->count);
+        postpone(stage, err, results, all->count);
     } else if (!garbled) {
         fill_results(stage, all, vectors, results);
     }
@@ -283,20 +287,24 @@ bool rl_index_embed(rl_index_stage *stage)
     rl_err err = {.code = RL_OK};
     rl_status status = RL_OK;
     texts all;
-    bool settled;
+    bool finished;
 
-    if (!claim(stage, RL_OUTBOX_PENDING, stage->batch) || !collect_texts(stage, &all)) {
+    if (!claim(stage, RL_OUTBOX_PENDING, stage->batch)) {
+        return false;
+    }
+    if (!collect_texts(stage, &all)) { /* the lease makes the rows wait */
+        report_progress(stage, true);
         return false;
     }
     if (all.count > 0) {
         status = embed_texts(stage, &all, &vectors, &err);
     }
-    settled = settle(stage, all.ready + all.count);
+    finished = finish(stage, all.ready + all.count);
     rl_embeddings_free(&vectors);
-    return settled && (status == RL_OK || err.refused);
+    return finished && (status == RL_OK || err.refused);
 }
 
-/* Upserts the rows whose vectors have `dim` numbers; results [count] are those of the jobs. */
+/* Upserts the rows whose vectors have `dim` numbers. */
 static rl_status upsert_rows(rl_index_stage *stage, rl_milvus *milvus, uint32_t dim,
                              uint64_t end, rl_err *err)
 {
@@ -308,7 +316,7 @@ static rl_status upsert_rows(rl_index_stage *stage, rl_milvus *milvus, uint32_t 
     for (size_t i = 0; i < rl_outbox_job_count(jobs); i++) {
         const rl_outbox_job *job = rl_outbox_job_at(jobs, i);
 
-        if (job->dim == dim && !job->gone) {
+        if (job->dim == dim && !job->run_deleted) {
             rows[count++] = (rl_milvus_row){
                 .id = job->id,
                 .wpk_id = rl_outbox_text(jobs, job->wpk_id),
@@ -321,48 +329,49 @@ static rl_status upsert_rows(rl_index_stage *stage, rl_milvus *milvus, uint32_t 
     }
     status = rl_milvus_upsert(milvus, rows, count, dim, ATTEMPTS, end, err);
     if (status == RL_OK) {
-        rl_metric_add(&stage->indexer->with.metrics->upserted, count);
+        rl_metric_add(&stage->parts->metrics->upserted, count);
     }
     return status;
 }
 
-/* Whether a row is the first of its length that is to be upserted. */
+/* Whether a row to upsert is the first one whose vector has its length. */
 static bool is_first_of_dim(const rl_outbox_jobs *jobs, size_t at)
 {
     const rl_outbox_job *job = rl_outbox_job_at(jobs, at);
-    bool first = !job->gone && job->dim > 0;
+    bool first = !job->run_deleted && job->dim > 0;
 
     for (size_t i = 0; i < at && first; i++) {
-        first =
-            rl_outbox_job_at(jobs, i)->gone || rl_outbox_job_at(jobs, i)->dim != job->dim;
+        first = rl_outbox_job_at(jobs, i)->run_deleted ||
+                rl_outbox_job_at(jobs, i)->dim != job->dim;
     }
     return first;
 }
 
-/* The rows of that length, from `first` on, were not upserted. */
-static void put_off_dim(rl_index_stage *stage, const rl_err *err, size_t first)
+/* Postpones the rows with vectors of one length, from row `first` on. */
+static void postpone_dim(rl_index_stage *stage, const rl_err *err, size_t first)
 {
     const rl_outbox_jobs *jobs = &stage->jobs;
     const uint32_t dim = rl_outbox_job_at(jobs, first)->dim;
     size_t count = 0;
 
     for (size_t i = first; i < rl_outbox_job_count(jobs); i++) {
-        if (rl_outbox_job_at(jobs, i)->dim == dim && !rl_outbox_job_at(jobs, i)->gone) {
-            put_off_one(stage, err, &stage->results[i]);
+        if (rl_outbox_job_at(jobs, i)->dim == dim &&
+            !rl_outbox_job_at(jobs, i)->run_deleted) {
+            postpone_row(stage, err, &stage->results[i]);
             count++;
         }
     }
-    tell_refused(stage, err, count);
+    log_rejected(stage, err, count);
 }
 
-/* Goes through the rows by the length of their vectors: there is more than one only where the
- * model was changed. The results borrow the text of `errors`. */
+/* Upserts the rows by the length of their vectors; there are several lengths only after
+ * the model was changed. The results borrow the text of `errors`. */
 static bool upsert_by_dim(rl_index_stage *stage, rl_milvus *milvus, rl_err errors[DIMS])
 {
     const rl_outbox_jobs *jobs = &stage->jobs;
     const uint64_t end = rl_monotonic_ns() + CALL_NS;
     size_t dims = 0;
-    bool fine = true;
+    bool succeeded = true;
 
     for (size_t first = 0; first < rl_outbox_job_count(jobs); first++) {
         rl_err *err = &errors[dims];
@@ -374,13 +383,13 @@ static bool upsert_by_dim(rl_index_stage *stage, rl_milvus *milvus, rl_err error
         dims += dims < DIMS - 1;
         *err = (rl_err){.code = RL_OK};
         status = upsert_rows(stage, milvus, rl_outbox_job_at(jobs, first)->dim, end, err);
-        judge(stage, status, err);
+        update_health(stage, status, err);
         if (status != RL_OK) {
-            put_off_dim(stage, err, first);
+            postpone_dim(stage, err, first);
         }
-        fine = fine && (status == RL_OK || err->refused);
+        succeeded = succeeded && (status == RL_OK || err->refused);
     }
-    return fine;
+    return succeeded;
 }
 
 bool rl_index_upsert(rl_index_stage *stage)
@@ -389,7 +398,7 @@ bool rl_index_upsert(rl_index_stage *stage)
     rl_milvus *milvus = NULL;
     rl_err errors[DIMS] = {{.code = RL_OK}}, *err = &errors[0];
     rl_status status;
-    bool fine;
+    bool succeeded;
 
     if (!claim(stage, RL_OUTBOX_EMBEDDED, RL_INDEX_ROWS)) {
         return false;
@@ -397,22 +406,23 @@ bool rl_index_upsert(rl_index_stage *stage)
     for (size_t i = 0; i < rl_outbox_job_count(jobs); i++) {
         const rl_outbox_job *job = rl_outbox_job_at(jobs, i);
 
-        stage->results[i] =
-            result_of(jobs, job, job->gone ? RL_OUTBOX_HAS_NONE : RL_OUTBOX_UPSERTED);
-        if (job->dim == 0 && !job->gone) {
-            stage->results[i].outcome = RL_OUTBOX_REFUSED;
-            stage->results[i].error = "the vector has another length than dim says";
+        stage->results[i] = result_of(
+            jobs, job, job->run_deleted ? RL_OUTBOX_NO_TEXT : RL_OUTBOX_UPSERTED);
+        if (job->dim == 0 && !job->run_deleted) {
+            stage->results[i].outcome = RL_OUTBOX_REJECTED;
+            stage->results[i].error =
+                "the stored vector does not have the length that column dim says";
         }
     }
-    status = rl_services_milvus(stage->indexer->with.services, stage->set, &milvus, err);
-    fine = status == RL_OK;
+    status = rl_services_milvus(stage->parts->services, stage->set, &milvus, err);
+    succeeded = status == RL_OK;
     if (status == RL_OK) {
-        fine = upsert_by_dim(stage, milvus, errors);
+        succeeded = upsert_by_dim(stage, milvus, errors);
     } else {
-        judge(stage, status, err);
-        put_off(stage, err, stage->results, rl_outbox_job_count(jobs));
+        update_health(stage, status, err);
+        postpone(stage, err, stage->results, rl_outbox_job_count(jobs));
     }
-    return settle(stage, rl_outbox_job_count(jobs)) && fine;
+    return finish(stage, rl_outbox_job_count(jobs)) && succeeded;
 }
 
 bool rl_index_remove(rl_index_stage *stage)
@@ -430,14 +440,14 @@ bool rl_index_remove(rl_index_stage *stage)
         ids[i] = rl_outbox_job_at(jobs, i)->id;
         stage->results[i] = result_of(jobs, rl_outbox_job_at(jobs, i), RL_OUTBOX_REMOVED);
     }
-    status = rl_services_milvus(stage->indexer->with.services, stage->set, &milvus, &err);
+    status = rl_services_milvus(stage->parts->services, stage->set, &milvus, &err);
     if (status == RL_OK) {
         status = rl_milvus_delete(milvus, ids, rl_outbox_job_count(jobs), ATTEMPTS,
                                   rl_monotonic_ns() + CALL_NS, &err);
     }
-    judge(stage, status, &err);
+    update_health(stage, status, &err);
     if (status != RL_OK) {
-        put_off(stage, &err, stage->results, rl_outbox_job_count(jobs));
+        postpone(stage, &err, stage->results, rl_outbox_job_count(jobs));
     }
-    return settle(stage, rl_outbox_job_count(jobs)) && status == RL_OK;
+    return finish(stage, rl_outbox_job_count(jobs)) && status == RL_OK;
 }

@@ -1,51 +1,53 @@
-/* The indexer's thread, and those who wait for it. See indexer.h. */
+/* The indexer's threads, and the calls that wait for them. See indexer.h. */
 #include "meaning/index/indexer.h"
 
 #include "core/lock.h"
-#include "meaning/index/index_round.h"
 
 #include <string.h>
 
-#define GATHER_NS UINT64_C(50000000)   /* for more runs to come, between two rounds */
-#define LOOK_NS UINT64_C(30000000000)  /* when a thread with nothing to do looks again */
-#define BROKEN_NS UINT64_C(1000000000) /* and when one whose database has failed */
+#define GATHER_NS \
+    UINT64_C(50000000) /* between two rounds, so that runs gather for the next */
+#define IDLE_NS \
+    UINT64_C(30000000000) /* between two rounds of a thread that nobody wakes */
+#define BROKEN_NS \
+    UINT64_C(1000000000) /* before the next round when the database has failed */
 #define DRAIN_STEP_NS UINT64_C(50000000)
 
 static bool embeds(const rl_indexer *indexer)
 {
-    return indexer->with.services->options.openai.key != NULL;
+    return indexer->parts.services->options.openai.key != NULL;
 }
 
 static bool upserts(const rl_indexer *indexer)
 {
-    return indexer->with.services->options.milvus.endpoint != NULL;
+    return indexer->parts.services->options.milvus.endpoint != NULL;
 }
 
 static bool may_ask(const rl_index_stage *stage, const atomic_bool *stop)
 {
-    return !atomic_load(stop) && !atomic_load(&stage->indexer->with.services->stop) &&
+    return !atomic_load(stop) && !atomic_load(&stage->parts->services->stop) &&
            rl_server_health_may_ask(&stage->health, rl_monotonic_ns());
 }
 
-static void hint(rl_index_stage *stage)
+static void wake(rl_index_stage *stage)
 {
     if (!atomic_exchange(&stage->pending, true) && !rl_worker_wake(&stage->worker)) {
-        atomic_store(&stage->pending, false); /* the next one tries again */
+        atomic_store(&stage->pending, false); /* the next call tries again */
     }
 }
 
-/* What is embedded is Milvus's to have next. */
-static void hint_milvus(rl_indexer *indexer)
+/* The embedded rows are the next work of Milvus's stage. */
+static void wake_milvus(rl_indexer *indexer)
 {
     if (upserts(indexer)) {
-        hint(&indexer->milvus);
+        wake(&indexer->milvus);
     }
 }
 
-/* When the thread looks again by itself. */
-static uint64_t next_look(const rl_index_stage *stage)
+/* When the thread starts a round although nobody wakes it: monotonic nanoseconds. */
+static uint64_t next_round_at(const rl_index_stage *stage)
 {
-    uint64_t again = stage->worked_at + LOOK_NS,
+    uint64_t again = stage->worked_at + IDLE_NS,
              at = rl_server_health_again_at(&stage->health);
 
     if (at != 0 && at < again) {
@@ -54,11 +56,10 @@ static uint64_t next_look(const rl_index_stage *stage)
     return again;
 }
 
-/* Makes ready for a round; false when it can't be now, and then *again says when. */
+/* Prepares a round; false when there can be none now, and then *again says when. */
 static bool begin_round(rl_index_stage *stage, uint64_t *again)
 {
-    rl_indexer *indexer = stage->indexer;
-    rl_store *store = indexer->with.store;
+    rl_store *store = stage->parts->store;
     uint64_t now = rl_monotonic_ns();
     rl_err ignored;
 
@@ -67,42 +68,44 @@ static bool begin_round(rl_index_stage *stage, uint64_t *again)
         return false;
     }
     atomic_store(&stage->pending, false);
-    if (store->ops->prepare(store, &ignored) != RL_OK) { /* its own notices tell */
+    if (store->ops->prepare(store, &ignored) != RL_OK) { /* the store logs its errors */
         *again = now + BROKEN_NS;
         return false;
     }
     *again = now;
-    return rl_services_take(indexer->with.services, now + BROKEN_NS, &stage->set,
+    return rl_services_take(stage->parts->services, now + BROKEN_NS, &stage->set,
                             &ignored) == RL_OK;
 }
 
 static uint64_t end_round(rl_index_stage *stage)
 {
-    rl_services_give(stage->indexer->with.services, stage->set);
+    rl_services_give(stage->parts->services, stage->set);
     stage->worked_at = rl_monotonic_ns();
-    return next_look(stage);
+    return next_round_at(stage);
 }
 
-/* The thread that embeds. */
-static uint64_t embed(void *ctx, const atomic_bool *stop)
+/* A pass of the thread that embeds. */
+static uint64_t embed_rows(void *ctx, const atomic_bool *stop)
 {
-    rl_index_stage *stage = ctx;
+    rl_indexer *indexer = ctx;
+    rl_index_stage *stage = &indexer->openai;
     uint64_t again;
 
     if (begin_round(stage, &again)) {
         while (may_ask(stage, stop) && rl_index_embed(stage)) {
-            hint_milvus(stage->indexer);
+            wake_milvus(indexer);
         }
         again = end_round(stage);
-        hint_milvus(stage->indexer); /* for what there is to delete */
+        wake_milvus(indexer); /* for the rows of deleted runs */
     }
     return again;
 }
 
-/* The thread that works with Milvus. */
+/* A pass of the thread that works with Milvus. */
 static uint64_t index_rows(void *ctx, const atomic_bool *stop)
 {
-    rl_index_stage *stage = ctx;
+    rl_indexer *indexer = ctx;
+    rl_index_stage *stage = &indexer->milvus;
     uint64_t again;
     bool worked;
 
@@ -116,7 +119,7 @@ static uint64_t index_rows(void *ctx, const atomic_bool *stop)
     return again;
 }
 
-/* What belongs to the thread at work. */
+/* What only the thread of the stage uses. */
 static void init_work(rl_index_stage *stage)
 {
     stage->batch = RL_INDEX_TEXTS;
@@ -124,12 +127,13 @@ static void init_work(rl_index_stage *stage)
     rl_buf_init(&stage->texts, RL_BUF_MAX);
 }
 
-static void init_stage(rl_index_stage *stage, rl_indexer *indexer, const char *what,
+static void init_stage(rl_index_stage *stage, rl_indexer *indexer, const char *name,
                        rl_worker_work work)
 {
-    stage->indexer = indexer;
-    rl_server_health_init(&stage->health, what, indexer->with.notices);
-    rl_worker_init(&stage->worker, work, stage);
+    stage->parts = &indexer->parts;
+    stage->progress = &indexer->progress;
+    rl_server_health_init(&stage->health, name, indexer->parts.notices);
+    rl_worker_init(&stage->worker, work, indexer);
     init_work(stage);
 }
 
@@ -144,10 +148,10 @@ static void destroy_stage(rl_index_stage *stage)
 void rl_indexer_init(rl_indexer *indexer, const rl_index_parts *parts)
 {
     memset(indexer, 0, sizeof *indexer);
-    indexer->with = *parts;
-    pthread_mutex_init(&indexer->lock, NULL);
-    rl_cond_init(&indexer->moved);
-    init_stage(&indexer->openai, indexer, "embedding", embed);
+    indexer->parts = *parts;
+    pthread_mutex_init(&indexer->progress.lock, NULL);
+    rl_cond_init(&indexer->progress.changed);
+    init_stage(&indexer->openai, indexer, "embedding", embed_rows);
     init_stage(&indexer->milvus, indexer, "indexing in Milvus", index_rows);
 }
 
@@ -155,20 +159,20 @@ void rl_indexer_destroy(rl_indexer *indexer)
 {
     destroy_stage(&indexer->openai);
     destroy_stage(&indexer->milvus);
-    pthread_cond_destroy(&indexer->moved);
-    pthread_mutex_destroy(&indexer->lock);
+    pthread_cond_destroy(&indexer->progress.changed);
+    pthread_mutex_destroy(&indexer->progress.lock);
 }
 
-/* The thread that embeds passes it on. */
+/* The thread that embeds wakes the one of Milvus. */
 void rl_indexer_notify(rl_indexer *indexer)
 {
-    hint(embeds(indexer) ? &indexer->openai : &indexer->milvus);
+    wake(embeds(indexer) ? &indexer->openai : &indexer->milvus);
 }
 
-/* How much can be done still: what waits for a server that refuses can't. */
+/* Counts the rows that can be done: those that wait for a server that refuses can't. */
 static rl_status count_left(rl_indexer *indexer, int64_t *left, rl_err *err)
 {
-    rl_outbox *outbox = indexer->with.outbox;
+    rl_outbox *outbox = indexer->parts.outbox;
     rl_outbox_counts counts;
     rl_status status = outbox->ops->count(outbox, upserts(indexer), &counts, err);
 
@@ -188,21 +192,22 @@ static unsigned failures_of(rl_indexer *indexer)
 {
     unsigned failures;
 
-    pthread_mutex_lock(&indexer->lock);
-    failures = indexer->failures;
-    pthread_mutex_unlock(&indexer->lock);
+    pthread_mutex_lock(&indexer->progress.lock);
+    failures = indexer->progress.failures;
+    pthread_mutex_unlock(&indexer->progress.lock);
     return failures;
 }
 
-/* Waits for news from the thread, or a moment. */
-static void wait_for_news(rl_indexer *indexer, uint64_t end)
+/* Waits until a stage reports progress, for DRAIN_STEP_NS at most. */
+static void wait_for_progress(rl_indexer *indexer, uint64_t end)
 {
     uint64_t step = rl_monotonic_ns() + DRAIN_STEP_NS;
     struct timespec until = rl_timespec(step < end ? step : end);
 
-    pthread_mutex_lock(&indexer->lock);
-    (void)pthread_cond_timedwait(&indexer->moved, &indexer->lock, &until);
-    pthread_mutex_unlock(&indexer->lock);
+    pthread_mutex_lock(&indexer->progress.lock);
+    (void)pthread_cond_timedwait(&indexer->progress.changed, &indexer->progress.lock,
+                                 &until);
+    pthread_mutex_unlock(&indexer->progress.lock);
 }
 
 rl_status rl_indexer_drain(rl_indexer *indexer, uint64_t end, bool patient, rl_err *err)
@@ -217,7 +222,7 @@ rl_status rl_indexer_drain(rl_indexer *indexer, uint64_t end, bool patient, rl_e
             break;
         }
         rl_indexer_notify(indexer);
-        wait_for_news(indexer, end);
+        wait_for_progress(indexer, end);
     }
     return status;
 }
@@ -226,7 +231,7 @@ bool rl_indexer_stop(rl_indexer *indexer, uint64_t end)
 {
     bool ended;
 
-    atomic_store(&indexer->with.services->stop, true);
+    atomic_store(&indexer->parts.services->stop, true);
     ended = rl_worker_stop(&indexer->openai.worker, end);
     return rl_worker_stop(&indexer->milvus.worker, end) && ended;
 }
@@ -247,7 +252,7 @@ static void before_fork(rl_index_stage *stage)
 
 static void after_fork(rl_index_stage *stage, bool in_child)
 {
-    if (in_child) { /* what it was at is the parent's, and may be half done */
+    if (in_child) { /* the parent's thread may have been changing these at the fork */
         init_work(stage);
         stage->worked_at = 0;
         atomic_store(&stage->pending, false);
@@ -260,15 +265,15 @@ void rl_indexer_before_fork(rl_indexer *indexer)
 {
     before_fork(&indexer->openai);
     before_fork(&indexer->milvus);
-    pthread_mutex_lock(&indexer->lock);
+    pthread_mutex_lock(&indexer->progress.lock);
 }
 
 void rl_indexer_after_fork(rl_indexer *indexer, bool in_child)
 {
     if (in_child) {
-        rl_cond_init(&indexer->moved);
+        rl_cond_init(&indexer->progress.changed);
     }
-    pthread_mutex_unlock(&indexer->lock);
+    pthread_mutex_unlock(&indexer->progress.lock);
     after_fork(&indexer->milvus, in_child);
     after_fork(&indexer->openai, in_child);
 }

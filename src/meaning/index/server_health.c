@@ -1,4 +1,4 @@
-/* A server that the indexer works with. See server_health.h. */
+/* The health of a server. See server_health.h. */
 #include "meaning/index/server_health.h"
 
 #include "core/clock.h"
@@ -33,17 +33,17 @@ uint64_t rl_server_health_again_at(const rl_server_health *health)
 
 void rl_server_health_ok(rl_server_health *health)
 {
-    bool news;
+    bool changed;
 
     if (!rl_breaker_is_open(&health->breaker)) {
         return;
     }
     pthread_mutex_lock(&health->lock);
-    news = rl_breaker_record_success(&health->breaker);
+    changed = rl_breaker_record_success(&health->breaker);
     health->refuses = false;
     pthread_mutex_unlock(&health->lock);
-    if (news) {
-        rl_notices_add(health->notices, RL_NOTICE_WARNING, "%s goes on", health->work);
+    if (changed) {
+        rl_notices_add(health->notices, RL_NOTICE_WARNING, "%s continues", health->work);
     }
 }
 
@@ -53,11 +53,11 @@ void rl_server_health_failed(rl_server_health *health, const rl_err *err)
     const uint64_t after =
         err->again_ns < RL_INDEX_AFTER_MOST_NS ? err->again_ns : RL_INDEX_AFTER_MOST_NS;
     uint64_t now = rl_monotonic_ns();
-    bool news;
+    bool changed;
 
     pthread_mutex_lock(&health->lock);
-    news = rl_breaker_record_failure(&health->breaker, now);
-    news = news || health->refuses != refuses;
+    changed = rl_breaker_record_failure(&health->breaker, now);
+    changed = changed || health->refuses != refuses;
     health->refuses = refuses;
     health->error = *err;
     if (refuses) {
@@ -66,7 +66,7 @@ void rl_server_health_failed(rl_server_health *health, const rl_err *err)
         atomic_store(&health->breaker.retry_at, now + after);
     }
     pthread_mutex_unlock(&health->lock);
-    if (news) {
+    if (changed) {
         rl_notices_add(health->notices, refuses ? RL_NOTICE_ERROR : RL_NOTICE_WARNING,
                        "%s waits: %s", health->work, err->text);
     }

@@ -1,4 +1,4 @@
-/* The text of a run that is embedded. See embed_text.h. */
+/* The text of a run. See embed_text.h. */
 #include "meaning/outbox/embed_text.h"
 
 #include "core/json_read.h"
@@ -22,7 +22,7 @@ static bool is_wide_space(const char *text, size_t len)
     return found;
 }
 
-/* The next character as a whole, where rl_json_character gives a byte of it. */
+/* Reads a whole UTF-8 character; rl_json_character reads only its first byte. */
 static size_t next_character(const char **at, const char *end, char out[8])
 {
     size_t len = rl_json_character(at, end, out), whole;
@@ -35,7 +35,7 @@ static size_t next_character(const char **at, const char *end, char out[8])
     return len;
 }
 
-/* Whether a value is a string with something in it that can be seen. */
+/* Whether a value is a string of more than white space. */
 static bool is_text(rl_json_value value)
 {
     const rl_json_value inside = rl_json_inside(value);
@@ -57,7 +57,7 @@ static bool is_text(rl_json_value value)
     return !blank;
 }
 
-/* The text of a block of a message's content; nothing when it has none. */
+/* The text of a block of a message's content; empty when it has none. */
 static rl_json_value block_text(rl_json_value block)
 {
     rl_json_value text = block;
@@ -71,7 +71,7 @@ static rl_json_value block_text(rl_json_value block)
     return is_text(text) ? text : (rl_json_value){NULL, 0};
 }
 
-/* Appends a content to out (or, with NULL, only looks); false when there is no text in it. */
+/* Appends the text of a content to out, unless that is NULL; false when it has none. */
 static bool add_content(rl_json_value content, rl_buf *out)
 {
     rl_json_reader reader;
@@ -97,7 +97,6 @@ static bool add_content(rl_json_value content, rl_buf *out)
     return found;
 }
 
-/* The content of a message. */
 static rl_json_value content_of(rl_json_value message)
 {
     rl_json_value content = rl_json_member(message, KEY("content"));
@@ -108,8 +107,9 @@ static rl_json_value content_of(rl_json_value message)
     return content;
 }
 
-/* The members "text" and "messages" of the outputs, in one go. */
-static void find_both(rl_json_value outputs, rl_json_value *text, rl_json_value *messages)
+/* Finds the members "text" and "messages" of the outputs in one pass. */
+static void find_members(rl_json_value outputs, rl_json_value *text,
+                         rl_json_value *messages)
 {
     rl_json_reader reader;
     rl_json_value key, value;
@@ -140,7 +140,7 @@ static bool find(const char *json, size_t len, const char *path, rl_buf *out)
         return rl_json_read(json, len, &outputs) &&
                add_content(rl_json_find(outputs, path), out);
     }
-    find_both(rl_json_unread(json, len), &text, &messages);
+    find_members(rl_json_unread(json, len), &text, &messages);
     found = is_text(text) && add_content(text, out);
     return found || add_content(content_of(rl_json_last(messages)), out);
 }

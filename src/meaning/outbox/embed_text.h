@@ -1,13 +1,13 @@
-/* The text of a run that is embedded: where in its outputs it stands.
+/* Finds the text of a run that is to be embedded, in the run's outputs.
  *
- * With a path (json_read.h) it is what stands there. Without one it is the member "text" of the
- * outputs; where that is no text, the content of the last of "messages", the state of a LangGraph
- * agent: as a message's fields, or in LangChain's serialized form
- * ({"lc": 1, "type": "constructor", "kwargs": {"content": ...}}). A content is a text, or a list
- * of blocks, whose texts ({"type": "text", "text": ...}, or just a string) are joined by line
- * breaks. A text of nothing but white space is none.
+ * With a path (core/json_read.h) the text is the value there. Without one it is the
+ * member "text" of the outputs. If this is no text, it is the content of the last of
+ * "messages", the state of a LangGraph agent. A message is an object with its fields, or
+ * LangChain's serialized form ({"lc": 1, "type": "constructor", "kwargs": {"content":
+ * ...}}). A content is a string, or a list of blocks ({"type": "text", "text": ...}, or
+ * just a string), whose texts are joined by line breaks. White space alone is no text.
  *
- * Threads: any; pure functions. Ownership: the outputs and the path are borrowed for the call.
+ * Threads: any; pure functions. Ownership: borrows the outputs and the path for the call.
  */
 #ifndef RL_EMBED_TEXT_H
 #define RL_EMBED_TEXT_H
@@ -17,11 +17,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Appends the text of outputs, a JSON text, to out. False when there is none, and when it could
- * not be appended, which sets out->failed. path: NULL for the rule above. */
+/* Appends the text to out. outputs: JSON of `len` bytes; path: NULL for the default rule.
+ * False when there is no text, and without memory (out->failed). */
 bool rl_embed_text_find(const char *outputs, size_t len, const char *path, rl_buf *out);
 
-/* Whether there is a text. Allocates nothing; takes about as long as reading the outputs once. */
+/* Whether there is a text. Allocates nothing; takes about as long as reading the outputs
+ * once. */
 bool rl_embed_text_has(const char *outputs, size_t len, const char *path);
 
 #endif

@@ -1,11 +1,11 @@
-/* The outbox of embeddings: what its two databases share. See outbox.h. */
+/* What the outboxes of the two databases share. See outbox.h. */
 #include "meaning/outbox/outbox.h"
 
 #include "meaning/outbox/embed_text.h"
 
 #include <string.h>
 
-#define KEEP_BYTES ((size_t)1 << 20) /* of the arena, from one claim to the next */
+#define RETAINED ((size_t)1 << 20) /* bytes of each buffer, from one claim to the next */
 
 const char *const rl_outbox_state_names[RL_OUTBOX_STATES] = {
     [RL_OUTBOX_PENDING] = "pending", [RL_OUTBOX_EMBEDDED] = "embedded",
@@ -32,7 +32,7 @@ rl_outbox_action rl_outbox_action_of(const rl_embed_rule *rule, const rl_run *ru
     bool has_text = outputs->given && rl_embed_text_has(run->arena.data + outputs->at,
                                                         outputs->len, rule->path);
 
-    return has_text ? RL_OUTBOX_QUEUE : RL_OUTBOX_TOUCH;
+    return has_text ? RL_OUTBOX_QUEUE : RL_OUTBOX_REQUEUE;
 }
 
 void rl_outbox_jobs_init(rl_outbox_jobs *jobs)
@@ -49,8 +49,8 @@ void rl_outbox_jobs_free(rl_outbox_jobs *jobs)
 
 void rl_outbox_jobs_clear(rl_outbox_jobs *jobs)
 {
-    rl_buf_reset(&jobs->list, KEEP_BYTES);
-    rl_buf_reset(&jobs->arena, KEEP_BYTES);
+    rl_buf_reset(&jobs->list, RETAINED);
+    rl_buf_reset(&jobs->arena, RETAINED);
 }
 
 size_t rl_outbox_add_text(rl_outbox_jobs *jobs, const char *text, size_t len)

@@ -36,7 +36,7 @@ static const char *number(char out[NUMBER_TEXT], int64_t value)
     return out;
 }
 
-/* A cell as text; "" for NULL. */
+/* A column as text; "" for NULL. */
 static const char *text_of(const PGresult *result, int row, int column)
 {
     return PQgetvalue(result, row, column);
@@ -58,7 +58,7 @@ static void add_job(rl_outbox_jobs *jobs, int64_t lease, const PGresult *result,
     rl_outbox_job job = {.version = number_of(result, row, 1),
                          .lease = lease,
                          .attempts = (unsigned)number_of(result, row, 2),
-                         .gone = PQgetisnull(result, row, 5) != 0,
+                         .run_deleted = PQgetisnull(result, row, 5) != 0,
                          .created_at = number_of(result, row, 7),
                          .text_hash = (uint64_t)number_of(result, row, 9),
                          .dim = (uint32_t)number_of(result, row, 11)};
@@ -91,7 +91,7 @@ static rl_status outbox_claim(rl_outbox *outbox, const rl_outbox_claim *claim,
     PGresult *result = NULL;
     rl_status status;
 
-    rl_pg_vector_copy(vector_of(outbox)); /* of the last batch, and of older ones */
+    rl_pg_vector_copy(vector_of(outbox)); /* vectors of the rounds before */
     rl_outbox_jobs_clear(jobs);
     status =
         rl_pg_pool_exec(pool_of(outbox), RL_PG_OUTBOX_CLAIM, 5, values, &result, err);
@@ -102,26 +102,27 @@ static rl_status outbox_claim(rl_outbox *outbox, const rl_outbox_claim *claim,
     return status == RL_OK && rl_outbox_jobs_failed(jobs) ? rl_err_nomem(err) : status;
 }
 
-/* The statements of an outcome: the second only where the first has found no row. */
-#define STATEMENTS(that)                                            \
-    {                                                               \
-        [RL_OUTBOX_HAS_VECTOR] = {RL_PG_OUTBOX_VECTOR(that), NULL}, \
-        [RL_OUTBOX_HAS_TEXT] = {RL_PG_OUTBOX_TEXT(that), NULL},     \
-        [RL_OUTBOX_UPSERTED] = {RL_PG_OUTBOX_UPSERTED(that), NULL}, \
-        [RL_OUTBOX_HAS_NONE] = {RL_PG_OUTBOX_NONE(that),            \
-                                RL_PG_OUTBOX_NONE_UPSERTED(that)},  \
-        [RL_OUTBOX_REMOVED] = {RL_PG_OUTBOX_REMOVED(that), NULL},   \
-        [RL_OUTBOX_REFUSED] = {RL_PG_OUTBOX_REFUSED(that), NULL},   \
-        [RL_OUTBOX_AGAIN] = {RL_PG_OUTBOX_LATER(that), NULL},       \
+/* The statements of an outcome; the second one runs only when the first has found no row.
+ * */
+#define STATEMENTS(where)                                                \
+    {                                                                    \
+        [RL_OUTBOX_NEW_VECTOR] = {RL_PG_OUTBOX_NEW_VECTOR(where), NULL}, \
+        [RL_OUTBOX_SAME_TEXT] = {RL_PG_OUTBOX_SAME_TEXT(where), NULL},   \
+        [RL_OUTBOX_UPSERTED] = {RL_PG_OUTBOX_UPSERTED(where), NULL},     \
+        [RL_OUTBOX_NO_TEXT] = {RL_PG_OUTBOX_NO_TEXT(where),              \
+                               RL_PG_OUTBOX_NO_TEXT_UPSERTED(where)},    \
+        [RL_OUTBOX_REMOVED] = {RL_PG_OUTBOX_REMOVED(where), NULL},       \
+        [RL_OUTBOX_REJECTED] = {RL_PG_OUTBOX_REJECTED(where), NULL},     \
+        [RL_OUTBOX_POSTPONED] = {RL_PG_OUTBOX_POSTPONED(where), NULL},   \
     }
 
 typedef const char *const statement_pair[2];
 
-static statement_pair of_free_rows[] = STATEMENTS(RL_PG_OUTBOX_FREE);
-static statement_pair of_rows[] = STATEMENTS(RL_PG_OUTBOX_THAT);
+static statement_pair for_unlocked_row[] = STATEMENTS(RL_PG_OUTBOX_UNLOCKED_ROW);
+static statement_pair for_row[] = STATEMENTS(RL_PG_OUTBOX_ROW);
 
 #define MOST_VALUES 10
-#define ROW_VALUES 4 /* which row it is */
+#define ROW_VALUES 4 /* those of RL_PG_OUTBOX_ROW */
 
 /* The parameters of an outcome's first statement. */
 typedef struct parameters {
@@ -140,12 +141,12 @@ static void add_number(parameters *all, int64_t value)
 static void fill(parameters *all, const rl_outbox_result *result)
 {
     memset(all, 0, sizeof *all);
-    all->values[all->count++] = result->name.id;
-    all->values[all->count++] = result->name.wpk_id;
+    all->values[all->count++] = result->key.id;
+    all->values[all->count++] = result->key.wpk_id;
     add_number(all, result->version);
     add_number(all, result->lease);
     switch (result->outcome) {
-    case RL_OUTBOX_HAS_VECTOR:
+    case RL_OUTBOX_NEW_VECTOR:
         all->values[all->count++] = result->model;
         add_number(all, result->dim);
         add_number(all, (int64_t)result->text_hash);
@@ -155,10 +156,10 @@ static void fill(parameters *all, const rl_outbox_result *result)
         all->lengths[all->count] = (int)(result->dim * sizeof(float));
         all->formats[all->count++] = 1;
         break;
-    case RL_OUTBOX_REFUSED:
+    case RL_OUTBOX_REJECTED:
         all->values[all->count++] = result->error;
         break;
-    case RL_OUTBOX_AGAIN:
+    case RL_OUTBOX_POSTPONED:
         add_number(all, result->again_at);
         all->values[all->count++] = result->error;
         break;
@@ -181,12 +182,13 @@ static rl_status run(rl_pg_conn *conn, const char *sql, const parameters *all, i
     return status;
 }
 
-/* Only a row that nobody has locked, in a transaction, which so never waits and can't be
- * part of a deadlock; or (`alone`) the row that was not found so, in one of its own. */
-static rl_status settle_one(rl_pg_conn *conn, const rl_outbox_result *result, bool alone,
+/* Records a result: in a transaction of many rows only if nobody has locked this row, so
+ * that the transaction never waits and can't be part of a deadlock; with `alone` also if
+ * it has to wait. */
+static rl_status finish_row(rl_pg_conn *conn, const rl_outbox_result *result, bool alone,
                             bool *found, rl_err *err)
 {
-    const char *const *sql = (alone ? of_rows : of_free_rows)[result->outcome];
+    const char *const *sql = (alone ? for_row : for_unlocked_row)[result->outcome];
     parameters all;
     rl_status status;
 
@@ -201,25 +203,25 @@ static rl_status settle_one(rl_pg_conn *conn, const rl_outbox_result *result, bo
     return status;
 }
 
-static rl_status settle_all(rl_pg_conn *conn, const rl_outbox_result *results,
-                            size_t count, bool *found, rl_err *err)
+static rl_status finish_rows(rl_pg_conn *conn, const rl_outbox_result *results,
+                             size_t count, bool *found, rl_err *err)
 {
     rl_err ignored;
     rl_status status = rl_pg_conn_exec(conn, RL_PG_BEGIN, 0, NULL, false, NULL, err);
 
     for (size_t i = 0; i < count && status == RL_OK; i++) {
-        status = settle_one(conn, &results[i], false, &found[i], err);
+        status = finish_row(conn, &results[i], false, &found[i], err);
     }
     if (status == RL_OK) {
         status = rl_pg_conn_exec(conn, RL_PG_COMMIT, 0, NULL, false, NULL, err);
     }
     if (status != RL_OK && !rl_pg_conn_lost(conn) &&
         rl_pg_conn_exec(conn, RL_PG_ROLLBACK, 0, NULL, false, NULL, &ignored) != RL_OK) {
-        rl_pg_conn_close(conn); /* the next one would go on in that transaction */
+        rl_pg_conn_close(conn); /* the next user must not get an open transaction */
     }
     for (size_t i = 0; i < count && status == RL_OK; i++) {
         if (!found[i]) {
-            status = settle_one(conn, &results[i], true, &found[i], err);
+            status = finish_row(conn, &results[i], true, &found[i], err);
         }
     }
     return status;
@@ -241,7 +243,7 @@ static rl_status outbox_finish(rl_outbox *outbox, const rl_outbox_result *result
     if (conn != NULL) {
         status = rl_pg_conn_open(conn, err);
         if (status == RL_OK) {
-            status = settle_all(conn, results, count, found, err);
+            status = finish_rows(conn, results, count, found, err);
         }
         rl_pg_pool_give(pool_of(outbox), conn);
     }
@@ -273,7 +275,7 @@ static rl_status outbox_count(rl_outbox *outbox, bool embedded, rl_outbox_counts
     return status;
 }
 
-/* The statement of a scan: in one workflow or not, with filters of the runs or not. */
+/* The statement of a scan: [in one workflow][with filters of the runs]. */
 static const char *scan_sql(const rl_near_query *query, bool of_run)
 {
     static const char *const statements[2][2] = {
@@ -286,7 +288,7 @@ static const char *scan_sql(const rl_near_query *query, bool of_run)
     return statements[query->wpk_id != NULL][of_run];
 }
 
-/* By a scan, which needs nothing of the server. */
+/* Reads all vectors that match, which works without pgvector. */
 static rl_status scan(rl_pg_pool *pool, const rl_near_query *query, rl_vector_sink sink,
                       void *ctx, rl_err *err)
 {
@@ -301,7 +303,7 @@ static rl_status scan(rl_pg_pool *pool, const rl_near_query *query, rl_vector_si
                             query->status,
                             query->since != RL_TIME_NONE ? number(since, query->since)
                                                          : NULL};
-    PGresult *last = NULL; /* whose last row is the cursor */
+    PGresult *last = NULL; /* the block before, which `values` borrow */
     rl_status status = RL_OK;
     int rows = block;
 
@@ -325,11 +327,11 @@ static rl_status scan(rl_pg_pool *pool, const rl_near_query *query, rl_vector_si
     return status;
 }
 
-static rl_status outbox_vector(rl_outbox *outbox, const rl_outbox_key *name,
+static rl_status outbox_vector(rl_outbox *outbox, const rl_outbox_key *key,
                                const char *model, rl_vector_sink sink, void *ctx,
                                rl_err *err)
 {
-    const char *const values[] = {model, name->id, name->wpk_id};
+    const char *const values[] = {model, key->id, key->wpk_id};
     PGresult *result = NULL;
     rl_status status =
         rl_pg_pool_exec(pool_of(outbox), RL_PG_VECTOR, 3, values, &result, err);

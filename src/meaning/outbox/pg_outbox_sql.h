@@ -1,37 +1,38 @@
-/* The SQL of the outbox on PostgreSQL. Only SQL; values are always bound. All but vectors and
- * payloads is asked for as text. */
+/* The SQL of the outbox on PostgreSQL. Only SQL; values are always bound. Columns come as
+ * text, but for vectors. */
 #ifndef RL_PG_OUTBOX_SQL_H
 #define RL_PG_OUTBOX_SQL_H
 
 #include "store/postgres/postgres_sql.h"
 
-/* Inserts a run with its row in the outbox. One more parameter than RL_PG_INSERT: whether the
- * row is made, or only worked on again where there is one. Gives a row if the run was changed. */
-#define RL_PG_INSERT_QUEUED                                                            \
-    "WITH kept AS (" RL_PG_INSERT " RETURNING id, wpk_id), noted AS ("                 \
-    "INSERT INTO run_embeddings AS entry (id, wpk_id, state, next_attempt_at) "        \
-    "SELECT kept.id, kept.wpk_id, 'pending', 0 FROM kept WHERE $19 OR EXISTS ("        \
-    "SELECT 1 FROM run_embeddings AS there "                                           \
-    "WHERE there.wpk_id = kept.wpk_id AND there.id = kept.id) "                        \
-    "ON CONFLICT (wpk_id, id) DO UPDATE SET state = 'pending', "                       \
-    "version = entry.version + 1, attempts = 0, last_error = NULL, next_attempt_at = " \
-    "CASE WHEN entry.last_error IS NULL THEN entry.next_attempt_at ELSE 0 END)"        \
-    " SELECT 1 FROM kept"
-/* The name that it is prepared by. It changes with the statement. */
-#define RL_PG_INSERT_QUEUED_NAME "runlog_insert_queued_19c"
+/* Writes a run and its row of the outbox. One more parameter than RL_PG_INSERT, $19:
+ * whether to insert a missing row; an existing row becomes pending again anyway. Returns
+ * a row if the run has changed. */
+#define RL_PG_INSERT_QUEUED                                                              \
+    "WITH written AS (" RL_PG_INSERT " RETURNING id, wpk_id), queued AS ("               \
+    "INSERT INTO run_embeddings AS entry (id, wpk_id, state, next_attempt_at) "          \
+    "SELECT written.id, written.wpk_id, 'pending', 0 FROM written WHERE $19 OR EXISTS (" \
+    "SELECT 1 FROM run_embeddings AS old "                                               \
+    "WHERE old.wpk_id = written.wpk_id AND old.id = written.id) "                        \
+    "ON CONFLICT (wpk_id, id) DO UPDATE SET state = 'pending', "                         \
+    "version = entry.version + 1, attempts = 0, last_error = NULL, next_attempt_at = "   \
+    "CASE WHEN entry.last_error IS NULL THEN entry.next_attempt_at ELSE 0 END)"          \
+    " SELECT 1 FROM written"
+/* The name of the prepared statement; it must change with the text. */
+#define RL_PG_INSERT_QUEUED_NAME "runlog_insert_queued_19d"
 
-/* Parameters: state, now, until, limit, and bytes of outputs after which no more rows are
- * taken. */
+/* Claims rows. Parameters: state, now, until, limit, and the bytes of outputs after which
+ * a claim takes no more rows. */
 #define RL_PG_OUTBOX_CLAIM                                                             \
-    "WITH due AS (SELECT wpk_id, id, next_attempt_at FROM run_embeddings "             \
+    "WITH claimable AS (SELECT wpk_id, id, next_attempt_at FROM run_embeddings "       \
     "WHERE state = $1 AND state <> 'done' AND next_attempt_at <= $2::bigint "          \
     "ORDER BY next_attempt_at LIMIT $4::bigint FOR UPDATE SKIP LOCKED), "              \
-    "sized AS (SELECT due.wpk_id, due.id, "                                            \
+    "sized AS (SELECT claimable.wpk_id, claimable.id, "                                \
     "sum(CASE WHEN $1 = 'pending' THEN octet_length(run.outputs::text) END) OVER ("    \
-    "ORDER BY due.next_attempt_at, due.id "                                            \
+    "ORDER BY claimable.next_attempt_at, claimable.id "                                \
     "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before "                     \
-    "FROM due LEFT JOIN workflow_runs AS run "                                         \
-    "ON run.wpk_id = due.wpk_id AND run.id = due.id), "                                \
+    "FROM claimable LEFT JOIN workflow_runs AS run "                                   \
+    "ON run.wpk_id = claimable.wpk_id AND run.id = claimable.id), "                    \
     "claimed AS (UPDATE run_embeddings AS entry SET next_attempt_at = $3::bigint, "    \
     "attempts = entry.attempts + 1, last_error = NULL, "                               \
     "upserted = entry.upserted OR entry.state = 'embedded' FROM sized "                \
@@ -46,50 +47,52 @@
     "FROM claimed AS entry LEFT JOIN workflow_runs AS run "                            \
     "ON run.wpk_id = entry.wpk_id AND run.id = entry.id"
 
-/* Which row. Parameters: id, wpk_id, version, lease. */
+/* A claimed row. Parameters: id, wpk_id, version, lease. */
 #define RL_PG_OUTBOX_IS                                       \
     "id = $1::uuid AND wpk_id = $2 AND version = $3::bigint " \
     "AND next_attempt_at = $4::bigint"
-#define RL_PG_OUTBOX_THAT " WHERE " RL_PG_OUTBOX_IS
-/* The same, unless somebody has locked it, who is about to change its version. */
-#define RL_PG_OUTBOX_FREE                                             \
+#define RL_PG_OUTBOX_ROW " WHERE " RL_PG_OUTBOX_IS
+/* The same row, unless another transaction has locked it, which is about to change its
+ * version. */
+#define RL_PG_OUTBOX_UNLOCKED_ROW                                     \
     " WHERE " RL_PG_OUTBOX_IS                                         \
     " AND id = (SELECT id FROM run_embeddings WHERE " RL_PG_OUTBOX_IS \
     " FOR UPDATE SKIP LOCKED)"
 
-/* What has become of a row; `that` is one of those two. Parameters: those of it, then those
- * that are named. */
+/* Record the result of a row; `where` is one of these two. Parameters: theirs, then those
+ * named at each. */
 /* model, dim, text_hash, text_bytes, used_bytes, vector */
-#define RL_PG_OUTBOX_VECTOR(that)                                                \
+#define RL_PG_OUTBOX_NEW_VECTOR(where)                                           \
     "UPDATE run_embeddings SET state = 'embedded', attempts = 0, "               \
     "last_error = NULL, next_attempt_at = 0, model = $5, dim = $6::int, "        \
     "text_hash = $7::bigint, text_bytes = $8::bigint, used_bytes = $9::bigint, " \
-    "vector = $10::bytea, stamp = txid_current()" that
-#define RL_PG_OUTBOX_TEXT(that)                                    \
+    "vector = $10::bytea, stamp = txid_current()" where
+#define RL_PG_OUTBOX_SAME_TEXT(where)                              \
     "UPDATE run_embeddings SET state = 'embedded', attempts = 0, " \
-    "last_error = NULL, next_attempt_at = 0" that
-#define RL_PG_OUTBOX_UPSERTED(that)                            \
+    "last_error = NULL, next_attempt_at = 0" where
+#define RL_PG_OUTBOX_UPSERTED(where)                           \
     "UPDATE run_embeddings SET state = 'done', attempts = 0, " \
-    "last_error = NULL, next_attempt_at = 0" that
-#define RL_PG_OUTBOX_REMOVED(that) "DELETE FROM run_embeddings" that
-#define RL_PG_OUTBOX_NONE(that) "DELETE FROM run_embeddings" that " AND NOT upserted"
-#define RL_PG_OUTBOX_NONE_UPSERTED(that)                                               \
+    "last_error = NULL, next_attempt_at = 0" where
+#define RL_PG_OUTBOX_REMOVED(where) "DELETE FROM run_embeddings" where
+#define RL_PG_OUTBOX_NO_TEXT(where) "DELETE FROM run_embeddings" where " AND NOT upserted"
+#define RL_PG_OUTBOX_NO_TEXT_UPSERTED(where)                                           \
     "UPDATE run_embeddings SET state = 'deleted', attempts = 0, next_attempt_at = 0, " \
     "last_error = NULL, model = NULL, dim = NULL, vector = NULL, text_hash = NULL, "   \
-    "stamp = NULL" that
+    "stamp = NULL" where
 /* error */
-#define RL_PG_OUTBOX_REFUSED(that) \
-    "UPDATE run_embeddings SET state = 'failed', last_error = $5" that
+#define RL_PG_OUTBOX_REJECTED(where) \
+    "UPDATE run_embeddings SET state = 'failed', last_error = $5" where
 /* again_at, error */
-#define RL_PG_OUTBOX_LATER(that) \
-    "UPDATE run_embeddings SET next_attempt_at = $5::bigint, last_error = $6" that
-/* One that was logged again or deleted meanwhile, and waits for this. */
+#define RL_PG_OUTBOX_POSTPONED(where) \
+    "UPDATE run_embeddings SET next_attempt_at = $5::bigint, last_error = $6" where
+/* The row of a run that was logged again or deleted since the claim: it can be claimed
+ * again. */
 #define RL_PG_OUTBOX_RELEASE                                         \
     "UPDATE run_embeddings SET next_attempt_at = 0 "                 \
     "WHERE id = $1::uuid AND wpk_id = $2 AND version <> $3::bigint " \
     "AND next_attempt_at = $4::bigint"
 
-/* Parameter: one more state. */
+/* Parameter: one more state to count. */
 #define RL_PG_OUTBOX_COUNTS                                                    \
     "SELECT state, count(*)::text, CASE WHEN state = 'failed' THEN ("          \
     "SELECT last_error FROM run_embeddings WHERE state = 'failed' "            \
@@ -97,10 +100,11 @@
     "FROM run_embeddings WHERE state IN ('pending', 'failed', 'deleted', $1) " \
     "AND state <> 'done' GROUP BY state"
 
-/* A block of the vectors. Parameters: model, dim, wpk_id and id of the row that was read last
- * (or the workflow), how many rows; with RL_PG_VECTORS_OF_RUN status or NULL, and since
- * (microseconds since 1970) or NULL. A row that does not fit counts too, with no vector, so
- * that each block is short. */
+/* A block of the vectors. Parameters: model, dim, wpk_id and id of the last row of the
+ * block before, how many rows; with RL_PG_VECTORS_OF_RUN status or NULL, and since
+ * (microseconds since 1970) or NULL. With RL_PG_VECTORS_IN wpk_id is the workflow. A row
+ * that does not match is one of the block too, without a vector, so that no block takes
+ * long. */
 #define RL_PG_VECTORS                                                                  \
     "SELECT entry.id::text, entry.wpk_id, CASE WHEN entry.model = $1 AND entry.dim = " \
     "$2::int"

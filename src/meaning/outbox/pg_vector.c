@@ -11,11 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOK_NS UINT64_C(3000000000)     /* when an extension is looked for again */
-#define REFUSED_NS UINT64_C(60000000000) /* and one whose migrations have failed */
-#define SEARCH_NS UINT64_C(60000000000)  /* how long the server may search */
-#define COPY_NS UINT64_C(200000000)      /* how long copies are made at once */
-#define COPY_ROWS 256                    /* in a statement */
+#define CHECK_NS UINT64_C(3000000000)    /* between two searches for the extension */
+#define REFUSED_NS UINT64_C(60000000000) /* the same, after its migrations have failed */
+#define SEARCH_NS UINT64_C(60000000000)  /* the least time-out of a search */
+#define COPY_NS UINT64_C(200000000)      /* for the copies of one call */
+#define COPY_ROWS 256                    /* of a statement */
 #define ROW_VALUES 4
 #define NUMBER_TEXT 24 /* bytes of an int64 as text, with the NUL */
 #define SQL_MAX 131072
@@ -37,23 +37,25 @@ void rl_pg_vector_destroy(rl_pg_vector *vector)
     pthread_mutex_destroy(&vector->lock);
 }
 
-static void learn(rl_pg_vector *vector, bool ready, const char *schema, uint64_t look_at)
+static void set_state(rl_pg_vector *vector, bool ready, const char *schema,
+                      uint64_t check_at)
 {
     pthread_mutex_lock(&vector->lock);
     vector->ready = ready;
-    vector->look_at = look_at;
+    vector->check_at = check_at;
     snprintf(vector->schema, sizeof vector->schema, "%s", schema);
     pthread_mutex_unlock(&vector->lock);
 }
 
-/* What is known; the schema is copied. */
-static bool is_ready(rl_pg_vector *vector, char schema[RL_PG_QUOTED], bool *look)
+/* Whether the column can be used, as far as is known; copies the schema. *is_time gets
+ * whether to look for the extension now. */
+static bool is_ready(rl_pg_vector *vector, char schema[RL_PG_QUOTED], bool *is_time)
 {
     bool ready;
 
     pthread_mutex_lock(&vector->lock);
     ready = vector->ready;
-    *look = !ready && rl_monotonic_ns() >= vector->look_at;
+    *is_time = !ready && rl_monotonic_ns() >= vector->check_at;
     memcpy(schema, vector->schema, RL_PG_QUOTED);
     pthread_mutex_unlock(&vector->lock);
     return ready;
@@ -66,7 +68,7 @@ static rl_status set_up_transaction(rl_pg_conn *conn, void *schema, rl_err *err)
     return rl_pg_conn_exec(conn, RL_PG_VECTOR_SETTINGS, 1, values, false, NULL, err);
 }
 
-/* Applies the extension's migrations. `has_column`: they seem to be applied. */
+/* Applies the migrations. `has_column`: they seem to be applied already. */
 static rl_status migrate(rl_pg_conn *conn, const rl_migrations *known, char *schema,
                          bool has_column, rl_err *err)
 {
@@ -85,17 +87,17 @@ static rl_status migrate(rl_pg_conn *conn, const rl_migrations *known, char *sch
     return rl_pg_migrate_by(conn, &plan, err);
 }
 
-/* Looks for the extension on an open connection, and applies what its tables lack. RL_STORE
- * for a server that is away and a schema that is not ours; else, whoever may not change the
- * table searches without. */
-static rl_status look(rl_pg_vector *vector, rl_pg_conn *conn, rl_err *err)
+/* Looks for the extension on an open connection, and applies the missing migrations. A
+ * role that may not change the table searches without the extension. RL_STORE only when
+ * the server is unavailable, or when the migrations are not those of this version. */
+static rl_status check(rl_pg_vector *vector, rl_pg_conn *conn, rl_err *err)
 {
     char schema[RL_PG_QUOTED] = "";
     PGresult *result = NULL;
     rl_err own = {.code = RL_OK};
-    uint64_t again = LOOK_NS;
+    uint64_t again = CHECK_NS;
     rl_status status =
-        rl_pg_conn_exec(conn, RL_PG_VECTOR_LOOK, 0, NULL, true, &result, &own);
+        rl_pg_conn_exec(conn, RL_PG_VECTOR_FIND, 0, NULL, true, &result, &own);
     bool found = status == RL_OK && PQntuples(result) > 0;
     bool has_column = found && strcmp(PQgetvalue(result, 0, 1), "true") == 0;
 
@@ -109,33 +111,33 @@ static rl_status look(rl_pg_vector *vector, rl_pg_conn *conn, rl_err *err)
         }
     }
     PQclear(result);
-    /* what is wrong there is told to everybody who searches, so it is looked at again */
-    learn(vector, status == RL_OK && found, schema,
-          status == RL_OK ? rl_monotonic_ns() + again : 0);
+    /* after an error the next search checks again, so that it gets the error too */
+    set_state(vector, status == RL_OK && found, schema,
+              status == RL_OK ? rl_monotonic_ns() + again : 0);
     if (status != RL_OK && err != NULL) {
         *err = own;
     }
     return status;
 }
 
-/* As it is known, or looked at now; *ready gets whether it can be used. */
+/* Checks for the extension if it is time; *ready gets whether it can be used. */
 static rl_status get_ready(rl_pg_vector *vector, rl_pg_conn *conn,
                            char schema[RL_PG_QUOTED], bool *ready, rl_err *err)
 {
     rl_status status = RL_OK;
-    bool must_look;
+    bool must_check;
 
-    *ready = is_ready(vector, schema, &must_look);
-    if (must_look) {
-        status = look(vector, conn, err);
-        *ready = is_ready(vector, schema, &must_look) && status == RL_OK;
+    *ready = is_ready(vector, schema, &must_check);
+    if (must_check) {
+        status = check(vector, conn, err);
+        *ready = is_ready(vector, schema, &must_check) && status == RL_OK;
     }
     return status;
 }
 
-/* Whether a statement failed for want of what DROP EXTENSION takes away: the column, the
- * type, its functions, its schema. */
-static bool is_gone(const rl_err *err)
+/* Whether a statement failed because the extension was dropped, and with it the column,
+ * the type and its functions, or was moved to another schema. */
+static bool is_dropped(const rl_err *err)
 {
     return strncmp(err->sqlstate, "42", 2) == 0 || strcmp(err->sqlstate, "3F000") == 0;
 }
@@ -175,7 +177,7 @@ static void write_vector(const void *numbers, uint32_t dim, unsigned char *out)
     }
 }
 
-/* Hands on what has no copy yet, a chunk at a time. */
+/* Calls the sink with the vectors that have no copy yet. */
 static rl_status read_uncopied(rl_pg_conn *conn, const rl_near_query *query,
                                rl_vector_sink sink, void *ctx, rl_err *err)
 {
@@ -202,8 +204,8 @@ static rl_status read_uncopied(rl_pg_conn *conn, const rl_near_query *query,
     return status;
 }
 
-/* Runs a statement whose values are texts, but for some that are binary. The result may be
- * slow to come. */
+/* Runs a statement with some binary values. Waits longer than for other statements, as a
+ * search can be slow. */
 static rl_status run_binary(rl_pg_conn *conn, const char *sql, int count,
                             const char *const *values, const int *lengths,
                             const int *formats, PGresult **result, rl_err *err)
@@ -258,7 +260,7 @@ static rl_status read_nearest(rl_pg_conn *conn, const char *schema,
     return status;
 }
 
-/* Ends a transaction that was begun, well or not. */
+/* Commits, or after an error rolls back. */
 static rl_status end_transaction(rl_pg_conn *conn, rl_status status, rl_err *err)
 {
     rl_err ignored;
@@ -268,7 +270,7 @@ static rl_status end_transaction(rl_pg_conn *conn, rl_status status, rl_err *err
     }
     if (status != RL_OK && !rl_pg_conn_lost(conn) &&
         rl_pg_conn_exec(conn, RL_PG_ROLLBACK, 0, NULL, false, NULL, &ignored) != RL_OK) {
-        rl_pg_conn_close(conn); /* the next one would go on in that transaction */
+        rl_pg_conn_close(conn); /* the next user must not get an open transaction */
     }
     return status;
 }
@@ -298,7 +300,8 @@ typedef struct searching {
     bool *available;
 } searching;
 
-/* One try on a connection: a schema that has changed under it is looked at once more. */
+/* Searches on a connection; checks once more when the extension was dropped or moved
+ * meanwhile. */
 static rl_status try_nearest(rl_pg_conn *conn, void *ctx, rl_err *err)
 {
     const searching *self = ctx;
@@ -313,10 +316,10 @@ static rl_status try_nearest(rl_pg_conn *conn, void *ctx, rl_err *err)
             break;
         }
         status = search(conn, schema, self->query, self->sink, self->ctx, &own);
-        if (status == RL_OK || rl_pg_conn_lost(conn) || !is_gone(&own)) {
+        if (status == RL_OK || rl_pg_conn_lost(conn) || !is_dropped(&own)) {
             break;
         }
-        learn(self->vector, false, "", 0);
+        set_state(self->vector, false, "", 0);
     }
     if (status != RL_OK && err != NULL) {
         *err = own;
@@ -344,7 +347,7 @@ typedef struct copies {
     rl_buf sql;
 } copies;
 
-/* The rows of a result as values; they borrow it. */
+/* Makes the statement and its values, which borrow the rows. */
 static void fill(copies *self, const PGresult *rows, const char *schema)
 {
     const int count = PQntuples(rows);
@@ -377,7 +380,8 @@ static void fill(copies *self, const PGresult *rows, const char *schema)
     rl_buf_add_char(&self->sql, '\0');
 }
 
-/* Makes some copies in a transaction, of rows behind an id, and moves it; *count how many. */
+/* Copies the next rows after the id `behind`, in a transaction. Sets `behind` to the id
+ * of the last one, and *count to their number. */
 static rl_status copy_some(rl_pg_conn *conn, const char *schema,
                            char behind[RL_UUID_TEXT], int *count, rl_err *err)
 {
@@ -422,10 +426,10 @@ void rl_pg_vector_copy(rl_pg_vector *vector)
     rl_pg_conn *conn = NULL;
     rl_err err = {.code = RL_OK};
     rl_status status;
-    bool must_look, ready = is_ready(vector, schema, &must_look);
+    bool must_check, ready = is_ready(vector, schema, &must_check);
     int count = COPY_ROWS;
 
-    if (vector->migrations == NULL || !(ready || must_look) ||
+    if (vector->migrations == NULL || !(ready || must_check) ||
         rl_pg_pool_take(vector->pool, &conn, &err) != RL_OK) {
         return;
     }
@@ -437,8 +441,10 @@ void rl_pg_vector_copy(rl_pg_vector *vector)
     while (status == RL_OK && ready && count == COPY_ROWS && rl_monotonic_ns() < end) {
         status = copy_some(conn, schema, behind, &count, &err);
     }
-    if (status != RL_OK && ready) { /* gone, or refused: not again at once */
-        learn(vector, false, "", is_gone(&err) ? 0 : rl_monotonic_ns() + REFUSED_NS);
+    if (status != RL_OK &&
+        ready) { /* dropped, or the server refuses: not again at once */
+        set_state(vector, false, "",
+                  is_dropped(&err) ? 0 : rl_monotonic_ns() + REFUSED_NS);
     }
     rl_pg_pool_give(vector->pool, conn);
 }

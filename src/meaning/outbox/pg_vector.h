@@ -1,12 +1,13 @@
-/* pgvector: the nearest vectors by the database itself, where it has the extension.
+/* Search by pgvector, in databases that have the extension.
  *
- * The extension is never created here. Where it is found (at first use, and looked for again
- * from time to time), migrations of their own add a column, a copy of `vector`. What has no
- * copy yet is read as it is, so a search never misses anything; copies are made by whoever
- * works the outbox off. When the extension is dropped, this is as if it had never been there.
+ * runlog never creates the extension. It looks for the extension at first use and again
+ * from time to time. When it finds it, separate migrations add a column `embedding`, a
+ * copy of `vector` in the extension's type. The indexer fills the copies. A search also
+ * reads the vectors that have no copy yet, so it misses nothing. When somebody drops the
+ * extension, searches scan as if it had never been there.
  *
- * Threads: any; each call takes a connection of the pool. Ownership: borrows the pool and the
- * migrations.
+ * Threads: any; each call takes a connection of the pool. Ownership: borrows the pool and
+ * the migrations.
  */
 #ifndef RL_PG_VECTOR_H
 #define RL_PG_VECTOR_H
@@ -15,15 +16,15 @@
 #include "store/migrate.h"
 #include "store/postgres/pg_pool.h"
 
-#define RL_PG_VECTOR_DIM_MAX 16000 /* numbers that the extension takes */
+#define RL_PG_VECTOR_DIM_MAX 16000 /* the extension's limit */
 #define RL_PG_QUOTED 132           /* bytes of a name in quotes, with the NUL */
 
 typedef struct rl_pg_vector {
     rl_pg_pool *pool;
-    const rl_migrations *migrations; /* NULL: the extension is left alone */
-    pthread_mutex_t lock;            /* guards what follows; held for no time */
-    bool ready;                      /* the column is there */
-    uint64_t look_at;          /* monotonic nanoseconds: before, it is not looked for */
+    const rl_migrations *migrations; /* NULL: never use the extension */
+    pthread_mutex_t lock;            /* guards what follows; never held while waiting */
+    bool ready;                      /* the column exists */
+    uint64_t check_at;         /* monotonic nanoseconds: when to look for it again */
     char schema[RL_PG_QUOTED]; /* of the extension, in quotes */
 } rl_pg_vector;
 
@@ -31,17 +32,19 @@ void rl_pg_vector_init(rl_pg_vector *vector, rl_pg_pool *pool,
                        const rl_migrations *migrations);
 void rl_pg_vector_destroy(rl_pg_vector *vector);
 
-/* See `nearest` in outbox.h. *available false (and RL_OK): there is no extension to search
- * with. */
+/* As `nearest` in outbox.h. RL_OK with *available false: there is no extension, and the
+ * sink was not called. */
 rl_status rl_pg_vector_nearest(rl_pg_vector *vector, const rl_near_query *query,
                                rl_vector_sink sink, void *ctx, bool *available,
                                rl_err *err);
 
-/* Gives the sink the vector of a row whose columns are id as text, any, and the vector. */
+/* Calls the sink with the vector of a row, whose columns are id as text, any, and the
+ * vector. */
 rl_status rl_pg_vector_give(const PGresult *result, int row, rl_vector_sink sink,
                             void *ctx, rl_err *err);
 
-/* Makes copies for a moment. What fails is tried again by the next call. */
+/* Makes copies, for 0.2 s at most; the next call goes on, and tries again after a
+ * failure. */
 void rl_pg_vector_copy(rl_pg_vector *vector);
 
 /* Around a fork. */

@@ -24,25 +24,26 @@ static int bind_text(sqlite3_stmt *stmt, int at, const char *text)
     return sqlite3_bind_text(stmt, at, text, -1, SQLITE_STATIC);
 }
 
-/* The statement for a run; NULL where there is nothing to write down. */
-static const char *note_of(rl_outbox_action wish, bool is_own, bool is_new)
+/* The statement for a run that was just written; NULL when the outbox does not change. */
+static const char *sql_of_action(rl_outbox_action action, bool is_own, bool is_new)
 {
     static const char *const statements[2][2] = {
-        [RL_OUTBOX_TOUCH] = {RL_SQLITE_OUTBOX_TOUCH_NAME, RL_SQLITE_OUTBOX_TOUCH_ID},
+        [RL_OUTBOX_REQUEUE] = {RL_SQLITE_OUTBOX_REQUEUE_NAME,
+                               RL_SQLITE_OUTBOX_REQUEUE_ID},
         [RL_OUTBOX_QUEUE] = {RL_SQLITE_OUTBOX_QUEUE_NAME, RL_SQLITE_OUTBOX_QUEUE_ID},
     };
 
     if (is_new) {
-        return wish == RL_OUTBOX_QUEUE ? RL_SQLITE_OUTBOX_NEW : NULL;
+        return action == RL_OUTBOX_QUEUE ? RL_SQLITE_OUTBOX_ADD_NEW : NULL;
     }
-    return statements[wish][is_own];
+    return statements[action][is_own];
 }
 
-/* In the transaction that has just written the run: the hook's `written`. */
+/* The hook: called in the transaction that has just written the run. */
 static rl_status write_row(void *rule, rl_sqlite_conn *conn, const rl_run *run,
                            bool is_new, rl_err *err)
 {
-    const char *sql = note_of(rl_outbox_action_of(rule, run), run->is_own, is_new);
+    const char *sql = sql_of_action(rl_outbox_action_of(rule, run), run->is_own, is_new);
     char id[RL_UUID_TEXT];
     sqlite3_stmt *stmt = NULL;
     rl_status status = RL_OK;
@@ -66,14 +67,14 @@ static rl_status write_row(void *rule, rl_sqlite_conn *conn, const rl_run *run,
     return status;
 }
 
-/* What a claim works with. */
+/* The arguments of a claim. */
 typedef struct claiming {
     const rl_outbox_claim *claim;
     rl_outbox_jobs *jobs;
     bool any;
 } claiming;
 
-static rl_status look_for_any(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+static rl_status find_any(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     claiming *self = ctx;
     sqlite3_stmt *stmt = NULL;
@@ -93,26 +94,25 @@ static rl_status look_for_any(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     return status;
 }
 
-/* A cell's text in the arena; "" for NULL. */
+/* Appends the text of a column; "" for NULL. */
 static size_t add_text(rl_outbox_jobs *jobs, sqlite3_stmt *stmt, int column)
 {
     const char *text = (const char *)sqlite3_column_text(stmt, column);
 
     if (text == NULL && sqlite3_column_type(stmt, column) != SQLITE_NULL) {
-        jobs->arena.failed = true; /* the conversion found no memory */
+        jobs->arena.failed = true; /* SQLite had no memory for the conversion */
     }
     return rl_outbox_add_text(jobs, text != NULL ? text : "",
                               text != NULL ? (size_t)sqlite3_column_bytes(stmt, column)
                                            : 0);
 }
 
-/* A blob of float32, of the length that `dim` says. */
-static uint32_t read_dim(sqlite3_stmt *stmt, int vector, uint32_t dim)
+/* The dimension of a vector; 0 when the blob does not have the length that `dim` says. */
+static uint32_t checked_dim(sqlite3_stmt *stmt, int vector, uint32_t dim)
 {
     return (size_t)sqlite3_column_bytes(stmt, vector) == dim * sizeof(float) ? dim : 0;
 }
 
-/* Without a vector there is no dim. */
 static void add_job(rl_outbox_jobs *jobs, int64_t lease, sqlite3_stmt *stmt)
 {
     rl_outbox_job job = {.version = sqlite3_column_int64(stmt, 1),
@@ -124,7 +124,7 @@ static void add_job(rl_outbox_jobs *jobs, int64_t lease, sqlite3_stmt *stmt)
     const char *stamp = (const char *)sqlite3_column_text(stmt, 7);
 
     snprintf(job.id, sizeof job.id, "%s", id != NULL ? id : "");
-    job.gone = sqlite3_column_type(stmt, 7) == SQLITE_NULL;
+    job.run_deleted = sqlite3_column_type(stmt, 7) == SQLITE_NULL;
     if (stamp == NULL ||
         !rl_time_parse(stamp, (size_t)sqlite3_column_bytes(stmt, 7), &job.created_at)) {
         job.created_at = 0;
@@ -136,20 +136,21 @@ static void add_job(rl_outbox_jobs *jobs, int64_t lease, sqlite3_stmt *stmt)
     job.outputs = add_text(jobs, stmt, 8);
     job.outputs_len = (size_t)sqlite3_column_bytes(stmt, 8);
     if (sqlite3_column_type(stmt, 10) == SQLITE_BLOB) {
-        job.dim = read_dim(stmt, 10, job.dim);
+        job.dim = checked_dim(stmt, 10, job.dim);
         job.vector = rl_outbox_add_vector(jobs, sqlite3_column_blob(stmt, 10),
                                           job.dim * sizeof(float));
     }
-    jobs->arena.failed = jobs->arena.failed || id == NULL || (stamp == NULL && !job.gone);
+    jobs->arena.failed =
+        jobs->arena.failed || id == NULL || (stamp == NULL && !job.run_deleted);
     rl_buf_add(&jobs->list, &job, sizeof job);
 }
 
-static rl_status read_due(rl_sqlite_conn *conn, const claiming *self, rl_err *err)
+static rl_status read_claimable(rl_sqlite_conn *conn, const claiming *self, rl_err *err)
 {
     const rl_outbox_claim *wanted = self->claim;
     rl_outbox_jobs *jobs = self->jobs;
     sqlite3_stmt *stmt = NULL;
-    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_OUTBOX_DUE, &stmt, err);
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_OUTBOX_CLAIMABLE, &stmt, err);
     int rc = SQLITE_ROW;
 
     if (status == RL_OK) {
@@ -169,10 +170,10 @@ static rl_status read_due(rl_sqlite_conn *conn, const claiming *self, rl_err *er
     return status == RL_OK && rl_outbox_jobs_failed(jobs) ? rl_err_nomem(err) : status;
 }
 
-static rl_status take(rl_sqlite_conn *conn, const rl_outbox_job *job, rl_err *err)
+static rl_status claim_row(rl_sqlite_conn *conn, const rl_outbox_job *job, rl_err *err)
 {
     sqlite3_stmt *stmt = NULL;
-    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_OUTBOX_TAKE, &stmt, err);
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_OUTBOX_CLAIM, &stmt, err);
 
     if (status == RL_OK) {
         bool bound = bind_text(stmt, 1, job->id) == SQLITE_OK &&
@@ -184,8 +185,8 @@ static rl_status take(rl_sqlite_conn *conn, const rl_outbox_job *job, rl_err *er
     return status;
 }
 
-static rl_status run_for_first(rl_sqlite_conn *conn, const char *sql, size_t limit,
-                               int *changes, rl_err *err)
+static rl_status run_for_oldest(rl_sqlite_conn *conn, const char *sql, size_t limit,
+                                int *changes, rl_err *err)
 {
     sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
@@ -198,38 +199,40 @@ static rl_status run_for_first(rl_sqlite_conn *conn, const char *sql, size_t lim
     return status;
 }
 
-/* Makes the rows of new runs, as many as are claimed at most. Where all of them are gone
- * already, those of the next ones. */
-static rl_status make_rows(rl_sqlite_conn *conn, size_t limit, rl_err *err)
+/* Inserts the rows of the oldest new runs, as many as a claim takes at most. When all of
+ * these were deleted, goes on to the next ones. */
+static rl_status queue_new_runs(rl_sqlite_conn *conn, size_t limit, rl_err *err)
 {
-    int made = 0, moved = 0;
+    int queued = 0, removed = 0;
     rl_status status;
 
     do {
-        status = run_for_first(conn, RL_SQLITE_OUTBOX_MAKE, limit, &made, err);
+        status = run_for_oldest(conn, RL_SQLITE_OUTBOX_QUEUE_NEW, limit, &queued, err);
         if (status == RL_OK) {
-            status = run_for_first(conn, RL_SQLITE_OUTBOX_MADE, limit, &moved, err);
+            status =
+                run_for_oldest(conn, RL_SQLITE_OUTBOX_REMOVE_NEW, limit, &removed, err);
         }
-    } while (status == RL_OK && made == 0 && moved > 0);
+    } while (status == RL_OK && queued == 0 && removed > 0);
     return status;
 }
 
-/* In one transaction, which alone may write: what is read is what is taken. */
+/* In one write transaction, so that nobody else claims the rows between the two
+ * statements. */
 static rl_status claim(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     const claiming *self = ctx;
     rl_status status;
 
-    rl_outbox_jobs_clear(self->jobs); /* it may be done again */
+    rl_outbox_jobs_clear(self->jobs); /* of an attempt before this one */
     status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
     if (status == RL_OK && self->claim->state == RL_OUTBOX_PENDING) {
-        status = make_rows(conn, self->claim->limit, err);
+        status = queue_new_runs(conn, self->claim->limit, err);
     }
     if (status == RL_OK) {
-        status = read_due(conn, self, err);
+        status = read_claimable(conn, self, err);
     }
     for (size_t i = 0; status == RL_OK && i < rl_outbox_job_count(self->jobs); i++) {
-        status = take(conn, rl_outbox_job_at(self->jobs, i), err);
+        status = claim_row(conn, rl_outbox_job_at(self->jobs, i), err);
     }
     if (status == RL_OK) {
         status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
@@ -244,7 +247,7 @@ static rl_status outbox_claim(rl_outbox *outbox, const rl_outbox_claim *wanted,
     rl_status status;
 
     rl_outbox_jobs_clear(jobs);
-    status = rl_sqlite_file_read(file_of(outbox), look_for_any, &self, err);
+    status = rl_sqlite_file_read(file_of(outbox), find_any, &self, err);
     if (status == RL_OK && self.any) {
         status = rl_sqlite_file_write(file_of(outbox), false, true, claim, &self, err);
     }
@@ -254,15 +257,16 @@ static rl_status outbox_claim(rl_outbox *outbox, const rl_outbox_claim *wanted,
     return status;
 }
 
-/* The statements of an outcome: the second only where the first has found no row. */
+/* The statements of an outcome; the second one runs only when the first has found no row.
+ * */
 static const char *const outcome_sql[][2] = {
-    [RL_OUTBOX_HAS_VECTOR] = {RL_SQLITE_OUTBOX_VECTOR, NULL},
-    [RL_OUTBOX_HAS_TEXT] = {RL_SQLITE_OUTBOX_TEXT, NULL},
+    [RL_OUTBOX_NEW_VECTOR] = {RL_SQLITE_OUTBOX_NEW_VECTOR, NULL},
+    [RL_OUTBOX_SAME_TEXT] = {RL_SQLITE_OUTBOX_SAME_TEXT, NULL},
     [RL_OUTBOX_UPSERTED] = {RL_SQLITE_OUTBOX_UPSERTED, NULL},
-    [RL_OUTBOX_HAS_NONE] = {RL_SQLITE_OUTBOX_NONE, RL_SQLITE_OUTBOX_NONE_UPSERTED},
+    [RL_OUTBOX_NO_TEXT] = {RL_SQLITE_OUTBOX_NO_TEXT, RL_SQLITE_OUTBOX_NO_TEXT_UPSERTED},
     [RL_OUTBOX_REMOVED] = {RL_SQLITE_OUTBOX_REMOVED, NULL},
-    [RL_OUTBOX_REFUSED] = {RL_SQLITE_OUTBOX_REFUSED, NULL},
-    [RL_OUTBOX_AGAIN] = {RL_SQLITE_OUTBOX_LATER, NULL},
+    [RL_OUTBOX_REJECTED] = {RL_SQLITE_OUTBOX_REJECTED, NULL},
+    [RL_OUTBOX_POSTPONED] = {RL_SQLITE_OUTBOX_POSTPONED, NULL},
 };
 
 static int bind_outcome(sqlite3_stmt *stmt, const rl_outbox_result *result)
@@ -270,7 +274,7 @@ static int bind_outcome(sqlite3_stmt *stmt, const rl_outbox_result *result)
     int rc = SQLITE_OK;
 
     switch (result->outcome) {
-    case RL_OUTBOX_HAS_VECTOR:
+    case RL_OUTBOX_NEW_VECTOR:
         rc |= sqlite3_bind_int64(stmt, 4, rl_time_now());
         rc |= bind_text(stmt, 5, result->model);
         rc |= sqlite3_bind_int64(stmt, 6, result->dim);
@@ -280,13 +284,13 @@ static int bind_outcome(sqlite3_stmt *stmt, const rl_outbox_result *result)
         rc |= sqlite3_bind_int64(stmt, 9, (sqlite3_int64)result->text_bytes);
         rc |= sqlite3_bind_int64(stmt, 10, (sqlite3_int64)result->used_bytes);
         break;
-    case RL_OUTBOX_HAS_TEXT:
+    case RL_OUTBOX_SAME_TEXT:
         rc |= sqlite3_bind_int64(stmt, 4, rl_time_now());
         break;
-    case RL_OUTBOX_REFUSED:
+    case RL_OUTBOX_REJECTED:
         rc |= bind_text(stmt, 4, result->error);
         break;
-    case RL_OUTBOX_AGAIN:
+    case RL_OUTBOX_POSTPONED:
         rc |= sqlite3_bind_int64(stmt, 4, result->again_at);
         rc |= bind_text(stmt, 5, result->error);
         break;
@@ -296,19 +300,19 @@ static int bind_outcome(sqlite3_stmt *stmt, const rl_outbox_result *result)
     return rc;
 }
 
-/* Runs a statement for a row that was taken; whether it has found it. */
-static rl_status settle_by(rl_sqlite_conn *conn, const char *sql, bool whole,
-                           const rl_outbox_result *result, bool *found, rl_err *err)
+/* Runs a statement for a claimed row; *found is whether it has changed the row. */
+static rl_status run_for_row(rl_sqlite_conn *conn, const char *sql, bool has_outcome,
+                             const rl_outbox_result *result, bool *found, rl_err *err)
 {
     sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
     int rc;
 
     if (status == RL_OK) {
-        rc = bind_text(stmt, 1, result->name.id);
+        rc = bind_text(stmt, 1, result->key.id);
         rc |= sqlite3_bind_int64(stmt, 2, result->version);
         rc |= sqlite3_bind_int64(stmt, 3, result->lease);
-        rc |= whole ? bind_outcome(stmt, result) : SQLITE_OK;
+        rc |= has_outcome ? bind_outcome(stmt, result) : SQLITE_OK;
         status =
             rc == SQLITE_OK ? rl_sqlite_conn_step(conn, stmt, err) : rl_err_nomem(err);
         *found = status == RL_OK && sqlite3_changes(conn->db) > 0;
@@ -317,34 +321,34 @@ static rl_status settle_by(rl_sqlite_conn *conn, const char *sql, bool whole,
     return status;
 }
 
-static rl_status settle_one(rl_sqlite_conn *conn, const rl_outbox_result *result,
+static rl_status finish_row(rl_sqlite_conn *conn, const rl_outbox_result *result,
                             rl_err *err)
 {
     const char *const *sql = outcome_sql[result->outcome];
     bool found = false;
-    rl_status status = settle_by(conn, sql[0], true, result, &found, err);
+    rl_status status = run_for_row(conn, sql[0], true, result, &found, err);
 
     if (status == RL_OK && !found && sql[1] != NULL) {
-        status = settle_by(conn, sql[1], false, result, &found, err);
+        status = run_for_row(conn, sql[1], false, result, &found, err);
     }
     if (status == RL_OK && !found) {
-        status = settle_by(conn, RL_SQLITE_OUTBOX_RELEASE, false, result, &found, err);
+        status = run_for_row(conn, RL_SQLITE_OUTBOX_RELEASE, false, result, &found, err);
     }
     return status;
 }
 
-typedef struct settling {
+typedef struct finishing {
     const rl_outbox_result *results;
     size_t count;
-} settling;
+} finishing;
 
-static rl_status settle(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+static rl_status finish(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
-    const settling *self = ctx;
+    const finishing *self = ctx;
     rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
 
     for (size_t i = 0; i < self->count && status == RL_OK; i++) {
-        status = settle_one(conn, &self->results[i], err);
+        status = finish_row(conn, &self->results[i], err);
     }
     if (status == RL_OK) {
         status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
@@ -355,16 +359,16 @@ static rl_status settle(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 static rl_status outbox_finish(rl_outbox *outbox, const rl_outbox_result *results,
                                size_t count, rl_err *err)
 {
-    settling self = {results, count};
+    finishing self = {results, count};
 
     return count > 0
-               ? rl_sqlite_file_write(file_of(outbox), false, true, settle, &self, err)
+               ? rl_sqlite_file_write(file_of(outbox), false, true, finish, &self, err)
                : RL_OK;
 }
 
 typedef struct counting {
     rl_outbox_counts *counts;
-    rl_outbox_state more; /* is counted as well */
+    rl_outbox_state more; /* one more to count */
 } counting;
 
 static rl_status count_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
@@ -411,19 +415,19 @@ static rl_status outbox_count(rl_outbox *outbox, bool embedded, rl_outbox_counts
     return rl_sqlite_file_read(file_of(outbox), count_rows, &self, err);
 }
 
-/* A reading of vectors. */
+/* A scan of the vectors, or with `id` the reading of one. */
 typedef struct reading {
-    const rl_near_query *query; /* or, with `id`, that of one run */
+    const rl_near_query *query;
     const char *id, *model;
     rl_vector_sink sink;
     void *ctx;
     char since[RL_TIME_TEXT];
-    char last_id[RL_UUID_TEXT]; /* of the row that was read last, "" at first */
+    char last_id[RL_UUID_TEXT]; /* of the row that was read last; "" at first */
     int64_t last_rowid;
     int64_t rows; /* in this block */
 } reading;
 
-/* The statement of a scan: in one workflow or not, with filters of the runs or not. */
+/* The statement of a scan: [in one workflow][with filters of the runs]. */
 static const char *scan_sql(const rl_near_query *query)
 {
     static const char *const statements[2][2] = {
@@ -523,11 +527,11 @@ static rl_status outbox_nearest(rl_outbox *outbox, const rl_near_query *query,
     return status;
 }
 
-static rl_status outbox_vector(rl_outbox *outbox, const rl_outbox_key *name,
+static rl_status outbox_vector(rl_outbox *outbox, const rl_outbox_key *key,
                                const char *model, rl_vector_sink sink, void *ctx,
                                rl_err *err)
 {
-    reading self = {.model = model, .id = name->id, .sink = sink, .ctx = ctx};
+    reading self = {.model = model, .id = key->id, .sink = sink, .ctx = ctx};
 
     return rl_sqlite_file_read(file_of(outbox), read_vectors, &self, err);
 }

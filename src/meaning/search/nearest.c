@@ -7,28 +7,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A database's own cosines are less exact, so a few more candidates than are wanted. */
+/* More candidates than hits, as a database rounds its cosines in another way. */
 #define MARGIN 16
 
-/* Sums that do not depend on each other: the compiler makes vector instructions of them
- * without leave to change the order of additions. */
+/* Independent sums, which the compiler can keep in one vector register without reordering
+ * any additions. */
 #define LANES 16
 
-/* Outside of these the squares of a float32 lose their digits. */
+/* Outside of these bounds sums of squares lose digits in float32. */
 #define SQUARE_MIN 1e-20F
 #define SQUARE_MAX 1e20F
 
-/* The best hits so far. Those that may be among the best are gathered up to twice as many as
- * are wanted, then sorted and cut: a vector that was handed over twice stands beside itself. */
+/* The best hits so far. The search gathers twice as many as it needs, then sorts and cuts
+ * them. A vector that was read twice is a neighbour of itself then. */
 typedef struct search {
     size_t dim;
     float *unit;         /* owned: the query's vector with length 1, padded with zeros */
     rl_vector_hit *best; /* owned: [2 * limit] */
     size_t limit, count;
-    float bar; /* hits below it are not among the best */
+    float threshold; /* a hit with a lower score is not among the best */
 } search;
 
-static int compare_hits(const void *a, const void *b)
+int rl_vector_hit_compare(const void *a, const void *b)
 {
     const rl_vector_hit *one = a, *other = b;
 
@@ -39,24 +39,25 @@ static int compare_hits(const void *a, const void *b)
 }
 
 /* Sorts the hits, and cuts them to the limit. */
-static void keep_best(search *self)
+static void cut_to_best(search *self)
 {
-    size_t kept = 0;
+    size_t best = 0;
 
-    qsort(self->best, self->count, sizeof *self->best, compare_hits);
-    for (size_t i = 0; i < self->count && kept < self->limit; i++) {
-        if (kept == 0 || compare_hits(&self->best[kept - 1], &self->best[i]) != 0) {
-            self->best[kept++] = self->best[i];
+    qsort(self->best, self->count, sizeof *self->best, rl_vector_hit_compare);
+    for (size_t i = 0; i < self->count && best < self->limit; i++) {
+        if (best == 0 ||
+            rl_vector_hit_compare(&self->best[best - 1], &self->best[i]) != 0) {
+            self->best[best++] = self->best[i];
         }
     }
-    self->count = kept;
-    if (kept == self->limit) {
-        self->bar = self->best[kept - 1].score;
+    self->count = best;
+    if (best == self->limit) {
+        self->threshold = self->best[best - 1].score;
     }
 }
 
-/* The sums of the products of two vectors, and of the squares of the second, which may lie
- * anywhere in memory. */
+/* The sums of the products of two vectors, and of the squares of the second, which need
+ * not be aligned. */
 static void multiply(const float *unit, const char *vector, size_t dim, float *product,
                      float *square)
 {
@@ -117,8 +118,9 @@ static float score_of(const search *self, const char *vector)
     return (float)(score > 1 ? 1 : score < -1 ? -1 : score);
 }
 
-static rl_status offer(void *ctx, const uint8_t id[16], const void *vector, uint32_t dim,
-                       rl_err *err)
+/* The sink: adds a vector to the hits if it may be among the best. */
+static rl_status add_vector(void *ctx, const uint8_t id[16], const void *vector,
+                            uint32_t dim, rl_err *err)
 {
     search *self = ctx;
     rl_vector_hit *hit = &self->best[self->count];
@@ -128,17 +130,17 @@ static rl_status offer(void *ctx, const uint8_t id[16], const void *vector, uint
         return RL_OK;
     }
     hit->score = score_of(self, vector);
-    if (hit->score >= self->bar) { /* not where it is NaN */
+    if (hit->score >= self->threshold) { /* false for NaN */
         memcpy(hit->id, id, sizeof hit->id);
         self->count++;
     }
     if (self->count == 2 * self->limit) {
-        keep_best(self);
+        cut_to_best(self);
     }
     return RL_OK;
 }
 
-/* Makes the query's vector one of length 1; false where it has no direction. */
+/* Scales the query's vector to length 1; false when it is zero or not finite. */
 static bool set_unit(search *self, const float *vector)
 {
     double product, square;
@@ -154,7 +156,7 @@ rl_status rl_nearest_search(rl_outbox *outbox, const rl_near_query *query,
                             rl_vector_hit *hits, size_t *count, rl_err *err)
 {
     rl_near_query wanted = *query;
-    search self = {.dim = query->dim, .limit = query->limit, .bar = -INFINITY};
+    search self = {.dim = query->dim, .limit = query->limit, .threshold = -INFINITY};
     rl_status status = RL_OK;
 
     *count = 0;
@@ -164,10 +166,10 @@ rl_status rl_nearest_search(rl_outbox *outbox, const rl_near_query *query,
     if (self.unit == NULL || self.best == NULL) {
         status = rl_err_nomem(err);
     } else if (set_unit(&self, query->vector)) {
-        status = outbox->ops->nearest(outbox, &wanted, offer, &self, err);
+        status = outbox->ops->nearest(outbox, &wanted, add_vector, &self, err);
     }
     if (status == RL_OK) {
-        keep_best(&self);
+        cut_to_best(&self);
         memcpy(hits, self.best, self.count * sizeof *hits);
         *count = self.count;
     }

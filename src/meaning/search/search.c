@@ -1,4 +1,4 @@
-/* Runs by meaning. See search.h. */
+/* Search by meaning. See search.h. */
 #include "meaning/search/search.h"
 
 #include "core/alloc.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define ATTEMPTS 3
-#define MILVUS_MAX 16384 /* what it gives at most */
+#define MILVUS_MAX 16384 /* the most hits that Milvus returns */
 
 void rl_searcher_init(rl_searcher *searcher, rl_store *store, rl_outbox *outbox,
                       rl_services *services)
@@ -45,26 +45,26 @@ rl_status rl_search_embed(rl_searcher *searcher, const char *text, size_t len,
     return status;
 }
 
-/* A search on its way. */
-typedef struct hunt {
+/* The candidates of a search: ids and scores, whose runs may be deleted or not match. */
+typedef struct candidates {
     rl_searcher *searcher;
     const rl_search *search;
     uint64_t end;
     const float *vector; /* [dim] */
     uint32_t dim;
-    char itself[RL_UUID_TEXT]; /* the run that is no hit; "" for none */
+    char itself[RL_UUID_TEXT]; /* the run searched for, which is no hit; "" for none */
     rl_vector_hit *hits;       /* owned: [asked] */
-    size_t asked, count;       /* candidates */
-    bool more;                 /* there may be more of them */
-} hunt;
+    size_t asked, count;       /* candidates: wanted, found */
+    bool more;                 /* there may be more than these */
+} candidates;
 
 static bool is_lost(const rl_search *search)
 {
     return search->status != NULL && strcmp(search->status, "lost") == 0;
 }
 
-/* "lost" is not stored: such a run says that it is running. Milvus is not asked for that
- * either, as it gets to know of a run when it has an embedding. */
+/* The store has no status "lost": such a run is stored as running. Milvus is not asked
+ * for "running" either, as its row has the status from the moment of the upsert. */
 static const char *status_for_milvus(const rl_search *search)
 {
     bool is_open = is_lost(search) ||
@@ -73,7 +73,7 @@ static const char *status_for_milvus(const rl_search *search)
     return is_open ? NULL : search->status;
 }
 
-static rl_status ask_milvus(hunt *self, rl_err *err)
+static rl_status ask_milvus(candidates *self, rl_err *err)
 {
     rl_services *services = self->searcher->services;
     const rl_milvus_search wanted = {.vector = self->vector,
@@ -102,14 +102,14 @@ static rl_status ask_milvus(hunt *self, rl_err *err)
         rl_vector_hit *hit = &self->hits[self->count];
 
         hit->score = found[i].score;
-        self->count += rl_uuid_parse(found[i].id, hit->id); /* else it is not runlog's */
+        self->count += rl_uuid_parse(found[i].id, hit->id); /* false: not runlog's */
     }
     self->more = count == self->asked;
     rl_free(found);
     return status;
 }
 
-static rl_status ask_store(hunt *self, rl_err *err)
+static rl_status ask_store(candidates *self, rl_err *err)
 {
     const rl_near_query wanted = {.model = self->searcher->services->options.openai.model,
                                   .vector = self->vector,
@@ -126,8 +126,8 @@ static rl_status ask_store(hunt *self, rl_err *err)
     return status;
 }
 
-/* The ids of the candidates, with commas in between and a NUL. */
-static void list_ids(const hunt *self, rl_buf *ids)
+/* The ids of the candidates, with commas between them and a NUL. */
+static void list_ids(const candidates *self, rl_buf *ids)
 {
     char id[RL_UUID_TEXT];
 
@@ -141,8 +141,8 @@ static void list_ids(const hunt *self, rl_buf *ids)
     rl_buf_add_char(ids, '\0');
 }
 
-/* The candidates' runs that fit the filters, in any order. */
-static rl_status read_runs(const hunt *self, rl_rows *rows, rl_err *err)
+/* Reads the candidates' runs that match the filters, in any order. */
+static rl_status read_runs(const candidates *self, rl_rows *rows, rl_err *err)
 {
     rl_status status = RL_OK;
     rl_query query;
@@ -165,11 +165,11 @@ static rl_status read_runs(const hunt *self, rl_rows *rows, rl_err *err)
     return status;
 }
 
-/* A run that was read, to be found by its id. */
+/* A run that was read; sorted by id. */
 typedef struct found_run {
     uint8_t id[16];
     size_t first; /* its first cell */
-    bool taken;   /* it is among the results */
+    bool taken;   /* it is among the results already */
 } found_run;
 
 static int compare_runs(const void *a, const void *b)
@@ -178,18 +178,7 @@ static int compare_runs(const void *a, const void *b)
                   sizeof((const found_run *)a)->id);
 }
 
-/* Nearest first; of equals the smaller id, as Milvus gives them in any order. */
-static int compare_hits(const void *a, const void *b)
-{
-    const rl_vector_hit *one = a, *other = b;
-
-    if (one->score != other->score) {
-        return one->score > other->score ? -1 : 1;
-    }
-    return memcmp(one->id, other->id, sizeof one->id);
-}
-
-/* The runs that were read, sorted by id; owned by the caller. *count how many. */
+/* The runs that were read, sorted by id; owned by the caller. NULL without memory. */
 static found_run *sort_runs(const rl_rows *rows, size_t *count)
 {
     const size_t at = rl_shape_index(RL_SHAPE_SUMMARY, RL_ID);
@@ -215,10 +204,10 @@ static found_run *sort_runs(const rl_rows *rows, size_t *count)
     return runs;
 }
 
-/* Appends the runs that were found in the order of the hits, each once, up to the limit: a
- * run whose vector was made anew during a scan may be two of the hits. */
-static rl_status rank(hunt *self, const rl_rows *from, rl_rows *rows, rl_buf *scores,
-                      rl_err *err)
+/* Appends the runs in the order of the hits, up to the limit, each once: a run whose
+ * vector was replaced during a scan may be two of the hits. */
+static rl_status rank(candidates *self, const rl_rows *from, rl_rows *rows,
+                      rl_buf *scores, rl_err *err)
 {
     size_t count = 0, left = self->search->limit;
     found_run *runs = sort_runs(from, &count);
@@ -226,7 +215,7 @@ static rl_status rank(hunt *self, const rl_rows *from, rl_rows *rows, rl_buf *sc
     if (runs == NULL) {
         return rl_err_nomem(err);
     }
-    qsort(self->hits, self->count, sizeof *self->hits, compare_hits);
+    qsort(self->hits, self->count, sizeof *self->hits, rl_vector_hit_compare);
     for (size_t i = 0; i < self->count && left > 0; i++) {
         found_run key = {.first = 0}, *found;
 
@@ -243,8 +232,8 @@ static rl_status rank(hunt *self, const rl_rows *from, rl_rows *rows, rl_buf *sc
     return rl_rows_failed(rows) || scores->failed ? rl_err_nomem(err) : RL_OK;
 }
 
-/* The run that is looked for is no hit. */
-static void drop_itself(hunt *self)
+/* A run is not similar to itself. */
+static void drop_itself(candidates *self)
 {
     uint8_t id[16];
 
@@ -259,9 +248,9 @@ static void drop_itself(hunt *self)
     }
 }
 
-/* Asks for candidates, four times as many each time, until enough of their runs fit, or
+/* Asks for candidates, four times as many each time, until enough of their runs match, or
  * there are no more. */
-static rl_status hunt_runs(hunt *self, rl_rows *rows, rl_buf *scores, rl_err *err)
+static rl_status find_runs(candidates *self, rl_rows *rows, rl_buf *scores, rl_err *err)
 {
     const size_t most = has_milvus(self->searcher) ? MILVUS_MAX : UINT32_MAX;
     rl_status status = RL_OK;
@@ -298,13 +287,13 @@ static rl_status hunt_runs(hunt *self, rl_rows *rows, rl_buf *scores, rl_err *er
     return status;
 }
 
-/* The record of a run that is kept here. */
-typedef struct record {
-    char id[RL_UUID_TEXT]; /* "" where there is none */
-    rl_buf texts;          /* owned: of what follows */
+/* What a search or an upsert needs of a stored run. */
+typedef struct stored_run {
+    char id[RL_UUID_TEXT]; /* "" when no run has this name */
+    rl_buf texts;          /* owned: the texts that follow */
     const char *wpk_id, *status;
     int64_t created_at;
-} record;
+} stored_run;
 
 static size_t add_text(rl_buf *texts, const rl_rows *rows, rl_column column)
 {
@@ -316,9 +305,9 @@ static size_t add_text(rl_buf *texts, const rl_rows *rows, rl_column column)
     return at;
 }
 
-/* The newest record of that name. wpk_id may be NULL. The texts are to be freed. */
-static rl_status find_record(rl_store *store, const char *run_id, const char *wpk_id,
-                             record *found, rl_err *err)
+/* Finds the newest run of this name; wpk_id may be NULL. The caller frees the texts. */
+static rl_status find_stored_run(rl_store *store, const char *run_id, const char *wpk_id,
+                                 stored_run *found, rl_err *err)
 {
     rl_status status;
     rl_query query;
@@ -337,15 +326,15 @@ static rl_status find_record(rl_store *store, const char *run_id, const char *wp
     }
     if (status == RL_OK && rl_rows_cells(&rows) > 0) {
         size_t id = add_text(&found->texts, &rows, RL_ID);
-        size_t wpk = add_text(&found->texts, &rows, RL_WPK_ID);
-        size_t its = add_text(&found->texts, &rows, RL_STATUS);
+        size_t workflow = add_text(&found->texts, &rows, RL_WPK_ID);
+        size_t state = add_text(&found->texts, &rows, RL_STATUS);
 
         if (found->texts.failed) {
             status = rl_err_nomem(err);
         } else {
             snprintf(found->id, sizeof found->id, "%s", found->texts.data + id);
-            found->wpk_id = found->texts.data + wpk;
-            found->status = found->texts.data + its;
+            found->wpk_id = found->texts.data + workflow;
+            found->status = found->texts.data + state;
             found->created_at =
                 rl_rows_cell(&rows, rl_shape_index(RL_SHAPE_SUMMARY, RL_CREATED_AT))
                     ->number;
@@ -374,24 +363,24 @@ static rl_status copy_vector(void *ctx, const uint8_t id[16], const void *vector
     return status;
 }
 
-/* The stored vector of the run that others are to be like. */
+/* Loads the stored vector of the run that the search names, and its id. */
 static rl_status load_vector(rl_searcher *searcher, const rl_search *search,
                              rl_embeddings *vector, char id[RL_UUID_TEXT], rl_err *err)
 {
     rl_outbox *outbox = searcher->outbox;
-    record like;
-    rl_status status = find_record(searcher->store, search->like_run_id,
-                                   search->like_wpk_id, &like, err);
+    stored_run like;
+    rl_status status = find_stored_run(searcher->store, search->like_run_id,
+                                       search->like_wpk_id, &like, err);
 
     memcpy(id, like.id, RL_UUID_TEXT);
     if (status == RL_OK && id[0] == '\0') {
-        status = rl_err_set(err, RL_INVALID, "run_id names no run that is kept here");
+        status = rl_err_set(err, RL_INVALID, "run_id names no run in this database");
     }
     if (status == RL_OK) {
-        const rl_outbox_key name = {.id = id, .wpk_id = like.wpk_id};
+        const rl_outbox_key key = {.id = id, .wpk_id = like.wpk_id};
 
         status =
-            outbox->ops->vector(outbox, &name, searcher->services->options.openai.model,
+            outbox->ops->vector(outbox, &key, searcher->services->options.openai.model,
                                 copy_vector, vector, err);
     }
     if (status == RL_OK && vector->count == 0) {
@@ -408,7 +397,7 @@ rl_status rl_search_runs(rl_searcher *searcher, const rl_search *search, uint64_
                          rl_rows *rows, rl_buf *scores, rl_err *err)
 {
     rl_embeddings vector = {.values = NULL};
-    hunt self = {.searcher = searcher, .search = search, .end = end};
+    candidates self = {.searcher = searcher, .search = search, .end = end};
     rl_status status =
         search->text != NULL
             ? rl_search_embed(searcher, search->text, search->len, end, &vector, err)
@@ -417,13 +406,13 @@ rl_status rl_search_runs(rl_searcher *searcher, const rl_search *search, uint64_
     if (status == RL_OK) {
         self.vector = vector.values;
         self.dim = vector.dim;
-        status = hunt_runs(&self, rows, scores, err);
+        status = find_runs(&self, rows, scores, err);
     }
     rl_embeddings_free(&vector);
     return status;
 }
 
-/* An id that is always the same for a name: a UUID of version 8 (RFC 9562, section 5.8). */
+/* Makes an id of a name, always the same: a UUID of version 8 (RFC 9562, section 5.8). */
 static void make_id(const rl_milvus_row *row, char id[RL_UUID_TEXT])
 {
     uint64_t halves[2];
@@ -442,32 +431,32 @@ rl_status rl_search_upsert(rl_searcher *searcher, const rl_milvus_row *row, uint
                            uint64_t end, rl_err *err)
 {
     rl_services *services = searcher->services;
-    rl_milvus_row own = *row;
+    rl_milvus_row filled = *row;
     rl_service_set *set = NULL;
     rl_milvus *milvus = NULL;
-    record kept;
+    stored_run stored;
     rl_status status =
-        find_record(searcher->store, row->run_id,
-                    row->wpk_id[0] != '\0' ? row->wpk_id : NULL, &kept, err);
+        find_stored_run(searcher->store, row->run_id,
+                        row->wpk_id[0] != '\0' ? row->wpk_id : NULL, &stored, err);
 
-    if (status == RL_OK && kept.id[0] != '\0') {
-        own.created_at = kept.created_at;
-        own.wpk_id = kept.wpk_id;
-        own.status = row->status[0] != '\0' ? row->status : kept.status;
+    if (status == RL_OK && stored.id[0] != '\0') {
+        filled.created_at = stored.created_at;
+        filled.wpk_id = stored.wpk_id;
+        filled.status = row->status[0] != '\0' ? row->status : stored.status;
     } else if (status == RL_OK) {
-        make_id(row, kept.id);
+        make_id(row, stored.id);
     }
-    own.id = kept.id;
+    filled.id = stored.id;
     if (status == RL_OK) {
         status = rl_services_take(services, end, &set, err);
     }
     if (status == RL_OK) {
         status = rl_services_milvus(services, set, &milvus, err);
         if (status == RL_OK) {
-            status = rl_milvus_upsert(milvus, &own, 1, dim, ATTEMPTS, end, err);
+            status = rl_milvus_upsert(milvus, &filled, 1, dim, ATTEMPTS, end, err);
         }
         rl_services_give(services, set);
     }
-    rl_buf_free(&kept.texts);
+    rl_buf_free(&stored.texts);
     return status;
 }

@@ -6,7 +6,7 @@
  * the field and the two dimensions or types. It is loaded, and loaded again after the server
  * was restarted. Of two processes that make it at once, one finds what the other made.
  *
- * A text that is longer than its field (wpk_id and run_id RL_MILVUS_TEXT bytes, status 64, or
+ * A text that is longer than its field (wpk_id and run_id 65,535 bytes, status 64, or
  * what an existing collection has) is cut at a UTF-8 boundary; in a search the same way. An id
  * is never cut. Texts are valid UTF-8.
  *
@@ -18,6 +18,7 @@
 #define RL_MILVUS_H
 
 #include "core/err.h"
+#include "meaning/services/milvus_row.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -25,9 +26,6 @@
 #include <stdint.h>
 
 #define RL_MILVUS_COLLECTION "workflow_runs"
-#define RL_MILVUS_ID 37 /* bytes of an id as text (a UUID), with the NUL */
-#define RL_MILVUS_TEXT \
-    65535 /* bytes of a VarChar, by Milvus's limit: a longer text is cut */
 
 typedef struct rl_milvus rl_milvus;
 
@@ -40,26 +38,6 @@ typedef struct rl_milvus_options {
                                 what was a few seconds ago (Bounded) */
     const atomic_bool *stop; /* borrowed as long as the client lives, or NULL */
 } rl_milvus_options;
-
-typedef struct rl_milvus_row {
-    const char *id, *wpk_id, *status, *run_id;
-    int64_t created_at;  /* microseconds since 1970 */
-    const float *vector; /* [dim] */
-} rl_milvus_row;
-
-/* Each filter may be left out: NULL, or RL_TIME_NONE for `since`. */
-typedef struct rl_milvus_search {
-    const float *vector; /* [dim] */
-    uint32_t dim;
-    const char *wpk_id, *status;
-    int64_t since; /* created_at at this moment or later */
-    size_t limit;  /* at least 1, at most 16,384 */
-} rl_milvus_search;
-
-typedef struct rl_milvus_hit {
-    char id[RL_MILVUS_ID];
-    float score; /* the cosine */
-} rl_milvus_hit;
 
 /* RL_CONFIG for an endpoint that is no URL of http or https, or that has a user, a path or
  * anything else behind the port; without a port it is 19530, or 443 for https. Nothing is

@@ -7,13 +7,12 @@
 #define RL_MILVUS_CALL_H
 
 #include "meaning/services/grpc.h"
-#include "meaning/services/milvus.h"
 #include "meaning/services/milvus_codec.h"
 
 #define RL_MILVUS_KEPT \
     ((size_t)1 << 20) /* bytes of a request that are kept for the next */
 
-struct rl_milvus {
+typedef struct rl_milvus {
     char *collection, *url, *token, *authorization; /* owned; the last two may be NULL */
     rl_http *http;                                  /* owned */
     rl_grpc grpc;                                   /* borrows the texts */
@@ -24,7 +23,7 @@ struct rl_milvus {
     rl_buf request, filter;
     rl_http_answer answer; /* of the last call */
     rl_err ignored;        /* of a caller who does not want to know */
-};
+} rl_milvus;
 
 /* What came of a call. */
 typedef enum rl_milvus_code {

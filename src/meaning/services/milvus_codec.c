@@ -1,7 +1,7 @@
 /* Requests of Milvus's calls, written. See milvus_codec.h. */
 #include "meaning/services/milvus_codec.h"
 
-#include "meaning/services/milvus_filter.h"
+#include "meaning/services/utf8_prefix.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -156,7 +156,7 @@ static void put_scalars(rl_buf *buf, const rl_milvus_row *rows, size_t count,
         if (is_text) {
             const char *text = text_of(&rows[i], field);
 
-            rl_pb_bytes(buf, 1, text, rl_milvus_cut(text, max_length));
+            rl_pb_bytes(buf, 1, text, rl_utf8_prefix(text, strlen(text), max_length));
         } else {
             rl_pb_varint(buf, (uint64_t)rows[i].created_at);
         }

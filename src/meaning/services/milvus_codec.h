@@ -10,13 +10,14 @@
 #define RL_MILVUS_CODEC_H
 
 #include "core/buf.h"
-#include "meaning/services/milvus.h"
+#include "meaning/services/milvus_row.h"
 #include "meaning/services/protobuf.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#define RL_MILVUS_TEXT ((size_t)65535) /* bytes of a VarChar, by Milvus's limit */
 #define RL_MILVUS_DIM_MAX 32768
 #define RL_MILVUS_LIMIT_MAX ((size_t)16384)
 #define RL_MILVUS_METRIC "COSINE"

@@ -2,21 +2,9 @@
 #include "meaning/services/milvus_filter.h"
 
 #include "core/clock.h"
+#include "meaning/services/utf8_prefix.h"
 
 #include <inttypes.h>
-
-size_t rl_milvus_cut(const char *text, size_t max)
-{
-    size_t len = strnlen(text, max + 1);
-
-    if (len > max) {
-        len = max;
-        while (len > 0 && ((unsigned char)text[len] & 0xC0) == 0x80) {
-            len--;
-        }
-    }
-    return len;
-}
 
 /* The escapes that each of Milvus's parsers knows; other control characters may stand in a
  * literal as they are. */
@@ -48,7 +36,8 @@ static void add_equal(rl_buf *buf, int field, const char *text, const size_t *ma
         add_and(buf);
         rl_buf_add_text(buf, rl_milvus_fields[field].name);
         rl_buf_add_text(buf, " == ");
-        rl_milvus_add_literal(buf, text, rl_milvus_cut(text, max_length[field]));
+        rl_milvus_add_literal(buf, text,
+                              rl_utf8_prefix(text, strlen(text), max_length[field]));
     }
 }
 

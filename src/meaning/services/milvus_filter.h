@@ -8,14 +8,9 @@
 #define RL_MILVUS_FILTER_H
 
 #include "core/buf.h"
-#include "meaning/services/milvus.h"
 #include "meaning/services/milvus_codec.h"
 
 #include <stddef.h>
-
-/* The bytes of the longest start of a text (valid UTF-8) that has at most `max` of them and
- * ends between two characters. */
-size_t rl_milvus_cut(const char *text, size_t max);
 
 /* The literal of a text, with its quotes. */
 void rl_milvus_add_literal(rl_buf *buf, const char *text, size_t len);

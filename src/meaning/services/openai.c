@@ -4,6 +4,7 @@
 #include "core/alloc.h"
 #include "core/json.h"
 #include "meaning/services/openai_answer.h"
+#include "meaning/services/utf8_prefix.h"
 #include "net/failure.h"
 #include "net/http.h"
 
@@ -279,20 +280,6 @@ typedef struct rl_embedding {
     char said[RL_SAID]; /* by the server, of the last request */
 } rl_embedding;
 
-/* The longest prefix of a text of at most `max` bytes that ends between two characters. */
-static size_t prefix(const char *text, size_t len, size_t max)
-{
-    size_t cut = len;
-
-    if (len > max) {
-        cut = max;
-        while (cut > 0 && ((unsigned char)text[cut] & 0xC0) == 0x80) {
-            cut--;
-        }
-    }
-    return cut;
-}
-
 #define KEY(name) (name), sizeof(name) - 1
 
 static rl_status write_body(rl_embedding *self, const rl_embed_text *texts, size_t count)
@@ -412,8 +399,12 @@ static rl_status post(rl_embedding *self, const rl_embed_text *texts, size_t cou
 static rl_status embed_some(rl_embedding *self, size_t first, size_t count, bool *refused,
                             rl_err *err)
 {
-    const rl_vectors_into into = {&self->embeddings->values, &self->embeddings->dim,
-                                  self->count, first, self->openai->dimensions};
+    const rl_vectors_into into = {.values = &self->embeddings->values,
+                                  .dim = &self->embeddings->dim,
+                                  .rows = self->count,
+                                  .first = first,
+                                  .dim_wanted = self->openai->dimensions,
+                                  .dim_max = RL_EMBEDDING_DIM_MAX};
     rl_status status = post(self, self->texts + first, count, err);
     char why[RL_WHY] = "", what[RL_WHY + 40];
 
@@ -483,7 +474,7 @@ static rl_status embed_shorter(rl_embedding *self, size_t at, rl_err *err)
     bool refused = true;
 
     while (status == RL_OK && refused && text->used / 2 >= CUT_MIN && is_too_long(self)) {
-        text->used = prefix(text->text, text->len, text->used / 2);
+        text->used = rl_utf8_prefix(text->text, text->len, text->used / 2);
         status = embed_some(self, at, 1, &refused, err);
     }
     if (status == RL_OK && refused) {
@@ -532,7 +523,7 @@ static rl_status embed_all(rl_embedding *self, rl_err *err)
     for (size_t i = 0; i < self->count; i++) {
         rl_embed_text *text = &self->texts[i];
 
-        text->used = prefix(text->text, text->len, RL_OPENAI_TEXT);
+        text->used = rl_utf8_prefix(text->text, text->len, RL_OPENAI_TEXT);
         text->refused = false;
     }
     while (status == RL_OK && first < self->count) {

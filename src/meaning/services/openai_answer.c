@@ -4,7 +4,6 @@
 #include "core/alloc.h"
 #include "core/base64.h"
 #include "core/json_read.h"
-#include "meaning/services/openai.h"
 #include "net/printable.h"
 
 #include <math.h>
@@ -30,7 +29,7 @@ static rl_status take_dim(reading *self, size_t dim)
 {
     const rl_vectors_into *into = self->into;
 
-    if (dim == 0 || dim > RL_EMBEDDING_DIM_MAX) {
+    if (dim == 0 || dim > into->dim_max) {
         snprintf(self->why, RL_WHY, "a vector of %zu numbers", dim);
         return RL_SERVICE;
     }

@@ -24,7 +24,8 @@ typedef struct rl_vectors_into {
     float **values; /* [rows][dim] */
     uint32_t *dim;
     size_t rows, first;
-    uint32_t dim_wanted; /* that was asked for, or 0 */
+    uint32_t dim_wanted; /* the length that the request asked for, or 0 */
+    uint32_t dim_max;
 } rl_vectors_into;
 rl_status rl_openai_read_vectors(const rl_buf *body, size_t count,
                                  const rl_vectors_into *into, char why[RL_WHY]);
