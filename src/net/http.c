@@ -80,7 +80,7 @@ static rl_status failed(const rl_call *call, bool retryable, rl_err *err)
                call->failure, tried);
     if (err != NULL) {
         err->retryable = retryable;
-        err->again_ns = retryable ? call->reading.answer->retry_after_ns : 0;
+        err->retry_after_ns = retryable ? call->reading.answer->retry_after_ns : 0;
     }
     return RL_SERVICE;
 }

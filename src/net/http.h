@@ -75,7 +75,8 @@ void rl_http_answer_free(rl_http_answer *answer);
  * failed: the text names the server's host and the last failure (the host is not found,
  * refused, the certificate, time-out, "answered 503"). A certificate that is not accepted is
  * not tried again within a call. RL_SERVICE that is not retryable for an URL that can't be
- * used, and for an answer of more than max_answer. With the last Retry-After in `again_ns`. RL_CLOSED when it was stopped. The answer
+ * used, and for an answer of more than max_answer. With the last Retry-After in
+ * `retry_after_ns`. RL_CLOSED when it was stopped. The answer
  * is in any case what the last attempt got: with status 0 nothing. */
 rl_status rl_http_post(rl_http *http, const rl_http_request *request, unsigned attempts,
                        uint64_t end, rl_http_answer *answer, rl_err *err);

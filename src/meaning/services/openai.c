@@ -339,7 +339,7 @@ static void add_said(const rl_embedding *self, rl_err *err)
         memcpy(text, err->text, sizeof text);
         rl_err_set(err, before.code, "%s: %s", text, self->said);
         err->retryable = before.retryable;
-        err->again_ns = before.again_ns;
+        err->retry_after_ns = before.retry_after_ns;
     }
 }
 
