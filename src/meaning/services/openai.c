@@ -547,7 +547,7 @@ static rl_status embed_all(rl_embedding *self, rl_err *err)
                  self->answer.status);
         status = fail(self, what, err);
         if (err != NULL) {
-            err->refused = true;
+            err->rejected = true;
         }
     }
     return status;
