@@ -1,7 +1,8 @@
 /* A growable byte buffer with a hard cap and a sticky failure flag.
  *
- * An append that fails (no memory, or over the cap) sets `failed` and changes nothing else;
- * later appends do nothing. So a writer appends freely and checks `failed` once, at the end.
+ * An append that fails (no memory, or over the cap) sets `failed` and changes nothing
+ * else; later appends do nothing. So a writer appends freely and checks `failed` once, at
+ * the end.
  * Ownership: `data` is owned by the buffer until rl_buf_free. Not thread-safe.
  */
 #ifndef RL_BUF_H

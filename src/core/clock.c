@@ -1,5 +1,5 @@
-/* Clocks and time stamps. Dates are counted in the proleptic Gregorian calendar, in eras of
- * 400 years that begin on 1 March (Howard Hinnant, "chrono-compatible low-level date
+/* Clocks and time stamps. Dates are counted in the proleptic Gregorian calendar, in eras
+ * of 400 years that begin on 1 March (Howard Hinnant, "chrono-compatible low-level date
  * algorithms").
  */
 #include "core/clock.h"

@@ -7,8 +7,9 @@
 
 #define NO_TAIL (-1)
 
-/* A member of the snapshot, by offsets into the arena. An array that has grown since it was
- * written also has tails: each adds a comma and its text before the closing bracket. */
+/* A member of the snapshot, by offsets into the arena. An array that has grown since it
+ * was written also has tails: each adds a comma and its text before the closing
+ * bracket. */
 typedef struct entry {
     size_t key_at, key_len;
     size_t value_at, value_len;
@@ -92,9 +93,9 @@ void rl_snapshot_take(rl_snapshot *snapshot, const rl_object *object, size_t at,
     }
 }
 
-/* How a value differs from one of the snapshot. An array has only grown if it has the same
- * bytes up to the old one's last element, and then a comma: the equal bytes put both texts
- * at depth 1 there. */
+/* How a value differs from one of the snapshot. An array has only grown if it has the
+ * same bytes up to the old one's last element, and then a comma: the equal bytes put both
+ * texts at depth 1 there. */
 static change compare(const rl_snapshot *snapshot, const char *arena, const entry *old,
                       const char *text, size_t len)
 {
@@ -132,8 +133,8 @@ typedef struct key_cursor {
     bool reordered; /* an entry was found before `next` */
 } key_cursor;
 
-/* The index of a key's entry, searched from `next` on and then from the start. -1 when there
- * is none, or when no steps are left. */
+/* The index of a key's entry, searched from `next` on and then from the start. -1 when
+ * there is none, or when no steps are left. */
 static ptrdiff_t find_entry(const rl_snapshot *snapshot, const char *arena,
                             const char *key, size_t len, key_cursor *cursor)
 {
@@ -150,8 +151,8 @@ static ptrdiff_t find_entry(const rl_snapshot *snapshot, const char *arena,
     return -1;
 }
 
-/* Whether the object has a key more than `most` times: Python's 1 and "1" both become "1".
- * Also true when no steps are left, so that an unusual object takes bounded time. */
+/* Whether the object has a key more than `most` times: Python's 1 and "1" both become
+ * "1". Also true when no steps are left, so that an unusual object takes bounded time. */
 static bool is_duplicate(const rl_object *object, const char *key, size_t len,
                          size_t most, key_cursor *cursor)
 {
@@ -170,9 +171,9 @@ static bool is_duplicate(const rl_object *object, const char *key, size_t len,
     return found > most;
 }
 
-/* Compares a member with the snapshot; false when a delta can't express the object. Of two
- * members with one key the last counts: so a duplicate is allowed only if it is unchanged,
- * and the order of the members too. */
+/* Compares a member with the snapshot; false when a delta can't express the object. Of
+ * two members with one key the last counts: so a duplicate is allowed only if it is
+ * unchanged, and the order of the members too. */
 static bool examine(const rl_snapshot *snapshot, const char *arena,
                     const rl_object *object, const rl_member *member, key_cursor *cursor,
                     finding *found)
@@ -197,8 +198,8 @@ static bool examine(const rl_snapshot *snapshot, const char *arena,
            !is_duplicate(object, key, member->key_len, 1, cursor);
 }
 
-/* Compares all members, and sets *size to about the bytes of the delta. False when a delta
- * can't express the object, or would not be much shorter than the object. */
+/* Compares all members, and sets *size to about the bytes of the delta. False when a
+ * delta can't express the object, or would not be much shorter than the object. */
 static bool compare_all(const rl_snapshot *snapshot, const char *arena,
                         const rl_object *object, finding *findings, size_t *size)
 {
@@ -317,8 +318,8 @@ static void write_changed(rl_snapshot *snapshot, const rl_object *object,
     }
 }
 
-/* Writes "unset":[...]: the keys among the first `count` entries that the object no longer
- * has. With `follow`, removes these entries. */
+/* Writes "unset":[...]: the keys among the first `count` entries that the object no
+ * longer has. With `follow`, removes these entries. */
 static void write_unset(rl_snapshot *snapshot, rl_buf *arena, size_t count, bool follow)
 {
     size_t retained = 0, all = entry_count(snapshot);

@@ -1,14 +1,15 @@
 /* Deltas of JSON objects: the members that changed since a snapshot.
  *
  * LangGraph hands the whole state to every node. A snapshot refers to the state that was
- * stored last by offsets into the arena that holds its text, so it copies nothing. The next
- * state is compared with the snapshot, by encoded bytes, and stored as
+ * stored last by offsets into the arena that holds its text, so it copies nothing. The
+ * next state is compared with the snapshot, by encoded bytes, and stored as
  *
  *     {"since": 3, "set": {"k": ...}, "append": {"k": [...]}, "unset": ["k"]}
  *
  * Empty members are left out. "since" names the snapshot, by a number that the caller
  * chooses; "append" has the new elements of an array that has only grown.
- * Ownership: a snapshot owns its lists. The texts belong to the arena, which must only grow.
+ * Ownership: a snapshot owns its lists. The texts belong to the arena, which must only
+ * grow.
  * Not thread-safe. Without memory, the arena's `failed` is set.
  */
 #ifndef RL_DELTA_H
@@ -25,8 +26,8 @@ typedef struct rl_member {
     size_t value_at, value_len;
 } rl_member;
 
-/* A JSON object with its members, all borrowed. `members` is NULL for a text that is not an
- * object, or whose members are not known. */
+/* A JSON object with its members, all borrowed. `members` is NULL for a text that is not
+ * an object, or whose members are not known. */
 typedef struct rl_object {
     const char *text;
     size_t len;
@@ -46,8 +47,8 @@ typedef struct rl_snapshot {
 void rl_snapshot_init(rl_snapshot *snapshot);
 void rl_snapshot_free(rl_snapshot *snapshot);
 
-/* Makes the object the snapshot, named `since`. The object's text must be in the arena, at
- * offset `at`. */
+/* Makes the object the snapshot, named `since`. The object's text must be in the arena,
+ * at offset `at`. */
 void rl_snapshot_take(rl_snapshot *snapshot, const rl_object *object, size_t at,
                       int64_t since);
 
@@ -58,8 +59,8 @@ void rl_snapshot_take(rl_snapshot *snapshot, const rl_object *object, size_t at,
 bool rl_snapshot_delta(rl_snapshot *snapshot, const rl_object *object, rl_buf *arena,
                        bool follow, int64_t since);
 
-/* Appends an rl_member to `members` for each member of an object that rl_json wrote. False
- * when the text is not an object, or without memory. */
+/* Appends an rl_member to `members` for each member of an object that rl_json wrote.
+ * False when the text is not an object, or without memory. */
 bool rl_object_split(const char *text, size_t len, rl_buf *members);
 
 #endif

@@ -1,11 +1,12 @@
 /* Doubles as the shortest text that reads back as the same double. See dtoa.h.
  *
- * After Raffaele Giulietti, "The Schubfach way to render doubles" (2020). A table of powers
- * of ten scales the double so that its rounding interval (the reals that read back as it) is
- * 1 to 10 units wide. A multiple of ten in the interval is then the shortest decimal; if
- * there is none, the nearest whole number is. shortest_exact() is the paper's procedure.
- * shortest_quick() makes the same comparisons with one multiplication instead of three, to
- * 60 bits after the point, and reports a comparison that is too close to decide.
+ * After Raffaele Giulietti, "The Schubfach way to render doubles" (2020). A table of
+ * powers of ten scales the double so that its rounding interval (the reals that read back
+ * as it) is 1 to 10 units wide. A multiple of ten in the interval is then the shortest
+ * decimal; if there is none, the nearest whole number is. shortest_exact() is the paper's
+ * procedure. shortest_quick() makes the same comparisons with one multiplication instead
+ * of three, to 60 bits after the point, and reports a comparison that is too close to
+ * decide.
  */
 #include "core/dtoa.h"
 
@@ -15,7 +16,8 @@
 
 #include "core/pow10_table.h"
 
-/* RL_DTOA_PORTABLE leaves out all that is not plain C11, so that a test covers the rest. */
+/* RL_DTOA_PORTABLE leaves out all that is not plain C11, so that a test covers the
+ * rest. */
 #if defined(__GNUC__) && !defined(RL_DTOA_PORTABLE)
 #define RL_DTOA_GNU
 #if defined(__x86_64__)
@@ -54,7 +56,7 @@ struct decimal {
     int exp10;
 };
 
-/* ---- scaling by a power of ten ----------------------------------------------------- */
+/* ---- scaling by a power of ten --------------------------------------------------- */
 
 /* The low half of a * b; the high half goes to *high. */
 static inline uint64_t mul_64x64(uint64_t a, uint64_t b, uint64_t *high)
@@ -77,7 +79,8 @@ static inline uint64_t mul_64x64(uint64_t a, uint64_t b, uint64_t *high)
 #endif
 }
 
-/* n * g / 2^128: returns the whole part, and sets *fraction to the 64 bits after the point. */
+/* n * g / 2^128: returns the whole part, and sets *fraction to the 64 bits after the
+ * point. */
 static inline uint64_t scale(uint64_t n, const uint64_t g[2], uint64_t *fraction)
 {
     uint64_t whole, carried;
@@ -106,7 +109,7 @@ static inline int floor_log2_pow10(int i)
     return (i * 1741647) >> 19;
 }
 
-/* ---- the shortest decimal ---------------------------------------------------------- */
+/* ---- the shortest decimal -------------------------------------------------------- */
 
 /*
  * n * g / 2^128 rounded to odd: the lowest bit of an inexact result is set, so that it
@@ -123,12 +126,13 @@ static uint64_t scale_to_odd(uint64_t n, const uint64_t g[2])
 }
 
 /*
- * The paper's procedure for the double c * 2^q, c > 0, in quarters of a unit: the ends and
- * the middle of the interval are then whole numbers.
+ * The paper's procedure for the double c * 2^q, c > 0, in quarters of a unit: the ends
+ * and the middle of the interval are then whole numbers.
  */
 static NOINLINE struct decimal shortest_exact(uint64_t c, int q)
 {
-    /* Doubles are twice as dense below a power of two as above: the interval is lopsided. */
+    /* Doubles are twice as dense below a power of two as above: the interval is
+     * lopsided. */
     bool lopsided = c == HIDDEN_BIT && q > Q_MIN;
     bool odd = c & 1; /* the ends themselves read back as c only when c is even */
     int k = lopsided ? floor_log10_three_quarters_pow2(q) : floor_log10_pow2(q);
@@ -169,11 +173,12 @@ static inline bool near(uint64_t a, uint64_t b)
  * Let x be the distance of the scaled double above a multiple of ten. That multiple is in
  * the interval when x is less than the interval's reach downwards; the next one is when
  * 10 - x is less than the reach upwards. When neither is, the result is the nearest whole
- * number, as the interval reaches at least 1/2 upwards and, unless it is lopsided, downwards.
+ * number, as the interval reaches at least 1/2 upwards and, unless it is lopsided,
+ * downwards.
  *
  * Distances are in units of 2^-60, each less than two units off: g and the multiplication
- * err by less than 2^-64 each, and cutting to 60 bits by less than one unit. So a comparison
- * is certain unless its sides are within four units.
+ * err by less than 2^-64 each, and cutting to 60 bits by less than one unit. So a
+ * comparison is certain unless its sides are within four units.
  */
 static inline bool shortest_quick(uint64_t c, int q, bool lopsided,
                                   struct decimal *result)
@@ -227,7 +232,7 @@ static inline struct decimal shortest(uint64_t c, int q)
     return d;
 }
 
-/* ---- the text ---------------------------------------------------------------------- */
+/* ---- the text -------------------------------------------------------------------- */
 
 /* Stores eight bytes, the lowest first. */
 static inline void put_eight(char *out, uint64_t bytes)
@@ -258,9 +263,9 @@ static inline int low_zero_bytes(uint64_t n)
 }
 
 /*
- * The eight digits of n < 10^8, each as a number 0 to 9 in a byte, the first in the lowest.
- * Each step splits every part in two, the quotient below and the remainder above. The
- * multiplications by a reciprocal are exact for numbers of these sizes.
+ * The eight digits of n < 10^8, each as a number 0 to 9 in a byte, the first in the
+ * lowest. Each step splits every part in two, the quotient below and the remainder above.
+ * The multiplications by a reciprocal are exact for numbers of these sizes.
  */
 static inline uint64_t eight_digits(uint64_t n)
 {
@@ -273,8 +278,8 @@ static inline uint64_t eight_digits(uint64_t n)
     return q | (n - q * 10) << 8;
 }
 
-/* The result of put_digits(): the first eight characters, the first in the lowest byte, and
- * the number of digits (of 17) without the zeros at the end. */
+/* The result of put_digits(): the first eight characters, the first in the lowest byte,
+ * and the number of digits (of 17) without the zeros at the end. */
 struct stored {
     uint64_t front;
     int count;
@@ -357,8 +362,8 @@ static inline struct stored put_digits(char *out, uint64_t n)
 
 #endif
 
-/* Stores d with a point after its first `point` digits, 1 to 16; returns the number of digits
- * without the zeros at the end. */
+/* Stores d with a point after its first `point` digits, 1 to 16; returns the number of
+ * digits without the zeros at the end. */
 static inline int put_pointed(char *out, uint64_t d, int point)
 {
     struct stored s = put_digits(out + 1, d);
@@ -377,8 +382,8 @@ static inline int put_pointed(char *out, uint64_t d, int point)
     return s.count;
 }
 
-/* Stores 'e' and the exponent; returns the end. Without branches: each character is stored,
- * and the next one overwrites it if it is not needed. */
+/* Stores 'e' and the exponent; returns the end. Without branches: each character is
+ * stored, and the next one overwrites it if it is not needed. */
 static inline char *put_exponent(char *out, int exponent)
 {
     unsigned n = (unsigned)(exponent < 0 ? -exponent : exponent);

@@ -17,7 +17,7 @@ typedef enum rl_status {
     RL_BUSY,    /* the call would have to wait, and its caller may not */
     RL_CLOSED,  /* the recorder is closed */
     RL_TIMEOUT, /* the time limit has passed */
-    RL_SERVICE, /* the embeddings server or Milvus reported an error, or was not reached */
+    RL_SERVICE, /* the embeddings server or Milvus failed, or was not reached */
     RL_INVALID, /* an argument of the call has a wrong value */
 } rl_status;
 
@@ -34,8 +34,8 @@ typedef struct rl_err {
     char text[RL_ERR_TEXT];
 } rl_err;
 
-/* Fills err (which may be NULL), with all flags clear, and returns `code`:
- * return rl_err_set(err, RL_STORE, "...", ...). A long text is cut between two characters. */
+/* Fills err (which may be NULL), with all flags clear, and returns `code`: return
+ * rl_err_set(err, RL_STORE, "...", ...). A long text is cut between two characters. */
 rl_status rl_err_set(rl_err *err, rl_status code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -1,10 +1,10 @@
 /* Forks. Every part that holds a lock, a database or a thread joins as a member; its
  * functions are called before a fork, and after it in the parent and in the child.
  *
- * Without that, a lock that another thread holds at the fork would stay locked in the child;
- * a SQLite file that is open across a fork would lose the child's commits without an error
- * (SQLite's table of open files and locks is inherited, the locks are not); and the child
- * would write into its parent's connections to servers.
+ * Without that, a lock that another thread holds at the fork would stay locked in the
+ * child; a SQLite file that is open across a fork would lose the child's commits without
+ * an error (SQLite's table of open files and locks is inherited, the locks are not); and
+ * the child would write into its parent's connections to servers.
  * Threads: any. State: one list of members per process.
  * Ownership: the caller owns a member, which must leave before it is freed.
  */
@@ -25,8 +25,8 @@ typedef struct rl_fork_member {
  * before it. */
 void rl_fork_join(rl_fork_member *member);
 
-/* Removes a member. Calls `at_last` (or NULL) with the member's ctx while no fork can happen,
- * to free what the member's functions use. */
+/* Removes a member. Calls `at_last` (or NULL) with the member's ctx while no fork can
+ * happen, to free what the member's functions use. */
 void rl_fork_leave(rl_fork_member *member, void (*at_last)(void *ctx));
 
 /* Whether a fork is waiting for locks. A thread that holds one during a long wait should

@@ -1,14 +1,14 @@
 /* A JSON writer that appends to a buffer, with a cap on the size of one text.
  *
- * Each value is written with a comma after it. Closing a container replaces the last comma
- * with the bracket, and rl_json_end removes the outermost one. The caller is responsible for
- * the order: in an object, a key before each value.
+ * Each value is written with a comma after it. Closing a container replaces the last
+ * comma with the bracket, and rl_json_end removes the outermost one. The caller is
+ * responsible for the order: in an object, a key before each value.
  *
- * Past the cap the text is cut: a string keeps its head and ends with "<cut: N bytes>", an
- * array gets that text as its last element, an object the member "<cut>"; the containers
- * that were open are closed. N is the size that the whole text would have had. What is
- * written after the cut is only counted, so memory stays near the cap; when the count is
- * many caps, rl_json_gave_up tells the caller to stop walking.
+ * Past the cap the text is cut: a string keeps its head and ends with "<cut: N bytes>",
+ * an array gets that text as its last element, an object the member "<cut>"; the
+ * containers that were open are closed. N is the size that the whole text would have had.
+ * What is written after the cut is only counted, so memory stays near the cap; when the
+ * count is many caps, rl_json_gave_up tells the caller to stop walking.
  *
  * Failures (no memory) stick in the buffer's `failed`. Not thread-safe. Format: RFC 8259.
  */
@@ -60,8 +60,8 @@ static inline bool rl_json_gave_up(const rl_json *json)
     return json->cut && json->whole > RL_JSON_COUNTED(json->cap);
 }
 
-/* Whether the text, with what is still to be closed, has grown past the cap. Behind an item
- * its comma counts for the first of the brackets. */
+/* Whether the text, with what is still to be closed, has grown past the cap. Behind an
+ * item its comma counts for the first of the brackets. */
 static inline bool rl_json_full(const rl_json *json)
 {
     return json->buf->len + json->depth > json->limit;
@@ -180,8 +180,8 @@ static inline void rl_json_double(rl_json *json, double value)
 void rl_json_text_slow(rl_json *json, const char *text, size_t len);
 void rl_json_key_slow(rl_json *json, const char *text, size_t len);
 
-/* Stores a quoted text and `tail` if it is short, needs no escape and is within the limit.
- * The caller then raises the buffer's length. */
+/* Stores a quoted text and `tail` if it is short, needs no escape and is within the
+ * limit. The caller then raises the buffer's length. */
 static inline bool rl_json_quick(rl_json *json, const char *text, size_t len, char tail)
 {
     rl_buf *buf = json->buf;
@@ -233,8 +233,8 @@ void rl_json_string_end(rl_json *json, rl_json_string *string);
 /* Bytes of input for one piece. Without pieces, a text would need six times its size. */
 #define RL_JSON_PIECE ((size_t)16384)
 
-/* Appends `text` (of `len` bytes, and a NUL) to `out`, with numbers of the form 1e16 written
- * as 10000000000000000.0. PostgreSQL's jsonb would return 1e16 as an integer. */
+/* Appends `text` (of `len` bytes, and a NUL) to `out`, with numbers of the form 1e16
+ * written as 10000000000000000.0. PostgreSQL's jsonb would return 1e16 as an integer. */
 void rl_json_widen(rl_buf *out, const char *text, size_t len);
 
 #endif

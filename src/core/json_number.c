@@ -1,8 +1,9 @@
 /* JSON's numbers as doubles. See json_read.h.
  *
- * Most have few digits and a small exponent: the digits and the power of ten are then exact
- * doubles, and one operation on them gives the nearest double (W. D. Clinger, "How to Read
- * Floating Point Numbers Accurately", 1990). The others are read by strtod_l, in the locale "C".
+ * Most have few digits and a small exponent: the digits and the power of ten are then
+ * exact doubles, and one operation on them gives the nearest double (W. D. Clinger, "How
+ * to Read Floating Point Numbers Accurately", 1990). The others are read by strtod_l, in
+ * the locale "C".
  */
 #include "core/json_read.h"
 
@@ -16,8 +17,8 @@
 #define EXACT_TEN 22                    /* powers of ten up to this are exact doubles */
 #define WORD_DIGITS 19                  /* always fit a uint64_t */
 
-/* A number halfway between two doubles has at most 767 digits. Further digits matter only by
- * being zero or not. */
+/* A number halfway between two doubles has at most 767 digits. Further digits matter only
+ * by being zero or not. */
 #define DIGITS 800
 #define EXPONENT_MAX 100000 /* a number beyond is 0 or infinite */
 

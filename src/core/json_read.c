@@ -7,7 +7,7 @@
 
 static const rl_json_value nothing = {NULL, 0};
 
-/* ---- skipping: each function returns the end of what it skips, or NULL if it is invalid -- */
+/* ---- skipping: each returns the end of the skipped text, or NULL if it is invalid -- */
 
 static inline bool is_space(char c)
 {
@@ -149,8 +149,8 @@ static inline bool in_object(const rl_nest *nest)
     return (nest->objects[at / 64] >> at % 64 & 1) != 0;
 }
 
-/* Enters the container at `at`: returns its first value. An empty container is skipped, and the
- * nest is unchanged. */
+/* Enters the container at `at`: returns its first value. An empty container is skipped,
+ * and the nest is unchanged. */
 static const char *skip_opening(const char *at, const char *end, rl_nest *nest)
 {
     const unsigned depth = nest->depth;
@@ -193,8 +193,8 @@ static const char *skip_closing(const char *at, const char *end, rl_nest *nest)
     return at;
 }
 
-/* A value whose first character is at `at`. Not recursive: the text must not determine the
- * depth of the stack. */
+/* A value whose first character is at `at`. Not recursive: the text must not determine
+ * the depth of the stack. */
 static const char *skip_value(const char *at, const char *end)
 {
     rl_nest nest;
@@ -218,7 +218,7 @@ static const char *skip_value(const char *at, const char *end)
     return at;
 }
 
-/* ---- values ------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------- */
 
 bool rl_json_read(const char *text, size_t len, rl_json_value *value)
 {
@@ -275,7 +275,8 @@ void rl_json_enter(rl_json_reader *reader, rl_json_value value)
                                .ended = !container};
 }
 
-/* The start of the next member, or the end of the container. NULL when the text is invalid. */
+/* The start of the next member, or the end of the container. NULL when the text is
+ * invalid. */
 static const char *next_member(const rl_json_reader *reader)
 {
     const char *at = skip_space(reader->at, reader->end), *end = reader->end;
@@ -325,7 +326,7 @@ bool rl_json_next(rl_json_reader *reader, rl_json_value *key, rl_json_value *val
     return true;
 }
 
-/* ---- strings ----------------------------------------------------------------------------- */
+/* ---- strings --------------------------------------------------------------------- */
 
 rl_json_value rl_json_inside(rl_json_value string)
 {
@@ -434,7 +435,7 @@ bool rl_json_equals(rl_json_value value, const char *text, size_t len)
     return same && done == len;
 }
 
-/* ---- paths ------------------------------------------------------------------------------- */
+/* ---- paths ----------------------------------------------------------------------- */
 
 rl_json_value rl_json_member(rl_json_value object, const char *key, size_t len)
 {

@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <time.h>
 
-/* Takes the lock, or returns false when the monotonic clock shows `end` (nanoseconds). Not
- * pthread_mutex_timedlock: macOS has none, and it uses the wall clock. */
+/* Takes the lock, or returns false when the monotonic clock shows `end` (nanoseconds).
+ * Not pthread_mutex_timedlock: macOS has none, and it uses the wall clock. */
 static inline bool rl_lock_until(pthread_mutex_t *lock, uint64_t end)
 {
     const struct timespec moment = {0, 500000};

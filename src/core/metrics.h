@@ -1,5 +1,5 @@
-/* Counters of a recorder. Threads: any; each counter is atomic, but there is no order among
- * them.
+/* Counters of a recorder. Threads: any; each counter is atomic, but there is no order
+ * among them.
  */
 #ifndef RL_METRICS_H
 #define RL_METRICS_H

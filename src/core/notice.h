@@ -1,5 +1,5 @@
-/* Notices: messages for Python's logging. They arise in threads that may not touch Python,
- * and wait in a queue until a thread with the GIL logs them.
+/* Notices: messages for Python's logging. They arise in threads that may not touch
+ * Python, and wait in a queue until a thread with the GIL logs them.
  *
  * Threads: any. The queue holds RL_NOTICES; further notices are dropped while it is full.
  */

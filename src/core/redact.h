@@ -23,8 +23,8 @@ typedef struct rl_redact {
     uint32_t ends[32];
 } rl_redact;
 
-/* Adds the keys of a list separated by commas, without the white space around them, to a set
- * (at first all zeros). RL_NOMEM. */
+/* Adds the keys of a list separated by commas, without the white space around them, to a
+ * set (at first all zeros). RL_NOMEM. */
 rl_status rl_redact_add(rl_redact *set, const char *list, rl_err *err);
 void rl_redact_free(rl_redact *set); /* the members, not the struct */
 

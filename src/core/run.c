@@ -79,7 +79,8 @@ void rl_run_set(rl_run *run, rl_column column, const char *text, size_t len)
     rl_run_end(run, column, at);
 }
 
-/* The wall clock, but greater than every value before, even when the clock is set back. */
+/* The wall clock, but greater than every value before, even when the clock is set
+ * back. */
 static int64_t next_revision(void)
 {
     static atomic_int_fast64_t last;

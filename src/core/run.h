@@ -1,9 +1,9 @@
 /* A run as a C struct: the encoder fills it, and the stores write it.
  *
- * One arena holds all texts and JSON of a run, each followed by a NUL. The run refers to them
- * by offsets, as the arena may move when it grows. No text contains a NUL: the encoder
- * replaces it.
- * Threads: one at a time uses a run. Ownership: the run owns its arena.
+ * One arena holds all texts and JSON of a run, each followed by a NUL. The run refers to
+ * them by offsets, as the arena may move when it grows. No text contains a NUL: the
+ * encoder replaces it.
+ * Threads: one thread at a time uses a run. Ownership: the run owns its arena.
  */
 #ifndef RL_RUN_H
 #define RL_RUN_H
@@ -64,10 +64,11 @@ typedef struct rl_run {
     uint8_t id[16];             /* a UUIDv7, made when the run is first recorded */
     rl_slice texts[RL_COLUMNS]; /* the columns of kinds text and JSON */
     int64_t duration_ms;        /* or RL_NO_DURATION */
-    /* Microseconds since 1970, or RL_TIME_NONE: updated_at is then the time of the write. */
+    /* Microseconds since 1970, or RL_TIME_NONE: updated_at is then the time of the
+     * write. */
     int64_t created_at, started_at, updated_at;
-    /* Microseconds since 1970, greater for each run that the process seals. Of two records of
-     * one run, the one with the greater revision is the later. */
+    /* Microseconds since 1970, greater for each run that the process seals. Of two
+     * records of one run, the one with the greater revision is the later. */
     int64_t revision;
     bool wide_numbers; /* a payload needs rl_json_widen for PostgreSQL */
     bool is_own;       /* the id identifies the run: see store/own_run.h */
@@ -102,8 +103,8 @@ static inline const char *rl_run_text(const rl_run *run, rl_column column)
     return slice->given ? run->arena.data + slice->at : NULL;
 }
 
-/* Completes a run before it is written: sets created_at (unless it is set), the revision, and
- * (unless is_own) the id. RL_NOMEM when an earlier append to the arena has failed. */
+/* Completes a run before it is written: sets created_at (unless it is set), the revision,
+ * and (unless is_own) the id. RL_NOMEM when an earlier append to the arena has failed. */
 rl_status rl_run_seal(rl_run *run, rl_err *err);
 
 #endif

@@ -1,9 +1,9 @@
 /* Text: escaping, UTF-8, base64, integers. See text.h.
  *
- * Most text needs no escape, so the loops copy 16 bytes at a time (SSE2, NEON) or 8 (other
- * machines), and handle single bytes only in a block that needs an escape. They store a whole
- * block before they know whether it is clean: the room that callers provide (six bytes per
- * unit) suffices for that.
+ * Most text needs no escape, so the loops copy 16 bytes at a time (SSE2, NEON) or 8
+ * (other machines), and handle single bytes only in a block that needs an escape. They
+ * store a whole block before they know whether it is clean: the room that callers provide
+ * (six bytes per unit) suffices for that.
  */
 #include "core/text.h"
 
@@ -60,7 +60,8 @@ static char *escape_tail(char *out, const unsigned char *text, size_t len)
     return out;
 }
 
-/* Copies one block of BLOCK bytes and returns how many of them, from the start, are clean. */
+/* Copies one block of BLOCK bytes and returns how many of them, from the start, are
+ * clean. */
 #if RL_BLOCKS
 #define BLOCK 16
 static inline unsigned copy_block(char *out, const unsigned char *text)
@@ -185,8 +186,8 @@ size_t rl_escape_ucs1(char *out, const uint8_t *text, size_t len)
     return (size_t)(to - out);
 }
 
-/* English text with one emoji is UCS-4 throughout. So blocks of 16 units that are all ASCII
- * are narrowed at once, where the machine has instructions for that. */
+/* English text with one emoji is UCS-4 throughout. So blocks of 16 units that are all
+ * ASCII are narrowed at once, where the machine has instructions for that. */
 #if defined(__SSE2__)
 static inline bool narrow16_ucs2(unsigned char *out, const uint16_t *text)
 {

@@ -20,8 +20,8 @@
 /* "00010203...99" */
 extern const char rl_two_digits[201];
 
-/* The most bytes that one input unit may become: "\u001f". So many bytes per unit must be at
- * `out`; the functions may overwrite all of them. */
+/* The most bytes that one input unit may become: "\u001f". So many bytes per unit must be
+ * at `out`; the functions may overwrite all of them. */
 #define RL_ESCAPE_MAX 6
 
 /* U+FFFD, which replaces what PostgreSQL's jsonb can't hold (NUL, lone surrogates). */
@@ -132,9 +132,9 @@ static inline uint64_t rl_block_dirty(rl_block block)
 #define RL_BLOCKS 0
 #endif
 
-/* rl_copy_clean for at most 32 bytes, with few branches on the length, as they could not be
- * predicted. Eight bytes before the text must be readable (those of the object that contains
- * it). Writes at least eight bytes. */
+/* rl_copy_clean for at most 32 bytes, with few branches on the length, as they could not
+ * be predicted. Eight bytes before the text must be readable (those of the object that
+ * contains it). Writes at least eight bytes. */
 static inline bool rl_copy_clean_inside(char *out, const char *text, size_t len)
 {
 #if RL_BLOCKS && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -178,8 +178,8 @@ size_t rl_escape_ucs4(char *out, const uint32_t *text, size_t len);
 /* The inverse of rl_escape_utf8: writes at most `len` bytes; returns how many. */
 size_t rl_unescape(char *out, const char *text, size_t len);
 
-/* The length of the longest prefix of escaped text (the inside of a JSON string) that has at
- * most `max` bytes and ends between two characters. */
+/* The length of the longest prefix of escaped text (the inside of a JSON string) that has
+ * at most `max` bytes and ends between two characters. */
 size_t rl_escaped_prefix(const char *text, size_t len, size_t max);
 
 /* The value of a hexadecimal digit of either case; 16 for any other character. */

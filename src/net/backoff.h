@@ -12,19 +12,19 @@
 #define RL_BACKOFF_FIRST_NS UINT64_C(250000000)
 #define RL_BACKOFF_LAST_NS UINT64_C(8000000000)
 
-/* The pause in nanoseconds after `failures` attempts in a row (1 or more). It doubles from
- * 0.25 s to 8 s; a random part of up to a half is subtracted, so that clients that failed
- * together don't retry together. */
+/* The pause in nanoseconds after `failures` attempts in a row (1 or more). It doubles
+ * from 0.25 s to 8 s; a random part of up to a half is subtracted, so that clients that
+ * failed together don't retry together. */
 uint64_t rl_backoff_ns(unsigned failures);
 
-/* Reads the value of Retry-After, seconds or a date (RFC 9110, section 10.2.3). Sets *ns to the
- * nanoseconds from `now` (microseconds since 1970) on: 0 for a date in the past, at most 30
- * years. False when the value is neither. */
+/* Reads the value of Retry-After, seconds or a date (RFC 9110, section 10.2.3). Sets *ns
+ * to the nanoseconds from `now` (microseconds since 1970) on: 0 for a date in the past,
+ * at most 30 years. False when the value is neither. */
 bool rl_retry_after(const char *value, size_t len, int64_t now, uint64_t *ns);
 
-/* A token bucket; each request takes a token. There is no limit until the server answers 429.
- * That sets the rate to half the current one, and each success raises it by a tenth, until
- * there is no limit again. */
+/* A token bucket; each request takes a token. There is no limit until the server answers
+ * 429. That sets the rate to half the current one, and each success raises it by a tenth,
+ * until there is no limit again. */
 typedef struct rl_bucket {
     double rate;         /* tokens per second; RL_BUCKET_UNLIMITED or more: no limit */
     double tokens;       /* available; at most those of one second, or 1 */

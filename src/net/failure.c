@@ -52,8 +52,8 @@ bool rl_failure_is_certificate(CURLcode code)
            code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_INVALIDCERTSTATUS;
 }
 
-/* Whether libcurl's message says more than its code, and nothing secret. The messages of other
- * codes quote URLs and proxies. */
+/* Whether libcurl's message says more than its code, and nothing secret. The messages of
+ * other codes quote URLs and proxies. */
 static bool is_detail_useful(CURLcode code)
 {
     static const CURLcode codes[] = {

@@ -1,7 +1,7 @@
 /* The reason of a failed request as a text for an error, from libcurl's results.
  *
- * A text may contain the scheme, host and port of a URL, but never its user, path or query,
- * and nothing of a proxy's URL.
+ * A text may contain the scheme, host and port of a URL, but never its user, path or
+ * query, and nothing of a proxy's URL.
  * Threads: any. Nothing is retained.
  */
 #ifndef RL_FAILURE_H
@@ -19,8 +19,8 @@
 #define RL_FAILURE 400 /* a reason */
 
 /* Writes the origin of a URL, "https://host:port", without the port if it is the default.
- * RL_SERVICE, not retryable, when it is not a URL of http or https; RL_NOMEM. `name` is the
- * server's, for the error. */
+ * RL_SERVICE, not retryable, when it is not a URL of http or https; RL_NOMEM. `name` is
+ * the server's, for the error. */
 rl_status rl_origin(const char *name, const char *url, char out[RL_ORIGIN], rl_err *err);
 
 /* A failed attempt. All pointers are borrowed. */

@@ -141,7 +141,8 @@ static rl_outcome classify(rl_call *call, CURLcode code, uint64_t timeout_ns)
     return outcome;
 }
 
-/* Waits until a request may start. RL_SERVICE when that is not before the end of the call. */
+/* Waits until a request may start. RL_SERVICE when that is not before the end of the
+ * call. */
 static rl_status take_token(rl_call *call, rl_err *err)
 {
     rl_bucket *bucket = &call->http->bucket;

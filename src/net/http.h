@@ -1,19 +1,21 @@
 /* A client of HTTP servers, over libcurl, with retries.
  *
  * - Connections stay open for the next request.
- * - Certificates are verified, against the authorities of the system or of the environment, as
- *   by the curl command (CURL_CA_BUNDLE, or SSL_CERT_FILE and SSL_CERT_DIR).
+ * - Certificates are verified, against the authorities of the system or of the
+ *   environment, as by the curl command (CURL_CA_BUNDLE, or SSL_CERT_FILE and
+ *   SSL_CERT_DIR).
  * - Proxies come from the environment (http_proxy, https_proxy, all_proxy, no_proxy).
  * - Redirects are not followed: they would pass on a key.
- * - An error's text contains nothing of headers and bodies, and no user, path or query of a URL.
+ * - An error's text contains nothing of headers and bodies, and no user, path or query of
+ *   a URL.
  *
- * An attempt without an answer, or with the answer 408, 429 or 5xx, is repeated: after the time
- * of Retry-After, or else after a pause that doubles from 0.25 s to 8 s, less a random part of
- * up to a half. A 429 also halves the rate at which the client's requests may start; each
- * success raises it again (backoff.h).
+ * An attempt without an answer, or with the answer 408, 429 or 5xx, is repeated: after
+ * the time of Retry-After, or else after a pause that doubles from 0.25 s to 8 s, less a
+ * random part of up to a half. A 429 also halves the rate at which the client's requests
+ * may start; each success raises it again (backoff.h).
  *
- * Threads: one at a time. Ownership: the request is borrowed for the call; the caller owns the
- * answer.
+ * Threads: one at a time. Ownership: the request is borrowed for the call; the caller
+ * owns the answer.
  */
 #ifndef RL_HTTP_H
 #define RL_HTTP_H
@@ -43,8 +45,8 @@ typedef struct rl_http_request {
     size_t len;        /* bytes of the body */
     size_t max_answer; /* bytes; an answer with a longer body is a failure */
     bool grpc;         /* HTTP/2 also over http:// (prior knowledge) */
-    /* Whether an answer of 408, 429 or 5xx is final: it is then returned with RL_OK, without a
-     * retry. NULL: no such answer is final. */
+    /* Whether an answer of 408, 429 or 5xx is final: it is then returned with RL_OK,
+     * without a retry. NULL: no such answer is final. */
     bool (*is_final)(const struct rl_http_answer *answer);
 } rl_http_request;
 
@@ -57,13 +59,14 @@ typedef struct rl_http_answer {
     rl_buf body;
 } rl_http_answer;
 
-/* Makes a client, which the caller owns. RL_NOMEM, or RL_SERVICE when libcurl can't be used. */
+/* Makes a client, which the caller owns. RL_NOMEM, or RL_SERVICE when libcurl can't be
+ * used. */
 rl_status rl_http_new(const rl_http_options *options, rl_http **http, rl_err *err);
 void rl_http_free(rl_http *http); /* NULL is fine */
 
-/* In the child of a fork: drops the connections, which are the parent's, and sends nothing over
- * them. The client can be used again, and must still be freed. If the parent was in the middle
- * of a request, libcurl's memory leaks. */
+/* In the child of a fork: drops the connections, which are the parent's, and sends
+ * nothing over them. The client can be used again, and must still be freed. If the parent
+ * was in the middle of a request, libcurl's memory leaks. */
 void rl_http_abandon(rl_http *http);
 
 /* The members of an answer, not the struct. */
@@ -74,11 +77,11 @@ void rl_http_answer_free(rl_http_answer *answer);
  *
  * attempts     at most so many
  * end          no attempt starts after it (monotonic, nanoseconds)
- * RL_OK        for every status but 408, 429 and 5xx, and for those that is_final accepts
- * RL_SERVICE   no attempt succeeded. The text has the server's name and host, and the last
- *              failure. `retryable`, unless the URL can't be used or the answer is longer than
- *              max_answer; `retry_after_ns` has the last Retry-After. A certificate that is
- *              rejected ends the call, as retryable.
+ * RL_OK        for every status but 408, 429 and 5xx, and those that is_final accepts
+ * RL_SERVICE   no attempt succeeded. The text has the server's name and host, and the
+ *              last failure. `retryable`, unless the URL can't be used or the answer is
+ *              longer than max_answer; `retry_after_ns` has the last Retry-After. A
+ *              rejected certificate ends the call, as retryable.
  * RL_CLOSED    `stop` is set
  * answer       in all cases that of the last attempt
  */

@@ -38,7 +38,8 @@ void rl_http_reading_begin(rl_http_reading *reading)
     reading->too_large = false;
 }
 
-/* Whether a line is the header `name`; its value is then without the white space around it. */
+/* Whether a line is the header `name`; its value is then without the white space around
+ * it. */
 static bool header_is(const char *line, size_t len, const char *name, const char **value,
                       size_t *value_len)
 {

@@ -36,7 +36,8 @@ static size_t character(const unsigned char *text, size_t len)
     return count;
 }
 
-/* ASCII's control characters, DEL, and U+0080 to U+009F, which terminals also interpret. */
+/* ASCII's control characters, DEL, and U+0080 to U+009F, which terminals also
+ * interpret. */
 static bool is_control(const unsigned char *text, size_t count)
 {
     return text[0] < 0x20 || text[0] == 0x7F ||

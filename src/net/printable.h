@@ -7,12 +7,13 @@
 
 #include <stddef.h>
 
-/* Copies a text to out [size], with a NUL: on one line (control characters become spaces), as
- * valid UTF-8 (an invalid byte becomes '?'), and cut between two characters. */
+/* Copies a text to out [size], with a NUL: on one line (control characters become
+ * spaces), as valid UTF-8 (an invalid byte becomes '?'), and cut between two
+ * characters. */
 void rl_printable(char *out, size_t size, const char *text, size_t len);
 
-/* Replaces every occurrence of `secret` in the text by "***". Does nothing for NULL, or for a
- * secret of fewer than four bytes. */
+/* Replaces every occurrence of `secret` in the text by "***". Does nothing for NULL, or
+ * for a secret of fewer than four bytes. */
 void rl_hide(char *text, const char *secret);
 
 #endif

@@ -17,15 +17,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_MS \
-    1000 /* the longest wait without a `stop`; libcurl's timers end it sooner */
+#define WAIT_MS 1000   /* the longest wait without a `stop` */
 #define CONNECTIONS 4L /* idle ones that stay open */
 
 /* Before 8.0, a second call over a connection with prior knowledge fails with CURLE_HTTP2
  * (curl's issue 10634). */
 #define REUSE_VERSION 0x080000
 
-/* ---- creation and destruction ------------------------------------------------------------------------------ */
+/* ---- creation and destruction ---------------------------------------------------- */
 
 static CURLcode global_code = CURLE_FAILED_INIT;
 
@@ -34,8 +33,8 @@ static void init_curl(void)
     global_code = curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
-/* A copy of an environment variable, owned by the caller. NULL if it is unset or empty; and
- * without memory, which clears *complete. */
+/* A copy of an environment variable, owned by the caller. NULL if it is unset or empty;
+ * and without memory, which clears *complete. */
 static char *copy_env(const char *name, bool *complete)
 {
     const char *value = getenv(name);
@@ -120,8 +119,8 @@ static rl_status open_handles(rl_transfer *transfer, rl_err *err)
 
 void rl_transfer_abandon(rl_transfer *transfer)
 {
-    /* Closing a connection of TLS or HTTP/2 sends a message, which would close the parent's. So
-     * /dev/null takes the place of each socket first. */
+    /* Closing a connection of TLS or HTTP/2 sends a message, which would close the
+     * parent's. So /dev/null takes the place of each socket first. */
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
     for (size_t i = 0; i < RL_TRANSFER_FDS && null_fd >= 0; i++) {
@@ -143,7 +142,7 @@ void rl_transfer_abandon(rl_transfer *transfer)
     atomic_store(&transfer->busy, false);
 }
 
-/* ---- sockets --------------------------------------------------------------------------- */
+/* ---- sockets --------------------------------------------------------------------- */
 
 /* Records an address that libcurl connects to: a host may have several. */
 static void record_address(rl_transfer *transfer, const struct curl_sockaddr *address)
@@ -206,8 +205,8 @@ static int close_socket(void *ctx, curl_socket_t item)
     return close(item);
 }
 
-/* A write to a connection that the server has closed raises SIGPIPE, which ends a program that
- * has restored the default action. The guard blocks the signal for the thread. */
+/* A write to a connection that the server has closed raises SIGPIPE, which ends a program
+ * that has restored the default action. The guard blocks the signal for the thread. */
 typedef struct pipe_guard {
     sigset_t before;
     bool was_pending;
@@ -240,7 +239,7 @@ static void release_pipe(const pipe_guard *guard)
     (void)pthread_sigmask(SIG_SETMASK, &guard->before, NULL);
 }
 
-/* ---- an attempt ------------------------------------------------------------------------ */
+/* ---- an attempt ------------------------------------------------------------------ */
 
 static bool is_stopped(const rl_transfer *transfer)
 {

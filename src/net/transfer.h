@@ -1,5 +1,5 @@
-/* One attempt of a request, through libcurl. http.c makes the attempts and the pauses between
- * them; http.h states the client's guarantees.
+/* One attempt of a request, through libcurl. http.c makes the attempts and the pauses
+ * between them; http.h states the client's guarantees.
  *
  * Threads: one at a time.
  */
@@ -28,9 +28,9 @@ typedef struct rl_transfer {
     char detail[CURL_ERROR_SIZE];
 } rl_transfer;
 
-/* Reads the environment, and makes no connection. `name` is the server's, for errors. The caller
- * must call rl_transfer_destroy, even after a failure. RL_NOMEM, or RL_SERVICE when libcurl
- * can't be used. */
+/* Reads the environment, and makes no connection. `name` is the server's, for errors. The
+ * caller must call rl_transfer_destroy, even after a failure. RL_NOMEM, or RL_SERVICE
+ * when libcurl can't be used. */
 rl_status rl_transfer_init(rl_transfer *transfer, const char *name,
                            const atomic_bool *stop, rl_err *err);
 void rl_transfer_destroy(rl_transfer *transfer);
