@@ -32,8 +32,8 @@ ALLOCATION = re.compile(r"(?<![\w.>])(malloc|calloc|realloc|free)\s*\(")
 SQL = re.compile(r'"\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP)\s')
 MARK = re.compile(r"\b(TODO|FIXME|XXX)\b")
 
-# What a file below src/ may include, by its folder; a name covers the folders below it. The
-# table of docs/architecture.md says the same.
+# The folders that a file below src/ may include, by its own folder; a name covers the
+# folders below it. docs/architecture.md has the same table.
 STORE = {"core", "store"}
 RECORD = {"core", "store", "record"}
 MAY_INCLUDE = {

@@ -88,9 +88,9 @@ def least_distance(x: Fraction, n_max: int) -> Fraction:
 def check_exponent(q: int) -> None:
     """Check the assumption of shortest_exact() for doubles c * 2**q.
 
-    The function scales (4c - 2), 4c and (4c + 2) times 2**q, and compares the first and the
-    last with multiples of 4, and the second with even numbers. A scaled number must equal
-    the number it is compared with, or differ from it by at least 2**-63.
+    The function scales (4c - 2), 4c and (4c + 2) times 2**q, and compares the first and
+    the last with multiples of 4, and the second with even numbers. A scaled number must
+    equal the number it is compared with, or differ from it by at least 2**-63.
     """
     k = floor_log10_pow2(q)
     check(pow10(k) <= pow2(q) < pow10(k + 1), f"log10 of 2**{q}")
