@@ -1,8 +1,8 @@
 """Builds the C core as one static library, and the extension on top of it.
 
-The core (src/core, store, record, net) is compiled without Python's headers; only
-src/py sees them. Everything else about the package is in pyproject.toml. Artefacts go
-to build/, into a folder of their own for each set of flags (scripts/native.py).
+The core (src/core, store, record, net, meaning) is compiled without Python's headers;
+only src/py includes them. The package's metadata is in pyproject.toml. Each set of flags
+(scripts/native.py) has its own folder of artefacts below build/.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CORE_FOLDERS = ["core", "store", "record", "net", "meaning"]
 
 
 def compile_in_parallel(compiler: Any) -> None:
-    """Make a compiler object compile the sources it is given side by side."""
+    """Make a compiler object compile several sources at a time."""
     compile_some = compiler.compile
 
     def compile_all(sources: list[str], *args: Any, **kwargs: Any) -> list[str]:
@@ -46,12 +46,12 @@ class BuildCore(build_clib):  # type: ignore[misc]
     """Compiles the core."""
 
     def build_libraries(self, libraries: list[tuple[str, dict[str, Any]]]) -> None:
-        """Add the flags, which are only known now, and build."""
+        """Add the flags, for which the libraries must be found first, and build."""
         found = native.find_libraries()
         for name, info in libraries:
             info["include_dirs"] = ["src", *found.include_dirs]
             info["cflags"] = native.compile_flags()
-            # ar adds to an archive: a source that is gone would live on in it.
+            # ar only adds to an archive: the object of a deleted source would stay in it.
             Path(self.build_clib, f"lib{name}.a").unlink(missing_ok=True)
         compile_in_parallel(self.compiler)
         super().build_libraries(libraries)
@@ -63,13 +63,13 @@ class BuildExtension(build_ext):  # type: ignore[misc]
     include_dirs: list[str]
 
     def finalize_options(self) -> None:
-        """Keep Python's folders out of -I: they come as system headers instead."""
+        """Remove Python's folders from -I: build_extensions adds them with -isystem."""
         super().finalize_options()
         folders = [path for path in self.include_dirs if path not in python_includes()]
         self.include_dirs = folders
 
     def build_extensions(self) -> None:
-        """Add the flags, which are only known now, and build."""
+        """Add the flags, for which the libraries must be found first, and build."""
         found = native.find_libraries()
         version = self.distribution.get_version()
         for extension in self.extensions:
@@ -78,7 +78,7 @@ class BuildExtension(build_ext):  # type: ignore[misc]
             extension.libraries = [CORE, *found.libraries, "pthread", "m"]
             extension.define_macros = [
                 ("RUNLOG_VERSION", f'"{version}"'),
-                ("_GNU_SOURCE", None),  # as Python.h sets it, but for headers before it
+                ("_GNU_SOURCE", None),  # Python.h defines it too late for other headers
             ]
             extension.extra_compile_args = native.compile_flags()
             for folder in python_includes():
@@ -97,7 +97,7 @@ def python_includes() -> list[str]:
 
 
 build_base = Path("build", native.variant())
-build_base.mkdir(parents=True, exist_ok=True)  # egg_info wants it to be there
+build_base.mkdir(parents=True, exist_ok=True)  # egg_info needs the folder
 
 core_sources = native.sources(*CORE_FOLDERS)
 core_headers = native.sources(*CORE_FOLDERS, suffix=".h")

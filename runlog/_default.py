@@ -47,15 +47,15 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_renew_lock)
 
 
-def _tell_fallback(recorder: Recorder) -> None:
+def _log_fallback(recorder: Recorder) -> None:
     """Log that SQLite is the store: INFO if the user chose the file, else WARNING."""
     import logging
 
     chosen = not recorder.default_path
     logging.getLogger("runlog").log(
         logging.INFO if chosen else logging.WARNING,
-        "POSTGRES_DSN is not set: runs are kept in the SQLite file %s",
-        "that was chosen" if chosen else "test_runs.db",
+        "POSTGRES_DSN is not set: runs are recorded in the %s",
+        "chosen SQLite file" if chosen else "SQLite file test_runs.db",
     )
 
 
@@ -70,7 +70,7 @@ def default_recorder() -> Recorder:
                 if not _exiting:
                     atexit.register(_forget)
                     if _current.stats()["store"] == "sqlite":
-                        _tell_fallback(_current)
+                        _log_fallback(_current)
             recorder = _current
     return recorder
 
@@ -79,7 +79,7 @@ def configure(**options: Any) -> None:
     """Replace the module's recorder by one with these options, those of `Recorder`.
 
     Raises:
-        ConfigError, TypeError: an option is wrong; the module keeps its recorder.
+        ConfigError, TypeError: an option is wrong; the module's recorder stays.
     """
     global _current
     fresh = Recorder(**options)

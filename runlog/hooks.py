@@ -42,7 +42,8 @@ NodeInputs = Literal["delta", "full", "none"]
 
 def _log_failure(reason: str) -> None:
     logging.getLogger("runlog").error(
-        "a graph's run was not kept (told once, until one is kept again): %s", reason
+        "a graph's run was not recorded (logged once, until a run is recorded again): %s",
+        reason,
     )
 
 

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Sets up what a make target needs: system packages, .venv, and the dependencies of one
-# of the extras in pyproject.toml. Does nothing, quickly, when it is all there.
+# Installs the prerequisites of a make target: system packages, .venv, and the dependencies
+# of one extra of pyproject.toml. Returns at once when all are installed.
 #
 # usage: scripts/bootstrap.sh EXTRA     (langgraph, test, bench or dev)
 #
-# PYTHON   the interpreter to make .venv with (3.11 or later)
+# PYTHON   the interpreter for .venv (3.11 or later)
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -32,7 +32,7 @@ as_root() {
     elif have sudo; then
         sudo "$@"
     else
-        die "this needs root, and there is no sudo: $*"
+        die "this command needs root, and sudo is not installed: $*"
     fi
 }
 
@@ -51,12 +51,12 @@ apt_install() {
         apt-get -qq install -y --no-install-recommends "$@" >/dev/null
 }
 
-# Whether the headers of a library are there, by its pkg-config name.
+# Whether the headers of a library are installed, by its pkg-config name.
 have_library() {
     have pkg-config && pkg-config --exists "$1"
 }
 
-# Whether there is a PostgreSQL server to run the tests with.
+# Whether a PostgreSQL server is installed, for the tests.
 have_postgres() {
     for initdb in /usr/lib/postgresql/*/bin/initdb; do
         [ -x "$initdb" ] && return 0
@@ -64,7 +64,7 @@ have_postgres() {
     have initdb || { have pg_config && [ -x "$(pg_config --bindir)/initdb" ]; }
 }
 
-# Whether there is a PgBouncer, which Debian puts where only root looks.
+# Whether PgBouncer is installed. Debian puts it into a folder of root's PATH.
 have_pgbouncer() {
     have pgbouncer || [ -x /usr/sbin/pgbouncer ]
 }
@@ -86,29 +86,29 @@ system_packages() {
     esac
     [ -n "$missing" ] || return 0
     if have apt-get; then
-        # A package may start a server of its own: the tests leave that one alone.
+        # A package may start a server, which the tests do not use.
         # shellcheck disable=SC2086
         apt_install $missing
     else
-        say "please install what Debian calls:$missing (going on without)"
+        say "please install the packages that Debian calls:$missing (continuing without them)"
     fi
 }
 
-# Whether a command is a Python 3.11 or later, and (with "whole") can make a venv and
-# build extensions.
+# Whether a command is a Python 3.11 or later that, with "complete", can also make a venv
+# and build extensions.
 is_python() {
     "$1" - "${2:-}" 2>/dev/null <<'END'
 import os, sys, sysconfig
 if sys.version_info < (3, 11):
     sys.exit(1)
-if sys.argv[1] == "whole":
+if sys.argv[1] == "complete":
     import ensurepip, venv
     header = os.path.join(sysconfig.get_path("include"), "Python.h")
     sys.exit(not os.path.exists(header))
 END
 }
 
-# Sets $python to an interpreter that is_python accepts in that way.
+# Sets $python to an interpreter that is_python accepts, with the same argument.
 find_python() {
     for python in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
         if is_python "$python" "${1:-}"; then
@@ -119,7 +119,7 @@ find_python() {
 }
 
 choose_python() {
-    find_python whole && return 0
+    find_python complete && return 0
     [ -z "${PYTHON:-}" ] || die "$PYTHON is not a Python 3.11 with venv and headers"
     have apt-get || die "no Python 3.11 or later with venv and headers was found"
     apt_update
@@ -133,7 +133,7 @@ choose_python() {
         [ "$name" != none ] || die "this system has no package of Python 3.11 or later"
         apt_install "$name" "$name-venv" "$name-dev"
     fi
-    find_python whole || die "no Python 3.11 or later with venv and headers was found"
+    find_python complete || die "no Python 3.11 or later with venv and headers was found"
 }
 
 make_venv() {

@@ -1,9 +1,9 @@
-"""Writes the programs of examples/shapes.py and their records into docs/langgraph.md.
+"""Write the programs of examples/shapes.py and their records into docs/langgraph.md.
 
     .venv/bin/python scripts/document_shapes.py
 
-The page has a pair of marks for each example, and this script writes the text between
-them. A test fails if that text is not what the examples print now.
+The page has a pair of marks for each example; this script writes the text between them. A
+test fails if the text differs from the examples' current output.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How the C parts are compiled: flags, and the three libraries they need.
+"""How C is compiled: the flags, and the three libraries.
 
-Used by setup.py and by the C tests, so that both build the same way. Environment:
+setup.py and the C tests use this module, so that both build the same way. Environment:
 
 RUNLOG_WERROR=1        warnings are errors
 RUNLOG_SANITIZE=a,b    instrument with these sanitizers, for example address,undefined
@@ -29,7 +29,7 @@ WARNINGS = [
 
 @dataclass
 class Flags:
-    """What the compiler and the linker are given for a library."""
+    """Flags of the compiler and the linker for a library."""
 
     include_dirs: list[str] = field(default_factory=list)
     library_dirs: list[str] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Flags:
     other: list[str] = field(default_factory=list)
 
     def add(self, text: str) -> None:
-        """Take over flags as pkg-config prints them."""
+        """Add flags in the form in which pkg-config prints them."""
         for flag in shlex.split(text):
             kind, value = flag[:2], flag[2:]
             if kind == "-I":
@@ -52,7 +52,7 @@ class Flags:
 
 @dataclass(frozen=True)
 class Library:
-    """A library that is needed: its names, and the packages that bring it."""
+    """A required library: its names, and the packages that contain it."""
 
     name: str
     link_name: str
@@ -63,7 +63,7 @@ class Library:
 
     @property
     def missing(self) -> str:
-        """The line a user gets to see when it was not found."""
+        """The message for the user when it was not found."""
         return (
             f"runlog: {self.name} was not found: install {self.debian} "
             f"(Debian, Ubuntu), {self.fedora} (Fedora) or {self.homebrew} (Homebrew)"
@@ -99,7 +99,7 @@ LIBRARIES = [
 
 
 def find_libraries() -> Flags:
-    """Find the libraries, or end the build with a line for each one that is missing."""
+    """Find the libraries, or end the build with a line for each missing one."""
     flags = Flags()
     missing = [library.missing for library in LIBRARIES if not _find(library, flags)]
     if missing:
@@ -108,12 +108,12 @@ def find_libraries() -> Flags:
 
 
 def compile_flags() -> list[str]:
-    """The flags of every C file, as the environment asks for."""
+    """The flags of every C file, from the environment."""
     flags = ["-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", *WARNINGS]
     if os.environ.get("RUNLOG_WERROR") == "1":
         flags.append("-Werror")
     if sanitizers := os.environ.get("RUNLOG_SANITIZE"):
-        # Python's own flags hold -fwrapv, which would silence signed overflow.
+        # Python's flags include -fwrapv, which would hide signed overflow.
         flags += [f"-fsanitize={sanitizers}", "-fno-omit-frame-pointer", "-fno-wrapv"]
         flags += ["-g", "-O1", "-UNDEBUG"]
     if os.environ.get("RUNLOG_DEBUG") == "1":
@@ -130,7 +130,7 @@ def link_flags() -> list[str]:
 
 
 def variant() -> str:
-    """A name for the set of flags, so that each keeps its objects in its own folder."""
+    """A name for the set of flags: each set has its own folder of objects."""
     parts = [os.environ.get("RUNLOG_SANITIZE", "").replace(",", "-")]
     parts += [
         name for name in ("WERROR", "DEBUG") if os.environ.get(f"RUNLOG_{name}") == "1"
@@ -150,7 +150,7 @@ def _find(library: Library, flags: Flags) -> bool:
         found.library_dirs += _output("pg_config", "--libdir").splitlines()
     elif library.link_name == "curl":
         found.add(_output("curl-config", "--cflags"))
-    # pg_config and curl-config may be there without the headers.
+    # pg_config and curl-config may be installed without the headers.
     if not _compiles(f"#include <{library.header}>\n", found.include_dirs):
         return False
     flags.include_dirs += found.include_dirs
@@ -160,7 +160,7 @@ def _find(library: Library, flags: Flags) -> bool:
 
 
 def _output(*command: str) -> str:
-    """What a command prints, or nothing when it fails or does not exist."""
+    """The output of a command; empty when it fails or does not exist."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -169,7 +169,7 @@ def _output(*command: str) -> str:
 
 
 def _compiles(source: str, include_dirs: list[str]) -> bool:
-    """Whether the preprocessor takes a source text, so finds the headers in it."""
+    """Whether the preprocessor accepts a source text, and so finds its headers."""
     command = shlex.split(os.environ.get("CC", "cc"))
     command += [f"-I{path}" for path in include_dirs]
     command += ["-E", "-x", "c", "-o", os.devnull, "-"]
@@ -181,6 +181,6 @@ def _compiles(source: str, include_dirs: list[str]) -> bool:
 
 
 def sources(*folders: str, suffix: str = ".c") -> list[str]:
-    """The files in and below some folders of src/, as paths from the top, sorted."""
+    """The sorted paths, from the top, of the files in and below some folders of src/."""
     found = [p for folder in folders for p in Path("src", folder).rglob(f"*{suffix}")]
     return sorted(str(path) for path in found)

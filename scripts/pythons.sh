@@ -1,12 +1,11 @@
 #!/bin/sh
-# Runs the handler's tests on other interpreters: each Python 3.12 or later that is on PATH
-# or among pyenv's versions, one of each minor version, in an environment of its own below
-# build/pythons/.
+# Runs the handler's tests on other interpreters: one of each minor version from 3.12 on,
+# found on PATH or among pyenv's versions. Each has an environment below build/pythons/.
 #
 # usage: scripts/pythons.sh [PYTEST ARGUMENT ...]
 #
-# PYTHONS       the interpreters to take instead of those that are found
-# SIDE_BY_SIDE  arguments of pytest that come first, such as "-n 4"
+# PYTHONS       interpreters to use instead of those that are found
+# SIDE_BY_SIDE  first arguments of pytest, such as "-n 4"
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -16,7 +15,7 @@ say() {
     printf 'runlog: %s\n' "$*"
 }
 
-# Prints "3.12" for a command that is a CPython, works, and has venv and its headers.
+# Prints the version of a command ("3.12") if it is a CPython with venv and headers.
 version_of() {
     "$1" - 2>/dev/null <<'END'
 import ensurepip, os, sys, sysconfig, venv
@@ -37,7 +36,7 @@ candidates() {
     done
 }
 
-# Sets up an environment for an interpreter, unless it is as it should be.
+# Sets up an environment for an interpreter, unless it is up to date.
 set_up() {
     where=$1 python=$2
     key="$("$python" -c 'import sys; print(sys.version)') $(cksum <pyproject.toml)"
@@ -74,8 +73,8 @@ for python in ${PYTHONS:-$(candidates)}; do
 done
 
 if [ -z "$seen" ]; then
-    say "no Python 3.12 or later with venv and headers was found, on PATH or in" \
-        "${PYENV_ROOT:-$HOME/.pyenv}/versions: nothing was tested"
+    say "found no Python 3.12 or later with venv and headers, on PATH or in" \
+        "${PYENV_ROOT:-$HOME/.pyenv}/versions: ran no tests"
 elif [ -n "$failed" ]; then
     say "the tests failed on:$failed (of:$seen)"
     exit 1

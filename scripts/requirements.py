@@ -2,9 +2,9 @@
 
 usage: requirements.py [--without-dependencies] EXTRA
 
-pip can only install an extra together with the package; the bootstrap wants the
-dependencies first, and alone. With the option: those that are to be installed without
-their own dependencies.
+pip can only install an extra together with the package; scripts/bootstrap.sh installs the
+dependencies alone. The option selects the packages whose own dependencies are not
+installed.
 """
 
 import re
@@ -16,7 +16,7 @@ PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
 
 def parts(extras: dict[str, list[str]], name: str) -> list[str]:
-    """The name of an extra, and of those that it takes in as runlog[other]."""
+    """The name of an extra, and of those that it includes as runlog[other]."""
     found = [name]
     for line in extras[name]:
         if match := re.fullmatch(r"runlog\[([\w,-]+)\]", line):
@@ -26,7 +26,7 @@ def parts(extras: dict[str, list[str]], name: str) -> list[str]:
 
 
 def requirements(lists: dict[str, list[str]], names: list[str]) -> list[str]:
-    """What the lists of these names hold, but for the names of others."""
+    """The requirements in the lists of these names, without references to extras."""
     found = [line for name in names for line in lists.get(name, [])]
     return [line for line in dict.fromkeys(found) if not line.startswith("runlog[")]
 

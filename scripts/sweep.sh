@@ -1,6 +1,6 @@
 #!/bin/sh
-# Deletes from setuptools' folders of the package what may be gone from the sources: it would
-# be installed all the same. Compiled objects stay.
+# Deletes setuptools' copies of the package below build/: it would also install copies of
+# sources that have been deleted. Compiled objects stay.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,4 +1,4 @@
-/* The core's memory allocator. The only file that names malloc and free.
+/* The core's memory allocator. The only file that calls realloc and free.
  *
  * Threads: the current allocator is read without a lock; it is set before threads start.
  */

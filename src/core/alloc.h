@@ -1,10 +1,9 @@
-/* The core's memory allocator: one place through which every allocation goes, so that
- * tests can make any of them fail.
+/* The memory allocator. Every allocation goes through these functions, so that tests can
+ * make any of them fail.
  *
- * Threads: the functions may be called from any thread. rl_set_allocator must be called
- * before any other thread uses the core.
- * Ownership: what rl_malloc, rl_realloc and rl_strdup return is owned by the caller and
- * given back with rl_free.
+ * Threads: any thread may call the functions. rl_set_allocator must be called before any
+ * other thread uses the core.
+ * Ownership: the caller owns the memory it is given, and frees it with rl_free.
  */
 #ifndef RL_ALLOC_H
 #define RL_ALLOC_H
@@ -18,10 +17,10 @@ typedef struct rl_allocator {
     void *ctx;
 } rl_allocator;
 
-/* Replaces the allocator; NULL brings the C library's back. The table is copied. */
+/* Replaces the allocator; NULL restores the C library's. The table is copied. */
 void rl_set_allocator(const rl_allocator *allocator);
 
-/* Return NULL when there is no memory. */
+/* Return NULL when memory is exhausted. */
 void *rl_malloc(size_t size);
 void *rl_calloc(size_t count, size_t size);
 void *rl_realloc(void *ptr, size_t size);

@@ -1,7 +1,7 @@
-/* Base64 read back. See base64.h. */
+/* A decoder of base64. See base64.h. */
 #include "core/base64.h"
 
-#define NONE 0x80 /* a character that is none of the alphabet */
+#define NONE 0x80 /* not in the alphabet */
 
 /* The six bits of a character, or NONE. */
 static inline unsigned six_bits(char c)

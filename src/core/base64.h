@@ -1,4 +1,4 @@
-/* Base64 read back. The encoder is rl_base64 in text.h.
+/* A decoder of base64. The encoder is rl_base64 in text.h.
  *
  * Pure functions; thread-safe. Source: RFC 4648, section 4 (the standard alphabet).
  */
@@ -9,12 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What the text of so many characters may become at most. */
+/* The most bytes that `len` characters of base64 can stand for. */
 #define RL_BASE64_ROOM(len) ((len) / 4 * 3)
 
-/* Decodes text into out [RL_BASE64_ROOM(len)]; *size is how many bytes it became. False when
- * the text is not just what an encoder writes: another character, no padding, something behind
- * it, bits that are lost. */
+/* Decodes `len` characters into out [RL_BASE64_ROOM(len)] and sets *size to the number of
+ * bytes. False unless the text is canonical: characters of the alphabet only, padded to a
+ * multiple of four, with nothing after the padding and its unused bits zero. */
 bool rl_base64_decode(const char *text, size_t len, uint8_t *out, size_t *size);
 
 #endif

@@ -7,8 +7,8 @@
 #include <stdio.h>
 
 #define FIRST_SIZE ((size_t)1024)
-#define DOUBLED_TO \
-    ((size_t)64 * 1024) /* from there on by half, as much of it lies idle */
+/* A larger buffer grows by an eighth only: doubling would leave much memory unused. */
+#define DOUBLED_TO ((size_t)64 * 1024)
 
 void rl_buf_init(rl_buf *buf, size_t max)
 {
@@ -31,7 +31,7 @@ void rl_buf_reset(rl_buf *buf, size_t keep)
     buf->failed = false;
 }
 
-/* Leaves no room, so that the next append comes here as well. */
+/* Leaves no room, so that the next append takes the slow path and fails too. */
 static bool fail(rl_buf *buf)
 {
     buf->failed = true;

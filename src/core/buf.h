@@ -1,7 +1,8 @@
 /* A growable byte buffer with a hard cap and a sticky failure flag.
  *
- * An append that can't be done (no memory, over the cap) sets `failed` and changes nothing;
- * later appends do nothing. So a writer appends freely and looks at `failed` once.
+ * An append that fails (no memory, or over the cap) sets `failed` and changes nothing
+ * else; later appends do nothing. So a writer appends freely and checks `failed` once, at
+ * the end.
  * Ownership: `data` is owned by the buffer until rl_buf_free. Not thread-safe.
  */
 #ifndef RL_BUF_H
@@ -13,25 +14,27 @@
 
 typedef struct rl_buf {
     char *data; /* owned; NULL until the first append */
-    size_t len;
-    size_t cap;
-    size_t max; /* bytes it may never exceed */
+    size_t len; /* bytes used */
+    size_t cap; /* bytes allocated */
+    size_t max; /* cap, bytes */
     bool failed;
 } rl_buf;
 
-/* What one run's arena may hold at most; the payload caps keep it far below. */
+/* A cap for buffers that other limits hold far below it, in bytes. */
 #define RL_BUF_MAX ((size_t)1 << 30)
 
 void rl_buf_init(rl_buf *buf, size_t max);
 void rl_buf_free(rl_buf *buf);
 
-/* Empties it for the next use; gives memory back when it holds more than `keep` bytes. */
+/* Empties the buffer for its next use, and clears `failed`. Frees the memory if more than
+ * `keep` bytes are allocated. */
 void rl_buf_reset(rl_buf *buf, size_t keep);
 
-/* Makes room for `room` more bytes. The slow half of rl_buf_reserve. */
+/* Makes room for `room` more bytes: the slow path of rl_buf_reserve. */
 bool rl_buf_grow(rl_buf *buf, size_t room);
 
-/* True when `room` bytes may be written at data + len (the caller then moves len). */
+/* Makes room for `room` bytes at data + len; the caller writes them and then raises len.
+ * False, with `failed` set, when there is no room. */
 static inline bool rl_buf_reserve(rl_buf *buf, size_t room)
 {
     return buf->cap - buf->len >= room || rl_buf_grow(buf, room);

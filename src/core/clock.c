@@ -1,6 +1,6 @@
-/* Clocks and time stamps. The calendar arithmetic is that of the proleptic Gregorian
- * calendar, counted in 400-year eras that begin on 1 March (Howard Hinnant,
- * "chrono-compatible low-level date algorithms").
+/* Clocks and time stamps. Dates are counted in the proleptic Gregorian calendar, in eras
+ * of 400 years that begin on 1 March (Howard Hinnant, "chrono-compatible low-level date
+ * algorithms").
  */
 #include "core/clock.h"
 
@@ -81,7 +81,7 @@ void rl_time_format(int64_t stamp, char out[RL_TIME_TEXT])
     put2(out + 24, micros % 100);
 }
 
-/* Reads `count` digits; -1 when one of them is none. */
+/* Reads `count` digits; -1 when one of the characters is not a digit. */
 static int read_digits(const char *text, int count)
 {
     int value = 0;
@@ -130,6 +130,6 @@ bool rl_time_parse(const char *text, size_t len, int64_t *stamp)
     }
     *stamp = days_from_civil(year, month, day) * US_PER_DAY +
              (int64_t)(hour * 3600 + minute * 60 + second) * US_PER_SECOND + micros;
-    rl_time_format(*stamp, again); /* 30 February would come back as 2 March */
+    rl_time_format(*stamp, again); /* 30 February would be formatted as 2 March */
     return memcmp(again, text, len) == 0;
 }

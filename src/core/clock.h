@@ -11,24 +11,24 @@
 #include <stdint.h>
 #include <time.h>
 
-#define RL_TIME_NONE INT64_MIN /* no time stamp */
+#define RL_TIME_NONE INT64_MIN /* not set */
 #define RL_TIME_TEXT 28        /* bytes of "2026-11-23T18:00:00.123456Z" and its NUL */
 
-/* Years 1 to 9999, what Python's datetime and ISO 8601 with four digits can hold. */
+/* Years 1 to 9999: the range of Python's datetime, and of ISO 8601 with four digits. */
 #define RL_TIME_MIN INT64_C(-62135596800000000)
 #define RL_TIME_MAX INT64_C(253402300799999999)
 
 int64_t rl_time_now(void);      /* microseconds since 1970, UTC */
-uint64_t rl_monotonic_ns(void); /* nanoseconds since some start */
+uint64_t rl_monotonic_ns(void); /* nanoseconds since an arbitrary start */
 
-/* Nanoseconds as the waits of pthreads take them. */
+/* Converts nanoseconds to a timespec. */
 struct timespec rl_timespec(uint64_t ns);
 
-/* Writes "YYYY-MM-DDTHH:MM:SS.ffffffZ" with a NUL; the stamp is clamped to the years
- * 1 to 9999. Such texts sort as the times do. */
+/* Writes "YYYY-MM-DDTHH:MM:SS.ffffffZ" and a NUL; the stamp is clamped to the years
+ * 1 to 9999. Such texts sort by time. */
 void rl_time_format(int64_t stamp, char out[RL_TIME_TEXT]);
 
-/* Reads what rl_time_format wrote. False when the text is anything else. */
+/* Reads a text of rl_time_format into *stamp. False for any other text. */
 bool rl_time_parse(const char *text, size_t len, int64_t *stamp);
 
 #endif

@@ -7,14 +7,15 @@
 
 #define NO_TAIL (-1)
 
-/* A value of the snapshot: a text in the arena, and for an array that grew since, tails that
- * each stand for one more comma and their text before the closing bracket. */
+/* A member of the snapshot, by offsets into the arena. An array that has grown since it
+ * was written also has tails: each adds a comma and its text before the closing
+ * bracket. */
 typedef struct entry {
     size_t key_at, key_len;
     size_t value_at, value_len;
-    size_t whole; /* the length of the value with its tails */
+    size_t whole; /* bytes of the value with its tails */
     ptrdiff_t first_tail, last_tail;
-    bool seen; /* by the comparison under way */
+    bool seen; /* the object being compared has the key */
 } entry;
 
 typedef struct tail {
@@ -28,10 +29,10 @@ typedef enum change {
     SET
 } change;
 
-/* What the comparison found about a member. */
+/* The result of comparing one member. */
 typedef struct finding {
     change change;
-    ptrdiff_t entry; /* its place in the snapshot, or -1 */
+    ptrdiff_t entry; /* index in the snapshot, or -1 */
 } finding;
 
 void rl_snapshot_init(rl_snapshot *snapshot)
@@ -92,8 +93,9 @@ void rl_snapshot_take(rl_snapshot *snapshot, const rl_object *object, size_t at,
     }
 }
 
-/* How a value differs from one of the snapshot. An array that goes on behind the old one's
- * last item has only grown: up to there both are the same bytes, so both are at depth 1. */
+/* How a value differs from one of the snapshot. An array has only grown if it has the
+ * same bytes up to the old one's last element, and then a comma: the equal bytes put both
+ * texts at depth 1 there. */
 static change compare(const rl_snapshot *snapshot, const char *arena, const entry *old,
                       const char *text, size_t len)
 {
@@ -124,22 +126,23 @@ static bool same_key(const char *arena, const entry *old, const char *key, size_
     return old->key_len == len && memcmp(arena + old->key_at, key, len) == 0;
 }
 
-/* Where a comparison stands. */
-typedef struct search {
-    size_t hint;  /* the entry behind the one found last: states keep their order */
-    size_t steps; /* that may still be made */
-    bool moved;   /* a member was found before the hint, so the order is another */
-} search;
+/* The progress of a comparison. */
+typedef struct key_cursor {
+    size_t next; /* the entry after the last match: states keep the order of their keys */
+    size_t steps;   /* comparisons of keys that are still allowed */
+    bool reordered; /* an entry was found before `next` */
+} key_cursor;
 
-/* The entry of a key, looked for from the hint on and around. -1 when there is none, or when
- * the steps are used up. */
+/* The index of a key's entry, searched from `next` on and then from the start. -1 when
+ * there is none, or when no steps are left. */
 static ptrdiff_t find_entry(const rl_snapshot *snapshot, const char *arena,
-                            const char *key, size_t len, search *where)
+                            const char *key, size_t len, key_cursor *cursor)
 {
     size_t count = entry_count(snapshot);
 
-    for (size_t i = 0; i < count && where->steps != 0; i++, where->steps--) {
-        size_t at = where->hint + i < count ? where->hint + i : where->hint + i - count;
+    for (size_t i = 0; i < count && cursor->steps != 0; i++, cursor->steps--) {
+        size_t at =
+            cursor->next + i < count ? cursor->next + i : cursor->next + i - count;
 
         if (same_key(arena, entry_at(snapshot, at), key, len)) {
             return (ptrdiff_t)at;
@@ -148,17 +151,17 @@ static ptrdiff_t find_entry(const rl_snapshot *snapshot, const char *arena,
     return -1;
 }
 
-/* Whether a key stands more than `most` times in the object: Python's 1 and "1" are both
- * "1". True as well when the steps are used up, so that nobody waits for odd objects. */
-static bool is_double(const rl_object *object, const char *key, size_t len, size_t most,
-                      search *where)
+/* Whether the object has a key more than `most` times: Python's 1 and "1" both become
+ * "1". Also true when no steps are left, so that an unusual object takes bounded time. */
+static bool is_duplicate(const rl_object *object, const char *key, size_t len,
+                         size_t most, key_cursor *cursor)
 {
     size_t found = 0;
 
-    if (where->steps < object->count) {
+    if (cursor->steps < object->count) {
         return true;
     }
-    where->steps -= object->count;
+    cursor->steps -= object->count;
     for (size_t i = 0; i < object->count; i++) {
         const rl_member *member = &object->members[i];
 
@@ -168,17 +171,17 @@ static bool is_double(const rl_object *object, const char *key, size_t len, size
     return found > most;
 }
 
-/* Finds out what became of a member; false when the object can't be told by its changes. Of
- * two with one key the last counts, so while they keep their order, and only then, both may
- * be the same as before. */
+/* Compares a member with the snapshot; false when a delta can't express the object. Of
+ * two members with one key the last counts: so a duplicate is allowed only if it is
+ * unchanged, and the order of the members too. */
 static bool examine(const rl_snapshot *snapshot, const char *arena,
-                    const rl_object *object, const rl_member *member, search *where,
+                    const rl_object *object, const rl_member *member, key_cursor *cursor,
                     finding *found)
 {
     const char *key = object->text + member->key_at;
 
     found->change = SET;
-    found->entry = find_entry(snapshot, arena, key, member->key_len, where);
+    found->entry = find_entry(snapshot, arena, key, member->key_len, cursor);
     if (found->entry >= 0) {
         entry *old = entry_at(snapshot, (size_t)found->entry);
 
@@ -186,51 +189,52 @@ static bool examine(const rl_snapshot *snapshot, const char *arena,
             return false;
         }
         old->seen = true;
-        where->moved |= (size_t)found->entry < where->hint;
-        where->hint = (size_t)found->entry + 1;
+        cursor->reordered |= (size_t)found->entry < cursor->next;
+        cursor->next = (size_t)found->entry + 1;
         found->change = compare(snapshot, arena, old, object->text + member->value_at,
                                 member->value_len);
     }
-    return (found->change == SAME && !where->moved) ||
-           !is_double(object, key, member->key_len, 1, where);
+    return (found->change == SAME && !cursor->reordered) ||
+           !is_duplicate(object, key, member->key_len, 1, cursor);
 }
 
-/* Compares all members; false when the object can't be told by its changes, or they are too
- * many. *size gets about the bytes that the delta takes. */
+/* Compares all members, and sets *size to about the bytes of the delta. False when a
+ * delta can't express the object, or would not be much shorter than the object. */
 static bool compare_all(const rl_snapshot *snapshot, const char *arena,
                         const rl_object *object, finding *findings, size_t *size)
 {
     size_t count = entry_count(snapshot);
-    search where = {.steps = 64 * (object->count + count + 1)};
-    bool told = true;
+    key_cursor cursor = {.steps = 64 * (object->count + count + 1)};
+    bool possible = true;
 
     *size = 64;
     for (size_t i = 0; i < count; i++) {
         entry_at(snapshot, i)->seen = false;
     }
-    for (size_t i = 0; i < object->count && told; i++) {
+    for (size_t i = 0; i < object->count && possible; i++) {
         const rl_member *member = &object->members[i];
 
-        told = examine(snapshot, arena, object, member, &where, &findings[i]);
-        if (told && findings[i].change != SAME) {
+        possible = examine(snapshot, arena, object, member, &cursor, &findings[i]);
+        if (possible && findings[i].change != SAME) {
             *size += member->key_len + member->value_len + 2;
         }
-        if (told && findings[i].change == APPENDED) {
+        if (possible && findings[i].change == APPENDED) {
             *size -= entry_at(snapshot, (size_t)findings[i].entry)->whole;
         }
     }
-    for (size_t i = 0; i < count && told; i++) {
+    for (size_t i = 0; i < count && possible; i++) {
         const entry *old = entry_at(snapshot, i);
 
         if (!old->seen) {
             *size += old->key_len + 1;
-            told = !is_double(object, arena + old->key_at, old->key_len, 0, &where);
+            possible =
+                !is_duplicate(object, arena + old->key_at, old->key_len, 0, &cursor);
         }
     }
-    return told && *size < object->len - object->len / 4;
+    return possible && *size < object->len - object->len / 4;
 }
 
-/* A value that was written at `at`, whole, is the snapshot's from here on. */
+/* Updates the snapshot after a value was written in full, at `at`. */
 static void follow_set(rl_snapshot *snapshot, ptrdiff_t index, size_t key_at,
                        size_t key_len, size_t at, size_t len)
 {
@@ -244,11 +248,11 @@ static void follow_set(rl_snapshot *snapshot, ptrdiff_t index, size_t key_at,
     }
 }
 
-/* The same for the new tail of an array. */
+/* Updates the snapshot after the new tail of an array was written. */
 static void follow_append(rl_snapshot *snapshot, ptrdiff_t index, size_t at, size_t len,
                           size_t whole)
 {
-    entry *mine = entry_at(snapshot, (size_t)index);
+    entry *grown = entry_at(snapshot, (size_t)index);
     tail more = {at, len, NO_TAIL};
     ptrdiff_t last = (ptrdiff_t)(snapshot->tails.len / sizeof more);
 
@@ -256,13 +260,13 @@ static void follow_append(rl_snapshot *snapshot, ptrdiff_t index, size_t at, siz
     if (snapshot->tails.failed) {
         return;
     }
-    if (mine->last_tail == NO_TAIL) {
-        mine->first_tail = last;
+    if (grown->last_tail == NO_TAIL) {
+        grown->first_tail = last;
     } else {
-        tail_at(snapshot, mine->last_tail)->next = last;
+        tail_at(snapshot, grown->last_tail)->next = last;
     }
-    mine->last_tail = last;
-    mine->whole = whole;
+    grown->last_tail = last;
+    grown->whole = whole;
 }
 
 /* Writes a member that has changed. */
@@ -281,7 +285,7 @@ static void write_member(rl_snapshot *snapshot, const rl_object *object,
         if (follow) {
             follow_set(snapshot, found->entry, key_at, member->key_len, at, len);
         }
-    } else { /* behind the old text, without its bracket, stands a comma */
+    } else { /* a comma is in the place of the old text's bracket */
         size_t old = entry_at(snapshot, (size_t)found->entry)->whole;
 
         rl_buf_add_char(arena, '[');
@@ -292,7 +296,7 @@ static void write_member(rl_snapshot *snapshot, const rl_object *object,
     }
 }
 
-/* Writes what has changed in one way: "set":{...} or "append":{...}. */
+/* Writes "set":{...} or "append":{...}: the members with that change. */
 static void write_changed(rl_snapshot *snapshot, const rl_object *object,
                           const finding *findings, change which, rl_buf *arena,
                           bool follow)
@@ -314,26 +318,27 @@ static void write_changed(rl_snapshot *snapshot, const rl_object *object,
     }
 }
 
-/* Writes the keys that are gone, of the first `count` entries, and drops them. */
+/* Writes "unset":[...]: the keys among the first `count` entries that the object no
+ * longer has. With `follow`, removes these entries. */
 static void write_unset(rl_snapshot *snapshot, rl_buf *arena, size_t count, bool follow)
 {
-    size_t kept = 0, all = entry_count(snapshot);
+    size_t retained = 0, all = entry_count(snapshot);
     bool any = false;
 
     for (size_t i = 0; i < all; i++) {
         const entry *old = entry_at(snapshot, i);
 
         if (i >= count || old->seen) {
-            if (follow && kept != i) {
-                *entry_at(snapshot, kept) = *old;
+            if (follow && retained != i) {
+                *entry_at(snapshot, retained) = *old;
             }
-            kept++;
+            retained++;
             continue;
         }
         rl_buf_add_text(arena, any ? "," : ",\"unset\":[");
         any = true;
-        if (rl_buf_reserve(arena,
-                           old->key_len)) { /* the key stands in the arena itself */
+        /* not rl_buf_add: the key is in the arena itself, which reserving may move */
+        if (rl_buf_reserve(arena, old->key_len)) {
             memcpy(arena->data + arena->len, arena->data + old->key_at, old->key_len);
             arena->len += old->key_len;
         }
@@ -342,7 +347,7 @@ static void write_unset(rl_snapshot *snapshot, rl_buf *arena, size_t count, bool
         rl_buf_add_char(arena, ']');
     }
     if (follow) {
-        snapshot->entries.len = kept * sizeof(entry);
+        snapshot->entries.len = retained * sizeof(entry);
     }
 }
 
@@ -387,8 +392,8 @@ bool rl_snapshot_delta(rl_snapshot *snapshot, const rl_object *object, rl_buf *a
     return shorter;
 }
 
-/* Behind a text that begins at `at` with its quote. */
-static size_t behind_text(const char *text, size_t len, size_t at)
+/* The offset after the string whose opening quote is at `at`. */
+static size_t skip_string(const char *text, size_t len, size_t at)
 {
     at++;
     while (at < len && text[at] != '"') {
@@ -397,8 +402,8 @@ static size_t behind_text(const char *text, size_t len, size_t at)
     return at + 1;
 }
 
-/* The comma or bracket that ends the value at `at`. */
-static size_t behind_value(const char *text, size_t len, size_t at)
+/* The offset of the comma or brace after the value at `at`. */
+static size_t skip_value(const char *text, size_t len, size_t at)
 {
     size_t depth = 0;
 
@@ -406,7 +411,7 @@ static size_t behind_value(const char *text, size_t len, size_t at)
         char c = text[at];
 
         if (c == '"') {
-            at = behind_text(text, len, at);
+            at = skip_string(text, len, at);
             continue;
         }
         if (depth == 0 && (c == ',' || c == '}')) {
@@ -429,10 +434,10 @@ bool rl_object_split(const char *text, size_t len, rl_buf *members)
     while (at < len - 1) {
         rl_member member = {.key_at = at};
 
-        at = behind_text(text, len, at);
+        at = skip_string(text, len, at);
         member.key_len = at - member.key_at;
-        member.value_at = at + 1; /* behind the colon */
-        at = behind_value(text, len, member.value_at);
+        member.value_at = at + 1; /* after the colon */
+        at = skip_value(text, len, member.value_at);
         member.value_len = at - member.value_at;
         rl_buf_add(members, &member, sizeof member);
         at++;

@@ -1,13 +1,12 @@
-/* Doubles as the shortest text that reads back as the very same double. See dtoa.h.
+/* Doubles as the shortest text that reads back as the same double. See dtoa.h.
  *
- * After Raffaele Giulietti, "The Schubfach way to render doubles" (2020): a table of
- * powers of ten scales the double so that its rounding interval, the reals that read
- * back as it, is 1 to 10 units wide; a multiple of ten inside is then the shortest, and
- * otherwise the nearest whole number is. shortest_exact() is the paper's procedure;
- * shortest_quick() asks the same questions with one multiplication instead of three, to
- * 60 bits after the point, and says so when an answer is too close to call.
- *
- * Threads: any number at once; the only data are constants. Ownership: none.
+ * After Raffaele Giulietti, "The Schubfach way to render doubles" (2020). A table of
+ * powers of ten scales the double so that its rounding interval (the reals that read back
+ * as it) is 1 to 10 units wide. A multiple of ten in the interval is then the shortest
+ * decimal; if there is none, the nearest whole number is. shortest_exact() is the paper's
+ * procedure. shortest_quick() makes the same comparisons with one multiplication instead
+ * of three, to 60 bits after the point, and reports a comparison that is too close to
+ * decide.
  */
 #include "core/dtoa.h"
 
@@ -17,7 +16,8 @@
 
 #include "core/pow10_table.h"
 
-/* RL_DTOA_PORTABLE leaves out all that is not plain C11, for the test to cover it. */
+/* RL_DTOA_PORTABLE leaves out all that is not plain C11, so that a test covers the
+ * rest. */
 #if defined(__GNUC__) && !defined(RL_DTOA_PORTABLE)
 #define RL_DTOA_GNU
 #if defined(__x86_64__)
@@ -47,7 +47,7 @@ _Static_assert(sizeof(double) == 8, "IEEE 754 binary64 is needed");
 
 #define TEN_TO_8 UINT64_C(100000000)
 #define TEN_TO_16 UINT64_C(10000000000000000)
-#define DIGITS 17                          /* a double never needs more */
+#define DIGITS 17                          /* enough for every double */
 #define ZEROS UINT64_C(0x3030303030303030) /* "00000000" */
 
 /* The number whole * 10^exp10. */
@@ -56,7 +56,7 @@ struct decimal {
     int exp10;
 };
 
-/* ---- scaling by a power of ten ----------------------------------------------------- */
+/* ---- scaling by a power of ten --------------------------------------------------- */
 
 /* The low half of a * b; the high half goes to *high. */
 static inline uint64_t mul_64x64(uint64_t a, uint64_t b, uint64_t *high)
@@ -79,7 +79,8 @@ static inline uint64_t mul_64x64(uint64_t a, uint64_t b, uint64_t *high)
 #endif
 }
 
-/* n * g / 2^128: the whole part, and in *fraction the 64 bits after the point. */
+/* n * g / 2^128: returns the whole part, and sets *fraction to the 64 bits after the
+ * point. */
 static inline uint64_t scale(uint64_t n, const uint64_t g[2], uint64_t *fraction)
 {
     uint64_t whole, carried;
@@ -108,13 +109,13 @@ static inline int floor_log2_pow10(int i)
     return (i * 1741647) >> 19;
 }
 
-/* ---- the shortest decimal ---------------------------------------------------------- */
+/* ---- the shortest decimal -------------------------------------------------------- */
 
 /*
- * n * g / 2^128 rounded to odd: an inexact result gets its lowest bit set, so that it
- * compares right with any even number. A whole result leaves no fraction, for n < 2^60
- * and g is too high by less than 1; any other leaves one wherever that could change an
- * answer, which gen_pow10.py proves.
+ * n * g / 2^128 rounded to odd: the lowest bit of an inexact result is set, so that it
+ * compares correctly with every even number. An exact result has no fraction, as n < 2^60
+ * and g is too high by less than 1. Any other has one wherever that could change a
+ * comparison: gen_pow10.py proves it.
  */
 static uint64_t scale_to_odd(uint64_t n, const uint64_t g[2])
 {
@@ -125,12 +126,13 @@ static uint64_t scale_to_odd(uint64_t n, const uint64_t g[2])
 }
 
 /*
- * The paper's procedure for the double c * 2^q, c > 0. All is in quarters of a unit, for
- * the ends of the interval and its middles to be whole numbers.
+ * The paper's procedure for the double c * 2^q, c > 0, in quarters of a unit: the ends
+ * and the middle of the interval are then whole numbers.
  */
 static NOINLINE struct decimal shortest_exact(uint64_t c, int q)
 {
-    /* Below a power of two the doubles are twice as dense: the interval is lopsided. */
+    /* Doubles are twice as dense below a power of two as above: the interval is
+     * lopsided. */
     bool lopsided = c == HIDDEN_BIT && q > Q_MIN;
     bool odd = c & 1; /* the ends themselves read back as c only when c is even */
     int k = lopsided ? floor_log10_three_quarters_pow2(q) : floor_log10_pow2(q);
@@ -166,15 +168,17 @@ static inline bool near(uint64_t a, uint64_t b)
 }
 
 /*
- * The same, but returns false when it can't tell.
+ * The same, but returns false when a comparison is too close to decide.
  *
- * With x the distance of the scaled double above a multiple of ten, that multiple is in
- * the interval when x is less than the interval reaches downwards, and the next one when
- * 10 - x is less than it reaches upwards. Distances are in units of 2^-60, each less than
- * two units off: g and the multiplication err by less than 2^-64 each, and cutting to 60
- * bits by less than one unit. So a comparison is sure unless both sides are within four
- * units. Otherwise the nearest whole number is the answer: the interval reaches at least
- * 1/2 upwards and, when it is not lopsided, downwards.
+ * Let x be the distance of the scaled double above a multiple of ten. That multiple is in
+ * the interval when x is less than the interval's reach downwards; the next one is when
+ * 10 - x is less than the reach upwards. When neither is, the result is the nearest whole
+ * number, as the interval reaches at least 1/2 upwards and, unless it is lopsided,
+ * downwards.
+ *
+ * Distances are in units of 2^-60, each less than two units off: g and the multiplication
+ * err by less than 2^-64 each, and cutting to 60 bits by less than one unit. So a
+ * comparison is certain unless its sides are within four units.
  */
 static inline bool shortest_quick(uint64_t c, int q, bool lopsided,
                                   struct decimal *result)
@@ -192,7 +196,7 @@ static inline bool shortest_quick(uint64_t c, int q, bool lopsided,
     uint64_t tens = whole - digit;
     uint64_t best = whole + (fraction >> 63);
 
-    /* Written for conditional moves: which way it goes is anyone's guess. */
+    /* Written for conditional moves: a branch could not be predicted. */
     best = below < reach_down ? tens : best;
     best = above < reach_up ? tens + 10 : best;
     *result = (struct decimal){best, k};
@@ -209,7 +213,8 @@ static inline struct decimal shortest(uint64_t c, int q)
     struct decimal d;
     bool sure, short_by_one;
 
-    if (UNLIKELY(c == HIDDEN_BIT && q > Q_MIN)) { /* twice, for two lean copies */
+    /* Called in two places, so that the compiler makes a copy for each constant. */
+    if (UNLIKELY(c == HIDDEN_BIT && q > Q_MIN)) {
         sure = shortest_quick(c, q, true, &d);
     } else {
         sure = shortest_quick(c, q, false, &d);
@@ -227,7 +232,7 @@ static inline struct decimal shortest(uint64_t c, int q)
     return d;
 }
 
-/* ---- the text ---------------------------------------------------------------------- */
+/* ---- the text -------------------------------------------------------------------- */
 
 /* Stores eight bytes, the lowest first. */
 static inline void put_eight(char *out, uint64_t bytes)
@@ -242,7 +247,7 @@ static inline void put_eight(char *out, uint64_t bytes)
 #endif
 }
 
-/* How many of the lowest bytes of n > 0 are zero. */
+/* The number of zero bytes at the low end of n > 0. */
 static inline int low_zero_bytes(uint64_t n)
 {
 #ifdef RL_DTOA_GNU
@@ -258,9 +263,9 @@ static inline int low_zero_bytes(uint64_t n)
 }
 
 /*
- * The eight digits of n < 10^8, each a number 0 to 9 in a byte, the first in the lowest.
- * Each step splits every part in two, the quotient below and the remainder above; the
- * multiplications by a reciprocal are exact for parts of their size.
+ * The eight digits of n < 10^8, each as a number 0 to 9 in a byte, the first in the
+ * lowest. Each step splits every part in two, the quotient below and the remainder above.
+ * The multiplications by a reciprocal are exact for numbers of these sizes.
  */
 static inline uint64_t eight_digits(uint64_t n)
 {
@@ -273,8 +278,8 @@ static inline uint64_t eight_digits(uint64_t n)
     return q | (n - q * 10) << 8;
 }
 
-/* What put_digits() stored: the first eight digits again, the lowest byte first, and how
- * many of all 17 count, the zeros at the end left out. */
+/* The result of put_digits(): the first eight characters, the first in the lowest byte,
+ * and the number of digits (of 17) without the zeros at the end. */
 struct stored {
     uint64_t front;
     int count;
@@ -320,7 +325,7 @@ static inline struct stored put_digits(char *out, uint64_t n)
 
 #else
 
-/* How many of eight digits, not all zero, are left without the zeros at the end. */
+/* The number of digits (of eight, not all zero) without the zeros at the end. */
 static inline int significant(uint64_t digits)
 {
 #ifdef RL_DTOA_GNU
@@ -357,13 +362,13 @@ static inline struct stored put_digits(char *out, uint64_t n)
 
 #endif
 
-/* Stores d with a point after its first `point` digits, 1 to 16; returns how many of its
- * digits count. */
+/* Stores d with a point after its first `point` digits, 1 to 16; returns the number of
+ * digits without the zeros at the end. */
 static inline int put_pointed(char *out, uint64_t d, int point)
 {
     struct stored s = put_digits(out + 1, d);
 
-    if (point < 8) { /* all at once: a loop's end can't be foreseen */
+    if (point < 8) { /* at once: the end of a loop could not be predicted */
         uint64_t before = (UINT64_C(1) << (8 * point)) - 1;
         uint64_t mark = (uint64_t)'.' << (8 * point);
 
@@ -377,8 +382,8 @@ static inline int put_pointed(char *out, uint64_t d, int point)
     return s.count;
 }
 
-/* Stores 'e' and the exponent; returns the end. Without branches, by storing first and
- * then keeping it or not. */
+/* Stores 'e' and the exponent; returns the end. Without branches: each character is
+ * stored, and the next one overwrites it if it is not needed. */
 static inline char *put_exponent(char *out, int exponent)
 {
     unsigned n = (unsigned)(exponent < 0 ? -exponent : exponent);
@@ -414,8 +419,8 @@ static inline char *put_decimal(char *out, struct decimal d)
 }
 
 /*
- * Stores c * 2^q, c > 0, when it is a whole number below 10^8, in half the time of any
- * other; returns the end, or NULL. All its digits are needed: it is its own shortest.
+ * Stores c * 2^q, c > 0, if it is a whole number below 10^8, in half the time that other
+ * numbers take; returns the end, or NULL. Its own digits are the shortest.
  */
 static inline char *put_small_whole(char *out, uint64_t c, int q)
 {

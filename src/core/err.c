@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A message that was cut in the middle of a character would be no UTF-8 any more. */
+/* Removes the last character of a text that was cut, unless it is ASCII: it may be
+ * incomplete. */
 static void trim_partial_character(char *text, size_t len)
 {
     size_t tail = len;

@@ -1,7 +1,7 @@
-/* Status codes and the error record that fallible functions fill.
+/* Status codes, and the error record that functions fill when they fail.
  *
  * A function that can fail returns rl_status (RL_OK is 0) and describes the failure in an
- * rl_err that its caller owns. Nothing here allocates, prints or keeps global state.
+ * rl_err that its caller owns. Nothing here allocates, prints or has global state.
  */
 #ifndef RL_ERR_H
 #define RL_ERR_H
@@ -11,32 +11,31 @@
 
 typedef enum rl_status {
     RL_OK = 0,
-    RL_NOMEM,   /* no memory; nothing was changed */
-    RL_CONFIG,  /* an option can't be used */
-    RL_STORE,   /* the database refused or could not be reached */
-    RL_BUSY,    /* it would have to wait, and the caller may not */
+    RL_NOMEM,   /* out of memory; nothing was changed */
+    RL_CONFIG,  /* an option has a wrong value */
+    RL_STORE,   /* the database reported an error, or was not reached */
+    RL_BUSY,    /* the call would have to wait, and its caller may not */
     RL_CLOSED,  /* the recorder is closed */
-    RL_TIMEOUT, /* the time given ran out */
-    RL_SERVICE, /* a server that is no store (embeddings, Milvus) refused or was not reached */
-    RL_INVALID, /* an argument can't be used: what was passed, not the settings */
+    RL_TIMEOUT, /* the time limit has passed */
+    RL_SERVICE, /* the embeddings server or Milvus failed, or was not reached */
+    RL_INVALID, /* an argument of the call has a wrong value */
 } rl_status;
 
 #define RL_ERR_TEXT 768
 
 typedef struct rl_err {
     rl_status code;
-    bool retryable; /* the same call may succeed later, unchanged */
-    bool unusable;  /* the database will never do: another schema, no database at all */
-    bool refused;   /* the server refuses a row for what is in it, and always will */
-    bool garbled;   /* its answer can't be right; another one may be */
-    uint64_t
-        again_ns; /* it asks not to be called for so long (Retry-After); 0: it does not */
-    char sqlstate[6]; /* PostgreSQL's code, or an empty string */
+    bool retryable; /* the same call may succeed later */
+    bool unusable;  /* the database can't be used: another schema, or not a database */
+    bool rejected;  /* the server rejects the row or text itself, so a retry is useless */
+    bool garbled;   /* the server's answer is malformed; the next one may not be */
+    uint64_t retry_after_ns; /* the server's Retry-After; 0 without */
+    char sqlstate[6];        /* PostgreSQL's code, or "" */
     char text[RL_ERR_TEXT];
 } rl_err;
 
-/* Fills err (which may be NULL) and returns code, so that it can end a statement:
- * return rl_err_set(err, RL_STORE, "...", ...). The text is cut at a UTF-8 boundary. */
+/* Fills err (which may be NULL), with all flags clear, and returns `code`: return
+ * rl_err_set(err, RL_STORE, "...", ...). A long text is cut between two characters. */
 rl_status rl_err_set(rl_err *err, rl_status code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

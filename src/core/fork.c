@@ -1,4 +1,4 @@
-/* Members that are told of a fork. See fork.h. */
+/* Forks. See fork.h. */
 #include "core/fork.h"
 
 #include <pthread.h>
@@ -29,7 +29,7 @@ static void after_fork_in_parent(void)
     pthread_mutex_unlock(&lock);
 }
 
-/* Runs in the child, which has one thread then: the one that took the locks. */
+/* Runs in the child, whose only thread is the one that took the locks. */
 static void after_fork_in_child(void)
 {
     atomic_fetch_add(&generation, 1);

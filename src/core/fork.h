@@ -1,12 +1,12 @@
-/* What a fork does to the core: every part that holds a lock, a database or a thread joins
- * as a member, and is told before a fork and after it, on both sides.
+/* Forks. Every part that holds a lock, a database or a thread joins as a member; its
+ * functions are called before a fork, and after it in the parent and in the child.
  *
- * Why: a lock that another thread holds stays locked in the child for good; a SQLite file
- * that is open over a fork loses the child's commits without an error (its table of open
- * files and locks is inherited, the locks are not); what the child says to a server comes
- * out of its parent's connection.
- * Threads: any. State: the list of members, of the process, kept by pthread_atfork.
- * Ownership: a member belongs to whoever joins it, and leaves before it is freed.
+ * Without that, a lock that another thread holds at the fork would stay locked in the
+ * child; a SQLite file that is open across a fork would lose the child's commits without
+ * an error (SQLite's table of open files and locks is inherited, the locks are not); and
+ * the child would write into its parent's connections to servers.
+ * Threads: any. State: one list of members per process.
+ * Ownership: the caller owns a member, which must leave before it is freed.
  */
 #ifndef RL_FORK_H
 #define RL_FORK_H
@@ -15,27 +15,28 @@
 
 typedef struct rl_fork_member {
     struct rl_fork_member *next, *prev;
-    void (*prepare)(void *ctx); /* takes its locks, closes its files; in every process */
-    void (*parent)(void *ctx);  /* gives the locks back */
-    void (*child)(void *ctx);   /* the same, and forgets what belongs to the parent */
+    void (*prepare)(void *ctx); /* before: takes the member's locks, closes its files */
+    void (*parent)(void *ctx);  /* after: releases the locks */
+    void (*child)(void *ctx); /* after: the same, and drops what belongs to the parent */
     void *ctx;
 } rl_fork_member;
 
-/* Joins. Who joined last is prepared first, so before what it builds upon. */
+/* Adds a member. The last to join is prepared first: a member may use those that joined
+ * before it. */
 void rl_fork_join(rl_fork_member *member);
 
-/* Leaves. `at_last` (or NULL) is called with the member's ctx while no fork can happen: what the
- * member was told of goes away there. */
+/* Removes a member. Calls `at_last` (or NULL) with the member's ctx while no fork can
+ * happen, to free what the member's functions use. */
 void rl_fork_leave(rl_fork_member *member, void (*at_last)(void *ctx));
 
-/* Whether a fork is waiting for locks: who holds one and waits for something that may take
- * long gives it back, and goes on when this is false again. */
+/* Whether a fork is waiting for locks. A thread that holds one during a long wait should
+ * release it, and take it again when this is false. */
 bool rl_fork_pending(void);
 
-/* Waits a moment if a fork is pending, so that it gets the lock. */
+/* Waits 0.2 ms if a fork is pending, so that the fork gets the lock. */
 void rl_fork_yield(void);
 
-/* How many forks lie between this process and the one that loaded the library. */
+/* The number of forks between the process that loaded the library and this one. */
 unsigned rl_fork_generation(void);
 
 #endif

@@ -4,9 +4,9 @@ Run by hand, in this folder, only when the table's shape changes:
 
     python3 gen_pow10.py > pow10_table.h
 
-It also proves what dtoa.c takes for granted, over every exponent a double can have, and
-stops if any of it is wrong: the integer forms of the logarithms, and that 64 bits after
-the point are enough to tell a product that is whole from one that is not.
+It also proves two assumptions of dtoa.c for every exponent of a double, and stops if one
+is wrong: that the integer forms of the logarithms are exact, and that 64 bits after the
+point are enough to distinguish a whole product from any other.
 """
 
 import sys
@@ -71,7 +71,7 @@ def check(ok: bool, what: str) -> None:
 
 
 def least_distance(x: Fraction, n_max: int) -> Fraction:
-    """How near n * x comes to a whole number without being one, for 1 <= n <= n_max.
+    """The least distance of n * x from a whole number, if not 0, for 1 <= n <= n_max.
 
     The nearest is at the last convergent of x's continued fraction that n_max admits.
     """
@@ -86,11 +86,11 @@ def least_distance(x: Fraction, n_max: int) -> Fraction:
 
 
 def check_exponent(q: int) -> None:
-    """Check what shortest_exact() takes for granted for doubles c * 2**q.
+    """Check the assumption of shortest_exact() for doubles c * 2**q.
 
-    It scales (4c - 2), 4c and (4c + 2) times 2**q, then compares the first and the last
-    with multiples of 4, and the second with even numbers. None may be nearer to one than
-    2**-63 without being it.
+    The function scales (4c - 2), 4c and (4c + 2) times 2**q, and compares the first and
+    the last with multiples of 4, and the second with even numbers. A scaled number must
+    equal the number it is compared with, or differ from it by at least 2**-63.
     """
     k = floor_log10_pow2(q)
     check(pow10(k) <= pow2(q) < pow10(k + 1), f"log10 of 2**{q}")

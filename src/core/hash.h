@@ -1,5 +1,5 @@
-/* FNV-1a, 64 bits (http://www.isthe.com/chongo/tech/comp/fnv/): to tell texts apart that
- * nobody has made to be alike.
+/* FNV-1a, 64 bits (http://www.isthe.com/chongo/tech/comp/fnv/). Not for hostile input:
+ * collisions are easy to construct.
  */
 #ifndef RL_HASH_H
 #define RL_HASH_H

@@ -160,7 +160,7 @@ void rl_json_string_end(rl_json *json, rl_json_string *string)
     }
 }
 
-/* A string that is written in one go, with `tail` behind its closing quote. */
+/* Writes a string in one piece, with `tail` after its closing quote. */
 static inline void put_short(rl_buf *buf, const char *text, size_t len, char tail)
 {
     if (rl_buf_reserve(buf, RL_ESCAPE_MAX * len + 3)) {
@@ -226,7 +226,7 @@ void rl_json_key_slow(rl_json *json, const char *text, size_t len)
     }
 }
 
-/* Whether a number has the form 1.5e20; *mark gets its e. */
+/* Whether a number has the form 1.5e20; sets *mark to its e. */
 static bool is_wide(const char *text, size_t len, const char **mark)
 {
     *mark = memchr(text, 'e', len);
@@ -253,7 +253,7 @@ static void widen_number(rl_buf *out, const char *text, const char *mark, size_t
     rl_buf_add(out, ".0", 2);
 }
 
-/* Where the string that begins at `text` (its opening quote) ends, behind the other one. */
+/* The end of the string whose opening quote is at `text`. */
 static const char *skip_string(const char *text, const char *end)
 {
     const char *quote = text, *slash;

@@ -1,14 +1,14 @@
 /* A JSON writer that appends to a buffer, with a cap on the size of one text.
  *
- * Every value is written with a comma behind it; closing a container turns its last comma
- * into the bracket, and rl_json_end removes the outermost one. The caller keeps the order:
- * in an object a key before each value.
+ * Each value is written with a comma after it. Closing a container replaces the last
+ * comma with the bracket, and rl_json_end removes the outermost one. The caller is
+ * responsible for the order: in an object, a key before each value.
  *
- * Past the cap the text is cut: a string keeps its head and ends with "<cut: N bytes>", an
- * array gets that text as its last element, an object the member "<cut>"; the containers
- * that were open are closed. N is the size that the whole text would have had. What is
- * written after the cut is only counted, so memory stays near the cap; when the count is
- * many caps, rl_json_gave_up tells the caller to stop walking.
+ * Past the cap the text is cut: a string keeps its head and ends with "<cut: N bytes>",
+ * an array gets that text as its last element, an object the member "<cut>"; the
+ * containers that were open are closed. N is the size that the whole text would have had.
+ * What is written after the cut is only counted, so memory stays near the cap; when the
+ * count is many caps, rl_json_gave_up tells the caller to stop walking.
  *
  * Failures (no memory) stick in the buffer's `failed`. Not thread-safe. Format: RFC 8259.
  */
@@ -40,9 +40,9 @@ typedef struct rl_json {
     unsigned depth;     /* containers open */
     unsigned cut_depth; /* containers that were open at the cut */
     bool cut, cut_in_text;
-    bool wide_number;        /* a double of 1e16 or more was written, as 1e16 */
-    char last;               /* after the cut: the last byte that was written */
-    uint64_t objects[4];     /* bit d: the container at depth d is an object */
+    bool wide_number;    /* a double was written in the form 1e16: see rl_json_widen */
+    char last;           /* after the cut: the last byte that was written */
+    uint64_t objects[4]; /* bit d: the container at depth d is an object */
     uint64_t cut_objects[4]; /* the same, as it was at the cut */
 } rl_json;
 
@@ -60,8 +60,8 @@ static inline bool rl_json_gave_up(const rl_json *json)
     return json->cut && json->whole > RL_JSON_COUNTED(json->cap);
 }
 
-/* Whether the text, with what is still to be closed, has grown past the cap. Behind an item
- * its comma counts for the first of the brackets. */
+/* Whether the text, with what is still to be closed, has grown past the cap. Behind an
+ * item its comma counts for the first of the brackets. */
 static inline bool rl_json_full(const rl_json *json)
 {
     return json->buf->len + json->depth > json->limit;
@@ -124,7 +124,7 @@ static inline void rl_json_close(rl_json *json)
     json->item = buf->len;
 }
 
-/* Text that is JSON already ("null", a number), complete and short. */
+/* A value that is short and already JSON: "null", or a number. */
 static inline void rl_json_raw(rl_json *json, const char *text, size_t len)
 {
     rl_buf *buf = json->buf;
@@ -151,7 +151,7 @@ static inline void rl_json_int(rl_json *json, int64_t value)
     rl_json_done(json);
 }
 
-/* Doubles that are no numbers become "NaN", "Infinity", "-Infinity" (proto3's JSON). */
+/* Writes "NaN", "Infinity" or "-Infinity" as a string, as proto3's JSON does. */
 void rl_json_not_finite(rl_json *json, double value);
 
 static inline void rl_json_double(rl_json *json, double value)
@@ -176,11 +176,12 @@ static inline void rl_json_double(rl_json *json, double value)
     rl_json_done(json);
 }
 
-/* The slow halves of rl_json_text and rl_json_key. */
+/* The slow paths of rl_json_text and rl_json_key. */
 void rl_json_text_slow(rl_json *json, const char *text, size_t len);
 void rl_json_key_slow(rl_json *json, const char *text, size_t len);
 
-/* Writes a quoted text and `tail` if it is short and needs no escape. */
+/* Stores a quoted text and `tail` if it is short, needs no escape and is within the
+ * limit. The caller then raises the buffer's length. */
 static inline bool rl_json_quick(rl_json *json, const char *text, size_t len, char tail)
 {
     rl_buf *buf = json->buf;
@@ -225,16 +226,15 @@ typedef struct rl_json_string {
     bool key;
 } rl_json_string;
 void rl_json_string_begin(rl_json *json, rl_json_string *string, bool key);
-/* Takes over `len` bytes that the caller wrote, escaped, at buf->data + buf->len. */
+/* Adds the `len` bytes that the caller has written, escaped, at buf->data + buf->len. */
 void rl_json_string_add(rl_json *json, rl_json_string *string, size_t len);
 void rl_json_string_end(rl_json *json, rl_json_string *string);
 
-/* Bytes of input for one piece, so that a long text needs no buffer six times its size. */
+/* Bytes of input for one piece. Without pieces, a text would need six times its size. */
 #define RL_JSON_PIECE ((size_t)16384)
 
-/* Numbers of 1e16 and more are written in short form, 1e16. PostgreSQL's jsonb would give
- * them back as integers, which JSON readers take for integers: this writes `text`, behind
- * which a NUL must stand, to `out` with them in long form, 10000000000000000.0. */
+/* Appends `text` (of `len` bytes, and a NUL) to `out`, with numbers of the form 1e16
+ * written as 10000000000000000.0. PostgreSQL's jsonb would return 1e16 as an integer. */
 void rl_json_widen(rl_buf *out, const char *text, size_t len);
 
 #endif

@@ -1,8 +1,9 @@
 /* JSON's numbers as doubles. See json_read.h.
  *
- * Most have few digits and a small exponent: two doubles that are exact, and one operation,
- * give the nearest double (W. D. Clinger, "How to Read Floating Point Numbers Accurately",
- * 1990). The others go through the C library's strtod_l, with the locale "C".
+ * Most have few digits and a small exponent: the digits and the power of ten are then
+ * exact doubles, and one operation on them gives the nearest double (W. D. Clinger, "How
+ * to Read Floating Point Numbers Accurately", 1990). The others are read by strtod_l, in
+ * the locale "C".
  */
 #include "core/json_read.h"
 
@@ -12,22 +13,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define EXACT_WHOLE (UINT64_C(1) << 53) /* whole numbers up to here are doubles */
-#define EXACT_TEN 22                    /* powers of ten up to here are, too */
-#define WORD_DIGITS 19                  /* that a uint64_t holds for certain */
+#define EXACT_WHOLE (UINT64_C(1) << 53) /* whole numbers up to this are exact doubles */
+#define EXACT_TEN 22                    /* powers of ten up to this are exact doubles */
+#define WORD_DIGITS 19                  /* always fit a uint64_t */
 
-/* A double lies between two others of at most 767 digits; what comes behind decides only
- * whether it is just that or more. */
+/* A number halfway between two doubles has at most 767 digits. Further digits matter only
+ * by being zero or not. */
 #define DIGITS 800
-#define EXPONENT_MAX \
-    100000 /* beyond which a number is 0 or infinite, with so few digits */
+#define EXPONENT_MAX 100000 /* a number beyond is 0 or infinite */
 
 typedef struct decimal {
     bool negative;
-    char digits[DIGITS +
-                1]; /* without zeros in front; the value is 0.digits * 10^exponent */
+    char digits[DIGITS + 1]; /* without leading zeros */
     size_t count;
-    int64_t exponent;
+    int64_t exponent; /* the value is 0.digits * 10^exponent */
 } decimal;
 
 static void add_digit(decimal *number, char digit)
@@ -35,13 +34,12 @@ static void add_digit(decimal *number, char digit)
     if (number->count < DIGITS && (number->count > 0 || digit != '0')) {
         number->digits[number->count++] = digit;
     } else if (number->count == DIGITS && digit != '0') {
-        number->digits[DIGITS - 1] =
-            '1'; /* anything but the zero that may have been there */
+        number->digits[DIGITS - 1] = '1'; /* not zero, as the dropped digit */
     }
 }
 
-/* Takes a valid number apart. */
-static void take_apart(rl_json_value value, decimal *number)
+/* Reads the parts of a valid number. */
+static void read_parts(rl_json_value value, decimal *number)
 {
     const char *at = value.text, *end = value.text + value.len;
     int64_t exponent = 0;
@@ -73,14 +71,14 @@ static void take_apart(rl_json_value value, decimal *number)
 }
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static locale_t plain; /* "C", which the C library has in it */
+static locale_t c_locale;
 
-static void make_plain(void)
+static void make_c_locale(void)
 {
-    plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
 }
 
-static double read_slowly(decimal *number)
+static double convert_by_strtod(decimal *number)
 {
     char text[DIGITS + 40];
     int64_t exponent = number->exponent;
@@ -92,12 +90,12 @@ static double read_slowly(decimal *number)
     }
     number->digits[number->count] = '\0';
     snprintf(text, sizeof text, "0.%se%d", number->digits, (int)exponent);
-    (void)pthread_once(&once, make_plain);
-    return strtod_l(text, NULL, plain);
+    (void)pthread_once(&once, make_c_locale);
+    return strtod_l(text, NULL, c_locale);
 }
 
-/* False when it takes more than two exact doubles. */
-static bool read_quickly(const decimal *number, double *result)
+/* False when the digits or the power of ten are not an exact double. */
+static bool convert_exactly(const decimal *number, double *result)
 {
     static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
                                   1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
@@ -123,11 +121,11 @@ bool rl_json_number(rl_json_value value, double *number)
     if (rl_json_kind_of(value) != RL_JSON_NUMBER) {
         return false;
     }
-    take_apart(value, &parts);
+    read_parts(value, &parts);
     if (parts.count == 0) {
         *number = 0;
-    } else if (!read_quickly(&parts, number)) {
-        *number = read_slowly(&parts);
+    } else if (!convert_exactly(&parts, number)) {
+        *number = convert_by_strtod(&parts);
     }
     *number = parts.negative ? -*number : *number;
     return true;

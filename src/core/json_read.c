@@ -7,7 +7,7 @@
 
 static const rl_json_value nothing = {NULL, 0};
 
-/* ---- passing over values: each gives the place behind it, or NULL ------------------------ */
+/* ---- skipping: each returns the end of the skipped text, or NULL if it is invalid -- */
 
 static inline bool is_space(char c)
 {
@@ -30,25 +30,25 @@ static inline bool is_digit(char c)
 /* The escape whose backslash is at `at`. */
 static const char *skip_escape(const char *at, const char *end)
 {
-    const char *behind = NULL;
+    const char *after = NULL;
 
     if (end - at >= 2 && at[1] != '\0' && strchr("\"\\/bfnrt", at[1]) != NULL) {
-        behind = at + 2;
+        after = at + 2;
     } else if (end - at >= 6 && at[1] == 'u' && rl_hex_digit(at[2]) < 16 &&
                rl_hex_digit(at[3]) < 16 && rl_hex_digit(at[4]) < 16 &&
                rl_hex_digit(at[5]) < 16) {
-        behind = at + 6;
+        after = at + 6;
     }
-    return behind;
+    return after;
 }
 
 /* The string whose quote is at `at`. */
 static const char *skip_string(const char *at, const char *end)
 {
-    const char *behind = NULL;
+    const char *after = NULL;
 
     at++;
-    while (at != NULL && behind == NULL && at < end) {
+    while (at != NULL && after == NULL && at < end) {
 #if RL_BLOCKS
         while (end - at >= 16) {
             uint64_t dirty = rl_block_dirty(rl_block_load(at));
@@ -64,12 +64,12 @@ static const char *skip_string(const char *at, const char *end)
             at++;
         }
         if (at < end && *at == '"') {
-            behind = at + 1;
+            after = at + 1;
         } else {
             at = at < end && *at == '\\' ? skip_escape(at, end) : NULL;
         }
     }
-    return behind;
+    return after;
 }
 
 static const char *skip_digits(const char *at, const char *end)
@@ -108,7 +108,7 @@ static const char *skip_word(const char *at, const char *end, const char *word)
     return (size_t)(end - at) >= len && memcmp(at, word, len) == 0 ? at + len : NULL;
 }
 
-/* A value that has no members. */
+/* A value that is not a container. */
 static const char *skip_scalar(const char *at, const char *end)
 {
     switch (*at) {
@@ -149,8 +149,8 @@ static inline bool in_object(const rl_nest *nest)
     return (nest->objects[at / 64] >> at % 64 & 1) != 0;
 }
 
-/* Goes into the container at `at`, and to its first value; with none, behind the container, and
- * the nest is as it was. */
+/* Enters the container at `at`: returns its first value. An empty container is skipped,
+ * and the nest is unchanged. */
 static const char *skip_opening(const char *at, const char *end, rl_nest *nest)
 {
     const unsigned depth = nest->depth;
@@ -170,7 +170,7 @@ static const char *skip_opening(const char *at, const char *end, rl_nest *nest)
     return object ? skip_key(at, end) : at;
 }
 
-/* From behind a value to the next one, or behind the outermost container. */
+/* From the end of a value to the next one, or to the end of the outermost container. */
 static const char *skip_closing(const char *at, const char *end, rl_nest *nest)
 {
     bool next = false;
@@ -193,8 +193,8 @@ static const char *skip_closing(const char *at, const char *end, rl_nest *nest)
     return at;
 }
 
-/* A value whose first character is at `at`. Not recursive: who writes a text does not decide on
- * the stack. */
+/* A value whose first character is at `at`. Not recursive: the text must not determine
+ * the depth of the stack. */
 static const char *skip_value(const char *at, const char *end)
 {
     rl_nest nest;
@@ -218,23 +218,23 @@ static const char *skip_value(const char *at, const char *end)
     return at;
 }
 
-/* ---- values ------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------- */
 
 bool rl_json_read(const char *text, size_t len, rl_json_value *value)
 {
     const char *end = len > 0 ? text + len : text;
-    const char *from = skip_space(text, end), *behind;
+    const char *from = skip_space(text, end), *after;
 
     *value = nothing;
-    behind = from < end ? skip_value(from, end) : NULL;
-    if (behind == NULL || skip_space(behind, end) != end) {
+    after = from < end ? skip_value(from, end) : NULL;
+    if (after == NULL || skip_space(after, end) != end) {
         return false;
     }
-    *value = (rl_json_value){from, (size_t)(behind - from)};
+    *value = (rl_json_value){from, (size_t)(after - from)};
     return true;
 }
 
-rl_json_value rl_json_unread(const char *text, size_t len)
+rl_json_value rl_json_unchecked(const char *text, size_t len)
 {
     const char *end = len > 0 ? text + len : text;
     const char *from = skip_space(text, end);
@@ -275,8 +275,9 @@ void rl_json_enter(rl_json_reader *reader, rl_json_value value)
                                .ended = !container};
 }
 
-/* To the next member, or behind the last one, where end is. NULL when the text is not valid. */
-static const char *go_on(const rl_json_reader *reader)
+/* The start of the next member, or the end of the container. NULL when the text is
+ * invalid. */
+static const char *next_member(const rl_json_reader *reader)
 {
     const char *at = skip_space(reader->at, reader->end), *end = reader->end;
     const char bracket = reader->is_object ? '}' : ']';
@@ -294,14 +295,14 @@ static const char *go_on(const rl_json_reader *reader)
 
 bool rl_json_next(rl_json_reader *reader, rl_json_value *key, rl_json_value *value)
 {
-    const char *from, *behind, *name = NULL, *name_end = NULL;
+    const char *from, *after, *name = NULL, *name_end = NULL;
 
     *key = nothing;
     *value = nothing;
     if (reader->failed || reader->ended) {
         return false;
     }
-    from = go_on(reader);
+    from = next_member(reader);
     if (from == reader->end) {
         reader->ended = true;
         return false;
@@ -311,21 +312,21 @@ bool rl_json_next(rl_json_reader *reader, rl_json_value *key, rl_json_value *val
         name_end = *name == '"' ? skip_string(name, reader->end) : NULL;
         from = name_end != NULL ? skip_key(name, reader->end) : NULL;
     }
-    behind = from != NULL ? skip_value(from, reader->end) : NULL;
-    if (behind == NULL) {
+    after = from != NULL ? skip_value(from, reader->end) : NULL;
+    if (after == NULL) {
         reader->failed = true;
         return false;
     }
     if (name != NULL) {
         *key = (rl_json_value){name, (size_t)(name_end - name)};
     }
-    *value = (rl_json_value){from, (size_t)(behind - from)};
-    reader->at = behind;
+    *value = (rl_json_value){from, (size_t)(after - from)};
+    reader->at = after;
     reader->started = true;
     return true;
 }
 
-/* ---- strings ----------------------------------------------------------------------------- */
+/* ---- strings --------------------------------------------------------------------- */
 
 rl_json_value rl_json_inside(rl_json_value string)
 {
@@ -357,7 +358,7 @@ static size_t put_point(char out[4], unsigned point)
     return len;
 }
 
-/* \uXXXX, and the other half of a pair behind it. */
+/* \uXXXX, with the low surrogate after it if it is a high one. */
 static size_t put_unicode(const char **at, const char *end, char out[4])
 {
     unsigned point = four_hex(*at + 2), low = 0;
@@ -434,7 +435,7 @@ bool rl_json_equals(rl_json_value value, const char *text, size_t len)
     return same && done == len;
 }
 
-/* ---- paths ------------------------------------------------------------------------------- */
+/* ---- paths ----------------------------------------------------------------------- */
 
 rl_json_value rl_json_member(rl_json_value object, const char *key, size_t len)
 {
@@ -474,7 +475,7 @@ static rl_json_value element(rl_json_value array, size_t index)
     while (rl_json_next(&reader, &none, &value) && index > 0) {
         index--;
     }
-    return value; /* nothing, if the array ended before */
+    return value; /* no value, if the array has fewer elements */
 }
 
 rl_json_value rl_json_last(rl_json_value array)
@@ -491,8 +492,8 @@ rl_json_value rl_json_last(rl_json_value array)
     return last;
 }
 
-/* A step of a path in an array. */
-static rl_json_value step(rl_json_value array, const char *text, size_t len)
+/* The element that a component of a path names. */
+static rl_json_value element_at(rl_json_value array, const char *text, size_t len)
 {
     const bool back = len > 0 && text[0] == '-';
     rl_json_value found = nothing;
@@ -526,7 +527,7 @@ rl_json_value rl_json_find(rl_json_value value, const char *path)
         if (kind == RL_JSON_OBJECT) {
             value = rl_json_member(value, path, len);
         } else {
-            value = kind == RL_JSON_ARRAY ? step(value, path, len) : nothing;
+            value = kind == RL_JSON_ARRAY ? element_at(value, path, len) : nothing;
         }
         more = path[len] == '.';
         path += len + (more ? 1 : 0);

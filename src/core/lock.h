@@ -1,4 +1,4 @@
-/* Locks with a bound on the wait, and conditions on the monotonic clock. */
+/* Locks with a time limit, and conditions on the monotonic clock. */
 #ifndef RL_LOCK_H
 #define RL_LOCK_H
 
@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <time.h>
 
-/* Whether the lock was got before the monotonic clock showed `end` nanoseconds. (macOS has
- * no pthread_mutex_timedlock, and that one goes by the wall clock.) */
+/* Takes the lock, or returns false when the monotonic clock shows `end` (nanoseconds).
+ * Not pthread_mutex_timedlock: macOS has none, and it uses the wall clock. */
 static inline bool rl_lock_until(pthread_mutex_t *lock, uint64_t end)
 {
     const struct timespec moment = {0, 500000};
@@ -21,7 +21,7 @@ static inline bool rl_lock_until(pthread_mutex_t *lock, uint64_t end)
     return got;
 }
 
-/* A condition whose timed waits go by the monotonic clock. */
+/* Initialises a condition whose timed waits use the monotonic clock. */
 static inline void rl_cond_init(pthread_cond_t *condition)
 {
     pthread_condattr_t attributes;

@@ -1,5 +1,5 @@
-/* Counters of a recorder. Each is read and written atomically, without an order among
- * them; any thread.
+/* Counters of a recorder. Threads: any; each counter is atomic, but there is no order
+ * among them.
  */
 #ifndef RL_METRICS_H
 #define RL_METRICS_H
@@ -10,10 +10,10 @@
 typedef struct rl_metrics {
     atomic_uint_fast64_t runs;           /* committed */
     atomic_uint_fast64_t commits;        /* transactions */
-    atomic_uint_fast64_t failed;         /* runs that the store refused */
+    atomic_uint_fast64_t failed;         /* runs that the store rejected */
     atomic_uint_fast64_t largest_commit; /* runs in the largest transaction */
     atomic_uint_fast64_t journaled;      /* runs committed to the journal */
-    atomic_uint_fast64_t forwarded;      /* runs that the server has taken from there */
+    atomic_uint_fast64_t forwarded; /* runs committed to the server from the journal */
 } rl_metrics;
 
 static inline void rl_metric_add(atomic_uint_fast64_t *counter, uint64_t count)
@@ -26,7 +26,7 @@ static inline uint64_t rl_metric_get(atomic_uint_fast64_t *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-/* Raises the counter to `value`. For counters with one writer at a time. */
+/* Sets the counter to `value` if that is more. For counters with one writer at a time. */
 static inline void rl_metric_raise(atomic_uint_fast64_t *counter, uint64_t value)
 {
     if (value > rl_metric_get(counter)) {

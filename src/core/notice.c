@@ -1,4 +1,4 @@
-/* What a user should be told. See notice.h. */
+/* Notices. See notice.h. */
 #include "core/notice.h"
 
 #include <stdarg.h>

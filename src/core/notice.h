@@ -1,7 +1,7 @@
-/* What a user should be told through Python's logging. It comes up in threads that may not
- * touch Python, so it waits here until a thread with the GIL passes by.
+/* Notices: messages for Python's logging. They arise in threads that may not touch
+ * Python, and wait in a queue until a thread with the GIL logs them.
  *
- * Threads: any. Bounded: when nobody takes them, the newest are dropped.
+ * Threads: any. The queue holds RL_NOTICES; further notices are dropped while it is full.
  */
 #ifndef RL_NOTICE_H
 #define RL_NOTICE_H
@@ -33,11 +33,11 @@ typedef struct rl_notices {
 void rl_notices_init(rl_notices *notices);
 void rl_notices_destroy(rl_notices *notices);
 
-/* Adds one; nothing where notices is NULL. */
+/* Adds a notice; does nothing when `notices` is NULL. */
 void rl_notices_add(rl_notices *notices, rl_notice_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Takes the oldest; false when there is none. Quick then. */
+/* Takes the oldest notice; false when there is none, without taking the lock. */
 bool rl_notices_take(rl_notices *notices, rl_notice *notice);
 
 #endif

@@ -1,8 +1,8 @@
-/* A place where one thread waits until another wakes it, once. The waker may be the last to
- * touch it: the waiter may free it as soon as it has returned.
+/* A place where one thread waits until another wakes it, once. The waiter may free the
+ * place as soon as its wait returns.
  *
- * A semaphore does that without a lock that the woken thread would run into; macOS has no
- * unnamed ones, so there it is a mutex and a condition.
+ * A semaphore needs no lock that the woken thread would have to take. macOS has no
+ * unnamed semaphores; a mutex and a condition do the same there.
  */
 #ifndef RL_PARKING_H
 #define RL_PARKING_H

@@ -20,7 +20,8 @@ static bool is_space(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* The low five bits are the same for 'a' and 'A', but not for '_' and '-'. */
+/* The filter's bits for a byte in any spelling. 'a' and 'A' have the same low five bits,
+ * '_' and '-' have not. */
 static uint32_t bits_of(char folded)
 {
     uint32_t bits = UINT32_C(1) << (folded & 31);

@@ -1,4 +1,4 @@
-/* A run, as C. See run.h. */
+/* A run as a C struct. See run.h. */
 #include "core/run.h"
 
 #include "core/alloc.h"
@@ -6,8 +6,8 @@
 
 #include <stdatomic.h>
 
-/* An arena that grew past this is given back, so that one big run leaves no big memory. */
-#define ARENA_KEEP ((size_t)256 * 1024)
+/* Bytes of arena to retain for the next run; more is freed. */
+#define ARENA_RETAINED ((size_t)256 * 1024)
 
 const rl_column_info rl_columns[RL_COLUMNS] = {
     [RL_ID] = {"id", RL_KIND_UUID},
@@ -50,7 +50,7 @@ void rl_run_free(rl_run *run)
 
 void rl_run_reset(rl_run *run)
 {
-    rl_buf_reset(&run->arena, ARENA_KEEP);
+    rl_buf_reset(&run->arena, ARENA_RETAINED);
     memset(run->texts, 0, sizeof run->texts);
     run->duration_ms = RL_NO_DURATION;
     run->created_at = RL_TIME_NONE;
@@ -79,7 +79,8 @@ void rl_run_set(rl_run *run, rl_column column, const char *text, size_t len)
     rl_run_end(run, column, at);
 }
 
-/* The wall clock, but never the same value twice, nor a smaller one when it is set back. */
+/* The wall clock, but greater than every value before, even when the clock is set
+ * back. */
 static int64_t next_revision(void)
 {
     static atomic_int_fast64_t last;

@@ -1,9 +1,9 @@
-/* A run, as C: what the encoder fills and the stores write.
+/* A run as a C struct: the encoder fills it, and the stores write it.
  *
- * All texts and payloads of a run stand in one arena, each with a NUL behind it, and are
- * named by their offsets, so that the arena may move while it grows. NUL never stands
- * inside of one: the encoder replaces it.
- * Threads: a run belongs to one thread at a time. Ownership: the run owns its arena.
+ * One arena holds all texts and JSON of a run, each followed by a NUL. The run refers to
+ * them by offsets, as the arena may move when it grows. No text contains a NUL: the
+ * encoder replaces it.
+ * Threads: one thread at a time uses a run. Ownership: the run owns its arena.
  */
 #ifndef RL_RUN_H
 #define RL_RUN_H
@@ -55,46 +55,47 @@ extern const rl_column_info rl_columns[RL_COLUMNS];
 /* A text in the arena. */
 typedef struct rl_slice {
     size_t at, len;
-    bool given;
+    bool given; /* false: the column is NULL */
 } rl_slice;
 
 #define RL_NO_DURATION (-1)
 
 typedef struct rl_run {
     uint8_t id[16];             /* a UUIDv7, made when the run is first recorded */
-    rl_slice texts[RL_COLUMNS]; /* those of kind text and json */
+    rl_slice texts[RL_COLUMNS]; /* the columns of kinds text and JSON */
     int64_t duration_ms;        /* or RL_NO_DURATION */
-    int64_t created_at, started_at, updated_at; /* microseconds since 1970, or
-                          RL_TIME_NONE; updated_at: when it is written, if not given */
-    int64_t revision;  /* microseconds since 1970, growing with each run of the process:
-                          of two logs of one run, the greater is the later one */
+    /* Microseconds since 1970, or RL_TIME_NONE: updated_at is then the time of the
+     * write. */
+    int64_t created_at, started_at, updated_at;
+    /* Microseconds since 1970, greater for each run that the process seals. Of two
+     * records of one run, the one with the greater revision is the later. */
+    int64_t revision;
     bool wide_numbers; /* a payload needs rl_json_widen for PostgreSQL */
-    bool is_own;       /* the id is the record's own: one of another id, under the same
-                          (wpk_id, run_id), is another run */
+    bool is_own;       /* the id identifies the run: see store/own_run.h */
     rl_buf arena;      /* owned */
 } rl_run;
 
-/* A new, empty run, owned by the caller; NULL when there is no memory. */
+/* A new, empty run, owned by the caller; NULL without memory. */
 rl_run *rl_run_new(void);
 void rl_run_free(rl_run *run); /* NULL is fine */
 
-/* Empties it for the next use, keeping a small arena. */
+/* Empties the run for its next use. A small arena is retained, a large one freed. */
 void rl_run_reset(rl_run *run);
 
-/* Begins a text at the end of the arena, which is then appended to. */
+/* Returns the offset of a text that the caller then appends to the arena. */
 static inline size_t rl_run_begin(const rl_run *run)
 {
     return run->arena.len;
 }
 
-/* Ends the text that began at `at`: puts a NUL behind it and makes it the column's. */
+/* Ends the text that begins at `at`: appends a NUL, and makes it the column's text. */
 void rl_run_end(rl_run *run, rl_column column, size_t at);
 
 /* Copies `len` bytes into the arena as the column's text. */
 void rl_run_set(rl_run *run, rl_column column, const char *text, size_t len);
 
-/* The column's text, with a NUL behind it, or NULL where it was not given. Valid until
- * the arena changes. */
+/* The column's text, ended by a NUL, or NULL if it was not given. Valid until the arena
+ * changes. */
 static inline const char *rl_run_text(const rl_run *run, rl_column column)
 {
     const rl_slice *slice = &run->texts[column];
@@ -102,8 +103,8 @@ static inline const char *rl_run_text(const rl_run *run, rl_column column)
     return slice->given ? run->arena.data + slice->at : NULL;
 }
 
-/* Stamps the run with created_at (unless it is set already), and gives it its revision and,
- * unless it has its own, its id. RL_NOMEM when an append to the arena failed before. */
+/* Completes a run before it is written: sets created_at (unless it is set), the revision,
+ * and (unless is_own) the id. RL_NOMEM when an earlier append to the arena has failed. */
 rl_status rl_run_seal(rl_run *run, rl_err *err);
 
 #endif

@@ -1,9 +1,9 @@
 /* Text: escaping, UTF-8, base64, integers. See text.h.
  *
- * Most text needs no escape, so the loops copy 16 bytes at a time (SSE2, NEON) or 8 (any
- * other machine) and look at single bytes only where one of them needs it. They store the
- * whole block before they know whether it was clean; the room that the callers must give
- * (six bytes a unit) covers that.
+ * Most text needs no escape, so the loops copy 16 bytes at a time (SSE2, NEON) or 8
+ * (other machines), and handle single bytes only in a block that needs an escape. They
+ * store a whole block before they know whether it is clean: the room that callers provide
+ * (six bytes per unit) suffices for that.
  */
 #include "core/text.h"
 
@@ -14,7 +14,7 @@ const char rl_two_digits[201] =
     "4142434445464748495051525354555657585960616263646566676869707172737475767778798081"
     "828384858687888990919293949596979899";
 
-/* 0: as it is; 1: \u00XX; 2: U+FFFD; else the letter after the backslash. */
+/* 0: copied; 1: \u00XX; 2: U+FFFD; else the letter after the backslash. */
 static const char escapes[256] = {
     [0] = 2,      [1] = 1,      [2] = 1,      [3] = 1,       [4] = 1,      [5] = 1,
     [6] = 1,      [7] = 1,      ['\b'] = 'b', ['\t'] = 't',  ['\n'] = 'n', [11] = 1,
@@ -24,7 +24,7 @@ static const char escapes[256] = {
     [30] = 1,     [31] = 1,     ['"'] = '"',  ['\\'] = '\\',
 };
 
-/* Writes one byte of ASCII, or of a longer UTF-8 sequence, escaped where it must be. */
+/* Writes one byte of UTF-8, escaped if necessary. */
 static inline char *put_byte(char *out, unsigned char c)
 {
     static const char hex[] = "0123456789abcdef";
@@ -60,7 +60,8 @@ static char *escape_tail(char *out, const unsigned char *text, size_t len)
     return out;
 }
 
-/* Copies one block of BLOCK bytes and returns how many of them, from the start, are clean. */
+/* Copies one block of BLOCK bytes and returns how many of them, from the start, are
+ * clean. */
 #if RL_BLOCKS
 #define BLOCK 16
 static inline unsigned copy_block(char *out, const unsigned char *text)
@@ -117,13 +118,13 @@ size_t rl_escape_utf8(char *out, const char *text, size_t len)
             to = put_byte(to, *from++);
         }
     }
-    while ((size_t)(end - from) >= 16) { /* only where BLOCK is smaller than the tail's */
+    while ((size_t)(end - from) >= 16) { /* only if BLOCK is 8 */
         to = put_byte(to, *from++);
     }
     return (size_t)(escape_tail(to, from, (size_t)(end - from)) - out);
 }
 
-/* Writes four bytes, the lowest first: one store, of which the caller keeps what it needs. */
+/* Stores four bytes, the lowest first; the caller advances by those that it needs. */
 static inline void put_bytes(char *out, uint32_t bytes)
 {
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
@@ -185,8 +186,8 @@ size_t rl_escape_ucs1(char *out, const uint8_t *text, size_t len)
     return (size_t)(to - out);
 }
 
-/* English with one emoji in it is UCS-4: so blocks of 16 units that are all ASCII are
- * narrowed and copied at once, where the machine has an instruction for it. */
+/* English text with one emoji is UCS-4 throughout. So blocks of 16 units that are all
+ * ASCII are narrowed at once, where the machine has instructions for that. */
 #if defined(__SSE2__)
 static inline bool narrow16_ucs2(unsigned char *out, const uint16_t *text)
 {
@@ -281,7 +282,8 @@ size_t rl_unescape(char *out, const char *text, size_t len)
             continue;
         }
         i++;
-        if (text[i] == 'u') { /* only ever written for control characters: \u00XX */
+        if (text[i] ==
+            'u') { /* rl_escape_utf8 writes only \u00XX, of control characters */
             unsigned low = (unsigned char)text[i + 4];
 
             *to++ = (char)((text[i + 3] - '0') * 16 +
@@ -368,13 +370,13 @@ size_t rl_put_u64(char *out, uint64_t value)
                                       UINT64_C(100000000000000000),
                                       UINT64_C(1000000000000000000),
                                       UINT64_C(10000000000000000000)};
-    /* 1233 / 4096 is a little more than log10(2): one too few at most */
+    /* 1233 / 4096 is a little more than log10(2): `guess` is at most one too small */
     unsigned bits = 64 - (unsigned)__builtin_clzll(value | 1);
     unsigned guess = bits * 1233 >> 12;
     size_t len = guess + (value >= powers[guess]);
     char *at;
 
-    len += len == 0; /* 0 has a digit too */
+    len += len == 0; /* 0 has one digit */
     at = out + len;
     while (value >= 100) {
         at -= 2;

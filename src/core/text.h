@@ -20,11 +20,11 @@
 /* "00010203...99" */
 extern const char rl_two_digits[201];
 
-/* What one input unit may become: "\u001f". Room for this, a unit, must be at out; the
- * functions may scribble over the whole of that room. */
+/* The most bytes that one input unit may become: "\u001f". So many bytes per unit must be
+ * at `out`; the functions may overwrite all of them. */
 #define RL_ESCAPE_MAX 6
 
-/* U+FFFD, which stands in for what PostgreSQL's jsonb can't hold (NUL, lone surrogates). */
+/* U+FFFD, which replaces what PostgreSQL's jsonb can't hold (NUL, lone surrogates). */
 #define RL_REPLACEMENT "\xEF\xBF\xBD"
 
 /* Not 0 when one of the eight bytes is below 0x20, a quote or a backslash
@@ -40,8 +40,8 @@ static inline uint64_t rl_dirty8(uint64_t word)
            (ones << 7);
 }
 
-/* Copies a text of fewer than 16 bytes if nothing in it needs an escape: two words that
- * overlap in the middle, so that there is no loop. False when it is not clean. */
+/* Copies a text of fewer than 16 bytes, without a loop: as two words that overlap in the
+ * middle. False when a character needs an escape. */
 static inline bool rl_copy_clean(char *out, const char *text, size_t len)
 {
     if (len >= 8) {
@@ -93,7 +93,7 @@ static inline void rl_block_store(char *to, rl_block block)
     _mm_storeu_si128((__m128i *)(void *)to, block);
 }
 
-/* A bit for each byte that needs an escape; RL_BLOCK_SHIFT of them a byte. */
+/* Bits for the bytes that need an escape: 1 << RL_BLOCK_SHIFT of them per byte. */
 #define RL_BLOCK_SHIFT 0
 static inline uint64_t rl_block_dirty(rl_block block)
 {
@@ -117,7 +117,7 @@ static inline void rl_block_store(char *to, rl_block block)
     vst1q_u8((uint8_t *)to, block);
 }
 
-/* Four bits a byte: the narrowing shift is NEON's stand-in for a move mask. */
+/* Four bits per byte: NEON has no move mask, but a narrowing shift. */
 #define RL_BLOCK_SHIFT 2
 static inline uint64_t rl_block_dirty(rl_block block)
 {
@@ -132,16 +132,17 @@ static inline uint64_t rl_block_dirty(rl_block block)
 #define RL_BLOCKS 0
 #endif
 
-/* rl_copy_clean for at most 32 bytes, with few branches on the length, which no processor
- * could foresee. Eight bytes before the text must be readable: the header of the object
- * that it stands in. Writes eight bytes at least. */
+/* rl_copy_clean for at most 32 bytes, with few branches on the length, as they could not
+ * be predicted. Eight bytes before the text must be readable (those of the object that
+ * contains it). Writes at least eight bytes. */
 static inline bool rl_copy_clean_inside(char *out, const char *text, size_t len)
 {
 #if RL_BLOCKS && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     uint64_t word, other;
     unsigned half;
 
-    if (len <= 8) { /* the text's bytes are the last of the word: shifted to its start */
+    if (len <=
+        8) { /* load the word that ends with the text, and shift the text to its start */
         half = 4 * (8 - (unsigned)len);
         memcpy(&word, text + len - 8, 8);
         word = word >> half >> half;
@@ -166,19 +167,19 @@ static inline bool rl_copy_clean_inside(char *out, const char *text, size_t len)
 #endif
 }
 
-/* Escape text for the inside of a JSON string. Return the bytes written.
- * The first takes UTF-8 that is known to be valid, the others the three forms in which
- * CPython keeps text: Latin-1, UCS-2 without pairs, UCS-4 (PEP 393). */
+/* Escape a text of `len` units for the inside of a JSON string; return the bytes written.
+ * The first takes valid UTF-8, the others CPython's three representations: Latin-1, UCS-2
+ * without surrogate pairs, UCS-4 (PEP 393). */
 size_t rl_escape_utf8(char *out, const char *text, size_t len);
 size_t rl_escape_ucs1(char *out, const uint8_t *text, size_t len);
 size_t rl_escape_ucs2(char *out, const uint16_t *text, size_t len);
 size_t rl_escape_ucs4(char *out, const uint32_t *text, size_t len);
 
-/* The inverse of rl_escape_utf8: writes at most `len` bytes. */
+/* The inverse of rl_escape_utf8: writes at most `len` bytes; returns how many. */
 size_t rl_unescape(char *out, const char *text, size_t len);
 
-/* The longest prefix of escaped text (the inside of a JSON string) of at most `max` bytes
- * that ends between two characters. */
+/* The length of the longest prefix of escaped text (the inside of a JSON string) that has
+ * at most `max` bytes and ends between two characters. */
 size_t rl_escaped_prefix(const char *text, size_t len, size_t max);
 
 /* The value of a hexadecimal digit of either case; 16 for any other character. */
@@ -189,17 +190,17 @@ static inline unsigned rl_hex_digit(char c)
     return digit < 10 ? digit : letter < 6 ? letter + 10 : 16;
 }
 
-/* Base64 with padding; writes 4 * ((len + 2) / 3) bytes. */
+/* Writes base64 with padding; returns the bytes written, 4 * ((len + 2) / 3). */
 size_t rl_base64(char *out, const uint8_t *data, size_t len);
 
-/* Writes a decimal integer, at most 20 bytes. */
+/* Write a decimal integer of at most 20 bytes; return the bytes written. */
 size_t rl_put_u64(char *out, uint64_t value);
 
 static inline size_t rl_put_i64(char *out, int64_t value)
 {
     size_t sign = value < 0;
 
-    if (value >= 0 && value < 100) { /* steps, counts, scores: most of what there is */
+    if (value >= 0 && value < 100) { /* most integers: steps, counts, scores */
         memcpy(out, rl_two_digits + 2 * value + (value < 10), 2);
         return 1 + (value >= 10);
     }

@@ -16,7 +16,8 @@ rl_status rl_uuid7(int64_t stamp, uint8_t out[16], rl_err *err)
         got = getrandom(out + 8, 8, 0);
     } while (got < 0 && errno == EINTR);
     if (got != 8) {
-        return rl_err_set(err, RL_STORE, "no random bytes for an id: %s",
+        return rl_err_set(err, RL_STORE,
+                          "no random bytes from the kernel for the id of a run: %s",
                           strerror(errno));
     }
     for (int i = 0; i < 6; i++) {

@@ -1,4 +1,4 @@
-/* When a request may be made, or made again. See backoff.h. */
+/* When a request may start. See backoff.h. */
 #include "net/backoff.h"
 
 #include "core/clock.h"
@@ -9,10 +9,10 @@
 
 #define LONGEST_S INT64_C(999999999) /* nine digits of seconds: 30 years */
 #define DATE_TEXT 64
-#define GAP_MAX 1.0 /* seconds; a pause longer than that tells nothing about the rate */
+#define GAP_MAX 1.0 /* seconds; a longer pause says nothing about the rate */
 #define NS_PER_S 1e9
 
-/* Without the kernel's random bytes (a sandbox), those of the clock will do. */
+/* Uses the clock where the kernel gives no random bytes (in a sandbox). */
 static uint64_t random_bits(void)
 {
     uint64_t bits;
@@ -70,17 +70,17 @@ bool rl_retry_after(const char *value, size_t len, int64_t now, uint64_t *ns)
 
 void rl_bucket_init(rl_bucket *bucket)
 {
-    *bucket = (rl_bucket){.rate = RL_BUCKET_FREE, .tokens = 1, .gap = GAP_MAX};
+    *bucket = (rl_bucket){.rate = RL_BUCKET_UNLIMITED, .tokens = 1, .gap = GAP_MAX};
 }
 
-/* Adds the tokens that the time since the last count has brought. */
+/* Adds the tokens of the time since the last update. */
 static void refill(rl_bucket *bucket, uint64_t now)
 {
     const double most = bucket->rate > 1 ? bucket->rate : 1;
 
-    if (now > bucket->at) {
-        bucket->tokens += (double)(now - bucket->at) / NS_PER_S * bucket->rate;
-        bucket->at = now;
+    if (now > bucket->counted_at) {
+        bucket->tokens += (double)(now - bucket->counted_at) / NS_PER_S * bucket->rate;
+        bucket->counted_at = now;
     }
     bucket->tokens = bucket->tokens < most ? bucket->tokens : most;
 }
@@ -89,9 +89,9 @@ uint64_t rl_bucket_wait_ns(rl_bucket *bucket, uint64_t now)
 {
     uint64_t wait = 0;
 
-    if (bucket->rate < RL_BUCKET_FREE) {
+    if (bucket->rate < RL_BUCKET_UNLIMITED) {
         refill(bucket, now);
-        if (bucket->tokens < 1) { /* and one more, for what the division rounds off */
+        if (bucket->tokens < 1) { /* 1 ns more, as the division rounds down */
             wait = (uint64_t)((1 - bucket->tokens) / bucket->rate * NS_PER_S) + 1;
         }
     }
@@ -102,17 +102,17 @@ void rl_bucket_take(rl_bucket *bucket, uint64_t now)
 {
     double gap = GAP_MAX;
 
-    if (bucket->last != 0 && now > bucket->last) {
-        gap = (double)(now - bucket->last) / NS_PER_S;
+    if (bucket->started_at != 0 && now > bucket->started_at) {
+        gap = (double)(now - bucket->started_at) / NS_PER_S;
         gap = gap < GAP_MAX ? gap : GAP_MAX;
     }
     bucket->gap += (gap - bucket->gap) / 4;
-    bucket->last = now;
+    bucket->started_at = now;
     refill(bucket, now);
     bucket->tokens = bucket->tokens > 1 ? bucket->tokens - 1 : 0;
 }
 
-void rl_bucket_refused(rl_bucket *bucket)
+void rl_bucket_throttle(rl_bucket *bucket)
 {
     const double seen = 1 / (bucket->gap > 1e-3 ? bucket->gap : 1e-3);
 
@@ -121,9 +121,9 @@ void rl_bucket_refused(rl_bucket *bucket)
     bucket->tokens = 0;
 }
 
-void rl_bucket_passed(rl_bucket *bucket)
+void rl_bucket_succeed(rl_bucket *bucket)
 {
-    if (bucket->rate < RL_BUCKET_FREE) {
+    if (bucket->rate < RL_BUCKET_UNLIMITED) {
         bucket->rate *= 1.1;
     }
 }

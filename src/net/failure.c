@@ -1,4 +1,4 @@
-/* Why a request failed, in words. See failure.h. */
+/* The reason of a failed request. See failure.h. */
 #include "net/failure.h"
 
 #include "net/printable.h"
@@ -33,7 +33,7 @@ rl_status rl_origin(const char *name, const char *url, char out[RL_ORIGIN], rl_e
                (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)) {
         status = rl_err_set(err, RL_SERVICE,
                             "%s: the URL can't be used: it must be http://host[:port] or "
-                            "https://host[:port], maybe with a path",
+                            "https://host[:port], optionally with a path",
                             name);
     } else {
         snprintf(out, RL_ORIGIN, "%s://%.255s%s%s", scheme, host, port != NULL ? ":" : "",
@@ -52,9 +52,9 @@ bool rl_failure_is_certificate(CURLcode code)
            code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_INVALIDCERTSTATUS;
 }
 
-/* Where libcurl's own message tells more than its code, and can hold nothing secret: those of
- * others quote URLs and proxies. */
-static bool tells_more(CURLcode code)
+/* Whether libcurl's message says more than its code, and nothing secret. The messages of
+ * other codes quote URLs and proxies. */
+static bool is_detail_useful(CURLcode code)
 {
     static const CURLcode codes[] = {
         CURLE_SSL_CONNECT_ERROR, CURLE_SSL_CIPHER, CURLE_SSL_ENGINE_INITFAILED,
@@ -75,7 +75,7 @@ static void connect_text(const rl_failure *failure, char out[RL_FAILURE])
     (void)curl_easy_getinfo(failure->easy, CURLINFO_OS_ERRNO, &number);
     if (failure->address[0] != '\0') {
         snprintf(out, RL_FAILURE, "no connection to %s: %s", failure->address,
-                 number != 0 ? strerror((int)number) : "it is not accepted");
+                 number != 0 ? strerror((int)number) : "refused");
     } else {
         snprintf(out, RL_FAILURE, "no connection: %s",
                  number != 0 ? strerror((int)number)
@@ -102,19 +102,19 @@ static void timeout_text(const rl_failure *failure, char out[RL_FAILURE])
 
 void rl_failure_text(const rl_failure *failure, char out[RL_FAILURE])
 {
-    const char *what = curl_easy_strerror(failure->code);
+    const char *reason = curl_easy_strerror(failure->code);
     char detail[200];
 
-    if (tells_more(failure->code) && failure->detail[0] != '\0') {
-        what = failure->detail;
+    if (is_detail_useful(failure->code) && failure->detail[0] != '\0') {
+        reason = failure->detail;
     }
-    rl_printable(detail, sizeof detail, what, strlen(what));
+    rl_printable(detail, sizeof detail, reason, strlen(reason));
     switch (failure->code) {
     case CURLE_COULDNT_RESOLVE_HOST:
-        snprintf(out, RL_FAILURE, "the host is not found");
+        snprintf(out, RL_FAILURE, "the host was not found");
         break;
     case CURLE_COULDNT_RESOLVE_PROXY:
-        snprintf(out, RL_FAILURE, "the proxy that the environment names is not found");
+        snprintf(out, RL_FAILURE, "the proxy that the environment names was not found");
         break;
     case CURLE_COULDNT_CONNECT:
         connect_text(failure, out);
@@ -122,9 +122,9 @@ void rl_failure_text(const rl_failure *failure, char out[RL_FAILURE])
     case CURLE_OPERATION_TIMEDOUT:
         timeout_text(failure, out);
         break;
-    case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9, it seems: anything at all */
+    case CURLE_UNSUPPORTED_PROTOCOL: /* libcurl took the answer for HTTP/0.9 */
     case CURLE_WEIRD_SERVER_REPLY:
-        snprintf(out, RL_FAILURE, "what it answers is no HTTP");
+        snprintf(out, RL_FAILURE, "the answer is not HTTP");
         break;
     case CURLE_PARTIAL_FILE:
     case CURLE_GOT_NOTHING:
@@ -134,7 +134,7 @@ void rl_failure_text(const rl_failure *failure, char out[RL_FAILURE])
         break;
     default:
         if (rl_failure_is_certificate(failure->code)) {
-            snprintf(out, RL_FAILURE, "the certificate is not accepted: %s", detail);
+            snprintf(out, RL_FAILURE, "the certificate was rejected: %s", detail);
         } else {
             snprintf(out, RL_FAILURE, "%s", detail);
         }

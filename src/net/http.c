@@ -1,4 +1,4 @@
-/* Requests over HTTP: attempts, and the pauses between them. See http.h. */
+/* The client: attempts, and the pauses between them. See http.h. */
 #include "net/http.h"
 
 #include "core/alloc.h"
@@ -53,19 +53,20 @@ static bool is_stopped(const rl_http *http)
     return http->options.stop != NULL && atomic_load(http->options.stop);
 }
 
+/* A call of rl_http_post. */
 typedef struct rl_call {
     rl_http *http;
     const rl_http_request *request;
-    uint64_t end;
+    uint64_t end; /* monotonic, ns */
     rl_http_reading reading;
-    unsigned tried;
+    unsigned tried; /* attempts made */
     char origin[RL_ORIGIN];
     char failure[RL_FAILURE]; /* of the last attempt */
 } rl_call;
 
 static rl_status stopped(const rl_http *http, rl_err *err)
 {
-    return rl_err_set(err, RL_CLOSED, "%s: closing, the answer was not waited for",
+    return rl_err_set(err, RL_CLOSED, "%s: closed before the answer came",
                       http->options.name);
 }
 
@@ -80,7 +81,7 @@ static rl_status failed(const rl_call *call, bool retryable, rl_err *err)
                call->failure, tried);
     if (err != NULL) {
         err->retryable = retryable;
-        err->again_ns = retryable ? call->reading.answer->retry_after_ns : 0;
+        err->retry_after_ns = retryable ? call->reading.answer->retry_after_ns : 0;
     }
     return RL_SERVICE;
 }
@@ -105,42 +106,43 @@ static bool is_transient(long status)
     return status == 408 || status == 429 || (status >= 500 && status <= 599);
 }
 
-typedef enum rl_verdict {
+/* The outcome of an attempt; call->failure has the reason of a failure. */
+typedef enum rl_outcome {
     ANSWERED,
-    TRY_AGAIN, /* the text is in call->failure */
-    HOPELESS,  /* the same, and in this call it stays so */
-    UNUSABLE   /* the same, and in every other call too */
-} rl_verdict;
+    RETRY,     /* the next attempt may succeed */
+    LATER,     /* no attempt of this call will succeed, but a later call may */
+    PERMANENT, /* no call will succeed */
+} rl_outcome;
 
-/* What is to be made of an attempt. */
-static rl_verdict judge(rl_call *call, CURLcode code, uint64_t timeout_ns)
+static rl_outcome classify(rl_call *call, CURLcode code, uint64_t timeout_ns)
 {
     rl_http *http = call->http;
     const rl_http_answer *answer = call->reading.answer;
     const rl_failure failure = {code, http->transfer.easy, http->transfer.detail,
                                 http->transfer.address, timeout_ns};
-    rl_verdict verdict = ANSWERED;
+    rl_outcome outcome = ANSWERED;
 
     if (call->reading.too_large) {
-        verdict = UNUSABLE;
+        outcome = PERMANENT;
         snprintf(call->failure, sizeof call->failure,
                  "the answer has more than %zu bytes", call->request->max_answer);
     } else if (code == CURLE_OK) {
         bool again = is_transient(answer->status) && (call->request->is_final == NULL ||
                                                       !call->request->is_final(answer));
 
-        verdict = again ? TRY_AGAIN : ANSWERED;
+        outcome = again ? RETRY : ANSWERED;
         snprintf(call->failure, sizeof call->failure, "answered %ld", answer->status);
     } else {
-        verdict = code == CURLE_URL_MALFORMAT       ? UNUSABLE
-                  : rl_failure_is_certificate(code) ? HOPELESS
-                                                    : TRY_AGAIN;
+        outcome = code == CURLE_URL_MALFORMAT       ? PERMANENT
+                  : rl_failure_is_certificate(code) ? LATER
+                                                    : RETRY;
         rl_failure_text(&failure, call->failure);
     }
-    return verdict;
+    return outcome;
 }
 
-/* Waits until a request may start. RL_SERVICE when that is after the end. */
+/* Waits until a request may start. RL_SERVICE when that is not before the end of the
+ * call. */
 static rl_status take_token(rl_call *call, rl_err *err)
 {
     rl_bucket *bucket = &call->http->bucket;
@@ -154,8 +156,8 @@ static rl_status take_token(rl_call *call, rl_err *err)
     if (now >= call->end || wait >= call->end - now) {
         if (call->tried == 0) {
             snprintf(call->failure, sizeof call->failure, "%s",
-                     wait > 0 ? "the server has refused too many requests, and the next "
-                                "must wait longer than there was time"
+                     wait > 0 ? "the server limits requests, and the next one may start "
+                                "only after the time limit"
                               : "there was no time left for an attempt");
         }
         return failed(call, true, err);
@@ -169,8 +171,8 @@ static rl_status take_token(rl_call *call, rl_err *err)
     return status;
 }
 
-/* One attempt, with the wait before it. */
-static rl_status try_once(rl_call *call, rl_verdict *verdict, rl_err *err)
+/* Waits for a token, and makes one attempt. */
+static rl_status try_once(rl_call *call, rl_outcome *outcome, rl_err *err)
 {
     rl_http *http = call->http;
     CURLcode code = CURLE_OK;
@@ -192,22 +194,22 @@ static rl_status try_once(rl_call *call, rl_verdict *verdict, rl_err *err)
         return status;
     }
     call->tried++;
-    *verdict = judge(call, code, timeout_ns);
-    if (*verdict == TRY_AGAIN && call->reading.answer->status == 429) {
-        rl_bucket_refused(&http->bucket);
-    } else if (*verdict == ANSWERED) {
-        rl_bucket_passed(&http->bucket);
+    *outcome = classify(call, code, timeout_ns);
+    if (*outcome == RETRY && call->reading.answer->status == 429) {
+        rl_bucket_throttle(&http->bucket);
+    } else if (*outcome == ANSWERED) {
+        rl_bucket_succeed(&http->bucket);
     }
     return RL_OK;
 }
 
-/* Attempts until one is answered, or there is no use in more. */
+/* Makes attempts until one is answered, or another can't help. */
 static rl_status try_all(rl_call *call, unsigned attempts, rl_err *err)
 {
-    rl_verdict verdict = TRY_AGAIN;
-    rl_status status = try_once(call, &verdict, err);
+    rl_outcome outcome = RETRY;
+    rl_status status = try_once(call, &outcome, err);
 
-    while (status == RL_OK && verdict == TRY_AGAIN) {
+    while (status == RL_OK && outcome == RETRY) {
         const uint64_t asked = call->reading.answer->retry_after_ns;
         const uint64_t wait = asked != 0 ? asked : rl_backoff_ns(call->tried);
         const uint64_t now = rl_monotonic_ns();
@@ -217,11 +219,11 @@ static rl_status try_all(rl_call *call, unsigned attempts, rl_err *err)
         }
         status = rl_http_pause(call->http, wait, err);
         if (status == RL_OK) {
-            status = try_once(call, &verdict, err);
+            status = try_once(call, &outcome, err);
         }
     }
-    if (status == RL_OK && verdict != ANSWERED) {
-        status = failed(call, verdict == HOPELESS, err);
+    if (status == RL_OK && outcome != ANSWERED) {
+        status = failed(call, outcome == LATER, err);
     }
     return status;
 }

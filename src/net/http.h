@@ -1,19 +1,21 @@
-/* Requests over HTTP: libcurl's multi interface, with retries.
+/* A client of HTTP servers, over libcurl, with retries.
  *
- * A client keeps its connections for the next request. HTTPS is verified, against the
- * authorities of the system or those that the environment names as it does for the curl
- * command (CURL_CA_BUNDLE, or SSL_CERT_FILE and SSL_CERT_DIR); proxies come from the
- * environment (libcurl's http_proxy, https_proxy, all_proxy, no_proxy); redirects are not
- * followed, as a key would go along. What is in headers and bodies never gets into an error's
- * text, nor do the user, the path and the query of an URL.
+ * - Connections stay open for the next request.
+ * - Certificates are verified, against the authorities of the system or of the
+ *   environment, as by the curl command (CURL_CA_BUNDLE, or SSL_CERT_FILE and
+ *   SSL_CERT_DIR).
+ * - Proxies come from the environment (http_proxy, https_proxy, all_proxy, no_proxy).
+ * - Redirects are not followed: they would pass on a key.
+ * - An error's text contains nothing of headers and bodies, and no user, path or query of
+ *   a URL.
  *
- * An attempt that was not answered, or with 408, 429 or 5xx, is made again: after a pause that
- * doubles from 0.25 s to 8 s, of which a random half is taken off, or after what Retry-After
- * says. A 429 also takes from the client's token bucket: it halves the rate at which requests
- * may start, which grows back with those that succeed.
+ * An attempt without an answer, or with the answer 408, 429 or 5xx, is repeated: after
+ * the time of Retry-After, or else after a pause that doubles from 0.25 s to 8 s, less a
+ * random part of up to a half. A 429 also halves the rate at which the client's requests
+ * may start; each success raises it again (backoff.h).
  *
- * Threads: one at a time. Ownership: the request is borrowed for the call; the answer is
- * the caller's.
+ * Threads: one at a time. Ownership: the request is borrowed for the call; the caller
+ * owns the answer.
  */
 #ifndef RL_HTTP_H
 #define RL_HTTP_H
@@ -31,7 +33,7 @@ typedef struct rl_http rl_http;
 typedef struct rl_http_options {
     const char *name;        /* of the server in errors, "Milvus"; outlives the client */
     uint64_t timeout_ns;     /* of one attempt, connecting included */
-    const atomic_bool *stop; /* borrowed, or NULL: when set, a wait ends with RL_CLOSED */
+    const atomic_bool *stop; /* borrowed, or NULL; when true, calls end with RL_CLOSED */
 } rl_http_options;
 
 struct rl_http_answer;
@@ -39,48 +41,54 @@ struct rl_http_answer;
 typedef struct rl_http_request {
     const char *url;
     const char *const *headers; /* "Name: value", ended by NULL */
-    const void *body;           /* POST */
-    size_t len;                 /* bytes */
-    size_t max_answer;          /* bytes of a body above which the answer is a failure */
-    bool grpc;                  /* HTTP/2 also over http:// (prior knowledge) */
-    /* Whether an answer of 408, 429 or 5xx is not to be tried again: that is RL_OK then. NULL:
-     * no such answer is final. */
+    const void *body;
+    size_t len;        /* bytes of the body */
+    size_t max_answer; /* bytes; an answer with a longer body is a failure */
+    bool grpc;         /* HTTP/2 also over http:// (prior knowledge) */
+    /* Whether an answer of 408, 429 or 5xx is final: it is then returned with RL_OK,
+     * without a retry. NULL: no such answer is final. */
     bool (*is_final)(const struct rl_http_answer *answer);
 } rl_http_request;
 
 typedef struct rl_http_answer {
-    long status;             /* of HTTP */
+    long status;             /* of HTTP; 0: no answer */
     int grpc_status;         /* of the trailers, or -1 */
-    char grpc_message[256];  /* percent-decoded; "" without */
-    uint64_t retry_after_ns; /* what Retry-After said; 0 without */
-    unsigned tried;          /* attempts that were made */
+    char grpc_message[256];  /* percent-decoded, or "" */
+    uint64_t retry_after_ns; /* the value of Retry-After; 0 without */
+    unsigned tried;          /* attempts made */
     rl_buf body;
 } rl_http_answer;
 
-/* RL_NOMEM, or RL_SERVICE when libcurl can't be used. */
+/* Makes a client, which the caller owns. RL_NOMEM, or RL_SERVICE when libcurl can't be
+ * used. */
 rl_status rl_http_new(const rl_http_options *options, rl_http **http, rl_err *err);
 void rl_http_free(rl_http *http); /* NULL is fine */
 
-/* In the child of a fork: forgets the connections, which are the parent's, without a word to
- * their other ends. The client can be used again, and is still to be freed. When the parent was
- * in the middle of a request, what libcurl held is left as it is. */
+/* In the child of a fork: drops the connections, which are the parent's, and sends
+ * nothing over them. The client can be used again, and must still be freed. If the parent
+ * was in the middle of a request, libcurl's memory leaks. */
 void rl_http_abandon(rl_http *http);
 
+/* The members of an answer, not the struct. */
 void rl_http_answer_init(rl_http_answer *answer);
 void rl_http_answer_free(rl_http_answer *answer);
 
-/* Sends a request until it is answered with something that is not to be tried again: RL_OK,
- * also for a 4xx, which the caller looks at. RL_SERVICE with `retryable` when the attempts
- * that fit before the monotonic clock shows `end` (nanoseconds), or `attempts` of them, all
- * failed: the text names the server's host and the last failure (the host is not found,
- * refused, the certificate, time-out, "answered 503"). A certificate that is not accepted is
- * not tried again within a call. RL_SERVICE that is not retryable for an URL that can't be
- * used, and for an answer of more than max_answer. With the last Retry-After in `again_ns`. RL_CLOSED when it was stopped. The answer
- * is in any case what the last attempt got: with status 0 nothing. */
+/* Posts a request until an answer needs no retry.
+ *
+ * attempts     at most so many
+ * end          no attempt starts after it (monotonic, nanoseconds)
+ * RL_OK        for every status but 408, 429 and 5xx, and those that is_final accepts
+ * RL_SERVICE   no attempt succeeded. The text has the server's name and host, and the
+ *              last failure. `retryable`, unless the URL can't be used or the answer is
+ *              longer than max_answer; `retry_after_ns` has the last Retry-After. A
+ *              rejected certificate ends the call, as retryable.
+ * RL_CLOSED    `stop` is set
+ * answer       in all cases that of the last attempt
+ */
 rl_status rl_http_post(rl_http *http, const rl_http_request *request, unsigned attempts,
                        uint64_t end, rl_http_answer *answer, rl_err *err);
 
-/* Waits so many nanoseconds. RL_CLOSED when it was stopped. */
+/* Waits `ns` nanoseconds. RL_CLOSED when `stop` is set. */
 rl_status rl_http_pause(rl_http *http, uint64_t ns, rl_err *err);
 
 #endif

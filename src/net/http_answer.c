@@ -1,4 +1,4 @@
-/* What comes back of a request. See http_answer.h. */
+/* Reading an answer. See http_answer.h. */
 #include "net/http_answer.h"
 
 #include "core/clock.h"
@@ -8,7 +8,7 @@
 
 #include <strings.h>
 
-#define BODY_KEPT ((size_t)256 * 1024) /* bytes that the next answer may find there */
+#define BODY_RETAINED ((size_t)256 * 1024) /* bytes of buffer, for the next answer */
 
 void rl_http_answer_init(rl_http_answer *answer)
 {
@@ -22,8 +22,8 @@ void rl_http_answer_free(rl_http_answer *answer)
     rl_buf_free(&answer->body);
 }
 
-/* Forgets the headers: those of an interim answer (1xx) are not the answer's. */
-static void forget_headers(rl_http_answer *answer)
+/* Clears the headers, as those of an interim answer (1xx) are not the answer's. */
+static void clear_headers(rl_http_answer *answer)
 {
     answer->grpc_status = -1;
     answer->grpc_message[0] = '\0';
@@ -32,13 +32,14 @@ static void forget_headers(rl_http_answer *answer)
 
 void rl_http_reading_begin(rl_http_reading *reading)
 {
-    forget_headers(reading->answer);
+    clear_headers(reading->answer);
     reading->answer->status = 0;
-    rl_buf_reset(&reading->answer->body, BODY_KEPT);
+    rl_buf_reset(&reading->answer->body, BODY_RETAINED);
     reading->too_large = false;
 }
 
-/* The value of a header, without the white space around it, when it has this name. */
+/* Whether a line is the header `name`; its value is then without the white space around
+ * it. */
 static bool header_is(const char *line, size_t len, const char *name, const char **value,
                       size_t *value_len)
 {
@@ -62,7 +63,7 @@ static bool header_is(const char *line, size_t len, const char *name, const char
     return true;
 }
 
-/* Source: gRPC over HTTP2, "Percent-Encoded": what is no valid escape stays as it is. */
+/* An invalid escape is copied. Source: gRPC over HTTP2, "Percent-Encoded". */
 static void read_grpc_message(rl_http_answer *answer, const char *value, size_t len)
 {
     char decoded[sizeof answer->grpc_message];
@@ -96,7 +97,7 @@ static void read_grpc_status(rl_http_answer *answer, const char *value, size_t l
     }
 }
 
-/* Also called for each trailer. */
+/* libcurl also calls this for each trailer. */
 size_t rl_http_read_header(char *data, size_t size, size_t count, void *ctx)
 {
     rl_http_reading *reading = ctx;
@@ -107,7 +108,7 @@ size_t rl_http_read_header(char *data, size_t size, size_t count, void *ctx)
     uint64_t wait;
 
     if (len >= 5 && memcmp(data, "HTTP/", 5) == 0) {
-        forget_headers(answer);
+        clear_headers(answer);
     } else if (header_is(data, len, "grpc-status", &value, &value_len)) {
         read_grpc_status(answer, value, value_len);
     } else if (header_is(data, len, "grpc-message", &value, &value_len)) {
@@ -119,7 +120,7 @@ size_t rl_http_read_header(char *data, size_t size, size_t count, void *ctx)
     return len;
 }
 
-/* Less than was given ends the transfer with CURLE_WRITE_ERROR. */
+/* Returning fewer bytes than were given ends the transfer with CURLE_WRITE_ERROR. */
 size_t rl_http_read_body(char *data, size_t size, size_t count, void *ctx)
 {
     rl_http_reading *reading = ctx;

@@ -1,4 +1,4 @@
-/* What comes back of a request, as libcurl hands it over piece by piece.
+/* Reading an answer, which libcurl delivers in pieces.
  *
  * Threads: one at a time. Ownership: the answer is borrowed.
  */
@@ -9,8 +9,8 @@
 
 typedef struct rl_http_reading {
     rl_http_answer *answer; /* borrowed */
-    size_t max;             /* bytes of the body */
-    bool too_large;         /* the body has more */
+    size_t max;             /* bytes of the body at most */
+    bool too_large;         /* the body has more than `max` bytes */
 } rl_http_reading;
 
 /* Empties the answer for the next attempt. */

@@ -1,4 +1,4 @@
-/* What a server said, made fit for an error's text. See printable.h. */
+/* Makes a server's text safe for an error. See printable.h. */
 #include "net/printable.h"
 
 #include <stdbool.h>
@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define HIDDEN "***"
-#define SECRET_MIN 4 /* "***" takes its place */
+#define SECRET_MIN 4 /* bytes; at least as many as HIDDEN has */
 
 /* The bytes of the character at text, or 0 when it is not valid UTF-8 (RFC 3629). */
 static size_t character(const unsigned char *text, size_t len)
@@ -36,7 +36,8 @@ static size_t character(const unsigned char *text, size_t len)
     return count;
 }
 
-/* ASCII's control characters, DEL, and those of U+0080 to U+009F, which terminals obey too. */
+/* ASCII's control characters, DEL, and U+0080 to U+009F, which terminals also
+ * interpret. */
 static bool is_control(const unsigned char *text, size_t count)
 {
     return text[0] < 0x20 || text[0] == 0x7F ||

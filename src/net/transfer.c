@@ -1,4 +1,4 @@
-/* One request at a time through libcurl. See transfer.h. */
+/* One attempt of a request, through libcurl. See transfer.h. */
 #include "net/transfer.h"
 
 #include "core/alloc.h"
@@ -17,14 +17,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_MS 1000   /* without a `stop`; libcurl's own timers end it sooner */
-#define CONNECTIONS 4L /* kept for the next request */
+#define WAIT_MS 1000   /* the longest wait without a `stop` */
+#define CONNECTIONS 4L /* idle ones that stay open */
 
 /* Before 8.0, a second call over a connection with prior knowledge fails with CURLE_HTTP2
  * (curl's issue 10634). */
 #define REUSE_VERSION 0x080000
 
-/* ---- life ------------------------------------------------------------------------------ */
+/* ---- creation and destruction ---------------------------------------------------- */
 
 static CURLcode global_code = CURLE_FAILED_INIT;
 
@@ -33,31 +33,31 @@ static void init_curl(void)
     global_code = curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
-/* A copy of what the environment says; NULL where it says nothing, or without memory, which
- * clears `whole`. */
-static char *copy_env(const char *name, bool *whole)
+/* A copy of an environment variable, owned by the caller. NULL if it is unset or empty;
+ * and without memory, which clears *complete. */
+static char *copy_env(const char *name, bool *complete)
 {
     const char *value = getenv(name);
     char *copy = NULL;
 
     if (value != NULL && value[0] != '\0') {
         copy = rl_strdup(value);
-        *whole = *whole && copy != NULL;
+        *complete = *complete && copy != NULL;
     }
     return copy;
 }
 
-/* As the curl command does. */
+/* The same variables as the curl command reads. False without memory. */
 static bool read_authorities(rl_transfer *transfer)
 {
-    bool whole = true;
+    bool complete = true;
 
-    transfer->ca_file = copy_env("CURL_CA_BUNDLE", &whole);
-    if (transfer->ca_file == NULL && whole) {
-        transfer->ca_folder = copy_env("SSL_CERT_DIR", &whole);
-        transfer->ca_file = copy_env("SSL_CERT_FILE", &whole);
+    transfer->ca_file = copy_env("CURL_CA_BUNDLE", &complete);
+    if (transfer->ca_file == NULL && complete) {
+        transfer->ca_folder = copy_env("SSL_CERT_DIR", &complete);
+        transfer->ca_file = copy_env("SSL_CERT_FILE", &complete);
     }
-    return whole;
+    return complete;
 }
 
 rl_status rl_transfer_init(rl_transfer *transfer, const char *name,
@@ -119,19 +119,20 @@ static rl_status open_handles(rl_transfer *transfer, rl_err *err)
 
 void rl_transfer_abandon(rl_transfer *transfer)
 {
-    /* TLS and HTTP/2 say goodbye when a connection is closed, and would end the parent's */
-    int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+    /* Closing a connection of TLS or HTTP/2 sends a message, which would close the
+     * parent's. So /dev/null takes the place of each socket first. */
+    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-    for (size_t i = 0; i < RL_TRANSFER_FDS && nothing >= 0; i++) {
+    for (size_t i = 0; i < RL_TRANSFER_FDS && null_fd >= 0; i++) {
         if (transfer->fds[i] >= 0) {
-            (void)dup2(nothing, transfer->fds[i]);
+            (void)dup2(null_fd, transfer->fds[i]);
         }
     }
-    if (nothing >= 0 && !atomic_load(&transfer->busy)) {
+    if (null_fd >= 0 && !atomic_load(&transfer->busy)) {
         close_handles(transfer);
     }
-    if (nothing >= 0) {
-        (void)close(nothing);
+    if (null_fd >= 0) {
+        (void)close(null_fd);
     }
     for (size_t i = 0; i < RL_TRANSFER_FDS; i++) {
         transfer->fds[i] = -1;
@@ -141,10 +142,10 @@ void rl_transfer_abandon(rl_transfer *transfer)
     atomic_store(&transfer->busy, false);
 }
 
-/* ---- sockets --------------------------------------------------------------------------- */
+/* ---- sockets --------------------------------------------------------------------- */
 
-/* A host may have several addresses, all of which are tried. */
-static void note_address(rl_transfer *transfer, const struct curl_sockaddr *address)
+/* Records an address that libcurl connects to: a host may have several. */
+static void record_address(rl_transfer *transfer, const struct curl_sockaddr *address)
 {
     char host[INET6_ADDRSTRLEN] = "", *out = transfer->address;
     size_t used = strlen(out), room = sizeof transfer->address - used;
@@ -177,7 +178,7 @@ static curl_socket_t open_socket(void *ctx, curlsocktype purpose,
     int made = -1;
 
     (void)purpose;
-    note_address(transfer, address);
+    record_address(transfer, address);
     while (place < RL_TRANSFER_FDS && transfer->fds[place] >= 0) {
         place++;
     }
@@ -204,8 +205,8 @@ static int close_socket(void *ctx, curl_socket_t item)
     return close(item);
 }
 
-/* What is written to a connection that the other end has closed raises SIGPIPE, which ends
- * programs that have taken its default back. This keeps it off the thread. */
+/* A write to a connection that the server has closed raises SIGPIPE, which ends a program
+ * that has restored the default action. The guard blocks the signal for the thread. */
 typedef struct pipe_guard {
     sigset_t before;
     bool was_pending;
@@ -238,7 +239,7 @@ static void release_pipe(const pipe_guard *guard)
     (void)pthread_sigmask(SIG_SETMASK, &guard->before, NULL);
 }
 
-/* ---- an attempt ------------------------------------------------------------------------ */
+/* ---- an attempt ------------------------------------------------------------------ */
 
 static bool is_stopped(const rl_transfer *transfer)
 {
@@ -248,7 +249,7 @@ static bool is_stopped(const rl_transfer *transfer)
 /* The headers of a request; NULL without memory. Freed with curl_slist_free_all. */
 static struct curl_slist *list_headers(const rl_http_request *request)
 {
-    /* else libcurl asks first whether a long body is wanted */
+    /* without "Expect: 100-continue", which costs a round trip before a long body */
     struct curl_slist *list = curl_slist_append(NULL, "Expect:"), *longer = list;
 
     for (const char *const *one = request->headers; one != NULL && *one != NULL; one++) {
@@ -261,7 +262,7 @@ static struct curl_slist *list_headers(const rl_http_request *request)
     return list;
 }
 
-/* Sets an option, unless one before was refused. */
+/* Sets an option, unless an earlier one failed. */
 #define SET(option, value)                                    \
     do {                                                      \
         if (code == CURLE_OK) {                               \
@@ -279,7 +280,7 @@ static CURLcode set_protocols(CURL *easy)
 #endif
 }
 
-/* How the server is connected to, and believed. */
+/* The options of the connection and of its verification. */
 static CURLcode set_connection(rl_transfer *transfer, const rl_http_request *request)
 {
     CURL *easy = transfer->easy;
@@ -310,7 +311,7 @@ static CURLcode set_connection(rl_transfer *transfer, const rl_http_request *req
         SET(CURLOPT_FORBID_REUSE, 1L);
     }
     (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-#if LIBCURL_VERSION_NUM >= 0x075700 /* a look-up that hangs is not waited for */
+#if LIBCURL_VERSION_NUM >= 0x075700 /* does not wait for a lookup that hangs */
     (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 #endif
     return code;
@@ -338,7 +339,7 @@ static CURLcode set_request(rl_transfer *transfer, const rl_http_request *reques
     return code;
 }
 
-/* The result of the transfer, when it is over. */
+/* Whether the transfer is over; *code is then its result. */
 static bool is_over(CURLM *multi, CURLcode *code)
 {
     const CURLMsg *message;
@@ -354,7 +355,7 @@ static bool is_over(CURLM *multi, CURLcode *code)
     return over;
 }
 
-/* Runs the transfer that the easy handle is set up for. RL_CLOSED when it was stopped. */
+/* Runs the transfer of the easy handle. RL_CLOSED when `stop` is set. */
 static rl_status perform(rl_transfer *transfer, CURLcode *code)
 {
     const int slice = transfer->stop != NULL ? RL_SLICE_MS : WAIT_MS;
@@ -411,7 +412,7 @@ rl_status rl_transfer_run(rl_transfer *transfer, const rl_http_request *request,
                (*code == CURLE_OUT_OF_MEMORY || reading->answer->body.failed)) {
         status = rl_err_nomem(err);
     }
-    if (headers != NULL) { /* the handle is not to know what is freed */
+    if (headers != NULL) { /* the handle must not refer to the freed list */
         (void)curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, NULL);
         curl_slist_free_all(headers);
     }

@@ -97,15 +97,15 @@ static void test_a_refusal_halves_the_rate(void)
     rl_bucket_init(&bucket);
     free_rate = start_for(&bucket, &now, 10 * S);
     CHECK_INT(free_rate, 500);
-    rl_bucket_refused(&bucket);
+    rl_bucket_throttle(&bucket);
     halved = start_for(&bucket, &now, 10 * S);
     CHECK(halved > 200 && halved < 300);
-    rl_bucket_refused(&bucket);
+    rl_bucket_throttle(&bucket);
     CHECK(rl_bucket_wait_ns(&bucket, now) > 0);
     halved = start_for(&bucket, &now, 10 * S);
     CHECK(halved > 90 && halved < 160);
     for (int i = 0; i < 100; i++) {
-        rl_bucket_refused(&bucket);
+        rl_bucket_throttle(&bucket);
     }
     least = start_for(&bucket, &now, 100 * S);
     CHECK(least >= 24 && least <= 26); /* one in four seconds */
@@ -118,9 +118,9 @@ static void test_success_brings_the_rate_back(void)
 
     rl_bucket_init(&bucket);
     (void)start_for(&bucket, &now, 5 * S);
-    rl_bucket_refused(&bucket);
+    rl_bucket_throttle(&bucket);
     for (int i = 0; i < 20; i++) {
-        rl_bucket_passed(&bucket);
+        rl_bucket_succeed(&bucket);
     }
     CHECK(bucket.rate > 100);
     CHECK_INT(rl_bucket_wait_ns(&bucket, now), 0);
@@ -135,7 +135,7 @@ static void test_a_long_pause_saves_up_no_more_than_a_second(void)
 
     rl_bucket_init(&bucket);
     (void)start_for(&bucket, &now, 5 * S);
-    rl_bucket_refused(&bucket);
+    rl_bucket_throttle(&bucket);
     now += 3600 * S;
     while (rl_bucket_wait_ns(&bucket, now) == 0) {
         rl_bucket_take(&bucket, now);

@@ -152,7 +152,7 @@ static void test_tries_again_what_was_not_answered(void)
     static const char *const faults[] = {"close", "reset", "truncate", "garbage"};
     static const char *const texts[] = {
         "the connection was lost", "the connection was lost", "the connection was lost",
-        "what it answers is no HTTP"};
+        "the answer is not HTTP"};
     struct exchange x;
     char steps[40];
 
@@ -315,7 +315,7 @@ static void test_stop_ends_a_wait(void)
         post(&x);
         pthread_join(stopper.thread, NULL);
         CHECK_INT(x.status, RL_CLOSED);
-        CHECK_STR(x.err.text, "Test: closing, the answer was not waited for");
+        CHECK_STR(x.err.text, "Test: closed before the answer came");
         CHECK(seconds_since(stopper.at) < 5);
         post(&x); /* and nothing is begun after that */
         CHECK_INT(x.status, RL_CLOSED);
@@ -499,7 +499,7 @@ static void test_urls_that_lead_nowhere(void)
         "http://u:s3cret@127.0.0.1:1/s3cret?key=s3cret", true,
         "Test at http://127.0.0.1:1: no connection to 127.0.0.1:1: Connection refused");
     check_url("https://s3cret@nowhere.invalid/s3cret", true,
-              "Test at https://nowhere.invalid: the host is not found");
+              "Test at https://nowhere.invalid: the host was not found");
     check_url("", false, "Test: the URL can't be used");
     check_url("ftp://s3cret@127.0.0.1/s3cret", false, "Test: the URL can't be used");
     check_url("file:///etc/s3cret", false, "Test: the URL can't be used");
@@ -520,7 +520,7 @@ static void test_certificates(void)
 {
     struct exchange x;
 
-    check_certificate("TEST_HTTPS", "the certificate is not accepted: ");
+    check_certificate("TEST_HTTPS", "the certificate was rejected: ");
     setenv("SSL_CERT_FILE", help_env("TEST_CA"), 1);
     begin(&x);
     x.attempts = 5;
@@ -535,7 +535,7 @@ static void test_certificates(void)
     check_failed_as(&x, true, "certificate has expired");
     CHECK(strstr(x.err.text, "attempts") == NULL); /* it would still be so in a second */
     finish(&x);
-    check_certificate("TEST_HTTPS_OTHER", "the certificate is not accepted: ");
+    check_certificate("TEST_HTTPS_OTHER", "the certificate was rejected: ");
     setenv("CURL_CA_BUNDLE", "/nowhere/ca.pem", 1);
     check_certificate("TEST_HTTPS", "/nowhere/ca.pem");
     unsetenv("CURL_CA_BUNDLE");

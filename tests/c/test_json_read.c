@@ -193,14 +193,14 @@ static void test_a_reader_of_a_broken_text_fails(void)
     rl_json_reader reader;
     rl_json_value key, value;
 
-    rl_json_enter(&reader, rl_json_unread(text, sizeof text - 1));
+    rl_json_enter(&reader, rl_json_unchecked(text, sizeof text - 1));
     CHECK(rl_json_next(&reader, &key, &value));
     CHECK(!rl_json_next(&reader, &key, &value));
     CHECK(reader.failed);
     CHECK(!rl_json_next(&reader, &key, &value));
     CHECK_INT(value.len, 0);
-    CHECK_INT(rl_json_unread("  \n", 3).len, 0);
-    CHECK_INT(rl_json_unread(NULL, 0).len, 0);
+    CHECK_INT(rl_json_unchecked("  \n", 3).len, 0);
+    CHECK_INT(rl_json_unchecked(NULL, 0).len, 0);
 }
 
 /* Reads everything there is, by every function; gives a number that depends on all of it. */
@@ -259,7 +259,7 @@ static void test_mutations(void)
         } else {
             CHECK(value.len == 0);
         }
-        (void)read_all(rl_json_unread(copy, len), 0);
+        (void)read_all(rl_json_unchecked(copy, len), 0);
         free(copy);
     }
     CHECK(valid > 10000);

@@ -185,11 +185,11 @@ static void test_refused_texts_alone(void)
     embed();
     check_failed_as(false,
                     "the text is refused (answered 422): the content filter does not");
-    CHECK(call.err.refused);
+    CHECK(call.err.rejected);
     add("as BAD");
     embed();
     check_failed_as(false, "the text is refused");
-    CHECK(call.err.refused && call.texts[0].refused && call.texts[1].refused);
+    CHECK(call.err.rejected && call.texts[0].refused && call.texts[1].refused);
     end();
 }
 
@@ -202,7 +202,7 @@ static void test_a_server_that_refuses_everything(void)
     embed();
     check_failed_as(false,
                     "every request is refused (answered 400): This model does not");
-    CHECK(!call.err.refused); /* it is not for what is in the texts */
+    CHECK(!call.err.rejected); /* it is not for what is in the texts */
     CHECK(!call.texts[0].refused);
     end();
 }
@@ -299,7 +299,7 @@ static void test_what_is_not_tried_again(void)
         embed_in(3);
         check_failed_as(false, cases[i].text);
         CHECK(strncmp(call.err.text, "embeddings at http://127.0.0.1:", 31) == 0);
-        CHECK(!call.err.refused);
+        CHECK(!call.err.rejected);
         end();
     }
 }

@@ -226,7 +226,7 @@ static void test_row_under_another_name(void)
     runs[1] = new_own_run(2, "r", "completed", "2");
     CHECK_INT(store->ops->write(store, &batch, &err), RL_STORE);
     CHECK_STR(err.sqlstate, NOT_UNIQUE);
-    CHECK(err.refused && !err.retryable);
+    CHECK(err.rejected && !err.retryable);
     check_rows("1");
     batch.count = 1;
     for (int i = 0; i < 2; i++, batch.runs++) {

@@ -89,14 +89,14 @@ static void postpone_row(rl_index_stage *stage, const rl_err *err,
     uint64_t now = rl_monotonic_ns(), at = rl_server_health_again_at(&stage->health);
     int64_t pause_us = at > now ? (int64_t)((at - now) / 1000) : 0;
 
-    result->outcome = err->refused ? RL_OUTBOX_REJECTED : RL_OUTBOX_POSTPONED;
+    result->outcome = err->rejected ? RL_OUTBOX_REJECTED : RL_OUTBOX_POSTPONED;
     result->again_at = err->code == RL_CLOSED ? 0 : rl_time_now() + pause_us;
     result->error = err->code == RL_CLOSED ? NULL : err->text;
 }
 
 static void log_rejected(rl_index_stage *stage, const rl_err *err, size_t count)
 {
-    if (err->refused) {
+    if (err->rejected) {
         rl_notices_add(stage->parts->notices, RL_NOTICE_ERROR,
                        "%s of %zu run%s failed: %s", stage->health.work, count,
                        count == 1 ? "" : "s", err->text);
@@ -117,11 +117,11 @@ static void postpone(rl_index_stage *stage, const rl_err *err, rl_outbox_result 
 static void update_health(rl_index_stage *stage, rl_status status, rl_err *err)
 {
     if (status == RL_INVALID) {
-        err->refused = true;
+        err->rejected = true;
     } else if (status == RL_NOMEM) {
         err->retryable = true;
     }
-    if (status == RL_OK || err->refused) {
+    if (status == RL_OK || err->rejected) {
         rl_server_health_ok(&stage->health);
     } else if (status != RL_CLOSED) {
         rl_server_health_failed(&stage->health, err);
@@ -232,7 +232,7 @@ static rl_status handle_garbled(rl_index_stage *stage, rl_openai *openai,
         rl_embeddings_free(&vector);
     }
     if (status == RL_OK) {
-        err->refused = one && all->jobs[0]->attempts >= GARBLED_ATTEMPTS;
+        err->rejected = one && all->jobs[0]->attempts >= GARBLED_ATTEMPTS;
         err->retryable = true;
         postpone(stage, err, results, all->count);
     } else {
@@ -301,7 +301,7 @@ bool rl_index_embed(rl_index_stage *stage)
     }
     finished = finish(stage, all.ready + all.count);
     rl_embeddings_free(&vectors);
-    return finished && (status == RL_OK || err.refused);
+    return finished && (status == RL_OK || err.rejected);
 }
 
 /* Upserts the rows whose vectors have `dim` numbers. */
@@ -387,7 +387,7 @@ static bool upsert_by_dim(rl_index_stage *stage, rl_milvus *milvus, rl_err error
         if (status != RL_OK) {
             postpone_dim(stage, err, first);
         }
-        succeeded = succeeded && (status == RL_OK || err->refused);
+        succeeded = succeeded && (status == RL_OK || err->rejected);
     }
     return succeeded;
 }

@@ -50,8 +50,9 @@ void rl_server_health_ok(rl_server_health *health)
 void rl_server_health_failed(rl_server_health *health, const rl_err *err)
 {
     const bool refuses = !err->retryable && !err->garbled;
-    const uint64_t after =
-        err->again_ns < RL_INDEX_AFTER_MOST_NS ? err->again_ns : RL_INDEX_AFTER_MOST_NS;
+    const uint64_t after = err->retry_after_ns < RL_INDEX_AFTER_MOST_NS
+                               ? err->retry_after_ns
+                               : RL_INDEX_AFTER_MOST_NS;
     uint64_t now = rl_monotonic_ns();
     bool changed;
 

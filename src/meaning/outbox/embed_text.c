@@ -140,7 +140,7 @@ static bool find(const char *json, size_t len, const char *path, rl_buf *out)
         return rl_json_read(json, len, &outputs) &&
                add_content(rl_json_find(outputs, path), out);
     }
-    find_members(rl_json_unread(json, len), &text, &messages);
+    find_members(rl_json_unchecked(json, len), &text, &messages);
     found = is_text(text) && add_content(text, out);
     return found || add_content(content_of(rl_json_last(messages)), out);
 }

@@ -326,7 +326,7 @@ static void add_said(const rl_embedding *self, rl_err *err)
         memcpy(text, err->text, sizeof text);
         rl_err_set(err, before.code, "%s: %s", text, self->said);
         err->retryable = before.retryable;
-        err->again_ns = before.again_ns;
+        err->retry_after_ns = before.retry_after_ns;
     }
 }
 
@@ -538,7 +538,7 @@ static rl_status embed_all(rl_embedding *self, rl_err *err)
                  self->answer.status);
         status = fail(self, what, err);
         if (err != NULL) {
-            err->refused = true;
+            err->rejected = true;
         }
     }
     return status;

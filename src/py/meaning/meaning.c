@@ -11,7 +11,7 @@
 
 #include <math.h>
 
-#define CALL_NS UINT64_C(60000000000) /* the most that a call takes, with its retries */
+#define CALL_NS UINT64_C(60000000000) /* time limit of a call, with its retries */
 
 static uint64_t call_end(void)
 {
@@ -23,7 +23,7 @@ static bool is_blank(const char *text)
     return text[strspn(text, " \t\r\n\f\v")] == '\0';
 }
 
-/* A text that is not blank. */
+/* Reads an argument of text that is not blank; *out borrows from it. */
 static int read_filled(rl_state *state, const char *field, PyObject *value,
                        const char **out)
 {
@@ -37,7 +37,7 @@ static int read_filled(rl_state *state, const char *field, PyObject *value,
                           : 0;
 }
 
-/* The filters that both searches have. */
+/* Reads the filters that both searches have; NULL: not given. */
 static int read_filters(rl_state *state, PyObject *wpk_id, const char *wpk_field,
                         PyObject *status, PyObject *since, PyObject *limit,
                         rl_search *search)
@@ -56,7 +56,7 @@ static int read_filters(rl_state *state, PyObject *wpk_id, const char *wpk_field
     return 0;
 }
 
-/* A run as a dict, with its score in front of its columns. */
+/* A run as a dict: its score, then its columns. A new reference. */
 static PyObject *hit_to_python(rl_state *state, const rl_rows *rows, size_t first,
                                float score)
 {
@@ -198,7 +198,8 @@ static PyObject *generate_embedding(rl_state *state, rl_meaning *meaning, PyObje
     return list;
 }
 
-/* The numbers of an embedding; owned by the caller (rl_free), NULL with an error set. */
+/* The numbers of an embedding, owned by the caller (rl_free). NULL with an exception
+ * set. */
 static float *read_vector(rl_state *state, PyObject *value, uint32_t *dim)
 {
     bool is_text = PyUnicode_Check(value) || PyBytes_Check(value);
@@ -239,7 +240,7 @@ static float *read_vector(rl_state *state, PyObject *value, uint32_t *dim)
     return numbers;
 }
 
-/* A text of metadata, "" where there is none; *out borrows from *owned, a new
+/* Reads a text of metadata, "" if it is missing or None. *out borrows from *owned, a new
  * reference. */
 static int read_metadata(rl_state *state, PyObject *metadata, const char *key,
                          PyObject **owned, const char **out)
@@ -329,8 +330,7 @@ static int make_companion(rl_state *state, PyObject *const *values, bool postgre
     return 0;
 }
 
-/* Adds the counts of embeddings to those of a recorder; 0 and None where there are
- * none. */
+/* Adds the counters of embeddings to a recorder's stats. */
 static int add_stats(rl_companion *companion, PyObject *stats)
 {
     rl_meaning_stats counts;
@@ -352,7 +352,8 @@ static int add_stats(rl_companion *companion, PyObject *stats)
     return rc;
 }
 
-/* The functions above as methods, with the recorder's companion. */
+/* Methods of Recorder: each calls a function above with the recorder's companion, and
+ * then logs the notices. */
 #define METHOD(function)                                                            \
     static PyObject *method_##function(rl_py_recorder *self, PyObject *args,        \
                                        PyObject *kwargs)                            \

@@ -5,8 +5,8 @@
 #include "py/base/state.h"
 #include "store/migrate.h"
 
-/* Fills an empty set; `dialect` is "sqlite", "postgres" or "pgvector". 0, or -1 with an error
- * set; the caller frees the set in both cases. */
+/* Fills an empty set; `dialect` is "sqlite", "postgres" or "pgvector". 0, or -1 with an
+ * exception set. The caller frees the set in both cases. */
 int rl_load_migrations(const char *dialect, rl_migration_set *set);
 
 #endif

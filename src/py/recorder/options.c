@@ -19,7 +19,7 @@ typedef enum option {
     OPTIONS
 } option;
 
-static const rl_option names[OPTIONS] = {
+static const rl_option table[OPTIONS] = {
     [POSTGRES_DSN] = {"postgres_dsn", "POSTGRES_DSN"},
     [SQLITE_PATH] = {"sqlite_path", "RUNLOG_SQLITE_PATH"},
     [DURABILITY] = {"durability", "RUNLOG_DURABILITY"},
@@ -37,16 +37,16 @@ static int read_path(rl_state *state, PyObject *value, rl_options *options)
 
     if (path == NULL) {
         PyErr_Clear();
-        return rl_option_refuse(state, &names[SQLITE_PATH], "must be the path of a file");
+        return rl_option_refuse(state, &table[SQLITE_PATH], "must be the path of a file");
     }
     options->default_path = value == NULL;
-    rc = rl_option_copy(state, &names[SQLITE_PATH], path, &options->config.sqlite_path);
+    rc = rl_option_copy(state, &table[SQLITE_PATH], path, &options->config.sqlite_path);
     Py_DECREF(path);
     if (rc == 0 && (options->config.sqlite_path[0] == '\0' ||
                     strcmp(options->config.sqlite_path, ":memory:") == 0)) {
-        return rl_option_refuse(state, &names[SQLITE_PATH],
-                                "must be the path of a file: what is kept in memory "
-                                "only is lost with the process");
+        return rl_option_refuse(state, &table[SQLITE_PATH],
+                                "must be the path of a file: a database in memory is "
+                                "lost with the process");
     }
     return rc;
 }
@@ -67,7 +67,7 @@ static int read_durability(rl_state *state, PyObject *value, rl_config *config)
             PyUnicode_CompareWithASCIIString(value, texts[i]) == 0) {
             if (i == RL_SERVER && !server) {
                 return rl_option_refuse(
-                    state, &names[DURABILITY],
+                    state, &table[DURABILITY],
                     "is \"store\", which needs POSTGRES_DSN; without it use "
                     "\"disk\" or \"journal\"");
             }
@@ -78,7 +78,7 @@ static int read_durability(rl_state *state, PyObject *value, rl_config *config)
     }
     PyErr_Format(state->config_error,
                  "%s (%s) must be \"journal\", \"disk\" or \"store\", not %R",
-                 names[DURABILITY].keyword, names[DURABILITY].variable, value);
+                 table[DURABILITY].keyword, table[DURABILITY].variable, value);
     return -1;
 }
 
@@ -102,7 +102,7 @@ int rl_options_redact(rl_state *state, PyObject *value, rl_redact *redact)
     }
     if (text == NULL) {
         PyErr_Clear();
-        rc = rl_option_refuse(state, &names[REDACT],
+        rc = rl_option_refuse(state, &table[REDACT],
                               "must be keys separated by commas, or a sequence of them");
     } else if (rl_redact_add(redact, text, &err) != RL_OK) {
         PyErr_NoMemory();
@@ -117,7 +117,7 @@ int rl_options_redact(rl_state *state, PyObject *value, rl_redact *redact)
 int rl_options_max_payload(rl_state *state, PyObject *value, size_t *bytes)
 {
     long long size = (long long)RL_MAX_PAYLOAD;
-    int rc = rl_option_number(state, &names[MAX_PAYLOAD], value, "bytes", PAYLOAD_MIN,
+    int rc = rl_option_number(state, &table[MAX_PAYLOAD], value, "bytes", PAYLOAD_MIN,
                               PAYLOAD_MAX, &size);
 
     *bytes = (size_t)size;
@@ -127,7 +127,7 @@ int rl_options_max_payload(rl_state *state, PyObject *value, size_t *bytes)
 static int read_pool(rl_state *state, PyObject *value, unsigned *pool)
 {
     long long size = RL_POSTGRES_POOL;
-    int rc = rl_option_number(state, &names[POSTGRES_POOL], value, "connections", 1,
+    int rc = rl_option_number(state, &table[POSTGRES_POOL], value, "connections", 1,
                               RL_PG_POOL_MAX, &size);
 
     *pool = (unsigned)size;
@@ -141,8 +141,8 @@ static int collect_all(PyObject *kwargs, const rl_wing *wing, PyObject **values,
     const rl_option *options = wing != NULL ? wing->options : NULL;
     size_t count = wing != NULL ? wing->count : 0;
 
-    if (rl_option_check_keywords(kwargs, names, OPTIONS, options, count) < 0 ||
-        rl_option_collect(kwargs, names, OPTIONS, values) < 0) {
+    if (rl_option_check_keywords(kwargs, table, OPTIONS, options, count) < 0 ||
+        rl_option_collect(kwargs, table, OPTIONS, values) < 0) {
         return -1;
     }
     return rl_option_collect(kwargs, options, count, more);
@@ -155,13 +155,13 @@ static int read_all(rl_state *state, PyObject *const *values, PyObject *const *m
     rl_config *config = &options->config;
     bool postgres = values[POSTGRES_DSN] != NULL;
 
-    if ((postgres && rl_option_copy(state, &names[POSTGRES_DSN], values[POSTGRES_DSN],
+    if ((postgres && rl_option_copy(state, &table[POSTGRES_DSN], values[POSTGRES_DSN],
                                     &config->postgres_dsn) < 0) ||
         read_path(state, values[SQLITE_PATH], options) < 0 ||
         read_durability(state, values[DURABILITY], config) < 0 ||
         rl_options_redact(state, values[REDACT], &config->redact) < 0 ||
         rl_options_max_payload(state, values[MAX_PAYLOAD], &config->max_payload) < 0 ||
-        rl_option_seconds(state, &names[POSTGRES_TIMEOUT], values[POSTGRES_TIMEOUT],
+        rl_option_seconds(state, &table[POSTGRES_TIMEOUT], values[POSTGRES_TIMEOUT],
                           RL_POSTGRES_TIMEOUT, &config->timeout_ns) < 0 ||
         read_pool(state, values[POSTGRES_POOL], &config->pool) < 0 ||
         rl_load_migrations("sqlite", &config->sqlite) < 0 ||

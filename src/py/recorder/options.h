@@ -15,18 +15,17 @@
 typedef struct rl_options {
     rl_config config;
     rl_companion *companion; /* owned; NULL without a wing */
-    bool default_path;       /* nobody has chosen the SQLite file */
+    bool default_path;       /* the path of the SQLite file was not set */
 } rl_options;
 
 /* Fills options from kwargs (a dict or NULL) and the environment, and loads the
  * migrations. 0, or -1 with TypeError (unknown keyword) or ConfigError, which names the
  * option and its variable. The caller frees options with rl_options_free in both
- * cases, unless a recorder has taken over what they own. */
+ * cases, unless a recorder now owns their members. */
 int rl_options_read(rl_state *state, PyObject *kwargs, rl_options *options);
-void rl_options_free(rl_options *options); /* what it owns, not the struct */
+void rl_options_free(rl_options *options); /* the members, not the struct */
 
-/* Read one of the encoder's two options, as rl_options_read does. 0, or -1 with
- * ConfigError. */
+/* Read an option of the encoder; NULL is its default. 0, or -1 with ConfigError. */
 int rl_options_redact(rl_state *state, PyObject *value, rl_redact *redact);
 int rl_options_max_payload(rl_state *state, PyObject *value, size_t *bytes);
 

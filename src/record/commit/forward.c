@@ -71,7 +71,7 @@ static rl_status forward_singly(rl_journal *journal, rl_journal_file_batch *batc
 
         server->ops->send(server, &single);
         status = server->ops->finish(server, &single, &reason);
-        if (status == RL_STORE && reason.refused) {
+        if (status == RL_STORE && reason.rejected) {
             status = reject(journal, batch, i, &reason, err);
         } else if (status != RL_OK) {
             *err = reason;
@@ -163,7 +163,7 @@ static rl_status forward_batch(rl_journal *journal, forwarding *work,
     server->ops->send(server, &sent);
     beside = prepare_next(journal, work, current, other, &beside_err);
     status = server->ops->finish(server, &sent, err);
-    if (status == RL_STORE && err->refused) {
+    if (status == RL_STORE && err->rejected) {
         status = forward_singly(journal, current, err);
     }
     work->server_failed = status != RL_OK;

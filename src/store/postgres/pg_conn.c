@@ -93,7 +93,7 @@ rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err
             strncpy(err->sqlstate, state, sizeof err->sqlstate - 1);
         }
         err->retryable = state != NULL ? is_retryable(state) : true;
-        err->refused = state != NULL && is_refusal(state);
+        err->rejected = state != NULL && is_refusal(state);
     }
     return RL_STORE;
 }
