@@ -1,12 +1,16 @@
-/* How both databases insert a run, and what they do when it is there already: the same SQL,
- * for a table that the statement calls `run`. Only SQL.
+/* The upsert that both databases use for a run. Only SQL, for a table that the statement
+ * calls `run`.
  *
- * The logs of a run may arrive in any order and more than once: from several processes, and
- * from a journal whose batch was cut. So a row keeps the revision of the log that decided
- * it. A finished status beats "running"; between two of a kind the greater revision is the
- * newer one. A newer log replaces what it gives and leaves what it does not give, but
- * error_type and error_text go with the status; an older one fills what is missing; the same
- * once more changes nothing. Rows from before migration 003 have no revision and are older.
+ * Logs of one run may arrive in any order and more than once: from several processes, or
+ * from a journal whose batch was interrupted. So each row stores the revision of the log that
+ * decided its status. The rule:
+ * - A finished status is newer than "running". Of two finished or two running logs, the one
+ *   with the greater revision is newer. A row without a revision (from before migration 003)
+ *   is older than any log.
+ * - A newer log replaces the columns that it gives, and always error_type and error_text,
+ *   which belong to the status.
+ * - An older log fills columns that are NULL.
+ * - A repeated log changes nothing.
  */
 #ifndef RL_MERGE_SQL_H
 #define RL_MERGE_SQL_H
@@ -19,39 +23,39 @@
 
 #define RL_SQL_INSERT "INSERT INTO workflow_runs AS run (" RL_SQL_COLUMNS ") VALUES "
 
-#define RL_SQL_NEWER                                                 \
+#define RL_SQL_IS_NEWER                                              \
     "((excluded.status <> 'running' AND run.status = 'running') OR " \
     "(excluded.revision > coalesce(run.revision, 0) AND "            \
     "(excluded.status <> 'running' OR run.status = 'running')))"
 
-/* With the status: taken from the newer log, given or not. */
-#define RL_SQL_GOES(column)                                                          \
-    column " = CASE WHEN " RL_SQL_NEWER " THEN excluded." column " ELSE run." column \
+/* The value of the newer log, even where that is NULL. */
+#define RL_SQL_NEWEST(column)                                                           \
+    column " = CASE WHEN " RL_SQL_IS_NEWER " THEN excluded." column " ELSE run." column \
            " END"
 
-/* Taken from the newer log that gives it. */
-#define RL_SQL_STAYS(column)                                              \
-    column " = CASE WHEN " RL_SQL_NEWER " THEN coalesce(excluded." column \
+/* The value of the newer log, or of the older one where the newer has NULL. */
+#define RL_SQL_NEWEST_GIVEN(column)                                          \
+    column " = CASE WHEN " RL_SQL_IS_NEWER " THEN coalesce(excluded." column \
            ", run." column ") ELSE coalesce(run." column ", excluded." column ") END"
 
-#define RL_SQL_FILLS(column) \
+#define RL_SQL_FILLS_NULL(column) \
     "(run." column " IS NULL AND excluded." column " IS NOT NULL)"
 
 /* clang-format off */
-/* `own`: whether the id is the record's own. Such a record meets another's row when the ids
- * differ: then no row changes, see own_run.h. A row without an owner is log_run's, which has
- * only the name: it is the same run, and becomes this record. */
+/* `own`: SQL for rl_run.is_own (see own_run.h). If the ids differ, the row belongs to another
+ * run, and no row changes. A row without an owner was written by log_run, which identifies a
+ * run by its name alone: the row is of the same run, and takes this id. */
 #define RL_SQL_MERGE(own) \
     " ON CONFLICT (wpk_id, run_id) DO UPDATE SET " \
     "id = CASE WHEN " own " THEN excluded.id ELSE run.id END, " \
-    RL_SQL_GOES("status") ", " RL_SQL_GOES("error_type") ", " RL_SQL_GOES("error_text") ", " \
-    RL_SQL_GOES("updated_at") ", " RL_SQL_GOES("revision") ", " RL_SQL_STAYS("duration_ms") ", " \
-    RL_SQL_STAYS("thread_id") ", " RL_SQL_STAYS("started_at") ", " RL_SQL_STAYS("inputs") ", " \
-    RL_SQL_STAYS("outputs") ", " RL_SQL_STAYS("node_logs") ", " RL_SQL_STAYS("metadata") ", " \
-    RL_SQL_STAYS("owner") " WHERE (NOT " own " OR run.id = excluded.id OR run.owner IS NULL)" \
-    " AND (" RL_SQL_NEWER " OR " RL_SQL_FILLS("duration_ms") " OR " RL_SQL_FILLS("thread_id") \
-    " OR " RL_SQL_FILLS("started_at") " OR " RL_SQL_FILLS("inputs") " OR " RL_SQL_FILLS("outputs") \
-    " OR " RL_SQL_FILLS("node_logs") " OR " RL_SQL_FILLS("metadata") " OR " RL_SQL_FILLS("owner") ")"
+    RL_SQL_NEWEST("status") ", " RL_SQL_NEWEST("error_type") ", " RL_SQL_NEWEST("error_text") ", " \
+    RL_SQL_NEWEST("updated_at") ", " RL_SQL_NEWEST("revision") ", " RL_SQL_NEWEST_GIVEN("duration_ms") ", " \
+    RL_SQL_NEWEST_GIVEN("thread_id") ", " RL_SQL_NEWEST_GIVEN("started_at") ", " RL_SQL_NEWEST_GIVEN("inputs") ", " \
+    RL_SQL_NEWEST_GIVEN("outputs") ", " RL_SQL_NEWEST_GIVEN("node_logs") ", " RL_SQL_NEWEST_GIVEN("metadata") ", " \
+    RL_SQL_NEWEST_GIVEN("owner") " WHERE (NOT " own " OR run.id = excluded.id OR run.owner IS NULL)" \
+    " AND (" RL_SQL_IS_NEWER " OR " RL_SQL_FILLS_NULL("duration_ms") " OR " RL_SQL_FILLS_NULL("thread_id") \
+    " OR " RL_SQL_FILLS_NULL("started_at") " OR " RL_SQL_FILLS_NULL("inputs") " OR " RL_SQL_FILLS_NULL("outputs") \
+    " OR " RL_SQL_FILLS_NULL("node_logs") " OR " RL_SQL_FILLS_NULL("metadata") " OR " RL_SQL_FILLS_NULL("owner") ")"
 /* clang-format on */
 
 #endif

@@ -19,7 +19,7 @@ void rl_migration_set_free(rl_migration_set *set)
 rl_status rl_migration_check(const rl_migrations *known, int number, const char *checksum,
                              rl_err *err)
 {
-    const rl_migration *own;
+    const rl_migration *expected;
     rl_status status = RL_OK;
 
     if (number < 1 || (size_t)number > known->count) {
@@ -30,14 +30,14 @@ rl_status rl_migration_check(const rl_migrations *known, int number, const char 
                        number, known->count);
     }
     if (status == RL_OK) {
-        own = &known->list[number - 1];
-        if (strcmp(own->checksum, checksum) != 0) {
+        expected = &known->list[number - 1];
+        if (strcmp(expected->checksum, checksum) != 0) {
             status = rl_err_set(
                 err, RL_STORE,
                 "the checksum of migration %s has changed since it was applied "
                 "(%.12s then, %.12s now): restore the file, and put the change "
                 "into a new migration",
-                own->name, checksum, own->checksum);
+                expected->name, checksum, expected->checksum);
         }
     }
     if (status != RL_OK && err != NULL) {

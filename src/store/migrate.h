@@ -1,7 +1,6 @@
-/* The migrations: what is known, and which of them are still to be applied.
+/* The list of migrations that this version of runlog knows.
  *
- * Ownership: rl_migrations borrows its texts from whoever made it; rl_migration_set owns them.
- * Threads: read-only.
+ * Ownership: rl_migrations borrows its texts; rl_migration_set owns them. Threads: read-only.
  */
 #ifndef RL_MIGRATE_H
 #define RL_MIGRATE_H
@@ -11,9 +10,9 @@
 #include <stddef.h>
 
 typedef struct rl_migration {
-    int number;           /* 1 and on, without gaps */
+    int number;           /* from 1, without gaps */
     const char *name;     /* the file's name, 001_create_workflow_runs.sql */
-    const char *sql;      /* its text, any number of statements */
+    const char *sql;      /* the file's text, any number of statements */
     const char *checksum; /* SHA-256 of the file, 64 hexadecimal digits */
 } rl_migration;
 
@@ -28,15 +27,17 @@ typedef struct rl_migration_set {
     size_t count;
 } rl_migration_set;
 
-void rl_migration_set_free(rl_migration_set *set); /* what it owns, not the struct */
+/* Frees the list and texts, not the struct. */
+void rl_migration_set_free(rl_migration_set *set);
 
 static inline rl_migrations rl_migrations_of(const rl_migration_set *set)
 {
     return (rl_migrations){set->list, set->count};
 }
 
-/* Looks at one row of runlog_migrations, a migration that the database has: RL_STORE when
- * its file was changed since, or when the database is newer than this code. */
+/* Compares a row of runlog_migrations (number, checksum) with the known migrations. RL_STORE,
+ * with err->unusable set, when the file has changed since the migration was applied, or when
+ * the database has a migration that this version does not know. */
 rl_status rl_migration_check(const rl_migrations *known, int number, const char *checksum,
                              rl_err *err);
 

@@ -1,7 +1,7 @@
-/* Two records under one name. See own_run.h. */
+/* Two runs with one name. See own_run.h. */
 #include "store/own_run.h"
 
-#define TRIES 100 /* names that another process took at the same moment */
+#define TRIES 100 /* to insert under a free name before another process takes it */
 
 static void make_name(rl_buf *name, const rl_run *run, unsigned number)
 {
@@ -18,12 +18,12 @@ static rl_status is_taken(const rl_own_ops *ops, void *ctx, const rl_run *run,
                         : ops->taken(ctx, run, name->data, taken, err);
 }
 
-/* The first number that is free, as they are given without gaps: doubling until one is, then
- * halving what lies between, so that a program which uses one id for ever costs little. */
+/* Finds the first free number. Numbers are given without gaps, so a doubling search and then
+ * a binary search find it in O(log n) queries, even for a program that reuses one run_id. */
 static rl_status find_free(const rl_own_ops *ops, void *ctx, const rl_run *run,
                            rl_buf *name, unsigned *number, rl_err *err)
 {
-    unsigned low = 1, high = 2; /* taken, and maybe free */
+    unsigned low = 1, high = 2; /* low is taken, high may be free */
     bool taken = true;
     rl_status status;
 
@@ -44,8 +44,8 @@ static rl_status find_free(const rl_own_ops *ops, void *ctx, const rl_run *run,
     return status;
 }
 
-static rl_status insert_new(const rl_own_ops *ops, void *ctx, const rl_run *run,
-                            rl_buf *name, rl_err *err)
+static rl_status insert_renamed(const rl_own_ops *ops, void *ctx, const rl_run *run,
+                                rl_buf *name, rl_err *err)
 {
     unsigned number = 0;
     bool done = false;
@@ -61,7 +61,10 @@ static rl_status insert_new(const rl_own_ops *ops, void *ctx, const rl_run *run,
     }
     if (status == RL_OK && !done) {
         status =
-            rl_err_set(err, RL_STORE, "run_id: no free name was found for a second run");
+            rl_err_set(err, RL_STORE,
+                       "run_id: a second run of this name got none of its own, as other "
+                       "processes took %d free names first; log it again",
+                       TRIES);
     }
     return status;
 }
@@ -78,10 +81,10 @@ rl_status rl_own_insert(const rl_own_ops *ops, void *ctx, const rl_run *run, rl_
         status = rl_err_nomem(err);
     }
     if (status == RL_OK && name.len == 0) {
-        status = insert_new(ops, ctx, run, &name, err);
+        status = insert_renamed(ops, ctx, run, &name, err);
     } else if (status == RL_OK && strcmp(name.data, rl_run_text(run, RL_RUN_ID)) != 0) {
         status = ops->insert(ctx, run, name.data, &ignored, err);
-    } /* else the row is its own, and newer */
+    } /* else the row is the run's own, and newer */
     rl_buf_free(&name);
     return status;
 }

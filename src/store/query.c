@@ -61,36 +61,36 @@ bool rl_query_has_filter(const rl_query *query)
     return any;
 }
 
-/* Appends a placeholder for the next value, with what stands around it. */
-static void bind_around(rl_buf *sql, const rl_dialect *dialect, const char *before,
-                        const char *after, rl_bindings *bindings, const char *value)
+/* Appends a placeholder for the next value, between two pieces of SQL. */
+static void bind_between(rl_buf *sql, const rl_dialect *dialect, const char *before,
+                         const char *after, rl_bindings *bindings, const char *value)
 {
     bindings->values[bindings->count++] = value;
     rl_buf_printf(sql, "%s%c%d%s", before, dialect->placeholder, bindings->count, after);
 }
 
-static void bind_text(rl_buf *sql, const rl_dialect *dialect, const char *cast,
-                      rl_bindings *bindings, const char *value)
+static void bind_value(rl_buf *sql, const rl_dialect *dialect, const char *cast,
+                       rl_bindings *bindings, const char *value)
 {
-    bind_around(sql, dialect, "", cast, bindings, value);
+    bind_between(sql, dialect, "", cast, bindings, value);
 }
 
 static void bind_time(rl_buf *sql, const rl_dialect *dialect, rl_bindings *bindings,
                       int64_t stamp)
 {
-    char *own = bindings->own[bindings->count];
+    char *text = bindings->formatted[bindings->count];
 
-    rl_time_format(stamp, own);
-    bind_text(sql, dialect, dialect->time_cast, bindings, own);
+    rl_time_format(stamp, text);
+    bind_value(sql, dialect, dialect->time_cast, bindings, text);
 }
 
 static void bind_int(rl_buf *sql, const rl_dialect *dialect, rl_bindings *bindings,
                      int64_t number)
 {
-    char *own = bindings->own[bindings->count];
+    char *text = bindings->formatted[bindings->count];
 
-    snprintf(own, sizeof bindings->own[0], "%lld", (long long)number);
-    bind_text(sql, dialect, dialect->int_cast, bindings, own);
+    snprintf(text, sizeof bindings->formatted[0], "%lld", (long long)number);
+    bind_value(sql, dialect, dialect->int_cast, bindings, text);
 }
 
 /* Appends " WHERE " before the first condition and " AND " before the others. */
@@ -108,7 +108,7 @@ static void add_conditions(const rl_query *query, const rl_dialect *dialect, rl_
         if (value != NULL) {
             begin_condition(sql, bindings);
             rl_buf_printf(sql, "%s = ", rl_columns[column].name);
-            bind_text(sql, dialect, dialect->text_cast, bindings, value);
+            bind_value(sql, dialect, "", bindings, value);
             if (column == RL_STATUS && strcmp(value, RL_SQL_COMPLETED) != 0) {
                 rl_buf_add_text(sql, RL_SQL_NOT_COMPLETED);
             }
@@ -116,8 +116,8 @@ static void add_conditions(const rl_query *query, const rl_dialect *dialect, rl_
     }
     if (query->ids != NULL) {
         begin_condition(sql, bindings);
-        bind_around(sql, dialect, dialect->ids_before, dialect->ids_after, bindings,
-                    query->ids);
+        bind_between(sql, dialect, dialect->ids_before, dialect->ids_after, bindings,
+                     query->ids);
     }
     if (query->since != RL_TIME_NONE) {
         begin_condition(sql, bindings);
@@ -134,7 +134,7 @@ static void add_conditions(const rl_query *query, const rl_dialect *dialect, rl_
         rl_buf_add_text(sql, RL_SQL_AFTER);
         bind_time(sql, dialect, bindings, query->after_time);
         rl_buf_add_text(sql, ", ");
-        bind_text(sql, dialect, dialect->id_cast, bindings, query->after_id);
+        bind_value(sql, dialect, dialect->id_cast, bindings, query->after_id);
         rl_buf_add_char(sql, ')');
     }
 }
@@ -154,7 +154,7 @@ void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
     rl_buf_add_text(sql, RL_SQL_FROM);
     add_conditions(query, dialect, sql, bindings);
     if (!remove) {
-        rl_buf_add_text(sql, RL_SQL_NEWEST_FIRST);
+        rl_buf_add_text(sql, RL_SQL_ORDER_LIMIT);
         bind_int(sql, dialect, bindings, query->limit);
         if (query->offset > 0) {
             rl_buf_add_text(sql, RL_SQL_OFFSET);

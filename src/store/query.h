@@ -1,8 +1,8 @@
-/* What may be asked of a store, and what it answers.
+/* Queries and their results.
  *
- * A query names filters, the shape of the rows and a page; rl_query_sql turns it into one
- * SQL statement whose values are all bound, never written into it. Rows are kept as cells
- * over one arena. Ownership: a query borrows its texts; rows own their memory.
+ * A query has filters, the shape of the rows and a page. rl_query_sql turns it into one SQL
+ * statement; every value is a bound parameter. A result is an array of cells, whose texts lie
+ * in one arena. Ownership: a query borrows its texts; rows own their memory.
  * Not thread-safe.
  */
 #ifndef RL_QUERY_H
@@ -17,43 +17,48 @@
 /* Which columns a row has. */
 typedef enum rl_shape {
     RL_SHAPE_BRIEF,   /* run_id, status, duration_ms, created_at, owner */
-    RL_SHAPE_SUMMARY, /* all but the payloads and the revision */
+    RL_SHAPE_SUMMARY, /* all but the JSON payloads and the revision */
     RL_SHAPE_WHOLE,   /* all but the revision */
 } rl_shape;
 
-/* The columns of a shape, in order, the owner at last; *count gets how many. */
+/* The columns of a shape in their order, static; *count gets their number. */
 const rl_column *rl_shape_columns(rl_shape shape, size_t *count);
 
 typedef struct rl_query {
-    const char *texts[RL_COLUMNS]; /* borrowed: equal to this; NULL: any */
-    const char *ids;      /* borrowed: one of these, with commas in between; NULL: any */
-    int64_t since, until; /* created at or after, before; or RL_TIME_NONE */
-    int64_t after_time;   /* the cursor: rows older than (this time, after_id), */
-    const char *after_id; /* borrowed; NULL: from the newest */
-    int64_t limit, offset;
+    const char *texts[RL_COLUMNS]; /* borrowed; the column equals this text; NULL: any */
+    const char *ids; /* borrowed; comma-separated ids, one of which matches; NULL: any */
+    int64_t since, until; /* since <= created_at < until, microseconds; or RL_TIME_NONE */
+    int64_t after_time;   /* cursor: rows older than (after_time, after_id); */
+    const char *after_id; /* borrowed; NULL: from the newest row */
+    int64_t limit, offset; /* rows */
     rl_shape shape;
 } rl_query;
 
+/* No filters, limit 0. */
 void rl_query_init(rl_query *query, rl_shape shape);
+
+/* Whether the query has a text or a time filter. */
 bool rl_query_has_filter(const rl_query *query);
 
-/* Values to bind, as text in the order of the placeholders. */
 #define RL_QUERY_VALUES (RL_COLUMNS + 7) /* texts, ids, times, cursor, limit, offset */
 
+/* The values to bind, as text, in the order of the placeholders. */
 typedef struct rl_bindings {
-    const char *values[RL_QUERY_VALUES]; /* borrowed from the query, or from `own` */
+    const char
+        *values[RL_QUERY_VALUES]; /* borrowed from the query, or from `formatted` */
     int count;
-    char own[RL_QUERY_VALUES][32];
+    char formatted[RL_QUERY_VALUES][32]; /* times and numbers */
 } rl_bindings;
 
-/* How a database writes what the two don't write alike. */
+/* Where the SQL of the two databases differs. */
 typedef struct rl_dialect {
-    const char *text_cast, *time_cast, *id_cast, *int_cast; /* behind a placeholder */
-    const char *ids_before, *ids_after;                     /* around that of ids */
-    char placeholder;                                       /* '?' or '$' */
+    const char *time_cast, *id_cast, *int_cast; /* follow a placeholder of this type */
+    const char *ids_before, *ids_after;         /* surround the placeholder of the ids */
+    char placeholder;                           /* '?' or '$' */
 } rl_dialect;
 
-/* Builds the statement that reads (or, with `remove`, deletes). The SQL ends with a NUL. */
+/* Appends the statement that reads, or with `remove` deletes, what the query selects; a NUL
+ * follows it. Fills `bindings`. The caller checks sql->failed. */
 void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
                   rl_buf *sql, rl_bindings *bindings);
 
@@ -61,12 +66,12 @@ void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
 typedef struct rl_cell {
     bool null;
     int64_t number; /* kinds int and time */
-    size_t at, len; /* kinds text, json and uuid: in the arena, without a NUL */
+    size_t at, len; /* kinds text, json and uuid: bytes in the arena, no NUL */
 } rl_cell;
 
 typedef struct rl_rows {
-    rl_buf cells; /* of rl_cell */
-    rl_buf arena;
+    rl_buf cells; /* of rl_cell, row after row */
+    rl_buf arena; /* the texts */
 } rl_rows;
 
 void rl_rows_init(rl_rows *rows);
@@ -75,10 +80,10 @@ void rl_rows_add_null(rl_rows *rows);
 void rl_rows_add_number(rl_rows *rows, int64_t number);
 void rl_rows_add_text(rl_rows *rows, const char *text, size_t len);
 
-/* Appends a copy of the row of `from` that begins with the cell `first`. */
+/* Appends a copy of the row of `from` whose first cell is `first`. */
 void rl_rows_copy(rl_rows *rows, const rl_rows *from, rl_shape shape, size_t first);
 
-/* Where a column stands in a row of a shape that has it. */
+/* The index of a column within a row of the shape; the shape must have it. */
 size_t rl_shape_index(rl_shape shape, rl_column column);
 
 static inline size_t rl_rows_cells(const rl_rows *rows)
@@ -86,6 +91,7 @@ static inline size_t rl_rows_cells(const rl_rows *rows)
     return rows->cells.len / sizeof(rl_cell);
 }
 
+/* Whether an append found no memory. */
 static inline bool rl_rows_failed(const rl_rows *rows)
 {
     return rows->cells.failed || rows->arena.failed;

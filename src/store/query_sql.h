@@ -7,7 +7,7 @@
 #define RL_SQL_FROM " FROM workflow_runs"
 #define RL_SQL_WHERE " WHERE "
 #define RL_SQL_AND " AND "
-/* Around a value: ids with commas in between. */
+/* What precedes and follows the placeholder for a comma-separated list of ids. */
 #define RL_SQLITE_IDS_BEFORE "id IN (SELECT value FROM json_each('[\"' || replace("
 #define RL_SQLITE_IDS_AFTER ", ',', '\",\"') || '\"]'))"
 #define RL_PG_IDS_BEFORE "id = ANY (string_to_array("
@@ -15,11 +15,11 @@
 #define RL_SQL_SINCE "created_at >= "
 #define RL_SQL_UNTIL "created_at < "
 #define RL_SQL_AFTER "(created_at, id) < ("
-/* The index of 002 on status leaves out the runs that went well; SQLite uses a partial
- * index only where the statement itself says so. */
+/* Migration 002's index on status leaves out completed runs. SQLite uses a partial index only
+ * if the statement repeats its condition. */
 #define RL_SQL_NOT_COMPLETED " AND status <> 'completed'"
 #define RL_SQL_COMPLETED "completed"
-#define RL_SQL_NEWEST_FIRST " ORDER BY created_at DESC, id DESC LIMIT "
+#define RL_SQL_ORDER_LIMIT " ORDER BY created_at DESC, id DESC LIMIT "
 #define RL_SQL_OFFSET " OFFSET "
 
 #endif

@@ -1,11 +1,10 @@
-/* What a store does with runs: the table of functions that SQLite and PostgreSQL fill
- * (sqlite.h and postgres.h make the stores).
+/* The interface of a store: a table of functions that SQLite and PostgreSQL implement
+ * (sqlite.h and postgres.h create the stores).
  *
- * Threads: `write` is called by one thread at a time (the leader of the group commit);
- * `query`, `remove` and `prepare` may be called by any thread at any moment, beside it.
- * Every function may wait (locks, disk, network), so no caller holds the GIL but where
- * `write` is told that it may not wait.
- * Ownership: runs, filters and rows belong to the caller.
+ * Threads: one thread at a time calls `write` (the leader of the group commit). Any thread may
+ * call `query`, `remove` and `prepare` at any moment, also during a write. Every function may
+ * wait for locks, disk or network, so a caller holds the GIL only for a `write` without
+ * `may_wait`. Ownership: runs, queries and rows belong to the caller.
  */
 #ifndef RL_STORE_H
 #define RL_STORE_H
@@ -21,14 +20,14 @@
 typedef enum rl_durability {
     RL_JOURNAL, /* the death of the process */
     RL_DISK,    /* power loss */
-    RL_SERVER,  /* committed by the server, "store" in the interface */
+    RL_SERVER,  /* committed by the server; "store" in the Python interface */
 } rl_durability;
 
 typedef struct rl_batch {
     rl_run *const *runs; /* borrowed; a NULL-free array */
     size_t count;
     rl_durability durability;
-    bool may_wait; /* false: RL_BUSY instead of waiting for anything but the page cache */
+    bool may_wait; /* false: RL_BUSY instead of waiting, except for the page cache */
 } rl_batch;
 
 typedef struct rl_store rl_store;
@@ -36,37 +35,39 @@ typedef struct rl_store rl_store;
 typedef struct rl_store_ops {
     const char *name; /* "sqlite" or "postgres" */
 
-    /* Connects and applies the migrations, if that was not done yet. */
+    /* Connects and applies the migrations, at the first call that succeeds. */
     rl_status (*prepare)(rl_store *store, rl_err *err);
 
-    /* Writes all runs in one transaction, or none. Inserts, or merges with the row of the
-     * same (wpk_id, run_id), see merge_sql.h. */
+    /* Writes all runs in one transaction, or none. A run whose (wpk_id, run_id) has a row is
+     * merged into it, see merge_sql.h. */
     rl_status (*write)(rl_store *store, const rl_batch *batch, rl_err *err);
 
-    /* The same for the worker thread, beside `write`, in two steps: the batch is sent, and
-     * while the server works the thread may do something else before it reads the answer.
-     * A batch of none asks whether the server answers. NULL where nothing is forwarded. */
+    /* `write` in two steps, for the worker thread, which forwards the journal: `send` sends the
+     * batch, `finish` waits for the server's answer to it. The thread may do other work in
+     * between, and other threads may call `write`. An empty batch only checks that the server
+     * answers. NULL in a store without a journal. */
     void (*send)(rl_store *store, const rl_batch *batch);
     rl_status (*finish)(rl_store *store, const rl_batch *batch, rl_err *err);
 
-    /* Appends what the query finds to rows. */
+    /* Appends the rows that the query selects. */
     rl_status (*query)(rl_store *store, const rl_query *query, rl_rows *rows,
                        rl_err *err);
 
-    /* Deletes what the query's filters name, all of it; *count gets how many. */
+    /* Deletes all rows that the filters select, whatever the limit; *count gets their number. */
     rl_status (*remove)(rl_store *store, const rl_query *query, int64_t *count,
                         rl_err *err);
 
-    /* Whether the WAL has grown so far that it should be moved into the file, and moving it:
-     * a commit leaves that to the worker thread. NULL where there is no WAL. */
+    /* Whether the WAL is long enough to be worth a checkpoint, and the checkpoint: commits
+     * leave it to the worker thread. NULL in a store without a WAL. */
     bool (*needs_checkpoint)(rl_store *store);
     rl_status (*checkpoint)(rl_store *store, rl_err *err);
 
-    /* Around a fork: takes the locks (and closes files); gives them back. */
+    /* Around a fork: `before_fork` takes the locks and closes files, `after_fork` releases the
+     * locks in both processes. */
     void (*before_fork)(rl_store *store);
     void (*after_fork)(rl_store *store, bool in_child);
 
-    /* Closes and frees the store. No other call may be under way. */
+    /* Closes and frees the store. No other call may be running. */
     void (*close)(rl_store *store);
 } rl_store_ops;
 

@@ -10,9 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define IDLE_NS UINT64_C(5000000000) /* after which a connection is asked first */
-#define ASK_NS UINT64_C(1000000000)  /* how long that answer is waited for at most */
-#define STOP_MS 50                   /* how often `stop` is looked at */
+#define IDLE_CHECK_NS UINT64_C(5000000000) /* after which a connection is asked first */
+#define PING_TIMEOUT_NS UINT64_C(1000000000)  /* how long that answer is waited for at most */
+#define STOP_CHECK_MS 50                   /* how often `stop` is looked at */
 
 /* "already exists, skipping" is of no interest to the user's standard error. */
 static void ignore_notice(void *ctx, const char *message)
@@ -22,7 +22,7 @@ static void ignore_notice(void *ctx, const char *message)
 }
 
 /* Replaces every place where the password stands in a message. */
-static void scrub(char *text, const char *password)
+static void mask_password(char *text, const char *password)
 {
     size_t len = password != NULL ? strlen(password) : 0;
     char *at = text;
@@ -34,7 +34,7 @@ static void scrub(char *text, const char *password)
 }
 
 /* A message without the line breaks at its end. */
-static int trimmed(const char *message)
+static int trimmed_len(const char *message)
 {
     size_t len = strlen(message);
 
@@ -44,7 +44,7 @@ static int trimmed(const char *message)
     return (int)(len < RL_ERR_TEXT ? len : RL_ERR_TEXT);
 }
 
-static bool starts_with(const char *sqlstate, const char *const *classes, size_t count)
+static bool is_in_classes(const char *sqlstate, const char *const *classes, size_t count)
 {
     bool found = false;
 
@@ -63,17 +63,17 @@ static bool is_retryable(const char *sqlstate)
     static const char *const classes[] = {"08", "25006", "28", "3D", "40",
                                           "53", "55P03", "57", "58", "XX"};
 
-    return starts_with(sqlstate, classes, sizeof classes / sizeof *classes);
+    return is_in_classes(sqlstate, classes, sizeof classes / sizeof *classes);
 }
 
 /* Data, constraints, limits and triggers; not what lacks or is forbidden (42), which would
  * be the same for any row. */
-static bool is_refusal(const char *sqlstate)
+static bool is_row_rejection(const char *sqlstate)
 {
     static const char *const classes[] = {"09", "21", "22", "23", "27", "2F",
                                           "38", "39", "44", "54", "P0"};
 
-    return starts_with(sqlstate, classes, sizeof classes / sizeof *classes);
+    return is_in_classes(sqlstate, classes, sizeof classes / sizeof *classes);
 }
 
 rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err)
@@ -86,14 +86,14 @@ rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err
     if (message == NULL) {
         message = PQerrorMessage(conn->pg);
     }
-    rl_err_set(err, RL_STORE, "PostgreSQL: %.*s", trimmed(message), message);
+    rl_err_set(err, RL_STORE, "PostgreSQL: %.*s", trimmed_len(message), message);
     if (err != NULL) {
-        scrub(err->text, PQpass(conn->pg));
+        mask_password(err->text, PQpass(conn->pg));
         if (state != NULL) {
             strncpy(err->sqlstate, state, sizeof err->sqlstate - 1);
         }
         err->retryable = state != NULL ? is_retryable(state) : true;
-        err->rejected = state != NULL && is_refusal(state);
+        err->rejected = state != NULL && is_row_rejection(state);
     }
     return RL_STORE;
 }
@@ -161,7 +161,7 @@ void rl_pg_conn_init(rl_pg_conn *conn, rl_pg_server *server, const atomic_bool *
     conn->stop = stop;
 }
 
-static rl_status connect_anew(rl_pg_conn *conn, rl_err *err)
+static rl_status connect_new(rl_pg_conn *conn, rl_err *err)
 {
     /* what stands before the DSN is a default, what stands behind it is decided; libpq
      * takes whole seconds to connect, 2 at least, for each host */
@@ -194,10 +194,10 @@ static rl_status connect_anew(rl_pg_conn *conn, rl_err *err)
         status = rl_pg_conn_error(conn, NULL, err);
         rl_pg_conn_close(conn);
     }
-    conn->heard_at = rl_monotonic_ns();
-    conn->silences = atomic_load(&conn->server->silences);
+    conn->last_answer_ns = rl_monotonic_ns();
+    conn->timeouts = atomic_load(&conn->server->timeouts);
     conn->timed_out = false;
-    conn->serial++;
+    conn->connects++;
     return status;
 }
 
@@ -207,18 +207,18 @@ static bool is_alive(rl_pg_conn *conn)
 {
     struct pollfd poller = {.fd = PQsocket(conn->pg), .events = POLLIN};
     const uint64_t timeout = conn->timeout_ns;
-    const unsigned silences = atomic_load(&conn->server->silences);
+    const unsigned timeouts = atomic_load(&conn->server->timeouts);
     rl_status status = RL_OK;
     rl_err ignored;
 
     if (poll(&poller, 1, 0) != 0 && !PQconsumeInput(conn->pg)) {
         return false;
     }
-    if (conn->silences != silences || rl_monotonic_ns() - conn->heard_at > IDLE_NS) {
-        conn->timeout_ns = timeout < ASK_NS ? timeout : ASK_NS;
+    if (conn->timeouts != timeouts || rl_monotonic_ns() - conn->last_answer_ns > IDLE_CHECK_NS) {
+        conn->timeout_ns = timeout < PING_TIMEOUT_NS ? timeout : PING_TIMEOUT_NS;
         status = rl_pg_conn_exec(conn, "", 0, NULL, false, NULL, &ignored);
         conn->timeout_ns = timeout;
-        conn->silences = silences;
+        conn->timeouts = timeouts;
     }
     return status == RL_OK && PQstatus(conn->pg) == CONNECTION_OK;
 }
@@ -229,7 +229,7 @@ rl_status rl_pg_conn_open(rl_pg_conn *conn, rl_err *err)
         return RL_OK;
     }
     rl_pg_conn_close(conn);
-    return connect_anew(conn, err);
+    return connect_new(conn, err);
 }
 
 void rl_pg_conn_close(rl_pg_conn *conn)
@@ -287,8 +287,8 @@ static rl_status wait_for_socket(rl_pg_conn *conn, bool to_write, uint64_t end,
     while (now < end) {
         int left = (int)((end - now) / 1000000) + 1, ready;
 
-        if (conn->stop != NULL && left > STOP_MS) {
-            left = STOP_MS;
+        if (conn->stop != NULL && left > STOP_CHECK_MS) {
+            left = STOP_CHECK_MS;
         }
         ready = poll(&poller, 1, left);
         if (ready > 0) {
@@ -305,7 +305,7 @@ static rl_status wait_for_socket(rl_pg_conn *conn, bool to_write, uint64_t end,
     snprintf(why, sizeof why, "the server has not answered for %.3g s",
              (double)conn->timeout_ns / 1e9);
     conn->timed_out = true;
-    atomic_fetch_add(&conn->server->silences, 1);
+    atomic_fetch_add(&conn->server->timeouts, 1);
     return give_up(conn, err, why);
 }
 
@@ -331,7 +331,7 @@ rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err)
         }
         if (unsent == 0 && !PQisBusy(conn->pg)) {
             *result = PQgetResult(conn->pg);
-            conn->heard_at = rl_monotonic_ns();
+            conn->last_answer_ns = rl_monotonic_ns();
             return RL_OK;
         }
         if (wait_for_socket(conn, unsent > 0, end, err) != RL_OK) {

@@ -22,19 +22,19 @@
 typedef struct rl_pg_server {
     const char *dsn;      /* borrowed */
     uint64_t timeout_ns;  /* how long the server may take to answer */
-    atomic_uint silences; /* how often it did not: then no idle connection is trusted */
-    rl_pg_sessions left;  /* of connections that were lost in the middle of a batch */
+    atomic_uint timeouts; /* how often it did not: then no idle connection is trusted */
+    rl_pg_sessions lost;  /* of connections that were lost in the middle of a batch */
     const struct rl_pg_hook *hook; /* borrowed, or NULL; see pg_row.h */
 } rl_pg_server;
 
 typedef struct rl_pg_conn {
     PGconn *pg;              /* owned; NULL while it is not connected */
     rl_pg_server *server;    /* borrowed */
-    unsigned silences;       /* of the server, up to which this connection is trusted */
+    unsigned timeouts;       /* of the server, up to which this connection is trusted */
     uint64_t timeout_ns;     /* how long an answer is waited for now */
     const atomic_bool *stop; /* borrowed, or NULL: when it is set, waiting ends */
-    uint64_t heard_at;       /* monotonic nanoseconds: when it last answered */
-    unsigned serial;         /* grows with each connection that is made */
+    uint64_t last_answer_ns;       /* monotonic nanoseconds: when it last answered */
+    unsigned connects;         /* grows with each connection that is made */
     bool timed_out;          /* it was closed for the server's silence */
 } rl_pg_conn;
 

@@ -147,9 +147,9 @@ rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *er
     const rl_pg_migration_plan plan = {
         .known = *known,
         .has = RL_PG_HAS_MIGRATIONS,
-        .make = RL_PG_MAKE_MIGRATIONS,
+        .make = RL_PG_CREATE_MIGRATIONS,
         .list = RL_PG_MIGRATIONS,
-        .add = RL_PG_APPLIED,
+        .add = RL_PG_ADD_MIGRATION,
     };
 
     return rl_pg_migrate_by(conn, &plan, err);

@@ -20,7 +20,7 @@ static rl_status find_own(void *ctx, const rl_run *run, rl_buf *name, rl_err *er
     rl_status status;
 
     rl_uuid_format(run->id, id);
-    status = rl_pg_conn_exec(self->conn, RL_PG_OWN_NAME, 2, values, false, &result, err);
+    status = rl_pg_conn_exec(self->conn, RL_PG_NAME_OF_ID, 2, values, false, &result, err);
     if (status == RL_OK && PQntuples(result) > 0) {
         rl_buf_add_text(name, PQgetvalue(result, 0, 0));
         rl_buf_add_char(name, '\0');
@@ -36,7 +36,7 @@ static rl_status is_taken(void *ctx, const rl_run *run, const char *name, bool *
     const char *values[] = {rl_run_text(run, RL_WPK_ID), name};
     PGresult *result = NULL;
     rl_status status =
-        rl_pg_conn_exec(self->conn, RL_PG_TAKEN, 2, values, false, &result, err);
+        rl_pg_conn_exec(self->conn, RL_PG_NAME_TAKEN, 2, values, false, &result, err);
 
     *taken = status == RL_OK && PQntuples(result) > 0;
     PQclear(result);

@@ -76,17 +76,17 @@ rl_status rl_pg_pool_run(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx, rl_e
 {
     rl_pg_conn *conn = NULL;
     rl_status status = rl_pg_pool_take(pool, &conn, err);
-    bool used_before = conn != NULL && conn->pg != NULL;
+    bool was_connected = conn != NULL && conn->pg != NULL;
 
     for (int tries = 0; status == RL_OK && tries < 2; tries++) {
         status = rl_pg_conn_open(conn, err);
         if (status == RL_OK) {
             status = work(conn, ctx, err);
         }
-        if (status == RL_OK || !used_before || !rl_pg_conn_lost(conn)) {
+        if (status == RL_OK || !was_connected || !rl_pg_conn_lost(conn)) {
             break;
         }
-        used_before = false;
+        was_connected = false;
         status = RL_OK;
     }
     if (conn != NULL) {

@@ -25,12 +25,12 @@ void rl_pg_session_read(rl_pg_session *session, const PGresult *result)
     memset(session, 0, sizeof *session);
     if (PQntuples(result) == 1 && PQnfields(result) == 3) {
         copy_value(session->pid, result, 0);
-        copy_value(session->then, result, 1);
-        copy_value(session->server, result, 2);
+        copy_value(session->seen_at, result, 1);
+        copy_value(session->server_start, result, 2);
     }
 }
 
-void rl_pg_sessions_leave(rl_pg_sessions *sessions, rl_pg_session *session)
+void rl_pg_sessions_add(rl_pg_sessions *sessions, rl_pg_session *session)
 {
     if (session->pid[0] == '\0') {
         return;
@@ -38,10 +38,10 @@ void rl_pg_sessions_leave(rl_pg_sessions *sessions, rl_pg_session *session)
     pthread_mutex_lock(&sessions->lock);
     if (sessions->count == RL_PG_SESSIONS) {
         sessions->count--;
-        memmove(sessions->left, sessions->left + 1,
-                sessions->count * sizeof *sessions->left);
+        memmove(sessions->list, sessions->list + 1,
+                sessions->count * sizeof *sessions->list);
     }
-    sessions->left[sessions->count++] = *session;
+    sessions->list[sessions->count++] = *session;
     pthread_mutex_unlock(&sessions->lock);
     memset(session, 0, sizeof *session);
 }
@@ -53,7 +53,7 @@ bool rl_pg_sessions_take(rl_pg_sessions *sessions, rl_pg_session *session)
     pthread_mutex_lock(&sessions->lock);
     found = sessions->count > 0;
     if (found) {
-        *session = sessions->left[--sessions->count];
+        *session = sessions->list[--sessions->count];
     }
     pthread_mutex_unlock(&sessions->lock);
     return found;

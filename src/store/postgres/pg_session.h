@@ -24,13 +24,13 @@
 /* A session, as RL_PG_BACKEND tells of it; "" where it is not known. */
 typedef struct rl_pg_session {
     char pid[RL_PG_SESSION_TEXT];
-    char then[RL_PG_SESSION_TEXT];   /* a moment at which it was ours */
-    char server[RL_PG_SESSION_TEXT]; /* when the server was started */
+    char seen_at[RL_PG_SESSION_TEXT];   /* a moment at which it was ours */
+    char server_start[RL_PG_SESSION_TEXT]; /* when the server was started */
 } rl_pg_session;
 
 typedef struct rl_pg_sessions {
     pthread_mutex_t lock;
-    rl_pg_session left[RL_PG_SESSIONS];
+    rl_pg_session list[RL_PG_SESSIONS];
     size_t count;
 } rl_pg_sessions;
 
@@ -41,7 +41,7 @@ void rl_pg_sessions_destroy(rl_pg_sessions *sessions);
 void rl_pg_session_read(rl_pg_session *session, const PGresult *result);
 
 /* Remembers a session that was lost, and forgets it in `session`. */
-void rl_pg_sessions_leave(rl_pg_sessions *sessions, rl_pg_session *session);
+void rl_pg_sessions_add(rl_pg_sessions *sessions, rl_pg_session *session);
 
 /* Takes one out, to be ended; false when there is none. */
 bool rl_pg_sessions_take(rl_pg_sessions *sessions, rl_pg_session *session);

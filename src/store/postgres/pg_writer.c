@@ -22,14 +22,14 @@ void rl_pg_writer_init(rl_pg_writer *writer, rl_pg_server *server,
     pthread_mutex_init(&writer->lock, NULL);
     rl_pg_conn_init(&writer->conn, server, stop);
     rl_buf_init(&writer->wide, RL_BUF_MAX);
-    rl_buf_init(&writer->unclear, RL_BUF_MAX);
+    rl_buf_init(&writer->unchanged, RL_BUF_MAX);
 }
 
 void rl_pg_writer_free(rl_pg_writer *writer)
 {
     rl_pg_conn_close(&writer->conn);
     rl_buf_free(&writer->wide);
-    rl_buf_free(&writer->unclear);
+    rl_buf_free(&writer->unchanged);
     pthread_mutex_destroy(&writer->lock);
 }
 
@@ -98,7 +98,7 @@ static rl_status end_without_answer(rl_pg_conn *conn, rl_err *err)
 
 /* The answer to the insertion of the next run: one that has changed no row, and whose id is
  * its own, is looked after when the batch is committed. */
-static void note_answer(rl_pg_writer *writer, PGresult *result, const rl_batch *batch,
+static void collect_unchanged(rl_pg_writer *writer, PGresult *result, const rl_batch *batch,
                         size_t *next)
 {
     if (batch != NULL && result != NULL && *next < batch->count &&
@@ -106,7 +106,7 @@ static void note_answer(rl_pg_writer *writer, PGresult *result, const rl_batch *
         const rl_run *run = batch->runs[(*next)++];
 
         if (run->is_own && strcmp(PQcmdTuples(result), "0") == 0) {
-            rl_buf_add(&writer->unclear, &run, sizeof run);
+            rl_buf_add(&writer->unchanged, &run, sizeof run);
         }
     }
 }
@@ -140,7 +140,7 @@ static rl_status read_results(rl_pg_writer *writer, const rl_batch *batch, bool 
         if (status == RL_OK && kind == PGRES_FATAL_ERROR) {
             status = rl_pg_conn_error(conn, result, err);
         }
-        note_answer(writer, result, batch, &next);
+        collect_unchanged(writer, result, batch, &next);
         PQclear(result);
     }
     return status;
@@ -148,25 +148,25 @@ static rl_status read_results(rl_pg_writer *writer, const rl_batch *batch, bool 
 
 /* Ends what was left behind on this server. What can't be ended is forgotten: it is gone, it
  * is on another server, or the role may not, and waiting is all there is. */
-static void end_left_sessions(rl_pg_writer *writer)
+static void terminate_lost_sessions(rl_pg_writer *writer)
 {
-    rl_pg_sessions *left = &writer->conn.server->left;
+    rl_pg_sessions *left = &writer->conn.server->lost;
     rl_pg_session session;
     rl_err ignored;
 
     while (!rl_pg_conn_lost(&writer->conn) && rl_pg_sessions_take(left, &session)) {
-        const char *const values[] = {session.pid, session.then, session.server};
+        const char *const values[] = {session.pid, session.seen_at, session.server_start};
 
-        (void)rl_pg_conn_exec(&writer->conn, RL_PG_END_SESSION, 3, values, false, NULL,
+        (void)rl_pg_conn_exec(&writer->conn, RL_PG_TERMINATE, 3, values, false, NULL,
                               &ignored);
         if (rl_pg_conn_lost(&writer->conn)) { /* it did not come to that */
-            rl_pg_sessions_leave(left, &session);
+            rl_pg_sessions_add(left, &session);
         }
     }
 }
 
 /* A pooler tells another process id than the one that serves the transaction: its own. */
-static rl_status find_pooler(rl_pg_writer *writer, rl_err *err)
+static rl_status detect_pooler(rl_pg_writer *writer, rl_err *err)
 {
     PGresult *result = NULL;
     rl_status status =
@@ -177,14 +177,14 @@ static rl_status find_pooler(rl_pg_writer *writer, rl_err *err)
             PQntuples(result) != 1 ||
             strtol(PQgetvalue(result, 0, 0), NULL, 10) != PQbackendPID(writer->conn.pg);
         writer->prepared = false;
-        writer->known = writer->conn.serial;
+        writer->checked_connects = writer->conn.connects;
         rl_pg_session_read(&writer->session, result);
     }
     PQclear(result);
     if (status == RL_OK && writer->pooled) { /* it is the pooler's, and others' */
         memset(&writer->session, 0, sizeof writer->session);
     } else if (status == RL_OK) {
-        end_left_sessions(writer);
+        terminate_lost_sessions(writer);
     }
     return status;
 }
@@ -207,8 +207,8 @@ static rl_status connect_writer(rl_pg_writer *writer, rl_err *err)
 {
     rl_status status = rl_pg_conn_open(&writer->conn, err);
 
-    if (status == RL_OK && writer->known != writer->conn.serial) {
-        status = find_pooler(writer, err);
+    if (status == RL_OK && writer->checked_connects != writer->conn.connects) {
+        status = detect_pooler(writer, err);
     }
     return status;
 }
@@ -228,8 +228,8 @@ static rl_status send_batch(rl_pg_writer *writer, const rl_batch *batch, rl_err 
     }
     if (status != RL_OK) {
         /* half a batch may be queued: only a new connection is in a known state */
-        writer->gone = status == RL_STORE;
-        rl_pg_sessions_leave(&conn->server->left, &writer->session);
+        writer->server_lost = status == RL_STORE;
+        rl_pg_sessions_add(&conn->server->lost, &writer->session);
         rl_pg_conn_close(conn);
     }
     return status;
@@ -240,36 +240,36 @@ static rl_status begin(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
 {
     rl_status status = connect_writer(writer, err);
 
-    writer->gone = false;
+    writer->server_lost = false;
     if (status == RL_OK && !writer->pooled && !writer->prepared) {
         status = prepare_statement(writer, err);
         writer->prepared = status == RL_OK;
-        writer->gone = status != RL_OK && rl_pg_conn_lost(&writer->conn);
+        writer->server_lost = status != RL_OK && rl_pg_conn_lost(&writer->conn);
     }
     return status == RL_OK ? send_batch(writer, batch, err) : status;
 }
 
 /* Looks after the runs whose name is taken by another record's row, or whose id stands under
  * another name already. */
-static rl_status settle_own(rl_pg_writer *writer, const rl_batch *batch, rl_status status,
+static rl_status insert_own(rl_pg_writer *writer, const rl_batch *batch, rl_status status,
                             rl_err *err)
 {
-    const rl_run **unclear;
+    const rl_run **unchanged;
 
     if (status == RL_STORE && batch->count == 1 && batch->runs[0]->is_own &&
         strcmp(err->sqlstate, NOT_UNIQUE) == 0) {
         status = RL_OK;
-        rl_buf_add(&writer->unclear, &batch->runs[0], sizeof batch->runs[0]);
+        rl_buf_add(&writer->unchanged, &batch->runs[0], sizeof batch->runs[0]);
     }
-    if (status == RL_OK && writer->unclear.failed) {
+    if (status == RL_OK && writer->unchanged.failed) {
         status = rl_err_nomem(err);
     }
-    unclear = (const rl_run **)(void *)writer->unclear.data;
-    for (size_t i = 0; status == RL_OK && i < writer->unclear.len / sizeof *unclear;
+    unchanged = (const rl_run **)(void *)writer->unchanged.data;
+    for (size_t i = 0; status == RL_OK && i < writer->unchanged.len / sizeof *unchanged;
          i++) {
-        status = rl_pg_own_insert(&writer->conn, &writer->wide, unclear[i], err);
+        status = rl_pg_own_insert(&writer->conn, &writer->wide, unchanged[i], err);
     }
-    rl_buf_reset(&writer->unclear, 4096);
+    rl_buf_reset(&writer->unchanged, 4096);
     return status;
 }
 
@@ -283,17 +283,17 @@ static rl_status end(rl_pg_writer *writer, const rl_batch *batch, rl_status sent
 
     if (sent == RL_OK) {
         status = read_results(writer, batch, pipeline, err);
-        writer->gone = status == RL_STORE && rl_pg_conn_lost(conn) && !conn->timed_out;
+        writer->server_lost = status == RL_STORE && rl_pg_conn_lost(conn) && !conn->timed_out;
         if (rl_pg_conn_lost(conn)) {
-            rl_pg_sessions_leave(&conn->server->left, &writer->session);
+            rl_pg_sessions_add(&conn->server->lost, &writer->session);
         }
         if (!rl_pg_conn_lost(conn) && pipeline && !PQexitPipelineMode(conn->pg)) {
             rl_pg_conn_close(conn);
         }
     }
-    status = settle_own(writer, batch, status, err);
+    status = insert_own(writer, batch, status, err);
     if (status == RL_STORE && strcmp(err->sqlstate, READ_ONLY) == 0) {
-        writer->gone = true; /* another server may have taken over */
+        writer->server_lost = true; /* another server may have taken over */
     }
     if (rl_pg_conn_lost(conn) || (status == RL_STORE && err->retryable)) {
         rl_pg_conn_close(conn);
@@ -307,7 +307,7 @@ static rl_status write_once(rl_pg_writer *writer, const rl_batch *batch, rl_err 
 }
 
 /* Another process id, but a pooler all the same: it may tell the server's own. */
-static bool lost_statement(rl_pg_writer *writer, const rl_err *err)
+static bool is_statement_missing(rl_pg_writer *writer, const rl_err *err)
 {
     return !writer->pooled && (strcmp(err->sqlstate, NO_SUCH_STATEMENT) == 0 ||
                                strcmp(err->sqlstate, HAS_STATEMENT) == 0);
@@ -316,7 +316,7 @@ static bool lost_statement(rl_pg_writer *writer, const rl_err *err)
 void rl_pg_writer_send(rl_pg_writer *writer, const rl_batch *batch)
 {
     pthread_mutex_lock(&writer->lock);
-    writer->used_before = writer->conn.pg != NULL;
+    writer->was_connected = writer->conn.pg != NULL;
     writer->status = begin(writer, batch, &writer->failure);
 }
 
@@ -325,11 +325,11 @@ rl_status rl_pg_writer_finish(rl_pg_writer *writer, const rl_batch *batch, rl_er
     rl_err *own = &writer->failure;
     rl_status status = end(writer, batch, writer->status, own);
 
-    if (status == RL_STORE && lost_statement(writer, own)) {
+    if (status == RL_STORE && is_statement_missing(writer, own)) {
         writer->pooled = true;
         writer->prepared = false;
         status = write_once(writer, batch, own);
-    } else if (status == RL_STORE && writer->used_before && writer->gone) {
+    } else if (status == RL_STORE && writer->was_connected && writer->server_lost) {
         /* the server may have been restarted since; a repeated insert changes nothing */
         status = write_once(writer, batch, own);
     }
@@ -365,21 +365,21 @@ rl_status rl_pg_writer_migrate(rl_pg_writer *writer, const rl_migrations *migrat
 
 void rl_pg_writer_before_fork(rl_pg_writer *writer, uint64_t end)
 {
-    writer->held = rl_lock_until(&writer->lock, end);
+    writer->lock_held = rl_lock_until(&writer->lock, end);
 }
 
 void rl_pg_writer_after_fork(rl_pg_writer *writer, bool in_child)
 {
     if (in_child) {
-        rl_pg_conn_abandon(&writer->conn, writer->held);
+        rl_pg_conn_abandon(&writer->conn, writer->lock_held);
         memset(&writer->session, 0, sizeof writer->session); /* the parent's */
-        if (!writer->held) { /* its owner is not in this process */
+        if (!writer->lock_held) { /* its owner is not in this process */
             pthread_mutex_init(&writer->lock, NULL);
             rl_buf_init(&writer->wide, RL_BUF_MAX);
-            rl_buf_init(&writer->unclear, RL_BUF_MAX);
+            rl_buf_init(&writer->unchanged, RL_BUF_MAX);
         }
     }
-    if (writer->held) {
+    if (writer->lock_held) {
         pthread_mutex_unlock(&writer->lock);
     }
 }

@@ -20,16 +20,16 @@ typedef struct rl_pg_writer {
     pthread_mutex_t lock;
     rl_pg_conn conn;
     rl_buf wide;    /* payloads rewritten for jsonb */
-    rl_buf unclear; /* of const rl_run *: those whose insertion has changed no row */
-    unsigned known; /* the serial of the connection of which these two are known */
+    rl_buf unchanged; /* of const rl_run *: those whose insertion has changed no row */
+    unsigned checked_connects; /* the serial of the connection of which these two are known */
     bool pooled;    /* a pooler stands in between */
     rl_pg_session session; /* of the connection, where none does */
     bool prepared;         /* the statement has its name on this connection */
-    bool used_before;      /* what was sent went to a connection that was there before */
+    bool was_connected;      /* what was sent went to a connection that was there before */
     rl_status status;      /* of what was sent, and why it failed */
     rl_err failure;
-    bool gone; /* the last write found the server cut off, or read-only */
-    bool held; /* across a fork: the lock was got in time */
+    bool server_lost; /* the last write found the server cut off, or read-only */
+    bool lock_held; /* across a fork: the lock was got in time */
 } rl_pg_writer;
 
 void rl_pg_writer_init(rl_pg_writer *writer, rl_pg_server *server,

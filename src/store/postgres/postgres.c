@@ -24,13 +24,12 @@ typedef struct postgres_store {
     const rl_migrations *migrations;
     pthread_mutex_t open_lock;
     bool ready;     /* under open_lock: the migrations are applied */
-    bool open_held; /* across a fork: open_lock was got in time */
+    bool open_lock_held; /* across a fork: open_lock was got in time */
     rl_pg_writer writer, forwarder;
     rl_pg_pool pool;
 } postgres_store;
 
 static const rl_dialect dialect = {
-    .text_cast = "",
     .time_cast = "::timestamptz",
     .id_cast = "::uuid",
     .int_cast = "::bigint",
@@ -176,7 +175,7 @@ static void postgres_before_fork(rl_store *store)
     postgres_store *self = (postgres_store *)store;
     uint64_t end = rl_monotonic_ns() + FORK_WAIT_NS;
 
-    self->open_held = rl_lock_until(&self->open_lock, end);
+    self->open_lock_held = rl_lock_until(&self->open_lock, end);
     rl_pg_writer_before_fork(&self->writer, end);
     rl_pg_writer_before_fork(&self->forwarder, end);
     rl_pg_pool_before_fork(&self->pool);
@@ -187,12 +186,12 @@ static void postgres_after_fork(rl_store *store, bool in_child)
     postgres_store *self = (postgres_store *)store;
 
     if (in_child) { /* they are the parent's to end */
-        rl_pg_sessions_init(&self->server.left);
+        rl_pg_sessions_init(&self->server.lost);
     }
     rl_pg_pool_after_fork(&self->pool, in_child);
     rl_pg_writer_after_fork(&self->forwarder, in_child);
     rl_pg_writer_after_fork(&self->writer, in_child);
-    if (self->open_held) {
+    if (self->open_lock_held) {
         pthread_mutex_unlock(&self->open_lock);
     } else if (in_child) { /* its owner is not in this process */
         pthread_mutex_init(&self->open_lock, NULL);
@@ -206,7 +205,7 @@ static void postgres_close(rl_store *store)
     rl_pg_pool_free(&self->pool);
     rl_pg_writer_free(&self->forwarder);
     rl_pg_writer_free(&self->writer);
-    rl_pg_sessions_destroy(&self->server.left);
+    rl_pg_sessions_destroy(&self->server.lost);
     pthread_mutex_destroy(&self->open_lock);
     rl_free(self->dsn);
     rl_free(self);
@@ -240,7 +239,7 @@ rl_status rl_postgres_new(const rl_postgres_options *options,
     self->server.dsn = self->dsn;
     self->server.timeout_ns = options->timeout_ns;
     self->server.hook = options->hook;
-    rl_pg_sessions_init(&self->server.left);
+    rl_pg_sessions_init(&self->server.lost);
     rl_pg_writer_init(&self->writer, &self->server, NULL);
     rl_pg_writer_init(&self->forwarder, &self->server, options->stop);
     rl_pg_pool_init(&self->pool, options->pool, &self->server);

@@ -16,9 +16,9 @@
     "($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, " \
     "$17)" RL_SQL_MERGE("$18")
 
-#define RL_PG_OWN_NAME \
+#define RL_PG_NAME_OF_ID \
     "SELECT run_id FROM workflow_runs WHERE wpk_id = $1 AND id = $2::uuid"
-#define RL_PG_TAKEN "SELECT 1 FROM workflow_runs WHERE wpk_id = $1 AND run_id = $2"
+#define RL_PG_NAME_TAKEN "SELECT 1 FROM workflow_runs WHERE wpk_id = $1 AND run_id = $2"
 
 /* The name that it is prepared by where no pooler stands in between. It changes with the
  * statement. */
@@ -33,7 +33,7 @@
     "extract(epoch FROM pg_catalog.pg_postmaster_start_time())"
 
 /* Ends a session of this role. Parameters: those three. */
-#define RL_PG_END_SESSION                                                           \
+#define RL_PG_TERMINATE                                                           \
     "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity " \
     "WHERE pid = $1::int AND backend_start < pg_catalog.to_timestamp($2::float8) "  \
     "AND usename = current_user AND pid <> pg_catalog.pg_backend_pid() "            \
@@ -50,12 +50,12 @@
 #define RL_PG_HAS_MIGRATIONS             \
     "SELECT 1 FROM pg_catalog.pg_class " \
     "WHERE relname = 'runlog_migrations' AND pg_catalog.pg_table_is_visible(oid)"
-#define RL_PG_MAKE_MIGRATIONS                                                  \
+#define RL_PG_CREATE_MIGRATIONS                                                  \
     "CREATE TABLE IF NOT EXISTS runlog_migrations ("                           \
     "number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, " \
     "applied_at TIMESTAMPTZ NOT NULL DEFAULT NOW())"
 #define RL_PG_MIGRATIONS "SELECT number, checksum FROM runlog_migrations ORDER BY number"
-#define RL_PG_APPLIED \
+#define RL_PG_ADD_MIGRATION \
     "INSERT INTO runlog_migrations (number, name, checksum) VALUES ($1::int, $2, $3)"
 
 #endif

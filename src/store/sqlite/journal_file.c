@@ -66,7 +66,7 @@ rl_status rl_journal_file_check(const rl_journal_file *journal, rl_err *err)
 
 static rl_status append(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
-    return rl_sqlite_insert_batch(conn, RL_SQLITE_JOURNAL, NULL, ctx, err);
+    return rl_sqlite_insert_batch(conn, RL_SQLITE_JOURNAL_APPEND, NULL, ctx, err);
 }
 
 rl_status rl_journal_file_append(rl_journal_file *journal, const rl_batch *batch,
@@ -101,7 +101,7 @@ static rl_status refuse(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     const struct refusal *refusal = ctx;
     sqlite3_stmt *stmt;
-    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_REFUSED, &stmt, err);
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_ADD_REJECTED, &stmt, err);
 
     if (status == RL_OK && !rl_sqlite_bind_run(stmt, refusal->run, rl_time_now())) {
         status = rl_err_nomem(err);
@@ -329,7 +329,7 @@ static rl_status move_rejected(rl_sqlite_conn *conn, const rl_journal_file_batch
         if (!batch->rejected[i]) {
             continue;
         }
-        status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_REJECT, &stmt, err);
+        status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_COPY_REJECTED, &stmt, err);
         if (status == RL_OK) {
             sqlite3_clear_bindings(stmt);
             sqlite3_bind_int64(stmt, 1, batch->seqs[i]);
@@ -396,7 +396,7 @@ void rl_journal_file_batch_free(rl_journal_file_batch *batch)
 
 bool rl_journal_file_needs_checkpoint(rl_journal_file *journal)
 {
-    return atomic_load_explicit(&journal->file.due, memory_order_relaxed);
+    return atomic_load_explicit(&journal->file.needs_checkpoint, memory_order_relaxed);
 }
 
 rl_status rl_journal_file_checkpoint(rl_journal_file *journal, rl_err *err)

@@ -12,7 +12,6 @@ typedef struct sqlite_store {
 } sqlite_store;
 
 static const rl_dialect dialect = {
-    .text_cast = "",
     .time_cast = "",
     .id_cast = "",
     .int_cast = "",
@@ -181,7 +180,7 @@ static void sqlite_close(rl_store *store)
 
 static bool sqlite_needs_checkpoint(rl_store *store)
 {
-    return atomic_load_explicit(&file_of(store)->due, memory_order_relaxed);
+    return atomic_load_explicit(&file_of(store)->needs_checkpoint, memory_order_relaxed);
 }
 
 static rl_status sqlite_checkpoint(rl_store *store, rl_err *err)

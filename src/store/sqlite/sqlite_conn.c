@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-#define ALONE_NS UINT64_C(500000000)
+#define WAIT_CLOSED_NS UINT64_C(500000000)
 
 /* Closing a descriptor of the file drops the locks that this process holds on it (POSIX),
  * so nobody may be opening it while it is made. */
@@ -157,7 +157,7 @@ static int open_whole(rl_sqlite_conn *conn, bool *is_wal)
         rc = set_wal(conn, is_wal);
     }
     if (rc == SQLITE_OK) { /* where the mode was set just now the -wal is not open yet */
-        rc = sqlite3_exec(conn->db, RL_SQLITE_LOOK, NULL, NULL, NULL);
+        rc = sqlite3_exec(conn->db, RL_SQLITE_READ_SCHEMA, NULL, NULL, NULL);
     }
     conn->wal = rl_sqlite_path_inode(conn->path, "-wal");
     conn->shm = rl_sqlite_path_inode(conn->path, "-shm");
@@ -215,9 +215,9 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *er
 }
 
 /* Each connection holds a shared lock on the file as long as it is open. */
-void rl_sqlite_wait_until_alone(const char *path)
+void rl_sqlite_wait_until_closed(const char *path)
 {
-    uint64_t end = rl_monotonic_ns() + ALONE_NS;
+    uint64_t end = rl_monotonic_ns() + WAIT_CLOSED_NS;
     const struct timespec pause = {0, 1000000};
     int rc = SQLITE_BUSY;
 
@@ -227,7 +227,7 @@ void rl_sqlite_wait_until_alone(const char *path)
 
         rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL);
         if (rc == SQLITE_OK) {
-            rc = sqlite3_exec(db, RL_SQLITE_ALONE, NULL, NULL, NULL);
+            rc = sqlite3_exec(db, RL_SQLITE_LOCK_ALL, NULL, NULL, NULL);
         }
         sqlite3_close(db);
         if (rc == SQLITE_BUSY) {

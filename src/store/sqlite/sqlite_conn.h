@@ -44,7 +44,7 @@ void rl_sqlite_conn_close(rl_sqlite_conn *conn);
 /* Where there is no -shm beside the file: waits until no connection at all has the file open,
  * and checkpoints the WAL that lies there; or until there is a -shm, as another process has
  * done so; but no longer than half a second, nor while a fork is pending. */
-void rl_sqlite_wait_until_alone(const char *path);
+void rl_sqlite_wait_until_closed(const char *path);
 
 /* The same, quickly: the WAL stays as it is. For a fork, after which it is opened again. */
 void rl_sqlite_conn_drop(rl_sqlite_conn *conn);

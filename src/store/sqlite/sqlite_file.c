@@ -13,7 +13,7 @@
 
 /* Pages of the WAL that are not in the file yet and are worth a checkpoint. Its size alone
  * does not tell: under a writer that never pauses it only grows. */
-#define DUE_PAGES 1000
+#define CHECKPOINT_PAGES 1000
 #define RESTART_PAGES (4 * 1024) /* of the WAL, from which it has to begin again */
 
 /* Between looks at the path: three stat() are a part of a commit's time that can be measured. */
@@ -63,7 +63,7 @@ rl_status rl_sqlite_file_init(rl_sqlite_file *file, const char *path,
         file->notices = notices;
         pthread_mutex_init(&file->write_lock, NULL);
         pthread_mutex_init(&file->read_lock, NULL);
-        pthread_mutex_init(&file->care_lock, NULL);
+        pthread_mutex_init(&file->checkpoint_lock, NULL);
     }
     return status;
 }
@@ -72,18 +72,18 @@ static void lock_all(rl_sqlite_file *file)
 {
     pthread_mutex_lock(&file->write_lock);
     pthread_mutex_lock(&file->read_lock);
-    pthread_mutex_lock(&file->care_lock);
+    pthread_mutex_lock(&file->checkpoint_lock);
 }
 
 static void unlock_all(rl_sqlite_file *file)
 {
-    pthread_mutex_unlock(&file->care_lock);
+    pthread_mutex_unlock(&file->checkpoint_lock);
     pthread_mutex_unlock(&file->read_lock);
     pthread_mutex_unlock(&file->write_lock);
 }
 
 /* While nothing is open, another process may rightly delete the -wal and the -shm. */
-static void forget_beside(rl_sqlite_file *file)
+static void forget_wal(rl_sqlite_file *file)
 {
     atomic_store(&file->wal, 0);
     atomic_store(&file->shm, 0);
@@ -92,11 +92,11 @@ static void forget_beside(rl_sqlite_file *file)
 /* Closes what is open. All locks held. */
 static void drop_all(rl_sqlite_file *file)
 {
-    rl_sqlite_conn_drop(&file->carer);
+    rl_sqlite_conn_drop(&file->checkpointer);
     rl_sqlite_conn_drop(&file->reader);
     rl_sqlite_conn_drop(&file->writer);
     atomic_store(&file->in_use, false);
-    forget_beside(file);
+    forget_wal(file);
 }
 
 static bool is_lost(rl_sqlite_file *file)
@@ -139,7 +139,7 @@ static void report_lost(rl_sqlite_file *file)
         file->path);
 }
 
-static void report_lost_beside(rl_sqlite_file *file, const char *suffix)
+static void report_lost_wal(rl_sqlite_file *file, const char *suffix)
 {
     rl_notices_add(file->notices, RL_NOTICE_ERROR,
                    "the %s of the SQLite file %s was deleted or replaced while it was in "
@@ -150,7 +150,7 @@ static void report_lost_beside(rl_sqlite_file *file, const char *suffix)
 }
 
 /* Whether there is another one at the path in place of a deleted -wal or -shm. */
-static bool is_remade(rl_sqlite_file *file)
+static bool has_new_wal(rl_sqlite_file *file)
 {
     return (is_wal_lost(file) && rl_sqlite_path_inode(file->path, "-wal") != 0) ||
            (is_shm_lost(file) && rl_sqlite_path_inode(file->path, "-shm") != 0);
@@ -162,25 +162,25 @@ static bool is_remade(rl_sqlite_file *file)
  * old WAL goes into the file first. Processes that have the same old files open are one
  * another's peers in that, as they share the -shm. Not where another process has made new
  * ones: two WALs in one file destroy it. New ones are made when all have given up theirs. */
-static void give_up_beside(rl_sqlite_file *file)
+static void abandon_wal(rl_sqlite_file *file)
 {
     bool wal_lost = is_wal_lost(file);
 
-    if (file->writer.db != NULL && !is_remade(file)) {
+    if (file->writer.db != NULL && !has_new_wal(file)) {
         (void)sqlite3_wal_checkpoint_v2(file->writer.db, NULL, SQLITE_CHECKPOINT_FULL,
                                         NULL, NULL);
     }
     if (wal_lost) {
         rl_sqlite_path_remove(file->path, "-shm", atomic_load(&file->shm));
     }
-    report_lost_beside(file, wal_lost ? "-wal" : "-shm");
+    report_lost_wal(file, wal_lost ? "-wal" : "-shm");
     drop_all(file);
-    rl_sqlite_wait_until_alone(file->path);
+    rl_sqlite_wait_until_closed(file->path);
 }
 
 /* Gives up a file that was deleted or replaced. What is left at the path of its -wal and -shm
  * would be taken for a part of the new one. All locks held. */
-static void give_up_file(rl_sqlite_file *file)
+static void abandon_file(rl_sqlite_file *file)
 {
     rl_sqlite_path_remove(file->path, "-wal", atomic_load(&file->wal));
     rl_sqlite_path_remove(file->path, "-shm", atomic_load(&file->shm));
@@ -189,12 +189,12 @@ static void give_up_file(rl_sqlite_file *file)
 }
 
 /* All locks held. */
-static void give_up(rl_sqlite_file *file)
+static void abandon(rl_sqlite_file *file)
 {
     if (is_lost(file)) {
-        give_up_file(file);
+        abandon_file(file);
     } else {
-        give_up_beside(file);
+        abandon_wal(file);
     }
     atomic_store(&file->inode, 0);
     atomic_fetch_add(&file->moves, 1);
@@ -206,7 +206,7 @@ static void check_path(rl_sqlite_file *file)
     if (is_replaced(file, !atomic_load(&file->in_use))) {
         lock_all(file);
         if (is_replaced(file, true)) {
-            give_up(file);
+            abandon(file);
         }
         unlock_all(file);
     }
@@ -215,12 +215,12 @@ static void check_path(rl_sqlite_file *file)
 void rl_sqlite_file_free(rl_sqlite_file *file)
 {
     if (is_replaced(file, true)) {
-        give_up(file);
+        abandon(file);
     }
-    rl_sqlite_conn_close(&file->carer);
+    rl_sqlite_conn_close(&file->checkpointer);
     rl_sqlite_conn_close(&file->reader);
     rl_sqlite_conn_close(&file->writer); /* the last one checkpoints the WAL */
-    pthread_mutex_destroy(&file->care_lock);
+    pthread_mutex_destroy(&file->checkpoint_lock);
     pthread_mutex_destroy(&file->read_lock);
     pthread_mutex_destroy(&file->write_lock);
     rl_free(file->path);
@@ -228,20 +228,20 @@ void rl_sqlite_file_free(rl_sqlite_file *file)
 }
 
 /* SQLite tells after each commit how many pages the WAL has. */
-static int note_pages(void *ctx, sqlite3 *db, const char *name, int pages)
+static int count_wal_pages(void *ctx, sqlite3 *db, const char *name, int pages)
 {
     rl_sqlite_file *file = ctx;
-    unsigned count = (unsigned)pages, moved = atomic_load(&file->moved_pages);
+    unsigned count = (unsigned)pages, moved = atomic_load(&file->checkpointed_pages);
 
     (void)db;
     (void)name;
     atomic_store_explicit(&file->wal_pages, count, memory_order_relaxed);
     if (count < moved) { /* it has begun again from its start */
-        atomic_store(&file->moved_pages, 0);
+        atomic_store(&file->checkpointed_pages, 0);
         moved = 0;
     }
-    if (count - moved >= DUE_PAGES && !atomic_load(&file->caring)) {
-        atomic_store_explicit(&file->due, true, memory_order_relaxed);
+    if (count - moved >= CHECKPOINT_PAGES && !atomic_load(&file->checkpointing)) {
+        atomic_store_explicit(&file->needs_checkpoint, true, memory_order_relaxed);
     }
     return SQLITE_OK;
 }
@@ -276,10 +276,10 @@ static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
         status = rl_sqlite_migrate(&file->writer, file->migrations, err);
         if (status == RL_OK) {
             atomic_store(&file->in_use, true);
-            sqlite3_wal_hook(file->writer.db, note_pages, file);
+            sqlite3_wal_hook(file->writer.db, count_wal_pages, file);
         } else {
             rl_sqlite_conn_drop(&file->writer);
-            forget_beside(file);
+            forget_wal(file);
         }
     }
     return status;
@@ -316,9 +316,9 @@ static rl_status write_locked(rl_sqlite_file *file, const writing *task, rl_err 
     rl_sqlite_conn_rollback(conn);
     conn->may_wait = true;
     if (conn->db == NULL) {
-        forget_beside(file);
+        forget_wal(file);
     }
-    atomic_fetch_add_explicit(&file->writing_ns, rl_monotonic_ns() - start,
+    atomic_fetch_add_explicit(&file->write_ns, rl_monotonic_ns() - start,
                               memory_order_relaxed);
     return status;
 }
@@ -326,15 +326,15 @@ static rl_status write_locked(rl_sqlite_file *file, const writing *task, rl_err 
 /* Whether to try once more on a file that was opened by halves. Where SQLite can't open it,
  * or the index of its WAL, for writing it silently opens them for reading, for good, and all
  * connections of the process share that: so all are closed, and opened anew. */
-static bool mend(rl_sqlite_file *file, bool broken, bool *mended)
+static bool reopen_broken(rl_sqlite_file *file, bool broken, bool *reopened)
 {
-    bool again = broken && !*mended;
+    bool again = broken && !*reopened;
 
     if (broken) {
         lock_all(file);
         drop_all(file);
         unlock_all(file);
-        *mended = true;
+        *reopened = true;
     }
     return again;
 }
@@ -343,7 +343,7 @@ rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wa
                                rl_sqlite_work work, void *ctx, rl_err *err)
 {
     const writing task = {full_sync, may_wait, work, ctx};
-    bool broken, mended = false;
+    bool broken, reopened = false;
     rl_status status;
 
     do {
@@ -362,7 +362,7 @@ rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wa
         if (broken && !may_wait) {
             return rl_err_set(err, RL_BUSY, "the file has to be opened anew");
         }
-    } while (mend(file, broken, &mended) || (status == RL_BUSY && may_wait));
+    } while (reopen_broken(file, broken, &reopened) || (status == RL_BUSY && may_wait));
     return status;
 }
 
@@ -391,7 +391,7 @@ static rl_status read_locked(rl_sqlite_file *file, rl_sqlite_work work, void *ct
 rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
                               rl_err *err)
 {
-    bool broken, mended = false;
+    bool broken, reopened = false;
     rl_status status;
 
     do {
@@ -408,20 +408,20 @@ rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *c
         status = read_locked(file, work, ctx, err);
         broken = status == RL_STORE && file->reader.broken;
         pthread_mutex_unlock(&file->read_lock);
-    } while (mend(file, broken, &mended) || status == RL_BUSY);
+    } while (reopen_broken(file, broken, &reopened) || status == RL_BUSY);
     return status;
 }
 
-/* Never from a -wal that is not at the path any more: see give_up_beside. */
+/* Never from a -wal that is not at the path any more: see abandon_wal. */
 static int checkpoint(rl_sqlite_file *file, int mode)
 {
     int pages = 0, moved = 0, rc = SQLITE_BUSY;
 
     if (!is_replaced(file, true)) {
-        rc = sqlite3_wal_checkpoint_v2(file->carer.db, NULL, mode, &pages, &moved);
+        rc = sqlite3_wal_checkpoint_v2(file->checkpointer.db, NULL, mode, &pages, &moved);
     }
     if (rc == SQLITE_OK && moved > 0) {
-        atomic_store(&file->moved_pages, (unsigned)moved);
+        atomic_store(&file->checkpointed_pages, (unsigned)moved);
     }
     return rc;
 }
@@ -433,38 +433,38 @@ static int checkpoint(rl_sqlite_file *file, int mode)
 static bool should_restart(rl_sqlite_file *file, uint64_t took_ns, uint64_t wrote_ns)
 {
     unsigned pages = atomic_load(&file->wal_pages);
-    bool grown = pages > atomic_load(&file->moved_pages);
+    bool grown = pages > atomic_load(&file->checkpointed_pages);
 
     return grown && (wrote_ns > took_ns / 2 || pages >= RESTART_PAGES);
 }
 
-/* Care lock held, also in a fork, whose child so finds nobody caring. */
-static rl_status checkpoint_some(rl_sqlite_file *file, rl_err *err)
+/* Care lock held, also in a fork, whose child so finds nobody checkpointing. */
+static rl_status checkpoint_locked(rl_sqlite_file *file, rl_err *err)
 {
-    rl_status status = open_conn(file, &file->carer, err);
-    uint64_t start = rl_monotonic_ns(), wrote = atomic_load(&file->writing_ns);
+    rl_status status = open_conn(file, &file->checkpointer, err);
+    uint64_t start = rl_monotonic_ns(), wrote = atomic_load(&file->write_ns);
     int rc;
 
     /* else each commit meanwhile would ask for another checkpoint */
-    atomic_store(&file->caring, true);
-    atomic_store(&file->due, false);
+    atomic_store(&file->checkpointing, true);
+    atomic_store(&file->needs_checkpoint, false);
     if (status == RL_OK) {
         rc = checkpoint(file, SQLITE_CHECKPOINT_PASSIVE);
         if (rc == SQLITE_OK && should_restart(file, rl_monotonic_ns() - start,
-                                              atomic_load(&file->writing_ns) - wrote)) {
+                                              atomic_load(&file->write_ns) - wrote)) {
             rc = checkpoint(file, SQLITE_CHECKPOINT_RESTART);
         }
         if (rc != SQLITE_OK && (rc & 0xFF) != SQLITE_BUSY) { /* then the next one will */
-            status = rl_sqlite_conn_error(&file->carer, rc, err);
+            status = rl_sqlite_conn_error(&file->checkpointer, rc, err);
         }
     }
-    atomic_store(&file->caring, false);
+    atomic_store(&file->checkpointing, false);
     return status;
 }
 
 rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
 {
-    bool broken, mended = false;
+    bool broken, reopened = false;
     rl_status status;
 
     do {
@@ -473,11 +473,11 @@ rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
         if (!atomic_load(&file->in_use)) {
             return RL_OK; /* nothing was written to the file that is there now */
         }
-        pthread_mutex_lock(&file->care_lock);
-        status = checkpoint_some(file, err);
-        broken = status == RL_STORE && file->carer.broken;
-        pthread_mutex_unlock(&file->care_lock);
-    } while (mend(file, broken, &mended));
+        pthread_mutex_lock(&file->checkpoint_lock);
+        status = checkpoint_locked(file, err);
+        broken = status == RL_STORE && file->checkpointer.broken;
+        pthread_mutex_unlock(&file->checkpoint_lock);
+    } while (reopen_broken(file, broken, &reopened));
     return status;
 }
 
@@ -485,7 +485,7 @@ void rl_sqlite_file_before_fork(rl_sqlite_file *file)
 {
     lock_all(file);
     if (is_replaced(file, true)) {
-        give_up(file);
+        abandon(file);
     }
     drop_all(file);
 }

@@ -26,18 +26,18 @@ typedef struct rl_sqlite_file {
     char *path; /* owned, absolute */
     const rl_migrations *migrations;
     rl_notices *notices; /* or NULL */
-    pthread_mutex_t write_lock, read_lock, care_lock;
-    rl_sqlite_conn writer, reader, carer; /* each under its lock */
+    pthread_mutex_t write_lock, read_lock, checkpoint_lock;
+    rl_sqlite_conn writer, reader, checkpointer; /* each under its lock */
     _Atomic ino_t inode;                  /* the file that was opened last; 0: none yet */
     _Atomic ino_t wal, shm;        /* what is open beside it; 0: nothing, or not known */
     atomic_uint_fast64_t check_at; /* monotonic nanoseconds: when to look at the path */
     atomic_uint moves;             /* how often the file was deleted or replaced */
     atomic_bool in_use;            /* the writing connection is open */
-    atomic_bool due;               /* the WAL has grown: checkpoint it */
-    atomic_bool caring;            /* a checkpoint is under way */
-    atomic_uint moved_pages;       /* of the WAL, which are in the file already */
+    atomic_bool needs_checkpoint;               /* the WAL has grown: checkpoint it */
+    atomic_bool checkpointing;            /* a checkpoint is under way */
+    atomic_uint checkpointed_pages;       /* of the WAL, which are in the file already */
     atomic_uint wal_pages;         /* of the WAL, after the last commit */
-    atomic_uint_fast64_t writing_ns; /* that writes have taken in all */
+    atomic_uint_fast64_t write_ns; /* that writes have taken in all */
 } rl_sqlite_file;
 
 /* Makes it; nothing is opened. A relative path is fixed now. */

@@ -54,7 +54,7 @@ static rl_status apply_migration(rl_sqlite_conn *conn, const rl_migration *migra
     if (rc != SQLITE_OK) {
         return rl_sqlite_conn_error(conn, rc, err);
     }
-    status = rl_sqlite_conn_stmt(conn, RL_SQLITE_APPLIED, &stmt, err);
+    status = rl_sqlite_conn_stmt(conn, RL_SQLITE_ADD_MIGRATION, &stmt, err);
     if (status != RL_OK) {
         return status;
     }
@@ -76,7 +76,7 @@ rl_status rl_sqlite_migrate(rl_sqlite_conn *conn, const rl_migrations *known, rl
     }
     status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
     if (status == RL_OK) {
-        status = rl_sqlite_conn_run(conn, RL_SQLITE_MAKE_MIGRATIONS, err);
+        status = rl_sqlite_conn_run(conn, RL_SQLITE_CREATE_MIGRATIONS, err);
     }
     if (status == RL_OK) {
         status = check_migrations(conn, known, &applied, err);

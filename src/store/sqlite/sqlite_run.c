@@ -90,7 +90,7 @@ static rl_status find_own(void *ctx, const rl_run *run, rl_buf *name, rl_err *er
     rl_sqlite_conn *conn = ((asking *)ctx)->conn;
     char id[RL_UUID_TEXT];
     sqlite3_stmt *stmt = NULL;
-    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_OWN_NAME, &stmt, err);
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_NAME_OF_ID, &stmt, err);
     bool found = false;
 
     rl_uuid_format(run->id, id);
@@ -113,7 +113,7 @@ static rl_status is_taken(void *ctx, const rl_run *run, const char *name, bool *
 {
     rl_sqlite_conn *conn = ((asking *)ctx)->conn;
     sqlite3_stmt *stmt = NULL;
-    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_TAKEN, &stmt, err);
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_NAME_TAKEN, &stmt, err);
 
     if (status == RL_OK) {
         sqlite3_bind_text(stmt, 1, rl_run_text(run, RL_WPK_ID), -1, SQLITE_STATIC);

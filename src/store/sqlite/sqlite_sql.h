@@ -11,8 +11,8 @@
 #define RL_SQLITE_ROLLBACK "ROLLBACK"
 
 #define RL_SQLITE_WAL "PRAGMA journal_mode = WAL"
-#define RL_SQLITE_LOOK "SELECT 1 FROM sqlite_master LIMIT 1"
-#define RL_SQLITE_ALONE "PRAGMA locking_mode = EXCLUSIVE; " RL_SQLITE_LOOK
+#define RL_SQLITE_READ_SCHEMA "SELECT 1 FROM sqlite_master LIMIT 1"
+#define RL_SQLITE_LOCK_ALL "PRAGMA locking_mode = EXCLUSIVE; " RL_SQLITE_READ_SCHEMA
 #define RL_SQLITE_SYNC_NORMAL "PRAGMA synchronous = NORMAL"
 #define RL_SQLITE_SYNC_FULL "PRAGMA synchronous = FULL"
 
@@ -22,8 +22,8 @@
     "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, " \
     "?16, ?17)" RL_SQL_MERGE("?18")
 
-#define RL_SQLITE_OWN_NAME "SELECT run_id FROM workflow_runs WHERE id = ?1"
-#define RL_SQLITE_TAKEN "SELECT 1 FROM workflow_runs WHERE wpk_id = ?1 AND run_id = ?2"
+#define RL_SQLITE_NAME_OF_ID "SELECT run_id FROM workflow_runs WHERE id = ?1"
+#define RL_SQLITE_NAME_TAKEN "SELECT 1 FROM workflow_runs WHERE wpk_id = ?1 AND run_id = ?2"
 
 /* Columns, and a seq that is greater than any that was there before, also after the last row
  * was taken out. */
@@ -41,7 +41,7 @@
     "?17, ?18, ?19"
 #define RL_SQLITE_REJECTED_VALUES RL_SQLITE_JOURNAL_VALUES ", ?20, ?21, ?22"
 
-#define RL_SQLITE_JOURNAL                                  \
+#define RL_SQLITE_JOURNAL_APPEND                                  \
     "INSERT INTO journal (seq, " RL_SQLITE_JOURNAL_COLUMNS \
     ") VALUES (" RL_SQLITE_NEXT_SEQ ", " RL_SQLITE_JOURNAL_VALUES ")"
 
@@ -55,12 +55,12 @@
     "(SELECT count(*) FROM journal_rejected)"
 
 /* Parameters: seq, reason, sqlstate, now. */
-#define RL_SQLITE_JOURNAL_REJECT                                     \
+#define RL_SQLITE_JOURNAL_COPY_REJECTED                                     \
     "INSERT INTO journal_rejected (" RL_SQLITE_REJECTED_COLUMNS ") " \
     "SELECT " RL_SQLITE_JOURNAL_COLUMNS ", ?2, ?3, ?4 FROM journal WHERE seq = ?1"
 
 /* One that never waited. */
-#define RL_SQLITE_JOURNAL_REFUSED                               \
+#define RL_SQLITE_JOURNAL_ADD_REJECTED                               \
     "INSERT INTO journal_rejected (" RL_SQLITE_REJECTED_COLUMNS \
     ") VALUES (" RL_SQLITE_REJECTED_VALUES ")"
 
@@ -77,13 +77,13 @@
 
 #define RL_SQLITE_HAS_MIGRATIONS \
     "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'runlog_migrations'"
-#define RL_SQLITE_MAKE_MIGRATIONS                                              \
+#define RL_SQLITE_CREATE_MIGRATIONS                                              \
     "CREATE TABLE IF NOT EXISTS runlog_migrations ("                           \
     "number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, " \
     "applied_at TEXT NOT NULL)"
 #define RL_SQLITE_MIGRATIONS \
     "SELECT number, checksum FROM runlog_migrations ORDER BY number"
-#define RL_SQLITE_APPLIED                                                 \
+#define RL_SQLITE_ADD_MIGRATION                                                 \
     "INSERT INTO runlog_migrations (number, name, checksum, applied_at) " \
     "VALUES (?1, ?2, ?3, ?4)"
 
