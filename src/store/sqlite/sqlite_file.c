@@ -197,7 +197,6 @@ static void abandon(rl_sqlite_file *file)
         abandon_wal(file);
     }
     atomic_store(&file->inode, 0);
-    atomic_fetch_add(&file->moves, 1);
 }
 
 /* Before each use: gives up files that are no longer those at the path. */

@@ -31,7 +31,6 @@ typedef struct rl_sqlite_file {
     _Atomic ino_t inode;                  /* the file that was opened last; 0: none yet */
     _Atomic ino_t wal, shm;        /* what is open beside it; 0: nothing, or not known */
     atomic_uint_fast64_t check_at; /* monotonic nanoseconds: when to look at the path */
-    atomic_uint moves;             /* how often the file was deleted or replaced */
     atomic_bool in_use;            /* the writing connection is open */
     atomic_bool needs_checkpoint;               /* the WAL has grown: checkpoint it */
     atomic_bool checkpointing;            /* a checkpoint is under way */
