@@ -86,8 +86,7 @@ typedef struct forwarding {
     char self[RL_JOURNAL_FILE_OWNER]; /* the holder of the lease */
     /* one is with the server, the other was before it or comes after it */
     rl_journal_file_batch batches[2];
-    rl_journal_file_batch
-        *delivered; /* to the server, but still in the journal; or NULL */
+    rl_journal_file_batch *delivered; /* not deleted yet; or NULL */
     bool has_lease;
     bool leased_elsewhere; /* another process or journal has it */
     bool server_failed;    /* the cause of an error; else the journal's file */
