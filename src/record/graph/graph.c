@@ -124,8 +124,8 @@ void *rl_graph_owner(const rl_graph *graph)
     return graph->owner;
 }
 
-/* The number of a node's attempt: LangGraph retries a node under the same namespace, after an
- * attempt that did not complete. */
+/* The number of a node's attempt: LangGraph retries a node under the same namespace,
+ * after an attempt that did not complete. */
 static int64_t attempt_of(const rl_graph *graph, rl_text ns)
 {
     int64_t attempt = 1;
@@ -137,8 +137,8 @@ static int64_t attempt_of(const rl_graph *graph, rl_text ns)
     return attempt;
 }
 
-/* The scope of a node: its namespace without the last part, so "outer:id" of "outer:id|node:id".
- * NULL when there is no memory. */
+/* The scope of a node: its namespace without the last part, so "outer:id" of
+ * "outer:id|node:id". NULL when there is no memory. */
 static rl_scope *scope_of(rl_graph *graph, rl_text ns)
 {
     rl_scope *scope = graph->scopes;
@@ -153,8 +153,8 @@ static rl_scope *scope_of(rl_graph *graph, rl_text ns)
     return scope != NULL ? scope : add_scope(graph, ns);
 }
 
-/* Records a node's inputs, as a delta if that is shorter. Inputs that were sent to a node are not
- * the graph's state, so the next inputs are not compared with them. */
+/* Records a node's inputs, as a delta if that is shorter. Inputs that were sent to a node
+ * are not the graph's state, so the next inputs are not compared with them. */
 static void record_inputs(rl_graph *graph, const rl_span_start *start, rl_node *log,
                           ptrdiff_t index)
 {

@@ -1,10 +1,12 @@
-/* The open runs of graphs: the graphs that have started and not ended, with their node logs.
+/* The open runs of graphs: the graphs that have started and not ended, with their node
+ * logs.
  *
- * Plain C: the caller passes keys, texts and encoded payloads, and the run copies them into its
- * arena. A span is anything that has started under a key: a graph, a node, or something inside
- * a node that matters as the parent of other spans, or because calls are counted.
- * Threads: every function from any thread, also with the GIL held: the table's lock is held to
- * find, append and copy, never during I/O.
+ * Plain C: the caller passes keys, texts and encoded payloads, and the run copies them
+ * into its arena. A span is anything that has started under a key: a graph, a node, or
+ * something inside a node that matters as the parent of other spans, or because calls are
+ * counted.
+ * Threads: every function from any thread, also with the GIL held: the table's lock is
+ * held to find, append and copy, never during I/O.
  */
 #ifndef RL_GRAPH_H
 #define RL_GRAPH_H
@@ -17,8 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A span: the 128 bits of the UUID that LangChain gives it, and the handler that was called.
- * LangChain may call several handlers for one UUID. */
+/* A span: the 128 bits of the UUID that LangChain gives it, and the handler that was
+ * called. LangChain may call several handlers for one UUID. */
 typedef struct rl_key {
     uint64_t high, low;
     const void *handler; /* only compared */
@@ -82,9 +84,9 @@ typedef struct rl_span_start {
     bool is_graph;    /* LangGraph says that it is a graph's run, maybe inside a node */
     bool is_root;     /* or the first graph that runs inside a node */
     const void *sink; /* the recorder: it records a run from one handler only */
-    const void
-        *object; /* the inputs object: the same for all handlers of one run, and another
-                           one for another run with the same UUID */
+    /* the inputs: the same object for all handlers of one run, another one for another run
+     * with the same UUID */
+    const void *object;
     bool hidden; /* tagged "langsmith:hidden" */
     bool pushed; /* a node whose inputs were sent to it, and are not the graph's state */
     rl_call call;
@@ -124,8 +126,8 @@ typedef struct rl_found {
 typedef struct rl_graphs rl_graphs;
 typedef struct rl_graph rl_graph;
 
-/* The process's table, which takes part in forks; NULL when there is no memory. It is never
- * freed: threads may use it until the process ends. */
+/* The process's table, which takes part in forks; NULL when there is no memory. It is
+ * never freed: threads may use it until the process ends. */
 rl_graphs *rl_graphs_shared(void);
 
 /* A table of the caller's own; NULL when there is no memory. */
@@ -133,56 +135,61 @@ rl_graphs *rl_graphs_new(void);
 /* Frees a table with all open runs; calls `release` with the owner of each. */
 void rl_graphs_free(rl_graphs *graphs, void (*release)(void *owner));
 
-/* Whether the open runs were started before a fork: the parent process records them. The child
- * must discard them before any other call; `release` is called with the owner of each. */
+/* Whether the open runs were started before a fork: the parent process records them. The
+ * child must discard them before any other call; `release` is called with the owner of
+ * each. */
 bool rl_graphs_is_inherited(const rl_graphs *graphs);
 void rl_graphs_discard_inherited(rl_graphs *graphs, void (*release)(void *owner));
 
 /* Classifies a start (without its name and the later members):
- * a graph, if LangGraph says so and there is no namespace, or if it is the first graph inside
- * something that is not recorded; a node, if its namespace differs from the parent's; else an
- * inner span, if the parent is open. RL_SPAN_NONE for all else, and for a span that is open
- * already: in this handler, which may be listed twice, or in another handler of the same
- * recorder. *found: the run that the span belongs to, if there is one. */
+ * a graph, if LangGraph says so and there is no namespace, or if it is the first graph
+ * inside something that is not recorded; a node, if its namespace differs from the
+ * parent's; else an inner span, if the parent is open. RL_SPAN_NONE for all else, and for
+ * a span that is open already: in this handler, which may be listed twice, or in another
+ * handler of the same recorder. *found: the run that the span belongs to, if there is
+ * one. */
 rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
                                 rl_found *found);
 
-/* Opens a span of the kind that rl_graphs_classify returned; its time begins now. `graph` is
- * NULL unless the span is a graph. RL_NOMEM also when its parent has ended since, or another
- * thread has opened its key. */
+/* Opens a span of the kind that rl_graphs_classify returned; its time begins now. `graph`
+ * is NULL unless the span is a graph. RL_NOMEM also when its parent has ended since, or
+ * another thread has opened its key. */
 rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind,
                           const rl_span_start *start, const rl_graph_start *graph);
 
-/* The kind of an open span, or RL_SPAN_NONE. *found is its run; `other` is then true if another
- * handler of the process has the span open, or has ended it a moment ago. */
+/* The kind of an open span, or RL_SPAN_NONE. *found is its run; `other` is then true if
+ * another handler of the process has the span open, or has ended it a moment ago. */
 rl_span_kind rl_graphs_find(rl_graphs *graphs, rl_key key, rl_found *found);
 
 /* Ends a node or an inner span; false when there is no such open span. */
 bool rl_graphs_end(rl_graphs *graphs, rl_key key, const rl_span_end *end);
 
-/* Marks the graph of an open span as interrupted, by these interrupts (a JSON array), even if
- * it ends as completed; or as resumed. */
+/* Marks the graph of an open span as interrupted, by these interrupts (a JSON array),
+ * even if it ends as completed; or as resumed. */
 void rl_graphs_interrupt(rl_graphs *graphs, rl_key key, rl_text interrupts);
 void rl_graphs_resume(rl_graphs *graphs, rl_key key);
 
-/* Takes a graph out of the table, with all its spans; NULL when it is not open. Owned by the
- * caller, who frees it with rl_graph_free. */
+/* Takes a graph out of the table, with all its spans; NULL when it is not open. Owned by
+ * the caller, who frees it with rl_graph_free. */
 rl_graph *rl_graphs_take(rl_graphs *graphs, rl_key key);
 
-/* Takes the oldest graph if the table is over its limits, else NULL. Owned by the caller. */
+/* Takes the oldest graph if the table is over its limits, else NULL. Owned by the
+ * caller. */
 rl_graph *rl_graphs_take_excess(rl_graphs *graphs);
 
-/* Writes into `run` one open graph of that recorder that has changed since its last write and
- * whose interval has passed (with `all`: whatever its interval, except RL_LIVE_NEVER). False
- * when there is none; *next is then the time of the next one (nanoseconds, monotonic clock). */
+/* Writes into `run` one open graph of that recorder that has changed since its last write
+ * and whose interval has passed (with `all`: whatever its interval, except
+ * RL_LIVE_NEVER). False when there is none; *next is then the time of the next one
+ * (nanoseconds, monotonic clock). */
 bool rl_graphs_write_next(rl_graphs *graphs, const void *recorder, bool all, rl_run *run,
                           uint64_t *next);
 
-/* Writes the open graph of a span into `run`, changed or not; false when it is not open. */
+/* Writes the open graph of a span into `run`, changed or not; false when it is not
+ * open. */
 bool rl_graphs_write_one(rl_graphs *graphs, rl_key key, rl_run *run);
 
-/* Writes a graph that was taken out of the table into `run`, which is reset: with its end, or
- * (NULL) as a running one. run->arena.failed when there is no memory. */
+/* Writes a graph that was taken out of the table into `run`, which is reset: with its
+ * end, or (NULL) as a running one. run->arena.failed when there is no memory. */
 void rl_graph_write(const rl_graph *graph, const rl_span_end *end, rl_run *run);
 void *rl_graph_owner(const rl_graph *graph);
 void rl_graph_free(rl_graph *graph); /* not its owner */

@@ -1,6 +1,6 @@
-/* Inside the open runs, for the files that make them up: graphs.c (the table), graph.c (what
- * events add to one graph) and graph_write.c (a graph as a row). No other file includes this
- * header.
+/* Inside the open runs, for the files that make them up: graphs.c (the table), graph.c
+ * (what events add to one graph) and graph_write.c (a graph as a row). No other file
+ * includes this header.
  */
 #ifndef RL_GRAPH_STATE_H
 #define RL_GRAPH_STATE_H
@@ -27,7 +27,8 @@ typedef struct rl_node {
     rl_totals totals;
 } rl_node;
 
-/* A model that a node called, listed once for each node; RL_NO_NODE: called outside of nodes. */
+/* A model that a node called, listed once for each node; RL_NO_NODE: called outside of
+ * nodes. */
 typedef struct rl_model {
     rl_slice name;
     ptrdiff_t node;
@@ -44,8 +45,8 @@ typedef struct rl_span {
     ptrdiff_t node; /* the index of the node itself, or of the enclosing one */
 } rl_span;
 
-/* The nodes of one graph within the run: of the run's own graph, or of one call of a subgraph.
- * The inputs of each are compared with those before it. */
+/* The nodes of one graph within the run: of the run's own graph, or of one call of a
+ * subgraph. The inputs of each are compared with those before it. */
 typedef struct rl_scope {
     struct rl_scope *next;
     rl_slice ns; /* the common start of their namespaces */
@@ -81,7 +82,8 @@ struct rl_graph {
 
 /* In graph.c. The caller holds the table's lock, or the graph is not in the table. */
 
-/* Makes a graph with copies of all texts; NULL when there is no memory. Owned by the caller. */
+/* Makes a graph with copies of all texts; NULL when there is no memory. Owned by the
+ * caller. */
 rl_graph *rl_graph_new(const rl_span_start *start, const rl_graph_start *graph);
 
 /* Adds a node log and returns its index. */

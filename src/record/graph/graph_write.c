@@ -109,7 +109,8 @@ static void put_node(rl_json *json, const rl_graph *graph, ptrdiff_t index)
     rl_json_close(json);
 }
 
-/* The text between the brackets of a JSON object or array. Any other text is returned whole. */
+/* The text between the brackets of a JSON object or array. Any other text is returned
+ * whole. */
 static rl_text without_brackets(rl_text json)
 {
     bool bracket = json.len >= 2 && (json.data[0] == '{' || json.data[0] == '[');

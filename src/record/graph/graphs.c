@@ -74,7 +74,8 @@ rl_graphs *rl_graphs_shared(void)
     return shared;
 }
 
-/* Both halves count: UUIDs of version 7 that are made together differ in the low one only. */
+/* Both halves count: UUIDs of version 7 that are made together differ in the low one
+ * only. */
 static size_t bucket_of(const rl_graphs *graphs, rl_key key)
 {
     uint64_t mixed = (key.low ^ key.high) * UINT64_C(0x9E3779B97F4A7C15);
@@ -308,8 +309,8 @@ rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
     return kind;
 }
 
-/* Fills in a span, and adds it to its graph and to the table. `parent` is NULL for the graph's
- * own span. */
+/* Fills in a span, and adds it to its graph and to the table. `parent` is NULL for the
+ * graph's own span. */
 static void open_span(rl_graphs *graphs, rl_graph *graph, rl_span *span,
                       const rl_span *parent, const rl_span_start *start)
 {
@@ -502,7 +503,8 @@ static void write_now(rl_graph *graph, rl_run *run)
     graph->written_ns = rl_monotonic_ns();
 }
 
-/* Whether a graph is written at intervals (or with `all` at all), not only at its events. */
+/* Whether a graph is written at intervals (or with `all` at all), not only at its
+ * events. */
 static bool is_watched(const rl_graph *graph, bool all)
 {
     return graph->interval_ns != RL_LIVE_NEVER && (graph->interval_ns > 0 || all);

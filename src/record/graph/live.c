@@ -28,7 +28,8 @@ bool rl_live_watch(rl_live *live, rl_graphs *graphs, uint64_t interval_ns)
     return schedule(live, rl_monotonic_ns() + interval_ns);
 }
 
-/* Writes the graphs whose interval has passed, or all. Returns the time of the next one. */
+/* Writes the graphs whose interval has passed, or all. Returns the time of the next
+ * one. */
 static uint64_t write_graphs(rl_graphs *graphs, const void *recorder, bool all,
                              rl_run *run, rl_live_commit commit, void *ctx)
 {

@@ -1,8 +1,9 @@
-/* Writes open runs to the database: the worker those whose interval has passed, flush and close
- * all of them.
+/* Writes open runs to the database: the worker those whose interval has passed, flush and
+ * close all of them.
  *
- * Threads: every function from any thread; those that write may wait. Ownership: the struct is
- * its recorder's. It has no table of graphs (borrowed) before the first rl_live_watch.
+ * Threads: every function from any thread; those that write may wait. Ownership: the
+ * struct is its recorder's. It has no table of graphs (borrowed) before the first
+ * rl_live_watch.
  */
 #ifndef RL_LIVE_H
 #define RL_LIVE_H
@@ -18,20 +19,21 @@ typedef struct rl_live {
 
 void rl_live_init(rl_live *live);
 
-/* A graph was opened in the table, to be written every `interval_ns`. True when the caller must
- * wake the worker for it: at most once in an interval, however many short runs there are. */
+/* A graph was opened in the table, to be written every `interval_ns`. True when the
+ * caller must wake the worker for it: at most once in an interval, however many short
+ * runs there are. */
 bool rl_live_watch(rl_live *live, rl_graphs *graphs, uint64_t interval_ns);
 
 /* Commits a sealed run. */
 typedef rl_status (*rl_live_commit)(void *ctx, rl_run *run, rl_err *err);
 
-/* For the worker: writes the graphs of this recorder that have changed and whose interval has
- * passed. Returns the time of the next write (nanoseconds, monotonic clock). */
+/* For the worker: writes the graphs of this recorder that have changed and whose interval
+ * has passed. Returns the time of the next write (nanoseconds, monotonic clock). */
 uint64_t rl_live_write_scheduled(rl_live *live, const void *recorder,
                                  rl_live_commit commit, void *ctx);
 
-/* For any other thread: writes all graphs of this recorder that have changed. The worker's next
- * write stays as it was. */
+/* For any other thread: writes all graphs of this recorder that have changed. The
+ * worker's next write stays as it was. */
 void rl_live_write_all(rl_live *live, const void *recorder, rl_live_commit commit,
                        void *ctx);
 
