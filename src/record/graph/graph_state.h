@@ -70,8 +70,7 @@ struct rl_graph {
     rl_buf interrupts; /* of rl_slice: the interrupts that ended nodes */
     int64_t started_at;
     uint64_t started_ns;
-    unsigned
-        unfinished_attempts; /* nodes that did not complete: LangGraph may retry them */
+    unsigned unfinished_attempts; /* did not complete: LangGraph may retry the node */
     bool interrupted, resumed, wide_numbers;
     rl_totals totals;
     rl_node_inputs node_inputs;
