@@ -60,18 +60,19 @@ rl_status rl_recorder_remove(rl_recorder *recorder, const rl_query *query, int64
 rl_status rl_recorder_enter(rl_recorder *recorder, rl_err *err);
 rl_status rl_recorder_enter_to_query(rl_recorder *recorder, rl_err *err);
 void rl_recorder_leave(rl_recorder *recorder);
-bool rl_recorder_is_ready(
-    rl_recorder *recorder); /* the database was opened. Does not wait. */
+
+/* Whether the database was opened. Does not wait. */
+bool rl_recorder_is_ready(rl_recorder *recorder);
 
 /* Writes the open runs of graphs. Then waits until the queued runs are committed, the
  * journal is forwarded, and the companion has nothing left to do. RL_TIMEOUT at `end`. */
 rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err);
 
 /* Waits for the calls under way and writes the open runs of graphs. Then lets the journal
- * and the companion work until `end`, or until a server proves to be unavailable, and
- * closes the database. Later calls return RL_CLOSED. The threads get up to 0.9 s after
- * `end` to finish; several recorders that are closed with the same `end` share these 0.9
- * s. */
+ * and the companion work, and closes the database. All of that ends at `end`, or earlier
+ * when a server proves to be unavailable. Later calls return RL_CLOSED. The threads get
+ * up to 0.9 s after `end` to finish; several recorders that are closed with the same
+ * `end` share these 0.9 s. */
 void rl_recorder_close(rl_recorder *recorder, uint64_t end);
 
 /* Takes the next message for the user's log; false when there is none. Does not wait. */
