@@ -100,10 +100,10 @@ void rl_graph_free(rl_graph *graph)
         return;
     }
     while (graph->spans != NULL) {
-        rl_span *one = graph->spans;
+        rl_span *span = graph->spans;
 
-        graph->spans = one->next_in_graph;
-        rl_free(one);
+        graph->spans = span->next_in_graph;
+        rl_free(span);
     }
     while (graph->scopes != NULL) {
         rl_scope *scope = graph->scopes;
