@@ -6,7 +6,7 @@
  * a time, and new and free while no other call is under way. All may wait, except where
  * the comment says that it does not. Times named `end` are nanoseconds of the monotonic
  * clock.
- * Ownership: borrows the server, the metrics and the notices; owns the journal's file.
+ * Ownership: borrows the server, the migrations, the metrics and the notices; owns the file.
  */
 #ifndef RL_JOURNAL_H
 #define RL_JOURNAL_H

@@ -31,6 +31,7 @@ typedef struct rl_pipeline_options {
     rl_notices *notices;
 } rl_pipeline_options;
 
+/* Stays where it was initialized: its parts point into it. */
 typedef struct rl_pipeline {
     rl_pipeline_options options;
     rl_store *store;     /* owned; NULL once it is closed */
