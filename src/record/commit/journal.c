@@ -72,8 +72,8 @@ static rl_status append(rl_journal *journal, const rl_batch *batch, rl_err *err)
         if (!atomic_exchange(&journal->pending, true)) {
             atomic_store(&journal->wake_worker, true);
         }
-        /* last: the worker clears it before it checks `pending`, so either it sees the new
-         * run as pending, or this store is the later one */
+        /* last: the worker clears it before it checks `pending`, so either it sees the
+         * new run as pending, or this store is the later one */
         atomic_store(&journal->unforwarded, true);
         rl_journal_log_usable(journal);
     }

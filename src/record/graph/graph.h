@@ -84,8 +84,8 @@ typedef struct rl_span_start {
     bool is_graph;    /* LangGraph says that it is a graph's run, maybe inside a node */
     bool is_root;     /* or the first graph that runs inside a node */
     const void *sink; /* the recorder: it records a run from one handler only */
-    /* the inputs: the same object for all handlers of one run, another one for another run
-     * with the same UUID */
+    /* the inputs: the same object for all handlers of one run, another one for another
+     * run with the same UUID */
     const void *object;
     bool hidden; /* tagged "langsmith:hidden" */
     bool pushed; /* a node whose inputs were sent to it, and are not the graph's state */
@@ -141,13 +141,12 @@ void rl_graphs_free(rl_graphs *graphs, void (*release)(void *owner));
 bool rl_graphs_is_inherited(const rl_graphs *graphs);
 void rl_graphs_discard_inherited(rl_graphs *graphs, void (*release)(void *owner));
 
-/* Classifies a start (without its name and the later members):
- * a graph, if LangGraph says so and there is no namespace, or if it is the first graph
- * inside something that is not recorded; a node, if its namespace differs from the
- * parent's; else an inner span, if the parent is open. RL_SPAN_NONE for all else, and for
- * a span that is open already: in this handler, which may be listed twice, or in another
- * handler of the same recorder. *found: the run that the span belongs to, if there is
- * one. */
+/* Classifies a start (without its name and the later members): a graph, if LangGraph says
+ * so and there is no namespace, or if it is the first graph inside something that is not
+ * recorded; a node, if its namespace differs from the parent's; else an inner span, if
+ * the parent is open. RL_SPAN_NONE otherwise, and for a span that this handler (it may be
+ * listed twice) or another handler of the same recorder has open. *found: the run that
+ * the span belongs to, if any. */
 rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
                                 rl_found *found);
 
@@ -157,8 +156,8 @@ rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
 rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind,
                           const rl_span_start *start, const rl_graph_start *graph);
 
-/* The kind of an open span, or RL_SPAN_NONE. *found is its run; `other` is then true if
- * another handler of the process has the span open, or has ended it a moment ago. */
+/* The kind of an open span, or RL_SPAN_NONE. *found as above; `other` is also true for a
+ * span that another handler has ended a moment ago. */
 rl_span_kind rl_graphs_find(rl_graphs *graphs, rl_key key, rl_found *found);
 
 /* Ends a node or an inner span; false when there is no such open span. */

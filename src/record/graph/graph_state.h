@@ -15,8 +15,8 @@ typedef struct rl_totals {
     rl_tokens tokens;
 } rl_totals;
 
-/* A node log. Texts are slices of the graph's arena. Here and below, *_at are microseconds
- * since 1970, *_ns nanoseconds of the monotonic clock (0: not ended). */
+/* A node log. Texts are slices of the graph's arena. Here and below, *_at are
+ * microseconds since 1970, *_ns nanoseconds of the monotonic clock (0: not ended). */
 typedef struct rl_node {
     rl_slice name, inputs, outputs, error_type, error_text, ns;
     bool is_delta; /* inputs are an inputs_delta */

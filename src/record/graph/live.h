@@ -20,8 +20,7 @@ typedef struct rl_live {
 void rl_live_init(rl_live *live);
 
 /* A graph was opened in the table, to be written every `interval_ns`. True when the
- * caller must wake the worker for it: at most once in an interval, however many short
- * runs there are. */
+ * caller must wake the worker: at most once in an interval. */
 bool rl_live_watch(rl_live *live, rl_graphs *graphs, uint64_t interval_ns);
 
 /* Commits a sealed run. */
@@ -32,8 +31,7 @@ typedef rl_status (*rl_live_commit)(void *ctx, rl_run *run, rl_err *err);
 uint64_t rl_live_write_scheduled(rl_live *live, const void *recorder,
                                  rl_live_commit commit, void *ctx);
 
-/* For any other thread: writes all graphs of this recorder that have changed. The
- * worker's next write stays as it was. */
+/* For any other thread: writes all graphs of this recorder that have changed. */
 void rl_live_write_all(rl_live *live, const void *recorder, rl_live_commit commit,
                        void *ctx);
 

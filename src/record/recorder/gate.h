@@ -40,8 +40,8 @@ void rl_gate_leave(rl_gate *gate);
 bool rl_gate_begin_closing(rl_gate *gate, uint64_t end, bool *empty);
 void rl_gate_finish_closing(rl_gate *gate);
 
-/* Around a fork. The threads that were inside, or were closing the gate, exist in the
- * parent only, so the child's gate is empty, and open unless it was closed. */
+/* Around a fork. The child's gate is empty, and open unless it was closed: the threads
+ * that were inside, or closing it, are in the parent. */
 void rl_gate_before_fork(rl_gate *gate);
 void rl_gate_after_fork(rl_gate *gate, bool in_child);
 

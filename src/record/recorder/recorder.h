@@ -1,10 +1,10 @@
 /* The recorder: the interface of the core. It opens the database at the first use, passes
- * each run to the pipeline (pipeline.h), runs the worker thread, answers queries, and
- * closes everything once no call is under way (gate.h).
+ * runs to the pipeline (pipeline.h), runs the worker thread, and closes everything once
+ * no call is under way (gate.h).
  *
  * Threads: every function from any thread. All may wait, except where the comment says
- * that it does not; so don't hold the GIL around the others. A forked child goes on with
- * the same recorder. Times named `end` are nanoseconds of the monotonic clock.
+ * that it does not, so they are called without the GIL. A forked child goes on with the
+ * same recorder. Times named `end` are nanoseconds of the monotonic clock.
  */
 #ifndef RL_RECORDER_H
 #define RL_RECORDER_H
