@@ -215,6 +215,7 @@ FAMILIES = (
     {"journal", "journal_state"},
     {"milvus", "milvus_call", "milvus_codec", "milvus_filter"},
     {"openai", "openai_answer"},
+    {"recorder", "recorder_state"},
 )
 
 
