@@ -197,6 +197,7 @@ FAMILIES = (
     {"graph", "graph_state"},
     {"http", "http_answer", "transfer"},
     {"journal", "journal_state"},
+    {"recorder", "recorder_state"},
 )
 
 

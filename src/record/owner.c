@@ -12,9 +12,8 @@
 #define HOST 64
 #define NO_START 0
 
-/* The start time of a process: field 22 of /proc/PID/stat (proc(5)). NO_START when there is no
- * such process, or when it has exited and its parent has not reaped it yet (state Z or X in
- * field 3). */
+/* The start time of a process: field 22 of /proc/PID/stat (proc(5)). NO_START when there
+ * is none, or when it has exited and was not reaped yet (state Z or X in field 3). */
 static unsigned long long start_of(long pid)
 {
     unsigned long long start = NO_START;
@@ -44,8 +43,7 @@ static unsigned long long start_of(long pid)
     return start;
 }
 
-/* The host's name with the namespace of its process ids: containers on one host may share the
- * name but not the ids. */
+/* The host's name with the namespace of its process ids: each container has its own. */
 static void host_name(char out[HOST])
 {
     char name[HOST] = "", space[HOST] = "";

@@ -1,9 +1,9 @@
-/* The owner of a run or of a lease: a text that identifies a process, and that other processes
- * on the same machine can check.
+/* The owner of a run or of a lease: a text that names a process, and that other processes
+ * on the machine can check. "host pid start": the host's name with the namespace of its
+ * process ids, the process id, and the start time (ticks since boot), because process ids
+ * are reused.
  *
- * "host pid start": the host's name with the namespace of its process ids, the process id, and
- * the time at which the process started, in clock ticks since boot. The start time tells two
- * processes apart that had the same process id.
+ * Threads: any.
  */
 #ifndef RL_OWNER_H
 #define RL_OWNER_H
@@ -12,12 +12,11 @@
 
 #define RL_OWNER_TEXT 128 /* bytes, with the NUL */
 
-/* Writes the owner text of the calling process; a forked child has its own. Any thread. */
+/* The calling process; a forked child has its own text. */
 void rl_owner_self(char out[RL_OWNER_TEXT]);
 
-/* Whether the owner is known to have exited: a process of this host that no longer runs. False
- * where this process can't find out: for another host, or a container with other process ids.
- * Any thread. */
+/* Whether the owner is known to have exited: a process of this host that no longer runs.
+ * False where that can't be known: another host, a container with other process ids. */
 bool rl_owner_has_exited(const char *owner);
 
 #endif

@@ -46,8 +46,8 @@ static void *run(void *ctx)
     return NULL;
 }
 
-/* Starts the thread, with all signals blocked: they are for the program's own threads. Called
- * with the lock held. */
+/* Starts the thread, with all signals blocked: they are for the program's own threads.
+ * Called with the lock held. */
 static bool start(rl_worker *worker)
 {
     sigset_t all, before;

@@ -1,8 +1,9 @@
 /* A background thread for work that no caller should wait for: checkpoints, forwarding,
- * indexing. It is a plain pthread that starts with the first wake-up and never calls Python.
+ * indexing. It is a plain pthread that starts with the first wake-up and never calls
+ * Python.
  *
- * Threads: every function from any thread. Ownership: the struct is the caller's; a worker
- * borrows its context until rl_worker_stop has returned true.
+ * Threads: every function from any thread. Ownership: the struct is the caller's; a
+ * worker borrows its context until rl_worker_stop has returned true.
  */
 #ifndef RL_WORKER_H
 #define RL_WORKER_H
@@ -12,8 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* One pass: does the work at hand, and returns when the next pass is needed if nobody wakes the
- * worker before (nanoseconds, monotonic clock). Returns soon once *stop is set. */
+/* One pass. Returns when the next one is needed if nobody wakes the worker before
+ * (nanoseconds, monotonic clock). Returns soon once *stop is set. */
 typedef uint64_t (*rl_worker_work)(void *ctx, const atomic_bool *stop);
 
 typedef struct rl_worker {
@@ -33,9 +34,9 @@ void rl_worker_destroy(rl_worker *worker); /* after rl_worker_stop has returned 
  * thread could be started, or the worker was stopped. */
 bool rl_worker_wake(rl_worker *worker);
 
-/* Stops the thread for good and waits for its end until `end` (nanoseconds, monotonic clock).
- * False when the pass under way has not returned by then: the thread ends after it, and goes on
- * using the worker and its context meanwhile, so neither may be freed. */
+/* Stops the thread for good, and waits for its end until `end` (nanoseconds, monotonic
+ * clock). False when its pass has not returned by then: it ends later, and uses the
+ * worker and its context until then. */
 bool rl_worker_stop(rl_worker *worker, uint64_t end);
 
 /* Around a fork. The child has no worker thread; its first wake-up starts one. */

@@ -1,4 +1,5 @@
-/* Events of graphs, for the tests of record/graph/graph.h: a span is named by a number. */
+/* Events of graphs, for the tests of record/graph/graph.h: a span is named by a
+ * number. */
 #ifndef RUNLOG_TESTS_GRAPH_HELP_H
 #define RUNLOG_TESTS_GRAPH_HELP_H
 
@@ -22,7 +23,7 @@ static inline rl_object object(const char *data)
     return (rl_object){data, data != NULL ? strlen(data) : 0, NULL, 0};
 }
 
-/* A start of key `number`; parent 0: none. The fields that a test cares for are set by it. */
+/* A start of span `number`; parent 0: none. The test sets further members. */
 static inline rl_span_start start_of(uint64_t number, uint64_t parent, const char *ns,
                                      const char *name)
 {
@@ -35,7 +36,7 @@ static inline rl_span_start start_of(uint64_t number, uint64_t parent, const cha
                            .inputs = object("{\"in\":1}")};
 }
 
-/* What a graph starts with; a test changes what it cares for. */
+/* The start of a graph; the test sets further members. */
 static inline rl_graph_start graph_of(void *owner)
 {
     return (rl_graph_start){.wpk_id = text("w"),
@@ -51,7 +52,7 @@ static inline rl_span_kind kind_of(rl_graphs *graphs, uint64_t number)
     return rl_graphs_find(graphs, key_of(number), &found);
 }
 
-/* Starts what it is taken for; `given` is what a graph would start with. */
+/* Classifies a start and opens the span; `given` is for a graph. Returns the kind. */
 static inline rl_span_kind begin_as(rl_graphs *graphs, const rl_span_start *start,
                                     const rl_graph_start *given)
 {
@@ -114,7 +115,7 @@ static inline void end_span(rl_graphs *graphs, uint64_t number, rl_outcome outco
     CHECK(rl_graphs_end(graphs, key_of(number), &end));
 }
 
-/* Takes a graph, ends it, and leaves it in the run. */
+/* Takes a graph, ends it, and writes it into the run. */
 static inline void finish(rl_graphs *graphs, uint64_t number, rl_outcome outcome,
                           rl_run *run)
 {

@@ -1,10 +1,11 @@
-/* Test of record/breaker.h: when it opens, when the next probe is due, when it closes.
+/* Test of record/breaker.h: when a breaker opens and closes, and the pauses between
+ * probes.
  */
 #include "record/breaker.h"
 
 #include "check.h"
 
-/* The pause that a failure gives, at a time that does not matter. */
+/* The pause that a failure at `now` causes. */
 static uint64_t pause_of(rl_breaker *breaker, uint64_t now)
 {
     (void)rl_breaker_record_failure(breaker, now);
@@ -19,12 +20,12 @@ static void test_opens_and_closes(void)
     CHECK(!rl_breaker_record_success(&breaker)); /* it was not open */
     CHECK(rl_breaker_record_failure(&breaker, 1000));
     CHECK(rl_breaker_is_open(&breaker));
-    CHECK(!rl_breaker_record_failure(&breaker, 2000)); /* only the first one is news */
+    CHECK(!rl_breaker_record_failure(&breaker, 2000)); /* it was open already */
     CHECK(rl_breaker_is_open(&breaker));
     CHECK(rl_breaker_record_success(&breaker));
     CHECK(!rl_breaker_is_open(&breaker));
     CHECK(!rl_breaker_record_success(&breaker));
-    CHECK(rl_breaker_record_failure(&breaker, 3000)); /* and news again */
+    CHECK(rl_breaker_record_failure(&breaker, 3000));
 }
 
 static void test_pauses_double_up_to_the_cap(void)
@@ -44,7 +45,7 @@ static void test_pauses_double_up_to_the_cap(void)
     }
 }
 
-static void test_begins_again_after_a_success(void)
+static void test_success_resets_the_pause(void)
 {
     rl_breaker breaker = {.jitter = 7};
 
@@ -56,8 +57,9 @@ static void test_begins_again_after_a_success(void)
     CHECK(pause_of(&breaker, 0) <= RL_BREAKER_FIRST_NS);
 }
 
-/* Processes that lost the server at the same moment come back all over the pause: each
- * quarter of its second half gets its share, the first pause as the longest. */
+/* Processes that lose the server at the same moment probe it at different times: about as
+ * many in each quarter of the pause's second half, in the first pause as in the
+ * longest. */
 static void test_pauses_are_spread(void)
 {
     enum {
@@ -87,7 +89,7 @@ static void test_pauses_are_spread(void)
 static const struct check_test tests[] = {
     CHECK_TEST(test_opens_and_closes),
     CHECK_TEST(test_pauses_double_up_to_the_cap),
-    CHECK_TEST(test_begins_again_after_a_success),
+    CHECK_TEST(test_success_resets_the_pause),
     CHECK_TEST(test_pauses_are_spread),
 };
 

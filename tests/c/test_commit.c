@@ -1,5 +1,5 @@
-/* Test of record/commit/commit.h over a store of the test's own: it stops in a write until it is
- * let through, fails as told, and writes down what it was given. So each batch is known.
+/* Test of record/commit/commit.h over a fake store, which blocks in a write until it gets
+ * a pass, fails on request, and records each batch.
  */
 #include "record/commit/commit.h"
 
@@ -9,7 +9,7 @@
 
 #include <pthread.h>
 
-#define MOST 200
+#define MAX_CALLERS 200
 #define MILLIS UINT64_C(1000000)
 
 struct call {
@@ -21,17 +21,17 @@ struct call {
 struct fake {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
-    bool gated; /* a write stops until there is a pass for it */
+    bool gated; /* a write blocks until there is a pass for it */
     int passes;
-    rl_status fail; /* what every write gives, if it is not RL_OK */
+    rl_status fail; /* the status of every write, unless it is RL_OK */
     bool retryable;
-    struct call calls[2 * MOST];
-    size_t entered, called;  /* writes that began, that got through */
-    const char *order[MOST]; /* the names of the runs that were written */
+    struct call calls[2 * MAX_CALLERS];
+    size_t entered, called;         /* writes that began, that returned */
+    const char *order[MAX_CALLERS]; /* the names of the runs that were written */
     size_t written;
 };
 
-/* Refuses a batch in which a run's name begins with "bad". */
+/* Rejects a batch with a run whose name begins with "bad". */
 static rl_status fake_write(void *ctx, const rl_batch *batch, rl_err *err)
 {
     struct fake *fake = ctx;
@@ -48,14 +48,14 @@ static rl_status fake_write(void *ctx, const rl_batch *batch, rl_err *err)
         (struct call){batch->count, batch->durability, batch->may_wait};
     status = fake->fail;
     if (status != RL_OK) {
-        rl_err_set(err, status, "failed as told");
+        rl_err_set(err, status, "failed on request");
         err->retryable = fake->retryable;
     }
     for (size_t i = 0; i < batch->count && status == RL_OK; i++) {
         const char *name = rl_run_text(batch->runs[i], RL_RUN_ID);
 
         if (strncmp(name, "bad", 3) == 0) {
-            status = rl_err_set(err, RL_STORE, "%s is refused", name);
+            status = rl_err_set(err, RL_STORE, "%s is rejected", name);
         }
     }
     for (size_t i = 0; i < batch->count && status == RL_OK; i++) {
@@ -79,7 +79,7 @@ struct setting {
     struct fake fake;
     rl_metrics metrics;
     rl_commit *commit;
-    struct caller callers[MOST];
+    struct caller callers[MAX_CALLERS];
     size_t count;
 };
 
@@ -105,7 +105,8 @@ static void *call(void *ctx)
     return NULL;
 }
 
-/* Starts a caller, and returns when it is in the queue, or in the store if it is first. */
+/* Starts a caller, and returns when it is in the queue, or in the store if it is
+ * first. */
 static void start_caller(struct setting *setting, const char *run_id,
                          rl_durability durability)
 {
@@ -120,7 +121,7 @@ static void start_caller(struct setting *setting, const char *run_id,
     }
 }
 
-/* Waits until so many writes have begun. */
+/* Waits until `count` writes have begun. */
 static void wait_entered(struct fake *fake, size_t count)
 {
     pthread_mutex_lock(&fake->lock);
@@ -138,7 +139,7 @@ static void let_through(struct fake *fake, int passes)
     pthread_mutex_unlock(&fake->lock);
 }
 
-/* A leader that stands in the store, and callers "0", "1", ... queued behind it. */
+/* A leader that is blocked in the store, and callers "0", "1", ... queued after it. */
 static struct setting *queue_up(size_t count)
 {
     struct setting *setting = new_setting(true);
@@ -154,7 +155,7 @@ static struct setting *queue_up(size_t count)
     return setting;
 }
 
-/* Lets all through and waits for the callers. */
+/* Lets all writes through and waits for the callers. */
 static void finish_callers(struct setting *setting)
 {
     let_through(&setting->fake, 1000000);
@@ -186,7 +187,7 @@ static void check_call(const struct setting *setting, size_t index, size_t count
     CHECK(made->may_wait == may_wait);
 }
 
-static void test_alone(void)
+static void test_single_caller_commits_alone(void)
 {
     struct setting *setting = new_setting(false);
     rl_run *run = new_run("w", "a", "completed");
@@ -205,9 +206,9 @@ static void test_alone(void)
     free_setting(setting);
 }
 
-/* Who waits behind a leader is written in one batch, in order, as durably as the most
- * demanding of them wants it. */
-static void test_batch_in_order(void)
+/* The callers behind a leader are written in one batch, in order, with the highest
+ * durability among them. */
+static void test_waiting_callers_share_one_commit(void)
 {
     struct setting *setting = queue_up(20);
     char name[40];
@@ -233,17 +234,17 @@ static void test_batch_in_order(void)
 
 static void test_batches_have_a_limit(void)
 {
-    struct setting *setting = queue_up(MOST - 1);
+    struct setting *setting = queue_up(MAX_CALLERS - 1);
 
     finish_callers(setting);
     CHECK_INT(setting->fake.called, 3);
     check_call(setting, 1, RL_COMMIT_RUNS, RL_JOURNAL, true);
-    check_call(setting, 2, MOST - 1 - RL_COMMIT_RUNS, RL_JOURNAL, true);
-    CHECK_INT(setting->fake.written, MOST);
+    check_call(setting, 2, MAX_CALLERS - 1 - RL_COMMIT_RUNS, RL_JOURNAL, true);
+    CHECK_INT(setting->fake.written, MAX_CALLERS);
     free_setting(setting);
 
     setting = queue_up(7);
-    for (size_t i = 1; i < 8; i++) { /* the leader looks at them when it is through */
+    for (size_t i = 1; i < 8; i++) { /* the leader reads the sizes when it has written */
         CHECK(rl_buf_reserve(&setting->callers[i].run->arena, RL_COMMIT_BYTES / 3 + 1));
         setting->callers[i].run->arena.len += RL_COMMIT_BYTES / 3 + 1;
     }
@@ -255,8 +256,8 @@ static void test_batches_have_a_limit(void)
     free_setting(setting);
 }
 
-/* Of a batch that is refused for one run in it, only that one fails. */
-static void test_one_bad_run(void)
+/* When one run of a batch is rejected, only that run fails. */
+static void test_rejected_run_fails_alone(void)
 {
     struct setting *setting = queue_up(4);
 
@@ -266,7 +267,7 @@ static void test_one_bad_run(void)
     for (size_t i = 0; i < setting->count; i++) {
         CHECK_INT(setting->callers[i].status, i == 5 ? RL_STORE : RL_OK);
     }
-    CHECK_STR(setting->callers[5].err.text, "bad is refused");
+    CHECK_STR(setting->callers[5].err.text, "bad is rejected");
     CHECK_INT(setting->callers[5].err.code, RL_STORE);
     CHECK_INT(setting->fake.called, 2 + 6); /* the leader, the batch, and each alone */
     check_call(setting, 1, 6, RL_DISK, true);
@@ -279,8 +280,8 @@ static void test_one_bad_run(void)
     free_setting(setting);
 }
 
-/* A trouble that is not of one run's making fails them all, in one attempt. */
-static void test_failures_of_a_batch(void)
+/* An error that no single run causes fails all of them, in one attempt. */
+static void test_store_error_fails_the_batch(void)
 {
     static const struct {
         rl_status status;
@@ -296,7 +297,7 @@ static void test_failures_of_a_batch(void)
         CHECK_INT(setting->fake.called, 2);
         for (size_t j = 0; j < setting->count; j++) {
             CHECK_INT(setting->callers[j].status, cases[i].status);
-            CHECK_STR(setting->callers[j].err.text, "failed as told");
+            CHECK_STR(setting->callers[j].err.text, "failed on request");
             CHECK(setting->callers[j].err.retryable == cases[i].retryable);
         }
         CHECK_INT(rl_metric_get(&setting->metrics.failed), 6);
@@ -318,7 +319,7 @@ static void test_try_never_waits(void)
     CHECK_INT(rl_commit_try(setting->commit, run, RL_JOURNAL, &err), RL_BUSY);
     CHECK_INT(rl_commit_queued(setting->commit), 2);
     finish_callers(setting);
-    CHECK_INT(setting->fake.written, 2); /* nothing was done for it */
+    CHECK_INT(setting->fake.written, 2); /* the run was not written */
     setting->fake.fail = RL_BUSY;
     CHECK_INT(rl_commit_try(setting->commit, run, RL_JOURNAL, &err), RL_BUSY);
     CHECK_INT(rl_metric_get(&setting->metrics.failed), 0);
@@ -345,15 +346,15 @@ static void *drain(void *ctx)
     return NULL;
 }
 
-/* Draining waits for what was queued before it, not for what comes after. */
-static void test_drain(void)
+/* A drain waits for the runs queued before it, not for later ones. */
+static void test_drain_waits_for_earlier_runs(void)
 {
     struct setting *setting = new_setting(true);
     struct drainer drainer = {setting->commit, false, RL_CLOSED};
     uint64_t start = rl_monotonic_ns();
     pthread_t thread;
 
-    CHECK_INT(rl_commit_drain(setting->commit, 0), RL_OK); /* there is nothing */
+    CHECK_INT(rl_commit_drain(setting->commit, 0), RL_OK); /* the queue is empty */
     start_caller(setting, "first", RL_JOURNAL);
     wait_entered(&setting->fake, 1);
     CHECK_INT(rl_commit_drain(setting->commit, 0), RL_TIMEOUT);
@@ -374,18 +375,19 @@ static void test_drain(void)
     CHECK_INT(rl_commit_queued(setting->commit), 1);
     setting->fake.fail = RL_STORE;
     finish_callers(setting);
-    CHECK_INT(rl_commit_drain(setting->commit, 0), RL_OK); /* refused counts, too */
+    CHECK_INT(rl_commit_drain(setting->commit, 0),
+              RL_OK); /* a failed run is finished, too */
     free_setting(setting);
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_alone),
-    CHECK_TEST(test_batch_in_order),
+    CHECK_TEST(test_single_caller_commits_alone),
+    CHECK_TEST(test_waiting_callers_share_one_commit),
     CHECK_TEST(test_batches_have_a_limit),
-    CHECK_TEST(test_one_bad_run),
-    CHECK_TEST(test_failures_of_a_batch),
+    CHECK_TEST(test_rejected_run_fails_alone),
+    CHECK_TEST(test_store_error_fails_the_batch),
     CHECK_TEST(test_try_never_waits),
-    CHECK_TEST(test_drain),
+    CHECK_TEST(test_drain_waits_for_earlier_runs),
 };
 
 CHECK_MAIN(tests)

@@ -1,5 +1,5 @@
-/* Test of core/fork.h, and of a recorder that is in use when the process forks: parent and
- * child both go on, whatever was under way, and nothing is lost.
+/* Test of core/fork.h, and of a recorder that is in use when the process forks: parent
+ * and child both continue, and no run is lost.
  *
  * LINK: -Wl,--wrap=statfs
  */
@@ -20,7 +20,7 @@
 #define THREADS 4
 #define COUNT "SELECT count(*) FROM workflow_runs"
 
-/* The file system's type that statfs gives, when it is set. */
+/* The file system's type that statfs returns, if not 0. */
 static long network_type;
 
 int __real_statfs(const char *path, struct statfs *info);
@@ -36,33 +36,33 @@ int __wrap_statfs(const char *path, struct statfs *info)
     return rc;
 }
 
-/* What the members were told, a letter each. */
-static char told[40];
+/* The calls of the members, a letter each. */
+static char calls[40];
 
-static void tell(char what)
+static void record(char letter)
 {
-    size_t len = strlen(told);
+    size_t len = strlen(calls);
 
-    if (len + 1 < sizeof told) {
-        told[len] = what;
-        told[len + 1] = '\0';
+    if (len + 1 < sizeof calls) {
+        calls[len] = letter;
+        calls[len + 1] = '\0';
     }
 }
 
 static void prepare_member(void *ctx)
 {
-    tell(*(const char *)ctx);
+    record(*(const char *)ctx);
 }
 
 static void parent_member(void *ctx)
 {
-    tell((char)(*(const char *)ctx - 'a' + 'A'));
+    record((char)(*(const char *)ctx - 'a' + 'A'));
 }
 
 static void child_member(void *ctx)
 {
-    tell('!');
-    tell((char)(*(const char *)ctx - 'a' + 'A'));
+    record('!');
+    record((char)(*(const char *)ctx - 'a' + 'A'));
 }
 
 static int exit_of(pid_t pid)
@@ -74,9 +74,9 @@ static int exit_of(pid_t pid)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-static void leave_note(void *ctx)
+static void at_last(void *ctx)
 {
-    tell(*(const char *)ctx == 'b' ? '-' : '?');
+    record(*(const char *)ctx == 'b' ? '-' : '?');
 }
 
 static void fork_and_check(const char *in_parent, const char *in_child)
@@ -84,20 +84,20 @@ static void fork_and_check(const char *in_parent, const char *in_child)
     unsigned generation = rl_fork_generation();
     pid_t pid;
 
-    told[0] = '\0';
+    calls[0] = '\0';
     fflush(stdout);
     pid = fork();
     REQUIRE(pid >= 0);
     if (pid == 0) {
-        _exit(strcmp(told, in_child) != 0 || rl_fork_generation() != generation + 1);
+        _exit(strcmp(calls, in_child) != 0 || rl_fork_generation() != generation + 1);
     }
-    CHECK_STR(told, in_parent);
+    CHECK_STR(calls, in_parent);
     CHECK_INT(rl_fork_generation(), generation);
     CHECK(!rl_fork_pending());
     CHECK_INT(exit_of(pid), 0);
 }
 
-/* Who joined last is told first before the fork, and last behind it. */
+/* The member that joined last is called first before the fork, and last after it. */
 static void test_order_of_members(void)
 {
     static const char names[] = "abc";
@@ -111,9 +111,9 @@ static void test_order_of_members(void)
         rl_fork_join(&members[i]);
     }
     fork_and_check("cbaABC", "cba!A!B!C");
-    told[0] = '\0';
-    rl_fork_leave(&members[1], leave_note); /* from the middle */
-    CHECK_STR(told, "-");
+    calls[0] = '\0';
+    rl_fork_leave(&members[1], at_last); /* from the middle */
+    CHECK_STR(calls, "-");
     fork_and_check("caAC", "ca!A!C");
     rl_fork_leave(&members[2], NULL); /* from the front */
     fork_and_check("aA", "a!A");
@@ -125,7 +125,7 @@ static void test_order_of_members(void)
     fork_and_check("", "");
 }
 
-/* Threads that write until they are told to stop. */
+/* Threads that write until `stop` is set. */
 struct writers {
     rl_recorder *recorder;
     atomic_bool stop;
@@ -149,7 +149,7 @@ static bool write_one(rl_recorder *recorder, const char *run_id, rl_durability d
     return status == RL_OK;
 }
 
-static void *write_on(void *ctx)
+static void *write_until_stopped(void *ctx)
 {
     struct writers *writers = ctx;
     char name[40];
@@ -170,10 +170,12 @@ static void start_writers(struct writers *writers, rl_recorder *recorder)
     memset(writers, 0, sizeof *writers);
     writers->recorder = recorder;
     for (int i = 0; i < THREADS; i++) {
-        help_need(pthread_create(&writers->threads[i], NULL, write_on, writers) == 0,
-                  "a thread");
+        help_need(
+            pthread_create(&writers->threads[i], NULL, write_until_stopped, writers) == 0,
+            "a thread");
     }
-    while (atomic_load(&writers->started) < THREADS) { /* TSan bears no fork beside it */
+    while (atomic_load(&writers->started) <
+           THREADS) { /* TSan can't fork while a thread starts */
         sched_yield();
     }
 }
@@ -187,7 +189,7 @@ static int stop_writers(struct writers *writers)
     return atomic_load(&writers->written);
 }
 
-/* What a child does: writes with the recorder that it got, and reads it back. */
+/* In a child: writes with the inherited recorder, and reads the runs back. */
 static void be_child(rl_recorder *recorder, int number)
 {
     rl_err err = {.code = RL_OK};
@@ -230,7 +232,8 @@ static void fork_under_writers(rl_recorder *recorder, struct writers *writers)
         if (pids[i] == 0) {
             be_child(recorder, i);
         }
-        while (atomic_load(&writers->written) < before + THREADS) { /* they go on */
+        while (atomic_load(&writers->written) <
+               before + THREADS) { /* the writers continue */
             sched_yield();
         }
         if (i % 4 == 3) {
@@ -263,8 +266,8 @@ static void test_forks_while_threads_write(void)
     CHECK_INTACT(path);
 }
 
-/* A child of a child, each of which goes on with what it got. */
-static void test_generations(void)
+/* Each generation of children continues with the recorder of its parent. */
+static void test_children_of_children(void)
 {
     char path[HELP_PATH], name[40];
     rl_recorder *recorder = NULL;
@@ -281,7 +284,7 @@ static void test_generations(void)
         help_need(pid >= 0, "fork");
         depth += pid == 0;
     }
-    snprintf(name, sizeof name, "behind %d", depth);
+    snprintf(name, sizeof name, "after %d", depth);
     CHECK(write_one(recorder, name, RL_DISK));
     if (pid != 0) {
         CHECK_INT(exit_of(pid), 0);
@@ -295,7 +298,7 @@ static void test_generations(void)
     CHECK_INTACT(path);
 }
 
-/* A recorder that is closed before the fork, or by one of the two behind it. */
+/* A recorder that is closed before a fork, or after it by one of the two processes. */
 static void test_closed_on_one_side(void)
 {
     char path[HELP_PATH];
@@ -336,7 +339,7 @@ static void *write_late(void *ctx)
     return write_one(ctx, "late", RL_DISK) ? ctx : NULL;
 }
 
-/* How many descriptors of this process lead to the file. */
+/* The number of descriptors of this process that lead to the file. */
 static int open_descriptors(const char *path)
 {
     char link[40], target[HELP_PATH];
@@ -353,15 +356,15 @@ static int open_descriptors(const char *path)
     return count;
 }
 
-/* A close that could not wait for a caller leaves the file open; a fork closes it all the
- * same, or the child would lose what it commits to it. */
-static void test_regression_fork_behind_a_close_that_gave_up(void)
+/* A close that gave up waiting for a caller leaves the file open. A fork must close that
+ * file too, or the child would lose the runs that it commits to it. */
+static void test_regression_fork_after_a_close_that_gave_up(void)
 {
     char path[HELP_PATH];
     rl_recorder *recorder = NULL;
     sqlite3 *other = NULL;
     pthread_t thread;
-    void *kept = NULL;
+    void *written = NULL;
     pid_t pid;
 
     fresh_path(path);
@@ -376,8 +379,8 @@ static void test_regression_fork_behind_a_close_that_gave_up(void)
     rl_recorder_close(recorder, 0);
     CHECK_INT(sqlite3_exec(other, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
     CHECK_INT(sqlite3_close(other), SQLITE_OK);
-    pthread_join(thread, &kept);
-    CHECK(kept != NULL);
+    pthread_join(thread, &written);
+    CHECK(written != NULL);
     CHECK(open_descriptors(path) > 0);
     fflush(stdout);
     pid = fork();
@@ -387,11 +390,11 @@ static void test_regression_fork_behind_a_close_that_gave_up(void)
     }
     CHECK_INT(exit_of(pid), 0);
     CHECK_INT(sql_int(path, COUNT), 2);
-    rl_recorder_free(recorder); /* does nothing: it was given up */
+    rl_recorder_free(recorder); /* does nothing: a caller may still use it */
 }
 
-/* Where WAL does not work a file is refused at the first use, and the name of the file
- * system is told. */
+/* On a file system where WAL does not work the first use fails, with the file system's
+ * name. */
 static void test_network_file_systems(void)
 {
     const struct {
@@ -427,9 +430,9 @@ static void test_network_file_systems(void)
 static const struct check_test tests[] = {
     CHECK_TEST(test_order_of_members),
     CHECK_TEST(test_forks_while_threads_write),
-    CHECK_TEST(test_generations),
+    CHECK_TEST(test_children_of_children),
     CHECK_TEST(test_closed_on_one_side),
-    CHECK_TEST(test_regression_fork_behind_a_close_that_gave_up),
+    CHECK_TEST(test_regression_fork_after_a_close_that_gave_up),
     CHECK_TEST(test_network_file_systems),
 };
 

@@ -1,5 +1,5 @@
-/* Test of record/graph/graph.h: what a start is taken for, and the node logs that come of it,
- * which are read as text, with the times blanked out. test_graph_table.c is about the table.
+/* Test of record/graph/graph.h: how starts are classified, and the node logs, compared as
+ * texts without their times. test_graph_table.c tests the table.
  */
 #include "record/graph/graph.h"
 
@@ -10,8 +10,8 @@
 
 #include <stdlib.h>
 
-/* Writes the node logs with * for what depends on the time: "started_at":*,"duration_ms":*
- * (null stays). Owned by the caller. */
+/* The node logs with * for each time: "started_at":*,"duration_ms":* (null stays). Owned
+ * by the caller. */
 static char *logs_of(const rl_run *run)
 {
     const char *from = rl_run_text(run, RL_NODE_LOGS);
@@ -51,7 +51,7 @@ static void check_members(const rl_run *run, const char *name, const char *want)
     free(logs);
 }
 
-static void test_classify(void)
+static void test_starts_are_classified(void)
 {
     static const struct {
         uint64_t number, parent;
@@ -59,11 +59,11 @@ static void test_classify(void)
         bool is_graph, hidden;
         rl_span_kind want;
     } starts[] = {
-        {1, 0, NULL, false, false, RL_SPAN_NONE},   /* neither a graph's nor in one */
+        {1, 0, NULL, false, false, RL_SPAN_NONE},   /* neither a graph nor inside one */
         {1, 99, "a:1", false, false, RL_SPAN_NONE}, /* the parent is unknown */
-        {1, 0, "a:1", true, false, RL_SPAN_NONE},   /* a subgraph of nothing known */
+        {1, 0, "a:1", true, false, RL_SPAN_NONE},   /* a subgraph of an unknown graph */
         {1, 0, NULL, true, false, RL_SPAN_GRAPH},
-        {1, 0, NULL, true, false, RL_SPAN_NONE}, /* the same once more */
+        {1, 0, NULL, true, false, RL_SPAN_NONE}, /* already open */
         {2, 1, "a:1", false, false, RL_SPAN_NODE},
         {2, 1, "b:1", false, false, RL_SPAN_NONE},
         {3, 2, "a:1", false, false, RL_SPAN_INNER}, /* a function within the node */
@@ -71,11 +71,11 @@ static void test_classify(void)
         {5, 4, "a:1", false, false, RL_SPAN_INNER}, /* below it, still in the node's */
         {6, 2, "a:1", true, false, RL_SPAN_INNER},  /* the subgraph itself */
         {7, 6, "a:1|b:2", false, false, RL_SPAN_NODE},
-        {8, 1, "c:1", false, true, RL_SPAN_INNER},      /* a hidden one */
-        {9, 8, "c:1|d:1", false, false, RL_SPAN_INNER}, /* and what is in it */
+        {8, 1, "c:1", false, true, RL_SPAN_INNER},      /* hidden */
+        {9, 8, "c:1|d:1", false, false, RL_SPAN_INNER}, /* inside a hidden span */
         {10, 9, "e:1", false, false, RL_SPAN_INNER},
         {11, 1, "", false, false, RL_SPAN_INNER},  /* the namespace of the graph */
-        {12, 3, NULL, true, false, RL_SPAN_GRAPH}, /* a graph of its own, in a node */
+        {12, 3, NULL, true, false, RL_SPAN_GRAPH}, /* a separate graph, inside a node */
         {13, 12, "a:1", false, false, RL_SPAN_NODE},
     };
     rl_graphs *graphs = rl_graphs_new();
@@ -102,7 +102,7 @@ static void test_classify(void)
 
 #define NO_CALLS "\"llm_calls\":0,\"tool_calls\":0,\"tokens\":null,\"models\":[]"
 
-static void test_whole_run(void)
+static void test_row_of_a_run(void)
 {
     static const char want[] =
         "[{\"node\":\"plan\",\"status\":\"completed\",\"step\":2,\"attempt\":1,"
@@ -142,8 +142,8 @@ static void test_whole_run(void)
     begin_node(graphs, 4, 1, "open:1", "open");
     end_span(graphs, 3, RL_FAILED, false);
     end_span(graphs, 2, RL_COMPLETED, false);
-    CHECK(!rl_graphs_end(graphs, key_of(2), &end)); /* it has ended */
-    CHECK(!rl_graphs_end(graphs, key_of(1), &end)); /* a graph is taken */
+    CHECK(!rl_graphs_end(graphs, key_of(2), &end)); /* already ended */
+    CHECK(!rl_graphs_end(graphs, key_of(1), &end)); /* graphs end by rl_graphs_take */
     CHECK(rl_graphs_take(graphs, key_of(4)) == NULL);
     graph = rl_graphs_take(graphs, key_of(1));
     REQUIRE(graph != NULL);
@@ -175,8 +175,8 @@ static void test_whole_run(void)
     rl_graphs_free(graphs, release_none);
 }
 
-/* LangGraph tries a node again under the same namespace, after it failed. */
-static void test_attempts(void)
+/* LangGraph retries a failed node under the same namespace. */
+static void test_retries_are_numbered(void)
 {
     rl_graphs *graphs = rl_graphs_new();
     rl_run *run = rl_run_new();
@@ -200,12 +200,12 @@ static void test_attempts(void)
     rl_graphs_free(graphs, release_none);
 }
 
-/* A graph is interrupted if one of its own nodes is, or if the caller says so, but only if
- * it would count as completed. */
-static void test_interrupted(void)
+/* A completed graph is interrupted if one of its own nodes was, or if LangGraph reports
+ * it. */
+static void test_interrupted_status(void)
 {
     static const struct {
-        bool node, inner_node, told;
+        bool node, inner_node, reported;
         rl_outcome outcome;
         const char *want;
     } cases[] = {{false, false, false, RL_COMPLETED, "completed"},
@@ -218,14 +218,14 @@ static void test_interrupted(void)
     rl_graphs *graphs = rl_graphs_new();
     rl_run *run = rl_run_new();
 
-    rl_graphs_interrupt(graphs, key_of(1), text(NULL)); /* not open: nothing */
+    rl_graphs_interrupt(graphs, key_of(1), text(NULL)); /* not open: no effect */
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         begin_graph(graphs, 1, NULL);
         begin_node(graphs, 2, 1, "a:1", "a");
         begin_node(graphs, 3, 2, "a:1|b:1", "b");
         end_span(graphs, 3, cases[i].inner_node ? RL_INTERRUPTED : RL_COMPLETED, false);
         end_span(graphs, 2, cases[i].node ? RL_INTERRUPTED : RL_COMPLETED, false);
-        if (cases[i].told) {
+        if (cases[i].reported) {
             rl_graphs_interrupt(graphs, key_of(1), text(NULL));
         }
         finish(graphs, 1, cases[i].outcome, run);
@@ -235,7 +235,7 @@ static void test_interrupted(void)
     rl_graphs_free(graphs, release_none);
 }
 
-/* Whichever payload holds a wide number, the run knows. */
+/* A wide number in any payload marks the run. */
 static void test_wide_numbers(void)
 {
     rl_graphs *graphs = rl_graphs_new();
@@ -264,8 +264,8 @@ static void test_wide_numbers(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_classify),     CHECK_TEST(test_whole_run),
-    CHECK_TEST(test_attempts),     CHECK_TEST(test_interrupted),
+    CHECK_TEST(test_starts_are_classified), CHECK_TEST(test_row_of_a_run),
+    CHECK_TEST(test_retries_are_numbered),  CHECK_TEST(test_interrupted_status),
     CHECK_TEST(test_wide_numbers),
 };
 

@@ -1,4 +1,5 @@
-/* Test of the table of open spans in record/graph/graph.h: its growth, and how it is freed. */
+/* Test of the table of open spans in record/graph/graph.h: its growth, and how it is
+ * freed. */
 #include "record/graph/graph.h"
 
 #include "check.h"
@@ -85,7 +86,7 @@ static void test_free_with_open_runs(void)
     for (int i = 0; i < GRAPHS; i++) {
         CHECK_INT(owners[i], 1);
     }
-    CHECK_INT(owners[GRAPHS], 0); /* who took it frees it, also later */
+    CHECK_INT(owners[GRAPHS], 0); /* the caller of take frees it */
     rl_graph_free(taken);
     rl_graphs_free(NULL, count_release);
 }
@@ -96,7 +97,7 @@ struct worker {
 };
 
 /* Records graphs, one after another. */
-static void *record_on(void *ctx)
+static void *record_graphs(void *ctx)
 {
     const struct worker *worker = ctx;
     rl_run *run = rl_run_new();
@@ -125,7 +126,7 @@ static void test_threads(void)
 
     for (uint64_t i = 0; i < 4; i++) {
         workers[i] = (struct worker){graphs, 1 + i * 1000};
-        pthread_create(&threads[i], NULL, record_on, &workers[i]);
+        pthread_create(&threads[i], NULL, record_graphs, &workers[i]);
     }
     for (int i = 0; i < 4; i++) {
         pthread_join(threads[i], NULL);
@@ -133,8 +134,9 @@ static void test_threads(void)
     rl_graphs_free(graphs, release_none);
 }
 
-/* What is open already, or in nothing that is open, is not started, and leaves no trace. */
-static void test_starts_that_are_refused(void)
+/* A span that is open already, or whose parent is unknown, is not opened and leaves no
+ * trace. */
+static void test_invalid_starts_have_no_effect(void)
 {
     rl_graphs *graphs = rl_graphs_new();
     rl_span_start start = start_of(1, 0, NULL, "graph");
@@ -159,7 +161,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_many_spans),
     CHECK_TEST(test_free_with_open_runs),
     CHECK_TEST(test_threads),
-    CHECK_TEST(test_starts_that_are_refused),
+    CHECK_TEST(test_invalid_starts_have_no_effect),
 };
 
 CHECK_MAIN(tests)

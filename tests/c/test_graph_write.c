@@ -1,5 +1,5 @@
-/* Test of what record/graph/graph.h writes besides the node logs' own texts, for which see
- * test_graph.c: what calls add up to, interrupts, the metadata, and inputs as deltas.
+/* Test of the rows that record/graph/graph.h writes: the sums of calls, interrupts,
+ * metadata, and inputs as deltas. test_graph.c tests the texts of the node logs.
  */
 #include "record/graph/graph.h"
 
@@ -11,7 +11,7 @@
 #define PAD "\"pad\":\"" PAD50 PAD50 PAD50 "\""
 #define PAD50 "0123456789abcdefghij0123456789abcdefghij0123456789"
 
-/* A graph without a checkpoint, with this metadata. */
+/* Opens a graph with this metadata. */
 static void begin_with(rl_graphs *graphs, const char *metadata)
 {
     rl_graph_start given = graph_of(NULL);
@@ -20,7 +20,7 @@ static void begin_with(rl_graphs *graphs, const char *metadata)
     begin_graph_as(graphs, 1, &given);
 }
 
-/* Something inside, a call of a model or a tool. */
+/* Opens a call of a model or a tool. */
 static void begin_call(rl_graphs *graphs, uint64_t number, uint64_t parent, rl_call call,
                        const char *name)
 {
@@ -49,7 +49,7 @@ static void check_has(const rl_run *run, rl_column column, const char *part)
     }
 }
 
-static void test_totals(void)
+static void test_calls_are_summed(void)
 {
     rl_graphs *graphs = rl_graphs_new();
     rl_run *run = rl_run_new();
@@ -58,14 +58,14 @@ static void test_totals(void)
     begin_node(graphs, 2, 1, "a:1", "a");
     begin_call(graphs, 3, 2, RL_CALL_LLM, "wanted");
     begin_call(graphs, 4, 2, RL_CALL_TOOL, "tool");
-    begin_node(graphs, 5, 4, "a:1|b:1", "b"); /* in the tool: a node of its own */
+    begin_node(graphs, 5, 4, "a:1|b:1", "b"); /* a node inside the tool */
     begin_call(graphs, 6, 5, RL_CALL_LLM, "named");
     begin_call(graphs, 7, 1, RL_CALL_LLM, "x"); /* in no node */
     begin_call(graphs, 8, 5, RL_CALL_LLM, "named");
     begin_call(graphs, 9, 2, RL_CALL_NONE, "anything");
     end_call(graphs, 3, "given", 10);
     end_call(graphs, 4, NULL, 0);
-    end_call(graphs, 6, NULL, 0); /* the name that it was called by */
+    end_call(graphs, 6, NULL, 0); /* the name from its start */
     end_call(graphs, 7, "given", 100);
     end_call(graphs, 8, "", 1);
     end_call(graphs, 9, "no call", 1000);
@@ -84,8 +84,7 @@ static void test_totals(void)
     rl_graphs_free(graphs, release_none);
 }
 
-/* A call that is still open counts; a model without a name, or with too long a one, is not
- * told. */
+/* An open call counts. A model without a name, or with too long a name, is not listed. */
 static void test_odd_calls(void)
 {
     rl_graphs *graphs = rl_graphs_new();
@@ -107,7 +106,7 @@ static void test_odd_calls(void)
     rl_graphs_free(graphs, release_none);
 }
 
-/* Ends a node by an interrupt. */
+/* Ends a node with an interrupt. */
 static void interrupt_node(rl_graphs *graphs, uint64_t number, const char *interrupts)
 {
     rl_span_end end = {.outcome = RL_INTERRUPTED, .interrupts = text(interrupts)};
@@ -115,10 +114,10 @@ static void interrupt_node(rl_graphs *graphs, uint64_t number, const char *inter
     CHECK(rl_graphs_end(graphs, key_of(number), &end));
 }
 
-static void test_metadata(void)
+static void test_metadata_has_interrupts_and_resumes(void)
 {
     static const struct {
-        const char *user, *seen, *seen_too, *told;
+        const char *user, *seen, *seen_too, *reported;
         bool interrupted, resumed;
         const char *want;
     } cases[] = {
@@ -146,15 +145,15 @@ static void test_metadata(void)
         begin_node(graphs, 2, 1, "a:1", "a");
         begin_node(graphs, 3, 2, "a:1|c:1", "c");
         begin_node(graphs, 4, 1, "b:1", "b");
-        if (seen) { /* the same passes through both */
+        if (seen) { /* the interrupt ends both nodes */
             interrupt_node(graphs, 3, cases[i].seen);
             interrupt_node(graphs, 2, cases[i].seen);
         }
         if (cases[i].seen_too != NULL) {
             interrupt_node(graphs, 4, cases[i].seen_too);
         }
-        if (cases[i].interrupted && (!seen || cases[i].told != NULL)) {
-            rl_graphs_interrupt(graphs, key_of(1), text(cases[i].told));
+        if (cases[i].interrupted && (!seen || cases[i].reported != NULL)) {
+            rl_graphs_interrupt(graphs, key_of(1), text(cases[i].reported));
         }
         if (cases[i].resumed) {
             rl_graphs_resume(graphs, key_of(1));
@@ -164,13 +163,13 @@ static void test_metadata(void)
         CHECK_STR(rl_run_text(run, RL_STATUS),
                   cases[i].interrupted ? "interrupted" : "completed");
     }
-    rl_graphs_resume(graphs, key_of(1)); /* not open: nothing */
+    rl_graphs_resume(graphs, key_of(1)); /* not open: no effect */
     rl_run_free(run);
     rl_graphs_free(graphs, release_none);
 }
 
-/* Starts something with the members of its inputs known. */
-static void begin_known(rl_graphs *graphs, rl_span_start start, rl_node_inputs kept,
+/* Opens a span with the members of its inputs. */
+static void begin_known(rl_graphs *graphs, rl_span_start start, rl_node_inputs mode,
                         const char *inputs, bool pushed)
 {
     rl_graph_start given = graph_of(NULL);
@@ -183,7 +182,7 @@ static void begin_known(rl_graphs *graphs, rl_span_start start, rl_node_inputs k
                     members.len / sizeof(rl_member)};
     start.is_graph = !start.has_parent;
     start.pushed = pushed;
-    given.node_inputs = kept;
+    given.node_inputs = mode;
     CHECK_INT(begin_as(graphs, &start, &given),
               start.is_graph ? RL_SPAN_GRAPH : RL_SPAN_NODE);
     rl_buf_free(&members);
@@ -195,9 +194,9 @@ struct step {
     bool pushed;
 };
 
-/* The second node of each namespace is compared with the first, and so on; what was sent to
- * a node is compared, but nothing with it. */
-static void test_deltas(void)
+/* The inputs of a node are compared with those of the node before it in the same graph.
+ * Inputs that were sent to a node are compared too, but later ones not with them. */
+static void test_inputs_are_deltas(void)
 {
     static const struct step steps[] = {
         {1, "a:1", "{" PAD ",\"l\":[1]}", "\"inputs_delta\":{\"since\":null}", false},
@@ -220,8 +219,8 @@ static void test_deltas(void)
     rl_run *run = rl_run_new();
     const char *at;
 
-    for (int kept = RL_INPUTS_DELTA; kept <= RL_INPUTS_NONE; kept++) {
-        begin_known(graphs, start_of(1, 0, NULL, "graph"), (rl_node_inputs)kept,
+    for (int mode = RL_INPUTS_DELTA; mode <= RL_INPUTS_NONE; mode++) {
+        begin_known(graphs, start_of(1, 0, NULL, "graph"), (rl_node_inputs)mode,
                     "{" PAD ",\"l\":[1]}", false);
         for (size_t i = 0; i < count; i++) {
             begin_known(graphs, start_of(2 + i, steps[i].parent, steps[i].ns, "n"),
@@ -235,11 +234,11 @@ static void test_deltas(void)
             const char *inputs = steps[i].inputs;
 
             snprintf(want, sizeof want, "\"inputs\":%s",
-                     kept == RL_INPUTS_NONE ? "null" : inputs);
+                     mode == RL_INPUTS_NONE ? "null" : inputs);
             at = strstr(at, "\"error_text\":null,");
             REQUIRE(at != NULL);
             at += strlen("\"error_text\":null,");
-            inputs = kept == RL_INPUTS_DELTA ? steps[i].want : want;
+            inputs = mode == RL_INPUTS_DELTA ? steps[i].want : want;
             CHECK(strncmp(at, inputs, strlen(inputs)) == 0 && at[strlen(inputs)] == ',');
         }
     }
@@ -247,7 +246,8 @@ static void test_deltas(void)
     rl_graphs_free(graphs, release_none);
 }
 
-/* Of payloads beyond what a run keeps only the size is told; those that fit are kept. */
+/* Of payloads beyond a run's limit only the size is recorded; those that fit are
+ * recorded. */
 static void test_large_payloads(void)
 {
     const size_t size = (size_t)64 << 20;
@@ -282,7 +282,7 @@ static void test_large_payloads(void)
     rl_graphs_free(graphs, release_none);
 }
 
-/* Two recorders keep the same run, each with what its own handler saw. */
+/* Two recorders record the same run, each from its own handler. */
 static void test_two_recorders(void)
 {
     static const char handlers[2], sinks[2];
@@ -328,9 +328,12 @@ static void test_two_recorders(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_totals),         CHECK_TEST(test_odd_calls),
-    CHECK_TEST(test_metadata),       CHECK_TEST(test_deltas),
-    CHECK_TEST(test_large_payloads), CHECK_TEST(test_two_recorders),
+    CHECK_TEST(test_calls_are_summed),
+    CHECK_TEST(test_odd_calls),
+    CHECK_TEST(test_metadata_has_interrupts_and_resumes),
+    CHECK_TEST(test_inputs_are_deltas),
+    CHECK_TEST(test_large_payloads),
+    CHECK_TEST(test_two_recorders),
 };
 
 CHECK_MAIN(tests)

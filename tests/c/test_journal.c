@@ -1,5 +1,5 @@
-/* Test of record/commit/journal.h before a real server: who may forward, what is forwarded and what
- * is not, what a drain says, and that each change is told once.
+/* Test of record/commit/journal.h with a real server: the lease, forwarding, rejected
+ * runs, drain, and that each change is logged once.
  *
  * NEEDS: postgres
  */
@@ -19,7 +19,7 @@
 #define SECOND INT64_C(1000000)
 #define WAITING "SELECT count(*) FROM journal"
 
-/* A journal of this process, and its server. */
+/* A journal of this process, with its server. */
 struct scene {
     char path[HELP_PATH];
     rl_store *server;
@@ -29,14 +29,14 @@ struct scene {
 };
 
 static const atomic_bool never;
-static PGconn *watcher; /* of the test's own */
+static PGconn *watcher; /* the test's own connection */
 
 static uint64_t in_millis(uint64_t millis)
 {
     return rl_monotonic_ns() + millis * UINT64_C(1000000);
 }
 
-static void do_sql(const char *sql)
+static void run_on_server(const char *sql)
 {
     PGresult *result = PQexec(watcher, sql);
 
@@ -62,7 +62,7 @@ static void ignore_notice(void *ctx, const char *text)
     (void)text;
 }
 
-/* A database without tables, and a journal at `path` (or a new one) before it. */
+/* A journal at `path` (NULL: a new one) in front of a database without tables. */
 static void open_scene(struct scene *scene, const char *path, const char *dsn)
 {
     rl_postgres_options options = {
@@ -91,7 +91,7 @@ static void open_server(void)
         help_need(PQstatus(watcher) == CONNECTION_OK, PQerrorMessage(watcher));
         PQsetNoticeProcessor(watcher, ignore_notice, NULL);
     }
-    do_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+    run_on_server("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
 }
 
 static void close_scene(struct scene *scene)
@@ -102,7 +102,7 @@ static void close_scene(struct scene *scene)
     CHECK_INTACT(scene->path);
 }
 
-static void keep(struct scene *scene, const char *run_id)
+static void append_run(struct scene *scene, const char *run_id)
 {
     rl_run *run = new_run("w", run_id, "completed");
     const rl_batch batch = {&run, 1, RL_JOURNAL, true};
@@ -131,7 +131,7 @@ static void set_lease(struct scene *scene, const char *owner, int64_t until)
     CHECK_SQL(scene->path, sql, "");
 }
 
-static void test_forwards(void)
+static void test_journal_is_forwarded(void)
 {
     struct scene scene;
     rl_err err = {.code = RL_OK};
@@ -141,7 +141,7 @@ static void test_forwards(void)
     open_scene(&scene, NULL, getenv("TEST_DSN"));
     for (int i = 0; i < 250; i++) { /* more than two batches */
         snprintf(name, sizeof name, "r%d", i);
-        keep(&scene, name);
+        append_run(&scene, name);
     }
     CHECK(rl_journal_has_work(scene.journal));
     CHECK_INT(sql_int(scene.path, WAITING), 250);
@@ -155,8 +155,8 @@ static void test_forwards(void)
     close_scene(&scene);
 }
 
-/* A row that is taken out does not give its seq away, even when it was the last. */
-static void test_seqs_are_not_used_again(void)
+/* Not even the seq of the last row, once that is forwarded. */
+static void test_seqs_are_not_reused(void)
 {
     struct scene scene;
     int64_t last = 0;
@@ -164,8 +164,8 @@ static void test_seqs_are_not_used_again(void)
     open_server();
     open_scene(&scene, NULL, getenv("TEST_DSN"));
     for (int i = 0; i < 3; i++) {
-        keep(&scene, "a");
-        keep(&scene, "b");
+        append_run(&scene, "a");
+        append_run(&scene, "b");
         CHECK(sql_int(scene.path, "SELECT min(seq) FROM journal") > last);
         last = sql_int(scene.path, "SELECT max(seq) FROM journal");
         (void)rl_journal_forward(scene.journal, &never);
@@ -174,11 +174,11 @@ static void test_seqs_are_not_used_again(void)
     close_scene(&scene);
 }
 
-/* A process that takes the lease, and keeps it until it is killed. */
+/* Starts a process that holds the lease until it is killed. */
 static pid_t start_holder(const char *path)
 {
     char process[RL_OWNER_TEXT], owner[RL_JOURNAL_FILE_OWNER], byte = '1';
-    rl_journal_file *spool = NULL;
+    rl_journal_file *file = NULL;
     int ready[2];
     bool mine = false;
     pid_t pid;
@@ -192,8 +192,8 @@ static pid_t start_holder(const char *path)
         rl_owner_self(process);
         snprintf(owner, sizeof owner, "%.110s 0", process);
         help_need(
-            rl_journal_file_new(path, the_migrations(), NULL, &spool, NULL) == RL_OK &&
-                rl_journal_file_take_lease(spool, "", owner, rl_time_now() + 30 * SECOND,
+            rl_journal_file_new(path, the_migrations(), NULL, &file, NULL) == RL_OK &&
+                rl_journal_file_take_lease(file, "", owner, rl_time_now() + 30 * SECOND,
                                            &mine, NULL) == RL_OK &&
                 mine && write(ready[1], &byte, 1) == 1,
             "the lease");
@@ -207,7 +207,7 @@ static pid_t start_holder(const char *path)
     return pid;
 }
 
-static void test_lease_of_a_process(void)
+static void test_lease_ends_with_its_process(void)
 {
     char path[HELP_PATH];
     struct scene scene;
@@ -221,21 +221,23 @@ static void test_lease_of_a_process(void)
     pid = start_holder(path);
     open_server();
     open_scene(&scene, path, getenv("TEST_DSN"));
-    keep(&scene, "r");
+    append_run(&scene, "r");
 
-    (void)rl_journal_forward(scene.journal, &never); /* it lives: the run is its own */
+    (void)rl_journal_forward(scene.journal,
+                             &never); /* the other process runs: it has the lease */
     CHECK_INT(sql_int(path, WAITING), 1);
     CHECK_INT(rl_journal_drain(scene.journal, in_millis(50), true, &err), RL_TIMEOUT);
 
     CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
-    (void)rl_journal_forward(scene.journal, &never); /* it is dead: not waited for */
+    (void)rl_journal_forward(scene.journal,
+                             &never); /* it has exited: its lease is taken over */
     CHECK_INT(sql_int(path, WAITING), 0);
     CHECK_INT(server_int("SELECT count(*) FROM workflow_runs"), 1);
     close_scene(&scene);
 }
 
-/* Of another host only the end of its lease tells. */
-static void test_lease_that_ends(void)
+/* A process of another host can't be checked: its lease counts until its end. */
+static void test_lease_of_another_host_expires(void)
 {
     const struct {
         int64_t from_now;
@@ -251,7 +253,7 @@ static void test_lease_that_ends(void)
     open_server();
     open_scene(&scene, NULL, getenv("TEST_DSN"));
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-        keep(&scene, "r");
+        append_run(&scene, "r");
         set_lease(&scene, "elsewhere 1 1 0", rl_time_now() + ends[i].from_now);
         (void)rl_journal_forward(scene.journal, &never);
         CHECK_INT(sql_int(scene.path, WAITING), ends[i].taken ? 0 : 1);
@@ -259,38 +261,38 @@ static void test_lease_that_ends(void)
     close_scene(&scene);
 }
 
-static void test_settling_without_the_lease(void)
+static void test_finishing_needs_the_lease(void)
 {
     struct scene scene;
     rl_journal_file_batch batch = {.count = 0};
     rl_err err = {.code = RL_OK};
-    rl_journal_file *spool;
+    rl_journal_file *file;
     bool mine = false;
 
     open_server();
     open_scene(&scene, NULL, getenv("TEST_DSN"));
-    keep(&scene, "r");
-    spool = scene.journal->file;
+    append_run(&scene, "r");
+    file = scene.journal->file;
     CHECK_INT(
-        rl_journal_file_take_lease(spool, "", "a", rl_time_now() + SECOND, &mine, &err),
+        rl_journal_file_take_lease(file, "", "a", rl_time_now() + SECOND, &mine, &err),
         RL_OK);
     CHECK(mine);
     CHECK_INT(
-        rl_journal_file_take_lease(spool, "", "b", rl_time_now() + SECOND, &mine, &err),
+        rl_journal_file_take_lease(file, "", "b", rl_time_now() + SECOND, &mine, &err),
         RL_OK);
-    CHECK(!mine); /* "a" has it, not nobody */
-    CHECK_INT(rl_journal_file_read(spool, 0, &batch, &err), RL_OK);
+    CHECK(!mine); /* "a" has the lease */
+    CHECK_INT(rl_journal_file_read(file, 0, &batch, &err), RL_OK);
     CHECK_INT(batch.count, 1);
     CHECK_INT(
-        rl_journal_file_take_lease(spool, "a", "b", rl_time_now() + SECOND, &mine, &err),
+        rl_journal_file_take_lease(file, "a", "b", rl_time_now() + SECOND, &mine, &err),
         RL_OK);
     CHECK(mine);
 
-    CHECK_INT(rl_journal_file_finish(spool, &batch, "a", 0, &mine, &err), RL_OK);
+    CHECK_INT(rl_journal_file_finish(file, &batch, "a", 0, &mine, &err), RL_OK);
     CHECK(!mine);
     CHECK_INT(sql_int(scene.path, WAITING), 1);
     CHECK_SQL(scene.path, "SELECT owner FROM journal_lease", "b");
-    CHECK_INT(rl_journal_file_finish(spool, &batch, "b", 0, &mine, &err), RL_OK);
+    CHECK_INT(rl_journal_file_finish(file, &batch, "b", 0, &mine, &err), RL_OK);
     CHECK(mine);
     CHECK_INT(sql_int(scene.path, WAITING), 0);
     rl_journal_file_batch_free(&batch);
@@ -312,7 +314,7 @@ static void *drain(void *ctx)
     return NULL;
 }
 
-static void test_drain_tells_the_truth(void)
+static void test_drain_waits_for_forwarding(void)
 {
     struct draining draining;
     struct scene scene;
@@ -323,7 +325,7 @@ static void test_drain_tells_the_truth(void)
     open_server();
     open_scene(&scene, NULL, getenv("TEST_DSN"));
     CHECK_INT(rl_journal_drain(scene.journal, 0, true, &err), RL_OK); /* no file yet */
-    keep(&scene, "r");
+    append_run(&scene, "r");
     start = rl_monotonic_ns();
     CHECK_INT(rl_journal_drain(scene.journal, in_millis(100), true, &err), RL_TIMEOUT);
     CHECK(rl_monotonic_ns() - start >= UINT64_C(100000000));
@@ -337,9 +339,9 @@ static void test_drain_tells_the_truth(void)
     close_scene(&scene);
 }
 
-/* A row that the server refuses for good is kept apart with its reason, and neither holds up
- * the others nor is waited for. */
-static void test_rejected(void)
+/* A run that the server rejects is stored in journal_rejected with the reason, does not
+ * hold up the others, and is not waited for. */
+static void test_rejected_runs_are_set_aside(void)
 {
     struct scene scene;
     rl_journal_stats stats;
@@ -349,10 +351,11 @@ static void test_rejected(void)
     open_server();
     open_scene(&scene, NULL, getenv("TEST_DSN"));
     CHECK_INT(write_to_server(&scene, "first", &err), RL_OK);
-    do_sql("ALTER TABLE workflow_runs ADD CONSTRAINT odd CHECK (run_id NOT LIKE 'bad%')");
+    run_on_server(
+        "ALTER TABLE workflow_runs ADD CONSTRAINT odd CHECK (run_id NOT LIKE 'bad%')");
     for (int i = 0; i < 120; i++) {
         snprintf(name, sizeof name, "%s%d", i == 7 || i == 110 ? "bad" : "good", i);
-        keep(&scene, name);
+        append_run(&scene, name);
     }
     (void)rl_journal_forward(scene.journal, &never);
     CHECK_INT(rl_journal_drain(scene.journal, 0, true, &err), RL_OK);
@@ -363,7 +366,8 @@ static void test_rejected(void)
                                   "'bad%'"),
               2);
 
-    CHECK_INT(write_to_server(&scene, "bad", &err), RL_STORE); /* the caller is told */
+    CHECK_INT(write_to_server(&scene, "bad", &err),
+              RL_STORE); /* the caller gets the error */
     CHECK_STR(err.sqlstate, "23514");
     CHECK(!err.retryable);
     CHECK(strstr(err.text, "journal_rejected") != NULL);
@@ -371,12 +375,13 @@ static void test_rejected(void)
     CHECK_INT(stats.rejected, 3);
     CHECK_INT(stats.waiting, 0);
     CHECK(!stats.unavailable);
-    (void)rl_journal_forward(scene.journal, &never); /* nothing of it is tried again */
+    (void)rl_journal_forward(scene.journal,
+                             &never); /* rejected runs are not tried again */
     CHECK_INT(sql_int(scene.path, "SELECT count(*) FROM journal_rejected"), 3);
     close_scene(&scene);
 }
 
-/* Lets the server refuse all that writes, or take it again. */
+/* Makes the server refuse all writes, or accept them again. */
 static void set_read_only(bool on)
 {
     char sql[200];
@@ -384,12 +389,13 @@ static void set_read_only(bool on)
     snprintf(sql, sizeof sql,
              "ALTER DATABASE \"%s\" SET default_transaction_read_only = %s",
              PQdb(watcher), on ? "on" : "off");
-    do_sql(sql);
-    do_sql("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = "
-           "current_database() AND pid <> pg_backend_pid()");
+    run_on_server(sql);
+    run_on_server(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = "
+        "current_database() AND pid <> pg_backend_pid()");
 }
 
-/* How many notices have a text in them; takes all of them. */
+/* Takes all notices; *all gets their number. Returns how many contain the text. */
 static int count_notices(struct scene *scene, const char *text, int *all)
 {
     rl_notice notice;
@@ -403,7 +409,7 @@ static int count_notices(struct scene *scene, const char *text, int *all)
     return found;
 }
 
-static void test_each_change_is_told_once(void)
+static void test_each_change_is_logged_once(void)
 {
     struct scene scene;
     rl_journal_stats stats;
@@ -440,8 +446,9 @@ static void test_each_change_is_told_once(void)
     close_scene(&scene);
 }
 
-/* Only the forwarding thread asks a server that is away; the callers do not. */
-static void test_callers_do_not_wait(void)
+/* Only forwarding probes an unavailable server; the callers write to the journal at
+ * once. */
+static void test_callers_do_not_probe(void)
 {
     struct scene scene;
     rl_err err = {.code = RL_OK};
@@ -461,15 +468,15 @@ static void test_callers_do_not_wait(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_forwards),
-    CHECK_TEST(test_seqs_are_not_used_again),
-    CHECK_TEST(test_lease_of_a_process),
-    CHECK_TEST(test_lease_that_ends),
-    CHECK_TEST(test_settling_without_the_lease),
-    CHECK_TEST(test_drain_tells_the_truth),
-    CHECK_TEST(test_rejected),
-    CHECK_TEST(test_each_change_is_told_once),
-    CHECK_TEST(test_callers_do_not_wait),
+    CHECK_TEST(test_journal_is_forwarded),
+    CHECK_TEST(test_seqs_are_not_reused),
+    CHECK_TEST(test_lease_ends_with_its_process),
+    CHECK_TEST(test_lease_of_another_host_expires),
+    CHECK_TEST(test_finishing_needs_the_lease),
+    CHECK_TEST(test_drain_waits_for_forwarding),
+    CHECK_TEST(test_rejected_runs_are_set_aside),
+    CHECK_TEST(test_each_change_is_logged_once),
+    CHECK_TEST(test_callers_do_not_probe),
 };
 
 CHECK_MAIN(tests)

@@ -1,6 +1,6 @@
-/* Test of record/graph/live.h, and of what the table of open runs does for it: who is written when,
- * how often the worker is woken, what happens when there are too many, over a fork, and with
- * threads that go on meanwhile.
+/* Test of record/graph/live.h and the table of open runs behind it: which runs are
+ * written when, how often the worker is woken, the table's limits, forks, and threads
+ * that record meanwhile.
  */
 #include "record/graph/live.h"
 
@@ -18,13 +18,13 @@
 #define MILLISECOND UINT64_C(1000000)
 #define HOUR (3600000 * MILLISECOND)
 
-/* Recorders, which are only compared by their addresses here. */
+/* Recorders: only their addresses are compared. */
 static const char one_recorder, another_recorder;
 
-/* What was committed: the run ids with the number of nodes, "a0 b2 ". */
+/* The committed runs, as run ids with the number of nodes: "a0 b2 ". */
 struct committed {
     char texts[400];
-    rl_status status; /* what the commit says */
+    rl_status status; /* of each commit */
 };
 
 static int nodes_of(const rl_run *run)
@@ -50,15 +50,15 @@ static rl_status commit(void *ctx, rl_run *run, rl_err *err)
     return committed->status == RL_OK ? RL_OK : rl_err_set(err, committed->status, "no");
 }
 
-static uint64_t write_due(rl_live *live)
+static uint64_t write_scheduled(rl_live *live)
 {
     struct committed ignored = {.texts = ""};
 
     return rl_live_write_scheduled(live, &one_recorder, commit, &ignored);
 }
 
-/* Looks as the worker does, whatever the plan is, and checks what was written. */
-static uint64_t check_due(rl_live *live, const char *want)
+/* Writes as the worker does, at once, and checks which runs were written. */
+static uint64_t check_scheduled(rl_live *live, const char *want)
 {
     struct committed committed = {.texts = ""};
     uint64_t next;
@@ -104,7 +104,7 @@ static void drop_graph(rl_graphs *graphs, uint64_t number)
     rl_graph_free(rl_graphs_take(graphs, key_of(number)));
 }
 
-static void test_who_is_due(void)
+static void test_changed_runs_are_written_at_intervals(void)
 {
     const uint64_t interval = 250 * MILLISECOND;
     rl_graphs *graphs = rl_graphs_new();
@@ -113,7 +113,7 @@ static void test_who_is_due(void)
 
     rl_live_init(&live);
     check_all(&live, ""); /* no table yet */
-    CHECK(write_due(&live) == RL_LIVE_NEVER);
+    CHECK(write_scheduled(&live) == RL_LIVE_NEVER);
     open_live(graphs, 1, "a", interval, &one_recorder);
     open_live(graphs, 2, "b", HOUR, &one_recorder);
     open_live(graphs, 3, "c", RL_LIVE_NEVER, &one_recorder);
@@ -121,24 +121,25 @@ static void test_who_is_due(void)
     open_live(graphs, 5, "e", 1, &another_recorder);
     CHECK(rl_live_watch(&live, graphs, interval));
 
-    next = check_due(&live, ""); /* the first is due in a moment */
+    next = check_scheduled(&live, ""); /* the interval has not passed */
     CHECK(next >= start + interval && next <= rl_monotonic_ns() + interval);
     wait_until(next);
     for (int i = 0; i < 2; i++) {
         before = rl_monotonic_ns();
-        next = check_due(&live, i == 0 ? "a0 " : ""); /* then nothing has changed */
+        next =
+            check_scheduled(&live, i == 0 ? "a0 " : ""); /* unchanged the second time */
         CHECK(next >= before + interval && next <= rl_monotonic_ns() + interval);
         wait_until(next);
     }
     begin_node(graphs, 11, 1, "n:1", "n");
-    check_due(&live, "a1 ");
+    check_scheduled(&live, "a1 ");
 
-    check_all(&live, "b0 d0 "); /* those written at each event too, if one was not */
+    check_all(&live, "b0 d0 "); /* also one that is written at events */
     check_all(&live, "");
     for (uint64_t i = 2; i <= 5; i++) {
         begin_node(graphs, 10 + i, i, "n:1", "n");
     }
-    check_due(&live, "");
+    check_scheduled(&live, "");
     check_all(&live, "b1 d1 ");
     end_span(graphs, 12, RL_COMPLETED, false);
     rl_graphs_interrupt(graphs, key_of(1), text("[]"));
@@ -148,31 +149,31 @@ static void test_who_is_due(void)
     rl_graphs_free(graphs, release_none);
 }
 
-static void test_when_to_look_again(void)
+static void test_time_of_the_next_write(void)
 {
     rl_graphs *graphs = rl_graphs_new();
     rl_live live;
 
     rl_live_init(&live);
     (void)rl_live_watch(&live, graphs, HOUR);
-    CHECK(check_due(&live, "") == RL_LIVE_NEVER); /* no graph at all */
+    CHECK(check_scheduled(&live, "") == RL_LIVE_NEVER); /* no graph at all */
     open_live(graphs, 1, "a", RL_LIVE_NEVER, &one_recorder);
     open_live(graphs, 2, "b", 0, &one_recorder);
     open_live(graphs, 3, "c", MILLISECOND, &another_recorder);
-    CHECK(check_due(&live, "") == RL_LIVE_NEVER); /* none to look after */
+    CHECK(check_scheduled(&live, "") == RL_LIVE_NEVER); /* none with an interval */
     open_live(graphs, 4, "d", HOUR, &one_recorder);
-    CHECK(check_due(&live, "") > rl_monotonic_ns() + HOUR / 2);
-    open_live(graphs, 5, "e", HOUR / 4, &one_recorder); /* the sooner one */
-    CHECK(check_due(&live, "") < rl_monotonic_ns() + HOUR / 3);
+    CHECK(check_scheduled(&live, "") > rl_monotonic_ns() + HOUR / 2);
+    open_live(graphs, 5, "e", HOUR / 4, &one_recorder); /* it comes first */
+    CHECK(check_scheduled(&live, "") < rl_monotonic_ns() + HOUR / 3);
     drop_graph(graphs, 5);
-    CHECK(check_due(&live, "") > rl_monotonic_ns() + HOUR / 2);
+    CHECK(check_scheduled(&live, "") > rl_monotonic_ns() + HOUR / 2);
     drop_graph(graphs, 4);
-    CHECK(check_due(&live, "") == RL_LIVE_NEVER);
+    CHECK(check_scheduled(&live, "") == RL_LIVE_NEVER);
     rl_graphs_free(graphs, release_none);
 }
 
-/* A commit that fails is not tried again before the run has changed; one at an event is
- * written whenever it was written before. */
+/* A failed commit is repeated only when the run has changed; rl_graphs_write_one writes
+ * the run in any case. */
 static void test_failures_and_single_writes(void)
 {
     struct committed committed = {.texts = "", .status = RL_STORE};
@@ -200,8 +201,8 @@ static void test_failures_and_single_writes(void)
     rl_graphs_free(graphs, release_none);
 }
 
-/* Runs that end within the interval wake the worker once in one. */
-static void test_wakes(void)
+/* Runs that end within the interval wake the worker once in an interval. */
+static void test_short_runs_wake_the_worker_seldom(void)
 {
     const uint64_t interval = 50 * MILLISECOND;
     rl_graphs *graphs = rl_graphs_new();
@@ -217,32 +218,33 @@ static void test_wakes(void)
             wakes++;
         }
         drop_graph(graphs, 1);
-        (void)write_due(&live); /* a worker that is awake, or has to be by now */
+        (void)write_scheduled(&live); /* the worker's pass */
         runs++;
     }
     elapsed = rl_monotonic_ns() - start;
     CHECK(runs > 20);
     CHECK(wakes >= 2 && (uint64_t)wakes <= elapsed / interval + 1);
 
-    CHECK(check_due(&live, "") == RL_LIVE_NEVER);
+    CHECK(check_scheduled(&live, "") == RL_LIVE_NEVER);
     CHECK(rl_live_watch(&live, graphs, HOUR));
-    CHECK(rl_live_watch(&live, graphs, MILLISECOND)); /* what is due sooner, always */
+    CHECK(
+        rl_live_watch(&live, graphs, MILLISECOND)); /* an earlier write always wakes it */
     CHECK(!rl_live_watch(&live, graphs, HOUR));
     CHECK(!rl_live_watch(&live, graphs, RL_LIVE_NEVER / 2));
     rl_graphs_free(graphs, release_none);
 }
 
-/* Ten thousand open runs are enough: the oldest has to go. */
-static void test_too_many(void)
+/* Beyond ten thousand open runs the oldest one is taken. */
+static void test_limit_on_open_runs(void)
 {
     enum {
-        MOST = 10000
+        MAX_RUNS = 10000
     };
     rl_graphs *graphs = rl_graphs_new();
     rl_run *run = rl_run_new();
     rl_graph *graph;
 
-    for (uint64_t i = 1; i <= MOST; i++) {
+    for (uint64_t i = 1; i <= MAX_RUNS; i++) {
         begin_graph(graphs, 100 * i, NULL);
     }
     begin_node(graphs, 201, 200, "n:1", "n");
@@ -250,7 +252,7 @@ static void test_too_many(void)
     drop_graph(graphs, 100);
     begin_graph(graphs, 100, NULL); /* now the newest */
     CHECK(rl_graphs_take_excess(graphs) == NULL);
-    begin_graph(graphs, 101 * MOST, NULL);
+    begin_graph(graphs, 101 * MAX_RUNS, NULL);
     graph = rl_graphs_take_excess(graphs);
     REQUIRE(graph != NULL);
     CHECK(rl_graphs_take_excess(graphs) == NULL);
@@ -265,8 +267,8 @@ static void test_too_many(void)
     rl_graphs_free(graphs, release_none);
 }
 
-/* So is a quarter of a gigabyte, but one run is kept whatever its size. */
-static void test_too_large(void)
+/* Beyond a quarter of a gigabyte the oldest run is taken, but a single run stays. */
+static void test_limit_on_bytes(void)
 {
     const size_t size = (size_t)40 << 20;
     rl_graphs *graphs = rl_graphs_new();
@@ -286,14 +288,14 @@ static void test_too_large(void)
         CHECK(rl_graphs_end(graphs, key_of(10 * last + 1), &end));
         graph = rl_graphs_take_excess(graphs);
     }
-    CHECK(last >= 4 && last <= 7); /* an arena has up to a half of room to grow */
+    CHECK(last >= 4 && last <= 7); /* up to half of an arena is spare */
     CHECK_INT(kind_of(graphs, 10), RL_SPAN_NONE);
     CHECK(rl_graphs_take_excess(graphs) == NULL);
     rl_graph_free(graph);
     for (uint64_t i = 2; i <= last; i++) {
         drop_graph(graphs, 10 * i);
     }
-    begin_graph(graphs, 10, NULL); /* what was taken no longer counts */
+    begin_graph(graphs, 10, NULL); /* runs that were taken no longer count */
     begin_graph(graphs, 20, NULL);
     CHECK(rl_graphs_take_excess(graphs) == NULL);
     free(payload);
@@ -308,7 +310,7 @@ static int exit_of(pid_t pid)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* What an owner does at its end may use the table. */
+/* The release of an owner may use the table. */
 static void count_release(void *owner)
 {
     ++*(int *)owner;
@@ -316,7 +318,8 @@ static void count_release(void *owner)
     CHECK_INT(kind_of(rl_graphs_shared(), 1), RL_SPAN_NONE);
 }
 
-/* What is open in the child is the parent's: it is neither written nor ended here. */
+/* In the child: the inherited runs are the parent's, and are neither written nor
+ * ended. */
 static void be_child(rl_graphs *graphs, const int *owners)
 {
     struct committed committed = {.texts = ""};
@@ -330,7 +333,7 @@ static void be_child(rl_graphs *graphs, const int *owners)
     CHECK(rl_graphs_is_inherited(graphs));
     (void)rl_live_watch(&live, graphs, MILLISECOND);
     rl_live_write_all(&live, &one_recorder, commit, &committed);
-    CHECK(check_due(&live, "") == RL_LIVE_NEVER);
+    CHECK(check_scheduled(&live, "") == RL_LIVE_NEVER);
     rl_graphs_discard_inherited(graphs, count_release);
     CHECK(owners[0] == 1 && owners[1] == 1);
     CHECK(!rl_graphs_is_inherited(graphs));
@@ -349,7 +352,7 @@ static void be_child(rl_graphs *graphs, const int *owners)
     _exit(atomic_load(&check_failures) != 0);
 }
 
-static void test_fork(void)
+static void test_child_discards_inherited_runs(void)
 {
     rl_graphs *graphs = rl_graphs_shared();
     rl_graph_start given = graph_of(NULL);
@@ -383,7 +386,7 @@ static void test_fork(void)
     CHECK_STR(rl_run_text(run, RL_OWNER), self);
     CHECK_INT(nodes_of(run), 1);
     finish(graphs, 11, RL_COMPLETED, run);
-    CHECK_INT(owners[0] + owners[1], 0); /* who takes a graph gives its owner back */
+    CHECK_INT(owners[0] + owners[1], 0); /* after a take the caller releases the owner */
     rl_run_free(run);
 }
 
@@ -403,7 +406,7 @@ struct thread {
 };
 
 /* Records runs with nodes, one after another. */
-static void *record_on(void *ctx)
+static void *record_until_stopped(void *ctx)
 {
     const struct thread *thread = ctx;
     rl_graphs *graphs = thread->all->graphs;
@@ -438,8 +441,9 @@ static void start_threads(struct threads *threads, struct thread *each, rl_graph
     rl_live_init(&threads->live);
     for (uint64_t i = 0; i < THREADS; i++) {
         each[i] = (struct thread){threads, 1 + (i << 40)};
-        help_need(pthread_create(&threads->ids[i], NULL, record_on, &each[i]) == 0,
-                  "a thread");
+        help_need(
+            pthread_create(&threads->ids[i], NULL, record_until_stopped, &each[i]) == 0,
+            "a thread");
     }
     while (atomic_load(&threads->started) < THREADS) {
         sched_yield();
@@ -465,8 +469,9 @@ static rl_status check_whole(void *ctx, rl_run *run, rl_err *err)
     return RL_OK;
 }
 
-/* Threads record while another writes what is open: each is written as it is at one moment. */
-static void test_threads(void)
+/* One thread writes the open runs while others record: each row is one consistent
+ * state. */
+static void test_writes_while_threads_record(void)
 {
     static struct threads threads;
     struct thread each[THREADS];
@@ -491,8 +496,8 @@ static void release_any(void *owner)
     (void)owner;
 }
 
-/* A fork while threads are inside of the table. */
-static void test_forks_beside_threads(void)
+/* Forks while threads use the table. */
+static void test_forks_while_threads_record(void)
 {
     static struct threads threads;
     struct thread each[THREADS];
@@ -523,7 +528,7 @@ static void test_forks_beside_threads(void)
 
 #define WHERE_RUNNING "SELECT count(*) FROM workflow_runs WHERE status = 'running'"
 
-/* Waits until a statement gives what it should, which the worker brings about. */
+/* Waits until the worker has brought about the wanted result of a statement. */
 static void wait_for(const char *path, const char *sql, int64_t want)
 {
     const struct timespec moment = {0, 5000000};
@@ -546,9 +551,9 @@ static void end_run(rl_recorder *recorder, rl_graphs *graphs, uint64_t number)
     rl_run_free(run);
 }
 
-/* A recorder's worker writes an open run, and then again when it has changed; flush and close
- * write what is not due yet; a short run is written once. */
-static void test_recorder(void)
+/* A recorder's worker writes an open run, and again when it has changed. Flush and close
+ * write open runs before their interval has passed. A short run is written once. */
+static void test_recorder_writes_open_runs(void)
 {
     char path[HELP_PATH];
     rl_graphs *graphs = rl_graphs_new();
@@ -588,16 +593,16 @@ static void test_recorder(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_who_is_due),
-    CHECK_TEST(test_when_to_look_again),
+    CHECK_TEST(test_changed_runs_are_written_at_intervals),
+    CHECK_TEST(test_time_of_the_next_write),
     CHECK_TEST(test_failures_and_single_writes),
-    CHECK_TEST(test_wakes),
-    CHECK_TEST(test_too_many),
-    CHECK_TEST(test_too_large),
-    CHECK_TEST(test_fork),
-    CHECK_TEST(test_threads),
-    CHECK_TEST(test_forks_beside_threads),
-    CHECK_TEST(test_recorder),
+    CHECK_TEST(test_short_runs_wake_the_worker_seldom),
+    CHECK_TEST(test_limit_on_open_runs),
+    CHECK_TEST(test_limit_on_bytes),
+    CHECK_TEST(test_child_discards_inherited_runs),
+    CHECK_TEST(test_writes_while_threads_record),
+    CHECK_TEST(test_forks_while_threads_record),
+    CHECK_TEST(test_recorder_writes_open_runs),
 };
 
 CHECK_MAIN(tests)

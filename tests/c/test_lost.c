@@ -1,6 +1,6 @@
-/* Test of record/recorder/lost.h over SQLite: what is shown of running runs whose process lives, is
- * gone, or can't be told, in filters, pages and deletions, against the same rules applied
- * here to the runs that were written.
+/* Test of record/recorder/lost.h over SQLite: running runs whose process runs, has
+ * exited, or is unknown, in filters, pages and deletions. The test applies the same rules
+ * to its own list of runs, and compares.
  */
 #include "record/recorder/lost.h"
 
@@ -16,7 +16,7 @@
 #define RUNS 700                       /* of which more than two chunks are running */
 #define BASE INT64_C(1700000000000000) /* microseconds, in 2023 */
 
-/* An owner, and what a running run of it is shown as. */
+/* An owner, and the status that its running runs are shown with. */
 struct owner {
     char text[RL_OWNER_TEXT + 40];
     const char *shown;
@@ -26,8 +26,8 @@ static struct owner owners[7];
 
 #define OWNERS (sizeof owners / sizeof *owners)
 
-/* The owner's text of a process that has ended. */
-static void make_gone(char text[RL_OWNER_TEXT])
+/* The owner text of a process that has exited. */
+static void make_exited(char text[RL_OWNER_TEXT])
 {
     int ends[2];
     pid_t pid;
@@ -56,24 +56,24 @@ static void make_owners(void)
     }
     rl_owner_self(self);
     space = strchr(self, ' ');
-    owners[0].shown = "running"; /* none: from before there were owners */
+    owners[0].shown = "running"; /* a run without an owner */
     snprintf(owners[1].text, sizeof owners[1].text, "%s", self);
     owners[1].shown = "running";
-    make_gone(owners[2].text);
+    make_exited(owners[2].text);
     owners[2].shown = "lost";
     snprintf(owners[3].text, sizeof owners[3].text, "elsewhere%s", space);
     owners[3].shown = "running";
     snprintf(owners[4].text, sizeof owners[4].text, "anything");
     owners[4].shown = "running";
-    /* this process's id, used again by another that was started later */
+    /* this process's id, but of a process that started earlier */
     snprintf(owners[5].text, sizeof owners[5].text, "%.*s %ld 1", (int)(space - self),
              self, (long)getpid());
     owners[5].shown = "lost";
-    memset(owners[6].text, 'x', sizeof owners[6].text - 1); /* longer than any */
+    memset(owners[6].text, 'x', sizeof owners[6].text - 1); /* longer than any owner */
     owners[6].shown = "running";
 }
 
-/* Run i of the table that the queries are asked about. */
+/* Run number i of the table. */
 struct sample {
     char wpk_id[24], run_id[24];
     const char *stored, *shown;
@@ -140,7 +140,7 @@ static size_t count_wanted(const rl_query *query, int from, int to)
     return count;
 }
 
-static size_t ask_lost(rl_store *store, const rl_query *query, rl_rows *rows)
+static size_t query_lost(rl_store *store, const rl_query *query, rl_rows *rows)
 {
     rl_err err = {.code = RL_OK};
     size_t width;
@@ -176,7 +176,7 @@ static void check_cell(const rl_rows *rows, rl_shape shape, size_t row, rl_colum
     }
 }
 
-/* Checks that a row has all that was written. */
+/* Checks that a row has the values that were written. */
 static void check_row(const rl_query *query, const rl_rows *rows, size_t row)
 {
     struct sample sample = sample_of(number_in(rows, query->shape, row));
@@ -192,8 +192,8 @@ static void check_row(const rl_query *query, const rl_rows *rows, size_t row)
     }
 }
 
-/* Every shape shows what is lost, whether it is asked for or not. */
-static void test_shown(void)
+/* Rows of every shape show lost runs as lost. */
+static void test_every_shape_shows_lost_runs(void)
 {
     static const rl_shape shapes[] = {RL_SHAPE_BRIEF, RL_SHAPE_SUMMARY, RL_SHAPE_WHOLE};
     char path[HELP_PATH];
@@ -206,7 +206,7 @@ static void test_shown(void)
     for (int i = 0; i < 3; i++) {
         rl_query_init(&query, shapes[i]);
         query.limit = 1000;
-        CHECK_INT(ask_lost(store, &query, &rows), 100);
+        CHECK_INT(query_lost(store, &query, &rows), 100);
         for (size_t row = 0; row < 100; row++) {
             check_row(&query, &rows, row);
         }
@@ -216,8 +216,8 @@ static void test_shown(void)
     CHECK_SQL(path, "SELECT count(*) FROM workflow_runs WHERE status = 'lost'", "0");
 }
 
-/* Goes through all pages by their cursor: each run that is asked for is there, once, the
- * newest first. */
+/* Reads all pages by their cursor: each run that matches is there once, the newest
+ * first. */
 static void check_pages(rl_store *store, rl_query *query, int64_t limit)
 {
     static bool seen[RUNS];
@@ -230,7 +230,7 @@ static void check_pages(rl_store *store, rl_query *query, int64_t limit)
     query->limit = limit;
     query->after_id = NULL;
     do {
-        found = ask_lost(store, query, &rows);
+        found = query_lost(store, query, &rows);
         for (size_t row = 0; row < found; row++, all++) {
             const rl_cell *cell = cell_of(&rows, query->shape, row, RL_ID);
             int64_t made = cell_of(&rows, query->shape, row, RL_CREATED_AT)->number;
@@ -252,7 +252,7 @@ static void check_pages(rl_store *store, rl_query *query, int64_t limit)
     query->after_id = NULL;
 }
 
-static void test_pages(void)
+static void test_pages_by_status(void)
 {
     static const char *const statuses[] = {NULL, "running", "lost", "completed", "none"};
     static const int64_t limits[] = {1, 7, 200, 201, 5000};
@@ -276,11 +276,11 @@ static void test_pages(void)
         query.texts[RL_WPK_ID] = NULL;
         query.since = query.until = RL_TIME_NONE;
     }
-    CHECK_STR(query.texts[RL_STATUS], "none"); /* a query is not changed */
+    CHECK_STR(query.texts[RL_STATUS], "none"); /* the caller's query is unchanged */
     store->ops->close(store);
 }
 
-static void test_offsets(void)
+static void test_offsets_by_status(void)
 {
     char path[HELP_PATH];
     size_t all;
@@ -298,7 +298,7 @@ static void test_offsets(void)
     for (query.offset = 0; query.offset < 500; query.offset += 130) {
         size_t left = all > (size_t)query.offset ? all - (size_t)query.offset : 0;
 
-        CHECK_INT(ask_lost(store, &query, &rows), left);
+        CHECK_INT(query_lost(store, &query, &rows), left);
         rl_rows_free(&rows);
     }
     store->ops->close(store);
@@ -315,7 +315,7 @@ static void remove_and_check(rl_store *store, const rl_query *query, size_t want
     CHECK_INT(count, 0);
 }
 
-static void test_remove(void)
+static void test_removal_by_status(void)
 {
     char path[HELP_PATH];
     size_t left = RUNS, count;
@@ -342,7 +342,7 @@ static void test_remove(void)
     remove_and_check(store, &query, count);
     query.until = RL_TIME_NONE;
     left -= count = count_wanted(&query, 0, RUNS) - count;
-    CHECK(count > 200); /* more than are read at once */
+    CHECK(count > 200); /* more than one chunk */
     remove_and_check(store, &query, count);
     CHECK_INT(sql_int(path, "SELECT count(*) FROM workflow_runs"), left);
     CHECK_INT(sql_int(path, "SELECT count(*) FROM workflow_runs WHERE status <> "
@@ -355,8 +355,8 @@ static void test_remove(void)
     CHECK_INTACT(path);
 }
 
-/* Without memory there is no answer rather than half of one. */
-static void test_without_memory(void)
+/* Without memory a query fails instead of returning a part of the rows. */
+static void test_query_without_memory_fails(void)
 {
     char path[HELP_PATH];
     size_t width, refused = 0, want;
@@ -396,8 +396,9 @@ static void test_without_memory(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_shown),  CHECK_TEST(test_pages),          CHECK_TEST(test_offsets),
-    CHECK_TEST(test_remove), CHECK_TEST(test_without_memory),
+    CHECK_TEST(test_every_shape_shows_lost_runs), CHECK_TEST(test_pages_by_status),
+    CHECK_TEST(test_offsets_by_status),           CHECK_TEST(test_removal_by_status),
+    CHECK_TEST(test_query_without_memory_fails),
 };
 
 CHECK_MAIN(tests)

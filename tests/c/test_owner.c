@@ -1,4 +1,4 @@
-/* Test of record/owner.h: whether the process that a text names still runs.
+/* Test of record/owner.h: whether the process that an owner text names still runs.
  */
 #include "record/owner.h"
 
@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-/* A child that says who it is, and runs until its pipe is closed. */
+/* A child that reports its owner text, and runs until its pipe is closed. */
 struct child {
     pid_t pid;
     int go;
@@ -40,7 +40,7 @@ static struct child start_child(void)
     return child;
 }
 
-static void test_self_is_there(void)
+static void test_own_process_runs(void)
 {
     char owner[RL_OWNER_TEXT], again[RL_OWNER_TEXT];
 
@@ -50,7 +50,7 @@ static void test_self_is_there(void)
     CHECK(!rl_owner_has_exited(owner));
 }
 
-static void test_child_is_another_until_it_ends(void)
+static void test_child_runs_until_it_exits(void)
 {
     char self[RL_OWNER_TEXT];
     struct child child = start_child();
@@ -63,7 +63,7 @@ static void test_child_is_another_until_it_ends(void)
     CHECK(rl_owner_has_exited(child.owner));
 }
 
-static void test_killed_child_is_gone(void)
+static void test_killed_child_has_exited(void)
 {
     struct child child = start_child();
 
@@ -73,8 +73,8 @@ static void test_killed_child_is_gone(void)
     close(child.go);
 }
 
-/* Killed, and its parent has not asked for its end: nothing of it runs any more. */
-static void test_zombie_is_gone(void)
+/* A killed process that its parent has not reaped. */
+static void test_zombie_has_exited(void)
 {
     struct child child = start_child();
     siginfo_t info;
@@ -86,8 +86,8 @@ static void test_zombie_is_gone(void)
     close(child.go);
 }
 
-/* The process id of this very process, but started at another time. */
-static void test_process_id_used_again(void)
+/* This process's id with another start time. */
+static void test_reused_process_id_has_exited(void)
 {
     char owner[RL_OWNER_TEXT], *last;
 
@@ -98,8 +98,8 @@ static void test_process_id_used_again(void)
     CHECK(rl_owner_has_exited(owner));
 }
 
-/* Of what can't be told nothing is said to be gone. */
-static void test_what_can_not_be_told(void)
+/* An owner that this process can't check counts as running. */
+static void test_unknown_owners_count_as_running(void)
 {
     static const char *const owners[] = {"", " ", "elsewhere 1 1", "elsewhere", "x y z"};
     char owner[RL_OWNER_TEXT + 20], self[RL_OWNER_TEXT];
@@ -120,12 +120,12 @@ static void test_what_can_not_be_told(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_self_is_there),
-    CHECK_TEST(test_child_is_another_until_it_ends),
-    CHECK_TEST(test_killed_child_is_gone),
-    CHECK_TEST(test_zombie_is_gone),
-    CHECK_TEST(test_process_id_used_again),
-    CHECK_TEST(test_what_can_not_be_told),
+    CHECK_TEST(test_own_process_runs),
+    CHECK_TEST(test_child_runs_until_it_exits),
+    CHECK_TEST(test_killed_child_has_exited),
+    CHECK_TEST(test_zombie_has_exited),
+    CHECK_TEST(test_reused_process_id_has_exited),
+    CHECK_TEST(test_unknown_owners_count_as_running),
 };
 
 CHECK_MAIN(tests)

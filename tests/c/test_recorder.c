@@ -1,5 +1,5 @@
-/* Test of record/recorder/recorder.h over SQLite: many threads that write, group commit among them,
- * and the end of a recorder while it is in use.
+/* Test of record/recorder/recorder.h over SQLite: many threads that write, with group
+ * commit, and a close while they write.
  */
 #include "record/recorder/recorder.h"
 
@@ -16,13 +16,13 @@
 struct writer {
     rl_recorder *recorder;
     int number, runs;
-    int written; /* committed, as the recorder says */
-    bool closed; /* it ended for the recorder was closed */
+    int written; /* acknowledged */
+    bool closed; /* it ended because the recorder was closed */
     pthread_t thread;
 };
 
-/* Writes its runs, as durably by turns as each caller may want it; stops at the close. */
-static void *write_on(void *ctx)
+/* Writes its runs with alternating durability, until the recorder is closed. */
+static void *write_runs(void *ctx)
 {
     struct writer *writer = ctx;
     char name[40];
@@ -53,7 +53,7 @@ static void start_writers(struct writer *writers, rl_recorder *recorder, int run
 {
     for (int i = 0; i < THREADS; i++) {
         writers[i] = (struct writer){.recorder = recorder, .number = i, .runs = runs};
-        help_need(pthread_create(&writers[i].thread, NULL, write_on, &writers[i]) == 0,
+        help_need(pthread_create(&writers[i].thread, NULL, write_runs, &writers[i]) == 0,
                   "a thread");
     }
 }
@@ -77,7 +77,7 @@ static rl_recorder *open_recorder(const char *path)
     return recorder;
 }
 
-static void test_many_threads(void)
+static void test_many_threads_share_commits(void)
 {
     char path[HELP_PATH];
     struct writer writers[THREADS];
@@ -88,7 +88,7 @@ static void test_many_threads(void)
     recorder = open_recorder(path);
     CHECK_STR(rl_recorder_store_name(recorder), "sqlite");
     CHECK_STR(rl_recorder_config(recorder)->sqlite_path, path);
-    CHECK(access(path, F_OK) != 0); /* not before the first use */
+    CHECK(access(path, F_OK) != 0); /* no file before the first use */
     metrics = rl_recorder_metrics(recorder);
     start_writers(writers, recorder, EACH);
     CHECK_INT(join_writers(writers), THREADS * EACH);
@@ -106,13 +106,14 @@ static void test_many_threads(void)
     CHECK_INTACT(path);
 }
 
-static void *close_it(void *ctx)
+static void *close_in_thread(void *ctx)
 {
     close_recorder(ctx);
     return NULL;
 }
 
-/* Several close while all write: what was told to be kept is, and nothing else. */
+/* Several threads close while all write: the acknowledged runs are stored, and no
+ * others. */
 static void test_close_while_threads_write(void)
 {
     char path[HELP_PATH];
@@ -128,7 +129,7 @@ static void test_close_while_threads_write(void)
         start_writers(writers, recorder, 1000000);
         usleep(round == 0 ? 0 : 10000); /* also while it is still being opened */
         for (int i = 0; i < 3; i++) {
-            pthread_create(&closers[i], NULL, close_it, recorder);
+            pthread_create(&closers[i], NULL, close_in_thread, recorder);
         }
         for (int i = 0; i < 3; i++) {
             pthread_join(closers[i], NULL);
@@ -146,7 +147,7 @@ static void test_close_while_threads_write(void)
     }
 }
 
-static void test_closed(void)
+static void test_closed_recorder_refuses_calls(void)
 {
     char path[HELP_PATH];
     rl_run *run = new_run("w", "r", "completed");
@@ -182,7 +183,8 @@ static void test_closed(void)
     rl_run_free(run);
 }
 
-/* A database that can't be opened: each call says so, and it works once it can be. */
+/* While the database can't be opened each call fails with the reason; then calls
+ * succeed. */
 static void test_open_fails_then_works(void)
 {
     char path[HELP_PATH], garbage[] = "this is no database at all ............";
@@ -215,9 +217,9 @@ static void test_open_fails_then_works(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_many_threads),
+    CHECK_TEST(test_many_threads_share_commits),
     CHECK_TEST(test_close_while_threads_write),
-    CHECK_TEST(test_closed),
+    CHECK_TEST(test_closed_recorder_refuses_calls),
     CHECK_TEST(test_open_fails_then_works),
 };
 

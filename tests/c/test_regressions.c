@@ -1,4 +1,4 @@
-/* Faults that were found once and must not come back, across the parts of the core. */
+/* Faults that were found once, in several parts of the core. */
 #include "core/alloc.h"
 #include "core/buf.h"
 #include "core/clock.h"
@@ -59,8 +59,8 @@ static void release(void *ctx, void *ptr)
     free(ptr);
 }
 
-/* Without memory for its INSERT a batch must still be rolled back: else the file stays
- * locked, and the next batch is refused. */
+/* A batch must be rolled back even if there is no memory for its INSERT: else the file
+ * stays locked, and the next batch fails. */
 static void test_regression_rollback_without_memory(void)
 {
     char path[HELP_PATH];
@@ -80,7 +80,7 @@ static void test_regression_rollback_without_memory(void)
         (void)store->ops->write(store, &batch, &err);
         rl_set_allocator(NULL);
         left = had;
-        CHECK_SQL(path, "BEGIN IMMEDIATE", ""); /* nobody holds the lock */
+        CHECK_SQL(path, "BEGIN IMMEDIATE", ""); /* the lock is free */
         CHECK_INT(store->ops->write(store, &batch, &err), RL_OK);
         store->ops->close(store);
         store = open_store(path);

@@ -1,5 +1,5 @@
-/* Test of record/worker.h: started at first need, woken, called again in time, and ended in
- * time even where its work is stuck.
+/* Test of record/worker.h: the thread starts at the first wake-up, makes its passes on
+ * time, and is stopped on time even when its work is stuck.
  *
  * LINK: -Wl,--wrap=pthread_create
  */
@@ -27,13 +27,13 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
                                     : __real_pthread_create(thread, attributes, run, ctx);
 }
 
-/* What the worker is given to do, and what it has done. */
+/* The worker's work, and what it has seen. */
 struct job {
     rl_worker worker;
     atomic_int calls;
-    atomic_uint_fast64_t pause_ns; /* until it wants to be called again */
-    atomic_bool stuck, saw_stop;   /* it does not look at `stop` while it is stuck */
-    atomic_bool signals;           /* a signal could reach it */
+    atomic_uint_fast64_t pause_ns; /* between passes */
+    atomic_bool stuck, saw_stop;   /* while stuck it ignores `stop` */
+    atomic_bool signals;           /* signals were not blocked */
 };
 
 static uint64_t in_millis(uint64_t millis)
@@ -41,7 +41,7 @@ static uint64_t in_millis(uint64_t millis)
     return rl_monotonic_ns() + millis * UINT64_C(1000000);
 }
 
-static void nap(void)
+static void sleep_a_moment(void)
 {
     nanosleep(&(struct timespec){0, 1000000}, NULL);
 }
@@ -57,7 +57,7 @@ static uint64_t work(void *ctx, const atomic_bool *stop)
     }
     atomic_fetch_add(&job->calls, 1);
     while (atomic_load(&job->stuck)) {
-        nap();
+        sleep_a_moment();
     }
     if (atomic_load(stop)) {
         atomic_store(&job->saw_stop, true);
@@ -72,25 +72,25 @@ static void make_job(struct job *job, uint64_t pause_ns)
     rl_worker_init(&job->worker, work, job);
 }
 
-/* Waits for so many calls; false after ten seconds. */
+/* Waits until the work was called so often; false after ten seconds. */
 static bool has_calls(struct job *job, int calls)
 {
     uint64_t end = in_millis(10000);
 
     while (atomic_load(&job->calls) < calls && rl_monotonic_ns() < end) {
-        nap();
+        sleep_a_moment();
     }
     return atomic_load(&job->calls) >= calls;
 }
 
 #define HOUR UINT64_C(3600000000000)
 
-static void test_works_when_woken(void)
+static void test_each_wake_up_makes_a_pass(void)
 {
     struct job job;
 
     make_job(&job, HOUR);
-    CHECK_INT(atomic_load(&job.calls), 0); /* nothing before it is needed */
+    CHECK_INT(atomic_load(&job.calls), 0); /* none before the first wake-up */
     for (int i = 1; i <= 20; i++) {
         CHECK(rl_worker_wake(&job.worker));
         CHECK(has_calls(&job, i));
@@ -101,7 +101,7 @@ static void test_works_when_woken(void)
     rl_worker_destroy(&job.worker);
 }
 
-static void test_is_called_again_in_time(void)
+static void test_passes_repeat_on_time(void)
 {
     struct job job;
     uint64_t start = rl_monotonic_ns();
@@ -114,8 +114,8 @@ static void test_is_called_again_in_time(void)
     rl_worker_destroy(&job.worker);
 }
 
-/* Woken while it works: it works once more, or what came meanwhile would wait. */
-static void test_woken_while_it_works(void)
+/* Otherwise work that arrives during a pass would wait. */
+static void test_wake_up_during_a_pass_makes_another(void)
 {
     struct job job;
 
@@ -130,7 +130,7 @@ static void test_woken_while_it_works(void)
     rl_worker_destroy(&job.worker);
 }
 
-static void test_stop_ends_a_wait(void)
+static void test_stop_interrupts_a_wait(void)
 {
     struct job job;
     uint64_t start;
@@ -141,7 +141,7 @@ static void test_stop_ends_a_wait(void)
     start = rl_monotonic_ns();
     CHECK(rl_worker_stop(&job.worker, in_millis(5000)));
     CHECK(rl_monotonic_ns() - start < UINT64_C(2000000000));
-    CHECK(!rl_worker_wake(&job.worker)); /* never again */
+    CHECK(!rl_worker_wake(&job.worker)); /* it is stopped for good */
     CHECK_INT(atomic_load(&job.calls), 1);
     CHECK(rl_worker_stop(&job.worker, in_millis(5000)));
     rl_worker_destroy(&job.worker);
@@ -173,7 +173,7 @@ static void test_stuck_work_is_not_waited_for(void)
     CHECK(!rl_worker_stop(&job->worker, in_millis(50)));
     CHECK(rl_monotonic_ns() - start >= UINT64_C(50000000));
     CHECK(rl_monotonic_ns() - start < UINT64_C(5000000000));
-    atomic_store(&job->stuck, false); /* it ends by itself */
+    atomic_store(&job->stuck, false); /* the thread ends by itself */
     while (running && rl_monotonic_ns() < end) {
         pthread_mutex_lock(&job->worker.lock);
         running = job->worker.running;
@@ -185,7 +185,7 @@ static void test_stuck_work_is_not_waited_for(void)
     free(job);
 }
 
-static void test_no_thread_can_be_had(void)
+static void test_wake_up_without_a_thread_fails(void)
 {
     struct job job;
 
@@ -195,14 +195,14 @@ static void test_no_thread_can_be_had(void)
     CHECK(!rl_worker_wake(&job.worker));
     atomic_store(&no_threads, false);
     CHECK_INT(atomic_load(&job.calls), 0);
-    CHECK(rl_worker_wake(&job.worker)); /* now one can */
+    CHECK(rl_worker_wake(&job.worker)); /* a thread can be started again */
     CHECK(has_calls(&job, 1));
     CHECK(rl_worker_stop(&job.worker, in_millis(5000)));
     rl_worker_destroy(&job.worker);
 }
 
-/* Many that wake it and one that stops it: nobody waits for ever. */
-static void *wake_on(void *ctx)
+/* Many threads wake the worker, one stops it: none waits for ever. */
+static void *wake_until_stopped(void *ctx)
 {
     struct job *job = ctx;
 
@@ -211,14 +211,15 @@ static void *wake_on(void *ctx)
     return NULL;
 }
 
-static void test_woken_by_many(void)
+static void test_many_wakers_and_a_stop(void)
 {
     pthread_t threads[4];
     struct job job;
 
     make_job(&job, HOUR);
     for (int i = 0; i < 4; i++) {
-        help_need(pthread_create(&threads[i], NULL, wake_on, &job) == 0, "a thread");
+        help_need(pthread_create(&threads[i], NULL, wake_until_stopped, &job) == 0,
+                  "a thread");
     }
     CHECK(has_calls(&job, 50));
     CHECK(rl_worker_stop(&job.worker, in_millis(10000)));
@@ -229,10 +230,14 @@ static void test_woken_by_many(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_works_when_woken),      CHECK_TEST(test_is_called_again_in_time),
-    CHECK_TEST(test_woken_while_it_works),  CHECK_TEST(test_stop_ends_a_wait),
-    CHECK_TEST(test_stop_without_a_thread), CHECK_TEST(test_stuck_work_is_not_waited_for),
-    CHECK_TEST(test_no_thread_can_be_had),  CHECK_TEST(test_woken_by_many),
+    CHECK_TEST(test_each_wake_up_makes_a_pass),
+    CHECK_TEST(test_passes_repeat_on_time),
+    CHECK_TEST(test_wake_up_during_a_pass_makes_another),
+    CHECK_TEST(test_stop_interrupts_a_wait),
+    CHECK_TEST(test_stop_without_a_thread),
+    CHECK_TEST(test_stuck_work_is_not_waited_for),
+    CHECK_TEST(test_wake_up_without_a_thread_fails),
+    CHECK_TEST(test_many_wakers_and_a_stop),
 };
 
 CHECK_MAIN(tests)

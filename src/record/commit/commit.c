@@ -7,8 +7,9 @@
 
 #include <pthread.h>
 
-/* A leader that finds fewer callers than the last commit had waits a moment for the others to
- * return: a fraction of the last commit's time, and only if that commit was slow. */
+/* A leader that finds fewer callers than the last commit had waits a moment for the
+ * others to return: a fraction of the last commit's time, and only if that commit was
+ * slow. */
 #define GATHER_FRACTION 4
 #define GATHER_SLOW_NS UINT64_C(200000) /* a commit that takes this long is slow */
 #define GATHER_MAX_NS UINT64_C(500000)  /* longest wait */
@@ -72,8 +73,8 @@ void rl_commit_free(rl_commit *commit)
     }
 }
 
-/* Takes a leader's batch off the queue; the leader's own run is the first. Called with the lock
- * held. */
+/* Takes a leader's batch off the queue; the leader's own run is the first. Called with
+ * the lock held. */
 static waiter *take_batch(rl_commit *commit, rl_run **runs, rl_batch *batch)
 {
     waiter *first = commit->head, **end = &commit->head;
@@ -103,8 +104,8 @@ static void count_commit(rl_commit *commit, uint64_t runs)
     rl_metric_raise(&commit->metrics->largest_commit, runs);
 }
 
-/* Writes a batch and sets each waiter's status. When the store rejects the batch, each run is
- * written alone, so that only the run at fault fails. */
+/* Writes a batch and sets each waiter's status. When the store rejects the batch, each
+ * run is written alone, so that only the run at fault fails. */
 static void write_batch(rl_commit *commit, waiter *first, const rl_batch *batch)
 {
     rl_err err = {.code = RL_OK};
@@ -150,8 +151,9 @@ static bool enqueue(rl_commit *commit, waiter *self)
     return leads;
 }
 
-/* Waits for callers of the last commit, who often return with their next run at once: one commit
- * for all of them is faster than two for a half each. Called with the lock held. */
+/* Waits for callers of the last commit, who often return with their next run at once: one
+ * commit for all of them is faster than two for a half each. Called with the lock
+ * held. */
 static void gather(rl_commit *commit)
 {
     uint64_t wait = commit->last_ns / GATHER_FRACTION;
@@ -199,8 +201,8 @@ static void finish_batch(rl_commit *commit, waiter *first, const waiter *self,
     }
 }
 
-/* Commits self, which is the head of the queue, and the runs queued after it. Called with the
- * lock held, which it releases. */
+/* Commits self, which is the head of the queue, and the runs queued after it. Called with
+ * the lock held, which it releases. */
 static void lead(rl_commit *commit, waiter *self, bool may_wait)
 {
     rl_run *runs[RL_COMMIT_RUNS];

@@ -1,12 +1,8 @@
 /* The worker's side of the journal: forwarding, and waiting for it. See journal.h.
  *
- * Forwarding a batch takes three steps: read it from the journal, write it to the server, and
- * delete it from the journal, in one transaction with a check of the lease. After an
- * interruption the next pass repeats the steps; writing a run twice changes nothing
- * (merge_sql.h).
- *
- * The lease belongs to one journal of one process at a time. While the server works on one
- * batch, the worker deletes the batch before it and reads the next one.
+ * A batch is read, written to the server, and then deleted from the journal, in one
+ * transaction with a check of the lease. After an interruption the next pass repeats
+ * that; writing a run twice changes nothing (merge_sql.h).
  */
 #include "core/alloc.h"
 #include "record/commit/journal_state.h"
@@ -86,8 +82,7 @@ typedef struct forwarding {
     char self[RL_JOURNAL_FILE_OWNER]; /* the holder of the lease */
     /* one is with the server, the other was before it or comes after it */
     rl_journal_file_batch batches[2];
-    rl_journal_file_batch
-        *delivered; /* to the server, but still in the journal; or NULL */
+    rl_journal_file_batch *delivered; /* not deleted yet; or NULL */
     bool has_lease;
     bool leased_elsewhere; /* another process or journal has it */
     bool server_failed;    /* the cause of an error; else the journal's file */
@@ -103,8 +98,8 @@ static void count_forwarded(rl_journal *journal, const rl_journal_file_batch *ba
     rl_metric_add(&journal->metrics->forwarded, accepted);
 }
 
-/* Deletes the delivered batch, if any, from the journal, and sets the end of the lease to `until`
- * (microseconds since 1970; 0 gives the lease up). */
+/* Deletes the delivered batch, if any, from the journal, and moves the end of the lease
+ * to `until` (0 gives it up). */
 static rl_status finish_delivered(rl_journal *journal, forwarding *work, int64_t until,
                                   rl_err *err)
 {
@@ -121,8 +116,8 @@ static rl_status finish_delivered(rl_journal *journal, forwarding *work, int64_t
     return status;
 }
 
-/* While the server works on `current`: finishes the batch before it, and reads the next one in
- * its place. */
+/* While the server works on `current`: finishes the batch before it, and reads the next
+ * one in its place. */
 static rl_status prepare_next(rl_journal *journal, forwarding *work,
                               const rl_journal_file_batch *current,
                               rl_journal_file_batch *other, rl_err *err)
@@ -146,7 +141,8 @@ static rl_status prepare_next(rl_journal *journal, forwarding *work,
     return status;
 }
 
-/* Forwards `current` and prepares the next batch in `other`. An empty batch probes the server. */
+/* Forwards `current` and prepares the next batch in `other`. An empty batch probes the
+ * server. */
 static rl_status forward_batch(rl_journal *journal, forwarding *work,
                                rl_journal_file_batch *current,
                                rl_journal_file_batch *other, rl_err *err)
@@ -251,8 +247,8 @@ static void record_file_failure(rl_journal *journal, const rl_err *err)
     pthread_mutex_unlock(&journal->lock);
 }
 
-/* Forwards what the journal has; if it is empty, probes a server that was unavailable. False when
- * that failed. */
+/* Forwards the journal, or probes an unavailable server if it is empty. False when that
+ * failed. */
 static bool try_to_forward(rl_journal *journal, forwarding *work, bool unavailable)
 {
     rl_status status = RL_OK;
@@ -311,7 +307,8 @@ void rl_journal_retry_now(rl_journal *journal)
     atomic_store(&journal->breaker.retry_at, 0);
 }
 
-/* Waits until the worker has made progress, or DRAIN_STEP_NS for that of another process. */
+/* Waits until the worker has made progress, or DRAIN_STEP_NS for that of another
+ * process. */
 static void wait_for_progress(rl_journal *journal, uint64_t end)
 {
     uint64_t step = rl_monotonic_ns() + DRAIN_STEP_NS;

@@ -69,10 +69,12 @@ static rl_status append(rl_journal *journal, const rl_batch *batch, rl_err *err)
 
     if (status == RL_OK) {
         rl_metric_add(&journal->metrics->journaled, batch->count);
-        atomic_store_explicit(&journal->unforwarded, true, memory_order_relaxed);
         if (!atomic_exchange(&journal->pending, true)) {
             atomic_store(&journal->wake_worker, true);
         }
+        /* last: the worker clears it before it checks `pending`, so either it sees the
+         * new run as pending, or this store is the later one */
+        atomic_store(&journal->unforwarded, true);
         rl_journal_log_usable(journal);
     }
     return status;
@@ -88,8 +90,8 @@ static rl_err server_error(rl_journal *journal)
     return err;
 }
 
-/* The error of a batch that neither the server nor the journal takes: both reasons, in the order
- * of the attempts. */
+/* The error of a batch that neither the server nor the journal takes: both reasons, in
+ * the order of the attempts. */
 static rl_status set_both_reasons(rl_err *err, const rl_err *first, const rl_err *second)
 {
     rl_err_set(err, RL_STORE, "%.370s; then %.370s", first->text, second->text);
@@ -108,7 +110,8 @@ static rl_status fall_back(rl_journal *journal, const rl_batch *batch, rl_err *e
     return status == RL_OK ? RL_OK : set_both_reasons(err, &reason, &own);
 }
 
-/* Stores a run that the server rejects in journal_rejected, and adds that to the error. */
+/* Stores a run that the server rejects in journal_rejected, and adds that to the
+ * error. */
 static void store_rejected(rl_journal *journal, const rl_run *run, rl_err *err)
 {
     rl_err own;
@@ -148,7 +151,8 @@ rl_status rl_journal_write(void *ctx, const rl_batch *batch, rl_err *err)
     return status;
 }
 
-/* Writes a batch to the server because the journal's file fails, for the reason in err. */
+/* Writes a batch to the server because the journal's file fails, for the reason in
+ * err. */
 static rl_status write_to_server(rl_journal *journal, const rl_batch *batch, rl_err *err)
 {
     const rl_batch on_server = {batch->runs, batch->count, RL_SERVER, true};

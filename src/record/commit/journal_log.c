@@ -1,5 +1,5 @@
-/* Whether the server accepts runs, and what the user's log says about it and the journal. See
- * journal_state.h. */
+/* Whether the server accepts runs, and what the user's log says about it and the journal.
+ * See journal_state.h. */
 #include "record/commit/journal_state.h"
 
 void rl_journal_set_unavailable(rl_journal *journal, const rl_err *err)

@@ -1,6 +1,5 @@
-/* Inside a journal, for the files that make it up: journal.c (for the callers), forward.c (for
- * the worker) and journal_log.c (the server's availability, and the user's log). No other file
- * includes this header, except for tests.
+/* Inside a journal, for the files that make it up: journal.c (for the callers), forward.c
+ * (for the worker) and journal_log.c (the server's state, and the user's log).
  */
 #ifndef RL_JOURNAL_STATE_H
 #define RL_JOURNAL_STATE_H
@@ -36,15 +35,16 @@ struct rl_journal {
     atomic_uint_fast64_t check_at; /* next check for runs of other processes */
 };
 
-/* Records that the server did not accept runs, for the reason in err: opens the breaker. Logs
- * the first failure. */
+/* Records that the server did not accept runs: opens the breaker, and logs the first
+ * time. */
 void rl_journal_set_unavailable(rl_journal *journal, const rl_err *err);
 
-/* Records that the server accepted runs: closes the breaker. Logs the end of an outage. */
+/* Records that the server accepted runs: closes the breaker, and logs the end of an
+ * outage. */
 void rl_journal_set_available(rl_journal *journal);
 
-/* Each logs a change once: the journal's file can't be used, it can be used again, the server
- * has rejected a run. */
+/* Each logs a change once: the file can't be used, it can be used again, a run was
+ * rejected. */
 void rl_journal_log_unusable(rl_journal *journal, const rl_err *err);
 void rl_journal_log_usable(rl_journal *journal);
 void rl_journal_log_rejected(rl_journal *journal, const rl_err *reason);

@@ -93,8 +93,8 @@ rl_status rl_pipeline_open(rl_pipeline *pipeline, rl_err *err)
     return status;
 }
 
-/* With PostgreSQL a run of less than RL_SERVER goes to the journal, so that its caller does not
- * wait for the server. */
+/* With PostgreSQL a run of less than RL_SERVER goes to the journal, so that its caller
+ * does not wait for the server. */
 static rl_commit *queue_for(rl_pipeline *pipeline, rl_durability durability)
 {
     bool to_journal = pipeline->journal != NULL && durability < RL_SERVER;
@@ -182,8 +182,8 @@ size_t rl_pipeline_queued(rl_pipeline *pipeline)
 void rl_pipeline_before_fork(rl_pipeline *pipeline)
 {
     rl_commit_before_fork(pipeline->commit);
-    /* before the journal: the worker may hold the server's connection between send and finish,
-     * and uses the journal meanwhile */
+    /* before the journal: the worker may hold the server's connection between send and
+     * finish, and uses the journal meanwhile */
     pipeline->store->ops->before_fork(pipeline->store);
     if (pipeline->journal != NULL) {
         rl_commit_before_fork(pipeline->journal_commit);

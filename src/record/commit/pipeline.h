@@ -1,11 +1,12 @@
-/* The pipeline that takes runs into the database: a commit queue in front of the store and, with
- * PostgreSQL, the journal with a commit queue of its own. A commit leaves checkpoints and
- * forwarding to the recorder's worker, which calls rl_pipeline_work.
+/* The pipeline that takes runs into the database: a commit queue in front of the store
+ * and, with PostgreSQL, the journal with a commit queue of its own. Checkpoints and
+ * forwarding are left to the recorder's worker, which calls rl_pipeline_work.
  *
- * Threads: every function from any thread, except that rl_pipeline_work runs in one at a time,
- * and init, close and free while no other call is under way. All may wait, except where the
- * comment says that it does not.
- * Ownership: a pipeline owns the store, the queues and the journal, and borrows its options.
+ * Threads: every function from any thread, but rl_pipeline_work in one at a time, and
+ * init, close and free alone. All may wait, except where the comment says that it does
+ * not. Times are nanoseconds of the monotonic clock.
+ * Ownership: a pipeline owns the store, the queues and the journal, and borrows its
+ * options.
  */
 #ifndef RL_PIPELINE_H
 #define RL_PIPELINE_H
@@ -30,6 +31,7 @@ typedef struct rl_pipeline_options {
     rl_notices *notices;
 } rl_pipeline_options;
 
+/* Stays where it was initialized: its parts point into it. */
 typedef struct rl_pipeline {
     rl_pipeline_options options;
     rl_store *store;     /* owned; NULL once it is closed */
@@ -39,17 +41,16 @@ typedef struct rl_pipeline {
     atomic_bool ready;         /* the database was opened */
 } rl_pipeline;
 
-/* Makes the parts, and opens nothing. The caller must call rl_pipeline_free also after a
- * failure. */
+/* Makes the parts, and opens nothing. Call rl_pipeline_free also after a failure. */
 rl_status rl_pipeline_init(rl_pipeline *pipeline, const rl_pipeline_options *options,
                            rl_err *err);
 
-/* Closes the files and connections. The queues stay valid until rl_pipeline_free, which also
- * closes. */
+/* Closes the files and connections; rl_pipeline_free also frees the queues. */
 void rl_pipeline_close(rl_pipeline *pipeline);
 void rl_pipeline_free(rl_pipeline *pipeline);
 
-/* Opens the SQLite store. With PostgreSQL only the journal: the server may be unavailable. */
+/* Opens the SQLite store. With PostgreSQL only the journal: the server may be
+ * unavailable. */
 rl_status rl_pipeline_open(rl_pipeline *pipeline, rl_err *err);
 static inline bool rl_pipeline_is_ready(rl_pipeline *pipeline)
 {
@@ -64,30 +65,27 @@ rl_status rl_pipeline_write(rl_pipeline *pipeline, rl_run *run, rl_durability du
 rl_status rl_pipeline_try_write(rl_pipeline *pipeline, rl_run *run,
                                 rl_durability durability, rl_err *err);
 
-/* Before a query: waits up to a second for runs on their way to the server, and makes sure that
- * the server has the tables. */
+/* Before a query: waits up to a second for runs on their way to the server, and makes
+ * sure that the server has the tables. */
 rl_status rl_pipeline_prepare_query(rl_pipeline *pipeline, rl_err *err);
 
 /* Whether rl_pipeline_work has something to do. Does not wait. */
 bool rl_pipeline_has_work(rl_pipeline *pipeline);
 
-/* A pass of the worker: makes a checkpoint if one is needed, and forwards the journal until it
- * is empty or *stop is set. Returns when the next pass is needed (nanoseconds, monotonic
- * clock). */
+/* A pass of the worker: a checkpoint if one is needed, and forwarding until the journal
+ * is empty or *stop is set. Returns when the next pass is needed. */
 uint64_t rl_pipeline_work(rl_pipeline *pipeline, const atomic_bool *stop);
 
 /* Makes a checkpoint if one is needed: for a caller without a worker. */
 void rl_pipeline_checkpoint(rl_pipeline *pipeline);
 
-/* Waits until the queued runs are committed. RL_TIMEOUT at `end` (nanoseconds, monotonic
- * clock). */
+/* Waits until the queued runs are committed. RL_TIMEOUT at `end`. */
 rl_status rl_pipeline_drain_queues(rl_pipeline *pipeline, uint64_t end);
 
 /* The number of runs that wait to be committed. Does not wait. */
 size_t rl_pipeline_queued(rl_pipeline *pipeline);
 
-/* Around a fork: take the locks and close the SQLite file; release the locks. The next use opens
- * the file again, on both sides. */
+/* Around a fork: take the locks and close the SQLite file; release the locks. */
 void rl_pipeline_before_fork(rl_pipeline *pipeline);
 void rl_pipeline_after_fork(rl_pipeline *pipeline, bool in_child);
 

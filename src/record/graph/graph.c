@@ -1,12 +1,12 @@
-/* One open run: what events add to it. See graph_state.h. */
+/* What events add to one open run. See graph_state.h. */
 #include "core/alloc.h"
 #include "core/uuid.h"
 #include "record/graph/graph_state.h"
 
 #include <stdio.h>
 
-/* Bytes of a run's payloads; of what comes behind, only the size is kept. */
-#define PAYLOADS ((size_t)64 << 20)
+/* Bytes of payloads in one run. Of later payloads only the size is recorded. */
+#define MAX_PAYLOADS ((size_t)64 << 20)
 
 const char *const rl_outcome_texts[] = {"running", "completed", "failed", "interrupted",
                                         "cancelled"};
@@ -22,10 +22,10 @@ rl_slice rl_graph_copy_text(rl_graph *graph, rl_text text)
 
 static bool has_room(const rl_graph *graph, size_t len)
 {
-    return graph->arena.len < PAYLOADS && len < PAYLOADS;
+    return graph->arena.len < MAX_PAYLOADS && len < MAX_PAYLOADS;
 }
 
-static rl_slice keep_payload(rl_graph *graph, rl_text json)
+static rl_slice copy_payload(rl_graph *graph, rl_text json)
 {
     char marker[48];
 
@@ -76,15 +76,15 @@ rl_graph *rl_graph_new(const rl_span_start *start, const rl_graph_start *given)
     graph->run_id = rl_graph_copy_text(graph, given->run_id);
     graph->thread_id = rl_graph_copy_text(graph, given->thread_id);
     graph->metadata = rl_graph_copy_text(graph, given->metadata);
-    graph->inputs = keep_payload(graph, inputs);
-    scope = add_scope(graph, start->ns); /* that of the nodes without their own part */
+    graph->inputs = copy_payload(graph, inputs);
+    scope = add_scope(graph, start->ns); /* of the run's own graph */
     graph->started_at = rl_time_now();
     if (scope == NULL || graph->arena.failed ||
         rl_uuid7(graph->started_at, graph->id, &ignored) != RL_OK) {
         rl_graph_free(graph);
         return NULL;
     }
-    if (graph->inputs.len == inputs.len) { /* else it was cut */
+    if (graph->inputs.len == inputs.len) { /* else the payload was cut */
         rl_snapshot_take(&scope->snapshot, &start->inputs, graph->inputs.at,
                          RL_SINCE_INPUTS);
     }
@@ -100,10 +100,10 @@ void rl_graph_free(rl_graph *graph)
         return;
     }
     while (graph->spans != NULL) {
-        rl_span *one = graph->spans;
+        rl_span *span = graph->spans;
 
-        graph->spans = one->next_in_graph;
-        rl_free(one);
+        graph->spans = span->next_in_graph;
+        rl_free(span);
     }
     while (graph->scopes != NULL) {
         rl_scope *scope = graph->scopes;
@@ -124,7 +124,8 @@ void *rl_graph_owner(const rl_graph *graph)
     return graph->owner;
 }
 
-/* A retry starts anew under the same namespace, after an attempt that did not complete. */
+/* The number of a node's attempt: LangGraph retries a node under the same namespace,
+ * after an attempt that did not complete. */
 static int64_t attempt_of(const rl_graph *graph, rl_text ns)
 {
     int64_t attempt = 1;
@@ -136,8 +137,8 @@ static int64_t attempt_of(const rl_graph *graph, rl_text ns)
     return attempt;
 }
 
-/* The scope of a node: its namespace without its own part, "outer:id" of "outer:id|node:id".
- * NULL when there is no memory. */
+/* The scope of a node: its namespace without the last part, so "outer:id" of
+ * "outer:id|node:id". NULL when there is no memory. */
 static rl_scope *scope_of(rl_graph *graph, rl_text ns)
 {
     rl_scope *scope = graph->scopes;
@@ -152,13 +153,13 @@ static rl_scope *scope_of(rl_graph *graph, rl_text ns)
     return scope != NULL ? scope : add_scope(graph, ns);
 }
 
-/* Keeps a node's inputs, as a delta where that is shorter. What was sent to a node is no
- * state of the graph, so nothing is compared with it. */
-static void keep_inputs(rl_graph *graph, const rl_span_start *start, rl_node *log,
-                        ptrdiff_t index)
+/* Records a node's inputs, as a delta if that is shorter. Inputs that were sent to a node
+ * are not the graph's state, so the next inputs are not compared with them. */
+static void record_inputs(rl_graph *graph, const rl_span_start *start, rl_node *log,
+                          ptrdiff_t index)
 {
     const rl_object *inputs = &start->inputs;
-    const bool follow = !start->pushed;
+    const bool is_state = !start->pushed;
     rl_scope *scope = NULL;
 
     if (graph->node_inputs == RL_INPUTS_DELTA && inputs->members != NULL &&
@@ -167,13 +168,13 @@ static void keep_inputs(rl_graph *graph, const rl_span_start *start, rl_node *lo
     }
     log->inputs.at = graph->arena.len;
     log->is_delta = scope != NULL && rl_snapshot_delta(&scope->snapshot, inputs,
-                                                       &graph->arena, follow, index);
+                                                       &graph->arena, is_state, index);
     if (log->is_delta) {
         log->inputs.len = graph->arena.len - log->inputs.at;
         log->inputs.given = !graph->arena.failed;
     } else if (graph->node_inputs != RL_INPUTS_NONE) {
-        log->inputs = keep_payload(graph, (rl_text){inputs->text, inputs->len});
-        if (scope != NULL && follow) {
+        log->inputs = copy_payload(graph, (rl_text){inputs->text, inputs->len});
+        if (scope != NULL && is_state) {
             rl_snapshot_take(&scope->snapshot, inputs, log->inputs.at, index);
         }
     }
@@ -191,7 +192,7 @@ ptrdiff_t rl_graph_add_node(rl_graph *graph, ptrdiff_t parent, rl_slice ns,
     };
 
     log.name = rl_graph_copy_text(graph, start->name);
-    keep_inputs(graph, start, &log, index);
+    record_inputs(graph, start, &log, index);
     log.started_at = rl_time_now();
     log.started_ns = rl_monotonic_ns();
     rl_buf_add(&graph->nodes, &log, sizeof log);
@@ -205,15 +206,15 @@ void rl_graph_end_node(rl_graph *graph, ptrdiff_t index, const rl_span_end *end)
 
     log->outcome = end->outcome;
     log->ended_ns = end->ended_ns;
-    log->outputs = keep_payload(graph, end->outputs);
+    log->outputs = copy_payload(graph, end->outputs);
     log->error_type = rl_graph_copy_text(graph, end->error_type);
     log->error_text = rl_graph_copy_text(graph, end->error_text);
     graph->wide_numbers |= end->wide_numbers;
     graph->unfinished_attempts += end->outcome != RL_COMPLETED;
-    /* an interrupt ends all that it is in, so the outermost tells of it once */
+    /* an interrupt ends all enclosing nodes; the outermost one lists it */
     if (end->outcome == RL_INTERRUPTED && log->parent == RL_NO_NODE) {
         graph->interrupted = true;
-        interrupts = keep_payload(graph, end->interrupts);
+        interrupts = copy_payload(graph, end->interrupts);
         if (interrupts.given) {
             rl_buf_add(&graph->interrupts, &interrupts, sizeof interrupts);
         }
@@ -270,7 +271,7 @@ void rl_graph_end_call(rl_graph *graph, const rl_span *span, const rl_span_end *
         }
     }
     if (span->call == RL_CALL_LLM && model.len > 0 && model.len <= sizeof name) {
-        memcpy(name, model.data, model.len); /* the arena may move under it */
+        memcpy(name, model.data, model.len); /* add_model may reallocate the arena */
         add_model(graph, span->node, (rl_text){name, model.len});
     }
 }

@@ -1,5 +1,6 @@
-/* Inside the open runs: what graphs.c, which finds them, graph.c, which adds to one, and
- * graph_write.c, which writes one out, share. Nobody else includes it.
+/* Inside the open runs, for the files that make them up: graphs.c (the table), graph.c
+ * (what events add to one graph) and graph_write.c (a graph as a row). No other file
+ * includes this header.
  */
 #ifndef RL_GRAPH_STATE_H
 #define RL_GRAPH_STATE_H
@@ -8,13 +9,14 @@
 
 #define RL_NO_NODE (-1)
 
-/* What calls add up to. */
+/* Sums over calls. */
 typedef struct rl_totals {
     int64_t llm_calls, tool_calls;
     rl_tokens tokens;
 } rl_totals;
 
-/* A node log. Texts are slices of the graph's arena. */
+/* A node log. Texts are slices of the graph's arena. Here and below, *_at are
+ * microseconds since 1970, *_ns nanoseconds of the monotonic clock (0: not ended). */
 typedef struct rl_node {
     rl_slice name, inputs, outputs, error_type, error_text, ns;
     bool is_delta; /* inputs are an inputs_delta */
@@ -26,7 +28,8 @@ typedef struct rl_node {
     rl_totals totals;
 } rl_node;
 
-/* A model that was called, once for each node; RL_NO_NODE: outside of any. */
+/* A model that a node called, listed once for each node; RL_NO_NODE: called outside of
+ * nodes. */
 typedef struct rl_model {
     rl_slice name;
     ptrdiff_t node;
@@ -40,57 +43,59 @@ typedef struct rl_span {
     rl_call call;
     bool hidden;
     rl_slice ns, model;
-    ptrdiff_t node; /* its own index for a node, else that of the enclosing one */
+    ptrdiff_t node; /* the index of the node itself, or of the enclosing one */
 } rl_span;
 
-/* The nodes of one graph within the run: the run's own, or a subgraph called once. */
+/* The nodes of one graph within the run: of the run's own graph, or of one call of a
+ * subgraph. The inputs of each are compared with those before it. */
 typedef struct rl_scope {
     struct rl_scope *next;
-    rl_slice ns; /* what their namespaces have in common */
+    rl_slice ns; /* the common start of their namespaces */
     rl_snapshot snapshot;
 } rl_scope;
 
 struct rl_graph {
-    rl_graph *older, *newer; /* in the table */
-    rl_key key;              /* of its own span */
+    rl_graph *older, *newer; /* in the table, by time of start */
+    rl_key key;              /* of the graph's own span */
     void *owner;
     const void *recorder, *sink, *object;
-    const char *process; /* the table's */
-    rl_span *spans;      /* owned; the graph's own is the last of the list */
-    rl_scope *scopes;    /* owned; the run's own is the last */
+    const char *process; /* borrowed from the table; for the column owner */
+    rl_span *spans;      /* owned; the graph's own span is the last one */
+    rl_scope *scopes;    /* owned; the scope of the run's own graph is the last one */
     rl_buf arena;
     rl_buf nodes;  /* of rl_node */
     rl_buf models; /* of rl_model */
     uint8_t id[16];
     rl_slice wpk_id, run_id, thread_id, metadata, inputs;
-    rl_slice told;     /* the interrupts that LangGraph told of */
-    rl_buf interrupts; /* of rl_slice: those that nodes ended by */
+    rl_slice reported; /* the interrupts that LangGraph reported for the run */
+    rl_buf interrupts; /* of rl_slice: the interrupts that ended nodes */
     int64_t started_at;
     uint64_t started_ns;
-    unsigned unfinished_attempts; /* nodes that did not complete, so may be tried again */
+    unsigned unfinished_attempts; /* did not complete: LangGraph may retry the node */
     bool interrupted, resumed, wide_numbers;
     rl_totals totals;
     rl_node_inputs node_inputs;
     uint64_t interval_ns, written_ns;
-    bool changed; /* since it was written */
-    size_t bytes; /* as the table has counted it */
+    bool changed; /* since the last write */
+    size_t bytes; /* counted in the table's sum */
 };
 
-/* graph.c; the caller has the graph to itself. */
+/* In graph.c. The caller holds the table's lock, or the graph is not in the table. */
 
-/* A new graph with a copy of what it starts with, or NULL. */
+/* Makes a graph with copies of all texts; NULL when there is no memory. Owned by the
+ * caller. */
 rl_graph *rl_graph_new(const rl_span_start *start, const rl_graph_start *graph);
 
-/* Adds a node log: its index. */
+/* Adds a node log and returns its index. */
 ptrdiff_t rl_graph_add_node(rl_graph *graph, ptrdiff_t parent, rl_slice ns,
                             const rl_span_start *start);
 void rl_graph_end_node(rl_graph *graph, ptrdiff_t index, const rl_span_end *end);
 
-/* Counts a call that has begun, and what is known when it ends. */
+/* Counts a call at its start; adds its tokens and model at its end. */
 void rl_graph_count_call(rl_graph *graph, ptrdiff_t node, rl_call call);
 void rl_graph_end_call(rl_graph *graph, const rl_span *span, const rl_span_end *end);
 
-/* Copies a text into the arena. */
+/* Copies a text into the arena; graph->arena.failed when there is no memory. */
 rl_slice rl_graph_copy_text(rl_graph *graph, rl_text text);
 
 static inline rl_text rl_graph_text(const rl_graph *graph, rl_slice slice)

@@ -1,4 +1,4 @@
-/* An open run, written out as a row: with its end, or as it stands. See graph.h. */
+/* A graph as the row of a run. See graph.h. */
 #include "core/json.h"
 #include "record/graph/graph_state.h"
 
@@ -43,7 +43,7 @@ static void put_tokens(rl_json *json, const rl_tokens *tokens)
     }
 }
 
-/* Whether one of the models before has the same name. */
+/* Whether an earlier model has the same name. */
 static bool is_repeated(const rl_graph *graph, const rl_model *models, size_t index)
 {
     rl_text name = rl_graph_text(graph, models[index].name);
@@ -55,7 +55,7 @@ static bool is_repeated(const rl_graph *graph, const rl_model *models, size_t in
     return found;
 }
 
-/* The models of a node, or (`all`) of the run. */
+/* The models of a node or, with `all`, of the run. */
 static void put_models(rl_json *json, const rl_graph *graph, ptrdiff_t node, bool all)
 {
     const rl_model *models = (const rl_model *)(const void *)graph->models.data;
@@ -109,29 +109,29 @@ static void put_node(rl_json *json, const rl_graph *graph, ptrdiff_t index)
     rl_json_close(json);
 }
 
-/* What stands between the brackets of a JSON object or array, "" for none. Anything else is
- * an item by itself. */
-static rl_text inside(rl_text json)
+/* The text between the brackets of a JSON object or array. Any other text is returned
+ * whole. */
+static rl_text without_brackets(rl_text json)
 {
     bool bracket = json.len >= 2 && (json.data[0] == '{' || json.data[0] == '[');
 
     return bracket ? (rl_text){json.data + 1, json.len - 2} : json;
 }
 
-/* Those that LangGraph told of, else those that nodes ended by. */
+/* The interrupts that LangGraph reported for the run, else those that ended nodes. */
 static void put_interrupts(rl_json *json, const rl_graph *graph)
 {
     const rl_slice *found = (const rl_slice *)(const void *)graph->interrupts.data;
     size_t count = graph->interrupts.len / sizeof *found;
 
     put_key(json, "interrupts");
-    if (graph->told.given) {
-        put_raw(json, rl_graph_text(graph, graph->told));
+    if (graph->reported.given) {
+        put_raw(json, rl_graph_text(graph, graph->reported));
         return;
     }
     rl_json_open(json, '[');
     for (size_t i = 0; i < count; i++) {
-        rl_text items = inside(rl_graph_text(graph, found[i]));
+        rl_text items = without_brackets(rl_graph_text(graph, found[i]));
 
         if (items.len > 0) {
             rl_json_raw(json, items.data, items.len);
@@ -140,10 +140,10 @@ static void put_interrupts(rl_json *json, const rl_graph *graph)
     rl_json_close(json);
 }
 
-/* The user's metadata with what the run adds up to, where there is something to say. */
+/* The user's metadata, with the interrupts and the sums of the run that are not empty. */
 static void set_metadata(const rl_graph *graph, rl_run *run)
 {
-    rl_text user = inside(rl_graph_text(graph, graph->metadata));
+    rl_text user = without_brackets(rl_graph_text(graph, graph->metadata));
     const rl_totals *totals = &graph->totals;
     size_t at = rl_run_begin(run);
     rl_json json;
@@ -217,8 +217,8 @@ static void set_end(const rl_graph *graph, const rl_span_end *end, rl_run *run)
 void rl_graph_write(const rl_graph *graph, const rl_span_end *end, rl_run *run)
 {
     rl_outcome outcome = end != NULL ? end->outcome : RL_RUNNING;
-    bool paused = graph->interrupted && outcome == RL_COMPLETED;
-    const char *status = rl_outcome_texts[paused ? RL_INTERRUPTED : outcome];
+    bool interrupted = graph->interrupted && outcome == RL_COMPLETED;
+    const char *status = rl_outcome_texts[interrupted ? RL_INTERRUPTED : outcome];
 
     rl_run_reset(run);
     memcpy(run->id, graph->id, sizeof run->id);

@@ -6,10 +6,10 @@
 
 #include <pthread.h>
 
-/* What the table holds at most. Streams that were left hanging stay open for ever. */
-#define GRAPHS ((size_t)10000)
-#define BYTES ((size_t)256 << 20)
-#define ENDED 64 /* ends that other handlers may still be told of */
+/* Limits of the table: a stream that its program abandons never ends. */
+#define MAX_GRAPHS ((size_t)10000)
+#define MAX_BYTES ((size_t)256 << 20)
+#define RECENT 64 /* ended spans that are remembered for other handlers */
 
 struct rl_graphs {
     pthread_mutex_t lock;
@@ -17,10 +17,10 @@ struct rl_graphs {
     size_t size;       /* a power of two */
     size_t spans, graphs, bytes;
     rl_graph *oldest, *newest;
-    rl_key ended[ENDED]; /* the last ones, in a ring */
-    size_t next_ended;
+    rl_key recent[RECENT]; /* the last spans that ended, in a ring */
+    size_t next_recent;
     char process[RL_OWNER_TEXT];
-    unsigned generation; /* of forks, in which the graphs were begun */
+    unsigned generation; /* rl_fork_generation of the process that opened the graphs */
     rl_fork_member member;
 };
 
@@ -74,7 +74,8 @@ rl_graphs *rl_graphs_shared(void)
     return shared;
 }
 
-/* UUIDs of version 7 differ in their low half; those of version 4 everywhere. */
+/* Both halves count: UUIDs of version 7 that are made together differ in the low one
+ * only. */
 static size_t bucket_of(const rl_graphs *graphs, rl_key key)
 {
     uint64_t mixed = (key.low ^ key.high) * UINT64_C(0x9E3779B97F4A7C15);
@@ -82,34 +83,36 @@ static size_t bucket_of(const rl_graphs *graphs, rl_key key)
     return (size_t)(mixed >> 32) & (graphs->size - 1);
 }
 
-static bool same_run(rl_key a, rl_key b)
+static bool same_uuid(rl_key a, rl_key b)
 {
     return a.low == b.low && a.high == b.high;
 }
 
 static rl_span *find(const rl_graphs *graphs, rl_key key)
 {
-    rl_span *one = graphs->buckets[bucket_of(graphs, key)];
+    rl_span *span = graphs->buckets[bucket_of(graphs, key)];
 
-    while (one != NULL && (!same_run(one->key, key) || one->key.handler != key.handler)) {
-        one = one->next_in_bucket;
+    while (span != NULL &&
+           (!same_uuid(span->key, key) || span->key.handler != key.handler)) {
+        span = span->next_in_bucket;
     }
-    return one;
+    return span;
 }
 
-/* What another handler of the same recorder has open for the same run of LangChain's. */
+/* The span that another handler of the same recorder has open under the same UUID. */
 static rl_span *find_twin(const rl_graphs *graphs, rl_key key, const void *sink)
 {
-    rl_span *one = graphs->buckets[bucket_of(graphs, key)];
+    rl_span *span = graphs->buckets[bucket_of(graphs, key)];
 
-    while (one != NULL && (!same_run(one->key, key) || one->key.handler == key.handler ||
-                           one->graph->sink != sink)) {
-        one = one->next_in_bucket;
+    while (span != NULL &&
+           (!same_uuid(span->key, key) || span->key.handler == key.handler ||
+            span->graph->sink != sink)) {
+        span = span->next_in_bucket;
     }
-    return one;
+    return span;
 }
 
-/* Doubles the table; where there is no memory the chains just grow longer. */
+/* Doubles the table. Without memory the chains grow longer instead. */
 static void grow(rl_graphs *graphs)
 {
     size_t before = graphs->size;
@@ -123,38 +126,38 @@ static void grow(rl_graphs *graphs)
     graphs->size = before * 2;
     for (size_t i = 0; i < before; i++) {
         while (old[i] != NULL) {
-            rl_span *one = old[i];
-            rl_span **bucket = &buckets[bucket_of(graphs, one->key)];
+            rl_span *span = old[i];
+            rl_span **bucket = &buckets[bucket_of(graphs, span->key)];
 
-            old[i] = one->next_in_bucket;
-            one->next_in_bucket = *bucket;
-            *bucket = one;
+            old[i] = span->next_in_bucket;
+            span->next_in_bucket = *bucket;
+            *bucket = span;
         }
     }
     rl_free(old);
 }
 
-static void insert(rl_graphs *graphs, rl_span *one)
+static void insert(rl_graphs *graphs, rl_span *span)
 {
     rl_span **bucket;
 
     if (graphs->spans >= graphs->size) {
         grow(graphs);
     }
-    bucket = &graphs->buckets[bucket_of(graphs, one->key)];
-    one->next_in_bucket = *bucket;
-    *bucket = one;
+    bucket = &graphs->buckets[bucket_of(graphs, span->key)];
+    span->next_in_bucket = *bucket;
+    *bucket = span;
     graphs->spans++;
 }
 
-static void unlink_span(rl_graphs *graphs, const rl_span *one)
+static void unlink_span(rl_graphs *graphs, const rl_span *span)
 {
-    rl_span **at = &graphs->buckets[bucket_of(graphs, one->key)];
+    rl_span **at = &graphs->buckets[bucket_of(graphs, span->key)];
 
-    while (*at != one) {
+    while (*at != span) {
         at = &(*at)->next_in_bucket;
     }
-    *at = one->next_in_bucket;
+    *at = span->next_in_bucket;
     graphs->spans--;
 }
 
@@ -171,11 +174,11 @@ static void link_graph(rl_graphs *graphs, rl_graph *graph)
     graphs->graphs++;
 }
 
-/* Takes a graph out, with all of its spans. */
+/* Takes a graph out of the table, with its spans. */
 static void unlink_graph(rl_graphs *graphs, rl_graph *graph)
 {
-    for (const rl_span *one = graph->spans; one != NULL; one = one->next_in_graph) {
-        unlink_span(graphs, one);
+    for (const rl_span *span = graph->spans; span != NULL; span = span->next_in_graph) {
+        unlink_span(graphs, span);
     }
     if (graph->older != NULL) {
         graph->older->newer = graph->newer;
@@ -191,8 +194,8 @@ static void unlink_graph(rl_graphs *graphs, rl_graph *graph)
     graphs->bytes -= graph->bytes;
 }
 
-/* An event has changed a graph. */
-static void touch(rl_graphs *graphs, rl_graph *graph)
+/* Records that an event has changed a graph. */
+static void mark_changed(rl_graphs *graphs, rl_graph *graph)
 {
     size_t bytes = graph->arena.cap + graph->nodes.cap;
 
@@ -201,7 +204,7 @@ static void touch(rl_graphs *graphs, rl_graph *graph)
     graph->changed = true;
 }
 
-/* Takes all graphs out: the oldest, from which `newer` leads to the others. */
+/* Takes all graphs out of the table. Returns the oldest; `newer` leads to the others. */
 static rl_graph *unlink_all(rl_graphs *graphs)
 {
     rl_graph *first = graphs->oldest;
@@ -247,7 +250,7 @@ void rl_graphs_discard_inherited(rl_graphs *graphs, void (*release)(void *owner)
     rl_owner_self(graphs->process);
     graphs->generation = rl_fork_generation();
     pthread_mutex_unlock(&graphs->lock);
-    free_all(inherited, release); /* whose code may come back here */
+    free_all(inherited, release); /* unlocked: release may call into the table */
 }
 
 static rl_found found_by(const rl_span *span)
@@ -264,12 +267,13 @@ static rl_found found_by(const rl_span *span)
     return found;
 }
 
-/* Whether a start is told by several handlers of one recorder, and another one has it. */
-static bool is_others(const rl_graphs *graphs, const rl_span_start *start)
+/* Whether another handler of the same recorder records the start. */
+static bool is_recorded_elsewhere(const rl_graphs *graphs, const rl_span_start *start)
 {
     const rl_span *twin = find_twin(graphs, start->key, start->sink);
 
-    if (twin != NULL && twin->kind == RL_SPAN_GRAPH) { /* or another run of that id */
+    if (twin != NULL && twin->kind == RL_SPAN_GRAPH) {
+        /* another object: another run to which the program gave the same UUID */
         return twin->graph->object == start->object;
     }
     return twin != NULL ||
@@ -289,14 +293,14 @@ rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
     if (own != NULL) {
         found->other = true;
     } else if (start->is_graph && start->ns.data == NULL) {
-        found->other = is_others(graphs, start);
+        found->other = is_recorded_elsewhere(graphs, start);
         kind = found->other ? RL_SPAN_NONE : RL_SPAN_GRAPH;
     } else if (parent != NULL) {
-        bool moved = start->ns.data != NULL &&
-                     !rl_same_text(start->ns, rl_graph_text(parent->graph, parent->ns));
+        bool new_ns = start->ns.data != NULL &&
+                      !rl_same_text(start->ns, rl_graph_text(parent->graph, parent->ns));
 
-        kind = moved && !start->hidden && !parent->hidden ? RL_SPAN_NODE : RL_SPAN_INNER;
-    } else if (is_others(graphs, start)) {
+        kind = new_ns && !start->hidden && !parent->hidden ? RL_SPAN_NODE : RL_SPAN_INNER;
+    } else if (is_recorded_elsewhere(graphs, start)) {
         found->other = true;
     } else if (start->is_graph && start->is_root) {
         kind = RL_SPAN_GRAPH;
@@ -305,35 +309,36 @@ rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
     return kind;
 }
 
-/* A span of a graph that is in the table. `parent` is NULL for the graph's own. */
-static void open_span(rl_graphs *graphs, rl_graph *graph, rl_span *one,
+/* Fills in a span, and adds it to its graph and to the table. `parent` is NULL for the
+ * graph's own span. */
+static void open_span(rl_graphs *graphs, rl_graph *graph, rl_span *span,
                       const rl_span *parent, const rl_span_start *start)
 {
-    one->key = start->key;
-    one->graph = graph;
-    one->call = start->call;
-    one->node = parent != NULL ? parent->node : RL_NO_NODE;
-    one->hidden = start->hidden || (parent != NULL && parent->hidden);
-    /* what has no namespace of its own, a tool or a model, is in its parent's */
-    one->ns = start->ns.data != NULL || parent == NULL
-                  ? rl_graph_copy_text(graph, start->ns)
-                  : parent->ns;
-    if (one->kind == RL_SPAN_NODE) {
-        one->node = rl_graph_add_node(graph, one->node, one->ns, start);
+    span->key = start->key;
+    span->graph = graph;
+    span->call = start->call;
+    span->node = parent != NULL ? parent->node : RL_NO_NODE;
+    span->hidden = start->hidden || (parent != NULL && parent->hidden);
+    /* a tool or a model has no namespace: it is in its parent's */
+    span->ns = start->ns.data != NULL || parent == NULL
+                   ? rl_graph_copy_text(graph, start->ns)
+                   : parent->ns;
+    if (span->kind == RL_SPAN_NODE) {
+        span->node = rl_graph_add_node(graph, span->node, span->ns, start);
     } else if (start->call != RL_CALL_NONE) {
-        rl_graph_count_call(graph, one->node, start->call);
-        one->model = rl_graph_copy_text(graph, start->name);
+        rl_graph_count_call(graph, span->node, start->call);
+        span->model = rl_graph_copy_text(graph, start->name);
     }
     graph->wide_numbers |= start->wide_numbers;
-    one->next_in_graph = graph->spans;
-    graph->spans = one;
-    insert(graphs, one);
+    span->next_in_graph = graph->spans;
+    graph->spans = span;
+    insert(graphs, span);
 }
 
 rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind,
                           const rl_span_start *start, const rl_graph_start *given)
 {
-    rl_span *one = rl_calloc(1, sizeof *one);
+    rl_span *span = rl_calloc(1, sizeof *span);
     rl_graph *fresh = given != NULL ? rl_graph_new(start, given) : NULL;
     rl_status status = RL_NOMEM;
     const rl_span *parent = NULL;
@@ -342,120 +347,121 @@ rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind,
     if (given == NULL) {
         parent = start->has_parent ? find(graphs, start->parent) : NULL;
     }
-    if (one != NULL && (fresh != NULL || parent != NULL) &&
+    if (span != NULL && (fresh != NULL || parent != NULL) &&
         find(graphs, start->key) == NULL) {
         rl_graph *graph = fresh != NULL ? fresh : parent->graph;
 
-        one->kind = kind;
+        span->kind = kind;
         if (fresh != NULL) {
             graph->key = start->key;
             link_graph(graphs, graph);
         }
-        open_span(graphs, graph, one, parent, start);
-        touch(graphs, graph);
-        one = NULL;
+        open_span(graphs, graph, span, parent, start);
+        mark_changed(graphs, graph);
+        span = NULL;
         fresh = NULL;
         status = RL_OK;
     }
     pthread_mutex_unlock(&graphs->lock);
-    rl_free(one);
+    rl_free(span);
     rl_graph_free(fresh);
     return status;
 }
 
-/* Notes what a handler has ended: the next in the list is told of the same end. */
-static void note_ended(rl_graphs *graphs, rl_key key)
+/* Remembers an ended span: LangChain calls the other handlers for the same end. */
+static void remember_ended(rl_graphs *graphs, rl_key key)
 {
-    graphs->ended[graphs->next_ended] = key;
-    graphs->next_ended = (graphs->next_ended + 1) % ENDED;
+    graphs->recent[graphs->next_recent] = key;
+    graphs->next_recent = (graphs->next_recent + 1) % RECENT;
 }
 
-/* Whether another handler has it open, or has ended it a moment ago. */
+/* Whether another handler has the span open, or has ended it a moment ago. */
 static bool is_known(const rl_graphs *graphs, rl_key key)
 {
-    const rl_span *one = graphs->buckets[bucket_of(graphs, key)];
+    const rl_span *span = graphs->buckets[bucket_of(graphs, key)];
     bool found;
 
-    while (one != NULL && !same_run(one->key, key)) {
-        one = one->next_in_bucket;
+    while (span != NULL && !same_uuid(span->key, key)) {
+        span = span->next_in_bucket;
     }
-    found = one != NULL;
-
-    for (size_t i = 0; i < ENDED && !found; i++) {
-        found = same_run(graphs->ended[i], key);
+    found = span != NULL;
+    for (size_t i = 0; i < RECENT && !found; i++) {
+        found = same_uuid(graphs->recent[i], key);
     }
     return found;
 }
 
 rl_span_kind rl_graphs_find(rl_graphs *graphs, rl_key key, rl_found *found)
 {
-    const rl_span *one;
+    const rl_span *span;
     rl_span_kind kind;
 
     pthread_mutex_lock(&graphs->lock);
-    one = find(graphs, key);
-    kind = one != NULL ? one->kind : RL_SPAN_NONE;
-    *found = found_by(one);
-    found->other = one == NULL && is_known(graphs, key);
+    span = find(graphs, key);
+    kind = span != NULL ? span->kind : RL_SPAN_NONE;
+    *found = found_by(span);
+    found->other = span == NULL && is_known(graphs, key);
     pthread_mutex_unlock(&graphs->lock);
     return kind;
 }
 
-static void end_span(const rl_span *one, const rl_span_end *end)
+static void end_span(const rl_span *span, const rl_span_end *end)
 {
-    if (one->kind == RL_SPAN_NODE && !one->graph->nodes.failed) {
-        rl_graph_end_node(one->graph, one->node, end);
-    } else if (one->call != RL_CALL_NONE) {
-        rl_graph_end_call(one->graph, one, end);
+    if (span->kind == RL_SPAN_NODE && !span->graph->nodes.failed) {
+        rl_graph_end_node(span->graph, span->node, end);
+    } else if (span->call != RL_CALL_NONE) {
+        rl_graph_end_call(span->graph, span, end);
     }
 }
 
 bool rl_graphs_end(rl_graphs *graphs, rl_key key, const rl_span_end *end)
 {
-    rl_span *one, **at;
+    rl_span *span, **at;
+    bool found;
 
     pthread_mutex_lock(&graphs->lock);
-    one = find(graphs, key);
-    if (one != NULL && one->kind == RL_SPAN_GRAPH) {
-        one = NULL;
+    span = find(graphs, key);
+    if (span != NULL && span->kind == RL_SPAN_GRAPH) {
+        span = NULL;
     }
-    if (one != NULL) {
-        end_span(one, end);
-        for (at = &one->graph->spans; *at != one; at = &(*at)->next_in_graph) {
+    found = span != NULL;
+    if (found) {
+        end_span(span, end);
+        for (at = &span->graph->spans; *at != span; at = &(*at)->next_in_graph) {
         }
-        *at = one->next_in_graph;
-        unlink_span(graphs, one);
-        note_ended(graphs, key);
-        touch(graphs, one->graph);
+        *at = span->next_in_graph;
+        unlink_span(graphs, span);
+        remember_ended(graphs, key);
+        mark_changed(graphs, span->graph);
     }
     pthread_mutex_unlock(&graphs->lock);
-    rl_free(one);
-    return one != NULL;
+    rl_free(span);
+    return found;
 }
 
 void rl_graphs_interrupt(rl_graphs *graphs, rl_key key, rl_text interrupts)
 {
-    rl_span *one;
+    rl_span *span;
 
     pthread_mutex_lock(&graphs->lock);
-    one = find(graphs, key);
-    if (one != NULL) {
-        one->graph->interrupted = true;
-        one->graph->told = rl_graph_copy_text(one->graph, interrupts);
-        touch(graphs, one->graph);
+    span = find(graphs, key);
+    if (span != NULL) {
+        span->graph->interrupted = true;
+        span->graph->reported = rl_graph_copy_text(span->graph, interrupts);
+        mark_changed(graphs, span->graph);
     }
     pthread_mutex_unlock(&graphs->lock);
 }
 
 void rl_graphs_resume(rl_graphs *graphs, rl_key key)
 {
-    rl_span *one;
+    rl_span *span;
 
     pthread_mutex_lock(&graphs->lock);
-    one = find(graphs, key);
-    if (one != NULL) {
-        one->graph->resumed = true;
-        touch(graphs, one->graph);
+    span = find(graphs, key);
+    if (span != NULL) {
+        span->graph->resumed = true;
+        mark_changed(graphs, span->graph);
     }
     pthread_mutex_unlock(&graphs->lock);
 }
@@ -463,14 +469,14 @@ void rl_graphs_resume(rl_graphs *graphs, rl_key key)
 rl_graph *rl_graphs_take(rl_graphs *graphs, rl_key key)
 {
     rl_graph *graph = NULL;
-    rl_span *one;
+    rl_span *span;
 
     pthread_mutex_lock(&graphs->lock);
-    one = find(graphs, key);
-    if (one != NULL && one->kind == RL_SPAN_GRAPH) {
-        graph = one->graph;
+    span = find(graphs, key);
+    if (span != NULL && span->kind == RL_SPAN_GRAPH) {
+        graph = span->graph;
         unlink_graph(graphs, graph);
-        note_ended(graphs, key);
+        remember_ended(graphs, key);
     }
     pthread_mutex_unlock(&graphs->lock);
     return graph;
@@ -481,7 +487,8 @@ rl_graph *rl_graphs_take_excess(rl_graphs *graphs)
     rl_graph *graph = NULL;
 
     pthread_mutex_lock(&graphs->lock);
-    if (graphs->graphs > GRAPHS || (graphs->bytes > BYTES && graphs->graphs > 1)) {
+    if (graphs->graphs > MAX_GRAPHS ||
+        (graphs->bytes > MAX_BYTES && graphs->graphs > 1)) {
         graph = graphs->oldest;
         unlink_graph(graphs, graph);
     }
@@ -496,7 +503,8 @@ static void write_now(rl_graph *graph, rl_run *run)
     graph->written_ns = rl_monotonic_ns();
 }
 
-/* Whether somebody has to look after a graph: not where each event writes it. */
+/* Whether a graph is written at intervals (or with `all` at all), not only at its
+ * events. */
 static bool is_watched(const rl_graph *graph, bool all)
 {
     return graph->interval_ns != RL_LIVE_NEVER && (graph->interval_ns > 0 || all);
@@ -515,13 +523,13 @@ bool rl_graphs_write_next(rl_graphs *graphs, const void *recorder, bool all, rl_
     pthread_mutex_lock(&graphs->lock);
     for (graph = graphs->oldest; graph != NULL; graph = graph->newer) {
         if (graph->recorder == recorder && is_watched(graph, all)) {
-            uint64_t due = graph->written_ns + graph->interval_ns;
+            uint64_t when = graph->written_ns + graph->interval_ns;
 
-            if (graph->changed && (all || due <= now)) {
+            if (graph->changed && (all || when <= now)) {
                 break;
             }
-            due = due > now ? due : now + graph->interval_ns;
-            *next = due < *next ? due : *next;
+            when = when > now ? when : now + graph->interval_ns;
+            *next = when < *next ? when : *next;
         }
     }
     if (graph != NULL) {
@@ -533,13 +541,13 @@ bool rl_graphs_write_next(rl_graphs *graphs, const void *recorder, bool all, rl_
 
 bool rl_graphs_write_one(rl_graphs *graphs, rl_key key, rl_run *run)
 {
-    rl_span *one;
+    rl_span *span;
 
     pthread_mutex_lock(&graphs->lock);
-    one = find(graphs, key);
-    if (one != NULL) {
-        write_now(one->graph, run);
+    span = find(graphs, key);
+    if (span != NULL) {
+        write_now(span->graph, run);
     }
     pthread_mutex_unlock(&graphs->lock);
-    return one != NULL;
+    return span != NULL;
 }

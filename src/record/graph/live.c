@@ -1,7 +1,7 @@
-/* Open runs, written while they last. See live.h. */
+/* Open runs, written to the database while they are open. See live.h. */
 #include "record/graph/live.h"
 
-#define RETRY_NS UINT64_C(1000000000) /* when there was no memory for a run */
+#define RETRY_NS UINT64_C(1000000000) /* before the next try, when there is no memory */
 
 void rl_live_init(rl_live *live)
 {
@@ -9,13 +9,13 @@ void rl_live_init(rl_live *live)
     atomic_init(&live->next, RL_LIVE_NEVER);
 }
 
-/* Lets the worker look at `due`, or sooner. True when it was to look later. */
-static bool plan(rl_live *live, uint64_t due)
+/* Schedules the worker's next write for `when`, if it was scheduled later: then true. */
+static bool schedule(rl_live *live, uint64_t when)
 {
     uint_fast64_t next = atomic_load(&live->next);
 
-    while (due < next) {
-        if (atomic_compare_exchange_weak(&live->next, &next, due)) {
+    while (when < next) {
+        if (atomic_compare_exchange_weak(&live->next, &next, when)) {
             return true;
         }
     }
@@ -25,15 +25,16 @@ static bool plan(rl_live *live, uint64_t due)
 bool rl_live_watch(rl_live *live, rl_graphs *graphs, uint64_t interval_ns)
 {
     atomic_store_explicit(&live->graphs, graphs, memory_order_release);
-    return plan(live, rl_monotonic_ns() + interval_ns);
+    return schedule(live, rl_monotonic_ns() + interval_ns);
 }
 
-/* Writes what is due, or all; when to look again. */
+/* Writes the graphs whose interval has passed, or all. Returns the time of the next
+ * one. */
 static uint64_t write_graphs(rl_graphs *graphs, const void *recorder, bool all,
                              rl_run *run, rl_live_commit commit, void *ctx)
 {
     uint64_t next = RL_LIVE_NEVER;
-    rl_err ignored; /* the next change is another try, and the end of the run the last */
+    rl_err ignored; /* the run's next change and its end are written again */
 
     while (rl_graphs_write_next(graphs, recorder, all, run, &next)) {
         if (rl_run_seal(run, &ignored) == RL_OK) {
@@ -63,15 +64,15 @@ uint64_t rl_live_write_scheduled(rl_live *live, const void *recorder,
     rl_run *run;
 
     if (graphs == NULL || now < next) {
-        return next; /* it was woken to be told of this */
+        return next; /* woken for other work, or to learn a new `next` */
     }
     run = rl_run_new();
     if (run == NULL) {
         return now + RETRY_NS;
     }
-    /* a graph that is opened from here on is found below, or makes another plan */
+    /* a graph that is opened from here on is found below, or schedules itself */
     atomic_store(&live->next, RL_LIVE_NEVER);
-    (void)plan(live, write_graphs(graphs, recorder, false, run, commit, ctx));
+    (void)schedule(live, write_graphs(graphs, recorder, false, run, commit, ctx));
     rl_run_free(run);
     return atomic_load(&live->next);
 }

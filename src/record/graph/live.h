@@ -1,7 +1,9 @@
-/* Open runs, written while they last: by the worker, once in a while, and by flush and close.
+/* Writes open runs to the database: the worker those whose interval has passed, flush and
+ * close all of them.
  *
- * Threads: every function from any thread; those that write may wait. Ownership: the struct is
- * its recorder's, who has no table of graphs until one is to be watched.
+ * Threads: every function from any thread; those that write may wait. Ownership: the
+ * struct is its recorder's. It has no table of graphs (borrowed) before the first
+ * rl_live_watch.
  */
 #ifndef RL_LIVE_H
 #define RL_LIVE_H
@@ -12,24 +14,24 @@
 
 typedef struct rl_live {
     _Atomic(rl_graphs *) graphs;
-    atomic_uint_fast64_t next; /* when the worker looks again, monotonic nanoseconds */
+    atomic_uint_fast64_t next; /* the worker's next write; nanoseconds, monotonic clock */
 } rl_live;
 
 void rl_live_init(rl_live *live);
 
-/* A graph was opened that is to be written in `interval_ns`. True when the worker has to be
- * woken for that; a stream of short runs wakes it once an interval. */
+/* A graph was opened in the table, to be written every `interval_ns`. True when the
+ * caller must wake the worker: at most once in an interval. */
 bool rl_live_watch(rl_live *live, rl_graphs *graphs, uint64_t interval_ns);
 
 /* Commits a sealed run. */
 typedef rl_status (*rl_live_commit)(void *ctx, rl_run *run, rl_err *err);
 
-/* For the worker: writes the graphs of this recorder that have changed and are due. Returns
- * when to look again. */
+/* For the worker: writes the graphs of this recorder that have changed and whose interval
+ * has passed. Returns the time of the next write (nanoseconds, monotonic clock). */
 uint64_t rl_live_write_scheduled(rl_live *live, const void *recorder,
                                  rl_live_commit commit, void *ctx);
 
-/* For any other thread: writes all that have changed. When the worker looks again stays. */
+/* For any other thread: writes all graphs of this recorder that have changed. */
 void rl_live_write_all(rl_live *live, const void *recorder, rl_live_commit commit,
                        void *ctx);
 

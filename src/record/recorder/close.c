@@ -1,13 +1,14 @@
 /* Flush and close. See recorder.h. */
 #include "record/recorder/recorder_state.h"
 
-/* The time that the threads get after the end of a close. Of several recorders that share an
- * end all but the first are closed after it: their threads get STOP_MIN_NS at least. */
+/* The time that the threads get after the end of a close. Of several recorders that share
+ * an end all but the first are closed after it: their threads get STOP_MIN_NS at
+ * least. */
 #define STOP_NS UINT64_C(900000000)
 #define STOP_MIN_NS UINT64_C(50000000)
 
-/* Waits until the journal is forwarded: by the worker or, where no thread could be started, by
- * this thread. */
+/* Waits until the journal is forwarded: by the worker or, where no thread could be
+ * started, by this thread. */
 static rl_status drain_journal(rl_recorder *recorder, uint64_t end, bool patient,
                                rl_err *err)
 {
@@ -115,7 +116,8 @@ void rl_recorder_close(rl_recorder *recorder, uint64_t end)
     drain_before_close(recorder, end);
     recorder->abandoned = !stop_threads(recorder, end) || !empty;
     if (recorder->abandoned) {
-        /* its files stay open, and before a fork they must be closed: it stays a member */
+        /* its files stay open, and before a fork they must be closed: it stays a
+         * member */
         finish_closing(recorder);
     } else {
         rl_fork_leave(&recorder->member, finish_closing);

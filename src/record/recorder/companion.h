@@ -1,11 +1,9 @@
-/* A companion of a recorder: a part of the program that works on the same store, beside the
- * recorder. The recorder starts, notifies, drains, forks and closes its companion, and knows
- * nothing else of it.
+/* A companion of a recorder: a part of the program that works on the same store. The
+ * recorder starts, notifies, drains, forks and closes it, and knows nothing else of it.
  *
- * Threads: notify from any thread at any time, also with the GIL held; has_work and drain from
- * any thread; the other functions from one thread at a time, as stated below.
- * Ownership: the recorder owns its companion. A companion borrows the store until its close
- * returns, and the notices until its free returns.
+ * Threads: notify, has_work and drain from any thread; the others from one at a time.
+ * Ownership: the recorder owns its companion. A companion borrows the store until its
+ * close returns, and the notices until its free returns.
  */
 #ifndef RL_COMPANION_H
 #define RL_COMPANION_H
@@ -26,31 +24,30 @@ typedef struct rl_companion_host {
 } rl_companion_host;
 
 typedef struct rl_companion_ops {
-    /* Called once, by rl_recorder_new. Opens nothing. After a failure only free is called. */
+    /* Called once, by rl_recorder_new. Opens nothing. After a failure only free is
+     * called. */
     rl_status (*start)(rl_companion *companion, const rl_companion_host *host,
                        rl_err *err);
 
-    /* A run was written, forwarded or deleted, or the store was opened. Does not wait: the
-     * caller may hold the GIL. */
+    /* A run was written, forwarded or deleted, or the store was opened. Does not wait:
+     * the caller may hold the GIL. */
     void (*notify)(rl_companion *companion);
 
-    /* Whether rl_recorder_flush should open the store for the companion: other processes may
-     * have left work in it. */
+    /* Whether flush should open the store for it: other processes may have left work. */
     bool (*has_work)(rl_companion *companion);
 
-    /* Waits until the companion has done all that it can do. RL_TIMEOUT at `end` (nanoseconds,
-     * monotonic clock), or, if not `patient`, as soon as something fails. */
+    /* Waits until it has done all that it can do. RL_TIMEOUT at `end` (nanoseconds,
+     * monotonic clock), or, if not `patient`, when something fails. */
     rl_status (*drain)(rl_companion *companion, uint64_t end, bool patient, rl_err *err);
 
-    /* Ends the companion's threads. False when one is still running at `end`: it goes on using
-     * everything, so nothing is closed or freed. */
+    /* Ends its threads; false when one still runs at `end`: then nothing may be freed. */
     bool (*stop)(rl_companion *companion, uint64_t end);
 
-    /* Closes the companion's connections. Its threads have ended, and no call is under way. */
+    /* Closes its connections. Its threads have ended, and no call is under way. */
     void (*close)(rl_companion *companion);
 
-    /* Around a fork: take the companion's locks, and release them. The recorder calls the first
-     * before it takes the store's locks, and the second after it has released them. */
+    /* Around a fork: take its locks, before the store's; release them, after the
+     * store's. */
     void (*before_fork)(rl_companion *companion);
     void (*after_fork)(rl_companion *companion, bool in_child);
 
@@ -59,7 +56,7 @@ typedef struct rl_companion_ops {
 
 struct rl_companion {
     const rl_companion_ops *ops;
-    /* write what the companion needs in the transaction of a run; NULL, or the companion's */
+    /* write more in the transaction of a run; NULL, or part of the companion */
     const rl_sqlite_hook *sqlite_hook;
     const rl_pg_hook *pg_hook;
 };

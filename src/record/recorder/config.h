@@ -1,7 +1,7 @@
 /* The options of a recorder.
  *
- * Ownership: a config owns its texts (rl_malloc, or NULL) and lists. Threads: read-only once a
- * recorder has it.
+ * Ownership: a config owns its texts (rl_malloc, or NULL) and lists. Threads: read-only
+ * once a recorder has it.
  */
 #ifndef RL_CONFIG_H
 #define RL_CONFIG_H

@@ -17,8 +17,8 @@ void rl_gate_destroy(rl_gate *gate)
     pthread_mutex_destroy(&gate->lock);
 }
 
-/* A closed gate's lock is left alone: its recorder takes no part in forks any more, so a fork may
- * leave the lock locked in the child. */
+/* No function locks a closed gate: its recorder takes no part in forks any more, so the
+ * lock may stay locked in a child. */
 static bool is_closed(rl_gate *gate)
 {
     return atomic_load(&gate->phase) == RL_GATE_CLOSED;

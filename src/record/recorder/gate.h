@@ -1,5 +1,5 @@
-/* The gate of a recorder. It counts the calls under way, so that a close can wait for them and
- * refuse later ones.
+/* The gate of a recorder. It counts the calls under way, so that a close can wait for
+ * them and refuse later ones.
  *
  * Threads: every function from any thread. Ownership: the struct is the recorder's.
  */
@@ -34,13 +34,14 @@ rl_status rl_gate_enter(rl_gate *gate, rl_err *err);
 void rl_gate_leave(rl_gate *gate);
 
 /* Refuses new calls and waits until those inside have left, or until `end` (nanoseconds,
- * monotonic clock). True: the caller must finish the closing; *empty tells whether all calls
- * have left. False: another thread has closed the gate; the function has waited for that. */
+ * monotonic clock). True: the caller must finish the closing; *empty tells whether all
+ * calls have left. False: another thread has closed the gate; the function has waited for
+ * that. */
 bool rl_gate_begin_closing(rl_gate *gate, uint64_t end, bool *empty);
 void rl_gate_finish_closing(rl_gate *gate);
 
-/* Around a fork. The threads that were inside, or were closing the gate, exist in the parent
- * only, so the child's gate is empty, and open unless it was closed. */
+/* Around a fork. The child's gate is empty, and open unless it was closed: the threads
+ * that were inside, or closing it, are in the parent. */
 void rl_gate_before_fork(rl_gate *gate);
 void rl_gate_after_fork(rl_gate *gate, bool in_child);
 

@@ -37,8 +37,8 @@ static bool has_text(const rl_rows *rows, const rl_cell *cell, const char *text)
            memcmp(rows->arena.data + cell->at, text, cell->len) == 0;
 }
 
-/* Changes "running" to "lost" where the owner has exited, in the rows from cell `first` on. Rows
- * that are incomplete for want of memory stay as they are. */
+/* Changes "running" to "lost" where the owner has exited, in the rows from cell `first`
+ * on. Rows that are incomplete for want of memory stay as they are. */
 static void show_lost(rl_rows *rows, rl_shape shape, size_t first, owner_cache *last)
 {
     size_t width, status = rl_shape_index(shape, RL_STATUS),

@@ -200,7 +200,8 @@ void rl_recorder_leave(rl_recorder *recorder)
     rl_gate_leave(&recorder->gate);
 }
 
-/* Enters the gate, and opens the database if this is the first use. Leave only after RL_OK. */
+/* Enters the gate, and opens the database if this is the first use. Leave only after
+ * RL_OK. */
 static rl_status enter_ready(rl_recorder *recorder, rl_err *err)
 {
     rl_status status = rl_recorder_enter(recorder, err);
@@ -239,8 +240,8 @@ bool rl_recorder_wake_worker(rl_recorder *recorder)
     return running;
 }
 
-/* Schedules the work that a write leaves behind; without a worker the caller makes a needed
- * checkpoint itself, if it may wait. */
+/* Schedules the work that a write leaves behind; without a worker the caller makes a
+ * needed checkpoint itself, if it may wait. */
 static void schedule_work(rl_recorder *recorder, bool may_wait)
 {
     if (rl_pipeline_has_work(&recorder->pipeline) && !rl_recorder_wake_worker(recorder) &&

@@ -1,10 +1,10 @@
-/* The recorder: the interface of the core. It opens the database at the first use, passes each
- * run to the pipeline (pipeline.h), runs the worker thread, answers queries, and closes
- * everything once no call is under way (gate.h).
+/* The recorder: the interface of the core. It opens the database at the first use, passes
+ * runs to the pipeline (pipeline.h), runs the worker thread, and closes everything once
+ * no call is under way (gate.h).
  *
- * Threads: every function from any thread. All may wait, except where the comment says that it
- * does not; so don't hold the GIL around the others. A forked child goes on with the same
- * recorder. Times named `end` are nanoseconds of the monotonic clock.
+ * Threads: every function from any thread. All may wait, except where the comment says
+ * that it does not, so they are called without the GIL. A forked child goes on with the
+ * same recorder. Times named `end` are nanoseconds of the monotonic clock.
  */
 #ifndef RL_RECORDER_H
 #define RL_RECORDER_H
@@ -21,29 +21,31 @@
 
 typedef struct rl_recorder rl_recorder;
 
-/* Makes a recorder; opens nothing yet. Steals the contents of config, which is empty afterwards,
- * and the companion (or NULL), also when it fails. */
+/* Makes a recorder; opens nothing yet. Steals the contents of config, which is empty
+ * afterwards, and the companion (or NULL), also when it fails. */
 rl_status rl_recorder_new(rl_config *config, rl_companion *companion,
                           rl_recorder **recorder, rl_err *err);
 
 /* The time that a close without a given end allows for forwarding. */
 #define RL_CLOSE_NS UINT64_C(4000000000)
 
-/* Closes the recorder if need be (with RL_CLOSE_NS) and frees it. No other call may be under
- * way. */
+/* Closes the recorder if need be (with RL_CLOSE_NS) and frees it. No other call may be
+ * under way. */
 void rl_recorder_free(rl_recorder *recorder);
 
-/* Commits a sealed run (borrowed). RL_STORE or RL_CONFIG when the database does not take it. */
+/* Commits a sealed run (borrowed). RL_STORE or RL_CONFIG when the database does not take
+ * it. */
 rl_status rl_recorder_write(rl_recorder *recorder, rl_run *run, rl_durability durability,
                             rl_err *err);
 
-/* The same without waiting; RL_BUSY where it would have to wait. For callers that hold the GIL
- * because releasing it would cost more than the write. */
+/* The same without waiting; RL_BUSY where it would have to wait. For callers that hold
+ * the GIL because releasing it would cost more than the write. */
 rl_status rl_recorder_try_write(rl_recorder *recorder, rl_run *run,
                                 rl_durability durability, rl_err *err);
 
 /* Has the worker write the open graphs of this recorder in the table (borrowed) every
- * `interval_ns` (not RL_LIVE_NEVER). Called whenever a graph was opened. Does not wait. */
+ * `interval_ns` (not RL_LIVE_NEVER). Called whenever a graph was opened. Does not
+ * wait. */
 void rl_recorder_watch(rl_recorder *recorder, rl_graphs *graphs, uint64_t interval_ns);
 
 /* See rl_lost_query and rl_lost_remove (lost.h). */
@@ -52,23 +54,25 @@ rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_row
 rl_status rl_recorder_remove(rl_recorder *recorder, const rl_query *query, int64_t *count,
                              rl_err *err);
 
-/* For a companion's own calls: after RL_OK the recorder stays open until rl_recorder_leave.
- * The second one also opens the database if need be, and waits up to a second for runs on their
- * way to the server, as rl_recorder_query does. */
+/* For a companion's own calls: after RL_OK the recorder stays open until
+ * rl_recorder_leave. The second one also opens the database if need be, and waits up to a
+ * second for runs on their way to the server, as rl_recorder_query does. */
 rl_status rl_recorder_enter(rl_recorder *recorder, rl_err *err);
 rl_status rl_recorder_enter_to_query(rl_recorder *recorder, rl_err *err);
 void rl_recorder_leave(rl_recorder *recorder);
-bool rl_recorder_is_ready(
-    rl_recorder *recorder); /* the database was opened. Does not wait. */
 
-/* Writes the open runs of graphs. Then waits until the queued runs are committed, the journal
- * is forwarded, and the companion has nothing left to do. RL_TIMEOUT at `end`. */
+/* Whether the database was opened. Does not wait. */
+bool rl_recorder_is_ready(rl_recorder *recorder);
+
+/* Writes the open runs of graphs. Then waits until the queued runs are committed, the
+ * journal is forwarded, and the companion has nothing left to do. RL_TIMEOUT at `end`. */
 rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err);
 
-/* Waits for the calls under way and writes the open runs of graphs. Then lets the journal and
- * the companion work until `end`, or until a server proves to be unavailable, and closes the
- * database. Later calls return RL_CLOSED. The threads get up to 0.9 s after `end` to finish;
- * several recorders that are closed with the same `end` share these 0.9 s. */
+/* Waits for the calls under way and writes the open runs of graphs. Then lets the journal
+ * and the companion work, and closes the database. All of that ends at `end`, or earlier
+ * when a server proves to be unavailable. Later calls return RL_CLOSED. The threads get
+ * up to 0.9 s after `end` to finish; several recorders that are closed with the same
+ * `end` share these 0.9 s. */
 void rl_recorder_close(rl_recorder *recorder, uint64_t end);
 
 /* Takes the next message for the user's log; false when there is none. Does not wait. */

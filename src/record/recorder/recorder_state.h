@@ -1,5 +1,5 @@
-/* Inside a recorder: the parts that recorder.c (making, opening, writing, reading, forks) and
- * close.c (flush and close) share. No other file includes this header.
+/* Inside a recorder, for the files that make it up: recorder.c and close.c (flush and
+ * close).
  */
 #ifndef RL_RECORDER_STATE_H
 #define RL_RECORDER_STATE_H
