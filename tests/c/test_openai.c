@@ -253,19 +253,19 @@ static void test_answers_that_cant_be_right(void)
     } cases[] = {
         {"emb.nan", "a vector with NaN or an infinity in it"},
         {"emb.inf", "a vector with NaN or an infinity in it"},
-        {"emb.numbers.nan", "no JSON"},
-        {"emb.words", "something in it that is no number"},
-        {"emb.cut", "no base64 of float32"},
+        {"emb.numbers.nan", "it is not JSON"},
+        {"emb.words", "a vector with an element that is not a number"},
+        {"emb.cut", "a vector that is not base64 of float32 numbers"},
         {"emb.lengths", "vectors of 4 and of 5 numbers"},
         {"emb.few", "1 vectors for 2 texts"},
         {"emb.many", "3 vectors for 2 texts"},
-        {"emb.twice", "of no text, or of one that had one"},
+        {"emb.twice", "a vector whose \"index\" is out of range or repeated"},
         {"emb.none", "an element of \"data\" without \"embedding\""},
         {"emb.empty", "a vector of 0 numbers"},
         {"emb.numbers.empty", "a vector of 0 numbers"},
-        {"emb.nojson", "no JSON"},
-        {"emb.deep", "no JSON"},
-        {"200", "no array \"data\""},
+        {"emb.nojson", "it is not JSON"},
+        {"emb.deep", "it is not JSON"},
+        {"200", "it has no array \"data\""},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -274,7 +274,7 @@ static void test_answers_that_cant_be_right(void)
         add("world");
         embed();
         check_failed_as(false, cases[i].text);
-        check_failed_as(false, "the answer can't be right: ");
+        check_failed_as(false, "the answer is invalid: ");
         end();
     }
 }
