@@ -30,8 +30,7 @@ struct rl_openai {
     char origin[RL_ORIGIN];
 };
 
-/* ---- options
- * ----------------------------------------------------------------------------- */
+/* ---- options ----------------------------------------------------------------------- */
 
 static bool has_control(const char *text)
 {
@@ -266,8 +265,7 @@ void rl_embeddings_free(rl_embeddings *embeddings)
     memset(embeddings, 0, sizeof *embeddings);
 }
 
-/* ---- requests
- * ---------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------- */
 
 typedef struct rl_embedding {
     rl_openai *openai;
