@@ -1,9 +1,10 @@
-/* meaning/services/milvus.h and its codec as commands, for tests/test_milvus.py and test_milvus_codec.py.
+/* Runs meaning/services/milvus.h and its codec by commands of tests/test_milvus.py and
+ * tests/test_milvus_codec.py.
  *
- * Standard input: commands, each behind its length; a command is a list of arguments, each
- * behind its length, of which the first is the name. Standard output: an answer for each,
- * behind its length. Lengths are four bytes, the lowest first. A text that may be left out is
- * empty, or has a '+' before it.
+ * Standard input: commands, each preceded by its length. A command is a list of
+ * arguments, each preceded by its length; the first is the name. Standard output: an
+ * answer to each command, preceded by its length. Lengths are four bytes, little-endian.
+ * An optional text is empty, or has a '+' before it.
  */
 #include "core/alloc.h"
 #include "core/clock.h"
@@ -19,7 +20,7 @@
 #define ROW_ARGS 6
 
 typedef struct argument {
-    char *text; /* owned, with a NUL behind it */
+    char *text; /* owned, NUL-terminated */
     size_t len;
 } argument;
 
@@ -42,7 +43,8 @@ static bool read_length(FILE *from, uint32_t *len)
     return true;
 }
 
-/* Each argument lies in memory of its own size, so that a sanitizer sees its ends. */
+/* Each argument has an allocation of exactly its size, so that a sanitizer sees an
+ * overrun. */
 static bool read_command(void)
 {
     uint32_t total, len;

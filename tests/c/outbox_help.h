@@ -1,4 +1,4 @@
-/* What the tests of the outbox share: a store with a rule, claims, and what comes of them. */
+/* What the tests of the outbox share: a store with a rule, claims, and their results. */
 #ifndef RUNLOG_TESTS_OUTBOX_HELP_H
 #define RUNLOG_TESTS_OUTBOX_HELP_H
 
@@ -10,7 +10,7 @@
 static const rl_embed_rule the_rule = {.path = NULL};
 static const float the_vector[DIM] = {0.5f, -1.0f, 0.25f, 3.0f};
 
-/* A store on a file whose runs get rows in the outbox, opened; and its outbox. */
+/* Opens a store on a file whose runs get rows in the outbox, and the outbox. */
 static inline rl_store *open_embedding_store(const char *path, rl_outbox **outbox)
 {
     static rl_sqlite_hook hook;
@@ -36,7 +36,7 @@ static inline rl_run *new_text(const char *run_id, const char *outputs)
     return run;
 }
 
-/* Takes rows of a state at a time, for ten. */
+/* Claims rows of a state at `now`, for ten microseconds. */
 static inline rl_status claim_at(rl_outbox *outbox, rl_outbox_state state, size_t limit,
                                  int64_t now, rl_outbox_jobs *jobs, rl_err *err)
 {

@@ -1,6 +1,6 @@
-/* Test of meaning/outbox/embed_text.h: where the text of a run is found, and that broken outputs have none.
- * Texts lie in memory of exactly their size, so that AddressSanitizer sees a byte read beside
- * them.
+/* Test of meaning/outbox/embed_text.h: where the text of a run is found, and that broken
+ * outputs have none. Outputs are in allocations of exactly their size, so that
+ * AddressSanitizer sees an overrun.
  */
 #include "meaning/outbox/embed_text.h"
 
@@ -13,7 +13,7 @@
 
 #include <stdlib.h>
 
-/* Checks what is found: NULL for none. */
+/* Checks the text that is found; want: NULL for none. */
 static void check_found(const char *outputs, const char *path, const char *want)
 {
     const size_t len = strlen(outputs);
@@ -60,7 +60,7 @@ static void test_text(void)
         {"{\"text\":\"\xC2\xA0\xE2\x80\x8A\xE2\x80\xA8\xE2\x81\x9F\xE1\x9A\x80\"}", NULL,
          NULL},
         {"{\"text\":\"\xE2\x80\x8B\"}", NULL,
-         "\xE2\x80\x8B"}, /* of no width, but no space */
+         "\xE2\x80\x8B"}, /* zero width, but not white space */
         {"{\"text\":\"\xC2\xA1\"}", NULL, "\xC2\xA1"},
         {"{\"text\":null}", NULL, NULL},
         {"{\"text\":7}", NULL, NULL},
@@ -130,7 +130,7 @@ static void test_paths(void)
         {outputs, "text", "t"},
         {outputs, "answer.parts.0", "one"},
         {outputs, "answer.parts.-1", "two"},
-        {outputs, "answer.parts", "one\ntwo"}, /* a list of texts is a content */
+        {outputs, "answer.parts", "one\ntwo"}, /* a list of strings is a content */
         {outputs, "answer.n", NULL},
         {outputs, "answer.blank", NULL},
         {outputs, "answer", NULL},

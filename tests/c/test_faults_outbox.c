@@ -1,6 +1,6 @@
-/* Test of the outbox on SQLite while its memory and its system calls fail, each once and from
- * then on: every call ends with success or a clear error, a row is always in one of its
- * states and whole, and all of them get their vectors once the fault is over.
+/* Test of the outbox on SQLite while allocations and system calls fail, one alone and all
+ * from one on. Every call ends with success or a clear error, every row is whole and in
+ * one of its states, and all rows get their vectors after the fault.
  *
  * PARTS: 2
  */
@@ -12,9 +12,9 @@
 
 #define RUNS 3
 
-static rl_run *runs[RUNS]; /* made before anything fails */
+static rl_run *runs[RUNS]; /* made before the faults */
 
-/* Everything that there is to do once, as the indexer's thread does it. */
+/* One pass over the outbox, as the indexer makes it. */
 static void work(rl_outbox *outbox, int64_t now)
 {
     static const struct {
@@ -83,7 +83,8 @@ static void embed_some(void)
     work(outbox, now);
     fault_over();
     check_rows(path, status == RL_OK ? RUNS : 0);
-    CHECK_INT(store->ops->write(store, &batch, &err), RL_OK); /* the same once more */
+    CHECK_INT(store->ops->write(store, &batch, &err),
+              RL_OK); /* again: writes are idempotent */
     work(outbox, now + 100);
     work(outbox, now + 200);
     CHECK_SQL(path, "SELECT count(*) FROM run_embeddings WHERE state = 'done'", "3");
@@ -93,7 +94,7 @@ static void embed_some(void)
     remove(path);
 }
 
-static void test_faults(void)
+static void test_rows_survive_faults(void)
 {
     static const struct fault_plan plans[] = {
         {"the core's memory", FAULT_MEMORY, ENOMEM, 5, 0, false},
@@ -119,6 +120,6 @@ static void test_faults(void)
     }
 }
 
-static const struct check_test tests[] = {CHECK_LOOP(test_faults)};
+static const struct check_test tests[] = {CHECK_LOOP(test_rows_survive_faults)};
 
 CHECK_MAIN(tests)

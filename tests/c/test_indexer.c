@@ -1,6 +1,6 @@
-/* Test of meaning/index/indexer.h through a recorder, against a server that answers as it is told
- * (scripted_embeddings.py): many threads, forks, memory that fails, the end beside a server
- * that does not answer.
+/* Test of meaning/index/indexer.h through a recorder, against a scripted server
+ * (scripted_embeddings.py): many threads, forks, failing allocations, and a close while
+ * the server does not answer.
  *
  * PARTS: 2
  * NEEDS: http
@@ -22,7 +22,7 @@
 #define COUNT "SELECT count(*) FROM run_embeddings"
 
 static char path[HELP_PATH], url[HELP_URL];
-static rl_meaning *meaning; /* of the recorder that was made last */
+static rl_meaning *meaning; /* of the last recorder */
 
 /* Before SQLite is used. */
 __attribute__((constructor)) static void install_faults(void)
@@ -30,7 +30,7 @@ __attribute__((constructor)) static void install_faults(void)
     fault_install();
 }
 
-/* A recorder on the file that embeds, with its companion in `meaning`; NULL with the reason
+/* Makes a recorder that embeds, and sets `meaning` to its companion; NULL with an error
  * in err. */
 static rl_recorder *new_embedder(rl_err *err)
 {
@@ -104,7 +104,7 @@ struct writer {
     pthread_t thread;
 };
 
-/* Logs runs, looks, and embeds words beside the indexer. */
+/* Logs runs, gets statistics, and embeds words while the indexer works. */
 static void *write_texts(void *ctx)
 {
     const struct writer *writer = ctx;
@@ -127,7 +127,7 @@ static void *write_texts(void *ctx)
     return NULL;
 }
 
-static void test_many_threads(void)
+static void test_many_threads_log_and_embed(void)
 {
     rl_recorder *recorder = begin("emb");
     struct writer writers[THREADS];
@@ -150,8 +150,8 @@ static void test_many_threads(void)
     CHECK_INTACT(path);
 }
 
-/* Children that are made while the thread is at work go on by themselves. */
-static void test_forks(void)
+/* A child that is forked while the indexer works has an indexer of its own. */
+static void test_children_embed_their_runs(void)
 {
     rl_recorder *recorder = begin("emb");
     char name[40];
@@ -176,14 +176,15 @@ static void test_forks(void)
     CHECK_INT(sql_int(path, LEFT), 0);
 }
 
-/* The rows are free for others when it has ended, which is soon. */
-static void test_closing_beside_a_stall(void)
+/* A close does not wait for the server, and lets others claim the rows. */
+static void test_close_does_not_wait_for_a_stalled_server(void)
 {
     rl_recorder *recorder = begin("stall");
     uint64_t start;
 
     log_text(recorder, "one");
-    CHECK_INT(flush(recorder, 0.3), RL_TIMEOUT); /* it is at work by then */
+    CHECK_INT(flush(recorder, 0.3),
+              RL_TIMEOUT); /* the indexer waits for the server by then */
     start = rl_monotonic_ns();
     rl_recorder_close(recorder, start + SECONDS(0.2));
     CHECK(seconds_since(start) < 1.5);
@@ -191,8 +192,7 @@ static void test_closing_beside_a_stall(void)
     CHECK_SQL(path, "SELECT state || next_attempt_at FROM run_embeddings", "pending0");
 }
 
-/* What has failed is tried again soon. */
-static void test_failures(void)
+static void test_transient_errors_are_retried(void)
 {
     rl_recorder *recorder = begin("500,500,close,emb.nojson,emb.few,emb.twice,emb");
     rl_meaning_stats stats;
@@ -212,7 +212,7 @@ static void test_failures(void)
     CHECK_INT(sql_int(path, LEFT), 0);
 }
 
-/* Whatever finds no memory: the run is embedded when there is some again. */
+/* Whatever allocation fails: the run is embedded after the fault. */
 static void without_memory(void)
 {
     unsigned kinds = atomic_exchange(&fault.kinds, 0);
@@ -238,7 +238,7 @@ static void without_memory(void)
     remove(path);
 }
 
-static void test_memory(void)
+static void test_runs_are_embedded_after_failed_allocations(void)
 {
     static const struct fault_plan plan = {
         "the core's memory", FAULT_MEMORY, ENOMEM, 20, 40, false};
@@ -248,11 +248,11 @@ static void test_memory(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_many_threads),
-    CHECK_TEST(test_forks),
-    CHECK_TEST(test_closing_beside_a_stall),
-    CHECK_TEST(test_failures),
-    CHECK_LOOP(test_memory),
+    CHECK_TEST(test_many_threads_log_and_embed),
+    CHECK_TEST(test_children_embed_their_runs),
+    CHECK_TEST(test_close_does_not_wait_for_a_stalled_server),
+    CHECK_TEST(test_transient_errors_are_retried),
+    CHECK_LOOP(test_runs_are_embedded_after_failed_allocations),
 };
 
 CHECK_MAIN(tests)

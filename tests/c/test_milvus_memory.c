@@ -1,6 +1,7 @@
-/* Test of Milvus's client without memory: each allocation of what it does fails in turn, once
- * alone and once with all that follow. Each time it must end well or with RL_NOMEM, and with
- * memory the same client must then do it. libcurl's own allocations do not fail here.
+/* Test of Milvus's client without memory: each allocation of an operation fails in turn,
+ * once alone and once with all that follow. Every time the operation succeeds or returns
+ * RL_NOMEM, and the same client succeeds once there is memory. libcurl's own allocations
+ * do not fail here.
  *
  * NEEDS: milvus
  */
@@ -51,7 +52,7 @@ static rl_status use(rl_milvus *milvus, rl_err *err)
     return status;
 }
 
-static void test_each_allocation_fails(void)
+static void test_a_failed_allocation_is_an_error_and_no_more(void)
 {
     for (size_t i = 0; i < DIM; i++) {
         vector[i] = 1.0F / (float)(i + 1);
@@ -88,8 +89,8 @@ static void test_each_allocation_fails(void)
     }
 }
 
-/* In a child of a fork the client goes on with connections of its own; here, as if. */
-static void test_abandoned(void)
+/* As in the child of a fork, where the client opens new connections. */
+static void test_an_abandoned_client_connects_anew(void)
 {
     rl_milvus *milvus = NULL;
     rl_err err = {0};
@@ -104,7 +105,7 @@ static void test_abandoned(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_each_allocation_fails),
-    CHECK_TEST(test_abandoned),
+    CHECK_TEST(test_a_failed_allocation_is_an_error_and_no_more),
+    CHECK_TEST(test_an_abandoned_client_connects_anew),
 };
 CHECK_MAIN(tests)

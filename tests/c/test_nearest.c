@@ -1,5 +1,5 @@
-/* The nearest vectors of a SQLite file: exact, in a fixed order, whatever vectors there are,
- * and whatever is written or fails while they are read.
+/* Test of meaning/search/nearest.h on a SQLite file: the hits are exact and in a fixed
+ * order, for any vectors, and while others write or calls fail.
  */
 #include "meaning/outbox/sqlite_outbox.h"
 #include "meaning/search/nearest.h"
@@ -11,12 +11,12 @@
 #include <math.h>
 #include <pthread.h>
 
-#define DIM 37 /* no multiple of what is added up side by side */
+#define DIM 37 /* not a multiple of the sums that are added in parallel */
 #define MODEL "m"
 #define ROWS 2500 /* three blocks */
 #define ROUNDING 1e-6
 
-/* A file, a connection of the test's own, and a store on it. */
+/* A file, a connection of the test to it, and a store on it. */
 typedef struct place {
     char path[HELP_PATH];
     sqlite3 *db;
@@ -105,7 +105,7 @@ static void add_vector(const place *at, unsigned number, const char *model,
     }
 }
 
-/* Always the same ones of a number, of different lengths. */
+/* A vector of its own for each number, of any length. */
 static void make_vector(unsigned number, float out[DIM])
 {
     uint64_t state = number;
@@ -160,7 +160,7 @@ static double cosine(const float *a, const float *b)
     return product / sqrt(one) / sqrt(other);
 }
 
-/* That hits [count] are the best of the numbers below `end` with that remainder. */
+/* Checks that hits [count] are the best of the numbers first, first + step, ... */
 static void check_best(const float *query, const rl_vector_hit *hits, size_t count,
                        unsigned first, unsigned step)
 {
@@ -205,7 +205,7 @@ static void test_the_ranking_is_that_of_a_naive_scan(void)
     close_place(&at);
 }
 
-static void test_filters(void)
+static void test_hits_match_the_filters(void)
 {
     static rl_vector_hit hits[ROWS];
     float vector[DIM];
@@ -218,7 +218,7 @@ static void test_filters(void)
     query.wpk_id = "odd";
     CHECK_INT(search(&at, &query, hits), ROWS / 2);
     check_best(vector, hits, ROWS / 2, 1, 2);
-    query.status = "failed"; /* none of these has */
+    query.status = "failed"; /* no odd one has */
     CHECK_INT(search(&at, &query, hits), 0);
     query.wpk_id = NULL;
     CHECK_INT(search(&at, &query, hits), ROWS / 2);
@@ -233,7 +233,7 @@ static void test_filters(void)
     close_place(&at);
 }
 
-/* Equal vectors, which were stored in another order than that of their ids. */
+/* Equal vectors, stored in another order than that of their ids. */
 static void test_of_equals_the_smaller_id_is_first(void)
 {
     rl_vector_hit hits[20];
@@ -277,13 +277,14 @@ static void test_vectors_without_a_direction_are_no_hits(void)
     add_vector(&at, 6, MODEL, longer, DIM - 1);
     add_vector(&at, 7, "another model", longer, DIM);
     CHECK_INT(search(&at, &query, hits), 0);
-    run_sql(&at, "UPDATE run_embeddings SET dim = 37"); /* that is not what they are */
+    run_sql(&at,
+            "UPDATE run_embeddings SET dim = 37"); /* not the length of the vectors */
     CHECK_INT(search(&at, &query, hits), 0);
     close_place(&at);
 }
 
-/* Their squares are none of float32. */
-static void test_very_long_and_very_short_vectors(void)
+/* float32 can't hold the squares. */
+static void test_very_long_and_very_short_vectors_are_hits(void)
 {
     static const float lengths[] = {1e-38F, 1e-30F, 1e-10F, 1, 1e10F, 1e30F, 3e38F};
     rl_vector_hit hits[10];
@@ -311,18 +312,18 @@ static void test_very_long_and_very_short_vectors(void)
     close_place(&at);
 }
 
-/* What a sink does with the file when it is given the last row of the first block. */
-typedef struct meddler {
+/* A sink that changes the file when it gets the last row of the first block. */
+typedef struct changer {
     const place *at;
     const char *sql;
     unsigned given;       /* vectors */
     unsigned first, last; /* of these numbers */
-} meddler;
+} changer;
 
-static rl_status meddle(void *ctx, const uint8_t id[16], const void *vector, uint32_t dim,
-                        rl_err *err)
+static rl_status change_file(void *ctx, const uint8_t id[16], const void *vector,
+                             uint32_t dim, rl_err *err)
 {
-    meddler *self = ctx;
+    changer *self = ctx;
 
     (void)vector;
     (void)dim;
@@ -340,8 +341,8 @@ static rl_status meddle(void *ctx, const uint8_t id[16], const void *vector, uin
     return RL_OK;
 }
 
-/* What was there all the time is given once. */
-static void test_changes_during_a_scan(void)
+/* The scan reads a row once if the row exists all the time. */
+static void test_a_scan_reads_each_row_once_while_the_file_changes(void)
 {
     static const struct {
         const char *sql;
@@ -362,12 +363,13 @@ static void test_changes_during_a_scan(void)
     make_vector(3, vector);
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         place at;
-        meddler self = {.at = &at, .sql = changes[i].sql};
+        changer self = {.at = &at, .sql = changes[i].sql};
 
         open_place(&at);
         add_vectors(&at, 0, ROWS);
         run_sql(&at, "DELETE FROM workflow_runs WHERE rowid <= 100");
-        CHECK_INT(at.outbox->ops->nearest(at.outbox, &query, meddle, &self, &err), RL_OK);
+        CHECK_INT(at.outbox->ops->nearest(at.outbox, &query, change_file, &self, &err),
+                  RL_OK);
         CHECK_INT(self.given, changes[i].given);
         CHECK_INT(self.first, 100);
         CHECK_INT(self.last, i < 3 ? ROWS - 1 : ROWS + 699);
@@ -400,7 +402,7 @@ static void test_a_sink_ends_the_scan(void)
     close_place(&at);
 }
 
-/* Threads that search, beside one that adds and deletes. */
+/* For threads that search while another one adds and deletes. */
 typedef struct scene {
     place at;
     atomic_bool ends;
@@ -409,7 +411,7 @@ typedef struct scene {
 static void *search_on(void *ctx)
 {
     scene *self = ctx;
-    static const unsigned there = 1200; /* from the first on, all the time */
+    static const unsigned stable = 1200; /* the first ones exist all the time */
     rl_vector_hit *hits = calloc(ROWS, sizeof *hits);
     float vector[DIM];
     rl_near_query query = near_to(vector, ROWS);
@@ -417,19 +419,19 @@ static void *search_on(void *ctx)
     for (unsigned round = 0; !atomic_load(&self->ends); round++) {
         size_t count, found = 0;
 
-        make_vector(round % there, vector);
+        make_vector(round % stable, vector);
         count = search(&self->at, &query, hits);
         for (size_t i = 0; i < count; i++) {
-            found += number_of(hits[i].id) < there;
+            found += number_of(hits[i].id) < stable;
         }
-        CHECK_INT(found, there);
-        CHECK(count > 0 && number_of(hits[0].id) == round % there);
+        CHECK_INT(found, stable);
+        CHECK(count > 0 && number_of(hits[0].id) == round % stable);
     }
     free(hits);
     return NULL;
 }
 
-static void test_searches_beside_a_writer(void)
+static void test_searches_are_exact_while_another_writes(void)
 {
     pthread_t threads[3];
     scene self = {.ends = false};
@@ -450,7 +452,7 @@ static void test_searches_beside_a_writer(void)
     close_place(&self.at);
 }
 
-static place faulty; /* made before anything fails */
+static place faulty; /* made before the faults */
 
 static void search_once(void)
 {
@@ -476,7 +478,7 @@ static void search_once(void)
     faulty.store->ops->close(faulty.store);
 }
 
-static void test_faults(void)
+static void test_failed_calls_give_errors_and_no_hits(void)
 {
     static const struct fault_plan plans[] = {
         {"the core's memory", FAULT_MEMORY, ENOMEM, 2, 0, false},
@@ -494,14 +496,15 @@ static void test_faults(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_faults), /* first: SQLite is set up for it */
+    CHECK_TEST(
+        test_failed_calls_give_errors_and_no_hits), /* first: SQLite is set up for it */
     CHECK_TEST(test_the_ranking_is_that_of_a_naive_scan),
-    CHECK_TEST(test_filters),
+    CHECK_TEST(test_hits_match_the_filters),
     CHECK_TEST(test_of_equals_the_smaller_id_is_first),
     CHECK_TEST(test_vectors_without_a_direction_are_no_hits),
-    CHECK_TEST(test_very_long_and_very_short_vectors),
-    CHECK_TEST(test_changes_during_a_scan),
+    CHECK_TEST(test_very_long_and_very_short_vectors_are_hits),
+    CHECK_TEST(test_a_scan_reads_each_row_once_while_the_file_changes),
     CHECK_TEST(test_a_sink_ends_the_scan),
-    CHECK_TEST(test_searches_beside_a_writer),
+    CHECK_TEST(test_searches_are_exact_while_another_writes),
 };
 CHECK_MAIN(tests)

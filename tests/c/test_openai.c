@@ -1,5 +1,5 @@
-/* Test of meaning/services/openai.h against servers that answer as they are told (scripted_embeddings.py: the
- * vector of a text is its bytes, its first and its last byte, and 0.5).
+/* Test of meaning/services/openai.h against scripted servers (scripted_embeddings.py: the
+ * vector of a text is its length in bytes, its first byte, its last byte, and 0.5).
  *
  * NEEDS: http
  */
@@ -40,7 +40,7 @@ static void add(const char *text)
     call.texts[call.count++] = (rl_embed_text){.text = text, .len = strlen(text)};
 }
 
-/* Embeds the texts, in `attempts`, with a client of its own. */
+/* Embeds the texts with a new client, in at most `attempts` attempts. */
 static void embed_in(unsigned attempts)
 {
     rl_openai *openai = NULL;
@@ -70,7 +70,7 @@ static void end(void)
     rl_embeddings_free(&call.embeddings);
 }
 
-/* That each text has the vector of what was used of it, or none if it was refused. */
+/* Checks that each text has the vector of its used part, or zeros if it was refused. */
 static void check_vectors(uint32_t dim)
 {
     if (call.status != RL_OK) {
@@ -105,7 +105,7 @@ static void check_failed_as(bool retryable, const char *text)
     }
 }
 
-static void test_embeds(void)
+static void test_texts_get_their_vectors(void)
 {
     static const char *const ways[] = {
         "emb",       "emb.numbers",          "emb.shuffled",
@@ -127,7 +127,7 @@ static void test_embeds(void)
     }
 }
 
-static void test_no_texts(void)
+static void test_no_texts_need_no_request(void)
 {
     begin("500");
     embed();
@@ -147,7 +147,7 @@ static void test_many_texts_take_several_requests(void)
     end();
 }
 
-static void test_dimensions(void)
+static void test_dimensions_are_asked_for(void)
 {
     begin("emb");
     add("hello");
@@ -157,7 +157,7 @@ static void test_dimensions(void)
     end();
     begin("emb");
     add("hello");
-    call.options.dimensions = 5; /* the model has only four */
+    call.options.dimensions = 5; /* the model has four */
     embed();
     check_failed_as(false, "a vector of 4 numbers where 5 were asked for");
     end();
@@ -178,7 +178,7 @@ static void test_a_text_that_is_refused_is_marked(void)
     end();
 }
 
-static void test_refused_texts_alone(void)
+static void test_only_refused_texts_fail_the_call(void)
 {
     begin("emb");
     add("BAD");
@@ -193,7 +193,7 @@ static void test_refused_texts_alone(void)
     end();
 }
 
-static void test_a_server_that_refuses_everything(void)
+static void test_a_server_that_refuses_everything_fails_the_call(void)
 {
     begin("emb.refuse");
     for (int i = 0; i < 1000; i++) {
@@ -202,7 +202,7 @@ static void test_a_server_that_refuses_everything(void)
     embed();
     check_failed_as(false,
                     "every request is refused (answered 400): This model does not");
-    CHECK(!call.err.rejected); /* it is not for what is in the texts */
+    CHECK(!call.err.rejected); /* the texts are not the reason */
     CHECK(!call.texts[0].refused);
     end();
 }
@@ -223,7 +223,7 @@ static void test_a_long_text_is_cut(void)
     CHECK_INT(call.texts[0].used, RL_OPENAI_TEXT);
     CHECK_INT(call.texts[1].used, 23997);
     end();
-    begin("emb.max1000"); /* bytes, where the server counts tokens */
+    begin("emb.max1000"); /* of bytes; a real server counts tokens */
     add("short");
     add(text);
     add("BAD");
@@ -246,26 +246,26 @@ static void test_a_request_that_is_too_large_is_split(void)
     end();
 }
 
-static void test_answers_that_cant_be_right(void)
+static void test_invalid_answers_are_errors(void)
 {
     static const struct {
         const char *steps, *text;
     } cases[] = {
         {"emb.nan", "a vector with NaN or an infinity in it"},
         {"emb.inf", "a vector with NaN or an infinity in it"},
-        {"emb.numbers.nan", "no JSON"},
-        {"emb.words", "something in it that is no number"},
-        {"emb.cut", "no base64 of float32"},
+        {"emb.numbers.nan", "it is not JSON"},
+        {"emb.words", "a vector with an element that is not a number"},
+        {"emb.cut", "a vector that is not base64 of float32 numbers"},
         {"emb.lengths", "vectors of 4 and of 5 numbers"},
         {"emb.few", "1 vectors for 2 texts"},
         {"emb.many", "3 vectors for 2 texts"},
-        {"emb.twice", "of no text, or of one that had one"},
+        {"emb.twice", "a vector whose \"index\" is out of range or repeated"},
         {"emb.none", "an element of \"data\" without \"embedding\""},
         {"emb.empty", "a vector of 0 numbers"},
         {"emb.numbers.empty", "a vector of 0 numbers"},
-        {"emb.nojson", "no JSON"},
-        {"emb.deep", "no JSON"},
-        {"200", "no array \"data\""},
+        {"emb.nojson", "it is not JSON"},
+        {"emb.deep", "it is not JSON"},
+        {"200", "it has no array \"data\""},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -274,12 +274,12 @@ static void test_answers_that_cant_be_right(void)
         add("world");
         embed();
         check_failed_as(false, cases[i].text);
-        check_failed_as(false, "the answer can't be right: ");
+        check_failed_as(false, "the answer is invalid: ");
         end();
     }
 }
 
-static void test_what_is_not_tried_again(void)
+static void test_permanent_errors_are_not_retried(void)
 {
     static const struct {
         const char *steps, *text;
@@ -304,7 +304,7 @@ static void test_what_is_not_tried_again(void)
     }
 }
 
-static void test_what_is_tried_again(void)
+static void test_transient_errors_are_retried(void)
 {
     begin("503,429,close,emb");
     add("hello");
@@ -337,8 +337,8 @@ static void test_errors_hide_what_is_secret(void)
     end();
 }
 
-/* The server says what came as Authorization and X-Secret. */
-static void test_headers_of_the_user_take_the_place_of_the_key(void)
+/* The server's message quotes Authorization and X-Secret. */
+static void test_headers_of_the_user_replace_the_key(void)
 {
     static const char *const azure[] = {"X-Secret: 1", "API-Key: another-s3cret", NULL};
     static const char *const own[] = {"authorization: Basic eA==", "X-Secret: 2", NULL};
@@ -356,7 +356,7 @@ static void test_headers_of_the_user_take_the_place_of_the_key(void)
     end();
 }
 
-static void test_stop(void)
+static void test_a_stop_ends_the_wait(void)
 {
     atomic_bool stop = true;
 
@@ -368,10 +368,10 @@ static void test_stop(void)
     end();
 }
 
-/* ---- URLs and headers -------------------------------------------------------------------- */
+/* ---- URLs and headers -------------------------------------------------------------- */
 
-/* The scripts' server answers whatever is behind the steps; scripted_server.py refuses what
- * does not end in /embeddings, before the query. */
+/* The scripts' server answers whatever is behind the steps; scripted_server.py refuses
+ * what does not end in /embeddings, before the query. */
 static void check_base(const char *steps, const char *behind)
 {
     begin(steps);
@@ -383,7 +383,7 @@ static void check_base(const char *steps, const char *behind)
     end();
 }
 
-static void test_base_urls(void)
+static void test_the_path_is_added_to_base_urls(void)
 {
     check_base("emb", "");
     check_base("emb", "/");
@@ -405,7 +405,7 @@ static void check_config(const char *text)
     end();
 }
 
-static void test_options_that_cant_be_used(void)
+static void test_invalid_options_are_refused(void)
 {
     static const char *const urls[] = {NULL,   "",        "ftp://s3cret@host/v1",
                                        "host", "http://", "http://s3cret\r\nX: y",
@@ -444,7 +444,7 @@ static void test_options_that_cant_be_used(void)
     check_config("32769 dimensions");
 }
 
-static void test_a_server_that_is_away(void)
+static void test_an_unavailable_server_is_retryable(void)
 {
     begin("emb");
     call.options.base_url = "http://u:s3cret@127.0.0.1:1/s3cret";
@@ -456,24 +456,24 @@ static void test_a_server_that_is_away(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_embeds),
-    CHECK_TEST(test_no_texts),
+    CHECK_TEST(test_texts_get_their_vectors),
+    CHECK_TEST(test_no_texts_need_no_request),
     CHECK_TEST(test_many_texts_take_several_requests),
-    CHECK_TEST(test_dimensions),
+    CHECK_TEST(test_dimensions_are_asked_for),
     CHECK_TEST(test_a_text_that_is_refused_is_marked),
-    CHECK_TEST(test_refused_texts_alone),
-    CHECK_TEST(test_a_server_that_refuses_everything),
+    CHECK_TEST(test_only_refused_texts_fail_the_call),
+    CHECK_TEST(test_a_server_that_refuses_everything_fails_the_call),
     CHECK_TEST(test_a_long_text_is_cut),
     CHECK_TEST(test_a_request_that_is_too_large_is_split),
-    CHECK_TEST(test_answers_that_cant_be_right),
-    CHECK_TEST(test_what_is_not_tried_again),
-    CHECK_TEST(test_what_is_tried_again),
+    CHECK_TEST(test_invalid_answers_are_errors),
+    CHECK_TEST(test_permanent_errors_are_not_retried),
+    CHECK_TEST(test_transient_errors_are_retried),
     CHECK_TEST(test_errors_hide_what_is_secret),
-    CHECK_TEST(test_headers_of_the_user_take_the_place_of_the_key),
-    CHECK_TEST(test_stop),
-    CHECK_TEST(test_base_urls),
-    CHECK_TEST(test_options_that_cant_be_used),
-    CHECK_TEST(test_a_server_that_is_away),
+    CHECK_TEST(test_headers_of_the_user_replace_the_key),
+    CHECK_TEST(test_a_stop_ends_the_wait),
+    CHECK_TEST(test_the_path_is_added_to_base_urls),
+    CHECK_TEST(test_invalid_options_are_refused),
+    CHECK_TEST(test_an_unavailable_server_is_retryable),
 };
 
 CHECK_MAIN(tests)

@@ -1,5 +1,6 @@
-/* Test of the outbox on both databases: which rows are made, who gets them and until when, and
- * what becomes of them when they were logged again, deleted or taken by another meanwhile.
+/* Test of the outbox on both databases: which runs get rows, who claims them and for how
+ * long, and the results of rows whose run was logged again or deleted, or that another
+ * process has claimed.
  *
  * NEEDS: postgres
  */
@@ -11,14 +12,14 @@
 
 #include <libpq-fe.h>
 
-#define T0 INT64_C(1000000) /* a time; rows are due from 0 on */
+#define T0 INT64_C(1000000) /* a time: new rows can be claimed from 0 on */
 
 static rl_store *store;
 static rl_outbox *outbox;
 static char path[HELP_PATH]; /* "" on PostgreSQL */
 static rl_outbox_jobs jobs;
 
-/* Runs a statement beside the store; gives its first cell, owned by the caller. */
+/* Runs a statement on another connection; returns the first cell, owned by the caller. */
 static char *ask_sql(const char *sql)
 {
     PGconn *pg;
@@ -98,7 +99,7 @@ static size_t claim(rl_outbox_state state, size_t limit, int64_t now)
     return rl_outbox_job_count(&jobs);
 }
 
-static void settle(const rl_outbox_result *results, size_t count)
+static void record(const rl_outbox_result *results, size_t count)
 {
     rl_err err = {.code = RL_OK};
 
@@ -106,7 +107,7 @@ static void settle(const rl_outbox_result *results, size_t count)
               "");
 }
 
-static void settle_all(rl_outbox_outcome outcome)
+static void record_all(rl_outbox_outcome outcome)
 {
     rl_outbox_result results[64];
     size_t count = rl_outbox_job_count(&jobs);
@@ -114,7 +115,7 @@ static void settle_all(rl_outbox_outcome outcome)
     for (size_t i = 0; i < count; i++) {
         results[i] = result_for(&jobs, i, outcome);
     }
-    settle(results, count);
+    record(results, count);
 }
 
 static int64_t count_of(rl_outbox_state state)
@@ -126,17 +127,17 @@ static int64_t count_of(rl_outbox_state state)
     return counts.rows[state];
 }
 
-/* A row that is embedded. */
+/* Makes a row in the state `embedded`. */
 static void embed_one(const char *run_id)
 {
     log_text(run_id, "{\"text\": \"a text\"}");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
-    settle_all(RL_OUTBOX_NEW_VECTOR);
+    record_all(RL_OUTBOX_NEW_VECTOR);
 }
 
-/* ---- what is queued -------------------------------------------------------------------- */
+/* ---- rows of new runs -------------------------------------------------------------- */
 
-static void check_queue(void)
+static void check_runs_with_a_text_are_queued(void)
 {
     log_text("none", NULL);
     log_text("blank", "{\"text\": \" \"}");
@@ -155,9 +156,9 @@ static void check_queue(void)
     CHECK(!job->run_deleted && job->created_at > 0);
 }
 
-/* ---- leases ---------------------------------------------------------------------------- */
+/* ---- leases ------------------------------------------------------------------------ */
 
-static void check_leases(void)
+static void check_a_row_is_claimed_once_until_its_lease_ends(void)
 {
     char name[16];
     size_t seen = 0;
@@ -166,7 +167,7 @@ static void check_leases(void)
         snprintf(name, sizeof name, "r%d", i);
         log_text(name, "{\"text\": \"a text\"}");
     }
-    /* all at the same moment, as several processes may: nobody gets another's */
+    /* at one moment, as several processes may do it: each row is claimed once */
     for (int i = 0; i < 4; i++) {
         size_t got = claim(RL_OUTBOX_PENDING, 3, T0);
 
@@ -175,12 +176,12 @@ static void check_leases(void)
     }
     CHECK_INT(seen, 10);
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 9), 0);
-    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 10), 10); /* they have ended */
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 10), 10); /* the leases have ended */
     CHECK_INT(rl_outbox_job_at(&jobs, 0)->attempts, 2);
     CHECK_INT(count_of(RL_OUTBOX_PENDING), 10);
 }
 
-static void check_lost_lease(void)
+static void check_a_result_after_the_lease_changes_nothing(void)
 {
     rl_outbox_result old;
 
@@ -190,16 +191,16 @@ static void check_lost_lease(void)
     char id[RL_UUID_TEXT];
     memcpy(id, old.key.id, sizeof id);
     old.key = (rl_outbox_key){id, "w"};
-    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 10), 1); /* another one */
-    settle(&old, 1);
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 10), 1); /* by another process */
+    record(&old, 1);
     CHECK_INT(count_of(RL_OUTBOX_PENDING), 1);
-    settle_all(RL_OUTBOX_NEW_VECTOR);
+    record_all(RL_OUTBOX_NEW_VECTOR);
     CHECK_INT(count_of(RL_OUTBOX_EMBEDDED), 1);
-    settle_all(RL_OUTBOX_NEW_VECTOR); /* twice, as after an answer that was lost */
+    record_all(RL_OUTBOX_NEW_VECTOR); /* again, as after a lost answer of the server */
     CHECK_INT(count_of(RL_OUTBOX_EMBEDDED), 1);
 }
 
-static void check_bytes(void)
+static void check_a_claim_is_limited_in_bytes(void)
 {
     size_t size = RL_OUTBOX_BYTES / 2 + 1000, seen = 0;
     char *outputs = malloc(size + 1), name[16];
@@ -221,9 +222,9 @@ static void check_bytes(void)
     CHECK_INT(seen, 5);
 }
 
-/* ---- what becomes of rows --------------------------------------------------------------- */
+/* ---- results ----------------------------------------------------------------------- */
 
-static void check_way(void)
+static void check_a_row_goes_from_pending_to_done(void)
 {
     embed_one("one");
     CHECK_INT(claim(RL_OUTBOX_EMBEDDED, 64, rl_time_now()), 1);
@@ -233,7 +234,7 @@ static void check_way(void)
               "\0\0\0\x3f\0\0\x80\xbf\0\0\x80\x3e\0\0\x40\x40");
     CHECK(job->text_hash == UINT64_C(0xFEDCBA9876543210));
     CHECK_STR(rl_outbox_text(&jobs, job->model), "m");
-    settle_all(RL_OUTBOX_UPSERTED);
+    record_all(RL_OUTBOX_UPSERTED);
     for (int i = 0; i < RL_OUTBOX_STATES; i++) {
         CHECK_INT(count_of((rl_outbox_state)i), 0);
     }
@@ -241,7 +242,7 @@ static void check_way(void)
     CHECK_CELL("SELECT used_bytes FROM run_embeddings", "10");
 }
 
-static void check_other_outcomes(void)
+static void check_rows_are_postponed_rejected_and_deleted(void)
 {
     rl_err err = {.code = RL_OK};
     rl_outbox_counts counts;
@@ -250,52 +251,52 @@ static void check_other_outcomes(void)
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
     rl_outbox_result later = result_for(&jobs, 0, RL_OUTBOX_POSTPONED);
     later.again_at = T0 + 5;
-    settle(&later, 1);
+    record(&later, 1);
     CHECK_CELL("SELECT last_error FROM run_embeddings", "an error");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 4), 0);
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 5), 1);
     CHECK_INT(rl_outbox_job_at(&jobs, 0)->attempts, 2);
-    settle_all(RL_OUTBOX_REJECTED);
+    record_all(RL_OUTBOX_REJECTED);
     CHECK_INT(outbox->ops->count(outbox, false, &counts, &err), RL_OK);
     CHECK_INT(counts.rows[RL_OUTBOX_FAILED], 1);
     CHECK_STR(counts.last_error, "an error");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, INT64_MAX - 10), 0);
-    log_text("one", "{\"text\": \"another text\"}"); /* due at once */
+    log_text("one", "{\"text\": \"another text\"}"); /* can be claimed at once */
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
-    settle_all(RL_OUTBOX_NO_TEXT);
+    record_all(RL_OUTBOX_NO_TEXT);
     CHECK_CELL("SELECT count(*) FROM run_embeddings", "0");
 }
 
-static void check_failed_order(void)
+static void check_the_last_error_is_the_latest(void)
 {
     rl_err err = {.code = RL_OK};
     rl_outbox_counts counts;
 
     log_text("one", "{\"text\": \"a text\"}");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
-    settle_all(RL_OUTBOX_REJECTED);
+    record_all(RL_OUTBOX_REJECTED);
     log_text("two", "{\"text\": \"a text\"}");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 1), 1);
     rl_outbox_result result = result_for(&jobs, 0, RL_OUTBOX_REJECTED);
     result.error = "the last one";
-    settle(&result, 1);
+    record(&result, 1);
     CHECK_INT(outbox->ops->count(outbox, true, &counts, &err), RL_OK);
     CHECK_INT(counts.rows[RL_OUTBOX_FAILED], 2);
     CHECK_STR(counts.last_error, "the last one");
 }
 
-/* ---- logged again, and deleted, meanwhile ------------------------------------------------ */
+/* ---- logged again or deleted after the claim --------------------------------------- */
 
-static void check_logged_again(void)
+static void check_a_row_logged_again_stays_claimed(void)
 {
     log_text("one", "{\"text\": \"a text\"}");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0), 1);
     log_text("one", "{\"text\": \"another text\"}");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 1),
-              0); /* whoever works on it ends first */
+              0); /* not before the first claimer has recorded its result */
 }
 
-static void check_old_version(void)
+static void check_a_result_of_an_old_version_changes_nothing(void)
 {
     rl_outbox_result old;
     char id[RL_UUID_TEXT];
@@ -306,26 +307,26 @@ static void check_old_version(void)
     memcpy(id, old.key.id, sizeof id);
     old.key = (rl_outbox_key){id, "w"};
     log_text("one", "{\"text\": \"another text\"}");
-    settle(&old, 1);
+    record(&old, 1);
     CHECK_INT(count_of(RL_OUTBOX_PENDING), 1);
     CHECK_CELL("SELECT count(*) FROM run_embeddings WHERE vector IS NULL", "1");
-    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 1), 1); /* it is free now */
+    CHECK_INT(claim(RL_OUTBOX_PENDING, 64, T0 + 1), 1); /* the result has released it */
     CHECK(rl_outbox_job_at(&jobs, 0)->version > old.version);
-    settle(&old, 1); /* and not by another old one */
+    record(&old, 1); /* a second old result changes nothing */
     CHECK_INT(count_of(RL_OUTBOX_EMBEDDED), 0);
-    settle_all(RL_OUTBOX_NEW_VECTOR);
+    record_all(RL_OUTBOX_NEW_VECTOR);
     CHECK_INT(count_of(RL_OUTBOX_EMBEDDED), 1);
 }
 
-static void check_deleted_before(void)
+static void check_the_row_of_a_deleted_run_is_deleted(void)
 {
     embed_one("one");
     free(ask_sql("DELETE FROM workflow_runs"));
     CHECK_CELL("SELECT count(*) FROM run_embeddings", "0");
 }
 
-/* While it is upserted: it is deleted in Milvus behind that. */
-static void check_deleted_meanwhile(void)
+/* While the row is upserted: the deletion in Milvus follows. */
+static void check_a_run_deleted_during_its_upsert_is_removed(void)
 {
     rl_outbox_result old;
     char id[RL_UUID_TEXT];
@@ -339,34 +340,34 @@ static void check_deleted_meanwhile(void)
     free(ask_sql("DELETE FROM workflow_runs"));
     CHECK_INT(count_of(RL_OUTBOX_DELETED), 1);
     CHECK_INT(claim(RL_OUTBOX_DELETED, 64, now + 1), 0);
-    settle(&old, 1);
+    record(&old, 1);
     CHECK_INT(claim(RL_OUTBOX_DELETED, 64, now + 2), 1);
     CHECK(rl_outbox_job_at(&jobs, 0)->run_deleted);
     CHECK_STR(rl_outbox_job_at(&jobs, 0)->id, id);
-    settle_all(RL_OUTBOX_REMOVED);
+    record_all(RL_OUTBOX_REMOVED);
     CHECK_CELL("SELECT count(*) FROM run_embeddings", "0");
 }
 
-/* Its old vector is gone, so a text of the same hash is embedded all the same. */
-static void check_text_that_comes_back(void)
+/* The old vector was deleted, so the same text must be embedded again. */
+static void check_a_text_that_returns_is_embedded_again(void)
 {
     int64_t now = rl_time_now() + 1000000;
 
     embed_one("one");
     CHECK_INT(claim(RL_OUTBOX_EMBEDDED, 64, now), 1);
-    settle_all(RL_OUTBOX_UPSERTED);
+    record_all(RL_OUTBOX_UPSERTED);
     log_text("one", "{\"text\": \"\"}");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, now), 1);
     CHECK_INT(rl_outbox_job_at(&jobs, 0)->dim, DIM);
-    settle_all(RL_OUTBOX_NO_TEXT);
+    record_all(RL_OUTBOX_NO_TEXT);
     CHECK_INT(count_of(RL_OUTBOX_DELETED), 1);
     log_text("one", "{\"text\": \"a text\"}");
     CHECK_INT(claim(RL_OUTBOX_PENDING, 64, now), 1);
     CHECK_INT(rl_outbox_job_at(&jobs, 0)->dim, 0);
 }
 
-/* A vector that is not there, or not as long as it should be, is none. */
-static void check_spoilt_vector(void)
+/* A missing vector, or one of a wrong length, has the dimension 0. */
+static void check_a_damaged_vector_is_none(void)
 {
     int64_t now = rl_time_now() + 1000000;
 
@@ -375,15 +376,15 @@ static void check_spoilt_vector(void)
     CHECK_INT(claim(RL_OUTBOX_EMBEDDED, 64, now), 1);
     CHECK_INT(rl_outbox_job_at(&jobs, 0)->dim, 0);
     rl_outbox_result later = result_for(&jobs, 0, RL_OUTBOX_POSTPONED);
-    settle(&later, 1);
+    record(&later, 1);
     free(ask_sql(path[0] != '\0' ? "UPDATE run_embeddings SET vector = x'00112233'"
                                  : "UPDATE run_embeddings SET vector = '\\x00112233'"));
     CHECK_INT(claim(RL_OUTBOX_EMBEDDED, 64, now), 1);
     CHECK_INT(rl_outbox_job_at(&jobs, 0)->dim, 0);
 }
 
-/* A graph's record takes the row of log_run, which gets another id. */
-static void check_renamed(void)
+/* When a graph's run replaces the one of log_run, the row gets another id. */
+static void check_a_row_follows_the_id_of_its_run(void)
 {
     rl_err err = {.code = RL_OK};
     int64_t now = rl_time_now() + 1000000;
@@ -391,7 +392,7 @@ static void check_renamed(void)
 
     embed_one("one");
     CHECK_INT(claim(RL_OUTBOX_EMBEDDED, 64, now), 1);
-    settle_all(RL_OUTBOX_UPSERTED);
+    record_all(RL_OUTBOX_UPSERTED);
     memcpy(id, rl_outbox_job_at(&jobs, 0)->id, sizeof id);
     CHECK_INT(write_run(store, new_own_run(7, "one", "completed", NULL), true, &err),
               RL_OK);
@@ -420,24 +421,24 @@ static void on_both(void (*check)(void))
         on_both(check_##name);    \
     }
 
-BOTH(queue)
-BOTH(leases)
-BOTH(lost_lease)
-BOTH(bytes)
-BOTH(way)
-BOTH(other_outcomes)
-BOTH(failed_order)
-BOTH(logged_again)
-BOTH(old_version)
-BOTH(deleted_before)
-BOTH(deleted_meanwhile)
-BOTH(text_that_comes_back)
-BOTH(spoilt_vector)
-BOTH(renamed)
+BOTH(runs_with_a_text_are_queued)
+BOTH(a_row_is_claimed_once_until_its_lease_ends)
+BOTH(a_result_after_the_lease_changes_nothing)
+BOTH(a_claim_is_limited_in_bytes)
+BOTH(a_row_goes_from_pending_to_done)
+BOTH(rows_are_postponed_rejected_and_deleted)
+BOTH(the_last_error_is_the_latest)
+BOTH(a_row_logged_again_stays_claimed)
+BOTH(a_result_of_an_old_version_changes_nothing)
+BOTH(the_row_of_a_deleted_run_is_deleted)
+BOTH(a_run_deleted_during_its_upsert_is_removed)
+BOTH(a_text_that_returns_is_embedded_again)
+BOTH(a_damaged_vector_is_none)
+BOTH(a_row_follows_the_id_of_its_run)
 
-/* Writers that log runs again in one order while they are settled in the other: neither waits
- * for the other in a circle, which PostgreSQL would end after a second, with an error. */
-static void test_no_deadlock(void)
+/* A writer logs runs again in one order while results are recorded in the other order.
+ * PostgreSQL would end a deadlock after a second, with an error. */
+static void test_recording_results_never_deadlocks(void)
 {
     PGconn *pg;
     PGresult *result;
@@ -452,11 +453,12 @@ static void test_no_deadlock(void)
                         "SELECT id FROM workflow_runs WHERE run_id = 'two') FOR UPDATE");
     CHECK_INT(PQresultStatus(result), PGRES_TUPLES_OK);
     PQclear(result);
-    /* the first pass does not wait; the second does, but holds nothing: so it is ended here */
+    /* recording waits for the locked row at last, holding no lock: so this ends the lock
+     * */
     result = PQexec(pg, "SET LOCAL idle_in_transaction_session_timeout = 500");
     PQclear(result);
     start = rl_monotonic_ns();
-    settle_all(RL_OUTBOX_NEW_VECTOR);
+    record_all(RL_OUTBOX_NEW_VECTOR);
     CHECK(rl_monotonic_ns() - start < UINT64_C(9000000000));
     CHECK_INT(count_of(RL_OUTBOX_EMBEDDED), 2);
     PQfinish(pg);
@@ -464,21 +466,21 @@ static void test_no_deadlock(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_queue),
-    CHECK_TEST(test_leases),
-    CHECK_TEST(test_lost_lease),
-    CHECK_TEST(test_bytes),
-    CHECK_TEST(test_way),
-    CHECK_TEST(test_other_outcomes),
-    CHECK_TEST(test_failed_order),
-    CHECK_TEST(test_logged_again),
-    CHECK_TEST(test_old_version),
-    CHECK_TEST(test_deleted_before),
-    CHECK_TEST(test_deleted_meanwhile),
-    CHECK_TEST(test_text_that_comes_back),
-    CHECK_TEST(test_spoilt_vector),
-    CHECK_TEST(test_renamed),
-    CHECK_TEST(test_no_deadlock),
+    CHECK_TEST(test_runs_with_a_text_are_queued),
+    CHECK_TEST(test_a_row_is_claimed_once_until_its_lease_ends),
+    CHECK_TEST(test_a_result_after_the_lease_changes_nothing),
+    CHECK_TEST(test_a_claim_is_limited_in_bytes),
+    CHECK_TEST(test_a_row_goes_from_pending_to_done),
+    CHECK_TEST(test_rows_are_postponed_rejected_and_deleted),
+    CHECK_TEST(test_the_last_error_is_the_latest),
+    CHECK_TEST(test_a_row_logged_again_stays_claimed),
+    CHECK_TEST(test_a_result_of_an_old_version_changes_nothing),
+    CHECK_TEST(test_the_row_of_a_deleted_run_is_deleted),
+    CHECK_TEST(test_a_run_deleted_during_its_upsert_is_removed),
+    CHECK_TEST(test_a_text_that_returns_is_embedded_again),
+    CHECK_TEST(test_a_damaged_vector_is_none),
+    CHECK_TEST(test_a_row_follows_the_id_of_its_run),
+    CHECK_TEST(test_recording_results_never_deadlocks),
 };
 
 CHECK_MAIN(tests)

@@ -1,6 +1,6 @@
-/* Tests of the wire format of Protocol Buffers, of Milvus's answers that were damaged on their
- * way, and of both without memory. What is written and read is compared with the official
- * classes by tests/test_milvus_codec.py.
+/* Test of the wire format of Protocol Buffers, of damaged answers of Milvus, and of both
+ * without memory. tests/test_milvus_codec.py compares messages with those of the official
+ * classes.
  */
 #include "core/alloc.h"
 #include "meaning/services/milvus_codec.h"
@@ -125,7 +125,7 @@ static void test_a_prefix_ends_between_two_characters(void)
     CHECK_INT(prefix("\xF0\x9F\x9A\x80", 0), 0);
 }
 
-/* An answer with all that any of the readers looks for, so that each can be given it. */
+/* An answer with the fields of all readers, so that each can read it. */
 static void put_answer(rl_buf *buf)
 {
     static const float scores[3] = {0.5F, 0.25F, 0.125F};
@@ -196,7 +196,7 @@ static void read_everything(rl_pb_slice answer)
     }
 }
 
-/* Flips, cuts, doubles and takes out bytes. */
+/* Flips, cuts, doubles and removes bytes. */
 static size_t damage(uint8_t *data, size_t len, uint64_t *random)
 {
     const size_t times = 1 + random_below(random, 4);
@@ -222,7 +222,8 @@ static size_t damage(uint8_t *data, size_t len, uint64_t *random)
     return len;
 }
 
-/* In memory of exactly the answer's size: AddressSanitizer sees any look beyond. */
+/* In an allocation of exactly the answer's size, so that AddressSanitizer sees an
+ * overrun. */
 static void test_damaged_answers(void)
 {
     uint64_t random = 20260712;

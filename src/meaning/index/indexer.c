@@ -5,12 +5,11 @@
 
 #include <string.h>
 
-#define GATHER_NS \
-    UINT64_C(50000000) /* between two rounds, so that runs gather for the next */
-#define IDLE_NS \
-    UINT64_C(30000000000) /* between two rounds of a thread that nobody wakes */
-#define BROKEN_NS \
-    UINT64_C(1000000000) /* before the next round when the database has failed */
+/* Between two rounds: for more runs to gather; for a thread that nobody wakes; and after
+ * an error of the database. */
+#define GATHER_NS UINT64_C(50000000)
+#define IDLE_NS UINT64_C(30000000000)
+#define BROKEN_NS UINT64_C(1000000000)
 #define DRAIN_STEP_NS UINT64_C(50000000)
 
 static bool embeds(const rl_indexer *indexer)

@@ -141,9 +141,8 @@ typedef struct rl_outbox_result {
 } rl_outbox_result;
 
 typedef struct rl_outbox_counts {
-    int64_t
-        rows[RL_OUTBOX_STATES]; /* `done` is not counted, `embedded` only if asked for */
-    char last_error[256];       /* of the row that failed last, or "" */
+    int64_t rows[RL_OUTBOX_STATES]; /* never `done`; `embedded` only if asked for */
+    char last_error[256];           /* of the row that failed last, or "" */
 } rl_outbox_counts;
 
 /* Called for each vector that is read: float32 [dim], perhaps not aligned, borrowed for

@@ -1,4 +1,4 @@
-/* One unary call of gRPC. See grpc.h. */
+/* Unary calls of gRPC. See grpc.h. */
 #include "meaning/services/grpc.h"
 
 #include <stdio.h>
@@ -36,8 +36,7 @@ static rl_status frame_request(rl_buf *request, rl_err *err)
     return RL_OK;
 }
 
-static rl_status refuse(const rl_grpc *grpc, bool retryable, const char *what,
-                        rl_err *err)
+static rl_status fail(const rl_grpc *grpc, bool retryable, const char *what, rl_err *err)
 {
     rl_err_set(err, RL_SERVICE, "%s: %s", grpc->name, what);
     if (err != NULL) {
@@ -46,7 +45,8 @@ static rl_status refuse(const rl_grpc *grpc, bool retryable, const char *what,
     return RL_SERVICE;
 }
 
-/* A status that is not 0. The server's own text is of no use for a refused token. */
+/* A status that is not 0. For a refused token the error names the setting, not the
+ * server's text. */
 static rl_status fail_with_status(const rl_grpc *grpc, const rl_http_answer *answer,
                                   rl_err *err)
 {
@@ -67,10 +67,10 @@ static rl_status fail_with_status(const rl_grpc *grpc, const rl_http_answer *ans
         snprintf(what, sizeof what, "gRPC status %d%s%s", code, *said != '\0' ? ": " : "",
                  said);
     }
-    return refuse(grpc, retryable, what, err);
+    return fail(grpc, retryable, what, err);
 }
 
-/* Takes the one message out of its frame. */
+/* Reads the frame of the message. */
 static rl_status unframe(const rl_grpc *grpc, const rl_buf *body, rl_pb_slice *message,
                          rl_err *err)
 {
@@ -78,41 +78,40 @@ static rl_status unframe(const rl_grpc *grpc, const rl_buf *body, rl_pb_slice *m
     size_t len = 0;
 
     if (body->len < FRAME) {
-        return refuse(grpc, true, "the answer is not whole", err);
+        return fail(grpc, true, "the answer is incomplete", err);
     }
     for (size_t i = 0; i < 4; i++) {
         len = len << 8 | data[1 + i];
     }
     if (data[0] != 0) {
-        return refuse(grpc, false, "the answer is compressed, which was not asked for",
-                      err);
+        return fail(grpc, false,
+                    "the answer is compressed, but the request did not allow it", err);
     }
     if (len != body->len - FRAME) {
-        return refuse(grpc, len > body->len - FRAME, "the answer is not one message",
-                      err);
+        return fail(grpc, len > body->len - FRAME, "the answer is not one message", err);
     }
     *message = (rl_pb_slice){data + FRAME, len};
     return RL_OK;
 }
 
-/* What an answer of HTTP without a gRPC status comes from: a proxy, or no server of gRPC. */
+/* An answer of HTTP without a gRPC status: from a proxy, or not from a gRPC server. */
 static rl_status fail_without_status(const rl_grpc *grpc, const rl_http_answer *answer,
                                      rl_err *err)
 {
     char what[120];
 
     if (answer->status == 200) {
-        return refuse(grpc, true, "the answer ended before its gRPC status", err);
+        return fail(grpc, true, "the answer ended before its gRPC status", err);
     }
     if (answer->status == 401 || answer->status == 403) {
         snprintf(what, sizeof what, "%s was refused (%ld)", grpc->token_setting,
                  answer->status);
     } else {
         snprintf(what, sizeof what,
-                 "answered %ld, so there is no server of gRPC at this address",
+                 "answered %ld, so there is no gRPC server at this address",
                  answer->status);
     }
-    return refuse(grpc, false, what, err);
+    return fail(grpc, false, what, err);
 }
 
 rl_status rl_grpc_call(const rl_grpc *grpc, const char *method, rl_buf *request,
@@ -130,7 +129,7 @@ rl_status rl_grpc_call(const rl_grpc *grpc, const char *method, rl_buf *request,
     rl_status status = frame_request(request, err);
 
     if (status == RL_OK && (len < 0 || (size_t)len >= sizeof url)) {
-        status = refuse(grpc, false, "the URL is too long", err);
+        status = fail(grpc, false, "the URL is too long", err);
     }
     if (status != RL_OK) {
         return status;

@@ -1,4 +1,4 @@
-/* Milvus: the client, and what is done with rows. See milvus.h. */
+/* The client of Milvus and its operations on rows. See milvus.h. */
 #include "meaning/services/milvus.h"
 
 #include "core/alloc.h"
@@ -14,13 +14,13 @@
 #define SERVICE "/milvus.proto.milvus.MilvusService"
 #define AUTHORIZATION "authorization: "
 
-/* A call of an upsert: bytes, of the 64 MiB that Milvus takes at most, and rows. */
+/* Limits of a call that upserts; Milvus itself takes 64 MiB. */
 #define BATCH_BYTES ((size_t)4 << 20)
 #define BATCH_ROWS ((size_t)1000)
-#define ROW_EXTRA ((size_t)32) /* tags, lengths and the time of a row */
+#define ROW_EXTRA ((size_t)32) /* bytes of the tags, lengths and the time of a row */
 #define BATCH_IDS ((size_t)1000)
 
-/* gRPC's own encoding of a token: no scheme word, as Milvus's clients send it. */
+/* Milvus's clients send the token in base64, without a word like "Bearer". */
 static char *make_authorization(const char *token)
 {
     const size_t len = strlen(token), head = sizeof AUTHORIZATION - 1;
@@ -44,7 +44,7 @@ static char *make_service_url(const char *url)
     return made;
 }
 
-/* Fills a client with its texts; RL_NOMEM leaves it half filled. */
+/* Fills a client; after an error the caller frees it. */
 static rl_status fill(rl_milvus *milvus, const rl_milvus_options *options,
                       const char *url, rl_err *err)
 {
@@ -121,13 +121,13 @@ void rl_milvus_abandon(rl_milvus *milvus)
     rl_http_abandon(milvus->http);
 }
 
-static rl_milvus_work begin(rl_milvus *milvus, unsigned attempts, uint64_t end,
-                            rl_err *err)
+static rl_milvus_operation begin(rl_milvus *milvus, unsigned attempts, uint64_t end,
+                                 rl_err *err)
 {
-    return (rl_milvus_work){.milvus = milvus,
-                            .attempts = attempts > 0 ? attempts : 1,
-                            .end = end,
-                            .err = err != NULL ? err : &milvus->ignored};
+    return (rl_milvus_operation){.milvus = milvus,
+                                 .attempts = attempts > 0 ? attempts : 1,
+                                 .end = end,
+                                 .err = err != NULL ? err : &milvus->ignored};
 }
 
 static rl_status check_vector(const float *vector, uint32_t dim, rl_err *err)
@@ -157,46 +157,49 @@ static rl_status check_id(const char *id, rl_err *err)
     return RL_OK;
 }
 
-/* What is done with the collection: writes the request, and reads the answer. */
-typedef struct rl_milvus_deed {
+/* One call of an operation, on a collection that is ready. */
+typedef struct rl_milvus_step {
     const char *method;
     uint32_t dim; /* of the vectors; 0 when there are none */
-    bool create;  /* the collection, when it is missing */
-    void (*put)(rl_milvus *milvus, const void *what, rl_buf *request);
-    const void *what;
-} rl_milvus_deed;
+    bool create;  /* the collection if it is missing */
+    void (*put)(rl_milvus *milvus, const void *args, rl_buf *request);
+    const void *args;
+} rl_milvus_step;
 
-/* Whether to look at the collection again and repeat: it is gone, or has to be loaded, or what
- * we know of it may be old. */
-static bool is_stale(const rl_milvus_work *work, rl_status status, bool knew)
+/* Whether to check the collection again and repeat the call: the collection was dropped
+ * or released, or may have changed since the last check. */
+static bool is_stale(const rl_milvus_operation *op, rl_status status, bool was_ready)
 {
     return status == RL_SERVICE &&
-           (work->code == RL_MILVUS_MISSING || work->code == RL_MILVUS_NOT_LOADED ||
-            (knew && work->milvus->answer.grpc_status == 0 && !work->err->retryable));
+           (op->code == RL_MILVUS_MISSING || op->code == RL_MILVUS_NOT_LOADED ||
+            (was_ready && op->milvus->answer.grpc_status == 0 && !op->err->retryable));
 }
 
-/* Does it, with the collection made ready before. *exists is false when there is none. */
-static rl_status perform(rl_milvus_work *work, const rl_milvus_deed *deed, bool *exists)
+/* Makes the collection ready and makes the call. *exists is false when there is no
+ * collection. */
+static rl_status run_step(rl_milvus_operation *op, const rl_milvus_step *step,
+                          bool *exists)
 {
-    rl_milvus *milvus = work->milvus;
-    const unsigned most = work->attempts > 2 ? work->attempts : 2;
+    rl_milvus *milvus = op->milvus;
+    const unsigned most = op->attempts > 2 ? op->attempts : 2;
     rl_status status = RL_OK;
     bool again = true;
 
     for (unsigned tried = 1; again; tried++) {
-        const bool knew = milvus->is_ready;
+        const bool was_ready = milvus->is_ready;
 
-        work->code = RL_MILVUS_FAILED;
-        status = rl_milvus_prepare(work, deed->dim, deed->create, exists);
+        op->code = RL_MILVUS_FAILED;
+        status = rl_milvus_prepare(op, step->dim, step->create, exists);
         if (status == RL_OK && *exists) {
-            deed->put(milvus, deed->what, rl_milvus_begin(work));
-            status = rl_milvus_call(work, deed->method, false);
+            step->put(milvus, step->args, rl_milvus_begin_request(op));
+            status = rl_milvus_call(op, step->method, false);
         }
-        again = is_stale(work, status, knew) && tried < most && !rl_milvus_is_over(work);
+        again = is_stale(op, status, was_ready) && tried < most &&
+                !rl_milvus_is_timed_out(op);
         if (again) {
             milvus->is_ready = false;
             if (tried > 1) {
-                const rl_status waited = rl_milvus_wait(work, rl_backoff_ns(tried - 1));
+                const rl_status waited = rl_milvus_wait(op, rl_backoff_ns(tried - 1));
 
                 again = waited == RL_OK;
                 status = waited == RL_OK ? status : waited;
@@ -206,16 +209,16 @@ static rl_status perform(rl_milvus_work *work, const rl_milvus_deed *deed, bool 
     return status;
 }
 
-/* Rows [from, from + count) of the caller's. */
+/* The rows of one call. */
 typedef struct rl_milvus_batch {
     const rl_milvus_row *rows;
     size_t count;
     uint32_t dim;
 } rl_milvus_batch;
 
-static void put_batch(rl_milvus *milvus, const void *what, rl_buf *request)
+static void put_batch(rl_milvus *milvus, const void *args, rl_buf *request)
 {
-    const rl_milvus_batch *batch = what;
+    const rl_milvus_batch *batch = args;
 
     rl_milvus_put_upsert(request, milvus->collection, batch->rows, batch->count,
                          batch->dim, milvus->max_length);
@@ -238,8 +241,8 @@ static bool has_id(const rl_milvus_batch *batch, const char *id)
     return found;
 }
 
-/* Takes the rows of the next call. Milvus keeps both of two rows with the same id in one
- * upsert, so the second goes into the next. */
+/* The rows of the next call. Milvus would store both of two rows with the same id in one
+ * upsert, so the second one is left to the call after it. */
 static rl_milvus_batch next_batch(const rl_milvus_row *rows, size_t count, uint32_t dim)
 {
     rl_milvus_batch batch = {.rows = rows, .dim = dim};
@@ -257,24 +260,24 @@ static rl_milvus_batch next_batch(const rl_milvus_row *rows, size_t count, uint3
     return batch;
 }
 
-static rl_status upsert_batch(rl_milvus_work *work, const rl_milvus_batch *batch)
+static rl_status upsert_batch(rl_milvus_operation *op, const rl_milvus_batch *batch)
 {
-    const rl_milvus_deed deed = {.method = "Upsert",
+    const rl_milvus_step step = {.method = "Upsert",
                                  .dim = batch->dim,
                                  .create = true,
                                  .put = put_batch,
-                                 .what = batch};
+                                 .args = batch};
     uint64_t upserted = 0;
     bool exists;
-    rl_status status = perform(work, &deed, &exists);
+    rl_status status = run_step(op, &step, &exists);
 
-    if (status == RL_OK && !rl_milvus_get_upserted(work->message, &upserted)) {
-        status = rl_milvus_misread(work, deed.method);
+    if (status == RL_OK && !rl_milvus_get_upserted(op->message, &upserted)) {
+        status = rl_milvus_unreadable(op, step.method);
     }
     if (status == RL_OK && upserted != batch->count) {
-        rl_milvus_fail(work, "%llu of %zu rows were upserted",
-                       (unsigned long long)upserted, batch->count);
-        work->err->retryable = true;
+        rl_milvus_fail(op, "%llu of %zu rows were upserted", (unsigned long long)upserted,
+                       batch->count);
+        op->err->retryable = true;
         status = RL_SERVICE;
     }
     return status;
@@ -283,7 +286,7 @@ static rl_status upsert_batch(rl_milvus_work *work, const rl_milvus_batch *batch
 rl_status rl_milvus_upsert(rl_milvus *milvus, const rl_milvus_row *rows, size_t count,
                            uint32_t dim, unsigned attempts, uint64_t end, rl_err *err)
 {
-    rl_milvus_work work = begin(milvus, attempts, end, err);
+    rl_milvus_operation op = begin(milvus, attempts, end, err);
     rl_status status = RL_OK;
 
     for (size_t i = 0; i < count && status == RL_OK; i++) {
@@ -295,7 +298,7 @@ rl_status rl_milvus_upsert(rl_milvus *milvus, const rl_milvus_row *rows, size_t 
     while (count != 0 && status == RL_OK) {
         const rl_milvus_batch batch = next_batch(rows, count, dim);
 
-        status = upsert_batch(&work, &batch);
+        status = upsert_batch(&op, &batch);
         rows += batch.count;
         count -= batch.count;
     }
@@ -307,11 +310,11 @@ typedef struct rl_milvus_ids {
     size_t count;
 } rl_milvus_ids;
 
-static void put_ids(rl_milvus *milvus, const void *what, rl_buf *request)
+static void put_ids(rl_milvus *milvus, const void *args, rl_buf *request)
 {
-    const rl_milvus_ids *ids = what;
+    const rl_milvus_ids *ids = args;
 
-    rl_buf_reset(&milvus->filter, RL_MILVUS_KEPT);
+    rl_buf_reset(&milvus->filter, RL_MILVUS_RETAINED);
     rl_milvus_add_ids(&milvus->filter, ids->ids, ids->count);
     rl_milvus_put_delete(request, milvus->collection, &milvus->filter);
     request->failed = request->failed || milvus->filter.failed;
@@ -320,7 +323,7 @@ static void put_ids(rl_milvus *milvus, const void *what, rl_buf *request)
 rl_status rl_milvus_delete(rl_milvus *milvus, const char *const *ids, size_t count,
                            unsigned attempts, uint64_t end, rl_err *err)
 {
-    rl_milvus_work work = begin(milvus, attempts, end, err);
+    rl_milvus_operation op = begin(milvus, attempts, end, err);
     rl_status status = RL_OK;
     bool exists = true;
 
@@ -329,20 +332,20 @@ rl_status rl_milvus_delete(rl_milvus *milvus, const char *const *ids, size_t cou
     }
     while (count != 0 && status == RL_OK && exists) {
         const rl_milvus_ids some = {ids, count < BATCH_IDS ? count : BATCH_IDS};
-        const rl_milvus_deed deed = {.method = "Delete", .put = put_ids, .what = &some};
+        const rl_milvus_step step = {.method = "Delete", .put = put_ids, .args = &some};
 
-        status = perform(&work, &deed, &exists);
+        status = run_step(&op, &step, &exists);
         ids += some.count;
         count -= some.count;
     }
     return status;
 }
 
-static void put_search(rl_milvus *milvus, const void *what, rl_buf *request)
+static void put_search(rl_milvus *milvus, const void *args, rl_buf *request)
 {
-    const rl_milvus_search *search = what;
+    const rl_milvus_search *search = args;
 
-    rl_buf_reset(&milvus->filter, RL_MILVUS_KEPT);
+    rl_buf_reset(&milvus->filter, RL_MILVUS_RETAINED);
     rl_milvus_add_filter(&milvus->filter, search, milvus->max_length);
     rl_milvus_put_search(request, milvus->collection, search, &milvus->filter,
                          milvus->strong);
@@ -353,9 +356,9 @@ rl_status rl_milvus_find(rl_milvus *milvus, const rl_milvus_search *search,
                          unsigned attempts, uint64_t end, rl_milvus_hit *hits,
                          size_t *count, rl_err *err)
 {
-    rl_milvus_work work = begin(milvus, attempts, end, err);
-    const rl_milvus_deed deed = {
-        .method = "Search", .dim = search->dim, .put = put_search, .what = search};
+    rl_milvus_operation op = begin(milvus, attempts, end, err);
+    const rl_milvus_step step = {
+        .method = "Search", .dim = search->dim, .put = put_search, .args = search};
     bool exists = false;
     rl_status status = check_vector(search->vector, search->dim, err);
 
@@ -365,11 +368,11 @@ rl_status rl_milvus_find(rl_milvus *milvus, const rl_milvus_search *search,
                             RL_MILVUS_LIMIT_MAX, search->limit);
     }
     if (status == RL_OK) {
-        status = perform(&work, &deed, &exists);
+        status = run_step(&op, &step, &exists);
     }
     if (status == RL_OK && exists &&
-        !rl_milvus_get_hits(work.message, hits, search->limit, count)) {
-        status = rl_milvus_misread(&work, deed.method);
+        !rl_milvus_get_hits(op.message, hits, search->limit, count)) {
+        status = rl_milvus_unreadable(&op, step.method);
     }
     return status;
 }

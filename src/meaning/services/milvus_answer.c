@@ -1,4 +1,4 @@
-/* Answers of Milvus's calls, read. See milvus_codec.h. */
+/* The answers of Milvus. See milvus_codec.h. */
 #include "meaning/services/milvus_codec.h"
 
 #include <string.h>
@@ -19,7 +19,7 @@ static bool is_text(rl_pb_slice slice, const char *text)
            (slice.len == 0 || memcmp(slice.data, text, slice.len) == 0);
 }
 
-/* The last of a message's fields with this number, as protobuf has it for what is not
+/* The last field with this number, which is the valid one of a field that is not
  * repeated. Empty when there is none. */
 static bool find_message(rl_pb_slice message, uint32_t number, rl_pb_slice *found)
 {
@@ -70,7 +70,7 @@ bool rl_milvus_get_status(rl_pb_slice answer, bool bare, rl_milvus_status *statu
     return rest.len == 0;
 }
 
-/* A decimal number; 0 for what is none. */
+/* A decimal number; 0 for anything else. */
 static uint64_t number_of(rl_pb_slice text)
 {
     uint64_t value = 0;
@@ -84,7 +84,7 @@ static uint64_t number_of(rl_pb_slice text)
     return value;
 }
 
-/* Reads a KeyValuePair; false when it can't be read. */
+/* common.proto, KeyValuePair. */
 static bool get_pair(rl_pb_slice pair, rl_pb_slice *key, rl_pb_slice *value)
 {
     return find_message(pair, 1, key) && find_message(pair, 2, value);

@@ -19,16 +19,16 @@ enum {
     LEGACY_INDEX_NOT_EXIST = 25
 };
 
-rl_buf *rl_milvus_begin(rl_milvus_work *work)
+rl_buf *rl_milvus_begin_request(rl_milvus_operation *op)
 {
-    rl_buf *request = &work->milvus->request;
+    rl_buf *request = &op->milvus->request;
 
-    rl_buf_reset(request, RL_MILVUS_KEPT);
+    rl_buf_reset(request, RL_MILVUS_RETAINED);
     rl_grpc_begin(request);
     return request;
 }
 
-rl_status rl_milvus_fail(rl_milvus_work *work, const char *format, ...)
+rl_status rl_milvus_fail(rl_milvus_operation *op, const char *format, ...)
 {
     char what[RL_ERR_TEXT];
     va_list args;
@@ -36,29 +36,29 @@ rl_status rl_milvus_fail(rl_milvus_work *work, const char *format, ...)
     va_start(args, format);
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
-    return rl_err_set(work->err, RL_SERVICE, "Milvus: %s", what);
+    return rl_err_set(op->err, RL_SERVICE, "Milvus: %s", what);
 }
 
-rl_status rl_milvus_misread(rl_milvus_work *work, const char *method)
+rl_status rl_milvus_unreadable(rl_milvus_operation *op, const char *method)
 {
-    return rl_milvus_fail(work, "the answer to %s can't be read", method);
+    return rl_milvus_fail(op, "the answer to %s can't be read", method);
 }
 
-bool rl_milvus_is_over(const rl_milvus_work *work)
+bool rl_milvus_is_timed_out(const rl_milvus_operation *op)
 {
-    return rl_monotonic_ns() >= work->end;
+    return rl_monotonic_ns() >= op->end;
 }
 
-rl_status rl_milvus_wait(rl_milvus_work *work, uint64_t ns)
+rl_status rl_milvus_wait(rl_milvus_operation *op, uint64_t ns)
 {
     const uint64_t now = rl_monotonic_ns();
-    const uint64_t left = now < work->end ? work->end - now : 0;
+    const uint64_t left = now < op->end ? op->end - now : 0;
 
-    return rl_http_pause(work->milvus->http, ns < left ? ns : left, work->err);
+    return rl_http_pause(op->milvus->http, ns < left ? ns : left, op->err);
 }
 
-/* Too many requests, or a quota: rate limits of a collection (1807) too. */
-static bool is_load(const rl_milvus_status *status)
+/* Too many requests, or a quota; 1807 is the rate limit of a collection. */
+static bool is_overload(const rl_milvus_status *status)
 {
     static const int32_t codes[] = {2, 3, 4, 7, 8, 9, 103, 1807};
     static const int32_t legacy[] = {46, 48, 49, 53, 54, 55, 56, 57};
@@ -97,19 +97,19 @@ static rl_milvus_code code_of(const rl_milvus_status *status)
     return result;
 }
 
-/* Reads the status of an answer, and says what went wrong. */
-static rl_status judge(rl_milvus_work *work, const char *method, bool bare)
+/* Reads the status of an answer; RL_SERVICE for one of an error. */
+static rl_status check_status(rl_milvus_operation *op, const char *method, bool bare)
 {
-    const rl_milvus *milvus = work->milvus;
+    const rl_milvus *milvus = op->milvus;
     rl_milvus_status status;
     char reason[400];
     int32_t code;
 
-    if (!rl_milvus_get_status(work->message, bare, &status)) {
-        return rl_milvus_misread(work, method);
+    if (!rl_milvus_get_status(op->message, bare, &status)) {
+        return rl_milvus_unreadable(op, method);
     }
-    work->code = code_of(&status);
-    if (work->code == RL_MILVUS_DONE) {
+    op->code = code_of(&status);
+    if (op->code == RL_MILVUS_DONE) {
         return RL_OK;
     }
     code = status.code != 0 ? status.code : status.legacy;
@@ -117,40 +117,40 @@ static rl_status judge(rl_milvus_work *work, const char *method, bool bare)
                  status.reason.len);
     rl_hide(reason, milvus->token);
     if (status.code == CODE_NOT_AUTHENTICATED) {
-        return rl_milvus_fail(work, "%s was refused (code %d)",
-                              milvus->grpc.token_setting, (int)code);
+        return rl_milvus_fail(op, "%s was refused (code %d)", milvus->grpc.token_setting,
+                              (int)code);
     }
-    rl_milvus_fail(work, "%s: %s (code %d)", method, reason, (int)code);
-    work->err->retryable = is_load(&status) || work->code == RL_MILVUS_NOT_LOADED;
+    rl_milvus_fail(op, "%s: %s (code %d)", method, reason, (int)code);
+    op->err->retryable = is_overload(&status) || op->code == RL_MILVUS_NOT_LOADED;
     return RL_SERVICE;
 }
 
-rl_status rl_milvus_call(rl_milvus_work *work, const char *method, bool bare)
+rl_status rl_milvus_call(rl_milvus_operation *op, const char *method, bool bare)
 {
-    rl_milvus *milvus = work->milvus;
+    rl_milvus *milvus = op->milvus;
     rl_http_answer *answer = &milvus->answer;
     unsigned tried = 0, failures = 0;
     rl_status status;
     bool again;
 
     do {
-        work->code = RL_MILVUS_FAILED;
+        op->code = RL_MILVUS_FAILED;
         status =
-            rl_grpc_call(&milvus->grpc, method, &milvus->request, work->attempts - tried,
-                         work->end, answer, &work->message, work->err);
+            rl_grpc_call(&milvus->grpc, method, &milvus->request, op->attempts - tried,
+                         op->end, answer, &op->message, op->err);
         if (status == RL_OK) {
-            status = judge(work, method, bare);
+            status = check_status(op, method, bare);
         }
         tried += answer->tried;
-        /* without an answer rl_http_post has made what attempts there were */
-        again = status == RL_SERVICE && work->err->retryable && answer->status == 200 &&
-                work->code == RL_MILVUS_FAILED && tried < work->attempts &&
-                !rl_milvus_is_over(work);
+        /* without an answer of 200 rl_http_post has used up the attempts */
+        again = status == RL_SERVICE && op->err->retryable && answer->status == 200 &&
+                op->code == RL_MILVUS_FAILED && tried < op->attempts &&
+                !rl_milvus_is_timed_out(op);
         if (again) {
             const uint64_t pause = rl_backoff_ns(++failures);
 
-            again = rl_monotonic_ns() + pause < work->end;
-            if (again && rl_http_pause(milvus->http, pause, work->err) != RL_OK) {
+            again = rl_monotonic_ns() + pause < op->end;
+            if (again && rl_http_pause(milvus->http, pause, op->err) != RL_OK) {
                 status = RL_CLOSED;
                 again = false;
             }

@@ -1,5 +1,5 @@
-/* Calls of Milvus, with what its statuses mean and when a call is made again; and the state of
- * a client.
+/* Calls of Milvus: how a client makes them, what the statuses of Milvus mean, and when a
+ * call is retried.
  *
  * Threads: one at a time. Ownership: as in milvus.h.
  */
@@ -9,64 +9,66 @@
 #include "meaning/services/grpc.h"
 #include "meaning/services/milvus_codec.h"
 
-#define RL_MILVUS_KEPT \
-    ((size_t)1 << 20) /* bytes of a request that are kept for the next */
+#define RL_MILVUS_RETAINED \
+    ((size_t)1 << 20) /* bytes of a buffer, from one request to the next */
 
 typedef struct rl_milvus {
     char *collection, *url, *token, *authorization; /* owned; the last two may be NULL */
     rl_http *http;                                  /* owned */
     rl_grpc grpc;                                   /* borrows the texts */
     bool strong;
-    bool is_ready; /* the collection is there, fits, and is loaded, as far as we know */
-    uint32_t dim;  /* of it */
-    size_t max_length[RL_MILVUS_FIELDS]; /* of it, bytes */
+    bool is_ready; /* the collection existed, fitted and was loaded when last checked */
+    uint32_t dim;  /* of the collection */
+    size_t max_length[RL_MILVUS_FIELDS]; /* of its fields, bytes */
     rl_buf request, filter;
     rl_http_answer answer; /* of the last call */
-    rl_err ignored;        /* of a caller who does not want to know */
+    rl_err ignored;        /* for a caller that passes no rl_err */
 } rl_milvus;
 
-/* What came of a call. */
+/* The result of a call. */
 typedef enum rl_milvus_code {
     RL_MILVUS_DONE,
-    RL_MILVUS_MISSING,    /* there is no such collection */
-    RL_MILVUS_NOT_LOADED, /* it has to be loaded */
-    RL_MILVUS_NO_INDEX,   /* the field has none */
+    RL_MILVUS_MISSING,    /* no such collection */
+    RL_MILVUS_NOT_LOADED, /* the collection has to be loaded */
+    RL_MILVUS_NO_INDEX,   /* the field has no index */
     RL_MILVUS_FAILED      /* anything else */
 } rl_milvus_code;
 
-/* An operation: what its calls have in common. */
-typedef struct rl_milvus_work {
+/* An operation on the collection: what its calls share. */
+typedef struct rl_milvus_operation {
     rl_milvus *milvus;
     unsigned attempts;   /* of each call */
     uint64_t end;        /* monotonic, nanoseconds */
     rl_milvus_code code; /* of the last call */
-    rl_pb_slice message; /* its answer, until the next */
+    rl_pb_slice message; /* the answer of the last call, valid until the next */
     rl_err *err;         /* not NULL */
-} rl_milvus_work;
+} rl_milvus_operation;
 
-/* Empties milvus->request for the message of the next call. */
-rl_buf *rl_milvus_begin(rl_milvus_work *work);
+/* Empties milvus->request and returns it, for the message of the next call. */
+rl_buf *rl_milvus_begin_request(rl_milvus_operation *op);
 
-/* Sends it. `bare`: the answer is a Status and nothing else. RL_OK only when it was done; else
- * as rl_grpc_call, and RL_SERVICE for a status of Milvus: retryable where it has to do with
- * load, and when a collection is not loaded. */
-rl_status rl_milvus_call(rl_milvus_work *work, const char *method, bool bare);
+/* Sends the request. `bare`: the answer is a Status and nothing else. RL_OK only for the
+ * status of a success; else as rl_grpc_call, and RL_SERVICE for an error of Milvus:
+ * retryable when it is overloaded, or the collection is not loaded. */
+rl_status rl_milvus_call(rl_milvus_operation *op, const char *method, bool bare);
 
-/* RL_SERVICE with this text, which is not retryable. */
-rl_status rl_milvus_fail(rl_milvus_work *work, const char *format, ...)
+/* Returns RL_SERVICE, not retryable, with this text. */
+rl_status rl_milvus_fail(rl_milvus_operation *op, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The answer can't be read. */
-rl_status rl_milvus_misread(rl_milvus_work *work, const char *method);
+/* The same, for an answer that can't be read. */
+rl_status rl_milvus_unreadable(rl_milvus_operation *op, const char *method);
 
-/* Waits, at most until the end. RL_CLOSED when it was stopped. */
-rl_status rl_milvus_wait(rl_milvus_work *work, uint64_t ns);
-bool rl_milvus_is_over(const rl_milvus_work *work);
+/* Waits for `ns` nanoseconds, at most until the end. RL_CLOSED when the client was
+ * stopped. */
+rl_status rl_milvus_wait(rl_milvus_operation *op, uint64_t ns);
 
-/* Sees to it that the collection is there, fits and is loaded (milvus_collection.c). dim: of
- * the vectors, or 0 when that does not matter. When there is none it is made if `create`, else
+bool rl_milvus_is_timed_out(const rl_milvus_operation *op);
+
+/* Makes sure that the collection exists, fits and is loaded (milvus_collection.c). dim:
+ * of the vectors, or 0 for any. A missing collection is created if `may_create`, else
  * *exists is false. */
-rl_status rl_milvus_prepare(rl_milvus_work *work, uint32_t dim, bool create,
+rl_status rl_milvus_prepare(rl_milvus_operation *op, uint32_t dim, bool may_create,
                             bool *exists);
 
 #endif

@@ -1,4 +1,4 @@
-/* Requests of Milvus's calls, written. See milvus_codec.h. */
+/* The requests of Milvus. See milvus_codec.h. */
 #include "meaning/services/milvus_codec.h"
 
 #include "meaning/services/utf8_prefix.h"
@@ -6,12 +6,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* HNSW: edges of a node, and how many candidates are looked at when one is put in. */
+/* HNSW: edges of a node, and candidates examined when a node is inserted. */
 #define INDEX_PARAMS "{\"M\": 16, \"efConstruction\": 200}"
-#define EF_MIN 64 /* candidates of a search; at least as many as are asked for */
+#define EF_MIN 64 /* candidates of a search; never fewer than hits */
 
 #define BOUNDED 2    /* common.proto, ConsistencyLevel */
-#define BOUNDED_TS 2 /* what servers before 2.3 know it by */
+#define BOUNDED_TS 2 /* the same for servers before 2.3 */
 
 const rl_milvus_field rl_milvus_fields[RL_MILVUS_FIELDS] = {
     {"id", RL_MILVUS_VARCHAR, RL_MILVUS_ID - 1},
@@ -168,7 +168,7 @@ static void put_scalars(rl_buf *buf, const rl_milvus_row *rows, size_t count,
     rl_pb_close(buf, scalars);
 }
 
-/* schema.proto, VectorField: the vectors of all rows, one behind the other. */
+/* schema.proto, VectorField: the vectors of all rows, concatenated. */
 static void put_vectors(rl_buf *buf, const rl_milvus_row *rows, size_t count,
                         uint32_t dim)
 {

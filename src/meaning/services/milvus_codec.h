@@ -1,10 +1,10 @@
-/* The messages of Milvus's calls that are used here, written and read
+/* The messages of the calls of Milvus that runlog makes: writes requests, reads answers
  * (https://github.com/milvus-io/milvus-proto: milvus.proto, schema.proto, common.proto).
  *
- * The writers append a request to a buffer; failures are the buffer's. The readers take any
- * bytes: false for what is no such message.
+ * The writers append a request to a buffer; its `failed` reports a failure. The readers
+ * take any bytes, and return false for what is no such message.
  *
- * Threads: any; pure functions. Ownership: what is read points into the answer.
+ * Threads: any; pure functions. Ownership: results point into the answer.
  */
 #ifndef RL_MILVUS_CODEC_H
 #define RL_MILVUS_CODEC_H
@@ -39,7 +39,8 @@ enum {
     RL_MILVUS_FIELDS
 };
 
-/* A field as it is made; max_length in bytes, 0 for what is no VarChar. */
+/* A field of a collection that runlog creates; max_length in bytes, 0 if it is no
+ * VarChar. */
 typedef struct rl_milvus_field {
     const char *name;
     rl_milvus_type type;
@@ -48,7 +49,7 @@ typedef struct rl_milvus_field {
 
 extern const rl_milvus_field rl_milvus_fields[RL_MILVUS_FIELDS];
 
-/* "VarChar"; "type 23" is what a type without a name here is. */
+/* "VarChar", or "another type" for an unknown number. */
 const char *rl_milvus_type_name(uint64_t type);
 
 /* The requests. */
@@ -71,25 +72,25 @@ void rl_milvus_put_search(rl_buf *buf, const char *collection,
 
 /* common.proto, Status: of an answer's field 1, or the answer itself (Create, Load). */
 typedef struct rl_milvus_status {
-    int32_t code;   /* since 2.3 */
-    int32_t legacy; /* error_code, the only one before; both are 0 for a success */
+    int32_t code;   /* Milvus 2.3 and later */
+    int32_t legacy; /* error_code, of older ones; both are 0 for a success */
     bool retriable;
     rl_pb_slice reason;
 } rl_milvus_status;
 
 bool rl_milvus_get_status(rl_pb_slice answer, bool bare, rl_milvus_status *status);
 
-/* What DescribeCollection says of a field. */
+/* A field in the answer of DescribeCollection. */
 typedef struct rl_milvus_column {
     bool exists, is_primary, is_auto_id;
     uint64_t type;
-    uint64_t dim, max_length; /* 0 when it is not said */
+    uint64_t dim, max_length; /* 0: not given */
 } rl_milvus_column;
 
 bool rl_milvus_get_schema(rl_pb_slice answer, rl_milvus_column columns[RL_MILVUS_FIELDS]);
 
-/* The metric of the index of the field embedding; its slice is empty when it is not said.
- * *exists is false when the field has no index. */
+/* The metric of the index of the field embedding, empty if not given. *exists is false
+ * when the field has no index. */
 bool rl_milvus_get_index(rl_pb_slice answer, bool *exists, rl_pb_slice *metric);
 
 bool rl_milvus_get_load_state(rl_pb_slice answer, uint64_t *state);
@@ -99,7 +100,7 @@ bool rl_milvus_get_load_state(rl_pb_slice answer, uint64_t *state);
 
 bool rl_milvus_get_upserted(rl_pb_slice answer, uint64_t *count);
 
-/* hits [limit]; false also for an id that is longer than one of ours. */
+/* hits [limit]; false also for an id of RL_MILVUS_ID bytes or more. */
 bool rl_milvus_get_hits(rl_pb_slice answer, rl_milvus_hit *hits, size_t limit,
                         size_t *count);
 

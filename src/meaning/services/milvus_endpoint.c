@@ -1,4 +1,4 @@
-/* The endpoint of Milvus. See milvus_endpoint.h. */
+/* The setting MILVUS_ENDPOINT. See milvus_endpoint.h. */
 #include "meaning/services/milvus_endpoint.h"
 
 #include "core/alloc.h"
@@ -12,7 +12,7 @@
 #define LETTERS_DIGITS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 #define HOST_MAX 253 /* RFC 1035, 2.3.4, as text */
 
-static rl_status refuse(const char *why, rl_err *err)
+static rl_status reject(const char *why, rl_err *err)
 {
     return rl_err_set(
         err, RL_CONFIG,
@@ -21,7 +21,7 @@ static rl_status refuse(const char *why, rl_err *err)
         why);
 }
 
-/* Takes a scheme off the front. */
+/* Skips a scheme, if the text starts with it. */
 static bool skip(const char **text, const char *scheme)
 {
     const bool found = strncasecmp(*text, scheme, strlen(scheme)) == 0;
@@ -30,7 +30,8 @@ static bool skip(const char **text, const char *scheme)
     return found;
 }
 
-/* The length of a name, an IPv4 address or an IPv6 address in brackets; 0 for anything else. */
+/* The length of a name, an IPv4 address or an IPv6 address in brackets; 0 for anything
+ * else. */
 static size_t host_length(const char *text)
 {
     size_t len;
@@ -66,25 +67,25 @@ rl_status rl_milvus_parse_endpoint(const char *endpoint, char **url, rl_err *err
 
     *url = NULL;
     if (!is_https && !skip(&at, "http://") && strstr(at, "://") != NULL) {
-        return refuse("has another scheme than http and https", err);
+        return reject("has another scheme than http and https", err);
     }
     if (strchr(at, '@') != NULL) {
-        return refuse("holds a user or password, which belong in MILVUS_TOKEN", err);
+        return reject("holds a user or password, which belong in MILVUS_TOKEN", err);
     }
     host = at;
     len = host_length(host);
     if (len == 0) {
-        return refuse("has no host", err);
+        return reject("has no host", err);
     }
     at += len;
     if (*at == ':') {
         at++;
         if (!read_port(&at, &port)) {
-            return refuse("has a port that is no number from 1 to 65535", err);
+            return reject("has a port that is not a number from 1 to 65535", err);
         }
     }
     if (*at != '\0' && strcmp(at, "/") != 0) {
-        return refuse("has something behind the host and port", err);
+        return reject("has something after the host and port", err);
     }
     snprintf(made, sizeof made, "%s://%.*s:%u", is_https ? "https" : "http", (int)len,
              host, port);

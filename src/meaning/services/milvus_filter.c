@@ -1,4 +1,4 @@
-/* Expressions that choose rows. See milvus_filter.h. */
+/* Expressions that select rows. See milvus_filter.h. */
 #include "meaning/services/milvus_filter.h"
 
 #include "core/clock.h"
@@ -6,8 +6,8 @@
 
 #include <inttypes.h>
 
-/* The escapes that each of Milvus's parsers knows; other control characters may stand in a
- * literal as they are. */
+/* Uses only the escapes that the parser of every version of Milvus knows; a literal may
+ * contain other control characters unescaped. */
 void rl_milvus_add_literal(rl_buf *buf, const char *text, size_t len)
 {
     rl_buf_add_char(buf, '"');

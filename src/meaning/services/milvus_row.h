@@ -1,5 +1,4 @@
-/* The rows of the collection, and a search for them: what milvus.h takes and gives, and
- * what the codec writes and reads.
+/* The types of rows, searches and hits that milvus.h and the codec share.
  *
  * Threads: any. Ownership: rows and searches borrow their texts and vectors.
  */

@@ -14,9 +14,9 @@
 #define NAME "embeddings"
 #define PATH "/embeddings"
 #define CUT_MIN \
-    32 /* bytes; a text that is still too long then is refused for something else */
+    32 /* bytes: a text this short is refused for another reason than its length */
 
-/* What the answer to one text, or to each of many, may take: the longest vector in base64. */
+/* Bytes of the longest answer: a base, and for each text the longest vector in base64. */
 #define ANSWER_BASE ((size_t)2 << 20)
 #define ANSWER_TEXT ((size_t)RL_EMBEDDING_DIM_MAX * 4 / 3 * 4 + 1024)
 
@@ -25,13 +25,12 @@ struct rl_openai {
     char *url;      /* owned */
     char *model;    /* owned */
     char **headers; /* owned, and each of them; ended by NULL */
-    char **
-        secrets; /* owned, and each of them: the key, the values of headers; ended by NULL */
+    char **secrets; /* owned, and each of them: the key, values of headers; NULL-ended */
     unsigned dimensions;
     char origin[RL_ORIGIN];
 };
 
-/* ---- options ----------------------------------------------------------------------------- */
+/* ---- options ----------------------------------------------------------------------- */
 
 static bool has_control(const char *text)
 {
@@ -43,7 +42,7 @@ static bool has_control(const char *text)
     return found;
 }
 
-/* The bytes of a header's name, or 0 when it is not "Name: value" on one line. */
+/* The length of a header's name; 0 when the header is not "Name: value" on one line. */
 static size_t name_len(const char *header)
 {
     size_t len = strcspn(header, ":");
@@ -60,7 +59,8 @@ static rl_status check_headers(const char *const *headers, rl_err *err)
     rl_status status = RL_OK;
 
     for (size_t i = 0; headers != NULL && headers[i] != NULL && status == RL_OK; i++) {
-        if (name_len(headers[i]) == 0) { /* all of it may be secret */
+        if (name_len(headers[i]) ==
+            0) { /* the error must not quote it: it may be a secret */
             status = rl_err_set(err, RL_CONFIG,
                                 "header %zu for the embeddings can't be sent: it must be "
                                 "\"Name: value\", without a line break",
@@ -91,7 +91,7 @@ static rl_status check_options(const rl_openai_options *options, rl_err *err)
     return status;
 }
 
-/* {base_url}/embeddings, with the query of the base behind it. */
+/* {base_url}/embeddings, followed by the query of the base URL. */
 static rl_status make_url(rl_openai *openai, const char *base, rl_err *err)
 {
     const size_t path_end = strcspn(base, "?#");
@@ -130,7 +130,7 @@ static rl_status make_url(rl_openai *openai, const char *base, rl_err *err)
     return RL_OK;
 }
 
-/* Whether one of the user's headers has this name. */
+/* Whether the user has given a header of this name. */
 static bool is_given(const char *const *headers, const char *name)
 {
     bool found = false;
@@ -142,7 +142,7 @@ static bool is_given(const char *const *headers, const char *name)
     return found;
 }
 
-/* Appends "Name: value" to the headers, and the value to the secrets if it is one. */
+/* Appends `name` and `value` as a header, and `secret`, unless NULL, to the secrets. */
 static bool add_header(rl_openai *openai, const char *name, const char *value,
                        const char *secret)
 {
@@ -187,7 +187,8 @@ static rl_status make_headers(rl_openai *openai, const rl_openai_options *option
         made = add_header(openai, "Content-Type: ", "application/json", NULL);
     }
     if (is_given(given, "Authorization") || is_given(given, "api-key")) {
-        openai->secrets[0] = rl_strdup(options->key); /* it may be in those as well */
+        openai->secrets[0] =
+            rl_strdup(options->key); /* the given headers may contain it */
         made = made && openai->secrets[0] != NULL;
     } else {
         made = made &&
@@ -264,7 +265,7 @@ void rl_embeddings_free(rl_embeddings *embeddings)
     memset(embeddings, 0, sizeof *embeddings);
 }
 
-/* ---- requests ---------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------- */
 
 typedef struct rl_embedding {
     rl_openai *openai;
@@ -273,11 +274,11 @@ typedef struct rl_embedding {
     unsigned attempts;
     uint64_t end;
     rl_embeddings *embeddings; /* borrowed */
-    size_t passed;             /* texts that have their vector */
-    bool works; /* the server takes other requests than those that it refuses */
+    size_t embedded;           /* texts */
+    bool works;                /* the server has accepted a request */
     rl_http_answer answer;
     rl_buf body;        /* of the request */
-    char said[RL_SAID]; /* by the server, of the last request */
+    char said[RL_SAID]; /* the server's message about the last request */
 } rl_embedding;
 
 #define KEY(name) (name), sizeof(name) - 1
@@ -308,14 +309,14 @@ static rl_status write_body(rl_embedding *self, const rl_embed_text *texts, size
     return self->body.failed ? RL_NOMEM : RL_OK;
 }
 
-/* Fails with what the server said: not to be tried again. */
+/* Returns RL_SERVICE, not retryable, with the server's message. */
 static rl_status fail(rl_embedding *self, const char *what, rl_err *err)
 {
     return rl_err_set(err, RL_SERVICE, "%s at %s: %s%s%s", NAME, self->openai->origin,
                       what, self->said[0] != '\0' ? ": " : "", self->said);
 }
 
-/* What the server says of its 429 or 5xx belongs to the failure. */
+/* Appends the server's message to the error of a 429 or 5xx. */
 static void add_said(const rl_embedding *self, rl_err *err)
 {
     char text[RL_ERR_TEXT];
@@ -330,13 +331,14 @@ static void add_said(const rl_embedding *self, rl_err *err)
     }
 }
 
-/* What may be wrong with a text, or with all of them: the status says no more than that. */
+/* A status that may be about one text, or about the whole request. */
 static bool is_refusal(long status)
 {
     return status == 400 || status == 413 || status == 422;
 }
 
-static rl_status judge(rl_embedding *self, rl_err *err)
+/* The error of a status that is about the whole request. */
+static rl_status fail_by_status(rl_embedding *self, rl_err *err)
 {
     const long status = self->answer.status;
     char what[120];
@@ -347,7 +349,7 @@ static rl_status judge(rl_embedding *self, rl_err *err)
     if (status == 401 || status == 403) {
         snprintf(what, sizeof what, "the key is refused (OPENAI_KEY; answered %ld)",
                  status);
-        self->said[0] = '\0'; /* servers repeat the key, with only some of it masked */
+        self->said[0] = '\0'; /* it may quote the key, only partly masked */
     } else if (status == 404) {
         snprintf(what, sizeof what,
                  "the model or the URL does not exist (RUNLOG_EMBEDDING_MODEL, "
@@ -362,7 +364,7 @@ static rl_status judge(rl_embedding *self, rl_err *err)
     return fail(self, what, err);
 }
 
-/* Sends one request. RL_OK also when it is refused: then answer.status says so. */
+/* Sends one request. RL_OK also for a refusal, which answer.status shows. */
 static rl_status post(rl_embedding *self, const rl_embed_text *texts, size_t count,
                       rl_err *err)
 {
@@ -390,12 +392,12 @@ static rl_status post(rl_embedding *self, const rl_embed_text *texts, size_t cou
         add_said(self, err);
     } else if (status == RL_OK && !is_refusal(self->answer.status) &&
                (self->answer.status < 200 || self->answer.status >= 300)) {
-        status = judge(self, err);
+        status = fail_by_status(self, err);
     }
     return status;
 }
 
-/* Embeds some of the texts by one request; *refused when the server does not take it. */
+/* Embeds some of the texts by one request; *refused when the server refuses it. */
 static rl_status embed_some(rl_embedding *self, size_t first, size_t count, bool *refused,
                             rl_err *err)
 {
@@ -416,30 +418,31 @@ static rl_status embed_some(rl_embedding *self, size_t first, size_t count, bool
     if (status == RL_NOMEM) {
         rl_err_nomem(err);
     } else if (status != RL_OK) {
-        snprintf(what, sizeof what, "the answer can't be right: %s", why);
+        snprintf(what, sizeof what, "the answer is invalid: %s", why);
         status = fail(self, what, err);
         if (err != NULL) {
             err->garbled = true;
         }
     } else {
-        self->passed += count;
+        self->embedded += count;
         self->works = true;
     }
     return status;
 }
 
-/* A model that is not there for embeddings, dimensions that it has not: then any request is
- * refused, and it would be no use to look for the text. A word that is nobody's is tried. */
+/* Before a refusal is blamed on a text: a server refuses every request for a model that
+ * can't embed, or for dimensions that the model does not have. So this tries a harmless
+ * word, once. */
 static rl_status check_works(rl_embedding *self, rl_err *err)
 {
-    const rl_embed_text word = {.text = "text", .len = 4, .used = 4};
+    const rl_embed_text probe = {.text = "text", .len = 4, .used = 4};
     char said[RL_SAID], what[60];
     const long answered = self->answer.status;
     rl_status status = RL_OK;
 
     if (!self->works) {
         memcpy(said, self->said, sizeof said);
-        status = post(self, &word, 1, err);
+        status = post(self, &probe, 1, err);
         self->works = status == RL_OK && !is_refusal(self->answer.status);
         memcpy(self->said, said, sizeof said);
         if (status == RL_OK && !self->works) {
@@ -452,7 +455,7 @@ static rl_status check_works(rl_embedding *self, rl_err *err)
     return status;
 }
 
-/* Whether it is the length of a text that is refused; servers say it in their own words. */
+/* Whether a text was refused for its length; each server has its own message for that. */
 static bool is_too_long(const rl_embedding *self)
 {
     static const char *const words[] = {"token",     "context length", "too long",
@@ -466,7 +469,7 @@ static bool is_too_long(const rl_embedding *self)
     return found;
 }
 
-/* A text that was refused alone: cuts it by halves as long as it is too long. */
+/* Embeds a text that was refused alone: halves it while it is too long. */
 static rl_status embed_shorter(rl_embedding *self, size_t at, rl_err *err)
 {
     rl_embed_text *text = &self->texts[at];
@@ -484,8 +487,8 @@ static rl_status embed_shorter(rl_embedding *self, size_t at, rl_err *err)
     return status;
 }
 
-/* Embeds texts by one request, or by halves where that is refused: the depth is at most the
- * logarithm of RL_OPENAI_TEXTS. */
+/* Embeds texts by one request, or half by half when the server refuses it. The recursion
+ * is at most log2(RL_OPENAI_TEXTS) deep. */
 static rl_status embed_range(rl_embedding *self, size_t first, size_t count, rl_err *err)
 {
     bool refused = false;
@@ -502,7 +505,7 @@ static rl_status embed_range(rl_embedding *self, size_t first, size_t count, rl_
     return status;
 }
 
-/* How many of the texts from `first` on go into one request. */
+/* How many texts from `first` on fit into one request. */
 static size_t fill_request(const rl_embedding *self, size_t first)
 {
     size_t count = 0, bytes = 0;
@@ -531,7 +534,7 @@ static rl_status embed_all(rl_embedding *self, rl_err *err)
         status = embed_range(self, first, count, err);
         first += count;
     }
-    if (status == RL_OK && self->passed == 0 && self->count > 0) {
+    if (status == RL_OK && self->embedded == 0 && self->count > 0) {
         char what[60];
 
         snprintf(what, sizeof what, "the text is refused (answered %ld)",

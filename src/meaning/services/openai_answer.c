@@ -1,4 +1,4 @@
-/* What an embeddings server answers. See openai_answer.h. */
+/* Reads the answers of an embedding server. See openai_answer.h. */
 #include "meaning/services/openai_answer.h"
 
 #include "core/alloc.h"
@@ -13,19 +13,19 @@
 typedef struct reading {
     const rl_vectors_into *into;
     size_t count;
-    bool *seen;   /* owned: [count], which of them there were */
+    bool *seen;   /* owned: [count], texts whose vector was read */
     rl_buf bytes; /* owned: of a vector in base64 */
     char *why;    /* borrowed: [RL_WHY] */
 } reading;
 
-static rl_status wrong(reading *self, const char *what)
+static rl_status fail(reading *self, const char *what)
 {
     snprintf(self->why, RL_WHY, "%s", what);
     return RL_SERVICE;
 }
 
-/* The length of a vector is that of the first one, and of what was asked for. */
-static rl_status take_dim(reading *self, size_t dim)
+/* Every vector must have the length of the first one, and the one asked for. */
+static rl_status check_dim(reading *self, size_t dim)
 {
     const rl_vectors_into *into = self->into;
 
@@ -57,13 +57,13 @@ static rl_status take_dim(reading *self, size_t dim)
     return RL_OK;
 }
 
-/* Base64 of float32, the lowest byte first. */
+/* Base64 of little-endian float32. */
 static rl_status read_base64(reading *self, rl_json_value text, size_t row)
 {
     rl_buf *bytes = &self->bytes;
     rl_json_value inside = rl_json_inside(text);
     const uint8_t *from;
-    size_t size, kept = 0;
+    size_t size, used = 0;
     rl_status status;
     float *to;
 
@@ -71,21 +71,21 @@ static rl_status read_base64(reading *self, rl_json_value text, size_t row)
     if (memchr(inside.text, '\\', inside.len) != NULL) { /* "\/" is a way to write "/" */
         (void)rl_json_unescape(text, bytes);
         inside = (rl_json_value){bytes->data, bytes->len};
-        kept = bytes->len;
+        used = bytes->len;
     }
     if (!rl_buf_reserve(bytes, RL_BASE64_ROOM(inside.len) + 1)) {
         return RL_NOMEM;
     }
-    if (kept > 0) { /* the buffer may have moved */
+    if (used > 0) { /* reserving may have moved the buffer */
         inside.text = bytes->data;
     }
-    from = (const uint8_t *)bytes->data + kept;
-    if (!rl_base64_decode(inside.text, inside.len, (uint8_t *)bytes->data + kept,
+    from = (const uint8_t *)bytes->data + used;
+    if (!rl_base64_decode(inside.text, inside.len, (uint8_t *)bytes->data + used,
                           &size) ||
         size % 4 != 0) {
-        return wrong(self, "a vector that is no base64 of float32");
+        return fail(self, "a vector that is not base64 of float32 numbers");
     }
-    status = take_dim(self, size / 4);
+    status = check_dim(self, size / 4);
     if (status != RL_OK) {
         return status;
     }
@@ -96,13 +96,13 @@ static rl_status read_base64(reading *self, rl_json_value text, size_t row)
 
         memcpy(to + i, &bits, sizeof bits);
         if (!isfinite(to[i])) {
-            return wrong(self, "a vector with NaN or an infinity in it");
+            return fail(self, "a vector with NaN or an infinity in it");
         }
     }
     return RL_OK;
 }
 
-/* An array of numbers: what servers give that do not know encoding_format. */
+/* An array of numbers, from servers that ignore encoding_format. */
 static rl_status read_numbers(reading *self, rl_json_value array, size_t row)
 {
     rl_json_reader reader;
@@ -116,7 +116,7 @@ static rl_status read_numbers(reading *self, rl_json_value array, size_t row)
     while (rl_json_next(&reader, &none, &item)) {
         dim++;
     }
-    status = take_dim(self, dim);
+    status = check_dim(self, dim);
     if (status != RL_OK) {
         return status;
     }
@@ -124,22 +124,22 @@ static rl_status read_numbers(reading *self, rl_json_value array, size_t row)
     rl_json_enter(&reader, array);
     while (rl_json_next(&reader, &none, &item)) {
         if (!rl_json_number(item, &number)) {
-            return wrong(self, "a vector with something in it that is no number");
+            return fail(self, "a vector with an element that is not a number");
         }
         *to = (float)number;
         if (!isfinite(*to)) {
-            return wrong(self, "a vector with a number that no float32 can be");
+            return fail(self, "a vector with a number too large for float32");
         }
         to++;
     }
     return RL_OK;
 }
 
-/* Which text a vector is of. */
+/* The index of the text of a vector. */
 static bool read_index(reading *self, rl_json_value item, size_t place, size_t *index)
 {
     const rl_json_value value = rl_json_member(item, "index", 5);
-    double number = (double)place; /* without one they come in order */
+    double number = (double)place; /* without an index the vectors are in order */
     bool valid = value.len == 0 || rl_json_number(value, &number);
 
     valid = valid && number >= 0 && number < (double)self->count &&
@@ -156,14 +156,14 @@ static rl_status read_item(reading *self, rl_json_value item, size_t place)
     size_t index;
 
     if (!read_index(self, item, place, &index)) {
-        return wrong(self, "a vector that is of no text, or of one that had one");
+        return fail(self, "a vector whose \"index\" is out of range or repeated");
     }
     if (kind == RL_JSON_STRING) {
         status = read_base64(self, vector, self->into->first + index);
     } else if (kind == RL_JSON_ARRAY) {
         status = read_numbers(self, vector, self->into->first + index);
     } else {
-        status = wrong(self, "an element of \"data\" without \"embedding\"");
+        status = fail(self, "an element of \"data\" without \"embedding\"");
     }
     self->seen[index] = true;
     return status;
@@ -201,7 +201,7 @@ rl_status rl_openai_read_vectors(const rl_buf *body, size_t count,
         data = rl_json_member(root, "data", 4);
     }
     if (rl_json_kind_of(data) != RL_JSON_ARRAY) {
-        return wrong(&self, root.len == 0 ? "no JSON" : "no array \"data\"");
+        return fail(&self, root.len == 0 ? "it is not JSON" : "it has no array \"data\"");
     }
     self.seen = rl_calloc(count, sizeof *self.seen);
     rl_buf_init(&self.bytes, RL_BUF_MAX);
@@ -211,7 +211,7 @@ rl_status rl_openai_read_vectors(const rl_buf *body, size_t count,
     return status;
 }
 
-/* Where servers put their message: OpenAI, and those that are compatible with it. */
+/* Where OpenAI and compatible servers put their message. */
 static rl_json_value find_message(const rl_buf *body)
 {
     static const char *const paths[] = {"error.message", "error", "message", "detail"};

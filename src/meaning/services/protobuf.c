@@ -1,4 +1,4 @@
-/* Protocol Buffers' wire format. See protobuf.h. */
+/* The wire format of Protocol Buffers. See protobuf.h. */
 #include "meaning/services/protobuf.h"
 
 #define VARINT_MAX ((size_t)10) /* bytes: 64 bits, seven in each */
@@ -51,7 +51,7 @@ void rl_pb_text(rl_buf *buf, uint32_t field, const char *text)
     }
 }
 
-/* Four bytes, the lowest first, whatever the machine has. */
+/* Little-endian on every machine. */
 static void put_float(char out[4], float value)
 {
     uint32_t bits;
@@ -77,7 +77,7 @@ void rl_pb_add_floats(rl_buf *buf, const float *values, size_t count)
 size_t rl_pb_open(rl_buf *buf, uint32_t field)
 {
     put_tag(buf, field, RL_PB_BYTES);
-    rl_buf_add_char(buf, 0); /* the length, as most contents are short */
+    rl_buf_add_char(buf, 0); /* room for the length: one byte is enough for most */
     return buf->len;
 }
 
@@ -108,7 +108,7 @@ bool rl_pb_next_varint(rl_pb_slice *rest, uint64_t *value)
     for (size_t i = 0; i < most; i++) {
         const uint8_t byte = rest->data[i];
 
-        sum |= (uint64_t)(byte & 0x7F) << 7 * i; /* what is above 64 bits falls off */
+        sum |= (uint64_t)(byte & 0x7F) << 7 * i; /* bits above 64 are dropped */
         if (byte < 0x80) {
             rest->data += i + 1;
             rest->len -= i + 1;
@@ -119,7 +119,7 @@ bool rl_pb_next_varint(rl_pb_slice *rest, uint64_t *value)
     return false;
 }
 
-/* Takes an integer of `size` bytes, the lowest first. */
+/* Reads a little-endian integer of `size` bytes. */
 static bool next_fixed(rl_pb_slice *rest, size_t size, uint64_t *value)
 {
     uint64_t sum = 0;

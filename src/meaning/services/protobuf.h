@@ -1,15 +1,15 @@
-/* Protocol Buffers' wire format (https://protobuf.dev/programming-guides/encoding): a writer
- * into a buffer and a reader of a slice of bytes.
+/* The wire format of Protocol Buffers (https://protobuf.dev/programming-guides/encoding):
+ * a writer into a buffer, and a reader of a slice of bytes.
  *
- * The writer makes what the official libraries make of a proto3 message whose fields are
- * written in the order of their numbers: lengths take as few bytes as they can, and a number
- * or a text that is its default (0, "") is left out. Failures are the buffer's: look at
- * buf->failed once.
+ * For a proto3 message whose fields are written in the order of their numbers, the writer
+ * makes the same bytes as the official libraries: lengths are as short as possible, and a
+ * number or a text that has its default (0, "") is left out. A failure sets buf->failed,
+ * which the caller checks once, at the end.
  *
- * The reader takes any bytes, looks at none outside of the slice, and copies nothing.
+ * The reader takes any bytes, reads none outside of the slice, and copies nothing.
  *
- * Threads: any; a buffer and a reader are used by one at a time. Ownership: what is written is
- * copied; slices point into the bytes that are read.
+ * Threads: any; one at a time for a buffer or a slice. Ownership: the writer copies;
+ * slices point into the bytes that are read.
  */
 #ifndef RL_PROTOBUF_H
 #define RL_PROTOBUF_H
@@ -27,21 +27,22 @@ typedef enum rl_pb_wire {
     RL_PB_FIXED32 = 5
 } rl_pb_wire;
 
-/* A bare varint: an element of a packed field. A negative int64 is cast. */
+/* A varint without a tag: an element of a packed field. Cast a negative int64. */
 void rl_pb_varint(rl_buf *buf, uint64_t value);
 
-/* A number (int32, int64, uint64, bool, an enumeration); 0 is left out. */
+/* A field that is a number (int32, int64, uint64, bool, an enumeration); 0 is left out.
+ * */
 void rl_pb_uint(rl_buf *buf, uint32_t field, uint64_t value);
 
-/* A text or bytes, also of no length. */
+/* A field that is bytes or a text, even if empty. */
 void rl_pb_bytes(rl_buf *buf, uint32_t field, const void *data, size_t len);
 void rl_pb_text(rl_buf *buf, uint32_t field, const char *text); /* "" is left out */
 
-/* Bare float32 values [count]: elements of a packed field. */
+/* float32 values [count] without a tag: elements of a packed field. */
 void rl_pb_add_floats(rl_buf *buf, const float *values, size_t count);
 
-/* What is written between the two is the content of a field: a message or packed numbers.
- * rl_pb_open returns what rl_pb_close is to be given. They nest. */
+/* Begin and end a field whose content is written between the two: a message or packed
+ * numbers. rl_pb_close takes what rl_pb_open has returned. Fields nest. */
 size_t rl_pb_open(rl_buf *buf, uint32_t field);
 void rl_pb_close(rl_buf *buf, size_t opened);
 
@@ -57,9 +58,9 @@ typedef struct rl_pb_field {
     rl_pb_slice bytes; /* of RL_PB_BYTES; else empty */
 } rl_pb_field;
 
-/* Each takes what it reads off the front of the slice. False at its end, and for what can't be
- * read: that stays in the slice, so that rest->len tells the two apart. Groups, which proto3
- * does not have, can't be read. */
+/* Each reads the front of the slice and removes it. False at the end, and before bytes
+ * that can't be read, which stay in the slice: rest->len distinguishes the two. Groups,
+ * which proto3 does not have, can't be read. */
 bool rl_pb_next(rl_pb_slice *rest, rl_pb_field *field);
 bool rl_pb_next_varint(rl_pb_slice *rest, uint64_t *value); /* of a packed field */
 bool rl_pb_next_float(rl_pb_slice *rest, float *value);     /* of a packed field */

@@ -31,7 +31,8 @@ void rl_services_destroy(rl_services *services)
     pthread_mutex_destroy(&services->lock);
 }
 
-/* The first that is free, so that few are ever made. Lock held; NULL when all are used. */
+/* The first free set, so that few clients are ever made; NULL when all are used. Lock
+ * held. */
 static rl_service_set *find_free(rl_services *services)
 {
     rl_service_set *found = NULL;
@@ -60,7 +61,7 @@ rl_status rl_services_take(rl_services *services, uint64_t end, rl_service_set *
     } else {
         status = rl_err_set(err, RL_SERVICE,
                             "all %d connections to the embedding server and Milvus were "
-                            "in use until the time was over",
+                            "in use until the time-out",
                             RL_SERVICE_SETS);
         if (err != NULL) {
             err->retryable = true;
@@ -127,13 +128,13 @@ void rl_services_after_fork(rl_services *services, bool in_child)
             if (set->milvus != NULL) {
                 rl_milvus_abandon(set->milvus);
             }
-            if (set->used) { /* its thread may have been changing them */
+            if (set->used) { /* the parent's thread may have been changing them: leaked */
                 set->openai = NULL;
                 set->milvus = NULL;
             }
             set->used = false;
         }
-        rl_cond_init(&services->freed); /* who waited there is not in this process */
+        rl_cond_init(&services->freed); /* the threads that waited are in the parent */
     }
     pthread_mutex_unlock(&services->lock);
 }
