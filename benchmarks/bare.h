@@ -1,7 +1,7 @@
-/* What the bare programs share: a file of ready-made rows, and the clocks.
+/* Shared parts of bare_libpq.c and bare_sqlite.c: a file of ready-made rows, and clocks.
  *
- * One thread. The rows are read into memory before a clock starts, and what a field points
- * to stays valid until rows_free.
+ * One thread. The rows are in memory before a clock starts; the value of a field is valid
+ * until rows_free.
  */
 #ifndef BARE_H
 #define BARE_H
@@ -13,9 +13,9 @@
 #include <sys/resource.h>
 #include <time.h>
 
-/* One file of rows. A field is a type ('n', 'i', 'f', 't', 'b'), a uint32 length and so
- * many bytes, then a byte that is zero; integers and doubles are eight bytes, all in the
- * machine's order. */
+/* A file of rows. A field is a type ('n', 'i', 'f', 't', 'b'), a uint32 length, so many
+ * bytes and a zero byte. Integers and doubles have eight bytes. All numbers are in the
+ * machine's byte order. */
 typedef struct rows {
     char *data; /* owned */
     size_t size;
@@ -25,7 +25,7 @@ typedef struct rows {
 typedef struct field {
     char type;
     uint32_t length;
-    const char *value; /* borrowed from the rows; ends with a zero that is not counted */
+    const char *value; /* borrowed; followed by a zero byte */
 } field;
 
 static inline int fail(const char *what, const char *why)

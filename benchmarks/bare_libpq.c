@@ -1,13 +1,13 @@
-/* The same insert as runlog's, and nothing else: what libpq and the server cost.
+/* The cost of libpq and the server: runlog's insert, and nothing else.
  *
  * Inserts ready-made rows over one connection, with the statement of
- * src/store/postgres/postgres_sql.h prepared once, by name. "single": one row at a time, each its
- * own commit. "pipeline": in pipeline mode, BATCH rows between two Syncs, so each batch is
- * one transaction and one round trip. Prints one line of JSON: rows, this process's CPU
- * time (getrusage) and wall time, both also from before the connection was made.
+ * src/store/postgres/postgres_sql.h, prepared once. "single": one row per transaction.
+ * "pipeline": in pipeline mode, BATCH rows between two Syncs, so that each batch is one
+ * transaction and one round trip. Prints one line of JSON: the rows, this process's CPU
+ * time (getrusage) and the wall time; both also counted from before the connection.
  *
- * A field of the rows is text or, for type 'b', in PostgreSQL's binary form: the same that
- * src/store/postgres/postgres.c sends.
+ * A field is text or, for type 'b', in PostgreSQL's binary form, as in
+ * src/store/postgres/postgres.c.
  *
  * usage: bare_libpq single DSN ROWS WARM-UP-ROWS SECONDS
  *        bare_libpq pipeline DSN ROWS BATCH SECONDS
@@ -77,19 +77,19 @@ static int insert_single(PGconn *pg, rows *all)
         PGRES_COMMAND_OK);
 }
 
-/* Reads one result and the end that follows it. */
+/* Reads one result, and the NULL that ends it. */
 static int read_one(PGconn *pg, ExecStatusType wanted)
 {
     if (expect(pg, PQgetResult(pg), wanted) != 0) {
         return -1;
     }
-    if (wanted == PGRES_PIPELINE_SYNC) { /* nothing follows that */
+    if (wanted == PGRES_PIPELINE_SYNC) { /* no NULL follows */
         return 0;
     }
     return PQgetResult(pg) == NULL ? 0 : fail("libpq", "one result too many");
 }
 
-/* Sends up to `batch` rows and a Sync, then reads all that comes back. */
+/* Sends up to `batch` rows and a Sync, then reads all results. */
 static long insert_batch(PGconn *pg, rows *all, long batch)
 {
     row one;

@@ -1,10 +1,10 @@
-/* The same insert as runlog's, and nothing else: what SQLite itself costs.
+/* The cost of SQLite: runlog's insert, and nothing else.
  *
- * Inserts ready-made rows into a database that runlog created, one transaction a row,
- * with a statement of src/store/sqlite/sqlite_sql.h prepared once, WAL and synchronous=FULL:
- * into the table of the runs, or into the journal. Prints one line of JSON: rows, CPU time
- * (getrusage) and wall time. The values are borrowed by SQLite (SQLITE_STATIC) for one
- * step each.
+ * Inserts ready-made rows into a database that runlog created, into the table of runs or
+ * the journal: one row per transaction, with a statement of src/store/sqlite/sqlite_sql.h
+ * that is prepared once, in WAL mode with synchronous=FULL. Prints one line of JSON: the
+ * rows, the CPU time (getrusage) and the wall time. SQLite borrows the values for one
+ * step each (SQLITE_STATIC).
  *
  * usage: bare_sqlite workflow_runs|journal DATABASE ROWS WARM-UP-ROWS SECONDS
  *        bare_sqlite workflow_runs|journal --sql
@@ -44,7 +44,7 @@ static int bind_field(sqlite3_stmt *stmt, int index, rows *all)
     }
 }
 
-/* Inserts the next row; outside BEGIN each statement is its own transaction. */
+/* Inserts the next row; without BEGIN, each statement is a transaction. */
 static int insert_row(sqlite3 *db, sqlite3_stmt *stmt, rows *all)
 {
     int rc;
@@ -82,7 +82,7 @@ static int open_database(sqlite3 **db, const char *path)
     return 0;
 }
 
-/* Inserts all the rows; closing, which moves the rest of the WAL, is timed apart. */
+/* Inserts all rows. The closing checkpoint is timed separately. */
 static int measure(sqlite3 *db, const char *sql, rows *all, long warm_up, double seconds)
 {
     sqlite3_stmt *stmt = NULL;

@@ -222,7 +222,7 @@ def file_of(log: NodeLog) -> str | None:
 def tree(logs: list[NodeLog]) -> Iterator[tuple[int, NodeLog]]:
     """(depth, log) of each node in the order of their starts, subgraphs below their node.
 
-    A log names its parent; if several nodes have that name, the file tells which it is.
+    A log names its parent; if several nodes have that name, the file identifies it.
     """
     children: dict[tuple[str | None, str | None], list[NodeLog]] = {}
     top = []
@@ -309,11 +309,11 @@ def check(started: Started, listed: RunSummary | None, run: Run) -> list[str]:
     if listed is None or listed["status"] != started.status:
         wrong.append(f"listed as {listed and listed['status']}, not {started.status}")
     if run["status"] != started.status:
-        wrong.append(f"kept as {run['status']}, not {started.status}")
+        wrong.append(f"stored as {run['status']}, not {started.status}")
     if started.text is not None and run["outputs"]["text"] != started.text:
-        wrong.append("the text kept is not the one that the run returned")
+        wrong.append("the stored text is not the one that the run returned")
     if started.error is not None and run["error_text"] != started.error:
-        wrong.append(f"the error kept is {run['error_text']!r}, not {started.error!r}")
+        wrong.append(f"the stored error is {run['error_text']!r}, not {started.error!r}")
     if started.status == "completed":
         files, rounds = run["outputs"]["files"], run["outputs"]["rounds"]
         nodes = dict.fromkeys(("scan", "weigh", "report"), 1)
@@ -321,8 +321,8 @@ def check(started: Started, listed: RunSummary | None, run: Run) -> list[str]:
         nodes["refine"] = rounds
         for node, times in nodes.items():
             if count(run, node, "completed") != times:
-                kept = count(run, node, "completed")
-                wrong.append(f"node {node} completed {times} times, {kept} are kept")
+                stored = count(run, node, "completed")
+                wrong.append(f"node {node} completed {times} times, {stored} are stored")
     return [f"{started.title}: {what}" for what in wrong]
 
 
@@ -337,7 +337,7 @@ def check_retry(run: Run) -> list[str]:
     if attempts != [(1, "failed"), (2, "completed")]:
         return [f"a file still being written: it was read {attempts}"]
     if reads[-1]["outputs"]["text"] != LATE_TEXT.read_text(encoding="utf-8"):
-        return ["a file still being written: the text kept is not the whole file"]
+        return ["a file still being written: the stored text is not the whole file"]
     return []
 
 
@@ -352,11 +352,11 @@ def check_failure(run: Run) -> list[str]:
 
 
 def print_closing(runs: list[Run], cost: Cost) -> None:
-    """Print the size of the records, their cost, and the query to go on with."""
+    """Print the size of the records, their cost, and a query to run next."""
     nodes = sum(len(run["node_logs"]) for run in runs)
     size = sum(size_of(run) for run in runs)
     print(
-        f"Kept: {len(runs)} runs, {nodes} nodes, "
+        f"Stored: {len(runs)} runs, {nodes} nodes, "
         f"{size / 1024:,.0f} KB of inputs and outputs."
     )
     each = cost.recorder / len(runs[-1]["node_logs"]) * 1e6
@@ -365,7 +365,7 @@ def print_closing(runs: list[Run], cost: Cost) -> None:
         f"the folder took, {each:.0f} us a node."
     )
     query = '"SELECT run_id, status FROM workflow_runs"'
-    print("Look further:")
+    print("To query the runs:")
     if os.environ.get("POSTGRES_DSN"):
         print(f'  psql "$POSTGRES_DSN" -c {query}')
     else:
@@ -404,7 +404,7 @@ def demo(folder: Path) -> list[str]:
 
     heading("The digest")
     print(whole.text)
-    heading("The runs that are kept (the newest 8)")
+    heading("The stored runs (the newest 8)")
     print_runs()
     started = [whole, unfinished, broken, again]
     listed = find({run.run_id for run in started})
@@ -412,7 +412,7 @@ def demo(folder: Path) -> list[str]:
     for one in started:
         run = runlog.get_run(one.run_id, NAME)
         if run is None:
-            return [f"{one.title}: the run {one.run_id} is not kept"]
+            return [f"{one.title}: the run {one.run_id} is not stored"]
         runs.append(run)
     wrong = []
     for one, run in zip(started, runs, strict=True):
@@ -420,7 +420,7 @@ def demo(folder: Path) -> list[str]:
     wrong += check_retry(runs[1]) + check_failure(runs[2])
     errors = runlog.stats().get("handler_errors")
     if errors:
-        wrong.append(f"the handler met {errors} errors")
+        wrong.append(f"the handler counted {errors} errors")
 
     heading(f"{whole.title.capitalize()}: run {whole.run_id}")
     print_summary(runs[0])

@@ -485,7 +485,7 @@ def heaviest(weights: Mapping[str, float], count: int) -> list[tuple[str, float]
 
 
 def scan(state: Request) -> dict[str, Any]:
-    """List the files worth reading, in a fixed order; no links, no huge files."""
+    """List the files to read, in a fixed order, without links and huge files."""
     top = Path(state["folder"])
     if not top.is_dir():
         raise NotADirectoryError(f"{top} is not a folder")
@@ -524,7 +524,7 @@ def fan_out(state: Found) -> list[Send] | Literal["weigh"]:
 def weigh(state: Digests) -> dict[str, Any]:
     """Find what the folder is about (TF-IDF over its files), and shortlist sentences.
 
-    A term that is in every file tells little, and so does one that is in a single file:
+    A term that is in every file says little, and so does one that is in a single file:
     (1 + log tf) * log(1 + N / df), summed over the files, is small for both.
     """
     digests = state["digests"]
@@ -583,8 +583,8 @@ def refine(state: Draft) -> dict[str, Any]:
 
     Greedy choice by what is new: coverage has diminishing returns (it is submodular), for
     which greedy choice, by gain for the space taken, comes close to the best (Lin and
-    Bilmes, NAACL 2010). What introduces a file counts double, and a section that has had
-    its say counts for less, so that the others get theirs.
+    Bilmes, NAACL 2010). A sentence that introduces a file counts double. One of a section
+    with chosen sentences counts less, so that all sections are represented.
     """
     weight = dict(state["topics"])
     bags = [weight.keys() & set(terms_of(one["text"])) for one in state["shortlist"]]
@@ -692,7 +692,7 @@ def request(
 
     Args:
         folder: the folder to read.
-        strict: fail on a file that is not UTF-8, instead of replacing what is wrong.
+        strict: fail on a file that is not UTF-8, instead of replacing invalid bytes.
         max_sentences: how many sentences the digest may have.
         target: the share of the folder's topics that is enough, 0 to 1.
     """
@@ -737,7 +737,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--sentences", type=int, default=24, metavar="N")
     parser.add_argument("--strict", action="store_true", help="fail on a file not UTF-8")
-    parser.add_argument("--record", action="store_true", help="keep the run with runlog")
+    parser.add_argument("--record", action="store_true", help="record the run")
     given = parser.parse_args(arguments)
     callbacks: list[BaseCallbackHandler] = []
     if given.record:

@@ -44,14 +44,14 @@ FOLDERS = (
     *("src/core", "src/net", "src/record", "tests/torture"),
 )
 QUESTIONS = {
-    "requests over HTTP that are tried again": "src/net",
+    "requests over HTTP that are retried": "src/net",
     "what is lost when a process is killed": "tests/torture",
     "how fast is it, and compared with what?": "benchmarks",
     "installing packages and compilers": "scripts",
 }
 """Questions, each with the folder whose digest must be among the first two hits."""
 
-KEEPER = '"$@" & server=$!; cat >/dev/null; kill $server; wait $server'
+SUPERVISOR = '"$@" & server=$!; cat >/dev/null; kill $server; wait $server'
 """A shell that ends a server when its own input ends, however this script ends."""
 
 
@@ -67,11 +67,11 @@ def clean_environment() -> None:
 
 
 @contextmanager
-def keep(command: Iterable[str], log: Path) -> Iterator[None]:
+def serve(command: Iterable[str], log: Path) -> Iterator[None]:
     """Run a server until the block ends."""
     with log.open("wb") as output:
         shell = subprocess.Popen(
-            ["/bin/sh", "-c", KEEPER, "keeper", *command],
+            ["/bin/sh", "-c", SUPERVISOR, "supervisor", *command],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -114,11 +114,11 @@ def start_services(stack: ExitStack, folder: Path) -> tuple[str, str, str]:
     """Start both; return the embedding server's key and URL, and Milvus's endpoint."""
     key = secrets.token_hex(8)
     log = folder / "embeddings.log"
-    stack.enter_context(keep([sys.executable, str(EMBEDDING_SERVER), "--key", key], log))
+    stack.enter_context(serve([sys.executable, str(EMBEDDING_SERVER), "--key", key], log))
     port = free_port()
     command = [str(MILVUS_LITE), "server", "--data-dir", str(folder / "milvus")]
     command += ["--host", "127.0.0.1", "--port", str(port)]
-    stack.enter_context(keep(command, folder / "milvus.log"))
+    stack.enter_context(serve(command, folder / "milvus.log"))
     ports = json.loads(wait_for("the embedding server", log, lambda said: "\n" in said))
     wait_for("Milvus Lite", folder / "milvus.log", lambda _: takes_connections(port))
     return key, f"http://127.0.0.1:{ports['port']}/v1", f"http://127.0.0.1:{port}"
@@ -134,9 +134,9 @@ def record_runs(folder: Path) -> dict[str, str]:
         digest(REPOSITORY / name, callbacks=[handler])
     titles = {}
     for run in runlog.list_runs(wpk_id=NAME, limit=100).runs:
-        kept = runlog.get_run(run["run_id"], NAME)
-        assert kept is not None
-        path = Path(kept["inputs"]["folder"])
+        stored = runlog.get_run(run["run_id"], NAME)
+        assert stored is not None
+        path = Path(stored["inputs"]["folder"])
         titles[run["run_id"]] = path.relative_to(REPOSITORY).as_posix()
     for name in ("unfinished", "broken"):
         (folder / name).mkdir()
@@ -166,7 +166,7 @@ def ask(titles: dict[str, str]) -> list[str]:
     return missed
 
 
-def look_for_similar(titles: dict[str, str]) -> list[str]:
+def find_similar_run(titles: dict[str, str]) -> list[str]:
     """Find the run over migrations/ by the demo's run over a copy of its files."""
     (run_id,) = (key for key, title in titles.items() if title.startswith("a file still"))
     heading(f'find_similar("{run_id}"): {titles[run_id]}')
@@ -212,7 +212,7 @@ def search(folder: Path, key: str, url: str, endpoint: str) -> list[str]:
         f"{stats['embedded']} embedded, {stats['upserted']} upserted to Milvus "
         f"{time.monotonic() - recorded:.1f} s later. The run that failed has no text."
     )
-    wrong = ask(titles) + look_for_similar(titles) + search_without_milvus(path, key, url)
+    wrong = ask(titles) + find_similar_run(titles) + search_without_milvus(path, key, url)
     if not wrong:
         print("\nWithout Milvus, the same questions find the same runs.")
     return wrong

@@ -517,7 +517,7 @@ def as_text(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def kept(name: str) -> str:
+def stored(name: str) -> str:
     """The stored runs of an example, in the order of their starts."""
     runs = [
         runlog.get_run(run["run_id"], name)
@@ -534,7 +534,7 @@ def record(name: str) -> str:
     """Run an example and return the text of its records."""
     runlog.delete_runs(wpk_id=name)
     EXAMPLES[name]()
-    return kept(name)
+    return stored(name)
 
 
 def main(names: Sequence[str]) -> None:

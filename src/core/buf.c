@@ -22,9 +22,9 @@ void rl_buf_free(rl_buf *buf)
     rl_buf_init(buf, buf->max);
 }
 
-void rl_buf_reset(rl_buf *buf, size_t keep)
+void rl_buf_reset(rl_buf *buf, size_t retain)
 {
-    if (buf->cap > keep || buf->failed) {
+    if (buf->cap > retain || buf->failed) {
         rl_buf_free(buf);
     }
     buf->len = 0;

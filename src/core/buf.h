@@ -27,8 +27,8 @@ void rl_buf_init(rl_buf *buf, size_t max);
 void rl_buf_free(rl_buf *buf);
 
 /* Empties the buffer for its next use, and clears `failed`. Frees the memory if more than
- * `keep` bytes are allocated. */
-void rl_buf_reset(rl_buf *buf, size_t keep);
+ * `retain` bytes are allocated. */
+void rl_buf_reset(rl_buf *buf, size_t retain);
 
 /* Makes room for `room` more bytes: the slow path of rl_buf_reserve. */
 bool rl_buf_grow(rl_buf *buf, size_t room);

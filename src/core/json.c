@@ -11,7 +11,7 @@ void rl_json_begin(rl_json *json, rl_buf *buf, size_t cap)
     json->start = buf->len;
     json->item = buf->len;
     json->cap = cap;
-    json->limit = buf->len + cap + 1; /* the comma behind the outermost value */
+    json->limit = buf->len + cap + 1; /* the comma after the outermost value */
 }
 
 /* After the cut: counts what was appended since, and takes it back. */

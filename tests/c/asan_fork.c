@@ -1,12 +1,13 @@
-/* Makes a fork safe under AddressSanitizer, whose run-time (GCC 12's, and LLVM's before 17)
- * does not hold its own locks over one: where another thread is inside of malloc then, or
- * begins or ends, the child waits for ever for a lock that nobody gives back.
+/* Makes fork() safe under AddressSanitizer. Its run-time (GCC 12's, and LLVM's before 17)
+ * does not take its own locks before a fork: if another thread is within malloc, starts
+ * or ends at that moment, the child waits forever for a lock that no thread releases.
  *
- * It is preloaded before libasan, so that it stands between the program and the run-time's
- * interceptors: a fork waits until no other thread is inside of them. The run-time has to
- * be told that it is not the first (verify_asan_link_order=0).
+ * This library is preloaded before libasan, between the program and the run-time's
+ * interceptors, and delays a fork until no other thread is within them. The run-time
+ * accepts that with verify_asan_link_order=0.
  *
- * Threads: any. It is not instrumented, as it is called before the run-time is ready.
+ * Threads: any. The library is not instrumented, as it is called before the run-time is
+ * ready.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -14,25 +15,27 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The run-time intercepts what other kinds of thread-local storage call. */
+/* Other models of thread-local storage call functions that the run-time intercepts. */
 #define THREAD_LOCAL static _Thread_local __attribute__((tls_model("initial-exec")))
 
-/* Threads pass in and out, until a fork closes it and those inside have come out. */
+/* Threads pass in and out. A fork closes the gate, and waits until no thread is
+ * inside. */
 struct gate {
     atomic_bool closed;
     atomic_uint inside;
 };
 
-/* Those that begin, or are made, or end; they allocate meanwhile, so that `memory` may be
- * closed only when none is inside here. */
+/* For threads that start, or are created, or end. They also allocate, so that a fork must
+ * close this gate before `memory`. */
 static struct gate changes;
-static struct gate memory;   /* those that allocate or free */
-THREAD_LOCAL unsigned depth; /* of such calls; the outermost is inside of `memory` */
+static struct gate memory;   /* for threads that allocate or free */
+THREAD_LOCAL unsigned depth; /* nesting of such calls; the outermost is inside `memory` */
 
-/* Tells of a thread's end. Destructors of such keys run in 4 rounds, in each in the order in
- * which the keys were made. The run-time's does its work in the last one, so ours, which was
- * made later, brackets it by the last two. It is set at a thread's first allocation, which is
- * the run-time's own: it asks for the thread's stack. */
+/* A key whose destructor runs at a thread's end. Destructors run in 4 rounds, each in the
+ * order in which the keys were created. The run-time's destructor does its work in the
+ * last round, and its key is older: so ours passes in in the third round and out in the
+ * fourth. The key is set at a thread's first allocation, which the run-time makes itself
+ * when it asks for the thread's stack. */
 static pthread_key_t ending;
 static atomic_bool ending_made;
 THREAD_LOCAL bool ending_set;
@@ -56,10 +59,10 @@ static void pass_out(struct gate *gate)
     atomic_fetch_sub(&gate->inside, 1);
 }
 
-/* `own`: how often the caller is inside itself. */
+/* Closes the gate, and waits until only the caller is inside, `own` times. */
 static void close_gate(struct gate *gate, unsigned own)
 {
-    while (atomic_exchange(&gate->closed, true)) { /* by another fork */
+    while (atomic_exchange(&gate->closed, true)) { /* another fork has closed it */
         sched_yield();
     }
     while (atomic_load(&gate->inside) > own) {
@@ -128,7 +131,7 @@ void free(void *old)
 extern int __interceptor_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
                                         void *(*start)(void *), void *arg);
 
-/* Comes back when the run-time has begun with the thread. */
+/* Returns when the run-time has started the thread. */
 int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
                    void *arg)
 {
@@ -158,7 +161,7 @@ static void before_fork(void)
 {
     close_gate(&changes, 0);
     close_gate(&memory, depth > 0);
-    depth++; /* so that this thread passes */
+    depth++; /* this thread may allocate during the fork */
 }
 
 static void after_fork_in_parent(void)
@@ -170,18 +173,18 @@ static void after_fork_in_parent(void)
 
 static void after_fork_in_child(void)
 {
-    atomic_store(&changes.inside, 0); /* the others are in the parent */
+    atomic_store(&changes.inside, 0); /* the other threads are in the parent */
     atomic_store(&memory.inside, depth > 1);
     after_fork_in_parent();
 }
 
-/* Before anyone else asks to be told of forks: so it is the last before one, and the first
- * behind it. */
+/* Registers before all others: so before_fork runs last before a fork, and the others run
+ * first after it. */
 __attribute__((constructor)) static void begin(void)
 {
     extern void __asan_init(void);
 
-    __asan_init(); /* which makes its key */
+    __asan_init(); /* creates its key first */
     if (pthread_key_create(&ending, end_thread) == 0) {
         atomic_store(&ending_made, true);
     }

@@ -1,20 +1,20 @@
 /* A small harness for the C tests.
  *
- * A program holds tests of one subject: void functions without arguments, listed in an
- * array, and a main made by CHECK_MAIN:
+ * A program has the tests of one subject: void functions without arguments, listed in an
+ * array, and a main that CHECK_MAIN defines:
  *
  *     static void test_grows(void) { CHECK(rl_buf_len(&buf) == 3); }
  *     static const struct check_test tests[] = {CHECK_TEST(test_grows)};
  *     CHECK_MAIN(tests)
  *
- * A check that fails is counted and the test goes on; REQUIRE leaves the test, for what
- * the rest cannot do without. Checks may be made from several threads. A program runs
- * all its tests, or those named as arguments, and exits with 1 when one has failed.
+ * A failed check is counted, and the test continues; a failed REQUIRE ends the test. Any
+ * thread may make checks. A program runs all its tests, or those named as arguments, and
+ * exits with 1 if one has failed.
  *
- * A test with a long loop is listed as CHECK_LOOP(test_grows), and its loop leaves out the
- * rounds that are not check_mine(round). With CHECK_PART=2/4 in the environment these are
- * all but a fourth of them, so that four processes at once, each with its part, make all
- * the rounds, once. The other tests are run by the one with part 1.
+ * A test with a long loop is listed as CHECK_LOOP(test_grows), and its loop skips the
+ * rounds for which check_mine(round) is false. With CHECK_PART=2/4 in the environment, the
+ * program makes every fourth round only: four processes, one for each part, make all of
+ * them, once. The process of part 1 also runs the other tests.
  */
 #ifndef RUNLOG_TESTS_CHECK_H
 #define RUNLOG_TESTS_CHECK_H
@@ -44,7 +44,7 @@ static long check_part = 1, check_parts = 1;
 #define CHECK_INT(got, want) \
     check_int((intmax_t)(got), (intmax_t)(want), #got, __FILE__, __LINE__)
 #define CHECK_STR(got, want) check_str((got), (want), #got, __FILE__, __LINE__)
-/* For text that ends by its length; want is a string literal. */
+/* For a text without a NUL; `want` is a string literal. */
 #define CHECK_MEM(got, size, want) \
     check_mem((got), (size), (want), sizeof(want) - 1, #got, __FILE__, __LINE__)
 #define REQUIRE(cond)                                         \
@@ -104,7 +104,7 @@ static inline void check_mem(const void *got, size_t size, const void *want,
     }
 }
 
-/* Whether a round of a loop, by its number in that loop, is one of this process's. */
+/* Whether this process makes a round of a loop, by the round's number in that loop. */
 static inline bool check_mine(long round)
 {
     return round % check_parts == check_part - 1;
@@ -119,7 +119,7 @@ static inline void check_read_part(void)
         check_part = strtol(text, &end, 10);
         check_parts = *end == '/' ? strtol(end + 1, &end, 10) : 0;
         if (*end != '\0' || check_part < 1 || check_part > check_parts) {
-            printf("CHECK_PART is \"%s\", not such as \"2/4\"\n", text);
+            printf("CHECK_PART must have the form \"2/4\", not \"%s\"\n", text);
             exit(1);
         }
     }

@@ -1,5 +1,5 @@
-/* Memory of exactly the size of what is in it, so that AddressSanitizer sees a byte that is
- * read or written beside it.
+/* Memory of exactly the size of its content, so that AddressSanitizer finds an access
+ * beyond it.
  */
 #ifndef EXACTLY_H
 #define EXACTLY_H
@@ -12,7 +12,7 @@
 #define CHECK_SAME(got, got_len, want, want_len) \
     check_mem((got), (got_len), (want), (want_len), #got, __FILE__, __LINE__)
 
-/* A copy in memory of its own size. */
+/* A copy, which the caller frees. */
 static void *exactly(const void *data, size_t size)
 {
     void *copy = calloc(1, size);

@@ -1,4 +1,4 @@
-/* What the tests of HTTP share: URLs of tests/scripted_server.py, and headers. */
+/* Helpers of the tests of src/net: URLs with scripts for tests/scripted_server.py. */
 #ifndef RUNLOG_TESTS_HTTP_HELP_H
 #define RUNLOG_TESTS_HTTP_HELP_H
 
@@ -15,7 +15,7 @@
 static const char *const help_headers[] = {"Content-Type: application/json",
                                            "X-Secret: s3cret-in-a-header", NULL};
 
-/* The tests choose proxies and certificate authorities, not the machine. */
+/* Removes the machine's settings of proxies and authorities. */
 __attribute__((constructor)) static void help_clear_environment(void)
 {
     static const char *const names[] = {
@@ -39,7 +39,7 @@ static inline const char *help_env(const char *name)
     return value;
 }
 
-/* Makes a URL that answers with these steps, from the first one on. */
+/* A new URL, which the server answers by these steps in turn. */
 static inline void script_at(char url[HELP_URL], const char *server, const char *steps)
 {
     static int count;

@@ -1,8 +1,9 @@
-/* What core/json_read.h makes of texts, for tests/test_json_read.py to compare with Python's json.
+/* Reads texts with core/json_read.h; tests/test_json_read.py compares the output with
+ * Python's json.
  *
- * Standard input: texts, each behind its length as four bytes, the lowest first. Standard output:
- * a line each: "invalid", or the value in a notation of its own (strings as hexadecimal bytes,
- * doubles as %a prints them). Texts lie in memory of exactly their size.
+ * Standard input: texts, each after its length in four bytes, the lowest first. Standard
+ * output: a line for each, "invalid" or the value, with strings as hexadecimal bytes and
+ * doubles in the form of %a. Texts have memory of exactly their size.
  */
 #include "core/json_read.h"
 

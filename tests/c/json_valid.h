@@ -1,5 +1,5 @@
-/* A validator of JSON texts for the tests: RFC 8259 and, inside of strings, RFC 3629. It is
- * here to judge what the writer writes, so it is short and shares nothing with it.
+/* A validator of JSON texts: RFC 8259 and, within strings, RFC 3629. It checks the output
+ * of core/json.h, and so shares no code with it.
  */
 #ifndef RUNLOG_TESTS_JSON_VALID_H
 #define RUNLOG_TESTS_JSON_VALID_H
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Each function gives where its part ends, or NULL. The text ends with a NUL. */
+/* Each function returns the end of its part, or NULL. The text ends with a NUL. */
 
 static inline const char *valid_character(const char *at, const char *end)
 {

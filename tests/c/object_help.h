@@ -1,6 +1,6 @@
-/* JSON objects as lists of keys and values, for the tests of core/delta.h: a parser and an
- * expander of deltas that share nothing with the code under test. Texts are the tests' own
- * memory, which does not fail; a key is kept with its quotes.
+/* JSON objects as lists of keys and values, for the tests of core/delta.h: a parser, and
+ * an expander of deltas, that share no code with it. Texts have memory of the C library,
+ * which does not fail. A key includes its quotes.
  */
 #ifndef RUNLOG_TESTS_OBJECT_HELP_H
 #define RUNLOG_TESTS_OBJECT_HELP_H
@@ -28,7 +28,7 @@ static inline char *piece_of(const char *from, const char *to)
     return strndup(from, (size_t)(to - from));
 }
 
-/* Behind a value, as the grammar has it; NULL where there is none. */
+/* The end of the value at `at`, or NULL if there is none. */
 static inline const char *skip_value(const char *at)
 {
     char close = *at == '{' ? '}' : ']';
@@ -71,7 +71,7 @@ static inline const char *skip_value(const char *at)
     return at + 1;
 }
 
-/* Adds a member behind the others, whatever keys they have. Both texts are stolen. */
+/* Adds a member, even if the key exists. Both texts are stolen. */
 static inline void object_add(struct object *to, char *key, char *value)
 {
     if (to->count == MEMBERS) {
@@ -97,7 +97,7 @@ static inline void object_free(struct object *object)
     }
 }
 
-/* The value of a key, of which the last counts, as a place to put another; or NULL. */
+/* The place of the value of a key (of several, the last), or NULL. */
 static inline char **object_find(struct object *in, const char *key)
 {
     for (size_t i = in->count; i > 0; i--) {
@@ -108,7 +108,7 @@ static inline char **object_find(struct object *in, const char *key)
     return NULL;
 }
 
-/* What readers make of a member: of two with one key the last counts. */
+/* Sets the value of a key, as a reader does for each member it finds. */
 static inline void object_set(struct object *to, const char *key, const char *value)
 {
     char **found = object_find(to, key);
@@ -121,7 +121,7 @@ static inline void object_set(struct object *to, const char *key, const char *va
     }
 }
 
-/* Reads a whole text, with the members in their order; false where it is no object. */
+/* Reads a text, with its members in order; false when it is not an object. */
 static inline bool object_parse(struct object *to, const char *text)
 {
     const char *at = text + 1, *end = skip_value(text);
@@ -131,15 +131,15 @@ static inline bool object_parse(struct object *to, const char *text)
         return false;
     }
     while (*at == '"') {
-        const char *colon = skip_value(at), *behind = skip_value(colon + 1);
+        const char *colon = skip_value(at), *end_of_value = skip_value(colon + 1);
 
-        object_add(to, piece_of(at, colon), piece_of(colon + 1, behind));
-        at = behind + (*behind == ',');
+        object_add(to, piece_of(at, colon), piece_of(colon + 1, end_of_value));
+        at = end_of_value + (*end_of_value == ',');
     }
     return true;
 }
 
-/* The same text again. Owned by the caller. */
+/* The text of an object. Owned by the caller. */
 static inline char *object_text(const struct object *object)
 {
     char *text = NULL;
@@ -163,7 +163,7 @@ static inline void object_merge(struct object *to, const struct object *from)
     }
 }
 
-/* Whether all members of one, as readers see them, are in the other. */
+/* Whether all members of `part`, as readers see them, are in `whole`. */
 static inline bool object_covers(struct object *whole, const struct object *part)
 {
     struct object seen = {.count = 0};
@@ -240,7 +240,7 @@ static inline void object_unset_all(struct object *to, const char *text)
     }
 }
 
-/* Applies a delta to a copy of its base; `to` is made by it. */
+/* Fills `to` by applying a delta to a copy of its base. */
 static inline void object_expand(struct object *to, const struct object *base,
                                  const struct object *delta)
 {

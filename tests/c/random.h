@@ -1,5 +1,5 @@
-/* Random numbers for the C tests: the same ones at each run, from the seed a test chooses.
- * (S. Vigna's splitmix64.)
+/* Pseudo-random numbers for the C tests, the same at each run: S. Vigna's splitmix64,
+ * with a seed that the test chooses.
  */
 #ifndef RUNLOG_TESTS_RANDOM_H
 #define RUNLOG_TESTS_RANDOM_H

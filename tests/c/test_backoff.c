@@ -1,4 +1,4 @@
-/* Test of net/backoff.h, by clocks of its own, and of net/printable.h. */
+/* Tests of net/backoff.h, with a simulated clock, and of net/printable.h. */
 #include "net/backoff.h"
 
 #include "net/printable.h"
@@ -34,7 +34,7 @@ static void test_retry_after(void)
 {
     static const struct {
         const char *value;
-        int64_t seconds; /* -1: neither form */
+        int64_t seconds; /* -1: invalid */
     } cases[] = {
         {"0", 0},
         {"1", 1},
@@ -68,7 +68,7 @@ static void test_retry_after(void)
     }
 }
 
-/* Starts requests for a while; gives how many. */
+/* Starts as many requests as the bucket allows in `ns`; returns their number. */
 static unsigned start_for(rl_bucket *bucket, uint64_t *now, uint64_t ns)
 {
     const uint64_t end = *now + ns;
@@ -88,7 +88,7 @@ static unsigned start_for(rl_bucket *bucket, uint64_t *now, uint64_t ns)
     return count;
 }
 
-static void test_a_refusal_halves_the_rate(void)
+static void test_a_429_halves_the_rate(void)
 {
     rl_bucket bucket;
     uint64_t now = 5 * S;
@@ -108,10 +108,10 @@ static void test_a_refusal_halves_the_rate(void)
         rl_bucket_throttle(&bucket);
     }
     least = start_for(&bucket, &now, 100 * S);
-    CHECK(least >= 24 && least <= 26); /* one in four seconds */
+    CHECK(least >= 24 && least <= 26); /* one every four seconds */
 }
 
-static void test_success_brings_the_rate_back(void)
+static void test_successes_restore_the_rate(void)
 {
     rl_bucket bucket;
     uint64_t now = 5 * S;
@@ -127,7 +127,7 @@ static void test_success_brings_the_rate_back(void)
     CHECK_INT(start_for(&bucket, &now, 10 * S), 500);
 }
 
-static void test_a_long_pause_saves_up_no_more_than_a_second(void)
+static void test_a_long_pause_saves_one_second_of_tokens(void)
 {
     rl_bucket bucket;
     uint64_t now = 5 * S;
@@ -157,7 +157,7 @@ static void check_printable(const char *text, size_t len, size_t size, const cha
 #define CHECK_PRINTABLE(text, size, want) \
     check_printable((text), sizeof(text) - 1, (size), (want))
 
-static void test_printable(void)
+static void test_printable_replaces_unsafe_characters(void)
 {
     CHECK_PRINTABLE("hello", 20, "hello");
     CHECK_PRINTABLE("hello", 6, "hello");
@@ -180,7 +180,7 @@ static void test_printable(void)
     CHECK_PRINTABLE("", 1, "");
 }
 
-static void test_hides_secrets(void)
+static void test_secrets_are_hidden(void)
 {
     char text[] = "key sk-12345 and sk-12345sk-12345.";
 
@@ -195,11 +195,11 @@ static void test_hides_secrets(void)
 static const struct check_test tests[] = {
     CHECK_TEST(test_pauses_double_and_differ),
     CHECK_TEST(test_retry_after),
-    CHECK_TEST(test_a_refusal_halves_the_rate),
-    CHECK_TEST(test_success_brings_the_rate_back),
-    CHECK_TEST(test_a_long_pause_saves_up_no_more_than_a_second),
-    CHECK_TEST(test_printable),
-    CHECK_TEST(test_hides_secrets),
+    CHECK_TEST(test_a_429_halves_the_rate),
+    CHECK_TEST(test_successes_restore_the_rate),
+    CHECK_TEST(test_a_long_pause_saves_one_second_of_tokens),
+    CHECK_TEST(test_printable_replaces_unsafe_characters),
+    CHECK_TEST(test_secrets_are_hidden),
 };
 
 CHECK_MAIN(tests)

@@ -1,6 +1,6 @@
-/* Test of core/base64.h: it reads what rl_base64 writes, and nothing else. Inputs and outputs
- * lie in memory of exactly their size, so that AddressSanitizer sees a byte read or written
- * beside them.
+/* Tests of core/base64.h: it decodes the output of rl_base64, and nothing else. Inputs
+ * and outputs have memory of exactly their size, so that AddressSanitizer finds an access
+ * beyond them.
  */
 #include "core/base64.h"
 
@@ -14,7 +14,7 @@
 
 #define LONGEST 70
 
-/* Decodes in memory of exactly the size; the caller frees what is returned. */
+/* Decodes into memory of exactly the size, which the caller frees. */
 static uint8_t *decode(const char *text, size_t len, size_t *size, bool *valid)
 {
     char *from = exactly(text, len);
@@ -25,7 +25,7 @@ static uint8_t *decode(const char *text, size_t len, size_t *size, bool *valid)
     return out;
 }
 
-static void test_reads_what_is_written(void)
+static void test_encoded_data_is_decoded(void)
 {
     char text[4 * LONGEST];
     uint8_t data[LONGEST];
@@ -47,8 +47,8 @@ static void test_reads_what_is_written(void)
     }
 }
 
-/* A text is read exactly when it is what an encoder would write. */
-static void test_refuses_all_else(void)
+/* If a random text is decoded, encoding the result gives the same text. */
+static void test_only_canonical_texts_are_decoded(void)
 {
     static const char alphabet[] = "AQgw/+=9z.\n -_";
     uint64_t state = 12;
@@ -61,7 +61,7 @@ static void test_refuses_all_else(void)
         bool valid, same;
 
         for (size_t i = 0; i < len; i++) {
-            /* most of them of the alphabet, so that many are read */
+            /* most are of the alphabet, so that many texts are valid */
             size_t choice = random_below(&state, 8) > 0 ? 6 : sizeof alphabet - 1;
 
             text[i] = alphabet[random_below(&state, choice)];
@@ -78,7 +78,7 @@ static void test_refuses_all_else(void)
     CHECK(read > 10000);
 }
 
-static void test_refuses(void)
+static void test_invalid_texts_are_rejected(void)
 {
     static const char *const texts[] = {"A",
                                         "AA",
@@ -112,9 +112,9 @@ static void test_refuses(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_reads_what_is_written),
-    CHECK_TEST(test_refuses_all_else),
-    CHECK_TEST(test_refuses),
+    CHECK_TEST(test_encoded_data_is_decoded),
+    CHECK_TEST(test_only_canonical_texts_are_decoded),
+    CHECK_TEST(test_invalid_texts_are_rejected),
 };
 
 CHECK_MAIN(tests)

@@ -1,4 +1,4 @@
-/* Test of core/clock.h. The judge of the calendar is the C library. */
+/* Tests of core/clock.h; the calendar is compared with that of the C library. */
 #include "core/clock.h"
 
 #include "check.h"
@@ -11,7 +11,7 @@
 #define SECOND INT64_C(1000000)
 #define DAY (86400 * SECOND)
 
-/* Writes a stamp by means of the C library. */
+/* Formats a stamp with the C library. */
 static void slow_format(int64_t stamp, char out[64])
 {
     int64_t micros = (stamp % SECOND + SECOND) % SECOND;
@@ -27,13 +27,13 @@ static void slow_format(int64_t stamp, char out[64])
 static void check_stamp(int64_t stamp)
 {
     char text[RL_TIME_TEXT], want[64];
-    int64_t back = -1;
+    int64_t parsed = -1;
 
     rl_time_format(stamp, text);
     slow_format(stamp, want);
     CHECK_STR(text, want);
-    CHECK(rl_time_parse(text, RL_TIME_TEXT - 1, &back));
-    CHECK_INT(back, stamp);
+    CHECK(rl_time_parse(text, RL_TIME_TEXT - 1, &parsed));
+    CHECK_INT(parsed, stamp);
 }
 
 static void test_time_round_trip(void)
@@ -79,7 +79,7 @@ static void test_time_is_clamped(void)
 
 static bool parses(const char *text, size_t len)
 {
-    char *copy = malloc(len); /* of its size, so that reading beyond it is seen */
+    char *copy = malloc(len); /* AddressSanitizer finds a read beyond it */
     int64_t stamp;
     bool parsed;
 
@@ -89,7 +89,7 @@ static bool parses(const char *text, size_t len)
     return parsed;
 }
 
-static void test_time_refuses_garbage(void)
+static void test_time_parse_rejects_other_texts(void)
 {
     static const char good[] = "2026-11-23T18:45:51.123456Z";
     static const char *const bad[] = {
@@ -121,7 +121,7 @@ static void test_time_refuses_garbage(void)
     }
 }
 
-static void test_clocks_move(void)
+static void test_clocks_advance(void)
 {
     int64_t now = rl_time_now();
     uint64_t since = rl_monotonic_ns();
@@ -135,8 +135,8 @@ static void test_clocks_move(void)
 static const struct check_test tests[] = {
     CHECK_TEST(test_time_round_trip),
     CHECK_TEST(test_time_is_clamped),
-    CHECK_TEST(test_time_refuses_garbage),
-    CHECK_TEST(test_clocks_move),
+    CHECK_TEST(test_time_parse_rejects_other_texts),
+    CHECK_TEST(test_clocks_advance),
 };
 
 CHECK_MAIN(tests)

@@ -1,4 +1,4 @@
-/* Test of the small parts of src/core: buf, uuid, redact, err and run. */
+/* Tests of the small parts of src/core: buf, uuid, redact, err and run. */
 #include "core/buf.h"
 #include "core/err.h"
 #include "core/redact.h"
@@ -44,7 +44,7 @@ static void test_buf_grows(void)
     free(want);
 }
 
-static void test_buf_keeps_to_its_maximum(void)
+static void test_buf_stays_within_its_cap(void)
 {
     static const char text[5000];
     rl_buf buf;
@@ -68,7 +68,7 @@ static void test_buf_keeps_to_its_maximum(void)
     rl_buf_add(&buf, text, 3000);
     CHECK(!buf.failed && buf.len == 3000);
     rl_buf_reset(&buf, 3000);
-    CHECK(buf.len == 0 && buf.cap == 3000); /* kept for the next use */
+    CHECK(buf.len == 0 && buf.cap == 3000); /* retained for the next use */
     rl_buf_reset(&buf, 2999);
     CHECK(buf.data == NULL && buf.cap == 0);
     rl_buf_add_char(&buf, 'z');
@@ -81,7 +81,7 @@ static int compare_ids(const void *a, const void *b)
     return memcmp(a, b, 16);
 }
 
-static void test_uuid_layout(void)
+static void test_uuid7_layout(void)
 {
     static const uint8_t id[16] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef,
                                    0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10};
@@ -102,14 +102,14 @@ static void test_uuid_layout(void)
         CHECK_INT(millis, stamp / 1000);
         CHECK_INT((one[6] & 15) << 8 | one[7], stamp % 1000 * 4096 / 1000);
         CHECK(one[6] >> 4 == 7 && one[8] >> 6 == 2);
-        CHECK(memcmp(before, one, 8) < 0); /* of two microseconds, the later is more */
+        CHECK(memcmp(before, one, 8) < 0); /* ids sort by microsecond */
         memcpy(before, one, 16);
         for (int i = 0; i < 16; i++) {
             some[i] |= one[i];
             all[i] &= one[i];
         }
     }
-    for (int i = 8; i < 16; i++) { /* every random bit is sometimes 0 and sometimes 1 */
+    for (int i = 8; i < 16; i++) { /* every random bit was 0 at least once, and 1 */
         CHECK((some[i] ^ all[i]) == (i == 8 ? 0x3F : 0xFF));
     }
     CHECK_INT(rl_uuid7(-1, one, NULL), RL_OK);
@@ -118,8 +118,8 @@ static void test_uuid_layout(void)
     CHECK(memcmp(one, "\xE6\x77\xD2\x1F\xDB\xFF", 6) == 0);
 }
 
-/* 100,000 ids of one moment, made by a process and the children that it forks. */
-static void test_uuids_differ(void)
+/* 100,000 ids of one time stamp, made by a process and the children that it forks. */
+static void test_uuids_are_unique_across_forks(void)
 {
     const size_t count = 100000, parts = 5;
     uint8_t(*ids)[16] =
@@ -148,12 +148,12 @@ static void test_uuids_differ(void)
     munmap(ids, count * 16);
 }
 
-static bool hides(const rl_redact *set, const char *key)
+static bool matches(const rl_redact *set, const char *key)
 {
     return rl_redact_match(set, key, strlen(key));
 }
 
-static void test_redact(void)
+static void test_redact_matches_every_spelling(void)
 {
     static const char *const hidden[] = {"password",
                                          "PASSWORD",
@@ -196,7 +196,7 @@ static void test_redact(void)
     rl_err err;
 
     for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) {
-        CHECK(!hides(&set, hidden[i])); /* a set without keys */
+        CHECK(!matches(&set, hidden[i])); /* a set without keys */
     }
     CHECK_INT(rl_redact_add(&set, "", &err), RL_OK);
     CHECK_INT(rl_redact_add(&set, " ,, \t,\n", &err), RL_OK);
@@ -210,14 +210,14 @@ static void test_redact(void)
                       &err),
         RL_OK);
     for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) {
-        CHECK(hides(&set, hidden[i]));
+        CHECK(matches(&set, hidden[i]));
     }
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
-        CHECK(!hides(&set, shown[i]));
+        CHECK(!matches(&set, shown[i]));
     }
     CHECK(!rl_redact_match(&set, "token\0", 6) && rl_redact_match(&set, "tokens", 5));
     rl_redact_free(&set);
-    CHECK(!hides(&set, "token"));
+    CHECK(!matches(&set, "token"));
 }
 
 static void test_err_is_cut_between_characters(void)
@@ -228,7 +228,7 @@ static void test_err_is_cut_between_characters(void)
 
     for (int width = 1; width <= 4; width++) {
         for (size_t shift = 0; shift < 8; shift++) {
-            size_t len = shift, kept;
+            size_t len = shift, len_cut;
 
             memset(text, 'x', shift);
             while (len < sizeof text - 8) {
@@ -237,15 +237,15 @@ static void test_err_is_cut_between_characters(void)
             }
             text[len] = '\0';
             CHECK_INT(rl_err_set(&err, RL_STORE, "%s", text), RL_STORE);
-            kept = strlen(err.text);
-            CHECK(kept < RL_ERR_TEXT && kept + 2 * (size_t)width >= RL_ERR_TEXT);
-            CHECK((kept - shift) % (size_t)width == 0 &&
-                  memcmp(err.text, text, kept) == 0);
+            len_cut = strlen(err.text);
+            CHECK(len_cut < RL_ERR_TEXT && len_cut + 2 * (size_t)width >= RL_ERR_TEXT);
+            CHECK((len_cut - shift) % (size_t)width == 0 &&
+                  memcmp(err.text, text, len_cut) == 0);
         }
     }
 }
 
-static void test_err_set(void)
+static void test_err_set_fills_every_member(void)
 {
     rl_err err;
 
@@ -254,7 +254,7 @@ static void test_err_set(void)
     CHECK_STR(err.text, "3 ä€");
     CHECK(err.code == RL_CONFIG && !err.retryable);
     CHECK_STR(err.sqlstate, "");
-    CHECK_INT(rl_err_set(NULL, RL_BUSY, "nobody reads %s", "this"), RL_BUSY);
+    CHECK_INT(rl_err_set(NULL, RL_BUSY, "no error record for %s", "this"), RL_BUSY);
     CHECK_INT(rl_err_nomem(&err), RL_NOMEM);
     CHECK(err.code == RL_NOMEM && strstr(err.text, "memory") != NULL);
 }
@@ -265,7 +265,7 @@ static void check_column(const rl_run *run, rl_column column, const char *want)
     CHECK_INT(run->texts[column].len, strlen(want));
 }
 
-static void test_run_keeps_its_texts(void)
+static void test_run_holds_its_texts(void)
 {
     rl_run *run = rl_run_new();
     char big[2000];
@@ -300,13 +300,13 @@ static void test_run_keeps_its_texts(void)
         run->wide_numbers = true;
         CHECK_INT(rl_run_seal(run, NULL), RL_OK);
         rl_run_reset(run);
-        CHECK(run->arena.cap < 1 << 20); /* a big arena is not kept */
+        CHECK(run->arena.cap < 1 << 20); /* a large arena is not retained */
     }
     rl_run_free(run);
     rl_run_free(NULL);
 }
 
-static void test_run_seal(void)
+static void test_seal_completes_a_run(void)
 {
     int64_t before = rl_time_now();
     uint8_t id[16];
@@ -330,11 +330,15 @@ static void test_run_seal(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_buf_grows),   CHECK_TEST(test_buf_keeps_to_its_maximum),
-    CHECK_TEST(test_uuid_layout), CHECK_TEST(test_uuids_differ),
-    CHECK_TEST(test_redact),      CHECK_TEST(test_err_is_cut_between_characters),
-    CHECK_TEST(test_err_set),     CHECK_TEST(test_run_keeps_its_texts),
-    CHECK_TEST(test_run_seal),
+    CHECK_TEST(test_buf_grows),
+    CHECK_TEST(test_buf_stays_within_its_cap),
+    CHECK_TEST(test_uuid7_layout),
+    CHECK_TEST(test_uuids_are_unique_across_forks),
+    CHECK_TEST(test_redact_matches_every_spelling),
+    CHECK_TEST(test_err_is_cut_between_characters),
+    CHECK_TEST(test_err_set_fills_every_member),
+    CHECK_TEST(test_run_holds_its_texts),
+    CHECK_TEST(test_seal_completes_a_run),
 };
 
 CHECK_MAIN(tests)

@@ -1,5 +1,5 @@
-/* Test of core/delta.h: the text of deltas, the members that a text is split into, and that
- * every state which is stored as a delta is found again by an expander of the test's own.
+/* Tests of core/delta.h: the texts of deltas, splitting a text into members, and states
+ * that are stored as deltas and restored by an expander of the test (object_help.h).
  */
 #include "core/delta.h"
 
@@ -14,11 +14,11 @@
 #define PAD "\"pad\":\"" PAD50 PAD50 PAD50 PAD50 PAD50 PAD50 "\""
 #define PAD50 "0123456789abcdefghij0123456789abcdefghij0123456789"
 
-/* States that are stored one after another, as the node logs of a run are. */
+/* States that are stored one after another, as in the node logs of a run. */
 struct history {
     rl_buf arena;
     rl_snapshot snapshot;
-    struct object states[STATES]; /* what a reader finds; the first: the run's inputs */
+    struct object states[STATES]; /* as a reader restores them; first the run's inputs */
     size_t count, deltas;
 };
 
@@ -68,8 +68,8 @@ static void free_object(struct text_object *made)
     free(made->text);
 }
 
-/* Stores a state the way node logs are stored: as a delta, or whole. False when there was
- * no memory. *is_delta and what was written: from `at` of the arena on. */
+/* Stores a state as node logs are stored: as a delta (*is_delta), or in full, at *at of
+ * the arena. False without memory. */
 static bool store(struct history *history, const char *text, bool follow, size_t *at,
                   bool *is_delta)
 {
@@ -91,7 +91,7 @@ static bool store(struct history *history, const char *text, bool follow, size_t
     return !history->arena.failed;
 }
 
-/* What a reader finds under the text that was stored last. */
+/* Restores the state from the text at `at`. */
 static void read_back(struct history *history, size_t at, bool is_delta,
                       struct object *found)
 {
@@ -114,8 +114,8 @@ static void read_back(struct history *history, size_t at, bool is_delta,
     free(text);
 }
 
-/* Stores a state and reads it back. False when there was no memory. */
-static bool go_on(struct history *history, const char *text, bool follow)
+/* Stores a state and restores it. False without memory. */
+static bool store_and_restore(struct history *history, const char *text, bool follow)
 {
     struct object want, *found = &history->states[history->count];
     bool is_delta;
@@ -139,8 +139,8 @@ static bool go_on(struct history *history, const char *text, bool follow)
     return true;
 }
 
-/* The delta between two states of these members, with a long one that does not change. NULL
- * where there is none. Owned by the caller. */
+/* The delta between two states with these members and a long one that does not change, or
+ * NULL. Owned by the caller. */
 static char *delta_between(const char *before, const char *after)
 {
     struct history history;
@@ -150,7 +150,7 @@ static char *delta_between(const char *before, const char *after)
 
     begin_history(&history);
     snprintf(text, sizeof text, "{" PAD "%s%s}", before[0] != '\0' ? "," : "", before);
-    CHECK(go_on(&history, text, true));
+    CHECK(store_and_restore(&history, text, true));
     snprintf(text, sizeof text, "{" PAD "%s%s}", after[0] != '\0' ? "," : "", after);
     CHECK(store(&history, text, true, &at, &is_delta));
     if (is_delta) {
@@ -160,10 +160,10 @@ static char *delta_between(const char *before, const char *after)
     return delta;
 }
 
-static void test_texts(void)
+static void test_texts_of_deltas(void)
 {
     static const struct {
-        const char *before, *after, *want; /* behind "since"; NULL: stored whole */
+        const char *before, *after, *want; /* the delta after "since"; NULL: none */
     } cases[] = {
         {"\"a\":1", "\"a\":1", ""},
         {"", "", ""},
@@ -177,7 +177,7 @@ static void test_texts(void)
          ",\"append\":{\"l\":[[2]],\"m\":[\"b\"]}"},
         {"\"a\":1,\"l\":[{}],\"z\":0", "\"a\":2,\"l\":[{},{\"x\":[]}]",
          ",\"set\":{\"a\":2},\"append\":{\"l\":[{\"x\":[]}]},\"unset\":[\"z\"]"},
-        /* arrays that did not only grow */
+        /* arrays that have changed in other ways */
         {"\"l\":[1]", "\"l\":[12]", ",\"set\":{\"l\":[12]}"},
         {"\"l\":[1]", "\"l\":[1.5,2]", ",\"set\":{\"l\":[1.5,2]}"},
         {"\"l\":[1,2]", "\"l\":[1]", ",\"set\":{\"l\":[1]}"},
@@ -194,15 +194,15 @@ static void test_texts(void)
         {"\"l\":[1]", "\"l\":[]", ",\"set\":{\"l\":[]}"},
         {"\"l\":[[]]", "\"l\":[[],[]]", ",\"append\":{\"l\":[[]]}"},
         {"\"l\":{}", "\"l\":[]", ",\"set\":{\"l\":[]}"},
-        /* the order is no change */
+        /* another order is no change */
         {"\"a\":1,\"b\":2", "\"b\":2,\"a\":1", ""},
         {"\"a\":1,\"b\":2,\"c\":3", "\"c\":4,\"b\":2,\"a\":1", ",\"set\":{\"c\":4}"},
-        /* keys with escapes, brackets, and beginnings in common */
+        /* keys with escapes, brackets and common prefixes */
         {"\"a\\\"}\":1,\"\\\\\":2", "\"a\\\"}\":3,\"\\\\\":2", ",\"set\":{\"a\\\"}\":3}"},
         {"\"{[\\u0001\":1", "", ",\"unset\":[\"{[\\u0001\"]"},
         {"\"ab\":1", "\"a\":1", ",\"set\":{\"a\":1},\"unset\":[\"ab\"]"},
         {"\"\":[1]", "\"\":[1,2]", ",\"append\":{\"\":[2]}"},
-        /* Python's 1 and "1" have one key here: of two only one would be told of */
+        /* duplicate keys (Python's 1 and "1"), which a delta can't express */
         {"\"1\":1", "\"1\":1,\"1\":2", NULL},
         {"\"1\":1,\"1\":2", "\"1\":1", NULL},
         {"\"1\":1,\"1\":2", "\"1\":2,\"1\":1", NULL},
@@ -234,7 +234,7 @@ static void test_texts(void)
     }
 }
 
-/* A member that is stored step by step, and what is written at each. */
+/* Checks the deltas of a member that changes step by step. */
 static void check_steps(const char *const steps[][2], size_t count)
 {
     struct history history;
@@ -246,7 +246,7 @@ static void check_steps(const char *const steps[][2], size_t count)
 
         snprintf(text, sizeof text, "{" PAD "%s%s}", steps[i][0][0] != '\0' ? "," : "",
                  steps[i][0]);
-        REQUIRE(go_on(&history, text, true));
+        REQUIRE(store_and_restore(&history, text, true));
         if (steps[i][1] != NULL) {
             char since[24] = "null", *got;
 
@@ -278,7 +278,7 @@ static void test_arrays_that_grow_by_steps(void)
         {"\"l\":[1,2,[3],\"5\",5,6,77]", ",\"set\":{\"l\":[1,2,[3],\"5\",5,6,77]}"},
         {"\"l\":[1,2]", ",\"set\":{\"l\":[1,2]}"},
         {"\"l\":[1,2,3]", ",\"append\":{\"l\":[3]}"},
-        {"\"l\":[1,2]", ",\"set\":{\"l\":[1,2]}"}, /* as it was before the last */
+        {"\"l\":[1,2]", ",\"set\":{\"l\":[1,2]}"}, /* the state before the last one */
         {"\"l\":[]", ",\"set\":{\"l\":[]}"},
         {"\"l\":[1]", ",\"set\":{\"l\":[1]}"},
     };
@@ -286,7 +286,7 @@ static void test_arrays_that_grow_by_steps(void)
     check_steps(steps, sizeof steps / sizeof *steps);
 }
 
-static void test_keys_that_come_back(void)
+static void test_keys_that_reappear(void)
 {
     static const char *const steps[][2] = {
         {"\"a\":1,\"b\":[1]", NULL},
@@ -303,9 +303,9 @@ static void test_keys_that_come_back(void)
     check_steps(steps, sizeof steps / sizeof *steps);
 }
 
-/* Without a snapshot, an object, or one whose members are known, nothing is written; and a
- * state that is not to be followed leaves the snapshot as it was. */
-static void test_what_has_no_delta(void)
+/* Without a snapshot, or without known members, nothing is written. Without `follow`, the
+ * snapshot is unchanged. */
+static void test_objects_without_a_delta(void)
 {
     struct text_object made, other;
     rl_snapshot snapshot;
@@ -344,8 +344,8 @@ static void test_what_has_no_delta(void)
     rl_buf_free(&arena);
 }
 
-/* Objects of many keys in another order each time end soon, one way or the other. */
-static void test_many_keys(void)
+/* Two objects with the same 3,000 keys in opposite order. */
+static void test_many_keys_take_bounded_time(void)
 {
     enum {
         KEYS = 3000
@@ -425,7 +425,7 @@ static char *random_key(uint64_t *state)
     return strdup(keys[random_below(state, sizeof keys / sizeof *keys)]);
 }
 
-/* "[1]" with one more item, or one less. */
+/* Appends an element to an array, or removes all but the first. */
 static void change_array(char **value, uint64_t *state)
 {
     char *tail, *item, *before = *value;
@@ -435,7 +435,7 @@ static void change_array(char **value, uint64_t *state)
         *value = strdup("[0,1]");
         return;
     }
-    if (random_below(state, 4) == 0) { /* its first item alone */
+    if (random_below(state, 4) == 0) { /* its first element alone */
         const char *end = skip_value(before + 1);
 
         tail = piece_of(before, end);
@@ -453,7 +453,7 @@ static void change_array(char **value, uint64_t *state)
     free(item);
 }
 
-/* Changes a thing or two, or nothing. */
+/* Makes up to three changes. */
 static void change(struct object *object, uint64_t *state)
 {
     size_t changes = random_below(state, 4);
@@ -468,7 +468,7 @@ static void change(struct object *object, uint64_t *state)
             object_set(object, key, value);
             free(key);
             free(value);
-        } else if (kind == 3 && object->count < 20) { /* maybe a second time */
+        } else if (kind == 3 && object->count < 20) { /* perhaps a duplicate */
             object_add(object, random_key(state), random_value(state));
         } else if (kind < 6) {
             object_drop(object, at);
@@ -490,8 +490,8 @@ static void change(struct object *object, uint64_t *state)
     }
 }
 
-/* Whatever becomes of a state, each of its versions is found again. */
-static void test_states_are_found_again(void)
+/* Every version of a randomly changing state is restored. */
+static void test_states_are_restored(void)
 {
     enum {
         ROUNDS = 300
@@ -503,7 +503,7 @@ static void test_states_are_found_again(void)
     for (int round = 0; round < ROUNDS; round++) {
         struct object object = {.count = 0};
         size_t steps = 1 + random_below(&state, 80);
-        int pushes = round % 3; /* none, some, many are not followed */
+        int pushes = round % 3; /* none, some or many are stored without `follow` */
 
         begin_history(&history);
         for (size_t i = 0; i < steps; i++) {
@@ -512,7 +512,7 @@ static void test_states_are_found_again(void)
 
             change(&object, &state);
             text = object_text(&object);
-            CHECK(go_on(&history, text, follow));
+            CHECK(store_and_restore(&history, text, follow));
             free(text);
         }
         deltas += history.deltas;
@@ -548,7 +548,7 @@ static void check_split(const char *text)
     free_object(&made);
 }
 
-static void test_split(void)
+static void test_members_are_split(void)
 {
     static const char *const texts[] = {
         "{}",
@@ -591,7 +591,7 @@ static void test_split(void)
     }
 }
 
-/* A state of more keys than a list has room for at first, with an array that grows often. */
+/* A state of many keys, so that lists grow, with an array that grows often. */
 static char *state_at(int step)
 {
     char *text = NULL;
@@ -611,18 +611,18 @@ static char *state_at(int step)
     return text;
 }
 
-/* False when there was no memory for the arena: then the whole run is given up. */
-static bool keep_states(char *const *texts, size_t count)
+/* False when the arena had no memory: a program then loses the run. */
+static bool store_states(char *const *texts, size_t count)
 {
     static struct history history;
-    bool kept = true;
+    bool stored = true;
 
     begin_history(&history);
-    for (size_t i = 0; i < count && kept; i++) {
-        kept = go_on(&history, texts[i], i % 5 != 3);
+    for (size_t i = 0; i < count && stored; i++) {
+        stored = store_and_restore(&history, texts[i], i % 5 != 3);
     }
     end_history(&history);
-    return kept;
+    return stored;
 }
 
 static void test_without_memory(void)
@@ -635,25 +635,25 @@ static void test_without_memory(void)
     for (int i = 0; i < STEPS; i++) {
         texts[i] = state_at(i);
     }
-    CHECK(keep_states(texts, STEPS));
+    CHECK(store_states(texts, STEPS));
     for (int go_on = 0; go_on < 2; go_on++) {
         struct failing failing = {.go_on = go_on != 0};
         const rl_allocator allocator = {failing_resize, failing_release, &failing};
-        int given_up = 0, kept = 0;
+        int lost = 0, stored = 0;
 
         do {
-            bool whole;
+            bool complete;
 
             failing.count = 0;
             failing.fail_at++;
             rl_set_allocator(&allocator);
-            whole = keep_states(texts, STEPS);
+            complete = store_states(texts, STEPS);
             rl_set_allocator(NULL);
-            given_up += !whole;
-            kept += whole;
+            lost += !complete;
+            stored += complete;
         } while (failing.count >= failing.fail_at && failing.fail_at < 10000);
-        CHECK(given_up > 3);
-        CHECK(kept > (go_on ? 0 : STEPS)); /* a state can be stored whole */
+        CHECK(lost > 3);
+        CHECK(stored > (go_on ? 0 : STEPS)); /* in full, if the snapshot has no memory */
     }
     for (int i = 0; i < STEPS; i++) {
         free(texts[i]);
@@ -661,13 +661,13 @@ static void test_without_memory(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_texts),
+    CHECK_TEST(test_texts_of_deltas),
     CHECK_TEST(test_arrays_that_grow_by_steps),
-    CHECK_TEST(test_keys_that_come_back),
-    CHECK_TEST(test_what_has_no_delta),
-    CHECK_TEST(test_many_keys),
-    CHECK_TEST(test_states_are_found_again),
-    CHECK_TEST(test_split),
+    CHECK_TEST(test_keys_that_reappear),
+    CHECK_TEST(test_objects_without_a_delta),
+    CHECK_TEST(test_many_keys_take_bounded_time),
+    CHECK_TEST(test_states_are_restored),
+    CHECK_TEST(test_members_are_split),
     CHECK_TEST(test_without_memory),
 };
 

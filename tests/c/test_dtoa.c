@@ -1,8 +1,8 @@
-/* Test of core/dtoa.c: known texts, reading back, shortness and layout.
+/* Tests of core/dtoa.c: known texts, reading back, shortness and layout.
  *
- * The judge is the C library: strtod() for reading back, snprintf("%.*e") with 1 to 17
- * digits for the shortest. The code for machines without 128-bit integers and SSE2 is
- * compiled into this program too, and must write the same. Exits with 1 on a failure.
+ * The reference is the C library: strtod() for reading back, snprintf("%.*e") with 1 to
+ * 17 digits for the shortest. The program also contains the code for machines without
+ * 128-bit integers and SSE2, which must write the same. Exits with 1 on a failure.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,6 +12,8 @@
 
 #include "core/dtoa.h"
 
+#include "random.h"
+
 size_t rl_dtoa_portable(double value, char *out);
 #define RL_DTOA_PORTABLE
 #define rl_dtoa rl_dtoa_portable
@@ -19,7 +21,7 @@ size_t rl_dtoa_portable(double value, char *out);
 #undef rl_dtoa
 
 #define RANDOM_PATTERNS 2000000
-#define JUDGED_EVERY 100 /* of the random patterns: 20,000 are compared with snprintf */
+#define COMPARED_EVERY 100 /* of the random patterns: 20,000 are compared with snprintf */
 #define TEXT_MAX (RL_DTOA_MAX + 1)
 #define INF_BITS UINT64_C(0x7ff0000000000000)
 #define SIGN_BIT (UINT64_C(1) << 63)
@@ -52,17 +54,8 @@ static uint64_t to_bits(double value)
     return bits;
 }
 
-/* Vigna's splitmix64. */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-/* rl_dtoa into a string; checks that both builds agree and stay within their room. */
+/* Writes a double as a string; checks that both builds agree, within RL_DTOA_MAX
+ * bytes. */
 static void print(double value, char text[TEXT_MAX])
 {
     char room[RL_DTOA_MAX + 8], portable[RL_DTOA_MAX];
@@ -124,7 +117,7 @@ static bool is_json_float(const char *at)
     return marked && *at == '\0';
 }
 
-/* Checks what must hold for any value: the form, its kind, and that it reads back. */
+/* Checks a text of any value: its form, and that it reads back as the value. */
 static void check_text(double value, const char *text)
 {
     double size = value < 0 ? -value : value;
@@ -135,11 +128,11 @@ static void check_text(double value, const char *text)
     CHECK(*end == '\0' && to_bits(back) == to_bits(value), "%a: %s reads back as %a",
           value, text, back);
     CHECK(is_json_float(text), "%a: %s is no JSON float", value, text);
-    CHECK((strchr(text, 'e') != NULL) == scientific, "%a: %s is the wrong kind", value,
+    CHECK((strchr(text, 'e') != NULL) == scientific, "%a: %s has the wrong form", value,
           text);
 }
 
-/* The digits of `text` that count, without point and zeros at either end. */
+/* The significant digits of `text`, without the point. */
 static int digits_of(const char *text, char digits[TEXT_MAX])
 {
     int n = 0;
@@ -157,28 +150,28 @@ static int digits_of(const char *text, char digits[TEXT_MAX])
 }
 
 /*
- * Checks a finite value against the fewest digits of snprintf that read back. Ours may be
- * fewer still at a power of two, where the nearest decimal of that length may lie outside
- * the interval on its narrow side and the next one inside on the other.
+ * Compares the text with the fewest digits of snprintf that read back. At a power of two
+ * it may have fewer: the nearest decimal of that length may be outside the interval on
+ * its narrow side, and the next one inside on the other.
  */
 static void check_shortest(double value, const char *text)
 {
-    char ours[TEXT_MAX], theirs[TEXT_MAX], judge[40];
+    char digits[TEXT_MAX], expected[TEXT_MAX], reference[40];
     bool power_of_two = (to_bits(value) << 12) == 0;
     int n, count;
 
     for (n = 0; n < 17; n++) {
-        snprintf(judge, sizeof judge, "%.*e", n, value);
-        if (to_bits(strtod(judge, NULL)) == to_bits(value)) {
+        snprintf(reference, sizeof reference, "%.*e", n, value);
+        if (to_bits(strtod(reference, NULL)) == to_bits(value)) {
             break;
         }
     }
-    n = digits_of(judge, theirs);
-    count = digits_of(text, ours);
+    n = digits_of(reference, expected);
+    count = digits_of(text, digits);
     CHECK(count == n || (count < n && power_of_two), "%a: %s, but %s has %d digits",
-          value, text, judge, n);
-    CHECK(count != n || !strcmp(ours, theirs), "%a: %s, but %s is closer", value, text,
-          judge);
+          value, text, reference, n);
+    CHECK(count != n || !strcmp(digits, expected), "%a: %s, but %s is closer", value,
+          text, reference);
 }
 
 static void check_value(double value)
@@ -280,8 +273,8 @@ static void test_known(void)
     }
 }
 
-/* Every power of two and of ten with their neighbours, and one double of each exponent
- * with few bits, for which the scaled value often ends in exactly one half. */
+/* Every power of two and of ten with its neighbours, and doubles of each exponent with
+ * few bits, whose scaled value often ends in exactly one half. */
 static void test_boundaries(void)
 {
     uint64_t state = 1;
@@ -295,7 +288,7 @@ static void test_boundaries(void)
     for (uint64_t exponent = 1; exponent < 2047; exponent++) {
         check_around(from_bits(exponent << 52));
         for (int i = 0; i < 4; i++) {
-            check_value(from_bits(exponent << 52 | next_random(&state) >> 41 << 29));
+            check_value(from_bits(exponent << 52 | random_next(&state) >> 41 << 29));
         }
     }
     for (int exponent = -323; exponent <= 308; exponent++) {
@@ -326,20 +319,20 @@ static void test_random(void)
     int done = 0;
 
     while (done < RANDOM_PATTERNS) {
-        uint64_t bits = next_random(&state);
+        uint64_t bits = random_next(&state);
 
         if ((bits & INF_BITS) == INF_BITS) {
             continue;
         }
         print(from_bits(bits), text);
         check_text(from_bits(bits), text);
-        if (done++ % JUDGED_EVERY == 0) {
+        if (done++ % COMPARED_EVERY == 0) {
             check_shortest(from_bits(bits), text);
         }
     }
 }
 
-/* Infinities and NaNs are the caller's business, but must not break anything. */
+/* Infinities and NaNs are not allowed, but must not overflow the buffer. */
 static void test_not_finite(void)
 {
     char out[RL_DTOA_MAX];

@@ -1,4 +1,4 @@
-/* Test of net/http.h against servers that answer as they are told.
+/* Tests of net/http.h against servers that follow scripts.
  *
  * NEEDS: http
  */
@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* A call and what came of it. */
+/* A call and its result. */
 struct exchange {
     rl_http_options options;
     rl_http_request request;
@@ -23,7 +23,7 @@ struct exchange {
     rl_err err;
     rl_status status;
     double took;    /* seconds */
-    double at_work; /* of these, without waits for a processor */
+    double at_work; /* the same, without waits for a processor */
     char url[HELP_URL];
 };
 
@@ -81,7 +81,7 @@ static void check_failed_as(const struct exchange *x, bool retryable, const char
     CHECK(strchr(x->err.text, '\n') == NULL);
 }
 
-static void test_sends_what_it_is_given(void)
+static void test_a_request_is_sent_as_given(void)
 {
     struct exchange x;
 
@@ -96,8 +96,7 @@ static void test_sends_what_it_is_given(void)
     CHECK(answer_has(&x, "\r\nContent-Length: 8\r\n"));
     CHECK(answer_has(&x, "\r\n\r\nthe body"));
     CHECK(!answer_has(&x, "Expect:"));
-    x.request.body =
-        calloc(1, 3000000); /* long enough for libcurl to want to ask first */
+    x.request.body = calloc(1, 3000000); /* long enough for libcurl to send Expect */
     x.request.len = 3000000;
     x.request.max_answer = 4000000;
     post(&x);
@@ -108,7 +107,7 @@ static void test_sends_what_it_is_given(void)
     finish(&x);
 }
 
-static void test_other_answers_are_the_callers(void)
+static void test_other_statuses_are_returned(void)
 {
     static const long statuses[] = {204, 302, 307, 400, 401, 404, 422};
     struct exchange x;
@@ -127,7 +126,7 @@ static void test_other_answers_are_the_callers(void)
     finish(&x);
 }
 
-static void test_tries_again(void)
+static void test_transient_statuses_are_retried(void)
 {
     struct exchange x;
 
@@ -147,7 +146,7 @@ static void test_tries_again(void)
     finish(&x);
 }
 
-static void test_tries_again_what_was_not_answered(void)
+static void test_attempts_without_an_answer_are_retried(void)
 {
     static const char *const faults[] = {"close", "reset", "truncate", "garbage"};
     static const char *const texts[] = {
@@ -187,7 +186,7 @@ static void test_a_silent_server_times_out(void)
     }
 }
 
-static void test_the_end_is_kept(void)
+static void test_a_call_ends_at_its_time_limit(void)
 {
     struct exchange x;
 
@@ -210,7 +209,7 @@ static void test_the_end_is_kept(void)
     finish(&x);
 }
 
-static void test_retry_after(void)
+static void test_retry_after_sets_the_pause(void)
 {
     struct exchange x;
 
@@ -225,7 +224,7 @@ static void test_retry_after(void)
     post(&x);
     CHECK_INT(x.status, RL_OK);
     CHECK(x.took >= 1.5);
-    script(x.url, "503r30,200"); /* later than the end: it does not wait for that */
+    script(x.url, "503r30,200"); /* after the end of the call: no wait */
     x.within = 15;
     post(&x);
     check_failed_as(&x, true, ": answered 503");
@@ -239,7 +238,7 @@ static bool is_final(const rl_http_answer *answer)
     return answer->status == 429 && answer->body.len > 10;
 }
 
-static void test_the_caller_may_call_an_answer_final(void)
+static void test_a_final_answer_is_not_retried(void)
 {
     struct exchange x;
 
@@ -265,12 +264,12 @@ static void test_a_429_slows_the_client_down(void)
         CHECK_INT(x.status, RL_OK);
     }
     script(x.url, "429");
-    for (int i = 0; i < 20; i++) { /* whatever the rate was, it is near the least now */
+    for (int i = 0; i < 20; i++) { /* down to the lowest rate */
         x.within = 0.2;
         post(&x);
         check_failed_as(&x, true, "");
     }
-    CHECK(strstr(x.err.text, "too many requests") != NULL);
+    CHECK(strstr(x.err.text, "the server limits requests") != NULL);
     script(after, "200");
     x.request.url = after;
     x.within = 60;
@@ -280,7 +279,7 @@ static void test_a_429_slows_the_client_down(void)
     finish(&x);
 }
 
-/* ---- stopping ---------------------------------------------------------------------------- */
+/* ---- stopping -------------------------------------------------------------------- */
 
 struct stopper {
     atomic_bool stop;
@@ -317,7 +316,7 @@ static void test_stop_ends_a_wait(void)
         CHECK_INT(x.status, RL_CLOSED);
         CHECK_STR(x.err.text, "Test: closed before the answer came");
         CHECK(seconds_since(stopper.at) < 5);
-        post(&x); /* and nothing is begun after that */
+        post(&x); /* no attempt starts after that */
         CHECK_INT(x.status, RL_CLOSED);
         CHECK(x.took < 5);
         atomic_store(&stopper.stop, false);
@@ -328,7 +327,7 @@ static void test_stop_ends_a_wait(void)
     }
 }
 
-/* ---- connections ------------------------------------------------------------------------- */
+/* ---- connections ----------------------------------------------------------------- */
 
 /* The number of the connection that the server saw. */
 static int connection_of(struct exchange *x)
@@ -344,7 +343,7 @@ static int connection_of(struct exchange *x)
     return number;
 }
 
-static void test_connections_are_kept(void)
+static void test_connections_are_reused(void)
 {
     struct exchange x;
     int first;
@@ -357,7 +356,7 @@ static void test_connections_are_kept(void)
     finish(&x);
 }
 
-static void test_a_connection_that_was_lost_is_made_anew(void)
+static void test_a_lost_connection_is_reopened(void)
 {
     struct exchange x;
     int first;
@@ -365,11 +364,12 @@ static void test_a_connection_that_was_lost_is_made_anew(void)
     begin(&x);
     script(x.url, "echo,close,echo");
     first = connection_of(&x);
-    CHECK(connection_of(&x) > first); /* libcurl tries again by itself when it was idle */
+    CHECK(connection_of(&x) >
+          first); /* libcurl itself retries on a connection that was idle */
     finish(&x);
 }
 
-/* What a child does with its parent's client. */
+/* Uses the parent's client in a child; returns the exit code. */
 static int use_in_child(struct exchange *x, int parents)
 {
     int number;
@@ -378,7 +378,7 @@ static int use_in_child(struct exchange *x, int parents)
     number = connection_of(x);
     CHECK(number > 0 && number != parents);
     CHECK_INT(connection_of(x), number);
-    rl_http_abandon(x->http); /* that of a grandchild, say; it comes to nothing here */
+    rl_http_abandon(x->http); /* a second time is harmless */
     finish(x);
     return atomic_load(&check_failures) != 0;
 }
@@ -418,7 +418,7 @@ static void *post_in_thread(void *ctx)
     return NULL;
 }
 
-/* The child finds libcurl in the middle of something, and must not touch that. */
+/* The child must not use libcurl's memory, which is in the middle of a request. */
 static void test_a_fork_in_the_middle_of_a_request(void)
 {
     struct exchange x;
@@ -448,9 +448,9 @@ static void test_a_fork_in_the_middle_of_a_request(void)
     finish(&x);
 }
 
-/* ---- limits, names, certificates --------------------------------------------------------- */
+/* ---- limits, names, certificates ------------------------------------------------- */
 
-static void test_an_answer_that_is_too_large(void)
+static void test_a_too_large_answer_fails(void)
 {
     struct exchange x;
 
@@ -467,7 +467,7 @@ static void test_an_answer_that_is_too_large(void)
     finish(&x);
 }
 
-static void test_trailers(void)
+static void test_trailers_are_read(void)
 {
     struct exchange x;
 
@@ -493,7 +493,7 @@ static void check_url(const char *url, bool retryable, const char *text)
     finish(&x);
 }
 
-static void test_urls_that_lead_nowhere(void)
+static void test_unusable_urls_are_reported(void)
 {
     check_url(
         "http://u:s3cret@127.0.0.1:1/s3cret?key=s3cret", true,
@@ -516,7 +516,7 @@ static void check_certificate(const char *server, const char *text)
     check_url(url, true, text);
 }
 
-static void test_certificates(void)
+static void test_certificates_are_verified(void)
 {
     struct exchange x;
 
@@ -533,7 +533,7 @@ static void test_certificates(void)
     script_at(x.url, help_env("TEST_HTTPS_EXPIRED"), "200");
     post(&x);
     check_failed_as(&x, true, "certificate has expired");
-    CHECK(strstr(x.err.text, "attempts") == NULL); /* it would still be so in a second */
+    CHECK(strstr(x.err.text, "attempts") == NULL); /* no retry could help */
     finish(&x);
     check_certificate("TEST_HTTPS_OTHER", "the certificate was rejected: ");
     setenv("CURL_CA_BUNDLE", "/nowhere/ca.pem", 1);
@@ -576,31 +576,31 @@ static void test_grpc_needs_http2(void)
 
     begin(&x);
     x.request.grpc = true;
-    script(x.url, "200"); /* the server speaks HTTP/1.1, and says so to the preface */
+    script(x.url, "200"); /* the server answers the preface in HTTP/1.1 */
     post(&x);
     check_failed_as(&x, true, "Test at http://127.0.0.1:");
     finish(&x);
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_sends_what_it_is_given),
-    CHECK_TEST(test_other_answers_are_the_callers),
-    CHECK_TEST(test_tries_again),
-    CHECK_TEST(test_tries_again_what_was_not_answered),
+    CHECK_TEST(test_a_request_is_sent_as_given),
+    CHECK_TEST(test_other_statuses_are_returned),
+    CHECK_TEST(test_transient_statuses_are_retried),
+    CHECK_TEST(test_attempts_without_an_answer_are_retried),
     CHECK_TEST(test_a_silent_server_times_out),
-    CHECK_TEST(test_the_end_is_kept),
-    CHECK_TEST(test_retry_after),
-    CHECK_TEST(test_the_caller_may_call_an_answer_final),
+    CHECK_TEST(test_a_call_ends_at_its_time_limit),
+    CHECK_TEST(test_retry_after_sets_the_pause),
+    CHECK_TEST(test_a_final_answer_is_not_retried),
     CHECK_TEST(test_a_429_slows_the_client_down),
     CHECK_TEST(test_stop_ends_a_wait),
-    CHECK_TEST(test_connections_are_kept),
-    CHECK_TEST(test_a_connection_that_was_lost_is_made_anew),
+    CHECK_TEST(test_connections_are_reused),
+    CHECK_TEST(test_a_lost_connection_is_reopened),
     CHECK_TEST(test_a_fork_leaves_the_parents_connection_alone),
     CHECK_TEST(test_a_fork_in_the_middle_of_a_request),
-    CHECK_TEST(test_an_answer_that_is_too_large),
-    CHECK_TEST(test_trailers),
-    CHECK_TEST(test_urls_that_lead_nowhere),
-    CHECK_TEST(test_certificates),
+    CHECK_TEST(test_a_too_large_answer_fails),
+    CHECK_TEST(test_trailers_are_read),
+    CHECK_TEST(test_unusable_urls_are_reported),
+    CHECK_TEST(test_certificates_are_verified),
     CHECK_TEST(test_proxies_come_from_the_environment),
     CHECK_TEST(test_grpc_needs_http2),
 };

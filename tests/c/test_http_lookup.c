@@ -1,7 +1,7 @@
-/* Test of net/http.h where the look-up of a host's name hangs: neither a time-out nor a stop, nor
- * the end of a client, waits for it.
+/* Tests of net/http.h with a lookup of a host's name that hangs: a call times out all the
+ * same, and freeing the client does not wait for the lookup.
  *
- * This program's getaddrinfo takes the place of the C library's, also for libcurl.
+ * This program's getaddrinfo replaces the C library's, also for libcurl.
  */
 #include "net/http.h"
 
@@ -16,8 +16,8 @@
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int begun, ended;
-    bool over; /* they may end */
+    int started, ended;
+    bool over; /* lookups may end */
 } lookups = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, false};
 
 __attribute__((visibility("default"))) int getaddrinfo(const char *node,
@@ -30,7 +30,7 @@ __attribute__((visibility("default"))) int getaddrinfo(const char *node,
     (void)hints;
     (void)result;
     pthread_mutex_lock(&lookups.lock);
-    lookups.begun++;
+    lookups.started++;
     while (!lookups.over) {
         pthread_cond_wait(&lookups.changed, &lookups.lock);
     }
@@ -39,18 +39,18 @@ __attribute__((visibility("default"))) int getaddrinfo(const char *node,
     return EAI_NONAME;
 }
 
-/* How many are under way. None has ended before they may. */
+/* The number of lookups that have not ended. */
 static int lookups_under_way(void)
 {
     int count;
 
     pthread_mutex_lock(&lookups.lock);
-    count = lookups.begun - lookups.ended;
+    count = lookups.started - lookups.ended;
     pthread_mutex_unlock(&lookups.lock);
     return count;
 }
 
-/* Of this process. */
+/* The number of threads of this process. */
 static int count_threads(void)
 {
     DIR *folder = opendir("/proc/self/task");
@@ -87,13 +87,13 @@ static void check_lookup(const atomic_bool *stop, rl_status want, const char *te
     rl_http_free(http);
 }
 
-static void test_a_time_out(void)
+static void test_a_hanging_lookup_times_out(void)
 {
     check_lookup(NULL, RL_SERVICE, "the host's name was not found within 0.3 s");
     CHECK_INT(lookups_under_way(), 1);
 }
 
-static void test_a_client_that_can_be_stopped(void)
+static void test_a_hanging_lookup_times_out_with_a_stop(void)
 {
     const atomic_bool stop = false;
     const int before = lookups_under_way();
@@ -102,8 +102,8 @@ static void test_a_client_that_can_be_stopped(void)
     CHECK_INT(lookups_under_way(), before + 1);
 }
 
-/* libcurl's threads free what they have when they are through: no leak is left. */
-static void test_they_end_later(void)
+/* libcurl's threads free their memory when the lookups end. */
+static void test_abandoned_lookups_leave_no_leak(void)
 {
     const struct timespec moment = {0, 1000000};
 
@@ -118,9 +118,9 @@ static void test_they_end_later(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_a_time_out),
-    CHECK_TEST(test_a_client_that_can_be_stopped),
-    CHECK_TEST(test_they_end_later),
+    CHECK_TEST(test_a_hanging_lookup_times_out),
+    CHECK_TEST(test_a_hanging_lookup_times_out_with_a_stop),
+    CHECK_TEST(test_abandoned_lookups_leave_no_leak),
 };
 
 CHECK_MAIN(tests)

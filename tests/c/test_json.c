@@ -1,5 +1,5 @@
-/* Test of core/json.h: what the writer writes while nothing is cut (test_json_cut.c has
- * the cuts), and rl_json_widen, whose judge is strtod().
+/* Tests of core/json.h: the writer below its cap (test_json_cut.c has the cuts), and
+ * rl_json_widen, against strtod().
  */
 #include "core/json.h"
 
@@ -59,8 +59,8 @@ static void test_small_document(void)
     rl_buf_free(&buf);
 }
 
-/* A buffer that is full, or without memory, in the middle: it says so, and holds. */
-static void test_no_room(void)
+/* A buffer that becomes full in the middle of a text. */
+static void test_a_full_buffer_fails(void)
 {
     rl_json json;
     rl_buf buf;
@@ -77,13 +77,13 @@ static void test_no_room(void)
     }
 }
 
-/* Whether the container at a depth of test_deepest is an object. */
+/* Whether the container at a depth of test_the_deepest_nesting is an object. */
 static bool is_object(int depth)
 {
     return depth % 3 == 0 || depth >= 190;
 }
 
-static void test_deepest(void)
+static void test_the_deepest_nesting(void)
 {
     rl_json json;
     rl_buf buf, want;
@@ -182,10 +182,8 @@ static void test_widen_leaves_the_rest(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_small_document),
-    CHECK_TEST(test_deepest),
-    CHECK_TEST(test_no_room),
-    CHECK_TEST(test_widen_numbers),
+    CHECK_TEST(test_small_document),        CHECK_TEST(test_the_deepest_nesting),
+    CHECK_TEST(test_a_full_buffer_fails),   CHECK_TEST(test_widen_numbers),
     CHECK_TEST(test_widen_leaves_the_rest),
 };
 

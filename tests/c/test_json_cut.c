@@ -1,7 +1,8 @@
 /* Test of where core/json.h cuts a text: documents of all sorts, each under every cap.
  *
- * A document is drawn from a seed, so that the same one can be written again under another
- * cap. The cut text must be JSON, not longer than it may, and the whole one up to its mark.
+ * A document is drawn from a seed, so that the same one can be written again under
+ * another cap. The cut text must be JSON, not longer than it may, and the whole one up to
+ * its mark.
  */
 #include "core/json.h"
 

@@ -1,6 +1,6 @@
-/* Test of core/json_read.h: paths, depth, strings, and texts that are broken anywhere.
- * tests/test_json_read.py compares the reader with Python's. Texts lie in memory of exactly their
- * size, so that AddressSanitizer sees a byte read beside them.
+/* Tests of core/json_read.h: paths, depth, strings, and invalid texts.
+ * tests/test_json_read.py compares the reader with Python's. Texts have memory of exactly
+ * their size, so that AddressSanitizer finds an access beyond them.
  */
 #include "core/json_read.h"
 
@@ -20,7 +20,7 @@ static const char sample[] =
     "\"dup\":1, \"d\\u0075p\": 2,\"text\":\"\xC3\xA4\\ud83d\\ude00\", \"empty\": [], "
     "\"\\u00e4\": -1.5e3} ";
 
-/* What is found at a path in the sample. */
+/* The value at a path of the sample. */
 static rl_json_value at(const char *path)
 {
     rl_json_value root;
@@ -29,10 +29,10 @@ static rl_json_value at(const char *path)
     return rl_json_find(root, path);
 }
 
-static void test_paths(void)
+static void test_find_follows_a_path(void)
 {
     static const struct {
-        const char *path, *text; /* NULL: nothing */
+        const char *path, *text; /* NULL: no value */
     } cases[] = {
         {"a.b.0", "1"},
         {"a.b.1", "[2, 3]"},
@@ -79,7 +79,7 @@ static void test_paths(void)
     CHECK(at("").len == sizeof sample - 3); /* the white space around it is left out */
 }
 
-static void test_kinds(void)
+static void test_kinds_of_values(void)
 {
     CHECK_INT(rl_json_kind_of(at("")), RL_JSON_OBJECT);
     CHECK_INT(rl_json_kind_of(at("empty")), RL_JSON_ARRAY);
@@ -127,7 +127,7 @@ static bool reads(const char *text, size_t len)
     return valid;
 }
 
-/* Containers within one another, with a text inside. */
+/* Nested containers with a number inside. */
 static void check_depth(unsigned depth, char open, char close, bool valid)
 {
     rl_buf text;
@@ -145,7 +145,7 @@ static void check_depth(unsigned depth, char open, char close, bool valid)
     rl_buf_free(&text);
 }
 
-static void test_depth(void)
+static void test_depth_is_limited(void)
 {
     static const unsigned valid[] = {0, 1, 63, 64, 65, 200, 511, RL_JSON_READ_DEPTH};
 
@@ -157,7 +157,7 @@ static void test_depth(void)
     check_depth(1000000, '[', ']', false);
 }
 
-static void test_refuses(void)
+static void test_invalid_texts_are_rejected(void)
 {
     static const char *const texts[] = {"",           " ",           "{",
                                         "[",          "]",           "{]",
@@ -179,7 +179,7 @@ static void test_refuses(void)
 
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         if (reads(texts[i], strlen(texts[i]))) {
-            CHECK_STR(texts[i], "refused");
+            CHECK_STR(texts[i], "an invalid text");
         }
     }
     CHECK(!reads("\0", 1));
@@ -187,7 +187,7 @@ static void test_refuses(void)
     CHECK(!rl_json_read(NULL, 0, &(rl_json_value){NULL, 0}));
 }
 
-static void test_a_reader_of_a_broken_text_fails(void)
+static void test_a_reader_of_an_invalid_text_fails(void)
 {
     static const char text[] = "[1, {\"a\" 2}, 3]";
     rl_json_reader reader;
@@ -203,7 +203,7 @@ static void test_a_reader_of_a_broken_text_fails(void)
     CHECK_INT(rl_json_unchecked(NULL, 0).len, 0);
 }
 
-/* Reads everything there is, by every function; gives a number that depends on all of it. */
+/* Reads a value with every function; returns a number that depends on all results. */
 static size_t read_all(rl_json_value value, unsigned depth)
 {
     rl_json_reader reader;
@@ -223,8 +223,8 @@ static size_t read_all(rl_json_value value, unsigned depth)
     return sum;
 }
 
-/* Whatever becomes of a text: a slice of it, or a refusal, and the same by both ways. */
-static void test_mutations(void)
+/* A changed text gives a slice of it, or is rejected; reading it never goes beyond it. */
+static void test_mutated_texts_are_read_or_rejected(void)
 {
     static const char bits[] = "{}[]\",:\\u-+.eE019tfna \n\x80\xFF";
     uint64_t state = 31;
@@ -242,7 +242,7 @@ static void test_mutations(void)
 
             if (random_below(&state, 4) > 0) {
                 text[place] = bits[random_below(&state, sizeof bits)];
-            } else if (len > 2) { /* a piece is taken out */
+            } else if (len > 2) { /* remove some bytes */
                 size_t piece = 1 + random_below(&state, 3);
 
                 piece = piece < len - place ? piece : len - place;
@@ -280,8 +280,8 @@ static void test_without_memory(void)
     rl_buf_free(&out);
 }
 
-/* Where the system has a locale with a decimal comma, it changes nothing. */
-static void test_the_locale_does_not_matter(void)
+/* A decimal comma of the locale, if the system has one, makes no difference. */
+static void test_numbers_are_read_in_any_locale(void)
 {
     static const char text[] = "0.12345678901234567890123";
     rl_json_value value;
@@ -294,15 +294,15 @@ static void test_the_locale_does_not_matter(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_paths),
-    CHECK_TEST(test_kinds),
+    CHECK_TEST(test_find_follows_a_path),
+    CHECK_TEST(test_kinds_of_values),
     CHECK_TEST(test_values_of_another_kind),
-    CHECK_TEST(test_depth),
-    CHECK_TEST(test_refuses),
-    CHECK_TEST(test_a_reader_of_a_broken_text_fails),
-    CHECK_TEST(test_mutations),
+    CHECK_TEST(test_depth_is_limited),
+    CHECK_TEST(test_invalid_texts_are_rejected),
+    CHECK_TEST(test_a_reader_of_an_invalid_text_fails),
+    CHECK_TEST(test_mutated_texts_are_read_or_rejected),
     CHECK_TEST(test_without_memory),
-    CHECK_TEST(test_the_locale_does_not_matter),
+    CHECK_TEST(test_numbers_are_read_in_any_locale),
 };
 
 CHECK_MAIN(tests)

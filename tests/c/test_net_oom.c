@@ -1,42 +1,14 @@
-/* Test of what src/net does without memory: an operation is done again and again, and the first
- * allocation fails, then the second, and so on until it passes; once alone, and once with all
- * that follow. libcurl's own allocations do not fail here. Leaks are LeakSanitizer's to find.
+/* Tests of src/net without memory: each allocation fails in turn (failing.h), but not
+ * those of libcurl. LeakSanitizer finds leaks.
  *
  * NEEDS: http
  */
-#include "core/alloc.h"
 #include "meaning/services/openai.h"
 #include "net/http.h"
 
 #include "check.h"
 #include "failing.h"
 #include "http_help.h"
-
-typedef rl_status (*operation)(rl_err *err);
-
-static void fail_everywhere(operation run, size_t at_least)
-{
-    for (int go_on = 0; go_on < 2; go_on++) {
-        struct failing failing = {.go_on = go_on != 0};
-        const rl_allocator allocator = {failing_resize, failing_release, &failing};
-        size_t refused = 0;
-
-        do {
-            rl_err err = {.code = RL_OK};
-            rl_status status;
-
-            failing.count = 0;
-            failing.fail_at++;
-            rl_set_allocator(&allocator);
-            status = run(&err);
-            rl_set_allocator(NULL);
-            CHECK(status == RL_OK || status == RL_NOMEM);
-            CHECK(status == RL_OK || err.code == RL_NOMEM);
-            refused += status == RL_NOMEM;
-        } while (failing.count >= failing.fail_at && failing.fail_at < 1000);
-        CHECK(refused >= at_least);
-    }
-}
 
 static rl_status make_client(rl_err *err)
 {
@@ -49,7 +21,7 @@ static rl_status make_client(rl_err *err)
     return status;
 }
 
-static void test_a_client(void)
+static void test_a_client_without_memory(void)
 {
     setenv("SSL_CERT_DIR", "/nowhere", 1);
     setenv("SSL_CERT_FILE", "/nowhere.pem", 1);
@@ -83,7 +55,7 @@ static rl_status post(rl_err *err)
     return status;
 }
 
-static void test_an_answer(void)
+static void test_an_answer_without_memory(void)
 {
     fail_everywhere(post, 5);
 }
@@ -128,16 +100,16 @@ static rl_status embed_numbers(rl_err *err)
     return embed_by("emb.numbers", err);
 }
 
-static void test_embeddings(void)
+static void test_embeddings_without_memory(void)
 {
     fail_everywhere(embed, 12);
     fail_everywhere(embed_numbers, 12);
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_a_client),
-    CHECK_TEST(test_an_answer),
-    CHECK_TEST(test_embeddings),
+    CHECK_TEST(test_a_client_without_memory),
+    CHECK_TEST(test_an_answer_without_memory),
+    CHECK_TEST(test_embeddings_without_memory),
 };
 
 CHECK_MAIN(tests)

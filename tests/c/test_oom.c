@@ -1,8 +1,6 @@
-/* Test of what happens without memory: an operation is done again and again, and the first
- * allocation fails, then the second, and so on until it passes; once alone, and once with
- * all that follow. Each time it must end well or with RL_NOMEM, and must have kept all or
- * nothing; afterwards, with memory, it goes on. Leaks are LeakSanitizer's to find.
- * SQLite's own allocations do not fail here.
+/* Tests of recording without memory: each allocation fails in turn (failing.h), but not
+ * those of SQLite. An operation must store everything or nothing, and must work
+ * afterwards, with memory. LeakSanitizer finds leaks.
  */
 #include "core/alloc.h"
 #include "core/json.h"
@@ -13,36 +11,10 @@
 #include "graph_help.h"
 #include "store_help.h"
 
-/* An operation. It brings the allocator back when the part that may fail is over, and then
- * checks what it left behind. */
-typedef rl_status (*operation)(void);
-
-static void memory_is_back(void)
+/* Ends the part of an operation in which allocations fail; checks follow. */
+static void stop_failing(void)
 {
     rl_set_allocator(NULL);
-}
-
-static void fail_everywhere(operation run, size_t at_least)
-{
-    for (int go_on = 0; go_on < 2; go_on++) {
-        struct failing failing = {.go_on = go_on != 0};
-        const rl_allocator allocator = {failing_resize, failing_release, &failing};
-        size_t refused = 0;
-
-        do {
-            rl_status status;
-
-            failing.count = 0;
-            failing.fail_at++;
-            rl_set_allocator(&allocator);
-            status = run();
-            memory_is_back();
-            CHECK(status == RL_OK || status == RL_NOMEM);
-            CHECK(status == RL_OK || failing.count >= failing.fail_at);
-            refused += status == RL_NOMEM;
-        } while (failing.count >= failing.fail_at && failing.fail_at < 10000);
-        CHECK(refused >= at_least);
-    }
 }
 
 /* A run with a payload that makes its arena grow more than once. */
@@ -69,7 +41,7 @@ static void fill_run(rl_run *run)
     set_text(run, RL_STATUS, "completed");
 }
 
-static char *whole_outputs; /* of such a run, when there is memory */
+static char *whole_outputs; /* of such a run, made with memory */
 
 static void check_filled(const rl_run *run)
 {
@@ -78,15 +50,15 @@ static void check_filled(const rl_run *run)
     CHECK_STR(rl_run_text(run, RL_STATUS), "completed");
 }
 
-static rl_status build_run(void)
+static rl_status build_run(rl_err *err)
 {
     rl_run *run = rl_run_new();
-    rl_status status = RL_NOMEM;
+    rl_status status = run != NULL ? RL_OK : rl_err_nomem(err);
 
     if (run != NULL) {
         fill_run(run);
-        status = rl_run_seal(run, NULL);
-        memory_is_back();
+        status = rl_run_seal(run, err);
+        stop_failing();
         if (status == RL_OK) {
             check_filled(run);
         }
@@ -99,7 +71,7 @@ static rl_status build_run(void)
     return status;
 }
 
-static void test_building_a_run(void)
+static void test_a_run_without_memory(void)
 {
     rl_run *run = rl_run_new();
 
@@ -112,9 +84,9 @@ static void test_building_a_run(void)
     free(whole_outputs);
 }
 
-#define GRAPH_NODES 100 /* more than the table of spans has room for at first */
+#define GRAPH_NODES 100 /* the table of spans must grow */
 
-/* What a graph's nodes take in and give back; long, so that its arena grows. */
+/* The inputs and outputs of a graph's nodes; long, so that the arena grows. */
 static char payload[600];
 
 static rl_status start_one(rl_graphs *graphs, rl_span_kind kind, uint64_t number,
@@ -158,7 +130,7 @@ static void ignore_owner(void *owner)
     (void)owner;
 }
 
-static rl_status record_graph(void)
+static rl_status record_graph(rl_err *err)
 {
     rl_graphs *graphs = rl_graphs_new();
     rl_run *run = rl_run_new();
@@ -175,7 +147,7 @@ static rl_status record_graph(void)
 
         rl_graph_write(graph, &end, run);
         finished = rl_run_seal(run, NULL);
-        memory_is_back();
+        stop_failing();
         status = status == RL_OK ? finished : status;
         if (status == RL_OK) {
             CHECK_INT(count_of(rl_run_text(run, RL_NODE_LOGS), payload),
@@ -185,17 +157,17 @@ static rl_status record_graph(void)
         }
         rl_graph_free(graph);
     }
-    memory_is_back();
-    if (graphs != NULL) { /* the table goes on; this one stays open */
+    stop_failing();
+    if (graphs != NULL) { /* the table can be used; this graph stays open */
         CHECK_INT(open_graph(graphs), RL_OK);
         CHECK_INT(kind_of(graphs, 1 + GRAPH_NODES), RL_SPAN_NODE);
     }
     rl_graphs_free(graphs, ignore_owner);
     rl_run_free(run);
-    return status;
+    return status == RL_NOMEM ? rl_err_nomem(err) : status; /* graphs have no rl_err */
 }
 
-static void test_recording_a_graph(void)
+static void test_a_graph_without_memory(void)
 {
     memset(payload, '"', sizeof payload - 1);
     memset(payload + 1, 'p', sizeof payload - 3);
@@ -204,7 +176,7 @@ static void test_recording_a_graph(void)
 
 #define COUNT "SELECT count(*) FROM workflow_runs"
 
-/* Runs that are made before memory is short. */
+/* Runs that are made before allocations fail. */
 static rl_run *prepared[10];
 
 static void prepare_runs(void)
@@ -228,7 +200,7 @@ static void free_runs(void)
     }
 }
 
-/* What a program does with a recorder; *written counts the runs that are kept. */
+/* Uses a recorder as a program does; *written counts the recorded runs. */
 static rl_status use_recorder(rl_recorder *recorder, int *written, rl_err *err)
 {
     rl_status status = RL_OK;
@@ -253,25 +225,24 @@ static rl_status use_recorder(rl_recorder *recorder, int *written, rl_err *err)
     return status;
 }
 
-static rl_status record_runs(void)
+static rl_status record_runs(rl_err *err)
 {
     char path[HELP_PATH];
     rl_recorder *recorder = NULL;
-    rl_err err = {.code = RL_OK};
     rl_status status;
     int written = 0;
 
     fresh_path(path);
-    status = new_recorder(path, &recorder, &err);
+    status = new_recorder(path, &recorder, err);
     if (status == RL_OK) {
-        status = use_recorder(recorder, &written, &err);
+        status = use_recorder(recorder, &written, err);
         if (written > 0) {
             CHECK_INT(sql_int(path, COUNT), written);
         }
-        CHECK_INT(err.code, status);
-        memory_is_back();
+        CHECK_INT(err->code, status);
+        stop_failing();
         written = 0;
-        CHECK_INT(use_recorder(recorder, &written, &err), RL_OK);
+        CHECK_INT(use_recorder(recorder, &written, err), RL_OK);
         CHECK_INT(sql_int(path, COUNT), 3);
     }
     rl_recorder_free(recorder);
@@ -281,7 +252,7 @@ static rl_status record_runs(void)
     return status;
 }
 
-static void test_recorder(void)
+static void test_a_recorder_without_memory(void)
 {
     the_migrations();
     prepare_runs();
@@ -289,22 +260,21 @@ static void test_recorder(void)
     free_runs();
 }
 
-static rl_status write_batch(void)
+static rl_status write_batch(rl_err *err)
 {
     char path[HELP_PATH];
     rl_batch batch = {prepared, 10, RL_DISK, true};
     rl_store *store = NULL;
-    rl_err err = {.code = RL_OK};
     rl_status status;
     int64_t removed = 0;
     rl_query query;
 
     fresh_path(path);
-    status = rl_sqlite_new(path, the_migrations(), NULL, NULL, &store, &err);
+    status = rl_sqlite_new(path, the_migrations(), NULL, NULL, &store, err);
     if (status == RL_OK) {
-        status = store->ops->prepare(store, &err);
+        status = store->ops->prepare(store, err);
         if (status == RL_OK) {
-            status = store->ops->write(store, &batch, &err);
+            status = store->ops->write(store, &batch, err);
             CHECK_INT(sql_int(path, COUNT), status == RL_OK ? 10 : 0);
         } else {
             CHECK_INT(sql_int(path, "SELECT count(*) FROM sqlite_master"), 0);
@@ -312,13 +282,13 @@ static rl_status write_batch(void)
         rl_query_init(&query, RL_SHAPE_BRIEF);
         query.texts[RL_RUN_ID] = "r3";
         if (status == RL_OK) {
-            status = store->ops->remove(store, &query, &removed, &err);
+            status = store->ops->remove(store, &query, &removed, err);
             CHECK_INT(sql_int(path, COUNT), status == RL_OK ? 9 : 10);
         }
-        memory_is_back();
-        CHECK_INT(store->ops->prepare(store, &err), RL_OK);
-        CHECK_INT(store->ops->write(store, &batch, &err), RL_OK);
-        CHECK_INT(store->ops->remove(store, &query, &removed, &err), RL_OK);
+        stop_failing();
+        CHECK_INT(store->ops->prepare(store, err), RL_OK);
+        CHECK_INT(store->ops->write(store, &batch, err), RL_OK);
+        CHECK_INT(store->ops->remove(store, &query, &removed, err), RL_OK);
         CHECK_INT(removed, 1);
         CHECK_INT(sql_int(path, COUNT), 9);
         store->ops->close(store);
@@ -327,7 +297,7 @@ static rl_status write_batch(void)
     return status;
 }
 
-static void test_batch(void)
+static void test_a_batch_without_memory(void)
 {
     the_migrations();
     prepare_runs();
@@ -336,10 +306,10 @@ static void test_batch(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_building_a_run),
-    CHECK_TEST(test_recording_a_graph),
-    CHECK_TEST(test_recorder),
-    CHECK_TEST(test_batch),
+    CHECK_TEST(test_a_run_without_memory),
+    CHECK_TEST(test_a_graph_without_memory),
+    CHECK_TEST(test_a_recorder_without_memory),
+    CHECK_TEST(test_a_batch_without_memory),
 };
 
 CHECK_MAIN(tests)

@@ -1,9 +1,9 @@
-/* Test of core/text.h: escaping, its inverse and cutting, each against a slow reference
- * written here. test_text_forms.c has base64 and integers.
+/* Tests of core/text.h: escaping, its inverse and cutting, each against a slow reference.
+ * test_text_forms.c has base64 and integers.
  *
- * Inputs and outputs lie in memory of exactly their size, so that AddressSanitizer sees a
- * byte read or written beside them. The code for machines without SSE2 and NEON is compiled
- * into this program too.
+ * Inputs and outputs have memory of exactly their size, so that AddressSanitizer finds an
+ * access beyond them. This program also contains the code for machines without SSE2 and
+ * NEON.
  */
 #include "core/text.h"
 
@@ -42,7 +42,7 @@ enum {
 #define LONGEST 70 /* more than four blocks of SSE2, and a tail */
 #define POINTS 0x110000
 
-/* Writes a code point as it is written to the inside of a JSON string. */
+/* Writes a code point for the inside of a JSON string. */
 static size_t slow_point(char *out, uint32_t point)
 {
     static const char short_forms[] = "\bb\tt\nn\ff\rr\"\"\\\\";
@@ -64,7 +64,7 @@ static size_t slow_point(char *out, uint32_t point)
         out[0] = (char)point;
         return 1;
     }
-    /* the bits of the first byte tell how many follow with six bits each */
+    /* the first byte has the number of the bytes that follow, with six bits each */
     unsigned more = point < 0x800 ? 1 : point < 0x10000 ? 2 : 3;
 
     out[0] = (char)(0xFF00u >> (more + 1) | point >> (6 * more));
@@ -100,7 +100,7 @@ static void check_utf8(const char *text, size_t len)
     free(out);
 }
 
-/* Escapes code points from each of the forms that can hold them. */
+/* Escapes code points from each representation that can hold them. */
 static void check_points(const uint32_t *points, size_t count)
 {
     char *want = malloc(RL_ESCAPE_MAX * count + 1), *out = malloc(RL_ESCAPE_MAX * count);
@@ -131,8 +131,8 @@ static void check_points(const uint32_t *points, size_t count)
     free(ucs1);
 }
 
-/* Each special byte, and each byte that is nearly one, at each place of each length. */
-static void test_escape_utf8_places(void)
+/* Each byte that needs an escape, and similar ones, at each place of each length. */
+static void test_escape_utf8_at_every_place(void)
 {
     static const char others[] = " !#[]\x7f\x80\xa2\xdc\xff\"\\";
     char text[LONGEST];
@@ -150,14 +150,14 @@ static void test_escape_utf8_places(void)
     }
 }
 
-static void test_escape_utf8_random(void)
+static void test_escape_utf8_of_random_texts(void)
 {
     static const char letters[] = "abcdefgh \"\\\n\x01\x1f/\xc3\xa4\xf0\x9f\x98\x80";
     uint64_t state = 1;
     char text[LONGEST];
 
     for (int round = 0; round < 20000; round++) {
-        /* from nothing special to nothing but */
+        /* from no special characters to nothing else */
         size_t first = random_below(&state, 12), used = sizeof letters - 1 - first;
 
         for (size_t i = 0; i < LONGEST; i++) {
@@ -169,7 +169,7 @@ static void test_escape_utf8_random(void)
     }
 }
 
-/* rl_copy_clean: any byte at any place of a text short enough for it. */
+/* Any byte at any place of a text of fewer than 16 bytes. */
 static void test_copy_clean(void)
 {
     char text[16];
@@ -194,8 +194,8 @@ static void test_copy_clean(void)
     CHECK(rl_copy_clean(text, text, 0));
 }
 
-/* rl_copy_clean_inside: the same for longer texts, with bytes before them that don't count.
- * It may store eight bytes. */
+/* The same for texts of up to 32 bytes, which bytes that need an escape may precede.
+ * rl_copy_clean_inside may store eight bytes. */
 static void test_copy_clean_inside(void)
 {
     char *block, *out, text[32 + 1];
@@ -221,9 +221,9 @@ static void test_copy_clean_inside(void)
     }
 }
 
-/* All of Unicode, the surrogates too, with NUL among it: in long texts, then each by
- * itself between letters, where a block of 16 may or may not begin. */
-static void test_transcode_all_points(void)
+/* All code points, with surrogates and NUL: together in long texts, and then single ones
+ * between letters, at different places of a block of 16. */
+static void test_transcode_every_code_point(void)
 {
     uint32_t points[4096];
 
@@ -242,7 +242,7 @@ static void test_transcode_all_points(void)
     }
 }
 
-static void test_transcode_places(void)
+static void test_transcode_at_every_place(void)
 {
     static const uint32_t special[] = {0,      '"',     '\\',    '\n',   0x1F,   0x7F,
                                        0x80,   0xFF,    0x100,   0x7FF,  0x800,  0x7FFF,
@@ -263,7 +263,8 @@ static void test_transcode_places(void)
     }
 }
 
-/* A random text: its UTF-8, escaped, and where its characters end in the escaped form. */
+/* A random text: as UTF-8, escaped, and the ends of its characters in the escaped
+ * form. */
 struct sample {
     char plain[4 * LONGEST], escaped[RL_ESCAPE_MAX * LONGEST];
     size_t plain_len, escaped_len, ends[LONGEST], count;
@@ -282,7 +283,7 @@ static void draw_sample(struct sample *sample, uint64_t *state)
         size_t len;
 
         if (point == 0 || (point >= 0xD800 && point <= 0xDFFF)) {
-            point = random_below(state, 2) != 0 ? '"' : '\\'; /* what can't come back */
+            point = random_below(state, 2) != 0 ? '"' : '\\'; /* not replaced by U+FFFD */
         }
         len = slow_point(one, point);
         memcpy(sample->escaped + sample->escaped_len, one, len);
@@ -338,12 +339,12 @@ static void test_escaped_prefix(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_escape_utf8_places),
-    CHECK_TEST(test_escape_utf8_random),
+    CHECK_TEST(test_escape_utf8_at_every_place),
+    CHECK_TEST(test_escape_utf8_of_random_texts),
     CHECK_TEST(test_copy_clean),
     CHECK_TEST(test_copy_clean_inside),
-    CHECK_TEST(test_transcode_all_points),
-    CHECK_TEST(test_transcode_places),
+    CHECK_TEST(test_transcode_every_code_point),
+    CHECK_TEST(test_transcode_at_every_place),
     CHECK_TEST(test_unescape_is_the_inverse),
     CHECK_TEST(test_escaped_prefix),
 };

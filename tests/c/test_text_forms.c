@@ -1,6 +1,6 @@
-/* Test of core/text.h: base64, against a slow reference written here, and integers, against
- * the C library. Inputs and outputs lie in memory of exactly their size, so that
- * AddressSanitizer sees a byte read or written beside them.
+/* Tests of core/text.h: base64 against a slow reference, integers against the C library.
+ * Inputs and outputs have memory of exactly their size, so that AddressSanitizer finds an
+ * access beyond them.
  */
 #include "core/text.h"
 
@@ -34,7 +34,7 @@ static size_t slow_base64(char *out, const uint8_t *data, size_t len)
     return size;
 }
 
-static void test_base64(void)
+static void test_base64_is_encoded(void)
 {
     /* RFC 4648, section 10 */
     static const char *const known[] = {"",         "Zg==",     "Zm8=",    "Zm9v",
@@ -74,7 +74,7 @@ static void check_integer(uint64_t value)
     free(out);
 }
 
-static void test_integers(void)
+static void test_integers_are_written(void)
 {
     uint64_t state = 5, power = 1;
 
@@ -103,8 +103,8 @@ static void test_integers(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_base64),
-    CHECK_TEST(test_integers),
+    CHECK_TEST(test_base64_is_encoded),
+    CHECK_TEST(test_integers_are_written),
 };
 
 CHECK_MAIN(tests)

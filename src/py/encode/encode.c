@@ -11,9 +11,9 @@
     100               /* values that stand for one another: an Enum of an Enum of ... */
 #define SHORT_TEXT 32 /* characters, as rl_copy_clean_inside takes */
 
-/* Writes a str of a few ASCII characters that need no escape, and `tail` behind it;
- * false, with nothing written, for any other text, and where the cap is near. Most keys
- * and many values are such, so this stands before rl_put_text. */
+/* Writes a str of a few ASCII characters that need no escape, and `tail` after it. False,
+ * with nothing written, for any other text, and near the cap. Most keys and many values
+ * are such texts, so callers try this before rl_put_text. */
 static inline bool put_short_text(rl_encoder *self, PyObject *text, char tail)
 {
     rl_buf *buf = self->json.buf;
@@ -95,8 +95,8 @@ static inline void put(rl_encoder *self, PyObject *value)
 
 static void walk(rl_encoder *self, unsigned base);
 
-/* A key that is no text: its JSON, as text. An encoder of its own writes it to a buffer
- * of its own, as the JSON has to be escaped once more. */
+/* A key that is not a text: its JSON, as text. A second encoder writes it to a separate
+ * buffer, as the JSON must be escaped again. */
 static void put_other_key(rl_encoder *self, PyObject *key)
 {
     rl_encoder inner;
@@ -163,8 +163,8 @@ static inline void put_member(rl_encoder *self, PyObject *key, PyObject *value)
     Py_DECREF(value);
 }
 
-/* The walks of the kinds of containers: each goes on until its container ends (then it is
- * closed) or another one is opened in it. */
+/* The walks of the kinds of containers. Each continues until its container ends (and is
+ * then closed), or until it has opened another container. */
 static void walk_dict(rl_encoder *self, rl_frame *top)
 {
     const unsigned depth = self->depth;

@@ -44,7 +44,7 @@ static PyObject *workflow_of(const rl_state *state, const rl_handler *self,
     return text != NULL ? text : PyUnicode_FromString("LangGraph");
 }
 
-/* Opens a graph with its payloads. It gets a reference of its own to the recorder. */
+/* Opens a graph with its payloads. The graph owns a reference to the recorder. */
 static void open_graph(rl_state *state, rl_handler *self, const rl_span_start *start,
                        const rl_graph_start *given)
 {

@@ -294,7 +294,7 @@ static int handler_init(PyObject *self, PyObject *args, PyObject *kwargs)
     return 0;
 }
 
-/* Frees what the struct owns: the base's own dealloc knows nothing of it. */
+/* Frees the members of the struct, which the dealloc of the base class does not know. */
 static void handler_finalize(PyObject *self)
 {
     PyObject *type, *value, *traceback;
@@ -319,9 +319,9 @@ static PyType_Slot handler_slots[] = {
     {Py_tp_doc,
      "RunLogHandler(wpk_id=None, *, recorder=None, node_inputs=\"delta\",\n"
      "              checkpoint_interval=1.0)\n--\n\n"
-     "Records every run of the graphs whose callbacks it is in.\n\n"
-     "wpk_id names the workflow; without it metadata[\"wpk_id\"] does, or the "
-     "graph's name.\nrecorder is where runs are kept, by default the module's own."},
+     "Records every run of the graphs that have it in their callbacks.\n\n"
+     "wpk_id names the workflow, by default metadata[\"wpk_id\"], else the graph's "
+     "name.\nrecorder stores the runs, by default the module's own."},
     {Py_tp_new, handler_new},
     {Py_tp_init, handler_init},
     {Py_tp_finalize, handler_finalize},

@@ -68,10 +68,10 @@ static bool has_all(PyObject *base, PyObject *keys)
 /* Whether a delta can be applied: a program may log a dict that only looks like one. */
 static bool applies(PyObject *base, PyObject *delta)
 {
-    PyObject *tails = member(delta, "append"), *gone = member(delta, "unset");
+    PyObject *tails = member(delta, "append"), *unset = member(delta, "unset");
 
     return is_part(member(delta, "set"), &PyDict_Type) && is_part(tails, &PyDict_Type) &&
-           is_part(gone, &PyList_Type) && fits(base, tails) && has_all(base, gone);
+           is_part(unset, &PyList_Type) && fits(base, tails) && has_all(base, unset);
 }
 
 /* Appends the tails to the lists of the state. */

@@ -247,7 +247,7 @@ PyObject *rl_query_get_run(rl_state *state, rl_recorder *core, PyObject *args,
     return found;
 }
 
-/* The cursor behind a run, whose cells begin at `first`. */
+/* The cursor after a run, whose cells begin at `first`. */
 static PyObject *make_cursor(const rl_rows *rows, size_t first)
 {
     const rl_cell *id = rl_rows_cell(rows, first + RL_ID);

@@ -13,7 +13,7 @@
 typedef struct rl_py_recorder {
     PyObject_HEAD rl_recorder *core; /* owned; NULL until __init__ is done */
     rl_companion *companion;         /* borrowed from the core; NULL without a wing */
-    bool default_path;               /* nobody has chosen the SQLite file */
+    bool default_path;               /* the path of the SQLite file was not set */
     /* counts of the handlers that record here */
     atomic_uint_fast64_t handler_errors, handler_ignored, handler_evicted, open_runs;
     bool failing; /* the last graph could not be committed, and that was logged */

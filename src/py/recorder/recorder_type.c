@@ -333,8 +333,8 @@ static PyMethodDef recorder_methods[] = {
     {"flush", (PyCFunction)(void (*)(void))recorder_flush, METH_VARARGS | METH_KEYWORDS,
      "flush(timeout=None)\n--\n\nWait until everything handed over is in the database."},
     {"close", (PyCFunction)(void (*)(void))recorder_close, METH_VARARGS | METH_KEYWORDS,
-     "close(timeout=None)\n--\n\nWait for what is being committed, give forwarding that "
-     "many seconds (4 by default), then close the database."},
+     "close(timeout=None)\n--\n\nWait for the commits that have started, forward the "
+     "journal for up to `timeout` seconds (4 by default), then close the database."},
     {"_close_within", (PyCFunction)recorder_close_within, METH_O,
      "_close_within(seconds)\n--\n\nClose as close() does; the seconds may be negative."},
     {"stats", (PyCFunction)recorder_stats, METH_NOARGS,
@@ -346,7 +346,7 @@ static PyMethodDef recorder_methods[] = {
 
 static PyMemberDef recorder_members[] = {
     {"default_path", T_BOOL, offsetof(rl_py_recorder, default_path), READONLY,
-     "Whether SQLite is the store and nobody has chosen the file."},
+     "Whether SQLite is the store, in the default file."},
     {NULL, 0, 0, 0, NULL},
 };
 
