@@ -11,8 +11,9 @@
 #include <unistd.h>
 
 #define IDLE_CHECK_NS UINT64_C(5000000000) /* after which a connection is asked first */
-#define PING_TIMEOUT_NS UINT64_C(1000000000)  /* how long that answer is waited for at most */
-#define STOP_CHECK_MS 50                   /* how often `stop` is looked at */
+#define PING_TIMEOUT_NS \
+    UINT64_C(1000000000) /* how long that answer is waited for at most */
+#define STOP_CHECK_MS 50 /* how often `stop` is looked at */
 
 /* "already exists, skipping" is of no interest to the user's standard error. */
 static void ignore_notice(void *ctx, const char *message)
@@ -66,8 +67,8 @@ static bool is_retryable(const char *sqlstate)
     return is_in_classes(sqlstate, classes, sizeof classes / sizeof *classes);
 }
 
-/* Data, constraints, limits and triggers; not what lacks or is forbidden (42), which would
- * be the same for any row. */
+/* Data, constraints, limits and triggers; not what lacks or is forbidden (42), which
+ * would be the same for any row. */
 static bool is_row_rejection(const char *sqlstate)
 {
     static const char *const classes[] = {"09", "21", "22", "23", "27", "2F",
@@ -98,8 +99,8 @@ rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err
     return RL_STORE;
 }
 
-/* Settings that libpq looks at only when it connects: what is wrong there never gets better,
- * so it is not a server that is away. */
+/* Settings that libpq looks at only when it connects: what is wrong there never gets
+ * better, so it is not a server that is away. */
 static bool is_setting_valid(const char *keyword, const char *value)
 {
     static const struct {
@@ -201,8 +202,8 @@ static rl_status connect_new(rl_pg_conn *conn, rl_err *err)
     return status;
 }
 
-/* Whether a connection that is not in use still has a server behind it. What was cut shows
- * on the socket; what a firewall swallows shows only when nobody answers. */
+/* Whether a connection that is not in use still has a server behind it. What was cut
+ * shows on the socket; what a firewall swallows shows only when nobody answers. */
 static bool is_alive(rl_pg_conn *conn)
 {
     struct pollfd poller = {.fd = PQsocket(conn->pg), .events = POLLIN};
@@ -214,7 +215,8 @@ static bool is_alive(rl_pg_conn *conn)
     if (poll(&poller, 1, 0) != 0 && !PQconsumeInput(conn->pg)) {
         return false;
     }
-    if (conn->timeouts != timeouts || rl_monotonic_ns() - conn->last_answer_ns > IDLE_CHECK_NS) {
+    if (conn->timeouts != timeouts ||
+        rl_monotonic_ns() - conn->last_answer_ns > IDLE_CHECK_NS) {
         conn->timeout_ns = timeout < PING_TIMEOUT_NS ? timeout : PING_TIMEOUT_NS;
         status = rl_pg_conn_exec(conn, "", 0, NULL, false, NULL, &ignored);
         conn->timeout_ns = timeout;
@@ -243,7 +245,8 @@ void rl_pg_conn_abandon(rl_pg_conn *conn, bool clean)
     int socket = conn->pg != NULL ? PQsocket(conn->pg) : -1, nothing;
 
     if (socket >= 0) {
-        /* PQfinish says goodbye to the server, and closes the parent's session with that */
+        /* PQfinish says goodbye to the server, and closes the parent's session with
+         * that */
         nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
         if (nothing >= 0) {
             dup2(nothing, socket);

@@ -1,5 +1,6 @@
-/* Applies migrations to a PostgreSQL database: all that are missing in one transaction, under an
- * advisory lock, so that processes that start together wait for the first of them.
+/* Applies migrations to a PostgreSQL database: all that are missing in one transaction,
+ * under an advisory lock, so that processes that start together wait for the first of
+ * them.
  *
  * Threads and ownership: as the connection's.
  */

@@ -20,7 +20,8 @@ static rl_status find_own(void *ctx, const rl_run *run, rl_buf *name, rl_err *er
     rl_status status;
 
     rl_uuid_format(run->id, id);
-    status = rl_pg_conn_exec(self->conn, RL_PG_NAME_OF_ID, 2, values, false, &result, err);
+    status =
+        rl_pg_conn_exec(self->conn, RL_PG_NAME_OF_ID, 2, values, false, &result, err);
     if (status == RL_OK && PQntuples(result) > 0) {
         rl_buf_add_text(name, PQgetvalue(result, 0, 0));
         rl_buf_add_char(name, '\0');

@@ -25,7 +25,8 @@ void rl_pg_pool_free(rl_pg_pool *pool)
     pthread_mutex_destroy(&pool->lock);
 }
 
-/* The first that is free, so that few are ever made. Lock held; size when all are used. */
+/* The first that is free, so that few are ever made. Lock held; size when all are
+ * used. */
 static unsigned find_free(const rl_pg_pool *pool)
 {
     unsigned at = 0;

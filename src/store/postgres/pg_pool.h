@@ -24,14 +24,14 @@ typedef struct rl_pg_pool {
 void rl_pg_pool_init(rl_pg_pool *pool, unsigned size, rl_pg_server *server);
 void rl_pg_pool_free(rl_pg_pool *pool); /* what it owns; nobody may have a connection */
 
-/* Gives a connection, borrowed until rl_pg_pool_give; RL_STORE when all have been in use for
- * as long as the time-out. It need not be connected. */
+/* Gives a connection, borrowed until rl_pg_pool_give; RL_STORE when all have been in use
+ * for as long as the time-out. It need not be connected. */
 rl_status rl_pg_pool_take(rl_pg_pool *pool, rl_pg_conn **conn, rl_err *err);
 void rl_pg_pool_give(rl_pg_pool *pool, rl_pg_conn *conn);
 
-/* Does something on an open connection; once more if that was cut while it was idle, or if
- * nobody answers on it any more: a firewall may have forgotten it. So it must be something
- * that may be done twice. */
+/* Does something on an open connection; once more if that was cut while it was idle, or
+ * if nobody answers on it any more: a firewall may have forgotten it. So it must be
+ * something that may be done twice. */
 typedef rl_status (*rl_pg_pool_work)(rl_pg_conn *conn, void *ctx, rl_err *err);
 rl_status rl_pg_pool_run(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx, rl_err *err);
 

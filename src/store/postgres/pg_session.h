@@ -1,14 +1,15 @@
 /* Sessions that were lost in the middle of a batch, and their end.
  *
- * Where a firewall swallows a connection the server does not hear that it is gone. A session
- * that has had a half of a pipeline waits for the rest, and keeps the locks of the rows that
- * it was given: whoever brings the same runs over another connection waits for it, until
- * TCP gives up after hours. So its number is kept, and the next connection to the same
- * server ends it (pg_terminate_backend, which a role may use on its own sessions).
+ * Where a firewall swallows a connection the server does not hear that it is gone. A
+ * session that has had a half of a pipeline waits for the rest, and keeps the locks of
+ * the rows that it was given: whoever brings the same runs over another connection waits
+ * for it, until TCP gives up after hours. So its number is kept, and the next connection
+ * to the same server ends it (pg_terminate_backend, which a role may use on its own
+ * sessions).
  *
- * Numbers are used again. So it is only ended if it was there when we were connected to it,
- * by the server's clock, and if the server was not restarted since, nor is it another one.
- * Threads: any; the lock is not held while the server is asked.
+ * Numbers are used again. So it is only ended if it was there when we were connected to
+ * it, by the server's clock, and if the server was not restarted since, nor is it another
+ * one. Threads: any; the lock is not held while the server is asked.
  */
 #ifndef RL_PG_SESSION_H
 #define RL_PG_SESSION_H
@@ -24,7 +25,7 @@
 /* A session, as RL_PG_BACKEND tells of it; "" where it is not known. */
 typedef struct rl_pg_session {
     char pid[RL_PG_SESSION_TEXT];
-    char seen_at[RL_PG_SESSION_TEXT];   /* a moment at which it was ours */
+    char seen_at[RL_PG_SESSION_TEXT];      /* a moment at which it was ours */
     char server_start[RL_PG_SESSION_TEXT]; /* when the server was started */
 } rl_pg_session;
 

@@ -38,8 +38,8 @@ static const rl_pg_insert *insert_of(const rl_pg_writer *writer)
     return rl_pg_insert_by(writer->conn.server->hook);
 }
 
-/* Queues one run, for the prepared statement or (`whole`) with the statement itself; libpq
- * copies the values. */
+/* Queues one run, for the prepared statement or (`whole`) with the statement itself;
+ * libpq copies the values. */
 static rl_status send_run(rl_pg_writer *writer, const rl_run *run, int64_t now,
                           bool whole, rl_err *err)
 {
@@ -96,10 +96,10 @@ static rl_status end_without_answer(rl_pg_conn *conn, rl_err *err)
     return RL_STORE;
 }
 
-/* The answer to the insertion of the next run: one that has changed no row, and whose id is
- * its own, is looked after when the batch is committed. */
-static void collect_unchanged(rl_pg_writer *writer, PGresult *result, const rl_batch *batch,
-                        size_t *next)
+/* The answer to the insertion of the next run: one that has changed no row, and whose id
+ * is its own, is looked after when the batch is committed. */
+static void collect_unchanged(rl_pg_writer *writer, PGresult *result,
+                              const rl_batch *batch, size_t *next)
 {
     if (batch != NULL && result != NULL && *next < batch->count &&
         PQcmdTuples(result)[0] != '\0') {
@@ -111,8 +111,9 @@ static void collect_unchanged(rl_pg_writer *writer, PGresult *result, const rl_b
     }
 }
 
-/* Reads until the Sync is answered, or without a pipeline until there are no more results;
- * the first error is the one that tells. `batch` is NULL for what inserts nothing. */
+/* Reads until the Sync is answered, or without a pipeline until there are no more
+ * results; the first error is the one that tells. `batch` is NULL for what inserts
+ * nothing. */
 static rl_status read_results(rl_pg_writer *writer, const rl_batch *batch, bool pipeline,
                               rl_err *err)
 {
@@ -146,8 +147,8 @@ static rl_status read_results(rl_pg_writer *writer, const rl_batch *batch, bool 
     return status;
 }
 
-/* Ends what was left behind on this server. What can't be ended is forgotten: it is gone, it
- * is on another server, or the role may not, and waiting is all there is. */
+/* Ends what was left behind on this server. What can't be ended is forgotten: it is gone,
+ * it is on another server, or the role may not, and waiting is all there is. */
 static void terminate_lost_sessions(rl_pg_writer *writer)
 {
     rl_pg_sessions *left = &writer->conn.server->lost;
@@ -249,8 +250,8 @@ static rl_status begin(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
     return status == RL_OK ? send_batch(writer, batch, err) : status;
 }
 
-/* Looks after the runs whose name is taken by another record's row, or whose id stands under
- * another name already. */
+/* Looks after the runs whose name is taken by another record's row, or whose id stands
+ * under another name already. */
 static rl_status insert_own(rl_pg_writer *writer, const rl_batch *batch, rl_status status,
                             rl_err *err)
 {
@@ -283,7 +284,8 @@ static rl_status end(rl_pg_writer *writer, const rl_batch *batch, rl_status sent
 
     if (sent == RL_OK) {
         status = read_results(writer, batch, pipeline, err);
-        writer->server_lost = status == RL_STORE && rl_pg_conn_lost(conn) && !conn->timed_out;
+        writer->server_lost =
+            status == RL_STORE && rl_pg_conn_lost(conn) && !conn->timed_out;
         if (rl_pg_conn_lost(conn)) {
             rl_pg_sessions_add(&conn->server->lost, &writer->session);
         }

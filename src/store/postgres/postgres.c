@@ -23,7 +23,7 @@ typedef struct postgres_store {
     rl_pg_server server;
     const rl_migrations *migrations;
     pthread_mutex_t open_lock;
-    bool ready;     /* under open_lock: the migrations are applied */
+    bool ready;          /* under open_lock: the migrations are applied */
     bool open_lock_held; /* across a fork: open_lock was got in time */
     rl_pg_writer writer, forwarder;
     rl_pg_pool pool;

@@ -24,8 +24,8 @@ typedef struct rl_postgres_options {
 rl_status rl_postgres_new(const rl_postgres_options *options,
                           const rl_migrations *migrations, rl_store **store, rl_err *err);
 
-/* The connections for reads of a PostgreSQL store, borrowed as long as the store lives. The
- * store must be one that rl_postgres_new made. */
+/* The connections for reads of a PostgreSQL store, borrowed as long as the store lives.
+ * The store must be one that rl_postgres_new made. */
 rl_pg_pool *rl_postgres_pool_of(rl_store *store);
 
 #endif

@@ -1,8 +1,8 @@
 /* The SQL of the PostgreSQL store. Only SQL; values are always bound. The parameters of
  * RL_PG_INSERT are the columns of rl_column, in that order, from 1.
  *
- * No session state, and no named statement where a pooler may give each transaction another
- * server connection. updated_at is set here as well as by 001's trigger, which a
+ * No session state, and no named statement where a pooler may give each transaction
+ * another server connection. updated_at is set here as well as by 001's trigger, which a
  * distributed table can't have.
  */
 #ifndef RL_POSTGRES_SQL_H
@@ -33,7 +33,7 @@
     "extract(epoch FROM pg_catalog.pg_postmaster_start_time())"
 
 /* Ends a session of this role. Parameters: those three. */
-#define RL_PG_TERMINATE                                                           \
+#define RL_PG_TERMINATE                                                             \
     "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity " \
     "WHERE pid = $1::int AND backend_start < pg_catalog.to_timestamp($2::float8) "  \
     "AND usename = current_user AND pid <> pg_catalog.pg_backend_pid() "            \
@@ -45,12 +45,12 @@
 
 /* "runlog" in ASCII. It is given back at the end of the transaction. */
 #define RL_PG_LOCK "SELECT pg_advisory_xact_lock(x'72756e6c6f67'::bigint)"
-/* Not to_regclass: that asks a cache, which behind the lock may still say that there is no
- * such table. */
+/* Not to_regclass: that asks a cache, which behind the lock may still say that there is
+ * no such table. */
 #define RL_PG_HAS_MIGRATIONS             \
     "SELECT 1 FROM pg_catalog.pg_class " \
     "WHERE relname = 'runlog_migrations' AND pg_catalog.pg_table_is_visible(oid)"
-#define RL_PG_CREATE_MIGRATIONS                                                  \
+#define RL_PG_CREATE_MIGRATIONS                                                \
     "CREATE TABLE IF NOT EXISTS runlog_migrations ("                           \
     "number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, " \
     "applied_at TIMESTAMPTZ NOT NULL DEFAULT NOW())"
