@@ -1,7 +1,7 @@
 /* The list of migrations that this version of runlog knows.
  *
- * Ownership: rl_migrations borrows its texts; rl_migration_set owns them. Threads:
- * read-only.
+ * Ownership: rl_migrations borrows its texts; rl_migration_set owns them.
+ * Threads: read-only.
  */
 #ifndef RL_MIGRATE_H
 #define RL_MIGRATE_H

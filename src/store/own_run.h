@@ -4,8 +4,8 @@
  * it. A run that a handler records is identified by its id, a UUID of its own
  * (rl_run.is_own), as a program may give two LangGraph runs the same run_id. Both are
  * stored: the first under "run_id", the second under "run_id~2", the next under
- * "run_id~3". Later logs of a run find its row by the id. Not thread-safe: the store
- * calls it from the thread that writes, within the transaction.
+ * "run_id~3". Later logs of a run find its row by the id.
+ * Not thread-safe: the store calls this from the thread that writes.
  */
 #ifndef RL_OWN_RUN_H
 #define RL_OWN_RUN_H
@@ -32,8 +32,8 @@ typedef struct rl_own_ops {
 
 /* For a run whose insert changed no row. If the row is the run's own, it is newer, and
  * nothing is left to do. If the row belongs to another run, inserts this one under the
- * first free name. RL_STORE when other processes took 100 names in turn. `ctx` is passed
- * to ops. */
+ * first free name. RL_STORE if other processes took 100 free names in turn. Passes
+ * `ctx` to the ops. */
 rl_status rl_own_insert(const rl_own_ops *ops, void *ctx, const rl_run *run, rl_err *err);
 
 #endif

@@ -2,7 +2,8 @@
  *
  * A query has filters, the shape of the rows and a page. rl_query_sql turns it into one
  * SQL statement; every value is a bound parameter. A result is an array of cells, whose
- * texts lie in one arena. Ownership: a query borrows its texts; rows own their memory.
+ * texts lie in one arena.
+ * Ownership: a query borrows its texts; rows own their memory.
  * Not thread-safe.
  */
 #ifndef RL_QUERY_H

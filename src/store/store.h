@@ -4,7 +4,8 @@
  * Threads: one thread at a time calls `write` (the leader of the group commit). Any
  * thread may call `query`, `remove` and `prepare` at any moment, also during a write.
  * Every function may wait for locks, disk or network, so a caller holds the GIL only for
- * a `write` without `may_wait`. Ownership: runs, queries and rows belong to the caller.
+ * a `write` without `may_wait`.
+ * Ownership: runs, queries and rows belong to the caller.
  */
 #ifndef RL_STORE_H
 #define RL_STORE_H

@@ -1,8 +1,8 @@
 /* One connection to PostgreSQL: connecting, waiting with a time-out, errors.
  *
- * Threads: one thread at a time uses a connection; its owner ensures that. Ownership: the
- * connection owns the PGconn and borrows its server. The caller owns the results that a
- * function gives (PQclear).
+ * Threads: one thread at a time uses a connection; its owner ensures that.
+ * Ownership: the connection owns the PGconn and borrows its server. The caller owns the
+ * results that a function gives (PQclear).
  */
 #ifndef RL_PG_CONN_H
 #define RL_PG_CONN_H

@@ -24,8 +24,8 @@ typedef struct rl_pg_migration_plan {
     void *ctx; /* borrowed; for `configure` */
 } rl_pg_migration_plan;
 
-/* RL_STORE also if the database has changed or unknown migrations. The connection is
- * open. */
+/* Applies the migrations of a plan that the database lacks, over an open connection.
+ * RL_STORE also if the database has changed or unknown migrations. */
 rl_status rl_pg_migrate_plan(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
                              rl_err *err);
 

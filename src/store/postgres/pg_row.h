@@ -1,6 +1,5 @@
-/* The parameters of the statement that inserts a run, in the form that libpq takes. No
- * state.
- * Threads: any.
+/* The parameters of the statement that inserts a run, in the form that libpq takes.
+ * Threads: any. No state.
  */
 #ifndef RL_PG_ROW_H
 #define RL_PG_ROW_H

@@ -1,6 +1,7 @@
 /* The PostgreSQL store, and access to its connections for other parts of the program.
  *
- * Threads: any. Ownership: the store copies the DSN and borrows `stop` and the hook.
+ * Threads: any.
+ * Ownership: the store copies the DSN and borrows `stop` and the hook.
  */
 #ifndef RL_POSTGRES_H
 #define RL_POSTGRES_H

@@ -1,12 +1,13 @@
 /* The journal's tables in a SQLite file, which hold runs until PostgreSQL has them.
  *
  * Several processes may share one file. One at a time forwards runs: it holds the lease,
- * and extends it with each batch that it finishes. When a lease has expired, as its
- * process died, another process takes it. Finishing a batch checks in the same
+ * and extends it with each batch that it finishes. When a lease expires because its
+ * process has died, another process takes it. Finishing a batch checks in the same
  * transaction that the lease is still held, so no process removes runs that another one
- * is forwarding. Threads: every function from any thread. All may wait for the disk,
- * except rl_journal_file_append without `may_wait`. Ownership: runs and batches belong to
- * the caller.
+ * is forwarding.
+ * Threads: every function from any thread. All may wait for the disk, except
+ * rl_journal_file_append without `may_wait`.
+ * Ownership: runs and batches belong to the caller.
  */
 #ifndef RL_JOURNAL_FILE_H
 #define RL_JOURNAL_FILE_H
@@ -22,8 +23,8 @@
 
 typedef struct rl_journal_file rl_journal_file;
 
-/* A batch to forward; zero-initialized before its first use. Its runs are reused by the
- * next rl_journal_file_read. */
+/* A batch to forward; zero-initialize it before its first use. The next
+ * rl_journal_file_read reuses its runs. */
 typedef struct rl_journal_file_batch {
     rl_run *runs[RL_JOURNAL_FILE_RUNS]; /* owned; NULL until first used */
     int64_t seqs[RL_JOURNAL_FILE_RUNS];
@@ -39,7 +40,7 @@ typedef struct rl_journal_file_state {
 } rl_journal_file_state;
 
 /* Opens nothing. Borrows the migrations and the notices (or NULL), and adds an ERROR to
- * the notices when the file was deleted or replaced. The path is copied. */
+ * the notices when the file was deleted or replaced. Copies the path. */
 rl_status rl_journal_file_new(const char *path, const rl_migrations *migrations,
                               rl_notices *notices, rl_journal_file **journal,
                               rl_err *err);
@@ -64,6 +65,7 @@ rl_status rl_journal_file_append(rl_journal_file *journal, const rl_batch *batch
 rl_status rl_journal_file_reject(rl_journal_file *journal, const rl_run *run,
                                  const rl_err *reason, rl_err *err);
 
+/* Reads which seqs are in the journal, and counts the rejected runs. */
 rl_status rl_journal_file_get_state(rl_journal_file *journal,
                                     rl_journal_file_state *state, rl_err *err);
 

@@ -1,7 +1,7 @@
 /* The SQLite store, and access to its file for other parts of the program.
  *
- * Threads: any. Ownership: the store owns its file and borrows the migrations and the
- * hook.
+ * Threads: any.
+ * Ownership: the store owns its file and borrows the migrations and the hook.
  */
 #ifndef RL_SQLITE_H
 #define RL_SQLITE_H

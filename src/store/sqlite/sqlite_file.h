@@ -8,8 +8,9 @@
  * a new one.
  *
  * Threads: every function from any thread; a callback runs under the lock of its
- * connection, in one thread at a time. Ownership: the file owns its path and connections,
- * and borrows the migrations and the notices.
+ * connection, in one thread at a time.
+ * Ownership: the file owns its path and connections, and borrows the migrations and the
+ * notices.
  */
 #ifndef RL_SQLITE_FILE_H
 #define RL_SQLITE_FILE_H

@@ -2,8 +2,8 @@
  *
  * The library has a few mutexes per process (memory statistics, page cache, open files).
  * At a fork another thread may hold one of them, for example in Python's sqlite3 module.
- * The child, which has no such thread, would then wait for that mutex for ever. Threads:
- * any. State: one member of core/fork.h per process.
+ * The child, which has no such thread, would then wait for that mutex for ever.
+ * Threads: any. State: one member of core/fork.h per process.
  */
 #ifndef RL_SQLITE_LOCKS_H
 #define RL_SQLITE_LOCKS_H

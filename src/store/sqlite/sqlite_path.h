@@ -3,7 +3,8 @@
  * has them open must check whether the files of these names are still the ones that it
  * opened.
  *
- * A suffix is "", "-wal" or "-shm". Threads: any. No state.
+ * A suffix is "", "-wal" or "-shm".
+ * Threads: any. No state.
  */
 #ifndef RL_SQLITE_PATH_H
 #define RL_SQLITE_PATH_H

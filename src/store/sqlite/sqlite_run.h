@@ -1,5 +1,5 @@
-/* Writes runs to rows of SQLite, and reads them from the journal's rows. Threads and
- * ownership: as for the connection.
+/* Writes runs to rows of SQLite, and reads them from the journal's rows.
+ * Threads and ownership: as for the connection.
  */
 #ifndef RL_SQLITE_RUN_H
 #define RL_SQLITE_RUN_H
