@@ -78,6 +78,27 @@ static rl_status apply_migration(rl_pg_conn *conn, const rl_pg_migration_plan *p
     return status;
 }
 
+/* Begins the transaction, takes the lock, and deletes stale rows. */
+static rl_status begin_transaction(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
+                                   rl_err *err)
+{
+    rl_status status = run(conn, RL_PG_BEGIN, err);
+
+    if (status == RL_OK && plan->configure != NULL) {
+        status = plan->configure(conn, plan->ctx, err);
+    }
+    if (status == RL_OK) {
+        status = run(conn, RL_PG_LOCK, err);
+    }
+    if (status == RL_OK && plan->delete_stale != NULL) {
+        status = run(conn, plan->create_table, err);
+        if (status == RL_OK) {
+            status = run(conn, plan->delete_stale, err);
+        }
+    }
+    return status;
+}
+
 /* Within the transaction, lock held. */
 static rl_status apply_missing(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
                                rl_err *err)
@@ -114,31 +135,19 @@ static rl_status end_transaction(rl_pg_conn *conn, rl_status status, rl_err *err
 rl_status rl_pg_migrate_plan(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
                              rl_err *err)
 {
-    rl_err own;
+    rl_err failure; /* add_advice needs one, `err` may be NULL */
     size_t applied;
-    rl_status status = check_migrations(conn, plan, &applied, &own);
+    rl_status status = check_migrations(conn, plan, &applied, &failure);
 
     if (status == RL_OK && (plan->always_lock || applied < plan->known.count)) {
-        status = run(conn, RL_PG_BEGIN, &own);
-        if (status == RL_OK && plan->configure != NULL) {
-            status = plan->configure(conn, plan->ctx, &own);
-        }
+        status = begin_transaction(conn, plan, &failure);
         if (status == RL_OK) {
-            status = run(conn, RL_PG_LOCK, &own);
+            status = apply_missing(conn, plan, &failure);
         }
-        if (status == RL_OK && plan->delete_stale != NULL) {
-            status = run(conn, plan->create_table, &own);
-            if (status == RL_OK) {
-                status = run(conn, plan->delete_stale, &own);
-            }
-        }
-        if (status == RL_OK) {
-            status = apply_missing(conn, plan, &own);
-        }
-        status = end_transaction(conn, status, &own);
+        status = end_transaction(conn, status, &failure);
     }
     if (status != RL_OK && err != NULL) {
-        *err = own;
+        *err = failure;
     }
     return status;
 }
