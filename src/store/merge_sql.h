@@ -2,11 +2,11 @@
  * calls `run`.
  *
  * Logs of one run may arrive in any order and more than once: from several processes, or
- * from a journal whose batch was interrupted. So each row stores the revision of the log that
- * decided its status. The rule:
- * - A finished status is newer than "running". Of two finished or two running logs, the one
- *   with the greater revision is newer. A row without a revision (from before migration 003)
- *   is older than any log.
+ * from a journal whose batch was interrupted. So each row stores the revision of the log
+ * that decided its status. The rule:
+ * - A finished status is newer than "running". Of two finished or two running logs, the
+ *   one with the greater revision is newer. A row without a revision (from before
+ *   migration 003) is older than any log.
  * - A newer log replaces the columns that it gives, and always error_type and error_text,
  *   which belong to the status.
  * - An older log fills columns that are NULL.
@@ -42,9 +42,9 @@
     "(run." column " IS NULL AND excluded." column " IS NOT NULL)"
 
 /* clang-format off */
-/* `own`: SQL for rl_run.is_own (see own_run.h). If the ids differ, the row belongs to another
- * run, and no row changes. A row without an owner was written by log_run, which identifies a
- * run by its name alone: the row is of the same run, and takes this id. */
+/* `own`: SQL for rl_run.is_own (see own_run.h). If the ids differ, the row belongs to
+ * another run, and no row changes. A row without an owner was written by log_run, which
+ * identifies a run by its name alone: the row is of the same run, and takes this id. */
 #define RL_SQL_MERGE(own) \
     " ON CONFLICT (wpk_id, run_id) DO UPDATE SET " \
     "id = CASE WHEN " own " THEN excluded.id ELSE run.id END, " \

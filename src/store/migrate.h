@@ -1,6 +1,7 @@
 /* The list of migrations that this version of runlog knows.
  *
- * Ownership: rl_migrations borrows its texts; rl_migration_set owns them. Threads: read-only.
+ * Ownership: rl_migrations borrows its texts; rl_migration_set owns them.
+ * Threads: read-only.
  */
 #ifndef RL_MIGRATE_H
 #define RL_MIGRATE_H
@@ -35,9 +36,9 @@ static inline rl_migrations rl_migrations_of(const rl_migration_set *set)
     return (rl_migrations){set->list, set->count};
 }
 
-/* Compares a row of runlog_migrations (number, checksum) with the known migrations. RL_STORE,
- * with err->unusable set, when the file has changed since the migration was applied, or when
- * the database has a migration that this version does not know. */
+/* Compares a row of runlog_migrations (number, checksum) with the known migrations.
+ * RL_STORE, with err->unusable set, when the file has changed since the migration was
+ * applied, or when the database has a migration that this version does not know. */
 rl_status rl_migration_check(const rl_migrations *known, int number, const char *checksum,
                              rl_err *err);
 

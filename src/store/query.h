@@ -1,8 +1,9 @@
 /* Queries and their results.
  *
- * A query has filters, the shape of the rows and a page. rl_query_sql turns it into one SQL
- * statement; every value is a bound parameter. A result is an array of cells, whose texts lie
- * in one arena. Ownership: a query borrows its texts; rows own their memory.
+ * A query has filters, the shape of the rows and a page. rl_query_sql turns it into one
+ * SQL statement; every value is a bound parameter. A result is an array of cells, whose
+ * texts lie in one arena.
+ * Ownership: a query borrows its texts; rows own their memory.
  * Not thread-safe.
  */
 #ifndef RL_QUERY_H
@@ -57,8 +58,8 @@ typedef struct rl_dialect {
     char placeholder;                           /* '?' or '$' */
 } rl_dialect;
 
-/* Appends the statement that reads, or with `remove` deletes, what the query selects; a NUL
- * follows it. Fills `bindings`. The caller checks sql->failed. */
+/* Appends the statement that reads, or with `remove` deletes, what the query selects; a
+ * NUL follows it. Fills `bindings`. The caller checks sql->failed. */
 void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
                   rl_buf *sql, rl_bindings *bindings);
 

@@ -15,8 +15,8 @@
 #define RL_SQL_SINCE "created_at >= "
 #define RL_SQL_UNTIL "created_at < "
 #define RL_SQL_AFTER "(created_at, id) < ("
-/* Migration 002's index on status leaves out completed runs. SQLite uses a partial index only
- * if the statement repeats its condition. */
+/* Migration 002's index on status leaves out completed runs. SQLite uses a partial index
+ * only if the statement repeats its condition. */
 #define RL_SQL_NOT_COMPLETED " AND status <> 'completed'"
 #define RL_SQL_COMPLETED "completed"
 #define RL_SQL_ORDER_LIMIT " ORDER BY created_at DESC, id DESC LIMIT "

@@ -1,10 +1,11 @@
 /* The interface of a store: a table of functions that SQLite and PostgreSQL implement
  * (sqlite.h and postgres.h create the stores).
  *
- * Threads: one thread at a time calls `write` (the leader of the group commit). Any thread may
- * call `query`, `remove` and `prepare` at any moment, also during a write. Every function may
- * wait for locks, disk or network, so a caller holds the GIL only for a `write` without
- * `may_wait`. Ownership: runs, queries and rows belong to the caller.
+ * Threads: one thread at a time calls `write` (the leader of the group commit). Any
+ * thread may call `query`, `remove` and `prepare` at any moment, also during a write.
+ * Every function may wait for locks, disk or network, so a caller holds the GIL only for
+ * a `write` without `may_wait`.
+ * Ownership: runs, queries and rows belong to the caller.
  */
 #ifndef RL_STORE_H
 #define RL_STORE_H
@@ -38,14 +39,14 @@ typedef struct rl_store_ops {
     /* Connects and applies the migrations, at the first call that succeeds. */
     rl_status (*prepare)(rl_store *store, rl_err *err);
 
-    /* Writes all runs in one transaction, or none. A run whose (wpk_id, run_id) has a row is
-     * merged into it, see merge_sql.h. */
+    /* Writes all runs in one transaction, or none. A run whose (wpk_id, run_id) has a row
+     * is merged into it, see merge_sql.h. */
     rl_status (*write)(rl_store *store, const rl_batch *batch, rl_err *err);
 
-    /* `write` in two steps, for the worker thread, which forwards the journal: `send` sends the
-     * batch, `finish` waits for the server's answer to it. The thread may do other work in
-     * between, and other threads may call `write`. An empty batch only checks that the server
-     * answers. NULL in a store without a journal. */
+    /* `write` in two steps, for the worker thread, which forwards the journal: `send`
+     * sends the batch, `finish` waits for the server's answer to it. The thread may do
+     * other work in between, and other threads may call `write`. An empty batch only
+     * checks that the server answers. NULL in a store without a journal. */
     void (*send)(rl_store *store, const rl_batch *batch);
     rl_status (*finish)(rl_store *store, const rl_batch *batch, rl_err *err);
 
@@ -53,17 +54,18 @@ typedef struct rl_store_ops {
     rl_status (*query)(rl_store *store, const rl_query *query, rl_rows *rows,
                        rl_err *err);
 
-    /* Deletes all rows that the filters select, whatever the limit; *count gets their number. */
+    /* Deletes all rows that the filters select, whatever the limit; *count gets their
+     * number. */
     rl_status (*remove)(rl_store *store, const rl_query *query, int64_t *count,
                         rl_err *err);
 
-    /* Whether the WAL is long enough to be worth a checkpoint, and the checkpoint: commits
-     * leave it to the worker thread. NULL in a store without a WAL. */
+    /* Whether the WAL is long enough to be worth a checkpoint, and the checkpoint:
+     * commits leave it to the worker thread. NULL in a store without a WAL. */
     bool (*needs_checkpoint)(rl_store *store);
     rl_status (*checkpoint)(rl_store *store, rl_err *err);
 
-    /* Around a fork: `before_fork` takes the locks and closes files, `after_fork` releases the
-     * locks in both processes. */
+    /* Around a fork: `before_fork` takes the locks and closes files, `after_fork`
+     * releases the locks in both processes. */
     void (*before_fork)(rl_store *store);
     void (*after_fork)(rl_store *store, bool in_child);
 

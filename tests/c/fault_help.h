@@ -1,12 +1,12 @@
-/* Faults in what the core builds on: its memory, SQLite's memory and system calls, libpq.
+/* Fault injection: the core's memory, SQLite's memory and system calls, libpq.
  *
- * Calls of the chosen kinds are counted, and the one with a given number fails: alone, or
- * with all that follow. fault_everywhere plays a scenario again and again, the first call
- * failing, then the second and so on, until it is over before the failing call is reached.
- * What a program wraps by the linker asks fault_strikes itself.
+ * This counts the calls of the chosen kinds, and makes the one with a given number fail:
+ * alone, or with all that follow. fault_everywhere plays a scenario many times: the first
+ * call fails, then the second and so on, until the scenario ends before it reaches the
+ * failing call. A function that a program wraps by the linker calls fault_strikes itself.
  *
- * Threads: the counters are atomic, so calls may come from any thread. fault_install is
- * called once, before SQLite is used.
+ * Threads: the counters are atomic, so any thread may call. The program calls
+ * fault_install before it uses SQLite.
  */
 #ifndef RUNLOG_TESTS_FAULT_HELP_H
 #define RUNLOG_TESTS_FAULT_HELP_H
@@ -29,23 +29,23 @@
 enum {
     FAULT_MEMORY = 1,        /* the core's allocations */
     FAULT_SQLITE_MEMORY = 2, /* SQLite's allocations */
-    FAULT_FILE = 4,          /* SQLite's system calls, with the error that is set */
-    FAULT_WRITE = 8,         /* of these only what writes: write, sync, truncate */
-    FAULT_SHORT = 16,        /* SQLite's writes write a half; that is no error */
-    FAULT_LOCK = 32,   /* SQLite's locks; it takes any error for "held by another" */
+    FAULT_FILE = 4,          /* SQLite's system calls; they set the plan's errno */
+    FAULT_WRITE = 8,         /* only those that write: write, sync, truncate */
+    FAULT_SHORT = 16,        /* SQLite's writes write half; not an error */
+    FAULT_LOCK = 32,   /* SQLite's locks; it takes any errno for "held by another" */
     FAULT_SERVER = 64, /* calls of libpq */
-    FAULT_SYSTEM = 128 /* what a program has wrapped besides */
+    FAULT_SYSTEM = 128 /* other calls that a program wraps */
 };
 
 static struct {
-    atomic_uint kinds; /* what may fail now; 0: nothing, and nothing is counted */
+    atomic_uint kinds; /* that may fail now, and are counted */
     atomic_long calls, fail_at;
-    atomic_long struck; /* how often a call failed */
+    atomic_long struck; /* calls that failed */
     atomic_bool go_on;
     atomic_int error; /* errno of system calls */
 } fault;
 
-/* Whether this call is to fail. */
+/* Counts a call; whether it must fail. */
 static inline bool fault_strikes(unsigned kind)
 {
     long call, at = atomic_load(&fault.fail_at);
@@ -72,7 +72,7 @@ static inline void fault_begin(unsigned kinds, int error, long fail_at, bool go_
     atomic_store(&fault.kinds, kinds);
 }
 
-/* From here on everything works again. */
+/* From now on no call fails. */
 static inline void fault_over(void)
 {
     atomic_store(&fault.kinds, 0);
@@ -109,7 +109,7 @@ static void *fault_sqlite_realloc(void *ptr, int size)
     return fault_strikes(FAULT_SQLITE_MEMORY) ? NULL : fault_memory.xRealloc(ptr, size);
 }
 
-/* SQLite's system calls: its table of them takes others. */
+/* SQLite's system calls, replaced in its table of them. */
 static sqlite3_vfs *fault_vfs;
 
 static int fault_open(const char *path, int flags, int mode)
@@ -137,7 +137,7 @@ static int fault_truncate(int fd, off_t size)
     return fault_strikes(FAULT_FILE | FAULT_WRITE) ? -1 : ftruncate(fd, size);
 }
 
-/* Only what asks for a lock: giving one back does not fail. */
+/* Only requests for a lock fail, not its release. */
 static int fault_fcntl(int fd, int command, ...)
 {
     struct flock *lock = NULL;
@@ -195,8 +195,8 @@ static void *fault_mmap(void *at, size_t size, int rights, int flags, int fd, of
                                      : mmap(at, size, rights, flags, fd, from);
 }
 
-/* The program's, in place of the C library's, for SQLite too: it has no table for these. No
- * test here takes the power away, so there is nothing to wait for. */
+/* These replace the C library's for SQLite too, which has no entries for them in its
+ * table. They do not sync, as no test here simulates power loss. */
 #define FAULT_EXPORT __attribute__((visibility("default")))
 
 FAULT_EXPORT int fdatasync(int fd);
@@ -256,7 +256,7 @@ static inline void fault_install(void)
     fault_set("mmap", (sqlite3_syscall_ptr)fault_mmap);
 }
 
-/* Open descriptors of this process. */
+/* The number of open descriptors of this process. */
 static inline int count_descriptors(void)
 {
     DIR *folder = opendir("/proc/self/fd");
@@ -270,7 +270,7 @@ static inline int count_descriptors(void)
     return count;
 }
 
-/* What every failed call must give. */
+/* Checks the error of a call that may have failed by injection. */
 static inline void check_error(rl_status status, const rl_err *err)
 {
     if (status != RL_OK) {
@@ -281,18 +281,19 @@ static inline void check_error(rl_status status, const rl_err *err)
     }
 }
 
-/* Which calls fail: the first, the second ... each by itself and with all that follow, or
- * from the `dense`th on only some, further and further apart. */
+/* Which calls fail: the first, the second and so on, each alone and with all that follow.
+ * From the `dense`th on only some calls, at growing distances. */
 struct fault_plan {
     const char *name;
     unsigned kinds;
-    int error;  /* errno; 0 where it does not matter */
-    long least; /* calls that the scenario makes at least */
-    long dense; /* 0: all of them */
-    bool once;  /* only by itself */
+    int error;  /* errno */
+    long least; /* the scenario makes at least so many calls */
+    long dense; /* 0: every call fails once */
+    bool once;  /* never with all that follow */
 };
 
-/* Plays a scenario with the call failing that has this number, if it makes so many. */
+/* Plays a scenario in which the call with number `at` fails; false if it makes fewer
+ * calls. */
 static inline bool fault_play(const struct fault_plan *plan, long at, bool go_on,
                               void (*scenario)(void))
 {
@@ -311,9 +312,9 @@ static inline bool fault_play(const struct fault_plan *plan, long at, bool go_on
     return fault_hit();
 }
 
-/* Plays a scenario with each call failing that it makes, a round for each: of a loop in
- * parts, this process's. It takes the fault away itself (fault_over) before it checks what
- * is left; it must leave no file open. */
+/* Plays a scenario once for each call that it makes, which fails. In a CHECK_LOOP plays
+ * only this process's rounds. The scenario itself calls fault_over before it checks the
+ * result, and must close all files. */
 static inline void fault_everywhere(const struct fault_plan *plan, void (*scenario)(void))
 {
     for (int go_on = 0; go_on < (plan->once ? 1 : 2); go_on++) {
@@ -326,11 +327,31 @@ static inline void fault_everywhere(const struct fault_plan *plan, void (*scenar
                 hit = fault_play(plan, at, go_on != 0, scenario);
             }
             if (atomic_load(&check_failures) > before + 20) {
-                return; /* more of the same would follow */
+                return; /* the rest would fail alike */
             }
             at += plan->dense > 0 && at >= plan->dense ? at / 16 + 1 : 1;
         }
         CHECK(at > plan->least);
+    }
+}
+
+/* Plays a scenario with every kind of fault that a SQLite file can have. `least`: of the
+ * plans for the core's memory, SQLite's memory, EIO, ENOSPC, short writes, and locks.
+ * SQLite makes thousands of allocations for the migrations: `dense` is for these. */
+static inline void fault_sqlite_file(void (*scenario)(void), const long least[6],
+                                     long dense)
+{
+    const struct fault_plan plans[] = {
+        {"the core's memory", FAULT_MEMORY, ENOMEM, least[0], 0, false},
+        {"SQLite's memory", FAULT_SQLITE_MEMORY, ENOMEM, least[1], dense, false},
+        {"EIO", FAULT_FILE, EIO, least[2], 0, false},
+        {"ENOSPC", FAULT_WRITE, ENOSPC, least[3], 0, false},
+        {"short writes", FAULT_SHORT, EIO, least[4], 0, false},
+        {"locks", FAULT_LOCK, EAGAIN, least[5], 0, true},
+    };
+
+    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+        fault_everywhere(&plans[i], scenario);
     }
 }
 

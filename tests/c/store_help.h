@@ -1,5 +1,5 @@
-/* What the tests of the stores share: files that are removed at the end, the migrations of
- * the repository, runs to write, and a look into a file by SQL of the test's own.
+/* Shared by the tests of the stores: temporary files, the repository's migrations, runs
+ * to write, and SQL on a connection of the test's own.
  */
 #ifndef RUNLOG_TESTS_STORE_HELP_H
 #define RUNLOG_TESTS_STORE_HELP_H
@@ -9,6 +9,8 @@
 #include "record/recorder/recorder.h"
 #include "store/sqlite/sqlite.h"
 
+#include "check.h"
+
 #include <ftw.h>
 #include <glob.h>
 #include <inttypes.h>
@@ -16,13 +18,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define HELP_PATH 4096
 
 static char help_folder[HELP_PATH];
 
-/* What a test can't go on without. */
+/* Ends the program, unless `holds`: for conditions without which no test can run. */
 static inline void help_need(bool holds, const char *what)
 {
     if (!holds) {
@@ -45,8 +48,9 @@ static inline void help_remove_folder(void)
     (void)nftw(help_folder, help_remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-/* The absolute path of a file that does not exist yet, in a folder of this program below
- * the working folder. Children leave by _exit, so that they don't remove it. */
+/* The absolute path of a new file, in a folder of this program below the current
+ * directory. The program removes the folder at its exit; a child must end by _exit, which
+ * does not. */
 static inline void fresh_path(char path[HELP_PATH])
 {
     static int count;
@@ -73,8 +77,8 @@ static inline char *help_read_file(const char *path)
     return text;
 }
 
-/* The migrations in a folder of the repository. The stores only compare checksums, so any
- * text that depends on the file will do. They live as long as the program. */
+/* Reads the migrations in a folder of the repository; they are never freed. The stores
+ * only compare checksums, so any function of the file will do. */
 static inline void load_migrations(const char *folder, rl_migration *list,
                                    rl_migrations *known)
 {
@@ -121,7 +125,7 @@ static inline const rl_migrations *postgres_migrations(void)
     return &known;
 }
 
-/* A store on a file, not yet opened. */
+/* A store on a file that is not open yet. */
 static inline rl_store *new_store(const char *path)
 {
     rl_store *store = NULL;
@@ -144,7 +148,7 @@ static inline rl_store *open_store(const char *path)
     return store;
 }
 
-/* The migrations of the repository, as a recorder owns them. */
+/* Copies migrations into a set that a recorder will own; false without memory. */
 static inline bool own_migrations(rl_migration_set *set, const rl_migrations *known)
 {
     bool whole = true;
@@ -162,7 +166,7 @@ static inline bool own_migrations(rl_migration_set *set, const rl_migrations *kn
     return whole && set->list != NULL;
 }
 
-/* A recorder on a SQLite file, or the reason why there is none. */
+/* Creates a recorder on a SQLite file. */
 static inline rl_status new_recorder(const char *path, rl_recorder **recorder,
                                      rl_err *err)
 {
@@ -177,7 +181,7 @@ static inline rl_status new_recorder(const char *path, rl_recorder **recorder,
     return rl_recorder_new(&config, NULL, recorder, err);
 }
 
-/* How long a test's close may take. */
+/* Closes a recorder within the usual time. */
 static inline void close_recorder(rl_recorder *recorder)
 {
     rl_recorder_close(recorder, rl_monotonic_ns() + RL_CLOSE_NS);
@@ -201,14 +205,14 @@ static inline rl_run *new_run(const char *wpk_id, const char *run_id, const char
     return run;
 }
 
-/* Makes a run's id its own, as that of a graph's run is, which has an owner as well. */
+/* Makes the run one with an id of its own and an owner, as a handler records it. */
 static inline void make_own(rl_run *run)
 {
     run->is_own = true;
     set_text(run, RL_OWNER, "here 1 1");
 }
 
-/* A sealed run whose id is its own, in the workflow "w": one number is one record. */
+/* A sealed run with an id of its own, in the workflow "w". The id is `number`. */
 static inline rl_run *new_own_run(unsigned number, const char *run_id, const char *status,
                                   const char *outputs)
 {
@@ -226,7 +230,7 @@ static inline rl_run *new_own_run(unsigned number, const char *run_id, const cha
     return run;
 }
 
-/* Writes one run, and frees it. */
+/* Writes a run, and frees it. */
 static inline rl_status write_run(rl_store *store, rl_run *run, bool may_wait,
                                   rl_err *err)
 {
@@ -237,21 +241,68 @@ static inline rl_status write_run(rl_store *store, rl_run *run, bool may_wait,
     return status;
 }
 
-/* The cell of a column in a row of an answer. */
+static inline void free_batch(rl_run **runs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        rl_run_free(runs[i]);
+    }
+}
+
+/* Four logs of two runs named "r": each is running, then ended. */
+static inline void new_two_runs(rl_run *logs[4])
+{
+    logs[0] = new_own_run(1, "r", "running", NULL);
+    logs[1] = new_own_run(2, "r", "running", NULL);
+    logs[2] = new_own_run(1, "r", "completed", "1");
+    logs[3] = new_own_run(2, "r", "failed", "2");
+}
+
+/* A batch of six logs: of three runs named "r", and of another. The last one has no
+ * status, so a store rejects the batch until texts[RL_STATUS].given is set. */
+static inline void new_mixed_batch(rl_run *runs[6])
+{
+    runs[0] = new_own_run(1, "r", "running", NULL);
+    runs[1] = new_own_run(2, "r", "running", NULL);
+    runs[2] = new_run("w", "other", "completed");
+    runs[3] = new_own_run(2, "r", "completed", "2");
+    runs[4] = new_own_run(1, "r", "completed", "1");
+    runs[5] = new_own_run(3, "r", "running", NULL);
+    runs[5]->texts[RL_STATUS].given = false;
+}
+
+/* Deletes a database with its -wal and -shm. */
+static inline void delete_database(const char *path)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm"};
+    char name[HELP_PATH + 8];
+
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
+        remove(name);
+    }
+}
+
+/* Waits for a child process, and checks that it exits with 0. */
+static inline void check_child(pid_t pid)
+{
+    int status = -1;
+
+    CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
+          WEXITSTATUS(status) == 0);
+}
+
+/* The cell of a column in a row. */
 static inline const rl_cell *cell_of(const rl_rows *rows, rl_shape shape, size_t row,
                                      rl_column column)
 {
-    size_t count, at = 0;
-    const rl_column *columns = rl_shape_columns(shape, &count);
+    size_t count, at = rl_shape_index(shape, column);
 
-    while (at < count && columns[at] != column) {
-        at++;
-    }
+    rl_shape_columns(shape, &count);
     help_need(at < count && row * count + at < rl_rows_cells(rows), "a cell");
     return rl_rows_cell(rows, row * count + at);
 }
 
-/* Reads what a query finds; gives the number of rows. */
+/* Reads the rows that a query selects; returns their number. */
 static inline size_t ask(rl_store *store, const rl_query *query, rl_rows *rows)
 {
     rl_err err = {.code = RL_OK};
@@ -265,8 +316,8 @@ static inline size_t ask(rl_store *store, const rl_query *query, rl_rows *rows)
     return rl_rows_cells(rows) / count;
 }
 
-/* The first cell that a statement gives on a connection of its own, as text: "" for none,
- * "(null)" for NULL, the message of an error. Owned by the caller. */
+/* The first cell of a statement's result, as text: "" without rows, "(null)" for NULL, or
+ * the error message. Opens a connection of its own. Owned by the caller. */
 static inline char *sql_text(const char *path, const char *sql)
 {
     sqlite3_stmt *stmt = NULL;
@@ -313,7 +364,7 @@ static inline int64_t sql_int(const char *path, const char *sql)
         free(check_cell);                       \
     } while (0)
 
-/* That nothing in the file is broken. */
+/* Checks that SQLite finds no damage in the file. */
 #define CHECK_INTACT(path) CHECK_SQL(path, "PRAGMA integrity_check", "ok")
 
 #endif

@@ -1,6 +1,7 @@
-/* Test of the journal's file while its memory and its system calls fail, each once and from
- * then on: what was appended is there once, whole and in order, a batch is settled as a whole
- * or not at all, no seq is given twice, and it goes on once the fault is over.
+/* Test of the journal's file while its memory and its system calls fail, each once and
+ * then for good. Acknowledged runs are in it once, complete and in order; a batch is
+ * finished as a whole or not at all; no seq is used twice; and the journal works again
+ * once the fault is over.
  *
  * PARTS: 8
  */
@@ -12,16 +13,16 @@
 
 #define FIRST 4 /* runs in the first batch */
 #define SELF "a process"
-#define FAR_AWAY INT64_C(9000000000000000) /* the end of a lease */
+#define FAR_FUTURE INT64_C(9000000000000000) /* the end of the lease; microseconds */
 
-/* What a scenario has asked of a journal, and what was acknowledged. */
+/* A scenario's journal, and which of its calls succeeded. */
 struct used {
     char path[HELP_PATH];
     rl_journal_file *journal;
-    bool batch, single, refused, settled;
+    bool batch, single, rejected, finished;
 };
 
-static rl_run *runs[FIRST + 3]; /* the batch, single, refused, later */
+static rl_run *runs[FIRST + 3]; /* the batch, single, rejected, later */
 
 static void make_runs(void)
 {
@@ -38,13 +39,6 @@ static void make_runs(void)
     }
 }
 
-static void free_runs(void)
-{
-    for (int i = 0; i < FIRST + 3; i++) {
-        rl_run_free(runs[i]);
-    }
-}
-
 static bool append(struct used *used, int first, size_t count, rl_durability durability)
 {
     const rl_batch batch = {runs + first, count, durability, true};
@@ -55,7 +49,7 @@ static bool append(struct used *used, int first, size_t count, rl_durability dur
     return status == RL_OK;
 }
 
-static bool refuse(struct used *used)
+static bool reject(struct used *used)
 {
     rl_err err = {.code = RL_OK}, reason;
     rl_status status;
@@ -67,7 +61,7 @@ static bool refuse(struct used *used)
     return status == RL_OK;
 }
 
-static bool take(struct used *used)
+static bool take_lease(struct used *used)
 {
     char holder[RL_JOURNAL_FILE_OWNER];
     rl_err err = {.code = RL_OK};
@@ -78,15 +72,15 @@ static bool take(struct used *used)
     check_error(status, &err);
     if (status == RL_OK) {
         CHECK_STR(holder, "");
-        status = rl_journal_file_take_lease(used->journal, holder, SELF, FAR_AWAY, &mine,
-                                            &err);
+        status = rl_journal_file_take_lease(used->journal, holder, SELF, FAR_FUTURE,
+                                            &mine, &err);
         check_error(status, &err);
         CHECK(status != RL_OK || mine);
     }
     return status == RL_OK && mine;
 }
 
-/* Reads what waits, and checks that each run came back as it went in. */
+/* Reads the journal, and checks that each run is as it was appended. */
 static bool read_all(struct used *used, rl_journal_file_batch *batch)
 {
     rl_err err = {.code = RL_OK};
@@ -117,8 +111,8 @@ static bool read_all(struct used *used, rl_journal_file_batch *batch)
     return status == RL_OK;
 }
 
-/* Settles what was read, the first of it as rejected. */
-static bool settle(struct used *used, rl_journal_file_batch *batch)
+/* Finishes a batch, its first run as rejected. */
+static bool finish(struct used *used, rl_journal_file_batch *batch)
 {
     rl_err err = {.code = RL_OK};
     bool mine = true;
@@ -135,7 +129,7 @@ static bool settle(struct used *used, rl_journal_file_batch *batch)
     return status == RL_OK && mine;
 }
 
-static void look(struct used *used)
+static void check_state(struct used *used)
 {
     rl_journal_file_state state = {0};
     rl_err err = {.code = RL_OK};
@@ -145,8 +139,8 @@ static void look(struct used *used)
     if (status == RL_OK) {
         CHECK(state.first <= state.last);
         CHECK(state.last - state.first + 1 >= used->batch * FIRST + used->single ||
-              used->settled);
-        CHECK(state.rejected >= used->refused);
+              used->finished);
+        CHECK(state.rejected >= used->rejected);
     }
 }
 
@@ -158,19 +152,19 @@ static int64_t count_of(const char *path, const char *table, const char *where)
     return sql_int(path, sql);
 }
 
-/* A batch that was appended waits as a whole, or was settled as a whole. */
-static void check_kept(struct used *used)
+/* An appended batch is in the journal as a whole, or was finished as a whole. */
+static void check_file(struct used *used)
 {
-    int64_t waits = count_of(used->path, "journal", "run_id LIKE 'b%'");
+    int64_t waiting = count_of(used->path, "journal", "run_id LIKE 'b%'");
     int64_t rejected = count_of(used->path, "journal_rejected", "run_id <> 'no'");
     int64_t single = count_of(used->path, "journal", "run_id = 'single'");
 
-    CHECK(waits == 0 || waits == FIRST);
-    CHECK(!used->batch || waits == FIRST || rejected == 1);
-    CHECK(!used->settled || count_of(used->path, "journal", "run_id <> 'later'") == 0);
+    CHECK(waiting == 0 || waiting == FIRST);
+    CHECK(!used->batch || waiting == FIRST || rejected == 1);
+    CHECK(!used->finished || count_of(used->path, "journal", "run_id <> 'later'") == 0);
     CHECK(!used->single || rejected == 1 || single == 1);
     CHECK(rejected <= 1);
-    CHECK(!used->refused ||
+    CHECK(!used->rejected ||
           count_of(used->path, "journal_rejected",
                    "run_id = 'no' AND reason = 'it breaks a rule' AND sqlstate = "
                    "'23514' AND length(outputs) = 6000") == 1);
@@ -183,8 +177,8 @@ static void check_kept(struct used *used)
               0);
 }
 
-/* Goes on without faults, to an empty journal. */
-static void finish(struct used *used)
+/* Uses the journal without faults until it is empty. */
+static void empty_journal(struct used *used)
 {
     rl_journal_file_batch batch = {.count = 0};
     rl_err err = {.code = RL_OK};
@@ -195,17 +189,17 @@ static void finish(struct used *used)
         return;
     }
     CHECK_STR(rl_journal_file_open(used->journal, &err) == RL_OK ? "" : err.text, "");
-    check_kept(used);
+    check_file(used);
     last = sql_int(used->path, "SELECT max(ifnull((SELECT max(seq) FROM journal), 0), "
                                "(SELECT settled FROM journal_lease))");
     CHECK(append(used, FIRST + 2, 1, RL_DISK));
     CHECK(sql_int(used->path, "SELECT seq FROM journal WHERE run_id = 'later'") > last);
     CHECK_SQL(used->path, "UPDATE journal_lease SET owner = NULL, until = 0", "");
-    CHECK(take(used));
+    CHECK(take_lease(used));
     CHECK(read_all(used, &batch));
-    CHECK(settle(used, &batch));
-    used->settled = true;
-    look(used);
+    CHECK(finish(used, &batch));
+    used->finished = true;
+    check_state(used);
     CHECK_INT(rl_journal_file_checkpoint(used->journal, &err), RL_OK);
     CHECK_INT(count_of(used->path, "journal", "1"), 0);
     CHECK(sql_int(used->path, "SELECT settled FROM journal_lease") > last);
@@ -222,13 +216,13 @@ static void use_journal(struct used *used)
 
     used->batch = append(used, 0, FIRST, RL_DISK);
     used->single = append(used, FIRST, 1, RL_JOURNAL);
-    used->refused = refuse(used);
-    look(used);
-    if (take(used) && read_all(used, &batch)) {
+    used->rejected = reject(used);
+    check_state(used);
+    if (take_lease(used) && read_all(used, &batch)) {
         check_error(rl_journal_file_checkpoint(used->journal, &err), &err);
-        used->settled = settle(used, &batch);
+        used->finished = finish(used, &batch);
     }
-    look(used);
+    check_state(used);
     rl_journal_file_batch_free(&batch);
 }
 
@@ -257,37 +251,31 @@ static void on_a_new_file(void)
     if (status == RL_OK) {
         use_journal(&used); /* opened by the first append */
     }
-    finish(&used);
+    empty_journal(&used);
 }
 
-static void on_a_file_that_is_open(void)
+static void on_an_open_file(void)
 {
     struct used used = {.journal = NULL};
 
     begin(&used);
     use_journal(&used);
-    finish(&used);
+    empty_journal(&used);
 }
 
-/* The file is deleted: what is acknowledged from then on is in a new one. */
-static void deleted_under_it(void)
+/* The file is deleted while it is open: runs acknowledged later are in a new file. */
+static void on_a_deleted_file(void)
 {
     struct used used = {.journal = NULL};
-    char name[HELP_PATH + 8];
 
     begin(&used);
     (void)append(&used, FIRST, 1, RL_DISK);
-    for (int i = 0; i < 3; i++) {
-        const char *const parts[] = {"", "-wal", "-shm"};
-
-        snprintf(name, sizeof name, "%s%s", used.path, parts[i]);
-        remove(name);
-    }
-    rl_journal_file_before_fork(used.journal); /* which looks at the path at once */
+    delete_database(used.path);
+    rl_journal_file_before_fork(used.journal); /* checks the path at once */
     rl_journal_file_after_fork(used.journal);
     used.batch = append(&used, 0, FIRST, RL_DISK);
-    used.refused = refuse(&used);
-    finish(&used);
+    used.rejected = reject(&used);
+    empty_journal(&used);
 }
 
 static void around_a_fork(void)
@@ -299,55 +287,46 @@ static void around_a_fork(void)
     rl_journal_file_before_fork(used.journal);
     rl_journal_file_after_fork(used.journal);
     used.single = append(&used, FIRST, 1, RL_JOURNAL);
-    look(&used);
-    finish(&used);
+    check_state(&used);
+    empty_journal(&used);
 }
 
-static void with_all_plans(void (*scenario)(void), long dense)
+static void play(void (*scenario)(void), long dense)
 {
-    const struct fault_plan plans[] = {
-        {"the core's memory", FAULT_MEMORY, ENOMEM, 5, 0, false},
-        {"SQLite's memory", FAULT_SQLITE_MEMORY, ENOMEM, 100, dense, false},
-        {"EIO", FAULT_FILE, EIO, 20, 0, false},
-        {"ENOSPC", FAULT_WRITE, ENOSPC, 8, 0, false},
-        {"short writes", FAULT_SHORT, EIO, 2, 0, false},
-        {"locks", FAULT_LOCK, EAGAIN, 10, 0, true},
-    };
+    static const long least[] = {5, 100, 20, 8, 2, 10}; /* see fault_sqlite_file */
 
     fault_install();
     the_migrations();
     make_runs();
-    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
-        fault_everywhere(&plans[i], scenario);
-    }
-    free_runs();
+    fault_sqlite_file(scenario, least, dense);
+    free_batch(runs, FIRST + 3);
 }
 
-static void test_a_new_file(void)
+static void test_faults_on_a_new_file(void)
 {
-    with_all_plans(on_a_new_file, 20);
+    play(on_a_new_file, 20);
 }
 
-static void test_a_file_that_is_open(void)
+static void test_faults_on_an_open_file(void)
 {
-    with_all_plans(on_a_file_that_is_open, 100);
+    play(on_an_open_file, 100);
 }
 
-static void test_deleted_under_it(void)
+static void test_faults_on_a_deleted_file(void)
 {
-    with_all_plans(deleted_under_it, 20);
+    play(on_a_deleted_file, 20);
 }
 
-static void test_around_a_fork(void)
+static void test_faults_around_a_fork(void)
 {
-    with_all_plans(around_a_fork, 20);
+    play(around_a_fork, 20);
 }
 
 static const struct check_test tests[] = {
-    CHECK_LOOP(test_a_new_file),
-    CHECK_LOOP(test_a_file_that_is_open),
-    CHECK_LOOP(test_deleted_under_it),
-    CHECK_LOOP(test_around_a_fork),
+    CHECK_LOOP(test_faults_on_a_new_file),
+    CHECK_LOOP(test_faults_on_an_open_file),
+    CHECK_LOOP(test_faults_on_a_deleted_file),
+    CHECK_LOOP(test_faults_around_a_fork),
 };
 
 CHECK_MAIN(tests)

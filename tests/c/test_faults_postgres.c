@@ -1,7 +1,7 @@
 /* Test of a recorder with a server while libpq's functions, the system calls around them,
- * its memory and its journal fail, each once and from then on: every call ends in time with
- * success or a clear error, and every acknowledged run is on the server in the end, as it
- * was logged.
+ * its memory and its journal fail, each once and then for good. Every call ends in time
+ * with success or a clear error, and in the end the server has every acknowledged run as
+ * it was logged.
  *
  * PARTS: 8
  * NEEDS: postgres
@@ -16,14 +16,14 @@
 
 #include "check.h"
 #include "fault_help.h"
+#include "server_help.h"
 #include "store_help.h"
 
-#include <libpq-fe.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/vfs.h>
 
-/* FAULT_SERVER: what libpq gives when a call fails. */
+/* Defines a wrapper that returns `failed` when the call must fail. */
 #define WRAP(kind, failed, result, name, parameters, arguments) \
     result __real_##name parameters;                            \
     result __wrap_##name parameters;                            \
@@ -35,7 +35,7 @@
         return __real_##name arguments;                         \
     }
 
-/* A connection that has failed, as an address where nobody listens gives. */
+/* A failed connection, as to an address where no server listens. */
 static PGconn *no_connection(void)
 {
     return PQconnectdb("host=/nowhere");
@@ -62,7 +62,7 @@ WRAP(FAULT_SERVER, 0, int, PQpipelineSync, (PGconn * pg), (pg))
 WRAP(FAULT_SERVER, 0, int, PQexitPipelineMode, (PGconn * pg), (pg))
 WRAP(FAULT_SERVER, -1, int, PQflush, (PGconn * pg), (pg))
 WRAP(FAULT_SERVER, 0, int, PQconsumeInput, (PGconn * pg), (pg))
-/* Without a message it lacks memory. */
+/* NULL without a message means no memory. */
 WRAP(FAULT_SERVER, (*message = NULL, NULL), PQconninfoOption *, PQconninfoParse,
      (const char *dsn, char **message), (dsn, message))
 WRAP(FAULT_SYSTEM, -1, int, poll, (struct pollfd * fds, nfds_t count, int millis),
@@ -85,7 +85,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
     return __real_pthread_create(thread, attributes, run, ctx);
 }
 
-/* A result that libpq had no memory for comes as an error without a code. */
+/* Without memory for a result libpq gives an error without a code. */
 PGresult *__real_PQgetResult(PGconn *pg);
 PGresult *__wrap_PQgetResult(PGconn *pg);
 
@@ -105,7 +105,7 @@ int __wrap_open(const char *path, int flags, ...);
 
 int __wrap_open(const char *path, int flags, ...)
 {
-    mode_t mode = 0600; /* of whatever is made here */
+    mode_t mode = 0600; /* of the files that the recorder creates */
 
     return fault_strikes(FAULT_SYSTEM) ? -1 : __real_open(path, flags, mode);
 }
@@ -113,7 +113,7 @@ int __wrap_open(const char *path, int flags, ...)
 #define THREADS 4
 #define RUNS (THREADS + 5)
 
-/* A run that is logged, and what became of that. */
+/* A run, and the result of logging it. */
 struct logged {
     rl_run *run;
     rl_durability durability;
@@ -124,14 +124,13 @@ struct logged {
 struct scene {
     char path[HELP_PATH], wpk_id[24];
     rl_recorder *recorder;
-    bool away; /* the server is not there at first */
+    bool unavailable; /* the server, until check_all_stored */
     struct logged logged[RUNS];
 };
 
-static PGconn *watcher; /* of the test's own */
-static bool away;       /* the next scene's server is not there at first */
+static bool unavailable; /* of the next scene */
 
-/* The first cell that a statement gives, as a number. $1 is the scene's wpk_id. */
+/* The first cell of a statement's result, as a number. $1 is the wpk_id. */
 static long server_int(const char *wpk_id, const char *sql)
 {
     const char *const values[] = {wpk_id};
@@ -152,8 +151,8 @@ static long server_int(const char *wpk_id, const char *sql)
 static rl_status new_server_recorder(struct scene *scene, rl_err *err)
 {
     rl_config config = {.sqlite_path = rl_strdup(scene->path),
-                        .postgres_dsn =
-                            rl_strdup(scene->away ? "host=/nowhere" : getenv("TEST_DSN")),
+                        .postgres_dsn = rl_strdup(
+                            scene->unavailable ? "host=/nowhere" : getenv("TEST_DSN")),
                         .max_payload = 1 << 20,
                         .timeout_ns = UINT64_C(2000000000),
                         .pool = 2};
@@ -173,7 +172,7 @@ static uint64_t in_millis(uint64_t millis)
     return rl_monotonic_ns() + millis * UINT64_C(1000000);
 }
 
-/* A scene with its runs, made while nothing fails. */
+/* Creates a scene with its runs; nothing fails meanwhile. */
 static void begin_scene(struct scene *scene)
 {
     static const rl_durability durabilities[] = {RL_SERVER, RL_JOURNAL, RL_DISK,
@@ -183,7 +182,7 @@ static void begin_scene(struct scene *scene)
     char name[24], payload[100];
 
     memset(scene, 0, sizeof *scene);
-    scene->away = away;
+    scene->unavailable = unavailable;
     fresh_path(scene->path);
     snprintf(scene->wpk_id, sizeof scene->wpk_id, "w%d", ++count);
     for (int i = 0; i < RUNS; i++) {
@@ -193,7 +192,7 @@ static void begin_scene(struct scene *scene)
         snprintf(payload, sizeof payload, "{\"text\": \"%s of %s\"}", name,
                  scene->wpk_id);
         one->run = new_run(scene->wpk_id, i % 2 == 0 ? name : "same", "completed");
-        if (i % 2 == 1) { /* records that have their name in common */
+        if (i % 2 == 1) { /* runs that have one name */
             make_own(one->run);
         }
         set_text(one->run, RL_OUTPUTS, payload);
@@ -240,7 +239,7 @@ static bool is_on_server(struct scene *scene, int at)
 
     if (server_int(scene->wpk_id, "SELECT count(to_regclass('workflow_runs')) WHERE $1 "
                                   "<> ''") != 1) {
-        return false; /* the tables could not be made */
+        return false; /* the tables do not exist */
     }
     snprintf(sql, sizeof sql,
              SERVER_RUN "outputs->>'text' = 'r%d of ' || $1 AND run_id %s", at,
@@ -248,10 +247,10 @@ static bool is_on_server(struct scene *scene, int at)
     return server_int(scene->wpk_id, sql) == 1;
 }
 
-/* What flush says is so. */
+/* After a successful flush the server has all acknowledged runs. */
 static void flush_and_check(struct scene *scene)
 {
-    bool patient = !atomic_load(&fault.go_on) && !scene->away;
+    bool patient = !atomic_load(&fault.go_on) && !scene->unavailable;
     rl_err err = {.code = RL_OK};
     rl_status status =
         rl_recorder_flush(scene->recorder, in_millis(patient ? 5000 : 100), &err);
@@ -266,10 +265,10 @@ static void flush_and_check(struct scene *scene)
     }
 }
 
-/* Only the journal stands in for a server that is away, so queries fail then. */
+/* Queries fail without the server, as the journal does not answer them. */
 static void check_answer(struct scene *scene, rl_status status, const rl_err *err)
 {
-    if (scene->away) {
+    if (scene->unavailable) {
         CHECK(status == RL_STORE || status == RL_NOMEM);
         CHECK(err->text[0] != '\0');
     } else {
@@ -307,7 +306,7 @@ static bool is_in_journal(struct scene *scene, int at)
     return access(scene->path, F_OK) == 0 && sql_int(scene->path, sql) == 1;
 }
 
-/* A recorder that could not even give its lease back holds it for 30 s: they pass. */
+/* A recorder that failed to end its lease holds it for 30 s. This ends it. */
 static void end_lease(struct scene *scene)
 {
     if (access(scene->path, F_OK) == 0 &&
@@ -317,9 +316,9 @@ static void end_lease(struct scene *scene)
     }
 }
 
-/* What was acknowledged is on the server or in the journal. Then a recorder without faults
- * forwards the journal, and it is all on the server. */
-static void check_all_kept(struct scene *scene)
+/* Each acknowledged run is on the server or in the journal. After a recorder without
+ * faults has forwarded the journal, the server has all of them. */
+static void check_all_stored(struct scene *scene)
 {
     rl_err err = {.code = RL_OK};
 
@@ -328,11 +327,10 @@ static void check_all_kept(struct scene *scene)
               is_in_journal(scene, i));
     }
     end_lease(scene);
-    scene->away = false;
+    scene->unavailable = false;
     CHECK_INT(new_server_recorder(scene, &err), RL_OK);
     CHECK_INT(rl_recorder_flush(scene->recorder, in_millis(10000), &err), RL_OK);
-    read_and_remove(
-        scene); /* it makes the tables, if need be, and forwards what is left */
+    read_and_remove(scene); /* creates the tables, if they do not exist */
     CHECK_INT(rl_recorder_flush(scene->recorder, in_millis(10000), &err), RL_OK);
     rl_recorder_free(scene->recorder);
     for (int i = 0; i < RUNS; i++) {
@@ -380,28 +378,22 @@ static void record(void)
     }
     CHECK(rl_monotonic_ns() - start < UINT64_C(15000000000));
     fault_over();
-    check_all_kept(&scene);
+    check_all_stored(&scene);
 }
 
-/* The same on a server that is not there, so that all of it goes to the journal. */
+/* The same without a server, so that all runs go to the journal. */
 static void record_in_journal(void)
 {
-    away = true;
+    unavailable = true;
     record();
-    away = false;
+    unavailable = false;
 }
 
 /* The same on a database without the tables. */
-static void record_at_first(void)
+static void record_on_empty_database(void)
 {
     PQclear(PQexec(watcher, "DROP SCHEMA public CASCADE; CREATE SCHEMA public"));
     record();
-}
-
-static void ignore_notice(void *ctx, const char *text)
-{
-    (void)ctx;
-    (void)text;
 }
 
 static void set_up(void)
@@ -409,15 +401,12 @@ static void set_up(void)
     fault_install();
     the_migrations();
     postgres_migrations();
-    help_need(getenv("TEST_DSN") != NULL, "TEST_DSN names no database");
     if (watcher == NULL) {
         struct scene scene;
 
-        watcher = PQconnectdb(getenv("TEST_DSN"));
-        help_need(PQstatus(watcher) == CONNECTION_OK, PQerrorMessage(watcher));
-        PQsetNoticeProcessor(watcher, ignore_notice, NULL);
+        connect_watcher();
         begin_scene(&scene);
-        check_all_kept(&scene);
+        check_all_stored(&scene);
     }
 }
 
@@ -429,12 +418,12 @@ static void test_libpq_fails(void)
     fault_everywhere(&plan, record);
 }
 
-static void test_libpq_fails_at_first(void)
+static void test_libpq_fails_during_migrations(void)
 {
     static const struct fault_plan plan = {"libpq", FAULT_SERVER, EIO, 90, 10, false};
 
     set_up();
-    fault_everywhere(&plan, record_at_first);
+    fault_everywhere(&plan, record_on_empty_database);
 }
 
 static void test_system_calls_fail(void)
@@ -457,8 +446,8 @@ static void test_memory_fails(void)
     fault_everywhere(&plan, record);
 }
 
-/* The journal's file fails while the server is away: what is acknowledged is in it all the
- * same, and else both reasons are told. */
+/* The journal's file fails while the server is unavailable: acknowledged runs are in it
+ * nevertheless. */
 static void test_journal_fails(void)
 {
     static const struct fault_plan plans[] = {
@@ -473,7 +462,7 @@ static void test_journal_fails(void)
     }
 }
 
-static void test_both_fail(void)
+static void test_error_names_server_and_journal(void)
 {
     struct scene scene;
     rl_err err = {.code = RL_OK};
@@ -481,7 +470,7 @@ static void test_both_fail(void)
     set_up();
     begin_scene(&scene);
     REQUIRE(new_server_recorder(&scene, &err) == RL_OK);
-    fault_begin(FAULT_SERVER | FAULT_FILE, EIO, 2, true); /* the DSN can be read */
+    fault_begin(FAULT_SERVER | FAULT_FILE, EIO, 2, true); /* after the DSN was parsed */
     for (int i = THREADS; i < RUNS; i++) {
         rl_run *run = scene.logged[i].run;
 
@@ -494,12 +483,12 @@ static void test_both_fail(void)
     rl_recorder_close(scene.recorder, in_millis(200));
     fault_over();
     rl_recorder_free(scene.recorder);
-    check_all_kept(&scene);
+    check_all_stored(&scene);
 }
 
-/* Without a worker thread, flush and close forward what waits, also where the server comes
- * back only while they do. */
-static void test_no_thread_can_be_had(void)
+/* Without a worker thread, flush and close forward the journal, also if the server
+ * becomes available only meanwhile. */
+static void test_flush_and_close_forward_without_threads(void)
 {
     struct scene scene;
     rl_err err = {.code = RL_OK};
@@ -510,7 +499,7 @@ static void test_no_thread_can_be_had(void)
         begin_scene(&scene);
         REQUIRE(new_server_recorder(&scene, &err) == RL_OK);
         log_run(&scene, THREADS + 1);
-        if (i > 0) { /* the first call is to fail */
+        if (i > 0) { /* the first call fails */
             fault_begin(FAULT_SERVER, EIO, 1, false);
         }
         if (i < 2) {
@@ -522,16 +511,19 @@ static void test_no_thread_can_be_had(void)
         fault_over();
         rl_recorder_free(scene.recorder);
         CHECK(i == 2 || is_on_server(&scene, THREADS + 2));
-        check_all_kept(&scene);
+        check_all_stored(&scene);
     }
     atomic_store(&no_threads, false);
 }
 
 static const struct check_test tests[] = {
-    CHECK_LOOP(test_libpq_fails),          CHECK_LOOP(test_libpq_fails_at_first),
-    CHECK_LOOP(test_system_calls_fail),    CHECK_LOOP(test_memory_fails),
-    CHECK_LOOP(test_journal_fails),        CHECK_TEST(test_both_fail),
-    CHECK_TEST(test_no_thread_can_be_had),
+    CHECK_LOOP(test_libpq_fails),
+    CHECK_LOOP(test_libpq_fails_during_migrations),
+    CHECK_LOOP(test_system_calls_fail),
+    CHECK_LOOP(test_memory_fails),
+    CHECK_LOOP(test_journal_fails),
+    CHECK_TEST(test_error_names_server_and_journal),
+    CHECK_TEST(test_flush_and_close_forward_without_threads),
 };
 
 CHECK_MAIN(tests)

@@ -1,6 +1,7 @@
-/* Test of the SQLite store while its memory and its system calls fail, each once and from
- * then on: every call ends with success or a clear error, what was acknowledged is in the
- * file, nothing is there by halves, nothing leaks, and it goes on once the fault is over.
+/* Test of the SQLite store while its memory and its system calls fail, each once and then
+ * for good. Every call ends with success or a clear error, the file has all acknowledged
+ * runs and no half batch, nothing leaks, and the store works again once the fault is
+ * over.
  *
  * PARTS: 6
  */
@@ -14,11 +15,12 @@
 
 #define BATCH 4
 
-/* What a scenario has asked of a store, and what was acknowledged. */
+/* A scenario's store, and which of its calls succeeded. */
 struct used {
     char path[HELP_PATH];
     rl_store *store;
-    bool batch, single, removed, moved; /* acknowledged */
+    bool batch, single, removed;
+    bool replaced; /* the file was deleted before these calls */
 };
 
 static rl_run *runs[BATCH + 2]; /* made before anything fails */
@@ -33,18 +35,11 @@ static void make_runs(void)
     payload[sizeof payload - 1] = '\0';
     for (int i = 0; i < BATCH + 2; i++) {
         runs[i] = new_run("w", names[i], "completed");
-        if (i == 2 || i == 3) { /* so it is kept as b2~2 */
+        if (i == 2 || i == 3) { /* so the second is stored as b2~2 */
             make_own(runs[i]);
         }
         set_text(runs[i], RL_OUTPUTS, payload); /* more than a page */
         runs[i]->started_at = runs[i]->created_at;
-    }
-}
-
-static void free_runs(void)
-{
-    for (int i = 0; i < BATCH + 2; i++) {
-        rl_run_free(runs[i]);
     }
 }
 
@@ -75,7 +70,7 @@ static bool remove_first(struct used *used)
     return status == RL_OK;
 }
 
-/* A query that succeeds finds what was acknowledged, whole. */
+/* A query that succeeds finds all acknowledged runs, complete. */
 static void ask_all(struct used *used)
 {
     rl_err err = {.code = RL_OK};
@@ -109,21 +104,21 @@ static int64_t count_runs(const char *path, const char *where)
     return sql_int(path, sql);
 }
 
-/* The file, once the fault is over and the store is open again. */
-static void check_kept(struct used *used)
+/* Checks the file, once the fault is over and the store is open again. */
+static void check_file(struct used *used)
 {
     int64_t batch = count_runs(used->path, "run_id LIKE 'b%'");
     int64_t whole = count_runs(used->path, "length(outputs) = 6000 AND "
                                            "started_at = created_at");
 
-    CHECK(batch == 0 || batch == BATCH || (batch == BATCH - 1 && !used->moved));
+    CHECK(batch == 0 || batch == BATCH || (batch == BATCH - 1 && !used->replaced));
     CHECK(!used->batch || batch >= BATCH - 1);
     CHECK(!used->removed || count_runs(used->path, "run_id = 'b0'") == 0);
     CHECK(!used->single || count_runs(used->path, "run_id = 'single'") == 1);
     CHECK_INT(whole, count_runs(used->path, "1"));
 }
 
-/* Goes on without faults; takes the store away, and checks the file. */
+/* Uses the store without faults, closes it, and checks the file. */
 static void finish(struct used *used)
 {
     rl_err err = {.code = RL_OK};
@@ -131,12 +126,12 @@ static void finish(struct used *used)
     fault_over();
     if (used->store != NULL) {
         CHECK_INT(used->store->ops->prepare(used->store, &err), RL_OK);
-        check_kept(used);
+        check_file(used);
         CHECK(write_some(used, BATCH + 1, 1, RL_DISK));
         ask_all(used);
         CHECK_STR(
             used->store->ops->checkpoint(used->store, &err) == RL_OK ? "" : err.text, "");
-        check_kept(used);
+        check_file(used);
         CHECK_INT(count_runs(used->path, "run_id = 'later'"), 1);
         used->store->ops->close(used->store);
         CHECK_INTACT(used->path);
@@ -196,7 +191,7 @@ static void begin_on_template(struct used *used)
     atomic_store(&fault.kinds, kinds);
 }
 
-static void on_a_file_that_is_open(void)
+static void on_an_open_file(void)
 {
     struct used used = {.store = NULL};
 
@@ -205,7 +200,7 @@ static void on_a_file_that_is_open(void)
     finish(&used);
 }
 
-/* A fork closes the file, and it is opened again. */
+/* A fork closes the file; the next call reopens it. */
 static void around_a_fork(void)
 {
     struct used used = {.store = NULL};
@@ -220,49 +215,23 @@ static void around_a_fork(void)
     finish(&used);
 }
 
-static void remove_file(const char *path)
-{
-    static const char *const parts[] = {"", "-wal", "-shm"};
-    char name[HELP_PATH + 8];
-
-    for (int i = 0; i < 3; i++) {
-        snprintf(name, sizeof name, "%s%s", path, parts[i]);
-        remove(name);
-    }
-}
-
-/* The file is deleted under the store: what it acknowledges from then on is in a new one. */
-static void deleted_under_it(void)
+/* The file is deleted while it is open: runs acknowledged later are in a new file. */
+static void on_a_deleted_file(void)
 {
     struct used used = {.store = NULL};
 
     begin_on_template(&used);
     (void)write_some(&used, BATCH, 1, RL_JOURNAL);
-    remove_file(used.path);
-    used.store->ops->before_fork(used.store); /* which looks at the path at once */
+    delete_database(used.path);
+    used.store->ops->before_fork(used.store); /* checks the path at once */
     used.store->ops->after_fork(used.store, false);
     used.batch = write_some(&used, 0, BATCH, RL_DISK);
     used.single = write_some(&used, BATCH, 1, RL_DISK);
-    used.moved = true;
+    used.replaced = true;
     finish(&used);
 }
 
-/* Which calls fail. SQLite makes thousands of allocations for the migrations. */
-static void with_all_plans(void (*scenario)(void), long dense)
-{
-    const struct fault_plan plans[] = {
-        {"the core's memory", FAULT_MEMORY, ENOMEM, 10, 0, false},
-        {"SQLite's memory", FAULT_SQLITE_MEMORY, ENOMEM, 200, dense, false},
-        {"EIO", FAULT_FILE, EIO, 30, 0, false},
-        {"ENOSPC", FAULT_WRITE, ENOSPC, 8, 0, false},
-        {"short writes", FAULT_SHORT, EIO, 8, 0, false},
-        {"locks", FAULT_LOCK, EAGAIN, 10, 0, true},
-    };
-
-    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
-        fault_everywhere(&plans[i], scenario);
-    }
-}
+static const long least[] = {10, 200, 30, 8, 8, 10}; /* see fault_sqlite_file */
 
 static void set_up(void)
 {
@@ -276,39 +245,39 @@ static void set_up(void)
     }
 }
 
-static void test_a_new_file(void)
+static void test_faults_on_a_new_file(void)
 {
     set_up();
-    with_all_plans(on_a_new_file, 20);
-    free_runs();
+    fault_sqlite_file(on_a_new_file, least, 20);
+    free_batch(runs, BATCH + 2);
 }
 
-static void test_a_file_that_is_open(void)
+static void test_faults_on_an_open_file(void)
 {
     set_up();
-    with_all_plans(on_a_file_that_is_open, 200);
-    free_runs();
+    fault_sqlite_file(on_an_open_file, least, 200);
+    free_batch(runs, BATCH + 2);
 }
 
-static void test_around_a_fork(void)
+static void test_faults_around_a_fork(void)
 {
     set_up();
-    with_all_plans(around_a_fork, 20);
-    free_runs();
+    fault_sqlite_file(around_a_fork, least, 20);
+    free_batch(runs, BATCH + 2);
 }
 
-static void test_deleted_under_it(void)
+static void test_faults_on_a_deleted_file(void)
 {
     set_up();
-    with_all_plans(deleted_under_it, 20);
-    free_runs();
+    fault_sqlite_file(on_a_deleted_file, least, 20);
+    free_batch(runs, BATCH + 2);
 }
 
 static const struct check_test tests[] = {
-    CHECK_LOOP(test_a_new_file),
-    CHECK_LOOP(test_a_file_that_is_open),
-    CHECK_LOOP(test_around_a_fork),
-    CHECK_LOOP(test_deleted_under_it),
+    CHECK_LOOP(test_faults_on_a_new_file),
+    CHECK_LOOP(test_faults_on_an_open_file),
+    CHECK_LOOP(test_faults_around_a_fork),
+    CHECK_LOOP(test_faults_on_a_deleted_file),
 };
 
 CHECK_MAIN(tests)

@@ -1,5 +1,5 @@
-/* Test of runs with an id of their own on PostgreSQL: two records under one name are kept
- * apart, alone, in the batches of a pipeline, out of the journal, and with several writers.
+/* Test of runs with an id of their own on PostgreSQL: two runs with one name get two
+ * rows, when written alone, in a pipeline, from the journal, and by several writers.
  *
  * NEEDS: postgres
  * LINK: -Wl,--wrap=PQgetResult
@@ -8,14 +8,15 @@
 #include "store/postgres/postgres.h"
 
 #include "check.h"
+#include "server_help.h"
 #include "store_help.h"
 
-#include <libpq-fe.h>
 #include <pthread.h>
 
 #define NOT_UNIQUE "23505"
 
-static int lost_answer; /* the call of PQgetResult, from here on, whose result is lost */
+static int
+    lost_answer; /* the number of the call of PQgetResult, from now, that loses its result */
 
 PGresult *__real_PQgetResult(PGconn *pg);
 PGresult *__wrap_PQgetResult(PGconn *pg);
@@ -32,9 +33,8 @@ PGresult *__wrap_PQgetResult(PGconn *pg)
 }
 
 static const atomic_bool never;
-static PGconn *watcher; /* of the test's own */
 
-/* The first cell that a statement gives, "" for none. Valid until the next call. */
+/* The first cell of a statement's result, "" for none. Valid until the next call. */
 static const char *server_text(const char *sql)
 {
     static char text[200];
@@ -48,12 +48,6 @@ static const char *server_text(const char *sql)
     }
     PQclear(result);
     return text;
-}
-
-static void ignore_notice(void *ctx, const char *text)
-{
-    (void)ctx;
-    (void)text;
 }
 
 static rl_store *connect_store(void)
@@ -76,18 +70,13 @@ static rl_store *open_server(void)
 {
     rl_store *store;
 
-    help_need(getenv("TEST_DSN") != NULL, "TEST_DSN names no database");
-    if (watcher == NULL) {
-        watcher = PQconnectdb(getenv("TEST_DSN"));
-        help_need(PQstatus(watcher) == CONNECTION_OK, PQerrorMessage(watcher));
-        PQsetNoticeProcessor(watcher, ignore_notice, NULL);
-    }
+    connect_watcher();
     store = connect_store();
     CHECK_STR(server_text("TRUNCATE workflow_runs"), "");
     return store;
 }
 
-/* Checks a record's row: "name status outputs", or "" for none. */
+/* Checks the row with this id: "run_id status outputs", or "" for none. */
 static void check_row(unsigned number, const char *want)
 {
     char sql[300];
@@ -115,18 +104,12 @@ static void write_own(rl_store *store, unsigned number, const char *status,
     }
 }
 
-static void free_runs(rl_run **runs, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        rl_run_free(runs[i]);
-    }
-}
-
-static void test_updates_find_their_rows(void)
+static void test_later_logs_update_their_row(void)
 {
     rl_store *store = open_server();
 
-    /* what was logged by its name alone becomes the first record of that name */
+    /* a run logged by its name alone becomes the first run with that name and an own
+     * id */
     CHECK_INT(write_run(store, new_run("w", "r", "running"), true, NULL), RL_OK);
     write_own(store, 1, "running", NULL);
     write_own(store, 2, "running", NULL);
@@ -143,21 +126,16 @@ static void test_updates_find_their_rows(void)
     store->ops->close(store);
 }
 
-/* A log that comes again, or late, in any of the ways in which it may come. */
-static void test_replays(void)
+/* Any consecutive logs of two runs, before and after all of them: the rows are always the
+ * same. */
+static void test_repeated_logs_change_nothing(void)
 {
-    static const char *const statuses[] = {"running", "running", "completed", "failed"};
     rl_store *store = open_server();
     rl_run *runs[8];
     rl_err err = {.code = RL_OK};
 
-    for (unsigned i = 0; i < 4; i++) {
-        runs[i] = new_own_run(1 + i % 2, "r", statuses[i],
-                              i == 2   ? "1"
-                              : i == 3 ? "2"
-                                       : NULL);
-        runs[4 + i] = runs[i];
-    }
+    new_two_runs(runs);
+    memcpy(runs + 4, runs, 4 * sizeof *runs);
     for (size_t first = 0; first < 4; first++) {
         for (size_t count = 1; count <= 4; count++) {
             rl_batch batch = {runs + first, count, RL_SERVER, true};
@@ -176,38 +154,33 @@ static void test_replays(void)
             CHECK_STR(server_text("DELETE FROM workflow_runs"), "");
         }
     }
-    free_runs(runs, 4);
+    free_batch(runs, 4);
     store->ops->close(store);
 }
 
-static void test_pipelines(void)
+static void test_batch_is_written_whole_or_not_at_all(void)
 {
     rl_store *store = open_server();
     rl_run *runs[6];
     rl_batch batch = {runs, 6, RL_SERVER, true};
     rl_err err = {.code = RL_OK};
 
-    runs[0] = new_own_run(1, "r", "running", NULL);
-    runs[1] = new_own_run(2, "r", "running", NULL);
-    runs[2] = new_run("w", "other", "completed");
-    runs[3] = new_own_run(2, "r", "completed", "2");
-    runs[4] = new_own_run(1, "r", "completed", "1");
-    runs[5] = new_own_run(3, "r", "running", NULL);
-    runs[5]->texts[RL_STATUS].given = false;
+    new_mixed_batch(runs);
     CHECK_INT(store->ops->write(store, &batch, &err), RL_STORE);
-    check_rows("0"); /* none of it */
+    check_rows("0"); /* none of the batch */
     runs[5]->texts[RL_STATUS].given = true;
     CHECK_INT(store->ops->write(store, &batch, &err), RL_OK);
     check_row(1, "r completed 1");
     check_row(2, "r~2 completed 2");
     check_row(3, "r~3 running -");
     check_rows("4");
-    free_runs(runs, 6);
+    free_batch(runs, 6);
     store->ops->close(store);
 }
 
-/* The name that a record did not get is free by now, but it is kept under another. */
-static void test_row_under_another_name(void)
+/* A run that was stored under another name stays there when its own name is free
+ * again. */
+static void test_renamed_run_keeps_its_name(void)
 {
     rl_store *store = open_server();
     rl_run *runs[2];
@@ -221,7 +194,7 @@ static void test_row_under_another_name(void)
     check_row(2, "r~2 running \"half\"");
     check_rows("1");
 
-    /* a pipeline is refused as a whole: then its runs are written one by one */
+    /* the server rejects the pipeline as a whole, but then takes its runs one by one */
     runs[0] = new_run("w", "before", "completed");
     runs[1] = new_own_run(2, "r", "completed", "2");
     CHECK_INT(store->ops->write(store, &batch, &err), RL_STORE);
@@ -234,15 +207,15 @@ static void test_row_under_another_name(void)
     }
     check_row(2, "r~2 completed 2");
     check_rows("2");
-    free_runs(runs, 2);
+    free_batch(runs, 2);
     store->ops->close(store);
 }
 
-/* Without the server's answer nothing is acknowledged, whichever of the statements it was. */
-static void test_lost_answers(void)
+/* No run is acknowledged without the server's answer to each statement. */
+static void test_lost_answers_are_not_acknowledged(void)
 {
     rl_store *store = open_server();
-    int refused = 0;
+    int failed = 0;
 
     write_own(store, 1, "running", NULL);
     write_own(store, 2, "running", NULL);
@@ -259,19 +232,19 @@ static void test_lost_answers(void)
             check_row(2, want);
         } else {
             CHECK(err.retryable);
-            refused++;
+            failed++;
         }
         lost_answer = 0;
         write_own(store, 2, "running", outputs);
         check_row(2, want);
         check_rows("2");
     }
-    CHECK_INT(refused, 2); /* else it was asked once more */
+    CHECK_INT(failed, 2); /* the other writes were retried */
     store->ops->close(store);
 }
 
-/* The same through the journal, in whose batches all of this comes together. */
-static void test_journal(void)
+/* The journal forwards logs of many runs with one name in each batch. */
+static void test_journal_forwards_runs_with_one_name(void)
 {
     rl_store *store = open_server();
     rl_metrics metrics = {0};
@@ -314,7 +287,7 @@ static void test_journal(void)
 #define WRITERS 4
 #define EACH 12
 
-/* Records under one name, in batches of three, with a connection of its own. */
+/* A thread that writes batches of runs with one name through a store of its own. */
 static void *write_records(void *ctx)
 {
     const unsigned *first = ctx;
@@ -332,13 +305,13 @@ static void *write_records(void *ctx)
         if (store->ops->write(store, &batch, &err) != RL_OK) {
             CHECK_STR(err.text, "written");
         }
-        free_runs(runs, 4);
+        free_batch(runs, 4);
     }
     store->ops->close(store);
     return NULL;
 }
 
-static void test_writers_at_once(void)
+static void test_concurrent_writers_leave_no_gaps(void)
 {
     rl_store *store = open_server();
     unsigned firsts[WRITERS];
@@ -362,13 +335,13 @@ static void test_writers_at_once(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_updates_find_their_rows),
-    CHECK_TEST(test_replays),
-    CHECK_TEST(test_pipelines),
-    CHECK_TEST(test_row_under_another_name),
-    CHECK_TEST(test_lost_answers),
-    CHECK_TEST(test_journal),
-    CHECK_TEST(test_writers_at_once),
+    CHECK_TEST(test_later_logs_update_their_row),
+    CHECK_TEST(test_repeated_logs_change_nothing),
+    CHECK_TEST(test_batch_is_written_whole_or_not_at_all),
+    CHECK_TEST(test_renamed_run_keeps_its_name),
+    CHECK_TEST(test_lost_answers_are_not_acknowledged),
+    CHECK_TEST(test_journal_forwards_runs_with_one_name),
+    CHECK_TEST(test_concurrent_writers_leave_no_gaps),
 };
 
 CHECK_MAIN(tests)

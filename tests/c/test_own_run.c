@@ -1,6 +1,6 @@
-/* Test of store/own_run.h: which name a run gets whose own is another record's, how many
- * questions that takes, and that its updates find it again: with answers of the test's own,
- * in the SQLite store, and through the journal's table.
+/* Test of store/own_run.h: the name of a run whose own is taken, the number of queries to
+ * find it, and later logs of that run. With a store of the test's own, with the SQLite
+ * store, and with the journal's table. test_own_postgres.c tests the same with a server.
  */
 #include "store/own_run.h"
 
@@ -13,14 +13,14 @@
 
 #define NUMBERS 3000
 
-/* A store that only knows which of the names "r~N" are taken. */
+/* A store that only knows which of the names "r~N" are taken, and fails on demand. */
 struct names {
     bool taken[NUMBERS];
-    bool exhausted;  /* all are */
-    const char *own; /* under which the record is kept already */
-    unsigned questions, inserts;
-    unsigned races;    /* insertions that come too late */
-    unsigned fails_at; /* the call of all that fails */
+    bool exhausted;            /* all names are taken */
+    const char *own;           /* the stored run's name, or NULL */
+    unsigned queries, inserts; /* calls of `taken` and `insert` */
+    unsigned races;            /* inserts whose name another process takes first */
+    unsigned fails_at;         /* the number of the call that fails */
     unsigned calls;
     char inserted[40];
 };
@@ -60,7 +60,7 @@ static rl_status is_taken(void *ctx, const rl_run *run, const char *name, bool *
     unsigned number = number_of(name);
 
     (void)run;
-    names->questions++;
+    names->queries++;
     CHECK(number >= 2);
     *taken = names->exhausted || (number < NUMBERS && names->taken[number]);
     return answer(names, err);
@@ -77,12 +77,12 @@ static rl_status insert_one(void *ctx, const rl_run *run, const char *name, bool
     *done = status == RL_OK && names->inserts > names->races;
     snprintf(names->inserted, sizeof names->inserted, "%s", name);
     if (status == RL_OK && names->own == NULL) {
-        names->taken[number_of(name)] = true; /* by this one, or the other */
+        names->taken[number_of(name)] = true; /* by this process or the other */
     }
     return status;
 }
 
-static rl_status settle(struct names *names, rl_err *err)
+static rl_status insert_run(struct names *names, rl_err *err)
 {
     static const rl_own_ops ops = {find_one, is_taken, insert_one};
     rl_run *run = new_own_run(1, "r", "running", NULL);
@@ -99,10 +99,10 @@ static void take_numbers(struct names *names, unsigned first, unsigned last)
     }
 }
 
-static void test_number_of_questions(void)
+static void test_free_name_takes_few_queries(void)
 {
     static const struct {
-        unsigned number, questions;
+        unsigned number, queries;
         const char *name;
     } cases[] = {{2, 1, "r~2"},   {3, 3, "r~3"},   {4, 3, "r~4"},       {5, 5, "r~5"},
                  {10, 7, "r~10"}, {17, 9, "r~17"}, {1000, 19, "r~1000"}};
@@ -112,15 +112,15 @@ static void test_number_of_questions(void)
         rl_err err;
 
         take_numbers(&names, 2, cases[i].number - 1);
-        CHECK_INT(settle(&names, &err), RL_OK);
+        CHECK_INT(insert_run(&names, &err), RL_OK);
         CHECK_STR(names.inserted, cases[i].name);
-        CHECK_INT(names.questions, cases[i].questions);
+        CHECK_INT(names.queries, cases[i].queries);
         CHECK_INT(names.inserts, 1);
     }
 }
 
-/* Runs that were deleted leave gaps: whichever name is found is free. */
-static void test_gaps(void)
+/* Deleted runs leave gaps: the name that is found is free. */
+static void test_name_is_free_despite_gaps(void)
 {
     for (unsigned gap = 2; gap < 70; gap++) {
         struct names names = {.own = NULL};
@@ -129,44 +129,44 @@ static void test_gaps(void)
 
         take_numbers(&names, 2, 70);
         names.taken[gap] = false;
-        CHECK_INT(settle(&names, &err), RL_OK);
+        CHECK_INT(insert_run(&names, &err), RL_OK);
         number = number_of(names.inserted);
         CHECK(number == gap || number == 71);
-        CHECK(names.questions <= 13);
+        CHECK(names.queries <= 13);
     }
 }
 
-/* Between question and insertion another process takes the name. */
-static void test_races(void)
+/* Between query and insert another process takes the name. */
+static void test_lost_races_are_retried(void)
 {
     struct names names = {.races = 3};
     rl_err err = {.code = RL_OK};
 
-    CHECK_INT(settle(&names, &err), RL_OK);
+    CHECK_INT(insert_run(&names, &err), RL_OK);
     CHECK_STR(names.inserted, "r~5");
     CHECK_INT(names.inserts, 4);
 
     names = (struct names){.races = UINT32_MAX};
-    CHECK_INT(settle(&names, &err), RL_STORE);
+    CHECK_INT(insert_run(&names, &err), RL_STORE);
     CHECK(strstr(err.text, "run_id") != NULL);
     CHECK_INT(names.inserts, 100);
 
     names = (struct names){.races = UINT32_MAX, .exhausted = true};
-    (void)settle(&names, &err); /* ends */
+    (void)insert_run(&names, &err); /* terminates */
 }
 
-static void test_found_again(void)
+static void test_stored_run_is_found_by_id(void)
 {
     struct names names = {.own = "r~7"};
     rl_err err;
 
-    CHECK_INT(settle(&names, &err), RL_OK);
+    CHECK_INT(insert_run(&names, &err), RL_OK);
     CHECK_STR(names.inserted, "r~7");
-    CHECK_INT(names.questions, 0);
+    CHECK_INT(names.queries, 0);
 
-    names = (struct names){.own = "r"}; /* an older log of its own row */
-    CHECK_INT(settle(&names, &err), RL_OK);
-    CHECK_INT(names.questions + names.inserts, 0);
+    names = (struct names){.own = "r"}; /* the log is older than the row */
+    CHECK_INT(insert_run(&names, &err), RL_OK);
+    CHECK_INT(names.queries + names.inserts, 0);
 }
 
 static void *no_memory(void *ctx, void *ptr, size_t size)
@@ -193,14 +193,14 @@ static void test_errors_are_passed_on(void)
     unsigned calls;
 
     take_numbers(&names, 2, 9);
-    CHECK_INT(settle(&names, &err), RL_OK);
+    CHECK_INT(insert_run(&names, &err), RL_OK);
     calls = names.calls;
     CHECK_INT(calls, 1 + 7 + 1);
     for (unsigned i = 1; i <= calls; i++) {
         names = (struct names){.fails_at = i};
         take_numbers(&names, 2, 9);
         err = (rl_err){.code = RL_OK};
-        CHECK_INT(settle(&names, &err), RL_STORE);
+        CHECK_INT(insert_run(&names, &err), RL_STORE);
         CHECK_STR(err.text, "it failed");
         CHECK_INT(names.calls, i);
     }
@@ -216,7 +216,7 @@ static void test_errors_are_passed_on(void)
 
 #define ROWS "SELECT count(*) FROM workflow_runs"
 
-/* Checks a record's row: "name status outputs", or "" for none. */
+/* Checks the row with this id: "run_id status outputs", or "" for none. */
 static void check_row(const char *path, unsigned number, const char *want)
 {
     char sql[300];
@@ -241,14 +241,15 @@ static rl_status write_own(rl_store *store, unsigned number, const char *status,
     return done;
 }
 
-static void test_updates_find_their_rows(void)
+static void test_later_logs_update_their_row(void)
 {
     char path[HELP_PATH];
     rl_store *store;
 
     fresh_path(path);
     store = open_store(path);
-    /* what was logged by its name alone becomes the first record of that name */
+    /* a run logged by its name alone becomes the first run with that name and an own
+     * id */
     CHECK_INT(write_run(store, new_run("w", "r", "running"), true, NULL), RL_OK);
     CHECK_INT(write_own(store, 1, "running", NULL), RL_OK);
     CHECK_INT(write_own(store, 2, "running", NULL), RL_OK);
@@ -264,7 +265,7 @@ static void test_updates_find_their_rows(void)
     check_row(path, 3, "r~3 completed 3");
     CHECK_INT(sql_int(path, ROWS), 3);
 
-    /* who logs under the name means the first */
+    /* a log by name alone means the first */
     CHECK_INT(write_run(store, new_run("w", "r", "completed"), true, NULL), RL_OK);
     check_row(path, 1, "r completed 1");
     CHECK_INT(write_run(store, new_run("w", "r~2", "failed"), true, NULL), RL_OK);
@@ -274,11 +275,9 @@ static void test_updates_find_their_rows(void)
     CHECK_INTACT(path);
 }
 
-/* The logs of two records, in every order of the four, twice over: what is there at last is
- * the same. */
-static void test_replays(void)
+/* Any four of the logs of two runs, and then all: the rows are always the same. */
+static void test_repeated_logs_change_nothing(void)
 {
-    static const char *const statuses[] = {"running", "running", "completed", "failed"};
     char path[HELP_PATH];
     rl_store *store;
     rl_err err;
@@ -288,13 +287,8 @@ static void test_replays(void)
     for (int mix = 0; mix < 256; mix++) {
         rl_run *runs[4];
 
-        for (unsigned i = 0; i < 4; i++) {
-            runs[i] = new_own_run(1 + i % 2, "r", statuses[i],
-                                  i == 2   ? "1"
-                                  : i == 3 ? "2"
-                                           : NULL);
-        }
-        for (int i = 0; i < 8; i++) { /* any four of the four, then all */
+        new_two_runs(runs);
+        for (int i = 0; i < 8; i++) { /* any four, then all */
             rl_run *one = runs[i < 4 ? mix >> (2 * i) & 3 : i - 4];
             rl_batch batch = {&one, 1, RL_JOURNAL, true};
 
@@ -310,9 +304,7 @@ static void test_replays(void)
                   "ORDER BY run_id)",
                   "r,r~2");
         CHECK_SQL(path, "DELETE FROM workflow_runs", "");
-        for (int i = 0; i < 4; i++) {
-            rl_run_free(runs[i]);
-        }
+        free_batch(runs, 4);
     }
     store->ops->close(store);
 }
@@ -325,12 +317,10 @@ static void write_together(rl_store *store, rl_run **runs, size_t count)
     if (store->ops->write(store, &batch, &err) != RL_OK) {
         CHECK_STR(err.text, "written");
     }
-    for (size_t i = 0; i < count; i++) {
-        rl_run_free(runs[i]);
-    }
+    free_batch(runs, count);
 }
 
-static void test_batches(void)
+static void test_batch_is_written_whole_or_not_at_all(void)
 {
     char path[HELP_PATH];
     rl_run *runs[6];
@@ -340,15 +330,9 @@ static void test_batches(void)
 
     fresh_path(path);
     store = open_store(path);
-    runs[0] = new_own_run(1, "r", "running", NULL);
-    runs[1] = new_own_run(2, "r", "running", NULL);
-    runs[2] = new_run("w", "other", "completed");
-    runs[3] = new_own_run(2, "r", "completed", "2");
-    runs[4] = new_own_run(1, "r", "completed", "1");
-    runs[5] = new_own_run(3, "r", "running", NULL);
-    runs[5]->texts[RL_STATUS].given = false; /* the table takes no NULL there */
+    new_mixed_batch(runs);
     CHECK_INT(store->ops->write(store, &batch, &err), RL_STORE);
-    CHECK_INT(sql_int(path, ROWS), 0); /* none of it */
+    CHECK_INT(sql_int(path, ROWS), 0); /* none of the batch */
     runs[5]->texts[RL_STATUS].given = true;
     write_together(store, runs, 6);
     check_row(path, 1, "r completed 1");
@@ -359,8 +343,9 @@ static void test_batches(void)
     CHECK_INTACT(path);
 }
 
-/* The name that a record did not get is free by now, but it is kept under another. */
-static void test_row_under_another_name(void)
+/* A run that was stored under another name stays there when its own name is free
+ * again. */
+static void test_renamed_run_keeps_its_name(void)
 {
     char path[HELP_PATH];
     rl_run *runs[3];
@@ -398,7 +383,7 @@ struct writer {
     unsigned first;
 };
 
-/* Records under one name, with a store of its own. */
+/* A thread that writes runs with one name through a store of its own. */
 static void *write_records(void *ctx)
 {
     const struct writer *writer = ctx;
@@ -412,7 +397,7 @@ static void *write_records(void *ctx)
     return NULL;
 }
 
-static void test_writers_at_once(void)
+static void test_concurrent_writers_leave_no_gaps(void)
 {
     static struct writer writers[WRITERS];
     pthread_t threads[WRITERS];
@@ -449,8 +434,8 @@ static void append(rl_journal_file *journal, rl_run *run)
     rl_run_free(run);
 }
 
-/* The journal keeps every log, and what belongs to it. */
-static void test_journal(void)
+/* The journal stores each log with its id, revision and is_own. */
+static void test_journal_stores_own_ids(void)
 {
     static rl_journal_file_batch batch;
     char path[HELP_PATH], id[RL_UUID_TEXT];
@@ -483,17 +468,17 @@ static void test_journal(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_number_of_questions),
-    CHECK_TEST(test_gaps),
-    CHECK_TEST(test_races),
-    CHECK_TEST(test_found_again),
+    CHECK_TEST(test_free_name_takes_few_queries),
+    CHECK_TEST(test_name_is_free_despite_gaps),
+    CHECK_TEST(test_lost_races_are_retried),
+    CHECK_TEST(test_stored_run_is_found_by_id),
     CHECK_TEST(test_errors_are_passed_on),
-    CHECK_TEST(test_updates_find_their_rows),
-    CHECK_TEST(test_replays),
-    CHECK_TEST(test_batches),
-    CHECK_TEST(test_row_under_another_name),
-    CHECK_TEST(test_writers_at_once),
-    CHECK_TEST(test_journal),
+    CHECK_TEST(test_later_logs_update_their_row),
+    CHECK_TEST(test_repeated_logs_change_nothing),
+    CHECK_TEST(test_batch_is_written_whole_or_not_at_all),
+    CHECK_TEST(test_renamed_run_keeps_its_name),
+    CHECK_TEST(test_concurrent_writers_leave_no_gaps),
+    CHECK_TEST(test_journal_stores_own_ids),
 };
 
 CHECK_MAIN(tests)

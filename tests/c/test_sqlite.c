@@ -1,5 +1,5 @@
-/* Test of the SQLite store through store.h: writing, batches, the rules of an update, and
- * readers beside a writer. test_sqlite_query.c has the queries, test_sqlite_file.c the file
+/* Test of the SQLite store through store.h: writes, batches, the rule of updates, and
+ * concurrent readers. test_sqlite_query.c tests the queries, test_sqlite_file.c the file
  * with its locks and migrations.
  */
 #include "core/uuid.h"
@@ -27,7 +27,7 @@ static void check_text(const rl_rows *rows, rl_column column, const char *want)
     }
 }
 
-/* Reads the one run of a name. */
+/* Reads the only run with this run_id. */
 static void ask_whole(rl_store *store, const char *run_id, rl_rows *rows)
 {
     rl_query query;
@@ -38,7 +38,7 @@ static void ask_whole(rl_store *store, const char *run_id, rl_rows *rows)
     CHECK_INT(ask(store, &query, rows), 1);
 }
 
-/* A run whose texts are the columns' names behind a prefix. */
+/* A run whose texts are a prefix and the column's name. */
 static rl_run *full_run(const char *run_id, const char *status, const char *prefix)
 {
     rl_run *run = new_run("it's", run_id, status);
@@ -103,8 +103,8 @@ static void test_write_and_read(void)
     CHECK_INTACT(path);
 }
 
-/* What is given again replaces; what is not stays, but for the error, which may be over. */
-static void test_update_rules(void)
+/* A newer log replaces the columns that it gives, and always the error. */
+static void test_newer_logs_update_a_run(void)
 {
     char path[HELP_PATH], id[RL_UUID_TEXT];
     rl_store *store;
@@ -149,8 +149,8 @@ static void test_update_rules(void)
     CHECK_SQL(path, "SELECT count(*) FROM workflow_runs", "1");
 }
 
-/* A batch is written as a whole or not at all, and in its order. */
-static void test_batches(void)
+/* Within a batch later logs update earlier ones. */
+static void test_batch_is_written_whole_or_not_at_all(void)
 {
     char path[HELP_PATH], name[40];
     rl_run *runs[100];
@@ -164,7 +164,7 @@ static void test_batches(void)
         snprintf(name, sizeof name, "r%d", i % 90);
         runs[i] = new_run("w", name, i < 90 ? "running" : "completed");
     }
-    runs[50]->texts[RL_STATUS].given = false; /* the table takes no NULL there */
+    runs[50]->texts[RL_STATUS].given = false; /* the column is NOT NULL */
     CHECK_INT(store->ops->write(store, &batch, &err), RL_STORE);
     CHECK(!err.retryable && strstr(err.text, path) != NULL);
     CHECK_SQL(path, "SELECT count(*) FROM workflow_runs", "0");
@@ -184,47 +184,47 @@ static void test_batches(void)
     CHECK_INTACT(path);
 }
 
-/* One writes batches of five, others read: each sees whole batches only, never fewer than
- * before. */
-struct reading {
+/* A thread that reads while another writes batches of five: it sees only whole batches,
+ * and never fewer than before. */
+struct reader {
     rl_store *store;
     atomic_bool *writing;
     size_t rounds;
 };
 
-static void *read_on(void *ctx)
+static void *read_repeatedly(void *ctx)
 {
-    struct reading *reading = ctx;
+    struct reader *reader = ctx;
     size_t before = 0;
     rl_query query;
     rl_rows rows;
 
     rl_query_init(&query, RL_SHAPE_BRIEF);
     query.limit = 10000;
-    while (atomic_load(reading->writing)) {
-        size_t found = ask(reading->store, &query, &rows);
+    while (atomic_load(reader->writing)) {
+        size_t found = ask(reader->store, &query, &rows);
 
         CHECK(found % 5 == 0 && found >= before);
         before = found;
         rl_rows_free(&rows);
-        reading->rounds++;
+        reader->rounds++;
     }
     return NULL;
 }
 
-static void test_readers_beside_a_writer(void)
+static void test_readers_see_whole_batches(void)
 {
     char path[HELP_PATH], name[40];
     atomic_bool writing = true;
-    struct reading reading[4];
+    struct reader readers[4];
     pthread_t threads[4];
     rl_store *store;
 
     fresh_path(path);
     store = open_store(path);
     for (int i = 0; i < 4; i++) {
-        reading[i] = (struct reading){store, &writing, 0};
-        pthread_create(&threads[i], NULL, read_on, &reading[i]);
+        readers[i] = (struct reader){store, &writing, 0};
+        pthread_create(&threads[i], NULL, read_repeatedly, &readers[i]);
     }
     for (int i = 0; i < 150; i++) {
         rl_run *runs[5];
@@ -242,7 +242,7 @@ static void test_readers_beside_a_writer(void)
     atomic_store(&writing, false);
     for (int i = 0; i < 4; i++) {
         pthread_join(threads[i], NULL);
-        CHECK(reading[i].rounds > 0);
+        CHECK(readers[i].rounds > 0);
     }
     store->ops->close(store);
     CHECK_SQL(path, "SELECT count(*) FROM workflow_runs", "750");
@@ -251,9 +251,9 @@ static void test_readers_beside_a_writer(void)
 
 static const struct check_test tests[] = {
     CHECK_TEST(test_write_and_read),
-    CHECK_TEST(test_update_rules),
-    CHECK_TEST(test_batches),
-    CHECK_TEST(test_readers_beside_a_writer),
+    CHECK_TEST(test_newer_logs_update_a_run),
+    CHECK_TEST(test_batch_is_written_whole_or_not_at_all),
+    CHECK_TEST(test_readers_see_whole_batches),
 };
 
 CHECK_MAIN(tests)

@@ -1,5 +1,5 @@
-/* Test of how the SQLite store gets on with its file: making it, other processes that lock
- * it, migrations, and files that are of no use.
+/* Test of the SQLite store's file: its creation, locks of other processes, migrations,
+ * and unusable files.
  */
 #include "core/clock.h"
 #include "store/store.h"
@@ -26,7 +26,7 @@ static int mode_of(const char *path, const char *suffix)
     return (int)(info.st_mode & 07777);
 }
 
-static void test_file_is_the_owners(void)
+static void test_files_are_private(void)
 {
     char path[HELP_PATH];
     mode_t mask = umask(0);
@@ -34,7 +34,7 @@ static void test_file_is_the_owners(void)
 
     fresh_path(path);
     store = new_store(path);
-    CHECK(access(path, F_OK) != 0); /* nothing before the first use */
+    CHECK(access(path, F_OK) != 0); /* only the first use creates it */
     CHECK_INT(store->ops->prepare(store, NULL), RL_OK);
     CHECK_INT(write_run(store, new_run("w", "r", "completed"), true, NULL), RL_OK);
     CHECK_INT(mode_of(path, ""), 0600);
@@ -46,8 +46,8 @@ static void test_file_is_the_owners(void)
     CHECK_INT(sql_int(path, COUNT), 1);
 }
 
-/* The folder that counts is that of the moment when the store was made. */
-static void test_relative_path(void)
+/* A relative path starts from the current directory when the store is created. */
+static void test_relative_path_is_fixed_at_creation(void)
 {
     char path[HELP_PATH], here[HELP_PATH];
     rl_store *store;
@@ -63,14 +63,14 @@ static void test_relative_path(void)
     CHECK_INT(sql_int(path, COUNT), 1);
 }
 
-/* Checks that a file can't be used: the error names it, and says what is wrong. */
-static void check_refused(const char *path, const rl_migrations *known, const char *word)
+/* Checks that a file can't be used, and that the error contains `word`. */
+static void check_rejected(const char *path, const rl_migrations *known, const char *word)
 {
     rl_err err = {.code = RL_OK};
     rl_store *store = NULL;
 
     REQUIRE(rl_sqlite_new(path, known, NULL, NULL, &store, &err) == RL_OK);
-    for (int i = 0; i < 2; i++) { /* the second time as the first */
+    for (int i = 0; i < 2; i++) { /* again with the same result */
         CHECK_INT(store->ops->prepare(store, &err), RL_STORE);
         CHECK_INT(err.code, RL_STORE);
         CHECK(strstr(err.text, word) != NULL);
@@ -79,7 +79,7 @@ static void check_refused(const char *path, const rl_migrations *known, const ch
     store->ops->close(store);
 }
 
-static void test_files_of_no_use(void)
+static void test_unusable_files_are_rejected(void)
 {
     static const char garbage[] = "This is no database, but longer than a header of one: "
                                   "a hundred bytes are needed for SQLite to look at it.";
@@ -89,23 +89,23 @@ static void test_files_of_no_use(void)
     fresh_path(path);
     file = fopen(path, "w");
     REQUIRE(file != NULL && fputs(garbage, file) >= 0 && fclose(file) == 0);
-    check_refused(path, the_migrations(), path);
-    check_refused(path, the_migrations(), "not a SQLite database");
+    check_rejected(path, the_migrations(), path);
+    check_rejected(path, the_migrations(), "not a SQLite database");
     text = help_read_file(path);
     CHECK_STR(text, garbage);
     free(text);
 
     fresh_path(path);
     snprintf(inside, sizeof inside, "%s/missing/runs.db", path);
-    check_refused(inside, the_migrations(), inside);
-    check_refused(inside, the_migrations(), "No such file or directory");
+    check_rejected(inside, the_migrations(), inside);
+    check_rejected(inside, the_migrations(), "No such file or directory");
     CHECK(access(path, F_OK) != 0);
 
     REQUIRE(mkdir(path, 0700) == 0);
-    check_refused(path, the_migrations(), path);
+    check_rejected(path, the_migrations(), path);
 }
 
-/* A process that holds the write lock until it is told to go, or for some time. */
+/* A process that holds the write lock until it reads a byte from `go`. */
 struct holder {
     pid_t pid;
     int go;
@@ -153,15 +153,7 @@ static void release_holder(struct holder holder)
     close(holder.go);
 }
 
-static void check_exit(pid_t pid)
-{
-    int status = -1;
-
-    CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
-          WEXITSTATUS(status) == 0);
-}
-
-static void test_locked_by_another_process(void)
+static void test_writes_wait_for_another_process(void)
 {
     char path[HELP_PATH];
     rl_run *runs[2] = {new_run("w", "1", "completed"), new_run("w", "2", "completed")};
@@ -175,7 +167,7 @@ static void test_locked_by_another_process(void)
 
     fresh_path(path);
     store = open_store(path);
-    store->ops->close(store); /* no connection is open while forking */
+    store->ops->close(store); /* no connection is open during the fork */
     holder = start_holder(path, 200);
     store = open_store(path);
 
@@ -188,24 +180,24 @@ static void test_locked_by_another_process(void)
     CHECK(stopwatch_ns() - watch < UINT64_C(100000000));
     rl_query_init(&query, RL_SHAPE_BRIEF);
     query.limit = 10;
-    CHECK_INT(ask(store, &query, &rows), 0); /* a reader does not wait */
+    CHECK_INT(ask(store, &query, &rows), 0); /* readers do not wait */
     rl_rows_free(&rows);
 
-    release_holder(holder); /* which takes 200 ms to let go */
+    release_holder(holder); /* the lock is free 200 ms later */
     batch.may_wait = true;
     CHECK_INT(store->ops->write(store, &batch, &err), RL_OK);
     CHECK(rl_monotonic_ns() - start >= UINT64_C(200000000));
     batch.count = 2;
     batch.may_wait = false;
     CHECK_INT(store->ops->write(store, &batch, &err), RL_OK);
-    check_exit(holder.pid);
+    check_child(holder.pid);
     CHECK_INT(sql_int(path, COUNT), 2);
     store->ops->close(store);
     rl_run_free(runs[0]);
     rl_run_free(runs[1]);
 }
 
-/* Several processes that start at once, on a file that is not there yet. */
+/* Several processes that start at the same time without a file. */
 static void test_processes_start_together(void)
 {
     enum {
@@ -234,7 +226,7 @@ static void test_processes_start_together(void)
         }
     }
     for (int i = 0; i < PROCESSES; i++) {
-        check_exit(pids[i]);
+        check_child(pids[i]);
     }
     CHECK_INT(sql_int(path, COUNT), PROCESSES * EACH);
     CHECK_INT(sql_int(path, "SELECT count(*) FROM runlog_migrations"),
@@ -268,8 +260,8 @@ static void test_threads_prepare_together(void)
     store->ops->close(store);
 }
 
-/* The tables as they are after the first migration, with a run in them. */
-static void test_migrates_what_is_there(void)
+/* From the first migration's tables, which have a run. */
+static void test_old_tables_are_migrated(void)
 {
     char path[HELP_PATH];
     rl_migrations first = {the_migrations()->list, 1};
@@ -299,7 +291,7 @@ static void test_migrates_what_is_there(void)
               the_migrations()->count * (the_migrations()->count + 1) / 2);
 }
 
-static void test_other_migrations_are_refused(void)
+static void test_changed_migrations_are_rejected(void)
 {
     static const char *const changes[] = {
         "UPDATE runlog_migrations SET checksum = 'f' || substr(checksum, 2) WHERE number "
@@ -316,15 +308,15 @@ static void test_other_migrations_are_refused(void)
         CHECK_INT(write_run(store, new_run("w", "r", "completed"), true, NULL), RL_OK);
         store->ops->close(store);
         CHECK_SQL(path, changes[i], "");
-        check_refused(path, the_migrations(), words[i]);
-        check_refused(path, the_migrations(),
-                      i < 2 ? the_migrations()->list[i].name : "migration 99");
+        check_rejected(path, the_migrations(), words[i]);
+        check_rejected(path, the_migrations(),
+                       i < 2 ? the_migrations()->list[i].name : "migration 99");
         CHECK_INT(sql_int(path, COUNT), 1);
     }
 }
 
-/* A migration that fails leaves nothing of itself, nor of those before it. */
-static void test_broken_migration_is_undone(void)
+/* A migration that fails is rolled back, with those before it. */
+static void test_failed_migration_is_rolled_back(void)
 {
     rl_migration list[2] = {
         the_migrations()->list[0],
@@ -334,15 +326,15 @@ static void test_broken_migration_is_undone(void)
     rl_store *store;
 
     fresh_path(path);
-    check_refused(path, &known, "NONSENSE");
+    check_rejected(path, &known, "NONSENSE");
     CHECK_INT(sql_int(path, "SELECT count(*) FROM sqlite_master"), 0);
-    store = open_store(path); /* what is known now is fine */
+    store = open_store(path); /* with valid migrations */
     store->ops->close(store);
 }
 
-/* A disk that is full, played by a limit on the size of files: what was kept before is
- * kept, what is refused is refused as a whole, and it goes on once there is room. */
-static void test_full_disk(void)
+/* A limit on the size of files simulates a full disk. Batches written before stay, failed
+ * batches leave nothing, and writes succeed again once there is room. */
+static void test_full_disk_fails_whole_batches(void)
 {
     enum {
         BATCHES = 40
@@ -351,7 +343,7 @@ static void test_full_disk(void)
     struct rlimit limit, small;
     rl_run *runs[5];
     rl_batch batch = {runs, 5, RL_JOURNAL, true};
-    int kept = 0, refused = 0;
+    int written = 0, failed = 0;
     rl_store *store;
     rl_err err;
 
@@ -376,31 +368,31 @@ static void test_full_disk(void)
         CHECK(status == RL_OK ||
               (status == RL_STORE && err.retryable && strstr(err.text, path) != NULL));
         CHECK(status == RL_OK || i < BATCHES - 1);
-        kept += status == RL_OK;
-        refused += status != RL_OK;
+        written += status == RL_OK;
+        failed += status != RL_OK;
         setrlimit(RLIMIT_FSIZE, &limit);
-        CHECK_INT(sql_int(path, COUNT), 5 * kept);
+        CHECK_INT(sql_int(path, COUNT), 5 * written);
         for (int j = 0; j < 5; j++) {
             rl_run_free(runs[j]);
         }
     }
-    CHECK(kept > 3 && refused > 3);
+    CHECK(written > 3 && failed > 3);
     store->ops->close(store);
-    CHECK_INT(sql_int(path, COUNT), 5 * kept);
+    CHECK_INT(sql_int(path, COUNT), 5 * written);
     CHECK_INTACT(path);
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_file_is_the_owners),
-    CHECK_TEST(test_relative_path),
-    CHECK_TEST(test_files_of_no_use),
-    CHECK_TEST(test_locked_by_another_process),
+    CHECK_TEST(test_files_are_private),
+    CHECK_TEST(test_relative_path_is_fixed_at_creation),
+    CHECK_TEST(test_unusable_files_are_rejected),
+    CHECK_TEST(test_writes_wait_for_another_process),
     CHECK_TEST(test_processes_start_together),
     CHECK_TEST(test_threads_prepare_together),
-    CHECK_TEST(test_migrates_what_is_there),
-    CHECK_TEST(test_other_migrations_are_refused),
-    CHECK_TEST(test_broken_migration_is_undone),
-    CHECK_TEST(test_full_disk),
+    CHECK_TEST(test_old_tables_are_migrated),
+    CHECK_TEST(test_changed_migrations_are_rejected),
+    CHECK_TEST(test_failed_migration_is_rolled_back),
+    CHECK_TEST(test_full_disk_fails_whole_batches),
 };
 
 CHECK_MAIN(tests)

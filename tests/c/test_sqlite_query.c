@@ -1,5 +1,5 @@
-/* Test of the SQLite store through store.h: filters, pages and deletions, against the same
- * rules applied here to the runs that were written.
+/* Test of the SQLite store through store.h: filters, pages and deletions, compared with
+ * the same rules applied here to the runs that were written.
  */
 #include "store/store.h"
 
@@ -9,7 +9,7 @@
 #define RUNS 60
 #define BASE INT64_C(1700000000000000) /* microseconds, in 2023 */
 
-/* Run i of the table that the queries are asked about. */
+/* A run of the table that the tests query. */
 struct sample {
     char wpk_id[40], run_id[40], thread_id[40];
     const char *status;
@@ -28,7 +28,7 @@ static struct sample sample_of(int i)
     return sample;
 }
 
-/* Writes RUNS runs in a shuffled order; run i has wpk_id w<i % 5> and so on. */
+/* Writes RUNS runs in a shuffled order. */
 static rl_store *open_filled(const char *path)
 {
     rl_store *store = open_store(path);
@@ -44,7 +44,7 @@ static rl_store *open_filled(const char *path)
     return store;
 }
 
-static bool wanted(const rl_query *query, const struct sample *sample)
+static bool matches(const rl_query *query, const struct sample *sample)
 {
     const char *const *want = query->texts;
 
@@ -57,19 +57,19 @@ static bool wanted(const rl_query *query, const struct sample *sample)
            (query->until == RL_TIME_NONE || sample->created_at < query->until);
 }
 
-static size_t count_wanted(const rl_query *query)
+static size_t count_matches(const rl_query *query)
 {
     size_t count = 0;
 
     for (int i = 0; i < RUNS; i++) {
         struct sample sample = sample_of(i);
 
-        count += wanted(query, &sample);
+        count += matches(query, &sample);
     }
     return count;
 }
 
-/* Checks the order of the rows, newest first, and that each of them is asked for. */
+/* Checks that the rows are ordered, newest first, and match the filters. */
 static void check_rows(const rl_query *query, const rl_rows *rows, size_t count)
 {
     for (size_t row = 0; row < count; row++) {
@@ -94,8 +94,9 @@ static void check_rows(const rl_query *query, const rl_rows *rows, size_t count)
     }
 }
 
-/* Every combination of filters, with a page that holds all, a smaller one, and the rest. */
-static void test_filters(void)
+/* Every combination of filters, each with a small page, one that holds all rows, and an
+ * offset. */
+static void test_filters_combine(void)
 {
     static const char *const values[4][3] = {{NULL, "w3", "none"},
                                              {NULL, "7' OR 1=1 --", "7"},
@@ -121,7 +122,7 @@ static void test_filters(void)
         query.since = times[mix % 4];
         query.until = times[mix / 4 % 4];
         CHECK(rl_query_has_filter(&query) == (mix != 0));
-        all = count_wanted(&query);
+        all = count_matches(&query);
         for (query.limit = 5, query.offset = 0; query.limit <= RUNS; query.limit += 55) {
             found = ask(store, &query, &rows);
             CHECK_INT(found, all < (size_t)query.limit ? all : (size_t)query.limit);
@@ -135,8 +136,8 @@ static void test_filters(void)
     store->ops->close(store);
 }
 
-/* Goes through the pages by their cursor while newer runs keep coming. */
-static void test_pages(void)
+/* Reads all pages by cursor while newer runs are written. */
+static void test_cursor_skips_newer_runs(void)
 {
     char path[HELP_PATH], id[40] = "", late[40];
     size_t found, seen = 0;
@@ -171,7 +172,7 @@ static void test_pages(void)
     store->ops->close(store);
 }
 
-static void test_remove(void)
+static void test_remove_deletes_matching_runs(void)
 {
     char path[HELP_PATH];
     int64_t count = -1;
@@ -185,7 +186,7 @@ static void test_remove(void)
     query.texts[RL_WPK_ID] = "w1";
     query.until = BASE + 10;
     CHECK_INT(store->ops->remove(store, &query, &count, &err), RL_OK);
-    CHECK_INT(count, count_wanted(&query));
+    CHECK_INT(count, count_matches(&query));
     CHECK_INT(sql_int(path, "SELECT count(*) FROM workflow_runs"), RUNS - count);
     CHECK_INT(store->ops->remove(store, &query, &count, &err), RL_OK);
     CHECK_INT(count, 0);
@@ -197,9 +198,9 @@ static void test_remove(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_filters),
-    CHECK_TEST(test_pages),
-    CHECK_TEST(test_remove),
+    CHECK_TEST(test_filters_combine),
+    CHECK_TEST(test_cursor_skips_newer_runs),
+    CHECK_TEST(test_remove_deletes_matching_runs),
 };
 
 CHECK_MAIN(tests)

@@ -1,6 +1,6 @@
-/* Test of a SQLite file that is deleted or replaced while it is open, or what belongs to it:
- * it is reported once, and what is written from then on is in the file at the path. For the
- * store and for the journal; by this process and by others.
+/* Test of a SQLite file that somebody deletes or replaces while it is open, or its -wal
+ * or -shm. The store reports it once, and later writes go to the file at the path. The
+ * same for the journal; with one process and with several.
  */
 #include "core/notice.h"
 #include "store/sqlite/journal_file.h"
@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#define BESIDE (HELP_PATH + 8)
+#define PART_PATH (HELP_PATH + 8)
 
 /* A file in a folder of its own, opened as a store or as a journal. */
 struct opened {
@@ -64,7 +64,7 @@ static rl_status write_to(struct opened *file, const char *run_id, bool may_wait
     return status;
 }
 
-/* Rows that the open file finds itself. */
+/* The number of runs that the store or the journal reads. */
 static int64_t read_count(struct opened *file)
 {
     rl_journal_file_state state = {0};
@@ -83,7 +83,7 @@ static int64_t read_count(struct opened *file)
     return count;
 }
 
-/* Rows at the path of a run, for somebody else. */
+/* The number of rows of a run in the file at the path. */
 static int64_t count_of(const struct opened *file, const char *run_id)
 {
     char sql[200];
@@ -93,7 +93,8 @@ static int64_t count_of(const struct opened *file, const char *run_id)
     return sql_int(file->path, sql);
 }
 
-/* Takes the notices: each must be an ERROR with the path and `what` in it. */
+/* Takes the notices; returns their number. Each must be an ERROR that contains the path
+ * and `what`. */
 static int count_reports(struct opened *file, const char *what)
 {
     rl_notice notice;
@@ -109,23 +110,24 @@ static int count_reports(struct opened *file, const char *what)
     return count;
 }
 
-/* The path is not looked at each time. */
-static void wait_for_look(void)
+/* Sleeps until the next call checks the path. */
+static void wait_for_check(void)
 {
     nanosleep(&(struct timespec){0, 6000000}, NULL);
 }
 
-static const char *beside(const struct opened *file, const char *suffix)
+/* The path of the file, its -wal or its -shm. Valid until the next call. */
+static const char *part_of(const struct opened *file, const char *suffix)
 {
-    static char name[BESIDE];
+    static char name[PART_PATH];
 
     snprintf(name, sizeof name, "%s%s", file->path, suffix);
     return name;
 }
 
-static void unlink_beside(const struct opened *file, const char *suffix)
+static void unlink_part(const struct opened *file, const char *suffix)
 {
-    CHECK(unlink(beside(file, suffix)) == 0);
+    CHECK(unlink(part_of(file, suffix)) == 0);
 }
 
 static void leave_child(void)
@@ -134,31 +136,30 @@ static void leave_child(void)
     _exit(atomic_load(&check_failures) != 0);
 }
 
-/* What may happen to a file that is open. */
 static void delete_all(const struct opened *file)
 {
-    unlink_beside(file, "");
-    unlink_beside(file, "-wal");
-    unlink_beside(file, "-shm");
+    unlink_part(file, "");
+    unlink_part(file, "-wal");
+    unlink_part(file, "-shm");
 }
 
 static void delete_alone(const struct opened *file)
 {
-    unlink_beside(file, "");
+    unlink_part(file, "");
 }
 
 static void rename_away(const struct opened *file)
 {
-    char to[BESIDE];
+    char to[PART_PATH];
 
     snprintf(to, sizeof to, "%s.old", file->path);
     CHECK(rename(file->path, to) == 0);
 }
 
-/* By a database that has a table of its own, and keeps it. */
+/* By a database with a table of its own, which must stay. */
 static void replace(const struct opened *file)
 {
-    char other[BESIDE];
+    char other[PART_PATH];
     sqlite3 *db = NULL;
 
     snprintf(other, sizeof other, "%s.new", file->path);
@@ -171,7 +172,7 @@ static void replace(const struct opened *file)
 
 static void replace_folder(const struct opened *file)
 {
-    char to[BESIDE];
+    char to[PART_PATH];
 
     snprintf(to, sizeof to, "%s.old", file->folder);
     CHECK(rename(file->folder, to) == 0);
@@ -180,26 +181,27 @@ static void replace_folder(const struct opened *file)
 
 static void delete_wal(const struct opened *file)
 {
-    unlink_beside(file, "-wal");
+    unlink_part(file, "-wal");
 }
 
 static void delete_shm(const struct opened *file)
 {
-    unlink_beside(file, "-shm");
+    unlink_part(file, "-shm");
 }
 
 static void delete_wal_and_shm(const struct opened *file)
 {
-    unlink_beside(file, "-wal");
-    unlink_beside(file, "-shm");
+    unlink_part(file, "-wal");
+    unlink_part(file, "-shm");
 }
 
-static const struct fate {
+/* What somebody does to the open file. */
+static const struct change {
     const char *name;
-    void (*happens)(const struct opened *file);
-    const char *reported;
+    void (*apply)(const struct opened *file);
+    const char *notice; /* a part of its text */
     bool keeps_runs;
-} fates[] = {
+} changes[] = {
     {"all deleted", delete_all, "was deleted, renamed or replaced", false},
     {"deleted alone", delete_alone, "was deleted, renamed or replaced", false},
     {"renamed", rename_away, "was deleted, renamed or replaced", false},
@@ -210,80 +212,80 @@ static const struct fate {
     {"both deleted", delete_wal_and_shm, "the -wal of", true},
 };
 
-/* Plays a scenario with each fate, on the store and on the journal. */
-static void with_all(void (*scenario)(const struct fate *fate, bool is_journal))
+/* Plays a scenario with each change, on the store and on the journal. */
+static void with_all(void (*scenario)(const struct change *change, bool is_journal))
 {
     static char current[200];
     const char *name = check_current;
 
-    for (size_t i = 0; i < sizeof fates / sizeof *fates; i++) {
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         for (int is_journal = 0; is_journal < 2; is_journal++) {
-            snprintf(current, sizeof current, "%s, %s of the %s", name, fates[i].name,
+            snprintf(current, sizeof current, "%s, %s of the %s", name, changes[i].name,
                      is_journal ? "journal" : "store");
             check_current = current;
-            scenario(&fates[i], is_journal != 0);
+            scenario(&changes[i], is_journal != 0);
         }
     }
     check_current = name;
 }
 
-/* Closes it; it is whole, and nothing more is reported. */
-static void finish(struct opened *file, const struct fate *fate)
+/* Closes the file; it has no damage, and there are no more notices. */
+static void finish(struct opened *file, const struct change *change)
 {
     close_file(file);
     CHECK_INT(count_reports(file, ""), 0);
     CHECK_INTACT(file->path);
     CHECK_INT(count_of(file, "after"), 1);
-    CHECK_INT(count_of(file, "before"), fate->keeps_runs);
-    if (fate->happens == replace) {
+    CHECK_INT(count_of(file, "before"), change->keeps_runs);
+    if (change->apply == replace) {
         CHECK_INT(sql_int(file->path, "SELECT n FROM theirs"), 7);
     }
     rl_notices_destroy(&file->notices);
 }
 
-static void found_by_a_writer(const struct fate *fate, bool is_journal)
+static void detected_by_write(const struct change *change, bool is_journal)
 {
     struct opened file;
 
     open_file(&file, is_journal);
     CHECK_INT(write_to(&file, "before", true), RL_OK);
-    fate->happens(&file);
-    wait_for_look();
-    CHECK_INT(write_to(&file, "after", false), RL_BUSY); /* opening a file takes long */
+    change->apply(&file);
+    wait_for_check();
+    CHECK_INT(write_to(&file, "after", false), RL_BUSY); /* the file must be reopened */
     CHECK_INT(write_to(&file, "after", true), RL_OK);
-    CHECK_INT(count_reports(&file, fate->reported), 1);
+    CHECK_INT(count_reports(&file, change->notice), 1);
     CHECK_INT(count_of(&file, "after"), 1);
-    CHECK_INT(read_count(&file), 1 + fate->keeps_runs);
-    wait_for_look();
+    CHECK_INT(read_count(&file), 1 + change->keeps_runs);
+    wait_for_check();
     CHECK_INT(write_to(&file, "more", false), RL_OK);
-    CHECK_INT(read_count(&file), 2 + fate->keeps_runs);
-    finish(&file, fate);
+    CHECK_INT(read_count(&file), 2 + change->keeps_runs);
+    finish(&file, change);
 }
 
-static void test_found_by_a_writer(void)
+static void test_detected_by_write(void)
 {
-    with_all(found_by_a_writer);
+    with_all(detected_by_write);
 }
 
-/* It gets tables, and not the rows of the old file. */
-static void found_by_a_reader(const struct fate *fate, bool is_journal)
+/* The new file has the tables, and no rows of the old one. */
+static void detected_by_read(const struct change *change, bool is_journal)
 {
     struct opened file;
 
     open_file(&file, is_journal);
     CHECK_INT(write_to(&file, "before", true), RL_OK);
     CHECK_INT(read_count(&file), 1);
-    fate->happens(&file);
-    wait_for_look();
-    CHECK_INT(read_count(&file), fate->keeps_runs);
-    CHECK_INT(count_reports(&file, fate->reported), 1);
+    change->apply(&file);
+    wait_for_check();
+    CHECK_INT(read_count(&file), change->keeps_runs);
+    CHECK_INT(count_reports(&file, change->notice), 1);
     CHECK_INT(write_to(&file, "after", false), RL_OK);
-    finish(&file, fate);
+    finish(&file, change);
 }
 
-static void test_found_by_a_reader(void)
+static void test_detected_by_read(void)
 {
-    with_all(found_by_a_reader);
+    with_all(detected_by_read);
 }
 
 static rl_status checkpoint(struct opened *file)
@@ -292,47 +294,46 @@ static rl_status checkpoint(struct opened *file)
                             : file->store->ops->checkpoint(file->store, NULL);
 }
 
-/* At once: its look at the path is not put off. */
-static void found_by_a_checkpoint(const struct fate *fate, bool is_journal)
+static void detected_by_checkpoint(const struct change *change, bool is_journal)
 {
     struct opened file;
 
     open_file(&file, is_journal);
     CHECK_INT(write_to(&file, "before", true), RL_OK);
-    fate->happens(&file);
-    wait_for_look();
+    change->apply(&file);
+    wait_for_check();
     CHECK_INT(checkpoint(&file), RL_OK);
-    CHECK_INT(count_reports(&file, fate->reported), 1);
+    CHECK_INT(count_reports(&file, change->notice), 1);
     CHECK_INT(write_to(&file, "after", true), RL_OK);
     CHECK_INT(checkpoint(&file), RL_OK);
-    finish(&file, fate);
+    finish(&file, change);
 }
 
-static void test_found_by_a_checkpoint(void)
+static void test_detected_by_checkpoint(void)
 {
-    with_all(found_by_a_checkpoint);
+    with_all(detected_by_checkpoint);
 }
 
-/* And by a fork, which closes the file anyway, and on both sides after one. */
-static void found_around_a_fork(const struct fate *fate, bool is_journal, bool before)
+/* The change precedes the fork, which closes the file, or happens during it: then both
+ * processes detect it. */
+static void detected_by_fork(const struct change *change, bool is_journal, bool before)
 {
     struct opened file;
-    int status = -1;
     pid_t pid;
 
     open_file(&file, is_journal);
     CHECK_INT(write_to(&file, "before", true), RL_OK);
     if (before) {
-        fate->happens(&file);
+        change->apply(&file);
     }
     if (is_journal) {
         rl_journal_file_before_fork(file.journal);
     } else {
         file.store->ops->before_fork(file.store);
     }
-    CHECK_INT(count_reports(&file, fate->reported), before);
-    if (!before) { /* the -wal and the -shm are nobody's now */
-        fate->happens(&file);
+    CHECK_INT(count_reports(&file, change->notice), before);
+    if (!before) { /* no process has the file open now */
+        change->apply(&file);
     }
     fflush(stdout);
     pid = fork();
@@ -343,48 +344,48 @@ static void found_around_a_fork(const struct fate *fate, bool is_journal, bool b
         file.store->ops->after_fork(file.store, pid == 0);
     }
     if (pid == 0) {
-        CHECK_INT(read_count(&file), fate->keeps_runs);
+        CHECK_INT(read_count(&file), change->keeps_runs);
         CHECK_INT(write_to(&file, "child", true), RL_OK);
-        CHECK_INT(count_reports(&file, fate->reported), !before);
+        CHECK_INT(count_reports(&file, change->notice), !before);
         leave_child();
     }
-    CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
-          WEXITSTATUS(status) == 0);
+    check_child(pid);
     CHECK_INT(write_to(&file, "after", true), RL_OK);
-    CHECK_INT(count_reports(&file, fate->reported), !before);
+    CHECK_INT(count_reports(&file, change->notice), !before);
     CHECK_INT(count_of(&file, "child"), 1);
-    finish(&file, fate);
+    finish(&file, change);
 }
 
-static void found_before_a_fork(const struct fate *fate, bool is_journal)
+static void changed_before_fork(const struct change *change, bool is_journal)
 {
-    found_around_a_fork(fate, is_journal, true);
+    detected_by_fork(change, is_journal, true);
 }
 
-/* Nobody has the old file open then, so a new one must have another inode to be told apart. */
-static void found_after_a_fork(const struct fate *fate, bool is_journal)
+/* Only changes that preserve the old file: no process has it open, so a new file could
+ * otherwise get its inode, and be taken for it. */
+static void changed_during_fork(const struct change *change, bool is_journal)
 {
-    if (fate->happens == rename_away || fate->happens == replace_folder) {
-        found_around_a_fork(fate, is_journal, false);
+    if (change->apply == rename_away || change->apply == replace_folder) {
+        detected_by_fork(change, is_journal, false);
     }
 }
 
-static void test_found_before_a_fork(void)
+static void test_changed_before_fork(void)
 {
-    with_all(found_before_a_fork);
+    with_all(changed_before_fork);
 }
 
-static void test_found_after_a_fork(void)
+static void test_changed_during_fork(void)
 {
-    with_all(found_after_a_fork);
+    with_all(changed_during_fork);
 }
 
-/* A process that does nothing meanwhile finds it out when it goes on, and does not bring back
- * what the other one has left behind. */
-static void found_in_two_processes(const struct fate *fate, bool is_journal)
+/* The second process detects the change later, when the first has created a new file, and
+ * uses that one. */
+static void detected_in_two_processes(const struct change *change, bool is_journal)
 {
     struct opened file;
-    int ready[2], go[2], status = -1;
+    int ready[2], go[2];
     char byte;
     pid_t pid;
 
@@ -398,48 +399,47 @@ static void found_in_two_processes(const struct fate *fate, bool is_journal)
         CHECK_INT(write_to(&file, "before", true), RL_OK);
         help_need(write(ready[1], "1", 1) == 1 && read(go[0], &byte, 1) == 1, "pipe");
         CHECK_INT(write_to(&file, "child", true), RL_OK);
-        CHECK_INT(count_reports(&file, fate->reported), 1);
+        CHECK_INT(count_reports(&file, change->notice), 1);
         close_file(&file);
         leave_child();
     }
     help_need(read(ready[0], &byte, 1) == 1, "the other process");
     CHECK_INT(read_count(&file), 1);
-    fate->happens(&file);
-    wait_for_look();
+    change->apply(&file);
+    wait_for_check();
     CHECK_INT(write_to(&file, "after", true), RL_OK);
-    CHECK_INT(count_reports(&file, fate->reported), 1);
+    CHECK_INT(count_reports(&file, change->notice), 1);
     help_need(write(go[1], "1", 1) == 1, "pipe");
-    CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
-          WEXITSTATUS(status) == 0);
+    check_child(pid);
     CHECK_INT(count_of(&file, "child"), 1);
-    CHECK_INT(read_count(&file), 2 + fate->keeps_runs);
+    CHECK_INT(read_count(&file), 2 + change->keeps_runs);
     for (int i = 0; i < 2; i++) {
         close(ready[i]);
         close(go[i]);
     }
-    finish(&file, fate);
+    finish(&file, change);
 }
 
-static void test_found_in_two_processes(void)
+static void test_detected_in_two_processes(void)
 {
-    with_all(found_in_two_processes);
+    with_all(detected_in_two_processes);
 }
 
-/* Nothing is written after it: closing tells, and leaves the files of others alone. */
-static void found_at_the_end(const struct fate *fate, bool is_journal)
+/* Without another write, close reports it, and does not touch the new -wal and -shm. */
+static void detected_by_close(const struct change *change, bool is_journal)
 {
     struct opened file;
     rl_store *other;
 
     open_file(&file, is_journal);
     CHECK_INT(write_to(&file, "before", true), RL_OK);
-    fate->happens(&file);
+    change->apply(&file);
     other = open_store(file.path);
     CHECK_INT(write_run(other, new_run("w", "theirs", "completed"), true, NULL), RL_OK);
     close_file(&file);
-    CHECK_INT(count_reports(&file, fate->reported), 1);
-    CHECK(access(beside(&file, "-wal"), F_OK) == 0);
-    CHECK(access(beside(&file, "-shm"), F_OK) == 0);
+    CHECK_INT(count_reports(&file, change->notice), 1);
+    CHECK(access(part_of(&file, "-wal"), F_OK) == 0);
+    CHECK(access(part_of(&file, "-shm"), F_OK) == 0);
     other->ops->close(other);
     CHECK_INTACT(file.path);
     CHECK_INT(
@@ -448,31 +448,31 @@ static void found_at_the_end(const struct fate *fate, bool is_journal)
     rl_notices_destroy(&file.notices);
 }
 
-/* Where only the -wal or the -shm is gone, SQLite gives the other one of the same process the
- * old -shm; and a database that is put in place of the old one gets the old -wal. */
-static void found_at_the_end_if_deleted(const struct fate *fate, bool is_journal)
+/* Not for a deleted -wal or -shm alone: SQLite gives another connection of this process
+ * the old -shm. Nor for a replaced file: SQLite takes the old -wal for its own. */
+static void detected_by_close_if_deleted(const struct change *change, bool is_journal)
 {
-    if (fate->reported[0] == 'w' && fate->happens != replace) {
-        found_at_the_end(fate, is_journal);
+    if (change->notice[0] == 'w' && change->apply != replace) {
+        detected_by_close(change, is_journal);
     }
 }
 
-static void test_found_at_the_end(void)
+static void test_detected_by_close(void)
 {
-    with_all(found_at_the_end_if_deleted);
+    with_all(detected_by_close_if_deleted);
 }
 
-/* Without a folder there is an error at each call, and one report. */
+/* Without the folder each call fails, and there is one notice. */
 static void folder_is_deleted(bool is_journal)
 {
     struct opened file;
-    const struct fate fate = {.happens = NULL};
+    const struct change change = {.apply = NULL};
 
     open_file(&file, is_journal);
     CHECK_INT(write_to(&file, "before", true), RL_OK);
     delete_all(&file);
     CHECK(rmdir(file.folder) == 0);
-    wait_for_look();
+    wait_for_check();
     for (int i = 0; i < 3; i++) {
         CHECK_INT(write_to(&file, "between", true), RL_STORE);
     }
@@ -480,7 +480,7 @@ static void folder_is_deleted(bool is_journal)
     CHECK(mkdir(file.folder, 0700) == 0);
     CHECK_INT(read_count(&file), 0);
     CHECK_INT(write_to(&file, "after", true), RL_OK);
-    finish(&file, &fate);
+    finish(&file, &change);
 }
 
 static void test_folder_is_deleted(void)
@@ -489,16 +489,16 @@ static void test_folder_is_deleted(void)
     folder_is_deleted(true);
 }
 
-/* SQLite's -shm is shared in a process: while another connection there has the deleted one
- * open, a new one would get it too, with a -wal that does not belong to it. */
-static void test_another_connection_of_the_process(void)
+/* SQLite shares one -shm within a process. While another connection has the deleted one
+ * open, a new connection would get it too, with a -wal that does not belong to it. */
+static void test_another_connection_has_the_deleted_wal(void)
 {
     struct opened file;
     sqlite3 *db = NULL;
     rl_run *run = new_run("w", "after", "completed");
     const rl_batch batch = {&run, 1, RL_JOURNAL, true};
-    const struct fate fate = {.keeps_runs =
-                                  true}; /* the other connection checkpoints it */
+    /* the other connection checkpoints the runs */
+    const struct change change = {.keeps_runs = true};
     rl_err err = {.code = RL_OK};
 
     open_file(&file, false);
@@ -507,7 +507,7 @@ static void test_another_connection_of_the_process(void)
     CHECK_INT(sqlite3_exec(db, "SELECT * FROM workflow_runs", NULL, NULL, NULL),
               SQLITE_OK);
     delete_wal(&file);
-    wait_for_look();
+    wait_for_check();
     CHECK_INT(file.store->ops->write(file.store, &batch, &err), RL_STORE);
     CHECK_STR(strstr(err.text, "another connection of this process") ? "" : err.text, "");
     CHECK(err.retryable);
@@ -515,16 +515,15 @@ static void test_another_connection_of_the_process(void)
     CHECK_INT(file.store->ops->write(file.store, &batch, &err), RL_OK);
     CHECK_INT(count_reports(&file, "the -wal of"), 1);
     rl_run_free(run);
-    finish(&file, &fate);
+    finish(&file, &change);
 }
 
 static struct {
     const char *path;
-    int openings; /* whose file is deleted */
+    int openings; /* after which to delete the file */
 } fault;
 
-/* SQLite calls it when it has opened a file, before it opens the -wal, which it finds by the
- * path. */
+/* SQLite calls this when it has opened a file, but not yet the -wal. */
 static int delete_opened(sqlite3 *db, char **message, const void *api)
 {
     (void)db;
@@ -537,11 +536,11 @@ static int delete_opened(sqlite3 *db, char **message, const void *api)
     return SQLITE_OK;
 }
 
-/* What is acknowledged then is in the file that is there at last. */
-static void test_deleted_while_it_is_opened(void)
+/* Acknowledged runs are in the file that is at the path at the end. */
+static void test_file_is_deleted_during_open(void)
 {
     struct opened file;
-    const struct fate fate = {.happens = NULL};
+    const struct change change = {.apply = NULL};
 
     open_file(&file, true);
     help_need(sqlite3_auto_extension((void (*)(void))delete_opened) == SQLITE_OK, "hook");
@@ -550,15 +549,15 @@ static void test_deleted_while_it_is_opened(void)
     CHECK_INT(write_to(&file, "before", true), RL_OK);
     CHECK_INT(fault.openings, 0);
     CHECK_INT(count_of(&file, "before"), 1);
-    CHECK_INT(count_reports(&file, ""), 0); /* nothing was in it */
+    CHECK_INT(count_reports(&file, ""), 0); /* the file was empty */
     delete_all(&file);
-    wait_for_look();
+    wait_for_check();
     fault.openings = 3;
     CHECK_INT(write_to(&file, "after", true), RL_OK);
     CHECK_INT(fault.openings, 0);
     CHECK_INT(count_reports(&file, "was deleted, renamed or replaced"), 1);
     sqlite3_reset_auto_extension();
-    finish(&file, &fate);
+    finish(&file, &change);
 }
 
 enum {
@@ -566,14 +565,14 @@ enum {
     DELETIONS = 20
 };
 
-/* What the processes of a test tell each other. */
+/* Memory that the processes of a test share. */
 struct shared {
-    atomic_int reports[WRITERS], written[WRITERS]; /* what was acknowledged */
+    atomic_int reports[WRITERS], written[WRITERS]; /* notices, acknowledged runs */
     atomic_bool stop;
 };
 
-/* Writes at full speed, checkpoints included, until it is told to stop. */
-static void write_on(struct opened *file, struct shared *shared, int number)
+/* Writes and checkpoints without pause until `stop`. */
+static void write_until_stopped(struct opened *file, struct shared *shared, int number)
 {
     char run_id[40];
 
@@ -593,7 +592,8 @@ static void write_on(struct opened *file, struct shared *shared, int number)
     leave_child();
 }
 
-/* Until each has reported so often, and then has written some. */
+/* Waits until each process has given this number of notices, and has written 50 runs
+ * more. */
 static void wait_for_writers(struct shared *shared, int reports)
 {
     const struct timespec pause = {0, 1000000};
@@ -612,15 +612,14 @@ static void wait_for_writers(struct shared *shared, int reports)
     }
 }
 
-/* Two processes at work on a file: what belongs to it is deleted again and again, and each time
- * both find that out. The file stays whole, and no run is lost. */
-static void test_processes_at_work(void)
+/* While two processes write, their -wal and -shm are deleted 20 times. Both detect it
+ * each time, the file is not damaged, and no run is lost. */
+static void test_deletions_during_writes_lose_no_runs(void)
 {
     struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     struct opened file;
     pid_t pids[WRITERS];
-    int status = -1;
 
     REQUIRE(shared != MAP_FAILED);
     the_migrations();
@@ -630,23 +629,22 @@ static void test_processes_at_work(void)
         pids[i] = fork();
         REQUIRE(pids[i] >= 0);
         if (pids[i] == 0) {
-            write_on(&file, shared, i);
+            write_until_stopped(&file, shared, i);
         }
     }
     wait_for_writers(shared, 0);
     for (int i = 1; i <= DELETIONS; i++) {
         if (i % 3 != 0) {
-            (void)unlink(beside(&file, "-shm"));
+            (void)unlink(part_of(&file, "-shm"));
         }
         if (i % 3 != 1) {
-            (void)unlink(beside(&file, "-wal"));
+            (void)unlink(part_of(&file, "-wal"));
         }
         wait_for_writers(shared, i);
     }
     atomic_store(&shared->stop, true);
     for (int i = 0; i < WRITERS; i++) {
-        CHECK(waitpid(pids[i], &status, 0) == pids[i] && WIFEXITED(status) &&
-              WEXITSTATUS(status) == 0);
+        check_child(pids[i]);
         CHECK_INT(atomic_load(&shared->reports[i]), DELETIONS);
     }
     close_file(&file);
@@ -658,17 +656,17 @@ static void test_processes_at_work(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_found_by_a_writer),
-    CHECK_TEST(test_found_by_a_reader),
-    CHECK_TEST(test_found_by_a_checkpoint),
-    CHECK_TEST(test_found_before_a_fork),
-    CHECK_TEST(test_found_after_a_fork),
-    CHECK_TEST(test_found_in_two_processes),
-    CHECK_TEST(test_found_at_the_end),
+    CHECK_TEST(test_detected_by_write),
+    CHECK_TEST(test_detected_by_read),
+    CHECK_TEST(test_detected_by_checkpoint),
+    CHECK_TEST(test_changed_before_fork),
+    CHECK_TEST(test_changed_during_fork),
+    CHECK_TEST(test_detected_in_two_processes),
+    CHECK_TEST(test_detected_by_close),
     CHECK_TEST(test_folder_is_deleted),
-    CHECK_TEST(test_another_connection_of_the_process),
-    CHECK_TEST(test_deleted_while_it_is_opened),
-    CHECK_TEST(test_processes_at_work),
+    CHECK_TEST(test_another_connection_has_the_deleted_wal),
+    CHECK_TEST(test_file_is_deleted_during_open),
+    CHECK_TEST(test_deletions_during_writes_lose_no_runs),
 };
 
 CHECK_MAIN(tests)

@@ -74,17 +74,17 @@ static rl_status migrate(rl_pg_conn *conn, const rl_migrations *known, char *sch
 {
     const rl_pg_migration_plan plan = {
         .known = *known,
-        .has = RL_PG_VECTOR_HAS_MIGRATIONS,
-        .make = RL_PG_VECTOR_MAKE_MIGRATIONS,
+        .table_exists = RL_PG_VECTOR_HAS_MIGRATIONS,
+        .create_table = RL_PG_VECTOR_MAKE_MIGRATIONS,
         .list = RL_PG_VECTOR_MIGRATIONS,
-        .add = RL_PG_VECTOR_APPLIED,
-        .always = !has_column,
-        .forget = RL_PG_VECTOR_FORGET,
-        .settings = set_up_transaction,
+        .insert = RL_PG_VECTOR_APPLIED,
+        .always_lock = !has_column,
+        .delete_stale = RL_PG_VECTOR_FORGET,
+        .configure = set_up_transaction,
         .ctx = schema,
     };
 
-    return rl_pg_migrate_by(conn, &plan, err);
+    return rl_pg_migrate_plan(conn, &plan, err);
 }
 
 /* Looks for the extension on an open connection, and applies the missing migrations. A

@@ -10,18 +10,19 @@
 #include <string.h>
 #include <unistd.h>
 
-#define IDLE_CHECK_NS UINT64_C(5000000000) /* after which a connection is asked first */
-#define PING_TIMEOUT_NS UINT64_C(1000000000)  /* how long that answer is waited for at most */
-#define STOP_CHECK_MS 50                   /* how often `stop` is looked at */
+#define IDLE_CHECK_NS \
+    UINT64_C(5000000000) /* an idle connection older than this is checked */
+#define PING_TIMEOUT_NS UINT64_C(1000000000) /* for the answer to that check */
+#define STOP_CHECK_MS 50 /* interval of reading `stop` while waiting */
 
-/* "already exists, skipping" is of no interest to the user's standard error. */
+/* Keeps notices such as "already exists, skipping" off the standard error. */
 static void ignore_notice(void *ctx, const char *message)
 {
     (void)ctx;
     (void)message;
 }
 
-/* Replaces every place where the password stands in a message. */
+/* Replaces the password in a message by asterisks. */
 static void mask_password(char *text, const char *password)
 {
     size_t len = password != NULL ? strlen(password) : 0;
@@ -33,7 +34,7 @@ static void mask_password(char *text, const char *password)
     }
 }
 
-/* A message without the line breaks at its end. */
+/* The length of a message without its final line breaks. */
 static int trimmed_len(const char *message)
 {
     size_t len = strlen(message);
@@ -54,10 +55,10 @@ static bool is_in_classes(const char *sqlstate, const char *const *classes, size
     return found;
 }
 
-/* Source: PostgreSQL's documentation, appendix A, "PostgreSQL Error Codes". These go by:
- * no connection, transactions that met, resources, locks, a server that stops or that is
- * read-only since a failover, a statement time-out, a role or database that is not there
- * (yet), failing disks. */
+/* Source: PostgreSQL's documentation, appendix A, "PostgreSQL Error Codes". These may
+ * pass: lost connections, conflicting transactions, lack of resources, locks, a server
+ * that shuts down or is read-only after a failover, a statement time-out, a role or
+ * database that does not exist yet, failing disks. */
 static bool is_retryable(const char *sqlstate)
 {
     static const char *const classes[] = {"08", "25006", "28", "3D", "40",
@@ -66,8 +67,8 @@ static bool is_retryable(const char *sqlstate)
     return is_in_classes(sqlstate, classes, sizeof classes / sizeof *classes);
 }
 
-/* Data, constraints, limits and triggers; not what lacks or is forbidden (42), which would
- * be the same for any row. */
+/* Invalid data, constraints, limits and triggers; not missing objects or privileges (42),
+ * which would affect any row. */
 static bool is_row_rejection(const char *sqlstate)
 {
     static const char *const classes[] = {"09", "21", "22", "23", "27", "2F",
@@ -98,12 +99,12 @@ rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err
     return RL_STORE;
 }
 
-/* Settings that libpq looks at only when it connects: what is wrong there never gets better,
- * so it is not a server that is away. */
+/* Checks the settings that libpq itself checks only when it connects. A wrong value is a
+ * permanent error; without this check it would look like an unavailable server. */
 static bool is_setting_valid(const char *keyword, const char *value)
 {
     static const struct {
-        const char *keyword, *values; /* each with a space around it */
+        const char *keyword, *values; /* each between two spaces */
     } known[] = {
         {"sslmode", " disable allow prefer require verify-ca verify-full "},
         {"target_session_attrs",
@@ -125,7 +126,7 @@ static bool is_setting_valid(const char *keyword, const char *value)
     return true;
 }
 
-/* libpq's own message would quote a part of the string, maybe the password. */
+/* libpq's own message may quote the password. */
 static rl_status check_dsn(const char *dsn, rl_err *err)
 {
     char *message = NULL;
@@ -136,7 +137,7 @@ static rl_status check_dsn(const char *dsn, rl_err *err)
         status = rl_err_nomem(err);
     } else if (options == NULL) {
         status = rl_err_set(err, RL_STORE,
-                            "PostgreSQL: POSTGRES_DSN can't be parsed: it must be a URI "
+                            "PostgreSQL: POSTGRES_DSN can't be parsed: give a URI "
                             "(postgresql://user@host/dbname) or keywords and values "
                             "(host=... dbname=...)");
     }
@@ -163,8 +164,8 @@ void rl_pg_conn_init(rl_pg_conn *conn, rl_pg_server *server, const atomic_bool *
 
 static rl_status connect_new(rl_pg_conn *conn, rl_err *err)
 {
-    /* what stands before the DSN is a default, what stands behind it is decided; libpq
-     * takes whole seconds to connect, 2 at least, for each host */
+    /* the DSN overrides the keys before it, and those after it override the DSN; libpq
+     * takes connect_timeout in whole seconds, at least 2, for each host */
     const char *const keys[] = {"fallback_application_name",
                                 "connect_timeout",
                                 "tcp_user_timeout",
@@ -201,8 +202,8 @@ static rl_status connect_new(rl_pg_conn *conn, rl_err *err)
     return status;
 }
 
-/* Whether a connection that is not in use still has a server behind it. What was cut shows
- * on the socket; what a firewall swallows shows only when nobody answers. */
+/* Whether an idle connection still works. The socket shows that it was closed; only a
+ * query shows that a firewall drops its packets. */
 static bool is_alive(rl_pg_conn *conn)
 {
     struct pollfd poller = {.fd = PQsocket(conn->pg), .events = POLLIN};
@@ -214,7 +215,8 @@ static bool is_alive(rl_pg_conn *conn)
     if (poll(&poller, 1, 0) != 0 && !PQconsumeInput(conn->pg)) {
         return false;
     }
-    if (conn->timeouts != timeouts || rl_monotonic_ns() - conn->last_answer_ns > IDLE_CHECK_NS) {
+    if (conn->timeouts != timeouts ||
+        rl_monotonic_ns() - conn->last_answer_ns > IDLE_CHECK_NS) {
         conn->timeout_ns = timeout < PING_TIMEOUT_NS ? timeout : PING_TIMEOUT_NS;
         status = rl_pg_conn_exec(conn, "", 0, NULL, false, NULL, &ignored);
         conn->timeout_ns = timeout;
@@ -240,21 +242,21 @@ void rl_pg_conn_close(rl_pg_conn *conn)
 
 void rl_pg_conn_abandon(rl_pg_conn *conn, bool clean)
 {
-    int socket = conn->pg != NULL ? PQsocket(conn->pg) : -1, nothing;
+    int socket = conn->pg != NULL ? PQsocket(conn->pg) : -1, null_fd;
 
     if (socket >= 0) {
-        /* PQfinish says goodbye to the server, and closes the parent's session with that */
-        nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
-        if (nothing >= 0) {
-            dup2(nothing, socket);
-            close(nothing);
+        /* PQfinish would send a Terminate message, which ends the parent's session */
+        null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (null_fd >= 0) {
+            dup2(null_fd, socket);
+            close(null_fd);
         } else {
             clean = false;
         }
     }
     if (clean) {
         PQfinish(conn->pg);
-    } /* else it stays as it is: another thread of the parent was changing it */
+    } /* else leak it: another thread of the parent was changing it */
     conn->pg = NULL;
 }
 
@@ -263,7 +265,7 @@ bool rl_pg_conn_lost(const rl_pg_conn *conn)
     return conn->pg == NULL || PQstatus(conn->pg) != CONNECTION_OK;
 }
 
-static rl_status give_up(rl_pg_conn *conn, rl_err *err, const char *why)
+rl_status rl_pg_conn_give_up(rl_pg_conn *conn, const char *why, rl_err *err)
 {
     rl_err_set(err, RL_STORE, "PostgreSQL: %s", why);
     if (err != NULL) {
@@ -273,7 +275,8 @@ static rl_status give_up(rl_pg_conn *conn, rl_err *err, const char *why)
     return RL_STORE;
 }
 
-/* Waits until the socket can be read (or also written), at most until `end`. */
+/* Waits until the socket can be read, or with `to_write` also written, at most until
+ * `end` (monotonic nanoseconds). */
 static rl_status wait_for_socket(rl_pg_conn *conn, bool to_write, uint64_t end,
                                  rl_err *err)
 {
@@ -295,10 +298,11 @@ static rl_status wait_for_socket(rl_pg_conn *conn, bool to_write, uint64_t end,
             return RL_OK;
         }
         if (ready < 0 && errno != EINTR) {
-            return give_up(conn, err, strerror(errno));
+            return rl_pg_conn_give_up(conn, strerror(errno), err);
         }
         if (conn->stop != NULL && atomic_load(conn->stop)) {
-            return give_up(conn, err, "closing, the answer was not waited for");
+            return rl_pg_conn_give_up(
+                conn, "runlog is closing and has stopped waiting for the answer", err);
         }
         now = rl_monotonic_ns();
     }
@@ -306,10 +310,11 @@ static rl_status wait_for_socket(rl_pg_conn *conn, bool to_write, uint64_t end,
              (double)conn->timeout_ns / 1e9);
     conn->timed_out = true;
     atomic_fetch_add(&conn->server->timeouts, 1);
-    return give_up(conn, err, why);
+    return rl_pg_conn_give_up(conn, why, err);
 }
 
-/* A connection on which an answer is still to come would refuse every other command. */
+/* Closes the connection, as libpq allows no other command while an answer is
+ * outstanding. */
 static rl_status fail(rl_pg_conn *conn, rl_err *err)
 {
     rl_status status = rl_pg_conn_error(conn, NULL, err);
@@ -350,7 +355,7 @@ rl_status rl_pg_conn_last(rl_pg_conn *conn, PGresult **result, rl_err *err)
 
     while ((status = rl_pg_conn_next(conn, &next, err)) == RL_OK && next != NULL) {
         if (PQresultStatus(last) == PGRES_FATAL_ERROR && last != NULL) {
-            PQclear(next); /* the first error is the one that tells */
+            PQclear(next); /* later errors follow from the first */
         } else {
             PQclear(last);
             last = next;
@@ -375,7 +380,7 @@ rl_status rl_pg_conn_exec(rl_pg_conn *conn, const char *sql, int count,
                           const char *const *values, bool binary, PGresult **result,
                           rl_err *err)
 {
-    /* several statements in one text go by the simple protocol only */
+    /* only the simple protocol takes several statements in one text */
     int sent = count == 0 && !binary ? PQsendQuery(conn->pg, sql)
                                      : PQsendQueryParams(conn->pg, sql, count, NULL,
                                                          values, NULL, NULL, binary);

@@ -7,14 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAY_NOT "42501" /* insufficient_privilege */
+#define INSUFFICIENT_PRIVILEGE "42501"
 
 static rl_status run(rl_pg_conn *conn, const char *sql, rl_err *err)
 {
     return rl_pg_conn_exec(conn, sql, 0, NULL, false, NULL, err);
 }
 
-/* Checks what the database has against what is known; *applied gets how many it has. */
+/* Compares the database's migrations with the known ones; *applied gets how many it
+ * has. */
 static rl_status check_migrations(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
                                   size_t *applied, rl_err *err)
 {
@@ -23,7 +24,7 @@ static rl_status check_migrations(rl_pg_conn *conn, const rl_pg_migration_plan *
     int count;
 
     *applied = 0;
-    status = rl_pg_conn_exec(conn, plan->has, 0, NULL, false, &result, err);
+    status = rl_pg_conn_exec(conn, plan->table_exists, 0, NULL, false, &result, err);
     if (status != RL_OK || PQntuples(result) == 0) {
         PQclear(result);
         return status;
@@ -43,8 +44,8 @@ static rl_status check_migrations(rl_pg_conn *conn, const rl_pg_migration_plan *
     return status;
 }
 
-/* What a role lacks, and the one command that gives it. */
-static void explain_refusal(rl_pg_conn *conn, rl_err *err)
+/* Adds to the error which role must run which command once. */
+static void add_advice(rl_pg_conn *conn, rl_err *err)
 {
     char reason[RL_ERR_TEXT];
 
@@ -54,7 +55,7 @@ static void explain_refusal(rl_pg_conn *conn, rl_err *err)
                  "%.200s. Let a role that may create extensions run this once: psql -d "
                  "'%.100s' -c 'CREATE EXTENSION IF NOT EXISTS \"uuid-ossp\"'",
                  reason, PQdb(conn->pg));
-    } else if (strcmp(err->sqlstate, MAY_NOT) == 0) {
+    } else if (strcmp(err->sqlstate, INSUFFICIENT_PRIVILEGE) == 0) {
         snprintf(
             err->text, sizeof err->text,
             "%.200s. Let the owner of the database run this once: psql -d '%.100s' -c "
@@ -72,12 +73,33 @@ static rl_status apply_migration(rl_pg_conn *conn, const rl_pg_migration_plan *p
 
     snprintf(number, sizeof number, "%d", migration->number);
     if (status == RL_OK) {
-        status = rl_pg_conn_exec(conn, plan->add, 3, values, false, NULL, err);
+        status = rl_pg_conn_exec(conn, plan->insert, 3, values, false, NULL, err);
     }
     return status;
 }
 
-/* In a transaction, under the lock. */
+/* Begins the transaction, takes the lock, and deletes stale rows. */
+static rl_status begin_transaction(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
+                                   rl_err *err)
+{
+    rl_status status = run(conn, RL_PG_BEGIN, err);
+
+    if (status == RL_OK && plan->configure != NULL) {
+        status = plan->configure(conn, plan->ctx, err);
+    }
+    if (status == RL_OK) {
+        status = run(conn, RL_PG_LOCK, err);
+    }
+    if (status == RL_OK && plan->delete_stale != NULL) {
+        status = run(conn, plan->create_table, err);
+        if (status == RL_OK) {
+            status = run(conn, plan->delete_stale, err);
+        }
+    }
+    return status;
+}
+
+/* Within the transaction, lock held. */
 static rl_status apply_missing(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
                                rl_err *err)
 {
@@ -85,7 +107,7 @@ static rl_status apply_missing(rl_pg_conn *conn, const rl_pg_migration_plan *pla
     rl_status status = check_migrations(conn, plan, &applied, err);
 
     if (status == RL_OK && applied == 0) {
-        status = run(conn, plan->make, err);
+        status = run(conn, plan->create_table, err);
     }
     for (; status == RL_OK && applied < plan->known.count; applied++) {
         status = apply_migration(conn, plan, &plan->known.list[applied], err);
@@ -93,8 +115,8 @@ static rl_status apply_missing(rl_pg_conn *conn, const rl_pg_migration_plan *pla
     return status;
 }
 
-/* Ends the transaction, well or not. */
-static rl_status finish(rl_pg_conn *conn, rl_status status, rl_err *err)
+/* Commits, or rolls back after an error. */
+static rl_status end_transaction(rl_pg_conn *conn, rl_status status, rl_err *err)
 {
     rl_err ignored;
 
@@ -102,42 +124,30 @@ static rl_status finish(rl_pg_conn *conn, rl_status status, rl_err *err)
         status = run(conn, RL_PG_COMMIT, err);
     }
     if (status != RL_OK && !rl_pg_conn_lost(conn)) {
-        explain_refusal(conn, err);
+        add_advice(conn, err);
         if (run(conn, RL_PG_ROLLBACK, &ignored) != RL_OK) {
-            rl_pg_conn_close(conn); /* runs would go into that transaction */
+            rl_pg_conn_close(conn); /* else runs would be written in that transaction */
         }
     }
     return status;
 }
 
-rl_status rl_pg_migrate_by(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
-                           rl_err *err)
+rl_status rl_pg_migrate_plan(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
+                             rl_err *err)
 {
-    rl_err own;
+    rl_err failure; /* add_advice needs one, `err` may be NULL */
     size_t applied;
-    rl_status status = check_migrations(conn, plan, &applied, &own);
+    rl_status status = check_migrations(conn, plan, &applied, &failure);
 
-    if (status == RL_OK && (plan->always || applied < plan->known.count)) {
-        status = run(conn, RL_PG_BEGIN, &own);
-        if (status == RL_OK && plan->settings != NULL) {
-            status = plan->settings(conn, plan->ctx, &own);
-        }
+    if (status == RL_OK && (plan->always_lock || applied < plan->known.count)) {
+        status = begin_transaction(conn, plan, &failure);
         if (status == RL_OK) {
-            status = run(conn, RL_PG_LOCK, &own);
+            status = apply_missing(conn, plan, &failure);
         }
-        if (status == RL_OK && plan->forget != NULL) {
-            status = run(conn, plan->make, &own);
-            if (status == RL_OK) {
-                status = run(conn, plan->forget, &own);
-            }
-        }
-        if (status == RL_OK) {
-            status = apply_missing(conn, plan, &own);
-        }
-        status = finish(conn, status, &own);
+        status = end_transaction(conn, status, &failure);
     }
     if (status != RL_OK && err != NULL) {
-        *err = own;
+        *err = failure;
     }
     return status;
 }
@@ -146,11 +156,11 @@ rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *er
 {
     const rl_pg_migration_plan plan = {
         .known = *known,
-        .has = RL_PG_HAS_MIGRATIONS,
-        .make = RL_PG_CREATE_MIGRATIONS,
+        .table_exists = RL_PG_HAS_MIGRATIONS,
+        .create_table = RL_PG_CREATE_MIGRATIONS,
         .list = RL_PG_MIGRATIONS,
-        .add = RL_PG_ADD_MIGRATION,
+        .insert = RL_PG_ADD_MIGRATION,
     };
 
-    return rl_pg_migrate_by(conn, &plan, err);
+    return rl_pg_migrate_plan(conn, &plan, err);
 }

@@ -1,7 +1,7 @@
-/* Applies migrations to a PostgreSQL database: all that are missing in one transaction, under an
- * advisory lock, so that processes that start together wait for the first of them.
+/* Applies all missing migrations to a PostgreSQL database, in one transaction and under
+ * an advisory lock: of processes that start together, the others wait for the first.
  *
- * Threads and ownership: as the connection's.
+ * Threads and ownership: as for the connection.
  */
 #ifndef RL_PG_MIGRATE_H
 #define RL_PG_MIGRATE_H
@@ -9,25 +9,27 @@
 #include "store/migrate.h"
 #include "store/postgres/pg_conn.h"
 
-/* Which migrations, and the statements of the table that records them. */
+/* A list of migrations, and the SQL of the table that records them. */
 typedef struct rl_pg_migration_plan {
     rl_migrations known;
-    const char *has, *make,
-        *list;       /* whether the table is there, its creation, its rows */
-    const char *add; /* parameters: number, name, checksum */
-    /* For migrations that depend on more than their number; else 0 and NULL. */
-    bool always; /* look under the lock even where all of them seem to be applied */
-    const char *forget; /* deletes the rows of those that were undone since */
-    rl_status (*settings)(rl_pg_conn *conn, void *ctx,
-                          rl_err *err); /* the transaction's */
-    void *ctx;                          /* borrowed */
+    const char *table_exists; /* gives a row if so */
+    const char *create_table;
+    const char *list;   /* gives the number and checksum of each applied migration */
+    const char *insert; /* parameters: number, name, checksum */
+    /* For migrations that depend on more than their number; else false and NULL: */
+    bool always_lock;         /* check under the lock even if all seem to be applied */
+    const char *delete_stale; /* deletes the rows of migrations that were undone since */
+    /* Changes settings of the transaction at its start. */
+    rl_status (*configure)(rl_pg_conn *conn, void *ctx, rl_err *err);
+    void *ctx; /* borrowed; for `configure` */
 } rl_pg_migration_plan;
 
-/* RL_STORE when the database has other migrations than are known. */
-rl_status rl_pg_migrate_by(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
-                           rl_err *err);
+/* Applies the migrations of a plan that the database lacks, over an open connection.
+ * RL_STORE also if the database has changed or unknown migrations. */
+rl_status rl_pg_migrate_plan(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
+                             rl_err *err);
 
-/* The same for the migrations of the store itself. */
+/* The same for the store's own migrations. */
 rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *err);
 
 #endif

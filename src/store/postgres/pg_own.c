@@ -1,4 +1,4 @@
-/* Runs whose name is another's, on PostgreSQL. See pg_own.h. */
+/* Runs whose name is taken, on PostgreSQL. See pg_own.h. */
 #include "store/postgres/pg_own.h"
 
 #include "core/uuid.h"
@@ -6,21 +6,23 @@
 #include "store/postgres/pg_row.h"
 #include "store/postgres/postgres_sql.h"
 
-typedef struct asking {
+/* The context of the rl_own_ops below. */
+typedef struct own_ctx {
     rl_pg_conn *conn;
     rl_buf *wide;
-} asking;
+} own_ctx;
 
-static rl_status find_own(void *ctx, const rl_run *run, rl_buf *name, rl_err *err)
+static rl_status find_by_id(void *ctx, const rl_run *run, rl_buf *name, rl_err *err)
 {
-    const asking *self = ctx;
+    const own_ctx *self = ctx;
     char id[RL_UUID_TEXT];
     const char *values[] = {rl_run_text(run, RL_WPK_ID), id};
     PGresult *result = NULL;
     rl_status status;
 
     rl_uuid_format(run->id, id);
-    status = rl_pg_conn_exec(self->conn, RL_PG_NAME_OF_ID, 2, values, false, &result, err);
+    status =
+        rl_pg_conn_exec(self->conn, RL_PG_NAME_OF_ID, 2, values, false, &result, err);
     if (status == RL_OK && PQntuples(result) > 0) {
         rl_buf_add_text(name, PQgetvalue(result, 0, 0));
         rl_buf_add_char(name, '\0');
@@ -29,10 +31,10 @@ static rl_status find_own(void *ctx, const rl_run *run, rl_buf *name, rl_err *er
     return status;
 }
 
-static rl_status is_taken(void *ctx, const rl_run *run, const char *name, bool *taken,
-                          rl_err *err)
+static rl_status is_name_taken(void *ctx, const rl_run *run, const char *name,
+                               bool *taken, rl_err *err)
 {
-    const asking *self = ctx;
+    const own_ctx *self = ctx;
     const char *values[] = {rl_run_text(run, RL_WPK_ID), name};
     PGresult *result = NULL;
     rl_status status =
@@ -46,7 +48,7 @@ static rl_status is_taken(void *ctx, const rl_run *run, const char *name, bool *
 static rl_status insert_as(void *ctx, const rl_run *run, const char *name, bool *done,
                            rl_err *err)
 {
-    const asking *self = ctx;
+    const own_ctx *self = ctx;
     PGresult *result = NULL;
     const rl_pg_hook *hook = self->conn->server->hook;
     const rl_pg_insert *insert = rl_pg_insert_by(hook);
@@ -69,8 +71,8 @@ static rl_status insert_as(void *ctx, const rl_run *run, const char *name, bool 
 
 rl_status rl_pg_own_insert(rl_pg_conn *conn, rl_buf *wide, const rl_run *run, rl_err *err)
 {
-    static const rl_own_ops ops = {find_own, is_taken, insert_as};
-    asking self = {conn, wide};
+    static const rl_own_ops ops = {find_by_id, is_name_taken, insert_as};
+    own_ctx self = {conn, wide};
 
     return rl_own_insert(&ops, &self, run, err);
 }

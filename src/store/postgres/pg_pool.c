@@ -1,4 +1,4 @@
-/* Connections for reads. See pg_pool.h. */
+/* A pool of connections for reads. See pg_pool.h. */
 #include "store/postgres/pg_pool.h"
 
 #include "core/lock.h"
@@ -25,7 +25,8 @@ void rl_pg_pool_free(rl_pg_pool *pool)
     pthread_mutex_destroy(&pool->lock);
 }
 
-/* The first that is free, so that few are ever made. Lock held; size when all are used. */
+/* The first free connection, so that few are ever opened; pool->size if none is. Lock
+ * held. */
 static unsigned find_free(const rl_pg_pool *pool)
 {
     unsigned at = 0;
@@ -54,7 +55,7 @@ rl_status rl_pg_pool_take(rl_pg_pool *pool, rl_pg_conn **conn, rl_err *err)
     } else {
         status = rl_err_set(err, RL_STORE,
                             "PostgreSQL: all %u connections for reads have been in use "
-                            "for %.3g s; more are allowed by RUNLOG_POSTGRES_POOL",
+                            "for %.3g s; raise RUNLOG_POSTGRES_POOL to allow more",
                             pool->size, (double)timeout_ns / 1e9);
         if (err != NULL) {
             err->retryable = true;
@@ -130,7 +131,8 @@ void rl_pg_pool_after_fork(rl_pg_pool *pool, bool in_child)
             rl_pg_conn_abandon(&pool->conns[i], !pool->used[i]);
             pool->used[i] = false;
         }
-        rl_cond_init(&pool->freed); /* who waited there is not in this process */
+        rl_cond_init(
+            &pool->freed); /* threads that waited on it exist only in the parent */
     }
     pthread_mutex_unlock(&pool->lock);
 }

@@ -1,7 +1,7 @@
-/* A few connections to PostgreSQL for reads and deletions, so that a reader waits neither
- * for a writer nor for other readers. They are made when they are needed.
+/* A pool of connections to PostgreSQL for reads and deletions, so that readers wait
+ * neither for writers nor for one another. Each connects at its first use.
  *
- * Threads: any. Who has got a connection has it alone until it is given back.
+ * Threads: any. A thread that has taken a connection owns it until it gives it back.
  */
 #ifndef RL_PG_POOL_H
 #define RL_PG_POOL_H
@@ -13,8 +13,8 @@
 #define RL_PG_POOL_MAX 64
 
 typedef struct rl_pg_pool {
-    pthread_mutex_t lock; /* guards `used`; held for no time */
-    pthread_cond_t freed; /* on the monotonic clock */
+    pthread_mutex_t lock; /* guards `used`; never held while waiting for the server */
+    pthread_cond_t freed; /* signalled when a connection is given back; monotonic clock */
     unsigned size;
     bool used[RL_PG_POOL_MAX];
     rl_pg_conn conns[RL_PG_POOL_MAX];
@@ -22,24 +22,25 @@ typedef struct rl_pg_pool {
 
 /* `size`: 1 to RL_PG_POOL_MAX connections. Borrows the server. */
 void rl_pg_pool_init(rl_pg_pool *pool, unsigned size, rl_pg_server *server);
-void rl_pg_pool_free(rl_pg_pool *pool); /* what it owns; nobody may have a connection */
+void rl_pg_pool_free(rl_pg_pool *pool); /* no connection may be in use */
 
-/* Gives a connection, borrowed until rl_pg_pool_give; RL_STORE when all have been in use for
- * as long as the time-out. It need not be connected. */
+/* Gives a free connection, borrowed until rl_pg_pool_give, and perhaps not connected.
+ * RL_STORE if all are in use for as long as the server's time-out. */
 rl_status rl_pg_pool_take(rl_pg_pool *pool, rl_pg_conn **conn, rl_err *err);
 void rl_pg_pool_give(rl_pg_pool *pool, rl_pg_conn *conn);
 
-/* Does something on an open connection; once more if that was cut while it was idle, or if
- * nobody answers on it any more: a firewall may have forgotten it. So it must be something
- * that may be done twice. */
+/* Calls `work` on an open connection of the pool. Calls it a second time, on a new
+ * connection, if the connection was open before and was lost during the first call. So
+ * `work` must be repeatable. */
 typedef rl_status (*rl_pg_pool_work)(rl_pg_conn *conn, void *ctx, rl_err *err);
 rl_status rl_pg_pool_run(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx, rl_err *err);
 
-/* The same for one statement in a transaction of its own, as rl_pg_conn_exec runs it. */
+/* Runs one statement, in its own transaction, as rl_pg_conn_exec does with binary
+ * results. */
 rl_status rl_pg_pool_exec(rl_pg_pool *pool, const char *sql, int count,
                           const char *const *values, PGresult **result, rl_err *err);
 
-/* Around a fork. The child forgets the connections. */
+/* Around a fork: takes the lock; releases it. The child gives up the connections. */
 void rl_pg_pool_before_fork(rl_pg_pool *pool);
 void rl_pg_pool_after_fork(rl_pg_pool *pool, bool in_child);
 

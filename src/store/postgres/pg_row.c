@@ -1,4 +1,4 @@
-/* A run as parameters. See pg_row.h. */
+/* The parameters of a run's insert. See pg_row.h. */
 #include "store/postgres/pg_row.h"
 
 #include "core/json.h"
@@ -16,7 +16,8 @@
 #define OID_UUID 2950
 #define OID_JSONB 3802
 
-#define OWN RL_COLUMNS
+/* The parameters after the columns, counted from 0. */
+#define IS_OWN RL_COLUMNS
 #define FLAG (RL_COLUMNS + 1)
 
 const Oid rl_pg_types[RL_PG_PARAMETERS] = {
@@ -27,7 +28,7 @@ const Oid rl_pg_types[RL_PG_PARAMETERS] = {
 
 const int rl_pg_formats[RL_PG_PARAMETERS] = {
     [RL_ID] = 1,         [RL_DURATION_MS] = 1, [RL_STARTED_AT] = 1, [RL_CREATED_AT] = 1,
-    [RL_UPDATED_AT] = 1, [RL_REVISION] = 1,    [OWN] = 1,           [FLAG] = 1};
+    [RL_UPDATED_AT] = 1, [RL_REVISION] = 1,    [IS_OWN] = 1,        [FLAG] = 1};
 
 const rl_pg_insert *rl_pg_insert_by(const rl_pg_hook *hook)
 {
@@ -57,7 +58,7 @@ static void set_time(rl_pg_row *row, rl_column column, int64_t stamp)
     }
 }
 
-/* Payloads with doubles of 1e16 and more are rewritten into `wide`. */
+/* Rewrites payloads into `wide`: jsonb returns a double such as 1e16 as an integer. */
 static rl_status widen_payloads(rl_buf *wide, const rl_run *run, rl_pg_row *row,
                                 rl_err *err)
 {
@@ -100,7 +101,7 @@ rl_status rl_pg_row_fill(rl_pg_row *row, const rl_run *run, int64_t now,
     set_time(row, RL_CREATED_AT, run->created_at);
     set_time(row, RL_UPDATED_AT, run->updated_at != RL_TIME_NONE ? run->updated_at : now);
     set_number(row, RL_REVISION, (uint64_t)run->revision, 8);
-    set_number(row, OWN, run->is_own, 1);
+    set_number(row, IS_OWN, run->is_own, 1);
     if (hook != NULL) {
         set_number(row, FLAG, hook->flag(hook->ctx, run), 1);
     }

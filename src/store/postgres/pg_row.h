@@ -1,4 +1,6 @@
-/* A run as the parameters of the statement that inserts it, in the form that libpq takes. */
+/* The parameters of the statement that inserts a run, in the form that libpq takes.
+ * Threads: any. No state.
+ */
 #ifndef RL_PG_ROW_H
 #define RL_PG_ROW_H
 
@@ -7,38 +9,42 @@
 #include <libpq-fe.h>
 #include <stdbool.h>
 
-/* The columns, whether the id is its own, and the flag of a hook. */
+/* The columns of rl_column, rl_run.is_own, and the flag of a hook. */
 #define RL_PG_PARAMETERS (RL_COLUMNS + 2)
 
 typedef struct rl_pg_insert {
-    const char *sql, *name; /* the name that it is prepared by */
+    const char *sql, *name; /* name: of the prepared statement */
     int parameters;
 } rl_pg_insert;
 
-/* A part of the program that writes rows of its own in the transaction of each run. Its
- * statement stands in the place of RL_PG_INSERT, contains it (one round trip for both), and
- * affects a row if the run was changed. It has one parameter more, a flag. */
+/* Lets another part of the program write its own rows in the transaction of each run. Its
+ * statement replaces RL_PG_INSERT and contains it, so both take one round trip, and must
+ * report a row as affected if the run's row changed. It has one parameter more, the
+ * flag. */
 typedef struct rl_pg_hook {
     rl_pg_insert insert;
-    bool (*flag)(void *ctx, const rl_run *run);
-    void *ctx; /* borrowed */
+    bool (*flag)(void *ctx, const rl_run *run); /* the value of that parameter */
+    void *ctx;                                  /* borrowed */
 } rl_pg_hook;
 
-/* The hook's statement, or that of a run alone (NULL). */
+/* The statement of a hook, or RL_PG_INSERT's if `hook` is NULL. Static, or of the
+ * hook. */
 const rl_pg_insert *rl_pg_insert_by(const rl_pg_hook *hook);
 
 typedef struct rl_pg_row {
-    const char
-        *values[RL_PG_PARAMETERS]; /* borrowed from the run, or from what follows */
-    int lengths[RL_PG_PARAMETERS]; /* of the binary values */
-    char numbers[RL_PG_PARAMETERS][8];
+    const char *values[RL_PG_PARAMETERS]; /* borrowed from the run, `wide` or `numbers` */
+    int lengths[RL_PG_PARAMETERS];        /* of the binary values */
+    char numbers[RL_PG_PARAMETERS][8];    /* binary, big-endian */
 } rl_pg_row;
 
+/* The types and formats (1: binary) of the parameters. */
 extern const Oid rl_pg_types[RL_PG_PARAMETERS];
 extern const int rl_pg_formats[RL_PG_PARAMETERS];
 
-/* Fills a row for rl_pg_insert_by(hook). `now` is the updated_at of a run that has none; payloads whose numbers jsonb
- * would change are rewritten into `wide`, which the row borrows. */
+/* Fills a row for rl_pg_insert_by(hook). `now` (microseconds since 1970) is the
+ * updated_at of a run that has none. Payloads with numbers that jsonb would change are
+ * rewritten into `wide`, which the row borrows; the run must outlive the row too.
+ * RL_NOMEM. */
 rl_status rl_pg_row_fill(rl_pg_row *row, const rl_run *run, int64_t now,
                          const rl_pg_hook *hook, rl_buf *wide, rl_err *err);
 

@@ -1,4 +1,4 @@
-/* Sessions that were lost in the middle of a batch. See pg_session.h. */
+/* Server sessions that were lost during a batch. See pg_session.h. */
 #include "store/postgres/pg_session.h"
 
 #include <stdio.h>

@@ -1,14 +1,16 @@
-/* Sessions that were lost in the middle of a batch, and their end.
+/* Server sessions that were lost during a batch, and have to be terminated.
  *
- * Where a firewall swallows a connection the server does not hear that it is gone. A session
- * that has had a half of a pipeline waits for the rest, and keeps the locks of the rows that
- * it was given: whoever brings the same runs over another connection waits for it, until
- * TCP gives up after hours. So its number is kept, and the next connection to the same
- * server ends it (pg_terminate_backend, which a role may use on its own sessions).
+ * When a firewall drops the packets of a connection, the server does not notice. A
+ * session that has received half of a pipeline waits for the rest, and holds the locks of
+ * the rows it has written. A later write of the same runs over another connection waits
+ * for these locks, until TCP gives up after hours. So the writer records the session's
+ * process id, and its next connection to the same server calls pg_terminate_backend,
+ * which every role may use on its own sessions.
  *
- * Numbers are used again. So it is only ended if it was there when we were connected to it,
- * by the server's clock, and if the server was not restarted since, nor is it another one.
- * Threads: any; the lock is not held while the server is asked.
+ * Servers reuse process ids. So the writer terminates a session only if its backend had
+ * started, by the server's clock, when the writer was connected to it, and if the
+ * server's start time is the same: it has not restarted, and is not another server.
+ * Threads: any; no function waits for the server.
  */
 #ifndef RL_PG_SESSION_H
 #define RL_PG_SESSION_H
@@ -19,13 +21,13 @@
 #include <stddef.h>
 
 #define RL_PG_SESSION_TEXT 40 /* bytes, with the NUL */
-#define RL_PG_SESSIONS 16     /* that are remembered; the oldest are forgotten */
+#define RL_PG_SESSIONS 16     /* that a list holds; a new one replaces the oldest */
 
-/* A session, as RL_PG_BACKEND tells of it; "" where it is not known. */
+/* A session, as RL_PG_BACKEND describes it; "" if unknown. */
 typedef struct rl_pg_session {
     char pid[RL_PG_SESSION_TEXT];
-    char seen_at[RL_PG_SESSION_TEXT];   /* a moment at which it was ours */
-    char server_start[RL_PG_SESSION_TEXT]; /* when the server was started */
+    char seen_at[RL_PG_SESSION_TEXT]; /* when the writer was connected to it; seconds */
+    char server_start[RL_PG_SESSION_TEXT]; /* when the server started; seconds */
 } rl_pg_session;
 
 typedef struct rl_pg_sessions {
@@ -37,13 +39,13 @@ typedef struct rl_pg_sessions {
 void rl_pg_sessions_init(rl_pg_sessions *sessions); /* also in the child of a fork */
 void rl_pg_sessions_destroy(rl_pg_sessions *sessions);
 
-/* Reads the answer to RL_PG_BACKEND. */
+/* Fills a session from the result of RL_PG_BACKEND. */
 void rl_pg_session_read(rl_pg_session *session, const PGresult *result);
 
-/* Remembers a session that was lost, and forgets it in `session`. */
+/* Adds a lost session, unless it is unknown, and clears `session`. */
 void rl_pg_sessions_add(rl_pg_sessions *sessions, rl_pg_session *session);
 
-/* Takes one out, to be ended; false when there is none. */
+/* Removes a session from the list, to be terminated; false if the list is empty. */
 bool rl_pg_sessions_take(rl_pg_sessions *sessions, rl_pg_session *session);
 
 #endif

@@ -38,10 +38,10 @@ static const rl_pg_insert *insert_of(const rl_pg_writer *writer)
     return rl_pg_insert_by(writer->conn.server->hook);
 }
 
-/* Queues one run, for the prepared statement or (`whole`) with the statement itself; libpq
- * copies the values. */
+/* Queues one run for the prepared statement, or with the statement's text if `with_sql`;
+ * libpq copies the values. */
 static rl_status send_run(rl_pg_writer *writer, const rl_run *run, int64_t now,
-                          bool whole, rl_err *err)
+                          bool with_sql, rl_err *err)
 {
     PGconn *pg = writer->conn.pg;
     const rl_pg_insert *insert = insert_of(writer);
@@ -51,11 +51,12 @@ static rl_status send_run(rl_pg_writer *writer, const rl_run *run, int64_t now,
     int sent;
 
     if (status == RL_OK) {
-        sent = whole ? PQsendQueryParams(pg, insert->sql, insert->parameters, rl_pg_types,
-                                         row.values, row.lengths, rl_pg_formats, 0)
-                     : PQsendQueryPrepared(pg, writer->pooled ? "" : insert->name,
-                                           insert->parameters, row.values, row.lengths,
-                                           rl_pg_formats, 0);
+        sent = with_sql
+                   ? PQsendQueryParams(pg, insert->sql, insert->parameters, rl_pg_types,
+                                       row.values, row.lengths, rl_pg_formats, 0)
+                   : PQsendQueryPrepared(pg, writer->pooled ? "" : insert->name,
+                                         insert->parameters, row.values, row.lengths,
+                                         rl_pg_formats, 0);
         if (!sent) {
             status = rl_pg_conn_error(&writer->conn, NULL, err);
         }
@@ -85,21 +86,11 @@ static rl_status send_pipeline(rl_pg_writer *writer, const rl_batch *batch, rl_e
     return status;
 }
 
-/* The answer that should be there is not: libpq had no memory for it. */
-static rl_status end_without_answer(rl_pg_conn *conn, rl_err *err)
-{
-    rl_err_set(err, RL_STORE, "PostgreSQL: the answer to a batch was lost");
-    if (err != NULL) {
-        err->retryable = true;
-    }
-    rl_pg_conn_close(conn);
-    return RL_STORE;
-}
-
-/* The answer to the insertion of the next run: one that has changed no row, and whose id is
- * its own, is looked after when the batch is committed. */
-static void collect_unchanged(rl_pg_writer *writer, PGresult *result, const rl_batch *batch,
-                        size_t *next)
+/* If `result` answers an insert, counts it in *next, and adds its run to
+ * writer->unchanged if the run has an id of its own and no row changed: insert_own
+ * handles it after the commit. */
+static void collect_unchanged(rl_pg_writer *writer, PGresult *result,
+                              const rl_batch *batch, size_t *next)
 {
     if (batch != NULL && result != NULL && *next < batch->count &&
         PQcmdTuples(result)[0] != '\0') {
@@ -111,14 +102,14 @@ static void collect_unchanged(rl_pg_writer *writer, PGresult *result, const rl_b
     }
 }
 
-/* Reads until the Sync is answered, or without a pipeline until there are no more results;
- * the first error is the one that tells. `batch` is NULL for what inserts nothing. */
+/* Reads all results: of a pipeline up to its Sync, else of one command. Gives the first
+ * error. `batch` is NULL for a command that inserts nothing. */
 static rl_status read_results(rl_pg_writer *writer, const rl_batch *batch, bool pipeline,
                               rl_err *err)
 {
     rl_pg_conn *conn = &writer->conn;
     rl_status status = RL_OK;
-    bool ended = false, after_null = true; /* nor does one come first */
+    bool ended = false, after_null = true; /* no command starts with NULL */
     size_t next = 0;
 
     while (!ended) {
@@ -131,8 +122,9 @@ static rl_status read_results(rl_pg_writer *writer, const rl_batch *batch, bool 
         if (result == NULL && rl_pg_conn_lost(conn)) {
             return status == RL_OK ? rl_pg_conn_error(conn, NULL, err) : status;
         }
-        if (result == NULL && after_null) { /* one ends each command; there are no more */
-            return end_without_answer(conn, status == RL_OK ? err : NULL);
+        if (result == NULL && after_null) { /* libpq had no memory for the result */
+            return rl_pg_conn_give_up(conn, "the answer to a batch was lost",
+                                      status == RL_OK ? err : NULL);
         }
         after_null = result == NULL;
         kind = result != NULL ? PQresultStatus(result) : PGRES_COMMAND_OK;
@@ -146,26 +138,27 @@ static rl_status read_results(rl_pg_writer *writer, const rl_batch *batch, bool 
     return status;
 }
 
-/* Ends what was left behind on this server. What can't be ended is forgotten: it is gone, it
- * is on another server, or the role may not, and waiting is all there is. */
+/* Terminates the lost sessions of this server. Drops those that it can't terminate: they
+ * have ended, are on another server, or this role may not. */
 static void terminate_lost_sessions(rl_pg_writer *writer)
 {
-    rl_pg_sessions *left = &writer->conn.server->lost;
+    rl_pg_sessions *lost = &writer->conn.server->lost;
     rl_pg_session session;
     rl_err ignored;
 
-    while (!rl_pg_conn_lost(&writer->conn) && rl_pg_sessions_take(left, &session)) {
+    while (!rl_pg_conn_lost(&writer->conn) && rl_pg_sessions_take(lost, &session)) {
         const char *const values[] = {session.pid, session.seen_at, session.server_start};
 
         (void)rl_pg_conn_exec(&writer->conn, RL_PG_TERMINATE, 3, values, false, NULL,
                               &ignored);
-        if (rl_pg_conn_lost(&writer->conn)) { /* it did not come to that */
-            rl_pg_sessions_add(left, &session);
+        if (rl_pg_conn_lost(&writer->conn)) { /* try again on the next connection */
+            rl_pg_sessions_add(lost, &session);
         }
     }
 }
 
-/* A pooler tells another process id than the one that serves the transaction: its own. */
+/* Sets writer->pooled and writer->session. A pooler reports a process id of its own at
+ * connecting, not that of the server process. */
 static rl_status detect_pooler(rl_pg_writer *writer, rl_err *err)
 {
     PGresult *result = NULL;
@@ -181,7 +174,7 @@ static rl_status detect_pooler(rl_pg_writer *writer, rl_err *err)
         rl_pg_session_read(&writer->session, result);
     }
     PQclear(result);
-    if (status == RL_OK && writer->pooled) { /* it is the pooler's, and others' */
+    if (status == RL_OK && writer->pooled) { /* the pooler shares it with other clients */
         memset(&writer->session, 0, sizeof writer->session);
     } else if (status == RL_OK) {
         terminate_lost_sessions(writer);
@@ -189,8 +182,8 @@ static rl_status detect_pooler(rl_pg_writer *writer, rl_err *err)
     return status;
 }
 
-/* Alone, and not in the pipeline of a batch: of one that failed nobody could tell whether
- * the statement has its name. */
+/* Not in the pipeline of a batch: after a failed one it would be unknown whether the
+ * session has the statement. */
 static rl_status prepare_statement(rl_pg_writer *writer, rl_err *err)
 {
     const rl_pg_insert *insert = insert_of(writer);
@@ -202,7 +195,7 @@ static rl_status prepare_statement(rl_pg_writer *writer, rl_err *err)
     return read_results(writer, NULL, false, err);
 }
 
-/* Connects, unless it is, and finds out what a new connection leads to. */
+/* Connects, unless connected, and checks a new connection for a pooler. */
 static rl_status connect_writer(rl_pg_writer *writer, rl_err *err)
 {
     rl_status status = rl_pg_conn_open(&writer->conn, err);
@@ -213,7 +206,7 @@ static rl_status connect_writer(rl_pg_writer *writer, rl_err *err)
     return status;
 }
 
-/* Sends a batch; one of none asks for the server's process. */
+/* Sends a batch; for an empty one, a query that any server answers. */
 static rl_status send_batch(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
 {
     rl_pg_conn *conn = &writer->conn;
@@ -221,13 +214,13 @@ static rl_status send_batch(rl_pg_writer *writer, const rl_batch *batch, rl_err 
 
     if (batch->count > 1) {
         status = send_pipeline(writer, batch, err);
-    } else if (batch->count == 1) { /* a transaction by itself, with less ado */
+    } else if (batch->count == 1) { /* a transaction by itself, which needs no pipeline */
         status = send_run(writer, batch->runs[0], rl_time_now(), writer->pooled, err);
     } else if (!PQsendQuery(conn->pg, RL_PG_BACKEND)) {
         status = rl_pg_conn_error(conn, NULL, err);
     }
     if (status != RL_OK) {
-        /* half a batch may be queued: only a new connection is in a known state */
+        /* half of the batch may be queued: only a new connection has a known state */
         writer->server_lost = status == RL_STORE;
         rl_pg_sessions_add(&conn->server->lost, &writer->session);
         rl_pg_conn_close(conn);
@@ -235,8 +228,8 @@ static rl_status send_batch(rl_pg_writer *writer, const rl_batch *batch, rl_err 
     return status;
 }
 
-/* Connects and sends. */
-static rl_status begin(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
+/* Connects, prepares the statement if necessary, and sends the batch. */
+static rl_status start_write(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
 {
     rl_status status = connect_writer(writer, err);
 
@@ -249,8 +242,8 @@ static rl_status begin(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
     return status == RL_OK ? send_batch(writer, batch, err) : status;
 }
 
-/* Looks after the runs whose name is taken by another record's row, or whose id stands under
- * another name already. */
+/* After a write with this status: inserts the runs whose name another run has, or which
+ * are stored under another name already. */
 static rl_status insert_own(rl_pg_writer *writer, const rl_batch *batch, rl_status status,
                             rl_err *err)
 {
@@ -273,9 +266,10 @@ static rl_status insert_own(rl_pg_writer *writer, const rl_batch *batch, rl_stat
     return status;
 }
 
-/* Reads the answer to what was sent, or looks at why it was not. */
-static rl_status end(rl_pg_writer *writer, const rl_batch *batch, rl_status sent,
-                     rl_err *err)
+/* Reads the answer to a batch, unless sending it failed (`sent`), and brings the
+ * connection into a known state. */
+static rl_status finish_write(rl_pg_writer *writer, const rl_batch *batch, rl_status sent,
+                              rl_err *err)
 {
     rl_pg_conn *conn = &writer->conn;
     const bool pipeline = batch->count > 1;
@@ -283,7 +277,8 @@ static rl_status end(rl_pg_writer *writer, const rl_batch *batch, rl_status sent
 
     if (sent == RL_OK) {
         status = read_results(writer, batch, pipeline, err);
-        writer->server_lost = status == RL_STORE && rl_pg_conn_lost(conn) && !conn->timed_out;
+        writer->server_lost =
+            status == RL_STORE && rl_pg_conn_lost(conn) && !conn->timed_out;
         if (rl_pg_conn_lost(conn)) {
             rl_pg_sessions_add(&conn->server->lost, &writer->session);
         }
@@ -293,7 +288,8 @@ static rl_status end(rl_pg_writer *writer, const rl_batch *batch, rl_status sent
     }
     status = insert_own(writer, batch, status, err);
     if (status == RL_STORE && strcmp(err->sqlstate, READ_ONLY) == 0) {
-        writer->server_lost = true; /* another server may have taken over */
+        writer->server_lost =
+            true; /* after a failover the DSN may lead to another server */
     }
     if (rl_pg_conn_lost(conn) || (status == RL_STORE && err->retryable)) {
         rl_pg_conn_close(conn);
@@ -303,10 +299,11 @@ static rl_status end(rl_pg_writer *writer, const rl_batch *batch, rl_status sent
 
 static rl_status write_once(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
 {
-    return end(writer, batch, begin(writer, batch, err), err);
+    return finish_write(writer, batch, start_write(writer, batch, err), err);
 }
 
-/* Another process id, but a pooler all the same: it may tell the server's own. */
+/* Whether a pooler is there although detect_pooler found none, as it reported the
+ * server's process id: the named statement is missing or exists already. */
 static bool is_statement_missing(rl_pg_writer *writer, const rl_err *err)
 {
     return !writer->pooled && (strcmp(err->sqlstate, NO_SUCH_STATEMENT) == 0 ||
@@ -317,24 +314,24 @@ void rl_pg_writer_send(rl_pg_writer *writer, const rl_batch *batch)
 {
     pthread_mutex_lock(&writer->lock);
     writer->was_connected = writer->conn.pg != NULL;
-    writer->status = begin(writer, batch, &writer->failure);
+    writer->status = start_write(writer, batch, &writer->failure);
 }
 
 rl_status rl_pg_writer_finish(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
 {
-    rl_err *own = &writer->failure;
-    rl_status status = end(writer, batch, writer->status, own);
+    rl_err *failure = &writer->failure;
+    rl_status status = finish_write(writer, batch, writer->status, failure);
 
-    if (status == RL_STORE && is_statement_missing(writer, own)) {
+    if (status == RL_STORE && is_statement_missing(writer, failure)) {
         writer->pooled = true;
         writer->prepared = false;
-        status = write_once(writer, batch, own);
+        status = write_once(writer, batch, failure);
     } else if (status == RL_STORE && writer->was_connected && writer->server_lost) {
-        /* the server may have been restarted since; a repeated insert changes nothing */
-        status = write_once(writer, batch, own);
+        /* the server may have restarted; repeating an insert changes nothing */
+        status = write_once(writer, batch, failure);
     }
     if (status != RL_OK) {
-        *err = *own;
+        *err = *failure;
     }
     pthread_mutex_unlock(&writer->lock);
     return status;
@@ -372,8 +369,8 @@ void rl_pg_writer_after_fork(rl_pg_writer *writer, bool in_child)
 {
     if (in_child) {
         rl_pg_conn_abandon(&writer->conn, writer->lock_held);
-        memset(&writer->session, 0, sizeof writer->session); /* the parent's */
-        if (!writer->lock_held) { /* its owner is not in this process */
+        memset(&writer->session, 0, sizeof writer->session); /* of the parent */
+        if (!writer->lock_held) { /* the thread that holds it exists only in the parent */
             pthread_mutex_init(&writer->lock, NULL);
             rl_buf_init(&writer->wide, RL_BUF_MAX);
             rl_buf_init(&writer->unchanged, RL_BUF_MAX);

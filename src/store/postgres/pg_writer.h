@@ -1,10 +1,10 @@
 /* A connection to PostgreSQL that writes batches of runs.
  *
- * A batch goes out in pipeline mode between two Syncs, which makes it one implicit
- * transaction and one round trip; a run alone is a statement by itself. The statement is
- * prepared by name where the connection leads to one server process, and else for each batch
- * without a name, so that a pooler may give each transaction another server connection.
- * Threads: the functions lock the writer, so one thread at a time is inside; others wait.
+ * A batch is one pipeline up to one Sync, which makes it one implicit transaction and one
+ * round trip; a single run is one statement. The insert is a named prepared statement if
+ * the connection leads to one server process. Behind a pooler, which may give each
+ * transaction another server connection, each batch prepares the unnamed statement.
+ * Threads: any; the functions take the writer's lock, and others wait for it.
  * Ownership: the writer borrows the server and `stop`.
  */
 #ifndef RL_PG_WRITER_H
@@ -19,41 +19,41 @@
 typedef struct rl_pg_writer {
     pthread_mutex_t lock;
     rl_pg_conn conn;
-    rl_buf wide;    /* payloads rewritten for jsonb */
-    rl_buf unchanged; /* of const rl_run *: those whose insertion has changed no row */
-    unsigned checked_connects; /* the serial of the connection of which these two are known */
-    bool pooled;    /* a pooler stands in between */
-    rl_pg_session session; /* of the connection, where none does */
-    bool prepared;         /* the statement has its name on this connection */
-    bool was_connected;      /* what was sent went to a connection that was there before */
-    rl_status status;      /* of what was sent, and why it failed */
-    rl_err failure;
-    bool server_lost; /* the last write found the server cut off, or read-only */
-    bool lock_held; /* across a fork: the lock was got in time */
+    rl_buf wide;      /* see rl_pg_row_fill */
+    rl_buf unchanged; /* of const rl_run *: with an own id, whose insert changed no row */
+    unsigned checked_connects; /* conn.connects when `pooled` and `session` were set */
+    bool pooled;               /* the connection leads through a pooler */
+    rl_pg_session session;     /* of the connection; unknown if it is pooled */
+    bool prepared;             /* the session has the named statement */
+    bool was_connected; /* before the last send: the server may have restarted since */
+    rl_status status;   /* of the last send */
+    rl_err failure;     /* of the last send or finish */
+    bool server_lost; /* the last write found the connection cut, or a read-only server */
+    bool lock_held;   /* during a fork: it took the lock in time */
 } rl_pg_writer;
 
 void rl_pg_writer_init(rl_pg_writer *writer, rl_pg_server *server,
                        const atomic_bool *stop);
-void rl_pg_writer_free(rl_pg_writer *writer); /* what it owns, not the struct */
+void rl_pg_writer_free(rl_pg_writer *writer); /* not the struct */
 
-/* Writes all runs of a batch in one transaction, or none; a batch of none only asks whether
- * the server answers. Connects where need be, again
- * where the connection was cut while it was idle. */
+/* Writes all runs of a batch in one transaction, or none. An empty batch only checks that
+ * the server answers. Connects if necessary, and tries again on a new connection if an
+ * idle one proved to be cut. */
 rl_status rl_pg_writer_write(rl_pg_writer *writer, const rl_batch *batch, rl_err *err);
 
-/* The same in two steps, between which the caller may do something else while the server
- * works: the batch goes out, then the answer is read. Each rl_pg_writer_send is followed by
- * one rl_pg_writer_finish of the same thread, with the same batch: until then the writer is
- * locked. */
+/* rl_pg_writer_write in two steps: sends the batch, then waits for the answer; the caller
+ * may do other work in between. After each rl_pg_writer_send the same thread calls
+ * rl_pg_writer_finish once, with the same batch. The writer is locked in between. */
 void rl_pg_writer_send(rl_pg_writer *writer, const rl_batch *batch);
 rl_status rl_pg_writer_finish(rl_pg_writer *writer, const rl_batch *batch, rl_err *err);
 
-/* Connects and applies the migrations that the database lacks. */
+/* Connects and applies the missing migrations. */
 rl_status rl_pg_writer_migrate(rl_pg_writer *writer, const rl_migrations *migrations,
                                rl_err *err);
 
-/* Around a fork. A thread that waits for the server is not waited for long (until `end`,
- * monotonic nanoseconds): the child then leaves the connection as it is. */
+/* Around a fork: takes the lock, waiting until `end` (monotonic nanoseconds) for a thread
+ * that uses the connection, and releases it. The child gives up the connection, which it
+ * can free only if the fork took the lock. */
 void rl_pg_writer_before_fork(rl_pg_writer *writer, uint64_t end);
 void rl_pg_writer_after_fork(rl_pg_writer *writer, bool in_child);
 

@@ -1,7 +1,7 @@
 /* The PostgreSQL store: a connection that writes batches, one on which the worker thread
- * forwards, and a pool for queries, so that a reader never waits for a commit.
+ * forwards the journal, and a pool for queries, so that readers never wait for a commit.
  *
- * Threads: any; the parts lock themselves, `open_lock` covers the first opening.
+ * Threads: any; writers and pool have locks of their own, `open_lock` guards `ready`.
  * Ownership: see postgres.h.
  */
 #include "store/postgres/postgres.h"
@@ -14,7 +14,7 @@
 
 #include <stdlib.h>
 
-/* How long a fork waits for threads that are talking to the server. */
+/* How long a fork waits for threads that use a connection. */
 #define FORK_WAIT_NS UINT64_C(200000000)
 
 typedef struct postgres_store {
@@ -23,8 +23,8 @@ typedef struct postgres_store {
     rl_pg_server server;
     const rl_migrations *migrations;
     pthread_mutex_t open_lock;
-    bool ready;     /* under open_lock: the migrations are applied */
-    bool open_lock_held; /* across a fork: open_lock was got in time */
+    bool ready;          /* under open_lock: the migrations are applied */
+    bool open_lock_held; /* during a fork: it took open_lock in time */
     rl_pg_writer writer, forwarder;
     rl_pg_pool pool;
 } postgres_store;
@@ -57,7 +57,7 @@ static rl_status postgres_write(rl_store *store, const rl_batch *batch, rl_err *
     postgres_store *self = (postgres_store *)store;
 
     if (!batch->may_wait) {
-        return rl_err_set(err, RL_BUSY, "a server has to be waited for");
+        return rl_err_set(err, RL_BUSY, "PostgreSQL: a write must wait for the server");
     }
     return rl_pg_writer_write(&self->writer, batch, err);
 }
@@ -110,7 +110,7 @@ static void add_cell(rl_rows *rows, const PGresult *result, int at_row, int inde
             rl_rows_add_number(rows, stamp + RL_PG_EPOCH);
         }
         break;
-    case RL_KIND_JSON: /* a byte for the version, then the text */
+    case RL_KIND_JSON: /* jsonb: a version byte, then the text */
         rl_rows_add_text(rows, value + 1, len - 1);
         break;
     case RL_KIND_TEXT:
@@ -119,7 +119,6 @@ static void add_cell(rl_rows *rows, const PGresult *result, int at_row, int inde
     }
 }
 
-/* Runs a query or a deletion. */
 static rl_status run_query(postgres_store *self, const rl_query *query, bool remove,
                            PGresult **result, rl_err *err)
 {
@@ -185,7 +184,7 @@ static void postgres_after_fork(rl_store *store, bool in_child)
 {
     postgres_store *self = (postgres_store *)store;
 
-    if (in_child) { /* they are the parent's to end */
+    if (in_child) { /* the parent will terminate them */
         rl_pg_sessions_init(&self->server.lost);
     }
     rl_pg_pool_after_fork(&self->pool, in_child);
@@ -193,7 +192,7 @@ static void postgres_after_fork(rl_store *store, bool in_child)
     rl_pg_writer_after_fork(&self->writer, in_child);
     if (self->open_lock_held) {
         pthread_mutex_unlock(&self->open_lock);
-    } else if (in_child) { /* its owner is not in this process */
+    } else if (in_child) { /* the thread that holds it exists only in the parent */
         pthread_mutex_init(&self->open_lock, NULL);
     }
 }

@@ -1,6 +1,7 @@
-/* The PostgreSQL store, and what others may do over its connections.
+/* The PostgreSQL store, and access to its connections for other parts of the program.
  *
- * Threads: any. Ownership: the store copies the DSN and borrows the rest of its options.
+ * Threads: any.
+ * Ownership: the store copies the DSN and borrows `stop` and the hook.
  */
 #ifndef RL_POSTGRES_H
 #define RL_POSTGRES_H
@@ -16,16 +17,16 @@ typedef struct rl_postgres_options {
     const char *dsn;         /* borrowed for the call */
     uint64_t timeout_ns;     /* how long the server may take to answer */
     unsigned pool;           /* connections for reads, 1 to RL_PG_POOL_MAX */
-    const atomic_bool *stop; /* borrowed: when it is set, `finish` stops waiting */
+    const atomic_bool *stop; /* borrowed; true ends the wait of `finish` */
     const rl_pg_hook *hook;  /* borrowed, or NULL */
 } rl_postgres_options;
 
-/* Makes a store; it connects at the first use. The migrations must outlive the store. */
+/* Creates a store; the first use connects. The migrations must outlive the store. */
 rl_status rl_postgres_new(const rl_postgres_options *options,
                           const rl_migrations *migrations, rl_store **store, rl_err *err);
 
-/* The connections for reads of a PostgreSQL store, borrowed as long as the store lives. The
- * store must be one that rl_postgres_new made. */
+/* The connections for reads of a store that rl_postgres_new has created, borrowed for the
+ * store's lifetime. */
 rl_pg_pool *rl_postgres_pool_of(rl_store *store);
 
 #endif

@@ -1,7 +1,7 @@
-/* Network file systems are told by their type. See filesystem.h.
+/* Detects network file systems by their type. See filesystem.h.
  *
- * Source of the numbers: statfs(2) and the kernel's include/uapi/linux/magic.h. FUSE is let
- * through: it may be a local disk, and most desktops' shared folders are.
+ * Source of the numbers: statfs(2) and the kernel's include/uapi/linux/magic.h. FUSE is
+ * allowed, as it may be a local disk.
  */
 #include "store/sqlite/filesystem.h"
 
@@ -28,7 +28,7 @@ static const char *network_name(const char *folder)
     struct statfs info;
 
     if (statfs(folder, &info) != 0) {
-        return NULL; /* that it can't be opened is the opening's to say */
+        return NULL; /* opening the file will report the error */
     }
     for (size_t i = 0; i < sizeof network / sizeof *network; i++) {
         if (((unsigned long)info.f_type & 0xFFFFFFFF) == network[i].type) {
@@ -58,12 +58,11 @@ rl_status rl_filesystem_check(const char *path, rl_err *err)
     }
     name = network_name(folder);
     if (name != NULL) {
-        status =
-            rl_err_set(err, RL_CONFIG,
-                       "SQLite file %s lies on a network file system (%s), where WAL "
-                       "mode does not work: give a path on a local disk in "
-                       "RUNLOG_SQLITE_PATH",
-                       path, name);
+        status = rl_err_set(err, RL_CONFIG,
+                            "SQLite file %s is on a network file system (%s), where WAL "
+                            "mode does not work: give a path on a local disk in "
+                            "RUNLOG_SQLITE_PATH",
+                            path, name);
     }
     return status;
 }

@@ -4,8 +4,9 @@
 
 #include "core/err.h"
 
-/* RL_CONFIG where the folder of `path` lies on a network file system: WAL needs memory that
- * all processes share, so one machine. RL_OK also where nothing can be told. Any thread. */
+/* RL_CONFIG if the folder of `path` is on a network file system: WAL mode needs memory
+ * that all processes share, which only one machine has. RL_OK also if the type of the
+ * file system is unknown. Any thread. */
 rl_status rl_filesystem_check(const char *path, rl_err *err);
 
 #endif

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BEHIND (RL_COLUMNS + 2) /* parameters of a run in the journal */
+#define RUN_PARAMETERS (RL_COLUMNS + 2) /* of rl_sqlite_bind_run in the journal */
 
 struct rl_journal_file {
     rl_sqlite_file file;
@@ -76,7 +76,7 @@ rl_status rl_journal_file_append(rl_journal_file *journal, const rl_batch *batch
                                 batch->may_wait, append, (void *)batch, err);
 }
 
-/* Binds reason, sqlstate and now as the parameters from `first` on. */
+/* Binds the reason, its sqlstate and the time to three parameters, from `first` on. */
 static rl_status bind_reason(sqlite3_stmt *stmt, int first, const rl_err *reason,
                              rl_err *err)
 {
@@ -92,22 +92,23 @@ static rl_status bind_reason(sqlite3_stmt *stmt, int first, const rl_err *reason
     return rc == SQLITE_OK ? RL_OK : rl_err_nomem(err);
 }
 
-struct refusal {
+struct rejection {
     const rl_run *run;
     const rl_err *reason;
 };
 
-static rl_status refuse(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+static rl_status add_rejected(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
-    const struct refusal *refusal = ctx;
+    const struct rejection *rejection = ctx;
     sqlite3_stmt *stmt;
-    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_ADD_REJECTED, &stmt, err);
+    rl_status status =
+        rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_ADD_REJECTED, &stmt, err);
 
-    if (status == RL_OK && !rl_sqlite_bind_run(stmt, refusal->run, rl_time_now())) {
+    if (status == RL_OK && !rl_sqlite_bind_run(stmt, rejection->run, rl_time_now())) {
         status = rl_err_nomem(err);
     }
     if (status == RL_OK) {
-        status = bind_reason(stmt, BEHIND + 1, refusal->reason, err);
+        status = bind_reason(stmt, RUN_PARAMETERS + 1, rejection->reason, err);
     }
     return status == RL_OK ? rl_sqlite_conn_step(conn, stmt, err) : status;
 }
@@ -115,29 +116,28 @@ static rl_status refuse(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 rl_status rl_journal_file_reject(rl_journal_file *journal, const rl_run *run,
                                  const rl_err *reason, rl_err *err)
 {
-    struct refusal refusal = {run, reason};
+    struct rejection rejection = {run, reason};
 
-    return rl_sqlite_file_write(&journal->file, true, true, refuse, &refusal, err);
+    return rl_sqlite_file_write(&journal->file, true, true, add_rejected, &rejection,
+                                err);
 }
 
-/* Steps a statement to its one row; RL_STORE where there is none. */
+/* Steps a statement to its one row; RL_STORE if it has none. */
 static rl_status step_to_row(rl_sqlite_conn *conn, sqlite3_stmt *stmt, rl_err *err)
 {
-    int rc = sqlite3_step(stmt);
-    rl_status status = RL_OK;
+    bool found;
+    rl_status status = rl_sqlite_conn_next(conn, stmt, &found, err);
 
-    if (rc == SQLITE_DONE) {
+    if (status == RL_OK && !found) {
         status = rl_err_set(err, RL_STORE,
-                            "SQLite file %s: the row of journal_lease is gone; put it "
-                            "back: INSERT INTO journal_lease (one) VALUES (1)",
+                            "SQLite file %s: the row of journal_lease is missing; "
+                            "restore it: INSERT INTO journal_lease (one) VALUES (1)",
                             conn->path);
-    } else if (rc != SQLITE_ROW) {
-        status = rl_sqlite_conn_error(conn, rc, err);
     }
     return status;
 }
 
-static rl_status look(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+static rl_status read_state(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     rl_journal_file_state *state = ctx;
     sqlite3_stmt *stmt = NULL;
@@ -146,7 +146,7 @@ static rl_status look(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     if (status == RL_OK) {
         status = step_to_row(conn, stmt, err);
     }
-    if (status == RL_OK) { /* NULL is read as 0 */
+    if (status == RL_OK) { /* SQLite reads NULL as 0 */
         state->first = sqlite3_column_int64(stmt, 0);
         state->last = sqlite3_column_int64(stmt, 1);
         state->rejected = sqlite3_column_int64(stmt, 2);
@@ -158,7 +158,7 @@ static rl_status look(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 rl_status rl_journal_file_get_state(rl_journal_file *journal,
                                     rl_journal_file_state *state, rl_err *err)
 {
-    return rl_sqlite_file_read(&journal->file, look, state, err);
+    return rl_sqlite_file_read(&journal->file, read_state, state, err);
 }
 
 struct holder {
@@ -197,15 +197,15 @@ rl_status rl_journal_file_lease_holder(rl_journal_file *journal,
     return status;
 }
 
-struct taking {
+struct claim {
     const char *before, *owner;
     int64_t until;
-    bool *mine;
+    bool *taken;
 };
 
-static rl_status take(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+static rl_status take_lease(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
-    const struct taking *taking = ctx;
+    const struct claim *claim = ctx;
     struct holder holder = {.until = 0};
     sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
@@ -213,15 +213,15 @@ static rl_status take(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     if (status == RL_OK) {
         status = read_holder(conn, &holder, err);
     }
-    *taking->mine = status == RL_OK && strcmp(holder.owner, taking->before) == 0;
-    if (*taking->mine) {
+    *claim->taken = status == RL_OK && strcmp(holder.owner, claim->before) == 0;
+    if (*claim->taken) {
         status = rl_sqlite_conn_stmt(conn, RL_SQLITE_LEASE_TAKE, &stmt, err);
-        if (status == RL_OK && sqlite3_bind_text(stmt, 1, taking->owner, -1,
-                                                 SQLITE_TRANSIENT) != SQLITE_OK) {
+        if (status == RL_OK &&
+            sqlite3_bind_text(stmt, 1, claim->owner, -1, SQLITE_TRANSIENT) != SQLITE_OK) {
             status = rl_err_nomem(err);
         }
         if (status == RL_OK) {
-            sqlite3_bind_int64(stmt, 2, taking->until);
+            sqlite3_bind_int64(stmt, 2, claim->until);
             status = rl_sqlite_conn_step(conn, stmt, err);
         }
     }
@@ -229,21 +229,36 @@ static rl_status take(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 }
 
 rl_status rl_journal_file_take_lease(rl_journal_file *journal, const char *before,
-                                     const char *owner, int64_t until, bool *mine,
+                                     const char *owner, int64_t until, bool *taken,
                                      rl_err *err)
 {
-    struct taking taking = {before, owner, until, mine};
+    struct claim claim = {before, owner, until, taken};
 
-    return rl_sqlite_file_write(&journal->file, false, true, take, &taking, err);
+    return rl_sqlite_file_write(&journal->file, false, true, take_lease, &claim, err);
 }
 
-/* Makes sure that the batch has a run to fill at its end. */
+/* The batch's next run to fill; NULL if there is no memory. */
 static rl_run *next_run(rl_journal_file_batch *batch)
 {
     if (batch->runs[batch->count] == NULL) {
         batch->runs[batch->count] = rl_run_new();
     }
     return batch->runs[batch->count];
+}
+
+/* Appends the statement's current row to the batch, and its size to *bytes. */
+static rl_status add_run(rl_journal_file_batch *batch, sqlite3_stmt *stmt, size_t *bytes,
+                         rl_err *err)
+{
+    rl_run *run = next_run(batch);
+
+    if (run == NULL || !rl_sqlite_read_run(stmt, run)) {
+        return rl_err_nomem(err);
+    }
+    batch->seqs[batch->count] = sqlite3_column_int64(stmt, RUN_PARAMETERS);
+    batch->rejected[batch->count++] = false;
+    *bytes += run->arena.len;
+    return RL_OK;
 }
 
 struct reading {
@@ -258,29 +273,20 @@ static rl_status read_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_READ, &stmt, err);
     size_t bytes = 0;
-    int rc = SQLITE_DONE;
+    bool found = true;
 
     batch->count = 0;
     if (status == RL_OK) {
         sqlite3_bind_int64(stmt, 1, reading->after);
         sqlite3_bind_int(stmt, 2, RL_JOURNAL_FILE_RUNS);
     }
-    while (status == RL_OK && bytes < RL_JOURNAL_FILE_BYTES &&
-           (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-        rl_run *run = next_run(batch);
-
-        if (run == NULL || !rl_sqlite_read_run(stmt, run)) {
-            status = rl_err_nomem(err);
-        } else {
-            batch->seqs[batch->count] = sqlite3_column_int64(stmt, BEHIND);
-            batch->rejected[batch->count++] = false;
-            bytes += run->arena.len;
+    while (status == RL_OK && found && bytes < RL_JOURNAL_FILE_BYTES) {
+        status = rl_sqlite_conn_next(conn, stmt, &found, err);
+        if (found) {
+            status = add_run(batch, stmt, &bytes, err);
         }
     }
-    if (status == RL_OK && rc != SQLITE_DONE && rc != SQLITE_ROW) {
-        status = rl_sqlite_conn_error(conn, rc, err);
-    }
-    batch->last = batch->count < RL_JOURNAL_FILE_RUNS && rc == SQLITE_DONE;
+    batch->last = status == RL_OK && batch->count < RL_JOURNAL_FILE_RUNS && !found;
     sqlite3_reset(stmt);
     return status;
 }
@@ -293,33 +299,34 @@ rl_status rl_journal_file_read(rl_journal_file *journal, int64_t after,
     return rl_sqlite_file_read(&journal->file, read_batch, &reading, err);
 }
 
-struct settling {
+struct finishing {
     const rl_journal_file_batch *batch;
     const char *owner;
     int64_t until;
-    bool *mine;
+    bool *held;
 };
 
-static rl_status renew(rl_sqlite_conn *conn, const struct settling *settling, rl_err *err)
+static rl_status renew_lease(rl_sqlite_conn *conn, const struct finishing *finishing,
+                             rl_err *err)
 {
-    const rl_journal_file_batch *batch = settling->batch;
+    const rl_journal_file_batch *batch = finishing->batch;
     sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_LEASE_RENEW, &stmt, err);
 
     if (status == RL_OK &&
-        sqlite3_bind_text(stmt, 1, settling->owner, -1, SQLITE_TRANSIENT) != SQLITE_OK) {
+        sqlite3_bind_text(stmt, 1, finishing->owner, -1, SQLITE_TRANSIENT) != SQLITE_OK) {
         status = rl_err_nomem(err);
     }
     if (status == RL_OK) {
-        sqlite3_bind_int64(stmt, 2, settling->until);
+        sqlite3_bind_int64(stmt, 2, finishing->until);
         sqlite3_bind_int64(stmt, 3, batch->count > 0 ? batch->seqs[batch->count - 1] : 0);
         status = rl_sqlite_conn_step(conn, stmt, err);
-        *settling->mine = status == RL_OK && sqlite3_changes(conn->db) > 0;
+        *finishing->held = status == RL_OK && sqlite3_changes(conn->db) > 0;
     }
     return status;
 }
 
-static rl_status move_rejected(rl_sqlite_conn *conn, const rl_journal_file_batch *batch,
+static rl_status copy_rejected(rl_sqlite_conn *conn, const rl_journal_file_batch *batch,
                                rl_err *err)
 {
     sqlite3_stmt *stmt = NULL;
@@ -342,8 +349,8 @@ static rl_status move_rejected(rl_sqlite_conn *conn, const rl_journal_file_batch
     return status;
 }
 
-/* Rows are read in the order of seq and none with a smaller one can come later, so what
- * stands between the first and the last of a batch is the batch. */
+/* A batch holds consecutive rows in the order of seq, and new rows get greater seqs. So
+ * the rows from the first to the last seq are the batch. */
 static rl_status delete_batch(rl_sqlite_conn *conn, const rl_journal_file_batch *batch,
                               rl_err *err)
 {
@@ -358,19 +365,19 @@ static rl_status delete_batch(rl_sqlite_conn *conn, const rl_journal_file_batch 
     return status;
 }
 
-static rl_status settle(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+static rl_status finish(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
-    const struct settling *settling = ctx;
+    const struct finishing *finishing = ctx;
     rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
 
-    *settling->mine = false;
+    *finishing->held = false;
     if (status == RL_OK) {
-        status = renew(conn, settling, err);
+        status = renew_lease(conn, finishing, err);
     }
-    if (status == RL_OK && *settling->mine && settling->batch->count > 0) {
-        status = move_rejected(conn, settling->batch, err);
+    if (status == RL_OK && *finishing->held && finishing->batch->count > 0) {
+        status = copy_rejected(conn, finishing->batch, err);
         if (status == RL_OK) {
-            status = delete_batch(conn, settling->batch, err);
+            status = delete_batch(conn, finishing->batch, err);
         }
     }
     return status == RL_OK ? rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err) : status;
@@ -378,11 +385,11 @@ static rl_status settle(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 
 rl_status rl_journal_file_finish(rl_journal_file *journal,
                                  const rl_journal_file_batch *batch, const char *owner,
-                                 int64_t until, bool *mine, rl_err *err)
+                                 int64_t until, bool *held, rl_err *err)
 {
-    struct settling settling = {batch, owner, until, mine};
+    struct finishing finishing = {batch, owner, until, held};
 
-    return rl_sqlite_file_write(&journal->file, false, true, settle, &settling, err);
+    return rl_sqlite_file_write(&journal->file, false, true, finish, &finishing, err);
 }
 
 void rl_journal_file_batch_free(rl_journal_file_batch *batch)
@@ -396,7 +403,7 @@ void rl_journal_file_batch_free(rl_journal_file_batch *batch)
 
 bool rl_journal_file_needs_checkpoint(rl_journal_file *journal)
 {
-    return atomic_load_explicit(&journal->file.needs_checkpoint, memory_order_relaxed);
+    return rl_sqlite_file_needs_checkpoint(&journal->file);
 }
 
 rl_status rl_journal_file_checkpoint(rl_journal_file *journal, rl_err *err)

@@ -1,11 +1,13 @@
-/* The journal's tables: runs that wait in a SQLite file until PostgreSQL has them.
+/* The journal's tables in a SQLite file, which hold runs until PostgreSQL has them.
  *
- * Several processes may share one file. One of them at a time forwards: it holds the lease,
- * whose end it moves on with each batch that it settles; the lease of a dead process is
- * taken over. A batch is settled in one transaction with the check that the lease is still
- * held, so what another process has forwarded meanwhile is left to that one.
- * Threads: every function from any thread; all but rl_journal_file_append without `may_wait` may
- * wait for the disk. Ownership: runs and batches belong to the caller.
+ * Several processes may share one file. One at a time forwards runs: it holds the lease,
+ * and extends it with each batch that it finishes. When a lease expires because its
+ * process has died, another process takes it. Finishing a batch checks in the same
+ * transaction that the lease is still held, so no process removes runs that another one
+ * is forwarding.
+ * Threads: every function from any thread. All may wait for the disk, except
+ * rl_journal_file_append without `may_wait`.
+ * Ownership: runs and batches belong to the caller.
  */
 #ifndef RL_JOURNAL_FILE_H
 #define RL_JOURNAL_FILE_H
@@ -16,79 +18,84 @@
 
 #define RL_JOURNAL_FILE_RUNS 100 /* runs in a batch */
 #define RL_JOURNAL_FILE_BYTES \
-    ((size_t)16 << 20)            /* bytes after which a batch takes no more */
-#define RL_JOURNAL_FILE_OWNER 128 /* bytes of an owner, with its NUL */
+    ((size_t)16 << 20)            /* payload bytes at which a batch is full */
+#define RL_JOURNAL_FILE_OWNER 128 /* bytes of an owner's name, with the NUL */
 
 typedef struct rl_journal_file rl_journal_file;
 
-/* A batch to forward. Its runs are owned and used again for the next one. */
+/* A batch to forward; zero-initialize it before its first use. The next
+ * rl_journal_file_read reuses its runs. */
 typedef struct rl_journal_file_batch {
-    rl_run *runs[RL_JOURNAL_FILE_RUNS]; /* owned; NULL until they are needed */
+    rl_run *runs[RL_JOURNAL_FILE_RUNS]; /* owned; NULL until first used */
     int64_t seqs[RL_JOURNAL_FILE_RUNS];
-    bool rejected[RL_JOURNAL_FILE_RUNS];
-    rl_err *reasons[RL_JOURNAL_FILE_RUNS]; /* owned; of those rejected */
+    bool rejected[RL_JOURNAL_FILE_RUNS];   /* set by the caller */
+    rl_err *reasons[RL_JOURNAL_FILE_RUNS]; /* owned; of the rejected runs */
     size_t count;
-    bool last; /* there were no more */
+    bool last; /* the journal has no more runs */
 } rl_journal_file_batch;
 
-/* Where the journal stands. */
 typedef struct rl_journal_file_state {
-    int64_t first, last; /* seqs that wait; 0 and 0 for none */
-    int64_t rejected;    /* rows */
+    int64_t first, last; /* the least and the greatest seq; 0 and 0 if empty */
+    int64_t rejected;    /* rows of journal_rejected */
 } rl_journal_file_state;
 
-/* The notices (borrowed, or NULL) get an ERROR when the file was deleted or replaced. */
+/* Opens nothing. Borrows the migrations and the notices (or NULL), and adds an ERROR to
+ * the notices when the file was deleted or replaced. Copies the path. */
 rl_status rl_journal_file_new(const char *path, const rl_migrations *migrations,
                               rl_notices *notices, rl_journal_file **journal,
                               rl_err *err);
 void rl_journal_file_free(rl_journal_file *journal);
 const char *rl_journal_file_path(const rl_journal_file *journal);
 
-/* Whether there is a file at the path, or one open. */
+/* Whether a file exists at the path or is open. */
 bool rl_journal_file_exists(const rl_journal_file *journal);
 
-/* Opens the file, making it where there is none, and applies the migrations. */
+/* Opens the file, creating it if it does not exist, and applies the migrations. */
 rl_status rl_journal_file_open(rl_journal_file *journal, rl_err *err);
 
-/* Whether a file could be made at the path, as far as can be told without making one. */
+/* RL_CONFIG if the path is on a network file system, see filesystem.h. Creates
+ * nothing. */
 rl_status rl_journal_file_check(const rl_journal_file *journal, rl_err *err);
 
-/* Adds all runs of a batch, or none. With durability RL_DISK and more synchronous FULL. */
+/* Adds all runs of a batch, or none. Syncs to the disk for RL_DISK and RL_SERVER. */
 rl_status rl_journal_file_append(rl_journal_file *journal, const rl_batch *batch,
                                  rl_err *err);
 
-/* Keeps a run that the server has refused for good, with its reason. */
+/* Adds a run that the server has rejected to journal_rejected, with the reason. */
 rl_status rl_journal_file_reject(rl_journal_file *journal, const rl_run *run,
                                  const rl_err *reason, rl_err *err);
 
+/* Reads which seqs are in the journal, and counts the rejected runs. */
 rl_status rl_journal_file_get_state(rl_journal_file *journal,
                                     rl_journal_file_state *state, rl_err *err);
 
-/* Who holds the lease: "" for nobody. *until is its end, microseconds since 1970. */
+/* The holder of the lease, "" if none, and the lease's end, microseconds since 1970. */
 rl_status rl_journal_file_lease_holder(rl_journal_file *journal,
                                        char owner[RL_JOURNAL_FILE_OWNER], int64_t *until,
                                        rl_err *err);
 
-/* Takes the lease, if `before` still holds it. *mine: whether that was so. */
+/* Gives the lease to `owner` until `until` (microseconds since 1970), if `before` still
+ * holds it. *taken: whether it did. */
 rl_status rl_journal_file_take_lease(rl_journal_file *journal, const char *before,
-                                     const char *owner, int64_t until, bool *mine,
+                                     const char *owner, int64_t until, bool *taken,
                                      rl_err *err);
 
-/* Reads the oldest runs behind `after`, at most RL_JOURNAL_FILE_RUNS. */
+/* Reads the oldest runs whose seq is greater than `after`, at most
+ * RL_JOURNAL_FILE_RUNS. */
 rl_status rl_journal_file_read(rl_journal_file *journal, int64_t after,
                                rl_journal_file_batch *batch, rl_err *err);
 
-/* Takes a batch out of the journal, those rejected to where they are kept, and moves the end
- * of the lease to `until` (0: gives it up). *mine: false when another process holds it by
- * now, and nothing was done. */
+/* Removes a batch from the journal, moves its rejected runs to journal_rejected, and
+ * extends the lease to `until` (0: ends it). *held is false if `owner` no longer holds
+ * the lease: then nothing has changed. */
 rl_status rl_journal_file_finish(rl_journal_file *journal,
                                  const rl_journal_file_batch *batch, const char *owner,
-                                 int64_t until, bool *mine, rl_err *err);
+                                 int64_t until, bool *held, rl_err *err);
 
-void rl_journal_file_batch_free(
-    rl_journal_file_batch *batch); /* what it owns, not the struct */
+/* Frees the runs and reasons, not the struct. */
+void rl_journal_file_batch_free(rl_journal_file_batch *batch);
 
-/* As a store's. */
+/* As in store.h. */
 bool rl_journal_file_needs_checkpoint(rl_journal_file *journal);
 rl_status rl_journal_file_checkpoint(rl_journal_file *journal, rl_err *err);
 void rl_journal_file_before_fork(rl_journal_file *journal);

@@ -66,7 +66,7 @@ static void add_cell(rl_rows *rows, sqlite3_stmt *stmt, int index, rl_kind kind)
     }
     text = (const char *)sqlite3_column_text(stmt, index);
     if (text == NULL) {
-        rows->arena.failed = true; /* the conversion found no memory */
+        rows->arena.failed = true; /* SQLite found no memory for the conversion */
     } else if (kind != RL_KIND_TIME) {
         rl_rows_add_text(rows, text, (size_t)sqlite3_column_bytes(stmt, index));
     } else if (rl_time_parse(text, (size_t)sqlite3_column_bytes(stmt, index), &stamp)) {
@@ -76,16 +76,15 @@ static void add_cell(rl_rows *rows, sqlite3_stmt *stmt, int index, rl_kind kind)
     }
 }
 
-/* What a query or a deletion works with. */
 typedef struct request {
     const rl_query *query;
-    rl_rows *rows; /* NULL for a deletion */
-    int64_t count; /* of what was deleted */
+    rl_rows *rows;   /* NULL for a deletion */
+    int64_t deleted; /* rows */
 } request;
 
-/* Gives a statement with its values bound. */
-static rl_status statement(rl_sqlite_conn *conn, const request *wanted,
-                           sqlite3_stmt **stmt, rl_err *err)
+/* Gives the request's statement, with its values bound. */
+static rl_status bind_request(rl_sqlite_conn *conn, const request *wanted,
+                              sqlite3_stmt **stmt, rl_err *err)
 {
     rl_bindings bindings;
     rl_buf sql;
@@ -117,21 +116,19 @@ static rl_status read_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     size_t count, cells = rows->cells.len, texts = rows->arena.len;
     const rl_column *columns = rl_shape_columns(wanted->query->shape, &count);
     sqlite3_stmt *stmt = NULL;
-    rl_status status = statement(conn, wanted, &stmt, err);
-    int rc = SQLITE_DONE;
+    rl_status status = bind_request(conn, wanted, &stmt, err);
+    bool found = status == RL_OK;
 
-    while (status == RL_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-        for (size_t i = 0; i < count; i++) {
+    while (found) {
+        status = rl_sqlite_conn_next(conn, stmt, &found, err);
+        for (size_t i = 0; found && i < count; i++) {
             add_cell(rows, stmt, (int)i, rl_columns[columns[i]].kind);
         }
-    }
-    if (status == RL_OK && rc != SQLITE_DONE) {
-        status = rl_sqlite_conn_error(conn, rc, err);
     }
     if (status == RL_OK && rl_rows_failed(rows)) {
         status = rl_err_nomem(err);
     }
-    if (status == RL_BUSY) { /* it is read again from the start */
+    if (status == RL_BUSY) { /* rl_sqlite_file_read calls this again from the start */
         rows->cells.len = cells;
         rows->arena.len = texts;
     }
@@ -151,13 +148,13 @@ static rl_status remove_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     request *wanted = ctx;
     sqlite3_stmt *stmt = NULL;
-    rl_status status = statement(conn, wanted, &stmt, err);
+    rl_status status = bind_request(conn, wanted, &stmt, err);
 
     if (status == RL_OK) {
         status = rl_sqlite_conn_step(conn, stmt, err);
     }
     if (status == RL_OK) {
-        wanted->count = sqlite3_changes(conn->db);
+        wanted->deleted = sqlite3_changes(conn->db);
     }
     return status;
 }
@@ -168,7 +165,7 @@ static rl_status sqlite_remove(rl_store *store, const rl_query *query, int64_t *
     request wanted = {.query = query};
     rl_status status = rl_sqlite_file_read(file_of(store), remove_rows, &wanted, err);
 
-    *count = wanted.count;
+    *count = wanted.deleted;
     return status;
 }
 
@@ -180,7 +177,7 @@ static void sqlite_close(rl_store *store)
 
 static bool sqlite_needs_checkpoint(rl_store *store)
 {
-    return atomic_load_explicit(&file_of(store)->needs_checkpoint, memory_order_relaxed);
+    return rl_sqlite_file_needs_checkpoint(file_of(store));
 }
 
 static rl_status sqlite_checkpoint(rl_store *store, rl_err *err)

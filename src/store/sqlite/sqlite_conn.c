@@ -1,4 +1,4 @@
-/* One connection to the SQLite file. See sqlite_conn.h. */
+/* One connection to a SQLite file. See sqlite_conn.h. */
 #include "store/sqlite/sqlite_conn.h"
 
 #include "core/alloc.h"
@@ -15,11 +15,12 @@
 
 #define WAIT_CLOSED_NS UINT64_C(500000000)
 
-/* Closing a descriptor of the file drops the locks that this process holds on it (POSIX),
- * so nobody may be opening it while it is made. */
-static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+/* Held while a thread creates and opens a file. rl_sqlite_path_make closes a descriptor
+ * of the file, which drops all POSIX locks of this process on it, also those of another
+ * thread. */
+static pthread_mutex_t make_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* SQLite's own busy handler sleeps up to 100 ms, which starves a writer among many: this
+/* SQLite's own busy handler sleeps up to 100 ms, which starves a writer among many. This
  * one sleeps 20 to 140 us. */
 static int wait_for_lock(void *ctx, int calls)
 {
@@ -43,9 +44,9 @@ static int wait_for_lock(void *ctx, int calls)
     return 1;
 }
 
-/* Whether the file, or what belongs to it, was not opened for writing: a write gives EBADF
- * then. Nothing is committed where that is so. */
-static bool is_half_open(int primary, int system)
+/* Whether the error comes from a file, -wal or -shm that SQLite could not open for
+ * writing, in which case nothing was committed. A write to such a -wal gives EBADF. */
+static bool is_read_only(int primary, int system)
 {
     return primary == SQLITE_READONLY || primary == SQLITE_CANTOPEN ||
            (primary == SQLITE_IOERR && system == EBADF);
@@ -61,7 +62,7 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
     if (primary == SQLITE_NOMEM) {
         return rl_err_nomem(err);
     }
-    if (is_half_open(primary, system)) {
+    if (is_read_only(primary, system)) {
         conn->broken = true;
     }
     if (primary == SQLITE_BUSY && (!conn->may_wait || conn->yielded)) {
@@ -69,7 +70,7 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
     }
     if (primary == SQLITE_BUSY) {
         rl_err_set(err, RL_STORE,
-                   "SQLite file %s: another connection has kept it locked for %d s",
+                   "SQLite file %s: another connection has held its lock for %d s",
                    conn->path, (int)(RL_SQLITE_WAIT_NS / 1000000000));
     } else if (primary == SQLITE_FULL) {
         rl_err_set(err, RL_STORE, "SQLite file %s: the disk is full (%s)", conn->path,
@@ -80,7 +81,7 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
                    "RUNLOG_SQLITE_PATH",
                    conn->path);
     } else if (primary ==
-               SQLITE_IOERR) { /* its text is always the same: which one tells */
+               SQLITE_IOERR) { /* the text is always the same, so add the code */
         rl_err_set(err, RL_STORE, "SQLite file %s: %s (%d)%s%s", conn->path, detail, code,
                    system != 0 ? ": " : "", system != 0 ? strerror(system) : "");
     } else if (system != 0 && primary == SQLITE_CANTOPEN) {
@@ -97,8 +98,8 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
     return RL_STORE;
 }
 
-/* Asking for WAL while another connection asks too gives SQLITE_BUSY without a call of the
- * busy handler: so it is asked for again, as long as a lock would be waited for. */
+/* When two connections set WAL mode at the same time, one gets SQLITE_BUSY without a call
+ * of its busy handler. So this retries for as long as the handler would wait. */
 static int set_wal(rl_sqlite_conn *conn, bool *is_wal)
 {
     uint64_t end = rl_monotonic_ns() + RL_SQLITE_WAIT_NS;
@@ -114,7 +115,7 @@ static int set_wal(rl_sqlite_conn *conn, bool *is_wal)
                 const char *mode = (const char *)sqlite3_column_text(stmt, 0);
 
                 *is_wal = mode != NULL && strcmp(mode, "wal") == 0;
-                rc = sqlite3_step(stmt); /* writes it, which the row does not wait for */
+                rc = sqlite3_step(stmt); /* only this writes the mode into the file */
             }
             rc = rc == SQLITE_DONE ? SQLITE_OK : rc;
         }
@@ -134,16 +135,16 @@ static int make_and_open(rl_sqlite_conn *conn)
                       SQLITE_OPEN_EXRESCODE;
     int rc;
 
-    pthread_mutex_lock(&making);
+    pthread_mutex_lock(&make_lock);
     rl_sqlite_path_make(conn->path);
     conn->inode = rl_sqlite_path_inode(conn->path, "");
     rc = sqlite3_open_v2(conn->path, &conn->db, flags, NULL);
-    pthread_mutex_unlock(&making);
+    pthread_mutex_unlock(&make_lock);
     return rc;
 }
 
-/* Opens the file and all that belongs to it. */
-static int open_whole(rl_sqlite_conn *conn, bool *is_wal)
+/* Opens the file with its -wal and -shm. */
+static int open_files(rl_sqlite_conn *conn, bool *is_wal)
 {
     int rc = make_and_open(conn);
 
@@ -156,7 +157,7 @@ static int open_whole(rl_sqlite_conn *conn, bool *is_wal)
     if (rc == SQLITE_OK) {
         rc = set_wal(conn, is_wal);
     }
-    if (rc == SQLITE_OK) { /* where the mode was set just now the -wal is not open yet */
+    if (rc == SQLITE_OK) { /* a read opens the -wal, which setting the mode does not */
         rc = sqlite3_exec(conn->db, RL_SQLITE_READ_SCHEMA, NULL, NULL, NULL);
     }
     conn->wal = rl_sqlite_path_inode(conn->path, "-wal");
@@ -164,8 +165,8 @@ static int open_whole(rl_sqlite_conn *conn, bool *is_wal)
     return rc;
 }
 
-/* SQLite shares one -shm among the connections of a process: while one of them has a deleted
- * one open, a new connection gets that too. */
+/* SQLite shares one -shm among the connections of a process. While one of them has a
+ * deleted -shm open, a new connection gets the deleted one too. */
 static rl_status refuse_deleted(const rl_sqlite_conn *conn, rl_err *err)
 {
     rl_err_set(err, RL_STORE,
@@ -193,7 +194,7 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *er
     if (status != RL_OK) {
         return status;
     }
-    rc = open_whole(conn, &is_wal);
+    rc = open_files(conn, &is_wal);
     if (rl_sqlite_path_lost(path, "", conn->inode)) {
         status = rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
     } else if ((rc == SQLITE_OK || rc == SQLITE_IOERR_SHORT_READ) &&
@@ -214,7 +215,8 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *er
     return status;
 }
 
-/* Each connection holds a shared lock on the file as long as it is open. */
+/* Every open connection holds a shared lock, so an exclusive lock proves that there is
+ * none. */
 void rl_sqlite_wait_until_closed(const char *path)
 {
     uint64_t end = rl_monotonic_ns() + WAIT_CLOSED_NS;
@@ -297,6 +299,16 @@ rl_status rl_sqlite_conn_step(rl_sqlite_conn *conn, sqlite3_stmt *stmt, rl_err *
     return status;
 }
 
+rl_status rl_sqlite_conn_next(rl_sqlite_conn *conn, sqlite3_stmt *stmt, bool *found,
+                              rl_err *err)
+{
+    int rc = sqlite3_step(stmt);
+
+    *found = rc == SQLITE_ROW;
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? RL_OK
+                                                 : rl_sqlite_conn_error(conn, rc, err);
+}
+
 rl_status rl_sqlite_conn_run(rl_sqlite_conn *conn, const char *sql, rl_err *err)
 {
     sqlite3_stmt *stmt;
@@ -308,10 +320,10 @@ rl_status rl_sqlite_conn_run(rl_sqlite_conn *conn, const char *sql, rl_err *err)
 void rl_sqlite_conn_rollback(rl_sqlite_conn *conn)
 {
     if (conn->db != NULL && !sqlite3_get_autocommit(conn->db)) {
-        /* not through the cache: it must work when there was no memory for the batch */
+        /* not a cached statement: preparing it might lack memory, as the batch did */
         (void)sqlite3_exec(conn->db, RL_SQLITE_ROLLBACK, NULL, NULL, NULL);
         if (!sqlite3_get_autocommit(conn->db)) {
-            /* what is written next would go into that transaction; closing ends it */
+            /* closing ends the transaction, which the next write would otherwise join */
             rl_sqlite_conn_drop(conn);
         }
     }

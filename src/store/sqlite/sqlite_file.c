@@ -11,15 +11,15 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Pages of the WAL that are not in the file yet and are worth a checkpoint. Its size alone
- * does not tell: under a writer that never pauses it only grows. */
+/* Pages of the WAL that are not in the file yet, from which a checkpoint is worth it. The
+ * length of the WAL does not say that: under a writer that never pauses it only grows. */
 #define CHECKPOINT_PAGES 1000
-#define RESTART_PAGES (4 * 1024) /* of the WAL, from which it has to begin again */
+#define RESTART_PAGES (4 * 1024) /* length of the WAL from which it must restart */
 
-/* Between looks at the path: three stat() are a part of a commit's time that can be measured. */
+/* Between two checks of the path, whose three stat() calls are a measurable part of a
+ * commit. */
 #define CHECK_NS UINT64_C(5000000)
 
-/* A relative path is fixed now: the working folder may change before the file is opened. */
 static rl_status absolute_path(const char *path, char **out, rl_err *err)
 {
     rl_status status = RL_OK;
@@ -30,7 +30,7 @@ static rl_status absolute_path(const char *path, char **out, rl_err *err)
         if (getcwd(buf.data, buf.cap) == NULL) {
             status =
                 rl_err_set(err, RL_STORE,
-                           "SQLite file %s: the working folder can't be told; give an "
+                           "SQLite file %s: the current directory is unknown; give an "
                            "absolute path in RUNLOG_SQLITE_PATH",
                            path);
         } else {
@@ -82,14 +82,15 @@ static void unlock_all(rl_sqlite_file *file)
     pthread_mutex_unlock(&file->write_lock);
 }
 
-/* While nothing is open, another process may rightly delete the -wal and the -shm. */
+/* For when nothing is open: another process may then rightly delete the -wal and the
+ * -shm. */
 static void forget_wal(rl_sqlite_file *file)
 {
     atomic_store(&file->wal, 0);
     atomic_store(&file->shm, 0);
 }
 
-/* Closes what is open. All locks held. */
+/* Closes all connections. All locks held. */
 static void drop_all(rl_sqlite_file *file)
 {
     rl_sqlite_conn_drop(&file->checkpointer);
@@ -114,7 +115,8 @@ static bool is_shm_lost(rl_sqlite_file *file)
     return rl_sqlite_path_lost(file->path, "-shm", atomic_load(&file->shm));
 }
 
-/* Whether one of the files was deleted or replaced; not looked at each time but `now`. */
+/* Whether one of the files was deleted or replaced. Checks at most once in CHECK_NS,
+ * unless `now`. */
 static bool is_replaced(rl_sqlite_file *file, bool now)
 {
     uint64_t clock = rl_monotonic_ns();
@@ -133,8 +135,8 @@ static void report_lost(rl_sqlite_file *file)
     rl_notices_add(
         file->notices, RL_NOTICE_ERROR,
         "the SQLite file %s was deleted, renamed or replaced while it was in "
-        "use; runs are stored in the file that is at this path from now on. The "
-        "runs in the old file are not in it. Runs of the last milliseconds, and "
+        "use; from now on runlog stores runs in the file that is at this path. It "
+        "does not have the old file's runs. Runs of the last milliseconds, and "
         "those that were only in the old file's -wal, may be lost",
         file->path);
 }
@@ -143,25 +145,26 @@ static void report_lost_wal(rl_sqlite_file *file, const char *suffix)
 {
     rl_notices_add(file->notices, RL_NOTICE_ERROR,
                    "the %s of the SQLite file %s was deleted or replaced while it was in "
-                   "use; the file was opened again. If another process has opened it in "
+                   "use; runlog has reopened the file. If another process opened it in "
                    "between, runs may be lost and the file may be damaged: check it with "
                    "PRAGMA integrity_check",
                    suffix, file->path);
 }
 
-/* Whether there is another one at the path in place of a deleted -wal or -shm. */
+/* Whether another process has created a new -wal or -shm in place of a deleted one. */
 static bool has_new_wal(rl_sqlite_file *file)
 {
     return (is_wal_lost(file) && rl_sqlite_path_inode(file->path, "-wal") != 0) ||
            (is_shm_lost(file) && rl_sqlite_path_inode(file->path, "-shm") != 0);
 }
 
-/* Gives up a -wal or -shm that was deleted. All locks held.
+/* Closes the connections after the -wal or -shm was deleted. All locks held.
  *
- * A checkpoint may leave a database that is whole only together with its WAL: so all of the
- * old WAL goes into the file first. Processes that have the same old files open are one
- * another's peers in that, as they share the -shm. Not where another process has made new
- * ones: two WALs in one file destroy it. New ones are made when all have given up theirs. */
+ * A partial checkpoint leaves a database that is consistent only together with its WAL,
+ * so a full one copies all of the deleted WAL into the file first. Several processes may
+ * do so at once: they share the deleted -shm, and so SQLite's locks. But once another
+ * process has created new files, this must not: copying from two WALs destroys a
+ * database. New files are created when all processes have closed the deleted ones. */
 static void abandon_wal(rl_sqlite_file *file)
 {
     bool wal_lost = is_wal_lost(file);
@@ -178,8 +181,9 @@ static void abandon_wal(rl_sqlite_file *file)
     rl_sqlite_wait_until_closed(file->path);
 }
 
-/* Gives up a file that was deleted or replaced. What is left at the path of its -wal and -shm
- * would be taken for a part of the new one. All locks held. */
+/* Closes the connections after the file was deleted or replaced. Removes its -wal and
+ * -shm from the path, as SQLite would take them for those of the new file. All locks
+ * held. */
 static void abandon_file(rl_sqlite_file *file)
 {
     rl_sqlite_path_remove(file->path, "-wal", atomic_load(&file->wal));
@@ -188,7 +192,7 @@ static void abandon_file(rl_sqlite_file *file)
     drop_all(file);
 }
 
-/* All locks held. */
+/* Closes files that are no longer those at the path. All locks held. */
 static void abandon(rl_sqlite_file *file)
 {
     if (is_lost(file)) {
@@ -199,7 +203,7 @@ static void abandon(rl_sqlite_file *file)
     atomic_store(&file->inode, 0);
 }
 
-/* Before each use: gives up files that are no longer those at the path. */
+/* Before each use: closes files that are no longer those at the path. */
 static void check_path(rl_sqlite_file *file)
 {
     if (is_replaced(file, !atomic_load(&file->in_use))) {
@@ -226,26 +230,26 @@ void rl_sqlite_file_free(rl_sqlite_file *file)
     file->path = NULL;
 }
 
-/* SQLite tells after each commit how many pages the WAL has. */
+/* SQLite's WAL hook: after each commit it gets the length of the WAL in pages. */
 static int count_wal_pages(void *ctx, sqlite3 *db, const char *name, int pages)
 {
     rl_sqlite_file *file = ctx;
-    unsigned count = (unsigned)pages, moved = atomic_load(&file->checkpointed_pages);
+    unsigned count = (unsigned)pages, copied = atomic_load(&file->checkpointed_pages);
 
     (void)db;
     (void)name;
     atomic_store_explicit(&file->wal_pages, count, memory_order_relaxed);
-    if (count < moved) { /* it has begun again from its start */
+    if (count < copied) { /* the WAL has restarted */
         atomic_store(&file->checkpointed_pages, 0);
-        moved = 0;
+        copied = 0;
     }
-    if (count - moved >= CHECKPOINT_PAGES && !atomic_load(&file->checkpointing)) {
+    if (count - copied >= CHECKPOINT_PAGES && !atomic_load(&file->checkpointing)) {
         atomic_store_explicit(&file->needs_checkpoint, true, memory_order_relaxed);
     }
     return SQLITE_OK;
 }
 
-/* Opens a connection if need be. Its lock held. */
+/* Opens a connection, unless it is open. Its lock held. */
 static rl_status open_conn(rl_sqlite_file *file, rl_sqlite_conn *conn, rl_err *err)
 {
     rl_status status = RL_OK;
@@ -265,7 +269,8 @@ static rl_status open_conn(rl_sqlite_file *file, rl_sqlite_conn *conn, rl_err *e
     return status;
 }
 
-/* Opens the writing connection if need be. Write lock held. */
+/* Opens the writing connection, unless it is open, and applies the migrations. Write lock
+ * held. */
 static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
 {
     bool is_new = file->writer.db == NULL;
@@ -284,15 +289,15 @@ static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
     return status;
 }
 
-/* What a call of rl_sqlite_file_write asks for. */
-typedef struct writing {
+/* The arguments of rl_sqlite_file_write. */
+typedef struct write_task {
     bool full_sync, may_wait;
     rl_sqlite_work work;
     void *ctx;
-} writing;
+} write_task;
 
-/* One try under the lock. */
-static rl_status write_locked(rl_sqlite_file *file, const writing *task, rl_err *err)
+/* One attempt. Write lock held. */
+static rl_status write_locked(rl_sqlite_file *file, const write_task *task, rl_err *err)
 {
     rl_sqlite_conn *conn = &file->writer;
     rl_status status = RL_OK;
@@ -322,9 +327,10 @@ static rl_status write_locked(rl_sqlite_file *file, const writing *task, rl_err 
     return status;
 }
 
-/* Whether to try once more on a file that was opened by halves. Where SQLite can't open it,
- * or the index of its WAL, for writing it silently opens them for reading, for good, and all
- * connections of the process share that: so all are closed, and opened anew. */
+/* Closes all connections after one proved `broken`; returns whether to try again, which
+ * is so the first time. If SQLite can't open the file or its -shm for writing, it
+ * silently opens it for reading only, and all connections of the process share that until
+ * all are closed. */
 static bool reopen_broken(rl_sqlite_file *file, bool broken, bool *reopened)
 {
     bool again = broken && !*reopened;
@@ -341,7 +347,7 @@ static bool reopen_broken(rl_sqlite_file *file, bool broken, bool *reopened)
 rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wait,
                                rl_sqlite_work work, void *ctx, rl_err *err)
 {
-    const writing task = {full_sync, may_wait, work, ctx};
+    const write_task task = {full_sync, may_wait, work, ctx};
     bool broken, reopened = false;
     rl_status status;
 
@@ -359,7 +365,7 @@ rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wa
         broken = status == RL_STORE && file->writer.broken;
         pthread_mutex_unlock(&file->write_lock);
         if (broken && !may_wait) {
-            return rl_err_set(err, RL_BUSY, "the file has to be opened anew");
+            return rl_err_set(err, RL_BUSY, "the SQLite file has to be reopened");
         }
     } while (reopen_broken(file, broken, &reopened) || (status == RL_BUSY && may_wait));
     return status;
@@ -378,7 +384,7 @@ rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_err *err)
     return rl_sqlite_file_write(file, true, true, do_nothing, NULL, err);
 }
 
-/* One try under the lock. */
+/* One attempt. Read lock held. */
 static rl_status read_locked(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
                              rl_err *err)
 {
@@ -396,8 +402,7 @@ rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *c
     do {
         rl_fork_yield();
         check_path(file);
-        if (!atomic_load(
-                &file->in_use)) { /* a new file gets its tables from the writer */
+        if (!atomic_load(&file->in_use)) { /* the writing connection creates the tables */
             status = rl_sqlite_file_open(file, err);
             if (status != RL_OK) {
                 return status;
@@ -411,40 +416,44 @@ rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *c
     return status;
 }
 
-/* Never from a -wal that is not at the path any more: see abandon_wal. */
+/* Never from a deleted -wal: see abandon_wal. */
 static int checkpoint(rl_sqlite_file *file, int mode)
 {
-    int pages = 0, moved = 0, rc = SQLITE_BUSY;
+    int pages = 0, copied = 0, rc = SQLITE_BUSY;
 
     if (!is_replaced(file, true)) {
-        rc = sqlite3_wal_checkpoint_v2(file->checkpointer.db, NULL, mode, &pages, &moved);
+        rc =
+            sqlite3_wal_checkpoint_v2(file->checkpointer.db, NULL, mode, &pages, &copied);
     }
-    if (rc == SQLITE_OK && moved > 0) {
-        atomic_store(&file->checkpointed_pages, (unsigned)moved);
+    if (rc == SQLITE_OK && copied > 0) {
+        atomic_store(&file->checkpointed_pages, (unsigned)copied);
     }
     return rc;
 }
 
-/* Whether the WAL should begin again now, for which writers are held up a moment: where it
- * grows, each fsync has to write its new length too. Pages that came in during a checkpoint
- * keep it from that. Where writers were at work most of that time they are after throughput,
- * and it would only grow. Else they have pauses, in one of which it begins again by itself. */
-static bool should_restart(rl_sqlite_file *file, uint64_t took_ns, uint64_t wrote_ns)
+/* Whether to make the WAL restart from its beginning now, for which writers must wait a
+ * moment. A WAL that grows makes each fsync slower, as the file's new length must be
+ * written too. After a checkpoint the WAL restarts by itself, unless pages were appended
+ * meanwhile. If writers were busy most of that time, this would recur and the WAL would
+ * only grow, so force it. Otherwise writers pause, and the WAL restarts after one of the
+ * next checkpoints. */
+static bool should_restart(rl_sqlite_file *file, uint64_t took_ns, uint64_t write_ns)
 {
     unsigned pages = atomic_load(&file->wal_pages);
     bool grown = pages > atomic_load(&file->checkpointed_pages);
 
-    return grown && (wrote_ns > took_ns / 2 || pages >= RESTART_PAGES);
+    return grown && (write_ns > took_ns / 2 || pages >= RESTART_PAGES);
 }
 
-/* Care lock held, also in a fork, whose child so finds nobody checkpointing. */
+/* Checkpoint lock held. A fork takes that lock too, so no child inherits
+ * `checkpointing`. */
 static rl_status checkpoint_locked(rl_sqlite_file *file, rl_err *err)
 {
     rl_status status = open_conn(file, &file->checkpointer, err);
     uint64_t start = rl_monotonic_ns(), wrote = atomic_load(&file->write_ns);
     int rc;
 
-    /* else each commit meanwhile would ask for another checkpoint */
+    /* keeps commits from requesting another checkpoint meanwhile */
     atomic_store(&file->checkpointing, true);
     atomic_store(&file->needs_checkpoint, false);
     if (status == RL_OK) {
@@ -453,7 +462,8 @@ static rl_status checkpoint_locked(rl_sqlite_file *file, rl_err *err)
                                               atomic_load(&file->write_ns) - wrote)) {
             rc = checkpoint(file, SQLITE_CHECKPOINT_RESTART);
         }
-        if (rc != SQLITE_OK && (rc & 0xFF) != SQLITE_BUSY) { /* then the next one will */
+        if (rc != SQLITE_OK &&
+            (rc & 0xFF) != SQLITE_BUSY) { /* if busy, the next one will do it */
             status = rl_sqlite_conn_error(&file->checkpointer, rc, err);
         }
     }
@@ -470,7 +480,7 @@ rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
         rl_fork_yield();
         check_path(file);
         if (!atomic_load(&file->in_use)) {
-            return RL_OK; /* nothing was written to the file that is there now */
+            return RL_OK; /* nothing was written to the file that is at the path now */
         }
         pthread_mutex_lock(&file->checkpoint_lock);
         status = checkpoint_locked(file, err);

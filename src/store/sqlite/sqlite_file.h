@@ -1,14 +1,16 @@
-/* One SQLite file under the threads of this process: a connection that writes, one that
- * reads, one that checkpoints the WAL; each opened when it is needed, and closed before a
- * fork. The store and the journal are built on it.
+/* One SQLite file, shared by the threads of this process over three connections: one
+ * writes, one reads, one checkpoints the WAL. The first use opens a connection, a fork
+ * closes it. The store and the journal are built on this.
  *
- * The file may be deleted or replaced while it is open, or its -wal or -shm. Every call looks
- * at the path for that, at most once in some milliseconds. It then closes all connections,
- * adds an ERROR to the notices and goes on with the file that is at the path, or a new one.
+ * Somebody may delete or replace the file, its -wal or its -shm while they are open.
+ * Every call checks the path for that, but at most once in 5 ms. It then closes all
+ * connections, adds an ERROR to the notices, and continues with the file at the path, or
+ * a new one.
  *
- * Threads: every function from any thread; the work given runs under the lock of its
- * connection, by one thread at a time. Ownership: the file owns its path and connections,
- * and borrows the migrations and the notices.
+ * Threads: every function from any thread; a callback runs under the lock of its
+ * connection, in one thread at a time.
+ * Ownership: the file owns its path and connections, and borrows the migrations and the
+ * notices.
  */
 #ifndef RL_SQLITE_FILE_H
 #define RL_SQLITE_FILE_H
@@ -19,7 +21,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* What is done on a connection. RL_BUSY: undone, and done again if the caller may wait. */
+/* The work of a caller on a connection. After RL_BUSY it is rolled back, and called again
+ * if the caller may wait. */
 typedef rl_status (*rl_sqlite_work)(rl_sqlite_conn *conn, void *ctx, rl_err *err);
 
 typedef struct rl_sqlite_file {
@@ -28,42 +31,50 @@ typedef struct rl_sqlite_file {
     rl_notices *notices; /* or NULL */
     pthread_mutex_t write_lock, read_lock, checkpoint_lock;
     rl_sqlite_conn writer, reader, checkpointer; /* each under its lock */
-    _Atomic ino_t inode;                  /* the file that was opened last; 0: none yet */
-    _Atomic ino_t wal, shm;        /* what is open beside it; 0: nothing, or not known */
-    atomic_uint_fast64_t check_at; /* monotonic nanoseconds: when to look at the path */
-    atomic_bool in_use;            /* the writing connection is open */
-    atomic_bool needs_checkpoint;               /* the WAL has grown: checkpoint it */
-    atomic_bool checkpointing;            /* a checkpoint is under way */
-    atomic_uint checkpointed_pages;       /* of the WAL, which are in the file already */
-    atomic_uint wal_pages;         /* of the WAL, after the last commit */
-    atomic_uint_fast64_t write_ns; /* that writes have taken in all */
+    _Atomic ino_t inode;            /* of the file that was opened last; 0: none */
+    _Atomic ino_t wal, shm;         /* of the open -wal and -shm; 0: none, or unknown */
+    atomic_uint_fast64_t check_at;  /* monotonic nanoseconds: when to check the path */
+    atomic_bool in_use;             /* the writing connection is open */
+    atomic_bool needs_checkpoint;   /* the WAL is long enough for one */
+    atomic_bool checkpointing;      /* a checkpoint is running */
+    atomic_uint checkpointed_pages; /* pages of the WAL that are in the file already */
+    atomic_uint wal_pages;          /* length of the WAL after the last commit, pages */
+    atomic_uint_fast64_t write_ns;  /* the total duration of all writes */
 } rl_sqlite_file;
 
-/* Makes it; nothing is opened. A relative path is fixed now. */
+/* Opens nothing. Makes a relative path absolute now, as the working directory may change
+ * before the file is opened. */
 rl_status rl_sqlite_file_init(rl_sqlite_file *file, const char *path,
                               const rl_migrations *migrations, rl_notices *notices,
                               rl_err *err);
-/* Closes it. No call may be under way. */
+
+/* Closes the file and frees what the struct owns. No call may be running. */
 void rl_sqlite_file_free(rl_sqlite_file *file);
 
-/* Does the work on the writing connection, in synchronous FULL or NORMAL. Without `may_wait`
- * RL_BUSY instead of waiting for a lock or opening the file. What the work left open is
- * rolled back. */
+/* Calls `work` on the writing connection, with synchronous FULL or NORMAL, and rolls back
+ * a transaction that it left open. Without `may_wait`: RL_BUSY instead of waiting for a
+ * lock or opening the file. */
 rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wait,
                                rl_sqlite_work work, void *ctx, rl_err *err);
 
-/* Does the work on the reading connection. */
+/* Calls `work` on the reading connection. */
 rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
                               rl_err *err);
 
-/* Opens the file and applies the migrations, if that was not done yet. */
+/* Opens the file and applies the migrations, unless it is open. */
 rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_err *err);
 
-/* Checkpoints the WAL. Beside writers, who are held up for a moment at its end when
- * they have written meanwhile. */
+/* Whether the WAL is long enough to be worth a checkpoint. */
+static inline bool rl_sqlite_file_needs_checkpoint(rl_sqlite_file *file)
+{
+    return atomic_load_explicit(&file->needs_checkpoint, memory_order_relaxed);
+}
+
+/* Checkpoints the WAL. Writers continue meanwhile, but may have to wait for a moment at
+ * the end so that the WAL can restart. */
 rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err);
 
-/* Around a fork: takes the locks and closes the file; gives the locks back. */
+/* Around a fork: takes the locks and closes the file; releases the locks. */
 void rl_sqlite_file_before_fork(rl_sqlite_file *file);
 void rl_sqlite_file_after_fork(rl_sqlite_file *file);
 

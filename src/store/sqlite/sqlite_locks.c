@@ -1,4 +1,4 @@
-/* SQLite's own locks over a fork. See sqlite_locks.h. */
+/* SQLite's global mutexes around a fork. See sqlite_locks.h. */
 #include "store/sqlite/sqlite_locks.h"
 
 #include "core/fork.h"
@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <time.h>
 
-/* Source: sqlite3.h, "Mutex Types": the static ones, but those left to applications. */
+/* Source: sqlite3.h, "Mutex Types": the static ones that SQLite itself uses. */
 static const int types[] = {
     SQLITE_MUTEX_STATIC_MAIN, SQLITE_MUTEX_STATIC_MEM,  SQLITE_MUTEX_STATIC_OPEN,
     SQLITE_MUTEX_STATIC_PRNG, SQLITE_MUTEX_STATIC_LRU,  SQLITE_MUTEX_STATIC_PMEM,
@@ -17,7 +17,7 @@ static const int types[] = {
 };
 #define COUNT (sizeof types / sizeof *types)
 
-static sqlite3_mutex *locks[COUNT]; /* NULL in a library without threads */
+static sqlite3_mutex *locks[COUNT]; /* NULL in a library built without threads */
 
 static void leave(size_t count)
 {
@@ -26,7 +26,8 @@ static void leave(size_t count)
     }
 }
 
-/* All or none: in which order SQLite takes them is its own affair. */
+/* All or none, as SQLite's order of taking them is not documented: waiting for one while
+ * holding another could deadlock. */
 static bool try_all(void)
 {
     for (size_t i = 0; i < COUNT; i++) {
@@ -43,7 +44,7 @@ static void before_fork(void *ctx)
     const struct timespec moment = {0, 20000};
 
     (void)ctx;
-    while (!try_all()) { /* none is held over a transaction or an fsync */
+    while (!try_all()) { /* SQLite holds none of them during a transaction or an fsync */
         nanosleep(&moment, NULL);
     }
 }

@@ -1,43 +1,40 @@
-/* Applies the migrations to a SQLite file: all that are missing in one transaction. Its
- * write lock keeps other processes from doing the same at the same moment.
+/* Applies all missing migrations to a SQLite file in one transaction, whose write lock
+ * keeps other processes from doing so at the same time.
  */
 #include "core/clock.h"
 #include "store/sqlite/sqlite_conn.h"
 #include "store/sqlite/sqlite_sql.h"
 
-/* Checks what the file has against what is known; *applied gets how many it has. */
+/* Compares the file's migrations with the known ones; *applied gets how many the file
+ * has. */
 static rl_status check_migrations(rl_sqlite_conn *conn, const rl_migrations *known,
                                   size_t *applied, rl_err *err)
 {
-    sqlite3_stmt *stmt;
+    sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_HAS_MIGRATIONS, &stmt, err);
-    int rc;
+    bool found = false;
 
     *applied = 0;
-    if (status != RL_OK) {
-        return status;
+    if (status == RL_OK) {
+        status = rl_sqlite_conn_next(conn, stmt, &found, err);
     }
-    rc = sqlite3_step(stmt);
     sqlite3_reset(stmt);
-    if (rc == SQLITE_DONE) {
-        return RL_OK;
-    }
-    if (rc != SQLITE_ROW) {
-        return rl_sqlite_conn_error(conn, rc, err);
+    if (!found) {
+        return status;
     }
     status = rl_sqlite_conn_stmt(conn, RL_SQLITE_MIGRATIONS, &stmt, err);
     if (status != RL_OK) {
         return status;
     }
-    while (status == RL_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+    while ((status = rl_sqlite_conn_next(conn, stmt, &found, err)) == RL_OK && found) {
         const char *checksum = (const char *)sqlite3_column_text(stmt, 1);
 
         status = rl_migration_check(known, sqlite3_column_int(stmt, 0),
                                     checksum != NULL ? checksum : "", err);
+        if (status != RL_OK) {
+            break;
+        }
         ++*applied;
-    }
-    if (status == RL_OK && rc != SQLITE_DONE) {
-        status = rl_sqlite_conn_error(conn, rc, err);
     }
     sqlite3_reset(stmt);
     return status;

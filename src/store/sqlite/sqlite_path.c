@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define PATH_SIZE 4096
-#define LOCK_TRIES 200 /* half milliseconds */
+#define LOCK_TRIES 200 /* half a millisecond apart */
 
 static const char *name_of(char name[PATH_SIZE + 8], const char *path, const char *suffix)
 {
@@ -19,7 +19,8 @@ static const char *name_of(char name[PATH_SIZE + 8], const char *path, const cha
     return name;
 }
 
-/* Locks the folder of the path; -1 where that can't be had soon. Unlocked by closing it. */
+/* Locks the folder of the path; closing the descriptor unlocks it. -1 if the lock is not
+ * free within LOCK_TRIES half milliseconds. */
 static int lock_folder(const char *path)
 {
     const struct timespec pause = {0, 500000};
@@ -42,13 +43,14 @@ static int lock_folder(const char *path)
     return fd;
 }
 
-/* A process that still has the deleted file open maps its -shm, which two databases must not
- * share. Several processes may make the file at once, and once it is there its -wal and -shm
- * are in use: so they are removed under a lock, and only while there is no file. */
+/* A process that still has the deleted file open maps the old -shm, which two databases
+ * must not share. Several processes may create the file at once, and as soon as it exists
+ * its -wal and -shm may be in use. So this removes the old ones under a lock, and only
+ * while no file exists. */
 void rl_sqlite_path_make(const char *path)
 {
     char name[PATH_SIZE + 8];
-    int folder, made;
+    int folder, created;
 
     if (access(path, F_OK) == 0) {
         return;
@@ -58,9 +60,9 @@ void rl_sqlite_path_make(const char *path)
         (void)unlink(name_of(name, path, "-wal"));
         (void)unlink(name_of(name, path, "-shm"));
     }
-    made = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (made >= 0) {
-        close(made);
+    created = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (created >= 0) {
+        close(created);
     }
     if (folder >= 0) {
         close(folder);

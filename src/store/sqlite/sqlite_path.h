@@ -1,8 +1,10 @@
-/* The three files of a SQLite database in WAL mode, as they lie at their path: the file, and
- * beside it its -wal and -shm. SQLite finds the two by their names, so a process that has
- * them open must know whether the files of these names are still its own.
+/* The three files of a SQLite database in WAL mode: the database file at its path, and
+ * its -wal and -shm beside it. SQLite finds these two by their names, so a process that
+ * has them open must check whether the files of these names are still the ones that it
+ * opened.
  *
- * A suffix is "", "-wal" or "-shm". Threads: any. No state.
+ * A suffix is "", "-wal" or "-shm".
+ * Threads: any. No state.
  */
 #ifndef RL_SQLITE_PATH_H
 #define RL_SQLITE_PATH_H
@@ -10,18 +12,19 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* Makes an empty file with mode 0600 where there is none. A -wal and -shm that a deleted file
- * has left there are removed first. What fails here fails again when SQLite opens the file. */
+/* Creates an empty file with mode 0600, unless one exists. First removes the -wal and
+ * -shm that a deleted file has left at the path. Reports no error: SQLite will when it
+ * opens the file. */
 void rl_sqlite_path_make(const char *path);
 
-/* The inode of a file; 0 where there is none, or that can't be told. */
+/* The inode of a file; 0 if it does not exist or can't be read. */
 ino_t rl_sqlite_path_inode(const char *path, const char *suffix);
 
-/* Whether the file with this inode is no longer the one at the path. False where that can't
- * be told, and for inode 0. */
+/* Whether the path no longer names the file with this inode. False if that is unknown,
+ * and for inode 0. */
 bool rl_sqlite_path_lost(const char *path, const char *suffix, ino_t inode);
 
-/* Removes a file from the path, if it is the one with this inode. */
+/* Removes a file, if it has this inode. */
 void rl_sqlite_path_remove(const char *path, const char *suffix, ino_t inode);
 
 #endif

@@ -5,8 +5,9 @@
 #include "store/own_run.h"
 #include "store/sqlite/sqlite_sql.h"
 
-#define OWN RL_COLUMNS /* the parameters (from 0) behind the columns */
-#define WIDE (RL_COLUMNS + 1)
+/* The parameters after the columns, counted from 0. */
+#define IS_OWN RL_COLUMNS
+#define WIDE_NUMBERS (RL_COLUMNS + 1)
 
 static int bind_time(sqlite3_stmt *stmt, rl_column column, int64_t stamp)
 {
@@ -20,9 +21,8 @@ static int bind_time(sqlite3_stmt *stmt, rl_column column, int64_t stamp)
                              SQLITE_TRANSIENT);
 }
 
-/* The arena stays put until the step is done, so the texts need no copy. A failed bind
- * leaves NULL, which only optional columns would take: the texts' lengths are below SQLite's
- * limit, so it can only be memory that lacks. */
+/* The arena does not change until the step, so SQLite need not copy the texts. Each text
+ * is shorter than SQLite's limit, so a bind fails only for lack of memory. */
 bool rl_sqlite_bind_run(sqlite3_stmt *stmt, const rl_run *run, int64_t now)
 {
     char id[RL_UUID_TEXT];
@@ -46,9 +46,9 @@ bool rl_sqlite_bind_run(sqlite3_stmt *stmt, const rl_run *run, int64_t now)
     rc |= bind_time(stmt, RL_STARTED_AT, run->started_at);
     rc |= bind_time(stmt, RL_CREATED_AT, run->created_at);
     rc |= bind_time(stmt, RL_UPDATED_AT, now);
-    rc |= sqlite3_bind_int(stmt, OWN + 1, run->is_own);
-    if (sqlite3_bind_parameter_count(stmt) > WIDE) {
-        rc |= sqlite3_bind_int(stmt, WIDE + 1, run->wide_numbers);
+    rc |= sqlite3_bind_int(stmt, IS_OWN + 1, run->is_own);
+    if (sqlite3_bind_parameter_count(stmt) > WIDE_NUMBERS) {
+        rc |= sqlite3_bind_int(stmt, WIDE_NUMBERS + 1, run->wide_numbers);
     }
     return rc == SQLITE_OK;
 }
@@ -68,26 +68,15 @@ static rl_status insert_run(rl_sqlite_conn *conn, const char *sql, const rl_run 
     return status;
 }
 
-/* What the questions of own_run.h are answered with. */
-typedef struct asking {
+/* The context of the rl_own_ops below. */
+typedef struct own_ctx {
     rl_sqlite_conn *conn;
     int64_t now;
-} asking;
+} own_ctx;
 
-/* Steps a bound statement to its first row, if there is one; the caller resets it. */
-static rl_status first_row(rl_sqlite_conn *conn, sqlite3_stmt *stmt, bool *found,
-                           rl_err *err)
+static rl_status find_by_id(void *ctx, const rl_run *run, rl_buf *name, rl_err *err)
 {
-    int rc = sqlite3_step(stmt);
-
-    *found = rc == SQLITE_ROW;
-    return rc == SQLITE_ROW || rc == SQLITE_DONE ? RL_OK
-                                                 : rl_sqlite_conn_error(conn, rc, err);
-}
-
-static rl_status find_own(void *ctx, const rl_run *run, rl_buf *name, rl_err *err)
-{
-    rl_sqlite_conn *conn = ((asking *)ctx)->conn;
+    rl_sqlite_conn *conn = ((own_ctx *)ctx)->conn;
     char id[RL_UUID_TEXT];
     sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_NAME_OF_ID, &stmt, err);
@@ -96,7 +85,7 @@ static rl_status find_own(void *ctx, const rl_run *run, rl_buf *name, rl_err *er
     rl_uuid_format(run->id, id);
     if (status == RL_OK) {
         sqlite3_bind_text(stmt, 1, id, RL_UUID_TEXT - 1, SQLITE_TRANSIENT);
-        status = first_row(conn, stmt, &found, err);
+        status = rl_sqlite_conn_next(conn, stmt, &found, err);
     }
     if (status == RL_OK && found) {
         const char *text = (const char *)sqlite3_column_text(stmt, 0);
@@ -108,17 +97,17 @@ static rl_status find_own(void *ctx, const rl_run *run, rl_buf *name, rl_err *er
     return status;
 }
 
-static rl_status is_taken(void *ctx, const rl_run *run, const char *name, bool *taken,
-                          rl_err *err)
+static rl_status is_name_taken(void *ctx, const rl_run *run, const char *name,
+                               bool *taken, rl_err *err)
 {
-    rl_sqlite_conn *conn = ((asking *)ctx)->conn;
+    rl_sqlite_conn *conn = ((own_ctx *)ctx)->conn;
     sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_NAME_TAKEN, &stmt, err);
 
     if (status == RL_OK) {
         sqlite3_bind_text(stmt, 1, rl_run_text(run, RL_WPK_ID), -1, SQLITE_STATIC);
         sqlite3_bind_text(stmt, 2, name, -1, SQLITE_STATIC);
-        status = first_row(conn, stmt, taken, err);
+        status = rl_sqlite_conn_next(conn, stmt, taken, err);
     }
     sqlite3_reset(stmt);
     return status;
@@ -127,7 +116,7 @@ static rl_status is_taken(void *ctx, const rl_run *run, const char *name, bool *
 static rl_status insert_as(void *ctx, const rl_run *run, const char *name, bool *done,
                            rl_err *err)
 {
-    const asking *self = ctx;
+    const own_ctx *self = ctx;
     rl_status status =
         insert_run(self->conn, RL_SQLITE_INSERT, run, self->now, name, err);
 
@@ -135,10 +124,11 @@ static rl_status insert_as(void *ctx, const rl_run *run, const char *name, bool 
     return status;
 }
 
-static const rl_own_ops own_ops = {find_own, is_taken, insert_as};
+static const rl_own_ops own_ops = {find_by_id, is_name_taken, insert_as};
 
-/* Whether a run that was inserted with this outcome has to be looked after. */
-static bool is_unclear(const rl_sqlite_conn *conn, const rl_run *run, rl_status status)
+/* Whether the insert of a run with an id of its own found its name or its id taken: then
+ * rl_own_insert decides. */
+static bool has_conflict(const rl_sqlite_conn *conn, const rl_run *run, rl_status status)
 {
     return run->is_own &&
            (status == RL_OK ? sqlite3_changes(conn->db) == 0
@@ -150,7 +140,7 @@ static rl_status insert_all(rl_sqlite_conn *conn, const char *sql,
                             const rl_sqlite_hook *hook, const rl_batch *batch,
                             rl_err *err)
 {
-    asking self = {conn, rl_time_now()};
+    own_ctx self = {conn, rl_time_now()};
     rl_status status = RL_OK;
 
     for (size_t i = 0; status == RL_OK && i < batch->count; i++) {
@@ -160,11 +150,11 @@ static rl_status insert_all(rl_sqlite_conn *conn, const char *sql,
             sqlite3_set_last_insert_rowid(conn->db, 0);
         }
         status = insert_run(conn, sql, run, self.now, NULL, err);
-        if (is_unclear(conn, run, status)) {
+        if (has_conflict(conn, run, status)) {
             status = rl_own_insert(&own_ops, &self, run, err);
         }
         if (status == RL_OK && hook != NULL) {
-            /* an update of a row that was there leaves the rowid of the last insertion */
+            /* an update of an existing row leaves the rowid at 0 */
             bool is_new = sqlite3_last_insert_rowid(conn->db) != 0;
 
             status = hook->written(hook->ctx, conn, run, is_new, err);
@@ -177,22 +167,22 @@ rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,
                                  const rl_sqlite_hook *hook, const rl_batch *batch,
                                  rl_err *err)
 {
-    const bool several = batch->count > 1 || (batch->count == 1 && hook != NULL);
+    const bool explicit_commit = batch->count > 1 || (batch->count == 1 && hook != NULL);
     rl_status status = RL_OK;
 
-    if (several) {
+    if (explicit_commit) {
         status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
     }
     if (status == RL_OK) {
         status = insert_all(conn, sql, hook, batch, err);
     }
-    if (status == RL_OK && several) {
+    if (status == RL_OK && explicit_commit) {
         status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
     }
     return status;
 }
 
-/* A cell as text; NULL for NULL. *whole turns false where there was no memory for it. */
+/* A cell as text; NULL for NULL. Sets *whole to false if there was no memory for it. */
 static const char *read_text(sqlite3_stmt *stmt, rl_column column, bool *whole)
 {
     const char *text = NULL;
@@ -241,12 +231,12 @@ bool rl_sqlite_read_run(sqlite3_stmt *stmt, rl_run *run)
     run->started_at = read_time(stmt, RL_STARTED_AT, &whole);
     run->updated_at = read_time(stmt, RL_UPDATED_AT, &whole);
     run->created_at = read_time(stmt, RL_CREATED_AT, &whole);
-    if (run->created_at == RL_TIME_NONE) { /* somebody's hand was in the file */
+    if (run->created_at == RL_TIME_NONE) {
         run->created_at = rl_time_now();
     }
     run->revision = sqlite3_column_int64(stmt, RL_REVISION);
-    run->is_own = sqlite3_column_int(stmt, OWN) != 0;
-    run->wide_numbers = sqlite3_column_int(stmt, WIDE) != 0;
+    run->is_own = sqlite3_column_int(stmt, IS_OWN) != 0;
+    run->wide_numbers = sqlite3_column_int(stmt, WIDE_NUMBERS) != 0;
     if (id == NULL || !rl_uuid_parse(id, run->id)) {
         (void)rl_uuid7(run->created_at, run->id, &ignored);
     }

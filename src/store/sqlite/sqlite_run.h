@@ -1,5 +1,5 @@
-/* A run as a row of SQLite: the parameters of its insert, the insert of a batch, and back from
- * a row. Threads and ownership: as the connection's.
+/* Writes runs to rows of SQLite, and reads them from the journal's rows.
+ * Threads and ownership: as for the connection.
  */
 #ifndef RL_SQLITE_RUN_H
 #define RL_SQLITE_RUN_H
@@ -7,29 +7,31 @@
 #include "store/sqlite/sqlite_conn.h"
 #include "store/store.h"
 
-/* A part of the program that writes rows of its own in the transaction of each run. */
+/* Lets another part of the program write its own rows in the transaction of each run. */
 typedef struct rl_sqlite_hook {
-    /* The run's row was written. is_new: there was no row before, and the new one has the id
-     * that `run` names. What fails undoes the whole transaction. */
+    /* Called after the run's row was written. is_new: the row is new, and its id is
+     * run->id. An error rolls back the transaction of the whole batch. */
     rl_status (*written)(void *ctx, rl_sqlite_conn *conn, const rl_run *run, bool is_new,
                          rl_err *err);
     void *ctx; /* borrowed */
 } rl_sqlite_hook;
 
-/* Binds a run to a statement whose first parameters are the columns of rl_column, then
- * whether its id is its own, and in the journal its wide_numbers. The texts are borrowed
- * until the statement has been stepped. False when there is no memory. */
+/* Binds a run to a statement whose parameters are the columns of rl_column, is_own, and
+ * in the journal wide_numbers. `now` is the updated_at, microseconds since 1970. The
+ * statement borrows the run's texts until it is stepped. False if there is no memory. */
 bool rl_sqlite_bind_run(sqlite3_stmt *stmt, const rl_run *run, int64_t now);
 
-/* Inserts the runs of a batch with a statement for rl_sqlite_bind_run. One run is a
- * transaction by itself; more than one get a BEGIN and a COMMIT. A run with an id of its own
- * whose name is another's gets another name. The hook (or NULL) is called for each run. */
+/* Inserts the runs of a batch, in one transaction, with a statement for
+ * rl_sqlite_bind_run. A run with an id of its own whose name is taken gets another name,
+ * see own_run.h. Calls the hook, unless NULL, for each run. After an error the caller
+ * rolls back. */
 rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,
                                  const rl_sqlite_hook *hook, const rl_batch *batch,
                                  rl_err *err);
 
-/* Fills a run from a row of the journal, in the order of rl_sqlite_bind_run. False when there is no
- * memory. A stamp or id that runlog did not write is left out, or made anew. */
+/* Fills a run from a row of the journal, whose columns are in the order of
+ * rl_sqlite_bind_run. Replaces an invalid created_at or id by a new one, and drops an
+ * invalid other time: somebody has edited the file. False if there is no memory. */
 bool rl_sqlite_read_run(sqlite3_stmt *stmt, rl_run *run);
 
 #endif

@@ -16,17 +16,18 @@
 #define RL_SQLITE_SYNC_NORMAL "PRAGMA synchronous = NORMAL"
 #define RL_SQLITE_SYNC_FULL "PRAGMA synchronous = FULL"
 
-/* The last parameter: whether the id is the run's own. */
+/* Parameter 18: rl_run.is_own. */
 #define RL_SQLITE_INSERT                                                  \
     RL_SQL_INSERT                                                         \
     "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, " \
     "?16, ?17)" RL_SQL_MERGE("?18")
 
 #define RL_SQLITE_NAME_OF_ID "SELECT run_id FROM workflow_runs WHERE id = ?1"
-#define RL_SQLITE_NAME_TAKEN "SELECT 1 FROM workflow_runs WHERE wpk_id = ?1 AND run_id = ?2"
+#define RL_SQLITE_NAME_TAKEN \
+    "SELECT 1 FROM workflow_runs WHERE wpk_id = ?1 AND run_id = ?2"
 
-/* Columns, and a seq that is greater than any that was there before, also after the last row
- * was taken out. */
+/* The next seq is greater than all before it, even after the journal was emptied:
+ * `settled` is the greatest seq that was ever removed. */
 #define RL_SQLITE_JOURNAL_COLUMNS RL_SQL_COLUMNS ", own, wide_numbers"
 #define RL_SQLITE_REJECTED_COLUMNS \
     RL_SQLITE_JOURNAL_COLUMNS ", reason, sqlstate, rejected_at"
@@ -34,14 +35,14 @@
     "1 + max(ifnull((SELECT max(seq) FROM journal), 0), " \
     "(SELECT settled FROM journal_lease))"
 
-/* A row of the journal: the parameters of RL_SQLITE_INSERT, then wide_numbers. Those
- * of journal_rejected go on with reason, sqlstate and the time. */
+/* The journal's parameters: those of RL_SQLITE_INSERT, then wide_numbers.
+ * journal_rejected has three more: reason, sqlstate and the time. */
 #define RL_SQLITE_JOURNAL_VALUES                                              \
     "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, " \
     "?17, ?18, ?19"
 #define RL_SQLITE_REJECTED_VALUES RL_SQLITE_JOURNAL_VALUES ", ?20, ?21, ?22"
 
-#define RL_SQLITE_JOURNAL_APPEND                                  \
+#define RL_SQLITE_JOURNAL_APPEND                           \
     "INSERT INTO journal (seq, " RL_SQLITE_JOURNAL_COLUMNS \
     ") VALUES (" RL_SQLITE_NEXT_SEQ ", " RL_SQLITE_JOURNAL_VALUES ")"
 
@@ -55,12 +56,12 @@
     "(SELECT count(*) FROM journal_rejected)"
 
 /* Parameters: seq, reason, sqlstate, now. */
-#define RL_SQLITE_JOURNAL_COPY_REJECTED                                     \
+#define RL_SQLITE_JOURNAL_COPY_REJECTED                              \
     "INSERT INTO journal_rejected (" RL_SQLITE_REJECTED_COLUMNS ") " \
     "SELECT " RL_SQLITE_JOURNAL_COLUMNS ", ?2, ?3, ?4 FROM journal WHERE seq = ?1"
 
-/* One that never waited. */
-#define RL_SQLITE_JOURNAL_ADD_REJECTED                               \
+/* A rejected run that was never in the journal. */
+#define RL_SQLITE_JOURNAL_ADD_REJECTED                          \
     "INSERT INTO journal_rejected (" RL_SQLITE_REJECTED_COLUMNS \
     ") VALUES (" RL_SQLITE_REJECTED_VALUES ")"
 
@@ -69,21 +70,21 @@
 #define RL_SQLITE_LEASE_HOLDER "SELECT owner, until FROM journal_lease"
 /* Parameters: owner, until. */
 #define RL_SQLITE_LEASE_TAKE "UPDATE journal_lease SET owner = ?1, until = ?2"
-/* Renews (or with until 0 ends) the lease of an owner that still has it. Parameters:
- * owner, until, the greatest seq taken out. */
+/* Renews (or with until 0 ends) the lease, if `owner` still holds it. Parameters: owner,
+ * until, the greatest seq removed. */
 #define RL_SQLITE_LEASE_RENEW                                                        \
     "UPDATE journal_lease SET until = ?2, owner = CASE WHEN ?2 > 0 THEN owner END, " \
     "settled = max(settled, ?3) WHERE owner = ?1"
 
 #define RL_SQLITE_HAS_MIGRATIONS \
     "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'runlog_migrations'"
-#define RL_SQLITE_CREATE_MIGRATIONS                                              \
+#define RL_SQLITE_CREATE_MIGRATIONS                                            \
     "CREATE TABLE IF NOT EXISTS runlog_migrations ("                           \
     "number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, " \
     "applied_at TEXT NOT NULL)"
 #define RL_SQLITE_MIGRATIONS \
     "SELECT number, checksum FROM runlog_migrations ORDER BY number"
-#define RL_SQLITE_ADD_MIGRATION                                                 \
+#define RL_SQLITE_ADD_MIGRATION                                           \
     "INSERT INTO runlog_migrations (number, name, checksum, applied_at) " \
     "VALUES (?1, ?2, ?3, ?4)"
 
