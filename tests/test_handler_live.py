@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from conftest import SANITIZED
 from fixtures_live import LiveProcess, LiveServer, Start
-from fixtures_postgres import PostgresServer
+from fixtures_proxy import Proxied
 from fixtures_store import Store
 from handler_graphs import (
     NODE_KEYS,
@@ -39,7 +39,6 @@ from handler_graphs import (
 from helpers import locked, minimal, stored, until
 from langgraph.graph import START, StateGraph
 from stopwatch import Stopwatch
-from torture.conftest import Proxied, make_proxied
 from torture.load import journal_rows
 from torture.programs import Program, end_programs
 
@@ -61,15 +60,6 @@ def reader(store: Store) -> Iterator[runlog.Recorder]:
     """Another process' view: a recorder that records nothing of its own."""
     with runlog.Recorder(**store.options) as made:
         yield made
-
-
-@pytest.fixture
-def proxied(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Proxied]:
-    """A PostgreSQL that can be taken away."""
-    with postgres_server.borrow_database() as name:
-        made = make_proxied(postgres_server, name, tmp_path)
-        with made.proxy:
-            yield made
 
 
 def kill_in_node(process: LiveProcess, count: int = 1) -> None:
