@@ -29,6 +29,7 @@ from handler_graphs import (
     begin_root,
     chain,
     check_two_nodes,
+    each_call,
     every_page,
     hold_gil,
     node,
@@ -49,10 +50,6 @@ SOON = 0.05
 """A checkpoint_interval that one can wait for."""
 LONG = 3600.0
 """One that does not come."""
-CALLS: dict[str, Callable[..., Any]] = {
-    "invoke": lambda graph, given, config: graph.invoke(given, config),
-    "ainvoke": lambda graph, given, config: asyncio.run(graph.ainvoke(given, config)),
-}
 
 
 @pytest.fixture
@@ -101,7 +98,7 @@ def names(run: Any) -> list[tuple[str, str]]:
 # checkpoint_interval=0: at every event, before it returns
 
 
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@each_call
 def test_each_event_is_in_the_history_before_it_returns(recorder: Any, call: Any) -> None:
     handler = RunLogHandler("live", recorder=recorder, checkpoint_interval=0)
     config = with_id(handler, metadata={"user": "u"}, tags=["t"])
