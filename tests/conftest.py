@@ -19,6 +19,7 @@ from fixtures_live import live_server, start
 from fixtures_milvus import milvus, milvus_lite, milvus_secure, milvus_standalone
 from fixtures_pgvector import pgvector_server
 from fixtures_postgres import find_binaries, plain_environment, postgres_server
+from fixtures_proxy import proxied
 from fixtures_search import here, place, scanned, with_pgvector
 from fixtures_services import embedding_process, embedding_server
 from fixtures_store import close_runlog, recorder, store
@@ -39,6 +40,7 @@ __all__ = [
     "pgvector_server",
     "place",
     "postgres_server",
+    "proxied",
     "recorder",
     "scanned",
     "start",

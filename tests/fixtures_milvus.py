@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures_postgres import Keeper, free_port, plain_environment
+from fixtures_postgres import Keeper, free_port, plain_environment, running
 from side_by_side import alone
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -258,15 +258,6 @@ class MilvusStandalone(MilvusServer):
                 return "OK" in answer.read().decode()
         except OSError:
             return False
-
-
-def running(server: MilvusServer) -> Iterator[MilvusServer]:
-    """A server for as long as it is used."""
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")

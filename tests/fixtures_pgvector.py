@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from fixtures_postgres import PostgresServer
+from fixtures_postgres import PostgresServer, running
 
 UUID_OSSP = {
     "uuid-ossp.control": "default_version = '1.1'\nrelocatable = true\ntrusted = true\n",
@@ -53,9 +53,4 @@ class PgvectorServer(PostgresServer):
 @pytest.fixture(scope="session")
 def pgvector_server() -> Iterator[PgvectorServer]:
     """The server, started at its first use."""
-    server = PgvectorServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
+    yield from running(PgvectorServer())

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import psycopg
 import psycopg.conninfo
@@ -329,12 +329,27 @@ def fetch(connection: psycopg.Connection[Any], sql: str, params: Any) -> list[An
         return cursor.fetchall() if cursor.description is not None else []
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """The private server, started at its first use."""
-    server = PostgresServer()
+class Server(Protocol):
+    """A server that the tests start and stop."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+AnyServer = TypeVar("AnyServer", bound=Server)
+
+
+def running(server: AnyServer) -> Iterator[AnyServer]:
+    """The body of a fixture: start the server, and stop it after its last use."""
     try:
         server.start()
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """The private server, started at its first use."""
+    yield from running(PostgresServer())

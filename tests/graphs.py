@@ -1,7 +1,7 @@
 """What the tests of the handler share: small graphs, and the records expected of them.
 
-`record` gives all that is kept of a run but for its clocks and ids, whose types and order
-it checks; `run` and `log` write down what that has to be, each with its defaults.
+`record` reads all that is stored of a run. It checks the types and the order of its times
+and ids, and leaves them out. `run` and `log` build the expected record, with defaults.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 
 Call = Callable[[Any, Any, Any], Any]
@@ -64,6 +65,11 @@ def build(*edges: tuple[Any, Any], state: Any = State, **nodes: Any) -> Any:
     return builder
 
 
+def with_checkpointer(builder: Any, name: str = "g", **options: Any) -> Any:
+    """Compile a graph that can pause and continue."""
+    return builder.compile(name=name, checkpointer=InMemorySaver(), **options)
+
+
 def chain(name: str = "g", state: Any = State, **nodes: Any) -> Any:
     """A graph of nodes one after the other."""
     names = [START, *nodes]
@@ -76,13 +82,20 @@ def again(config: Any, **others: Any) -> Any:
     return {**config, "run_id": uuid.uuid4(), **others}
 
 
+def invoke_again(call: Call, graph: Any, given: Any, config: Any) -> Any:
+    """Invoke a graph once more on the same thread; return the config of the new run."""
+    second = again(config)
+    call(graph, given, second)
+    return second
+
+
 def on_thread(config: Any, thread_id: str = "t") -> Any:
     """The config on a thread of a checkpointer."""
     return config | {"configurable": {"thread_id": thread_id}}
 
 
 def failed(error: BaseException, status: str = "failed") -> dict[str, Any]:
-    """What a log or a run says of an error."""
+    """The fields of a node log or a run that an error ended."""
     return {
         "status": status,
         "error_type": type(error).__name__,
@@ -101,7 +114,7 @@ RUNNING = {"status": "running"}
 def log(
     node: str, step: int, inputs: Any = None, outputs: Any = None, **others: Any
 ) -> dict[str, Any]:
-    """A node log as it has to be."""
+    """The expected record of a node."""
     expected = {
         "node": node,
         "status": "completed",
@@ -124,7 +137,7 @@ def log(
 def run(
     inputs: Any, outputs: Any, *logs: dict[str, Any], wpk_id: str = "g", **others: Any
 ) -> dict[str, Any]:
-    """A run as it has to be."""
+    """The expected record of a run."""
     expected = {
         "wpk_id": wpk_id,
         "status": "completed",
@@ -140,8 +153,23 @@ def run(
     return expected | others
 
 
+def paused_run(
+    inputs: Any, outputs: Any, *logs: dict[str, Any], **others: Any
+) -> dict[str, Any]:
+    """The expected record of a run that was interrupted on thread "t"."""
+    return run(inputs, outputs, *logs, **INTERRUPTED, thread_id="t", **others)
+
+
+def resumed_run(
+    inputs: Any, outputs: Any, *logs: dict[str, Any], **metadata: Any
+) -> dict[str, Any]:
+    """The expected record of a run that continued thread "t"."""
+    others = {"thread_id": "t", "metadata": {"resumed": True, **metadata}}
+    return run(inputs, outputs, *logs, **others)
+
+
 def command(goto: Any = (), **others: Any) -> dict[str, Any]:
-    """A Command as it is kept."""
+    """A Command as it is recorded."""
     fields = {"graph": None, "update": None, "resume": None, "goto": goto}
     return {**fields, "goto": list(goto) if goto == () else goto, **others}
 
@@ -151,14 +179,14 @@ def tokens(count_in: int, count_out: int) -> dict[str, int]:
 
 
 def interrupts(*values: Any) -> dict[str, Any]:
-    """The metadata of a run that waits for answers."""
+    """The metadata of a run that was interrupted with these values."""
     return {"interrupts": [{"id": "ID", "value": value} for value in values]}
 
 
 def record(recorder: Any, of: Any) -> Any:
-    """What is kept of a run, without its clocks and ids; `of` is its config or run_id.
+    """Read a run, without its times and ids; `of` is its config or its run_id.
 
-    Ids of interrupts become "ID".
+    The ids of interrupts become "ID".
     """
     run_id = str(of["run_id"] if isinstance(of, dict) else of)
     assert recorder.flush()  # a read waits for the server only so long
@@ -185,7 +213,7 @@ def record(recorder: Any, of: Any) -> Any:
 
 
 def check_clocks(kept: Any, running: bool) -> tuple[datetime, datetime]:
-    """When a run began, and by when it was over, as it says."""
+    """Check the times of a run and remove them; return its start and its last update."""
     begun, end = kept.pop("started_at"), kept.pop("updated_at")
     created, duration = kept.pop("created_at"), kept.pop("duration_ms")
     for stamp in (begun, end, created):
@@ -203,7 +231,7 @@ def check_clocks(kept: Any, running: bool) -> tuple[datetime, datetime]:
 
 
 def check_log_clocks(one: Any, last: datetime, end: datetime) -> datetime:
-    """When a node began: after the one before it, and before the run's end."""
+    """Check that a node began after `last` and ended before `end`; return its start."""
     begun, duration = datetime.fromisoformat(one["started_at"]), one["duration_ms"]
     assert begun.tzinfo is not None
     assert last <= begun + SLACK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import operator
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, TypedDict
 
+import pytest
 from langgraph.graph import START, StateGraph
 
 from runlog.hooks import RunLogHandler
@@ -35,8 +37,17 @@ NODE_KEYS = {
 """What every node log has, as get_run gives it."""
 
 
+CALLS: dict[str, Callable[..., Any]] = {
+    "invoke": lambda graph, given, config=None: graph.invoke(given, config),
+    "ainvoke": lambda graph, given, config=None: asyncio.run(
+        graph.ainvoke(given, config)
+    ),
+}
+each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+
+
 class State(TypedDict, total=False):
-    """A number that the nodes count up, and which of them were there."""
+    """A number that the nodes count up, and the names of those that ran."""
 
     n: int
     seen: Annotated[list[Any], operator.add]
@@ -44,7 +55,7 @@ class State(TypedDict, total=False):
 
 
 def node(name: str, meanwhile: Callable[[], object] = lambda: None) -> Any:
-    """A node that counts and says that it was there; first it does something else."""
+    """A node that calls `meanwhile`, counts up, and adds its name to "seen"."""
 
     def act(state: State) -> State:
         meanwhile()
@@ -59,7 +70,7 @@ def chain(graph_name: str | None = None, /, **nodes: Any) -> Any:
 
 
 def chain_builder(**nodes: Any) -> Any:
-    """The same, to be compiled with options of one's own."""
+    """The same graph before it is compiled."""
     builder = StateGraph(State)
     builder.add_sequence(list(nodes.items()))
     builder.add_edge(START, next(iter(nodes)))
@@ -67,7 +78,7 @@ def chain_builder(**nodes: Any) -> Any:
 
 
 def two_nodes(graph_name: str = "g") -> Any:
-    """The graph that does when it does not matter which."""
+    """The graph of the tests that need no special one."""
     return chain(graph_name, first=node("first"), second=node("second"))
 
 
@@ -87,7 +98,7 @@ def check_two_nodes(run: Any, n: int = 0, status: str = "completed") -> None:
 
 
 def with_id(handler: Any, run_id: uuid.UUID | None = None, **more: Any) -> Any:
-    """A config with the handler and a run_id, and what else belongs into it."""
+    """A config with the handler, a run_id, and the other fields given."""
     return {"callbacks": [handler], "run_id": run_id or uuid.uuid4(), **more}
 
 

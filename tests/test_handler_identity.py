@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from fixtures_live import LiveProcess, Start
 from fixtures_postgres import PostgresServer
+from fixtures_proxy import Proxied
 from fixtures_store import Store
 from handler_graphs import chain, check_two_nodes, node, two_nodes, with_id
 from helpers import minimal, stored
-from torture.conftest import Proxied, make_proxied
 
 import runlog
 from runlog.hooks import RunLogHandler
@@ -284,14 +284,6 @@ def test_a_run_that_was_lost_is_not_the_next_one(start: Start, reader: Any) -> N
 
 
 # By the journal, with the server away
-
-
-@pytest.fixture
-def proxied(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Proxied]:
-    with postgres_server.borrow_database() as name:
-        made = make_proxied(postgres_server, name, tmp_path)
-        with made.proxy:
-            yield made
 
 
 @pytest.mark.parametrize("interval", [0, LONG])

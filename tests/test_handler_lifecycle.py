@@ -21,8 +21,8 @@ from graphs import (
     record,
     run,
     unordered,
+    with_checkpointer,
 )
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import (
     EmptyInputError,
     GraphDrained,
@@ -315,7 +315,7 @@ def test_a_run_that_is_drained(recorder: Any, config: Any, call: Any) -> None:
         return count(state)
 
     builder = build((START, "a"), ("a", "b"), a=drain, b=count)
-    graph = builder.compile(name="g", checkpointer=InMemorySaver())
+    graph = with_checkpointer(builder)
     with pytest.raises(GraphDrained) as error:
         call(graph, {"n": 1}, on_thread(config), control=control)
     a = log("a", 1, {"n": 1}, {"n": 2})

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from conftest import SANITIZED
 from fixtures_live import LiveProcess, LiveServer, Start
-from fixtures_postgres import PostgresServer
+from fixtures_proxy import Proxied
 from fixtures_store import Store
 from handler_graphs import (
     NODE_KEYS,
@@ -29,6 +29,7 @@ from handler_graphs import (
     begin_root,
     chain,
     check_two_nodes,
+    each_call,
     every_page,
     hold_gil,
     node,
@@ -39,7 +40,6 @@ from handler_graphs import (
 from helpers import locked, minimal, stored, until
 from langgraph.graph import START, StateGraph
 from stopwatch import Stopwatch
-from torture.conftest import Proxied, make_proxied
 from torture.load import journal_rows
 from torture.programs import Program, end_programs
 
@@ -50,10 +50,6 @@ SOON = 0.05
 """A checkpoint_interval that one can wait for."""
 LONG = 3600.0
 """One that does not come."""
-CALLS: dict[str, Callable[..., Any]] = {
-    "invoke": lambda graph, given, config: graph.invoke(given, config),
-    "ainvoke": lambda graph, given, config: asyncio.run(graph.ainvoke(given, config)),
-}
 
 
 @pytest.fixture
@@ -61,15 +57,6 @@ def reader(store: Store) -> Iterator[runlog.Recorder]:
     """Another process' view: a recorder that records nothing of its own."""
     with runlog.Recorder(**store.options) as made:
         yield made
-
-
-@pytest.fixture
-def proxied(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Proxied]:
-    """A PostgreSQL that can be taken away."""
-    with postgres_server.borrow_database() as name:
-        made = make_proxied(postgres_server, name, tmp_path)
-        with made.proxy:
-            yield made
 
 
 def kill_in_node(process: LiveProcess, count: int = 1) -> None:
@@ -111,7 +98,7 @@ def names(run: Any) -> list[tuple[str, str]]:
 # checkpoint_interval=0: at every event, before it returns
 
 
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@each_call
 def test_each_event_is_in_the_history_before_it_returns(recorder: Any, call: Any) -> None:
     handler = RunLogHandler("live", recorder=recorder, checkpoint_interval=0)
     config = with_id(handler, metadata={"user": "u"}, tags=["t"])

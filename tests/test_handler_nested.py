@@ -9,7 +9,6 @@ from graphs import (
     INNER,
     INTERRUPTED,
     Seen,
-    again,
     build,
     cancelled,
     chain,
@@ -20,16 +19,19 @@ from graphs import (
     failed,
     interrupts,
     invoke,
+    invoke_again,
     log,
     on_thread,
+    paused_run,
     record,
     record_of,
+    resumed_run,
     run,
     unordered,
+    with_checkpointer,
 )
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START
 from langgraph.types import (
     Command,
@@ -258,27 +260,22 @@ def test_a_breakpoint_in_a_subgraph(
 
     sub = inner if way == "node" else RunnableLambda(sync, action)
     builder = build((START, "sub"), sub=sub)
-    graph = builder.compile(name="g", checkpointer=InMemorySaver())
+    graph = with_checkpointer(builder)
     first = on_thread(config)
     call(graph, {"n": 1}, first)
-    assert record(recorder, first) == run(
+    assert record(recorder, first) == paused_run(
         {"n": 1},
         {"n": 1},
         log("sub", 1, {"n": 1}, **INTERRUPTED),
         log("x", 1, {"n": 1}, {"n": 2}, parent="sub"),
-        **INTERRUPTED,
-        thread_id="t",
         metadata=interrupts(),
     )
-    second = again(first)
-    call(graph, None, second)
-    assert record(recorder, second) == run(
+    second = invoke_again(call, graph, None, first)
+    assert record(recorder, second) == resumed_run(
         None,
         {"n": 3},
         log("sub", 1, {"n": 1}, {"n": 3}),
         log("y", 2, {"n": 2}, {"n": 3}, parent="sub"),
-        thread_id="t",
-        metadata={"resumed": True},
     )
 
 
@@ -306,25 +303,21 @@ def test_a_tool_that_asks_in_a_graph_of_its_own(
         return {"n": await asks.ainvoke({"a": state["n"]})}
 
     builder = build((START, "uses"), uses=RunnableLambda(sync, action))
-    graph = builder.compile(name="g", checkpointer=InMemorySaver())
+    graph = with_checkpointer(builder)
     first = on_thread(config)
     call(graph, {"n": 1}, first)
-    assert record(recorder, first) == run(
+    assert record(recorder, first) == paused_run(
         {"n": 1},
         {"n": 1},
         log("uses", 1, {"n": 1}, tool_calls=1, **INTERRUPTED),
         log("asks", 1, {"n": 1}, parent="uses", **INTERRUPTED),
-        **INTERRUPTED,
-        thread_id="t",
         metadata=interrupts(1) | {"tool_calls": 1},
     )
-    second = again(first)
-    call(graph, Command(resume=5), second)
-    assert record(recorder, second) == run(
+    second = invoke_again(call, graph, Command(resume=5), first)
+    assert record(recorder, second) == resumed_run(
         command(resume=5),
         {"n": 5},
         log("uses", 1, {"n": 1}, {"n": 5}, tool_calls=1),
         log("asks", 1, {"n": 1}, {"n": 5}, parent="uses"),
-        thread_id="t",
-        metadata={"resumed": True, "tool_calls": 1},
+        tool_calls=1,
     )

@@ -16,12 +16,15 @@ from graphs import (
     failed,
     interrupts,
     invoke,
+    invoke_again,
     log,
     on_thread,
+    paused_run,
     record,
+    resumed_run,
     run,
+    with_checkpointer,
 )
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Send, interrupt
 from pydantic import BaseModel, ValidationError
@@ -44,7 +47,7 @@ def named_run(recorder: Any, config: Any, call: Any, name: Any) -> None:
         raise ValueError(name)
 
     builder = build((START, node), (node, "b"), b=fail, **{node: count})
-    graph = builder.compile(name=name, checkpointer=InMemorySaver())
+    graph = with_checkpointer(builder, name)
     config = on_thread(config, name) | {"tags": [name], "metadata": {name: {name: name}}}
     with pytest.raises(ValueError):
         call(graph, {"n": 1}, config)
@@ -66,7 +69,7 @@ def named_run(recorder: Any, config: Any, call: Any, name: Any) -> None:
 
 
 def test_a_thread_whose_name_is_a_number(recorder: Any, config: Any) -> None:
-    graph = build((START, "a"), a=count).compile(name="g", checkpointer=InMemorySaver())
+    graph = with_checkpointer(build((START, "a"), a=count))
     config["configurable"] = {"thread_id": 7}
     invoke(graph, {"n": 1}, config)
     a = log("a", 1, {"n": 1}, {"n": 2})
@@ -147,25 +150,20 @@ def answered_run(recorder: Any, config: Any, call: Any, answer: Any) -> None:
         return {"n": interrupt(None)}
 
     builder = build((START, "a"), a=asks)
-    graph = builder.compile(name="g", checkpointer=InMemorySaver())
+    graph = with_checkpointer(builder)
     first = on_thread(config)
     call(graph, {"n": 1}, first)
-    assert record(recorder, first) == run(
+    assert record(recorder, first) == paused_run(
         {"n": 1},
         {"n": 1},
         log("a", 1, {"n": 1}, **INTERRUPTED),
-        **INTERRUPTED,
-        thread_id="t",
         metadata=interrupts(None),
     )
-    second = again(first)
-    call(graph, Command(resume=answer), second)
-    assert record(recorder, second) == run(
+    second = invoke_again(call, graph, Command(resume=answer), first)
+    assert record(recorder, second) == resumed_run(
         command(resume=answer),
         {"n": answer},
         log("a", 1, {"n": 1}, {"n": answer}),
-        thread_id="t",
-        metadata={"resumed": True},
     )
 
 
@@ -205,20 +203,17 @@ def test_questions_that_invoke_a_graph(
 def test_a_command_to_begin_with(recorder: Any, config: Any, call: Any) -> None:
     """It answers nothing, but goes on with the thread."""
     builder = build((START, "a"), ("a", "b"), a=count, b=count)
-    graph = builder.compile(name="g", checkpointer=InMemorySaver())
+    graph = with_checkpointer(builder)
     first = on_thread(config)
     call(graph, {"n": 1}, first)
-    second = again(first)
-    call(graph, Command(goto="b", update={"n": 10}), second)
+    second = invoke_again(call, graph, Command(goto="b", update={"n": 10}), first)
     kept = record(recorder, second)
     step = kept["node_logs"][0]["step"]
     assert step > 2
-    assert kept == run(
+    assert kept == resumed_run(
         command("b", update={"n": 10}),
         {"n": 11},
         log("b", step, {"n": 10}, {"n": 11}),
-        thread_id="t",
-        metadata={"resumed": True},
     )
 
 

@@ -13,65 +13,60 @@ from graphs import (
     either,
     failed,
     interrupts,
+    invoke_again,
     log,
     on_thread,
+    paused_run,
     record,
+    resumed_run,
     run,
     unordered,
+    with_checkpointer,
 )
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START
 from langgraph.types import Command, interrupt
-
-RESUMED = {"resumed": True}
 
 
 def ask(state: Any) -> Any:
     return {"n": state["n"] + interrupt("how many?")}
 
 
-def saved(**options: Any) -> Any:
-    """A graph with a checkpointer: a counts, b asks, c counts."""
+def pausing_graph(**options: Any) -> Any:
+    """A graph with a checkpointer: a counts, b interrupts the run, c counts."""
     nodes = {"a": count, "b": options.pop("b", ask), "c": count}
     builder = build((START, "a"), ("a", "b"), ("b", "c"), **nodes)
-    return builder.compile(name="g", checkpointer=InMemorySaver(), **options)
+    return with_checkpointer(builder, **options)
 
 
-def paused(**others: Any) -> Any:
+def paused_first_run() -> Any:
     """The record of the first run of that graph."""
-    return run(
+    return paused_run(
         {"n": 1},
         {"n": 2},
         log("a", 1, {"n": 1}, {"n": 2}),
         log("b", 2, {"n": 2}, **INTERRUPTED),
-        **INTERRUPTED,
-        thread_id="t",
         metadata=interrupts("how many?"),
-        **others,
     )
 
 
 @either
 def test_a_node_that_asks(recorder: Any, config: Any, call: Any) -> None:
     """That is no error. The answer begins a new run on the same thread."""
-    graph, first = saved(), on_thread(config)
+    graph, first = pausing_graph(), on_thread(config)
     (asked,) = call(graph, {"n": 1}, first)["__interrupt__"]
     assert recorder.flush()
     kept = recorder.get_run(str(config["run_id"]))
     assert kept["metadata"]["interrupts"] == [{"id": asked.id, "value": "how many?"}]
-    assert record(recorder, first) == paused()
+    assert record(recorder, first) == paused_first_run()
 
-    second = again(first)
-    call(graph, Command(resume=5), second)
-    assert record(recorder, second) == run(
+    second = invoke_again(call, graph, Command(resume=5), first)
+    assert record(recorder, second) == resumed_run(
         command(resume=5),
         {"n": 8},
         log("b", 2, {"n": 2}, {"n": 7}),
         log("c", 3, {"n": 7}, {"n": 8}),
-        thread_id="t",
-        metadata=RESUMED,
     )
-    assert record(recorder, first) == paused()
+    assert record(recorder, first) == paused_first_run()
     assert recorder.stats()["open_runs"] == 0
 
 
@@ -80,34 +75,29 @@ def test_a_node_that_asks_again(recorder: Any, config: Any, call: Any) -> None:
     def twice(state: Any) -> Any:
         return {"n": interrupt("first") + interrupt({"second": [1]})}
 
-    graph, config = saved(b=twice), on_thread(config)
+    graph, config = pausing_graph(b=twice), on_thread(config)
     call(graph, {"n": 1}, config)
-    second = again(config)
-    call(graph, Command(resume=5), second)
-    assert record(recorder, second) == run(
+    second = invoke_again(call, graph, Command(resume=5), config)
+    assert record(recorder, second) == paused_run(
         command(resume=5),
         {"n": 2},
         log("b", 2, {"n": 2}, **INTERRUPTED),
-        **INTERRUPTED,
-        thread_id="t",
-        metadata=RESUMED | interrupts({"second": [1]}),
+        metadata={"resumed": True} | interrupts({"second": [1]}),
     )
 
 
 @either
 def test_two_nodes_that_ask_at_once(recorder: Any, config: Any, call: Any) -> None:
     builder = build((START, "a"), (START, "b"), a=ask, b=lambda _: interrupt("what?"))
-    graph = builder.compile(name="g", checkpointer=InMemorySaver())
+    graph = with_checkpointer(builder)
     call(graph, {"n": 1}, on_thread(config))
     kept = unordered(record(recorder, config))
     kept["metadata"]["interrupts"].sort(key=lambda one: one["value"])
-    assert kept == run(
+    assert kept == paused_run(
         {"n": 1},
         {"n": 1},
         log("a", 1, {"n": 1}, **INTERRUPTED),
         log("b", 1, {"n": 1}, **INTERRUPTED),
-        **INTERRUPTED,
-        thread_id="t",
         metadata=interrupts("how many?", "what?"),
     )
 
@@ -118,59 +108,49 @@ def test_a_node_that_asks_beside_one_that_ends(
 ) -> None:
     """What has ended is not done again."""
     builder = build((START, "a"), (START, "b"), a=ask, b=lambda _: {})
-    graph = builder.compile(name="g", checkpointer=InMemorySaver())
+    graph = with_checkpointer(builder)
     first = on_thread(config)
     call(graph, {"n": 1}, first)
-    assert unordered(record(recorder, first)) == run(
+    assert unordered(record(recorder, first)) == paused_run(
         {"n": 1},
         {"n": 1},
         log("a", 1, {"n": 1}, **INTERRUPTED),
         log("b", 1, {"n": 1}, {}),
-        **INTERRUPTED,
-        thread_id="t",
         metadata=interrupts("how many?"),
     )
-    second = again(first)
-    call(graph, Command(resume=5), second)
+    second = invoke_again(call, graph, Command(resume=5), first)
     a = log("a", 1, {"n": 1}, {"n": 6})
-    assert record(recorder, second) == run(
-        command(resume=5), {"n": 6}, a, thread_id="t", metadata=RESUMED
-    )
+    assert record(recorder, second) == resumed_run(command(resume=5), {"n": 6}, a)
 
 
 @either
 def test_asking_without_a_checkpointer(recorder: Any, config: Any, call: Any) -> None:
     call(chain(a=count, b=ask), {"n": 1}, config)
-    assert record(recorder, config) == paused() | {"thread_id": None}
+    assert record(recorder, config) == paused_first_run() | {"thread_id": None}
 
 
 @either
 def test_a_subgraph_that_asks(recorder: Any, config: Any, call: Any) -> None:
     sub = chain("inner", deep=count, asks=ask)
     builder = build((START, "sub"), ("sub", "c"), sub=sub, c=count)
-    graph = builder.compile(name="g", checkpointer=InMemorySaver())
+    graph = with_checkpointer(builder)
     first = on_thread(config)
     call(graph, {"n": 1}, first)
-    assert record(recorder, first) == run(
+    assert record(recorder, first) == paused_run(
         {"n": 1},
         {"n": 1},
         log("sub", 1, {"n": 1}, **INTERRUPTED),
         log("deep", 1, {"n": 1}, {"n": 2}, parent="sub"),
         log("asks", 2, {"n": 2}, parent="sub", **INTERRUPTED),
-        **INTERRUPTED,
-        thread_id="t",
         metadata=interrupts("how many?"),
     )
-    second = again(first)
-    call(graph, Command(resume=5), second)
-    assert record(recorder, second) == run(
+    second = invoke_again(call, graph, Command(resume=5), first)
+    assert record(recorder, second) == resumed_run(
         command(resume=5),
         {"n": 8},
         log("sub", 1, {"n": 1}, {"n": 7}),
         log("asks", 2, {"n": 2}, {"n": 7}, parent="sub"),
         log("c", 2, {"n": 7}, {"n": 8}),
-        thread_id="t",
-        metadata=RESUMED,
     )
 
 
@@ -178,46 +158,39 @@ def test_a_subgraph_that_asks(recorder: Any, config: Any, call: Any) -> None:
 @pytest.mark.parametrize("place", ["interrupt_before", "interrupt_after"])
 def test_a_breakpoint(recorder: Any, config: Any, call: Any, place: Any) -> None:
     """LangGraph's events look like success, but for a word of it."""
-    graph, first = saved(b=count, **{place: ["b"]}), on_thread(config)
+    graph, first = pausing_graph(b=count, **{place: ["b"]}), on_thread(config)
     call(graph, {"n": 1}, first)
     a, b = log("a", 1, {"n": 1}, {"n": 2}), log("b", 2, {"n": 2}, {"n": 3})
     c = log("c", 3, {"n": 3}, {"n": 4})
     done, left = ([a], [b, c]) if place == "interrupt_before" else ([a, b], [c])
-    assert record(recorder, first) == run(
+    assert record(recorder, first) == paused_run(
         {"n": 1},
         done[-1]["outputs"],
         *done,
-        **INTERRUPTED,
-        thread_id="t",
         metadata=interrupts(),
     )
-    second = again(first)
-    call(graph, None, second)
-    assert record(recorder, second) == run(
-        None, {"n": 4}, *left, thread_id="t", metadata=RESUMED
-    )
+    second = invoke_again(call, graph, None, first)
+    assert record(recorder, second) == resumed_run(None, {"n": 4}, *left)
 
 
 @either
 def test_a_breakpoint_of_the_call(recorder: Any, config: Any, call: Any) -> None:
-    graph, config = saved(b=count), on_thread(config)
+    graph, config = pausing_graph(b=count), on_thread(config)
     call(graph, {"n": 1}, config, interrupt_before=["a"])
-    assert record(recorder, config) == run(
-        {"n": 1}, {"n": 1}, **INTERRUPTED, thread_id="t", metadata=interrupts()
+    assert record(recorder, config) == paused_run(
+        {"n": 1}, {"n": 1}, metadata=interrupts()
     )
 
 
 @either
 def test_going_back_in_time(recorder: Any, config: Any, call: Any) -> None:
-    graph, first = saved(b=count), on_thread(config)
+    graph, first = pausing_graph(b=count), on_thread(config)
     call(graph, {"n": 1}, first)
     (before_b,) = [s for s in graph.get_state_history(first) if s.next == ("b",)]
     second = again(config, configurable=before_b.config["configurable"])
     call(graph, None, second)
     b, c = log("b", 3, {"n": 2}, {"n": 3}), log("c", 4, {"n": 3}, {"n": 4})
-    assert record(recorder, second) == run(
-        None, {"n": 4}, b, c, thread_id="t", metadata=RESUMED
-    )
+    assert record(recorder, second) == resumed_run(None, {"n": 4}, b, c)
 
 
 @either
@@ -230,7 +203,7 @@ def test_going_on_after_a_failure(recorder: Any, config: Any, call: Any) -> None
             raise left.pop()
         return count(state)
 
-    graph, first = saved(b=flaky), on_thread(config)
+    graph, first = pausing_graph(b=flaky), on_thread(config)
     with pytest.raises(ConnectionError):
         call(graph, {"n": 1}, first)
     assert record(recorder, first) == run(
@@ -241,21 +214,17 @@ def test_going_on_after_a_failure(recorder: Any, config: Any, call: Any) -> None
         **failed(error),
         thread_id="t",
     )
-    second = again(first)
-    call(graph, None, second)
+    second = invoke_again(call, graph, None, first)
     b, c = log("b", 2, {"n": 2}, {"n": 3}), log("c", 3, {"n": 3}, {"n": 4})
-    assert record(recorder, second) == run(
-        None, {"n": 4}, b, c, thread_id="t", metadata=RESUMED
-    )
+    assert record(recorder, second) == resumed_run(None, {"n": 4}, b, c)
 
 
 @either
 def test_a_second_turn_is_not_resumed(recorder: Any, config: Any, call: Any) -> None:
     """Its steps go on from those of the first."""
-    graph, first = saved(b=count), on_thread(config)
+    graph, first = pausing_graph(b=count), on_thread(config)
     call(graph, {"n": 1}, first)
-    second = again(first)
-    call(graph, {"n": 11}, second)
+    second = invoke_again(call, graph, {"n": 11}, first)
     assert record(recorder, second) == run(
         {"n": 11},
         {"n": 14},

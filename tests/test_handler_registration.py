@@ -8,7 +8,7 @@ import contextvars
 import itertools
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,15 @@ import langgraph.pregel.main as pregel
 import pytest
 from fixtures_live import Start
 from fixtures_store import Store
-from handler_graphs import chain, chain_builder, check_two_nodes, node, two_nodes
+from handler_graphs import (
+    CALLS,
+    chain,
+    chain_builder,
+    check_two_nodes,
+    each_call,
+    node,
+    two_nodes,
+)
 from helpers import stored
 from langchain_core.tracers import context as langchain_context
 from langgraph.checkpoint.memory import InMemorySaver
@@ -31,13 +39,6 @@ WRAPPED = [
     "get_sync_graph_callback_manager_for_config",
     "get_async_graph_callback_manager_for_config",
 ]
-CALLS: dict[str, Callable[..., Any]] = {
-    "invoke": lambda graph, given, config=None: graph.invoke(given, config),
-    "ainvoke": lambda graph, given, config=None: asyncio.run(
-        graph.ainvoke(given, config)
-    ),
-}
-each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
 @pytest.fixture
@@ -552,7 +553,8 @@ import langgraph.pregel.main as pregel
 import runlog
 from runlog import hooks
 from langgraph.types import Command
-from test_handler_registration import CALLS, WRAPPED, only_run, pause
+from handler_graphs import CALLS
+from test_handler_registration import WRAPPED, only_run, pause
 
 kept = {name: getattr(pregel, name) for name in WRAPPED}
 for name in WRAPPED:

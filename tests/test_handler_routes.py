@@ -15,10 +15,10 @@ from graphs import (
     record,
     run,
     unordered,
+    with_checkpointer,
 )
 from langchain_core.runnables import RunnableLambda
 from langgraph.cache.memory import InMemoryCache
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START
 from langgraph.types import CachePolicy, Command
 
@@ -94,7 +94,7 @@ def test_a_command_to_the_graph_around(recorder: Any, config: Any, call: Any) ->
 
 def test_looking_at_a_state_is_no_run(recorder: Any, config: Any) -> None:
     builder = build((START, "a"), a=count)
-    graph = builder.compile(name="g", checkpointer=InMemorySaver())
+    graph = with_checkpointer(builder)
     config = on_thread(config)
     graph.update_state(config, {"n": 5})
     assert graph.get_state(config).values == {"n": 5}

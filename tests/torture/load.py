@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Self
 
+from fixtures_postgres import PostgresServer
 from helpers import minimal, until
 
 import runlog
@@ -77,16 +77,11 @@ class Load:
             thread.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _type: object, error: object, _traceback: object) -> None:
         self._done.set()
         for thread in self._threads:
             thread.join(120)
-        if exc is None:
+        if error is None:
             assert not any(thread.is_alive() for thread in self._threads), "it hangs"
             if self.errors:
                 raise self.errors[0]
@@ -95,6 +90,19 @@ class Load:
         """Wait until so many more runs were acknowledged."""
         target = len(self.acknowledged.states) + count
         until(lambda: len(self.acknowledged.states) >= target or bool(self.errors))
+
+    def over_a_crash(self, server: PostgresServer) -> None:
+        """Kill the server under this load, and start it again; a crash says no goodbye.
+
+        Some more runs are acknowledged in each state.
+        """
+        self.some_more()
+        server.halt(immediate=True)
+        until_server(self.recorder, "away")
+        self.some_more()
+        server.resume()
+        until_server(self.recorder, "up")
+        self.some_more()
 
     def _work(self, number: int) -> None:
         count = 0

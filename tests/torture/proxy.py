@@ -27,7 +27,6 @@ import sys
 import termios
 import threading
 import time
-from types import TracebackType
 from typing import Self
 
 from fixtures_postgres import free_port
@@ -103,12 +102,7 @@ class Proxy:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     @property

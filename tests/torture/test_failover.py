@@ -139,13 +139,7 @@ def test_the_server_behind_pgbouncer_is_killed(
         postgres_dsn=bouncer.dsn(dbname), sqlite_path=journal, postgres_timeout=1
     ) as recorder:
         with Load(recorder) as load:
-            load.some_more()
-            own_server.halt(immediate=True)
-            until_server(recorder, "away")
-            load.some_more()
-            own_server.resume()
-            until_server(recorder, "up")
-            load.some_more()
+            load.over_a_crash(own_server)
         assert recorder.flush(60) is True
     load.acknowledged.check(query_of(own_server, dbname))
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 from conftest import SANITIZED
+from fixtures_proxy import Proxied
 from fixtures_store import Store
-from torture.conftest import Proxied
 from torture.load import journal_rows
 from torture.writers import Writers, check_file
 

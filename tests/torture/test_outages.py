@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from conftest import SANITIZED
 from fixtures_postgres import PostgresServer
+from fixtures_proxy import Proxied
 from helpers import minimal
 from stopwatch import Stopwatch
-from torture.conftest import Proxied
 from torture.load import (
     AWAY,
     BACK,
@@ -142,13 +142,7 @@ def test_the_server_is_killed_under_load(
     with runlog.Recorder(postgres_dsn=dsn, sqlite_path=path) as recorder:
         with Load(recorder) as load:
             for number in range(ROUNDS):
-                load.some_more()
-                own_server.halt(immediate=True)
-                until_server(recorder, "away")
-                load.some_more()
-                own_server.resume()
-                until_server(recorder, "up")
-                load.some_more()
+                load.over_a_crash(own_server)
                 until_told(caplog, BACK, number + 1)
                 assert told(caplog, AWAY) == number + 1
         check_drained(recorder, path)

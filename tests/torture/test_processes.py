@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from fixtures_proxy import Proxied
 from helpers import minimal, until
-from torture.conftest import Proxied
 from torture.load import Acknowledged, journal_rows
 from torture.writers import Writers, check_file
 

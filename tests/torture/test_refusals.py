@@ -14,8 +14,8 @@ from typing import Any
 import psycopg
 import pytest
 from fixtures_postgres import PostgresServer, server_user
+from fixtures_proxy import Proxied
 from helpers import minimal
-from torture.conftest import Proxied
 from torture.load import (
     AWAY,
     BACK,
