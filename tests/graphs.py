@@ -164,8 +164,8 @@ def resumed_run(
     inputs: Any, outputs: Any, *logs: dict[str, Any], **metadata: Any
 ) -> dict[str, Any]:
     """The expected record of a run that continued thread "t"."""
-    others = {"thread_id": "t", "metadata": {"resumed": True, **metadata}}
-    return run(inputs, outputs, *logs, **others)
+    facts = {"resumed": True, **metadata}
+    return run(inputs, outputs, *logs, thread_id="t", metadata=facts)
 
 
 def command(goto: Any = (), **others: Any) -> dict[str, Any]:

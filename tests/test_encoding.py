@@ -365,7 +365,8 @@ def test_a_cycle_is_marked(recorder: Any, make: Any) -> None:
 
 def test_values_that_stand_for_one_another_end() -> None:
     """An Enum is replaced by its value: here a member of another one, for ever."""
-    one, other = enum.Enum("One", "A"), enum.Enum("Other", "B")
+    one: Any = enum.Enum("One", "A")
+    other: Any = enum.Enum("Other", "B")
     one.A._value_, other.B._value_ = other.B, one.A
     assert json.loads(encode_json([one.A, 1])) == ["<unserializable One>", 1]
     one.A._value_ = [other.B]
