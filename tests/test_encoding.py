@@ -365,12 +365,19 @@ def test_a_cycle_is_marked(recorder: Any, make: Any) -> None:
 
 def test_values_that_stand_for_one_another_end() -> None:
     """An Enum is replaced by its value: here a member of another one, for ever."""
-    one: Any = enum.Enum("One", "A")
-    other: Any = enum.Enum("Other", "B")
-    one.A._value_, other.B._value_ = other.B, one.A
-    assert json.loads(encode_json([one.A, 1])) == ["<unserializable One>", 1]
-    one.A._value_ = [other.B]
-    assert json.loads(encode_json(one.A)) == ["<cycle>"]
+
+    class One(enum.Enum):
+        A = 1
+
+    class Other(enum.Enum):
+        B = 1
+
+    one: Any = One.A
+    other: Any = Other.B
+    one._value_, other._value_ = other, one
+    assert json.loads(encode_json([one, 1])) == ["<unserializable One>", 1]
+    one._value_ = [other]
+    assert json.loads(encode_json(one)) == ["<cycle>"]
 
 
 def test_a_cycle_through_an_array_ends() -> None:
