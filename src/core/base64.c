@@ -1,7 +1,33 @@
-/* A decoder of base64. See base64.h. */
+/* Base64. See base64.h. */
 #include "core/base64.h"
 
 #define NONE 0x80 /* not in the alphabet */
+
+size_t rl_base64_encode(char *out, const uint8_t *data, size_t len)
+{
+    static const char digits[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *to = out;
+
+    for (; len >= 3; data += 3, len -= 3, to += 4) {
+        uint32_t bits = (uint32_t)data[0] << 16 | (uint32_t)data[1] << 8 | data[2];
+
+        to[0] = digits[bits >> 18];
+        to[1] = digits[bits >> 12 & 63];
+        to[2] = digits[bits >> 6 & 63];
+        to[3] = digits[bits & 63];
+    }
+    if (len > 0) {
+        uint32_t bits = (uint32_t)data[0] << 16 | (len == 2 ? (uint32_t)data[1] << 8 : 0);
+
+        to[0] = digits[bits >> 18];
+        to[1] = digits[bits >> 12 & 63];
+        to[2] = len == 2 ? digits[bits >> 6 & 63] : '=';
+        to[3] = '=';
+        to += 4;
+    }
+    return (size_t)(to - out);
+}
 
 /* The six bits of a character, or NONE. */
 static inline unsigned six_bits(char c)

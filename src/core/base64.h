@@ -1,4 +1,4 @@
-/* A decoder of base64. The encoder is rl_base64 in text.h.
+/* Base64, encoded and decoded.
  *
  * Pure functions; thread-safe. Source: RFC 4648, section 4 (the standard alphabet).
  */
@@ -8,6 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* Writes base64 with padding; returns the bytes written, 4 * ((len + 2) / 3). */
+size_t rl_base64_encode(char *out, const uint8_t *data, size_t len);
 
 /* The most bytes that `len` characters of base64 can stand for. */
 #define RL_BASE64_ROOM(len) ((len) / 4 * 3)

@@ -1,4 +1,4 @@
-/* Text: escaping, UTF-8, base64, integers. See text.h.
+/* Text: escaping, UTF-8, integers. See text.h.
  *
  * Most text needs no escape, so the loops copy 16 bytes at a time (SSE2, NEON) or 8
  * (other machines), and handle single bytes only in a block that needs an escape. They
@@ -320,32 +320,6 @@ size_t rl_escaped_prefix(const char *text, size_t len, size_t max)
         at += step;
     }
     return at;
-}
-
-size_t rl_base64(char *out, const uint8_t *data, size_t len)
-{
-    static const char digits[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char *to = out;
-
-    for (; len >= 3; data += 3, len -= 3, to += 4) {
-        uint32_t bits = (uint32_t)data[0] << 16 | (uint32_t)data[1] << 8 | data[2];
-
-        to[0] = digits[bits >> 18];
-        to[1] = digits[bits >> 12 & 63];
-        to[2] = digits[bits >> 6 & 63];
-        to[3] = digits[bits & 63];
-    }
-    if (len > 0) {
-        uint32_t bits = (uint32_t)data[0] << 16 | (len == 2 ? (uint32_t)data[1] << 8 : 0);
-
-        to[0] = digits[bits >> 18];
-        to[1] = digits[bits >> 12 & 63];
-        to[2] = len == 2 ? digits[bits >> 6 & 63] : '=';
-        to[3] = '=';
-        to += 4;
-    }
-    return (size_t)(to - out);
 }
 
 size_t rl_put_u64(char *out, uint64_t value)

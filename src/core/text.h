@@ -1,7 +1,7 @@
-/* Text: escaping for JSON strings, UTF-8, base64, decimal integers.
+/* Text: escaping for JSON strings, UTF-8, decimal integers.
  *
  * Pure functions from memory to memory; thread-safe. Sources: RFC 8259 (JSON), RFC 3629
- * (UTF-8), RFC 4648 (base64).
+ * (UTF-8).
  */
 #ifndef RL_TEXT_H
 #define RL_TEXT_H
@@ -189,9 +189,6 @@ static inline unsigned rl_hex_digit(char c)
 
     return digit < 10 ? digit : letter < 6 ? letter + 10 : 16;
 }
-
-/* Writes base64 with padding; returns the bytes written, 4 * ((len + 2) / 3). */
-size_t rl_base64(char *out, const uint8_t *data, size_t len);
 
 /* Write a decimal integer of at most 20 bytes; return the bytes written. */
 size_t rl_put_u64(char *out, uint64_t value);

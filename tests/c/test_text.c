@@ -1,5 +1,5 @@
 /* Tests of core/text.h: escaping, its inverse and cutting, each against a slow reference.
- * test_text_forms.c has base64 and integers.
+ * Integers are compared with the C library.
  *
  * Inputs and outputs have memory of exactly their size, so that AddressSanitizer finds an
  * access beyond them. This program also contains the code for machines without SSE2 and
@@ -27,7 +27,6 @@ enum {
 #define rl_escape_ucs4 portable_escape_ucs4
 #define rl_unescape portable_unescape
 #define rl_escaped_prefix portable_escaped_prefix
-#define rl_base64 portable_base64
 #define rl_put_u64 portable_put_u64
 #include "core/text.c"
 #undef rl_escape_utf8
@@ -36,7 +35,6 @@ enum {
 #undef rl_escape_ucs4
 #undef rl_unescape
 #undef rl_escaped_prefix
-#undef rl_base64
 #undef rl_put_u64
 
 #define LONGEST 70 /* more than four blocks of SSE2, and a tail */
@@ -338,6 +336,46 @@ static void test_escaped_prefix(void)
     }
 }
 
+static void check_integer(uint64_t value)
+{
+    char *out = malloc(20), want[24];
+    size_t len = rl_put_u64(out, value);
+
+    CHECK_SAME(out, len, want, (size_t)snprintf(want, sizeof want, "%" PRIu64, value));
+    len = rl_put_i64(out, (int64_t)value);
+    CHECK_SAME(out, len, want,
+               (size_t)snprintf(want, sizeof want, "%" PRId64, (int64_t)value));
+    free(out);
+}
+
+static void test_integers_are_written(void)
+{
+    uint64_t state = 5, power = 1;
+
+    for (uint64_t value = 0; value < 20000; value++) {
+        check_integer(value);
+        check_integer(0 - value);
+    }
+    check_integer(UINT64_MAX);
+    check_integer((uint64_t)INT64_MAX);
+    check_integer((uint64_t)INT64_MIN);
+    for (int digits = 0; digits < 20; digits++, power *= 10) {
+        for (uint64_t value = power - 2; value != power + 3; value++) {
+            check_integer(value);
+            check_integer(0 - value);
+        }
+    }
+    for (unsigned bit = 0; bit < 64; bit++) {
+        for (uint64_t value = (UINT64_C(1) << bit) - 2; value != (UINT64_C(1) << bit) + 3;
+             value++) {
+            check_integer(value);
+        }
+    }
+    for (int round = 0; round < 100000; round++) {
+        check_integer(random_next(&state) >> random_below(&state, 64));
+    }
+}
+
 static const struct check_test tests[] = {
     CHECK_TEST(test_escape_utf8_at_every_place),
     CHECK_TEST(test_escape_utf8_of_random_texts),
@@ -347,6 +385,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_transcode_at_every_place),
     CHECK_TEST(test_unescape_is_the_inverse),
     CHECK_TEST(test_escaped_prefix),
+    CHECK_TEST(test_integers_are_written),
 };
 
 CHECK_MAIN(tests)

@@ -2,7 +2,7 @@
 #include "meaning/services/milvus.h"
 
 #include "core/alloc.h"
-#include "core/text.h"
+#include "core/base64.h"
 #include "meaning/services/milvus_call.h"
 #include "meaning/services/milvus_endpoint.h"
 #include "meaning/services/milvus_filter.h"
@@ -28,7 +28,8 @@ static char *make_authorization(const char *token)
 
     if (header != NULL) {
         memcpy(header, AUTHORIZATION, head);
-        header[head + rl_base64(header + head, (const uint8_t *)token, len)] = '\0';
+        header[head + rl_base64_encode(header + head, (const uint8_t *)token, len)] =
+            '\0';
     }
     return header;
 }

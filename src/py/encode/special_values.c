@@ -1,6 +1,7 @@
 /* Special values, each by the kind of its type. See special_values.h and convert.h. */
 #include "py/encode/special_values.h"
 
+#include "core/base64.h"
 #include "py/base/errors.h"
 #include "py/encode/convert.h"
 
@@ -33,7 +34,7 @@ static void put_base64(rl_encoder *self, PyObject *value)
         }
         rl_json_string_add(
             &self->json, &string,
-            rl_base64(buf->data + buf->len, (const uint8_t *)view.buf + at, len));
+            rl_base64_encode(buf->data + buf->len, (const uint8_t *)view.buf + at, len));
         at += len;
     }
     rl_json_string_end(&self->json, &string);
