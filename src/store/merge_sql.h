@@ -48,14 +48,30 @@
 #define RL_SQL_MERGE(own) \
     " ON CONFLICT (wpk_id, run_id) DO UPDATE SET " \
     "id = CASE WHEN " own " THEN excluded.id ELSE run.id END, " \
-    RL_SQL_NEWEST("status") ", " RL_SQL_NEWEST("error_type") ", " RL_SQL_NEWEST("error_text") ", " \
-    RL_SQL_NEWEST("updated_at") ", " RL_SQL_NEWEST("revision") ", " RL_SQL_NEWEST_GIVEN("duration_ms") ", " \
-    RL_SQL_NEWEST_GIVEN("thread_id") ", " RL_SQL_NEWEST_GIVEN("started_at") ", " RL_SQL_NEWEST_GIVEN("inputs") ", " \
-    RL_SQL_NEWEST_GIVEN("outputs") ", " RL_SQL_NEWEST_GIVEN("node_logs") ", " RL_SQL_NEWEST_GIVEN("metadata") ", " \
-    RL_SQL_NEWEST_GIVEN("owner") " WHERE (NOT " own " OR run.id = excluded.id OR run.owner IS NULL)" \
-    " AND (" RL_SQL_IS_NEWER " OR " RL_SQL_FILLS_NULL("duration_ms") " OR " RL_SQL_FILLS_NULL("thread_id") \
-    " OR " RL_SQL_FILLS_NULL("started_at") " OR " RL_SQL_FILLS_NULL("inputs") " OR " RL_SQL_FILLS_NULL("outputs") \
-    " OR " RL_SQL_FILLS_NULL("node_logs") " OR " RL_SQL_FILLS_NULL("metadata") " OR " RL_SQL_FILLS_NULL("owner") ")"
+    RL_SQL_NEWEST("status") ", " \
+    RL_SQL_NEWEST("error_type") ", " \
+    RL_SQL_NEWEST("error_text") ", " \
+    RL_SQL_NEWEST("updated_at") ", " \
+    RL_SQL_NEWEST("revision") ", " \
+    RL_SQL_NEWEST_GIVEN("duration_ms") ", " \
+    RL_SQL_NEWEST_GIVEN("thread_id") ", " \
+    RL_SQL_NEWEST_GIVEN("started_at") ", " \
+    RL_SQL_NEWEST_GIVEN("inputs") ", " \
+    RL_SQL_NEWEST_GIVEN("outputs") ", " \
+    RL_SQL_NEWEST_GIVEN("node_logs") ", " \
+    RL_SQL_NEWEST_GIVEN("metadata") ", " \
+    RL_SQL_NEWEST_GIVEN("owner") \
+    " WHERE (NOT " own " OR run.id = excluded.id OR run.owner IS NULL)" \
+    " AND (" RL_SQL_IS_NEWER \
+    " OR " RL_SQL_FILLS_NULL("duration_ms") \
+    " OR " RL_SQL_FILLS_NULL("thread_id") \
+    " OR " RL_SQL_FILLS_NULL("started_at") \
+    " OR " RL_SQL_FILLS_NULL("inputs") \
+    " OR " RL_SQL_FILLS_NULL("outputs") \
+    " OR " RL_SQL_FILLS_NULL("node_logs") \
+    " OR " RL_SQL_FILLS_NULL("metadata") \
+    " OR " RL_SQL_FILLS_NULL("owner") \
+    ")"
 /* clang-format on */
 
 #endif

@@ -19,8 +19,7 @@ static rl_status is_taken(const rl_own_ops *ops, void *ctx, const rl_run *run,
 }
 
 /* Finds the first free number. Numbers are given without gaps, so a doubling search and
- * then a binary search find it in O(log n) queries, even for a program that reuses one
- * run_id. */
+ * then a binary search find it in O(log n) queries. */
 static rl_status find_free(const rl_own_ops *ops, void *ctx, const rl_run *run,
                            rl_buf *name, unsigned *number, rl_err *err)
 {

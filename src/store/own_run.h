@@ -18,8 +18,7 @@
 
 /* The queries that a store answers for rl_own_insert. Names end with a NUL. */
 typedef struct rl_own_ops {
-    /* Appends the run_id of the row with this run's id; nothing if there is no such
-     * row. */
+    /* Appends the run_id of the row with this run's id; nothing if there is none. */
     rl_status (*find)(void *ctx, const rl_run *run, rl_buf *name, rl_err *err);
     /* Sets *taken: whether the run's workflow has a row with this run_id. */
     rl_status (*taken)(void *ctx, const rl_run *run, const char *name, bool *taken,
@@ -32,8 +31,8 @@ typedef struct rl_own_ops {
 
 /* For a run whose insert changed no row. If the row is the run's own, it is newer, and
  * nothing is left to do. If the row belongs to another run, inserts this one under the
- * first free name. RL_STORE if other processes took 100 free names in turn. Passes
- * `ctx` to the ops. */
+ * first free name. RL_STORE if other processes took 100 free names in turn. Passes `ctx`
+ * to the ops. */
 rl_status rl_own_insert(const rl_own_ops *ops, void *ctx, const rl_run *run, rl_err *err);
 
 #endif

@@ -45,8 +45,7 @@ bool rl_query_has_filter(const rl_query *query);
 
 /* The values to bind, as text, in the order of the placeholders. */
 typedef struct rl_bindings {
-    const char
-        *values[RL_QUERY_VALUES]; /* borrowed from the query, or from `formatted` */
+    const char *values[RL_QUERY_VALUES]; /* of the query, or in `formatted` */
     int count;
     char formatted[RL_QUERY_VALUES][32]; /* times and numbers */
 } rl_bindings;

@@ -54,8 +54,7 @@ typedef struct rl_store_ops {
     rl_status (*query)(rl_store *store, const rl_query *query, rl_rows *rows,
                        rl_err *err);
 
-    /* Deletes all rows that the filters select, whatever the limit; *count gets their
-     * number. */
+    /* Deletes all rows that match the filters; ignores the limit. *count: how many. */
     rl_status (*remove)(rl_store *store, const rl_query *query, int64_t *count,
                         rl_err *err);
 

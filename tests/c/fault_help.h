@@ -292,8 +292,7 @@ struct fault_plan {
     bool once;  /* never with all that follow */
 };
 
-/* Plays a scenario in which the call with number `at` fails; false if it makes fewer
- * calls. */
+/* Plays a scenario whose call number `at` fails; false if it makes fewer calls. */
 static inline bool fault_play(const struct fault_plan *plan, long at, bool go_on,
                               void (*scenario)(void))
 {

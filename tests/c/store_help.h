@@ -49,8 +49,7 @@ static inline void help_remove_folder(void)
 }
 
 /* The absolute path of a new file, in a folder of this program below the current
- * directory. The program removes the folder at its exit; a child must end by _exit, which
- * does not. */
+ * directory. The program removes the folder at its exit; children must end by _exit. */
 static inline void fresh_path(char path[HELP_PATH])
 {
     static int count;

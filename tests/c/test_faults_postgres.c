@@ -446,8 +446,7 @@ static void test_memory_fails(void)
     fault_everywhere(&plan, record);
 }
 
-/* The journal's file fails while the server is unavailable: acknowledged runs are in it
- * nevertheless. */
+/* The journal's file fails during an outage: it has the acknowledged runs. */
 static void test_journal_fails(void)
 {
     static const struct fault_plan plans[] = {

@@ -15,8 +15,7 @@
 
 #define NOT_UNIQUE "23505"
 
-static int
-    lost_answer; /* the number of the call of PQgetResult, from now, that loses its result */
+static int lost_answer; /* which of the next calls of PQgetResult loses its result */
 
 PGresult *__real_PQgetResult(PGconn *pg);
 PGresult *__wrap_PQgetResult(PGconn *pg);
@@ -108,8 +107,7 @@ static void test_later_logs_update_their_row(void)
 {
     rl_store *store = open_server();
 
-    /* a run logged by its name alone becomes the first run with that name and an own
-     * id */
+    /* a run logged by name alone becomes the first with that name and an own id */
     CHECK_INT(write_run(store, new_run("w", "r", "running"), true, NULL), RL_OK);
     write_own(store, 1, "running", NULL);
     write_own(store, 2, "running", NULL);
@@ -126,8 +124,7 @@ static void test_later_logs_update_their_row(void)
     store->ops->close(store);
 }
 
-/* Any consecutive logs of two runs, before and after all of them: the rows are always the
- * same. */
+/* Some logs, then all, then some again: the rows are always the same. */
 static void test_repeated_logs_change_nothing(void)
 {
     rl_store *store = open_server();
@@ -178,8 +175,7 @@ static void test_batch_is_written_whole_or_not_at_all(void)
     store->ops->close(store);
 }
 
-/* A run that was stored under another name stays there when its own name is free
- * again. */
+/* A run stored under another name keeps it when its own name is free again. */
 static void test_renamed_run_keeps_its_name(void)
 {
     rl_store *store = open_server();

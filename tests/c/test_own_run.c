@@ -248,8 +248,7 @@ static void test_later_logs_update_their_row(void)
 
     fresh_path(path);
     store = open_store(path);
-    /* a run logged by its name alone becomes the first run with that name and an own
-     * id */
+    /* a run logged by name alone becomes the first with that name and an own id */
     CHECK_INT(write_run(store, new_run("w", "r", "running"), true, NULL), RL_OK);
     CHECK_INT(write_own(store, 1, "running", NULL), RL_OK);
     CHECK_INT(write_own(store, 2, "running", NULL), RL_OK);
@@ -343,8 +342,7 @@ static void test_batch_is_written_whole_or_not_at_all(void)
     CHECK_INTACT(path);
 }
 
-/* A run that was stored under another name stays there when its own name is free
- * again. */
+/* A run stored under another name keeps it when its own name is free again. */
 static void test_renamed_run_keeps_its_name(void)
 {
     char path[HELP_PATH];

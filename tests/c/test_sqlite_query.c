@@ -94,8 +94,7 @@ static void check_rows(const rl_query *query, const rl_rows *rows, size_t count)
     }
 }
 
-/* Every combination of filters, each with a small page, one that holds all rows, and an
- * offset. */
+/* Every combination of filters: with a small page, a large page, and an offset. */
 static void test_filters_combine(void)
 {
     static const char *const values[4][3] = {{NULL, "w3", "none"},

@@ -93,8 +93,7 @@ static int64_t count_of(const struct opened *file, const char *run_id)
     return sql_int(file->path, sql);
 }
 
-/* Takes the notices; returns their number. Each must be an ERROR that contains the path
- * and `what`. */
+/* Takes and counts the notices. Each must be an ERROR with the path and `what`. */
 static int count_reports(struct opened *file, const char *what)
 {
     rl_notice notice;
@@ -592,8 +591,7 @@ static void write_until_stopped(struct opened *file, struct shared *shared, int 
     leave_child();
 }
 
-/* Waits until each process has given this number of notices, and has written 50 runs
- * more. */
+/* Waits until each process has given this number of notices, and then 50 runs. */
 static void wait_for_writers(struct shared *shared, int reports)
 {
     const struct timespec pause = {0, 1000000};

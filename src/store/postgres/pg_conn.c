@@ -10,8 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define IDLE_CHECK_NS \
-    UINT64_C(5000000000) /* an idle connection older than this is checked */
+#define IDLE_CHECK_NS UINT64_C(5000000000)   /* idle longer: check the connection */
 #define PING_TIMEOUT_NS UINT64_C(1000000000) /* for the answer to that check */
 #define STOP_CHECK_MS 50 /* interval of reading `stop` while waiting */
 
@@ -313,8 +312,7 @@ static rl_status wait_for_socket(rl_pg_conn *conn, bool to_write, uint64_t end,
     return rl_pg_conn_give_up(conn, why, err);
 }
 
-/* Closes the connection, as libpq allows no other command while an answer is
- * outstanding. */
+/* Closes the connection: libpq takes no command while an answer is outstanding. */
 static rl_status fail(rl_pg_conn *conn, rl_err *err)
 {
     rl_status status = rl_pg_conn_error(conn, NULL, err);

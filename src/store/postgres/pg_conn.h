@@ -20,11 +20,10 @@
 
 /* Shared by all connections of a store. */
 typedef struct rl_pg_server {
-    const char *dsn;     /* borrowed */
-    uint64_t timeout_ns; /* how long the server may take to answer */
-    atomic_uint
-        timeouts;        /* how often it did not: then idle connections must be checked */
-    rl_pg_sessions lost; /* whose connections were lost during a batch */
+    const char *dsn;               /* borrowed */
+    uint64_t timeout_ns;           /* how long the server may take to answer */
+    atomic_uint timeouts;          /* so far; each makes idle connections suspect */
+    rl_pg_sessions lost;           /* whose connections were lost during a batch */
     const struct rl_pg_hook *hook; /* borrowed, or NULL; see pg_row.h */
 } rl_pg_server;
 
@@ -60,8 +59,7 @@ bool rl_pg_conn_lost(const rl_pg_conn *conn);
  * err->retryable, and err->refused if the server rejects the row. Returns RL_STORE. */
 rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err);
 
-/* Closes the connection after a failure that may pass: fills err with `why`, retryable.
- * Returns RL_STORE. */
+/* Closes the connection after a retryable failure; err gets `why`. Returns RL_STORE. */
 rl_status rl_pg_conn_give_up(rl_pg_conn *conn, const char *why, rl_err *err);
 
 /* Sends what is queued and waits for the next result, which is NULL after the last result
@@ -74,8 +72,7 @@ rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err);
 rl_status rl_pg_conn_last(rl_pg_conn *conn, PGresult **result, rl_err *err);
 
 /* Runs a statement with `count` text parameters, and waits as rl_pg_conn_last does.
- * `binary`: the results are binary. Without parameters and `binary`, `sql` may hold
- * several statements. */
+ * `binary`: of the results. If neither is used, `sql` may hold several statements. */
 rl_status rl_pg_conn_exec(rl_pg_conn *conn, const char *sql, int count,
                           const char *const *values, bool binary, PGresult **result,
                           rl_err *err);

@@ -14,8 +14,7 @@ static rl_status run(rl_pg_conn *conn, const char *sql, rl_err *err)
     return rl_pg_conn_exec(conn, sql, 0, NULL, false, NULL, err);
 }
 
-/* Compares the database's migrations with the known ones; *applied gets how many it
- * has. */
+/* Compares the database's migrations with the known ones; *applied: how many it has. */
 static rl_status check_migrations(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
                                   size_t *applied, rl_err *err)
 {

@@ -25,8 +25,7 @@ void rl_pg_pool_free(rl_pg_pool *pool)
     pthread_mutex_destroy(&pool->lock);
 }
 
-/* The first free connection, so that few are ever opened; pool->size if none is. Lock
- * held. */
+/* The first free connection, so that few are opened; pool->size if none. Lock held. */
 static unsigned find_free(const rl_pg_pool *pool)
 {
     unsigned at = 0;
@@ -131,8 +130,7 @@ void rl_pg_pool_after_fork(rl_pg_pool *pool, bool in_child)
             rl_pg_conn_abandon(&pool->conns[i], !pool->used[i]);
             pool->used[i] = false;
         }
-        rl_cond_init(
-            &pool->freed); /* threads that waited on it exist only in the parent */
+        rl_cond_init(&pool->freed); /* its waiting threads are the parent's */
     }
     pthread_mutex_unlock(&pool->lock);
 }

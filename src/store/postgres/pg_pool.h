@@ -35,8 +35,7 @@ void rl_pg_pool_give(rl_pg_pool *pool, rl_pg_conn *conn);
 typedef rl_status (*rl_pg_pool_work)(rl_pg_conn *conn, void *ctx, rl_err *err);
 rl_status rl_pg_pool_run(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx, rl_err *err);
 
-/* Runs one statement, in its own transaction, as rl_pg_conn_exec does with binary
- * results. */
+/* Runs one statement as rl_pg_conn_exec does, with binary results. */
 rl_status rl_pg_pool_exec(rl_pg_pool *pool, const char *sql, int count,
                           const char *const *values, PGresult **result, rl_err *err);
 

@@ -19,7 +19,7 @@ typedef struct rl_pg_insert {
 
 /* Lets another part of the program write its own rows in the transaction of each run. Its
  * statement replaces RL_PG_INSERT and contains it, so both take one round trip, and must
- * report a row as affected if the run's row changed. It has one parameter more, the
+ * report a row as affected if the run's row changed. It has one more parameter, a
  * flag. */
 typedef struct rl_pg_hook {
     rl_pg_insert insert;
@@ -27,8 +27,7 @@ typedef struct rl_pg_hook {
     void *ctx;                                  /* borrowed */
 } rl_pg_hook;
 
-/* The statement of a hook, or RL_PG_INSERT's if `hook` is NULL. Static, or of the
- * hook. */
+/* The statement of a hook (borrowed from it), or if NULL that of RL_PG_INSERT. */
 const rl_pg_insert *rl_pg_insert_by(const rl_pg_hook *hook);
 
 typedef struct rl_pg_row {
@@ -43,8 +42,7 @@ extern const int rl_pg_formats[RL_PG_PARAMETERS];
 
 /* Fills a row for rl_pg_insert_by(hook). `now` (microseconds since 1970) is the
  * updated_at of a run that has none. Payloads with numbers that jsonb would change are
- * rewritten into `wide`, which the row borrows; the run must outlive the row too.
- * RL_NOMEM. */
+ * rewritten into `wide`. The row borrows from `wide` and the run. RL_NOMEM. */
 rl_status rl_pg_row_fill(rl_pg_row *row, const rl_run *run, int64_t now,
                          const rl_pg_hook *hook, rl_buf *wide, rl_err *err);
 

@@ -288,8 +288,7 @@ static rl_status finish_write(rl_pg_writer *writer, const rl_batch *batch, rl_st
     }
     status = insert_own(writer, batch, status, err);
     if (status == RL_STORE && strcmp(err->sqlstate, READ_ONLY) == 0) {
-        writer->server_lost =
-            true; /* after a failover the DSN may lead to another server */
+        writer->server_lost = true; /* reconnecting may find the new primary */
     }
     if (rl_pg_conn_lost(conn) || (status == RL_STORE && err->retryable)) {
         rl_pg_conn_close(conn);

@@ -25,8 +25,7 @@ typedef struct rl_postgres_options {
 rl_status rl_postgres_new(const rl_postgres_options *options,
                           const rl_migrations *migrations, rl_store **store, rl_err *err);
 
-/* The connections for reads of a store that rl_postgres_new has created, borrowed for the
- * store's lifetime. */
+/* The pool of a store that rl_postgres_new created, borrowed for the store's lifetime. */
 rl_pg_pool *rl_postgres_pool_of(rl_store *store);
 
 #endif

@@ -20,8 +20,7 @@
     "SELECT run_id FROM workflow_runs WHERE wpk_id = $1 AND id = $2::uuid"
 #define RL_PG_NAME_TAKEN "SELECT 1 FROM workflow_runs WHERE wpk_id = $1 AND run_id = $2"
 
-/* The prepared statement's name, for connections without a pooler. A new text needs a new
- * name. */
+/* The prepared statement's name, without a pooler. A new text needs a new name. */
 #define RL_PG_INSERT_NAME "runlog_insert_18a"
 
 /* The backend of this transaction: if its process id differs from PQbackendPID, the
@@ -32,8 +31,7 @@
     "extract(epoch FROM pg_catalog.clock_timestamp()), " \
     "extract(epoch FROM pg_catalog.pg_postmaster_start_time())"
 
-/* Terminates a session of this role, see pg_session.h. Parameters: the three of
- * rl_pg_session. */
+/* Terminates a session of this role. Parameters: the three of rl_pg_session. */
 #define RL_PG_TERMINATE                                                             \
     "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity " \
     "WHERE pid = $1::int AND backend_start < pg_catalog.to_timestamp($2::float8) "  \

@@ -53,8 +53,7 @@ bool rl_journal_file_exists(const rl_journal_file *journal);
 /* Opens the file, creating it if it does not exist, and applies the migrations. */
 rl_status rl_journal_file_open(rl_journal_file *journal, rl_err *err);
 
-/* RL_CONFIG if the path is on a network file system, see filesystem.h. Creates
- * nothing. */
+/* As rl_filesystem_check. Creates no file. */
 rl_status rl_journal_file_check(const rl_journal_file *journal, rl_err *err);
 
 /* Adds all runs of a batch, or none. Syncs to the disk for RL_DISK and RL_SERVER. */
@@ -80,8 +79,7 @@ rl_status rl_journal_file_take_lease(rl_journal_file *journal, const char *befor
                                      const char *owner, int64_t until, bool *taken,
                                      rl_err *err);
 
-/* Reads the oldest runs whose seq is greater than `after`, at most
- * RL_JOURNAL_FILE_RUNS. */
+/* Reads the next batch: the oldest runs whose seq is greater than `after`. */
 rl_status rl_journal_file_read(rl_journal_file *journal, int64_t after,
                                rl_journal_file_batch *batch, rl_err *err);
 

@@ -17,8 +17,7 @@ rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
                         const rl_sqlite_hook *hook, rl_notices *notices, rl_store **store,
                         rl_err *err);
 
-/* The file of a SQLite store, borrowed for the store's lifetime; NULL for another
- * store. */
+/* The file of a SQLite store, borrowed for its lifetime; NULL for another store. */
 rl_sqlite_file *rl_sqlite_file_of(rl_store *store);
 
 #endif

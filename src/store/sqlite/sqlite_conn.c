@@ -16,8 +16,7 @@
 #define WAIT_CLOSED_NS UINT64_C(500000000)
 
 /* Held while a thread creates and opens a file. rl_sqlite_path_make closes a descriptor
- * of the file, which drops all POSIX locks of this process on it, also those of another
- * thread. */
+ * of the file, which drops all POSIX locks that this process has on it. */
 static pthread_mutex_t make_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* SQLite's own busy handler sleeps up to 100 ms, which starves a writer among many. This
@@ -80,8 +79,7 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
                    "SQLite file %s: it is not a SQLite database; give another path in "
                    "RUNLOG_SQLITE_PATH",
                    conn->path);
-    } else if (primary ==
-               SQLITE_IOERR) { /* the text is always the same, so add the code */
+    } else if (primary == SQLITE_IOERR) { /* only the code says which error */
         rl_err_set(err, RL_STORE, "SQLite file %s: %s (%d)%s%s", conn->path, detail, code,
                    system != 0 ? ": " : "", system != 0 ? strerror(system) : "");
     } else if (system != 0 && primary == SQLITE_CANTOPEN) {
@@ -215,8 +213,7 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *er
     return status;
 }
 
-/* Every open connection holds a shared lock, so an exclusive lock proves that there is
- * none. */
+/* Every open connection holds a shared lock, so an exclusive one proves it is alone. */
 void rl_sqlite_wait_until_closed(const char *path)
 {
     uint64_t end = rl_monotonic_ns() + WAIT_CLOSED_NS;

@@ -16,7 +16,7 @@
 
 #define RL_SQLITE_CACHE 32 /* prepared statements */
 #define RL_SQLITE_WAIT_NS \
-    UINT64_C(10000000000) /* how long a connection waits for a lock that another holds */
+    UINT64_C(10000000000) /* how long to wait for another connection's lock */
 
 typedef struct rl_sqlite_conn {
     sqlite3 *db;           /* owned; NULL while it is not open */
@@ -37,13 +37,11 @@ typedef struct rl_sqlite_conn {
 
 /* Opens the file in WAL mode; creates it with mode 0600 if it does not exist. No commit
  * on the connection checkpoints the WAL (rl_sqlite_file does that). `path` must outlive
- * the connection. RL_BUSY if the file was replaced meanwhile: the caller may try
- * again. */
+ * the connection. RL_BUSY if the file was replaced meanwhile: try again. */
 rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *err);
 void rl_sqlite_conn_close(rl_sqlite_conn *conn);
 
-/* Closes without a checkpoint, which is quick. For a fork, and for files to be
- * reopened. */
+/* Closes quickly, without a checkpoint: before a fork, or to reopen the file. */
 void rl_sqlite_conn_drop(rl_sqlite_conn *conn);
 
 /* After the -shm was deleted: waits until no connection of any process has the file open,
@@ -51,8 +49,7 @@ void rl_sqlite_conn_drop(rl_sqlite_conn *conn);
  * process has done so, when a fork is pending, and after half a second. */
 void rl_sqlite_wait_until_closed(const char *path);
 
-/* Gives a reset statement for the SQL, from the cache or prepared now; the connection
- * owns it. */
+/* Gives a reset statement, from the cache or prepared now; the connection owns it. */
 rl_status rl_sqlite_conn_stmt(rl_sqlite_conn *conn, const char *sql, sqlite3_stmt **stmt,
                               rl_err *err);
 
@@ -75,7 +72,7 @@ void rl_sqlite_conn_rollback(rl_sqlite_conn *conn);
 rl_status rl_sqlite_conn_sync(rl_sqlite_conn *conn, bool full, rl_err *err);
 
 /* Fills err for a failed call, from SQLite's result code; the text names the file.
- * Returns RL_BUSY if the connection may not wait or a fork is pending, else RL_STORE or
+ * RL_BUSY if the connection may not wait or a fork is pending, else RL_STORE or
  * RL_NOMEM. */
 rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err);
 

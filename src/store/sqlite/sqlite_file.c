@@ -16,8 +16,7 @@
 #define CHECKPOINT_PAGES 1000
 #define RESTART_PAGES (4 * 1024) /* length of the WAL from which it must restart */
 
-/* Between two checks of the path, whose three stat() calls are a measurable part of a
- * commit. */
+/* Between checks of the path: three stat() calls are a measurable part of a commit. */
 #define CHECK_NS UINT64_C(5000000)
 
 static rl_status absolute_path(const char *path, char **out, rl_err *err)
@@ -82,8 +81,7 @@ static void unlock_all(rl_sqlite_file *file)
     pthread_mutex_unlock(&file->write_lock);
 }
 
-/* For when nothing is open: another process may then rightly delete the -wal and the
- * -shm. */
+/* When nothing is open, another process may rightly delete the -wal and the -shm. */
 static void forget_wal(rl_sqlite_file *file)
 {
     atomic_store(&file->wal, 0);
@@ -115,8 +113,7 @@ static bool is_shm_lost(rl_sqlite_file *file)
     return rl_sqlite_path_lost(file->path, "-shm", atomic_load(&file->shm));
 }
 
-/* Whether one of the files was deleted or replaced. Checks at most once in CHECK_NS,
- * unless `now`. */
+/* Whether a file was deleted or replaced. Checks once in CHECK_NS, or `now`. */
 static bool is_replaced(rl_sqlite_file *file, bool now)
 {
     uint64_t clock = rl_monotonic_ns();
@@ -182,8 +179,7 @@ static void abandon_wal(rl_sqlite_file *file)
 }
 
 /* Closes the connections after the file was deleted or replaced. Removes its -wal and
- * -shm from the path, as SQLite would take them for those of the new file. All locks
- * held. */
+ * -shm, which SQLite would take for those of the new file. All locks held. */
 static void abandon_file(rl_sqlite_file *file)
 {
     rl_sqlite_path_remove(file->path, "-wal", atomic_load(&file->wal));
@@ -269,8 +265,7 @@ static rl_status open_conn(rl_sqlite_file *file, rl_sqlite_conn *conn, rl_err *e
     return status;
 }
 
-/* Opens the writing connection, unless it is open, and applies the migrations. Write lock
- * held. */
+/* Opens the writing connection, unless open, and migrates the file. Write lock held. */
 static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
 {
     bool is_new = file->writer.db == NULL;
@@ -435,8 +430,8 @@ static int checkpoint(rl_sqlite_file *file, int mode)
  * moment. A WAL that grows makes each fsync slower, as the file's new length must be
  * written too. After a checkpoint the WAL restarts by itself, unless pages were appended
  * meanwhile. If writers were busy most of that time, this would recur and the WAL would
- * only grow, so force it. Otherwise writers pause, and the WAL restarts after one of the
- * next checkpoints. */
+ * only grow, so force it. Otherwise writers pause, and a later checkpoint lets the WAL
+ * restart. */
 static bool should_restart(rl_sqlite_file *file, uint64_t took_ns, uint64_t write_ns)
 {
     unsigned pages = atomic_load(&file->wal_pages);
@@ -445,8 +440,7 @@ static bool should_restart(rl_sqlite_file *file, uint64_t took_ns, uint64_t writ
     return grown && (write_ns > took_ns / 2 || pages >= RESTART_PAGES);
 }
 
-/* Checkpoint lock held. A fork takes that lock too, so no child inherits
- * `checkpointing`. */
+/* Checkpoint lock held, which a fork takes too: no child inherits `checkpointing`. */
 static rl_status checkpoint_locked(rl_sqlite_file *file, rl_err *err)
 {
     rl_status status = open_conn(file, &file->checkpointer, err);
@@ -462,8 +456,7 @@ static rl_status checkpoint_locked(rl_sqlite_file *file, rl_err *err)
                                               atomic_load(&file->write_ns) - wrote)) {
             rc = checkpoint(file, SQLITE_CHECKPOINT_RESTART);
         }
-        if (rc != SQLITE_OK &&
-            (rc & 0xFF) != SQLITE_BUSY) { /* if busy, the next one will do it */
+        if (rc != SQLITE_OK && (rc & 0xFF) != SQLITE_BUSY) { /* busy: later */
             status = rl_sqlite_conn_error(&file->checkpointer, rc, err);
         }
     }

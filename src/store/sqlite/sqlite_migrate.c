@@ -5,8 +5,7 @@
 #include "store/sqlite/sqlite_conn.h"
 #include "store/sqlite/sqlite_sql.h"
 
-/* Compares the file's migrations with the known ones; *applied gets how many the file
- * has. */
+/* Compares the file's migrations with the known ones; *applied: how many it has. */
 static rl_status check_migrations(rl_sqlite_conn *conn, const rl_migrations *known,
                                   size_t *applied, rl_err *err)
 {

@@ -126,8 +126,7 @@ static rl_status insert_as(void *ctx, const rl_run *run, const char *name, bool 
 
 static const rl_own_ops own_ops = {find_by_id, is_name_taken, insert_as};
 
-/* Whether the insert of a run with an id of its own found its name or its id taken: then
- * rl_own_insert decides. */
+/* Whether an insert found the name or the id of a run with an own id taken. */
 static bool has_conflict(const rl_sqlite_conn *conn, const rl_run *run, rl_status status)
 {
     return run->is_own &&

@@ -23,8 +23,8 @@ bool rl_sqlite_bind_run(sqlite3_stmt *stmt, const rl_run *run, int64_t now);
 
 /* Inserts the runs of a batch, in one transaction, with a statement for
  * rl_sqlite_bind_run. A run with an id of its own whose name is taken gets another name,
- * see own_run.h. Calls the hook, unless NULL, for each run. After an error the caller
- * rolls back. */
+ * see own_run.h. Calls the hook, unless NULL, for each run. The caller rolls back
+ * errors. */
 rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,
                                  const rl_sqlite_hook *hook, const rl_batch *batch,
                                  rl_err *err);
