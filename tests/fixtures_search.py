@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 PATHS = ["sqlite", "postgres", "pgvector", "lite", "standalone"]
 COLLECTION = "workflow_runs"
 TIE = 1e-5
-"""Scores that differ by less are a tie: each path adds up in an order of its own."""
+"""Scores that differ by less are a tie: each path adds in another order."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A store with an embedding server, and Milvus or none."""
+    """A store with an embedding server, with or without Milvus."""
 
     path: str
     store: Store
@@ -41,7 +41,7 @@ class Place:
         return self.store.options
 
     def open(self, **more: Any) -> runlog.Recorder:
-        """A recorder on it."""
+        """Make a recorder on the place."""
         import runlog
 
         return runlog.Recorder(**self.options | more)
@@ -88,7 +88,7 @@ def make_place(
 def place(
     request: pytest.FixtureRequest, tmp_path: Path, embedding_server: EmbeddingServer
 ) -> Iterator[Place]:
-    """An empty place of each kind, but for the Milvus that is slow to empty."""
+    """An empty place of each kind, except Milvus standalone, which is slow to empty."""
     with make_place(request.param, tmp_path, request) as made:
         yield made
 
@@ -121,7 +121,7 @@ def with_pgvector(
 
 
 def eventually(find: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
-    """What is found once it is as wanted: Milvus shows rows when it has come to them."""
+    """The result of `find` once it is as wanted: Milvus shows new rows after a while."""
     deadline = time.monotonic() + 60
     while not wanted(found := find()):
         assert time.monotonic() < deadline, found
@@ -135,7 +135,7 @@ def names(hits: list[Any]) -> list[str]:
 
 
 def same_ranking(one: list[Any], other: list[Any]) -> bool:
-    """Whether two rankings are equal, but for ties and for which of a tie are last."""
+    """Whether two rankings are equal, but for the order and the choice among ties."""
     if len(one) != len(other):
         return False
     if any(abs(a["score"] - b["score"]) > TIE for a, b in zip(one, other, strict=True)):
@@ -147,8 +147,8 @@ def same_ranking(one: list[Any], other: list[Any]) -> bool:
     )
 
 
-def gone_owner() -> str:
-    """What runlog stores as the owner of a run whose process has ended."""
+def ended_owner() -> str:
+    """The owner that runlog stores for a run, here of a process that has ended."""
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait(60)
     host = socket.gethostname().replace(" ", "_")[:40]

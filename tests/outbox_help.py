@@ -1,4 +1,4 @@
-"""What the tests of the outbox share: recorders with services, and looks at both ends."""
+"""Helpers of the tests of the outbox: settings, and reads of the outbox and Milvus."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def indexing(
 
 
 def environment(options: dict[str, Any]) -> dict[str, str]:
-    """The same as environment variables."""
+    """The same arguments as environment variables."""
     names = {
         "openai_key": "OPENAI_KEY",
         "openai_base_url": "OPENAI_BASE_URL",
@@ -48,8 +48,8 @@ def environment(options: dict[str, Any]) -> dict[str, str]:
     return {names[key]: str(value) for key, value in options.items()}
 
 
-def boxes(store: Store) -> dict[str, dict[str, Any]]:
-    """The rows of run_embeddings, by the run_id of the run; by their id without one."""
+def outbox_rows(store: Store) -> dict[str, dict[str, Any]]:
+    """The rows of run_embeddings, by run_id; by their id if the run was deleted."""
     columns = ", ".join(f"e.{name}" for name in NAMES)
     rows = store.query(
         f"SELECT r.run_id, {columns} FROM run_embeddings e "
@@ -63,7 +63,7 @@ def boxes(store: Store) -> dict[str, dict[str, Any]]:
 
 
 def states(store: Store) -> Counter[str]:
-    """How many rows there are of each state; new runs of SQLite's are to be embedded."""
+    """The number of rows of each state; SQLite's new runs count as pending."""
     sql = "SELECT state, count(*) FROM run_embeddings GROUP BY state"
     counts = Counter(dict(store.query(sql)))
     if store.kind == "sqlite":
@@ -71,13 +71,13 @@ def states(store: Store) -> Counter[str]:
     return +counts
 
 
-def vector(box: dict[str, Any]) -> np.ndarray[Any, Any]:
-    """The vector of a row, as the test reads it: little-endian float32."""
-    return np.frombuffer(bytes(box["vector"]), "<f4")
+def vector(row: dict[str, Any]) -> np.ndarray[Any, Any]:
+    """The vector of a row: little-endian float32."""
+    return np.frombuffer(bytes(row["vector"]), "<f4")
 
 
 def ask(server: EmbeddingServer, texts: Sequence[str]) -> list[np.ndarray[Any, Any]]:
-    """The vectors that the server gives to another client."""
+    """The vectors that the server returns to another client."""
     body = {"input": list(texts), "model": server.model, "encoding_format": "base64"}
     request = urllib.request.Request(
         f"{server.url}/embeddings",
@@ -92,7 +92,7 @@ def ask(server: EmbeddingServer, texts: Sequence[str]) -> list[np.ndarray[Any, A
 
 @contextmanager
 def connected(milvus: MilvusServer) -> Iterator[Any]:
-    """The official client. At times the server takes it for one that pings too often."""
+    """The official client. Retries, as the server sometimes rejects it for its pings."""
     with ExitStack() as stack:
         for left in reversed(range(5)):
             try:
@@ -106,7 +106,7 @@ def connected(milvus: MilvusServer) -> Iterator[Any]:
 
 
 def indexed(milvus: MilvusServer) -> list[dict[str, Any]]:
-    """The rows in Milvus, by its official client."""
+    """The rows in Milvus, read with the official client."""
     with connected(milvus) as client:
         if not client.has_collection(COLLECTION):
             return []
@@ -121,7 +121,7 @@ def indexed(milvus: MilvusServer) -> list[dict[str, Any]]:
 
 
 def empty(milvus: MilvusServer) -> MilvusServer:
-    """Without its collection."""
+    """The server, without the collection."""
     with connected(milvus) as client:
         if client.has_collection(COLLECTION):
             client.drop_collection(COLLECTION)
@@ -129,15 +129,15 @@ def empty(milvus: MilvusServer) -> MilvusServer:
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    """Wait until it holds."""
+    """Wait until the condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
 
 
-class Told(logging.Handler):
-    """What the logger of runlog was told."""
+class LogLines(logging.Handler):
+    """A handler of the logger "runlog", with the lines that it has got."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -48,7 +48,7 @@ HOSTILE = [
 
 @pytest.fixture
 def driver(core_library: Path, milvus: MilvusServer) -> Iterator[Driver]:
-    """A driver that trusts the server's certificate, with a new collection's name."""
+    """A driver that trusts the server's certificate, with a new collection."""
     with running_driver(core_library, milvus.trust) as driver:
         driver.collection = f"runs_{next(NUMBERS)}"
         assert connect(driver, milvus).code == "OK"
@@ -57,7 +57,7 @@ def driver(core_library: Path, milvus: MilvusServer) -> Iterator[Driver]:
 
 @pytest.fixture
 def offline(core_library: Path) -> Iterator[Driver]:
-    """A driver that is not connected to anything."""
+    """A driver without a connection."""
     with running_driver(core_library) as driver:
         yield driver
 
@@ -79,7 +79,9 @@ def ids(result: Result) -> list[str]:
     return [hit.id for hit in result.expect()]
 
 
-def test_the_collection_is_made_and_filled(driver: Driver, milvus: MilvusServer) -> None:
+def test_the_collection_is_created_and_filled(
+    driver: Driver, milvus: MilvusServer
+) -> None:
     rows = [
         Row("a", [0.25, -0.5, 1.5], "w1", "completed", "r1", 1_800_000_000_000_000),
         Row("b", [1.0, 0.0, 0.0], "w2", "failed", "r2", -5),
@@ -114,7 +116,7 @@ def test_the_collection_is_made_and_filled(driver: Driver, milvus: MilvusServer)
     assert (index["index_type"], index["metric_type"]) == ("HNSW", "COSINE")
 
 
-def test_search_and_filters(driver: Driver) -> None:
+def test_hits_match_the_filters(driver: Driver) -> None:
     angles = {"a": 0.0, "b": 0.2, "c": 0.4, "d": 0.6}
     rows = [
         Row(
@@ -140,7 +142,7 @@ def test_search_and_filters(driver: Driver) -> None:
     assert ids(driver.find([1.0, 0.0], 16384)) == ["a", "b", "c", "d"]
 
 
-def test_bounded_searches_see_it_soon(driver: Driver, milvus: MilvusServer) -> None:
+def test_bounded_searches_see_upserts_soon(driver: Driver, milvus: MilvusServer) -> None:
     assert connect(driver, milvus, strong=False).code == "OK"
     assert driver.upsert([Row("a", [1.0, 0.0])]).code == "OK"
     deadline = time.monotonic() + 60
@@ -150,11 +152,11 @@ def test_bounded_searches_see_it_soon(driver: Driver, milvus: MilvusServer) -> N
         time.sleep(0.1)
 
 
-def test_upsert_replaces(driver: Driver, milvus: MilvusServer) -> None:
+def test_an_upsert_replaces_the_row(driver: Driver, milvus: MilvusServer) -> None:
     first = [Row("a", [1.0, 0.0]), Row("b", [1.0, 0.0])]
     assert driver.upsert(first).code == "OK"
     again = [Row("a", [0.0, 1.0], status="failed"), Row("c", [1.0, 0.0])]
-    # the same one twice in a call: the last of them stays
+    # the same id twice in a call: the last row wins
     again += [Row("c", [0.0, 1.0], status="failed"), Row("c", [0.0, 1.0], status="last")]
     assert driver.upsert(again).code == "OK"
     rows = rows_of(milvus, driver.collection, ["status"])
@@ -166,7 +168,7 @@ def test_upsert_replaces(driver: Driver, milvus: MilvusServer) -> None:
     assert sorted(ids(driver.find([0.0, 1.0]))) == ["a", "b", "c"]
 
 
-def test_delete(driver: Driver, milvus: MilvusServer) -> None:
+def test_deleted_rows_are_no_hits(driver: Driver, milvus: MilvusServer) -> None:
     rows = [Row(f"id-{n}", [1.0, n / 10]) for n in range(1, 8)]
     assert driver.upsert(rows).code == "OK"
     assert driver.delete(["id-2", "id-4", "not there"]).code == "OK"
@@ -183,7 +185,7 @@ def test_a_missing_collection_is_empty(driver: Driver, milvus: MilvusServer) -> 
         assert driver.collection not in client.list_collections()
 
 
-def test_a_collection_that_is_dropped_is_made_anew(
+def test_a_dropped_collection_is_created_again(
     driver: Driver, milvus: MilvusServer
 ) -> None:
     assert driver.upsert([Row("a", [1.0, 0.0])]).code == "OK"
@@ -198,9 +200,7 @@ def test_a_collection_that_is_dropped_is_made_anew(
     assert ids(driver.find([1.0, 0.0])) == ["c"]
 
 
-def test_a_collection_that_is_released_is_loaded(
-    driver: Driver, milvus: MilvusServer
-) -> None:
+def test_a_released_collection_is_loaded(driver: Driver, milvus: MilvusServer) -> None:
     assert driver.upsert([Row("a", [1.0, 0.0])]).code == "OK"
     with milvus.client() as client:
         client.release_collection(driver.collection)
@@ -211,8 +211,8 @@ def test_a_collection_that_is_released_is_loaded(
     assert ids(driver.find([1.0, 0.0])) == ["a", "b"]
 
 
-def test_hostile_texts(driver: Driver) -> None:
-    """A value in a filter is that value and nothing else, and an id too."""
+def test_hostile_texts_are_values(driver: Driver) -> None:
+    """Filters and ids are values, whatever they contain."""
     rows = [
         Row(f"{text}{n}"[-36:], [1.0, n / 100], wpk_id=text, status=text, run_id=text)
         for n, text in enumerate(HOSTILE)
@@ -248,7 +248,9 @@ def test_many_rows_go_in_batches(driver: Driver) -> None:
     assert ids(driver.find([1.0, *[0.0] * 383], 5)) == ["0", "2999"]
 
 
-def test_processes_that_make_it_at_once(core_library: Path, milvus: MilvusServer) -> None:
+def test_processes_create_the_collection_at_once(
+    core_library: Path, milvus: MilvusServer
+) -> None:
     name = f"runs_{next(NUMBERS)}"
 
     def upsert(number: int) -> Result:
@@ -266,8 +268,8 @@ def test_processes_that_make_it_at_once(core_library: Path, milvus: MilvusServer
         assert sorted(ids(driver.find([1.0, 0.0]))) == [str(n) for n in range(8)]
 
 
-def test_another_dimension(driver: Driver, milvus: MilvusServer) -> None:
-    """Of the embedding; of a collection that was there; of one that came meanwhile."""
+def test_another_dimension_is_an_error(driver: Driver, milvus: MilvusServer) -> None:
+    """In the embedding, in an existing collection, and in one created meanwhile."""
     assert driver.upsert([Row("a", [1.0, 0.0])]).code == "OK"
     for result in (
         driver.upsert([Row("b", [1.0, 0.0, 0.0])]),
@@ -294,7 +296,7 @@ def with_fields(
     dim: int = 2,
     metric: str | None = None,
 ) -> None:
-    """A collection of the user's own."""
+    """Create a collection as a user may have it."""
     from pymilvus import DataType, MilvusClient
 
     fields: list[dict[str, Any]] = [
@@ -322,8 +324,8 @@ def with_fields(
             client.create_index(name, params)
 
 
-def test_a_collection_of_the_users_own(driver: Driver, milvus: MilvusServer) -> None:
-    """One that fits is used, with its lengths; it has no index yet."""
+def test_a_collection_of_the_user_is_used(driver: Driver, milvus: MilvusServer) -> None:
+    """A collection that fits is used, with its lengths, and gets an index."""
     with_fields(milvus, driver.collection)
     assert driver.upsert([Row("a", [1.0, 0.0], "w" * 20)]).code == "OK"
     row = rows_of(milvus, driver.collection, ["wpk_id"])["a"]
@@ -331,7 +333,7 @@ def test_a_collection_of_the_users_own(driver: Driver, milvus: MilvusServer) -> 
     assert ids(driver.find([1.0, 0.0], wpk_id="w" * 30)) == ["a"]
 
 
-def test_an_index_of_the_users_own(driver: Driver, milvus: MilvusServer) -> None:
+def test_an_index_of_the_user_is_used(driver: Driver, milvus: MilvusServer) -> None:
     with_fields(milvus, driver.collection, metric="COSINE")
     assert driver.upsert([Row("a", [1.0, 0.0])]).code == "OK"
     assert ids(driver.find([1.0, 0.0])) == ["a"]
@@ -366,7 +368,7 @@ def short_key(fields: list[dict[str, Any]]) -> None:
         (lambda fields: None, "L2", "has metric L2, not COSINE"),
     ],
 )
-def test_a_collection_that_does_not_fit(
+def test_a_collection_that_does_not_fit_is_an_error(
     driver: Driver,
     milvus: MilvusServer,
     change: Callable[[list[dict[str, Any]]], object],
@@ -381,18 +383,18 @@ def test_a_collection_that_does_not_fit(
 
 
 @pytest.mark.parametrize("name", ["milvus_lite", "milvus_secure"])
-def test_a_server_that_is_restarted(
+def test_a_restarted_server_is_used_again(
     name: str, core_library: Path, request: pytest.FixtureRequest
 ) -> None:
-    """The collection has to be loaded again, which is done without a word."""
+    """The client loads the collection again."""
     server: MilvusServer = request.getfixturevalue(name)
     with running_driver(core_library, server.trust) as driver:
         driver.collection = f"runs_{next(NUMBERS)}"
         assert connect(driver, server).code == "OK"
         assert driver.upsert([Row("a", [1.0, 0.0])]).code == "OK"
         server.halt()
-        away = driver.upsert([Row("b", [1.0, 0.0])], attempts=2, timeout=2)
-        assert (away.code, away.retryable) == ("SERVICE", True)
+        result = driver.upsert([Row("b", [1.0, 0.0])], attempts=2, timeout=2)
+        assert (result.code, result.retryable) == ("SERVICE", True)
         server.start()
         assert ids(driver.find([1.0, 0.0])) == ["a"]
         assert driver.upsert([Row("b", [1.0, 0.5])]).code == "OK"
@@ -402,7 +404,9 @@ def test_a_server_that_is_restarted(
         assert ids(driver.find([1.0, 0.0])) == ["b"]
 
 
-def test_without_tls(core_library: Path, milvus_standalone: MilvusServer) -> None:
+def test_the_client_works_without_tls(
+    core_library: Path, milvus_standalone: MilvusServer
+) -> None:
     with running_driver(core_library) as driver:
         driver.collection = f"runs_{next(NUMBERS)}"
         assert connect(driver, milvus_standalone).code == "OK"
@@ -415,7 +419,7 @@ def test_without_tls(core_library: Path, milvus_standalone: MilvusServer) -> Non
 @pytest.mark.parametrize(
     "token", ["root:not the password", "a-key-of-another-place", None]
 )
-def test_a_token_that_is_refused(
+def test_a_refused_token_is_an_error(
     token: str | None, core_library: Path, milvus_secure: MilvusServer
 ) -> None:
     with running_driver(core_library, milvus_secure.trust) as driver:
@@ -431,7 +435,7 @@ def test_a_token_that_is_refused(
             assert token is None or token not in result.text
 
 
-def test_a_certificate_that_is_not_trusted(
+def test_an_untrusted_certificate_is_an_error(
     offline: Driver, milvus_secure: MilvusServer
 ) -> None:
     assert offline.open(milvus_secure.endpoint, milvus_secure.token).code == "OK"
@@ -441,7 +445,7 @@ def test_a_certificate_that_is_not_trusted(
     assert "Milvus:root" not in result.text
 
 
-def test_nobody_listens(offline: Driver) -> None:
+def test_a_refused_connection_is_retryable(offline: Driver) -> None:
     port = free_port()
     assert offline.open(f"127.0.0.1:{port}", "root:Milvus").code == "OK"
     for result in (
@@ -454,7 +458,7 @@ def test_nobody_listens(offline: Driver) -> None:
         assert "root" not in result.text
 
 
-def test_nobody_answers(offline: Driver) -> None:
+def test_a_time_out_is_retryable(offline: Driver) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         assert offline.open(f"http://127.0.0.1:{port}", timeout=0.3).code == "OK"
@@ -474,7 +478,7 @@ def test_nobody_answers(offline: Driver) -> None:
         "[fe80::1]",
     ],
 )
-def test_endpoints(offline: Driver, endpoint: str) -> None:
+def test_endpoints_are_accepted(offline: Driver, endpoint: str) -> None:
     assert offline.open(endpoint).code == "OK"
 
 
@@ -506,7 +510,9 @@ def test_endpoints(offline: Driver, endpoint: str) -> None:
         ("a" * 300, "has no host"),
     ],
 )
-def test_endpoints_that_are_none(offline: Driver, endpoint: str, text: str) -> None:
+def test_invalid_endpoints_are_rejected(
+    offline: Driver, endpoint: str, text: str
+) -> None:
     result = offline.open(endpoint)
     assert (result.code, result.retryable) == ("CONFIG", False)
     assert "MILVUS_ENDPOINT" in result.text
@@ -514,8 +520,8 @@ def test_endpoints_that_are_none(offline: Driver, endpoint: str, text: str) -> N
     assert "secret" not in result.text
 
 
-def test_arguments_that_can_not_be_used(offline: Driver) -> None:
-    """They are found before anybody is asked."""
+def test_invalid_arguments_are_rejected(offline: Driver) -> None:
+    """The client finds them before it sends anything."""
     assert offline.open(f"127.0.0.1:{free_port()}").code == "OK"
     good = Row("a", [1.0, 0.0])
     for result, text in [
@@ -536,7 +542,7 @@ def test_arguments_that_can_not_be_used(offline: Driver) -> None:
     assert offline.upsert([]).expect() == []
 
 
-def test_a_hit_is_what_was_put_in(driver: Driver) -> None:
+def test_a_hit_has_the_id_that_was_upserted(driver: Driver) -> None:
     assert driver.upsert([Row("0" * 36, [3.0, 4.0])]).code == "OK"
     (hit,) = driver.find([3.0, 4.0]).expect()
     assert hit.id == "0" * 36

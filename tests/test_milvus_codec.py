@@ -1,6 +1,6 @@
-"""What meaning/services/milvus_codec.h writes and reads, against the official classes.
+"""The messages of meaning/services/milvus_codec.h, compared with pymilvus's classes.
 
-Those come with pymilvus. A request must be the same, byte for byte, as theirs.
+A request must be the same as theirs, byte for byte.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def pairs(**values: object) -> list[Any]:
 
 
 def cut(text: str, most: int) -> str:
-    """The longest start of a text that has at most so many bytes."""
+    """The longest prefix of a text that has at most so many bytes."""
     return text.encode()[:most].decode(errors="ignore")
 
 
@@ -349,7 +349,7 @@ def encoded(number: int, wire: int, value: int | bytes) -> bytes:
 def test_any_fields_are_read(
     driver: Driver, parts: list[tuple[int, int, int | bytes]], tail: int | None
 ) -> None:
-    """Whole ones; and those before one that is cut off."""
+    """All fields, or those before one that is cut off."""
     message = b"".join(encoded(*part) for part in parts)
     whole = len(parts)
     if tail is not None and parts:
@@ -376,12 +376,12 @@ def test_any_fields_are_read(
         b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",  # longer than any memory
     ],
 )
-def test_what_is_no_message(driver: Driver, message: bytes) -> None:
+def test_malformed_messages_are_rejected(driver: Driver, message: bytes) -> None:
     assert driver.call("get_fields", message) == b"malformed\n"
 
 
 @settings(max_examples=300)
 @given(data=st.binary(max_size=80))
-def test_any_bytes_are_survived(driver: Driver, data: bytes) -> None:
+def test_readers_take_any_bytes(driver: Driver, data: bytes) -> None:
     for name in ("fields", "status", "schema", "index", "load_state", "upserted", "hits"):
         driver.call(f"get_{name}", data, 5)

@@ -1,6 +1,6 @@
-"""meaning/services/milvus.h behind a server of gRPC that passes calls on to Milvus, or fails them.
+"""The client of Milvus behind a gRPC proxy that forwards calls or makes them fail.
 
-What is made again, how often, and what is said when it was of no use.
+Which calls the client retries, how often, and the error in the end.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ CODES = {code.value[0]: code for code in GRPC.StatusCode}
 
 
 class Proxy:
-    """The server. `faults` has, for a method, what its next calls are answered with.
+    """The proxy. `faults` has the answers to the next calls of a method.
 
-    That is a gRPC status, or a message; a list that ends with ... goes on for ever.
+    An answer is a gRPC status or a message; a list that ends with ... repeats.
     """
 
     def __init__(self, port: int) -> None:
@@ -45,7 +45,7 @@ class Proxy:
         self._server.start()
 
     def service(self, details: Any) -> Any:
-        """gRPC's way to ask who handles a method: all of them are passed on as bytes."""
+        """Handle every method: gRPC asks for the handler here."""
 
         def handle(request: bytes, context: Any) -> bytes:
             name = details.method.rpartition("/")[2]
@@ -65,13 +65,13 @@ class Proxy:
         return GRPC.unary_unary_rpc_method_handler(handle)
 
     def count(self, name: str) -> int:
-        """How often a method was called since the last time this was asked."""
+        """The number of calls of a method since the last count."""
         count = self.calls.count(name)
         self.calls.clear()
         return count
 
     def stop(self) -> None:
-        """Let go of everything."""
+        """Close the server and the connection to Milvus."""
         self._server.stop(0).wait()
         self._channel.close()
         self._pool.shutdown()
@@ -86,7 +86,7 @@ def proxy(milvus_lite: MilvusServer) -> Iterator[Proxy]:
 
 @pytest.fixture
 def driver(core_library: Path, proxy: Proxy) -> Iterator[Driver]:
-    """A driver with a collection of its own that has a row, a, and is ready."""
+    """A driver with a new collection that has a row, a, and is ready."""
     with running_driver(core_library) as driver:
         name = f"faults_{next(NUMBERS)}"
         endpoint = f"http://127.0.0.1:{proxy.port}"
@@ -115,7 +115,9 @@ def mutation(code: int, legacy: int = 0, *, retriable: bool = False) -> Any:
     ],
     ids=str,
 )
-def test_what_passes_is_made_again(driver: Driver, proxy: Proxy, fault: object) -> None:
+def test_transient_errors_are_retried(
+    driver: Driver, proxy: Proxy, fault: object
+) -> None:
     proxy.faults["Upsert"] = [fault, fault]
     began = time.monotonic()
     assert driver.upsert([Row("b", [1.0, 0.1])], attempts=4).code == "OK"
@@ -125,7 +127,9 @@ def test_what_passes_is_made_again(driver: Driver, proxy: Proxy, fault: object) 
 
 
 @pytest.mark.parametrize("fault", [14, mutation(8)], ids=str)
-def test_attempts_are_counted(driver: Driver, proxy: Proxy, fault: object) -> None:
+def test_retries_end_after_the_attempts(
+    driver: Driver, proxy: Proxy, fault: object
+) -> None:
     proxy.faults["Upsert"] = [fault, ...]
     result = driver.upsert([Row("b", [1.0, 0.1])], attempts=3)
     assert (result.code, result.retryable) == ("SERVICE", True)
@@ -134,7 +138,7 @@ def test_attempts_are_counted(driver: Driver, proxy: Proxy, fault: object) -> No
     assert "\n" not in result.text
 
 
-def test_the_end_is_kept_to(driver: Driver, proxy: Proxy) -> None:
+def test_retries_end_in_time(driver: Driver, proxy: Proxy) -> None:
     proxy.faults["Upsert"] = [mutation(8), ...]
     began = time.monotonic()
     result = driver.upsert([Row("b", [1.0, 0.1])], attempts=100, timeout=1.5)
@@ -159,7 +163,7 @@ def test_the_end_is_kept_to(driver: Driver, proxy: Proxy) -> None:
     ],
     ids=str,
 )
-def test_what_stays_is_not_made_again(
+def test_permanent_errors_are_not_retried(
     driver: Driver, proxy: Proxy, fault: object, text: str
 ) -> None:
     proxy.faults["Upsert"] = [fault, ...]
@@ -167,11 +171,11 @@ def test_what_stays_is_not_made_again(
     assert (result.code, result.retryable) == ("SERVICE", False)
     assert text in result.text
     assert "secret" not in result.text
-    # once more where the collection may have been made anew meanwhile, which is looked at
+    # an error of Milvus is retried once, after a check of the collection
     assert proxy.count("Upsert") <= 2
 
 
-def test_rows_that_are_not_acknowledged(driver: Driver, proxy: Proxy) -> None:
+def test_unacknowledged_rows_are_an_error(driver: Driver, proxy: Proxy) -> None:
     proxy.faults["Upsert"] = [MILVUS.MutationResult(upsert_cnt=1)]
     result = driver.upsert([Row("b", [1.0, 0.1]), Row("c", [1.0, 0.2])])
     assert (result.code, result.retryable) == ("SERVICE", True)
@@ -184,8 +188,10 @@ def test_an_empty_answer_has_no_hits(driver: Driver, proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("method", ["Upsert", "Search"])
-def test_not_loaded_for_a_while(driver: Driver, proxy: Proxy, method: str) -> None:
-    """As after the server's restart: it says it is loaded, and then that it is not."""
+def test_a_collection_that_is_not_loaded_is_loaded(
+    driver: Driver, proxy: Proxy, method: str
+) -> None:
+    """A restarted server says that the collection is loaded, then that it is not."""
     proxy.faults[method] = [mutation(101), mutation(101)]
     if method == "Upsert":
         assert driver.upsert([Row("b", [1.0, 0.1])]).code == "OK"
@@ -201,7 +207,7 @@ def test_not_loaded_for_a_while(driver: Driver, proxy: Proxy, method: str) -> No
     assert (result.code, result.retryable) == ("SERVICE", True)
 
 
-def test_a_load_that_does_not_end(driver: Driver, proxy: Proxy) -> None:
+def test_an_endless_load_ends_in_time(driver: Driver, proxy: Proxy) -> None:
     proxy.faults["Search"] = [mutation(101)]
     proxy.faults["GetLoadState"] = [
         MILVUS.GetLoadStateResponse(state="LoadStateLoading"),
@@ -216,8 +222,10 @@ def test_a_load_that_does_not_end(driver: Driver, proxy: Proxy) -> None:
     assert [hit.id for hit in driver.find([1.0, 0.0]).expect()] == ["a"]
 
 
-def test_another_was_quicker(core_library: Path, proxy: Proxy) -> None:
-    """The collection and its index are there after all, though making them failed."""
+def test_a_collection_of_another_process_is_used(
+    core_library: Path, proxy: Proxy
+) -> None:
+    """The collection and the index exist after all, although their creation failed."""
     with running_driver(core_library) as first, running_driver(core_library) as second:
         name = f"faults_{next(NUMBERS)}"
         endpoint = f"http://127.0.0.1:{proxy.port}"
@@ -227,7 +235,7 @@ def test_another_was_quicker(core_library: Path, proxy: Proxy) -> None:
         proxy.calls.clear()
         missing = COMMON.Status(code=100, error_code="CollectionNotExists", reason="none")
         no_index = COMMON.Status(code=700, error_code="IndexNotExist", reason="none")
-        conflict = COMMON.Status(code=65535, error_code=1, reason="it is there")
+        conflict = COMMON.Status(code=65535, error_code=1, reason="it exists")
         proxy.faults["DescribeCollection"] = [
             MILVUS.DescribeCollectionResponse(status=missing)
         ]
@@ -240,7 +248,7 @@ def test_another_was_quicker(core_library: Path, proxy: Proxy) -> None:
         assert [hit.id for hit in second.find([1.0, 0.0]).expect()] == ["a", "b"]
 
 
-def test_a_collection_that_can_not_be_made(core_library: Path, proxy: Proxy) -> None:
+def test_a_failed_creation_is_an_error(core_library: Path, proxy: Proxy) -> None:
     with running_driver(core_library) as driver:
         name = f"faults_{next(NUMBERS)}"
         assert driver.open(f"http://127.0.0.1:{proxy.port}", None, name).code == "OK"

@@ -1,4 +1,4 @@
-"""The outbox: each text is embedded once, and what Milvus has is what the runs are."""
+"""The outbox: each text is embedded once, and Milvus has the state of the runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from helpers import minimal
 from langchain_core.messages import AIMessage
 from langgraph.graph import START, MessagesState
 from outbox_help import (
-    Told,
+    LogLines,
     ask,
-    boxes,
     connected,
     embedding,
     empty,
     indexed,
     indexing,
+    outbox_rows,
     states,
     vector,
     wait_for,
@@ -39,7 +39,7 @@ LIMIT = 24_000  # bytes of a text, above which it is cut
 
 
 def run(run_id: str, text: Any = None, **fields: Any) -> dict[str, Any]:
-    """A run with a text to be embedded."""
+    """A run with a text to embed."""
     return minimal(run_id, outputs={"text": text or f"the text of {run_id}"}, **fields)
 
 
@@ -49,14 +49,14 @@ def milvus_empty(milvus_lite: MilvusServer) -> MilvusServer:
 
 
 @pytest.fixture
-def told() -> Iterator[Told]:
-    handler = Told()
+def log() -> Iterator[LogLines]:
+    handler = LogLines()
     logging.getLogger("runlog").addHandler(handler)
     yield handler
     logging.getLogger("runlog").removeHandler(handler)
 
 
-# ---- what is embedded, and what is kept of it -----------------------------------------
+# ---- texts and vectors -----------------------------------------------------------------
 
 
 def test_each_text_is_embedded_once(
@@ -72,7 +72,7 @@ def test_each_text_is_embedded_once(
     assert embedded == dict.fromkeys(texts.values(), 1)
     assert stats["embedded"] == 150
     assert (stats["embeddings_waiting"], stats["embedding_error"]) == (0, None)
-    rows = boxes(store)
+    rows = outbox_rows(store)
     assert rows.keys() == texts.keys()
     given = ask(embedding_server, list(texts.values()))
     for (name, text), expected in zip(texts.items(), given, strict=True):
@@ -81,18 +81,18 @@ def test_each_text_is_embedded_once(
         assert (row["model"], row["dim"]) == ("text-embedding-3-small", 384)
         assert row["text_bytes"] == row["used_bytes"] == len(text)
         assert vector(row).shape == (384,)
-        # the server's own last bits depend on what else is in a request
+        # the last bits depend on the other texts of a request
         np.testing.assert_allclose(vector(row), expected, rtol=0, atol=1e-5)
 
 
-def test_a_vector_is_kept_to_the_last_bit(
+def test_a_vector_is_stored_to_the_last_bit(
     store: Store, embedding_server: EmbeddingServer
 ) -> None:
     with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
         recorder.log_run(run("r1", "the loss was NaN"))
         assert recorder.flush(60)
     (given,) = ask(embedding_server, ["the loss was NaN"])
-    assert vector(boxes(store)["r1"]).tobytes() == given.tobytes()
+    assert vector(outbox_rows(store)["r1"]).tobytes() == given.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_vector_is_kept_to_the_last_bit(
         ),
     ],
 )
-def test_the_text_of_a_run(
+def test_the_default_text_of_a_run_is_embedded(
     store: Store,
     embedding_server: EmbeddingServer,
     fields: dict[str, Any],
@@ -134,7 +134,9 @@ def test_the_text_of_a_run(
     assert states(store) == ({} if text is None else {"embedded": 1})
 
 
-def test_the_path_of_the_text(store: Store, embedding_server: EmbeddingServer) -> None:
+def test_the_text_at_the_path_is_embedded(
+    store: Store, embedding_server: EmbeddingServer
+) -> None:
     options = embedding(embedding_server, embedding_path="answer.summary")
     with runlog.Recorder(**store.options, **options) as recorder:
         recorder.log_run(minimal("r1", outputs={"answer": {"summary": "it is short"}}))
@@ -143,7 +145,7 @@ def test_the_path_of_the_text(store: Store, embedding_server: EmbeddingServer) -
     assert embedding_server.counters()["embedded"] == {"it is short": 1}
 
 
-def test_the_path_from_the_environment(
+def test_the_path_can_come_from_the_environment(
     store: Store, embedding_server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RUNLOG_EMBEDDING_PATH", "report")
@@ -177,17 +179,17 @@ def test_a_long_text_is_cut_between_characters(
     with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
         recorder.log_run(run("r1", text))
         assert recorder.flush(60)
-    row = boxes(store)["r1"]
+    row = outbox_rows(store)["r1"]
     assert row["text_bytes"] == len(text.encode())
     assert 0 < row["used_bytes"] < row["text_bytes"]
-    used = text.encode()[: row["used_bytes"]].decode()  # which raises in a character
+    used = text.encode()[: row["used_bytes"]].decode()  # raises inside of a character
     assert embedding_server.counters()["embedded"] == {used: 1}
 
 
-def test_large_outputs_are_taken_a_few_at_a_time(
+def test_large_outputs_are_claimed_a_few_at_a_time(
     store: Store, embedding_server: EmbeddingServer
 ) -> None:
-    """Fifty of them are 45 MB, and a claim takes eight."""
+    """Fifty runs have 45 MB of outputs, and a claim takes 8 MB."""
     filling = "y" * 900_000
     with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
         for n in range(50):
@@ -219,7 +221,7 @@ def test_nothing_leaves_without_the_key(
 # ---- logged again, and deleted ---------------------------------------------------------
 
 
-def test_logged_again_with_the_same_text(
+def test_the_same_text_is_not_embedded_again(
     store: Store, embedding_server: EmbeddingServer, milvus_empty: MilvusServer
 ) -> None:
     options = indexing(embedding_server, milvus_empty)
@@ -234,12 +236,12 @@ def test_logged_again_with_the_same_text(
     assert states(store) == {"done": 1}
     (row,) = indexed(milvus_empty)
     assert (row["run_id"], row["wpk_id"], row["status"]) == ("r1", "w", "failed")
-    assert row["id"] == boxes(store)["r1"]["id"] or store.kind == "postgres"
-    stored = vector(boxes(store)["r1"])
+    assert row["id"] == outbox_rows(store)["r1"]["id"] or store.kind == "postgres"
+    stored = vector(outbox_rows(store)["r1"])
     assert np.array_equal(np.asarray(row["embedding"], "<f4"), stored)
 
 
-def test_logged_again_with_another_text(
+def test_another_text_is_embedded_again(
     store: Store, embedding_server: EmbeddingServer, milvus_empty: MilvusServer
 ) -> None:
     options = indexing(embedding_server, milvus_empty)
@@ -253,7 +255,7 @@ def test_logged_again_with_another_text(
     assert np.array_equal(np.asarray(row["embedding"], "<f4"), given)
 
 
-def test_logged_again_while_its_text_is_embedded(
+def test_a_run_logged_again_during_its_embedding_gets_the_later_text(
     store: Store, embedding_server: EmbeddingServer, milvus_empty: MilvusServer
 ) -> None:
     options = indexing(embedding_server, milvus_empty)
@@ -265,15 +267,15 @@ def test_logged_again_while_its_text_is_embedded(
         embedding_server.release()
         assert recorder.flush(60)
     (given,) = ask(embedding_server, ["the new text"])
-    assert vector(boxes(store)["r1"]).tobytes() == given.tobytes()
+    assert vector(outbox_rows(store)["r1"]).tobytes() == given.tobytes()
     (row,) = indexed(milvus_empty)
     assert np.array_equal(np.asarray(row["embedding"], "<f4"), given)
 
 
-def test_a_text_that_goes_and_comes_back(
+def test_a_text_that_returns_is_indexed(
     store: Store, embedding_server: EmbeddingServer, milvus_empty: MilvusServer
 ) -> None:
-    """While Milvus is away the row is to be deleted there, and then is not."""
+    """The text returns while Milvus is unavailable, so nothing is deleted there."""
     options = indexing(embedding_server, milvus_empty)
     with runlog.Recorder(**store.options, **options) as recorder:
         recorder.log_run(run("r1", "a text"))
@@ -290,13 +292,13 @@ def test_a_text_that_goes_and_comes_back(
         assert recorder.list_runs().runs
         assert recorder.flush(60)
     (given,) = ask(embedding_server, ["a text"])
-    assert vector(boxes(store)["r1"]).tobytes() == given.tobytes()
+    assert vector(outbox_rows(store)["r1"]).tobytes() == given.tobytes()
     (row,) = indexed(milvus_empty)
     assert np.array_equal(np.asarray(row["embedding"], "<f4"), given)
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["delete_runs", "SQL"])
-def test_deletion(
+def test_a_deleted_run_is_deleted_in_milvus(
     store: Store,
     embedding_server: EmbeddingServer,
     milvus_empty: MilvusServer,
@@ -318,7 +320,7 @@ def test_deletion(
     assert [row["run_id"] for row in indexed(milvus_empty)] == ["r0"]
 
 
-def test_deletion_before_anything_is_in_milvus(
+def test_a_run_deleted_before_the_upsert_leaves_no_row(
     store: Store, embedding_server: EmbeddingServer
 ) -> None:
     with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
@@ -328,7 +330,7 @@ def test_deletion_before_anything_is_in_milvus(
     assert states(store) == {}
 
 
-def test_deletion_while_the_text_is_embedded(
+def test_a_run_deleted_during_its_embedding_leaves_no_row(
     store: Store, embedding_server: EmbeddingServer, milvus_empty: MilvusServer
 ) -> None:
     options = indexing(embedding_server, milvus_empty)
@@ -343,7 +345,7 @@ def test_deletion_while_the_text_is_embedded(
     assert indexed(milvus_empty) == []
 
 
-def test_all_runs_are_truncated(
+def test_truncated_runs_are_deleted_in_milvus(
     postgres_server: Any, embedding_server: EmbeddingServer, milvus_empty: MilvusServer
 ) -> None:
     with postgres_server.borrow_database() as name:
@@ -362,7 +364,7 @@ def test_all_runs_are_truncated(
 def test_a_graph_joins_the_row_of_log_run(
     store: Store, embedding_server: EmbeddingServer, milvus_empty: MilvusServer
 ) -> None:
-    """The row gets the id of the graph's record, and the old id is nowhere any more."""
+    """The row gets the id of the graph's run; the old id disappears from both places."""
     from runlog.hooks import RunLogHandler
 
     name = str(uuid.uuid4())
@@ -377,7 +379,7 @@ def test_a_graph_joins_the_row_of_log_run(
         assert recorder.flush(60)
         ((record,),) = store.query("SELECT id FROM workflow_runs")
         assert str(record) != before["id"]
-        assert set(boxes(store)) <= {name}
+        assert set(outbox_rows(store)) <= {name}
         assert {row["id"] for row in indexed(milvus_empty)} <= {str(record)}
         recorder.log_run(run(name, "by hand once more", wpk_id="g"))
         assert recorder.flush(60)
@@ -405,11 +407,11 @@ def test_a_journaled_run_is_embedded_when_it_is_forwarded(
         assert states(store) == {"embedded": 20}
 
 
-# ---- what the servers do wrong ---------------------------------------------------------
+# ---- failing servers -------------------------------------------------------------------
 
 
-def test_a_refused_key(
-    store: Store, embedding_server: EmbeddingServer, told: Told
+def test_a_refused_key_is_logged_once(
+    store: Store, embedding_server: EmbeddingServer, log: LogLines
 ) -> None:
     options = embedding(embedding_server) | {"openai_key": "sk-wrong-0123456789"}
     with runlog.Recorder(**store.options, **options) as recorder:
@@ -417,15 +419,17 @@ def test_a_refused_key(
             recorder.log_run(run(f"r{n}"))
         assert recorder.flush(60)
         stats = recorder.stats()
-        for n in range(5, 10):  # nothing holds them up
+        for n in range(5, 10):  # these are committed all the same
             recorder.log_run(run(f"r{n}"))
         assert recorder.flush(60)
     assert "401" in stats["embedding_error"]
-    assert "sk-wrong" not in str(stats)  # the server shows a part of it
+    assert "sk-wrong" not in str(
+        stats
+    )  # the message of the server quotes a part of the key
     assert stats["embeddings_waiting"] == 5
     assert states(store) == {"pending": 10}
-    assert len(told.about("401")) == 1
-    assert "sk-wrong" not in str(told.lines)
+    assert len(log.about("401")) == 1
+    assert "sk-wrong" not in str(log.lines)
     assert embedding_server.counters()["requests"] <= 2
     store.query("UPDATE run_embeddings SET next_attempt_at = 0")  # five minutes later
     with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
@@ -450,14 +454,14 @@ def test_a_refused_key(
         ("index", 1, {}),
     ],
 )
-def test_a_fault_that_goes_away(
+def test_transient_errors_are_retried(
     store: Store,
     embedding_server: EmbeddingServer,
     kind: str,
     count: int,
     fields: dict[str, Any],
 ) -> None:
-    """So many requests are answered wrongly; then each text is embedded."""
+    """Some requests fail; then each text is embedded."""
     embedding_server.control(kind, count=count, **fields)
     with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
         for n in range(20):
@@ -467,7 +471,7 @@ def test_a_fault_that_goes_away(
     assert (stats["embeddings_waiting"], stats["embeddings_failed"]) == (0, 0)
     assert states(store) == {"embedded": 20}
     assert embedding_server.counters()["faults"] == {kind: count}
-    rows = boxes(store)
+    rows = outbox_rows(store)
     texts = [f"the text of {name}" for name in rows]
     for row, given in zip(rows.values(), ask(embedding_server, texts), strict=True):
         np.testing.assert_allclose(vector(row), given, rtol=0, atol=1e-5)
@@ -485,8 +489,8 @@ def test_a_stall_ends_with_the_time_out(
     assert states(store) == {"embedded": 1}
 
 
-def test_one_text_is_refused(
-    store: Store, embedding_server: EmbeddingServer, told: Told
+def test_a_rejected_text_fails_alone(
+    store: Store, embedding_server: EmbeddingServer, log: LogLines
 ) -> None:
     embedding_server.control("status", count=None, status=400, containing="of r7")
     with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
@@ -498,17 +502,17 @@ def test_one_text_is_refused(
         assert stats["embedding_error"]
         recorder.log_run(minimal("last"))
     assert states(store) == {"embedded": 9, "failed": 1}
-    row = boxes(store)["r7"]
+    row = outbox_rows(store)["r7"]
     assert row["state"] == "failed"
     assert row["last_error"]
     assert row["vector"] is None
-    assert len(told.about("rejects the text of 1 run")) == 1
+    assert len(log.about("reject")) == 1
 
 
-def test_one_text_never_gets_a_vector_that_can_be_right(
+def test_a_text_with_invalid_answers_fails_alone(
     store: Store, embedding_server: EmbeddingServer
 ) -> None:
-    """It is found among the others, which do not wait for it."""
+    """The other texts do not wait for it."""
     embedding_server.control("nan", count=None, containing="of r7 ")
     with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
         for n in range(20):
@@ -516,13 +520,13 @@ def test_one_text_never_gets_a_vector_that_can_be_right(
         assert recorder.flush(60)
         assert recorder.stats()["embeddings_failed"] == 1
     assert states(store) == {"embedded": 19, "failed": 1}
-    assert "NaN" in boxes(store)["r7"]["last_error"]
+    assert "NaN" in outbox_rows(store)["r7"]["last_error"]
 
 
 def test_retry_after_is_honoured_between_calls(
     store: Store, embedding_server: EmbeddingServer
 ) -> None:
-    """It asks for longer than a call waits: nobody asks again meanwhile."""
+    """The server asks for a longer wait than a call makes: no request is sent before."""
     embedding_server.control("status", count=None, status=429, retry_after=200)
     with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
         recorder.log_run(run("r1"))
@@ -530,14 +534,14 @@ def test_retry_after_is_honoured_between_calls(
         assert "429" in recorder.stats()["embedding_error"]
     assert embedding_server.counters()["requests"] == 1
     assert states(store) == {"pending": 1}
-    assert boxes(store)["r1"]["last_error"]
+    assert outbox_rows(store)["r1"]["last_error"]
 
 
 # ---- Milvus ----------------------------------------------------------------------------
 
 
-def test_milvus_comes_back(
-    store: Store, embedding_server: EmbeddingServer, told: Told
+def test_rows_wait_until_milvus_is_available_again(
+    store: Store, embedding_server: EmbeddingServer, log: LogLines
 ) -> None:
     from fixtures_milvus import MilvusLite
 
@@ -559,15 +563,15 @@ def test_milvus_comes_back(
         server.stop()
     assert states(store) == {"done": 30}
     assert sorted(row["run_id"] for row in rows) == sorted(f"r{n}" for n in range(30))
-    assert len(told.about("indexing in Milvus waits")) == 1
-    assert len(told.about("indexing in Milvus continues")) == 1
+    assert len(log.about("indexing in Milvus waits")) == 1
+    assert len(log.about("indexing in Milvus continues")) == 1
 
 
-def test_a_collection_of_another_dimension(
+def test_a_collection_of_another_dimension_is_logged_once(
     store: Store,
     embedding_server: EmbeddingServer,
     milvus_empty: MilvusServer,
-    told: Told,
+    log: LogLines,
 ) -> None:
     with connected(milvus_empty) as client:
         client.create_collection("workflow_runs", dimension=8, id_type="string")
@@ -575,13 +579,13 @@ def test_a_collection_of_another_dimension(
     with runlog.Recorder(**store.options, **options) as recorder:
         for n in range(5):
             recorder.log_run(run(f"r{n}"))
-        assert recorder.flush(60)  # for it would be of no use to wait
+        assert recorder.flush(60)  # flush does not wait for a server that refuses
         stats = recorder.stats()
         assert recorder.flush(60)
     assert "workflow_runs" in stats["embedding_error"]
     assert (stats["embeddings_waiting"], stats["embeddings_failed"]) == (5, 0)
     assert embedding_server.counters()["texts"] == 5
-    assert len(told.about("workflow_runs")) == 1
+    assert len(log.about("workflow_runs")) == 1
     empty(milvus_empty)
     store.query("UPDATE run_embeddings SET next_attempt_at = 0")  # five minutes later
     with runlog.Recorder(**store.options, **options) as recorder:
@@ -591,11 +595,11 @@ def test_a_collection_of_another_dimension(
     assert embedding_server.counters()["texts"] == 5
 
 
-def test_a_refused_token(
+def test_a_refused_token_is_logged_once(
     store: Store,
     embedding_server: EmbeddingServer,
     milvus_secure: MilvusServer,
-    told: Told,
+    log: LogLines,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     empty(milvus_secure)
@@ -604,12 +608,12 @@ def test_a_refused_token(
     options = indexing(embedding_server, milvus_secure, milvus_token="root:not-this-one")
     with runlog.Recorder(**store.options, **options) as recorder:
         recorder.log_run(run("r1"))
-        assert recorder.flush(60)  # for it would be of no use to wait
+        assert recorder.flush(60)  # flush does not wait for a server that refuses
         stats = recorder.stats()
     assert "MILVUS_TOKEN" in stats["embedding_error"]
-    assert "not-this-one" not in str(stats) + str(told.lines)
+    assert "not-this-one" not in str(stats) + str(log.lines)
     assert stats["embeddings_waiting"] == 1
-    assert len(told.about("MILVUS_TOKEN")) == 1
+    assert len(log.about("MILVUS_TOKEN")) == 1
     assert states(store) == {"embedded": 1}
     store.query("UPDATE run_embeddings SET next_attempt_at = 0")  # five minutes later
     options["milvus_token"] = milvus_secure.token
@@ -621,10 +625,10 @@ def test_a_refused_token(
     assert [row["run_id"] for row in indexed(milvus_secure)] == ["r1"]
 
 
-def test_vectors_of_two_lengths(
+def test_vectors_of_two_lengths_are_upserted_apart(
     store: Store, embedding_server: EmbeddingServer, milvus_empty: MilvusServer
 ) -> None:
-    """The rows of the length that the collection has are not held up by the others."""
+    """The rows that fit the collection do not wait for the others."""
     with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
         recorder.log_run(run("r0"))
         assert recorder.flush(60)
@@ -633,7 +637,7 @@ def test_vectors_of_two_lengths(
         assert recorder.flush(60)
         recorder.log_run(run("r2"))
         assert recorder.flush(60)
-    assert {row["dim"] for row in boxes(store).values()} == {384, 8}
+    assert {row["dim"] for row in outbox_rows(store).values()} == {384, 8}
     options = indexing(embedding_server, milvus_empty)
     with runlog.Recorder(**store.options, **options) as recorder:
         assert recorder.list_runs().runs
@@ -642,7 +646,7 @@ def test_vectors_of_two_lengths(
         error = recorder.stats()["embedding_error"]
         assert ("384" in error, "8" in error) == (True, True)
     assert sorted(row["run_id"] for row in indexed(milvus_empty)) == ["r0", "r2"]
-    assert boxes(store)["r1"]["last_error"] == error
+    assert outbox_rows(store)["r1"]["last_error"] == error
 
 
 CLOSE = """

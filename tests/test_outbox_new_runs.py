@@ -1,4 +1,4 @@
-"""The outbox of a SQLite file: how a run that is new gets its row there."""
+"""The outbox of a SQLite file: how a new run gets its row."""
 
 from __future__ import annotations
 
@@ -44,9 +44,7 @@ def ask(database: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
         return rows
 
 
-def test_a_new_run_is_embedded_and_is_new_no_more(
-    embedding: Recorder, database: Path
-) -> None:
+def test_an_embedded_run_is_no_longer_new(embedding: Recorder, database: Path) -> None:
     embedding.log_run(run_of("r", text="The loss became NaN."))
     assert embedding.flush(60)
     assert ask(database, NEW) == []
@@ -54,7 +52,7 @@ def test_a_new_run_is_embedded_and_is_new_no_more(
     assert [hit["run_id"] for hit in embedding.search_runs("a NaN loss")] == ["r"]
 
 
-def test_a_new_run_without_a_text_leaves_nothing_to_do(
+def test_a_new_run_without_a_text_gets_no_row(
     embedding: Recorder, database: Path
 ) -> None:
     embedding.log_run(run_of("r", answer=1))
@@ -66,11 +64,11 @@ def test_a_new_run_without_a_text_leaves_nothing_to_do(
     assert ask(database, ROWS) == [("embedded", 1)]
 
 
-def test_what_waits_counts_new_runs_too(
+def test_new_runs_are_counted_as_waiting(
     database: Path, embedding: Recorder, embedding_server: EmbeddingServer
 ) -> None:
     embedding_server.control("stall", None)
-    for i in range(130):  # more than are embedded at once
+    for i in range(130):  # more than one round embeds
         embedding.log_run(run_of(f"r{i}", text=f"Run number {i}."))
     assert embedding.stats()["embeddings_waiting"] == 130
     assert 0 < len(ask(database, NEW)) < 130
@@ -97,12 +95,12 @@ def test_a_new_run_that_is_logged_again_has_one_row_and_the_later_text(
     assert hit["run_id"] == "r129"
 
 
-def test_new_runs_that_are_gone_hold_nobody_up(
+def test_deleted_new_runs_do_not_delay_others(
     embedding: Recorder, database: Path
 ) -> None:
     embedding.log_run(run_of("first", text="It opens the file."))
     assert embedding.flush(60)
-    for _ in range(300):  # several claims' worth
+    for _ in range(300):  # several claims
         sql = "INSERT INTO run_embeddings_new (id) VALUES (?)"
         ask(database, sql, str(uuid4()))
     embedding.log_run(run_of("second", text="The one behind them."))

@@ -1,4 +1,4 @@
-"""pgvector: a copy of the vectors, which comes and goes with it, and the same hits."""
+"""Search by pgvector: copies of the vectors, and the same hits as a scan."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def log_some(recorder: runlog.Recorder, count: int = COUNT, first: int = 0) -> N
 
 
 def ranking(recorder: runlog.Recorder, **how: Any) -> list[tuple[str, float]]:
-    """To the last bit."""
+    """The hits, with scores to the last bit."""
     hits = recorder.search_runs(QUESTION, **how)
     return [(hit["run_id"], hit["score"]) for hit in hits]
 
 
 @contextmanager
 def statements(place: Place) -> Iterator[list[str]]:
-    """What the server is asked meanwhile; filled at the end."""
+    """The statements that the server gets meanwhile; filled at the end."""
     dsn = psycopg.conninfo.conninfo_to_dict(place.options["postgres_dsn"])
     name, log = dsn["dbname"], Path(str(dsn["host"])) / "server.log"
     place.store.query(f"ALTER DATABASE {name} SET log_statement = 'all'")
@@ -125,21 +125,23 @@ def test_scores_are_those_of_the_scan_to_the_last_bit(place: Place) -> None:
     place.store.query(CREATE)
     with statements(place) as said, place.open(openai_key=None) as recorder:
         assert recorder.find_similar("r3", limit=1000) == similar
-        assert place.store.query(COPIED) == [(0,)]  # nobody embeds, so nobody copies
+        assert place.store.query(COPIED) == [
+            (0,)
+        ]  # without embedding there are no copies
     assert searched_there(said)
     with statements(place) as said, place.open() as recorder:
         assert [ranking(recorder, **how) for how in filters] == scanned
         recorder.log_run(minimal("late", status="late", outputs={"text": "asphalt"}))
         assert recorder.flush(60)
         recorder.delete_runs(run_id="late")
-        until(lambda: copied_after_a_look(place, recorder) >= COUNT)
+        until(lambda: copied_after_a_round(place, recorder) >= COUNT)
         assert [ranking(recorder, **how) for how in filters] == scanned
         assert recorder.find_similar("r3", limit=1000) == similar
     assert searched_there(said)
 
 
-def copied_after_a_look(place: Place, recorder: runlog.Recorder) -> int:
-    """How many copies there are, after the worker thread has had something to do."""
+def copied_after_a_round(place: Place, recorder: runlog.Recorder) -> int:
+    """The number of copies after another round of the indexer."""
     recorder.log_run(minimal("again", outputs={"text": "gravel"}))
     assert recorder.flush(60)
     recorder.delete_runs(run_id="again")
@@ -151,7 +153,7 @@ def test_copies_are_what_they_copy(place: Place) -> None:
     with place.open() as recorder:
         recorder.search_runs(QUESTION)
         log_some(recorder)
-        until(lambda: copied_after_a_look(place, recorder) >= COUNT)
+        until(lambda: copied_after_a_round(place, recorder) >= COUNT)
         rows = place.store.query(
             "SELECT vector, embedding::real[], dim FROM run_embeddings "
             "WHERE embedding_stamp = stamp"
@@ -163,22 +165,22 @@ def test_copies_are_what_they_copy(place: Place) -> None:
         assert np.frombuffer(vector, "<f4").tolist() == np.array(copy, "<f4").tolist()
 
 
-def test_a_text_that_has_changed_is_copied_anew(place: Place) -> None:
+def test_a_changed_text_is_copied_again(place: Place) -> None:
     with place.open() as recorder:
         log_some(recorder)
-        until(lambda: copied_after_a_look(place, recorder) >= COUNT)
+        until(lambda: copied_after_a_round(place, recorder) >= COUNT)
         assert names(recorder.search_runs("asphalt", limit=1)) != ["r0"]
         recorder.log_run(minimal("r0", "w0", outputs={"text": "asphalt"}))
         assert recorder.flush(60)
         (hit,) = recorder.search_runs("asphalt", limit=1)
         assert hit["run_id"] == "r0"
         assert hit["score"] == pytest.approx(1, abs=1e-5)
-        until(lambda: copied_after_a_look(place, recorder) >= COUNT)
+        until(lambda: copied_after_a_round(place, recorder) >= COUNT)
         assert recorder.search_runs("asphalt", limit=1) == [hit]
 
 
-def test_an_extension_that_is_dropped(place: Place) -> None:
-    """In the middle: searches go on, and so do embeddings."""
+def test_an_extension_may_be_dropped(place: Place) -> None:
+    """Searches and embeddings continue."""
     with place.open() as recorder:
         log_some(recorder)
         before = ranking(recorder, limit=1000)
@@ -195,8 +197,8 @@ def test_an_extension_that_is_dropped(place: Place) -> None:
     assert place.store.query(HAS_COLUMN) == [(1,)]
 
 
-def test_an_extension_that_comes_later(place: Place) -> None:
-    """A process that runs finds it, after a while."""
+def test_an_extension_may_be_created_later(place: Place) -> None:
+    """A running process finds the extension after a while."""
     place.store.query(DROP)
     with place.open() as recorder:
         log_some(recorder, 5)
@@ -211,7 +213,7 @@ def test_an_extension_that_comes_later(place: Place) -> None:
 
 
 @pytest.mark.parametrize("schema", ["extensions", 'Odd "schema"'])
-def test_an_extension_in_another_schema(place: Place, schema: str) -> None:
+def test_an_extension_may_be_in_another_schema(place: Place, schema: str) -> None:
     quoted = '"' + schema.replace('"', '""') + '"'
     place.store.query(DROP)
     with place.open() as recorder:
@@ -221,15 +223,15 @@ def test_an_extension_in_another_schema(place: Place, schema: str) -> None:
     place.store.query(f"{CREATE} SCHEMA {quoted}")
     with statements(place) as said, place.open() as recorder:
         assert ranking(recorder) == before
-        until(lambda: copied_after_a_look(place, recorder) >= COUNT)
+        until(lambda: copied_after_a_round(place, recorder) >= COUNT)
         assert ranking(recorder) == before
     assert searched_there(said)
 
 
-def test_a_role_that_may_not_change_the_table(
+def test_a_role_that_may_not_change_the_table_searches(
     place: Place, pgvector_server: PgvectorServer
 ) -> None:
-    """It searches without."""
+    """It searches without the extension."""
     place.store.query(DROP)
     with place.open() as recorder:
         log_some(recorder)
@@ -259,7 +261,7 @@ def test_a_table_that_is_locked_is_not_waited_for_long(place: Place) -> None:
         before = ranking(recorder)
     place.store.query(CREATE)
     with psycopg.connect(place.options["postgres_dsn"]) as other:
-        other.execute("SELECT count(*) FROM run_embeddings")  # its lock is in the way
+        other.execute("SELECT count(*) FROM run_embeddings")  # holds a lock
         with place.open() as recorder:
             assert ranking(recorder) == before
             log_some(recorder, 1, 5)
@@ -275,10 +277,10 @@ def test_a_changed_migration_is_refused(place: Place) -> None:
     with place.open() as recorder:
         with pytest.raises(StoreError, match=r"checksum of migration 001_embedding\.sql"):
             recorder.search_runs(QUESTION)
-        log_some(recorder, 1, 1)  # that goes on
+        log_some(recorder, 1, 1)  # recording continues
 
 
-def test_threads_that_search_first_at_once(place: Place) -> None:
+def test_threads_make_the_first_search_at_once(place: Place) -> None:
     with place.open() as recorder:
         log_some(recorder)
     recorders = [place.open() for _ in range(3)]
@@ -301,11 +303,11 @@ def test_with_milvus_the_extension_is_left_alone(
     assert place.store.query(HAS_COLUMN) == [(0,)]
 
 
-def test_an_index_of_the_operators_own(place: Place) -> None:
-    """The statement is one that an index on the dimension serves."""
+def test_an_index_of_the_operator_is_used(place: Place) -> None:
+    """The statement can use an index for one dimension."""
     with place.open() as recorder:
         log_some(recorder)
-        until(lambda: copied_after_a_look(place, recorder) >= COUNT)
+        until(lambda: copied_after_a_round(place, recorder) >= COUNT)
         before = ranking(recorder)
         place.store.query(
             "CREATE INDEX own_idx ON run_embeddings "

@@ -1,4 +1,4 @@
-"""Runs by meaning: what is found, on each path that a search can take."""
+"""Search by meaning: its hits, on each path that a search can take."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psycopg
 import pytest
-from fixtures_search import Place, eventually, gone_owner, names
+from fixtures_search import Place, ended_owner, eventually, names
 from fixtures_services import EmbeddingServer
 from helpers import minimal
 
@@ -51,7 +51,7 @@ def log_all(recorder: runlog.Recorder, **fields: Any) -> None:
 
 
 def find(recorder: runlog.Recorder, count: int, text: str = QUESTION, **how: Any) -> Any:
-    """The hits, as soon as there are so many."""
+    """The hits, once there are so many."""
     return eventually(
         lambda: recorder.search_runs(text, **how), lambda hits: len(hits) == count
     )
@@ -81,7 +81,7 @@ def test_the_nearest_come_first_with_their_columns(place: Place) -> None:
         assert (same["run_id"], same["score"]) == ("pie", pytest.approx(1, abs=1e-5))
 
 
-def test_limit(place: Place) -> None:
+def test_no_more_hits_than_the_limit(place: Place) -> None:
     with place.open() as recorder:
         log_all(recorder)
         whole = names(find(recorder, len(TEXTS)))
@@ -97,7 +97,7 @@ def test_nothing_is_found_where_nothing_is(place: Place) -> None:
         assert recorder.search_runs(QUESTION) == []
 
 
-def test_filters(place: Place) -> None:
+def test_hits_match_the_filters(place: Place) -> None:
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     with place.open() as recorder:
         for number, (name, text) in enumerate(TEXTS.items()):
@@ -128,8 +128,8 @@ def test_filters(place: Place) -> None:
         check([], since=begin + timedelta(days=400))
 
 
-def test_hostile_names(place: Place) -> None:
-    """They are values, whatever they look like."""
+def test_hostile_names_are_values(place: Place) -> None:
+    """Names are values, whatever they contain."""
     with place.open() as recorder:
         for name in HOSTILE:
             recorder.log_run(minimal(name, name, status=name, outputs={"text": "tea"}))
@@ -160,7 +160,7 @@ def test_deleted_runs_are_no_hits(place: Place) -> None:
         find(recorder, len(TEXTS))
 
 
-def test_a_status_that_has_changed(place: Place) -> None:
+def test_a_changed_status_is_filtered_by(place: Place) -> None:
     with place.open() as recorder:
         log_all(recorder)
         find(recorder, len(TEXTS))
@@ -171,7 +171,7 @@ def test_a_status_that_has_changed(place: Place) -> None:
         assert names(find(recorder, len(TEXTS)))[0] in {"nan", "lr"}
 
 
-def test_running_and_lost_runs(place: Place) -> None:
+def test_running_and_lost_runs_are_found(place: Place) -> None:
     with place.open() as recorder:
         for name, text in TEXTS.items():
             recorder.log_run(
@@ -182,7 +182,7 @@ def test_running_and_lost_runs(place: Place) -> None:
         assert recorder.flush(60)
         find(recorder, len(TEXTS))
         change = "UPDATE workflow_runs SET owner = ? WHERE run_id IN ('nan', 'pie')"
-        place.store.query(change, gone_owner())
+        place.store.query(change, ended_owner())
         assert names(recorder.search_runs(QUESTION, status="lost")) == ["nan", "pie"]
         running = recorder.search_runs(QUESTION, status="running")
         assert {*names(running)} == {"lr", "paris", "lisbon"}
@@ -194,7 +194,7 @@ def test_running_and_lost_runs(place: Place) -> None:
         )
 
 
-def test_a_text_that_has_changed(place: Place) -> None:
+def test_a_changed_text_is_found(place: Place) -> None:
     with place.open() as recorder:
         log_all(recorder)
         find(recorder, len(TEXTS))
@@ -208,7 +208,7 @@ def test_a_text_that_has_changed(place: Place) -> None:
         assert len(find(recorder, len(TEXTS))) == len(TEXTS)
 
 
-def test_a_text_that_has_gone(place: Place) -> None:
+def test_a_run_without_a_text_any_more_is_no_hit(place: Place) -> None:
     with place.open() as recorder:
         log_all(recorder)
         find(recorder, len(TEXTS))
@@ -217,8 +217,10 @@ def test_a_text_that_has_gone(place: Place) -> None:
         assert "nan" not in names(find(recorder, len(TEXTS) - 1))
 
 
-def test_similar_runs(place: Place, embedding_server: EmbeddingServer) -> None:
-    """By the stored vector: nothing is sent to the embedding server."""
+def test_similar_runs_are_found_by_the_stored_vector(
+    place: Place, embedding_server: EmbeddingServer
+) -> None:
+    """The search uses the stored vector, and sends nothing to the embedding server."""
     with place.open() as recorder:
         log_all(recorder)
         recorder.log_run(minimal("other", "elsewhere", outputs={"text": TEXTS["lr"]}))
@@ -240,7 +242,7 @@ def test_similar_runs(place: Place, embedding_server: EmbeddingServer) -> None:
         assert embedding_server.counters()["requests"] == before
 
 
-def test_no_such_run_to_be_similar_to(place: Place) -> None:
+def test_an_unknown_run_has_no_similar_ones(place: Place) -> None:
     with place.open() as recorder:
         recorder.log_run(minimal("mute", outputs={"number": 1}))
         assert recorder.flush(60)
@@ -251,7 +253,7 @@ def test_no_such_run_to_be_similar_to(place: Place) -> None:
             recorder.find_similar("mute")
 
 
-def test_a_run_that_waits_for_its_embedding(
+def test_a_run_without_an_embedding_yet_is_an_error(
     here: Place, embedding_server: EmbeddingServer
 ) -> None:
     embedding_server.stop()
@@ -264,7 +266,7 @@ def test_a_run_that_waits_for_its_embedding(
         assert recorder.find_similar("r1") == []
 
 
-def test_vectors_that_come_while_the_process_searches(place: Place) -> None:
+def test_new_vectors_are_found(place: Place) -> None:
     with place.open() as recorder:
         for number, (name, text) in enumerate(TEXTS.items(), 1):
             recorder.log_run(minimal(name, outputs={"text": text}))
@@ -272,7 +274,9 @@ def test_vectors_that_come_while_the_process_searches(place: Place) -> None:
             find(recorder, number)
 
 
-def test_vectors_of_another_process(place: Place, run_python: RunPython) -> None:
+def test_vectors_of_another_process_are_found(
+    place: Place, run_python: RunPython
+) -> None:
     code = """
 import json, sys, runlog
 options, name, text = json.loads(sys.argv[1])
@@ -292,9 +296,9 @@ with runlog.Recorder(**options) as recorder:
 
 
 def store_vectors(place: Place, vectors: Any) -> None:
-    """Runs r0, r1, ... of the workflows w0 to w2, each with its vector, by SQL.
+    """Store runs r0, r1, ... of the workflows w0 to w2 with these vectors, by SQL.
 
-    Those with an odd number have failed; each was created a minute after the one before.
+    Runs with an odd number have failed; each was created a minute after the one before.
     """
     runs, rows = [], []
     begin = datetime(2026, 1, 1, tzinfo=UTC)
@@ -326,12 +330,12 @@ def store_vectors(place: Place, vectors: Any) -> None:
 
 
 def test_a_scan_of_several_blocks_is_exact(scanned: Place) -> None:
-    """A block has a thousand rows at most."""
+    """2,500 rows are three blocks."""
     vectors = np.random.default_rng(1).standard_normal((2500, 8), dtype=np.float32)
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     with scanned.open() as recorder:
-        recorder.get_run("none")  # makes the tables
+        recorder.get_run("none")  # creates the tables
         store_vectors(scanned, vectors)
 
         def check(wanted: Callable[[int], bool], **how: Any) -> None:
@@ -357,9 +361,9 @@ def test_a_scan_of_several_blocks_is_exact(scanned: Place) -> None:
 
 
 def test_vectors_of_another_model_are_not_mixed_in(place: Place) -> None:
-    """That of another dimension, too."""
+    """Nor are vectors of another dimension."""
     if "milvus_endpoint" in place.options:
-        place.options.pop("milvus_endpoint")  # its collection has one dimension
+        place.options.pop("milvus_endpoint")  # a collection has a single dimension
     with place.open() as recorder:
         log_all(recorder)
         find(recorder, len(TEXTS))
@@ -375,7 +379,7 @@ def test_vectors_of_another_model_are_not_mixed_in(place: Place) -> None:
         assert len(recorder.search_runs(QUESTION)) == len(TEXTS)
 
 
-def test_a_dimension_that_has_changed(scanned: Place) -> None:
+def test_a_changed_dimension_excludes_the_old_vectors(scanned: Place) -> None:
     with scanned.open() as recorder:
         log_all(recorder)
         find(recorder, len(TEXTS))
@@ -388,8 +392,8 @@ def test_a_dimension_that_has_changed(scanned: Place) -> None:
         assert names(recorder.search_runs(QUESTION)) == ["new"]
 
 
-def test_many_matching_none_of_the_filter(scanned: Place) -> None:
-    """However many are nearer, those that fit a filter are found."""
+def test_a_filter_that_few_runs_match(scanned: Place) -> None:
+    """The search finds the runs that match a filter, however many others are nearer."""
     with scanned.open() as recorder:
         for number in range(300):
             recorder.log_run(minimal(f"r{number}", outputs={"text": "tea"}))
@@ -417,7 +421,7 @@ async def test_the_loop_is_not_blocked(
         assert {*names(await search)} == {"nan", "lr"}
 
 
-def test_many_threads_beside_writers(place: Place) -> None:
+def test_many_threads_search_while_others_write(place: Place) -> None:
     count, rounds = 4, 6
     with place.open() as recorder:
         log_all(recorder)
@@ -457,7 +461,9 @@ def test_many_threads_beside_writers(place: Place) -> None:
         find(recorder, kept, "tea", wpk_id="tea", limit=1000)
 
 
-def test_forks_while_others_search(scanned: Place, run_python: RunPython) -> None:
+def test_children_search_while_threads_search(
+    scanned: Place, run_python: RunPython
+) -> None:
     import json
 
     code = """

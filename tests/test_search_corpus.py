@@ -1,4 +1,4 @@
-"""The corpus of the search tests: an exact search finds in it what it was written for."""
+"""The corpus of the search tests: an exact search finds the intended texts in it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def embed(server: EmbeddingServer, texts: list[str]) -> NDArray[np.float32]:
     return np.array([item.embedding for item in answer.data], np.float32)
 
 
-def test_corpus_has_what_it_says() -> None:
+def test_the_corpus_has_its_subjects_and_questions() -> None:
     assert len(TEXTS) == len({text for _, text in TEXTS}) == 200
     assert [len(texts) for texts in SUBJECTS.values()] == [20] * 10
     assert SUBJECTS.keys() == QUESTIONS.keys()

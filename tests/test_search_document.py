@@ -1,6 +1,6 @@
-"""docs/search.md, and what other documents say of embeddings.
+"""docs/search.md, and the parts of other documents about embeddings.
 
-Their statements work, and what is said to be sent is what is sent.
+Their SQL works, and runlog sends to the servers what they say, and nothing else.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def log(recorder: runlog.Recorder, run_id: str, **outputs: str) -> None:
 
 
 def states(store: Store) -> dict[str, int]:
-    """What the first statement shows."""
+    """The result of the first statement."""
     return {state: int(count) for state, count, _ in store.query(LOOK)}
 
 
@@ -85,7 +85,7 @@ def test_runs_without_a_row_are_queued(
         assert recorder.flush(60)
         assert states(store) == {"embedded": 2}
         assert sorted(found(recorder, "a key")) == ["new", "old"]
-    assert embedding_server.counters()["texts"] == 3  # two runs, and what was asked
+    assert embedding_server.counters()["texts"] == 3  # two runs, and the search
 
 
 def test_everything_is_embedded_again(
@@ -127,7 +127,7 @@ def test_milvus_is_filled_again(
 
 
 class Relay:
-    """A relay in front of a server, which keeps what clients send to it."""
+    """A relay in front of a server, which records everything that clients send."""
 
     def __init__(self, port: int) -> None:
         self.sent = b""
@@ -155,7 +155,7 @@ class Relay:
             back.join()
 
     def _hand_on(self, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):  # either end has hung up
+        with suppress(OSError):  # either end has closed the connection
             while piece := source.recv(65536):
                 if target.getpeername() == self._server:
                     self.sent += piece
@@ -164,7 +164,7 @@ class Relay:
             target.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """End it, and the connections that are open still."""
+        """Close the relay and its open connections."""
         for end in (self._listener, *self._sockets):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -274,7 +274,7 @@ def test_a_key_of_another_name_switches_nothing_on(
 def test_the_settings_for_azure_work(
     embedding_server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of the document, with the place of the server in it."""
+    """The settings of the document, with the address of the server."""
     text = DOCUMENT.read_text("utf-8")
     block = next(
         block
@@ -296,7 +296,7 @@ def test_the_settings_for_azure_work(
 def test_the_rights_of_a_role_that_only_records(
     postgres_server: PostgresServer, embedding_server: EmbeddingServer, tmp_path: Path
 ) -> None:
-    """They are those of docs/operations.md."""
+    """The rights are those of docs/operations.md."""
     text = (ROOT / "docs" / "operations.md").read_text("utf-8")
     grants = re.findall(r"^GRANT .* TO the_role;$", text, re.MULTILINE)
     assert len(grants) == 3

@@ -1,4 +1,4 @@
-"""Searches, embeddings and upserts that fail: an error says why, and nothing hangs."""
+"""Searches, embeddings and upserts that fail: the error says why, and nothing hangs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def to_milvus(here: Place, milvus_lite: MilvusServer) -> Place:
 @pytest.mark.parametrize(
     "text", [None, 1, b"tea", ["tea"], "", " \n\t", "a\0b", "\ud800"]
 )
-def test_texts_that_can_not_be_searched(here: Place, text: Any) -> None:
+def test_texts_that_can_not_be_searched_are_rejected(here: Place, text: Any) -> None:
     with here.open() as recorder:
         for call in (recorder.search_runs, recorder.generate_embedding):
             with pytest.raises(ValidationError, match=r"^text must"):
@@ -44,7 +44,7 @@ def test_texts_that_can_not_be_searched(here: Place, text: Any) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1001, 1.5, "3", True, 10**30])
-def test_limits_out_of_range(here: Place, limit: Any) -> None:
+def test_limits_out_of_range_are_rejected(here: Place, limit: Any) -> None:
     with here.open() as recorder:
         for call in (recorder.search_runs, recorder.find_similar):
             with pytest.raises(ValidationError, match=r"^limit must be a whole number"):
@@ -58,7 +58,7 @@ def test_limits_out_of_range(here: Place, limit: Any) -> None:
         ("status", "a\0"), ("since", 0), ("since", "soon"), ("since", b""),
     ],
 )  # fmt: skip
-def test_filters_of_wrong_types(here: Place, name: str, value: Any) -> None:
+def test_filters_of_wrong_types_are_rejected(here: Place, name: str, value: Any) -> None:
     with here.open() as recorder:
         with pytest.raises(ValidationError, match=f"^{name} must be"):
             recorder.search_runs(TEXT, **{name: value})
@@ -68,7 +68,7 @@ def test_filters_of_wrong_types(here: Place, name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("run_id", [None, 1, "", " ", "\ud800"])
-def test_runs_of_wrong_names(here: Place, run_id: Any) -> None:
+def test_invalid_names_of_runs_are_rejected(here: Place, run_id: Any) -> None:
     with here.open() as recorder:
         with pytest.raises(ValidationError, match=r"^run_id must"):
             recorder.find_similar(run_id)
@@ -76,7 +76,7 @@ def test_runs_of_wrong_names(here: Place, run_id: Any) -> None:
             recorder.upsert_to_milvus(run_id, [1.0], {})
 
 
-def test_unknown_arguments(here: Place) -> None:
+def test_unknown_arguments_are_rejected(here: Place) -> None:
     with here.open() as recorder:
         for call in (recorder.search_runs, recorder.find_similar):
             wrong: Callable[..., Any] = call
@@ -86,7 +86,7 @@ def test_unknown_arguments(here: Place) -> None:
                 wrong()
 
 
-def test_without_a_key(tmp_path: Path) -> None:
+def test_a_missing_key_is_an_error(tmp_path: Path) -> None:
     with runlog.Recorder(sqlite_path=str(tmp_path / "runs.db")) as recorder:
         recorder.log_run(minimal(outputs={"text": TEXT}))
         assert recorder.flush(60)
@@ -101,7 +101,7 @@ def test_without_a_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "url", ["ftp://host/v1", "http://", "nonsense://", "http://a b/v1", "http://h:99999/"]
 )
-def test_a_bad_base_url(here: Place, url: str) -> None:
+def test_an_invalid_base_url_is_an_error(here: Place, url: str) -> None:
     with here.open(openai_base_url=url) as recorder:
         recorder.log_run(minimal(outputs={"text": TEXT}))
         for call in (recorder.search_runs, recorder.generate_embedding):
@@ -111,7 +111,7 @@ def test_a_bad_base_url(here: Place, url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["ftp://host", "http://", "host:notaport", "http://a b"])
-def test_a_bad_milvus_endpoint(here: Place, url: str) -> None:
+def test_an_invalid_milvus_endpoint_is_an_error(here: Place, url: str) -> None:
     with here.open(milvus_endpoint=url) as recorder:
         recorder.log_run(minimal(outputs={"text": TEXT}))
         calls: list[Callable[[], Any]] = [
@@ -125,7 +125,7 @@ def test_a_bad_milvus_endpoint(here: Place, url: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
-def test_servers_that_are_not_there(here: Place, host: str) -> None:
+def test_unavailable_servers_are_an_error(here: Place, host: str) -> None:
     address = f"{host}:{free_port()}"
     with here.open(openai_base_url=f"http://{address}/v1") as recorder:
         recorder.log_run(minimal(outputs={"text": TEXT}))
@@ -141,7 +141,7 @@ def test_servers_that_are_not_there(here: Place, host: str) -> None:
             recorder.upsert_to_milvus("r1", [1.0], {"wpk_id": "w"})
 
 
-def test_an_expired_certificate(here: Place, tmp_path: Path) -> None:
+def test_an_expired_certificate_is_an_error(here: Place, tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     folder.mkdir()
     cert, key = make_certificate(folder, start=-2 * DAY, end=-timedelta(hours=1))
@@ -172,7 +172,7 @@ def test_generate_embedding_with_key(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By the environment alone: OPENAI_KEY switches it on."""
+    """OPENAI_KEY in the environment is enough."""
     monkeypatch.setenv("RUNLOG_SQLITE_PATH", str(tmp_path / "runs.db"))
     monkeypatch.setenv("OPENAI_BASE_URL", embedding_server.url)
     assert runlog.generate_embedding(TEXT) is None
@@ -197,7 +197,7 @@ def test_generate_embedding_with_key(
 def test_upsert_to_milvus_success(
     milvus_lite: MilvusServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the environment alone; read back with the official client."""
+    """The environment is enough; the official client reads the row."""
     monkeypatch.setenv("RUNLOG_SQLITE_PATH", str(tmp_path / "runs.db"))
     vector = [0.5] * 4
     metadata = {"wpk_id": "w", "status": "completed"}
@@ -222,7 +222,7 @@ def test_log_run_with_embedding_integration(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """log_run alone embeds outputs.text and brings it to Milvus."""
+    """log_run is enough to embed outputs.text and to index it in Milvus."""
     monkeypatch.setenv("RUNLOG_SQLITE_PATH", str(tmp_path / "runs.db"))
     monkeypatch.setenv("OPENAI_KEY", embedding_server.key)
     monkeypatch.setenv("OPENAI_BASE_URL", embedding_server.url)
@@ -238,22 +238,24 @@ def test_log_run_with_embedding_integration(
     assert list(row["embedding"]) == pytest.approx(vector, abs=1e-5)
     (hit,) = runlog.search_runs("tea")
     assert hit["run_id"] == "r1"
-    assert embedding_server.counters()["embedded"][TEXT] == 2  # the run's, and ours
+    assert (
+        embedding_server.counters()["embedded"][TEXT] == 2
+    )  # for the run, and for this call
 
 
-def test_a_run_that_is_kept_here_is_found(to_milvus: Place) -> None:
+def test_the_upsert_of_a_stored_run_is_found(to_milvus: Place) -> None:
     with to_milvus.open() as recorder:
-        recorder.log_run(minimal("kept"))
+        recorder.log_run(minimal("stored"))
         vector = recorder.generate_embedding(TEXT)
         assert vector is not None
-        for name in ("kept", "not kept"):
+        for name in ("stored", "not stored"):
             metadata = {"wpk_id": "w", "status": "completed", "more": 1}
             assert recorder.upsert_to_milvus(name, vector, metadata) is True
         (hit,) = eventually(lambda: recorder.search_runs(TEXT), lambda hits: hits)
-        assert hit["run_id"] == "kept"
+        assert hit["run_id"] == "stored"
         assert hit["score"] == pytest.approx(1, abs=1e-5)
         assert names(recorder.search_runs(TEXT, wpk_id="w", status="completed")) == [
-            "kept"
+            "stored"
         ]
         assert recorder.search_runs(TEXT, wpk_id="other") == []
 
@@ -269,25 +271,27 @@ def test_upsert_again_replaces(to_milvus: Place, milvus_lite: MilvusServer) -> N
 
 
 @pytest.mark.parametrize("metadata", [{}, {"wpk_id": None}, {"status": "completed"}])
-def test_metadata_that_is_missing(to_milvus: Place, metadata: dict[str, Any]) -> None:
-    """The rest is the run's own, where it is kept here."""
+def test_a_stored_run_supplies_missing_metadata(
+    to_milvus: Place, metadata: dict[str, Any]
+) -> None:
+    """A stored run supplies the missing fields."""
     with to_milvus.open() as recorder:
-        recorder.log_run(minimal("kept", status="failed"))
+        recorder.log_run(minimal("stored", status="failed"))
         vector = recorder.generate_embedding(TEXT)
         assert vector is not None
-        assert recorder.upsert_to_milvus("kept", vector, metadata) is True
-        assert recorder.upsert_to_milvus("not kept", vector, metadata) is True
-        eventually(lambda: names(recorder.search_runs(TEXT)), lambda n: n == ["kept"])
-        assert names(recorder.search_runs(TEXT, wpk_id="w")) == ["kept"]
+        assert recorder.upsert_to_milvus("stored", vector, metadata) is True
+        assert recorder.upsert_to_milvus("not stored", vector, metadata) is True
+        eventually(lambda: names(recorder.search_runs(TEXT)), lambda n: n == ["stored"])
+        assert names(recorder.search_runs(TEXT, wpk_id="w")) == ["stored"]
 
 
 @pytest.mark.parametrize("metadata", [None, "w", ["wpk_id"], ("w",), b"w", {"w"}, 1])
-def test_metadata_that_is_no_mapping(here: Place, metadata: Any) -> None:
+def test_metadata_must_be_a_mapping(here: Place, metadata: Any) -> None:
     with here.open() as recorder, pytest.raises(ValidationError, match=r"^metadata must"):
         recorder.upsert_to_milvus("r1", [1.0], metadata)
 
 
-def test_other_mappings_as_metadata(to_milvus: Place) -> None:
+def test_metadata_may_be_any_mapping(to_milvus: Place) -> None:
     with to_milvus.open() as recorder:
         metadata = UserDict({"wpk_id": "w", "status": "completed"})
         assert recorder.upsert_to_milvus("r1", [1.0], metadata) is True
@@ -295,13 +299,13 @@ def test_other_mappings_as_metadata(to_milvus: Place) -> None:
 
 @pytest.mark.parametrize("key", ["wpk_id", "status"])
 @pytest.mark.parametrize("value", [1, b"w", "\ud800", "a\0"])
-def test_metadata_of_wrong_types(here: Place, key: str, value: Any) -> None:
+def test_metadata_of_wrong_types_is_rejected(here: Place, key: str, value: Any) -> None:
     with here.open() as recorder, pytest.raises(ValidationError, match=key):
         recorder.upsert_to_milvus("r1", [1.0], {key: value})
 
 
 class Odd:
-    """A number that takes itself out of the list."""
+    """A number that removes itself from the list."""
 
     def __init__(self, numbers: list[Any]) -> None:
         self.numbers = numbers
@@ -311,7 +315,7 @@ class Odd:
         return 1.0
 
 
-def test_a_sequence_that_changes_while_it_is_read(here: Place) -> None:
+def test_a_sequence_may_change_while_it_is_read(here: Place) -> None:
     numbers: list[Any] = []
     numbers += [Odd(numbers), *range(1000)]
     with here.open() as recorder:
@@ -326,7 +330,7 @@ def test_a_sequence_that_changes_while_it_is_read(here: Place) -> None:
     ],
     ids=lambda value: str(value)[:20],
 )  # fmt: skip
-def test_embeddings_that_are_none(here: Place, embedding: Any) -> None:
+def test_invalid_embeddings_are_rejected(here: Place, embedding: Any) -> None:
     with (
         here.open() as recorder,
         pytest.raises(ValidationError, match=r"^embedding must"),
@@ -334,7 +338,7 @@ def test_embeddings_that_are_none(here: Place, embedding: Any) -> None:
         recorder.upsert_to_milvus("r1", embedding, {"wpk_id": "w"})
 
 
-def test_numpy_arrays(to_milvus: Place, milvus_lite: MilvusServer) -> None:
+def test_numpy_arrays_are_embeddings(to_milvus: Place, milvus_lite: MilvusServer) -> None:
     import numpy as np
 
     with to_milvus.open() as recorder:
@@ -346,7 +350,9 @@ def test_numpy_arrays(to_milvus: Place, milvus_lite: MilvusServer) -> None:
     assert [list(row["embedding"]) for row in rows] == [[1, 0, 1]] * 3
 
 
-def test_a_dimension_that_does_not_fit_the_collection(to_milvus: Place) -> None:
+def test_a_dimension_that_does_not_fit_the_collection_is_an_error(
+    to_milvus: Place,
+) -> None:
     with to_milvus.open() as recorder:
         assert recorder.upsert_to_milvus("r1", [0.5] * 8, {"wpk_id": "w"}) is True
         for call in (
@@ -384,7 +390,7 @@ def test_a_text_of_10_mb(here: Place, embedding_server: EmbeddingServer) -> None
     ],
     ids=lambda value: value["kind"] if isinstance(value, dict) else None,
 )
-def test_what_the_embedding_server_does_wrong(
+def test_faults_of_the_embedding_server_are_errors(
     here: Place,
     embedding_server: EmbeddingServer,
     fault: dict[str, Any],
@@ -403,10 +409,10 @@ def test_what_the_embedding_server_does_wrong(
         assert recorder.generate_embedding(TEXT) is not None
 
 
-def test_close_while_a_search_waits(
+def test_a_close_ends_a_search_that_waits(
     here: Place, embedding_server: EmbeddingServer
 ) -> None:
-    """For a server that never answers: the search fails, and the close ends in time."""
+    """The server never answers: the search fails, and the close ends in time."""
     recorder = here.open()
     recorder.log_run(minimal())
     embedding_server.control("stall", count=None, seconds=None)
@@ -432,7 +438,7 @@ def test_close_while_a_search_waits(
         recorder.search_runs(TEXT)
 
 
-def test_calls_after_the_close(here: Place) -> None:
+def test_calls_after_the_close_are_errors(here: Place) -> None:
     recorder = here.open()
     recorder.close()
     calls: list[Callable[[], Any]] = [

@@ -1,4 +1,4 @@
-"""200 real texts on each path of a search: how good it is, and that it is the same."""
+"""Search in 200 real texts: its precision, and the same ranking on each path."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def log_corpus(recorder: runlog.Recorder) -> None:
 def recorders(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, runlog.Recorder]]:
-    """A recorder for each path, with the corpus. Milvus gets the vectors of SQLite's."""
+    """A recorder with the corpus for each path. Milvus gets SQLite's vectors."""
     made: dict[str, runlog.Recorder] = {}
     first = ""
     with ExitStack() as stack:
@@ -53,7 +53,9 @@ def recorders(
                     log_corpus(recorder)
             first = first or place.options["sqlite_path"]
             made[path] = stack.enter_context(place.open())
-            assert made[path].list_runs().runs  # opens it, so that there is what to flush
+            assert (
+                made[path].list_runs().runs
+            )  # opens the database, so that flush has work to wait for
             assert made[path].flush(120)
         for recorder in made.values():
             eventually(
@@ -111,7 +113,7 @@ def test_the_same_ranking(path: str, recorders: dict[str, runlog.Recorder]) -> N
     ids=str,
 )
 def test_filters(recorder: runlog.Recorder, filters: dict[str, Any]) -> None:
-    """They are those of a ranking without them."""
+    """The filtered hits are those of an unfiltered ranking."""
     limit = filters.get("limit", 10)
 
     def fits(hit: Any) -> bool:

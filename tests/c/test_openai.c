@@ -184,11 +184,11 @@ static void test_only_refused_texts_fail_the_call(void)
     add("BAD");
     embed();
     check_failed_as(false,
-                    "the text is refused (answered 422): the content filter does not");
+                    "the text is rejected (answered 422): the content filter does not");
     CHECK(call.err.rejected);
     add("as BAD");
     embed();
-    check_failed_as(false, "the text is refused");
+    check_failed_as(false, "the text is rejected");
     CHECK(call.err.rejected && call.texts[0].refused && call.texts[1].refused);
     end();
 }

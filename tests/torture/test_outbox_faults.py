@@ -23,12 +23,12 @@ from fixtures_services import EmbeddingServer
 from fixtures_store import Store
 from helpers import minimal
 from outbox_help import (
-    boxes,
     embedding,
     empty,
     environment,
     indexed,
     indexing,
+    outbox_rows,
     states,
     vector,
     wait_for,
@@ -97,7 +97,7 @@ def check_all(
     deleted: Sequence[str] = (),
 ) -> Counter[str]:
     """Every run has its vector, and is in Milvus once. How often each was embedded."""
-    rows = boxes(store)
+    rows = outbox_rows(store)
     assert set(told) <= rows.keys()
     assert {row["state"] for row in rows.values()} == {"done"}
     there = indexed(index)

@@ -537,7 +537,7 @@ static rl_status embed_all(rl_embedding *self, rl_err *err)
     if (status == RL_OK && self->embedded == 0 && self->count > 0) {
         char what[60];
 
-        snprintf(what, sizeof what, "the text is refused (answered %ld)",
+        snprintf(what, sizeof what, "the text is rejected (answered %ld)",
                  self->answer.status);
         status = fail(self, what, err);
         if (err != NULL) {

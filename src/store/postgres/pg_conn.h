@@ -56,7 +56,7 @@ void rl_pg_conn_abandon(rl_pg_conn *conn, bool clean);
 bool rl_pg_conn_lost(const rl_pg_conn *conn);
 
 /* Fills err with the result's error, or with the connection's if `result` is NULL. Sets
- * err->retryable, and err->refused if the server rejects the row. Returns RL_STORE. */
+ * err->retryable, and err->rejected if the server rejects the row. Returns RL_STORE. */
 rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err);
 
 /* Closes the connection after a retryable failure; err gets `why`. Returns RL_STORE. */
