@@ -164,7 +164,7 @@ def resumed_run(
     inputs: Any, outputs: Any, *logs: dict[str, Any], **metadata: Any
 ) -> dict[str, Any]:
     """The expected record of a run that continued thread "t"."""
-    others = {"thread_id": "t", "metadata": {"resumed": True, **metadata}}
+    others: dict[str, Any] = {"thread_id": "t", "metadata": {"resumed": True, **metadata}}
     return run(inputs, outputs, *logs, **others)
 
 
