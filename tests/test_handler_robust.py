@@ -510,7 +510,7 @@ def test_an_exception_of_a_value_never_reaches_the_graph(
     assert run["node_logs"][1]["inputs"].get("extra") == run["inputs"].get("extra")
 
 
-class ErrorWithoutText(Exception):
+class WithoutTextError(Exception):
     """An error without a text."""
 
     def __str__(self) -> str:
@@ -520,15 +520,15 @@ class ErrorWithoutText(Exception):
 @each_call
 def test_an_error_whose_text_raises_is_recorded(local: Any, call: Any) -> None:
     def fail(_: Any) -> Any:
-        raise ErrorWithoutText
+        raise WithoutTextError
 
     handler = RunLogHandler(recorder=local)
     config = with_id(handler)
-    with pytest.raises(ErrorWithoutText):
+    with pytest.raises(WithoutTextError):
         call(chain("g", first=node("first"), bad=fail), {"n": 1}, config)
     run = stored(local, str(config["run_id"]))
-    assert (run["status"], run["error_type"]) == ("failed", "ErrorWithoutText")
-    assert run["node_logs"][1]["error_type"] == "ErrorWithoutText"
+    assert (run["status"], run["error_type"]) == ("failed", "WithoutTextError")
+    assert run["node_logs"][1]["error_type"] == "WithoutTextError"
 
 
 def test_a_graph_run_while_a_value_is_encoded_is_its_own_record(recorder: Any) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from fixtures_postgres import PostgresServer
+from handler_graphs import every_page
 from torture.programs import (
     EXIT_BOUND,
     Ended,
@@ -86,8 +87,8 @@ FORWARDING = [
     "exit_in_node",
     "graphs_in_flight",
 ]
-# How many runs may be stored without an acknowledgement: those of threads that were killed
-# in the middle.
+# How many runs may be stored without an acknowledgement: those of threads that were
+# killed in the middle.
 UNACKNOWLEDGED = {
     "sigterm_beside_daemons": 4,
     "sigterm_handled_beside_daemons": 4,
@@ -114,14 +115,14 @@ class Place:
     """The run_ids that were there before."""
 
     def kept(self) -> Counter[tuple[str, str]]:
-        """(wpk_id, run_id) of what is kept in the end."""
+        """The (wpk_id, run_id) of every stored run; a fast machine logs more than a page."""
         path = Path(self.options["sqlite_path"])
         if "postgres_dsn" in self.options and path.exists():
             forward(self.options)
         if path.exists():
             check_file(path)
         with runlog.Recorder(**self.options) as recorder:
-            runs = recorder.list_runs(limit=10_000).runs
+            runs = every_page(recorder, limit=10_000)
         return Counter((run["wpk_id"], run["run_id"]) for run in runs)
 
 
