@@ -115,7 +115,7 @@ class Place:
     """The run_ids that were there before."""
 
     def kept(self) -> Counter[tuple[str, str]]:
-        """The (wpk_id, run_id) of every stored run; a fast machine logs more than a page."""
+        """The (wpk_id, run_id) of every stored run; there may be more than a page."""
         path = Path(self.options["sqlite_path"])
         if "postgres_dsn" in self.options and path.exists():
             forward(self.options)
