@@ -112,7 +112,7 @@ torture-outage: setup-test $(VENV)/.installed-strict
 # A fork of a process with threads is among what is tested, so it may not end it.
 test-tsan: setup-test
 	@RUNLOG_SANITIZE=thread TSAN_OPTIONS=die_after_fork=0:halt_on_error=1 \
-	$(PYTEST) $(SIDE_BY_SIDE) -q tests/test_c.py
+	$(PYTEST) $(SIDE_BY_SIDE) -q -o faulthandler_timeout=1800 tests/test_c.py
 
 test-pythons: setup-test
 	@SIDE_BY_SIDE="$(SIDE_BY_SIDE)" scripts/pythons.sh $(ARGS)

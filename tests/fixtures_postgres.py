@@ -51,7 +51,7 @@ KEEPER = (
     'kill -"$signal" "$server" 2>/dev/null; wait "$server"'
 )
 
-# What clients that knock too early are told is no reason to give up.
+# A client that connects too early gets one of these errors, and tries again.
 FATAL = re.compile("FATAL:  (?!the database system is )")
 
 DISCONNECT = """
@@ -181,7 +181,7 @@ class Keeper:
 
 
 class PostgresServer:
-    """A running server, and ways to look into it."""
+    """A running server, and ways to query it."""
 
     def __init__(self, config: str = "") -> None:
         self.folder = own_folder("runlog-pg-")

@@ -1,4 +1,4 @@
-"""The two databases behind one fixture, and an independent look into them."""
+"""Both databases behind one fixture, and an independent client to read them."""
 
 from __future__ import annotations
 

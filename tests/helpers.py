@@ -16,10 +16,13 @@ def minimal(run_id: str = "r1", wpk_id: str = "w", **fields: Any) -> dict[str, A
 
 
 def stored(source: Any, run_id: str = "r1") -> Any:
-    """A run that has to be there; source is a recorder or the module."""
-    run = source.get_run(run_id)
-    assert run is not None, run_id
-    return run
+    """A run that has to be there; source is a recorder or the module.
+
+    A query waits a second for runs on their way from the journal to the server, which may
+    take longer on a busy machine.
+    """
+    until(lambda: source.get_run(run_id) is not None)
+    return source.get_run(run_id)
 
 
 @contextlib.contextmanager

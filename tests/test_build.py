@@ -57,7 +57,9 @@ def test_a_missing_library_ends_the_build_with_one_line(
     assert done.stderr == f"runlog: {name} was not found: {LINES[name]}\n"
 
 
-def test_each_missing_library_has_its_line(tmp_path: Path, failing_cc: str) -> None:
+def test_each_missing_library_has_its_own_message(
+    tmp_path: Path, failing_cc: str
+) -> None:
     done = build(tmp_path, PKG_CONFIG="false", CC=failing_cc)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
@@ -65,7 +67,9 @@ def test_each_missing_library_has_its_line(tmp_path: Path, failing_cc: str) -> N
     ]
 
 
-def test_pip_shows_the_line(tmp_path: Path, failing_cc: str) -> None:
+def test_pip_shows_the_message_about_a_missing_library(
+    tmp_path: Path, failing_cc: str
+) -> None:
     plain = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
     done = subprocess.run(
@@ -79,7 +83,7 @@ def test_pip_shows_the_line(tmp_path: Path, failing_cc: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_config_commands_stand_in_for_pkg_config(
+def test_the_config_commands_replace_pkg_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The headers are where only pg_config and curl-config say."""

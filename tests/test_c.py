@@ -189,7 +189,7 @@ CHECK_MAIN(tests)
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
-def test_the_parts_of_a_loop_are_all_of_it(count: int, tmp_path: Path) -> None:
+def test_the_parts_of_a_loop_cover_every_case(count: int, tmp_path: Path) -> None:
     """Also where a part comes to the end of a loop sooner than the others."""
     (tmp_path / "loops.c").write_text(LOOPS)
     program = tmp_path / "loops"

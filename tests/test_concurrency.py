@@ -32,11 +32,11 @@ def in_threads(count: Any, work: Any) -> Any:
         return list(pool.map(start, range(count)))
 
 
-def kept_ids(store: Store) -> Any:
+def stored_ids(store: Store) -> Any:
     return sorted(row[0] for row in store.query("SELECT run_id FROM workflow_runs"))
 
 
-def test_sixteen_threads_share_commits(recorder: Any, store: Store) -> None:
+def test_threads_that_log_at_once_share_commits(recorder: Any, store: Store) -> None:
     def work(number: Any) -> Any:
         return [
             recorder.log_run(minimal(f"{number}-{n}", inputs={"n": n, "text": "x" * n}))
@@ -45,7 +45,7 @@ def test_sixteen_threads_share_commits(recorder: Any, store: Store) -> None:
 
     ids = [run_id for thread in in_threads(16, work) for run_id in thread]
     assert len(set(ids)) == 16 * PER_THREAD
-    assert kept_ids(store) == sorted(ids)
+    assert stored_ids(store) == sorted(ids)
     assert recorder.get_run("7-13")["inputs"] == {"n": 13, "text": "x" * 13}
     stats = recorder.stats()
     assert (stats["runs"], stats["failed"], stats["queued"]) == (800, 0, 0)
@@ -53,7 +53,7 @@ def test_sixteen_threads_share_commits(recorder: Any, store: Store) -> None:
     assert stats["largest_commit"] > 1
 
 
-def test_reading_beside_writing(recorder: Any) -> None:
+def test_reads_see_whole_runs_while_others_write(recorder: Any) -> None:
     recorder.log_run(minimal("0-0", outputs=0))
 
     def work(number: Any) -> None:
@@ -76,7 +76,7 @@ def test_the_same_run_from_many_threads_is_one_row(recorder: Any, store: Store) 
             recorder.log_run(minimal(outputs={"thread": number, "n": n}))
 
     in_threads(8, work)
-    assert kept_ids(store) == ["r1"]
+    assert stored_ids(store) == ["r1"]
     assert recorder.get_run("r1")["outputs"]["n"] == 19
 
 
@@ -95,7 +95,9 @@ print(runlog.stats()["runs"])
 """
 
 
-def test_four_processes_of_four_threads(store: Store, run_python: "RunPython") -> None:
+def test_four_processes_of_four_threads_store_every_run(
+    store: Store, run_python: "RunPython"
+) -> None:
     with ThreadPoolExecutor(4) as pool:
         calls = [
             pool.submit(run_python, PROCESS, str(n), env=store.env) for n in range(4)
@@ -103,7 +105,7 @@ def test_four_processes_of_four_threads(store: Store, run_python: "RunPython") -
         done = [call.result() for call in calls]
     assert [d.stderr for d in done if d.stdout != "100\n"] == []
     expected = [f"{p}-{t}-{n}" for p in range(4) for t in range(4) for n in range(25)]
-    assert kept_ids(store) == sorted(expected)
+    assert stored_ids(store) == sorted(expected)
 
 
 def test_several_recorders_in_one_process(store: Store) -> None:
@@ -116,11 +118,11 @@ def test_several_recorders_in_one_process(store: Store) -> None:
     in_threads(8, work)
     for recorder in recorders:
         recorder.close()
-    assert len(kept_ids(store)) == 160
+    assert len(stored_ids(store)) == 160
 
 
 @pytest.fixture
-def picky(postgres_server: PostgresServer) -> Iterator[Any]:
+def constrained(postgres_server: PostgresServer) -> Iterator[Any]:
     """A database whose owner does not want runs with the status evil."""
     name = postgres_server.create_database()
     dsn = postgres_server.dsn(name)
@@ -134,8 +136,10 @@ def picky(postgres_server: PostgresServer) -> Iterator[Any]:
     postgres_server.drop_database(name)
 
 
-def test_a_bad_row_fails_alone(picky: Any) -> None:
-    recorder, dsn = picky
+def test_a_rejected_run_does_not_fail_the_others_of_its_batch(
+    constrained: Any,
+) -> None:
+    recorder, dsn = constrained
     outcomes = {}
 
     def work(number: Any) -> None:
@@ -168,8 +172,10 @@ def test_a_bad_row_fails_alone(picky: Any) -> None:
     assert recorder.stats()["failed"] == 4
 
 
-def test_a_row_that_is_refused_alone_leaves_the_recorder_well(picky: Any) -> None:
-    recorder, _ = picky
+def test_a_recorder_works_on_after_a_rejected_run(
+    constrained: Any,
+) -> None:
+    recorder, _ = constrained
     for number in range(3):
         with pytest.raises(StoreError):
             recorder.log_run(minimal(f"evil{number}") | {"status": "evil"})
@@ -177,7 +183,7 @@ def test_a_row_that_is_refused_alone_leaves_the_recorder_well(picky: Any) -> Non
     assert len(recorder.list_runs().runs) == 4
 
 
-def test_close_while_threads_log(store: Store) -> None:
+def test_close_while_threads_log_loses_no_acknowledged_run(store: Store) -> None:
     recorder = runlog.Recorder(**store.options)
     recorder.log_run(minimal("first"))
     acknowledged = ["first"]
@@ -196,10 +202,10 @@ def test_close_while_threads_log(store: Store) -> None:
     recorder.close()
     for thread in threads:
         thread.join()
-    assert kept_ids(store) == sorted(acknowledged)
+    assert stored_ids(store) == sorted(acknowledged)
 
 
-def test_close_waits_for_what_is_being_committed(store: Store) -> None:
+def test_close_waits_for_a_commit_in_progress(store: Store) -> None:
     recorder = runlog.Recorder(**store.options)
     recorder.log_run(minimal("first"))
     kept = []
@@ -214,10 +220,12 @@ def test_close_waits_for_what_is_being_committed(store: Store) -> None:
     writer.join()
     closer.join()
     assert kept == ["r1"]
-    assert kept_ids(store) == ["first", "r1"]
+    assert stored_ids(store) == ["first", "r1"]
 
 
-def test_threads_that_end_with_the_process(store: Store, run_python: "RunPython") -> None:
+def test_threads_that_end_with_the_process_do_not_crash_it(
+    store: Store, run_python: "RunPython"
+) -> None:
     code = """
 import threading, time, runlog
 def work():

@@ -64,7 +64,7 @@ def test_import_opens_nothing(run_python: "RunPython", tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_functions_of_the_module(environment: Store) -> None:
+def test_the_functions_of_the_module_use_the_default_recorder(environment: Store) -> None:
     assert runlog.log_run(minimal("r1", thread_id="t")) == "r1"
     assert runlog.log_run(minimal("r2")) == "r2"
     assert [row[0] for row in runlog.get_runs_by_wpk_id("w")] == ["r2", "r1"]
@@ -94,7 +94,7 @@ def test_the_environment_is_read_at_first_use_and_again_after_close(
     assert [run["run_id"] for run in runlog.list_runs().runs] == ["r1", "r0"]
 
 
-def test_configure_goes_before_the_environment(
+def test_configure_overrides_the_environment(
     store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("RUNLOG_SQLITE_PATH", str(tmp_path / "unused.db"))
@@ -106,9 +106,7 @@ def test_configure_goes_before_the_environment(
     assert not (tmp_path / "unused.db").exists()
 
 
-def test_configure_takes_the_place_of_the_recorder_in_use(
-    store: Store, tmp_path: Path
-) -> None:
+def test_configure_replaces_the_recorder_in_use(store: Store, tmp_path: Path) -> None:
     runlog.configure(sqlite_path=str(tmp_path / "first.db"))
     runlog.log_run(minimal("r1"))
     runlog.configure(**store.options)
@@ -116,7 +114,7 @@ def test_configure_takes_the_place_of_the_recorder_in_use(
     assert [run["run_id"] for run in runlog.list_runs().runs] == ["r2"]
 
 
-def test_configure_refuses_what_recorder_refuses(store: Store) -> None:
+def test_configure_raises_the_same_errors_as_recorder(store: Store) -> None:
     runlog.configure(**store.options)
     with pytest.raises(runlog.ConfigError, match="max_payload"):
         runlog.configure(max_payload=-1)
@@ -126,7 +124,7 @@ def test_configure_refuses_what_recorder_refuses(store: Store) -> None:
     assert store.query("SELECT count(*) FROM workflow_runs") == [(1,)]
 
 
-def test_a_wrong_variable_is_an_error_at_first_use(
+def test_an_invalid_variable_raises_at_first_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RUNLOG_MAX_PAYLOAD", "abc")
@@ -149,7 +147,7 @@ def test_database_fallback_logging(caplog: pytest.LogCaptureFixture) -> None:
         assert connection.execute("SELECT count(*) FROM workflow_runs").fetchone() == (2,)
 
 
-def test_a_chosen_sqlite_file_is_no_warning(
+def test_a_configured_sqlite_file_logs_no_warning(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("RUNLOG_SQLITE_PATH", str(tmp_path / "chosen.db"))
@@ -161,7 +159,7 @@ def test_a_chosen_sqlite_file_is_no_warning(
     assert "SQLite" in record.getMessage()
 
 
-def test_postgres_is_no_fallback(
+def test_postgres_logs_no_fallback_warning(
     environment: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     if environment.kind == "postgres":
@@ -179,7 +177,7 @@ def test_upsert_to_milvus_no_endpoint() -> None:
     assert runlog.upsert_to_milvus("r1", [0.1, 0.2], {"wpk_id": "w"}) is False
 
 
-def test_a_closed_recorder_says_so(store: Store) -> None:
+def test_a_closed_recorder_raises_a_clear_error(store: Store) -> None:
     recorder = runlog.Recorder(**store.options)
     recorder.log_run(minimal())
     prepared = recorder.prepare(minimal("r2"))
@@ -210,7 +208,7 @@ def test_a_recorder_is_a_context_manager(store: Store) -> None:
         assert recorder.get_run("r1") is not None
 
 
-def test_a_recorder_that_is_dropped_or_left_open_keeps_its_runs(
+def test_runs_of_a_recorder_that_was_never_closed_are_stored(
     store: Store, run_python: "RunPython"
 ) -> None:
     code = """
@@ -257,17 +255,17 @@ def test_flush_waits_for_other_threads(recorder: Any, store: Store) -> None:
 @pytest.mark.parametrize(
     "timeout", [-1, -0.001, float("nan"), "5", [], float("-inf")], ids=repr
 )
-def test_flush_refuses_a_wrong_timeout(recorder: Any, timeout: Any) -> None:
+def test_flush_rejects_an_invalid_timeout(recorder: Any, timeout: Any) -> None:
     with pytest.raises(runlog.ValidationError, match="timeout"):
         recorder.flush(timeout)
 
 
 @pytest.mark.parametrize("timeout", [None, 0, 0.5, 1e9, float("inf")], ids=repr)
-def test_flush_of_nothing_is_done(recorder: Any, timeout: Any) -> None:
+def test_flush_with_nothing_to_write_returns_true(recorder: Any, timeout: Any) -> None:
     assert recorder.flush(timeout) is True
 
 
-async def test_the_asyncio_twins(environment: Store) -> None:
+async def test_the_asyncio_functions_do_the_same(environment: Store) -> None:
     assert await runlog.alog_run(minimal("r1", outputs={"a": 1})) == "r1"
     assert await runlog.aget_run("r1", "w") == stored(runlog)
     assert await runlog.aget_run("r2") is None
@@ -280,7 +278,7 @@ async def test_the_asyncio_twins(environment: Store) -> None:
         await runlog.alist_runs(limit=0)
 
 
-async def test_many_at_once_on_a_loop(environment: Store) -> None:
+async def test_many_runs_are_logged_at_once_on_one_loop(environment: Store) -> None:
     runs = [minimal(f"r{number}", inputs={"n": number}) for number in range(200)]
     ids = await asyncio.gather(*(runlog.alog_run(run) for run in runs))
     assert ids == [run["run_id"] for run in runs]
@@ -289,7 +287,9 @@ async def test_many_at_once_on_a_loop(environment: Store) -> None:
     assert environment.query("SELECT count(*) FROM workflow_runs") == [(200,)]
 
 
-async def test_the_loop_goes_on_while_the_database_is_busy(environment: Store) -> None:
+async def test_the_event_loop_is_not_blocked_by_a_busy_database(
+    environment: Store,
+) -> None:
     await runlog.alog_run(minimal("r0"))
     with locked(environment):
         tasks = [
@@ -313,7 +313,7 @@ async def test_a_run_is_encoded_when_its_coroutine_starts(environment: Store) ->
     assert stored(runlog)["inputs"] == {"items": [1]}
 
 
-def test_asyncio_is_imported_at_need(run_python: "RunPython") -> None:
+def test_asyncio_is_imported_only_when_it_is_needed(run_python: "RunPython") -> None:
     code = (
         "import sys, runlog; print('asyncio' in sys.modules, 'langgraph' in sys.modules)"
     )

@@ -230,7 +230,7 @@ ROWS = [f"{number}-{type(value).__name__}" for number, (value, _) in enumerate(T
 
 
 @pytest.mark.parametrize(("value", "expected"), TABLE, ids=ROWS)
-def test_text_of_a_value(value: Any, expected: Any) -> None:
+def test_each_value_has_the_documented_text(value: Any, expected: Any) -> None:
     assert encode_json(value) == dumps(expected)
     assert encode_json([value, {"k": value}]) == dumps([expected, {"k": expected}])
 
@@ -266,7 +266,7 @@ def test_secrets_of_pydantic_stay_secret() -> None:
     assert b"hunter2" not in encode_json(Login(pin=pydantic.SecretStr("hunter2")))
 
 
-def test_float32_is_the_number_it_was() -> None:
+def test_float32_is_stored_exactly() -> None:
     for value in (0.1, 3.4e38, 1e-45, 16777217.0):
         got = json.loads(encode_json(np.float32(value)))
         assert np.float32(got) == np.float32(value)
@@ -363,24 +363,17 @@ def test_a_cycle_is_marked(recorder: Any, make: Any) -> None:
     assert recorder.get_run("r1")["inputs"] == expected
 
 
-def test_values_that_stand_for_one_another_end() -> None:
-    """An Enum is replaced by its value: here a member of another one, for ever."""
-
-    class One(enum.Enum):
-        A = 1
-
-    class Other(enum.Enum):
-        B = 1
-
-    one: Any = One.A
-    other: Any = Other.B
-    one._value_, other._value_ = other, one
-    assert json.loads(encode_json([one, 1])) == ["<unserializable One>", 1]
-    one._value_ = [other]
-    assert json.loads(encode_json(one)) == ["<cycle>"]
+def test_enums_whose_values_are_each_other_are_marked() -> None:
+    """An Enum is replaced by its value. Here the values are members of each other."""
+    make: Any = enum.Enum
+    one, other = make("One", "A"), make("Other", "B")
+    one.A._value_, other.B._value_ = other.B, one.A
+    assert json.loads(encode_json([one.A, 1])) == ["<unserializable One>", 1]
+    one.A._value_ = [other.B]
+    assert json.loads(encode_json(one.A)) == ["<cycle>"]
 
 
-def test_a_cycle_through_an_array_ends() -> None:
+def test_a_cycle_through_an_array_is_marked() -> None:
     value = np.empty(1, dtype=object)
     value[0] = [value]
     assert b'"<cycle>"' in encode_json(value)
@@ -396,7 +389,7 @@ def nested(depth: int, wrap: Any) -> Any:
 @pytest.mark.parametrize(
     "wrap", [lambda v: [v], lambda v: {"k": v}, Slotted, lambda v: (v,)]
 )
-def test_200_levels_are_kept_and_no_more(wrap: Any) -> None:
+def test_at_most_200_levels_are_stored(wrap: Any) -> None:
     assert encode_json(nested(200, wrap)) == dumps(to_json_model(nested(200, wrap)))
     assert b"too deep" not in encode_json(nested(200, wrap))
     assert encode_json(nested(201, wrap)) == dumps(to_json_model(nested(201, wrap)))
@@ -540,7 +533,7 @@ def test_an_object_that_raises_for_all_attributes_is_named() -> None:
     )
 
 
-def test_a_pending_exception_is_not_touched() -> None:
+def test_a_pending_exception_is_left_alone() -> None:
     try:
         raise ValueError("outer")  # noqa: TRY301
     except ValueError as error:

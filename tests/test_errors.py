@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PASSWORD = "hunter2-correct-horse"
 
 
-def refuse(recorder: Any) -> StoreError:
+def error_of_every_call(recorder: Any) -> StoreError:
     """The error of a recorder whose database can't be used, the same for every call."""
     with pytest.raises(StoreError) as caught:
         recorder.log_run(minimal())
@@ -42,7 +42,7 @@ def refuse(recorder: Any) -> StoreError:
     return caught.value
 
 
-def kept_instead(recorder: Any) -> str:
+def error_while_journaling(recorder: Any) -> str:
     """What is said of a server that can't be used, while runs go to the journal."""
     assert recorder.log_run(minimal()) == "r1"
     with pytest.raises(StoreError):
@@ -53,7 +53,7 @@ def kept_instead(recorder: Any) -> str:
     return str(stats["server_error"])
 
 
-def everything_said(error: BaseException, caplog: pytest.LogCaptureFixture) -> str:
+def all_messages(error: BaseException, caplog: pytest.LogCaptureFixture) -> str:
     lines = traceback.format_exception(error)
     attributes = [
         repr(getattr(error, name)) for name in dir(error) if not name.startswith("__")
@@ -63,19 +63,21 @@ def everything_said(error: BaseException, caplog: pytest.LogCaptureFixture) -> s
     )
 
 
-def test_a_server_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreachable_server_is_named_without_the_password(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # not listening: connections are refused
         port = taken.getsockname()[1]
         dsn = f"host=127.0.0.1 port={port} dbname=d user=u password={PASSWORD}"
         with runlog.Recorder(postgres_dsn=dsn) as recorder:
-            said = kept_instead(recorder)
+            said = error_while_journaling(recorder)
             with pytest.raises(StoreError) as caught:
                 recorder.list_runs()
     assert str(port) in said
     assert caught.value.sqlstate is None
     assert caught.value.retryable is True
-    assert PASSWORD not in said + everything_said(caught.value, caplog)
+    assert PASSWORD not in said + all_messages(caught.value, caplog)
     (line,) = caplog.records
     assert line.levelname == "WARNING"
     assert "runs are stored in the journal" in line.getMessage()
@@ -102,13 +104,13 @@ REFUSED_LATER = [  # they parse; what is wrong in them libpq sees when it connec
 def test_a_dsn_that_cannot_be_parsed(dsn: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with runlog.Recorder(postgres_dsn=dsn) as recorder:
-        error = refuse(recorder)
+        error = error_of_every_call(recorder)
         assert PASSWORD not in repr(recorder) + repr(recorder.stats())
     assert error.retryable is False
-    assert PASSWORD not in everything_said(error, caplog)
+    assert PASSWORD not in all_messages(error, caplog)
 
 
-def test_the_password_is_not_told_by_a_recorder_that_works(
+def test_a_working_recorder_never_logs_the_password(
     postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -154,19 +156,19 @@ def test_a_wrong_password(
     wrong = PASSWORD[::-1]
     dsn = postgres_server.dsn(user=role_with_password, password=wrong)
     with runlog.Recorder(postgres_dsn=dsn) as recorder:
-        said = kept_instead(recorder)
+        said = error_while_journaling(recorder)
         with pytest.raises(StoreError, match="password authentication failed") as caught:
             recorder.list_runs()
     assert "password authentication failed" in said
-    assert wrong not in said + everything_said(caught.value, caplog)
+    assert wrong not in said + all_messages(caught.value, caplog)
 
 
 def test_a_database_that_does_not_exist(postgres_server: PostgresServer) -> None:
     with runlog.Recorder(postgres_dsn=postgres_server.dsn("nowhere")) as recorder:
-        assert "nowhere" in kept_instead(recorder)
+        assert "nowhere" in error_while_journaling(recorder)
 
 
-def test_what_the_server_refuses_has_its_sqlstate(
+def test_an_error_of_the_server_has_its_sqlstate(
     postgres_server: PostgresServer,
 ) -> None:
     name = postgres_server.create_database()
@@ -184,7 +186,7 @@ def test_what_the_server_refuses_has_its_sqlstate(
         assert {run["run_id"] for run in recorder.list_runs().runs} == {"r1", "r3"}
 
 
-def test_a_connection_that_was_cut_is_made_again(postgres_server: PostgresServer) -> None:
+def test_a_dropped_connection_is_reopened(postgres_server: PostgresServer) -> None:
     name = postgres_server.create_database()
     with runlog.Recorder(postgres_dsn=postgres_server.dsn(name)) as recorder:
         recorder.log_run(minimal("r1"))
@@ -225,11 +227,11 @@ def paths(tmp_path: Path) -> Any:
 @pytest.mark.parametrize(
     "which", ["missing folder", "below a file", "in /proc", "folder", "text", "cut short"]
 )
-def test_a_path_that_cannot_be_used(tmp_path: Path, which: Any) -> None:
+def test_an_unusable_path_is_named_in_the_error(tmp_path: Path, which: Any) -> None:
     path = paths(tmp_path)[which]
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     with runlog.Recorder(sqlite_path=str(path)) as recorder:
-        error = refuse(recorder)
+        error = error_of_every_call(recorder)
     assert str(path) in str(error)
     assert error.sqlstate is None
     after = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
@@ -246,7 +248,7 @@ def test_a_database_damaged_behind_its_header(tmp_path: Path) -> None:
         left.unlink()
     path.write_bytes(data[:100] + b"\xff" * (len(data) - 100))
     with runlog.Recorder(sqlite_path=str(path)) as recorder:
-        error = refuse(recorder)
+        error = error_of_every_call(recorder)
     assert str(path) in str(error)
 
 
@@ -271,9 +273,7 @@ recorder.log_run(run | {"run_id": "after"})
 """
 
 
-def test_a_full_disk_loses_no_run_that_was_kept(
-    tmp_path: Path, run_python: "RunPython"
-) -> None:
+def test_a_full_disk_loses_no_stored_run(tmp_path: Path, run_python: "RunPython") -> None:
     path = tmp_path / "runs.db"
     done = run_python(FULL_DISK, str(path))
     assert done.returncode == 0, done.stderr
@@ -286,7 +286,7 @@ def test_a_full_disk_loses_no_run_that_was_kept(
         assert count == (int(kept) + 1,)
 
 
-def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         with runlog.Recorder(sqlite_path=str(tmp_path / "runs.db")) as recorder:
@@ -324,7 +324,7 @@ def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
     ],
     ids=repr,
 )
-def test_a_wrong_option_is_named(options: Any) -> None:
+def test_an_invalid_option_is_named(options: Any) -> None:
     (name,) = options
     with pytest.raises(ConfigError, match=name) as caught:
         runlog.Recorder(**options)
@@ -343,7 +343,7 @@ def test_a_wrong_option_is_named(options: Any) -> None:
         ("RUNLOG_DURABILITY", "store"),
     ],
 )
-def test_a_wrong_variable_is_named(
+def test_an_invalid_variable_is_named(
     monkeypatch: pytest.MonkeyPatch, variable: Any, value: Any
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -351,7 +351,7 @@ def test_a_wrong_variable_is_named(
         runlog.Recorder()
 
 
-def test_an_empty_variable_is_as_good_as_unset(
+def test_an_empty_variable_counts_as_unset(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in (
@@ -365,7 +365,7 @@ def test_an_empty_variable_is_as_good_as_unset(
     assert (tmp_path / "test_runs.db").exists()
 
 
-def test_an_argument_goes_before_its_variable(
+def test_an_argument_overrides_its_variable(
     monkeypatch: pytest.MonkeyPatch, store: Store
 ) -> None:
     monkeypatch.setenv("RUNLOG_MAX_PAYLOAD", "abc")
@@ -376,7 +376,7 @@ def test_an_argument_goes_before_its_variable(
 
 
 @pytest.mark.parametrize("durability", ["journal", "disk"])
-def test_every_durability_keeps_runs(store: Store, durability: Any) -> None:
+def test_every_durability_stores_runs(store: Store, durability: Any) -> None:
     with runlog.Recorder(**store.options, durability=durability) as recorder:
         recorder.log_run(minimal())
         if store.kind == "postgres":  # the journal has it at once, the server soon
@@ -385,7 +385,7 @@ def test_every_durability_keeps_runs(store: Store, durability: Any) -> None:
         assert store.query("SELECT run_id FROM workflow_runs") == [("r1",)]
 
 
-def test_durability_store_keeps_runs_in_postgres(postgres_server: PostgresServer) -> None:
+def test_durability_store_writes_to_postgres(postgres_server: PostgresServer) -> None:
     name = postgres_server.create_database()
     with runlog.Recorder(
         postgres_dsn=postgres_server.dsn(name), durability="store"
@@ -401,7 +401,7 @@ def test_unknown_or_positional_arguments_are_type_errors() -> None:
         runlog.Recorder("x.db")  # type: ignore[call-arg]
 
 
-def test_errors_can_be_made_and_pickled() -> None:
+def test_errors_can_be_constructed_and_pickled() -> None:
     error = StoreError("bad")
     assert (error.sqlstate, error.retryable) == (None, False)
     copy = pickle.loads(pickle.dumps(error))

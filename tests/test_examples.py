@@ -12,7 +12,7 @@ from pathlib import Path
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
-def started_with(folder: Path) -> list[str]:
+def processes_with_folder(folder: Path) -> list[str]:
     """The processes in whose environment there is this folder."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
@@ -55,4 +55,4 @@ def test_runs_are_found_by_meaning(tmp_path: Path) -> None:
     # what it has started has ended, and what it has written is gone
     assert [path.name for path in tmp_path.iterdir()] == ["temporary"]
     assert list(temporary.iterdir()) == []
-    assert started_with(tmp_path) == []
+    assert processes_with_folder(tmp_path) == []

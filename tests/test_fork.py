@@ -1,9 +1,8 @@
 """A fork with an open database: parent and child both go on recording."""
 
-import subprocess
-from collections.abc import Callable
 from typing import Any
 
+from conftest import RunPython
 from fixtures_store import Store
 from helpers import minimal
 
@@ -22,8 +21,6 @@ for n in range(3):
     print("parent", runlog.log_run(run(f"parent{n}")), flush=True)
 print(sorted(r["run_id"] for r in runlog.list_runs().runs))
 """
-
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def fork_after(first: str, store: Store, run_python: RunPython) -> Any:
@@ -57,7 +54,7 @@ def test_a_child_records_when_the_parent_has_closed(
     assert lines[-1] == "['child', 'first', 'parent0', 'parent1', 'parent2']"
 
 
-def test_a_second_recorder_in_a_child(
+def test_a_child_can_open_a_recorder_of_its_own(
     recorder: Any, store: Store, run_python: RunPython
 ) -> None:
     """SQLite's own table of open files is inherited, whoever opens the file again."""

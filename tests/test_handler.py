@@ -2,15 +2,15 @@
 
 import asyncio
 import logging
-import operator
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 import pydantic
 import pytest
 from fixtures_store import Store
+from handler_graphs import State, chain, node
 from helpers import minimal, stored
 from langchain_core.messages import HumanMessage
 from langchain_core.tracers.base import BaseTracer
@@ -20,25 +20,6 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 import runlog
 from runlog.hooks import RunLogHandler, on_workflow_complete
-
-
-class State(TypedDict, total=False):
-    n: int
-    seen: Annotated[list[Any], operator.add]
-    extra: Any
-
-
-def node(name: str) -> Any:
-    """A node that counts, and says that it was there."""
-    return lambda state: {"n": state.get("n", 0) + 1, "seen": [name]}
-
-
-def chain(name: str | None = None, **nodes: Any) -> Any:
-    """A graph of nodes one after the other."""
-    builder = StateGraph(State)
-    builder.add_sequence(list(nodes.items()))
-    builder.add_edge(START, next(iter(nodes)))
-    return builder.compile(name=name)
 
 
 async def collect(stream: Any) -> Any:
@@ -63,7 +44,7 @@ NODE_KEYS += ["started_at", "duration_ms"]
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_a_run_and_its_nodes(recorder: Any, config: Any, call: Any) -> None:
+def test_a_run_and_its_nodes_are_recorded(recorder: Any, config: Any, call: Any) -> None:
     graph = chain("orders", first=node("first"), second=node("second"))
     before = datetime.now(UTC)
     call(graph, {"n": 1, "seen": ["start"]}, config)
@@ -112,7 +93,7 @@ def test_a_run_and_its_nodes(recorder: Any, config: Any, call: Any) -> None:
         (None, None, None, "LangGraph"),
     ],
 )
-def test_where_the_wpk_id_comes_from(
+def test_the_wpk_id_is_taken_from_the_first_source_that_has_one(
     recorder: Any, constructor: Any, metadata: Any, name: Any, expected: Any
 ) -> None:
     handler = RunLogHandler(constructor, recorder=recorder)
@@ -134,7 +115,9 @@ def test_the_default_recorder_is_used_without_one(store: Store) -> None:
     assert store.query("SELECT run_id FROM workflow_runs") == [(run_id,)]
 
 
-def test_the_thread_of_a_checkpointed_graph(recorder: Any, config: Any) -> None:
+def test_the_thread_id_of_a_checkpointed_graph_is_recorded(
+    recorder: Any, config: Any
+) -> None:
     builder = StateGraph(State)
     builder.add_node("only", node("only"))
     builder.add_edge(START, "only")
@@ -151,7 +134,9 @@ def fail(_state: Any) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_a_node_that_fails(recorder: Any, config: Any, call: Any) -> None:
+def test_a_failed_node_is_recorded_with_its_error(
+    recorder: Any, config: Any, call: Any
+) -> None:
     graph = chain("fails", good=node("good"), bad=fail, never=node("never"))
     with pytest.raises(ValueError, match="boom"):
         call(graph, {"n": 1}, config)
@@ -181,17 +166,19 @@ class Unwilling(pydantic.BaseModel):
 
 
 @pytest.mark.parametrize("call", ["invoke", "ainvoke"])
-def test_odd_values_do_not_break_the_graph(recorder: Any, config: Any, call: Any) -> None:
+def test_values_that_cannot_be_encoded_do_not_break_the_graph(
+    recorder: Any, config: Any, call: Any
+) -> None:
     cycle: list[Any] = []
     cycle.append(cycle)
-    odd = {
+    values = {
         "model": Unwilling(),
         "cycle": cycle,
         "lambda": len,
         "password": "hunter2",
         5: {1},
     }
-    CALLS[call](chain("odd", only=node("only")), {"n": 0, "extra": odd}, config)
+    CALLS[call](chain("odd", only=node("only")), {"n": 0, "extra": values}, config)
     run = recorder.get_run(str(config["run_id"]))
     assert run["status"] == "completed"
     assert run["inputs"]["extra"] == {
@@ -243,7 +230,7 @@ def test_a_closed_recorder_does_not_break_the_graph(
     assert {record.name for record in caplog.records} <= {"runlog"}
 
 
-def test_what_a_handler_is(handler: Any) -> None:
+def test_the_handler_is_a_langchain_callback_handler(handler: Any) -> None:
     make: Any = RunLogHandler
     assert isinstance(handler, GraphCallbackHandler)
     assert isinstance(handler, BaseTracer)
@@ -269,6 +256,6 @@ def test_on_workflow_complete(store: Store) -> None:
     assert "workflow_id" not in (run["metadata"] or {})
     with pytest.raises(runlog.ValidationError, match=r"workflow_id|wpk_id"):
         on_workflow_complete({"run_id": "r2", "status": "completed"})
-    odd: Any = []
+    not_callable: Any = []
     with pytest.raises(TypeError):
-        on_workflow_complete(odd)
+        on_workflow_complete(not_callable)

@@ -73,7 +73,9 @@ def raw(recorder: Any, store: Store, config: Any) -> Any:
     return store.json("node_logs", "g", str(config["run_id"]))
 
 
-def test_what_changed_is_stored(recorder: Any, store: Store, config: Any) -> None:
+def test_only_the_changed_inputs_are_stored(
+    recorder: Any, store: Store, config: Any
+) -> None:
     """By default; what is empty is left out."""
     invoke(three(), GIVEN, config)
     assert record(recorder, config) == EXPECTED
@@ -107,7 +109,9 @@ def test_no_inputs_are_stored(recorder: Any, store: Store) -> None:
     assert LONG not in json.dumps(raw(recorder, store, config))
 
 
-def test_a_growing_state_is_stored_once(recorder: Any, store: Store, config: Any) -> None:
+def test_a_growing_state_is_stored_only_once(
+    recorder: Any, store: Store, config: Any
+) -> None:
     """A conversation of a hundred steps takes a twentieth of what it takes in full."""
 
     def step(state: Any) -> Any:
@@ -137,7 +141,7 @@ def test_a_growing_state_is_stored_once(recorder: Any, store: Store, config: Any
     assert small * 20 < whole
 
 
-async def test_a_run_that_has_not_ended(recorder: Any, config: Any) -> None:
+async def test_an_unfinished_run_has_its_full_inputs(recorder: Any, config: Any) -> None:
     inside, go_on = asyncio.Event(), asyncio.Event()
 
     async def waits(state: Any) -> Any:
@@ -158,7 +162,7 @@ async def test_a_run_that_has_not_ended(recorder: Any, config: Any) -> None:
     assert record(recorder, config) == run(GIVEN, grown, a, b)
 
 
-def test_what_is_cut_is_cut_in_both_ways(store: Store) -> None:
+def test_large_inputs_are_cut_whole_and_as_deltas(store: Store) -> None:
     """A payload that is too large is marked, not stored by pieces."""
     kept = []
     with runlog.Recorder(**store.options, max_payload=1024) as recorder:
@@ -177,7 +181,7 @@ def test_what_is_cut_is_cut_in_both_ways(store: Store) -> None:
     assert kept[0]["node_logs"][0]["inputs"]["text"] == LONG[:500]
 
 
-def test_a_graph_within_has_states_of_its_own(
+def test_a_subgraph_has_its_own_base_for_deltas(
     recorder: Any, store: Store, config: Any
 ) -> None:
     """They are compared with one another, not with those around."""
@@ -239,6 +243,20 @@ def begin(handler: Any, inputs: Any, parent: Any = None, ns: str | None = None) 
     return key
 
 
+def check_deltas(
+    recorder: Any, store: Store, handler: Any, first: Any, states: list[Any]
+) -> None:
+    """Nodes with these inputs come back as they were, and each is stored as a delta."""
+    root = begin(handler, first)
+    for n, state in enumerate(states):
+        handler.on_chain_end({}, run_id=begin(handler, state, root, str(n)))
+    handler.on_chain_end({}, run_id=root)
+    assert_inputs(recorder, root, states)
+    text = json.dumps(store.json("node_logs", "name", str(root)))
+    assert text.count("inputs_delta") == len(states)
+    assert text.count(LONG) == 0
+
+
 ARRAYS: list[Any] = [
     [1],
     [12],
@@ -280,36 +298,25 @@ ARRAYS: list[Any] = [
 ]
 
 
-def test_arrays_that_look_as_if_they_had_grown(
+def test_arrays_that_only_seem_to_have_grown_come_back(
     recorder: Any, store: Store, handler: Any
 ) -> None:
-    root = begin(handler, {"items": [0], "rest": LONG})
     states = [{"items": items, "rest": LONG} for items in ARRAYS]
-    for n, state in enumerate(states):
-        handler.on_chain_end({}, run_id=begin(handler, state, root, str(n)))
-    handler.on_chain_end({}, run_id=root)
-    assert_inputs(recorder, root, states)
-    text = json.dumps(store.json("node_logs", "name", str(root)))
-    assert text.count("inputs_delta") == len(states)
-    assert text.count(LONG) == 0
+    check_deltas(recorder, store, handler, {"items": [0], "rest": LONG}, states)
 
 
-def test_keys_that_come_and_go(recorder: Any, store: Store, handler: Any) -> None:
-    root = begin(handler, {"rest": LONG})
+def test_keys_that_appear_and_disappear_come_back(
+    recorder: Any, store: Store, handler: Any
+) -> None:
     states = []
     for n in range(40):
         state: Any = {f"key{k}": k for k in range(n % 7, n % 11)}
         state |= {"rest": LONG, **({"late": [n] * (n % 5)} if n % 3 else {})}
         states.append(state)
-        handler.on_chain_end({}, run_id=begin(handler, state, root, str(n)))
-    handler.on_chain_end({}, run_id=root)
-    assert_inputs(recorder, root, states)
-    text = json.dumps(store.json("node_logs", "name", str(root)))
-    assert text.count("inputs_delta") == len(states)
-    assert text.count(LONG) == 0
+    check_deltas(recorder, store, handler, {"rest": LONG}, states)
 
 
-ODD: list[Any] = [
+INVALID_DELTAS: list[Any] = [
     None,
     7,
     [],
@@ -327,10 +334,12 @@ ODD: list[Any] = [
 ]
 
 
-def test_logs_of_a_program_may_hold_anything(recorder: Any) -> None:
+def test_node_logs_of_log_run_may_hold_any_keys(recorder: Any) -> None:
     """What is no delta of runlog's is read as it was written."""
     inputs = {"n": 1, "items": []}
-    logs: list[Any] = [{"node": "mine", "inputs_delta": delta} for delta in ODD]
+    logs: list[Any] = [
+        {"node": "mine", "inputs_delta": delta} for delta in INVALID_DELTAS
+    ]
     itself = {"since": len(logs), "set": {"n": 1}}
     logs += [{"node": "itself", "inputs_delta": itself}, "no log", None, [5]]
     recorder.log_run(minimal(inputs=inputs, node_logs=logs))
@@ -371,12 +380,12 @@ def histories(draw: Any) -> list[dict[str, Any]]:
     for _ in range(draw(st.integers(0, 6))):
         state = dict(state)
         for _ in range(draw(st.integers(0, 3))):
-            change_one(draw, state)
+            change_one_value(draw, state)
         states.append(state)
     return states
 
 
-def change_one(draw: Any, state: Any) -> None:
+def change_one_value(draw: Any, state: Any) -> None:
     names = sorted(state)
     kind = draw(st.sampled_from(["new", "gone", "changed", "grown", "shorter", "edited"]))
     if kind == "new" or not names:
@@ -454,7 +463,9 @@ def test_every_state_of_several_graphs_comes_back(
 
 @some
 @given(states=histories())
-def test_all_ways_of_storing_say_the_same(open_recorder: Any, states: Any) -> None:
+def test_every_node_inputs_option_reads_back_the_same(
+    open_recorder: Any, states: Any
+) -> None:
     kept = []
     for mode in ("delta", "full", "none"):
         handler = RunLogHandler(recorder=open_recorder, node_inputs=mode)

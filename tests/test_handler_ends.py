@@ -1,14 +1,13 @@
-"""Runs that are given up, stopped from outside, or never end: the record of each."""
+"""Runs that are cancelled, abandoned or never end: the record of each."""
 
 import asyncio
 import gc
-import subprocess
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import RunPython
 from fixtures_store import Store
 from graphs import (
     RUNNING,
@@ -24,34 +23,34 @@ from graphs import (
     run,
 )
 
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
-
 STOPPED = run(
     {"n": 1}, None, log("a", 1, {"n": 1}, {"n": 2}), **cancelled(GeneratorExit())
 )
 
 
-def drop(stream: Any) -> None:
-    """Break out of a loop over a stream, as one does."""
+def read_one_item(stream: Any) -> None:
+    """Break out of the loop over a stream after its first item."""
     for _ in stream:
         break
 
 
 @pytest.mark.parametrize("way", ["close", "break"])
-def test_a_stream_that_is_closed_early(recorder: Any, config: Any, way: Any) -> None:
+def test_a_stream_closed_early_is_a_cancelled_run(
+    recorder: Any, config: Any, way: Any
+) -> None:
     stream = chain(a=count, b=count).stream({"n": 1}, config, stream_mode="updates")
     if way == "close":
         assert next(stream) == {"a": {"n": 2}}
         stream.close()
     else:
-        drop(stream)
+        read_one_item(stream)
         del stream
         gc.collect()
     assert record(recorder, config) == STOPPED
     assert recorder.stats()["open_runs"] == 0
 
 
-async def test_an_asynchronous_stream_that_is_closed_early(
+async def test_an_async_stream_closed_early_is_a_cancelled_run(
     recorder: Any, config: Any
 ) -> None:
     stream = chain(a=count, b=count).astream({"n": 1}, config, stream_mode="updates")
@@ -61,21 +60,21 @@ async def test_an_asynchronous_stream_that_is_closed_early(
     assert recorder.stats()["open_runs"] == 0
 
 
-def test_an_asynchronous_stream_that_is_left(recorder: Any, config: Any) -> None:
+def test_an_abandoned_async_stream_is_a_cancelled_run(recorder: Any, config: Any) -> None:
     """The event loop closes it when it is collected."""
 
-    async def look() -> None:
+    async def read_one_item_async() -> None:
         graph = chain(a=count, b=count)
         async for _ in graph.astream({"n": 1}, config, stream_mode="updates"):
             break
         gc.collect()
         await asyncio.sleep(0.1)  # else run() may cancel what closes it: Python 3.13 does
 
-    asyncio.run(look())
+    asyncio.run(read_one_item_async())
     assert record(recorder, config) == STOPPED
 
 
-def test_a_stream_that_is_left_hanging(recorder: Any, config: Any) -> None:
+def test_a_stream_that_pauses_is_recorded_as_running(recorder: Any, config: Any) -> None:
     stream = chain(a=count, b=count).stream({"n": 1}, config, stream_mode="updates")
     next(stream)
     assert recorder.stats()["open_runs"] == 1
@@ -86,7 +85,7 @@ def test_a_stream_that_is_left_hanging(recorder: Any, config: Any) -> None:
     assert record(recorder, config) == run({"n": 1}, {"n": 3}, a, b)
 
 
-async def test_a_node_that_is_running(recorder: Any, config: Any) -> None:
+async def test_a_running_node_is_recorded_as_running(recorder: Any, config: Any) -> None:
     inside, go_on = asyncio.Event(), asyncio.Event()
 
     async def waits(state: Any) -> Any:
@@ -114,7 +113,9 @@ async def test_a_node_that_is_running(recorder: Any, config: Any) -> None:
 
 
 @pytest.mark.parametrize("way", ["cancel", "wait_for"])
-async def test_a_task_that_is_cancelled(recorder: Any, config: Any, way: Any) -> None:
+async def test_a_cancelled_task_is_a_cancelled_run(
+    recorder: Any, config: Any, way: Any
+) -> None:
     inside = asyncio.Event()
 
     async def waits(state: Any) -> Any:
@@ -140,7 +141,9 @@ async def test_a_task_that_is_cancelled(recorder: Any, config: Any, way: Any) ->
     assert recorder.stats()["open_runs"] == 0
 
 
-def test_nodes_still_open_at_the_end_of_the_run(recorder: Any, handler: Any) -> None:
+def test_nodes_still_open_at_the_end_of_the_run_stay_running(
+    recorder: Any, handler: Any
+) -> None:
     """LangGraph ends every node first; a handler must not rely on it."""
     root, node = uuid.uuid4(), uuid.uuid4()
     metadata: Any = {"ls_integration": "langgraph"}
@@ -187,7 +190,9 @@ for call, action in ((invoke, node), (ainvoke, loop), (stream, caller)):
 """
 
 
-def test_ctrl_c(recorder: Any, store: Store, run_python: RunPython) -> None:
+def test_ctrl_c_is_recorded_as_a_cancelled_run(
+    recorder: Any, store: Store, run_python: RunPython
+) -> None:
     env = {**store.env, "PYTHONPATH": str(Path(__file__).parent)}
     done = run_python(SIGINT, env=env)
     assert (done.stdout, done.returncode) == ("node\nloop\ncaller\n", 0), done.stderr
@@ -204,7 +209,7 @@ def test_ctrl_c(recorder: Any, store: Store, run_python: RunPython) -> None:
     )
 
 
-def test_a_process_that_goes_on_after_a_failure(recorder: Any, config: Any) -> None:
+def test_a_failed_run_leaves_nothing_in_the_next_one(recorder: Any, config: Any) -> None:
     """Nothing of one run is in the next."""
     graph = chain(a=count, b=lambda state: {"n": 1 // state["n"]})
     with pytest.raises(ZeroDivisionError) as error:

@@ -48,28 +48,30 @@ def recorder(options: Any) -> Iterator[runlog.Recorder]:
         yield made
 
 
-def names_of(run_id: object, count: int) -> list[str]:
+def run_ids_of(run_id: object, count: int) -> list[str]:
     """The names under which so many runs with that id are kept."""
     return [str(run_id), *(f"{run_id}~{n}" for n in range(2, count + 1))]
 
 
-def kept_ids(recorder: Any) -> list[str]:
+def stored_ids(recorder: Any) -> list[str]:
     assert recorder.flush(60)
     return [run["run_id"] for run in recorder.list_runs(limit=1000).runs][::-1]
 
 
 def check_all(recorder: Any, run_id: object, count: int) -> None:
     """So many runs, begun with n = 0, 1, 2 ..., are there, each with its own record."""
-    assert kept_ids(recorder) == names_of(run_id, count)
-    for n, name in enumerate(names_of(run_id, count)):
+    assert stored_ids(recorder) == run_ids_of(run_id, count)
+    for n, name in enumerate(run_ids_of(run_id, count)):
         check_two_nodes(stored(recorder, name), n)
-    ids = {stored(recorder, name)["id"] for name in names_of(run_id, count)}
+    ids = {stored(recorder, name)["id"] for name in run_ids_of(run_id, count)}
     assert len(ids) == count
     assert recorder.stats()["open_runs"] == 0
 
 
 @pytest.mark.parametrize("interval", INTERVALS)
-def test_one_after_the_other(recorder: Any, interval: Any) -> None:
+def test_successive_runs_with_one_id_are_all_recorded(
+    recorder: Any, interval: Any
+) -> None:
     handler = RunLogHandler("same", recorder=recorder, checkpoint_interval=interval)
     config = with_id(handler)
     for n in range(3):
@@ -77,7 +79,7 @@ def test_one_after_the_other(recorder: Any, interval: Any) -> None:
     check_all(recorder, config["run_id"], 3)
 
 
-def test_a_dozen(recorder: Any) -> None:
+def test_a_dozen_runs_with_one_id_are_all_recorded(recorder: Any) -> None:
     handler = RunLogHandler("same", recorder=recorder)
     config = with_id(handler)
     for n in range(12):
@@ -85,7 +87,7 @@ def test_a_dozen(recorder: Any) -> None:
     check_all(recorder, config["run_id"], 12)
 
 
-def test_each_with_a_handler_of_its_own(recorder: Any) -> None:
+def test_runs_of_different_handlers_with_one_id_are_all_recorded(recorder: Any) -> None:
     """As a program does that makes one for each call."""
     run_id = uuid.uuid4()
     for n in range(3):
@@ -94,19 +96,19 @@ def test_each_with_a_handler_of_its_own(recorder: Any) -> None:
     check_all(recorder, run_id, 3)
 
 
-def test_a_second_that_is_open_is_the_second_already(recorder: Any) -> None:
+def test_a_second_run_never_overwrites_the_first_while_it_is_open(recorder: Any) -> None:
     """Its live writes do not touch the first, at any time."""
     handler = RunLogHandler("same", recorder=recorder, checkpoint_interval=0)
     config = with_id(handler)
     run_id = str(config["run_id"])
     views: list[Any] = []
 
-    def look() -> None:
+    def inspect() -> None:
         assert recorder.flush(60)
-        views.append([stored(recorder, name) for name in kept_ids(recorder)])
+        views.append([stored(recorder, name) for name in stored_ids(recorder)])
 
     two_nodes().invoke({"n": 0}, config)
-    graph = chain("g", first=node("first", look), second=node("second", look))
+    graph = chain("g", first=node("first", inspect), second=node("second", inspect))
     graph.invoke({"n": 1}, config)
     for view, nodes in zip(views, (1, 2), strict=True):
         first, second = view
@@ -117,7 +119,7 @@ def test_a_second_that_is_open_is_the_second_already(recorder: Any) -> None:
     check_all(recorder, run_id, 2)
 
 
-def test_one_fails_and_one_does_not(recorder: Any) -> None:
+def test_a_failed_run_and_its_repetition_are_both_recorded(recorder: Any) -> None:
     """A program that tries again with the same id: both attempts are in the history."""
     handler = RunLogHandler("same", recorder=recorder)
     config = with_id(handler)
@@ -129,7 +131,7 @@ def test_one_fails_and_one_does_not(recorder: Any) -> None:
     with pytest.raises(ValueError, match="boom"):
         chain("g", first=node("first"), second=fail).invoke({"n": 0}, config)
     two_nodes().invoke({"n": 1}, config)
-    assert kept_ids(recorder) == names_of(run_id, 2)
+    assert stored_ids(recorder) == run_ids_of(run_id, 2)
     first = stored(recorder, run_id)
     assert (first["status"], first["error_text"]) == ("failed", "boom")
     assert [log["status"] for log in first["node_logs"]] == ["completed", "failed"]
@@ -139,7 +141,7 @@ def test_one_fails_and_one_does_not(recorder: Any) -> None:
 
 
 @pytest.mark.parametrize("interval", INTERVALS)
-def test_at_the_same_time_by_two_recorders(
+def test_simultaneous_runs_of_two_recorders_are_both_recorded(
     recorder: Any, options: Any, interval: Any
 ) -> None:
     """As two processes do: each is in its nodes when the other is."""
@@ -160,19 +162,19 @@ def test_at_the_same_time_by_two_recorders(
         for future in done:
             future.result(60)
         assert other.flush(60)
-    check_both(recorder, run_id)
+    check_two_runs(recorder, run_id)
 
 
-def check_both(recorder: Any, run_id: object) -> None:
+def check_two_runs(recorder: Any, run_id: object) -> None:
     """Two runs, begun with 0 and 1, are kept; which is the second is open."""
-    assert sorted(kept_ids(recorder)) == names_of(run_id, 2)
-    runs = [stored(recorder, name) for name in names_of(run_id, 2)]
+    assert sorted(stored_ids(recorder)) == run_ids_of(run_id, 2)
+    runs = [stored(recorder, name) for name in run_ids_of(run_id, 2)]
     assert sorted(run["inputs"]["n"] for run in runs) == [0, 1]
     for run in runs:
         check_two_nodes(run, run["inputs"]["n"])
 
 
-def test_at_the_same_time_by_two_handlers(recorder: Any) -> None:
+def test_simultaneous_runs_of_two_handlers_are_both_recorded(recorder: Any) -> None:
     """As two threads of a server do, each with a handler that it made for the call."""
     run_id = uuid.uuid4()
     together = threading.Barrier(2, timeout=30)
@@ -188,30 +190,30 @@ def test_at_the_same_time_by_two_handlers(recorder: Any) -> None:
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(work, range(2)))
-    check_both(recorder, run_id)
+    check_two_runs(recorder, run_id)
     assert recorder.stats()["open_runs"] == 0
 
 
-def test_another_workflow_has_ids_of_its_own(recorder: Any) -> None:
+def test_the_same_id_in_another_workflow_is_not_renamed(recorder: Any) -> None:
     run_id = uuid.uuid4()
     for n, wpk_id in enumerate(("a", "b")):
         handler = RunLogHandler(wpk_id, recorder=recorder, checkpoint_interval=0)
         two_nodes().invoke({"n": n}, with_id(handler, run_id))
-    assert kept_ids(recorder) == [str(run_id)] * 2
+    assert stored_ids(recorder) == [str(run_id)] * 2
     for n, wpk_id in enumerate(("a", "b")):
         check_two_nodes(recorder.get_run(str(run_id), wpk_id), n)
 
 
-def test_log_run_updates_the_one_of_that_name(recorder: Any) -> None:
+def test_log_run_updates_the_run_with_exactly_that_id(recorder: Any) -> None:
     handler = RunLogHandler("same", recorder=recorder)
     config = with_id(handler)
     for n in range(2):
         two_nodes().invoke({"n": n}, config)
-    first, second = names_of(config["run_id"], 2)
+    first, second = run_ids_of(config["run_id"], 2)
     assert recorder.flush(60)  # from the journal they get their names at the server
     recorder.log_run(minimal(first, "same", outputs={"text": "first"}))
     recorder.log_run(minimal(second, "same", outputs={"text": "second"}, status="failed"))
-    assert kept_ids(recorder) == [first, second]
+    assert stored_ids(recorder) == [first, second]
     for n, (name, status) in enumerate(((first, "completed"), (second, "failed"))):
         run = stored(recorder, name)
         assert run["outputs"] == {"text": ["first", "second"][n]}
@@ -219,15 +221,15 @@ def test_log_run_updates_the_one_of_that_name(recorder: Any) -> None:
         assert [log["node"] for log in run["node_logs"]] == ["first", "second"]
 
 
-def test_log_run_may_name_a_run_as_the_handler_would(recorder: Any) -> None:
+def test_the_handler_skips_an_id_that_log_run_has_used(recorder: Any) -> None:
     """Then the handler takes the next name."""
     handler = RunLogHandler("same", recorder=recorder)
     config = with_id(handler)
-    first, second, third = names_of(config["run_id"], 3)
+    first, second, third = run_ids_of(config["run_id"], 3)
     two_nodes().invoke({"n": 0}, config)
     recorder.log_run(minimal(second, "same", outputs={"of": "log_run"}))
     two_nodes().invoke({"n": 1}, config)
-    assert kept_ids(recorder) == [first, second, third]
+    assert stored_ids(recorder) == [first, second, third]
     check_two_nodes(stored(recorder, first), 0)
     assert stored(recorder, second)["outputs"] == {"of": "log_run"}
     check_two_nodes(stored(recorder, third), 1)
@@ -249,7 +251,9 @@ def begin(start: Start, interval: Any, run_id: object, n: int) -> LiveProcess:
     return process
 
 
-def test_one_process_after_the_other(start: Start, reader: Any) -> None:
+def test_successive_processes_with_one_id_are_all_recorded(
+    start: Start, reader: Any
+) -> None:
     run_id = uuid.uuid4()
     for n in range(3):
         process = begin(start, 0, run_id, n)
@@ -259,24 +263,28 @@ def test_one_process_after_the_other(start: Start, reader: Any) -> None:
 
 
 @pytest.mark.parametrize("interval", [0, LONG])
-def test_two_processes_at_once(start: Start, reader: Any, interval: Any) -> None:
+def test_simultaneous_processes_with_one_id_are_both_recorded(
+    start: Start, reader: Any, interval: Any
+) -> None:
     run_id = uuid.uuid4()
     processes = [begin(start, interval, run_id, n) for n in range(2)]
     for process in processes:
         process.tell()
     for process in processes:
         process.wait()
-    check_both(reader, run_id)
+    check_two_runs(reader, run_id)
 
 
-def test_a_run_that_was_lost_is_not_the_next_one(start: Start, reader: Any) -> None:
+def test_a_lost_run_is_not_overwritten_by_its_repetition(
+    start: Start, reader: Any
+) -> None:
     """A job that is killed, and started again with its id: two records."""
     run_id = uuid.uuid4()
     first, second = (begin(start, 0, run_id, n) for n in range(2))
     first.kill()
     second.tell()
     second.wait()
-    assert sorted(kept_ids(reader)) == names_of(run_id, 2)
+    assert sorted(stored_ids(reader)) == run_ids_of(run_id, 2)
     runs = {run["status"]: run for run in reader.list_runs().runs}
     assert set(runs) == {"lost", "completed"}
     assert stored(reader, runs["lost"]["run_id"])["inputs"]["n"] == 0
@@ -288,7 +296,9 @@ def test_a_run_that_was_lost_is_not_the_next_one(start: Start, reader: Any) -> N
 
 @pytest.mark.parametrize("interval", [0, LONG])
 @pytest.mark.parametrize("before", [0, 1, 2])
-def test_while_the_server_is_away(proxied: Proxied, interval: Any, before: int) -> None:
+def test_runs_with_one_id_are_all_recorded_across_an_outage(
+    proxied: Proxied, interval: Any, before: int
+) -> None:
     """`before` of four runs reach the server; the others meet them when it is back."""
     with runlog.Recorder(**proxied.options, postgres_timeout=0.5) as recorder:
         handler = RunLogHandler("same", recorder=recorder, checkpoint_interval=interval)
@@ -303,7 +313,9 @@ def test_while_the_server_is_away(proxied: Proxied, interval: Any, before: int) 
         check_all(recorder, config["run_id"], 4)
 
 
-def test_of_two_journals(proxied: Proxied, tmp_path: Path) -> None:
+def test_runs_with_one_id_in_two_journals_are_all_recorded(
+    proxied: Proxied, tmp_path: Path
+) -> None:
     """Two machines, each with its own file; what they have meets on the server."""
     run_id = uuid.uuid4()
     other = {**proxied.options, "sqlite_path": str(tmp_path / "other.db")}
@@ -320,4 +332,4 @@ def test_of_two_journals(proxied: Proxied, tmp_path: Path) -> None:
         proxied.proxy.forward()
         assert first.flush(60)
         assert second.flush(60)
-        check_both(first, run_id)
+        check_two_runs(first, run_id)

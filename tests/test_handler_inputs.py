@@ -43,7 +43,9 @@ class Data:
 
 
 @either
-def test_lists_and_dicts_that_nodes_change(recorder: Any, config: Any, call: Any) -> None:
+def test_inputs_are_recorded_before_nodes_change_their_lists_and_dicts(
+    recorder: Any, config: Any, call: Any
+) -> None:
     """The caller's own objects among them, and the outputs of nodes before."""
 
     def spoil(state: Any) -> Any:
@@ -85,7 +87,7 @@ def test_lists_and_dicts_that_nodes_change(recorder: Any, config: Any, call: Any
 @pytest.mark.parametrize(
     ("state", "left"), [(Data, ["good", "spoilt"]), (Pydantic, ["good"])]
 )
-def test_objects_that_nodes_change(
+def test_inputs_are_recorded_before_nodes_change_their_objects(
     recorder: Any, config: Any, call: Any, state: Any, left: Any
 ) -> None:
     """Each node gets an object of its own; pydantic copies the list in it as well."""
@@ -112,7 +114,9 @@ def test_objects_that_nodes_change(
 
 
 @either
-def test_messages_that_nodes_change(recorder: Any, config: Any, call: Any) -> None:
+def test_inputs_are_recorded_before_nodes_change_their_messages(
+    recorder: Any, config: Any, call: Any
+) -> None:
     def answer(state: Any) -> Any:
         state["messages"][0].content = "edited"
         state["messages"][0].additional_kwargs["by"] = "answer"
@@ -174,23 +178,23 @@ class Plain:
     __str__ = __repr__
 
 
-def odd_path(action: Any) -> Any:
+def path_that_acts(action: Any) -> Any:
     path = OddPath("x")
     path.action = action
     return path
 
 
-def hostile(action: Any) -> Any:
+def object_that_acts(action: Any) -> Any:
     return Hostile(action=action)
 
 
-KINDS = pytest.mark.parametrize("kind", [hostile, odd_path, Plain])
+KINDS = pytest.mark.parametrize("kind", [object_that_acts, path_that_acts, Plain])
 
 
 @either
 @KINDS
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit("no"), RecursionError()])
-def test_values_that_raise(
+def test_values_that_raise_do_not_break_the_graph(
     recorder: Any, config: Any, call: Any, kind: Any, error: Any
 ) -> None:
     def action() -> Any:
@@ -209,14 +213,18 @@ def test_values_that_raise(
     assert recorder.stats()["handler_errors"] == 0
 
 
-def test_ctrl_c_while_a_value_is_looked_at(recorder: Any, config: Any) -> None:
+def test_ctrl_c_while_a_value_is_encoded_reaches_the_program(
+    recorder: Any, config: Any
+) -> None:
     """It reaches the program."""
     left = [KeyboardInterrupt()]
 
     def action() -> Any:
         raise left.pop() if left else ValueError("no")
 
-    graph = chain(state=State, a=lambda state: {"box": hostile(action)}, b=lambda _: {})
+    graph = chain(
+        state=State, a=lambda state: {"box": object_that_acts(action)}, b=lambda _: {}
+    )
     with pytest.raises(KeyboardInterrupt):
         invoke(graph, {"n": 1}, config)
     kept = record(recorder, config)
@@ -225,7 +233,7 @@ def test_ctrl_c_while_a_value_is_looked_at(recorder: Any, config: Any) -> None:
     assert recorder.stats()["open_runs"] == 0
 
 
-def test_an_error_that_can_not_say_what_it_is(recorder: Any, config: Any) -> None:
+def test_an_error_whose_text_raises_is_recorded(recorder: Any, config: Any) -> None:
     class MuteError(Exception):
         def __str__(self) -> str:
             raise ValueError("no")
@@ -246,8 +254,8 @@ def test_an_error_that_can_not_say_what_it_is(recorder: Any, config: Any) -> Non
 
 
 @either
-@pytest.mark.parametrize("kind", [hostile, odd_path])
-def test_values_that_invoke_a_graph_with_the_handler(
+@pytest.mark.parametrize("kind", [object_that_acts, path_that_acts])
+def test_values_may_invoke_a_graph_while_they_are_encoded(
     recorder: Any, handler: Any, config: Any, call: Any, kind: Any
 ) -> None:
     """Nothing is locked while they are looked at, and no run gets into another."""
@@ -277,7 +285,9 @@ def test_values_that_invoke_a_graph_with_the_handler(
 
 
 @either
-def test_values_that_change_the_state(recorder: Any, config: Any, call: Any) -> None:
+def test_values_may_change_the_state_while_they_are_encoded(
+    recorder: Any, config: Any, call: Any
+) -> None:
     """What was there before and after is kept, and nothing is read that is gone."""
 
     def action() -> Any:
@@ -288,7 +298,11 @@ def test_values_that_change_the_state(recorder: Any, config: Any, call: Any) -> 
             state.update({f"key{n}": n for n in range(1000)})
         return "changed"
 
-    state: dict[str, Any] = {"n": 1, "items": [hostile(action), "old"], "box": ["x"]}
+    state: dict[str, Any] = {
+        "n": 1,
+        "items": [object_that_acts(action), "old"],
+        "box": ["x"],
+    }
     call(chain(state=State, a=count), state, config)
     kept = record(recorder, config)
     assert kept["status"] == "completed"
@@ -298,7 +312,9 @@ def test_values_that_change_the_state(recorder: Any, config: Any, call: Any) -> 
     assert (only["node"], only["inputs"]["n"], only["outputs"]) == ("a", 1, {"n": 2})
 
 
-def test_a_value_that_ends_the_run(recorder: Any, handler: Any, config: Any) -> None:
+def test_a_value_may_end_the_run_while_it_is_encoded(
+    recorder: Any, handler: Any, config: Any
+) -> None:
     """The node begins when its run is over already."""
     ended: list[bool] = []
 
@@ -309,7 +325,7 @@ def test_a_value_that_ends_the_run(recorder: Any, handler: Any, config: Any) -> 
         return "ended"
 
     graph = chain(state=State, a=lambda state: {"n": 1})
-    invoke(graph, {"items": [hostile(action)]}, config)
+    invoke(graph, {"items": [object_that_acts(action)]}, config)
     assert ended
     kept = record(recorder, config)
     assert (kept["status"], kept["outputs"]) == ("completed", {"n": 5})
@@ -317,14 +333,14 @@ def test_a_value_that_ends_the_run(recorder: Any, handler: Any, config: Any) -> 
     assert len(recorder.list_runs().runs) == 1
 
 
-def test_values_that_take_their_time(recorder: Any, handler: Any, config: Any) -> None:
+def test_slow_values_block_no_other_run(recorder: Any, handler: Any, config: Any) -> None:
     """That is no time of the node's, and holds nobody else up."""
 
     def action() -> Any:
         time.sleep(0.1)
         return "slow"
 
-    slow = hostile(action)
+    slow = object_that_acts(action)
     graph = chain(state=State, a=lambda state: {"n": 1, "box": slow})
     quick = chain("quick", a=count)
 
@@ -353,7 +369,7 @@ def test_values_that_take_their_time(recorder: Any, handler: Any, config: Any) -
 
 
 @either
-def test_states_of_every_type(recorder: Any, config: Any, call: Any) -> None:
+def test_states_of_any_type_are_recorded(recorder: Any, config: Any, call: Any) -> None:
     """Whatever is no object is kept as it is."""
     states: list[Any] = [[1], [1, 2], "text", {"n": 1}, {"n": 1, "m": [2]}, 5, {}]
 
@@ -370,7 +386,7 @@ def test_states_of_every_type(recorder: Any, config: Any, call: Any) -> None:
     assert record(recorder, config) == run(states[0], states[-1], *logs)
 
 
-def test_keys_that_become_the_same(recorder: Any) -> None:
+def test_the_last_of_two_keys_with_the_same_text_is_recorded(recorder: Any) -> None:
     """1 and "1" are two keys of a dict and one of an object: the last is kept."""
     from runlog.hooks import RunLogHandler
 
@@ -391,7 +407,9 @@ def test_keys_that_become_the_same(recorder: Any) -> None:
     assert inputs[0][2] == {"1": ["more", "more"], "\ufffd": 2, "2": "two"}
 
 
-def test_long_texts_that_come_and_go(recorder: Any, config: Any) -> None:
+def test_a_text_is_not_confused_with_one_at_the_same_address(
+    recorder: Any, config: Any
+) -> None:
     """Each is in the place in memory that the one before had."""
 
     def text(n: int) -> str:
@@ -415,7 +433,7 @@ def test_long_texts_that_come_and_go(recorder: Any, config: Any) -> None:
             assert one["outputs"]["box"] == text(n + 1)
 
 
-def test_one_text_in_many_threads(recorder: Any, config: Any) -> None:
+def test_one_text_is_recorded_by_many_threads(recorder: Any, config: Any) -> None:
     texts = [f"{n:04}" * 5000 for n in range(4)]
     graph = chain(state=State, a=lambda state: {"box": texts[(state["n"] + 1) % 4]})
     configs = [again(config) for _ in range(40)]
@@ -432,7 +450,9 @@ def test_one_text_in_many_threads(recorder: Any, config: Any) -> None:
         assert (one["inputs"], one["outputs"]) == (given, {"box": texts[(n + 1) % 4]})
 
 
-async def test_branches_at_once(recorder: Any, config: Any) -> None:
+async def test_parallel_branches_record_the_same_inputs(
+    recorder: Any, config: Any
+) -> None:
     """Nodes of one step have the same state, in whichever order they begin."""
 
     def action(state: Any) -> Any:

@@ -49,7 +49,7 @@ def parallel(action: Any, other: Any, state: Any = State) -> Any:
 
 
 @either
-def test_a_node_that_fails(recorder: Any, config: Any, call: Any) -> None:
+def test_a_failed_node_fails_the_run(recorder: Any, config: Any, call: Any) -> None:
     with pytest.raises(ValueError, match="boom"):
         call(chain(a=count, b=fail, never=count), {"n": 1}, config)
     assert record(recorder, config) == run(
@@ -63,7 +63,7 @@ def test_a_node_that_fails(recorder: Any, config: Any, call: Any) -> None:
 
 
 @either
-def test_an_edge_that_fails(recorder: Any, config: Any, call: Any) -> None:
+def test_a_failed_edge_fails_its_node(recorder: Any, config: Any, call: Any) -> None:
     """The node ran, but LangGraph counts its edges as a part of it."""
     builder = build((START, "a"), a=count)
     builder.add_conditional_edges("a", fail, [END])
@@ -74,7 +74,9 @@ def test_an_edge_that_fails(recorder: Any, config: Any, call: Any) -> None:
 
 
 @either
-def test_two_nodes_that_write_the_same(recorder: Any, config: Any, call: Any) -> None:
+def test_conflicting_writes_of_two_nodes_fail_the_run(
+    recorder: Any, config: Any, call: Any
+) -> None:
     with pytest.raises(InvalidUpdateError) as error:
         call(parallel(count, count), {"n": 1}, config)
     assert unordered(record(recorder, config)) == run(
@@ -87,7 +89,7 @@ def test_two_nodes_that_write_the_same(recorder: Any, config: Any, call: Any) ->
 
 
 @either
-def test_a_graph_that_goes_round_too_often(recorder: Any, config: Any, call: Any) -> None:
+def test_the_recursion_limit_fails_the_run(recorder: Any, config: Any, call: Any) -> None:
     graph = build((START, "a"), ("a", "a"), a=count).compile(name="g")
     with pytest.raises(GraphRecursionError) as error:
         call(graph, {"n": 0}, config | {"recursion_limit": 3})
@@ -102,7 +104,7 @@ def test_a_graph_that_goes_round_too_often(recorder: Any, config: Any, call: Any
 
 
 @either
-def test_nothing_to_begin_with(recorder: Any, config: Any, call: Any) -> None:
+def test_a_run_without_input_fails(recorder: Any, config: Any, call: Any) -> None:
     """To LangGraph it means to go on with what a checkpoint has, which is not there."""
     with pytest.raises(EmptyInputError) as error:
         call(chain(a=count), None, config)
@@ -111,13 +113,15 @@ def test_nothing_to_begin_with(recorder: Any, config: Any, call: Any) -> None:
 
 
 @either
-def test_an_empty_state(recorder: Any, config: Any, call: Any) -> None:
+def test_an_empty_state_is_recorded(recorder: Any, config: Any, call: Any) -> None:
     call(chain(a=lambda _: {"n": 1}), {}, config)
     assert record(recorder, config) == run({}, {"n": 1}, log("a", 1, {}, {"n": 1}))
 
 
 @either
-def test_input_that_is_no_state(recorder: Any, config: Any, call: Any) -> None:
+def test_an_input_of_the_wrong_type_fails_the_run(
+    recorder: Any, config: Any, call: Any
+) -> None:
     with pytest.raises(InvalidUpdateError) as error:
         call(chain(a=count), 5, config)
     assert record(recorder, config) == run(5, None, **failed(error.value))
@@ -148,7 +152,9 @@ def test_each_attempt_has_a_log(recorder: Any, config: Any, call: Any) -> None:
 
 
 @either
-def test_attempts_that_run_out(recorder: Any, config: Any, call: Any) -> None:
+def test_a_node_that_fails_every_attempt_has_a_log_for_each(
+    recorder: Any, config: Any, call: Any
+) -> None:
     builder = build((START, "a"))
     policy = RetryPolicy(
         initial_interval=0.001, max_attempts=2, jitter=False, retry_on=ValueError
@@ -165,7 +171,7 @@ def test_attempts_that_run_out(recorder: Any, config: Any, call: Any) -> None:
     )
 
 
-def test_a_node_that_takes_too_long(recorder: Any, config: Any) -> None:
+def test_a_node_over_its_time_limit_is_cancelled(recorder: Any, config: Any) -> None:
     """Only asynchronous nodes may have a time limit."""
 
     async def slow(state: Any) -> Any:
@@ -179,7 +185,7 @@ def test_a_node_that_takes_too_long(recorder: Any, config: Any) -> None:
     assert record(recorder, config) == run({"n": 1}, None, a, **failed(error.value))
 
 
-def test_a_step_that_takes_too_long(recorder: Any, config: Any) -> None:
+def test_a_step_over_its_time_limit_fails_the_run(recorder: Any, config: Any) -> None:
     """Threads can't be stopped, so the node comes to its end before the run does."""
 
     def slow(state: Any) -> Any:
@@ -194,7 +200,9 @@ def test_a_step_that_takes_too_long(recorder: Any, config: Any) -> None:
     assert record(recorder, config) == run({"n": 1}, None, a, **failed(error.value))
 
 
-def test_an_asynchronous_step_that_takes_too_long(recorder: Any, config: Any) -> None:
+def test_an_async_step_over_its_time_limit_is_cancelled(
+    recorder: Any, config: Any
+) -> None:
     async def slow(state: Any) -> Any:
         await asyncio.sleep(60)
 
@@ -206,7 +214,7 @@ def test_an_asynchronous_step_that_takes_too_long(recorder: Any, config: Any) ->
     assert record(recorder, config) == run({"n": 1}, None, a, **failed(error.value))
 
 
-def test_the_sibling_of_a_failed_node(recorder: Any, config: Any) -> None:
+def test_the_sibling_of_a_failed_node_completes(recorder: Any, config: Any) -> None:
     """In a thread it comes to its end."""
 
     def slow(state: Any) -> Any:
@@ -225,7 +233,7 @@ def test_the_sibling_of_a_failed_node(recorder: Any, config: Any) -> None:
 
 
 @pytest.mark.parametrize("swallows", [False, True])
-def test_the_asynchronous_sibling_of_a_failed_node(
+def test_the_async_sibling_of_a_failed_node_is_cancelled(
     recorder: Any, config: Any, swallows: bool
 ) -> None:
     """It is cancelled, even if it will not have it."""
@@ -260,7 +268,9 @@ def test_the_asynchronous_sibling_of_a_failed_node(
 
 
 @either
-def test_a_node_with_an_error_handler(recorder: Any, config: Any, call: Any) -> None:
+def test_an_error_handler_of_a_node_is_recorded(
+    recorder: Any, config: Any, call: Any
+) -> None:
     def mend(state: Any) -> Command[Any]:
         return Command(goto="b", update={"n": 10})
 
@@ -282,7 +292,7 @@ class Stop(BaseException):
 
 @either
 @pytest.mark.parametrize("error", [KeyboardInterrupt("stop"), SystemExit(3), Stop("no")])
-def test_an_exception_that_is_no_error(
+def test_a_base_exception_is_recorded(
     recorder: Any, config: Any, call: Any, error: BaseException
 ) -> None:
     def stop(state: Any) -> Any:
@@ -306,7 +316,7 @@ def test_an_exception_that_is_no_error(
 
 
 @either
-def test_a_run_that_is_drained(recorder: Any, config: Any, call: Any) -> None:
+def test_a_drained_run_is_interrupted(recorder: Any, config: Any, call: Any) -> None:
     """It stops after the step, and can go on from there."""
     control = RunControl()
 
@@ -323,7 +333,7 @@ def test_a_run_that_is_drained(recorder: Any, config: Any, call: Any) -> None:
     assert record(recorder, config) == run({"n": 1}, None, a, thread_id="t", **expected)
 
 
-def test_what_a_cancelled_node_says(recorder: Any, config: Any) -> None:
+def test_the_text_of_a_cancelled_node_is_recorded(recorder: Any, config: Any) -> None:
     """LangGraph cancels with an object() of its own, whose address is no news."""
     waiting = asyncio.Event()
 
@@ -344,7 +354,7 @@ def test_what_a_cancelled_node_says(recorder: Any, config: Any) -> None:
     assert "0x" not in its["error_text"]
 
 
-def test_a_node_that_is_tried_again_after_its_time(recorder: Any, config: Any) -> None:
+def test_a_node_is_retried_after_its_time_limit(recorder: Any, config: Any) -> None:
     first = [True]
 
     async def slow(state: Any) -> Any:

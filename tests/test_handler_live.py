@@ -1,4 +1,4 @@
-"""Runs that have not ended, and those that never will: what the history says of them."""
+"""Live writes of open runs, and runs whose process has ended: running or lost."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ import runlog
 from runlog.hooks import RunLogHandler
 
 SOON = 0.05
-"""A checkpoint_interval that one can wait for."""
+"""A checkpoint_interval short enough to wait for."""
 LONG = 3600.0
-"""One that does not come."""
+"""A checkpoint_interval that never passes during a test."""
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def kill_in_node(process: LiveProcess, count: int = 1) -> None:
 
 
 def kill_once_written(process: LiveProcess, reader: runlog.Recorder, nodes: int) -> Any:
-    """Kill it when the history has so many of its nodes; return the run as it is then."""
+    """Kill the process once so many of its nodes are stored; return the stored run."""
     process.until_told("in the node")
 
     def written() -> bool:
@@ -80,7 +80,7 @@ def kill_once_written(process: LiveProcess, reader: runlog.Recorder, nodes: int)
 
 
 def check_owner(owner: str) -> None:
-    """It is this process: "host pid start"; the host may have its pid namespace."""
+    """Check that the owner is this process: "host pid start"."""
     host, pid, start = owner.split()
     assert host.startswith(socket.gethostname())
     assert pid == str(os.getpid())
@@ -104,10 +104,10 @@ def test_each_event_is_in_the_history_before_it_returns(recorder: Any, call: Any
     config = with_id(handler, metadata={"user": "u"}, tags=["t"])
     views: list[Any] = []
 
-    def look() -> None:
+    def inspect() -> None:
         views.append(stored(recorder, str(config["run_id"])))
 
-    graph = chain("g", first=node("first", look), second=node("second", look))
+    graph = chain("g", first=node("first", inspect), second=node("second", inspect))
     before = datetime.now(UTC)
     call(graph, {"n": 0, "seen": []}, config)
 
@@ -157,7 +157,7 @@ def test_each_event_is_in_the_history_before_it_returns(recorder: Any, call: Any
     assert len(recorder.list_runs().runs) == 1
 
 
-def test_the_end_of_a_node_is_an_event_as_well(recorder: Any) -> None:
+def test_the_end_of_a_node_is_written_at_once(recorder: Any) -> None:
     """Of two nodes side by side, the one that fails is in the history at once."""
     handler = RunLogHandler("live", recorder=recorder, checkpoint_interval=0)
     config = with_id(handler)
@@ -188,19 +188,23 @@ def test_the_end_of_a_node_is_an_event_as_well(recorder: Any) -> None:
     assert sorted(names(run)) == [("quick", "failed"), ("slow", "cancelled")]
 
 
-def test_the_raw_row_of_a_run_that_is_open(recorder: Any, store: Store) -> None:
+def test_the_raw_row_of_an_open_run_holds_its_node_logs(
+    recorder: Any, store: Store
+) -> None:
     """As another client sees it, with the node logs in their stored form."""
     handler = RunLogHandler("live", recorder=recorder, checkpoint_interval=0)
     config = with_id(handler)
     rows: list[Any] = []
 
-    def look() -> None:
+    def inspect() -> None:
         assert recorder.flush(60)
         sql = "SELECT status, owner, duration_ms FROM workflow_runs"
         rows.append(store.query(sql))
         rows.append(store.json("node_logs", "live", str(config["run_id"])))
 
-    chain("g", first=node("first"), second=node("second", look)).invoke({"n": 0}, config)
+    chain("g", first=node("first"), second=node("second", inspect)).invoke(
+        {"n": 0}, config
+    )
     ((status, owner, duration_ms),) = rows[0]
     assert (status, duration_ms) == ("running", None)
     check_owner(owner)
@@ -216,12 +220,14 @@ def test_the_worker_writes_while_a_node_sleeps(recorder: Any, reader: Any) -> No
     config = with_id(handler)
     views: list[Any] = []
 
-    def look() -> None:
+    def inspect() -> None:
         until(lambda: reader.list_runs().runs != [])
         until(lambda: names(stored(reader, str(config["run_id"])))[-1][1] == "running")
         views.append(stored(reader, str(config["run_id"])))
 
-    chain("g", first=node("first"), second=node("second", look)).invoke({"n": 0}, config)
+    chain("g", first=node("first"), second=node("second", inspect)).invoke(
+        {"n": 0}, config
+    )
     (view,) = views
     assert view["status"] == "running"
     assert view["owner"].split()[1] == str(os.getpid())
@@ -263,28 +269,28 @@ def test_the_worker_writes_while_another_thread_spins(recorder: Any) -> None:
     assert names(view) == [("only", "running")]
 
 
-def test_once_a_second_unless_told_otherwise(recorder: Any, reader: Any) -> None:
+def test_the_default_interval_is_one_second(recorder: Any, reader: Any) -> None:
     handler = RunLogHandler("live", recorder=recorder)
     begun: list[float] = []
 
-    def look() -> None:
+    def inspect() -> None:
         begun.append(time.monotonic())
         until(lambda: reader.list_runs(status="running").runs != [])
         begun.append(time.monotonic())
 
-    chain("g", only=node("only", look)).invoke({"n": 0}, {"callbacks": [handler]})
+    chain("g", only=node("only", inspect)).invoke({"n": 0}, {"callbacks": [handler]})
     assert begun[1] - begun[0] >= 0.5
     assert statuses(recorder) == ["completed"]
 
 
-def test_a_run_that_changes_is_written_again(recorder: Any, reader: Any) -> None:
-    """And one that does not change is left alone."""
+def test_only_a_run_that_has_changed_is_written_again(recorder: Any, reader: Any) -> None:
+    """An unchanged run is not written again."""
     handler = RunLogHandler("live", recorder=recorder, checkpoint_interval=SOON)
     config = with_id(handler)
     run_id = str(config["run_id"])
     seen: list[Any] = []
 
-    def look(name: str) -> Callable[[], None]:
+    def inspect(name: str) -> Callable[[], None]:
         def wait() -> None:
             until(lambda: reader.get_run(run_id) is not None)
             until(lambda: names(stored(reader, run_id))[-1] == (name, "running"))
@@ -294,7 +300,7 @@ def test_a_run_that_changes_is_written_again(recorder: Any, reader: Any) -> None
 
         return wait
 
-    nodes = {name: node(name, look(name)) for name in ("a", "b", "c")}
+    nodes = {name: node(name, inspect(name)) for name in ("a", "b", "c")}
     chain("g", **nodes).invoke({"n": 0}, config)
     assert seen == [0, 0, 0]
     assert names(stored(recorder, run_id)) == [
@@ -314,7 +320,7 @@ def test_a_run_shorter_than_the_interval_costs_one_commit(recorder: Any) -> None
     assert statuses(recorder) == ["completed"] * 10
 
 
-def test_intervals_of_each_handler_are_its_own(recorder: Any, reader: Any) -> None:
+def test_each_handler_has_its_own_interval(recorder: Any, reader: Any) -> None:
     """One handler's slow interval does not hold up another's, nor the other way round."""
     slow = RunLogHandler("slow", recorder=recorder, checkpoint_interval=LONG)
     quick = RunLogHandler("quick", recorder=recorder, checkpoint_interval=SOON)
@@ -332,18 +338,20 @@ def test_intervals_of_each_handler_are_its_own(recorder: Any, reader: Any) -> No
 # flush and close, and checkpoint_interval=None
 
 
-def test_flush_writes_what_is_open(recorder: Any, store: Store) -> None:
+def test_flush_writes_open_runs(recorder: Any, store: Store) -> None:
     handler = RunLogHandler("open", recorder=recorder, checkpoint_interval=LONG)
     config = with_id(handler)
     views: list[Any] = []
 
-    def look() -> None:
+    def inspect() -> None:
         assert store_is_empty(store)
         assert recorder.flush(60)
         views.append(store.query("SELECT run_id, status FROM workflow_runs"))
         views.append(stored(recorder, str(config["run_id"])))
 
-    chain("g", first=node("first"), second=node("second", look)).invoke({"n": 0}, config)
+    chain("g", first=node("first"), second=node("second", inspect)).invoke(
+        {"n": 0}, config
+    )
     assert views[0] == [(str(config["run_id"]), "running")]
     assert names(views[1]) == [("first", "completed"), ("second", "running")]
     check_two_nodes(stored(recorder, str(config["run_id"])))
@@ -358,25 +366,27 @@ def store_is_empty(store: Store) -> bool:
     return not store.query(tables) or not store.query("SELECT 1 FROM workflow_runs")
 
 
-def test_none_writes_nothing_until_the_end(recorder: Any, store: Store) -> None:
+def test_interval_none_writes_nothing_until_the_end(recorder: Any, store: Store) -> None:
     handler = RunLogHandler("never", recorder=recorder, checkpoint_interval=None)
     config = with_id(handler)
     views: list[Any] = []
 
-    def look() -> None:
+    def inspect() -> None:
         time.sleep(3 * SOON)
         assert recorder.flush(60)
         views.append(recorder.list_runs().runs)
         views.append(recorder.stats()["open_runs"])
 
-    chain("g", first=node("first"), second=node("second", look)).invoke({"n": 0}, config)
+    chain("g", first=node("first"), second=node("second", inspect)).invoke(
+        {"n": 0}, config
+    )
     assert views == [[], 1]
     check_two_nodes(stored(recorder, str(config["run_id"])))
 
 
 @pytest.mark.parametrize("interval", [LONG, SOON, 0, None])
-def test_close_writes_what_is_open(store: Store, reader: Any, interval: Any) -> None:
-    """What ends after that has nowhere to go, and breaks nothing."""
+def test_close_writes_open_runs(store: Store, reader: Any, interval: Any) -> None:
+    """A run that ends after that is not stored, and the graph does not fail."""
     recorder = runlog.Recorder(**store.options)
     handler = RunLogHandler("open", recorder=recorder, checkpoint_interval=interval)
     config = with_id(handler)
@@ -391,18 +401,20 @@ def test_close_writes_what_is_open(store: Store, reader: Any, interval: Any) -> 
 
 
 def test_the_default_recorder_may_be_closed_in_a_node(store: Store) -> None:
-    """Its successor takes the run's end."""
+    """The next default recorder stores the end of the run."""
     runlog.configure(**store.options)
     handler = RunLogHandler("open", checkpoint_interval=LONG)
     config = with_id(handler)
     views: list[Any] = []
 
-    def look() -> None:
+    def inspect() -> None:
         runlog.close()
         runlog.configure(**store.options)
         views.append(stored(runlog, str(config["run_id"])))
 
-    chain("g", first=node("first", look), second=node("second")).invoke({"n": 0}, config)
+    chain("g", first=node("first", inspect), second=node("second")).invoke(
+        {"n": 0}, config
+    )
     assert names(views[0]) == [("first", "running")]
     check_two_nodes(stored(runlog, str(config["run_id"])))
     assert len(runlog.list_runs().runs) == 1
@@ -435,7 +447,7 @@ def test_no_late_write_overtakes_the_end(
     assert recorder.stats()["open_runs"] == 0
 
 
-def test_a_stream_that_nobody_goes_on_with_stays_running(recorder: Any) -> None:
+def test_an_abandoned_stream_stays_running(recorder: Any) -> None:
     handler = RunLogHandler("hangs", recorder=recorder, checkpoint_interval=0)
     stream = two_nodes().stream({"n": 0}, {"callbacks": [handler]})
     next(stream)
@@ -495,13 +507,17 @@ def stored_in(recorder: Any, run_id: str, wpk_id: str) -> Any:
     return run["status"]
 
 
-def test_lost_is_shown_not_stored(start: Start, reader: Any, store: Store) -> None:
+def test_the_status_lost_is_computed_and_not_stored(
+    start: Start, reader: Any, store: Store
+) -> None:
     kill_once_written(start("stuck_in_node", 0), reader, 2)
     assert statuses(reader) == ["lost"]
     assert store.query("SELECT status FROM workflow_runs") == [("running",)]
 
 
-async def test_lost_for_asyncio_and_the_module(start: Start, store: Store) -> None:
+async def test_lost_runs_are_shown_by_asyncio_and_module_functions(
+    start: Start, store: Store
+) -> None:
     process = start("stuck_in_node", 0)
     await asyncio.to_thread(kill_in_node, process)
     runlog.configure(**store.options)
@@ -515,7 +531,9 @@ async def test_lost_for_asyncio_and_the_module(start: Start, store: Store) -> No
     assert [row[1] for row in rows] == ["lost"]
 
 
-def test_a_run_killed_in_a_subgraph(start: Start, reader: Any) -> None:
+def test_a_run_killed_in_a_subgraph_shows_both_running_nodes(
+    start: Start, reader: Any
+) -> None:
     run = kill_once_written(start("stuck_in_subgraph", 0), reader, 3)
     assert run["status"] == "lost"
     assert [(log["node"], log["parent"], log["status"]) for log in run["node_logs"]] == [
@@ -525,7 +543,7 @@ def test_a_run_killed_in_a_subgraph(start: Start, reader: Any) -> None:
     ]
 
 
-def test_a_run_killed_in_two_nodes_at_once(start: Start, reader: Any) -> None:
+def test_a_run_killed_in_two_nodes_shows_both_running(start: Start, reader: Any) -> None:
     process = start("stuck_async", 0)
     kill_in_node(process, 2)
     assert reader.flush(60)
@@ -534,8 +552,8 @@ def test_a_run_killed_in_two_nodes_at_once(start: Start, reader: Any) -> None:
     assert sorted(names(run)) == [("left", "running"), ("right", "running")]
 
 
-def test_a_process_that_nobody_has_waited_for_is_gone(tmp_path: Path) -> None:
-    """A zombie: its supervisor has not noticed yet, but it will do nothing any more."""
+def test_a_run_of_a_zombie_process_is_lost(tmp_path: Path) -> None:
+    """A zombie will never write again, although its parent has not waited for it."""
     path = {"RUNLOG_SQLITE_PATH": str(tmp_path / "runs.db")}
     program = Program("live", "stuck_in_node", "0", folder=tmp_path, env=path)
     try:
@@ -548,7 +566,7 @@ def test_a_process_that_nobody_has_waited_for_is_gone(tmp_path: Path) -> None:
         end_programs()
 
 
-def test_the_run_of_a_process_that_lives_is_running(start: Start, reader: Any) -> None:
+def test_a_run_of_a_live_process_is_running(start: Start, reader: Any) -> None:
     process = start("stuck_in_node", 0)
     process.until_told("in the node")
     until(lambda: statuses(reader) == ["running"])
@@ -560,7 +578,7 @@ def test_the_run_of_a_process_that_lives_is_running(start: Start, reader: Any) -
     assert statuses(reader) == ["lost"]
 
 
-def test_nobody_here_knows_of_another_hosts_process(
+def test_a_run_of_another_host_is_never_lost(
     start: Start, reader: Any, store: Store
 ) -> None:
     run = kill_once_written(start("stuck_in_node", 0), reader, 2)
@@ -577,7 +595,7 @@ def test_nobody_here_knows_of_another_hosts_process(
 @pytest.mark.parametrize(
     "owner", [None, "", "x", "a b c d", "\u00e4 -1 -1", "h 1 ", "9" * 999]
 )
-def test_an_owner_that_says_nothing_is_not_gone(
+def test_a_run_with_an_unreadable_owner_is_never_lost(
     start: Start, reader: Any, store: Store, owner: Any
 ) -> None:
     reader.log_run(minimal("r1", status="running"))
@@ -586,7 +604,7 @@ def test_an_owner_that_says_nothing_is_not_gone(
     assert statuses(reader, status="lost") == []
 
 
-def test_a_pid_that_is_used_again_is_another_process(reader: Any, store: Store) -> None:
+def test_a_run_whose_pid_was_reused_is_lost(reader: Any, store: Store) -> None:
     """The owner has the time at which its process was started, too."""
     handler = RunLogHandler(recorder=reader, checkpoint_interval=0)
     run_id = str(begin_root(handler, n=1))
@@ -596,8 +614,8 @@ def test_a_pid_that_is_used_again_is_another_process(reader: Any, store: Store) 
     assert stored(reader, run_id)["status"] == "lost"
 
 
-def test_a_run_that_log_run_calls_running_has_no_owner(start: Start, reader: Any) -> None:
-    """It may end anywhere: its process has nothing to say about it."""
+def test_a_running_run_of_log_run_has_no_owner(start: Start, reader: Any) -> None:
+    """Any process may finish the run, so the end of one process does not make it lost."""
     run = minimal("r1", status="running")
     start.code(f"import runlog; runlog.log_run({run!r}); runlog.close()").wait()
     assert stored(reader)["status"] == "running"
@@ -605,7 +623,7 @@ def test_a_run_that_log_run_calls_running_has_no_owner(start: Start, reader: Any
 
 
 def test_log_run_may_end_a_lost_run(start: Start, reader: Any) -> None:
-    """As a janitor does, who knows what became of it."""
+    """A program that knows the outcome may record it."""
     run = kill_once_written(start("stuck_in_node", 0), reader, 2)
     reader.log_run(minimal(run["run_id"], "killed", status="failed", error_text="killed"))
     after = stored(reader, run["run_id"])
@@ -634,8 +652,8 @@ def test_deleting_running_runs_leaves_the_lost_ones(start: Start, reader: Any) -
     assert statuses(reader) == ["lost"]
 
 
-def test_pages_over_many_lost_and_running_runs(start: Start, reader: Any) -> None:
-    """Those of a process that is killed, of this one, and done ones, in turns."""
+def test_pages_of_lost_and_running_runs_are_full(start: Start, reader: Any) -> None:
+    """Runs of a killed process, of this one, and completed ones, in turns."""
     process = start("many", 0)
     here = RunLogHandler("here", recorder=reader, checkpoint_interval=0)
     running: list[str] = []
@@ -679,7 +697,7 @@ def test_pages_over_many_lost_and_running_runs(start: Start, reader: Any) -> Non
 # fork
 
 
-def test_a_fork_in_a_node_of_a_run_that_is_open(start: Start, reader: Any) -> None:
+def test_a_fork_in_a_node_leaves_the_run_to_the_parent(start: Start, reader: Any) -> None:
     """The run is the parent's whatever the child does, and reads as running meanwhile."""
     process = start("forks", SOON)
     assert process.wait().lines() == ["running"]
@@ -697,7 +715,7 @@ def test_a_fork_in_a_node_of_a_run_that_is_open(start: Start, reader: Any) -> No
     assert len(reader.list_runs().runs) == 2
 
 
-def test_a_child_that_lives_does_not_keep_its_parents_run(
+def test_a_live_child_does_not_keep_its_dead_parents_run_running(
     start: Start, reader: Any
 ) -> None:
     kill_in_node(start("killed_parent_of_a_fork", 0))
@@ -705,11 +723,11 @@ def test_a_child_that_lives_does_not_keep_its_parents_run(
     assert statuses(reader) == ["lost"]
 
 
-# The server is away
+# The server is down
 
 
 @contextmanager
-def server_away(proxied: Proxied) -> Iterator[None]:
+def server_down(proxied: Proxied) -> Iterator[None]:
     proxied.proxy.outage()
     try:
         yield
@@ -729,7 +747,7 @@ def row_of(proxied: Proxied, run_id: str) -> Any:
 
 
 @pytest.mark.parametrize("interval", [0, SOON])
-def test_live_writes_reach_the_journal_while_the_server_is_away(
+def test_live_writes_reach_the_journal_during_an_outage(
     proxied: Proxied, interval: float
 ) -> None:
     with runlog.Recorder(**proxied.options, postgres_timeout=0.5) as recorder:
@@ -752,7 +770,7 @@ def test_live_writes_reach_the_journal_while_the_server_is_away(
 
         reached = [("first", "completed"), ("second", "running")]
 
-        def look() -> None:
+        def inspect() -> None:
             until(lambda: reached in waits())
             assert row_of(proxied, run_id) is None
             proxied.proxy.forward()
@@ -762,8 +780,8 @@ def test_live_writes_reach_the_journal_while_the_server_is_away(
             assert status == "running"
             assert owner.split()[1] == str(os.getpid())
 
-        graph = chain("g", first=node("first"), second=node("second", look))
-        with server_away(proxied):
+        graph = chain("g", first=node("first"), second=node("second", inspect))
+        with server_down(proxied):
             graph.invoke({"n": 0, "seen": []}, config)
         assert recorder.flush(60)
         check_two_nodes(stored(recorder, run_id))
@@ -771,19 +789,19 @@ def test_live_writes_reach_the_journal_while_the_server_is_away(
     assert row_of(proxied, run_id)[0] == "completed"
 
 
-def test_a_run_that_ends_while_the_server_is_away(proxied: Proxied) -> None:
+def test_a_run_that_ends_during_an_outage_is_one_record(proxied: Proxied) -> None:
     """Its writes from before the outage, during it and after it make one record."""
     with runlog.Recorder(**proxied.options, postgres_timeout=0.5) as recorder:
         handler = RunLogHandler("away", recorder=recorder, checkpoint_interval=0)
         config = with_id(handler)
         run_id = str(config["run_id"])
 
-        def look() -> None:
+        def inspect() -> None:
             assert recorder.flush(60)
             assert row_of(proxied, run_id)[0] == "running"
             proxied.proxy.outage()
 
-        chain("g", first=node("first", look), second=node("second")).invoke(
+        chain("g", first=node("first", inspect), second=node("second")).invoke(
             {"n": 0, "seen": []}, config
         )
         proxied.proxy.forward()
@@ -792,7 +810,7 @@ def test_a_run_that_ends_while_the_server_is_away(proxied: Proxied) -> None:
     assert proxied.query("SELECT count(*) FROM workflow_runs") == [(1,)]
 
 
-def test_a_killed_run_is_forwarded_by_whoever_comes_next(
+def test_a_killed_run_is_forwarded_by_the_next_process(
     proxied: Proxied, live_server: LiveServer, tmp_path: Path
 ) -> None:
     with runlog.Recorder(**proxied.options) as recorder:
@@ -811,7 +829,7 @@ def test_a_killed_run_is_forwarded_by_whoever_comes_next(
 # Beside others
 
 
-def test_one_slow_database_does_not_hold_up_nodes(recorder: Any, store: Store) -> None:
+def test_a_slow_database_does_not_block_nodes(recorder: Any, store: Store) -> None:
     """The worker waits for the lock, the nodes do not."""
     recorder.list_runs()
     handler = RunLogHandler("slow", recorder=recorder, checkpoint_interval=SOON)
@@ -834,7 +852,7 @@ def test_one_slow_database_does_not_hold_up_nodes(recorder: Any, store: Store) -
     assert statuses(recorder) == ["completed"]
 
 
-def test_threads_that_flush_while_runs_are_open(recorder: Any) -> None:
+def test_threads_may_flush_while_runs_are_open(recorder: Any) -> None:
     handler = RunLogHandler("flushed", recorder=recorder, checkpoint_interval=0.002)
     done = threading.Event()
 

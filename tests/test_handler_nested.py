@@ -42,7 +42,9 @@ from langgraph.types import (
 
 
 @either
-def test_a_subgraph_as_a_node(recorder: Any, config: Any, call: Any) -> None:
+def test_nodes_of_a_subgraph_have_its_node_as_parent(
+    recorder: Any, config: Any, call: Any
+) -> None:
     middle = chain("middle", x=INNER, y=count)
     call(chain(sub=middle, last=count), {"n": 1}, config)
     assert record(recorder, config) == run(
@@ -59,7 +61,7 @@ def test_a_subgraph_as_a_node(recorder: Any, config: Any, call: Any) -> None:
 
 @either
 @pytest.mark.parametrize("given", ["nothing", "config", "callbacks"])
-def test_a_subgraph_called_in_a_node(
+def test_a_subgraph_called_in_a_node_is_linked_once(
     recorder: Any, config: Any, call: Any, given: Any
 ) -> None:
     """However it is linked, it is linked once."""
@@ -81,7 +83,9 @@ def test_a_subgraph_called_in_a_node(
 
 
 @either
-def test_a_subgraph_called_twice_in_a_node(recorder: Any, config: Any, call: Any) -> None:
+def test_a_second_call_of_a_subgraph_is_no_second_attempt(
+    recorder: Any, config: Any, call: Any
+) -> None:
     """The second time is no second attempt."""
 
     def calls(state: Any) -> Any:
@@ -99,7 +103,7 @@ def test_a_subgraph_called_twice_in_a_node(recorder: Any, config: Any, call: Any
 
 
 @either
-def test_a_subgraph_in_a_node_that_is_tried_again(
+def test_each_attempt_of_a_node_has_its_own_subgraph_nodes(
     recorder: Any, config: Any, call: Any
 ) -> None:
     """Each attempt of the node has nodes of its own."""
@@ -132,7 +136,9 @@ def test_a_subgraph_in_a_node_that_is_tried_again(
 
 
 @either
-def test_a_subgraph_that_fails(recorder: Any, config: Any, call: Any) -> None:
+def test_a_failed_subgraph_fails_its_parents(
+    recorder: Any, config: Any, call: Any
+) -> None:
     boom = ValueError("boom")
 
     def fail(_state: Any) -> Any:
@@ -151,7 +157,9 @@ def test_a_subgraph_that_fails(recorder: Any, config: Any, call: Any) -> None:
     )
 
 
-async def test_a_subgraph_that_is_cancelled(recorder: Any, config: Any) -> None:
+async def test_a_cancelled_subgraph_cancels_its_parents(
+    recorder: Any, config: Any
+) -> None:
     inside = asyncio.Event()
 
     async def waits(state: Any) -> Any:
@@ -173,7 +181,7 @@ async def test_a_subgraph_that_is_cancelled(recorder: Any, config: Any) -> None:
     )
 
 
-def test_a_graph_in_a_raw_thread_is_unseen(recorder: Any, config: Any) -> None:
+def test_a_graph_in_a_raw_thread_is_not_recorded(recorder: Any, config: Any) -> None:
     """No context leads there, and a graph without a handler is not recorded."""
 
     def calls(state: Any) -> Any:
@@ -188,7 +196,9 @@ def test_a_graph_in_a_raw_thread_is_unseen(recorder: Any, config: Any) -> None:
 
 
 @either
-def test_a_fan_out_of_subgraphs(recorder: Any, config: Any, call: Any) -> None:
+def test_a_fan_out_of_subgraphs_is_recorded(
+    recorder: Any, config: Any, call: Any
+) -> None:
     class Inner(TypedDict, total=False):
         part: Any
         seen: list[Any]
@@ -213,7 +223,7 @@ def test_a_fan_out_of_subgraphs(recorder: Any, config: Any, call: Any) -> None:
 
 @either
 @pytest.mark.parametrize("place", ["calls", "sub"])
-def test_a_subgraph_that_alone_has_the_handler(
+def test_a_subgraph_with_the_only_handler_is_a_run(
     recorder: Any, handler: Any, call: Any, place: Any
 ) -> None:
     """To the handler it is a graph like any other."""
@@ -233,7 +243,7 @@ def test_a_subgraph_that_alone_has_the_handler(
 
 
 @either
-def test_graphs_deep_within_one_another(recorder: Any, config: Any, call: Any) -> None:
+def test_deeply_nested_graphs_are_recorded(recorder: Any, config: Any, call: Any) -> None:
     graph, logs = INNER, [log("deep", 1, {"n": 1}, {"n": 2})]
     for depth in range(12):
         logs[0]["parent"] = name = f'"level {depth}" \u00fc\n'
@@ -245,7 +255,7 @@ def test_graphs_deep_within_one_another(recorder: Any, config: Any, call: Any) -
 
 @either
 @pytest.mark.parametrize("way", ["node", "function"])
-def test_a_breakpoint_in_a_subgraph(
+def test_a_breakpoint_in_a_subgraph_interrupts_its_parents(
     recorder: Any, config: Any, call: Any, way: Any
 ) -> None:
     """LangGraph tells of it by an interrupt that says nothing."""
@@ -280,7 +290,7 @@ def test_a_breakpoint_in_a_subgraph(
 
 
 @either
-def test_a_tool_that_asks_in_a_graph_of_its_own(
+def test_an_interrupt_in_the_graph_of_a_tool_interrupts_every_level(
     recorder: Any, config: Any, call: Any
 ) -> None:
     """Node, tool, graph, node: each of them is paused, and none has failed."""

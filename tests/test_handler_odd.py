@@ -1,4 +1,4 @@
-"""Names, errors, answers and inputs that nobody expects."""
+"""Unusual names, errors, answers and inputs."""
 
 import asyncio
 import contextvars
@@ -34,13 +34,13 @@ NAMES = ["a\0b", "\ud800", "\u00fc\u20ac\U0001f600", '"', "\\", "a\nb", " ", "x"
 
 
 @either
-def test_names_of_any_text(recorder: Any, config: Any, call: Any) -> None:
-    """Of nodes, graphs, threads, tags, metadata, errors: each is kept somehow."""
+def test_names_may_be_any_text(recorder: Any, config: Any, call: Any) -> None:
+    """Names of nodes, graphs, threads, tags and metadata, and texts of errors."""
     for name in NAMES:
-        named_run(recorder, again(config), call, name)
+        check_names(recorder, again(config), call, name)
 
 
-def named_run(recorder: Any, config: Any, call: Any, name: Any) -> None:
+def check_names(recorder: Any, config: Any, call: Any, name: Any) -> None:
     node = "a" if name == "\ud800" else name  # LangGraph needs its UTF-8
 
     def fail(_: Any) -> Any:
@@ -68,7 +68,7 @@ def named_run(recorder: Any, config: Any, call: Any, name: Any) -> None:
     assert record(recorder, config) == kept
 
 
-def test_a_thread_whose_name_is_a_number(recorder: Any, config: Any) -> None:
+def test_a_numeric_thread_id_becomes_text(recorder: Any, config: Any) -> None:
     graph = with_checkpointer(build((START, "a"), a=count))
     config["configurable"] = {"thread_id": 7}
     invoke(graph, {"n": 1}, config)
@@ -77,7 +77,9 @@ def test_a_thread_whose_name_is_a_number(recorder: Any, config: Any) -> None:
 
 
 @either
-def test_an_error_of_many_words(recorder: Any, config: Any, call: Any) -> None:
+def test_a_very_long_error_text_is_recorded_whole(
+    recorder: Any, config: Any, call: Any
+) -> None:
     error = ValueError("long " * 400_000)
 
     def fail(_: Any) -> Any:
@@ -92,7 +94,9 @@ def test_an_error_of_many_words(recorder: Any, config: Any, call: Any) -> None:
 
 
 @either
-def test_errors_that_hold_others(recorder: Any, config: Any, call: Any) -> None:
+def test_groups_and_special_errors_are_recorded(
+    recorder: Any, config: Any, call: Any
+) -> None:
     class OwnError(Exception):
         """Has no arguments, and a text of its own."""
 
@@ -119,7 +123,7 @@ class Wanted(BaseModel):
 
 
 @either
-def test_a_state_that_is_refused(recorder: Any, config: Any, call: Any) -> None:
+def test_a_validation_error_fails_the_run(recorder: Any, config: Any, call: Any) -> None:
     """By pydantic, before the first node or between two."""
 
     def wrong(_: Any) -> Any:
@@ -139,13 +143,13 @@ def test_a_state_that_is_refused(recorder: Any, config: Any, call: Any) -> None:
 
 
 @either
-def test_answers_that_look_like_none(recorder: Any, config: Any, call: Any) -> None:
+def test_falsy_answers_resume_a_run(recorder: Any, config: Any, call: Any) -> None:
     answers: list[Any] = [0, False, "", [], {"yes": [None]}]
     for answer in answers:
-        answered_run(recorder, again(config), call, answer)
+        check_answer(recorder, again(config), call, answer)
 
 
-def answered_run(recorder: Any, config: Any, call: Any, answer: Any) -> None:
+def check_answer(recorder: Any, config: Any, call: Any, answer: Any) -> None:
     def asks(_: Any) -> Any:
         return {"n": interrupt(None)}
 
@@ -168,7 +172,7 @@ def answered_run(recorder: Any, config: Any, call: Any, answer: Any) -> None:
 
 
 class Question(BaseModel):
-    """Asks on its own account, while it is asked."""
+    """Invokes a graph while it is encoded."""
 
     handler: Any
 
@@ -180,7 +184,7 @@ class Question(BaseModel):
 
 
 @either
-def test_questions_that_invoke_a_graph(
+def test_interrupt_values_may_invoke_a_graph_while_they_are_encoded(
     recorder: Any, handler: Any, config: Any, call: Any
 ) -> None:
     question = Question(handler=handler)
@@ -200,8 +204,10 @@ def test_questions_that_invoke_a_graph(
 
 
 @either
-def test_a_command_to_begin_with(recorder: Any, config: Any, call: Any) -> None:
-    """It answers nothing, but goes on with the thread."""
+def test_a_command_with_goto_continues_the_thread(
+    recorder: Any, config: Any, call: Any
+) -> None:
+    """The command continues the thread, although no interrupt waits for an answer."""
     builder = build((START, "a"), ("a", "b"), a=count, b=count)
     graph = with_checkpointer(builder)
     first = on_thread(config)
@@ -218,7 +224,7 @@ def test_a_command_to_begin_with(recorder: Any, config: Any, call: Any) -> None:
 
 
 @either
-def test_a_great_many_nodes(recorder: Any, config: Any, call: Any) -> None:
+def test_500_parallel_nodes_are_recorded(recorder: Any, config: Any, call: Any) -> None:
     anything: Any = object
     builder = StateGraph(anything)
     builder.add_node("work", lambda state: None)
@@ -232,8 +238,8 @@ def test_a_great_many_nodes(recorder: Any, config: Any, call: Any) -> None:
     assert kept == run("go", "go", *logs)
 
 
-def test_events_of_other_kinds(recorder: Any, handler: Any, config: Any) -> None:
-    """A graph's own, and those that mean nothing here, change nothing."""
+def test_custom_events_change_nothing(recorder: Any, handler: Any, config: Any) -> None:
+    """Custom events of a graph are neither recorded nor counted as ignored."""
     from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
 
     def action(state: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Runs that pause and go on: the whole record of each."""
+"""Runs that are interrupted and resumed: the whole record of each."""
 
 from typing import Any
 
@@ -50,8 +50,10 @@ def paused_first_run() -> Any:
 
 
 @either
-def test_a_node_that_asks(recorder: Any, config: Any, call: Any) -> None:
-    """That is no error. The answer begins a new run on the same thread."""
+def test_an_interrupted_run_is_resumed_by_a_second_run(
+    recorder: Any, config: Any, call: Any
+) -> None:
+    """An interrupt is no error. The answer starts a new run on the same thread."""
     graph, first = pausing_graph(), on_thread(config)
     (asked,) = call(graph, {"n": 1}, first)["__interrupt__"]
     assert recorder.flush()
@@ -71,7 +73,9 @@ def test_a_node_that_asks(recorder: Any, config: Any, call: Any) -> None:
 
 
 @either
-def test_a_node_that_asks_again(recorder: Any, config: Any, call: Any) -> None:
+def test_a_resumed_node_can_interrupt_again(
+    recorder: Any, config: Any, call: Any
+) -> None:
     def twice(state: Any) -> Any:
         return {"n": interrupt("first") + interrupt({"second": [1]})}
 
@@ -87,7 +91,9 @@ def test_a_node_that_asks_again(recorder: Any, config: Any, call: Any) -> None:
 
 
 @either
-def test_two_nodes_that_ask_at_once(recorder: Any, config: Any, call: Any) -> None:
+def test_interrupts_of_two_nodes_at_once_are_recorded(
+    recorder: Any, config: Any, call: Any
+) -> None:
     builder = build((START, "a"), (START, "b"), a=ask, b=lambda _: interrupt("what?"))
     graph = with_checkpointer(builder)
     call(graph, {"n": 1}, on_thread(config))
@@ -103,7 +109,7 @@ def test_two_nodes_that_ask_at_once(recorder: Any, config: Any, call: Any) -> No
 
 
 @either
-def test_a_node_that_asks_beside_one_that_ends(
+def test_a_finished_sibling_is_not_run_again(
     recorder: Any, config: Any, call: Any
 ) -> None:
     """What has ended is not done again."""
@@ -124,13 +130,17 @@ def test_a_node_that_asks_beside_one_that_ends(
 
 
 @either
-def test_asking_without_a_checkpointer(recorder: Any, config: Any, call: Any) -> None:
+def test_an_interrupt_without_a_checkpointer_is_recorded(
+    recorder: Any, config: Any, call: Any
+) -> None:
     call(chain(a=count, b=ask), {"n": 1}, config)
     assert record(recorder, config) == paused_first_run() | {"thread_id": None}
 
 
 @either
-def test_a_subgraph_that_asks(recorder: Any, config: Any, call: Any) -> None:
+def test_an_interrupt_in_a_subgraph_interrupts_its_parent(
+    recorder: Any, config: Any, call: Any
+) -> None:
     sub = chain("inner", deep=count, asks=ask)
     builder = build((START, "sub"), ("sub", "c"), sub=sub, c=count)
     graph = with_checkpointer(builder)
@@ -156,8 +166,10 @@ def test_a_subgraph_that_asks(recorder: Any, config: Any, call: Any) -> None:
 
 @either
 @pytest.mark.parametrize("place", ["interrupt_before", "interrupt_after"])
-def test_a_breakpoint(recorder: Any, config: Any, call: Any, place: Any) -> None:
-    """LangGraph's events look like success, but for a word of it."""
+def test_a_breakpoint_interrupts_the_run(
+    recorder: Any, config: Any, call: Any, place: Any
+) -> None:
+    """LangGraph reports a breakpoint almost as it reports success."""
     graph, first = pausing_graph(b=count, **{place: ["b"]}), on_thread(config)
     call(graph, {"n": 1}, first)
     a, b = log("a", 1, {"n": 1}, {"n": 2}), log("b", 2, {"n": 2}, {"n": 3})
@@ -174,7 +186,9 @@ def test_a_breakpoint(recorder: Any, config: Any, call: Any, place: Any) -> None
 
 
 @either
-def test_a_breakpoint_of_the_call(recorder: Any, config: Any, call: Any) -> None:
+def test_a_breakpoint_given_to_the_call_interrupts_the_run(
+    recorder: Any, config: Any, call: Any
+) -> None:
     graph, config = pausing_graph(b=count), on_thread(config)
     call(graph, {"n": 1}, config, interrupt_before=["a"])
     assert record(recorder, config) == paused_run(
@@ -183,7 +197,9 @@ def test_a_breakpoint_of_the_call(recorder: Any, config: Any, call: Any) -> None
 
 
 @either
-def test_going_back_in_time(recorder: Any, config: Any, call: Any) -> None:
+def test_a_run_from_an_older_checkpoint_is_resumed(
+    recorder: Any, config: Any, call: Any
+) -> None:
     graph, first = pausing_graph(b=count), on_thread(config)
     call(graph, {"n": 1}, first)
     (before_b,) = [s for s in graph.get_state_history(first) if s.next == ("b",)]
@@ -194,7 +210,7 @@ def test_going_back_in_time(recorder: Any, config: Any, call: Any) -> None:
 
 
 @either
-def test_going_on_after_a_failure(recorder: Any, config: Any, call: Any) -> None:
+def test_a_run_after_a_failure_is_resumed(recorder: Any, config: Any, call: Any) -> None:
     error = ConnectionError("away")
     left = [error]
 

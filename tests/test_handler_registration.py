@@ -118,7 +118,7 @@ def test_install_reaches_every_thread_and_context(default: Store) -> None:
     assert runs_of(runlog) == [("g", "completed")] * 5
 
 
-def test_uninstall_puts_everything_back(default: Store) -> None:
+def test_uninstall_restores_everything(default: Store) -> None:
     before = [getattr(pregel, name) for name in WRAPPED]
     hooks.install()
     two_nodes().invoke({"n": 0})
@@ -180,7 +180,7 @@ def test_the_variable_registers_at_import(start: Start, value: str, runs: int) -
 
 
 @each_call
-def test_with_config(default: Store, call: Any) -> None:
+def test_with_config_records_the_graph(default: Store, call: Any) -> None:
     graph = two_nodes().with_config(callbacks=[RunLogHandler("with")])
     call(graph, {"n": 1})
     run = only_run(runlog)
@@ -188,7 +188,7 @@ def test_with_config(default: Store, call: Any) -> None:
     check_two_nodes(run, 1)
 
 
-def test_with_config_is_for_the_copy(default: Store) -> None:
+def test_with_config_leaves_the_original_graph_unrecorded(default: Store) -> None:
     graph = two_nodes()
     graph.with_config(callbacks=[RunLogHandler()])
     graph.invoke({"n": 1})
@@ -199,7 +199,7 @@ def test_with_config_is_for_the_copy(default: Store) -> None:
 
 
 @each_call
-def test_recording_is_for_a_block(default: Store, call: Any) -> None:
+def test_recording_records_only_inside_its_block(default: Store, call: Any) -> None:
     graph = two_nodes()
     call(graph, {"n": 0})
     with hooks.recording("nightly") as handler:
@@ -211,7 +211,7 @@ def test_recording_is_for_a_block(default: Store, call: Any) -> None:
     check_two_nodes(run, 1)
 
 
-def test_recording_takes_the_handlers_options(
+def test_recording_accepts_the_options_of_the_handler(
     default: Store, other: runlog.Recorder
 ) -> None:
     with hooks.recording(recorder=other, node_inputs="none", checkpoint_interval=0):
@@ -226,7 +226,7 @@ def test_recording_takes_the_handlers_options(
     ("field", "value"),
     [("wpk_id", ""), ("node_inputs", "some"), ("checkpoint_interval", -1)],
 )
-def test_recording_checks_its_options(field: str, value: Any) -> None:
+def test_recording_rejects_invalid_options(field: str, value: Any) -> None:
     options: dict[str, Any] = {field: value}
     with (
         pytest.raises(runlog.ValidationError, match=field),
@@ -235,7 +235,7 @@ def test_recording_checks_its_options(field: str, value: Any) -> None:
         pass
 
 
-def test_an_exception_in_the_block_is_the_programs(default: Store) -> None:
+def test_an_exception_in_the_block_is_raised_unchanged(default: Store) -> None:
     with pytest.raises(KeyError), hooks.recording("a"):
         two_nodes().invoke({"n": 1})
         raise KeyError
@@ -243,7 +243,7 @@ def test_an_exception_in_the_block_is_the_programs(default: Store) -> None:
     assert runs_of(runlog) == [("a", "completed")]
 
 
-def test_the_inner_block_wins(default: Store, other: runlog.Recorder) -> None:
+def test_the_innermost_block_records(default: Store, other: runlog.Recorder) -> None:
     graph = two_nodes()
     with hooks.recording("outer"):
         graph.invoke({"n": 1})
@@ -283,7 +283,7 @@ async def test_tasks_are_in_the_block_that_they_begin_in(default: Store) -> None
     assert kept == {1: "a", 2: "a", 3: "b"}
 
 
-def test_blocks_of_several_tasks_do_not_mix(default: Store) -> None:
+def test_blocks_of_different_tasks_are_independent(default: Store) -> None:
     async def work(name: str) -> None:
         with hooks.recording(name):
             await asyncio.sleep(0)
@@ -312,7 +312,7 @@ async def test_an_async_stream_begun_in_the_block_goes_on_outside(default: Store
     check_two_nodes(only_run(runlog))
 
 
-def test_batches_are_in_the_block(default: Store) -> None:
+def test_batches_in_the_block_are_recorded(default: Store) -> None:
     with hooks.recording("nightly"):
         two_nodes().batch([{"n": n} for n in range(4)])
     assert runs_of(runlog) == [("nightly", "completed")] * 4
@@ -389,7 +389,7 @@ def test_two_recorders_both_have_the_run(
 
 
 @each_registration
-def test_a_handler_for_another_recorder_is_no_substitute(
+def test_a_handler_of_another_recorder_does_not_prevent_recording(
     default: Store, other: runlog.Recorder, registration: Any
 ) -> None:
     with registration():
@@ -415,7 +415,7 @@ def test_the_first_of_two_handlers_records(default: Store) -> None:
 
 
 @pytest.mark.parametrize("install_first", [True, False])
-def test_the_block_goes_before_what_is_installed(
+def test_the_block_takes_precedence_over_install(
     default: Store, install_first: bool
 ) -> None:
     """It is nearer to the run, and says how it is to be named."""
@@ -429,7 +429,7 @@ def test_the_block_goes_before_what_is_installed(
     assert runs_of(runlog) == [("nightly", "completed")]
 
 
-def test_a_duplicate_is_no_ignored_event(default: Store) -> None:
+def test_a_duplicate_handler_counts_no_ignored_events(default: Store) -> None:
     """What is counted there is what a user should look into."""
     hooks.install()
     handler = RunLogHandler()
@@ -466,7 +466,7 @@ def pause(name: str, call: Any, config: Any = None, **options: Any) -> Any:
 
 @each_call
 @each_registration
-def test_a_dynamic_interrupt_and_its_resume(
+def test_a_dynamic_interrupt_and_its_resume_are_recorded(
     default: Store, registration: Any, call: Any
 ) -> None:
     with registration():
@@ -496,7 +496,7 @@ def test_a_dynamic_interrupt_and_its_resume(
 @each_call
 @each_registration
 @pytest.mark.parametrize("when", ["interrupt_before", "interrupt_after"])
-def test_a_static_interrupt_and_its_resume(
+def test_a_static_interrupt_and_its_resume_are_recorded(
     default: Store, registration: Any, call: Any, when: str
 ) -> None:
     pauses_at = "second" if when == "interrupt_before" else "first"
@@ -518,7 +518,7 @@ def test_a_static_interrupt_and_its_resume(
 
 
 @each_registration
-def test_an_interrupt_is_told_once_beside_an_explicit_handler(
+def test_an_interrupt_is_recorded_once_beside_an_explicit_handler(
     default: Store, registration: Any
 ) -> None:
     with registration():
@@ -529,7 +529,7 @@ def test_an_interrupt_is_told_once_beside_an_explicit_handler(
 
 
 @each_registration
-def test_other_handlers_hear_of_interrupts_as_ever(
+def test_other_handlers_still_receive_interrupts(
     default: Store, registration: Any
 ) -> None:
     from langgraph.callbacks import GraphCallbackHandler
@@ -584,7 +584,9 @@ assert {name: getattr(pregel, name) for name in WRAPPED} == kept
 @pytest.mark.parametrize(
     "register", ["hooks.install()", "block = hooks.recording(); block.__enter__()"]
 )
-def test_without_the_functions_it_wraps_it_degrades(start: Start, register: str) -> None:
+def test_interrupts_are_recorded_without_the_functions_that_install_wraps(
+    start: Start, register: str
+) -> None:
     """Interrupts are still told, from GraphInterrupt, and nothing fails."""
     start.code(DEGRADED % register).wait()
 
@@ -621,7 +623,7 @@ CLASSES = ["GraphDrained", "ParentCommand", "GraphBubbleUp", "GraphInterrupt"]
 @pytest.mark.parametrize(
     "missing", [*([name] for name in CLASSES), CLASSES], ids="-".join
 )
-def test_a_langgraph_without_some_of_its_exceptions(
+def test_a_langgraph_without_some_exceptions_is_recorded(
     start: Start, missing: list[str]
 ) -> None:
     start.code(MISSING, *missing).wait()

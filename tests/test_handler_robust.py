@@ -1,4 +1,4 @@
-"""Whatever comes to the handler: the graph goes on, and what was odd is counted."""
+"""Invalid events and values do not break the graph, and are counted."""
 
 from __future__ import annotations
 
@@ -70,15 +70,15 @@ def local(tmp_path: Path) -> Any:
     ],
     ids=str,
 )
-def test_what_a_handler_takes(local: Any, options: dict[str, Any]) -> None:
+def test_valid_options_are_accepted(local: Any, options: dict[str, Any]) -> None:
     handler = RunLogHandler(**{"recorder": local, **options})
     if options.get("recorder", local) is local:
         two_nodes().invoke({"n": 1}, {"callbacks": [handler]})
         assert len(local.list_runs().runs) == 1
 
 
-class Odd:
-    """A value that does not like to be shown."""
+class Unprintable:
+    """A value whose repr raises."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no")
@@ -87,43 +87,48 @@ class Odd:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *(("wpk_id", value) for value in ("", "a\0b", 5, b"w", True, ["w"], Odd())),
+        *(
+            ("wpk_id", value)
+            for value in ("", "a\0b", 5, b"w", True, ["w"], Unprintable())
+        ),
         *(("node_inputs", value) for value in ("", "Delta", "deltas", None, 1, True)),
         ("node_inputs", b"delta"),
-        ("node_inputs", Odd()),
+        ("node_inputs", Unprintable()),
         *(("checkpoint_interval", value) for value in (-1, -0.1, math.nan, math.inf)),
         *(("checkpoint_interval", value) for value in (-math.inf, True, False, "1")),
         ("checkpoint_interval", 10**400),
         ("checkpoint_interval", Decimal(1)),
-        ("checkpoint_interval", Odd()),
+        ("checkpoint_interval", Unprintable()),
         ("interval", 1),
         ("unknown_option", None),
         ("workflow_id", "w"),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else value,
 )
-def test_what_a_handler_does_not_take(local: Any, field: str, value: Any) -> None:
-    """It says which argument it was, and is told when the handler is made."""
+def test_invalid_options_raise_and_are_named(local: Any, field: str, value: Any) -> None:
+    """The constructor raises, and the error names the argument."""
     with pytest.raises(runlog.ValidationError, match=field):
         RunLogHandler(**{"recorder": local, field: value})
     with pytest.raises(ValueError, match=field):
         RunLogHandler(**{field: value})
 
 
-@pytest.mark.parametrize("value", ["r", 5, object(), runlog.Recorder, False, Odd()])
-def test_a_recorder_is_a_recorder(value: Any) -> None:
+@pytest.mark.parametrize(
+    "value", ["r", 5, object(), runlog.Recorder, False, Unprintable()]
+)
+def test_an_object_that_is_not_a_recorder_is_rejected(value: Any) -> None:
     with pytest.raises(TypeError, match="recorder"):
         RunLogHandler(recorder=value)
 
 
-def test_only_the_workflow_goes_by_position(local: Any) -> None:
+def test_only_wpk_id_is_positional(local: Any) -> None:
     make: Any = RunLogHandler
     for args in (("w", local), ("w", None, "delta"), ("w", "x", "y", "z")):
         with pytest.raises(TypeError):
             make(*args)
 
 
-def test_a_wrong_recorder_and_a_wrong_option_make_no_handler(local: Any) -> None:
+def test_a_rejected_handler_leaks_nothing(local: Any) -> None:
     """Again and again: nothing is kept of one that failed."""
     make: Any = RunLogHandler
     before = sys.getrefcount(local)
@@ -177,7 +182,10 @@ ARGUMENTS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
     (({}, {}), {"run_id": 5, "parent_run_id": 6}),
     (({}, {}), {"run_id": object(), "tags": 7, "metadata": 8, "name": object()}),
     (({}, {}), {"run_id": uuid.UUID(int=0), "parent_run_id": "x", "metadata": {1: 2}}),
-    ((Odd(), Odd()), {"run_id": Odd(), "metadata": Odd(), "tags": Odd()}),
+    (
+        (Unprintable(), Unprintable()),
+        {"run_id": Unprintable(), "metadata": Unprintable(), "tags": Unprintable()},
+    ),
     ((), {"run_id": uuid.UUID(int=1), "outputs": 5, "error": None, "event": 4}),
     (([[]], [[None]]), {"run_id": uuid.UUID(int=2), "metadata": [], "tags": [None, 5]}),
 ]
@@ -221,7 +229,7 @@ def test_ends_without_a_start_are_counted(local: Any) -> None:
     assert local.list_runs().runs == []
 
 
-def test_an_end_that_comes_twice_counts_once(local: Any) -> None:
+def test_a_repeated_end_is_ignored(local: Any) -> None:
     handler: Any = RunLogHandler(recorder=local)
     root = begin_root(handler, n=1)
     handler.on_chain_end({"n": 2}, run_id=root)
@@ -251,10 +259,10 @@ def test_a_node_of_an_unknown_graph_is_ignored(local: Any) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [None, "text", 5, ValueError, object(), Odd()],
+    [None, "text", 5, ValueError, object(), Unprintable()],
     ids=lambda e: type(e).__name__,
 )
-def test_an_error_that_is_none(local: Any, error: Any) -> None:
+def test_an_error_event_without_an_error_fails_the_run(local: Any, error: Any) -> None:
     """The run has ended, and not well."""
     handler: Any = RunLogHandler(recorder=local)
     root = begin_root(handler, n=1)
@@ -263,8 +271,10 @@ def test_an_error_that_is_none(local: Any, error: Any) -> None:
     assert local.stats()["open_runs"] == 0
 
 
-@pytest.mark.parametrize("tags", [None, 5, "abc", ["a", 5, None, "\ud800"], {"a"}, Odd()])
-def test_tags_of_any_kind(local: Any, tags: Any) -> None:
+@pytest.mark.parametrize(
+    "tags", [None, 5, "abc", ["a", 5, None, "\ud800"], {"a"}, Unprintable()]
+)
+def test_tags_of_any_type_are_recorded(local: Any, tags: Any) -> None:
     handler: Any = RunLogHandler(recorder=local)
     root = uuid7()
     metadata = {"ls_integration": "langgraph"}
@@ -273,8 +283,8 @@ def test_tags_of_any_kind(local: Any, tags: Any) -> None:
     assert stored(local, str(root))["status"] == "completed"
 
 
-def test_unknown_arguments_do_not_matter(local: Any) -> None:
-    """What a later langchain-core may add."""
+def test_unknown_event_arguments_are_ignored(local: Any) -> None:
+    """A later langchain-core may add some."""
     handler: Any = RunLogHandler(recorder=local)
     root = uuid7()
     handler.on_chain_start(
@@ -286,9 +296,11 @@ def test_unknown_arguments_do_not_matter(local: Any) -> None:
         metadata={"ls_integration": "langgraph", "new": object()},
         name="g",
         run_type="chain",
-        brand_new=Odd(),
+        brand_new=Unprintable(),
     )
-    handler.on_chain_end({"n": 2}, run_id=root, parent_run_id=None, brand_new=Odd())
+    handler.on_chain_end(
+        {"n": 2}, run_id=root, parent_run_id=None, brand_new=Unprintable()
+    )
     run = stored(local, str(root))
     assert (run["status"], run["inputs"], run["outputs"]) == (
         "completed",
@@ -342,7 +354,7 @@ def test_a_workflow_of_any_type_in_the_metadata(
     assert [run["wpk_id"] for run in local.list_runs().runs] == [kept]
 
 
-def test_metadata_of_the_names_that_runlog_uses_is_kept_beside(recorder: Any) -> None:
+def test_metadata_under_reserved_names_is_renamed(recorder: Any) -> None:
     handler = RunLogHandler("m", recorder=recorder)
     own = {
         "tags": "mine",
@@ -371,7 +383,7 @@ def test_a_run_id_that_is_the_text_of_a_uuid(local: Any) -> None:
     check_two_nodes(stored(local, run_id), 1)
 
 
-def test_tags_are_the_users_own(local: Any) -> None:
+def test_only_the_users_tags_are_recorded(local: Any) -> None:
     """LangChain adds some to what is in a chain."""
     handler = RunLogHandler(recorder=local)
     sequence: Any = RunnableLambda(lambda n: {"n": n}) | two_nodes()
@@ -436,14 +448,14 @@ def test_no_context_variable_is_set(local: Any, call: Any) -> None:
     def names(callbacks: list[Any]) -> Any:
         seen: list[Any] = []
 
-        def look() -> None:
+        def inspect() -> None:
             seen.append(set(context_of(contextvars.copy_context())))
 
-        graph = chain("g", first=node("first", look), second=node("second", look))
+        graph = chain("g", first=node("first", inspect), second=node("second", inspect))
 
         def run() -> None:
             call(graph, {"n": 1}, {"callbacks": callbacks})
-            look()
+            inspect()
 
         contextvars.Context().run(run)
         return seen
@@ -481,7 +493,7 @@ class Bad(pydantic.BaseModel):
 )
 @each_call
 @pytest.mark.parametrize("where", ["inputs", "metadata", "wpk_id"])
-def test_nothing_that_a_value_raises_gets_out(
+def test_an_exception_of_a_value_never_reaches_the_graph(
     local: Any, monkeypatch: pytest.MonkeyPatch, call: Any, error: Any, where: str
 ) -> None:
     monkeypatch.setattr(Bad, "error", error)
@@ -498,7 +510,7 @@ def test_nothing_that_a_value_raises_gets_out(
     assert run["node_logs"][1]["inputs"].get("extra") == run["inputs"].get("extra")
 
 
-class OddError(Exception):
+class WithoutTextError(Exception):
     """An error without a text."""
 
     def __str__(self) -> str:
@@ -506,20 +518,20 @@ class OddError(Exception):
 
 
 @each_call
-def test_an_error_whose_text_cannot_be_had(local: Any, call: Any) -> None:
+def test_an_error_whose_text_raises_is_recorded(local: Any, call: Any) -> None:
     def fail(_: Any) -> Any:
-        raise OddError
+        raise WithoutTextError
 
     handler = RunLogHandler(recorder=local)
     config = with_id(handler)
-    with pytest.raises(OddError):
+    with pytest.raises(WithoutTextError):
         call(chain("g", first=node("first"), bad=fail), {"n": 1}, config)
     run = stored(local, str(config["run_id"]))
-    assert (run["status"], run["error_type"]) == ("failed", "OddError")
-    assert run["node_logs"][1]["error_type"] == "OddError"
+    assert (run["status"], run["error_type"]) == ("failed", "WithoutTextError")
+    assert run["node_logs"][1]["error_type"] == "WithoutTextError"
 
 
-def test_a_value_that_runs_a_graph_while_it_is_encoded(recorder: Any) -> None:
+def test_a_graph_run_while_a_value_is_encoded_is_its_own_record(recorder: Any) -> None:
     """With the same handler: two records, neither mixed with the other."""
     handler = RunLogHandler(recorder=recorder, checkpoint_interval=0)
 
@@ -539,7 +551,9 @@ def test_a_value_that_runs_a_graph_while_it_is_encoded(recorder: Any) -> None:
 # When it cannot record
 
 
-def test_a_recorder_closed_in_the_middle(store: Store, caplog: Any) -> None:
+def test_a_recorder_closed_during_a_run_does_not_break_the_graph(
+    store: Store, caplog: Any
+) -> None:
     recorder = runlog.Recorder(**store.options)
     handler = RunLogHandler(recorder=recorder, checkpoint_interval=0)
     graph = chain("g", first=node("first"), second=node("second", recorder.close))
@@ -552,7 +566,7 @@ def test_a_recorder_closed_in_the_middle(store: Store, caplog: Any) -> None:
 
 
 @pytest.mark.parametrize("interval", [0, 0.001, None])
-def test_a_failing_database_is_told_once(
+def test_a_failing_database_is_logged_once(
     tmp_path: Path, caplog: Any, interval: Any
 ) -> None:
     path = str(tmp_path / "missing" / "runs.db")
@@ -575,7 +589,7 @@ def test_a_failing_database_is_told_once(
 # The table of open runs is bounded
 
 
-def test_the_oldest_of_too_many_open_runs_is_written_out(local: Any) -> None:
+def test_the_oldest_of_too_many_open_runs_is_evicted(local: Any) -> None:
     handler: Any = RunLogHandler("many", recorder=local, checkpoint_interval=None)
     extra = 100
     roots = [begin_root(handler, n=n) for n in range(BOUND + extra)]
@@ -621,7 +635,7 @@ with runlog.Recorder(sqlite_path="local.db") as recorder:
 
 
 def test_memory_is_flat_when_runs_never_end(run_python: RunPython) -> None:
-    """A process of its own: the peak memory of this one may hide the growth."""
+    """Measured in its own process: earlier tests raise the peak memory of this one."""
     later = 2_000 if SANITIZED else 8_000
     env = {"PYTHONPATH": str(Path(__file__).parent)}
     done = run_python(NEVER_ENDING_RUNS, str(BOUND + 500), str(later), env=env)
@@ -632,7 +646,7 @@ def test_memory_is_flat_when_runs_never_end(run_python: RunPython) -> None:
     assert grown < (64 if SANITIZED else 8) * 2**20
 
 
-def test_the_table_is_bounded_in_bytes_as_well(local: Any) -> None:
+def test_the_table_of_open_runs_is_bounded_in_bytes(local: Any) -> None:
     handler = RunLogHandler("large", recorder=local, checkpoint_interval=None)
     large = "x" * 1_000_000
     count = 300
@@ -647,8 +661,8 @@ def test_the_table_is_bounded_in_bytes_as_well(local: Any) -> None:
     assert run["inputs"] == {"n": 0, "text": large}
 
 
-def test_a_forgotten_run_that_goes_on_changes_nothing(local: Any) -> None:
-    """Its later events have no run to go to; the graph does not notice."""
+def test_later_events_of_an_evicted_run_are_ignored(local: Any) -> None:
+    """The later events of an evicted run are ignored, and the graph works on."""
     handler = RunLogHandler("many", recorder=local, checkpoint_interval=None)
     stream = two_nodes().stream({"n": 0}, {"callbacks": [handler]})
     next(stream)
@@ -678,7 +692,7 @@ def growing(count: int, size: int) -> Any:
 def test_a_payload_that_is_too_large_is_cut_and_marked(
     store: Store, node_inputs: Any
 ) -> None:
-    """Also when node inputs are deltas: what is shown is cut, never something else."""
+    """The same with inputs stored as deltas."""
     limit = 4096
     with runlog.Recorder(**store.options, max_payload=limit) as recorder:
         handler = RunLogHandler(recorder=recorder, node_inputs=node_inputs)
@@ -757,8 +771,8 @@ def test_no_secret_is_stored(
         assert "hunter" not in json.dumps(store.json(column, "w", run_id))
 
 
-def test_a_redacted_value_that_changes_looks_the_same(recorder: Any) -> None:
-    """Which is all that is known of it: no delta may say that it has changed to what."""
+def test_a_change_of_a_redacted_value_is_not_visible(recorder: Any) -> None:
+    """A delta must not show that a redacted value has changed, or its new value."""
     handler = RunLogHandler("w", recorder=recorder)
     config = with_id(handler)
     graph = chain(
@@ -778,7 +792,7 @@ def test_a_redacted_value_that_changes_looks_the_same(recorder: Any) -> None:
 # Around graphs
 
 
-def test_plain_chains_leave_nothing_behind(local: Any) -> None:
+def test_plain_chains_are_not_recorded(local: Any) -> None:
     handler = RunLogHandler(recorder=local, checkpoint_interval=0)
     sequence: Any = RunnableLambda(lambda n: n + 1) | RunnableLambda(lambda n: n * 2)
     for _ in range(10):
@@ -789,7 +803,7 @@ def test_plain_chains_leave_nothing_behind(local: Any) -> None:
     assert local.stats()["handler_errors"] == 0
 
 
-def test_a_state_that_is_no_mapping(recorder: Any) -> None:
+def test_a_state_that_is_no_mapping_is_recorded_whole(recorder: Any) -> None:
     """Deltas are for mappings; anything else is kept whole."""
     from langgraph.graph import START, StateGraph
 
@@ -805,7 +819,7 @@ def test_a_state_that_is_no_mapping(recorder: Any) -> None:
     assert [(x["inputs"], x["outputs"]) for x in run["node_logs"]] == [(1, 2), (2, 3)]
 
 
-def test_keys_that_look_like_runlogs_own(recorder: Any) -> None:
+def test_state_keys_may_have_the_names_of_a_delta(recorder: Any) -> None:
     """A state may have the names that a delta uses."""
     from langgraph.graph import START, StateGraph
 
@@ -835,7 +849,7 @@ def test_keys_that_look_like_runlogs_own(recorder: Any) -> None:
     assert [log["inputs"] for log in run["node_logs"]] == states
 
 
-def test_a_node_that_changes_its_state_in_place(recorder: Any) -> None:
+def test_a_change_in_place_does_not_change_recorded_inputs(recorder: Any) -> None:
     """The next one's inputs are as they were when it began, delta or not."""
 
     def spoil(state: State) -> State:

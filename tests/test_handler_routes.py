@@ -30,7 +30,7 @@ class Seen(TypedDict, total=False):
 
 
 @either
-def test_nodes_that_end_well(recorder: Any, config: Any, call: Any) -> None:
+def test_completed_nodes_are_recorded(recorder: Any, config: Any, call: Any) -> None:
     call(chain(a=count, b=count), {"n": 1}, config)
     assert record(recorder, config) == run(
         {"n": 1},
@@ -42,7 +42,9 @@ def test_nodes_that_end_well(recorder: Any, config: Any, call: Any) -> None:
 
 
 @either
-def test_a_node_whose_result_is_cached(recorder: Any, config: Any, call: Any) -> None:
+def test_a_node_answered_from_the_cache_has_no_log(
+    recorder: Any, config: Any, call: Any
+) -> None:
     builder = build((START, "a"), ("a", "b"), b=count)
     builder.add_node("a", count, cache_policy=CachePolicy())
     graph = builder.compile(name="g", cache=InMemoryCache())
@@ -53,7 +55,7 @@ def test_a_node_whose_result_is_cached(recorder: Any, config: Any, call: Any) ->
 
 
 @either
-def test_a_command_that_says_where_to_go(recorder: Any, config: Any, call: Any) -> None:
+def test_a_command_with_goto_is_recorded(recorder: Any, config: Any, call: Any) -> None:
     def jump(state: Any) -> Command[Any]:
         return Command(goto="c", update={"n": 10})
 
@@ -70,7 +72,9 @@ def test_a_command_that_says_where_to_go(recorder: Any, config: Any, call: Any) 
 
 
 @either
-def test_a_command_to_the_graph_around(recorder: Any, config: Any, call: Any) -> None:
+def test_a_command_to_the_parent_graph_is_no_error(
+    recorder: Any, config: Any, call: Any
+) -> None:
     """LangGraph hands it up as an exception, which it is not."""
 
     def leave(state: Any) -> Command[Any]:
@@ -92,7 +96,7 @@ def test_a_command_to_the_graph_around(recorder: Any, config: Any, call: Any) ->
     )
 
 
-def test_looking_at_a_state_is_no_run(recorder: Any, config: Any) -> None:
+def test_reading_and_updating_a_state_is_no_run(recorder: Any, config: Any) -> None:
     builder = build((START, "a"), a=count)
     graph = with_checkpointer(builder)
     config = on_thread(config)
@@ -100,16 +104,18 @@ def test_looking_at_a_state_is_no_run(recorder: Any, config: Any) -> None:
     assert graph.get_state(config).values == {"n": 5}
     assert len(list(graph.get_state_history(config))) == 1
 
-    async def look() -> None:
+    async def read_and_update() -> None:
         await graph.aupdate_state(config, {"n": 6})
         assert (await graph.aget_state(config)).values == {"n": 6}
 
-    asyncio.run(look())
+    asyncio.run(read_and_update())
     assert recorder.list_runs().runs == []
 
 
 @either
-def test_a_conditional_entry_is_hidden(recorder: Any, config: Any, call: Any) -> None:
+def test_a_conditional_entry_is_not_recorded(
+    recorder: Any, config: Any, call: Any
+) -> None:
     builder = build(a=count, b=count)
     builder.add_conditional_edges(START, lambda _: "b", ["a", "b"])
     call(builder.compile(name="g"), {"n": 1}, config)
@@ -118,8 +124,10 @@ def test_a_conditional_entry_is_hidden(recorder: Any, config: Any, call: Any) ->
 
 
 @either
-def test_what_is_tagged_as_hidden(recorder: Any, config: Any, call: Any) -> None:
-    """A tag is handed on to all that is within, but the node is not within."""
+def test_a_node_tagged_as_hidden_is_recorded(
+    recorder: Any, config: Any, call: Any
+) -> None:
+    """LangChain hands the tag to everything inside the node, not to the node itself."""
     inner = chain("inner", deep=count)
 
     def sync(state: Any) -> Any:
@@ -135,7 +143,9 @@ def test_what_is_tagged_as_hidden(recorder: Any, config: Any, call: Any) -> None
 
 
 @either
-def test_a_graph_within_a_hidden_node(recorder: Any, config: Any, call: Any) -> None:
+def test_a_subgraph_called_in_a_conditional_entry_has_no_log(
+    recorder: Any, config: Any, call: Any
+) -> None:
     inner = chain("inner", deep=count)
     builder = build(a=count)
     builder.add_conditional_edges(START, lambda s: inner.invoke(s) and "a", ["a"])
@@ -145,7 +155,7 @@ def test_a_graph_within_a_hidden_node(recorder: Any, config: Any, call: Any) -> 
 
 
 @either
-def test_a_loop(recorder: Any, config: Any, call: Any) -> None:
+def test_every_round_of_a_loop_is_recorded(recorder: Any, config: Any, call: Any) -> None:
     builder = build((START, "a"), a=count)
 
     def a(state: Any) -> Any:  # of the node's own name, but no node
@@ -163,7 +173,9 @@ def test_a_loop(recorder: Any, config: Any, call: Any) -> None:
 
 
 @either
-def test_a_deferred_node(recorder: Any, config: Any, call: Any) -> None:
+def test_a_deferred_node_is_recorded_in_its_step(
+    recorder: Any, config: Any, call: Any
+) -> None:
     """It waits for the longest way to it."""
 
     def says(name: str) -> Any:

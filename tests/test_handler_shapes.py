@@ -47,7 +47,9 @@ from langgraph.types import (
 
 
 @either
-def test_a_fan_out(recorder: Any, config: Any, call: Any) -> None:
+def test_the_inputs_of_a_fan_out_are_what_was_sent(
+    recorder: Any, config: Any, call: Any
+) -> None:
     """Inputs are what was sent, not the state."""
     builder = build((START, "split"), ("work", "join"), state=Seen)
     builder.add_node("split", lambda _: {"seen": ["split"]})
@@ -100,7 +102,7 @@ async def aflow(number: int) -> Any:
 @pytest.mark.parametrize(
     ("call", "graph", "a"), [(invoke, flow, ""), (ainvoke, aflow, "a")]
 )
-def test_the_functional_api(
+def test_tasks_are_nodes_within_the_entrypoint(
     recorder: Any, config: Any, call: Any, graph: Any, a: Any
 ) -> None:
     """A task is a node within the entrypoint's."""
@@ -117,7 +119,9 @@ def test_the_functional_api(
     )
 
 
-def test_the_functional_api_after_an_interrupt(recorder: Any, config: Any) -> None:
+def test_finished_tasks_are_not_recorded_again_after_an_interrupt(
+    recorder: Any, config: Any
+) -> None:
     """Tasks that have ended are not done again."""
 
     @entrypoint(checkpointer=InMemorySaver())
@@ -157,12 +161,14 @@ def add(a: int, b: int) -> Any:
     return INNER.invoke({"n": a + b})["n"]
 
 
-def kept_message(message: Any) -> Any:
+def stored_message(message: Any) -> Any:
     return message.model_dump()
 
 
 @either
-def test_an_agent_with_tools(recorder: Any, config: Any, call: Any) -> None:
+def test_an_agent_and_its_tools_are_recorded(
+    recorder: Any, config: Any, call: Any
+) -> None:
     """One of the tools calls a graph."""
     usage: Any = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}
     wanted: Any = [
@@ -178,8 +184,8 @@ def test_an_agent_with_tools(recorder: Any, config: Any, call: Any) -> None:
     kept = unordered(record(recorder, config))
     results = kept["outputs"]["messages"][2:4]
     assert [one["content"] for one in results] == ["4", "6"]
-    hi, asked = kept_message(HumanMessage("hi", id="h")), kept_message(asks)
-    said = kept_message(says)
+    hi, asked = stored_message(HumanMessage("hi", id="h")), stored_message(asks)
+    said = stored_message(says)
     one_call: Any = {"llm_calls": 1, "tokens": tokens(5, 7)}
     first = [command(update={"messages": [asked]})]
     last = [command(update={"messages": [said]})]
@@ -199,7 +205,9 @@ def test_an_agent_with_tools(recorder: Any, config: Any, call: Any) -> None:
 
 
 @either
-def test_a_chain_around_a_graph(recorder: Any, config: Any, call: Any) -> None:
+def test_a_chain_around_a_graph_is_not_recorded(
+    recorder: Any, config: Any, call: Any
+) -> None:
     """The chain is not recorded, and the graph is as if it were alone."""
     around: Any = RunnableLambda(lambda n: {"n": n}) | INNER | RunnableLambda(str)
     assert call(around, 1, config) == "{'n': 2}"
@@ -209,7 +217,9 @@ def test_a_chain_around_a_graph(recorder: Any, config: Any, call: Any) -> None:
 
 
 @either
-def test_chains_within_a_graph(recorder: Any, config: Any, call: Any) -> None:
+def test_chains_within_a_graph_belong_to_the_node(
+    recorder: Any, config: Any, call: Any
+) -> None:
     """As nodes and in nodes; graphs in them belong to the node."""
     plus = RunnableLambda(count)
     parallel: Any = {"left": plus, "right": plus | INNER}
@@ -230,7 +240,7 @@ def test_chains_within_a_graph(recorder: Any, config: Any, call: Any) -> None:
 
 @either
 @pytest.mark.parametrize("way", ["fallback", "retry"])
-def test_a_graph_that_is_tried_again_as_a_whole(
+def test_each_attempt_of_a_whole_graph_is_a_run(
     recorder: Any, config: Any, call: Any, way: Any
 ) -> None:
     """LangChain does that around the graph, so that there are two runs."""
@@ -290,7 +300,7 @@ def test_each_item_of_a_batch_is_a_run(recorder: Any, config: Any, call: Any) ->
     assert len(recorder.list_runs().runs) == 6
 
 
-def test_threads_and_event_loops_at_once(recorder: Any, config: Any) -> None:
+def test_runs_of_threads_and_event_loops_do_not_mix(recorder: Any, config: Any) -> None:
     """One handler, 8 threads, 4 of which run an event loop each."""
     graph = chain(sub=INNER, last=count)
     barrier = threading.Barrier(8)
@@ -332,7 +342,7 @@ def test_threads_and_event_loops_at_once(recorder: Any, config: Any) -> None:
 
 
 @either
-def test_a_handler_listed_twice(
+def test_a_handler_listed_twice_records_once(
     recorder: Any, handler: Any, config: Any, call: Any
 ) -> None:
     """LangChain gives it the run's start and end twice."""
@@ -345,7 +355,7 @@ def test_a_handler_listed_twice(
 
 
 @either
-def test_a_graph_that_has_the_handler_of_its_own(
+def test_a_graph_configured_with_the_handler_is_recorded(
     recorder: Any, handler: Any, config: Any, call: Any
 ) -> None:
     graph = INNER.with_config(callbacks=[handler], metadata={"user": "u"}, tags=["x"])
@@ -375,7 +385,7 @@ def test_a_trace_policy_is_obeyed(recorder: Any, config: Any, call: Any) -> None
     )
 
 
-def test_what_the_user_says_of_a_run(recorder: Any, config: Any) -> None:
+def test_metadata_under_reserved_names_is_renamed(recorder: Any, config: Any) -> None:
     """Its own words give way to runlog's, under another name."""
     words = ["tags", "interrupts", "resumed", "llm_calls", "tool_calls", "tokens"]
     words.append("models")
@@ -396,7 +406,7 @@ def test_what_the_user_says_of_a_run(recorder: Any, config: Any) -> None:
     )
 
 
-def test_the_same_run_in_two_stores(recorder: Any, config: Any) -> None:
+def test_a_run_is_recorded_once_per_recorder(recorder: Any, config: Any) -> None:
     """Two handlers on one recorder keep it once, on two recorders twice."""
     import runlog
     from runlog.hooks import RunLogHandler
@@ -412,7 +422,7 @@ def test_the_same_run_in_two_stores(recorder: Any, config: Any) -> None:
         assert record_of(other) == expected | {"wpk_id": "other"}
 
 
-def test_two_runs_of_one_id(recorder: Any, config: Any) -> None:
+def test_runs_with_one_id_get_a_suffix(recorder: Any, config: Any) -> None:
     assert isinstance(config["run_id"], uuid.UUID)
     for n in (1, 2, 3):
         invoke(INNER, {"n": n}, config)

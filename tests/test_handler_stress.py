@@ -133,7 +133,9 @@ def check_fan_out(run: Any) -> None:
 
 
 @pytest.mark.parametrize("interval", [0.01, 1.0])
-def test_many_tasks_beside_many_threads(recorder: Any, interval: float) -> None:
+def test_memory_is_flat_with_many_tasks_and_threads(
+    recorder: Any, interval: float
+) -> None:
     """Live writes go on meanwhile; memory stays where it was after the first rounds."""
     handler = RunLogHandler(recorder=recorder, checkpoint_interval=interval)
     begun = time.monotonic()
@@ -149,7 +151,7 @@ def test_many_tasks_beside_many_threads(recorder: Any, interval: float) -> None:
     assert memory[-1] - memory[min(1, len(memory) - 2)] < MARGIN
 
 
-def test_what_a_finished_run_took_is_given_back(tmp_path: Path) -> None:
+def test_the_memory_of_finished_runs_is_freed(tmp_path: Path) -> None:
     """A server that records for weeks: large states, failures, streams left alone."""
 
     def fail(_: Any) -> Any:

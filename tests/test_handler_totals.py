@@ -1,4 +1,4 @@
-"""What models and tools did for a node, and for the run as a whole."""
+"""Calls and tokens of models and tools, per node and per run."""
 
 import asyncio
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ OTHER: Any = {"prompt_tokens": 50, "completion_tokens": 70, "total_tokens": 120}
 
 
 class Chat(BaseChatModel):
-    """A model that tells what it used, in one of the two ways or both."""
+    """A model that reports its tokens, in one of the two ways or both."""
 
     model_name: str = "fake-1"
     usage: Any = USAGE
@@ -73,7 +73,7 @@ class Chat(BaseChatModel):
 
 
 class Completion(BaseLLM):
-    """A model of texts, which tells what it used for all of them together."""
+    """A text model that reports the tokens of all prompts together."""
 
     @property
     def _llm_type(self) -> str:
@@ -99,14 +99,14 @@ def plus(a: int) -> int:
 
 
 @tool
-def thinks(a: int) -> int:
+def ask_model(a: int) -> int:
     """Ask a model."""
     Chat().invoke("hi")
     return a + 1
 
 
 @tool
-def breaks(a: int) -> int:
+def fail_tool(a: int) -> int:
     """Fail."""
     raise ValueError("broken")
 
@@ -127,15 +127,15 @@ def calls(*models: Any) -> Any:
     return RunnableLambda(sync, action)
 
 
-def used(llm_calls: int = 1, models: Any = ("fake-1",), **others: Any) -> Any:
-    """What is said of a node, or of a run."""
+def totals(llm_calls: int = 1, models: Any = ("fake-1",), **others: Any) -> Any:
+    """The expected totals of a node or of a run."""
     said = {"llm_calls": llm_calls, "models": list(models)}
     said["tokens"] = tokens(5 * llm_calls, 7 * llm_calls)
     return said | others
 
 
 def one_node(**said: Any) -> Any:
-    """The record of a run of one node, of which the same is said."""
+    """The expected record of a run of one node, both with these totals."""
     metadata = {key: value for key, value in said.items() if value}
     only = log("a", 1, {"n": 1}, {"n": 2}, **said)
     return run({"n": 1}, {"n": 2}, only, metadata=metadata or None)
@@ -145,44 +145,44 @@ def one_node(**said: Any) -> Any:
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        (Chat(), used()),
-        (Chat(output={"token_usage": OTHER}), used()),
-        (Chat(usage=None, output={"token_usage": LEGACY}), used()),
-        (Chat(usage=None), used(tokens=None)),
-        (Chat(usage=None, output={"token_usage": {}}), used(tokens=None)),
+        (Chat(), totals()),
+        (Chat(output={"token_usage": OTHER}), totals()),
+        (Chat(usage=None, output={"token_usage": LEGACY}), totals()),
+        (Chat(usage=None), totals(tokens=None)),
+        (Chat(usage=None, output={"token_usage": {}}), totals(tokens=None)),
         # each candidate has the usage of all, as those of OpenAI do
-        (Chat(candidates=3), used()),
-        (Completion(), used(models=[])),
+        (Chat(candidates=3), totals()),
+        (Completion(), totals(models=[])),
     ],
     ids=["usage", "both", "legacy", "neither", "empty", "candidates", "completion"],
 )
-def test_a_call_of_a_model(
+def test_the_tokens_of_a_model_call_are_counted(
     recorder: Any, config: Any, call: Any, model: Any, said: Any
 ) -> None:
     call(chain(a=calls(model)), {"n": 1}, config)
     assert record(recorder, config) == one_node(**said)
 
 
-def test_a_fake_of_langchain(recorder: Any, config: Any) -> None:
+def test_a_model_without_usage_counts_only_the_call(recorder: Any, config: Any) -> None:
     answers = [
         AIMessage("one", usage_metadata=USAGE, response_metadata={"model_name": "m"}),
         AIMessage("two"),
     ]
     model = GenericFakeChatModel(messages=iter(answers))
     invoke(chain(a=calls(model, model)), {"n": 1}, config)
-    expected = one_node(**used(2, ["m"], tokens=tokens(5, 7)))
+    expected = one_node(**totals(2, ["m"], tokens=tokens(5, 7)))
     assert record(recorder, config) == expected
 
 
-def test_numbers_that_are_none(recorder: Any, config: Any) -> None:
-    """A server may say anything; what can't be counted is not."""
-    odd: list[Any] = [
+def test_token_counts_that_are_no_numbers_are_ignored(recorder: Any, config: Any) -> None:
+    """A server may send anything; values that are no counts are ignored."""
+    invalid: list[Any] = [
         {"prompt_tokens": "many", "completion_tokens": None, "total_tokens": 1.5},
         {"prompt_tokens": -(2**70)},
         [],
         "none",
     ]
-    for usage in odd:
+    for usage in invalid:
         its = again(config)
         model = Chat(usage=None, output={"token_usage": usage})
         invoke(chain(a=calls(model)), {"n": 1}, its)
@@ -192,17 +192,19 @@ def test_numbers_that_are_none(recorder: Any, config: Any) -> None:
 
 
 @either
-def test_models_in_the_order_of_their_use(recorder: Any, config: Any, call: Any) -> None:
+def test_models_are_listed_in_the_order_of_use(
+    recorder: Any, config: Any, call: Any
+) -> None:
     models = [Chat(model_name=name) for name in ("z", "a", "z")]
     graph = chain(a=calls(*models), b=calls(Chat(model_name="m")), c=count)
     call(graph, {"n": 1}, config)
     assert record(recorder, config) == run(
         {"n": 1},
         {"n": 4},
-        log("a", 1, {"n": 1}, {"n": 2}, **used(3, ["z", "a"])),
-        log("b", 2, {"n": 2}, {"n": 3}, **used(1, ["m"])),
+        log("a", 1, {"n": 1}, {"n": 2}, **totals(3, ["z", "a"])),
+        log("b", 2, {"n": 2}, {"n": 3}, **totals(1, ["m"])),
         log("c", 3, {"n": 3}, {"n": 4}),
-        metadata=used(4, ["z", "a", "m"]),
+        metadata=totals(4, ["z", "a", "m"]),
     )
 
 
@@ -231,14 +233,16 @@ def astream_events(graph: Any, given: Any, config: Any) -> None:
 @pytest.mark.parametrize(
     "way", [stream_messages, astream_messages, astream_events], ids=lambda f: f.__name__
 )
-def test_a_graph_that_is_streamed(recorder: Any, config: Any, way: Any) -> None:
-    """LangChain streams the model then, and tells what it used at its end, once."""
+def test_a_streamed_graph_counts_the_tokens_once(
+    recorder: Any, config: Any, way: Any
+) -> None:
+    """LangChain streams the model then, and reports its tokens once, at the end."""
     way(chain(a=calls(Chat())), {"n": 1}, config)
-    assert record(recorder, config) == one_node(**used())
+    assert record(recorder, config) == one_node(**totals())
 
 
 @either
-def test_a_model_that_is_streamed(recorder: Any, config: Any, call: Any) -> None:
+def test_a_streamed_model_counts_one_call(recorder: Any, config: Any, call: Any) -> None:
     def sync(state: Any) -> Any:
         assert len(list(Chat().stream("hi"))) >= 3
         return count(state)
@@ -248,11 +252,11 @@ def test_a_model_that_is_streamed(recorder: Any, config: Any, call: Any) -> None
         return count(state)
 
     call(chain(a=RunnableLambda(sync, action)), {"n": 1}, config)
-    assert record(recorder, config) == one_node(**used())
+    assert record(recorder, config) == one_node(**totals())
 
 
 @either
-def test_a_batch_of_prompts(recorder: Any, config: Any, call: Any) -> None:
+def test_each_prompt_of_a_batch_is_a_call(recorder: Any, config: Any, call: Any) -> None:
     """Each prompt is a call, however many go to the server at once."""
 
     def sync(state: Any) -> Any:
@@ -264,19 +268,19 @@ def test_a_batch_of_prompts(recorder: Any, config: Any, call: Any) -> None:
         return count(state)
 
     call(chain(a=RunnableLambda(sync, action)), {"n": 1}, config)
-    assert record(recorder, config) == one_node(**used(3))
+    assert record(recorder, config) == one_node(**totals(3))
 
 
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        (Chat(), used(2)),
+        (Chat(), totals(2)),
         # LangChain hands the usage of all prompts on with the first
-        (Completion(), used(2, [], tokens=tokens(5, 7))),
+        (Completion(), totals(2, [], tokens=tokens(5, 7))),
     ],
     ids=["chat", "completion"],
 )
-def test_prompts_that_are_generated_together(
+def test_each_prompt_of_one_generate_is_a_call(
     recorder: Any, config: Any, model: Any, said: Any
 ) -> None:
     def action(state: Any, config: RunnableConfig) -> Any:
@@ -291,13 +295,13 @@ def test_prompts_that_are_generated_together(
 
 
 @either
-def test_a_model_that_fails(recorder: Any, config: Any, call: Any) -> None:
-    """A call all the same, of which nothing more is known."""
+def test_a_failed_model_call_is_counted(recorder: Any, config: Any, call: Any) -> None:
+    """The call is counted, without tokens."""
     error = ConnectionError("away")
     graph = chain(a=calls(Chat(), Chat(model_name="fake-2", error=error)))
     with pytest.raises(ConnectionError):
         call(graph, {"n": 1}, config)
-    said = used(2, ["fake-1", "fake-2"], tokens=tokens(5, 7))
+    said = totals(2, ["fake-1", "fake-2"], tokens=tokens(5, 7))
     only = log("a", 1, {"n": 1}, **said | failed(error))
     expected = run({"n": 1}, None, only, metadata=said, **failed(error))
     assert record(recorder, config) == expected
@@ -316,43 +320,47 @@ def with_tool(action: Any, **given: Any) -> Any:
 
 
 @either
-def test_tools(recorder: Any, config: Any, call: Any) -> None:
-    """A model that a tool asks is the node's as well."""
-    graph = chain(a=with_tool(plus), b=with_tool(thinks))
+def test_tool_calls_and_their_models_are_counted(
+    recorder: Any, config: Any, call: Any
+) -> None:
+    """A model called by a tool counts for the node."""
+    graph = chain(a=with_tool(plus), b=with_tool(ask_model))
     call(graph, {"n": 1}, config)
     assert record(recorder, config) == run(
         {"n": 1},
         {"n": 3},
         log("a", 1, {"n": 1}, {"n": 2}, tool_calls=1),
-        log("b", 2, {"n": 2}, {"n": 3}, tool_calls=1, **used()),
-        metadata={"tool_calls": 2, **used()},
+        log("b", 2, {"n": 2}, {"n": 3}, tool_calls=1, **totals()),
+        metadata={"tool_calls": 2, **totals()},
     )
 
 
 @either
-def test_a_tool_that_fails(recorder: Any, config: Any, call: Any) -> None:
+def test_a_failed_tool_call_is_counted(recorder: Any, config: Any, call: Any) -> None:
     error = ValueError("broken")
     with pytest.raises(ValueError, match="broken"):
-        call(chain(a=with_tool(breaks)), {"n": 1}, config)
+        call(chain(a=with_tool(fail_tool)), {"n": 1}, config)
     only = log("a", 1, {"n": 1}, tool_calls=1, **failed(error))
     said = {"tool_calls": 1}
     expected = run({"n": 1}, None, only, metadata=said, **failed(error))
     assert record(recorder, config) == expected
 
 
-def test_a_retriever(recorder: Any, config: Any) -> None:
-    """It is not counted itself, but the model that it asks is."""
+def test_only_the_model_of_a_retriever_is_counted(recorder: Any, config: Any) -> None:
+    """The retriever is not counted, but the model that it calls is."""
 
     def action(state: Any) -> Any:
         assert len(Retriever().invoke("what?")) == 1
         return count(state)
 
     invoke(chain(a=action), {"n": 1}, config)
-    assert record(recorder, config) == one_node(**used())
+    assert record(recorder, config) == one_node(**totals())
 
 
 @either
-def test_the_innermost_node_counts(recorder: Any, config: Any, call: Any) -> None:
+def test_only_the_innermost_node_counts_a_call(
+    recorder: Any, config: Any, call: Any
+) -> None:
     """A node's numbers are without those of nodes within it."""
     inner = chain("inner", x=calls(Chat(model_name="x")), y=with_tool(plus))
 
@@ -367,7 +375,7 @@ def test_the_innermost_node_counts(recorder: Any, config: Any, call: Any) -> Non
     call(chain(sub=inner, calls=RunnableLambda(sync, action)), {"n": 1}, config)
 
     def its(n: int, parent: str) -> Any:
-        x = log("x", 1, {"n": n}, {"n": n + 1}, parent=parent, **used(1, ["x"]))
+        x = log("x", 1, {"n": n}, {"n": n + 1}, parent=parent, **totals(1, ["x"]))
         n += 1
         return x, log("y", 2, {"n": n}, {"n": n + 1}, parent=parent, tool_calls=1)
 
@@ -376,13 +384,13 @@ def test_the_innermost_node_counts(recorder: Any, config: Any, call: Any) -> Non
         {"n": 5},
         log("sub", 1, {"n": 1}, {"n": 3}),
         *its(1, "sub"),
-        log("calls", 2, {"n": 3}, {"n": 5}, **used()),
+        log("calls", 2, {"n": 3}, {"n": 5}, **totals()),
         *its(3, "calls"),
-        metadata={"tool_calls": 2, **used(3, ["x", "fake-1"])},
+        metadata={"tool_calls": 2, **totals(3, ["x", "fake-1"])},
     )
 
 
-def test_models_in_edges_and_around(recorder: Any, config: Any) -> None:
+def test_model_calls_in_edges_count_for_their_node(recorder: Any, config: Any) -> None:
     """An edge's is its node's, an entry's is the run's only, one before it is neither."""
 
     def entry(state: Any) -> Any:
@@ -404,15 +412,15 @@ def test_models_in_edges_and_around(recorder: Any, config: Any) -> None:
     sequence: Any = RunnableLambda(before) | builder.compile(name="g")
     del config["run_id"]
     sequence.invoke({"n": 1}, config)
-    only = log("a", 1, {"n": 1}, {"n": 2}, **used(2, ["fake-1", "edge"]))
+    only = log("a", 1, {"n": 1}, {"n": 2}, **totals(2, ["fake-1", "edge"]))
     expected = run(
-        {"n": 1}, {"n": 2}, only, metadata=used(3, ["entry", "fake-1", "edge"])
+        {"n": 1}, {"n": 2}, only, metadata=totals(3, ["entry", "fake-1", "edge"])
     )
     assert record_of(recorder) == expected
 
 
-def test_nodes_at_once(recorder: Any, config: Any) -> None:
-    """What many threads count is the sum."""
+def test_totals_of_parallel_nodes_are_added(recorder: Any, config: Any) -> None:
+    """The totals of a run are the sums over its threads."""
 
     def action(state: Any) -> Any:
         for _ in range(5):
@@ -426,22 +434,24 @@ def test_nodes_at_once(recorder: Any, config: Any) -> None:
     invoke(graph, {"n": 1}, config)
     kept = record(recorder, config)
     kept["node_logs"].sort(key=lambda one: one["node"])
-    logs = [log(name, 1, {"n": 1}, {}, **used(5)) for name in names]
-    assert kept == run({"n": 1}, {"n": 1}, *logs, metadata=used(40))
+    logs = [log(name, 1, {"n": 1}, {}, **totals(5)) for name in names]
+    assert kept == run({"n": 1}, {"n": 1}, *logs, metadata=totals(40))
 
 
-async def test_models_at_once_in_a_loop(recorder: Any, config: Any) -> None:
+async def test_totals_of_parallel_async_calls_are_added(
+    recorder: Any, config: Any
+) -> None:
     async def action(state: Any) -> Any:
         await asyncio.gather(*(Chat().ainvoke("hi") for _ in range(10)))
         return count(state)
 
     await chain(a=action).ainvoke({"n": 1}, config)
-    assert record(recorder, config) == one_node(**used(10))
+    assert record(recorder, config) == one_node(**totals(10))
 
 
-def test_the_runs_of_a_handler_do_not_mix(recorder: Any, config: Any) -> None:
+def test_totals_of_different_runs_do_not_mix(recorder: Any, config: Any) -> None:
     first, second = again(config), again(config)
     invoke(chain(a=calls(Chat())), {"n": 1}, first)
     ainvoke(chain(a=count), {"n": 1}, second)
-    assert record(recorder, first) == one_node(**used())
+    assert record(recorder, first) == one_node(**totals())
     assert record(recorder, second) == one_node()

@@ -64,7 +64,7 @@ def test_a_graph_with_a_handler_of_its_own_is_recorded_by_that_one() -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_uninstall_ends_it() -> None:
+def test_uninstall_stops_recording() -> None:
     hooks.uninstall()
     graph(count_up).invoke({"n": 1})
     assert runlog.list_runs().runs == []
@@ -83,7 +83,7 @@ def test_runlog_tracing_registers_at_import(
     assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
 
 
-def test_an_interrupt_is_no_failure(recorder: Any) -> None:
+def test_an_interrupted_run_is_not_failed(recorder: Any) -> None:
     paused = graph(
         lambda _state: {"n": interrupt("how many?")}, checkpointer=InMemorySaver()
     )
@@ -101,7 +101,7 @@ def test_an_interrupt_is_no_failure(recorder: Any) -> None:
     assert statuses == ["completed", "interrupted"]
 
 
-def test_a_static_interrupt_is_no_success(recorder: Any) -> None:
+def test_a_static_interrupt_is_not_completed(recorder: Any) -> None:
     paused = graph(count_up, checkpointer=InMemorySaver(), interrupt_before=["only"])
     config: Any = {
         "callbacks": [RunLogHandler(recorder=recorder)],
@@ -114,7 +114,9 @@ def test_a_static_interrupt_is_no_success(recorder: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "kept"), [("a\0b", "a\ufffdb"), ("a\ud800b", "a\ufffdb"), (7, "7")]
 )
-def test_an_odd_workflow_name_is_text(recorder: Any, given: Any, kept: str) -> None:
+def test_a_workflow_name_of_any_type_becomes_text(
+    recorder: Any, given: Any, kept: str
+) -> None:
     config: Any = {
         "callbacks": [RunLogHandler(recorder=recorder)],
         "metadata": {"wpk_id": given},

@@ -38,7 +38,7 @@ print(sorted(run["run_id"] for run in runlog.list_runs().runs))
 """
 
 
-def test_interpreters_that_share_the_gil(
+def test_interpreters_that_share_the_gil_record_independently(
     tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     done = run_python(f"path = {str(tmp_path / 'runs.db')!r}\n{CODE}")

@@ -47,7 +47,7 @@ def test_the_value_of_a_secret_key_is_replaced(key: Any) -> None:
 @pytest.mark.parametrize(
     "key", ["passwords", "tokens", "my_token", "secret ", "", "\u00fcpassword"]
 )
-def test_a_key_that_is_like_a_secret_is_kept(key: Any) -> None:
+def test_a_key_that_only_resembles_a_secret_is_stored(key: Any) -> None:
     assert json.loads(encode_json({key: 1})) == {key: 1}
 
 
@@ -56,7 +56,7 @@ class Pair(typing.NamedTuple):
     password: str
 
 
-def test_fields_are_keys_too() -> None:
+def test_fields_of_objects_are_redacted() -> None:
     login = dataclasses.make_dataclass("Login", ["user", "password"])
     expected = {"user": "u", "password": "<redacted>"}
     assert json.loads(encode_json(login("u", SECRET))) == expected
@@ -102,9 +102,7 @@ def test_no_secret_reaches_the_database(recorder: Any, store: Store) -> None:
 @pytest.mark.parametrize(
     "keys", [["PIN", "credit-card"], ("pin", "credit_card"), "pin, Credit-Card"], ids=repr
 )
-def test_a_list_of_ones_own_takes_the_place_of_the_default(
-    store: Store, keys: Any
-) -> None:
+def test_redact_keys_replace_the_default_list(store: Store, keys: Any) -> None:
     with runlog.Recorder(**store.options, redact=keys) as recorder:
         value = {"pin": 1, "Credit_Card": 2, "password": 3}
         recorder.log_run(minimal(inputs=value))
@@ -113,7 +111,7 @@ def test_a_list_of_ones_own_takes_the_place_of_the_default(
     assert json.loads(encode_json(value, redact=keys)) == expected
 
 
-def test_the_list_can_come_from_the_environment(
+def test_redact_keys_can_come_from_the_environment(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RUNLOG_REDACT", "pin,credit-card")
@@ -202,7 +200,7 @@ NESTED = [
 
 
 @pytest.mark.parametrize("value", NESTED, ids=range(len(NESTED)))
-def test_what_was_before_the_cut_is_unchanged(value: Any) -> None:
+def test_the_text_before_the_cut_is_unchanged(value: Any) -> None:
     whole, cut = capped(value)
     before = cut[: cut.index(b"<cut: ")]
     for opening in (b'"<cut>":"', b'"'):
@@ -210,7 +208,7 @@ def test_what_was_before_the_cut_is_unchanged(value: Any) -> None:
     assert whole.startswith(before.rstrip(b","))
 
 
-def laughs() -> Any:
+def exponential_value() -> Any:
     """A few objects that stand for 10**60 bytes."""
     value: Any = ["ha"] * 10
     for _ in range(60):
@@ -218,8 +216,10 @@ def laughs() -> Any:
     return value
 
 
-@pytest.mark.parametrize("value", [range(10**12), laughs()], ids=["range", "laughs"])
-def test_what_would_take_for_ever_to_count_is_only_marked(value: Any) -> None:
+@pytest.mark.parametrize(
+    "value", [range(10**12), exponential_value()], ids=["range", "exponential_value"]
+)
+def test_a_value_too_large_to_count_is_only_marked(value: Any) -> None:
     cut = encode_json(value, max_payload=CAP)
     json.loads(cut)
     assert len(cut) <= CAP + 300
@@ -228,7 +228,7 @@ def test_what_would_take_for_ever_to_count_is_only_marked(value: Any) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 100])
-def test_what_just_fits_is_whole(size: Any) -> None:
+def test_a_payload_of_exactly_the_limit_is_whole(size: Any) -> None:
     value = "a" * (CAP - 2 - size)
     assert encode_json(value, max_payload=CAP) == f'"{value}"'.encode()
     value = [0] * ((CAP - size) // 2)
@@ -280,7 +280,7 @@ def test_the_default_cap_is_a_mebibyte(recorder: Any) -> None:
     assert got["outputs"].endswith(f"<cut: {2**20 + 2} bytes>")
 
 
-def test_values_that_change_while_they_are_encoded() -> None:
+def test_values_may_change_while_they_are_encoded() -> None:
     items: list[Any] = [[1, "a"] for _ in range(50)]
     table: dict[str, Any] = {f"k{n}": {"n": n} for n in range(50)}
     value = {"items": items, "table": table, "both": [items, table]}
@@ -337,7 +337,7 @@ class Thief(collections.UserDict[str, Any]):
         return super().__iter__()
 
 
-def test_a_conversion_that_empties_its_containers() -> None:
+def test_a_conversion_may_empty_its_containers() -> None:
     for outer in ("items", "table", "ring"):
         victims: list[Any] = []
         thief = Thief(victims)

@@ -35,7 +35,7 @@ def test_both_databases_have_the_same_numbers() -> None:
     assert len(load("postgres")) == len(load("sqlite"))
 
 
-def test_other_files_are_left_alone(tmp_path: Path) -> None:
+def test_other_files_are_ignored(tmp_path: Path) -> None:
     from runlog.migrations import load
 
     (tmp_path / "001_a.sql").write_bytes(b"-- \xc3\xa9\r\n")
@@ -57,7 +57,9 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
         ([], "no migrations"),
     ],
 )
-def test_wrong_names_are_refused(tmp_path: Path, names: list[str], wrong: str) -> None:
+def test_invalid_file_names_are_rejected(
+    tmp_path: Path, names: list[str], wrong: str
+) -> None:
     from runlog.migrations import load
 
     for name in names:
@@ -66,7 +68,7 @@ def test_wrong_names_are_refused(tmp_path: Path, names: list[str], wrong: str) -
         load("postgres", str(tmp_path))
 
 
-def test_unknown_dialect_is_refused() -> None:
+def test_an_unknown_dialect_is_rejected() -> None:
     from runlog.migrations import load
 
     with pytest.raises(ValueError, match="not 'mysql'"):

@@ -93,7 +93,7 @@ def constraints(postgres_server: PostgresServer, database: Any, schema: Any) -> 
     )
 
 
-def test_the_columns(recorder: Any, store: Store) -> None:
+def test_the_tables_have_the_documented_columns(recorder: Any, store: Store) -> None:
     recorder.log_run(minimal())
     if store.kind == "sqlite":
         rows = store.query("SELECT name, type FROM pragma_table_info('workflow_runs')")
@@ -122,7 +122,7 @@ def test_001_is_exactly_the_users_table(
     assert ours == [("p", "PRIMARY KEY (id)"), ("u", "UNIQUE (wpk_id, run_id)")]
 
 
-def test_rows_of_other_clients_fit_in(
+def test_rows_of_other_clients_are_read(
     postgres_server: PostgresServer, migrated: Any
 ) -> None:
     insert = (
@@ -137,7 +137,7 @@ def test_rows_of_other_clients_fit_in(
         assert recorder.list_runs().runs[0]["run_id"] == "theirs"
 
 
-def test_updated_at_moves_with_updates_of_other_clients(
+def test_updated_at_changes_with_updates_of_other_clients(
     postgres_server: PostgresServer, migrated: Any
 ) -> None:
     moved = "SELECT updated_at > created_at FROM workflow_runs"
@@ -150,7 +150,7 @@ def test_updated_at_moves_with_updates_of_other_clients(
     assert postgres_server.query(triggers, dbname=migrated) == [(1,)]
 
 
-def test_the_indexes(recorder: Any, store: Store) -> None:
+def test_the_tables_have_the_documented_indexes(recorder: Any, store: Store) -> None:
     recorder.log_run(minimal())
     if store.kind == "sqlite":
         rows = store.query(
@@ -218,7 +218,7 @@ def test_a_schema_outlives_its_recorder(store: Store) -> None:
     assert rows == distinct == newest
 
 
-def test_eight_processes_that_start_at_once(
+def test_eight_processes_may_migrate_at_once(
     store: Store, run_python: "RunPython"
 ) -> None:
     code = """
@@ -236,13 +236,13 @@ print(runlog.log_run({"wpk_id": "w", "run_id": sys.argv[1], "status": "completed
     assert rows == distinct == newest
 
 
-def test_threads_that_start_at_once(store: Store) -> None:
+def test_threads_may_migrate_at_once(store: Store) -> None:
     with ThreadPoolExecutor(8) as pool, runlog.Recorder(**store.options) as recorder:
         ids = list(pool.map(recorder.log_run, [minimal(f"r{n}") for n in range(8)]))
         assert len(recorder.list_runs().runs) == len(ids) == 8
 
 
-def test_a_changed_migration_is_refused(store: Store) -> None:
+def test_a_changed_migration_is_rejected(store: Store) -> None:
     with runlog.Recorder(**store.options) as recorder:
         recorder.log_run(minimal("r1"))
     store.query("UPDATE runlog_migrations SET checksum = '0' WHERE number = 2")
@@ -254,7 +254,7 @@ def test_a_changed_migration_is_refused(store: Store) -> None:
     assert store.query("SELECT run_id FROM workflow_runs") == [("r1",)]
 
 
-def test_a_schema_newer_than_the_code_is_refused(store: Store) -> None:
+def test_a_schema_newer_than_the_code_is_rejected(store: Store) -> None:
     with runlog.Recorder(**store.options) as recorder:
         recorder.log_run(minimal("r1"))
     store.query(
@@ -270,7 +270,7 @@ def test_a_schema_newer_than_the_code_is_refused(store: Store) -> None:
     assert store.query("SELECT run_id FROM workflow_runs") == [("r1",)]
 
 
-def test_a_table_of_the_same_name_is_not_touched(store: Store) -> None:
+def test_an_unrelated_table_of_the_same_name_is_not_changed(store: Store) -> None:
     store.query("CREATE TABLE workflow_runs (mine TEXT)")
     store.query("INSERT INTO workflow_runs VALUES ('kept')")
     with runlog.Recorder(**store.options) as recorder, pytest.raises(StoreError):
@@ -289,7 +289,7 @@ def limited(postgres_server: PostgresServer, database: Any) -> Iterator[Any]:
     postgres_server.query(f"DROP ROLE {role}")
 
 
-def test_a_role_that_may_not_create_the_extension(
+def test_a_role_that_may_not_create_the_extension_gets_a_clear_error(
     postgres_server: PostgresServer, database: Any, limited: Any
 ) -> None:
     with runlog.Recorder(postgres_dsn=postgres_server.dsn(database, limited)) as recorder:

@@ -20,7 +20,9 @@ def dbname(postgres_server: PostgresServer) -> str:
     return postgres_server.create_database()
 
 
-def test_a_dsn_of_several_hosts(postgres_server: PostgresServer, dbname: str) -> None:
+def test_a_dsn_may_list_several_hosts(
+    postgres_server: PostgresServer, dbname: str
+) -> None:
     """The first host refuses, the second is taken."""
     dsn = (
         f"host=127.0.0.1,{postgres_server.folder} port=1,{postgres_server.port} "
@@ -31,7 +33,7 @@ def test_a_dsn_of_several_hosts(postgres_server: PostgresServer, dbname: str) ->
         assert stored(recorder)["status"] == "completed"
 
 
-def test_a_dsn_that_is_a_uri(postgres_server: PostgresServer, dbname: str) -> None:
+def test_a_dsn_may_be_a_uri(postgres_server: PostgresServer, dbname: str) -> None:
     uri = f"postgresql://postgres@127.0.0.1:{postgres_server.port}/{dbname}"
     with runlog.Recorder(postgres_dsn=uri) as recorder:
         assert recorder.log_run(minimal()) == "r1"
@@ -39,7 +41,9 @@ def test_a_dsn_that_is_a_uri(postgres_server: PostgresServer, dbname: str) -> No
         assert other.execute("SELECT run_id FROM workflow_runs").fetchall() == [("r1",)]
 
 
-def test_connections_are_named(postgres_server: PostgresServer, dbname: str) -> None:
+def test_connections_have_an_application_name(
+    postgres_server: PostgresServer, dbname: str
+) -> None:
     with runlog.Recorder(postgres_dsn=postgres_server.dsn(dbname)) as recorder:
         recorder.log_run(minimal())
         recorder.list_runs()
@@ -49,7 +53,7 @@ def test_connections_are_named(postgres_server: PostgresServer, dbname: str) -> 
     assert names == [("runlog",), ("runlog",)]
 
 
-def test_connections_that_were_cut_are_made_anew(
+def test_dropped_connections_are_reopened(
     postgres_server: PostgresServer, dbname: str
 ) -> None:
     """Nobody is told: a run that is repeated changes nothing."""
@@ -88,7 +92,7 @@ def test_a_page_of_a_big_workflow_reads_its_index_only(
     assert read <= 400, f"{read} index entries for ten pages of 20"
 
 
-def test_the_file_of_the_other_store_is_not_made(
+def test_no_sqlite_file_is_created_with_postgres(
     postgres_server: PostgresServer, dbname: str, tmp_path: Path
 ) -> None:
     with runlog.Recorder(postgres_dsn=postgres_server.dsn(dbname)) as recorder:

@@ -28,7 +28,7 @@ bits = st.integers(0, 2**64 - 1)
 
 
 @pytest.fixture
-def keep(store: Store) -> Iterator[Any]:
+def store_value(store: Store) -> Iterator[Any]:
     """Log a value as inputs, outputs, metadata and of a node; return what is kept."""
     numbers = itertools.count()
     with runlog.Recorder(**store.options, redact=[]) as recorder:
@@ -49,9 +49,9 @@ def double(pattern: int) -> float:
 
 @stored
 @given(value=values)
-def test_what_comes_back_is_what_json_would_hold(keep: Any, value: Any) -> None:
+def test_a_value_comes_back_as_json_would_hold_it(store_value: Any, value: Any) -> None:
     expected = to_json_model(value)
-    got = keep(value)
+    got = store_value(value)
     assert same(got["inputs"], expected)
     assert same(got["outputs"], [expected])
     assert same(got["metadata"], {"value": expected})
@@ -75,8 +75,8 @@ def test_the_text_is_the_json_of_the_model(value: Any) -> None:
 @example("\udbff\udfff")
 @example("".join(map(chr, range(0x300))))
 @example("a" * 15 + "\ud800" + "\u00ff" * 16 + "\0" + "\U0010ffff")
-def test_no_text_fails(keep: Any, text: Any) -> None:
-    got = keep({text: text})
+def test_no_text_fails(store_value: Any, text: Any) -> None:
+    got = store_value({text: text})
     assert got["inputs"] == {clean(text): clean(text)}
 
 
@@ -104,17 +104,17 @@ def test_every_double_is_short_and_exact(pattern: Any) -> None:
 
 @stored
 @given(patterns=st.lists(bits, min_size=20, max_size=60))
-def test_every_double_comes_back_from_the_store(keep: Any, patterns: Any) -> None:
+def test_every_double_comes_back_from_the_store(store_value: Any, patterns: Any) -> None:
     doubles = [double(pattern) for pattern in patterns]
     expected = [to_json_model(value) for value in doubles]
-    got = keep([*doubles, np.array(doubles)])
+    got = store_value([*doubles, np.array(doubles)])
     assert same(got["inputs"], [*expected, expected])
 
 
 @stored
 @given(value=st.integers() | st.integers(1, 4300).map(lambda n: 10**n - 1))
-def test_every_int_comes_back(keep: Any, value: Any) -> None:
-    assert same(keep([value, -value])["inputs"], [value, -value])
+def test_every_int_comes_back(store_value: Any, value: Any) -> None:
+    assert same(store_value([value, -value])["inputs"], [value, -value])
 
 
 @encoded

@@ -68,7 +68,7 @@ def test_get_runs_by_wpk_id_pagination(recorder: Any) -> None:
     assert page(limit=1, offset=2**40) == []
 
 
-def test_equal_times_keep_one_order(recorder: Any) -> None:
+def test_runs_of_equal_times_have_a_stable_order(recorder: Any) -> None:
     for number in range(10):
         recorder.log_run(minimal(f"r{number}", created_at=T0))
     whole = [row[0] for row in recorder.get_runs_by_wpk_id("w")]
@@ -79,7 +79,7 @@ def test_equal_times_keep_one_order(recorder: Any) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 10_001, -1, True, "5", 1.5, None, 2**70], ids=repr)
-def test_limit_is_1_to_10000(recorder: Any, limit: Any) -> None:
+def test_a_limit_outside_1_to_10000_raises(recorder: Any, limit: Any) -> None:
     recorder.log_run(minimal())
     with pytest.raises(ValidationError, match="limit"):
         recorder.get_runs_by_wpk_id("w", limit)
@@ -88,20 +88,20 @@ def test_limit_is_1_to_10000(recorder: Any, limit: Any) -> None:
 
 
 @pytest.mark.parametrize("offset", [-1, True, "5", 1.5, None, -(2**70)], ids=repr)
-def test_offset_is_not_negative(recorder: Any, offset: Any) -> None:
+def test_a_negative_offset_raises(recorder: Any, offset: Any) -> None:
     with pytest.raises(ValidationError, match="offset"):
         recorder.get_runs_by_wpk_id("w", 1, offset)
 
 
 @pytest.mark.parametrize("wrong", [5, None, b"w", True], ids=repr)
-def test_ids_asked_for_are_text(recorder: Any, wrong: Any) -> None:
+def test_an_id_that_is_not_text_raises(recorder: Any, wrong: Any) -> None:
     with pytest.raises(ValidationError, match="wpk_id"):
         recorder.get_runs_by_wpk_id(wrong)
     with pytest.raises(ValidationError, match="run_id"):
         recorder.get_run(wrong)
 
 
-def test_get_run_of_nothing(recorder: Any) -> None:
+def test_get_run_of_an_unknown_id_is_none(recorder: Any) -> None:
     assert recorder.get_run("r1") is None
     recorder.log_run(minimal())
     assert recorder.get_run("r2") is None
@@ -109,7 +109,7 @@ def test_get_run_of_nothing(recorder: Any) -> None:
     assert recorder.get_run("' OR '1'='1", "w") is None
 
 
-def test_get_run_without_a_workflow_is_the_newest(recorder: Any) -> None:
+def test_get_run_without_a_workflow_returns_the_newest(recorder: Any) -> None:
     recorder.log_run(minimal("r1", "a", created_at=at(2)))
     recorder.log_run(minimal("r1", "b", created_at=at(3)))
     recorder.log_run(minimal("r1", "c", created_at=at(1)))
@@ -206,7 +206,7 @@ def test_list_runs_pages_every_filter(several: Any, filters: Any, expected: Any)
 
 
 @pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=-7)), None], ids=repr)
-def test_since_and_until_in_any_zone(several: Any, zone: Any) -> None:
+def test_since_and_until_accept_any_time_zone(several: Any, zone: Any) -> None:
     since, until = at(1).astimezone(zone), at(4).astimezone(zone)
     if zone is None:
         since, until = since.replace(tzinfo=None), until.replace(tzinfo=None)
@@ -246,13 +246,13 @@ def test_a_page_that_ends_the_list_has_no_next(recorder: Any) -> None:
 @pytest.mark.parametrize(
     "after", ["garbage", "", "AAAA", "' OR 1=1 --", "\ud800", "\0", 5, b"x"], ids=repr
 )
-def test_after_is_a_cursor(recorder: Any, after: Any) -> None:
+def test_after_that_is_not_a_cursor_raises(recorder: Any, after: Any) -> None:
     log(recorder, 3)
     with pytest.raises(ValidationError, match="after"):
         recorder.list_runs(after=after)
 
 
-def test_a_damaged_cursor_is_refused(recorder: Any) -> None:
+def test_a_damaged_cursor_raises(recorder: Any) -> None:
     log(recorder, 3)
     cursor = recorder.list_runs(limit=1).next
     for damaged in (cursor[:-1], cursor + "A", cursor[::-1], " " + cursor):
@@ -272,7 +272,7 @@ def test_a_damaged_cursor_is_refused(recorder: Any) -> None:
     ],
     ids=repr,
 )
-def test_a_wrong_filter_is_named(recorder: Any, filters: Any) -> None:
+def test_an_invalid_filter_is_named(recorder: Any, filters: Any) -> None:
     with pytest.raises(ValidationError, match=next(iter(filters))):
         recorder.list_runs(**filters)
 
@@ -301,13 +301,13 @@ def test_delete_runs(several: Any, store: Store, filters: Any, left: Any) -> Non
 
 
 @pytest.mark.parametrize("filters", [{}, {"wpk_id": None, "before": None}], ids=repr)
-def test_delete_runs_asks_for_a_filter(several: Any, filters: Any) -> None:
+def test_delete_runs_without_a_filter_raises(several: Any, filters: Any) -> None:
     with pytest.raises(ValidationError):
         several.delete_runs(**filters)
     assert len(several.list_runs().runs) == 6
 
 
-def test_delete_runs_refuses_a_wrong_filter(several: Any) -> None:
+def test_delete_runs_with_an_invalid_filter_raises(several: Any) -> None:
     for filters in ({"wpk_id": 5}, {"before": "2024"}, {"run_id": b"r1"}):
         with pytest.raises(ValidationError, match=next(iter(filters))):
             several.delete_runs(**filters)

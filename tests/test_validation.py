@@ -55,7 +55,7 @@ CASES += [
 
 
 @pytest.mark.parametrize(("field", "value", "got"), CASES, ids=repr)
-def test_a_wrong_field_is_named_with_what_it_got(
+def test_an_invalid_field_is_named_with_its_value(
     tmp_path: Path, field: Any, value: Any, got: Any
 ) -> None:
     with runlog.Recorder(sqlite_path=str(tmp_path / "runs.db")) as recorder:
@@ -78,7 +78,7 @@ def test_a_run_that_is_no_mapping_is_a_type_error(recorder: Any, run: Any) -> No
     assert recorder.list_runs().runs == []
 
 
-def test_a_refused_run_leaves_the_one_before_as_it_was(
+def test_a_rejected_run_does_not_change_the_stored_one(
     recorder: Any, store: Store
 ) -> None:
     recorder.log_run(minimal(outputs={"kept": True}))
@@ -104,7 +104,7 @@ class Broken(collections.UserDict[str, Any]):
         raise ArithmeticError(key)
 
 
-def test_what_a_run_raises_while_it_is_read_is_passed_on(
+def test_an_exception_of_a_run_while_it_is_read_is_raised(
     recorder: Any,
 ) -> None:
     with pytest.raises(ArithmeticError):
@@ -112,7 +112,7 @@ def test_what_a_run_raises_while_it_is_read_is_passed_on(
     assert recorder.list_runs().runs == []
 
 
-def test_prepare_refuses_the_same(recorder: Any) -> None:
+def test_prepare_raises_the_same_errors(recorder: Any) -> None:
     with pytest.raises(ValidationError, match="run_id"):
         recorder.prepare({"wpk_id": "w", "status": "completed"})
     with pytest.raises(TypeError):

@@ -70,7 +70,7 @@ class Errors:
         for _ in range(5):
             self.try_one(0)
 
-    def told(self) -> list[list[Any]]:
+    def summaries(self) -> list[list[Any]]:
         return [[str(e), e.sqlstate, e.retryable] for e in self.raised]
 
 
@@ -91,9 +91,13 @@ def full(kind: str, to: str) -> None:
     failed = runlog.stats()["failed"]
     widen()
     log(runlog, "again", 20)
-    told = {"errors": errors.told(), "failed": failed, "logged": errors.count - failed}
+    result = {
+        "errors": errors.summaries(),
+        "failed": failed,
+        "logged": errors.count - failed,
+    }
     save(to)
-    print(json.dumps(told))
+    print(json.dumps(result))
 
 
 def full_to_the_end(kind: str, to: str) -> None:
@@ -102,7 +106,7 @@ def full_to_the_end(kind: str, to: str) -> None:
     errors = Errors()
     errors.fill()
     runlog.close()
-    print(json.dumps({"errors": errors.told()}))
+    print(json.dumps({"errors": errors.summaries()}))
 
 
 class Records(logging.Handler):
@@ -140,14 +144,14 @@ def graphs(kind: str, to: str) -> None:
     texts = records.texts[before:]
     widen()
     well += [invoke() for _ in range(2)]
-    told = {
+    result = {
         "well": well,
         "errors": errors,
         "errors_at_last": runlog.stats()["handler_errors"],
         "texts": texts,
     }
     save(to)
-    print(json.dumps(told))
+    print(json.dumps(result))
 
 
 def server_is_up(kind: str, to: str) -> None:
@@ -197,10 +201,10 @@ def read_only(what: str) -> None:
     if what == "file":
         JOURNAL.chmod(0o644)
     log(runlog, "again", 3)
-    print(json.dumps(errors.told()))
+    print(json.dumps(errors.summaries()))
 
 
-def until_told(name: str) -> None:
+def until_logged(name: str) -> None:
     """Threads log until standard input ends; then all has to be forwarded."""
     records = Records()
     logging.getLogger("runlog").addHandler(records)
@@ -230,8 +234,12 @@ def quiet(name: str) -> None:
     log(runlog, name, 30)
     print("logged", flush=True)
     sys.stdin.readline()
-    told = {"flushed": runlog.flush(60), "stats": runlog.stats(), "texts": records.texts}
-    print(json.dumps(told))
+    result = {
+        "flushed": runlog.flush(60),
+        "stats": runlog.stats(),
+        "texts": records.texts,
+    }
+    print(json.dumps(result))
 
 
 def newer_after_fork() -> None:

@@ -61,7 +61,7 @@ def work(order: dict[str, Any]) -> int:
             live.work(order["kind"], *order["args"])
     except SystemExit as error:
         return int(error.code or 0)
-    except BaseException:  # noqa: BLE001 - told to whoever looks
+    except BaseException:  # noqa: BLE001 - reported to the test
         traceback.print_exc()
         return 1
     return 0

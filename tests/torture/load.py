@@ -14,8 +14,8 @@ from helpers import minimal, until
 
 import runlog
 
-AWAY = "runs are stored in the journal"
-BACK = "PostgreSQL accepts runs again"
+JOURNALING = "runs are stored in the journal"
+ACCEPTING = "PostgreSQL accepts runs again"
 
 STATES = "SELECT run_id, status, outputs FROM workflow_runs WHERE wpk_id = %s"
 TWICE = "SELECT wpk_id, run_id FROM workflow_runs GROUP BY 1, 2 HAVING count(*) > 1"
@@ -35,7 +35,7 @@ class Acknowledged:
         self.states[run_id] = (run["status"], run.get("outputs"))
 
     def check(self, query: Callable[..., list[Any]], extra: int = 0) -> None:
-        """Each is there, once, in its latest state, and at most `extra` others."""
+        """Each is stored once, in its latest state, with at most `extra` others."""
         assert query(TWICE) == []
         kept = {
             run_id: (status, None if outputs is None else json.loads(outputs))
@@ -113,7 +113,7 @@ class Load:
                 if count % 3 == 0:
                     self._log(run_id, status="running", inputs={"of": number})
                 self._log(run_id, outputs={"n": count}, inputs={"text": "x" * count})
-        except BaseException as error:  # noqa: BLE001 - told at the end
+        except BaseException as error:  # noqa: BLE001 - raised at the end
             self.errors.append(error)
 
     def _log(self, run_id: str, **fields: Any) -> None:
@@ -122,27 +122,27 @@ class Load:
         self.slowest = max(self.slowest, time.monotonic() - start)
 
 
-def told(caplog: Any, phrase: str) -> int:
-    """How often the logger "runlog" has said something with that phrase."""
+def count_logged(caplog: Any, phrase: str) -> int:
+    """How many messages of the logger "runlog" contain that phrase."""
     return sum(
         record.name == "runlog" and phrase in record.getMessage()
         for record in caplog.records
     )
 
 
-def until_told(caplog: Any, phrase: str, count: int) -> None:
-    """Wait until it has said so that often, and no more often."""
-    until(lambda: told(caplog, phrase) >= count)
-    assert told(caplog, phrase) == count
+def until_logged(caplog: Any, phrase: str, count: int) -> None:
+    """Wait for exactly that many messages of "runlog" with that phrase."""
+    until(lambda: count_logged(caplog, phrase) >= count)
+    assert count_logged(caplog, phrase) == count
 
 
 def until_server(recorder: runlog.Recorder, state: str) -> None:
-    """Wait until the recorder takes the server for up, or for away."""
+    """Wait until the recorder reports the server as "up" or as "away"."""
     until(lambda: bool(recorder.stats()["server"] == state))
 
 
 def journal_rows(path: str, table: str = "journal") -> list[Any]:
-    """The runs that wait in a journal, or were rejected, read by another client."""
+    """The rows of a table of a journal, read by another client."""
     import sqlite3
     from contextlib import closing
 

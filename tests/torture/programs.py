@@ -1,4 +1,4 @@
-"""Starts the programs of the tests, and looks at what they have left behind."""
+"""Starts the programs of the torture tests, and checks what they have stored."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class Ended:
     it was ready to run while others had the processors."""
 
     @property
-    def told(self) -> Any:
-        """What it has printed, as JSON."""
+    def printed(self) -> Any:
+        """The JSON that it has printed."""
         return json.loads(self.stdout)
 
 
@@ -154,13 +154,13 @@ def logged_ids(query: Any) -> Counter[str]:
     return Counter(row[0] for row in query("SELECT run_id FROM workflow_runs"))
 
 
-def check_kept(query: Any, acknowledged: Sequence[str]) -> None:
+def check_stored(query: Any, acknowledged: Sequence[str]) -> None:
     """Everything acknowledged is there exactly once, and nothing else."""
-    kept, told = logged_ids(query), Counter(acknowledged)
-    lost, more = told - kept, kept - told
-    summary = f"{len(told)} told, {len(lost)} lost, {len(more)} too many"
-    assert kept == told, f"{summary}: {sorted(lost)[:5]}, {sorted(more)[:5]}"
-    assert set(told.values()) <= {1}, told.most_common(5)
+    stored, logged = logged_ids(query), Counter(acknowledged)
+    lost, more = logged - stored, stored - logged
+    summary = f"{len(logged)} acknowledged, {len(lost)} lost, {len(more)} too many"
+    assert stored == logged, f"{summary}: {sorted(lost)[:5]}, {sorted(more)[:5]}"
+    assert set(logged.values()) <= {1}, logged.most_common(5)
 
 
 def check_file(path: str | Path) -> None:

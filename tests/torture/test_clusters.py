@@ -39,7 +39,9 @@ def exists(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("immediate", [True, False])
-def test_halt_and_resume(own_server: PostgresServer, immediate: bool) -> None:
+def test_a_server_keeps_its_data_over_halt_and_resume(
+    own_server: PostgresServer, immediate: bool
+) -> None:
     own_server.query("CREATE TABLE IF NOT EXISTS kept (n int)")
     own_server.query("INSERT INTO kept VALUES (1)")
     before = own_server.query("SELECT count(*) FROM kept")
@@ -52,7 +54,7 @@ def test_halt_and_resume(own_server: PostgresServer, immediate: bool) -> None:
     assert own_server.query("SELECT count(*) FROM kept") == before
 
 
-def test_a_server_ends_with_its_python(tmp_path: Path) -> None:
+def test_a_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", ORPHAN], cwd=TESTS, capture_output=True, text=True
     )
@@ -62,7 +64,7 @@ def test_a_server_ends_with_its_python(tmp_path: Path) -> None:
     subprocess.run(["rm", "-r", folder], check=True)
 
 
-def test_a_replica_that_is_promoted(own_server: PostgresServer) -> None:
+def test_a_promoted_replica_accepts_writes(own_server: PostgresServer) -> None:
     replica = Replica(own_server)
     try:
         replica.start()
@@ -95,7 +97,7 @@ def test_pgbouncer_shares_two_connections(own_server: PostgresServer) -> None:
         assert rows(dsn, "SELECT 1") == [(1,)]
 
 
-def test_tls_only(tls_server: TlsServer) -> None:
+def test_the_tls_server_rejects_plain_connections(tls_server: TlsServer) -> None:
     keys = tls_server.certificates
     good = tls_server.tls_dsn("postgres", keys.ca)
     used = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"

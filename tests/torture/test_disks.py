@@ -28,7 +28,7 @@ from torture.programs import (
     Program,
     Switch,
     check_file,
-    check_kept,
+    check_stored,
     forward,
     logged_ids,
     refused_dsn,
@@ -100,7 +100,7 @@ class Place:
 
 @pytest.fixture(params=["sqlite", "journal"])
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    """An empty folder that others may look into, and what lies in it."""
+    """An empty folder that other users may read, and the store in it."""
     folder = Path(tempfile.mkdtemp(prefix="runlog-disk-"))
     folder.chmod(0o755)
     path = folder / "runs.db"
@@ -132,29 +132,35 @@ def fill(place: Place, name: str, kind: str, tmp_path: Path) -> tuple[Ended, Pat
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_full_disk(kind: str, place: Place, tmp_path: Path) -> None:
+def test_runs_are_logged_again_once_a_full_disk_has_room(
+    kind: str, place: Place, tmp_path: Path
+) -> None:
     ended, saved = fill(place, "full", kind, tmp_path)
-    place.check_errors(ended.told["errors"], DISK_FULL)
-    assert ended.told["failed"] == len(ended.told["errors"]) >= 5
-    assert ended.told["logged"] >= 10  # before and between
-    assert len(ended.acknowledged) == ended.told["logged"] + 20
+    place.check_errors(ended.printed["errors"], DISK_FULL)
+    assert ended.printed["failed"] == len(ended.printed["errors"]) >= 5
+    assert ended.printed["logged"] >= 10  # before and between
+    assert len(ended.acknowledged) == ended.printed["logged"] + 20
     place.check(ended, saved)
 
 
-def test_a_disk_that_stays_full(place: Place, tmp_path: Path) -> None:
+def test_a_disk_that_stays_full_fails_runs_with_errors(
+    place: Place, tmp_path: Path
+) -> None:
     ended, saved = fill(place, "full_to_the_end", "limit", tmp_path)
-    place.check_errors(ended.told["errors"], DISK_FULL)
+    place.check_errors(ended.printed["errors"], DISK_FULL)
     assert len(ended.acknowledged) >= 10
     place.check(ended, saved)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_graphs_on_a_full_disk(kind: str, place: Place, tmp_path: Path) -> None:
-    """They run on; it is counted each time, and told once."""
+def test_graphs_keep_running_on_a_full_disk(
+    kind: str, place: Place, tmp_path: Path
+) -> None:
+    """Each failure is counted, and only the first is logged."""
     ended, saved = fill(place, "graphs", kind, tmp_path)
-    assert ended.told["well"] == [True] * 8
-    assert ended.told["errors"] == ended.told["errors_at_last"] == 5
-    (text,) = [text for text in ended.told["texts"] if "a graph's run" in text]
+    assert ended.printed["well"] == [True] * 8
+    assert ended.printed["errors"] == ended.printed["errors_at_last"] == 5
+    (text,) = [text for text in ended.printed["texts"] if "a graph's run" in text]
     assert text.startswith("ERROR: ")
     place.check_errors([[text, None, True]], DISK_FULL)
     place.check(ended, saved)
@@ -165,7 +171,7 @@ def test_graphs_on_a_full_disk(kind: str, place: Place, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["limit", "read_only"])
-def test_with_its_server_up_nothing_needs_the_disk(
+def test_runs_need_no_disk_while_the_server_is_up(
     kind: str, postgres_server: PostgresServer
 ) -> None:
     """Graphs as well, though they go by the journal when there can be one."""
@@ -178,7 +184,7 @@ def test_with_its_server_up_nothing_needs_the_disk(
             env["POSTGRES_DSN"] = postgres_server.dsn(name)
             args = ["server_is_up", kind, ""]
             ended = Program("filling", *args, folder=folder, env=env).wait()
-            assert ended.told == 0
+            assert ended.printed == 0
             rows = postgres_server.query("SELECT wpk_id FROM workflow_runs", dbname=name)
             graphs = [f"graph{number}" for number in range(5)]
             assert sorted(wpk for (wpk,) in rows) == [*graphs, *["w"] * 5]
@@ -187,12 +193,14 @@ def test_with_its_server_up_nothing_needs_the_disk(
 
 
 @pytest.mark.parametrize("what", ["folder", "file"])
-def test_read_only(what: str, place: Place, tmp_path: Path) -> None:
+def test_a_read_only_disk_fails_runs_with_errors(
+    what: str, place: Place, tmp_path: Path
+) -> None:
     args = ["read_only", what]
     ended = Program("filling", *args, folder=tmp_path, env=place.env).wait()
     cause = re.compile("Permission denied|readonly database|unable to open")
-    place.check_errors(ended.told, cause)
-    assert len(ended.told) == 3
+    place.check_errors(ended.printed, cause)
+    assert len(ended.printed) == 3
     place.check(ended)
 
 
@@ -228,7 +236,7 @@ def check_reported(texts: list[str], path: Path, times: int) -> None:
 
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("suffixes", GONE, ids=NAMES)
-def test_a_journal_that_is_deleted_again_and_again(
+def test_a_journal_deleted_under_load_is_recreated(
     suffixes: tuple[str, ...], processes: int, switched: Any, tmp_path: Path
 ) -> None:
     """What is logged after that is forwarded; with the file itself, all of it before."""
@@ -236,7 +244,7 @@ def test_a_journal_that_is_deleted_again_and_again(
     path = tmp_path / "journal.db"
     env = {"RUNLOG_SQLITE_PATH": str(path), "POSTGRES_DSN": switch.dsn}
     programs = [
-        Program("filling", "until_told", f"p{n}", folder=tmp_path, env=env)
+        Program("filling", "until_logged", f"p{n}", folder=tmp_path, env=env)
         for n in range(processes)
     ]
     before = dict.fromkeys(programs, 0)
@@ -259,16 +267,14 @@ def test_a_journal_that_is_deleted_again_and_again(
         program.tell("stop")
     ended = {program: program.wait() for program in programs}
     for program, one in ended.items():
-        assert one.told["flushed"], one.told
-        check_reported(one.told["texts"], path, 3)
+        assert one.printed["flushed"], one.printed
+        check_reported(one.printed["texts"], path, 3)
         found = set(logged_ids(database.query))
         assert set(one.acknowledged[before[program] :]) <= found
     check_file(path)
 
 
-def test_a_journal_that_is_deleted_when_nothing_more_is_logged(
-    switched: Any, tmp_path: Path
-) -> None:
+def test_a_journal_deleted_while_idle_is_reported(switched: Any, tmp_path: Path) -> None:
     """Its runs are lost, which is reported, and nothing waits for them."""
     switch, _ = switched
     path = tmp_path / "journal.db"
@@ -279,13 +285,13 @@ def test_a_journal_that_is_deleted_when_nothing_more_is_logged(
     delete(path, GONE[0])
     switch.on()
     ended = program.wait()
-    assert ended.told["flushed"]
-    check_reported(ended.told["texts"], path, 1)
-    assert ended.told["stats"]["waiting"] == 0
+    assert ended.printed["flushed"]
+    check_reported(ended.printed["texts"], path, 1)
+    assert ended.printed["stats"]["waiting"] == 0
 
 
 @pytest.fixture
-def database_away(
+def journal_and_database(
     postgres_server: PostgresServer, tmp_path: Path
 ) -> Iterator[tuple[dict[str, str], Store]]:
     """A journal whose server is away, and a database for what is in it."""
@@ -298,7 +304,7 @@ def database_away(
 
 
 @pytest.mark.parametrize("suffixes", GONE, ids=NAMES)
-def test_a_store_that_is_deleted(
+def test_a_deleted_store_is_recreated(
     suffixes: tuple[str, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What is logged after that is in the file at the path."""
@@ -366,7 +372,7 @@ def check_newer(text: str) -> None:
     assert re.search("newer .*upgrade runlog", text), text
 
 
-def test_tables_that_become_newer_under_a_process(
+def test_newer_tables_stop_only_new_processes(
     store: Store, run_python: RunPython
 ) -> None:
     """Who has them open goes on, as migrations only add; who comes is refused."""
@@ -382,7 +388,7 @@ def test_tables_that_become_newer_under_a_process(
     assert set(logged_ids(store.query)) == {"before", "after", "last"}
 
 
-def test_a_fork_finds_newer_tables(tmp_path: Path) -> None:
+def test_newer_tables_are_rejected_after_a_fork(tmp_path: Path) -> None:
     """The file is opened again on both sides, and what is refused is said."""
     store = Store("sqlite", {"sqlite_path": str(tmp_path / "runs.db")}, {})
     env = {"RUNLOG_SQLITE_PATH": store.options["sqlite_path"]}
@@ -395,14 +401,14 @@ def test_a_fork_finds_newer_tables(tmp_path: Path) -> None:
     assert len(lines) == 2
     for line in lines:
         check_newer(line)
-    check_kept(store.query, ended.acknowledged)
+    check_stored(store.query, ended.acknowledged)
 
 
-def test_a_journal_of_a_newer_version(
-    database_away: tuple[dict[str, str], Store], run_python: RunPython
+def test_a_journal_of_a_newer_version_is_rejected(
+    journal_and_database: tuple[dict[str, str], Store], run_python: RunPython
 ) -> None:
     """Found at first use, with the server away or up; who has it open goes on."""
-    env, database = database_away
+    env, database = journal_and_database
     path = env["RUNLOG_SQLITE_PATH"]
     journal = Store("sqlite", {"sqlite_path": path}, {})
     with runlog.Recorder(postgres_dsn=env["POSTGRES_DSN"], sqlite_path=path) as recorder:
@@ -433,7 +439,7 @@ VARIABLES = {
 
 
 @pytest.mark.parametrize(("option", "value"), WRONG)
-def test_an_option_that_is_wrong(option: str, value: Any) -> None:
+def test_an_invalid_option_raises(option: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=rf"^{option} \({VARIABLES[option]}\)"):
         runlog.Recorder(postgres_dsn=refused_dsn(), **{option: value})
 
@@ -441,7 +447,7 @@ def test_an_option_that_is_wrong(option: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("option", "value"), [(o, v) for o, v in WRONG if isinstance(v, str)]
 )
-def test_a_variable_that_is_wrong(
+def test_an_invalid_variable_raises(
     option: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLES[option], value)
@@ -459,7 +465,7 @@ def test_a_variable_that_is_wrong(
         {"postgres_timeout": "0.5", "postgres_pool": "64", "durability": "journal"},
     ],
 )
-def test_options_that_are_right(options: dict[str, Any], store: Store) -> None:
+def test_valid_options_are_accepted(options: dict[str, Any], store: Store) -> None:
     if store.kind == "sqlite" and options["durability"] == "store":
         options = options | {"durability": "disk"}
     with runlog.Recorder(**store.options, **options) as recorder:

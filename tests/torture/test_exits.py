@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from fixtures_postgres import PostgresServer
+from handler_graphs import every_page
 from torture.programs import (
     EXIT_BOUND,
     Ended,
@@ -86,8 +87,9 @@ FORWARDING = [
     "exit_in_node",
     "graphs_in_flight",
 ]
-# What may be kept though nobody was told any more: of threads that ended in the middle.
-UNTOLD = {
+# How many runs may be stored without an acknowledgement: those of threads that were
+# killed in the middle.
+UNACKNOWLEDGED = {
     "sigterm_beside_daemons": 4,
     "sigterm_handled_beside_daemons": 4,
     "daemons": 4,
@@ -104,7 +106,7 @@ OPEN = {"graphs_in_flight": 4}
 
 @dataclass(frozen=True)
 class Place:
-    """Where runs go, and how to look into it when all is over."""
+    """Where runs are stored, and how to read them after the program has ended."""
 
     env: dict[str, str]
     options: dict[str, Any]
@@ -113,14 +115,14 @@ class Place:
     """The run_ids that were there before."""
 
     def kept(self) -> Counter[tuple[str, str]]:
-        """(wpk_id, run_id) of what is kept in the end."""
+        """The (wpk_id, run_id) of every stored run; there may be more than a page."""
         path = Path(self.options["sqlite_path"])
         if "postgres_dsn" in self.options and path.exists():
             forward(self.options)
         if path.exists():
             check_file(path)
         with runlog.Recorder(**self.options) as recorder:
-            runs = recorder.list_runs(limit=10_000).runs
+            runs = every_page(recorder, limit=10_000)
         return Counter((run["wpk_id"], run["run_id"]) for run in runs)
 
 
@@ -173,28 +175,30 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         yield Place(env | {"POSTGRES_DSN": dsn}, options, before)
 
 
-def check(place: Place, ended: Ended, untold: int, open_runs: int = 0) -> None:
-    """What was acknowledged is kept, once; beside it at most so much."""
+def check(place: Place, ended: Ended, unacknowledged: int, open_runs: int = 0) -> None:
+    """Each acknowledged run is stored once, with at most that many others."""
     graphs = [name for name in ended.acknowledged if name == "graph"]
-    told = Counter(name for name in ended.acknowledged if name != "graph")
-    told.update(place.before)
+    acknowledged = Counter(name for name in ended.acknowledged if name != "graph")
+    acknowledged.update(place.before)
     kept = place.kept()
     assert set(kept.values()) <= {1}
     runs = Counter(run_id for wpk_id, run_id in kept if wpk_id == "w")
     others = sum(wpk_id == "graph" for wpk_id, _ in kept)
-    assert not told - runs
+    assert not acknowledged - runs
     assert others >= len(graphs) + open_runs
-    assert sum((runs - told).values()) + others - len(graphs) <= untold
+    assert sum((runs - acknowledged).values()) + others - len(graphs) <= unacknowledged
 
 
 @pytest.mark.parametrize(("place", "way"), CASES, indirect=["place"])
-def test_exit(way: str, place: Place, tmp_path: Path) -> None:
+def test_no_acknowledged_run_is_lost_at_exit(
+    way: str, place: Place, tmp_path: Path
+) -> None:
     program = Program("exiting", way, folder=tmp_path, env=place.env)
     ended = program.wait(code=CODES.get(way, 0))
     assert 0 < ended.exit_seconds < EXIT_BOUND
     if not way.startswith(("unused", "asyncio")):
         assert ended.acknowledged
-    check(place, ended, UNTOLD.get(way, 0), OPEN.get(way, 0))
+    check(place, ended, UNACKNOWLEDGED.get(way, 0), OPEN.get(way, 0))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +210,7 @@ def test_exit(way: str, place: Place, tmp_path: Path) -> None:
         ("inside", "journal"),
     ],
 )
-def test_exit_with_a_server_that_never_answers(
+def test_exit_does_not_wait_for_a_server_that_never_answers(
     way: str, durability: str, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
     """With the default time-out, as long as the bound: exit must not wait for it."""
@@ -220,11 +224,11 @@ def test_exit_with_a_server_that_never_answers(
         ended = Program("exiting", way, folder=tmp_path, env=env).wait()
         assert 0 < ended.exit_seconds < EXIT_BOUND
         options = {"sqlite_path": path, "postgres_dsn": postgres_server.dsn(name)}
-        untold = 4 if way == "inside" else UNTOLD.get(way, 0)
-        check(Place(env, options, []), ended, untold, OPEN.get(way, 0))
+        unacknowledged = 4 if way == "inside" else UNACKNOWLEDGED.get(way, 0)
+        check(Place(env, options, []), ended, unacknowledged, OPEN.get(way, 0))
 
 
-def test_regression_exit_with_several_journals_and_no_answer(
+def test_regression_exit_with_several_journals_takes_one_time_limit(
     postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
     """Each of them had its own time for its thread to end."""

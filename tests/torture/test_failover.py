@@ -12,7 +12,7 @@ from conftest import SANITIZED
 from fixtures_postgres import PostgresServer
 from helpers import minimal, until
 from torture.clusters import Bouncer, Replica, TlsServer, replicate_synchronously
-from torture.load import Acknowledged, Load, journal_rows, told, until_server
+from torture.load import Acknowledged, Load, count_logged, journal_rows, until_server
 from torture.writers import Writers
 
 import runlog
@@ -21,7 +21,7 @@ EACH = 40 if SANITIZED else 150
 
 
 def query_of(server: PostgresServer, dbname: str) -> Callable[..., list[Any]]:
-    """How to look into a database of a server."""
+    """A function that queries a database of the server."""
     return lambda *question: server.query(*question, dbname=dbname)
 
 
@@ -109,7 +109,7 @@ def test_a_replica_alone_takes_no_run_until_it_is_promoted(
     log.check(query_of(replica, dbname))
 
 
-def test_pgbouncer_is_restarted_under_load(
+def test_no_run_is_lost_when_pgbouncer_restarts(
     own_server: PostgresServer, bouncer: Bouncer, journal: str
 ) -> None:
     dbname = own_server.create_database()
@@ -130,7 +130,7 @@ def test_pgbouncer_is_restarted_under_load(
     assert journal_rows(journal) == []
 
 
-def test_the_server_behind_pgbouncer_is_killed(
+def test_no_run_is_lost_when_the_server_behind_pgbouncer_is_killed(
     own_server: PostgresServer, bouncer: Bouncer, journal: str
 ) -> None:
     """PgBouncer still answers then, and lets who asks wait."""
@@ -172,7 +172,7 @@ def test_processes_share_two_connections_of_pgbouncer(
     writers.check(query_of(own_server, dbname))
 
 
-def test_tls_with_verification(tls_server: TlsServer, journal: str) -> None:
+def test_tls_with_verification_stores_runs(tls_server: TlsServer, journal: str) -> None:
     dbname = tls_server.create_database()
     dsn = tls_server.tls_dsn(dbname, tls_server.certificates.ca)
     with runlog.Recorder(postgres_dsn=dsn, sqlite_path=journal) as recorder:
@@ -201,7 +201,7 @@ def test_tls_with_the_certificate_of_another(
         stats = recorder.stats()
         assert (stats["server"], stats["waiting"]) == ("away", 1)
         assert "certificate verify failed" in stats["server_error"]
-        assert told(caplog, "certificate verify failed") == 1
+        assert count_logged(caplog, "certificate verify failed") == 1
     assert tls_server.query("SELECT to_regclass('workflow_runs')", dbname=dbname) == [
         (None,)
     ]

@@ -21,7 +21,7 @@ from torture.programs import (
     Program,
     Switch,
     check_file,
-    check_kept,
+    check_stored,
     forward,
     logged_ids,
     refused_dsn,
@@ -34,7 +34,7 @@ WORKERS = 4
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that stands still for some seconds makes no run go by the journal."""
     monkeypatch.setenv("RUNLOG_POSTGRES_TIMEOUT", "60")
 
@@ -47,7 +47,7 @@ def run_forking(store: Store, tmp_path: Path, name: str, *args: Any) -> Ended:
         check_file(store.options["sqlite_path"])
     elif name != "node_forks":  # the handler's runs go by the journal
         assert not Path(store.options["sqlite_path"]).exists()
-    check_kept(store.query, ended.acknowledged)
+    check_stored(store.query, ended.acknowledged)
     return ended
 
 
@@ -56,7 +56,7 @@ def names(prefix: str, count: int) -> set[str]:
     return {f"{prefix}-{number}" for number in range(count)}
 
 
-def test_forks_under_load(store: Store, tmp_path: Path) -> None:
+def test_forks_under_load_lose_no_run(store: Store, tmp_path: Path) -> None:
     ended = run_forking(store, tmp_path, "under_load", ROUNDS)
     kept = set(ended.acknowledged)
     for number in range(ROUNDS):
@@ -64,7 +64,7 @@ def test_forks_under_load(store: Store, tmp_path: Path) -> None:
     assert len(kept) > ROUNDS * 4 + 2  # the threads logged as well
 
 
-def test_several_threads_fork_at_once(store: Store, tmp_path: Path) -> None:
+def test_several_threads_may_fork_at_once(store: Store, tmp_path: Path) -> None:
     rounds = ROUNDS // 5
     ended = run_forking(store, tmp_path, "threads_that_fork", rounds)
     for thread in range(3):
@@ -72,7 +72,7 @@ def test_several_threads_fork_at_once(store: Store, tmp_path: Path) -> None:
             assert names(f"f{thread}-{number}", 3) <= set(ended.acknowledged)
 
 
-def test_a_fork_beside_other_clients_of_the_databases(
+def test_a_process_with_other_database_clients_may_fork(
     store: Store, tmp_path: Path
 ) -> None:
     """Python's sqlite3 shares SQLite's own locks with runlog; libpq has some as well."""
@@ -82,21 +82,23 @@ def test_a_fork_beside_other_clients_of_the_databases(
 
 
 @pytest.mark.parametrize("name", ["while_it_is_made", "while_it_is_closed"])
-def test_a_fork_while_a_recorder_comes_or_goes(
+def test_a_fork_while_a_recorder_opens_or_closes_is_safe(
     name: str, store: Store, tmp_path: Path
 ) -> None:
     run_forking(store, tmp_path, name, ROUNDS)
 
 
 @pytest.mark.parametrize("name", ["prefork", "prefork_and_exit"])
-def test_four_prefork_workers(name: str, store: Store, tmp_path: Path) -> None:
+def test_four_prefork_workers_record(name: str, store: Store, tmp_path: Path) -> None:
     ended = run_forking(store, tmp_path, name, WORKERS, RUNS)
     of_children = set().union(*[names(f"w{n}", RUNS) for n in range(WORKERS)])
     assert len(of_children) == 200
     assert set(ended.acknowledged) == of_children | {"parent-0", "after-0"}
 
 
-def test_the_parent_exits_first(store: Store, tmp_path: Path) -> None:
+def test_children_record_after_the_parent_has_exited(
+    store: Store, tmp_path: Path
+) -> None:
     """What closes the database in the parent takes nothing from the children."""
     program = Program(
         "forking", "parent_goes_first", "4", "50", folder=tmp_path, env=store.env
@@ -104,37 +106,39 @@ def test_the_parent_exits_first(store: Store, tmp_path: Path) -> None:
     ended = program.wait()  # at the end of the pipes, so of the last child
     ends = {f"end-{number}" for number in range(4)}
     assert ends <= set(ended.acknowledged)
-    check_kept(store.query, [name for name in ended.acknowledged if name not in ends])
+    check_stored(store.query, [name for name in ended.acknowledged if name not in ends])
     assert len(ended.acknowledged) == 1 + 200 + 4
 
 
-def test_children_of_children(store: Store, tmp_path: Path) -> None:
+def test_children_of_children_record(store: Store, tmp_path: Path) -> None:
     ended = run_forking(store, tmp_path, "grandchildren", 4)
     assert len(ended.acknowledged) == 1 + 4 * 4
 
 
 @pytest.mark.parametrize("name", ["pool", "process_class", "executor"])
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_multiprocessing(method: str, name: str, store: Store, tmp_path: Path) -> None:
+def test_multiprocessing_children_record(
+    method: str, name: str, store: Store, tmp_path: Path
+) -> None:
     count = 8 if name == "process_class" else 40
     ended = run_forking(store, tmp_path, name, method, count)
     tasks = {f"task{number}" for number in range(count)}
     assert tasks | {"parent-0"} <= set(ended.acknowledged)
 
 
-def test_asyncio_in_parent_and_children(store: Store, tmp_path: Path) -> None:
+def test_asyncio_records_in_parent_and_children(store: Store, tmp_path: Path) -> None:
     ended = run_forking(store, tmp_path, "asyncio_in_both")
     assert len(ended.acknowledged) == (3 + 3) * 10
 
 
 @pytest.mark.parametrize("kind", ["exits", "returns", "parallel"])
-def test_a_node_that_forks(kind: str, store: Store, tmp_path: Path) -> None:
+def test_a_node_may_fork(kind: str, store: Store, tmp_path: Path) -> None:
     """The run begun in the parent ends in the parent, once; the child's own are kept."""
     ended = run_forking(store, tmp_path, "node_forks", kind)
-    ((_, status),) = ended.told["runs"]
+    ((_, status),) = ended.printed["runs"]
     assert status == "completed"
     nodes = ["node0", "node1"] if kind == "parallel" else ["node0"]
-    assert ended.told["nodes"] == ["begin", "end", *nodes]
+    assert ended.printed["nodes"] == ["begin", "end", *nodes]
     in_nodes = [name for name in ended.acknowledged if name.startswith("in-node-")]
     assert len(in_nodes) == 2 * len(nodes)
     wpks = store.query("SELECT wpk_id FROM workflow_runs WHERE wpk_id <> 'w'")
@@ -142,18 +146,18 @@ def test_a_node_that_forks(kind: str, store: Store, tmp_path: Path) -> None:
     assert sorted(wpk for (wpk,) in wpks) == sorted(expected)
 
 
-def test_graphs_in_prefork_workers(store: Store, tmp_path: Path) -> None:
+def test_graphs_in_prefork_workers_are_recorded(store: Store, tmp_path: Path) -> None:
     """On PostgreSQL they go through the journal, so there is a file."""
     program = Program(
         "forking", "graphs_in_children", "4", "50", folder=tmp_path, env=store.env
     )
     ended = program.wait()
-    assert ended.told == 0  # handler_errors
+    assert ended.printed == 0  # handler_errors
     assert len(set(ended.acknowledged)) == 202
     if store.kind == "postgres":
         forward(store.options)
     check_file(store.options["sqlite_path"])
-    check_kept(store.query, ended.acknowledged)
+    check_stored(store.query, ended.acknowledged)
 
 
 def ask(port: int, name: str) -> str:
@@ -164,9 +168,7 @@ def ask(port: int, name: str) -> str:
             return stream.readline().strip()
 
 
-def test_a_server_that_loads_the_program_before_it_forks(
-    store: Store, tmp_path: Path
-) -> None:
+def test_a_preloading_server_records_in_its_workers(store: Store, tmp_path: Path) -> None:
     program = Program("forking", "preload_server", "4", folder=tmp_path, env=store.env)
     assert program.process.stdout is not None
     port = int(program.process.stdout.readline())
@@ -175,7 +177,7 @@ def test_a_server_that_loads_the_program_before_it_forks(
         assert list(pool.map(lambda name: ask(port, name), wanted)) == wanted
     ended = program.wait()  # which ends its standard input
     assert ended.exit_seconds < 5
-    check_kept(store.query, ended.acknowledged)
+    check_stored(store.query, ended.acknowledged)
     assert set(ended.acknowledged) == {"preload-0", "stopped-0", *wanted}
     workers = {store.json("outputs", "w", name)["worker"] for name in wanted[:100]}
     assert len(workers) > 1
@@ -190,14 +192,14 @@ def test_the_parents_connections_outlive_its_children(
     with postgres_server.borrow_database() as name:
         env = {"POSTGRES_DSN": postgres_server.dsn(name)}
         ended = Program("forking", "connections", how, folder=tmp_path, env=env).wait()
-        before = ended.told["before"]
+        before = ended.printed["before"]
         assert len(before) == 2  # one writes, one reads
-        assert ended.told["after"] == ended.told["at_last"] == before
+        assert ended.printed["after"] == ended.printed["at_last"] == before
 
         def query(sql: str) -> list[Any]:
             return postgres_server.query(sql, dbname=name)
 
-        check_kept(query, ended.acknowledged)
+        check_stored(query, ended.acknowledged)
 
 
 @pytest.fixture
@@ -221,7 +223,7 @@ AWAY = ["under_load", "prefork", "prefork_and_exit", "grandchildren", "pool", "e
 
 @pytest.mark.parametrize("kind", ["refused", "silent"])
 @pytest.mark.parametrize("name", AWAY)
-def test_forks_while_the_server_is_away(
+def test_forks_during_an_outage_lose_no_run(
     name: str, kind: str, database: Store, tmp_path: Path
 ) -> None:
     """Parent and children keep their runs in one journal, and all of it is forwarded."""
@@ -236,10 +238,10 @@ def test_forks_while_the_server_is_away(
         ended = Program("forking", program, *arguments, folder=tmp_path, env=env).wait()
     forward(database.options | {"sqlite_path": journal})
     check_file(journal)
-    check_kept(database.query, ended.acknowledged)
+    check_stored(database.query, ended.acknowledged)
 
 
-def test_a_child_forwards_what_its_parent_left(
+def test_a_child_forwards_the_journal_of_its_parent(
     database: Store, switch: Switch, tmp_path: Path
 ) -> None:
     """The parent does nothing any more, so the child's worker thread must."""
@@ -250,7 +252,7 @@ def test_a_child_forwards_what_its_parent_left(
     assert program.process.stdout.readline() == "child waits\n"
     switch.on()
     ended = program.wait()
-    check_kept(database.query, ended.acknowledged)
+    check_stored(database.query, ended.acknowledged)
     assert len(ended.acknowledged) == 20 + 5
 
 
@@ -261,6 +263,6 @@ def test_a_fork_after_the_journal_was_deleted(database: Store, tmp_path: Path) -
     program = Program("forking", "journal_is_deleted", journal, folder=tmp_path, env=env)
     ended = program.wait()
     assert len(ended.acknowledged) == 9
-    assert "was deleted" in ended.told
+    assert "was deleted" in ended.printed
     forward(database.options | {"sqlite_path": journal})
     assert set(logged_ids(database.query)) == set(ended.acknowledged[3:])

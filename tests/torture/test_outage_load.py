@@ -94,7 +94,7 @@ def typical(windows: list[Window], what: str) -> float:
     return statistics.median(float(window[what]) for window in windows)
 
 
-def tell(name: str, windows: list[Window]) -> None:
+def print_windows(name: str, windows: list[Window]) -> None:
     runs = 4 * typical(windows, "runs")
     figures = ", ".join(f"{f} {typical(windows, f):.2f} ms" for f in ("p50", "p99"))
     worst = max(window["max"] for window in windows)
@@ -105,7 +105,7 @@ def tell(name: str, windows: list[Window]) -> None:
     )
 
 
-def check_kept(server: PostgresServer, dbname: str, total: dict[str, Any]) -> None:
+def check_stored(server: PostgresServer, dbname: str, total: dict[str, Any]) -> None:
     """Everything that was logged is there, once."""
     assert total["flushed"] is True
     assert total["forwarded"] == total["journaled"]
@@ -116,7 +116,7 @@ def check_kept(server: PostgresServer, dbname: str, total: dict[str, Any]) -> No
     assert kept == [(total["logged"], total["logged"], total["logged"] - 1)]
 
 
-def test_memory_and_latency(
+def test_memory_and_latency_stay_flat_during_an_outage(
     start: Callable[[str, str], Program],
     own_server: PostgresServer,
     postgres_server: PostgresServer,
@@ -137,16 +137,16 @@ def test_memory_and_latency(
             up += other.windows(UP)[1:]
         own_server.resume()
         total = program.finish()
-        check_kept(postgres_server, dbname, other.finish())
-    check_kept(own_server, lost, total)
+        check_stored(postgres_server, dbname, other.finish())
+    check_stored(own_server, lost, total)
     assert journal_rows(program.journal) == []
     check_file(program.journal)
     assert {window["server"] for window in away} == {"away"}
     assert {window["server"] for window in up} == {"up"}
     with capsys.disabled():
         print()
-        tell("up", up)
-        tell("away", away)
+        print_windows("up", up)
+        print_windows("away", away)
         print(f"{total['journaled']} runs, forwarded in {total['seconds']:.1f} s")
     if SANITIZED:  # its own memory and time are not what a program would see
         return

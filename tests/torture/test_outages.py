@@ -1,7 +1,7 @@
 """The connection fails in every way that a proxy can make it fail, and the server dies.
 
 What was acknowledged is in PostgreSQL afterwards, once, in its latest state; callers are
-quick as long as the server is away; and whoever watches is told.
+quick as long as the server is away; and the log says so.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from fixtures_proxy import Proxied
 from helpers import minimal
 from stopwatch import Stopwatch
 from torture.load import (
-    AWAY,
-    BACK,
+    ACCEPTING,
+    JOURNALING,
     Acknowledged,
     Load,
+    count_logged,
     journal_rows,
-    told,
+    until_logged,
     until_server,
-    until_told,
 )
 from torture.writers import check_file
 
@@ -59,7 +59,7 @@ def check_drained(recorder: runlog.Recorder, journal: str) -> None:
         check_file(journal)
 
 
-def break_it(proxied: Proxied, how: str) -> None:
+def break_connections(proxied: Proxied, how: str) -> None:
     """One of the ways in which a connection fails."""
     proxy = proxied.proxy
     if how == "outage":
@@ -76,11 +76,13 @@ def break_it(proxied: Proxied, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["outage", "stall", "slow", "black hole"])
-def test_load_over_an_outage(proxied: Proxied, recorder: Any, how: str) -> None:
+def test_load_over_an_outage_loses_no_run(
+    proxied: Proxied, recorder: Any, how: str
+) -> None:
     with Load(recorder) as load:
         for _ in range(ROUNDS):
             load.some_more()
-            break_it(proxied, how)
+            break_connections(proxied, how)
             until_server(recorder, "away")
             load.some_more()
             assert recorder.stats()["waiting"] > 0
@@ -111,7 +113,9 @@ def test_regression_a_black_hole_in_the_middle_of_a_batch(proxied: Proxied) -> N
         acknowledged.check(proxied.query)
 
 
-def test_load_over_dropped_connections(proxied: Proxied, recorder: Any) -> None:
+def test_load_over_dropped_connections_loses_no_run(
+    proxied: Proxied, recorder: Any
+) -> None:
     """The server is there all the time, and each connection dies young."""
     with Load(recorder) as load:
         for _ in range(ROUNDS * 5):
@@ -122,11 +126,13 @@ def test_load_over_dropped_connections(proxied: Proxied, recorder: Any) -> None:
     load.acknowledged.check(proxied.query)
 
 
-def test_refused_connections_beside_a_good_one(proxied: Proxied, recorder: Any) -> None:
+def test_refused_connections_do_not_stop_writes_over_an_open_one(
+    proxied: Proxied, recorder: Any
+) -> None:
     """Too little to call the server away: writes go on over the connection there is."""
     with Load(recorder) as load:
         load.some_more()
-        break_it(proxied, "refuse new ones")
+        break_connections(proxied, "refuse new ones")
         load.some_more()
         proxied.proxy.forward()
     check_drained(recorder, proxied.journal)
@@ -143,14 +149,14 @@ def test_the_server_is_killed_under_load(
         with Load(recorder) as load:
             for number in range(ROUNDS):
                 load.over_a_crash(own_server)
-                until_told(caplog, BACK, number + 1)
-                assert told(caplog, AWAY) == number + 1
+                until_logged(caplog, ACCEPTING, number + 1)
+                assert count_logged(caplog, JOURNALING) == number + 1
         check_drained(recorder, path)
         load.acknowledged.check(lambda *q: own_server.query(*q, dbname=dbname))
         assert recorder.stats()["journaled"] > 0
 
 
-def test_who_comes_after_the_first_does_not_wait(
+def test_only_the_first_call_waits_for_an_unavailable_server(
     proxied: Proxied, recorder: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = Acknowledged("w")
@@ -170,7 +176,7 @@ def test_who_comes_after_the_first_does_not_wait(
     assert (stats["failed"], stats["forwarded"], stats["rejected"]) == (0, 0, 0)
     assert isinstance(stats["server_error"], str)
     assert len(journal_rows(proxied.journal)) == 21
-    until_told(caplog, AWAY, 1)
+    until_logged(caplog, JOURNALING, 1)
 
     proxied.proxy.forward()
     until_server(recorder, "up")
@@ -179,12 +185,14 @@ def test_who_comes_after_the_first_does_not_wait(
     stats = recorder.stats()
     assert (stats["journaled"], stats["forwarded"]) == (21, 21)
     assert stats["server_error"] is None
-    until_told(caplog, BACK, 1)
-    assert told(caplog, AWAY) == 1
+    until_logged(caplog, ACCEPTING, 1)
+    assert count_logged(caplog, JOURNALING) == 1
     log.check(proxied.query)
 
 
-def test_flush_tells_the_truth(proxied: Proxied, recorder: Any) -> None:
+def test_flush_returns_false_until_the_server_has_every_run(
+    proxied: Proxied, recorder: Any
+) -> None:
     proxied.proxy.outage()
     recorder.log_run(minimal())
     start, watch = time.monotonic(), Stopwatch()
@@ -196,7 +204,9 @@ def test_flush_tells_the_truth(proxied: Proxied, recorder: Any) -> None:
     assert proxied.query("SELECT count(*) FROM workflow_runs") == [(2,)]
 
 
-def test_reads_while_the_server_is_away(proxied: Proxied, recorder: Any) -> None:
+def test_reads_fail_fast_while_the_server_is_unavailable(
+    proxied: Proxied, recorder: Any
+) -> None:
     """They say so, soon; and see what was logged meanwhile once it is back."""
     proxied.proxy.outage()
     recorder.log_run(minimal(outputs="from the journal"))
@@ -211,7 +221,7 @@ def test_reads_while_the_server_is_away(proxied: Proxied, recorder: Any) -> None
     assert recorder.get_run("r1")["outputs"] == "from the journal"
 
 
-def test_reads_wait_for_what_this_recorder_has_journaled(proxied: Proxied) -> None:
+def test_reads_wait_for_the_runs_this_recorder_has_journaled(proxied: Proxied) -> None:
     with runlog.Recorder(**proxied.options, durability="journal") as recorder:
         for number in range(100):
             recorder.log_run(minimal(f"r{number}"))
@@ -293,11 +303,11 @@ def test_a_batch_is_cut_anywhere_while_it_is_forwarded(
 
 
 @pytest.mark.parametrize("how", ["outage", "stall"])
-def test_the_first_use_while_the_server_is_away(
+def test_the_first_use_may_be_during_an_outage(
     proxied: Proxied, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     """Before a migration could be applied: the tables are made when it comes."""
-    break_it(proxied, how)
+    break_connections(proxied, how)
     with runlog.Recorder(**proxied.options, postgres_timeout=2) as recorder:
         log = Acknowledged("w")
         log.log(recorder, "first")
@@ -305,20 +315,20 @@ def test_the_first_use_while_the_server_is_away(
         for number in range(10):
             log.log(recorder, f"r{number}", outputs=number)
         assert watch.seconds < QUICK
-        until_told(caplog, AWAY, 1)
+        until_logged(caplog, JOURNALING, 1)
         proxied.proxy.forward()
         check_drained(recorder, proxied.journal)
         log.check(proxied.query)
 
 
 @pytest.mark.parametrize("how", ["outage", "stall", "slow", "black hole"])
-def test_close_does_not_wait_for_a_server_that_is_away(
+def test_close_does_not_wait_for_an_unavailable_server(
     proxied: Proxied, how: str
 ) -> None:
     """What waits is forwarded by whoever comes next."""
     recorder = runlog.Recorder(**proxied.options, postgres_timeout=1)
     recorder.log_run(minimal("first"))
-    break_it(proxied, how)
+    break_connections(proxied, how)
     recorder.log_run(minimal("second"))
     watch = Stopwatch()
     recorder.close()
@@ -330,14 +340,14 @@ def test_close_does_not_wait_for_a_server_that_is_away(
         assert len(other.list_runs().runs) == 2
 
 
-def test_close_forwards_what_it_can(proxied: Proxied) -> None:
+def test_close_forwards_the_journal(proxied: Proxied) -> None:
     with runlog.Recorder(**proxied.options, durability="journal") as recorder:
         for number in range(500):
             recorder.log_run(minimal(f"r{number}"))
     assert proxied.query("SELECT count(*) FROM workflow_runs") == [(500,)]
 
 
-def test_the_journal_is_made_at_the_first_fallback(
+def test_the_journal_is_created_at_the_first_fallback(
     proxied: Proxied, recorder: Any
 ) -> None:
     assert not Path(proxied.journal).exists()

@@ -215,8 +215,8 @@ def test_processes_share_the_work(
     embedded = check_all(store, embedding_server, index, told)
     assert len(embedded) == 240
     assert set(embedded.values()) == {1}
-    assert sum(one.told["embedded"] for one in ended) == 240
-    assert sum(one.told["upserted"] for one in ended) == 240
+    assert sum(one.printed["embedded"] for one in ended) == 240
+    assert sum(one.printed["upserted"] for one in ended) == 240
 
 
 # ---- servers that are away -------------------------------------------------------------

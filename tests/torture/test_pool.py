@@ -33,7 +33,7 @@ NO_WRITES, NO_READS = "SHARE", "ACCESS EXCLUSIVE"
 
 @dataclass(frozen=True)
 class Database:
-    """An empty database, and a look at who is connected to it."""
+    """An empty database, and its open connections."""
 
     server: PostgresServer
     name: str
@@ -153,7 +153,7 @@ def test_readers_share_the_connections(
         assert database.connections() == readers | {writer}
 
 
-def test_connections_are_made_when_they_are_needed(database: Database) -> None:
+def test_connections_are_opened_only_when_needed(database: Database) -> None:
     """One reader after the other needs one of them, whatever is allowed."""
     with database.recorder(8) as recorder:
         assert len(database.connections()) == 1
@@ -163,7 +163,7 @@ def test_connections_are_made_when_they_are_needed(database: Database) -> None:
     until(lambda: database.connections() == set())
 
 
-def test_no_connection_is_free_in_time(
+def test_a_read_without_a_free_connection_names_the_setting(
     database: Database, threads: ThreadPoolExecutor
 ) -> None:
     """The reader is told which setting it is, and the next one reads again."""

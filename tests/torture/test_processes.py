@@ -35,10 +35,10 @@ def leave_runs_behind(proxied: Proxied, writers: Writers) -> None:
     assert len(journal_rows(proxied.journal)) >= 300
 
 
-def test_who_lives_forwards_what_the_dead_have_left(
+def test_a_live_process_forwards_the_runs_of_killed_ones(
     proxied: Proxied, writers: Writers
 ) -> None:
-    """The one that lives is not told, and calls nothing after that."""
+    """The live process does not call runlog again after the others are killed."""
     proxied.proxy.outage()
     with runlog.Recorder(**proxied.options) as recorder:
         recorder.log_run(minimal("first", "other"))
@@ -50,7 +50,7 @@ def test_who_lives_forwards_what_the_dead_have_left(
     check_file(proxied.journal)
 
 
-def test_who_starts_forwards_what_the_dead_have_left(
+def test_a_new_process_forwards_the_runs_of_killed_ones(
     proxied: Proxied, writers: Writers
 ) -> None:
     leave_runs_behind(proxied, writers)
@@ -63,7 +63,7 @@ def test_who_starts_forwards_what_the_dead_have_left(
     writers.check(proxied.query)
 
 
-def test_the_first_run_of_a_start_brings_the_old_ones_along(
+def test_the_first_run_of_a_new_process_forwards_the_old_ones(
     proxied: Proxied, writers: Writers
 ) -> None:
     """No flush is needed for it."""
@@ -76,10 +76,10 @@ def test_the_first_run_of_a_start_brings_the_old_ones_along(
     writers.check(proxied.query)
 
 
-def test_the_lease_of_a_process_that_was_killed_while_it_forwarded(
+def test_the_lease_of_a_process_killed_while_forwarding_expires(
     proxied: Proxied, writers: Writers
 ) -> None:
-    """It is killed with its batch on the way, and nobody waits for it for ever."""
+    """The process is killed while its batch is on the way."""
     writer = writers.start()
     writers.until_acknowledged(100)
     proxied.proxy.stall()
@@ -96,7 +96,7 @@ def test_the_lease_of_a_process_that_was_killed_while_it_forwarded(
     writers.check(proxied.query)
 
 
-def test_living_processes_share_the_work(proxied: Proxied, writers: Writers) -> None:
+def test_live_processes_share_the_forwarding(proxied: Proxied, writers: Writers) -> None:
     """Each run is forwarded by one of them, and by one only."""
     proxied.proxy.outage()
     both = [writers.start("400"), writers.start("400")]
@@ -130,12 +130,12 @@ def test_two_recorders_of_one_process_share_a_journal(proxied: Proxied) -> None:
 
 
 def test_a_workflow_is_forwarded_in_order(proxied: Proxied) -> None:
-    """Who looks in between never sees a later run without the ones before it.
+    """A reader never sees a later run without the ones before it.
 
     The server is reached directly: the proxy would wait for the interpreter's lock,
     which the loop seldom gives up.
     """
-    look = "SELECT count(*), max(run_id::int) FROM workflow_runs WHERE wpk_id = 'w'"
+    progress = "SELECT count(*), max(run_id::int) FROM workflow_runs WHERE wpk_id = 'w'"
     dsn = proxied.server.dsn(proxied.dbname)
     seen: set[tuple[int, int | None]] = set()
     numbers = itertools.count()
@@ -151,9 +151,9 @@ def test_a_workflow_is_forwarded_in_order(proxied: Proxied) -> None:
         while len(seen) <= 10 and time.monotonic() < deadline:
             for number in itertools.islice(numbers, 20):
                 recorder.log_run(minimal(str(number)))
-            seen.update(other.execute(look).fetchall())
+            seen.update(other.execute(progress).fetchall())
         assert recorder.flush(60) is True
     assert all(count == (-1 if last is None else last) + 1 for count, last in seen)
     assert len(seen) > 10
     logged = next(numbers)
-    assert proxied.query(look) == [(logged, logged - 1)]
+    assert proxied.query(progress) == [(logged, logged - 1)]

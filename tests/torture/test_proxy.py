@@ -85,7 +85,7 @@ def says_nothing(client: socket.socket, seconds: float = 0.3) -> bool:
         client.settimeout(20)
 
 
-def test_it_forwards_and_counts(proxy: Proxy, echo: Echo) -> None:
+def test_the_proxy_forwards_and_counts(proxy: Proxy, echo: Echo) -> None:
     message = bytes(range(256)) * 4000
     with connect(proxy) as client:
         sender = threading.Thread(target=client.sendall, args=(message,))
@@ -103,7 +103,7 @@ def test_it_forwards_and_counts(proxy: Proxy, echo: Echo) -> None:
     )
 
 
-def test_a_unix_socket_behind_it(tmp_path: Path) -> None:
+def test_the_server_may_be_a_unix_socket(tmp_path: Path) -> None:
     path = str(tmp_path / "echo")
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(path)
@@ -130,7 +130,7 @@ def test_refuse_leaves_connections_alone(proxy: Proxy) -> None:
             assert receive(new, 1) == b"b"
 
 
-def test_drop_resets_the_connections_of_now(proxy: Proxy, echo: Echo) -> None:
+def test_drop_resets_the_open_connections(proxy: Proxy, echo: Echo) -> None:
     with connect(proxy) as one, connect(proxy) as two:
         for client in (one, two):
             client.sendall(b"a")
@@ -143,7 +143,7 @@ def test_drop_resets_the_connections_of_now(proxy: Proxy, echo: Echo) -> None:
             assert receive(new, 1) == b"b"
 
 
-def test_outage(proxy: Proxy) -> None:
+def test_an_outage_resets_and_refuses_connections(proxy: Proxy) -> None:
     with connect(proxy) as client:
         client.sendall(b"a")
         assert receive(client, 1) == b"a"
@@ -177,7 +177,7 @@ def test_a_stalled_connection_can_be_dropped(proxy: Proxy) -> None:
         assert receive_all(client) == b""
 
 
-def test_delay(proxy: Proxy) -> None:
+def test_delay_holds_back_every_byte(proxy: Proxy) -> None:
     with connect(proxy) as client:
         proxy.delay(0.2)
         start = time.monotonic()
@@ -192,7 +192,9 @@ def test_delay(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 6, 9])
-def test_cut_up(proxy: Proxy, echo: Echo, count: int) -> None:
+def test_cut_up_ends_a_connection_after_so_many_bytes(
+    proxy: Proxy, echo: Echo, count: int
+) -> None:
     """Over several pieces; the connection after it is whole."""
     proxy.cut_after(count, up=True)
     with connect(proxy) as client, pytest.raises((ConnectionResetError, BrokenPipeError)):
@@ -209,7 +211,9 @@ def test_cut_up(proxy: Proxy, echo: Echo, count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 100_000])
-def test_cut_down(proxy: Proxy, echo: Echo, count: int) -> None:
+def test_cut_down_ends_a_connection_after_so_many_bytes(
+    proxy: Proxy, echo: Echo, count: int
+) -> None:
     message = bytes(range(256)) * 400
     proxy.cut_after(count, up=False)
     with connect(proxy) as client:
@@ -219,7 +223,9 @@ def test_cut_down(proxy: Proxy, echo: Echo, count: int) -> None:
     assert proxy.bytes_down == count
 
 
-def test_a_black_hole_swallows_the_connections_of_now(proxy: Proxy, echo: Echo) -> None:
+def test_a_black_hole_swallows_only_the_open_connections(
+    proxy: Proxy, echo: Echo
+) -> None:
     with connect(proxy) as old:
         old.sendall(b"a")
         assert receive(old, 1) == b"a"
@@ -235,7 +241,7 @@ def test_a_black_hole_swallows_the_connections_of_now(proxy: Proxy, echo: Echo) 
     assert echo.got == b"ab"
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_an_unavailable_server_resets_the_client() -> None:
     """Who connects is reset, at once or a moment later."""
     with (
         Proxy(("127.0.0.1", 1)) as proxy,

@@ -17,13 +17,13 @@ from fixtures_postgres import PostgresServer, server_user
 from fixtures_proxy import Proxied
 from helpers import minimal
 from torture.load import (
-    AWAY,
-    BACK,
+    ACCEPTING,
+    JOURNALING,
     Acknowledged,
+    count_logged,
     journal_rows,
-    told,
+    until_logged,
     until_server,
-    until_told,
 )
 
 import runlog
@@ -85,7 +85,7 @@ def goes_to_the_journal(recorder: runlog.Recorder, log: Acknowledged, why: str) 
     assert why in stats["server_error"]
 
 
-def comes_back(recorder: runlog.Recorder, log: Acknowledged, query: Any) -> None:
+def is_forwarded(recorder: runlog.Recorder, log: Acknowledged, query: Any) -> None:
     """It is forwarded, and the next one goes to the server itself."""
     assert recorder.flush(60) is True
     until_server(recorder, "up")
@@ -95,7 +95,7 @@ def comes_back(recorder: runlog.Recorder, log: Acknowledged, query: Any) -> None
     log.check(query)
 
 
-def test_a_database_that_is_made_read_only(limited: Limited) -> None:
+def test_runs_are_journaled_while_the_database_is_read_only(limited: Limited) -> None:
     """As after a failover: the connection is fine, and nothing can be written."""
     with runlog.Recorder(**limited.options) as recorder:
         log = Acknowledged("w")
@@ -106,10 +106,12 @@ def test_a_database_that_is_made_read_only(limited: Limited) -> None:
         goes_to_the_journal(recorder, log, "read-only")
         assert recorder.get_run("before") is not None  # reading still works
         limited.server.query(f"{name} RESET default_transaction_read_only")
-        comes_back(recorder, log, limited.query)
+        is_forwarded(recorder, log, limited.query)
 
 
-def test_too_many_connections(limited: Limited) -> None:
+def test_runs_are_journaled_while_there_are_too_many_connections(
+    limited: Limited,
+) -> None:
     with runlog.Recorder(**limited.options) as recorder:
         log = Acknowledged("w")
         log.log(recorder, "before")
@@ -117,7 +119,7 @@ def test_too_many_connections(limited: Limited) -> None:
         limited.disconnect()
         goes_to_the_journal(recorder, log, "too many connections")
         limited.server.query(f"ALTER ROLE {limited.role} CONNECTION LIMIT -1")
-        comes_back(recorder, log, limited.query)
+        is_forwarded(recorder, log, limited.query)
 
 
 def test_one_connection_is_enough_to_write(limited: Limited) -> None:
@@ -132,7 +134,9 @@ def test_one_connection_is_enough_to_write(limited: Limited) -> None:
 
 
 @pytest.mark.parametrize("setting", ["statement_timeout", "lock_timeout"])
-def test_a_time_out_of_the_role(limited: Limited, setting: str) -> None:
+def test_runs_are_journaled_after_a_timeout_of_the_role(
+    limited: Limited, setting: str
+) -> None:
     limited.server.query(f"ALTER ROLE {limited.role} SET {setting} = '200ms'")
     with runlog.Recorder(**limited.options) as recorder:
         log = Acknowledged("w")
@@ -141,10 +145,10 @@ def test_a_time_out_of_the_role(limited: Limited, setting: str) -> None:
             other.execute(LOCK)
             goes_to_the_journal(recorder, log, "timeout")
             other.rollback()
-        comes_back(recorder, log, limited.query)
+        is_forwarded(recorder, log, limited.query)
 
 
-def test_a_time_out_of_ours_behind_a_lock(limited: Limited) -> None:
+def test_runs_are_journaled_after_our_timeout_behind_a_lock(limited: Limited) -> None:
     """What waits there for the lock may still be committed: then it is the same run."""
     with runlog.Recorder(**limited.options, postgres_timeout=0.3) as recorder:
         log = Acknowledged("w")
@@ -155,11 +159,11 @@ def test_a_time_out_of_ours_behind_a_lock(limited: Limited) -> None:
             log.log(recorder, "behind it", outputs=2)
             assert recorder.stats()["journaled"] == 2
             other.rollback()
-        comes_back(recorder, log, limited.query)
+        is_forwarded(recorder, log, limited.query)
         assert log.states["behind it"] == ("completed", 2)
 
 
-def test_a_server_that_shuts_down_gently(
+def test_runs_are_journaled_while_the_server_shuts_down(
     own_server: PostgresServer, tmp_path: Path
 ) -> None:
     dbname = own_server.create_database()
@@ -172,7 +176,7 @@ def test_a_server_that_shuts_down_gently(
             log.log(recorder, f"r{number}")
         assert recorder.stats()["waiting"] == 10
         own_server.resume()
-        comes_back(recorder, log, lambda *q: own_server.query(*q, dbname=dbname))
+        is_forwarded(recorder, log, lambda *q: own_server.query(*q, dbname=dbname))
 
 
 def complaints(server: PostgresServer, dbname: str) -> int:
@@ -184,7 +188,7 @@ def complaints(server: PostgresServer, dbname: str) -> int:
 
 
 @pytest.fixture
-def picky(proxied: Proxied) -> Proxied:
+def constrained(proxied: Proxied) -> Proxied:
     """A database whose owner does not want runs with the status evil."""
     with runlog.Recorder(**proxied.options) as recorder:
         recorder.log_run(minimal("first", "other"))
@@ -196,57 +200,57 @@ def rejected_as(row: Any) -> tuple[Any, ...]:
     return row["wpk_id"], row["run_id"], row["status"], row["sqlstate"]
 
 
-def test_what_is_refused_for_good_is_kept_and_not_tried_again(picky: Proxied) -> None:
-    with runlog.Recorder(**picky.options) as recorder:
+def test_a_rejected_run_is_stored_and_not_retried(constrained: Proxied) -> None:
+    with runlog.Recorder(**constrained.options) as recorder:
         log = Acknowledged("w")
         with pytest.raises(StoreError, match="no_evil") as caught:
             recorder.log_run(minimal("bad", outputs="kept") | {"status": "evil"})
         assert (caught.value.sqlstate, caught.value.retryable) == ("23514", False)
-        tries = complaints(picky.server, picky.dbname)
+        tries = complaints(constrained.server, constrained.dbname)
         assert tries >= 1
         stats = recorder.stats()
         assert (stats["rejected"], stats["waiting"], stats["server"]) == (1, 0, "up")
-        (row,) = journal_rows(picky.journal, "journal_rejected")
+        (row,) = journal_rows(constrained.journal, "journal_rejected")
         assert rejected_as(row) == ("w", "bad", "evil", "23514")
         assert "no_evil" in row["reason"]
         assert (row["outputs"], bool(row["rejected_at"])) == ('"kept"', True)
 
-        picky.proxy.outage()  # an outage and a drain later, nobody has tried it again
+        constrained.proxy.outage()  # the run is not retried after an outage
         log.log(recorder, "good")
-        picky.proxy.forward()
+        constrained.proxy.forward()
         assert recorder.flush(60) is True
         assert recorder.stats()["rejected"] == 1
-    with runlog.Recorder(**picky.options) as recorder:
+    with runlog.Recorder(**constrained.options) as recorder:
         log.log(recorder, "better")
         assert recorder.flush(60) is True
         assert recorder.stats()["rejected"] == 1
-    assert complaints(picky.server, picky.dbname) == tries
-    log.check(picky.query)
+    assert complaints(constrained.server, constrained.dbname) == tries
+    log.check(constrained.query)
 
 
-def test_what_is_refused_while_it_is_forwarded(
-    picky: Proxied, caplog: pytest.LogCaptureFixture
+def test_a_run_rejected_while_forwarded_does_not_block_others(
+    constrained: Proxied, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The caller has long gone: the rest of its batch arrives, and the journal drains."""
-    with runlog.Recorder(**picky.options, durability="journal") as recorder:
+    with runlog.Recorder(**constrained.options, durability="journal") as recorder:
         log = Acknowledged("w")
-        picky.proxy.outage()
+        constrained.proxy.outage()
         for number in range(250):
             if number % 50 == 7:
                 recorder.log_run(minimal(f"bad{number}") | {"status": "evil"})
             else:
                 log.log(recorder, f"r{number}", outputs=number)
-        picky.proxy.forward()
+        constrained.proxy.forward()
         assert recorder.flush(60) is True
         stats = recorder.stats()
         assert (stats["rejected"], stats["waiting"], stats["journaled"]) == (5, 0, 250)
         assert stats["forwarded"] == 245
-    assert journal_rows(picky.journal) == []
-    rejected = journal_rows(picky.journal, "journal_rejected")
+    assert journal_rows(constrained.journal) == []
+    rejected = journal_rows(constrained.journal, "journal_rejected")
     assert [row["run_id"] for row in rejected] == [f"bad{n}" for n in range(7, 250, 50)]
     assert all("no_evil" in row["reason"] for row in rejected)
-    log.check(picky.query)
-    assert picky.query("SELECT 1 FROM workflow_runs WHERE status = 'evil'") == []
+    log.check(constrained.query)
+    assert constrained.query("SELECT 1 FROM workflow_runs WHERE status = 'evil'") == []
 
 
 REFUSE = """
@@ -267,7 +271,7 @@ DROP_REFUSE = "DROP FUNCTION refuse CASCADE"
     "code",
     ["25006", "40001", "40P01", "53100", "53200", "55P03", "57014", "58030", "XX000"],
 )
-def test_a_reason_that_may_pass(proxied: Proxied, code: str) -> None:
+def test_a_transient_error_is_retried(proxied: Proxied, code: str) -> None:
     """The run waits, and arrives once the reason has gone."""
     with runlog.Recorder(**proxied.options) as recorder:
         log = Acknowledged("w")
@@ -279,10 +283,10 @@ def test_a_reason_that_may_pass(proxied: Proxied, code: str) -> None:
         stats = recorder.stats()
         assert (stats["journaled"], stats["rejected"], stats["failed"]) == (1, 0, 0)
         proxied.query(DROP_REFUSE)
-        comes_back(recorder, log, proxied.query)
+        is_forwarded(recorder, log, proxied.query)
 
 
-def test_a_run_that_is_never_taken_for_a_reason_that_may_pass(proxied: Proxied) -> None:
+def test_a_lasting_transient_error_blocks_no_caller(proxied: Proxied) -> None:
     """What is logged behind it waits with it, as in an outage: nobody is held up."""
     with runlog.Recorder(**proxied.options, durability="journal") as recorder:
         log = Acknowledged("w")
@@ -309,7 +313,7 @@ def test_a_run_that_is_never_taken_for_a_reason_that_may_pass(proxied: Proxied) 
 
 
 @pytest.mark.parametrize("code", ["22003", "23505", "42P10", "44000", "54000", "P0001"])
-def test_a_reason_that_will_not_pass(proxied: Proxied, code: str) -> None:
+def test_a_permanent_error_rejects_the_run(proxied: Proxied, code: str) -> None:
     with runlog.Recorder(**proxied.options) as recorder:
         log = Acknowledged("w")
         log.log(recorder, "first")
@@ -360,7 +364,7 @@ def full_disk(limited: Limited) -> Iterator[Callable[[], None]]:
             subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_the_disk_of_the_server_is_full(limited: Limited) -> None:
+def test_runs_are_journaled_while_the_servers_disk_is_full(limited: Limited) -> None:
     """Nothing is lost, from the first run that has no room until there is room again."""
     with runlog.Recorder(**limited.options) as recorder:
         log = Acknowledged("w")
@@ -372,11 +376,11 @@ def test_the_disk_of_the_server_is_full(limited: Limited) -> None:
             assert (stats["failed"], stats["rejected"]) == (0, 0)
             assert stats["waiting"] >= 10
             make_room()
-            comes_back(recorder, log, limited.query)
+            is_forwarded(recorder, log, limited.query)
 
 
-def test_a_permission_that_was_taken_away_is_said(limited: Limited) -> None:
-    """SQLSTATE 42: whoever has to mend it is told at once, and the run is kept."""
+def test_a_revoked_permission_is_reported(limited: Limited) -> None:
+    """SQLSTATE 42 needs an administrator: it is logged at once, and the run is stored."""
     with runlog.Recorder(**limited.options) as recorder:
         recorder.log_run(minimal("before"))
         limited.query("ALTER TABLE workflow_runs OWNER TO postgres")
@@ -386,8 +390,8 @@ def test_a_permission_that_was_taken_away_is_said(limited: Limited) -> None:
         assert recorder.stats()["rejected"] == 1
 
 
-def test_flush_does_not_wait_for_what_was_rejected(picky: Proxied) -> None:
-    with runlog.Recorder(**picky.options) as recorder:
+def test_flush_does_not_wait_for_rejected_runs(constrained: Proxied) -> None:
+    with runlog.Recorder(**constrained.options) as recorder:
         with pytest.raises(StoreError):
             recorder.log_run(minimal("bad") | {"status": "evil"})
         start = time.monotonic()
@@ -395,7 +399,7 @@ def test_flush_does_not_wait_for_what_was_rejected(picky: Proxied) -> None:
         assert time.monotonic() - start < 10
 
 
-def test_an_outage_is_told_once(
+def test_an_outage_is_logged_once(
     proxied: Proxied, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not once a run, and not again for another reason."""
@@ -409,6 +413,6 @@ def test_an_outage_is_told_once(
             recorder.log_run(minimal(f"r{number}"))
         proxied.proxy.forward()
         assert recorder.flush(60) is True
-        until_told(caplog, BACK, told(caplog, AWAY))
-    assert 1 <= told(caplog, AWAY) <= 2
-    assert told(caplog, BACK) == told(caplog, AWAY)
+        until_logged(caplog, ACCEPTING, count_logged(caplog, JOURNALING))
+    assert 1 <= count_logged(caplog, JOURNALING) <= 2
+    assert count_logged(caplog, ACCEPTING) == count_logged(caplog, JOURNALING)

@@ -147,7 +147,9 @@ def latest(logs: Sequence[Log]) -> Acknowledged:
     return end
 
 
-def test_the_same_journal_again_and_again(journal: Journal, query: Query) -> None:
+def test_forwarding_a_journal_again_changes_nothing(
+    journal: Journal, query: Query
+) -> None:
     logs = story(150)
     copy = journal.fill(logs)
     assert len(journal_rows(str(journal.path))) == len(logs)
@@ -160,7 +162,9 @@ def test_the_same_journal_again_and_again(journal: Journal, query: Query) -> Non
         assert query(EVERYTHING, "w") == rows  # updated_at as well
 
 
-def test_prefixes_of_the_journal(journal: Journal, query: Query) -> None:
+def test_forwarding_a_part_of_a_journal_changes_nothing(
+    journal: Journal, query: Query
+) -> None:
     """Before the whole of it, and after it."""
     logs = story(60)
     copy = journal.fill(logs)
@@ -178,7 +182,7 @@ def test_prefixes_of_the_journal(journal: Journal, query: Query) -> None:
         assert query(EVERYTHING, "w") == rows
 
 
-def test_what_was_written_directly_in_between_stays(
+def test_a_replay_does_not_overwrite_later_direct_writes(
     journal: Journal, dsn: str, query: Query
 ) -> None:
     copy = journal.fill(
@@ -201,7 +205,7 @@ def test_what_was_written_directly_in_between_stays(
             journal.put_back(copy)
 
 
-def test_a_journal_forwarded_twice_at_once(
+def test_forwarding_two_copies_at_once_stores_each_run_once(
     tmp_path: Path, dsn: str, query: Query
 ) -> None:
     """Two copies, one of them backwards: they meet at the same rows, and deadlock."""
@@ -257,7 +261,7 @@ def outcome(query: Query, wpk_id: str) -> list[Any]:
 
 @EXAMPLES
 @given(logs=LOGS, data=st.data())
-def test_through_the_journal_is_as_directly(
+def test_the_journal_and_direct_writes_store_the_same(
     dsn: str, query: Query, logs: list[Log], data: st.DataObject
 ) -> None:
     """Whatever is logged in whatever order, with a prefix that is forwarded twice."""
@@ -283,7 +287,7 @@ def test_through_the_journal_is_as_directly(
 
 @EXAMPLES
 @given(logs=LOGS, shuffle=st.randoms(use_true_random=False))
-def test_any_order_of_arrival_has_the_same_winner(
+def test_the_stored_run_does_not_depend_on_the_order_of_arrival(
     dsn: str, query: Query, logs: list[Log], shuffle: random.Random
 ) -> None:
     """The newest log decides the status, a finished one before one that is running."""

@@ -11,8 +11,8 @@
 #include "store/store.h"
 
 /* Creates a store on the file at `path`, copied; the first use opens the file. The
- * migrations, the hook (or NULL) and the notices (or NULL) must outlive the store. The
- * store adds an ERROR to the notices when the file was deleted or replaced. */
+ * migrations, the hook (or NULL) and the notices (or NULL) must stay valid until the
+ * store is closed. It adds an ERROR to the notices when the file was deleted or replaced. */
 rl_status rl_sqlite_new(const char *path, const rl_migrations *migrations,
                         const rl_sqlite_hook *hook, rl_notices *notices, rl_store **store,
                         rl_err *err);
