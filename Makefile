@@ -12,7 +12,10 @@ ASAN_FORK := build/asan/fork.so
 export PYTHONDONTWRITEBYTECODE :=
 
 # Tests wait more than they work, so there are more workers than cores.
-WORKERS := 4
+WORKERS := 5
+# They write many small files: in memory, if it has room for them. torture uses the disk.
+IN_MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | \
+	awk '$$6 == "/dev/shm" && $$4 > 4000000 {print "TMPDIR=/dev/shm"}')
 SIDE_BY_SIDE := -n $(WORKERS)
 WITHOUT_C := $(addprefix --ignore=tests/test_,build.py embedding_server.py lint.py \
 	search_corpus.py)
@@ -57,7 +60,7 @@ help:
 	@echo "                C code under AddressSanitizer and UBSan"
 	@echo "make test-all   the rest, before a release: all that follows up to torture-outage"
 	@echo "make test-asan-all  all the tests under AddressSanitizer and UBSan"
-	@echo "make test-c     the C tests alone, both ways"
+	@echo "make test-c     the C tests alone, plain and sanitized, every round of their loops"
 	@echo "make test-tsan  the C tests under ThreadSanitizer"
 	@echo "make test-pythons  the handler's tests on every other Python that is found"
 	@echo "make torture    the torture tests with the full count of kills, which takes longer"
@@ -77,15 +80,15 @@ example-search: setup-test $(VENV)/.installed
 	@$(VENV)/bin/python examples/search.py
 
 test: setup-test $(VENV)/.installed-strict
-	@$(PYTEST) $(SIDE_BY_SIDE) $(ARGS)
+	@$(IN_MEMORY) $(PYTEST) $(SIDE_BY_SIDE) $(ARGS)
 
 test-all:
-	@scripts/in_turn.sh test-asan-all test-tsan test-pythons torture torture-outage
+	@scripts/in_turn.sh test-c test-asan-all test-tsan test-pythons torture torture-outage
 
 # The extension needs the sanitizers' run-time in the process before anything else, and
 # CPython keeps memory until exit, so leaks are looked for in the C tests only. One Milvus
 # is enough.
-sanitized = RUNLOG_SANITIZE=$(SANITIZERS) LD_PRELOAD="$(preload)" PYTHONMALLOC=malloc \
+sanitized = $(IN_MEMORY) RUNLOG_SANITIZE=$(SANITIZERS) LD_PRELOAD="$(preload)" PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0 \
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 TEST_MILVUS_SERVERS=lite \
 	PYTHONPATH=$(CURDIR)/$(ASAN_SITE) $(PYTEST) $(SIDE_BY_SIDE)
@@ -98,7 +101,7 @@ test-asan-all: setup-test build/asan/.installed $(ASAN_FORK)
 	@$(sanitized) $(WITHOUT_C) $(ARGS)
 
 test-c: setup-test $(ASAN_FORK)
-	@$(PYTEST) $(SIDE_BY_SIDE) -q tests/test_c.py
+	@TEST_C_ROUNDS=all $(PYTEST) $(SIDE_BY_SIDE) -q tests/test_c.py
 	@RUNLOG_SANITIZE=$(SANITIZERS) $(PYTEST) $(SIDE_BY_SIDE) -q tests/test_c.py
 
 torture: setup-test $(VENV)/.installed-strict

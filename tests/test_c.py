@@ -9,6 +9,9 @@ of a program's head comment say what else it needs:
     NEEDS: http              scripted_server.py's servers, in TEST_HTTP and others
     NEEDS: milvus            the endpoint of Milvus Lite, in TEST_MILVUS
     PARTS: 4                 to be run four times side by side, a part of its loops each
+
+The loops of programs with parts make every call fail in turn, and take minutes. Without a
+sanitizer every third of their rounds is run, unless TEST_C_ROUNDS is "all".
 """
 
 from __future__ import annotations
@@ -43,6 +46,8 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"} | {
 }
 SANITIZERS = os.environ.get("RUNLOG_SANITIZE", "")
 FOLDER = ROOT / "build" / "c" / (SANITIZERS.replace(",", "-") or "plain")
+STRIDE = 1 if SANITIZERS or os.environ.get("TEST_C_ROUNDS") == "all" else 3
+"""Of so many rounds of a loop one is run, in programs with parts."""
 ASAN_FORK = ROOT / "build" / "asan" / "fork.so"
 """The Makefile makes it of asan_fork.c, which says what it is for."""
 
@@ -60,9 +65,11 @@ def parts_of_programs() -> list[Any]:
     found = []
     for name in PROGRAMS:
         count = int((headings(name, "PARTS") or ["1"])[0])
+        stride = 1 if count == 1 else STRIDE
         for part in range(1, count + 1):
             name_of_part = name if count == 1 else f"{name}-{part}-of-{count}"
-            case = pytest.param(name, f"{part}/{count}", id=name_of_part)
+            rounds = f"{(part - 1) * stride + 1}/{count * stride}"
+            case = pytest.param(name, rounds, id=name_of_part)
             found.append((-count, case))
     return [case for _, case in sorted(found, key=lambda pair: pair[0])]
 
