@@ -130,7 +130,7 @@ static const char *statement(const char *table)
     if (strcmp(table, "workflow_runs") == 0) {
         return RL_SQLITE_INSERT;
     }
-    return strcmp(table, "journal") == 0 ? RL_SQLITE_JOURNAL : NULL;
+    return strcmp(table, "journal") == 0 ? RL_SQLITE_JOURNAL_APPEND : NULL;
 }
 
 int main(int argc, char **argv)
