@@ -56,19 +56,30 @@ void rl_run_reset(rl_run *run)
     run->created_at = RL_TIME_NONE;
     run->started_at = RL_TIME_NONE;
     run->updated_at = RL_TIME_NONE;
+    memset(&run->parts, 0, sizeof run->parts);
+    run->parts_use = RL_PARTS_ADD;
     run->revision = 0;
     run->wide_numbers = false;
     run->is_own = false;
 }
 
-void rl_run_end(rl_run *run, rl_column column, size_t at)
+static void end_slice(rl_run *run, rl_slice *slice, size_t at)
 {
-    rl_slice *slice = &run->texts[column];
-
     slice->at = at;
     slice->len = run->arena.len - at;
     slice->given = true;
     rl_buf_add_char(&run->arena, '\0');
+}
+
+void rl_run_end(rl_run *run, rl_column column, size_t at)
+{
+    end_slice(run, &run->texts[column], at);
+}
+
+void rl_run_end_parts(rl_run *run, size_t at, rl_parts_use use)
+{
+    end_slice(run, &run->parts, at);
+    run->parts_use = use;
 }
 
 void rl_run_set(rl_run *run, rl_column column, const char *text, size_t len)

@@ -58,6 +58,17 @@ typedef struct rl_slice {
     bool given; /* false: the column is NULL */
 } rl_slice;
 
+/* What the parts of a run are for. A part is a JSON text with a name, in the table
+ * run_parts: a value of core/value.h under its own name, or a node log under "n" and ten
+ * digits, its index. While a graph's run is open, its row has no node_logs: they are
+ * parts, each written once it has changed. Values stay until the run is deleted. */
+typedef enum rl_parts_use {
+    RL_PARTS_ADD,  /* adds or replaces parts; an open run, or one without node parts */
+    RL_PARTS_END,  /* the same, then deletes the node parts: the row has all node_logs */
+    RL_PARTS_JOIN, /* the same, then the row's node_logs become all node parts, in the
+                      order of their names; then deletes the node parts */
+} rl_parts_use;
+
 #define RL_NO_DURATION (-1)
 
 typedef struct rl_run {
@@ -70,9 +81,11 @@ typedef struct rl_run {
     /* Microseconds since 1970, greater for each run that the process seals. Of two
      * records of one run, the one with the greater revision is the later. */
     int64_t revision;
-    bool wide_numbers; /* a payload needs rl_json_widen for PostgreSQL */
-    bool is_own;       /* the id identifies the run: see store/own_run.h */
-    rl_buf arena;      /* owned */
+    rl_slice parts;         /* a JSON object of parts by name, or not given */
+    rl_parts_use parts_use; /* if parts is given */
+    bool wide_numbers;      /* a payload needs rl_json_widen for PostgreSQL */
+    bool is_own;            /* the id identifies the run: see store/own_run.h */
+    rl_buf arena;           /* owned */
 } rl_run;
 
 /* A new, empty run, owned by the caller; NULL without memory. */
@@ -90,6 +103,9 @@ static inline size_t rl_run_begin(const rl_run *run)
 
 /* Ends the text that begins at `at`: appends a NUL, and makes it the column's text. */
 void rl_run_end(rl_run *run, rl_column column, size_t at);
+
+/* The same for the run's parts. */
+void rl_run_end_parts(rl_run *run, size_t at, rl_parts_use use);
 
 /* Copies `len` bytes into the arena as the column's text. */
 void rl_run_set(rl_run *run, rl_column column, const char *text, size_t len);

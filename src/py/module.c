@@ -41,7 +41,7 @@ static PyObject *encode_json(PyObject *module, PyObject *const *args, Py_ssize_t
 {
     rl_state *state = PyModule_GetState(module);
     rl_redact keys = {.count = 0};
-    rl_encode_options options = {state, &state->redact, RL_MAX_PAYLOAD, NULL};
+    rl_encode_options options = {state, &state->redact, RL_MAX_PAYLOAD, NULL, NULL};
     PyObject *result = NULL;
     rl_run *run = NULL;
 

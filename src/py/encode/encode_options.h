@@ -11,6 +11,8 @@ typedef struct rl_encode_options {
     const rl_redact *redact; /* borrowed: the keys whose values are not stored */
     size_t cap;              /* bytes after which the text is cut */
     rl_text_cache *cache;    /* borrowed, or NULL */
+    rl_buf *values; /* borrowed: of rl_value *, owned by whoever owns the buffer. Large
+                       texts become values, and are added here. NULL: they stay texts */
 } rl_encode_options;
 
 #endif

@@ -14,6 +14,7 @@
 #include "core/delta.h"
 #include "core/err.h"
 #include "core/run.h"
+#include "core/value.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -94,6 +95,7 @@ typedef struct rl_span_start {
     rl_text name; /* of a node; the model of an LLM call */
     int64_t step; /* of a node */
     rl_object inputs;
+    rl_values values;  /* of the inputs; the graph takes references */
     bool wide_numbers; /* of the inputs; see rl_run */
 } rl_span_start;
 
@@ -107,6 +109,7 @@ typedef struct rl_span_end {
     rl_outcome outcome;
     uint64_t ended_ns; /* monotonic clock, taken before the outputs were encoded */
     rl_text outputs;   /* JSON */
+    rl_values values;  /* of the outputs; the graph takes references */
     rl_text error_type, error_text;
     rl_text interrupts; /* a JSON array: the interrupts that ended a node */
     rl_tokens tokens;   /* of an LLM call */
