@@ -6,6 +6,7 @@ process of its own.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -221,8 +222,13 @@ LOOKS_AGAIN = 0.1
 
 
 def delete(path: Path, suffixes: tuple[str, ...]) -> None:
-    for suffix in suffixes:
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    """Delete these files, but none that runlog has created meanwhile."""
+    files = [Path(f"{path}{suffix}") for suffix in suffixes]
+    inodes = [file.stat().st_ino if file.exists() else 0 for file in files]
+    for file, inode in zip(files, inodes, strict=True):
+        with contextlib.suppress(FileNotFoundError):
+            if file.stat().st_ino == inode:
+                file.unlink()
 
 
 def check_reported(texts: list[str], path: Path, times: int) -> None:
@@ -239,7 +245,7 @@ DELETED = [
     for suffixes, name in zip(GONE, NAMES, strict=True)
     for processes in ((1, 2) if "" in suffixes else (1,))
 ]
-"""Of several processes, one that is held up when only the -wal is deleted may lose runs."""
+"""Where only the -wal is deleted, a process that is held up may lose runs to another."""
 
 
 @pytest.mark.parametrize(("suffixes", "processes"), DELETED)
