@@ -2,8 +2,14 @@
 #include "store/sqlite/sqlite.h"
 
 #include "core/alloc.h"
+#include "core/clock.h"
 #include "store/query_sql.h"
 #include "store/sqlite/sqlite_sql.h"
+
+/* A batch of a deletion ends after this time with the lock, plus that of its commit. */
+#define BATCH_NS UINT64_C(1000000)
+#define FIRST_BATCH 32                  /* runs */
+#define PAUSE_MAX_NS UINT64_C(50000000) /* after a batch */
 
 typedef struct sqlite_store {
     rl_store base;
@@ -76,15 +82,9 @@ static void add_cell(rl_rows *rows, sqlite3_stmt *stmt, int index, rl_kind kind)
     }
 }
 
-typedef struct request {
-    const rl_query *query;
-    rl_rows *rows;   /* NULL for a deletion */
-    int64_t deleted; /* rows */
-} request;
-
-/* Gives the request's statement, with its values bound. */
-static rl_status bind_request(rl_sqlite_conn *conn, const request *wanted,
-                              sqlite3_stmt **stmt, rl_err *err)
+/* Gives the statement of a query, or of a deletion, with its values bound. */
+static rl_status bind_query(rl_sqlite_conn *conn, const rl_query *query, bool remove,
+                            sqlite3_stmt **stmt, rl_err *err)
 {
     rl_bindings bindings;
     rl_buf sql;
@@ -92,7 +92,7 @@ static rl_status bind_request(rl_sqlite_conn *conn, const request *wanted,
     int rc = SQLITE_OK;
 
     rl_buf_init(&sql, RL_BUF_MAX);
-    rl_query_sql(wanted->query, &dialect, wanted->rows == NULL, &sql, &bindings);
+    rl_query_sql(query, &dialect, remove, &sql, &bindings);
     if (sql.failed) {
         status = rl_err_nomem(err);
     }
@@ -109,6 +109,11 @@ static rl_status bind_request(rl_sqlite_conn *conn, const request *wanted,
     return status;
 }
 
+typedef struct request {
+    const rl_query *query;
+    rl_rows *rows;
+} request;
+
 static rl_status read_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     request *wanted = ctx;
@@ -116,7 +121,7 @@ static rl_status read_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     size_t count, cells = rows->cells.len, texts = rows->arena.len;
     const rl_column *columns = rl_shape_columns(wanted->query->shape, &count);
     sqlite3_stmt *stmt = NULL;
-    rl_status status = bind_request(conn, wanted, &stmt, err);
+    rl_status status = bind_query(conn, wanted->query, false, &stmt, err);
     bool found = status == RL_OK;
 
     while (found) {
@@ -144,29 +149,67 @@ static rl_status sqlite_query(rl_store *store, const rl_query *query, rl_rows *r
     return rl_sqlite_file_read(file_of(store), read_rows, &wanted, err);
 }
 
-static rl_status remove_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
-{
-    request *wanted = ctx;
-    sqlite3_stmt *stmt = NULL;
-    rl_status status = bind_request(conn, wanted, &stmt, err);
+/* A batch of a deletion. */
+typedef struct removing {
+    rl_removal *removal;
+    size_t most; /* runs */
+} removing;
 
+/* Deletes the batch in a transaction, and moves the removal behind it once that has
+ * committed. */
+static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    const removing *self = ctx;
+    rl_removal *removal = self->removal;
+    rl_query query = *removal->query;
+    const char *id = removal->ids;
+    sqlite3_stmt *stmt = NULL;
+    size_t done = 0;
+    int64_t deleted = 0;
+    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
+    uint64_t start = rl_monotonic_ns(), took = 0;
+
+    query.texts[RL_ID] = id;
     if (status == RL_OK) {
-        status = rl_sqlite_conn_step(conn, stmt, err);
+        status = bind_query(conn, &query, true, &stmt, err);
+    }
+    while (status == RL_OK && done < self->most && took < BATCH_NS) {
+        /* the id is the first column, and so the first parameter */
+        int rc = sqlite3_bind_text(stmt, 1, id, -1, SQLITE_TRANSIENT);
+
+        status = rc == SQLITE_OK ? rl_sqlite_conn_step(conn, stmt, err)
+                                 : rl_sqlite_conn_error(conn, rc, err);
+        if (status == RL_OK) {
+            deleted += sqlite3_changes(conn->db);
+            id += strlen(id) + 1;
+            done++;
+        }
+        took = rl_monotonic_ns() - start;
     }
     if (status == RL_OK) {
-        wanted->deleted = sqlite3_changes(conn->db);
+        status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
+    }
+    if (status == RL_OK) {
+        removal->batch = took < BATCH_NS ? 2 * self->most : done;
+        removal->ids = id;
+        removal->left -= done;
+        removal->deleted += deleted;
+        took = rl_monotonic_ns() - start;
+        removal->pause_ns = took < PAUSE_MAX_NS ? took : PAUSE_MAX_NS;
     }
     return status;
 }
 
-static rl_status sqlite_remove(rl_store *store, const rl_query *query, int64_t *count,
-                               rl_err *err)
+/* The last batch of the ids is synced to the disk, and with it all before it. */
+static rl_status sqlite_remove(rl_store *store, rl_removal *removal, rl_err *err)
 {
-    request wanted = {.query = query};
-    rl_status status = rl_sqlite_file_read(file_of(store), remove_rows, &wanted, err);
+    removing self = {removal, removal->batch > 0 ? removal->batch : FIRST_BATCH};
+    const bool is_last = removal->left <= self.most;
 
-    *count = wanted.deleted;
-    return status;
+    if (is_last) {
+        self.most = removal->left;
+    }
+    return rl_sqlite_file_write(file_of(store), is_last, true, remove_batch, &self, err);
 }
 
 static void sqlite_close(rl_store *store)
