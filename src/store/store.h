@@ -41,6 +41,7 @@ typedef struct rl_removal {
     int64_t deleted;       /* runs so far */
     size_t unknown;        /* runs of a failed batch that may be deleted */
     uint64_t pause_ns;     /* how long to leave the database to others now */
+    unsigned waits;        /* pauses in turn, without a batch */
 } rl_removal;
 
 typedef struct rl_store rl_store;
@@ -68,7 +69,8 @@ typedef struct rl_store_ops {
 
     /* Deletes the next batch of runs: in a transaction of its own, so short that others
      * hardly wait for it. After RL_OK `ids` and `left` are behind it, or unchanged if
-     * the next batch is to be smaller. */
+     * the store has to wait or to try a smaller one. With no ids left: has the deletions
+     * before survive a power loss. */
     rl_status (*remove)(rl_store *store, rl_removal *removal, rl_err *err);
 
     /* Whether the WAL is long enough to be worth a checkpoint, and the checkpoint:

@@ -317,6 +317,20 @@ static inline rl_status remove_all(rl_store *store, const rl_query *query, int64
     return status;
 }
 
+/* The same through a recorder. */
+static inline rl_status remove_by(rl_recorder *recorder, const rl_query *query,
+                                  int64_t *count, rl_err *err)
+{
+    rl_deletion deletion;
+    rl_status status;
+
+    rl_deletion_begin(&deletion, query);
+    status = rl_recorder_remove(recorder, &deletion, UINT64_MAX, err);
+    *count = deletion.removal.deleted;
+    rl_deletion_end(&deletion);
+    return status;
+}
+
 /* Reads the rows that a query selects; returns their number. */
 static inline size_t ask(rl_store *store, const rl_query *query, rl_rows *rows)
 {

@@ -67,6 +67,9 @@ rl_status rl_deletion_work(rl_deletion *self, rl_store *store, rl_err *err)
         status = store->ops->remove(store, removal, err);
     }
     self->more = status == RL_OK && (removal->left > 0 || self->walk.more);
+    if (status == RL_OK && !self->more && removal->deleted > 0) {
+        status = store->ops->remove(store, removal, err);
+    }
     return status;
 }
 

@@ -216,6 +216,10 @@ static rl_status postgres_remove(rl_store *store, rl_removal *removal, rl_err *e
     bool unknown = false;
     const char *behind;
 
+    if (count == 0) {
+        return RL_OK; /* the server has committed it all */
+    }
+
     rl_buf_init(&sql, RL_BUF_MAX);
     rl_buf_init(&ids, RL_BUF_MAX);
     behind = list_ids(removal, count, &ids);

@@ -4,12 +4,19 @@
 #include "core/alloc.h"
 #include "core/clock.h"
 #include "store/query_sql.h"
+#include "store/sqlite/sqlite_path.h"
 #include "store/sqlite/sqlite_sql.h"
+
+#include <errno.h>
+#include <string.h>
 
 /* A batch of a deletion ends after this time with the lock, plus that of its commit. */
 #define BATCH_NS UINT64_C(1000000)
 #define FIRST_BATCH 32                  /* runs */
 #define PAUSE_MAX_NS UINT64_C(50000000) /* after a batch */
+/* How often, and how long, a batch waits for a checkpoint. */
+#define WAITS 500
+#define WAIT_NS UINT64_C(2000000)
 
 typedef struct sqlite_store {
     rl_store base;
@@ -200,16 +207,29 @@ static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     return status;
 }
 
-/* The last batch of the ids is synced to the disk, and with it all before it. */
+/* No batch is synced to the disk, as everybody else would wait for that too: the WAL is
+ * synced once, at the end. A checkpoint, which writes as much as a disk takes, goes
+ * first. */
 static rl_status sqlite_remove(rl_store *store, rl_removal *removal, rl_err *err)
 {
-    removing self = {removal, removal->batch > 0 ? removal->batch : FIRST_BATCH};
-    const bool is_last = removal->left <= self.most;
+    rl_sqlite_file *file = file_of(store);
+    const size_t most = removal->batch > 0 ? removal->batch : FIRST_BATCH;
+    removing self = {removal, most < removal->left ? most : removal->left};
 
-    if (is_last) {
-        self.most = removal->left;
+    if (removal->left == 0) {
+        return rl_sqlite_path_sync(file->path, "-wal")
+                   ? RL_OK
+                   : rl_err_set(err, RL_STORE,
+                                "SQLite file %s: its -wal can't be synced: %s",
+                                file->path, strerror(errno));
     }
-    return rl_sqlite_file_write(file_of(store), is_last, true, remove_batch, &self, err);
+    if (rl_sqlite_file_is_checkpointing(file) && removal->waits < WAITS) {
+        removal->waits++;
+        removal->pause_ns = WAIT_NS;
+        return RL_OK;
+    }
+    removal->waits = 0;
+    return rl_sqlite_file_write(file, false, true, remove_batch, &self, err);
 }
 
 static void sqlite_close(rl_store *store)
