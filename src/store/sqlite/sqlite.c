@@ -10,9 +10,9 @@
 #include <errno.h>
 #include <string.h>
 
-/* A batch of a deletion ends after this time with the lock, plus that of its commit. */
-#define BATCH_NS UINT64_C(1000000)
-#define FIRST_BATCH 32                  /* runs */
+/* A batch of a deletion ends after this time with the lock, plus that of its commit; or
+ * when another thread wants to write. */
+#define BATCH_NS UINT64_C(2000000)
 #define PAUSE_MAX_NS UINT64_C(50000000) /* after a batch */
 /* How often, and how long, a batch waits for a checkpoint. */
 #define WAITS 500
@@ -158,11 +158,11 @@ static rl_status sqlite_query(rl_store *store, const rl_query *query, rl_rows *r
 
 /* A batch of a deletion. */
 typedef struct removing {
+    rl_sqlite_file *file;
     rl_removal *removal;
-    size_t most; /* runs */
 } removing;
 
-/* Deletes the batch in a transaction, and moves the removal behind it once that has
+/* Deletes runs in a transaction, and moves the removal behind it once that has
  * committed. */
 static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
@@ -180,7 +180,8 @@ static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     if (status == RL_OK) {
         status = bind_query(conn, &query, true, &stmt, err);
     }
-    while (status == RL_OK && done < self->most && took < BATCH_NS) {
+    while (status == RL_OK && done < removal->left && took < BATCH_NS &&
+           (done == 0 || !rl_sqlite_file_has_waiting(self->file))) {
         /* the id is the first column, and so the first parameter */
         int rc = sqlite3_bind_text(stmt, 1, id, -1, SQLITE_TRANSIENT);
 
@@ -197,7 +198,6 @@ static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
         status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
     }
     if (status == RL_OK) {
-        removal->batch = took < BATCH_NS ? 2 * self->most : done;
         removal->ids = id;
         removal->left -= done;
         removal->deleted += deleted;
@@ -213,8 +213,7 @@ static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 static rl_status sqlite_remove(rl_store *store, rl_removal *removal, rl_err *err)
 {
     rl_sqlite_file *file = file_of(store);
-    const size_t most = removal->batch > 0 ? removal->batch : FIRST_BATCH;
-    removing self = {removal, most < removal->left ? most : removal->left};
+    removing self = {file, removal};
 
     if (removal->left == 0) {
         return rl_sqlite_path_sync(file->path, "-wal")
@@ -255,7 +254,9 @@ static void sqlite_before_fork(rl_store *store)
 
 static void sqlite_after_fork(rl_store *store, bool in_child)
 {
-    (void)in_child;
+    if (in_child) { /* they wait in the parent */
+        atomic_store(&file_of(store)->waiting, 0);
+    }
     rl_sqlite_file_after_fork(file_of(store));
 }
 

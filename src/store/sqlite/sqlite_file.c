@@ -74,9 +74,19 @@ rl_status rl_sqlite_file_init(rl_sqlite_file *file, const char *path,
     return status;
 }
 
+/* Who has the lock may see that this thread waits, and hurry. */
+static void lock_writer(rl_sqlite_file *file)
+{
+    if (pthread_mutex_trylock(&file->write_lock) != 0) {
+        atomic_fetch_add(&file->waiting, 1);
+        pthread_mutex_lock(&file->write_lock);
+        atomic_fetch_sub(&file->waiting, 1);
+    }
+}
+
 static void lock_all(rl_sqlite_file *file)
 {
-    pthread_mutex_lock(&file->write_lock);
+    lock_writer(file);
     for (unsigned i = 0; i < RL_SQLITE_READERS; i++) {
         pthread_mutex_lock(&file->read_locks[i]);
     }
@@ -365,7 +375,7 @@ rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wa
         if (may_wait) {
             rl_fork_yield();
             check_path(file);
-            pthread_mutex_lock(&file->write_lock);
+            lock_writer(file);
         } else if (is_replaced(file, false)) {
             return rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
         } else if (pthread_mutex_trylock(&file->write_lock) != 0) {

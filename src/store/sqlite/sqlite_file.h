@@ -34,6 +34,7 @@ typedef struct rl_sqlite_file {
     rl_notices *notices; /* or NULL */
     pthread_mutex_t write_lock, read_locks[RL_SQLITE_READERS], checkpoint_lock;
     rl_sqlite_conn writer, readers[RL_SQLITE_READERS], checkpointer; /* under its lock */
+    atomic_uint waiting;            /* threads that wait for the write lock */
     atomic_uint next_reader;        /* to wait for, when all are in use */
     _Atomic ino_t inode;            /* of the file that was opened last; 0: none */
     _Atomic ino_t wal, shm;         /* of the open -wal and -shm; 0: none, or unknown */
@@ -72,6 +73,12 @@ rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_err *err);
 static inline bool rl_sqlite_file_needs_checkpoint(rl_sqlite_file *file)
 {
     return atomic_load_explicit(&file->needs_checkpoint, memory_order_relaxed);
+}
+
+/* Whether another thread waits for the writing connection. */
+static inline bool rl_sqlite_file_has_waiting(rl_sqlite_file *file)
+{
+    return atomic_load_explicit(&file->waiting, memory_order_relaxed) > 0;
 }
 
 /* Whether a checkpoint is running, or is about to. */
