@@ -484,18 +484,27 @@ static int checkpoint(rl_sqlite_file *file, int mode)
     return rc;
 }
 
+/* Whether pages were appended to the WAL that no checkpoint has copied. */
+static bool has_grown(rl_sqlite_file *file)
+{
+    return atomic_load(&file->wal_pages) > atomic_load(&file->checkpointed_pages);
+}
+
 /* Whether to make the WAL restart from its beginning now, for which writers must wait a
  * moment. A WAL that grows makes each fsync slower, as the file's new length must be
  * written too. After a checkpoint the WAL restarts by itself, unless pages were appended
  * meanwhile. If writers were busy most of that time, this would recur and the WAL would
  * only grow, so force it. Otherwise writers pause, and a later checkpoint lets the WAL
- * restart. */
+ * restart; one that has less to do is over sooner, so a long WAL first gets another. */
 static bool should_restart(rl_sqlite_file *file, uint64_t took_ns, uint64_t write_ns)
 {
-    unsigned pages = atomic_load(&file->wal_pages);
-    bool grown = pages > atomic_load(&file->checkpointed_pages);
+    const bool is_busy = write_ns > took_ns / 2;
 
-    return grown && (write_ns > took_ns / 2 || pages >= RESTART_PAGES);
+    if (!is_busy && has_grown(file) && atomic_load(&file->wal_pages) >= RESTART_PAGES) {
+        (void)checkpoint(file, SQLITE_CHECKPOINT_PASSIVE);
+    }
+    return has_grown(file) &&
+           (is_busy || atomic_load(&file->wal_pages) >= 2 * RESTART_PAGES);
 }
 
 /* Checkpoint lock held, which a fork takes too: no child inherits `checkpointing`. */
