@@ -21,7 +21,7 @@ WITH RECURSIVE numbers(n) AS (
     SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < ?)
 INSERT INTO workflow_runs
     (id, wpk_id, run_id, status, created_at, updated_at, outputs, revision)
-SELECT printf('00000000-0000-7000-8000-%012d', n), 'old-' || n % ?, n, 'completed',
+SELECT printf('00000000-0000-7000-8000-%012d', n), 'old-' || (n % ?), n, 'completed',
     printf('2020-01-01T00:%02d:%02d.000000Z', n / 60 % 60, n % 60),
     '2020-01-01T00:00:00.000000Z', '{"answer": "a small one"}', 1
 FROM numbers
