@@ -12,7 +12,8 @@
 
 /* A batch of a deletion ends after this time with the lock, plus that of its commit; or
  * when another thread wants to write. */
-#define BATCH_NS UINT64_C(2000000)
+#define BATCH_NS UINT64_C(1000000)
+#define PAUSES 2 /* how many times as long as a batch the pause after it is */
 #define PAUSE_MAX_NS UINT64_C(50000000) /* after a batch */
 /* How often, and how long, a batch waits for a checkpoint. */
 #define WAITS 500
@@ -201,7 +202,7 @@ static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
         removal->ids = id;
         removal->left -= done;
         removal->deleted += deleted;
-        took = rl_monotonic_ns() - start;
+        took = PAUSES * (rl_monotonic_ns() - start);
         removal->pause_ns = took < PAUSE_MAX_NS ? took : PAUSE_MAX_NS;
     }
     return status;
