@@ -20,6 +20,7 @@ TIMEOUTS = {
     "sqlite": 100,
     "postgres": 160,
     "journal": 200,
+    "deletes": 400,
     "vectors": 200,
     "meaning": 400,
     "import_time": 60,

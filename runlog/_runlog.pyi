@@ -284,6 +284,9 @@ class Recorder:
     ) -> int:
         """Delete the runs that match all given filters, and return their number.
 
+        Works in short transactions, so that others read and write meanwhile. Ctrl-C
+        ends it between two of them; what is deleted by then stays deleted.
+
         Args:
             wpk_id: only runs of this workflow.
             run_id: only runs with this id.
@@ -293,6 +296,9 @@ class Recorder:
 
         Raises:
             ValidationError: no filter was given, or one is wrong.
+            StoreError: the database failed. The message says how many runs were deleted
+                before, and whether it is unknown what became of the last batch.
+            ClosedError: the recorder was closed; the message says the same.
         """
 
     def search_runs(

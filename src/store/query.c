@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+static const rl_column key[] = {RL_ID, RL_CREATED_AT};
 static const rl_column brief[] = {RL_RUN_ID, RL_STATUS, RL_DURATION_MS, RL_CREATED_AT,
                                   RL_OWNER};
 static const rl_column summary[] = {RL_ID,         RL_WPK_ID,      RL_RUN_ID,
@@ -23,6 +24,7 @@ const rl_column *rl_shape_columns(rl_shape shape, size_t *count)
         const rl_column *columns;
         size_t count;
     } shapes[] = {
+        [RL_SHAPE_KEY] = {key, sizeof key / sizeof *key},
         [RL_SHAPE_BRIEF] = {brief, sizeof brief / sizeof *brief},
         [RL_SHAPE_SUMMARY] = {summary, sizeof summary / sizeof *summary},
         [RL_SHAPE_WHOLE] = {whole, sizeof whole / sizeof *whole},

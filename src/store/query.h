@@ -17,6 +17,7 @@
 
 /* Which columns a row has. */
 typedef enum rl_shape {
+    RL_SHAPE_KEY,     /* id, created_at: the place of a row in the order of pages */
     RL_SHAPE_BRIEF,   /* run_id, status, duration_ms, created_at, owner */
     RL_SHAPE_SUMMARY, /* all but the JSON payloads and the revision */
     RL_SHAPE_WHOLE,   /* all but the revision */

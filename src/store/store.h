@@ -31,6 +31,19 @@ typedef struct rl_batch {
     bool may_wait; /* false: RL_BUSY instead of waiting, except for the page cache */
 } rl_batch;
 
+/* Runs to delete, batch by batch. */
+typedef struct rl_removal {
+    const rl_query *query; /* borrowed; a run that no longer matches its filters stays */
+    const char *ids;       /* borrowed: `left` ids, each with its NUL */
+    size_t left;           /* ids that no batch has handled yet */
+    size_t batch;          /* ids of the next batch at most; 0: the store chooses */
+    bool careful;          /* a batch of these ids took too long: no batch grows */
+    int64_t deleted;       /* runs so far */
+    size_t unknown;        /* runs of a failed batch that may be deleted */
+    uint64_t pause_ns;     /* how long to leave the database to others now */
+    unsigned waits;        /* pauses in turn, without a batch */
+} rl_removal;
+
 typedef struct rl_store rl_store;
 
 typedef struct rl_store_ops {
@@ -54,9 +67,11 @@ typedef struct rl_store_ops {
     rl_status (*query)(rl_store *store, const rl_query *query, rl_rows *rows,
                        rl_err *err);
 
-    /* Deletes all rows that match the filters; ignores the limit. *count: how many. */
-    rl_status (*remove)(rl_store *store, const rl_query *query, int64_t *count,
-                        rl_err *err);
+    /* Deletes the next batch of runs: in a transaction of its own, so short that others
+     * hardly wait for it. After RL_OK `ids` and `left` are behind it, or unchanged if
+     * the store has to wait or to try a smaller one. With no ids left: has the deletions
+     * before survive a power loss. */
+    rl_status (*remove)(rl_store *store, rl_removal *removal, rl_err *err);
 
     /* Whether the WAL is long enough to be worth a checkpoint, and the checkpoint:
      * commits leave it to the worker thread. NULL in a store without a WAL. */

@@ -301,6 +301,36 @@ static inline const rl_cell *cell_of(const rl_rows *rows, rl_shape shape, size_t
     return rl_rows_cell(rows, row * count + at);
 }
 
+/* Deletes the runs that a query selects. *count: how many, also after a failure. */
+static inline rl_status remove_all(rl_store *store, const rl_query *query, int64_t *count,
+                                   rl_err *err)
+{
+    rl_status status = RL_OK;
+    rl_deletion deletion;
+
+    rl_deletion_begin(&deletion, query);
+    while (status == RL_OK && deletion.more) {
+        status = rl_deletion_work(&deletion, store, err);
+    }
+    *count = deletion.removal.deleted;
+    rl_deletion_end(&deletion);
+    return status;
+}
+
+/* The same through a recorder. */
+static inline rl_status remove_by(rl_recorder *recorder, const rl_query *query,
+                                  int64_t *count, rl_err *err)
+{
+    rl_deletion deletion;
+    rl_status status;
+
+    rl_deletion_begin(&deletion, query);
+    status = rl_recorder_remove(recorder, &deletion, UINT64_MAX, err);
+    *count = deletion.removal.deleted;
+    rl_deletion_end(&deletion);
+    return status;
+}
+
 /* Reads the rows that a query selects; returns their number. */
 static inline size_t ask(rl_store *store, const rl_query *query, rl_rows *rows)
 {

@@ -292,7 +292,7 @@ static void read_and_remove(struct scene *scene)
     check_answer(scene, status, &err);
     rl_rows_free(&rows);
     query.texts[RL_WPK_ID] = "nobody's";
-    status = rl_recorder_remove(scene->recorder, &query, &removed, &err);
+    status = remove_by(scene->recorder, &query, &removed, &err);
     check_answer(scene, status, &err);
     CHECK_INT(removed, 0);
 }

@@ -64,7 +64,7 @@ static bool remove_first(struct used *used)
 
     rl_query_init(&query, RL_SHAPE_BRIEF);
     query.texts[RL_RUN_ID] = "b0";
-    status = used->store->ops->remove(used->store, &query, &count, &err);
+    status = remove_all(used->store, &query, &count, &err);
     check_error(status, &err);
     CHECK(status != RL_OK || count == used->batch);
     return status == RL_OK;

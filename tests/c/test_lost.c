@@ -309,9 +309,9 @@ static void remove_and_check(rl_store *store, const rl_query *query, size_t want
     rl_err err = {.code = RL_OK};
     int64_t count = -1;
 
-    CHECK_INT(rl_lost_remove(store, query, &count, &err), RL_OK);
+    CHECK_INT(remove_all(store, query, &count, &err), RL_OK);
     CHECK_INT(count, want);
-    CHECK_INT(rl_lost_remove(store, query, &count, &err), RL_OK);
+    CHECK_INT(remove_all(store, query, &count, &err), RL_OK);
     CHECK_INT(count, 0);
 }
 

@@ -282,13 +282,13 @@ static rl_status write_batch(rl_err *err)
         rl_query_init(&query, RL_SHAPE_BRIEF);
         query.texts[RL_RUN_ID] = "r3";
         if (status == RL_OK) {
-            status = store->ops->remove(store, &query, &removed, err);
+            status = remove_all(store, &query, &removed, err);
             CHECK_INT(sql_int(path, COUNT), status == RL_OK ? 9 : 10);
         }
         stop_failing();
         CHECK_INT(store->ops->prepare(store, err), RL_OK);
         CHECK_INT(store->ops->write(store, &batch, err), RL_OK);
-        CHECK_INT(store->ops->remove(store, &query, &removed, err), RL_OK);
+        CHECK_INT(remove_all(store, &query, &removed, err), RL_OK);
         CHECK_INT(removed, 1);
         CHECK_INT(sql_int(path, COUNT), 9);
         store->ops->close(store);

@@ -167,7 +167,7 @@ static void test_closed_recorder_refuses_calls(void)
     rl_rows_init(&rows);
     CHECK_INT(rl_recorder_query(recorder, &query, &rows, &err), RL_OK);
     CHECK_INT(rl_rows_cells(&rows), 5);
-    CHECK_INT(rl_recorder_remove(recorder, &query, &count, &err), RL_OK);
+    CHECK_INT(remove_by(recorder, &query, &count, &err), RL_OK);
     CHECK_INT(count, 1);
     close_recorder(recorder);
     close_recorder(recorder);
@@ -175,7 +175,7 @@ static void test_closed_recorder_refuses_calls(void)
     CHECK_INT(err.code, RL_CLOSED);
     CHECK_INT(rl_recorder_try_write(recorder, run, RL_JOURNAL, &err), RL_CLOSED);
     CHECK_INT(rl_recorder_query(recorder, &query, &rows, &err), RL_CLOSED);
-    CHECK_INT(rl_recorder_remove(recorder, &query, &count, &err), RL_CLOSED);
+    CHECK_INT(remove_by(recorder, &query, &count, &err), RL_CLOSED);
     CHECK_INT(rl_recorder_flush(recorder, 0, &err), RL_CLOSED);
     rl_rows_free(&rows);
     rl_recorder_free(recorder);

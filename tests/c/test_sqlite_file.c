@@ -2,6 +2,7 @@
  * and unusable files.
  */
 #include "core/clock.h"
+#include "core/fork.h"
 #include "store/store.h"
 
 #include "check.h"
@@ -382,6 +383,85 @@ static void test_full_disk_fails_whole_batches(void)
     CHECK_INTACT(path);
 }
 
+/* Counts to a number for as long as nobody ends that. */
+#define COUNT_LONG                                                                   \
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1e9) " \
+    "SELECT max(i) FROM n"
+
+static atomic_int long_reads, begun;
+
+/* A long read at its first call, and a short one at the next. */
+static rl_status read_long(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status =
+        rl_sqlite_conn_stmt(conn, long_reads++ == 0 ? COUNT_LONG : COUNT, &stmt, err);
+
+    (void)ctx;
+    begun++;
+    return status == RL_OK ? rl_sqlite_conn_step(conn, stmt, err) : status;
+}
+
+static void *run_long(void *ctx)
+{
+    rl_err err = {.code = RL_OK};
+
+    CHECK_INT(rl_sqlite_file_read(ctx, read_long, NULL, &err), RL_OK);
+    return NULL;
+}
+
+static void prepare_file(void *ctx)
+{
+    rl_sqlite_file_before_fork(ctx);
+}
+
+static void release_file(void *ctx)
+{
+    rl_sqlite_file_after_fork(ctx);
+}
+
+static rl_status read_short(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    (void)ctx;
+    return rl_sqlite_conn_run(conn, COUNT, err);
+}
+
+/* A long read keeps neither another read nor a fork waiting; the fork has it start
+ * again. */
+static void test_nobody_waits_for_a_long_read(void)
+{
+    char path[HELP_PATH];
+    rl_store *store;
+    rl_sqlite_file *file;
+    rl_fork_member member = {
+        .prepare = prepare_file, .parent = release_file, .child = release_file};
+    pthread_t thread;
+    rl_err err;
+    pid_t pid;
+
+    fresh_path(path);
+    store = open_store(path);
+    file = rl_sqlite_file_of(store);
+    member.ctx = file;
+    rl_fork_join(&member);
+    REQUIRE(pthread_create(&thread, NULL, run_long, file) == 0);
+    while (atomic_load(&begun) == 0) {
+        usleep(1000);
+    }
+    CHECK_INT(rl_sqlite_file_read(file, read_short, NULL, &err), RL_OK);
+    CHECK_INT(atomic_load(&begun), 1);
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0) {
+        _exit(0);
+    }
+    check_child(pid);
+    pthread_join(thread, NULL);
+    CHECK_INT(atomic_load(&begun), 2);
+    rl_fork_leave(&member, NULL);
+    store->ops->close(store);
+}
+
 static const struct check_test tests[] = {
     CHECK_TEST(test_files_are_private),
     CHECK_TEST(test_relative_path_is_fixed_at_creation),
@@ -393,6 +473,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_changed_migrations_are_rejected),
     CHECK_TEST(test_failed_migration_is_rolled_back),
     CHECK_TEST(test_full_disk_fails_whole_batches),
+    CHECK_TEST(test_nobody_waits_for_a_long_read),
 };
 
 CHECK_MAIN(tests)

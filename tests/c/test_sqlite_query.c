@@ -184,13 +184,13 @@ static void test_remove_deletes_matching_runs(void)
     rl_query_init(&query, RL_SHAPE_BRIEF);
     query.texts[RL_WPK_ID] = "w1";
     query.until = BASE + 10;
-    CHECK_INT(store->ops->remove(store, &query, &count, &err), RL_OK);
+    CHECK_INT(remove_all(store, &query, &count, &err), RL_OK);
     CHECK_INT(count, count_matches(&query));
     CHECK_INT(sql_int(path, "SELECT count(*) FROM workflow_runs"), RUNS - count);
-    CHECK_INT(store->ops->remove(store, &query, &count, &err), RL_OK);
+    CHECK_INT(remove_all(store, &query, &count, &err), RL_OK);
     CHECK_INT(count, 0);
     query.texts[RL_WPK_ID] = "w1' OR 'a'='a";
-    CHECK_INT(store->ops->remove(store, &query, &count, &err), RL_OK);
+    CHECK_INT(remove_all(store, &query, &count, &err), RL_OK);
     CHECK_INT(count, 0);
     store->ops->close(store);
     CHECK_INTACT(path);

@@ -90,11 +90,12 @@ static rl_status outbox_claim(rl_outbox *outbox, const rl_outbox_claim *claim,
                                   number(bytes, (int64_t)RL_OUTBOX_BYTES)};
     PGresult *result = NULL;
     rl_status status;
+    bool unknown; /* then the lease ends by itself */
 
     rl_pg_vector_copy(vector_of(outbox)); /* vectors of the rounds before */
     rl_outbox_jobs_clear(jobs);
-    status =
-        rl_pg_pool_exec(pool_of(outbox), RL_PG_OUTBOX_CLAIM, 5, values, &result, err);
+    status = rl_pg_pool_write(pool_of(outbox), RL_PG_OUTBOX_CLAIM, 5, values, &result,
+                              &unknown, err);
     for (int row = 0; status == RL_OK && row < PQntuples(result); row++) {
         add_job(jobs, claim->until, result, row);
     }
@@ -258,7 +259,7 @@ static rl_status outbox_count(rl_outbox *outbox, bool embedded, rl_outbox_counts
         rl_outbox_state_names[embedded ? RL_OUTBOX_EMBEDDED : RL_OUTBOX_PENDING]};
     PGresult *result = NULL;
     rl_status status =
-        rl_pg_pool_exec(pool_of(outbox), RL_PG_OUTBOX_COUNTS, 1, values, &result, err);
+        rl_pg_pool_read(pool_of(outbox), RL_PG_OUTBOX_COUNTS, 1, values, &result, err);
     rl_outbox_state state;
 
     memset(counts, 0, sizeof *counts);
@@ -310,7 +311,7 @@ static rl_status scan(rl_pg_pool *pool, const rl_near_query *query, rl_vector_si
     while (status == RL_OK && rows == block) {
         PGresult *result = NULL;
 
-        status = rl_pg_pool_exec(pool, scan_sql(query, of_run), of_run ? 7 : 5, values,
+        status = rl_pg_pool_read(pool, scan_sql(query, of_run), of_run ? 7 : 5, values,
                                  &result, err);
         rows = status == RL_OK ? PQntuples(result) : 0;
         for (int row = 0; row < rows && status == RL_OK; row++) {
@@ -334,7 +335,7 @@ static rl_status outbox_vector(rl_outbox *outbox, const rl_outbox_key *key,
     const char *const values[] = {model, key->id, key->wpk_id};
     PGresult *result = NULL;
     rl_status status =
-        rl_pg_pool_exec(pool_of(outbox), RL_PG_VECTOR, 3, values, &result, err);
+        rl_pg_pool_read(pool_of(outbox), RL_PG_VECTOR, 3, values, &result, err);
 
     if (status == RL_OK && PQntuples(result) > 0) {
         status = rl_pg_vector_give(result, 0, sink, ctx, err);

@@ -1,6 +1,7 @@
 /* Reading: arguments into queries, rows into Python objects. See query.h. */
 #include "py/recorder/query.h"
 
+#include "core/clock.h"
 #include "core/uuid.h"
 #include "py/base/arguments.h"
 #include "py/base/errors.h"
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #define LIMIT_MAX 10000
+#define SIGNALS_NS UINT64_C(100000000) /* after which a deletion handles signals */
 
 /* "<time stamp>~<id>" of the last run of a page. */
 #define CURSOR_TIME (RL_TIME_TEXT - 1)
@@ -315,6 +317,32 @@ PyObject *rl_query_list_runs(rl_state *state, rl_recorder *core, PyObject *args,
     return page;
 }
 
+/* Deletes what the query selects, and gives the number of runs. Signals are handled on
+ * the way, so that Ctrl-C ends a long deletion. */
+static PyObject *remove_all(rl_state *state, rl_recorder *core, const rl_query *query)
+{
+    PyObject *count = NULL;
+    rl_deletion deletion;
+    bool interrupted = false;
+    rl_status rc = RL_OK;
+    rl_err err;
+
+    rl_deletion_begin(&deletion, query);
+    while (rc == RL_OK && deletion.more && !interrupted) {
+        Py_BEGIN_ALLOW_THREADS
+        rc = rl_recorder_remove(core, &deletion, rl_monotonic_ns() + SIGNALS_NS, &err);
+        Py_END_ALLOW_THREADS
+        interrupted = rc == RL_OK && deletion.more && PyErr_CheckSignals() < 0;
+    }
+    if (rc != RL_OK) {
+        (void)rl_errors_raise(state, &err);
+    } else if (!interrupted) {
+        count = PyLong_FromLongLong(deletion.removal.deleted);
+    }
+    rl_deletion_end(&deletion);
+    return count;
+}
+
 PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *args,
                                PyObject *kwargs)
 {
@@ -322,9 +350,6 @@ PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *arg
     PyObject *wpk_id = NULL, *run_id = NULL, *status = NULL, *thread_id = NULL,
              *before = NULL;
     rl_query query;
-    rl_status rc;
-    rl_err err;
-    int64_t count = 0;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOOO:delete_runs", names, &wpk_id,
                                      &run_id, &status, &thread_id, &before)) {
@@ -344,10 +369,7 @@ PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *arg
                           NULL);
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS
-    rc = rl_recorder_remove(core, &query, &count, &err);
-    Py_END_ALLOW_THREADS
-    return rc == RL_OK ? PyLong_FromLongLong(count) : rl_errors_raise(state, &err);
+    return remove_all(state, core, &query);
 }
 
 int rl_query_add_types(PyObject *module, rl_state *state)

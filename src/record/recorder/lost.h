@@ -7,14 +7,41 @@
 #ifndef RL_LOST_H
 #define RL_LOST_H
 
+#include "record/owner.h"
 #include "store/store.h"
 
 /* The store's query, with "lost" as a status. After RL_NOMEM the rows are incomplete. */
 rl_status rl_lost_query(rl_store *store, const rl_query *query, rl_rows *rows,
                         rl_err *err);
 
-/* The store's remove, with "lost" as a status. *count is valid also after a failure. */
-rl_status rl_lost_remove(rl_store *store, const rl_query *query, int64_t *count,
-                         rl_err *err);
+/* The last owner that was checked: consecutive runs often belong to one process. */
+typedef struct rl_owner_cache {
+    char owner[RL_OWNER_TEXT];
+    bool has_exited;
+} rl_owner_cache;
+
+/* A walk over the runs that match a query: newest first, in chunks. */
+typedef struct rl_lost_walk {
+    rl_query query;     /* the next chunk; the texts are borrowed */
+    const char *wanted; /* borrowed; with this status; NULL: of all rows */
+    rl_rows rows;       /* owned; the chunk, of the query's shape */
+    rl_buf after_id;    /* owned; of the query's cursor */
+    rl_owner_cache last;
+    bool more;      /* there may be more chunks */
+    bool placeless; /* the last row has no place in the order */
+    bool skipped;   /* such rows were skipped before */
+} rl_lost_walk;
+
+/* The query's texts must outlive the walk. Its page does not matter. The shape is
+ * RL_SHAPE_KEY, or SUMMARY where the status depends on the owners. */
+void rl_lost_walk_begin(rl_lost_walk *self, const rl_query *query);
+void rl_lost_walk_end(rl_lost_walk *self);
+
+/* Reads the next chunk. `deleted`: the caller has deleted runs of the chunk before. */
+rl_status rl_lost_walk_next(rl_lost_walk *self, rl_store *store, bool deleted,
+                            rl_err *err);
+
+/* Whether the row that begins with the cell `first` is of the wanted status. */
+bool rl_lost_walk_has(const rl_lost_walk *self, size_t first);
 
 #endif

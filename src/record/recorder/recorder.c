@@ -6,6 +6,7 @@
 #include "record/recorder/recorder_state.h"
 
 #include <string.h>
+#include <time.h>
 
 bool rl_recorder_is_ready(rl_recorder *recorder)
 {
@@ -240,14 +241,19 @@ bool rl_recorder_wake_worker(rl_recorder *recorder)
     return running;
 }
 
-/* Schedules the work that a write leaves behind; without a worker the caller makes a
- * needed checkpoint itself, if it may wait. */
-static void schedule_work(rl_recorder *recorder, bool may_wait)
+/* Wakes the worker for the work that a write leaves behind; without a worker the caller
+ * makes a needed checkpoint itself, if it may wait. */
+static void wake_for_work(rl_recorder *recorder, bool may_wait)
 {
     if (rl_pipeline_has_work(&recorder->pipeline) && !rl_recorder_wake_worker(recorder) &&
         may_wait) {
         rl_pipeline_checkpoint(&recorder->pipeline);
     }
+}
+
+static void schedule_work(rl_recorder *recorder, bool may_wait)
+{
+    wake_for_work(recorder, may_wait);
     notify_companion(recorder);
 }
 
@@ -306,15 +312,43 @@ rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_row
     return status;
 }
 
-rl_status rl_recorder_remove(rl_recorder *recorder, const rl_query *query, int64_t *count,
-                             rl_err *err)
+/* One batch of a deletion, inside the gate. */
+static rl_status remove_batch(rl_recorder *recorder, rl_deletion *deletion, bool is_last,
+                              rl_err *err)
 {
-    rl_status status = rl_recorder_enter_to_query(recorder, err);
+    rl_status status = deletion->begun ? rl_recorder_enter(recorder, err)
+                                       : rl_recorder_enter_to_query(recorder, err);
 
     if (status == RL_OK) {
-        status = rl_lost_remove(recorder->pipeline.store, query, count, err);
-        notify_companion(recorder);
+        deletion->begun = true;
+        status = rl_deletion_work(deletion, recorder->pipeline.store, err);
+        wake_for_work(recorder, true);
+        if (is_last || status != RL_OK || !deletion->more) {
+            notify_companion(recorder);
+        }
         rl_recorder_leave(recorder);
+    }
+    return status;
+}
+
+rl_status rl_recorder_remove(rl_recorder *recorder, rl_deletion *deletion, uint64_t end,
+                             rl_err *err)
+{
+    rl_status status = RL_OK;
+    bool is_last = false;
+
+    while (status == RL_OK && deletion->more && !is_last) {
+        struct timespec pause = {0, 0};
+
+        is_last = rl_monotonic_ns() >= end;
+        status = remove_batch(recorder, deletion, is_last, err);
+        pause.tv_nsec = (long)deletion->removal.pause_ns;
+        if (status == RL_OK && deletion->more) {
+            nanosleep(&pause, NULL);
+        }
+    }
+    if (status != RL_OK) {
+        rl_deletion_explain(deletion, err);
     }
     return status;
 }

@@ -17,6 +17,7 @@
 #include "record/graph/graph.h"
 #include "record/recorder/companion.h"
 #include "record/recorder/config.h"
+#include "record/recorder/deletion.h"
 #include "store/store.h"
 
 typedef struct rl_recorder rl_recorder;
@@ -48,10 +49,14 @@ rl_status rl_recorder_try_write(rl_recorder *recorder, rl_run *run,
  * wait. */
 void rl_recorder_watch(rl_recorder *recorder, rl_graphs *graphs, uint64_t interval_ns);
 
-/* See rl_lost_query and rl_lost_remove (lost.h). */
+/* See rl_lost_query (lost.h). */
 rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_rows *rows,
                             rl_err *err);
-rl_status rl_recorder_remove(rl_recorder *recorder, const rl_query *query, int64_t *count,
+
+/* Goes on with a deletion, until it has no more to do or until `end`. After a failure it
+ * is over; the error says how much it has deleted. Between its batches the recorder may
+ * be closed. */
+rl_status rl_recorder_remove(rl_recorder *recorder, rl_deletion *deletion, uint64_t end,
                              rl_err *err);
 
 /* For a companion's own calls: after RL_OK the recorder stays open until

@@ -2,6 +2,7 @@
 #include "store/postgres/pg_conn.h"
 
 #include "core/clock.h"
+#include "store/postgres/pg_cancel.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +13,9 @@
 
 #define IDLE_CHECK_NS UINT64_C(5000000000)   /* idle longer: check the connection */
 #define PING_TIMEOUT_NS UINT64_C(1000000000) /* for the answer to that check */
-#define STOP_CHECK_MS 50 /* interval of reading `stop` while waiting */
+#define CANCEL_NS UINT64_C(1000000000) /* for a cancel request, and the answer to it */
+#define STOP_CHECK_MS 50               /* interval of reading `stop` while waiting */
+#define CANCELED "57014"               /* query_canceled */
 
 /* Keeps notices such as "already exists, skipping" off the standard error. */
 static void ignore_notice(void *ctx, const char *message)
@@ -86,7 +89,14 @@ rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err
     if (message == NULL) {
         message = PQerrorMessage(conn->pg);
     }
-    rl_err_set(err, RL_STORE, "PostgreSQL: %.*s", trimmed_len(message), message);
+    if (conn->cancelled && state != NULL && strcmp(state, CANCELED) == 0) {
+        rl_err_set(err, RL_STORE,
+                   "PostgreSQL: the server had not answered for %.3g s, and was told to "
+                   "cancel the statement",
+                   (double)conn->timeout_ns / 1e9);
+    } else {
+        rl_err_set(err, RL_STORE, "PostgreSQL: %.*s", trimmed_len(message), message);
+    }
     if (err != NULL) {
         mask_password(err->text, PQpass(conn->pg));
         if (state != NULL) {
@@ -208,16 +218,22 @@ static bool is_alive(rl_pg_conn *conn)
     struct pollfd poller = {.fd = PQsocket(conn->pg), .events = POLLIN};
     const uint64_t timeout = conn->timeout_ns;
     const unsigned timeouts = atomic_load(&conn->server->timeouts);
+    const bool cancels = conn->cancels;
     rl_status status = RL_OK;
     rl_err ignored;
 
-    if (poll(&poller, 1, 0) != 0 && !PQconsumeInput(conn->pg)) {
-        return false;
+    /* a server that ends a session says so first: the end may be behind its message */
+    for (int i = 0; i < 3 && poll(&poller, 1, 0) != 0; i++) {
+        if (!PQconsumeInput(conn->pg)) {
+            return false;
+        }
     }
     if (conn->timeouts != timeouts ||
         rl_monotonic_ns() - conn->last_answer_ns > IDLE_CHECK_NS) {
         conn->timeout_ns = timeout < PING_TIMEOUT_NS ? timeout : PING_TIMEOUT_NS;
+        conn->cancels = false;
         status = rl_pg_conn_exec(conn, "", 0, NULL, false, NULL, &ignored);
+        conn->cancels = cancels;
         conn->timeout_ns = timeout;
         conn->timeouts = timeouts;
     }
@@ -274,14 +290,13 @@ rl_status rl_pg_conn_give_up(rl_pg_conn *conn, const char *why, rl_err *err)
     return RL_STORE;
 }
 
-/* Waits until the socket can be read, or with `to_write` also written, at most until
- * `end` (monotonic nanoseconds). */
+/* Waits until the socket can be read, or with `to_write` also written. RL_TIMEOUT at
+ * `end` (monotonic nanoseconds). Any other failure closes the connection. */
 static rl_status wait_for_socket(rl_pg_conn *conn, bool to_write, uint64_t end,
                                  rl_err *err)
 {
     struct pollfd poller = {.fd = PQsocket(conn->pg), .events = POLLIN};
     uint64_t now = rl_monotonic_ns();
-    char why[60];
 
     if (to_write) {
         poller.events |= POLLOUT;
@@ -305,10 +320,28 @@ static rl_status wait_for_socket(rl_pg_conn *conn, bool to_write, uint64_t end,
         }
         now = rl_monotonic_ns();
     }
+    return RL_TIMEOUT;
+}
+
+/* After a time-out: has the server cancel the command, and gives it more time to answer,
+ * until *end; or closes the connection. */
+static rl_status handle_timeout(rl_pg_conn *conn, uint64_t *end, rl_err *err)
+{
+    char why[60];
+
+    if (!conn->timed_out) {
+        conn->timed_out = true;
+        atomic_fetch_add(&conn->server->timeouts, 1);
+    }
+    if (conn->cancels && !conn->cancelled) {
+        *end = rl_monotonic_ns() + CANCEL_NS;
+        conn->cancelled = rl_pg_cancel(conn->pg, *end);
+        if (conn->cancelled) {
+            return RL_OK;
+        }
+    }
     snprintf(why, sizeof why, "the server has not answered for %.3g s",
              (double)conn->timeout_ns / 1e9);
-    conn->timed_out = true;
-    atomic_fetch_add(&conn->server->timeouts, 1);
     return rl_pg_conn_give_up(conn, why, err);
 }
 
@@ -324,6 +357,7 @@ static rl_status fail(rl_pg_conn *conn, rl_err *err)
 rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err)
 {
     uint64_t end = rl_monotonic_ns() + conn->timeout_ns;
+    rl_status status;
     int unsent;
 
     *result = NULL;
@@ -337,8 +371,12 @@ rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err)
             conn->last_answer_ns = rl_monotonic_ns();
             return RL_OK;
         }
-        if (wait_for_socket(conn, unsent > 0, end, err) != RL_OK) {
-            return RL_STORE;
+        status = wait_for_socket(conn, unsent > 0, end, err);
+        if (status == RL_TIMEOUT) {
+            status = handle_timeout(conn, &end, err);
+        }
+        if (status != RL_OK) {
+            return status;
         }
         if (!PQconsumeInput(conn->pg)) {
             return fail(conn, err);
@@ -346,25 +384,40 @@ rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err)
     }
 }
 
+static bool is_success(const PGresult *result)
+{
+    ExecStatusType kind = PQresultStatus(result);
+
+    return kind == PGRES_COMMAND_OK || kind == PGRES_TUPLES_OK ||
+           kind == PGRES_EMPTY_QUERY;
+}
+
 rl_status rl_pg_conn_last(rl_pg_conn *conn, PGresult **result, rl_err *err)
 {
     PGresult *next = NULL, *last = NULL;
-    rl_status status;
+    rl_status status, refused = RL_OK;
+    rl_err first = {.code = RL_OK};
 
+    conn->cancelled = false;
+    conn->timed_out = false;
     while ((status = rl_pg_conn_next(conn, &next, err)) == RL_OK && next != NULL) {
-        if (PQresultStatus(last) == PGRES_FATAL_ERROR && last != NULL) {
-            PQclear(next); /* later errors follow from the first */
-        } else {
-            PQclear(last);
-            last = next;
+        PQclear(last);
+        last = next;
+        if (refused == RL_OK && !is_success(last)) { /* later errors follow from it */
+            refused = rl_pg_conn_error(conn, last, &first);
         }
     }
     if (status == RL_OK && last == NULL) {
         status = rl_pg_conn_error(conn, NULL, err);
-    } else if (status == RL_OK && PQresultStatus(last) != PGRES_COMMAND_OK &&
-               PQresultStatus(last) != PGRES_TUPLES_OK &&
-               PQresultStatus(last) != PGRES_EMPTY_QUERY) {
-        status = rl_pg_conn_error(conn, last, err);
+    }
+    if (refused != RL_OK) {
+        status = refused;
+        if (err != NULL) {
+            *err = first;
+        }
+    }
+    if (conn->cancelled && strcmp(first.sqlstate, CANCELED) != 0) {
+        rl_pg_conn_close(conn); /* the request may hit its next command */
     }
     if (status == RL_OK && result != NULL) {
         *result = last;

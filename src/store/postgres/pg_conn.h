@@ -36,6 +36,8 @@ typedef struct rl_pg_conn {
     uint64_t last_answer_ns; /* monotonic nanoseconds: when the server last answered */
     unsigned connects;       /* how often this has connected; identifies the PGconn */
     bool timed_out;          /* the last wait ended with the time-out */
+    bool cancels;            /* what gets a time-out is cancelled in the server */
+    bool cancelled;          /* the server was asked to cancel the current command */
 } rl_pg_conn;
 
 /* Opens nothing. Borrows `stop`, which may be NULL. */
@@ -64,11 +66,13 @@ rl_status rl_pg_conn_give_up(rl_pg_conn *conn, const char *why, rl_err *err);
 
 /* Sends what is queued and waits for the next result, which is NULL after the last result
  * of a command. A failure or a time-out closes the connection, as a late answer would be
- * taken for that to another query. */
+ * taken for that to another query. If the connection `cancels`, a time-out first has the
+ * server cancel the command, and waits up to a second for that. */
 rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err);
 
 /* Waits for all results of one command; gives the last one, or the first error. `result`
- * may be NULL. */
+ * may be NULL. err->sqlstate tells whether the server has refused the command; without it
+ * the connection failed, and the command may have been executed. */
 rl_status rl_pg_conn_last(rl_pg_conn *conn, PGresult **result, rl_err *err);
 
 /* Runs a statement with `count` text parameters, and waits as rl_pg_conn_last does.

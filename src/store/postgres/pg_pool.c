@@ -13,6 +13,7 @@ void rl_pg_pool_init(rl_pg_pool *pool, unsigned size, rl_pg_server *server)
     rl_cond_init(&pool->freed);
     for (unsigned i = 0; i < size; i++) {
         rl_pg_conn_init(&pool->conns[i], server, NULL);
+        pool->conns[i].cancels = true;
     }
 }
 
@@ -110,12 +111,55 @@ static rl_status run_statement(rl_pg_conn *conn, void *ctx, rl_err *err)
                            err);
 }
 
-rl_status rl_pg_pool_exec(rl_pg_pool *pool, const char *sql, int count,
+rl_status rl_pg_pool_read(rl_pg_pool *pool, const char *sql, int count,
                           const char *const *values, PGresult **result, rl_err *err)
 {
     statement self = {sql, count, values, result};
 
     return rl_pg_pool_run(pool, run_statement, &self, err);
+}
+
+/* One attempt of a statement that writes. libpq sends its Sync last, without which the
+ * server commits nothing; and a server that refuses a statement has not executed it. */
+static rl_status write_once(rl_pg_conn *conn, const statement *self, bool *unknown,
+                            rl_err *err)
+{
+    rl_err own = {.code = RL_OK};
+    rl_status status = rl_pg_conn_open(conn, &own);
+
+    *unknown = false;
+    if (status == RL_OK && !PQsendQueryParams(conn->pg, self->sql, self->count, NULL,
+                                              self->values, NULL, NULL, 1)) {
+        status = rl_pg_conn_error(conn, NULL, &own);
+        rl_pg_conn_close(conn); /* a part of it may be sent */
+    } else if (status == RL_OK) {
+        status = rl_pg_conn_last(conn, self->result, &own);
+        *unknown = status != RL_OK && own.sqlstate[0] == '\0';
+    }
+    if (status != RL_OK && err != NULL) {
+        *err = own;
+    }
+    return status;
+}
+
+rl_status rl_pg_pool_write(rl_pg_pool *pool, const char *sql, int count,
+                           const char *const *values, PGresult **result, bool *unknown,
+                           rl_err *err)
+{
+    const statement self = {sql, count, values, result};
+    rl_pg_conn *conn = NULL;
+    rl_status status = rl_pg_pool_take(pool, &conn, err);
+    bool was_connected = conn != NULL && conn->pg != NULL;
+
+    *unknown = false;
+    if (conn != NULL) {
+        status = write_once(conn, &self, unknown, err);
+        if (status != RL_OK && !*unknown && was_connected && rl_pg_conn_lost(conn)) {
+            status = write_once(conn, &self, unknown, err); /* the server had restarted */
+        }
+        rl_pg_pool_give(pool, conn);
+    }
+    return status;
 }
 
 void rl_pg_pool_before_fork(rl_pg_pool *pool)

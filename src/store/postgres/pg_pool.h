@@ -1,5 +1,6 @@
 /* A pool of connections to PostgreSQL for reads and deletions, so that readers wait
- * neither for writers nor for one another. Each connects at its first use.
+ * neither for writers nor for one another. Each connects at its first use. The server
+ * cancels what gets a time-out.
  *
  * Threads: any. A thread that has taken a connection owns it until it gives it back.
  */
@@ -31,13 +32,19 @@ void rl_pg_pool_give(rl_pg_pool *pool, rl_pg_conn *conn);
 
 /* Calls `work` on an open connection of the pool. Calls it a second time, on a new
  * connection, if the connection was open before and was lost during the first call. So
- * `work` must be repeatable. */
+ * `work` must be repeatable, as reads are. */
 typedef rl_status (*rl_pg_pool_work)(rl_pg_conn *conn, void *ctx, rl_err *err);
 rl_status rl_pg_pool_run(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx, rl_err *err);
 
-/* Runs one statement as rl_pg_conn_exec does, with binary results. */
-rl_status rl_pg_pool_exec(rl_pg_pool *pool, const char *sql, int count,
+/* Runs one statement that reads as rl_pg_conn_exec does, with binary results. */
+rl_status rl_pg_pool_read(rl_pg_pool *pool, const char *sql, int count,
                           const char *const *values, PGresult **result, rl_err *err);
+
+/* Runs one statement that writes, which the server executes once at most. After a
+ * failure, *unknown tells whether it may have executed it. */
+rl_status rl_pg_pool_write(rl_pg_pool *pool, const char *sql, int count,
+                           const char *const *values, PGresult **result, bool *unknown,
+                           rl_err *err);
 
 /* Around a fork: takes the lock; releases it. The child gives up the connections. */
 void rl_pg_pool_before_fork(rl_pg_pool *pool);

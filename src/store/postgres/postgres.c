@@ -13,6 +13,13 @@
 #include "store/query_sql.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+/* How long a batch of a deletion should take, or a tenth of the time-out if that is less;
+ * and the time between two batches, in which others get the connection. */
+#define BATCH_NS UINT64_C(50000000)
+#define PAUSE_NS UINT64_C(1000000)
+#define FIRST_BATCH 50 /* runs */
 
 /* How long a fork waits for threads that use a connection. */
 #define FORK_WAIT_NS UINT64_C(200000000)
@@ -119,31 +126,24 @@ static void add_cell(rl_rows *rows, const PGresult *result, int at_row, int inde
     }
 }
 
-static rl_status run_query(postgres_store *self, const rl_query *query, bool remove,
-                           PGresult **result, rl_err *err)
-{
-    rl_bindings bindings;
-    rl_status status;
-    rl_buf sql;
-
-    rl_buf_init(&sql, RL_BUF_MAX);
-    rl_query_sql(query, &dialect, remove, &sql, &bindings);
-    status = sql.failed ? rl_err_nomem(err)
-                        : rl_pg_pool_exec(&self->pool, sql.data, bindings.count,
-                                          bindings.values, result, err);
-    rl_buf_free(&sql);
-    return status;
-}
-
 static rl_status postgres_query(rl_store *store, const rl_query *query, rl_rows *rows,
                                 rl_err *err)
 {
+    postgres_store *self = (postgres_store *)store;
     size_t count;
     const rl_column *columns = rl_shape_columns(query->shape, &count);
     PGresult *result = NULL;
-    rl_status status = run_query((postgres_store *)store, query, false, &result, err);
-    int found = status == RL_OK ? PQntuples(result) : 0;
+    rl_bindings bindings;
+    rl_status status;
+    rl_buf sql;
+    int found;
 
+    rl_buf_init(&sql, RL_BUF_MAX);
+    rl_query_sql(query, &dialect, false, &sql, &bindings);
+    status = sql.failed ? rl_err_nomem(err)
+                        : rl_pg_pool_read(&self->pool, sql.data, bindings.count,
+                                          bindings.values, &result, err);
+    found = status == RL_OK ? PQntuples(result) : 0;
     for (int i = 0; i < found; i++) {
         for (size_t column = 0; column < count; column++) {
             add_cell(rows, result, i, (int)column, rl_columns[columns[column]].kind);
@@ -153,19 +153,100 @@ static rl_status postgres_query(rl_store *store, const rl_query *query, rl_rows 
         status = rl_err_nomem(err);
     }
     PQclear(result);
+    rl_buf_free(&sql);
     return status;
 }
 
-static rl_status postgres_remove(rl_store *store, const rl_query *query, int64_t *count,
-                                 rl_err *err)
+/* Makes the list of the batch's ids, and gives the first one behind them. */
+static const char *list_ids(const rl_removal *removal, size_t count, rl_buf *list)
 {
-    PGresult *result = NULL;
-    rl_status status = run_query((postgres_store *)store, query, true, &result, err);
+    const char *id = removal->ids;
 
+    for (size_t i = 0; i < count; i++) {
+        const size_t len = strlen(id);
+
+        rl_buf_add(list, id, len);
+        rl_buf_add_char(list, i + 1 < count ? ',' : '\0');
+        id += len + 1;
+    }
+    return id;
+}
+
+/* Whether a smaller batch may succeed: this one took too long, also for a time limit of
+ * the server's, or was the victim of a deadlock. It was rolled back. */
+static bool may_be_smaller(const rl_err *err)
+{
+    static const char *const states[] = {"57014", "40P01", "40001"};
+    bool found = false;
+
+    for (size_t i = 0; i < sizeof states / sizeof *states && !found; i++) {
+        found = strcmp(err->sqlstate, states[i]) == 0;
+    }
+    return found;
+}
+
+/* Sets the size of the next batch, after one of `count` runs that took `took_ns`. */
+static void set_batch(const postgres_store *self, rl_removal *removal, size_t count,
+                      uint64_t took_ns)
+{
+    const uint64_t timeout_ns = self->server.timeout_ns;
+    const uint64_t wanted_ns = timeout_ns / 10 < BATCH_NS ? timeout_ns / 10 : BATCH_NS;
+
+    removal->batch = count;
+    if (took_ns > wanted_ns && count > 1) {
+        removal->batch = count / 2;
+    } else if (took_ns < wanted_ns / 2 && !removal->careful) {
+        removal->batch = count * 2;
+    }
+    removal->pause_ns = PAUSE_NS;
+}
+
+static rl_status postgres_remove(rl_store *store, rl_removal *removal, rl_err *err)
+{
+    postgres_store *self = (postgres_store *)store;
+    const uint64_t start = rl_monotonic_ns();
+    const size_t most = removal->batch > 0 ? removal->batch : FIRST_BATCH;
+    const size_t count = removal->left < most ? removal->left : most;
+    rl_query query = *removal->query;
+    PGresult *result = NULL;
+    rl_err own = {.code = RL_OK};
+    rl_bindings bindings;
+    rl_buf sql, ids;
+    rl_status status;
+    bool unknown = false;
+    const char *behind;
+
+    if (count == 0) {
+        return RL_OK; /* the server has committed it all */
+    }
+
+    rl_buf_init(&sql, RL_BUF_MAX);
+    rl_buf_init(&ids, RL_BUF_MAX);
+    behind = list_ids(removal, count, &ids);
+    query.ids = ids.data;
+    if (!ids.failed) {
+        rl_query_sql(&query, &dialect, true, &sql, &bindings);
+    }
+    status = ids.failed || sql.failed
+                 ? rl_err_nomem(&own)
+                 : rl_pg_pool_write(&self->pool, sql.data, bindings.count,
+                                    bindings.values, &result, &unknown, &own);
     if (status == RL_OK) {
-        *count = strtoll(PQcmdTuples(result), NULL, 10);
+        removal->deleted += strtoll(PQcmdTuples(result), NULL, 10);
+        removal->ids = behind;
+        removal->left -= count;
+        set_batch(self, removal, count, rl_monotonic_ns() - start);
+    } else if (count > 1 && may_be_smaller(&own)) {
+        removal->batch = count / 10 > 0 ? count / 10 : 1;
+        removal->careful = true;
+        status = RL_OK;
+    } else {
+        removal->unknown = unknown ? count : 0;
+        *err = own;
     }
     PQclear(result);
+    rl_buf_free(&ids);
+    rl_buf_free(&sql);
     return status;
 }
 

@@ -2,8 +2,22 @@
 #include "store/sqlite/sqlite.h"
 
 #include "core/alloc.h"
+#include "core/clock.h"
 #include "store/query_sql.h"
+#include "store/sqlite/sqlite_path.h"
 #include "store/sqlite/sqlite_sql.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* A batch of a deletion ends after this time with the lock, plus that of its commit; or
+ * when another thread wants to write. */
+#define BATCH_NS UINT64_C(1000000)
+#define PAUSES 2 /* how many times as long as a batch the pause after it is */
+#define PAUSE_MAX_NS UINT64_C(50000000) /* after a batch */
+/* How often, and how long, a batch waits for a checkpoint. */
+#define WAITS 500
+#define WAIT_NS UINT64_C(2000000)
 
 typedef struct sqlite_store {
     rl_store base;
@@ -76,15 +90,9 @@ static void add_cell(rl_rows *rows, sqlite3_stmt *stmt, int index, rl_kind kind)
     }
 }
 
-typedef struct request {
-    const rl_query *query;
-    rl_rows *rows;   /* NULL for a deletion */
-    int64_t deleted; /* rows */
-} request;
-
-/* Gives the request's statement, with its values bound. */
-static rl_status bind_request(rl_sqlite_conn *conn, const request *wanted,
-                              sqlite3_stmt **stmt, rl_err *err)
+/* Gives the statement of a query, or of a deletion, with its values bound. */
+static rl_status bind_query(rl_sqlite_conn *conn, const rl_query *query, bool remove,
+                            sqlite3_stmt **stmt, rl_err *err)
 {
     rl_bindings bindings;
     rl_buf sql;
@@ -92,7 +100,7 @@ static rl_status bind_request(rl_sqlite_conn *conn, const request *wanted,
     int rc = SQLITE_OK;
 
     rl_buf_init(&sql, RL_BUF_MAX);
-    rl_query_sql(wanted->query, &dialect, wanted->rows == NULL, &sql, &bindings);
+    rl_query_sql(query, &dialect, remove, &sql, &bindings);
     if (sql.failed) {
         status = rl_err_nomem(err);
     }
@@ -109,6 +117,11 @@ static rl_status bind_request(rl_sqlite_conn *conn, const request *wanted,
     return status;
 }
 
+typedef struct request {
+    const rl_query *query;
+    rl_rows *rows;
+} request;
+
 static rl_status read_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     request *wanted = ctx;
@@ -116,7 +129,7 @@ static rl_status read_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     size_t count, cells = rows->cells.len, texts = rows->arena.len;
     const rl_column *columns = rl_shape_columns(wanted->query->shape, &count);
     sqlite3_stmt *stmt = NULL;
-    rl_status status = bind_request(conn, wanted, &stmt, err);
+    rl_status status = bind_query(conn, wanted->query, false, &stmt, err);
     bool found = status == RL_OK;
 
     while (found) {
@@ -144,29 +157,79 @@ static rl_status sqlite_query(rl_store *store, const rl_query *query, rl_rows *r
     return rl_sqlite_file_read(file_of(store), read_rows, &wanted, err);
 }
 
-static rl_status remove_rows(rl_sqlite_conn *conn, void *ctx, rl_err *err)
-{
-    request *wanted = ctx;
-    sqlite3_stmt *stmt = NULL;
-    rl_status status = bind_request(conn, wanted, &stmt, err);
+/* A batch of a deletion. */
+typedef struct removing {
+    rl_sqlite_file *file;
+    rl_removal *removal;
+} removing;
 
+/* Deletes runs in a transaction, and moves the removal behind it once that has
+ * committed. */
+static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    const removing *self = ctx;
+    rl_removal *removal = self->removal;
+    rl_query query = *removal->query;
+    const char *id = removal->ids;
+    sqlite3_stmt *stmt = NULL;
+    size_t done = 0;
+    int64_t deleted = 0;
+    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
+    uint64_t start = rl_monotonic_ns(), took = 0;
+
+    query.texts[RL_ID] = id;
     if (status == RL_OK) {
-        status = rl_sqlite_conn_step(conn, stmt, err);
+        status = bind_query(conn, &query, true, &stmt, err);
+    }
+    while (status == RL_OK && done < removal->left && took < BATCH_NS &&
+           (done == 0 || !rl_sqlite_file_has_waiting(self->file))) {
+        /* the id is the first column, and so the first parameter */
+        int rc = sqlite3_bind_text(stmt, 1, id, -1, SQLITE_TRANSIENT);
+
+        status = rc == SQLITE_OK ? rl_sqlite_conn_step(conn, stmt, err)
+                                 : rl_sqlite_conn_error(conn, rc, err);
+        if (status == RL_OK) {
+            deleted += sqlite3_changes(conn->db);
+            id += strlen(id) + 1;
+            done++;
+        }
+        took = rl_monotonic_ns() - start;
     }
     if (status == RL_OK) {
-        wanted->deleted = sqlite3_changes(conn->db);
+        status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
+    }
+    if (status == RL_OK) {
+        removal->ids = id;
+        removal->left -= done;
+        removal->deleted += deleted;
+        took = PAUSES * (rl_monotonic_ns() - start);
+        removal->pause_ns = took < PAUSE_MAX_NS ? took : PAUSE_MAX_NS;
     }
     return status;
 }
 
-static rl_status sqlite_remove(rl_store *store, const rl_query *query, int64_t *count,
-                               rl_err *err)
+/* No batch is synced to the disk, as everybody else would wait for that too: the WAL is
+ * synced once, at the end. A checkpoint, which writes as much as a disk takes, goes
+ * first. */
+static rl_status sqlite_remove(rl_store *store, rl_removal *removal, rl_err *err)
 {
-    request wanted = {.query = query};
-    rl_status status = rl_sqlite_file_read(file_of(store), remove_rows, &wanted, err);
+    rl_sqlite_file *file = file_of(store);
+    removing self = {file, removal};
 
-    *count = wanted.deleted;
-    return status;
+    if (removal->left == 0) {
+        return rl_sqlite_path_sync(file->path, "-wal")
+                   ? RL_OK
+                   : rl_err_set(err, RL_STORE,
+                                "SQLite file %s: its -wal can't be synced: %s",
+                                file->path, strerror(errno));
+    }
+    if (rl_sqlite_file_is_checkpointing(file) && removal->waits < WAITS) {
+        removal->waits++;
+        removal->pause_ns = WAIT_NS;
+        return RL_OK;
+    }
+    removal->waits = 0;
+    return rl_sqlite_file_write(file, false, true, remove_batch, &self, err);
 }
 
 static void sqlite_close(rl_store *store)
@@ -192,7 +255,9 @@ static void sqlite_before_fork(rl_store *store)
 
 static void sqlite_after_fork(rl_store *store, bool in_child)
 {
-    (void)in_child;
+    if (in_child) { /* they wait in the parent */
+        atomic_store(&file_of(store)->waiting, 0);
+    }
     rl_sqlite_file_after_fork(file_of(store));
 }
 

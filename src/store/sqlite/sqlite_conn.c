@@ -64,7 +64,8 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
     if (is_read_only(primary, system)) {
         conn->broken = true;
     }
-    if (primary == SQLITE_BUSY && (!conn->may_wait || conn->yielded)) {
+    if ((primary == SQLITE_BUSY && (!conn->may_wait || conn->yielded)) ||
+        (primary == SQLITE_INTERRUPT && conn->yielded)) {
         return rl_err_set(err, RL_BUSY, "the SQLite file is locked");
     }
     if (primary == SQLITE_BUSY) {

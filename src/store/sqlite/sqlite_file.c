@@ -16,6 +16,11 @@
 #define CHECKPOINT_PAGES 1000
 #define RESTART_PAGES (4 * 1024) /* length of the WAL from which it must restart */
 
+/* A read ends for a fork that waits, and starts again; it looks for one every YIELD_STEPS
+ * of SQLite's virtual machine. After so many times it makes the fork wait. */
+#define YIELD_STEPS 10000
+#define YIELDS 20
+
 /* Between checks of the path: three stat() calls are a measurable part of a commit. */
 #define CHECK_NS UINT64_C(5000000)
 
@@ -61,23 +66,39 @@ rl_status rl_sqlite_file_init(rl_sqlite_file *file, const char *path,
         file->migrations = migrations;
         file->notices = notices;
         pthread_mutex_init(&file->write_lock, NULL);
-        pthread_mutex_init(&file->read_lock, NULL);
+        for (unsigned i = 0; i < RL_SQLITE_READERS; i++) {
+            pthread_mutex_init(&file->read_locks[i], NULL);
+        }
         pthread_mutex_init(&file->checkpoint_lock, NULL);
     }
     return status;
 }
 
+/* Who has the lock may see that this thread waits, and hurry. */
+static void lock_writer(rl_sqlite_file *file)
+{
+    if (pthread_mutex_trylock(&file->write_lock) != 0) {
+        atomic_fetch_add(&file->waiting, 1);
+        pthread_mutex_lock(&file->write_lock);
+        atomic_fetch_sub(&file->waiting, 1);
+    }
+}
+
 static void lock_all(rl_sqlite_file *file)
 {
-    pthread_mutex_lock(&file->write_lock);
-    pthread_mutex_lock(&file->read_lock);
+    lock_writer(file);
+    for (unsigned i = 0; i < RL_SQLITE_READERS; i++) {
+        pthread_mutex_lock(&file->read_locks[i]);
+    }
     pthread_mutex_lock(&file->checkpoint_lock);
 }
 
 static void unlock_all(rl_sqlite_file *file)
 {
     pthread_mutex_unlock(&file->checkpoint_lock);
-    pthread_mutex_unlock(&file->read_lock);
+    for (unsigned i = RL_SQLITE_READERS; i-- > 0;) {
+        pthread_mutex_unlock(&file->read_locks[i]);
+    }
     pthread_mutex_unlock(&file->write_lock);
 }
 
@@ -92,7 +113,9 @@ static void forget_wal(rl_sqlite_file *file)
 static void drop_all(rl_sqlite_file *file)
 {
     rl_sqlite_conn_drop(&file->checkpointer);
-    rl_sqlite_conn_drop(&file->reader);
+    for (unsigned i = 0; i < RL_SQLITE_READERS; i++) {
+        rl_sqlite_conn_drop(&file->readers[i]);
+    }
     rl_sqlite_conn_drop(&file->writer);
     atomic_store(&file->in_use, false);
     forget_wal(file);
@@ -217,10 +240,12 @@ void rl_sqlite_file_free(rl_sqlite_file *file)
         abandon(file);
     }
     rl_sqlite_conn_close(&file->checkpointer);
-    rl_sqlite_conn_close(&file->reader);
+    for (unsigned i = 0; i < RL_SQLITE_READERS; i++) {
+        rl_sqlite_conn_close(&file->readers[i]);
+        pthread_mutex_destroy(&file->read_locks[i]);
+    }
     rl_sqlite_conn_close(&file->writer); /* the last one checkpoints the WAL */
     pthread_mutex_destroy(&file->checkpoint_lock);
-    pthread_mutex_destroy(&file->read_lock);
     pthread_mutex_destroy(&file->write_lock);
     rl_free(file->path);
     file->path = NULL;
@@ -350,7 +375,7 @@ rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wa
         if (may_wait) {
             rl_fork_yield();
             check_path(file);
-            pthread_mutex_lock(&file->write_lock);
+            lock_writer(file);
         } else if (is_replaced(file, false)) {
             return rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
         } else if (pthread_mutex_trylock(&file->write_lock) != 0) {
@@ -379,22 +404,54 @@ rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_err *err)
     return rl_sqlite_file_write(file, true, true, do_nothing, NULL, err);
 }
 
-/* One attempt. Read lock held. */
-static rl_status read_locked(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
-                             rl_err *err)
+/* SQLite calls this while a statement runs; true ends the statement. */
+static int is_fork_waiting(void *ctx)
 {
-    rl_status status = open_conn(file, &file->reader, err);
+    rl_sqlite_conn *conn = ctx;
 
-    return status == RL_OK ? work(&file->reader, ctx, err) : status;
+    conn->yielded = rl_fork_pending();
+    return conn->yielded;
+}
+
+/* One attempt; with `yields`, it ends when a fork is waiting for it. Its lock held. */
+static rl_status read_locked(rl_sqlite_file *file, rl_sqlite_conn *conn, bool yields,
+                             rl_sqlite_work work, void *ctx, rl_err *err)
+{
+    rl_status status = open_conn(file, conn, err);
+
+    if (status == RL_OK) {
+        sqlite3_progress_handler(conn->db, yields ? YIELD_STEPS : 0, is_fork_waiting,
+                                 conn);
+        status = work(conn, ctx, err);
+    }
+    return status;
+}
+
+/* Locks a free reader, the first one so that few are open; or waits for one. */
+static unsigned lock_reader(rl_sqlite_file *file)
+{
+    unsigned at = 0;
+
+    while (at < RL_SQLITE_READERS && pthread_mutex_trylock(&file->read_locks[at]) != 0) {
+        at++;
+    }
+    if (at == RL_SQLITE_READERS) {
+        at = atomic_fetch_add(&file->next_reader, 1) % RL_SQLITE_READERS;
+        pthread_mutex_lock(&file->read_locks[at]);
+    }
+    return at;
 }
 
 rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
                               rl_err *err)
 {
     bool broken, reopened = false;
+    unsigned yields = YIELDS;
     rl_status status;
 
     do {
+        unsigned at;
+
         rl_fork_yield();
         check_path(file);
         if (!atomic_load(&file->in_use)) { /* the writing connection creates the tables */
@@ -403,10 +460,11 @@ rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *c
                 return status;
             }
         }
-        pthread_mutex_lock(&file->read_lock);
-        status = read_locked(file, work, ctx, err);
-        broken = status == RL_STORE && file->reader.broken;
-        pthread_mutex_unlock(&file->read_lock);
+        at = lock_reader(file);
+        status = read_locked(file, &file->readers[at], yields > 0, work, ctx, err);
+        yields -= yields > 0 && file->readers[at].yielded;
+        broken = status == RL_STORE && file->readers[at].broken;
+        pthread_mutex_unlock(&file->read_locks[at]);
     } while (reopen_broken(file, broken, &reopened) || status == RL_BUSY);
     return status;
 }
@@ -426,18 +484,27 @@ static int checkpoint(rl_sqlite_file *file, int mode)
     return rc;
 }
 
+/* Whether pages were appended to the WAL that no checkpoint has copied. */
+static bool has_grown(rl_sqlite_file *file)
+{
+    return atomic_load(&file->wal_pages) > atomic_load(&file->checkpointed_pages);
+}
+
 /* Whether to make the WAL restart from its beginning now, for which writers must wait a
  * moment. A WAL that grows makes each fsync slower, as the file's new length must be
  * written too. After a checkpoint the WAL restarts by itself, unless pages were appended
  * meanwhile. If writers were busy most of that time, this would recur and the WAL would
  * only grow, so force it. Otherwise writers pause, and a later checkpoint lets the WAL
- * restart. */
+ * restart; one that has less to do is over sooner, so a long WAL first gets another. */
 static bool should_restart(rl_sqlite_file *file, uint64_t took_ns, uint64_t write_ns)
 {
-    unsigned pages = atomic_load(&file->wal_pages);
-    bool grown = pages > atomic_load(&file->checkpointed_pages);
+    const bool is_busy = write_ns > took_ns / 2;
 
-    return grown && (write_ns > took_ns / 2 || pages >= RESTART_PAGES);
+    if (!is_busy && has_grown(file) && atomic_load(&file->wal_pages) >= RESTART_PAGES) {
+        (void)checkpoint(file, SQLITE_CHECKPOINT_PASSIVE);
+    }
+    return has_grown(file) &&
+           (is_busy || atomic_load(&file->wal_pages) >= 2 * RESTART_PAGES);
 }
 
 /* Checkpoint lock held, which a fork takes too: no child inherits `checkpointing`. */

@@ -1,6 +1,7 @@
-/* One SQLite file, shared by the threads of this process over three connections: one
- * writes, one reads, one checkpoints the WAL. The first use opens a connection, a fork
- * closes it. The store and the journal are built on this.
+/* One SQLite file, shared by the threads of this process over several connections: one
+ * writes, a few read, one checkpoints the WAL. The first use opens a connection, a fork
+ * closes it. A pending fork also ends a long read, which then starts again. The store and
+ * the journal are built on this.
  *
  * Somebody may delete or replace the file, its -wal or its -shm while they are open.
  * Every call checks the path for that, but at most once in 5 ms. It then closes all
@@ -25,12 +26,16 @@
  * if the caller may wait. */
 typedef rl_status (*rl_sqlite_work)(rl_sqlite_conn *conn, void *ctx, rl_err *err);
 
+#define RL_SQLITE_READERS 4
+
 typedef struct rl_sqlite_file {
     char *path; /* owned, absolute */
     const rl_migrations *migrations;
     rl_notices *notices; /* or NULL */
-    pthread_mutex_t write_lock, read_lock, checkpoint_lock;
-    rl_sqlite_conn writer, reader, checkpointer; /* each under its lock */
+    pthread_mutex_t write_lock, read_locks[RL_SQLITE_READERS], checkpoint_lock;
+    rl_sqlite_conn writer, readers[RL_SQLITE_READERS], checkpointer; /* under its lock */
+    atomic_uint waiting;            /* threads that wait for the write lock */
+    atomic_uint next_reader;        /* to wait for, when all are in use */
     _Atomic ino_t inode;            /* of the file that was opened last; 0: none */
     _Atomic ino_t wal, shm;         /* of the open -wal and -shm; 0: none, or unknown */
     atomic_uint_fast64_t check_at;  /* monotonic nanoseconds: when to check the path */
@@ -57,7 +62,7 @@ void rl_sqlite_file_free(rl_sqlite_file *file);
 rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wait,
                                rl_sqlite_work work, void *ctx, rl_err *err);
 
-/* Calls `work` on the reading connection. */
+/* Calls `work` on a free reading connection. */
 rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
                               rl_err *err);
 
@@ -68,6 +73,18 @@ rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_err *err);
 static inline bool rl_sqlite_file_needs_checkpoint(rl_sqlite_file *file)
 {
     return atomic_load_explicit(&file->needs_checkpoint, memory_order_relaxed);
+}
+
+/* Whether another thread waits for the writing connection. */
+static inline bool rl_sqlite_file_has_waiting(rl_sqlite_file *file)
+{
+    return atomic_load_explicit(&file->waiting, memory_order_relaxed) > 0;
+}
+
+/* Whether a checkpoint is running, or is about to. */
+static inline bool rl_sqlite_file_is_checkpointing(rl_sqlite_file *file)
+{
+    return atomic_load(&file->checkpointing) || rl_sqlite_file_needs_checkpoint(file);
 }
 
 /* Checkpoints the WAL. Writers continue meanwhile, but may have to wait for a moment at

@@ -90,6 +90,18 @@ bool rl_sqlite_path_lost(const char *path, const char *suffix, ino_t inode)
                : errno == ENOENT || errno == ENOTDIR;
 }
 
+bool rl_sqlite_path_sync(const char *path, const char *suffix)
+{
+    char name[PATH_SIZE + 8];
+    int fd = open(name_of(name, path, suffix), O_RDONLY | O_CLOEXEC);
+    bool synced = fd >= 0 ? fsync(fd) == 0 : errno == ENOENT;
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return synced;
+}
+
 void rl_sqlite_path_remove(const char *path, const char *suffix, ino_t inode)
 {
     char name[PATH_SIZE + 8];

@@ -24,6 +24,10 @@ ino_t rl_sqlite_path_inode(const char *path, const char *suffix);
  * and for inode 0. */
 bool rl_sqlite_path_lost(const char *path, const char *suffix, ino_t inode);
 
+/* Has a file survive a power loss as it is now; false, with errno, if that fails. A file
+ * that does not exist has nothing to lose. */
+bool rl_sqlite_path_sync(const char *path, const char *suffix);
+
 /* Removes a file, if it has this inode. */
 void rl_sqlite_path_remove(const char *path, const char *suffix, ino_t inode);
 
