@@ -15,6 +15,7 @@
 struct rl_journal {
     rl_store *server;      /* borrowed */
     rl_journal_file *file; /* owned */
+    rl_beside *beside;     /* owned; for runs while the file is locked */
     rl_metrics *metrics;   /* borrowed */
     rl_notices *notices;   /* borrowed */
     unsigned number;       /* of this journal in the process; part of the lease's owner */

@@ -25,6 +25,9 @@ rl_status rl_recorder_open_store(rl_recorder *recorder, rl_err *err)
 
     if (status == RL_OK) {
         notify_companion(recorder); /* other processes may have left work */
+        if (rl_pipeline_has_work(&recorder->pipeline)) {
+            (void)rl_recorder_wake_worker(recorder);
+        }
     }
     return status;
 }
@@ -309,11 +312,14 @@ rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_row
 rl_status rl_recorder_remove(rl_recorder *recorder, const rl_query *query, int64_t *count,
                              rl_err *err)
 {
-    rl_status status = rl_recorder_enter_to_query(recorder, err);
+    rl_status status = enter_ready(recorder, err);
 
     if (status == RL_OK) {
-        status = rl_lost_remove(recorder->pipeline.store, query, count, err);
-        notify_companion(recorder);
+        status = rl_pipeline_prepare_remove(&recorder->pipeline, err);
+        if (status == RL_OK) {
+            status = rl_lost_remove(recorder->pipeline.store, query, count, err);
+            notify_companion(recorder);
+        }
         rl_recorder_leave(recorder);
     }
     return status;
@@ -337,6 +343,18 @@ bool rl_recorder_get_journal_stats(rl_recorder *recorder, rl_journal_stats *stat
         known = true;
     }
     return known;
+}
+
+int64_t rl_recorder_beside(rl_recorder *recorder)
+{
+    rl_err ignored;
+    int64_t count = 0;
+
+    if (rl_recorder_enter(recorder, &ignored) == RL_OK) {
+        count = rl_beside_count(recorder->pipeline.beside);
+        rl_recorder_leave(recorder);
+    }
+    return count;
 }
 
 const rl_config *rl_recorder_config(const rl_recorder *recorder)

@@ -51,7 +51,7 @@ const char *rl_journal_file_path(const rl_journal_file *journal);
 bool rl_journal_file_exists(const rl_journal_file *journal);
 
 /* Opens the file, creating it if it does not exist, and applies the migrations. */
-rl_status rl_journal_file_open(rl_journal_file *journal, rl_err *err);
+rl_status rl_journal_file_open(rl_journal_file *journal, rl_wait wait, rl_err *err);
 
 /* As rl_filesystem_check. Creates no file. */
 rl_status rl_journal_file_check(const rl_journal_file *journal, rl_err *err);

@@ -27,7 +27,7 @@ static rl_sqlite_file *file_of(rl_store *store)
 
 static rl_status sqlite_prepare(rl_store *store, rl_err *err)
 {
-    return rl_sqlite_file_open(file_of(store), err);
+    return rl_sqlite_file_open(file_of(store), RL_WAIT_BRIEFLY, err);
 }
 
 typedef struct writing {

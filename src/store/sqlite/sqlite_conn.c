@@ -28,7 +28,7 @@ static int wait_for_lock(void *ctx, int calls)
     struct timespec pause = {0, 0};
 
     conn->yielded = rl_fork_pending();
-    if (!conn->may_wait || conn->yielded) {
+    if (conn->yielded || (conn->busy_at != 0 && now >= conn->busy_at)) {
         return 0;
     }
     if (calls == 0) {
@@ -64,8 +64,13 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
     if (is_read_only(primary, system)) {
         conn->broken = true;
     }
-    if (primary == SQLITE_BUSY && (!conn->may_wait || conn->yielded)) {
-        return rl_err_set(err, RL_BUSY, "the SQLite file is locked");
+    if (primary == SQLITE_BUSY && (conn->busy_at != 0 || conn->yielded)) {
+        rl_err_set(err, RL_BUSY, "SQLite file %s: another connection holds its lock",
+                   conn->path);
+        if (err != NULL) {
+            err->locked = !conn->yielded;
+        }
+        return RL_BUSY;
     }
     if (primary == SQLITE_BUSY) {
         rl_err_set(err, RL_STORE,
@@ -92,6 +97,7 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
         err->retryable =
             primary == SQLITE_BUSY || primary == SQLITE_FULL || primary == SQLITE_IOERR;
         err->unusable = primary == SQLITE_NOTADB;
+        err->rejected = primary == SQLITE_CONSTRAINT;
     }
     return RL_STORE;
 }
@@ -100,7 +106,8 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
  * of its busy handler. So this retries for as long as the handler would wait. */
 static int set_wal(rl_sqlite_conn *conn, bool *is_wal)
 {
-    uint64_t end = rl_monotonic_ns() + RL_SQLITE_WAIT_NS;
+    uint64_t end =
+        conn->busy_at != 0 ? conn->busy_at : rl_monotonic_ns() + RL_SQLITE_WAIT_NS;
     struct timespec pause = {0, 1000000};
     sqlite3_stmt *stmt = NULL;
     int rc;
@@ -180,12 +187,13 @@ static rl_status refuse_deleted(const rl_sqlite_conn *conn, rl_err *err)
 rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *err)
 {
     rl_status status = RL_OK;
+    const uint64_t busy_at = conn->busy_at;
     bool is_wal = false;
     int rc;
 
     memset(conn, 0, sizeof *conn);
     conn->path = path;
-    conn->may_wait = true;
+    conn->busy_at = busy_at;
     conn->full_sync = true; /* SQLite's default */
     conn->jitter = rl_monotonic_ns();
     status = rl_filesystem_check(path, err);
@@ -242,7 +250,7 @@ void rl_sqlite_conn_close(rl_sqlite_conn *conn)
         rl_free(conn->cache[i].sql);
     }
     sqlite3_close(conn->db);
-    memset(conn, 0, sizeof *conn);
+    *conn = (rl_sqlite_conn){.busy_at = conn->busy_at};
 }
 
 void rl_sqlite_conn_drop(rl_sqlite_conn *conn)

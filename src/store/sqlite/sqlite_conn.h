@@ -15,17 +15,21 @@
 #include <sys/types.h>
 
 #define RL_SQLITE_CACHE 32 /* prepared statements */
-#define RL_SQLITE_WAIT_NS \
-    UINT64_C(10000000000) /* how long to wait for another connection's lock */
+/* How long to wait for another connection's lock: at most, and where RL_BUSY is better
+ * than waiting. */
+#define RL_SQLITE_WAIT_NS UINT64_C(10000000000)
+#define RL_SQLITE_BRIEF_NS UINT64_C(15000000)
 
 typedef struct rl_sqlite_conn {
     sqlite3 *db;           /* owned; NULL while it is not open */
     const char *path;      /* borrowed */
-    bool may_wait;         /* false: RL_BUSY at once if another holds a lock */
     bool yielded;          /* the last wait ended early, as a fork is pending */
     bool full_sync;        /* as PRAGMA synchronous was last set */
     bool broken;           /* a file could only be opened for reading: must be reopened */
     ino_t inode, wal, shm; /* of the open files: database, -wal, -shm */
+    /* Monotonic nanoseconds: when a wait for a lock ends with RL_BUSY. 0: it ends with
+     * RL_STORE, after RL_SQLITE_WAIT_NS. Opening and dropping keep it. */
+    uint64_t busy_at;
     uint64_t waiting_since; /* monotonic nanoseconds: when the current wait began */
     uint64_t jitter;        /* the state of the busy handler's random numbers */
     struct {
@@ -72,8 +76,7 @@ void rl_sqlite_conn_rollback(rl_sqlite_conn *conn);
 rl_status rl_sqlite_conn_sync(rl_sqlite_conn *conn, bool full, rl_err *err);
 
 /* Fills err for a failed call, from SQLite's result code; the text names the file.
- * RL_BUSY if the connection may not wait or a fork is pending, else RL_STORE or
- * RL_NOMEM. */
+ * RL_BUSY at busy_at or if a fork is pending, else RL_STORE or RL_NOMEM. */
 rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err);
 
 /* Applies the missing migrations; RL_STORE if the file has changed or unknown ones. */

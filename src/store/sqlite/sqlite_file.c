@@ -5,6 +5,7 @@
 #include "core/buf.h"
 #include "core/clock.h"
 #include "core/fork.h"
+#include "core/lock.h"
 #include "store/sqlite/sqlite_locks.h"
 #include "store/sqlite/sqlite_path.h"
 
@@ -14,7 +15,8 @@
 /* Pages of the WAL that are not in the file yet, from which a checkpoint is worth it. The
  * length of the WAL does not say that: under a writer that never pauses it only grows. */
 #define CHECKPOINT_PAGES 1000
-#define RESTART_PAGES (4 * 1024) /* length of the WAL from which it must restart */
+#define RESTART_PAGES (4 * 1024)     /* length of the WAL from which it must restart */
+#define RESTART_NS UINT64_C(5000000) /* how long a restart waits for readers */
 
 /* Between checks of the path: three stat() calls are a measurable part of a commit. */
 #define CHECK_NS UINT64_C(5000000)
@@ -286,7 +288,9 @@ static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
 
 /* The arguments of rl_sqlite_file_write. */
 typedef struct write_task {
-    bool full_sync, may_wait;
+    bool full_sync;
+    rl_wait wait;
+    uint64_t busy_at; /* see rl_sqlite_conn */
     rl_sqlite_work work;
     void *ctx;
 } write_task;
@@ -298,7 +302,8 @@ static rl_status write_locked(rl_sqlite_file *file, const write_task *task, rl_e
     rl_status status = RL_OK;
     uint64_t start;
 
-    if (task->may_wait) {
+    conn->busy_at = task->busy_at;
+    if (task->wait != RL_NO_WAIT) {
         status = open_writer(file, err);
     } else if (conn->db == NULL) {
         status = rl_err_set(err, RL_BUSY, "the SQLite file is not open");
@@ -307,13 +312,11 @@ static rl_status write_locked(rl_sqlite_file *file, const write_task *task, rl_e
         return status;
     }
     start = rl_monotonic_ns();
-    conn->may_wait = task->may_wait;
     status = rl_sqlite_conn_sync(conn, task->full_sync, err);
     if (status == RL_OK) {
         status = task->work(conn, task->ctx, err);
     }
     rl_sqlite_conn_rollback(conn);
-    conn->may_wait = true;
     if (conn->db == NULL) {
         forget_wal(file);
     }
@@ -339,30 +342,51 @@ static bool reopen_broken(rl_sqlite_file *file, bool broken, bool *reopened)
     return again;
 }
 
-rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wait,
+/* When a wait ends with RL_BUSY; 1 is in the past. */
+static uint64_t end_of(rl_wait wait)
+{
+    return wait == RL_WAIT           ? 0
+           : wait == RL_WAIT_BRIEFLY ? rl_monotonic_ns() + RL_SQLITE_BRIEF_NS
+                                     : 1;
+}
+
+/* Takes the write lock; false at the end of a brief wait. */
+static bool lock_writer(rl_sqlite_file *file, uint64_t busy_at)
+{
+    if (busy_at != 0) {
+        return rl_lock_until(&file->write_lock, busy_at);
+    }
+    pthread_mutex_lock(&file->write_lock);
+    return true;
+}
+
+rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, rl_wait wait,
                                rl_sqlite_work work, void *ctx, rl_err *err)
 {
-    const write_task task = {full_sync, may_wait, work, ctx};
+    const write_task task = {full_sync, wait, end_of(wait), work, ctx};
     bool broken, reopened = false;
     rl_status status;
 
     do {
-        if (may_wait) {
+        if (wait != RL_NO_WAIT) {
             rl_fork_yield();
             check_path(file);
-            pthread_mutex_lock(&file->write_lock);
         } else if (is_replaced(file, false)) {
             return rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
-        } else if (pthread_mutex_trylock(&file->write_lock) != 0) {
+        }
+        if (!lock_writer(file, task.busy_at)) {
             return rl_err_set(err, RL_BUSY, "another thread writes");
         }
         status = write_locked(file, &task, err);
+        file->writer.busy_at = 0;
         broken = status == RL_STORE && file->writer.broken;
         pthread_mutex_unlock(&file->write_lock);
-        if (broken && !may_wait) {
+        if (broken && wait == RL_NO_WAIT) {
             return rl_err_set(err, RL_BUSY, "the SQLite file has to be reopened");
         }
-    } while (reopen_broken(file, broken, &reopened) || (status == RL_BUSY && may_wait));
+    } while (reopen_broken(file, broken, &reopened) ||
+             (status == RL_BUSY && wait != RL_NO_WAIT &&
+              (task.busy_at == 0 || rl_monotonic_ns() < task.busy_at)));
     return status;
 }
 
@@ -374,9 +398,9 @@ static rl_status do_nothing(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     return RL_OK;
 }
 
-rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_err *err)
+rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_wait wait, rl_err *err)
 {
-    return rl_sqlite_file_write(file, true, true, do_nothing, NULL, err);
+    return rl_sqlite_file_write(file, true, wait, do_nothing, NULL, err);
 }
 
 /* One attempt. Read lock held. */
@@ -398,7 +422,7 @@ rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *c
         rl_fork_yield();
         check_path(file);
         if (!atomic_load(&file->in_use)) { /* the writing connection creates the tables */
-            status = rl_sqlite_file_open(file, err);
+            status = rl_sqlite_file_open(file, RL_WAIT, err);
             if (status != RL_OK) {
                 return status;
             }
@@ -454,7 +478,10 @@ static rl_status checkpoint_locked(rl_sqlite_file *file, rl_err *err)
         rc = checkpoint(file, SQLITE_CHECKPOINT_PASSIVE);
         if (rc == SQLITE_OK && should_restart(file, rl_monotonic_ns() - start,
                                               atomic_load(&file->write_ns) - wrote)) {
+            /* it holds up writers until the last reader has moved on */
+            file->checkpointer.busy_at = rl_monotonic_ns() + RESTART_NS;
             rc = checkpoint(file, SQLITE_CHECKPOINT_RESTART);
+            file->checkpointer.busy_at = 0;
         }
         if (rc != SQLITE_OK && (rc & 0xFF) != SQLITE_BUSY) { /* busy: later */
             status = rl_sqlite_conn_error(&file->checkpointer, rc, err);
