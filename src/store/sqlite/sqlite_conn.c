@@ -143,6 +143,7 @@ static int make_and_open(rl_sqlite_conn *conn)
     pthread_mutex_lock(&make_lock);
     rl_sqlite_path_make(conn->path);
     conn->inode = rl_sqlite_path_inode(conn->path, "");
+    conn->is_new = rl_sqlite_path_empty(conn->path);
     rc = sqlite3_open_v2(conn->path, &conn->db, flags, NULL);
     pthread_mutex_unlock(&make_lock);
     return rc;
@@ -158,6 +159,10 @@ static int open_files(rl_sqlite_conn *conn, bool *is_wal)
     }
     if (rc == SQLITE_OK) {
         rc = sqlite3_wal_autocheckpoint(conn->db, 0);
+    }
+    if (rc == SQLITE_OK && conn->is_new) {
+        rc = sqlite3_exec(conn->db, RL_SQLITE_SYNC_OFF, NULL, NULL, NULL);
+        conn->full_sync = false;
     }
     if (rc == SQLITE_OK) {
         rc = set_wal(conn, is_wal);
@@ -217,6 +222,34 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *er
     }
     if (status != RL_OK) {
         rl_sqlite_conn_drop(conn);
+    }
+    return status;
+}
+
+/* `which` is the file control that gives the database file, or its -wal. */
+static int sync_file(rl_sqlite_conn *conn, int which)
+{
+    sqlite3_file *file = NULL;
+    int rc = sqlite3_file_control(conn->db, "main", which, (void *)&file);
+
+    return rc == SQLITE_OK && file != NULL && file->pMethods != NULL
+               ? file->pMethods->xSync(file, SQLITE_SYNC_NORMAL)
+               : rc;
+}
+
+rl_status rl_sqlite_conn_settle(rl_sqlite_conn *conn, rl_err *err)
+{
+    rl_status status = RL_OK;
+    int rc;
+
+    if (conn->is_new) {
+        rc = sync_file(conn, SQLITE_FCNTL_FILE_POINTER);
+        if (rc == SQLITE_OK) {
+            rc = sync_file(conn, SQLITE_FCNTL_JOURNAL_POINTER);
+        }
+        status = rc == SQLITE_OK ? rl_sqlite_conn_sync(conn, true, err)
+                                 : rl_sqlite_conn_error(conn, rc, err);
+        conn->is_new = false;
     }
     return status;
 }

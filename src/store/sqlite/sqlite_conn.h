@@ -25,6 +25,7 @@ typedef struct rl_sqlite_conn {
     const char *path;      /* borrowed */
     bool yielded;          /* the last wait ended early, as a fork is pending */
     bool full_sync;        /* as PRAGMA synchronous was last set */
+    bool is_new;           /* the file was empty: nothing of it is synced yet */
     bool broken;           /* a file could only be opened for reading: must be reopened */
     ino_t inode, wal, shm; /* of the open files: database, -wal, -shm */
     /* Monotonic nanoseconds: when a wait for a lock ends with RL_BUSY. 0: it ends with
@@ -44,6 +45,10 @@ typedef struct rl_sqlite_conn {
  * the connection. RL_BUSY if the file was replaced meanwhile: try again. */
 rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *err);
 void rl_sqlite_conn_close(rl_sqlite_conn *conn);
+
+/* Once the tables of a file are made: syncs what was written to a new one. Creating it
+ * with a sync for each step would take longer than a caller may wait for a lock. */
+rl_status rl_sqlite_conn_settle(rl_sqlite_conn *conn, rl_err *err);
 
 /* Closes quickly, without a checkpoint: before a fork, or to reopen the file. */
 void rl_sqlite_conn_drop(rl_sqlite_conn *conn);

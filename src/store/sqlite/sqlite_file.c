@@ -276,6 +276,9 @@ static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
     if (status == RL_OK && is_new) {
         status = rl_sqlite_migrate(&file->writer, file->migrations, err);
         if (status == RL_OK) {
+            status = rl_sqlite_conn_settle(&file->writer, err);
+        }
+        if (status == RL_OK) {
             atomic_store(&file->in_use, true);
             sqlite3_wal_hook(file->writer.db, count_wal_pages, file);
         } else {
