@@ -6,8 +6,10 @@ import asyncio
 import json
 import logging
 import os
+import select
 import sys
 import threading
+import time
 from typing import Any
 
 from stopwatch import Stopwatch
@@ -107,10 +109,11 @@ def threads(count: str) -> None:
     slowest: list[float] = []
 
     def work(number: int) -> None:
-        for at in range(20):
-            watch = Stopwatch()
+        for at in range(40):
+            begun = time.monotonic()
             acknowledge(runlog.log_run(run(f"{number}-{at}")))
-            slowest.append(watch.seconds)
+            slowest.append(time.monotonic() - begun)
+            time.sleep(0.005)
 
     both = [threading.Thread(target=work, args=(n,)) for n in range(int(count))]
     for thread in both:
@@ -156,10 +159,12 @@ def states() -> None:
         acknowledge(runlog.log_run(run(f"r{number}", outputs={"of": number})))
 
 
-def quiet() -> None:
-    """Another process on the same file, which logs nothing while it is locked."""
-    log(runlog, "quiet", 1)
+def living() -> None:
+    """Another process on the same file, which logs a run from time to time."""
+    log(runlog, "living", 1)
     meet()
+    while not select.select([sys.stdin], [], [], 0.2)[0]:
+        acknowledge(runlog.log_run(run(f"living-{time.monotonic_ns()}")))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ struct rl_beside {
     pthread_cond_t changed; /* pending has become false */
     atomic_bool pending;    /* runs of this process may wait beside: later ones follow */
     atomic_bool wake_worker;
-    atomic_bool failure_logged;
+    atomic_bool lock_logged, failure_logged;
     atomic_uint_fast64_t check_at; /* next check for runs of other processes */
 };
 
@@ -97,24 +97,32 @@ bool rl_beside_is_pending(rl_beside *self)
     return atomic_load(&self->pending);
 }
 
+/* Says once an episode that another program holds the lock, if that is the reason: it
+ * may also be a thread of this process. */
+static void log_locked(rl_beside *self, const rl_err *reason)
+{
+    if (reason->locked && !atomic_exchange(&self->lock_logged, true)) {
+        rl_notices_add(self->notices, RL_NOTICE_WARNING,
+                       "the SQLite file %s is locked by another program; runs are "
+                       "stored in %s until it is free",
+                       self->path, rl_journal_file_path(self->file));
+    }
+}
+
 /* Sends this and all later batches beside. `reason` is why. */
 static void begin(rl_beside *self, const rl_err *reason)
 {
     if (!atomic_exchange(&self->pending, true)) {
         atomic_store(&self->wake_worker, true);
-        if (reason->locked) {
-            rl_notices_add(self->notices, RL_NOTICE_WARNING,
-                           "the SQLite file %s is locked by another program; runs are "
-                           "stored in %s until it is free",
-                           self->path, rl_journal_file_path(self->file));
-        }
     }
+    log_locked(self, reason);
 }
 
 /* Ends that, as all runs of this process are in their file. Lock held. */
 static void end(rl_beside *self)
 {
     atomic_store(&self->pending, false);
+    atomic_store(&self->lock_logged, false);
     pthread_cond_broadcast(&self->changed);
 }
 
@@ -415,6 +423,7 @@ uint64_t rl_beside_fold(rl_beside *self, const atomic_bool *stop)
     rl_lease_name(self->number, work->name);
     status = fold(self, work, &err);
     if (status == RL_BUSY) {
+        log_locked(self, &err);
         wait = LOCKED_NS;
     } else if (status != RL_OK) {
         log_failure(self, &err);

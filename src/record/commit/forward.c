@@ -58,7 +58,7 @@ typedef struct forwarding {
     rl_journal_file_batch batches[2];
     rl_journal_file_batch *delivered; /* not deleted yet; or NULL */
     bool has_lease;
-    bool leased_elsewhere; /* another process or journal has it */
+    bool leased_elsewhere; /* another process or journal has it, or the file's lock */
     bool server_failed;    /* the cause of an error; else the journal's file */
 } forwarding;
 
@@ -220,11 +220,19 @@ static void record_file_failure(rl_journal *journal, const rl_err *err)
  * failed. */
 static bool try_to_forward(rl_journal *journal, forwarding *work, bool unavailable)
 {
+    static const rl_batch lock_only = {.durability = RL_JOURNAL,
+                                       .may_wait = RL_WAIT_BRIEFLY};
     rl_status status = RL_OK;
     rl_err err = {.code = RL_OK};
 
     if (!is_empty(journal)) {
-        status = forward_all(journal, work, &err);
+        status = rl_journal_file_append(journal->file, &lock_only, &err);
+        if (status == RL_OK) {
+            status = forward_all(journal, work, &err);
+        } else if (status == RL_BUSY) { /* not long: the worker has other work, too */
+            work->leased_elsewhere = true;
+            status = RL_OK;
+        }
     } else {
         atomic_store(&journal->pending, false);
         if (unavailable) {
@@ -307,10 +315,11 @@ rl_status rl_journal_drain(rl_journal *journal, uint64_t end, bool patient, rl_e
 
     while (rl_journal_file_exists(journal->file)) {
         status = rl_journal_file_get_state(journal->file, &state, err);
-        if (target < 0) {
+        if (status == RL_OK && target < 0) {
             target = state.last;
         }
-        if (status != RL_OK || state.last == 0 || state.first > target) {
+        if (status != RL_BUSY &&
+            (status != RL_OK || state.last == 0 || state.first > target)) {
             break;
         }
         if (rl_monotonic_ns() >= end ||

@@ -227,14 +227,19 @@ bool rl_journal_has_work(rl_journal *journal)
 void rl_journal_get_stats(rl_journal *journal, rl_journal_stats *stats)
 {
     rl_journal_file_state state = {0};
+    rl_status status = RL_OK;
     rl_err ignored;
 
     if (rl_journal_file_exists(journal->file)) {
-        (void)rl_journal_file_get_state(journal->file, &state, &ignored);
+        status = rl_journal_file_get_state(journal->file, &state, &ignored);
     }
+    pthread_mutex_lock(&journal->lock);
+    if (status != RL_BUSY) {
+        journal->seen = state;
+    }
+    state = journal->seen;
     stats->waiting = state.last > 0 ? state.last - state.first + 1 : 0;
     stats->rejected = state.rejected;
-    pthread_mutex_lock(&journal->lock);
     stats->unavailable = rl_breaker_is_open(&journal->breaker);
     memcpy(stats->error, stats->unavailable ? journal->error.text : "",
            stats->unavailable ? sizeof stats->error : 1);

@@ -158,7 +158,7 @@ static rl_status read_state(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 rl_status rl_journal_file_get_state(rl_journal_file *journal,
                                     rl_journal_file_state *state, rl_err *err)
 {
-    return rl_sqlite_file_read(&journal->file, read_state, state, err);
+    return rl_sqlite_file_read_briefly(&journal->file, read_state, state, err);
 }
 
 struct holder {

@@ -353,14 +353,20 @@ static uint64_t end_of(rl_wait wait)
                                      : 1;
 }
 
-/* Takes the write lock; false at the end of a brief wait. */
-static bool lock_writer(rl_sqlite_file *file, uint64_t busy_at)
+/* Takes a lock; false at `busy_at`, unless that is 0. */
+static bool lock_until(pthread_mutex_t *lock, uint64_t busy_at)
 {
     if (busy_at != 0) {
-        return rl_lock_until(&file->write_lock, busy_at);
+        return rl_lock_until(lock, busy_at);
     }
-    pthread_mutex_lock(&file->write_lock);
+    pthread_mutex_lock(lock);
     return true;
+}
+
+/* Whether to try again after RL_BUSY: the wait was interrupted by a fork. */
+static bool may_retry(uint64_t busy_at)
+{
+    return busy_at == 0 || rl_monotonic_ns() < busy_at;
 }
 
 rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, rl_wait wait,
@@ -377,7 +383,7 @@ rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, rl_wait wai
         } else if (is_replaced(file, false)) {
             return rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
         }
-        if (!lock_writer(file, task.busy_at)) {
+        if (!lock_until(&file->write_lock, task.busy_at)) {
             return rl_err_set(err, RL_BUSY, "another thread writes");
         }
         status = write_locked(file, &task, err);
@@ -388,8 +394,7 @@ rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, rl_wait wai
             return rl_err_set(err, RL_BUSY, "the SQLite file has to be reopened");
         }
     } while (reopen_broken(file, broken, &reopened) ||
-             (status == RL_BUSY && wait != RL_NO_WAIT &&
-              (task.busy_at == 0 || rl_monotonic_ns() < task.busy_at)));
+             (status == RL_BUSY && may_retry(task.busy_at)));
     return status;
 }
 
@@ -415,9 +420,10 @@ static rl_status read_locked(rl_sqlite_file *file, rl_sqlite_work work, void *ct
     return status == RL_OK ? work(&file->reader, ctx, err) : status;
 }
 
-rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
-                              rl_err *err)
+static rl_status read_file(rl_sqlite_file *file, rl_wait wait, rl_sqlite_work work,
+                           void *ctx, rl_err *err)
 {
+    const uint64_t busy_at = end_of(wait);
     bool broken, reopened = false;
     rl_status status;
 
@@ -425,17 +431,34 @@ rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *c
         rl_fork_yield();
         check_path(file);
         if (!atomic_load(&file->in_use)) { /* the writing connection creates the tables */
-            status = rl_sqlite_file_open(file, RL_WAIT, err);
+            status = rl_sqlite_file_open(file, wait, err);
             if (status != RL_OK) {
                 return status;
             }
         }
-        pthread_mutex_lock(&file->read_lock);
+        if (!lock_until(&file->read_lock, busy_at)) {
+            return rl_err_set(err, RL_BUSY, "another thread reads");
+        }
+        file->reader.busy_at = busy_at;
         status = read_locked(file, work, ctx, err);
+        file->reader.busy_at = 0;
         broken = status == RL_STORE && file->reader.broken;
         pthread_mutex_unlock(&file->read_lock);
-    } while (reopen_broken(file, broken, &reopened) || status == RL_BUSY);
+    } while (reopen_broken(file, broken, &reopened) ||
+             (status == RL_BUSY && may_retry(busy_at)));
     return status;
+}
+
+rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
+                              rl_err *err)
+{
+    return read_file(file, RL_WAIT, work, ctx, err);
+}
+
+rl_status rl_sqlite_file_read_briefly(rl_sqlite_file *file, rl_sqlite_work work,
+                                      void *ctx, rl_err *err)
+{
+    return read_file(file, RL_WAIT_BRIEFLY, work, ctx, err);
 }
 
 /* Never from a deleted -wal: see abandon_wal. */

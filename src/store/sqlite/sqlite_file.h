@@ -63,6 +63,10 @@ rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, rl_wait wai
 rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
                               rl_err *err);
 
+/* The same, but RL_BUSY when a lock is not free within RL_SQLITE_BRIEF_NS. */
+rl_status rl_sqlite_file_read_briefly(rl_sqlite_file *file, rl_sqlite_work work,
+                                      void *ctx, rl_err *err);
+
 /* Opens the file and applies the migrations, unless it is open. */
 rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_wait wait, rl_err *err);
 
