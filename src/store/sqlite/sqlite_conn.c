@@ -51,6 +51,17 @@ static bool is_read_only(int primary, int system)
            (primary == SQLITE_IOERR && system == EBADF);
 }
 
+rl_status rl_sqlite_locked_for_long(const char *path, rl_err *err)
+{
+    rl_err_set(err, RL_STORE,
+               "SQLite file %s: another connection has held its lock for %d s", path,
+               (int)(RL_SQLITE_WAIT_NS / 1000000000));
+    if (err != NULL) {
+        err->retryable = true;
+    }
+    return RL_STORE;
+}
+
 rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
 {
     int primary = code & 0xFF;
@@ -73,10 +84,9 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
         return RL_BUSY;
     }
     if (primary == SQLITE_BUSY) {
-        rl_err_set(err, RL_STORE,
-                   "SQLite file %s: another connection has held its lock for %d s",
-                   conn->path, (int)(RL_SQLITE_WAIT_NS / 1000000000));
-    } else if (primary == SQLITE_FULL) {
+        return rl_sqlite_locked_for_long(conn->path, err);
+    }
+    if (primary == SQLITE_FULL) {
         rl_err_set(err, RL_STORE, "SQLite file %s: the disk is full (%s)", conn->path,
                    detail);
     } else if (primary == SQLITE_NOTADB) {
@@ -94,8 +104,7 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
         rl_err_set(err, RL_STORE, "SQLite file %s: %s", conn->path, detail);
     }
     if (err != NULL) {
-        err->retryable =
-            primary == SQLITE_BUSY || primary == SQLITE_FULL || primary == SQLITE_IOERR;
+        err->retryable = primary == SQLITE_FULL || primary == SQLITE_IOERR;
         err->unusable = primary == SQLITE_NOTADB;
         err->rejected = primary == SQLITE_CONSTRAINT;
     }

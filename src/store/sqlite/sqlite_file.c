@@ -10,6 +10,7 @@
 #include "store/sqlite/sqlite_path.h"
 
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Pages of the WAL that are not in the file yet, from which a checkpoint is worth it. The
@@ -363,39 +364,53 @@ static bool lock_until(pthread_mutex_t *lock, uint64_t busy_at)
     return true;
 }
 
-/* Whether to try again after RL_BUSY: the wait was interrupted by a fork. */
-static bool may_retry(uint64_t busy_at)
+/* Writes, but never waits for long: RL_BUSY. */
+static rl_status try_write(rl_sqlite_file *file, write_task *task, rl_err *err)
 {
-    return busy_at == 0 || rl_monotonic_ns() < busy_at;
-}
-
-rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, rl_wait wait,
-                               rl_sqlite_work work, void *ctx, rl_err *err)
-{
-    const write_task task = {full_sync, wait, end_of(wait), work, ctx};
+    const uint64_t busy_at = end_of(task->wait);
     bool broken, reopened = false;
     rl_status status;
 
     do {
-        if (wait != RL_NO_WAIT) {
+        if (task->wait != RL_NO_WAIT) {
             rl_fork_yield();
             check_path(file);
         } else if (is_replaced(file, false)) {
             return rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
         }
-        if (!lock_until(&file->write_lock, task.busy_at)) {
+        if (!lock_until(&file->write_lock, busy_at)) {
             return rl_err_set(err, RL_BUSY, "another thread writes");
         }
-        status = write_locked(file, &task, err);
+        task->busy_at = busy_at != 0 ? busy_at : rl_monotonic_ns() + RL_SQLITE_BRIEF_NS;
+        status = write_locked(file, task, err);
         file->writer.busy_at = 0;
         broken = status == RL_STORE && file->writer.broken;
         pthread_mutex_unlock(&file->write_lock);
-        if (broken && wait == RL_NO_WAIT) {
+        if (broken && task->wait == RL_NO_WAIT) {
             return rl_err_set(err, RL_BUSY, "the SQLite file has to be reopened");
         }
     } while (reopen_broken(file, broken, &reopened) ||
-             (status == RL_BUSY && may_retry(task.busy_at)));
+             (status == RL_BUSY && rl_monotonic_ns() < task->busy_at));
     return status;
+}
+
+/* A long wait for SQLite's lock is a series of brief ones, so that no thread has the write
+ * lock meanwhile: those that wait briefly learn whether it is SQLite's that is not free. */
+rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, rl_wait wait,
+                               rl_sqlite_work work, void *ctx, rl_err *err)
+{
+    const struct timespec pause = {0, 200000};
+    const uint64_t end = rl_monotonic_ns() + RL_SQLITE_WAIT_NS;
+    write_task task = {full_sync, wait, 0, work, ctx};
+    rl_status status = try_write(file, &task, err);
+
+    while (status == RL_BUSY && wait == RL_WAIT && rl_monotonic_ns() < end) {
+        nanosleep(&pause, NULL);
+        status = try_write(file, &task, err);
+    }
+    return status == RL_BUSY && wait == RL_WAIT
+               ? rl_sqlite_locked_for_long(file->path, err)
+               : status;
 }
 
 static rl_status do_nothing(rl_sqlite_conn *conn, void *ctx, rl_err *err)
@@ -445,7 +460,7 @@ static rl_status read_file(rl_sqlite_file *file, rl_wait wait, rl_sqlite_work wo
         broken = status == RL_STORE && file->reader.broken;
         pthread_mutex_unlock(&file->read_lock);
     } while (reopen_broken(file, broken, &reopened) ||
-             (status == RL_BUSY && may_retry(busy_at)));
+             (status == RL_BUSY && (busy_at == 0 || rl_monotonic_ns() < busy_at)));
     return status;
 }
 
