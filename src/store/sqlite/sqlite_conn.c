@@ -171,7 +171,6 @@ static int open_files(rl_sqlite_conn *conn, bool *is_wal)
     }
     if (rc == SQLITE_OK && conn->is_new) {
         rc = sqlite3_exec(conn->db, RL_SQLITE_SYNC_OFF, NULL, NULL, NULL);
-        conn->full_sync = false;
     }
     if (rc == SQLITE_OK) {
         rc = set_wal(conn, is_wal);
@@ -248,19 +247,19 @@ static int sync_file(rl_sqlite_conn *conn, int which)
 
 rl_status rl_sqlite_conn_settle(rl_sqlite_conn *conn, rl_err *err)
 {
-    rl_status status = RL_OK;
-    int rc;
+    int rc = SQLITE_OK;
 
     if (conn->is_new) {
         rc = sync_file(conn, SQLITE_FCNTL_FILE_POINTER);
         if (rc == SQLITE_OK) {
             rc = sync_file(conn, SQLITE_FCNTL_JOURNAL_POINTER);
         }
-        status = rc == SQLITE_OK ? rl_sqlite_conn_sync(conn, true, err)
-                                 : rl_sqlite_conn_error(conn, rc, err);
-        conn->is_new = false;
+        if (rc == SQLITE_OK) {
+            rc = sqlite3_exec(conn->db, RL_SQLITE_SYNC_FULL, NULL, NULL, NULL);
+        }
+        conn->is_new = rc != SQLITE_OK;
     }
-    return status;
+    return rc == SQLITE_OK ? RL_OK : rl_sqlite_conn_error(conn, rc, err);
 }
 
 /* Every open connection holds a shared lock, so an exclusive one proves it is alone. */

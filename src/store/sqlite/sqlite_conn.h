@@ -25,7 +25,7 @@ typedef struct rl_sqlite_conn {
     const char *path;      /* borrowed */
     bool yielded;          /* the last wait ended early, as a fork is pending */
     bool full_sync;        /* as PRAGMA synchronous was last set */
-    bool is_new;           /* the file was empty: nothing of it is synced yet */
+    bool is_new;           /* the file was empty, and synchronous is OFF */
     bool broken;           /* a file could only be opened for reading: must be reopened */
     ino_t inode, wal, shm; /* of the open files: database, -wal, -shm */
     /* Monotonic nanoseconds: when a wait for a lock ends with RL_BUSY. 0: it ends with
