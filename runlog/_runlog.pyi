@@ -428,6 +428,8 @@ class Recorder:
             largest_commit: runs in the largest transaction.
             queued: runs that wait for a commit now.
             open_runs: graphs' runs that are open now.
+            beside: runs that wait beside the SQLite file now, as another program holds
+                its lock; of all processes.
             handler_errors: graphs' runs that could not be recorded.
             handler_ignored: events that belong to no recorded run.
             handler_evicted: open runs dropped from memory because there were too many.

@@ -188,7 +188,7 @@ static void empty_journal(struct used *used)
     if (used->journal == NULL) {
         return;
     }
-    CHECK_STR(rl_journal_file_open(used->journal, &err) == RL_OK ? "" : err.text, "");
+    CHECK_STR(rl_journal_file_open(used->journal, RL_WAIT, &err) == RL_OK ? "" : err.text, "");
     check_file(used);
     last = sql_int(used->path, "SELECT max(ifnull((SELECT max(seq) FROM journal), 0), "
                                "(SELECT settled FROM journal_lease))");
@@ -234,7 +234,7 @@ static void begin(struct used *used)
     fresh_path(used->path);
     help_need(rl_journal_file_new(used->path, the_migrations(), NULL, &used->journal,
                                   &err) == RL_OK &&
-                  rl_journal_file_open(used->journal, &err) == RL_OK,
+                  rl_journal_file_open(used->journal, RL_WAIT, &err) == RL_OK,
               "a journal");
     atomic_store(&fault.kinds, kinds);
 }

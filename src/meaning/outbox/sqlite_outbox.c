@@ -249,7 +249,7 @@ static rl_status outbox_claim(rl_outbox *outbox, const rl_outbox_claim *wanted,
     rl_outbox_jobs_clear(jobs);
     status = rl_sqlite_file_read(file_of(outbox), find_any, &self, err);
     if (status == RL_OK && self.any) {
-        status = rl_sqlite_file_write(file_of(outbox), false, true, claim, &self, err);
+        status = rl_sqlite_file_write(file_of(outbox), false, RL_WAIT, claim, &self, err);
     }
     if (status != RL_OK) {
         rl_outbox_jobs_clear(jobs);
@@ -362,7 +362,7 @@ static rl_status outbox_finish(rl_outbox *outbox, const rl_outbox_result *result
     finishing self = {results, count};
 
     return count > 0
-               ? rl_sqlite_file_write(file_of(outbox), false, true, finish, &self, err)
+               ? rl_sqlite_file_write(file_of(outbox), false, RL_WAIT, finish, &self, err)
                : RL_OK;
 }
 

@@ -6,19 +6,22 @@ static int add_journal_stats(rl_py_recorder *self, PyObject *stats)
 {
     rl_metrics *metrics = rl_recorder_metrics(self->core);
     rl_journal_stats journal;
+    int64_t beside;
     PyObject *more;
     bool known;
     int rc = -1;
 
     Py_BEGIN_ALLOW_THREADS
     known = rl_recorder_get_journal_stats(self->core, &journal);
+    beside = rl_recorder_beside(self->core);
     Py_END_ALLOW_THREADS
     more =
-        Py_BuildValue("{s:K, s:K, s:L, s:L, s:z, s:z}", "journaled",
+        Py_BuildValue("{s:K, s:K, s:L, s:L, s:L, s:z, s:z}", "journaled",
                       (unsigned long long)rl_metric_get(&metrics->journaled), "forwarded",
                       (unsigned long long)rl_metric_get(&metrics->forwarded), "waiting",
-                      (long long)journal.waiting, "rejected", (long long)journal.rejected,
-                      "server", !known ? NULL : (journal.unavailable ? "away" : "up"),
+                      (long long)journal.waiting, "beside", (long long)beside, "rejected",
+                      (long long)journal.rejected, "server",
+                      !known ? NULL : (journal.unavailable ? "away" : "up"),
                       "server_error", journal.error[0] != '\0' ? journal.error : NULL);
     if (more != NULL) {
         rc = PyDict_Update(stats, more);

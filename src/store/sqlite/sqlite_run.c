@@ -166,7 +166,7 @@ rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,
                                  const rl_sqlite_hook *hook, const rl_batch *batch,
                                  rl_err *err)
 {
-    const bool explicit_commit = batch->count > 1 || (batch->count == 1 && hook != NULL);
+    const bool explicit_commit = batch->count != 1 || hook != NULL;
     rl_status status = RL_OK;
 
     if (explicit_commit) {

@@ -21,7 +21,7 @@ typedef struct rl_sqlite_hook {
  * statement borrows the run's texts until it is stepped. False if there is no memory. */
 bool rl_sqlite_bind_run(sqlite3_stmt *stmt, const rl_run *run, int64_t now);
 
-/* Inserts the runs of a batch, in one transaction, with a statement for
+/* Inserts the runs of a batch (or none), in one transaction, with a statement for
  * rl_sqlite_bind_run. A run with an id of its own whose name is taken gets another name,
  * see own_run.h. Calls the hook, unless NULL, for each run. The caller rolls back
  * errors. */

@@ -13,6 +13,7 @@
 #define RL_SQLITE_WAL "PRAGMA journal_mode = WAL"
 #define RL_SQLITE_READ_SCHEMA "SELECT 1 FROM sqlite_master LIMIT 1"
 #define RL_SQLITE_LOCK_ALL "PRAGMA locking_mode = EXCLUSIVE; " RL_SQLITE_READ_SCHEMA
+#define RL_SQLITE_SYNC_OFF "PRAGMA synchronous = OFF"
 #define RL_SQLITE_SYNC_NORMAL "PRAGMA synchronous = NORMAL"
 #define RL_SQLITE_SYNC_FULL "PRAGMA synchronous = FULL"
 
