@@ -18,6 +18,7 @@
 #define CHECKPOINT_PAGES 1000
 #define RESTART_PAGES (4 * 1024)     /* length of the WAL from which it must restart */
 #define RESTART_NS UINT64_C(5000000) /* how long a restart waits for readers */
+#define SYNC_NS UINT64_C(20000000)   /* how much longer a writer waits for its syncs */
 
 /* A read ends for a fork that waits, and starts again; it looks for one every YIELD_STEPS
  * of SQLite's virtual machine. After so many times it makes the fork wait. */
@@ -395,11 +396,12 @@ static uint64_t end_of(rl_wait wait)
 /* Writes, but never waits for long: RL_BUSY. */
 static rl_status try_write(rl_sqlite_file *file, write_task *task, rl_err *err)
 {
-    const uint64_t busy_at = end_of(task->wait);
-    bool broken, reopened = false;
+    uint64_t busy_at = end_of(task->wait);
+    bool broken, restarts, reopened = false, extended = task->wait != RL_WAIT_BRIEFLY;
     rl_status status;
 
     do {
+        restarts = atomic_load(&file->restarting);
         if (task->wait != RL_NO_WAIT) {
             rl_fork_yield();
             check_path(file);
@@ -416,6 +418,15 @@ static rl_status try_write(rl_sqlite_file *file, write_task *task, rl_err *err)
         pthread_mutex_unlock(&file->write_lock);
         if (broken && task->wait == RL_NO_WAIT) {
             return rl_err_set(err, RL_BUSY, "the SQLite file has to be reopened");
+        }
+        if (status == RL_BUSY && (restarts || atomic_load(&file->restarting))) {
+            /* the lock is that of the checkpoint of this process */
+            rl_err_set(err, RL_BUSY, "a checkpoint of the SQLite file is running");
+            if (!extended) {
+                busy_at += SYNC_NS;
+                task->busy_at = busy_at;
+                extended = true;
+            }
         }
     } while (reopen_broken(file, broken, &reopened) ||
              (status == RL_BUSY && rl_monotonic_ns() < task->busy_at));
@@ -591,7 +602,9 @@ static rl_status checkpoint_locked(rl_sqlite_file *file, rl_err *err)
                                               atomic_load(&file->write_ns) - wrote)) {
             /* it holds up writers until the last reader has moved on */
             file->checkpointer.busy_at = rl_monotonic_ns() + RESTART_NS;
+            atomic_store(&file->restarting, true);
             rc = checkpoint(file, SQLITE_CHECKPOINT_RESTART);
+            atomic_store(&file->restarting, false);
             file->checkpointer.busy_at = 0;
         }
         if (rc != SQLITE_OK && (rc & 0xFF) != SQLITE_BUSY) { /* busy: later */

@@ -43,6 +43,7 @@ typedef struct rl_sqlite_file {
     atomic_bool in_use;             /* the writing connection is open */
     atomic_bool needs_checkpoint;   /* the WAL is long enough for one */
     atomic_bool checkpointing;      /* a checkpoint is running */
+    atomic_bool restarting;         /* it has SQLite's lock, so that the WAL restarts */
     atomic_uint checkpointed_pages; /* pages of the WAL that are in the file already */
     atomic_uint wal_pages;          /* length of the WAL after the last commit, pages */
     atomic_uint_fast64_t write_ns;  /* the total duration of all writes */
