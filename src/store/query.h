@@ -19,7 +19,7 @@
 typedef enum rl_shape {
     RL_SHAPE_BRIEF,   /* run_id, status, duration_ms, created_at, owner */
     RL_SHAPE_SUMMARY, /* all but the JSON payloads and the revision */
-    RL_SHAPE_WHOLE,   /* all but the revision */
+    RL_SHAPE_WHOLE,   /* all but the revision, and the parts */
 } rl_shape;
 
 /* The columns of a shape in their order, static; *count gets their number. */
@@ -54,7 +54,8 @@ typedef struct rl_bindings {
 typedef struct rl_dialect {
     const char *time_cast, *id_cast, *int_cast; /* follow a placeholder of this type */
     const char *ids_before, *ids_after;         /* surround the placeholder of the ids */
-    char placeholder;                           /* '?' or '$' */
+    const char *parts; /* gives the parts of a row of workflow_runs, as RL_PARTS */
+    char placeholder;  /* '?' or '$' */
 } rl_dialect;
 
 /* Appends the statement that reads, or with `remove` deletes, what the query selects; a

@@ -2,6 +2,8 @@
 #ifndef RL_QUERY_SQL_H
 #define RL_QUERY_SQL_H
 
+#include "store/parts_sql.h"
+
 #define RL_SQL_SELECT "SELECT "
 #define RL_SQL_DELETE "DELETE"
 #define RL_SQL_FROM " FROM workflow_runs"
@@ -12,6 +14,17 @@
 #define RL_SQLITE_IDS_AFTER ", ',', '\",\"') || '\"]'))"
 #define RL_PG_IDS_BEFORE "id = ANY (string_to_array("
 #define RL_PG_IDS_AFTER ", ',')::uuid[])"
+/* The parts of a row, in the order of their names; NULL if it has none. Row and parts are
+ * of one statement, and so of one moment. */
+#define RL_SQLITE_PARTS                                                               \
+    "(SELECT '{' || group_concat('\"' || name || '\":' || data) || '}' FROM (SELECT " \
+    "name, data FROM run_parts WHERE run_parts.wpk_id = workflow_runs.wpk_id "        \
+    "AND run_parts.id = workflow_runs.id AND name <> " RL_SQL_NODES_NAME              \
+    " ORDER BY name))"
+#define RL_PG_PARTS                                                                \
+    "(SELECT '{' || string_agg('\"' || name || '\":' || data, ',' ORDER BY name) " \
+    "|| '}' FROM run_parts WHERE run_parts.wpk_id = workflow_runs.wpk_id "         \
+    "AND run_parts.id = workflow_runs.id AND name <> " RL_SQL_NODES_NAME ")"
 #define RL_SQL_SINCE "created_at >= "
 #define RL_SQL_UNTIL "created_at < "
 #define RL_SQL_AFTER "(created_at, id) < ("

@@ -6,6 +6,7 @@
 #include "py/base/errors.h"
 #include "py/base/times.h"
 #include "py/recorder/expand.h"
+#include "py/recorder/parts.h"
 
 #include <string.h>
 
@@ -65,8 +66,8 @@ static PyObject *need_loads(rl_state *state)
     return state->loads;
 }
 
-static PyObject *cell_to_python(rl_state *state, const rl_rows *rows, const rl_cell *cell,
-                                rl_kind kind)
+static PyObject *cell_to_python(rl_state *state, PyObject *loads, const rl_rows *rows,
+                                const rl_cell *cell, rl_kind kind)
 {
     PyObject *text, *value;
 
@@ -84,7 +85,7 @@ static PyObject *cell_to_python(rl_state *state, const rl_rows *rows, const rl_c
     if (kind != RL_KIND_JSON || text == NULL) {
         return text;
     }
-    value = need_loads(state) != NULL ? PyObject_CallOneArg(state->loads, text) : NULL;
+    value = PyObject_CallOneArg(loads, text);
     if (value == NULL && PyErr_ExceptionMatches(PyExc_ValueError)) {
         PyErr_Clear(); /* not JSON, so not runlog's: it is returned as text */
         return text;
@@ -93,26 +94,20 @@ static PyObject *cell_to_python(rl_state *state, const rl_rows *rows, const rl_c
     return value;
 }
 
-/* The columns of a shape that users see. The owner, the last one, is only in a whole
- * run. */
-static const rl_column *shown_columns(rl_shape shape, size_t *count)
-{
-    const rl_column *columns = rl_shape_columns(shape, count);
-
-    *count -= shape != RL_SHAPE_WHOLE;
-    return columns;
-}
-
-PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first, rl_shape shape)
+static PyObject *row_to_python(rl_state *state, PyObject *loads, const rl_rows *rows,
+                               size_t first, rl_shape shape)
 {
     size_t count;
-    const rl_column *columns = shown_columns(shape, &count);
+    const rl_column *columns = rl_shape_columns(shape, &count);
     bool as_tuple = shape == RL_SHAPE_BRIEF;
-    PyObject *row = as_tuple ? PyTuple_New((Py_ssize_t)count) : PyDict_New();
+    PyObject *row;
 
+    count--; /* users don't see the last one: the owner, or in a whole run the parts */
+    row = as_tuple ? PyTuple_New((Py_ssize_t)count) : PyDict_New();
     for (size_t i = 0; i < count && row != NULL; i++) {
-        PyObject *value = cell_to_python(state, rows, rl_rows_cell(rows, first + i),
-                                         rl_columns[columns[i]].kind);
+        PyObject *value =
+            cell_to_python(state, loads, rows, rl_rows_cell(rows, first + i),
+                           rl_columns[columns[i]].kind);
 
         if (value == NULL) {
             Py_CLEAR(row);
@@ -128,19 +123,48 @@ PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first, rl_sh
     return row;
 }
 
-/* A whole run. Each node log gets its whole inputs back. */
-static PyObject *whole_to_python(rl_state *state, const rl_rows *rows)
+PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first, rl_shape shape)
 {
-    PyObject *run = rl_query_row(state, rows, 0, RL_SHAPE_WHOLE);
-    PyObject *logs, *inputs;
+    PyObject *loads = need_loads(state);
 
+    return loads != NULL ? row_to_python(state, loads, rows, first, shape) : NULL;
+}
+
+/* The row's node logs, or those of its parts. A graph's run, which has an owner, always has
+ * a list. Borrowed from the run, or NULL with an error set. */
+static PyObject *need_logs(rl_state *state, PyObject *run, rl_run_parts *parts)
+{
+    PyObject *key = state->column_names[RL_NODE_LOGS];
+    PyObject *logs = PyDict_GetItemWithError(run, key);
+    PyObject *owner = PyDict_GetItemWithError(run, state->column_names[RL_OWNER]);
+
+    if (logs == Py_None && parts->logs == NULL && owner != Py_None) {
+        parts->logs = PyList_New(0);
+    }
+    if (logs == Py_None && (parts->logs != NULL || owner != Py_None)) {
+        logs = parts->logs;
+    }
+    return logs != NULL && PyDict_SetItem(run, key, logs) == 0 ? logs : NULL;
+}
+
+/* A whole run. Its parts are put back, and each node log gets its whole inputs. */
+static PyObject *whole_to_python(rl_state *state, rl_rows *rows)
+{
+    const rl_cell *cell = rl_rows_cell(rows, rl_shape_index(RL_SHAPE_WHOLE, RL_PARTS));
+    PyObject *loads = need_loads(state), *run = NULL, *logs, *inputs;
+    rl_run_parts parts = {NULL, NULL};
+
+    if (loads != NULL && rl_run_parts_read(&parts, loads, rows, cell) == 0) {
+        run = row_to_python(state, parts.loads, rows, 0, RL_SHAPE_WHOLE);
+    }
     if (run != NULL) {
-        logs = PyDict_GetItemWithError(run, state->column_names[RL_NODE_LOGS]);
+        logs = need_logs(state, run, &parts);
         inputs = PyDict_GetItemWithError(run, state->column_names[RL_INPUTS]);
         if (logs == NULL || inputs == NULL || rl_expand_node_logs(logs, inputs) < 0) {
             Py_CLEAR(run);
         }
     }
+    rl_run_parts_clear(&parts);
     return run;
 }
 
