@@ -1,8 +1,6 @@
 -- What a run has beside its row: JSON texts with names, see docs/schema.md.
 --   32 hexadecimal digits     a large text, for which a payload has {"$value": name, ...}
 --   n and ten digits          a node log, by its index; while the row has no node_logs
---   n                         how many node logs there will be: the run has ended, and
---                             node_logs gets them as soon as all are there
 -- revision: of the log that wrote the part. data is not jsonb: nobody searches in it, and a
 -- text of 16 MB is stored as it came.
 CREATE TABLE run_parts (

@@ -7,25 +7,16 @@
  * - A value is stored once and never changes.
  * - A node part is stored only while the row has no node_logs. Of two with one name, that
  *   of the greater revision stays.
- * - A log of RL_PARTS_JOIN may arrive before the logs that have the parts. It may therefore
- *   have the part "n", how many node logs there are. node_logs is filled once so many are
- *   there; without "n", from those that are there.
+ * - RL_PARTS_JOIN joins the node parts that are there. So it must come after the logs that
+ *   have them; record/commit/journal.c sees to that.
  */
 #ifndef RL_PARTS_SQL_H
 #define RL_PARTS_SQL_H
 
-#define RL_SQL_NODES_NAME \
-    "'n'" /* names of node parts are greater, those of values less */
+#define RL_SQL_NODES "'n'" /* names of node parts are greater, those of values less */
 
 /* node_logs gets no more bytes than this. Of a larger run the parts stay: jsonb holds less
  * than 256 MB, in which an array of small numbers takes six times its text. */
 #define RL_SQL_NODES_MAX "40000000"
-
-/* Whether the node parts that are selected may be joined. `count`: how many there are at
- * least, where no part says so. */
-#define RL_SQL_NODES_WHOLE(bytes, count)                                              \
-    "count(CASE WHEN name > " RL_SQL_NODES_NAME " THEN 1 END) >= "                    \
-    "coalesce(max(CASE WHEN name = " RL_SQL_NODES_NAME " THEN CAST(data AS INTEGER) " \
-    "END), " count ") AND coalesce(sum(" bytes "(data)), 0) <= " RL_SQL_NODES_MAX
 
 #endif

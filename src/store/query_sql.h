@@ -2,8 +2,6 @@
 #ifndef RL_QUERY_SQL_H
 #define RL_QUERY_SQL_H
 
-#include "store/parts_sql.h"
-
 #define RL_SQL_SELECT "SELECT "
 #define RL_SQL_DELETE "DELETE"
 #define RL_SQL_FROM " FROM workflow_runs"
@@ -19,12 +17,11 @@
 #define RL_SQLITE_PARTS                                                               \
     "(SELECT '{' || group_concat('\"' || name || '\":' || data) || '}' FROM (SELECT " \
     "name, data FROM run_parts WHERE run_parts.wpk_id = workflow_runs.wpk_id "        \
-    "AND run_parts.id = workflow_runs.id AND name <> " RL_SQL_NODES_NAME              \
-    " ORDER BY name))"
+    "AND run_parts.id = workflow_runs.id ORDER BY name))"
 #define RL_PG_PARTS                                                                \
     "(SELECT '{' || string_agg('\"' || name || '\":' || data, ',' ORDER BY name) " \
     "|| '}' FROM run_parts WHERE run_parts.wpk_id = workflow_runs.wpk_id "         \
-    "AND run_parts.id = workflow_runs.id AND name <> " RL_SQL_NODES_NAME ")"
+    "AND run_parts.id = workflow_runs.id)"
 #define RL_SQL_SINCE "created_at >= "
 #define RL_SQL_UNTIL "created_at < "
 #define RL_SQL_AFTER "(created_at, id) < ("

@@ -8,11 +8,11 @@
 #include <stdio.h>
 
 #define PUT_VALUES 5
-#define SETTLE_VALUES 4
+#define END_VALUES 4
 
 /* The parameters of both statements. Values are borrowed from the run, or from here. */
 typedef struct parameters {
-    const char *put[PUT_VALUES], *settle[SETTLE_VALUES];
+    const char *put[PUT_VALUES], *end[END_VALUES];
     char id[RL_UUID_TEXT], revision[24];
 } parameters;
 
@@ -27,8 +27,8 @@ static rl_status fill(parameters *all, const rl_run *run, rl_buf *wide, rl_err *
     all->put[2] = run->is_own ? NULL : rl_run_text(run, RL_RUN_ID);
     all->put[3] = parts;
     all->put[4] = all->revision;
-    memcpy(all->settle, all->put, 3 * sizeof *all->put);
-    all->settle[3] = run->parts_use == RL_PARTS_JOIN ? "0" : NULL;
+    memcpy(all->end, all->put, 3 * sizeof *all->put);
+    all->end[3] = run->parts_use == RL_PARTS_JOIN ? "t" : "f";
     if (run->wide_numbers) { /* node parts become jsonb */
         rl_buf_reset(wide, 0);
         rl_json_widen(wide, parts, run->parts.len);
@@ -36,13 +36,6 @@ static rl_status fill(parameters *all, const rl_run *run, rl_buf *wide, rl_err *
         all->put[3] = wide->data;
     }
     return run->wide_numbers && wide->failed ? rl_err_nomem(err) : RL_OK;
-}
-
-/* Whether node parts may have to be joined or deleted. Those of an open run change nothing,
- * unless they come after its end. */
-static bool needs_settling(const rl_run *run)
-{
-    return run->parts_use != RL_PARTS_ADD || run->is_own;
 }
 
 bool rl_pg_parts_given(const rl_batch *batch)
@@ -55,12 +48,12 @@ bool rl_pg_parts_given(const rl_batch *batch)
     return any;
 }
 
-/* Queues one statement for each run with parts. It has no name, and is parsed once for all
- * of them. */
-static rl_status send_all(rl_pg_conn *conn, const rl_batch *batch, bool settle,
-                          rl_buf *wide, rl_err *err)
+/* Queues one of the statements for each run that needs it. It has no name, and is parsed
+ * once for all of them. */
+static rl_status send_all(rl_pg_conn *conn, const rl_batch *batch, bool end, rl_buf *wide,
+                          rl_err *err)
 {
-    const int count = settle ? SETTLE_VALUES : PUT_VALUES;
+    const int count = end ? END_VALUES : PUT_VALUES;
     rl_status status = RL_OK;
     bool sent = true, parsed = false;
 
@@ -68,18 +61,18 @@ static rl_status send_all(rl_pg_conn *conn, const rl_batch *batch, bool settle,
         const rl_run *run = batch->runs[i];
         parameters all;
 
-        if (!run->parts.given || (settle && !needs_settling(run))) {
+        if (!run->parts.given || (end && run->parts_use == RL_PARTS_ADD)) {
             continue;
         }
         status = fill(&all, run, wide, err);
         if (status == RL_OK && !parsed) {
-            sent = PQsendPrepare(conn->pg, "",
-                                 settle ? RL_PG_PARTS_SETTLE : RL_PG_PARTS_PUT, 0, NULL);
+            sent = PQsendPrepare(conn->pg, "", end ? RL_PG_PARTS_END : RL_PG_PARTS_PUT, 0,
+                                 NULL);
             parsed = true;
         }
         sent = status == RL_OK && sent &&
-               PQsendQueryPrepared(conn->pg, "", count, settle ? all.settle : all.put,
-                                   NULL, NULL, 0);
+               PQsendQueryPrepared(conn->pg, "", count, end ? all.end : all.put, NULL,
+                                   NULL, 0);
     }
     return status == RL_OK && !sent ? rl_pg_conn_error(conn, NULL, err) : status;
 }
@@ -102,9 +95,9 @@ rl_status rl_pg_parts_write(rl_pg_conn *conn, const rl_run *run, rl_buf *wide,
         status =
             rl_pg_conn_exec(conn, RL_PG_PARTS_PUT, PUT_VALUES, all.put, false, NULL, err);
     }
-    if (status == RL_OK && needs_settling(run)) {
-        status = rl_pg_conn_exec(conn, RL_PG_PARTS_SETTLE, SETTLE_VALUES, all.settle,
-                                 false, NULL, err);
+    if (status == RL_OK && run->parts_use != RL_PARTS_ADD) {
+        status =
+            rl_pg_conn_exec(conn, RL_PG_PARTS_END, END_VALUES, all.end, false, NULL, err);
     }
     return status;
 }

@@ -76,16 +76,15 @@ static rl_status put_part(rl_sqlite_conn *conn, const parts_row *row, const char
     return status;
 }
 
-/* Stores the parts that the row takes. *nodes: whether a node part is among them. */
+/* Stores the parts that the row takes. */
 static rl_status put_parts(rl_sqlite_conn *conn, const parts_row *row, const rl_run *run,
-                           bool *nodes, rl_err *err)
+                           rl_err *err)
 {
     const char *text = run->arena.data + run->parts.at;
     const rl_member *parts;
     rl_status status = RL_OK;
     rl_buf members;
 
-    *nodes = false;
     rl_buf_init(&members, RL_BUF_MAX);
     if (!rl_object_split(text, run->parts.len, &members)) {
         status = members.failed ? rl_err_nomem(err)
@@ -95,28 +94,21 @@ static rl_status put_parts(rl_sqlite_conn *conn, const parts_row *row, const rl_
     }
     parts = (const rl_member *)(const void *)members.data;
     for (size_t i = 0; status == RL_OK && i < members.len / sizeof *parts; i++) {
-        bool is_node = text[parts[i].key_at + 1] >= RL_SQL_NODES_NAME[1];
-
-        if (!is_node || row->lacks_logs) {
+        if (row->lacks_logs || text[parts[i].key_at + 1] < RL_SQL_NODES[1]) {
             status = put_part(conn, row, text, &parts[i], run->revision, err);
         }
-        *nodes = *nodes || is_node;
     }
     rl_buf_free(&members);
     return status;
 }
 
-/* Makes the row's node_logs from its node parts, if those are all. */
-static rl_status join_nodes(rl_sqlite_conn *conn, parts_row *row, bool complete,
-                            rl_err *err)
+/* Makes the row's node_logs from its node parts. */
+static rl_status join_nodes(rl_sqlite_conn *conn, parts_row *row, rl_err *err)
 {
     sqlite3_stmt *stmt = NULL;
     rl_status status = make_stmt(conn, RL_SQLITE_PARTS_JOIN, row, &stmt, err);
 
     if (status == RL_OK) {
-        if (complete) {
-            sqlite3_bind_int(stmt, 3, 0);
-        }
         status = rl_sqlite_conn_step(conn, stmt, err);
         row->lacks_logs = status == RL_OK && sqlite3_changes(conn->db) == 0;
     }
@@ -134,19 +126,19 @@ static rl_status delete_nodes(rl_sqlite_conn *conn, const parts_row *row, rl_err
 rl_status rl_sqlite_parts_write(rl_sqlite_conn *conn, const rl_run *run, rl_err *err)
 {
     parts_row row = {.wpk_id = rl_run_text(run, RL_WPK_ID)};
-    bool nodes = false;
+    bool ends = false;
     rl_status status;
 
     rl_buf_init(&row.id, RL_BUF_MAX);
     status = find_row(conn, run, &row, err);
     if (status == RL_OK && row.id.len > 0) {
-        status = put_parts(conn, &row, run, &nodes, err);
-        nodes = row.ended && (nodes || run->parts_use != RL_PARTS_ADD);
+        status = put_parts(conn, &row, run, err);
+        ends = row.ended && run->parts_use != RL_PARTS_ADD;
     }
-    if (status == RL_OK && nodes && row.lacks_logs && run->parts_use != RL_PARTS_END) {
-        status = join_nodes(conn, &row, run->parts_use == RL_PARTS_JOIN, err);
+    if (status == RL_OK && ends && row.lacks_logs && run->parts_use == RL_PARTS_JOIN) {
+        status = join_nodes(conn, &row, err);
     }
-    if (status == RL_OK && nodes && !row.lacks_logs) {
+    if (status == RL_OK && ends && !row.lacks_logs) {
         status = delete_nodes(conn, &row, err);
     }
     rl_buf_free(&row.id);

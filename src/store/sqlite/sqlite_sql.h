@@ -37,26 +37,22 @@
 #define RL_SQLITE_PARTS_ROW_BY_NAME RL_SQLITE_PARTS_ROW "run_id = ?2"
 
 /* Parameters: wpk_id, id, name, data, revision. */
-#define RL_SQLITE_PARTS_PUT                                                \
-    "INSERT INTO run_parts (wpk_id, id, name, data, revision) "            \
-    "VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (wpk_id, id, name) "          \
-    "DO UPDATE SET data = excluded.data, revision = excluded.revision "    \
-    "WHERE run_parts.name >= " RL_SQL_NODES_NAME " AND excluded.revision " \
+#define RL_SQLITE_PARTS_PUT                                             \
+    "INSERT INTO run_parts (wpk_id, id, name, data, revision) "         \
+    "VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (wpk_id, id, name) "       \
+    "DO UPDATE SET data = excluded.data, revision = excluded.revision " \
+    "WHERE run_parts.name >= " RL_SQL_NODES " AND excluded.revision "   \
     "> run_parts.revision"
 
-#define RL_SQLITE_PARTS_OF_NODES \
-    "WHERE wpk_id = ?1 AND id = ?2 AND name >= " RL_SQL_NODES_NAME
-
-/* Parameters: wpk_id, id, and 0 or NULL: the count of RL_SQL_NODES_WHOLE. */
-#define RL_SQLITE_PARTS_JOIN                                               \
-    "UPDATE workflow_runs SET node_logs = (SELECT '[' || "                 \
-    "ifnull(group_concat(data), '') || ']' FROM (SELECT data FROM "        \
-    "run_parts " RL_SQLITE_PARTS_OF_NODES " AND name > " RL_SQL_NODES_NAME \
-    " ORDER BY name)) "                                                    \
-    "WHERE wpk_id = ?1 AND id = ?2 AND (SELECT " RL_SQL_NODES_WHOLE(       \
-        "length", "?3") " FROM run_parts " RL_SQLITE_PARTS_OF_NODES ")"
+#define RL_SQLITE_PARTS_OF_NODES "WHERE wpk_id = ?1 AND id = ?2 AND name >= " RL_SQL_NODES
 
 /* Parameters: wpk_id, id. */
+#define RL_SQLITE_PARTS_JOIN                                                  \
+    "UPDATE workflow_runs SET node_logs = (SELECT '[' || "                    \
+    "ifnull(group_concat(data), '') || ']' FROM (SELECT data FROM "           \
+    "run_parts " RL_SQLITE_PARTS_OF_NODES " ORDER BY name)) "                 \
+    "WHERE wpk_id = ?1 AND id = ?2 AND (SELECT ifnull(sum(length(data)), 0) " \
+    "FROM run_parts " RL_SQLITE_PARTS_OF_NODES ") <= " RL_SQL_NODES_MAX
 #define RL_SQLITE_PARTS_END "DELETE FROM run_parts " RL_SQLITE_PARTS_OF_NODES
 
 /* The next seq is greater than all before it, even after the journal was emptied:
