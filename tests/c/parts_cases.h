@@ -17,14 +17,6 @@ static const char *sql_of(const char *sql);
 #define COUNT_PARTS "SELECT count(*) FROM run_parts"
 #define MOST_LOGS 5
 
-static void set_parts(rl_run *run, const char *parts, rl_parts_use use)
-{
-    size_t at = rl_run_begin(run);
-
-    rl_buf_add_text(&run->arena, parts);
-    rl_run_end_parts(run, at, use);
-}
-
 /* A sealed log of the graph's run 1, "r". */
 static rl_run *make_log(const char *status, const char *node_logs, const char *parts,
                         rl_parts_use use)
