@@ -26,20 +26,24 @@ static PyObject *restore(PyObject *self, PyObject *dict)
     return Py_NewRef(value != NULL ? value : dict);
 }
 
-/* A function that decodes JSON with these values. New reference, or NULL with an error
- * set. */
-static PyObject *make_decoder(PyObject *values)
+/* Makes the hook and the function that decodes with it. 0, or -1 with an error set. */
+static int use_values(rl_run_parts *parts, PyObject *values)
 {
     static PyMethodDef method = {"restore", restore, METH_O, NULL};
     PyObject *self = Py_BuildValue("(Os)", values, "$value");
     PyObject *hook = self != NULL ? PyCFunction_New(&method, self) : NULL;
-    PyObject *json = hook != NULL ? PyImport_ImportModule("json.decoder") : NULL;
+    PyObject *json = hook != NULL ? PyImport_ImportModule("json") : NULL;
     PyObject *type = json != NULL ? PyObject_GetAttrString(json, "JSONDecoder") : NULL;
     PyObject *none = type != NULL ? PyTuple_New(0) : NULL;
     PyObject *options = none != NULL ? Py_BuildValue("{s:O}", "object_hook", hook) : NULL;
     PyObject *decoder = options != NULL ? PyObject_Call(type, none, options) : NULL;
     PyObject *decode = decoder != NULL ? PyObject_GetAttrString(decoder, "decode") : NULL;
 
+    if (decode != NULL) {
+        Py_SETREF(parts->hook, Py_NewRef(hook));
+        Py_SETREF(parts->loads, Py_NewRef(decode));
+    }
+    Py_XDECREF(decode);
     Py_XDECREF(decoder);
     Py_XDECREF(options);
     Py_XDECREF(none);
@@ -47,7 +51,7 @@ static PyObject *make_decoder(PyObject *values)
     Py_XDECREF(json);
     Py_XDECREF(hook);
     Py_XDECREF(self);
-    return decode;
+    return PyErr_Occurred() ? -1 : 0;
 }
 
 /* Decodes a JSON text; *out is NULL for a text that is not JSON. 0, or -1 with an error
@@ -88,33 +92,30 @@ static PyObject *decode_values(PyObject *loads, const char *text, const rl_membe
     return values;
 }
 
-/* Decodes the node logs, which begin at the key at `at`. One call decodes them all, so that
- * they share their keys. */
-static int decode_logs(rl_run_parts *parts, char *text, size_t len, size_t at)
+/* Appends the parts from `first` on, which are node logs, as an array. */
+static void join_logs(rl_run_parts *parts, const char *text, const rl_member *list,
+                      size_t first, size_t count)
 {
-    PyObject *by_name = NULL;
-    int rc;
-
-    text[at - 1] = '{'; /* where the values end */
-    rc = decode(parts->loads, text + at - 1, len - at + 1, &by_name);
-    if (by_name != NULL && PyDict_Check(by_name)) {
-        parts->logs = PyDict_Values(by_name);
-        rc = parts->logs != NULL ? 0 : -1;
+    for (size_t i = first; i < count; i++) {
+        rl_buf_add_char(&parts->node_logs, i == first ? '[' : ',');
+        rl_buf_add(&parts->node_logs, text + list[i].value_at, list[i].value_len);
     }
-    Py_XDECREF(by_name);
-    return rc;
+    if (first < count) {
+        rl_buf_add_char(&parts->node_logs, ']');
+    }
 }
 
-int rl_run_parts_read(rl_run_parts *parts, PyObject *loads, rl_rows *rows,
+int rl_run_parts_read(rl_run_parts *parts, PyObject *loads, const rl_rows *rows,
                       const rl_cell *cell)
 {
-    char *text = cell->null ? NULL : rows->arena.data + cell->at;
+    const char *text = cell->null ? NULL : rows->arena.data + cell->at;
     const rl_member *list;
     size_t count = 0, values = 0;
     rl_buf members;
     int rc = 0;
 
-    *parts = (rl_run_parts){.loads = Py_NewRef(loads)};
+    *parts = (rl_run_parts){.hook = Py_NewRef(Py_None), .loads = Py_NewRef(loads)};
+    rl_buf_init(&parts->node_logs, RL_BUF_MAX);
     rl_buf_init(&members, RL_BUF_MAX);
     if (text != NULL && rl_object_split(text, cell->len, &members)) {
         count = members.len / sizeof *list;
@@ -123,18 +124,16 @@ int rl_run_parts_read(rl_run_parts *parts, PyObject *loads, rl_rows *rows,
     while (values < count && text[list[values].key_at + 1] < 'n') {
         values++;
     }
-    if (members.failed) {
-        PyErr_NoMemory();
-        rc = -1;
-    } else if (values > 0) {
+    join_logs(parts, text, list, values, count);
+    if (values > 0) {
         PyObject *by_name = decode_values(loads, text, list, values);
 
-        Py_SETREF(parts->loads, by_name != NULL ? make_decoder(by_name) : NULL);
+        rc = by_name != NULL ? use_values(parts, by_name) : -1;
         Py_XDECREF(by_name);
-        rc = parts->loads != NULL ? 0 : -1;
     }
-    if (rc == 0 && values < count) {
-        rc = decode_logs(parts, text, cell->len, list[values].key_at);
+    if (members.failed || parts->node_logs.failed) {
+        PyErr_NoMemory();
+        rc = -1;
     }
     rl_buf_free(&members);
     return rc;
@@ -142,6 +141,7 @@ int rl_run_parts_read(rl_run_parts *parts, PyObject *loads, rl_rows *rows,
 
 void rl_run_parts_clear(rl_run_parts *parts)
 {
+    Py_CLEAR(parts->hook);
     Py_CLEAR(parts->loads);
-    Py_CLEAR(parts->logs);
+    rl_buf_free(&parts->node_logs);
 }

@@ -67,11 +67,12 @@ static PyObject *need_loads(rl_state *state)
 }
 
 static PyObject *cell_to_python(rl_state *state, PyObject *loads, const rl_rows *rows,
-                                const rl_cell *cell, rl_kind kind)
+                                const rl_cell *cell, rl_column column)
 {
+    const rl_kind kind = rl_columns[column].kind;
     PyObject *text, *value;
 
-    if (cell->null) {
+    if (cell->null || column == RL_NODE_LOGS) { /* see read_logs */
         return Py_NewRef(Py_None);
     }
     if (kind == RL_KIND_INT) {
@@ -106,8 +107,7 @@ static PyObject *row_to_python(rl_state *state, PyObject *loads, const rl_rows *
     row = as_tuple ? PyTuple_New((Py_ssize_t)count) : PyDict_New();
     for (size_t i = 0; i < count && row != NULL; i++) {
         PyObject *value =
-            cell_to_python(state, loads, rows, rl_rows_cell(rows, first + i),
-                           rl_columns[columns[i]].kind);
+            cell_to_python(state, loads, rows, rl_rows_cell(rows, first + i), columns[i]);
 
         if (value == NULL) {
             Py_CLEAR(row);
@@ -130,39 +130,49 @@ PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first, rl_sh
     return loads != NULL ? row_to_python(state, loads, rows, first, shape) : NULL;
 }
 
-/* The row's node logs, or those of its parts. A graph's run, which has an owner, always has
- * a list. Borrowed from the run, or NULL with an error set. */
-static PyObject *need_logs(rl_state *state, PyObject *run, rl_run_parts *parts)
+/* The node logs of the row, or of its parts. A graph's run, which has an owner, always has a
+ * list. New reference, or NULL with an error set. */
+static PyObject *read_logs(rl_state *state, const rl_rows *rows, PyObject *run,
+                           const rl_run_parts *parts)
 {
-    PyObject *key = state->column_names[RL_NODE_LOGS];
-    PyObject *logs = PyDict_GetItemWithError(run, key);
+    const rl_cell *cell =
+        rl_rows_cell(rows, rl_shape_index(RL_SHAPE_WHOLE, RL_NODE_LOGS));
+    PyObject *inputs = PyDict_GetItemWithError(run, state->column_names[RL_INPUTS]);
     PyObject *owner = PyDict_GetItemWithError(run, state->column_names[RL_OWNER]);
+    const rl_buf *joined = &parts->node_logs;
 
-    if (logs == Py_None && parts->logs == NULL && owner != Py_None) {
-        parts->logs = PyList_New(0);
+    if (inputs == NULL || owner == NULL) {
+        return NULL;
     }
-    if (logs == Py_None && (parts->logs != NULL || owner != Py_None)) {
-        logs = parts->logs;
+    if (!cell->null) {
+        return rl_expand_node_logs(parts, rows->arena.data + cell->at, cell->len, inputs);
     }
-    return logs != NULL && PyDict_SetItem(run, key, logs) == 0 ? logs : NULL;
+    if (joined->len > 0) {
+        return rl_expand_node_logs(parts, joined->data, joined->len, inputs);
+    }
+    return owner != Py_None ? PyList_New(0) : Py_NewRef(Py_None);
 }
 
 /* A whole run. Its parts are put back, and each node log gets its whole inputs. */
-static PyObject *whole_to_python(rl_state *state, rl_rows *rows)
+static PyObject *whole_to_python(rl_state *state, const rl_rows *rows)
 {
     const rl_cell *cell = rl_rows_cell(rows, rl_shape_index(RL_SHAPE_WHOLE, RL_PARTS));
-    PyObject *loads = need_loads(state), *run = NULL, *logs, *inputs;
-    rl_run_parts parts = {NULL, NULL};
+    PyObject *loads = need_loads(state), *run = NULL, *logs;
+    rl_run_parts parts;
 
-    if (loads != NULL && rl_run_parts_read(&parts, loads, rows, cell) == 0) {
+    if (loads == NULL) {
+        return NULL;
+    }
+    if (rl_run_parts_read(&parts, loads, rows, cell) == 0) {
         run = row_to_python(state, parts.loads, rows, 0, RL_SHAPE_WHOLE);
     }
     if (run != NULL) {
-        logs = need_logs(state, run, &parts);
-        inputs = PyDict_GetItemWithError(run, state->column_names[RL_INPUTS]);
-        if (logs == NULL || inputs == NULL || rl_expand_node_logs(logs, inputs) < 0) {
+        logs = read_logs(state, rows, run, &parts);
+        if (logs == NULL ||
+            PyDict_SetItem(run, state->column_names[RL_NODE_LOGS], logs) < 0) {
             Py_CLEAR(run);
         }
+        Py_XDECREF(logs);
     }
     rl_run_parts_clear(&parts);
     return run;
