@@ -55,7 +55,7 @@ class _Run:
             since = delta.get("since", _AS_STORED)
             since = _OF_RUN if since is None else since
             if type(since) is int and _OF_RUN <= since < index:
-                base = self._take(since)
+                base = self._take(since, thin=True)
                 if base is not None and _applies(base.state, delta):
                     self.since[index] = since
                 self._working[:] = [base] if base else []
@@ -67,6 +67,7 @@ class _Run:
 
     def finish(self) -> list[Any]:
         """The logs."""
+        self._working.clear()
         return [
             NodeLog(self, index) if text.startswith(b"{") else self.load(index)
             for index, text in enumerate(self._texts)
@@ -79,8 +80,11 @@ class _Run:
         inputs = self._inputs if index < 0 else inputs
         return dict(inputs) if type(inputs) is dict else None
 
-    def _take(self, index: int) -> _Working | None:
-        """The inputs of a log, which the caller gives back before it is done."""
+    def _take(self, index: int, thin: bool = False) -> _Working | None:
+        """The inputs of a log, which the caller gives back before it is done.
+
+        With `thin` they have no values, but empty lists where lists are.
+        """
         found: _Working | None = self._working.pop() if self._working else None
         path = []
         at = index
@@ -91,9 +95,10 @@ class _Run:
             whole = self._whole(at)
             if whole is None:
                 return None
-            found = _Working(at, whole, set())
+            found = _Working(at, _thin(whole) if thin else whole, set())
         for at in reversed(path):
-            _apply(found.state, found.own, self.load(at)["inputs_delta"])
+            delta = self.load(at)["inputs_delta"]
+            _apply(found.state, found.own, _thin_delta(delta) if thin else delta)
         self._steps += len(path)
         return found._replace(at=index)
 
@@ -241,6 +246,18 @@ def _apply(state: dict[str, Any], own: set[str], delta: dict[str, Any]) -> None:
     update = delta.get("set", {})
     state.update(update)
     own.difference_update(update)
+
+
+def _thin(members: dict[str, Any]) -> dict[str, Any]:
+    return {key: [] if type(value) is list else None for key, value in members.items()}
+
+
+def _thin_delta(delta: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "append": _thin(delta.get("append", {})),
+        "unset": delta.get("unset", []),
+        "set": _thin(delta.get("set", {})),
+    }
 
 
 def _applies(base: dict[str, Any], delta: dict[str, Any]) -> bool:

@@ -1,9 +1,12 @@
 """What get_run puts back from a run's parts, on both databases."""
 
 import json
+import sqlite3
 import uuid
+from contextlib import closing
 from typing import Any
 
+import psycopg
 import pytest
 from fixtures_postgres import PostgresServer
 from fixtures_store import Store
@@ -174,16 +177,11 @@ def test_a_database_of_before_is_migrated_with_its_rows(store: Store) -> None:
 def run_script(store: Store, sql: str) -> None:
     """Run a file of several statements."""
     if store.kind == "sqlite":
-        import sqlite3
-
-        with sqlite3.connect(store.options["sqlite_path"]) as connection:
-            connection.executescript(sql)
-        connection.close()
+        with closing(sqlite3.connect(store.options["sqlite_path"])) as file:
+            file.executescript(sql)
     else:
-        import psycopg
-
         with psycopg.connect(store.options["postgres_dsn"]) as connection:
-            connection.execute(sql.encode())
+            connection.execute(sql)
 
 
 def test_parts_in_the_journal_reach_the_server(
@@ -192,12 +190,12 @@ def test_parts_in_the_journal_reach_the_server(
     """A log of before an outage ended, with parts, and one that the server refuses."""
     path = str(tmp_path / "runs.db")
     journal = Store("sqlite", {"sqlite_path": path}, {})
-    away = {"postgres_dsn": "host=/nowhere", "sqlite_path": path}
-    with runlog.Recorder(**away) as recorder:
+    with runlog.Recorder(postgres_dsn="host=/nowhere", sqlite_path=path) as recorder:
         for run_id in ("r1", "r2", "r3"):
             recorder.log_run(minimal(run_id, inputs=mark()))
     parts = {BIG: "text", "n0000000001": {"b": 1}, "n0000000000": {"a": 1e16}}
-    journal.query("UPDATE journal SET parts = ?, parts_use = 2", json.dumps(parts))
+    written = json.dumps(parts, separators=(",", ":")).replace("e+", "e")
+    journal.query("UPDATE journal SET parts = ?, parts_use = 2", written)
     journal.query("UPDATE journal SET wide_numbers = 1 WHERE run_id = 'r1'")
     journal.query("UPDATE journal SET parts = '{\"a\":' WHERE run_id = 'r3'")
     with postgres_server.borrow_database() as name:
