@@ -442,5 +442,5 @@ bool rl_object_split(const char *text, size_t len, rl_buf *members)
         rl_buf_add(members, &member, sizeof member);
         at++;
     }
-    return !members->failed;
+    return !members->failed && at <= len; /* else a string or an object does not end */
 }

@@ -34,6 +34,9 @@ static void make_runs(void)
     for (int i = 0; i < FIRST + 3; i++) {
         runs[i] = new_run("w", names[i], "completed");
         runs[i]->is_own = i % 2 == 1;
+        if (!runs[i]->is_own) {
+            set_parts(runs[i], "{\"00\":\"v\",\"n0\":1}", RL_PARTS_JOIN);
+        }
         set_text(runs[i], RL_OUTPUTS, payload);
         runs[i]->started_at = runs[i]->created_at;
     }
@@ -174,6 +177,12 @@ static void check_file(struct used *used)
               0);
     CHECK_INT(count_of(used->path, "journal",
                        "length(outputs) <> 6000 OR started_at IS NOT created_at"),
+              0);
+    CHECK_INT(sql_int(used->path,
+                      "SELECT count(*) FROM (SELECT own, parts, parts_use FROM journal "
+                      "UNION ALL SELECT own, parts, parts_use FROM journal_rejected) "
+                      "WHERE CASE WHEN own THEN parts NOTNULL "
+                      "ELSE ifnull(length(parts), 0) + parts_use <> 19 END"),
               0);
 }
 

@@ -135,6 +135,8 @@ static void add_job(rl_outbox_jobs *jobs, int64_t lease, sqlite3_stmt *stmt)
     job.model = add_text(jobs, stmt, 6);
     job.outputs = add_text(jobs, stmt, 8);
     job.outputs_len = (size_t)sqlite3_column_bytes(stmt, 8);
+    job.values = add_text(jobs, stmt, 12);
+    job.values_len = (size_t)sqlite3_column_bytes(stmt, 12);
     if (sqlite3_column_type(stmt, 10) == SQLITE_BLOB) {
         job.dim = checked_dim(stmt, 10, job.dim);
         job.vector = rl_outbox_add_vector(jobs, sqlite3_column_blob(stmt, 10),

@@ -138,13 +138,31 @@ static void store_rejected(rl_journal *journal, const rl_run *run, rl_err *err)
     }
 }
 
+/* Whether a run of the batch joins parts, and logs that have parts may still be in the
+ * journal. It would be joined without them, see store/parts_sql.h. */
+static bool must_follow(rl_journal *journal, const rl_batch *batch)
+{
+    bool joins = false;
+
+    for (size_t i = 0; i < batch->count && !joins; i++) {
+        const rl_run *run = batch->runs[i];
+
+        joins = run->parts.given && run->parts_use == RL_PARTS_JOIN;
+    }
+    return joins && atomic_load(&journal->unforwarded);
+}
+
 rl_status rl_journal_write(void *ctx, const rl_batch *batch, rl_err *err)
 {
+    const rl_batch durable = {batch->runs, batch->count, RL_DISK, true};
     rl_journal *journal = ctx;
     rl_store *server = journal->server;
     bool prepared = false;
     rl_status status;
 
+    if (must_follow(journal, batch) && append(journal, &durable, err) == RL_OK) {
+        return RL_OK;
+    }
     if (rl_breaker_is_open(&journal->breaker)) {
         *err = server_error(journal);
         return fall_back(journal, batch, err);

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define RUN_PARAMETERS (RL_COLUMNS + 2) /* of rl_sqlite_bind_run in the journal */
+#define RUN_PARAMETERS (RL_COLUMNS + 4) /* of rl_sqlite_bind_run in the journal */
 
 struct rl_journal_file {
     rl_sqlite_file file;

@@ -31,6 +31,7 @@ static const rl_dialect dialect = {
     .int_cast = "",
     .ids_before = RL_SQLITE_IDS_BEFORE,
     .ids_after = RL_SQLITE_IDS_AFTER,
+    .parts = RL_SQLITE_PARTS,
     .placeholder = '?',
 };
 
