@@ -15,7 +15,7 @@ typedef struct rl_ring {
 
 /* The struct that has the ring as its member. */
 #define RL_RING_OF(ring, type, member) \
-    ((type *)(void *)((char *)(ring) - offsetof(type, member)))
+    ((type *)(void *)((char *)(ring)-offsetof(type, member)))
 
 static inline void rl_ring_init(rl_ring *ring)
 {

@@ -49,8 +49,7 @@ static inline size_t rl_table_bucket(const rl_table *table, uint64_t hash)
 /* The first of the records that may have the key: those with its hash. */
 static inline rl_link *rl_table_first(const rl_table *table, uint64_t hash)
 {
-    rl_link *link =
-        table->used > 0 ? table->buckets[rl_table_bucket(table, hash)] : NULL;
+    rl_link *link = table->used > 0 ? table->buckets[rl_table_bucket(table, hash)] : NULL;
 
     while (link != NULL && link->hash != hash) {
         link = link->next;

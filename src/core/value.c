@@ -79,15 +79,21 @@ static void hash(const char *text, size_t len, uint64_t out[2])
     out[1] = finish(v);
 }
 
-rl_value *rl_value_new(const char *json, size_t len)
+void rl_value_hash(const char *text, size_t len, uint64_t to[2])
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    (void)pthread_once(&once, make_key);
+    hash(text, len, to);
+}
+
+rl_value *rl_value_new(const char *json, size_t len)
+{
     rl_value *value = rl_malloc(sizeof *value + len);
     uint64_t name[2];
 
     if (value != NULL) {
-        (void)pthread_once(&once, make_key);
-        hash(json, len, name);
+        rl_value_hash(json, len, name);
         atomic_init(&value->refs, 1);
         value->len = len;
         snprintf(value->name, sizeof value->name, "%016llx%016llx",

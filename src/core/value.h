@@ -17,6 +17,7 @@
 #include "core/buf.h"
 
 #include <stdatomic.h>
+#include <stdint.h>
 
 /* A text is a value if its JSON has at least so many bytes. */
 #define RL_VALUE_FROM ((size_t)8192)
@@ -29,6 +30,9 @@ typedef struct rl_value {
     char name[RL_VALUE_NAME];
     char json[]; /* with its quotes; no NUL */
 } rl_value;
+
+/* The hash that names values. */
+void rl_value_hash(const char *text, size_t len, uint64_t to[2]);
 
 /* Makes a value with a copy of the JSON; NULL when there is no memory. */
 rl_value *rl_value_new(const char *json, size_t len);

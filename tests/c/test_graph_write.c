@@ -299,8 +299,7 @@ static void test_large_payloads(void)
     CHECK(run->texts[RL_NODE_LOGS].len < 2 * (SIZE + 2000));
     check_has(run, RL_NODE_LOGS,
               "\"inputs\":{\"a\":1},\"outputs\":\"<cut: 62914560 bytes>\"");
-    check_has(run, RL_NODE_LOGS,
-              "\"inputs\":\"<cut: 62914560 bytes>\",\"outputs\":[3]");
+    check_has(run, RL_NODE_LOGS, "\"inputs\":\"<cut: 62914560 bytes>\",\"outputs\":[3]");
     check_has(run, RL_NODE_LOGS, "\"inputs\":{\"b\":1},\"outputs\":777");
     free(payload);
     rl_run_free(run);

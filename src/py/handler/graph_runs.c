@@ -142,8 +142,8 @@ static void write_end(const rl_handler *self, const rl_py_recorder *recorder,
         rl_graph_write(graph, end, run);
         return;
     }
-    Py_BEGIN_ALLOW_THREADS
-    (void)rl_graphs_settle(self->graphs, graph, true);
+    Py_BEGIN_ALLOW_THREADS(void)
+    rl_graphs_settle(self->graphs, graph, true);
     while (committed && rl_graph_write_excess(graph, run)) {
         committed = rl_run_seal(run, &ignored) == RL_OK &&
                     rl_recorder_write(recorder->core, run, durability, &ignored) == RL_OK;

@@ -308,15 +308,16 @@ static void end_attempt(rl_graph *graph, const rl_node *log)
         }
         attempt->number = log->attempt;
         attempt->len = ns.len;
-        memcpy(attempt->ns, ns.data, ns.len);
+        if (ns.len > 0) {
+            memcpy(attempt->ns, ns.data, ns.len);
+        }
         graph->extra += sizeof *attempt + ns.len;
     }
 }
 
 /* Node logs */
 
-/* Lists a node log as one to be written. */
-static void mark_dirty(rl_graph *graph, ptrdiff_t place)
+void rl_graph_mark_dirty(rl_graph *graph, ptrdiff_t place)
 {
     rl_node *log = rl_graph_node(graph, place);
 
@@ -379,7 +380,7 @@ ptrdiff_t rl_graph_add_node(rl_graph *graph, rl_span *parent, rl_slice ns,
     log.started_ns = rl_monotonic_ns();
     rl_buf_add(&graph->nodes, &log, sizeof log);
     if (!graph->nodes.failed) {
-        mark_dirty(graph, place);
+        rl_graph_mark_dirty(graph, place);
     }
     return place;
 }
@@ -405,12 +406,13 @@ void rl_graph_end_node(rl_graph *graph, ptrdiff_t place, const rl_span_end *end)
             rl_buf_add(&graph->interrupts, &interrupts, sizeof interrupts);
         }
     }
-    mark_dirty(graph, place);
+    rl_graph_mark_dirty(graph, place);
 }
 
 /* Calls and models */
 
-/* The node of a call, or NULL. One that has ended already is written again. */
+/* The node of a call, or NULL. One that has ended already is written again; one that is
+ * running is not, as its inputs may be long. */
 static rl_node *node_of_call(rl_graph *graph, ptrdiff_t place)
 {
     rl_node *log = NULL;
@@ -418,8 +420,9 @@ static rl_node *node_of_call(rl_graph *graph, ptrdiff_t place)
     graph->metadata_changed = true;
     if (place != RL_NO_NODE && !graph->nodes.failed) {
         log = rl_graph_node(graph, place);
+        log->is_behind = true;
         if (log->ended_ns != 0) {
-            mark_dirty(graph, place);
+            rl_graph_mark_dirty(graph, place);
         }
     }
     return log;

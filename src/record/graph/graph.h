@@ -210,8 +210,8 @@ void rl_graphs_wrote(rl_graphs *graphs, const rl_run *run, bool committed);
 
 /* Taking memory back.
  *
- * Beyond the limit of rl_memory, the runs that were touched least recently are written
- * even before their time, and what is written leaves memory. */
+ * Long before the limit of rl_memory, the runs that were touched least recently are
+ * written even before their time, and what is written leaves memory. */
 typedef enum rl_pressure {
     RL_PRESSURE_NONE,
     RL_PRESSURE_HIGH, /* the worker should take some back */
@@ -226,8 +226,7 @@ typedef enum rl_relief {
     RL_RELIEF_WRITE, /* first commit the piece in `run`, of about `bytes` */
 } rl_relief;
 
-/* One step, until three quarters of the limit (or, with `deep`, half of it) are free.
- * After a commit that failed, what is not stored is dropped instead for a while: of such
+/* One step, until half of the limit (or, with `deep`, three quarters of it) is free. After a commit that failed, what is not stored is dropped instead for a while: of such
  * payloads the run keeps the size. */
 rl_relief rl_graphs_relieve(rl_graphs *graphs, const void *recorder, bool deep,
                             size_t bytes, rl_run *run);

@@ -129,8 +129,21 @@ static ptrdiff_t place_of(const copying *to, ptrdiff_t index)
     return (ptrdiff_t)low;
 }
 
-/* What the spans and the graph itself refer to. Nothing may fail from here on but the
- * arena, whose room was reserved. */
+/* Moves what the next inputs are compared with; what was dropped is no longer the base of
+ * anything. */
+static void move_snapshot(copying *to, rl_snapshot *snapshot, bool drop)
+{
+    if (drop) {
+        snapshot->since = RL_SINCE_NOTHING;
+        snapshot->entries.len = 0;
+    }
+    to->graph->extra -= snapshot->entries.cap + snapshot->tails.cap;
+    rl_snapshot_detach(snapshot, to->graph->arena.data, &to->arena);
+    to->graph->extra += snapshot->entries.cap + snapshot->tails.cap;
+}
+
+/* What the spans and the graph itself refer to. Nothing may fail from here on: the room
+ * was reserved. */
 static void move_rest(copying *to, bool drop)
 {
     rl_graph *graph = to->graph;
@@ -159,22 +172,24 @@ static void move_rest(copying *to, bool drop)
             span->node = place_of(to, rl_graph_node(graph, span->node)->index);
         }
         if (span->snapshot != NULL) {
-            graph->extra -= rl_span_bytes(span) - sizeof *span;
-            rl_snapshot_free(span->snapshot);
-            rl_free(span->snapshot);
-            span->snapshot = NULL;
+            move_snapshot(to, span->snapshot, drop);
         }
     }
 }
 
+static size_t shorter(size_t len, bool drop)
+{
+    return drop && len > SHORT ? SHORT : len;
+}
+
 /* The bytes of the spans' and the graph's own texts. */
-static size_t rest_bytes(const rl_graph *graph)
+static size_t rest_bytes(const rl_graph *graph, bool drop)
 {
     const rl_slice *interrupts = (const rl_slice *)(const void *)graph->interrupts.data;
     size_t sum = graph->wpk_id.len + graph->run_id.len + graph->thread_id.len +
                  graph->metadata.len + graph->reported.len + SHORT;
 
-    sum += graph->inputs_stored ? 0 : graph->inputs.len;
+    sum += graph->inputs_stored ? 0 : shorter(graph->inputs.len, drop);
     for (size_t i = 0; i < graph->interrupts.len / sizeof *interrupts; i++) {
         sum += interrupts[i].len;
     }
@@ -182,6 +197,7 @@ static size_t rest_bytes(const rl_graph *graph)
         const rl_span *span = RL_RING_OF(at, rl_span, in_graph);
 
         sum += span->ns.len + span->model.len;
+        sum += span->snapshot != NULL ? rl_snapshot_detached_size(span->snapshot) : 0;
     }
     return sum;
 }
@@ -189,6 +205,7 @@ static size_t rest_bytes(const rl_graph *graph)
 static void replace(rl_buf *buf, rl_buf *by)
 {
     rl_buf_free(buf);
+    rl_buf_trim(by);
     *buf = *by;
     rl_buf_init(by, RL_BUF_MAX);
 }
@@ -205,14 +222,9 @@ static void free_models(rl_graph *graph, const rl_buf *open)
     }
 }
 
-static size_t shorter(size_t len, bool drop)
-{
-    return drop && len > SHORT ? SHORT : len;
-}
-
 static bool is_worth_it(const rl_graph *graph, bool drop)
 {
-    size_t stays = rest_bytes(graph);
+    size_t stays = rest_bytes(graph, drop);
 
     for (ptrdiff_t i = 0; i < rl_graph_nodes(graph); i++) {
         const rl_node *log = rl_graph_node(graph, i);
@@ -250,7 +262,7 @@ ptrdiff_t rl_graph_shrink(rl_graph *graph, bool drop)
     }
     copy_nodes(&to, &open, drop);
     if (to.nodes.failed || to.dirty.failed ||
-        !rl_buf_reserve(&to.arena, rest_bytes(graph))) {
+        !rl_buf_reserve(&to.arena, rest_bytes(graph, drop))) {
         goto out;
     }
     free_models(graph, &open);

@@ -58,6 +58,7 @@ typedef struct rl_node {
     bool is_delta;   /* inputs are an inputs_delta */
     bool dirty;      /* listed in graph->dirty, to be written */
     bool stored;     /* what is here is stored as a part */
+    bool is_behind;  /* the part lacks calls: it is written again when the node ends */
     int64_t step, attempt;
     int64_t started_at;
     uint64_t started_ns, ended_ns;
@@ -88,10 +89,11 @@ typedef struct rl_lane {
     const void *recorder;
     rl_memory memory;
     size_t graphs, bytes;
-    rl_graph **due; /* a heap by due_ns: the graphs that are written at intervals; owned */
+    rl_graph *
+        *due; /* a heap by due_ns: the graphs that are written at intervals; owned */
     size_t due_count, due_room;
-    rl_ring changed; /* since they were written; in the order of their first change */
-    rl_ring touched; /* that may have something to free; the last touched is the last */
+    rl_ring changed;   /* since they were written; in the order of their first change */
+    rl_ring touched;   /* that may have something to free; the last touched is the last */
     uint64_t retry_ns; /* writing failed: until then it is not tried again for memory */
     bool told_dropped; /* the notice */
 } rl_lane;
@@ -129,13 +131,13 @@ struct rl_graph {
     rl_kept *new_values, *last_value; /* borrowed from `values` */
     size_t new_value_bytes;
     size_t values_taken, value_bytes_taken; /* how many of them are being committed */
-    bool changed;        /* since the last write */
+    bool changed;                           /* since the last write */
     bool metadata_changed;
-    bool inputs_stored;   /* the row has the inputs */
-    bool writing;         /* a piece is being committed */
+    bool inputs_stored;                /* the row has the inputs */
+    bool writing;                      /* a piece is being committed */
     bool header_taken, metadata_taken; /* by that piece */
-    bool parts_tried;     /* there may be node parts */
-    bool nodes_gone;      /* of node logs only the part is left */
+    bool parts_tried;                  /* there may be node parts */
+    bool nodes_gone;                   /* of node logs only the part is left */
     bool inputs_gone;
     size_t metadata_len;   /* of the metadata that were written last */
     size_t since_metadata; /* bytes of parts since then */
@@ -158,6 +160,9 @@ rl_graph *rl_graph_new(const rl_span_start *start, const rl_graph_start *given,
 ptrdiff_t rl_graph_add_node(rl_graph *graph, rl_span *parent, rl_slice ns,
                             const rl_span_start *start);
 void rl_graph_end_node(rl_graph *graph, ptrdiff_t place, const rl_span_end *end);
+
+/* Lists a node log as one to be written. */
+void rl_graph_mark_dirty(rl_graph *graph, ptrdiff_t place);
 
 /* Counts a call at its start; adds its tokens and model at its end. */
 void rl_graph_count_call(rl_graph *graph, ptrdiff_t place, rl_call call);
@@ -209,7 +214,7 @@ static inline bool rl_same_text(rl_text a, rl_text b)
 /* A piece that is being written: its values are copied without the table's lock. */
 typedef struct rl_piece {
     rl_json json;
-    size_t at; /* where the parts begin */
+    size_t at;                         /* where the parts begin */
     rl_value *values[RL_PIECE_VALUES]; /* owned */
     size_t count;
     bool has_nodes;

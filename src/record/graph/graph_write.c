@@ -244,6 +244,7 @@ static void take_nodes(rl_graph *graph, size_t bytes, const rl_run *run, rl_piec
         if (log->dirty) {
             put_node_part(&piece->json, graph, log);
             log->dirty = false;
+            log->is_behind = false;
             piece->has_nodes = true;
         }
         at++;
@@ -391,6 +392,16 @@ bool rl_graph_write_excess(rl_graph *graph, rl_run *run)
     return excess;
 }
 
+/* Lists the node logs whose parts lack calls. */
+static void mark_behind(rl_graph *graph)
+{
+    for (ptrdiff_t i = 0; i < rl_graph_nodes(graph); i++) {
+        if (rl_graph_node(graph, i)->is_behind) {
+            rl_graph_mark_dirty(graph, i);
+        }
+    }
+}
+
 /* The parts of the last row: what is not stored yet, and what becomes of the node logs
  * that are. */
 static void set_parts(rl_graph *graph, rl_run *run)
@@ -410,6 +421,7 @@ static void set_parts(rl_graph *graph, rl_run *run)
         rl_json_raw(&piece.json, kept->value->json, kept->value->len);
     }
     if (graph->nodes_gone) {
+        mark_behind(graph);
         take_nodes(graph, SIZE_MAX, run, &piece);
     }
     rl_json_close(&piece.json);

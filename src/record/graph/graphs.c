@@ -11,11 +11,17 @@
 #define RECENT 64 /* ended spans that are remembered for other handlers */
 
 #define PIECE ((size_t)4 << 20) /* bytes that are written at once */
-#define LOOKS 128 /* graphs that are looked at under one hold of the lock */
+#define LOOKS 128               /* graphs that are looked at under one hold of the lock */
 
 /* How long to wait for the commit of a piece by another thread. A commit has limits of
  * its own; this one is for a thread that was lost. */
 #define SETTLE_NS UINT64_C(20000000000)
+
+/* Eighths of the limit: from when on the worker takes memory back, what it leaves, and
+ * from when on the threads of events do, too. */
+#define PRESSED 3
+#define RELIEVED 2
+#define FULL 4
 
 #define RETRY_NS UINT64_C(1000000000) /* after a commit for memory has failed */
 
@@ -25,7 +31,8 @@ struct rl_graphs {
     rl_table spans;         /* the open ones */
     rl_ring all;            /* the open graphs */
     rl_ring lanes;
-    rl_ring writing; /* graphs whose piece is being committed, also some that were taken */
+    rl_ring
+        writing; /* graphs whose piece is being committed, also some that were taken */
     atomic_uint pressed;   /* lanes beyond three quarters of their limits, or more */
     rl_key recent[RECENT]; /* the last spans that ended, in a ring */
     size_t next_recent;
@@ -147,9 +154,17 @@ static bool link_graph(rl_graphs *graphs, rl_graph *graph)
     return true;
 }
 
+/* Whether a lane takes more than so many eighths of its limit. Memory is taken back long
+ * before the limit: writing takes time, and freed memory does not all leave the
+ * process. */
+static bool takes(const rl_lane *lane, size_t eighths)
+{
+    return lane->memory.limit > 0 && lane->bytes > lane->memory.limit / 8 * eighths;
+}
+
 static bool is_pressed(const rl_lane *lane)
 {
-    return lane->memory.limit > 0 && lane->bytes > lane->memory.limit / 4 * 3;
+    return takes(lane, PRESSED);
 }
 
 /* Counts the lanes that need memory, after a change of one. */
@@ -620,8 +635,7 @@ bool rl_graphs_write_changed(rl_graphs *graphs, const void *recorder, uint64_t b
 
     pthread_mutex_lock(&graphs->lock);
     while (waiting && !found) {
-        rl_graph *graph =
-            first_changed(rl_lane_find(&graphs->lanes, recorder), before);
+        rl_graph *graph = first_changed(rl_lane_find(&graphs->lanes, recorder), before);
 
         if (graph == NULL) {
             waiting = false;
@@ -671,7 +685,7 @@ rl_pressure rl_graphs_pressure(rl_graphs *graphs, const void *recorder)
     pthread_mutex_lock(&graphs->lock);
     lane = rl_lane_find(&graphs->lanes, recorder);
     if (lane != NULL && is_pressed(lane)) {
-        pressure = lane->bytes > lane->memory.limit ? RL_PRESSURE_FULL : RL_PRESSURE_HIGH;
+        pressure = takes(lane, FULL) ? RL_PRESSURE_FULL : RL_PRESSURE_HIGH;
     }
     pthread_mutex_unlock(&graphs->lock);
     return pressure;
@@ -698,8 +712,8 @@ static bool shrink(rl_lane *lane, rl_graph *graph, bool drop)
     if (drop && gone >= 0) {
         say_dropped(lane);
     }
-    if (gone > 0 && lane->memory.metrics != NULL) {
-        rl_metric_add(&lane->memory.metrics->handler_spilled, (uint64_t)gone);
+    if (gone >= 0 && lane->memory.metrics != NULL) {
+        rl_metric_add(&lane->memory.metrics->handler_spilled, 1);
     }
     return gone >= 0;
 }
@@ -709,7 +723,7 @@ static rl_relief relieve(rl_graphs *graphs, rl_lane *lane, size_t bytes, rl_run 
                          rl_piece *piece)
 {
     bool failing = rl_monotonic_ns() < lane->retry_ns;
-    bool full = lane->bytes > lane->memory.limit;
+    bool full = takes(lane, 8);
     rl_ring *ring;
 
     for (int i = 0; i < LOOKS && (ring = rl_ring_first(&lane->touched)) != NULL; i++) {
@@ -742,8 +756,7 @@ rl_relief rl_graphs_relieve(rl_graphs *graphs, const void *recorder, bool deep,
     }
     pthread_mutex_lock(&graphs->lock);
     lane = rl_lane_find(&graphs->lanes, recorder);
-    if (lane != NULL && lane->memory.limit > 0 &&
-        lane->bytes > (deep ? lane->memory.limit / 2 : lane->memory.limit)) {
+    if (lane != NULL && takes(lane, deep ? RELIEVED : FULL)) {
         bool before = is_pressed(lane);
 
         relief = relieve(graphs, lane, bytes, run, &piece);
