@@ -732,10 +732,10 @@ static rl_relief relieve(rl_graphs *graphs, rl_lane *lane, size_t bytes, rl_run 
         if (graph->writing) { /* later */
             rl_ring_remove(ring);
             rl_ring_add(&lane->touched, ring);
-        } else if (!failing && rl_graph_has_new(graph) &&
+        } else if (!failing && bytes > 0 &&
                    begin_piece(graphs, graph, bytes, run, piece)) {
             return RL_RELIEF_WRITE;
-        } else if (failing && !full) {
+        } else if (failing ? !full : rl_graph_has_new(graph)) {
             return RL_RELIEF_NONE;
         } else if (shrink(lane, graph, failing)) {
             return RL_RELIEF_FREED;

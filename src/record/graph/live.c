@@ -66,7 +66,7 @@ void rl_live_write_all(rl_live *live, const void *recorder, rl_live_commit commi
 static void relieve(rl_graphs *graphs, const void *recorder, bool deep, rl_run *run,
                     rl_live_commit commit, void *ctx)
 {
-    const size_t bytes = deep ? WORKER_PIECE : EVENT_PIECE;
+    size_t bytes = deep ? WORKER_PIECE : EVENT_PIECE;
     rl_relief relief = RL_RELIEF_FREED;
     int steps = deep ? WORKER_STEPS : EVENT_STEPS;
 
@@ -74,7 +74,7 @@ static void relieve(rl_graphs *graphs, const void *recorder, bool deep, rl_run *
         relief = rl_graphs_relieve(graphs, recorder, deep, bytes, run);
         if (relief == RL_RELIEF_WRITE) {
             (void)commit_piece(graphs, run, commit, ctx);
-            steps = deep ? steps : 0;
+            bytes = deep ? bytes : 0; /* what was written can leave memory now */
         }
     }
 }
