@@ -5,8 +5,8 @@
  *     {"$value": "<name>", "bytes": 3145728, "head": "data:image/png;base64,..."}
  *
  * The name is a hash of the text's JSON: SipHash-1-3 with 128 bits (Aumasson and
- * Bernstein, "SipHash: a fast short-input PRF"), with a random key that each process
- * makes. So nobody can construct two texts with one name, and two processes give one text
+ * Bernstein, "SipHash: a fast short-input PRF"), of a long text after NH (value.c), with
+ * a random key that each process makes. So nobody can construct two texts with one name, and two processes give one text
  * two names.
  * Threads: any; a value never changes, and its references are counted atomically.
  * Ownership: who calls rl_value_new or rl_value_ref calls rl_value_unref.

@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "core/alloc.h"
+#include "core/value.h"
 #include "exactly.h"
 #include "failing.h"
 #include "object_help.h"
@@ -589,6 +590,31 @@ static void test_texts_that_left_the_arena(void)
     }
 }
 
+/* A change of any byte, or of the length, changes the hash, of short texts and long
+ * ones. */
+static void test_hashes_tell_texts_apart(void)
+{
+    static const size_t sizes[] = {0, 1, 7, 8, 129, 2047, 2048, 2049, 3072, 5000};
+    static char text[5001];
+
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        uint64_t whole[2], again[2], other[2];
+
+        memset(text, 'a', sizeof text);
+        rl_value_hash(text, sizes[i], whole);
+        rl_value_hash(text, sizes[i], again);
+        CHECK(memcmp(whole, again, sizeof whole) == 0);
+        rl_value_hash(text, sizes[i] + 1, other);
+        CHECK(memcmp(whole, other, sizeof whole) != 0);
+        for (size_t at = 0; at < sizes[i]; at++) {
+            text[at] ^= 1;
+            rl_value_hash(text, sizes[i], other);
+            CHECK(whole[0] != other[0] && whole[1] != other[1]);
+            text[at] ^= 1;
+        }
+    }
+}
+
 static void check_split(const char *text)
 {
     struct text_object made;
@@ -734,6 +760,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_many_keys_take_bounded_time),
     CHECK_TEST(test_states_are_restored),
     CHECK_TEST(test_texts_that_left_the_arena),
+    CHECK_TEST(test_hashes_tell_texts_apart),
     CHECK_TEST(test_members_are_split),
     CHECK_TEST(test_without_memory),
 };

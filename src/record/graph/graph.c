@@ -378,6 +378,10 @@ ptrdiff_t rl_graph_add_node(rl_graph *graph, rl_span *parent, rl_slice ns,
     record_inputs(graph, parent, start, &log);
     log.started_at = rl_time_now();
     log.started_ns = rl_monotonic_ns();
+    if (graph->nodes.cap - graph->nodes.len < sizeof log) {
+        /* by half, as most of it is copied; what is not used yet takes no memory */
+        (void)rl_buf_reserve(&graph->nodes, sizeof log + graph->nodes.len / 2);
+    }
     rl_buf_add(&graph->nodes, &log, sizeof log);
     if (!graph->nodes.failed) {
         rl_graph_mark_dirty(graph, place);
