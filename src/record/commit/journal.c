@@ -114,7 +114,7 @@ static rl_status set_both_reasons(rl_err *err, const rl_err *first, const rl_err
 /* Writes a batch to the journal that the server did not accept, for the reason in err. */
 static rl_status fall_back(rl_journal *journal, const rl_batch *batch, rl_err *err)
 {
-    const rl_batch durable = {batch->runs, batch->count, RL_DISK, true};
+    const rl_batch durable = {batch->runs, batch->count, RL_DISK, RL_WAIT};
     const rl_err reason = *err;
     rl_err own;
     rl_status status = rl_beside_write(journal->beside, &durable, &own);
@@ -149,18 +149,20 @@ static bool must_follow(rl_journal *journal, const rl_batch *batch)
 
         joins = run->parts.given && run->parts_use == RL_PARTS_JOIN;
     }
-    return joins && atomic_load(&journal->unforwarded);
+    return joins && (atomic_load(&journal->unforwarded) ||
+                     rl_beside_is_pending(journal->beside));
 }
 
 rl_status rl_journal_write(void *ctx, const rl_batch *batch, rl_err *err)
 {
-    const rl_batch durable = {batch->runs, batch->count, RL_DISK, true};
+    const rl_batch durable = {batch->runs, batch->count, RL_DISK, RL_WAIT};
     rl_journal *journal = ctx;
     rl_store *server = journal->server;
     bool prepared = false;
     rl_status status;
 
-    if (must_follow(journal, batch) && append(journal, &durable, err) == RL_OK) {
+    if (must_follow(journal, batch) &&
+        rl_beside_write(journal->beside, &durable, err) == RL_OK) {
         return RL_OK;
     }
     if (rl_breaker_is_open(&journal->breaker)) {
