@@ -480,7 +480,7 @@ def test_a_payload_of_exactly_the_limit_is_whole(size: Any) -> None:
 
 
 def test_each_payload_of_a_run_is_cut_on_its_own(store: Store) -> None:
-    large, small = "x" * 20_000, {"small": [1, 2]}
+    large, small = NUMBERS, {"small": [1, 2]}
     node_logs: list[dict[str, Any]] = [
         {"node": "a", "status": "completed", "inputs": large, "outputs": small},
         {"node": "b", "inputs": small, "outputs": [large], "duration_ms": 1.5},
@@ -489,17 +489,17 @@ def test_each_payload_of_a_run_is_cut_on_its_own(store: Store) -> None:
     with runlog.Recorder(**store.options, max_payload=CAP) as recorder:
         recorder.log_run(minimal("r1", inputs=large, outputs=small, node_logs=node_logs))
         recorder.log_run(
-            minimal("r2", inputs=small, outputs={"text": large}, metadata=small)
+            minimal("r2", inputs=small, outputs={"numbers": large}, metadata=small)
         )
         one, two = stored(recorder), stored(recorder, "r2")
 
-    check_text(one["inputs"], large)
+    check_list(one["inputs"], large)
     assert one["outputs"] == two["inputs"] == two["metadata"] == small
-    assert large not in two["outputs"]["text"]
+    check_list(two["outputs"]["numbers"], large)
     first, second, third = one["node_logs"]
-    check_text(first["inputs"], large)
+    check_list(first["inputs"], large)
     assert first | {"inputs": large} == node_logs[0]
-    assert second["outputs"] != node_logs[1]["outputs"]
+    check_list(second["outputs"][0], large)
     assert second | {"outputs": [large]} == node_logs[1]
     assert third == node_logs[2]
 
@@ -509,18 +509,21 @@ def test_the_cap_can_come_from_the_environment(
 ) -> None:
     monkeypatch.setenv("RUNLOG_MAX_PAYLOAD", "4096")
     with runlog.Recorder(**store.options) as recorder:
-        recorder.log_run(minimal(inputs="x" * 20_000, node_logs={"no": "x" * 20_000}))
+        recorder.log_run(minimal(inputs=NUMBERS, node_logs={"no": "x" * 8000}))
         got = stored(recorder)
-    check_text(got["inputs"], "x" * 20_000)
-    check_text(got["node_logs"]["no"], "x" * 20_000)
+    check_list(got["inputs"], NUMBERS)
+    assert len(json.dumps(got["inputs"], separators=(",", ":"))) <= CAP
+    check_text(got["node_logs"]["no"], "x" * 8000)
 
 
 def test_the_default_cap_is_a_mebibyte(recorder: Any) -> None:
-    fits, large = "x" * (2**20 - 2), "x" * 2**20
-    recorder.log_run(minimal(inputs=fits, outputs=large))
+    fits = ["x" * 1020] * 1024
+    fits[0] = "x" * 2042
+    assert len(encode_json(fits)) == 2**20 - 1
+    recorder.log_run(minimal(inputs=fits, outputs=[*fits, 12]))
     got = recorder.get_run("r1")
     assert got["inputs"] == fits
-    check_text(got["outputs"], large)
+    check_list(got["outputs"], [*fits, 12])
 
 
 def test_values_may_change_while_they_are_encoded() -> None:
