@@ -104,6 +104,7 @@ static int read_field(const rl_encode_options *options, PyObject *value, rl_run 
 
     texts->bytes = 0;
     large.value_bytes = &texts->bytes;
+    large.values = &texts->list;
     switch (kind) {
     case DURATION:
         return read_duration(options->state, value, run);
