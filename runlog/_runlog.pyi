@@ -130,8 +130,10 @@ class Recorder:
         redact: keys whose values are replaced by "<redacted>" (RUNLOG_REDACT, separated
             by commas). Case does not matter, and "-" equals "_". An empty sequence
             redacts nothing.
-        max_payload: bytes of JSON after which a payload is cut (RUNLOG_MAX_PAYLOAD), 1
-            KiB to 256 MiB, 1 MiB by default.
+        max_payload: bytes of JSON of a payload (RUNLOG_MAX_PAYLOAD), 1 KiB to 256 MiB, 1
+            MiB by default. Of a longer one the middle is left out, of what is large first.
+        max_value: the same of a large text, which is stored once a run
+            (RUNLOG_MAX_VALUE), 1 KiB to 256 MiB, 16 MiB by default.
         max_memory: bytes that the open runs of graphs may take (RUNLOG_MAX_MEMORY), 1 MiB
             to 1 TiB, 256 MiB by default. Long before that, runs that were idle for longest
             are written, and what is written leaves memory.
@@ -175,6 +177,7 @@ class Recorder:
         postgres_pool: int | None = None,
         redact: Sequence[str] | str | None = None,
         max_payload: int | None = None,
+        max_value: int | None = None,
         max_memory: int | None = None,
         openai_key: str | None = None,
         openai_base_url: str | None = None,
@@ -495,6 +498,8 @@ def encode_json(
     *,
     redact: Sequence[str] | str | None = None,
     max_payload: int | None = None,
+    max_value: int | None = None,
+    values: dict[str, bytes] | None = None,
 ) -> bytes:
     """Return the JSON text (UTF-8) that runlog stores for a value.
 
@@ -502,4 +507,7 @@ def encode_json(
         value: any object; none makes the call raise.
         redact: as for `Recorder`.
         max_payload: as for `Recorder`, in bytes.
+        max_value: as for `Recorder`, in bytes.
+        values: gets the JSON of the large texts, which runlog stores once a run, by name;
+            a mark stands for each. Without it they stay in the text.
     """

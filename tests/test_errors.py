@@ -313,6 +313,9 @@ def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
         {"max_payload": 2**70},
         {"max_payload": 4096.0},
         {"max_payload": True},
+        {"max_value": 1023},
+        {"max_value": 256 * 2**20 + 1},
+        {"max_value": "lots"},
         {"max_memory": 2**20 - 1},
         {"max_memory": 2**40 + 1},
         {"max_memory": "256 MB"},
@@ -342,6 +345,8 @@ def test_an_invalid_option_is_named(options: Any) -> None:
         ("RUNLOG_MAX_PAYLOAD", "-5"),
         ("RUNLOG_MAX_PAYLOAD", "4096.5"),
         ("RUNLOG_MAX_PAYLOAD", "99999999999999999999"),
+        ("RUNLOG_MAX_VALUE", "1000"),
+        ("RUNLOG_MAX_VALUE", "16MB"),
         ("RUNLOG_MAX_MEMORY", "1 GB"),
         ("RUNLOG_MAX_MEMORY", "1048575"),
         ("RUNLOG_DURABILITY", "sometimes"),
@@ -362,6 +367,7 @@ def test_an_empty_variable_counts_as_unset(
     for name in (
         "POSTGRES_DSN",
         "RUNLOG_MAX_PAYLOAD",
+        "RUNLOG_MAX_VALUE",
         "RUNLOG_DURABILITY",
         "RUNLOG_SQLITE_PATH",
     ):

@@ -892,3 +892,36 @@ def test_a_change_in_place_does_not_change_recorded_inputs(recorder: Any) -> Non
         {"list": ["spoilt"]},
         {"list": ["spoilt", "spoilt"]},
     ]
+
+
+@pytest.mark.parametrize("unit", ["x", "\u6f22"], ids=ascii)
+def test_every_text_of_a_graph_is_capped(recorder: Any, unit: Any) -> None:
+    """Names, thread id, tags and errors, of any size."""
+    text: str = unit * 500_000
+
+    class ApiError(Exception):
+        def __str__(self) -> str:
+            return text
+
+    def fails(_: Any) -> Any:
+        raise ApiError
+
+    graph = chain("capped", step=fails)
+    config = with_id(RunLogHandler(recorder=recorder, wpk_id=text))
+    config["configurable"] = {"thread_id": text}
+    config["tags"] = [text, "small"]
+    config["metadata"] = {"note": text, "user": "u"}
+    with pytest.raises(ApiError):
+        graph.invoke({"n": 1, "seen": []}, config)
+    (listed,) = recorder.list_runs().runs
+    run = stored(recorder, str(config["run_id"]))
+    assert run["status"] == "failed"
+    for name, most in (("wpk_id", 4096), ("thread_id", 4096), ("error_text", 65536)):
+        assert most - 200 < len(run[name].encode()) <= most
+        assert run[name].startswith(unit) and run[name].endswith(unit)
+        assert listed[name] == run[name]
+    (log,) = run["node_logs"]
+    assert log["error_text"] == run["error_text"]
+    first, small = run["metadata"]["tags"]
+    assert small == "small" and len(first.encode()) <= 4096
+    assert run["metadata"]["user"] == "u"

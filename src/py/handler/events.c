@@ -8,6 +8,7 @@
 #include "py/handler/events.h"
 
 #include "py/base/errors.h"
+#include "py/encode/encode.h"
 #include "py/handler/event.h"
 #include "py/handler/graph_runs.h"
 #include "py/handler/payloads.h"
@@ -84,13 +85,13 @@ static void encode_graph(rl_state *state, rl_handler *self, PyObject *inputs,
 
     rl_payloads_begin(state, self, values->recorder, &texts);
     given.resumed = rl_event_resumes(state, inputs);
-    wpk_id = rl_payloads_add_plain(&texts, values->wpk_id);
+    wpk_id = rl_payloads_add_plain(&texts, values->wpk_id, RL_PLAIN_NAME);
     inputs_at = rl_payloads_add_inputs(&texts, inputs, node_inputs);
     if (values->metadata != NULL) {
         metadata = rl_payloads_add_json(&texts, values->metadata);
     }
     if (values->thread != NULL) {
-        thread = rl_payloads_add_plain(&texts, values->thread);
+        thread = rl_payloads_add_plain(&texts, values->thread, RL_PLAIN_NAME);
     }
     given.wpk_id = rl_payloads_text(&texts, wpk_id);
     given.run_id = rl_event_text(values->run_id);
@@ -101,6 +102,7 @@ static void encode_graph(rl_state *state, rl_handler *self, PyObject *inputs,
     given.interval_ns = self->interval_ns;
     given.memory = rl_recorder_memory(recorder->core);
     start->inputs = rl_payloads_object(&texts, inputs_at);
+    start->values = rl_payloads_values(&texts);
     start->wide_numbers = texts.wide;
     if (texts.buf.failed) {
         rl_graph_runs_count_error(self);
@@ -144,6 +146,7 @@ static void start_node(rl_state *state, rl_handler *self, PyObject *inputs,
     rl_payloads_begin(state, self, found->owner, &texts);
     at = rl_payloads_add_inputs(&texts, inputs, found->node_inputs);
     start->inputs = rl_payloads_object(&texts, at);
+    start->values = rl_payloads_values(&texts);
     start->wide_numbers = texts.wide;
     if (texts.buf.failed ||
         rl_graphs_start(self->graphs, RL_SPAN_NODE, start, NULL) != RL_OK) {
@@ -227,7 +230,8 @@ static void encode_end(const rl_state *state, rl_payloads *texts, PyObject *outp
         outputs = rl_event_command(state, error);
     }
     if (outputs != NULL) {
-        end->outputs = rl_payloads_text(texts, rl_payloads_add_json(texts, outputs));
+        end->outputs = rl_payloads_text(texts, rl_payloads_add_outputs(texts, outputs));
+        end->values = rl_payloads_values(texts);
     } else if (interrupts != NULL) { /* a pause, not an error */
         end->interrupts = add_interrupts(state, texts, interrupts);
     } else if (error != NULL) {
@@ -235,7 +239,7 @@ static void encode_end(const rl_state *state, rl_payloads *texts, PyObject *outp
         type = (rl_piece){.at = texts->buf.len};
         rl_buf_add_text(&texts->buf, rl_type_name(error));
         type.end = texts->buf.len;
-        message = rl_payloads_add_plain(texts, error);
+        message = rl_payloads_add_plain(texts, error, RL_PLAIN_ERROR);
         end->error_type = rl_payloads_text(texts, type);
         end->error_text = rl_payloads_text(texts, message);
     }

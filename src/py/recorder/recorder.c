@@ -17,7 +17,10 @@ rl_state *rl_py_recorder_state(rl_py_recorder *self)
 rl_encode_options rl_py_recorder_encoding(rl_state *state, const rl_py_recorder *self)
 {
     const rl_config *config = rl_recorder_config(self->core);
-    rl_encode_options options = {state, &config->redact, config->max_payload, NULL, NULL};
+    rl_encode_options options = {.state = state,
+                                 .redact = &config->redact,
+                                 .cap = config->max_payload,
+                                 .max_value = config->max_value};
 
     return options;
 }
