@@ -132,6 +132,9 @@ class Recorder:
             redacts nothing.
         max_payload: bytes of JSON after which a payload is cut (RUNLOG_MAX_PAYLOAD), 1
             KiB to 256 MiB, 1 MiB by default.
+        max_memory: bytes that the open runs of graphs may take (RUNLOG_MAX_MEMORY), 1 MiB
+            to 1 TiB, 256 MiB by default. Long before that, runs that were idle for longest
+            are written, and what is written leaves memory.
         openai_key: key for the embedding server (OPENAI_KEY, and no variable of another
             name). If it is set, the texts of runs are sent to that server.
         openai_base_url: URL of the embedding server (OPENAI_BASE_URL), by default
@@ -172,6 +175,7 @@ class Recorder:
         postgres_pool: int | None = None,
         redact: Sequence[str] | str | None = None,
         max_payload: int | None = None,
+        max_memory: int | None = None,
         openai_key: str | None = None,
         openai_base_url: str | None = None,
         openai_headers: Mapping[str, str] | str | None = None,
@@ -424,7 +428,10 @@ class Recorder:
             open_runs: graphs' runs that are open now.
             handler_errors: graphs' runs that could not be recorded.
             handler_ignored: events that belong to no recorded run.
-            handler_evicted: open runs dropped from memory because there were too many.
+            handler_spilled: times that an open run was written early to free its memory.
+            handler_dropped: payloads and large values of open runs that were not stored,
+                because memory was short and nothing could be written, or because one run
+                had more than 512 MiB of large values.
 
         With PostgreSQL; 0 or None on SQLite:
             journaled: runs that this process committed to the journal.

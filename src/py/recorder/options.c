@@ -7,6 +7,8 @@
 
 #define PAYLOAD_MIN 1024
 #define PAYLOAD_MAX (256 << 20)
+#define MEMORY_MIN (1LL << 20)
+#define MEMORY_MAX (1LL << 40)
 
 typedef enum option {
     POSTGRES_DSN,
@@ -14,6 +16,7 @@ typedef enum option {
     DURABILITY,
     REDACT,
     MAX_PAYLOAD,
+    MAX_MEMORY,
     POSTGRES_TIMEOUT,
     POSTGRES_POOL,
     OPTIONS
@@ -25,6 +28,7 @@ static const rl_option table[OPTIONS] = {
     [DURABILITY] = {"durability", "RUNLOG_DURABILITY"},
     [REDACT] = {"redact", "RUNLOG_REDACT"},
     [MAX_PAYLOAD] = {"max_payload", "RUNLOG_MAX_PAYLOAD"},
+    [MAX_MEMORY] = {"max_memory", "RUNLOG_MAX_MEMORY"},
     [POSTGRES_TIMEOUT] = {"postgres_timeout", "RUNLOG_POSTGRES_TIMEOUT"},
     [POSTGRES_POOL] = {"postgres_pool", "RUNLOG_POSTGRES_POOL"},
 };
@@ -124,6 +128,16 @@ int rl_options_max_payload(rl_state *state, PyObject *value, size_t *bytes)
     return rc;
 }
 
+static int read_memory(rl_state *state, PyObject *value, size_t *bytes)
+{
+    long long size = RL_MAX_MEMORY;
+    int rc = rl_option_number(state, &table[MAX_MEMORY], value, "bytes", MEMORY_MIN,
+                              MEMORY_MAX, &size);
+
+    *bytes = (size_t)size;
+    return rc;
+}
+
 static int read_pool(rl_state *state, PyObject *value, unsigned *pool)
 {
     long long size = RL_POSTGRES_POOL;
@@ -161,6 +175,7 @@ static int read_all(rl_state *state, PyObject *const *values, PyObject *const *m
         read_durability(state, values[DURABILITY], config) < 0 ||
         rl_options_redact(state, values[REDACT], &config->redact) < 0 ||
         rl_options_max_payload(state, values[MAX_PAYLOAD], &config->max_payload) < 0 ||
+        read_memory(state, values[MAX_MEMORY], &config->max_memory) < 0 ||
         rl_option_seconds(state, &table[POSTGRES_TIMEOUT], values[POSTGRES_TIMEOUT],
                           RL_POSTGRES_TIMEOUT, &config->timeout_ns) < 0 ||
         read_pool(state, values[POSTGRES_POOL], &config->pool) < 0 ||

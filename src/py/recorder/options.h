@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #define RL_MAX_PAYLOAD ((size_t)1 << 20) /* bytes; the default */
+#define RL_MAX_MEMORY (256LL << 20)      /* bytes; the default */
 #define RL_POSTGRES_TIMEOUT 5.0          /* seconds */
 #define RL_POSTGRES_POOL 4               /* connections for reads */
 

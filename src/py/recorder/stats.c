@@ -31,7 +31,7 @@ PyObject *rl_stats_get(rl_state *state, rl_py_recorder *self)
 {
     rl_metrics *metrics = rl_recorder_metrics(self->core);
     PyObject *stats = Py_BuildValue(
-        "{s:s, s:K, s:K, s:K, s:K, s:n, s:K, s:K, s:K, s:K}", "store",
+        "{s:s, s:K, s:K, s:K, s:K, s:n, s:K, s:K, s:K, s:K, s:K}", "store",
         rl_recorder_store_name(self->core), "runs",
         (unsigned long long)rl_metric_get(&metrics->runs), "commits",
         (unsigned long long)rl_metric_get(&metrics->commits), "failed",
@@ -39,8 +39,9 @@ PyObject *rl_stats_get(rl_state *state, rl_py_recorder *self)
         (unsigned long long)rl_metric_get(&metrics->largest_commit), "queued",
         (Py_ssize_t)rl_recorder_queued(self->core), "handler_errors",
         (unsigned long long)rl_metric_get(&self->handler_errors), "handler_ignored",
-        (unsigned long long)rl_metric_get(&self->handler_ignored), "handler_evicted",
-        (unsigned long long)rl_metric_get(&self->handler_evicted), "open_runs",
+        (unsigned long long)rl_metric_get(&self->handler_ignored), "handler_spilled",
+        (unsigned long long)rl_metric_get(&metrics->handler_spilled), "handler_dropped",
+        (unsigned long long)rl_metric_get(&metrics->handler_dropped), "open_runs",
         (unsigned long long)rl_metric_get(&self->open_runs));
 
     if (stats != NULL &&

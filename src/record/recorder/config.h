@@ -18,6 +18,7 @@ typedef struct rl_config {
     rl_durability log_runs;            /* for log_run */
     rl_durability graph_runs;          /* for the LangGraph handler */
     uint64_t timeout_ns;               /* for each answer of PostgreSQL */
+    size_t max_memory;                 /* bytes that open runs may take */
     unsigned pool;                     /* connections to PostgreSQL for reads */
     rl_migration_set sqlite, postgres; /* the second only with a DSN */
 } rl_config;

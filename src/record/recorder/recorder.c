@@ -294,6 +294,27 @@ void rl_recorder_watch(rl_recorder *recorder, rl_graphs *graphs, uint64_t interv
     }
 }
 
+rl_memory rl_recorder_memory(rl_recorder *recorder)
+{
+    return (rl_memory){recorder->config.max_memory, &recorder->metrics,
+                       &recorder->notices};
+}
+
+void rl_recorder_relieve(rl_recorder *recorder, rl_graphs *graphs, bool wait)
+{
+    rl_err ignored;
+
+    if (rl_recorder_enter(recorder, &ignored) == RL_OK) {
+        if (rl_live_call(&recorder->live, graphs)) {
+            (void)rl_recorder_wake_worker(recorder);
+        }
+        if (wait) {
+            rl_live_relieve(graphs, recorder, commit_live, recorder);
+        }
+        rl_recorder_leave(recorder);
+    }
+}
+
 rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_rows *rows,
                             rl_err *err)
 {

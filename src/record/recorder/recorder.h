@@ -48,6 +48,14 @@ rl_status rl_recorder_try_write(rl_recorder *recorder, rl_run *run,
  * wait. */
 void rl_recorder_watch(rl_recorder *recorder, rl_graphs *graphs, uint64_t interval_ns);
 
+/* What the open graphs of this recorder may take. Borrowed: valid as long as it. */
+rl_memory rl_recorder_memory(rl_recorder *recorder);
+
+/* Open graphs in the table (borrowed) take much memory: the worker takes some back, and
+ * with `wait`, where they take more than they may, the caller a little. Only then it
+ * waits. */
+void rl_recorder_relieve(rl_recorder *recorder, rl_graphs *graphs, bool wait);
+
 /* See rl_lost_query and rl_lost_remove (lost.h). */
 rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_rows *rows,
                             rl_err *err);
