@@ -197,7 +197,8 @@ static void empty_journal(struct used *used)
     if (used->journal == NULL) {
         return;
     }
-    CHECK_STR(rl_journal_file_open(used->journal, RL_WAIT, &err) == RL_OK ? "" : err.text, "");
+    CHECK_STR(rl_journal_file_open(used->journal, RL_WAIT, &err) == RL_OK ? "" : err.text,
+              "");
     check_file(used);
     last = sql_int(used->path, "SELECT max(ifnull((SELECT max(seq) FROM journal), 0), "
                                "(SELECT settled FROM journal_lease))");

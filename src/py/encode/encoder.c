@@ -301,13 +301,32 @@ static bool add_value(rl_encoder *self, rl_value *value)
     return done;
 }
 
+/* Whether a container around the place makes its items when it is asked for them. */
+static bool is_in_mapping(const rl_encoder *self)
+{
+    bool found = false;
+
+    for (unsigned i = 0; i < self->depth && !found; i++) {
+        found = self->frames[i].kind == FRAME_KEYS || self->frames[i].kind == FRAME_ITEMS;
+    }
+    return found;
+}
+
+/* Bytes of values that the payload may have with one more. What a mapping makes for the
+ * asking takes new memory, so there is less of it. */
+static size_t most_values(const rl_encoder *self)
+{
+    const size_t one = self->options->max_value;
+
+    return one > RL_VALUES_MAX || is_in_mapping(self) ? one : RL_VALUES_MAX;
+}
+
 /* Writes a large text as a value; false, with nothing written, if it is no large one, or
  * too much for the payload. */
 static bool put_value(rl_encoder *self, const rl_source *source, PyObject *owner)
 {
     const rl_encode_options *options = self->options;
-    const size_t most =
-        options->max_value > RL_VALUES_MAX ? options->max_value : RL_VALUES_MAX;
+    const size_t most = most_values(self);
     rl_value *value = options->cache != NULL && owner != NULL
                           ? rl_text_cache_value(options->cache, owner)
                           : NULL;

@@ -51,7 +51,7 @@ void rl_text_cache_clear(rl_text_cache *cache)
 {
     clear_texts(cache);
     for (size_t i = 0; i < RL_CACHED_SETS * RL_CACHED_WAYS; i++) {
-        drop_value(cache, &cache->values[0][i]);
+        drop_value(cache, &cache->values[i]);
     }
 }
 
@@ -82,7 +82,7 @@ void rl_text_cache_add(rl_text_cache *cache, PyObject *text, const char *json, s
 
 static rl_cached_value *set_of(rl_text_cache *cache, const PyObject *object)
 {
-    return cache->values[slot_of(object) % RL_CACHED_SETS];
+    return cache->values + slot_of(object) % RL_CACHED_SETS * RL_CACHED_WAYS;
 }
 
 rl_value *rl_text_cache_value(rl_text_cache *cache, const PyObject *object)
@@ -122,7 +122,7 @@ void rl_text_cache_add_value(rl_text_cache *cache, PyObject *object, rl_value *v
 
     while (cache->value_bytes > 0 && cache->value_bytes + value->len > RL_CACHED_BYTES) {
         drop_value(cache,
-                   oldest_of(cache->values[0], RL_CACHED_SETS * RL_CACHED_WAYS, false));
+                   oldest_of(cache->values, RL_CACHED_SETS * RL_CACHED_WAYS, false));
     }
     cached = oldest_of(set_of(cache, object), RL_CACHED_WAYS, true);
     drop_value(cache, cached);

@@ -45,7 +45,7 @@ typedef struct rl_cached_value {
 typedef struct rl_text_cache {
     rl_cached_text texts[RL_CACHED_TEXTS];
     size_t bytes; /* of all JSON in `texts` */
-    rl_cached_value values[RL_CACHED_SETS][RL_CACHED_WAYS];
+    rl_cached_value values[RL_CACHED_SETS * RL_CACHED_WAYS];
     size_t value_bytes;
     uint64_t now;
 } rl_text_cache;

@@ -149,8 +149,8 @@ static bool must_follow(rl_journal *journal, const rl_batch *batch)
 
         joins = run->parts.given && run->parts_use == RL_PARTS_JOIN;
     }
-    return joins && (atomic_load(&journal->unforwarded) ||
-                     rl_beside_is_pending(journal->beside));
+    return joins &&
+           (atomic_load(&journal->unforwarded) || rl_beside_is_pending(journal->beside));
 }
 
 rl_status rl_journal_write(void *ctx, const rl_batch *batch, rl_err *err)
