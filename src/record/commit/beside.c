@@ -14,6 +14,10 @@
 #define BROKEN_NS UINT64_C(1000000000) /* before the next try after a failure */
 #define CHECK_NS UINT64_C(5000000000)  /* between checks for runs of other processes */
 #define DRAIN_STEP_NS UINT64_C(20000000)
+#define FOLD_NS UINT64_C(100000000)     /* then the worker also does its other work */
+#define BACKLOG_BYTES ((size_t)8 << 20) /* beside, from which callers let it catch up */
+#define RUN_BYTES 4096                 /* of the backlog, for each run beside its texts */
+#define CATCH_UP_NS UINT64_C(15000000) /* how long a caller does so */
 #define LAST_RUNS 16                   /* runs, and their bytes, that are folded in */
 #define LAST_BYTES ((size_t)256 << 10) /* while callers wait */
 
@@ -28,8 +32,10 @@ struct rl_beside {
     /* Held while a batch is appended, and while the last runs are folded in: so `pending`
      * ends when none of this process is left. */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* pending has become false */
+    pthread_cond_t changed; /* pending has become false, or a batch was folded in */
     atomic_bool pending;    /* runs of this process may wait beside: later ones follow */
+    atomic_bool locked;     /* the worker has found the file locked */
+    atomic_size_t backlog;  /* about the bytes of the runs that this process has beside */
     atomic_bool wake_worker;
     atomic_bool lock_logged, failure_logged;
     atomic_uint_fast64_t check_at; /* next check for runs of other processes */
@@ -122,6 +128,8 @@ static void begin(rl_beside *self, const rl_err *reason)
 static void end(rl_beside *self)
 {
     atomic_store(&self->pending, false);
+    atomic_store(&self->locked, false);
+    atomic_store(&self->backlog, 0);
     atomic_store(&self->lock_logged, false);
     pthread_cond_broadcast(&self->changed);
 }
@@ -152,6 +160,49 @@ static rl_status write_file(const rl_beside *self, const rl_batch *batch, rl_wai
     return self->write(self->ctx, &changed, err);
 }
 
+static size_t bytes_of(rl_run *const *runs, size_t count)
+{
+    size_t bytes = count * RUN_BYTES;
+
+    for (size_t i = 0; i < count; i++) {
+        bytes += runs[i]->arena.len;
+    }
+    return bytes;
+}
+
+/* Whether callers should let the worker catch up: nobody else holds the file, so a backlog
+ * means that they write faster than the worker folds in. */
+static bool is_behind(rl_beside *self)
+{
+    return atomic_load(&self->backlog) >= BACKLOG_BYTES && !atomic_load(&self->locked) &&
+           rl_beside_is_pending(self);
+}
+
+static void let_catch_up(rl_beside *self)
+{
+    const struct timespec until = rl_timespec(rl_monotonic_ns() + CATCH_UP_NS);
+    int rc = 0;
+
+    pthread_mutex_lock(&self->lock);
+    while (is_behind(self) && rc == 0) {
+        rc = pthread_cond_timedwait(&self->changed, &self->lock, &until);
+    }
+    pthread_mutex_unlock(&self->lock);
+}
+
+/* Counts a batch that was folded in. */
+static void count_folded(rl_beside *self, const rl_journal_file_batch *batch)
+{
+    size_t bytes = bytes_of(batch->runs, batch->count);
+
+    pthread_mutex_lock(&self->lock);
+    bytes = bytes < atomic_load(&self->backlog) ? bytes : atomic_load(&self->backlog);
+    atomic_fetch_sub(&self->backlog, bytes); /* some may be other processes' */
+    atomic_store(&self->locked, false);
+    pthread_cond_broadcast(&self->changed);
+    pthread_mutex_unlock(&self->lock);
+}
+
 /* Commits a batch beside, and begins an episode for the `reason`. *over: it has ended
  * before this thread had the lock, and nothing was done. */
 static rl_status append(rl_beside *self, const rl_batch *batch, const rl_err *reason,
@@ -162,12 +213,13 @@ static rl_status append(rl_beside *self, const rl_batch *batch, const rl_err *re
 
     *over = false;
     if (batch->may_wait == RL_NO_WAIT) {
-        if (pthread_mutex_trylock(&self->lock) != 0) {
+        if (is_behind(self) || pthread_mutex_trylock(&self->lock) != 0) {
             return rl_err_set(err, RL_BUSY, "another thread writes beside %s",
                               self->path);
         }
     } else {
         brief.may_wait = RL_WAIT_BRIEFLY;
+        let_catch_up(self);
         pthread_mutex_lock(&self->lock);
     }
     *over = reason->code == RL_OK && !rl_beside_is_pending(self);
@@ -175,6 +227,7 @@ static rl_status append(rl_beside *self, const rl_batch *batch, const rl_err *re
         status = rl_journal_file_append(self->file, &brief, err);
         if (status == RL_OK) {
             begin(self, reason);
+            atomic_fetch_add(&self->backlog, bytes_of(batch->runs, batch->count));
         }
     }
     pthread_mutex_unlock(&self->lock);
@@ -244,6 +297,8 @@ bool rl_beside_has_work(rl_beside *self)
 /* One call of rl_beside_fold. */
 typedef struct folding {
     const atomic_bool *stop;
+    uint64_t end;                     /* nanoseconds, monotonic clock */
+    bool unfinished;                  /* at the end there were more runs */
     char name[RL_JOURNAL_FILE_OWNER]; /* the holder of the lease */
     rl_journal_file_batch batch;
     bool has_lease;
@@ -304,12 +359,8 @@ static rl_status fold_batch(rl_beside *self, folding *work, rl_wait wait, rl_err
 /* Whether the batch is so small that callers may wait until it is folded in. */
 static bool is_small(const rl_journal_file_batch *batch)
 {
-    size_t bytes = 0;
-
-    for (size_t i = 0; i < batch->count; i++) {
-        bytes += batch->runs[i]->arena.len;
-    }
-    return batch->last && batch->count <= LAST_RUNS && bytes <= LAST_BYTES;
+    return batch->last && batch->count <= LAST_RUNS &&
+           bytes_of(batch->runs, batch->count) <= LAST_BYTES;
 }
 
 /* Folds in the last runs while no caller can add one, which ends the episode. *done is
@@ -336,13 +387,14 @@ static rl_status fold_last(rl_beside *self, folding *work, bool *done, rl_err *e
     return status;
 }
 
-/* Folds in batch after batch, with the lease. */
+/* Folds in batch after batch, with the lease, for FOLD_NS at most. */
 static rl_status fold_all(rl_beside *self, folding *work, rl_err *err)
 {
     rl_status status = RL_OK;
     bool last = false, done = false;
 
-    while (status == RL_OK && !done && work->has_lease && !atomic_load(work->stop)) {
+    while (status == RL_OK && !done && work->has_lease && !atomic_load(work->stop) &&
+           !work->unfinished) {
         if (last) {
             status = fold_last(self, work, &done, err);
         } else {
@@ -356,6 +408,8 @@ static rl_status fold_all(rl_beside *self, folding *work, rl_err *err)
             status = rl_journal_file_finish(self->file, &work->batch, work->name,
                                             done ? 0 : rl_time_now() + RL_LEASE_US,
                                             &work->has_lease, err);
+            count_folded(self, &work->batch);
+            work->unfinished = !done && rl_monotonic_ns() >= work->end;
         }
     }
     if (!done && work->has_lease) {
@@ -420,9 +474,11 @@ uint64_t rl_beside_fold(rl_beside *self, const atomic_bool *stop)
         return rl_monotonic_ns() + BROKEN_NS;
     }
     work->stop = stop;
+    work->end = rl_monotonic_ns() + FOLD_NS;
     rl_lease_name(self->number, work->name);
     status = fold(self, work, &err);
     if (status == RL_BUSY) {
+        atomic_store(&self->locked, true);
         log_locked(self, &err);
         wait = LOCKED_NS;
     } else if (status != RL_OK) {
@@ -430,7 +486,7 @@ uint64_t rl_beside_fold(rl_beside *self, const atomic_bool *stop)
         wait = BROKEN_NS;
     } else {
         atomic_store(&self->failure_logged, false);
-        wait = rl_beside_is_pending(self) ? LEASED_NS : CHECK_NS;
+        wait = work->unfinished ? 0 : rl_beside_is_pending(self) ? LEASED_NS : CHECK_NS;
     }
     rl_journal_file_batch_free(&work->batch);
     rl_free(work);

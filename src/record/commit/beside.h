@@ -6,7 +6,8 @@
  * go there, until the worker has folded them all in: written them to their file, in
  * order, and deleted them beside it. So no run overtakes an earlier log of itself. A run
  * that is folded in twice changes nothing. Several processes share the file; each folds
- * in what it finds, under a lease.
+ * in what it finds, under a lease. Callers that write faster than the worker folds in, as
+ * nobody holds the lock any more, wait a moment for each batch.
  *
  * Threads: every function from any thread, but rl_beside_fold in one at a time, and new
  * and free alone. All may wait for the disk, but none waits long for the lock of the file
@@ -40,8 +41,8 @@ rl_status rl_beside_write(void *beside, const rl_batch *batch, rl_err *err);
 /* Whether rl_beside_fold should be called. True once for each occasion. Does not wait. */
 bool rl_beside_has_work(rl_beside *beside);
 
-/* Folds runs in until none is left, the file is locked, another process does it, or
- * *stop is set. Returns when to call it again (nanoseconds, monotonic clock). */
+/* Folds runs in for a moment, or until none is left, the file is locked, another process
+ * does it, or *stop is set. Returns when to call it again (nanoseconds, monotonic clock). */
 uint64_t rl_beside_fold(rl_beside *beside, const atomic_bool *stop);
 
 /* Whether runs of this process wait beside. Does not wait. */
