@@ -8,7 +8,8 @@ Each part runs in a process of its own:
    as frequent as the default, over those of the same run when it is written once, on
    SQLite. `length.py written-to DSN` measures the same with a server, or with a journal
    if there is no server at that DSN.
-3. 10,000 open runs with 64 KB of state each: memory, and CPU time of a node over that
+3. CPU time of a node with an unchanged text of 2 MB in the state over one of 64 KB.
+4. 10,000 open runs with 64 KB of state each: memory, and CPU time of a node over that
    with ten open runs. All of them end as completed.
 """
 
@@ -35,6 +36,8 @@ NODES_LIMIT = 1.1
 
 MEGABYTES = 50
 WRITTEN_LIMIT = 1.2
+
+UNCHANGED_LIMIT = 1.5
 
 OPEN = 10_000
 FEW = 10
@@ -126,6 +129,26 @@ def measure_written(folder: Path, **options: Any) -> dict[str, Any]:
     return found
 
 
+def measure_unchanged(folder: Path) -> dict[str, Any]:
+    """Microseconds of this thread for each block, alternating between the two texts."""
+    texts = {"small": "lorem ipsum é " * 4_600, "large": "lorem ipsum é " * 147_000}
+    found: dict[str, list[float]] = {name: [] for name in texts}
+    with recorded(folder, "unchanged") as recorder:
+        handler: Any = RunLogHandler("unchanged", recorder=recorder)
+        roots = {name: begin(handler, {"doc": text}) for name, text in texts.items()}
+        for block in range(2 * BLOCKS):
+            for name, text in texts.items():
+                start = time.thread_time()
+                for n in range(block * BLOCK, (block + 1) * BLOCK):
+                    node(handler, roots[name], n, {"doc": text, "n": n}, {"n": n})
+                found[name].append(
+                    significant((time.thread_time() - start) / BLOCK * 1e6)
+                )
+        for root in roots.values():
+            handler.on_chain_end({}, run_id=root)
+    return {"us": found}
+
+
 def resident_mb() -> float:
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmRSS:"):
@@ -166,6 +189,7 @@ def measure_open(folder: Path, count: int) -> dict[str, Any]:
 PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "nodes": measure_nodes,
     "written": measure_written,
+    "unchanged": measure_unchanged,
     "few": lambda folder: measure_open(folder, FEW),
     "many": lambda folder: measure_open(folder, OPEN),
 }
@@ -201,6 +225,13 @@ def main() -> None:
             [found["written"]["once"]],
             WRITTEN_LIMIT,
             "B",
+        ),
+        compare(
+            "CPU of a node: an unchanged text of 2 MB in the state / of 64 KB",
+            found["unchanged"]["us"]["large"],
+            found["unchanged"]["us"]["small"],
+            UNCHANGED_LIMIT,
+            "us",
         ),
         compare(
             f"memory of {OPEN:,} open runs of 64 KB - none",

@@ -131,11 +131,11 @@ class Recorder:
             by commas). Case does not matter, and "-" equals "_". An empty sequence
             redacts nothing.
         max_payload: bytes of JSON of a payload (RUNLOG_MAX_PAYLOAD), 1 KiB to 256 MiB, 1
-            MiB by default. Of a longer one the middle is left out, of what is large first.
+            MiB by default. A longer one loses its middle, the large before the small.
         max_value: the same of a large text, which is stored once a run
             (RUNLOG_MAX_VALUE), 1 KiB to 256 MiB, 16 MiB by default.
         max_memory: bytes that the open runs of graphs may take (RUNLOG_MAX_MEMORY), 1 MiB
-            to 1 TiB, 256 MiB by default. Long before that, runs that were idle for longest
+            to 1 TiB, 256 MiB by default. Before that, the runs that were idle for longest
             are written, and what is written leaves memory.
         openai_key: key for the embedding server (OPENAI_KEY, and no variable of another
             name). If it is set, the texts of runs are sent to that server.

@@ -17,7 +17,7 @@
 #define FOLD_NS UINT64_C(100000000)     /* then the worker also does its other work */
 #define BACKLOG_BYTES ((size_t)8 << 20) /* beside, from which callers let it catch up */
 #define RUN_BYTES 4096                 /* of the backlog, for each run beside its texts */
-#define CATCH_UP_NS UINT64_C(15000000) /* how long a caller does so */
+#define CATCH_UP_NS UINT64_C(10000000) /* how long a caller does so */
 #define LAST_RUNS 16                   /* runs, and their bytes, that are folded in */
 #define LAST_BYTES ((size_t)256 << 10) /* while callers wait */
 
@@ -134,19 +134,26 @@ static void end(rl_beside *self)
     pthread_cond_broadcast(&self->changed);
 }
 
-rl_status rl_beside_prepare(rl_beside *self, rl_status opened, rl_err *err)
+void rl_beside_look(rl_beside *self)
 {
     rl_journal_file_state state = {0};
     const rl_err none = {.code = RL_OK};
     rl_err ignored;
 
+    if (rl_journal_file_exists(self->file) &&
+        rl_journal_file_get_state(self->file, &state, &ignored) == RL_OK &&
+        state.last > 0) {
+        begin(self, &none);
+    }
+}
+
+rl_status rl_beside_prepare(rl_beside *self, rl_status opened, rl_err *err)
+{
     if (opened == RL_BUSY) {
         begin(self, err);
         opened = RL_OK;
-    } else if (opened == RL_OK && rl_journal_file_exists(self->file) &&
-               rl_journal_file_get_state(self->file, &state, &ignored) == RL_OK &&
-               state.last > 0) {
-        begin(self, &none);
+    } else if (opened == RL_OK) {
+        rl_beside_look(self);
     }
     return opened;
 }

@@ -34,6 +34,9 @@ void rl_beside_free(rl_beside *beside);
  * and is no failure. Looks for runs that an earlier process has left. */
 rl_status rl_beside_prepare(rl_beside *beside, rl_status opened, rl_err *err);
 
+/* Counts what other processes have left beside as this one's, so that it is waited for. */
+void rl_beside_look(rl_beside *beside);
+
 /* An rl_commit_write: to the file or, while it is locked, beside it. If that fails too,
  * waits for the file as RL_WAIT says; the error has both reasons. */
 rl_status rl_beside_write(void *beside, const rl_batch *batch, rl_err *err);

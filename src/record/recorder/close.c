@@ -26,7 +26,8 @@ static rl_status drain_journal(rl_recorder *recorder, uint64_t end, bool patient
     return status;
 }
 
-/* Waits until the runs beside a locked file are in it, in the same way. */
+/* Waits until the runs beside a locked file are in it, in the same way. Processes that
+ * ended without a close, as children of multiprocessing do, may have left some. */
 static rl_status drain_beside(rl_recorder *recorder, uint64_t end, rl_err *err)
 {
     static const atomic_bool never;
@@ -34,6 +35,7 @@ static rl_status drain_beside(rl_recorder *recorder, uint64_t end, rl_err *err)
     uint64_t next_try = end;
     rl_status status = RL_OK;
 
+    rl_beside_look(beside);
     while (rl_beside_is_pending(beside)) {
         if (!rl_recorder_wake_worker(recorder)) {
             next_try = rl_beside_fold(beside, &never);
@@ -81,7 +83,8 @@ rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err)
     return status;
 }
 
-/* Lets the runs beside a locked file, the journal and the companion finish, unless a server proves to be unavailable. */
+/* Lets the runs beside a locked file, the journal and the companion finish, unless a
+ * server proves to be unavailable. */
 static void drain_before_close(rl_recorder *recorder, uint64_t end)
 {
     rl_err ignored;

@@ -19,6 +19,19 @@
  * of the file, which drops all POSIX locks that this process has on it. */
 static pthread_mutex_t make_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* A wait that is brief ends after so many tries, or so much later: on a busy machine a
+ * thread gets the processor too seldom to say that the lock was never free. */
+#define TRIES 20
+#define LATER_NS UINT64_C(15000000)
+
+static bool is_over(uint64_t busy_at, int tries)
+{
+    uint64_t now = rl_monotonic_ns();
+
+    return busy_at != 0 && now >= busy_at &&
+           (tries >= TRIES || now - busy_at >= LATER_NS);
+}
+
 /* SQLite's own busy handler sleeps up to 100 ms, which starves a writer among many. This
  * one sleeps 20 to 140 us. */
 static int wait_for_lock(void *ctx, int calls)
@@ -28,7 +41,7 @@ static int wait_for_lock(void *ctx, int calls)
     struct timespec pause = {0, 0};
 
     conn->yielded = rl_fork_pending();
-    if (conn->yielded || (conn->busy_at != 0 && now >= conn->busy_at)) {
+    if (conn->yielded || is_over(conn->busy_at, calls)) {
         return 0;
     }
     if (calls == 0) {

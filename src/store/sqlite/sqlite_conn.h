@@ -18,7 +18,7 @@
 /* How long to wait for another connection's lock: at most, and where RL_BUSY is better
  * than waiting. */
 #define RL_SQLITE_WAIT_NS UINT64_C(10000000000)
-#define RL_SQLITE_BRIEF_NS UINT64_C(15000000)
+#define RL_SQLITE_BRIEF_NS UINT64_C(25000000)
 
 typedef struct rl_sqlite_conn {
     sqlite3 *db;           /* owned; NULL while it is not open */
