@@ -25,6 +25,7 @@ TIMEOUTS = {
     "meaning": 400,
     "import_time": 60,
     "handler": 400,
+    "length": 200,
     "loss": 500,
     "peers": 500,
 }

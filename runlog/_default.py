@@ -69,7 +69,7 @@ def default_recorder() -> Recorder:
                 _current = Recorder()
                 if not _exiting:
                     atexit.register(_forget)
-                    if _current.stats()["store"] == "sqlite":
+                    if not os.environ.get("POSTGRES_DSN"):
                         _log_fallback(_current)
             recorder = _current
     return recorder

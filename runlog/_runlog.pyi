@@ -130,8 +130,13 @@ class Recorder:
         redact: keys whose values are replaced by "<redacted>" (RUNLOG_REDACT, separated
             by commas). Case does not matter, and "-" equals "_". An empty sequence
             redacts nothing.
-        max_payload: bytes of JSON after which a payload is cut (RUNLOG_MAX_PAYLOAD), 1
-            KiB to 256 MiB, 1 MiB by default.
+        max_payload: bytes of JSON of a payload (RUNLOG_MAX_PAYLOAD), 1 KiB to 256 MiB, 1
+            MiB by default. A longer one loses its middle, the large before the small.
+        max_value: the same of a large text, which is stored once a run
+            (RUNLOG_MAX_VALUE), 1 KiB to 256 MiB, 16 MiB by default.
+        max_memory: bytes that the open runs of graphs may take (RUNLOG_MAX_MEMORY), 1 MiB
+            to 1 TiB, 256 MiB by default. Before that, the runs that were idle for longest
+            are written, and what is written leaves memory.
         openai_key: key for the embedding server (OPENAI_KEY, and no variable of another
             name). If it is set, the texts of runs are sent to that server.
         openai_base_url: URL of the embedding server (OPENAI_BASE_URL), by default
@@ -172,6 +177,8 @@ class Recorder:
         postgres_pool: int | None = None,
         redact: Sequence[str] | str | None = None,
         max_payload: int | None = None,
+        max_value: int | None = None,
+        max_memory: int | None = None,
         openai_key: str | None = None,
         openai_base_url: str | None = None,
         openai_headers: Mapping[str, str] | str | None = None,
@@ -428,9 +435,14 @@ class Recorder:
             largest_commit: runs in the largest transaction.
             queued: runs that wait for a commit now.
             open_runs: graphs' runs that are open now.
+            beside: runs that wait beside the SQLite file now, as another program holds
+                its lock; of all processes.
             handler_errors: graphs' runs that could not be recorded.
             handler_ignored: events that belong to no recorded run.
-            handler_evicted: open runs dropped from memory because there were too many.
+            handler_spilled: times that an open run was written early to free its memory.
+            handler_dropped: payloads and large values of open runs that were not stored,
+                because memory was short and nothing could be written, or because one run
+                had more than 512 MiB of large values.
 
         With PostgreSQL; 0 or None on SQLite:
             journaled: runs that this process committed to the journal.
@@ -486,6 +498,8 @@ def encode_json(
     *,
     redact: Sequence[str] | str | None = None,
     max_payload: int | None = None,
+    max_value: int | None = None,
+    values: dict[str, bytes] | None = None,
 ) -> bytes:
     """Return the JSON text (UTF-8) that runlog stores for a value.
 
@@ -493,4 +507,7 @@ def encode_json(
         value: any object; none makes the call raise.
         redact: as for `Recorder`.
         max_payload: as for `Recorder`, in bytes.
+        max_value: as for `Recorder`, in bytes.
+        values: gets the JSON of the large texts, which runlog stores once a run, by name;
+            a mark stands for each. Without it they stay in the text.
     """

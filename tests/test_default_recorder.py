@@ -234,8 +234,11 @@ def test_stats(recorder: Any, store: Store) -> None:
         recorder.log_run({})
     stats = recorder.stats()
     names = "runs commits failed largest_commit queued"
-    names += " handler_errors handler_ignored open_runs"
-    assert [stats[name] for name in names.split()] == [3, 3, 0, 1, 0, 0, 0, 0]
+    names += " handler_errors handler_ignored handler_spilled handler_dropped open_runs"
+    assert [stats[name] for name in names.split()] == [
+        *(3, 3, 0, 1, 0),
+        *(0, 0, 0, 0, 0),
+    ]
     json.dumps(stats)
 
 

@@ -188,9 +188,7 @@ def test_the_end_of_a_node_is_written_at_once(recorder: Any) -> None:
     assert sorted(names(run)) == [("quick", "failed"), ("slow", "cancelled")]
 
 
-def test_the_raw_row_of_an_open_run_holds_its_node_logs(
-    recorder: Any, store: Store
-) -> None:
+def test_the_node_logs_of_an_open_run_are_parts(recorder: Any, store: Store) -> None:
     """As another client sees it, with the node logs in their stored form."""
     handler = RunLogHandler("live", recorder=recorder, checkpoint_interval=0)
     config = with_id(handler)
@@ -198,18 +196,25 @@ def test_the_raw_row_of_an_open_run_holds_its_node_logs(
 
     def inspect() -> None:
         assert recorder.flush(60)
-        sql = "SELECT status, owner, duration_ms FROM workflow_runs"
+        sql = "SELECT status, owner, duration_ms, node_logs FROM workflow_runs"
         rows.append(store.query(sql))
-        rows.append(store.json("node_logs", "live", str(config["run_id"])))
+        rows.append(store.query("SELECT name, data FROM run_parts ORDER BY name"))
 
     chain("g", first=node("first"), second=node("second", inspect)).invoke(
         {"n": 0}, config
     )
-    ((status, owner, duration_ms),) = rows[0]
-    assert (status, duration_ms) == ("running", None)
+    ((status, owner, duration_ms, node_logs),) = rows[0]
+    assert (status, duration_ms, node_logs) == ("running", None, None)
     check_owner(owner)
-    assert [log["node"] for log in rows[1]] == ["first", "second"]
-    assert {"inputs", "inputs_delta"} & set(rows[1][1])
+    assert [name for name, _ in rows[1]] == ["n0000000000", "n0000000001"]
+    first, second = (json.loads(data) for _, data in rows[1])
+    assert (first["node"], first["status"]) == ("first", "completed")
+    assert (second["node"], second["status"]) == ("second", "running")
+    assert {"inputs", "inputs_delta"} & set(second)
+    # at the end the row is whole
+    assert store.query("SELECT count(*) FROM run_parts") == [(0,)]
+    logs = store.json("node_logs", "live", str(config["run_id"]))
+    assert [log["status"] for log in logs] == ["completed", "completed"]
 
 
 # checkpoint_interval in seconds: by the worker
@@ -743,7 +748,12 @@ def row_of(proxied: Proxied, run_id: str) -> Any:
     if not rows:
         return None
     status, node_logs, owner = rows[0]
-    return status, [(x["node"], x["status"]) for x in json.loads(node_logs)], owner
+    if node_logs is not None:
+        logs = json.loads(node_logs)
+    else:
+        sql = "SELECT data FROM run_parts WHERE name > 'n' ORDER BY name"
+        logs = [json.loads(data) for (data,) in proxied.query(sql)]
+    return status, [(log["node"], log["status"]) for log in logs], owner
 
 
 @pytest.mark.parametrize("interval", [0, SOON])
@@ -757,21 +767,22 @@ def test_live_writes_reach_the_journal_during_an_outage(
         run_id = str(config["run_id"])
 
         def waits() -> list[Any]:
+            """The node logs that the journal has, each in its last state."""
             try:
                 every = journal_rows(proxied.journal)
             except sqlite3.OperationalError:  # it is not made yet
                 return []
-            rows = [row for row in every if row["run_id"] == run_id]
-            return [
-                [(log["node"], log["status"]) for log in json.loads(row["node_logs"])]
-                for row in rows
-                if row["status"] == "running" and row["node_logs"]
-            ]
+            parts: dict[str, Any] = {}
+            for row in every:
+                if row["run_id"] == run_id and row["parts"]:
+                    assert (row["status"], row["node_logs"]) == ("running", None)
+                    parts |= json.loads(row["parts"])
+            return [(log["node"], log["status"]) for _, log in sorted(parts.items())]
 
         reached = [("first", "completed"), ("second", "running")]
 
         def inspect() -> None:
-            until(lambda: reached in waits())
+            until(lambda: waits() == reached)
             assert row_of(proxied, run_id) is None
             proxied.proxy.forward()
             until(lambda: row_of(proxied, run_id) is not None)

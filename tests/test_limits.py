@@ -2,11 +2,15 @@
 
 import collections
 import dataclasses
+import itertools
 import json
 import re
 import threading
 import time
+import tracemalloc
+import types
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ import pydantic
 import pytest
 from fixtures_store import Store
 from helpers import minimal, stored
-from strategies import Box, Item, Point
+from strategies import Box, Item
 
 import runlog
 from runlog._runlog import encode_json
@@ -130,7 +134,7 @@ def test_an_empty_list_redacts_nothing(store: Store, empty: Any) -> None:
 
 
 CAP = 4096
-MARK = re.compile(rb"<cut: (\d+) bytes>")
+MARK = re.compile(r"<cut: (\d+) (bytes|elements)>")
 UNITS = [
     "a",
     "\u00fc",
@@ -144,68 +148,261 @@ UNITS = [
 ]
 
 
-def capped(value: Any) -> tuple[bytes, bytes]:
-    """The whole text of a value and the cut one, which was checked to be well formed."""
-    whole, cut = encode_json(value), encode_json(value, max_payload=CAP)
-    json.loads(cut)
-    assert len(cut) <= CAP + 300
-    assert {int(size) for size in MARK.findall(cut)} == {len(whole)}
-    return whole, cut
+def capped(value: Any, cap: int = CAP) -> Any:
+    """A value as it is stored under the cap, which was checked to hold."""
+    text = encode_json(value, max_payload=cap)
+    assert len(text) <= cap
+    return json.loads(text)
+
+
+def check_text(got: str, whole: str) -> None:
+    """Head and tail of the text, and a mark that counts the bytes between them."""
+    mark = MARK.search(got)
+    assert mark is not None, got[:100]
+    head, tail = got[: mark.start()], got[mark.end() :]
+    assert whole.startswith(head) and whole.endswith(tail)
+    assert abs(len(head.encode()) - len(tail.encode())) < 0.9 * len(got.encode())
+    middle = whole[len(head) : len(whole) - len(tail)]
+    assert mark.group(1, 2) == (str(len(middle.encode())), "bytes")
+
+
+def check_list(got: list[Any], whole: list[Any]) -> None:
+    """First and last elements of the list, and a mark that counts those between them."""
+    (at,) = [n for n, item in enumerate(got) if MARK.fullmatch(str(item))]
+    head, tail = got[:at], got[at + 1 :]
+    assert head and tail and head == whole[: len(head)] and tail == whole[-len(tail) :]
+    assert got[at] == f"<cut: {len(whole) - len(head) - len(tail)} elements>"
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=ascii)
 @pytest.mark.parametrize("shift", range(7))
-def test_a_long_text_is_cut_between_characters(unit: Any, shift: Any) -> None:
+def test_a_long_text_keeps_head_and_tail(unit: Any, shift: Any) -> None:
     value = "x" * shift + unit * 20_000
-    whole, cut = capped(value)
-    got = json.loads(cut)
-    assert len(cut) > CAP // 2
-    assert got.endswith(f"<cut: {len(whole)} bytes>")
-    assert value.startswith(got[: got.index("<cut: ")])
-    assert "\ufffd" not in got
+    assert len(encode_json(value, max_payload=CAP)) > CAP - 100
+    check_text(capped(value), value)
+    assert "\ufffd" not in capped(value)
+    check_text(capped({"a": [1, {"k": value}, 2]})["a"][1]["k"], value)
+    (key,) = capped({value: 1})
+    check_text(key, value)
 
 
-def test_a_long_array_ends_with_the_mark() -> None:
-    value = list(range(20_000))
-    whole, cut = capped(value)
-    got = json.loads(cut)
-    assert len(cut) > CAP // 2
-    assert got[-1] == f"<cut: {len(whole)} bytes>"
-    assert got[:-1] == value[: len(got) - 1]
+def test_of_a_text_too_long_to_count_the_characters_are_counted() -> None:
+    got = capped("\u6f22" * 3_000_000)
+    mark = re.search(r"<cut: (\d+) characters>", got)
+    assert mark is not None
+    assert len(got) - len(mark.group()) + int(mark.group(1)) == 3_000_000
 
 
-def test_a_large_object_has_the_mark_as_a_member() -> None:
-    value = {f"key {number}": number for number in range(20_000)}
-    whole, cut = capped(value)
-    got = json.loads(cut)
-    assert len(cut) > CAP // 2
-    assert got.pop("<cut>") == f"<cut: {len(whole)} bytes>"
-    assert list(got.items()) == list(value.items())[: len(got)]
+NUMBERS = list(range(20_000))
+LISTS: dict[str, Callable[[], Any]] = {
+    "list": lambda: NUMBERS,
+    "tuple": lambda: tuple(NUMBERS),
+    "deque": lambda: collections.deque(NUMBERS),
+    "long deque": lambda: collections.deque(range(100_000)),
+    "UserList": lambda: collections.UserList(NUMBERS),
+    "range": lambda: range(20_000),
+    "array": lambda: np.arange(20_000),
+    "strided array": lambda: np.repeat(np.arange(20_000), 2)[::2],
+    "floats": lambda: np.arange(20_000, dtype="float64"),
+    "objects": lambda: np.array([*NUMBERS, None], dtype=object)[:-1],
+    "subclass": lambda: type("Mine", (list,), {})(NUMBERS),
+}
 
 
-NESTED = [
-    {"a": 1, "b": ["x" * 50] * 1000, "c": {"d": "after"}},
-    [{"k": "\u6f22" * 10_000}, "after"],
-    {"a": {"b": {"c": [1, [2, ["y" * 50_000]]]}}},
-    [[[number] * 10] for number in range(5000)],
-    [{"k" * 3000: 1, "j" * 3000: 2}],
-    {"k" * 50_000: 1},
-    [10**4299] * 10,
-    [0.1234567890123] * 5000,
-    Box(Point(b"\0" * 50_000, 1)),
-    np.arange(50_000).reshape(2, -1),
-    [Item(name="n" * 100)] * 500,
-    range(100_000),
-]
+@pytest.mark.parametrize("name", LISTS)
+def test_a_long_array_keeps_its_ends(name: Any) -> None:
+    value = LISTS[name]()
+    whole = list(range(100_000)) if name == "long deque" else NUMBERS
+    for got in (capped(value), capped({"a": 1, "b": [value]})["b"][0]):
+        if name == "floats":
+            numbers = [number for number in got if not isinstance(number, str)]
+            assert all(isinstance(number, float) for number in numbers)
+        check_list(got, whole)
+    assert len(encode_json(value, max_payload=CAP)) > CAP - 150
 
 
-@pytest.mark.parametrize("value", NESTED, ids=range(len(NESTED)))
-def test_the_text_before_the_cut_is_unchanged(value: Any) -> None:
-    whole, cut = capped(value)
-    before = cut[: cut.index(b"<cut: ")]
-    for opening in (b'"<cut>":"', b'"'):
-        before = before.removesuffix(opening)
-    assert whole.startswith(before.rstrip(b","))
+@pytest.mark.parametrize("name", ["columns", "times"])
+def test_a_long_array_of_others_keeps_its_ends(name: Any) -> None:
+    columns = np.arange(50_000).reshape(-1, 2)
+    times = np.arange(20_000).astype("datetime64[s]")
+    value = columns if name == "columns" else times
+    whole = (
+        columns.tolist() if name == "columns" else [t.isoformat() for t in times.tolist()]
+    )
+    check_list(capped(value), whole)
+
+
+def test_a_set_keeps_as_many_elements_as_fit() -> None:
+    for size in (20_000, 100_000):
+        got = capped(set(range(size)))
+        numbers = {number for number in got if isinstance(number, int)}
+        assert numbers <= set(range(size)) and len(numbers) == len(got) - 1 > 500
+        assert f"<cut: {size - len(numbers)} elements>" in got
+
+
+class Mapped(collections.abc.Mapping[str, Any]):
+    """A mapping that makes its values when they are asked for."""
+
+    def __init__(self, size: int, value: Any = 0) -> None:
+        self.size, self.value, self.read = size, value, 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Any:
+        return iter(f"key_{number}" for number in range(self.size))
+
+    def __getitem__(self, key: str) -> Any:
+        self.read += 1
+        return self.value
+
+
+def table(size: int) -> dict[str, int]:
+    return {f"key_{number}": number for number in range(size)}
+
+
+class Ordered(dict[str, Any]):
+    """A dict that says itself what its items are."""
+
+    def items(self) -> Any:
+        return super().items()
+
+
+OBJECTS: dict[str, Any] = {
+    "dict": (table(20_000), True),
+    "OrderedDict": (collections.OrderedDict(table(20_000)), True),
+    "proxy": (types.MappingProxyType(table(20_000)), True),
+    "items": (Ordered(table(20_000)), True),
+    "UserDict": (collections.UserDict(table(20_000)), False),
+    "dataclass": (dataclasses.make_dataclass("Wide", table(500))(*range(500)), True),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_a_large_object_keeps_its_members_at_the_ends(name: Any) -> None:
+    value, has_last = OBJECTS[name]
+    whole = table(500 if name == "dataclass" else 20_000)
+    for got in (capped(value), capped([{"inside": value}])[0]["inside"]):
+        keys = list(got)
+        at = keys.index("<cut>")
+        head, tail = keys[:at], keys[at + 1 :]
+        assert head == list(whole)[: len(head)]
+        assert tail == list(whole)[len(whole) - len(tail) :]
+        assert bool(tail) == has_last
+        assert got.pop("<cut>") == f"{len(whole) - len(got)} members"
+        assert got == {key: whole[key] for key in got}
+
+
+def test_of_a_lazy_mapping_only_what_is_stored_is_read() -> None:
+    for size, text in ((2000, "x" * 300), (30, "x" * 1_000_000), (2000, "x" * 100_000)):
+        value = Mapped(size, text)
+        got = capped({"before": 1, "lazy": value, "after": 2})
+        assert got["before"] == 1 and got["after"] == 2
+        assert value.read <= 2 * len(got["lazy"]) + 20
+        if size == 30:
+            assert len(got["lazy"]) == 30
+            check_text(got["lazy"]["key_29"], text)
+
+
+def test_what_a_mapping_can_not_give_is_marked() -> None:
+    class Broken(Mapped):
+        def __getitem__(self, key: str) -> Any:
+            if key == "key_1":
+                raise OSError("the file is gone")
+            return super().__getitem__(key)
+
+    class Short(Mapped):
+        def __iter__(self) -> Any:
+            yield "key_0"
+            raise OSError("the file is gone")
+
+    class Secretive(Mapped):
+        def __iter__(self) -> Any:
+            yield from ("password", "user")
+
+    got = {"key_0": 0, "key_1": "<unserializable Broken>", "key_2": 0}
+    assert json.loads(encode_json(Broken(3))) == got
+    assert json.loads(encode_json(Short(3))) == "<unserializable Short>"
+    shared = Item(name="n")
+    assert json.loads(encode_json([Short(3, shared), shared, shared])) == [
+        "<unserializable Short>",
+        *json.loads(encode_json([Item(name="n")] * 2)),
+    ]
+    secretive = Secretive(2, SECRET)
+    got = {"password": "<redacted>", "user": SECRET}
+    assert json.loads(encode_json(secretive)) == got
+    assert secretive.read == 1
+
+
+def leaves(value: Any) -> list[Any]:
+    """Numbers and short texts, which are never lost beside large ones."""
+    if isinstance(value, dict):
+        return [leaf for item in value.values() for leaf in leaves(item)]
+    if isinstance(value, list):
+        return [leaf for item in value for leaf in leaves(item)]
+    return [value]
+
+
+LARGE_VALUES: dict[str, Any] = {
+    "text": "x" * 100_000,
+    "wide text": "\u6f22" * 100_000,
+    "bytes": b"x" * 100_000,
+    "list": list(range(1000, 50_000)),
+    "tables": [table(10)] * 1000,
+    "dict": table(5000),
+    "array": np.arange(1000, 50_000),
+    "matrix": np.arange(1000, 50_000).reshape(-1, 7),
+    "model": Item(name="n" * 100_000),
+    "objects": [Item(name="n" * 10_000) for _ in range(50)],
+    "lazy": Mapped(50, "x" * 10_000),
+    "texts": ["x" * 700] * 60,
+    "error": ValueError("x" * 100_000),
+    "number": 10**4299,
+    "nested": [[[["x" * 5000] * 10] * 10] * 10],
+}
+
+
+@pytest.mark.parametrize("large", LARGE_VALUES)
+def test_small_values_beside_a_large_one_stay(large: Any) -> None:
+    big = LARGE_VALUES[large]
+    small = {"question": "what is on the picture?", "ok": True, "none": None, "n": 0.5}
+    expected = sorted(map(repr, leaves([small, 1, 2, "end"])))
+    shapes: list[Any] = [
+        {"big": big, "small": small, "l": [1, 2], "z": "end"},
+        {"small": small, "l": [1, 2], "z": "end", "big": big},
+        [big, big, [1, [2, {"deep": [small, big]}]], big, "end"],
+        [[[[[[big, small]]]], 1], 2, "end"],
+        {"a": {"b": {"c": [small, {"d": big}, 1]}}, "e": [2, big], "f": "end"},
+        [[1, 2, "end", small, *([0] * 40)], big],
+    ]
+    for value in shapes:
+        got = capped(value, 8192)
+        found = [repr(leaf) for leaf in leaves(got)]
+        for leaf in set(expected):
+            assert found.count(leaf) >= expected.count(leaf), (leaf, got)
+
+
+def test_the_newest_message_and_the_first_one_stay() -> None:
+    """A conversation past the cap, in which one message has a picture."""
+    messages = [
+        {"id": n, "role": "user", "content": f"message {n} " * 20} for n in range(1000)
+    ]
+    for picture in (0, 500, 999):
+        messages[picture]["content"] = "p" * 3_000_000
+    got = capped({"messages": messages, "answer": "a cat"}, 65536)
+    assert got["answer"] == "a cat"
+    assert [got["messages"][at]["id"] for at in (0, 1, -2, -1)] == [0, 1, 998, 999]
+    check_text(got["messages"][-1]["content"], "p" * 3_000_000)
+    assert got["messages"][-2] == messages[-2]
+
+
+def test_a_redacted_key_that_is_cut_stays_redacted() -> None:
+    key = "k" * 300
+    value = {key: SECRET, "password": SECRET, "filler": ["x" * 2000] * 3}
+    text = encode_json(value, max_payload=1024, redact=[key, "password"])
+    assert len(text) <= 1024
+    assert SECRET.encode() not in text
+    assert list(json.loads(text).values())[:2] == ["<redacted>"] * 2
 
 
 def exponential_value() -> Any:
@@ -216,15 +413,62 @@ def exponential_value() -> Any:
     return value
 
 
-@pytest.mark.parametrize(
-    "value", [range(10**12), exponential_value()], ids=["range", "exponential_value"]
-)
-def test_a_value_too_large_to_count_is_only_marked(value: Any) -> None:
-    cut = encode_json(value, max_payload=CAP)
-    json.loads(cut)
-    assert len(cut) <= CAP + 300
-    (size,) = re.findall(rb"<cut: over (\d+) bytes>", cut)
-    assert int(size) > CAP
+def endless() -> Any:
+    """A mapping whose keys never end."""
+
+    class Endless(Mapped):
+        def __len__(self) -> int:
+            raise OverflowError
+
+        def __iter__(self) -> Any:
+            return map(str, itertools.count())
+
+    return Endless(0, [0])
+
+
+HUGE: dict[str, Callable[[], Any]] = {
+    "range": lambda: range(10**12),
+    "range beyond 64 bits": lambda: range(10**30),
+    "exponential": exponential_value,
+    "endless": endless,
+    "ints": lambda: list(range(3_000_000)),
+    "lists": lambda: [list(range(1000))] * 1_000_000,
+    "nested": lambda: [[[0] * 1_000_000] * 1000] * 1000,
+    "dict": lambda: dict.fromkeys(range(1_000_000), "x"),
+    "set": lambda: set(range(1_000_000)),
+    "deque": lambda: collections.deque(range(1_000_000)),
+    "texts": lambda: ["x" * 1_000_000] * 1_000_000,
+    "text": lambda: "x" * 300_000_000,
+    "wide text": lambda: "\u6f22" * 50_000_000,
+    "bytes": lambda: bytes(200_000_000),
+    "array": lambda: np.zeros(50_000_000),
+    "matrix": lambda: np.zeros((25_000_000, 2)),
+    "times": lambda: np.zeros(50_000_000, dtype="datetime64[s]"),
+    "objects": lambda: np.empty(20_000_000, dtype=object),
+    "keys": lambda: {"k" * 100_000_000: 1},
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_work_and_memory_are_bounded_by_the_cap(name: Any) -> None:
+    value = HUGE[name]()
+    capped(value)
+    peaks = [peak_of(lambda: capped(value))]
+    start = time.process_time()
+    capped(value)
+    spent = time.process_time() - start
+    peaks.append(peak_of(lambda: encode_json(value)))
+    assert spent < 0.1
+    assert peaks[0] < 2**20 and peaks[1] < 12 * 2**20
+
+
+def peak_of(call: Callable[[], Any]) -> int:
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 100])
@@ -236,7 +480,7 @@ def test_a_payload_of_exactly_the_limit_is_whole(size: Any) -> None:
 
 
 def test_each_payload_of_a_run_is_cut_on_its_own(store: Store) -> None:
-    large, small = "x" * 20_000, {"small": [1, 2]}
+    large, small = NUMBERS, {"small": [1, 2]}
     node_logs: list[dict[str, Any]] = [
         {"node": "a", "status": "completed", "inputs": large, "outputs": small},
         {"node": "b", "inputs": small, "outputs": [large], "duration_ms": 1.5},
@@ -245,18 +489,17 @@ def test_each_payload_of_a_run_is_cut_on_its_own(store: Store) -> None:
     with runlog.Recorder(**store.options, max_payload=CAP) as recorder:
         recorder.log_run(minimal("r1", inputs=large, outputs=small, node_logs=node_logs))
         recorder.log_run(
-            minimal("r2", inputs=small, outputs={"text": large}, metadata=small)
+            minimal("r2", inputs=small, outputs={"numbers": large}, metadata=small)
         )
         one, two = stored(recorder), stored(recorder, "r2")
 
-    mark = "<cut: 20002 bytes>"
-    assert one["inputs"].endswith(mark)
+    check_list(one["inputs"], large)
     assert one["outputs"] == two["inputs"] == two["metadata"] == small
-    assert large not in two["outputs"]["text"]
+    check_list(two["outputs"]["numbers"], large)
     first, second, third = one["node_logs"]
-    assert first["inputs"].endswith(mark)
+    check_list(first["inputs"], large)
     assert first | {"inputs": large} == node_logs[0]
-    assert second["outputs"] != node_logs[1]["outputs"]
+    check_list(second["outputs"][0], large)
     assert second | {"outputs": [large]} == node_logs[1]
     assert third == node_logs[2]
 
@@ -266,18 +509,21 @@ def test_the_cap_can_come_from_the_environment(
 ) -> None:
     monkeypatch.setenv("RUNLOG_MAX_PAYLOAD", "4096")
     with runlog.Recorder(**store.options) as recorder:
-        recorder.log_run(minimal(inputs="x" * 20_000, node_logs={"no": "x" * 20_000}))
+        recorder.log_run(minimal(inputs=NUMBERS, node_logs={"no": "x" * 8000}))
         got = stored(recorder)
-    assert got["inputs"].endswith("<cut: 20002 bytes>")
-    assert "<cut: 20009 bytes>" in json.dumps(got["node_logs"])
+    check_list(got["inputs"], NUMBERS)
+    assert len(json.dumps(got["inputs"], separators=(",", ":"))) <= CAP
+    check_text(got["node_logs"]["no"], "x" * 8000)
 
 
 def test_the_default_cap_is_a_mebibyte(recorder: Any) -> None:
-    fits, large = "x" * (2**20 - 2), "x" * 2**20
-    recorder.log_run(minimal(inputs=fits, outputs=large))
+    fits = ["x" * 1020] * 1024
+    fits[0] = "x" * 2042
+    assert len(encode_json(fits)) == 2**20 - 1
+    recorder.log_run(minimal(inputs=fits, outputs=[*fits, 12]))
     got = recorder.get_run("r1")
     assert got["inputs"] == fits
-    assert got["outputs"].endswith(f"<cut: {2**20 + 2} bytes>")
+    check_list(got["outputs"], [*fits, 12])
 
 
 def test_values_may_change_while_they_are_encoded() -> None:
@@ -348,3 +594,81 @@ def test_a_conversion_may_empty_its_containers() -> None:
         value = {"items": items, "table": table, "ring": ring}
         json.loads(encode_json(value[outer]))
         assert items == [] and table == {} and not ring
+
+
+ERROR = 65536
+NAME = 4096
+
+
+@pytest.mark.parametrize("unit", ["x", "\u6f22", '"', "\U0001f642\n"], ids=ascii)
+def test_every_text_of_a_run_is_capped(recorder: Any, store: Store, unit: Any) -> None:
+    text = unit * 1_000_000
+    recorder.log_run(
+        minimal(
+            status=text,
+            thread_id=text,
+            error_type=text,
+            error_text=text,
+            metadata={"tags": [text, "small"], "user": "u", text: 1},
+            note=text,
+        )
+    )
+    (listed,) = recorder.list_runs().runs
+    got = recorder.get_run("r1")
+    for field, most in (("status", NAME), ("thread_id", NAME), ("error_text", ERROR)):
+        assert listed[field] == got[field]
+        assert most - 200 < len(got[field].encode()) <= most
+        check_text(got[field], text)
+    check_text(got["error_type"], text)
+    assert len(got["error_type"].encode()) <= NAME
+    assert len(json.dumps(got["metadata"], ensure_ascii=False).encode()) < 2**20 + 100
+    assert got["metadata"]["user"] == "u" and got["metadata"]["tags"][1] == "small"
+
+
+def test_an_exception_as_error_text_is_capped(recorder: Any) -> None:
+    class StrangeError(Exception):
+        def __str__(self) -> str:
+            return "a\0\ud800" + "x" * 100_000 + "end"
+
+    for number, error in enumerate(
+        [StrangeError(), collections.UserString("a" + "x" * 100_000)]
+    ):
+        recorder.log_run(minimal(f"r{number}", error_text=error))
+        got = recorder.get_run(f"r{number}")["error_text"]
+        assert got.startswith("a") and ERROR - 200 < len(got) <= ERROR
+        assert MARK.search(got) is not None
+    assert recorder.get_run("r0")["error_text"].startswith("a\ufffd\ufffdxxx")
+    assert recorder.get_run("r0")["error_text"].endswith("xend")
+
+
+def test_texts_up_to_the_cap_stay(recorder: Any) -> None:
+    text = "\u00e4" * (ERROR // 2)
+    name = "\n" * NAME
+    recorder.log_run(minimal(error_text=text, thread_id=name, error_type="x" * NAME))
+    got = recorder.get_run("r1")
+    assert (got["error_text"], got["thread_id"]) == (text, name)
+    assert got["error_type"] == "x" * NAME
+
+
+def test_many_node_logs_keep_their_ends(store: Store) -> None:
+    """Past 64 caps the logs in the middle give way, whole."""
+    logs = [{"node": f"n{n}", "inputs": "x" * 1000, "n": n} for n in range(400)]
+    with runlog.Recorder(**store.options, max_payload=1024) as recorder:
+        recorder.log_run(minimal(node_logs=logs))
+        got = stored(recorder)["node_logs"]
+        check_list(got, logs)
+        assert 60 * 1024 < len(json.dumps(got)) < 68 * 1024
+        huge = {str(n): "x" * 1000 for n in range(1000)}
+        recorder.log_run(minimal("r2", node_logs=[logs[0], huge, logs[1]]))
+        first, middle, last = stored(recorder, "r2")["node_logs"]
+        assert (first, last) == (logs[0], logs[1])
+        assert middle["0"] == "x" * len(middle["0"]) or "<cut" in middle["0"]
+        assert len(json.dumps(middle, separators=(",", ":"))) <= 1024
+
+
+def test_metadata_of_a_lazy_mapping_is_read_as_far_as_it_is_stored(store: Store) -> None:
+    lazy = Mapped(5000, "x" * 1000)
+    with runlog.Recorder(**store.options, max_payload=CAP) as recorder:
+        recorder.log_run(minimal(metadata=lazy))
+        got = stored(recorder)["metadata"]
+    assert got["key_0"] and lazy.read < 30

@@ -31,6 +31,21 @@ void rl_buf_reset(rl_buf *buf, size_t retain)
     buf->failed = false;
 }
 
+void rl_buf_trim(rl_buf *buf)
+{
+    char *data;
+
+    if (buf->len == 0 && !buf->failed) {
+        rl_buf_free(buf);
+    } else if (buf->len < buf->cap) {
+        data = rl_realloc(buf->data, buf->len);
+        if (data != NULL) {
+            buf->data = data;
+            buf->cap = buf->len;
+        }
+    }
+}
+
 /* Leaves no room, so that the next append takes the slow path and fails too. */
 static bool fail(rl_buf *buf)
 {

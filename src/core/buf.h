@@ -30,6 +30,9 @@ void rl_buf_free(rl_buf *buf);
  * `retain` bytes are allocated. */
 void rl_buf_reset(rl_buf *buf, size_t retain);
 
+/* Frees the memory beyond the bytes that are used. */
+void rl_buf_trim(rl_buf *buf);
+
 /* Makes room for `room` more bytes: the slow path of rl_buf_reserve. */
 bool rl_buf_grow(rl_buf *buf, size_t room);
 

@@ -2,10 +2,12 @@
 #include "core/delta.h"
 
 #include "core/text.h"
+#include "core/value.h"
 
 #include <string.h>
 
 #define NO_TAIL (-1)
+#define SHORT ((size_t)128) /* bytes: a value that is not worth a hash */
 
 /* A member of the snapshot, by offsets into the arena. An array that has grown since it
  * was written also has tails: each adds a comma and its text before the closing
@@ -16,6 +18,8 @@ typedef struct entry {
     size_t whole; /* bytes of the value with its tails */
     ptrdiff_t first_tail, last_tail;
     bool seen; /* the object being compared has the key */
+    bool is_hashed, is_array;
+    uint64_t hash[2]; /* of the value, of an array without its last bracket */
 } entry;
 
 typedef struct tail {
@@ -70,6 +74,16 @@ static void set_entry(entry *to, size_t value_at, size_t value_len)
     to->whole = value_len;
     to->first_tail = NO_TAIL;
     to->last_tail = NO_TAIL;
+    to->is_hashed = false;
+}
+
+/* Remembers a text by its hash. */
+static void set_hash(entry *to, const char *text, size_t len, bool array)
+{
+    rl_value_hash(text, len - array, to->hash);
+    set_entry(to, 0, len);
+    to->is_hashed = true;
+    to->is_array = array;
 }
 
 void rl_snapshot_take(rl_snapshot *snapshot, const rl_object *object, size_t at,
@@ -93,18 +107,34 @@ void rl_snapshot_take(rl_snapshot *snapshot, const rl_object *object, size_t at,
     }
 }
 
+static bool is_array(const entry *old, const char *arena)
+{
+    return old->is_hashed ? old->is_array : arena[old->value_at] == '[' && old->whole > 2;
+}
+
+/* Whether a text begins with the first `len` bytes of the snapshot's. */
+static bool begins_as(const entry *old, const char *arena, const char *text, size_t len)
+{
+    uint64_t hash[2];
+
+    if (!old->is_hashed) {
+        return memcmp(arena + old->value_at, text, len) == 0;
+    }
+    rl_value_hash(text, len, hash);
+    return hash[0] == old->hash[0] && hash[1] == old->hash[1];
+}
+
 /* How a value differs from one of the snapshot. An array has only grown if it has the
  * same bytes up to the old one's last element, and then a comma: the equal bytes put both
  * texts at depth 1 there. */
 static change compare(const rl_snapshot *snapshot, const char *arena, const entry *old,
                       const char *text, size_t len)
 {
-    const char *before = arena + old->value_at;
-    bool array = before[0] == '[' && old->whole > 2;
+    bool array = is_array(old, arena);
     size_t at = old->value_len - array; /* without the bracket */
 
     if (len < old->whole || (len > old->whole && !array) ||
-        memcmp(before, text, at) != 0) {
+        !begins_as(old, arena, text, at)) {
         return SET;
     }
     for (ptrdiff_t i = old->first_tail; i != NO_TAIL; i = tail_at(snapshot, i)->next) {
@@ -286,11 +316,14 @@ static void write_member(rl_snapshot *snapshot, const rl_object *object,
             follow_set(snapshot, found->entry, key_at, member->key_len, at, len);
         }
     } else { /* a comma is in the place of the old text's bracket */
-        size_t old = entry_at(snapshot, (size_t)found->entry)->whole;
+        entry *grown = entry_at(snapshot, (size_t)found->entry);
+        size_t old = grown->whole;
 
         rl_buf_add_char(arena, '[');
         rl_buf_add(arena, value + old, len - old);
-        if (follow) {
+        if (follow && grown->is_hashed) {
+            set_hash(grown, value, len, true);
+        } else if (follow) {
             follow_append(snapshot, found->entry, at + 1, len - old - 1, len);
         }
     }
@@ -392,6 +425,74 @@ bool rl_snapshot_delta(rl_snapshot *snapshot, const rl_object *object, rl_buf *a
     return shorter;
 }
 
+/* Puts the value of an entry, with its tails, at the end of `to`; of an array without the
+ * last bracket. */
+static void put_whole(const rl_snapshot *snapshot, const entry *old, const char *arena,
+                      rl_buf *to)
+{
+    rl_buf_add(to, arena + old->value_at, old->value_len - is_array(old, arena));
+    for (ptrdiff_t i = old->first_tail; i != NO_TAIL; i = tail_at(snapshot, i)->next) {
+        rl_buf_add_char(to, ',');
+        rl_buf_add(to, arena + tail_at(snapshot, i)->at, tail_at(snapshot, i)->len);
+    }
+}
+
+/* Makes the value of an entry independent of the arena. False without memory. */
+static bool detach(const rl_snapshot *snapshot, entry *old, const char *arena, rl_buf *to)
+{
+    bool array = is_array(old, arena), done = true;
+    size_t at = to->len;
+    rl_buf whole;
+
+    if (old->whole <= SHORT && !old->is_hashed) {
+        put_whole(snapshot, old, arena, to);
+        rl_buf_add(to, "]", array);
+        set_entry(old, at, old->whole);
+    } else if (old->first_tail != NO_TAIL) {
+        rl_buf_init(&whole, RL_BUF_MAX);
+        put_whole(snapshot, old, arena, &whole);
+        done = !whole.failed;
+        if (done) {
+            set_hash(old, whole.data, old->whole, array);
+        }
+        rl_buf_free(&whole);
+    } else if (!old->is_hashed) {
+        set_hash(old, arena + old->value_at, old->whole, array);
+    }
+    return done;
+}
+
+void rl_snapshot_detach(rl_snapshot *snapshot, const char *arena, rl_buf *to)
+{
+    bool done = true;
+
+    for (size_t i = 0; i < entry_count(snapshot) && done; i++) {
+        entry *old = entry_at(snapshot, i);
+        size_t key_at = to->len;
+
+        rl_buf_add(to, arena + old->key_at, old->key_len);
+        old->key_at = key_at;
+        done = detach(snapshot, old, arena, to);
+    }
+    rl_buf_free(&snapshot->tails);
+    rl_buf_trim(&snapshot->entries);
+    if (!done || to->failed) {
+        snapshot->since = RL_SINCE_NOTHING;
+    }
+}
+
+size_t rl_snapshot_detached_size(const rl_snapshot *snapshot)
+{
+    size_t sum = 0;
+
+    for (size_t i = 0; i < entry_count(snapshot); i++) {
+        const entry *old = entry_at(snapshot, i);
+
+        sum += old->key_len + (old->whole <= SHORT ? old->whole : 0);
+    }
+    return sum;
+}
+
 /* The offset after the string whose opening quote is at `at`. */
 static size_t skip_string(const char *text, size_t len, size_t at)
 {
@@ -442,5 +543,5 @@ bool rl_object_split(const char *text, size_t len, rl_buf *members)
         rl_buf_add(members, &member, sizeof member);
         at++;
     }
-    return !members->failed;
+    return !members->failed && at <= len; /* else a string or an object does not end */
 }

@@ -8,6 +8,7 @@
  *
  * Empty members are left out. "since" names the snapshot, by a number that the caller
  * chooses; "append" has the new elements of an array that has only grown.
+ * A text that has left the arena is known by its hash (value.h).
  * Ownership: a snapshot owns its lists. The texts belong to the arena, which must only
  * grow.
  * Not thread-safe. Without memory, the arena's `failed` is set.
@@ -58,6 +59,12 @@ void rl_snapshot_take(rl_snapshot *snapshot, const rl_object *object, size_t at,
  * text. */
 bool rl_snapshot_delta(rl_snapshot *snapshot, const rl_object *object, rl_buf *arena,
                        bool follow, int64_t since);
+
+/* Makes the snapshot independent of the arena, whose texts `arena` still has: keys and
+ * short values move to the end of `to`, which is the arena from here on; of long values
+ * only a hash stays. rl_snapshot_detached_size is the room that takes in `to`. */
+void rl_snapshot_detach(rl_snapshot *snapshot, const char *arena, rl_buf *to);
+size_t rl_snapshot_detached_size(const rl_snapshot *snapshot);
 
 /* Appends an rl_member to `members` for each member of an object that rl_json wrote.
  * False when the text is not an object, or without memory. */

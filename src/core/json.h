@@ -4,11 +4,8 @@
  * comma with the bracket, and rl_json_end removes the outermost one. The caller is
  * responsible for the order: in an object, a key before each value.
  *
- * Past the cap the text is cut: a string keeps its head and ends with "<cut: N bytes>",
- * an array gets that text as its last element, an object the member "<cut>"; the
- * containers that were open are closed. N is the size that the whole text would have had.
- * What is written after the cut is only counted, so memory stays near the cap; when the
- * count is many caps, rl_json_gave_up tells the caller to stop walking.
+ * Past the cap `over` is set, and stays: what was written is then of no use, and the caller
+ * stops. So memory stays near the cap.
  *
  * Failures (no memory) stick in the buffer's `failed`. Not thread-safe. Format: RFC 8259.
  */
@@ -25,55 +22,28 @@
 
 #define RL_JSON_DEPTH 200 /* containers within one another */
 
-/* Bytes to count before giving up: a structure of few objects that are shared many times
- * may stand for more text than a year could count. */
-#define RL_JSON_COUNTED(cap) (((size_t)16 << 20) + 64 * (cap))
-
 typedef struct rl_json {
-    rl_buf *buf;        /* borrowed */
-    size_t start;       /* where the text begins in the buffer */
-    size_t limit;       /* buffer length, with open brackets, past which it is cut */
-    size_t cap;         /* the cap, bytes */
-    size_t item;        /* where the current item (with its key) begins */
-    size_t whole;       /* after the cut: bytes the whole text has so far */
-    size_t cut_at;      /* after the cut: where the marker goes */
-    unsigned depth;     /* containers open */
-    unsigned cut_depth; /* containers that were open at the cut */
-    bool cut, cut_in_text;
-    bool wide_number;    /* a double was written in the form 1e16: see rl_json_widen */
-    char last;           /* after the cut: the last byte that was written */
+    rl_buf *buf;      /* borrowed */
+    size_t start;     /* where the text begins in the buffer */
+    size_t limit;     /* buffer length, with open brackets, past which it is too long */
+    unsigned depth;   /* containers open */
+    bool over;        /* it has grown past the limit */
+    bool wide_number; /* a double was written in the form 1e16: see rl_json_widen */
     uint64_t objects[4]; /* bit d: the container at depth d is an object */
-    uint64_t cut_objects[4]; /* the same, as it was at the cut */
 } rl_json;
 
-/* Begins a text at the end of buf, of at most about `cap` bytes. */
+/* Begins a text at the end of buf, of at most `cap` bytes. */
 void rl_json_begin(rl_json *json, rl_buf *buf, size_t cap);
-/* Ends it: marks the cut, removes the last comma, appends a NUL that is not counted. */
+/* Ends it: removes the last comma, appends a NUL that is not counted. */
 void rl_json_end(rl_json *json);
 
-/* The text has grown past the cap: cuts it, or counts and drops what came since. With
- * `opened`, the last thing written is the bracket of a new container. */
-void rl_json_overflow(rl_json *json, bool opened);
-
-static inline bool rl_json_gave_up(const rl_json *json)
-{
-    return json->cut && json->whole > RL_JSON_COUNTED(json->cap);
-}
-
-/* Whether the text, with what is still to be closed, has grown past the cap. Behind an
- * item its comma counts for the first of the brackets. */
-static inline bool rl_json_full(const rl_json *json)
-{
-    return json->buf->len + json->depth > json->limit;
-}
-
-/* After each item. */
+/* After each item. Behind an item its comma counts for the first of the brackets that are
+ * still to be closed. */
 static inline void rl_json_done(rl_json *json)
 {
-    if (rl_json_full(json)) {
-        rl_json_overflow(json, false);
+    if (json->buf->len + json->depth > json->limit) {
+        json->over = true;
     }
-    json->item = json->buf->len;
 }
 
 static inline bool rl_json_in_object(const rl_json *json)
@@ -96,23 +66,15 @@ static inline void rl_json_open(rl_json *json, char bracket)
     }
     rl_buf_add_char(json->buf, bracket);
     if (json->buf->len + json->depth + 1 > json->limit) { /* no comma here yet */
-        rl_json_overflow(json, true);
-    } else {
-        json->item = json->buf->len;
+        json->over = true;
     }
 }
-
-void rl_json_close_cut(rl_json *json);
 
 static inline void rl_json_close(rl_json *json)
 {
     rl_buf *buf = json->buf;
     char bracket = rl_json_in_object(json) ? '}' : ']';
 
-    if (json->cut) {
-        rl_json_close_cut(json);
-        return;
-    }
     json->depth--;
     if (buf->len > 0 && buf->data[buf->len - 1] == ',') {
         buf->len--;
@@ -121,7 +83,6 @@ static inline void rl_json_close(rl_json *json)
         buf->data[buf->len++] = bracket;
         buf->data[buf->len++] = ',';
     }
-    json->item = buf->len;
 }
 
 /* A value that is short and already JSON: "null", or a number. */
@@ -205,7 +166,6 @@ static inline void rl_json_text(rl_json *json, const char *text, size_t len)
 {
     if (rl_json_quick(json, text, len, ',')) {
         json->buf->len += len + 3;
-        json->item = json->buf->len;
     } else {
         rl_json_text_slow(json, text, len);
     }
@@ -219,16 +179,6 @@ static inline void rl_json_key(rl_json *json, const char *text, size_t len)
         rl_json_key_slow(json, text, len);
     }
 }
-
-/* A string in pieces: begin, any number of pieces, end. */
-typedef struct rl_json_string {
-    size_t at; /* where the inside begins */
-    bool key;
-} rl_json_string;
-void rl_json_string_begin(rl_json *json, rl_json_string *string, bool key);
-/* Adds the `len` bytes that the caller has written, escaped, at buf->data + buf->len. */
-void rl_json_string_add(rl_json *json, rl_json_string *string, size_t len);
-void rl_json_string_end(rl_json *json, rl_json_string *string);
 
 /* Bytes of input for one piece. Without pieces, a text would need six times its size. */
 #define RL_JSON_PIECE ((size_t)16384)

@@ -12,7 +12,7 @@
  * Not pthread_mutex_timedlock: macOS has none, and it uses the wall clock. */
 static inline bool rl_lock_until(pthread_mutex_t *lock, uint64_t end)
 {
-    const struct timespec moment = {0, 500000};
+    const struct timespec moment = {0, 100000};
     bool got;
 
     while (!(got = pthread_mutex_trylock(lock) == 0) && rl_monotonic_ns() < end) {

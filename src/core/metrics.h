@@ -14,6 +14,9 @@ typedef struct rl_metrics {
     atomic_uint_fast64_t largest_commit; /* runs in the largest transaction */
     atomic_uint_fast64_t journaled;      /* runs committed to the journal */
     atomic_uint_fast64_t forwarded; /* runs committed to the server from the journal */
+    /* of the open runs of graphs */
+    atomic_uint_fast64_t handler_spilled; /* times that memory of a run was freed early */
+    atomic_uint_fast64_t handler_dropped; /* payloads and values that were not stored */
 } rl_metrics;
 
 static inline void rl_metric_add(atomic_uint_fast64_t *counter, uint64_t count)

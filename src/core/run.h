@@ -34,7 +34,9 @@ typedef enum rl_column {
     RL_METADATA,
     RL_OWNER,
     RL_REVISION,
-    RL_COLUMNS
+    RL_COLUMNS,
+    RL_PARTS =
+        RL_COLUMNS /* no column: a JSON object of the run's parts, when it is read */
 } rl_column;
 
 typedef enum rl_kind {
@@ -50,7 +52,7 @@ typedef struct rl_column_info {
     rl_kind kind;
 } rl_column_info;
 
-extern const rl_column_info rl_columns[RL_COLUMNS];
+extern const rl_column_info rl_columns[RL_COLUMNS + 1];
 
 /* A text in the arena. */
 typedef struct rl_slice {

@@ -9,7 +9,11 @@
 #include <sys/random.h>
 #include <time.h>
 
+#define BLOCK ((size_t)1024)
+#define LONG (2 * BLOCK)
+
 static uint64_t key[2];
+static uint64_t pad[BLOCK / 8]; /* of NH; made from the key */
 
 static void make_key(void)
 {
@@ -49,45 +53,100 @@ static uint64_t finish(uint64_t v[4])
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
-/* SipHash-1-3 with 128 bits. The words are read in the machine's order: the name means
- * something in this process only. */
+static void absorb(uint64_t v[4], uint64_t word)
+{
+    v[3] ^= word;
+    mix(v);
+    v[0] ^= word;
+}
+
+static uint64_t word_at(const char *text)
+{
+    uint64_t word;
+
+    memcpy(&word, text, sizeof word);
+    return word;
+}
+
+/* NH of UMAC (Black, Halevi, Krawczyk, Krovetz and Rogaway, "UMAC: Fast and Secure Message
+ * Authentication") on 64-bit words: a block of a long text becomes two words, several
+ * times as fast as by SipHash. */
+static void absorb_block(uint64_t v[4], const char *text)
+{
+    unsigned __int128 sum = 0;
+
+    for (size_t i = 0; i < BLOCK / 8; i += 2) {
+        uint64_t one = word_at(text + 8 * i) + pad[i];
+        uint64_t other = word_at(text + 8 * i + 8) + pad[i + 1];
+
+        sum += (unsigned __int128)one * other;
+    }
+    absorb(v, (uint64_t)sum);
+    absorb(v, (uint64_t)(sum >> 64));
+}
+
+/* SipHash-1-3 with 128 bits, of a long text after NH. The words are read in the machine's
+ * order: the name means something in this process only. */
 static void hash(const char *text, size_t len, uint64_t out[2])
 {
     uint64_t v[4] = {
         key[0] ^ UINT64_C(0x736f6d6570736575), key[1] ^ UINT64_C(0x646f72616e646f6d),
         key[0] ^ UINT64_C(0x6c7967656e657261), key[1] ^ UINT64_C(0x7465646279746573)};
-    uint64_t word;
+    uint64_t word = (uint64_t)len << 56;
     size_t at = 0;
 
     v[1] ^= 0xee;
-    for (; at + 8 <= len; at += 8) {
-        memcpy(&word, text + at, 8);
-        v[3] ^= word;
-        mix(v);
-        v[0] ^= word;
+    if (len >= LONG) {
+        absorb(v, len);
+        for (; at + BLOCK <= len; at += BLOCK) {
+            absorb_block(v, text + at);
+        }
     }
-    word = (uint64_t)len << 56;
+    for (; at + 8 <= len; at += 8) {
+        absorb(v, word_at(text + at));
+    }
     for (int shift = 0; at < len; at++, shift += 8) {
         word |= (uint64_t)(unsigned char)text[at] << shift;
     }
-    v[3] ^= word;
-    mix(v);
-    v[0] ^= word;
+    absorb(v, word);
     v[2] ^= 0xee;
     out[0] = finish(v);
     v[1] ^= 0xdd;
     out[1] = finish(v);
 }
 
-rl_value *rl_value_new(const char *json, size_t len)
+static void make_pad(void)
+{
+    uint64_t words[2];
+
+    for (uint64_t i = 0; i < BLOCK / 8; i += 2) {
+        hash((const char *)&i, sizeof i, words);
+        pad[i] = words[0];
+        pad[i + 1] = words[1];
+    }
+}
+
+static void make_keys(void)
+{
+    make_key();
+    make_pad();
+}
+
+void rl_value_hash(const char *text, size_t len, uint64_t to[2])
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    (void)pthread_once(&once, make_keys);
+    hash(text, len, to);
+}
+
+rl_value *rl_value_new(const char *json, size_t len)
+{
     rl_value *value = rl_malloc(sizeof *value + len);
     uint64_t name[2];
 
     if (value != NULL) {
-        (void)pthread_once(&once, make_key);
-        hash(json, len, name);
+        rl_value_hash(json, len, name);
         atomic_init(&value->refs, 1);
         value->len = len;
         snprintf(value->name, sizeof value->name, "%016llx%016llx",

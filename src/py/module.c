@@ -8,32 +8,56 @@
 #include "py/recorder/query.h"
 #include "py/recorder/recorder_type.h"
 
-/* The keyword arguments of encode_json: 0, or -1 with an error set. */
+/* The keyword arguments of encode_json, without the values: 0, or -1 with an error set. */
 static int encode_keywords(rl_state *state, PyObject *const *values, PyObject *names,
-                           rl_redact *keys, rl_encode_options *options)
+                           rl_redact *keys, rl_encode_options *options, PyObject **large)
 {
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); i++) {
+    int rc = 0;
+
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names) && rc == 0; i++) {
         PyObject *name = PyTuple_GET_ITEM(names, i);
+        PyObject *value = values[i] != Py_None ? values[i] : NULL;
 
         if (PyUnicode_CompareWithASCIIString(name, "redact") == 0) {
-            if (values[i] != Py_None) {
+            if (value != NULL) {
                 options->redact = keys;
-                if (rl_options_redact(state, values[i], keys) < 0) {
-                    return -1;
-                }
+                rc = rl_options_redact(state, value, keys);
             }
         } else if (PyUnicode_CompareWithASCIIString(name, "max_payload") == 0) {
-            if (values[i] != Py_None &&
-                rl_options_max_payload(state, values[i], &options->cap) < 0) {
-                return -1;
-            }
+            rc = rl_options_max_payload(state, value, &options->cap);
+        } else if (PyUnicode_CompareWithASCIIString(name, "max_value") == 0) {
+            rc = rl_options_max_value(state, value, &options->max_value);
+        } else if (PyUnicode_CompareWithASCIIString(name, "values") == 0 &&
+                   (value == NULL || PyDict_Check(value))) {
+            *large = value;
         } else {
             PyErr_Format(PyExc_TypeError,
                          "encode_json() got an unexpected keyword argument %R", name);
-            return -1;
+            rc = -1;
         }
     }
-    return 0;
+    return rc;
+}
+
+/* Hands the values over to the dict of the caller's, by name. NULL: drops them. */
+static int give_values(rl_buf *values, PyObject *to)
+{
+    int rc = 0;
+
+    for (size_t at = 0; at < values->len; at += sizeof(rl_value *)) {
+        PyObject *json = NULL;
+        rl_value *value;
+
+        memcpy(&value, values->data + at, sizeof value);
+        if (to != NULL && rc == 0) {
+            json = PyBytes_FromStringAndSize(value->json, (Py_ssize_t)value->len);
+            rc = json != NULL ? PyDict_SetItemString(to, value->name, json) : -1;
+        }
+        Py_XDECREF(json);
+        rl_value_unref(value);
+    }
+    rl_buf_free(values);
+    return rc;
 }
 
 static PyObject *encode_json(PyObject *module, PyObject *const *args, Py_ssize_t count,
@@ -41,24 +65,36 @@ static PyObject *encode_json(PyObject *module, PyObject *const *args, Py_ssize_t
 {
     rl_state *state = PyModule_GetState(module);
     rl_redact keys = {.count = 0};
-    rl_encode_options options = {state, &state->redact, RL_MAX_PAYLOAD, NULL, NULL};
-    PyObject *result = NULL;
+    size_t value_bytes = 0;
+    rl_buf values;
+    rl_encode_options options = {.state = state,
+                                 .redact = &state->redact,
+                                 .cap = RL_MAX_PAYLOAD,
+                                 .max_value = RL_MAX_VALUE,
+                                 .value_bytes = &value_bytes};
+    PyObject *result = NULL, *large = NULL;
     rl_run *run = NULL;
 
     if (count != 1) {
         PyErr_SetString(PyExc_TypeError, "encode_json() takes one positional argument");
         return NULL;
     }
-    if (names == NULL || encode_keywords(state, args + 1, names, &keys, &options) == 0) {
+    rl_buf_init(&values, RL_BUF_MAX);
+    if (names == NULL ||
+        encode_keywords(state, args + 1, names, &keys, &options, &large) == 0) {
         run = rl_state_take_run(state); /* for its arena */
     }
     if (run != NULL) {
+        options.values = large != NULL ? &values : NULL;
         rl_encode(&options, args[0], &run->arena, &run->wide_numbers);
         result =
             run->arena.failed
                 ? PyErr_NoMemory()
                 : PyBytes_FromStringAndSize(run->arena.data, (Py_ssize_t)run->arena.len);
         rl_state_give_run(state, run);
+    }
+    if (give_values(&values, result != NULL ? large : NULL) < 0) {
+        Py_CLEAR(result);
     }
     rl_redact_free(&keys);
     return result;
@@ -67,7 +103,8 @@ static PyObject *encode_json(PyObject *module, PyObject *const *args, Py_ssize_t
 static PyMethodDef module_methods[] = {
     {"encode_json", (PyCFunction)(void (*)(void))encode_json,
      METH_FASTCALL | METH_KEYWORDS,
-     "encode_json(value, *, redact=None, max_payload=None)\n--\n\n"
+     "encode_json(value, *, redact=None, max_payload=None, max_value=None, "
+     "values=None)\n--\n\n"
      "The JSON text (UTF-8) that runlog stores for a value."},
     {"make_handler_type", rl_handler_make_type, METH_VARARGS,
      "make_handler_type(base, parent_command, bubble_up, cancelled, recorder)\n--\n\n"

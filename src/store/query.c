@@ -13,10 +13,10 @@ static const rl_column summary[] = {RL_ID,         RL_WPK_ID,      RL_RUN_ID,
                                     RL_ERROR_TYPE, RL_ERROR_TEXT,  RL_STARTED_AT,
                                     RL_CREATED_AT, RL_UPDATED_AT,  RL_OWNER};
 static const rl_column whole[] = {
-    RL_ID,          RL_WPK_ID,     RL_RUN_ID,     RL_STATUS,
-    RL_DURATION_MS, RL_THREAD_ID,  RL_ERROR_TYPE, RL_ERROR_TEXT,
-    RL_STARTED_AT,  RL_CREATED_AT, RL_UPDATED_AT, RL_INPUTS,
-    RL_OUTPUTS,     RL_NODE_LOGS,  RL_METADATA,   RL_OWNER};
+    RL_ID,         RL_WPK_ID,     RL_RUN_ID,     RL_STATUS,     RL_DURATION_MS,
+    RL_THREAD_ID,  RL_ERROR_TYPE, RL_ERROR_TEXT, RL_STARTED_AT, RL_CREATED_AT,
+    RL_UPDATED_AT, RL_INPUTS,     RL_OUTPUTS,    RL_NODE_LOGS,  RL_METADATA,
+    RL_OWNER,      RL_PARTS};
 
 const rl_column *rl_shape_columns(rl_shape shape, size_t *count)
 {
@@ -151,7 +151,8 @@ void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
     rl_buf_add_text(sql, remove ? RL_SQL_DELETE : RL_SQL_SELECT);
     for (size_t i = 0; i < count && !remove; i++) {
         rl_buf_add_text(sql, i == 0 ? "" : ", ");
-        rl_buf_add_text(sql, rl_columns[columns[i]].name);
+        rl_buf_add_text(sql, columns[i] == RL_PARTS ? dialect->parts
+                                                    : rl_columns[columns[i]].name);
     }
     rl_buf_add_text(sql, RL_SQL_FROM);
     add_conditions(query, dialect, sql, bindings);

@@ -20,7 +20,7 @@ typedef enum rl_shape {
     RL_SHAPE_KEY,     /* id, created_at: the place of a row in the order of pages */
     RL_SHAPE_BRIEF,   /* run_id, status, duration_ms, created_at, owner */
     RL_SHAPE_SUMMARY, /* all but the JSON payloads and the revision */
-    RL_SHAPE_WHOLE,   /* all but the revision */
+    RL_SHAPE_WHOLE,   /* all but the revision, and the parts */
 } rl_shape;
 
 /* The columns of a shape in their order, static; *count gets their number. */
@@ -55,7 +55,8 @@ typedef struct rl_bindings {
 typedef struct rl_dialect {
     const char *time_cast, *id_cast, *int_cast; /* follow a placeholder of this type */
     const char *ids_before, *ids_after;         /* surround the placeholder of the ids */
-    char placeholder;                           /* '?' or '$' */
+    const char *parts; /* gives the parts of a row of workflow_runs, as RL_PARTS */
+    char placeholder;  /* '?' or '$' */
 } rl_dialect;
 
 /* Appends the statement that reads, or with `remove` deletes, what the query selects; a

@@ -12,6 +12,16 @@
 #define RL_SQLITE_IDS_AFTER ", ',', '\",\"') || '\"]'))"
 #define RL_PG_IDS_BEFORE "id = ANY (string_to_array("
 #define RL_PG_IDS_AFTER ", ',')::uuid[])"
+/* The parts of a row, in the order of their names; NULL if it has none. Row and parts are
+ * of one statement, and so of one moment. */
+#define RL_SQLITE_PARTS                                                               \
+    "(SELECT '{' || group_concat('\"' || name || '\":' || data) || '}' FROM (SELECT " \
+    "name, data FROM run_parts WHERE run_parts.wpk_id = workflow_runs.wpk_id "        \
+    "AND run_parts.id = workflow_runs.id ORDER BY name))"
+#define RL_PG_PARTS                                                                \
+    "(SELECT '{' || string_agg('\"' || name || '\":' || data, ',' ORDER BY name) " \
+    "|| '}' FROM run_parts WHERE run_parts.wpk_id = workflow_runs.wpk_id "         \
+    "AND run_parts.id = workflow_runs.id)"
 #define RL_SQL_SINCE "created_at >= "
 #define RL_SQL_UNTIL "created_at < "
 #define RL_SQL_AFTER "(created_at, id) < ("

@@ -24,11 +24,18 @@ typedef enum rl_durability {
     RL_SERVER,  /* committed by the server; "store" in the Python interface */
 } rl_durability;
 
+/* How long a call may wait for a lock. */
+typedef enum rl_wait {
+    RL_NO_WAIT,      /* RL_BUSY instead of waiting, except for the page cache */
+    RL_WAIT,         /* some seconds, then an error */
+    RL_WAIT_BRIEFLY, /* RL_SQLITE_BRIEF_NS for SQLite's, then RL_BUSY */
+} rl_wait;
+
 typedef struct rl_batch {
     rl_run *const *runs; /* borrowed; a NULL-free array */
     size_t count;
     rl_durability durability;
-    bool may_wait; /* false: RL_BUSY instead of waiting, except for the page cache */
+    rl_wait may_wait;
 } rl_batch;
 
 /* Runs to delete, batch by batch. */
@@ -49,10 +56,12 @@ typedef struct rl_store rl_store;
 typedef struct rl_store_ops {
     const char *name; /* "sqlite" or "postgres" */
 
-    /* Connects and applies the migrations, at the first call that succeeds. */
+    /* Connects and applies the migrations, at the first call that succeeds. RL_BUSY when
+     * another program holds the lock of the SQLite file: `write` and `query` open it. */
     rl_status (*prepare)(rl_store *store, rl_err *err);
 
-    /* Writes all runs in one transaction, or none. A run whose (wpk_id, run_id) has a row
+    /* Writes all runs in one transaction, or none; an empty batch only waits for SQLite's
+     * lock. A run whose (wpk_id, run_id) has a row
      * is merged into it, see merge_sql.h. */
     rl_status (*write)(rl_store *store, const rl_batch *batch, rl_err *err);
 

@@ -123,6 +123,7 @@ static inline void finish(rl_graphs *graphs, uint64_t number, rl_outcome outcome
     rl_graph *graph = rl_graphs_take(graphs, key_of(number));
 
     REQUIRE(graph != NULL);
+    CHECK(rl_graphs_settle(graphs, graph, true));
     rl_graph_write(graph, &end, run);
     rl_graph_free(graph);
     CHECK(!run->arena.failed);

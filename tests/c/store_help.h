@@ -229,6 +229,15 @@ static inline rl_run *new_own_run(unsigned number, const char *run_id, const cha
     return run;
 }
 
+/* Gives the run parts: a JSON object. */
+static inline void set_parts(rl_run *run, const char *parts, rl_parts_use use)
+{
+    size_t at = rl_run_begin(run);
+
+    rl_buf_add_text(&run->arena, parts);
+    rl_run_end_parts(run, at, use);
+}
+
 /* Writes a run, and frees it. */
 static inline rl_status write_run(rl_store *store, rl_run *run, bool may_wait,
                                   rl_err *err)

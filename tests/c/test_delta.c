@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "core/alloc.h"
+#include "core/value.h"
 #include "exactly.h"
 #include "failing.h"
 #include "object_help.h"
@@ -490,6 +491,25 @@ static void change(struct object *object, uint64_t *state)
     }
 }
 
+/* Moves what a snapshot needs into another arena, and overwrites the old one. False
+ * without memory. */
+static bool detach(struct history *history)
+{
+    size_t size = rl_snapshot_detached_size(&history->snapshot);
+    rl_buf arena;
+
+    rl_buf_init(&arena, RL_BUF_MAX);
+    if (!rl_buf_reserve(&arena, size)) {
+        return false;
+    }
+    rl_snapshot_detach(&history->snapshot, history->arena.data, &arena);
+    CHECK(!arena.failed && arena.len <= size);
+    memset(history->arena.data, '#', history->arena.len);
+    rl_buf_free(&history->arena);
+    history->arena = arena;
+    return true;
+}
+
 /* Every version of a randomly changing state is restored. */
 static void test_states_are_restored(void)
 {
@@ -513,6 +533,9 @@ static void test_states_are_restored(void)
             change(&object, &state);
             text = object_text(&object);
             CHECK(store_and_restore(&history, text, follow));
+            if (round % 2 == 1 && random_below(&state, 8) == 0) {
+                CHECK(detach(&history));
+            }
             free(text);
         }
         deltas += history.deltas;
@@ -524,6 +547,72 @@ static void test_states_are_restored(void)
         }
     }
     CHECK(deltas > all / 3 && deltas < all); /* both ways were taken */
+}
+
+/* Texts that have left the arena are still compared: equal ones cost nothing, and a long
+ * array may grow, before it leaves and after. */
+static void test_texts_that_left_the_arena(void)
+{
+    static const char *const states[] = {
+        "{" PAD ",\"l\":[" PAD50 "e0," PAD50 "e0," PAD50 "e0],\"s\":1}",
+        "{" PAD ",\"l\":[" PAD50 "e0," PAD50 "e0," PAD50 "e0],\"s\":2}",
+        "{" PAD ",\"l\":[" PAD50 "e0," PAD50 "e0," PAD50 "e0,1],\"s\":2}",
+        "{" PAD ",\"l\":[" PAD50 "e0," PAD50 "e0," PAD50 "e0,1,2],\"s\":2}",
+        "{" PAD ",\"l\":[" PAD50 "e0," PAD50 "e0," PAD50 "e0,1,3],\"s\":2}",
+        "{" PAD ",\"l\":[" PAD50 "e0," PAD50 "e0," PAD50 "e0,1,3],\"t\":[]}",
+    };
+    static const char *const deltas[] = {
+        "{\"since\":null,\"set\":{\"s\":2}}",
+        "{\"since\":0,\"append\":{\"l\":[1]}}",
+        "{\"since\":1,\"append\":{\"l\":[2]}}",
+        NULL,
+        "{\"since\":3,\"set\":{\"t\":[]},\"unset\":[\"s\"]}",
+    };
+    const size_t count = sizeof states / sizeof *states;
+
+    for (unsigned when = 0; when < 1U << (count - 1); when++) { /* in all orders */
+        static struct history history;
+
+        begin_history(&history);
+        for (size_t i = 0; i < count; i++) {
+            size_t at = history.arena.len;
+
+            CHECK(store_and_restore(&history, states[i], true));
+            if (i > 0 && deltas[i - 1] != NULL) {
+                CHECK_SAME(history.arena.data + at, history.arena.len - at, deltas[i - 1],
+                           strlen(deltas[i - 1]));
+            }
+            if (when >> i & 1) {
+                CHECK(detach(&history));
+            }
+        }
+        end_history(&history);
+    }
+}
+
+/* A change of any byte, or of the length, changes the hash, of short texts and long
+ * ones. */
+static void test_hashes_tell_texts_apart(void)
+{
+    static const size_t sizes[] = {0, 1, 7, 8, 129, 2047, 2048, 2049, 3072, 5000};
+    static char text[5001];
+
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        uint64_t whole[2], again[2], other[2];
+
+        memset(text, 'a', sizeof text);
+        rl_value_hash(text, sizes[i], whole);
+        rl_value_hash(text, sizes[i], again);
+        CHECK(memcmp(whole, again, sizeof whole) == 0);
+        rl_value_hash(text, sizes[i] + 1, other);
+        CHECK(memcmp(whole, other, sizeof whole) != 0);
+        for (size_t at = 0; at < sizes[i]; at++) {
+            text[at] ^= 1;
+            rl_value_hash(text, sizes[i], other);
+            CHECK(whole[0] != other[0] && whole[1] != other[1]);
+            text[at] ^= 1;
+        }
+    }
 }
 
 static void check_split(const char *text)
@@ -620,6 +709,9 @@ static bool store_states(char *const *texts, size_t count)
     begin_history(&history);
     for (size_t i = 0; i < count && stored; i++) {
         stored = store_and_restore(&history, texts[i], i % 5 != 3);
+        if (i % 16 == 15) {
+            stored = stored && detach(&history);
+        }
     }
     end_history(&history);
     return stored;
@@ -667,6 +759,8 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_objects_without_a_delta),
     CHECK_TEST(test_many_keys_take_bounded_time),
     CHECK_TEST(test_states_are_restored),
+    CHECK_TEST(test_texts_that_left_the_arena),
+    CHECK_TEST(test_hashes_tell_texts_apart),
     CHECK_TEST(test_members_are_split),
     CHECK_TEST(test_without_memory),
 };

@@ -13,6 +13,8 @@
 
 #include <stdlib.h>
 
+static const rl_json_value no_values = {NULL, 0};
+
 /* Checks the text that is found; want: NULL for none. */
 static void check_found(const char *outputs, const char *path, const char *want)
 {
@@ -22,13 +24,13 @@ static void check_found(const char *outputs, const char *path, const char *want)
     bool found;
 
     rl_buf_init(&out, RL_BUF_MAX);
-    found = rl_embed_text_find(copy, len, path, &out);
+    found = rl_embed_text_find(copy, len, path, no_values, &out);
     rl_buf_add_char(&out, '\0');
     if (found != (want != NULL) || strcmp(out.data, want != NULL ? want : "") != 0) {
         CHECK_STR(outputs, "found as it should be");
         CHECK_STR(found ? out.data : "(none)", want != NULL ? want : "(none)");
     }
-    CHECK(rl_embed_text_has(copy, len, path) == found);
+    CHECK(rl_embed_text_has(copy, len, path, no_values) == found);
     rl_buf_free(&out);
     free(copy);
 }
@@ -171,11 +173,12 @@ static void test_mutations(void)
         len -= random_below(&state, 8) == 0 ? random_below(&state, len) : 0;
         copy = exactly(text, len);
         rl_buf_init(&out, RL_BUF_MAX);
-        has = rl_embed_text_has(copy, len, NULL);
-        CHECK(rl_embed_text_find(copy, len, NULL, &out) == has);
+        has = rl_embed_text_has(copy, len, NULL, no_values);
+        CHECK(rl_embed_text_find(copy, len, NULL, no_values, &out) == has);
         CHECK(has == (out.len > 0));
         CHECK(out.len < len);
-        (void)rl_embed_text_has(copy, len, "messages.-1.kwargs.content.0.text");
+        (void)rl_embed_text_has(copy, len, "messages.-1.kwargs.content.0.text",
+                                no_values);
         found += has;
         missing += !has;
         rl_buf_free(&out);
@@ -183,6 +186,49 @@ static void test_mutations(void)
     }
     CHECK(found > 5000);
     CHECK(missing > 10000);
+}
+
+/* A large text is beside the outputs, or else the head of its mark counts. */
+static void test_values(void)
+{
+    static const char values[] = "{\"aa\":\"the \\u00e4 whole\",\"bb\":\"\\u0020 \"}";
+    static const struct {
+        const char *outputs, *path, *with, *without;
+    } cases[] = {
+#define MARK(name) "{\"$value\":\"" name "\",\"bytes\":9,\"head\":\"the\"}"
+        {"{\"text\":" MARK("aa") "}", NULL, "the \xc3\xa4 whole", "the"},
+        {"{\"text\":" MARK("bb") "}", NULL, NULL, "the"},
+        {"{\"text\":" MARK("cc") "}", NULL, "the", "the"},
+        {"{\"messages\":[{\"content\":" MARK("aa") "}]}", NULL, "the \xc3\xa4 whole",
+         "the"},
+        {"{\"messages\":[{\"content\":[{\"type\":\"text\",\"text\":" MARK(
+             "aa") "},"
+                   "\"and\"," MARK("aa") "]}]}",
+         NULL, "the \xc3\xa4 whole\nand\nthe \xc3\xa4 whole", "the\nand\nthe"},
+        {"{\"a\":[" MARK("aa") "]}", "a.0", "the \xc3\xa4 whole", "the"},
+        {"{\"text\":{\"$value\":\"cc\"}}", NULL, NULL, NULL},
+        {"{\"text\":{\"$value\":1,\"head\":\"x\"}}", NULL, NULL, NULL},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const rl_json_value given[] = {{values, sizeof values - 1}, no_values};
+        const char *want[] = {cases[i].with, cases[i].without};
+
+        for (int j = 0; j < 2; j++) {
+            const size_t len = strlen(cases[i].outputs);
+            rl_buf out;
+            bool found;
+
+            rl_buf_init(&out, RL_BUF_MAX);
+            found =
+                rl_embed_text_find(cases[i].outputs, len, cases[i].path, given[j], &out);
+            rl_buf_add_char(&out, '\0');
+            CHECK_STR(found ? out.data : "(none)", want[j] != NULL ? want[j] : "(none)");
+            CHECK(found ==
+                  rl_embed_text_has(cases[i].outputs, len, cases[i].path, given[j]));
+            rl_buf_free(&out);
+        }
+    }
 }
 
 static void test_without_memory(void)
@@ -194,8 +240,8 @@ static void test_without_memory(void)
 
     rl_buf_init(&out, RL_BUF_MAX);
     rl_set_allocator(&allocator);
-    CHECK(!rl_embed_text_find(outputs, sizeof outputs - 1, NULL, &out));
-    CHECK(rl_embed_text_has(outputs, sizeof outputs - 1, NULL));
+    CHECK(!rl_embed_text_find(outputs, sizeof outputs - 1, NULL, no_values, &out));
+    CHECK(rl_embed_text_has(outputs, sizeof outputs - 1, NULL, no_values));
     rl_set_allocator(NULL);
     CHECK(out.failed);
     CHECK_INT(failing.count, 1);
@@ -203,8 +249,9 @@ static void test_without_memory(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_text),      CHECK_TEST(test_messages),       CHECK_TEST(test_paths),
-    CHECK_TEST(test_mutations), CHECK_TEST(test_without_memory),
+    CHECK_TEST(test_text),   CHECK_TEST(test_messages),
+    CHECK_TEST(test_paths),  CHECK_TEST(test_mutations),
+    CHECK_TEST(test_values), CHECK_TEST(test_without_memory),
 };
 
 CHECK_MAIN(tests)

@@ -34,6 +34,9 @@ static void make_runs(void)
     for (int i = 0; i < FIRST + 3; i++) {
         runs[i] = new_run("w", names[i], "completed");
         runs[i]->is_own = i % 2 == 1;
+        if (!runs[i]->is_own) {
+            set_parts(runs[i], "{\"00\":\"v\",\"n0\":1}", RL_PARTS_JOIN);
+        }
         set_text(runs[i], RL_OUTPUTS, payload);
         runs[i]->started_at = runs[i]->created_at;
     }
@@ -175,6 +178,12 @@ static void check_file(struct used *used)
     CHECK_INT(count_of(used->path, "journal",
                        "length(outputs) <> 6000 OR started_at IS NOT created_at"),
               0);
+    CHECK_INT(sql_int(used->path,
+                      "SELECT count(*) FROM (SELECT own, parts, parts_use FROM journal "
+                      "UNION ALL SELECT own, parts, parts_use FROM journal_rejected) "
+                      "WHERE CASE WHEN own THEN parts NOTNULL "
+                      "ELSE ifnull(length(parts), 0) + parts_use <> 19 END"),
+              0);
 }
 
 /* Uses the journal without faults until it is empty. */
@@ -188,7 +197,8 @@ static void empty_journal(struct used *used)
     if (used->journal == NULL) {
         return;
     }
-    CHECK_STR(rl_journal_file_open(used->journal, &err) == RL_OK ? "" : err.text, "");
+    CHECK_STR(rl_journal_file_open(used->journal, RL_WAIT, &err) == RL_OK ? "" : err.text,
+              "");
     check_file(used);
     last = sql_int(used->path, "SELECT max(ifnull((SELECT max(seq) FROM journal), 0), "
                                "(SELECT settled FROM journal_lease))");
@@ -234,7 +244,7 @@ static void begin(struct used *used)
     fresh_path(used->path);
     help_need(rl_journal_file_new(used->path, the_migrations(), NULL, &used->journal,
                                   &err) == RL_OK &&
-                  rl_journal_file_open(used->journal, &err) == RL_OK,
+                  rl_journal_file_open(used->journal, RL_WAIT, &err) == RL_OK,
               "a journal");
     atomic_store(&fault.kinds, kinds);
 }

@@ -146,6 +146,8 @@ static long server_int(const char *wpk_id, const char *sql)
     return number;
 }
 
+#define COUNT_PARTS \
+    "(SELECT count(*) FROM run_parts WHERE wpk_id = $1 AND id = workflow_runs.id)"
 #define SERVER_RUN "SELECT count(*) FROM workflow_runs WHERE wpk_id = $1 AND "
 
 static rl_status new_server_recorder(struct scene *scene, rl_err *err)
@@ -194,6 +196,8 @@ static void begin_scene(struct scene *scene)
         one->run = new_run(scene->wpk_id, i % 2 == 0 ? name : "same", "completed");
         if (i % 2 == 1) { /* runs that have one name */
             make_own(one->run);
+            set_parts(one->run, "{\"00\":\"v\",\"n0\":1}",
+                      i % 4 == 1 ? RL_PARTS_JOIN : RL_PARTS_ADD);
         }
         set_text(one->run, RL_OUTPUTS, payload);
         one->durability = i < THREADS ? RL_SERVER : durabilities[i - THREADS];
@@ -233,17 +237,23 @@ static void log_together(struct scene *scene)
     }
 }
 
+/* Whether the server has the run, and for one with parts the value, and the node log where
+ * it belongs. */
 static bool is_on_server(struct scene *scene, int at)
 {
-    char sql[200];
+    static const char *const parts[] = {
+        "run_id NOT LIKE 'same%'",
+        "run_id LIKE 'same%' AND node_logs = '[1]' AND 1 = " COUNT_PARTS,
+        "run_id NOT LIKE 'same%'",
+        "run_id LIKE 'same%' AND node_logs IS NULL AND 2 = " COUNT_PARTS};
+    char sql[400];
 
     if (server_int(scene->wpk_id, "SELECT count(to_regclass('workflow_runs')) WHERE $1 "
                                   "<> ''") != 1) {
         return false; /* the tables do not exist */
     }
-    snprintf(sql, sizeof sql,
-             SERVER_RUN "outputs->>'text' = 'r%d of ' || $1 AND run_id %s", at,
-             at % 2 == 0 ? "NOT LIKE 'same%'" : "LIKE 'same%'");
+    snprintf(sql, sizeof sql, SERVER_RUN "outputs->>'text' = 'r%d of ' || $1 AND %s", at,
+             parts[at % 4]);
     return server_int(scene->wpk_id, sql) == 1;
 }
 

@@ -38,6 +38,11 @@ static void make_runs(void)
         if (i == 2 || i == 3) { /* so the second is stored as b2~2 */
             make_own(runs[i]);
         }
+        if (i == 1) {
+            set_parts(runs[i], "{\"00\":\"v\",\"n0\":1,\"n1\":2}", RL_PARTS_JOIN);
+        } else if (i == 2 || i == 3) {
+            set_parts(runs[i], "{\"00\":\"v\"}", RL_PARTS_ADD);
+        }
         set_text(runs[i], RL_OUTPUTS, payload); /* more than a page */
         runs[i]->started_at = runs[i]->created_at;
     }
@@ -116,6 +121,9 @@ static void check_file(struct used *used)
     CHECK(!used->removed || count_runs(used->path, "run_id = 'b0'") == 0);
     CHECK(!used->single || count_runs(used->path, "run_id = 'single'") == 1);
     CHECK_INT(whole, count_runs(used->path, "1"));
+    CHECK_INT(count_runs(used->path, "run_id = 'b1' AND node_logs IS NOT '[1,2]'"), 0);
+    CHECK_INT(sql_int(used->path, "SELECT count(*) FROM run_parts"),
+              count_runs(used->path, "run_id = 'b1' OR run_id LIKE 'b2%'"));
 }
 
 /* Uses the store without faults, closes it, and checks the file. */

@@ -174,6 +174,44 @@ static void test_seqs_are_not_reused(void)
     close_scene(&scene);
 }
 
+/* Gives the run parts, and takes it to the journal, or with `direct` to the server. */
+static void log_parts(struct scene *scene, const char *status, const char *parts,
+                      rl_parts_use use, bool direct)
+{
+    rl_run *run = new_own_run(1, "r", status, NULL);
+    const rl_batch batch = {&run, 1, direct ? RL_SERVER : RL_JOURNAL, true};
+    rl_err err = {.code = RL_OK};
+
+    set_parts(run, parts, use);
+    CHECK_INT(direct ? rl_journal_write(scene->journal, &batch, &err)
+                     : rl_journal_append(scene->journal, &batch, &err),
+              RL_OK);
+    rl_run_free(run);
+}
+
+/* The server would join the parts before it has them all. */
+static void test_joining_does_not_overtake_the_journal(void)
+{
+    struct scene scene;
+
+    open_server();
+    open_scene(&scene, NULL, getenv("TEST_DSN"));
+    CHECK_INT(write_to_server(&scene, "before", NULL), RL_OK);
+    log_parts(&scene, "running", "{\"n0000000000\":0}", RL_PARTS_ADD, false);
+    log_parts(&scene, "completed", "{\"n0000000001\":1}", RL_PARTS_JOIN, true);
+    CHECK_INT(write_to_server(&scene, "another", NULL), RL_OK); /* needs not wait */
+    CHECK_INT(sql_int(scene.path, WAITING), 2);
+    CHECK_INT(server_int("SELECT count(*) FROM workflow_runs"), 2);
+    (void)rl_journal_forward(scene.journal, &never);
+    CHECK_INT(server_int("SELECT count(*) FROM workflow_runs WHERE node_logs = '[0, 1]' "
+                         "AND status = 'completed'"),
+              1);
+    CHECK_INT(server_int("SELECT count(*) FROM run_parts"), 0);
+    log_parts(&scene, "completed", "{\"n0000000001\":1}", RL_PARTS_JOIN, true);
+    CHECK_INT(sql_int(scene.path, WAITING), 0); /* nothing to follow */
+    close_scene(&scene);
+}
+
 /* Starts a process that holds the lease until it is killed. */
 static pid_t start_holder(const char *path)
 {
@@ -470,6 +508,7 @@ static void test_callers_do_not_probe(void)
 static const struct check_test tests[] = {
     CHECK_TEST(test_journal_is_forwarded),
     CHECK_TEST(test_seqs_are_not_reused),
+    CHECK_TEST(test_joining_does_not_overtake_the_journal),
     CHECK_TEST(test_lease_ends_with_its_process),
     CHECK_TEST(test_lease_of_another_host_expires),
     CHECK_TEST(test_finishing_needs_the_lease),

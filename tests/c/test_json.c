@@ -1,4 +1,4 @@
-/* Tests of core/json.h: the writer below its cap (test_json_cut.c has the cuts), and
+/* Tests of core/json.h: the writer, up to its cap, and
  * rl_json_widen, against strtod().
  */
 #include "core/json.h"
@@ -71,10 +71,38 @@ static void test_a_full_buffer_fails(void)
         put_small_document(&json);
         rl_json_end(&json);
         CHECK(buf.len <= max);
-        CHECK(buf.failed || is_json(buf.data, buf.len));
+        CHECK(buf.failed || json.over || is_json(buf.data, buf.len));
+        CHECK(buf.failed ||
+              json.over == (max % 3 == 0 && max / 2 < sizeof SMALL_DOCUMENT - 1));
         CHECK(buf.failed || max >= sizeof SMALL_DOCUMENT / 2);
         rl_buf_free(&buf);
     }
+}
+
+/* A text that is longer than its cap is known as soon as it is, with its brackets. */
+static void test_the_cap(void)
+{
+    char text[400];
+    rl_json json;
+    rl_buf buf;
+
+    memset(text, 'x', sizeof text);
+    rl_buf_init(&buf, RL_BUF_MAX);
+    for (size_t cap = 0; cap < 2 * sizeof SMALL_DOCUMENT; cap++) {
+        rl_buf_reset(&buf, RL_BUF_MAX);
+        rl_json_begin(&json, &buf, cap);
+        put_small_document(&json);
+        CHECK(json.over == (cap < sizeof SMALL_DOCUMENT - 1));
+    }
+    for (size_t cap = 350; cap < 450; cap++) {
+        rl_buf_reset(&buf, RL_BUF_MAX);
+        rl_json_begin(&json, &buf, cap);
+        rl_json_open(&json, '[');
+        rl_json_text(&json, text, sizeof text);
+        CHECK(json.over == (cap < sizeof text + 4));
+        CHECK(buf.cap <= 4096);
+    }
+    rl_buf_free(&buf);
 }
 
 /* Whether the container at a depth of test_the_deepest_nesting is an object. */
@@ -184,7 +212,7 @@ static void test_widen_leaves_the_rest(void)
 static const struct check_test tests[] = {
     CHECK_TEST(test_small_document),        CHECK_TEST(test_the_deepest_nesting),
     CHECK_TEST(test_a_full_buffer_fails),   CHECK_TEST(test_widen_numbers),
-    CHECK_TEST(test_widen_leaves_the_rest),
+    CHECK_TEST(test_widen_leaves_the_rest), CHECK_TEST(test_the_cap),
 };
 
 CHECK_MAIN(tests)

@@ -163,6 +163,14 @@ def check_stored(query: Any, acknowledged: Sequence[str]) -> None:
     assert set(logged.values()) <= {1}, logged.most_common(5)
 
 
+def fold_in(path: str | Path) -> None:
+    """Have the next recorder fold in what killed processes may have left beside."""
+    if Path(f"{path}-beside").exists():
+        with runlog.Recorder(sqlite_path=str(path)) as recorder:
+            recorder.list_runs(limit=1)
+            assert recorder.flush(60)
+
+
 def check_file(path: str | Path) -> None:
     """A SQLite file is in order."""
     with closing(sqlite3.connect(path)) as connection:

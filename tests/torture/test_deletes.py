@@ -117,7 +117,7 @@ def test_nobody_waits_for_a_deletion(
 
 
 FORKS = """
-import os, threading
+import os, threading, time
 import runlog
 with runlog.Recorder(**{options}) as recorder:
     deletion = threading.Thread(target=recorder.delete_runs, kwargs={{"wpk_id": "old"}})
@@ -128,6 +128,7 @@ with runlog.Recorder(**{options}) as recorder:
             os._exit(0)
         os.waitpid(pid, 0)
         forks += deletion.is_alive()
+        time.sleep(0.02)  # else the file is closed more often than it is open
     print(forks)
 """
 

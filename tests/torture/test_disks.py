@@ -231,10 +231,13 @@ def delete(path: Path, suffixes: tuple[str, ...]) -> None:
                 file.unlink()
 
 
-def check_reported(texts: list[str], path: Path, times: int) -> None:
-    """Each deletion is an ERROR, once, with the path in it."""
+def check_reported(texts: list[str], path: Path, times: int, processes: int = 1) -> None:
+    """Each deletion is an ERROR, once, with the path in it.
+
+    Of several processes, one may have opened the file that another replaces at once.
+    """
     found = [text for text in texts if "was deleted" in text]
-    assert len(found) == times, texts
+    assert times <= len(found) <= times * processes, texts
     for text in found:
         assert text.startswith("ERROR: ")
         assert str(path) in text
@@ -281,7 +284,7 @@ def test_a_journal_deleted_under_load_is_recreated(
     ended = {program: program.wait() for program in programs}
     for program, one in ended.items():
         assert one.printed["flushed"], one.printed
-        check_reported(one.printed["texts"], path, 3)
+        check_reported(one.printed["texts"], path, 3, processes)
         found = set(logged_ids(database.query))
         assert set(one.acknowledged[before[program] :]) <= found
     check_file(path)
@@ -358,6 +361,7 @@ def test_a_deleted_store_is_recreated(
             for thread in range(4)
             for number in range(deleted[thread] + 1, acknowledged[thread] + 1)
         }
+        assert recorder.flush()
         kept = logged_ids(store.query)
         assert expected <= set(kept)
         assert set(kept.values()) == {1}

@@ -22,6 +22,7 @@ from torture.programs import (
     Switch,
     check_file,
     check_stored,
+    fold_in,
     forward,
     logged_ids,
     refused_dsn,
@@ -44,6 +45,7 @@ def run_forking(store: Store, tmp_path: Path, name: str, *args: Any) -> Ended:
     program = Program("forking", name, *map(str, args), folder=tmp_path, env=store.env)
     ended = program.wait()
     if store.kind == "sqlite":
+        fold_in(store.options["sqlite_path"])
         check_file(store.options["sqlite_path"])
     elif name != "node_forks":  # the handler's runs go by the journal
         assert not Path(store.options["sqlite_path"]).exists()
@@ -106,6 +108,8 @@ def test_children_record_after_the_parent_has_exited(
     ended = program.wait()  # at the end of the pipes, so of the last child
     ends = {f"end-{number}" for number in range(4)}
     assert ends <= set(ended.acknowledged)
+    if store.kind == "sqlite":
+        fold_in(store.options["sqlite_path"])
     check_stored(store.query, [name for name in ended.acknowledged if name not in ends])
     assert len(ended.acknowledged) == 1 + 200 + 4
 

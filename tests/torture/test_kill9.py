@@ -20,6 +20,7 @@ from conftest import SANITIZED
 from fixtures_proxy import Proxied
 from fixtures_store import Store
 from torture.load import journal_rows
+from torture.programs import fold_in
 from torture.writers import Writers, check_file
 
 import runlog
@@ -73,6 +74,8 @@ def test_kill(store: Store, start_writers: Callable[[dict[str, str]], Writers]) 
     kill_at_random(writers, store.kind)
     if store.kind == "postgres":
         check_drained(store.options)
+    else:
+        fold_in(store.options["sqlite_path"])
     check_file(store.options["sqlite_path"])
     writers.check(store.query)
 

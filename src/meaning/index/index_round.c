@@ -142,10 +142,12 @@ static void add_text(rl_index_stage *stage, texts *all, const rl_outbox_job *job
     const rl_outbox_jobs *jobs = &stage->jobs;
     const rl_openai_options *wanted = &stage->parts->services->options.openai;
     rl_buf *buf = &stage->texts;
+    const rl_json_value values = {rl_outbox_text(jobs, job->values), job->values_len};
     size_t at = buf->len;
-    bool has_text = !job->run_deleted &&
-                    rl_embed_text_find(rl_outbox_text(jobs, job->outputs),
-                                       job->outputs_len, stage->parts->rule->path, buf);
+    bool has_text =
+        !job->run_deleted &&
+        rl_embed_text_find(rl_outbox_text(jobs, job->outputs), job->outputs_len,
+                           stage->parts->rule->path, values, buf);
     bool is_embedded = has_text && job->dim > 0 && !buf->failed &&
                        (wanted->dimensions == 0 || wanted->dimensions == job->dim) &&
                        strcmp(rl_outbox_text(jobs, job->model), wanted->model) == 0 &&

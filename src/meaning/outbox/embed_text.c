@@ -1,8 +1,6 @@
 /* The text of a run. See embed_text.h. */
 #include "meaning/outbox/embed_text.h"
 
-#include "core/json_read.h"
-
 #include <stdint.h>
 
 #define KEY(name) (name), sizeof(name) - 1
@@ -57,13 +55,26 @@ static bool is_text(rl_json_value value)
     return !blank;
 }
 
-/* The text of a block of a message's content; empty when it has none. */
-static rl_json_value block_text(rl_json_value block)
+/* The value for a mark, or its head; any other JSON as it is. */
+static rl_json_value resolve(rl_json_value json, rl_json_value values)
 {
-    rl_json_value text = block;
+    rl_json_value name = rl_json_member(json, KEY("$value")), found = {NULL, 0};
+
+    if (rl_json_kind_of(name) == RL_JSON_STRING) {
+        name = rl_json_inside(name);
+        found = rl_json_member(values, name.text, name.len);
+        json = found.len > 0 ? found : rl_json_member(json, KEY("head"));
+    }
+    return json;
+}
+
+/* The text of a block of a message's content; empty when it has none. */
+static rl_json_value block_text(rl_json_value block, rl_json_value values)
+{
+    rl_json_value text = block = resolve(block, values);
 
     if (rl_json_kind_of(block) == RL_JSON_OBJECT) {
-        text = rl_json_member(block, KEY("text"));
+        text = resolve(rl_json_member(block, KEY("text")), values);
         if (!rl_json_equals(rl_json_member(block, KEY("type")), KEY("text"))) {
             text.len = 0;
         }
@@ -72,19 +83,21 @@ static rl_json_value block_text(rl_json_value block)
 }
 
 /* Appends the text of a content to out, unless that is NULL; false when it has none. */
-static bool add_content(rl_json_value content, rl_buf *out)
+static bool add_content(rl_json_value content, rl_json_value values, rl_buf *out)
 {
     rl_json_reader reader;
     rl_json_value none, block, text;
-    bool found = is_text(content);
+    bool found;
 
+    content = resolve(content, values);
+    found = is_text(content);
     if (found && out != NULL) {
         (void)rl_json_unescape(content, out);
     }
     if (rl_json_kind_of(content) == RL_JSON_ARRAY) {
         rl_json_enter(&reader, content);
         while ((out != NULL || !found) && rl_json_next(&reader, &none, &block)) {
-            text = block_text(block);
+            text = block_text(block, values);
             if (text.len > 0 && out != NULL) {
                 if (found) {
                     rl_buf_add_char(out, '\n');
@@ -131,26 +144,30 @@ static void find_members(rl_json_value outputs, rl_json_value *text,
 }
 
 /* Finds the text, and appends it to out, unless that is NULL. */
-static bool find(const char *json, size_t len, const char *path, rl_buf *out)
+static bool find(const char *json, size_t len, const char *path, rl_json_value values,
+                 rl_buf *out)
 {
     rl_json_value outputs, text, messages;
     bool found;
 
     if (path != NULL) {
         return rl_json_read(json, len, &outputs) &&
-               add_content(rl_json_find(outputs, path), out);
+               add_content(rl_json_find(outputs, path), values, out);
     }
     find_members(rl_json_unchecked(json, len), &text, &messages);
-    found = is_text(text) && add_content(text, out);
-    return found || add_content(content_of(rl_json_last(messages)), out);
+    text = resolve(text, values);
+    found = is_text(text) && add_content(text, values, out);
+    return found || add_content(content_of(rl_json_last(messages)), values, out);
 }
 
-bool rl_embed_text_find(const char *outputs, size_t len, const char *path, rl_buf *out)
+bool rl_embed_text_find(const char *outputs, size_t len, const char *path,
+                        rl_json_value values, rl_buf *out)
 {
-    return find(outputs, len, path, out) && !out->failed;
+    return find(outputs, len, path, values, out) && !out->failed;
 }
 
-bool rl_embed_text_has(const char *outputs, size_t len, const char *path)
+bool rl_embed_text_has(const char *outputs, size_t len, const char *path,
+                       rl_json_value values)
 {
-    return find(outputs, len, path, NULL);
+    return find(outputs, len, path, values, NULL);
 }

@@ -28,9 +28,11 @@ bool rl_outbox_state_parse(const char *name, rl_outbox_state *state)
 
 rl_outbox_action rl_outbox_action_of(const rl_embed_rule *rule, const rl_run *run)
 {
-    const rl_slice *outputs = &run->texts[RL_OUTPUTS];
+    const rl_slice *outputs = &run->texts[RL_OUTPUTS], *parts = &run->parts;
+    const rl_json_value values = {parts->given ? run->arena.data + parts->at : NULL,
+                                  parts->len};
     bool has_text = outputs->given && rl_embed_text_has(run->arena.data + outputs->at,
-                                                        outputs->len, rule->path);
+                                                        outputs->len, rule->path, values);
 
     return has_text ? RL_OUTBOX_QUEUE : RL_OUTBOX_REQUEUE;
 }

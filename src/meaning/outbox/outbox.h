@@ -51,6 +51,9 @@ typedef struct rl_outbox_key {
  * megabytes. */
 #define RL_OUTBOX_BYTES ((size_t)8 << 20)
 
+/* A longer value is not read: no embedding server takes that much. As SQL. */
+#define RL_OUTBOX_VALUE "1000000"
+
 /* Which rows to claim. The claimer has them to itself until the lease ends. */
 typedef struct rl_outbox_claim {
     rl_outbox_state state; /* pending, embedded or deleted */
@@ -67,6 +70,7 @@ typedef struct rl_outbox_job {
     size_t wpk_id, run_id, status, model; /* the last three: "" for NULL */
     int64_t created_at;                   /* of the run: microseconds since 1970 */
     size_t outputs, outputs_len;          /* JSON; only of pending rows */
+    size_t values, values_len;            /* JSON of the outputs' values; the same */
     uint64_t text_hash;                   /* of the text that was embedded */
     size_t vector;                        /* float32 [dim] in the arena, aligned */
     uint32_t dim;                         /* 0: no vector */

@@ -70,6 +70,8 @@ static void add_job(rl_outbox_jobs *jobs, int64_t lease, const PGresult *result,
     job.model = add_text(jobs, result, row, 6);
     job.outputs = add_text(jobs, result, row, 8);
     job.outputs_len = (size_t)PQgetlength(result, row, 8);
+    job.values = add_text(jobs, result, row, 12);
+    job.values_len = (size_t)PQgetlength(result, row, 12);
     if (!PQgetisnull(result, row, 10)) {
         size_t bytes = (size_t)PQgetlength(result, row, 10);
 

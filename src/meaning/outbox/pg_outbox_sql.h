@@ -3,6 +3,7 @@
 #ifndef RL_PG_OUTBOX_SQL_H
 #define RL_PG_OUTBOX_SQL_H
 
+#include "meaning/outbox/outbox.h"
 #include "store/postgres/postgres_sql.h"
 
 /* Writes a run and its row of the outbox. One more parameter than RL_PG_INSERT, $19:
@@ -23,28 +24,33 @@
 
 /* Claims rows. Parameters: state, now, until, limit, and the bytes of outputs after which
  * a claim takes no more rows. */
-#define RL_PG_OUTBOX_CLAIM                                                             \
-    "WITH claimable AS (SELECT wpk_id, id, next_attempt_at FROM run_embeddings "       \
-    "WHERE state = $1 AND state <> 'done' AND next_attempt_at <= $2::bigint "          \
-    "ORDER BY next_attempt_at LIMIT $4::bigint FOR UPDATE SKIP LOCKED), "              \
-    "sized AS (SELECT claimable.wpk_id, claimable.id, "                                \
-    "sum(CASE WHEN $1 = 'pending' THEN octet_length(run.outputs::text) END) OVER ("    \
-    "ORDER BY claimable.next_attempt_at, claimable.id "                                \
-    "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before "                     \
-    "FROM claimable LEFT JOIN workflow_runs AS run "                                   \
-    "ON run.wpk_id = claimable.wpk_id AND run.id = claimable.id), "                    \
-    "claimed AS (UPDATE run_embeddings AS entry SET next_attempt_at = $3::bigint, "    \
-    "attempts = entry.attempts + 1, last_error = NULL, "                               \
-    "upserted = entry.upserted OR entry.state = 'embedded' FROM sized "                \
-    "WHERE entry.wpk_id = sized.wpk_id AND entry.id = sized.id "                       \
-    "AND coalesce(sized.before, 0) < $5::bigint RETURNING entry.*) "                   \
-    "SELECT entry.id::text, entry.version::text, entry.attempts::text, entry.wpk_id, " \
-    "run.run_id, run.status, entry.model, "                                            \
-    "(extract(epoch FROM run.created_at) * 1000000)::bigint::text, "                   \
-    "CASE WHEN $1 = 'pending' THEN run.outputs::text END, entry.text_hash::text, "     \
-    "CASE WHEN $1 = 'embedded' THEN entry.vector END, "                                \
-    "CASE WHEN entry.vector IS NOT NULL THEN entry.dim END::text "                     \
-    "FROM claimed AS entry LEFT JOIN workflow_runs AS run "                            \
+#define RL_PG_OUTBOX_CLAIM                                                              \
+    "WITH claimable AS (SELECT wpk_id, id, next_attempt_at FROM run_embeddings "        \
+    "WHERE state = $1 AND state <> 'done' AND next_attempt_at <= $2::bigint "           \
+    "ORDER BY next_attempt_at LIMIT $4::bigint FOR UPDATE SKIP LOCKED), "               \
+    "sized AS (SELECT claimable.wpk_id, claimable.id, "                                 \
+    "sum(CASE WHEN $1 = 'pending' THEN octet_length(run.outputs::text) END) OVER ("     \
+    "ORDER BY claimable.next_attempt_at, claimable.id "                                 \
+    "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before "                      \
+    "FROM claimable LEFT JOIN workflow_runs AS run "                                    \
+    "ON run.wpk_id = claimable.wpk_id AND run.id = claimable.id), "                     \
+    "claimed AS (UPDATE run_embeddings AS entry SET next_attempt_at = $3::bigint, "     \
+    "attempts = entry.attempts + 1, last_error = NULL, "                                \
+    "upserted = entry.upserted OR entry.state = 'embedded' FROM sized "                 \
+    "WHERE entry.wpk_id = sized.wpk_id AND entry.id = sized.id "                        \
+    "AND coalesce(sized.before, 0) < $5::bigint RETURNING entry.*) "                    \
+    "SELECT entry.id::text, entry.version::text, entry.attempts::text, entry.wpk_id, "  \
+    "run.run_id, run.status, entry.model, "                                             \
+    "(extract(epoch FROM run.created_at) * 1000000)::bigint::text, "                    \
+    "CASE WHEN $1 = 'pending' THEN run.outputs::text END, entry.text_hash::text, "      \
+    "CASE WHEN $1 = 'embedded' THEN entry.vector END, "                                 \
+    "CASE WHEN entry.vector IS NOT NULL THEN entry.dim END::text, "                     \
+    "CASE WHEN $1 = 'pending' THEN (SELECT '{' || string_agg('\"' || name || '\":' || " \
+    "data, ',') || '}' "                                                                \
+    "FROM run_parts AS part WHERE part.wpk_id = run.wpk_id AND part.id = run.id "       \
+    "AND name < " RL_SQL_NODES " AND octet_length(data) <= " RL_OUTBOX_VALUE            \
+    " AND strpos(run.outputs::text, name) > 0) END "                                    \
+    "FROM claimed AS entry LEFT JOIN workflow_runs AS run "                             \
     "ON run.wpk_id = entry.wpk_id AND run.id = entry.id"
 
 /* A claimed row. Parameters: id, wpk_id, version, lease. */

@@ -135,6 +135,8 @@ static void add_job(rl_outbox_jobs *jobs, int64_t lease, sqlite3_stmt *stmt)
     job.model = add_text(jobs, stmt, 6);
     job.outputs = add_text(jobs, stmt, 8);
     job.outputs_len = (size_t)sqlite3_column_bytes(stmt, 8);
+    job.values = add_text(jobs, stmt, 12);
+    job.values_len = (size_t)sqlite3_column_bytes(stmt, 12);
     if (sqlite3_column_type(stmt, 10) == SQLITE_BLOB) {
         job.dim = checked_dim(stmt, 10, job.dim);
         job.vector = rl_outbox_add_vector(jobs, sqlite3_column_blob(stmt, 10),
@@ -249,7 +251,7 @@ static rl_status outbox_claim(rl_outbox *outbox, const rl_outbox_claim *wanted,
     rl_outbox_jobs_clear(jobs);
     status = rl_sqlite_file_read(file_of(outbox), find_any, &self, err);
     if (status == RL_OK && self.any) {
-        status = rl_sqlite_file_write(file_of(outbox), false, true, claim, &self, err);
+        status = rl_sqlite_file_write(file_of(outbox), false, RL_WAIT, claim, &self, err);
     }
     if (status != RL_OK) {
         rl_outbox_jobs_clear(jobs);
@@ -362,7 +364,7 @@ static rl_status outbox_finish(rl_outbox *outbox, const rl_outbox_result *result
     finishing self = {results, count};
 
     return count > 0
-               ? rl_sqlite_file_write(file_of(outbox), false, true, finish, &self, err)
+               ? rl_sqlite_file_write(file_of(outbox), false, RL_WAIT, finish, &self, err)
                : RL_OK;
 }
 

@@ -2,6 +2,9 @@
 #ifndef RL_SQLITE_OUTBOX_SQL_H
 #define RL_SQLITE_OUTBOX_SQL_H
 
+#include "meaning/outbox/outbox.h"
+#include "store/parts_sql.h"
+
 /* The row of a run that was logged again. It can be claimed at once, or when the process
  * that has claimed it records its result. */
 #define RL_SQLITE_OUTBOX_REQUEUE                                                 \
@@ -57,7 +60,12 @@
     "run.status, "                                                                      \
     "entry.model, run.created_at, CASE WHEN ?1 = 'pending' THEN run.outputs END, "      \
     "entry.text_hash, CASE WHEN ?1 = 'embedded' THEN entry.vector END, "                \
-    "CASE WHEN entry.vector IS NOT NULL THEN entry.dim END "                            \
+    "CASE WHEN entry.vector IS NOT NULL THEN entry.dim END, "                           \
+    "CASE WHEN ?1 = 'pending' THEN (SELECT '{' || group_concat('\"' || name || '\":' "  \
+    "|| data) || '}' "                                                                  \
+    "FROM run_parts AS part WHERE part.wpk_id = run.wpk_id AND part.id = run.id "       \
+    "AND name < " RL_SQL_NODES " AND length(data) <= " RL_OUTBOX_VALUE                  \
+    " AND instr(run.outputs, name) > 0) END "                                           \
     "FROM run_embeddings AS entry LEFT JOIN workflow_runs AS run ON run.id = entry.id " \
     "WHERE entry.state = ?1 AND entry.state <> 'done' AND entry.next_attempt_at <= ?2 " \
     "AND length(entry.id) = 36 ORDER BY entry.next_attempt_at LIMIT ?3"

@@ -17,7 +17,7 @@ typedef enum rl_kind_of_value {
     RL_AS_FLOAT,     /* a subclass of float */
     RL_AS_BASE64,    /* bytes, bytearray, memoryview */
     RL_AS_DICT,      /* a subclass of dict that iterates as dict does */
-    RL_AS_MAPPING,   /* .items() */
+    RL_AS_MAPPING,   /* its keys, and the value of each */
     RL_AS_LIST,      /* a subclass of list */
     RL_AS_TUPLE,     /* a subclass of tuple */
     RL_AS_SNAPSHOT,  /* list(value): sets and deques, which may change during the walk */

@@ -4,11 +4,14 @@
 #include "core/delta.h"
 #include "py/base/errors.h"
 #include "py/encode/encoder.h"
+#include "py/encode/fit.h"
 #include "py/encode/special_values.h"
 
 #define KEY_LEVELS 2 /* containers as keys within keys */
 #define REPLACED_MAX \
     100               /* values that stand for one another: an Enum of an Enum of ... */
+#define LOG_CAPS 32   /* a node log longer than so many caps is cut as one payload */
+#define LOGS_CAPS 64  /* and a list of them is cut at so many */
 #define SHORT_TEXT 32 /* characters, as rl_copy_clean_inside takes */
 
 /* Writes a str of a few ASCII characters that need no escape, and `tail` after it. False,
@@ -43,9 +46,7 @@ static inline bool put_plain(rl_encoder *self, PyObject *value)
     PyTypeObject *type = Py_TYPE(value);
 
     if (type == &PyUnicode_Type) {
-        if (put_short_text(self, value, ',')) {
-            self->json.item = self->json.buf->len;
-        } else {
+        if (!put_short_text(self, value, ',')) {
             rl_put_text(self, value, false);
         }
     } else if (type == &PyLong_Type) {
@@ -93,46 +94,40 @@ static inline void put(rl_encoder *self, PyObject *value)
     }
 }
 
-static void walk(rl_encoder *self, unsigned base);
+/* The same, out of line. */
+static void put_any(rl_encoder *self, PyObject *value)
+{
+    put(self, value);
+}
+
+static void encode_key(const rl_encoder *outer, PyObject *key, rl_buf *buf);
 
 /* A key that is not a text: its JSON, as text. A second encoder writes it to a separate
  * buffer, as the JSON must be escaped again. */
 static void put_other_key(rl_encoder *self, PyObject *key)
 {
-    rl_encoder inner;
-    const char *text;
+    rl_source source = {.units = RL_UTF8};
     rl_buf buf;
-    size_t len;
 
-    rl_buf_init(&buf, RL_BUF_MAX);
     if (self->key_level == KEY_LEVELS) {
         rl_json_key(&self->json, "<too deep>", 10);
         return;
     }
+    rl_buf_init(&buf, RL_BUF_MAX);
     Py_INCREF(key);
-    rl_encoder_begin(&inner, self->options, NULL, &buf);
-    inner.key_level = self->key_level + 1;
-    put(&inner, key);
-    walk(&inner, 0);
-    rl_json_end(&inner.json);
+    encode_key(self, key, &buf);
+    Py_DECREF(key);
     if (buf.failed) {
         self->json.buf->failed = true;
-    } else if (buf.data[0] == '"') {
-        rl_json_string string;
-
-        text = buf.data + 1;
-        len = buf.len - 2;
-        rl_json_string_begin(&self->json, &string, true);
-        if (rl_buf_reserve(self->json.buf, len)) {
-            memcpy(self->json.buf->data + self->json.buf->len, text, len);
-            rl_json_string_add(&self->json, &string, len);
-        }
-        rl_json_string_end(&self->json, &string);
     } else {
-        rl_json_key(&self->json, buf.data, buf.len);
+        if (buf.data[0] == '"') {
+            buf.len = rl_unescape(buf.data, buf.data + 1, buf.len - 2);
+        }
+        source.data = buf.data;
+        source.count = buf.len;
+        rl_put_source(self, &source, true, NULL);
     }
     rl_buf_free(&buf);
-    Py_DECREF(key);
 }
 
 /* Writes a key; true when the value that belongs to it is not to be stored. */
@@ -146,10 +141,17 @@ static inline bool put_key(rl_encoder *self, PyObject *key)
     } else if (!put_short_text(self, key, ':')) {
         rl_put_text(self, key, true);
     }
-    /* compared as it was written: past the cut nothing is stored anyway */
-    return buf->len >= at + 2 && !self->json.cut &&
+    /* compared as it was written: past the cap nothing is stored anyway */
+    return buf->len >= at + 2 && !self->json.over &&
            rl_redact_match(self->options->redact, buf->data + at, buf->len - at - 2);
 }
+
+static bool put_any_key(rl_encoder *self, PyObject *key)
+{
+    return put_key(self, key);
+}
+
+static const rl_fit_puts fit_puts = {put_any, put_any_key};
 
 static inline void put_member(rl_encoder *self, PyObject *key, PyObject *value)
 {
@@ -159,6 +161,18 @@ static inline void put_member(rl_encoder *self, PyObject *key, PyObject *value)
         rl_put_marker(self, RL_REDACTED);
     } else {
         put(self, value);
+    }
+    Py_DECREF(value);
+}
+
+/* The same, out of line. */
+static void put_pair(rl_encoder *self, PyObject *key, PyObject *value)
+{
+    Py_INCREF(value);
+    if (put_any_key(self, key)) {
+        rl_put_marker(self, RL_REDACTED);
+    } else {
+        put_any(self, value);
     }
     Py_DECREF(value);
 }
@@ -201,17 +215,71 @@ static void walk_list(rl_encoder *self, rl_frame *top)
     rl_encoder_pop(self);
 }
 
-static void walk_pairs(rl_encoder *self, rl_frame *top)
+/* Ends the innermost container, whose iterator has ended. If that has raised, a marker
+ * stands for the container, and the objects in it are not known. */
+static void end_iterator(rl_encoder *self, rl_frame *top)
+{
+    const size_t start = top->start;
+    PyObject *owner = NULL;
+
+    if (PyErr_Occurred()) {
+        owner = Py_NewRef(top->owner);
+        rl_errors_swallow();
+    }
+    rl_encoder_pop(self);
+    if (owner != NULL) {
+        self->json.buf->len = start;
+        rl_links_forget(&self->links, start);
+        rl_put_failure(self, owner);
+        Py_DECREF(owner);
+    }
+}
+
+/* A mapping may make its values when it is asked for them: none is asked for that is not
+ * written. */
+static void walk_keys(rl_encoder *self, rl_frame *top)
 {
     const unsigned depth = self->depth;
 
-    while (top->left > 0 && top->at < PyList_GET_SIZE(top->items) &&
-           !rl_encoder_stopped(self)) {
-        PyObject *pair = Py_NewRef(PyList_GET_ITEM(top->items, top->at++));
+    while (!rl_encoder_stopped(self)) {
+        PyObject *key = PyIter_Next(top->items), *value = NULL;
 
-        top->left--;
+        if (key == NULL) {
+            end_iterator(self, top);
+            return;
+        }
+        if (put_any_key(self, key)) {
+            rl_put_marker(self, RL_REDACTED);
+        } else if (!rl_encoder_stopped(self)) {
+            value = PyObject_GetItem(top->owner, key);
+            if (value != NULL) {
+                put_any(self, value);
+            } else {
+                rl_put_failure(self, top->owner);
+            }
+        }
+        Py_XDECREF(value);
+        Py_DECREF(key);
+        if (self->depth != depth) {
+            return;
+        }
+    }
+    rl_encoder_pop(self);
+}
+
+static void walk_items(rl_encoder *self, rl_frame *top)
+{
+    const unsigned depth = self->depth;
+
+    while (!rl_encoder_stopped(self)) {
+        PyObject *pair = PyIter_Next(top->items);
+
+        if (pair == NULL) {
+            end_iterator(self, top);
+            return;
+        }
         if (PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2) {
-            put_member(self, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
+            put_pair(self, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
         }
         Py_DECREF(pair);
         if (self->depth != depth) {
@@ -234,7 +302,7 @@ static void walk_iterator(rl_encoder *self, rl_frame *top)
             }
             break;
         }
-        put(self, item);
+        put_any(self, item);
         Py_DECREF(item);
         if (self->depth != depth) {
             return;
@@ -250,8 +318,8 @@ static void walk_fields(rl_encoder *self, rl_frame *top)
     while (top->at < PyTuple_GET_SIZE(top->names) && !rl_encoder_stopped(self)) {
         Py_ssize_t at = top->at++;
 
-        put_member(self, PyTuple_GET_ITEM(top->names, at),
-                   PyTuple_GET_ITEM(top->items, at));
+        put_pair(self, PyTuple_GET_ITEM(top->names, at),
+                 PyTuple_GET_ITEM(top->items, at));
         if (self->depth != depth) {
             return;
         }
@@ -273,8 +341,11 @@ static void walk(rl_encoder *self, unsigned base)
         case FRAME_TUPLE:
             walk_list(self, top);
             break;
-        case FRAME_PAIRS:
-            walk_pairs(self, top);
+        case FRAME_KEYS:
+            walk_keys(self, top);
+            break;
+        case FRAME_ITEMS:
+            walk_items(self, top);
             break;
         case FRAME_ITERATOR:
             walk_iterator(self, top);
@@ -286,23 +357,45 @@ static void walk(rl_encoder *self, unsigned base)
     }
 }
 
+/* Writes a value: straight on, and once more if that is longer than the cap. */
+static void write_value(rl_encoder *self, PyObject *value)
+{
+    put_any(self, value);
+    walk(self, 0);
+    if (self->json.over && !self->json.buf->failed) {
+        rl_fit(self, value, &fit_puts);
+    }
+    rl_json_end(&self->json);
+}
+
 /* Encodes a value that is inside of `outer` (NULL: of nothing). */
 static void encode_within(const rl_encode_options *options, PyObject *value,
-                          PyObject *outer, rl_buf *buf, bool *wide_numbers)
+                          PyObject *outer, size_t cap, rl_buf *buf, bool *wide_numbers)
 {
     rl_encoder self;
 
-    rl_encoder_begin(&self, options, outer, buf);
-    put(&self, value);
-    walk(&self, 0);
-    rl_json_end(&self.json);
+    rl_encoder_begin(&self, options, outer, cap, buf);
+    write_value(&self, value);
     *wide_numbers |= self.json.wide_number;
+    rl_encoder_end(&self);
+}
+
+static void encode_key(const rl_encoder *outer, PyObject *key, rl_buf *buf)
+{
+    rl_encode_options options = *outer->options;
+    rl_encoder self;
+
+    options.values = NULL; /* a key stays where it is */
+    rl_encoder_begin(&self, &options, NULL, outer->cap, buf);
+    self.key_level = outer->key_level + 1;
+    write_value(&self, key);
+    rl_encoder_end(&self);
 }
 
 void rl_encode(const rl_encode_options *options, PyObject *value, rl_buf *buf,
                bool *wide_numbers)
 {
-    encode_within(options, value, NULL, buf, wide_numbers);
+    encode_within(options, value, NULL, options->cap, buf, wide_numbers);
 }
 
 /* The members of an open dict. `members` gets the place of each, counted from `start`. */
@@ -318,12 +411,12 @@ static void walk_members(rl_encoder *self, PyObject *dict, size_t start, rl_buf 
 
         Py_INCREF(key);
         Py_INCREF(value);
-        if (put_key(self, key)) {
+        if (put_any_key(self, key)) {
             member.value_at = buf->len - start;
             rl_put_marker(self, RL_REDACTED);
         } else {
             member.value_at = buf->len - start;
-            put(self, value);
+            put_any(self, value);
             walk(self, 1);
         }
         member.key_len = member.value_at - 1 - member.key_at;      /* without the colon */
@@ -337,47 +430,55 @@ static void walk_members(rl_encoder *self, PyObject *dict, size_t start, rl_buf 
 bool rl_encode_members(const rl_encode_options *options, PyObject *value, rl_buf *buf,
                        rl_buf *members, bool *wide_numbers)
 {
-    size_t start = buf->len;
-    bool cut;
+    size_t start = buf->len, members_at = members->len;
+    bool known = false;
     rl_encoder self;
 
-    rl_encoder_begin(&self, options, NULL, buf);
-    put(&self, value);
+    rl_encoder_begin(&self, options, NULL, options->cap, buf);
+    put_any(&self, value);
     if (self.depth == 1 && PyDict_CheckExact(value)) {
         walk_members(&self, value, start, members);
         rl_encoder_pop(&self);
+        known = true;
     } else {
         walk(&self, 0);
     }
-    cut = self.json.cut; /* rl_json_end clears it */
+    if (self.json.over && !buf->failed) {
+        members->len = members_at;
+        known = false;
+        rl_fit(&self, value, &fit_puts);
+    }
     rl_json_end(&self.json);
     *wide_numbers |= self.json.wide_number;
-    if (cut || buf->failed || members->failed) {
+    rl_encoder_end(&self);
+    if (buf->failed || members->failed) {
         return false;
     }
-    return PyDict_CheckExact(value) ||
-           rl_object_split(buf->data + start, buf->len - start, members);
+    return known || rl_object_split(buf->data + start, buf->len - start, members);
 }
 
 /* One node log; the cap holds for each of its members. */
 static void encode_log(const rl_encode_options *options, PyObject *log, rl_buf *buf,
                        bool *wide_numbers)
 {
-    rl_encoder self;
+    const size_t start = buf->len;
     Py_ssize_t at = 0, left = PyDict_GET_SIZE(log);
     PyObject *key, *value;
+    rl_encoder self;
 
     rl_buf_add_char(buf, '{');
-    while (left-- > 0 && PyDict_Next(log, &at, &key, &value)) {
+    while (left-- > 0 && buf->len - start <= LOG_CAPS * options->cap &&
+           PyDict_Next(log, &at, &key, &value)) {
         Py_INCREF(key);
         Py_INCREF(value);
-        rl_encoder_begin(&self, options, log, buf);
-        if (put_key(&self, key)) {
+        rl_encoder_begin(&self, options, log, options->cap, buf);
+        if (put_any_key(&self, key)) {
             rl_put_marker(&self, RL_REDACTED);
         } else {
-            encode_within(options, value, log, buf, wide_numbers);
+            encode_within(options, value, log, options->cap, buf, wide_numbers);
             rl_buf_add_char(buf, ',');
         }
+        rl_encoder_end(&self);
         Py_DECREF(value);
         Py_DECREF(key);
     }
@@ -385,75 +486,132 @@ static void encode_log(const rl_encode_options *options, PyObject *log, rl_buf *
         buf->len -= buf->data[buf->len - 1] == ',';
     }
     rl_buf_add_char(buf, '}');
+    if (!buf->failed && buf->len - start > LOG_CAPS * options->cap) {
+        buf->len = start;
+        encode_within(options, log, NULL, options->cap, buf, wide_numbers);
+    }
+}
+
+/* Appends the node log at a place, with a comma; false when there is none. */
+static bool add_log(const rl_encode_options *options, PyObject *logs, Py_ssize_t at,
+                    rl_buf *buf, bool *wide_numbers)
+{
+    PyObject *log;
+
+    if (at >= PyList_GET_SIZE(logs) || buf->failed) {
+        return false;
+    }
+    log = Py_NewRef(PyList_GET_ITEM(logs, at));
+    if (PyDict_CheckExact(log)) {
+        encode_log(options, log, buf, wide_numbers);
+    } else {
+        encode_within(options, log, logs, options->cap, buf, wide_numbers);
+    }
+    rl_buf_add_char(buf, ',');
+    Py_DECREF(log);
+    return true;
+}
+
+/* The logs from `first` on, of which those at the front give way to a mark: appends the
+ * last ones until the list has `end` bytes. */
+static void add_last_logs(const rl_encode_options *options, PyObject *logs,
+                          Py_ssize_t first, size_t end, rl_buf *buf, bool *wide_numbers)
+{
+    Py_ssize_t at = PyList_GET_SIZE(logs);
+    const size_t start = buf->len;
+    rl_buf lens, scratch;
+    size_t len = start;
+    rl_json json;
+
+    rl_buf_init(&lens, RL_BUF_MAX);
+    rl_buf_init(&scratch, RL_BUF_MAX);
+    while (at > first && buf->len < end &&
+           add_log(options, logs, at - 1, buf, wide_numbers)) {
+        len = buf->len - len;
+        rl_buf_add(&lens, &len, sizeof len);
+        len = buf->len;
+        at--;
+    }
+    if (at > first && !buf->failed) {
+        rl_json_begin(&json, buf, SIZE_MAX / 2);
+        rl_fit_mark(&json, false, at - first);
+        len = buf->len - len;
+        rl_buf_add(&lens, &len, sizeof len);
+    }
+    buf->failed |= lens.failed;
+    rl_fit_reverse(buf, start, (const size_t *)(const void *)lens.data,
+                   lens.len / sizeof len, &scratch);
+    rl_buf_free(&scratch);
+    rl_buf_free(&lens);
 }
 
 void rl_encode_logs(const rl_encode_options *options, PyObject *logs, rl_buf *buf,
                     bool *wide_numbers)
 {
-    Py_ssize_t size;
+    const size_t half = buf->len + LOGS_CAPS / 2 * options->cap;
+    Py_ssize_t at = 0;
 
     if (!PyList_CheckExact(logs)) {
         rl_encode(options, logs, buf, wide_numbers);
         return;
     }
-    size = PyList_GET_SIZE(logs);
     rl_buf_add_char(buf, '[');
-    for (Py_ssize_t i = 0; i < size && i < PyList_GET_SIZE(logs); i++) {
-        PyObject *log = Py_NewRef(PyList_GET_ITEM(logs, i));
-
-        if (i > 0) {
-            rl_buf_add_char(buf, ',');
-        }
-        if (PyDict_CheckExact(log)) {
-            encode_log(options, log, buf, wide_numbers);
-        } else {
-            encode_within(options, log, logs, buf, wide_numbers);
-        }
-        Py_DECREF(log);
+    while (buf->len < half && add_log(options, logs, at, buf, wide_numbers)) {
+        at++;
+    }
+    if (at < PyList_GET_SIZE(logs)) {
+        add_last_logs(options, logs, at, half + LOGS_CAPS / 2 * options->cap, buf,
+                      wide_numbers);
+    }
+    if (!buf->failed) {
+        buf->len -= buf->data[buf->len - 1] == ',';
     }
     rl_buf_add_char(buf, ']');
 }
 
-/* str() of a value, in UTF-8 with replacements; false when it raised. */
-static bool add_str(PyObject *value, rl_buf *buf)
-{
-    PyObject *text = PyObject_Str(value);
-    PyObject *bytes =
-        text != NULL ? PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass") : NULL;
-
-    if (bytes != NULL) {
-        const unsigned char *from = (const unsigned char *)PyBytes_AS_STRING(bytes);
-        size_t len = (size_t)PyBytes_GET_SIZE(bytes);
-
-        for (size_t i = 0; i < len; i++) {
-            if (from[i] == 0) {
-                rl_buf_add(buf, RL_REPLACEMENT, 3);
-            } else if (from[i] == 0xED && from[i + 1] >= 0xA0) { /* a lone surrogate */
-                rl_buf_add(buf, RL_REPLACEMENT, 3);
-                i += 2;
-            } else {
-                rl_buf_add_char(buf, (char)from[i]);
-            }
-        }
-    }
-    Py_XDECREF(bytes);
-    Py_XDECREF(text);
-    return bytes != NULL;
-}
-
-void rl_encode_plain(const rl_encode_options *options, PyObject *value, rl_buf *buf)
+void rl_encode_plain(const rl_encode_options *options, PyObject *value, size_t room,
+                     rl_buf *buf)
 {
     size_t at = buf->len;
+    PyObject *text = NULL;
+    rl_source source;
     bool wide = false;
 
     if (!PyUnicode_Check(value) && !PyExceptionInstance_Check(value)) {
-        rl_encode(options, value, buf, &wide);
+        encode_within(options, value, NULL, room, buf, &wide);
         if (!buf->failed && buf->data[at] == '"') {
             buf->len =
                 at + rl_unescape(buf->data + at, buf->data + at + 1, buf->len - at - 2);
         }
-    } else if (!add_str(value, buf)) {
+        return;
+    }
+    text = PyUnicode_CheckExact(value) ? Py_NewRef(value) : PyObject_Str(value);
+    if (text != NULL && rl_source_of(text, &source)) {
+        rl_source_plain(buf, &source, room);
+    } else {
         rl_errors_swallow();
         rl_buf_printf(buf, "<unserializable %.100s>", rl_type_name(value));
     }
+    Py_XDECREF(text);
+}
+
+PyObject *rl_encode_name(PyObject *text)
+{
+    PyObject *name = NULL;
+    rl_source source;
+    rl_buf buf;
+
+    if (text == NULL || !PyUnicode_Check(text) ||
+        PyUnicode_GET_LENGTH(text) <= (Py_ssize_t)RL_PLAIN_NAME / 4) {
+        return Py_XNewRef(text);
+    }
+    rl_buf_init(&buf, RL_BUF_MAX);
+    if (rl_source_of(text, &source)) {
+        rl_source_plain(&buf, &source, RL_PLAIN_NAME);
+        name = buf.failed ? NULL
+                          : PyUnicode_FromStringAndSize(buf.data, (Py_ssize_t)buf.len);
+    }
+    rl_buf_free(&buf);
+    PyErr_Clear();
+    return name;
 }

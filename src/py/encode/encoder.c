@@ -5,39 +5,112 @@
 
 #define DIGITS_MAX 4300 /* of an int in decimal, as in CPython */
 
+#define MARK_HEAD ((size_t)200) /* bytes of a value that its mark shows */
+#define MARK_MIN ((size_t)96)   /* the mark of a value, with its comma, without these */
+
+/* The least room for a container that is not empty: brackets and a mark. */
+#define CONTAINER_MIN ((size_t)48)
+
+static const rl_buf no_buf = {.max = RL_BUF_MAX};
+
 void rl_encoder_begin(rl_encoder *self, const rl_encode_options *options, PyObject *outer,
-                      rl_buf *buf)
+                      size_t cap, rl_buf *buf)
 {
     self->options = options;
+    self->cap = cap;
     self->depth = 0;
+    self->deepest = 0;
     self->key_level = 0;
+    self->fitting = false;
+    self->puts = NULL;
+    self->elided = false;
+    self->end = 0;
+    self->copied = 0;
+    self->link = -1;
+    self->values_at = options->values != NULL ? options->values->len : 0;
     self->outer = outer;
-    rl_json_begin(&self->json, buf, options->cap);
+    self->links = (rl_links){NULL, NULL, 0, 0};
+    self->texts = no_buf;
+    self->children = no_buf;
+    self->scratch = no_buf;
+    rl_json_begin(&self->json, buf, cap);
+}
+
+void rl_encoder_end(rl_encoder *self)
+{
+    if (self->links.list != NULL) {
+        rl_links_free(&self->links);
+    }
+    if (self->fitting || self->scratch.data != NULL) { /* else all are empty */
+        rl_buf_free(&self->texts);
+        rl_buf_free(&self->children);
+        rl_buf_free(&self->scratch);
+    }
+}
+
+void rl_encoder_drop_values(rl_encoder *self)
+{
+    rl_buf *values = self->options->values;
+
+    while (values != NULL && values->len > self->values_at) {
+        rl_value *value;
+
+        values->len -= sizeof value;
+        memcpy(&value, values->data + values->len, sizeof value);
+        *self->options->value_bytes -= value->len;
+        rl_value_unref(value);
+    }
+}
+
+bool rl_encoder_is_open(const rl_encoder *self, PyObject *owner)
+{
+    bool open = owner == self->outer;
+
+    for (unsigned i = self->depth; i > 0 && !open; i--) {
+        open = self->frames[i - 1].owner == owner;
+    }
+    return open;
+}
+
+/* Stands for a container for which there is no room. */
+static void put_size(rl_encoder *self, bool is_object, Py_ssize_t size)
+{
+    char text[64];
+
+    if (size == PY_SSIZE_T_MAX) { /* not known */
+        PyOS_snprintf(text, sizeof text, "<cut: all %s>",
+                      is_object ? "members" : "elements");
+    } else {
+        PyOS_snprintf(text, sizeof text, "<cut: %zd %s>", size,
+                      is_object ? "members" : "elements");
+    }
+    self->elided = true;
+    rl_put_marker(self, text);
 }
 
 /* Whether a container may be opened; else its marker is written. */
-static bool may_open(rl_encoder *self, PyObject *owner)
+static bool may_open(rl_encoder *self, bool is_object, PyObject *owner, Py_ssize_t size)
 {
-    bool cycle = owner == self->outer;
-
-    for (unsigned i = self->depth; i > 0 && !cycle; i--) {
-        cycle = self->frames[i - 1].owner == owner;
-    }
-    if (cycle) {
+    if (rl_encoder_is_open(self, owner)) {
         rl_put_marker(self, "<cycle>");
     } else if (self->depth == RL_JSON_DEPTH) {
         rl_put_marker(self, "<too deep>");
+    } else if (self->fitting && size > 0 &&
+               self->end - self->json.buf->len < CONTAINER_MIN) {
+        put_size(self, is_object, size);
+    } else {
+        return true;
     }
-    return !cycle && self->depth < RL_JSON_DEPTH;
+    return false;
 }
 
 int rl_encoder_push(rl_encoder *self, rl_frame_kind kind, PyObject *owner,
                     PyObject *items, Py_ssize_t size)
 {
-    bool is_object = kind == FRAME_DICT || kind == FRAME_PAIRS || kind == FRAME_FIELDS;
+    bool is_object = rl_frame_is_object(kind);
     rl_frame *frame;
 
-    if (!may_open(self, owner)) {
+    if (!may_open(self, is_object, owner, size)) {
         Py_XDECREF(items);
         return -1;
     }
@@ -47,9 +120,47 @@ int rl_encoder_push(rl_encoder *self, rl_frame_kind kind, PyObject *owner,
     frame->names = NULL;
     frame->at = 0;
     frame->left = size;
+    frame->start = self->json.buf->len;
+    frame->link = self->link;
+    if (frame->link >= 0) {
+        rl_links_at(&self->links, frame->link)->state = RL_LINK_OPEN;
+        frame->end = self->end;
+        frame->deepest = self->deepest;
+        frame->elided = self->elided;
+        self->elided = false;
+        self->deepest = self->depth;
+        self->link = -1;
+    } else if (self->depth > self->deepest) {
+        self->deepest = self->depth;
+    }
     frame->kind = kind;
     rl_json_open(&self->json, is_object ? '{' : '[');
     return 0;
+}
+
+/* Remembers the text of an object that is complete. */
+static void end_link(rl_encoder *self, const rl_frame *frame)
+{
+    rl_link *link = rl_links_at(&self->links, frame->link);
+    const rl_buf *buf = self->json.buf;
+    size_t len = buf->len - 1 - frame->start;
+
+    link->state = RL_LINK_KNOWN;
+    link->room = self->elided ? (uint32_t)(frame->end - frame->start) : 0;
+    self->elided |= frame->elided;
+    link->height = (uint8_t)(self->deepest - self->depth);
+    link->at = (uint32_t)frame->start; /* RL_BUF_MAX is less */
+    link->len = len <= RL_LINK_COPIED ? (uint16_t)len : 0;
+    if (self->fitting && link->len > 0) {
+        link->at = (uint32_t)self->texts.len;
+        if (link->at + len <= self->cap) {
+            rl_buf_add(&self->texts, buf->data + frame->start, len);
+        }
+        link->len = (uint16_t)(self->texts.len - link->at);
+    }
+    if (frame->deepest > self->deepest) {
+        self->deepest = frame->deepest;
+    }
 }
 
 void rl_encoder_pop(rl_encoder *self)
@@ -57,6 +168,9 @@ void rl_encoder_pop(rl_encoder *self)
     rl_frame *top = &self->frames[--self->depth];
 
     rl_json_close(&self->json);
+    if (top->link >= 0 && !rl_encoder_stopped(self)) {
+        end_link(self, top);
+    }
     Py_XDECREF(top->names);
     if (top->items != top->owner) {
         Py_DECREF(top->items);
@@ -66,7 +180,9 @@ void rl_encoder_pop(rl_encoder *self)
 
 void rl_put_marker(rl_encoder *self, const char *text)
 {
-    rl_json_text(&self->json, text, strlen(text));
+    const rl_source source = {text, strlen(text), RL_UTF8};
+
+    rl_put_source(self, &source, false, NULL);
 }
 
 void rl_put_failure(rl_encoder *self, PyObject *value)
@@ -78,70 +194,197 @@ void rl_put_failure(rl_encoder *self, PyObject *value)
     rl_put_marker(self, text);
 }
 
-/* Escapes `len` characters of a str from `at` on, in whichever of its three forms CPython
- * stores it (PEP 393). Returns the bytes written; room as for rl_escape_ucs4. */
-static size_t escape_str(char *out, PyObject *text, size_t at, size_t len)
+/* Not ASCII text, and whose UTF-8 CPython has not cached, is escaped from CPython's own
+ * form (PEP 393), so that the user's objects do not grow by a UTF-8 copy. */
+bool rl_source_of(PyObject *text, rl_source *source)
 {
-    const void *data = PyUnicode_DATA(text);
+    static const rl_units units[] = {[PyUnicode_1BYTE_KIND] = RL_UCS1,
+                                     [PyUnicode_2BYTE_KIND] = RL_UCS2,
+                                     [PyUnicode_4BYTE_KIND] = RL_UCS4};
+    const PyCompactUnicodeObject *compact = (const PyCompactUnicodeObject *)text;
 
-    switch (PyUnicode_KIND(text)) {
-    case PyUnicode_1BYTE_KIND:
-        return rl_escape_ucs1(out, (const uint8_t *)data + at, len);
-    case PyUnicode_2BYTE_KIND:
-        return rl_escape_ucs2(out, (const uint16_t *)data + at, len);
-    default:
-        return rl_escape_ucs4(out, (const uint32_t *)data + at, len);
+    if (PyUnicode_IS_COMPACT_ASCII(text)) {
+        source->units = RL_UTF8;
+        source->data = PyUnicode_1BYTE_DATA(text);
+        source->count = (size_t)PyUnicode_GET_LENGTH(text);
+        return true;
     }
+#if PY_VERSION_HEX < 0x030C0000
+    if (PyUnicode_READY(text) < 0) {
+        return false;
+    }
+#endif
+    if (compact->utf8 != NULL) { /* cached if anyone has asked for it before */
+        source->units = RL_UTF8;
+        source->data = compact->utf8;
+        source->count = (size_t)compact->utf8_length;
+    } else {
+        source->units = units[PyUnicode_KIND(text)];
+        source->data = PyUnicode_DATA(text);
+        source->count = (size_t)PyUnicode_GET_LENGTH(text);
+    }
+    return true;
 }
 
-/* Text that is not ASCII, and whose UTF-8 CPython has not cached, is escaped from
- * CPython's own form, so that the user's objects do not grow by a UTF-8 copy. */
-static void put_wide_text(rl_encoder *self, PyObject *text, bool key)
+/* Writes a text with its middle cut where the whole one did not fit. */
+static void cut_text(rl_encoder *self, const rl_source *source, size_t at, char tail)
 {
-    size_t len = (size_t)PyUnicode_GET_LENGTH(text), at = 0;
     rl_buf *buf = self->json.buf;
-    rl_json_string string;
 
-    rl_json_string_begin(&self->json, &string, key);
-    while (at < len) {
-        size_t piece = len - at < RL_JSON_PIECE ? len - at : RL_JSON_PIECE;
+    self->json.over = false;
+    self->elided = true;
+    buf->len = at;
+    rl_source_cut(buf, source, self->end - at - 1);
+    rl_buf_add_char(buf, tail);
+}
 
-        if (!rl_buf_reserve(buf, RL_ESCAPE_MAX * piece)) {
-            break;
-        }
-        rl_json_string_add(&self->json, &string,
-                           escape_str(buf->data + buf->len, text, at, piece));
-        at += piece;
+/* The JSON of a value in self->scratch, at most max_value bytes of it; false when it is
+ * too short for a value. */
+static bool write_value(rl_encoder *self, const rl_source *source)
+{
+    const size_t most = self->options->max_value;
+    rl_buf *to = &self->scratch;
+    rl_json json;
+
+    rl_buf_reset(to, RL_BUF_MAX);
+    rl_json_begin(&json, to, most);
+    json.over = rl_source_least(source) + 2 > most;
+    if (!json.over && rl_buf_reserve(to, rl_source_least(source) + 32)) {
+        rl_source_put(&json, source, ',');
     }
-    rl_json_string_end(&self->json, &string);
+    if (json.over) {
+        to->len = 0;
+        rl_source_cut(to, source, most);
+    } else if (!to->failed) {
+        to->len--;
+    }
+    return to->failed || to->len >= RL_VALUE_FROM;
+}
+
+/* Writes the mark of a value; false when there is no room for it. */
+static bool put_mark(rl_encoder *self, const rl_value *value)
+{
+    const char *inside = value->json + 1;
+    size_t head = rl_escaped_prefix(inside, value->len - 2, MARK_HEAD);
+    rl_buf *buf = self->json.buf;
+    const size_t room = self->fitting ? self->end - buf->len : SIZE_MAX;
+
+    if (MARK_MIN + head > room) {
+        if (MARK_MIN > room) {
+            return false;
+        }
+        head = rl_escaped_prefix(inside, head, room - MARK_MIN);
+    }
+    rl_buf_printf(buf, "{\"$value\":\"%s\",\"bytes\":%zu,\"head\":\"", value->name,
+                  value->len);
+    rl_buf_add(buf, inside, head);
+    rl_buf_add(buf, "\"},", 3);
+    rl_json_done(&self->json);
+    return true;
+}
+
+/* Writes the mark of a value, and adds it (stolen) to the values of the payload. */
+static bool add_value(rl_encoder *self, rl_value *value)
+{
+    rl_buf *values = self->options->values;
+    bool done = put_mark(self, value);
+
+    if (done) {
+        rl_buf_add(values, &value, sizeof value);
+    }
+    if (done && !values->failed) {
+        *self->options->value_bytes += value->len;
+    } else {
+        rl_value_unref(value);
+    }
+    self->json.buf->failed |= values->failed;
+    return done;
+}
+
+/* Whether a container around the place makes its items when it is asked for them. */
+static bool is_in_mapping(const rl_encoder *self)
+{
+    bool found = false;
+
+    for (unsigned i = 0; i < self->depth && !found; i++) {
+        found = self->frames[i].kind == FRAME_KEYS || self->frames[i].kind == FRAME_ITEMS;
+    }
+    return found;
+}
+
+/* Bytes of values that the payload may have with one more. What a mapping makes for the
+ * asking takes new memory, so there is less of it. */
+static size_t most_values(const rl_encoder *self)
+{
+    const size_t one = self->options->max_value;
+
+    return one > RL_VALUES_MAX || is_in_mapping(self) ? one : RL_VALUES_MAX;
+}
+
+/* Writes a large text as a value; false, with nothing written, if it is no large one, or
+ * too much for the payload. */
+static bool put_value(rl_encoder *self, const rl_source *source, PyObject *owner)
+{
+    const rl_encode_options *options = self->options;
+    const size_t most = most_values(self);
+    rl_value *value = options->cache != NULL && owner != NULL
+                          ? rl_text_cache_value(options->cache, owner)
+                          : NULL;
+    bool known = value != NULL;
+
+    if (known) {
+        return *options->value_bytes + value->len <= most &&
+               add_value(self, rl_value_ref(value));
+    }
+    if (*options->value_bytes + (rl_source_least(source) < options->max_value
+                                     ? rl_source_least(source)
+                                     : options->max_value) >
+            most ||
+        !write_value(self, source)) {
+        return false;
+    }
+    value =
+        self->scratch.failed ? NULL : rl_value_new(self->scratch.data, self->scratch.len);
+    if (value == NULL) {
+        self->json.buf->failed = true;
+        return true;
+    }
+    if (options->cache != NULL && owner != NULL) {
+        rl_text_cache_add_value(options->cache, owner, value);
+    }
+    return add_value(self, value);
+}
+
+void rl_put_source(rl_encoder *self, const rl_source *source, bool key, PyObject *owner)
+{
+    const size_t at = self->json.buf->len;
+    const char tail = key ? ':' : ',';
+
+    if (!key && self->options->values != NULL &&
+        rl_source_least(source) >= RL_VALUE_FROM / RL_ESCAPE_MAX &&
+        put_value(self, source, owner)) {
+        return;
+    }
+    rl_source_put(&self->json, source, tail);
+    if (self->json.over && self->fitting) {
+        cut_text(self, source, at, tail);
+    }
 }
 
 static void put_uncached_text(rl_encoder *self, PyObject *text, bool key)
 {
-    const char *data = NULL;
-    size_t len = 0;
+    rl_json *json = &self->json;
+    rl_source source;
 
-    if (PyUnicode_IS_COMPACT_ASCII(text)) {
-        data = (const char *)PyUnicode_1BYTE_DATA(text);
-        len = (size_t)PyUnicode_GET_LENGTH(text);
+    if (PyUnicode_IS_COMPACT_ASCII(text) && !self->fitting &&
+        PyUnicode_GET_LENGTH(text) < (Py_ssize_t)(RL_VALUE_FROM / RL_ESCAPE_MAX)) {
+        (key ? rl_json_key_slow : rl_json_text_slow)(
+            json, (const char *)PyUnicode_1BYTE_DATA(text),
+            (size_t)PyUnicode_GET_LENGTH(text)); /* most texts: too short for a value */
+    } else if (rl_source_of(text, &source)) {
+        rl_put_source(self, &source, key, PyUnicode_CheckExact(text) ? text : NULL);
     } else {
-        const PyCompactUnicodeObject *compact = (const PyCompactUnicodeObject *)text;
-
-#if PY_VERSION_HEX < 0x030C0000
-        if (PyUnicode_READY(text) < 0) {
-            rl_put_failure(self, text);
-            return;
-        }
-#endif
-        data = compact->utf8; /* cached if anyone has asked for it before */
-        len = (size_t)compact->utf8_length;
-    }
-    if (data == NULL) {
-        put_wide_text(self, text, key);
-    } else if (key) {
-        rl_json_key(&self->json, data, len);
-    } else {
-        rl_json_text(&self->json, data, len);
+        rl_put_failure(self, text);
     }
 }
 
@@ -158,7 +401,8 @@ static void put_long_text(rl_encoder *self, PyObject *text)
         return;
     }
     put_uncached_text(self, text, false);
-    if (cached == NULL && !self->json.cut && !buf->failed) {
+    if (cached == NULL && !self->fitting && !rl_encoder_stopped(self) &&
+        buf->data[at] == '"') {
         rl_text_cache_add(cache, text, buf->data + at, buf->len - 1 - at);
     }
 }

@@ -1,13 +1,16 @@
 /* Inside the encoder: its state, the containers that are open, and how texts and ints are
- * written. encode.c, which walks the values, and special_values.c, which converts those
- * that JSON has no form for, build on it. Nobody else includes it.
+ * written. encode.c, which walks the values, fit.c, which makes them fit, and
+ * special_values.c, which converts those that JSON has no form for, build on it. Nobody
+ * else includes it.
  * Threads: with the GIL. None of these functions runs Python code.
  */
 #ifndef RL_PY_ENCODER_H
 #define RL_PY_ENCODER_H
 
 #include "core/json.h"
+#include "core/source.h"
 #include "py/encode/encode_options.h"
+#include "py/encode/links.h"
 
 #include <stdbool.h>
 
@@ -15,7 +18,8 @@ typedef enum rl_frame_kind {
     FRAME_LIST,
     FRAME_TUPLE,
     FRAME_DICT,
-    FRAME_PAIRS,    /* the list of pairs that a mapping's items() gave */
+    FRAME_KEYS,     /* an iterator of a mapping's keys */
+    FRAME_ITEMS,    /* an iterator of the pairs of a dict of the user's */
     FRAME_ITERATOR, /* whose length is not known */
     FRAME_FIELDS    /* a tuple of values, with a tuple of their names */
 } rl_frame_kind;
@@ -27,41 +31,81 @@ typedef struct rl_frame {
     PyObject *names; /* owned: of the items, FRAME_FIELDS only */
     Py_ssize_t at;
     Py_ssize_t left; /* items to take at most: a list may grow without end meanwhile */
+    Py_ssize_t link; /* its place in the links, or -1 */
+    size_t start;    /* where its text begins in the buffer */
+    size_t end;      /* what rl_encoder.end was before, and the next two; with a link */
+    unsigned deepest;
+    bool elided;
     rl_frame_kind kind;
 } rl_frame;
+
+struct rl_fit_puts; /* see fit.h */
 
 typedef struct rl_encoder {
     const rl_encode_options *options;
     rl_json json;
-    unsigned depth;     /* frames in use */
-    unsigned key_level; /* encoders around this one, each for a key */
-    PyObject *outer;    /* borrowed: a container around all this, or NULL */
+    size_t cap;                     /* bytes */
+    unsigned depth;                 /* frames in use */
+    unsigned deepest;               /* the most containers within one another, so far */
+    unsigned key_level;             /* encoders around this one, each for a key */
+    bool fitting;                   /* the second attempt: see fit.h */
+    const struct rl_fit_puts *puts; /* fitting: borrowed */
+    bool elided;                    /* something was left out */
+    size_t end;       /* fitting: where the value that is being written must end */
+    size_t copied;    /* bytes of texts that were written again */
+    Py_ssize_t link;  /* of the container that will be opened next, or -1 */
+    size_t values_at; /* the length of options->values at the beginning */
+    PyObject *outer;  /* borrowed: a container around all this, or NULL */
+    rl_links links;
+    rl_buf texts;    /* fitting: the texts of links, as those in the buffer may move */
+    rl_buf children; /* fitting: of the containers that are open */
+    rl_buf scratch;  /* fitting */
     rl_frame frames[RL_JSON_DEPTH];
 } rl_encoder;
 
-/* Initialises an encoder that appends to buf. The frames, 10 KB of them, stay as they
- * are. `outer` may be NULL. */
+/* Initialises an encoder that appends at most `cap` bytes to buf. The frames, 16 KB of
+ * them, stay as they are. `outer` may be NULL. */
 void rl_encoder_begin(rl_encoder *self, const rl_encode_options *options, PyObject *outer,
-                      rl_buf *buf);
+                      size_t cap, rl_buf *buf);
+void rl_encoder_end(rl_encoder *self);
 
-/* Whether to leave everything as it stands: no memory, or far past the cap. */
+/* Takes the values back that were added since the beginning. */
+void rl_encoder_drop_values(rl_encoder *self);
+
+/* Whether to leave everything as it stands: no memory, or past the cap. */
 static inline bool rl_encoder_stopped(const rl_encoder *self)
 {
-    return self->json.buf->failed || rl_json_gave_up(&self->json);
+    return self->json.buf->failed || self->json.over;
 }
 
-/* Opens a container: 0, or -1 when a marker stands in its place (a cycle, too deep).
- * `items` is stolen; NULL for the owner itself. */
+static inline bool rl_frame_is_object(rl_frame_kind kind)
+{
+    return kind == FRAME_DICT || kind == FRAME_KEYS || kind == FRAME_ITEMS ||
+           kind == FRAME_FIELDS;
+}
+
+/* Opens a container: 0, or -1 when a marker stands in its place (a cycle, too deep, no
+ * room). `items` is stolen; NULL for the owner itself. `size`: the items to take at
+ * most. */
 int rl_encoder_push(rl_encoder *self, rl_frame_kind kind, PyObject *owner,
                     PyObject *items, Py_ssize_t size);
 
 /* Closes the innermost container. */
 void rl_encoder_pop(rl_encoder *self);
 
-/* Write one value: a str (or a subclass's instance), an int of any size, or a marker. */
+/* Whether a container is open: then it contains itself. */
+bool rl_encoder_is_open(const rl_encoder *self, PyObject *owner);
+
+/* Write one value: a str (or a subclass's instance), a text of any source, an int of any
+ * size, or a marker. `owner` is the object that the text is made from, if that never
+ * changes, or NULL. */
 void rl_put_text(rl_encoder *self, PyObject *text, bool key);
+void rl_put_source(rl_encoder *self, const rl_source *source, bool key, PyObject *owner);
 void rl_put_int(rl_encoder *self, PyObject *value);
 void rl_put_marker(rl_encoder *self, const char *text);
+
+/* Where the characters of a str are; false (no memory) in builds before Python 3.12. */
+bool rl_source_of(PyObject *text, rl_source *source);
 
 /* Writes "<unserializable T>" for a value whose conversion has raised, and swallows the
  * exception. */

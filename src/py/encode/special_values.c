@@ -1,19 +1,20 @@
 /* Special values, each by the kind of its type. See special_values.h and convert.h. */
 #include "py/encode/special_values.h"
 
-#include "core/base64.h"
 #include "py/base/errors.h"
 #include "py/encode/convert.h"
+#include "py/encode/fit.h"
+
+#define SNAPSHOT_MAX 65536 /* items */
+
+/* References to an object that occurs once: that of what contains it, and the encoder's. */
+#define OWN_REFERENCES 2
 
 static void put_base64(rl_encoder *self, PyObject *value)
 {
-    const size_t piece =
-        RL_JSON_PIECE / 3 * 3; /* divisible by 3: only the last piece is padded */
-    rl_buf *buf = self->json.buf;
-    rl_json_string string;
-    Py_buffer view;
-    size_t at = 0;
+    rl_source source = {.units = RL_BASE64};
     PyObject *copy = NULL;
+    Py_buffer view;
 
     if (PyMemoryView_Check(value) &&
         !PyBuffer_IsContiguous(PyMemoryView_GET_BUFFER(value), 'C')) {
@@ -25,40 +26,26 @@ static void put_base64(rl_encoder *self, PyObject *value)
         rl_put_marker(self, "<unserializable memoryview>");
         return;
     }
-    rl_json_string_begin(&self->json, &string, false);
-    while (at < (size_t)view.len) {
-        size_t len = (size_t)view.len - at < piece ? (size_t)view.len - at : piece;
-
-        if (!rl_buf_reserve(buf, (len + 2) / 3 * 4)) {
-            break;
-        }
-        rl_json_string_add(
-            &self->json, &string,
-            rl_base64_encode(buf->data + buf->len, (const uint8_t *)view.buf + at, len));
-        at += len;
-    }
-    rl_json_string_end(&self->json, &string);
+    source.data = view.buf;
+    source.count = (size_t)view.len;
+    rl_put_source(self, &source, false, PyBytes_CheckExact(value) ? value : NULL);
     PyBuffer_Release(&view);
     Py_XDECREF(copy);
 }
 
-static void put_exception(rl_encoder *self, PyObject *value)
+static void push_exception(rl_encoder *self, PyObject *value)
 {
-    PyObject *message = PyObject_Str(value);
+    PyObject *names = Py_BuildValue("(ss)", "error", "message");
+    PyObject *message = names != NULL ? PyObject_Str(value) : NULL;
+    PyObject *values =
+        message != NULL ? Py_BuildValue("(sN)", rl_type_name(value), message) : NULL;
 
-    if (message == NULL) {
+    if (values == NULL) {
         rl_put_failure(self, value);
-    } else if (self->depth == RL_JSON_DEPTH) {
-        rl_put_marker(self, "<too deep>");
-    } else {
-        rl_json_open(&self->json, '{');
-        rl_json_key(&self->json, "error", 5);
-        rl_put_marker(self, rl_type_name(value));
-        rl_json_key(&self->json, "message", 7);
-        rl_put_text(self, message, false);
-        rl_json_close(&self->json);
+    } else if (rl_encoder_push(self, FRAME_FIELDS, value, values, 2) == 0) {
+        self->frames[self->depth - 1].names = Py_NewRef(names);
     }
-    Py_XDECREF(message);
+    Py_XDECREF(names);
 }
 
 /* Writes an item of a numeric buffer; false when the format is not known. */
@@ -99,8 +86,46 @@ static bool put_item(rl_encoder *self, const char *item, char format)
     }
 }
 
+/* Fitting: the first and the last numbers of an array, with a mark between them. Each
+ * takes less room than the mark. */
+static void put_ends(rl_encoder *self, const Py_buffer *view, char format)
+{
+    rl_buf *buf = self->json.buf, *lens = &self->children;
+    const char *first = view->buf, *last = first + view->shape[0] * view->strides[0];
+    const size_t end = self->end - 1 - RL_FIT_MARK, lens_at = lens->len;
+    const size_t half = buf->len + (end - buf->len) / 2;
+    Py_ssize_t left = view->shape[0];
+    size_t start, len;
+
+    for (; left > 0 && buf->len + RL_FIT_MARK <= half; left--) {
+        (void)put_item(self, first, format);
+        first += view->strides[0];
+    }
+    start = buf->len;
+    for (; left > 0 && buf->len + RL_FIT_MARK <= end && !lens->failed; left--) {
+        len = buf->len;
+        last -= view->strides[0];
+        (void)put_item(self, last, format);
+        len = buf->len - len;
+        rl_buf_add(lens, &len, sizeof len);
+    }
+    if (left > 0) {
+        len = buf->len;
+        self->elided = true;
+        rl_fit_mark(&self->json, false, left);
+        len = buf->len - len;
+        rl_buf_add(lens, &len, sizeof len);
+    }
+    buf->failed |= lens->failed;
+    if (!buf->failed) {
+        rl_fit_reverse(buf, start, (const size_t *)(const void *)(lens->data + lens_at),
+                       (lens->len - lens_at) / sizeof len, &self->scratch);
+        lens->len = lens_at;
+    }
+}
+
 /* A one-dimensional array of numbers, read in place. */
-static bool put_vector(rl_encoder *self, const Py_buffer *view)
+static bool put_vector(rl_encoder *self, PyObject *array, const Py_buffer *view)
 {
     const char *item = view->buf;
     char format = view->format != NULL ? view->format[0] : 'B';
@@ -108,19 +133,22 @@ static bool put_vector(rl_encoder *self, const Py_buffer *view)
     if (view->format != NULL && view->format[1] != '\0') {
         return false; /* another byte order, or a structure */
     }
-    if (self->depth == RL_JSON_DEPTH) {
-        rl_put_marker(self, "<too deep>");
-        return true;
-    }
     if (strchr("bBhHiIlqfd?", format) == NULL) {
         return false;
     }
-    rl_json_open(&self->json, '[');
-    for (Py_ssize_t i = 0; i < view->shape[0] && !rl_encoder_stopped(self); i++) {
-        (void)put_item(self, item, format);
-        item += view->strides[0];
+    if (rl_encoder_push(self, FRAME_ITERATOR, array, NULL, view->shape[0]) < 0) {
+        return true;
     }
-    rl_json_close(&self->json);
+    if (self->fitting) {
+        put_ends(self, view, format);
+        self->json.over = false;
+    } else {
+        for (Py_ssize_t i = 0; i < view->shape[0] && !rl_encoder_stopped(self); i++) {
+            (void)put_item(self, item, format);
+            item += view->strides[0];
+        }
+    }
+    rl_encoder_pop(self);
     return true;
 }
 
@@ -136,6 +164,20 @@ static void push_converted(rl_encoder *self, rl_frame_kind kind, PyObject *owner
     }
 }
 
+/* Sets, deques and other lists: as they are now, or walked as they are if a copy would
+ * take long. */
+static void push_snapshot(rl_encoder *self, PyObject *value)
+{
+    Py_ssize_t size = PyObject_Size(value);
+
+    if (size > SNAPSHOT_MAX) {
+        push_converted(self, FRAME_ITERATOR, value, PyObject_GetIter(value));
+    } else {
+        push_converted(self, FRAME_LIST, value,
+                       size >= 0 ? PySequence_List(value) : NULL);
+    }
+}
+
 /* Returns as rl_put_special does. */
 static PyObject *put_array(rl_encoder *self, PyObject *array)
 {
@@ -146,7 +188,7 @@ static PyObject *put_array(rl_encoder *self, PyObject *array)
 
     if (PyObject_GetBuffer(array, &view, PyBUF_RECORDS_RO) == 0) {
         dimensions = view.ndim;
-        done = dimensions == 1 && put_vector(self, &view);
+        done = dimensions == 1 && put_vector(self, array, &view);
         PyBuffer_Release(&view);
     } else { /* arrays of dates, for example, have no buffer */
         PyErr_Clear();
@@ -154,10 +196,11 @@ static PyObject *put_array(rl_encoder *self, PyObject *array)
     if (done) {
         return NULL;
     }
-    if (dimensions > 1) { /* its rows are arrays again */
+    if (dimensions > 1 || PyObject_Size(array) > 0) { /* rows are arrays again */
         push_converted(self, FRAME_ITERATOR, array, PyObject_GetIter(array));
         return NULL;
     }
+    PyErr_Clear(); /* one without dimensions has no size */
     list = PyObject_CallMethod(array, "tolist", NULL);
     if (list != NULL && PyList_CheckExact(list)) {
         push_converted(self, FRAME_LIST, array, list);
@@ -282,6 +325,21 @@ static PyObject *replace_by(rl_encoder *self, PyObject *value, PyObject *other)
     return other;
 }
 
+/* A mapping is read key by key. What a dict of the user's shows is what its items() says. */
+static void push_mapping(rl_encoder *self, PyObject *value)
+{
+    PyObject *items =
+        PyDict_Check(value) ? PyObject_CallMethod(value, "items", NULL) : NULL;
+
+    if (items != NULL) {
+        push_converted(self, FRAME_ITEMS, value, PyObject_GetIter(items));
+        Py_DECREF(items);
+    } else {
+        push_converted(self, FRAME_KEYS, value,
+                       PyDict_Check(value) ? NULL : PyObject_GetIter(value));
+    }
+}
+
 /* Opens a value of one of the kinds that are walked as they are. */
 static void push_container(rl_encoder *self, PyObject *value, rl_kind_of_value kind,
                            PyObject *fields)
@@ -291,7 +349,7 @@ static void push_container(rl_encoder *self, PyObject *value, rl_kind_of_value k
         rl_encoder_push(self, FRAME_DICT, value, NULL, PyDict_GET_SIZE(value));
         break;
     case RL_AS_MAPPING:
-        push_converted(self, FRAME_PAIRS, value, PyMapping_Items(value));
+        push_mapping(self, value);
         break;
     case RL_AS_LIST:
         rl_encoder_push(self, FRAME_LIST, value, NULL, PyList_GET_SIZE(value));
@@ -300,7 +358,7 @@ static void push_container(rl_encoder *self, PyObject *value, rl_kind_of_value k
         rl_encoder_push(self, FRAME_TUPLE, value, NULL, PyTuple_GET_SIZE(value));
         break;
     case RL_AS_SNAPSHOT:
-        push_converted(self, FRAME_LIST, value, PySequence_List(value));
+        push_snapshot(self, value);
         break;
     case RL_AS_ITERATOR:
         push_converted(self, FRAME_ITERATOR, value, PyObject_GetIter(value));
@@ -316,12 +374,9 @@ static void push_container(rl_encoder *self, PyObject *value, rl_kind_of_value k
     }
 }
 
-PyObject *rl_put_special(rl_encoder *self, PyObject *value)
+static PyObject *convert(rl_encoder *self, PyObject *value, rl_kind_of_value kind,
+                         PyObject *fields)
 {
-    PyObject *fields = NULL;
-    rl_kind_of_value kind =
-        rl_convert_kind(self->options->state, Py_TYPE(value), &fields);
-
     switch (kind) {
     case RL_AS_STR:
         rl_put_text(self, value, false);
@@ -358,7 +413,7 @@ PyObject *rl_put_special(rl_encoder *self, PyObject *value)
     case RL_AS_ARRAY:
         return put_array(self, value);
     case RL_AS_EXCEPTION:
-        put_exception(self, value);
+        push_exception(self, value);
         break;
     case RL_AS_NAME:
     case RL_AS_TYPE_NAME:
@@ -369,4 +424,64 @@ PyObject *rl_put_special(rl_encoder *self, PyObject *value)
         break;
     }
     return NULL;
+}
+
+/* Writes an object whose text is known already: that text, or a mark. Of a payload that
+ * is too long, copies take a quarter at most. */
+static void put_again(rl_encoder *self, PyObject *value, const rl_link *link)
+{
+    rl_buf *buf = self->json.buf;
+    const rl_buf *from = self->fitting ? &self->texts : buf;
+    size_t room = (self->fitting ? self->end : self->json.limit) - buf->len;
+    char text[160];
+
+    if (link->len > 0 && (!self->fitting || self->copied + link->len <= self->cap / 4) &&
+        self->depth + link->height < RL_JSON_DEPTH && (size_t)link->len + 1 <= room &&
+        rl_buf_reserve(buf, link->len + 1)) {
+        memcpy(buf->data + buf->len, from->data + link->at, link->len);
+        buf->len += link->len;
+        self->copied += link->len;
+        if (self->deepest < self->depth + link->height) {
+            self->deepest = self->depth + link->height;
+        }
+        rl_buf_add_char(buf, ',');
+        rl_json_done(&self->json);
+    } else {
+        self->elided = true;
+        PyOS_snprintf(text, sizeof text, "<again: %.100s>", rl_type_name(value));
+        rl_put_marker(self, text);
+    }
+}
+
+/* Whether an object of which something was left out has much more room this time. */
+static bool has_more_room(const rl_encoder *self, const rl_link *link)
+{
+    return self->fitting && link->room > 0 &&
+           (self->end - self->json.buf->len) / 2 >= link->room;
+}
+
+PyObject *rl_put_special(rl_encoder *self, PyObject *value)
+{
+    PyObject *fields = NULL, *other;
+    rl_kind_of_value kind =
+        rl_convert_kind(self->options->state, Py_TYPE(value), &fields);
+    bool is_object = kind == RL_AS_FIELDS || kind == RL_AS_VARS || kind == RL_AS_DUMP ||
+                     kind == RL_AS_OLD_DUMP || kind == RL_AS_MAPPING;
+
+    if (is_object && Py_REFCNT(value) > OWN_REFERENCES && self->depth < RL_JSON_DEPTH &&
+        !rl_encoder_is_open(self, value)) {
+        self->link = rl_links_find(&self->links, value);
+        if (self->link >= 0) {
+            const rl_link *link = rl_links_at(&self->links, self->link);
+
+            if (link->state == RL_LINK_KNOWN && !has_more_room(self, link)) {
+                self->link = -1;
+                put_again(self, value, link);
+                return NULL;
+            }
+        }
+    }
+    other = convert(self, value, kind, fields);
+    self->link = -1; /* if a marker or a scalar stands for it */
+    return other;
 }

@@ -30,10 +30,28 @@ static void drop(rl_text_cache *cache, rl_cached_text *cached)
     }
 }
 
-void rl_text_cache_clear(rl_text_cache *cache)
+static void clear_texts(rl_text_cache *cache)
 {
     for (size_t i = 0; i < RL_CACHED_TEXTS; i++) {
         drop(cache, &cache->texts[i]);
+    }
+}
+
+static void drop_value(rl_text_cache *cache, rl_cached_value *cached)
+{
+    if (cached->object != NULL) {
+        cache->value_bytes -= cached->value->len;
+        rl_value_unref(cached->value);
+        cached->value = NULL;
+        Py_CLEAR(cached->object); /* an exact str or bytes: nothing of the user's runs */
+    }
+}
+
+void rl_text_cache_clear(rl_text_cache *cache)
+{
+    clear_texts(cache);
+    for (size_t i = 0; i < RL_CACHED_SETS * RL_CACHED_WAYS; i++) {
+        drop_value(cache, &cache->values[i]);
     }
 }
 
@@ -46,7 +64,7 @@ void rl_text_cache_add(rl_text_cache *cache, PyObject *text, const char *json, s
         return;
     }
     if (cache->bytes + len > BYTES_MAX) {
-        rl_text_cache_clear(cache);
+        clear_texts(cache);
     }
     if (cached->text !=
         NULL) { /* its slot is taken: use the neighbour, if that is free */
@@ -60,4 +78,56 @@ void rl_text_cache_add(rl_text_cache *cache, PyObject *text, const char *json, s
     cached->json = copy;
     cached->len = len;
     cache->bytes += len;
+}
+
+static rl_cached_value *set_of(rl_text_cache *cache, const PyObject *object)
+{
+    return cache->values + slot_of(object) % RL_CACHED_SETS * RL_CACHED_WAYS;
+}
+
+rl_value *rl_text_cache_value(rl_text_cache *cache, const PyObject *object)
+{
+    rl_cached_value *set = set_of(cache, object);
+
+    for (size_t i = 0; i < RL_CACHED_WAYS; i++) {
+        if (set[i].object == object) {
+            set[i].used = ++cache->now;
+            return set[i].value;
+        }
+    }
+    return NULL;
+}
+
+/* The value that was not used for the longest time, or a free place, of `count`. */
+static rl_cached_value *oldest_of(rl_cached_value *values, size_t count, bool free_too)
+{
+    rl_cached_value *oldest = NULL;
+
+    for (size_t i = 0; i < count; i++) {
+        rl_cached_value *one = &values[i];
+
+        if (one->object == NULL && free_too) {
+            return one;
+        }
+        if (one->object != NULL && (oldest == NULL || one->used < oldest->used)) {
+            oldest = one;
+        }
+    }
+    return oldest;
+}
+
+void rl_text_cache_add_value(rl_text_cache *cache, PyObject *object, rl_value *value)
+{
+    rl_cached_value *cached;
+
+    while (cache->value_bytes > 0 && cache->value_bytes + value->len > RL_CACHED_BYTES) {
+        drop_value(cache,
+                   oldest_of(cache->values, RL_CACHED_SETS * RL_CACHED_WAYS, false));
+    }
+    cached = oldest_of(set_of(cache, object), RL_CACHED_WAYS, true);
+    drop_value(cache, cached);
+    cached->object = Py_NewRef(object);
+    cached->value = rl_value_ref(value);
+    cached->used = ++cache->now;
+    cache->value_bytes += value->len;
 }

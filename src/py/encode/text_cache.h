@@ -1,9 +1,11 @@
-/* A cache of the JSON of long texts, by the address of the str: a str never changes.
+/* A cache of what long texts became, by the address of the str or bytes: these never
+ * change.
  *
  * LangGraph hands the whole state to every node, and most of its texts are the same
- * objects each time. The cache holds a reference to each text, so that no other object
- * can get its address. Threads: with the GIL. Ownership: the owner of the struct owns its
- * contents.
+ * objects each time. Of a long text the cache has the JSON, of a large one the value
+ * (core/value.h). It holds a reference to each object, so that no other one can get its
+ * address.
+ * Threads: with the GIL. Ownership: the owner of the struct owns its contents.
  */
 #ifndef RL_PY_TEXT_CACHE_H
 #define RL_PY_TEXT_CACHE_H
@@ -11,7 +13,10 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "core/value.h"
+
 #include <stdbool.h>
+#include <stdint.h>
 
 /* The least length of a text in the cache, in characters: shorter ones are encoded as
  * fast as they are found. Text that is not ASCII takes ten times as long to encode. */
@@ -25,9 +30,24 @@ typedef struct rl_cached_text {
     size_t len;
 } rl_cached_text;
 
+typedef struct rl_cached_value {
+    PyObject *object; /* owned: a str or bytes, or NULL */
+    rl_value *value;  /* a reference */
+    uint64_t used;    /* when: a number that grows */
+} rl_cached_value;
+
+/* Values: sets of so many, in one of which an object has its place. */
+#define RL_CACHED_SETS 64
+#define RL_CACHED_WAYS 8
+#define RL_CACHED_BYTES \
+    ((size_t)32 << 20) /* of all values; a larger one is there alone */
+
 typedef struct rl_text_cache {
     rl_cached_text texts[RL_CACHED_TEXTS];
-    size_t bytes; /* of all JSON in it */
+    size_t bytes; /* of all JSON in `texts` */
+    rl_cached_value values[RL_CACHED_SETS * RL_CACHED_WAYS];
+    size_t value_bytes;
+    uint64_t now;
 } rl_text_cache;
 
 /* Whether a text is long enough for the cache. */
@@ -46,7 +66,13 @@ const rl_cached_text *rl_text_cache_find(const rl_text_cache *cache, PyObject *t
 void rl_text_cache_add(rl_text_cache *cache, PyObject *text, const char *json,
                        size_t len);
 
-/* Removes every text. */
+/* The value of a text, borrowed; NULL when there is none. */
+rl_value *rl_text_cache_value(rl_text_cache *cache, const PyObject *object);
+
+/* Adds a value. Those that were not used for the longest time make room for it. */
+void rl_text_cache_add_value(rl_text_cache *cache, PyObject *object, rl_value *value);
+
+/* Removes everything. */
 void rl_text_cache_clear(rl_text_cache *cache);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "core/uuid.h"
 #include "py/base/errors.h"
+#include "py/encode/encode.h"
 
 #include <string.h>
 #include <structmember.h>
@@ -216,8 +217,8 @@ bool rl_event_start(const rl_state *state, PyObject *kwargs, rl_call call,
     texts->ns =
         Py_XNewRef(rl_event_get(state, metadata, RL_NAME_langgraph_checkpoint_ns));
     texts->name =
-        Py_XNewRef(call == RL_CALL_LLM ? model_of(state, kwargs, metadata)
-                                       : rl_event_get(state, kwargs, RL_NAME_name));
+        rl_encode_name(call == RL_CALL_LLM ? model_of(state, kwargs, metadata)
+                                           : rl_event_get(state, kwargs, RL_NAME_name));
     if (!rl_event_key(state, rl_event_get(state, kwargs, RL_NAME_run_id), &start->key)) {
         return false;
     }
@@ -423,13 +424,15 @@ static int add_tags(const rl_state *state, PyObject *tags, PyObject *to)
     int rc = list != NULL ? 0 : -1;
 
     for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(tags); i++) {
-        PyObject *tag = PyList_GET_ITEM(tags, i);
+        PyObject *tag = PyList_GET_ITEM(tags, i), *name;
         bool users = true;
 
         for (size_t j = 0; j < sizeof own / sizeof *own; j++) {
             users = users && !begins_with(rl_event_text(tag), own[j]);
         }
-        rc = users ? PyList_Append(list, tag) : 0;
+        name = users ? rl_encode_name(tag) : NULL;
+        rc = name != NULL ? PyList_Append(list, name) : 0;
+        Py_XDECREF(name);
     }
     if (rc == 0 && PyList_GET_SIZE(list) > 0) {
         rc = PyDict_SetItem(to, state->handler.names[RL_NAME_tags], list);

@@ -8,6 +8,7 @@
 #include "py/handler/events.h"
 
 #include "py/base/errors.h"
+#include "py/encode/encode.h"
 #include "py/handler/event.h"
 #include "py/handler/graph_runs.h"
 #include "py/handler/payloads.h"
@@ -50,7 +51,6 @@ static void open_graph(rl_state *state, rl_handler *self, const rl_span_start *s
 {
     rl_py_recorder *recorder = given->owner;
     rl_found found = {recorder, false, start->key, self->node_inputs, true};
-    rl_graph *excess;
 
     if (rl_graphs_start(self->graphs, RL_SPAN_GRAPH, start, given) != RL_OK) {
         rl_graph_runs_count_error(self);
@@ -64,10 +64,7 @@ static void open_graph(rl_state *state, rl_handler *self, const rl_span_start *s
     } else if (given->interval_ns != RL_LIVE_NEVER) {
         rl_recorder_watch(recorder->core, self->graphs, given->interval_ns);
     }
-    while ((excess = rl_graphs_take_excess(self->graphs)) != NULL) {
-        rl_metric_add(&((rl_py_recorder *)rl_graph_owner(excess))->handler_evicted, 1);
-        rl_graph_runs_finish(state, self, excess, NULL);
-    }
+    rl_graph_runs_relieve(self, recorder);
 }
 
 /* The values of a graph's start, owned. */
@@ -88,13 +85,13 @@ static void encode_graph(rl_state *state, rl_handler *self, PyObject *inputs,
 
     rl_payloads_begin(state, self, values->recorder, &texts);
     given.resumed = rl_event_resumes(state, inputs);
-    wpk_id = rl_payloads_add_plain(&texts, values->wpk_id);
+    wpk_id = rl_payloads_add_plain(&texts, values->wpk_id, RL_PLAIN_NAME);
     inputs_at = rl_payloads_add_inputs(&texts, inputs, node_inputs);
     if (values->metadata != NULL) {
         metadata = rl_payloads_add_json(&texts, values->metadata);
     }
     if (values->thread != NULL) {
-        thread = rl_payloads_add_plain(&texts, values->thread);
+        thread = rl_payloads_add_plain(&texts, values->thread, RL_PLAIN_NAME);
     }
     given.wpk_id = rl_payloads_text(&texts, wpk_id);
     given.run_id = rl_event_text(values->run_id);
@@ -103,7 +100,9 @@ static void encode_graph(rl_state *state, rl_handler *self, PyObject *inputs,
     given.thread_id = values->thread != NULL ? rl_payloads_text(&texts, thread) : no_text;
     given.node_inputs = self->node_inputs;
     given.interval_ns = self->interval_ns;
+    given.memory = rl_recorder_memory(recorder->core);
     start->inputs = rl_payloads_object(&texts, inputs_at);
+    start->values = rl_payloads_values(&texts);
     start->wide_numbers = texts.wide;
     if (texts.buf.failed) {
         rl_graph_runs_count_error(self);
@@ -147,11 +146,13 @@ static void start_node(rl_state *state, rl_handler *self, PyObject *inputs,
     rl_payloads_begin(state, self, found->owner, &texts);
     at = rl_payloads_add_inputs(&texts, inputs, found->node_inputs);
     start->inputs = rl_payloads_object(&texts, at);
+    start->values = rl_payloads_values(&texts);
     start->wide_numbers = texts.wide;
     if (texts.buf.failed ||
         rl_graphs_start(self->graphs, RL_SPAN_NODE, start, NULL) != RL_OK) {
         rl_graph_runs_count_error(self);
     }
+    rl_graph_runs_relieve(self, (rl_py_recorder *)texts.recorder);
     rl_payloads_end(self, &texts);
 }
 
@@ -221,7 +222,7 @@ static void encode_end(const rl_state *state, rl_payloads *texts, PyObject *outp
                        PyObject *error, rl_span_end *end)
 {
     PyObject *interrupts = NULL;
-    const char *type;
+    rl_piece type, message;
 
     if (error != NULL) {
         end->outcome = rl_event_outcome(state, error);
@@ -229,16 +230,22 @@ static void encode_end(const rl_state *state, rl_payloads *texts, PyObject *outp
         outputs = rl_event_command(state, error);
     }
     if (outputs != NULL) {
-        end->outputs = rl_payloads_text(texts, rl_payloads_add_json(texts, outputs));
+        end->outputs = rl_payloads_text(texts, rl_payloads_add_outputs(texts, outputs));
+        end->values = rl_payloads_values(texts);
     } else if (interrupts != NULL) { /* a pause, not an error */
         end->interrupts = add_interrupts(state, texts, interrupts);
     } else if (error != NULL) {
-        type = rl_type_name(error);
-        end->error_type = (rl_text){type, strlen(type)};
-        end->error_text = rl_payloads_text(texts, rl_payloads_add_plain(texts, error));
+        /* copied: the class may be renamed while the GIL is given up */
+        type = (rl_piece){.at = texts->buf.len};
+        rl_buf_add_text(&texts->buf, rl_type_name(error));
+        type.end = texts->buf.len;
+        message = rl_payloads_add_plain(texts, error, RL_PLAIN_ERROR);
+        end->error_type = rl_payloads_text(texts, type);
+        end->error_text = rl_payloads_text(texts, message);
     }
     if (texts->buf.failed) { /* the end is recorded without its texts */
         end->outputs = no_text;
+        end->error_type = no_text;
         end->error_text = no_text;
         end->interrupts = no_text;
     }
@@ -270,6 +277,7 @@ static void end_payload(rl_state *state, rl_handler *self, PyObject *outputs,
     }
     if (!is_root) {
         (void)rl_graphs_end(self->graphs, key, end);
+        rl_graph_runs_relieve(self, (rl_py_recorder *)texts.recorder);
     } else {
         graph = rl_graphs_take(self->graphs, key);
         if (graph != NULL) {

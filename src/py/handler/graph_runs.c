@@ -79,7 +79,7 @@ static rl_status commit_to(rl_py_recorder *recorder, rl_run *run, rl_err *err)
 {
     rl_durability durability = rl_recorder_config(recorder->core)->graph_runs;
 
-    return rl_py_recorder_commit(recorder, run, durability, err);
+    return rl_py_recorder_write(recorder, run, durability, err);
 }
 
 /* Commits a graph's run. When the program has closed the default recorder since the graph
@@ -105,21 +105,62 @@ static rl_status commit_run(rl_state *state, const rl_handler *self,
     return status;
 }
 
-/* Commits a run. A failure is counted, and logged once until a run can be committed
- * again. */
-static void record_run(rl_state *state, const rl_handler *self, rl_py_recorder *recorder,
-                       rl_run *run)
+/* Commits a run, or a piece of an open one. A failure is counted, and logged once until a
+ * run can be committed again. Logging runs the user's code, so it comes last. */
+static bool record_run(rl_state *state, const rl_handler *self, rl_py_recorder *recorder,
+                       rl_run *run, bool is_piece)
 {
     rl_err err;
+    bool committed = commit_run(state, self, recorder, run, &err) == RL_OK;
 
-    if (commit_run(state, self, recorder, run, &err) == RL_OK) {
+    if (is_piece) {
+        rl_graphs_wrote(self->graphs, run, committed);
+    }
+    rl_py_recorder_log_notices(recorder);
+    if (committed) {
         recorder->failing = false;
-        return;
+        return true;
     }
     rl_metric_add(&recorder->handler_errors, 1);
     if (!recorder->failing) {
         recorder->failing = true;
         log_failure(state, err.text);
+    }
+    return false;
+}
+
+/* Writes the end of a graph into the run; first, pieces of a very large one, and without
+ * the GIL whatever takes more than a moment. */
+static void write_end(const rl_handler *self, const rl_py_recorder *recorder,
+                      rl_graph *graph, const rl_span_end *end, rl_run *run)
+{
+    rl_durability durability = rl_recorder_config(recorder->core)->graph_runs;
+    bool committed = true;
+    rl_err ignored;
+
+    if (!rl_graph_is_large(graph) && rl_graphs_settle(self->graphs, graph, false)) {
+        rl_graph_write(graph, end, run);
+        return;
+    }
+    Py_BEGIN_ALLOW_THREADS(void)
+    rl_graphs_settle(self->graphs, graph, true);
+    while (committed && rl_graph_write_excess(graph, run)) {
+        committed = rl_run_seal(run, &ignored) == RL_OK &&
+                    rl_recorder_write(recorder->core, run, durability, &ignored) == RL_OK;
+        rl_graph_wrote(graph, committed);
+    }
+    rl_graph_write(graph, end, run);
+    Py_END_ALLOW_THREADS
+}
+
+static void free_graph(rl_graph *graph)
+{
+    if (rl_graph_is_large(graph)) {
+        Py_BEGIN_ALLOW_THREADS
+        rl_graph_free(graph);
+        Py_END_ALLOW_THREADS
+    } else {
+        rl_graph_free(graph);
     }
 }
 
@@ -133,24 +174,57 @@ void rl_graph_runs_finish(rl_state *state, const rl_handler *self, rl_graph *gra
         rl_errors_swallow();
         rl_graph_runs_count_error(self);
     } else {
-        rl_graph_write(graph, end, run);
-        record_run(state, self, recorder, run);
+        write_end(self, recorder, graph, end, run);
+        (void)record_run(state, self, recorder, run, false);
         rl_state_give_run(state, run);
     }
-    rl_graph_free(graph);
+    free_graph(graph);
     release_owner(recorder);
+}
+
+void rl_graph_runs_relieve(const rl_handler *self, rl_py_recorder *recorder)
+{
+    switch (rl_graphs_pressure(self->graphs, recorder->core)) {
+    case RL_PRESSURE_NONE:
+        break;
+    case RL_PRESSURE_HIGH:
+        rl_recorder_relieve(recorder->core, self->graphs, false);
+        break;
+    case RL_PRESSURE_FULL:
+        Py_BEGIN_ALLOW_THREADS
+        rl_recorder_relieve(recorder->core, self->graphs, true);
+        Py_END_ALLOW_THREADS
+        rl_py_recorder_log_notices(recorder);
+        break;
+    }
+}
+
+/* Writes a piece, and waits for another thread's only without the GIL. */
+static rl_status write_piece(const rl_handler *self, rl_key root, rl_run *run)
+{
+    rl_status status = rl_graphs_write_one(self->graphs, root, false, run);
+
+    if (status == RL_BUSY) {
+        Py_BEGIN_ALLOW_THREADS
+        status = rl_graphs_write_one(self->graphs, root, true, run);
+        Py_END_ALLOW_THREADS
+    }
+    return status;
 }
 
 void rl_graph_runs_write(rl_state *state, const rl_handler *self, const rl_found *found)
 {
     rl_run *run = rl_state_take_run(state);
     PyObject *recorder = Py_NewRef(found->owner);
+    const rl_key root = found->root;
 
     if (run == NULL) {
         rl_errors_swallow();
         rl_graph_runs_count_error(self);
-    } else if (rl_graphs_write_one(self->graphs, found->root, run)) {
-        record_run(state, self, (rl_py_recorder *)recorder, run);
+    } else {
+        while (write_piece(self, root, run) == RL_OK &&
+               record_run(state, self, (rl_py_recorder *)recorder, run, true)) {
+        }
     }
     rl_state_give_run(state, run);
     Py_DECREF(recorder);

@@ -21,12 +21,15 @@ void rl_graph_runs_count_ignored(const rl_handler *self);
  * counted each time, logged once until there is a recorder again. */
 void rl_graph_runs_report(rl_state *state, rl_handler *self);
 
-/* Writes a graph that was taken out of the table and frees it: with its end, or as it
- * stands (NULL). The graph's reference to its recorder is given up. */
+/* Writes the end of a graph that was taken out of the table, and frees it. The graph's reference to its recorder is given up. */
 void rl_graph_runs_finish(rl_state *state, const rl_handler *self, rl_graph *graph,
                           const rl_span_end *end);
 
-/* Writes a graph that is still open, as it stands. */
+/* Takes memory back from open graphs of the recorder if they take too much. May give up
+ * the GIL. */
+void rl_graph_runs_relieve(const rl_handler *self, rl_py_recorder *recorder);
+
+/* Writes what is new of a graph that is still open. */
 void rl_graph_runs_write(rl_state *state, const rl_handler *self, const rl_found *found);
 
 /* A graph that was open at a fork ends in the parent: the child drops it. */

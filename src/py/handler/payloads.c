@@ -15,7 +15,10 @@ void rl_payloads_begin(rl_state *state, rl_handler *self, PyObject *recorder,
     to->recorder = Py_NewRef(recorder);
     to->options = rl_py_recorder_encoding(state, (rl_py_recorder *)recorder);
     to->options.cache = &self->cache;
+    to->options.value_bytes = &to->value_bytes;
     to->wide = false;
+    rl_buf_init(&to->values, RL_BUF_MAX);
+    to->value_bytes = 0;
 }
 
 static void give_back(rl_buf *to, rl_buf *buf)
@@ -29,6 +32,10 @@ void rl_payloads_end(rl_handler *self, rl_payloads *texts)
 {
     give_back(&self->scratch, &texts->buf);
     give_back(&self->members, &texts->members);
+    for (size_t i = 0; i < rl_payloads_values(texts).count; i++) {
+        rl_value_unref(rl_payloads_values(texts).list[i]);
+    }
+    rl_buf_free(&texts->values);
     Py_DECREF(texts->recorder);
 }
 
@@ -41,11 +48,27 @@ rl_piece rl_payloads_add_json(rl_payloads *to, PyObject *value)
     return result;
 }
 
-rl_piece rl_payloads_add_plain(rl_payloads *to, PyObject *value)
+/* Where the large texts of inputs and outputs go. */
+static rl_buf *large_texts(rl_payloads *to)
+{
+    return &to->values;
+}
+
+rl_piece rl_payloads_add_outputs(rl_payloads *to, PyObject *value)
+{
+    rl_piece result;
+
+    to->options.values = large_texts(to);
+    result = rl_payloads_add_json(to, value);
+    to->options.values = NULL;
+    return result;
+}
+
+rl_piece rl_payloads_add_plain(rl_payloads *to, PyObject *value, size_t room)
 {
     rl_piece result = {to->buf.len, 0, false};
 
-    rl_encode_plain(&to->options, value, &to->buf);
+    rl_encode_plain(&to->options, value, room, &to->buf);
     result.end = to->buf.len;
     return result;
 }
@@ -55,12 +78,14 @@ rl_piece rl_payloads_add_inputs(rl_payloads *to, PyObject *value,
 {
     rl_piece result = {to->buf.len, 0, false};
 
+    to->options.values = large_texts(to);
     if (node_inputs == RL_INPUTS_DELTA) {
         result.is_object =
             rl_encode_members(&to->options, value, &to->buf, &to->members, &to->wide);
     } else if (node_inputs == RL_INPUTS_FULL) {
         rl_encode(&to->options, value, &to->buf, &to->wide);
     }
+    to->options.values = NULL;
     result.end = to->buf.len;
     return result;
 }
@@ -89,4 +114,12 @@ rl_object rl_payloads_object(const rl_payloads *from, rl_piece where)
                              : &none;
     }
     return object;
+}
+
+rl_values rl_payloads_values(const rl_payloads *from)
+{
+    rl_values values = {(rl_value *const *)(const void *)from->values.data,
+                        from->values.len / sizeof(rl_value *)};
+
+    return values;
 }

@@ -12,7 +12,9 @@ typedef struct rl_payloads {
     rl_buf buf, members; /* lent by the handler; buf.failed: no memory */
     PyObject *recorder;  /* owned: its options must live while the user's code runs */
     rl_encode_options options;
-    bool wide; /* numbers for rl_json_widen were written */
+    bool wide;          /* numbers for rl_json_widen were written */
+    rl_buf values;      /* of rl_value *, owned: the large texts of inputs and outputs */
+    size_t value_bytes; /* of all of them */
 } rl_payloads;
 
 /* A piece of the buffer, by offsets, as the buffer may move while it grows. */
@@ -26,15 +28,21 @@ void rl_payloads_begin(rl_state *state, rl_handler *self, PyObject *recorder,
                        rl_payloads *to);
 void rl_payloads_end(rl_handler *self, rl_payloads *texts);
 
-/* Append a value: as JSON, as plain text, or as `node_inputs` says (for RL_INPUTS_NONE
- * not at all). */
+/* Appends the outputs of a node or graph, whose large texts become values. */
+rl_piece rl_payloads_add_outputs(rl_payloads *to, PyObject *value);
+
+/* Append a value: as JSON, as plain text of at most `room` bytes, or as `node_inputs` says (for RL_INPUTS_NONE
+ * not at all). Large texts of inputs become values. */
 rl_piece rl_payloads_add_json(rl_payloads *to, PyObject *value);
-rl_piece rl_payloads_add_plain(rl_payloads *to, PyObject *value);
+rl_piece rl_payloads_add_plain(rl_payloads *to, PyObject *value, size_t room);
 rl_piece rl_payloads_add_inputs(rl_payloads *to, PyObject *value,
                                 rl_node_inputs node_inputs);
 
 /* A piece once nothing more is appended; it borrows from the buffer. */
 rl_text rl_payloads_text(const rl_payloads *from, rl_piece where);
 rl_object rl_payloads_object(const rl_payloads *from, rl_piece where);
+
+/* The values of the inputs and outputs; they borrow from the payloads. */
+rl_values rl_payloads_values(const rl_payloads *from);
 
 #endif

@@ -1,6 +1,7 @@
 /* Tokens and models. See usage.h. */
 #include "py/handler/usage.h"
 
+#include "py/encode/encode.h"
 #include "py/handler/event.h"
 
 /* A count; 0 when it is missing or no positive int. */
@@ -41,8 +42,9 @@ static void take_model(const rl_state *state, PyObject *dict, PyObject **model)
     if (name == NULL) {
         name = rl_event_get(state, dict, RL_NAME_model);
     }
-    if (*model == NULL && rl_event_text(name).len > 0) {
-        *model = Py_NewRef(name);
+    if (*model == NULL && name != NULL && PyUnicode_Check(name) &&
+        PyUnicode_GET_LENGTH(name) > 0) {
+        *model = rl_encode_name(name);
     }
 }
 

@@ -2,6 +2,12 @@
 #include "py/recorder/expand.h"
 
 #include <stdbool.h>
+#include <string.h>
+
+/* A run of more deltas is kept as text, and so is one whose inputs together would take more
+ * references. */
+#define EAGER_DELTAS 1000
+#define EAGER_SIZE 2000000
 
 /* A member of a dict, borrowed; NULL without an error when there is none. */
 static PyObject *member(PyObject *dict, const char *name)
@@ -138,27 +144,112 @@ static PyObject *replace(PyObject *log, PyObject *delta, PyObject *inputs)
     return fresh;
 }
 
-int rl_expand_node_logs(PyObject *logs, PyObject *inputs)
+/* What a state takes that `delta` has made: a copied dict, and lists that have grown. In
+ * references; an entry of a dict takes eight times as much. */
+static Py_ssize_t size_of(PyObject *state, PyObject *delta)
 {
+    PyObject *tails = member(delta, "append"), *key, *tail;
+    Py_ssize_t at = 0, size = 8 * PyDict_GET_SIZE(state);
+
+    while (tails != NULL && PyDict_Next(tails, &at, &key, &tail)) {
+        PyObject *list = PyDict_GetItemWithError(state, key);
+
+        size += list != NULL && PyList_Check(list) ? PyList_GET_SIZE(list) : 0;
+    }
+    PyErr_Clear();
+    return size;
+}
+
+/* Expands one log, if it has a delta; adds what that takes to *size. 0, or -1 with an error
+ * set. */
+static int expand_log(PyObject *logs, Py_ssize_t index, PyObject *inputs,
+                      Py_ssize_t *size)
+{
+    PyObject *log = PyList_GET_ITEM(logs, index), *delta = NULL, *base = NULL;
+    PyObject *state, *fresh;
     int rc = 0;
 
-    for (Py_ssize_t i = 0;
-         rc == 0 && PyList_CheckExact(logs) && i < PyList_GET_SIZE(logs); i++) {
-        PyObject *log = PyList_GET_ITEM(logs, i), *delta = NULL, *base = NULL;
-        PyObject *state = NULL, *fresh = NULL;
-
-        if (PyDict_Check(log)) {
-            delta = member(log, "inputs_delta");
-        }
-        if (delta != NULL && PyDict_Check(delta)) {
-            base = base_of(delta, logs, i, inputs);
-        }
-        if (base != NULL && applies(base, delta)) {
-            state = apply(base, delta);
-            fresh = state != NULL ? replace(log, delta, state) : NULL;
-            rc = fresh != NULL ? PyList_SetItem(logs, i, fresh) : -1;
-            Py_XDECREF(state);
-        }
+    if (PyDict_Check(log)) {
+        delta = member(log, "inputs_delta");
+    }
+    if (delta != NULL && PyDict_Check(delta)) {
+        base = base_of(delta, logs, index, inputs);
+    }
+    if (base != NULL && applies(base, delta)) {
+        state = apply(base, delta);
+        fresh = state != NULL ? replace(log, delta, state) : NULL;
+        *size += fresh != NULL ? size_of(state, delta) : 0;
+        rc = fresh != NULL ? PyList_SetItem(logs, index, fresh) : -1;
+        Py_XDECREF(state);
     }
     return rc;
+}
+
+/* Whether the text has so many deltas that it is not worth decoding it as a whole. */
+static bool has_many_deltas(const char *json, size_t len)
+{
+    static const char key[] = "\"inputs_delta\"";
+    const char *at = json, *end = json + len;
+    int found = 0;
+
+    while (at != NULL && found < EAGER_DELTAS) {
+        at = memmem(at, (size_t)(end - at), key, sizeof key - 1);
+        if (at != NULL) {
+            at += sizeof key - 1;
+            found++;
+        }
+    }
+    return found == EAGER_DELTAS;
+}
+
+/* Expands each log in place. *whole: false if that ended early, as it takes too much. 0, or
+ * -1 with an error set. */
+static int expand_all(PyObject *logs, PyObject *inputs, bool *whole)
+{
+    Py_ssize_t count = PyList_CheckExact(logs) ? PyList_GET_SIZE(logs) : 0, size = 0,
+               i = 0;
+    int rc = 0;
+
+    for (; rc == 0 && i < count && size < EAGER_SIZE; i++) {
+        rc = expand_log(logs, i, inputs, &size);
+    }
+    *whole = i == count;
+    return rc;
+}
+
+/* The logs as a list that decodes each when it is asked for. */
+static PyObject *load_lazily(const rl_run_parts *parts, PyObject *text, PyObject *inputs)
+{
+    PyObject *module = PyImport_ImportModule("runlog._logs"), *logs = NULL;
+
+    if (module != NULL) {
+        logs = PyObject_CallMethod(module, "load", "OOO", text, parts->hook, inputs);
+    }
+    Py_XDECREF(module);
+    return logs;
+}
+
+PyObject *rl_expand_node_logs(const rl_run_parts *parts, const char *json, size_t len,
+                              PyObject *inputs)
+{
+    PyObject *text = PyUnicode_DecodeUTF8(json, (Py_ssize_t)len, "replace");
+    PyObject *logs = NULL;
+    bool whole = false;
+
+    if (text != NULL && !has_many_deltas(json, len)) {
+        logs = PyObject_CallOneArg(parts->loads, text);
+        if (logs != NULL && expand_all(logs, inputs, &whole) < 0) {
+            Py_CLEAR(logs);
+        }
+    }
+    if (text != NULL && !whole && !PyErr_Occurred()) {
+        Py_XSETREF(logs, NULL);
+        logs = load_lazily(parts, text, inputs);
+    }
+    if (logs == NULL && text != NULL && PyErr_ExceptionMatches(PyExc_ValueError)) {
+        PyErr_Clear(); /* not JSON, so not runlog's: it is returned as text */
+        logs = Py_NewRef(text);
+    }
+    Py_XDECREF(text);
+    return logs;
 }

@@ -1,9 +1,11 @@
 /* The fields of a run, as log_run takes them. See fields.h. */
 #include "py/recorder/fields.h"
 
+#include "core/source.h"
 #include "py/base/errors.h"
 #include "py/base/times.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* The type of a field, by which it is read. */
@@ -36,6 +38,7 @@ static int read_name(rl_state *state, PyObject *value, rl_run *run, rl_column co
     const char *field = rl_columns[column].name;
     Py_ssize_t len = 0;
     const char *text;
+    size_t at;
 
     if (value == NULL) {
         return rl_errors_invalid(state, field, "is missing: it must be non-empty text",
@@ -57,7 +60,14 @@ static int read_name(rl_state *state, PyObject *value, rl_run *run, rl_column co
         return rl_errors_invalid(state, field, "must be text without NUL characters",
                                  value);
     }
-    rl_run_set(run, column, text, (size_t)len);
+    at = rl_run_begin(run);
+    if (column == RL_STATUS) {
+        rl_source_plain(&run->arena, &(rl_source){text, (size_t)len, RL_UTF8},
+                        RL_PLAIN_NAME);
+        rl_run_end(run, column, at);
+    } else {
+        rl_run_set(run, column, text, (size_t)len);
+    }
     return 0;
 }
 
@@ -77,23 +87,39 @@ static int read_duration(rl_state *state, PyObject *value, rl_run *run)
     return 0;
 }
 
-/* One field that was given; None only for a payload, where it is a value. */
+/* The large texts of a run's payloads. */
+typedef struct large_texts {
+    rl_buf list;  /* of rl_value *, owned */
+    size_t bytes; /* of those of one payload */
+} large_texts;
+
+/* One field that was given; None only for a payload, where it is a value. Large texts of
+ * payloads go to `texts`. */
 static int read_field(const rl_encode_options *options, PyObject *value, rl_run *run,
-                      rl_column column, field_kind kind)
+                      rl_column column, field_kind kind, large_texts *texts)
 {
+    rl_encode_options large = *options;
     size_t at = rl_run_begin(run);
     int64_t *stamp = column == RL_STARTED_AT ? &run->started_at : &run->created_at;
 
+    texts->bytes = 0;
+    large.value_bytes = &texts->bytes;
+    large.values = &texts->list;
     switch (kind) {
     case DURATION:
         return read_duration(options->state, value, run);
     case TIME:
         return rl_time_from(options->state, rl_columns[column].name, value, stamp);
     case TEXT:
-        rl_encode_plain(options, value, &run->arena);
+        rl_encode_plain(options, value,
+                        column == RL_ERROR_TEXT ? RL_PLAIN_ERROR : RL_PLAIN_NAME,
+                        &run->arena);
         break;
     case NODES:
-        rl_encode_logs(options, value, &run->arena, &run->wide_numbers);
+        rl_encode_logs(&large, value, &run->arena, &run->wide_numbers);
+        break;
+    case PAYLOAD:
+        rl_encode(&large, value, &run->arena, &run->wide_numbers);
         break;
     default:
         rl_encode(options, value, &run->arena, &run->wide_numbers);
@@ -115,14 +141,21 @@ static bool is_field(rl_state *state, PyObject *key)
     return false;
 }
 
-/* The metadata given, and every key of the run that is not a field. New reference; NULL
+/* The metadata given, and every key of the run that is not a field (`more`: there are
+ * some). New reference; NULL
  * without an error when there is nothing. */
-static PyObject *gather_metadata(rl_state *state, PyObject *run, PyObject *given)
+static PyObject *gather_metadata(rl_state *state, PyObject *run, PyObject *given,
+                                 bool more)
 {
-    PyObject *all = PyDict_New(), *key, *value;
+    PyObject *all = NULL, *key, *value;
     Py_ssize_t at = 0;
-    int rc = all != NULL ? 0 : -1;
+    int rc;
 
+    if (given != NULL && !more && PyObject_IsInstance(given, state->mapping) == 1) {
+        return Py_NewRef(given); /* one that makes its values is not read as a whole */
+    }
+    all = PyDict_New();
+    rc = all != NULL ? 0 : -1;
     if (rc == 0 && given != NULL && given != Py_None) {
         if (PyDict_Check(given) || PyObject_IsInstance(given, state->mapping) == 1) {
             rc = PyDict_Update(all, given);
@@ -146,7 +179,8 @@ static PyObject *gather_metadata(rl_state *state, PyObject *run, PyObject *given
     return all;
 }
 
-static int read_fields(const rl_encode_options *options, PyObject *dict, rl_run *run)
+static int read_fields(const rl_encode_options *options, PyObject *dict, rl_run *run,
+                       large_texts *texts)
 {
     rl_state *state = options->state;
     Py_ssize_t known = 0;
@@ -164,19 +198,51 @@ static int read_fields(const rl_encode_options *options, PyObject *dict, rl_run 
             rc = read_name(state, value, run, column);
         } else if (value != NULL && kind != METADATA &&
                    (value != Py_None || kind == PAYLOAD || kind == NODES)) {
-            rc = read_field(options, value, run, column, kind);
+            rc = read_field(options, value, run, column, kind, texts);
         } else if (kind == METADATA && (PyDict_GET_SIZE(dict) != known ||
                                         (value != NULL && value != Py_None))) {
-            metadata = gather_metadata(state, dict, value);
+            metadata =
+                gather_metadata(state, dict, value, PyDict_GET_SIZE(dict) != known);
             rc = metadata == NULL && PyErr_Occurred() ? -1 : 0;
         }
         Py_XDECREF(value);
     }
     if (rc == 0 && metadata != NULL) {
-        rc = read_field(options, metadata, run, RL_METADATA, METADATA);
+        rc = read_field(options, metadata, run, RL_METADATA, METADATA, texts);
     }
     Py_XDECREF(metadata);
     return rc;
+}
+
+static int compare_names(const void *left, const void *right)
+{
+    const rl_value *a = *(rl_value *const *)left, *b = *(rl_value *const *)right;
+
+    return strcmp(a->name, b->name);
+}
+
+/* Makes the large texts parts of the run, each once, and releases them. */
+static void take_texts(large_texts *texts, rl_run *run)
+{
+    rl_value **list = (rl_value **)(void *)texts->list.data;
+    size_t count = texts->list.len / sizeof *list, at = rl_run_begin(run);
+
+    if (count > 0) {
+        qsort(list, count, sizeof *list, compare_names);
+        for (size_t i = 0; i < count; i++) {
+            if (i == 0 || strcmp(list[i]->name, list[i - 1]->name) != 0) {
+                rl_buf_printf(&run->arena, "%c\"%s\":", i == 0 ? '{' : ',',
+                              list[i]->name);
+                rl_buf_add(&run->arena, list[i]->json, list[i]->len);
+            }
+        }
+        rl_buf_add_char(&run->arena, '}');
+        rl_run_end_parts(run, at, RL_PARTS_ADD);
+    }
+    for (size_t i = 0; i < count; i++) {
+        rl_value_unref(list[i]);
+    }
+    rl_buf_free(&texts->list);
 }
 
 /* The run as an exact dict: itself, or a copy of another mapping. New reference. */
@@ -205,6 +271,7 @@ int rl_fields_read(const rl_encode_options *options, PyObject *mapping, rl_run *
 {
     rl_state *state = options->state;
     PyObject *dict = as_dict(state, mapping);
+    large_texts texts = {.bytes = 0};
     rl_err err;
     int rc = -1;
 
@@ -216,7 +283,11 @@ int rl_fields_read(const rl_encode_options *options, PyObject *mapping, rl_run *
     }
     *wpk_id = Py_XNewRef(PyDict_GetItemWithError(dict, state->column_names[RL_WPK_ID]));
     *run_id = Py_XNewRef(PyDict_GetItemWithError(dict, state->column_names[RL_RUN_ID]));
-    if (!PyErr_Occurred() && read_fields(options, dict, run) == 0) {
+    rl_buf_init(&texts.list, RL_BUF_MAX);
+    rc = PyErr_Occurred() ? -1 : read_fields(options, dict, run, &texts);
+    take_texts(&texts, run);
+    if (rc == 0) {
+        rc = -1;
         if (rl_run_seal(run, &err) == RL_OK) {
             rc = 0;
         } else {

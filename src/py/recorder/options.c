@@ -7,6 +7,8 @@
 
 #define PAYLOAD_MIN 1024
 #define PAYLOAD_MAX (256 << 20)
+#define MEMORY_MIN (1LL << 20)
+#define MEMORY_MAX (1LL << 40)
 
 typedef enum option {
     POSTGRES_DSN,
@@ -14,6 +16,8 @@ typedef enum option {
     DURABILITY,
     REDACT,
     MAX_PAYLOAD,
+    MAX_VALUE,
+    MAX_MEMORY,
     POSTGRES_TIMEOUT,
     POSTGRES_POOL,
     OPTIONS
@@ -25,6 +29,8 @@ static const rl_option table[OPTIONS] = {
     [DURABILITY] = {"durability", "RUNLOG_DURABILITY"},
     [REDACT] = {"redact", "RUNLOG_REDACT"},
     [MAX_PAYLOAD] = {"max_payload", "RUNLOG_MAX_PAYLOAD"},
+    [MAX_VALUE] = {"max_value", "RUNLOG_MAX_VALUE"},
+    [MAX_MEMORY] = {"max_memory", "RUNLOG_MAX_MEMORY"},
     [POSTGRES_TIMEOUT] = {"postgres_timeout", "RUNLOG_POSTGRES_TIMEOUT"},
     [POSTGRES_POOL] = {"postgres_pool", "RUNLOG_POSTGRES_POOL"},
 };
@@ -114,11 +120,32 @@ int rl_options_redact(rl_state *state, PyObject *value, rl_redact *redact)
     return rc;
 }
 
+static int read_bytes(rl_state *state, option which, PyObject *value, size_t given,
+                      size_t *bytes)
+{
+    long long size = (long long)given;
+    int rc = rl_option_number(state, &table[which], value, "bytes", PAYLOAD_MIN,
+                              PAYLOAD_MAX, &size);
+
+    *bytes = (size_t)size;
+    return rc;
+}
+
 int rl_options_max_payload(rl_state *state, PyObject *value, size_t *bytes)
 {
-    long long size = (long long)RL_MAX_PAYLOAD;
-    int rc = rl_option_number(state, &table[MAX_PAYLOAD], value, "bytes", PAYLOAD_MIN,
-                              PAYLOAD_MAX, &size);
+    return read_bytes(state, MAX_PAYLOAD, value, RL_MAX_PAYLOAD, bytes);
+}
+
+int rl_options_max_value(rl_state *state, PyObject *value, size_t *bytes)
+{
+    return read_bytes(state, MAX_VALUE, value, RL_MAX_VALUE, bytes);
+}
+
+static int read_memory(rl_state *state, PyObject *value, size_t *bytes)
+{
+    long long size = RL_MAX_MEMORY;
+    int rc = rl_option_number(state, &table[MAX_MEMORY], value, "bytes", MEMORY_MIN,
+                              MEMORY_MAX, &size);
 
     *bytes = (size_t)size;
     return rc;
@@ -161,6 +188,8 @@ static int read_all(rl_state *state, PyObject *const *values, PyObject *const *m
         read_durability(state, values[DURABILITY], config) < 0 ||
         rl_options_redact(state, values[REDACT], &config->redact) < 0 ||
         rl_options_max_payload(state, values[MAX_PAYLOAD], &config->max_payload) < 0 ||
+        rl_options_max_value(state, values[MAX_VALUE], &config->max_value) < 0 ||
+        read_memory(state, values[MAX_MEMORY], &config->max_memory) < 0 ||
         rl_option_seconds(state, &table[POSTGRES_TIMEOUT], values[POSTGRES_TIMEOUT],
                           RL_POSTGRES_TIMEOUT, &config->timeout_ns) < 0 ||
         read_pool(state, values[POSTGRES_POOL], &config->pool) < 0 ||

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 
 #define RL_MAX_PAYLOAD ((size_t)1 << 20) /* bytes; the default */
+#define RL_MAX_VALUE ((size_t)16 << 20)  /* the same */
+#define RL_MAX_MEMORY (256LL << 20)      /* bytes; the default */
 #define RL_POSTGRES_TIMEOUT 5.0          /* seconds */
 #define RL_POSTGRES_POOL 4               /* connections for reads */
 
@@ -28,5 +30,6 @@ void rl_options_free(rl_options *options); /* the members, not the struct */
 /* Read an option of the encoder; NULL is its default. 0, or -1 with ConfigError. */
 int rl_options_redact(rl_state *state, PyObject *value, rl_redact *redact);
 int rl_options_max_payload(rl_state *state, PyObject *value, size_t *bytes);
+int rl_options_max_value(rl_state *state, PyObject *value, size_t *bytes);
 
 #endif

@@ -7,6 +7,7 @@
 #include "py/base/errors.h"
 #include "py/base/times.h"
 #include "py/recorder/expand.h"
+#include "py/recorder/parts.h"
 
 #include <string.h>
 
@@ -67,12 +68,13 @@ static PyObject *need_loads(rl_state *state)
     return state->loads;
 }
 
-static PyObject *cell_to_python(rl_state *state, const rl_rows *rows, const rl_cell *cell,
-                                rl_kind kind)
+static PyObject *cell_to_python(rl_state *state, PyObject *loads, const rl_rows *rows,
+                                const rl_cell *cell, rl_column column)
 {
+    const rl_kind kind = rl_columns[column].kind;
     PyObject *text, *value;
 
-    if (cell->null) {
+    if (cell->null || column == RL_NODE_LOGS) { /* see read_logs */
         return Py_NewRef(Py_None);
     }
     if (kind == RL_KIND_INT) {
@@ -86,7 +88,7 @@ static PyObject *cell_to_python(rl_state *state, const rl_rows *rows, const rl_c
     if (kind != RL_KIND_JSON || text == NULL) {
         return text;
     }
-    value = need_loads(state) != NULL ? PyObject_CallOneArg(state->loads, text) : NULL;
+    value = PyObject_CallOneArg(loads, text);
     if (value == NULL && PyErr_ExceptionMatches(PyExc_ValueError)) {
         PyErr_Clear(); /* not JSON, so not runlog's: it is returned as text */
         return text;
@@ -95,26 +97,19 @@ static PyObject *cell_to_python(rl_state *state, const rl_rows *rows, const rl_c
     return value;
 }
 
-/* The columns of a shape that users see. The owner, the last one, is only in a whole
- * run. */
-static const rl_column *shown_columns(rl_shape shape, size_t *count)
-{
-    const rl_column *columns = rl_shape_columns(shape, count);
-
-    *count -= shape != RL_SHAPE_WHOLE;
-    return columns;
-}
-
-PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first, rl_shape shape)
+static PyObject *row_to_python(rl_state *state, PyObject *loads, const rl_rows *rows,
+                               size_t first, rl_shape shape)
 {
     size_t count;
-    const rl_column *columns = shown_columns(shape, &count);
+    const rl_column *columns = rl_shape_columns(shape, &count);
     bool as_tuple = shape == RL_SHAPE_BRIEF;
-    PyObject *row = as_tuple ? PyTuple_New((Py_ssize_t)count) : PyDict_New();
+    PyObject *row;
 
+    count--; /* users don't see the last one: the owner, or in a whole run the parts */
+    row = as_tuple ? PyTuple_New((Py_ssize_t)count) : PyDict_New();
     for (size_t i = 0; i < count && row != NULL; i++) {
-        PyObject *value = cell_to_python(state, rows, rl_rows_cell(rows, first + i),
-                                         rl_columns[columns[i]].kind);
+        PyObject *value =
+            cell_to_python(state, loads, rows, rl_rows_cell(rows, first + i), columns[i]);
 
         if (value == NULL) {
             Py_CLEAR(row);
@@ -130,19 +125,58 @@ PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first, rl_sh
     return row;
 }
 
-/* A whole run. Each node log gets its whole inputs back. */
+PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first, rl_shape shape)
+{
+    PyObject *loads = need_loads(state);
+
+    return loads != NULL ? row_to_python(state, loads, rows, first, shape) : NULL;
+}
+
+/* The node logs of the row, or of its parts. A graph's run, which has an owner, always has a
+ * list. New reference, or NULL with an error set. */
+static PyObject *read_logs(rl_state *state, const rl_rows *rows, PyObject *run,
+                           const rl_run_parts *parts)
+{
+    const rl_cell *cell =
+        rl_rows_cell(rows, rl_shape_index(RL_SHAPE_WHOLE, RL_NODE_LOGS));
+    PyObject *inputs = PyDict_GetItemWithError(run, state->column_names[RL_INPUTS]);
+    PyObject *owner = PyDict_GetItemWithError(run, state->column_names[RL_OWNER]);
+    const rl_buf *joined = &parts->node_logs;
+
+    if (inputs == NULL || owner == NULL) {
+        return NULL;
+    }
+    if (!cell->null) {
+        return rl_expand_node_logs(parts, rows->arena.data + cell->at, cell->len, inputs);
+    }
+    if (joined->len > 0) {
+        return rl_expand_node_logs(parts, joined->data, joined->len, inputs);
+    }
+    return owner != Py_None ? PyList_New(0) : Py_NewRef(Py_None);
+}
+
+/* A whole run. Its parts are put back, and each node log gets its whole inputs. */
 static PyObject *whole_to_python(rl_state *state, const rl_rows *rows)
 {
-    PyObject *run = rl_query_row(state, rows, 0, RL_SHAPE_WHOLE);
-    PyObject *logs, *inputs;
+    const rl_cell *cell = rl_rows_cell(rows, rl_shape_index(RL_SHAPE_WHOLE, RL_PARTS));
+    PyObject *loads = need_loads(state), *run = NULL, *logs;
+    rl_run_parts parts;
 
+    if (loads == NULL) {
+        return NULL;
+    }
+    if (rl_run_parts_read(&parts, loads, rows, cell) == 0) {
+        run = row_to_python(state, parts.loads, rows, 0, RL_SHAPE_WHOLE);
+    }
     if (run != NULL) {
-        logs = PyDict_GetItemWithError(run, state->column_names[RL_NODE_LOGS]);
-        inputs = PyDict_GetItemWithError(run, state->column_names[RL_INPUTS]);
-        if (logs == NULL || inputs == NULL || rl_expand_node_logs(logs, inputs) < 0) {
+        logs = read_logs(state, rows, run, &parts);
+        if (logs == NULL ||
+            PyDict_SetItem(run, state->column_names[RL_NODE_LOGS], logs) < 0) {
             Py_CLEAR(run);
         }
+        Py_XDECREF(logs);
     }
+    rl_run_parts_clear(&parts);
     return run;
 }
 

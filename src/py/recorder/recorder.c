@@ -17,7 +17,10 @@ rl_state *rl_py_recorder_state(rl_py_recorder *self)
 rl_encode_options rl_py_recorder_encoding(rl_state *state, const rl_py_recorder *self)
 {
     const rl_config *config = rl_recorder_config(self->core);
-    rl_encode_options options = {state, &config->redact, config->max_payload, NULL, NULL};
+    rl_encode_options options = {.state = state,
+                                 .redact = &config->redact,
+                                 .cap = config->max_payload,
+                                 .max_value = config->max_value};
 
     return options;
 }
@@ -44,15 +47,18 @@ void rl_py_recorder_log_notices(rl_py_recorder *self)
     }
 }
 
+/* Bytes of a run; a larger one takes milliseconds. */
+#define QUICK ((size_t)256 * 1024)
+
 /* Giving up the GIL beside a busy Python thread costs milliseconds, a write to the page
  * cache 50 us: so that write is tried first, with the GIL. With an fsync or a server to
- * wait for, the GIL is always given up. No lock is held meanwhile. */
-rl_status rl_py_recorder_commit(rl_py_recorder *self, rl_run *run,
-                                rl_durability durability, rl_err *err)
+ * wait for, or with a large run, the GIL is always given up. No lock is held meanwhile. */
+rl_status rl_py_recorder_write(rl_py_recorder *self, rl_run *run,
+                               rl_durability durability, rl_err *err)
 {
     rl_status status = RL_BUSY;
 
-    if (durability == RL_JOURNAL) {
+    if (durability == RL_JOURNAL && run->arena.len <= QUICK) {
         status = rl_recorder_try_write(self->core, run, durability, err);
     }
     if (status == RL_BUSY) {
@@ -60,6 +66,14 @@ rl_status rl_py_recorder_commit(rl_py_recorder *self, rl_run *run,
         status = rl_recorder_write(self->core, run, durability, err);
         Py_END_ALLOW_THREADS
     }
+    return status;
+}
+
+rl_status rl_py_recorder_commit(rl_py_recorder *self, rl_run *run,
+                                rl_durability durability, rl_err *err)
+{
+    rl_status status = rl_py_recorder_write(self, run, durability, err);
+
     rl_py_recorder_log_notices(self);
     return status;
 }

@@ -15,7 +15,7 @@ typedef struct rl_py_recorder {
     rl_companion *companion;         /* borrowed from the core; NULL without a wing */
     bool default_path;               /* the path of the SQLite file was not set */
     /* counts of the handlers that record here */
-    atomic_uint_fast64_t handler_errors, handler_ignored, handler_evicted, open_runs;
+    atomic_uint_fast64_t handler_errors, handler_ignored, open_runs;
     bool failing; /* the last graph could not be committed, and that was logged */
 } rl_py_recorder;
 
@@ -29,8 +29,12 @@ rl_encode_options rl_py_recorder_encoding(rl_state *state, const rl_py_recorder 
  * set stays set. */
 void rl_py_recorder_log_notices(rl_py_recorder *self);
 
-/* Commits a sealed run: with the GIL held where that is fast, else without it. */
+/* Commits a sealed run, and logs the notices: with the GIL held where that is fast, else without it. */
 rl_status rl_py_recorder_commit(rl_py_recorder *self, rl_run *run,
                                 rl_durability durability, rl_err *err);
+
+/* The same without logging, so that no code of the user's runs. */
+rl_status rl_py_recorder_write(rl_py_recorder *self, rl_run *run,
+                               rl_durability durability, rl_err *err);
 
 #endif

@@ -203,7 +203,7 @@ static void finish_batch(rl_commit *commit, waiter *first, const waiter *self,
 
 /* Commits self, which is the head of the queue, and the runs queued after it. Called with
  * the lock held, which it releases. */
-static void lead(rl_commit *commit, waiter *self, bool may_wait)
+static void lead(rl_commit *commit, waiter *self, rl_wait may_wait)
 {
     rl_run *runs[RL_COMMIT_RUNS];
     rl_batch batch = {.runs = runs, .may_wait = may_wait};
@@ -233,7 +233,7 @@ rl_status rl_commit_run(rl_commit *commit, rl_run *run, rl_durability durability
     }
     if (self.leads) {
         gather(commit);
-        lead(commit, &self, true);
+        lead(commit, &self, RL_WAIT);
     }
     rl_parking_destroy(&self.wake);
     return self.status;
@@ -250,7 +250,7 @@ rl_status rl_commit_try(rl_commit *commit, rl_run *run, rl_durability durability
         rl_err_set(err, RL_BUSY, "another commit is under way");
     } else {
         (void)enqueue(commit, &self);
-        lead(commit, &self, false);
+        lead(commit, &self, RL_NO_WAIT);
     }
     return self.status;
 }

@@ -6,37 +6,11 @@
  */
 #include "core/alloc.h"
 #include "record/commit/journal_state.h"
-#include "record/owner.h"
+#include "record/commit/lease.h"
 
-#include <stdio.h>
-#include <string.h>
-
-#define LEASE_US INT64_C(30000000)       /* a lease, microseconds: time for one batch */
 #define LEASED_NS UINT64_C(20000000)     /* between checks of another process's lease */
 #define BROKEN_NS UINT64_C(1000000000)   /* before the next try after the file failed */
 #define DRAIN_STEP_NS UINT64_C(20000000) /* between checks of what others forward */
-
-/* Takes the lease, unless a running process holds it. */
-static rl_status take_lease(rl_journal *journal, const char *self, bool *taken,
-                            rl_err *err)
-{
-    char holder[RL_JOURNAL_FILE_OWNER];
-    int64_t until, now = rl_time_now();
-    rl_status status = rl_journal_file_lease_holder(journal->file, holder, &until, err);
-
-    *taken = false;
-    if (status == RL_OK) {
-        /* an end too far in the future: the clock was set back since */
-        bool held = holder[0] != '\0' && strcmp(holder, self) != 0 && until > now &&
-                    until <= now + 2 * LEASE_US && !rl_owner_has_exited(holder);
-
-        if (!held) {
-            status = rl_journal_file_take_lease(journal->file, holder, self,
-                                                now + LEASE_US, taken, err);
-        }
-    }
-    return status;
-}
 
 /* Marks a run of the batch as rejected, with its reason. */
 static rl_status reject(rl_journal *journal, rl_journal_file_batch *batch, size_t at,
@@ -84,7 +58,7 @@ typedef struct forwarding {
     rl_journal_file_batch batches[2];
     rl_journal_file_batch *delivered; /* not deleted yet; or NULL */
     bool has_lease;
-    bool leased_elsewhere; /* another process or journal has it */
+    bool leased_elsewhere; /* another process or journal has it, or the file's lock */
     bool server_failed;    /* the cause of an error; else the journal's file */
 } forwarding;
 
@@ -126,7 +100,7 @@ static rl_status prepare_next(rl_journal *journal, forwarding *work,
     rl_err ignored;
 
     if (work->delivered != NULL) {
-        status = finish_delivered(journal, work, rl_time_now() + LEASE_US, err);
+        status = finish_delivered(journal, work, rl_time_now() + RL_LEASE_US, err);
     }
     other->count = 0;
     if (status == RL_OK && work->has_lease && !current->last) {
@@ -210,14 +184,10 @@ static rl_status forward_leased(rl_journal *journal, forwarding *work, rl_err *e
 
 static rl_status forward_all(rl_journal *journal, forwarding *work, rl_err *err)
 {
-    char process[RL_OWNER_TEXT];
-    rl_status status = rl_journal_file_open(journal->file, err);
+    rl_status status;
 
-    rl_owner_self(process);
-    snprintf(work->self, sizeof work->self, "%.110s %u", process, journal->number);
-    if (status == RL_OK) {
-        status = take_lease(journal, work->self, &work->has_lease, err);
-    }
+    rl_lease_name(journal->number, work->self);
+    status = rl_lease_take(journal->file, work->self, &work->has_lease, err);
     work->leased_elsewhere = status == RL_OK && !work->has_lease;
     if (work->has_lease) {
         status = forward_leased(journal, work, err);
@@ -232,8 +202,7 @@ static bool is_empty(rl_journal *journal)
     rl_err ignored;
 
     return !rl_journal_file_exists(journal->file) ||
-           (rl_journal_file_open(journal->file, &ignored) == RL_OK &&
-            rl_journal_file_get_state(journal->file, &state, &ignored) == RL_OK &&
+           (rl_journal_file_get_state(journal->file, &state, &ignored) == RL_OK &&
             state.last == 0);
 }
 
@@ -251,11 +220,19 @@ static void record_file_failure(rl_journal *journal, const rl_err *err)
  * failed. */
 static bool try_to_forward(rl_journal *journal, forwarding *work, bool unavailable)
 {
+    static const rl_batch lock_only = {.durability = RL_JOURNAL,
+                                       .may_wait = RL_WAIT_BRIEFLY};
     rl_status status = RL_OK;
     rl_err err = {.code = RL_OK};
 
     if (!is_empty(journal)) {
-        status = forward_all(journal, work, &err);
+        status = rl_journal_file_append(journal->file, &lock_only, &err);
+        if (status == RL_OK) {
+            status = forward_all(journal, work, &err);
+        } else if (status == RL_BUSY) { /* not long: the worker has other work, too */
+            work->leased_elsewhere = true;
+            status = RL_OK;
+        }
     } else {
         atomic_store(&journal->pending, false);
         if (unavailable) {
@@ -337,14 +314,12 @@ rl_status rl_journal_drain(rl_journal *journal, uint64_t end, bool patient, rl_e
     rl_status status = RL_OK;
 
     while (rl_journal_file_exists(journal->file)) {
-        status = rl_journal_file_open(journal->file, err);
-        if (status == RL_OK) {
-            status = rl_journal_file_get_state(journal->file, &state, err);
-        }
-        if (target < 0) {
+        status = rl_journal_file_get_state(journal->file, &state, err);
+        if (status == RL_OK && target < 0) {
             target = state.last;
         }
-        if (status != RL_OK || state.last == 0 || state.first > target) {
+        if (status != RL_BUSY &&
+            (status != RL_OK || state.last == 0 || state.first > target)) {
             break;
         }
         if (rl_monotonic_ns() >= end ||

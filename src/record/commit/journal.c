@@ -7,6 +7,25 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Commits a batch to the journal's file: an rl_commit_write. */
+static rl_status append_to_file(void *ctx, const rl_batch *batch, rl_err *err)
+{
+    rl_journal *journal = ctx;
+    rl_status status = rl_journal_file_append(journal->file, batch, err);
+
+    if (status == RL_OK && batch->count > 0) {
+        rl_metric_add(&journal->metrics->journaled, batch->count);
+        if (!atomic_exchange(&journal->pending, true)) {
+            atomic_store(&journal->wake_worker, true);
+        }
+        /* last: the worker clears it before it checks `pending`, so either it sees the
+         * new run as pending, or this store is the later one */
+        atomic_store(&journal->unforwarded, true);
+        rl_journal_log_usable(journal);
+    }
+    return status;
+}
+
 rl_status rl_journal_new(rl_store *server, const char *path,
                          const rl_migrations *migrations, rl_metrics *metrics,
                          rl_notices *notices, rl_journal **out, rl_err *err)
@@ -19,7 +38,12 @@ rl_status rl_journal_new(rl_store *server, const char *path,
         return rl_err_nomem(err);
     }
     status = rl_journal_file_new(path, migrations, notices, &journal->file, err);
+    if (status == RL_OK) {
+        status = rl_beside_new(rl_journal_file_path(journal->file), migrations,
+                               append_to_file, journal, notices, &journal->beside, err);
+    }
     if (status != RL_OK) {
+        rl_journal_file_free(journal->file);
         rl_free(journal);
         return status;
     }
@@ -37,6 +61,7 @@ rl_status rl_journal_new(rl_store *server, const char *path,
 void rl_journal_free(rl_journal *journal)
 {
     if (journal != NULL) {
+        rl_beside_free(journal->beside);
         rl_journal_file_free(journal->file);
         pthread_cond_destroy(&journal->progressed);
         pthread_mutex_destroy(&journal->lock);
@@ -44,13 +69,18 @@ void rl_journal_free(rl_journal *journal)
     }
 }
 
+rl_beside *rl_journal_beside(rl_journal *journal)
+{
+    return journal->beside;
+}
+
 rl_status rl_journal_prepare(rl_journal *journal, rl_err *err)
 {
     rl_status status;
 
     if (rl_journal_file_exists(journal->file)) {
-        status = rl_journal_file_open(journal->file, err);
-        atomic_store(&journal->wake_worker, status == RL_OK);
+        status = rl_journal_file_open(journal->file, RL_WAIT_BRIEFLY, err);
+        atomic_store(&journal->wake_worker, status == RL_OK || status == RL_BUSY);
     } else {
         status = rl_journal_file_check(journal->file, err);
     }
@@ -59,25 +89,7 @@ rl_status rl_journal_prepare(rl_journal *journal, rl_err *err)
         rl_journal_log_unusable(journal, err);
         status = RL_OK;
     }
-    return status;
-}
-
-/* Commits a batch to the journal's file. */
-static rl_status append(rl_journal *journal, const rl_batch *batch, rl_err *err)
-{
-    rl_status status = rl_journal_file_append(journal->file, batch, err);
-
-    if (status == RL_OK) {
-        rl_metric_add(&journal->metrics->journaled, batch->count);
-        if (!atomic_exchange(&journal->pending, true)) {
-            atomic_store(&journal->wake_worker, true);
-        }
-        /* last: the worker clears it before it checks `pending`, so either it sees the
-         * new run as pending, or this store is the later one */
-        atomic_store(&journal->unforwarded, true);
-        rl_journal_log_usable(journal);
-    }
-    return status;
+    return rl_beside_prepare(journal->beside, status, err);
 }
 
 static rl_err server_error(rl_journal *journal)
@@ -102,10 +114,10 @@ static rl_status set_both_reasons(rl_err *err, const rl_err *first, const rl_err
 /* Writes a batch to the journal that the server did not accept, for the reason in err. */
 static rl_status fall_back(rl_journal *journal, const rl_batch *batch, rl_err *err)
 {
-    const rl_batch durable = {batch->runs, batch->count, RL_DISK, true};
+    const rl_batch durable = {batch->runs, batch->count, RL_DISK, RL_WAIT};
     const rl_err reason = *err;
     rl_err own;
-    rl_status status = append(journal, &durable, &own);
+    rl_status status = rl_beside_write(journal->beside, &durable, &own);
 
     return status == RL_OK ? RL_OK : set_both_reasons(err, &reason, &own);
 }
@@ -126,13 +138,33 @@ static void store_rejected(rl_journal *journal, const rl_run *run, rl_err *err)
     }
 }
 
+/* Whether a run of the batch joins parts, and logs that have parts may still be in the
+ * journal. It would be joined without them, see store/parts_sql.h. */
+static bool must_follow(rl_journal *journal, const rl_batch *batch)
+{
+    bool joins = false;
+
+    for (size_t i = 0; i < batch->count && !joins; i++) {
+        const rl_run *run = batch->runs[i];
+
+        joins = run->parts.given && run->parts_use == RL_PARTS_JOIN;
+    }
+    return joins &&
+           (atomic_load(&journal->unforwarded) || rl_beside_is_pending(journal->beside));
+}
+
 rl_status rl_journal_write(void *ctx, const rl_batch *batch, rl_err *err)
 {
+    const rl_batch durable = {batch->runs, batch->count, RL_DISK, RL_WAIT};
     rl_journal *journal = ctx;
     rl_store *server = journal->server;
     bool prepared = false;
     rl_status status;
 
+    if (must_follow(journal, batch) &&
+        rl_beside_write(journal->beside, &durable, err) == RL_OK) {
+        return RL_OK;
+    }
     if (rl_breaker_is_open(&journal->breaker)) {
         *err = server_error(journal);
         return fall_back(journal, batch, err);
@@ -177,7 +209,7 @@ static rl_status write_to_server(rl_journal *journal, const rl_batch *batch, rl_
 rl_status rl_journal_append(void *ctx, const rl_batch *batch, rl_err *err)
 {
     rl_journal *journal = ctx;
-    rl_status status = append(journal, batch, err);
+    rl_status status = rl_beside_write(journal->beside, batch, err);
     rl_err server_reason, own;
 
     if (status == RL_STORE || status == RL_CONFIG) {
@@ -215,15 +247,19 @@ bool rl_journal_has_work(rl_journal *journal)
 void rl_journal_get_stats(rl_journal *journal, rl_journal_stats *stats)
 {
     rl_journal_file_state state = {0};
+    rl_status status = RL_OK;
     rl_err ignored;
 
-    if (rl_journal_file_exists(journal->file) &&
-        rl_journal_file_open(journal->file, &ignored) == RL_OK) {
-        (void)rl_journal_file_get_state(journal->file, &state, &ignored);
+    if (rl_journal_file_exists(journal->file)) {
+        status = rl_journal_file_get_state(journal->file, &state, &ignored);
     }
+    pthread_mutex_lock(&journal->lock);
+    if (status != RL_BUSY) {
+        journal->seen = state;
+    }
+    state = journal->seen;
     stats->waiting = state.last > 0 ? state.last - state.first + 1 : 0;
     stats->rejected = state.rejected;
-    pthread_mutex_lock(&journal->lock);
     stats->unavailable = rl_breaker_is_open(&journal->breaker);
     memcpy(stats->error, stats->unavailable ? journal->error.text : "",
            stats->unavailable ? sizeof stats->error : 1);
@@ -242,6 +278,7 @@ rl_status rl_journal_checkpoint(rl_journal *journal, rl_err *err)
 
 void rl_journal_before_fork(rl_journal *journal)
 {
+    rl_beside_before_fork(journal->beside);
     pthread_mutex_lock(&journal->lock);
     rl_journal_file_before_fork(journal->file);
 }
@@ -254,4 +291,5 @@ void rl_journal_after_fork(rl_journal *journal, bool in_child)
         rl_cond_init(&journal->progressed); /* its waiters exist in the parent only */
     }
     pthread_mutex_unlock(&journal->lock);
+    rl_beside_after_fork(journal->beside, in_child);
 }

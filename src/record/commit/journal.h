@@ -13,6 +13,7 @@
 
 #include "core/metrics.h"
 #include "core/notice.h"
+#include "record/commit/beside.h"
 #include "store/migrate.h"
 #include "store/store.h"
 
@@ -23,6 +24,9 @@ rl_status rl_journal_new(rl_store *server, const char *path,
                          const rl_migrations *migrations, rl_metrics *metrics,
                          rl_notices *notices, rl_journal **journal, rl_err *err);
 void rl_journal_free(rl_journal *journal);
+
+/* Where runs are stored while another program holds the lock of the journal; borrowed. */
+rl_beside *rl_journal_beside(rl_journal *journal);
 
 /* Before the first use: opens the file if it exists. RL_CONFIG or RL_STORE for a path
  * that can never hold a journal (another schema, no database, a network file system); a

@@ -15,17 +15,19 @@
 struct rl_journal {
     rl_store *server;      /* borrowed */
     rl_journal_file *file; /* owned */
+    rl_beside *beside;     /* owned; for runs while the file is locked */
     rl_metrics *metrics;   /* borrowed */
     rl_notices *notices;   /* borrowed */
     unsigned number;       /* of this journal in the process; part of the lease's owner */
 
-    pthread_mutex_t lock; /* guards what follows up to `attempts`; not held during I/O */
-    pthread_cond_t progressed;  /* runs were forwarded, or an attempt failed */
-    rl_breaker breaker;         /* of the server */
-    rl_err error;               /* why the server is unavailable */
+    pthread_mutex_t lock;      /* guards what follows up to `seen`; not held during I/O */
+    pthread_cond_t progressed; /* runs were forwarded, or an attempt failed */
+    rl_breaker breaker;        /* of the server */
+    rl_err error;              /* why the server is unavailable */
     uint64_t unavailable_since; /* monotonic nanoseconds */
     uint64_t forwarded_before;  /* the counter at that time */
     unsigned attempts;          /* to forward, that failed */
+    rl_journal_file_state seen; /* as last read, for statistics while it is locked */
 
     atomic_bool rejection_logged;
     atomic_bool unusable_logged;

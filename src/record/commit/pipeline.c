@@ -4,7 +4,7 @@
 #include "core/clock.h"
 
 #define CATCH_UP_NS UINT64_C(1000000000) /* a query waits this long for runs */
-#define IDLE_NS UINT64_C(60000000000)    /* between passes without work, on SQLite */
+#define REMOVE_NS RL_SQLITE_WAIT_NS      /* a deletion waits this long */
 
 static rl_status write_to_store(void *store, const rl_batch *batch, rl_err *err)
 {
@@ -28,6 +28,7 @@ static rl_status make_postgres(rl_pipeline *pipeline, rl_err *err)
                                 given->metrics, given->notices, &pipeline->journal, err);
     }
     if (status == RL_OK) {
+        pipeline->beside = rl_journal_beside(pipeline->journal);
         pipeline->commit =
             rl_commit_new(rl_journal_write, pipeline->journal, given->metrics);
         pipeline->journal_commit =
@@ -47,7 +48,13 @@ static rl_status make_sqlite(rl_pipeline *pipeline, rl_err *err)
                       given->notices, &pipeline->store, err);
 
     if (status == RL_OK) {
-        pipeline->commit = rl_commit_new(write_to_store, pipeline->store, given->metrics);
+        status = rl_beside_new(rl_sqlite_file_of(pipeline->store)->path, &given->sqlite,
+                               write_to_store, pipeline->store, given->notices,
+                               &pipeline->beside, err);
+    }
+    if (status == RL_OK) {
+        pipeline->commit =
+            rl_commit_new(rl_beside_write, pipeline->beside, given->metrics);
         if (pipeline->commit == NULL) {
             status = rl_err_nomem(err);
         }
@@ -65,6 +72,10 @@ rl_status rl_pipeline_init(rl_pipeline *pipeline, const rl_pipeline_options *opt
 
 void rl_pipeline_close(rl_pipeline *pipeline)
 {
+    if (pipeline->journal == NULL) {
+        rl_beside_free(pipeline->beside);
+    }
+    pipeline->beside = NULL;
     rl_journal_free(pipeline->journal);
     pipeline->journal = NULL;
     if (pipeline->store != NULL) {
@@ -83,9 +94,10 @@ void rl_pipeline_free(rl_pipeline *pipeline)
 rl_status rl_pipeline_open(rl_pipeline *pipeline, rl_err *err)
 {
     rl_store *store = pipeline->store;
-    rl_status status = pipeline->journal != NULL
-                           ? rl_journal_prepare(pipeline->journal, err)
-                           : store->ops->prepare(store, err);
+    rl_status status =
+        pipeline->journal != NULL
+            ? rl_journal_prepare(pipeline->journal, err)
+            : rl_beside_prepare(pipeline->beside, store->ops->prepare(store, err), err);
 
     if (status == RL_OK) {
         atomic_store_explicit(&pipeline->ready, true, memory_order_release);
@@ -116,13 +128,29 @@ rl_status rl_pipeline_try_write(rl_pipeline *pipeline, rl_run *run,
 
 rl_status rl_pipeline_prepare_query(rl_pipeline *pipeline, rl_err *err)
 {
-    rl_status status = RL_OK;
+    const uint64_t end = rl_monotonic_ns() + CATCH_UP_NS;
+    rl_status status = rl_beside_drain(pipeline->beside, end, err);
 
+    if (status == RL_TIMEOUT) { /* the query finds what is in the file */
+        status = RL_OK;
+    }
     if (pipeline->journal != NULL) {
-        rl_journal_catch_up(pipeline->journal, rl_monotonic_ns() + CATCH_UP_NS);
+        rl_journal_catch_up(pipeline->journal, end);
         status = pipeline->store->ops->prepare(pipeline->store, err);
     }
     return status;
+}
+
+rl_status rl_pipeline_prepare_remove(rl_pipeline *pipeline, rl_err *err)
+{
+    rl_status status =
+        rl_beside_drain(pipeline->beside, rl_monotonic_ns() + REMOVE_NS, err);
+
+    if (status == RL_TIMEOUT) {
+        err->code = status = RL_STORE;
+        err->retryable = true;
+    }
+    return status == RL_OK ? rl_pipeline_prepare_query(pipeline, err) : status;
 }
 
 static bool needs_checkpoint(rl_pipeline *pipeline)
@@ -134,7 +162,8 @@ static bool needs_checkpoint(rl_pipeline *pipeline)
 
 bool rl_pipeline_has_work(rl_pipeline *pipeline)
 {
-    return (pipeline->journal != NULL && rl_journal_has_work(pipeline->journal)) ||
+    return rl_beside_has_work(pipeline->beside) ||
+           (pipeline->journal != NULL && rl_journal_has_work(pipeline->journal)) ||
            needs_checkpoint(pipeline);
 }
 
@@ -154,9 +183,16 @@ void rl_pipeline_checkpoint(rl_pipeline *pipeline)
 
 uint64_t rl_pipeline_work(rl_pipeline *pipeline, const atomic_bool *stop)
 {
+    uint64_t next, forward;
+
     rl_pipeline_checkpoint(pipeline);
-    return pipeline->journal != NULL ? rl_journal_forward(pipeline->journal, stop)
-                                     : rl_monotonic_ns() + IDLE_NS;
+    next = rl_beside_fold(pipeline->beside, stop);
+    /* a locked journal can't be forwarded, and would keep the worker from the rest */
+    if (pipeline->journal != NULL && !rl_beside_is_pending(pipeline->beside)) {
+        forward = rl_journal_forward(pipeline->journal, stop);
+        next = forward < next ? forward : next;
+    }
+    return next;
 }
 
 rl_status rl_pipeline_drain_queues(rl_pipeline *pipeline, uint64_t end)
@@ -182,6 +218,9 @@ size_t rl_pipeline_queued(rl_pipeline *pipeline)
 void rl_pipeline_before_fork(rl_pipeline *pipeline)
 {
     rl_commit_before_fork(pipeline->commit);
+    if (pipeline->journal == NULL) {
+        rl_beside_before_fork(pipeline->beside);
+    }
     /* before the journal: the worker may hold the server's connection between send and
      * finish, and uses the journal meanwhile */
     pipeline->store->ops->before_fork(pipeline->store);
@@ -198,5 +237,8 @@ void rl_pipeline_after_fork(rl_pipeline *pipeline, bool in_child)
         rl_commit_after_fork(pipeline->journal_commit, in_child);
     }
     pipeline->store->ops->after_fork(pipeline->store, in_child);
+    if (pipeline->journal == NULL) {
+        rl_beside_after_fork(pipeline->beside, in_child);
+    }
     rl_commit_after_fork(pipeline->commit, in_child);
 }

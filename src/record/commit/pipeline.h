@@ -12,6 +12,7 @@
 #define RL_PIPELINE_H
 
 #include "core/metrics.h"
+#include "record/commit/beside.h"
 #include "record/commit/commit.h"
 #include "record/commit/journal.h"
 #include "store/postgres/postgres.h"
@@ -34,9 +35,10 @@ typedef struct rl_pipeline_options {
 /* Stays where it was initialized: its parts point into it. */
 typedef struct rl_pipeline {
     rl_pipeline_options options;
-    rl_store *store;     /* owned; NULL once it is closed */
-    rl_commit *commit;   /* owned; writes to the store: the SQLite file or the server */
-    rl_journal *journal; /* owned; NULL on SQLite */
+    rl_store *store;   /* owned; NULL once it is closed */
+    rl_commit *commit; /* owned; writes to the store: the SQLite file or the server */
+    rl_beside *beside; /* owned, or the journal's: for while the SQLite file is locked */
+    rl_journal *journal;       /* owned; NULL on SQLite */
     rl_commit *journal_commit; /* owned; writes to the journal. NULL on SQLite */
     atomic_bool ready;         /* the database was opened */
 } rl_pipeline;
@@ -50,7 +52,7 @@ void rl_pipeline_close(rl_pipeline *pipeline);
 void rl_pipeline_free(rl_pipeline *pipeline);
 
 /* Opens the SQLite store. With PostgreSQL only the journal: the server may be
- * unavailable. */
+ * unavailable. A SQLite file that another program has locked is opened later. */
 rl_status rl_pipeline_open(rl_pipeline *pipeline, rl_err *err);
 static inline bool rl_pipeline_is_ready(rl_pipeline *pipeline)
 {
@@ -65,15 +67,19 @@ rl_status rl_pipeline_write(rl_pipeline *pipeline, rl_run *run, rl_durability du
 rl_status rl_pipeline_try_write(rl_pipeline *pipeline, rl_run *run,
                                 rl_durability durability, rl_err *err);
 
-/* Before a query: waits up to a second for runs on their way to the server, and makes
- * sure that the server has the tables. */
+/* Before a query: waits up to a second for runs on their way to the store, and makes sure
+ * that the server has the tables. */
 rl_status rl_pipeline_prepare_query(rl_pipeline *pipeline, rl_err *err);
+
+/* The same before a deletion, which must not miss runs that wait for a locked file: it
+ * waits for them as long as for the lock. RL_STORE if the file is locked for longer. */
+rl_status rl_pipeline_prepare_remove(rl_pipeline *pipeline, rl_err *err);
 
 /* Whether rl_pipeline_work has something to do. Does not wait. */
 bool rl_pipeline_has_work(rl_pipeline *pipeline);
 
-/* A pass of the worker: a checkpoint if one is needed, and forwarding until the journal
- * is empty or *stop is set. Returns when the next pass is needed. */
+/* A pass of the worker: a checkpoint if one is needed, the runs beside a locked file, and
+ * forwarding until the journal is empty or *stop is set. Returns when the next pass is needed. */
 uint64_t rl_pipeline_work(rl_pipeline *pipeline, const atomic_bool *stop);
 
 /* Makes a checkpoint if one is needed: for a caller without a worker. */

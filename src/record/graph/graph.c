@@ -1,12 +1,17 @@
 /* What events add to one open run. See graph_state.h. */
 #include "core/alloc.h"
+#include "core/hash.h"
 #include "core/uuid.h"
 #include "record/graph/graph_state.h"
 
 #include <stdio.h>
 
-/* Bytes of payloads in one run. Of later payloads only the size is recorded. */
-#define MAX_PAYLOADS ((size_t)64 << 20)
+/* Bytes of the payloads in one run's node logs: PostgreSQL's jsonb takes 256 MiB. Of later
+ * payloads that are larger than SMALL only the size is recorded. */
+#define MAX_PAYLOADS ((size_t)128 << 20)
+#define SMALL ((size_t)1024)
+#define MAX_VALUES ((size_t)512 << 20) /* bytes of the values of one run */
+#define LARGE ((size_t)256 * 1024)
 
 const char *const rl_outcome_texts[] = {"running", "completed", "failed", "interrupted",
                                         "cancelled"};
@@ -22,50 +27,97 @@ rl_slice rl_graph_copy_text(rl_graph *graph, rl_text text)
 
 static bool has_room(const rl_graph *graph, size_t len)
 {
-    return graph->arena.len < MAX_PAYLOADS && len < MAX_PAYLOADS;
+    return len <= MAX_PAYLOADS && graph->payload_bytes <= MAX_PAYLOADS - len;
 }
 
+/* Copies a payload of a node. */
 static rl_slice copy_payload(rl_graph *graph, rl_text json)
 {
     char marker[48];
 
-    if (json.data != NULL && !has_room(graph, json.len)) {
+    if (json.data != NULL && json.len > SMALL && !has_room(graph, json.len)) {
         json.len =
             (size_t)snprintf(marker, sizeof marker, "\"<cut: %zu bytes>\"", json.len);
         json.data = marker;
     }
+    graph->payload_bytes += json.len;
     return rl_graph_copy_text(graph, json);
 }
 
-static rl_scope *add_scope(rl_graph *graph, rl_text ns)
+static size_t snapshot_bytes(const rl_snapshot *snapshot)
 {
-    rl_scope *scope = rl_calloc(1, sizeof *scope);
-
-    if (scope != NULL) {
-        rl_snapshot_init(&scope->snapshot);
-        scope->ns = rl_graph_copy_text(graph, ns);
-        scope->next = graph->scopes;
-        graph->scopes = scope;
-    }
-    return scope;
+    return snapshot != NULL
+               ? sizeof *snapshot + snapshot->entries.cap + snapshot->tails.cap
+               : 0;
 }
 
-rl_graph *rl_graph_new(const rl_span_start *start, const rl_graph_start *given)
+size_t rl_span_bytes(const rl_span *span)
+{
+    return sizeof *span + snapshot_bytes(span->snapshot);
+}
+
+void rl_span_free(rl_span *span)
+{
+    if (span != NULL) {
+        if (span->snapshot != NULL) {
+            rl_snapshot_free(span->snapshot);
+            rl_free(span->snapshot);
+        }
+        rl_free(span);
+    }
+}
+
+size_t rl_graph_bytes(const rl_graph *graph)
+{
+    size_t buckets = graph->models.room + graph->attempts.room + graph->values.room;
+
+    return sizeof *graph + graph->arena.cap + graph->nodes.cap + graph->dirty.cap +
+           graph->interrupts.cap + buckets * sizeof(rl_link *) + graph->extra;
+}
+
+bool rl_graph_is_large(const rl_graph *graph)
+{
+    return rl_graph_bytes(graph) > LARGE;
+}
+
+/* The state that the nodes below a span got last; NULL when there is no memory. */
+static rl_snapshot *snapshot_of(rl_span *span)
+{
+    if (span->snapshot == NULL) {
+        span->snapshot = rl_malloc(sizeof *span->snapshot);
+        if (span->snapshot != NULL) {
+            rl_snapshot_init(span->snapshot);
+        }
+    }
+    return span->snapshot;
+}
+
+static void init_graph(rl_graph *graph)
+{
+    rl_ring_init(&graph->in_table);
+    rl_ring_init(&graph->in_changed);
+    rl_ring_init(&graph->in_touched);
+    rl_ring_init(&graph->in_writing);
+    rl_ring_init(&graph->spans);
+    rl_buf_init(&graph->arena, RL_BUF_MAX);
+    rl_buf_init(&graph->nodes, RL_BUF_MAX);
+    rl_buf_init(&graph->dirty, RL_BUF_MAX);
+    rl_buf_init(&graph->interrupts, RL_BUF_MAX);
+}
+
+rl_graph *rl_graph_new(const rl_span_start *start, const rl_graph_start *given,
+                       rl_span *own)
 {
     rl_graph *graph = rl_calloc(1, sizeof *graph);
-    const rl_text inputs = {start->inputs.text, start->inputs.len};
-    rl_scope *scope;
     rl_err ignored;
 
     if (graph == NULL) {
         return NULL;
     }
-    rl_buf_init(&graph->arena, RL_BUF_MAX);
-    rl_buf_init(&graph->nodes, RL_BUF_MAX);
-    rl_buf_init(&graph->models, RL_BUF_MAX);
-    rl_buf_init(&graph->interrupts, RL_BUF_MAX);
+    init_graph(graph);
     graph->owner = given->owner;
     graph->recorder = given->recorder;
+    graph->memory = given->memory;
     graph->sink = start->sink;
     graph->object = start->object;
     graph->node_inputs = given->node_inputs;
@@ -76,45 +128,49 @@ rl_graph *rl_graph_new(const rl_span_start *start, const rl_graph_start *given)
     graph->run_id = rl_graph_copy_text(graph, given->run_id);
     graph->thread_id = rl_graph_copy_text(graph, given->thread_id);
     graph->metadata = rl_graph_copy_text(graph, given->metadata);
-    graph->inputs = copy_payload(graph, inputs);
-    scope = add_scope(graph, start->ns); /* of the run's own graph */
+    graph->inputs =
+        rl_graph_copy_text(graph, (rl_text){start->inputs.text, start->inputs.len});
     graph->started_at = rl_time_now();
-    if (scope == NULL || graph->arena.failed ||
+    if (graph->arena.failed || snapshot_of(own) == NULL ||
         rl_uuid7(graph->started_at, graph->id, &ignored) != RL_OK) {
         rl_graph_free(graph);
         return NULL;
     }
-    if (graph->inputs.len == inputs.len) { /* else the payload was cut */
-        rl_snapshot_take(&scope->snapshot, &start->inputs, graph->inputs.at,
-                         RL_SINCE_INPUTS);
-    }
+    rl_snapshot_take(own->snapshot, &start->inputs, graph->inputs.at, RL_SINCE_INPUTS);
     graph->started_ns = rl_monotonic_ns();
-    graph->written_ns = graph->started_ns;
-    graph->changed = true;
     return graph;
+}
+
+static void free_table(rl_table *table)
+{
+    rl_link *link;
+    size_t at = 0;
+
+    while ((link = rl_table_any(table, &at)) != NULL) {
+        rl_table_remove(table, link);
+        rl_free(link);
+    }
+    rl_table_free(table);
 }
 
 void rl_graph_free(rl_graph *graph)
 {
+    rl_ring *ring;
+
     if (graph == NULL) {
         return;
     }
-    while (graph->spans != NULL) {
-        rl_span *span = graph->spans;
-
-        graph->spans = span->next_in_graph;
-        rl_free(span);
+    while ((ring = rl_ring_first(&graph->spans)) != NULL) {
+        rl_ring_remove(ring);
+        rl_span_free(RL_RING_OF(ring, rl_span, in_graph));
     }
-    while (graph->scopes != NULL) {
-        rl_scope *scope = graph->scopes;
-
-        graph->scopes = scope->next;
-        rl_snapshot_free(&scope->snapshot);
-        rl_free(scope);
-    }
+    rl_graph_drop_values(graph, SIZE_MAX, false);
+    free_table(&graph->models);
+    free_table(&graph->attempts);
+    free_table(&graph->values);
     rl_buf_free(&graph->arena);
     rl_buf_free(&graph->nodes);
-    rl_buf_free(&graph->models);
+    rl_buf_free(&graph->dirty);
     rl_buf_free(&graph->interrupts);
     rl_free(graph);
 }
@@ -124,84 +180,218 @@ void *rl_graph_owner(const rl_graph *graph)
     return graph->owner;
 }
 
-/* The number of a node's attempt: LangGraph retries a node under the same namespace,
- * after an attempt that did not complete. */
-static int64_t attempt_of(const rl_graph *graph, rl_text ns)
-{
-    int64_t attempt = 1;
+/* Values */
 
-    for (ptrdiff_t i = 0; graph->unfinished_attempts > 0 && i < rl_graph_nodes(graph);
-         i++) {
-        attempt += rl_same_text(rl_graph_text(graph, rl_graph_node(graph, i)->ns), ns);
+static rl_kept *find_value(const rl_graph *graph, const char *name, uint64_t hash)
+{
+    rl_link *link = rl_table_first(&graph->values, hash);
+
+    while (link != NULL && strcmp(((rl_kept *)link)->name, name) != 0) {
+        link = rl_table_next(link);
     }
-    return attempt;
+    return (rl_kept *)link;
 }
 
-/* The scope of a node: its namespace without the last part, so "outer:id" of
- * "outer:id|node:id". NULL when there is no memory. */
-static rl_scope *scope_of(rl_graph *graph, rl_text ns)
+static void refuse_value(rl_graph *graph)
 {
-    rl_scope *scope = graph->scopes;
-
-    while (ns.len > 0 && ns.data[ns.len - 1] != '|') {
-        ns.len--;
+    if (graph->memory.metrics != NULL) {
+        rl_metric_add(&graph->memory.metrics->handler_dropped, 1);
     }
-    ns.len -= ns.len > 0;
-    while (scope != NULL && !rl_same_text(rl_graph_text(graph, scope->ns), ns)) {
-        scope = scope->next;
+    if (!graph->told_values) {
+        graph->told_values = true;
+        rl_notices_add(graph->memory.notices, RL_NOTICE_WARNING,
+                       "a graph's run has more than %zu MiB of large values: of the "
+                       "others only the size is recorded",
+                       MAX_VALUES >> 20);
     }
-    return scope != NULL ? scope : add_scope(graph, ns);
 }
 
-/* Records a node's inputs, as a delta if that is shorter. Inputs that were sent to a node
- * are not the graph's state, so the next inputs are not compared with them. */
-static void record_inputs(rl_graph *graph, const rl_span_start *start, rl_node *log,
-                          ptrdiff_t index)
+static void add_value(rl_graph *graph, rl_value *value)
 {
-    const rl_object *inputs = &start->inputs;
-    const bool is_state = !start->pushed;
-    rl_scope *scope = NULL;
+    uint64_t hash = rl_hash(value->name, sizeof value->name - 1);
+    rl_kept *kept;
 
-    if (graph->node_inputs == RL_INPUTS_DELTA && inputs->members != NULL &&
-        has_room(graph, inputs->len)) {
-        scope = scope_of(graph, start->ns);
+    if (find_value(graph, value->name, hash) != NULL) {
+        return;
     }
-    log->inputs.at = graph->arena.len;
-    log->is_delta = scope != NULL && rl_snapshot_delta(&scope->snapshot, inputs,
-                                                       &graph->arena, is_state, index);
-    if (log->is_delta) {
-        log->inputs.len = graph->arena.len - log->inputs.at;
-        log->inputs.given = !graph->arena.failed;
-    } else if (graph->node_inputs != RL_INPUTS_NONE) {
-        log->inputs = copy_payload(graph, (rl_text){inputs->text, inputs->len});
-        if (scope != NULL && is_state) {
-            rl_snapshot_take(&scope->snapshot, inputs, log->inputs.at, index);
+    if (value->len > MAX_VALUES - graph->value_bytes) {
+        refuse_value(graph);
+        return;
+    }
+    kept = rl_calloc(1, sizeof *kept);
+    if (kept == NULL || !rl_table_add(&graph->values, &kept->link, hash)) {
+        rl_free(kept);
+        graph->arena.failed = true;
+        return;
+    }
+    memcpy(kept->name, value->name, sizeof kept->name);
+    kept->value = rl_value_ref(value);
+    if (graph->new_values == NULL) {
+        graph->new_values = kept;
+    } else {
+        graph->last_value->next = kept;
+    }
+    graph->last_value = kept;
+    graph->value_bytes += value->len;
+    graph->new_value_bytes += value->len;
+    graph->extra += sizeof *kept + value->len;
+}
+
+void rl_graph_add_values(rl_graph *graph, rl_values values)
+{
+    for (size_t i = 0; i < values.count; i++) {
+        add_value(graph, values.list[i]);
+    }
+}
+
+void rl_graph_drop_values(rl_graph *graph, size_t count, bool forget)
+{
+    for (size_t i = 0; i < count && graph->new_values != NULL; i++) {
+        rl_kept *kept = graph->new_values;
+        size_t len = kept->value->len;
+
+        graph->new_values = kept->next;
+        kept->next = NULL;
+        rl_value_unref(kept->value);
+        kept->value = NULL;
+        graph->extra -= len;
+        graph->new_value_bytes -= len;
+        if (forget) {
+            graph->value_bytes -= len;
+            graph->extra -= sizeof *kept;
+            rl_table_remove(&graph->values, &kept->link);
+            rl_free(kept);
         }
     }
 }
 
-ptrdiff_t rl_graph_add_node(rl_graph *graph, ptrdiff_t parent, rl_slice ns,
+/* Attempts */
+
+static rl_attempt *find_attempt(const rl_graph *graph, rl_text ns)
+{
+    rl_link *link = rl_table_first(&graph->attempts, rl_hash(ns.data, ns.len));
+
+    while (link != NULL &&
+           !rl_same_text((rl_text){((rl_attempt *)link)->ns, ((rl_attempt *)link)->len},
+                         ns)) {
+        link = rl_table_next(link);
+    }
+    return (rl_attempt *)link;
+}
+
+/* The number of a node's attempt: LangGraph retries a node under the same namespace,
+ * after an attempt that did not complete. */
+static int64_t attempt_of(const rl_graph *graph, rl_text ns)
+{
+    rl_attempt *attempt = find_attempt(graph, ns);
+
+    return attempt != NULL ? ++attempt->number : 1;
+}
+
+/* Remembers an attempt that has ended, unless it completed. */
+static void end_attempt(rl_graph *graph, const rl_node *log)
+{
+    rl_text ns = rl_graph_text(graph, log->ns);
+    rl_attempt *attempt = find_attempt(graph, ns);
+
+    if (log->outcome == RL_COMPLETED && attempt != NULL) {
+        graph->extra -= sizeof *attempt + attempt->len;
+        rl_table_remove(&graph->attempts, &attempt->link);
+        rl_free(attempt);
+    } else if (log->outcome != RL_COMPLETED && attempt == NULL) {
+        attempt = rl_malloc(sizeof *attempt + ns.len);
+        if (attempt == NULL ||
+            !rl_table_add(&graph->attempts, &attempt->link, rl_hash(ns.data, ns.len))) {
+            rl_free(attempt);
+            graph->arena.failed = true;
+            return;
+        }
+        attempt->number = log->attempt;
+        attempt->len = ns.len;
+        if (ns.len > 0) {
+            memcpy(attempt->ns, ns.data, ns.len);
+        }
+        graph->extra += sizeof *attempt + ns.len;
+    }
+}
+
+/* Node logs */
+
+void rl_graph_mark_dirty(rl_graph *graph, ptrdiff_t place)
+{
+    rl_node *log = rl_graph_node(graph, place);
+
+    log->stored = false;
+    if (!log->dirty) {
+        log->dirty = true;
+        rl_buf_add(&graph->dirty, &place, sizeof place);
+        graph->arena.failed |= graph->dirty.failed;
+    }
+}
+
+/* Records a node's inputs, as a delta if that is shorter. Inputs that were sent to a node
+ * are not the graph's state, so the next inputs are not compared with them. */
+static void record_inputs(rl_graph *graph, rl_span *parent, const rl_span_start *start,
+                          rl_node *log)
+{
+    const rl_object *inputs = &start->inputs;
+    const bool is_state = !start->pushed;
+    rl_snapshot *snapshot = NULL;
+
+    graph->extra -= snapshot_bytes(parent->snapshot);
+    if (graph->node_inputs == RL_INPUTS_DELTA && inputs->members != NULL &&
+        has_room(graph, inputs->len)) {
+        snapshot = snapshot_of(parent);
+    }
+    log->inputs.at = graph->arena.len;
+    log->is_delta = snapshot != NULL && rl_snapshot_delta(snapshot, inputs, &graph->arena,
+                                                          is_state, log->index);
+    if (log->is_delta) {
+        log->inputs.len = graph->arena.len - log->inputs.at;
+        log->inputs.given = !graph->arena.failed;
+        graph->payload_bytes += log->inputs.len;
+    } else if (graph->node_inputs != RL_INPUTS_NONE) {
+        log->inputs = copy_payload(graph, (rl_text){inputs->text, inputs->len});
+        if (snapshot != NULL && is_state) {
+            rl_snapshot_take(snapshot, inputs, log->inputs.at, log->index);
+        }
+    }
+    graph->extra += snapshot_bytes(parent->snapshot);
+}
+
+ptrdiff_t rl_graph_add_node(rl_graph *graph, rl_span *parent, rl_slice ns,
                             const rl_span_start *start)
 {
-    ptrdiff_t index = rl_graph_nodes(graph);
+    ptrdiff_t place = rl_graph_nodes(graph);
     rl_node log = {
+        .index = graph->next_node++,
         .ns = ns,
         .step = start->step,
-        .parent = parent,
+        .is_inner = parent->node != RL_NO_NODE,
         .attempt = attempt_of(graph, start->ns),
     };
 
+    if (log.is_inner && !graph->nodes.failed) {
+        log.parent = rl_graph_node(graph, parent->node)->name;
+    }
     log.name = rl_graph_copy_text(graph, start->name);
-    record_inputs(graph, start, &log, index);
+    record_inputs(graph, parent, start, &log);
     log.started_at = rl_time_now();
     log.started_ns = rl_monotonic_ns();
+    if (graph->nodes.cap - graph->nodes.len < sizeof log) {
+        /* by half, as most of it is copied; what is not used yet takes no memory */
+        (void)rl_buf_reserve(&graph->nodes, sizeof log + graph->nodes.len / 2);
+    }
     rl_buf_add(&graph->nodes, &log, sizeof log);
-    return index;
+    if (!graph->nodes.failed) {
+        rl_graph_mark_dirty(graph, place);
+    }
+    return place;
 }
 
-void rl_graph_end_node(rl_graph *graph, ptrdiff_t index, const rl_span_end *end)
+void rl_graph_end_node(rl_graph *graph, ptrdiff_t place, const rl_span_end *end)
 {
-    rl_node *log = rl_graph_node(graph, index);
+    rl_node *log = rl_graph_node(graph, place);
     rl_slice interrupts;
 
     log->outcome = end->outcome;
@@ -210,15 +400,36 @@ void rl_graph_end_node(rl_graph *graph, ptrdiff_t index, const rl_span_end *end)
     log->error_type = rl_graph_copy_text(graph, end->error_type);
     log->error_text = rl_graph_copy_text(graph, end->error_text);
     graph->wide_numbers |= end->wide_numbers;
-    graph->unfinished_attempts += end->outcome != RL_COMPLETED;
+    end_attempt(graph, log);
     /* an interrupt ends all enclosing nodes; the outermost one lists it */
-    if (end->outcome == RL_INTERRUPTED && log->parent == RL_NO_NODE) {
+    if (end->outcome == RL_INTERRUPTED && !log->is_inner) {
         graph->interrupted = true;
+        graph->metadata_changed = true;
         interrupts = copy_payload(graph, end->interrupts);
         if (interrupts.given) {
             rl_buf_add(&graph->interrupts, &interrupts, sizeof interrupts);
         }
     }
+    rl_graph_mark_dirty(graph, place);
+}
+
+/* Calls and models */
+
+/* The node of a call, or NULL. One that has ended already is written again; one that is
+ * running is not, as its inputs may be long. */
+static rl_node *node_of_call(rl_graph *graph, ptrdiff_t place)
+{
+    rl_node *log = NULL;
+
+    graph->metadata_changed = true;
+    if (place != RL_NO_NODE && !graph->nodes.failed) {
+        log = rl_graph_node(graph, place);
+        log->is_behind = true;
+        if (log->ended_ns != 0) {
+            rl_graph_mark_dirty(graph, place);
+        }
+    }
+    return log;
 }
 
 static void count(rl_totals *totals, rl_call call)
@@ -227,11 +438,13 @@ static void count(rl_totals *totals, rl_call call)
     totals->tool_calls += call == RL_CALL_TOOL;
 }
 
-void rl_graph_count_call(rl_graph *graph, ptrdiff_t node, rl_call call)
+void rl_graph_count_call(rl_graph *graph, ptrdiff_t place, rl_call call)
 {
+    rl_node *log = node_of_call(graph, place);
+
     count(&graph->totals, call);
-    if (node != RL_NO_NODE && !graph->nodes.failed) {
-        count(&rl_graph_node(graph, node)->totals, call);
+    if (log != NULL) {
+        count(&log->totals, call);
     }
 }
 
@@ -243,35 +456,70 @@ static void add_tokens(rl_tokens *to, const rl_tokens *tokens)
     to->total += tokens->total;
 }
 
-static void add_model(rl_graph *graph, ptrdiff_t node, rl_text name)
+/* Adds a model to the list of a node, or of the run, unless it has the name already. */
+static void add_model(rl_graph *graph, rl_models *models, ptrdiff_t node, rl_text name)
 {
-    const rl_model *models = (const rl_model *)(const void *)graph->models.data;
-    size_t size = graph->models.len / sizeof *models;
-    rl_model model = {.node = node};
+    uint64_t hash = rl_hash(name.data, name.len) ^
+                    (uint64_t)(node + 1) * UINT64_C(0x9E3779B97F4A7C15);
+    const rl_link *link;
+    rl_model *model;
 
-    for (size_t i = 0; i < size; i++) {
-        if (models[i].node == node &&
-            rl_same_text(rl_graph_text(graph, models[i].name), name)) {
+    for (link = rl_table_first(&graph->models, hash); link != NULL;
+         link = rl_table_next(link)) {
+        const rl_model *known = (const rl_model *)link;
+
+        if (known->node == node &&
+            rl_same_text((rl_text){known->name, known->len}, name)) {
             return;
         }
     }
-    model.name = rl_graph_copy_text(graph, name);
-    rl_buf_add(&graph->models, &model, sizeof model);
+    model = rl_malloc(sizeof *model + name.len);
+    if (model == NULL || !rl_table_add(&graph->models, &model->link, hash)) {
+        rl_free(model);
+        graph->arena.failed = true;
+        return;
+    }
+    model->next = NULL;
+    model->node = node;
+    model->len = name.len;
+    memcpy(model->name, name.data, name.len);
+    graph->extra += sizeof *model + name.len;
+    if (models->first == NULL) {
+        models->first = model;
+    } else {
+        models->last->next = model;
+    }
+    models->last = model;
+}
+
+void rl_graph_free_models(rl_graph *graph, rl_models *models)
+{
+    while (models->first != NULL) {
+        rl_model *model = models->first;
+
+        models->first = model->next;
+        graph->extra -= sizeof *model + model->len;
+        rl_table_remove(&graph->models, &model->link);
+        rl_free(model);
+    }
+    models->last = NULL;
 }
 
 void rl_graph_end_call(rl_graph *graph, const rl_span *span, const rl_span_end *end)
 {
     rl_text model = end->model.len > 0 ? end->model : rl_graph_text(graph, span->model);
-    char name[256];
+    rl_node *log = node_of_call(graph, span->node);
 
     if (end->tokens.given) {
         add_tokens(&graph->totals.tokens, &end->tokens);
-        if (span->node != RL_NO_NODE && !graph->nodes.failed) {
-            add_tokens(&rl_graph_node(graph, span->node)->totals.tokens, &end->tokens);
+        if (log != NULL) {
+            add_tokens(&log->totals.tokens, &end->tokens);
         }
     }
-    if (span->call == RL_CALL_LLM && model.len > 0 && model.len <= sizeof name) {
-        memcpy(name, model.data, model.len); /* add_model may reallocate the arena */
-        add_model(graph, span->node, (rl_text){name, model.len});
+    if (span->call == RL_CALL_LLM && model.len > 0 && model.len <= 256) {
+        add_model(graph, &graph->all_models, RL_NO_NODE, model);
+        if (log != NULL) {
+            add_model(graph, &log->models, log->index, model);
+        }
     }
 }

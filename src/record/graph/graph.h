@@ -5,14 +5,17 @@
  * into its arena. A span is anything that has started under a key: a graph, a node, or
  * something inside a node that matters as the parent of other spans, or because calls are
  * counted.
- * Threads: every function from any thread, also with the GIL held: the table's lock is
- * held to find, append and copy, never during I/O.
+ * Threads: every function from any thread, also with the GIL held, except those that may
+ * wait: the table's lock is held to find, append and copy a bounded piece, never during
+ * I/O.
  */
 #ifndef RL_GRAPH_H
 #define RL_GRAPH_H
 
 #include "core/delta.h"
 #include "core/err.h"
+#include "core/metrics.h"
+#include "core/notice.h"
 #include "core/run.h"
 #include "core/value.h"
 
@@ -66,6 +69,14 @@ typedef enum rl_node_inputs {
 
 #define RL_LIVE_NEVER UINT64_MAX
 
+/* What the open runs of a recorder may take, and where the recorder counts and says what
+ * it cost; borrowed, or NULL. */
+typedef struct rl_memory {
+    size_t limit; /* bytes; 0: any number */
+    rl_metrics *metrics;
+    rl_notices *notices;
+} rl_memory;
+
 /* The start of a graph's run; see also rl_span_start. */
 typedef struct rl_graph_start {
     rl_text wpk_id, run_id, thread_id;
@@ -75,6 +86,7 @@ typedef struct rl_graph_start {
     uint64_t interval_ns; /* between writes while it is open; 0: at every event;
                              RL_LIVE_NEVER: only at its end */
     const void *recorder; /* the one whose worker writes it; only compared */
+    rl_memory memory;     /* of all open runs of that recorder */
     void *owner;          /* the caller's, see rl_graph_owner */
 } rl_graph_start;
 
@@ -171,28 +183,73 @@ bool rl_graphs_end(rl_graphs *graphs, rl_key key, const rl_span_end *end);
 void rl_graphs_interrupt(rl_graphs *graphs, rl_key key, rl_text interrupts);
 void rl_graphs_resume(rl_graphs *graphs, rl_key key);
 
+/* Writing an open run.
+ *
+ * A run is written in pieces: each is a row without node_logs, with what is new as parts.
+ * A function that has written a piece into `run` takes what is new; the caller commits it
+ * and then calls rl_graphs_wrote. Nothing else of that graph is written meanwhile. */
+
+/* Writes a piece of one open graph of that recorder that has changed and was due before
+ * that time. False when there is none; *next is then the time of the next one
+ * (nanoseconds, monotonic clock). */
+bool rl_graphs_write_due(rl_graphs *graphs, const void *recorder, uint64_t before,
+                         rl_run *run, uint64_t *next);
+
+/* The same for one that changed first before that time, whatever its interval, except
+ * RL_LIVE_NEVER. May wait for pieces that other threads are committing. */
+bool rl_graphs_write_changed(rl_graphs *graphs, const void *recorder, uint64_t before,
+                             rl_run *run);
+
+/* Writes a piece of the open graph of a span: RL_OK. RL_BUSY when another thread is
+ * committing one; with `wait`, only when that takes very long. RL_CLOSED when nothing is
+ * new, or the graph is not open. */
+rl_status rl_graphs_write_one(rl_graphs *graphs, rl_key key, bool wait, rl_run *run);
+
+/* Ends the commit of a piece. One that was not committed is written again later. */
+void rl_graphs_wrote(rl_graphs *graphs, const rl_run *run, bool committed);
+
+/* Taking memory back.
+ *
+ * Long before the limit of rl_memory, the runs that were touched least recently are
+ * written even before their time, and what is written leaves memory. */
+typedef enum rl_pressure {
+    RL_PRESSURE_NONE,
+    RL_PRESSURE_HIGH, /* the worker should take some back */
+    RL_PRESSURE_FULL, /* so should the caller */
+} rl_pressure;
+
+rl_pressure rl_graphs_pressure(rl_graphs *graphs, const void *recorder);
+
+typedef enum rl_relief {
+    RL_RELIEF_NONE,  /* there is enough memory, or nothing to take back */
+    RL_RELIEF_FREED, /* some was taken back; call again */
+    RL_RELIEF_WRITE, /* first commit the piece in `run`, of about `bytes` */
+} rl_relief;
+
+/* One step (which is no write if `bytes` is 0), until half of the limit (or, with `deep`, three quarters of it) is free. After a commit that failed, what is not stored is dropped instead for a while: of such
+ * payloads the run keeps the size. */
+rl_relief rl_graphs_relieve(rl_graphs *graphs, const void *recorder, bool deep,
+                            size_t bytes, rl_run *run);
+
 /* Takes a graph out of the table, with all its spans; NULL when it is not open. Owned by
  * the caller, who frees it with rl_graph_free. */
 rl_graph *rl_graphs_take(rl_graphs *graphs, rl_key key);
 
-/* Takes the oldest graph if the table is over its limits, else NULL. Owned by the
- * caller. */
-rl_graph *rl_graphs_take_excess(rl_graphs *graphs);
+/* Whether no piece of a graph that was taken is being committed. With `wait`, waits for
+ * that, and true. Call it before the functions below. */
+bool rl_graphs_settle(rl_graphs *graphs, rl_graph *graph, bool wait);
 
-/* Writes into `run` one open graph of that recorder that has changed since its last write
- * and whose interval has passed (with `all`: whatever its interval, except
- * RL_LIVE_NEVER). False when there is none; *next is then the time of the next one
- * (nanoseconds, monotonic clock). */
-bool rl_graphs_write_next(rl_graphs *graphs, const void *recorder, bool all, rl_run *run,
-                          uint64_t *next);
+/* Whether writing the graph takes so long that the GIL should be released. */
+bool rl_graph_is_large(const rl_graph *graph);
 
-/* Writes the open graph of a span into `run`, changed or not; false when it is not
- * open. */
-bool rl_graphs_write_one(rl_graphs *graphs, rl_key key, rl_run *run);
+/* Writes a piece of a graph that was taken, if it has more to write than one row should
+ * hold; rl_graph_wrote ends it. */
+bool rl_graph_write_excess(rl_graph *graph, rl_run *run);
+void rl_graph_wrote(rl_graph *graph, bool committed);
 
-/* Writes a graph that was taken out of the table into `run`, which is reset: with its
- * end, or (NULL) as a running one. run->arena.failed when there is no memory. */
-void rl_graph_write(const rl_graph *graph, const rl_span_end *end, rl_run *run);
+/* Writes the end of a graph that was taken into `run`, which is reset.
+ * run->arena.failed when there is no memory. */
+void rl_graph_write(rl_graph *graph, const rl_span_end *end, rl_run *run);
 void *rl_graph_owner(const rl_graph *graph);
 void rl_graph_free(rl_graph *graph); /* not its owner */
 

@@ -1,6 +1,14 @@
-/* A graph as the row of a run. See graph.h. */
-#include "core/json.h"
+/* A graph as the row of a run and its parts. See graph.h and graph_state.h. */
 #include "record/graph/graph_state.h"
+
+#include <stdio.h>
+
+/* The metadata of an open run have its sums, which change often. Beyond SHORT bytes they
+ * are written again only with PER_METADATA times as many bytes of parts. */
+#define SHORT ((size_t)1024)
+#define PER_METADATA 10
+
+#define EXCESS ((size_t)8 << 20) /* bytes of parts that one row should not exceed */
 
 static void put_key(rl_json *json, const char *key)
 {
@@ -43,39 +51,18 @@ static void put_tokens(rl_json *json, const rl_tokens *tokens)
     }
 }
 
-/* Whether an earlier model has the same name. */
-static bool is_repeated(const rl_graph *graph, const rl_model *models, size_t index)
+static void put_models(rl_json *json, const rl_models *models)
 {
-    rl_text name = rl_graph_text(graph, models[index].name);
-    bool found = false;
-
-    for (size_t i = 0; i < index && !found; i++) {
-        found = rl_same_text(rl_graph_text(graph, models[i].name), name);
-    }
-    return found;
-}
-
-/* The models of a node or, with `all`, of the run. */
-static void put_models(rl_json *json, const rl_graph *graph, ptrdiff_t node, bool all)
-{
-    const rl_model *models = (const rl_model *)(const void *)graph->models.data;
-
     put_key(json, "models");
     rl_json_open(json, '[');
-    for (size_t i = 0; i < graph->models.len / sizeof *models; i++) {
-        if (all ? !is_repeated(graph, models, i) : models[i].node == node) {
-            rl_text name = rl_graph_text(graph, models[i].name);
-
-            rl_json_text(json, name.data, name.len);
-        }
+    for (const rl_model *model = models->first; model != NULL; model = model->next) {
+        rl_json_text(json, model->name, model->len);
     }
     rl_json_close(json);
 }
 
-static void put_node(rl_json *json, const rl_graph *graph, ptrdiff_t index)
+static void put_node(rl_json *json, const rl_graph *graph, const rl_node *log)
 {
-    static const rl_text none = {NULL, 0};
-    const rl_node *log = rl_graph_node(graph, index);
     const char *outcome = rl_outcome_texts[log->outcome];
     char stamp[RL_TIME_TEXT];
 
@@ -84,10 +71,7 @@ static void put_node(rl_json *json, const rl_graph *graph, ptrdiff_t index)
     put_text(json, "status", (rl_text){outcome, strlen(outcome)});
     put_int(json, "step", log->step);
     put_int(json, "attempt", log->attempt);
-    put_text(json, "parent",
-             log->parent == RL_NO_NODE
-                 ? none
-                 : rl_graph_text(graph, rl_graph_node(graph, log->parent)->name));
+    put_text(json, "parent", rl_graph_text(graph, log->parent));
     put_text(json, "error_type", rl_graph_text(graph, log->error_type));
     put_text(json, "error_text", rl_graph_text(graph, log->error_text));
     put_key(json, log->is_delta ? "inputs_delta" : "inputs");
@@ -105,7 +89,7 @@ static void put_node(rl_json *json, const rl_graph *graph, ptrdiff_t index)
     put_int(json, "llm_calls", log->totals.llm_calls);
     put_int(json, "tool_calls", log->totals.tool_calls);
     put_tokens(json, &log->totals.tokens);
-    put_models(json, graph, index, false);
+    put_models(json, &log->models);
     rl_json_close(json);
 }
 
@@ -141,7 +125,7 @@ static void put_interrupts(rl_json *json, const rl_graph *graph)
 }
 
 /* The user's metadata, with the interrupts and the sums of the run that are not empty. */
-static void set_metadata(const rl_graph *graph, rl_run *run)
+static void set_metadata(rl_graph *graph, rl_run *run)
 {
     rl_text user = without_brackets(rl_graph_text(graph, graph->metadata));
     const rl_totals *totals = &graph->totals;
@@ -169,12 +153,13 @@ static void set_metadata(const rl_graph *graph, rl_run *run)
     if (totals->tokens.given) {
         put_tokens(&json, &totals->tokens);
     }
-    if (graph->models.len > 0) {
-        put_models(&json, graph, RL_NO_NODE, true);
+    if (graph->all_models.first != NULL) {
+        put_models(&json, &graph->all_models);
     }
     rl_json_close(&json);
     rl_json_end(&json);
-    if (run->arena.len - at > 2) {
+    graph->metadata_len = run->arena.len - at;
+    if (graph->metadata_len > 2) {
         rl_run_end(run, RL_METADATA, at);
     } else {
         run->arena.len = at;
@@ -189,7 +174,7 @@ static void set_node_logs(const rl_graph *graph, rl_run *run)
     rl_json_begin(&json, &run->arena, RL_BUF_MAX);
     rl_json_open(&json, '[');
     for (ptrdiff_t i = 0; i < rl_graph_nodes(graph); i++) {
-        put_node(&json, graph, i);
+        put_node(&json, graph, rl_graph_node(graph, i));
     }
     rl_json_close(&json);
     rl_json_end(&json);
@@ -214,9 +199,9 @@ static void set_end(const rl_graph *graph, const rl_span_end *end, rl_run *run)
     run->wide_numbers |= end->wide_numbers;
 }
 
-void rl_graph_write(const rl_graph *graph, const rl_span_end *end, rl_run *run)
+/* The row without its payloads. */
+static void begin_row(const rl_graph *graph, rl_outcome outcome, rl_run *run)
 {
-    rl_outcome outcome = end != NULL ? end->outcome : RL_RUNNING;
     bool interrupted = graph->interrupted && outcome == RL_COMPLETED;
     const char *status = rl_outcome_texts[interrupted ? RL_INTERRUPTED : outcome];
 
@@ -229,13 +214,233 @@ void rl_graph_write(const rl_graph *graph, const rl_span_end *end, rl_run *run)
     copy_text(run, RL_WPK_ID, rl_graph_text(graph, graph->wpk_id));
     copy_text(run, RL_RUN_ID, rl_graph_text(graph, graph->run_id));
     copy_text(run, RL_THREAD_ID, rl_graph_text(graph, graph->thread_id));
-    copy_text(run, RL_INPUTS, rl_graph_text(graph, graph->inputs));
     rl_run_set(run, RL_STATUS, status, strlen(status));
     rl_run_set(run, RL_OWNER, graph->process, strlen(graph->process));
-    if (end != NULL) {
-        set_end(graph, end, run);
+}
+
+static void put_node_part(rl_json *json, const rl_graph *graph, const rl_node *log)
+{
+    char name[24];
+
+    (void)snprintf(name, sizeof name, "n%010td", log->index);
+    put_key(json, name);
+    put_node(json, graph, log);
+}
+
+static size_t dirty_count(const rl_graph *graph)
+{
+    return graph->dirty.len / sizeof(ptrdiff_t);
+}
+
+/* Writes the node logs that are new, until there are `bytes` of parts. */
+static void take_nodes(rl_graph *graph, size_t bytes, const rl_run *run, rl_piece *piece)
+{
+    const ptrdiff_t *places = (const ptrdiff_t *)(const void *)graph->dirty.data;
+    size_t at = graph->dirty_from;
+
+    while (at < dirty_count(graph) && run->arena.len - piece->at < bytes) {
+        rl_node *log = rl_graph_node(graph, places[at]);
+
+        if (log->dirty) {
+            put_node_part(&piece->json, graph, log);
+            log->dirty = false;
+            log->is_behind = false;
+            piece->has_nodes = true;
+        }
+        at++;
     }
-    set_node_logs(graph, run);
+    graph->dirty_taken = at;
+}
+
+/* Takes the values that are new, until there are `bytes` of them. Returns how many bytes
+ * that are. */
+static size_t take_values(rl_graph *graph, size_t bytes, rl_piece *piece)
+{
+    rl_kept *kept = graph->new_values;
+    size_t sum = 0;
+
+    while (kept != NULL && sum < bytes && piece->count < RL_PIECE_VALUES) {
+        piece->values[piece->count++] = rl_value_ref(kept->value);
+        sum += kept->value->len;
+        kept = kept->next;
+    }
+    graph->values_taken = piece->count;
+    graph->value_bytes_taken = sum;
+    return sum;
+}
+
+static bool is_metadata_due(const rl_graph *graph)
+{
+    return graph->metadata_changed &&
+           (graph->metadata_len <= SHORT ||
+            graph->since_metadata / PER_METADATA >= graph->metadata_len);
+}
+
+bool rl_graph_has_new(const rl_graph *graph)
+{
+    return !graph->inputs_stored || graph->new_values != NULL ||
+           graph->dirty_from < dirty_count(graph) || is_metadata_due(graph);
+}
+
+bool rl_graph_has_more(const rl_graph *graph)
+{
+    return graph->dirty_taken < dirty_count(graph) ||
+           graph->new_value_bytes > graph->value_bytes_taken;
+}
+
+bool rl_graph_begin_piece(rl_graph *graph, size_t bytes, rl_run *run, rl_piece *piece)
+{
+    size_t taken;
+
+    piece->count = 0;
+    piece->has_nodes = false;
+    graph->header_taken = !graph->inputs_stored;
+    graph->metadata_taken = graph->header_taken || is_metadata_due(graph);
+    begin_row(graph, RL_RUNNING, run);
+    if (graph->header_taken) {
+        copy_text(run, RL_INPUTS, rl_graph_text(graph, graph->inputs));
+    }
+    if (graph->metadata_taken) {
+        set_metadata(graph, run);
+        graph->metadata_changed = false;
+        graph->since_metadata = 0;
+    }
+    piece->at = rl_run_begin(run);
+    rl_json_begin(&piece->json, &run->arena, RL_BUF_MAX);
+    rl_json_open(&piece->json, '{');
+    taken = take_values(graph, bytes, piece); /* no node log comes before its values */
+    graph->dirty_taken = graph->dirty_from;
+    if (taken < bytes && piece->count < RL_PIECE_VALUES) {
+        take_nodes(graph, bytes - taken, run, piece);
+    }
+    run->arena.failed |= graph->arena.failed || graph->nodes.failed;
+    graph->since_metadata += run->arena.len - piece->at + taken;
+    graph->parts_tried |= piece->has_nodes;
+    graph->writing = graph->header_taken || graph->metadata_taken || piece->count > 0 ||
+                     graph->dirty_taken > graph->dirty_from;
+    return graph->writing;
+}
+
+void rl_graph_end_piece(rl_run *run, rl_piece *piece)
+{
+    for (size_t i = 0; i < piece->count; i++) {
+        put_key(&piece->json, piece->values[i]->name);
+        rl_json_raw(&piece->json, piece->values[i]->json, piece->values[i]->len);
+        rl_value_unref(piece->values[i]);
+    }
+    rl_json_close(&piece->json);
+    rl_json_end(&piece->json);
+    if (piece->count > 0 || piece->has_nodes) {
+        rl_run_end_parts(run, piece->at, RL_PARTS_ADD);
+    } else {
+        run->arena.len = piece->at;
+    }
+}
+
+/* Forgets the places that were written, at little cost for each. */
+static void trim_dirty(rl_graph *graph)
+{
+    size_t rest = dirty_count(graph) - graph->dirty_from;
+
+    if (graph->dirty_from > rest) {
+        memmove(graph->dirty.data,
+                graph->dirty.data + graph->dirty_from * sizeof(ptrdiff_t),
+                rest * sizeof(ptrdiff_t));
+        graph->dirty.len = rest * sizeof(ptrdiff_t);
+        graph->dirty_from = 0;
+    }
+}
+
+void rl_graph_wrote(rl_graph *graph, bool committed)
+{
+    const ptrdiff_t *places = (const ptrdiff_t *)(const void *)graph->dirty.data;
+
+    for (size_t at = graph->dirty_from; at < graph->dirty_taken; at++) {
+        rl_node *log = rl_graph_node(graph, places[at]);
+
+        if (committed) {
+            log->stored = !log->dirty;
+        } else {
+            log->dirty = true;
+        }
+    }
+    if (committed) {
+        graph->dirty_from = graph->dirty_taken;
+        trim_dirty(graph);
+        rl_graph_drop_values(graph, graph->values_taken, false);
+        graph->inputs_stored |= graph->header_taken;
+    } else {
+        graph->metadata_changed |= graph->metadata_taken;
+    }
+    graph->dirty_taken = graph->dirty_from;
+    graph->values_taken = 0;
+    graph->value_bytes_taken = 0;
+    graph->writing = false;
+}
+
+bool rl_graph_write_excess(rl_graph *graph, rl_run *run)
+{
+    rl_piece piece;
+    bool excess =
+        graph->new_value_bytes > EXCESS ||
+        (graph->nodes_gone && graph->arena.len > EXCESS && rl_graph_has_new(graph));
+
+    excess = excess && rl_graph_begin_piece(graph, EXCESS / 2, run, &piece);
+    if (excess) {
+        rl_graph_end_piece(run, &piece);
+    }
+    return excess;
+}
+
+/* Lists the node logs whose parts lack calls. */
+static void mark_behind(rl_graph *graph)
+{
+    for (ptrdiff_t i = 0; i < rl_graph_nodes(graph); i++) {
+        if (rl_graph_node(graph, i)->is_behind) {
+            rl_graph_mark_dirty(graph, i);
+        }
+    }
+}
+
+/* The parts of the last row: what is not stored yet, and what becomes of the node logs
+ * that are. */
+static void set_parts(rl_graph *graph, rl_run *run)
+{
+    rl_parts_use use = graph->nodes_gone    ? RL_PARTS_JOIN
+                       : graph->parts_tried ? RL_PARTS_END
+                                            : RL_PARTS_ADD;
+    rl_piece piece = {.at = rl_run_begin(run)};
+
+    if (use == RL_PARTS_ADD && graph->new_values == NULL) {
+        return;
+    }
+    rl_json_begin(&piece.json, &run->arena, RL_BUF_MAX);
+    rl_json_open(&piece.json, '{');
+    for (const rl_kept *kept = graph->new_values; kept != NULL; kept = kept->next) {
+        put_key(&piece.json, kept->name);
+        rl_json_raw(&piece.json, kept->value->json, kept->value->len);
+    }
+    if (graph->nodes_gone) {
+        mark_behind(graph);
+        take_nodes(graph, SIZE_MAX, run, &piece);
+    }
+    rl_json_close(&piece.json);
+    rl_json_end(&piece.json);
+    rl_run_end_parts(run, piece.at, use);
+}
+
+void rl_graph_write(rl_graph *graph, const rl_span_end *end, rl_run *run)
+{
+    rl_graph_add_values(graph, end->values);
+    begin_row(graph, end->outcome, run);
+    if (!graph->inputs_gone) {
+        copy_text(run, RL_INPUTS, rl_graph_text(graph, graph->inputs));
+    }
+    set_end(graph, end, run);
+    if (!graph->nodes_gone) {
+        set_node_logs(graph, run);
+    }
     set_metadata(graph, run);
+    set_parts(graph, run);
     run->arena.failed |= graph->arena.failed || graph->nodes.failed;
 }

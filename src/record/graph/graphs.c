@@ -1,22 +1,39 @@
 /* The table of open runs. See graph.h. */
 #include "core/alloc.h"
 #include "core/fork.h"
+#include "core/lock.h"
 #include "record/graph/graph_state.h"
 #include "record/owner.h"
 
 #include <pthread.h>
+#include <string.h>
 
-/* Limits of the table: a stream that its program abandons never ends. */
-#define MAX_GRAPHS ((size_t)10000)
-#define MAX_BYTES ((size_t)256 << 20)
 #define RECENT 64 /* ended spans that are remembered for other handlers */
+
+#define PIECE ((size_t)4 << 20) /* bytes that are written at once */
+#define LOOKS 128               /* graphs that are looked at under one hold of the lock */
+
+/* How long to wait for the commit of a piece by another thread. A commit has limits of
+ * its own; this one is for a thread that was lost. */
+#define SETTLE_NS UINT64_C(20000000000)
+
+/* Eighths of the limit: from when on the worker takes memory back, what it leaves, and
+ * from when on the threads of events do, too. */
+#define PRESSED 3
+#define RELIEVED 2
+#define FULL 4
+
+#define RETRY_NS UINT64_C(1000000000) /* after a commit for memory has failed */
 
 struct rl_graphs {
     pthread_mutex_t lock;
-    rl_span **buckets; /* owned; chains of open spans */
-    size_t size;       /* a power of two */
-    size_t spans, graphs, bytes;
-    rl_graph *oldest, *newest;
+    pthread_cond_t settled; /* the commit of a piece has ended */
+    rl_table spans;         /* the open ones */
+    rl_ring all;            /* the open graphs */
+    rl_ring lanes;
+    rl_ring
+        writing; /* graphs whose piece is being committed, also some that were taken */
+    atomic_uint pressed;   /* lanes beyond three quarters of their limits, or more */
     rl_key recent[RECENT]; /* the last spans that ended, in a ring */
     size_t next_recent;
     char process[RL_OWNER_TEXT];
@@ -29,13 +46,11 @@ rl_graphs *rl_graphs_new(void)
     rl_graphs *graphs = rl_calloc(1, sizeof *graphs);
 
     if (graphs != NULL) {
-        graphs->size = 64;
-        graphs->buckets = rl_calloc(graphs->size, sizeof(rl_span *));
-        if (graphs->buckets == NULL) {
-            rl_free(graphs);
-            return NULL;
-        }
+        rl_ring_init(&graphs->all);
+        rl_ring_init(&graphs->lanes);
+        rl_ring_init(&graphs->writing);
         pthread_mutex_init(&graphs->lock, NULL);
+        rl_cond_init(&graphs->settled);
         rl_owner_self(graphs->process);
         graphs->generation = rl_fork_generation();
     }
@@ -52,6 +67,14 @@ static void after_fork(void *ctx)
     pthread_mutex_unlock(&((rl_graphs *)ctx)->lock);
 }
 
+static void after_fork_in_child(void *ctx)
+{
+    rl_graphs *graphs = ctx;
+
+    rl_cond_init(&graphs->settled); /* no thread waits here */
+    pthread_mutex_unlock(&graphs->lock);
+}
+
 static rl_graphs *shared;
 
 static void make_shared(void)
@@ -60,7 +83,7 @@ static void make_shared(void)
     if (shared != NULL) {
         shared->member = (rl_fork_member){.prepare = before_fork,
                                           .parent = after_fork,
-                                          .child = after_fork,
+                                          .child = after_fork_in_child,
                                           .ctx = shared};
         rl_fork_join(&shared->member);
     }
@@ -76,11 +99,11 @@ rl_graphs *rl_graphs_shared(void)
 
 /* Both halves count: UUIDs of version 7 that are made together differ in the low one
  * only. */
-static size_t bucket_of(const rl_graphs *graphs, rl_key key)
+static uint64_t hash_of(rl_key key)
 {
     uint64_t mixed = (key.low ^ key.high) * UINT64_C(0x9E3779B97F4A7C15);
 
-    return (size_t)(mixed >> 32) & (graphs->size - 1);
+    return mixed ^ mixed >> 32;
 }
 
 static bool same_uuid(rl_key a, rl_key b)
@@ -90,11 +113,11 @@ static bool same_uuid(rl_key a, rl_key b)
 
 static rl_span *find(const rl_graphs *graphs, rl_key key)
 {
-    rl_span *span = graphs->buckets[bucket_of(graphs, key)];
+    rl_span *span = (rl_span *)rl_table_first(&graphs->spans, hash_of(key));
 
     while (span != NULL &&
            (!same_uuid(span->key, key) || span->key.handler != key.handler)) {
-        span = span->next_in_bucket;
+        span = (rl_span *)rl_table_next(&span->link);
     }
     return span;
 }
@@ -102,136 +125,120 @@ static rl_span *find(const rl_graphs *graphs, rl_key key)
 /* The span that another handler of the same recorder has open under the same UUID. */
 static rl_span *find_twin(const rl_graphs *graphs, rl_key key, const void *sink)
 {
-    rl_span *span = graphs->buckets[bucket_of(graphs, key)];
+    rl_span *span = (rl_span *)rl_table_first(&graphs->spans, hash_of(key));
 
     while (span != NULL &&
            (!same_uuid(span->key, key) || span->key.handler == key.handler ||
             span->graph->sink != sink)) {
-        span = span->next_in_bucket;
+        span = (rl_span *)rl_table_next(&span->link);
     }
     return span;
 }
 
-/* Doubles the table. Without memory the chains grow longer instead. */
-static void grow(rl_graphs *graphs)
+/* Adds a graph to the table and to its recorder's lane. */
+static bool link_graph(rl_graphs *graphs, rl_graph *graph)
 {
-    size_t before = graphs->size;
-    rl_span **old = graphs->buckets;
-    rl_span **buckets = rl_calloc(before * 2, sizeof *buckets);
+    rl_lane *lane = rl_lane_find(&graphs->lanes, graph->recorder);
 
-    if (buckets == NULL) {
-        return;
+    if (lane == NULL) {
+        lane = rl_lane_new(&graphs->lanes, graph->recorder, &graph->memory);
     }
-    graphs->buckets = buckets;
-    graphs->size = before * 2;
-    for (size_t i = 0; i < before; i++) {
-        while (old[i] != NULL) {
-            rl_span *span = old[i];
-            rl_span **bucket = &buckets[bucket_of(graphs, span->key)];
-
-            old[i] = span->next_in_bucket;
-            span->next_in_bucket = *bucket;
-            *bucket = span;
+    if (lane == NULL || !rl_lane_add(lane, graph)) {
+        if (lane != NULL) {
+            rl_lane_free(lane);
         }
+        return false;
     }
-    rl_free(old);
-}
-
-static void insert(rl_graphs *graphs, rl_span *span)
-{
-    rl_span **bucket;
-
-    if (graphs->spans >= graphs->size) {
-        grow(graphs);
-    }
-    bucket = &graphs->buckets[bucket_of(graphs, span->key)];
-    span->next_in_bucket = *bucket;
-    *bucket = span;
-    graphs->spans++;
-}
-
-static void unlink_span(rl_graphs *graphs, const rl_span *span)
-{
-    rl_span **at = &graphs->buckets[bucket_of(graphs, span->key)];
-
-    while (*at != span) {
-        at = &(*at)->next_in_bucket;
-    }
-    *at = span->next_in_bucket;
-    graphs->spans--;
-}
-
-static void link_graph(rl_graphs *graphs, rl_graph *graph)
-{
     graph->process = graphs->process;
-    graph->older = graphs->newest;
-    if (graphs->newest != NULL) {
-        graphs->newest->newer = graph;
-    } else {
-        graphs->oldest = graph;
+    rl_ring_add(&graphs->all, &graph->in_table);
+    return true;
+}
+
+/* Whether a lane takes more than so many eighths of its limit. Memory is taken back long
+ * before the limit: writing takes time, and freed memory does not all leave the
+ * process. */
+static bool takes(const rl_lane *lane, size_t eighths)
+{
+    return lane->memory.limit > 0 && lane->bytes > lane->memory.limit / 8 * eighths;
+}
+
+static bool is_pressed(const rl_lane *lane)
+{
+    return takes(lane, PRESSED);
+}
+
+/* Counts the lanes that need memory, after a change of one. */
+static void count_pressed(rl_graphs *graphs, bool before, bool now)
+{
+    if (before != now) {
+        atomic_fetch_add(&graphs->pressed, now ? 1U : -1U);
     }
-    graphs->newest = graph;
-    graphs->graphs++;
 }
 
 /* Takes a graph out of the table, with its spans. */
 static void unlink_graph(rl_graphs *graphs, rl_graph *graph)
 {
-    for (const rl_span *span = graph->spans; span != NULL; span = span->next_in_graph) {
-        unlink_span(graphs, span);
+    rl_lane *lane = graph->lane;
+    bool before = is_pressed(lane);
+
+    for (const rl_ring *at = graph->spans.after; at != &graph->spans; at = at->after) {
+        rl_table_remove(&graphs->spans, &RL_RING_OF(at, rl_span, in_graph)->link);
     }
-    if (graph->older != NULL) {
-        graph->older->newer = graph->newer;
-    } else {
-        graphs->oldest = graph->newer;
-    }
-    if (graph->newer != NULL) {
-        graph->newer->older = graph->older;
-    } else {
-        graphs->newest = graph->older;
-    }
-    graphs->graphs--;
-    graphs->bytes -= graph->bytes;
+    rl_ring_remove(&graph->in_table);
+    lane->graphs++; /* it stays for a moment */
+    rl_lane_remove(graph);
+    lane->graphs--;
+    count_pressed(graphs, before, is_pressed(lane));
+    rl_lane_free(lane);
 }
 
 /* Records that an event has changed a graph. */
 static void mark_changed(rl_graphs *graphs, rl_graph *graph)
 {
-    size_t bytes = graph->arena.cap + graph->nodes.cap;
+    bool before = is_pressed(graph->lane);
 
-    graphs->bytes += bytes - graph->bytes;
-    graph->bytes = bytes;
-    graph->changed = true;
+    rl_lane_mark(graph);
+    count_pressed(graphs, before, is_pressed(graph->lane));
 }
 
-/* Takes all graphs out of the table. Returns the oldest; `newer` leads to the others. */
-static rl_graph *unlink_all(rl_graphs *graphs)
+/* Takes all graphs out of the table, into the list. */
+static void unlink_all(rl_graphs *graphs, rl_ring *list)
 {
-    rl_graph *first = graphs->oldest;
+    rl_ring *ring;
 
-    while (graphs->oldest != NULL) {
-        unlink_graph(graphs, graphs->oldest);
+    while ((ring = rl_ring_first(&graphs->all)) != NULL) {
+        rl_graph *graph = RL_RING_OF(ring, rl_graph, in_table);
+
+        unlink_graph(graphs, graph);
+        rl_ring_remove(&graph->in_writing);
+        rl_ring_add(list, &graph->in_table);
     }
-    return first;
 }
 
-static void free_all(rl_graph *graph, void (*release)(void *owner))
+static void free_all(rl_ring *list, void (*release)(void *owner))
 {
-    while (graph != NULL) {
-        rl_graph *next = graph->newer;
+    rl_ring *ring;
 
+    while ((ring = rl_ring_first(list)) != NULL) {
+        rl_graph *graph = RL_RING_OF(ring, rl_graph, in_table);
+
+        rl_ring_remove(ring);
         release(graph->owner);
         rl_graph_free(graph);
-        graph = next;
     }
 }
 
 void rl_graphs_free(rl_graphs *graphs, void (*release)(void *owner))
 {
+    rl_ring list;
+
     if (graphs != NULL) {
-        free_all(unlink_all(graphs), release);
+        rl_ring_init(&list);
+        unlink_all(graphs, &list);
+        free_all(&list, release);
+        pthread_cond_destroy(&graphs->settled);
         pthread_mutex_destroy(&graphs->lock);
-        rl_free(graphs->buckets);
+        rl_table_free(&graphs->spans);
         rl_free(graphs);
     }
 }
@@ -243,14 +250,16 @@ bool rl_graphs_is_inherited(const rl_graphs *graphs)
 
 void rl_graphs_discard_inherited(rl_graphs *graphs, void (*release)(void *owner))
 {
-    rl_graph *inherited;
+    rl_ring inherited;
 
+    rl_ring_init(&inherited);
     pthread_mutex_lock(&graphs->lock);
-    inherited = unlink_all(graphs);
+    unlink_all(graphs, &inherited);
+    rl_ring_init(&graphs->writing); /* the parent's threads write */
     rl_owner_self(graphs->process);
     graphs->generation = rl_fork_generation();
     pthread_mutex_unlock(&graphs->lock);
-    free_all(inherited, release); /* unlocked: release may call into the table */
+    free_all(&inherited, release); /* unlocked: release may call into the table */
 }
 
 static rl_found found_by(const rl_span *span)
@@ -311,8 +320,8 @@ rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
 
 /* Fills in a span, and adds it to its graph and to the table. `parent` is NULL for the
  * graph's own span. */
-static void open_span(rl_graphs *graphs, rl_graph *graph, rl_span *span,
-                      const rl_span *parent, const rl_span_start *start)
+static void open_span(rl_graph *graph, rl_span *span, rl_span *parent,
+                      const rl_span_start *start)
 {
     span->key = start->key;
     span->graph = graph;
@@ -324,46 +333,50 @@ static void open_span(rl_graphs *graphs, rl_graph *graph, rl_span *span,
                    ? rl_graph_copy_text(graph, start->ns)
                    : parent->ns;
     if (span->kind == RL_SPAN_NODE) {
-        span->node = rl_graph_add_node(graph, span->node, span->ns, start);
+        span->node = rl_graph_add_node(graph, parent, span->ns, start);
     } else if (start->call != RL_CALL_NONE) {
         rl_graph_count_call(graph, span->node, start->call);
         span->model = rl_graph_copy_text(graph, start->name);
     }
+    rl_graph_add_values(graph, start->values);
     graph->wide_numbers |= start->wide_numbers;
-    span->next_in_graph = graph->spans;
-    graph->spans = span;
-    insert(graphs, span);
+    rl_ring_add(&graph->spans, &span->in_graph);
+    graph->extra += rl_span_bytes(span);
 }
 
 rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind,
                           const rl_span_start *start, const rl_graph_start *given)
 {
-    rl_span *span = rl_calloc(1, sizeof *span);
-    rl_graph *fresh = given != NULL ? rl_graph_new(start, given) : NULL;
+    rl_span *span = rl_calloc(1, sizeof *span), *parent = NULL;
+    rl_graph *fresh =
+        given != NULL && span != NULL ? rl_graph_new(start, given, span) : NULL;
     rl_status status = RL_NOMEM;
-    const rl_span *parent = NULL;
 
     pthread_mutex_lock(&graphs->lock);
     if (given == NULL) {
         parent = start->has_parent ? find(graphs, start->parent) : NULL;
     }
     if (span != NULL && (fresh != NULL || parent != NULL) &&
-        find(graphs, start->key) == NULL) {
+        find(graphs, start->key) == NULL &&
+        rl_table_add(&graphs->spans, &span->link, hash_of(start->key))) {
         rl_graph *graph = fresh != NULL ? fresh : parent->graph;
 
-        span->kind = kind;
-        if (fresh != NULL) {
-            graph->key = start->key;
-            link_graph(graphs, graph);
+        if (fresh != NULL && !link_graph(graphs, graph)) {
+            rl_table_remove(&graphs->spans, &span->link);
+        } else {
+            span->kind = kind;
+            if (fresh != NULL) {
+                graph->key = start->key;
+            }
+            open_span(graph, span, parent, start);
+            mark_changed(graphs, graph);
+            span = NULL;
+            fresh = NULL;
+            status = RL_OK;
         }
-        open_span(graphs, graph, span, parent, start);
-        mark_changed(graphs, graph);
-        span = NULL;
-        fresh = NULL;
-        status = RL_OK;
     }
     pthread_mutex_unlock(&graphs->lock);
-    rl_free(span);
+    rl_span_free(span);
     rl_graph_free(fresh);
     return status;
 }
@@ -378,11 +391,11 @@ static void remember_ended(rl_graphs *graphs, rl_key key)
 /* Whether another handler has the span open, or has ended it a moment ago. */
 static bool is_known(const rl_graphs *graphs, rl_key key)
 {
-    const rl_span *span = graphs->buckets[bucket_of(graphs, key)];
+    const rl_span *span = (rl_span *)rl_table_first(&graphs->spans, hash_of(key));
     bool found;
 
     while (span != NULL && !same_uuid(span->key, key)) {
-        span = span->next_in_bucket;
+        span = (rl_span *)rl_table_next(&span->link);
     }
     found = span != NULL;
     for (size_t i = 0; i < RECENT && !found; i++) {
@@ -407,16 +420,19 @@ rl_span_kind rl_graphs_find(rl_graphs *graphs, rl_key key, rl_found *found)
 
 static void end_span(const rl_span *span, const rl_span_end *end)
 {
-    if (span->kind == RL_SPAN_NODE && !span->graph->nodes.failed) {
-        rl_graph_end_node(span->graph, span->node, end);
+    rl_graph *graph = span->graph;
+
+    if (span->kind == RL_SPAN_NODE && !graph->nodes.failed) {
+        rl_graph_end_node(graph, span->node, end);
     } else if (span->call != RL_CALL_NONE) {
-        rl_graph_end_call(span->graph, span, end);
+        rl_graph_end_call(graph, span, end);
     }
+    rl_graph_add_values(graph, end->values);
 }
 
 bool rl_graphs_end(rl_graphs *graphs, rl_key key, const rl_span_end *end)
 {
-    rl_span *span, **at;
+    rl_span *span;
     bool found;
 
     pthread_mutex_lock(&graphs->lock);
@@ -427,15 +443,14 @@ bool rl_graphs_end(rl_graphs *graphs, rl_key key, const rl_span_end *end)
     found = span != NULL;
     if (found) {
         end_span(span, end);
-        for (at = &span->graph->spans; *at != span; at = &(*at)->next_in_graph) {
-        }
-        *at = span->next_in_graph;
-        unlink_span(graphs, span);
+        rl_ring_remove(&span->in_graph);
+        rl_table_remove(&graphs->spans, &span->link);
+        span->graph->extra -= rl_span_bytes(span);
         remember_ended(graphs, key);
         mark_changed(graphs, span->graph);
     }
     pthread_mutex_unlock(&graphs->lock);
-    rl_free(span);
+    rl_span_free(span);
     return found;
 }
 
@@ -447,6 +462,7 @@ void rl_graphs_interrupt(rl_graphs *graphs, rl_key key, rl_text interrupts)
     span = find(graphs, key);
     if (span != NULL) {
         span->graph->interrupted = true;
+        span->graph->metadata_changed = true;
         span->graph->reported = rl_graph_copy_text(span->graph, interrupts);
         mark_changed(graphs, span->graph);
     }
@@ -461,6 +477,7 @@ void rl_graphs_resume(rl_graphs *graphs, rl_key key)
     span = find(graphs, key);
     if (span != NULL) {
         span->graph->resumed = true;
+        span->graph->metadata_changed = true;
         mark_changed(graphs, span->graph);
     }
     pthread_mutex_unlock(&graphs->lock);
@@ -482,72 +499,272 @@ rl_graph *rl_graphs_take(rl_graphs *graphs, rl_key key)
     return graph;
 }
 
-rl_graph *rl_graphs_take_excess(rl_graphs *graphs)
+/* Waits until another thread has committed its piece; false when that takes too long.
+ * Called with the lock held. */
+static bool wait_for_pieces(rl_graphs *graphs, uint64_t end)
 {
-    rl_graph *graph = NULL;
+    struct timespec until = rl_timespec(end);
+
+    return pthread_cond_timedwait(&graphs->settled, &graphs->lock, &until) == 0 ||
+           rl_monotonic_ns() < end;
+}
+
+bool rl_graphs_settle(rl_graphs *graphs, rl_graph *graph, bool wait)
+{
+    uint64_t end = rl_monotonic_ns() + SETTLE_NS;
+    bool settled;
 
     pthread_mutex_lock(&graphs->lock);
-    if (graphs->graphs > MAX_GRAPHS ||
-        (graphs->bytes > MAX_BYTES && graphs->graphs > 1)) {
-        graph = graphs->oldest;
-        unlink_graph(graphs, graph);
+    while (wait && graph->writing && wait_for_pieces(graphs, end)) {
+    }
+    settled = !graph->writing;
+    if (!settled && wait) {
+        rl_ring_remove(&graph->in_writing);
+        rl_graph_wrote(graph, false);
+        settled = true;
     }
     pthread_mutex_unlock(&graphs->lock);
-    return graph;
+    return settled;
 }
 
-static void write_now(rl_graph *graph, rl_run *run)
+/* Begins a piece of a graph; the time of the next one is set once all of it is written.
+ * False when nothing is new. */
+static bool begin_piece(rl_graphs *graphs, rl_graph *graph, size_t bytes, rl_run *run,
+                        rl_piece *piece)
 {
-    rl_graph_write(graph, NULL, run);
-    graph->changed = false;
-    graph->written_ns = rl_monotonic_ns();
-}
+    bool some = rl_graph_begin_piece(graph, bytes, run, piece);
 
-/* Whether a graph is written at intervals (or with `all` at all), not only at its
- * events. */
-static bool is_watched(const rl_graph *graph, bool all)
-{
-    return graph->interval_ns != RL_LIVE_NEVER && (graph->interval_ns > 0 || all);
-}
-
-bool rl_graphs_write_next(rl_graphs *graphs, const void *recorder, bool all, rl_run *run,
-                          uint64_t *next)
-{
-    uint64_t now = rl_monotonic_ns();
-    rl_graph *graph;
-
-    *next = RL_LIVE_NEVER;
-    if (rl_graphs_is_inherited(graphs)) {
-        return false;
+    if (some) {
+        rl_ring_add(&graphs->writing, &graph->in_writing);
     }
-    pthread_mutex_lock(&graphs->lock);
-    for (graph = graphs->oldest; graph != NULL; graph = graph->newer) {
-        if (graph->recorder == recorder && is_watched(graph, all)) {
-            uint64_t when = graph->written_ns + graph->interval_ns;
+    if (!rl_graph_has_more(graph)) {
+        rl_lane_unmark(graph);
+        rl_lane_schedule(graph, rl_monotonic_ns() + graph->interval_ns);
+    }
+    return some;
+}
 
-            if (graph->changed && (all || when <= now)) {
-                break;
+void rl_graphs_wrote(rl_graphs *graphs, const rl_run *run, bool committed)
+{
+    rl_ring *at;
+
+    pthread_mutex_lock(&graphs->lock);
+    for (at = graphs->writing.after; at != &graphs->writing; at = at->after) {
+        rl_graph *graph = RL_RING_OF(at, rl_graph, in_writing);
+
+        if (memcmp(graph->id, run->id, sizeof graph->id) == 0) {
+            rl_ring_remove(&graph->in_writing);
+            rl_graph_wrote(graph, committed);
+            if (graph->lane != NULL && !committed) {
+                rl_lane_schedule(graph, rl_monotonic_ns() + graph->interval_ns);
+                graph->lane->retry_ns = rl_monotonic_ns() + RETRY_NS;
+                mark_changed(graphs, graph);
+            } else if (graph->lane != NULL) {
+                bool before = is_pressed(graph->lane);
+
+                rl_lane_count(graph);
+                count_pressed(graphs, before, is_pressed(graph->lane));
             }
-            when = when > now ? when : now + graph->interval_ns;
-            *next = when < *next ? when : *next;
+            break;
         }
     }
-    if (graph != NULL) {
-        write_now(graph, run);
-    }
+    pthread_cond_broadcast(&graphs->settled);
     pthread_mutex_unlock(&graphs->lock);
-    return graph != NULL;
 }
 
-bool rl_graphs_write_one(rl_graphs *graphs, rl_key key, rl_run *run)
+/* Begins a piece of the first graph that is due, of those that the lock may be held for.
+ * *next: when to look again. */
+static bool begin_due(rl_graphs *graphs, rl_lane *lane, uint64_t before, rl_run *run,
+                      rl_piece *piece, uint64_t *next)
 {
-    rl_span *span;
+    for (int i = 0; i < LOOKS && lane->due_count > 0; i++) {
+        rl_graph *graph = lane->due[0];
+
+        *next = graph->due_ns;
+        if (graph->due_ns > before) {
+            return false;
+        }
+        if (graph->changed && !graph->writing &&
+            begin_piece(graphs, graph, PIECE, run, piece)) {
+            return true;
+        }
+        rl_lane_schedule(graph, before + graph->interval_ns);
+        *next = lane->due[0]->due_ns;
+    }
+    return false;
+}
+
+bool rl_graphs_write_due(rl_graphs *graphs, const void *recorder, uint64_t before,
+                         rl_run *run, uint64_t *next)
+{
+    bool found = false;
+    rl_piece piece;
+
+    do {
+        *next = RL_LIVE_NEVER;
+        if (!rl_graphs_is_inherited(graphs)) {
+            rl_lane *lane;
+
+            pthread_mutex_lock(&graphs->lock);
+            lane = rl_lane_find(&graphs->lanes, recorder);
+            found = lane != NULL && begin_due(graphs, lane, before, run, &piece, next);
+            pthread_mutex_unlock(&graphs->lock);
+        }
+    } while (!found && *next <= before);
+    if (found) {
+        rl_graph_end_piece(run, &piece);
+    }
+    return found;
+}
+
+/* The graph of a lane that has been changed for longest, if it was before that time. */
+static rl_graph *first_changed(const rl_lane *lane, uint64_t before)
+{
+    rl_ring *ring = lane != NULL ? rl_ring_first(&lane->changed) : NULL;
+    rl_graph *graph = ring != NULL ? RL_RING_OF(ring, rl_graph, in_changed) : NULL;
+
+    return graph != NULL && graph->changed_ns <= before ? graph : NULL;
+}
+
+bool rl_graphs_write_changed(rl_graphs *graphs, const void *recorder, uint64_t before,
+                             rl_run *run)
+{
+    uint64_t end = rl_monotonic_ns() + SETTLE_NS;
+    bool found = false, waiting = !rl_graphs_is_inherited(graphs);
+    rl_piece piece;
 
     pthread_mutex_lock(&graphs->lock);
-    span = find(graphs, key);
-    if (span != NULL) {
-        write_now(span->graph, run);
+    while (waiting && !found) {
+        rl_graph *graph = first_changed(rl_lane_find(&graphs->lanes, recorder), before);
+
+        if (graph == NULL) {
+            waiting = false;
+        } else if (graph->writing) {
+            waiting = wait_for_pieces(graphs, end);
+        } else {
+            found = begin_piece(graphs, graph, PIECE, run, &piece);
+        }
     }
     pthread_mutex_unlock(&graphs->lock);
-    return span != NULL;
+    if (found) {
+        rl_graph_end_piece(run, &piece);
+    }
+    return found;
+}
+
+rl_status rl_graphs_write_one(rl_graphs *graphs, rl_key key, bool wait, rl_run *run)
+{
+    uint64_t end = rl_monotonic_ns() + SETTLE_NS;
+    rl_status status = RL_CLOSED;
+    const rl_span *span;
+    rl_piece piece;
+
+    pthread_mutex_lock(&graphs->lock);
+    do {
+        span = find(graphs, key);
+        status = span == NULL ? RL_CLOSED : span->graph->writing ? RL_BUSY : RL_OK;
+    } while (status == RL_BUSY && wait && wait_for_pieces(graphs, end));
+    if (status == RL_OK && !begin_piece(graphs, span->graph, PIECE, run, &piece)) {
+        status = RL_CLOSED;
+    }
+    pthread_mutex_unlock(&graphs->lock);
+    if (status == RL_OK) {
+        rl_graph_end_piece(run, &piece);
+    }
+    return status;
+}
+
+rl_pressure rl_graphs_pressure(rl_graphs *graphs, const void *recorder)
+{
+    rl_pressure pressure = RL_PRESSURE_NONE;
+    rl_lane *lane;
+
+    if (atomic_load_explicit(&graphs->pressed, memory_order_relaxed) == 0) {
+        return RL_PRESSURE_NONE;
+    }
+    pthread_mutex_lock(&graphs->lock);
+    lane = rl_lane_find(&graphs->lanes, recorder);
+    if (lane != NULL && is_pressed(lane)) {
+        pressure = takes(lane, FULL) ? RL_PRESSURE_FULL : RL_PRESSURE_HIGH;
+    }
+    pthread_mutex_unlock(&graphs->lock);
+    return pressure;
+}
+
+static void say_dropped(rl_lane *lane)
+{
+    if (!lane->told_dropped) {
+        lane->told_dropped = true;
+        rl_notices_add(lane->memory.notices, RL_NOTICE_ERROR,
+                       "open runs take more than max_memory (%zu MiB) and can't be "
+                       "written: of their payloads only the sizes are recorded",
+                       lane->memory.limit >> 20);
+    }
+}
+
+/* Takes memory of a graph back, which is then no longer in lane->touched. */
+static bool shrink(rl_lane *lane, rl_graph *graph, bool drop)
+{
+    ptrdiff_t gone = rl_graph_shrink(graph, drop);
+
+    rl_ring_remove(&graph->in_touched);
+    rl_lane_count(graph);
+    if (drop && gone >= 0) {
+        say_dropped(lane);
+    }
+    if (gone >= 0 && lane->memory.metrics != NULL) {
+        rl_metric_add(&lane->memory.metrics->handler_spilled, 1);
+    }
+    return gone >= 0;
+}
+
+/* One step on the graph that was touched least recently. */
+static rl_relief relieve(rl_graphs *graphs, rl_lane *lane, size_t bytes, rl_run *run,
+                         rl_piece *piece)
+{
+    bool failing = rl_monotonic_ns() < lane->retry_ns;
+    bool full = takes(lane, 8);
+    rl_ring *ring;
+
+    for (int i = 0; i < LOOKS && (ring = rl_ring_first(&lane->touched)) != NULL; i++) {
+        rl_graph *graph = RL_RING_OF(ring, rl_graph, in_touched);
+
+        if (graph->writing) { /* later */
+            rl_ring_remove(ring);
+            rl_ring_add(&lane->touched, ring);
+        } else if (!failing && bytes > 0 &&
+                   begin_piece(graphs, graph, bytes, run, piece)) {
+            return RL_RELIEF_WRITE;
+        } else if (failing ? !full : rl_graph_has_new(graph)) {
+            return RL_RELIEF_NONE;
+        } else if (shrink(lane, graph, failing)) {
+            return RL_RELIEF_FREED;
+        }
+    }
+    return RL_RELIEF_NONE;
+}
+
+rl_relief rl_graphs_relieve(rl_graphs *graphs, const void *recorder, bool deep,
+                            size_t bytes, rl_run *run)
+{
+    rl_relief relief = RL_RELIEF_NONE;
+    rl_piece piece;
+    rl_lane *lane;
+
+    if (rl_graphs_is_inherited(graphs)) {
+        return RL_RELIEF_NONE;
+    }
+    pthread_mutex_lock(&graphs->lock);
+    lane = rl_lane_find(&graphs->lanes, recorder);
+    if (lane != NULL && takes(lane, deep ? RELIEVED : FULL)) {
+        bool before = is_pressed(lane);
+
+        relief = relieve(graphs, lane, bytes, run, &piece);
+        count_pressed(graphs, before, is_pressed(lane));
+    }
+    pthread_mutex_unlock(&graphs->lock);
+    if (relief == RL_RELIEF_WRITE) {
+        rl_graph_end_piece(run, &piece);
+    }
+    return relief;
 }

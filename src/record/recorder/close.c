@@ -26,6 +26,28 @@ static rl_status drain_journal(rl_recorder *recorder, uint64_t end, bool patient
     return status;
 }
 
+/* Waits until the runs beside a locked file are in it, in the same way. Processes that
+ * ended without a close, as children of multiprocessing do, may have left some. */
+static rl_status drain_beside(rl_recorder *recorder, uint64_t end, rl_err *err)
+{
+    static const atomic_bool never;
+    rl_beside *beside = recorder->pipeline.beside;
+    uint64_t next_try = end;
+    rl_status status = RL_OK;
+
+    rl_beside_look(beside);
+    while (rl_beside_is_pending(beside)) {
+        if (!rl_recorder_wake_worker(recorder)) {
+            next_try = rl_beside_fold(beside, &never);
+        }
+        status = rl_beside_drain(beside, next_try < end ? next_try : end, err);
+        if (status == RL_TIMEOUT && rl_monotonic_ns() >= end) {
+            break;
+        }
+    }
+    return status;
+}
+
 static rl_status drain_companion(rl_recorder *recorder, uint64_t end, bool patient,
                                  rl_err *err)
 {
@@ -44,6 +66,9 @@ rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err)
     }
     rl_recorder_write_live(recorder);
     status = rl_pipeline_drain_queues(&recorder->pipeline, end);
+    if (status == RL_OK) {
+        status = drain_beside(recorder, end, err);
+    }
     if (status == RL_OK && recorder->pipeline.journal != NULL) {
         status = drain_journal(recorder, end, true, err);
     }
@@ -58,7 +83,8 @@ rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err)
     return status;
 }
 
-/* Lets the journal and the companion finish, unless a server proves to be unavailable. */
+/* Lets the runs beside a locked file, the journal and the companion finish, unless a
+ * server proves to be unavailable. */
 static void drain_before_close(rl_recorder *recorder, uint64_t end)
 {
     rl_err ignored;
@@ -66,6 +92,7 @@ static void drain_before_close(rl_recorder *recorder, uint64_t end)
     if (!rl_recorder_is_ready(recorder)) {
         return;
     }
+    (void)drain_beside(recorder, end, &ignored);
     if (recorder->pipeline.journal != NULL) {
         rl_journal_retry_now(recorder->pipeline.journal);
         (void)drain_journal(recorder, end, false, &ignored);

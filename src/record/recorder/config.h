@@ -15,9 +15,11 @@ typedef struct rl_config {
     char *sqlite_path;  /* of the store; with a DSN, of the journal */
     rl_redact redact;
     size_t max_payload;                /* bytes of JSON beyond which a payload is cut */
+    size_t max_value;                  /* the same for a value: see core/value.h */
     rl_durability log_runs;            /* for log_run */
     rl_durability graph_runs;          /* for the LangGraph handler */
     uint64_t timeout_ns;               /* for each answer of PostgreSQL */
+    size_t max_memory;                 /* bytes that open runs may take */
     unsigned pool;                     /* connections to PostgreSQL for reads */
     rl_migration_set sqlite, postgres; /* the second only with a DSN */
 } rl_config;

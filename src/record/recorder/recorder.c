@@ -26,6 +26,9 @@ rl_status rl_recorder_open_store(rl_recorder *recorder, rl_err *err)
 
     if (status == RL_OK) {
         notify_companion(recorder); /* other processes may have left work */
+        if (rl_pipeline_has_work(&recorder->pipeline)) {
+            (void)rl_recorder_wake_worker(recorder);
+        }
     }
     return status;
 }
@@ -300,6 +303,27 @@ void rl_recorder_watch(rl_recorder *recorder, rl_graphs *graphs, uint64_t interv
     }
 }
 
+rl_memory rl_recorder_memory(rl_recorder *recorder)
+{
+    return (rl_memory){recorder->config.max_memory, &recorder->metrics,
+                       &recorder->notices};
+}
+
+void rl_recorder_relieve(rl_recorder *recorder, rl_graphs *graphs, bool wait)
+{
+    rl_err ignored;
+
+    if (rl_recorder_enter(recorder, &ignored) == RL_OK) {
+        if (rl_live_call(&recorder->live, graphs)) {
+            (void)rl_recorder_wake_worker(recorder);
+        }
+        if (wait) {
+            rl_live_relieve(graphs, recorder, commit_live, recorder);
+        }
+        rl_recorder_leave(recorder);
+    }
+}
+
 rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_rows *rows,
                             rl_err *err)
 {
@@ -316,12 +340,17 @@ rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_row
 static rl_status remove_batch(rl_recorder *recorder, rl_deletion *deletion, bool is_last,
                               rl_err *err)
 {
-    rl_status status = deletion->begun ? rl_recorder_enter(recorder, err)
-                                       : rl_recorder_enter_to_query(recorder, err);
+    rl_status status =
+        deletion->begun ? rl_recorder_enter(recorder, err) : enter_ready(recorder, err);
 
     if (status == RL_OK) {
-        deletion->begun = true;
-        status = rl_deletion_work(deletion, recorder->pipeline.store, err);
+        if (!deletion->begun) {
+            status = rl_pipeline_prepare_remove(&recorder->pipeline, err);
+            deletion->begun = status == RL_OK;
+        }
+        if (status == RL_OK) {
+            status = rl_deletion_work(deletion, recorder->pipeline.store, err);
+        }
         wake_for_work(recorder, true);
         if (is_last || status != RL_OK || !deletion->more) {
             notify_companion(recorder);
@@ -371,6 +400,18 @@ bool rl_recorder_get_journal_stats(rl_recorder *recorder, rl_journal_stats *stat
         known = true;
     }
     return known;
+}
+
+int64_t rl_recorder_beside(rl_recorder *recorder)
+{
+    rl_err ignored;
+    int64_t count = 0;
+
+    if (rl_recorder_enter(recorder, &ignored) == RL_OK) {
+        count = rl_beside_count(recorder->pipeline.beside);
+        rl_recorder_leave(recorder);
+    }
+    return count;
 }
 
 const rl_config *rl_recorder_config(const rl_recorder *recorder)

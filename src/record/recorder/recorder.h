@@ -49,6 +49,14 @@ rl_status rl_recorder_try_write(rl_recorder *recorder, rl_run *run,
  * wait. */
 void rl_recorder_watch(rl_recorder *recorder, rl_graphs *graphs, uint64_t interval_ns);
 
+/* What the open graphs of this recorder may take. Borrowed: valid as long as it. */
+rl_memory rl_recorder_memory(rl_recorder *recorder);
+
+/* Open graphs in the table (borrowed) take much memory: the worker takes some back, and
+ * with `wait`, where they take more than they may, the caller a little. Only then it
+ * waits. */
+void rl_recorder_relieve(rl_recorder *recorder, rl_graphs *graphs, bool wait);
+
 /* See rl_lost_query (lost.h). */
 rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_rows *rows,
                             rl_err *err);
@@ -69,12 +77,12 @@ void rl_recorder_leave(rl_recorder *recorder);
 /* Whether the database was opened. Does not wait. */
 bool rl_recorder_is_ready(rl_recorder *recorder);
 
-/* Writes the open runs of graphs. Then waits until the queued runs are committed, the
- * journal is forwarded, and the companion has nothing left to do. RL_TIMEOUT at `end`. */
+/* Writes the open runs of graphs. Then waits until the queued runs are committed, those
+ * beside a locked file are in it, the journal is forwarded, and the companion has nothing left to do. RL_TIMEOUT at `end`. */
 rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err);
 
-/* Waits for the calls under way and writes the open runs of graphs. Then lets the journal
- * and the companion work, and closes the database. All of that ends at `end`, or earlier
+/* Waits for the calls under way and writes the open runs of graphs. Then lets the runs
+ * beside a locked file, the journal and the companion get on, and closes the database. All of that ends at `end`, or earlier
  * when a server proves to be unavailable. Later calls return RL_CLOSED. The threads get
  * up to 0.9 s after `end` to finish; several recorders that are closed with the same
  * `end` share these 0.9 s. */
@@ -85,6 +93,9 @@ bool rl_recorder_take_notice(rl_recorder *recorder, rl_notice *notice);
 
 /* The state of the server and the journal; false where there is no server. */
 bool rl_recorder_get_journal_stats(rl_recorder *recorder, rl_journal_stats *stats);
+
+/* The number of runs that wait beside a locked SQLite file, of all processes. */
+int64_t rl_recorder_beside(rl_recorder *recorder);
 
 /* Borrowed: valid as long as the recorder. These do not wait. */
 const rl_config *rl_recorder_config(const rl_recorder *recorder);

@@ -4,6 +4,7 @@
 #include "core/lock.h"
 #include "store/postgres/pg_migrate.h"
 #include "store/postgres/pg_own.h"
+#include "store/postgres/pg_parts.h"
 #include "store/postgres/pg_row.h"
 #include "store/postgres/postgres_sql.h"
 
@@ -64,7 +65,13 @@ static rl_status send_run(rl_pg_writer *writer, const rl_run *run, int64_t now,
     return status;
 }
 
-/* Queues the whole batch in pipeline mode. */
+/* Whether the batch takes more than one statement, and so needs a pipeline. */
+static bool needs_pipeline(const rl_batch *batch)
+{
+    return batch->count > 1 || rl_pg_parts_given(batch);
+}
+
+/* Queues the whole batch in pipeline mode: first all inserts, then the runs' parts. */
 static rl_status send_pipeline(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
 {
     PGconn *pg = writer->conn.pg;
@@ -80,13 +87,16 @@ static rl_status send_pipeline(rl_pg_writer *writer, const rl_batch *batch, rl_e
     for (size_t i = 0; i < batch->count && status == RL_OK; i++) {
         status = send_run(writer, batch->runs[i], now, false, err);
     }
+    if (status == RL_OK && rl_pg_parts_given(batch)) {
+        status = rl_pg_parts_send(&writer->conn, batch, &writer->wide, err);
+    }
     if (status == RL_OK && !PQpipelineSync(pg)) {
         status = rl_pg_conn_error(&writer->conn, NULL, err);
     }
     return status;
 }
 
-/* If `result` answers an insert, counts it in *next, and adds its run to
+/* If `result` answers an insert (those come first), counts it in *next, and adds its run to
  * writer->unchanged if the run has an id of its own and no row changed: insert_own
  * handles it after the commit. */
 static void collect_unchanged(rl_pg_writer *writer, PGresult *result,
@@ -212,7 +222,7 @@ static rl_status send_batch(rl_pg_writer *writer, const rl_batch *batch, rl_err 
     rl_pg_conn *conn = &writer->conn;
     rl_status status = RL_OK;
 
-    if (batch->count > 1) {
+    if (needs_pipeline(batch)) {
         status = send_pipeline(writer, batch, err);
     } else if (batch->count == 1) { /* a transaction by itself, which needs no pipeline */
         status = send_run(writer, batch->runs[0], rl_time_now(), writer->pooled, err);
@@ -261,6 +271,9 @@ static rl_status insert_own(rl_pg_writer *writer, const rl_batch *batch, rl_stat
     for (size_t i = 0; status == RL_OK && i < writer->unchanged.len / sizeof *unchanged;
          i++) {
         status = rl_pg_own_insert(&writer->conn, &writer->wide, unchanged[i], err);
+        if (status == RL_OK && unchanged[i]->parts.given) { /* its row had another name */
+            status = rl_pg_parts_write(&writer->conn, unchanged[i], &writer->wide, err);
+        }
     }
     rl_buf_reset(&writer->unchanged, 4096);
     return status;
@@ -272,7 +285,7 @@ static rl_status finish_write(rl_pg_writer *writer, const rl_batch *batch, rl_st
                               rl_err *err)
 {
     rl_pg_conn *conn = &writer->conn;
-    const bool pipeline = batch->count > 1;
+    const bool pipeline = needs_pipeline(batch);
     rl_status status = sent;
 
     if (sent == RL_OK) {

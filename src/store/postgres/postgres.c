@@ -42,6 +42,7 @@ static const rl_dialect dialect = {
     .int_cast = "::bigint",
     .ids_before = RL_PG_IDS_BEFORE,
     .ids_after = RL_PG_IDS_AFTER,
+    .parts = RL_PG_PARTS,
     .placeholder = '$',
 };
 

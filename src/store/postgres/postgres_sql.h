@@ -9,6 +9,7 @@
 #define RL_POSTGRES_SQL_H
 
 #include "store/merge_sql.h"
+#include "store/parts_sql.h"
 
 /* Parameter 18: rl_run.is_own. */
 #define RL_PG_INSERT                                                           \
@@ -22,6 +23,38 @@
 
 /* The prepared statement's name, without a pooler. A new text needs a new name. */
 #define RL_PG_INSERT_NAME "runlog_insert_18a"
+
+/* The row that a run's parts belong to. Parameters of these statements: wpk_id; the id of a
+ * run with an id of its own, else NULL; the run_id of any other run, else NULL. */
+#define RL_PG_PARTS_ROW "run.wpk_id = $1 AND (run.id = $2::uuid OR run.run_id = $3)"
+
+/* Further parameters: the parts, a JSON object, and the revision. Type json, unlike jsonb,
+ * gives each value as it was written. */
+#define RL_PG_PARTS_PUT                                                              \
+    "INSERT INTO run_parts AS part (wpk_id, id, name, data, revision) "              \
+    "SELECT run.wpk_id, run.id, given.key, given.value::text, $5::bigint "           \
+    "FROM workflow_runs AS run, json_each($4::json) AS given WHERE " RL_PG_PARTS_ROW \
+    " AND (given.key COLLATE \"C\" < " RL_SQL_NODES " OR run.node_logs IS NULL) "    \
+    "ON CONFLICT (wpk_id, id, name) DO UPDATE SET data = excluded.data, "            \
+    "revision = excluded.revision WHERE part.name >= " RL_SQL_NODES                  \
+    " AND excluded.revision > part.revision"
+
+/* Of a run that has ended, deletes the node parts, after it has joined them if the row has
+ * no node_logs. One more parameter: whether to join. */
+#define RL_PG_PARTS_END                                                                  \
+    "WITH target AS (SELECT wpk_id, id, node_logs IS NULL AS lacks_logs "                \
+    "FROM workflow_runs AS run WHERE " RL_PG_PARTS_ROW " AND run.status <> 'running'), " \
+    "joined AS (UPDATE workflow_runs AS run SET node_logs = ("                           \
+    "SELECT ('[' || coalesce(string_agg(data, ',' ORDER BY name), '') || ']')::jsonb "   \
+    "FROM run_parts AS part WHERE part.wpk_id = $1 AND part.id = target.id "             \
+    "AND part.name >= " RL_SQL_NODES ") FROM target "                                    \
+    "WHERE run.wpk_id = $1 AND run.id = target.id AND target.lacks_logs AND $4::bool "   \
+    "AND (SELECT coalesce(sum(octet_length(data)), 0) FROM run_parts AS part "           \
+    "WHERE part.wpk_id = $1 AND part.id = target.id AND part.name >= " RL_SQL_NODES      \
+    ") <= " RL_SQL_NODES_MAX " RETURNING run.id) "                                       \
+    "DELETE FROM run_parts AS part USING target WHERE part.wpk_id = $1 "                 \
+    "AND part.id = target.id AND part.name >= " RL_SQL_NODES                             \
+    " AND (NOT target.lacks_logs OR EXISTS (SELECT 1 FROM joined))"
 
 /* The backend of this transaction: if its process id differs from PQbackendPID, the
  * connection leads through a pooler. Then the rest of rl_pg_session: the time now, and

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define RUN_PARAMETERS (RL_COLUMNS + 2) /* of rl_sqlite_bind_run in the journal */
+#define RUN_PARAMETERS (RL_COLUMNS + 4) /* of rl_sqlite_bind_run in the journal */
 
 struct rl_journal_file {
     rl_sqlite_file file;
@@ -54,9 +54,9 @@ bool rl_journal_file_exists(const rl_journal_file *journal)
            access(journal->file.path, F_OK) == 0;
 }
 
-rl_status rl_journal_file_open(rl_journal_file *journal, rl_err *err)
+rl_status rl_journal_file_open(rl_journal_file *journal, rl_wait wait, rl_err *err)
 {
-    return rl_sqlite_file_open(&journal->file, err);
+    return rl_sqlite_file_open(&journal->file, wait, err);
 }
 
 rl_status rl_journal_file_check(const rl_journal_file *journal, rl_err *err)
@@ -118,7 +118,7 @@ rl_status rl_journal_file_reject(rl_journal_file *journal, const rl_run *run,
 {
     struct rejection rejection = {run, reason};
 
-    return rl_sqlite_file_write(&journal->file, true, true, add_rejected, &rejection,
+    return rl_sqlite_file_write(&journal->file, true, RL_WAIT, add_rejected, &rejection,
                                 err);
 }
 
@@ -158,7 +158,7 @@ static rl_status read_state(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 rl_status rl_journal_file_get_state(rl_journal_file *journal,
                                     rl_journal_file_state *state, rl_err *err)
 {
-    return rl_sqlite_file_read(&journal->file, read_state, state, err);
+    return rl_sqlite_file_read_briefly(&journal->file, read_state, state, err);
 }
 
 struct holder {
@@ -234,7 +234,7 @@ rl_status rl_journal_file_take_lease(rl_journal_file *journal, const char *befor
 {
     struct claim claim = {before, owner, until, taken};
 
-    return rl_sqlite_file_write(&journal->file, false, true, take_lease, &claim, err);
+    return rl_sqlite_file_write(&journal->file, false, RL_WAIT, take_lease, &claim, err);
 }
 
 /* The batch's next run to fill; NULL if there is no memory. */
@@ -389,7 +389,7 @@ rl_status rl_journal_file_finish(rl_journal_file *journal,
 {
     struct finishing finishing = {batch, owner, until, held};
 
-    return rl_sqlite_file_write(&journal->file, false, true, finish, &finishing, err);
+    return rl_sqlite_file_write(&journal->file, false, RL_WAIT, finish, &finishing, err);
 }
 
 void rl_journal_file_batch_free(rl_journal_file_batch *batch)

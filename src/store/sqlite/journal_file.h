@@ -51,12 +51,12 @@ const char *rl_journal_file_path(const rl_journal_file *journal);
 bool rl_journal_file_exists(const rl_journal_file *journal);
 
 /* Opens the file, creating it if it does not exist, and applies the migrations. */
-rl_status rl_journal_file_open(rl_journal_file *journal, rl_err *err);
+rl_status rl_journal_file_open(rl_journal_file *journal, rl_wait wait, rl_err *err);
 
 /* As rl_filesystem_check. Creates no file. */
 rl_status rl_journal_file_check(const rl_journal_file *journal, rl_err *err);
 
-/* Adds all runs of a batch, or none. Syncs to the disk for RL_DISK and RL_SERVER. */
+/* Adds all runs of a batch, or none; without runs it only waits for SQLite's lock. Syncs to the disk for RL_DISK and RL_SERVER. */
 rl_status rl_journal_file_append(rl_journal_file *journal, const rl_batch *batch,
                                  rl_err *err);
 
@@ -64,7 +64,8 @@ rl_status rl_journal_file_append(rl_journal_file *journal, const rl_batch *batch
 rl_status rl_journal_file_reject(rl_journal_file *journal, const rl_run *run,
                                  const rl_err *reason, rl_err *err);
 
-/* Reads which seqs are in the journal, and counts the rejected runs. */
+/* Reads which seqs are in the journal, and counts the rejected runs. RL_BUSY when a lock
+ * keeps it from that for longer than a moment. */
 rl_status rl_journal_file_get_state(rl_journal_file *journal,
                                     rl_journal_file_state *state, rl_err *err);
 

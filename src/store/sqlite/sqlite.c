@@ -31,6 +31,7 @@ static const rl_dialect dialect = {
     .int_cast = "",
     .ids_before = RL_SQLITE_IDS_BEFORE,
     .ids_after = RL_SQLITE_IDS_AFTER,
+    .parts = RL_SQLITE_PARTS,
     .placeholder = '?',
 };
 
@@ -41,7 +42,17 @@ static rl_sqlite_file *file_of(rl_store *store)
 
 static rl_status sqlite_prepare(rl_store *store, rl_err *err)
 {
-    return rl_sqlite_file_open(file_of(store), err);
+    rl_err own = {.code = RL_OK};
+    rl_status status = RL_BUSY;
+
+    /* a thread that opens the file is worth a longer wait than another program */
+    for (int tries = 0; status == RL_BUSY && !own.locked && tries < 2; tries++) {
+        status = rl_sqlite_file_open(file_of(store), RL_WAIT_BRIEFLY, &own);
+    }
+    if (status != RL_OK && err != NULL) {
+        *err = own;
+    }
+    return status;
 }
 
 typedef struct writing {
@@ -229,7 +240,7 @@ static rl_status sqlite_remove(rl_store *store, rl_removal *removal, rl_err *err
         return RL_OK;
     }
     removal->waits = 0;
-    return rl_sqlite_file_write(file, false, true, remove_batch, &self, err);
+    return rl_sqlite_file_write(file, false, RL_WAIT, remove_batch, &self, err);
 }
 
 static void sqlite_close(rl_store *store)

@@ -19,6 +19,19 @@
  * of the file, which drops all POSIX locks that this process has on it. */
 static pthread_mutex_t make_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* A wait that is brief ends after so many tries, or so much later: on a busy machine a
+ * thread gets the processor too seldom to say that the lock was never free. */
+#define TRIES 20
+#define LATER_NS UINT64_C(15000000)
+
+static bool is_over(uint64_t busy_at, int tries)
+{
+    uint64_t now = rl_monotonic_ns();
+
+    return busy_at != 0 && now >= busy_at &&
+           (tries >= TRIES || now - busy_at >= LATER_NS);
+}
+
 /* SQLite's own busy handler sleeps up to 100 ms, which starves a writer among many. This
  * one sleeps 20 to 140 us. */
 static int wait_for_lock(void *ctx, int calls)
@@ -28,7 +41,7 @@ static int wait_for_lock(void *ctx, int calls)
     struct timespec pause = {0, 0};
 
     conn->yielded = rl_fork_pending();
-    if (!conn->may_wait || conn->yielded) {
+    if (conn->yielded || is_over(conn->busy_at, calls)) {
         return 0;
     }
     if (calls == 0) {
@@ -51,6 +64,17 @@ static bool is_read_only(int primary, int system)
            (primary == SQLITE_IOERR && system == EBADF);
 }
 
+rl_status rl_sqlite_locked_for_long(const char *path, rl_err *err)
+{
+    rl_err_set(err, RL_STORE,
+               "SQLite file %s: another connection has held its lock for %d s", path,
+               (int)(RL_SQLITE_WAIT_NS / 1000000000));
+    if (err != NULL) {
+        err->retryable = true;
+    }
+    return RL_STORE;
+}
+
 rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
 {
     int primary = code & 0xFF;
@@ -64,15 +88,19 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
     if (is_read_only(primary, system)) {
         conn->broken = true;
     }
-    if ((primary == SQLITE_BUSY && (!conn->may_wait || conn->yielded)) ||
+    if ((primary == SQLITE_BUSY && (conn->busy_at != 0 || conn->yielded)) ||
         (primary == SQLITE_INTERRUPT && conn->yielded)) {
-        return rl_err_set(err, RL_BUSY, "the SQLite file is locked");
+        rl_err_set(err, RL_BUSY, "SQLite file %s: another connection holds its lock",
+                   conn->path);
+        if (err != NULL) {
+            err->locked = !conn->yielded;
+        }
+        return RL_BUSY;
     }
     if (primary == SQLITE_BUSY) {
-        rl_err_set(err, RL_STORE,
-                   "SQLite file %s: another connection has held its lock for %d s",
-                   conn->path, (int)(RL_SQLITE_WAIT_NS / 1000000000));
-    } else if (primary == SQLITE_FULL) {
+        return rl_sqlite_locked_for_long(conn->path, err);
+    }
+    if (primary == SQLITE_FULL) {
         rl_err_set(err, RL_STORE, "SQLite file %s: the disk is full (%s)", conn->path,
                    detail);
     } else if (primary == SQLITE_NOTADB) {
@@ -90,9 +118,9 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
         rl_err_set(err, RL_STORE, "SQLite file %s: %s", conn->path, detail);
     }
     if (err != NULL) {
-        err->retryable =
-            primary == SQLITE_BUSY || primary == SQLITE_FULL || primary == SQLITE_IOERR;
+        err->retryable = primary == SQLITE_FULL || primary == SQLITE_IOERR;
         err->unusable = primary == SQLITE_NOTADB;
+        err->rejected = primary == SQLITE_CONSTRAINT;
     }
     return RL_STORE;
 }
@@ -101,7 +129,8 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
  * of its busy handler. So this retries for as long as the handler would wait. */
 static int set_wal(rl_sqlite_conn *conn, bool *is_wal)
 {
-    uint64_t end = rl_monotonic_ns() + RL_SQLITE_WAIT_NS;
+    uint64_t end =
+        conn->busy_at != 0 ? conn->busy_at : rl_monotonic_ns() + RL_SQLITE_WAIT_NS;
     struct timespec pause = {0, 1000000};
     sqlite3_stmt *stmt = NULL;
     int rc;
@@ -137,6 +166,7 @@ static int make_and_open(rl_sqlite_conn *conn)
     pthread_mutex_lock(&make_lock);
     rl_sqlite_path_make(conn->path);
     conn->inode = rl_sqlite_path_inode(conn->path, "");
+    conn->is_new = rl_sqlite_path_empty(conn->path);
     rc = sqlite3_open_v2(conn->path, &conn->db, flags, NULL);
     pthread_mutex_unlock(&make_lock);
     return rc;
@@ -152,6 +182,9 @@ static int open_files(rl_sqlite_conn *conn, bool *is_wal)
     }
     if (rc == SQLITE_OK) {
         rc = sqlite3_wal_autocheckpoint(conn->db, 0);
+    }
+    if (rc == SQLITE_OK && conn->is_new) {
+        rc = sqlite3_exec(conn->db, RL_SQLITE_SYNC_OFF, NULL, NULL, NULL);
     }
     if (rc == SQLITE_OK) {
         rc = set_wal(conn, is_wal);
@@ -181,12 +214,13 @@ static rl_status refuse_deleted(const rl_sqlite_conn *conn, rl_err *err)
 rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *err)
 {
     rl_status status = RL_OK;
+    const uint64_t busy_at = conn->busy_at;
     bool is_wal = false;
     int rc;
 
     memset(conn, 0, sizeof *conn);
     conn->path = path;
-    conn->may_wait = true;
+    conn->busy_at = busy_at;
     conn->full_sync = true; /* SQLite's default */
     conn->jitter = rl_monotonic_ns();
     status = rl_filesystem_check(path, err);
@@ -212,6 +246,34 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *er
         rl_sqlite_conn_drop(conn);
     }
     return status;
+}
+
+/* `which` is the file control that gives the database file, or its -wal. */
+static int sync_file(rl_sqlite_conn *conn, int which)
+{
+    sqlite3_file *file = NULL;
+    int rc = sqlite3_file_control(conn->db, "main", which, (void *)&file);
+
+    return rc == SQLITE_OK && file != NULL && file->pMethods != NULL
+               ? file->pMethods->xSync(file, SQLITE_SYNC_NORMAL)
+               : rc;
+}
+
+rl_status rl_sqlite_conn_settle(rl_sqlite_conn *conn, rl_err *err)
+{
+    int rc = SQLITE_OK;
+
+    if (conn->is_new) {
+        rc = sync_file(conn, SQLITE_FCNTL_FILE_POINTER);
+        if (rc == SQLITE_OK) {
+            rc = sync_file(conn, SQLITE_FCNTL_JOURNAL_POINTER);
+        }
+        if (rc == SQLITE_OK) {
+            rc = sqlite3_exec(conn->db, RL_SQLITE_SYNC_FULL, NULL, NULL, NULL);
+        }
+        conn->is_new = rc != SQLITE_OK;
+    }
+    return rc == SQLITE_OK ? RL_OK : rl_sqlite_conn_error(conn, rc, err);
 }
 
 /* Every open connection holds a shared lock, so an exclusive one proves it is alone. */
@@ -243,7 +305,7 @@ void rl_sqlite_conn_close(rl_sqlite_conn *conn)
         rl_free(conn->cache[i].sql);
     }
     sqlite3_close(conn->db);
-    memset(conn, 0, sizeof *conn);
+    *conn = (rl_sqlite_conn){.busy_at = conn->busy_at};
 }
 
 void rl_sqlite_conn_drop(rl_sqlite_conn *conn)

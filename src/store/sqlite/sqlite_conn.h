@@ -15,17 +15,22 @@
 #include <sys/types.h>
 
 #define RL_SQLITE_CACHE 32 /* prepared statements */
-#define RL_SQLITE_WAIT_NS \
-    UINT64_C(10000000000) /* how long to wait for another connection's lock */
+/* How long to wait for another connection's lock: at most, and where RL_BUSY is better
+ * than waiting. */
+#define RL_SQLITE_WAIT_NS UINT64_C(10000000000)
+#define RL_SQLITE_BRIEF_NS UINT64_C(25000000)
 
 typedef struct rl_sqlite_conn {
     sqlite3 *db;           /* owned; NULL while it is not open */
     const char *path;      /* borrowed */
-    bool may_wait;         /* false: RL_BUSY at once if another holds a lock */
     bool yielded;          /* the last wait ended early, as a fork is pending */
     bool full_sync;        /* as PRAGMA synchronous was last set */
+    bool is_new;           /* the file was empty, and synchronous is OFF */
     bool broken;           /* a file could only be opened for reading: must be reopened */
     ino_t inode, wal, shm; /* of the open files: database, -wal, -shm */
+    /* Monotonic nanoseconds: when a wait for a lock ends with RL_BUSY. 0: it ends with
+     * RL_STORE, after RL_SQLITE_WAIT_NS. Opening and dropping keep it. */
+    uint64_t busy_at;
     uint64_t waiting_since; /* monotonic nanoseconds: when the current wait began */
     uint64_t jitter;        /* the state of the busy handler's random numbers */
     struct {
@@ -40,6 +45,10 @@ typedef struct rl_sqlite_conn {
  * the connection. RL_BUSY if the file was replaced meanwhile: try again. */
 rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *err);
 void rl_sqlite_conn_close(rl_sqlite_conn *conn);
+
+/* Once the tables of a file are made: syncs what was written to a new one. Creating it
+ * with a sync for each step would take longer than a caller may wait for a lock. */
+rl_status rl_sqlite_conn_settle(rl_sqlite_conn *conn, rl_err *err);
 
 /* Closes quickly, without a checkpoint: before a fork, or to reopen the file. */
 void rl_sqlite_conn_drop(rl_sqlite_conn *conn);
@@ -72,9 +81,11 @@ void rl_sqlite_conn_rollback(rl_sqlite_conn *conn);
 rl_status rl_sqlite_conn_sync(rl_sqlite_conn *conn, bool full, rl_err *err);
 
 /* Fills err for a failed call, from SQLite's result code; the text names the file.
- * RL_BUSY if the connection may not wait or a fork is pending, else RL_STORE or
- * RL_NOMEM. */
+ * RL_BUSY at busy_at or if a fork is pending, else RL_STORE or RL_NOMEM. */
 rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err);
+
+/* Fills err for a wait that has ended after RL_SQLITE_WAIT_NS: RL_STORE, retryable. */
+rl_status rl_sqlite_locked_for_long(const char *path, rl_err *err);
 
 /* Applies the missing migrations; RL_STORE if the file has changed or unknown ones. */
 rl_status rl_sqlite_migrate(rl_sqlite_conn *conn, const rl_migrations *known,

@@ -5,16 +5,20 @@
 #include "core/buf.h"
 #include "core/clock.h"
 #include "core/fork.h"
+#include "core/lock.h"
 #include "store/sqlite/sqlite_locks.h"
 #include "store/sqlite/sqlite_path.h"
 
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Pages of the WAL that are not in the file yet, from which a checkpoint is worth it. The
  * length of the WAL does not say that: under a writer that never pauses it only grows. */
 #define CHECKPOINT_PAGES 1000
-#define RESTART_PAGES (4 * 1024) /* length of the WAL from which it must restart */
+#define RESTART_PAGES (4 * 1024)     /* length of the WAL from which it must restart */
+#define RESTART_NS UINT64_C(5000000) /* how long a restart waits for readers */
+#define SYNC_NS UINT64_C(20000000)   /* how much longer a writer waits for its syncs */
 
 /* A read ends for a fork that waits, and starts again; it looks for one every YIELD_STEPS
  * of SQLite's virtual machine. After so many times it makes the fork wait. */
@@ -74,19 +78,32 @@ rl_status rl_sqlite_file_init(rl_sqlite_file *file, const char *path,
     return status;
 }
 
-/* Who has the lock may see that this thread waits, and hurry. */
-static void lock_writer(rl_sqlite_file *file)
+/* Takes a lock; false at `busy_at`, unless that is 0. */
+static bool lock_until(pthread_mutex_t *lock, uint64_t busy_at)
 {
-    if (pthread_mutex_trylock(&file->write_lock) != 0) {
+    if (busy_at != 0) {
+        return rl_lock_until(lock, busy_at);
+    }
+    pthread_mutex_lock(lock);
+    return true;
+}
+
+/* The same for the write lock. Who has it may see that this thread waits, and hurry. */
+static bool lock_writer(rl_sqlite_file *file, uint64_t busy_at)
+{
+    bool locked = pthread_mutex_trylock(&file->write_lock) == 0;
+
+    if (!locked) {
         atomic_fetch_add(&file->waiting, 1);
-        pthread_mutex_lock(&file->write_lock);
+        locked = lock_until(&file->write_lock, busy_at);
         atomic_fetch_sub(&file->waiting, 1);
     }
+    return locked;
 }
 
 static void lock_all(rl_sqlite_file *file)
 {
-    lock_writer(file);
+    (void)lock_writer(file, 0);
     for (unsigned i = 0; i < RL_SQLITE_READERS; i++) {
         pthread_mutex_lock(&file->read_locks[i]);
     }
@@ -299,6 +316,9 @@ static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
     if (status == RL_OK && is_new) {
         status = rl_sqlite_migrate(&file->writer, file->migrations, err);
         if (status == RL_OK) {
+            status = rl_sqlite_conn_settle(&file->writer, err);
+        }
+        if (status == RL_OK) {
             atomic_store(&file->in_use, true);
             sqlite3_wal_hook(file->writer.db, count_wal_pages, file);
         } else {
@@ -311,7 +331,9 @@ static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
 
 /* The arguments of rl_sqlite_file_write. */
 typedef struct write_task {
-    bool full_sync, may_wait;
+    bool full_sync;
+    rl_wait wait;
+    uint64_t busy_at; /* see rl_sqlite_conn */
     rl_sqlite_work work;
     void *ctx;
 } write_task;
@@ -323,7 +345,8 @@ static rl_status write_locked(rl_sqlite_file *file, const write_task *task, rl_e
     rl_status status = RL_OK;
     uint64_t start;
 
-    if (task->may_wait) {
+    conn->busy_at = task->busy_at;
+    if (task->wait != RL_NO_WAIT) {
         status = open_writer(file, err);
     } else if (conn->db == NULL) {
         status = rl_err_set(err, RL_BUSY, "the SQLite file is not open");
@@ -332,13 +355,11 @@ static rl_status write_locked(rl_sqlite_file *file, const write_task *task, rl_e
         return status;
     }
     start = rl_monotonic_ns();
-    conn->may_wait = task->may_wait;
     status = rl_sqlite_conn_sync(conn, task->full_sync, err);
     if (status == RL_OK) {
         status = task->work(conn, task->ctx, err);
     }
     rl_sqlite_conn_rollback(conn);
-    conn->may_wait = true;
     if (conn->db == NULL) {
         forget_wal(file);
     }
@@ -364,31 +385,71 @@ static bool reopen_broken(rl_sqlite_file *file, bool broken, bool *reopened)
     return again;
 }
 
-rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wait,
-                               rl_sqlite_work work, void *ctx, rl_err *err)
+/* When a wait ends with RL_BUSY; 1 is in the past. */
+static uint64_t end_of(rl_wait wait)
 {
-    const write_task task = {full_sync, may_wait, work, ctx};
-    bool broken, reopened = false;
+    return wait == RL_WAIT           ? 0
+           : wait == RL_WAIT_BRIEFLY ? rl_monotonic_ns() + RL_SQLITE_BRIEF_NS
+                                     : 1;
+}
+
+/* Writes, but never waits for long: RL_BUSY. */
+static rl_status try_write(rl_sqlite_file *file, write_task *task, rl_err *err)
+{
+    uint64_t busy_at = end_of(task->wait);
+    bool broken, restarts, reopened = false, extended = task->wait != RL_WAIT_BRIEFLY;
     rl_status status;
 
     do {
-        if (may_wait) {
+        restarts = atomic_load(&file->restarting);
+        if (task->wait != RL_NO_WAIT) {
             rl_fork_yield();
             check_path(file);
-            lock_writer(file);
         } else if (is_replaced(file, false)) {
             return rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
-        } else if (pthread_mutex_trylock(&file->write_lock) != 0) {
+        }
+        if (!lock_writer(file, busy_at)) {
             return rl_err_set(err, RL_BUSY, "another thread writes");
         }
-        status = write_locked(file, &task, err);
+        task->busy_at = busy_at != 0 ? busy_at : rl_monotonic_ns() + RL_SQLITE_BRIEF_NS;
+        status = write_locked(file, task, err);
+        file->writer.busy_at = 0;
         broken = status == RL_STORE && file->writer.broken;
         pthread_mutex_unlock(&file->write_lock);
-        if (broken && !may_wait) {
+        if (broken && task->wait == RL_NO_WAIT) {
             return rl_err_set(err, RL_BUSY, "the SQLite file has to be reopened");
         }
-    } while (reopen_broken(file, broken, &reopened) || (status == RL_BUSY && may_wait));
+        if (status == RL_BUSY && (restarts || atomic_load(&file->restarting))) {
+            /* the lock is that of the checkpoint of this process */
+            rl_err_set(err, RL_BUSY, "a checkpoint of the SQLite file is running");
+            if (!extended) {
+                busy_at += SYNC_NS;
+                task->busy_at = busy_at;
+                extended = true;
+            }
+        }
+    } while (reopen_broken(file, broken, &reopened) ||
+             (status == RL_BUSY && rl_monotonic_ns() < task->busy_at));
     return status;
+}
+
+/* A long wait for SQLite's lock is a series of brief ones, so that no thread has the write
+ * lock meanwhile: those that wait briefly learn whether it is SQLite's that is not free. */
+rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, rl_wait wait,
+                               rl_sqlite_work work, void *ctx, rl_err *err)
+{
+    const struct timespec pause = {0, 200000};
+    const uint64_t end = rl_monotonic_ns() + RL_SQLITE_WAIT_NS;
+    write_task task = {full_sync, wait, 0, work, ctx};
+    rl_status status = try_write(file, &task, err);
+
+    while (status == RL_BUSY && wait == RL_WAIT && rl_monotonic_ns() < end) {
+        nanosleep(&pause, NULL);
+        status = try_write(file, &task, err);
+    }
+    return status == RL_BUSY && wait == RL_WAIT
+               ? rl_sqlite_locked_for_long(file->path, err)
+               : status;
 }
 
 static rl_status do_nothing(rl_sqlite_conn *conn, void *ctx, rl_err *err)
@@ -399,9 +460,9 @@ static rl_status do_nothing(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     return RL_OK;
 }
 
-rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_err *err)
+rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_wait wait, rl_err *err)
 {
-    return rl_sqlite_file_write(file, true, true, do_nothing, NULL, err);
+    return rl_sqlite_file_write(file, true, wait, do_nothing, NULL, err);
 }
 
 /* SQLite calls this while a statement runs; true ends the statement. */
@@ -427,46 +488,64 @@ static rl_status read_locked(rl_sqlite_file *file, rl_sqlite_conn *conn, bool yi
     return status;
 }
 
-/* Locks a free reader, the first one so that few are open; or waits for one. */
-static unsigned lock_reader(rl_sqlite_file *file)
+/* Locks a free reader, the first one so that few are open; or waits for one. False at
+ * `busy_at`, unless that is 0. */
+static bool lock_reader(rl_sqlite_file *file, uint64_t busy_at, unsigned *at)
 {
-    unsigned at = 0;
-
-    while (at < RL_SQLITE_READERS && pthread_mutex_trylock(&file->read_locks[at]) != 0) {
-        at++;
+    for (*at = 0; *at < RL_SQLITE_READERS; (*at)++) {
+        if (pthread_mutex_trylock(&file->read_locks[*at]) == 0) {
+            return true;
+        }
     }
-    if (at == RL_SQLITE_READERS) {
-        at = atomic_fetch_add(&file->next_reader, 1) % RL_SQLITE_READERS;
-        pthread_mutex_lock(&file->read_locks[at]);
-    }
-    return at;
+    *at = atomic_fetch_add(&file->next_reader, 1) % RL_SQLITE_READERS;
+    return lock_until(&file->read_locks[*at], busy_at);
 }
 
-rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
-                              rl_err *err)
+static rl_status read_file(rl_sqlite_file *file, rl_wait wait, rl_sqlite_work work,
+                           void *ctx, rl_err *err)
 {
+    const uint64_t busy_at = end_of(wait);
     bool broken, reopened = false;
     unsigned yields = YIELDS;
     rl_status status;
 
     do {
+        rl_sqlite_conn *conn;
         unsigned at;
 
         rl_fork_yield();
         check_path(file);
         if (!atomic_load(&file->in_use)) { /* the writing connection creates the tables */
-            status = rl_sqlite_file_open(file, err);
+            status = rl_sqlite_file_open(file, wait, err);
             if (status != RL_OK) {
                 return status;
             }
         }
-        at = lock_reader(file);
-        status = read_locked(file, &file->readers[at], yields > 0, work, ctx, err);
-        yields -= yields > 0 && file->readers[at].yielded;
-        broken = status == RL_STORE && file->readers[at].broken;
+        if (!lock_reader(file, busy_at, &at)) {
+            return rl_err_set(err, RL_BUSY, "other threads read");
+        }
+        conn = &file->readers[at];
+        conn->busy_at = busy_at;
+        status = read_locked(file, conn, yields > 0, work, ctx, err);
+        conn->busy_at = 0;
+        yields -= yields > 0 && conn->yielded;
+        broken = status == RL_STORE && conn->broken;
         pthread_mutex_unlock(&file->read_locks[at]);
-    } while (reopen_broken(file, broken, &reopened) || status == RL_BUSY);
+    } while (reopen_broken(file, broken, &reopened) ||
+             (status == RL_BUSY && (busy_at == 0 || rl_monotonic_ns() < busy_at)));
     return status;
+}
+
+rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
+                              rl_err *err)
+{
+    return read_file(file, RL_WAIT, work, ctx, err);
+}
+
+rl_status rl_sqlite_file_read_briefly(rl_sqlite_file *file, rl_sqlite_work work,
+                                      void *ctx, rl_err *err)
+{
+    return read_file(file, RL_WAIT_BRIEFLY, work, ctx, err);
 }
 
 /* Never from a deleted -wal: see abandon_wal. */
@@ -521,7 +600,12 @@ static rl_status checkpoint_locked(rl_sqlite_file *file, rl_err *err)
         rc = checkpoint(file, SQLITE_CHECKPOINT_PASSIVE);
         if (rc == SQLITE_OK && should_restart(file, rl_monotonic_ns() - start,
                                               atomic_load(&file->write_ns) - wrote)) {
+            /* it holds up writers until the last reader has moved on */
+            file->checkpointer.busy_at = rl_monotonic_ns() + RESTART_NS;
+            atomic_store(&file->restarting, true);
             rc = checkpoint(file, SQLITE_CHECKPOINT_RESTART);
+            atomic_store(&file->restarting, false);
+            file->checkpointer.busy_at = 0;
         }
         if (rc != SQLITE_OK && (rc & 0xFF) != SQLITE_BUSY) { /* busy: later */
             status = rl_sqlite_conn_error(&file->checkpointer, rc, err);

@@ -18,6 +18,7 @@
 
 #include "core/notice.h"
 #include "store/sqlite/sqlite_conn.h"
+#include "store/store.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -42,6 +43,7 @@ typedef struct rl_sqlite_file {
     atomic_bool in_use;             /* the writing connection is open */
     atomic_bool needs_checkpoint;   /* the WAL is long enough for one */
     atomic_bool checkpointing;      /* a checkpoint is running */
+    atomic_bool restarting;         /* it has SQLite's lock, so that the WAL restarts */
     atomic_uint checkpointed_pages; /* pages of the WAL that are in the file already */
     atomic_uint wal_pages;          /* length of the WAL after the last commit, pages */
     atomic_uint_fast64_t write_ns;  /* the total duration of all writes */
@@ -57,17 +59,22 @@ rl_status rl_sqlite_file_init(rl_sqlite_file *file, const char *path,
 void rl_sqlite_file_free(rl_sqlite_file *file);
 
 /* Calls `work` on the writing connection, with synchronous FULL or NORMAL, and rolls back
- * a transaction that it left open. Without `may_wait`: RL_BUSY instead of waiting for a
- * lock or opening the file. */
-rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, bool may_wait,
+ * a transaction that it left open. RL_NO_WAIT: RL_BUSY instead of waiting for a lock or
+ * opening the file. RL_WAIT_BRIEFLY: RL_BUSY when a lock, of another thread or another
+ * connection, is not free within RL_SQLITE_BRIEF_NS. */
+rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, rl_wait wait,
                                rl_sqlite_work work, void *ctx, rl_err *err);
 
 /* Calls `work` on a free reading connection. */
 rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
                               rl_err *err);
 
+/* The same, but RL_BUSY when a lock is not free within RL_SQLITE_BRIEF_NS. */
+rl_status rl_sqlite_file_read_briefly(rl_sqlite_file *file, rl_sqlite_work work,
+                                      void *ctx, rl_err *err);
+
 /* Opens the file and applies the migrations, unless it is open. */
-rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_err *err);
+rl_status rl_sqlite_file_open(rl_sqlite_file *file, rl_wait wait, rl_err *err);
 
 /* Whether the WAL is long enough to be worth a checkpoint. */
 static inline bool rl_sqlite_file_needs_checkpoint(rl_sqlite_file *file)

@@ -69,6 +69,13 @@ void rl_sqlite_path_make(const char *path)
     }
 }
 
+bool rl_sqlite_path_empty(const char *path)
+{
+    struct stat info;
+
+    return stat(path, &info) == 0 && info.st_size == 0;
+}
+
 ino_t rl_sqlite_path_inode(const char *path, const char *suffix)
 {
     char name[PATH_SIZE + 8];

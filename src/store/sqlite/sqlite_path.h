@@ -17,6 +17,9 @@
  * opens the file. */
 void rl_sqlite_path_make(const char *path);
 
+/* Whether the database file exists and has no bytes. */
+bool rl_sqlite_path_empty(const char *path);
+
 /* The inode of a file; 0 if it does not exist or can't be read. */
 ino_t rl_sqlite_path_inode(const char *path, const char *suffix);
 

@@ -3,11 +3,14 @@
 
 #include "core/uuid.h"
 #include "store/own_run.h"
+#include "store/sqlite/sqlite_parts.h"
 #include "store/sqlite/sqlite_sql.h"
 
 /* The parameters after the columns, counted from 0. */
 #define IS_OWN RL_COLUMNS
 #define WIDE_NUMBERS (RL_COLUMNS + 1)
+#define PARTS (RL_COLUMNS + 2)
+#define PARTS_USE (RL_COLUMNS + 3)
 
 static int bind_time(sqlite3_stmt *stmt, rl_column column, int64_t stamp)
 {
@@ -47,8 +50,13 @@ bool rl_sqlite_bind_run(sqlite3_stmt *stmt, const rl_run *run, int64_t now)
     rc |= bind_time(stmt, RL_CREATED_AT, run->created_at);
     rc |= bind_time(stmt, RL_UPDATED_AT, now);
     rc |= sqlite3_bind_int(stmt, IS_OWN + 1, run->is_own);
-    if (sqlite3_bind_parameter_count(stmt) > WIDE_NUMBERS) {
+    if (sqlite3_bind_parameter_count(stmt) > WIDE_NUMBERS) { /* the journal's */
         rc |= sqlite3_bind_int(stmt, WIDE_NUMBERS + 1, run->wide_numbers);
+        if (run->parts.given) {
+            rc |= sqlite3_bind_text(stmt, PARTS + 1, run->arena.data + run->parts.at,
+                                    (int)run->parts.len, SQLITE_STATIC);
+        }
+        rc |= sqlite3_bind_int(stmt, PARTS_USE + 1, (int)run->parts_use);
     }
     return rc == SQLITE_OK;
 }
@@ -135,10 +143,23 @@ static bool has_conflict(const rl_sqlite_conn *conn, const rl_run *run, rl_statu
                                                         SQLITE_CONSTRAINT_PRIMARYKEY);
 }
 
+/* Whether a run of the batch has parts that go into run_parts. The journal has them in its
+ * rows. */
+static bool writes_parts(const char *sql, const rl_batch *batch)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < batch->count && !any; i++) {
+        any = batch->runs[i]->parts.given;
+    }
+    return any && strcmp(sql, RL_SQLITE_INSERT) == 0;
+}
+
 static rl_status insert_all(rl_sqlite_conn *conn, const char *sql,
                             const rl_sqlite_hook *hook, const rl_batch *batch,
                             rl_err *err)
 {
+    const bool has_parts = writes_parts(sql, batch);
     own_ctx self = {conn, rl_time_now()};
     rl_status status = RL_OK;
 
@@ -158,6 +179,9 @@ static rl_status insert_all(rl_sqlite_conn *conn, const char *sql,
 
             status = hook->written(hook->ctx, conn, run, is_new, err);
         }
+        if (status == RL_OK && has_parts && run->parts.given) {
+            status = rl_sqlite_parts_write(conn, run, err);
+        }
     }
     return status;
 }
@@ -166,7 +190,8 @@ rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,
                                  const rl_sqlite_hook *hook, const rl_batch *batch,
                                  rl_err *err)
 {
-    const bool explicit_commit = batch->count > 1 || (batch->count == 1 && hook != NULL);
+    const bool explicit_commit =
+        batch->count != 1 || hook != NULL || writes_parts(sql, batch);
     rl_status status = RL_OK;
 
     if (explicit_commit) {
@@ -182,27 +207,41 @@ rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,
 }
 
 /* A cell as text; NULL for NULL. Sets *whole to false if there was no memory for it. */
-static const char *read_text(sqlite3_stmt *stmt, rl_column column, bool *whole)
+static const char *read_text(sqlite3_stmt *stmt, int column, bool *whole)
 {
     const char *text = NULL;
 
-    if (sqlite3_column_type(stmt, (int)column) != SQLITE_NULL) {
-        text = (const char *)sqlite3_column_text(stmt, (int)column);
+    if (sqlite3_column_type(stmt, column) != SQLITE_NULL) {
+        text = (const char *)sqlite3_column_text(stmt, column);
         *whole = *whole && text != NULL;
     }
     return text;
 }
 
-static int64_t read_time(sqlite3_stmt *stmt, rl_column column, bool *whole)
+static int64_t read_time(sqlite3_stmt *stmt, int column, bool *whole)
 {
     const char *text = read_text(stmt, column, whole);
     int64_t stamp;
 
     if (text == NULL ||
-        !rl_time_parse(text, (size_t)sqlite3_column_bytes(stmt, (int)column), &stamp)) {
+        !rl_time_parse(text, (size_t)sqlite3_column_bytes(stmt, column), &stamp)) {
         stamp = RL_TIME_NONE;
     }
     return stamp;
+}
+
+static void read_parts(sqlite3_stmt *stmt, rl_run *run, bool *whole)
+{
+    const char *text = read_text(stmt, PARTS, whole);
+    int use = sqlite3_column_int(stmt, PARTS_USE);
+    size_t at = rl_run_begin(run);
+
+    if (text != NULL) {
+        rl_buf_add(&run->arena, text, (size_t)sqlite3_column_bytes(stmt, PARTS));
+        rl_run_end_parts(run, at,
+                         use == RL_PARTS_END || use == RL_PARTS_JOIN ? (rl_parts_use)use
+                                                                     : RL_PARTS_ADD);
+    }
 }
 
 bool rl_sqlite_read_run(sqlite3_stmt *stmt, rl_run *run)
@@ -216,7 +255,7 @@ bool rl_sqlite_read_run(sqlite3_stmt *stmt, rl_run *run)
         rl_kind kind = rl_columns[column].kind;
 
         if (kind == RL_KIND_TEXT || kind == RL_KIND_JSON) {
-            const char *text = read_text(stmt, (rl_column)column, &whole);
+            const char *text = read_text(stmt, column, &whole);
 
             if (text != NULL) {
                 rl_run_set(run, (rl_column)column, text,
@@ -224,6 +263,7 @@ bool rl_sqlite_read_run(sqlite3_stmt *stmt, rl_run *run)
             }
         }
     }
+    read_parts(stmt, run, &whole);
     if (sqlite3_column_type(stmt, RL_DURATION_MS) != SQLITE_NULL) {
         run->duration_ms = sqlite3_column_int64(stmt, RL_DURATION_MS);
     }

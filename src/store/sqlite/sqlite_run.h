@@ -17,12 +17,13 @@ typedef struct rl_sqlite_hook {
 } rl_sqlite_hook;
 
 /* Binds a run to a statement whose parameters are the columns of rl_column, is_own, and
- * in the journal wide_numbers. `now` is the updated_at, microseconds since 1970. The
+ * in the journal wide_numbers, parts and parts_use. `now` is the updated_at, microseconds since 1970. The
  * statement borrows the run's texts until it is stepped. False if there is no memory. */
 bool rl_sqlite_bind_run(sqlite3_stmt *stmt, const rl_run *run, int64_t now);
 
-/* Inserts the runs of a batch, in one transaction, with a statement for
- * rl_sqlite_bind_run. A run with an id of its own whose name is taken gets another name,
+/* Inserts the runs of a batch (or none), in one transaction, with a statement for
+ * rl_sqlite_bind_run, and with RL_SQLITE_INSERT also their parts. A run with an id of its
+ * own whose name is taken gets another name,
  * see own_run.h. Calls the hook, unless NULL, for each run. The caller rolls back
  * errors. */
 rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,

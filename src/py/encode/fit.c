@@ -1,0 +1,673 @@
+/* The second attempt. See fit.h. */
+#include "py/encode/fit.h"
+
+#include "py/base/errors.h"
+#include "py/encode/convert.h"
+
+#include <stdlib.h>
+
+#define FEW 64                   /* children that are written by their size */
+#define LARGEST_SHARE 8          /* one of many takes at most an eighth of the budget */
+#define VALUE_MIN ((size_t)56)   /* room for any value: a mark, or a text that is cut */
+#define MEMBER_MIN ((size_t)120) /* the same with a key */
+#define REDACTED_KEY ((size_t)4096) /* bytes: no longer key is compared */
+#define LARGE ((size_t)-1)
+
+/* A child of a container of few. */
+typedef struct child {
+    PyObject *key, *value; /* owned; key: NULL in an array */
+    size_t size;           /* about: bytes of a text, items of a container */
+    unsigned char rank;    /* 0: scalars and short texts, 1: containers, 2: long texts */
+    unsigned char place;   /* among the children */
+    size_t len;            /* bytes written */
+} child;
+
+/* The two ends of a container of many. */
+typedef struct ends {
+    rl_frame *frame;
+    PyObject *back;   /* owned: an iterator from the end, or NULL */
+    Py_ssize_t size;  /* negative: not known */
+    Py_ssize_t taken; /* from both ends */
+    Py_ssize_t last;  /* the item at the back that was taken last, by its place */
+    bool by_place;    /* the items at the back have places */
+    bool more;        /* an iterator of unknown size had more than was written */
+} ends;
+
+static void fit_value(rl_encoder *self, PyObject *value, size_t end);
+
+static size_t room_to(const rl_encoder *self, size_t end)
+{
+    size_t len = self->json.buf->len;
+
+    return end > len ? end - len : 0;
+}
+
+void rl_fit_mark(rl_json *json, bool is_object, Py_ssize_t left_out)
+{
+    const char *what = is_object ? "members" : "elements";
+    char count[32] = "more", text[64];
+
+    if (left_out >= 0) {
+        PyOS_snprintf(count, sizeof count, "%zd", left_out);
+    }
+    PyOS_snprintf(text, sizeof text, is_object ? "%s %s" : "<cut: %s %s>", count, what);
+    json->limit = SIZE_MAX; /* there is room: the caller has kept it free */
+    if (is_object) {
+        rl_json_key(json, "<cut>", 5);
+    }
+    rl_json_text(json, text, strlen(text));
+}
+
+void rl_fit_reverse(rl_buf *buf, size_t from, const size_t *lens, size_t count,
+                    rl_buf *scratch)
+{
+    size_t end = buf->len;
+
+    if (count < 2 || buf->failed) {
+        return;
+    }
+    rl_buf_reset(scratch, RL_BUF_MAX);
+    rl_buf_add(scratch, buf->data + from, end - from);
+    if (scratch->failed) {
+        buf->failed = true;
+        return;
+    }
+    for (size_t i = 0, at = 0; i < count; i++) {
+        memcpy(buf->data + end - at - lens[i], scratch->data + at, lens[i]);
+        at += lens[i];
+    }
+}
+
+/* Whether a key that has to be cut is one of those whose values are not stored. */
+static bool long_key_matches(rl_encoder *self, PyObject *key)
+{
+    rl_buf *buf = self->json.buf;
+    size_t at = buf->len;
+    bool found = false;
+
+    if (PyUnicode_CheckExact(key) &&
+        PyUnicode_GET_LENGTH(key) < (Py_ssize_t)REDACTED_KEY) {
+        self->json.limit = SIZE_MAX;
+        self->json.over = false;
+        found = self->puts->key(self, key);
+        buf->len = at;
+    }
+    return found;
+}
+
+/* Writes a key of at most half of the room to `end`, at least RL_CUT_MIN; true when its
+ * value is not to be stored. */
+static bool fit_key(rl_encoder *self, PyObject *key, size_t end)
+{
+    rl_json *json = &self->json;
+    size_t room = room_to(self, end) / 2, at = json->buf->len;
+    size_t most = room < RL_CUT_MIN + 2 ? RL_CUT_MIN + 2 : room;
+    bool redacted = PyUnicode_CheckExact(key) &&
+                    (size_t)PyUnicode_GET_LENGTH(key) + 3 > most &&
+                    long_key_matches(self, key);
+
+    self->end = at + most;
+    json->limit = self->end + json->depth;
+    json->over = false;
+    return self->puts->key(self, key) || redacted;
+}
+
+/* A value that a mapping has under a key. New reference; NULL with an error set. */
+static PyObject *fetch(const rl_frame *frame, PyObject *key)
+{
+    return PyObject_GetItem(frame->owner, key);
+}
+
+/* Writes a child, in room for at least VALUE_MIN or MEMBER_MIN. `value` may be NULL: then
+ * the frame's mapping has it. */
+static void fit_child(rl_encoder *self, const rl_frame *frame, PyObject *key,
+                      PyObject *value, size_t end)
+{
+    PyObject *fetched = NULL;
+
+    if (key != NULL && fit_key(self, key, end)) {
+        self->json.limit = SIZE_MAX; /* MEMBER_MIN has room for it */
+        rl_put_marker(self, RL_REDACTED);
+        return;
+    }
+    if (value == NULL) {
+        value = fetched = fetch(frame, key);
+    }
+    if (value != NULL) {
+        fit_value(self, value, end);
+    } else {
+        self->end = end;
+        self->json.limit = end + self->json.depth;
+        rl_put_failure(self, frame->owner);
+    }
+    Py_XDECREF(fetched);
+}
+
+/* Takes the next pair of an iterator. New references; NULL at its end. */
+static void take_pair(PyObject *from, PyObject **key, PyObject **value)
+{
+    PyObject *pair = PyIter_Next(from);
+
+    if (pair != NULL && PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2) {
+        *key = Py_NewRef(PyTuple_GET_ITEM(pair, 0));
+        *value = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
+    }
+    Py_XDECREF(pair);
+}
+
+/* Takes the next child from the front: 1, or 0 at the end. New references; *value stays
+ * NULL for a mapping. */
+static int take_front(ends *from, PyObject **key, PyObject **value)
+{
+    rl_frame *frame = from->frame;
+    Py_ssize_t at = frame->at;
+
+    *key = NULL;
+    *value = NULL;
+    if (from->size >= 0 && from->taken >= from->size) {
+        return 0;
+    }
+    switch (frame->kind) {
+    case FRAME_LIST:
+        if (at < PyList_GET_SIZE(frame->items)) {
+            *value = Py_NewRef(PyList_GET_ITEM(frame->items, at));
+        }
+        break;
+    case FRAME_TUPLE:
+        *value = at < PyTuple_GET_SIZE(frame->items)
+                     ? Py_NewRef(PyTuple_GET_ITEM(frame->items, at))
+                     : NULL;
+        break;
+    case FRAME_FIELDS:
+        *key = Py_NewRef(PyTuple_GET_ITEM(frame->names, at));
+        *value = Py_NewRef(PyTuple_GET_ITEM(frame->items, at));
+        break;
+    case FRAME_DICT:
+        if (PyDict_Next(frame->items, &frame->at, key, value)) {
+            Py_INCREF(*key);
+            Py_INCREF(*value);
+            from->taken++;
+            return 1;
+        }
+        break;
+    case FRAME_KEYS:
+        *key = PyIter_Next(frame->items);
+        break;
+    case FRAME_ITERATOR:
+        *value = PyIter_Next(frame->items);
+        break;
+    case FRAME_ITEMS:
+        take_pair(frame->items, key, value);
+        break;
+    }
+    if (*key == NULL && *value == NULL) {
+        return 0;
+    }
+    frame->at++;
+    from->taken++;
+    return 1;
+}
+
+/* The same from the back. */
+static int take_back(ends *from, PyObject **key, PyObject **value)
+{
+    rl_frame *frame = from->frame;
+
+    *key = NULL;
+    *value = NULL;
+    if (from->taken >= from->size) {
+        return 0;
+    }
+    if (from->by_place) {
+        Py_ssize_t at = --from->last;
+
+        if (frame->kind == FRAME_LIST) {
+            *value = at < PyList_GET_SIZE(frame->items)
+                         ? Py_NewRef(PyList_GET_ITEM(frame->items, at))
+                         : NULL;
+        } else {
+            *value = Py_NewRef(PyTuple_GET_ITEM(frame->items, at));
+        }
+        if (frame->kind == FRAME_FIELDS) {
+            *key = Py_NewRef(PyTuple_GET_ITEM(frame->names, at));
+        }
+    } else if (frame->kind == FRAME_DICT || frame->kind == FRAME_ITEMS) {
+        take_pair(from->back, key, value);
+    } else if (frame->kind == FRAME_KEYS) {
+        *key = PyIter_Next(from->back);
+    } else {
+        *value = PyIter_Next(from->back);
+    }
+    if (*key == NULL && *value == NULL) {
+        return 0;
+    }
+    from->taken++;
+    return 1;
+}
+
+/* How many items a container has; -1 if that is not known. */
+static Py_ssize_t size_of(const rl_frame *frame)
+{
+    Py_ssize_t size = -1;
+
+    switch (frame->kind) {
+    case FRAME_LIST:
+        size = PyList_GET_SIZE(frame->items);
+        return frame->items == frame->owner && frame->left < size ? frame->left : size;
+    case FRAME_TUPLE:
+    case FRAME_FIELDS:
+        return PyTuple_GET_SIZE(frame->items);
+    case FRAME_DICT:
+        return PyDict_GET_SIZE(frame->items);
+    case FRAME_KEYS:
+    case FRAME_ITEMS:
+    case FRAME_ITERATOR:
+        size = PyObject_Size(frame->owner);
+        break;
+    }
+    if (size < 0) {
+        rl_errors_swallow();
+    }
+    return size;
+}
+
+/* An iterator from the end, for the kinds that have no places; NULL where there is
+ * none. */
+static PyObject *reversed(const rl_frame *frame)
+{
+    PyObject *items = NULL, *back = NULL;
+
+    if (frame->kind == FRAME_DICT) {
+        items = PyObject_CallMethod((PyObject *)&PyDict_Type, "items", "O", frame->items);
+    } else if (frame->kind == FRAME_ITEMS) {
+        items = PyObject_CallMethod(frame->owner, "items", NULL);
+    } else {
+        back = PyObject_CallOneArg((PyObject *)&PyReversed_Type, frame->owner);
+    }
+    if (items != NULL) {
+        back = PyObject_CallOneArg((PyObject *)&PyReversed_Type, items);
+        Py_DECREF(items);
+    }
+    if (back == NULL) {
+        rl_errors_swallow();
+    }
+    return back;
+}
+
+static ends ends_of(rl_frame *frame)
+{
+    ends from = {.frame = frame, .size = size_of(frame)};
+
+    from.by_place = frame->kind == FRAME_LIST || frame->kind == FRAME_TUPLE ||
+                    frame->kind == FRAME_FIELDS;
+    from.last = from.size;
+    return from;
+}
+
+/* Whether anything is left that was not taken: how many, -1 if that is not known, 0. */
+static Py_ssize_t left_out(ends *from)
+{
+    PyObject *key, *value;
+
+    if (from->size >= 0) {
+        return from->size - from->taken;
+    }
+    if (from->more) {
+        return -1;
+    }
+    if (take_front(from, &key, &value) == 0) {
+        rl_errors_swallow();
+        return 0;
+    }
+    Py_XDECREF(key);
+    Py_XDECREF(value);
+    return -1;
+}
+
+/* Writes one of many children, in at most `share` bytes. False, with nothing written, when
+ * it is whole only in more room than there is left: it is then among those that are left
+ * out, unless it is the first. */
+static bool fit_one(rl_encoder *self, ends *from, PyObject *key, PyObject *value,
+                    size_t most, size_t share, bool first)
+{
+    const size_t at = self->json.buf->len;
+    const bool elided = self->elided, tight = room_to(self, most) < share;
+    bool written = true;
+
+    self->elided = false;
+    fit_child(self, from->frame, key, value, tight ? most : at + share);
+    if (self->elided && tight && !first && !self->json.buf->failed) {
+        self->json.buf->len = at;
+        from->taken--;
+        from->more = true;
+        written = false;
+    }
+    self->elided = self->elided || elided;
+    return written;
+}
+
+/* Writes children from the front until the text has reached `half`. */
+static void fit_front(rl_encoder *self, ends *from, size_t half, size_t end, size_t share)
+{
+    size_t least = rl_frame_is_object(from->frame->kind) ? MEMBER_MIN : VALUE_MIN;
+    PyObject *key, *value;
+    bool going = true;
+
+    if (share < least) {
+        share = least;
+    }
+    while (going && !self->json.buf->failed && self->json.buf->len < half) {
+        bool last = from->size >= 0 && from->taken + 1 == from->size;
+        size_t most = last ? end + RL_FIT_MARK : end; /* no mark will be needed */
+
+        if (room_to(self, most) < least || !take_front(from, &key, &value)) {
+            break;
+        }
+        going = fit_one(self, from, key, value, most, share, from->taken == 1);
+        Py_XDECREF(key);
+        Py_XDECREF(value);
+    }
+    if (PyErr_Occurred()) { /* the iterator has raised */
+        rl_errors_swallow();
+        from->more = true;
+    }
+}
+
+/* Writes children from the back, and the mark before them. */
+static void fit_back(rl_encoder *self, ends *from, size_t end, size_t share)
+{
+    bool is_object = rl_frame_is_object(from->frame->kind);
+    size_t least = is_object ? MEMBER_MIN : VALUE_MIN, lens_at = self->children.len;
+    rl_buf *buf = self->json.buf;
+    size_t start = buf->len, at;
+    bool going = true;
+    PyObject *key, *value;
+    Py_ssize_t out;
+
+    if (share < least) {
+        share = least;
+    }
+    while (going && !buf->failed && (from->by_place || from->back != NULL)) {
+        size_t most = from->taken + 1 == from->size ? end + RL_FIT_MARK : end;
+
+        if (room_to(self, most) < least || !take_back(from, &key, &value)) {
+            break;
+        }
+        at = buf->len;
+        going = fit_one(self, from, key, value, most, share, start == at);
+        at = buf->len - at;
+        rl_buf_add(&self->children, &at, sizeof at);
+        Py_XDECREF(key);
+        Py_XDECREF(value);
+    }
+    rl_errors_swallow(); /* of an iterator: the container was changed meanwhile */
+    out = left_out(from);
+    self->elided |= out != 0;
+    if (out != 0 && !buf->failed) {
+        at = buf->len;
+        rl_fit_mark(&self->json, is_object, out);
+        at = buf->len - at;
+        rl_buf_add(&self->children, &at, sizeof at);
+    }
+    buf->failed |= self->children.failed;
+    if (!buf->failed) {
+        rl_fit_reverse(buf, start,
+                       (const size_t *)(const void *)(self->children.data + lens_at),
+                       (self->children.len - lens_at) / sizeof at, &self->scratch);
+        self->children.len = lens_at;
+    }
+}
+
+/* A container of many children, or of one whose size is not known. */
+static void fit_many(rl_encoder *self, rl_frame *frame, size_t end)
+{
+    ends from = ends_of(frame);
+    size_t share = room_to(self, end) / LARGEST_SHARE, len = self->json.buf->len;
+
+    end -= RL_FIT_MARK;
+    if (from.size >= 0 && !from.by_place) {
+        from.back = reversed(frame);
+    }
+    fit_front(self, &from,
+              from.by_place || from.back != NULL ? len + room_to(self, end) / 2 : end,
+              end, share);
+    fit_back(self, &from, end, share);
+    Py_XDECREF(from.back);
+}
+
+/* Whether a text will be a value, of which only a mark is written. */
+static bool is_value(const rl_encoder *self, size_t size)
+{
+    return self->options->values != NULL && size >= RL_VALUE_FROM;
+}
+
+/* About how large a value is, and in which order it is to be written. */
+static void measure(rl_encoder *self, child *one, size_t share)
+{
+    PyTypeObject *type = Py_TYPE(one->value);
+    PyObject *fields = NULL;
+    rl_kind_of_value kind = RL_AS_INT;
+
+    if (type == &PyUnicode_Type) {
+        kind = RL_AS_STR;
+    } else if (type == &PyDict_Type) {
+        kind = RL_AS_DICT;
+    } else if (type == &PyList_Type) {
+        kind = RL_AS_LIST;
+    } else if (type == &PyTuple_Type) {
+        kind = RL_AS_TUPLE;
+    } else if (one->value != Py_None && type != &PyLong_Type && type != &PyFloat_Type &&
+               type != &PyBool_Type) {
+        kind = rl_convert_kind(self->options->state, type, &fields);
+    }
+    one->rank = 1;
+    switch (kind) {
+    case RL_AS_STR:
+        one->size = (size_t)PyUnicode_GET_LENGTH(one->value);
+        one->rank = one->size < share || is_value(self, one->size) ? 0 : 2;
+        break;
+    case RL_AS_BASE64:
+        one->size = PyMemoryView_Check(one->value) ? LARGE : (size_t)Py_SIZE(one->value);
+        one->rank = one->size < share / 4 * 3 || is_value(self, one->size) ? 0 : 2;
+        break;
+    case RL_AS_DICT:
+        one->size = (size_t)PyDict_GET_SIZE(one->value);
+        break;
+    case RL_AS_LIST:
+    case RL_AS_TUPLE:
+        one->size = (size_t)Py_SIZE(one->value);
+        break;
+    case RL_AS_FIELDS:
+        one->size = (size_t)PyTuple_GET_SIZE(fields);
+        break;
+    case RL_AS_VARS:
+    case RL_AS_DUMP:
+    case RL_AS_OLD_DUMP:
+        one->size = 8; /* or so */
+        break;
+    case RL_AS_MAPPING:
+    case RL_AS_SNAPSHOT:
+    case RL_AS_ITERATOR:
+    case RL_AS_ARRAY:
+    case RL_AS_EXCEPTION:
+        one->size = LARGE;
+        break;
+    default: /* texts of which nobody makes long ones, and names */
+        one->rank = 0;
+        break;
+    }
+}
+
+static int compare(const void *left, const void *right)
+{
+    const child *a = left, *b = right;
+
+    if (a->rank != b->rank) {
+        return a->rank < b->rank ? -1 : 1;
+    }
+    if (a->size != b->size) {
+        return a->size < b->size ? -1 : 1;
+    }
+    return a->place < b->place ? -1 : 1;
+}
+
+/* Takes all children of the container, sorted. Returns how many. */
+static size_t take_children(rl_encoder *self, ends *from, size_t share)
+{
+    size_t at = self->children.len, count = 0;
+    child one;
+
+    while (count < FEW && take_front(from, &one.key, &one.value)) {
+        one.size = 0;
+        one.len = 0;
+        one.place = (unsigned char)count;
+        measure(self, &one, share);
+        rl_buf_add(&self->children, &one, sizeof one);
+        if (self->children.failed) {
+            self->json.buf->failed = true;
+            Py_XDECREF(one.key);
+            Py_DECREF(one.value);
+            break;
+        }
+        count++;
+    }
+    rl_errors_swallow();
+    if (count > 1) {
+        qsort(self->children.data + at, count, sizeof one, compare);
+    }
+    return count;
+}
+
+/* Puts the children, whose texts begin at `from`, into their order. */
+static void put_into_order(rl_encoder *self, const child *children, size_t count,
+                           size_t from)
+{
+    rl_buf *buf = self->json.buf;
+    size_t at[FEW], lens[FEW], sum = 0;
+    bool sorted = true;
+
+    for (size_t i = 0; i < count; i++) {
+        at[children[i].place] = sum;
+        lens[children[i].place] = children[i].len;
+        sum += children[i].len;
+        sorted = sorted && children[i].place == i;
+    }
+    if (sorted || buf->failed) {
+        return;
+    }
+    rl_buf_reset(&self->scratch, RL_BUF_MAX);
+    rl_buf_add(&self->scratch, buf->data + from, sum);
+    if (self->scratch.failed) {
+        buf->failed = true;
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        memcpy(buf->data + from, self->scratch.data + at[i], lens[i]);
+        from += lens[i];
+    }
+}
+
+/* A container of few children, all of which fit somehow. */
+static void fit_few(rl_encoder *self, rl_frame *frame, size_t end)
+{
+    ends from = ends_of(frame);
+    rl_buf *buf = self->json.buf;
+    size_t children_at = self->children.len, start = buf->len;
+    size_t count = take_children(
+        self, &from, from.size > 0 ? room_to(self, end) / (size_t)from.size : 0);
+
+    for (size_t i = 0; i < count && !buf->failed; i++) {
+        const child one =
+            ((const child *)(const void *)(self->children.data + children_at))[i];
+        size_t at = buf->len;
+
+        fit_child(self, frame, one.key, one.value, at + room_to(self, end) / (count - i));
+        ((child *)(void *)(self->children.data + children_at))[i].len = buf->len - at;
+    }
+    put_into_order(self, (const child *)(const void *)(self->children.data + children_at),
+                   count, start);
+    for (size_t i = 0; i < count; i++) {
+        const child one =
+            ((const child *)(const void *)(self->children.data + children_at))[i];
+
+        Py_XDECREF(one.key);
+        Py_XDECREF(one.value);
+    }
+    self->children.len = children_at;
+}
+
+/* A mapping of few members, which are fetched one at a time. */
+static void fit_few_lazily(rl_encoder *self, rl_frame *frame, size_t end)
+{
+    ends from = ends_of(frame);
+    PyObject *key, *value;
+
+    while (!self->json.buf->failed && take_front(&from, &key, &value)) {
+        size_t left = (size_t)(from.size - from.taken) + 1;
+
+        fit_child(self, frame, key, value,
+                  self->json.buf->len + room_to(self, end) / left);
+        Py_XDECREF(key);
+        Py_XDECREF(value);
+    }
+    rl_errors_swallow();
+}
+
+/* What the innermost container has, in room up to `end`; closes it. */
+static void fit_container(rl_encoder *self, size_t end)
+{
+    rl_frame *frame = &self->frames[self->depth - 1];
+    Py_ssize_t size = size_of(frame);
+    size_t least = rl_frame_is_object(frame->kind) ? MEMBER_MIN : VALUE_MIN;
+
+    end--; /* the bracket takes the place of the last comma, and has one itself */
+    if (size < 0 || size > FEW || (size_t)size * least > room_to(self, end)) {
+        fit_many(self, frame, end);
+    } else if (frame->kind == FRAME_KEYS || frame->kind == FRAME_ITEMS ||
+               frame->kind == FRAME_ITERATOR) {
+        fit_few_lazily(self, frame, end);
+    } else {
+        fit_few(self, frame, end);
+    }
+    self->json.over = false;
+    rl_encoder_pop(self);
+}
+
+/* Writes a value with its comma so that the text ends at `end` or before; there is room
+ * for VALUE_MIN. */
+static void fit_value(rl_encoder *self, PyObject *value, size_t end)
+{
+    const unsigned depth = self->depth;
+    rl_json *json = &self->json;
+    size_t at = json->buf->len;
+    char mark[48];
+
+    self->end = end;
+    json->limit = end + json->depth;
+    json->over = false;
+    self->puts->value(self, value);
+    if (self->depth > depth) {
+        fit_container(self, end);
+    } else if (json->over) { /* a number of many digits */
+        PyOS_snprintf(mark, sizeof mark, "<cut: %zu bytes>", json->buf->len - at - 1);
+        json->buf->len = at;
+        json->over = false;
+        self->elided = true;
+        rl_put_marker(self, mark);
+    }
+}
+
+void rl_fit(rl_encoder *self, PyObject *value, const rl_fit_puts *puts)
+{
+    const unsigned key_level = self->key_level;
+    rl_buf *buf = self->json.buf;
+
+    buf->len = self->json.start;
+    rl_encoder_drop_values(self);
+    rl_encoder_end(self);
+    rl_encoder_begin(self, self->options, self->outer, self->cap, buf);
+    self->key_level = key_level;
+    self->fitting = true;
+    self->puts = puts;
+    fit_value(self, value, buf->len + self->cap + 1);
+}

@@ -1,0 +1,40 @@
+/* The second attempt at a payload that is longer than its cap: the middle gives way, the
+ * large before the small.
+ *
+ * Each value gets a budget of bytes, and passes it on to what it contains. In a container
+ * of few children the small ones are written first, and each may take an even share of
+ * what is left; then they are put into their order. Of a container of many children the
+ * first and the last are written, until half of the budget is used by either, with a mark
+ * between them that counts the others.
+ * So the work is bounded by the cap, whatever the size of the value.
+ * Threads: with the GIL, which the user's conversions may give up.
+ */
+#ifndef RL_PY_FIT_H
+#define RL_PY_FIT_H
+
+#include "py/encode/encoder.h"
+
+/* What the walk lends: both may run Python code, so the caller holds the object. */
+typedef struct rl_fit_puts {
+    /* writes a scalar, or opens a container */
+    void (*value)(rl_encoder *self, PyObject *value);
+    /* true when the value that belongs to the key is not to be stored */
+    bool (*key)(rl_encoder *self, PyObject *key);
+} rl_fit_puts;
+
+/* Takes back what was written of the value, and writes it anew, in at most self->cap
+ * bytes. */
+void rl_fit(rl_encoder *self, PyObject *value, const rl_fit_puts *puts);
+
+/* Pieces of text, written one after the other, to be put into another order: `lens` has
+ * the size of each (size_t). */
+
+/* Reverses the order of the pieces, the first of which begins at `from`. */
+void rl_fit_reverse(rl_buf *buf, size_t from, const size_t *lens, size_t count,
+                    rl_buf *scratch);
+
+/* Writes the mark of `left_out` elements or members (-1: not known how many). */
+void rl_fit_mark(rl_json *json, bool is_object, Py_ssize_t left_out);
+#define RL_FIT_MARK ((size_t)40) /* bytes that the mark takes at most, with its comma */
+
+#endif
