@@ -103,6 +103,11 @@ bool rl_beside_is_pending(rl_beside *self)
     return atomic_load(&self->pending);
 }
 
+bool rl_beside_is_locked(rl_beside *self)
+{
+    return atomic_load(&self->locked);
+}
+
 /* Says once an episode that another program holds the lock, if that is the reason: it
  * may also be a thread of this process. */
 static void log_locked(rl_beside *self, const rl_err *reason)

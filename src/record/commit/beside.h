@@ -51,6 +51,9 @@ uint64_t rl_beside_fold(rl_beside *beside, const atomic_bool *stop);
 /* Whether runs of this process wait beside. Does not wait. */
 bool rl_beside_is_pending(rl_beside *beside);
 
+/* Whether the worker has found the file locked when it last tried. Does not wait. */
+bool rl_beside_is_locked(rl_beside *beside);
+
 /* Waits until no run of this process waits beside. RL_TIMEOUT at `end` (nanoseconds,
  * monotonic clock). */
 rl_status rl_beside_drain(rl_beside *beside, uint64_t end, rl_err *err);

@@ -4,7 +4,9 @@
 #include "core/clock.h"
 
 #define CATCH_UP_NS UINT64_C(1000000000) /* a query waits this long for runs */
-#define REMOVE_NS RL_SQLITE_WAIT_NS      /* a deletion waits this long */
+#define FOLDED_NS UINT64_C(10000000000)  /* for those that can be folded in, so long */
+#define STEP_NS UINT64_C(20000000)
+#define REMOVE_NS RL_SQLITE_WAIT_NS /* a deletion waits this long */
 
 static rl_status write_to_store(void *store, const rl_batch *batch, rl_err *err)
 {
@@ -128,9 +130,13 @@ rl_status rl_pipeline_try_write(rl_pipeline *pipeline, rl_run *run,
 
 rl_status rl_pipeline_prepare_query(rl_pipeline *pipeline, rl_err *err)
 {
-    const uint64_t end = rl_monotonic_ns() + CATCH_UP_NS;
+    const uint64_t start = rl_monotonic_ns(), end = start + CATCH_UP_NS;
     rl_status status = rl_beside_drain(pipeline->beside, end, err);
 
+    while (status == RL_TIMEOUT && !rl_beside_is_locked(pipeline->beside) &&
+           rl_monotonic_ns() < start + FOLDED_NS) { /* the worker is at it */
+        status = rl_beside_drain(pipeline->beside, rl_monotonic_ns() + STEP_NS, err);
+    }
     if (status == RL_TIMEOUT) { /* the query finds what is in the file */
         status = RL_OK;
     }
