@@ -16,7 +16,7 @@ def waited_for_cpu(task: Path | str) -> float:
     path = Path("/proc", task, "schedstat")
     try:
         return int(path.read_text().split()[1]) / 1e9
-    except FileNotFoundError:  # another system, or the task has just ended
+    except (FileNotFoundError, ProcessLookupError):  # no Linux, or the task has ended
         return 0.0
 
 
