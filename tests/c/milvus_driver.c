@@ -405,7 +405,8 @@ int main(void)
             len[i] = (unsigned char)(out.len >> 8 * i);
         }
         known = known && !out.failed && fwrite(len, 1, 4, stdout) == 4 &&
-                fwrite(out.data, 1, out.len, stdout) == out.len && fflush(stdout) == 0;
+                (out.len == 0 || fwrite(out.data, 1, out.len, stdout) == out.len) &&
+                fflush(stdout) == 0;
         forget_command();
     }
     rl_milvus_free(milvus);
