@@ -101,7 +101,8 @@ static void step_ending(rl_graphs *graphs, uint64_t number)
     end_span(graphs, number, RL_COMPLETED, false);
 }
 
-/* Makes all steps; returns how many times as long the last take as the first. */
+/* Makes all steps; returns how many times as long those of the second half take as the
+ * first. */
 static double growth(rl_graphs *graphs, step one, bool backwards)
 {
     uint64_t first = UINT64_MAX, last = UINT64_MAX;
@@ -113,9 +114,10 @@ static double growth(rl_graphs *graphs, step one, bool backwards)
             one(graphs, 10 + 2 * (backwards ? ALL - 1 - i : i));
         }
         spent = stopwatch_ns() - start;
-        if (from < 4 * SOME) { /* the least of four: a pause of the machine is none */
+        /* the least of several: a pause of the machine is none, nor is a larger arena */
+        if (from < 4 * SOME) {
             first = spent < first ? spent : first;
-        } else if (from >= ALL - 4 * SOME) {
+        } else if (from >= ALL / 2) {
             last = spent < last ? spent : last;
         }
     }
