@@ -34,8 +34,8 @@ void rl_json_not_finite(rl_json *json, double value)
     }
 }
 
-/* Writes a text with `tail` after its closing quote. Long texts go in pieces: in one, they
- * would need six times their size. */
+/* Writes a text with `tail` after its closing quote. Long texts go in pieces: in one,
+ * they would need six times their size. */
 static void put_text(rl_json *json, const char *text, size_t len, char tail)
 {
     rl_buf *buf = json->buf;

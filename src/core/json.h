@@ -4,8 +4,8 @@
  * comma with the bracket, and rl_json_end removes the outermost one. The caller is
  * responsible for the order: in an object, a key before each value.
  *
- * Past the cap `over` is set, and stays: what was written is then of no use, and the caller
- * stops. So memory stays near the cap.
+ * Past the cap `over` is set, and stays: what was written is then of no use, and the
+ * caller stops. So memory stays near the cap.
  *
  * Failures (no memory) stick in the buffer's `failed`. Not thread-safe. Format: RFC 8259.
  */

@@ -34,16 +34,16 @@ typedef struct rl_source {
 /* The least number of bytes of the text in UTF-8. */
 size_t rl_source_least(const rl_source *source);
 
-/* Writes a whole text as a string with `tail` (a comma, or a colon behind a key) after it,
- * or sets json->over as soon as it can't fit. */
+/* Writes a whole text as a string with `tail` (a comma, or a colon behind a key) after
+ * it, or sets json->over as soon as it can't fit. */
 void rl_source_put(rl_json *json, const rl_source *source, char tail);
 
 /* Appends a text that is longer than `room` bytes as a string of at most `room`, which is
  * RL_CUT_MIN or more: its head, the mark and its tail. */
 void rl_source_cut(rl_buf *buf, const rl_source *source, size_t room);
 
-/* Appends a text as plain UTF-8, in at most `room` bytes, which is RL_CUT_MIN or more; NUL
- * and lone surrogates become U+FFFD. */
+/* Appends a text as plain UTF-8, in at most `room` bytes, which is RL_CUT_MIN or more;
+ * NUL and lone surrogates become U+FFFD. */
 void rl_source_plain(rl_buf *buf, const rl_source *source, size_t room);
 
 #endif

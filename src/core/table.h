@@ -36,7 +36,8 @@ bool rl_table_add(rl_table *table, rl_link *link, uint64_t hash);
 /* Removes a record of the table. */
 void rl_table_remove(rl_table *table, const rl_link *link);
 
-/* Any record, or NULL when the table is empty. `*at` is where to look first: 0 at first. */
+/* Any record, or NULL when the table is empty. `*at` is where to look first: 0 at first.
+ */
 rl_link *rl_table_any(const rl_table *table, size_t *at);
 
 static inline size_t rl_table_bucket(const rl_table *table, uint64_t hash)

@@ -68,9 +68,9 @@ static uint64_t word_at(const char *text)
     return word;
 }
 
-/* NH of UMAC (Black, Halevi, Krawczyk, Krovetz and Rogaway, "UMAC: Fast and Secure Message
- * Authentication") on 64-bit words: a block of a long text becomes two words, several
- * times as fast as by SipHash. */
+/* NH of UMAC (Black, Halevi, Krawczyk, Krovetz and Rogaway, "UMAC: Fast and Secure
+ * Message Authentication") on 64-bit words: a block of a long text becomes two words,
+ * several times as fast as by SipHash. */
 static void absorb_block(uint64_t v[4], const char *text)
 {
     unsigned __int128 sum = 0;

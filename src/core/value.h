@@ -6,8 +6,8 @@
  *
  * The name is a hash of the text's JSON: SipHash-1-3 with 128 bits (Aumasson and
  * Bernstein, "SipHash: a fast short-input PRF"), of a long text after NH (value.c), with
- * a random key that each process makes. So nobody can construct two texts with one name, and two processes give one text
- * two names.
+ * a random key that each process makes. So nobody can construct two texts with one name,
+ * and two processes give one text two names.
  * Threads: any; a value never changes, and its references are counted atomically.
  * Ownership: who calls rl_value_new or rl_value_ref calls rl_value_unref.
  */
@@ -39,7 +39,8 @@ rl_value *rl_value_new(const char *json, size_t len);
 rl_value *rl_value_ref(rl_value *value); /* returns it */
 void rl_value_unref(rl_value *value);    /* NULL is fine */
 
-/* The values that a payload refers to, borrowed: each once or more often, in any order. */
+/* The values that a payload refers to, borrowed: each once or more often, in any order.
+ */
 typedef struct rl_values {
     rl_value *const *list;
     size_t count;

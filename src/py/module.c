@@ -8,7 +8,8 @@
 #include "py/recorder/query.h"
 #include "py/recorder/recorder_type.h"
 
-/* The keyword arguments of encode_json, without the values: 0, or -1 with an error set. */
+/* The keyword arguments of encode_json, without the values: 0, or -1 with an error set.
+ */
 static int encode_keywords(rl_state *state, PyObject *const *values, PyObject *names,
                            rl_redact *keys, rl_encode_options *options, PyObject **large)
 {

@@ -4,7 +4,7 @@
  * Threads: one thread at a time calls `write` (the leader of the group commit). Any
  * thread may call `query`, `remove` and `prepare` at any moment, also during a write.
  * Every function may wait for locks, disk or network, so a caller holds the GIL only for
- * a `write` without `may_wait`.
+ * a `write` with RL_NO_WAIT.
  * Ownership: runs, queries and rows belong to the caller.
  */
 #ifndef RL_STORE_H
@@ -35,7 +35,7 @@ typedef struct rl_batch {
     rl_run *const *runs; /* borrowed; a NULL-free array */
     size_t count;
     rl_durability durability;
-    rl_wait may_wait;
+    rl_wait wait;
 } rl_batch;
 
 /* Runs to delete, batch by batch. */

@@ -8,8 +8,8 @@
 
 /* A store without runs. */
 static rl_store *make_empty_store(void);
-/* The first cell of a statement's result on the store's database, "" for none. Valid until
- * the next call. */
+/* The first cell of a statement's result on the store's database, "" for none. Valid
+ * until the next call. */
 static const char *sql_of(const char *sql);
 
 #define VALUE_1 "00000000000000000000000000000001"
@@ -34,7 +34,7 @@ static rl_run *make_log(const char *status, const char *node_logs, const char *p
 
 static void write_all(rl_store *store, rl_run **runs, size_t count)
 {
-    rl_batch batch = {runs, count, RL_SERVER, true};
+    rl_batch batch = {runs, count, RL_SERVER, RL_WAIT};
     rl_err err = {.code = RL_OK};
 
     if (store->ops->write(store, &batch, &err) != RL_OK) {

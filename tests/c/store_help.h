@@ -242,7 +242,7 @@ static inline void set_parts(rl_run *run, const char *parts, rl_parts_use use)
 static inline rl_status write_run(rl_store *store, rl_run *run, bool may_wait,
                                   rl_err *err)
 {
-    rl_batch batch = {&run, 1, RL_JOURNAL, may_wait};
+    rl_batch batch = {&run, 1, RL_JOURNAL, may_wait ? RL_WAIT : RL_NO_WAIT};
     rl_status status = store->ops->write(store, &batch, err);
 
     rl_run_free(run);

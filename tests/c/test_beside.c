@@ -1,8 +1,8 @@
-/* Test of record/commit/beside.h: what happens to a batch while its SQLite file is locked,
- * in which order it is folded in, threads, the lease, and every call that can fail.
+/* Test of record/commit/beside.h: what happens to a batch while its SQLite file is
+ * locked, in which order it is folded in, threads, the lease, and every call that can
+ * fail.
  *
- * PARTS: 2
- */
+ * PARTS: 2 */
 #include "record/commit/beside.h"
 
 #include "check.h"

@@ -45,7 +45,7 @@ static rl_status fake_write(void *ctx, const rl_batch *batch, rl_err *err)
     }
     fake->passes--;
     fake->calls[fake->called++] =
-        (struct call){batch->count, batch->durability, batch->may_wait};
+        (struct call){batch->count, batch->durability, batch->wait};
     status = fake->fail;
     if (status != RL_OK) {
         rl_err_set(err, status, "failed on request");

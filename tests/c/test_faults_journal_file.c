@@ -44,7 +44,7 @@ static void make_runs(void)
 
 static bool append(struct used *used, int first, size_t count, rl_durability durability)
 {
-    const rl_batch batch = {runs + first, count, durability, true};
+    const rl_batch batch = {runs + first, count, durability, RL_WAIT};
     rl_err err = {.code = RL_OK};
     rl_status status = rl_journal_file_append(used->journal, &batch, &err);
 

@@ -65,7 +65,7 @@ static void check_rows(const char *path, int64_t acknowledged)
 
 static void embed_some(void)
 {
-    const rl_batch batch = {runs, RUNS, RL_JOURNAL, true};
+    const rl_batch batch = {runs, RUNS, RL_JOURNAL, RL_WAIT};
     unsigned kinds = atomic_exchange(&fault.kinds, 0);
     rl_outbox *outbox = NULL;
     rl_store *store;

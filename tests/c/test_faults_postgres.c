@@ -237,8 +237,8 @@ static void log_together(struct scene *scene)
     }
 }
 
-/* Whether the server has the run, and for one with parts the value, and the node log where
- * it belongs. */
+/* Whether the server has the run, and for one with parts the value, and the node log
+ * where it belongs. */
 static bool is_on_server(struct scene *scene, int at)
 {
     static const char *const parts[] = {

@@ -51,7 +51,7 @@ static void make_runs(void)
 static bool write_some(struct used *used, int first, size_t count,
                        rl_durability durability)
 {
-    const rl_batch batch = {runs + first, count, durability, true};
+    const rl_batch batch = {runs + first, count, durability, RL_WAIT};
     rl_err err = {.code = RL_OK};
     rl_status status = used->store->ops->write(used->store, &batch, &err);
 

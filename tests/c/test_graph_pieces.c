@@ -1,7 +1,7 @@
-/* Test of open runs that are written in pieces (record/graph/graph.h): whatever is written
- * and whatever leaves memory before the end, and whether commits fail or not, the stored
- * run is the one that is written once, at its end. A model of a store takes the pieces.
- */
+/* Test of open runs that are written in pieces (record/graph/graph.h): whatever is
+ * written and whatever leaves memory before the end, and whether commits fail or not, the
+ * stored run is the one that is written once, at its end. A model of a store takes the
+ * pieces. */
 #include "record/graph/graph.h"
 
 #include "check.h"
@@ -510,8 +510,8 @@ static void test_many_open_runs_take_little_memory(void)
     rl_graphs_free(graphs, release_none);
 }
 
-/* Where nothing can be written, memory stays bounded: payloads leave their sizes, which is
- * counted, and said once. */
+/* Where nothing can be written, memory stays bounded: payloads leave their sizes, which
+ * is counted, and said once. */
 static void test_what_cannot_be_written_is_dropped(void)
 {
     enum {

@@ -105,7 +105,7 @@ static void close_scene(struct scene *scene)
 static void append_run(struct scene *scene, const char *run_id)
 {
     rl_run *run = new_run("w", run_id, "completed");
-    const rl_batch batch = {&run, 1, RL_JOURNAL, true};
+    const rl_batch batch = {&run, 1, RL_JOURNAL, RL_WAIT};
     rl_err err = {.code = RL_OK};
 
     CHECK_INT(rl_journal_append(scene->journal, &batch, &err), RL_OK);
@@ -115,7 +115,7 @@ static void append_run(struct scene *scene, const char *run_id)
 static rl_status write_to_server(struct scene *scene, const char *run_id, rl_err *err)
 {
     rl_run *run = new_run("w", run_id, "completed");
-    const rl_batch batch = {&run, 1, RL_SERVER, true};
+    const rl_batch batch = {&run, 1, RL_SERVER, RL_WAIT};
     rl_status status = rl_journal_write(scene->journal, &batch, err);
 
     rl_run_free(run);
@@ -179,7 +179,7 @@ static void log_parts(struct scene *scene, const char *status, const char *parts
                       rl_parts_use use, bool direct)
 {
     rl_run *run = new_own_run(1, "r", status, NULL);
-    const rl_batch batch = {&run, 1, direct ? RL_SERVER : RL_JOURNAL, true};
+    const rl_batch batch = {&run, 1, direct ? RL_SERVER : RL_JOURNAL, RL_WAIT};
     rl_err err = {.code = RL_OK};
 
     set_parts(run, parts, use);

@@ -96,7 +96,7 @@ static struct sample sample_of(int i)
 static rl_store *open_filled(const char *path, int count)
 {
     rl_run **runs = calloc((size_t)count, sizeof *runs);
-    rl_batch batch = {runs, (size_t)count, RL_JOURNAL, true};
+    rl_batch batch = {runs, (size_t)count, RL_JOURNAL, RL_WAIT};
     rl_store *store;
 
     make_owners();

@@ -263,7 +263,7 @@ static void test_a_recorder_without_memory(void)
 static rl_status write_batch(rl_err *err)
 {
     char path[HELP_PATH];
-    rl_batch batch = {prepared, 10, RL_DISK, true};
+    rl_batch batch = {prepared, 10, RL_DISK, RL_WAIT};
     rl_store *store = NULL;
     rl_status status;
     int64_t removed = 0;

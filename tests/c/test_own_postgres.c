@@ -135,8 +135,8 @@ static void test_repeated_logs_change_nothing(void)
     memcpy(runs + 4, runs, 4 * sizeof *runs);
     for (size_t first = 0; first < 4; first++) {
         for (size_t count = 1; count <= 4; count++) {
-            rl_batch batch = {runs + first, count, RL_SERVER, true};
-            rl_batch all = {runs + first, 4, RL_SERVER, true};
+            rl_batch batch = {runs + first, count, RL_SERVER, RL_WAIT};
+            rl_batch all = {runs + first, 4, RL_SERVER, RL_WAIT};
 
             CHECK_INT(store->ops->write(store, &batch, &err), RL_OK);
             CHECK_INT(store->ops->write(store, &all, &err), RL_OK);
@@ -159,7 +159,7 @@ static void test_batch_is_written_whole_or_not_at_all(void)
 {
     rl_store *store = open_server();
     rl_run *runs[6];
-    rl_batch batch = {runs, 6, RL_SERVER, true};
+    rl_batch batch = {runs, 6, RL_SERVER, RL_WAIT};
     rl_err err = {.code = RL_OK};
 
     new_mixed_batch(runs);
@@ -180,7 +180,7 @@ static void test_renamed_run_keeps_its_name(void)
 {
     rl_store *store = open_server();
     rl_run *runs[2];
-    rl_batch batch = {runs, 2, RL_SERVER, true};
+    rl_batch batch = {runs, 2, RL_SERVER, RL_WAIT};
     rl_err err = {.code = RL_OK};
 
     write_own(store, 1, "running", NULL);
@@ -260,7 +260,7 @@ static void test_journal_forwards_runs_with_one_name(void)
     for (unsigned i = 0; i < 300; i++) { /* three batches */
         rl_run *run = new_own_run(2 + i % 150, "r", i < 150 ? "running" : "completed",
                                   i < 150 ? NULL : "[1]");
-        rl_batch batch = {&run, 1, RL_DISK, true};
+        rl_batch batch = {&run, 1, RL_DISK, RL_WAIT};
 
         CHECK_INT(rl_journal_append(journal, &batch, &err), RL_OK);
         rl_run_free(run);
@@ -292,7 +292,7 @@ static void *write_records(void *ctx)
 
     for (unsigned i = 0; i < EACH; i += 3) {
         rl_run *runs[4];
-        rl_batch batch = {runs, 4, RL_SERVER, true};
+        rl_batch batch = {runs, 4, RL_SERVER, RL_WAIT};
 
         for (unsigned j = 0; j < 4; j++) {
             runs[j] =

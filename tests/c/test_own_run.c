@@ -289,7 +289,7 @@ static void test_repeated_logs_change_nothing(void)
         new_two_runs(runs);
         for (int i = 0; i < 8; i++) { /* any four, then all */
             rl_run *one = runs[i < 4 ? mix >> (2 * i) & 3 : i - 4];
-            rl_batch batch = {&one, 1, RL_JOURNAL, true};
+            rl_batch batch = {&one, 1, RL_JOURNAL, RL_WAIT};
 
             CHECK_INT(store->ops->write(store, &batch, &err), RL_OK);
         }
@@ -310,7 +310,7 @@ static void test_repeated_logs_change_nothing(void)
 
 static void write_together(rl_store *store, rl_run **runs, size_t count)
 {
-    rl_batch batch = {runs, count, RL_DISK, true};
+    rl_batch batch = {runs, count, RL_DISK, RL_WAIT};
     rl_err err = {.code = RL_OK};
 
     if (store->ops->write(store, &batch, &err) != RL_OK) {
@@ -323,7 +323,7 @@ static void test_batch_is_written_whole_or_not_at_all(void)
 {
     char path[HELP_PATH];
     rl_run *runs[6];
-    rl_batch batch = {runs, 6, RL_DISK, true};
+    rl_batch batch = {runs, 6, RL_DISK, RL_WAIT};
     rl_store *store;
     rl_err err;
 
@@ -423,7 +423,7 @@ static void test_concurrent_writers_leave_no_gaps(void)
 
 static void append(rl_journal_file *journal, rl_run *run)
 {
-    rl_batch batch = {&run, 1, RL_DISK, true};
+    rl_batch batch = {&run, 1, RL_DISK, RL_WAIT};
     rl_err err = {.code = RL_OK};
 
     if (rl_journal_file_append(journal, &batch, &err) != RL_OK) {

@@ -29,7 +29,7 @@ static void test_the_journal_has_the_parts_of_each_log(void)
     rl_run *logs[MOST_LOGS];
     rl_err err = {.code = RL_OK}, reason = {.text = "no"};
     size_t count = make_logs(logs, RL_PARTS_JOIN, "{\"n0000000002\":3}");
-    rl_batch given = {logs, count, RL_JOURNAL, true};
+    rl_batch given = {logs, count, RL_JOURNAL, RL_WAIT};
 
     fresh_path(path);
     help_need(rl_journal_file_new(path, the_migrations(), NULL, &journal, &err) == RL_OK,

@@ -65,7 +65,7 @@ static void test_regression_rollback_without_memory(void)
 {
     char path[HELP_PATH];
     rl_run *runs[2] = {new_run("w", "1", "completed"), new_run("w", "2", "completed")};
-    rl_batch batch = {runs, 2, RL_DISK, true};
+    rl_batch batch = {runs, 2, RL_DISK, RL_WAIT};
     size_t left = 0;
     const rl_allocator allocator = {no_resize, release, &left};
     rl_store *store;

@@ -2,9 +2,8 @@
  * room.
  *
  * A text is drawn from a seed as code points, and laid out in each of its forms. What is
- * written of it must be JSON (or UTF-8), no longer than the room, and the text itself up to
- * the mark and behind it.
- */
+ * written of it must be JSON (or UTF-8), no longer than the room, and the text itself up
+ * to the mark and behind it. */
 #include "core/source.h"
 
 #include "core/base64.h"
@@ -79,8 +78,8 @@ static rl_source lay_out(const struct text *text, rl_units units)
         units == RL_UTF8 || units == RL_BASE64 ? text->utf8_len : text->count, units};
 }
 
-/* Checks `text`, which was cut, against the whole one, both without quotes. `escaped`: the
- * mark counts bytes of the text that stood there, without its escapes. */
+/* Checks `text`, which was cut, against the whole one, both without quotes. `escaped`:
+ * the mark counts bytes of the text that stood there, without its escapes. */
 static void check_cut(const char *text, size_t len, const char *whole, size_t whole_len,
                       size_t room, bool escaped)
 {

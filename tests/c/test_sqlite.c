@@ -154,7 +154,7 @@ static void test_batch_is_written_whole_or_not_at_all(void)
 {
     char path[HELP_PATH], name[40];
     rl_run *runs[100];
-    rl_batch batch = {runs, 100, RL_DISK, true};
+    rl_batch batch = {runs, 100, RL_DISK, RL_WAIT};
     rl_store *store;
     rl_err err = {.code = RL_OK};
 
@@ -174,7 +174,7 @@ static void test_batch_is_written_whole_or_not_at_all(void)
     CHECK_SQL(path, "SELECT count(*) FROM workflow_runs WHERE status = 'completed'",
               "10");
     batch.durability = RL_JOURNAL;
-    batch.may_wait = false;
+    batch.wait = RL_NO_WAIT;
     CHECK_INT(store->ops->write(store, &batch, &err), RL_OK);
     CHECK_SQL(path, "SELECT count(*) FROM workflow_runs", "90");
     for (int i = 0; i < 100; i++) {
@@ -228,7 +228,7 @@ static void test_readers_see_whole_batches(void)
     }
     for (int i = 0; i < 150; i++) {
         rl_run *runs[5];
-        rl_batch batch = {runs, 5, RL_JOURNAL, true};
+        rl_batch batch = {runs, 5, RL_JOURNAL, RL_WAIT};
 
         for (int j = 0; j < 5; j++) {
             snprintf(name, sizeof name, "%d.%d", i, j);

@@ -158,7 +158,7 @@ static void test_writes_wait_for_another_process(void)
 {
     char path[HELP_PATH];
     rl_run *runs[2] = {new_run("w", "1", "completed"), new_run("w", "2", "completed")};
-    rl_batch batch = {runs, 2, RL_JOURNAL, false};
+    rl_batch batch = {runs, 2, RL_JOURNAL, RL_NO_WAIT};
     struct holder holder;
     uint64_t start, watch;
     rl_store *store;
@@ -185,11 +185,11 @@ static void test_writes_wait_for_another_process(void)
     rl_rows_free(&rows);
 
     release_holder(holder); /* the lock is free 200 ms later */
-    batch.may_wait = true;
+    batch.wait = RL_WAIT;
     CHECK_INT(store->ops->write(store, &batch, &err), RL_OK);
     CHECK(rl_monotonic_ns() - start >= UINT64_C(200000000));
     batch.count = 2;
-    batch.may_wait = false;
+    batch.wait = RL_NO_WAIT;
     CHECK_INT(store->ops->write(store, &batch, &err), RL_OK);
     check_child(holder.pid);
     CHECK_INT(sql_int(path, COUNT), 2);
@@ -347,7 +347,7 @@ static void test_full_disk_fails_whole_batches(void)
     char path[HELP_PATH], name[40], payload[8001];
     struct rlimit limit, small;
     rl_run *runs[5];
-    rl_batch batch = {runs, 5, RL_JOURNAL, true};
+    rl_batch batch = {runs, 5, RL_JOURNAL, RL_WAIT};
     int written = 0, failed = 0;
     rl_store *store;
     rl_err err;

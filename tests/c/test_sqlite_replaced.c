@@ -55,7 +55,7 @@ static void close_file(struct opened *file)
 static rl_status write_to(struct opened *file, const char *run_id, bool may_wait)
 {
     rl_run *run = new_run("w", run_id, "completed");
-    const rl_batch batch = {&run, 1, RL_JOURNAL, may_wait};
+    const rl_batch batch = {&run, 1, RL_JOURNAL, may_wait ? RL_WAIT : RL_NO_WAIT};
     rl_status status = file->is_journal
                            ? rl_journal_file_append(file->journal, &batch, NULL)
                            : file->store->ops->write(file->store, &batch, NULL);
@@ -495,7 +495,7 @@ static void test_another_connection_has_the_deleted_wal(void)
     struct opened file;
     sqlite3 *db = NULL;
     rl_run *run = new_run("w", "after", "completed");
-    const rl_batch batch = {&run, 1, RL_JOURNAL, true};
+    const rl_batch batch = {&run, 1, RL_JOURNAL, RL_WAIT};
     /* the other connection checkpoints the runs */
     const struct change change = {.keeps_runs = true};
     rl_err err = {.code = RL_OK};

@@ -7,8 +7,9 @@
  * ...}}). A content is a string, or a list of blocks ({"type": "text", "text": ...}, or
  * just a string), whose texts are joined by line breaks. White space alone is no text.
  *
- * A large text may be a value (core/value.h): the outputs then have its mark, and `values`,
- * a JSON object, has it by its name. Without it, the text is the head that the mark has.
+ * A large text may be a value (core/value.h): the outputs then have its mark, and
+ * `values`, a JSON object, has it by its name. Without it, the text is the head that the
+ * mark has.
  *
  * Threads: any; pure functions. Ownership: borrows the arguments for the call.
  */

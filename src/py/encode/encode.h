@@ -25,15 +25,15 @@ void rl_encode(const rl_encode_options *options, PyObject *value, rl_buf *buf,
  * the cap, and always JSON. */
 
 /* As rl_encode, and for a value that becomes an object appends an rl_member of
- * core/delta.h for each member to `members`, by offsets into the text. True when the
- * text is an object, false for other values. A text that was cut has the members that are left, and the mark
- * "<cut>" may be one of them. */
+ * core/delta.h for each member to `members`, by offsets into the text. True when the text
+ * is an object, false for other values. A text that was cut has the members that are
+ * left, and the mark "<cut>" may be one of them. */
 bool rl_encode_members(const rl_encode_options *options, PyObject *value, rl_buf *buf,
                        rl_buf *members, bool *wide_numbers);
 
-/* As rl_encode for a list of node logs: the cap holds for each member of each log. Of logs
- * that take more than 64 caps those in the middle give way to a mark; one that takes more
- * than 32 is cut as one payload. */
+/* As rl_encode for a list of node logs: the cap holds for each member of each log. Of
+ * logs that take more than 64 caps those in the middle give way to a mark; one that takes
+ * more than 32 is cut as one payload. */
 void rl_encode_logs(const rl_encode_options *options, PyObject *logs, rl_buf *buf,
                     bool *wide_numbers);
 
@@ -41,8 +41,8 @@ void rl_encode_logs(const rl_encode_options *options, PyObject *logs, rl_buf *bu
 #define RL_PLAIN_NAME ((size_t)4096)
 #define RL_PLAIN_ERROR ((size_t)65536)
 
-/* Appends a value as plain text of at most `room` bytes (RL_CUT_MIN or more), with NUL and
- * lone surrogates replaced: a str as it is, an exception as str() gives it, any other
+/* Appends a value as plain text of at most `room` bytes (RL_CUT_MIN or more), with NUL
+ * and lone surrogates replaced: a str as it is, an exception as str() gives it, any other
  * value as its JSON, a JSON string without its quotes and escapes. The middle of a longer
  * text is cut. */
 void rl_encode_plain(const rl_encode_options *options, PyObject *value, size_t room,

@@ -324,9 +324,9 @@ static Py_ssize_t left_out(ends *from)
     return -1;
 }
 
-/* Writes one of many children, in at most `share` bytes. False, with nothing written, when
- * it is whole only in more room than there is left: it is then among those that are left
- * out, unless it is the first. */
+/* Writes one of many children, in at most `share` bytes. False, with nothing written,
+ * when it is whole only in more room than there is left: it is then among those that are
+ * left out, unless it is the first. */
 static bool fit_one(rl_encoder *self, ends *from, PyObject *key, PyObject *value,
                     size_t most, size_t share, bool first)
 {

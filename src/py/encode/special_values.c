@@ -7,7 +7,8 @@
 
 #define SNAPSHOT_MAX 65536 /* items */
 
-/* References to an object that occurs once: that of what contains it, and the encoder's. */
+/* References to an object that occurs once: that of what contains it, and the encoder's.
+ */
 #define OWN_REFERENCES 2
 
 static void put_base64(rl_encoder *self, PyObject *value)
@@ -325,7 +326,8 @@ static PyObject *replace_by(rl_encoder *self, PyObject *value, PyObject *other)
     return other;
 }
 
-/* A mapping is read key by key. What a dict of the user's shows is what its items() says. */
+/* A mapping is read key by key. What a dict of the user's shows is what its items() says.
+ */
 static void push_mapping(rl_encoder *self, PyObject *value)
 {
     PyObject *items =

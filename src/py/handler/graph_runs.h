@@ -21,7 +21,8 @@ void rl_graph_runs_count_ignored(const rl_handler *self);
  * counted each time, logged once until there is a recorder again. */
 void rl_graph_runs_report(rl_state *state, rl_handler *self);
 
-/* Writes the end of a graph that was taken out of the table, and frees it. The graph's reference to its recorder is given up. */
+/* Writes the end of a graph that was taken out of the table, and frees it. The graph's
+ * reference to its recorder is given up. */
 void rl_graph_runs_finish(rl_state *state, const rl_handler *self, rl_graph *graph,
                           const rl_span_end *end);
 

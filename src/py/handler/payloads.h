@@ -31,8 +31,8 @@ void rl_payloads_end(rl_handler *self, rl_payloads *texts);
 /* Appends the outputs of a node or graph, whose large texts become values. */
 rl_piece rl_payloads_add_outputs(rl_payloads *to, PyObject *value);
 
-/* Append a value: as JSON, as plain text of at most `room` bytes, or as `node_inputs` says (for RL_INPUTS_NONE
- * not at all). Large texts of inputs become values. */
+/* Append a value: as JSON, as plain text of at most `room` bytes, or as `node_inputs`
+ * says (for RL_INPUTS_NONE not at all). Large texts of inputs become values. */
 rl_piece rl_payloads_add_json(rl_payloads *to, PyObject *value);
 rl_piece rl_payloads_add_plain(rl_payloads *to, PyObject *value, size_t room);
 rl_piece rl_payloads_add_inputs(rl_payloads *to, PyObject *value,

@@ -4,8 +4,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* A run of more deltas is kept as text, and so is one whose inputs together would take more
- * references. */
+/* A run of more deltas is kept as text, and so is one whose inputs together would take
+ * more references. */
 #define EAGER_DELTAS 1000
 #define EAGER_SIZE 2000000
 
@@ -160,8 +160,8 @@ static Py_ssize_t size_of(PyObject *state, PyObject *delta)
     return size;
 }
 
-/* Expands one log, if it has a delta; adds what that takes to *size. 0, or -1 with an error
- * set. */
+/* Expands one log, if it has a delta; adds what that takes to *size. 0, or -1 with an
+ * error set. */
 static int expand_log(PyObject *logs, Py_ssize_t index, PyObject *inputs,
                       Py_ssize_t *size)
 {
@@ -202,8 +202,8 @@ static bool has_many_deltas(const char *json, size_t len)
     return found == EAGER_DELTAS;
 }
 
-/* Expands each log in place. *whole: false if that ended early, as it takes too much. 0, or
- * -1 with an error set. */
+/* Expands each log in place. *whole: false if that ended early, as it takes too much. 0,
+ * or -1 with an error set. */
 static int expand_all(PyObject *logs, PyObject *inputs, bool *whole)
 {
     Py_ssize_t count = PyList_CheckExact(logs) ? PyList_GET_SIZE(logs) : 0, size = 0,

@@ -5,11 +5,11 @@
 #include "py/recorder/parts.h"
 
 /* Decodes a run's node logs, with the values of its parts in place of marks, and replaces
- * each "inputs_delta" by "inputs" (core/delta.h has the form). `inputs` are the run's own.
- * Logs share the values that did not change. If all inputs together were large, each log is
- * a NodeLog (runlog/_logs.py), which is decoded when it is asked for. A log that is not of
- * the handler's form stays as it is; a text that is not JSON is returned as text. New
- * reference, or NULL with an error set. */
+ * each "inputs_delta" by "inputs" (core/delta.h has the form). `inputs` are the run's
+ * own. Logs share the values that did not change. If all inputs together were large, each
+ * log is a NodeLog (runlog/_logs.py), which is decoded when it is asked for. A log that
+ * is not of the handler's form stays as it is; a text that is not JSON is returned as
+ * text. New reference, or NULL with an error set. */
 PyObject *rl_expand_node_logs(const rl_run_parts *parts, const char *json, size_t len,
                               PyObject *inputs);
 

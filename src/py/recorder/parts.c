@@ -7,8 +7,8 @@
 
 #define MARK_MEMBERS 3 /* "$value", "bytes" and "head", see core/value.h */
 
-/* Gives the value for a mark, and any other dict as it is. `self`: the values by name, and
- * the key of a mark. */
+/* Gives the value for a mark, and any other dict as it is. `self`: the values by name,
+ * and the key of a mark. */
 static PyObject *restore(PyObject *self, PyObject *dict)
 {
     PyObject *values = PyTuple_GET_ITEM(self, 0), *key = PyTuple_GET_ITEM(self, 1);

@@ -132,8 +132,8 @@ PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first, rl_sh
     return loads != NULL ? row_to_python(state, loads, rows, first, shape) : NULL;
 }
 
-/* The node logs of the row, or of its parts. A graph's run, which has an owner, always has a
- * list. New reference, or NULL with an error set. */
+/* The node logs of the row, or of its parts. A graph's run, which has an owner, always
+ * has a list. New reference, or NULL with an error set. */
 static PyObject *read_logs(rl_state *state, const rl_rows *rows, PyObject *run,
                            const rl_run_parts *parts)
 {

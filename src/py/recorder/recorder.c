@@ -52,7 +52,8 @@ void rl_py_recorder_log_notices(rl_py_recorder *self)
 
 /* Giving up the GIL beside a busy Python thread costs milliseconds, a write to the page
  * cache 50 us: so that write is tried first, with the GIL. With an fsync or a server to
- * wait for, or with a large run, the GIL is always given up. No lock is held meanwhile. */
+ * wait for, or with a large run, the GIL is always given up. No lock is held meanwhile.
+ */
 rl_status rl_py_recorder_write(rl_py_recorder *self, rl_run *run,
                                rl_durability durability, rl_err *err)
 {

@@ -29,7 +29,8 @@ rl_encode_options rl_py_recorder_encoding(rl_state *state, const rl_py_recorder 
  * set stays set. */
 void rl_py_recorder_log_notices(rl_py_recorder *self);
 
-/* Commits a sealed run, and logs the notices: with the GIL held where that is fast, else without it. */
+/* Commits a sealed run, and logs the notices: with the GIL held where that is fast, else
+ * without it. */
 rl_status rl_py_recorder_commit(rl_py_recorder *self, rl_run *run,
                                 rl_durability durability, rl_err *err);
 

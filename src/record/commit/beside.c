@@ -168,7 +168,7 @@ static rl_status write_file(const rl_beside *self, const rl_batch *batch, rl_wai
 {
     rl_batch changed = *batch;
 
-    changed.may_wait = wait;
+    changed.wait = wait;
     return self->write(self->ctx, &changed, err);
 }
 
@@ -182,8 +182,8 @@ static size_t bytes_of(rl_run *const *runs, size_t count)
     return bytes;
 }
 
-/* Whether callers should let the worker catch up: nobody else holds the file, so a backlog
- * means that they write faster than the worker folds in. */
+/* Whether callers should let the worker catch up: nobody else holds the file, so a
+ * backlog means that they write faster than the worker folds in. */
 static bool is_behind(rl_beside *self)
 {
     return atomic_load(&self->backlog) >= BACKLOG_BYTES && !atomic_load(&self->locked) &&
@@ -224,13 +224,13 @@ static rl_status append(rl_beside *self, const rl_batch *batch, const rl_err *re
     rl_status status = RL_OK;
 
     *over = false;
-    if (batch->may_wait == RL_NO_WAIT) {
+    if (batch->wait == RL_NO_WAIT) {
         if (is_behind(self) || pthread_mutex_trylock(&self->lock) != 0) {
             return rl_err_set(err, RL_BUSY, "another thread writes beside %s",
                               self->path);
         }
     } else {
-        brief.may_wait = RL_WAIT_BRIEFLY;
+        brief.wait = RL_WAIT_BRIEFLY;
         let_catch_up(self);
         pthread_mutex_lock(&self->lock);
     }
@@ -266,7 +266,7 @@ static rl_status wait_for_file(const rl_beside *self, const rl_batch *batch, rl_
 rl_status rl_beside_write(void *ctx, const rl_batch *batch, rl_err *err)
 {
     rl_beside *self = ctx;
-    const bool may_wait = batch->may_wait != RL_NO_WAIT;
+    const bool may_wait = batch->wait != RL_NO_WAIT;
     bool beside = rl_beside_is_pending(self), over = false;
     rl_status status = RL_OK;
     rl_err reason = {.code = RL_OK};
@@ -325,23 +325,12 @@ static void log_failure(rl_beside *self, const rl_err *err)
     }
 }
 
-/* Marks a run as rejected, so that it moves to journal_rejected. */
-static rl_status reject(rl_beside *self, rl_journal_file_batch *batch, size_t at,
-                        const rl_err *reason, rl_err *err)
+static void log_rejected(rl_beside *self, const rl_err *reason)
 {
-    if (batch->reasons[at] == NULL) {
-        batch->reasons[at] = rl_malloc(sizeof *reason);
-    }
-    if (batch->reasons[at] == NULL) {
-        return rl_err_nomem(err);
-    }
-    *batch->reasons[at] = *reason;
-    batch->rejected[at] = true;
     rl_notices_add(self->notices, RL_NOTICE_ERROR,
                    "the SQLite file %s rejects a run, which is stored in the table "
                    "journal_rejected of %s: %s",
                    self->path, rl_journal_file_path(self->file), reason->text);
-    return RL_OK;
 }
 
 /* Writes the batch to the file. It is deleted from the disk beside after that, so it must
@@ -359,7 +348,10 @@ static rl_status fold_batch(rl_beside *self, folding *work, rl_wait wait, rl_err
 
         status = self->write(self->ctx, &single, &reason);
         if (status == RL_STORE && reason.rejected) {
-            status = reject(self, batch, i, &reason, err);
+            status = rl_journal_file_batch_reject(batch, i, &reason, err);
+            if (status == RL_OK) {
+                log_rejected(self, &reason);
+            }
         } else if (status != RL_OK) {
             *err = reason;
         }
@@ -420,6 +412,8 @@ static rl_status fold_all(rl_beside *self, folding *work, rl_err *err)
             status = rl_journal_file_finish(self->file, &work->batch, work->name,
                                             done ? 0 : rl_time_now() + RL_LEASE_US,
                                             &work->has_lease, err);
+        }
+        if (status == RL_OK) {
             count_folded(self, &work->batch);
             work->unfinished = !done && rl_monotonic_ns() >= work->end;
         }
@@ -447,7 +441,7 @@ static void end_without_file(rl_beside *self)
 /* Folds in what is there, unless another process does. */
 static rl_status fold(rl_beside *self, folding *work, rl_err *err)
 {
-    static const rl_batch none = {.durability = RL_DISK, .may_wait = RL_WAIT_BRIEFLY};
+    static const rl_batch none = {.durability = RL_DISK, .wait = RL_WAIT_BRIEFLY};
     rl_journal_file_state state = {0};
     rl_status status = RL_OK;
 

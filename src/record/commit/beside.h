@@ -34,7 +34,8 @@ void rl_beside_free(rl_beside *beside);
  * and is no failure. Looks for runs that an earlier process has left. */
 rl_status rl_beside_prepare(rl_beside *beside, rl_status opened, rl_err *err);
 
-/* Counts what other processes have left beside as this one's, so that it is waited for. */
+/* Counts what other processes have left beside as this one's, so that it is waited for.
+ */
 void rl_beside_look(rl_beside *beside);
 
 /* An rl_commit_write: to the file or, while it is locked, beside it. If that fails too,
@@ -45,7 +46,8 @@ rl_status rl_beside_write(void *beside, const rl_batch *batch, rl_err *err);
 bool rl_beside_has_work(rl_beside *beside);
 
 /* Folds runs in for a moment, or until none is left, the file is locked, another process
- * does it, or *stop is set. Returns when to call it again (nanoseconds, monotonic clock). */
+ * does it, or *stop is set. Returns when to call it again (nanoseconds, monotonic clock).
+ */
 uint64_t rl_beside_fold(rl_beside *beside, const atomic_bool *stop);
 
 /* Whether runs of this process wait beside. Does not wait. */

@@ -118,7 +118,7 @@ static void write_batch(rl_commit *commit, waiter *first, const rl_batch *batch)
     }
     for (waiter *one = first; one != NULL; one = one->next, at++) {
         if (one_by_one) {
-            rl_batch single = {batch->runs + at, 1, one->durability, batch->may_wait};
+            rl_batch single = {batch->runs + at, 1, one->durability, batch->wait};
 
             status = commit->write(commit->ctx, &single, &err);
             if (status == RL_OK) {
@@ -203,10 +203,10 @@ static void finish_batch(rl_commit *commit, waiter *first, const waiter *self,
 
 /* Commits self, which is the head of the queue, and the runs queued after it. Called with
  * the lock held, which it releases. */
-static void lead(rl_commit *commit, waiter *self, rl_wait may_wait)
+static void lead(rl_commit *commit, waiter *self, rl_wait wait)
 {
     rl_run *runs[RL_COMMIT_RUNS];
-    rl_batch batch = {.runs = runs, .may_wait = may_wait};
+    rl_batch batch = {.runs = runs, .wait = wait};
     waiter *first = take_batch(commit, runs, &batch);
     uint64_t start;
 

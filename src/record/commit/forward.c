@@ -12,22 +12,6 @@
 #define BROKEN_NS UINT64_C(1000000000)   /* before the next try after the file failed */
 #define DRAIN_STEP_NS UINT64_C(20000000) /* between checks of what others forward */
 
-/* Marks a run of the batch as rejected, with its reason. */
-static rl_status reject(rl_journal *journal, rl_journal_file_batch *batch, size_t at,
-                        const rl_err *reason, rl_err *err)
-{
-    if (batch->reasons[at] == NULL) {
-        batch->reasons[at] = rl_malloc(sizeof *reason);
-    }
-    if (batch->reasons[at] == NULL) {
-        return rl_err_nomem(err);
-    }
-    *batch->reasons[at] = *reason;
-    batch->rejected[at] = true;
-    rl_journal_log_rejected(journal, reason);
-    return RL_OK;
-}
-
 /* Writes each run of a batch alone, because the server rejects one of them. */
 static rl_status forward_singly(rl_journal *journal, rl_journal_file_batch *batch,
                                 rl_err *err)
@@ -36,13 +20,16 @@ static rl_status forward_singly(rl_journal *journal, rl_journal_file_batch *batc
     rl_status status = RL_OK;
 
     for (size_t i = 0; i < batch->count && status == RL_OK; i++) {
-        rl_batch single = {batch->runs + i, 1, RL_SERVER, true};
+        rl_batch single = {batch->runs + i, 1, RL_SERVER, RL_WAIT};
         rl_err reason;
 
         server->ops->send(server, &single);
         status = server->ops->finish(server, &single, &reason);
         if (status == RL_STORE && reason.rejected) {
-            status = reject(journal, batch, i, &reason, err);
+            status = rl_journal_file_batch_reject(batch, i, &reason, err);
+            if (status == RL_OK) {
+                rl_journal_log_rejected(journal, &reason);
+            }
         } else if (status != RL_OK) {
             *err = reason;
         }
@@ -122,7 +109,7 @@ static rl_status forward_batch(rl_journal *journal, forwarding *work,
                                rl_journal_file_batch *other, rl_err *err)
 {
     rl_store *server = journal->server;
-    const rl_batch sent = {current->runs, current->count, RL_SERVER, true};
+    const rl_batch sent = {current->runs, current->count, RL_SERVER, RL_WAIT};
     rl_status status = server->ops->prepare(server, err), beside;
     rl_err beside_err;
 
@@ -220,8 +207,7 @@ static void record_file_failure(rl_journal *journal, const rl_err *err)
  * failed. */
 static bool try_to_forward(rl_journal *journal, forwarding *work, bool unavailable)
 {
-    static const rl_batch lock_only = {.durability = RL_JOURNAL,
-                                       .may_wait = RL_WAIT_BRIEFLY};
+    static const rl_batch lock_only = {.durability = RL_JOURNAL, .wait = RL_WAIT_BRIEFLY};
     rl_status status = RL_OK;
     rl_err err = {.code = RL_OK};
 

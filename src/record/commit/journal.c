@@ -187,7 +187,7 @@ rl_status rl_journal_write(void *ctx, const rl_batch *batch, rl_err *err)
  * err. */
 static rl_status write_to_server(rl_journal *journal, const rl_batch *batch, rl_err *err)
 {
-    const rl_batch on_server = {batch->runs, batch->count, RL_SERVER, true};
+    const rl_batch on_server = {batch->runs, batch->count, RL_SERVER, RL_WAIT};
     const rl_err reason = *err;
     rl_store *server = journal->server;
     rl_status status = server->ops->prepare(server, err);
@@ -213,7 +213,7 @@ rl_status rl_journal_append(void *ctx, const rl_batch *batch, rl_err *err)
     rl_err server_reason, own;
 
     if (status == RL_STORE || status == RL_CONFIG) {
-        if (!batch->may_wait) {
+        if (batch->wait == RL_NO_WAIT) {
             status = rl_err_set(
                 err, RL_BUSY,
                 "the journal fails, and the server would have to be waited for");

@@ -67,8 +67,9 @@ rl_status rl_pipeline_write(rl_pipeline *pipeline, rl_run *run, rl_durability du
 rl_status rl_pipeline_try_write(rl_pipeline *pipeline, rl_run *run,
                                 rl_durability durability, rl_err *err);
 
-/* Before a query: waits up to a second for runs on their way to the store, and makes sure
- * that the server has the tables. */
+/* Before a query: waits up to a second for runs on their way to the store, up to ten for
+ * those beside a file that is no longer locked, and makes sure that the server has the
+ * tables. */
 rl_status rl_pipeline_prepare_query(rl_pipeline *pipeline, rl_err *err);
 
 /* The same before a deletion, which must not miss runs that wait for a locked file: it
@@ -79,7 +80,8 @@ rl_status rl_pipeline_prepare_remove(rl_pipeline *pipeline, rl_err *err);
 bool rl_pipeline_has_work(rl_pipeline *pipeline);
 
 /* A pass of the worker: a checkpoint if one is needed, the runs beside a locked file, and
- * forwarding until the journal is empty or *stop is set. Returns when the next pass is needed. */
+ * forwarding until the journal is empty or *stop is set. Returns when the next pass is
+ * needed. */
 uint64_t rl_pipeline_work(rl_pipeline *pipeline, const atomic_bool *stop);
 
 /* Makes a checkpoint if one is needed: for a caller without a worker. */

@@ -6,8 +6,8 @@
 
 #include <stdio.h>
 
-/* Bytes of the payloads in one run's node logs: PostgreSQL's jsonb takes 256 MiB. Of later
- * payloads that are larger than SMALL only the size is recorded. */
+/* Bytes of the payloads in one run's node logs: PostgreSQL's jsonb takes 256 MiB. Of
+ * later payloads that are larger than SMALL only the size is recorded. */
 #define MAX_PAYLOADS ((size_t)128 << 20)
 #define SMALL ((size_t)1024)
 #define MAX_VALUES ((size_t)512 << 20) /* bytes of the values of one run */

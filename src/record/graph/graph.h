@@ -226,8 +226,9 @@ typedef enum rl_relief {
     RL_RELIEF_WRITE, /* first commit the piece in `run`, of about `bytes` */
 } rl_relief;
 
-/* One step (which is no write if `bytes` is 0), until half of the limit (or, with `deep`, three quarters of it) is free. After a commit that failed, what is not stored is dropped instead for a while: of such
- * payloads the run keeps the size. */
+/* One step (which is no write if `bytes` is 0), until half of the limit (or, with `deep`,
+ * three quarters of it) is free. After a commit that failed, what is not stored is
+ * dropped instead for a while: of such payloads the run keeps the size. */
 rl_relief rl_graphs_relieve(rl_graphs *graphs, const void *recorder, bool deep,
                             size_t bytes, rl_run *run);
 

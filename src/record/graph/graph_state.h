@@ -151,8 +151,8 @@ struct rl_graph {
 
 /* In graph.c. The caller holds the table's lock, or the graph is not in the table. */
 
-/* Makes a graph with copies of all texts, and `own`, its own span, the one with its state;
- * NULL when there is no memory. Owned by the caller. */
+/* Makes a graph with copies of all texts, and `own`, its own span, the one with its
+ * state; NULL when there is no memory. Owned by the caller. */
 rl_graph *rl_graph_new(const rl_span_start *start, const rl_graph_start *given,
                        rl_span *own);
 

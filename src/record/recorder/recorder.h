@@ -68,8 +68,8 @@ rl_status rl_recorder_remove(rl_recorder *recorder, rl_deletion *deletion, uint6
                              rl_err *err);
 
 /* For a companion's own calls: after RL_OK the recorder stays open until
- * rl_recorder_leave. The second one also opens the database if need be, and waits up to a
- * second for runs on their way to the server, as rl_recorder_query does. */
+ * rl_recorder_leave. The second one also opens the database if need be, and waits for
+ * runs on their way to it, as rl_pipeline_prepare_query does. */
 rl_status rl_recorder_enter(rl_recorder *recorder, rl_err *err);
 rl_status rl_recorder_enter_to_query(rl_recorder *recorder, rl_err *err);
 void rl_recorder_leave(rl_recorder *recorder);
@@ -78,14 +78,15 @@ void rl_recorder_leave(rl_recorder *recorder);
 bool rl_recorder_is_ready(rl_recorder *recorder);
 
 /* Writes the open runs of graphs. Then waits until the queued runs are committed, those
- * beside a locked file are in it, the journal is forwarded, and the companion has nothing left to do. RL_TIMEOUT at `end`. */
+ * beside a locked file are in it, the journal is forwarded, and the companion has nothing
+ * left to do. RL_TIMEOUT at `end`. */
 rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err);
 
 /* Waits for the calls under way and writes the open runs of graphs. Then lets the runs
- * beside a locked file, the journal and the companion get on, and closes the database. All of that ends at `end`, or earlier
- * when a server proves to be unavailable. Later calls return RL_CLOSED. The threads get
- * up to 0.9 s after `end` to finish; several recorders that are closed with the same
- * `end` share these 0.9 s. */
+ * beside a locked file, the journal and the companion get on, and closes the database.
+ * All of that ends at `end`, or earlier when a server proves to be unavailable. Later
+ * calls return RL_CLOSED. The threads get up to 0.9 s after `end` to finish; several
+ * recorders that are closed with the same `end` share these 0.9 s. */
 void rl_recorder_close(rl_recorder *recorder, uint64_t end);
 
 /* Takes the next message for the user's log; false when there is none. Does not wait. */

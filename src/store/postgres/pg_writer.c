@@ -96,8 +96,8 @@ static rl_status send_pipeline(rl_pg_writer *writer, const rl_batch *batch, rl_e
     return status;
 }
 
-/* If `result` answers an insert (those come first), counts it in *next, and adds its run to
- * writer->unchanged if the run has an id of its own and no row changed: insert_own
+/* If `result` answers an insert (those come first), counts it in *next, and adds its run
+ * to writer->unchanged if the run has an id of its own and no row changed: insert_own
  * handles it after the commit. */
 static void collect_unchanged(rl_pg_writer *writer, PGresult *result,
                               const rl_batch *batch, size_t *next)

@@ -64,7 +64,7 @@ static rl_status postgres_write(rl_store *store, const rl_batch *batch, rl_err *
 {
     postgres_store *self = (postgres_store *)store;
 
-    if (!batch->may_wait) {
+    if (batch->wait == RL_NO_WAIT) {
         return rl_err_set(err, RL_BUSY, "PostgreSQL: a write must wait for the server");
     }
     return rl_pg_writer_write(&self->writer, batch, err);

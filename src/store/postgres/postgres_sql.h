@@ -24,12 +24,12 @@
 /* The prepared statement's name, without a pooler. A new text needs a new name. */
 #define RL_PG_INSERT_NAME "runlog_insert_18a"
 
-/* The row that a run's parts belong to. Parameters of these statements: wpk_id; the id of a
- * run with an id of its own, else NULL; the run_id of any other run, else NULL. */
+/* The row that a run's parts belong to. Parameters of these statements: wpk_id; the id of
+ * a run with an id of its own, else NULL; the run_id of any other run, else NULL. */
 #define RL_PG_PARTS_ROW "run.wpk_id = $1 AND (run.id = $2::uuid OR run.run_id = $3)"
 
-/* Further parameters: the parts, a JSON object, and the revision. Type json, unlike jsonb,
- * gives each value as it was written. */
+/* Further parameters: the parts, a JSON object, and the revision. Type json, unlike
+ * jsonb, gives each value as it was written. */
 #define RL_PG_PARTS_PUT                                                              \
     "INSERT INTO run_parts AS part (wpk_id, id, name, data, revision) "              \
     "SELECT run.wpk_id, run.id, given.key, given.value::text, $5::bigint "           \
@@ -39,8 +39,8 @@
     "revision = excluded.revision WHERE part.name >= " RL_SQL_NODES                  \
     " AND excluded.revision > part.revision"
 
-/* Of a run that has ended, deletes the node parts, after it has joined them if the row has
- * no node_logs. One more parameter: whether to join. */
+/* Of a run that has ended, deletes the node parts, after it has joined them if the row
+ * has no node_logs. One more parameter: whether to join. */
 #define RL_PG_PARTS_END                                                                  \
     "WITH target AS (SELECT wpk_id, id, node_logs IS NULL AS lacks_logs "                \
     "FROM workflow_runs AS run WHERE " RL_PG_PARTS_ROW " AND run.status <> 'running'), " \

@@ -72,8 +72,8 @@ static rl_status append(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 rl_status rl_journal_file_append(rl_journal_file *journal, const rl_batch *batch,
                                  rl_err *err)
 {
-    return rl_sqlite_file_write(&journal->file, batch->durability >= RL_DISK,
-                                batch->may_wait, append, (void *)batch, err);
+    return rl_sqlite_file_write(&journal->file, batch->durability >= RL_DISK, batch->wait,
+                                append, (void *)batch, err);
 }
 
 /* Binds the reason, its sqlstate and the time to three parameters, from `first` on. */
@@ -390,6 +390,20 @@ rl_status rl_journal_file_finish(rl_journal_file *journal,
     struct finishing finishing = {batch, owner, until, held};
 
     return rl_sqlite_file_write(&journal->file, false, RL_WAIT, finish, &finishing, err);
+}
+
+rl_status rl_journal_file_batch_reject(rl_journal_file_batch *batch, size_t at,
+                                       const rl_err *reason, rl_err *err)
+{
+    if (batch->reasons[at] == NULL) {
+        batch->reasons[at] = rl_malloc(sizeof *reason);
+    }
+    if (batch->reasons[at] == NULL) {
+        return rl_err_nomem(err);
+    }
+    *batch->reasons[at] = *reason;
+    batch->rejected[at] = true;
+    return RL_OK;
 }
 
 void rl_journal_file_batch_free(rl_journal_file_batch *batch)

@@ -6,7 +6,7 @@
  * transaction that the lease is still held, so no process removes runs that another one
  * is forwarding.
  * Threads: every function from any thread. All may wait for the disk, except
- * rl_journal_file_append without `may_wait`.
+ * rl_journal_file_append with RL_NO_WAIT.
  * Ownership: runs and batches belong to the caller.
  */
 #ifndef RL_JOURNAL_FILE_H
@@ -28,7 +28,7 @@ typedef struct rl_journal_file rl_journal_file;
 typedef struct rl_journal_file_batch {
     rl_run *runs[RL_JOURNAL_FILE_RUNS]; /* owned; NULL until first used */
     int64_t seqs[RL_JOURNAL_FILE_RUNS];
-    bool rejected[RL_JOURNAL_FILE_RUNS];   /* set by the caller */
+    bool rejected[RL_JOURNAL_FILE_RUNS];
     rl_err *reasons[RL_JOURNAL_FILE_RUNS]; /* owned; of the rejected runs */
     size_t count;
     bool last; /* the journal has no more runs */
@@ -56,7 +56,8 @@ rl_status rl_journal_file_open(rl_journal_file *journal, rl_wait wait, rl_err *e
 /* As rl_filesystem_check. Creates no file. */
 rl_status rl_journal_file_check(const rl_journal_file *journal, rl_err *err);
 
-/* Adds all runs of a batch, or none; without runs it only waits for SQLite's lock. Syncs to the disk for RL_DISK and RL_SERVER. */
+/* Adds all runs of a batch, or none; without runs it only waits for SQLite's lock. Syncs
+ * to the disk for RL_DISK and RL_SERVER. */
 rl_status rl_journal_file_append(rl_journal_file *journal, const rl_batch *batch,
                                  rl_err *err);
 
@@ -90,6 +91,11 @@ rl_status rl_journal_file_read(rl_journal_file *journal, int64_t after,
 rl_status rl_journal_file_finish(rl_journal_file *journal,
                                  const rl_journal_file_batch *batch, const char *owner,
                                  int64_t until, bool *held, rl_err *err);
+
+/* Marks a run of the batch as rejected, for a reason (copied): rl_journal_file_finish
+ * moves it to journal_rejected. */
+rl_status rl_journal_file_batch_reject(rl_journal_file_batch *batch, size_t at,
+                                       const rl_err *reason, rl_err *err);
 
 /* Frees the runs and reasons, not the struct. */
 void rl_journal_file_batch_free(rl_journal_file_batch *batch);

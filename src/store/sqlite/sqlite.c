@@ -72,8 +72,8 @@ static rl_status sqlite_write(rl_store *store, const rl_batch *batch, rl_err *er
 {
     writing self = {(const sqlite_store *)store, batch};
 
-    return rl_sqlite_file_write(file_of(store), batch->durability >= RL_DISK,
-                                batch->may_wait, write_batch, &self, err);
+    return rl_sqlite_file_write(file_of(store), batch->durability >= RL_DISK, batch->wait,
+                                write_batch, &self, err);
 }
 
 static void add_cell(rl_rows *rows, sqlite3_stmt *stmt, int index, rl_kind kind)

@@ -433,8 +433,9 @@ static rl_status try_write(rl_sqlite_file *file, write_task *task, rl_err *err)
     return status;
 }
 
-/* A long wait for SQLite's lock is a series of brief ones, so that no thread has the write
- * lock meanwhile: those that wait briefly learn whether it is SQLite's that is not free. */
+/* A long wait for SQLite's lock is a series of brief ones, so that no thread has the
+ * write lock meanwhile: those that wait briefly learn whether it is SQLite's that is not
+ * free. */
 rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, rl_wait wait,
                                rl_sqlite_work work, void *ctx, rl_err *err)
 {

@@ -7,8 +7,8 @@
 #include "core/run.h"
 #include "store/sqlite/sqlite_conn.h"
 
-/* Stores the parts of a run whose row has been written, in the same transaction, and joins
- * or deletes its node parts. Nothing, if the run has no row. RL_STORE, RL_NOMEM. */
+/* Stores the parts of a run whose row has been written, in the same transaction, and
+ * joins or deletes its node parts. Nothing, if the run has no row. RL_STORE, RL_NOMEM. */
 rl_status rl_sqlite_parts_write(rl_sqlite_conn *conn, const rl_run *run, rl_err *err);
 
 #endif

@@ -143,8 +143,8 @@ static bool has_conflict(const rl_sqlite_conn *conn, const rl_run *run, rl_statu
                                                         SQLITE_CONSTRAINT_PRIMARYKEY);
 }
 
-/* Whether a run of the batch has parts that go into run_parts. The journal has them in its
- * rows. */
+/* Whether a run of the batch has parts that go into run_parts. The journal has them in
+ * its rows. */
 static bool writes_parts(const char *sql, const rl_batch *batch)
 {
     bool any = false;

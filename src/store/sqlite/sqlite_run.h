@@ -17,8 +17,9 @@ typedef struct rl_sqlite_hook {
 } rl_sqlite_hook;
 
 /* Binds a run to a statement whose parameters are the columns of rl_column, is_own, and
- * in the journal wide_numbers, parts and parts_use. `now` is the updated_at, microseconds since 1970. The
- * statement borrows the run's texts until it is stepped. False if there is no memory. */
+ * in the journal wide_numbers, parts and parts_use. `now` is the updated_at, microseconds
+ * since 1970. The statement borrows the run's texts until it is stepped. False if there
+ * is no memory. */
 bool rl_sqlite_bind_run(sqlite3_stmt *stmt, const rl_run *run, int64_t now);
 
 /* Inserts the runs of a batch (or none), in one transaction, with a statement for
