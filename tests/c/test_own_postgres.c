@@ -31,39 +31,6 @@ PGresult *__wrap_PQgetResult(PGconn *pg)
     return result;
 }
 
-static const atomic_bool never;
-
-/* The first cell of a statement's result, "" for none. Valid until the next call. */
-static const char *server_text(const char *sql)
-{
-    static char text[200];
-    PGresult *result = PQexec(watcher, sql);
-
-    if (PQresultStatus(result) == PGRES_FATAL_ERROR) {
-        snprintf(text, sizeof text, "%s", PQresultErrorMessage(result));
-    } else {
-        snprintf(text, sizeof text, "%s",
-                 PQntuples(result) > 0 ? PQgetvalue(result, 0, 0) : "");
-    }
-    PQclear(result);
-    return text;
-}
-
-static rl_store *connect_store(void)
-{
-    rl_postgres_options options = {.dsn = getenv("TEST_DSN"),
-                                   .timeout_ns = UINT64_C(20000000000),
-                                   .pool = 1,
-                                   .stop = &never};
-    rl_store *store = NULL;
-    rl_err err = {.code = RL_OK};
-
-    help_need(rl_postgres_new(&options, postgres_migrations(), &store, &err) == RL_OK &&
-                  store->ops->prepare(store, &err) == RL_OK,
-              err.text);
-    return store;
-}
-
 /* A store on a database without runs. */
 static rl_store *open_server(void)
 {

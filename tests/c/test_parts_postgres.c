@@ -7,36 +7,18 @@
 #include "parts_cases.h"
 #include "server_help.h"
 
-static const atomic_bool never;
-
+/* What parts_cases.h asks for. */
 static const char *sql_of(const char *sql)
 {
-    static char cell[200];
-    PGresult *result = PQexec(watcher, sql);
-
-    if (PQresultStatus(result) == PGRES_FATAL_ERROR) {
-        snprintf(cell, sizeof cell, "%s", PQresultErrorMessage(result));
-    } else {
-        snprintf(cell, sizeof cell, "%s",
-                 PQntuples(result) > 0 ? PQgetvalue(result, 0, 0) : "");
-    }
-    PQclear(result);
-    return cell;
+    return server_text(sql);
 }
 
 static rl_store *make_empty_store(void)
 {
-    rl_postgres_options options = {.dsn = getenv("TEST_DSN"),
-                                   .timeout_ns = UINT64_C(20000000000),
-                                   .pool = 1,
-                                   .stop = &never};
-    rl_store *store = NULL;
-    rl_err err = {.code = RL_OK};
+    rl_store *store;
 
     connect_watcher();
-    help_need(rl_postgres_new(&options, postgres_migrations(), &store, &err) == RL_OK &&
-                  store->ops->prepare(store, &err) == RL_OK,
-              err.text);
+    store = connect_store();
     CHECK_STR(sql_of("TRUNCATE workflow_runs"), "");
     CHECK_STR(sql_of(COUNT_PARTS), "0");
     return store;
