@@ -1,0 +1,46 @@
+"""Print the completion script of a shell.
+
+bash:  eval "$(runlog completion bash)"
+zsh:   eval "$(runlog completion zsh)"
+fish:  runlog completion fish | source
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from runlog.cli.errors import DONE
+from runlog.cli.history import History
+from runlog.cli.output import Out
+
+_BASH = """\
+_runlog() {
+    local IFS=$'\\n'
+    COMPREPLY=($(runlog complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+}
+complete -o default -F _runlog runlog"""
+_ZSH = """\
+_runlog() {
+    local -a found
+    found=("${(@f)$(runlog complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    compadd -- "${(@)found:#}"
+}
+compdef _runlog runlog"""
+_FISH = """\
+function __runlog
+    set -l words (commandline -opc) (commandline -ct)
+    runlog complete -- $words[2..-1] 2>/dev/null
+end
+complete -c runlog -f -a '(__runlog)'"""
+SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of completion."""
+    parser.add_argument("shell", choices=tuple(SCRIPTS))
+
+
+def run(args: Namespace, history: History, out: Out) -> int:  # noqa: ARG001 - of all
+    """Print the script."""
+    out.line(SCRIPTS[args.shell])
+    return DONE

@@ -1,0 +1,142 @@
+"""Compare two runs node by node. Exit with 0 if they are the same, 1 if they differ.
+
+Status, errors, inputs and outputs count. Times and tokens are shown and do not count.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from runlog.cli import options
+from runlog.cli.errors import DONE, FAULT
+from runlog.cli.history import History
+from runlog.cli.names import find_run
+from runlog.cli.output import Field, Out, write_rows
+from runlog.cli.text import cut, safe
+from runlog.views.difference import (
+    ABSENT,
+    Difference,
+    Pair,
+    Value,
+    difference,
+    same_until,
+    slower,
+    tokens_of,
+)
+from runlog.views.logs import Log
+from runlog.views.outcome import outcome
+from runlog.views.words import brief, count, duration
+
+
+def _status(log: Log | None) -> str | None:
+    return None if log is None else log.status
+
+
+def _values(pair: Pair) -> list[dict[str, Any]]:
+    return [value._asdict() for value in pair.values]
+
+
+_FIELDS = [
+    Field("node", lambda one: one.node, least=8),
+    Field("parent", lambda one: one.parent, least=6, rank=6),
+    Field("same", lambda one: one.same, lambda one, _: "same" if one.same else "differs"),
+    Field("one", lambda one: _status(one.one), rank=4),
+    Field("other", lambda one: _status(one.other), rank=5),
+    Field("ms_one", lambda one: one.one and one.one.duration_ms, right=True, rank=8),
+    Field(
+        "ms_other", lambda one: one.other and one.other.duration_ms, right=True, rank=9
+    ),
+    Field(
+        "slower_ms",
+        slower,
+        lambda one, _: _signed(slower(one)),
+        right=True,
+        rank=3,
+        title="slower",
+    ),
+    Field("tokens_one", lambda one: tokens_of(one.one), right=True, rank=10),
+    Field("tokens_other", lambda one: tokens_of(one.other), right=True, rank=11),
+    Field("calls_one", lambda one: one.one and len(one.one.calls), right=True, rank=12),
+    Field(
+        "calls_other", lambda one: one.other and len(one.other.calls), right=True, rank=13
+    ),
+    Field("values", _values, lambda one, _: _paths(one), least=10, rank=2),
+]
+_SHOWN = ["node", "same", "one", "other", "slower_ms", "values"]
+_MOST = 40
+_DEFAULT = [field.name for field in _FIELDS]
+
+
+def _signed(ms: float | None) -> str:
+    return "-" if ms is None else f"{'+' if ms > 0 else ''}{duration(ms)}"
+
+
+def _paths(pair: Pair) -> str:
+    return ", ".join(value.path or "(all)" for value in pair.values) or "-"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of diff."""
+    parser.add_argument("one", metavar="RUN")
+    parser.add_argument("other", metavar="RUN")
+    parser.add_argument("-w", "--workflow", metavar="NAME", help="of this workflow")
+    options.add_format(parser)
+
+
+def run(args: Namespace, history: History, out: Out) -> int:
+    """Compare two runs."""
+    if options.asks_for_fields(args, out, _FIELDS):
+        return DONE
+    one = find_run(history, args.one, args.workflow)
+    other = find_run(history, args.other, args.workflow)
+    found = difference(one, other)
+    if args.output == "table" and args.fields is None:
+        _show(out, one, other, found)
+    else:
+        options.write(args, out, _FIELDS, _DEFAULT, found.pairs)
+    return DONE if found.same else FAULT
+
+
+def _show(out: Out, one: Any, other: Any, found: Difference) -> None:
+    for sign, side in (("-", one), ("+", other)):
+        _line(out, f"{sign} {side['run_id']}  {outcome(side)}")
+    if not found.same_inputs:
+        out.line("the inputs differ")
+    if found.same:
+        out.line("the runs are the same")
+    elif found.first is not None:
+        first, before = found.pairs[found.first], same_until(found)
+        if before is not None:
+            _line(out, f"the same until {before}")
+        _line(out, f"first difference: {first.node}")
+        for value in first.values:
+            _show_value(out, value)
+    if found.first is None:
+        for value in found.values:
+            _show_value(out, value)
+    if found.pairs:
+        out.line()
+        _show_pairs(out, found.pairs)
+
+
+def _show_pairs(out: Out, pairs: tuple[Pair, ...]) -> None:
+    """Show all pairs; of many, a terminal gets those that differ."""
+    fields = [field for field in _FIELDS if field.name in _SHOWN]
+    if not out.is_terminal or len(pairs) <= _MOST:
+        write_rows(out, "table", fields, pairs)
+        return
+    write_rows(out, "table", fields, [pair for pair in pairs if not pair.same][:_MOST])
+    same = sum(pair.same for pair in pairs)
+    out.line(f"{same} of {count(len(pairs), 'node')} are the same")
+
+
+def _show_value(out: Out, value: Value) -> None:
+    _line(out, f"  {value.path or '(all)'}")
+    for sign, side in (("-", value.one), ("+", value.other)):
+        if side != ABSENT:
+            _line(out, f"    {sign} {brief(side, 500)}")
+
+
+def _line(out: Out, text: str) -> None:
+    out.line(safe(text) if out.width is None else cut(safe(text), out.width))

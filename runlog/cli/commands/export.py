@@ -1,0 +1,180 @@
+"""Write runs as lines of JSON, newest first, with all that is recorded of them.
+
+The cursor with which to go on is on stderr. RUN --format chrome writes the trace of one
+run, for Perfetto or chrome://tracing; --otlp URL sends runs to a receiver of traces.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+from runlog.cli import jsonl, options
+from runlog.cli.errors import DONE, FAULT, CommandError, WrongUsageError
+from runlog.cli.history import History
+from runlog.cli.output import Out
+from runlog.cli.progress import Progress
+from runlog.cli.stopping import Stopping
+
+FORMATS = ("jsonl", "parquet", "chrome")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of export."""
+    parser.add_argument("run_name", metavar="RUN", nargs="?", help="only this run")
+    options.add_filters(parser)
+    parser.add_argument(
+        "-n", "--limit", type=options.at_least(0), default=0, help="how many; 0 for all"
+    )
+    parser.add_argument("--after", metavar="CURSOR", help="go on after this cursor")
+    parser.add_argument("-o", "--format", choices=FORMATS, default="jsonl")
+    parser.add_argument(
+        "--to", metavar="FILE", help="write this file; with --after, append to it"
+    )
+    parser.add_argument(
+        "--otlp", metavar="URL", help="send spans there, such as http://localhost:4318"
+    )
+    parser.add_argument(
+        "--header",
+        metavar="'NAME: VALUE'",
+        action="append",
+        default=[],
+        help="for --otlp, besides OTEL_EXPORTER_OTLP_HEADERS",
+    )
+
+
+def run(args: Namespace, history: History, out: Out) -> int:
+    """Export runs."""
+    _check(args)
+    if args.otlp is not None:
+        return _send(args, history, out)
+    if args.format == "chrome":
+        return _write_trace(args, history, out)
+    if args.format == "parquet":
+        from runlog.cli.parquet import writer
+
+        write = writer()
+        chosen = Chosen(args, history)
+        with Stopping() as stopping:
+            write(chosen.until(stopping), args.to)
+        return chosen.end(stopping, out)
+    chosen = Chosen(args, history)
+    mode = "w" if args.after is None else "a"
+    with nullcontext(out) if args.to is None else _open(args.to, mode) as file:
+        with Stopping() as stopping:
+            for one in chosen.until(stopping):
+                for piece in jsonl.encode(one):
+                    file.write(piece)
+                file.write("\n")
+        file.flush()
+    return chosen.end(stopping, out)
+
+
+def _check(args: Namespace) -> None:
+    """Refuse arguments that do not go together.
+
+    Raises:
+        WrongUsageError: there are some.
+    """
+    if args.header and args.otlp is None:
+        raise WrongUsageError("--header needs --otlp URL")
+    if args.otlp is not None and (args.format != "jsonl" or args.to is not None):
+        raise WrongUsageError("--otlp writes no file: leave --format and --to out")
+    if args.format == "chrome" and args.run_name is None:
+        raise WrongUsageError("--format chrome writes one run: name it, or write -")
+    if args.format == "parquet" and args.to is None:
+        raise WrongUsageError("--format parquet needs --to FILE")
+    if args.run_name is not None and args.after is not None:
+        raise WrongUsageError("--after is for many runs, and RUN is one")
+
+
+class Chosen:
+    """The runs that the arguments choose, newest first, and the cursor after the last."""
+
+    def __init__(self, args: Namespace, history: History) -> None:
+        self._args = args
+        self._history = history
+        self._filters = options.filters_of(args, history)
+        self.cursor: str | None = args.after
+        """The cursor after the last run that was taken."""
+        self.number = 0
+
+    def until(self, stopping: Stopping) -> Iterator[Any]:
+        """Yield the runs, until Ctrl-C."""
+        with Progress("runs exported") as progress:
+            for one in self._found():
+                yield one
+                self.cursor = jsonl.cursor_of(one) or self.cursor
+                self.number += 1
+                progress.add()
+                if stopping.asked:
+                    return
+
+    def _found(self) -> Iterator[Any]:
+        args = self._args
+        if args.run_name is None:
+            most = args.limit or None
+            yield from self._history.whole(most, args.after, **self._filters)
+            return
+        from runlog.cli.names import find_run
+
+        yield find_run(self._history, args.run_name, args.workflow)
+
+    def end(self, stopping: Stopping, out: Out) -> int:
+        """Say how many there were and where to go on; return the exit code.
+
+        Raises:
+            WrongUsageError: there was no run, as a filter names what does not exist.
+            KeyboardInterrupt: Ctrl-C ended it.
+        """
+        out.flush()
+        if self._args.run_name is None:
+            if self.cursor is None:
+                options.check_names(self._history, self._filters)
+                out.note("no runs")
+            else:
+                out.note(f"{self.number:,} runs; go on with --after {self.cursor}")
+        if stopping.asked:
+            raise KeyboardInterrupt
+        return DONE
+
+
+def _open(name: str, mode: str) -> Any:
+    try:
+        return open(name, mode, encoding="ascii")
+    except OSError as error:
+        raise WrongUsageError(f"{name} can't be written: {error.strerror}") from None
+
+
+def _write_trace(args: Namespace, history: History, out: Out) -> int:
+    from runlog.cli.names import find_run
+    from runlog.views.trace import trace_of
+
+    text = jsonl.text_of(trace_of(find_run(history, args.run_name, args.workflow)))
+    with nullcontext(out) if args.to is None else _open(args.to, "w") as file:
+        file.write(text + "\n")
+    return DONE
+
+
+def _send(args: Namespace, history: History, out: Out) -> int:
+    from runlog.cli.otlp import Sender, address, headers
+
+    sender = Sender(address(args.otlp), headers(args.header))
+    chosen = Chosen(args, history)
+    try:
+        with Stopping() as stopping:
+            for one in chosen.until(stopping):
+                sender.add(one, jsonl.cursor_of(one))
+            sender.finish()
+    except (CommandError, KeyboardInterrupt):
+        if sender.cursor is not None:
+            out.note(f"{sender.sent:,} spans; go on with --after {sender.cursor}")
+        raise
+    code = chosen.end(stopping, out)
+    if sender.rejected:
+        why = f": {sender.said}" if sender.said else ""
+        out.note(f"the receiver rejected {sender.rejected:,} spans{why}")
+        return FAULT
+    return code

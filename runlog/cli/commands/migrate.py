@@ -1,0 +1,78 @@
+"""Show which migrations a history has, or apply those that it lacks.
+
+status lists them all, plan those that apply would run. apply also makes a new history.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from runlog.cli import options, places
+from runlog.cli.errors import DONE, FAULT, AwayError
+from runlog.cli.history import History
+from runlog.cli.output import Field, Out
+from runlog.views.words import count
+
+_FIELDS = [
+    Field("number", lambda one: one["number"], right=True),
+    Field("name", lambda one: one["name"], least=10),
+    Field("state", lambda one: one["state"]),
+]
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of migrate."""
+    parser.add_argument(
+        "what", choices=("status", "plan", "apply"), nargs="?", default="status"
+    )
+    options.add_format(parser)
+
+
+def run(args: Namespace, history: History, out: Out) -> int:
+    """Show or apply migrations."""
+    if options.asks_for_fields(args, out, _FIELDS):
+        return DONE
+    rows = _states(history, args.what == "apply")
+    bad = [row for row in rows if row["state"] in ("changed", "newer")]
+    waiting = [row for row in rows if row["state"] == "pending"]
+    if args.what == "apply" and waiting and not bad:
+        history.open(create=True).list_runs(limit=1)
+        rows = _states(history, False)
+        out.note(f"applied {count(len(waiting), 'migration')} to {history.place.shown()}")
+    if args.what != "status":
+        rows = [
+            row for row in rows if row["number"] in {one["number"] for one in waiting}
+        ]
+        if not waiting:
+            out.note("nothing to apply")
+    options.write(args, out, _FIELDS, ["number", "name", "state"], rows)
+    for row in bad:
+        fix = {
+            "newer": "this history was made by a newer runlog: update runlog",
+            "changed": "its file has changed since it was applied: restore the file",
+        }[row["state"]]
+        out.note(f"migration {row['number']}: {fix}")
+    return FAULT if bad else DONE
+
+
+def _states(history: History, create: bool) -> list[dict[str, Any]]:
+    place = history.place
+    try:
+        there = dict(places.applied(place) or [])
+    except AwayError:
+        if not create or place.dsn is not None or places.is_there(place.path):
+            raise
+        there = {}
+    rows = []
+    for number, name, checksum in places.known(place.kind):
+        state = "pending" if number not in there else "applied"
+        if there.get(number, checksum) != checksum:
+            state = "changed"
+        rows.append({"number": number, "name": name, "state": state})
+    rows += [
+        {"number": number, "name": "?", "state": "newer"}
+        for number in sorted(there)
+        if number > len(rows)
+    ]
+    return rows

@@ -1,0 +1,103 @@
+"""Find runs by their words, the newest first, or by meaning, the closest first.
+
+All words must occur. A "phrase" in quotes stands as it is; begin* finds what begins so.
+By meaning, OPENAI_KEY is required.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from runlog.cli import options
+from runlog.cli.commands.list import fields_of
+from runlog.cli.errors import DONE, WrongUsageError
+from runlog.cli.history import History
+from runlog.cli.names import short_ids
+from runlog.cli.output import Field, Out
+from runlog.views.lines import Line, line_of
+
+_BY_WORDS = ["status", "run", "workflow", "where", "text", "when"]
+_BY_MEANING = ["score", "status", "run", "workflow", "at", "duration_ms", "when"]
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of search."""
+    parser.add_argument("words", metavar="WORD", nargs="*", help="words of the runs")
+    parser.add_argument("--meaning", metavar="TEXT", help="what the runs are about")
+    parser.add_argument("-w", "--workflow", metavar="NAME", help="only this workflow")
+    parser.add_argument("-s", "--status", metavar="STATUS", help="only this status")
+    options.add_times(parser, until=False)
+    parser.add_argument("-n", "--limit", type=options.at_least(1), default=10)
+    options.add_format(parser)
+
+
+def run(args: Namespace, history: History, out: Out) -> int:
+    """Find runs."""
+    if options.asks_for_fields(args, out, _fields({})):
+        return DONE
+    if bool(args.words) == bool(args.meaning):
+        raise WrongUsageError(
+            "what for? runlog search WORD ..., or runlog search --meaning TEXT"
+        )
+    filters = options.filters_of(args, history)
+    history.close()  # it was opened without the embedding server
+    words = False if args.meaning else None  # None: as RUNLOG_WORDS says
+    recorder = history.open(search=bool(args.meaning), words=words)
+    hits = recorder.search_runs(
+        args.meaning or " ".join(args.words),
+        by="meaning" if args.meaning else "words",
+        limit=min(args.limit, 1000),
+        **filters,
+    )
+    rows = [(hit, line_of(hit, history.run(hit))) for hit in hits]
+    ids = short_ids([line.run_id for _, line in rows]) if out.is_terminal else {}
+    usual = _BY_MEANING if args.meaning else _BY_WORDS
+    if not options.write(args, out, _fields(ids), usual, rows):
+        out.note("no runs")
+    if not getattr(hits, "complete", True):
+        out.note(f"{hits.waiting} runs are not indexed yet, so there may be more")
+    return DONE
+
+
+def _fields(ids: dict[str, str]) -> list[Field]:
+    return [
+        Field(
+            "score",
+            lambda row: row[0].get("score"),
+            lambda row, _: "-" if "score" not in row[0] else f"{row[0]['score']:.3f}",
+            right=True,
+        ),
+        Field("where", lambda row: _where(row[0])),
+        Field("text", lambda row: _text(row[0])),
+        *map(_of_line, fields_of(ids)),
+    ]
+
+
+def _where(hit: Any) -> str | None:
+    """The node and the member that the first hit of the words is in."""
+    for snippet in hit.get("snippets", ()):
+        node = snippet["node"]
+        return f"{node}: {snippet['field']}" if node else str(snippet["field"])
+    return None
+
+
+def _text(hit: Any) -> str | None:
+    for snippet in hit.get("snippets", ()):
+        return " ".join(snippet["text"].split())
+    return None
+
+
+def _of_line(field: Field) -> Field:
+    """The field of a line, for rows that are a hit and a line."""
+    show, status = field.show, field.status
+
+    def shown(row: tuple[Any, Line], out: Out) -> str:
+        value = field.value(row[1]) if show is None else show(row[1], out)
+        return "-" if value is None else str(value)
+
+    return field._replace(
+        value=lambda row: field.value(row[1]),
+        show=shown,
+        status=None if status is None else lambda row: status(row[1]),
+    )

@@ -1,0 +1,190 @@
+"""Show a run: its outcome, what failed, and its nodes.
+
+RUN is an id, a unique beginning of one, - (the newest, the default), @failed (the newest
+that failed) or @failed~2 (the second before that).
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from runlog.cli import options
+from runlog.cli.errors import DONE, FAULT, WrongUsageError
+from runlog.cli.history import History
+from runlog.cli.names import find_run, nearest
+from runlog.cli.nodes import call_lines, tree_lines
+from runlog.cli.output import Out, to_json
+from runlog.cli.text import cut, safe, safe_lines, wrap
+from runlog.views.changes import changes, state_after
+from runlog.views.lines import total_tokens
+from runlog.views.logs import Log, began, fact, read_logs
+from runlog.views.money import cost_of
+from runlog.views.outcome import decisive, outcome, question
+from runlog.views.traceback import own_frames
+from runlog.views.words import brief, count
+
+_LINES = 40
+_BAD = ("failed", "lost", "cancelled")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of show."""
+    parser.add_argument("name", metavar="RUN", nargs="?", default="-")
+    parser.add_argument("-w", "--workflow", metavar="NAME", help="of this workflow")
+    parser.add_argument("--node", metavar="NODE", help="this node alone, with its values")
+    parser.add_argument("--calls", action="store_true", help="the calls of each node")
+    parser.add_argument("--full", action="store_true", help="every node, values uncut")
+    parser.add_argument("--state", metavar="NODE", help="the state before and after")
+    parser.add_argument("--traceback", action="store_true", help="with library frames")
+    options.add_format(parser, fields=False, formats=("table", "json", "md"))
+    parser.add_argument(
+        "--md",
+        dest="output",
+        action="store_const",
+        const="md",
+        help="-o md: Markdown, for a coding agent",
+    )
+    parser.add_argument(
+        "--budget",
+        type=options.at_least(100),
+        default=4000,
+        metavar="TOKENS",
+        help="the length of --md",
+    )
+    parser.add_argument(
+        "--exit-status", action="store_true", help="exit with 1 if the run failed"
+    )
+
+
+def run(args: Namespace, history: History, out: Out) -> int:
+    """Show a run."""
+    found = find_run(history, args.name, args.workflow)
+    logs = read_logs(found)
+    if args.output == "json":
+        out.line(to_json({"outcome": outcome(found, logs), **found}, 2))
+    elif args.output == "md":
+        from runlog.cli.markdown import run_as_markdown
+
+        for line in run_as_markdown(found, logs, args.budget):
+            out.line(line)
+    elif args.state is not None:
+        _show_state(out, found, logs, args)
+    elif args.node is not None:
+        for log in _named(logs, args.node):
+            _show_node(out, found, logs, log, args)
+    else:
+        _show_run(out, found, logs, args)
+    return FAULT if args.exit_status and found["status"] in _BAD else DONE
+
+
+def _named(logs: list[Log], name: str) -> list[Log]:
+    found = [log for log in logs if log.node == name]
+    if not found:
+        near = nearest(name, {log.node for log in logs})
+        raise WrongUsageError(f"the run has no node {name!r}{near}")
+    return found
+
+
+def _show_run(out: Out, run: Any, logs: list[Log], args: Namespace) -> None:
+    _paragraph(out, outcome(run, logs), str(run["status"]))
+    for line in wrap(safe("  ".join(_facts(out, run))), out.width or 10_000):
+        out.line(out.style(line, "dim"))
+    log = decisive(run, logs)
+    if log is not None and run["status"] in _BAD:
+        _show_culprit(out, log, args.traceback)
+    if run.get("error_traceback"):
+        _show_traceback(out, run["error_traceback"], args.traceback)
+    if run["status"] == "interrupted" and (asked := question(run)) is not None:
+        out.line()
+        _show_value(out, "asks", asked, args.full)
+    if logs:
+        out.line()
+        for line in tree_lines(out, run, logs, args.calls, args.full):
+            out.line(line)
+    out.line()
+    _show_value(out, "inputs", run.get("inputs"), args.full)
+    _show_value(out, "outputs", run.get("outputs"), args.full)
+
+
+def _facts(out: Out, run: Any) -> list[str]:
+    facts = [str(run["wpk_id"]), f"run {run['run_id']}", out.when(began(run))]
+    if run.get("thread_id"):
+        facts.append(f"thread {run['thread_id']}")
+    if tokens := total_tokens(run):
+        facts.append(count(tokens, "token"))
+        if (price := cost_of(run)) is not None:
+            facts.append(f"cost {price}")
+    if fact(run, "resumed") is True:
+        facts.append("resumed")
+    return facts
+
+
+def _paragraph(out: Out, text: str, status: str) -> None:
+    for line in wrap(safe(text), out.width or 10_000):
+        out.line(out.style(line, status))
+
+
+def _show_culprit(out: Out, log: Log, libraries: bool) -> None:
+    out.line()
+    where = f"{log.node}, step {log.step}" if log.step is not None else log.node
+    within = f", within {log.parent}" if log.parent else ""
+    tries = f", try {log.attempt}" if log.attempt > 1 else ""
+    out.line(out.style(safe(f"{where}{within}{tries}"), "bold"))
+    if log.error_traceback:
+        _show_traceback(out, log.error_traceback, libraries)
+
+
+def _show_traceback(out: Out, text: str, libraries: bool) -> None:
+    lines = text.split("\n") if libraries else own_frames(text)
+    for line in lines:
+        for one in safe_lines(line):
+            out.line("  " + (one if out.width is None else cut(one, out.width - 2)))
+
+
+def _show_value(out: Out, title: str, value: Any, whole: bool) -> None:
+    if value is None:
+        return
+    label = out.style(title, "bold")
+    if not whole and out.is_terminal:
+        room = max(10, (out.width or 80) - len(title) - 2)
+        out.line(f"{label}  {cut(safe(brief(value, 500)), room)}")
+        return
+    text = value if isinstance(value, str) else to_json(value, 2)
+    out.line(f"{label}")
+    for line in safe_lines(text):
+        out.line(f"  {line}")
+
+
+def _show_node(out: Out, run: Any, logs: list[Log], log: Log, args: Namespace) -> None:
+    for line in tree_lines(out, run, [log._replace(place=0, parent=None)], False, True):
+        out.line(line)
+    if log.error_type or log.error_text:
+        _paragraph(out, f"{log.error_type}: {log.error_text}", log.status)
+    if log.error_traceback:
+        _show_traceback(out, log.error_traceback, args.traceback)
+    for change in changes(run, log.place, logs):
+        text = f"{change.kind} {change.key}: {brief(change.after)}"
+        out.line("  " + cut(safe(text), (out.width or 10_000) - 2))
+    _show_value(out, "inputs", log.inputs, args.full)
+    _show_value(out, "outputs", log.outputs, args.full)
+    for call in log.calls:
+        for line in call_lines(out, call, "  "):
+            out.line(line)
+    for event in log.events:
+        out.line(safe(f"  event {event.get('name')}: {brief(event.get('data'))}"))
+    out.line()
+
+
+def _show_state(out: Out, run: Any, logs: list[Log], args: Namespace) -> None:
+    for log in _named(logs, args.state):
+        tries = f", try {log.attempt}" if log.attempt > 1 else ""
+        out.line(out.style(safe(f"{log.node}, step {log.step}{tries}"), "bold"))
+        before, after = log.inputs, state_after(run, log.place, logs)
+        _show_value(out, "before", before, args.full)
+        _show_value(out, "after", after, args.full)
+        for change in changes(run, log.place, logs):
+            was = "" if change.before is None else f"{brief(change.before, 60)} → "
+            text = f"{change.kind} {change.key}: {was}{brief(change.after, 60)}"
+            out.line("  " + cut(safe(text), (out.width or 10_000) - 2))
+        out.line()

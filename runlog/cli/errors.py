@@ -1,0 +1,45 @@
+"""What ends a command early, with the exit code that it means."""
+
+from __future__ import annotations
+
+DONE, FAULT, WRONG, AWAY, STOPPED = 0, 1, 2, 3, 130
+"""The exit codes: done, a fault, wrong usage or an unknown name, the store is out of
+reach, Ctrl-C."""
+
+
+class CommandError(Exception):
+    """Ends the command with one line on stderr, or several that list what there is."""
+
+    code = FAULT
+
+
+class WrongUsageError(CommandError):
+    """An argument is wrong, or names what does not exist."""
+
+    code = WRONG
+
+
+class AwayError(CommandError):
+    """The store is out of reach, or holds no history."""
+
+    code = AWAY
+
+
+def describe(error: BaseException) -> tuple[int, str]:
+    """Return the exit code and the message for an exception.
+
+    Args:
+        error: any exception but those that end the process.
+    """
+    import runlog
+
+    said = " ".join(str(error).split())
+    if isinstance(error, CommandError):
+        return error.code, str(error)
+    if isinstance(error, (runlog.ValidationError, runlog.ConfigError)):
+        return WRONG, said
+    if isinstance(error, (runlog.StoreError, runlog.ServiceError)):
+        return AWAY, said
+    if isinstance(error, MemoryError):
+        return FAULT, said or "out of memory"
+    return FAULT, f"{type(error).__name__}: {said}"

@@ -1,0 +1,116 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from typing import Any
+
+from runlog.cli.errors import WrongUsageError
+from runlog.cli.history import History
+from runlog.cli.names import STATUSES, find_run, nearest
+from runlog.cli.output import FORMATS, Field, Out, write_rows
+from runlog.cli.output import choose as choose_fields
+from runlog.cli.times import parse_time
+
+
+def at_least(least: int) -> Any:
+    """A type of argparse: whole numbers from so many on."""
+
+    def whole(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ArgumentTypeError(f"{text!r} is no whole number") from None
+        if not least <= number < 2**31:
+            raise ArgumentTypeError(f"must be at least {least}, not {text}")
+        return number
+
+    return whole
+
+
+def add_format(
+    parser: ArgumentParser, fields: bool = True, formats: tuple[str, ...] = FORMATS
+) -> None:
+    """Add -o and --json, and --fields."""
+    parser.add_argument(
+        "-o", "--output", choices=formats, default="table", help="the format"
+    )
+    name = "json" if "json" in formats else "jsonl"
+    parser.add_argument(
+        "--json", dest="output", action="store_const", const=name, help=f"-o {name}"
+    )
+    if fields:
+        parser.add_argument("--fields", metavar="A,B", help="which fields; ? lists them")
+
+
+def add_filters(parser: ArgumentParser) -> None:
+    """Add --workflow, --status, --thread, --since and --until."""
+    parser.add_argument("-w", "--workflow", metavar="NAME", help="only this workflow")
+    parser.add_argument(
+        "-s", "--status", metavar="STATUS", help=f"only {', '.join(STATUSES)}, or yours"
+    )
+    parser.add_argument("--thread", metavar="ID", help="only this thread")
+    add_times(parser)
+
+
+def add_times(parser: ArgumentParser, until: bool = True) -> None:
+    """Add --since, and --until."""
+    parser.add_argument(
+        "--since", metavar="TIME", help="only runs from then on: 2h, 3d, ISO or a run"
+    )
+    if until:
+        parser.add_argument("--until", metavar="TIME", help="only runs before that")
+
+
+def filters_of(args: Namespace, history: History) -> dict[str, Any]:
+    """Return the filters of `list_runs` that the arguments give."""
+
+    def run_time(name: str) -> Any:
+        return find_run(history, name)["created_at"]
+
+    until = getattr(args, "until", None)
+    found = {
+        "wpk_id": args.workflow,
+        "status": getattr(args, "status", None),
+        "thread_id": getattr(args, "thread", None),
+        "since": args.since and parse_time(args.since, run_time),
+        "until": until and parse_time(until, run_time),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def check_names(history: History, filters: dict[str, Any]) -> None:
+    """Make sure that a workflow and a status exist, for a list that is empty.
+
+    Raises:
+        WrongUsageError: there is no such workflow or status; the nearest is offered.
+    """
+    workflow, status = filters.get("wpk_id"), filters.get("status")
+    if workflow is not None and not history.page(1, wpk_id=workflow).runs:
+        names = {row["wpk_id"] for row in history.rows(2000)}
+        if names:
+            raise WrongUsageError(
+                f"there is no workflow {workflow!r}{nearest(workflow, names)}"
+            )
+    if status is None or status in STATUSES or history.page(1, status=status).runs:
+        return
+    near = nearest(status, STATUSES)
+    if near:
+        raise WrongUsageError(f"there is no run with status {status!r}{near}")
+
+
+def write(
+    args: Namespace, out: Out, fields: list[Field], default: list[str], rows: Any
+) -> int:
+    """Write rows in the format that was asked for; return their number."""
+    return write_rows(out, args.output, choose_fields(fields, args.fields, default), rows)
+
+
+def asks_for_fields(args: Namespace, out: Out, fields: list[Field]) -> bool:
+    """Whether --fields ? was given: then the fields are listed. Unknown ones raise."""
+    if args.fields != "?":
+        choose_fields(fields, args.fields, [])
+        return False
+    for field in fields:
+        out.line(field.name)
+    return True

@@ -1,0 +1,172 @@
+"""Where the history is, and what is there, found out without changing anything.
+
+A recorder creates what is missing at its first use, so a command that reads looks first.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from runlog.cli.errors import AwayError
+
+_MAGIC = b"SQLite format 3\0"
+_SECONDS = 5.0
+_APPLIED = "SELECT number, checksum FROM runlog_migrations ORDER BY number"
+
+
+class Place(NamedTuple):
+    """A SQLite file, or a PostgreSQL database with a journal."""
+
+    path: str
+    """The SQLite file; with PostgreSQL the journal."""
+    dsn: str | None
+    chosen: str
+    """What named it: a variable, an option, or "default"."""
+
+    @property
+    def kind(self) -> str:
+        """Either "sqlite" or "postgres"."""
+        return "sqlite" if self.dsn is None else "postgres"
+
+    def shown(self) -> str:
+        """The place as text, without credentials."""
+        if self.dsn is None:
+            return self.path
+        from runlog import StoreError, _runlog
+
+        try:
+            return _runlog.describe_dsn(self.dsn)
+        except StoreError:
+            return "PostgreSQL (POSTGRES_DSN can't be parsed)"
+
+
+def find(db: str | None = None) -> Place:
+    """Return the place that an option or the environment names.
+
+    Args:
+        db: path of a SQLite file, or a URI of PostgreSQL.
+    """
+    path = os.environ.get("RUNLOG_SQLITE_PATH") or "test_runs.db"
+    chosen = "RUNLOG_SQLITE_PATH" if os.environ.get("RUNLOG_SQLITE_PATH") else "default"
+    if db is not None and db.startswith(("postgres://", "postgresql://")):
+        return Place(_full(path), db, "--db")
+    if db is not None:
+        return Place(_full(db), None, "--db")
+    dsn = os.environ.get("POSTGRES_DSN") or None
+    return Place(_full(path), dsn, chosen if dsn is None else "POSTGRES_DSN")
+
+
+def _full(path: str) -> str:
+    if path == "~" or path.startswith("~/"):
+        path = os.path.expanduser(path)
+    return os.path.realpath(path)
+
+
+def applied(place: Place) -> list[tuple[int, str]] | None:
+    """Return the migrations that a history has, as (number, checksum).
+
+    Returns:
+        The migrations; None if there is a database without a history.
+
+    Raises:
+        AwayError: there is nothing, or it is out of reach.
+    """
+    if place.dsn is not None:
+        found = look(place.dsn)["migrations"]
+        return None if found is None else [(number, sum_) for number, sum_ in found]
+    return _applied_in_file(place.path)
+
+
+def look(dsn: str) -> dict[str, Any]:
+    """Return what a PostgreSQL database is: see look_at_postgres in _runlog.pyi.
+
+    Raises:
+        AwayError: it is out of reach.
+    """
+    import json
+
+    from runlog import StoreError, _runlog
+
+    try:
+        found: dict[str, Any] = json.loads(_runlog.look_at_postgres(dsn, _SECONDS))
+    except StoreError as error:
+        raise AwayError(" ".join(str(error).split())) from None
+    return found
+
+
+def _applied_in_file(path: str) -> list[tuple[int, str]] | None:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(len(_MAGIC))
+    except FileNotFoundError:
+        raise AwayError(f"there is no history at {path}") from None
+    except OSError as error:
+        raise AwayError(f"{path} can't be read: {error.strerror}") from None
+    if not head:
+        return None
+    if head != _MAGIC:
+        raise AwayError(f"{path} is no history: it is no SQLite file")
+    # Reading the WAL may create a -shm, so it is read only if there is something in it.
+    ways = ["immutable=1"]
+    with suppress(OSError):
+        if os.stat(f"{path}-wal").st_size:
+            ways.insert(0, "mode=ro")
+    return next(filter(None, (_read_file(path, way) for way in ways)), None)
+
+
+def _read_file(path: str, how: str) -> list[tuple[int, str]] | None:
+    import sqlite3
+
+    quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    try:
+        connection = sqlite3.connect(f"file:{quoted}?{how}", uri=True)
+        try:
+            return connection.execute(_APPLIED).fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return None
+
+
+def known(kind: str) -> list[tuple[int, str, str]]:
+    """Return the migrations of this version: (number, file name, checksum)."""
+    from runlog import migrations
+
+    return [(number, name, sum_) for number, name, _, sum_ in migrations.load(kind)]
+
+
+def check(place: Place) -> None:
+    """Make sure that a history can be read as it is.
+
+    Raises:
+        AwayError: there is none, it is out of reach, or its tables are of another
+            version of runlog.
+    """
+    there = applied(place)
+    shown = place.shown()
+    if not there:
+        what = "has no history yet" if place.dsn else "is no history"
+        raise AwayError(f"{shown} {what}")
+    ours = known(place.kind)
+    newest = there[-1][0]
+    if newest > len(ours):
+        raise AwayError(
+            f"{shown} was made by a newer runlog (migration {newest}; this one knows "
+            f"{len(ours)}): update runlog"
+        )
+    if [sum_ for _, sum_ in there] != [one[2] for one in ours[: len(there)]]:
+        raise AwayError(
+            f"{shown} has other migrations than this runlog: see runlog migrate status"
+        )
+    if newest < len(ours):
+        raise AwayError(
+            f"{shown} is of an older runlog (migration {newest} of {len(ours)}): "
+            "run runlog migrate apply"
+        )
+
+
+def is_there(path: str) -> bool:
+    """Whether there is anything at a path, also what can't be read."""
+    return os.path.lexists(path)

@@ -1,0 +1,87 @@
+"""A request over HTTP that is sent again while the server is busy."""
+
+from __future__ import annotations
+
+import time
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
+from typing import Any, Final
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from runlog.cli.errors import AwayError, CommandError
+
+_SECONDS: Final = 30
+_TRIES: Final = 6
+_LONGEST: Final = 300
+"""Seconds that a server may have us wait."""
+_BUSY: Final = (429, 502, 503, 504)
+_ANSWER: Final = 1 << 20
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """Follows nothing: a redirect would turn the request into another one, and take its
+    headers to another server.
+    """
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def post(url: str, body: bytes, headers: dict[str, str]) -> bytes:
+    """Send a request, and return the answer's body.
+
+    A busy server (429, 502, 503, 504) is asked again after the time in its Retry-After,
+    else after 1 second, 2, 4 and so on.
+
+    Args:
+        url: of http or https.
+        body: the request's.
+        headers: the request's.
+
+    Raises:
+        AwayError: the server was not reached, or stays busy.
+        CommandError: it refused the request. Neither message has the path of the URL or
+            a header.
+    """
+    place = urlsplit(url)
+    shown = f"{place.scheme}://{place.hostname}" + (
+        f":{place.port}" if place.port else ""
+    )
+    opener = build_opener(_NoRedirect)
+    said = ""
+    for number in range(_TRIES):
+        pause: float = min(2**number, 30)
+        request = Request(url, body, headers, method="POST")  # noqa: S310 - see address
+        try:
+            with opener.open(request, timeout=_SECONDS) as answer:
+                return bytes(answer.read(_ANSWER))
+        except HTTPError as error:
+            with error:
+                said = f"{shown} answered {error.code} {error.reason}"
+                if error.code not in _BUSY:
+                    raise CommandError(said) from None
+                pause = _retry_after(error.headers, pause)
+        except (URLError, OSError, HTTPException, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            said = f"{shown} is out of reach: {reason}"
+            if number >= 2:
+                break
+        if pause > _LONGEST:
+            raise AwayError(f"{said}, and asks for {pause:,.0f} seconds")
+        if number < _TRIES - 1:
+            time.sleep(pause)
+    raise AwayError(said)
+
+
+def _retry_after(headers: Message, otherwise: float) -> float:
+    """The seconds that a server asks for."""
+    given = (headers.get("retry-after") or "").strip()
+    if given.isascii() and given.isdigit():
+        return float(given[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(given).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return otherwise

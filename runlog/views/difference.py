@@ -1,0 +1,177 @@
+"""Two runs node by node: how long they are the same, and where they part."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from runlog.views.logs import Log, number, read_logs
+from runlog.views.outcome import error_of
+
+_UUID = re.compile(
+    r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+)
+_MOST = 20
+"""How many values of a node that differ are kept."""
+ABSENT = "<absent>"
+"""Stands for a value that only the other run has."""
+
+
+class Value(NamedTuple):
+    """A value that differs."""
+
+    path: str
+    """Its place, as in "messages.0.content"."""
+    one: Any
+    other: Any
+
+
+class Pair(NamedTuple):
+    """A node of both runs, or of one of them."""
+
+    node: str
+    parent: str | None
+    one: Log | None
+    other: Log | None
+    values: tuple[Value, ...]
+    """The outputs that differ, at most 20."""
+    same: bool
+    """Whether status, error and outputs are the same. Times and tokens don't count."""
+
+
+class Difference(NamedTuple):
+    """How two runs differ."""
+
+    same: bool
+    """Whether status, error, inputs, outputs and all nodes are the same."""
+    same_inputs: bool
+    pairs: tuple[Pair, ...]
+    first: int | None
+    """The place of the first pair that differs; None if none does."""
+    values: tuple[Value, ...]
+    """The outputs of the runs that differ, at most 20."""
+
+
+def difference(one: Any, other: Any) -> Difference:
+    """Compare two runs.
+
+    The k-th log of a node in the one run is compared with the k-th in the other. Ids that
+    are made anew for each run (UUIDs) are equal to one another.
+
+    Args:
+        one: a run as `get_run` returns it.
+        other: another.
+
+    Returns:
+        The difference. Given the other way round, the two sides are swapped, and the rest
+        is the same.
+    """
+    pairs = tuple(_pairs(read_logs(one), read_logs(other)))
+    first = next((place for place, pair in enumerate(pairs) if not pair.same), None)
+    values = tuple(values_of(one.get("outputs"), other.get("outputs")))
+    same_inputs = not any(values_of(one.get("inputs"), other.get("inputs")))
+    alike = _end(one) == _end(other)
+    return Difference(
+        alike and same_inputs and first is None and not values,
+        same_inputs,
+        pairs,
+        first,
+        values,
+    )
+
+
+def _end(one: Any) -> tuple[Any, ...]:
+    return one.get("status"), _plain(error_of(one))
+
+
+def _pairs(ones: list[Log], others: list[Log]) -> list[Pair]:
+    left, right = _by_key(ones), _by_key(others)
+    found = []
+    for key in left.keys() | right.keys():
+        one, other = left.get(key), right.get(key)
+        places = [log.place for log in (one, other) if log is not None]
+        found.append(((min(places), max(places), str(key)), _pair(one, other)))
+    return [pair for _, pair in sorted(found, key=lambda item: item[0])]
+
+
+def _by_key(logs: list[Log]) -> dict[tuple[Any, ...], Log]:
+    counted: dict[tuple[Any, ...], int] = {}
+    found = {}
+    for log in logs:
+        key = (log.parent, log.node, log.attempt)
+        counted[key] = counted.get(key, 0) + 1
+        found[*key, counted[key]] = log
+    return found
+
+
+def _pair(one: Log | None, other: Log | None) -> Pair:
+    some = one or other
+    assert some is not None
+    if one is None or other is None:
+        return Pair(some.node, some.parent, one, other, (), False)
+    values = tuple(values_of(one.outputs, other.outputs))
+    same = not values and _end(one.raw) == _end(other.raw)
+    return Pair(some.node, some.parent, one, other, values, same)
+
+
+def values_of(one: Any, other: Any) -> list[Value]:
+    """Return the values that differ, at most 20, in the order of their places.
+
+    Args:
+        one: a value of JSON.
+        other: another.
+    """
+    found: list[Value] = []
+    stack: list[tuple[str, Any, Any]] = [("", one, other)]
+    while stack and len(found) < _MOST:
+        path, left, right = stack.pop()
+        if isinstance(left, dict) and isinstance(right, dict):
+            keys = sorted(left.keys() | right.keys(), key=str, reverse=True)
+            inner: Any = (
+                (key, left.get(key, ABSENT), right.get(key, ABSENT)) for key in keys
+            )
+        elif type(left) is list and type(right) is list:
+            most = max(len(left), len(right))
+            inner = (
+                (at, *(side[at] if at < len(side) else ABSENT for side in (left, right)))
+                for at in reversed(range(most))
+            )
+        else:
+            if not _equal(left, right):
+                found.append(Value(path, left, right))
+            continue
+        below = f"{path}." if path else ""
+        stack += [(f"{below}{key}", a, b) for key, a, b in inner]
+    return found
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if type(one) is bool or type(other) is bool:
+        return one is other
+    return bool(_plain(one) == _plain(other))
+
+
+def _plain(value: Any) -> Any:
+    return _UUID.sub("<uuid>", value) if type(value) is str and "-" in value else value
+
+
+def same_until(found: Difference) -> str | None:
+    """The node after which the runs part; None if they do so at once, or never."""
+    if not found.first:
+        return None
+    return found.pairs[found.first - 1].node
+
+
+def slower(pair: Pair) -> float | None:
+    """By how many milliseconds the other node was slower; None if a time is missing."""
+    if pair.one is None or pair.other is None:
+        return None
+    left, right = pair.one.duration_ms, pair.other.duration_ms
+    return None if left is None or right is None else right - left
+
+
+def tokens_of(log: Log | None) -> int | None:
+    """The tokens of a node's calls; None if nobody counted."""
+    tokens = log.raw.get("tokens") if log is not None else None
+    total = number(tokens.get("total")) if isinstance(tokens, dict) else None
+    return None if total is None else int(total)

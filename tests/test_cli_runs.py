@@ -1,0 +1,156 @@
+"""The command line: runs, threads, differences, failures, sums and events."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cli_help import Cli, Recorded, cli, history, on_sqlite
+from hypothesis import HealthCheck, given, settings
+from test_views import runs
+
+import runlog
+
+__all__ = ["cli", "history"]
+
+
+def test_show(cli: Cli, history: Recorded) -> None:
+    done = cli("show", history.failed)
+    assert re.match(r"failed at draft after .*ms: KeyError: 'price'$", done.lines[0])
+    assert "draft, step 2" in done.out
+    assert 'raise KeyError("price" if' in done.out
+    assert "[library]" not in done.out
+    assert "[library]" in cli("show", history.failed, "--traceback").out
+    assert re.search(r"first +completed", done.out)
+    assert done.code == 0
+    assert cli("show", history.failed, "--exit-status").code == 1
+    assert cli("show", history.done, "--exit-status").code == 0
+    assert "waits at ask" in cli("show", history.paused).lines[0]
+    assert "who approves?" in cli("show", history.paused).lines[0]
+    assert "after 1 retry" in cli("show", history.retried).lines[0]
+    assert "pay (try 1 of 2)" in cli("show", history.retried).out
+    assert "└─ last" in cli("show", history.nested).out
+    assert "one ∥" in cli("show", history.parallel).out
+    assert "resumed" in cli("show", history.resumed).lines[1]
+
+
+def test_calls_and_values_of_a_run(cli: Cli, history: Recorded) -> None:
+    assert "scripted-1" not in cli("show", history.asked).out
+    shown = cli("show", history.asked, "--calls")
+    assert "llm  scripted-1  completed" in shown.out
+    assert "25 tokens" in shown.out
+    assert "> hi" in shown.out
+    one = cli("show", history.done, "--node", "draft")
+    assert "changed n: 2" in one.out
+    assert 'appended seen: ["draft"]' in one.out
+    state = cli("show", history.done, "--state", "draft")
+    assert "before" in state.out
+    assert "changed n: 1 → 2" in state.out
+    wrong = cli("show", history.done, "--node", "draf")
+    assert (wrong.code, "'draft'" in wrong.err) == (2, True)
+
+
+@on_sqlite
+def test_a_run_as_json_and_markdown(cli: Cli, history: Recorded) -> None:
+    run = json.loads(cli("show", history.failed, "--json").out)
+    assert run["error_type"] == "KeyError"
+    assert run["outcome"].startswith("failed at draft")
+    text = cli("show", history.failed, "--md").out
+    assert text.startswith("# failed at draft")
+    assert "## draft: failed" in text
+    assert 'raise KeyError("price"' in text
+    for budget in (100, 200, 1000):
+        short = cli("show", history.failed, "--md", "--budget", str(budget)).out
+        assert len(short) <= 4 * budget
+        assert short.startswith("# failed at draft")
+    assert cli("show", "--md", "--budget", "1").code == 2
+
+
+def test_thread(cli: Cli, history: Recorded) -> None:
+    done = cli("thread", "order A1")
+    assert "waits at ask" not in done.out  # get_thread has no node logs
+    assert "waits after" in done.out
+    assert "who approves?" in done.out
+    assert "answer: Ada" in done.out
+    assert f"goes on from {history.paused}" in done.out
+    wrong = cli("thread", "order A2")
+    assert (wrong.code, "'order A1'" in wrong.err) == (2, True)
+    rows = json.loads(cli("thread", "order A1", "--json").out)
+    assert [row["run"] for row in rows] == [history.paused, history.resumed]
+
+
+def test_diff(cli: Cli, history: Recorded) -> None:
+    same = cli("diff", history.done, history.done)
+    assert (same.code, "the runs are the same" in same.out) == (0, True)
+    differs = cli("diff", history.done, history.failed)
+    assert differs.code == 1
+    assert "the inputs differ" in differs.out
+    assert "first difference: first" in differs.out
+    assert "- 1\n" in differs.out
+    assert cli("diff", history.done, "nothing").code == 2
+    assert cli("diff", history.done).code == 2
+
+
+def test_errors(cli: Cli, history: Recorded) -> None:
+    groups = json.loads(cli("errors", "--json").out)
+    assert [(one["count"], one["message"]) for one in groups] == [
+        (2, "'price'"),
+        (1, "'name'"),
+    ]
+    assert groups[0]["newest"] == history.also_failed
+    assert groups[0]["node"] == "draft"
+    few = cli("errors", "-n", "1")
+    assert "incomplete: only the newest 1 failed runs" in few.err
+
+
+def test_stats(cli: Cli, history: Recorded) -> None:
+    assert history
+    found = json.loads(cli("stats", "--json").out)
+    assert found["runs"] == 10
+    assert found["by_status"] == {"completed": 6, "failed": 3, "interrupted": 1}
+    assert found["p50"] <= found["p95"] <= found["p99"]
+    assert found["retried"] == 1
+    assert found["tokens"] == 25
+    nodes = {one["node"]: one for one in found["nodes"]}
+    assert nodes["draft"]["failed"] == 3
+    assert nodes["pay"]["retried"] == 1
+    assert json.loads(cli("stats", "approval", "--json").out)["runs"] == 2
+    wrong = cli("stats", "aproval")
+    assert (wrong.code, "'approval'" in wrong.err) == (2, True)
+    assert "10 runs: 6 completed, 3 failed, 1 interrupted" in cli("stats").out
+
+
+def test_tail(cli: Cli, history: Recorded) -> None:
+    done = cli("tail", "--json")
+    events = [json.loads(line) for line in done.lines]
+    assert [one["at"] for one in events] == sorted(one["at"] for one in events)
+    of_nested = [
+        (one["node"], one["what"]) for one in events if one["run"] == history.nested
+    ]
+    assert of_nested[0] == (None, "started")
+    assert of_nested[-1] == (None, "completed")
+    assert ("last", "completed") in of_nested
+    assert history.done not in done.out
+    assert history.done in cli("tail", "-n", "20").out
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(runs)
+@on_sqlite
+def test_whatever_a_program_has_logged_can_be_shown(cli: Cli, made: Any) -> None:
+    with runlog.Recorder() as recorder:
+        recorder.delete_runs(before=datetime.now(UTC) + timedelta(days=9999))
+        recorder.log_run({**made, "run_id": "r1"})
+    for argv in (
+        ["show", "r1", "--calls"],
+        ["show", "r1", "--md", "--budget", "150"],
+        ["stats"],
+        ["errors"],
+        ["tail"],
+        ["list"],
+        ["diff", "r1", "r1"],
+    ):
+        done = cli(*argv)
+        assert (done.code, done.err.replace("no failures\n", "")) == (0, ""), done

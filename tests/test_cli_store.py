@@ -1,0 +1,237 @@
+"""The command line and the store: none, empty, older, newer, away; what it changes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_help import Cli, cli, empty
+from fixtures_store import Store
+from helpers import minimal
+
+from runlog import migrations
+
+__all__ = ["cli", "empty"]
+READING = [
+    ["list"],
+    ["tail"],
+    ["errors"],
+    ["stats"],
+    ["path"],
+    ["doctor"],
+    ["migrate"],
+    ["migrate", "plan"],
+    ["prune", "--keep", "1"],
+]
+
+
+@pytest.mark.usefixtures("empty")
+@pytest.mark.parametrize("argv", READING, ids=" ".join)
+def test_on_an_empty_history(cli: Cli, argv: list[str]) -> None:
+    done = cli(*argv)
+    assert done.code == 0, done
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.usefixtures("empty")
+@pytest.mark.parametrize("name", ["-", "@failed", "@lost~3", "abc", ""])
+def test_no_run_in_an_empty_history(cli: Cli, name: str) -> None:
+    for argv in (["show", name], ["diff", name, name]):
+        done = cli(*argv)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith("runlog: ")
+        assert done.err.count("\n") == 1
+
+
+def test_prune(cli: Cli, recorder: Any) -> None:
+    now = datetime.now(UTC)
+    for days in range(10):
+        status = "failed" if days % 2 else "completed"
+        created = now - timedelta(days=days, minutes=1)
+        recorder.log_run(minimal(f"r{days}", status=status, created_at=created))
+
+    def left() -> list[str]:
+        return [run["run_id"] for run in recorder.list_runs(limit=100).runs]
+
+    plan = cli("prune", "--older-than", "5d")
+    assert plan.out.startswith("would delete 5 runs")
+    assert "nothing was deleted" in plan.err
+    assert len(left()) == 10
+    assert cli("prune").code == 2
+    assert cli("prune", "--older-than", "soon", "--yes").code == 2
+    assert len(left()) == 10
+    done = cli("prune", "--older-than", "5d", "--status", "failed", "--yes")
+    assert done.out.startswith("deleted 3 runs")
+    assert left() == ["r0", "r1", "r2", "r3", "r4", "r6", "r8"]
+    counted = json.loads(cli("prune", "--keep", "2", "--json").out)
+    assert (counted["runs"], counted["deleted"]) == (5, False)
+    assert cli("prune", "--keep", "2", "--yes").code == 0
+    assert left() == ["r0", "r1"]
+    assert cli("prune", "--keep", "9", "--yes").out.startswith("deleted 0 runs")
+    assert cli("prune", "--keep", "0", "--older-than", "12h", "--yes").code == 0
+    assert left() == ["r0"]
+
+
+def test_search_by_words(cli: Cli, recorder: Any) -> None:
+    recorder.log_run(minimal("tea", outputs={"text": "a green Tea, perhaps"}))
+    recorder.log_run(minimal("coffee", outputs={"text": "coffee"}))
+    done = cli("search", "green", "tea", "--json")
+    (hit,) = json.loads(done.out)
+    assert (done.code, done.err) == (0, "")
+    assert (hit["run"], hit["where"]) == ("tea", "outputs")
+    assert "green Tea" in hit["text"]
+    assert "no runs" in cli("search", "green coffee").err
+    assert cli("search", "...").code == 2
+    assert cli("search", "tea", "--meaning", "tea").code == 2
+
+
+@pytest.mark.usefixtures("empty")
+def test_search_needs_a_server(cli: Cli) -> None:
+    done = cli("search", "--meaning", "tea")
+    assert (done.code, "OPENAI_KEY" in done.err) == (2, True)
+    assert cli("search").code == 2
+
+
+def test_migrate(cli: Cli, store: Store) -> None:
+    newest, name, _, _ = migrations.load(store.kind)[-1]
+    if store.kind == "sqlite":
+        assert cli("migrate").code == 3
+        applied = cli("migrate", "apply")
+        assert f"applied {newest} migrations" in applied.err
+    states = json.loads(cli("migrate", "--json").out)
+    assert {row["state"] for row in states} == {"applied"}
+    assert "nothing to apply" in cli("migrate", "plan").err
+    store.query("DELETE FROM runlog_migrations WHERE number = ?", newest)
+    older = cli("list")
+    assert (older.code, "runlog migrate apply" in older.err) == (3, True)
+    assert json.loads(cli("migrate", "plan", "--json").out) == [
+        {"number": newest, "name": name, "state": "pending"}
+    ]
+    assert store.query("SELECT max(number) FROM runlog_migrations") == [(newest - 1,)]
+
+
+def test_a_newer_history(cli: Cli, recorder: Any, store: Store) -> None:
+    recorder.log_run(minimal())
+    store.query(
+        "INSERT INTO runlog_migrations (number, name, checksum, applied_at) "
+        "VALUES (99, 'x', 'y', '2026-01-01T00:00:00Z')"
+    )
+    for argv in (["list"], ["show"], ["prune", "--keep", "0", "--yes"]):
+        done = cli(*argv)
+        assert (done.code, "newer" in done.err) == (3, True), done
+    assert cli("migrate").code == 1
+    assert cli("doctor").code == 3
+
+
+@pytest.mark.no_tables
+def test_reading_makes_no_tables(cli: Cli, store: Store, tmp_path: Path) -> None:
+    argvs = [
+        *READING,
+        ["show"],
+        ["thread", "t"],
+        ["diff", "-", "-"],
+        ["complete", "--", "show", ""],
+    ]
+    for argv in argvs:
+        if argv[0] == "path" and store.kind == "postgres":
+            continue
+        done = cli(*argv)
+        assert done.code == 3 or argv[0] == "migrate", done
+        assert done.err.count("\n") <= 1
+    assert list(tmp_path.iterdir()) == []
+    if store.kind == "postgres":
+        assert store.query(
+            "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+        ) == [(0,)]
+
+
+def test_path_and_doctor(cli: Cli, store: Store, recorder: Any) -> None:
+    recorder.log_run(minimal())
+    path = cli("path")
+    assert path.code == 0
+    assert store.kind in path.out
+    doctor = cli("doctor")
+    assert doctor.code == 0, doctor
+    checks = {row["check"]: row for row in json.loads(cli("doctor", "--json").out)}
+    assert {row["state"] for row in checks.values()} == {"ok"}
+    expected = {"versions", "store", "settings", "disk", "history"}
+    assert checks.keys() >= expected | (
+        {"clock", "rights"} if store.kind == "postgres" else {"file"}
+    )
+
+
+def test_no_history(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cli = Cli(capsys)
+    missing, other, text = (str(tmp_path / name) for name in ("a.db", "b.db", "c.db"))
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE places (name)")
+    connection.close()
+    Path(text).write_text("not a database at all\n")
+    Path(tmp_path / "d.db").touch()
+    before = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
+    for path in (missing, other, text, str(tmp_path / "d.db"), str(tmp_path)):
+        for argv in (["list"], ["show"], ["stats"], ["prune", "--keep", "0", "--yes"]):
+            done = cli(*argv, "--db", path)
+            assert (done.code, done.out) == (3, ""), done
+            assert path in done.err
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == before
+
+
+def test_a_database_away(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cli = Cli(capsys)
+    dsn = "postgresql://ada:hunter2@127.0.0.1:1/shop"
+    for value in (
+        dsn,
+        "host=127.0.0.1 port=1 user=ada password=hunter2 dbname=shop",
+        "x hunter2",
+    ):
+        monkeypatch.setenv("POSTGRES_DSN", value)
+        for argv in (
+            ["list"],
+            ["show"],
+            ["doctor"],
+            ["path"],
+            ["migrate"],
+            ["migrate", "apply"],
+        ):
+            done = cli(*argv)
+            assert done.code == 3, done
+            assert "hunter2" not in done.out + done.err
+            assert done.err.count("\n") <= 1
+        monkeypatch.delenv("POSTGRES_DSN")
+    assert "ada@127.0.0.1:1/shop" in cli("doctor", "--db", dsn).out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_migrations_that_are_in_the_wal_alone(cli: Cli, recorder: Any) -> None:
+    """A history is read while another process has just made it."""
+    recorder.log_run(minimal("r1"))
+    done = cli("list", "-o", "tsv", "--fields", "run")
+    assert (done.code, done.out) == (0, "run\nr1\n")
+
+
+def test_the_option_for_the_place_may_come_first(
+    capsys: Any, recorder: Any, store: Store
+) -> None:
+    recorder.log_run(minimal("r1"))
+    place = store.options.get("postgres_dsn", store.options["sqlite_path"])
+    if store.kind == "postgres":
+        place = store.query(
+            "SELECT format('postgresql://%s@/%s?host=%s&port=%s', current_user, "
+            "current_database(), split_part(current_setting('unix_socket_directories'), "
+            "',', 1), current_setting('port'))"
+        )[0][0]
+    cli = Cli(capsys)
+    for argv in (
+        ["--db", place, "show", "r1"],
+        [f"--db={place}"],
+        ["show", "--db", place],
+    ):
+        done = cli(*argv)
+        assert (done.code, "r1" in done.out) == (0, True), done

@@ -1,0 +1,165 @@
+"""The command line on terminals of any kind, and in pipes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_help import HOSTILE, STYLE, Cli, Recorded, cli, history, on_sqlite
+from fixtures_store import Store
+from helpers import minimal
+
+from runlog.cli.text import width
+
+__all__ = ["cli", "history"]
+
+
+@on_sqlite
+def test_hostile_text_reaches_no_terminal(cli: Cli, recorder: Any) -> None:
+    error = {"error_type": HOSTILE, "error_text": HOSTILE, "error_traceback": HOSTILE}
+    call = {
+        "kind": "llm",
+        "name": HOSTILE,
+        "messages": [{"content": HOSTILE}],
+        "outputs": [HOSTILE],
+    }
+    log = {
+        "node": HOSTILE,
+        "status": "failed",
+        "calls": [call],
+        "events": [{"name": HOSTILE}],
+    }
+    run = minimal("r\x1b[2J", f"w{HOSTILE}".replace("\x00", ""), status="failed")
+    values = {"inputs": {HOSTILE: HOSTILE}, "outputs": HOSTILE, "thread_id": "t\x1b[2J"}
+    recorder.log_run(
+        {**run, **error, **values, "node_logs": [{**log, **error, **values}]}
+    )
+    name = "r\x1b[2J"
+    for argv in (
+        ["list"],
+        ["list", "--fields", "error,error_text,thread"],
+        ["show", name, "--calls", "--traceback"],
+        ["show", name, "--full"],
+        ["show", name, "--md"],
+        ["show", name, "--json"],
+        ["show", "x\x1b[2J"],
+        ["thread", "t\x1b[2J"],
+        ["errors"],
+        ["stats"],
+        ["tail"],
+        ["diff", name, name],
+        ["list", "--json"],
+        ["list", "-o", "tsv"],
+        ["list", "-o", "md"],
+        ["complete", "--", "show", ""],
+    ):
+        for done in (cli(*argv), cli.on_terminal(*argv)):
+            text = STYLE.sub("", done.out) + done.err
+            assert [
+                char for char in text if not char.isprintable() and char not in "\n\t"
+            ] == []
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+@on_sqlite
+def test_a_terminal_of_any_width(
+    cli: Cli, history: Recorded, recorder: Any, columns: int
+) -> None:
+    recorder.log_run(
+        minimal(
+            "wide",
+            "工作流程" * 20,
+            error_text="שלום עולם " * 30,
+            inputs={"名": "値" * 90},
+        )
+    )
+    assert history
+    for argv in (
+        ["list"],
+        ["list", "--fields", "run,workflow,error_text,when"],
+        ["show", history.failed],
+        ["show", history.nested],
+        ["show", "wide"],
+        ["errors"],
+        ["thread", "order A1"],
+        ["diff", history.done, history.failed],
+        ["tail"],
+    ):
+        done = cli.on_terminal(*argv, columns=columns)
+        lines = STYLE.sub("", done.out).split("\n")
+        assert max(map(width, lines)) <= columns, argv
+        assert done.out.count("\n") > 1
+    assert "ago" in cli.on_terminal("list").out or "now" in cli.on_terminal("list").out
+    assert "\x1b[31m" in cli.on_terminal("list").out
+
+
+@on_sqlite
+def test_colours(cli: Cli, history: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert history
+    assert "\x1b" in cli.on_terminal("list").out
+    monkeypatch.setenv("CLICOLOR_FORCE", "1")
+    assert "\x1b" in cli("list").out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in cli("list").out
+    assert "\x1b" not in cli.on_terminal("list").out
+
+
+def run_program(*argv: str, store: Store, **env: str) -> subprocess.Popen[str]:
+    program = Path(sys.executable).with_name("runlog")
+    command: list[str] = (
+        [str(program)] if program.exists() else [sys.executable, "-m", "runlog"]
+    )
+    return subprocess.Popen(
+        [*command, *argv],
+        env={**os.environ, **store.env, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@on_sqlite
+def test_an_encoding_without_signs(store: Store, recorder: Any) -> None:
+    inner = {"node": "b", "parent": "a", "step": 1, "started_at": "2026-11-30T12:00:00Z"}
+    logs = [{**inner, "node": "a", "parent": None}, inner]
+    recorder.log_run(minimal(outputs="naïve", node_logs=logs))
+    with run_program("show", "r1", store=store, PYTHONIOENCODING="ascii") as program:
+        assert program.stdout is not None
+        shown = program.stdout.read()
+    assert program.returncode == 0
+    assert shown.isascii()
+    assert "`- b" in shown
+    assert "..#" in shown
+    assert "na\\xefve" in shown
+
+
+@on_sqlite
+def test_a_reader_that_leaves(store: Store, recorder: Any) -> None:
+    for number in range(200):
+        recorder.log_run(minimal(f"r{number}", error_text="x" * 1000))
+    program = run_program("list", "-n", "0", "--fields", "run,error_text", store=store)
+    assert program.stdout is not None
+    assert program.stdout.readline()
+    program.stdout.close()
+    assert program.wait(60) == 0
+    assert program.stderr is not None
+    assert program.stderr.read() == ""
+    program.stderr.close()
+
+
+def test_tail_follows_until_ctrl_c(store: Store, recorder: Any) -> None:
+    recorder.log_run(minimal("before"))
+    with run_program("tail", "-f", "--interval", "0.05", store=store) as program:
+        assert program.stdout is not None
+        assert "before" in program.stdout.readline()
+        recorder.log_run(minimal("after", status="failed", error_type="KeyError"))
+        while "after" not in (line := program.stdout.readline()):
+            assert line
+        assert "failed" in line + program.stdout.readline()
+        program.send_signal(signal.SIGINT)
+        assert program.wait(60) == 130

@@ -1,0 +1,127 @@
+"""The command line: help, wrong usage, completion, and its document."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_help import Cli, Recorded, cli, empty, history, on_sqlite
+from fixtures_store import Store
+from helpers import minimal
+
+import runlog
+from runlog.cli import COMMANDS, main, make_parser
+
+__all__ = ["cli", "empty", "history"]
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_help_and_wrong_usage(capsys: Any) -> None:
+    cli = Cli(capsys)
+    assert all(name in cli("--help").out for name in COMMANDS)
+    assert cli("--version").out == f"runlog {runlog.__version__}\n"
+    for name in COMMANDS:
+        assert f"usage: runlog {name}" in cli(name, "--help").out
+    for argv, near in (
+        (["shw"], "'show'"),
+        (["list", "--fields", "statu"], "'status'"),
+        (["list", "-n", "x"], "whole number"),
+        (["list", "--nonsense"], "--nonsense"),
+        (["list", "-o", "xml"], "'xml'"),
+        (["completion", "csh"], "'csh'"),
+    ):
+        done = cli(*argv)
+        assert (done.code, done.out) == (2, "")
+        assert near in done.err
+        assert "Traceback" not in done.err
+
+
+@on_sqlite
+def test_completion(cli: Cli, history: Recorded) -> None:
+    def after(*words: str) -> list[str]:
+        return cli("complete", "--", *words).lines
+
+    assert after("sh") == ["show"]
+    assert history.done in after("show", "")
+    assert after("show", "@") == ["@failed", "@interrupted"]
+    assert after("list", "--no") == ["--node"]
+    assert after("list", "-w", "app") == ["approval"]
+    assert after("list", "--status", "f") == ["failed"]
+    assert after("migrate", "p") == ["plan"]
+    assert after("nonsense", "") == []
+    for shell in ("bash", "zsh", "fish"):
+        assert "runlog complete" in cli("completion", shell).out
+    assert (
+        subprocess.run(["bash", "-n", "-c", cli("completion", "bash").out]).returncode
+        == 0
+    )
+
+
+@on_sqlite
+def test_no_traceback_reaches_a_user(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, recorder: Any
+) -> None:
+    """A fault that nobody foresaw is one line, too."""
+    recorder.log_run(minimal("r1"))
+    monkeypatch.setenv("RUNLOG_PRICES", "/nowhere/prices.json")
+    done = cli("stats")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    monkeypatch.delenv("RUNLOG_PRICES")
+    monkeypatch.setenv("RUNLOG_MAX_PAYLOAD", "many")
+    assert cli("list").code == 2
+    assert main(["list", "--limit", "-1"]) == 2
+
+
+def test_the_document_names_every_command_and_field() -> None:
+    document = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    for name in COMMANDS:
+        assert f"runlog {name}" in document or name == "list"
+        for action in make_parser(name)._actions:
+            for option in action.option_strings:
+                common = option in ("-h", "--help") or len(option) == 2
+                assert common or option in document, (name, option)
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a file imports when it is imported itself."""
+    found = set()
+    for line in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(line, ast.ImportFrom):
+            found.add(str(line.module))
+        if isinstance(line, ast.Import):
+            found |= {one.name for one in line.names}
+    return {name for name in found if name.partition(".")[0] == "runlog"}
+
+
+def test_imports_point_one_way() -> None:
+    """The command line knows the views, and the views know nothing but one another."""
+    for path in (ROOT / "runlog" / "views").glob("*.py"):
+        assert all(name.startswith("runlog.views") for name in imported(path)), path
+    for path in (ROOT / "runlog" / "cli").rglob("*.py"):
+        ours = ("runlog.views", "runlog.cli")
+        assert all(name.startswith(ours) for name in imported(path)), path
+
+
+SLOW = {"asyncio", "copy", "ctypes", "dataclasses", "difflib", "inspect", "langgraph"}
+SLOW |= {"decimal", "logging", "pathlib", "shutil", "tempfile", "unicodedata", "urllib"}
+
+
+@on_sqlite
+@pytest.mark.usefixtures("empty")
+def test_a_list_imports_nothing_that_is_slow(run_python: Any, store: Store) -> None:
+    """The imports are most of what a list costs: 60 ms of CPU at most."""
+    code = (
+        "import sys; from runlog.cli import main; code = main(['list']); "
+        "print(*sys.modules); sys.exit(code)"
+    )
+    done = run_python(code, env=store.env)
+    assert done.returncode == 0, done.stderr
+    assert SLOW & set(done.stdout.split()) == set()
+    again = subprocess.run(
+        [sys.executable, "-m", "runlog", "--version"], capture_output=True, text=True
+    )
+    assert again.stdout == f"runlog {runlog.__version__}\n"
