@@ -1,0 +1,109 @@
+/* The SQL of the index of words on PostgreSQL. Only SQL; values are always bound. */
+#ifndef RL_PG_WORDS_SQL_H
+#define RL_PG_WORDS_SQL_H
+
+#include "store/parts_sql.h"
+#include "store/postgres/postgres_sql.h"
+
+/* Locks the place up to which runs are indexed; no row if another process has. In a
+ * database that was restored on another server, it may lie in that one's future. */
+#define RL_PG_WORDS_PLACE                                                       \
+    "SELECT CASE WHEN txid <= pg_catalog.txid_snapshot_xmax("                   \
+    "pg_catalog.txid_current_snapshot()) THEN txid ELSE 0 END::text, id::text " \
+    "FROM run_words_position FOR UPDATE SKIP LOCKED"
+
+/* The row may have been deleted with all others. */
+#define RL_PG_WORDS_PLACE_AGAIN \
+    "INSERT INTO run_words_position DEFAULT VALUES ON CONFLICT (one) DO NOTHING"
+
+/* An open run is indexed again when it is twice as old, and not within 5 s. */
+#define RL_PG_WORDS_AGAIN                                                \
+    "(old.indexed_at + greatest(interval '5 seconds', old.indexed_at - " \
+    "old.created_at))"
+#define RL_PG_WORDS_IS_LATER \
+    "(run.status = 'running' AND old.id IS NOT NULL AND " RL_PG_WORDS_AGAIN " > now())"
+
+/* The first megabyte of a run's parts, as an array. A value that is no text is the
+ * definition of tools. */
+#define RL_PG_WORDS_PARTS                                                           \
+    "(SELECT '[' || string_agg(data, ',' ORDER BY name) || ']' FROM (SELECT name, " \
+    "data, sum(octet_length(data)) OVER (ORDER BY name) - octet_length(data) AS "   \
+    "before FROM run_parts AS part WHERE part.wpk_id = run.wpk_id AND part.id = "   \
+    "run.id AND (name >= " RL_SQL_NODES " OR left(data, 1) = '\"')) AS sized "      \
+    "WHERE before < 1000000)"
+
+/* A picked run: its place, key, and, unless it is left for later, its texts. The lock
+ * lets no other transaction delete the run before this one has committed its words. */
+#define RL_PG_WORDS_READ                                                       \
+    "SELECT picked.logged_txid::text, run.id::text, run.wpk_id, later::text, " \
+    "run.error_type, run.error_text, run.error_traceback, "                    \
+    "CASE WHEN NOT later THEN run.inputs::text END, "                          \
+    "CASE WHEN NOT later THEN run.outputs::text END, "                         \
+    "CASE WHEN NOT later THEN run.node_logs::text END, "                       \
+    "CASE WHEN NOT later THEN " RL_PG_WORDS_PARTS " END "                      \
+    "FROM picked JOIN workflow_runs AS run ON run.wpk_id = picked.wpk_id AND " \
+    "run.id = picked.id WHERE before < $1::bigint "                            \
+    "ORDER BY picked.logged_txid, picked.id FOR KEY SHARE OF run"
+#define RL_PG_WORDS_SIZED                                                          \
+    "sum(coalesce(pg_column_size(run.inputs), 0) + "                               \
+    "coalesce(pg_column_size(run.outputs), 0) + "                                  \
+    "coalesce(pg_column_size(run.node_logs), 0)) OVER (ORDER BY run.logged_txid, " \
+    "run.id "                                                                      \
+    "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+
+/* The next runs. Parameters: bytes after which no more are read, how many, and the place.
+ * Transactions before the oldest one that is still open have committed, or never will. */
+#define RL_PG_WORDS_NEXT                                                               \
+    "WITH run AS (SELECT * FROM workflow_runs WHERE (logged_txid, id) > ($3::bigint, " \
+    "$4::uuid) AND logged_txid < pg_catalog.txid_snapshot_xmin("                       \
+    "pg_catalog.txid_current_snapshot()) ORDER BY logged_txid, id LIMIT $2::int), "    \
+    "picked AS (SELECT run.wpk_id, run.id, run.logged_txid, "                          \
+    "coalesce(" RL_PG_WORDS_SIZED ", 0) AS before, " RL_PG_WORDS_IS_LATER " AS later " \
+    "FROM run LEFT JOIN run_words AS old ON old.wpk_id = run.wpk_id AND old.id = "     \
+    "run.id) " RL_PG_WORDS_READ
+
+/* The open runs that are due. Parameters: the first two. */
+#define RL_PG_WORDS_DUE                                                       \
+    "WITH picked AS (SELECT run.wpk_id, run.id, run.logged_txid, "            \
+    "coalesce(" RL_PG_WORDS_SIZED ", 0) AS before, false AS later "           \
+    "FROM (SELECT * FROM run_words WHERE due <= now() LIMIT $2::int) AS old " \
+    "JOIN workflow_runs AS run ON run.wpk_id = old.wpk_id AND run.id = "      \
+    "old.id) " RL_PG_WORDS_READ
+
+/* Parameters: arrays of workflows, ids and tsvectors, whose words are in lower case as far
+ * as they are ASCII. */
+#define RL_PG_WORDS_GIVEN "unnest($1::text[], $2::uuid[]"
+#define RL_PG_WORDS_PUT                                                                 \
+    "INSERT INTO run_words (wpk_id, id, created_at, indexed_at, words) "                \
+    "SELECT given.wpk_id, given.id, run.created_at, now(), "                            \
+    "lower(given.words)::tsvector FROM " RL_PG_WORDS_GIVEN ", $3::text[]) AS "          \
+    "given (wpk_id, id, words) JOIN workflow_runs AS run ON run.wpk_id = given.wpk_id " \
+    "AND run.id = given.id ON CONFLICT (wpk_id, id) DO UPDATE SET created_at = "        \
+    "excluded.created_at, indexed_at = excluded.indexed_at, due = NULL, words = "       \
+    "excluded.words"
+#define RL_PG_WORDS_LATER                                                             \
+    "UPDATE run_words AS old SET due = " RL_PG_WORDS_AGAIN " FROM " RL_PG_WORDS_GIVEN \
+    ") AS given (wpk_id, id) WHERE old.wpk_id = "                                     \
+    "given.wpk_id AND old.id = given.id AND old.due IS NULL"
+#define RL_PG_WORDS_MOVE "UPDATE run_words_position SET txid = $1::bigint, id = $2::uuid"
+
+/* Parameters: the tsquery, wpk_id, status, since (microseconds since 1970), limit. */
+#define RL_PG_WORDS_FIND                                                    \
+    "SELECT run.id::text FROM run_words AS word JOIN workflow_runs AS run " \
+    "ON run.wpk_id = word.wpk_id AND run.id = word.id "                     \
+    "WHERE word.words @@ lower($1)::tsquery "                               \
+    "AND ($2::text IS NULL OR word.wpk_id = $2) "                           \
+    "AND ($3::text IS NULL OR run.status = $3) "                            \
+    "AND ($4::bigint IS NULL OR word.created_at >= 'epoch'::timestamptz + " \
+    "$4::bigint * interval '1 microsecond') "                               \
+    "ORDER BY word.created_at DESC, word.id DESC LIMIT $5::bigint"
+
+/* No more than so many are counted. */
+#define RL_PG_WORDS_WAITING                                                         \
+    "SELECT ((SELECT count(*) FROM (SELECT 1 FROM workflow_runs AS run WHERE "      \
+    "(run.logged_txid, run.id) > (coalesce((SELECT txid FROM run_words_position), " \
+    "0), coalesce((SELECT id FROM run_words_position), "                            \
+    "'00000000-0000-0000-0000-000000000000')) LIMIT 100000) AS later) + "           \
+    "(SELECT count(*) FROM run_words WHERE due IS NOT NULL))::text"
+
+#endif
