@@ -1,6 +1,6 @@
-/* The arguments of LangChain's callbacks. See event.h. By the rules of LangGraph 1.2 a
- * graph's run has "ls_integration" in its metadata and no checkpoint namespace; a node's
- * run has a namespace of its own.
+/* The arguments of LangChain's callbacks. See event.h. Since LangGraph 1.1.4 a graph's run
+ * has "ls_integration" in its metadata and no checkpoint namespace (see caller.h for older
+ * versions); in every version a node's run has a namespace of its own.
  */
 #include "py/handler/event.h"
 
@@ -51,7 +51,7 @@ int rl_event_prepare(rl_state *state)
 }
 
 /* The int of a UUID; a new reference, NULL for other values. */
-static PyObject *int_of(const rl_state *state, PyObject *uuid)
+static PyObject *int_of(const rl_state *state, rl_raised *raised, PyObject *uuid)
 {
     const rl_handler_state *handler = &state->handler;
     PyObject *number = NULL;
@@ -70,23 +70,25 @@ static PyObject *int_of(const rl_state *state, PyObject *uuid)
     if (number != NULL && !PyLong_Check(number)) {
         Py_CLEAR(number);
     }
-    PyErr_Clear();
+    rl_raised_absorb(raised);
     return number;
 }
 
-bool rl_event_key(const rl_state *state, PyObject *uuid, rl_key *key)
+bool rl_event_key(const rl_state *state, rl_raised *raised, PyObject *uuid, rl_key *key)
 {
     PyObject *number = NULL;
     unsigned char bytes[16];
     bool known = false;
 
+    key->high = 0;
+    key->low = 0;
     if (uuid != NULL &&
         PyUnicode_Check(uuid)) { /* a program that calls the handler may give text */
         rl_text text = rl_event_text(uuid);
 
         known = text.len == RL_UUID_TEXT - 1 && rl_uuid_parse(text.data, bytes);
     } else {
-        number = int_of(state, uuid);
+        number = int_of(state, raised, uuid);
     }
     if (number != NULL) {
 #if PY_VERSION_HEX >= 0x030D0000
@@ -102,8 +104,6 @@ bool rl_event_key(const rl_state *state, PyObject *uuid, rl_key *key)
         Py_DECREF(number);
     }
     if (known) {
-        key->high = 0;
-        key->low = 0;
         for (int i = 0; i < 8; i++) {
             key->high = key->high << 8 | bytes[i];
             key->low = key->low << 8 | bytes[8 + i];
@@ -128,29 +128,62 @@ rl_text rl_event_text(PyObject *text)
     return result;
 }
 
-PyObject *rl_event_get(const rl_state *state, PyObject *dict, rl_name name)
+bool rl_event_is_one_of(PyObject *value, const char *const *names, size_t count)
+{
+    rl_text text = rl_event_text(value);
+    bool found = false;
+
+    for (size_t i = 0; i < count && text.data != NULL && !found; i++) {
+        found = strcmp(text.data, names[i]) == 0;
+    }
+    return found;
+}
+
+PyObject *rl_event_get(const rl_state *state, rl_raised *raised, PyObject *dict,
+                       rl_name name)
 {
     PyObject *value = NULL;
 
     if (dict != NULL && PyDict_Check(dict)) {
-        value = PyDict_GetItemWithError(dict, state->handler.names[name]);
-        if (value == NULL) {
-            PyErr_Clear();
+        value = Py_XNewRef(PyDict_GetItemWithError(dict, state->handler.names[name]));
+        if (value == NULL && PyErr_Occurred()) {
+            rl_raised_absorb(raised);
         }
     }
-    return value != Py_None ? value : NULL;
+    if (value == Py_None) {
+        Py_CLEAR(value);
+    }
+    return value;
 }
 
-PyObject *rl_event_attribute(const rl_state *state, PyObject *object, rl_name name)
+int rl_event_put(const rl_state *state, PyObject *dict, rl_name name, PyObject *value)
+{
+    int rc = value != NULL ? PyDict_SetItem(dict, state->handler.names[name], value) : 0;
+
+    Py_XDECREF(value);
+    return rc;
+}
+
+PyObject *rl_event_attribute(const rl_state *state, rl_raised *raised, PyObject *object,
+                             rl_name name)
 {
     PyObject *value = PyObject_GetAttr(object, state->handler.names[name]);
 
     if (value == NULL) {
-        rl_errors_swallow();
+        rl_raised_absorb(raised);
     } else if (value == Py_None) {
         Py_CLEAR(value);
     }
     return value;
+}
+
+bool rl_event_run(const rl_state *state, rl_raised *raised, PyObject *kwargs, rl_key *key)
+{
+    PyObject *run_id = rl_event_get(state, raised, kwargs, RL_NAME_run_id);
+    bool known = rl_event_key(state, raised, run_id, key);
+
+    Py_XDECREF(run_id);
+    return known;
 }
 
 static bool has_hidden_tag(PyObject *tags)
@@ -185,72 +218,88 @@ static bool was_pushed(PyObject *path)
            PyUnicode_CompareWithASCIIString(kind, "__pregel_push") == 0;
 }
 
-/* The model that an LLM call names, borrowed; NULL when it names none. */
-static PyObject *model_of(const rl_state *state, PyObject *kwargs, PyObject *metadata)
+PyObject *rl_event_model(const rl_state *state, rl_raised *raised, PyObject *kwargs,
+                         PyObject *metadata)
 {
-    PyObject *given = rl_event_get(state, kwargs, RL_NAME_invocation_params);
-    PyObject *model = rl_event_get(state, metadata, RL_NAME_ls_model_name);
+    PyObject *given = rl_event_get(state, raised, kwargs, RL_NAME_invocation_params);
+    PyObject *model = rl_event_get(state, raised, metadata, RL_NAME_ls_model_name);
 
     if (model == NULL) {
-        model = rl_event_get(state, given, RL_NAME_model_name);
+        model = rl_event_get(state, raised, given, RL_NAME_model_name);
     }
-    return model != NULL ? model : rl_event_get(state, given, RL_NAME_model);
+    if (model == NULL) {
+        model = rl_event_get(state, raised, given, RL_NAME_model);
+    }
+    Py_XDECREF(given);
+    return model;
 }
 
-/* Whether this is the run of a graph within a node: its config has the node's namespace
- * too. */
-static bool is_root_of(const rl_state *state, PyObject *metadata, PyObject *ns)
+/* Reads the metadata of a start. */
+static void read_metadata(const rl_state *state, rl_raised *raised, PyObject *metadata,
+                          rl_span_start *start, rl_event_texts *texts)
 {
-    PyObject *own = rl_event_get(state, metadata, RL_NAME_checkpoint_ns);
+    PyObject *own = rl_event_get(state, raised, metadata, RL_NAME_checkpoint_ns);
+    PyObject *path = rl_event_get(state, raised, metadata, RL_NAME_langgraph_path);
+    PyObject *step = rl_event_get(state, raised, metadata, RL_NAME_langgraph_step);
+    PyObject *integration = rl_event_get(state, raised, metadata, RL_NAME_ls_integration);
+    PyObject *ns = rl_event_get(state, raised, metadata, RL_NAME_langgraph_checkpoint_ns);
 
-    return own != NULL && ns != NULL && PyUnicode_Check(own) && PyUnicode_Check(ns) &&
-           PyUnicode_Compare(own, ns) == 0;
-}
-
-bool rl_event_start(const rl_state *state, PyObject *kwargs, rl_call call,
-                    rl_span_start *start, rl_event_texts *texts)
-{
-    PyObject *metadata = rl_event_get(state, kwargs, RL_NAME_metadata);
-    PyObject *step = rl_event_get(state, metadata, RL_NAME_langgraph_step);
-
-    memset(start, 0, sizeof *start);
-    texts->ns =
-        Py_XNewRef(rl_event_get(state, metadata, RL_NAME_langgraph_checkpoint_ns));
-    texts->name =
-        rl_encode_name(call == RL_CALL_LLM ? model_of(state, kwargs, metadata)
-                                           : rl_event_get(state, kwargs, RL_NAME_name));
-    if (!rl_event_key(state, rl_event_get(state, kwargs, RL_NAME_run_id), &start->key)) {
-        return false;
-    }
-    start->has_parent = rl_event_key(
-        state, rl_event_get(state, kwargs, RL_NAME_parent_run_id), &start->parent);
-    start->call = call;
-    start->hidden = has_hidden_tag(rl_event_get(state, kwargs, RL_NAME_tags));
-    start->is_graph = rl_event_get(state, metadata, RL_NAME_ls_integration) != NULL;
-    start->is_root = is_root_of(state, metadata, texts->ns);
-    start->pushed = was_pushed(rl_event_get(state, metadata, RL_NAME_langgraph_path));
-    start->ns = rl_event_text(texts->ns);
-    start->name = rl_event_text(texts->name);
+    texts->ns = ns;
+    start->is_graph = integration != NULL;
+    /* the config of a graph within a node has the node's namespace too */
+    start->is_root = own != NULL && ns != NULL && PyUnicode_Check(own) &&
+                     PyUnicode_Check(ns) && PyUnicode_Compare(own, ns) == 0;
+    start->pushed = was_pushed(path);
     if (step != NULL && PyLong_Check(step)) {
         start->step = PyLong_AsLongLong(step);
-        PyErr_Clear();
+        PyErr_Clear(); /* it is too large */
     }
-    return true;
+    Py_XDECREF(integration);
+    Py_XDECREF(step);
+    Py_XDECREF(path);
+    Py_XDECREF(own);
+}
+
+bool rl_event_start(const rl_state *state, rl_raised *raised, PyObject *kwargs,
+                    rl_call call, rl_span_start *start, rl_event_texts *texts)
+{
+    PyObject *metadata = rl_event_get(state, raised, kwargs, RL_NAME_metadata);
+    PyObject *tags = rl_event_get(state, raised, kwargs, RL_NAME_tags);
+    PyObject *parent = rl_event_get(state, raised, kwargs, RL_NAME_parent_run_id);
+    PyObject *name = call == RL_CALL_LLM
+                         ? rl_event_model(state, raised, kwargs, metadata)
+                         : rl_event_get(state, raised, kwargs, RL_NAME_name);
+    bool known;
+
+    memset(start, 0, sizeof *start);
+    texts->name = rl_encode_name(name);
+    read_metadata(state, raised, metadata, start, texts);
+    start->call = call;
+    start->has_parent = rl_event_key(state, raised, parent, &start->parent);
+    start->hidden = has_hidden_tag(tags);
+    known = rl_event_run(state, raised, kwargs, &start->key);
+    start->ns = rl_event_text(texts->ns);
+    start->name = rl_event_text(texts->name);
+    Py_XDECREF(name);
+    Py_XDECREF(parent);
+    Py_XDECREF(tags);
+    Py_XDECREF(metadata);
+    return known;
 }
 
 /* Whether an exception is of a class; false for None, where LangGraph has no such
  * class. */
-static bool is_of(PyObject *error, PyObject *type)
+static bool is_of(rl_raised *raised, PyObject *error, PyObject *type)
 {
     int is = type != Py_None ? PyObject_IsInstance(error, type) : 0;
 
     if (is < 0) {
-        rl_errors_swallow();
+        rl_raised_absorb(raised);
     }
     return is == 1;
 }
 
-rl_outcome rl_event_outcome(const rl_state *state, PyObject *error)
+rl_outcome rl_event_outcome(const rl_state *state, rl_raised *raised, PyObject *error)
 {
     const rl_handler_state *handler = &state->handler;
     const struct {
@@ -265,44 +314,62 @@ rl_outcome rl_event_outcome(const rl_state *state, PyObject *error)
     };
 
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
-        if (is_of(error, rules[i].type)) {
+        if (is_of(raised, error, rules[i].type)) {
             return rules[i].outcome;
         }
     }
     return RL_FAILED;
 }
 
-/* The first argument of an exception of that class, borrowed; NULL for other
- * exceptions. */
-static PyObject *first_argument(PyObject *error, PyObject *type)
+PyObject *rl_event_left(const rl_state *state, rl_raised *raised, PyObject *error,
+                        bool whole, bool interrupted, rl_outcome *outcome)
+{
+    PyObject *found = PyObject_CallFunctionObjArgs(
+        state->handler.state_when_left, error, whole ? Py_True : Py_False,
+        interrupted ? Py_True : Py_False, NULL);
+    PyObject *outputs = NULL;
+
+    if (found == NULL) {
+        rl_raised_absorb(raised);
+    } else if (PyTuple_Check(found) && PyTuple_GET_SIZE(found) == 2) {
+        *outcome = PyTuple_GET_ITEM(found, 0) == Py_True ? RL_INTERRUPTED : RL_COMPLETED;
+        outputs = Py_NewRef(PyTuple_GET_ITEM(found, 1));
+    }
+    Py_XDECREF(found);
+    return outputs;
+}
+
+/* The first argument of an exception of that class; NULL for other exceptions. New
+ * reference. */
+static PyObject *first_argument(rl_raised *raised, PyObject *error, PyObject *type)
 {
     PyObject *args;
 
-    if (!PyExceptionInstance_Check(error) || !is_of(error, type)) {
+    if (!PyExceptionInstance_Check(error) || !is_of(raised, error, type)) {
         return NULL;
     }
     args = ((PyBaseExceptionObject *)error)->args;
     return args != NULL && PyTuple_Check(args) && PyTuple_GET_SIZE(args) > 0
-               ? PyTuple_GET_ITEM(args, 0)
+               ? Py_NewRef(PyTuple_GET_ITEM(args, 0))
                : NULL;
 }
 
-PyObject *rl_event_command(const rl_state *state, PyObject *error)
+PyObject *rl_event_command(const rl_state *state, rl_raised *raised, PyObject *error)
 {
-    return first_argument(error, state->handler.parent_command);
+    return first_argument(raised, error, state->handler.parent_command);
 }
 
-PyObject *rl_event_interrupts(const rl_state *state, PyObject *error)
+PyObject *rl_event_interrupts(const rl_state *state, rl_raised *raised, PyObject *error)
 {
-    return first_argument(error, state->handler.graph_interrupt);
+    return first_argument(raised, error, state->handler.graph_interrupt);
 }
 
 /* Copies an attribute into a dict: 1; 0 when it is absent or None; or -1 with an error
  * set. */
-static int copy_attribute(const rl_state *state, PyObject *from, rl_name name,
-                          PyObject *to)
+static int copy_attribute(const rl_state *state, rl_raised *raised, PyObject *from,
+                          rl_name name, PyObject *to)
 {
-    PyObject *value = rl_event_attribute(state, from, name);
+    PyObject *value = rl_event_attribute(state, raised, from, name);
     int rc = 0;
 
     if (value != NULL) {
@@ -313,23 +380,25 @@ static int copy_attribute(const rl_state *state, PyObject *from, rl_name name,
 }
 
 /* One interrupt; a new reference, NULL with an error set. */
-static PyObject *interrupt_to_dict(const rl_state *state, PyObject *interrupt)
+static PyObject *interrupt_to_dict(const rl_state *state, rl_raised *raised,
+                                   PyObject *interrupt)
 {
     PyObject *dict = PyDict_New();
-    int rc = dict != NULL ? copy_attribute(state, interrupt, RL_NAME_id, dict) : -1;
+    int rc =
+        dict != NULL ? copy_attribute(state, raised, interrupt, RL_NAME_id, dict) : -1;
 
     if (rc == 0) { /* not an Interrupt of LangGraph's */
         Py_DECREF(dict);
         return Py_NewRef(interrupt);
     }
     if (rc > 0) {
-        rc = copy_attribute(state, interrupt, RL_NAME_value, dict);
+        rc = copy_attribute(state, raised, interrupt, RL_NAME_value, dict);
     }
     if (rc == 0) {
         rc = PyDict_SetItem(dict, state->handler.names[RL_NAME_value], Py_None);
     }
     if (rc >= 0) {
-        rc = copy_attribute(state, interrupt, RL_NAME_response_schema, dict);
+        rc = copy_attribute(state, raised, interrupt, RL_NAME_response_schema, dict);
     }
     if (rc < 0) {
         Py_CLEAR(dict);
@@ -337,12 +406,13 @@ static PyObject *interrupt_to_dict(const rl_state *state, PyObject *interrupt)
     return dict;
 }
 
-PyObject *rl_event_list_interrupts(const rl_state *state, PyObject *interrupts)
+PyObject *rl_event_list_interrupts(const rl_state *state, rl_raised *raised,
+                                   PyObject *interrupts)
 {
     PyObject *list = PySequence_List(interrupts);
 
     for (Py_ssize_t i = 0; list != NULL && i < PyList_GET_SIZE(list); i++) {
-        PyObject *one = interrupt_to_dict(state, PyList_GET_ITEM(list, i));
+        PyObject *one = interrupt_to_dict(state, raised, PyList_GET_ITEM(list, i));
 
         if (one == NULL || PyList_SetItem(list, i, one) < 0) {
             Py_CLEAR(list);
@@ -351,115 +421,13 @@ PyObject *rl_event_list_interrupts(const rl_state *state, PyObject *interrupts)
     return list;
 }
 
-bool rl_event_resumes(const rl_state *state, PyObject *inputs)
+bool rl_event_resumes(const rl_state *state, rl_raised *raised, PyObject *inputs)
 {
     PyObject *resume = NULL;
 
-    if (inputs != Py_None && is_of(inputs, state->handler.command)) {
-        resume = rl_event_attribute(state, inputs, RL_NAME_resume);
+    if (inputs != Py_None && is_of(raised, inputs, state->handler.command)) {
+        resume = rl_event_attribute(state, raised, inputs, RL_NAME_resume);
         Py_XDECREF(resume);
     }
     return inputs == Py_None || resume != NULL;
-}
-
-static bool begins_with(rl_text text, const char *prefix)
-{
-    size_t len = strlen(prefix);
-
-    return text.len >= len && memcmp(text.data, prefix, len) == 0;
-}
-
-/* Whether a key is the user's, not one that LangGraph, LangChain or LangSmith add. */
-static bool is_users_key(PyObject *key)
-{
-    static const char *const prefixes[] = {"langgraph_", "ls_", "lc_", "__"};
-    static const char *const names[] = {"thread_id", "wpk_id",           "checkpoint_ns",
-                                        "run_id",    "checkpoint_id",    "revision_id",
-                                        "versions",  "LANGSMITH_PROJECT"};
-    rl_text text = rl_event_text(key);
-
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
-        if (begins_with(text, prefixes[i])) {
-            return false;
-        }
-    }
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (text.data != NULL && strcmp(text.data, names[i]) == 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Whether runlog itself stores something under this key of a run's metadata. */
-static bool is_taken_key(PyObject *key)
-{
-    static const char *const names[] = {
-        "tags", "interrupts", "resumed", "llm_calls", "tool_calls", "tokens", "models"};
-    rl_text text = rl_event_text(key);
-    bool taken = false;
-
-    for (size_t i = 0; i < sizeof names / sizeof *names && text.data != NULL; i++) {
-        taken = taken || strcmp(text.data, names[i]) == 0;
-    }
-    return taken;
-}
-
-static int add_metadata(PyObject *own, PyObject *key, PyObject *value)
-{
-    PyObject *name =
-        is_taken_key(key) ? PyUnicode_FromFormat("user_%U", key) : Py_NewRef(key);
-    int rc = name != NULL ? PyDict_SetItem(own, name, value) : -1;
-
-    Py_XDECREF(name);
-    return rc;
-}
-
-/* Adds the user's tags, without LangChain's own, which name the step of a part. */
-static int add_tags(const rl_state *state, PyObject *tags, PyObject *to)
-{
-    static const char *const own[] = {
-        "seq:step:", "graph:step:", "map:key:", "langsmith:"};
-    PyObject *list = PyList_New(0);
-    int rc = list != NULL ? 0 : -1;
-
-    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(tags); i++) {
-        PyObject *tag = PyList_GET_ITEM(tags, i), *name;
-        bool users = true;
-
-        for (size_t j = 0; j < sizeof own / sizeof *own; j++) {
-            users = users && !begins_with(rl_event_text(tag), own[j]);
-        }
-        name = users ? rl_encode_name(tag) : NULL;
-        rc = name != NULL ? PyList_Append(list, name) : 0;
-        Py_XDECREF(name);
-    }
-    if (rc == 0 && PyList_GET_SIZE(list) > 0) {
-        rc = PyDict_SetItem(to, state->handler.names[RL_NAME_tags], list);
-    }
-    Py_XDECREF(list);
-    return rc;
-}
-
-PyObject *rl_event_metadata(const rl_state *state, PyObject *kwargs)
-{
-    PyObject *metadata = rl_event_get(state, kwargs, RL_NAME_metadata);
-    PyObject *tags = rl_event_get(state, kwargs, RL_NAME_tags);
-    PyObject *own = PyDict_New(), *key, *value;
-    Py_ssize_t at = 0;
-    int rc = own != NULL ? 0 : -1;
-
-    while (rc == 0 && metadata != NULL && PyDict_Check(metadata) &&
-           PyDict_Next(metadata, &at, &key, &value)) {
-        if (is_users_key(key)) {
-            rc = add_metadata(own, key, value);
-        }
-    }
-    if (rc == 0 && tags != NULL && PyList_Check(tags)) {
-        rc = add_tags(state, tags, own);
-    }
-    if (rc < 0 || PyDict_GET_SIZE(own) == 0) {
-        Py_CLEAR(own);
-    }
-    return own;
 }

@@ -1,7 +1,7 @@
 /* The runs of graphs on their way to a recorder. See graph_runs.h. */
 #include "py/handler/graph_runs.h"
 
-#include "py/base/errors.h"
+#include "py/base/raised.h"
 
 void rl_graph_runs_count_error(const rl_handler *self)
 {
@@ -17,17 +17,17 @@ void rl_graph_runs_count_ignored(const rl_handler *self)
     }
 }
 
-static void log_failure(rl_state *state, const char *reason)
+static void log_failure(rl_state *state, rl_raised *raised, const char *reason)
 {
     PyObject *result = PyObject_CallFunction(state->handler.log, "s", reason);
 
     Py_XDECREF(result);
     if (result == NULL) {
-        rl_errors_swallow();
+        rl_raised_absorb(raised);
     }
 }
 
-void rl_graph_runs_report(rl_state *state, rl_handler *self)
+void rl_graph_runs_report(rl_state *state, rl_handler *self, rl_raised *raised)
 {
     PyObject *type, *value, *traceback, *text;
     const char *reason;
@@ -35,14 +35,14 @@ void rl_graph_runs_report(rl_state *state, rl_handler *self)
     PyErr_Fetch(&type, &value, &traceback);
     text = value != NULL ? PyObject_Str(value) : NULL;
     reason = text != NULL ? PyUnicode_AsUTF8(text) : NULL;
-    PyErr_Clear();
+    rl_raised_absorb(raised); /* of the text */
     rl_graph_runs_count_error(self);
     if (!state->handler.failing) {
         state->handler.failing = true;
-        log_failure(state, reason != NULL ? reason : "a graph can't be recorded");
+        log_failure(state, raised, reason != NULL ? reason : "a graph can't be recorded");
     }
     PyErr_Restore(type, value, traceback);
-    rl_errors_swallow();
+    rl_raised_absorb(raised);
     Py_XDECREF(text);
 }
 
@@ -83,40 +83,47 @@ static rl_status commit_to(rl_py_recorder *recorder, rl_run *run, rl_err *err)
 }
 
 /* Commits a graph's run. When the program has closed the default recorder since the graph
- * began, the new default recorder takes the run. */
-static rl_status commit_run(rl_state *state, const rl_handler *self,
+ * began, the new default recorder takes the run; and when that one has been closed
+ * meanwhile, the next. */
+static rl_status commit_run(rl_state *state, const rl_handler *self, rl_raised *raised,
                             rl_py_recorder *recorder, rl_run *run, rl_err *err)
 {
     rl_status status = rl_run_seal(run, err);
-    PyObject *successor;
+    PyObject *last = Py_NewRef(recorder);
+    bool has_next = self->recorder == NULL;
 
     if (status == RL_OK) {
         status = commit_to(recorder, run, err);
     }
-    if (status == RL_CLOSED && self->recorder == NULL) {
-        successor = rl_graph_runs_recorder(state, self);
-        if (successor != NULL) {
-            status = commit_to((rl_py_recorder *)successor, run, err);
-            Py_DECREF(successor);
-        } else {
-            rl_errors_swallow();
+    while (status == RL_CLOSED && has_next) {
+        PyObject *next = rl_graph_runs_recorder(state, self);
+
+        if (next == NULL) {
+            rl_raised_absorb(raised);
         }
+        /* the same one: its own close() was called, not the module's */
+        has_next = next != NULL && next != last;
+        if (has_next) {
+            status = commit_to((rl_py_recorder *)next, run, err);
+        }
+        Py_XSETREF(last, next);
     }
+    Py_XDECREF(last);
     return status;
 }
 
 /* Commits a run, or a piece of an open one. A failure is counted, and logged once until a
  * run can be committed again. Logging runs the user's code, so it comes last. */
-static bool record_run(rl_state *state, const rl_handler *self, rl_py_recorder *recorder,
-                       rl_run *run, bool is_piece)
+static bool record_run(rl_state *state, const rl_handler *self, rl_raised *raised,
+                       rl_py_recorder *recorder, rl_run *run, bool is_piece)
 {
     rl_err err;
-    bool committed = commit_run(state, self, recorder, run, &err) == RL_OK;
+    bool committed = commit_run(state, self, raised, recorder, run, &err) == RL_OK;
 
     if (is_piece) {
         rl_graphs_wrote(self->graphs, run, committed);
     }
-    rl_py_recorder_log_notices(recorder);
+    rl_py_recorder_log_notices(recorder, raised);
     if (committed) {
         recorder->failing = false;
         return true;
@@ -124,7 +131,7 @@ static bool record_run(rl_state *state, const rl_handler *self, rl_py_recorder *
     rl_metric_add(&recorder->handler_errors, 1);
     if (!recorder->failing) {
         recorder->failing = true;
-        log_failure(state, err.text);
+        log_failure(state, raised, err.text);
     }
     return false;
 }
@@ -164,25 +171,27 @@ static void free_graph(rl_graph *graph)
     }
 }
 
-void rl_graph_runs_finish(rl_state *state, const rl_handler *self, rl_graph *graph,
-                          const rl_span_end *end)
+void rl_graph_runs_finish(rl_state *state, const rl_handler *self, rl_raised *raised,
+                          rl_graph *graph, const rl_span_end *end)
 {
     rl_py_recorder *recorder = rl_graph_owner(graph);
-    rl_run *run = rl_state_take_run(state);
+    bool is_run = !rl_graph_is_wrapper(graph);
+    rl_run *run = is_run ? rl_state_take_run(state) : NULL;
 
-    if (run == NULL) {
-        rl_errors_swallow();
+    if (is_run && run == NULL) {
+        rl_raised_absorb(raised);
         rl_graph_runs_count_error(self);
-    } else {
+    } else if (is_run) {
         write_end(self, recorder, graph, end, run);
-        (void)record_run(state, self, recorder, run, false);
+        (void)record_run(state, self, raised, recorder, run, false);
         rl_state_give_run(state, run);
     }
     free_graph(graph);
     release_owner(recorder);
 }
 
-void rl_graph_runs_relieve(const rl_handler *self, rl_py_recorder *recorder)
+void rl_graph_runs_relieve(const rl_handler *self, rl_raised *raised,
+                           rl_py_recorder *recorder)
 {
     switch (rl_graphs_pressure(self->graphs, recorder->core)) {
     case RL_PRESSURE_NONE:
@@ -194,7 +203,7 @@ void rl_graph_runs_relieve(const rl_handler *self, rl_py_recorder *recorder)
         Py_BEGIN_ALLOW_THREADS
         rl_recorder_relieve(recorder->core, self->graphs, true);
         Py_END_ALLOW_THREADS
-        rl_py_recorder_log_notices(recorder);
+        rl_py_recorder_log_notices(recorder, raised);
         break;
     }
 }
@@ -212,18 +221,19 @@ static rl_status write_piece(const rl_handler *self, rl_key root, rl_run *run)
     return status;
 }
 
-void rl_graph_runs_write(rl_state *state, const rl_handler *self, const rl_found *found)
+void rl_graph_runs_write(rl_state *state, const rl_handler *self, rl_raised *raised,
+                         const rl_found *found)
 {
     rl_run *run = rl_state_take_run(state);
     PyObject *recorder = Py_NewRef(found->owner);
     const rl_key root = found->root;
 
     if (run == NULL) {
-        rl_errors_swallow();
+        rl_raised_absorb(raised);
         rl_graph_runs_count_error(self);
     } else {
         while (write_piece(self, root, run) == RL_OK &&
-               record_run(state, self, (rl_py_recorder *)recorder, run, true)) {
+               record_run(state, self, raised, (rl_py_recorder *)recorder, run, true)) {
         }
     }
     rl_state_give_run(state, run);

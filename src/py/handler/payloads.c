@@ -3,17 +3,20 @@
 
 #include "py/encode/encode.h"
 
+#include <string.h>
+
+#define SHARED_FROM ((size_t)256)        /* bytes: a mark takes 80 */
 #define SCRATCH_MAX ((size_t)256 * 1024) /* bytes: a larger buffer is freed after use */
 
-void rl_payloads_begin(rl_state *state, rl_handler *self, PyObject *recorder,
-                       rl_payloads *to)
+void rl_payloads_begin(rl_state *state, rl_handler *self, rl_raised *raised,
+                       PyObject *recorder, rl_payloads *to)
 {
     to->buf = self->scratch;
     to->members = self->members;
     rl_buf_init(&self->scratch, RL_BUF_MAX);
     rl_buf_init(&self->members, RL_BUF_MAX);
     to->recorder = Py_NewRef(recorder);
-    to->options = rl_py_recorder_encoding(state, (rl_py_recorder *)recorder);
+    to->options = rl_py_recorder_encoding(state, (rl_py_recorder *)recorder, raised);
     to->options.cache = &self->cache;
     to->options.value_bytes = &to->value_bytes;
     to->wide = false;
@@ -62,6 +65,49 @@ rl_piece rl_payloads_add_outputs(rl_payloads *to, PyObject *value)
     result = rl_payloads_add_json(to, value);
     to->options.values = NULL;
     return result;
+}
+
+void rl_payloads_add_members(rl_payloads *to, PyObject *dict)
+{
+    rl_piece piece;
+    size_t len;
+
+    if (dict == NULL || PyErr_Occurred()) {
+        rl_raised_absorb(to->options.raised);
+    }
+    if (dict != NULL && PyDict_GET_SIZE(dict) > 0) {
+        piece = rl_payloads_add_outputs(to, dict);
+        len = piece.end - piece.at;
+        if (!to->buf.failed && len >= 2 && to->buf.data[piece.at] == '{') {
+            memmove(to->buf.data + piece.at, to->buf.data + piece.at + 1, len - 2);
+            to->buf.len -= 2;
+        } else {
+            to->buf.len = piece.at;
+        }
+    }
+    Py_XDECREF(dict);
+}
+
+void rl_payloads_add_shared(rl_payloads *to, PyObject *value)
+{
+    rl_piece piece = rl_payloads_add_json(to, value);
+    size_t len = piece.end - piece.at;
+    rl_value *shared = NULL;
+
+    if (!to->buf.failed && len >= SHARED_FROM) {
+        shared = rl_value_new(to->buf.data + piece.at, len);
+    }
+    if (shared != NULL) {
+        rl_buf_add(&to->values, &shared, sizeof shared);
+        if (to->values.failed) {
+            rl_value_unref(shared);
+        } else {
+            to->value_bytes += len;
+            to->buf.len = piece.at;
+            rl_buf_printf(&to->buf, "{\"$value\":\"%s\",\"bytes\":%zu,\"head\":\"\"}",
+                          shared->name, len);
+        }
+    }
 }
 
 rl_piece rl_payloads_add_plain(rl_payloads *to, PyObject *value, size_t room)

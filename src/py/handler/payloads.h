@@ -23,9 +23,10 @@ typedef struct rl_piece {
     bool is_object; /* whose members are in `members` */
 } rl_piece;
 
-/* Takes the handler's buffers, and gives them back. `recorder` is a Recorder. */
-void rl_payloads_begin(rl_state *state, rl_handler *self, PyObject *recorder,
-                       rl_payloads *to);
+/* Takes the handler's buffers, and gives them back. `recorder` is a Recorder; `raised`
+ * must live as long. */
+void rl_payloads_begin(rl_state *state, rl_handler *self, rl_raised *raised,
+                       PyObject *recorder, rl_payloads *to);
 void rl_payloads_end(rl_handler *self, rl_payloads *texts);
 
 /* Appends the outputs of a node or graph, whose large texts become values. */
@@ -37,6 +38,14 @@ rl_piece rl_payloads_add_json(rl_payloads *to, PyObject *value);
 rl_piece rl_payloads_add_plain(rl_payloads *to, PyObject *value, size_t room);
 rl_piece rl_payloads_add_inputs(rl_payloads *to, PyObject *value,
                                 rl_node_inputs node_inputs);
+
+/* Appends the members of a dict (stolen), without braces. NULL, maybe with an error set,
+ * has none. Large texts become values. */
+void rl_payloads_add_members(rl_payloads *to, PyObject *dict);
+
+/* Appends a value that many payloads of a run have: what is not short becomes one value,
+ * whatever its type. */
+void rl_payloads_add_shared(rl_payloads *to, PyObject *value);
 
 /* A piece once nothing more is appended; it borrows from the buffer. */
 rl_text rl_payloads_text(const rl_payloads *from, rl_piece where);

@@ -7,9 +7,8 @@
 #include <stdio.h>
 
 /* Bytes of the payloads in one run's node logs: PostgreSQL's jsonb takes 256 MiB. Of
- * later payloads that are larger than SMALL only the size is recorded. */
+ * later payloads that are larger than RL_SMALL_PAYLOAD only the size is recorded. */
 #define MAX_PAYLOADS ((size_t)128 << 20)
-#define SMALL ((size_t)1024)
 #define MAX_VALUES ((size_t)512 << 20) /* bytes of the values of one run */
 #define LARGE ((size_t)256 * 1024)
 
@@ -25,23 +24,36 @@ rl_slice rl_graph_copy_text(rl_graph *graph, rl_text text)
     return slice;
 }
 
-static bool has_room(const rl_graph *graph, size_t len)
+bool rl_graph_has_room(const rl_graph *graph, size_t len)
 {
     return len <= MAX_PAYLOADS && graph->payload_bytes <= MAX_PAYLOADS - len;
 }
 
-/* Copies a payload of a node. */
-static rl_slice copy_payload(rl_graph *graph, rl_text json)
+rl_slice rl_graph_copy_payload(rl_graph *graph, rl_text json)
 {
     char marker[48];
 
-    if (json.data != NULL && json.len > SMALL && !has_room(graph, json.len)) {
+    if (json.data != NULL && json.len > RL_SMALL_PAYLOAD &&
+        !rl_graph_has_room(graph, json.len)) {
         json.len =
             (size_t)snprintf(marker, sizeof marker, "\"<cut: %zu bytes>\"", json.len);
         json.data = marker;
     }
     graph->payload_bytes += json.len;
     return rl_graph_copy_text(graph, json);
+}
+
+/* Copies a traceback, which counts as a payload: many nodes may fail. */
+static rl_slice copy_traceback(rl_graph *graph, rl_text text)
+{
+    char mark[48];
+
+    if (text.len > RL_SMALL_PAYLOAD && !rl_graph_has_room(graph, text.len)) {
+        text.len = (size_t)snprintf(mark, sizeof mark, "<cut: %zu bytes>", text.len);
+        text.data = mark;
+    }
+    graph->payload_bytes += text.len;
+    return rl_graph_copy_text(graph, text);
 }
 
 static size_t snapshot_bytes(const rl_snapshot *snapshot)
@@ -69,10 +81,16 @@ void rl_span_free(rl_span *span)
 
 size_t rl_graph_bytes(const rl_graph *graph)
 {
-    size_t buckets = graph->models.room + graph->attempts.room + graph->values.room;
+    size_t buckets = graph->models.room + graph->attempts.room + graph->values.room +
+                     graph->messages.room + graph->errors.room;
 
     return sizeof *graph + graph->arena.cap + graph->nodes.cap + graph->dirty.cap +
            graph->interrupts.cap + buckets * sizeof(rl_link *) + graph->extra;
+}
+
+bool rl_graph_is_wrapper(const rl_graph *graph)
+{
+    return rl_graph_is_empty(graph) && graph->has_graphs;
 }
 
 bool rl_graph_is_large(const rl_graph *graph)
@@ -118,11 +136,15 @@ rl_graph *rl_graph_new(const rl_span_start *start, const rl_graph_start *given,
     graph->owner = given->owner;
     graph->recorder = given->recorder;
     graph->memory = given->memory;
-    graph->sink = start->sink;
+    if (start->place != NULL) {
+        graph->place = *start->place;
+    }
     graph->object = start->object;
     graph->node_inputs = given->node_inputs;
     graph->interval_ns = given->interval_ns;
     graph->resumed = given->resumed;
+    graph->calls = given->calls;
+    graph->is_plain = given->is_plain;
     graph->wide_numbers = start->wide_numbers;
     graph->wpk_id = rl_graph_copy_text(graph, given->wpk_id);
     graph->run_id = rl_graph_copy_text(graph, given->run_id);
@@ -168,6 +190,8 @@ void rl_graph_free(rl_graph *graph)
     free_table(&graph->models);
     free_table(&graph->attempts);
     free_table(&graph->values);
+    free_table(&graph->messages);
+    rl_graph_free_errors(graph);
     rl_buf_free(&graph->arena);
     rl_buf_free(&graph->nodes);
     rl_buf_free(&graph->dirty);
@@ -269,7 +293,7 @@ void rl_graph_drop_values(rl_graph *graph, size_t count, bool forget)
 
 static rl_attempt *find_attempt(const rl_graph *graph, rl_text ns)
 {
-    rl_link *link = rl_table_first(&graph->attempts, rl_hash(ns.data, ns.len));
+    rl_link *link = rl_table_first(&graph->attempts, rl_text_hash(ns));
 
     while (link != NULL &&
            !rl_same_text((rl_text){((rl_attempt *)link)->ns, ((rl_attempt *)link)->len},
@@ -279,39 +303,47 @@ static rl_attempt *find_attempt(const rl_graph *graph, rl_text ns)
     return (rl_attempt *)link;
 }
 
+/* Remembers the first attempt under a namespace. */
+static void add_attempt(rl_graph *graph, rl_text ns)
+{
+    rl_attempt *attempt = rl_malloc(sizeof *attempt + ns.len);
+
+    if (attempt == NULL ||
+        !rl_table_add(&graph->attempts, &attempt->link, rl_text_hash(ns))) {
+        rl_free(attempt);
+        graph->arena.failed = true;
+        return;
+    }
+    attempt->number = 1;
+    attempt->len = ns.len;
+    if (ns.len > 0) {
+        memcpy(attempt->ns, ns.data, ns.len);
+    }
+    graph->extra += sizeof *attempt + ns.len;
+}
+
 /* The number of a node's attempt: LangGraph retries a node under the same namespace,
- * after an attempt that did not complete. */
-static int64_t attempt_of(const rl_graph *graph, rl_text ns)
+ * after an attempt that did not complete. One that has timed out ends only after the next
+ * has begun. */
+static int64_t begin_attempt(rl_graph *graph, rl_text ns)
 {
     rl_attempt *attempt = find_attempt(graph, ns);
 
+    if (attempt == NULL) {
+        add_attempt(graph, ns);
+    }
     return attempt != NULL ? ++attempt->number : 1;
 }
 
-/* Remembers an attempt that has ended, unless it completed. */
-static void end_attempt(rl_graph *graph, const rl_node *log)
+/* Forgets the attempts of a node that has completed. */
+static void end_attempts(rl_graph *graph, const rl_node *log)
 {
-    rl_text ns = rl_graph_text(graph, log->ns);
-    rl_attempt *attempt = find_attempt(graph, ns);
+    rl_attempt *attempt = find_attempt(graph, rl_graph_text(graph, log->ns));
 
     if (log->outcome == RL_COMPLETED && attempt != NULL) {
         graph->extra -= sizeof *attempt + attempt->len;
         rl_table_remove(&graph->attempts, &attempt->link);
         rl_free(attempt);
-    } else if (log->outcome != RL_COMPLETED && attempt == NULL) {
-        attempt = rl_malloc(sizeof *attempt + ns.len);
-        if (attempt == NULL ||
-            !rl_table_add(&graph->attempts, &attempt->link, rl_hash(ns.data, ns.len))) {
-            rl_free(attempt);
-            graph->arena.failed = true;
-            return;
-        }
-        attempt->number = log->attempt;
-        attempt->len = ns.len;
-        if (ns.len > 0) {
-            memcpy(attempt->ns, ns.data, ns.len);
-        }
-        graph->extra += sizeof *attempt + ns.len;
     }
 }
 
@@ -340,186 +372,118 @@ static void record_inputs(rl_graph *graph, rl_span *parent, const rl_span_start 
 
     graph->extra -= snapshot_bytes(parent->snapshot);
     if (graph->node_inputs == RL_INPUTS_DELTA && inputs->members != NULL &&
-        has_room(graph, inputs->len)) {
+        rl_graph_has_room(graph, inputs->len)) {
         snapshot = snapshot_of(parent);
     }
     log->inputs.at = graph->arena.len;
     log->is_delta = snapshot != NULL && rl_snapshot_delta(snapshot, inputs, &graph->arena,
-                                                          is_state, log->index);
+                                                          is_state, log->number);
     if (log->is_delta) {
         log->inputs.len = graph->arena.len - log->inputs.at;
         log->inputs.given = !graph->arena.failed;
         graph->payload_bytes += log->inputs.len;
     } else if (graph->node_inputs != RL_INPUTS_NONE) {
-        log->inputs = copy_payload(graph, (rl_text){inputs->text, inputs->len});
+        log->inputs = rl_graph_copy_payload(graph, (rl_text){inputs->text, inputs->len});
         if (snapshot != NULL && is_state) {
-            rl_snapshot_take(snapshot, inputs, log->inputs.at, log->index);
+            rl_snapshot_take(snapshot, inputs, log->inputs.at, log->number);
         }
     }
     graph->extra += snapshot_bytes(parent->snapshot);
 }
 
-ptrdiff_t rl_graph_add_node(rl_graph *graph, rl_span *parent, rl_slice ns,
-                            const rl_span_start *start)
+ptrdiff_t rl_graph_add_log(rl_graph *graph, rl_node *log)
 {
     ptrdiff_t place = rl_graph_nodes(graph);
-    rl_node log = {
-        .index = graph->next_node++,
-        .ns = ns,
-        .step = start->step,
-        .is_inner = parent->node != RL_NO_NODE,
-        .attempt = attempt_of(graph, start->ns),
-    };
 
-    if (log.is_inner && !graph->nodes.failed) {
-        log.parent = rl_graph_node(graph, parent->node)->name;
-    }
-    log.name = rl_graph_copy_text(graph, start->name);
-    record_inputs(graph, parent, start, &log);
-    log.started_at = rl_time_now();
-    log.started_ns = rl_monotonic_ns();
-    if (graph->nodes.cap - graph->nodes.len < sizeof log) {
+    log->index = graph->next_index++;
+    log->started_at = rl_time_now();
+    log->started_ns = rl_monotonic_ns();
+    if (graph->nodes.cap - graph->nodes.len < sizeof *log) {
         /* by half, as most of it is copied; what is not used yet takes no memory */
-        (void)rl_buf_reserve(&graph->nodes, sizeof log + graph->nodes.len / 2);
+        (void)rl_buf_reserve(&graph->nodes, sizeof *log + graph->nodes.len / 2);
     }
-    rl_buf_add(&graph->nodes, &log, sizeof log);
+    rl_buf_add(&graph->nodes, log, sizeof *log);
     if (!graph->nodes.failed) {
         rl_graph_mark_dirty(graph, place);
     }
     return place;
 }
 
+ptrdiff_t rl_graph_add_node(rl_graph *graph, rl_span *parent, rl_slice ns,
+                            const rl_span_start *start)
+{
+    rl_node log = {
+        .number = graph->next_node++,
+        .ns = ns,
+        .step = start->step,
+        .within = RL_NO_NODE,
+        .is_inner = parent->node != RL_NO_NODE,
+        .attempt = begin_attempt(graph, start->ns),
+        .first = RL_NO_NODE,
+        .last = RL_NO_NODE,
+    };
+
+    if (log.is_inner && !graph->nodes.failed) {
+        log.parent = rl_graph_node(graph, parent->node)->name;
+        log.within = rl_graph_node(graph, parent->node)->number;
+    }
+    graph->paused.given = false; /* the run went on */
+    log.name = rl_graph_copy_text(graph, start->name);
+    record_inputs(graph, parent, start, &log);
+    return rl_graph_add_log(graph, &log);
+}
+
+/* Whether a node was cancelled while an interrupt was on its way through it, from a node
+ * within it: the consumer of the stream has left at the interrupt. */
+static bool was_pausing(const rl_graph *graph, const rl_node *log, const rl_span_end *end)
+{
+    rl_text inner = rl_graph_text(graph, graph->paused);
+    rl_text outer = rl_graph_text(graph, log->ns);
+
+    return end->outcome == RL_CANCELLED && outer.len > 0 && inner.len > outer.len &&
+           inner.data[outer.len] == '|' && memcmp(inner.data, outer.data, outer.len) == 0;
+}
+
+/* An interrupt ends all enclosing nodes; the outermost one lists it. */
+static void pause_at(rl_graph *graph, const rl_node *log, rl_slice interrupts)
+{
+    if (log->is_inner) {
+        graph->paused = log->ns;
+        graph->paused_by = interrupts;
+        return;
+    }
+    graph->interrupted = true;
+    graph->metadata_changed = true;
+    if (interrupts.given) {
+        rl_buf_add(&graph->interrupts, &interrupts, sizeof interrupts);
+    }
+}
+
 void rl_graph_end_node(rl_graph *graph, ptrdiff_t place, const rl_span_end *end)
 {
     rl_node *log = rl_graph_node(graph, place);
-    rl_slice interrupts;
+    const bool pausing = was_pausing(graph, log, end);
 
-    log->outcome = end->outcome;
+    log->outcome = pausing ? RL_INTERRUPTED : end->outcome;
     log->ended_ns = end->ended_ns;
-    log->outputs = copy_payload(graph, end->outputs);
-    log->error_type = rl_graph_copy_text(graph, end->error_type);
-    log->error_text = rl_graph_copy_text(graph, end->error_text);
+    log->outputs = rl_graph_copy_payload(graph, end->outputs);
+    if (!pausing) {
+        log->error_type = rl_graph_copy_text(graph, end->error_type);
+        log->error_text = rl_graph_copy_text(graph, end->error_text);
+        log->error_traceback = copy_traceback(graph, end->error_traceback);
+        rl_graph_note_error(graph, log->within, end->error_key);
+    }
     graph->wide_numbers |= end->wide_numbers;
-    end_attempt(graph, log);
-    /* an interrupt ends all enclosing nodes; the outermost one lists it */
-    if (end->outcome == RL_INTERRUPTED && !log->is_inner) {
-        graph->interrupted = true;
-        graph->metadata_changed = true;
-        interrupts = copy_payload(graph, end->interrupts);
-        if (interrupts.given) {
-            rl_buf_add(&graph->interrupts, &interrupts, sizeof interrupts);
-        }
+    end_attempts(graph, log);
+    if (log->outcome == RL_INTERRUPTED) {
+        pause_at(graph, log,
+                 pausing ? graph->paused_by
+                         : rl_graph_copy_payload(graph, end->interrupts));
+    } else if (log->outcome == RL_CANCELLED && !log->is_inner) {
+        graph->cut = true;
+    }
+    if (log->outcome != RL_COMPLETED) {
+        rl_graph_cancel_calls(graph, log);
     }
     rl_graph_mark_dirty(graph, place);
-}
-
-/* Calls and models */
-
-/* The node of a call, or NULL. One that has ended already is written again; one that is
- * running is not, as its inputs may be long. */
-static rl_node *node_of_call(rl_graph *graph, ptrdiff_t place)
-{
-    rl_node *log = NULL;
-
-    graph->metadata_changed = true;
-    if (place != RL_NO_NODE && !graph->nodes.failed) {
-        log = rl_graph_node(graph, place);
-        log->is_behind = true;
-        if (log->ended_ns != 0) {
-            rl_graph_mark_dirty(graph, place);
-        }
-    }
-    return log;
-}
-
-static void count(rl_totals *totals, rl_call call)
-{
-    totals->llm_calls += call == RL_CALL_LLM;
-    totals->tool_calls += call == RL_CALL_TOOL;
-}
-
-void rl_graph_count_call(rl_graph *graph, ptrdiff_t place, rl_call call)
-{
-    rl_node *log = node_of_call(graph, place);
-
-    count(&graph->totals, call);
-    if (log != NULL) {
-        count(&log->totals, call);
-    }
-}
-
-static void add_tokens(rl_tokens *to, const rl_tokens *tokens)
-{
-    to->given = true;
-    to->input += tokens->input;
-    to->output += tokens->output;
-    to->total += tokens->total;
-}
-
-/* Adds a model to the list of a node, or of the run, unless it has the name already. */
-static void add_model(rl_graph *graph, rl_models *models, ptrdiff_t node, rl_text name)
-{
-    uint64_t hash = rl_hash(name.data, name.len) ^
-                    (uint64_t)(node + 1) * UINT64_C(0x9E3779B97F4A7C15);
-    const rl_link *link;
-    rl_model *model;
-
-    for (link = rl_table_first(&graph->models, hash); link != NULL;
-         link = rl_table_next(link)) {
-        const rl_model *known = (const rl_model *)link;
-
-        if (known->node == node &&
-            rl_same_text((rl_text){known->name, known->len}, name)) {
-            return;
-        }
-    }
-    model = rl_malloc(sizeof *model + name.len);
-    if (model == NULL || !rl_table_add(&graph->models, &model->link, hash)) {
-        rl_free(model);
-        graph->arena.failed = true;
-        return;
-    }
-    model->next = NULL;
-    model->node = node;
-    model->len = name.len;
-    memcpy(model->name, name.data, name.len);
-    graph->extra += sizeof *model + name.len;
-    if (models->first == NULL) {
-        models->first = model;
-    } else {
-        models->last->next = model;
-    }
-    models->last = model;
-}
-
-void rl_graph_free_models(rl_graph *graph, rl_models *models)
-{
-    while (models->first != NULL) {
-        rl_model *model = models->first;
-
-        models->first = model->next;
-        graph->extra -= sizeof *model + model->len;
-        rl_table_remove(&graph->models, &model->link);
-        rl_free(model);
-    }
-    models->last = NULL;
-}
-
-void rl_graph_end_call(rl_graph *graph, const rl_span *span, const rl_span_end *end)
-{
-    rl_text model = end->model.len > 0 ? end->model : rl_graph_text(graph, span->model);
-    rl_node *log = node_of_call(graph, span->node);
-
-    if (end->tokens.given) {
-        add_tokens(&graph->totals.tokens, &end->tokens);
-        if (log != NULL) {
-            add_tokens(&log->totals.tokens, &end->tokens);
-        }
-    }
-    if (span->call == RL_CALL_LLM && model.len > 0 && model.len <= 256) {
-        add_model(graph, &graph->all_models, RL_NO_NODE, model);
-        if (log != NULL) {
-            add_model(graph, &log->models, log->index, model);
-        }
-    }
 }

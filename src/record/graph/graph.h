@@ -18,6 +18,7 @@
 #include "core/notice.h"
 #include "core/run.h"
 #include "core/value.h"
+#include "record/owner.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,6 +30,20 @@ typedef struct rl_key {
     uint64_t high, low;
     const void *handler; /* only compared */
 } rl_key;
+
+static inline bool rl_same_uuid(rl_key a, rl_key b)
+{
+    return a.low == b.low && a.high == b.high;
+}
+
+/* A hash of the UUID. Both halves count: UUIDs of version 7 that are made together differ
+ * in the low one only. */
+static inline uint64_t rl_key_hash(rl_key key)
+{
+    uint64_t mixed = (key.low ^ key.high) * UINT64_C(0x9E3779B97F4A7C15);
+
+    return mixed ^ mixed >> 32;
+}
 
 /* A borrowed text; data may be NULL when there is none. */
 typedef struct rl_text {
@@ -53,12 +68,36 @@ typedef enum rl_outcome {
 
 extern const char *const rl_outcome_texts[];
 
-/* What an inner span counts as, in its node and in the run. */
+/* What an inner span is: a call of a model, a tool or a retriever has a log within that of
+ * its node. */
 typedef enum rl_call {
     RL_CALL_NONE,
     RL_CALL_LLM,
     RL_CALL_TOOL,
+    RL_CALL_RETRIEVER,
 } rl_call;
+
+/* How calls are recorded. */
+typedef enum rl_calls {
+    RL_CALLS_DELTA,
+    RL_CALLS_FULL,
+    RL_CALLS_SUMMARY, /* without texts, arguments, outputs and documents */
+    RL_CALLS_NONE,
+} rl_calls;
+
+/* The database that a recorder writes to: two recorders may have the same one. */
+typedef struct rl_place {
+    bool known;             /* there is a name */
+    uint64_t name[2];       /* a hash of its path, or of what its DSN says */
+    uint64_t device, inode; /* of a file that exists; else 0 */
+} rl_place;
+
+static inline bool rl_same_place(const rl_place *a, const rl_place *b)
+{
+    return (a->known && b->known && a->name[0] == b->name[0] &&
+            a->name[1] == b->name[1]) ||
+           (a->inode != 0 && a->inode == b->inode && a->device == b->device);
+}
 
 /* How the inputs of nodes are recorded. */
 typedef enum rl_node_inputs {
@@ -68,6 +107,17 @@ typedef enum rl_node_inputs {
 } rl_node_inputs;
 
 #define RL_LIVE_NEVER UINT64_MAX
+
+/* An open run is first written after this time, or after its interval if that is shorter:
+ * then a run whose process is killed has left a trace, and a short run is written once. */
+#define RL_LIVE_FIRST_NS UINT64_C(20000000)
+
+static inline uint64_t rl_live_first(uint64_t interval_ns)
+{
+    return interval_ns < RL_LIVE_FIRST_NS || interval_ns == RL_LIVE_NEVER
+               ? interval_ns
+               : RL_LIVE_FIRST_NS;
+}
 
 /* What the open runs of a recorder may take, and where the recorder counts and says what
  * it cost; borrowed, or NULL. */
@@ -82,7 +132,9 @@ typedef struct rl_graph_start {
     rl_text wpk_id, run_id, thread_id;
     rl_text metadata; /* the user's: a JSON object */
     bool resumed;     /* it continues from a checkpoint */
+    bool is_plain;    /* it is no graph: its own log is that of its one node */
     rl_node_inputs node_inputs;
+    rl_calls calls;
     uint64_t interval_ns; /* between writes while it is open; 0: at every event;
                              RL_LIVE_NEVER: only at its end */
     const void *recorder; /* the one whose worker writes it; only compared */
@@ -90,13 +142,34 @@ typedef struct rl_graph_start {
     void *owner;          /* the caller's, see rl_graph_owner */
 } rl_graph_start;
 
+/* A message of a prompt, by its offset into the prompt's text. */
+typedef struct rl_asked {
+    size_t at, len;
+    uint64_t hash[2];
+    struct rl_message *known; /* of messages.c, as the next one */
+    int is;
+} rl_asked;
+
+/* What a model is asked. */
+typedef struct rl_prompt {
+    rl_text text;  /* a JSON array */
+    bool is_text;  /* of the texts that a model of texts is given */
+    rl_buf pieces; /* of rl_asked: empty if the prompt is to be stored whole; owned */
+} rl_prompt;
+
+/* Cuts a prompt into its messages, and hashes them. Without memory, or if the text is no
+ * array, `pieces` is empty. The caller frees `pieces`. */
+void rl_prompt_split(rl_prompt *prompt);
+
 /* The start of any span. */
 typedef struct rl_span_start {
     rl_key key, parent;
     bool has_parent;
-    bool is_graph;    /* LangGraph says that it is a graph's run, maybe inside a node */
-    bool is_root;     /* or the first graph that runs inside a node */
-    const void *sink; /* the recorder: it records a run from one handler only */
+    bool is_graph;         /* it is a graph's run, or in one that is inside a node */
+    bool is_root;          /* it is a graph's run, maybe inside a node */
+    bool is_plain;         /* it is no graph's, but may be recorded as a run */
+    const rl_place *place; /* borrowed: it records a run from one handler only; NULL: it
+                              is unknown */
     /* the inputs: the same object for all handlers of one run, another one for another
      * run with the same UUID */
     const void *object;
@@ -105,7 +178,10 @@ typedef struct rl_span_start {
     rl_call call;
     rl_text ns;   /* the checkpoint namespace, or none */
     rl_text name; /* of a node; the model of an LLM call */
-    int64_t step; /* of a node */
+    rl_text call_name;
+    rl_text members;         /* of a call: of a JSON object, without its braces */
+    const rl_prompt *prompt; /* what a model is asked; borrowed, or NULL */
+    int64_t step;            /* of a node */
     rl_object inputs;
     rl_values values;  /* of the inputs; the graph takes references */
     bool wide_numbers; /* of the inputs; see rl_run */
@@ -116,15 +192,29 @@ typedef struct rl_tokens {
     int64_t input, output, total;
 } rl_tokens;
 
+/* By what an exception is known that passes from a node through those around it: a hash
+ * of its address and of no, one, two... of its innermost frames. On its way it gets more
+ * frames, all of them outer ones. */
+#define RL_ERROR_FRAMES 64
+
+typedef struct rl_error_keys {
+    size_t count; /* one more than frames that were looked at */
+    uint64_t list[RL_ERROR_FRAMES + 1];
+} rl_error_keys;
+
 /* The end of any span. */
 typedef struct rl_span_end {
     rl_outcome outcome;
     uint64_t ended_ns; /* monotonic clock, taken before the outputs were encoded */
     rl_text outputs;   /* JSON */
+    rl_text members;   /* of a call, as in rl_span_start */
     rl_values values;  /* of the outputs; the graph takes references */
     rl_text error_type, error_text;
-    rl_text interrupts; /* a JSON array: the interrupts that ended a node */
-    rl_tokens tokens;   /* of an LLM call */
+    rl_text
+        error_traceback; /* of a failed span that rl_graphs_knows_error did not know */
+    uint64_t error_key;  /* the last of its keys, or 0: a node's is remembered */
+    rl_text interrupts;  /* a JSON array: the interrupts that ended a node */
+    rl_tokens tokens;    /* of an LLM call */
     rl_text model;
     bool wide_numbers;
 } rl_span_end;
@@ -135,7 +225,10 @@ typedef struct rl_found {
     bool other;  /* another handler records this span */
     rl_key root; /* the graph's own span */
     rl_node_inputs node_inputs;
-    bool at_once; /* the run is written at every event */
+    rl_calls calls;
+    rl_call call;  /* of the span, by rl_graphs_find */
+    bool at_once;  /* the run is written at every event */
+    bool is_plain; /* the run is no graph's */
 } rl_found;
 
 typedef struct rl_graphs rl_graphs;
@@ -160,7 +253,7 @@ void rl_graphs_discard_inherited(rl_graphs *graphs, void (*release)(void *owner)
  * so and there is no namespace, or if it is the first graph inside something that is not
  * recorded; a node, if its namespace differs from the parent's; else an inner span, if
  * the parent is open. RL_SPAN_NONE otherwise, and for a span that this handler (it may be
- * listed twice) or another handler of the same recorder has open. *found: the run that
+ * listed twice) or another handler of the same database has open. *found: the run that
  * the span belongs to, if any. */
 rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
                                 rl_found *found);
@@ -178,6 +271,26 @@ rl_span_kind rl_graphs_find(rl_graphs *graphs, rl_key key, rl_found *found);
 /* Ends a node or an inner span; false when there is no such open span. */
 bool rl_graphs_end(rl_graphs *graphs, rl_key key, const rl_span_end *end);
 
+/* Whether this call of a model, or any (NULL), is open in a node, or anywhere in a run:
+ * `around` is the span of the node or the run. */
+bool rl_graphs_has_call(rl_graphs *graphs, rl_key around, const rl_key *call);
+
+/* Notes the first token of a model's answer. */
+void rl_graphs_stream(rl_graphs *graphs, rl_key key);
+
+/* Adds an event of the user's to the node of an open span. `name`: a text; `data`: JSON;
+ * the graph takes references to the values of the data. */
+void rl_graphs_event(rl_graphs *graphs, rl_key key, rl_text name, rl_text data,
+                     rl_values values);
+
+/* Whether a node right within the node or graph of an open span has ended with this
+ * exception. */
+bool rl_graphs_knows_error(rl_graphs *graphs, rl_key key, const rl_error_keys *error);
+
+/* What the nodes of an open graph have come to: *whole if none is open or was cancelled,
+ * and *interrupted if one was, or if LangGraph said so. Both false for other spans. */
+void rl_graphs_progress(rl_graphs *graphs, rl_key key, bool *whole, bool *interrupted);
+
 /* Marks the graph of an open span as interrupted, by these interrupts (a JSON array),
  * even if it ends as completed; or as resumed. */
 void rl_graphs_interrupt(rl_graphs *graphs, rl_key key, rl_text interrupts);
@@ -188,6 +301,9 @@ void rl_graphs_resume(rl_graphs *graphs, rl_key key);
  * A run is written in pieces: each is a row without node_logs, with what is new as parts.
  * A function that has written a piece into `run` takes what is new; the caller commits it
  * and then calls rl_graphs_wrote. Nothing else of that graph is written meanwhile. */
+
+/* Whether a recorder has open graphs in the table, and the owner of their runs. */
+bool rl_graphs_owner(rl_graphs *graphs, const void *recorder, char owner[RL_OWNER_TEXT]);
 
 /* Writes a piece of one open graph of that recorder that has changed and was due before
  * that time. False when there is none; *next is then the time of the next one
@@ -247,6 +363,15 @@ bool rl_graph_is_large(const rl_graph *graph);
  * hold; rl_graph_wrote ends it. */
 bool rl_graph_write_excess(rl_graph *graph, rl_run *run);
 void rl_graph_wrote(rl_graph *graph, bool committed);
+
+/* Whether a root that was taken is only the wrapper of graphs, which are runs of their own:
+ * then it is none. */
+bool rl_graph_is_wrapper(const rl_graph *graph);
+
+/* Ends the one node of a root that is no graph, which was taken; `of_call`: of the call that
+ * it is. */
+void rl_graph_end_root(rl_graph *graph, const rl_span_end *end,
+                       const rl_span_end *of_call);
 
 /* Writes the end of a graph that was taken into `run`, which is reset.
  * run->arena.failed when there is no memory. */

@@ -5,6 +5,7 @@
 #include "record/graph/graph_state.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #define WORTH ((size_t)4096) /* bytes: to free less is not worth it */
 #define SHORT ((size_t)64)   /* bytes: payloads that are never dropped */
@@ -43,19 +44,47 @@ static void move_payload(copying *to, rl_slice *slice, bool drop)
     to->dropped++;
 }
 
+/* Moves members of an object, in whose place there can be no mark. */
+static void move_members(copying *to, rl_slice *slice, bool drop)
+{
+    if (drop && slice->given && slice->len > SHORT) {
+        slice->given = false;
+        to->dropped++;
+    }
+    move_text(to, slice);
+}
+
+/* Moves a traceback in the same way: it is no JSON. */
+static void move_traceback(copying *to, rl_slice *slice, bool drop)
+{
+    char mark[48];
+
+    if (!slice->given || !drop || slice->len <= SHORT) {
+        move_text(to, slice);
+        return;
+    }
+    slice->at = to->arena.len;
+    slice->len = (size_t)snprintf(mark, sizeof mark, "<dropped: %zu bytes>", slice->len);
+    rl_buf_add(&to->arena, mark, slice->len);
+    to->dropped++;
+}
+
 /* Moves the texts of a node log. Later inputs were compared with those that are dropped,
  * so all deltas are dropped with them. */
 static void move_node(copying *to, rl_node *log, bool drop)
 {
-    rl_slice *texts[] = {&log->name, &log->error_type, &log->error_text, &log->ns,
-                         &log->parent};
+    rl_slice *texts[] = {&log->name, &log->error_type, &log->error_text, &log->parent};
+    bool is_call = log->kind != RL_LOG_NODE, drop_members = is_call && drop;
     bool drop_inputs = drop && (log->is_delta || log->inputs.len > SHORT);
 
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         move_text(to, texts[i]);
     }
+    move_members(to, &log->ns, drop_members);
     move_payload(to, &log->inputs, drop_inputs);
+    move_members(to, &log->more, drop_members);
     move_payload(to, &log->outputs, drop && log->outputs.len > SHORT);
+    move_traceback(to, &log->error_traceback, drop);
     log->is_delta = log->is_delta && !drop_inputs;
 }
 
@@ -74,6 +103,9 @@ static bool list_open(const rl_graph *graph, rl_buf *open)
 
         if (span->node != RL_NO_NODE) {
             rl_buf_add(open, &span->node, sizeof span->node);
+        }
+        if (span->log != RL_NO_NODE) {
+            rl_buf_add(open, &span->log, sizeof span->log);
         }
     }
     if (open->len > 0) {
@@ -171,6 +203,9 @@ static void move_rest(copying *to, bool drop)
         if (span->node != RL_NO_NODE) {
             span->node = place_of(to, rl_graph_node(graph, span->node)->index);
         }
+        if (span->log != RL_NO_NODE) {
+            span->log = place_of(to, rl_graph_node(graph, span->log)->index);
+        }
         if (span->snapshot != NULL) {
             move_snapshot(to, span->snapshot, drop);
         }
@@ -216,7 +251,8 @@ static void free_models(rl_graph *graph, const rl_buf *open)
     for (ptrdiff_t i = 0; i < rl_graph_nodes(graph); i++) {
         rl_node *log = rl_graph_node(graph, i);
 
-        if (log->stored && log->ended_ns != 0 && !is_open(open, i)) {
+        if (log->kind == RL_LOG_NODE && log->stored && log->ended_ns != 0 &&
+            !is_open(open, i)) {
             rl_graph_free_models(graph, &log->models);
         }
     }
@@ -230,8 +266,10 @@ static bool is_worth_it(const rl_graph *graph, bool drop)
         const rl_node *log = rl_graph_node(graph, i);
 
         if (!log->stored || log->ended_ns == 0) {
-            stays += sizeof *log + log->name.len + log->error_text.len +
-                     shorter(log->inputs.len, drop) + shorter(log->outputs.len, drop);
+            stays += sizeof *log + log->name.len + log->error_text.len + log->ns.len +
+                     log->more.len + shorter(log->inputs.len, drop) +
+                     shorter(log->outputs.len, drop) +
+                     shorter(log->error_traceback.len, drop);
         }
     }
     return graph->arena.len + graph->nodes.len > WORTH + 2 * stays ||
@@ -273,7 +311,10 @@ ptrdiff_t rl_graph_shrink(rl_graph *graph, bool drop)
     graph->dirty_from = 0;
     graph->dirty_taken = 0;
     graph->nodes_gone |= to.gone > 0;
-    to.dropped += drop ? drop_values(graph) : 0;
+    if (drop) {
+        to.dropped += drop_values(graph);
+        rl_graph_forget_messages(graph);
+    }
     if (to.dropped > 0 && graph->memory.metrics != NULL) {
         rl_metric_add(&graph->memory.metrics->handler_dropped, to.dropped);
     }

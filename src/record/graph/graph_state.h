@@ -1,14 +1,20 @@
 /* Inside the open runs, for the files that make them up: graphs.c (the table), lanes.c
- * (what is due), graph.c (what events add to one graph), graph_write.c (a graph as a row
- * and parts) and graph_shrink.c (what leaves memory). No other file includes this header.
+ * (what is due), pieces.c (what is written, and when), graph.c (what events add to one
+ * graph), graph_calls.c (what its calls add), messages.c (prompts), graph_logs.c (logs as
+ * JSON), graph_write.c (a graph as a row and parts) and graph_shrink.c (what leaves
+ * memory). No other file includes this header.
  */
 #ifndef RL_GRAPH_STATE_H
 #define RL_GRAPH_STATE_H
 
+#include "core/fork.h"
 #include "core/json.h"
 #include "core/ring.h"
 #include "core/table.h"
 #include "record/graph/graph.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
 
 #define RL_NO_NODE (-1)
 
@@ -31,7 +37,7 @@ typedef struct rl_models {
     rl_model *first, *last; /* in the order of their first calls; owned */
 } rl_models;
 
-/* The last attempt under a namespace, if it did not complete: LangGraph may retry the
+/* The last attempt under a namespace, unless it has completed: LangGraph may retry the
  * node. */
 typedef struct rl_attempt {
     rl_link link;
@@ -48,23 +54,64 @@ typedef struct rl_kept {
     char name[RL_VALUE_NAME];
 } rl_kept;
 
-/* A node log. Texts are slices of the graph's arena. Here and below, *_at are
- * microseconds since 1970, *_ns nanoseconds of the monotonic clock (0: not ended). */
+/* A message that a prompt of the run had, or that a node's inputs have. */
+typedef struct rl_message {
+    rl_link link;
+    uint64_t hash[2]; /* of its JSON */
+    int64_t number;   /* in the run, or -1: no prompt had it yet */
+    int64_t node, at; /* the index in the inputs of a node that have it, or -1 */
+    int64_t call;     /* not in its inputs, but in the answers of this call; or -1 */
+} rl_message;
+
+typedef enum rl_log_kind {
+    RL_LOG_NODE,
+    RL_LOG_LLM, /* in the order of rl_call */
+    RL_LOG_TOOL,
+    RL_LOG_RETRIEVER,
+    RL_LOG_EVENT,
+} rl_log_kind;
+
+/* A node log, or the log of a call or an event of a node. Texts are slices of the graph's
+ * arena. Here and below, *_at are microseconds since 1970, *_ns nanoseconds of the
+ * monotonic clock (0: not ended). */
 typedef struct rl_node {
-    ptrdiff_t index; /* in the run's node logs */
-    rl_slice name, inputs, outputs, error_type, error_text, ns;
-    rl_slice parent; /* the name of the enclosing node */
+    ptrdiff_t index; /* in the run's logs */
+    int64_t number;  /* in the run's node logs */
+    rl_log_kind kind;
+    rl_slice name, error_type, error_text;
+    rl_slice error_traceback; /* of a node */
+    rl_slice inputs;          /* of a call: what a model is asked */
+    rl_slice outputs;
+    rl_slice more;   /* of a call: members of its end */
+    rl_slice ns;     /* of a call: members of its start */
+    rl_slice parent; /* the name of the enclosing node; of a call: the model */
     bool is_inner;   /* there is an enclosing node */
     bool is_delta;   /* inputs are an inputs_delta */
     bool dirty;      /* listed in graph->dirty, to be written */
     bool stored;     /* what is here is stored as a part */
-    bool is_behind;  /* the part lacks calls: it is written again when the node ends */
+    bool is_behind;  /* the part lacks sums: it is written again when the node ends */
+    bool is_offered; /* its messages are in graph->messages */
+    bool is_text;    /* a model of texts is asked */
     int64_t step, attempt;
     int64_t started_at;
     uint64_t started_ns, ended_ns;
     rl_outcome outcome;
-    rl_totals totals;
-    rl_models models;
+    union {
+        struct {            /* of a node */
+            int64_t within; /* the number of the enclosing node, or RL_NO_NODE */
+            rl_totals totals;
+            rl_models models;
+            ptrdiff_t first, last; /* the places of its calls and events: good while
+                                      no log has left memory */
+            int64_t calls;
+        };
+        struct {               /* of a call or an event */
+            int64_t of, at;    /* the number of its node, and its own among its calls */
+            int64_t enclosing; /* `at` of the call around it, or -1 */
+            ptrdiff_t next;    /* of the same node: a place */
+            uint64_t first_token_ns;
+        };
+    };
 } rl_node;
 
 typedef struct rl_span {
@@ -78,6 +125,8 @@ typedef struct rl_span {
     rl_slice ns, model;
     ptrdiff_t node; /* the place in graph->nodes of the node itself, or of the enclosing
                        one */
+    ptrdiff_t log;  /* the place of the call itself, or of the call around it that is in
+                       the same node */
     /* The state that the nodes right below it got last: the span is a graph or the call
      * of a subgraph. Owned, or NULL. */
     rl_snapshot *snapshot;
@@ -103,14 +152,18 @@ struct rl_graph {
     rl_lane *lane; /* NULL once it was taken */
     rl_key key;    /* of the graph's own span */
     void *owner;
-    const void *recorder, *sink, *object;
+    const void *recorder, *object;
+    rl_place place; /* where it is recorded */
     rl_memory memory;
     const char *process; /* borrowed from the table; for the column owner */
     rl_ring spans;       /* owned; the graph's own span is the first one */
     rl_buf arena;
-    rl_buf nodes;        /* of rl_node, by index */
-    ptrdiff_t next_node; /* the index of the next node log */
-    rl_table models, attempts, values;
+    rl_buf nodes;         /* of rl_node, by index */
+    ptrdiff_t next_index; /* of the next log */
+    int64_t next_node;    /* the number of the next node log */
+    int64_t next_message;
+    rl_table models, attempts, values, messages;
+    rl_table errors; /* see graph_errors.c */
     rl_models all_models;
     uint8_t id[16];
     rl_slice wpk_id, run_id, thread_id, metadata, inputs;
@@ -119,8 +172,15 @@ struct rl_graph {
     int64_t started_at;
     uint64_t started_ns;
     bool interrupted, resumed, wide_numbers;
+    bool cut;                   /* a node was cancelled that is in no other one */
+    rl_slice paused, paused_by; /* the namespace and the interrupts of the node that was
+                                   interrupted last, if it is in another one */
     rl_totals totals;
     rl_node_inputs node_inputs;
+    rl_calls calls;
+    bool is_plain;
+    bool has_graphs; /* graphs that are runs of their own have run in it */
+    bool is_ending;  /* its end is being written: nothing more comes */
     uint64_t interval_ns, due_ns, changed_ns;
     size_t due_at; /* in the lane's heap */
 
@@ -149,6 +209,57 @@ struct rl_graph {
     size_t bytes;         /* counted in the lane's sum */
 };
 
+/* The table. */
+
+#define RL_RECENT 64 /* ended spans that are remembered for other handlers */
+
+struct rl_graphs {
+    pthread_mutex_t lock;
+    pthread_cond_t settled; /* the commit of a piece has ended */
+    rl_table spans;         /* the open ones */
+    rl_ring all;            /* the open graphs */
+    rl_ring lanes;
+    rl_ring
+        writing; /* graphs whose piece is being committed, also some that were taken */
+    atomic_uint pressed;      /* lanes beyond three quarters of their limits, or more */
+    rl_key recent[RL_RECENT]; /* the last spans that ended, in a ring */
+    size_t next_recent;
+    char process[RL_OWNER_TEXT];
+    unsigned generation; /* rl_fork_generation of the process that opened the graphs */
+    rl_fork_member member;
+};
+
+/* In graphs.c, under the table's lock. */
+
+/* An open span, or NULL. */
+rl_span *rl_graphs_span(const rl_graphs *graphs, rl_key key);
+/* Records that an event has changed a graph. */
+void rl_graphs_mark(rl_graphs *graphs, rl_graph *graph);
+
+#define RL_PRESSED \
+    3 /* eighths of its limit, beyond which memory of a lane is taken back */
+
+/* Whether a lane takes more than so many eighths of its limit. Memory is taken back long
+ * before the limit: writing takes time, and freed memory does not all leave the
+ * process. */
+static inline bool rl_lane_takes(const rl_lane *lane, size_t eighths)
+{
+    return lane->memory.limit > 0 && lane->bytes > lane->memory.limit / 8 * eighths;
+}
+
+static inline bool rl_lane_is_pressed(const rl_lane *lane)
+{
+    return rl_lane_takes(lane, RL_PRESSED);
+}
+
+/* Counts the lanes that need memory, after a change of one. */
+static inline void rl_graphs_count_pressed(rl_graphs *graphs, bool before, bool now)
+{
+    if (before != now) {
+        atomic_fetch_add(&graphs->pressed, now ? 1U : -1U);
+    }
+}
+
 /* In graph.c. The caller holds the table's lock, or the graph is not in the table. */
 
 /* Makes a graph with copies of all texts, and `own`, its own span, the one with its
@@ -164,9 +275,35 @@ void rl_graph_end_node(rl_graph *graph, ptrdiff_t place, const rl_span_end *end)
 /* Lists a node log as one to be written. */
 void rl_graph_mark_dirty(rl_graph *graph, ptrdiff_t place);
 
-/* Counts a call at its start; adds its tokens and model at its end. */
-void rl_graph_count_call(rl_graph *graph, ptrdiff_t place, rl_call call);
+#define RL_SMALL_PAYLOAD ((size_t)1024) /* bytes: such a payload is always stored */
+
+/* Whether the run's logs may take so many more bytes. */
+bool rl_graph_has_room(const rl_graph *graph, size_t len);
+/* Copies a payload, or a mark if it has no room. */
+rl_slice rl_graph_copy_payload(rl_graph *graph, rl_text json);
+/* Adds a log, which gets its index and its time; returns its place. */
+ptrdiff_t rl_graph_add_log(rl_graph *graph, rl_node *log);
+
+/* In graph_calls.c. */
+
+/* Adds a call to the sums of its node and of the run, and its log. */
+void rl_graph_start_call(rl_graph *graph, rl_span *span, const rl_span_start *start);
+/* Adds its tokens and model, and ends its log. */
 void rl_graph_end_call(rl_graph *graph, const rl_span *span, const rl_span_end *end);
+/* Ends the calls of a node that did not complete: LangChain tells no end of a call whose
+ * task was cancelled. An end that comes later still counts. */
+void rl_graph_cancel_calls(rl_graph *graph, const rl_node *node);
+void rl_graph_add_event(rl_graph *graph, const rl_span *span, rl_text name, rl_text data);
+void rl_graph_free_models(rl_graph *graph, rl_models *models);
+
+/* In messages.c. */
+
+/* Appends a prompt to the arena: each message once a run. `place`: of the node. */
+rl_slice rl_graph_put_prompt(rl_graph *graph, ptrdiff_t place, const rl_prompt *prompt);
+/* Makes the answers of a call known, which later prompts have. */
+void rl_graph_offer_answers(rl_graph *graph, const rl_node *log);
+/* Forgets the messages, whose texts have left memory without being stored. */
+void rl_graph_forget_messages(rl_graph *graph);
 
 /* Notes the values of a payload. */
 void rl_graph_add_values(rl_graph *graph, rl_values values);
@@ -178,7 +315,6 @@ void rl_graph_drop_values(rl_graph *graph, size_t count, bool forget);
 /* Frees a span that is in no graph. */
 void rl_span_free(rl_span *span);
 size_t rl_span_bytes(const rl_span *span);
-void rl_graph_free_models(rl_graph *graph, rl_models *models);
 
 /* The bytes that a graph takes. */
 size_t rl_graph_bytes(const rl_graph *graph);
@@ -204,6 +340,22 @@ static inline ptrdiff_t rl_graph_nodes(const rl_graph *graph)
     return (ptrdiff_t)(graph->nodes.len / sizeof(rl_node));
 }
 
+/* A hash of a text of the program's: nobody can construct many texts with one hash. */
+static inline uint64_t rl_text_hash(rl_text text)
+{
+    uint64_t hash[2];
+
+    rl_value_hash(text.data, text.len, hash);
+    return hash[0];
+}
+
+/* Whether the run is a chain's that has no call: it is not written before its end, which
+ * may show that it is only the wrapper of a graph. */
+static inline bool rl_graph_is_empty(const rl_graph *graph)
+{
+    return graph->is_plain && graph->next_index == 1;
+}
+
 static inline bool rl_same_text(rl_text a, rl_text b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
@@ -219,6 +371,25 @@ typedef struct rl_piece {
     size_t count;
     bool has_nodes;
 } rl_piece;
+
+/* In graph_errors.c. */
+
+/* Remembers the exception that a node right within `node` (its number, or RL_NO_NODE) has
+ * ended with. */
+void rl_graph_note_error(rl_graph *graph, int64_t node, uint64_t key);
+bool rl_graph_knows_error(const rl_graph *graph, int64_t node,
+                          const rl_error_keys *error);
+void rl_graph_free_errors(rl_graph *graph);
+
+/* In graph_logs.c. */
+
+/* Write the log of a node: with its calls and events if it is `whole`, which are else parts
+ * of their own. */
+void rl_graph_put_node(rl_json *json, const rl_graph *graph, const rl_node *log,
+                       bool whole);
+void rl_graph_put_part(rl_json *json, const rl_graph *graph, const rl_node *log);
+void rl_graph_put_tokens(rl_json *json, const rl_tokens *tokens);
+void rl_graph_put_models(rl_json *json, const rl_models *models);
 
 /* In graph_write.c. */
 

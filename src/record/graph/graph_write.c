@@ -1,4 +1,5 @@
 /* A graph as the row of a run and its parts. See graph.h and graph_state.h. */
+#include "record/graph/graph_json.h"
 #include "record/graph/graph_state.h"
 
 #include <stdio.h>
@@ -9,89 +10,6 @@
 #define PER_METADATA 10
 
 #define EXCESS ((size_t)8 << 20) /* bytes of parts that one row should not exceed */
-
-static void put_key(rl_json *json, const char *key)
-{
-    rl_json_key(json, key, strlen(key));
-}
-
-static void put_raw(rl_json *json, rl_text text)
-{
-    rl_json_raw(json, text.data != NULL ? text.data : "null",
-                text.data != NULL ? text.len : 4);
-}
-
-static void put_text(rl_json *json, const char *key, rl_text text)
-{
-    put_key(json, key);
-    if (text.data != NULL) {
-        rl_json_text(json, text.data, text.len);
-    } else {
-        put_raw(json, text);
-    }
-}
-
-static void put_int(rl_json *json, const char *key, int64_t value)
-{
-    put_key(json, key);
-    rl_json_int(json, value);
-}
-
-static void put_tokens(rl_json *json, const rl_tokens *tokens)
-{
-    put_key(json, "tokens");
-    if (tokens->given) {
-        rl_json_open(json, '{');
-        put_int(json, "input", tokens->input);
-        put_int(json, "output", tokens->output);
-        put_int(json, "total", tokens->total);
-        rl_json_close(json);
-    } else {
-        rl_json_raw(json, "null", 4);
-    }
-}
-
-static void put_models(rl_json *json, const rl_models *models)
-{
-    put_key(json, "models");
-    rl_json_open(json, '[');
-    for (const rl_model *model = models->first; model != NULL; model = model->next) {
-        rl_json_text(json, model->name, model->len);
-    }
-    rl_json_close(json);
-}
-
-static void put_node(rl_json *json, const rl_graph *graph, const rl_node *log)
-{
-    const char *outcome = rl_outcome_texts[log->outcome];
-    char stamp[RL_TIME_TEXT];
-
-    rl_json_open(json, '{');
-    put_text(json, "node", rl_graph_text(graph, log->name));
-    put_text(json, "status", (rl_text){outcome, strlen(outcome)});
-    put_int(json, "step", log->step);
-    put_int(json, "attempt", log->attempt);
-    put_text(json, "parent", rl_graph_text(graph, log->parent));
-    put_text(json, "error_type", rl_graph_text(graph, log->error_type));
-    put_text(json, "error_text", rl_graph_text(graph, log->error_text));
-    put_key(json, log->is_delta ? "inputs_delta" : "inputs");
-    put_raw(json, rl_graph_text(graph, log->inputs));
-    put_key(json, "outputs");
-    put_raw(json, rl_graph_text(graph, log->outputs));
-    rl_time_format(log->started_at, stamp);
-    put_text(json, "started_at", (rl_text){stamp, RL_TIME_TEXT - 1});
-    put_key(json, "duration_ms");
-    if (log->ended_ns != 0) { /* to the microsecond, in milliseconds */
-        rl_json_double(json, (double)((log->ended_ns - log->started_ns) / 1000) / 1000.0);
-    } else {
-        rl_json_raw(json, "null", 4);
-    }
-    put_int(json, "llm_calls", log->totals.llm_calls);
-    put_int(json, "tool_calls", log->totals.tool_calls);
-    put_tokens(json, &log->totals.tokens);
-    put_models(json, &log->models);
-    rl_json_close(json);
-}
 
 /* The text between the brackets of a JSON object or array. Any other text is returned
  * whole. */
@@ -108,9 +26,9 @@ static void put_interrupts(rl_json *json, const rl_graph *graph)
     const rl_slice *found = (const rl_slice *)(const void *)graph->interrupts.data;
     size_t count = graph->interrupts.len / sizeof *found;
 
-    put_key(json, "interrupts");
+    rl_put_key(json, "interrupts");
     if (graph->reported.given) {
-        put_raw(json, rl_graph_text(graph, graph->reported));
+        rl_put_raw(json, rl_graph_text(graph, graph->reported));
         return;
     }
     rl_json_open(json, '[');
@@ -141,20 +59,20 @@ static void set_metadata(rl_graph *graph, rl_run *run)
         put_interrupts(&json, graph);
     }
     if (graph->resumed) {
-        put_key(&json, "resumed");
+        rl_put_key(&json, "resumed");
         rl_json_raw(&json, "true", 4);
     }
     if (totals->llm_calls > 0) {
-        put_int(&json, "llm_calls", totals->llm_calls);
+        rl_put_int(&json, "llm_calls", totals->llm_calls);
     }
     if (totals->tool_calls > 0) {
-        put_int(&json, "tool_calls", totals->tool_calls);
+        rl_put_int(&json, "tool_calls", totals->tool_calls);
     }
     if (totals->tokens.given) {
-        put_tokens(&json, &totals->tokens);
+        rl_graph_put_tokens(&json, &totals->tokens);
     }
     if (graph->all_models.first != NULL) {
-        put_models(&json, &graph->all_models);
+        rl_graph_put_models(&json, &graph->all_models);
     }
     rl_json_close(&json);
     rl_json_end(&json);
@@ -174,7 +92,9 @@ static void set_node_logs(const rl_graph *graph, rl_run *run)
     rl_json_begin(&json, &run->arena, RL_BUF_MAX);
     rl_json_open(&json, '[');
     for (ptrdiff_t i = 0; i < rl_graph_nodes(graph); i++) {
-        put_node(&json, graph, rl_graph_node(graph, i));
+        if (rl_graph_node(graph, i)->kind == RL_LOG_NODE) {
+            rl_graph_put_node(&json, graph, rl_graph_node(graph, i), true);
+        }
     }
     rl_json_close(&json);
     rl_json_end(&json);
@@ -195,6 +115,9 @@ static void set_end(const rl_graph *graph, const rl_span_end *end, rl_run *run)
     copy_text(run, RL_OUTPUTS, end->outputs);
     copy_text(run, RL_ERROR_TYPE, end->error_type);
     copy_text(run, RL_ERROR_TEXT, end->error_text);
+    if (!graph->is_plain) { /* else its one node has it */
+        copy_text(run, RL_ERROR_TRACEBACK, end->error_traceback);
+    }
     run->duration_ms = millis <= INT32_MAX ? (int64_t)millis : INT32_MAX;
     run->wide_numbers |= end->wide_numbers;
 }
@@ -223,8 +146,8 @@ static void put_node_part(rl_json *json, const rl_graph *graph, const rl_node *l
     char name[24];
 
     (void)snprintf(name, sizeof name, "n%010td", log->index);
-    put_key(json, name);
-    put_node(json, graph, log);
+    rl_put_key(json, name);
+    rl_graph_put_part(json, graph, log);
 }
 
 static size_t dirty_count(const rl_graph *graph)
@@ -278,20 +201,25 @@ static bool is_metadata_due(const rl_graph *graph)
 
 bool rl_graph_has_new(const rl_graph *graph)
 {
-    return !graph->inputs_stored || graph->new_values != NULL ||
-           graph->dirty_from < dirty_count(graph) || is_metadata_due(graph);
+    return !rl_graph_is_empty(graph) &&
+           (!graph->inputs_stored || graph->new_values != NULL ||
+            graph->dirty_from < dirty_count(graph) || is_metadata_due(graph));
 }
 
 bool rl_graph_has_more(const rl_graph *graph)
 {
-    return graph->dirty_taken < dirty_count(graph) ||
-           graph->new_value_bytes > graph->value_bytes_taken;
+    return !rl_graph_is_empty(graph) &&
+           (graph->dirty_taken < dirty_count(graph) ||
+            graph->new_value_bytes > graph->value_bytes_taken);
 }
 
 bool rl_graph_begin_piece(rl_graph *graph, size_t bytes, rl_run *run, rl_piece *piece)
 {
     size_t taken;
 
+    if (rl_graph_is_empty(graph)) {
+        return false;
+    }
     piece->count = 0;
     piece->has_nodes = false;
     graph->header_taken = !graph->inputs_stored;
@@ -324,7 +252,7 @@ bool rl_graph_begin_piece(rl_graph *graph, size_t bytes, rl_run *run, rl_piece *
 void rl_graph_end_piece(rl_run *run, rl_piece *piece)
 {
     for (size_t i = 0; i < piece->count; i++) {
-        put_key(&piece->json, piece->values[i]->name);
+        rl_put_key(&piece->json, piece->values[i]->name);
         rl_json_raw(&piece->json, piece->values[i]->json, piece->values[i]->len);
         rl_value_unref(piece->values[i]);
     }
@@ -392,11 +320,13 @@ bool rl_graph_write_excess(rl_graph *graph, rl_run *run)
     return excess;
 }
 
-/* Lists the node logs whose parts lack calls. */
+/* Lists the node logs whose parts lack sums, and the calls whose end did not come. */
 static void mark_behind(rl_graph *graph)
 {
     for (ptrdiff_t i = 0; i < rl_graph_nodes(graph); i++) {
-        if (rl_graph_node(graph, i)->is_behind) {
+        const rl_node *log = rl_graph_node(graph, i);
+
+        if (log->is_behind || (log->kind != RL_LOG_NODE && log->ended_ns == 0)) {
             rl_graph_mark_dirty(graph, i);
         }
     }
@@ -417,7 +347,7 @@ static void set_parts(rl_graph *graph, rl_run *run)
     rl_json_begin(&piece.json, &run->arena, RL_BUF_MAX);
     rl_json_open(&piece.json, '{');
     for (const rl_kept *kept = graph->new_values; kept != NULL; kept = kept->next) {
-        put_key(&piece.json, kept->name);
+        rl_put_key(&piece.json, kept->name);
         rl_json_raw(&piece.json, kept->value->json, kept->value->len);
     }
     if (graph->nodes_gone) {
@@ -431,6 +361,7 @@ static void set_parts(rl_graph *graph, rl_run *run)
 
 void rl_graph_write(rl_graph *graph, const rl_span_end *end, rl_run *run)
 {
+    graph->is_ending = true;
     rl_graph_add_values(graph, end->values);
     begin_row(graph, end->outcome, run);
     if (!graph->inputs_gone) {

@@ -8,39 +8,6 @@
 #include <pthread.h>
 #include <string.h>
 
-#define RECENT 64 /* ended spans that are remembered for other handlers */
-
-#define PIECE ((size_t)4 << 20) /* bytes that are written at once */
-#define LOOKS 128               /* graphs that are looked at under one hold of the lock */
-
-/* How long to wait for the commit of a piece by another thread. A commit has limits of
- * its own; this one is for a thread that was lost. */
-#define SETTLE_NS UINT64_C(20000000000)
-
-/* Eighths of the limit: from when on the worker takes memory back, what it leaves, and
- * from when on the threads of events do, too. */
-#define PRESSED 3
-#define RELIEVED 2
-#define FULL 4
-
-#define RETRY_NS UINT64_C(1000000000) /* after a commit for memory has failed */
-
-struct rl_graphs {
-    pthread_mutex_t lock;
-    pthread_cond_t settled; /* the commit of a piece has ended */
-    rl_table spans;         /* the open ones */
-    rl_ring all;            /* the open graphs */
-    rl_ring lanes;
-    rl_ring
-        writing; /* graphs whose piece is being committed, also some that were taken */
-    atomic_uint pressed;   /* lanes beyond three quarters of their limits, or more */
-    rl_key recent[RECENT]; /* the last spans that ended, in a ring */
-    size_t next_recent;
-    char process[RL_OWNER_TEXT];
-    unsigned generation; /* rl_fork_generation of the process that opened the graphs */
-    rl_fork_member member;
-};
-
 rl_graphs *rl_graphs_new(void)
 {
     rl_graphs *graphs = rl_calloc(1, sizeof *graphs);
@@ -97,39 +64,27 @@ rl_graphs *rl_graphs_shared(void)
     return shared;
 }
 
-/* Both halves count: UUIDs of version 7 that are made together differ in the low one
- * only. */
-static uint64_t hash_of(rl_key key)
+rl_span *rl_graphs_span(const rl_graphs *graphs, rl_key key)
 {
-    uint64_t mixed = (key.low ^ key.high) * UINT64_C(0x9E3779B97F4A7C15);
-
-    return mixed ^ mixed >> 32;
-}
-
-static bool same_uuid(rl_key a, rl_key b)
-{
-    return a.low == b.low && a.high == b.high;
-}
-
-static rl_span *find(const rl_graphs *graphs, rl_key key)
-{
-    rl_span *span = (rl_span *)rl_table_first(&graphs->spans, hash_of(key));
+    rl_span *span = (rl_span *)rl_table_first(&graphs->spans, rl_key_hash(key));
 
     while (span != NULL &&
-           (!same_uuid(span->key, key) || span->key.handler != key.handler)) {
+           (!rl_same_uuid(span->key, key) || span->key.handler != key.handler)) {
         span = (rl_span *)rl_table_next(&span->link);
     }
     return span;
 }
 
-/* The span that another handler of the same recorder has open under the same UUID. */
-static rl_span *find_twin(const rl_graphs *graphs, rl_key key, const void *sink)
+/* The span that another handler of the same database has open under the same UUID. */
+static rl_span *find_twin(const rl_graphs *graphs, rl_key key, const rl_place *place)
 {
-    rl_span *span = (rl_span *)rl_table_first(&graphs->spans, hash_of(key));
+    rl_span *span = place != NULL
+                        ? (rl_span *)rl_table_first(&graphs->spans, rl_key_hash(key))
+                        : NULL;
 
     while (span != NULL &&
-           (!same_uuid(span->key, key) || span->key.handler == key.handler ||
-            span->graph->sink != sink)) {
+           (!rl_same_uuid(span->key, key) || span->key.handler == key.handler ||
+            !rl_same_place(&span->graph->place, place))) {
         span = (rl_span *)rl_table_next(&span->link);
     }
     return span;
@@ -154,32 +109,11 @@ static bool link_graph(rl_graphs *graphs, rl_graph *graph)
     return true;
 }
 
-/* Whether a lane takes more than so many eighths of its limit. Memory is taken back long
- * before the limit: writing takes time, and freed memory does not all leave the
- * process. */
-static bool takes(const rl_lane *lane, size_t eighths)
-{
-    return lane->memory.limit > 0 && lane->bytes > lane->memory.limit / 8 * eighths;
-}
-
-static bool is_pressed(const rl_lane *lane)
-{
-    return takes(lane, PRESSED);
-}
-
-/* Counts the lanes that need memory, after a change of one. */
-static void count_pressed(rl_graphs *graphs, bool before, bool now)
-{
-    if (before != now) {
-        atomic_fetch_add(&graphs->pressed, now ? 1U : -1U);
-    }
-}
-
 /* Takes a graph out of the table, with its spans. */
 static void unlink_graph(rl_graphs *graphs, rl_graph *graph)
 {
     rl_lane *lane = graph->lane;
-    bool before = is_pressed(lane);
+    bool before = rl_lane_is_pressed(lane);
 
     for (const rl_ring *at = graph->spans.after; at != &graph->spans; at = at->after) {
         rl_table_remove(&graphs->spans, &RL_RING_OF(at, rl_span, in_graph)->link);
@@ -188,17 +122,16 @@ static void unlink_graph(rl_graphs *graphs, rl_graph *graph)
     lane->graphs++; /* it stays for a moment */
     rl_lane_remove(graph);
     lane->graphs--;
-    count_pressed(graphs, before, is_pressed(lane));
+    rl_graphs_count_pressed(graphs, before, rl_lane_is_pressed(lane));
     rl_lane_free(lane);
 }
 
-/* Records that an event has changed a graph. */
-static void mark_changed(rl_graphs *graphs, rl_graph *graph)
+void rl_graphs_mark(rl_graphs *graphs, rl_graph *graph)
 {
-    bool before = is_pressed(graph->lane);
+    bool before = rl_lane_is_pressed(graph->lane);
 
     rl_lane_mark(graph);
-    count_pressed(graphs, before, is_pressed(graph->lane));
+    rl_graphs_count_pressed(graphs, before, rl_lane_is_pressed(graph->lane));
 }
 
 /* Takes all graphs out of the table, into the list. */
@@ -265,28 +198,30 @@ void rl_graphs_discard_inherited(rl_graphs *graphs, void (*release)(void *owner)
 static rl_found found_by(const rl_span *span)
 {
     const rl_graph *graph = span != NULL ? span->graph : NULL;
-    rl_found found = {NULL, false, {0, 0, NULL}, RL_INPUTS_NONE, false};
+    rl_found found = {.node_inputs = RL_INPUTS_NONE, .calls = RL_CALLS_NONE};
 
     if (graph != NULL) {
         found.owner = graph->owner;
         found.root = graph->key;
         found.node_inputs = graph->node_inputs;
+        found.calls = graph->calls;
         found.at_once = graph->interval_ns == 0;
+        found.is_plain = graph->is_plain;
     }
     return found;
 }
 
-/* Whether another handler of the same recorder records the start. */
+/* Whether another handler of the same database records the start. */
 static bool is_recorded_elsewhere(const rl_graphs *graphs, const rl_span_start *start)
 {
-    const rl_span *twin = find_twin(graphs, start->key, start->sink);
+    const rl_span *twin = find_twin(graphs, start->key, start->place);
 
     if (twin != NULL && twin->kind == RL_SPAN_GRAPH) {
         /* another object: another run to which the program gave the same UUID */
         return twin->graph->object == start->object;
     }
     return twin != NULL ||
-           (start->has_parent && find_twin(graphs, start->parent, start->sink) != NULL);
+           (start->has_parent && find_twin(graphs, start->parent, start->place) != NULL);
 }
 
 rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
@@ -296,8 +231,9 @@ rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
     const rl_span *own, *parent;
 
     pthread_mutex_lock(&graphs->lock);
-    own = find(graphs, start->key);
-    parent = own == NULL && start->has_parent ? find(graphs, start->parent) : NULL;
+    own = rl_graphs_span(graphs, start->key);
+    parent =
+        own == NULL && start->has_parent ? rl_graphs_span(graphs, start->parent) : NULL;
     *found = found_by(own != NULL ? own : parent);
     if (own != NULL) {
         found->other = true;
@@ -311,7 +247,7 @@ rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
         kind = new_ns && !start->hidden && !parent->hidden ? RL_SPAN_NODE : RL_SPAN_INNER;
     } else if (is_recorded_elsewhere(graphs, start)) {
         found->other = true;
-    } else if (start->is_graph && start->is_root) {
+    } else if (start->is_plain || (start->is_graph && start->is_root)) {
         kind = RL_SPAN_GRAPH;
     }
     pthread_mutex_unlock(&graphs->lock);
@@ -327,6 +263,7 @@ static void open_span(rl_graph *graph, rl_span *span, rl_span *parent,
     span->graph = graph;
     span->call = start->call;
     span->node = parent != NULL ? parent->node : RL_NO_NODE;
+    span->log = parent != NULL && span->kind == RL_SPAN_INNER ? parent->log : RL_NO_NODE;
     span->hidden = start->hidden || (parent != NULL && parent->hidden);
     /* a tool or a model has no namespace: it is in its parent's */
     span->ns = start->ns.data != NULL || parent == NULL
@@ -334,9 +271,14 @@ static void open_span(rl_graph *graph, rl_span *span, rl_span *parent,
                    : parent->ns;
     if (span->kind == RL_SPAN_NODE) {
         span->node = rl_graph_add_node(graph, parent, span->ns, start);
-    } else if (start->call != RL_CALL_NONE) {
-        rl_graph_count_call(graph, span->node, start->call);
-        span->model = rl_graph_copy_text(graph, start->name);
+    } else if (parent == NULL && graph->is_plain) {
+        rl_span_start node = *start;
+
+        node.name = start->call_name;
+        span->node = rl_graph_add_node(graph, span, span->ns, &node);
+    }
+    if (start->call != RL_CALL_NONE) {
+        rl_graph_start_call(graph, span, start);
     }
     rl_graph_add_values(graph, start->values);
     graph->wide_numbers |= start->wide_numbers;
@@ -353,12 +295,14 @@ rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind,
     rl_status status = RL_NOMEM;
 
     pthread_mutex_lock(&graphs->lock);
-    if (given == NULL) {
-        parent = start->has_parent ? find(graphs, start->parent) : NULL;
+    parent = start->has_parent ? rl_graphs_span(graphs, start->parent) : NULL;
+    if (given != NULL && parent != NULL) {
+        parent->graph->has_graphs = true;
+        parent = NULL;
     }
     if (span != NULL && (fresh != NULL || parent != NULL) &&
-        find(graphs, start->key) == NULL &&
-        rl_table_add(&graphs->spans, &span->link, hash_of(start->key))) {
+        rl_graphs_span(graphs, start->key) == NULL &&
+        rl_table_add(&graphs->spans, &span->link, rl_key_hash(start->key))) {
         rl_graph *graph = fresh != NULL ? fresh : parent->graph;
 
         if (fresh != NULL && !link_graph(graphs, graph)) {
@@ -369,7 +313,7 @@ rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind,
                 graph->key = start->key;
             }
             open_span(graph, span, parent, start);
-            mark_changed(graphs, graph);
+            rl_graphs_mark(graphs, graph);
             span = NULL;
             fresh = NULL;
             status = RL_OK;
@@ -385,21 +329,21 @@ rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind,
 static void remember_ended(rl_graphs *graphs, rl_key key)
 {
     graphs->recent[graphs->next_recent] = key;
-    graphs->next_recent = (graphs->next_recent + 1) % RECENT;
+    graphs->next_recent = (graphs->next_recent + 1) % RL_RECENT;
 }
 
 /* Whether another handler has the span open, or has ended it a moment ago. */
 static bool is_known(const rl_graphs *graphs, rl_key key)
 {
-    const rl_span *span = (rl_span *)rl_table_first(&graphs->spans, hash_of(key));
+    const rl_span *span = (rl_span *)rl_table_first(&graphs->spans, rl_key_hash(key));
     bool found;
 
-    while (span != NULL && !same_uuid(span->key, key)) {
+    while (span != NULL && !rl_same_uuid(span->key, key)) {
         span = (rl_span *)rl_table_next(&span->link);
     }
     found = span != NULL;
-    for (size_t i = 0; i < RECENT && !found; i++) {
-        found = same_uuid(graphs->recent[i], key);
+    for (size_t i = 0; i < RL_RECENT && !found; i++) {
+        found = rl_same_uuid(graphs->recent[i], key);
     }
     return found;
 }
@@ -410,9 +354,10 @@ rl_span_kind rl_graphs_find(rl_graphs *graphs, rl_key key, rl_found *found)
     rl_span_kind kind;
 
     pthread_mutex_lock(&graphs->lock);
-    span = find(graphs, key);
+    span = rl_graphs_span(graphs, key);
     kind = span != NULL ? span->kind : RL_SPAN_NONE;
     *found = found_by(span);
+    found->call = span != NULL ? span->call : RL_CALL_NONE;
     found->other = span == NULL && is_known(graphs, key);
     pthread_mutex_unlock(&graphs->lock);
     return kind;
@@ -436,7 +381,7 @@ bool rl_graphs_end(rl_graphs *graphs, rl_key key, const rl_span_end *end)
     bool found;
 
     pthread_mutex_lock(&graphs->lock);
-    span = find(graphs, key);
+    span = rl_graphs_span(graphs, key);
     if (span != NULL && span->kind == RL_SPAN_GRAPH) {
         span = NULL;
     }
@@ -447,11 +392,99 @@ bool rl_graphs_end(rl_graphs *graphs, rl_key key, const rl_span_end *end)
         rl_table_remove(&graphs->spans, &span->link);
         span->graph->extra -= rl_span_bytes(span);
         remember_ended(graphs, key);
-        mark_changed(graphs, span->graph);
+        rl_graphs_mark(graphs, span->graph);
     }
     pthread_mutex_unlock(&graphs->lock);
     rl_span_free(span);
     return found;
+}
+
+bool rl_graphs_has_call(rl_graphs *graphs, rl_key around, const rl_key *call)
+{
+    const rl_span *outer, *span;
+    bool found = false;
+
+    pthread_mutex_lock(&graphs->lock);
+    outer = rl_graphs_span(graphs, around);
+    for (const rl_ring *at = outer != NULL ? outer->graph->spans.after : NULL;
+         at != NULL && at != &outer->graph->spans && !found; at = at->after) {
+        span = RL_RING_OF(at, rl_span, in_graph);
+        found = span != outer && span->call == RL_CALL_LLM &&
+                (outer->kind == RL_SPAN_GRAPH || span->node == outer->node) &&
+                (call == NULL || rl_same_uuid(span->key, *call));
+    }
+    pthread_mutex_unlock(&graphs->lock);
+    return found;
+}
+
+void rl_graphs_stream(rl_graphs *graphs, rl_key key)
+{
+    const rl_span *span;
+
+    pthread_mutex_lock(&graphs->lock);
+    span = rl_graphs_span(graphs, key);
+    if (span != NULL && span->call == RL_CALL_LLM && span->log != RL_NO_NODE &&
+        !span->graph->nodes.failed) {
+        rl_node *log = rl_graph_node(span->graph, span->log);
+
+        if (log->first_token_ns == 0) {
+            log->first_token_ns = rl_monotonic_ns();
+        }
+    }
+    pthread_mutex_unlock(&graphs->lock);
+}
+
+void rl_graphs_event(rl_graphs *graphs, rl_key key, rl_text name, rl_text data,
+                     rl_values values)
+{
+    const rl_span *span;
+
+    pthread_mutex_lock(&graphs->lock);
+    span = rl_graphs_span(graphs, key);
+    if (span != NULL) {
+        rl_graph_add_event(span->graph, span, name, data);
+        rl_graph_add_values(span->graph, values);
+        rl_graphs_mark(graphs, span->graph);
+    }
+    pthread_mutex_unlock(&graphs->lock);
+}
+
+bool rl_graphs_knows_error(rl_graphs *graphs, rl_key key, const rl_error_keys *error)
+{
+    const rl_span *span;
+    bool known = false;
+
+    pthread_mutex_lock(&graphs->lock);
+    span = rl_graphs_span(graphs, key);
+    if (span != NULL && !span->graph->nodes.failed) {
+        int64_t node = span->node != RL_NO_NODE
+                           ? rl_graph_node(span->graph, span->node)->number
+                           : RL_NO_NODE;
+
+        known = rl_graph_knows_error(span->graph, node, error);
+    }
+    pthread_mutex_unlock(&graphs->lock);
+    return known;
+}
+
+void rl_graphs_progress(rl_graphs *graphs, rl_key key, bool *whole, bool *interrupted)
+{
+    const rl_span *span;
+
+    *whole = false;
+    *interrupted = false;
+    pthread_mutex_lock(&graphs->lock);
+    span = rl_graphs_span(graphs, key);
+    if (span != NULL && span->kind == RL_SPAN_GRAPH) {
+        const rl_ring *spans = &span->graph->spans;
+
+        *interrupted = span->graph->interrupted;
+        *whole = !span->graph->cut;
+        for (const rl_ring *at = spans->after; at != spans && *whole; at = at->after) {
+            *whole = RL_RING_OF(at, rl_span, in_graph)->kind != RL_SPAN_NODE;
+        }
+    }
+    pthread_mutex_unlock(&graphs->lock);
 }
 
 void rl_graphs_interrupt(rl_graphs *graphs, rl_key key, rl_text interrupts)
@@ -459,12 +492,12 @@ void rl_graphs_interrupt(rl_graphs *graphs, rl_key key, rl_text interrupts)
     rl_span *span;
 
     pthread_mutex_lock(&graphs->lock);
-    span = find(graphs, key);
+    span = rl_graphs_span(graphs, key);
     if (span != NULL) {
         span->graph->interrupted = true;
         span->graph->metadata_changed = true;
         span->graph->reported = rl_graph_copy_text(span->graph, interrupts);
-        mark_changed(graphs, span->graph);
+        rl_graphs_mark(graphs, span->graph);
     }
     pthread_mutex_unlock(&graphs->lock);
 }
@@ -474,11 +507,11 @@ void rl_graphs_resume(rl_graphs *graphs, rl_key key)
     rl_span *span;
 
     pthread_mutex_lock(&graphs->lock);
-    span = find(graphs, key);
+    span = rl_graphs_span(graphs, key);
     if (span != NULL) {
         span->graph->resumed = true;
         span->graph->metadata_changed = true;
-        mark_changed(graphs, span->graph);
+        rl_graphs_mark(graphs, span->graph);
     }
     pthread_mutex_unlock(&graphs->lock);
 }
@@ -489,7 +522,7 @@ rl_graph *rl_graphs_take(rl_graphs *graphs, rl_key key)
     rl_span *span;
 
     pthread_mutex_lock(&graphs->lock);
-    span = find(graphs, key);
+    span = rl_graphs_span(graphs, key);
     if (span != NULL && span->kind == RL_SPAN_GRAPH) {
         graph = span->graph;
         unlink_graph(graphs, graph);
@@ -497,274 +530,4 @@ rl_graph *rl_graphs_take(rl_graphs *graphs, rl_key key)
     }
     pthread_mutex_unlock(&graphs->lock);
     return graph;
-}
-
-/* Waits until another thread has committed its piece; false when that takes too long.
- * Called with the lock held. */
-static bool wait_for_pieces(rl_graphs *graphs, uint64_t end)
-{
-    struct timespec until = rl_timespec(end);
-
-    return pthread_cond_timedwait(&graphs->settled, &graphs->lock, &until) == 0 ||
-           rl_monotonic_ns() < end;
-}
-
-bool rl_graphs_settle(rl_graphs *graphs, rl_graph *graph, bool wait)
-{
-    uint64_t end = rl_monotonic_ns() + SETTLE_NS;
-    bool settled;
-
-    pthread_mutex_lock(&graphs->lock);
-    while (wait && graph->writing && wait_for_pieces(graphs, end)) {
-    }
-    settled = !graph->writing;
-    if (!settled && wait) {
-        rl_ring_remove(&graph->in_writing);
-        rl_graph_wrote(graph, false);
-        settled = true;
-    }
-    pthread_mutex_unlock(&graphs->lock);
-    return settled;
-}
-
-/* Begins a piece of a graph; the time of the next one is set once all of it is written.
- * False when nothing is new. */
-static bool begin_piece(rl_graphs *graphs, rl_graph *graph, size_t bytes, rl_run *run,
-                        rl_piece *piece)
-{
-    bool some = rl_graph_begin_piece(graph, bytes, run, piece);
-
-    if (some) {
-        rl_ring_add(&graphs->writing, &graph->in_writing);
-    }
-    if (!rl_graph_has_more(graph)) {
-        rl_lane_unmark(graph);
-        rl_lane_schedule(graph, rl_monotonic_ns() + graph->interval_ns);
-    }
-    return some;
-}
-
-void rl_graphs_wrote(rl_graphs *graphs, const rl_run *run, bool committed)
-{
-    rl_ring *at;
-
-    pthread_mutex_lock(&graphs->lock);
-    for (at = graphs->writing.after; at != &graphs->writing; at = at->after) {
-        rl_graph *graph = RL_RING_OF(at, rl_graph, in_writing);
-
-        if (memcmp(graph->id, run->id, sizeof graph->id) == 0) {
-            rl_ring_remove(&graph->in_writing);
-            rl_graph_wrote(graph, committed);
-            if (graph->lane != NULL && !committed) {
-                rl_lane_schedule(graph, rl_monotonic_ns() + graph->interval_ns);
-                graph->lane->retry_ns = rl_monotonic_ns() + RETRY_NS;
-                mark_changed(graphs, graph);
-            } else if (graph->lane != NULL) {
-                bool before = is_pressed(graph->lane);
-
-                rl_lane_count(graph);
-                count_pressed(graphs, before, is_pressed(graph->lane));
-            }
-            break;
-        }
-    }
-    pthread_cond_broadcast(&graphs->settled);
-    pthread_mutex_unlock(&graphs->lock);
-}
-
-/* Begins a piece of the first graph that is due, of those that the lock may be held for.
- * *next: when to look again. */
-static bool begin_due(rl_graphs *graphs, rl_lane *lane, uint64_t before, rl_run *run,
-                      rl_piece *piece, uint64_t *next)
-{
-    for (int i = 0; i < LOOKS && lane->due_count > 0; i++) {
-        rl_graph *graph = lane->due[0];
-
-        *next = graph->due_ns;
-        if (graph->due_ns > before) {
-            return false;
-        }
-        if (graph->changed && !graph->writing &&
-            begin_piece(graphs, graph, PIECE, run, piece)) {
-            return true;
-        }
-        rl_lane_schedule(graph, before + graph->interval_ns);
-        *next = lane->due[0]->due_ns;
-    }
-    return false;
-}
-
-bool rl_graphs_write_due(rl_graphs *graphs, const void *recorder, uint64_t before,
-                         rl_run *run, uint64_t *next)
-{
-    bool found = false;
-    rl_piece piece;
-
-    do {
-        *next = RL_LIVE_NEVER;
-        if (!rl_graphs_is_inherited(graphs)) {
-            rl_lane *lane;
-
-            pthread_mutex_lock(&graphs->lock);
-            lane = rl_lane_find(&graphs->lanes, recorder);
-            found = lane != NULL && begin_due(graphs, lane, before, run, &piece, next);
-            pthread_mutex_unlock(&graphs->lock);
-        }
-    } while (!found && *next <= before);
-    if (found) {
-        rl_graph_end_piece(run, &piece);
-    }
-    return found;
-}
-
-/* The graph of a lane that has been changed for longest, if it was before that time. */
-static rl_graph *first_changed(const rl_lane *lane, uint64_t before)
-{
-    rl_ring *ring = lane != NULL ? rl_ring_first(&lane->changed) : NULL;
-    rl_graph *graph = ring != NULL ? RL_RING_OF(ring, rl_graph, in_changed) : NULL;
-
-    return graph != NULL && graph->changed_ns <= before ? graph : NULL;
-}
-
-bool rl_graphs_write_changed(rl_graphs *graphs, const void *recorder, uint64_t before,
-                             rl_run *run)
-{
-    uint64_t end = rl_monotonic_ns() + SETTLE_NS;
-    bool found = false, waiting = !rl_graphs_is_inherited(graphs);
-    rl_piece piece;
-
-    pthread_mutex_lock(&graphs->lock);
-    while (waiting && !found) {
-        rl_graph *graph = first_changed(rl_lane_find(&graphs->lanes, recorder), before);
-
-        if (graph == NULL) {
-            waiting = false;
-        } else if (graph->writing) {
-            waiting = wait_for_pieces(graphs, end);
-        } else {
-            found = begin_piece(graphs, graph, PIECE, run, &piece);
-        }
-    }
-    pthread_mutex_unlock(&graphs->lock);
-    if (found) {
-        rl_graph_end_piece(run, &piece);
-    }
-    return found;
-}
-
-rl_status rl_graphs_write_one(rl_graphs *graphs, rl_key key, bool wait, rl_run *run)
-{
-    uint64_t end = rl_monotonic_ns() + SETTLE_NS;
-    rl_status status = RL_CLOSED;
-    const rl_span *span;
-    rl_piece piece;
-
-    pthread_mutex_lock(&graphs->lock);
-    do {
-        span = find(graphs, key);
-        status = span == NULL ? RL_CLOSED : span->graph->writing ? RL_BUSY : RL_OK;
-    } while (status == RL_BUSY && wait && wait_for_pieces(graphs, end));
-    if (status == RL_OK && !begin_piece(graphs, span->graph, PIECE, run, &piece)) {
-        status = RL_CLOSED;
-    }
-    pthread_mutex_unlock(&graphs->lock);
-    if (status == RL_OK) {
-        rl_graph_end_piece(run, &piece);
-    }
-    return status;
-}
-
-rl_pressure rl_graphs_pressure(rl_graphs *graphs, const void *recorder)
-{
-    rl_pressure pressure = RL_PRESSURE_NONE;
-    rl_lane *lane;
-
-    if (atomic_load_explicit(&graphs->pressed, memory_order_relaxed) == 0) {
-        return RL_PRESSURE_NONE;
-    }
-    pthread_mutex_lock(&graphs->lock);
-    lane = rl_lane_find(&graphs->lanes, recorder);
-    if (lane != NULL && is_pressed(lane)) {
-        pressure = takes(lane, FULL) ? RL_PRESSURE_FULL : RL_PRESSURE_HIGH;
-    }
-    pthread_mutex_unlock(&graphs->lock);
-    return pressure;
-}
-
-static void say_dropped(rl_lane *lane)
-{
-    if (!lane->told_dropped) {
-        lane->told_dropped = true;
-        rl_notices_add(lane->memory.notices, RL_NOTICE_ERROR,
-                       "open runs take more than max_memory (%zu MiB) and can't be "
-                       "written: of their payloads only the sizes are recorded",
-                       lane->memory.limit >> 20);
-    }
-}
-
-/* Takes memory of a graph back, which is then no longer in lane->touched. */
-static bool shrink(rl_lane *lane, rl_graph *graph, bool drop)
-{
-    ptrdiff_t gone = rl_graph_shrink(graph, drop);
-
-    rl_ring_remove(&graph->in_touched);
-    rl_lane_count(graph);
-    if (drop && gone >= 0) {
-        say_dropped(lane);
-    }
-    if (gone >= 0 && lane->memory.metrics != NULL) {
-        rl_metric_add(&lane->memory.metrics->handler_spilled, 1);
-    }
-    return gone >= 0;
-}
-
-/* One step on the graph that was touched least recently. */
-static rl_relief relieve(rl_graphs *graphs, rl_lane *lane, size_t bytes, rl_run *run,
-                         rl_piece *piece)
-{
-    bool failing = rl_monotonic_ns() < lane->retry_ns;
-    bool full = takes(lane, 8);
-    rl_ring *ring;
-
-    for (int i = 0; i < LOOKS && (ring = rl_ring_first(&lane->touched)) != NULL; i++) {
-        rl_graph *graph = RL_RING_OF(ring, rl_graph, in_touched);
-
-        if (graph->writing) { /* later */
-            rl_ring_remove(ring);
-            rl_ring_add(&lane->touched, ring);
-        } else if (!failing && bytes > 0 &&
-                   begin_piece(graphs, graph, bytes, run, piece)) {
-            return RL_RELIEF_WRITE;
-        } else if (failing ? !full : rl_graph_has_new(graph)) {
-            return RL_RELIEF_NONE;
-        } else if (shrink(lane, graph, failing)) {
-            return RL_RELIEF_FREED;
-        }
-    }
-    return RL_RELIEF_NONE;
-}
-
-rl_relief rl_graphs_relieve(rl_graphs *graphs, const void *recorder, bool deep,
-                            size_t bytes, rl_run *run)
-{
-    rl_relief relief = RL_RELIEF_NONE;
-    rl_piece piece;
-    rl_lane *lane;
-
-    if (rl_graphs_is_inherited(graphs)) {
-        return RL_RELIEF_NONE;
-    }
-    pthread_mutex_lock(&graphs->lock);
-    lane = rl_lane_find(&graphs->lanes, recorder);
-    if (lane != NULL && takes(lane, deep ? RELIEVED : FULL)) {
-        bool before = is_pressed(lane);
-
-        relief = relieve(graphs, lane, bytes, run, &piece);
-        count_pressed(graphs, before, is_pressed(lane));
-    }
-    pthread_mutex_unlock(&graphs->lock);
-    if (relief == RL_RELIEF_WRITE) {
-        rl_graph_end_piece(run, &piece);
-    }
-    return relief;
 }

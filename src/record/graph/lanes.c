@@ -86,7 +86,7 @@ bool rl_lane_add(rl_lane *lane, rl_graph *graph)
         return false;
     }
     if (timed) {
-        graph->due_ns = graph->started_ns + graph->interval_ns;
+        graph->due_ns = graph->started_ns + rl_live_first(graph->interval_ns);
         put(lane, lane->due_count++, graph);
         sift(lane, graph);
     }

@@ -33,7 +33,7 @@ static bool schedule(rl_live *live, uint64_t when)
 bool rl_live_watch(rl_live *live, rl_graphs *graphs, uint64_t interval_ns)
 {
     atomic_store_explicit(&live->graphs, graphs, memory_order_release);
-    return schedule(live, rl_monotonic_ns() + interval_ns);
+    return schedule(live, rl_monotonic_ns() + rl_live_first(interval_ns));
 }
 
 /* Commits a piece of a run. One that was not committed is written again. */

@@ -20,8 +20,9 @@ typedef struct rl_live {
 
 void rl_live_init(rl_live *live);
 
-/* A graph was opened in the table, to be written every `interval_ns`. True when the
- * caller must wake the worker: at most once in an interval. */
+/* A graph was opened in the table, to be written every `interval_ns` after its first
+ * write (see rl_live_first). True when the caller must wake the worker: at most once in
+ * the time until that. */
 bool rl_live_watch(rl_live *live, rl_graphs *graphs, uint64_t interval_ns);
 
 /* Commits a sealed run. */

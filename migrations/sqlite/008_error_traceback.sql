@@ -1,0 +1,4 @@
+-- Where a run broke: the traceback of the exception that ended it, if no node log has it.
+ALTER TABLE workflow_runs ADD COLUMN error_traceback TEXT;
+ALTER TABLE journal ADD COLUMN error_traceback TEXT;
+ALTER TABLE journal_rejected ADD COLUMN error_traceback TEXT;
