@@ -8,6 +8,7 @@ only src/py includes them. The package's metadata is in pyproject.toml. Each set
 from __future__ import annotations
 
 import os
+import re
 import sys
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ sys.path.insert(0, "scripts")
 import native  # noqa: E402
 
 CORE = "runlog_core"
-CORE_FOLDERS = ["core", "store", "record", "net", "meaning"]
+CORE_FOLDERS = ["core", "store", "record", "net", "meaning", "words"]
 
 
 def compile_in_parallel(compiler: Any) -> None:
@@ -87,7 +88,13 @@ class BuildExtension(build_ext):  # type: ignore[misc]
         # extra_link_args come after the libraries, too late for --as-needed.
         self.compiler.linker_so = [*self.compiler.linker_so, *native.link_flags()]
         compile_in_parallel(self.compiler)
+        # The version is not in a source file that is newer once it has been raised.
+        stamp = Path(self.build_temp, "version")
+        if not stamp.exists() or stamp.read_text(encoding="utf-8") != version:
+            self.force = True
         super().build_extensions()
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(version, encoding="utf-8")
 
 
 def python_includes() -> list[str]:
@@ -96,8 +103,13 @@ def python_includes() -> list[str]:
     return sorted({paths["include"], paths["platinclude"]})
 
 
-build_base = Path("build", native.variant())
-build_base.mkdir(parents=True, exist_ok=True)  # egg_info needs the folder
+def readme() -> str:
+    """README.md as the package's description, without the links into the source tree."""
+    text = Path("README.md").read_text(encoding="utf-8")
+    return re.sub(r"\[([^]]+)\]\((?![a-z]+:)[^)]+\)", r"`\1`", text)
+
+
+build_base = native.build_base()
 
 core_sources = native.sources(*CORE_FOLDERS)
 core_headers = native.sources(*CORE_FOLDERS, suffix=".h")
@@ -113,6 +125,8 @@ extension = Extension(
 )
 
 setup(
+    long_description=readme(),
+    long_description_content_type="text/markdown",
     libraries=[(CORE, core)],
     ext_modules=[extension],
     cmdclass={"build_clib": BuildCore, "build_ext": BuildExtension},

@@ -205,11 +205,13 @@ def scratch(prefix: str) -> Iterator[Path]:
 def set_up() -> None:
     """Measure runlog's defaults, and let SIGTERM end a script as an exception would.
 
-    A DSN in the environment would send the benchmark's rows to the user's database.
+    A DSN in the environment would send the benchmark's rows to the user's database. The
+    index of words is filled by a thread of the same process; words.py measures it alone.
     """
     for name in list(os.environ):
         if name.startswith(SETTINGS):
             del os.environ[name]
+    os.environ["RUNLOG_WORDS"] = "0"
 
     def leave(signum: int, _: FrameType | None) -> NoReturn:
         raise SystemExit(128 + signum)

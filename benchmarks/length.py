@@ -175,6 +175,7 @@ def measure_open(folder: Path, count: int) -> dict[str, Any]:
             peak = max(peak, resident_mb()) if step % 500 == 0 else peak
         for root in roots:
             handler.on_chain_end({}, run_id=root)
+        recorder.flush(600)
         stats = recorder.stats()
         kept = len(recorder.list_runs(status="completed", limit=10_000).runs)
     return {

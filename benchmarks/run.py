@@ -23,9 +23,12 @@ TIMEOUTS = {
     "deletes": 400,
     "vectors": 200,
     "meaning": 400,
+    "words": 300,
     "import_time": 60,
     "handler": 400,
+    "calls": 200,
     "length": 200,
+    "export": 200,
     "loss": 500,
     "peers": 500,
 }

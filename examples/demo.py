@@ -364,18 +364,33 @@ def print_closing(runs: list[Run], cost: Cost) -> None:
         f"Cost: {cost.recorder * 1e3:.1f} ms of the {cost.run * 1e3:.0f} ms of CPU that "
         f"the folder took, {each:.0f} us a node."
     )
-    query = '"SELECT run_id, status FROM workflow_runs"'
-    print("To query the runs:")
+    print("To look at the runs:")
+    for line in next_lines():
+        print(f"  {line}")
+
+
+def next_lines() -> list[str]:
+    """Return what a user may type next, in this folder."""
+    command = str(shown(Path(sys.executable).with_name("runlog")))
+    view = '"SELECT run_id, status FROM runs_v"'
     if os.environ.get("POSTGRES_DSN"):
-        print(f'  psql "$POSTGRES_DSN" -c {query}')
+        query = f'psql "$POSTGRES_DSN" -c {view}'
     else:
-        print(f"  sqlite3 {shown(Path(os.environ['RUNLOG_SQLITE_PATH']))} {query}")
+        path = shown(Path(os.environ["RUNLOG_SQLITE_PATH"]))
+        command = f"{command} --db {path}"
+        query = f"sqlite3 {path} {view}"
+    return [
+        f"{command} list",
+        f"{command} show @failed",
+        f"{command} stats",
+        query,
+    ]
 
 
 def shown(path: Path) -> Path:
     """The path as a user would type it in this folder."""
     try:
-        return path.resolve().relative_to(Path.cwd())
+        return path.absolute().relative_to(Path.cwd())
     except ValueError:
         return path
 

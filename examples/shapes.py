@@ -30,8 +30,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
+from langchain_core.language_models.fake_chat_models import (
+    FakeMessagesListChatModel,
+    GenericFakeChatModel,
+)
 from langchain_core.messages import AIMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
 from langgraph.cache.memory import InMemoryCache
@@ -380,6 +385,61 @@ def agent() -> None:
     builder.compile().invoke(question, recorded("agent"))
 
 
+class Spoken(GenericFakeChatModel):
+    """A chat model that streams its scripted answers word by word."""
+
+    model_name: str = "spoken-1"
+
+
+def speaks(*answers: str) -> Any:
+    return Spoken(messages=iter(map(AIMessage, answers)))
+
+
+@example
+def within() -> None:
+    @tool
+    def ask_expert(question: str) -> str:
+        """Ask a model that knows more."""
+        return str(speaks("Yes.").invoke(question).content)
+
+    def answer(state: Order) -> Order:
+        return {"done": [ask_expert.invoke({"question": f"Is {state['order']} paid?"})]}
+
+    in_turn(answer).compile().invoke({"order": "A1"}, recorded("within"))
+
+
+@example
+def left_half_way() -> None:
+    def answer(_: Order) -> Order:
+        stream = speaks("It was sent today.").stream("Where is A1?")
+        first = "".join(str(next(stream).content) for _ in range(3))
+        stream.close()
+        return {"done": [first]}
+
+    in_turn(answer).compile().invoke({"order": "A1"}, recorded("left_half_way"))
+
+
+@example
+def another_model() -> None:
+    class Busy(Spoken):
+        def _generate(self, *_: Any, **__: Any) -> Any:
+            raise ConnectionError("too many requests")
+
+    model = Busy(messages=iter(())).with_fallbacks([speaks("It was sent today.")])
+
+    def answer(_: Order) -> Order:
+        return {"done": [str(model.invoke("Where is A1?").content)]}
+
+    in_turn(answer).compile().invoke({"order": "A1"}, recorded("another_model"))
+
+
+@example
+def no_graph() -> None:
+    prompt = ChatPromptTemplate.from_template("Where is {order}?")
+    chain = prompt | speaks("It was sent today.") | StrOutputParser()
+    chain.invoke({"order": "A1"}, recorded("no_graph"))
+
+
 @example
 def in_a_chain() -> None:
     graph = in_turn(reserve).compile()
@@ -404,9 +464,14 @@ def cached() -> None:
 
 
 def dies() -> None:
-    def pay(_: Order) -> Order:
+    @tool
+    def charge_card(amount: int) -> str:
+        """Charge the customer's card."""
         os.kill(os.getpid(), signal.SIGKILL)
-        return {"done": ["never"]}
+        return f"charged {amount}"
+
+    def pay(_: Order) -> Order:
+        return {"done": [charge_card.invoke({"amount": 42})]}
 
     handler = RunLogHandler("killed", checkpoint_interval=0)
     in_turn(reserve, pay).compile().invoke({"order": "A1"}, {"callbacks": [handler]})
@@ -449,6 +514,17 @@ USUAL: dict[str, Any] = {
     "models": [],
 }
 """Values that the printed node logs omit."""
+OF_CALLS = (
+    "error_type",
+    "error_text",
+    "model",
+    "messages",
+    "args",
+    "outputs",
+    "output",
+    "streamed",
+)
+"""The members of calls that are printed."""
 ON_ONE_LINE = ("node", "status", "step", "attempt", "parent", "llm_calls", "tool_calls")
 
 
@@ -487,6 +563,28 @@ def shown(run: Any) -> Iterator[str]:
             if log[key] not in (USUAL.get(key, ...), "", ...):
                 plain = key.startswith("error")
                 yield f"    {key}: {log[key] if plain else as_json(log[key])}"
+        for call in log["calls"]:
+            yield from shown_call(call)
+
+
+def shown_call(call: Any) -> Iterator[str]:
+    """The lines of a call."""
+    told = {key: call[key] for key in ("status", "parent") if call[key] is not None}
+    facts = "".join(f", {key}: {value}" for key, value in told.items())
+    yield f"    - {call['kind']}: {call['name']}{facts}"
+    for key in OF_CALLS:
+        if call.get(key) not in (None, [], "", False):
+            yield f"      {key}: {as_json(shortly(call[key]))}"
+
+
+def shortly(value: Any) -> Any:
+    """Of messages, what they say."""
+    if isinstance(value, list):
+        return [shortly(one) for one in value]
+    if isinstance(value, dict) and "content" in value:
+        names = ("type", "content", "tool_calls")
+        return {key: value[key] for key in names if value.get(key)}
+    return value
 
 
 def without_payloads(run: Any) -> Any:
@@ -507,7 +605,7 @@ def whole(run: Any) -> str:
         return {key: as_json(value) for key, value in values.items()}
 
     logs = [block(plain({**log, "duration_ms": 1.2}), "    ") for log in run["node_logs"]]
-    owner = "<host> <process id> <its start>"
+    owner = "<host> <process id> <its start> <boot>"
     columns = plain({**run, "duration_ms": 3, "node_logs": None, "owner": owner})
     columns["node_logs"] = "[\n    " + ",\n    ".join(logs) + "\n  ]"
     return block(columns, "")

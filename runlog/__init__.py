@@ -20,9 +20,10 @@ except ImportError:
     try:
         import_module("runlog._runlog")
     except ImportError as error:
+        from runlog._advice import on_extension
+
         raise ImportError(
-            "runlog's C extension can't be loaded; `pip install .` in the source tree "
-            f"builds it: {error}"
+            on_extension(error), name=error.name, path=error.path
         ) from error
 
 from runlog._default import (
@@ -30,6 +31,7 @@ from runlog._default import (
     aflush,
     aget_run,
     aget_runs_by_wpk_id,
+    aget_thread,
     alist_runs,
     alog_run,
     asearch_runs,
@@ -41,6 +43,7 @@ from runlog._default import (
     generate_embedding,
     get_run,
     get_runs_by_wpk_id,
+    get_thread,
     list_runs,
     log_run,
     search_runs,
@@ -64,6 +67,7 @@ if TYPE_CHECKING:  # types that the functions return, for annotations only
     from runlog._runlog import Hit as Hit
     from runlog._runlog import Run as Run
     from runlog._runlog import RunSummary as RunSummary
+    from runlog._runlog import ThreadRun as ThreadRun
 
 __all__ = [
     "ClosedError",
@@ -79,6 +83,7 @@ __all__ = [
     "aflush",
     "aget_run",
     "aget_runs_by_wpk_id",
+    "aget_thread",
     "alist_runs",
     "alog_run",
     "asearch_runs",
@@ -90,6 +95,7 @@ __all__ = [
     "generate_embedding",
     "get_run",
     "get_runs_by_wpk_id",
+    "get_thread",
     "list_runs",
     "log_run",
     "search_runs",

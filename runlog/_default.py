@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from _thread import allocate_lock  # threading costs a third of the import
+from _thread import RLock  # threading costs a third of the import
 
 from runlog.recorder import Recorder, close_all
 
@@ -16,11 +16,14 @@ TYPE_CHECKING = False  # typing costs half of it
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
-    from typing import Any
+    from typing import Any, Literal
+    from uuid import UUID
 
-    from runlog._runlog import Hit, Page, Run
+    from runlog._runlog import Hit, Page, Run, ThreadRun
 
-_lock = allocate_lock()
+_lock = RLock()
+"""Code of the program may run while it is held, in a signal handler, a finalizer or a
+handler of logging, and call these functions too."""
 _current: Recorder | None = None
 _exiting = False
 
@@ -28,7 +31,7 @@ _exiting = False
 def _renew_lock() -> None:
     """Replace the lock in a forked child: no thread there would release the old one."""
     global _lock
-    _lock = allocate_lock()
+    _lock = RLock()
 
 
 def _forget() -> None:
@@ -59,19 +62,26 @@ def _log_fallback(recorder: Recorder) -> None:
     )
 
 
+def _create() -> Recorder:
+    """Create the module's recorder, unless the program does so meanwhile: see _lock."""
+    global _current
+    fresh = Recorder()
+    if _current is not None:
+        return _current
+    _current = fresh
+    if not _exiting:
+        atexit.register(_forget)
+        if not os.environ.get("POSTGRES_DSN"):
+            _log_fallback(fresh)
+    return fresh
+
+
 def default_recorder() -> Recorder:
     """Return the module's recorder; create it if there is none. Raises ConfigError."""
-    global _current
     recorder = _current
     if recorder is None:
         with _lock:
-            if _current is None:
-                _current = Recorder()
-                if not _exiting:
-                    atexit.register(_forget)
-                    if not os.environ.get("POSTGRES_DSN"):
-                        _log_fallback(_current)
-            recorder = _current
+            recorder = _current or _create()
     return recorder
 
 
@@ -113,16 +123,25 @@ def get_runs_by_wpk_id(
     return default_recorder().get_runs_by_wpk_id(wpk_id, limit, offset)
 
 
-def get_run(run_id: str, wpk_id: str | None = None) -> Run | None:
+def get_run(run_id: str | UUID, wpk_id: str | None = None) -> Run | None:
     """The whole run as a dict, or None. See `Recorder.get_run`."""
     return default_recorder().get_run(run_id, wpk_id)
+
+
+def get_thread(
+    thread_id: str | int | UUID, wpk_id: str | None = None, limit: int = 100
+) -> list[ThreadRun]:
+    """The runs of a thread, oldest first. See `Recorder.get_thread`."""
+    return default_recorder().get_thread(thread_id, wpk_id, limit)
 
 
 def list_runs(
     *,
     wpk_id: str | None = None,
     status: str | None = None,
-    thread_id: str | None = None,
+    thread_id: str | int | UUID | None = None,
+    tag: str | None = None,
+    metadata: dict[str, Any] | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
     limit: int = 20,
@@ -133,6 +152,8 @@ def list_runs(
         wpk_id=wpk_id,
         status=status,
         thread_id=thread_id,
+        tag=tag,
+        metadata=metadata,
         since=since,
         until=until,
         limit=limit,
@@ -143,14 +164,22 @@ def list_runs(
 def delete_runs(
     *,
     wpk_id: str | None = None,
-    run_id: str | None = None,
+    run_id: str | UUID | None = None,
     status: str | None = None,
-    thread_id: str | None = None,
+    thread_id: str | int | UUID | None = None,
+    tag: str | None = None,
+    metadata: dict[str, Any] | None = None,
     before: datetime | None = None,
 ) -> int:
     """Delete the runs that fit every filter given; return how many there were."""
     return default_recorder().delete_runs(
-        wpk_id=wpk_id, run_id=run_id, status=status, thread_id=thread_id, before=before
+        wpk_id=wpk_id,
+        run_id=run_id,
+        status=status,
+        thread_id=thread_id,
+        tag=tag,
+        metadata=metadata,
+        before=before,
     )
 
 
@@ -167,14 +196,18 @@ def stats() -> dict[str, Any]:
 def search_runs(
     text: str,
     *,
+    by: Literal["words", "meaning"] | None = None,
     wpk_id: str | None = None,
     status: str | None = None,
     since: datetime | None = None,
     limit: int = 10,
 ) -> list[Hit]:
-    """Return the runs closest in meaning to a text. See `Recorder.search_runs`."""
+    """Return the runs that have the words of a text, or those closest to it in meaning.
+
+    See `Recorder.search_runs`.
+    """
     return default_recorder().search_runs(
-        text, wpk_id=wpk_id, status=status, since=since, limit=limit
+        text, by=by, wpk_id=wpk_id, status=status, since=since, limit=limit
     )
 
 
@@ -217,9 +250,16 @@ async def aget_runs_by_wpk_id(
     return await default_recorder().aget_runs_by_wpk_id(wpk_id, limit, offset)
 
 
-async def aget_run(run_id: str, wpk_id: str | None = None) -> Run | None:
+async def aget_run(run_id: str | UUID, wpk_id: str | None = None) -> Run | None:
     """`get_run` for asyncio."""
     return await default_recorder().aget_run(run_id, wpk_id)
+
+
+async def aget_thread(
+    thread_id: str | int | UUID, wpk_id: str | None = None, limit: int = 100
+) -> list[ThreadRun]:
+    """`get_thread` for asyncio."""
+    return await default_recorder().aget_thread(thread_id, wpk_id, limit)
 
 
 async def alist_runs(**filters: Any) -> Page:

@@ -9,10 +9,12 @@ decoded at its first use, and its inputs are built at each use and not kept.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from collections.abc import Callable
 from json import JSONDecoder
-from sys import intern
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
+
+from runlog import _calls
+from runlog._lazy import PENDING, LazyDict
 
 _AS_STORED, _OF_RUN = (
     -2,
@@ -20,8 +22,6 @@ _AS_STORED, _OF_RUN = (
 )  # what a log's inputs are, if not a delta from those of a log
 _STEPS = 20
 """How many deltas may be applied for each log; a graph's run needs about one."""
-_PENDING: Final = object()
-"""What a NodeLog has in place of the inputs that it builds."""
 
 
 class _Working(NamedTuple):
@@ -41,6 +41,8 @@ class _Run:
         self._inputs = inputs
         self._texts: list[bytes] = []  # as str, one emoji would make four bytes of each
         self.since = array("q")
+        self._calls: dict[int, list[bytes]] = {}  # logs of their own, by their node
+        self._messages = _calls.Messages()
         self._steps = 0
         self._working: list[_Working] = []  # at most one; a thread takes it to use it
 
@@ -48,7 +50,13 @@ class _Run:
         """Add the log whose text begins there; return where it ends."""
         log, end = self._decoder.raw_decode(text, start)
         index = len(self._texts)
-        self._texts.append(text[start:end].encode("utf-8", "surrogatepass"))
+        raw = text[start:end].encode("utf-8", "surrogatepass")
+        of = _calls.node_of(log)
+        if of is not None and 0 <= of < index:
+            self._calls.setdefault(of, []).append(raw)
+            self._messages.learn(log, self)
+            return end
+        self._texts.append(raw)
         self.since.append(_AS_STORED)
         delta = log.get("inputs_delta") if type(log) is dict else None
         if type(delta) is dict and self._steps < _STEPS * (index + _STEPS):
@@ -59,11 +67,43 @@ class _Run:
                 if base is not None and _applies(base.state, delta):
                     self.since[index] = since
                 self._working[:] = [base] if base else []
+        if _calls.has_calls(log):
+            for call in log["calls"]:
+                self._messages.learn(call, self)
         return end
+
+    def _decode(self, raw: bytes) -> Any:
+        return self._decoder.decode(raw.decode("utf-8", "surrogatepass"))
 
     def load(self, index: int) -> Any:
         """The log as it is stored."""
-        return self._decoder.decode(self._texts[index].decode("utf-8", "surrogatepass"))
+        return self._decode(self._texts[index])
+
+    def inputs(self, node: int) -> Any:
+        """See _calls.Source."""
+        return self.load(node) if 0 <= node < len(self._texts) else None
+
+    def answers(self, node: int, call: int) -> Any:
+        """See _calls.Source."""
+        known = 0 <= node < len(self._texts)
+        return _calls.answers_of(self._whole_log(node), call) if known else None
+
+    def _whole_log(self, index: int) -> Any:
+        """The log with its calls and events, whose prompts are as they are stored."""
+        log = self.load(index)
+        if _calls.has_calls(log):
+            for raw in self._calls.get(index, ()):
+                _calls.add(log, self._decode(raw))
+            outputs = log.get("outputs")
+            log["calls"] = [_calls.with_output(one, outputs) for one in log["calls"]]
+        return log
+
+    def show(self, index: int) -> Any:
+        """The log with its calls and events."""
+        log = self._whole_log(index)
+        if _calls.has_calls(log):
+            log["calls"] = [_calls.show(call, self._messages) for call in log["calls"]]
+        return log
 
     def finish(self) -> list[Any]:
         """The logs."""
@@ -115,121 +155,29 @@ class _Run:
         return state
 
 
-class NodeLog(dict[str, Any]):
-    """A node log as a dict, decoded at its first use. Its "inputs" are new at each use.
+class NodeLog(LazyDict):
+    """A node log, decoded at its first use. Its "inputs" are new at each use."""
 
-    Copies of it, by pickle too, are plain dicts.
-    """
-
-    __slots__ = ("_index", "_run", "_used")
-    __hash__ = None
+    __slots__ = ("_index", "_run")
 
     def __init__(self, run: _Run, index: int) -> None:
-        super().__init__(inputs=_PENDING)  # never empty: json.dumps looks at the size
+        super().__init__()
         self._run = run
         self._index = index
-        self._used = False
 
-    def _use(self) -> dict[str, Any]:
-        """The underlying dict, with all members."""
-        if not self._used:
-            log = self._run.load(self._index)
-            delta = self._run.since[self._index] != _AS_STORED
-            super().clear()
-            for key, value in log.items():
-                if delta and key == "inputs_delta":
-                    super().__setitem__("inputs", _PENDING)
-                else:
-                    super().__setitem__(intern(key), value)
-            self._used = True
-        return super()  # type: ignore[return-value]
+    def _load(self) -> dict[str, Any]:
+        log: dict[str, Any] = self._run.show(self._index)
+        if self._run.since[self._index] == _AS_STORED:
+            return log
+        return {
+            ("inputs" if key == "inputs_delta" else key): (
+                PENDING if key == "inputs_delta" else value
+            )
+            for key, value in log.items()
+        }
 
-    def _member(self, value: Any) -> Any:
-        return self._run.build(self._index) if value is _PENDING else value
-
-    def __getitem__(self, key: str) -> Any:
-        return self._member(self._use().__getitem__(key))
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self._use().__setitem__(key, value)
-
-    def __delitem__(self, key: str) -> None:
-        self._use().__delitem__(key)
-
-    def __contains__(self, key: object) -> bool:
-        return self._use().__contains__(key)
-
-    def __len__(self) -> int:
-        return self._use().__len__()
-
-    def __iter__(self) -> Iterator[str]:
-        return self._use().__iter__()
-
-    def __reversed__(self) -> Iterator[str]:
-        return self._use().__reversed__()
-
-    def keys(self) -> KeysView[str]:  # type: ignore[override]
-        """As of a dict."""
-        return KeysView(self)
-
-    def items(self) -> ItemsView[str, Any]:  # type: ignore[override]
-        """As of a dict."""
-        return ItemsView(self)
-
-    def values(self) -> ValuesView[Any]:  # type: ignore[override]
-        """As of a dict."""
-        return ValuesView(self)
-
-    def get(self, key: str, default: Any = None, /) -> Any:
-        """As of a dict."""
-        return self._member(self._use().get(key, default))
-
-    def setdefault(self, key: str, default: Any = None, /) -> Any:
-        """As of a dict."""
-        return self._member(self._use().setdefault(key, default))
-
-    def pop(self, key: str, /, *default: Any) -> Any:
-        """As of a dict."""
-        return self._member(self._use().pop(key, *default))
-
-    def popitem(self) -> tuple[str, Any]:
-        """As of a dict."""
-        key, value = self._use().popitem()
-        return key, self._member(value)
-
-    def clear(self) -> None:
-        """As of a dict."""
-        self._use().clear()
-
-    def update(self, *others: Any, **members: Any) -> None:
-        """As of a dict."""
-        self._use().update(*others, **members)
-
-    def copy(self) -> dict[str, Any]:
-        """As of a dict."""
-        return dict(self)
-
-    def __eq__(self, other: object) -> bool:
-        return dict(self) == other
-
-    def __ne__(self, other: object) -> bool:
-        return dict(self) != other
-
-    def __or__(self, other: Any) -> Any:
-        return dict(self) | other
-
-    def __ror__(self, other: Any) -> Any:
-        return other | dict(self)
-
-    def __ior__(self, other: Any) -> Any:
-        self.update(other)
-        return self
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return dict, (dict(self),)
+    def _build(self, _: str) -> Any:
+        return self._run.build(self._index)
 
 
 def _apply(state: dict[str, Any], own: set[str], delta: dict[str, Any]) -> None:

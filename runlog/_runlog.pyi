@@ -4,9 +4,24 @@ Import the public names from `runlog`, which re-exports them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from datetime import datetime
+from os import PathLike
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypedDict, final
+from typing import (
+    Any,
+    Literal,
+    NamedTuple,
+    NotRequired,
+    Self,
+    TypeAlias,
+    TypedDict,
+    final,
+    overload,
+)
+from uuid import UUID
+
+from runlog._words import Hits
 
 __version__: str
 
@@ -72,22 +87,59 @@ class Run(RunSummary):
     """A whole run, as `get_run` returns it.
 
     The payloads (inputs, outputs, node_logs, metadata) have the types of the `json`
-    module: dict, list, str, int, float, bool or None.
+    module: dict, list, str, int, float, bool or None. The node logs of a graph have
+    `calls`, those of models, tools and retrievers that the node made, with whole prompts,
+    and `events` (docs/langgraph.md, "Calls").
     """
 
     inputs: Any
     outputs: Any
     node_logs: Any
     metadata: Any
+    error_traceback: str | None
     owner: str | None
+
+class ThreadRun(RunSummary):
+    """A run as `get_thread` returns it: without its node logs, tied to other runs.
+
+    `interrupts` is what it paused at, `answer` the resume value that it was given.
+    `resumes` and `resumed_by` are the run_ids of the run that it continues and of the
+    newest run that continues it.
+    """
+
+    inputs: Any
+    outputs: Any
+    metadata: Any
+    owner: str | None
+    interrupts: list[Any]
+    answer: Any
+    resumes: str | None
+    resumed_by: str | None
+
+class Snippet(TypedDict):
+    """A piece of a text in which a search by words has found something.
+
+    `node` is the name of the node, or None for the run itself. `field` says where it
+    stands: "inputs", "outputs", "error", "traceback", "node" (its name), "prompt",
+    "answer", "arguments", "call" (other texts of a call), "event" or "log". `text` has at
+    most 200 characters, of which those from `start` to `end` are the hit.
+    """
+
+    node: str | None
+    field: str
+    text: str
+    start: int
+    end: int
 
 class Hit(RunSummary):
     """A run that `search_runs` or `find_similar` returns.
 
-    `score` is the cosine of the two vectors, -1.0 to 1.0; 1.0 means the same direction.
+    A search by meaning gives `score`, the cosine of the two vectors, -1.0 to 1.0; 1.0
+    means the same direction. A search by words gives `snippets`, in the order of the run.
     """
 
-    score: float
+    score: NotRequired[float]
+    snippets: NotRequired[list[Snippet]]
 
 class Page(NamedTuple):
     """A page of `list_runs`.
@@ -114,10 +166,11 @@ class Recorder:
     GIL while it waits.
 
     Args:
-        postgres_dsn: libpq connection string or URI (POSTGRES_DSN). Unset: SQLite.
+        postgres_dsn: libpq connection string or URI (POSTGRES_DSN). Unset or "": SQLite.
         sqlite_path: path of the SQLite file (RUNLOG_SQLITE_PATH), test_runs.db by
-            default; created with mode 0600. With PostgreSQL the file is the journal, in
-            which runs wait while the server is unavailable.
+            default; created with mode 0600. "~" at its start is the user's folder, and
+            links are followed. With PostgreSQL the file is the journal, in which runs
+            wait while the server is unavailable.
         durability: "journal", "disk" or "store" (RUNLOG_DURABILITY). By default log_run
             uses "disk" on SQLite and "store" on PostgreSQL, and the handler "journal".
             With PostgreSQL, "journal" and "disk" commit to the journal first and forward
@@ -127,9 +180,11 @@ class Recorder:
             default. To connect, libpq takes whole seconds and at least 2.
         postgres_pool: connections to PostgreSQL for reads (RUNLOG_POSTGRES_POOL), 1 to
             64, 4 by default; opened on demand.
-        redact: keys whose values are replaced by "<redacted>" (RUNLOG_REDACT, separated
-            by commas). Case does not matter, and "-" equals "_". An empty sequence
-            redacts nothing.
+        redact: rules and names by which secrets are replaced by "<redacted>"
+            (RUNLOG_REDACT, separated by commas): "+name" hides what stands under a name
+            as well, "-name" shows it, "-rule" switches a rule off. A list with an item
+            that has no sign begins with nothing, or with "default". An empty sequence
+            redacts nothing. docs/redaction.md lists the rules.
         max_payload: bytes of JSON of a payload (RUNLOG_MAX_PAYLOAD), 1 KiB to 256 MiB, 1
             MiB by default. A longer one loses its middle, the large before the small.
         max_value: the same of a large text, which is stored once a run
@@ -152,6 +207,9 @@ class Recorder:
             (RUNLOG_EMBEDDING_PATH), as in "answer" or "messages.-1.content". By default
             the text is outputs["text"], else the content of the last of
             outputs["messages"].
+        words: 1 to index the words of runs, the default; 0 not to; "trigram" to index
+            every three characters of a new SQLite file, so that parts of words are found
+            (RUNLOG_WORDS).
         milvus_endpoint: Milvus (MILVUS_ENDPOINT), with http://, https:// or no scheme,
             which means http. Unset: the database stores the vectors and runlog searches
             them there.
@@ -171,7 +229,7 @@ class Recorder:
         self,
         *,
         postgres_dsn: str | None = None,
-        sqlite_path: str | None = None,
+        sqlite_path: str | PathLike[str] | None = None,
         durability: Durability | None = None,
         postgres_timeout: float | None = None,
         postgres_pool: int | None = None,
@@ -179,6 +237,7 @@ class Recorder:
         max_payload: int | None = None,
         max_value: int | None = None,
         max_memory: int | None = None,
+        words: bool | Literal["trigram"] | None = None,
         openai_key: str | None = None,
         openai_base_url: str | None = None,
         openai_headers: Mapping[str, str] | str | None = None,
@@ -194,14 +253,17 @@ class Recorder:
 
         While PostgreSQL is unavailable, the run is committed to the journal and the call
         returns as usual. Logging the same (wpk_id, run_id) again updates the row: given
-        values replace the old ones, others stay, and error_type and error_text are
-        replaced with the status. A finished run never becomes "running" again.
+        values replace the old ones, others stay, and error_type, error_text and
+        error_traceback are replaced with the status. A finished run never becomes
+        "running" again.
 
         Args:
             run: a mapping. Required keys: `wpk_id`, `run_id` and `status`, each non-empty
-                text. Optional keys: `inputs`, `outputs` and `node_logs` (any value);
-                `duration_ms` (int, 0 to 2**31-1); `thread_id`, `error_type` and
-                `error_text` (text); `metadata` (a mapping; another value becomes the
+                text; wpk_id, run_id and thread_id have at most 1,024 bytes of UTF-8.
+                Optional keys: `inputs`, `outputs` and `node_logs` (any value);
+                `duration_ms` (int, 0 to 2**31-1); `thread_id`, `error_type`,
+                `error_text` and `error_traceback` (text, of which 16 KiB are stored of
+                the traceback); `metadata` (a mapping; another value becomes the
                 member "metadata" of one); `started_at` and `created_at` (a datetime,
                 local time if naive; ISO 8601 text; or seconds since 1970). None means
                 "not given", except for inputs, outputs and node_logs, which store null.
@@ -224,7 +286,8 @@ class Recorder:
             run: as for `log_run`. Later changes to its values have no effect.
 
         Raises:
-            TypeError, ValidationError: as for `log_run`.
+            TypeError, ValidationError: as for `log_run`. An exception that belongs to the
+                program (see docs/api.md) is raised once the run is committed.
         """
 
     def commit(self, prepared: PreparedRun) -> str:
@@ -248,18 +311,44 @@ class Recorder:
             Tuples (run_id, status, duration_ms, created_at), newest first.
         """
 
-    def get_run(self, run_id: str, wpk_id: str | None = None) -> Run | None:
+    def get_run(self, run_id: str | UUID, wpk_id: str | None = None) -> Run | None:
         """Return a whole run, or None if there is none.
 
-        Without wpk_id, the newest run with that run_id is returned.
+        Of several runs of graphs with one run_id, the newest that has ended has the plain
+        name, else the newest; the others are called `run_id~2`, `run_id~3` and so on.
+
+        Args:
+            run_id: the run: text or a uuid.UUID.
+            wpk_id: its workflow; without it, the newest run with that run_id is returned.
         """
+
+    def _whole_runs(self, ids: list[str]) -> tuple[list[Run], int]:
+        """Return several runs as `get_run` does, newest first, for exports.
+
+        Args:
+            ids: the `id` of each, not its run_id. One that is unknown is left out.
+
+        Returns:
+            The runs, and how many bytes the store gave for them.
+
+        Raises:
+            TypeError: ids is no list of ids.
+            StoreError, ClosedError: as for `list_runs`.
+        """
+
+    def _thread_runs(
+        self, thread_id: str | int | UUID, wpk_id: str | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """Return the runs of a thread, newest first, and one more than `limit`."""
 
     def list_runs(
         self,
         *,
         wpk_id: str | None = None,
         status: str | None = None,
-        thread_id: str | None = None,
+        thread_id: str | int | UUID | None = None,
+        tag: str | None = None,
+        metadata: dict[str, Any] | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int = 20,
@@ -270,7 +359,10 @@ class Recorder:
         Args:
             wpk_id: only runs of this workflow.
             status: only runs with this status.
-            thread_id: only runs of this LangGraph thread.
+            thread_id: only runs of this LangGraph thread: text, an int or a uuid.UUID.
+            tag: only runs with this text in metadata["tags"].
+            metadata: only runs whose metadata have these members: text, numbers, bools
+                or None, equal in value and type (1 equals 1.0, but not "1" or True).
             since: only runs created at this time or later.
             until: only runs created before this time.
             limit: number of rows, 1 to 10,000.
@@ -284,9 +376,11 @@ class Recorder:
         self,
         *,
         wpk_id: str | None = None,
-        run_id: str | None = None,
+        run_id: str | UUID | None = None,
         status: str | None = None,
-        thread_id: str | None = None,
+        thread_id: str | int | UUID | None = None,
+        tag: str | None = None,
+        metadata: dict[str, Any] | None = None,
         before: datetime | None = None,
     ) -> int:
         """Delete the runs that match all given filters, and return their number.
@@ -299,6 +393,8 @@ class Recorder:
             run_id: only runs with this id.
             status: only runs with this status.
             thread_id: only runs of this LangGraph thread.
+            tag: only runs with this tag, as for `list_runs`.
+            metadata: only runs with these metadata, as for `list_runs`.
             before: only runs created before this time.
 
         Raises:
@@ -308,7 +404,57 @@ class Recorder:
             ClosedError: the recorder was closed; the message says the same.
         """
 
+    @overload
     def search_runs(
+        self,
+        text: str,
+        *,
+        by: Literal["words"],
+        wpk_id: str | None = None,
+        status: str | None = None,
+        since: datetime | None = None,
+        limit: int = 10,
+    ) -> Hits: ...
+    @overload
+    def search_runs(
+        self,
+        text: str,
+        *,
+        by: Literal["words", "meaning"] | None = None,
+        wpk_id: str | None = None,
+        status: str | None = None,
+        since: datetime | None = None,
+        limit: int = 10,
+    ) -> list[Hit]:
+        """Return the runs that have the words of a text, or are closest to it in meaning.
+
+        By words: runs with all of the words, the newest first, each with snippets. A
+        "phrase" in quotes stands as it is; with a star, begin* finds what begins so. The
+        result is a list with `complete`, whether every run is indexed as it is now, and
+        `waiting`, how many are not. A call gives the indexer up to a second to index what
+        was just recorded.
+
+        By meaning: the closest first. The text is embedded and compared with the vectors
+        of the runs: in Milvus if its endpoint is set, else in PostgreSQL if it has
+        pgvector, else by a scan. With its retries a call ends after at most 60 seconds.
+
+        Args:
+            text: the words, or the question; not empty.
+            by: "words" or "meaning". By default "meaning" with OPENAI_KEY, else "words".
+            wpk_id: only runs of this workflow.
+            status: only runs with this status.
+            since: only runs created at this time or later.
+            limit: number of runs, 1 to 1,000.
+
+        Raises:
+            ValidationError: an argument is wrong.
+            ConfigError: OPENAI_KEY is not set, or a setting cannot be used; by words:
+                there is no index, as SQLite lacks FTS5 or RUNLOG_WORDS is 0 everywhere.
+            ServiceError: the embedding server or Milvus refused or was not reached.
+            StoreError: the database was not reached.
+        """
+
+    def _search_meaning(
         self,
         text: str,
         *,
@@ -317,25 +463,21 @@ class Recorder:
         since: datetime | None = None,
         limit: int = 10,
     ) -> list[Hit]:
-        """Return the runs whose texts are closest in meaning to a text, closest first.
+        """`search_runs` by meaning."""
 
-        The text is embedded and compared with the vectors of the runs: in Milvus if its
-        endpoint is set, else in PostgreSQL if it has pgvector, else by a scan. With its
-        retries a call ends after at most 60 seconds.
+    def _search_words(
+        self,
+        text: str,
+        *,
+        wpk_id: str | None = None,
+        status: str | None = None,
+        since: datetime | None = None,
+        limit: int = 10,
+    ) -> tuple[list[RunSummary], int]:
+        """The runs that have the words, and how many runs are not indexed as they are."""
 
-        Args:
-            text: the question, not empty.
-            wpk_id: only runs of this workflow.
-            status: only runs with this status.
-            since: only runs created at this time or later.
-            limit: number of runs, 1 to 1,000.
-
-        Raises:
-            ValidationError: an argument is wrong.
-            ConfigError: OPENAI_KEY is not set, or a setting cannot be used.
-            ServiceError: the embedding server or Milvus refused or was not reached.
-            StoreError: the database was not reached.
-        """
+    def _has_meaning(self) -> bool:
+        """Whether OPENAI_KEY is set."""
 
     def find_similar(
         self,
@@ -439,6 +581,8 @@ class Recorder:
                 its lock; of all processes.
             handler_errors: graphs' runs that could not be recorded.
             handler_ignored: events that belong to no recorded run.
+            handler_unrecognised: runs that a handler saw and did not record, as no graph
+                was among them: a chain, a model or a tool alone.
             handler_spilled: times that an open run was written early to free its memory.
             handler_dropped: payloads and large values of open runs that were not stored,
                 because memory was short and nothing could be written, or because one run
@@ -447,7 +591,9 @@ class Recorder:
         With PostgreSQL; 0 or None on SQLite:
             journaled: runs that this process committed to the journal.
             forwarded: runs that this process forwarded from the journal to the server.
-            waiting: runs in the journal now, of all processes.
+            waiting: runs in the journal now for this database, of all processes.
+            waiting_elsewhere: runs in the journal now for other databases; on SQLite,
+                all that the file has as a journal.
             rejected: runs in the journal that the server refused permanently.
             server: "up" or "away".
             server_error: why the server is "away", or None.
@@ -457,6 +603,7 @@ class Recorder:
             embeddings_waiting, embeddings_failed: rows of the outbox now, of all
                 processes.
             embedding_error: why a row waits or has failed, or None.
+            words_error: why the index of words can't be filled now, or None.
         """
 
     def __enter__(self) -> Self: ...
@@ -467,6 +614,35 @@ class Recorder:
         traceback: TracebackType | None,
     ) -> None: ...
 
+def current_context() -> Context | None:
+    """The thread's current context itself, not a copy; None before one is used."""
+
+def describe_dsn(dsn: str, /) -> str:
+    """Return where a DSN leads, without credentials: "postgresql://user@host:port/name".
+
+    Raises:
+        StoreError: the DSN can't be parsed.
+    """
+
+def look_at_postgres(dsn: str, seconds: float, /) -> str:
+    """Return what a PostgreSQL database is, as JSON. Nothing is created or changed.
+
+    Args:
+        dsn: a connection string of libpq's.
+        seconds: how long the server may take for each answer.
+
+    Returns:
+        {"database": {"version", "clock" (seconds since 1970), "standby", "read_only",
+        "may_create", "missing" (rights on tables, as text), "bytes" (or null)},
+        "migrations": [[number, checksum], ...], or null if there are no tables}.
+
+    Raises:
+        StoreError: the DSN can't be parsed, or the server is out of reach or refuses.
+    """
+
+def dsn_has_secrets(dsn: object, /) -> bool:
+    """Whether a DSN holds a password or another secret, or can't be parsed."""
+
 def make_handler_type(
     base: type,
     parent_command: type[BaseException] | None,
@@ -476,6 +652,7 @@ def make_handler_type(
     cancelled: tuple[type[BaseException], ...],
     default_recorder: Callable[[], Recorder],
     log: Callable[[str], None],
+    state_when_left: Callable[[BaseException, bool, bool], tuple[bool, Any] | None],
     /,
 ) -> type[Any]:
     """Create the type RunLogHandler as a subclass of LangGraph's handler, once a process.
@@ -491,6 +668,10 @@ def make_handler_type(
         default_recorder: returns the recorder of handlers that were created without one.
         log: called with the reason when a graph's run could not be recorded, and not
             again until one was recorded.
+        state_when_left: called for a graph that was cancelled, with the exception,
+            whether no node is open or was cancelled, and whether one was interrupted.
+            Returns whether the graph was interrupted, and its outputs; None if it had
+            work left.
     """
 
 def encode_json(

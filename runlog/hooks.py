@@ -10,23 +10,30 @@ import contextlib
 import functools
 import logging
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
+import sys
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.tracers.base import BaseTracer
-from langchain_core.tracers.context import register_configure_hook
-from langgraph import errors, types
-from langgraph.pregel import main as pregel
-
-from runlog import _runlog
+import runlog
+from runlog import _advice, _copies, _runlog
 from runlog._default import default_recorder, log_run
+from runlog._leaving import state_when_left
 
+if getattr(runlog, "log_run", None) is not log_run:
+    raise ImportError(_advice.on_package(runlog.__file__), name="runlog")
+try:
+    from langchain_core.callbacks import BaseCallbackHandler
+    from langchain_core.tracers.base import BaseTracer
+    from langchain_core.tracers.context import register_configure_hook
+    from langgraph import errors, types
+    from langgraph.pregel import Pregel
+
+    from runlog._blocks import Asked, Block, registry
+except ImportError as error:
+    raise type(error)(_advice.on_langgraph(error), name=error.name) from error
 try:
     from langgraph.callbacks import GraphCallbackHandler
-except ImportError:  # a LangGraph without callbacks for interrupts
+except ImportError:  # LangGraph before 1.1.7 tells handlers of no pauses
     GraphCallbackHandler = BaseCallbackHandler  # type: ignore[assignment,misc]
 
 __all__ = [
@@ -37,7 +44,12 @@ __all__ = [
     "uninstall",
 ]
 
+pregel = sys.modules[Pregel.__module__]
+"""langgraph.pregel.main, or langgraph.pregel before 0.6."""
+
 NodeInputs = Literal["delta", "full", "none"]
+Calls = Literal["delta", "full", "summary", "none"]
+Roots = Literal["graphs", "all"]
 
 
 def _log_failure(reason: str) -> None:
@@ -53,7 +65,11 @@ if TYPE_CHECKING:
         """Records every run of the graphs that have it in their callbacks.
 
         Any number of graphs, threads and event loops may use one handler at once. Its
-        callbacks never raise: a failure is counted in `stats()` and logged once.
+        callbacks raise only what belongs to the program, such as a KeyboardInterrupt
+        while a value is converted. A failure is counted in `stats()` and logged once.
+
+        A copy, also by `copy.deepcopy`, has the same recorder and acts as one with the
+        original. A handler can be pickled, unless its recorder was given credentials.
 
         Args:
             wpk_id: name of the workflow; by default metadata["wpk_id"], else the name of
@@ -61,9 +77,15 @@ if TYPE_CHECKING:
             recorder: the recorder that stores the runs; by default the module's own.
             node_inputs: how to store the inputs of each node: "delta", the changes
                 (`get_run` returns whole inputs); "full", all of them; "none", nothing.
-            checkpoint_interval: seconds after which an open run is written, and again
-                after each such interval if it has changed. 0: at every event, before the
-                callback returns. None: only at its end.
+            checkpoint_interval: seconds between two writes of an open run that has
+                changed; the first is after 20 ms at the latest. 0: at every event, before
+                the callback returns. None: only at its end.
+            calls: what to keep of the calls of models, tools and retrievers: "delta", all
+                of it, each message of their prompts once a run (`get_run` returns whole
+                prompts); "full", all, whole prompts; "summary", all but prompts, texts,
+                arguments, outputs and documents; "none", only how many there were.
+            roots: "all": a chain, a model, a tool or a retriever that is called outside
+                of a graph is recorded as a run, too; "graphs": it is not.
 
         Raises:
             ValidationError: an argument has another value, or another name.
@@ -77,6 +99,8 @@ if TYPE_CHECKING:
             recorder: _runlog.Recorder | None = None,
             node_inputs: NodeInputs = "delta",
             checkpoint_interval: float | None = 1.0,
+            calls: Calls = "delta",
+            roots: Roots = "all",
         ) -> None: ...
 else:
     RunLogHandler = _runlog.make_handler_type(
@@ -88,30 +112,15 @@ else:
         (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit),
         default_recorder,
         _log_failure,
+        state_when_left,
     )
+    RunLogHandler.__copy__ = _copies.copy_handler
+    RunLogHandler.__deepcopy__ = _copies.deepcopy_handler
+    RunLogHandler.__reduce_ex__ = _copies.reduce_handler
 # LangGraph's TracePolicy, which withholds payloads, applies to tracers only: count as
 # one, so that runlog does not record those payloads either.
 BaseTracer.register(RunLogHandler)
 
-
-class _Installed:
-    """Takes the place of a ContextVar in langchain-core.
-
-    Its value, a handler or None, is the same in every thread and context.
-    """
-
-    handler: RunLogHandler | None = None
-
-    def get(self) -> RunLogHandler | None:
-        return self.handler
-
-
-_installed = _Installed()
-_recording: ContextVar[RunLogHandler | None] = ContextVar("runlog", default=None)
-_lock = threading.Lock()
-_hooked = False
-_blocks = 0
-"""Number of open blocks of `recording`, in all contexts."""
 
 _MANAGERS = (
     "get_sync_graph_callback_manager_for_config",
@@ -126,7 +135,7 @@ def _with_handlers(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def manager_for(*args: Any, **kwargs: Any) -> Any:
         manager = original(*args, **kwargs)
-        for handler in (_recording.get(), _installed.handler):
+        for handler in (registry.recording(), registry.installed):
             if handler is not None:
                 with contextlib.suppress(Exception):  # a future manager may differ
                     manager.add_handler(handler, inherit=True)
@@ -138,12 +147,11 @@ def _with_handlers(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _hook() -> None:
     """Make langchain-core and LangGraph ask for the handlers. The lock must be held."""
-    global _hooked
-    if not _hooked:  # langchain-core has no way to take a hook back
+    if not registry.hooked:  # langchain-core has no way to take a hook back
         # In this order, so that the wpk_id of a block precedes that of `install`.
-        register_configure_hook(_recording, True)
-        register_configure_hook(_installed, True)  # type: ignore[arg-type]
-        _hooked = True
+        for get in (registry.recording, lambda: registry.installed):
+            register_configure_hook(Asked(get), True)  # type: ignore[arg-type]
+        registry.hooked = True
     for name in _MANAGERS:
         found = getattr(pregel, name, None)
         if found is not None and not hasattr(found, "runlog_wraps"):
@@ -152,7 +160,7 @@ def _hook() -> None:
 
 def _unhook() -> None:
     """Restore LangGraph's functions once no handler is left. The lock must be held."""
-    if _installed.handler is not None or _blocks > 0:
+    if registry.installed is not None or registry.blocks > 0:
         return
     for name in _MANAGERS:
         original = getattr(getattr(pregel, name, None), "runlog_wraps", None)
@@ -160,67 +168,82 @@ def _unhook() -> None:
             setattr(pregel, name, original)
 
 
-def install() -> None:
+def _setting(name: str, default: str) -> Any:
+    """A setting of the environment; an empty one counts as none."""
+    return os.environ.get(name) or default
+
+
+def install(*, calls: Calls | None = None, roots: Roots | None = None) -> None:
     """Record every graph of the process.
 
-    A run that another handler records in the same recorder is recorded once.
+    A run that another handler records in the same database is recorded once. A second
+    call changes nothing but what it is given.
+
+    Args:
+        calls: as for `RunLogHandler`; by default the environment's RUNLOG_CALLS, else
+            "delta".
+        roots: as for `RunLogHandler`; by default the environment's RUNLOG_ROOTS, else
+            "graphs".
+
+    Raises:
+        ValidationError: an argument, or the environment, has another value.
     """
-    with _lock:
-        if _installed.handler is None:
-            _installed.handler = RunLogHandler()
+    with registry.lock:
+        known = type(registry.installed) is RunLogHandler
+        if not known or calls is not None or roots is not None:
+            registry.installed = RunLogHandler(
+                calls=calls or _setting("RUNLOG_CALLS", "delta"),
+                roots=roots or _setting("RUNLOG_ROOTS", "graphs"),
+            )
         _hook()
 
 
 def uninstall() -> None:
     """Undo `install`. Open runs are still recorded to their end."""
-    with _lock:
-        _installed.handler = None
+    with registry.lock:
+        registry.installed = None
         _unhook()
 
 
-@contextlib.contextmanager
 def recording(
     wpk_id: str | None = None,
     *,
     recorder: _runlog.Recorder | None = None,
     node_inputs: NodeInputs = "delta",
     checkpoint_interval: float | None = 1.0,
-) -> Iterator[RunLogHandler]:
+    calls: Calls = "delta",
+    roots: Roots = "graphs",
+) -> Block:
     """Record the graphs that run in a `with` block.
 
-    The block applies to its context, and therefore to asyncio tasks that start in it and
-    to threads that get a copy of the context. In nested blocks, the inner one records.
+    The block applies to the context in which it is entered, and therefore to asyncio
+    tasks that start in it and to threads that get a copy of the context; these stay in
+    the block until they end. In nested blocks, the inner one records. The block may be
+    left in another context or thread, and before blocks within it: that never raises.
 
     Args:
         wpk_id: as for `RunLogHandler`.
         recorder: as for `RunLogHandler`.
         node_inputs: as for `RunLogHandler`.
         checkpoint_interval: as for `RunLogHandler`.
+        calls: as for `RunLogHandler`.
+        roots: as for `RunLogHandler`, but "graphs" by default.
 
-    Yields:
-        The handler.
+    Returns:
+        The block, which gives the handler to `as`. It may also be used as a decorator.
 
     Raises:
         ValidationError, TypeError: as for `RunLogHandler`.
     """
-    global _blocks
     handler = RunLogHandler(
         wpk_id,
         recorder=recorder,
         node_inputs=node_inputs,
         checkpoint_interval=checkpoint_interval,
+        calls=calls,
+        roots=roots,
     )
-    with _lock:
-        _blocks += 1
-        _hook()
-    token = _recording.set(handler)
-    try:
-        yield handler
-    finally:
-        _recording.reset(token)
-        with _lock:
-            _blocks -= 1
-            _unhook()
+    return Block(handler, _hook, _unhook)
 
 
 def on_workflow_complete(run_data: Mapping[str, Any]) -> str:

@@ -7,7 +7,13 @@ import os
 from _weakref import ref  # weakref costs a third of the import
 from time import monotonic
 
-from runlog import _runlog
+# The extension imports the migrations with the first recorder. A fork in another thread
+# meanwhile would leave their lock taken in the child, so they are imported here.
+from runlog import (
+    _runlog,
+    migrations,  # noqa: F401
+)
+from runlog._copies import plain_options, reduce_recorder
 
 TYPE_CHECKING = False  # importing typing costs more than the rest of this module
 if TYPE_CHECKING:
@@ -15,8 +21,9 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
     from datetime import datetime
     from typing import Any, TypeVar
+    from uuid import UUID
 
-    from runlog._runlog import Hit, Page, Run
+    from runlog._runlog import Hit, Page, Run, ThreadRun
 
     _T = TypeVar("_T")
 
@@ -92,6 +99,9 @@ class Recorder(_runlog.Recorder):
     them. Any thread may call any method.
     """
 
+    _given: dict[str, Any]
+    """The options, for a pickle; None in the place of secrets."""
+
     if not TYPE_CHECKING:  # the stub has the arguments
 
         def __init__(self, **options: Any) -> None:
@@ -99,6 +109,55 @@ class Recorder(_runlog.Recorder):
             super().__init__(**options)
             key = id(self)
             _open[key] = ref(self, lambda _: _open.pop(key, None))
+            self._given = plain_options(options)
+
+    def __copy__(self) -> Recorder:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Recorder:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return reduce_recorder(self, self._given)
+
+    def get_thread(
+        self, thread_id: str | int | UUID, wpk_id: str | None = None, limit: int = 100
+    ) -> list[ThreadRun]:
+        """Return the runs of a LangGraph thread, oldest first, tied to one another.
+
+        Each run is a dict with what `get_run` has, except `node_logs`, and with:
+
+        - `interrupts`: what it paused at, as in its metadata; [] for none.
+        - `answer`: the `resume` of the Command that it was given, or None.
+        - `resumes`: the run_id of the run that it continues, or None.
+        - `resumed_by`: the run_id of the newest run that continues it, or None.
+
+        docs/api.md, "Threads", has the rules by which runs are tied.
+
+        Args:
+            thread_id: the thread: text, an int or a uuid.UUID.
+            wpk_id: only runs of this workflow.
+            limit: number of runs, the newest, 1 to 1,000.
+
+        Returns:
+            The runs; [] for an unknown thread.
+
+        Raises:
+            ValidationError: an argument is wrong.
+            StoreError: the database was not reached.
+            MemoryError: the runs have more than 1 GiB of JSON: set a lower limit.
+        """
+        from runlog._threads import tie
+
+        return tie(self._thread_runs(thread_id, wpk_id, limit), limit)
+
+    if not TYPE_CHECKING:  # the stub has it
+
+        def search_runs(self, text: str, *, by: str | None = None, **filters: Any) -> Any:
+            """Return the runs that have the words of a text, or are close in meaning."""
+            from runlog._words import search
+
+            return search(self, text, by, filters)
 
     async def alog_run(self, run: Mapping[str, Any]) -> str:
         """`log_run` for asyncio: encodes the run at the call, commits it in a thread."""
@@ -110,9 +169,15 @@ class Recorder(_runlog.Recorder):
         """`get_runs_by_wpk_id` for asyncio."""
         return await _beside_the_loop(self.get_runs_by_wpk_id, wpk_id, limit, offset)
 
-    async def aget_run(self, run_id: str, wpk_id: str | None = None) -> Run | None:
+    async def aget_run(self, run_id: str | UUID, wpk_id: str | None = None) -> Run | None:
         """`get_run` for asyncio."""
         return await _beside_the_loop(self.get_run, run_id, wpk_id)
+
+    async def aget_thread(
+        self, thread_id: str | int | UUID, wpk_id: str | None = None, limit: int = 100
+    ) -> list[ThreadRun]:
+        """`get_thread` for asyncio."""
+        return await _beside_the_loop(self.get_thread, thread_id, wpk_id, limit)
 
     async def alist_runs(self, **filters: Any) -> Page:
         """`list_runs` for asyncio, with the same keyword arguments."""

@@ -1,4 +1,5 @@
-"""Write the programs of examples/shapes.py and their records into docs/langgraph.md.
+"""Write the programs of examples/shapes.py and agent.py, and their records, into
+docs/langgraph.md.
 
     .venv/bin/python scripts/document_shapes.py
 
@@ -9,6 +10,7 @@ test fails if the text differs from the examples' current output.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import os
 import re
@@ -23,6 +25,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 DOCUMENT = REPOSITORY / "docs" / "langgraph.md"
 MARKED = re.compile(r"(<!-- example: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
+AGENT = re.compile(r"(<!-- agent -->\n).*?(<!-- end -->)", re.DOTALL)
 SHARED = re.compile(r"(<!-- shared -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -51,10 +54,32 @@ def with_records(document: str, shapes: Any) -> str:
             f"{match[1]}```python\n{program}\n```\n\n```{kind}\n{record}\n```\n{match[3]}"
         )
 
-    shared = inspect.getsource(shapes).split("# What the examples share")[1]
-    shared = shared.split("# The examples")[0].strip()
+    shared = between(shapes, "# What the examples share", "# The examples")
     document = SHARED.sub(lambda m: f"{m[1]}```python\n{shared}\n```\n{m[2]}", document)
+    whole = agent_with_record(shapes.same_each_time)
+    document = AGENT.sub(lambda m: f"{m[1]}{whole}\n{m[2]}", document)
     return MARKED.sub(shown, document)
+
+
+def between(module: Any, start: str, end: str) -> str:
+    """What stands between two comments of a module."""
+    return inspect.getsource(module).split(start)[1].split(end)[0].strip()
+
+
+def agent_with_record(same_each_time: Callable[[str], str]) -> str:
+    """The program and the record of examples/agent.py, with placeholders."""
+    path = REPOSITORY / "examples" / "agent.py"
+    spec = importlib.util.spec_from_file_location("example_agent", path)
+    assert spec is not None
+    assert spec.loader is not None
+    agent = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = agent  # inspect and pydantic look there
+    spec.loader.exec_module(agent)
+    program = between(agent, "# The agent", "# How its record is printed")
+    record = same_each_time(agent.record())
+    record = re.sub(r'("duration_ms": )[\d.]+', r"\g<1>1.2", record)
+    record = re.sub(r'"owner": "[^"]*"', '"owner": "<host> <process id> ..."', record)
+    return f"```python\n{program}\n```\n\n```json\n{record}\n```"
 
 
 def main() -> None:

@@ -1,19 +1,24 @@
-"""How C is compiled: the flags, and the three libraries.
+"""How C is compiled: the flags, and what must be there: the compiler, Python's headers
+and three libraries.
 
 setup.py and the C tests use this module, so that both build the same way. Environment:
 
 RUNLOG_WERROR=1        warnings are errors
 RUNLOG_SANITIZE=a,b    instrument with these sanitizers, for example address,undefined
 RUNLOG_DEBUG=1         no optimisation, debug information, assertions on
-PKG_CONFIG, CC         the commands to use instead of pkg-config and cc
+PKG_CONFIG, CC         the commands to use instead of pkg-config and Python's compiler
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import shlex
+import shutil
 import subprocess
 import sys
+import sysconfig
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,60 +55,125 @@ class Flags:
                 self.other.append(flag)
 
 
+def build_base() -> Path:
+    """The folder of the build: below build/, or elsewhere if the tree is read-only."""
+    folder = Path("build", variant())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)  # egg_info needs it
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        made = Path(tempfile.mkdtemp(prefix="runlog-build-"))
+        atexit.register(shutil.rmtree, made, ignore_errors=True)
+        return made
+
+
 @dataclass(frozen=True)
-class Library:
-    """A required library: its names, and the packages that contain it."""
+class Requirement:
+    """Something that the build needs, and the packages that contain it."""
 
     name: str
-    link_name: str
-    header: str
     debian: str
     fedora: str
+    alpine: str
     homebrew: str
+
+    @property
+    def packages(self) -> str:
+        """What to install."""
+        return (
+            f"install {self.debian} (Debian, Ubuntu), {self.fedora} (Fedora), "
+            f"{self.alpine} (Alpine) or {self.homebrew} (macOS)"
+        )
 
     @property
     def missing(self) -> str:
         """The message for the user when it was not found."""
+        return f"runlog: {self.name} was not found: {self.packages}"
+
+
+@dataclass(frozen=True)
+class Library(Requirement):
+    """A library, the oldest version that will do, and how a header tells that."""
+
+    link_name: str
+    header: str
+    oldest: str
+    is_new: str
+
+    @property
+    def too_old(self) -> str:
+        """The message for the user when the version will not do."""
         return (
-            f"runlog: {self.name} was not found: install {self.debian} "
-            f"(Debian, Ubuntu), {self.fedora} (Fedora) or {self.homebrew} (Homebrew)"
+            f"runlog: {self.name} is older than {self.oldest}, which runlog needs: "
+            f"{self.packages}, of a newer release"
         )
 
 
+COMPILER = Requirement(
+    name="a C compiler",
+    debian="gcc and libc6-dev",
+    fedora="gcc",
+    alpine="build-base",
+    homebrew="the command line tools: xcode-select --install",
+)
+HEADERS = Requirement(
+    name="Python.h, of this Python's headers,",
+    debian=f"python3.{sys.version_info.minor}-dev",
+    fedora=f"python3.{sys.version_info.minor}-devel",
+    alpine="python3-dev",
+    homebrew=f"python@3.{sys.version_info.minor}",
+)
 LIBRARIES = [
     Library(
         name="libpq",
-        link_name="pq",
-        header="libpq-fe.h",
         debian="libpq-dev",
         fedora="libpq-devel",
+        alpine="libpq-dev",
         homebrew="libpq",
+        link_name="pq",
+        header="libpq-fe.h",
+        oldest="14",
+        is_new="defined(LIBPQ_HAS_PIPELINING)",
     ),
     Library(
         name="sqlite3",
-        link_name="sqlite3",
-        header="sqlite3.h",
         debian="libsqlite3-dev",
         fedora="sqlite-devel",
+        alpine="sqlite-dev",
         homebrew="sqlite",
+        link_name="sqlite3",
+        header="sqlite3.h",
+        oldest="3.37",
+        is_new="SQLITE_VERSION_NUMBER >= 3037000",
     ),
     Library(
         name="libcurl",
-        link_name="curl",
-        header="curl/curl.h",
         debian="libcurl4-openssl-dev",
         fedora="libcurl-devel",
+        alpine="curl-dev",
         homebrew="curl",
+        link_name="curl",
+        header="curl/curl.h",
+        oldest="7.66",
+        is_new="LIBCURL_VERSION_NUM >= 0x074200",
     ),
 ]
 
 
 def find_libraries() -> Flags:
-    """Find the libraries, or end the build with a line for each missing one."""
+    """Find the libraries, or end the build with a line for each thing that it lacks."""
     flags = Flags()
-    missing = [library.missing for library in LIBRARIES if not _find(library, flags)]
-    if missing:
-        raise SystemExit("\n".join(missing))
+    lacking = []
+    has_compiler = shutil.which(_compiler()[0]) is not None
+    if not has_compiler:
+        lacking.append(COMPILER.missing)
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        lacking.append(HEADERS.missing)
+    if has_compiler or shutil.which(_pkg_config()) is not None:  # else nobody knows
+        lacking += [line for library in LIBRARIES if (line := _find(library, flags))]
+    if lacking:
+        raise SystemExit("\n".join(lacking))
     return flags
 
 
@@ -138,12 +208,21 @@ def variant() -> str:
     return "-".join(part.lower() for part in parts if part) or "release"
 
 
-def _find(library: Library, flags: Flags) -> bool:
-    """Add the flags of a library; False when neither way finds it."""
-    pkg_config = os.environ.get("PKG_CONFIG", "pkg-config")
-    if text := _output(pkg_config, "--cflags", "--libs", library.name):
+def _compiler() -> list[str]:
+    """The command that setuptools compiles with."""
+    return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+
+
+def _pkg_config() -> str:
+    return os.environ.get("PKG_CONFIG", "pkg-config")
+
+
+def _find(library: Library, flags: Flags) -> str:
+    """Add the flags of a library; else what to tell the user."""
+    if text := _output(_pkg_config(), "--cflags", "--libs", library.name):
         flags.add(text)
-        return True
+        version = _output(_pkg_config(), "--modversion", library.name)
+        return library.too_old if _is_older(version, library.oldest) else ""
     found = Flags()
     if library.link_name == "pq":
         found.include_dirs += _output("pg_config", "--includedir").splitlines()
@@ -151,12 +230,26 @@ def _find(library: Library, flags: Flags) -> bool:
     elif library.link_name == "curl":
         found.add(_output("curl-config", "--cflags"))
     # pg_config and curl-config may be installed without the headers.
-    if not _compiles(f"#include <{library.header}>\n", found.include_dirs):
-        return False
+    text = f"#include <{library.header}>\n"
+    if not _compiles(text, found.include_dirs):
+        return library.missing
+    if not _compiles(
+        f"{text}#if !({library.is_new})\n#error\n#endif\n", found.include_dirs
+    ):
+        return library.too_old
     flags.include_dirs += found.include_dirs
     flags.library_dirs += found.library_dirs
     flags.libraries.append(library.link_name)
-    return True
+    return ""
+
+
+def _is_older(version: str, than: str) -> bool:
+    """Whether a version of numbers is older. False for one of another form."""
+    try:
+        numbers = [[int(part) for part in text.split(".")] for text in (version, than)]
+    except ValueError:
+        return False
+    return numbers[0] < numbers[1]
 
 
 def _output(*command: str) -> str:
@@ -170,7 +263,7 @@ def _output(*command: str) -> str:
 
 def _compiles(source: str, include_dirs: list[str]) -> bool:
     """Whether the preprocessor accepts a source text, and so finds its headers."""
-    command = shlex.split(os.environ.get("CC", "cc"))
+    command = _compiler()
     command += [f"-I{path}" for path in include_dirs]
     command += ["-E", "-x", "c", "-o", os.devnull, "-"]
     try:

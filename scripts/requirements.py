@@ -16,10 +16,10 @@ PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
 
 def parts(extras: dict[str, list[str]], name: str) -> list[str]:
-    """The name of an extra, and of those that it includes as runlog[other]."""
+    """The name of an extra, and of those that it includes as langgraph-runlog[other]."""
     found = [name]
     for line in extras[name]:
-        if match := re.fullmatch(r"runlog\[([\w,-]+)\]", line):
+        if match := re.fullmatch(r"langgraph-runlog\[([\w,-]+)\]", line):
             for other in match[1].split(","):
                 found += parts(extras, other)
     return list(dict.fromkeys(found))
@@ -28,7 +28,9 @@ def parts(extras: dict[str, list[str]], name: str) -> list[str]:
 def requirements(lists: dict[str, list[str]], names: list[str]) -> list[str]:
     """The requirements in the lists of these names, without references to extras."""
     found = [line for name in names for line in lists.get(name, [])]
-    return [line for line in dict.fromkeys(found) if not line.startswith("runlog[")]
+    return [
+        line for line in dict.fromkeys(found) if not line.startswith("langgraph-runlog[")
+    ]
 
 
 if __name__ == "__main__":

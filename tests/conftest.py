@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import gc
 import importlib.util
+import logging
 import os
 import platform
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,12 +23,14 @@ from fixtures_live import live_server, start
 from fixtures_milvus import milvus, milvus_lite, milvus_secure, milvus_standalone
 from fixtures_pgvector import pgvector_server
 from fixtures_postgres import find_binaries, plain_environment, postgres_server
+from fixtures_providers import model_server, provider
 from fixtures_proxy import proxied
 from fixtures_search import here, place, scanned, with_pgvector
 from fixtures_services import embedding_process, embedding_server
 from fixtures_store import close_runlog, recorder, store
 from hypothesis import configuration, settings
 from side_by_side import Scheduling, place_in_line
+from versions import not_delivered
 
 __all__ = [
     "config",
@@ -37,9 +43,11 @@ __all__ = [
     "milvus_lite",
     "milvus_secure",
     "milvus_standalone",
+    "model_server",
     "pgvector_server",
     "place",
     "postgres_server",
+    "provider",
     "proxied",
     "recorder",
     "scanned",
@@ -78,9 +86,29 @@ class RunPython(Protocol):
     ) -> subprocess.CompletedProcess[str]: ...
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long ones come first; side_by_side.py hands them out in this order."""
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """The slow ones come first; side_by_side.py hands them out in this order. Those that
+    are marked `long` are for TEST_LONG=1.
+    """
+    if os.environ.get("TEST_LONG") != "1":
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: place_in_line(item.nodeid))
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays; no collection of garbage need walk over it again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what the installed LangGraph does not have: nothing on the newest."""
+    if reason := not_delivered(item.name):
+        pytest.skip(reason)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -119,6 +147,26 @@ def describe_runlog() -> str:
     return f"{runlog.__version__} from {folder}"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def parsed_by_one_thread_at_a_time() -> Iterator[None]:
+    """A graph is built with ast.parse, whose count of its depth all threads share in some
+    releases of CPython: two that build a graph at once get a SystemError now and then
+    (https://github.com/python/cpython/issues/106905).
+    """
+    if sys.version_info >= (3, 12, 2):
+        yield
+        return
+    parse, lock = ast.parse, threading.RLock()
+
+    def locked(*args: Any, **kwargs: Any) -> Any:
+        with lock:
+            return parse(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ast, "parse", locked)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No settings from outside, an own folder, and no default recorder left behind."""
@@ -128,6 +176,27 @@ def clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
     monkeypatch.chdir(tmp_path)
     yield
     close_runlog()
+
+
+class _Complaints(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture(autouse=True)
+def no_complaints() -> Iterator[None]:
+    """LangChain only logs what a handler raises, such as a warning that is an error."""
+    logger, complaints = logging.getLogger("langchain_core.callbacks"), _Complaints()
+    logger.addHandler(complaints)
+    yield
+    logger.removeHandler(complaints)
+    assert complaints.lines == []
 
 
 @pytest.fixture

@@ -62,14 +62,18 @@ def close_runlog() -> None:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """An empty database of either kind."""
+    """A database of either kind without runs; in PostgreSQL it has the tables already.
+
+    For a test marked `no_tables` it has none.
+    """
     path = str(tmp_path / "runs.db")
     options, env = {"sqlite_path": path}, {"RUNLOG_SQLITE_PATH": path}
     if request.param == "sqlite":
         yield Store("sqlite", options, env)
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    with server.borrow_database() as name:
+    empty = request.node.get_closest_marker("no_tables") is not None
+    with server.borrow_database() if empty else server.borrow_tables() as name:
         dsn = server.dsn(name)
         yield Store(
             "postgres", {"postgres_dsn": dsn, **options}, {"POSTGRES_DSN": dsn, **env}

@@ -186,7 +186,8 @@ def interrupts(*values: Any) -> dict[str, Any]:
 def record(recorder: Any, of: Any) -> Any:
     """Read a run, without its times and ids; `of` is its config or its run_id.
 
-    The ids of interrupts become "ID".
+    The ids of interrupts become "ID". Tracebacks are checked, and left out, and so are
+    calls and events, which tests of their own compare.
     """
     run_id = str(of["run_id"] if isinstance(of, dict) else of)
     assert recorder.flush()  # a read waits for the server only so long
@@ -198,10 +199,12 @@ def record(recorder: Any, of: Any) -> Any:
     running = kept["status"] == "running"
     owner = kept.pop("owner")
     assert not running or isinstance(owner, str)
+    check_tracebacks(kept)
     begun, end = check_clocks(kept, running)
     last = begun
     for one in kept["node_logs"]:
         last = check_log_clocks(one, last, end)
+        check_calls(one)
         for key in CLOCKS:
             del one[key]
         if one["status"] == "cancelled":  # LangGraph cancels with an object() of its own
@@ -210,6 +213,45 @@ def record(recorder: Any, of: Any) -> Any:
         assert re.fullmatch("[0-9a-f]{32}", one["id"])
         one["id"] = "ID"
     return kept
+
+
+def check_tracebacks(kept: Any) -> None:
+    """Each exception has its traceback once, where it arose; removes them."""
+    logs = kept["node_logs"]
+    where = [(log, log["node"]) for log in logs] + [(kept, None)]
+    for one, name in where:
+        error = (one["status"], one["error_type"], one["error_text"])
+        inner = [log for log in logs if log["parent"] == name and log is not one]
+        known = any(
+            (log["status"], log["error_type"], log["error_text"]) == error
+            for log in inner
+        )
+        text = one.pop("error_traceback")
+        if one["status"] == "failed" and not known:
+            check_traceback(text, one["error_type"], one["error_text"])
+        else:
+            assert text is None, text
+
+
+def check_calls(one: Any) -> None:
+    """A node has its own calls, as many as it counts; removes them."""
+    calls, events = one.pop("calls"), one.pop("events")
+    kinds = [call["kind"] for call in calls]
+    assert kinds.count("llm") == one["llm_calls"]
+    assert kinds.count("tool") == one["tool_calls"]
+    for at, call in enumerate(calls):
+        assert call["parent"] is None or 0 <= call["parent"] < at
+        assert call["started_at"] >= one["started_at"]
+        assert call["status"] == "running" or call["duration_ms"] >= 0
+    assert all(set(event) == {"name", "data", "at"} for event in events)
+
+
+def check_traceback(text: str, error_type: str, error_text: str) -> None:
+    begins = ("Traceback (most recent call last):\n", "  + Exception Group Traceback ")
+    assert text.startswith(begins)
+    first = error_text.split("\n", 1)[0].split("<cut: ", 1)[0][:1000]
+    assert f"{error_type}: {first}".removesuffix(": ") in text
+    assert len(text.encode()) <= 16384
 
 
 def check_clocks(kept: Any, running: bool) -> tuple[datetime, datetime]:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypedDict
 import pytest
 from langgraph.graph import START, StateGraph
 
+import runlog
 from runlog.hooks import RunLogHandler
 
 NODE_KEYS = {
@@ -25,6 +26,7 @@ NODE_KEYS = {
     "parent",
     "error_type",
     "error_text",
+    "error_traceback",
     "inputs",
     "outputs",
     "started_at",
@@ -33,6 +35,8 @@ NODE_KEYS = {
     "tool_calls",
     "tokens",
     "models",
+    "calls",
+    "events",
 }
 """What every node log has, as get_run gives it."""
 
@@ -80,6 +84,12 @@ def chain_builder(**nodes: Any) -> Any:
 def two_nodes(graph_name: str = "g") -> Any:
     """The graph of the tests that need no special one."""
     return chain(graph_name, first=node("first"), second=node("second"))
+
+
+def record_two_nodes(handler: RunLogHandler) -> None:
+    """What a worker process does that got a handler."""
+    two_nodes().invoke({"n": 0}, {"callbacks": [handler]})
+    runlog.close()
 
 
 def check_two_nodes(run: Any, n: int = 0, status: str = "completed") -> None:

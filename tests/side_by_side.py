@@ -20,12 +20,25 @@ LOCKS = Path(__file__).resolve().parent.parent / "build" / "locks"
 PIECE = 6
 """How many tests a worker gets at a time."""
 
-TOGETHER = [
-    "tests/test_milvus.py",
-    "tests/test_search_quality.py",
-    "tests/torture/test_clusters.py",
-]
-"""Modules with servers of their own, which take seconds to start."""
+GROUPS = {
+    "milvus": ["milvus", "search_quality", "search_errors", "milvus_faults"],
+    "outbox": ["outbox", "search", "search_document", "pgvector", "embedding_server"],
+    "outbox faults": ["torture/test_outbox_faults"],
+    "clusters": ["torture/test_clusters"],
+    "providers": [
+        "providers",
+        "providers_prompts",
+        "providers_failing",
+        "provider_server",
+    ],
+}
+"""Modules that one worker runs, as their servers or libraries take seconds to start."""
+
+TOGETHER = {
+    f"tests/{name}.py" if "/" in name else f"tests/test_{name}.py": group
+    for group, names in GROUPS.items()
+    for name in names
+}
 
 LONG = ["tests/test_c.py", "tests/torture/", "tests/test_handler_stress.py"]
 """Beginnings of the names of tests. Some take many seconds, so each is its own piece."""
@@ -57,7 +70,7 @@ def pieces(nodeids: Sequence[str]) -> dict[str, str]:
     for nodeid in nodeids:
         module = nodeid.partition("::")[0]
         if module in TOGETHER:
-            found[nodeid] = module
+            found[nodeid] = TOGETHER[module]
         elif nodeid.startswith(tuple(LONG)):
             found[nodeid] = nodeid
         else:

@@ -34,7 +34,12 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """What a clock says, less the waits of this process's threads for a processor."""
+        """What a clock says, less the waits of this process's threads for a processor.
+
+        A thread that ends while they are read has waited for 0 seconds, it seems.
+        """
         passed = time.monotonic() - self._begun
         waits = self._wait_of_threads().items()
-        return passed - sum(wait - self._waited.get(name, 0.0) for name, wait in waits)
+        return passed - sum(
+            max(wait - self._waited.get(name, 0.0), 0.0) for name, wait in waits
+        )

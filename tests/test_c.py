@@ -10,8 +10,8 @@ of a program's head comment say what else it needs:
     NEEDS: milvus            the endpoint of Milvus Lite, in TEST_MILVUS
     PARTS: 4                 to be run four times side by side, a part of its loops each
 
-The loops of programs with parts make every call fail in turn, and take minutes. Without a
-sanitizer every third of their rounds is run, unless TEST_C_ROUNDS is "all".
+The loops of programs with parts make every call fail in turn, and take minutes. Every
+ninth of their rounds is run, with a sanitizer every third, unless TEST_C_ROUNDS is "all".
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"} | {
 }
 SANITIZERS = os.environ.get("RUNLOG_SANITIZE", "")
 FOLDER = ROOT / "build" / "c" / (SANITIZERS.replace(",", "-") or "plain")
-STRIDE = 1 if SANITIZERS or os.environ.get("TEST_C_ROUNDS") == "all" else 3
+ALL_ROUNDS = os.environ.get("TEST_C_ROUNDS") == "all"
+STRIDE = 1 if ALL_ROUNDS else 3 if SANITIZERS else 9
 """Of so many rounds of a loop one is run, in programs with parts."""
 ASAN_FORK = ROOT / "build" / "asan" / "fork.so"
 """The Makefile makes it of asan_fork.c, which says what it is for."""

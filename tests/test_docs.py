@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from document_shapes import DOCUMENT, names_in, with_records
@@ -44,13 +45,29 @@ def test_the_document_shows_what_is_recorded(shapes: ModuleType) -> None:
     assert with_records(document, shapes) == document
 
 
-def test_the_statements_for_what_is_stored_work(shapes: ModuleType, store: Store) -> None:
-    """Of the two in the document, the first is for PostgreSQL, the other for SQLite."""
-    statements = re.findall(r"```sql\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
+def answer(page: Path, store: Store, example: Callable[[], None]) -> list[Any]:
+    """Run an example, then the statement of a page for the store."""
+    statements = re.findall(r"```sql\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
     postgres, sqlite = (statement.rstrip().rstrip(";") for statement in statements)
     runlog.configure(**store.options)
-    shapes.EXAMPLES["basic"]()
+    example()
     assert runlog.flush(60)
-    rows = store.query(postgres if store.kind == "postgres" else sqlite)
+    return list(store.query(postgres if store.kind == "postgres" else sqlite))
+
+
+def test_the_statements_for_what_is_stored_work(shapes: ModuleType, store: Store) -> None:
+    """Of the two in the document, the first is for PostgreSQL, the other for SQLite."""
+    rows = answer(DOCUMENT, store, shapes.EXAMPLES["basic"])
     assert [(place, name) for place, name, _ in rows] == [(0, "reserve"), (1, "charge")]
     assert all(inputs is not None for *_, inputs in rows)
+
+
+def test_the_statements_for_calls_work(shapes: ModuleType, store: Store) -> None:
+    rows = answer(ROOT / "docs" / "encoding.md", store, shapes.EXAMPLES["agent"])
+    assert [row[1:5] for row in rows] == [
+        ("think", "llm", "Scripted", "completed"),
+        ("tools", "tool", "weather", "completed"),
+        ("think", "llm", "Scripted", "completed"),
+    ]
+    assert all(float(row[5]) > 0 for row in rows)
+    assert [row[6] and int(row[6]) for row in rows] == [25, None, 25]

@@ -443,7 +443,7 @@ class BadError(Exception):
 
 class BadModel(pydantic.BaseModel):
     def model_dump(self, **_: Any) -> dict[str, Any]:
-        raise SystemExit(3)
+        raise StopIteration
 
 
 @dataclasses.dataclass

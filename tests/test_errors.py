@@ -259,7 +259,7 @@ recorder = runlog.Recorder(sqlite_path=sys.argv[1])
 run = {"wpk_id": "w", "status": "completed"}
 recorder.log_run(run | {"run_id": "first"})
 unlimited = resource.RLIM_INFINITY
-resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, unlimited))
+resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, unlimited))
 kept = 1
 try:
     for number in range(10_000):

@@ -12,9 +12,9 @@ import pytest
 from fixtures_store import Store
 from handler_graphs import State, chain, node
 from helpers import minimal, stored
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import HumanMessage
 from langchain_core.tracers.base import BaseTracer
-from langgraph.callbacks import GraphCallbackHandler
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 
@@ -56,7 +56,8 @@ def test_a_run_and_its_nodes_are_recorded(recorder: Any, config: Any, call: Any)
     assert run["inputs"] == {"n": 1, "seen": ["start"]}
     assert run["outputs"] == {"n": 3, "seen": ["start", "first", "second"]}
     assert (run["error_type"], run["error_text"]) == (None, None)
-    assert before <= run["started_at"] <= run["updated_at"] <= after
+    assert before <= run["started_at"] <= after
+    assert run["started_at"] <= run["updated_at"] <= datetime.now(UTC)
     assert 0 <= run["duration_ms"] <= (after - before) / timedelta(milliseconds=1) + 1
 
     first, second = run["node_logs"]
@@ -162,7 +163,7 @@ class Unwilling(pydantic.BaseModel):
     """A model that won't be dumped."""
 
     def model_dump(self, **_: Any) -> dict[str, Any]:
-        raise SystemExit("no")
+        raise RuntimeError("no")
 
 
 @pytest.mark.parametrize("call", ["invoke", "ainvoke"])
@@ -230,9 +231,15 @@ def test_a_closed_recorder_does_not_break_the_graph(
     assert {record.name for record in caplog.records} <= {"runlog"}
 
 
+def test_the_handler_is_a_langgraph_callback_handler(handler: Any) -> None:
+    from langgraph.callbacks import GraphCallbackHandler
+
+    assert isinstance(handler, GraphCallbackHandler)
+
+
 def test_the_handler_is_a_langchain_callback_handler(handler: Any) -> None:
     make: Any = RunLogHandler
-    assert isinstance(handler, GraphCallbackHandler)
+    assert isinstance(handler, BaseCallbackHandler)
     assert isinstance(handler, BaseTracer)
     assert (handler.run_inline, handler.raise_error) == (True, False)
     with pytest.raises(TypeError):

@@ -49,8 +49,8 @@ def recorder(options: Any) -> Iterator[runlog.Recorder]:
 
 
 def run_ids_of(run_id: object, count: int) -> list[str]:
-    """The names under which so many runs with that id are kept."""
-    return [str(run_id), *(f"{run_id}~{n}" for n in range(2, count + 1))]
+    """The names under which so many runs with that id are kept: the last has the id."""
+    return [*(f"{run_id}~{n}" for n in range(2, count + 1)), str(run_id)]
 
 
 def stored_ids(recorder: Any) -> list[str]:
@@ -132,10 +132,10 @@ def test_a_failed_run_and_its_repetition_are_both_recorded(recorder: Any) -> Non
         chain("g", first=node("first"), second=fail).invoke({"n": 0}, config)
     two_nodes().invoke({"n": 1}, config)
     assert stored_ids(recorder) == run_ids_of(run_id, 2)
-    first = stored(recorder, run_id)
+    first = stored(recorder, f"{run_id}~2")
     assert (first["status"], first["error_text"]) == ("failed", "boom")
     assert [log["status"] for log in first["node_logs"]] == ["completed", "failed"]
-    second = stored(recorder, f"{run_id}~2")
+    second = stored(recorder, run_id)
     check_two_nodes(second, 1)
     assert (second["error_type"], second["error_text"]) == (None, None)
 
@@ -167,7 +167,7 @@ def test_simultaneous_runs_of_two_recorders_are_both_recorded(
 
 def check_two_runs(recorder: Any, run_id: object) -> None:
     """Two runs, begun with 0 and 1, are kept; which is the second is open."""
-    assert sorted(stored_ids(recorder)) == run_ids_of(run_id, 2)
+    assert set(stored_ids(recorder)) == set(run_ids_of(run_id, 2))
     runs = [stored(recorder, name) for name in run_ids_of(run_id, 2)]
     assert sorted(run["inputs"]["n"] for run in runs) == [0, 1]
     for run in runs:
@@ -225,14 +225,14 @@ def test_the_handler_skips_an_id_that_log_run_has_used(recorder: Any) -> None:
     """Then the handler takes the next name."""
     handler = RunLogHandler("same", recorder=recorder)
     config = with_id(handler)
-    first, second, third = run_ids_of(config["run_id"], 3)
+    used, other, plain = run_ids_of(config["run_id"], 3)
     two_nodes().invoke({"n": 0}, config)
-    recorder.log_run(minimal(second, "same", outputs={"of": "log_run"}))
+    recorder.log_run(minimal(used, "same", outputs={"of": "log_run"}))
     two_nodes().invoke({"n": 1}, config)
-    assert stored_ids(recorder) == [first, second, third]
-    check_two_nodes(stored(recorder, first), 0)
-    assert stored(recorder, second)["outputs"] == {"of": "log_run"}
-    check_two_nodes(stored(recorder, third), 1)
+    assert stored_ids(recorder) == [other, used, plain]
+    check_two_nodes(stored(recorder, other), 0)
+    assert stored(recorder, used)["outputs"] == {"of": "log_run"}
+    check_two_nodes(stored(recorder, plain), 1)
 
 
 # By several processes
@@ -275,20 +275,51 @@ def test_simultaneous_processes_with_one_id_are_both_recorded(
     check_two_runs(reader, run_id)
 
 
-def test_a_lost_run_is_not_overwritten_by_its_repetition(
-    start: Start, reader: Any
+# Of deliveries of one job: what becomes of each, in the order of their starts.
+DELIVERIES = [
+    "lost completed",
+    "completed lost",
+    "lost lost completed",
+    "lost completed lost",
+    "running completed",
+    "completed running",
+    "lost running",
+    "completed completed",
+]
+
+
+def finish(process: LiveProcess, outcome: str) -> None:
+    if outcome == "lost":
+        process.kill()
+    elif outcome == "completed":
+        process.tell()
+        process.wait()
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["in turn", "together"])
+@pytest.mark.parametrize("outcomes", DELIVERIES)
+def test_the_id_of_a_job_gives_the_run_that_tells_what_became_of_it(
+    start: Start, reader: Any, outcomes: str, together: bool
 ) -> None:
-    """A job that is killed, and started again with its id: two records."""
+    """The newest that has ended; without one, the newest. The others are there, too."""
     run_id = uuid.uuid4()
-    first, second = (begin(start, 0, run_id, n) for n in range(2))
-    first.kill()
-    second.tell()
-    second.wait()
-    assert sorted(stored_ids(reader)) == run_ids_of(run_id, 2)
-    runs = {run["status"]: run for run in reader.list_runs().runs}
-    assert set(runs) == {"lost", "completed"}
-    assert stored(reader, runs["lost"]["run_id"])["inputs"]["n"] == 0
-    check_two_nodes(stored(reader, runs["completed"]["run_id"]), 1)
+    wanted = outcomes.split()
+    if together:
+        processes = [begin(start, 0, run_id, n) for n in range(len(wanted))]
+        for process, outcome in zip(processes, wanted, strict=True):
+            finish(process, outcome)
+    else:
+        for n, outcome in enumerate(wanted):
+            finish(begin(start, 0, run_id, n), outcome)
+    assert set(stored_ids(reader)) == set(run_ids_of(run_id, len(wanted)))
+    runs = {}
+    for listed in reader.list_runs().runs:
+        run = reader.get_run(listed["run_id"])
+        runs[run["inputs"]["n"]] = run
+    assert [runs[n]["status"] for n in sorted(runs)] == wanted
+    ended = [n for n, outcome in enumerate(wanted) if outcome == "completed"]
+    newest = max(ended, default=len(wanted) - 1)
+    assert reader.get_run(run_id)["inputs"]["n"] == newest
 
 
 # By the journal, with the server away

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -80,11 +81,13 @@ def kill_once_written(process: LiveProcess, reader: runlog.Recorder, nodes: int)
 
 
 def check_owner(owner: str) -> None:
-    """Check that the owner is this process: "host pid start"."""
-    host, pid, start = owner.split()
+    """Check that the owner is this process: "host pid start boot"."""
+    host, pid, start, boot = owner.split()
     assert host.startswith(socket.gethostname())
     assert pid == str(os.getpid())
     assert int(start) > 0
+    kernel = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    assert boot == kernel.strip().replace("-", "")
 
 
 def statuses(recorder: Any, **filters: Any) -> list[str]:
@@ -134,6 +137,7 @@ def test_each_event_is_in_the_history_before_it_returns(recorder: Any, call: Any
         "parent": None,
         "error_type": None,
         "error_text": None,
+        "error_traceback": None,
         "inputs": {"n": 0, "seen": []},
         "outputs": None,
         "duration_ms": None,
@@ -141,6 +145,8 @@ def test_each_event_is_in_the_history_before_it_returns(recorder: Any, call: Any
         "tool_calls": 0,
         "tokens": None,
         "models": [],
+        "calls": [],
+        "events": [],
     }
     assert names(second) == [("first", "completed"), ("second", "running")]
     assert second["node_logs"][0]["outputs"] == {"n": 1, "seen": ["first"]}
@@ -212,6 +218,7 @@ def test_the_node_logs_of_an_open_run_are_parts(recorder: Any, store: Store) -> 
     assert (second["node"], second["status"]) == ("second", "running")
     assert {"inputs", "inputs_delta"} & set(second)
     # at the end the row is whole
+    assert recorder.flush(60)
     assert store.query("SELECT count(*) FROM run_parts") == [(0,)]
     logs = store.json("node_logs", "live", str(config["run_id"]))
     assert [log["status"] for log in logs] == ["completed", "completed"]
@@ -274,17 +281,35 @@ def test_the_worker_writes_while_another_thread_spins(recorder: Any) -> None:
     assert names(view) == [("only", "running")]
 
 
-def test_the_default_interval_is_one_second(recorder: Any, reader: Any) -> None:
+@pytest.mark.parametrize("interval", [1.0, LONG], ids=["default", "long"])
+def test_a_run_is_first_written_soon_whatever_its_interval(
+    recorder: Any, reader: Any, interval: float
+) -> None:
+    """So a run whose process is killed in its first second is there."""
     handler = RunLogHandler("live", recorder=recorder)
-    begun: list[float] = []
+    if interval == LONG:
+        handler = RunLogHandler("live", recorder=recorder, checkpoint_interval=LONG)
+    config = with_id(handler)
+    run_id = str(config["run_id"])
+    views: list[Any] = []
 
-    def inspect() -> None:
-        begun.append(time.monotonic())
-        until(lambda: reader.list_runs(status="running").runs != [])
-        begun.append(time.monotonic())
+    def first() -> None:
+        until(lambda: reader.get_run(run_id) is not None)
+        views.append(stored(reader, run_id))
 
-    chain("g", only=node("only", inspect)).invoke({"n": 0}, {"callbacks": [handler]})
-    assert begun[1] - begun[0] >= 0.5
+    def second() -> None:
+        if interval != LONG:
+            until(lambda: len(stored(reader, run_id)["node_logs"]) == 2)
+        else:
+            time.sleep(2 * SOON)
+            views.append(stored(reader, run_id))
+
+    chain("g", first=node("first", first), second=node("second", second)).invoke(
+        {"n": 0}, config
+    )
+    assert all(view["inputs"]["n"] == 0 for view in views)
+    assert all(view["status"] == "running" for view in views)
+    assert all(len(view["node_logs"]) <= 1 for view in views)
     assert statuses(recorder) == ["completed"]
 
 
@@ -315,9 +340,9 @@ def test_only_a_run_that_has_changed_is_written_again(recorder: Any, reader: Any
     ]
 
 
-def test_a_run_shorter_than_the_interval_costs_one_commit(recorder: Any) -> None:
+def test_a_run_that_is_written_at_its_end_costs_one_commit(recorder: Any) -> None:
     recorder.list_runs()
-    handler = RunLogHandler("short", recorder=recorder, checkpoint_interval=LONG)
+    handler = RunLogHandler("short", recorder=recorder, checkpoint_interval=None)
     for n in range(10):
         before = recorder.stats()["commits"]
         two_nodes().invoke({"n": n}, {"callbacks": [handler]})
@@ -331,9 +356,16 @@ def test_each_handler_has_its_own_interval(recorder: Any, reader: Any) -> None:
     quick = RunLogHandler("quick", recorder=recorder, checkpoint_interval=SOON)
     never = RunLogHandler("never", recorder=recorder, checkpoint_interval=None)
     roots = [begin_root(handler, n=1) for handler in (slow, quick, never)]
-    until(lambda: reader.list_runs().runs != [])
+    until(lambda: len(reader.list_runs().runs) == 2)
     time.sleep(4 * SOON)
-    assert [run["wpk_id"] for run in reader.list_runs().runs] == ["quick"]
+    assert {run["wpk_id"] for run in reader.list_runs().runs} == {"quick", "slow"}
+    for handler, root in zip((slow, quick, never), roots, strict=True):
+        event: Any = SimpleNamespace(run_id=root)
+        handler.on_resume(event)
+    runs = {run["wpk_id"]: run["run_id"] for run in reader.list_runs().runs}
+    until(lambda: stored(reader, runs["quick"])["metadata"] == {"resumed": True})
+    assert stored(reader, runs["slow"])["metadata"] is None
+    assert len(runs) == 2
     for handler, root in zip((slow, quick, never), roots, strict=True):
         handler.on_chain_end({}, run_id=root)
     assert recorder.stats()["open_runs"] == 0
@@ -349,7 +381,6 @@ def test_flush_writes_open_runs(recorder: Any, store: Store) -> None:
     views: list[Any] = []
 
     def inspect() -> None:
-        assert store_is_empty(store)
         assert recorder.flush(60)
         views.append(store.query("SELECT run_id, status FROM workflow_runs"))
         views.append(stored(recorder, str(config["run_id"])))
@@ -583,9 +614,10 @@ def test_a_run_of_a_live_process_is_running(start: Start, reader: Any) -> None:
     assert statuses(reader) == ["lost"]
 
 
-def test_a_run_of_another_host_is_never_lost(
+def test_a_run_of_another_host_is_not_lost_at_once(
     start: Start, reader: Any, store: Store
 ) -> None:
+    """See test_owners.py."""
     run = kill_once_written(start("stuck_in_node", 0), reader, 2)
     rest = run["owner"].split(" ", 1)[1]
     assert reader.flush(60)
@@ -614,8 +646,8 @@ def test_a_run_whose_pid_was_reused_is_lost(reader: Any, store: Store) -> None:
     handler = RunLogHandler(recorder=reader, checkpoint_interval=0)
     run_id = str(begin_root(handler, n=1))
     assert reader.flush(60)
-    host, pid, _ = stored(reader, run_id)["owner"].split()
-    store.query("UPDATE workflow_runs SET owner = ?", f"{host} {pid} 1")
+    host, pid, _, boot = stored(reader, run_id)["owner"].split()
+    store.query("UPDATE workflow_runs SET owner = ?", f"{host} {pid} 1 {boot}")
     assert stored(reader, run_id)["status"] == "lost"
 
 

@@ -31,7 +31,7 @@ from langgraph.types import Command, Send, interrupt
 from pydantic import BaseModel, ValidationError
 from strategies import clean
 
-NAMES = ["a\0b", "\ud800", "\u00fc\u20ac\U0001f600", '"', "\\", "a\nb", " ", "x" * 4000]
+NAMES = ["a\0b", "\ud800", "\u00fc\u20ac\U0001f600", '"', "\\", "a\nb", " ", "x" * 1000]
 
 
 @either

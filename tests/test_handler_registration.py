@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import itertools
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -13,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import langgraph.pregel.main as pregel
 import pytest
 from fixtures_live import Start
 from fixtures_store import Store
@@ -29,12 +29,14 @@ from handler_graphs import (
 from helpers import stored
 from langchain_core.tracers import context as langchain_context
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.pregel import Pregel
 from langgraph.types import Command, interrupt
 
 import runlog
 from runlog import hooks
 from runlog.hooks import RunLogHandler
 
+pregel: Any = sys.modules[Pregel.__module__]
 WRAPPED = [
     "get_sync_graph_callback_manager_for_config",
     "get_async_graph_callback_manager_for_config",
@@ -593,7 +595,7 @@ def test_interrupts_are_recorded_without_the_functions_that_install_wraps(
 
 MISSING = """
 import sys
-import langgraph.graph, langgraph.pregel.main, langgraph.errors
+import langgraph.graph, langgraph.pregel, langgraph.errors
 missing = sys.argv[1:]
 for name in missing:
     delattr(langgraph.errors, name)

@@ -100,12 +100,12 @@ def test_reading_and_updating_a_state_is_no_run(recorder: Any, config: Any) -> N
     builder = build((START, "a"), a=count)
     graph = with_checkpointer(builder)
     config = on_thread(config)
-    graph.update_state(config, {"n": 5})
+    graph.update_state(config, {"n": 5}, as_node="a")
     assert graph.get_state(config).values == {"n": 5}
     assert len(list(graph.get_state_history(config))) == 1
 
     async def read_and_update() -> None:
-        await graph.aupdate_state(config, {"n": 6})
+        await graph.aupdate_state(config, {"n": 6}, as_node="a")
         assert (await graph.aget_state(config)).values == {"n": 6}
 
     asyncio.run(read_and_update())

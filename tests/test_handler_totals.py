@@ -416,7 +416,9 @@ def test_model_calls_in_edges_count_for_their_node(recorder: Any, config: Any) -
     expected = run(
         {"n": 1}, {"n": 2}, only, metadata=totals(3, ["entry", "fake-1", "edge"])
     )
-    assert record_of(recorder) == expected
+    assert record_of(recorder, wpk_id="g") == expected
+    around = record_of(recorder, wpk_id="RunnableSequence")
+    assert around["metadata"] == totals(1, ["before"])
 
 
 def test_totals_of_parallel_nodes_are_added(recorder: Any, config: Any) -> None:

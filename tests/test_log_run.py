@@ -50,6 +50,7 @@ def test_log_run_success(recorder: Any, store: Store) -> None:
         "thread_id": "t1",
         "error_type": "Warning",
         "error_text": "nearly",
+        "error_traceback": "Traceback (most recent call last):\nWarning: nearly",
         "metadata": {"user": "u1"},
         "started_at": WHEN,
         "created_at": WHEN + timedelta(seconds=1),
@@ -76,7 +77,8 @@ def test_log_run_minimal_data(recorder: Any, store: Store) -> None:
     got = recorder.get_run("r1", "w")
     assert (got["wpk_id"], got["run_id"], got["status"]) == ("w", "r1", "completed")
     optional = (
-        "inputs outputs node_logs duration_ms thread_id error_type error_text started_at"
+        "inputs outputs node_logs duration_ms thread_id error_type error_text"
+        " error_traceback started_at"
     )
     assert [name for name in optional.split() if got[name] is not None] == []
     assert not got["metadata"]

@@ -1,7 +1,10 @@
 """The tables: as they should be, made once, and refused when they are not ours."""
 
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -16,6 +19,8 @@ from runlog import StoreError
 
 if TYPE_CHECKING:
     from conftest import RunPython
+
+pytestmark = pytest.mark.no_tables
 
 COLUMNS = [  # name, type in PostgreSQL, may be null
     ("id", "uuid", "NO"),
@@ -35,7 +40,9 @@ COLUMNS = [  # name, type in PostgreSQL, may be null
     ("started_at", "timestamp with time zone", "YES"),
     ("owner", "text", "YES"),
     ("revision", "bigint", "YES"),
+    ("error_traceback", "text", "YES"),
 ]
+IN_POSTGRES = [("logged_txid", "bigint", "YES")]
 TYPES_IN_SQLITE = {"integer": "INTEGER", "bigint": "INTEGER"}  # all others are TEXT
 USERS_TABLE = """
 CREATE EXTENSION IF NOT EXISTS "uuid-ossp";
@@ -87,7 +94,8 @@ def columns(postgres_server: PostgresServer, database: Any, schema: Any) -> Any:
 def constraints(postgres_server: PostgresServer, database: Any, schema: Any) -> Any:
     return postgres_server.query(
         "SELECT contype::text, pg_get_constraintdef(oid) FROM pg_constraint "
-        "WHERE conrelid = (%s || '.workflow_runs')::regclass ORDER BY 1, 2",
+        "WHERE conrelid = (%s || '.workflow_runs')::regclass "
+        "AND contype <> 'n' ORDER BY 1, 2",  # 18 lists NOT NULL, which `columns` has
         schema,
         dbname=database,
     )
@@ -105,7 +113,7 @@ def test_the_tables_have_the_documented_columns(recorder: Any, store: Store) -> 
             "SELECT column_name, data_type, is_nullable FROM information_schema.columns "
             "WHERE table_name = 'workflow_runs' ORDER BY ordinal_position"
         )
-        assert rows == COLUMNS
+        assert rows == COLUMNS + IN_POSTGRES
 
 
 def test_001_is_exactly_the_users_table(
@@ -187,8 +195,8 @@ def test_payloads_are_compressed_with_lz4_where_the_server_has_it(
     methods = postgres_server.query(values, dbname=migrated)
     expected = "l" if methods and "lz4" in methods[0][0] else ""
     rows = postgres_server.query(
-        "SELECT attname, attcompression::text FROM pg_attribute "
-        "WHERE atttypid = 'jsonb'::regtype "
+        "SELECT attname, coalesce(to_jsonb(a) ->> 'attcompression', '') "  # 13: none
+        "FROM pg_attribute AS a WHERE atttypid = 'jsonb'::regtype "
         "AND attrelid = 'workflow_runs'::regclass ORDER BY attname",
         dbname=migrated,
     )
@@ -303,3 +311,91 @@ def test_a_role_that_may_not_create_the_extension_gets_a_clear_error(
         postgres_server.query(CREATE_EXTENSION, dbname=database)
         assert recorder.log_run(minimal()) == "r1"
         assert recorder.get_run("r1") is not None
+
+
+BEFORE_TRACEBACKS = 7
+OLD_ROW = """INSERT INTO workflow_runs (id, wpk_id, run_id, status, error_type,
+    error_text, node_logs, created_at, updated_at, owner)
+    VALUES ('019a0000-0000-7000-8000-000000000001', 'w', 'old', 'failed', 'E', 'bad',
+    '[{"node": "a", "status": "failed", "error_text": "bad", "inputs": null}]',
+    '2026-01-01T00:00:00.000000Z', '2026-01-01T00:00:00.000000Z', 'h/1/1/1')"""
+MIGRATIONS_TABLE = """CREATE TABLE runlog_migrations (number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at {time} NOT NULL)"""
+APPLIED = """INSERT INTO runlog_migrations (number, name, checksum, applied_at)
+    VALUES ({mark}, {mark}, {mark}, '2026-01-01T00:00:00Z')"""
+
+
+def old_sqlite(path: Any) -> None:
+    """A file as it was before runs had tracebacks, with a run."""
+    from runlog.migrations import load
+
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(MIGRATIONS_TABLE.format(time="TEXT"))
+        for number, name, sql, checksum in load("sqlite")[:BEFORE_TRACEBACKS]:
+            connection.executescript(sql)
+            connection.execute(APPLIED.format(mark="?"), (number, name, checksum))
+        connection.execute(OLD_ROW)
+        connection.commit()
+
+
+def old_postgres(dsn: str) -> None:
+    from runlog.migrations import load
+
+    with psycopg.connect(dsn) as connection:
+        connection.execute(CREATE_EXTENSION)
+        connection.execute(MIGRATIONS_TABLE.format(time="TIMESTAMPTZ DEFAULT NOW()"))
+        for number, name, sql, checksum in load("postgres")[:BEFORE_TRACEBACKS]:
+            connection.execute(sql)
+            connection.execute(
+                APPLIED.format(mark="%s"),
+                (number, name, checksum),
+            )
+        connection.execute(OLD_ROW)
+
+
+def test_a_database_without_tracebacks_gets_them(store: Store) -> None:
+    if store.kind == "sqlite":
+        old_sqlite(store.options["sqlite_path"])
+    else:
+        old_postgres(store.options["postgres_dsn"])
+    with runlog.Recorder(**store.options) as recorder:
+        old = stored(recorder, "old")
+        assert (old["status"], old["error_text"]) == ("failed", "bad")
+        assert old["error_traceback"] is None
+        recorder.log_run(minimal("new", status="failed", error_traceback="here"))
+        assert stored(recorder, "new")["error_traceback"] == "here"
+        recorder.log_run(minimal("old", status="failed", error_traceback="there"))
+        assert stored(recorder, "old")["error_traceback"] == "there"
+    count = "SELECT count(*), max(number) FROM runlog_migrations"
+    ((rows, newest),) = store.query(count)
+    assert rows == newest > BEFORE_TRACEBACKS
+
+
+def test_a_journal_without_tracebacks_is_forwarded(
+    postgres_server: PostgresServer, database: Any, tmp_path: Path
+) -> None:
+    """Its runs wait since before the update; a run with a traceback is behind them."""
+    path = str(tmp_path / "journal.db")
+    old_sqlite(path)
+    columns = "id, wpk_id, run_id, status, error_type, error_text, created_at, updated_at"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            f"INSERT INTO journal (seq, {columns}, revision) "
+            f"SELECT 1, {columns}, 5 FROM workflow_runs"
+        )
+        connection.commit()
+    away = "host=127.0.0.1 port=1 dbname=none user=nobody"
+    with runlog.Recorder(postgres_dsn=away, sqlite_path=path) as recorder:
+        recorder.log_run(minimal("new", status="failed", error_traceback="here"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE journal SET target = 0")
+        waiting = "SELECT run_id, error_traceback FROM journal ORDER BY seq"
+        found = connection.execute(waiting).fetchall()
+        connection.commit()
+    assert found == [("old", None), ("new", "here")]
+    dsn = postgres_server.dsn(database)
+    with runlog.Recorder(postgres_dsn=dsn, sqlite_path=path) as recorder:
+        assert recorder.flush(30)
+        assert stored(recorder, "old")["error_text"] == "bad"
+        assert stored(recorder, "old")["error_traceback"] is None
+        assert stored(recorder, "new")["error_traceback"] == "here"

@@ -11,6 +11,7 @@ import pytest
 from fixtures_postgres import PostgresServer
 from fixtures_store import Store
 from helpers import minimal
+from torture.programs import give_away
 
 import runlog
 
@@ -137,6 +138,18 @@ def test_deleted_runs_take_their_parts_along(recorder: Any, store: Store) -> Non
         assert count_parts(store) == 0
 
 
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@pytest.mark.parametrize("tables", ["workflow_runs", "workflow_runs, run_parts"])
+def test_truncated_runs_take_their_parts_along(
+    tables: str, recorder: Any, store: Store
+) -> None:
+    """Also where the statement names both."""
+    log_marked(recorder, store, inputs=mark())
+    store.query(f"TRUNCATE {tables}")
+    assert (recorder.get_run("r1"), count_parts(store)) == (None, 0)
+
+
+@pytest.mark.no_tables
 def test_a_database_of_before_is_migrated_with_its_rows(store: Store) -> None:
     from runlog.migrations import load
 
@@ -198,6 +211,7 @@ def test_parts_in_the_journal_reach_the_server(
     journal.query("UPDATE journal SET parts = ?, parts_use = 2", written)
     journal.query("UPDATE journal SET wide_numbers = 1 WHERE run_id = 'r1'")
     journal.query("UPDATE journal SET parts = '{\"a\":' WHERE run_id = 'r3'")
+    give_away(path)
     with postgres_server.borrow_database() as name:
         server = Store("postgres", {"postgres_dsn": postgres_server.dsn(name)}, {})
         with runlog.Recorder(**server.options, sqlite_path=path) as recorder:

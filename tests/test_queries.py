@@ -128,6 +128,7 @@ def test_get_run_has_every_column(recorder: Any) -> None:
         "outputs",
         "node_logs",
         "metadata",
+        "error_traceback",
         "owner",
     }
     assert uuid.UUID(got["id"]).version == 7
@@ -328,3 +329,22 @@ def test_another_recorder_reads_the_same_runs(recorder: Any, store: Store) -> No
         assert ids_of(other.list_runs()) == ids
         other.log_run(minimal("w-003", created_at=at(9)))
     assert ids_of(recorder.list_runs()) == ["w-003", *ids]
+
+
+def test_whole_runs(recorder: Any) -> None:
+    """Several runs at once, as get_run gives each."""
+    for place in range(5):
+        text = "x" * 10_000 * place
+        logs = [{"node": "a", "inputs_delta": {"since": None, "set": {"b": text}}}]
+        recorder.log_run(minimal(f"r{place}", inputs={"a": text}, node_logs=logs))
+    rows = recorder.list_runs().runs
+    ids = [row["id"] for row in rows]
+    runs, taken = recorder._whole_runs([ids[3], ids[0], ids[1], str(uuid.uuid4())])
+    assert runs == [recorder.get_run(rows[place]["run_id"]) for place in (0, 1, 3)]
+    assert 80_000 < taken < 200_000
+    assert recorder._whole_runs([]) == ([], 0)
+    for wrong in (["x"], [None], ["x" * 36], ["\ud800"]):
+        with pytest.raises(TypeError, match="ids must be those of runs"):
+            recorder._whole_runs(wrong)
+    with pytest.raises(TypeError):
+        recorder._whole_runs(tuple(ids))

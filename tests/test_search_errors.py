@@ -92,7 +92,7 @@ def test_a_missing_key_is_an_error(tmp_path: Path) -> None:
         assert recorder.flush(60)
         assert recorder.generate_embedding(TEXT) is None
         with pytest.raises(ConfigError, match="OPENAI_KEY"):
-            recorder.search_runs(TEXT)
+            recorder.search_runs(TEXT, by="meaning")
         with pytest.raises(ValidationError, match="without an embedding"):
             recorder.find_similar("r1")
         assert recorder.upsert_to_milvus("r1", [1.0], {}) is False

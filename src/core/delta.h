@@ -16,16 +16,9 @@
 #ifndef RL_DELTA_H
 #define RL_DELTA_H
 
-#include "core/buf.h"
+#include "core/split.h"
 
 #include <stdint.h>
-
-/* A member of a JSON object, by offsets into the object's text; the key includes its
- * quotes. */
-typedef struct rl_member {
-    size_t key_at, key_len;
-    size_t value_at, value_len;
-} rl_member;
 
 /* A JSON object with its members, all borrowed. `members` is NULL for a text that is not
  * an object, or whose members are not known. */
@@ -65,9 +58,5 @@ bool rl_snapshot_delta(rl_snapshot *snapshot, const rl_object *object, rl_buf *a
  * only a hash stays. rl_snapshot_detached_size is the room that takes in `to`. */
 void rl_snapshot_detach(rl_snapshot *snapshot, const char *arena, rl_buf *to);
 size_t rl_snapshot_detached_size(const rl_snapshot *snapshot);
-
-/* Appends an rl_member to `members` for each member of an object that rl_json wrote.
- * False when the text is not an object, or without memory. */
-bool rl_object_split(const char *text, size_t len, rl_buf *members);
 
 #endif

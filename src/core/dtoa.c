@@ -203,8 +203,8 @@ static inline bool shortest_quick(uint64_t c, int q, bool lopsided,
     if (lopsided && (fraction >> 4) + 4 >= reach_down) {
         return false;
     }
-    return !(near(below, reach_down) | near(above, reach_up) |
-             near(fraction >> 4, UINT64_C(1) << 59));
+    return ((unsigned)near(below, reach_down) | (unsigned)near(above, reach_up) |
+            (unsigned)near(fraction >> 4, UINT64_C(1) << 59)) == 0;
 }
 
 /* The shortest decimal of c * 2^q, c > 0, written with exactly 17 digits. */

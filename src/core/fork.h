@@ -3,7 +3,7 @@
  *
  * Without that, a lock that another thread holds at the fork would stay locked in the
  * child; a SQLite file that is open across a fork would lose the child's commits without
- * an error (SQLite's table of open files and locks is inherited, the locks are not); and
+ * an error (the child shares the parent's locks on it, or believes that it has them); and
  * the child would write into its parent's connections to servers.
  * Threads: any. State: one list of members per process.
  * Ownership: the caller owns a member, which must leave before it is freed.

@@ -12,6 +12,9 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#ifdef __APPLE__
+#include <xlocale.h>
+#endif
 
 #define EXACT_WHOLE (UINT64_C(1) << 53) /* whole numbers up to this are exact doubles */
 #define EXACT_TEN 22                    /* powers of ten up to this are exact doubles */

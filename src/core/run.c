@@ -18,6 +18,7 @@ const rl_column_info rl_columns[RL_COLUMNS + 1] = {
     [RL_THREAD_ID] = {"thread_id", RL_KIND_TEXT},
     [RL_ERROR_TYPE] = {"error_type", RL_KIND_TEXT},
     [RL_ERROR_TEXT] = {"error_text", RL_KIND_TEXT},
+    [RL_ERROR_TRACEBACK] = {"error_traceback", RL_KIND_TEXT},
     [RL_STARTED_AT] = {"started_at", RL_KIND_TIME},
     [RL_CREATED_AT] = {"created_at", RL_KIND_TIME},
     [RL_UPDATED_AT] = {"updated_at", RL_KIND_TIME},

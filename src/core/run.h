@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 /* The columns of workflow_runs, in the order in which the statements name them. */
 typedef enum rl_column {
@@ -25,6 +26,7 @@ typedef enum rl_column {
     RL_THREAD_ID,
     RL_ERROR_TYPE,
     RL_ERROR_TEXT,
+    RL_ERROR_TRACEBACK,
     RL_STARTED_AT,
     RL_CREATED_AT,
     RL_UPDATED_AT,
@@ -119,6 +121,14 @@ static inline const char *rl_run_text(const rl_run *run, rl_column column)
     const rl_slice *slice = &run->texts[column];
 
     return slice->given ? run->arena.data + slice->at : NULL;
+}
+
+/* Whether it is a graph's run that has not ended. */
+static inline bool rl_run_is_open(const rl_run *run)
+{
+    const char *status = rl_run_text(run, RL_STATUS);
+
+    return run->texts[RL_OWNER].given && status != NULL && strcmp(status, "running") == 0;
 }
 
 /* Completes a run before it is written: sets created_at (unless it is set), the revision,

@@ -2,6 +2,7 @@
 #include "core/source.h"
 
 #include "core/base64.h"
+#include "core/redact_text.h"
 
 #define MARK_MAX ((size_t)40) /* "<cut: 18446744073709551615 characters>" */
 #define STEP ((size_t)768)    /* units that are measured at a time; divisible by 3 */
@@ -84,7 +85,34 @@ static void append(rl_buf *buf, const rl_source *source, size_t at, size_t end,
     }
 }
 
-void rl_source_put(rl_json *json, const rl_source *source, char tail)
+/* Whether a text is searched for secrets; base64 has none that can be seen. */
+static bool is_searched(const rl_source *source)
+{
+    return source->units != RL_BASE64 && rl_redact_reads_texts(source->redact);
+}
+
+void rl_source_redact(rl_json *json, size_t at, const rl_redact *redact)
+{
+    rl_buf *buf = json->buf;
+    char tail;
+
+    if (json->over || !rl_redact_reads_texts(redact) || !rl_buf_reserve(buf, RL_WINDOW) ||
+        !rl_text_suspects(buf->data + at + 1, buf->len - at - 3)) {
+        return;
+    }
+    tail = buf->data[buf->len - 1];
+    buf->len -= 2;
+    if (rl_redact_tail(redact, buf, at + 1, true)) {
+        rl_buf_add_char(buf, '"');
+        rl_buf_add_char(buf, tail);
+        rl_json_done(json);
+    } else {
+        buf->len += 2;
+    }
+}
+
+/* The same without a search. */
+static void put(rl_json *json, const rl_source *source, char tail)
 {
     rl_buf *buf = json->buf;
 
@@ -105,6 +133,16 @@ void rl_source_put(rl_json *json, const rl_source *source, char tail)
     rl_buf_add_char(buf, '"');
     rl_buf_add_char(buf, tail);
     rl_json_done(json);
+}
+
+void rl_source_put(rl_json *json, const rl_source *source, char tail)
+{
+    const size_t at = json->buf->len;
+
+    put(json, source, tail);
+    if (is_searched(source)) {
+        rl_source_redact(json, at, source->redact);
+    }
 }
 
 /* The end of the longest head that takes at most `room` bytes; *size gets these. Measures
@@ -212,17 +250,92 @@ static void put_mark(rl_buf *buf, const rl_source *source, size_t at, size_t end
     rl_buf_printf(buf, "<cut: %zu %s>", size, what);
 }
 
+/* Replaces the end of the buffer, from `at` on, by what was redacted of it (taken), or
+ * drops `drop` bytes at `at` if nothing was. */
+static void replace(rl_buf *buf, size_t at, size_t drop, rl_buf *redacted)
+{
+    buf->failed |= redacted->failed;
+    if (redacted->len > 0 && !buf->failed) {
+        buf->len = at;
+        rl_buf_add(buf, redacted->data, redacted->len);
+    } else if (drop > 0 && !buf->failed) {
+        memmove(buf->data + at, buf->data + at + drop, buf->len - at - drop);
+        buf->len -= drop;
+    }
+    rl_buf_free(redacted);
+}
+
+/* Appends units [0, end), in at most `room` bytes. A secret that ends behind them is
+ * found with the units that follow. */
+static void append_head(rl_buf *buf, const rl_source *source, size_t end, size_t room,
+                        bool plain)
+{
+    const size_t at = buf->len, rest = source->count - end;
+    size_t len;
+    rl_buf redacted;
+
+    append(buf, source, 0, end, plain, NULL);
+    if (!is_searched(source) || buf->failed) {
+        return;
+    }
+    len = buf->len - at;
+    append(buf, source, end,
+           rest > RL_REDACT_CONTEXT ? back_to_start(source, end + RL_REDACT_CONTEXT)
+                                    : source->count,
+           plain, NULL);
+    if (!rl_buf_reserve(buf, RL_WINDOW)) {
+        return;
+    }
+    rl_buf_init(&redacted, RL_BUF_MAX);
+    (void)rl_redact_text(source->redact, buf->data + at, buf->len - at,
+                         plain ? RL_PLAIN : RL_ESCAPED, 0, len, &redacted);
+    buf->len = at + len;
+    replace(buf, at, 0, &redacted);
+    if (!buf->failed && buf->len - at > room) {
+        buf->len = at + rl_escaped_prefix(buf->data + at, buf->len - at, room);
+    }
+}
+
+/* Appends units [start, count), in at most `room` bytes, in the same way. */
+static void append_tail(rl_buf *buf, const rl_source *source, size_t start, size_t room,
+                        bool plain)
+{
+    const size_t at = buf->len, searched = is_searched(source) ? RL_REDACT_CONTEXT : 0;
+    const size_t from = start > searched ? on_to_start(source, start - searched) : 0;
+    size_t before, over;
+    rl_buf redacted, none;
+
+    if (searched > 0) {
+        append(buf, source, from, start, plain, NULL);
+    }
+    before = buf->len - at;
+    append(buf, source, start, source->count, plain, NULL);
+    if (searched == 0 || !rl_buf_reserve(buf, RL_WINDOW)) {
+        return;
+    }
+    rl_buf_init(&redacted, RL_BUF_MAX);
+    (void)rl_redact_text(source->redact, buf->data + at, buf->len - at,
+                         plain ? RL_PLAIN : RL_ESCAPED, before, buf->len - at, &redacted);
+    replace(buf, at, before, &redacted);
+    if (!buf->failed && buf->len - at > room) {
+        over = buf->len - at - room + RL_ESCAPE_MAX;
+        rl_buf_init(&none, RL_BUF_MAX);
+        replace(buf, at, rl_escaped_prefix(buf->data + at, buf->len - at, over), &none);
+    }
+}
+
 /* Appends head, mark and tail in at most `room` bytes. */
 static void cut(rl_buf *buf, const rl_source *source, size_t room, bool plain)
 {
-    size_t head, tail, size = 0;
+    size_t head, tail, size = 0, left;
 
     room -= MARK_MAX;
     head = head_end(buf, source, room - room / 2, plain, &size);
     tail = tail_start(buf, source, head, room - size, plain);
-    append(buf, source, 0, head, plain, NULL);
+    left = room - size;
+    append_head(buf, source, head, size, plain);
     put_mark(buf, source, head, tail);
-    append(buf, source, tail, source->count, plain, NULL);
+    append_tail(buf, source, tail, left, plain);
 }
 
 void rl_source_cut(rl_buf *buf, const rl_source *source, size_t room)
@@ -238,6 +351,9 @@ void rl_source_plain(rl_buf *buf, const rl_source *source, size_t room)
 
     if (source->count <= room) {
         append(buf, source, 0, source->count, true, NULL);
+        if (is_searched(source)) {
+            (void)rl_redact_tail(source->redact, buf, at, false);
+        }
         if (buf->failed || buf->len - at <= room) {
             return;
         }

@@ -93,15 +93,20 @@ static inline void rl_block_store(char *to, rl_block block)
     _mm_storeu_si128((__m128i *)(void *)to, block);
 }
 
-/* Bits for the bytes that need an escape: 1 << RL_BLOCK_SHIFT of them per byte. */
-#define RL_BLOCK_SHIFT 0
-static inline uint64_t rl_block_dirty(rl_block block)
+/* The bytes that need an escape. */
+static inline rl_block rl_block_is_dirty(rl_block block)
 {
     rl_block dirty = _mm_cmpeq_epi8(_mm_min_epu8(block, _mm_set1_epi8(0x1F)), block);
 
     dirty = _mm_or_si128(dirty, _mm_cmpeq_epi8(block, _mm_set1_epi8('"')));
-    dirty = _mm_or_si128(dirty, _mm_cmpeq_epi8(block, _mm_set1_epi8('\\')));
-    return (unsigned)_mm_movemask_epi8(dirty);
+    return _mm_or_si128(dirty, _mm_cmpeq_epi8(block, _mm_set1_epi8('\\')));
+}
+
+/* Bits for them: 1 << RL_BLOCK_SHIFT of them per byte. */
+#define RL_BLOCK_SHIFT 0
+static inline uint64_t rl_block_dirty(rl_block block)
+{
+    return (unsigned)_mm_movemask_epi8(rl_block_is_dirty(block));
 }
 #elif defined(__aarch64__) && defined(__ARM_NEON)
 #define RL_BLOCKS 1
@@ -131,6 +136,25 @@ static inline uint64_t rl_block_dirty(rl_block block)
 #else
 #define RL_BLOCKS 0
 #endif
+
+/* Copies at most 16 bytes. Eight bytes before the text must be readable. Writes at least
+ * eight bytes; little-endian machines only. */
+static inline void rl_copy_short(char *out, const char *text, size_t len)
+{
+    uint64_t word, other;
+
+    memcpy(&word, text + len - 8, 8);
+    if (len <= 8) { /* the word that ends with the text, shifted to its start */
+        unsigned half = 4 * (8 - (unsigned)len);
+
+        word = word >> half >> half;
+        memcpy(out, &word, 8);
+    } else {
+        memcpy(&other, text, 8);
+        memcpy(out, &other, 8);
+        memcpy(out + len - 8, &word, 8);
+    }
+}
 
 /* rl_copy_clean for at most 32 bytes, with few branches on the length, as they could not
  * be predicted. Eight bytes before the text must be readable (those of the object that

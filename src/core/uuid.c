@@ -1,21 +1,18 @@
 /* UUIDs of version 7. See uuid.h. */
 #include "core/uuid.h"
 
+#include "core/random.h"
+
 #include <errno.h>
 #include <string.h>
-#include <sys/random.h>
 
 rl_status rl_uuid7(int64_t stamp, uint8_t out[16], rl_err *err)
 {
     uint64_t micros = stamp > 0 ? (uint64_t)stamp : 0;
     uint64_t millis = micros / 1000;
     unsigned fraction = (unsigned)(micros % 1000 * 4096 / 1000);
-    ssize_t got;
 
-    do {
-        got = getrandom(out + 8, 8, 0);
-    } while (got < 0 && errno == EINTR);
-    if (got != 8) {
+    if (!rl_random_bytes(out + 8, 8, true)) {
         return rl_err_set(err, RL_STORE,
                           "no random bytes from the kernel for the id of a run: %s",
                           strerror(errno));

@@ -2,15 +2,15 @@
 #include "core/value.h"
 
 #include "core/alloc.h"
+#include "core/random.h"
 
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <sys/random.h>
 #include <time.h>
 
-#define BLOCK ((size_t)1024)
-#define LONG (2 * BLOCK)
+#define BLOCK ((size_t)512) /* about the size of a message */
+#define LONG BLOCK
 
 static uint64_t key[2];
 static uint64_t pad[BLOCK / 8]; /* of NH; made from the key */
@@ -19,7 +19,7 @@ static void make_key(void)
 {
     struct timespec now;
 
-    if (getrandom(key, sizeof key, GRND_NONBLOCK) != (ssize_t)sizeof key) {
+    if (!rl_random_bytes(key, sizeof key, false)) {
         clock_gettime(CLOCK_MONOTONIC, &now); /* early in the boot: harder to guess */
         key[0] ^= (uint64_t)now.tv_nsec ^ (uint64_t)(uintptr_t)&now;
         key[1] ^= (uint64_t)now.tv_sec << 32;

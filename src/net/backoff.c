@@ -2,10 +2,10 @@
 #include "net/backoff.h"
 
 #include "core/clock.h"
+#include "core/random.h"
 
 #include <curl/curl.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define LONGEST_S INT64_C(999999999) /* nine digits of seconds: 30 years */
 #define DATE_TEXT 64
@@ -17,7 +17,7 @@ static uint64_t random_bits(void)
 {
     uint64_t bits;
 
-    if (getrandom(&bits, sizeof bits, GRND_NONBLOCK) != (ssize_t)sizeof bits) {
+    if (!rl_random_bytes(&bits, sizeof bits, false)) {
         bits = rl_monotonic_ns() * UINT64_C(0x9e3779b97f4a7c15);
     }
     return bits;

@@ -84,3 +84,23 @@ void rl_hide(char *text, const char *secret)
         at += hidden;
     }
 }
+
+void rl_hide_end(char *text, const char *secret)
+{
+    const size_t len = secret != NULL ? strlen(secret) : 0, left = strlen(text);
+
+    for (size_t part = len > SECRET_MIN ? len - 1 : 0; part >= SECRET_MIN; part--) {
+        if (part <= left && memcmp(text + left - part, secret, part) == 0) {
+            memcpy(text + left - part, HIDDEN, sizeof HIDDEN);
+            break;
+        }
+    }
+}
+
+void rl_hide_all(char *text, const char *const *secrets)
+{
+    for (; *secrets != NULL; secrets++) {
+        rl_hide(text, *secrets);
+        rl_hide_end(text, *secrets);
+    }
+}

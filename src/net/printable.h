@@ -16,4 +16,11 @@ void rl_printable(char *out, size_t size, const char *text, size_t len);
  * for a secret of fewer than four bytes. */
 void rl_hide(char *text, const char *secret);
 
+/* Replaces the beginning of `secret`, four bytes of it or more, at the end of a text that
+ * was cut. */
+void rl_hide_end(char *text, const char *secret);
+
+/* Both, for each secret of a list that ends with NULL. */
+void rl_hide_all(char *text, const char *const *secrets);
+
 #endif

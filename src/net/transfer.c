@@ -169,6 +169,21 @@ static void record_address(rl_transfer *transfer, const struct curl_sockaddr *ad
     }
 }
 
+/* A socket that programs which are started do not inherit. */
+static int socket_of(const struct curl_sockaddr *address)
+{
+#ifdef SOCK_CLOEXEC
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+#else
+    int made = socket(address->family, address->socktype, address->protocol);
+
+    if (made >= 0) {
+        (void)fcntl(made, F_SETFD, FD_CLOEXEC);
+    }
+    return made;
+#endif
+}
+
 /* CURLOPT_OPENSOCKETFUNCTION */
 static curl_socket_t open_socket(void *ctx, curlsocktype purpose,
                                  struct curl_sockaddr *address)
@@ -183,8 +198,7 @@ static curl_socket_t open_socket(void *ctx, curlsocktype purpose,
         place++;
     }
     if (place < RL_TRANSFER_FDS) {
-        made =
-            socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+        made = socket_of(address);
         transfer->fds[place] = made;
     } else {
         errno = EMFILE;

@@ -1,12 +1,15 @@
 /* The module runlog._runlog: its initialisation in phases, and its two functions. */
 #include "py/base/errors.h"
+#include "py/base/raised.h"
 #include "py/base/state.h"
 #include "py/encode/encode.h"
 #include "py/handler/handler.h"
 #include "py/meaning/meaning.h"
+#include "py/recorder/look.h"
 #include "py/recorder/options.h"
 #include "py/recorder/query.h"
 #include "py/recorder/recorder_type.h"
+#include "py/words/words.h"
 
 /* The keyword arguments of encode_json, without the values: 0, or -1 with an error set.
  */
@@ -65,10 +68,12 @@ static PyObject *encode_json(PyObject *module, PyObject *const *args, Py_ssize_t
                              PyObject *names)
 {
     rl_state *state = PyModule_GetState(module);
-    rl_redact keys = {.count = 0};
+    rl_redact keys = {.rules = 0};
     size_t value_bytes = 0;
+    rl_raised raised = {NULL};
     rl_buf values;
     rl_encode_options options = {.state = state,
+                                 .raised = &raised,
                                  .redact = &state->redact,
                                  .cap = RL_MAX_PAYLOAD,
                                  .max_value = RL_MAX_VALUE,
@@ -98,10 +103,32 @@ static PyObject *encode_json(PyObject *module, PyObject *const *args, Py_ssize_t
         Py_CLEAR(result);
     }
     rl_redact_free(&keys);
-    return result;
+    return rl_raised_finish(&raised, result);
+}
+
+/* The context by which context variables are read now: contextvars has only copies. */
+static PyObject *current_context(PyObject *module, PyObject *none)
+{
+    PyObject *context = PyThreadState_Get()->context;
+
+    (void)module;
+    (void)none;
+    return Py_NewRef(context != NULL ? context : Py_None);
 }
 
 static PyMethodDef module_methods[] = {
+    {"describe_dsn", rl_look_describe_dsn, METH_O,
+     "describe_dsn(dsn)\n--\n\n"
+     "Where a DSN leads, without credentials."},
+    {"look_at_postgres", rl_look_at_postgres, METH_VARARGS,
+     "look_at_postgres(dsn, seconds)\n--\n\n"
+     "What a PostgreSQL database is, as JSON; changes nothing."},
+    {"dsn_has_secrets", rl_options_dsn_has_secrets, METH_O,
+     "dsn_has_secrets(dsn)\n--\n\n"
+     "Whether a DSN holds a password, or can't be parsed."},
+    {"current_context", current_context, METH_NOARGS,
+     "current_context()\n--\n\n"
+     "The current contextvars.Context itself, or None before one is used."},
     {"encode_json", (PyCFunction)(void (*)(void))encode_json,
      METH_FASTCALL | METH_KEYWORDS,
      "encode_json(value, *, redact=None, max_payload=None, max_value=None, "
@@ -126,7 +153,6 @@ static int prepare_state(rl_state *state)
     }
     state->mapping = abc != NULL ? PyObject_GetAttrString(abc, "Mapping") : NULL;
     Py_XDECREF(abc);
-    state->kinds = PyDict_New();
 
     for (int i = 0; i < RL_COLUMNS; i++) {
         state->column_names[i] = PyUnicode_InternFromString(rl_columns[i].name);
@@ -134,7 +160,7 @@ static int prepare_state(rl_state *state)
             return -1;
         }
     }
-    return state->mapping != NULL && state->kinds != NULL ? 0 : -1;
+    return state->mapping != NULL ? 0 : -1;
 }
 
 static int module_exec(PyObject *module)
@@ -144,7 +170,7 @@ static int module_exec(PyObject *module)
     if (prepare_state(state) < 0 || rl_errors_init(module, state) < 0 ||
         rl_query_add_types(module, state) < 0 ||
         rl_recorder_type_add(module, state) < 0 ||
-        rl_meaning_add_to_recorder(state) < 0) {
+        rl_meaning_add_to_recorder(state) < 0 || rl_words_add_to_recorder(state) < 0) {
         return -1;
     }
     return PyModule_AddStringConstant(module, "__version__", RUNLOG_VERSION);

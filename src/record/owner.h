@@ -1,7 +1,13 @@
-/* The owner of a run or of a lease: a text that names a process, and that other processes
- * on the machine can check. "host pid start": the host's name with the namespace of its
- * process ids, the process id, and the start time (ticks since boot), because process ids
- * are reused.
+/* The owner of a run or of a lease: a text that names a process. "host pid start boot":
+ *
+ * host   the host's name with the namespace of its process ids
+ * pid    the process id in that namespace
+ * start  when the process started (ticks since boot), because process ids are reused
+ * boot   which boot of which kernel that is: 32 hexadecimal digits, or "-" if unknown
+ *
+ * A process of the same boot and namespace can be checked, whatever its host is called.
+ * Of any other, only its heartbeats in the database tell whether it is there (beat.h).
+ * Owners of runs from before migration 007 lack the boot; their host's name tells.
  *
  * Threads: any.
  */
@@ -12,11 +18,16 @@
 
 #define RL_OWNER_TEXT 128 /* bytes, with the NUL */
 
+typedef enum rl_owner_state {
+    RL_OWNER_RUNS,
+    RL_OWNER_EXITED,
+    RL_OWNER_ELSEWHERE, /* not known: it can't be checked from here */
+} rl_owner_state;
+
 /* The calling process; a forked child has its own text. */
 void rl_owner_self(char out[RL_OWNER_TEXT]);
 
-/* Whether the owner is known to have exited: a process of this host that no longer runs.
- * False where that can't be known: another host, a container with other process ids. */
-bool rl_owner_has_exited(const char *owner);
+/* Whether the process that an owner, or the holder of a lease, names still runs. */
+rl_owner_state rl_owner_check(const char *owner);
 
 #endif

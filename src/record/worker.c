@@ -37,7 +37,7 @@ static void *run(void *ctx)
         until = rl_timespec(next_pass);
         while (!worker->woken && !atomic_load(&worker->stop) &&
                rl_monotonic_ns() < next_pass) {
-            (void)pthread_cond_timedwait(&worker->changed, &worker->lock, &until);
+            (void)rl_cond_timedwait(&worker->changed, &worker->lock, &until);
         }
     }
     worker->running = false;
@@ -84,7 +84,7 @@ bool rl_worker_stop(rl_worker *worker, uint64_t end)
     atomic_store(&worker->stop, true);
     pthread_cond_broadcast(&worker->changed);
     while (worker->running && rc == 0) {
-        rc = pthread_cond_timedwait(&worker->changed, &worker->lock, &until);
+        rc = rl_cond_timedwait(&worker->changed, &worker->lock, &until);
     }
     ended = !worker->running;
     pthread_mutex_unlock(&worker->lock);

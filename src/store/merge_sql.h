@@ -7,8 +7,8 @@
  * - A finished status is newer than "running". Of two finished or two running logs, the
  *   one with the greater revision is newer. A row without a revision (from before
  *   migration 003) is older than any log.
- * - A newer log replaces the columns that it gives, and always error_type and error_text,
- *   which belong to the status.
+ * - A newer log replaces the columns that it gives, and always error_type, error_text and
+ *   error_traceback, which belong to the status.
  * - An older log fills columns that are NULL.
  * - A repeated log changes nothing.
  */
@@ -18,7 +18,8 @@
 /* The columns of rl_column, in that order. */
 #define RL_SQL_COLUMNS                                                                  \
     "id, wpk_id, run_id, status, duration_ms, thread_id, error_type, error_text, "      \
-    "started_at, created_at, updated_at, inputs, outputs, node_logs, metadata, owner, " \
+    "error_traceback, started_at, created_at, updated_at, inputs, outputs, node_logs, " \
+    "metadata, owner, "                                                                 \
     "revision"
 
 #define RL_SQL_INSERT "INSERT INTO workflow_runs AS run (" RL_SQL_COLUMNS ") VALUES "
@@ -51,6 +52,7 @@
     RL_SQL_NEWEST("status") ", " \
     RL_SQL_NEWEST("error_type") ", " \
     RL_SQL_NEWEST("error_text") ", " \
+    RL_SQL_NEWEST("error_traceback") ", " \
     RL_SQL_NEWEST("updated_at") ", " \
     RL_SQL_NEWEST("revision") ", " \
     RL_SQL_NEWEST_GIVEN("duration_ms") ", " \
@@ -73,5 +75,18 @@
     " OR " RL_SQL_FILLS_NULL("owner") \
     ")"
 /* clang-format on */
+
+/* Selects a row if the run of one name should trade names with that of another: see
+ * own_run.h. Then the statement that renames a run. Parameters: wpk_id and the names. */
+#define RL_SQL_IS_AHEAD(wpk_id, plain, name)                          \
+    "SELECT 1 FROM workflow_runs AS held, workflow_runs AS own "      \
+    "WHERE held.wpk_id = " wpk_id " AND held.run_id = " plain         \
+    " AND own.wpk_id = " wpk_id " AND own.run_id = " name             \
+    " AND ((held.status = 'running' AND own.status <> 'running') OR " \
+    "((held.status = 'running') = (own.status = 'running') AND "      \
+    "(held.created_at, held.id) < (own.created_at, own.id)))"
+#define RL_SQL_RENAME(wpk_id, from, to)                               \
+    "UPDATE workflow_runs SET run_id = " to " WHERE wpk_id = " wpk_id \
+    " AND run_id = " from
 
 #endif

@@ -69,22 +69,74 @@ static rl_status insert_renamed(const rl_own_ops *ops, void *ctx, const rl_run *
     return status;
 }
 
+static rl_status find(const rl_own_ops *ops, void *ctx, const rl_run *run, rl_buf *name,
+                      rl_err *err)
+{
+    rl_status status = ops->find(ctx, run, name, err);
+
+    return status == RL_OK && name->failed ? rl_err_nomem(err) : status;
+}
+
+/* Has the run's row, which is stored under that name, trade names if it is ahead. */
+static rl_status trade(const rl_own_ops *ops, void *ctx, const rl_run *run,
+                       const char *name, rl_err *err)
+{
+    rl_status status;
+    rl_buf spare;
+
+    rl_buf_init(&spare, RL_BUF_MAX);
+    rl_buf_printf(&spare, "%s~",
+                  rl_run_text(run, RL_RUN_ID)); /* no number: never taken */
+    rl_buf_add_char(&spare, '\0');
+    status =
+        spare.failed ? rl_err_nomem(err) : ops->trade(ctx, run, name, spare.data, err);
+    rl_buf_free(&spare);
+    return status;
+}
+
+/* Merges the run into the row that has its id. Another process may rename that row
+ * meanwhile: if nothing was changed, and it has another name by now, once more. Sets
+ * *name to the row's name, empty if the row is gone. */
+static rl_status insert_found(const rl_own_ops *ops, void *ctx, const rl_run *run,
+                              rl_buf *name, rl_err *err)
+{
+    bool done = false, moved = true;
+    rl_status status = RL_OK;
+    rl_buf before;
+
+    rl_buf_init(&before, RL_BUF_MAX);
+    for (int i = 0; i < TRIES && status == RL_OK && !done && moved && name->len > 0;
+         i++) {
+        status = ops->insert(ctx, run, name->data, &done, err);
+        if (status == RL_OK && !done) {
+            before.len = 0;
+            rl_buf_add(&before, name->data, name->len);
+            name->len = 0;
+            status = before.failed ? rl_err_nomem(err) : find(ops, ctx, run, name, err);
+            moved = status == RL_OK && (name->len != before.len ||
+                                        memcmp(name->data, before.data, before.len) != 0);
+        }
+    }
+    rl_buf_free(&before);
+    return status;
+}
+
 rl_status rl_own_insert(const rl_own_ops *ops, void *ctx, const rl_run *run, rl_err *err)
 {
     rl_buf name;
     rl_status status;
-    bool ignored;
 
     rl_buf_init(&name, RL_BUF_MAX);
-    status = ops->find(ctx, run, &name, err);
-    if (status == RL_OK && name.failed) {
-        status = rl_err_nomem(err);
+    status = find(ops, ctx, run, &name, err);
+    if (status == RL_OK) {
+        status = insert_found(ops, ctx, run, &name, err);
     }
     if (status == RL_OK && name.len == 0) {
         status = insert_renamed(ops, ctx, run, &name, err);
-    } else if (status == RL_OK && strcmp(name.data, rl_run_text(run, RL_RUN_ID)) != 0) {
-        status = ops->insert(ctx, run, name.data, &ignored, err);
-    } /* else the row is the run's own, and newer */
+    }
+    if (status == RL_OK && strcmp(name.data, rl_run_text(run, RL_RUN_ID)) != 0) {
+        status = trade(ops, ctx, run, name.data, err);
+    }
     rl_buf_free(&name);
     return status;
 }

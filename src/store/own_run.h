@@ -2,9 +2,13 @@
  *
  * A run that log_run records is identified by its name: a second log of that name updates
  * it. A run that a handler records is identified by its id, a UUID of its own
- * (rl_run.is_own), as a program may give two LangGraph runs the same run_id. Both are
- * stored: the first under "run_id", the second under "run_id~2", the next under
- * "run_id~3". Later logs of a run find its row by the id.
+ * (rl_run.is_own), as a program may give two LangGraph runs the same run_id: a job queue
+ * that delivers a job again, for example. All are stored: one under "run_id", the others
+ * under "run_id~2", "run_id~3" and so on. Later logs of a run find its row by the id.
+ *
+ * The plain name is that of the run that tells what became of the job: one that has ended
+ * is ahead of one that is stored as running (it may be lost), and of two alike the one
+ * that was created later. A run that gets ahead trades names with the one that has it.
  * Not thread-safe: the store calls this from the thread that writes.
  */
 #ifndef RL_OWN_RUN_H
@@ -27,12 +31,16 @@ typedef struct rl_own_ops {
      * false if the row belongs to another run. */
     rl_status (*insert)(void *ctx, const rl_run *run, const char *name, bool *done,
                         rl_err *err);
+    /* Exchanges the names of the row `name` and of the row with the run's own run_id, if
+     * the first is ahead: all or nothing. `spare` is a name that no row has. */
+    rl_status (*trade)(void *ctx, const rl_run *run, const char *name, const char *spare,
+                       rl_err *err);
 } rl_own_ops;
 
-/* For a run whose insert changed no row. If the row is the run's own, it is newer, and
- * nothing is left to do. If the row belongs to another run, inserts this one under the
- * first free name. RL_STORE if other processes took 100 free names in turn. Passes `ctx`
- * to the ops. */
+/* For a run whose insert changed no row. Merges it into the row with its id, which may
+ * have been renamed by an earlier log of the same batch; without such a row, inserts it
+ * under the first free name. RL_STORE if other processes took 100 free names in turn. Then has the
+ * run trade names if it is ahead. Passes `ctx` to the ops. */
 rl_status rl_own_insert(const rl_own_ops *ops, void *ctx, const rl_run *run, rl_err *err);
 
 #endif

@@ -13,9 +13,14 @@ static const rl_column summary[] = {RL_ID,         RL_WPK_ID,      RL_RUN_ID,
                                     RL_ERROR_TYPE, RL_ERROR_TEXT,  RL_STARTED_AT,
                                     RL_CREATED_AT, RL_UPDATED_AT,  RL_OWNER};
 static const rl_column whole[] = {
-    RL_ID,         RL_WPK_ID,     RL_RUN_ID,     RL_STATUS,     RL_DURATION_MS,
-    RL_THREAD_ID,  RL_ERROR_TYPE, RL_ERROR_TEXT, RL_STARTED_AT, RL_CREATED_AT,
-    RL_UPDATED_AT, RL_INPUTS,     RL_OUTPUTS,    RL_NODE_LOGS,  RL_METADATA,
+    RL_ID,         RL_WPK_ID,     RL_RUN_ID,     RL_STATUS,          RL_DURATION_MS,
+    RL_THREAD_ID,  RL_ERROR_TYPE, RL_ERROR_TEXT, RL_ERROR_TRACEBACK, RL_STARTED_AT,
+    RL_CREATED_AT, RL_UPDATED_AT, RL_INPUTS,     RL_OUTPUTS,         RL_NODE_LOGS,
+    RL_METADATA,   RL_OWNER,      RL_PARTS};
+static const rl_column thread[] = {
+    RL_ID,         RL_WPK_ID,     RL_RUN_ID,     RL_STATUS,          RL_DURATION_MS,
+    RL_THREAD_ID,  RL_ERROR_TYPE, RL_ERROR_TEXT, RL_ERROR_TRACEBACK, RL_STARTED_AT,
+    RL_CREATED_AT, RL_UPDATED_AT, RL_INPUTS,     RL_OUTPUTS,         RL_METADATA,
     RL_OWNER,      RL_PARTS};
 
 const rl_column *rl_shape_columns(rl_shape shape, size_t *count)
@@ -28,6 +33,7 @@ const rl_column *rl_shape_columns(rl_shape shape, size_t *count)
         [RL_SHAPE_BRIEF] = {brief, sizeof brief / sizeof *brief},
         [RL_SHAPE_SUMMARY] = {summary, sizeof summary / sizeof *summary},
         [RL_SHAPE_WHOLE] = {whole, sizeof whole / sizeof *whole},
+        [RL_SHAPE_THREAD] = {thread, sizeof thread / sizeof *thread},
     };
 
     *count = shapes[shape].count;
@@ -55,7 +61,8 @@ void rl_query_init(rl_query *query, rl_shape shape)
 
 bool rl_query_has_filter(const rl_query *query)
 {
-    bool any = query->since != RL_TIME_NONE || query->until != RL_TIME_NONE;
+    bool any = query->since != RL_TIME_NONE || query->until != RL_TIME_NONE ||
+               query->tag != NULL || query->metadata != NULL;
 
     for (int column = 0; column < RL_COLUMNS; column++) {
         any = any || query->texts[column] != NULL;
@@ -121,6 +128,16 @@ static void add_conditions(const rl_query *query, const rl_dialect *dialect, rl_
         bind_between(sql, dialect, dialect->ids_before, dialect->ids_after, bindings,
                      query->ids);
     }
+    if (query->tag != NULL) {
+        begin_condition(sql, bindings);
+        bind_between(sql, dialect, dialect->tag_before, dialect->tag_after, bindings,
+                     query->tag);
+    }
+    if (query->metadata != NULL) {
+        begin_condition(sql, bindings);
+        bind_between(sql, dialect, dialect->metadata_before, dialect->metadata_after,
+                     bindings, query->metadata);
+    }
     if (query->since != RL_TIME_NONE) {
         begin_condition(sql, bindings);
         rl_buf_add_text(sql, RL_SQL_SINCE);
@@ -147,12 +164,15 @@ void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
     size_t count;
     const rl_column *columns = rl_shape_columns(query->shape, &count);
 
+    const char *parts =
+        query->shape == RL_SHAPE_THREAD ? dialect->values : dialect->parts;
+
     bindings->count = 0;
     rl_buf_add_text(sql, remove ? RL_SQL_DELETE : RL_SQL_SELECT);
     for (size_t i = 0; i < count && !remove; i++) {
         rl_buf_add_text(sql, i == 0 ? "" : ", ");
-        rl_buf_add_text(sql, columns[i] == RL_PARTS ? dialect->parts
-                                                    : rl_columns[columns[i]].name);
+        rl_buf_add_text(sql,
+                        columns[i] == RL_PARTS ? parts : rl_columns[columns[i]].name);
     }
     rl_buf_add_text(sql, RL_SQL_FROM);
     add_conditions(query, dialect, sql, bindings);

@@ -21,6 +21,8 @@ typedef enum rl_shape {
     RL_SHAPE_BRIEF,   /* run_id, status, duration_ms, created_at, owner */
     RL_SHAPE_SUMMARY, /* all but the JSON payloads and the revision */
     RL_SHAPE_WHOLE,   /* all but the revision, and the parts */
+    RL_SHAPE_THREAD,  /* the same without node logs; of the parts, the values that the
+                         payloads name */
 } rl_shape;
 
 /* The columns of a shape in their order, static; *count gets their number. */
@@ -29,6 +31,9 @@ const rl_column *rl_shape_columns(rl_shape shape, size_t *count);
 typedef struct rl_query {
     const char *texts[RL_COLUMNS]; /* borrowed; the column equals this text; NULL: any */
     const char *ids; /* borrowed; comma-separated ids, one of which matches; NULL: any */
+    const char *tag; /* borrowed; one of the metadata's tags; NULL: any */
+    const char *metadata; /* borrowed; a JSON object of members that the metadata have, of
+                             the same values; NULL: any */
     int64_t since, until; /* since <= created_at < until, microseconds; or RL_TIME_NONE */
     int64_t after_time;   /* cursor: rows older than (after_time, after_id); */
     const char *after_id; /* borrowed; NULL: from the newest row */
@@ -39,10 +44,11 @@ typedef struct rl_query {
 /* No filters, limit 0. */
 void rl_query_init(rl_query *query, rl_shape shape);
 
-/* Whether the query has a text or a time filter. */
+/* Whether the query has a filter on texts, metadata or times. */
 bool rl_query_has_filter(const rl_query *query);
 
-#define RL_QUERY_VALUES (RL_COLUMNS + 7) /* texts, ids, times, cursor, limit, offset */
+/* Texts, ids, tag, metadata, times, cursor, limit, offset. */
+#define RL_QUERY_VALUES (RL_COLUMNS + 9)
 
 /* The values to bind, as text, in the order of the placeholders. */
 typedef struct rl_bindings {
@@ -55,8 +61,11 @@ typedef struct rl_bindings {
 typedef struct rl_dialect {
     const char *time_cast, *id_cast, *int_cast; /* follow a placeholder of this type */
     const char *ids_before, *ids_after;         /* surround the placeholder of the ids */
-    const char *parts; /* gives the parts of a row of workflow_runs, as RL_PARTS */
-    char placeholder;  /* '?' or '$' */
+    const char *tag_before, *tag_after;         /* and those of a tag */
+    const char *metadata_before, *metadata_after; /* and of members of the metadata */
+    const char *parts;  /* gives the parts of a row of workflow_runs, as RL_PARTS */
+    const char *values; /* gives those of RL_SHAPE_THREAD */
+    char placeholder;   /* '?' or '$' */
 } rl_dialect;
 
 /* Appends the statement that reads, or with `remove` deletes, what the query selects; a

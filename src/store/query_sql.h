@@ -12,6 +12,26 @@
 #define RL_SQLITE_IDS_AFTER ", ',', '\",\"') || '\"]'))"
 #define RL_PG_IDS_BEFORE "id = ANY (string_to_array("
 #define RL_PG_IDS_AFTER ", ',')::uuid[])"
+/* Metadata that have a tag, and metadata that have all members of a JSON object. jsonb
+ * compares values by type and value. On SQLite an int equals a real of the same value. */
+#define RL_SQLITE_METADATA "CASE WHEN json_valid(metadata) THEN metadata END"
+#define RL_SQLITE_TAG_BEFORE                                                      \
+    "json_type(" RL_SQLITE_METADATA ", '$.tags') = 'array' AND EXISTS (SELECT 1 " \
+    "FROM json_each(" RL_SQLITE_METADATA ", '$.tags') AS tag WHERE tag.type = "   \
+    "'text' AND tag.value = "
+#define RL_SQLITE_TAG_AFTER ")"
+#define RL_SQLITE_METADATA_BEFORE "NOT EXISTS (SELECT 1 FROM json_each("
+#define RL_SQLITE_METADATA_AFTER                                                    \
+    ") AS want WHERE NOT EXISTS (SELECT 1 FROM json_each(" RL_SQLITE_METADATA       \
+    ") AS has WHERE has.key = want.key AND has.value IS want.value AND (has.type "  \
+    "= want.type OR (has.type IN ('integer', 'real') AND want.type IN ('integer', " \
+    "'real')))))"
+#define RL_PG_TAG_BEFORE "metadata -> 'tags' @> jsonb_build_array("
+#define RL_PG_TAG_AFTER "::text)"
+#define RL_PG_METADATA_BEFORE "NOT EXISTS (SELECT 1 FROM jsonb_each("
+#define RL_PG_METADATA_AFTER                                                     \
+    "::jsonb) AS want (key, value) WHERE metadata -> want.key IS DISTINCT FROM " \
+    "want.value)"
 /* The parts of a row, in the order of their names; NULL if it has none. Row and parts are
  * of one statement, and so of one moment. */
 #define RL_SQLITE_PARTS                                                               \
@@ -22,6 +42,21 @@
     "(SELECT '{' || string_agg('\"' || name || '\":' || data, ',' ORDER BY name) " \
     "|| '}' FROM run_parts WHERE run_parts.wpk_id = workflow_runs.wpk_id "         \
     "AND run_parts.id = workflow_runs.id)"
+/* Those of the values that the inputs, outputs and metadata of a row name: a run may have
+ * thousands that only its node logs name. */
+#define RL_SQLITE_VALUES                                                                \
+    "(SELECT '{' || group_concat('\"' || name || '\":' || data) || '}' FROM run_parts " \
+    "WHERE run_parts.wpk_id = workflow_runs.wpk_id AND run_parts.id = "                 \
+    "workflow_runs.id AND name < 'n' AND name IN (SELECT mark.atom FROM "               \
+    "(SELECT inputs AS payload UNION ALL SELECT outputs UNION ALL SELECT metadata), "   \
+    "json_tree(CASE WHEN instr(payload, '\"$value\"') AND json_valid(payload) THEN "    \
+    "payload END) AS mark WHERE mark.key = '$value' AND mark.type = 'text'))"
+#define RL_PG_VALUES                                                                 \
+    "(SELECT '{' || string_agg('\"' || name || '\":' || data, ',') || '}' FROM "     \
+    "run_parts WHERE run_parts.wpk_id = workflow_runs.wpk_id AND run_parts.id = "    \
+    "workflow_runs.id AND name < 'n' AND name IN (SELECT jsonb_path_query(payload, " \
+    "'$.**.\"$value\"') #>> '{}' FROM (VALUES (inputs), (outputs), (metadata)) AS "  \
+    "payloads (payload)))"
 #define RL_SQL_SINCE "created_at >= "
 #define RL_SQL_UNTIL "created_at < "
 #define RL_SQL_AFTER "(created_at, id) < ("

@@ -51,6 +51,23 @@ typedef struct rl_removal {
     unsigned waits;        /* pauses in turn, without a batch */
 } rl_removal;
 
+/* What is to be done with the heartbeat of an owner of runs (owner.h). */
+typedef enum rl_beat {
+    RL_BEAT_NOW,   /* it is there now */
+    RL_BEAT_FIRST, /* it was there now, unless more is known */
+    RL_BEAT_END,   /* it has no more runs open */
+    RL_BEAT_TIDY,  /* forgets those that have been silent for long, and own no open run */
+} rl_beat;
+
+#define RL_TARGET_TEXT 256
+
+/* Which database runs are meant for. Texts; "" if unknown. */
+typedef struct rl_target {
+    char place[RL_TARGET_TEXT]; /* "host:port/name" of the DSN; "" for a SQLite file */
+    char database[64];          /* runlog's id in it, which its copies have, too */
+    char cluster[64];           /* of the server, which the database's copies lack */
+} rl_target;
+
 typedef struct rl_store rl_store;
 
 typedef struct rl_store_ops {
@@ -72,9 +89,22 @@ typedef struct rl_store_ops {
     void (*send)(rl_store *store, const rl_batch *batch);
     rl_status (*finish)(rl_store *store, const rl_batch *batch, rl_err *err);
 
+    /* `target`: what is known of the database without waiting. `identify`: asks the server
+     * to which `send` will send; until it is called again, `send` fails (retryable) rather
+     * than write to another one. NULL as above. */
+    void (*target)(rl_store *store, rl_target *target);
+    rl_status (*identify)(rl_store *store, rl_target *target, rl_err *err);
+
     /* Appends the rows that the query selects. */
     rl_status (*query)(rl_store *store, const rl_query *query, rl_rows *rows,
                        rl_err *err);
+
+    /* Changes the heartbeat of `owner` (with RL_BEAT_TIDY: ""). By the worker thread. */
+    rl_status (*beat)(rl_store *store, rl_beat beat, const char *owner, rl_err *err);
+
+    /* Appends the owners whose last heartbeat was more than so many seconds ago, by the
+     * clock of the database: a text each, in the order of their bytes. */
+    rl_status (*silent)(rl_store *store, int64_t seconds, rl_rows *rows, rl_err *err);
 
     /* Deletes the next batch of runs: in a transaction of its own, so short that others
      * hardly wait for it. After RL_OK `ids` and `left` are behind it, or unchanged if

@@ -109,12 +109,17 @@ static void *fault_sqlite_realloc(void *ptr, int size)
     return fault_strikes(FAULT_SQLITE_MEMORY) ? NULL : fault_memory.xRealloc(ptr, size);
 }
 
-/* SQLite's system calls, replaced in its table of them. */
+/* The system calls of SQLite, replaced in its table of them, and those of runlog's own VFS
+ * in a program that includes fault_files.h, and so has the linker wrap them. */
+#ifndef FAULT_REAL
+#define FAULT_REAL(name) name
+#endif
+
 static sqlite3_vfs *fault_vfs;
 
 static int fault_open(const char *path, int flags, int mode)
 {
-    return fault_strikes(FAULT_FILE) ? -1 : open(path, flags, mode);
+    return fault_strikes(FAULT_FILE) ? -1 : FAULT_REAL(open)(path, flags, mode);
 }
 
 static int fault_access(const char *path, int mode)
@@ -129,15 +134,16 @@ static int fault_stat(const char *path, struct stat *info)
 
 static int fault_fstat(int fd, struct stat *info)
 {
-    return fault_strikes(FAULT_FILE) ? -1 : fstat(fd, info);
+    return fault_strikes(FAULT_FILE) ? -1 : FAULT_REAL(fstat)(fd, info);
 }
 
 static int fault_truncate(int fd, off_t size)
 {
-    return fault_strikes(FAULT_FILE | FAULT_WRITE) ? -1 : ftruncate(fd, size);
+    return fault_strikes(FAULT_FILE | FAULT_WRITE) ? -1 : FAULT_REAL(ftruncate)(fd, size);
 }
 
-/* Only requests for a lock fail, not its release. */
+/* Only requests for a lock fail, not its release, nor the lock of a whole file by which
+ * runlog learns whether it may close a descriptor. */
 static int fault_fcntl(int fd, int command, ...)
 {
     struct flock *lock = NULL;
@@ -147,13 +153,14 @@ static int fault_fcntl(int fd, int command, ...)
     va_start(args, command);
     arg = va_arg(args, void *);
     va_end(args);
-    if (command == F_SETLK) {
+    if (command == F_SETLK || command == F_OFD_SETLK) {
         lock = arg;
     }
-    if (lock != NULL && lock->l_type != F_UNLCK && fault_strikes(FAULT_LOCK)) {
+    if (lock != NULL && lock->l_type != F_UNLCK && lock->l_len != 0 &&
+        fault_strikes(FAULT_LOCK)) {
         return -1;
     }
-    return fcntl(fd, command, arg);
+    return FAULT_REAL(fcntl)(fd, command, arg);
 }
 
 static ssize_t fault_read(int fd, void *data, size_t size)
@@ -163,7 +170,7 @@ static ssize_t fault_read(int fd, void *data, size_t size)
 
 static ssize_t fault_pread(int fd, void *data, size_t size, off_t at)
 {
-    return fault_strikes(FAULT_FILE) ? -1 : pread(fd, data, size, at);
+    return fault_strikes(FAULT_FILE) ? -1 : FAULT_REAL(pread)(fd, data, size, at);
 }
 
 static size_t fault_size(size_t size)
@@ -181,7 +188,7 @@ static ssize_t fault_pwrite(int fd, const void *data, size_t size, off_t at)
 {
     return fault_strikes(FAULT_FILE | FAULT_WRITE)
                ? -1
-               : pwrite(fd, data, fault_size(size), at);
+               : FAULT_REAL(pwrite)(fd, data, fault_size(size), at);
 }
 
 static int fault_unlink(const char *path)
@@ -191,8 +198,9 @@ static int fault_unlink(const char *path)
 
 static void *fault_mmap(void *at, size_t size, int rights, int flags, int fd, off_t from)
 {
-    return fault_strikes(FAULT_FILE) ? MAP_FAILED
-                                     : mmap(at, size, rights, flags, fd, from);
+    return fault_strikes(FAULT_FILE)
+               ? MAP_FAILED
+               : FAULT_REAL(mmap)(at, size, rights, flags, fd, from);
 }
 
 /* These replace the C library's for SQLite too, which has no entries for them in its

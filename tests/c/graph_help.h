@@ -42,6 +42,7 @@ static inline rl_graph_start graph_of(void *owner)
     return (rl_graph_start){.wpk_id = text("w"),
                             .run_id = text("r"),
                             .interval_ns = RL_LIVE_NEVER,
+                            .calls = RL_CALLS_NONE, /* see test_graph_calls.c */
                             .owner = owner};
 }
 
@@ -111,6 +112,8 @@ static inline void end_span(rl_graphs *graphs, uint64_t number, rl_outcome outco
         end.outputs = text(NULL);
         end.error_type = text("ValueError");
         end.error_text = text("it's \"bad\"");
+        end.error_traceback = text("in \"f\"");
+        end.error_key = number;
     }
     CHECK(rl_graphs_end(graphs, key_of(number), &end));
 }

@@ -43,9 +43,10 @@ static void write_all(rl_store *store, rl_run **runs, size_t count)
 }
 
 /* The cell without spaces, which jsonb adds; "-" for NULL. */
-static const char *cell_text(const rl_rows *rows, rl_column column, char out[600])
+static const char *text_of(const rl_rows *rows, rl_shape shape, rl_column column,
+                           char out[600])
 {
-    const rl_cell *cell = cell_of(rows, RL_SHAPE_WHOLE, 0, column);
+    const rl_cell *cell = cell_of(rows, shape, 0, column);
     size_t len = 0;
 
     if (cell->null) {
@@ -58,6 +59,11 @@ static const char *cell_text(const rl_rows *rows, rl_column column, char out[600
     }
     out[len] = '\0';
     return out;
+}
+
+static const char *cell_text(const rl_rows *rows, rl_column column, char out[600])
+{
+    return text_of(rows, RL_SHAPE_WHOLE, column, out);
 }
 
 /* Checks status, node logs and parts of the run "r", or of another. */
@@ -243,6 +249,7 @@ static void test_parts_follow_their_row(void)
     set_parts(runs[0], "{\"" VALUE_1 "\":\"by name\"}", RL_PARTS_ADD);
     runs[1] = make_log("running", NULL, "{\"n0000000000\":1}", RL_PARTS_ADD);
     runs[2] = new_own_run(2, "r", "running", NULL);
+    runs[2]->created_at = 1; /* so it is never ahead of the other one */
     set_parts(runs[2], "{\"" VALUE_F "\":\"two\",\"n0000000000\":2}", RL_PARTS_ADD);
     runs[3] = new_run("w", "r", "completed"); /* another log of the first one */
     set_parts(runs[3], "{\"" VALUE_F "\":\"by name\"}", RL_PARTS_ADD);
@@ -257,6 +264,7 @@ static void test_parts_follow_their_row(void)
               "\":\"byname\",\"n0000000000\":1}");
     rl_run_free(runs[3]);
     runs[3] = new_own_run(2, "r", "failed", NULL);
+    runs[3]->created_at = 1;
     set_parts(runs[3], "{\"n0000000001\":22}", RL_PARTS_JOIN);
     for (int i = 0; i < 2; i++) {
         write_all(store, runs + 3, 1);
@@ -284,8 +292,8 @@ static void test_a_batch_mixes_runs_with_and_without_parts(void)
     set_parts(runs[5], "{\"" VALUE_1 "\":\"3\"}", RL_PARTS_ADD);
     for (int i = 0; i < 2; i++) {
         write_all(store, runs, 6);
-        check_log(store, "completed", "-", "{\"n0000000000\":1}");
-        check_named(store, "r~2", "completed", "[2]", "-");
+        check_named(store, "r~2", "completed", "-", "{\"n0000000000\":1}");
+        check_log(store, "completed", "[2]", "-");
         check_named(store, "r~3", "running", "-", "{\"" VALUE_1 "\":\"3\"}");
         check_named(store, "other", "completed", "-", "-");
     }
@@ -319,13 +327,55 @@ static void test_a_value_of_many_megabytes_is_stored(void)
     store->ops->close(store);
 }
 
-#define PARTS_CASES                                                    \
-    CHECK_TEST(test_an_open_run_has_its_newest_node_parts),            \
-        CHECK_TEST(test_any_order_ends_with_all_node_logs_in_the_row), \
-        CHECK_TEST(test_any_repetition_joins_all_node_parts),          \
-        CHECK_TEST(test_too_many_bytes_are_not_joined),                \
-        CHECK_TEST(test_parts_follow_their_row),                       \
-        CHECK_TEST(test_a_batch_mixes_runs_with_and_without_parts),    \
+/* A thread's row has the values that its payloads name, wherever they do, and no node
+ * logs. */
+static void test_a_row_of_a_thread_has_the_values_of_its_payloads(void)
+{
+    static const char *const payloads[][4] = {
+        {"{\"a\":[{\"$value\":\"" VALUE_1 "\"}]}", NULL, NULL, "{\"" VALUE_1 "\":\"1\"}"},
+        {"{}", "{\"$value\":\"" VALUE_F "\"}", NULL, "{\"" VALUE_F "\":\"f\"}"},
+        {"\"$value\"", NULL, "{\"m\":{\"$value\":\"" VALUE_1 "\"}}",
+         "{\"" VALUE_1 "\":\"1\"}"},
+        {"{\"$value\":5}", "[\"" VALUE_1 "\"]", NULL, "-"},
+        {"{\"$value\":\"n0000000000\"}", NULL, NULL, "-"},
+    };
+    rl_store *store = make_empty_store();
+    rl_query query;
+    rl_rows rows;
+    char text[600];
+
+    for (size_t i = 0; i < sizeof payloads / sizeof *payloads; i++) {
+        const char run_id[] = {'r', (char)('0' + i), '\0'};
+        rl_run *run = new_run("w", run_id, "running");
+        const rl_column columns[] = {RL_INPUTS, RL_OUTPUTS, RL_METADATA};
+
+        for (int j = 0; j < 3; j++) {
+            if (payloads[i][j] != NULL) {
+                set_text(run, columns[j], payloads[i][j]);
+            }
+        }
+        set_parts(run, "{\"" VALUE_1 "\":\"1\",\"" VALUE_F "\":\"f\",\"n0000000000\":{}}",
+                  RL_PARTS_ADD);
+        write_all(store, &run, 1);
+        rl_query_init(&query, RL_SHAPE_THREAD);
+        query.texts[RL_RUN_ID] = run_id;
+        query.limit = 1;
+        CHECK_INT(ask(store, &query, &rows), 1);
+        CHECK_STR(text_of(&rows, RL_SHAPE_THREAD, RL_PARTS, text), payloads[i][3]);
+        rl_rows_free(&rows);
+        rl_run_free(run);
+    }
+    store->ops->close(store);
+}
+
+#define PARTS_CASES                                                        \
+    CHECK_TEST(test_an_open_run_has_its_newest_node_parts),                \
+        CHECK_TEST(test_any_order_ends_with_all_node_logs_in_the_row),     \
+        CHECK_TEST(test_any_repetition_joins_all_node_parts),              \
+        CHECK_TEST(test_too_many_bytes_are_not_joined),                    \
+        CHECK_TEST(test_parts_follow_their_row),                           \
+        CHECK_TEST(test_a_batch_mixes_runs_with_and_without_parts),        \
+        CHECK_TEST(test_a_row_of_a_thread_has_the_values_of_its_payloads), \
         CHECK_TEST(test_a_value_of_many_megabytes_is_stored)
 
 #endif

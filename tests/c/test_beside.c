@@ -2,11 +2,14 @@
  * locked, in which order it is folded in, threads, the lease, and every call that can
  * fail.
  *
- * PARTS: 2 */
+ * PARTS: 2
+ * LINK: -Wl,--wrap=open -Wl,--wrap=fstat -Wl,--wrap=ftruncate -Wl,--wrap=fcntl
+ * LINK: -Wl,--wrap=pread -Wl,--wrap=pwrite -Wl,--wrap=mmap
+ */
 #include "record/commit/beside.h"
 
 #include "check.h"
-#include "fault_help.h"
+#include "fault_files.h"
 #include "record/commit/lease.h"
 #include "store/sqlite/sqlite.h"
 #include "store_help.h"

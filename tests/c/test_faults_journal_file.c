@@ -4,11 +4,13 @@
  * once the fault is over.
  *
  * PARTS: 8
+ * LINK: -Wl,--wrap=open -Wl,--wrap=fstat -Wl,--wrap=ftruncate -Wl,--wrap=fcntl
+ * LINK: -Wl,--wrap=pread -Wl,--wrap=pwrite -Wl,--wrap=mmap
  */
 #include "store/sqlite/journal_file.h"
 
 #include "check.h"
-#include "fault_help.h"
+#include "fault_files.h"
 #include "store_help.h"
 
 #define FIRST 4 /* runs in the first batch */

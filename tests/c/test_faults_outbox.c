@@ -3,11 +3,13 @@
  * one of its states, and all rows get their vectors after the fault.
  *
  * PARTS: 2
+ * LINK: -Wl,--wrap=open -Wl,--wrap=fstat -Wl,--wrap=ftruncate -Wl,--wrap=fcntl
+ * LINK: -Wl,--wrap=pread -Wl,--wrap=pwrite -Wl,--wrap=mmap
  */
 #include "meaning/outbox/sqlite_outbox.h"
 
 #include "check.h"
-#include "fault_help.h"
+#include "fault_files.h"
 #include "outbox_help.h"
 
 #define RUNS 3

@@ -10,12 +10,14 @@
  * LINK: -Wl,--wrap=PQsendQueryPrepared -Wl,--wrap=PQenterPipelineMode -Wl,--wrap=PQflush
  * LINK: -Wl,--wrap=PQpipelineSync -Wl,--wrap=PQexitPipelineMode -Wl,--wrap=PQconsumeInput
  * LINK: -Wl,--wrap=PQconninfoParse -Wl,--wrap=poll -Wl,--wrap=pthread_create
- * LINK: -Wl,--wrap=statfs -Wl,--wrap=open
+ * LINK: -Wl,--wrap=statfs -Wl,--wrap=PQconndefaults
+ * LINK: -Wl,--wrap=open -Wl,--wrap=fstat -Wl,--wrap=ftruncate -Wl,--wrap=fcntl
+ * LINK: -Wl,--wrap=pread -Wl,--wrap=pwrite -Wl,--wrap=mmap
  */
 #include "record/recorder/recorder.h"
 
 #include "check.h"
-#include "fault_help.h"
+#include "fault_files.h"
 #include "server_help.h"
 #include "store_help.h"
 
@@ -35,15 +37,25 @@
         return __real_##name arguments;                         \
     }
 
-/* A failed connection, as to an address where no server listens. */
-static PGconn *no_connection(void)
+/* The server can't be reached, from here until check_all_stored. The DSN stays the same:
+ * a run waits for the database that it was meant for. */
+static atomic_bool away;
+
+PGconn *__real_PQconnectdbParams(const char *const *keys, const char *const *values,
+                                 int expand);
+PGconn *__wrap_PQconnectdbParams(const char *const *keys, const char *const *values,
+                                 int expand);
+
+/* A connection fails as to an address where no server listens. */
+PGconn *__wrap_PQconnectdbParams(const char *const *keys, const char *const *values,
+                                 int expand)
 {
-    return PQconnectdb("host=/nowhere");
+    if (atomic_load(&away) || fault_strikes(FAULT_SERVER)) {
+        return PQconnectdb("host=/nowhere");
+    }
+    return __real_PQconnectdbParams(keys, values, expand);
 }
 
-WRAP(FAULT_SERVER, no_connection(), PGconn *, PQconnectdbParams,
-     (const char *const *keys, const char *const *values, int expand),
-     (keys, values, expand))
 WRAP(FAULT_SERVER, -1, int, PQsetnonblocking, (PGconn * pg, int on), (pg, on))
 WRAP(FAULT_SERVER, 0, int, PQsendQuery, (PGconn * pg, const char *sql), (pg, sql))
 WRAP(FAULT_SERVER, 0, int, PQsendQueryParams,
@@ -63,8 +75,9 @@ WRAP(FAULT_SERVER, 0, int, PQexitPipelineMode, (PGconn * pg), (pg))
 WRAP(FAULT_SERVER, -1, int, PQflush, (PGconn * pg), (pg))
 WRAP(FAULT_SERVER, 0, int, PQconsumeInput, (PGconn * pg), (pg))
 /* NULL without a message means no memory. */
-WRAP(FAULT_SERVER, (*message = NULL, NULL), PQconninfoOption *, PQconninfoParse,
+WRAP(FAULT_SERVER, NULL, PQconninfoOption *, PQconninfoParse,
      (const char *dsn, char **message), (dsn, message))
+WRAP(FAULT_SERVER, NULL, PQconninfoOption *, PQconndefaults, (void), ())
 WRAP(FAULT_SYSTEM, -1, int, poll, (struct pollfd * fds, nfds_t count, int millis),
      (fds, count, millis))
 WRAP(FAULT_SYSTEM, -1, int, statfs, (const char *path, struct statfs *info), (path, info))
@@ -100,16 +113,6 @@ PGresult *__wrap_PQgetResult(PGconn *pg)
     return result;
 }
 
-int __real_open(const char *path, int flags, ...);
-int __wrap_open(const char *path, int flags, ...);
-
-int __wrap_open(const char *path, int flags, ...)
-{
-    mode_t mode = 0600; /* of the files that the recorder creates */
-
-    return fault_strikes(FAULT_SYSTEM) ? -1 : __real_open(path, flags, mode);
-}
-
 #define THREADS 4
 #define RUNS (THREADS + 5)
 
@@ -124,11 +127,8 @@ struct logged {
 struct scene {
     char path[HELP_PATH], wpk_id[24];
     rl_recorder *recorder;
-    bool unavailable; /* the server, until check_all_stored */
     struct logged logged[RUNS];
 };
-
-static bool unavailable; /* of the next scene */
 
 /* The first cell of a statement's result, as a number. $1 is the wpk_id. */
 static long server_int(const char *wpk_id, const char *sql)
@@ -153,8 +153,7 @@ static long server_int(const char *wpk_id, const char *sql)
 static rl_status new_server_recorder(struct scene *scene, rl_err *err)
 {
     rl_config config = {.sqlite_path = rl_strdup(scene->path),
-                        .postgres_dsn = rl_strdup(
-                            scene->unavailable ? "host=/nowhere" : getenv("TEST_DSN")),
+                        .postgres_dsn = rl_strdup(getenv("TEST_DSN")),
                         .max_payload = 1 << 20,
                         .timeout_ns = UINT64_C(2000000000),
                         .pool = 2};
@@ -184,7 +183,6 @@ static void begin_scene(struct scene *scene)
     char name[24], payload[100];
 
     memset(scene, 0, sizeof *scene);
-    scene->unavailable = unavailable;
     fresh_path(scene->path);
     snprintf(scene->wpk_id, sizeof scene->wpk_id, "w%d", ++count);
     for (int i = 0; i < RUNS; i++) {
@@ -260,7 +258,7 @@ static bool is_on_server(struct scene *scene, int at)
 /* After a successful flush the server has all acknowledged runs. */
 static void flush_and_check(struct scene *scene)
 {
-    bool patient = !atomic_load(&fault.go_on) && !scene->unavailable;
+    bool patient = !atomic_load(&fault.go_on) && !atomic_load(&away);
     rl_err err = {.code = RL_OK};
     rl_status status =
         rl_recorder_flush(scene->recorder, in_millis(patient ? 5000 : 100), &err);
@@ -276,9 +274,9 @@ static void flush_and_check(struct scene *scene)
 }
 
 /* Queries fail without the server, as the journal does not answer them. */
-static void check_answer(struct scene *scene, rl_status status, const rl_err *err)
+static void check_answer(rl_status status, const rl_err *err)
 {
-    if (scene->unavailable) {
+    if (atomic_load(&away)) {
         CHECK(status == RL_STORE || status == RL_NOMEM);
         CHECK(err->text[0] != '\0');
     } else {
@@ -299,11 +297,11 @@ static void read_and_remove(struct scene *scene)
     query.limit = 100;
     rl_rows_init(&rows);
     status = rl_recorder_query(scene->recorder, &query, &rows, &err);
-    check_answer(scene, status, &err);
+    check_answer(status, &err);
     rl_rows_free(&rows);
     query.texts[RL_WPK_ID] = "nobody's";
     status = remove_by(scene->recorder, &query, &removed, &err);
-    check_answer(scene, status, &err);
+    check_answer(status, &err);
     CHECK_INT(removed, 0);
 }
 
@@ -337,7 +335,7 @@ static void check_all_stored(struct scene *scene)
               is_in_journal(scene, i));
     }
     end_lease(scene);
-    scene->unavailable = false;
+    atomic_store(&away, false);
     CHECK_INT(new_server_recorder(scene, &err), RL_OK);
     CHECK_INT(rl_recorder_flush(scene->recorder, in_millis(10000), &err), RL_OK);
     read_and_remove(scene); /* creates the tables, if they do not exist */
@@ -394,9 +392,8 @@ static void record(void)
 /* The same without a server, so that all runs go to the journal. */
 static void record_in_journal(void)
 {
-    unavailable = true;
+    atomic_store(&away, true);
     record();
-    unavailable = false;
 }
 
 /* The same on a database without the tables. */

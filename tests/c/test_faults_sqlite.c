@@ -4,11 +4,13 @@
  * over.
  *
  * PARTS: 6
+ * LINK: -Wl,--wrap=open -Wl,--wrap=fstat -Wl,--wrap=ftruncate -Wl,--wrap=fcntl
+ * LINK: -Wl,--wrap=pread -Wl,--wrap=pwrite -Wl,--wrap=mmap
  */
 #include "store/store.h"
 
 #include "check.h"
-#include "fault_help.h"
+#include "fault_files.h"
 #include "store_help.h"
 
 #include <sys/sendfile.h>

@@ -100,23 +100,27 @@ static void test_starts_are_classified(void)
     rl_graphs_free(graphs, release_none);
 }
 
-#define NO_CALLS "\"llm_calls\":0,\"tool_calls\":0,\"tokens\":null,\"models\":[]"
+#define NO_CALLS                                                                   \
+    "\"llm_calls\":0,\"tool_calls\":0,\"tokens\":null,\"models\":[],\"calls\":[]," \
+    "\"events\":[]"
 
 static void test_row_of_a_run(void)
 {
     static const char want[] =
         "[{\"node\":\"plan\",\"status\":\"completed\",\"step\":2,\"attempt\":1,"
         "\"parent\":null,"
-        "\"error_type\":null,\"error_text\":null,\"inputs\":{\"in\":1},\"outputs\":[2],"
+        "\"error_type\":null,\"error_text\":null,"
+        "\"error_traceback\":null,\"inputs\":{\"in\":1},\"outputs\":[2],"
         "\"started_at\":*,\"duration_ms\":*," NO_CALLS "},"
         "{\"node\":\"act \\\"now\\\"\",\"status\":\"failed\",\"step\":3,\"attempt\":1,"
         "\"parent\":\"plan\",\"error_type\":\"ValueError\",\"error_text\":\"it's "
-        "\\\"bad\\\"\","
+        "\\\"bad\\\"\",\"error_traceback\":\"in \\\"f\\\"\","
         "\"inputs\":{\"in\":1},\"outputs\":null,\"started_at\":*,\"duration_ms\":*"
         "," NO_CALLS "},"
         "{\"node\":\"open\",\"status\":\"running\",\"step\":4,\"attempt\":1,\"parent\":"
         "null,"
-        "\"error_type\":null,\"error_text\":null,\"inputs\":{\"in\":1},\"outputs\":null,"
+        "\"error_type\":null,\"error_text\":null,"
+        "\"error_traceback\":null,\"inputs\":{\"in\":1},\"outputs\":null,"
         "\"started_at\":*,\"duration_ms\":null," NO_CALLS "}]";
     int64_t before = rl_time_now();
     rl_graphs *graphs = rl_graphs_new();
@@ -125,7 +129,8 @@ static void test_row_of_a_run(void)
     rl_span_end end = {.outcome = RL_FAILED,
                        .outputs = text("{\"out\":3}"),
                        .error_type = text("KeyError"),
-                       .error_text = text("'k'")};
+                       .error_text = text("'k'"),
+                       .error_traceback = text("at k")};
     char *logs, self[RL_OWNER_TEXT];
     int owner;
     rl_graph *graph;
@@ -163,6 +168,7 @@ static void test_row_of_a_run(void)
     CHECK_STR(rl_run_text(run, RL_STATUS), "failed");
     CHECK_STR(rl_run_text(run, RL_ERROR_TYPE), "KeyError");
     CHECK_STR(rl_run_text(run, RL_ERROR_TEXT), "'k'");
+    CHECK_STR(rl_run_text(run, RL_ERROR_TRACEBACK), "at k");
     CHECK_STR(rl_run_text(run, RL_OWNER), self);
     CHECK(run->is_own);
     CHECK(run->started_at >= before && run->started_at <= rl_time_now());

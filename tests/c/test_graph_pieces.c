@@ -279,6 +279,8 @@ static void end_one(struct pair *pair, size_t at)
     if (kind == 0) {
         end.error_type = text("ValueError");
         end.error_text = text("it's \"bad\"");
+        end.error_traceback = text("in \"f\"");
+        end.error_key = kind + 1;
     } else if (kind == 1) {
         end.interrupts = text("[{\"value\":7}]");
     } else {

@@ -73,10 +73,11 @@ static void test_calls_are_summed(void)
 
     check_has(run, RL_NODE_LOGS,
               "\"llm_calls\":1,\"tool_calls\":1,\"tokens\":{\"input\":10,\"output\":11,"
-              "\"total\":21},\"models\":[\"given\"]},{\"node\":\"b\"");
+              "\"total\":21},\"models\":[\"given\"],\"calls\":[],\"events\":[]},{"
+              "\"node\":\"b\"");
     check_has(run, RL_NODE_LOGS,
               "\"llm_calls\":2,\"tool_calls\":0,\"tokens\":{\"input\":1,\"output\":2,"
-              "\"total\":3},\"models\":[\"named\"]}]");
+              "\"total\":3},\"models\":[\"named\"],\"calls\":[],\"events\":[]}]");
     CHECK_STR(rl_run_text(run, RL_METADATA),
               "{\"m\":1,\"llm_calls\":4,\"tool_calls\":1,\"tokens\":{\"input\":111,"
               "\"output\":114,\"total\":225},\"models\":[\"given\",\"named\"]}");
@@ -235,9 +236,9 @@ static void test_inputs_are_deltas(void)
 
             snprintf(want, sizeof want, "\"inputs\":%s",
                      mode == RL_INPUTS_NONE ? "null" : inputs);
-            at = strstr(at, "\"error_text\":null,");
+            at = strstr(at, "\"error_traceback\":null,");
             REQUIRE(at != NULL);
-            at += strlen("\"error_text\":null,");
+            at += strlen("\"error_traceback\":null,");
             inputs = mode == RL_INPUTS_DELTA ? steps[i].want : want;
             CHECK(strncmp(at, inputs, strlen(inputs)) == 0 && at[strlen(inputs)] == ',');
         }
@@ -306,10 +307,12 @@ static void test_large_payloads(void)
     rl_graphs_free(graphs, release_none);
 }
 
-/* Two recorders record the same run, each from its own handler. */
+/* Two databases record the same run, each from its own handler. */
 static void test_two_recorders(void)
 {
-    static const char handlers[2], sinks[2];
+    static const char handlers[2];
+    static const rl_place places[2] = {{.known = true, .name = {1, 1}},
+                                       {.known = true, .name = {2, 2}}};
     rl_graphs *graphs = rl_graphs_new();
     rl_run *run = rl_run_new();
     rl_graph_start given = graph_of(NULL);
@@ -321,7 +324,7 @@ static void test_two_recorders(void)
 
         start.is_graph = true;
         start.key.handler = start.parent.handler = &handlers[i];
-        start.sink = &sinks[i];
+        start.place = &places[i];
         given.owner = &owners[i];
         given.node_inputs = i == 0 ? RL_INPUTS_FULL : RL_INPUTS_NONE;
         given.interval_ns = i;
@@ -329,7 +332,7 @@ static void test_two_recorders(void)
         CHECK_INT(begin_as(graphs, &start, &given), RL_SPAN_NONE); /* listed twice */
         start = start_of(2, 1, "n:1", "n");
         start.key.handler = start.parent.handler = &handlers[i];
-        start.sink = &sinks[i];
+        start.place = &places[i];
         CHECK_INT(rl_graphs_classify(graphs, &start, &found), RL_SPAN_NODE);
         CHECK(found.owner == &owners[i] && found.root.handler == &handlers[i]);
         CHECK(found.node_inputs == given.node_inputs && found.at_once == (i == 0));

@@ -129,20 +129,21 @@ static void test_changed_runs_are_written_at_intervals(void)
     open_live(graphs, 5, "e", 1, &another_recorder);
     CHECK(rl_live_watch(&live, graphs, interval));
 
-    next = check_scheduled(&live, ""); /* the interval has not passed */
-    CHECK(next >= start + interval && next <= rl_monotonic_ns() + interval);
-    wait_until(next);
+    next = check_scheduled(&live, ""); /* their first time has not come */
+    before = rl_monotonic_ns();
+    CHECK(next >= start + RL_LIVE_FIRST_NS && next <= before + RL_LIVE_FIRST_NS);
+    wait_until(before + RL_LIVE_FIRST_NS);
     for (int i = 0; i < 2; i++) {
         before = rl_monotonic_ns();
-        next =
-            check_scheduled(&live, i == 0 ? "a0 " : ""); /* unchanged the second time */
+        next = check_scheduled(&live,
+                               i == 0 ? "a0 b0 " : ""); /* unchanged the second time */
         CHECK(next >= before + interval && next <= rl_monotonic_ns() + interval);
         wait_until(next);
     }
     begin_node(graphs, 11, 1, "n:1", "n");
     check_scheduled(&live, "a1 ");
 
-    check_all(&live, "b0 d0 "); /* also one that is written at events */
+    check_all(&live, "d0 "); /* also one that is written at events */
     check_all(&live, "");
     for (uint64_t i = 2; i <= 5; i++) {
         begin_node(graphs, 10 + i, i, "n:1", "n");
@@ -153,6 +154,28 @@ static void test_changed_runs_are_written_at_intervals(void)
     rl_graphs_interrupt(graphs, key_of(1), text("[]"));
     rl_graphs_resume(graphs, key_of(4));
     check_all(&live, "b1 a0 d0 "); /* only what is new */
+    check_all(&live, "");
+    rl_graphs_free(graphs, release_none);
+}
+
+/* The many node logs of a fast run wait for the next write. */
+static void test_a_first_write_has_few_node_logs(void)
+{
+    rl_graphs *graphs = rl_graphs_new();
+    rl_live live;
+
+    rl_live_init(&live);
+    for (uint64_t run = 1; run <= 2; run++) {
+        open_live(graphs, run, run == 1 ? "few" : "many", HOUR, &one_recorder);
+        for (uint64_t i = 0; i < 7 + run; i++) {
+            begin_node(graphs, 100 * run + i, run, i % 2 == 0 ? "n:1" : "n:2", "n");
+            end_span(graphs, 100 * run + i, RL_COMPLETED, false);
+        }
+    }
+    (void)rl_live_watch(&live, graphs, HOUR);
+    wait_until(rl_monotonic_ns() + RL_LIVE_FIRST_NS);
+    CHECK(check_scheduled(&live, "few8 many0 ") > rl_monotonic_ns() + HOUR / 2);
+    check_all(&live, "many9 ");
     check_all(&live, "");
     rl_graphs_free(graphs, release_none);
 }
@@ -170,6 +193,8 @@ static void test_time_of_the_next_write(void)
     open_live(graphs, 3, "c", MILLISECOND, &another_recorder);
     CHECK(check_scheduled(&live, "") == RL_LIVE_NEVER); /* none with an interval */
     open_live(graphs, 4, "d", HOUR, &one_recorder);
+    CHECK(check_scheduled(&live, "") <= rl_monotonic_ns() + RL_LIVE_FIRST_NS);
+    check_all(&live, "b0 d0 ");
     CHECK(check_scheduled(&live, "") > rl_monotonic_ns() + HOUR / 2);
     open_live(graphs, 5, "e", HOUR / 4, &one_recorder); /* it comes first */
     CHECK(check_scheduled(&live, "") < rl_monotonic_ns() + HOUR / 3);
@@ -218,10 +243,10 @@ static void test_failures_and_single_writes(void)
     rl_graphs_free(graphs, release_none);
 }
 
-/* Runs that end within the interval wake the worker once in an interval. */
+/* Runs that end before their first write wake the worker once in that time. */
 static void test_short_runs_wake_the_worker_seldom(void)
 {
-    const uint64_t interval = 50 * MILLISECOND;
+    const uint64_t interval = 50 * MILLISECOND, first = rl_live_first(interval);
     rl_graphs *graphs = rl_graphs_new();
     uint64_t start, elapsed, runs = 0;
     int wakes = 0;
@@ -240,7 +265,7 @@ static void test_short_runs_wake_the_worker_seldom(void)
     }
     elapsed = rl_monotonic_ns() - start;
     CHECK(runs > 20);
-    CHECK(wakes >= 2 && (uint64_t)wakes <= elapsed / interval + 1);
+    CHECK(wakes >= 2 && (uint64_t)wakes <= elapsed / first + 1);
 
     CHECK(check_scheduled(&live, "") == RL_LIVE_NEVER);
     CHECK(rl_live_watch(&live, graphs, HOUR));
@@ -543,6 +568,7 @@ static void test_recorder_writes_open_runs(void)
 
 static const struct check_test tests[] = {
     CHECK_TEST(test_changed_runs_are_written_at_intervals),
+    CHECK_TEST(test_a_first_write_has_few_node_logs),
     CHECK_TEST(test_time_of_the_next_write),
     CHECK_TEST(test_failures_and_single_writes),
     CHECK_TEST(test_short_runs_wake_the_worker_seldom),

@@ -355,6 +355,78 @@ static void test_removal_by_status(void)
     CHECK_INTACT(path);
 }
 
+static void add_sql(const char *path, const char *sql)
+{
+    sqlite3 *db;
+
+    help_need(sqlite3_open(path, &db) == SQLITE_OK &&
+                  sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK,
+              sql);
+    sqlite3_close(db);
+}
+
+/* The statuses of the runs in the order of their times, a letter each, and with a filter
+ * those of the runs it finds. */
+static void check_statuses(rl_store *store, const char *filter, const char *want)
+{
+    char got[20] = "";
+    rl_query query;
+    rl_rows rows;
+
+    rl_query_init(&query, RL_SHAPE_SUMMARY);
+    query.texts[RL_STATUS] = filter;
+    query.limit = 10;
+    for (size_t row = query_lost(store, &query, &rows), i = 0; row > 0; row--, i++) {
+        got[i] = rows.arena.data[cell_of(&rows, query.shape, row - 1, RL_STATUS)->at];
+    }
+    rl_rows_free(&rows);
+    CHECK_STR(got, want);
+}
+
+/* Of owners that can't be checked, heartbeats tell: which have been silent for a minute
+ * are lost, and can be deleted as such after a week. A clock that was set back, so that a
+ * heartbeat is to come, says as little as one that was set forward. */
+static void test_heartbeats_tell_of_owners_elsewhere(void)
+{
+    static const int64_t ago[] = {0, 50, 70, 600000, 700000, -700000};
+    char path[HELP_PATH], sql[400];
+    int64_t count = -1;
+    rl_store *store;
+    rl_query query;
+    rl_err err;
+
+    fresh_path(path);
+    store = open_store(path);
+    for (int i = 0; i < 7; i++) { /* the last one was never heard */
+        char owner[20];
+        rl_run *run = new_run("w", "r", "running");
+        rl_batch batch = {&run, 1, RL_JOURNAL, RL_WAIT};
+
+        snprintf(owner, sizeof owner, "h%d 1 1 -", i);
+        set_text(run, RL_OWNER, owner);
+        run->texts[RL_RUN_ID] = run->texts[RL_OWNER];
+        run->created_at = BASE + i;
+        help_need(store->ops->write(store, &batch, NULL) == RL_OK, "a run");
+        rl_run_free(run);
+        if (i < 6) {
+            snprintf(sql, sizeof sql,
+                     "UPDATE runlog_owners SET seen_at = %lld WHERE owner = '%s'",
+                     (long long)(rl_time_now() - ago[i] * 1000000), owner);
+            add_sql(path, sql);
+        }
+    }
+    add_sql(path, "DELETE FROM runlog_owners WHERE owner = 'h6 1 1 -'");
+    check_statuses(store, NULL, "rrllllr");
+    check_statuses(store, "running", "rrr");
+    check_statuses(store, "lost", "llll");
+    rl_query_init(&query, RL_SHAPE_BRIEF);
+    query.texts[RL_STATUS] = "lost";
+    CHECK_INT(remove_all(store, &query, &count, &err), RL_OK);
+    CHECK_INT(count, 2);
+    check_statuses(store, NULL, "rrllr");
+    store->ops->close(store);
+}
+
 /* Without memory a query fails instead of returning a part of the rows. */
 static void test_query_without_memory_fails(void)
 {
@@ -396,8 +468,11 @@ static void test_query_without_memory_fails(void)
 }
 
 static const struct check_test tests[] = {
-    CHECK_TEST(test_every_shape_shows_lost_runs), CHECK_TEST(test_pages_by_status),
-    CHECK_TEST(test_offsets_by_status),           CHECK_TEST(test_removal_by_status),
+    CHECK_TEST(test_every_shape_shows_lost_runs),
+    CHECK_TEST(test_pages_by_status),
+    CHECK_TEST(test_offsets_by_status),
+    CHECK_TEST(test_removal_by_status),
+    CHECK_TEST(test_heartbeats_tell_of_owners_elsewhere),
     CHECK_TEST(test_query_without_memory_fails),
 };
 

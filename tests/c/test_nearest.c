@@ -1,11 +1,14 @@
 /* Test of meaning/search/nearest.h on a SQLite file: the hits are exact and in a fixed
  * order, for any vectors, and while others write or calls fail.
+ *
+ * LINK: -Wl,--wrap=open -Wl,--wrap=fstat -Wl,--wrap=ftruncate -Wl,--wrap=fcntl
+ * LINK: -Wl,--wrap=pread -Wl,--wrap=pwrite -Wl,--wrap=mmap
  */
 #include "meaning/outbox/sqlite_outbox.h"
 #include "meaning/search/nearest.h"
 
 #include "check.h"
-#include "fault_help.h"
+#include "fault_files.h"
 #include "random.h"
 
 #include <math.h>
@@ -53,9 +56,9 @@ static void open_place(place *at)
 
 static void close_place(place *at)
 {
+    sqlite3_close(at->db); /* first: runlog keeps descriptors while others have locks */
     at->outbox->ops->free(at->outbox);
     at->store->ops->close(at->store);
-    sqlite3_close(at->db);
 }
 
 static void id_of(unsigned number, uint8_t id[16])

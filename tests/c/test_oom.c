@@ -101,13 +101,15 @@ static rl_status start_one(rl_graphs *graphs, rl_span_kind kind, uint64_t number
 
 static rl_status open_graph(rl_graphs *graphs)
 {
-    rl_span_end end = {.outcome = RL_COMPLETED, .outputs = text(payload)};
+    rl_span_end end = {
+        .outcome = RL_FAILED, .outputs = text(payload), .error_traceback = text(payload)};
     rl_status status = start_one(graphs, RL_SPAN_GRAPH, 1, NULL);
     char ns[40];
 
     for (uint64_t number = 2; number < 2 + GRAPH_NODES && status == RL_OK; number++) {
         snprintf(ns, sizeof ns, "n:%" PRIu64, number);
         status = start_one(graphs, RL_SPAN_NODE, number, ns);
+        end.error_key = number;
         if (status == RL_OK && number % 2 == 0) {
             CHECK(rl_graphs_end(graphs, key_of(number), &end));
         }

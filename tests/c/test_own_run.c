@@ -19,6 +19,7 @@ struct names {
     bool exhausted;            /* all names are taken */
     const char *own;           /* the stored run's name, or NULL */
     unsigned queries, inserts; /* calls of `taken` and `insert` */
+    unsigned trades;           /* calls of `trade` */
     unsigned races;            /* inserts whose name another process takes first */
     unsigned fails_at;         /* the number of the call that fails */
     unsigned calls;
@@ -82,9 +83,21 @@ static rl_status insert_one(void *ctx, const rl_run *run, const char *name, bool
     return status;
 }
 
+static rl_status trade_one(void *ctx, const rl_run *run, const char *name,
+                           const char *spare, rl_err *err)
+{
+    struct names *names = ctx;
+
+    (void)run;
+    names->trades++;
+    CHECK_STR(name, names->inserted);
+    CHECK_STR(spare, "r~");
+    return answer(names, err);
+}
+
 static rl_status insert_run(struct names *names, rl_err *err)
 {
-    static const rl_own_ops ops = {find_one, is_taken, insert_one};
+    static const rl_own_ops ops = {find_one, is_taken, insert_one, trade_one};
     rl_run *run = new_own_run(1, "r", "running", NULL);
     rl_status status = rl_own_insert(&ops, names, run, err);
 
@@ -116,6 +129,7 @@ static void test_free_name_takes_few_queries(void)
         CHECK_STR(names.inserted, cases[i].name);
         CHECK_INT(names.queries, cases[i].queries);
         CHECK_INT(names.inserts, 1);
+        CHECK_INT(names.trades, 1);
     }
 }
 
@@ -166,7 +180,9 @@ static void test_stored_run_is_found_by_id(void)
 
     names = (struct names){.own = "r"}; /* the log is older than the row */
     CHECK_INT(insert_run(&names, &err), RL_OK);
-    CHECK_INT(names.queries + names.inserts, 0);
+    CHECK_STR(names.inserted, "r"); /* or an earlier log of its batch gave it the name */
+    CHECK_INT(names.inserts, 1);
+    CHECK_INT(names.queries + names.trades, 0);
 }
 
 static void *no_memory(void *ctx, void *ptr, size_t size)
@@ -186,7 +202,7 @@ static void no_release(void *ctx, void *ptr)
 static void test_errors_are_passed_on(void)
 {
     static const rl_allocator allocator = {no_memory, no_release, NULL};
-    static const rl_own_ops ops = {find_one, is_taken, insert_one};
+    static const rl_own_ops ops = {find_one, is_taken, insert_one, trade_one};
     struct names names = {.own = NULL};
     rl_run *run = new_own_run(1, "r", "running", NULL);
     rl_err err = {.code = RL_OK};
@@ -195,7 +211,7 @@ static void test_errors_are_passed_on(void)
     take_numbers(&names, 2, 9);
     CHECK_INT(insert_run(&names, &err), RL_OK);
     calls = names.calls;
-    CHECK_INT(calls, 1 + 7 + 1);
+    CHECK_INT(calls, 1 + 7 + 1 + 1);
     for (unsigned i = 1; i <= calls; i++) {
         names = (struct names){.fails_at = i};
         take_numbers(&names, 2, 9);
@@ -252,23 +268,26 @@ static void test_later_logs_update_their_row(void)
     CHECK_INT(write_run(store, new_run("w", "r", "running"), true, NULL), RL_OK);
     CHECK_INT(write_own(store, 1, "running", NULL), RL_OK);
     CHECK_INT(write_own(store, 2, "running", NULL), RL_OK);
-    check_row(path, 1, "r running -");
+    check_row(path, 1, "r~2 running -"); /* the later one is ahead */
+    check_row(path, 2, "r running -");
+    CHECK_INT(write_own(store, 1, "failed", "1"), RL_OK); /* what has ended is */
+    check_row(path, 1, "r failed 1");
     check_row(path, 2, "r~2 running -");
     CHECK_INT(write_own(store, 2, "completed", "2"), RL_OK);
-    check_row(path, 1, "r running -");
-    check_row(path, 2, "r~2 completed 2");
-    CHECK_INT(write_own(store, 1, "failed", "1"), RL_OK);
-    check_row(path, 1, "r failed 1");
-    check_row(path, 2, "r~2 completed 2");
+    check_row(path, 1, "r~2 failed 1");
+    check_row(path, 2, "r completed 2");
+    CHECK_INT(write_own(store, 3, "running", NULL), RL_OK);
+    check_row(path, 3, "r~3 running -");
     CHECK_INT(write_own(store, 3, "completed", "3"), RL_OK);
-    check_row(path, 3, "r~3 completed 3");
+    check_row(path, 2, "r~3 completed 2");
+    check_row(path, 3, "r completed 3");
     CHECK_INT(sql_int(path, ROWS), 3);
 
-    /* a log by name alone means the first */
-    CHECK_INT(write_run(store, new_run("w", "r", "completed"), true, NULL), RL_OK);
-    check_row(path, 1, "r completed 1");
-    CHECK_INT(write_run(store, new_run("w", "r~2", "failed"), true, NULL), RL_OK);
-    check_row(path, 2, "r~2 failed 2");
+    /* a log by name alone means the run that has the name */
+    CHECK_INT(write_run(store, new_run("w", "r", "failed"), true, NULL), RL_OK);
+    check_row(path, 3, "r failed 3");
+    CHECK_INT(write_run(store, new_run("w", "r~2", "completed"), true, NULL), RL_OK);
+    check_row(path, 1, "r~2 completed 1");
     CHECK_INT(sql_int(path, ROWS), 3);
     store->ops->close(store);
     CHECK_INTACT(path);
@@ -334,8 +353,8 @@ static void test_batch_is_written_whole_or_not_at_all(void)
     CHECK_INT(sql_int(path, ROWS), 0); /* none of the batch */
     runs[5]->texts[RL_STATUS].given = true;
     write_together(store, runs, 6);
-    check_row(path, 1, "r completed 1");
-    check_row(path, 2, "r~2 completed 2");
+    check_row(path, 1, "r~2 completed 1");
+    check_row(path, 2, "r completed 2");
     check_row(path, 3, "r~3 running -");
     CHECK_INT(sql_int(path, ROWS), 4);
     store->ops->close(store);
@@ -353,6 +372,7 @@ static void test_renamed_run_keeps_its_name(void)
     store = open_store(path);
     CHECK_INT(write_own(store, 1, "running", NULL), RL_OK);
     CHECK_INT(write_own(store, 2, "running", NULL), RL_OK);
+    CHECK_INT(write_own(store, 1, "completed", NULL), RL_OK);
     CHECK_SQL(path, "DELETE FROM workflow_runs WHERE run_id = 'r'", "");
     CHECK_INT(write_own(store, 2, "running", "\"half\""), RL_OK);
     check_row(path, 2, "r~2 running \"half\"");
@@ -377,7 +397,7 @@ static void test_renamed_run_keeps_its_name(void)
 #define EACH 12
 
 struct writer {
-    char path[HELP_PATH];
+    rl_store *store;
     unsigned first;
 };
 
@@ -385,7 +405,7 @@ struct writer {
 static void *write_records(void *ctx)
 {
     const struct writer *writer = ctx;
-    rl_store *store = open_store(writer->path);
+    rl_store *store = writer->store;
 
     for (unsigned i = 0; i < EACH; i++) {
         CHECK_INT(write_own(store, writer->first + i, "running", NULL), RL_OK);
@@ -399,26 +419,26 @@ static void test_concurrent_writers_leave_no_gaps(void)
 {
     static struct writer writers[WRITERS];
     pthread_t threads[WRITERS];
+    char path[HELP_PATH];
 
-    fresh_path(writers[0].path);
-    for (unsigned i = 0; i < WRITERS; i++) {
-        memcpy(writers[i].path, writers[0].path, HELP_PATH);
+    fresh_path(path);
+    for (unsigned i = 0; i < WRITERS; i++) { /* opened before anyone holds the lock */
+        writers[i].store = open_store(path);
         writers[i].first = 100 * i;
-        the_migrations();
+    }
+    for (unsigned i = 0; i < WRITERS; i++) {
         help_need(pthread_create(&threads[i], NULL, write_records, &writers[i]) == 0,
                   "a thread");
     }
     for (int i = 0; i < WRITERS; i++) {
         pthread_join(threads[i], NULL);
     }
-    CHECK_INT(sql_int(writers[0].path, ROWS " WHERE status = 'completed'"),
-              WRITERS * EACH);
-    CHECK_INT(sql_int(writers[0].path, ROWS), WRITERS * EACH);
-    CHECK_INT(sql_int(writers[0].path,
-                      "SELECT max(CAST(substr(run_id, 3) AS INTEGER)) FROM "
-                      "workflow_runs"),
+    CHECK_INT(sql_int(path, ROWS " WHERE status = 'completed'"), WRITERS * EACH);
+    CHECK_INT(sql_int(path, ROWS), WRITERS * EACH);
+    CHECK_INT(sql_int(path, "SELECT max(CAST(substr(run_id, 3) AS INTEGER)) FROM "
+                            "workflow_runs"),
               WRITERS * EACH); /* without gaps */
-    CHECK_INTACT(writers[0].path);
+    CHECK_INTACT(path);
 }
 
 static void append(rl_journal_file *journal, rl_run *run)

@@ -73,9 +73,10 @@ static rl_source lay_out(const struct text *text, rl_units units)
     const void *const data[] = {text->utf8, text->narrow, text->middle, text->wide,
                                 text->utf8};
 
-    return (rl_source){
-        data[units],
-        units == RL_UTF8 || units == RL_BASE64 ? text->utf8_len : text->count, units};
+    return (rl_source){.data = data[units],
+                       .count = units == RL_UTF8 || units == RL_BASE64 ? text->utf8_len
+                                                                       : text->count,
+                       .units = units};
 }
 
 /* Checks `text`, which was cut, against the whole one, both without quotes. `escaped`:
@@ -163,7 +164,7 @@ static void test_texts_in_every_room(void)
 static void test_a_short_text_is_plain_as_it_is(void)
 {
     const uint16_t units[] = {'a', 0, 0xD800, '"', '\n', 0xE4};
-    const rl_source source = {units, 6, RL_UCS2};
+    const rl_source source = {.data = units, .count = 6, .units = RL_UCS2};
     rl_buf buf;
 
     rl_buf_init(&buf, RL_BUF_MAX);
@@ -177,7 +178,7 @@ static void test_a_long_text_costs_what_is_kept(void)
 {
     const size_t size = (size_t)1 << 30;
     char *data = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    const rl_source source = {data, size, RL_UTF8};
+    const rl_source source = {.data = data, .count = size, .units = RL_UTF8};
     rl_buf buf;
 
     REQUIRE(data != MAP_FAILED);

@@ -12,8 +12,9 @@
 
 #define BASE INT64_C(1700000000000000) /* microseconds, in 2023 */
 
-static const rl_column texts[] = {RL_THREAD_ID, RL_ERROR_TYPE, RL_ERROR_TEXT, RL_INPUTS,
-                                  RL_OUTPUTS,   RL_NODE_LOGS,  RL_METADATA,   RL_OWNER};
+static const rl_column texts[] = {RL_THREAD_ID,       RL_ERROR_TYPE, RL_ERROR_TEXT,
+                                  RL_ERROR_TRACEBACK, RL_INPUTS,     RL_OUTPUTS,
+                                  RL_NODE_LOGS,       RL_METADATA,   RL_OWNER};
 #define TEXTS (sizeof texts / sizeof *texts)
 
 static void check_text(const rl_rows *rows, rl_column column, const char *want)
@@ -128,6 +129,7 @@ static void test_newer_logs_update_a_run(void)
     check_text(&rows, RL_STATUS, "completed");
     check_text(&rows, RL_ERROR_TYPE, NULL);
     check_text(&rows, RL_ERROR_TEXT, NULL);
+    check_text(&rows, RL_ERROR_TRACEBACK, NULL);
     check_text(&rows, RL_INPUTS, "2\"inputs\" ä€😀 '; --");
     check_text(&rows, RL_OWNER, "2\"owner\" ä€😀 '; --");
     CHECK_INT(cell_of(&rows, RL_SHAPE_WHOLE, 0, RL_CREATED_AT)->number, BASE);

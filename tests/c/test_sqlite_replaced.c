@@ -8,6 +8,7 @@
 #include "check.h"
 #include "store_help.h"
 
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -194,6 +195,23 @@ static void delete_wal_and_shm(const struct opened *file)
     unlink_part(file, "-shm");
 }
 
+/* As if a connection were being opened at that moment. */
+static void empty_wal(const struct opened *file)
+{
+    int fd;
+
+    unlink_part(file, "-wal");
+    fd = open(part_of(file, "-wal"), O_RDWR | O_CREAT | O_EXCL, 0600);
+    CHECK(fd >= 0);
+    close(fd);
+}
+
+static void empty_wal_and_delete_shm(const struct opened *file)
+{
+    empty_wal(file);
+    unlink_part(file, "-shm");
+}
+
 /* What somebody does to the open file. */
 static const struct change {
     const char *name;
@@ -209,6 +227,8 @@ static const struct change {
     {"-wal deleted", delete_wal, "the -wal of", true},
     {"-shm deleted", delete_shm, "the -shm of", true},
     {"both deleted", delete_wal_and_shm, "the -wal of", true},
+    {"-wal replaced by an empty one", empty_wal, "the -wal of", true},
+    {"and -shm deleted", empty_wal_and_delete_shm, "the -wal of", true},
 };
 
 /* Plays a scenario with each change, on the store and on the journal. */
@@ -488,8 +508,8 @@ static void test_folder_is_deleted(void)
     folder_is_deleted(true);
 }
 
-/* SQLite shares one -shm within a process. While another connection has the deleted one
- * open, a new connection would get it too, with a -wal that does not belong to it. */
+/* While another SQLite of the process has a deleted -shm open, a new connection would have
+ * another one, and so the two would not exclude each other. */
 static void test_another_connection_has_the_deleted_wal(void)
 {
     struct opened file;

@@ -10,6 +10,13 @@ from torture.clusters import TlsServer
 from torture.programs import end_programs
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Many programs begin at once, so the first of them makes the tables."""
+    for item in items:
+        if item.path.parent.name == "torture":
+            item.add_marker("no_tables")
+
+
 @pytest.fixture(autouse=True)
 def no_program_is_left() -> Iterator[None]:
     """End the programs that a test has started, however it ends."""

@@ -142,6 +142,58 @@ def killed_parent_of_a_fork(interval: float) -> None:
     chain("g", forks=act).invoke({"n": 1}, {"callbacks": [handler]})
 
 
+def stuck_in_call(interval: float) -> None:
+    """A model that a tool asks does not answer; the node has made a call before."""
+    from call_help import QUESTION, Chat, does, graph_of, plus
+    from langchain_core.tools import tool
+
+    class Stuck(Chat):
+        def _generate(self, *args: Any, **options: Any) -> Any:
+            return hang(None)
+
+    @tool
+    def ask_stuck(question: str) -> Any:
+        """Ask it."""
+        return Stuck().invoke([QUESTION])
+
+    def act(_: Any) -> Any:
+        plus.invoke({"a": 1})
+        ask_stuck.invoke({"question": "Who is there?"})
+
+    handler = RunLogHandler("killed", checkpoint_interval=interval)
+    graph_of(does(act)).invoke({"messages": []}, {"callbacks": [handler]})
+
+
+def forks_in_call(interval: float) -> None:
+    """A model forks while it answers; both processes go on to the graph's end."""
+    from call_help import ANSWER, QUESTION, Chat, graph_of
+    from langchain_core.outputs import ChatGeneration, ChatResult
+
+    own = os.getpid()
+
+    class Forking(Chat):
+        def _generate(self, *args: Any, **options: Any) -> Any:
+            time.sleep(3 * interval)
+            pid = os.fork()
+            if pid:
+                wait_for(pid)
+            text = "parent" if pid else "child"
+            answer = ANSWER.model_copy(update={"content": text})
+            return ChatResult(generations=[ChatGeneration(message=answer)])
+
+    handler = RunLogHandler("forking", checkpoint_interval=interval, roots="graphs")
+    nodes = [
+        lambda state, model=model: {"messages": [model.invoke(state["messages"])]}
+        for model in (Forking(), Chat(says=iter([ANSWER.model_copy(update={"id": "b"})])))
+    ]
+    graph_of(*nodes).invoke({"messages": [QUESTION]}, {"callbacks": [handler]})
+    if os.getpid() != own:
+        Chat().invoke([QUESTION], {"callbacks": [RunLogHandler("in-child")]})
+    runlog.close()
+    if os.getpid() != own:
+        os._exit(0)
+
+
 WORKS: dict[str, Any] = {
     each.__name__: each
     for each in (
@@ -152,6 +204,8 @@ WORKS: dict[str, Any] = {
         given_id,
         forks,
         killed_parent_of_a_fork,
+        stuck_in_call,
+        forks_in_call,
     )
 }
 

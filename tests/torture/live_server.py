@@ -10,6 +10,7 @@ runlog.hooks is not loaded before the fork, so that a process may change langgra
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from typing import Any
 import langgraph.checkpoint.memory
 import langgraph.func
 import langgraph.graph
-import langgraph.pregel.main  # noqa: F401
+import langgraph.pregel  # noqa: F401
 
 BOUND = 120.0
 
@@ -71,6 +72,7 @@ def main() -> None:
     """Fork for each line."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who has ended is gone at once
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()  # a collection in a child would copy every page that it walks over
     for line in sys.stdin:
         order = json.loads(line)
         pid = os.fork()

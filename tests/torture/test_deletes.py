@@ -263,7 +263,7 @@ class Served:
         made = runlog.Recorder(
             postgres_dsn=dsn or self.server.dsn(self.name),
             sqlite_path=self.journal,
-            **{"postgres_timeout": SHORT, "postgres_pool": 1, **options},
+            **{"postgres_timeout": SHORT, "postgres_pool": 1, "words": False, **options},
         )
         made.log_run(minimal("first"))
         until(lambda: bool(made.list_runs().runs))

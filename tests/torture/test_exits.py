@@ -146,8 +146,22 @@ def backlog(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-CASES = [(kind, way) for kind in ("sqlite", "postgres", "refused") for way in WAYS] + [
-    (kind, way) for kind in ("silent", "backlog", "backlog_away") for way in FORWARDING
+KINDS = dict.fromkeys(("sqlite", "postgres", "refused"), WAYS) | dict.fromkeys(
+    ("silent", "backlog", "backlog_away"), FORWARDING
+)
+# What make test runs of them.
+USUAL = {
+    "sqlite": WAYS,
+    "postgres": FORWARDING,
+    "refused": FORWARDING,
+    "silent": FORWARDING[::3],
+    "backlog": FORWARDING[1::3],
+    "backlog_away": FORWARDING[2::3],
+}
+CASES = [
+    pytest.param(kind, way, marks=() if way in USUAL[kind] else pytest.mark.long)
+    for kind, ways in KINDS.items()
+    for way in ways
 ]
 
 

@@ -161,8 +161,9 @@ def test_processes_share_two_connections_of_pgbouncer(
         stats = [writers.wait(writer) for writer in all_four]
     finally:
         writers.end()
-    journaled = 2 * EACH if durability == "journal" else 0
-    assert [each["journaled"] for each in stats] == [journaled] * 4
+    # whoever folds in what waits beside the journal counts it
+    journaled = 2 * EACH * 4 if durability == "journal" else 0
+    assert sum(each["journaled"] for each in stats) == journaled
     assert [(each["failed"], each["rejected"]) for each in stats] == [(0, 0)] * 4
     with runlog.Recorder(
         postgres_dsn=bouncer.dsn(dbname), sqlite_path=str(tmp_path / "journal.db")

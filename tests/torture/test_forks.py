@@ -119,8 +119,15 @@ def test_children_of_children_record(store: Store, tmp_path: Path) -> None:
     assert len(ended.acknowledged) == 1 + 4 * 4
 
 
-@pytest.mark.parametrize("name", ["pool", "process_class", "executor"])
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        pytest.param(method, name, marks=() if few else pytest.mark.long)
+        for method in ("fork", "spawn", "forkserver")
+        for name in ("pool", "process_class", "executor")
+        for few in [method == "fork" or name == "pool"]
+    ],
+)
 def test_multiprocessing_children_record(
     method: str, name: str, store: Store, tmp_path: Path
 ) -> None:
@@ -225,8 +232,14 @@ def switch(postgres_server: PostgresServer, database: Store) -> Iterator[Switch]
 AWAY = ["under_load", "prefork", "prefork_and_exit", "grandchildren", "pool", "executor"]
 
 
-@pytest.mark.parametrize("kind", ["refused", "silent"])
-@pytest.mark.parametrize("name", AWAY)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *[(name, "refused") for name in AWAY],
+        (AWAY[0], "silent"),
+        *[pytest.param(name, "silent", marks=pytest.mark.long) for name in AWAY[1:]],
+    ],
+)
 def test_forks_during_an_outage_lose_no_run(
     name: str, kind: str, database: Store, tmp_path: Path
 ) -> None:

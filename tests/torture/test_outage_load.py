@@ -1,6 +1,6 @@
 """A long outage at full speed: memory stays flat, callers are as quick as before.
 
-TORTURE_OUTAGE_SECONDS is how long the program runs without its server (10 unless given).
+TORTURE_OUTAGE_SECONDS is how long the program runs without its server (5 unless given).
 A second program, whose server is well, takes short turns with it, so that both are
 measured at the same time on the same machine.
 """
@@ -22,7 +22,7 @@ from fixtures_postgres import PostgresServer
 from torture.load import journal_rows
 from torture.writers import check_file
 
-SECONDS = int(os.environ.get("TORTURE_OUTAGE_SECONDS", "10")) // (4 if SANITIZED else 1)
+SECONDS = int(os.environ.get("TORTURE_OUTAGE_SECONDS", "5")) // (4 if SANITIZED else 1)
 PROGRAM = Path(__file__).with_name("outage_load.py")
 MIB = 1 << 20
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from conftest import SANITIZED
 from fixtures_postgres import PostgresServer
 from fixtures_proxy import Proxied
-from helpers import minimal
+from helpers import minimal, until
 from stopwatch import Stopwatch
 from torture.load import (
     ACCEPTING,
@@ -139,6 +140,11 @@ def test_refused_connections_do_not_stop_writes_over_an_open_one(
     load.acknowledged.check(proxied.query)
 
 
+def has_said_both(caplog: pytest.LogCaptureFixture, outages: int) -> bool:
+    """Whether the log has the start and the end of so many outages, or of more."""
+    return outages <= count_logged(caplog, ACCEPTING) == count_logged(caplog, JOURNALING)
+
+
 def test_the_server_is_killed_under_load(
     own_server: PostgresServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -147,10 +153,12 @@ def test_the_server_is_killed_under_load(
     dsn, path = own_server.dsn(dbname, tcp=True), str(tmp_path / "journal.db")
     with runlog.Recorder(postgres_dsn=dsn, sqlite_path=path) as recorder:
         with Load(recorder) as load:
-            for number in range(ROUNDS):
+            for _ in range(ROUNDS):
+                before = count_logged(caplog, JOURNALING)
                 load.over_a_crash(own_server)
-                until_logged(caplog, ACCEPTING, number + 1)
-                assert count_logged(caplog, JOURNALING) == number + 1
+                until(partial(has_said_both, caplog, before + 1))
+                # one that shuts down may refuse a connection and still serve another
+                assert count_logged(caplog, JOURNALING) <= before + 2
         check_drained(recorder, path)
         load.acknowledged.check(lambda *q: own_server.query(*q, dbname=dbname))
         assert recorder.stats()["journaled"] > 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,16 @@ class Database:
     name: str
     journal: str
 
-    def recorder(self, pool: int, timeout: float = PATIENT) -> runlog.Recorder:
+    def recorder(
+        self, pool: int, timeout: float = PATIENT, *, words: bool = False
+    ) -> runlog.Recorder:
         """A recorder that has written, so that it has its connection for that."""
         made = runlog.Recorder(
             postgres_dsn=self.server.dsn(self.name),
             sqlite_path=self.journal,
             postgres_pool=pool,
             postgres_timeout=timeout,
+            words=words,
         )
         made.log_run(minimal("first"))
         return made
@@ -153,6 +156,19 @@ def test_readers_share_the_connections(
         assert database.connections() == readers | {writer}
 
 
+def test_no_reader_waits_for_the_index_of_words(database: Database) -> None:
+    """It has a connection of its own."""
+    with database.recorder(1, words=True) as recorder:
+        with database.session() as other:
+            other.execute("LOCK TABLE run_words IN ACCESS EXCLUSIVE MODE")
+            recorder.log_run(minimal("second"))
+            until(lambda: len(database.waiting()) == 1)
+            for _ in range(20):
+                assert recorder.get_run("second") is not None
+            assert len(database.waiting()) == 1
+        assert recorder.search_runs("second", by="words") == []
+
+
 def test_connections_are_opened_only_when_needed(database: Database) -> None:
     """One reader after the other needs one of them, whatever is allowed."""
     with database.recorder(8) as recorder:
@@ -166,20 +182,24 @@ def test_connections_are_opened_only_when_needed(database: Database) -> None:
 def test_a_read_without_a_free_connection_names_the_setting(
     database: Database, threads: ThreadPoolExecutor
 ) -> None:
-    """The reader is told which setting it is, and the next one reads again."""
+    """The readers are told which setting it is, and the next one reads again.
+
+    The one that has the connection tries twice. Another may have it in between, so of
+    several that wait, the first to end is one that never had it.
+    """
     timeout = 4.0
     with database.recorder(1, timeout) as recorder:
         recorder.list_runs()
-        first: Future[Any]
         with database.locked(NO_READS):
-            # twice as long as the next one: it tries again, on a new connection
-            first = threads.submit(recorder.list_runs)
-            until(lambda: len(database.waiting()) == 1)
-            with pytest.raises(StoreError, match="RUNLOG_POSTGRES_POOL") as caught:
-                recorder.list_runs()
-        assert caught.value.retryable
-        assert "all 1 connections for reads have been in use for 4 s" in str(caught.value)
-        assert isinstance(first.exception(PATIENT), StoreError | None)
+            calls = [threads.submit(recorder.list_runs) for _ in range(4)]
+            ended, _ = wait(calls, PATIENT, FIRST_COMPLETED)
+            caught = next(iter(ended)).exception()
+        assert isinstance(caught, StoreError)
+        assert caught.retryable
+        assert "RUNLOG_POSTGRES_POOL" in str(caught)
+        assert "all 1 connections for reads have been in use for 4 s" in str(caught)
+        for call in calls:
+            assert isinstance(call.exception(PATIENT), StoreError | None)
         for read in reads(recorder):
             assert read()
         assert recorder.stats()["server"] == "up"

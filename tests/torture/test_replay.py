@@ -24,16 +24,17 @@ from helpers import minimal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torture.load import Acknowledged, journal_rows
+from torture.programs import give_away
 
 import runlog
 
 AWAY = "host=127.0.0.1 port=1 dbname=none user=nobody"
 COLUMNS = (
-    "run_id, status, duration_ms, thread_id, error_type, error_text, inputs, outputs, "
-    "node_logs, metadata, owner"
+    "run_id, status, duration_ms, thread_id, error_type, error_text, error_traceback, "
+    "inputs, outputs, node_logs, metadata, owner"
 )
 EVERYTHING = "SELECT * FROM workflow_runs WHERE wpk_id = %s ORDER BY run_id"
-DECIDED = "SELECT run_id, status, error_type, error_text, revision"
+DECIDED = "SELECT run_id, status, error_type, error_text, error_traceback, revision"
 
 Query = Callable[..., list[Any]]
 Log = dict[str, Any]
@@ -91,6 +92,7 @@ class Journal:
 
     def forward(self) -> None:
         """Forward what is in it."""
+        give_away(self.path)
         with runlog.Recorder(
             postgres_dsn=self.dsn, sqlite_path=str(self.path)
         ) as recorder:
@@ -240,6 +242,7 @@ LOGS = st.lists(
             "thread_id": st.sampled_from(["t1", "t2"]),
             "error_type": st.just("ValueError"),
             "error_text": st.sampled_from(["one", "two"]),
+            "error_traceback": st.sampled_from(["here", "there"]),
             "metadata": st.dictionaries(st.sampled_from("ab"), st.integers(), max_size=2),
         },
     ),
@@ -305,7 +308,8 @@ def test_the_stored_run_does_not_depend_on_the_order_of_arrival(
     for finished in (False, True):
         for log, revision in zip(logs, revisions, strict=True):
             if (log["status"] != "running") == finished:
-                errors = (log.get("error_type"), log.get("error_text"))
+                fields = ("error_type", "error_text", "error_traceback")
+                errors = [log.get(field) for field in fields]
                 winners[log["run_id"]] = (log["status"], *errors, revision)
     decided = query(f"{DECIDED} FROM workflow_runs WHERE wpk_id = %s", name)
     assert {row[0]: row[1:] for row in decided} == winners

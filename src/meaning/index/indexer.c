@@ -204,8 +204,7 @@ static void wait_for_progress(rl_indexer *indexer, uint64_t end)
     struct timespec until = rl_timespec(step < end ? step : end);
 
     pthread_mutex_lock(&indexer->progress.lock);
-    (void)pthread_cond_timedwait(&indexer->progress.changed, &indexer->progress.lock,
-                                 &until);
+    (void)rl_cond_timedwait(&indexer->progress.changed, &indexer->progress.lock, &until);
     pthread_mutex_unlock(&indexer->progress.lock);
 }
 

@@ -6,13 +6,13 @@
 #include "meaning/outbox/outbox.h"
 #include "store/postgres/postgres_sql.h"
 
-/* Writes a run and its row of the outbox. One more parameter than RL_PG_INSERT, $19:
+/* Writes a run and its row of the outbox. One more parameter than RL_PG_INSERT, $20:
  * whether to insert a missing row; an existing row becomes pending again anyway. Returns
  * a row if the run has changed. */
 #define RL_PG_INSERT_QUEUED                                                              \
     "WITH written AS (" RL_PG_INSERT " RETURNING id, wpk_id), queued AS ("               \
     "INSERT INTO run_embeddings AS entry (id, wpk_id, state, next_attempt_at) "          \
-    "SELECT written.id, written.wpk_id, 'pending', 0 FROM written WHERE $19 OR EXISTS (" \
+    "SELECT written.id, written.wpk_id, 'pending', 0 FROM written WHERE $20 OR EXISTS (" \
     "SELECT 1 FROM run_embeddings AS old "                                               \
     "WHERE old.wpk_id = written.wpk_id AND old.id = written.id) "                        \
     "ON CONFLICT (wpk_id, id) DO UPDATE SET state = 'pending', "                         \
@@ -20,7 +20,7 @@
     "CASE WHEN entry.last_error IS NULL THEN entry.next_attempt_at ELSE 0 END)"          \
     " SELECT 1 FROM written"
 /* The name of the prepared statement; it must change with the text. */
-#define RL_PG_INSERT_QUEUED_NAME "runlog_insert_queued_19d"
+#define RL_PG_INSERT_QUEUED_NAME "runlog_insert_queued_20a"
 
 /* Claims rows. Parameters: state, now, until, limit, and the bytes of outputs after which
  * a claim takes no more rows. */

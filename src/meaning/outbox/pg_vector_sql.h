@@ -4,15 +4,18 @@
 #ifndef RL_PG_VECTOR_SQL_H
 #define RL_PG_VECTOR_SQL_H
 
+#include "store/postgres/pg_schema_sql.h"
+
 /* The extension's schema, and whether the column exists; no row without the extension. */
 #define RL_PG_VECTOR_FIND                                                              \
     "SELECT pg_catalog.quote_ident(space.nspname), " RL_PG_VECTOR_HAS_COLUMN "::text " \
     "FROM pg_catalog.pg_extension AS extension JOIN pg_catalog.pg_namespace AS space " \
     "ON space.oid = extension.extnamespace WHERE extension.extname = 'vector'"
-#define RL_PG_VECTOR_HAS_COLUMN                                                     \
-    "EXISTS (SELECT 1 FROM pg_catalog.pg_attribute AS a "                           \
-    "JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid "                          \
-    "WHERE c.relname = 'run_embeddings' AND pg_catalog.pg_table_is_visible(c.oid) " \
+#define RL_PG_VECTOR_HAS_COLUMN                            \
+    "EXISTS (SELECT 1 FROM pg_catalog.pg_attribute AS a "  \
+    "JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid " \
+    "WHERE c.relname = 'run_embeddings' AND "              \
+    "c.relnamespace = " RL_PG_SCHEMA                       \
     "AND a.attname = 'embedding' AND NOT a.attisdropped)"
 
 /* For the transaction of the migrations: makes the extension's schema visible, and lets
@@ -25,7 +28,7 @@
 #define RL_PG_VECTOR_HAS_MIGRATIONS                     \
     "SELECT 1 FROM pg_catalog.pg_class "                \
     "WHERE relname = 'runlog_pgvector_migrations' AND " \
-    "pg_catalog.pg_table_is_visible(oid)"
+    "relnamespace = " RL_PG_SCHEMA
 #define RL_PG_VECTOR_MAKE_MIGRATIONS                                           \
     "CREATE TABLE IF NOT EXISTS runlog_pgvector_migrations ("                  \
     "number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, " \

@@ -1,7 +1,10 @@
 /* Unary calls of gRPC. See grpc.h. */
 #include "meaning/services/grpc.h"
 
+#include "net/printable.h"
+
 #include <stdio.h>
+#include <string.h>
 
 #define FRAME ((size_t)5) /* a flag (0: not compressed), four bytes of length */
 
@@ -53,8 +56,10 @@ static rl_status fail_with_status(const rl_grpc *grpc, const rl_http_answer *ans
     const int code = answer->grpc_status;
     const bool retryable = code == GRPC_DEADLINE_EXCEEDED ||
                            code == GRPC_RESOURCE_EXHAUSTED || code == GRPC_UNAVAILABLE;
-    const char *said = answer->grpc_message;
-    char what[400];
+    char said[sizeof answer->grpc_message], what[400];
+
+    memcpy(said, answer->grpc_message, sizeof said);
+    rl_hide_all(said, grpc->secrets);
 
     if (code == GRPC_UNAUTHENTICATED) {
         snprintf(what, sizeof what, "%s was refused (gRPC status %d)%s",

@@ -21,10 +21,11 @@
 /* A service of a server. */
 typedef struct rl_grpc {
     rl_http *http;
-    const char *url;           /* "http://host:port/package.Service" */
-    const char *authorization; /* the header "authorization: ...", or NULL */
-    const char *name;          /* of the server, in errors */
-    const char *token_setting; /* named in errors for a refused token */
+    const char *url;            /* "http://host:port/package.Service" */
+    const char *authorization;  /* the header "authorization: ...", or NULL */
+    const char *const *secrets; /* that no error may show; ends with NULL */
+    const char *name;           /* of the server, in errors */
+    const char *token_setting;  /* named in errors for a refused token */
 } rl_grpc;
 
 /* Empties a request and reserves room for the frame; append the message after it. */

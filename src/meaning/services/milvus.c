@@ -34,6 +34,23 @@ static char *make_authorization(const char *token)
     return header;
 }
 
+/* What no error may show: the token, which may be "user:password", and what is sent. */
+static void list_secrets(rl_milvus *milvus)
+{
+    const char *colon = milvus->token != NULL ? strchr(milvus->token, ':') : NULL;
+    size_t count = 0;
+
+    if (milvus->authorization != NULL) {
+        milvus->secrets[count++] = milvus->authorization + sizeof AUTHORIZATION - 1;
+    }
+    if (milvus->token != NULL) {
+        milvus->secrets[count++] = milvus->token;
+    }
+    if (colon != NULL) {
+        milvus->secrets[count++] = colon + 1;
+    }
+}
+
 static char *make_service_url(const char *url)
 {
     const size_t size = strlen(url) + sizeof SERVICE;
@@ -60,6 +77,7 @@ static rl_status fill(rl_milvus *milvus, const rl_milvus_options *options,
     if (token != NULL) {
         milvus->token = rl_strdup(token);
         milvus->authorization = make_authorization(token);
+        list_secrets(milvus);
     }
     if (milvus->collection == NULL || milvus->url == NULL ||
         (token != NULL && (milvus->token == NULL || milvus->authorization == NULL))) {
@@ -90,6 +108,7 @@ rl_status rl_milvus_new(const rl_milvus_options *options, rl_milvus **milvus, rl
     made->grpc = (rl_grpc){.http = made->http,
                            .url = made->url,
                            .authorization = made->authorization,
+                           .secrets = made->secrets,
                            .name = "Milvus",
                            .token_setting = "MILVUS_TOKEN"};
 out:

@@ -115,7 +115,7 @@ static rl_status check_status(rl_milvus_operation *op, const char *method, bool 
     code = status.code != 0 ? status.code : status.legacy;
     rl_printable(reason, sizeof reason, (const char *)status.reason.data,
                  status.reason.len);
-    rl_hide(reason, milvus->token);
+    rl_hide_all(reason, milvus->grpc.secrets);
     if (status.code == CODE_NOT_AUTHENTICATED) {
         return rl_milvus_fail(op, "%s was refused (code %d)", milvus->grpc.token_setting,
                               (int)code);

@@ -14,8 +14,10 @@
 
 typedef struct rl_milvus {
     char *collection, *url, *token, *authorization; /* owned; the last two may be NULL */
-    rl_http *http;                                  /* owned */
-    rl_grpc grpc;                                   /* borrows the texts */
+    const char
+        *secrets[4]; /* of these: the token, its password, its base64; NULL-ended */
+    rl_http *http;   /* owned */
+    rl_grpc grpc;    /* borrows the texts */
     bool strong;
     bool is_ready; /* the collection existed, fitted and was loaded when last checked */
     uint32_t dim;  /* of the collection */

@@ -91,6 +91,52 @@ static rl_status check_options(const rl_openai_options *options, rl_err *err)
     return status;
 }
 
+/* Whether an '@' stands behind the host: then a password was not percent-encoded, and a
+ * part of it is taken for the port or the path. */
+static bool is_sign_misplaced(const char *base)
+{
+    const char *scheme = strstr(base, "://");
+    const char *host = scheme != NULL ? scheme + 3 : base;
+    const char *end = host + strcspn(host, "/?#");
+    const char *colon = memchr(host, ':', (size_t)(end - host));
+    const char *first = strchr(host, '@');
+
+    return first != NULL &&
+           (first < end ? strchr(first + 1, '@') != NULL : colon != NULL);
+}
+
+/* Adds the password of the base URL, as it stands there and decoded, to the secrets. */
+static bool add_url_secrets(rl_openai *openai, const char *base, size_t at)
+{
+    const char *scheme = strstr(base, "://");
+    const char *user = scheme != NULL ? scheme + 3 : base;
+    const size_t len = strcspn(user, "@/?#");
+    const char *colon = user[len] == '@' ? memchr(user, ':', len) : NULL;
+    const size_t size = colon != NULL ? (size_t)(user + len - colon - 1) : 0;
+    char *given, *plain;
+    size_t to = 0;
+
+    if (colon == NULL) {
+        return true;
+    }
+    openai->secrets[at] = given = rl_malloc(size + 1);
+    openai->secrets[at + 1] = plain = given != NULL ? rl_malloc(size + 1) : NULL;
+    if (plain == NULL) {
+        return false;
+    }
+    memcpy(given, colon + 1, size);
+    given[size] = '\0';
+    for (size_t i = 0; i < size; i++) {
+        unsigned high = given[i] == '%' ? rl_hex_digit(given[i + 1]) : 16;
+        unsigned low = high < 16 ? rl_hex_digit(given[i + 2]) : 16;
+
+        plain[to++] = low < 16 ? (char)(high << 4 | low) : given[i];
+        i += low < 16 ? 2 : 0;
+    }
+    plain[to] = '\0';
+    return true;
+}
+
 /* {base_url}/embeddings, followed by the query of the base URL. */
 static rl_status make_url(rl_openai *openai, const char *base, rl_err *err)
 {
@@ -101,16 +147,18 @@ static rl_status make_url(rl_openai *openai, const char *base, rl_err *err)
     size_t len = path_end;
     rl_buf url;
 
-    if (!has_control(base)) {
+    if (!has_control(base) && !is_sign_misplaced(base)) {
         status = rl_origin(NAME, base, openai->origin, err);
     }
     if (status == RL_NOMEM) {
         return status;
     }
     if (status != RL_OK) {
-        return rl_err_set(err, RL_CONFIG,
-                          "OPENAI_BASE_URL can't be used: it must be a URL of http or "
-                          "https, like https://api.openai.com/v1");
+        return rl_err_set(
+            err, RL_CONFIG,
+            "OPENAI_BASE_URL can't be used: it must be a URL of http or "
+            "https, like https://api.openai.com/v1, and what is special in a "
+            "user or password percent-encoded (/ is %%2F, @ is %%40)");
     }
     while (len > 0 && base[len - 1] == '/') {
         len--;
@@ -172,14 +220,14 @@ static rl_status make_headers(rl_openai *openai, const rl_openai_options *option
                               rl_err *err)
 {
     const char *const *given = options->headers;
-    size_t count = 0;
+    size_t count = 0, at;
     bool made = true;
 
     while (given != NULL && given[count] != NULL) {
         count++;
     }
     openai->headers = rl_calloc(count + 3, sizeof *openai->headers);
-    openai->secrets = rl_calloc(count + 2, sizeof *openai->secrets);
+    openai->secrets = rl_calloc(count + 4, sizeof *openai->secrets);
     if (openai->headers == NULL || openai->secrets == NULL) {
         return rl_err_nomem(err);
     }
@@ -199,6 +247,10 @@ static rl_status make_headers(rl_openai *openai, const rl_openai_options *option
 
         made = add_header(openai, given[i], "", value + strspn(value, " \t"));
     }
+    for (at = 0; openai->secrets[at] != NULL; at++) {
+    }
+    made = made && add_url_secrets(
+                       openai, options->base_url != NULL ? options->base_url : "", at);
     return made ? RL_OK : rl_err_nomem(err);
 }
 

@@ -54,7 +54,7 @@ rl_status rl_services_take(rl_services *services, uint64_t end, rl_service_set *
 
     pthread_mutex_lock(&services->lock);
     while ((*set = find_free(services)) == NULL && rc == 0) {
-        rc = pthread_cond_timedwait(&services->freed, &services->lock, &until);
+        rc = rl_cond_timedwait(&services->freed, &services->lock, &until);
     }
     if (*set != NULL) {
         (*set)->used = true;

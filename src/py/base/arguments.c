@@ -2,6 +2,7 @@
 #include "py/base/arguments.h"
 
 #include "py/base/errors.h"
+#include "py/base/raised.h"
 #include "py/base/times.h"
 
 int rl_read_text(rl_state *state, const char *field, PyObject *value, const char **out)
@@ -38,8 +39,7 @@ int rl_read_int(rl_state *state, const char *field, const char *wanted, PyObject
     }
     if (number == NULL || overflow != 0 || *out < low || *out > high) {
         Py_XDECREF(number);
-        PyErr_Clear();
-        return rl_errors_invalid(state, field, wanted, value);
+        return rl_raised_is_own() ? rl_errors_invalid(state, field, wanted, value) : -1;
     }
     Py_DECREF(number);
     return 0;

@@ -1,6 +1,8 @@
 /* The exceptions. See errors.h. */
 #include "py/base/errors.h"
 
+#include "py/base/raised.h"
+
 #define SHOWN 40 /* characters of a wrong value that a message shows */
 
 static int add_exception(PyObject *module, PyObject **slot, const char *name,
@@ -118,8 +120,7 @@ static PyObject *describe(PyObject *got)
         return text;
     }
     Py_XDECREF(shown);
-    PyErr_Clear();
-    return PyUnicode_FromString(Py_TYPE(got)->tp_name);
+    return rl_raised_is_own() ? PyUnicode_FromString(Py_TYPE(got)->tp_name) : NULL;
 }
 
 int rl_errors_invalid(rl_state *state, const char *field, const char *problem,
@@ -141,12 +142,4 @@ const char *rl_type_name(PyObject *value)
     const char *name = strrchr(Py_TYPE(value)->tp_name, '.');
 
     return name != NULL ? name + 1 : Py_TYPE(value)->tp_name;
-}
-
-void rl_errors_swallow(void)
-{
-    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-        PyErr_SetInterrupt();
-    }
-    PyErr_Clear();
 }

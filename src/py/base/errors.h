@@ -1,5 +1,4 @@
-/* The exceptions: their classes, raising them from the core's errors, and swallowing
- * them. */
+/* The exceptions: their classes, and raising them from the core's errors. */
 #ifndef RL_PY_ERRORS_H
 #define RL_PY_ERRORS_H
 
@@ -19,9 +18,5 @@ int rl_errors_invalid(rl_state *state, const char *field, const char *problem,
 
 /* The name of the value's type, without its module. Borrowed from the type. */
 const char *rl_type_name(PyObject *value);
-
-/* Swallows the exception that is set. A KeyboardInterrupt is scheduled anew, to be raised
- * once the program's own code runs again. */
-void rl_errors_swallow(void);
 
 #endif

@@ -2,6 +2,8 @@
 #include "py/base/option_values.h"
 
 #include "core/alloc.h"
+#include "py/base/errors.h"
+#include "py/base/raised.h"
 
 #define TIMEOUT_MIN 0.05 /* seconds */
 #define TIMEOUT_MAX 3600.0
@@ -10,6 +12,40 @@ int rl_option_refuse(rl_state *state, const rl_option *option, const char *probl
 {
     PyErr_Format(state->config_error, "%s (%s) %s", option->keyword, option->variable,
                  problem);
+    return -1;
+}
+
+/* What a message says of a wrong value: a number as it is. Anything else may be a secret
+ * that was given to the wrong option, so its type is told, and the length of a text. */
+static PyObject *describe(PyObject *value)
+{
+    PyObject *text = NULL;
+
+    if (PyLong_CheckExact(value) || PyFloat_CheckExact(value)) {
+        text = PyObject_Repr(value);
+        if (text == NULL) { /* a number of too many digits */
+            PyErr_Clear();
+        }
+    } else if (PyUnicode_Check(value)) {
+        text =
+            PyUnicode_FromFormat("a str of %zd characters", PyUnicode_GET_LENGTH(value));
+        if (text == NULL) {
+            return NULL;
+        }
+    }
+    return text != NULL ? text : PyUnicode_FromString(rl_type_name(value));
+}
+
+int rl_option_refuse_value(rl_state *state, const rl_option *option, const char *expected,
+                           PyObject *value)
+{
+    PyObject *described = describe(value);
+
+    if (described != NULL) {
+        PyErr_Format(state->config_error, "%s (%s) must be %s, not %U", option->keyword,
+                     option->variable, expected, described);
+        Py_DECREF(described);
+    }
     return -1;
 }
 
@@ -44,8 +80,8 @@ int rl_option_collect(PyObject *kwargs, const rl_option *options, size_t count,
                       PyObject **values)
 {
     PyObject *os = PyImport_ImportModule("os");
-    PyObject *environ = os != NULL ? PyObject_GetAttrString(os, "environ") : NULL;
-    int rc = environ != NULL ? 0 : -1;
+    PyObject *environment = os != NULL ? PyObject_GetAttrString(os, "environ") : NULL;
+    int rc = environment != NULL ? 0 : -1;
 
     for (size_t i = 0; i < count && rc == 0; i++) {
         PyObject *given =
@@ -54,15 +90,16 @@ int rl_option_collect(PyObject *kwargs, const rl_option *options, size_t count,
         if (given != NULL && given != Py_None) {
             values[i] = Py_NewRef(given);
         } else {
-            values[i] = PyObject_CallMethod(environ, "get", "s", options[i].variable);
+            values[i] = PyObject_CallMethod(environment, "get", "s", options[i].variable);
             rc = values[i] != NULL ? 0 : -1;
             if (values[i] == Py_None ||
-                (values[i] != NULL && PyUnicode_GET_LENGTH(values[i]) == 0)) {
+                (values[i] != NULL && PyUnicode_Check(values[i]) &&
+                 PyUnicode_GET_LENGTH(values[i]) == 0)) {
                 Py_CLEAR(values[i]);
             }
         }
     }
-    Py_XDECREF(environ);
+    Py_XDECREF(environment);
     Py_XDECREF(os);
     return rc;
 }
@@ -89,7 +126,8 @@ int rl_option_copy(rl_state *state, const rl_option *option, PyObject *value, ch
     return 0;
 }
 
-/* A whole number, given as one or as text; -1 when it is neither. */
+/* A whole number, given as one or as text; -1 when it is neither, or with an exception of
+ * the program's set. */
 static long long read_whole(PyObject *value)
 {
     PyObject *number = NULL;
@@ -102,20 +140,22 @@ static long long read_whole(PyObject *value)
     }
     whole = number != NULL ? PyLong_AsLongLong(number) : -1;
     Py_XDECREF(number);
-    PyErr_Clear();
-    return whole;
+    return rl_raised_is_own() ? whole : -1;
 }
 
 int rl_option_number(rl_state *state, const rl_option *option, PyObject *value,
                      const char *unit, long long low, long long high, long long *out)
 {
     long long number = value != NULL ? read_whole(value) : *out;
+    char expected[120];
 
-    if (number < low || number > high) {
-        PyErr_Format(state->config_error,
-                     "%s (%s) must be a number of %s from %lld to %lld, not %R",
-                     option->keyword, option->variable, unit, low, high, value);
+    if (PyErr_Occurred()) {
         return -1;
+    }
+    if (number < low || number > high) {
+        PyOS_snprintf(expected, sizeof expected, "a number of %s from %lld to %lld", unit,
+                      low, high);
+        return rl_option_refuse_value(state, option, expected, value);
     }
     *out = number;
     return 0;
@@ -134,13 +174,12 @@ int rl_option_seconds(rl_state *state, const rl_option *option, PyObject *value,
         }
         seconds = number != NULL ? PyFloat_AS_DOUBLE(number) : -1.0;
         Py_XDECREF(number);
-        PyErr_Clear();
+        if (!rl_raised_is_own()) {
+            return -1;
+        }
     }
     if (!(seconds >= TIMEOUT_MIN && seconds <= TIMEOUT_MAX)) { /* also false for NaN */
-        PyErr_Format(state->config_error,
-                     "%s (%s) must be seconds, from 0.05 to 3600, not %R",
-                     option->keyword, option->variable, value);
-        return -1;
+        return rl_option_refuse_value(state, option, "seconds, from 0.05 to 3600", value);
     }
     *ns = (uint64_t)(seconds * 1e9);
     return 0;

@@ -17,6 +17,11 @@ typedef struct rl_option {
  * the value, which may be a secret. */
 int rl_option_refuse(rl_state *state, const rl_option *option, const char *problem);
 
+/* Raises "<option> (<VARIABLE>) must be <expected>, not ...", with the value if it is a
+ * number, else with its type; always returns -1. */
+int rl_option_refuse_value(rl_state *state, const rl_option *option, const char *expected,
+                           PyObject *value);
+
 /* Raises TypeError for a keyword argument (of a dict or NULL) that is in neither
  * table. */
 int rl_option_check_keywords(PyObject *kwargs, const rl_option *options, size_t count,

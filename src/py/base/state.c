@@ -5,10 +5,10 @@
 /* The objects that the state owns, but for arrays of names. */
 #define OBJECTS(X) \
     X(runlog_error) X(validation_error) X(config_error) X(closed_error) X(store_error) \
-    X(service_error) X(recorder_type) X(prepared_type) X(page_type) X(kinds) X(mapping) \
-    X(loads) X(datetime) X(utc) X(handler.type) X(handler.parent_command) \
+    X(service_error) X(recorder_type) X(prepared_type) X(page_type) X(mapping) X(loads) \
+    X(datetime) X(utc) X(handler.type) X(handler.parent_command) \
     X(handler.graph_interrupt) X(handler.bubble_up) X(handler.command) X(handler.uuid) \
-    X(handler.cancelled) X(handler.default_recorder) X(handler.log)
+    X(handler.cancelled) X(handler.default_recorder) X(handler.log) X(handler.state_when_left)
 /* clang-format on */
 
 rl_run *rl_state_take_run(rl_state *state)
@@ -42,7 +42,7 @@ static int state_traverse(PyObject *module, visitproc visit, void *arg)
 #define VISIT(object) Py_VISIT(state->object);
     OBJECTS(VISIT)
 #undef VISIT
-    return 0; /* the names are str, which lead nowhere */
+    return 0; /* the names are str, and the types are held weakly: they lead nowhere */
 }
 
 static int state_clear(PyObject *module)
@@ -58,6 +58,7 @@ static int state_clear(PyObject *module)
     for (size_t i = 0; i < RL_NAME_COUNT; i++) {
         Py_CLEAR(state->handler.names[i]);
     }
+    rl_type_cache_clear(&state->kinds);
     rl_run_free(state->spare);
     state->spare = NULL;
     rl_redact_free(&state->redact);

@@ -10,6 +10,7 @@
 
 #include "core/redact.h"
 #include "core/run.h"
+#include "py/base/type_cache.h"
 
 /* clang-format off */
 /* Names by which events are read: keyword arguments, metadata keys and attributes. */
@@ -19,7 +20,14 @@
     X(ls_model_name) X(invocation_params) X(model) X(model_name) X(message) \
     X(usage_metadata) X(response_metadata) X(input_tokens) X(output_tokens) \
     X(total_tokens) X(prompt_tokens) X(completion_tokens) X(token_usage) X(llm_output) \
-    X(generations) X(resume) X(interrupts) X(id) X(value) X(response_schema)
+    X(generations) X(resume) X(interrupts) X(id) X(value) X(response_schema) \
+    X(ls_provider) X(tools) X(response_format) X(function) X(inputs) X(tool_call_id) \
+    X(query) X(messages) X(prompts) X(output) X(args) X(provider) \
+    X(params) X(text) X(generation_info) X(finish_reason) X(stop_reason) \
+    X(input_token_details) X(output_token_details) X(input_details) X(output_details) \
+    X(input) X(total) X(total_cost) X(cached) X(chunk) X(tool_call_chunks) \
+    X(tokens) X(token) X(status) X(incomplete_details) X(reason) X(options) \
+    X(ls_structured_output_format) X(schema) X(output_config)
 /* clang-format on */
 
 #define RL_NAME_OF(name) RL_NAME_##name,
@@ -38,20 +46,27 @@ typedef struct rl_handler_state {
     PyObject *cancelled;            /* a tuple of exceptions */
     PyObject *default_recorder;     /* () -> Recorder */
     PyObject *log;                  /* (message: str) -> None */
+    PyObject *state_when_left;      /* see _leaving.py */
     PyObject *names[RL_NAME_COUNT]; /* interned */
     PyTypeObject *uuid;             /* uuid.UUID */
     Py_ssize_t uuid_int;            /* where an instance has its int, or 0 */
     int failing; /* the last graph found no recorder, and that was logged */
 } rl_handler_state;
 
-#define RL_WING_OPTIONS 16 /* at most */
+/* The wings that add to a Recorder. */
+typedef enum rl_wing_id {
+    RL_WING_MEANING,
+    RL_WING_WORDS,
+    RL_WINGS
+} rl_wing_id;
+#define RL_WING_OPTIONS 16 /* of all of them, at most */
 
 struct rl_state;
 struct rl_option;
 struct rl_companion;
 
-/* The hooks by which the wing of embeddings and search adds to a Recorder: the recorder's
- * own files know no more of it. Each function returns 0, or -1 with an error set. */
+/* The hooks by which a wing (embeddings; words) adds to a Recorder: the recorder's own
+ * files know no more of it. Each function returns 0, or -1 with an error set. */
 typedef struct rl_wing {
     const struct rl_option *options;
     size_t count;
@@ -63,19 +78,22 @@ typedef struct rl_wing {
     int (*add_stats)(struct rl_companion *companion, PyObject *stats);
 } rl_wing;
 
+#define RL_PLAIN_KEYS 1024
+
 typedef struct rl_state {
     PyObject *runlog_error, *validation_error, *config_error, *closed_error, *store_error,
         *service_error;
     PyTypeObject *recorder_type, *prepared_type, *page_type;
     rl_handler_state handler;
-    PyObject *kinds;   /* dict: type -> (kind, field names or None), for the encoder */
-    PyObject *mapping; /* collections.abc.Mapping */
-    PyObject *loads;   /* json.loads, fetched at the first read */
+    rl_type_cache kinds;                /* of the types that the encoder has met */
+    PyObject *mapping;                  /* collections.abc.Mapping */
+    PyObject *loads;                    /* json.loads, fetched at the first read */
     PyObject *datetime, *utc;           /* of datetime, fetched at the first time stamp */
     PyObject *column_names[RL_COLUMNS]; /* interned */
     rl_run *spare;                      /* a run to be used again, or NULL */
-    rl_redact redact;                   /* the default keys, for encode_json */
-    const rl_wing *wing;                /* or NULL */
+    rl_redact redact;                   /* the default rules, for encode_json */
+    uint64_t plain_keys[RL_PLAIN_KEYS]; /* keys that hide nothing: see encode.c */
+    const rl_wing *wings[RL_WINGS];
 } rl_state;
 
 /* The module's definition but for its functions and slots, which module.c adds. */

@@ -8,6 +8,7 @@
 
 #include "core/clock.h"
 #include "py/base/errors.h"
+#include "py/base/raised.h"
 
 #include <math.h>
 
@@ -15,19 +16,18 @@
 
 static int need_datetime(rl_state *state)
 {
-    PyObject *module, *timezone;
+    PyObject *module, *zone;
 
     if (state->utc != NULL) {
         return 0;
     }
     module = PyImport_ImportModule("datetime");
-    timezone = module != NULL ? PyObject_GetAttrString(module, "timezone") : NULL;
-    if (timezone != NULL) {
+    zone = module != NULL ? PyObject_GetAttrString(module, "timezone") : NULL;
+    if (zone != NULL) {
         Py_XSETREF(state->datetime, PyObject_GetAttrString(module, "datetime"));
-        state->utc =
-            state->datetime != NULL ? PyObject_GetAttrString(timezone, "utc") : NULL;
+        state->utc = state->datetime != NULL ? PyObject_GetAttrString(zone, "utc") : NULL;
     }
-    Py_XDECREF(timezone);
+    Py_XDECREF(zone);
     Py_XDECREF(module);
     return state->utc != NULL ? 0 : -1;
 }
@@ -107,12 +107,15 @@ static int from_number(PyObject *value, int64_t *stamp)
 int rl_time_from(rl_state *state, const char *field, PyObject *value, int64_t *stamp)
 {
     PyObject *parsed = NULL;
-    int rc = -1;
+    int rc = -1, is_datetime;
 
     if (need_datetime(state) < 0) {
         return -1;
     }
-    if (PyObject_IsInstance(value, state->datetime) == 1) {
+    is_datetime = PyObject_IsInstance(value, state->datetime);
+    if (is_datetime < 0) {
+        rc = -1;
+    } else if (is_datetime == 1) {
         rc = from_datetime(state, value, stamp);
     } else if (PyUnicode_Check(value)) {
         parsed = PyObject_CallMethod(state->datetime, "fromisoformat", "O", value);
@@ -121,11 +124,10 @@ int rl_time_from(rl_state *state, const char *field, PyObject *value, int64_t *s
     } else if ((PyLong_Check(value) || PyFloat_Check(value)) && !PyBool_Check(value)) {
         rc = from_number(value, stamp);
     }
-    if (rc < 0) {
-        PyErr_Clear();
+    if (rc < 0 && rl_raised_is_own()) {
         return rl_errors_invalid(state, field, WANTED, value);
     }
-    return 0;
+    return rc;
 }
 
 PyObject *rl_time_to(rl_state *state, int64_t stamp)

@@ -4,11 +4,13 @@
  *
  * Bases are found by name ("decimal.Decimal"), so that no module has to be imported that
  * the program itself does not use.
+ * Exceptions are absorbed, and the program's handed to `raised`.
  * Threads: with the GIL.
  */
 #ifndef RL_PY_CONVERT_H
 #define RL_PY_CONVERT_H
 
+#include "py/base/raised.h"
 #include "py/base/state.h"
 
 typedef enum rl_kind_of_value {
@@ -33,18 +35,20 @@ typedef enum rl_kind_of_value {
     RL_AS_VALUE,     /* .value, an Enum */
     RL_AS_ITEM,      /* .item(), a numpy scalar */
     RL_AS_ARRAY,     /* a numpy array */
+    RL_AS_SUMMARY,   /* a table, a tensor or an image: runlog/_describe.py */
     RL_AS_EXCEPTION, /* {"error", "message"} */
     RL_AS_NAME,      /* "<module.qualname>" of the thing itself: functions, classes */
     RL_AS_TYPE_NAME, /* the same of its type */
 } rl_kind_of_value;
 
-/* The kind of a type; *fields gets the names of its fields (a tuple, borrowed from the
- * state) for RL_AS_FIELDS. Never fails: a type that can't be classified is
- * RL_AS_TYPE_NAME. */
-rl_kind_of_value rl_convert_kind(rl_state *state, PyTypeObject *type, PyObject **fields);
+/* The kind of a type; *fields gets the names of its fields (a new reference to a tuple of
+ * str) for RL_AS_FIELDS, else NULL. Never fails: a type that can't be classified is
+ * RL_AS_TYPE_NAME. May run the code of metaclasses and descriptors. */
+rl_kind_of_value rl_convert_kind(rl_state *state, rl_raised *raised, PyTypeObject *type,
+                                 PyObject **fields);
 
 /* "<module.qualname>" of a thing, or of its type. New reference; NULL with an error
  * set. */
-PyObject *rl_convert_name(PyObject *value, rl_kind_of_value kind);
+PyObject *rl_convert_name(rl_raised *raised, PyObject *value, rl_kind_of_value kind);
 
 #endif

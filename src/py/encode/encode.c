@@ -2,41 +2,76 @@
 #include "py/encode/encode.h"
 
 #include "core/delta.h"
+#include "core/redact_text.h"
 #include "py/base/errors.h"
+#include "py/base/raised.h"
 #include "py/encode/encoder.h"
 #include "py/encode/fit.h"
 #include "py/encode/special_values.h"
 
 #define KEY_LEVELS 2 /* containers as keys within keys */
 #define REPLACED_MAX \
-    100               /* values that stand for one another: an Enum of an Enum of ... */
-#define LOG_CAPS 32   /* a node log longer than so many caps is cut as one payload */
-#define LOGS_CAPS 64  /* and a list of them is cut at so many */
-#define SHORT_TEXT 32 /* characters, as rl_copy_clean_inside takes */
+    100              /* values that stand for one another: an Enum of an Enum of ... */
+#define LOG_CAPS 32  /* a node log longer than so many caps is cut as one payload */
+#define LOGS_CAPS 64 /* and a list of them is cut at so many */
+#define NO_HASH UINT64_MAX /* of a key: not known */
+#define SHORT_TEXT 32      /* characters, as rl_copy_clean_inside takes */
 
-/* Writes a str of a few ASCII characters that need no escape, and `tail` after it. False,
- * with nothing written, for any other text, and near the cap. Most keys and many values
- * are such texts, so callers try this before rl_put_text. */
-static inline bool put_short_text(rl_encoder *self, PyObject *text, char tail)
+/* Where a str of a few ASCII characters is written, or NULL: another text, or near the
+ * cap. Most keys and many values are such texts, so callers try this first. */
+static inline char *place_of_short(const rl_encoder *self, PyObject *text)
 {
     rl_buf *buf = self->json.buf;
     size_t len = (size_t)((PyASCIIObject *)text)->length;
-    char *out;
 
     if (!PyUnicode_IS_COMPACT_ASCII(text) || len > SHORT_TEXT ||
         !rl_buf_reserve(buf, SHORT_TEXT + 8) ||
         buf->len + len + 3 + self->depth > self->json.limit) {
-        return false;
+        return NULL;
     }
-    out = buf->data + buf->len;
-    if (!rl_copy_clean_inside(out + 1, (const char *)PyUnicode_1BYTE_DATA(text), len)) {
-        return false;
-    }
+    return buf->data + buf->len;
+}
+
+/* Puts the quotes around such a text, and `tail` after it. */
+static inline void end_short(rl_encoder *self, PyObject *text, char *out, char tail)
+{
+    size_t len = (size_t)((PyASCIIObject *)text)->length;
+
     out[0] = '"';
     out[len + 1] = '"';
     out[len + 2] = tail;
-    buf->len += len + 3;
+    self->json.buf->len += len + 3;
+}
+
+/* Writes such a text as a key. False, with nothing written, for any other one. */
+static inline bool put_short_key(rl_encoder *self, PyObject *key)
+{
+    char *out = place_of_short(self, key);
+
+    if (out == NULL ||
+        !rl_copy_clean_inside(out + 1, (const char *)PyUnicode_1BYTE_DATA(key),
+                              (size_t)((PyASCIIObject *)key)->length)) {
+        return false;
+    }
+    end_short(self, key, out, ':');
     return true;
+}
+
+/* Writes a str. */
+static inline void put_str(rl_encoder *self, PyObject *text)
+{
+    char *out = place_of_short(self, text);
+    rl_seen seen = RL_SEEN_DIRTY;
+
+    if (out != NULL) { /* the object's header is before the characters */
+        seen = rl_copy_and_look(out + 1, (const char *)PyUnicode_1BYTE_DATA(text),
+                                (size_t)((PyASCIIObject *)text)->length);
+    }
+    if (seen == RL_SEEN_NOTHING || (seen == RL_SEEN_SUSPECT && !self->searches)) {
+        end_short(self, text, out, ',');
+    } else {
+        rl_put_text(self, text, false); /* which searches it for secrets */
+    }
 }
 
 /* Writes a value of one of JSON's own types, or opens it as a container; false for values
@@ -46,9 +81,7 @@ static inline bool put_plain(rl_encoder *self, PyObject *value)
     PyTypeObject *type = Py_TYPE(value);
 
     if (type == &PyUnicode_Type) {
-        if (!put_short_text(self, value, ',')) {
-            rl_put_text(self, value, false);
-        }
+        put_str(self, value);
     } else if (type == &PyLong_Type) {
         rl_put_int(self, value);
     } else if (type == &PyFloat_Type) {
@@ -130,23 +163,95 @@ static void put_other_key(rl_encoder *self, PyObject *key)
     rl_buf_free(&buf);
 }
 
-/* Writes a key; true when the value that belongs to it is not to be stored. */
-static inline bool put_key(rl_encoder *self, PyObject *key)
+/* Where a key that was judged is remembered, if it is no secret and its value is stored:
+ * by its hash, which a str has once it was in a dict. One key in two has the place of
+ * another one, in a table of so few, so the neighbour is its second place. */
+static inline uint64_t *place_of_key(const rl_encoder *self, uint64_t hash)
+{
+    return &self->plain_keys[hash % RL_PLAIN_KEYS];
+}
+
+static uint64_t *second_place_of_key(const rl_encoder *self, uint64_t hash)
+{
+    return &self->plain_keys[hash % RL_PLAIN_KEYS ^ 1];
+}
+
+static void remember_key(const rl_encoder *self, uint64_t hash)
+{
+    uint64_t *place = place_of_key(self, hash);
+
+    *second_place_of_key(self, hash) = *place;
+    *place = hash ^ self->salt;
+}
+
+/* Replaces a key, the end of the buffer from a place on, if it is a secret: by a mark of
+ * its own, so that two of them stay two. */
+static bool hide_key(rl_encoder *self, size_t at)
 {
     rl_buf *buf = self->json.buf;
-    size_t at = buf->len + 1;
+    uint64_t name[2];
+    bool hidden;
+
+    if (!self->searches || !rl_buf_reserve(buf, RL_WINDOW) ||
+        !rl_text_suspects(buf->data + at, buf->len - at)) {
+        return false;
+    }
+    rl_value_hash(buf->data + at, buf->len - at, name);
+    hidden = rl_redact_tail(self->options->redact, buf, at, true);
+    if (hidden) {
+        rl_buf_printf(buf, "-%06x\":", (unsigned)(name[0] & 0xFFFFFF));
+        if (!self->fitting) {
+            rl_json_done(&self->json);
+        }
+    }
+    return hidden;
+}
+
+/* Judges the key that was written at a place. */
+static rl_secrecy judge_key(rl_encoder *self, size_t at, uint64_t hash)
+{
+    const bool known = hash != NO_HASH && !self->fitting;
+    rl_buf *buf = self->json.buf;
+    rl_secrecy secrecy;
+
+    /* judged as it was written: past the cap nothing is stored anyway */
+    if (buf->len < at + 2 || self->json.over || buf->failed ||
+        (known && *second_place_of_key(self, hash) == (hash ^ self->salt))) {
+        return RL_SHOWN;
+    }
+    buf->len -= 2;
+    secrecy = rl_redact_name(self->options->redact, buf->data + at, buf->len - at);
+    if (!hide_key(self, at)) {
+        buf->len += 2;
+        if (secrecy == RL_SHOWN && known) {
+            remember_key(self, hash);
+        }
+    }
+    return secrecy;
+}
+
+/* Writes a key; returns what it says of the value that belongs to it. */
+static inline rl_secrecy put_key(rl_encoder *self, PyObject *key)
+{
+    rl_buf *buf = self->json.buf;
+    const size_t at = buf->len + 1;
+    uint64_t hash = NO_HASH;
 
     if (!PyUnicode_CheckExact(key)) {
         put_other_key(self, key);
-    } else if (!put_short_text(self, key, ':')) {
-        rl_put_text(self, key, true);
+    } else {
+        hash = (uint64_t)((PyASCIIObject *)key)->hash;
+        if (!put_short_key(self, key)) {
+            rl_put_text(self, key, true);
+        }
     }
-    /* compared as it was written: past the cap nothing is stored anyway */
-    return buf->len >= at + 2 && !self->json.over &&
-           rl_redact_match(self->options->redact, buf->data + at, buf->len - at - 2);
+    if (*place_of_key(self, hash) == (hash ^ self->salt) || !self->judges) {
+        return RL_SHOWN; /* most are known: the place is looked at first */
+    }
+    return judge_key(self, at, hash);
 }
 
-static bool put_any_key(rl_encoder *self, PyObject *key)
+static rl_secrecy put_any_key(rl_encoder *self, PyObject *key)
 {
     return put_key(self, key);
 }
@@ -157,7 +262,7 @@ static inline void put_member(rl_encoder *self, PyObject *key, PyObject *value)
 {
     Py_INCREF(
         value); /* converting the key may run Python code, which may drop the value */
-    if (put_key(self, key)) {
+    if (rl_is_hidden(put_key(self, key), value)) {
         rl_put_marker(self, RL_REDACTED);
     } else {
         put(self, value);
@@ -169,7 +274,7 @@ static inline void put_member(rl_encoder *self, PyObject *key, PyObject *value)
 static void put_pair(rl_encoder *self, PyObject *key, PyObject *value)
 {
     Py_INCREF(value);
-    if (put_any_key(self, key)) {
+    if (rl_is_hidden(put_any_key(self, key), value)) {
         rl_put_marker(self, RL_REDACTED);
     } else {
         put_any(self, value);
@@ -224,7 +329,7 @@ static void end_iterator(rl_encoder *self, rl_frame *top)
 
     if (PyErr_Occurred()) {
         owner = Py_NewRef(top->owner);
-        rl_errors_swallow();
+        rl_encoder_absorb(self);
     }
     rl_encoder_pop(self);
     if (owner != NULL) {
@@ -235,20 +340,34 @@ static void end_iterator(rl_encoder *self, rl_frame *top)
     }
 }
 
+/* Whether to ask the innermost container, an object of the user's, for no more. What has
+ * been written of it stays, with a mark. */
+static bool leaves_rest(rl_encoder *self)
+{
+    bool leaves = rl_encoder_is_broken_off(self);
+
+    if (leaves) {
+        rl_json_key(&self->json, "<cut>", 5);
+        rl_put_marker(self, "more members");
+        self->elided = true;
+    }
+    return leaves;
+}
+
 /* A mapping may make its values when it is asked for them: none is asked for that is not
  * written. */
 static void walk_keys(rl_encoder *self, rl_frame *top)
 {
     const unsigned depth = self->depth;
 
-    while (!rl_encoder_stopped(self)) {
+    while (!rl_encoder_stopped(self) && !leaves_rest(self)) {
         PyObject *key = PyIter_Next(top->items), *value = NULL;
 
         if (key == NULL) {
             end_iterator(self, top);
             return;
         }
-        if (put_any_key(self, key)) {
+        if (put_any_key(self, key) != RL_SHOWN) {
             rl_put_marker(self, RL_REDACTED);
         } else if (!rl_encoder_stopped(self)) {
             value = PyObject_GetItem(top->owner, key);
@@ -271,7 +390,7 @@ static void walk_items(rl_encoder *self, rl_frame *top)
 {
     const unsigned depth = self->depth;
 
-    while (!rl_encoder_stopped(self)) {
+    while (!rl_encoder_stopped(self) && !leaves_rest(self)) {
         PyObject *pair = PyIter_Next(top->items);
 
         if (pair == NULL) {
@@ -294,10 +413,11 @@ static void walk_iterator(rl_encoder *self, rl_frame *top)
     const unsigned depth = self->depth;
 
     while (!rl_encoder_stopped(self)) {
-        PyObject *item = PyIter_Next(top->items);
+        bool broken_off = rl_encoder_is_broken_off(self);
+        PyObject *item = broken_off ? NULL : PyIter_Next(top->items);
 
         if (item == NULL) {
-            if (PyErr_Occurred()) {
+            if (broken_off || PyErr_Occurred()) {
                 rl_put_failure(self, top->owner);
             }
             break;
@@ -411,7 +531,7 @@ static void walk_members(rl_encoder *self, PyObject *dict, size_t start, rl_buf 
 
         Py_INCREF(key);
         Py_INCREF(value);
-        if (put_any_key(self, key)) {
+        if (rl_is_hidden(put_any_key(self, key), value)) {
             member.value_at = buf->len - start;
             rl_put_marker(self, RL_REDACTED);
         } else {
@@ -472,7 +592,7 @@ static void encode_log(const rl_encode_options *options, PyObject *log, rl_buf *
         Py_INCREF(key);
         Py_INCREF(value);
         rl_encoder_begin(&self, options, log, options->cap, buf);
-        if (put_any_key(&self, key)) {
+        if (rl_is_hidden(put_any_key(&self, key), value)) {
             rl_put_marker(&self, RL_REDACTED);
         } else {
             encode_within(options, value, log, options->cap, buf, wide_numbers);
@@ -587,31 +707,37 @@ void rl_encode_plain(const rl_encode_options *options, PyObject *value, size_t r
     }
     text = PyUnicode_CheckExact(value) ? Py_NewRef(value) : PyObject_Str(value);
     if (text != NULL && rl_source_of(text, &source)) {
+        source.redact = options->redact;
         rl_source_plain(buf, &source, room);
     } else {
-        rl_errors_swallow();
+        rl_raised_absorb(options->raised);
         rl_buf_printf(buf, "<unserializable %.100s>", rl_type_name(value));
     }
     Py_XDECREF(text);
 }
 
-PyObject *rl_encode_name(PyObject *text)
+PyObject *rl_encode_short(PyObject *text, size_t room)
 {
-    PyObject *name = NULL;
+    PyObject *kept = NULL;
     rl_source source;
     rl_buf buf;
 
     if (text == NULL || !PyUnicode_Check(text) ||
-        PyUnicode_GET_LENGTH(text) <= (Py_ssize_t)RL_PLAIN_NAME / 4) {
+        PyUnicode_GET_LENGTH(text) <= (Py_ssize_t)(room / 4)) {
         return Py_XNewRef(text);
     }
     rl_buf_init(&buf, RL_BUF_MAX);
     if (rl_source_of(text, &source)) {
-        rl_source_plain(&buf, &source, RL_PLAIN_NAME);
-        name = buf.failed ? NULL
+        rl_source_plain(&buf, &source, room);
+        kept = buf.failed ? NULL
                           : PyUnicode_FromStringAndSize(buf.data, (Py_ssize_t)buf.len);
     }
     rl_buf_free(&buf);
     PyErr_Clear();
-    return name;
+    return kept;
+}
+
+PyObject *rl_encode_name(PyObject *text)
+{
+    return rl_encode_short(text, RL_PLAIN_NAME);
 }

@@ -37,9 +37,11 @@ bool rl_encode_members(const rl_encode_options *options, PyObject *value, rl_buf
 void rl_encode_logs(const rl_encode_options *options, PyObject *logs, rl_buf *buf,
                     bool *wide_numbers);
 
-/* The most bytes of a plain text. */
-#define RL_PLAIN_NAME ((size_t)4096)
+/* The most bytes of a plain text. Two names and an id fit into an entry of PostgreSQL's
+ * indexes, which takes 2,704 bytes. */
+#define RL_PLAIN_NAME ((size_t)1024)
 #define RL_PLAIN_ERROR ((size_t)65536)
+#define RL_PLAIN_TRACEBACK ((size_t)16384)
 
 /* Appends a value as plain text of at most `room` bytes (RL_CUT_MIN or more), with NUL
  * and lone surrogates replaced: a str as it is, an exception as str() gives it, any other
@@ -48,9 +50,12 @@ void rl_encode_logs(const rl_encode_options *options, PyObject *logs, rl_buf *bu
 void rl_encode_plain(const rl_encode_options *options, PyObject *value, size_t room,
                      rl_buf *buf);
 
-/* A str of at most RL_PLAIN_NAME bytes for a str: itself, or with its middle cut; other
- * values are returned as they are. New reference; NULL without an error when memory is
- * lacking. */
+/* A str of at most `room` bytes (RL_CUT_MIN or more) for a str: itself, or with its middle
+ * cut; other values are returned as they are. New reference; NULL without an error when
+ * memory is lacking. */
+PyObject *rl_encode_short(PyObject *text, size_t room);
+
+/* The same with RL_PLAIN_NAME bytes. */
 PyObject *rl_encode_name(PyObject *text);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "core/redact.h"
 #include "core/value.h"
+#include "py/base/raised.h"
 #include "py/base/state.h"
 #include "py/encode/text_cache.h"
 
@@ -12,6 +13,7 @@
 
 typedef struct rl_encode_options {
     rl_state *state;         /* borrowed */
+    rl_raised *raised;       /* borrowed: takes exceptions that belong to the program */
     const rl_redact *redact; /* borrowed: the keys whose values are not stored */
     size_t cap;              /* bytes after which the text is cut */
     rl_text_cache *cache;    /* borrowed, or NULL */

@@ -23,6 +23,10 @@ void rl_encoder_begin(rl_encoder *self, const rl_encode_options *options, PyObje
     self->key_level = 0;
     self->fitting = false;
     self->puts = NULL;
+    self->plain_keys = options->state->plain_keys;
+    self->salt = options->redact->salt;
+    self->judges = options->redact->rules != 0 || options->redact->hidden.count != 0;
+    self->searches = rl_redact_reads_texts(options->redact);
     self->elided = false;
     self->end = 0;
     self->copied = 0;
@@ -180,7 +184,7 @@ void rl_encoder_pop(rl_encoder *self)
 
 void rl_put_marker(rl_encoder *self, const char *text)
 {
-    const rl_source source = {text, strlen(text), RL_UTF8};
+    const rl_source source = {.data = text, .count = strlen(text), .units = RL_UTF8};
 
     rl_put_source(self, &source, false, NULL);
 }
@@ -189,7 +193,7 @@ void rl_put_failure(rl_encoder *self, PyObject *value)
 {
     char text[160];
 
-    rl_errors_swallow();
+    rl_encoder_absorb(self);
     PyOS_snprintf(text, sizeof text, "<unserializable %.100s>", rl_type_name(value));
     rl_put_marker(self, text);
 }
@@ -203,6 +207,7 @@ bool rl_source_of(PyObject *text, rl_source *source)
                                      [PyUnicode_4BYTE_KIND] = RL_UCS4};
     const PyCompactUnicodeObject *compact = (const PyCompactUnicodeObject *)text;
 
+    source->redact = NULL;
     if (PyUnicode_IS_COMPACT_ASCII(text)) {
         source->units = RL_UTF8;
         source->data = PyUnicode_1BYTE_DATA(text);
@@ -312,13 +317,17 @@ static bool is_in_mapping(const rl_encoder *self)
     return found;
 }
 
-/* Bytes of values that the payload may have with one more. What a mapping makes for the
- * asking takes new memory, so there is less of it. */
-static size_t most_values(const rl_encoder *self)
+/* Bytes of values that the payload may have with one more, of `len` bytes. What a mapping
+ * makes for the asking takes new memory, so there is as much of it as the payload may
+ * have of text, or one value. */
+static size_t most_values(const rl_encoder *self, size_t len)
 {
     const size_t one = self->options->max_value;
 
-    return one > RL_VALUES_MAX || is_in_mapping(self) ? one : RL_VALUES_MAX;
+    if (is_in_mapping(self)) {
+        return len > self->cap ? len : self->cap;
+    }
+    return one > RL_VALUES_MAX ? one : RL_VALUES_MAX;
 }
 
 /* Writes a large text as a value; false, with nothing written, if it is no large one, or
@@ -326,21 +335,19 @@ static size_t most_values(const rl_encoder *self)
 static bool put_value(rl_encoder *self, const rl_source *source, PyObject *owner)
 {
     const rl_encode_options *options = self->options;
-    const size_t most = most_values(self);
-    rl_value *value = options->cache != NULL && owner != NULL
-                          ? rl_text_cache_value(options->cache, owner)
-                          : NULL;
+    rl_text_cache *cache = owner != NULL ? rl_encoder_cache(self) : NULL;
+    rl_value *value = cache != NULL ? rl_text_cache_value(cache, owner) : NULL;
     bool known = value != NULL;
+    size_t len = known ? value->len : rl_source_least(source);
 
-    if (known) {
-        return *options->value_bytes + value->len <= most &&
-               add_value(self, rl_value_ref(value));
+    len = len < options->max_value ? len : options->max_value;
+    if (*options->value_bytes + len > most_values(self, len)) {
+        return false;
     }
-    if (*options->value_bytes + (rl_source_least(source) < options->max_value
-                                     ? rl_source_least(source)
-                                     : options->max_value) >
-            most ||
-        !write_value(self, source)) {
+    if (known) {
+        return add_value(self, rl_value_ref(value));
+    }
+    if (!write_value(self, source)) {
         return false;
     }
     value =
@@ -349,8 +356,8 @@ static bool put_value(rl_encoder *self, const rl_source *source, PyObject *owner
         self->json.buf->failed = true;
         return true;
     }
-    if (options->cache != NULL && owner != NULL) {
-        rl_text_cache_add_value(options->cache, owner, value);
+    if (cache != NULL) {
+        rl_text_cache_add_value(cache, owner, value);
     }
     return add_value(self, value);
 }
@@ -374,6 +381,7 @@ void rl_put_source(rl_encoder *self, const rl_source *source, bool key, PyObject
 static void put_uncached_text(rl_encoder *self, PyObject *text, bool key)
 {
     rl_json *json = &self->json;
+    const size_t at = json->buf->len;
     rl_source source;
 
     if (PyUnicode_IS_COMPACT_ASCII(text) && !self->fitting &&
@@ -381,7 +389,11 @@ static void put_uncached_text(rl_encoder *self, PyObject *text, bool key)
         (key ? rl_json_key_slow : rl_json_text_slow)(
             json, (const char *)PyUnicode_1BYTE_DATA(text),
             (size_t)PyUnicode_GET_LENGTH(text)); /* most texts: too short for a value */
+        if (!key && self->searches) {
+            rl_source_redact(json, at, self->options->redact);
+        }
     } else if (rl_source_of(text, &source)) {
+        source.redact = key ? NULL : self->options->redact; /* keys: see encode.c */
         rl_put_source(self, &source, key, PyUnicode_CheckExact(text) ? text : NULL);
     } else {
         rl_put_failure(self, text);
@@ -391,7 +403,7 @@ static void put_uncached_text(rl_encoder *self, PyObject *text, bool key)
 /* A long text that may be in the cache. One that could be cut is not taken from it. */
 static void put_long_text(rl_encoder *self, PyObject *text)
 {
-    rl_text_cache *cache = self->options->cache;
+    rl_text_cache *cache = rl_encoder_cache(self);
     const rl_cached_text *cached = rl_text_cache_find(cache, text);
     rl_buf *buf = self->json.buf;
     size_t at = buf->len;
@@ -421,9 +433,12 @@ void rl_put_text(rl_encoder *self, PyObject *text, bool key)
  * takes quadratic time, so a longer int is written in hexadecimal, as text. */
 static void put_big_int(rl_encoder *self, PyObject *value)
 {
-    PyObject *digits = PyLong_Type.tp_repr(value);
-    bool is_number = digits != NULL && PyUnicode_GET_LENGTH(digits) <= DIGITS_MAX + 1;
+    PyObject *digits;
+    bool is_number;
 
+    Py_INCREF(value); /* str() may raise: making an exception may collect garbage */
+    digits = PyLong_Type.tp_repr(value);
+    is_number = digits != NULL && PyUnicode_GET_LENGTH(digits) <= DIGITS_MAX + 1;
     if (!is_number) {
         PyErr_Clear();
         Py_XDECREF(digits);
@@ -438,6 +453,7 @@ static void put_big_int(rl_encoder *self, PyObject *value)
         rl_put_text(self, digits, false);
     }
     Py_XDECREF(digits);
+    Py_DECREF(value);
 }
 
 void rl_put_int(rl_encoder *self, PyObject *value)

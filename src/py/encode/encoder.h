@@ -2,7 +2,8 @@
  * written. encode.c, which walks the values, fit.c, which makes them fit, and
  * special_values.c, which converts those that JSON has no form for, build on it. Nobody
  * else includes it.
- * Threads: with the GIL. None of these functions runs Python code.
+ * Threads: with the GIL. None of these functions runs Python code, but for those that
+ * release a reference: rl_encoder_pop and rl_put_failure.
  */
 #ifndef RL_PY_ENCODER_H
 #define RL_PY_ENCODER_H
@@ -50,6 +51,10 @@ typedef struct rl_encoder {
     unsigned key_level;             /* encoders around this one, each for a key */
     bool fitting;                   /* the second attempt: see fit.h */
     const struct rl_fit_puts *puts; /* fitting: borrowed */
+    uint64_t *plain_keys;           /* borrowed: see encode.c */
+    uint64_t salt;                  /* of the rules */
+    bool judges;                    /* keys, by their names */
+    bool searches;                  /* texts, for secrets */
     bool elided;                    /* something was left out */
     size_t end;       /* fitting: where the value that is being written must end */
     size_t copied;    /* bytes of texts that were written again */
@@ -68,6 +73,17 @@ typedef struct rl_encoder {
 void rl_encoder_begin(rl_encoder *self, const rl_encode_options *options, PyObject *outer,
                       size_t cap, rl_buf *buf);
 void rl_encoder_end(rl_encoder *self);
+
+/* The cache, without what was redacted by other rules; NULL: none. */
+static inline rl_text_cache *rl_encoder_cache(const rl_encoder *self)
+{
+    rl_text_cache *cache = self->options->cache;
+
+    if (cache != NULL) {
+        rl_text_cache_use(cache, self->salt);
+    }
+    return cache;
+}
 
 /* Takes the values back that were added since the beginning. */
 void rl_encoder_drop_values(rl_encoder *self);
@@ -90,6 +106,16 @@ static inline bool rl_frame_is_object(rl_frame_kind kind)
 int rl_encoder_push(rl_encoder *self, rl_frame_kind kind, PyObject *owner,
                     PyObject *items, Py_ssize_t size);
 
+/* Whether a value is not stored under a key that says `secrecy` of it. NULL: a value that
+ * a mapping would have to make. */
+static inline bool rl_is_hidden(rl_secrecy secrecy, PyObject *value)
+{
+    return secrecy == RL_HIDE_ALL ||
+           (secrecy == RL_HIDE_TEXT &&
+            (value == NULL ||
+             !(value == Py_None || PyLong_Check(value) || PyFloat_Check(value))));
+}
+
 /* Closes the innermost container. */
 void rl_encoder_pop(rl_encoder *self);
 
@@ -107,8 +133,23 @@ void rl_put_marker(rl_encoder *self, const char *text);
 /* Where the characters of a str are; false (no memory) in builds before Python 3.12. */
 bool rl_source_of(PyObject *text, rl_source *source);
 
-/* Writes "<unserializable T>" for a value whose conversion has raised, and swallows the
- * exception. */
+/* Writes "<unserializable T>" for a value whose conversion has raised, and absorbs the
+ * exception, if there is one. */
 void rl_put_failure(rl_encoder *self, PyObject *value);
+
+/* Absorbs the exception that is set, if any. */
+static inline void rl_encoder_absorb(const rl_encoder *self)
+{
+    if (PyErr_Occurred()) {
+        rl_raised_absorb(self->options->raised);
+    }
+}
+
+/* Whether the program was interrupted while it converted a value of this payload. No more
+ * of the user's code is run then: what it would convert is written as a marker. */
+static inline bool rl_encoder_is_broken_off(const rl_encoder *self)
+{
+    return rl_raised_any(self->options->raised);
+}
 
 #endif

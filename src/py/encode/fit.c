@@ -1,7 +1,7 @@
 /* The second attempt. See fit.h. */
 #include "py/encode/fit.h"
 
-#include "py/base/errors.h"
+#include "py/base/raised.h"
 #include "py/encode/convert.h"
 
 #include <stdlib.h>
@@ -24,6 +24,7 @@ typedef struct child {
 
 /* The two ends of a container of many. */
 typedef struct ends {
+    const rl_encoder *encoder;
     rl_frame *frame;
     PyObject *back;   /* owned: an iterator from the end, or NULL */
     Py_ssize_t size;  /* negative: not known */
@@ -78,12 +79,12 @@ void rl_fit_reverse(rl_buf *buf, size_t from, const size_t *lens, size_t count,
     }
 }
 
-/* Whether a key that has to be cut is one of those whose values are not stored. */
-static bool long_key_matches(rl_encoder *self, PyObject *key)
+/* What a key that has to be cut says of its value. */
+static rl_secrecy judge_long_key(rl_encoder *self, PyObject *key)
 {
     rl_buf *buf = self->json.buf;
     size_t at = buf->len;
-    bool found = false;
+    rl_secrecy found = RL_SHOWN;
 
     if (PyUnicode_CheckExact(key) &&
         PyUnicode_GET_LENGTH(key) < (Py_ssize_t)REDACTED_KEY) {
@@ -95,21 +96,24 @@ static bool long_key_matches(rl_encoder *self, PyObject *key)
     return found;
 }
 
-/* Writes a key of at most half of the room to `end`, at least RL_CUT_MIN; true when its
- * value is not to be stored. */
-static bool fit_key(rl_encoder *self, PyObject *key, size_t end)
+/* Writes a key of at most half of the room to `end`, at least RL_CUT_MIN; returns what it
+ * says of its value. */
+static rl_secrecy fit_key(rl_encoder *self, PyObject *key, size_t end)
 {
     rl_json *json = &self->json;
     size_t room = room_to(self, end) / 2, at = json->buf->len;
     size_t most = room < RL_CUT_MIN + 2 ? RL_CUT_MIN + 2 : room;
-    bool redacted = PyUnicode_CheckExact(key) &&
-                    (size_t)PyUnicode_GET_LENGTH(key) + 3 > most &&
-                    long_key_matches(self, key);
+    rl_secrecy secrecy =
+        PyUnicode_CheckExact(key) && (size_t)PyUnicode_GET_LENGTH(key) + 3 > most
+            ? judge_long_key(self, key)
+            : RL_SHOWN;
+    rl_secrecy written;
 
     self->end = at + most;
     json->limit = self->end + json->depth;
     json->over = false;
-    return self->puts->key(self, key) || redacted;
+    written = self->puts->key(self, key);
+    return written > secrecy ? written : secrecy;
 }
 
 /* A value that a mapping has under a key. New reference; NULL with an error set. */
@@ -125,7 +129,7 @@ static void fit_child(rl_encoder *self, const rl_frame *frame, PyObject *key,
 {
     PyObject *fetched = NULL;
 
-    if (key != NULL && fit_key(self, key, end)) {
+    if (key != NULL && rl_is_hidden(fit_key(self, key, end), value)) {
         self->json.limit = SIZE_MAX; /* MEMBER_MIN has room for it */
         rl_put_marker(self, RL_REDACTED);
         return;
@@ -155,6 +159,18 @@ static void take_pair(PyObject *from, PyObject **key, PyObject **value)
     Py_XDECREF(pair);
 }
 
+/* Whether the container is an object of the user's, which is asked for no more once the
+ * program was interrupted. */
+static bool leaves_rest(ends *from)
+{
+    const rl_frame_kind kind = from->frame->kind;
+    bool leaves = (kind == FRAME_KEYS || kind == FRAME_ITEMS || kind == FRAME_ITERATOR) &&
+                  rl_encoder_is_broken_off(from->encoder);
+
+    from->more |= leaves;
+    return leaves;
+}
+
 /* Takes the next child from the front: 1, or 0 at the end. New references; *value stays
  * NULL for a mapping. */
 static int take_front(ends *from, PyObject **key, PyObject **value)
@@ -164,7 +180,7 @@ static int take_front(ends *from, PyObject **key, PyObject **value)
 
     *key = NULL;
     *value = NULL;
-    if (from->size >= 0 && from->taken >= from->size) {
+    if ((from->size >= 0 && from->taken >= from->size) || leaves_rest(from)) {
         return 0;
     }
     switch (frame->kind) {
@@ -215,7 +231,7 @@ static int take_back(ends *from, PyObject **key, PyObject **value)
 
     *key = NULL;
     *value = NULL;
-    if (from->taken >= from->size) {
+    if (from->taken >= from->size || leaves_rest(from)) {
         return 0;
     }
     if (from->by_place) {
@@ -246,7 +262,7 @@ static int take_back(ends *from, PyObject **key, PyObject **value)
 }
 
 /* How many items a container has; -1 if that is not known. */
-static Py_ssize_t size_of(const rl_frame *frame)
+static Py_ssize_t size_of(const rl_encoder *self, const rl_frame *frame)
 {
     Py_ssize_t size = -1;
 
@@ -266,14 +282,14 @@ static Py_ssize_t size_of(const rl_frame *frame)
         break;
     }
     if (size < 0) {
-        rl_errors_swallow();
+        rl_encoder_absorb(self);
     }
     return size;
 }
 
 /* An iterator from the end, for the kinds that have no places; NULL where there is
  * none. */
-static PyObject *reversed(const rl_frame *frame)
+static PyObject *reversed(const rl_encoder *self, const rl_frame *frame)
 {
     PyObject *items = NULL, *back = NULL;
 
@@ -289,14 +305,14 @@ static PyObject *reversed(const rl_frame *frame)
         Py_DECREF(items);
     }
     if (back == NULL) {
-        rl_errors_swallow();
+        rl_encoder_absorb(self);
     }
     return back;
 }
 
-static ends ends_of(rl_frame *frame)
+static ends ends_of(const rl_encoder *self, rl_frame *frame)
 {
-    ends from = {.frame = frame, .size = size_of(frame)};
+    ends from = {.encoder = self, .frame = frame, .size = size_of(self, frame)};
 
     from.by_place = frame->kind == FRAME_LIST || frame->kind == FRAME_TUPLE ||
                     frame->kind == FRAME_FIELDS;
@@ -316,8 +332,8 @@ static Py_ssize_t left_out(ends *from)
         return -1;
     }
     if (take_front(from, &key, &value) == 0) {
-        rl_errors_swallow();
-        return 0;
+        rl_encoder_absorb(from->encoder);
+        return from->more ? -1 : 0;
     }
     Py_XDECREF(key);
     Py_XDECREF(value);
@@ -368,7 +384,7 @@ static void fit_front(rl_encoder *self, ends *from, size_t half, size_t end, siz
         Py_XDECREF(value);
     }
     if (PyErr_Occurred()) { /* the iterator has raised */
-        rl_errors_swallow();
+        rl_encoder_absorb(self);
         from->more = true;
     }
 }
@@ -400,7 +416,7 @@ static void fit_back(rl_encoder *self, ends *from, size_t end, size_t share)
         Py_XDECREF(key);
         Py_XDECREF(value);
     }
-    rl_errors_swallow(); /* of an iterator: the container was changed meanwhile */
+    rl_encoder_absorb(self); /* of an iterator: the container was changed meanwhile */
     out = left_out(from);
     self->elided |= out != 0;
     if (out != 0 && !buf->failed) {
@@ -421,12 +437,12 @@ static void fit_back(rl_encoder *self, ends *from, size_t end, size_t share)
 /* A container of many children, or of one whose size is not known. */
 static void fit_many(rl_encoder *self, rl_frame *frame, size_t end)
 {
-    ends from = ends_of(frame);
+    ends from = ends_of(self, frame);
     size_t share = room_to(self, end) / LARGEST_SHARE, len = self->json.buf->len;
 
     end -= RL_FIT_MARK;
     if (from.size >= 0 && !from.by_place) {
-        from.back = reversed(frame);
+        from.back = reversed(self, frame);
     }
     fit_front(self, &from,
               from.by_place || from.back != NULL ? len + room_to(self, end) / 2 : end,
@@ -458,7 +474,8 @@ static void measure(rl_encoder *self, child *one, size_t share)
         kind = RL_AS_TUPLE;
     } else if (one->value != Py_None && type != &PyLong_Type && type != &PyFloat_Type &&
                type != &PyBool_Type) {
-        kind = rl_convert_kind(self->options->state, type, &fields);
+        kind =
+            rl_convert_kind(self->options->state, self->options->raised, type, &fields);
     }
     one->rank = 1;
     switch (kind) {
@@ -496,6 +513,7 @@ static void measure(rl_encoder *self, child *one, size_t share)
         one->rank = 0;
         break;
     }
+    Py_XDECREF(fields);
 }
 
 static int compare(const void *left, const void *right)
@@ -531,7 +549,7 @@ static size_t take_children(rl_encoder *self, ends *from, size_t share)
         }
         count++;
     }
-    rl_errors_swallow();
+    rl_encoder_absorb(self);
     if (count > 1) {
         qsort(self->children.data + at, count, sizeof one, compare);
     }
@@ -570,7 +588,7 @@ static void put_into_order(rl_encoder *self, const child *children, size_t count
 /* A container of few children, all of which fit somehow. */
 static void fit_few(rl_encoder *self, rl_frame *frame, size_t end)
 {
-    ends from = ends_of(frame);
+    ends from = ends_of(self, frame);
     rl_buf *buf = self->json.buf;
     size_t children_at = self->children.len, start = buf->len;
     size_t count = take_children(
@@ -599,7 +617,7 @@ static void fit_few(rl_encoder *self, rl_frame *frame, size_t end)
 /* A mapping of few members, which are fetched one at a time. */
 static void fit_few_lazily(rl_encoder *self, rl_frame *frame, size_t end)
 {
-    ends from = ends_of(frame);
+    ends from = ends_of(self, frame);
     PyObject *key, *value;
 
     while (!self->json.buf->failed && take_front(&from, &key, &value)) {
@@ -610,14 +628,18 @@ static void fit_few_lazily(rl_encoder *self, rl_frame *frame, size_t end)
         Py_XDECREF(key);
         Py_XDECREF(value);
     }
-    rl_errors_swallow();
+    rl_encoder_absorb(self);
+    if (from.more) { /* there is room for what was not taken */
+        self->elided = true;
+        rl_fit_mark(&self->json, rl_frame_is_object(frame->kind), from.size - from.taken);
+    }
 }
 
 /* What the innermost container has, in room up to `end`; closes it. */
 static void fit_container(rl_encoder *self, size_t end)
 {
     rl_frame *frame = &self->frames[self->depth - 1];
-    Py_ssize_t size = size_of(frame);
+    Py_ssize_t size = size_of(self, frame);
     size_t least = rl_frame_is_object(frame->kind) ? MEMBER_MIN : VALUE_MIN;
 
     end--; /* the bracket takes the place of the last comma, and has one itself */

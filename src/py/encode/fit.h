@@ -18,8 +18,8 @@
 typedef struct rl_fit_puts {
     /* writes a scalar, or opens a container */
     void (*value)(rl_encoder *self, PyObject *value);
-    /* true when the value that belongs to the key is not to be stored */
-    bool (*key)(rl_encoder *self, PyObject *key);
+    /* returns what the key says of the value that belongs to it */
+    rl_secrecy (*key)(rl_encoder *self, PyObject *key);
 } rl_fit_puts;
 
 /* Takes back what was written of the value, and writes it anew, in at most self->cap

@@ -1,15 +1,49 @@
 /* Special values, each by the kind of its type. See special_values.h and convert.h. */
 #include "py/encode/special_values.h"
 
+#include "core/redact_text.h"
 #include "py/base/errors.h"
+#include "py/base/raised.h"
 #include "py/encode/convert.h"
 #include "py/encode/fit.h"
 
 #define SNAPSHOT_MAX 65536 /* items */
+#define ARRAY_MAX 65536    /* elements of an array that is walked */
 
 /* References to an object that occurs once: that of what contains it, and the encoder's.
  */
 #define OWN_REFERENCES 2
+
+static bool finds_secret(const rl_encoder *self, const char *data, size_t len)
+{
+    bool found;
+    rl_buf out;
+
+    rl_buf_init(&out, RL_BUF_MAX);
+    found = rl_redact_text(self->options->redact, data, len, RL_BYTES, 0, len, &out);
+    rl_buf_free(&out);
+    return found;
+}
+
+/* Whether bytes are a text that has a secret in it, as far as they may be stored: at both
+ * ends. Those whose value is in the cache were searched before. */
+static bool has_secret(const rl_encoder *self, PyObject *value, const Py_buffer *view)
+{
+    rl_text_cache *cache = rl_encoder_cache(self);
+    const char *data = view->buf;
+    const size_t len = (size_t)view->len;
+    const size_t stored =
+        self->options->values != NULL ? self->options->max_value : self->cap;
+    const size_t most = stored + RL_REDACT_CONTEXT;
+
+    if (cache != NULL && rl_text_cache_value(cache, value) != NULL) {
+        return false;
+    }
+    if (len <= 2 * most) {
+        return finds_secret(self, data, len);
+    }
+    return finds_secret(self, data, most) || finds_secret(self, data + len - most, most);
+}
 
 static void put_base64(rl_encoder *self, PyObject *value)
 {
@@ -23,13 +57,17 @@ static void put_base64(rl_encoder *self, PyObject *value)
     }
     if (value == NULL || PyObject_GetBuffer(value, &view, PyBUF_SIMPLE) < 0) {
         Py_XDECREF(copy);
-        rl_errors_swallow();
+        rl_encoder_absorb(self);
         rl_put_marker(self, "<unserializable memoryview>");
         return;
     }
     source.data = view.buf;
     source.count = (size_t)view.len;
-    rl_put_source(self, &source, false, PyBytes_CheckExact(value) ? value : NULL);
+    if (has_secret(self, value, &view)) {
+        rl_put_marker(self, RL_REDACTED);
+    } else {
+        rl_put_source(self, &source, false, PyBytes_CheckExact(value) ? value : NULL);
+    }
     PyBuffer_Release(&view);
     Py_XDECREF(copy);
 }
@@ -179,6 +217,35 @@ static void push_snapshot(rl_encoder *self, PyObject *value)
     }
 }
 
+/* What is stored for a table, an array or an image; NULL with an error set. */
+static PyObject *describe(PyObject *value)
+{
+    PyObject *module = PyImport_ImportModule("runlog._describe"), *result = NULL;
+
+    if (module != NULL) {
+        result = PyObject_CallMethod(module, "describe", "O", value);
+        Py_DECREF(module);
+    }
+    return result;
+}
+
+/* Whether an array has so many elements, or such ones, that it is described only. */
+static bool needs_description(rl_encoder *self, PyObject *array)
+{
+    PyObject *size = PyObject_GetAttrString(array, "size");
+    PyObject *dtype = PyObject_GetAttrString(array, "dtype");
+    PyObject *names = dtype != NULL ? PyObject_GetAttrString(dtype, "names") : NULL;
+    bool needs =
+        (size != NULL && PyLong_Check(size) && PyLong_AsLong(size) > ARRAY_MAX) ||
+        (names != NULL && names != Py_None);
+
+    Py_XDECREF(names);
+    Py_XDECREF(dtype);
+    Py_XDECREF(size);
+    rl_encoder_absorb(self);
+    return needs;
+}
+
 /* Returns as rl_put_special does. */
 static PyObject *put_array(rl_encoder *self, PyObject *array)
 {
@@ -192,7 +259,7 @@ static PyObject *put_array(rl_encoder *self, PyObject *array)
         done = dimensions == 1 && put_vector(self, array, &view);
         PyBuffer_Release(&view);
     } else { /* arrays of dates, for example, have no buffer */
-        PyErr_Clear();
+        rl_encoder_absorb(self);
     }
     if (done) {
         return NULL;
@@ -201,7 +268,7 @@ static PyObject *put_array(rl_encoder *self, PyObject *array)
         push_converted(self, FRAME_ITERATOR, array, PyObject_GetIter(array));
         return NULL;
     }
-    PyErr_Clear(); /* one without dimensions has no size */
+    rl_encoder_absorb(self); /* one without dimensions has no size */
     list = PyObject_CallMethod(array, "tolist", NULL);
     if (list != NULL && PyList_CheckExact(list)) {
         push_converted(self, FRAME_LIST, array, list);
@@ -215,13 +282,13 @@ static PyObject *put_array(rl_encoder *self, PyObject *array)
     return NULL;
 }
 
-/* The attributes are read before anything is written: one of them may raise. */
+/* The attributes are read before anything is written: one of them may raise. The caller
+ * holds the names. */
 static void push_fields(rl_encoder *self, PyObject *value, PyObject *names)
 {
     Py_ssize_t count = PyTuple_GET_SIZE(names);
     PyObject *values = PyTuple_New(count);
 
-    Py_INCREF(names);
     for (Py_ssize_t i = 0; i < count && values != NULL; i++) {
         PyObject *attribute = PyObject_GetAttr(value, PyTuple_GET_ITEM(names, i));
 
@@ -236,7 +303,6 @@ static void push_fields(rl_encoder *self, PyObject *value, PyObject *names)
     } else if (rl_encoder_push(self, FRAME_FIELDS, value, values, count) == 0) {
         self->frames[self->depth - 1].names = Py_NewRef(names);
     }
-    Py_DECREF(names);
 }
 
 /* A pydantic model that dumps just its fields: they are in its __dict__, extra values in
@@ -265,7 +331,7 @@ static void push_vars(rl_encoder *self, PyObject *value)
     if (all == NULL) {
         rl_put_failure(self, value);
     } else {
-        PyErr_Clear(); /* only pydantic sets __pydantic_extra__ */
+        rl_encoder_absorb(self); /* only pydantic sets __pydantic_extra__ */
         rl_encoder_push(self, FRAME_DICT, value, all, PyDict_GET_SIZE(all));
     }
 }
@@ -413,13 +479,17 @@ static PyObject *convert(rl_encoder *self, PyObject *value, rl_kind_of_value kin
     case RL_AS_ITEM:
         return replace_by(self, value, PyObject_CallMethod(value, "item", NULL));
     case RL_AS_ARRAY:
-        return put_array(self, value);
+        return needs_description(self, value) ? push_dump(self, value, describe(value))
+                                              : put_array(self, value);
+    case RL_AS_SUMMARY:
+        return push_dump(self, value, describe(value));
     case RL_AS_EXCEPTION:
         push_exception(self, value);
         break;
     case RL_AS_NAME:
     case RL_AS_TYPE_NAME:
-        put_converted_text(self, value, rl_convert_name(value, kind));
+        put_converted_text(self, value,
+                           rl_convert_name(self->options->raised, value, kind));
         break;
     default:
         push_container(self, value, kind, fields);
@@ -462,11 +532,18 @@ static bool has_more_room(const rl_encoder *self, const rl_link *link)
            (self->end - self->json.buf->len) / 2 >= link->room;
 }
 
-PyObject *rl_put_special(rl_encoder *self, PyObject *value)
+/* Whether converting a value of this kind is left to the value's own class. */
+static bool runs_users_code(rl_kind_of_value kind)
 {
-    PyObject *fields = NULL, *other;
-    rl_kind_of_value kind =
-        rl_convert_kind(self->options->state, Py_TYPE(value), &fields);
+    return kind == RL_AS_DUMP || kind == RL_AS_OLD_DUMP || kind == RL_AS_MAPPING ||
+           kind == RL_AS_ITERATOR || kind == RL_AS_EXCEPTION || kind == RL_AS_SUMMARY;
+}
+
+/* Converts a value of a kind, see rl_put_special. */
+static PyObject *put_kind(rl_encoder *self, PyObject *value, rl_kind_of_value kind,
+                          PyObject *fields)
+{
+    PyObject *other;
     bool is_object = kind == RL_AS_FIELDS || kind == RL_AS_VARS || kind == RL_AS_DUMP ||
                      kind == RL_AS_OLD_DUMP || kind == RL_AS_MAPPING;
 
@@ -485,5 +562,21 @@ PyObject *rl_put_special(rl_encoder *self, PyObject *value)
     }
     other = convert(self, value, kind, fields);
     self->link = -1; /* if a marker or a scalar stands for it */
+    return other;
+}
+
+PyObject *rl_put_special(rl_encoder *self, PyObject *value)
+{
+    bool was_broken_off = rl_encoder_is_broken_off(self);
+    PyObject *fields = NULL, *other = NULL;
+    rl_kind_of_value kind = rl_convert_kind(self->options->state, self->options->raised,
+                                            Py_TYPE(value), &fields);
+
+    if (rl_encoder_is_broken_off(self) && (!was_broken_off || runs_users_code(kind))) {
+        rl_put_failure(self, value);
+    } else {
+        other = put_kind(self, value, kind, fields);
+    }
+    Py_XDECREF(fields);
     return other;
 }

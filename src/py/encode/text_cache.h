@@ -48,7 +48,20 @@ typedef struct rl_text_cache {
     rl_cached_value values[RL_CACHED_SETS * RL_CACHED_WAYS];
     size_t value_bytes;
     uint64_t now;
+    uint64_t salt; /* of the rules by which all of it was redacted */
 } rl_text_cache;
+
+/* Removes everything. */
+void rl_text_cache_clear(rl_text_cache *cache);
+
+/* Before each use of the cache: what was redacted by other rules is removed. */
+static inline void rl_text_cache_use(rl_text_cache *cache, uint64_t salt)
+{
+    if (cache->salt != salt) {
+        rl_text_cache_clear(cache);
+        cache->salt = salt;
+    }
+}
 
 /* Whether a text is long enough for the cache. */
 static inline bool rl_text_cache_wants(PyObject *text)
@@ -71,8 +84,5 @@ rl_value *rl_text_cache_value(rl_text_cache *cache, const PyObject *object);
 
 /* Adds a value. Those that were not used for the longest time make room for it. */
 void rl_text_cache_add_value(rl_text_cache *cache, PyObject *object, rl_value *value);
-
-/* Removes everything. */
-void rl_text_cache_clear(rl_text_cache *cache);
 
 #endif

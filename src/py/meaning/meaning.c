@@ -4,14 +4,21 @@
 #include "core/alloc.h"
 #include "py/base/arguments.h"
 #include "py/base/errors.h"
+#include "py/base/raised.h"
 #include "py/base/times.h"
 #include "py/meaning/meaning_options.h"
 #include "py/recorder/query.h"
 #include "py/recorder/recorder.h"
+#include "py/recorder/recorder_type.h"
 
 #include <math.h>
 
 #define CALL_NS UINT64_C(60000000000) /* time limit of a call, with its retries */
+
+static rl_meaning *meaning_of(const rl_py_recorder *self)
+{
+    return rl_meaning_of(self->companions[RL_WING_MEANING]);
+}
 
 static uint64_t call_end(void)
 {
@@ -115,6 +122,16 @@ static PyObject *run_search(rl_state *state, rl_meaning *meaning, const rl_searc
     return list;
 }
 
+/* Whether there is an embedding server. */
+static PyObject *has_meaning(rl_state *state, rl_meaning *meaning, PyObject *args,
+                             PyObject *kwargs)
+{
+    (void)state;
+    (void)args;
+    (void)kwargs;
+    return PyBool_FromLong(rl_meaning_config_of(meaning)->openai_key != NULL);
+}
+
 static PyObject *search_runs(rl_state *state, rl_meaning *meaning, PyObject *args,
                              PyObject *kwargs)
 {
@@ -207,15 +224,14 @@ static float *read_vector(rl_state *state, PyObject *value, uint32_t *dim)
     PyObject *list = PySequence_Check(value) && !is_text ? PySequence_Tuple(value) : NULL;
     Py_ssize_t count = list != NULL ? PyTuple_GET_SIZE(list) : 0;
     float *numbers = NULL;
-    bool fine = count > 0 && count <= RL_EMBEDDING_DIM_MAX;
+    bool fine = rl_raised_is_own() && count > 0 && count <= RL_EMBEDDING_DIM_MAX;
 
-    PyErr_Clear();
     if (fine) {
         numbers = rl_calloc((size_t)count, sizeof *numbers);
         if (numbers == NULL) {
             PyErr_NoMemory();
         }
-    } else {
+    } else if (!PyErr_Occurred()) {
         rl_errors_invalid(state, "embedding", "must be a sequence of 1 to 32768 numbers",
                           value);
     }
@@ -225,8 +241,7 @@ static float *read_vector(rl_state *state, PyObject *value, uint32_t *dim)
 
         numbers[i] = (float)number;
         fine = !PyErr_Occurred() && isfinite(numbers[i]);
-        if (!fine) {
-            PyErr_Clear();
+        if (!fine && rl_raised_is_own()) {
             rl_errors_invalid(state, "embedding", "must hold finite numbers of float32",
                               item);
         }
@@ -253,8 +268,7 @@ static int read_metadata(rl_state *state, PyObject *metadata, const char *key,
         if (!PyErr_ExceptionMatches(PyExc_KeyError)) {
             return -1;
         }
-        PyErr_Clear();
-        return 0;
+        return rl_raised_is_own() ? 0 : -1;
     }
     snprintf(field, sizeof field, "metadata[\"%s\"]", key);
     if (*owned == Py_None) {
@@ -291,8 +305,9 @@ static PyObject *upsert_to_milvus(rl_state *state, rl_meaning *meaning, PyObject
         return NULL;
     }
     if (PyObject_IsInstance(metadata, state->mapping) != 1) {
-        PyErr_Clear();
-        rl_errors_invalid(state, "metadata", "must be a mapping", metadata);
+        if (rl_raised_is_own()) {
+            rl_errors_invalid(state, "metadata", "must be a mapping", metadata);
+        }
         return NULL;
     }
     vector = read_vector(state, embedding, &dim);
@@ -354,19 +369,19 @@ static int add_stats(rl_companion *companion, PyObject *stats)
 
 /* Methods of Recorder: each calls a function above with the recorder's companion, and
  * then logs the notices. */
-#define METHOD(function)                                                            \
-    static PyObject *method_##function(rl_py_recorder *self, PyObject *args,        \
-                                       PyObject *kwargs)                            \
-    {                                                                               \
-        rl_state *state = rl_py_recorder_state(self);                               \
-        PyObject *result = NULL;                                                    \
-                                                                                    \
-        if (state != NULL) {                                                        \
-            result = function(state, rl_meaning_of(self->companion), args, kwargs); \
-            rl_py_recorder_log_notices(self);                                       \
-        }                                                                           \
-        return result;                                                              \
+#define METHOD(function)                                                                 \
+    static PyObject *method_##function(rl_py_recorder *self, PyObject *args,             \
+                                       PyObject *kwargs)                                 \
+    {                                                                                    \
+        rl_state *state = rl_py_recorder_state(self);                                    \
+        rl_raised raised = {NULL};                                                       \
+                                                                                         \
+        return state != NULL                                                             \
+                   ? rl_py_recorder_finish(                                              \
+                         self, &raised, function(state, meaning_of(self), args, kwargs)) \
+                   : NULL;                                                               \
     }
+METHOD(has_meaning)
 METHOD(search_runs)
 METHOD(find_similar)
 METHOD(generate_embedding)
@@ -374,9 +389,11 @@ METHOD(upsert_to_milvus)
 #undef METHOD
 
 static PyMethodDef methods[] = {
-    {"search_runs", (PyCFunction)(void (*)(void))method_search_runs,
+    {"_has_meaning", (PyCFunction)(void (*)(void))method_has_meaning,
+     METH_VARARGS | METH_KEYWORDS, "_has_meaning()\n--\n\nWhether OPENAI_KEY is set."},
+    {"_search_meaning", (PyCFunction)(void (*)(void))method_search_runs,
      METH_VARARGS | METH_KEYWORDS,
-     "search_runs(text, *, wpk_id=None, status=None, since=None, limit=10)\n--\n\n"
+     "_search_meaning(text, *, wpk_id=None, status=None, since=None, limit=10)\n--\n\n"
      "The runs whose texts are nearest to a text, nearest first."},
     {"find_similar", (PyCFunction)(void (*)(void))method_find_similar,
      METH_VARARGS | METH_KEYWORDS,
@@ -398,17 +415,6 @@ static const rl_wing wing = {rl_meaning_options, RL_MEANING_OPTIONS, make_compan
 
 int rl_meaning_add_to_recorder(rl_state *state)
 {
-    PyObject *type = (PyObject *)state->recorder_type;
-    int rc = 0;
-
-    for (PyMethodDef *method = methods; method->ml_name != NULL && rc == 0; method++) {
-        PyObject *descriptor = PyDescr_NewMethod(state->recorder_type, method);
-
-        rc = descriptor != NULL
-                 ? PyObject_SetAttrString(type, method->ml_name, descriptor)
-                 : -1;
-        Py_XDECREF(descriptor);
-    }
-    state->wing = &wing;
-    return rc;
+    state->wings[RL_WING_MEANING] = &wing;
+    return rl_recorder_type_extend(state, methods);
 }

@@ -2,6 +2,7 @@
 #include "py/meaning/meaning_options.h"
 
 #include "core/alloc.h"
+#include "py/base/raised.h"
 #include "py/recorder/migrations.h"
 
 #define SERVICE_SECONDS 30.0 /* the default of service_timeout */
@@ -76,8 +77,10 @@ static int read_headers(rl_state *state, PyObject *value, char ***headers)
     if (value == NULL) {
         return 0;
     }
+    if (lines == NULL && !rl_raised_is_own()) {
+        return -1;
+    }
     if (lines == NULL) {
-        PyErr_Clear();
         return rl_option_refuse(
             state, &rl_meaning_options[OPENAI_HEADERS],
             "must be a mapping of names to values, or lines of \"Name: value\"");

@@ -1,5 +1,11 @@
-/* Deltas of inputs. See expand.h. */
+/* Deltas of inputs. See expand.h.
+ *
+ * What is expanded was made by json a moment ago, of types of its own, and nobody else has
+ * a reference to it: what is borrowed here can't go away.
+ */
 #include "py/recorder/expand.h"
+
+#include "py/base/raised.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -217,6 +223,25 @@ static int expand_all(PyObject *logs, PyObject *inputs, bool *whole)
     return rc;
 }
 
+/* Gives the nodes their calls (runlog/_calls.py), if the text has any. `logs` is stolen; a
+ * new reference, or NULL with an error set. */
+static PyObject *restore_calls(PyObject *logs, const char *json, size_t len)
+{
+    static const char key[] = "\"calls\"";
+    PyObject *module, *restored = NULL;
+
+    if (logs == NULL || memmem(json, len, key, sizeof key - 1) == NULL) {
+        return logs;
+    }
+    module = PyImport_ImportModule("runlog._calls");
+    if (module != NULL) {
+        restored = PyObject_CallMethod(module, "restore", "O", logs);
+    }
+    Py_XDECREF(module);
+    Py_DECREF(logs);
+    return restored;
+}
+
 /* The logs as a list that decodes each when it is asked for. */
 static PyObject *load_lazily(const rl_run_parts *parts, PyObject *text, PyObject *inputs)
 {
@@ -237,7 +262,7 @@ PyObject *rl_expand_node_logs(const rl_run_parts *parts, const char *json, size_
     bool whole = false;
 
     if (text != NULL && !has_many_deltas(json, len)) {
-        logs = PyObject_CallOneArg(parts->loads, text);
+        logs = restore_calls(PyObject_CallOneArg(parts->loads, text), json, len);
         if (logs != NULL && expand_all(logs, inputs, &whole) < 0) {
             Py_CLEAR(logs);
         }
@@ -246,9 +271,9 @@ PyObject *rl_expand_node_logs(const rl_run_parts *parts, const char *json, size_
         Py_XSETREF(logs, NULL);
         logs = load_lazily(parts, text, inputs);
     }
-    if (logs == NULL && text != NULL && PyErr_ExceptionMatches(PyExc_ValueError)) {
-        PyErr_Clear(); /* not JSON, so not runlog's: it is returned as text */
-        logs = Py_NewRef(text);
+    if (logs == NULL && text != NULL && PyErr_ExceptionMatches(PyExc_ValueError) &&
+        rl_raised_is_own()) {
+        logs = Py_NewRef(text); /* not JSON, so not runlog's: it is returned as text */
     }
     Py_XDECREF(text);
     return logs;

@@ -2,7 +2,9 @@
 #include "py/recorder/options.h"
 
 #include "py/base/option_values.h"
+#include "py/base/raised.h"
 #include "py/recorder/migrations.h"
+#include "store/postgres/pg_dsn.h"
 #include "store/postgres/pg_pool.h"
 
 #define PAYLOAD_MIN 1024
@@ -35,15 +37,34 @@ static const rl_option table[OPTIONS] = {
     [POSTGRES_POOL] = {"postgres_pool", "RUNLOG_POSTGRES_POOL"},
 };
 
+/* The path with the user's folder for a "~" at its start. New reference, or NULL. */
+static PyObject *expand_path(PyObject *value)
+{
+    PyObject *os_path = PyImport_ImportModule("os.path");
+    PyObject *path =
+        os_path != NULL ? PyObject_CallMethod(os_path, "expanduser", "O", value) : NULL;
+
+    Py_XDECREF(os_path);
+    return path;
+}
+
+/* Whether a text is a URL, which would become the path of a file below this folder. */
+static bool is_url(const char *path)
+{
+    return strncmp(path, "file:", 5) == 0 || strncmp(path, "sqlite:", 7) == 0 ||
+           strstr(path, "://") != NULL;
+}
+
 static int read_path(rl_state *state, PyObject *value, rl_options *options)
 {
     PyObject *path =
-        value != NULL ? PyOS_FSPath(value) : PyUnicode_FromString("test_runs.db");
+        value != NULL ? expand_path(value) : PyUnicode_FromString("test_runs.db");
     int rc;
 
     if (path == NULL) {
-        PyErr_Clear();
-        return rl_option_refuse(state, &table[SQLITE_PATH], "must be the path of a file");
+        return rl_raised_is_own() ? rl_option_refuse(state, &table[SQLITE_PATH],
+                                                     "must be the path of a file")
+                                  : -1;
     }
     options->default_path = value == NULL;
     rc = rl_option_copy(state, &table[SQLITE_PATH], path, &options->config.sqlite_path);
@@ -53,6 +74,12 @@ static int read_path(rl_state *state, PyObject *value, rl_options *options)
         return rl_option_refuse(state, &table[SQLITE_PATH],
                                 "must be the path of a file: a database in memory is "
                                 "lost with the process");
+    }
+    if (rc == 0 && is_url(options->config.sqlite_path)) {
+        return rl_option_refuse(
+            state, &table[SQLITE_PATH],
+            "must be the path of a file, not a URL: leave out what is "
+            "before the path");
     }
     return rc;
 }
@@ -82,10 +109,8 @@ static int read_durability(rl_state *state, PyObject *value, rl_config *config)
             return 0;
         }
     }
-    PyErr_Format(state->config_error,
-                 "%s (%s) must be \"journal\", \"disk\" or \"store\", not %R",
-                 table[DURABILITY].keyword, table[DURABILITY].variable, value);
-    return -1;
+    return rl_option_refuse_value(state, &table[DURABILITY],
+                                  "\"journal\", \"disk\" or \"store\"", value);
 }
 
 int rl_options_redact(rl_state *state, PyObject *value, rl_redact *redact)
@@ -106,10 +131,13 @@ int rl_options_redact(rl_state *state, PyObject *value, rl_redact *redact)
     if (value != NULL) {
         text = joined != NULL ? PyUnicode_AsUTF8(joined) : NULL;
     }
-    if (text == NULL) {
-        PyErr_Clear();
-        rc = rl_option_refuse(state, &table[REDACT],
-                              "must be keys separated by commas, or a sequence of them");
+    if (text == NULL && !rl_raised_is_own()) {
+        rc = -1;
+    } else if (text == NULL) {
+        rc = rl_option_refuse(
+            state, &table[REDACT],
+            "must be names and rules separated by commas, or a sequence of "
+            "them");
     } else if (rl_redact_add(redact, text, &err) != RL_OK) {
         PyErr_NoMemory();
         rc = -1;
@@ -161,13 +189,20 @@ static int read_pool(rl_state *state, PyObject *value, unsigned *pool)
     return rc;
 }
 
-/* The values of the recorder's own options, and of those of the wing (NULL: none). */
-static int collect_all(PyObject *kwargs, const rl_wing *wing, PyObject **values,
+/* The values of the recorder's own options, and of those of the wings, one behind the
+ * other. */
+static int collect_all(PyObject *kwargs, const rl_state *state, PyObject **values,
                        PyObject **more)
 {
-    const rl_option *options = wing != NULL ? wing->options : NULL;
-    size_t count = wing != NULL ? wing->count : 0;
+    rl_option options[RL_WING_OPTIONS];
+    size_t count = 0;
 
+    for (int i = 0; i < RL_WINGS; i++) {
+        const rl_wing *wing = state->wings[i];
+
+        memcpy(&options[count], wing->options, wing->count * sizeof *options);
+        count += wing->count;
+    }
     if (rl_option_check_keywords(kwargs, table, OPTIONS, options, count) < 0 ||
         rl_option_collect(kwargs, table, OPTIONS, values) < 0) {
         return -1;
@@ -175,12 +210,32 @@ static int collect_all(PyObject *kwargs, const rl_wing *wing, PyObject **values,
     return rl_option_collect(kwargs, options, count, more);
 }
 
-/* With `more`: the values of the wing's options. */
+static int make_companions(rl_state *state, PyObject *const *more, bool postgres,
+                           rl_options *options)
+{
+    int rc = 0;
+
+    for (int i = 0; i < RL_WINGS && rc == 0; i++) {
+        rc = state->wings[i]->make_companion(state, more, postgres,
+                                             &options->companions[i]);
+        more += state->wings[i]->count;
+    }
+    return rc;
+}
+
+/* Whether an option names a server. An empty text is none, as in the environment: libpq
+ * would take it for the server and the database of the user's name. */
+static bool names_server(PyObject *value)
+{
+    return value != NULL && !(PyUnicode_Check(value) && PyUnicode_GET_LENGTH(value) == 0);
+}
+
+/* With `more`: the values of the wings' options. */
 static int read_all(rl_state *state, PyObject *const *values, PyObject *const *more,
                     rl_options *options)
 {
     rl_config *config = &options->config;
-    bool postgres = values[POSTGRES_DSN] != NULL;
+    bool postgres = names_server(values[POSTGRES_DSN]);
 
     if ((postgres && rl_option_copy(state, &table[POSTGRES_DSN], values[POSTGRES_DSN],
                                     &config->postgres_dsn) < 0) ||
@@ -197,9 +252,7 @@ static int read_all(rl_state *state, PyObject *const *values, PyObject *const *m
         (postgres && rl_load_migrations("postgres", &config->postgres) < 0)) {
         return -1;
     }
-    return state->wing != NULL
-               ? state->wing->make_companion(state, more, postgres, &options->companion)
-               : 0;
+    return make_companions(state, more, postgres, options);
 }
 
 int rl_options_read(rl_state *state, PyObject *kwargs, rl_options *options)
@@ -208,7 +261,7 @@ int rl_options_read(rl_state *state, PyObject *kwargs, rl_options *options)
     int rc;
 
     memset(options, 0, sizeof *options);
-    rc = collect_all(kwargs, state->wing, values, more);
+    rc = collect_all(kwargs, state, values, more);
     if (rc == 0) {
         rc = read_all(state, values, more, options);
     }
@@ -224,7 +277,20 @@ int rl_options_read(rl_state *state, PyObject *kwargs, rl_options *options)
 void rl_options_free(rl_options *options)
 {
     rl_config_free(&options->config);
-    if (options->companion != NULL) {
-        options->companion->ops->free(options->companion);
+    for (int i = 0; i < RL_WINGS; i++) {
+        if (options->companions[i] != NULL) {
+            options->companions[i]->ops->free(options->companions[i]);
+        }
     }
+}
+
+PyObject *rl_options_dsn_has_secrets(PyObject *module, PyObject *dsn)
+{
+    const char *text = PyUnicode_Check(dsn) ? PyUnicode_AsUTF8(dsn) : NULL;
+
+    (void)module;
+    if (text == NULL) {
+        PyErr_Clear();
+    }
+    return PyBool_FromLong(text == NULL || rl_pg_dsn_has_secret(text));
 }

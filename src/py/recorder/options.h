@@ -16,8 +16,8 @@
 
 typedef struct rl_options {
     rl_config config;
-    rl_companion *companion; /* owned; NULL without a wing */
-    bool default_path;       /* the path of the SQLite file was not set */
+    rl_companion *companions[RL_WINGS]; /* of the wings; owned */
+    bool default_path;                  /* the path of the SQLite file was not set */
 } rl_options;
 
 /* Fills options from kwargs (a dict or NULL) and the environment, and loads the
@@ -31,5 +31,8 @@ void rl_options_free(rl_options *options); /* the members, not the struct */
 int rl_options_redact(rl_state *state, PyObject *value, rl_redact *redact);
 int rl_options_max_payload(rl_state *state, PyObject *value, size_t *bytes);
 int rl_options_max_value(rl_state *state, PyObject *value, size_t *bytes);
+
+/* The module's function dsn_has_secrets(dsn), see _runlog.pyi. */
+PyObject *rl_options_dsn_has_secrets(PyObject *module, PyObject *dsn);
 
 #endif

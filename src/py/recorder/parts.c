@@ -2,6 +2,7 @@
 #include "py/recorder/parts.h"
 
 #include "core/delta.h"
+#include "py/base/raised.h"
 
 #include <stdbool.h>
 
@@ -63,9 +64,9 @@ static int decode(PyObject *loads, const char *json, size_t len, PyObject **out)
     *out = text != NULL ? PyObject_CallOneArg(loads, text) : NULL;
     Py_XDECREF(text);
     if (*out == NULL && PyErr_ExceptionMatches(PyExc_ValueError)) {
-        PyErr_Clear();
+        return rl_raised_is_own() ? 0 : -1;
     }
-    return PyErr_Occurred() ? -1 : 0;
+    return *out == NULL ? -1 : 0;
 }
 
 /* Decodes the first `count` parts, which are values, into a dict by name. */

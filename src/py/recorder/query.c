@@ -5,8 +5,10 @@
 #include "core/uuid.h"
 #include "py/base/arguments.h"
 #include "py/base/errors.h"
+#include "py/base/raised.h"
 #include "py/base/times.h"
 #include "py/recorder/expand.h"
+#include "py/recorder/filters.h"
 #include "py/recorder/parts.h"
 
 #include <string.h>
@@ -56,13 +58,13 @@ static int read_cursor(rl_state *state, PyObject *value, rl_query *query)
     return 0;
 }
 
-/* json.loads, which is fetched at the first read only. Borrowed. */
-static PyObject *need_loads(rl_state *state)
+PyObject *rl_query_loads(rl_state *state)
 {
     if (state->loads == NULL) {
         PyObject *json = PyImport_ImportModule("json");
 
-        state->loads = json != NULL ? PyObject_GetAttrString(json, "loads") : NULL;
+        Py_XSETREF(state->loads,
+                   json != NULL ? PyObject_GetAttrString(json, "loads") : NULL);
         Py_XDECREF(json);
     }
     return state->loads;
@@ -89,16 +91,15 @@ static PyObject *cell_to_python(rl_state *state, PyObject *loads, const rl_rows 
         return text;
     }
     value = PyObject_CallOneArg(loads, text);
-    if (value == NULL && PyErr_ExceptionMatches(PyExc_ValueError)) {
-        PyErr_Clear(); /* not JSON, so not runlog's: it is returned as text */
-        return text;
+    if (value == NULL && PyErr_ExceptionMatches(PyExc_ValueError) && rl_raised_is_own()) {
+        return text; /* not JSON, so not runlog's: it is returned as text */
     }
     Py_DECREF(text);
     return value;
 }
 
-static PyObject *row_to_python(rl_state *state, PyObject *loads, const rl_rows *rows,
-                               size_t first, rl_shape shape)
+PyObject *rl_query_row_by(rl_state *state, PyObject *loads, const rl_rows *rows,
+                          size_t first, rl_shape shape)
 {
     size_t count;
     const rl_column *columns = rl_shape_columns(shape, &count);
@@ -127,18 +128,18 @@ static PyObject *row_to_python(rl_state *state, PyObject *loads, const rl_rows *
 
 PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first, rl_shape shape)
 {
-    PyObject *loads = need_loads(state);
+    PyObject *loads = rl_query_loads(state);
 
-    return loads != NULL ? row_to_python(state, loads, rows, first, shape) : NULL;
+    return loads != NULL ? rl_query_row_by(state, loads, rows, first, shape) : NULL;
 }
 
-/* The node logs of the row, or of its parts. A graph's run, which has an owner, always
- * has a list. New reference, or NULL with an error set. */
-static PyObject *read_logs(rl_state *state, const rl_rows *rows, PyObject *run,
-                           const rl_run_parts *parts)
+/* The node logs of the row whose first cell is `first`, or of its parts. A graph's run,
+ * which has an owner, always has a list. New reference, or NULL with an error set. */
+static PyObject *read_logs(rl_state *state, const rl_rows *rows, size_t first,
+                           PyObject *run, const rl_run_parts *parts)
 {
     const rl_cell *cell =
-        rl_rows_cell(rows, rl_shape_index(RL_SHAPE_WHOLE, RL_NODE_LOGS));
+        rl_rows_cell(rows, first + rl_shape_index(RL_SHAPE_WHOLE, RL_NODE_LOGS));
     PyObject *inputs = PyDict_GetItemWithError(run, state->column_names[RL_INPUTS]);
     PyObject *owner = PyDict_GetItemWithError(run, state->column_names[RL_OWNER]);
     const rl_buf *joined = &parts->node_logs;
@@ -155,21 +156,23 @@ static PyObject *read_logs(rl_state *state, const rl_rows *rows, PyObject *run,
     return owner != Py_None ? PyList_New(0) : Py_NewRef(Py_None);
 }
 
-/* A whole run. Its parts are put back, and each node log gets its whole inputs. */
-static PyObject *whole_to_python(rl_state *state, const rl_rows *rows)
+/* The whole run whose first cell is `first`. Its parts are put back, and each node log
+ * gets its whole inputs. */
+static PyObject *whole_to_python(rl_state *state, const rl_rows *rows, size_t first)
 {
-    const rl_cell *cell = rl_rows_cell(rows, rl_shape_index(RL_SHAPE_WHOLE, RL_PARTS));
-    PyObject *loads = need_loads(state), *run = NULL, *logs;
+    const rl_cell *cell =
+        rl_rows_cell(rows, first + rl_shape_index(RL_SHAPE_WHOLE, RL_PARTS));
+    PyObject *loads = rl_query_loads(state), *run = NULL, *logs;
     rl_run_parts parts;
 
     if (loads == NULL) {
         return NULL;
     }
     if (rl_run_parts_read(&parts, loads, rows, cell) == 0) {
-        run = row_to_python(state, parts.loads, rows, 0, RL_SHAPE_WHOLE);
+        run = rl_query_row_by(state, parts.loads, rows, first, RL_SHAPE_WHOLE);
     }
     if (run != NULL) {
-        logs = read_logs(state, rows, run, &parts);
+        logs = read_logs(state, rows, first, run, &parts);
         if (logs == NULL ||
             PyDict_SetItem(run, state->column_names[RL_NODE_LOGS], logs) < 0) {
             Py_CLEAR(run);
@@ -203,9 +206,7 @@ static PyObject *rows_to_list(rl_state *state, const rl_rows *rows, rl_shape sha
     return list;
 }
 
-/* Runs a query without the GIL. 0, or -1 with an error set. */
-static int run_query(rl_state *state, rl_recorder *core, const rl_query *query,
-                     rl_rows *rows)
+int rl_query_run(rl_state *state, rl_recorder *core, const rl_query *query, rl_rows *rows)
 {
     rl_err err;
     rl_status status;
@@ -245,7 +246,7 @@ PyObject *rl_query_get_runs(rl_state *state, rl_recorder *core, PyObject *args,
         return NULL;
     }
     rl_rows_init(&rows);
-    if (run_query(state, core, &query, &rows) == 0) {
+    if (rl_query_run(state, core, &query, &rows) == 0) {
         list = rows_to_list(state, &rows, query.shape, SIZE_MAX);
     }
     rl_rows_free(&rows);
@@ -257,6 +258,7 @@ PyObject *rl_query_get_run(rl_state *state, rl_recorder *core, PyObject *args,
 {
     static char *names[] = {"run_id", "wpk_id", NULL};
     PyObject *run_id, *wpk_id = NULL, *found = NULL;
+    rl_filters filters;
     rl_query query;
     rl_rows rows;
 
@@ -270,26 +272,106 @@ PyObject *rl_query_get_run(rl_state *state, rl_recorder *core, PyObject *args,
         rl_errors_invalid(state, "run_id", "must be text", run_id);
         return NULL;
     }
-    if (rl_read_text(state, "run_id", run_id, &query.texts[RL_RUN_ID]) < 0 ||
-        rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0) {
-        return NULL;
-    }
+    rl_filters_init(&filters);
     rl_rows_init(&rows);
-    if (run_query(state, core, &query, &rows) == 0) {
-        found =
-            rl_rows_cells(&rows) > 0 ? whole_to_python(state, &rows) : Py_NewRef(Py_None);
+    if (rl_filters_run_id(&filters, state, run_id, &query.texts[RL_RUN_ID]) == 0 &&
+        rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) == 0 &&
+        rl_query_run(state, core, &query, &rows) == 0) {
+        found = rl_rows_cells(&rows) > 0 ? whole_to_python(state, &rows, 0)
+                                         : Py_NewRef(Py_None);
     }
     rl_rows_free(&rows);
+    rl_filters_clear(&filters);
+    return found;
+}
+
+/* Appends the ids of a list, with commas between them and a NUL. 0, or -1 with an error
+ * set. */
+static int join_ids(PyObject *list, rl_buf *ids)
+{
+    Py_ssize_t count = PyList_GET_SIZE(list);
+
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *id = PyList_GET_ITEM(list, i);
+        Py_ssize_t len = 0;
+        const char *text = PyUnicode_Check(id) ? PyUnicode_AsUTF8AndSize(id, &len) : NULL;
+
+        if (text == NULL || len != RL_UUID_TEXT - 1 || !is_uuid(text)) {
+            PyErr_Clear();
+            PyErr_SetString(PyExc_TypeError, "ids must be those of runs");
+            return -1;
+        }
+        if (i > 0) {
+            rl_buf_add_char(ids, ',');
+        }
+        rl_buf_add(ids, text, (size_t)len);
+    }
+    rl_buf_add_char(ids, '\0');
+    if (ids->failed) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+/* All rows as whole runs. */
+static PyObject *wholes_to_python(rl_state *state, const rl_rows *rows)
+{
+    PyObject *list = PyList_New(0);
+    size_t width;
+
+    (void)rl_shape_columns(RL_SHAPE_WHOLE, &width);
+    for (size_t i = 0; list != NULL && i < rl_rows_cells(rows); i += width) {
+        PyObject *run = whole_to_python(state, rows, i);
+
+        if (run == NULL || PyList_Append(list, run) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(run);
+    }
+    return list;
+}
+
+PyObject *rl_query_whole_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                              PyObject *kwargs)
+{
+    static char *names[] = {"ids", NULL};
+    PyObject *list, *runs = NULL, *found = NULL;
+    rl_query query;
+    rl_rows rows;
+    rl_buf ids;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:_whole_runs", names, &PyList_Type,
+                                     &list)) {
+        return NULL;
+    }
+    rl_query_init(&query, RL_SHAPE_WHOLE);
+    query.limit = PyList_GET_SIZE(list);
+    rl_buf_init(&ids, RL_BUF_MAX);
+    rl_rows_init(&rows);
+    if (join_ids(list, &ids) == 0) {
+        query.ids = ids.data;
+        if (rl_query_run(state, core, &query, &rows) == 0) {
+            runs = wholes_to_python(state, &rows);
+        }
+    }
+    if (runs != NULL) {
+        found = Py_BuildValue("(Nn)", runs, (Py_ssize_t)rows.arena.len);
+    }
+    rl_rows_free(&rows);
+    rl_buf_free(&ids);
     return found;
 }
 
 /* The cursor after a run, whose cells begin at `first`. */
-static PyObject *make_cursor(const rl_rows *rows, size_t first)
+static PyObject *make_cursor(const rl_rows *rows, rl_shape shape, size_t first)
 {
-    const rl_cell *id = rl_rows_cell(rows, first + RL_ID);
+    const rl_cell *id = rl_rows_cell(rows, first + rl_shape_index(shape, RL_ID));
+    const rl_cell *time =
+        rl_rows_cell(rows, first + rl_shape_index(shape, RL_CREATED_AT));
     char stamp[RL_TIME_TEXT];
 
-    rl_time_format(rl_rows_cell(rows, first + RL_CREATED_AT)->number, stamp);
+    rl_time_format(time->number, stamp);
     return PyUnicode_FromFormat("%s~%.36s", stamp, rows->arena.data + id->at);
 }
 
@@ -303,8 +385,9 @@ static PyObject *make_page(rl_state *state, const rl_rows *rows, const rl_query 
     size_t width;
 
     (void)rl_shape_columns(query->shape, &width);
-    next = rl_rows_cells(rows) / width > asked ? make_cursor(rows, (asked - 1) * width)
-                                               : Py_NewRef(Py_None);
+    next = rl_rows_cells(rows) / width > asked
+               ? make_cursor(rows, query->shape, (asked - 1) * width)
+               : Py_NewRef(Py_None);
     if (page == NULL || runs == NULL || next == NULL) {
         Py_XDECREF(next);
         Py_XDECREF(runs);
@@ -319,35 +402,40 @@ static PyObject *make_page(rl_state *state, const rl_rows *rows, const rl_query 
 PyObject *rl_query_list_runs(rl_state *state, rl_recorder *core, PyObject *args,
                              PyObject *kwargs)
 {
-    static char *names[] = {"wpk_id", "status", "thread_id", "since",
-                            "until",  "limit",  "after",     NULL};
-    PyObject *wpk_id = NULL, *status = NULL, *thread_id = NULL, *since = NULL,
-             *until = NULL;
-    PyObject *limit = NULL, *after = NULL, *page = NULL;
+    static char *names[] = {"wpk_id", "status", "thread_id", "tag",   "metadata",
+                            "since",  "until",  "limit",     "after", NULL};
+    PyObject *wpk_id = NULL, *status = NULL, *thread_id = NULL, *tag = NULL,
+             *metadata = NULL, *since = NULL, *until = NULL, *limit = NULL, *after = NULL,
+             *page = NULL;
+    rl_filters filters;
     rl_query query;
     rl_rows rows;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOOOOO:list_runs", names, &wpk_id,
-                                     &status, &thread_id, &since, &until, &limit,
-                                     &after)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOOOOOOO:list_runs", names,
+                                     &wpk_id, &status, &thread_id, &tag, &metadata,
+                                     &since, &until, &limit, &after)) {
         return NULL;
     }
+    rl_filters_init(&filters);
+    rl_rows_init(&rows);
     rl_query_init(&query, RL_SHAPE_SUMMARY);
     query.limit = 20;
-    if (rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0 ||
-        rl_read_text(state, "status", status, &query.texts[RL_STATUS]) < 0 ||
-        rl_read_text(state, "thread_id", thread_id, &query.texts[RL_THREAD_ID]) < 0 ||
-        rl_read_time(state, "since", since, &query.since) < 0 ||
-        rl_read_time(state, "until", until, &query.until) < 0 ||
-        read_limit(state, limit, &query) < 0 || read_cursor(state, after, &query) < 0) {
-        return NULL;
-    }
-    query.limit++;
-    rl_rows_init(&rows);
-    if (run_query(state, core, &query, &rows) == 0) {
-        page = make_page(state, &rows, &query);
+    if (rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) == 0 &&
+        rl_read_text(state, "status", status, &query.texts[RL_STATUS]) == 0 &&
+        rl_filters_thread_id(&filters, state, thread_id, &query.texts[RL_THREAD_ID]) ==
+            0 &&
+        rl_read_text(state, "tag", tag, &query.tag) == 0 &&
+        rl_filters_metadata(&filters, state, metadata, &query.metadata) == 0 &&
+        rl_read_time(state, "since", since, &query.since) == 0 &&
+        rl_read_time(state, "until", until, &query.until) == 0 &&
+        read_limit(state, limit, &query) == 0 && read_cursor(state, after, &query) == 0) {
+        query.limit++;
+        if (rl_query_run(state, core, &query, &rows) == 0) {
+            page = make_page(state, &rows, &query);
+        }
     }
     rl_rows_free(&rows);
+    rl_filters_clear(&filters);
     return page;
 }
 
@@ -380,30 +468,39 @@ static PyObject *remove_all(rl_state *state, rl_recorder *core, const rl_query *
 PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *args,
                                PyObject *kwargs)
 {
-    static char *names[] = {"wpk_id", "run_id", "status", "thread_id", "before", NULL};
+    static char *names[] = {"wpk_id", "run_id",   "status", "thread_id",
+                            "tag",    "metadata", "before", NULL};
     PyObject *wpk_id = NULL, *run_id = NULL, *status = NULL, *thread_id = NULL,
-             *before = NULL;
+             *tag = NULL, *metadata = NULL, *before = NULL, *count = NULL;
+    rl_filters filters;
     rl_query query;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOOO:delete_runs", names, &wpk_id,
-                                     &run_id, &status, &thread_id, &before)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOOOOO:delete_runs", names,
+                                     &wpk_id, &run_id, &status, &thread_id, &tag,
+                                     &metadata, &before)) {
         return NULL;
     }
+    rl_filters_init(&filters);
     rl_query_init(&query, RL_SHAPE_BRIEF);
-    if (rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0 ||
-        rl_read_text(state, "run_id", run_id, &query.texts[RL_RUN_ID]) < 0 ||
-        rl_read_text(state, "status", status, &query.texts[RL_STATUS]) < 0 ||
-        rl_read_text(state, "thread_id", thread_id, &query.texts[RL_THREAD_ID]) < 0 ||
-        rl_read_time(state, "before", before, &query.until) < 0) {
-        return NULL;
+    if (rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) == 0 &&
+        rl_filters_run_id(&filters, state, run_id, &query.texts[RL_RUN_ID]) == 0 &&
+        rl_read_text(state, "status", status, &query.texts[RL_STATUS]) == 0 &&
+        rl_filters_thread_id(&filters, state, thread_id, &query.texts[RL_THREAD_ID]) ==
+            0 &&
+        rl_read_text(state, "tag", tag, &query.tag) == 0 &&
+        rl_filters_metadata(&filters, state, metadata, &query.metadata) == 0 &&
+        rl_read_time(state, "before", before, &query.until) == 0) {
+        if (rl_query_has_filter(&query)) {
+            count = remove_all(state, core, &query);
+        } else {
+            rl_errors_invalid(state, "delete_runs",
+                              "needs a filter: wpk_id, run_id, status, thread_id, tag, "
+                              "metadata or before",
+                              NULL);
+        }
     }
-    if (!rl_query_has_filter(&query)) {
-        rl_errors_invalid(state, "delete_runs",
-                          "needs a filter: wpk_id, run_id, status, thread_id or before",
-                          NULL);
-        return NULL;
-    }
-    return remove_all(state, core, &query);
+    rl_filters_clear(&filters);
+    return count;
 }
 
 int rl_query_add_types(PyObject *module, rl_state *state)

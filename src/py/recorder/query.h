@@ -17,11 +17,24 @@ PyObject *rl_query_list_runs(rl_state *state, rl_recorder *core, PyObject *args,
                              PyObject *kwargs);
 PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *args,
                                PyObject *kwargs);
+PyObject *rl_query_whole_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                              PyObject *kwargs);
 
 /* The row that begins with the cell `first` as a dict, or (brief) a tuple. New reference,
  * or NULL with an error set. */
 PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first,
                        rl_shape shape);
+
+/* The same, where `loads` decodes JSON. */
+PyObject *rl_query_row_by(rl_state *state, PyObject *loads, const rl_rows *rows,
+                          size_t first, rl_shape shape);
+
+/* json.loads, which is fetched at the first read only. Borrowed; NULL with an error set. */
+PyObject *rl_query_loads(rl_state *state);
+
+/* Runs a query without the GIL. 0, or -1 with an error set. */
+int rl_query_run(rl_state *state, rl_recorder *core, const rl_query *query,
+                 rl_rows *rows);
 
 /* Makes the type Page. 0, or -1 with an error set. */
 int rl_query_add_types(PyObject *module, rl_state *state);

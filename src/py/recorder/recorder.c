@@ -1,7 +1,7 @@
 /* Functions on a Recorder for the other files of the extension. See recorder.h. */
 #include "py/recorder/recorder.h"
 
-#include "py/base/errors.h"
+#include "record/recorder/place.h"
 
 rl_state *rl_py_recorder_state(rl_py_recorder *self)
 {
@@ -14,10 +14,12 @@ rl_state *rl_py_recorder_state(rl_py_recorder *self)
     return state;
 }
 
-rl_encode_options rl_py_recorder_encoding(rl_state *state, const rl_py_recorder *self)
+rl_encode_options rl_py_recorder_encoding(rl_state *state, const rl_py_recorder *self,
+                                          rl_raised *raised)
 {
     const rl_config *config = rl_recorder_config(self->core);
     rl_encode_options options = {.state = state,
+                                 .raised = raised,
                                  .redact = &config->redact,
                                  .cap = config->max_payload,
                                  .max_value = config->max_value};
@@ -25,9 +27,17 @@ rl_encode_options rl_py_recorder_encoding(rl_state *state, const rl_py_recorder 
     return options;
 }
 
+const rl_place *rl_py_recorder_place(rl_py_recorder *self)
+{
+    if (!self->placed) {
+        self->placed = rl_place_find(rl_recorder_config(self->core), &self->place);
+    }
+    return &self->place;
+}
+
 /* Logging runs the user's code, which may log runs and so come back in here. Its
- * exceptions are swallowed, and one that is being raised already stays. */
-void rl_py_recorder_log_notices(rl_py_recorder *self)
+ * exceptions are absorbed, and one that is being raised already stays. */
+void rl_py_recorder_log_notices(rl_py_recorder *self, rl_raised *raised)
 {
     PyObject *type, *value, *traceback, *module, *result;
     rl_notice notice;
@@ -41,7 +51,7 @@ void rl_py_recorder_log_notices(rl_py_recorder *self)
         Py_XDECREF(module);
         Py_XDECREF(result);
         if (result == NULL) {
-            rl_errors_swallow();
+            rl_raised_absorb(raised);
         }
         PyErr_Restore(type, value, traceback);
     }
@@ -70,11 +80,12 @@ rl_status rl_py_recorder_write(rl_py_recorder *self, rl_run *run,
     return status;
 }
 
-rl_status rl_py_recorder_commit(rl_py_recorder *self, rl_run *run,
-                                rl_durability durability, rl_err *err)
+PyObject *rl_py_recorder_finish(rl_py_recorder *self, rl_raised *raised, PyObject *result)
 {
-    rl_status status = rl_py_recorder_write(self, run, durability, err);
-
-    rl_py_recorder_log_notices(self);
-    return status;
+    rl_py_recorder_log_notices(self, raised);
+    result = rl_raised_finish(raised, result);
+    if (result != NULL && PyErr_CheckSignals() < 0) {
+        Py_CLEAR(result);
+    }
+    return result;
 }

@@ -5,11 +5,13 @@
 #include "py/recorder/recorder_type.h"
 
 #include "py/base/errors.h"
+#include "py/base/raised.h"
 #include "py/recorder/fields.h"
 #include "py/recorder/options.h"
 #include "py/recorder/query.h"
 #include "py/recorder/recorder.h"
 #include "py/recorder/stats.h"
+#include "py/recorder/thread.h"
 
 #include <math.h>
 #include <structmember.h>
@@ -23,6 +25,7 @@ typedef struct prepared_run {
 static int recorder_init(rl_py_recorder *self, PyObject *args, PyObject *kwargs)
 {
     rl_state *state = rl_state_of_type(Py_TYPE(self));
+    rl_recorder *core = NULL;
     rl_options options;
     rl_err err;
 
@@ -41,12 +44,21 @@ static int recorder_init(rl_py_recorder *self, PyObject *args, PyObject *kwargs)
         rl_options_free(&options);
         return -1;
     }
+    if (self->core != NULL) { /* by the user's code, which options may run */
+        rl_options_free(&options);
+        PyErr_SetString(PyExc_RuntimeError, "Recorder.__init__ was called twice");
+        return -1;
+    }
+    for (int i = 0; i + 1 < RL_WINGS; i++) {
+        options.companions[i]->next = options.companions[i + 1];
+    }
     self->default_path = options.default_path && options.config.postgres_dsn == NULL;
-    if (rl_recorder_new(&options.config, options.companion, &self->core, &err) != RL_OK) {
+    if (rl_recorder_new(&options.config, options.companions[0], &core, &err) != RL_OK) {
         rl_errors_raise(state, &err);
         return -1;
     }
-    self->companion = options.companion;
+    self->core = core;
+    memcpy(self->companions, options.companions, sizeof self->companions);
     return 0;
 }
 
@@ -87,31 +99,34 @@ static PyObject *recorder_log_run(rl_py_recorder *self, PyObject *mapping)
     rl_state *state = rl_py_recorder_state(self);
     rl_run *run = state != NULL ? rl_state_take_run(state) : NULL;
     PyObject *wpk_id = NULL, *run_id = NULL;
+    rl_raised raised = {NULL};
     rl_encode_options options;
     rl_err err;
 
     if (run == NULL) {
         return NULL;
     }
-    options = rl_py_recorder_encoding(state, self);
+    options = rl_py_recorder_encoding(state, self, &raised);
     if (rl_fields_read(&options, mapping, run, &wpk_id, &run_id) == 0) {
         rl_durability durability = rl_recorder_config(self->core)->log_runs;
 
-        if (rl_py_recorder_commit(self, run, durability, &err) != RL_OK) {
+        if (rl_py_recorder_write(self, run, durability, &err) != RL_OK) {
             Py_CLEAR(run_id);
             rl_errors_raise(state, &err);
         }
     }
     rl_state_give_run(state, run);
     Py_XDECREF(wpk_id);
-    return run_id;
+    return rl_py_recorder_finish(self, &raised, run_id);
 }
 
 static PyObject *recorder_prepare(rl_py_recorder *self, PyObject *mapping)
 {
     rl_state *state = rl_py_recorder_state(self);
     prepared_run *prepared = NULL;
+    rl_raised raised = {NULL};
     rl_encode_options options;
+    rl_err ignored;
 
     if (state != NULL) {
         prepared =
@@ -122,7 +137,7 @@ static PyObject *recorder_prepare(rl_py_recorder *self, PyObject *mapping)
     }
     prepared->run = rl_state_take_run(state);
     if (prepared->run != NULL) {
-        options = rl_py_recorder_encoding(state, self);
+        options = rl_py_recorder_encoding(state, self, &raised);
         if (rl_fields_read(&options, mapping, prepared->run, &prepared->wpk_id,
                            &prepared->run_id) < 0) {
             Py_CLEAR(prepared);
@@ -130,14 +145,19 @@ static PyObject *recorder_prepare(rl_py_recorder *self, PyObject *mapping)
     } else {
         Py_CLEAR(prepared);
     }
-    return (PyObject *)prepared;
+    if (prepared != NULL && rl_raised_any(&raised)) { /* nobody else would commit it */
+        (void)rl_py_recorder_write(self, prepared->run,
+                                   rl_recorder_config(self->core)->log_runs, &ignored);
+    }
+    return rl_raised_finish(&raised, (PyObject *)prepared);
 }
 
 static PyObject *recorder_commit(rl_py_recorder *self, PyObject *arg)
 {
     rl_state *state = rl_py_recorder_state(self);
     prepared_run *prepared = (prepared_run *)arg;
-    rl_status status;
+    PyObject *run_id = NULL;
+    rl_raised raised = {NULL};
     rl_run *run;
     rl_err err;
 
@@ -155,33 +175,35 @@ static PyObject *recorder_commit(rl_py_recorder *self, PyObject *arg)
         return NULL;
     }
     prepared->run = NULL; /* so that no other thread commits it at the same time */
-    status =
-        rl_py_recorder_commit(self, run, rl_recorder_config(self->core)->log_runs, &err);
-    if (status != RL_OK) {
+    if (rl_py_recorder_write(self, run, rl_recorder_config(self->core)->log_runs, &err) ==
+        RL_OK) {
+        rl_state_give_run(state, run);
+        run_id = Py_NewRef(prepared->run_id);
+    } else {
         prepared->run = run; /* it may be tried again */
-        return rl_errors_raise(state, &err);
+        rl_errors_raise(state, &err);
     }
-    rl_state_give_run(state, run);
-    return Py_NewRef(prepared->run_id);
+    return rl_py_recorder_finish(self, &raised, run_id);
 }
 
 /* The methods of query.c, with this recorder's core. */
-#define QUERY_METHOD(name, function)                                              \
-    static PyObject *name(rl_py_recorder *self, PyObject *args, PyObject *kwargs) \
-    {                                                                             \
-        rl_state *state = rl_py_recorder_state(self);                             \
-        PyObject *result =                                                        \
-            state != NULL ? function(state, self->core, args, kwargs) : NULL;     \
-                                                                                  \
-        if (state != NULL) {                                                      \
-            rl_py_recorder_log_notices(self);                                     \
-        }                                                                         \
-        return result;                                                            \
+#define QUERY_METHOD(name, function)                                                  \
+    static PyObject *name(rl_py_recorder *self, PyObject *args, PyObject *kwargs)     \
+    {                                                                                 \
+        rl_state *state = rl_py_recorder_state(self);                                 \
+        rl_raised raised = {NULL};                                                    \
+                                                                                      \
+        return state != NULL                                                          \
+                   ? rl_py_recorder_finish(self, &raised,                             \
+                                           function(state, self->core, args, kwargs)) \
+                   : NULL;                                                            \
     }
 QUERY_METHOD(recorder_get_runs, rl_query_get_runs)
 QUERY_METHOD(recorder_get_run, rl_query_get_run)
+QUERY_METHOD(recorder_whole_runs, rl_query_whole_runs)
 QUERY_METHOD(recorder_list_runs, rl_query_list_runs)
 QUERY_METHOD(recorder_delete_runs, rl_query_delete_runs)
+QUERY_METHOD(recorder_thread_runs, rl_thread_get_runs)
 #undef QUERY_METHOD
 
 /* Nanoseconds of the monotonic clock at which `timeout` seconds (None: never) are
@@ -196,13 +218,15 @@ static int deadline(rl_state *state, PyObject *timeout, uint64_t *end)
     }
     if ((PyFloat_Check(timeout) || PyLong_Check(timeout)) && !PyBool_Check(timeout)) {
         seconds = PyFloat_AsDouble(timeout);
-        if (!PyErr_Occurred() && seconds >= 0.0) { /* false for NaN */
+        if (seconds >= 0.0) { /* false for NaN, and if it is too large for a double */
             if (seconds < 1e9) {
                 *end = rl_monotonic_ns() + (uint64_t)(seconds * 1e9);
             }
             return 0;
         }
-        PyErr_Clear();
+        if (!rl_raised_is_own()) {
+            return -1;
+        }
     }
     return rl_errors_invalid(state, "timeout", "must be None or seconds, 0 or more",
                              timeout);
@@ -215,7 +239,8 @@ static PyObject *recorder_flush(rl_py_recorder *self, PyObject *args, PyObject *
 {
     static char *names[] = {"timeout", NULL};
     rl_state *state = rl_py_recorder_state(self);
-    PyObject *timeout = NULL;
+    PyObject *timeout = NULL, *going;
+    rl_raised raised = {NULL};
     rl_status status;
     uint64_t end;
     rl_err err;
@@ -231,11 +256,12 @@ static PyObject *recorder_flush(rl_py_recorder *self, PyObject *args, PyObject *
         Py_BEGIN_ALLOW_THREADS
         status = rl_recorder_flush(self->core, step < end ? step : end, &err);
         Py_END_ALLOW_THREADS
-        rl_py_recorder_log_notices(self);
-        if (PyErr_CheckSignals() < 0) {
-            return NULL;
-        }
-    } while (status == RL_TIMEOUT && rl_monotonic_ns() < end);
+        going = rl_py_recorder_finish(self, &raised, Py_NewRef(Py_True));
+        Py_XDECREF(going);
+    } while (going != NULL && status == RL_TIMEOUT && rl_monotonic_ns() < end);
+    if (going == NULL) {
+        return NULL;
+    }
     if (status != RL_OK && status != RL_TIMEOUT) {
         return rl_errors_raise(state, &err);
     }
@@ -244,11 +270,12 @@ static PyObject *recorder_flush(rl_py_recorder *self, PyObject *args, PyObject *
 
 static PyObject *close_until(rl_py_recorder *self, uint64_t end)
 {
+    rl_raised raised = {NULL};
+
     Py_BEGIN_ALLOW_THREADS
     rl_recorder_close(self->core, end);
     Py_END_ALLOW_THREADS
-    rl_py_recorder_log_notices(self);
-    Py_RETURN_NONE;
+    return rl_py_recorder_finish(self, &raised, Py_NewRef(Py_None));
 }
 
 static PyObject *recorder_close(rl_py_recorder *self, PyObject *args, PyObject *kwargs)
@@ -292,11 +319,11 @@ static PyObject *recorder_stats(rl_py_recorder *self, PyObject *args)
 {
     rl_state *state = rl_py_recorder_state(self);
     PyObject *stats = NULL;
+    rl_raised raised = {NULL};
 
     (void)args;
     if (state != NULL) {
-        stats = rl_stats_get(state, self);
-        rl_py_recorder_log_notices(self);
+        stats = rl_py_recorder_finish(self, &raised, rl_stats_get(state, self));
     }
     return stats;
 }
@@ -325,6 +352,14 @@ static PyMethodDef recorder_methods[] = {
      METH_VARARGS | METH_KEYWORDS,
      "list_runs(*, wpk_id=None, status=None, thread_id=None, since=None, until=None, "
      "limit=20, after=None)\n--\n\nA page of runs, newest first."},
+    {"_whole_runs", (PyCFunction)(void (*)(void))recorder_whole_runs,
+     METH_VARARGS | METH_KEYWORDS,
+     "_whole_runs(ids)\n--\n\n"
+     "The runs with these ids, newest first, and how many bytes they took."},
+    {"_thread_runs", (PyCFunction)(void (*)(void))recorder_thread_runs,
+     METH_VARARGS | METH_KEYWORDS,
+     "_thread_runs(thread_id, wpk_id, limit)\n--\n\n"
+     "The runs of a thread, newest first, for get_thread."},
     {"delete_runs", (PyCFunction)(void (*)(void))recorder_delete_runs,
      METH_VARARGS | METH_KEYWORDS,
      "delete_runs(*, wpk_id=None, run_id=None, status=None, thread_id=None, "
@@ -370,7 +405,20 @@ static PyType_Spec recorder_spec = {
 
 static int prepared_traverse(PyObject *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self)); /* its texts can't lead back to it */
+    prepared_run *prepared = (prepared_run *)self;
+
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(prepared->wpk_id); /* of a subclass of str, it may lead back */
+    Py_VISIT(prepared->run_id);
+    return 0;
+}
+
+static int prepared_clear(PyObject *self)
+{
+    prepared_run *prepared = (prepared_run *)self;
+
+    Py_CLEAR(prepared->wpk_id);
+    Py_CLEAR(prepared->run_id);
     return 0;
 }
 
@@ -381,8 +429,7 @@ static void prepared_dealloc(PyObject *self)
 
     PyObject_GC_UnTrack(self);
     rl_run_free(prepared->run);
-    Py_XDECREF(prepared->wpk_id);
-    Py_XDECREF(prepared->run_id);
+    (void)prepared_clear(self);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -396,6 +443,7 @@ static PyMemberDef prepared_members[] = {
 static PyType_Slot prepared_slots[] = {
     {Py_tp_doc, "A run that was encoded and not yet committed."},
     {Py_tp_traverse, prepared_traverse},
+    {Py_tp_clear, prepared_clear},
     {Py_tp_dealloc, prepared_dealloc},
     {Py_tp_members, prepared_members},
     {0, NULL},
@@ -421,4 +469,20 @@ int rl_recorder_type_add(PyObject *module, rl_state *state)
                    PyModule_AddType(module, state->prepared_type) < 0
                ? -1
                : 0;
+}
+
+int rl_recorder_type_extend(rl_state *state, PyMethodDef *methods)
+{
+    PyObject *type = (PyObject *)state->recorder_type;
+    int rc = 0;
+
+    for (PyMethodDef *method = methods; method->ml_name != NULL && rc == 0; method++) {
+        PyObject *descriptor = PyDescr_NewMethod(state->recorder_type, method);
+
+        rc = descriptor != NULL
+                 ? PyObject_SetAttrString(type, method->ml_name, descriptor)
+                 : -1;
+        Py_XDECREF(descriptor);
+    }
+    return rc;
 }

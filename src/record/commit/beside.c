@@ -98,6 +98,11 @@ void rl_beside_free(rl_beside *self)
     }
 }
 
+void rl_beside_set_target(rl_beside *self, const rl_target *target)
+{
+    rl_journal_file_set_target(self->file, target);
+}
+
 bool rl_beside_is_pending(rl_beside *self)
 {
     return atomic_load(&self->pending);
@@ -182,12 +187,12 @@ static size_t bytes_of(rl_run *const *runs, size_t count)
     return bytes;
 }
 
-/* Whether callers should let the worker catch up: nobody else holds the file, so a
- * backlog means that they write faster than the worker folds in. */
+/* Whether callers should let the worker catch up: they write faster than it folds in. So
+ * it is also where other processes take the lock in turn, and it may look as if one held
+ * it. */
 static bool is_behind(rl_beside *self)
 {
-    return atomic_load(&self->backlog) >= BACKLOG_BYTES && !atomic_load(&self->locked) &&
-           rl_beside_is_pending(self);
+    return atomic_load(&self->backlog) >= BACKLOG_BYTES && rl_beside_is_pending(self);
 }
 
 static void let_catch_up(rl_beside *self)
@@ -197,7 +202,7 @@ static void let_catch_up(rl_beside *self)
 
     pthread_mutex_lock(&self->lock);
     while (is_behind(self) && rc == 0) {
-        rc = pthread_cond_timedwait(&self->changed, &self->lock, &until);
+        rc = rl_cond_timedwait(&self->changed, &self->lock, &until);
     }
     pthread_mutex_unlock(&self->lock);
 }
@@ -508,7 +513,7 @@ rl_status rl_beside_drain(rl_beside *self, uint64_t until, rl_err *err)
         uint64_t step = rl_monotonic_ns() + DRAIN_STEP_NS;
         const struct timespec moment = rl_timespec(step < until ? step : until);
 
-        (void)pthread_cond_timedwait(&self->changed, &self->lock, &moment);
+        (void)rl_cond_timedwait(&self->changed, &self->lock, &moment);
     }
     if (rl_beside_is_pending(self)) {
         status = rl_err_set(err, RL_TIMEOUT,
@@ -522,13 +527,13 @@ rl_status rl_beside_drain(rl_beside *self, uint64_t until, rl_err *err)
 
 int64_t rl_beside_count(rl_beside *self)
 {
-    rl_journal_file_state state = {0};
+    rl_waiting waiting = {0};
     rl_err ignored;
 
     if (rl_journal_file_exists(self->file)) {
-        (void)rl_journal_file_get_state(self->file, &state, &ignored);
+        (void)rl_journal_file_count(self->file, &waiting, &ignored);
     }
-    return state.last > 0 ? state.last - state.first + 1 : 0;
+    return waiting.own;
 }
 
 void rl_beside_before_fork(rl_beside *self)

@@ -30,6 +30,9 @@ rl_status rl_beside_new(const char *path, const rl_migrations *migrations,
                         rl_beside **beside, rl_err *err);
 void rl_beside_free(rl_beside *beside);
 
+/* As rl_journal_file_set_target. */
+void rl_beside_set_target(rl_beside *beside, const rl_target *target);
+
 /* At the first use, with the result of opening the file: a locked file begins an episode,
  * and is no failure. Looks for runs that an earlier process has left. */
 rl_status rl_beside_prepare(rl_beside *beside, rl_status opened, rl_err *err);
@@ -60,7 +63,7 @@ bool rl_beside_is_locked(rl_beside *beside);
  * monotonic clock). */
 rl_status rl_beside_drain(rl_beside *beside, uint64_t end, rl_err *err);
 
-/* The number of runs that wait beside, of all processes. */
+/* The number of runs that wait beside for this target, of all processes. */
 int64_t rl_beside_count(rl_beside *beside);
 
 /* Around a fork. Before that of the file that `write` uses. */

@@ -166,7 +166,7 @@ static void gather(rl_commit *commit)
     end = rl_timespec(rl_monotonic_ns() + (wait < GATHER_MAX_NS ? wait : GATHER_MAX_NS));
     commit->gathering = true;
     while (commit->length < commit->expected && rc == 0) {
-        rc = pthread_cond_timedwait(&commit->arrived, &commit->lock, &end);
+        rc = rl_cond_timedwait(&commit->arrived, &commit->lock, &end);
     }
     commit->gathering = false;
 }
@@ -266,7 +266,7 @@ rl_status rl_commit_drain(rl_commit *commit, uint64_t end)
     target = commit->queued;
     commit->drainers++;
     while (commit->finished < target && rc == 0) {
-        rc = pthread_cond_timedwait(&commit->progress, &commit->lock, &until);
+        rc = rl_cond_timedwait(&commit->progress, &commit->lock, &until);
     }
     if (commit->finished < target) {
         status = RL_TIMEOUT;

@@ -11,6 +11,7 @@
 #define LEASED_NS UINT64_C(20000000)     /* between checks of another process's lease */
 #define BROKEN_NS UINT64_C(1000000000)   /* before the next try after the file failed */
 #define DRAIN_STEP_NS UINT64_C(20000000) /* between checks of what others forward */
+#define SLICE_NS UINT64_C(5000000000)    /* after which the worker does other work, too */
 
 /* Writes each run of a batch alone, because the server rejects one of them. */
 static rl_status forward_singly(rl_journal *journal, rl_journal_file_batch *batch,
@@ -40,6 +41,7 @@ static rl_status forward_singly(rl_journal *journal, rl_journal_file_batch *batc
 /* The state of one call of rl_journal_forward. */
 typedef struct forwarding {
     const atomic_bool *stop;
+    uint64_t end;                     /* of its time; nanoseconds, monotonic clock */
     char self[RL_JOURNAL_FILE_OWNER]; /* the holder of the lease */
     /* one is with the server, the other was before it or comes after it */
     rl_journal_file_batch batches[2];
@@ -75,6 +77,28 @@ static rl_status finish_delivered(rl_journal *journal, forwarding *work, int64_t
     pthread_cond_broadcast(&journal->progressed);
     pthread_mutex_unlock(&journal->lock);
     return status;
+}
+
+/* Of the open runs that the server has now: says that their owners were there, unless it
+ * knows more. One that died before it reached the server would else never be missed. */
+static void announce_owners(rl_journal *journal, const forwarding *work,
+                            const rl_journal_file_batch *batch)
+{
+    rl_store *server = journal->server;
+    const char *last = "";
+    rl_err ignored;
+
+    for (size_t i = 0; i < batch->count; i++) {
+        const rl_run *run = batch->runs[i];
+
+        if (!batch->rejected[i] && rl_run_is_open(run) &&
+            strcmp(rl_run_text(run, RL_OWNER), last) != 0) {
+            last = rl_run_text(run, RL_OWNER);
+            if (strncmp(work->self, last, strlen(last)) != 0) { /* else it does so */
+                (void)server->ops->beat(server, RL_BEAT_FIRST, last, &ignored);
+            }
+        }
+    }
 }
 
 /* While the server works on `current`: finishes the batch before it, and reads the next
@@ -127,6 +151,7 @@ static rl_status forward_batch(rl_journal *journal, forwarding *work,
     if (status == RL_OK) {
         work->delivered = current;
         count_forwarded(journal, current);
+        announce_owners(journal, work, current);
         rl_journal_set_available(journal);
         if (beside != RL_OK) {
             *err = beside_err;
@@ -146,7 +171,8 @@ static rl_status forward_leased(rl_journal *journal, forwarding *work, rl_err *e
 
     atomic_store(&journal->pending, false);
     status = rl_journal_file_read(journal->file, 0, current, err);
-    while (status == RL_OK && work->has_lease && !done && !atomic_load(work->stop)) {
+    while (status == RL_OK && work->has_lease && !done && !atomic_load(work->stop) &&
+           rl_monotonic_ns() < work->end) {
         status = forward_batch(journal, work, current, other, err);
         done = status == RL_OK && current->last;
         swap = current;
@@ -169,6 +195,27 @@ static rl_status forward_leased(rl_journal *journal, forwarding *work, rl_err *e
     return status;
 }
 
+/* Asks the server which database it is, so that the runs are read that are meant for
+ * it. */
+static rl_status identify(rl_journal *journal, forwarding *work, rl_err *err)
+{
+    rl_store *server = journal->server;
+    rl_target target;
+    rl_status status = server->ops->prepare(server, err);
+
+    if (status == RL_OK) {
+        status = server->ops->identify(server, &target, err);
+    }
+    work->server_failed = status != RL_OK;
+    if (status == RL_OK) {
+        status = rl_journal_learn_target(journal, err);
+    }
+    if (status == RL_OK) {
+        atomic_store(&journal->identified, true);
+    }
+    return status;
+}
+
 static rl_status forward_all(rl_journal *journal, forwarding *work, rl_err *err)
 {
     rl_status status;
@@ -182,15 +229,29 @@ static rl_status forward_all(rl_journal *journal, forwarding *work, rl_err *err)
     return status;
 }
 
-/* Whether the journal has no runs, neither of this process nor of others. */
+/* Whether the journal may have runs for this database, of this process or of others: it
+ * has, or the database is not known yet. */
+static bool may_have_own(rl_journal *journal, const rl_journal_file_state *state)
+{
+    return state->last > 0 || (state->has_others && !atomic_load(&journal->identified));
+}
+
+/* Whether the journal has no runs for this database. Logs that it has some for others. */
 static bool is_empty(rl_journal *journal)
 {
     rl_journal_file_state state = {0};
     rl_err ignored;
+    bool empty = !rl_journal_file_exists(journal->file);
 
-    return !rl_journal_file_exists(journal->file) ||
-           (rl_journal_file_get_state(journal->file, &state, &ignored) == RL_OK &&
-            state.last == 0);
+    if (!empty && rl_journal_file_get_state(journal->file, &state, &ignored) == RL_OK) {
+        empty = !may_have_own(journal, &state);
+        if (state.has_others && atomic_load(&journal->identified)) {
+            rl_journal_log_others(journal);
+        } else if (!state.has_others) {
+            atomic_store(&journal->others_logged, false);
+        }
+    }
+    return empty;
 }
 
 /* Records that the journal's file failed; the server may be available. */
@@ -212,7 +273,10 @@ static bool try_to_forward(rl_journal *journal, forwarding *work, bool unavailab
     rl_err err = {.code = RL_OK};
 
     if (!is_empty(journal)) {
-        status = rl_journal_file_append(journal->file, &lock_only, &err);
+        status = identify(journal, work, &err);
+        if (status == RL_OK) {
+            status = rl_journal_file_append(journal->file, &lock_only, &err);
+        }
         if (status == RL_OK) {
             status = forward_all(journal, work, &err);
         } else if (status == RL_BUSY) { /* not long: the worker has other work, too */
@@ -251,6 +315,7 @@ uint64_t rl_journal_forward(rl_journal *journal, const atomic_bool *stop)
         return now + RL_BREAKER_FIRST_NS;
     }
     work->stop = stop;
+    work->end = now + SLICE_NS;
     if (!try_to_forward(journal, work, unavailable)) {
         next = work->server_failed ? atomic_load(&journal->breaker.retry_at)
                                    : now + BROKEN_NS;
@@ -278,7 +343,7 @@ static void wait_for_progress(rl_journal *journal, uint64_t end)
     struct timespec until = rl_timespec(step < end ? step : end);
 
     pthread_mutex_lock(&journal->lock);
-    (void)pthread_cond_timedwait(&journal->progressed, &journal->lock, &until);
+    (void)rl_cond_timedwait(&journal->progressed, &journal->lock, &until);
     pthread_mutex_unlock(&journal->lock);
 }
 
@@ -301,11 +366,12 @@ rl_status rl_journal_drain(rl_journal *journal, uint64_t end, bool patient, rl_e
 
     while (rl_journal_file_exists(journal->file)) {
         status = rl_journal_file_get_state(journal->file, &state, err);
-        if (status == RL_OK && target < 0) {
+        if (status == RL_OK && target <= 0) {
             target = state.last;
         }
         if (status != RL_BUSY &&
-            (status != RL_OK || state.last == 0 || state.first > target)) {
+            (status != RL_OK || !may_have_own(journal, &state) ||
+             (state.last > 0 && state.first > target && target > 0))) {
             break;
         }
         if (rl_monotonic_ns() >= end ||

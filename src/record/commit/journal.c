@@ -26,6 +26,30 @@ static rl_status append_to_file(void *ctx, const rl_batch *batch, rl_err *err)
     return status;
 }
 
+rl_status rl_journal_learn_target(rl_journal *journal, rl_err *err)
+{
+    rl_known_target *known = NULL;
+    rl_status status = RL_OK;
+    rl_target target;
+
+    journal->server->ops->target(journal->server, &target);
+    pthread_mutex_lock(&journal->lock);
+    if (journal->target == NULL ||
+        memcmp(&target, &journal->target->target, sizeof target) != 0) {
+        known = rl_malloc(sizeof *known);
+        status = known != NULL ? RL_OK : rl_err_nomem(err);
+    }
+    if (known != NULL) { /* other threads may still use the one before */
+        known->target = target;
+        known->before = journal->target;
+        journal->target = known;
+        rl_journal_file_set_target(journal->file, &known->target);
+        rl_beside_set_target(journal->beside, &known->target);
+    }
+    pthread_mutex_unlock(&journal->lock);
+    return status;
+}
+
 rl_status rl_journal_new(rl_store *server, const char *path,
                          const rl_migrations *migrations, rl_metrics *metrics,
                          rl_notices *notices, rl_journal **out, rl_err *err)
@@ -42,18 +66,25 @@ rl_status rl_journal_new(rl_store *server, const char *path,
         status = rl_beside_new(rl_journal_file_path(journal->file), migrations,
                                append_to_file, journal, notices, &journal->beside, err);
     }
+    if (status == RL_OK) {
+        pthread_mutex_init(&journal->lock, NULL);
+        rl_cond_init(&journal->progressed);
+        journal->server = server;
+        status = rl_journal_learn_target(journal, err);
+        if (status != RL_OK) {
+            rl_journal_free(journal);
+            return status;
+        }
+    }
     if (status != RL_OK) {
         rl_journal_file_free(journal->file);
         rl_free(journal);
         return status;
     }
     journal->number = atomic_fetch_add(&count, 1);
-    journal->server = server;
     journal->metrics = metrics;
     journal->notices = notices;
     journal->breaker.jitter = rl_monotonic_ns();
-    pthread_mutex_init(&journal->lock, NULL);
-    rl_cond_init(&journal->progressed);
     *out = journal;
     return RL_OK;
 }
@@ -63,6 +94,12 @@ void rl_journal_free(rl_journal *journal)
     if (journal != NULL) {
         rl_beside_free(journal->beside);
         rl_journal_file_free(journal->file);
+        while (journal->target != NULL) {
+            rl_known_target *before = journal->target->before;
+
+            rl_free(journal->target);
+            journal->target = before;
+        }
         pthread_cond_destroy(&journal->progressed);
         pthread_mutex_destroy(&journal->lock);
         rl_free(journal);
@@ -172,6 +209,9 @@ rl_status rl_journal_write(void *ctx, const rl_batch *batch, rl_err *err)
     status = server->ops->prepare(server, err);
     if (status == RL_OK) {
         prepared = true;
+        status = rl_journal_learn_target(journal, err);
+    }
+    if (status == RL_OK) {
         status = server->ops->write(server, batch, err);
     }
     if (status == RL_STORE && err->retryable) {
@@ -244,22 +284,33 @@ bool rl_journal_has_work(rl_journal *journal)
     return rl_breaker_is_open(&journal->breaker) || rl_journal_file_exists(journal->file);
 }
 
+bool rl_journal_is_available(rl_journal *journal)
+{
+    return !rl_breaker_is_open(&journal->breaker);
+}
+
 void rl_journal_get_stats(rl_journal *journal, rl_journal_stats *stats)
 {
     rl_journal_file_state state = {0};
+    rl_waiting waiting = {0};
     rl_status status = RL_OK;
     rl_err ignored;
 
     if (rl_journal_file_exists(journal->file)) {
         status = rl_journal_file_get_state(journal->file, &state, &ignored);
     }
+    waiting.own = state.last > 0 ? state.last - state.first + 1 : 0;
+    if (status == RL_OK && state.has_others) { /* then the seqs have gaps */
+        status = rl_journal_file_count(journal->file, &waiting, &ignored);
+    }
     pthread_mutex_lock(&journal->lock);
     if (status != RL_BUSY) {
         journal->seen = state;
+        journal->waiting = waiting;
     }
-    state = journal->seen;
-    stats->waiting = state.last > 0 ? state.last - state.first + 1 : 0;
-    stats->rejected = state.rejected;
+    stats->waiting = journal->waiting.own;
+    stats->elsewhere = journal->waiting.others;
+    stats->rejected = journal->seen.rejected;
     stats->unavailable = rl_breaker_is_open(&journal->breaker);
     memcpy(stats->error, stats->unavailable ? journal->error.text : "",
            stats->unavailable ? sizeof stats->error : 1);

@@ -2,6 +2,10 @@
  * while it accepts them, and else to the journal, from which the worker forwards them to
  * the server.
  *
+ * Each run waits for the database that it was meant for, as programs with other databases
+ * may use the same file. Before this process has reached its server, the host, port and
+ * name of the DSN tell which that is; afterwards what the server says (rl_target).
+ *
  * Threads: every function from any thread, except that rl_journal_forward runs in one at
  * a time, and new and free while no other call is under way. All may wait, except where
  * the comment says that it does not. Times named `end` are nanoseconds of the monotonic
@@ -63,8 +67,12 @@ void rl_journal_retry_now(rl_journal *journal);
  * the journal. Does not wait while the server is unavailable. */
 void rl_journal_catch_up(rl_journal *journal, uint64_t end);
 
+/* Whether the server accepted runs when it was last asked. Does not wait. */
+bool rl_journal_is_available(rl_journal *journal);
+
 typedef struct rl_journal_stats {
     int64_t waiting, rejected; /* runs in the journal, in journal_rejected */
+    int64_t elsewhere;         /* runs in the journal that wait for another database */
     bool unavailable;          /* the server does not accept runs */
     char error[RL_ERR_TEXT];   /* the reason, or "" */
 } rl_journal_stats;

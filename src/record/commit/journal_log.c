@@ -48,6 +48,23 @@ void rl_journal_set_available(rl_journal *journal)
     }
 }
 
+void rl_journal_log_others(rl_journal *journal)
+{
+    rl_waiting waiting = {0};
+    rl_err ignored;
+
+    if (!atomic_exchange(&journal->others_logged, true)) {
+        (void)rl_journal_file_count(journal->file, &waiting, &ignored);
+        rl_notices_add(
+            journal->notices, RL_NOTICE_WARNING,
+            "%lld runs in the journal %s wait for another database than that "
+            "of POSTGRES_DSN, for which they were recorded: %s; a program with "
+            "that one forwards them (docs/operations.md, \"Sharing a journal\")",
+            (long long)waiting.others, rl_journal_file_path(journal->file),
+            waiting.places);
+    }
+}
+
 void rl_journal_log_rejected(rl_journal *journal, const rl_err *reason)
 {
     if (!atomic_exchange(&journal->rejection_logged, true)) {

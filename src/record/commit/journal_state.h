@@ -12,6 +12,12 @@
 /* Nanoseconds between two checks for runs that other processes left in the journal. */
 #define RL_JOURNAL_CHECK_NS UINT64_C(5000000000)
 
+/* What was known of the database at some time. */
+typedef struct rl_known_target {
+    rl_target target;
+    struct rl_known_target *before; /* owned */
+} rl_known_target;
+
 struct rl_journal {
     rl_store *server;      /* borrowed */
     rl_journal_file *file; /* owned */
@@ -21,6 +27,7 @@ struct rl_journal {
     unsigned number;       /* of this journal in the process; part of the lease's owner */
 
     pthread_mutex_t lock;      /* guards what follows up to `seen`; not held during I/O */
+    rl_known_target *target;   /* owned; the newest, which the files use */
     pthread_cond_t progressed; /* runs were forwarded, or an attempt failed */
     rl_breaker breaker;        /* of the server */
     rl_err error;              /* why the server is unavailable */
@@ -28,9 +35,12 @@ struct rl_journal {
     uint64_t forwarded_before;  /* the counter at that time */
     unsigned attempts;          /* to forward, that failed */
     rl_journal_file_state seen; /* as last read, for statistics while it is locked */
+    rl_waiting waiting;         /* the same */
 
     atomic_bool rejection_logged;
     atomic_bool unusable_logged;
+    atomic_bool others_logged;
+    atomic_bool identified;  /* the server has said which database it is */
     atomic_bool pending;     /* there are runs that the worker has not read yet */
     atomic_bool unforwarded; /* runs of this process may wait to be forwarded */
     atomic_bool wake_worker; /* there is new work that the worker was not woken for */
@@ -45,10 +55,14 @@ void rl_journal_set_unavailable(rl_journal *journal, const rl_err *err);
  * outage. */
 void rl_journal_set_available(rl_journal *journal);
 
-/* Each logs a change once: the file can't be used, it can be used again, a run was
- * rejected. */
+/* Has the files know what the store knows of its database. RL_NOMEM. */
+rl_status rl_journal_learn_target(rl_journal *journal, rl_err *err);
+
+/* Each logs a change once: the file can't be used, it can be used again, runs wait for
+ * another database, a run was rejected. */
 void rl_journal_log_unusable(rl_journal *journal, const rl_err *err);
 void rl_journal_log_usable(rl_journal *journal);
+void rl_journal_log_others(rl_journal *journal);
 void rl_journal_log_rejected(rl_journal *journal, const rl_err *reason);
 
 #endif

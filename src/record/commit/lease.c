@@ -12,7 +12,7 @@ void rl_lease_name(unsigned number, char name[RL_JOURNAL_FILE_OWNER])
     char process[RL_OWNER_TEXT];
 
     rl_owner_self(process);
-    snprintf(name, RL_JOURNAL_FILE_OWNER, "%.110s %u", process, number);
+    snprintf(name, RL_JOURNAL_FILE_OWNER, "%s %u", process, number);
 }
 
 rl_status rl_lease_take(rl_journal_file *file, const char *name, bool *taken, rl_err *err)
@@ -25,7 +25,8 @@ rl_status rl_lease_take(rl_journal_file *file, const char *name, bool *taken, rl
     if (status == RL_OK) {
         /* an end too far in the future: the clock was set back since */
         bool held = holder[0] != '\0' && strcmp(holder, name) != 0 && until > now &&
-                    until <= now + 2 * RL_LEASE_US && !rl_owner_has_exited(holder);
+                    until <= now + 2 * RL_LEASE_US &&
+                    rl_owner_check(holder) != RL_OWNER_EXITED;
 
         if (!held) {
             status = rl_journal_file_take_lease(file, holder, name, now + RL_LEASE_US,

@@ -22,6 +22,7 @@ static rl_status make_postgres(rl_pipeline *pipeline, rl_err *err)
         .pool = given->pool,
         .stop = given->stop,
         .hook = given->pg_hook,
+        .notices = given->notices,
     };
     rl_status status = rl_postgres_new(&options, &given->postgres, &pipeline->store, err);
 
@@ -93,15 +94,39 @@ void rl_pipeline_free(rl_pipeline *pipeline)
     rl_commit_free(pipeline->commit);
 }
 
+int64_t rl_pipeline_count_journaled(rl_pipeline *pipeline, bool log)
+{
+    rl_waiting waiting = {0};
+    rl_err ignored;
+
+    if (pipeline->journal == NULL) {
+        (void)rl_journal_target_count(rl_sqlite_file_of(pipeline->store), NULL, &waiting,
+                                      &ignored);
+    }
+    if (log && waiting.others > 0) {
+        rl_notices_add(pipeline->options.notices, RL_NOTICE_WARNING,
+                       "%lld runs in the journal %s wait for a PostgreSQL database (%s), "
+                       "and POSTGRES_DSN is not set: set it, and they are forwarded",
+                       (long long)waiting.others,
+                       rl_sqlite_file_of(pipeline->store)->path,
+                       waiting.places[0] != '\0' ? waiting.places : "any");
+    }
+    return waiting.others;
+}
+
 rl_status rl_pipeline_open(rl_pipeline *pipeline, rl_err *err)
 {
     rl_store *store = pipeline->store;
-    rl_status status =
-        pipeline->journal != NULL
-            ? rl_journal_prepare(pipeline->journal, err)
-            : rl_beside_prepare(pipeline->beside, store->ops->prepare(store, err), err);
+    rl_status opened = RL_OK, status;
 
+    if (pipeline->journal != NULL) {
+        status = rl_journal_prepare(pipeline->journal, err);
+    } else {
+        opened = store->ops->prepare(store, err);
+        status = rl_beside_prepare(pipeline->beside, opened, err);
+    }
     if (status == RL_OK) {
+        (void)(opened == RL_OK ? rl_pipeline_count_journaled(pipeline, true) : 0);
         atomic_store_explicit(&pipeline->ready, true, memory_order_release);
     }
     return status;
@@ -157,6 +182,11 @@ rl_status rl_pipeline_prepare_remove(rl_pipeline *pipeline, rl_err *err)
         err->retryable = true;
     }
     return status == RL_OK ? rl_pipeline_prepare_query(pipeline, err) : status;
+}
+
+bool rl_pipeline_is_available(rl_pipeline *pipeline)
+{
+    return pipeline->journal == NULL || rl_journal_is_available(pipeline->journal);
 }
 
 static bool needs_checkpoint(rl_pipeline *pipeline)

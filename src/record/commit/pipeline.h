@@ -16,6 +16,7 @@
 #include "record/commit/commit.h"
 #include "record/commit/journal.h"
 #include "store/postgres/postgres.h"
+#include "store/sqlite/journal_target.h"
 #include "store/sqlite/sqlite.h"
 
 /* The pointers are borrowed as long as the pipeline exists. */
@@ -96,5 +97,12 @@ size_t rl_pipeline_queued(rl_pipeline *pipeline);
 /* Around a fork: take the locks and close the SQLite file; release the locks. */
 void rl_pipeline_before_fork(rl_pipeline *pipeline);
 void rl_pipeline_after_fork(rl_pipeline *pipeline, bool in_child);
+
+/* With SQLite as the store: counts the runs that its file has as a journal, from a time
+ * with a DSN, and which wait for that. May log them. */
+int64_t rl_pipeline_count_journaled(rl_pipeline *pipeline, bool log);
+
+/* Whether the database accepts writes, as far as is known. Does not wait. */
+bool rl_pipeline_is_available(rl_pipeline *pipeline);
 
 #endif

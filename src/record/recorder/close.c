@@ -48,17 +48,8 @@ static rl_status drain_beside(rl_recorder *recorder, uint64_t end, rl_err *err)
     return status;
 }
 
-static rl_status drain_companion(rl_recorder *recorder, uint64_t end, bool patient,
-                                 rl_err *err)
-{
-    return recorder->companion != NULL
-               ? recorder->companion->ops->drain(recorder->companion, end, patient, err)
-               : RL_OK;
-}
-
 rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err)
 {
-    rl_companion *companion = recorder->companion;
     rl_status status = rl_recorder_enter(recorder, err);
 
     if (status != RL_OK) {
@@ -72,18 +63,18 @@ rl_status rl_recorder_flush(rl_recorder *recorder, uint64_t end, rl_err *err)
     if (status == RL_OK && recorder->pipeline.journal != NULL) {
         status = drain_journal(recorder, end, true, err);
     }
-    if (status == RL_OK && !rl_recorder_is_ready(recorder) && companion != NULL &&
-        companion->ops->has_work(companion)) {
+    if (status == RL_OK && !rl_recorder_is_ready(recorder) &&
+        rl_companions_have_work(recorder->companions)) {
         status = rl_recorder_open_store(recorder, err);
     }
     if (status == RL_OK) {
-        status = drain_companion(recorder, end, true, err);
+        status = rl_companions_drain(recorder->companions, end, true, err);
     }
     rl_recorder_leave(recorder);
     return status;
 }
 
-/* Lets the runs beside a locked file, the journal and the companion finish, unless a
+/* Lets the runs beside a locked file, the journal and the companions finish, unless a
  * server proves to be unavailable. */
 static void drain_before_close(rl_recorder *recorder, uint64_t end)
 {
@@ -97,7 +88,7 @@ static void drain_before_close(rl_recorder *recorder, uint64_t end)
         rl_journal_retry_now(recorder->pipeline.journal);
         (void)drain_journal(recorder, end, false, &ignored);
     }
-    (void)drain_companion(recorder, end, false, &ignored);
+    (void)rl_companions_drain(recorder->companions, end, false, &ignored);
 }
 
 /* Ends the threads; false when one is still running. */
@@ -105,14 +96,12 @@ static bool stop_threads(rl_recorder *recorder, uint64_t end)
 {
     const uint64_t now = rl_monotonic_ns();
     uint64_t stop_end = (now < end ? now : end) + STOP_NS;
-    bool ended = true;
+    bool ended;
 
     if (stop_end < now + STOP_MIN_NS) {
         stop_end = now + STOP_MIN_NS;
     }
-    if (recorder->companion != NULL) {
-        ended = recorder->companion->ops->stop(recorder->companion, stop_end);
-    }
+    ended = rl_companions_stop(recorder->companions, stop_end);
     return rl_worker_stop(&recorder->worker, stop_end) && ended;
 }
 
@@ -122,9 +111,7 @@ static void finish_closing(void *ctx)
     rl_recorder *recorder = ctx;
 
     if (!recorder->abandoned) {
-        if (recorder->companion != NULL) {
-            recorder->companion->ops->close(recorder->companion);
-        }
+        rl_companions_close(recorder->companions);
         rl_pipeline_close(&recorder->pipeline);
     }
     rl_gate_finish_closing(&recorder->gate);

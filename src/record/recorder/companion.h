@@ -1,5 +1,6 @@
 /* A companion of a recorder: a part of the program that works on the same store. The
- * recorder starts, notifies, drains, forks and closes it, and knows nothing else of it.
+ * recorder starts, notifies, drains, forks and closes it, and knows nothing else of it. A
+ * recorder may have several, in a list.
  *
  * Threads: notify, has_work and drain from any thread; the others from one at a time.
  * Ownership: the recorder owns its companion. A companion borrows the store until its
@@ -56,9 +57,27 @@ typedef struct rl_companion_ops {
 
 struct rl_companion {
     const rl_companion_ops *ops;
-    /* write more in the transaction of a run; NULL, or part of the companion */
+    rl_companion *next; /* owned by the recorder as well; or NULL */
+    /* write more in the transaction of a run; NULL, or part of the companion. One of the
+     * list has them at most */
     const rl_sqlite_hook *sqlite_hook;
     const rl_pg_hook *pg_hook;
 };
+
+/* The same for each of a list, which may be NULL. `start` ends with the first that fails;
+ * `has_work`: of any; `drain`: until one fails. */
+rl_status rl_companions_start(rl_companion *first, const rl_companion_host *host,
+                              rl_err *err);
+void rl_companions_notify(rl_companion *first);
+bool rl_companions_have_work(rl_companion *first);
+rl_status rl_companions_drain(rl_companion *first, uint64_t end, bool patient,
+                              rl_err *err);
+bool rl_companions_stop(rl_companion *first, uint64_t end);
+void rl_companions_close(rl_companion *first);
+void rl_companions_before_fork(rl_companion *first);
+void rl_companions_after_fork(rl_companion *first, bool in_child);
+void rl_companions_free(rl_companion *first);
+const rl_sqlite_hook *rl_companions_sqlite_hook(const rl_companion *first);
+const rl_pg_hook *rl_companions_pg_hook(const rl_companion *first);
 
 #endif

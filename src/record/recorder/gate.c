@@ -61,7 +61,7 @@ bool rl_gate_begin_closing(rl_gate *gate, uint64_t end, bool *empty)
     if (first) {
         atomic_store(&gate->phase, RL_GATE_CLOSING);
         while (gate->inside > 0 && rc == 0) {
-            rc = pthread_cond_timedwait(&gate->changed, &gate->lock, &until);
+            rc = rl_cond_timedwait(&gate->changed, &gate->lock, &until);
         }
         *empty = gate->inside == 0;
     } else {

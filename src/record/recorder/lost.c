@@ -10,20 +10,73 @@
 static const char running[] = "running";
 static const char lost[] = "lost";
 
-static bool has_exited(rl_owner_cache *last, const char *owner, size_t len)
+/* Whether the owner is one of the silent ones, which are sorted. */
+static bool is_silent(const rl_rows *silent, const char *owner)
+{
+    size_t low = 0, high = rl_rows_cells(silent);
+    const size_t len = strlen(owner);
+    int order = 1;
+
+    while (low < high && order != 0) {
+        const size_t middle = low + (high - low) / 2;
+        const rl_cell *cell = rl_rows_cell(silent, middle);
+
+        order = memcmp(silent->arena.data + cell->at, owner,
+                       cell->len < len ? cell->len : len);
+        if (order == 0) {
+            order = (cell->len > len) - (cell->len < len);
+        }
+        low = order < 0 ? middle + 1 : low;
+        high = order > 0 ? middle : high;
+    }
+    return order == 0;
+}
+
+static void forget_silent(rl_owner_cache *owners)
+{
+    rl_rows_free(&owners->silent);
+    rl_rows_init(&owners->silent);
+    owners->has_silent = false;
+    owners->owner[0] = '\0';
+}
+
+/* Without an answer (a role that may not read the heartbeats, a lost connection) nobody
+ * counts as silent: a run is not said to be lost on a guess. */
+static void read_silent(rl_owner_cache *owners, rl_store *store)
+{
+    rl_err ignored;
+    rl_status status;
+
+    forget_silent(owners);
+    status = store->ops->silent(store, owners->seconds, &owners->silent, &ignored);
+    if (status != RL_OK) {
+        forget_silent(owners);
+    }
+    owners->has_silent = true;
+    owners->no_memory = status == RL_NOMEM;
+}
+
+static bool is_gone(rl_owner_cache *owners, rl_store *store, const char *owner,
+                    size_t len)
 {
     char text[RL_OWNER_TEXT];
+    rl_owner_state state;
 
     if (len == 0 || len >= sizeof text) {
         return false;
     }
     memcpy(text, owner, len);
     text[len] = '\0';
-    if (strcmp(text, last->owner) != 0) {
-        memcpy(last->owner, text, len + 1);
-        last->has_exited = rl_owner_has_exited(text);
+    if (strcmp(text, owners->owner) != 0) {
+        state = rl_owner_check(text);
+        if (state == RL_OWNER_ELSEWHERE && !owners->has_silent) {
+            read_silent(owners, store);
+        }
+        owners->is_gone = state == RL_OWNER_EXITED || (state == RL_OWNER_ELSEWHERE &&
+                                                       is_silent(&owners->silent, text));
+        memcpy(owners->owner, text, len + 1);
     }
-    return last->has_exited;
+    return owners->is_gone;
 }
 
 static bool has_text(const rl_rows *rows, const rl_cell *cell, const char *text)
@@ -32,9 +85,10 @@ static bool has_text(const rl_rows *rows, const rl_cell *cell, const char *text)
            memcmp(rows->arena.data + cell->at, text, cell->len) == 0;
 }
 
-/* Changes "running" to "lost" where the owner has exited, in the rows from cell `first`
- * on. Rows that are incomplete for want of memory stay as they are. */
-static void show_lost(rl_rows *rows, rl_shape shape, size_t first, rl_owner_cache *last)
+/* Changes "running" to "lost" where the owner is gone, in the rows from cell `first` on.
+ * Rows that are incomplete for want of memory stay as they are. */
+static void show_lost(rl_rows *rows, rl_shape shape, size_t first, rl_store *store,
+                      rl_owner_cache *owners)
 {
     size_t width, status = rl_shape_index(shape, RL_STATUS),
                   owner = rl_shape_index(shape, RL_OWNER);
@@ -45,11 +99,12 @@ static void show_lost(rl_rows *rows, rl_shape shape, size_t first, rl_owner_cach
         const rl_cell *process = rl_rows_cell(rows, first + owner);
 
         if (has_text(rows, state, running) && !process->null &&
-            has_exited(last, rows->arena.data + process->at, process->len)) {
+            is_gone(owners, store, rows->arena.data + process->at, process->len)) {
             state->at = rows->arena.len;
             state->len = sizeof lost - 1;
             rl_buf_add(&rows->arena, lost, sizeof lost - 1);
         }
+        rows->arena.failed = rows->arena.failed || owners->no_memory;
     }
 }
 
@@ -61,15 +116,25 @@ static bool depends_on_owner(const rl_query *query)
     return status != NULL && (strcmp(status, running) == 0 || strcmp(status, lost) == 0);
 }
 
-void rl_lost_walk_begin(rl_lost_walk *self, const rl_query *query)
+static void init_owners(rl_owner_cache *owners, int64_t seconds)
 {
+    *owners = (rl_owner_cache){.seconds = seconds};
+    rl_rows_init(&owners->silent);
+}
+
+void rl_lost_walk_begin(rl_lost_walk *self, const rl_query *query, bool to_delete)
+{
+    const char *status = query->texts[RL_STATUS];
+    const bool deletes_lost = to_delete && status != NULL && strcmp(status, lost) == 0;
+
     memset(self, 0, sizeof *self);
+    init_owners(&self->owners, deletes_lost ? RL_LOST_DELETED : RL_LOST_SHOWN);
     self->query = *query;
     self->query.offset = 0; /* it counts rows after sorting, see query_by_owner */
     self->query.limit = KEY_CHUNK;
     self->query.shape = RL_SHAPE_KEY;
     if (depends_on_owner(query)) {
-        self->wanted = query->texts[RL_STATUS];
+        self->wanted = status;
         self->query.texts[RL_STATUS] = running;
         self->query.shape = RL_SHAPE_SUMMARY;
         self->query.limit = SUMMARY_CHUNK;
@@ -82,6 +147,7 @@ void rl_lost_walk_begin(rl_lost_walk *self, const rl_query *query)
 void rl_lost_walk_end(rl_lost_walk *self)
 {
     rl_rows_free(&self->rows);
+    rl_rows_free(&self->owners.silent);
     rl_buf_free(&self->after_id);
 }
 
@@ -142,7 +208,8 @@ rl_status rl_lost_walk_next(rl_lost_walk *self, rl_store *store, bool deleted,
         set_cursor(self, cells - width);
     }
     if (self->wanted != NULL) {
-        show_lost(&self->rows, self->query.shape, 0, &self->last);
+        forget_silent(&self->owners); /* others may have been heard since */
+        show_lost(&self->rows, self->query.shape, 0, store, &self->owners);
     }
     return status == RL_OK && (rl_rows_failed(&self->rows) || self->after_id.failed)
                ? rl_err_nomem(err)
@@ -168,7 +235,7 @@ static rl_status query_by_owner(rl_store *store, const rl_query *query, rl_rows 
     rl_lost_walk self;
 
     (void)rl_shape_columns(RL_SHAPE_SUMMARY, &width);
-    rl_lost_walk_begin(&self, query);
+    rl_lost_walk_begin(&self, query, false);
     while (status == RL_OK && self.more && left > 0) {
         status = rl_lost_walk_next(&self, store, false, err);
         for (size_t i = 0; status == RL_OK && left > 0 && i < rl_rows_cells(&self.rows);
@@ -186,8 +253,8 @@ static rl_status query_by_owner(rl_store *store, const rl_query *query, rl_rows 
 rl_status rl_lost_query(rl_store *store, const rl_query *query, rl_rows *rows,
                         rl_err *err)
 {
-    rl_owner_cache last = {.owner = ""};
     size_t first = rl_rows_cells(rows);
+    rl_owner_cache owners;
     rl_status status;
 
     if (depends_on_owner(query) && query->shape == RL_SHAPE_SUMMARY) {
@@ -195,7 +262,9 @@ rl_status rl_lost_query(rl_store *store, const rl_query *query, rl_rows *rows,
     } else {
         status = store->ops->query(store, query, rows, err);
         if (status == RL_OK) {
-            show_lost(rows, query->shape, first, &last);
+            init_owners(&owners, RL_LOST_SHOWN);
+            show_lost(rows, query->shape, first, store, &owners);
+            rl_rows_free(&owners.silent);
         }
     }
     return status == RL_OK && rl_rows_failed(rows) ? rl_err_nomem(err) : status;

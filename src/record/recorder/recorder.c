@@ -13,24 +13,26 @@ bool rl_recorder_is_ready(rl_recorder *recorder)
     return rl_pipeline_is_ready(&recorder->pipeline);
 }
 
-static void notify_companion(rl_recorder *recorder)
-{
-    if (recorder->companion != NULL) {
-        recorder->companion->ops->notify(recorder->companion);
-    }
-}
-
 rl_status rl_recorder_open_store(rl_recorder *recorder, rl_err *err)
 {
     rl_status status = rl_pipeline_open(&recorder->pipeline, err);
 
     if (status == RL_OK) {
-        notify_companion(recorder); /* other processes may have left work */
+        rl_companions_notify(
+            recorder->companions); /* other processes may have left work */
         if (rl_pipeline_has_work(&recorder->pipeline)) {
             (void)rl_recorder_wake_worker(recorder);
         }
     }
     return status;
+}
+
+/* After a write: if the run is open, has the worker announce its owner. */
+static void announce(rl_recorder *recorder, const rl_run *run, rl_status status)
+{
+    if (status == RL_OK && rl_beats_want(&recorder->beats, run)) {
+        (void)rl_recorder_wake_worker(recorder);
+    }
 }
 
 /* Commits an open run of a graph. */
@@ -43,6 +45,7 @@ static rl_status commit_live(void *ctx, rl_run *run, rl_err *err)
     if (status == RL_OK) {
         status =
             rl_pipeline_write(&recorder->pipeline, run, recorder->config.graph_runs, err);
+        announce(recorder, run, status);
     }
     return status;
 }
@@ -52,18 +55,22 @@ void rl_recorder_write_live(rl_recorder *recorder)
     rl_live_write_all(&recorder->live, recorder, commit_live, recorder);
 }
 
-/* A pass of the worker thread: open runs, a checkpoint, and forwarding. */
+/* A pass of the worker thread: open runs, a heartbeat, a checkpoint, and forwarding: so a
+ * run that comes by the journal comes after the heartbeat. */
 static uint64_t work(void *ctx, const atomic_bool *stop)
 {
     rl_recorder *recorder = ctx;
     uint64_t next_live =
         rl_live_write_scheduled(&recorder->live, recorder, commit_live, recorder);
     uint64_t forwarded = rl_metric_get(&recorder->metrics.forwarded);
+    uint64_t next_beat = rl_beats_work(&recorder->beats, &recorder->live, recorder,
+                                       &recorder->pipeline, &recorder->notices);
     uint64_t next_work = rl_pipeline_work(&recorder->pipeline, stop);
 
     if (rl_metric_get(&recorder->metrics.forwarded) != forwarded) {
-        notify_companion(recorder);
+        rl_companions_notify(recorder->companions);
     }
+    next_work = next_beat < next_work ? next_beat : next_work;
     return next_live < next_work ? next_live : next_work;
 }
 
@@ -73,9 +80,7 @@ static void before_fork(void *ctx)
 
     rl_gate_before_fork(&recorder->gate);
     rl_worker_before_fork(&recorder->worker);
-    if (recorder->companion != NULL) {
-        recorder->companion->ops->before_fork(recorder->companion);
-    }
+    rl_companions_before_fork(recorder->companions);
     rl_pipeline_before_fork(&recorder->pipeline);
     pthread_mutex_lock(&recorder->notices.lock);
 }
@@ -84,12 +89,11 @@ static void after_fork(rl_recorder *recorder, bool in_child)
 {
     pthread_mutex_unlock(&recorder->notices.lock);
     rl_pipeline_after_fork(&recorder->pipeline, in_child);
-    if (recorder->companion != NULL) {
-        recorder->companion->ops->after_fork(recorder->companion, in_child);
-    }
+    rl_companions_after_fork(recorder->companions, in_child);
     rl_worker_after_fork(&recorder->worker, in_child);
     if (in_child) {
         rl_live_init(&recorder->live); /* the parent writes its own open graphs */
+        rl_beats_init(&recorder->beats);
     }
     rl_gate_after_fork(&recorder->gate, in_child);
 }
@@ -104,20 +108,17 @@ static void after_fork_in_child(void *ctx)
     after_fork(ctx, true);
 }
 
-static rl_status start_companion(rl_recorder *recorder, rl_err *err)
+static rl_status start_companions(rl_recorder *recorder, rl_err *err)
 {
     const rl_companion_host host = {recorder, recorder->pipeline.store,
                                     &recorder->notices};
 
-    return recorder->companion != NULL
-               ? recorder->companion->ops->start(recorder->companion, &host, err)
-               : RL_OK;
+    return rl_companions_start(recorder->companions, &host, err);
 }
 
 static rl_status make_pipeline(rl_recorder *recorder, rl_err *err)
 {
     const rl_config *config = &recorder->config;
-    const rl_companion *companion = recorder->companion;
     const rl_pipeline_options options = {
         .postgres_dsn = config->postgres_dsn,
         .sqlite_path = config->sqlite_path,
@@ -125,8 +126,8 @@ static rl_status make_pipeline(rl_recorder *recorder, rl_err *err)
         .postgres = rl_migrations_of(&config->postgres),
         .timeout_ns = config->timeout_ns,
         .pool = config->pool,
-        .sqlite_hook = companion != NULL ? companion->sqlite_hook : NULL,
-        .pg_hook = companion != NULL ? companion->pg_hook : NULL,
+        .sqlite_hook = rl_companions_sqlite_hook(recorder->companions),
+        .pg_hook = rl_companions_pg_hook(recorder->companions),
         .stop = &recorder->worker.stop,
         .metrics = &recorder->metrics,
         .notices = &recorder->notices,
@@ -135,7 +136,7 @@ static rl_status make_pipeline(rl_recorder *recorder, rl_err *err)
     return rl_pipeline_init(&recorder->pipeline, &options, err);
 }
 
-rl_status rl_recorder_new(rl_config *config, rl_companion *companion, rl_recorder **out,
+rl_status rl_recorder_new(rl_config *config, rl_companion *companions, rl_recorder **out,
                           rl_err *err)
 {
     rl_recorder *recorder = rl_calloc(1, sizeof *recorder);
@@ -143,17 +144,16 @@ rl_status rl_recorder_new(rl_config *config, rl_companion *companion, rl_recorde
 
     if (recorder == NULL) {
         rl_config_free(config);
-        if (companion != NULL) {
-            companion->ops->free(companion);
-        }
+        rl_companions_free(companions);
         return rl_err_nomem(err);
     }
     recorder->config = *config;
     memset(config, 0, sizeof *config);
-    recorder->companion = companion;
+    recorder->companions = companions;
     rl_gate_init(&recorder->gate);
     rl_notices_init(&recorder->notices);
     rl_live_init(&recorder->live);
+    rl_beats_init(&recorder->beats);
     rl_worker_init(&recorder->worker, work, recorder);
     recorder->member = (rl_fork_member){.prepare = before_fork,
                                         .parent = after_fork_in_parent,
@@ -161,7 +161,7 @@ rl_status rl_recorder_new(rl_config *config, rl_companion *companion, rl_recorde
                                         .ctx = recorder};
     status = make_pipeline(recorder, err);
     if (status == RL_OK) {
-        status = start_companion(recorder, err);
+        status = start_companions(recorder, err);
     }
     if (status == RL_OK) {
         recorder->store_name = recorder->pipeline.store->ops->name;
@@ -183,9 +183,7 @@ void rl_recorder_free(rl_recorder *recorder)
     if (recorder->abandoned) {
         return; /* the thread or call goes on using it until the process ends */
     }
-    if (recorder->companion != NULL) {
-        recorder->companion->ops->free(recorder->companion);
-    }
+    rl_companions_free(recorder->companions);
     rl_pipeline_free(&recorder->pipeline);
     rl_worker_destroy(&recorder->worker);
     rl_notices_destroy(&recorder->notices);
@@ -236,7 +234,8 @@ bool rl_recorder_wake_worker(rl_recorder *recorder)
 {
     bool running = rl_worker_wake(&recorder->worker);
 
-    if (!running && !atomic_exchange(&recorder->no_worker_logged, true)) {
+    if (!running && !atomic_load(&recorder->worker.stop) &&
+        !atomic_exchange(&recorder->no_worker_logged, true)) {
         rl_notices_add(&recorder->notices, RL_NOTICE_WARNING,
                        "no thread could be started: the threads that log runs make the "
                        "checkpoints, and the journal waits for flush() or close()");
@@ -257,7 +256,7 @@ static void wake_for_work(rl_recorder *recorder, bool may_wait)
 static void schedule_work(rl_recorder *recorder, bool may_wait)
 {
     wake_for_work(recorder, may_wait);
-    notify_companion(recorder);
+    rl_companions_notify(recorder->companions);
 }
 
 rl_status rl_recorder_write(rl_recorder *recorder, rl_run *run, rl_durability durability,
@@ -267,6 +266,7 @@ rl_status rl_recorder_write(rl_recorder *recorder, rl_run *run, rl_durability du
 
     if (status == RL_OK) {
         status = rl_pipeline_write(&recorder->pipeline, run, durability, err);
+        announce(recorder, run, status);
         schedule_work(recorder, true);
         rl_recorder_leave(recorder);
     } else if (status == RL_STORE || status == RL_CONFIG) {
@@ -286,6 +286,7 @@ rl_status rl_recorder_try_write(rl_recorder *recorder, rl_run *run,
     status = rl_recorder_enter(recorder, err);
     if (status == RL_OK) {
         status = rl_pipeline_try_write(&recorder->pipeline, run, durability, err);
+        announce(recorder, run, status);
         schedule_work(recorder, false);
         rl_recorder_leave(recorder);
     }
@@ -353,7 +354,7 @@ static rl_status remove_batch(rl_recorder *recorder, rl_deletion *deletion, bool
         }
         wake_for_work(recorder, true);
         if (is_last || status != RL_OK || !deletion->more) {
-            notify_companion(recorder);
+            rl_companions_notify(recorder->companions);
         }
         rl_recorder_leave(recorder);
     }
@@ -393,11 +394,14 @@ bool rl_recorder_get_journal_stats(rl_recorder *recorder, rl_journal_stats *stat
     bool known = false;
 
     memset(stats, 0, sizeof *stats);
-    if (recorder->config.postgres_dsn != NULL &&
-        rl_recorder_enter(recorder, &ignored) == RL_OK) {
-        rl_journal_get_stats(recorder->pipeline.journal, stats);
+    if (rl_recorder_enter(recorder, &ignored) == RL_OK) {
+        known = recorder->config.postgres_dsn != NULL;
+        if (known) {
+            rl_journal_get_stats(recorder->pipeline.journal, stats);
+        } else if (rl_recorder_is_ready(recorder)) {
+            stats->elsewhere = rl_pipeline_count_journaled(&recorder->pipeline, false);
+        }
         rl_recorder_leave(recorder);
-        known = true;
     }
     return known;
 }

@@ -23,8 +23,8 @@
 typedef struct rl_recorder rl_recorder;
 
 /* Makes a recorder; opens nothing yet. Steals the contents of config, which is empty
- * afterwards, and the companion (or NULL), also when it fails. */
-rl_status rl_recorder_new(rl_config *config, rl_companion *companion,
+ * afterwards, and the companions (a list, or NULL), also when it fails. */
+rl_status rl_recorder_new(rl_config *config, rl_companion *companions,
                           rl_recorder **recorder, rl_err *err);
 
 /* The time that a close without a given end allows for forwarding. */
@@ -92,7 +92,8 @@ void rl_recorder_close(rl_recorder *recorder, uint64_t end);
 /* Takes the next message for the user's log; false when there is none. Does not wait. */
 bool rl_recorder_take_notice(rl_recorder *recorder, rl_notice *notice);
 
-/* The state of the server and the journal; false where there is no server. */
+/* The state of the server and the journal; false where there is no server, and then only
+ * `elsewhere` is set. */
 bool rl_recorder_get_journal_stats(rl_recorder *recorder, rl_journal_stats *stats);
 
 /* The number of runs that wait beside a locked SQLite file, of all processes. */

@@ -7,6 +7,7 @@
 #include "core/fork.h"
 #include "record/commit/pipeline.h"
 #include "record/graph/live.h"
+#include "record/recorder/beat.h"
 #include "record/recorder/gate.h"
 #include "record/recorder/recorder.h"
 #include "record/worker.h"
@@ -20,7 +21,8 @@ struct rl_recorder {
     rl_pipeline pipeline;
     rl_worker worker;
     rl_live live;                 /* the open runs of graphs */
-    rl_companion *companion;      /* owned, or NULL */
+    rl_beats beats;               /* of this process, while it has some */
+    rl_companion *companions;     /* owned: the first of a list, or NULL */
     atomic_bool no_worker_logged; /* the notice that no thread could be started */
     bool abandoned; /* a thread or a call outlived the close: nothing is freed */
     rl_fork_member member;

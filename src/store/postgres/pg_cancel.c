@@ -96,7 +96,7 @@ bool rl_pg_cancel(PGconn *pg, uint64_t end)
     }
     pthread_mutex_lock(&self->lock);
     while (!self->done && rc == 0) {
-        rc = pthread_cond_timedwait(&self->changed, &self->lock, &until);
+        rc = rl_cond_timedwait(&self->changed, &self->lock, &until);
     }
     received = self->received;
     leave(self);

@@ -3,6 +3,8 @@
 
 #include "core/clock.h"
 #include "store/postgres/pg_cancel.h"
+#include "store/postgres/pg_dsn.h"
+#include "store/postgres/pg_secrets.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,37 +16,16 @@
 #define IDLE_CHECK_NS UINT64_C(5000000000)   /* idle longer: check the connection */
 #define PING_TIMEOUT_NS UINT64_C(1000000000) /* for the answer to that check */
 #define CANCEL_NS UINT64_C(1000000000) /* for a cancel request, and the answer to it */
-#define STOP_CHECK_MS 50               /* interval of reading `stop` while waiting */
-#define CANCELED "57014"               /* query_canceled */
+#define CONNECT_MIN_NS UINT64_C(2000000000) /* libpq's least time-out */
+#define CONNECT_MORE_NS UINT64_C(200000000)
+#define STOP_CHECK_MS 50 /* interval of reading `stop` while waiting */
+#define CANCELED "57014" /* query_canceled */
 
 /* Keeps notices such as "already exists, skipping" off the standard error. */
 static void ignore_notice(void *ctx, const char *message)
 {
     (void)ctx;
     (void)message;
-}
-
-/* Replaces the password in a message by asterisks. */
-static void mask_password(char *text, const char *password)
-{
-    size_t len = password != NULL ? strlen(password) : 0;
-    char *at = text;
-
-    while (len > 0 && (at = strstr(at, password)) != NULL) {
-        memset(at, '*', len);
-        at += len;
-    }
-}
-
-/* The length of a message without its final line breaks. */
-static int trimmed_len(const char *message)
-{
-    size_t len = strlen(message);
-
-    while (len > 0 && message[len - 1] == '\n') {
-        len--;
-    }
-    return (int)(len < RL_ERR_TEXT ? len : RL_ERR_TEXT);
 }
 
 static bool is_in_classes(const char *sqlstate, const char *const *classes, size_t count)
@@ -95,10 +76,9 @@ rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err
                    "cancel the statement",
                    (double)conn->timeout_ns / 1e9);
     } else {
-        rl_err_set(err, RL_STORE, "PostgreSQL: %.*s", trimmed_len(message), message);
+        rl_pg_set_message(conn->pg, conn->server->dsn, message, err);
     }
     if (err != NULL) {
-        mask_password(err->text, PQpass(conn->pg));
         if (state != NULL) {
             strncpy(err->sqlstate, state, sizeof err->sqlstate - 1);
         }
@@ -106,61 +86,6 @@ rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err
         err->rejected = state != NULL && is_row_rejection(state);
     }
     return RL_STORE;
-}
-
-/* Checks the settings that libpq itself checks only when it connects. A wrong value is a
- * permanent error; without this check it would look like an unavailable server. */
-static bool is_setting_valid(const char *keyword, const char *value)
-{
-    static const struct {
-        const char *keyword, *values; /* each between two spaces */
-    } known[] = {
-        {"sslmode", " disable allow prefer require verify-ca verify-full "},
-        {"target_session_attrs",
-         " any read-write read-only primary standby prefer-standby "},
-        {"channel_binding", " disable prefer require "},
-        {"gssencmode", " disable prefer require "},
-    };
-    char spaced[60];
-
-    if (strcmp(keyword, "port") == 0) {
-        return value[strspn(value, "0123456789, ")] == '\0';
-    }
-    snprintf(spaced, sizeof spaced, " %s ", value);
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        if (strcmp(keyword, known[i].keyword) == 0) {
-            return strstr(known[i].values, spaced) != NULL;
-        }
-    }
-    return true;
-}
-
-/* libpq's own message may quote the password. */
-static rl_status check_dsn(const char *dsn, rl_err *err)
-{
-    char *message = NULL;
-    PQconninfoOption *options = PQconninfoParse(dsn, &message);
-    rl_status status = RL_OK;
-
-    if (options == NULL && message == NULL) {
-        status = rl_err_nomem(err);
-    } else if (options == NULL) {
-        status = rl_err_set(err, RL_STORE,
-                            "PostgreSQL: POSTGRES_DSN can't be parsed: give a URI "
-                            "(postgresql://user@host/dbname) or keywords and values "
-                            "(host=... dbname=...)");
-    }
-    for (const PQconninfoOption *one = options; one != NULL && one->keyword != NULL;
-         one++) {
-        if (one->val != NULL && !is_setting_valid(one->keyword, one->val)) {
-            status = rl_err_set(err, RL_STORE,
-                                "PostgreSQL: %s in POSTGRES_DSN can't be \"%.40s\"",
-                                one->keyword, one->val);
-        }
-    }
-    PQconninfoFree(options);
-    PQfreemem(message);
-    return status;
 }
 
 void rl_pg_conn_init(rl_pg_conn *conn, rl_pg_server *server, const atomic_bool *stop)
@@ -171,43 +96,70 @@ void rl_pg_conn_init(rl_pg_conn *conn, rl_pg_server *server, const atomic_bool *
     conn->stop = stop;
 }
 
-static rl_status connect_new(rl_pg_conn *conn, rl_err *err)
+/* How long a caller waits for a connection: the time-out of libpq for each host, and a
+ * moment for its message. */
+static uint64_t connect_ns(const rl_pg_conn *conn, const rl_pg_dsn *dsn)
 {
-    /* the DSN overrides the keys before it, and those after it override the DSN; libpq
-     * takes connect_timeout in whole seconds, at least 2, for each host */
-    const char *const keys[] = {"fallback_application_name",
-                                "connect_timeout",
-                                "tcp_user_timeout",
-                                "keepalives_idle",
-                                "keepalives_interval",
-                                "keepalives_count",
-                                "dbname",
-                                "client_encoding",
-                                NULL};
-    const unsigned long timeout_ms = (unsigned long)(conn->timeout_ns / 1000000);
-    char seconds[24], millis[24];
-    const char *const values[] = {"runlog", seconds,           millis, "30", "10",
-                                  "3",      conn->server->dsn, "UTF8", NULL};
-    rl_status status = check_dsn(conn->server->dsn, err);
+    uint64_t each = conn->timeout_ns > CONNECT_MIN_NS ? conn->timeout_ns : CONNECT_MIN_NS;
 
-    if (status != RL_OK) {
-        return status;
+    if (dsn->timeout_ns > each) {
+        each = dsn->timeout_ns;
     }
-    snprintf(seconds, sizeof seconds, "%lu", (timeout_ms + 999) / 1000);
-    snprintf(millis, sizeof millis, "%lu", timeout_ms);
-    conn->pg = PQconnectdbParams(keys, values, 1);
-    if (conn->pg == NULL) {
+    return each * dsn->count + CONNECT_MORE_NS;
+}
+
+/* Takes what an attempt has connected. */
+static rl_status use_connection(rl_pg_conn *conn, PGconn *pg, uint64_t ended_ns,
+                                rl_err *err)
+{
+    rl_status status = RL_OK;
+
+    if (pg == NULL) {
         return rl_err_nomem(err);
     }
+    conn->pg = pg;
     PQsetNoticeProcessor(conn->pg, ignore_notice, NULL);
     if (PQstatus(conn->pg) != CONNECTION_OK || PQsetnonblocking(conn->pg, 1) != 0) {
         status = rl_pg_conn_error(conn, NULL, err);
         rl_pg_conn_close(conn);
     }
-    conn->last_answer_ns = rl_monotonic_ns();
+    conn->last_answer_ns = ended_ns;
     conn->timeouts = atomic_load(&conn->server->timeouts);
     conn->timed_out = false;
     conn->connects++;
+    return status;
+}
+
+/* Connects, or waits on for an attempt that an earlier call has left. */
+static rl_status connect_new(rl_pg_conn *conn, rl_err *err)
+{
+    rl_pg_dsn dsn;
+    uint64_t ended_ns = 0, limit_ns;
+    PGconn *pg = NULL;
+    rl_status status = rl_pg_dsn_check(conn->server->dsn, &dsn, err);
+
+    if (status != RL_OK) {
+        return status;
+    }
+    limit_ns = connect_ns(conn, &dsn);
+    if (conn->attempt == NULL) {
+        conn->attempt = rl_pg_attempt_new(conn->server->dsn, conn->timeout_ns);
+    }
+    if (conn->attempt == NULL) {
+        return rl_err_nomem(err);
+    }
+    if (rl_pg_attempt_take(conn->attempt, rl_monotonic_ns() + limit_ns, conn->stop, &pg,
+                           &ended_ns)) {
+        conn->attempt = NULL;
+        return use_connection(conn, pg, ended_ns, err);
+    }
+    status = rl_err_set(err, RL_STORE,
+                        "PostgreSQL: no connection within %.3g s: the lookup of the "
+                        "server's name, or the server, has not answered",
+                        (double)limit_ns / 1e9);
+    if (err != NULL) {
+        err->retryable = true;
+    }
     return status;
 }
 
@@ -242,10 +194,22 @@ static bool is_alive(rl_pg_conn *conn)
 
 rl_status rl_pg_conn_open(rl_pg_conn *conn, rl_err *err)
 {
+    uint64_t ended_ns = 0;
+    PGconn *pg = NULL;
+    rl_err ignored;
+
     if (conn->pg != NULL && PQstatus(conn->pg) == CONNECTION_OK && is_alive(conn)) {
         return RL_OK;
     }
     rl_pg_conn_close(conn);
+    if (conn->attempt != NULL &&
+        rl_pg_attempt_take(conn->attempt, 0, NULL, &pg, &ended_ns)) {
+        conn->attempt = NULL; /* it has ended since an earlier call */
+        if (use_connection(conn, pg, ended_ns, &ignored) == RL_OK && is_alive(conn)) {
+            return RL_OK;
+        }
+        rl_pg_conn_close(conn);
+    }
     return connect_new(conn, err);
 }
 
@@ -255,9 +219,22 @@ void rl_pg_conn_close(rl_pg_conn *conn)
     conn->pg = NULL;
 }
 
+void rl_pg_conn_free(rl_pg_conn *conn)
+{
+    rl_pg_conn_close(conn);
+    rl_pg_attempt_drop(conn->attempt);
+    conn->attempt = NULL;
+}
+
 void rl_pg_conn_abandon(rl_pg_conn *conn, bool clean)
 {
-    int socket = conn->pg != NULL ? PQsocket(conn->pg) : -1, null_fd;
+    int socket, null_fd;
+
+    if (clean && conn->pg == NULL) {
+        conn->pg = rl_pg_attempt_abandon(conn->attempt);
+    }
+    conn->attempt = NULL;
+    socket = conn->pg != NULL ? PQsocket(conn->pg) : -1;
 
     if (socket >= 0) {
         /* PQfinish would send a Terminate message, which ends the parent's session */

@@ -8,6 +8,8 @@
 #define RL_PG_CONN_H
 
 #include "core/err.h"
+#include "core/notice.h"
+#include "store/postgres/pg_attempt.h"
 #include "store/postgres/pg_session.h"
 
 #include <libpq-fe.h>
@@ -25,10 +27,12 @@ typedef struct rl_pg_server {
     atomic_uint timeouts;          /* so far; each makes idle connections suspect */
     rl_pg_sessions lost;           /* whose connections were lost during a batch */
     const struct rl_pg_hook *hook; /* borrowed, or NULL; see pg_row.h */
+    rl_notices *notices;           /* borrowed, or NULL */
 } rl_pg_server;
 
 typedef struct rl_pg_conn {
     PGconn *pg;              /* owned; NULL while it is not connected */
+    rl_pg_attempt *attempt;  /* owned; one that has not ended yet, or NULL */
     rl_pg_server *server;    /* borrowed */
     unsigned timeouts;       /* of the server, when this connection was last checked */
     uint64_t timeout_ns;     /* of the current wait for an answer */
@@ -45,9 +49,13 @@ void rl_pg_conn_init(rl_pg_conn *conn, rl_pg_server *server, const atomic_bool *
 
 /* Connects, unless it is connected. First checks a connection that was idle: its socket,
  * and by an empty query when it was idle for long or another connection got a time-out
- * meanwhile. Reconnects if the check fails. Errors never show the password. */
+ * meanwhile. Reconnects if the check fails. Errors never show the password. An attempt to
+ * connect that takes too long goes on, for the next call. */
 rl_status rl_pg_conn_open(rl_pg_conn *conn, rl_err *err);
 void rl_pg_conn_close(rl_pg_conn *conn);
+
+/* Closes the connection, and gives up an attempt to connect. */
+void rl_pg_conn_free(rl_pg_conn *conn);
 
 /* In the child of a fork: gives up the connection without sending anything, as the
  * session is the parent's. `clean`: no other thread was using it at the fork, so this may

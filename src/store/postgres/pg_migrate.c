@@ -1,6 +1,8 @@
 /* Migrations of a PostgreSQL database. See pg_migrate.h. */
 #include "store/postgres/pg_migrate.h"
 
+#include "store/postgres/pg_schema.h"
+#include "store/postgres/pg_schema_sql.h"
 #include "store/postgres/postgres_sql.h"
 
 #include <stdio.h>
@@ -44,11 +46,14 @@ static rl_status check_migrations(rl_pg_conn *conn, const rl_pg_migration_plan *
 }
 
 /* Adds to the error which role must run which command once. */
-static void add_advice(rl_pg_conn *conn, rl_err *err)
+static void add_advice(rl_pg_conn *conn, const char *schema, rl_err *err)
 {
     char reason[RL_ERR_TEXT];
 
     snprintf(reason, sizeof reason, "%s", err->text);
+    if (strstr(reason, "may not use") != NULL) {
+        return; /* it says all */
+    }
     if (strstr(reason, "uuid-ossp") != NULL) {
         snprintf(err->text, sizeof err->text,
                  "%.200s. Let a role that may create extensions run this once: psql -d "
@@ -58,8 +63,8 @@ static void add_advice(rl_pg_conn *conn, rl_err *err)
         snprintf(
             err->text, sizeof err->text,
             "%.200s. Let the owner of the database run this once: psql -d '%.100s' -c "
-            "'GRANT CREATE, USAGE ON SCHEMA public TO \"%.100s\"'",
-            reason, PQdb(conn->pg), PQuser(conn->pg));
+            "'GRANT CREATE, USAGE ON SCHEMA %.135s TO \"%.100s\"'",
+            reason, PQdb(conn->pg), schema, PQuser(conn->pg));
     }
 }
 
@@ -68,9 +73,15 @@ static rl_status apply_migration(rl_pg_conn *conn, const rl_pg_migration_plan *p
 {
     char number[16];
     const char *values[] = {number, migration->name, migration->checksum};
+    char reason[RL_ERR_TEXT];
     rl_status status = run(conn, migration->sql, err);
 
     snprintf(number, sizeof number, "%d", migration->number);
+    if (status != RL_OK && !rl_pg_conn_lost(conn)) {
+        snprintf(reason, sizeof reason, "%s", err->text);
+        snprintf(err->text, sizeof err->text, "migration %.60s: %.650s", migration->name,
+                 reason);
+    }
     if (status == RL_OK) {
         status = rl_pg_conn_exec(conn, plan->insert, 3, values, false, NULL, err);
     }
@@ -104,18 +115,29 @@ static rl_status apply_missing(rl_pg_conn *conn, const rl_pg_migration_plan *pla
 {
     size_t applied = 0;
     rl_status status = check_migrations(conn, plan, &applied, err);
+    bool missing = applied < plan->known.count;
 
+    if (status == RL_OK && plan->check != NULL) {
+        status = plan->check(conn, applied, plan->ctx, err);
+    }
+    if (status == RL_OK && missing && plan->before != NULL) {
+        status = run(conn, plan->before, err);
+    }
     if (status == RL_OK && applied == 0) {
         status = run(conn, plan->create_table, err);
     }
     for (; status == RL_OK && applied < plan->known.count; applied++) {
         status = apply_migration(conn, plan, &plan->known.list[applied], err);
     }
+    if (status == RL_OK && plan->after != NULL) {
+        status = run(conn, plan->after, err);
+    }
     return status;
 }
 
 /* Commits, or rolls back after an error. */
-static rl_status end_transaction(rl_pg_conn *conn, rl_status status, rl_err *err)
+static rl_status end_transaction(rl_pg_conn *conn, const char *schema, rl_status status,
+                                 rl_err *err)
 {
     rl_err ignored;
 
@@ -123,7 +145,7 @@ static rl_status end_transaction(rl_pg_conn *conn, rl_status status, rl_err *err
         status = run(conn, RL_PG_COMMIT, err);
     }
     if (status != RL_OK && !rl_pg_conn_lost(conn)) {
-        add_advice(conn, err);
+        add_advice(conn, schema != NULL ? schema : "public", err);
         if (run(conn, RL_PG_ROLLBACK, &ignored) != RL_OK) {
             rl_pg_conn_close(conn); /* else runs would be written in that transaction */
         }
@@ -143,7 +165,9 @@ rl_status rl_pg_migrate_plan(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
         if (status == RL_OK) {
             status = apply_missing(conn, plan, &failure);
         }
-        status = end_transaction(conn, status, &failure);
+        status = end_transaction(conn, plan->schema, status, &failure);
+    } else if (status == RL_OK && plan->check != NULL) {
+        status = plan->check(conn, applied, plan->ctx, &failure);
     }
     if (status != RL_OK && err != NULL) {
         *err = failure;
@@ -151,15 +175,28 @@ rl_status rl_pg_migrate_plan(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
     return status;
 }
 
+static rl_status check_schema(rl_pg_conn *conn, size_t applied, void *schema, rl_err *err)
+{
+    return rl_pg_schema_check(conn, schema, applied, err);
+}
+
 rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *err)
 {
+    rl_pg_schema schema;
+    rl_status status = rl_pg_schema_read(conn, &schema, err);
     const rl_pg_migration_plan plan = {
         .known = *known,
         .table_exists = RL_PG_HAS_MIGRATIONS,
         .create_table = RL_PG_CREATE_MIGRATIONS,
         .list = RL_PG_MIGRATIONS,
         .insert = RL_PG_ADD_MIGRATION,
+        .always_lock = schema.unbound,
+        .before = RL_PG_PLACE_EXTENSION,
+        .after = RL_PG_BIND,
+        .schema = schema.name,
+        .check = check_schema,
+        .ctx = &schema,
     };
 
-    return rl_pg_migrate_plan(conn, &plan, err);
+    return status == RL_OK ? rl_pg_migrate_plan(conn, &plan, err) : status;
 }

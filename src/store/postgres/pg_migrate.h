@@ -16,12 +16,18 @@ typedef struct rl_pg_migration_plan {
     const char *create_table;
     const char *list;   /* gives the number and checksum of each applied migration */
     const char *insert; /* parameters: number, name, checksum */
-    /* For migrations that depend on more than their number; else false and NULL: */
+    /* Each of these may be false or NULL. */
     bool always_lock;         /* check under the lock even if all seem to be applied */
+    const char *before;       /* run under the lock if migrations are missing */
+    const char *after;        /* run under the lock, with or without missing ones */
+    const char *schema;       /* quoted, for advice */
     const char *delete_stale; /* deletes the rows of migrations that were undone since */
     /* Changes settings of the transaction at its start. */
     rl_status (*configure)(rl_pg_conn *conn, void *ctx, rl_err *err);
-    void *ctx; /* borrowed; for `configure` */
+    /* Checks the database when `applied` migrations are; under the lock if any is
+     * missing. */
+    rl_status (*check)(rl_pg_conn *conn, size_t applied, void *ctx, rl_err *err);
+    void *ctx; /* borrowed; for `configure` and `check` */
 } rl_pg_migration_plan;
 
 /* Applies the migrations of a plan that the database lacks, over an open connection.
@@ -29,7 +35,8 @@ typedef struct rl_pg_migration_plan {
 rl_status rl_pg_migrate_plan(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
                              rl_err *err);
 
-/* The same for the store's own migrations. */
+/* The same for the store's own migrations, after a check of what else is in the schema:
+ * see pg_schema.h. */
 rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *err);
 
 #endif

@@ -6,6 +6,8 @@
 #include "store/postgres/pg_row.h"
 #include "store/postgres/postgres_sql.h"
 
+#define LOOKS 4 /* at who is ahead, while other processes rename as well */
+
 /* The context of the rl_own_ops below. */
 typedef struct own_ctx {
     rl_pg_conn *conn;
@@ -69,9 +71,63 @@ static rl_status insert_as(void *ctx, const rl_run *run, const char *name, bool 
     return status;
 }
 
+/* Executes a statement with wpk_id and two names; sets *any if it
+ * selected or changed a row. */
+static rl_status execute(rl_pg_conn *conn, const char *sql, const rl_run *run,
+                         const char *from, const char *to, bool *any, rl_err *err)
+{
+    const char *values[] = {rl_run_text(run, RL_WPK_ID), from, to};
+    PGresult *result = NULL;
+    rl_status status = rl_pg_conn_exec(conn, sql, 3, values, false, &result, err);
+
+    *any = status == RL_OK && strcmp(PQcmdTuples(result), "0") != 0;
+    PQclear(result);
+    return status;
+}
+
+/* Exchanges two names, in a transaction. The first step finds no row if another process
+ * has renamed it meanwhile: then nothing is changed. */
+static rl_status exchange(rl_pg_conn *conn, const rl_run *run, const char *name,
+                          const char *spare, rl_err *err)
+{
+    const char *plain = rl_run_text(run, RL_RUN_ID);
+    const char *const steps[][2] = {{plain, spare}, {name, plain}, {spare, name}};
+    rl_err ignored;
+    bool any = true;
+    rl_status status = rl_pg_conn_exec(conn, RL_PG_BEGIN, 0, NULL, false, NULL, err);
+
+    for (size_t i = 0; status == RL_OK && any && i < 3; i++) {
+        status = execute(conn, RL_PG_RENAME, run, steps[i][0], steps[i][1], &any, err);
+    }
+    if (status == RL_OK && any) {
+        status = rl_pg_conn_exec(conn, RL_PG_COMMIT, 0, NULL, false, NULL, err);
+    } else {
+        (void)rl_pg_conn_exec(conn, RL_PG_ROLLBACK, 0, NULL, false, NULL, &ignored);
+    }
+    return status;
+}
+
+/* Another process may rename the same runs: what it did counts at the next look. */
+static rl_status trade_names(void *ctx, const rl_run *run, const char *name,
+                             const char *spare, rl_err *err)
+{
+    const own_ctx *self = ctx;
+    const char *plain = rl_run_text(run, RL_RUN_ID);
+    rl_status status = RL_OK;
+    bool ahead = true;
+
+    for (int i = 0; i < LOOKS && status == RL_OK && ahead; i++) {
+        status = execute(self->conn, RL_PG_IS_AHEAD, run, plain, name, &ahead, err);
+        if (status == RL_OK && ahead) {
+            status = exchange(self->conn, run, name, spare, err);
+        }
+    }
+    return status;
+}
+
 rl_status rl_pg_own_insert(rl_pg_conn *conn, rl_buf *wide, const rl_run *run, rl_err *err)
 {
-    static const rl_own_ops ops = {find_by_id, is_name_taken, insert_as};
+    static const rl_own_ops ops = {find_by_id, is_name_taken, insert_as, trade_names};
     own_ctx self = {conn, wide};
 
     return rl_own_insert(&ops, &self, run, err);

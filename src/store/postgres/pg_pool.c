@@ -20,7 +20,7 @@ void rl_pg_pool_init(rl_pg_pool *pool, unsigned size, rl_pg_server *server)
 void rl_pg_pool_free(rl_pg_pool *pool)
 {
     for (unsigned i = 0; i < pool->size; i++) {
-        rl_pg_conn_close(&pool->conns[i]);
+        rl_pg_conn_free(&pool->conns[i]);
     }
     pthread_cond_destroy(&pool->freed);
     pthread_mutex_destroy(&pool->lock);
@@ -47,7 +47,7 @@ rl_status rl_pg_pool_take(rl_pg_pool *pool, rl_pg_conn **conn, rl_err *err)
 
     pthread_mutex_lock(&pool->lock);
     while ((at = find_free(pool)) == pool->size && rc == 0) {
-        rc = pthread_cond_timedwait(&pool->freed, &pool->lock, &end);
+        rc = rl_cond_timedwait(&pool->freed, &pool->lock, &end);
     }
     if (at < pool->size) {
         pool->used[at] = true;

@@ -6,6 +6,7 @@
 #include "store/postgres/pg_own.h"
 #include "store/postgres/pg_parts.h"
 #include "store/postgres/pg_row.h"
+#include "store/postgres/pg_target.h"
 #include "store/postgres/postgres_sql.h"
 
 #include <stdlib.h>
@@ -28,7 +29,7 @@ void rl_pg_writer_init(rl_pg_writer *writer, rl_pg_server *server,
 
 void rl_pg_writer_free(rl_pg_writer *writer)
 {
-    rl_pg_conn_close(&writer->conn);
+    rl_pg_conn_free(&writer->conn);
     rl_buf_free(&writer->wide);
     rl_buf_free(&writer->unchanged);
     pthread_mutex_destroy(&writer->lock);
@@ -205,13 +206,31 @@ static rl_status prepare_statement(rl_pg_writer *writer, rl_err *err)
     return read_results(writer, NULL, false, err);
 }
 
+/* After a new connection of a writer that is bound to a database: whether it is that. */
+static rl_status check_target(rl_pg_writer *writer, rl_err *err)
+{
+    rl_target target = writer->target;
+    rl_status status = rl_pg_target_read(&writer->conn, &target, err);
+
+    if (status == RL_OK && (strcmp(target.database, writer->target.database) != 0 ||
+                            strcmp(target.cluster, writer->target.cluster) != 0)) {
+        status = rl_pg_conn_give_up(&writer->conn,
+                                    "POSTGRES_DSN leads to another database now", err);
+    }
+    if (status == RL_OK) {
+        writer->target_connects = writer->conn.connects;
+    }
+    return status;
+}
+
 /* Connects, unless connected, and checks a new connection for a pooler. */
 static rl_status connect_writer(rl_pg_writer *writer, rl_err *err)
 {
     rl_status status = rl_pg_conn_open(&writer->conn, err);
 
     if (status == RL_OK && writer->checked_connects != writer->conn.connects) {
-        status = detect_pooler(writer, err);
+        status = writer->is_bound ? check_target(writer, err) : RL_OK;
+        status = status == RL_OK ? detect_pooler(writer, err) : status;
     }
     return status;
 }
@@ -355,8 +374,46 @@ rl_status rl_pg_writer_write(rl_pg_writer *writer, const rl_batch *batch, rl_err
     return rl_pg_writer_finish(writer, batch, err);
 }
 
+rl_status rl_pg_writer_identify(rl_pg_writer *writer, rl_target *target, rl_err *err)
+{
+    rl_status status;
+
+    pthread_mutex_lock(&writer->lock);
+    writer->is_bound = false;
+    status = connect_writer(writer, err);
+    if (status == RL_OK && writer->target_connects != writer->conn.connects) {
+        status = rl_pg_target_read(&writer->conn, &writer->target, err);
+    }
+    if (status == RL_OK) {
+        writer->target_connects = writer->conn.connects;
+        memcpy(target->database, writer->target.database, sizeof target->database);
+        memcpy(target->cluster, writer->target.cluster, sizeof target->cluster);
+        writer->is_bound = true;
+    }
+    pthread_mutex_unlock(&writer->lock);
+    return status;
+}
+
+rl_status rl_pg_writer_run(rl_pg_writer *writer, const char *sql, const char *value,
+                           rl_err *err)
+{
+    const char *const values[] = {value};
+    rl_status status;
+
+    pthread_mutex_lock(&writer->lock);
+    status = connect_writer(writer, err);
+    if (status == RL_OK) {
+        status = rl_pg_conn_exec(&writer->conn, sql, 1, values, false, NULL, err);
+    }
+    if (rl_pg_conn_lost(&writer->conn)) {
+        rl_pg_conn_close(&writer->conn);
+    }
+    pthread_mutex_unlock(&writer->lock);
+    return status;
+}
+
 rl_status rl_pg_writer_migrate(rl_pg_writer *writer, const rl_migrations *migrations,
-                               rl_err *err)
+                               rl_target *target, rl_err *err)
 {
     rl_status status;
 
@@ -364,6 +421,9 @@ rl_status rl_pg_writer_migrate(rl_pg_writer *writer, const rl_migrations *migrat
     status = connect_writer(writer, err);
     if (status == RL_OK) {
         status = rl_pg_migrate(&writer->conn, migrations, err);
+    }
+    if (status == RL_OK) {
+        status = rl_pg_target_read(&writer->conn, target, err);
     }
     if (rl_pg_conn_lost(&writer->conn)) {
         rl_pg_conn_close(&writer->conn);

@@ -25,6 +25,9 @@ typedef struct rl_pg_writer {
     bool pooled;               /* the connection leads through a pooler */
     rl_pg_session session;     /* of the connection; unknown if it is pooled */
     bool prepared;             /* the session has the named statement */
+    bool is_bound;             /* writes to `target` only */
+    rl_target target;          /* the database, without the place */
+    unsigned target_connects;  /* conn.connects when `target` was read */
     bool was_connected; /* before the last send: the server may have restarted since */
     rl_status status;   /* of the last send */
     rl_err failure;     /* of the last send or finish */
@@ -47,9 +50,17 @@ rl_status rl_pg_writer_write(rl_pg_writer *writer, const rl_batch *batch, rl_err
 void rl_pg_writer_send(rl_pg_writer *writer, const rl_batch *batch);
 rl_status rl_pg_writer_finish(rl_pg_writer *writer, const rl_batch *batch, rl_err *err);
 
-/* Connects and applies the missing migrations. */
+/* Asks which database the connection leads to, and has later writes fail (retryable)
+ * where a new connection leads to another one. Leaves the place alone. */
+rl_status rl_pg_writer_identify(rl_pg_writer *writer, rl_target *target, rl_err *err);
+
+/* Runs a statement with one text parameter, for the thread that forwards. */
+rl_status rl_pg_writer_run(rl_pg_writer *writer, const char *sql, const char *value,
+                           rl_err *err);
+
+/* Connects and applies the missing migrations; then asks which database it is. */
 rl_status rl_pg_writer_migrate(rl_pg_writer *writer, const rl_migrations *migrations,
-                               rl_err *err);
+                               rl_target *target, rl_err *err);
 
 /* Around a fork: takes the lock, waiting until `end` (monotonic nanoseconds) for a thread
  * that uses the connection, and releases it. The child gives up the connection, which it

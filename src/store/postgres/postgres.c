@@ -9,9 +9,12 @@
 #include "core/alloc.h"
 #include "core/lock.h"
 #include "core/uuid.h"
+#include "store/postgres/pg_target.h"
 #include "store/postgres/pg_writer.h"
+#include "store/postgres/postgres_sql.h"
 #include "store/query_sql.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,10 +33,13 @@ typedef struct postgres_store {
     rl_pg_server server;
     const rl_migrations *migrations;
     pthread_mutex_t open_lock;
-    bool ready;          /* under open_lock: the migrations are applied */
-    bool open_lock_held; /* during a fork: it took open_lock in time */
+    bool ready;                  /* under open_lock: the migrations are applied */
+    bool open_lock_held;         /* during a fork: it took open_lock in time */
+    pthread_mutex_t target_lock; /* not held while waiting for the server */
+    rl_target target;            /* under target_lock */
     rl_pg_writer writer, forwarder;
-    rl_pg_pool pool;
+    rl_pg_pool pool;       /* for queries */
+    rl_pg_pool background; /* for a companion's own work: one connection */
 } postgres_store;
 
 static const rl_dialect dialect = {
@@ -42,19 +48,58 @@ static const rl_dialect dialect = {
     .int_cast = "::bigint",
     .ids_before = RL_PG_IDS_BEFORE,
     .ids_after = RL_PG_IDS_AFTER,
+    .tag_before = RL_PG_TAG_BEFORE,
+    .tag_after = RL_PG_TAG_AFTER,
+    .metadata_before = RL_PG_METADATA_BEFORE,
+    .metadata_after = RL_PG_METADATA_AFTER,
     .parts = RL_PG_PARTS,
+    .values = RL_PG_VALUES,
     .placeholder = '$',
 };
+
+static void postgres_target(rl_store *store, rl_target *target)
+{
+    postgres_store *self = (postgres_store *)store;
+
+    pthread_mutex_lock(&self->target_lock);
+    *target = self->target;
+    pthread_mutex_unlock(&self->target_lock);
+}
+
+static void set_target(postgres_store *self, const rl_target *target)
+{
+    pthread_mutex_lock(&self->target_lock);
+    self->target = *target;
+    pthread_mutex_unlock(&self->target_lock);
+}
+
+static rl_status postgres_identify(rl_store *store, rl_target *target, rl_err *err)
+{
+    postgres_store *self = (postgres_store *)store;
+    rl_status status;
+
+    postgres_target(store, target);
+    status = rl_pg_writer_identify(&self->forwarder, target, err);
+    if (status == RL_OK) {
+        set_target(self, target);
+    }
+    return status;
+}
 
 static rl_status postgres_prepare(rl_store *store, rl_err *err)
 {
     postgres_store *self = (postgres_store *)store;
     rl_status status = RL_OK;
+    rl_target target;
 
     pthread_mutex_lock(&self->open_lock);
     if (!self->ready) {
-        status = rl_pg_writer_migrate(&self->writer, self->migrations, err);
+        postgres_target(store, &target);
+        status = rl_pg_writer_migrate(&self->writer, self->migrations, &target, err);
         self->ready = status == RL_OK;
+        if (self->ready) {
+            set_target(self, &target);
+        }
     }
     pthread_mutex_unlock(&self->open_lock);
     return status;
@@ -156,6 +201,38 @@ static rl_status postgres_query(rl_store *store, const rl_query *query, rl_rows 
     PQclear(result);
     rl_buf_free(&sql);
     return status;
+}
+
+static rl_status postgres_beat(rl_store *store, rl_beat beat, const char *owner,
+                               rl_err *err)
+{
+    static const char *const statements[] = {
+        [RL_BEAT_NOW] = RL_PG_BEAT_NOW,
+        [RL_BEAT_FIRST] = RL_PG_BEAT_UNLESS,
+        [RL_BEAT_END] = RL_PG_BEAT_END,
+        [RL_BEAT_TIDY] = RL_PG_BEAT_TIDY,
+    };
+
+    return rl_pg_writer_run(&((postgres_store *)store)->forwarder, statements[beat],
+                            owner, err);
+}
+
+static rl_status postgres_silent(rl_store *store, int64_t seconds, rl_rows *rows,
+                                 rl_err *err)
+{
+    postgres_store *self = (postgres_store *)store;
+    char number[24];
+    const char *const values[] = {number};
+    PGresult *result = NULL;
+    rl_status status;
+
+    snprintf(number, sizeof number, "%lld", (long long)seconds);
+    status = rl_pg_pool_read(&self->pool, RL_PG_SILENT, 1, values, &result, err);
+    for (int i = 0; status == RL_OK && i < PQntuples(result); i++) {
+        add_cell(rows, result, i, 0, RL_KIND_TEXT);
+    }
+    PQclear(result);
+    return status == RL_OK && rl_rows_failed(rows) ? rl_err_nomem(err) : status;
 }
 
 /* Makes the list of the batch's ids, and gives the first one behind them. */
@@ -260,15 +337,19 @@ static void postgres_before_fork(rl_store *store)
     rl_pg_writer_before_fork(&self->writer, end);
     rl_pg_writer_before_fork(&self->forwarder, end);
     rl_pg_pool_before_fork(&self->pool);
+    rl_pg_pool_before_fork(&self->background);
+    pthread_mutex_lock(&self->target_lock);
 }
 
 static void postgres_after_fork(rl_store *store, bool in_child)
 {
     postgres_store *self = (postgres_store *)store;
 
+    pthread_mutex_unlock(&self->target_lock);
     if (in_child) { /* the parent will terminate them */
         rl_pg_sessions_init(&self->server.lost);
     }
+    rl_pg_pool_after_fork(&self->background, in_child);
     rl_pg_pool_after_fork(&self->pool, in_child);
     rl_pg_writer_after_fork(&self->forwarder, in_child);
     rl_pg_writer_after_fork(&self->writer, in_child);
@@ -283,11 +364,13 @@ static void postgres_close(rl_store *store)
 {
     postgres_store *self = (postgres_store *)store;
 
+    rl_pg_pool_free(&self->background);
     rl_pg_pool_free(&self->pool);
     rl_pg_writer_free(&self->forwarder);
     rl_pg_writer_free(&self->writer);
     rl_pg_sessions_destroy(&self->server.lost);
     pthread_mutex_destroy(&self->open_lock);
+    pthread_mutex_destroy(&self->target_lock);
     rl_free(self->dsn);
     rl_free(self);
 }
@@ -298,6 +381,10 @@ static const rl_store_ops ops = {
     .write = postgres_write,
     .send = postgres_send,
     .finish = postgres_finish,
+    .target = postgres_target,
+    .identify = postgres_identify,
+    .beat = postgres_beat,
+    .silent = postgres_silent,
     .query = postgres_query,
     .remove = postgres_remove,
     .before_fork = postgres_before_fork,
@@ -309,21 +396,31 @@ rl_status rl_postgres_new(const rl_postgres_options *options,
                           const rl_migrations *migrations, rl_store **store, rl_err *err)
 {
     postgres_store *self = rl_calloc(1, sizeof *self);
+    rl_status status = RL_OK;
 
     if (self == NULL || (self->dsn = rl_strdup(options->dsn)) == NULL) {
+        status = rl_err_nomem(err);
+    } else {
+        status = rl_pg_target_place(self->dsn, self->target.place, err);
+    }
+    if (status != RL_OK) {
+        rl_free(self != NULL ? self->dsn : NULL);
         rl_free(self);
-        return rl_err_nomem(err);
+        return status;
     }
     self->base.ops = &ops;
     self->migrations = migrations;
     pthread_mutex_init(&self->open_lock, NULL);
+    pthread_mutex_init(&self->target_lock, NULL);
     self->server.dsn = self->dsn;
     self->server.timeout_ns = options->timeout_ns;
     self->server.hook = options->hook;
+    self->server.notices = options->notices;
     rl_pg_sessions_init(&self->server.lost);
     rl_pg_writer_init(&self->writer, &self->server, NULL);
     rl_pg_writer_init(&self->forwarder, &self->server, options->stop);
     rl_pg_pool_init(&self->pool, options->pool, &self->server);
+    rl_pg_pool_init(&self->background, 1, &self->server);
     *store = &self->base;
     return RL_OK;
 }
@@ -331,4 +428,9 @@ rl_status rl_postgres_new(const rl_postgres_options *options,
 rl_pg_pool *rl_postgres_pool_of(rl_store *store)
 {
     return &((postgres_store *)store)->pool;
+}
+
+rl_pg_pool *rl_postgres_background_of(rl_store *store)
+{
+    return &((postgres_store *)store)->background;
 }

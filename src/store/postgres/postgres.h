@@ -1,7 +1,8 @@
 /* The PostgreSQL store, and access to its connections for other parts of the program.
  *
  * Threads: any.
- * Ownership: the store copies the DSN and borrows `stop` and the hook.
+ * Ownership: the store copies the DSN and borrows `stop`, the hook and
+ * the notices.
  */
 #ifndef RL_POSTGRES_H
 #define RL_POSTGRES_H
@@ -19,6 +20,7 @@ typedef struct rl_postgres_options {
     unsigned pool;           /* connections for reads, 1 to RL_PG_POOL_MAX */
     const atomic_bool *stop; /* borrowed; true ends the wait of `finish` */
     const rl_pg_hook *hook;  /* borrowed, or NULL */
+    rl_notices *notices;     /* borrowed, or NULL */
 } rl_postgres_options;
 
 /* Creates a store; the first use connects. The migrations must outlive the store. */
@@ -27,5 +29,8 @@ rl_status rl_postgres_new(const rl_postgres_options *options,
 
 /* The pool of a store that rl_postgres_new created, borrowed for the store's lifetime. */
 rl_pg_pool *rl_postgres_pool_of(rl_store *store);
+
+/* A pool of one connection, which no reader waits for; borrowed likewise. */
+rl_pg_pool *rl_postgres_background_of(rl_store *store);
 
 #endif

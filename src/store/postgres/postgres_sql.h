@@ -10,19 +10,23 @@
 
 #include "store/merge_sql.h"
 #include "store/parts_sql.h"
+#include "store/postgres/pg_schema_sql.h"
 
-/* Parameter 18: rl_run.is_own. */
+/* Parameter 19: rl_run.is_own. */
 #define RL_PG_INSERT                                                           \
     RL_SQL_INSERT                                                              \
     "($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, " \
-    "$17)" RL_SQL_MERGE("$18")
+    "$17, $18)" RL_SQL_MERGE("$19")
 
 #define RL_PG_NAME_OF_ID \
     "SELECT run_id FROM workflow_runs WHERE wpk_id = $1 AND id = $2::uuid"
 #define RL_PG_NAME_TAKEN "SELECT 1 FROM workflow_runs WHERE wpk_id = $1 AND run_id = $2"
 
+#define RL_PG_IS_AHEAD RL_SQL_IS_AHEAD("$1", "$2", "$3")
+#define RL_PG_RENAME RL_SQL_RENAME("$1", "$2", "$3")
+
 /* The prepared statement's name, without a pooler. A new text needs a new name. */
-#define RL_PG_INSERT_NAME "runlog_insert_18a"
+#define RL_PG_INSERT_NAME "runlog_insert_19a"
 
 /* The row that a run's parts belong to. Parameters of these statements: wpk_id; the id of
  * a run with an id of its own, else NULL; the run_id of any other run, else NULL. */
@@ -71,6 +75,36 @@
     "AND usename = current_user AND pid <> pg_catalog.pg_backend_pid() "            \
     "AND extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text = $3"
 
+/* Heartbeats. Parameter: the owner. */
+#define RL_PG_BEAT_FIRST                                      \
+    "INSERT INTO runlog_owners (owner, seen_at) VALUES ($1, " \
+    "pg_catalog.clock_timestamp()) ON CONFLICT (owner) DO "
+#define RL_PG_BEAT_NOW RL_PG_BEAT_FIRST "UPDATE SET seen_at = excluded.seen_at"
+#define RL_PG_BEAT_UNLESS RL_PG_BEAT_FIRST "NOTHING"
+#define RL_PG_BEAT_END "DELETE FROM runlog_owners WHERE owner = $1"
+#define RL_PG_BEAT_TIDY                                                        \
+    "DELETE FROM runlog_owners AS past WHERE seen_at < "                       \
+    "pg_catalog.clock_timestamp() - interval '1 hour' AND $1 = '' AND NOT "    \
+    "EXISTS (SELECT 1 FROM workflow_runs AS run WHERE run.status = 'running' " \
+    "AND run.status <> 'completed' AND run.owner = past.owner)"
+
+/* Parameter: seconds. Nobody is silent before a server that has started had the time to
+ * hear everybody (RL_LOST_SHOWN). A replica has heard what it has replayed. */
+#define RL_PG_SILENT                                                                  \
+    "SELECT owner FROM runlog_owners WHERE seen_at < CASE WHEN "                      \
+    "pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_xact_replay_timestamp() " \
+    "ELSE pg_catalog.clock_timestamp() END - $1::bigint * interval '1 second' "       \
+    "AND pg_catalog.pg_postmaster_start_time() < pg_catalog.clock_timestamp() "       \
+    "- interval '60 seconds' ORDER BY owner COLLATE \"C\""
+
+/* Which database this is: runlog's id in it, and the cluster, which not every role may
+ * read. */
+#define RL_PG_DATABASE                                                                  \
+    "SELECT id, (SELECT system_identifier FROM pg_catalog.pg_control_system()) || '/' " \
+    "|| (SELECT oid FROM pg_catalog.pg_database WHERE datname = "                       \
+    "pg_catalog.current_database()) FROM runlog_database"
+#define RL_PG_DATABASE_ONLY "SELECT id, '' FROM runlog_database"
+
 #define RL_PG_BEGIN "BEGIN"
 #define RL_PG_COMMIT "COMMIT"
 #define RL_PG_ROLLBACK "ROLLBACK"
@@ -79,14 +113,35 @@
 #define RL_PG_LOCK "SELECT pg_advisory_xact_lock(x'72756e6c6f67'::bigint)"
 /* Not to_regclass, which reads a cache: after the wait for the lock, the cache may not
  * have the new table yet. */
-#define RL_PG_HAS_MIGRATIONS             \
-    "SELECT 1 FROM pg_catalog.pg_class " \
-    "WHERE relname = 'runlog_migrations' AND pg_catalog.pg_table_is_visible(oid)"
+#define RL_PG_HAS_MIGRATIONS                   \
+    "SELECT 1 FROM pg_catalog.pg_class "       \
+    "WHERE relname = 'runlog_migrations' AND " \
+    "relnamespace = " RL_PG_SCHEMA
 #define RL_PG_CREATE_MIGRATIONS                                                \
     "CREATE TABLE IF NOT EXISTS runlog_migrations ("                           \
     "number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, " \
     "applied_at TIMESTAMPTZ NOT NULL DEFAULT NOW())"
 #define RL_PG_MIGRATIONS "SELECT number, checksum FROM runlog_migrations ORDER BY number"
+
+/* What a look at a database says: see pg_look.h. */
+#define RL_PG_LOOK                                                                       \
+    "SELECT json_build_object("                                                          \
+    "'version', current_setting('server_version'), "                                     \
+    "'clock', extract(epoch FROM clock_timestamp()), "                                   \
+    "'standby', pg_is_in_recovery(), "                                                   \
+    "'read_only', current_setting('default_transaction_read_only') = 'on', "             \
+    "'may_create', has_schema_privilege(current_schema(), 'CREATE'), "                   \
+    "'missing', (SELECT coalesce(string_agg(t.name || ' (' || p.name || ')', ', '), '')" \
+    " FROM (VALUES ('workflow_runs'), ('run_parts'), ('run_embeddings'),"                \
+    " ('run_words'), ('run_words_position'), ('runlog_owners')) AS t(name),"             \
+    " (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS p(name) WHERE "         \
+    "to_regclass(t.name) IS NOT NULL"                                                    \
+    " AND NOT has_table_privilege(t.name, p.name)), "                                    \
+    "'bytes', (SELECT sum(pg_total_relation_size(to_regclass(name)))"                    \
+    " FROM (VALUES ('workflow_runs'), ('run_parts'), ('run_embeddings')) AS t(name)))"
+#define RL_PG_LOOK_MIGRATIONS                                                        \
+    "SELECT coalesce(json_agg(json_build_array(number, checksum) ORDER BY number), " \
+    "'[]') FROM runlog_migrations"
 #define RL_PG_ADD_MIGRATION \
     "INSERT INTO runlog_migrations (number, name, checksum) VALUES ($1::int, $2, $3)"
 

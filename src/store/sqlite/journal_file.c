@@ -12,9 +12,11 @@
 #include <unistd.h>
 
 #define RUN_PARAMETERS (RL_COLUMNS + 4) /* of rl_sqlite_bind_run in the journal */
+#define REJECTED_PARAMETERS (RUN_PARAMETERS + 4)
 
 struct rl_journal_file {
     rl_sqlite_file file;
+    _Atomic(const rl_target *) target; /* borrowed, or NULL */
 };
 
 rl_status rl_journal_file_new(const char *path, const rl_migrations *migrations,
@@ -43,6 +45,18 @@ void rl_journal_file_free(rl_journal_file *journal)
     }
 }
 
+void rl_journal_file_set_target(rl_journal_file *journal, const rl_target *target)
+{
+    atomic_store(&journal->target, target);
+}
+
+rl_status rl_journal_file_count(rl_journal_file *journal, rl_waiting *waiting,
+                                rl_err *err)
+{
+    return rl_journal_target_count(&journal->file, atomic_load(&journal->target), waiting,
+                                   err);
+}
+
 const char *rl_journal_file_path(const rl_journal_file *journal)
 {
     return journal->file.path;
@@ -64,16 +78,31 @@ rl_status rl_journal_file_check(const rl_journal_file *journal, rl_err *err)
     return rl_filesystem_check(journal->file.path, err);
 }
 
+struct appending {
+    const rl_batch *batch;
+    const rl_target *target;
+};
+
 static rl_status append(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
-    return rl_sqlite_insert_batch(conn, RL_SQLITE_JOURNAL_APPEND, NULL, ctx, err);
+    const struct appending *appending = ctx;
+    rl_status status = RL_OK;
+
+    if (appending->batch->count > 0) {
+        status = rl_journal_target_number(conn, appending->target, &conn->target, err);
+    }
+    return status == RL_OK ? rl_sqlite_insert_batch(conn, RL_SQLITE_JOURNAL_APPEND, NULL,
+                                                    appending->batch, err)
+                           : status;
 }
 
 rl_status rl_journal_file_append(rl_journal_file *journal, const rl_batch *batch,
                                  rl_err *err)
 {
+    struct appending appending = {batch, atomic_load(&journal->target)};
+
     return rl_sqlite_file_write(&journal->file, batch->durability >= RL_DISK, batch->wait,
-                                append, (void *)batch, err);
+                                append, &appending, err);
 }
 
 /* Binds the reason, its sqlstate and the time to three parameters, from `first` on. */
@@ -95,19 +124,24 @@ static rl_status bind_reason(sqlite3_stmt *stmt, int first, const rl_err *reason
 struct rejection {
     const rl_run *run;
     const rl_err *reason;
+    const rl_target *target;
 };
 
 static rl_status add_rejected(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     const struct rejection *rejection = ctx;
     sqlite3_stmt *stmt;
-    rl_status status =
-        rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_ADD_REJECTED, &stmt, err);
+    int64_t target = 0;
+    rl_status status = rl_journal_target_number(conn, rejection->target, &target, err);
 
+    if (status == RL_OK) {
+        status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_ADD_REJECTED, &stmt, err);
+    }
     if (status == RL_OK && !rl_sqlite_bind_run(stmt, rejection->run, rl_time_now())) {
         status = rl_err_nomem(err);
     }
     if (status == RL_OK) {
+        (void)sqlite3_bind_int64(stmt, REJECTED_PARAMETERS, target);
         status = bind_reason(stmt, RUN_PARAMETERS + 1, rejection->reason, err);
     }
     return status == RL_OK ? rl_sqlite_conn_step(conn, stmt, err) : status;
@@ -116,7 +150,7 @@ static rl_status add_rejected(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 rl_status rl_journal_file_reject(rl_journal_file *journal, const rl_run *run,
                                  const rl_err *reason, rl_err *err)
 {
-    struct rejection rejection = {run, reason};
+    struct rejection rejection = {run, reason, atomic_load(&journal->target)};
 
     return rl_sqlite_file_write(&journal->file, true, RL_WAIT, add_rejected, &rejection,
                                 err);
@@ -137,19 +171,29 @@ static rl_status step_to_row(rl_sqlite_conn *conn, sqlite3_stmt *stmt, rl_err *e
     return status;
 }
 
+struct looking {
+    const rl_target *target;
+    rl_journal_file_state *state;
+};
+
 static rl_status read_state(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
-    rl_journal_file_state *state = ctx;
+    const struct looking *looking = ctx;
+    rl_journal_file_state *state = looking->state;
     sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_BOUNDS, &stmt, err);
 
+    if (status == RL_OK) {
+        status = rl_journal_target_bind(stmt, looking->target, err);
+    }
     if (status == RL_OK) {
         status = step_to_row(conn, stmt, err);
     }
     if (status == RL_OK) { /* SQLite reads NULL as 0 */
         state->first = sqlite3_column_int64(stmt, 0);
         state->last = sqlite3_column_int64(stmt, 1);
-        state->rejected = sqlite3_column_int64(stmt, 2);
+        state->has_others = sqlite3_column_int(stmt, 2) != 0;
+        state->rejected = sqlite3_column_int64(stmt, 3);
     }
     sqlite3_reset(stmt);
     return status;
@@ -158,7 +202,9 @@ static rl_status read_state(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 rl_status rl_journal_file_get_state(rl_journal_file *journal,
                                     rl_journal_file_state *state, rl_err *err)
 {
-    return rl_sqlite_file_read_briefly(&journal->file, read_state, state, err);
+    struct looking looking = {atomic_load(&journal->target), state};
+
+    return rl_sqlite_file_read_briefly(&journal->file, read_state, &looking, err);
 }
 
 struct holder {
@@ -208,13 +254,14 @@ static rl_status take_lease(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     const struct claim *claim = ctx;
     struct holder holder = {.until = 0};
     sqlite3_stmt *stmt = NULL;
+    bool free_now;
     rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
 
     if (status == RL_OK) {
         status = read_holder(conn, &holder, err);
     }
-    *claim->taken = status == RL_OK && strcmp(holder.owner, claim->before) == 0;
-    if (*claim->taken) {
+    free_now = status == RL_OK && strcmp(holder.owner, claim->before) == 0;
+    if (free_now) {
         status = rl_sqlite_conn_stmt(conn, RL_SQLITE_LEASE_TAKE, &stmt, err);
         if (status == RL_OK &&
             sqlite3_bind_text(stmt, 1, claim->owner, -1, SQLITE_TRANSIENT) != SQLITE_OK) {
@@ -225,7 +272,11 @@ static rl_status take_lease(rl_sqlite_conn *conn, void *ctx, rl_err *err)
             status = rl_sqlite_conn_step(conn, stmt, err);
         }
     }
-    return status == RL_OK ? rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err) : status;
+    if (status == RL_OK) {
+        status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
+    }
+    *claim->taken = status == RL_OK && free_now;
+    return status;
 }
 
 rl_status rl_journal_file_take_lease(rl_journal_file *journal, const char *before,
@@ -262,39 +313,80 @@ static rl_status add_run(rl_journal_file_batch *batch, sqlite3_stmt *stmt, size_
 }
 
 struct reading {
+    const rl_target *target;
     int64_t after;
     rl_journal_file_batch *batch;
 };
 
+/* Lists the batch's seqs; returns how many in *count. */
+static rl_status list_batch(rl_sqlite_conn *conn, const struct reading *reading,
+                            size_t *count, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_LIST, &stmt, err);
+    bool found = false;
+
+    *count = 0;
+    if (status == RL_OK) {
+        status = rl_journal_target_bind(stmt, reading->target, err);
+    }
+    if (status == RL_OK) {
+        sqlite3_bind_int64(stmt, 4, reading->after);
+        sqlite3_bind_int(stmt, 5, RL_JOURNAL_FILE_RUNS);
+        found = true;
+    }
+    while (found && *count < RL_JOURNAL_FILE_RUNS) {
+        status = rl_sqlite_conn_next(conn, stmt, &found, err);
+        if (found) {
+            reading->batch->seqs[(*count)++] = sqlite3_column_int64(stmt, 0);
+        }
+    }
+    sqlite3_reset(stmt);
+    return status;
+}
+
+/* The rows are read in one transaction with their list, as another process may take them
+ * out. */
 static rl_status read_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     const struct reading *reading = ctx;
     rl_journal_file_batch *batch = reading->batch;
     sqlite3_stmt *stmt = NULL;
-    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_READ, &stmt, err);
-    size_t bytes = 0;
-    bool found = true;
+    size_t listed = 0, bytes = 0;
+    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN_READ, err);
 
     batch->count = 0;
     if (status == RL_OK) {
-        sqlite3_bind_int64(stmt, 1, reading->after);
-        sqlite3_bind_int(stmt, 2, RL_JOURNAL_FILE_RUNS);
+        status = list_batch(conn, reading, &listed, err);
     }
-    while (status == RL_OK && found && bytes < RL_JOURNAL_FILE_BYTES) {
+    if (status == RL_OK) {
+        status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_READ, &stmt, err);
+    }
+    while (status == RL_OK && batch->count < listed && bytes < RL_JOURNAL_FILE_BYTES) {
+        bool found = false;
+
+        sqlite3_bind_int64(stmt, 1, batch->seqs[batch->count]);
         status = rl_sqlite_conn_next(conn, stmt, &found, err);
-        if (found) {
+        if (status == RL_OK && !found) {
+            status = rl_err_set(err, RL_STORE,
+                                "SQLite file %s: an index is damaged: run REINDEX",
+                                conn->path);
+        }
+        if (status == RL_OK) {
             status = add_run(batch, stmt, &bytes, err);
         }
+        sqlite3_reset(stmt);
     }
-    batch->last = status == RL_OK && batch->count < RL_JOURNAL_FILE_RUNS && !found;
-    sqlite3_reset(stmt);
+    batch->last =
+        status == RL_OK && listed < RL_JOURNAL_FILE_RUNS && batch->count == listed;
+    rl_sqlite_conn_rollback(conn);
     return status;
 }
 
 rl_status rl_journal_file_read(rl_journal_file *journal, int64_t after,
                                rl_journal_file_batch *batch, rl_err *err)
 {
-    struct reading reading = {after, batch};
+    struct reading reading = {atomic_load(&journal->target), after, batch};
 
     return rl_sqlite_file_read(&journal->file, read_batch, &reading, err);
 }
@@ -349,17 +441,14 @@ static rl_status copy_rejected(rl_sqlite_conn *conn, const rl_journal_file_batch
     return status;
 }
 
-/* A batch holds consecutive rows in the order of seq, and new rows get greater seqs. So
- * the rows from the first to the last seq are the batch. */
 static rl_status delete_batch(rl_sqlite_conn *conn, const rl_journal_file_batch *batch,
                               rl_err *err)
 {
     sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_DELETE, &stmt, err);
 
-    if (status == RL_OK) {
-        sqlite3_bind_int64(stmt, 1, batch->seqs[0]);
-        sqlite3_bind_int64(stmt, 2, batch->seqs[batch->count - 1]);
+    for (size_t i = 0; i < batch->count && status == RL_OK; i++) {
+        sqlite3_bind_int64(stmt, 1, batch->seqs[i]);
         status = rl_sqlite_conn_step(conn, stmt, err);
     }
     return status;

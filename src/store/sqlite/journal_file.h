@@ -5,6 +5,9 @@
  * process has died, another process takes it. Finishing a batch checks in the same
  * transaction that the lease is still held, so no process removes runs that another one
  * is forwarding.
+ *
+ * Programs with different databases may share it, too: each run is for a target
+ * (journal_target.h), and a program reads and removes those of its own.
  * Threads: every function from any thread. All may wait for the disk, except
  * rl_journal_file_append with RL_NO_WAIT.
  * Ownership: runs and batches belong to the caller.
@@ -14,12 +17,13 @@
 
 #include "core/notice.h"
 #include "store/migrate.h"
+#include "store/sqlite/journal_target.h"
 #include "store/store.h"
 
 #define RL_JOURNAL_FILE_RUNS 100 /* runs in a batch */
 #define RL_JOURNAL_FILE_BYTES \
     ((size_t)16 << 20)            /* payload bytes at which a batch is full */
-#define RL_JOURNAL_FILE_OWNER 128 /* bytes of an owner's name, with the NUL */
+#define RL_JOURNAL_FILE_OWNER 160 /* bytes of an owner's name, with the NUL */
 
 typedef struct rl_journal_file rl_journal_file;
 
@@ -31,12 +35,14 @@ typedef struct rl_journal_file_batch {
     bool rejected[RL_JOURNAL_FILE_RUNS];
     rl_err *reasons[RL_JOURNAL_FILE_RUNS]; /* owned; of the rejected runs */
     size_t count;
-    bool last; /* the journal has no more runs */
+    bool last; /* the journal has no more runs for the target */
 } rl_journal_file_batch;
 
+/* Of the runs for the file's target. */
 typedef struct rl_journal_file_state {
     int64_t first, last; /* the least and the greatest seq; 0 and 0 if empty */
-    int64_t rejected;    /* rows of journal_rejected */
+    bool has_others;     /* there are runs for other targets */
+    int64_t rejected;    /* rows of journal_rejected, for all targets */
 } rl_journal_file_state;
 
 /* Opens nothing. Borrows the migrations and the notices (or NULL), and adds an ERROR to
@@ -46,6 +52,14 @@ rl_status rl_journal_file_new(const char *path, const rl_migrations *migrations,
                               rl_err *err);
 void rl_journal_file_free(rl_journal_file *journal);
 const char *rl_journal_file_path(const rl_journal_file *journal);
+
+/* Sets for whom runs are that are added, and which are read, from now on. Borrowed as long
+ * as the journal; NULL, as at first: the SQLite file itself. */
+void rl_journal_file_set_target(rl_journal_file *journal, const rl_target *target);
+
+/* Counts the runs. */
+rl_status rl_journal_file_count(rl_journal_file *journal, rl_waiting *waiting,
+                                rl_err *err);
 
 /* Whether a file exists at the path or is open. */
 bool rl_journal_file_exists(const rl_journal_file *journal);
@@ -65,7 +79,7 @@ rl_status rl_journal_file_append(rl_journal_file *journal, const rl_batch *batch
 rl_status rl_journal_file_reject(rl_journal_file *journal, const rl_run *run,
                                  const rl_err *reason, rl_err *err);
 
-/* Reads which seqs are in the journal, and counts the rejected runs. RL_BUSY when a lock
+/* Reads which seqs are in the journal for its target, and counts the rejected runs. RL_BUSY when a lock
  * keeps it from that for longer than a moment. */
 rl_status rl_journal_file_get_state(rl_journal_file *journal,
                                     rl_journal_file_state *state, rl_err *err);

@@ -4,6 +4,7 @@
 #include "core/alloc.h"
 #include "core/clock.h"
 #include "store/query_sql.h"
+#include "store/sqlite/sqlite_beat.h"
 #include "store/sqlite/sqlite_path.h"
 #include "store/sqlite/sqlite_sql.h"
 
@@ -31,7 +32,12 @@ static const rl_dialect dialect = {
     .int_cast = "",
     .ids_before = RL_SQLITE_IDS_BEFORE,
     .ids_after = RL_SQLITE_IDS_AFTER,
+    .tag_before = RL_SQLITE_TAG_BEFORE,
+    .tag_after = RL_SQLITE_TAG_AFTER,
+    .metadata_before = RL_SQLITE_METADATA_BEFORE,
+    .metadata_after = RL_SQLITE_METADATA_AFTER,
     .parts = RL_SQLITE_PARTS,
+    .values = RL_SQLITE_VALUES,
     .placeholder = '?',
 };
 
@@ -168,6 +174,18 @@ static rl_status sqlite_query(rl_store *store, const rl_query *query, rl_rows *r
     return rl_sqlite_file_read(file_of(store), read_rows, &wanted, err);
 }
 
+static rl_status sqlite_beat(rl_store *store, rl_beat beat, const char *owner,
+                             rl_err *err)
+{
+    return rl_sqlite_beat(file_of(store), beat, owner, err);
+}
+
+static rl_status sqlite_silent(rl_store *store, int64_t seconds, rl_rows *rows,
+                               rl_err *err)
+{
+    return rl_sqlite_silent(file_of(store), seconds, rows, err);
+}
+
 /* A batch of a deletion. */
 typedef struct removing {
     rl_sqlite_file *file;
@@ -277,6 +295,8 @@ static const rl_store_ops ops = {
     .prepare = sqlite_prepare,
     .write = sqlite_write,
     .query = sqlite_query,
+    .beat = sqlite_beat,
+    .silent = sqlite_silent,
     .remove = sqlite_remove,
     .needs_checkpoint = sqlite_needs_checkpoint,
     .checkpoint = sqlite_checkpoint,

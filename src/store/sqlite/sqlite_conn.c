@@ -5,8 +5,11 @@
 #include "core/clock.h"
 #include "core/fork.h"
 #include "store/sqlite/filesystem.h"
+#include "store/sqlite/sqlite_cause.h"
 #include "store/sqlite/sqlite_path.h"
+#include "store/sqlite/sqlite_schema.h"
 #include "store/sqlite/sqlite_sql.h"
+#include "store/sqlite/sqlite_vfs.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -16,7 +19,8 @@
 #define WAIT_CLOSED_NS UINT64_C(500000000)
 
 /* Held while a thread creates and opens a file. rl_sqlite_path_make closes a descriptor
- * of the file, which drops all POSIX locks that this process has on it. */
+ * of the file, which drops all POSIX locks that this process has on it: runlog's, where
+ * rl_sqlite_vfs has no others. */
 static pthread_mutex_t make_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* A wait that is brief ends after so many tries, or so much later: on a busy machine a
@@ -64,6 +68,13 @@ static bool is_read_only(int primary, int system)
            (primary == SQLITE_IOERR && system == EBADF);
 }
 
+/* Whether the cause is one that the files at the path may show. */
+static bool may_have_cause(int primary)
+{
+    return primary == SQLITE_CANTOPEN || primary == SQLITE_READONLY ||
+           primary == SQLITE_PERM || primary == SQLITE_IOERR;
+}
+
 rl_status rl_sqlite_locked_for_long(const char *path, rl_err *err)
 {
     rl_err_set(err, RL_STORE,
@@ -75,12 +86,39 @@ rl_status rl_sqlite_locked_for_long(const char *path, rl_err *err)
     return RL_STORE;
 }
 
+/* The text of an error that is neither a lock nor a lack of memory. */
+static void describe(rl_sqlite_conn *conn, int code, int system, rl_err *err)
+{
+    const int primary = code & 0xFF;
+    const char *detail =
+        conn->db != NULL ? sqlite3_errmsg(conn->db) : sqlite3_errstr(code);
+    char cause[RL_ERR_TEXT];
+
+    if (primary == SQLITE_FULL) {
+        rl_err_set(err, RL_STORE, "SQLite file %s: the disk is full (%s)", conn->path,
+                   detail);
+    } else if (primary == SQLITE_NOTADB) {
+        rl_err_set(err, RL_STORE,
+                   "SQLite file %s: it is not a SQLite database; give another path in "
+                   "RUNLOG_SQLITE_PATH",
+                   conn->path);
+    } else if (may_have_cause(primary) &&
+               rl_sqlite_cause(conn->path, primary == SQLITE_IOERR ? 0 : system, cause,
+                               sizeof cause)) {
+        rl_err_set(err, RL_STORE, "SQLite file %.300s%s: %s", conn->path,
+                   strlen(conn->path) > 300 ? "..." : "", cause);
+    } else if (primary == SQLITE_IOERR) { /* only the code says which error */
+        rl_err_set(err, RL_STORE, "SQLite file %s: %s (%d)%s%s", conn->path, detail, code,
+                   system != 0 ? ": " : "", system != 0 ? strerror(system) : "");
+    } else {
+        rl_err_set(err, RL_STORE, "SQLite file %s: %s", conn->path, detail);
+    }
+}
+
 rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
 {
     int primary = code & 0xFF;
     int system = conn->db != NULL ? sqlite3_system_errno(conn->db) : 0;
-    const char *detail =
-        conn->db != NULL ? sqlite3_errmsg(conn->db) : sqlite3_errstr(code);
 
     if (primary == SQLITE_NOMEM) {
         return rl_err_nomem(err);
@@ -100,23 +138,7 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
     if (primary == SQLITE_BUSY) {
         return rl_sqlite_locked_for_long(conn->path, err);
     }
-    if (primary == SQLITE_FULL) {
-        rl_err_set(err, RL_STORE, "SQLite file %s: the disk is full (%s)", conn->path,
-                   detail);
-    } else if (primary == SQLITE_NOTADB) {
-        rl_err_set(err, RL_STORE,
-                   "SQLite file %s: it is not a SQLite database; give another path in "
-                   "RUNLOG_SQLITE_PATH",
-                   conn->path);
-    } else if (primary == SQLITE_IOERR) { /* only the code says which error */
-        rl_err_set(err, RL_STORE, "SQLite file %s: %s (%d)%s%s", conn->path, detail, code,
-                   system != 0 ? ": " : "", system != 0 ? strerror(system) : "");
-    } else if (system != 0 && primary == SQLITE_CANTOPEN) {
-        rl_err_set(err, RL_STORE, "SQLite file %s: %s: %s", conn->path, detail,
-                   strerror(system));
-    } else {
-        rl_err_set(err, RL_STORE, "SQLite file %s: %s", conn->path, detail);
-    }
+    describe(conn, code, system, err);
     if (err != NULL) {
         err->retryable = primary == SQLITE_FULL || primary == SQLITE_IOERR;
         err->unusable = primary == SQLITE_NOTADB;
@@ -159,21 +181,26 @@ static int set_wal(rl_sqlite_conn *conn, bool *is_wal)
 
 static int make_and_open(rl_sqlite_conn *conn)
 {
-    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
-                      SQLITE_OPEN_EXRESCODE;
-    int rc;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, rc;
+
+#ifdef SQLITE_OPEN_EXRESCODE
+    flags |= SQLITE_OPEN_EXRESCODE; /* also for errors of the open itself */
+#endif
 
     pthread_mutex_lock(&make_lock);
     rl_sqlite_path_make(conn->path);
     conn->inode = rl_sqlite_path_inode(conn->path, "");
-    conn->is_new = rl_sqlite_path_empty(conn->path);
-    rc = sqlite3_open_v2(conn->path, &conn->db, flags, NULL);
+    conn->is_new = rl_sqlite_path_empty(conn->path, "");
+    rc = sqlite3_open_v2(conn->path, &conn->db, flags, rl_sqlite_vfs());
     pthread_mutex_unlock(&make_lock);
+    if (conn->db != NULL) { /* without memory there is none */
+        (void)sqlite3_extended_result_codes(conn->db, 1);
+    }
     return rc;
 }
 
-/* Opens the file with its -wal and -shm. */
-static int open_files(rl_sqlite_conn *conn, bool *is_wal)
+/* Opens the file, and changes nothing of one that exists. */
+static int open_file(rl_sqlite_conn *conn)
 {
     int rc = make_and_open(conn);
 
@@ -186,9 +213,14 @@ static int open_files(rl_sqlite_conn *conn, bool *is_wal)
     if (rc == SQLITE_OK && conn->is_new) {
         rc = sqlite3_exec(conn->db, RL_SQLITE_SYNC_OFF, NULL, NULL, NULL);
     }
-    if (rc == SQLITE_OK) {
-        rc = set_wal(conn, is_wal);
-    }
+    return rc;
+}
+
+/* Opens the -wal and -shm of an open file. */
+static int open_wal(rl_sqlite_conn *conn, bool *is_wal)
+{
+    int rc = set_wal(conn, is_wal);
+
     if (rc == SQLITE_OK) { /* a read opens the -wal, which setting the mode does not */
         rc = sqlite3_exec(conn->db, RL_SQLITE_READ_SCHEMA, NULL, NULL, NULL);
     }
@@ -197,10 +229,16 @@ static int open_files(rl_sqlite_conn *conn, bool *is_wal)
     return rc;
 }
 
-/* SQLite shares one -shm among the connections of a process. While one of them has a
- * deleted -shm open, a new connection gets the deleted one too. */
-static rl_status refuse_deleted(const rl_sqlite_conn *conn, rl_err *err)
+/* The -wal or -shm is not at the path. Either it was deleted while this connection was
+ * being opened, so the next attempt finds a new one. Or another SQLite of this process has
+ * a deleted -shm open: a new connection would have another one (rl_sqlite_vfs refuses it),
+ * or the deleted one too (the default VFS shares one among the connections of a process). */
+static rl_status refuse_deleted(const rl_sqlite_conn *conn, int rc, rl_err *err)
 {
+    if (rc != SQLITE_IOERR_SHMOPEN && rl_sqlite_vfs() != NULL) {
+        return rl_err_set(err, RL_BUSY,
+                          "the -wal or -shm of the SQLite file was deleted");
+    }
     rl_err_set(err, RL_STORE,
                "SQLite file %s: its -wal or -shm was deleted, and another connection of "
                "this process still has the old one open; close that connection",
@@ -227,15 +265,23 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *er
     if (status != RL_OK) {
         return status;
     }
-    rc = open_files(conn, &is_wal);
+    rc = open_file(conn);
+    if (rc == SQLITE_OK && !conn->is_new) {
+        status = rl_sqlite_schema_check(conn->db, path, &rc, err);
+    }
+    if (rc == SQLITE_OK && status == RL_OK) {
+        rc = open_wal(conn, &is_wal);
+    }
     if (rl_sqlite_path_lost(path, "", conn->inode)) {
         status = rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
-    } else if ((rc == SQLITE_OK || rc == SQLITE_IOERR_SHORT_READ) &&
+    } else if (status == RL_OK &&
+               (rc == SQLITE_OK || rc == SQLITE_IOERR_SHORT_READ ||
+                rc == SQLITE_IOERR_SHMOPEN) &&
                (conn->wal == 0 || conn->shm == 0)) {
-        status = refuse_deleted(conn, err);
-    } else if (rc != SQLITE_OK) {
+        status = refuse_deleted(conn, rc, err);
+    } else if (status == RL_OK && rc != SQLITE_OK) {
         status = rl_sqlite_conn_error(conn, rc, err);
-    } else if (!is_wal) {
+    } else if (status == RL_OK && !is_wal) {
         status =
             rl_err_set(err, RL_STORE,
                        "SQLite file %s: this file system can't hold a database in WAL "
@@ -287,7 +333,7 @@ void rl_sqlite_wait_until_closed(const char *path)
            !rl_fork_pending() && rl_monotonic_ns() < end) {
         sqlite3 *db = NULL;
 
-        rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL);
+        rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, rl_sqlite_vfs());
         if (rc == SQLITE_OK) {
             rc = sqlite3_exec(db, RL_SQLITE_LOCK_ALL, NULL, NULL, NULL);
         }

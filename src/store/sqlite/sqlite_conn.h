@@ -23,6 +23,7 @@
 typedef struct rl_sqlite_conn {
     sqlite3 *db;           /* owned; NULL while it is not open */
     const char *path;      /* borrowed */
+    int64_t target;        /* of rows that are added to a journal; journal_target.h */
     bool yielded;          /* the last wait ended early, as a fork is pending */
     bool full_sync;        /* as PRAGMA synchronous was last set */
     bool is_new;           /* the file was empty, and synchronous is OFF */

@@ -2,16 +2,16 @@
 #include "store/sqlite/sqlite_file.h"
 
 #include "core/alloc.h"
-#include "core/buf.h"
 #include "core/clock.h"
 #include "core/fork.h"
 #include "core/lock.h"
 #include "store/sqlite/sqlite_locks.h"
 #include "store/sqlite/sqlite_path.h"
+#include "store/sqlite/sqlite_shm.h"
+#include "store/sqlite/sqlite_vfs.h"
 
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 /* Pages of the WAL that are not in the file yet, from which a checkpoint is worth it. The
  * length of the WAL does not say that: under a writer that never pauses it only grows. */
@@ -28,35 +28,6 @@
 /* Between checks of the path: three stat() calls are a measurable part of a commit. */
 #define CHECK_NS UINT64_C(5000000)
 
-static rl_status absolute_path(const char *path, char **out, rl_err *err)
-{
-    rl_status status = RL_OK;
-    rl_buf buf;
-
-    rl_buf_init(&buf, RL_BUF_MAX);
-    if (path[0] != '/' && rl_buf_reserve(&buf, 4096)) {
-        if (getcwd(buf.data, buf.cap) == NULL) {
-            status =
-                rl_err_set(err, RL_STORE,
-                           "SQLite file %s: the current directory is unknown; give an "
-                           "absolute path in RUNLOG_SQLITE_PATH",
-                           path);
-        } else {
-            buf.len = strlen(buf.data);
-            rl_buf_add_char(&buf, '/');
-        }
-    }
-    rl_buf_add(&buf, path, strlen(path) + 1);
-    if (status == RL_OK && buf.failed) {
-        status = rl_err_nomem(err);
-    }
-    if (status != RL_OK) {
-        rl_buf_free(&buf);
-    }
-    *out = buf.data;
-    return status;
-}
-
 rl_status rl_sqlite_file_init(rl_sqlite_file *file, const char *path,
                               const rl_migrations *migrations, rl_notices *notices,
                               rl_err *err)
@@ -64,9 +35,10 @@ rl_status rl_sqlite_file_init(rl_sqlite_file *file, const char *path,
     rl_status status;
 
     memset(file, 0, sizeof *file);
-    status = absolute_path(path, &file->path, err);
+    status = rl_sqlite_path_resolve(path, &file->path, err);
     if (status == RL_OK) {
         rl_sqlite_locks_join();
+        (void)rl_sqlite_vfs(); /* before those whose forks close files join */
         file->migrations = migrations;
         file->notices = notices;
         pthread_mutex_init(&file->write_lock, NULL);
@@ -126,13 +98,18 @@ static void forget_wal(rl_sqlite_file *file)
     atomic_store(&file->shm, 0);
 }
 
-/* Closes all connections. All locks held. */
-static void drop_all(rl_sqlite_file *file)
+static void drop_readers(rl_sqlite_file *file)
 {
     rl_sqlite_conn_drop(&file->checkpointer);
     for (unsigned i = 0; i < RL_SQLITE_READERS; i++) {
         rl_sqlite_conn_drop(&file->readers[i]);
     }
+}
+
+/* Closes all connections. All locks held. */
+static void drop_all(rl_sqlite_file *file)
+{
+    drop_readers(file);
     rl_sqlite_conn_drop(&file->writer);
     atomic_store(&file->in_use, false);
     forget_wal(file);
@@ -188,11 +165,15 @@ static void report_lost_wal(rl_sqlite_file *file, const char *suffix)
                    suffix, file->path);
 }
 
-/* Whether another process has created a new -wal or -shm in place of a deleted one. */
+/* Whether another process uses a new -wal or -shm in place of a deleted one. A connection
+ * of this process that was being opened may have created them: an empty -wal, and a -shm
+ * that nobody uses now that it is closed. */
 static bool has_new_wal(rl_sqlite_file *file)
 {
-    return (is_wal_lost(file) && rl_sqlite_path_inode(file->path, "-wal") != 0) ||
-           (is_shm_lost(file) && rl_sqlite_path_inode(file->path, "-shm") != 0);
+    return (is_wal_lost(file) && rl_sqlite_path_inode(file->path, "-wal") != 0 &&
+            !rl_sqlite_path_empty(file->path, "-wal")) ||
+           (is_shm_lost(file) && rl_sqlite_path_inode(file->path, "-shm") != 0 &&
+            rl_sqlite_shm_in_use(file->path));
 }
 
 /* Closes the connections after the -wal or -shm was deleted. All locks held.
@@ -206,6 +187,7 @@ static void abandon_wal(rl_sqlite_file *file)
 {
     bool wal_lost = is_wal_lost(file);
 
+    drop_readers(file);
     if (file->writer.db != NULL && !has_new_wal(file)) {
         (void)sqlite3_wal_checkpoint_v2(file->writer.db, NULL, SQLITE_CHECKPOINT_FULL,
                                         NULL, NULL);
@@ -287,22 +269,37 @@ static int count_wal_pages(void *ctx, sqlite3 *db, const char *name, int pages)
     return SQLITE_OK;
 }
 
+/* Whether a connection that was just opened has another -wal or -shm than those before it,
+ * which were deleted meanwhile. */
+static bool has_other_wal(rl_sqlite_file *file, const rl_sqlite_conn *conn)
+{
+    ino_t wal = atomic_load(&file->wal), shm = atomic_load(&file->shm);
+
+    return wal != 0 && (conn->wal != wal || conn->shm != shm);
+}
+
 /* Opens a connection, unless it is open. Its lock held. */
 static rl_status open_conn(rl_sqlite_file *file, rl_sqlite_conn *conn, rl_err *err)
 {
     rl_status status = RL_OK;
 
-    if (conn->db == NULL && is_replaced(file, true)) {
-        status = rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
-    } else if (conn->db == NULL) {
-        status = rl_sqlite_conn_open(conn, file->path, err);
-        if (status == RL_OK && atomic_load(&file->inode) == 0) {
-            atomic_store(&file->inode, conn->inode);
-        }
-        if (status == RL_OK && atomic_load(&file->wal) == 0) {
-            atomic_store(&file->wal, conn->wal);
-            atomic_store(&file->shm, conn->shm);
-        }
+    if (conn->db != NULL) {
+        return RL_OK;
+    }
+    if (is_replaced(file, true)) {
+        return rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
+    }
+    status = rl_sqlite_conn_open(conn, file->path, err);
+    if (status == RL_OK && has_other_wal(file, conn)) {
+        rl_sqlite_conn_drop(conn);
+        status = rl_err_set(err, RL_BUSY, "the -wal of the SQLite file was deleted");
+    }
+    if (status == RL_OK && atomic_load(&file->inode) == 0) {
+        atomic_store(&file->inode, conn->inode);
+    }
+    if (status == RL_OK && atomic_load(&file->wal) == 0) {
+        atomic_store(&file->wal, conn->wal);
+        atomic_store(&file->shm, conn->shm);
     }
     return status;
 }

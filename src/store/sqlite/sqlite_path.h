@@ -9,16 +9,22 @@
 #ifndef RL_SQLITE_PATH_H
 #define RL_SQLITE_PATH_H
 
+#include "core/err.h"
+
 #include <stdbool.h>
 #include <sys/types.h>
+
+/* Gives the absolute path of the file that a path names now, without links at its end
+ * (rl_malloc, the caller's); the file need not exist. */
+rl_status rl_sqlite_path_resolve(const char *path, char **out, rl_err *err);
 
 /* Creates an empty file with mode 0600, unless one exists. First removes the -wal and
  * -shm that a deleted file has left at the path. Reports no error: SQLite will when it
  * opens the file. */
 void rl_sqlite_path_make(const char *path);
 
-/* Whether the database file exists and has no bytes. */
-bool rl_sqlite_path_empty(const char *path);
+/* Whether a file exists and has no bytes. */
+bool rl_sqlite_path_empty(const char *path, const char *suffix);
 
 /* The inode of a file; 0 if it does not exist or can't be read. */
 ino_t rl_sqlite_path_inode(const char *path, const char *suffix);

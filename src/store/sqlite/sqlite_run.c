@@ -3,6 +3,7 @@
 
 #include "core/uuid.h"
 #include "store/own_run.h"
+#include "store/sqlite/sqlite_beat.h"
 #include "store/sqlite/sqlite_parts.h"
 #include "store/sqlite/sqlite_sql.h"
 
@@ -11,6 +12,7 @@
 #define WIDE_NUMBERS (RL_COLUMNS + 1)
 #define PARTS (RL_COLUMNS + 2)
 #define PARTS_USE (RL_COLUMNS + 3)
+#define TARGET (RL_COLUMNS + 4) /* of the journal's insert only */
 
 static int bind_time(sqlite3_stmt *stmt, rl_column column, int64_t stamp)
 {
@@ -70,6 +72,9 @@ static rl_status insert_run(rl_sqlite_conn *conn, const char *sql, const rl_run 
                  (name == NULL || sqlite3_bind_text(stmt, RL_RUN_ID + 1, name, -1,
                                                     SQLITE_STATIC) == SQLITE_OK);
 
+    if (bound && sqlite3_bind_parameter_count(stmt) > TARGET) {
+        bound = sqlite3_bind_int64(stmt, TARGET + 1, conn->target) == SQLITE_OK;
+    }
     if (status == RL_OK) {
         status = bound ? rl_sqlite_conn_step(conn, stmt, err) : rl_err_nomem(err);
     }
@@ -132,7 +137,54 @@ static rl_status insert_as(void *ctx, const rl_run *run, const char *name, bool 
     return status;
 }
 
-static const rl_own_ops own_ops = {find_by_id, is_name_taken, insert_as};
+/* Binds wpk_id and two names to a statement, and steps it. */
+static rl_status step_names(rl_sqlite_conn *conn, const char *sql, const rl_run *run,
+                            const char *from, const char *to, bool *found, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+
+    if (status == RL_OK) {
+        sqlite3_bind_text(stmt, 1, rl_run_text(run, RL_WPK_ID), -1, SQLITE_STATIC);
+        sqlite3_bind_text(stmt, 2, from, -1, SQLITE_STATIC);
+        sqlite3_bind_text(stmt, 3, to, -1, SQLITE_STATIC);
+        status = rl_sqlite_conn_next(conn, stmt, found, err);
+    }
+    sqlite3_reset(stmt);
+    return status;
+}
+
+/* Within the transaction of the batch. */
+static rl_status trade_names(void *ctx, const rl_run *run, const char *name,
+                             const char *spare, rl_err *err)
+{
+    rl_sqlite_conn *conn = ((own_ctx *)ctx)->conn;
+    const char *plain = rl_run_text(run, RL_RUN_ID);
+    const char *const steps[][2] = {{plain, spare}, {name, plain}, {spare, name}};
+    bool ahead = false, ignored;
+    rl_status status =
+        step_names(conn, RL_SQLITE_IS_AHEAD, run, plain, name, &ahead, err);
+
+    for (size_t i = 0; status == RL_OK && ahead && i < 3; i++) {
+        status = step_names(conn, RL_SQLITE_RENAME, run, steps[i][0], steps[i][1],
+                            &ignored, err);
+    }
+    return status;
+}
+
+static const rl_own_ops own_ops = {find_by_id, is_name_taken, insert_as, trade_names};
+
+/* Inserts a run whose name is taken: in a transaction, as that takes several statements
+ * (the batch's own, or one that the caller commits). */
+static rl_status insert_own(own_ctx *self, const rl_run *run, rl_err *err)
+{
+    rl_status status = RL_OK;
+
+    if (sqlite3_get_autocommit(self->conn->db)) {
+        status = rl_sqlite_conn_run(self->conn, RL_SQLITE_BEGIN, err);
+    }
+    return status == RL_OK ? rl_own_insert(&own_ops, self, run, err) : status;
+}
 
 /* Whether an insert found the name or the id of a run with an own id taken. */
 static bool has_conflict(const rl_sqlite_conn *conn, const rl_run *run, rl_status status)
@@ -143,14 +195,14 @@ static bool has_conflict(const rl_sqlite_conn *conn, const rl_run *run, rl_statu
                                                         SQLITE_CONSTRAINT_PRIMARYKEY);
 }
 
-/* Whether a run of the batch has parts that go into run_parts. The journal has them in
- * its rows. */
-static bool writes_parts(const char *sql, const rl_batch *batch)
+/* Whether a run of the batch has rows of other tables: parts, or a heartbeat of its
+ * owner. The journal has neither. */
+static bool writes_more(const char *sql, const rl_batch *batch)
 {
     bool any = false;
 
     for (size_t i = 0; i < batch->count && !any; i++) {
-        any = batch->runs[i]->parts.given;
+        any = batch->runs[i]->parts.given || rl_run_is_open(batch->runs[i]);
     }
     return any && strcmp(sql, RL_SQLITE_INSERT) == 0;
 }
@@ -159,7 +211,7 @@ static rl_status insert_all(rl_sqlite_conn *conn, const char *sql,
                             const rl_sqlite_hook *hook, const rl_batch *batch,
                             rl_err *err)
 {
-    const bool has_parts = writes_parts(sql, batch);
+    const bool has_more = writes_more(sql, batch);
     own_ctx self = {conn, rl_time_now()};
     rl_status status = RL_OK;
 
@@ -171,7 +223,7 @@ static rl_status insert_all(rl_sqlite_conn *conn, const char *sql,
         }
         status = insert_run(conn, sql, run, self.now, NULL, err);
         if (has_conflict(conn, run, status)) {
-            status = rl_own_insert(&own_ops, &self, run, err);
+            status = insert_own(&self, run, err);
         }
         if (status == RL_OK && hook != NULL) {
             /* an update of an existing row leaves the rowid at 0 */
@@ -179,11 +231,11 @@ static rl_status insert_all(rl_sqlite_conn *conn, const char *sql,
 
             status = hook->written(hook->ctx, conn, run, is_new, err);
         }
-        if (status == RL_OK && has_parts && run->parts.given) {
+        if (status == RL_OK && has_more && run->parts.given) {
             status = rl_sqlite_parts_write(conn, run, err);
         }
     }
-    return status;
+    return status == RL_OK && has_more ? rl_sqlite_beat_first(conn, batch, err) : status;
 }
 
 rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,
@@ -191,7 +243,7 @@ rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,
                                  rl_err *err)
 {
     const bool explicit_commit =
-        batch->count != 1 || hook != NULL || writes_parts(sql, batch);
+        batch->count != 1 || hook != NULL || writes_more(sql, batch);
     rl_status status = RL_OK;
 
     if (explicit_commit) {
@@ -200,7 +252,7 @@ rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,
     if (status == RL_OK) {
         status = insert_all(conn, sql, hook, batch, err);
     }
-    if (status == RL_OK && explicit_commit) {
+    if (status == RL_OK && !sqlite3_get_autocommit(conn->db)) {
         status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
     }
     return status;

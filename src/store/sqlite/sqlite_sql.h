@@ -8,6 +8,7 @@
 #include "store/parts_sql.h"
 
 #define RL_SQLITE_BEGIN "BEGIN IMMEDIATE"
+#define RL_SQLITE_BEGIN_READ "BEGIN"
 #define RL_SQLITE_COMMIT "COMMIT"
 #define RL_SQLITE_ROLLBACK "ROLLBACK"
 
@@ -18,15 +19,18 @@
 #define RL_SQLITE_SYNC_NORMAL "PRAGMA synchronous = NORMAL"
 #define RL_SQLITE_SYNC_FULL "PRAGMA synchronous = FULL"
 
-/* Parameter 18: rl_run.is_own. */
+/* Parameter 19: rl_run.is_own. */
 #define RL_SQLITE_INSERT                                                  \
     RL_SQL_INSERT                                                         \
     "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, " \
-    "?16, ?17)" RL_SQL_MERGE("?18")
+    "?16, ?17, ?18)" RL_SQL_MERGE("?19")
 
 #define RL_SQLITE_NAME_OF_ID "SELECT run_id FROM workflow_runs WHERE id = ?1"
 #define RL_SQLITE_NAME_TAKEN \
     "SELECT 1 FROM workflow_runs WHERE wpk_id = ?1 AND run_id = ?2"
+
+#define RL_SQLITE_IS_AHEAD RL_SQL_IS_AHEAD("?1", "?2", "?3")
+#define RL_SQLITE_RENAME RL_SQL_RENAME("?1", "?2", "?3")
 
 /* The row that a run's parts belong to: its id, whether it has ended, and whether it has
  * no node_logs. Parameters: wpk_id; then the id of a run with an id of its own, or the
@@ -56,46 +60,104 @@
     "FROM run_parts " RL_SQLITE_PARTS_OF_NODES ") <= " RL_SQL_NODES_MAX
 #define RL_SQLITE_PARTS_END "DELETE FROM run_parts " RL_SQLITE_PARTS_OF_NODES
 
+/* Heartbeats. Parameters: owner, the time in microseconds since 1970. */
+#define RL_SQLITE_BEAT_FIRST                                      \
+    "INSERT INTO runlog_owners (owner, seen_at) VALUES (?1, ?2) " \
+    "ON CONFLICT (owner) DO "
+#define RL_SQLITE_BEAT_NOW RL_SQLITE_BEAT_FIRST "UPDATE SET seen_at = excluded.seen_at"
+#define RL_SQLITE_BEAT_UNLESS RL_SQLITE_BEAT_FIRST "NOTHING"
+#define RL_SQLITE_BEAT_END "DELETE FROM runlog_owners WHERE owner = ?1"
+#define RL_SQLITE_BEAT_TIDY                                                       \
+    "DELETE FROM runlog_owners WHERE seen_at < ?2 - 3600000000 AND ?1 = '' AND "  \
+    "owner NOT IN (SELECT owner FROM workflow_runs WHERE status = 'running' AND " \
+    "status <> 'completed' AND owner IS NOT NULL)"
+/* Parameters: the time, the time before which an owner is silent. A time to come: the
+ * clock was set back. */
+#define RL_SQLITE_SILENT                                               \
+    "SELECT owner FROM runlog_owners WHERE seen_at < ?2 OR seen_at > " \
+    "?1 + (?1 - ?2) ORDER BY owner"
+
 /* The next seq is greater than all before it, even after the journal was emptied:
  * `settled` is the greatest seq that was ever removed. */
 #define RL_SQLITE_JOURNAL_COLUMNS RL_SQL_COLUMNS ", own, wide_numbers, parts, parts_use"
 #define RL_SQLITE_REJECTED_COLUMNS \
-    RL_SQLITE_JOURNAL_COLUMNS ", reason, sqlstate, rejected_at"
+    RL_SQLITE_JOURNAL_COLUMNS ", reason, sqlstate, rejected_at, target"
 #define RL_SQLITE_NEXT_SEQ                                \
     "1 + max(ifnull((SELECT max(seq) FROM journal), 0), " \
     "(SELECT settled FROM journal_lease))"
 
 /* The journal's parameters: those of RL_SQLITE_INSERT, wide_numbers, parts, parts_use.
- * journal_rejected has three more: reason, sqlstate and the time. */
+ * journal_rejected has four more: reason, sqlstate, the time, and the target. */
 #define RL_SQLITE_JOURNAL_VALUES                                              \
     "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, " \
-    "?17, ?18, ?19, ?20, ?21"
-#define RL_SQLITE_REJECTED_VALUES RL_SQLITE_JOURNAL_VALUES ", ?22, ?23, ?24"
+    "?17, ?18, ?19, ?20, ?21, ?22"
+#define RL_SQLITE_REJECTED_VALUES RL_SQLITE_JOURNAL_VALUES ", ?23, ?24, ?25, ?26"
 
-#define RL_SQLITE_JOURNAL_APPEND                           \
-    "INSERT INTO journal (seq, " RL_SQLITE_JOURNAL_COLUMNS \
-    ") VALUES (" RL_SQLITE_NEXT_SEQ ", " RL_SQLITE_JOURNAL_VALUES ")"
+#define RL_SQLITE_JOURNAL_APPEND                                        \
+    "INSERT INTO journal (seq, " RL_SQLITE_JOURNAL_COLUMNS ", target) " \
+    "VALUES (" RL_SQLITE_NEXT_SEQ ", " RL_SQLITE_JOURNAL_VALUES ", ?23)"
 
-#define RL_SQLITE_JOURNAL_READ                                \
-    "SELECT " RL_SQLITE_JOURNAL_COLUMNS ", seq FROM journal " \
-    "WHERE seq > ?1 ORDER BY seq LIMIT ?2"
+/* The targets of logs that are for one database (?1 place, ?2 database, ?3 cluster; ""
+ * if unknown): those for the same place that are not known to be for another database,
+ * and those for the same database elsewhere that is not known to be a copy. */
+#define RL_SQLITE_IS_OWN                                                         \
+    "((place = ?1 AND (database IN ('', ?2) OR ?2 = '')) OR (database = ?2 AND " \
+    "?2 <> '' AND (cluster IN ('', ?3) OR ?3 = '')))"
+#define RL_SQLITE_WITH_OWN                                                    \
+    "WITH RECURSIVE own(target) AS (VALUES (0) UNION ALL SELECT target FROM " \
+    "journal_targets WHERE " RL_SQLITE_IS_OWN ")"
 
-#define RL_SQLITE_JOURNAL_BOUNDS              \
-    "SELECT (SELECT min(seq) FROM journal), " \
-    "(SELECT max(seq) FROM journal), "        \
-    "(SELECT count(*) FROM journal_rejected)"
+/* The next logs for that database, in their order: of each target the first, and after
+ * each log the next one of its target. Further parameters: the seq after which to begin,
+ * how many. */
+#define RL_SQLITE_JOURNAL_LIST                                                      \
+    RL_SQLITE_WITH_OWN                                                              \
+    ", next(target, seq) AS (SELECT target, (SELECT min(seq) FROM journal WHERE "   \
+    "journal.target = own.target AND seq > ?4) FROM own UNION ALL SELECT target, "  \
+    "(SELECT min(journal.seq) FROM journal WHERE journal.target = next.target AND " \
+    "journal.seq > next.seq) FROM next WHERE seq IS NOT NULL ORDER BY 2) "          \
+    "SELECT seq FROM next WHERE seq IS NOT NULL LIMIT ?5"
+#define RL_SQLITE_JOURNAL_READ \
+    "SELECT " RL_SQLITE_JOURNAL_COLUMNS ", seq FROM journal WHERE seq = ?1"
+
+/* The least and the greatest seq for that database; whether there are logs for others;
+ * the rejected logs. */
+#define RL_SQLITE_JOURNAL_BOUNDS                                                       \
+    RL_SQLITE_WITH_OWN                                                                 \
+    " SELECT (SELECT min((SELECT min(seq) FROM journal WHERE journal.target = "        \
+    "own.target)) FROM own), (SELECT max((SELECT max(seq) FROM journal WHERE "         \
+    "journal.target = own.target)) FROM own), EXISTS (SELECT 1 FROM journal_targets "  \
+    "AS other WHERE NOT " RL_SQLITE_IS_OWN " AND EXISTS (SELECT 1 FROM journal WHERE " \
+    "journal.target = other.target)), (SELECT count(*) FROM journal_rejected)"
+
+/* For each target how many logs there are, and whether they are for that database; with
+ * ?4 those without a target are not. */
+#define RL_SQLITE_JOURNAL_COUNT                                                      \
+    "SELECT (SELECT count(*) FROM journal WHERE journal.target = known.target) AS "  \
+    "runs, is_own, place FROM (SELECT 0 AS target, NOT ?4 AS is_own, '' AS place "   \
+    "UNION ALL SELECT target, " RL_SQLITE_IS_OWN ", place FROM journal_targets) AS " \
+    "known WHERE runs > 0 ORDER BY runs DESC"
+
+/* Parameters: place, database, cluster. */
+#define RL_SQLITE_TARGET_FIND                                                            \
+    "SELECT target FROM journal_targets WHERE place = ?1 AND database = ?2 AND cluster " \
+    "= ?3"
+#define RL_SQLITE_TARGET_ADD                                                            \
+    "INSERT OR IGNORE INTO journal_targets (place, database, cluster) VALUES (?1, ?2, " \
+    "?3)"
 
 /* Parameters: seq, reason, sqlstate, now. */
-#define RL_SQLITE_JOURNAL_COPY_REJECTED                              \
-    "INSERT INTO journal_rejected (" RL_SQLITE_REJECTED_COLUMNS ") " \
-    "SELECT " RL_SQLITE_JOURNAL_COLUMNS ", ?2, ?3, ?4 FROM journal WHERE seq = ?1"
+#define RL_SQLITE_JOURNAL_COPY_REJECTED                                      \
+    "INSERT INTO journal_rejected (" RL_SQLITE_REJECTED_COLUMNS ") "         \
+    "SELECT " RL_SQLITE_JOURNAL_COLUMNS ", ?2, ?3, ?4, target FROM journal " \
+    "WHERE seq = ?1"
 
 /* A rejected run that was never in the journal. */
 #define RL_SQLITE_JOURNAL_ADD_REJECTED                          \
     "INSERT INTO journal_rejected (" RL_SQLITE_REJECTED_COLUMNS \
     ") VALUES (" RL_SQLITE_REJECTED_VALUES ")"
 
-#define RL_SQLITE_JOURNAL_DELETE "DELETE FROM journal WHERE seq BETWEEN ?1 AND ?2"
+#define RL_SQLITE_JOURNAL_DELETE "DELETE FROM journal WHERE seq = ?1"
 
 #define RL_SQLITE_LEASE_HOLDER "SELECT owner, until FROM journal_lease"
 /* Parameters: owner, until. */

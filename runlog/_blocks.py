@@ -1,0 +1,138 @@
+"""Blocks of `recording`, and what is registered with LangChain for the whole process.
+
+A block may be entered in one context and left in another: a generator runs in the context
+of whoever asks for its next item. A token of ContextVar.reset would raise there. So a
+context has a chain of blocks instead, of which those that are over are skipped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.tracers import context as langchain_context
+
+from runlog._runlog import current_context
+
+if TYPE_CHECKING:
+    from runlog.hooks import RunLogHandler
+
+
+class _Entry:
+    """A block that was entered, and the one around it."""
+
+    __slots__ = ("_over_in", "ended", "handler", "outer")
+
+    def __init__(self, handler: RunLogHandler, outer: _Entry | None) -> None:
+        self.handler = handler
+        self.outer = outer
+        self.ended = False
+        self._over_in: list[weakref.ref[Any]] = []
+
+    def enter(self) -> None:
+        """Begin in the current context, in which the variable has been set."""
+        self._over_in.append(weakref.ref(current_context()))
+
+    def end(self) -> None:
+        """End, in the context in which it began and in the current one.
+
+        A task or thread that copied the context meanwhile stays in the block.
+        """
+        here = current_context()
+        if here is not None and not self._is_listed(here):
+            self._over_in.append(weakref.ref(here))
+        self.ended = True
+
+    def is_over(self) -> bool:
+        """Whether it does not apply to the current context any more."""
+        return self.ended and self._is_listed(current_context())
+
+    def _is_listed(self, context: object) -> bool:
+        return any(reference() is context for reference in self._over_in)
+
+
+class Registry:
+    """What this process has registered.
+
+    It outlives this module: LangChain keeps the hooks of a module that is reloaded, or
+    removed from sys.modules and imported anew.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        """A finalizer may end a block while its thread holds it."""
+        self.hooked = False
+        self.blocks = 0
+        """Number of open blocks, in all contexts."""
+        self.installed: RunLogHandler | None = None
+        self.variable: ContextVar[_Entry | None] = ContextVar("runlog", default=None)
+        os.register_at_fork(after_in_child=self._renew_lock)
+
+    def _renew_lock(self) -> None:
+        self.lock = threading.RLock()  # no thread of the child would release the old one
+
+    def recording(self) -> RunLogHandler | None:
+        """The handler of the innermost block around the caller."""
+        entry = self.variable.get()
+        while entry is not None:
+            if not entry.is_over():
+                return entry.handler
+            entry = entry.outer
+        return None
+
+
+registry: Registry = getattr(langchain_context, "_runlog", None) or Registry()
+"""Kept by langchain-core, like its hooks."""
+langchain_context._runlog = registry  # type: ignore[attr-defined] # noqa: SLF001
+
+
+class Asked:
+    """Takes the place of a ContextVar in langchain-core, which asks it for a handler."""
+
+    def __init__(self, get: Any) -> None:
+        self.get = get
+
+
+class Block(contextlib.ContextDecorator):
+    """What `recording` returns: a block for `with`, or a decorator.
+
+    Any thread, task or context may leave it, in any order with other blocks; that never
+    raises.
+    """
+
+    def __init__(self, handler: RunLogHandler, hook: Any, unhook: Any) -> None:
+        self._handler = handler
+        self._hook = hook
+        self._unhook = unhook
+        self._entries: list[_Entry] = []
+
+    def _recreate_cm(self) -> Block:
+        return Block(self._handler, self._hook, self._unhook)
+
+    def __enter__(self) -> RunLogHandler:
+        with registry.lock:
+            registry.blocks += 1
+            self._hook()
+        entry = _Entry(self._handler, registry.variable.get())
+        registry.variable.set(entry)
+        entry.enter()
+        self._entries.append(entry)
+        return self._handler
+
+    def __exit__(self, *_: object) -> None:
+        if not self._entries:  # left twice
+            return
+        entry = self._entries.pop()
+        entry.end()
+        innermost = found = registry.variable.get()
+        while found is not None and found.is_over():
+            found = found.outer
+        if found is not innermost:
+            registry.variable.set(found)
+        with registry.lock:
+            registry.blocks -= 1
+            self._unhook()

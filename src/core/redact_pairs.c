@@ -1,0 +1,517 @@
+/* Names with their values inside texts, and passwords in URLs. See redact_scan.h.
+ *
+ * JSON, also JSON inside JSON, Python's repr, query strings, .env files, headers, and
+ * keywords with values. In JSON inside of JSON each quote has backslashes before it; a
+ * string ends at a quote with as many as it began with.
+ */
+#include "core/redact_scan.h"
+
+#include <string.h>
+
+#define NAME_MOST ((size_t)64)
+#define MARK_LEN (sizeof RL_REDACTED - 1)
+
+static bool is_quote(char c)
+{
+    return c == '"' || c == '\'' || c == '`';
+}
+
+static bool is_in(const char *set, char c)
+{
+    return c != '\0' && strchr(set, c) != NULL;
+}
+
+static size_t count_backslashes(const rl_scan *scan, size_t at)
+{
+    size_t count = 0;
+
+    while (rl_scan_at(scan, at + count) == '\\') {
+        count++;
+    }
+    return count;
+}
+
+/* Whether a line ends at a place: by its character, or by the escape that stands for it. */
+static bool is_line_end(const rl_scan *scan, size_t at)
+{
+    const char c = rl_scan_at(scan, at);
+    size_t slashes = count_backslashes(scan, at);
+
+    return at >= scan->len || c == '\n' || c == '\r' ||
+           (slashes > 0 && is_in("nr", rl_scan_at(scan, at + slashes)));
+}
+
+/* URLs. */
+
+/* Whether a URL ends at a place. \u00e4 inside of JSON does not end one. */
+static bool ends_url(const rl_scan *scan, size_t at)
+{
+    const char c = scan->text[at];
+
+    return (unsigned char)c <= ' ' || is_in("\"'<>`|{}", c) ||
+           (c == '\\' && rl_scan_at(scan, at + count_backslashes(scan, at)) != 'u');
+}
+
+/* The last '@' of a URL from a place on, or its length. */
+static size_t last_at(rl_scan *scan, size_t from)
+{
+    size_t at = from, found = scan->len;
+
+    if (from < scan->no_at) {
+        return found;
+    }
+    for (; at < scan->len && !ends_url(scan, at); at++) {
+        if (scan->text[at] == '@') {
+            found = at;
+        }
+    }
+    if (found == scan->len) {
+        scan->no_at = at;
+    }
+    return found;
+}
+
+/* Whether the bytes are those of a port. */
+static bool is_port(const rl_scan *scan, size_t from, size_t end)
+{
+    bool port = end - from <= 5;
+
+    for (size_t i = from; i < end && port; i++) {
+        port = rl_is_digit(scan->text[i]);
+    }
+    return port;
+}
+
+static bool is_http(const rl_scan *scan, size_t colon)
+{
+    return (colon >= 4 && memcmp(scan->text + colon - 4, "http", 4) == 0) ||
+           (colon >= 5 && memcmp(scan->text + colon - 5, "https", 5) == 0);
+}
+
+/* A password that was not percent-encoded may have '/', '?', '#' and '@' in it: what is
+ * before the last '@' is then no host with its port. */
+rl_secret rl_pair_url(rl_scan *scan, size_t colon)
+{
+    const size_t from = colon + 3;
+    rl_secret found = {.at = colon, .end = colon};
+    size_t at = from, password = 0, sign = scan->len;
+
+    if (colon == 0 || !rl_is_alnum(scan->text[colon - 1])) {
+        return found;
+    }
+    while (at < scan->len && !ends_url(scan, at) && !is_in("/?#", scan->text[at])) {
+        if (scan->text[at] == ':' && password == 0) {
+            password = at + 1;
+        } else if (scan->text[at] == '@') {
+            sign = at;
+        }
+        at++;
+    }
+    if (password != 0 && at < scan->len && scan->text[from] != '[' &&
+        is_in("/?#", scan->text[at]) && sign == scan->len &&
+        (!is_port(scan, password, at) || !is_http(scan, colon))) {
+        sign = last_at(scan, at);
+    }
+    if (sign != scan->len && password != 0 && password < sign) {
+        found = (rl_secret){.at = password, .end = sign};
+    } else if (sign != scan->len && password == 0 && sign - from >= 20 &&
+               is_http(scan, colon)) {
+        found = (rl_secret){.at = from, .end = sign}; /* a token in place of a user */
+    }
+    return found;
+}
+
+/* Names. */
+
+typedef struct name {
+    size_t at, end;
+    size_t slashes; /* before each of its quotes */
+    char quote;     /* or NUL */
+} name;
+
+static bool is_of_name(char c)
+{
+    return rl_is_alnum(c) || c == '_' || c == '-' || c == '.' || (c & 0x80) != 0;
+}
+
+/* The name in quotes that ends before the quote at a place. */
+static name quoted_name(const rl_scan *scan, size_t quote)
+{
+    name found = {.end = quote, .quote = scan->text[quote]};
+    size_t at;
+
+    while (found.end > 0 && scan->text[found.end - 1] == '\\') {
+        found.end--;
+    }
+    found.slashes = quote - found.end;
+    at = found.end;
+    while (at > 0 && found.end - at < NAME_MOST && scan->text[at - 1] != found.quote) {
+        at--;
+    }
+    found.at = at > 0 && scan->text[at - 1] == found.quote ? at : found.end;
+    return found;
+}
+
+/* "API key: ..." has the name "API key". */
+static size_t with_word_before(const rl_scan *scan, size_t at, size_t end)
+{
+    size_t from = at;
+
+    if (end - at >= 3 && at >= 2 && scan->text[at - 1] == ' ' &&
+        ((scan->text[end - 1] | 0x20) == 'y' || (scan->text[end - 1] | 0x20) == 'g')) {
+        from--;
+        while (from > 0 && at - from < 16 && rl_is_alnum(scan->text[from - 1])) {
+            from--;
+        }
+    }
+    return at - from > 2 ? from : at;
+}
+
+static name bare_name(const rl_scan *scan, size_t end)
+{
+    name found = {.at = end, .end = end};
+
+    while (found.at > 0 && end - found.at < NAME_MOST &&
+           is_of_name(scan->text[found.at - 1])) {
+        found.at--;
+    }
+    if (found.at > 0 && found.at < end && scan->text[found.at - 1] == '\\' &&
+        rl_is_space_letter(scan->text[found.at])) {
+        found.at++;
+    } else {
+        found.at = with_word_before(scan, found.at, end);
+    }
+    return found;
+}
+
+/* Whether the name before a sign may be that of a secret, by its letters: most are not,
+ * and need no more than this. */
+static bool may_be_secret(const rl_scan *scan, size_t sign)
+{
+    const char *text = scan->text, last = text[sign - 1];
+    const size_t most = sign < NAME_MOST ? sign : NAME_MOST;
+    size_t len = 0;
+    uint32_t bits = 0;
+
+    if (scan->set->hidden.count > 0 || last == ' ' || last == ']') {
+        return true; /* a name of the user's, or one that does not end here */
+    }
+    if (is_quote(last)) {
+        for (len = 1; len < most && text[sign - 1 - len] != last; len++) {
+            bits |= RL_LETTER_BIT(text[sign - 1 - len]);
+        }
+    } else {
+        while (len < most && is_of_name(text[sign - 1 - len])) {
+            bits |= RL_LETTER_BIT(text[sign - 1 - len]);
+            len++;
+        }
+        if (len > 2 && ((last | 0x20) == 'y' || (last | 0x20) == 'g')) {
+            return true; /* with the word before it: "API key", "connection string" */
+        }
+    }
+    return len > 2 && rl_redact_has_letters(bits);
+}
+
+static name name_before(const rl_scan *scan, size_t sign)
+{
+    size_t end = sign;
+
+    while (end > 0 && sign - end < 4 && scan->text[end - 1] == ' ') {
+        end--;
+    }
+    end -= end > 0 && scan->text[end - 1] == ']'; /* environ["NAME"] = , user[name]= */
+    if (end > 0 && is_quote(scan->text[end - 1])) {
+        return quoted_name(scan, end - 1);
+    }
+    return bare_name(scan, end);
+}
+
+/* Values. */
+
+/* The end of a string whose quotes have so many backslashes before them, from inside. */
+static size_t string_end(const rl_scan *scan, size_t at, char quote, size_t slashes)
+{
+    size_t row = 0;
+
+    for (; at < scan->len; at++) {
+        char c = scan->text[at];
+
+        if (c == quote &&
+            (quote == '"' ? row % (2 * (slashes + 1)) == slashes : row == slashes)) {
+            return at - slashes;
+        }
+        row = c == '\\' ? row + 1 : 0;
+    }
+    return at;
+}
+
+/* The end of an object or array that begins at a place. */
+static size_t container_end(const rl_scan *scan, size_t at, const name *of)
+{
+    size_t depth = 0;
+
+    while (at < scan->len) {
+        char c = scan->text[at];
+
+        if (c == of->quote) {
+            at = string_end(scan, at + 1, c, of->slashes) + of->slashes;
+        } else if (c == '{' || c == '[' || c == '(') {
+            depth++;
+        } else if ((c == '}' || c == ']' || c == ')') && --depth == 0) {
+            return at + 1;
+        }
+        at++;
+    }
+    return scan->len;
+}
+
+static bool ends_word(const rl_scan *scan, size_t at)
+{
+    char c = rl_scan_at(scan, at);
+
+    return at >= scan->len || (unsigned char)c <= ' ' || is_in("\"'`,;&)]}>|\\", c);
+}
+
+static bool is_one_of(const rl_scan *scan, size_t at, size_t end,
+                      const char *const *words, size_t count)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < count && !found; i++) {
+        found = strlen(words[i]) == end - at &&
+                memcmp(scan->text + at, words[i], end - at) == 0;
+    }
+    return found;
+}
+
+/* null, true, None and so on. */
+static bool is_literal(const rl_scan *scan, size_t at, size_t end)
+{
+    static const char *const words[] = {"null", "true",  "false", "None",
+                                        "True", "False", "NaN",   "undefined"};
+
+    return is_one_of(scan, at, end, words, sizeof words / sizeof *words);
+}
+
+static bool is_number(const rl_scan *scan, size_t at, size_t end)
+{
+    bool number = at < end;
+
+    for (; at < end && number; at++) {
+        number = rl_is_digit(scan->text[at]) || is_in("+-.eE_", scan->text[at]);
+    }
+    return number;
+}
+
+/* The end of a value without quotes. On a line of its own it ends with the line or at a
+ * space, else at a sign that separates values as well. */
+static size_t bare_end(const rl_scan *scan, size_t at, bool own_line)
+{
+    while (at < scan->len) {
+        char c = scan->text[at];
+        size_t slashes = count_backslashes(scan, at);
+
+        if (slashes > 0 && slashes % 2 == 0 && scan->escaped &&
+            !rl_is_space_letter(rl_scan_at(scan, at + slashes))) {
+            at += slashes + 1; /* a backslash of the value, and what it escapes */
+            continue;
+        }
+        if ((unsigned char)c <= ' ' || c == '"' || slashes > 0 ||
+            (!own_line && is_in("'`,;&)]}<>|", c))) {
+            break;
+        }
+        at++;
+    }
+    return at;
+}
+
+/* Whether a value is code: a call, an index, a template. */
+static bool is_code(const rl_scan *scan, size_t at, size_t end)
+{
+    size_t word = at;
+
+    if (rl_scan_has(scan, at, "${", 2) || rl_scan_has(scan, at, "{{", 2) ||
+        rl_scan_has(scan, at, "$(", 2)) {
+        return true;
+    }
+    while (word < end &&
+           (rl_is_alnum(scan->text[word]) || is_in("_.", scan->text[word]))) {
+        word++;
+    }
+    return word > at && rl_is_letter(scan->text[at]) &&
+           ((rl_scan_at(scan, word) == '(' && rl_scan_at(scan, end) == ')') ||
+            (rl_scan_at(scan, word) == '[' && is_in("]\"'\\", rl_scan_at(scan, end))));
+}
+
+/* Whether a word behind "name: " or "name = " is more than a word of prose or a type. */
+static bool is_no_prose(const rl_scan *scan, size_t at, size_t end)
+{
+    static const char *const types[] = {
+        "str",    "string",   "int",      "bytes",  "bool",    "float",  "optional",
+        "any",    "Any",      "Optional", "number", "boolean", "object", "SecretStr",
+        "String", "required", "none",     "yes",    "no"};
+    bool letters = true;
+
+    for (size_t i = at; i < end && letters; i++) {
+        letters = rl_is_letter(scan->text[i]) || (scan->text[i] & 0x80) != 0 ||
+                  is_in("._", scan->text[i]) ||
+                  (is_in("!?:*", scan->text[i]) && i + 1 == end);
+    }
+    return !letters || (is_line_end(scan, end) && end - at >= 4 &&
+                        !is_one_of(scan, at, end, types, sizeof types / sizeof *types));
+}
+
+/* The scheme of an Authorization header, with the space behind it: its length, or 0. */
+static size_t scheme_len(const rl_scan *scan, size_t at)
+{
+    static const char *const schemes[] = {
+        "Bearer ", "Basic ",  "Digest ", "Token ", "ApiKey ",          "Negotiate ",
+        "Bot ",    "bearer ", "basic ",  "token ", "AWS4-HMAC-SHA256 "};
+    size_t found = 0;
+
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes && found == 0; i++) {
+        found = rl_scan_has(scan, at, schemes[i], strlen(schemes[i])) ? strlen(schemes[i])
+                                                                      : 0;
+    }
+    return found;
+}
+
+static size_t line_end(const rl_scan *scan, size_t at)
+{
+    while (!is_line_end(scan, at) && !is_quote(scan->text[at]) &&
+           scan->text[at] != '\\') {
+        at++;
+    }
+    return at;
+}
+
+/* Whether a name ends with a word, in any case. */
+static bool name_ends(const rl_scan *scan, const name *of, const char *word)
+{
+    const size_t len = strlen(word);
+    bool same = of->end - of->at >= len;
+
+    for (size_t i = 0; i < len && same; i++) {
+        same = (scan->text[of->end - len + i] | 0x20) == word[i];
+    }
+    return same;
+}
+
+/* The value of a header: nothing if it is none. */
+static rl_secret header_value(const rl_scan *scan, const name *of, size_t at)
+{
+    rl_secret found = {.at = at, .end = at};
+    size_t len = scheme_len(scan, at), end;
+
+    if (len > 0) {
+        found.at = at + len;
+        found.end = scan->text[at] == 'D' || scan->text[at] == 'A'
+                        ? line_end(scan, found.at)
+                        : bare_end(scan, found.at, false);
+    } else if (name_ends(scan, of, "cookie")) {
+        for (end = at; !ends_word(scan, end) && scan->text[end] != '='; end++) {
+        }
+        found.end = rl_scan_at(scan, end) == '=' ? line_end(scan, at) : at;
+    }
+    return found;
+}
+
+/* Whether a name stands at the beginning of a line, as in a .env file. */
+static bool begins_line(const rl_scan *scan, size_t at)
+{
+    if (at >= 7 && memcmp(scan->text + at - 7, "export ", 7) == 0) {
+        at -= 7;
+    }
+    return at == 0 || scan->text[at - 1] == '\n' ||
+           (at >= 2 && scan->text[at - 2] == '\\' && scan->text[at - 1] == 'n');
+}
+
+/* A value without quotes. `spaced`: white space stands before it, or a colon. */
+static rl_secret bare_value(const rl_scan *scan, const name *of, rl_secrecy secrecy,
+                            size_t at, bool colon, bool spaced)
+{
+    rl_secret found = header_value(scan, of, at);
+    const bool quoted = of->quote != '\0';
+    const bool own_line = !colon && !spaced && !quoted && begins_line(scan, of->at);
+    size_t end;
+
+    if (found.end != found.at) {
+        return found;
+    }
+    if (rl_scan_has(scan, at, RL_REDACTED, MARK_LEN)) {
+        return (rl_secret){.at = at, .end = at};
+    }
+    end = bare_end(scan, at, own_line);
+    if (end == at || is_literal(scan, at, end) || (!own_line && is_code(scan, at, end))) {
+        return found;
+    }
+    if (quoted) { /* JSON's numbers: as in a dict */
+        if (is_number(scan, at, end) && secrecy != RL_HIDE_ALL) {
+            return found;
+        }
+        found.quotes = (unsigned)of->slashes + 1;
+        found.quote = of->quote;
+    } else if ((colon || spaced) &&
+               (is_number(scan, at, end)
+                    ? !name_ends(scan, of, "word") && !name_ends(scan, of, "wd")
+                    : !is_no_prose(scan, at, end))) {
+        return found;
+    }
+    found.end = end;
+    return found;
+}
+
+/* The value at a place, behind white space. */
+static rl_secret value_at(const rl_scan *scan, const name *of, rl_secrecy secrecy,
+                          size_t at, bool colon, bool spaced)
+{
+    const size_t prefix = is_in("bBrRuUfF", rl_scan_at(scan, at)) ? 1 : 0;
+    size_t slashes = count_backslashes(scan, at + prefix);
+    char c = rl_scan_at(scan, at + prefix + slashes);
+    rl_secret found = {.at = at, .end = at};
+
+    if (is_quote(c)) {
+        found.at = at + prefix + slashes + 1;
+        found.end = string_end(scan, found.at, c, slashes);
+        return found;
+    }
+    c = rl_scan_at(scan, at);
+    if ((c == '{' || c == '[' || (c == '(' && of->quote == '\'')) && of->quote != '\0') {
+        found.end = container_end(scan, at, of);
+        found.quotes = (unsigned)of->slashes + 1;
+        found.quote = of->quote;
+        return found;
+    }
+    return is_line_end(scan, at) ? found
+                                 : bare_value(scan, of, secrecy, at, colon, spaced);
+}
+
+rl_secret rl_pair_find(const rl_scan *scan, size_t sign)
+{
+    const bool colon = scan->text[sign] == ':';
+    const char next = rl_scan_at(scan, sign + 1);
+    rl_secret found = {.at = sign, .end = sign};
+    size_t at = sign + 1;
+    rl_secrecy secrecy;
+    name of;
+
+    if (sign == 0 || next == scan->text[sign] ||
+        (rl_is_digit(scan->text[sign - 1]) && rl_is_digit(next)) ||
+        !may_be_secret(scan, sign)) {
+        return found; /* ==, ::, and times */
+    }
+    at += (colon && next == '=') || (!colon && next == '>'); /* := and => */
+    of = name_before(scan, sign);
+    secrecy = of.end > of.at
+                  ? rl_redact_name(scan->set, scan->text + of.at, of.end - of.at)
+                  : RL_SHOWN;
+    if (secrecy == RL_SHOWN) {
+        return found;
+    }
+    sign = at;
+    while (at - sign < 16 &&
+           (rl_scan_at(scan, at) == ' ' || rl_scan_at(scan, at) == '\t')) {
+        at++;
+    }
+    return value_at(scan, &of, secrecy, at, colon, at > sign);
+}
