@@ -142,7 +142,9 @@ def test_asyncio_records_in_parent_and_children(store: Store, tmp_path: Path) ->
     assert len(ended.acknowledged) == (3 + 3) * 10
 
 
-@pytest.mark.parametrize("kind", ["exits", "returns", "parallel"])
+@pytest.mark.parametrize(
+    "kind", ["exits", pytest.param("returns", marks=pytest.mark.long), "parallel"]
+)
 def test_a_node_may_fork(kind: str, store: Store, tmp_path: Path) -> None:
     """The run begun in the parent ends in the parent, once; the child's own are kept."""
     ended = run_forking(store, tmp_path, "node_forks", kind)
