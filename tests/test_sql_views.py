@@ -116,8 +116,7 @@ class Datasette:
 
     def __init__(self, path: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "datasette", str(path), "--metadata", METADATA]
-            + ["--host", "127.0.0.1", "--port", "0"],
+            [sys.executable, "-m", "datasette", path, "--metadata", METADATA, "--port=0"],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -174,15 +173,18 @@ def test_duckdb_reads_what_the_document_says(tmp_path: Path) -> None:
         log_agent(recorder)
         recorder.log_run(minimal("r2", "other", duration_ms=20))
     database = str(tmp_path / "runs.db")
-    for name, extra in {"runs.jsonl": [], "runs.parquet": ["--format", "parquet"]}.items():
-        argv = ["export", "--db", database, "--to", str(tmp_path / name), *extra]
+    for kind in ("jsonl", "parquet"):
+        to = str(tmp_path / f"runs.{kind}")
+        argv = ["export", "--db", database, "--to", to, "--format", kind]
         assert main(argv) == 0
     said = (ROOT / "docs" / "sql.md").read_text().partition("## DuckDB")[2]
     statements = re.findall(r"```sql\n(.*?)```", said, re.DOTALL)[0].split(";\n")
     found = []
     for statement in filter(str.strip, statements):
         asked = statement.replace("'runs.", f"'{tmp_path}/runs.")
-        found.append(duckdb.sql(asked).fetchall())
+        answer = duckdb.sql(asked)
+        assert answer is not None, asked
+        found.append(answer.fetchall())
     by_workflow, nodes, calls, slowest = found
     assert sorted(by_workflow) == [("other", 1, 0), ("w", 1, 1)]
     assert ("draft", 2, 1) in nodes

@@ -29,10 +29,10 @@
     "ALTER TABLE " RL_SQLITE_WORDS_TABLE " RENAME TO " RL_SQLITE_WORDS_OLD
 #define RL_SQLITE_WORDS_FORGET "DELETE FROM run_words"
 /* FTS5 can't open a table, not even to drop it, without its first rows. */
-#define RL_SQLITE_WORDS_EMPTY_OLD(part)                                     \
-    "DELETE FROM " RL_SQLITE_WORDS_OLD part                                 \
-    " WHERE id > 10 AND id <= (SELECT max(id) FROM (SELECT id FROM "        \
-    RL_SQLITE_WORDS_OLD part " WHERE id > 10 ORDER BY id LIMIT 20))"
+#define RL_SQLITE_WORDS_EMPTY_OLD(part)                                                  \
+    "DELETE FROM " RL_SQLITE_WORDS_OLD part                                              \
+    " WHERE id > 10 AND id <= (SELECT max(id) FROM (SELECT id FROM " RL_SQLITE_WORDS_OLD \
+        part " WHERE id > 10 ORDER BY id LIMIT 20))"
 #define RL_SQLITE_WORDS_DROP_OLD "DROP TABLE " RL_SQLITE_WORDS_OLD
 #define RL_SQLITE_WORDS_ADD_STATE \
     "INSERT INTO run_words (one, position, tokenizer) VALUES (1, 0, ?1)"

@@ -12,6 +12,7 @@ import random
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +129,10 @@ PLACE = {
 }
 
 
-def is_emptied(store: Store) -> bool:
-    """Whether the index lacks runs."""
+def has_begun(process: Any, store: Store) -> bool:
+    """Whether the index lacks runs, or the process has ended."""
     ((count,),) = store.query(PLACE[store.kind])
-    return int(count) < RUNS
+    return int(count) < RUNS or process.poll() is not None
 
 
 def test_kill_reindex(indexed: Store) -> None:
@@ -139,7 +140,7 @@ def test_kill_reindex(indexed: Store) -> None:
     killed = 0
     while killed < KILLS:
         process = start("reindex", env=indexed.env, stdout=subprocess.DEVNULL)
-        until(lambda process=process: process.poll() is not None or is_emptied(indexed))
+        until(partial(has_begun, process, indexed))
         time.sleep(random.uniform(0, 0.1))  # the random point
         process.kill()
         killed += process.wait() == -signal.SIGKILL  # else it was done before

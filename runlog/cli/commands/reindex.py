@@ -93,7 +93,7 @@ def _index_words(recorder: Any, mode: str | None, missing: bool) -> int:
     with Progress("runs indexed") as progress:
         while not recorder._fill_words():  # noqa: SLF001 - it takes up to a second
             progress.add(max(total - left() - progress.number, 0))
-    return max(total - left(), 0)
+    return max(int(total - left()), 0)
 
 
 def _embed(recorder: Any) -> int:

@@ -282,8 +282,8 @@ static rl_status outbox_queue(rl_outbox *outbox, rl_outbox_walk *walk, rl_err *e
 {
     char dim[NUMBER_TEXT];
     const char *const values[] = {walk->txid[0] != '\0' ? walk->txid : "0",
-                                  walk->id[0] != '\0' ? walk->id : first_id,
-                                  walk->model, number(dim, walk->dim)};
+                                  walk->id[0] != '\0' ? walk->id : first_id, walk->model,
+                                  number(dim, walk->dim)};
     PGresult *result = NULL;
     bool unknown;
     rl_status status = rl_pg_pool_write(pool_of(outbox), RL_PG_OUTBOX_WALK, 4, values,
