@@ -38,7 +38,8 @@ typedef enum rl_column {
     RL_REVISION,
     RL_COLUMNS,
     RL_PARTS =
-        RL_COLUMNS /* no column: a JSON object of the run's parts, when it is read */
+        RL_COLUMNS, /* no column: a JSON object of the run's parts, when it is read */
+    RL_TOTALS       /* nor this: a JSON object of numbers in its metadata */
 } rl_column;
 
 typedef enum rl_kind {
@@ -54,7 +55,7 @@ typedef struct rl_column_info {
     rl_kind kind;
 } rl_column_info;
 
-extern const rl_column_info rl_columns[RL_COLUMNS + 1];
+extern const rl_column_info rl_columns[RL_TOTALS + 1];
 
 /* A text in the arena. */
 typedef struct rl_slice {

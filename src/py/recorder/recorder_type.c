@@ -8,6 +8,7 @@
 #include "py/base/raised.h"
 #include "py/recorder/fields.h"
 #include "py/recorder/options.h"
+#include "py/recorder/listing.h"
 #include "py/recorder/query.h"
 #include "py/recorder/recorder.h"
 #include "py/recorder/stats.h"
@@ -201,7 +202,7 @@ static PyObject *recorder_commit(rl_py_recorder *self, PyObject *arg)
 QUERY_METHOD(recorder_get_runs, rl_query_get_runs)
 QUERY_METHOD(recorder_get_run, rl_query_get_run)
 QUERY_METHOD(recorder_whole_runs, rl_query_whole_runs)
-QUERY_METHOD(recorder_list_runs, rl_query_list_runs)
+QUERY_METHOD(recorder_list_runs, rl_listing_list_runs)
 QUERY_METHOD(recorder_delete_runs, rl_query_delete_runs)
 QUERY_METHOD(recorder_thread_runs, rl_thread_get_runs)
 #undef QUERY_METHOD
@@ -350,8 +351,8 @@ static PyMethodDef recorder_methods[] = {
      "get_run(run_id, wpk_id=None)\n--\n\nThe whole run as a dict, or None."},
     {"list_runs", (PyCFunction)(void (*)(void))recorder_list_runs,
      METH_VARARGS | METH_KEYWORDS,
-     "list_runs(*, wpk_id=None, status=None, thread_id=None, since=None, until=None, "
-     "limit=20, after=None)\n--\n\nA page of runs, newest first."},
+     "list_runs(*, wpk_id=None, status=None, thread_id=None, tag=None, metadata=None, "
+     "error=None, node=None, since=None, until=None, limit=20, after=None)\n--\n\nA page of runs, newest first."},
     {"_whole_runs", (PyCFunction)(void (*)(void))recorder_whole_runs,
      METH_VARARGS | METH_KEYWORDS,
      "_whole_runs(ids)\n--\n\n"
