@@ -15,6 +15,7 @@ from runlog.views.errors import group
 from runlog.views.lines import line_of
 from runlog.views.logs import read_logs
 from runlog.views.outcome import decisive, outcome
+from runlog._counts import Counts
 from runlog.views.summary import by_node, totals
 from runlog.views.timeline import bars
 from runlog.views.tree import build, walk
@@ -150,7 +151,7 @@ def test_any_run_can_be_looked_at(made: Any) -> None:
         state_after(made, one.place, logs)
     group([made, made])
     by_node([made])
-    totals([made])
+    totals(Counts(0, {}, None, None, [], True), [made])
     assert len(brief(made["node_logs"], 50)) <= 50
 
 

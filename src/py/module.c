@@ -155,7 +155,7 @@ static int prepare_state(rl_state *state)
     state->mapping = abc != NULL ? PyObject_GetAttrString(abc, "Mapping") : NULL;
     Py_XDECREF(abc);
 
-    for (int i = 0; i <= RL_TOTALS; i++) {
+    for (int i = 0; i < RL_ALL_COLUMNS; i++) {
         state->column_names[i] = PyUnicode_InternFromString(rl_columns[i].name);
         if (state->column_names[i] == NULL) {
             return -1;

@@ -27,6 +27,8 @@ static const rl_column thread[] = {
     RL_CREATED_AT, RL_UPDATED_AT, RL_INPUTS,     RL_OUTPUTS,         RL_METADATA,
     RL_OWNER,      RL_PARTS};
 
+static const rl_column counts[] = {RL_SPAN, RL_STATUS, RL_COUNT};
+
 const rl_column *rl_shape_columns(rl_shape shape, size_t *count)
 {
     static const struct {
@@ -39,6 +41,7 @@ const rl_column *rl_shape_columns(rl_shape shape, size_t *count)
         [RL_SHAPE_LIST] = {list, sizeof list / sizeof *list},
         [RL_SHAPE_WHOLE] = {whole, sizeof whole / sizeof *whole},
         [RL_SHAPE_THREAD] = {thread, sizeof thread / sizeof *thread},
+        [RL_SHAPE_COUNT] = {counts, sizeof counts / sizeof *counts},
     };
 
     *count = shapes[shape].count;
@@ -222,6 +225,24 @@ static const char *column_sql(const rl_query *query, const rl_dialect *dialect,
     return rl_columns[column].name;
 }
 
+/* Appends the statement of RL_SHAPE_COUNT. Its two halves have the same filters. */
+static void add_counts(const rl_query *query, const rl_dialect *dialect, rl_buf *sql,
+                       rl_bindings *bindings)
+{
+    bool any = true;
+
+    bind_between(sql, dialect, dialect->spans_before, dialect->spans_after, bindings,
+                 query->spans);
+    rl_buf_add_text(sql, RL_SQL_STATES RL_SQL_COUNT_ALL RL_SQL_FROM RL_SQL_WHERE
+                             RL_SQL_IN_SPAN);
+    add_texts(query, dialect, sql, bindings, &any);
+    rl_buf_add_text(sql, RL_SQL_FROM_SPANS RL_SQL_COUNT_STATES RL_SQL_FROM RL_SQL_WHERE
+                             RL_SQL_IN_SPAN RL_SQL_AND RL_SQL_OF_STATE);
+    bindings->count = 1; /* the second half has the same values */
+    add_texts(query, dialect, sql, bindings, &any);
+    rl_buf_add_text(sql, RL_SQL_FROM_STATES);
+}
+
 void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
                   rl_buf *sql, rl_bindings *bindings)
 {
@@ -229,6 +250,11 @@ void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
     const rl_column *columns = rl_shape_columns(query->shape, &count);
 
     bindings->count = 0;
+    if (query->shape == RL_SHAPE_COUNT) {
+        add_counts(query, dialect, sql, bindings);
+        rl_buf_add_char(sql, '\0');
+        return;
+    }
     rl_buf_add_text(sql, remove ? RL_SQL_DELETE : RL_SQL_SELECT);
     for (size_t i = 0; i < count && !remove; i++) {
         rl_buf_add_text(sql, i == 0 ? "" : ", ");
@@ -237,7 +263,8 @@ void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
     rl_buf_add_text(sql, RL_SQL_FROM);
     add_conditions(query, dialect, sql, bindings);
     if (!remove) {
-        rl_buf_add_text(sql, RL_SQL_ORDER_LIMIT);
+        rl_buf_add_text(sql,
+                        query->oldest_first ? RL_SQL_OLDEST_LIMIT : RL_SQL_ORDER_LIMIT);
         bind_int(sql, dialect, bindings, query->limit);
         if (query->offset > 0) {
             rl_buf_add_text(sql, RL_SQL_OFFSET);

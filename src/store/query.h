@@ -24,6 +24,7 @@ typedef enum rl_shape {
     RL_SHAPE_WHOLE,   /* all but the revision, and the parts */
     RL_SHAPE_THREAD,  /* the same without node logs; of the parts, the values that the
                          payloads name */
+    RL_SHAPE_COUNT,   /* no runs: span, status and count, see rl_query */
 } rl_shape;
 
 /* The columns of a shape in their order, static; *count gets their number. */
@@ -45,6 +46,12 @@ typedef struct rl_query {
     int64_t last_time;    /* rows that are not older than (last_time, last_id); */
     const char *last_id;  /* borrowed; NULL: to the oldest row */
     int64_t limit, offset; /* rows */
+    bool oldest_first;
+    /* Borrowed; for RL_SHAPE_COUNT, with texts for filters only: a JSON array of spans of
+     * time, as arrays of two time stamps. A row has the number of a span, NULL and the
+     * number of its runs; or a span, a status other than completed, and the number of
+     * such runs. So indexes suffice, however many runs completed. */
+    const char *spans;
     rl_shape shape;
 } rl_query;
 
@@ -57,8 +64,8 @@ bool rl_query_has_filter(const rl_query *query);
 /* Whether it has a filter that no index serves: tag, metadata, error or node. */
 bool rl_query_searches(const rl_query *query);
 
-/* Texts, ids, tag, metadata, error, node, times, cursor, last row, limit, offset. */
-#define RL_QUERY_VALUES (RL_COLUMNS + 13)
+/* Texts, ids, tag, metadata, error, node, times, cursor, last row, limit, offset, spans. */
+#define RL_QUERY_VALUES (RL_COLUMNS + 14)
 
 /* The values to bind, as text, in the order of the placeholders. */
 typedef struct rl_bindings {
@@ -79,6 +86,7 @@ typedef struct rl_dialect {
     const char *parts;  /* gives the parts of a row of workflow_runs, as RL_PARTS */
     const char *values; /* gives those of RL_SHAPE_THREAD */
     const char *totals; /* gives RL_TOTALS */
+    const char *spans_before, *spans_after; /* surround the placeholder of the spans */
     char placeholder;   /* '?' or '$' */
 } rl_dialect;
 

@@ -114,6 +114,30 @@
 #define RL_SQL_NOT_COMPLETED " AND status <> 'completed'"
 #define RL_SQL_COMPLETED "completed"
 #define RL_SQL_ORDER_LIMIT " ORDER BY created_at DESC, id DESC LIMIT "
+#define RL_SQL_OLDEST_LIMIT " ORDER BY created_at, id LIMIT "
 #define RL_SQL_OFFSET " OFFSET "
+/* Numbers of runs by span and status. `states` has every status but "completed", each found
+ * by one look into migration 002's index. */
+#define RL_SQLITE_SPANS_BEFORE                                                       \
+    "WITH RECURSIVE spans (span, low, high) AS (SELECT key, json_extract(value, "    \
+    "'$[0]'), json_extract(value, '$[1]') FROM json_each("
+#define RL_SQLITE_SPANS_AFTER ")), "
+#define RL_PG_SPANS_BEFORE                                                            \
+    "WITH RECURSIVE spans (span, low, high) AS (SELECT place - 1, (value ->> 0)::"    \
+    "timestamptz, (value ->> 1)::timestamptz FROM jsonb_array_elements("
+#define RL_PG_SPANS_AFTER "::jsonb) WITH ORDINALITY AS each (value, place)), "
+#define RL_SQL_STATES                                                                   \
+    "states (state) AS (SELECT min(status) FROM workflow_runs WHERE status <> "         \
+    "'completed' UNION ALL SELECT (SELECT min(status) FROM workflow_runs WHERE status " \
+    "> state AND status <> 'completed') FROM states WHERE state IS NOT NULL) "
+#define RL_SQL_COUNT_ALL                                                              \
+    "SELECT CAST(span AS INTEGER), CAST(NULL AS TEXT), (SELECT CAST(count(*) AS "     \
+    "INTEGER)"
+#define RL_SQL_COUNT_STATES \
+    "SELECT CAST(span AS INTEGER), state, (SELECT CAST(count(*) AS INTEGER)"
+#define RL_SQL_IN_SPAN "created_at >= low AND created_at < high"
+#define RL_SQL_OF_STATE "status = state AND status <> 'completed'"
+#define RL_SQL_FROM_SPANS ") FROM spans UNION ALL "
+#define RL_SQL_FROM_STATES ") FROM spans, states WHERE state IS NOT NULL"
 
 #endif

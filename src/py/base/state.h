@@ -89,7 +89,7 @@ typedef struct rl_state {
     PyObject *mapping;                  /* collections.abc.Mapping */
     PyObject *loads;                    /* json.loads, fetched at the first read */
     PyObject *datetime, *utc;           /* of datetime, fetched at the first time stamp */
-    PyObject *column_names[RL_TOTALS + 1]; /* interned */
+    PyObject *column_names[RL_ALL_COLUMNS]; /* interned */
     rl_run *spare;                      /* a run to be used again, or NULL */
     rl_redact redact;                   /* the default rules, for encode_json */
     uint64_t plain_keys[RL_PLAIN_KEYS]; /* keys that hide nothing: see encode.c */

@@ -159,6 +159,89 @@ PyObject *rl_listing_list_runs(rl_state *state, rl_recorder *core, PyObject *arg
     return page;
 }
 
+/* The rows of a count: (span, status, number). */
+static PyObject *counts_to_list(const rl_rows *rows)
+{
+    PyObject *list = PyList_New(0);
+
+    for (size_t i = 0; list != NULL && i < rl_rows_cells(rows); i += 3) {
+        const rl_cell *status = rl_rows_cell(rows, i + 1);
+        PyObject *text = PyUnicode_DecodeUTF8(rows->arena.data + status->at,
+                                              (Py_ssize_t)status->len, "replace");
+        PyObject *row = text != NULL ? Py_BuildValue(
+                                           "(LNL)",
+                                           (long long)rl_rows_cell(rows, i)->number, text,
+                                           (long long)rl_rows_cell(rows, i + 2)->number)
+                                     : NULL;
+
+        if (row == NULL || PyList_Append(list, row) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(row);
+    }
+    return list;
+}
+
+/* A time, or None. */
+static PyObject *time_or_none(rl_state *state, int64_t stamp)
+{
+    return stamp == RL_TIME_NONE ? Py_NewRef(Py_None) : rl_time_to(state, stamp);
+}
+
+/* Counts without the GIL. New reference, or NULL with an error set. */
+static PyObject *run_count(rl_state *state, rl_recorder *core, rl_counting *counting)
+{
+    PyObject *begin, *end, *list;
+    rl_status status;
+    rl_err err;
+
+    Py_BEGIN_ALLOW_THREADS
+    status = rl_recorder_count(core, counting, &err);
+    Py_END_ALLOW_THREADS
+    if (status != RL_OK) {
+        return rl_errors_raise(state, &err);
+    }
+    begin = time_or_none(state, counting->begin);
+    end = time_or_none(state, counting->end);
+    list = counts_to_list(&counting->rows);
+    if (begin == NULL || end == NULL || list == NULL) {
+        Py_XDECREF(begin);
+        Py_XDECREF(end);
+        Py_XDECREF(list);
+        return NULL;
+    }
+    return Py_BuildValue("(NNNN)", begin, end, PyBool_FromLong(!counting->stopped), list);
+}
+
+PyObject *rl_listing_count_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                                PyObject *kwargs)
+{
+    static char *names[] = {"wpk_id", "status", "thread_id", "tag",   "metadata", "error",
+                            "node",   "since",  "until",     "spans", NULL};
+    selection given = {NULL};
+    PyObject *spans = NULL, *found = NULL;
+    rl_filters filters;
+    rl_counting counting;
+
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "|$OOOOOOOOOO:count_runs", names, &given.wpk_id, &given.status,
+            &given.thread_id, &given.tag, &given.metadata, &given.error, &given.node,
+            &given.since, &given.until, &spans)) {
+        return NULL;
+    }
+    rl_filters_init(&filters);
+    rl_counting_init(&counting);
+    counting.spans = 1;
+    if (read_selection(state, &given, &filters, &counting.listing) == 0 &&
+        rl_read_int(state, "spans", "must be a whole number from 1 to 200", spans, 1,
+                    RL_COUNTING_SPANS, &counting.spans) == 0) {
+        found = run_count(state, core, &counting);
+    }
+    rl_counting_free(&counting);
+    rl_filters_clear(&filters);
+    return found;
+}
+
 int rl_listing_add_types(PyObject *module, rl_state *state)
 {
     static PyStructSequence_Field page_fields[] = {

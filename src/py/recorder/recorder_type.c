@@ -203,6 +203,7 @@ QUERY_METHOD(recorder_get_runs, rl_query_get_runs)
 QUERY_METHOD(recorder_get_run, rl_query_get_run)
 QUERY_METHOD(recorder_whole_runs, rl_query_whole_runs)
 QUERY_METHOD(recorder_list_runs, rl_listing_list_runs)
+QUERY_METHOD(recorder_count_runs, rl_listing_count_runs)
 QUERY_METHOD(recorder_delete_runs, rl_query_delete_runs)
 QUERY_METHOD(recorder_thread_runs, rl_thread_get_runs)
 #undef QUERY_METHOD
@@ -353,6 +354,11 @@ static PyMethodDef recorder_methods[] = {
      METH_VARARGS | METH_KEYWORDS,
      "list_runs(*, wpk_id=None, status=None, thread_id=None, tag=None, metadata=None, "
      "error=None, node=None, since=None, until=None, limit=20, after=None)\n--\n\nA page of runs, newest first."},
+    {"_count_runs", (PyCFunction)(void (*)(void))recorder_count_runs,
+     METH_VARARGS | METH_KEYWORDS,
+     "_count_runs(*, wpk_id=None, status=None, thread_id=None, tag=None, metadata=None, "
+     "error=None, node=None, since=None, until=None, spans=1)\n--\n\n"
+     "(begin, end, complete, rows) for count_runs."},
     {"_whole_runs", (PyCFunction)(void (*)(void))recorder_whole_runs,
      METH_VARARGS | METH_KEYWORDS,
      "_whole_runs(ids)\n--\n\n"

@@ -14,7 +14,7 @@
 #define RL_LISTING_LOGS 1000 /* the same where it reads their node logs */
 
 typedef struct rl_listing {
-    rl_query query;       /* its status is not used; the shape is RL_SHAPE_LIST */
+    rl_query query; /* its status is not used; the shape is RL_SHAPE_LIST or SUMMARY */
     const char *statuses[RL_LISTING_STATUSES]; /* borrowed; one of them, each once */
     size_t count;                              /* 0: any */
 

@@ -60,6 +60,8 @@ static const rl_dialect dialect = {
     .parts = RL_PG_PARTS,
     .values = RL_PG_VALUES,
     .totals = RL_PG_TOTALS,
+    .spans_before = RL_PG_SPANS_BEFORE,
+    .spans_after = RL_PG_SPANS_AFTER,
     .placeholder = '$',
 };
 

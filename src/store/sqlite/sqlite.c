@@ -44,6 +44,8 @@ static const rl_dialect dialect = {
     .parts = RL_SQLITE_PARTS,
     .values = RL_SQLITE_VALUES,
     .totals = RL_SQLITE_TOTALS,
+    .spans_before = RL_SQLITE_SPANS_BEFORE,
+    .spans_after = RL_SQLITE_SPANS_AFTER,
     .placeholder = '?',
 };
 
