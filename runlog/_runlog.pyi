@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import (
     Any,
     Literal,
-    NamedTuple,
     NotRequired,
     Self,
     TypeAlias,
@@ -68,7 +67,7 @@ class ServiceError(RunlogError):
 
     retryable: bool
 
-Statuses = str | list[str] | tuple[str, ...] | set[str] | frozenset[str]
+Statuses: TypeAlias = str | list[str] | tuple[str, ...] | set[str] | frozenset[str]
 
 class _Row(TypedDict):
     id: str
@@ -154,7 +153,7 @@ class Snippet(TypedDict):
     start: int
     end: int
 
-class Hit(_Row):
+class Hit(RunSummary):
     """A run that `search_runs` or `find_similar` returns.
 
     A search by meaning gives `score`, the cosine of the two vectors, -1.0 to 1.0; 1.0
@@ -387,7 +386,7 @@ class Recorder:
         """Return a page of runs, newest first.
 
         `tag`, `metadata`, `error` and `node` have no index. With one of them a page looks
-        through at most 5,000 runs (1,000 with `node`) of those that the other filters
+        through at most 2,500 runs (1,000 with `node`) of those that the other filters
         select: of each status, if several are given. `Page.complete` is then False, and
         `next` goes on.
 
@@ -519,7 +518,7 @@ class Recorder:
         status: str | None = None,
         since: datetime | None = None,
         limit: int = 10,
-    ) -> tuple[list[_Row], int]:
+    ) -> tuple[list[RunSummary], int]:
         """The runs that have the words, and how many runs are not indexed as they are."""
 
     def _has_meaning(self) -> bool:

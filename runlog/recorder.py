@@ -169,12 +169,18 @@ class Recorder(_runlog.Recorder):
         """Count runs by their status, and by spans of time.
 
         The filters are those of `list_runs`. With `tag`, `metadata`, `error` or `node`,
-        which have no index, only the newest runs are looked through: 5,000 for each
+        which have no index, only the newest runs are looked through: 2,500 for each
         status, 1,000 with `node`. Without these all runs count, and the work grows with
         their number: docs/performance.md, "Lists".
 
         Args:
-            wpk_id, status, thread_id, tag, metadata, error, node: as for `list_runs`.
+            wpk_id: only runs of this workflow.
+            status: only runs with this status, or with one of these.
+            thread_id: only runs of this LangGraph thread.
+            tag: only runs with this tag.
+            metadata: only runs with these metadata.
+            error: only runs with this text in their error.
+            node: only runs with a node of this name.
             since: only runs created at this time or later.
             until: only runs created before this time.
             spans: how many spans of equal length, 1 to 200.

@@ -19,7 +19,7 @@ _VALUES = {
     "sqlite": {
         "id": "printf('00000000-0000-7000-8000-%012x', n)",
         "time": "strftime('%Y-%m-%dT%H:%M:%f', '2026-01-01', n || ' seconds') || '000Z'",
-        "node_logs": "'[{\"node\":\"a\"},{\"node\":\"rare' || (n / 1000) || '\"}]'",
+        "node_logs": '\'[{"node":"a"},{"node":"rare\' || (n / 1000) || \'"}]\'',
     },
     "postgres": {
         "id": "('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid",

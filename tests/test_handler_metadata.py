@@ -111,8 +111,8 @@ def test_metadata_and_tags_of_all_configs_are_kept(recorder: Any) -> None:
 
 
 def test_names_that_runlog_uses_are_renamed(recorder: Any) -> None:
-    names = ("tags", "interrupts", "tokens", "models", "context", "configurable")
-    names += ("totals",)
+    names = ["tags", "interrupts", "tokens", "models", "context", "configurable"]
+    names += ["totals"]
     kept = metadata_of(recorder, {"metadata": dict.fromkeys(names, "mine")})
     assert kept == {f"user_{name}": "mine" for name in names}
 

@@ -1,4 +1,4 @@
-"""list_runs and count_runs: totals, statuses, errors and nodes, and searches that stop."""
+"""list_runs and count_runs: totals, statuses, errors, nodes, and searches that stop."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from runlog import Recorder, ValidationError
 from runlog.hooks import RunLogHandler
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
-STOPS = 5000
-"""How many runs a page looks through; with a node."""
 STOPS_AT_LOGS = 1000
+"""How many runs a page with a node looks through."""
 
 
 def ids(page: Any) -> list[str]:
@@ -53,7 +52,10 @@ def all_ids(recorder: Any, **filters: Any) -> list[str]:
         ({"totals": {"nodes": "many"}}, None),
         ({"totals": [{"nodes": 1}]}, None),
         ({"totals": {"nodes": 2}}, (2, 0, None, None)),
-        ({"totals": {"nodes": 2, "retries": 1, "at": "é\n\u2028"}}, (2, 1, "é\n\u2028", None)),
+        (
+            {"totals": {"nodes": 2, "retries": 1, "at": "é\n\u2028"}},
+            (2, 1, "é\n\u2028", None),
+        ),
         ({"totals": {"nodes": 0, "retries": "x", "at": 7}}, (0, 0, None, None)),
         ({"totals": {"nodes": 1, "at": "n" * 5000}}, (1, 0, "n" * 1024, None)),
         ({"totals": {"nodes": 1}, "tokens": {"total": 9}}, (1, 0, None, 9)),
@@ -75,7 +77,7 @@ def test_totals_of_whatever_is_in_the_metadata(
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 def test_metadata_of_others_that_are_no_json(store: Any, recorder: Any) -> None:
-    for number, text in enumerate(('{"totals":{', '"totals":{}', b'{"totals":{"nodes":1}}')):
+    for number, text in enumerate(('{"totals":{', '"totals":{}', b'{"totals":{\xff')):
         recorder.log_run(minimal(str(number)))
         store.query(
             "UPDATE workflow_runs SET metadata = ? WHERE run_id = ?", text, str(number)
@@ -118,17 +120,6 @@ def test_open_runs_among_others(recorder: Any) -> None:
     assert ids(recorder.list_runs(status=("failed", "lost"))) == ["failed"]
     assert recorder.count_runs().by_status == {"failed": 1, "running": 1}
     handler.on_chain_end({}, run_id=root)
-
-
-def test_lost_runs_are_counted_as_such(recorder: Any, store: Any) -> None:
-    for number in range(3):
-        recorder.log_run(minimal(str(number), status="running"))
-    owner = "no such host:1:0:x"  # an owner that nobody can read is not silent
-    store.query("UPDATE workflow_runs SET owner = ? WHERE run_id = '0'", owner)
-    listed = {row["status"] for row in recorder.list_runs().runs}
-    counted = recorder.count_runs(spans=3)
-    assert counted.by_status == {"running": 3}
-    assert listed == {"running"}
 
 
 @pytest.mark.parametrize(
@@ -187,7 +178,15 @@ def test_runs_with_a_text_in_their_error(recorder: Any) -> None:
     assert ids(recorder.list_runs(error="error", status="failed")) == []
 
 
-NAMES = ["draft", 'quote " and \\', "new\nline\t\x01", "größe 漢字 🎈", "%_", "$value", "a/b"]
+NAMES = [
+    "draft",
+    'quote " and \\',
+    "new\nline\t\x01",
+    "größe 漢字 🎈",
+    "%_",
+    "$value",
+    "a/b",
+]
 
 
 def test_runs_with_a_node(recorder: Any) -> None:
@@ -290,7 +289,12 @@ FILTERS = st.fixed_dictionaries(
     optional={
         "wpk_id": st.sampled_from(["w3", "w7", "none"]),
         "status": st.sampled_from(
-            ["failed", "completed", ["failed", "cancelled"], ["completed", "failed", "lost"]]
+            [
+                "failed",
+                "completed",
+                ["failed", "cancelled"],
+                ["completed", "failed", "lost"],
+            ]
         ),
         "thread_id": st.sampled_from(["t7", "t17"]),
         "error": st.sampled_from(["PRICE 1", "keyerror"]),

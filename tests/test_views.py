@@ -9,13 +9,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runlog._counts import Counts
 from runlog.views.changes import changes, state_after
 from runlog.views.difference import difference, same_until
 from runlog.views.errors import group
 from runlog.views.lines import line_of
 from runlog.views.logs import read_logs
 from runlog.views.outcome import decisive, outcome
-from runlog._counts import Counts
 from runlog.views.summary import by_node, totals
 from runlog.views.timeline import bars
 from runlog.views.tree import build, walk

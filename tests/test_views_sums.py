@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from test_views import at, log, run
 
+from runlog._counts import Counts
 from runlog.views.errors import group, template
 from runlog.views.money import cost_of
-from runlog._counts import Counts
 from runlog.views.summary import by_node, percentile, sparkline, totals
 from runlog.views.traceback import own_frames
 from runlog.views.words import ago, brief, count, duration, size

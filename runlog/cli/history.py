@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from runlog.cli import places
+from runlog.views.lines import Line, line_of
 
 _PAGE = 1000
 _MOST = 64
@@ -120,6 +121,11 @@ class History:
     def listed(self, row: Any) -> Any:
         """A row of `list_runs` if it has totals, else its whole run."""
         return row if row["totals"] is not None else self.run(row)
+
+    def line(self, row: Any, with_totals: bool = True) -> Line:
+        """The line of a row; one without totals is read whole, if these are asked for."""
+        whole = with_totals and row["totals"] is None
+        return line_of(row, self.run(row) if whole else None)
 
     def run(self, row: Any) -> Any:
         """The whole run of a row; the row itself if it was deleted meanwhile."""

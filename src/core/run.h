@@ -39,8 +39,8 @@ typedef enum rl_column {
     RL_COLUMNS,
     RL_PARTS =
         RL_COLUMNS, /* no column: a JSON object of the run's parts, when it is read */
-    RL_TOTALS, /* nor these: a JSON object of numbers in its metadata; */
-    RL_SPAN,   /* the number of a span of time, and of runs in it */
+    RL_TOTALS,      /* nor these: a JSON object of numbers in its metadata; */
+    RL_SPAN,        /* the number of a span of time, and of runs in it */
     RL_COUNT,
     RL_ALL_COLUMNS
 } rl_column;

@@ -8,11 +8,7 @@
 static const rl_column key[] = {RL_ID, RL_CREATED_AT};
 static const rl_column brief[] = {RL_RUN_ID, RL_STATUS, RL_DURATION_MS, RL_CREATED_AT,
                                   RL_OWNER};
-static const rl_column summary[] = {RL_ID,         RL_WPK_ID,      RL_RUN_ID,
-                                    RL_STATUS,     RL_DURATION_MS, RL_THREAD_ID,
-                                    RL_ERROR_TYPE, RL_ERROR_TEXT,  RL_STARTED_AT,
-                                    RL_CREATED_AT, RL_UPDATED_AT,  RL_OWNER};
-static const rl_column list[] = {
+static const rl_column summary[] = {
     RL_ID,         RL_WPK_ID,     RL_RUN_ID,     RL_STATUS,     RL_DURATION_MS,
     RL_THREAD_ID,  RL_ERROR_TYPE, RL_ERROR_TEXT, RL_STARTED_AT, RL_CREATED_AT,
     RL_UPDATED_AT, RL_TOTALS,     RL_OWNER};
@@ -38,7 +34,6 @@ const rl_column *rl_shape_columns(rl_shape shape, size_t *count)
         [RL_SHAPE_KEY] = {key, sizeof key / sizeof *key},
         [RL_SHAPE_BRIEF] = {brief, sizeof brief / sizeof *brief},
         [RL_SHAPE_SUMMARY] = {summary, sizeof summary / sizeof *summary},
-        [RL_SHAPE_LIST] = {list, sizeof list / sizeof *list},
         [RL_SHAPE_WHOLE] = {whole, sizeof whole / sizeof *whole},
         [RL_SHAPE_THREAD] = {thread, sizeof thread / sizeof *thread},
         [RL_SHAPE_COUNT] = {counts, sizeof counts / sizeof *counts},
@@ -133,9 +128,9 @@ static void add_texts(const rl_query *query, const rl_dialect *dialect, rl_buf *
 
         if (value != NULL) {
             begin_condition(sql, any);
-            rl_buf_printf(sql, "%s = ",
-                          in_thread ? dialect->status_in_thread
-                                    : rl_columns[column].name);
+            rl_buf_printf(
+                sql,
+                "%s = ", in_thread ? dialect->status_in_thread : rl_columns[column].name);
             bind_value(sql, dialect, "", bindings, value);
             if (column == RL_STATUS && strcmp(value, RL_SQL_COMPLETED) != 0) {
                 rl_buf_add_text(sql, RL_SQL_NOT_COMPLETED);
@@ -233,8 +228,8 @@ static void add_counts(const rl_query *query, const rl_dialect *dialect, rl_buf 
 
     bind_between(sql, dialect, dialect->spans_before, dialect->spans_after, bindings,
                  query->spans);
-    rl_buf_add_text(sql, RL_SQL_STATES RL_SQL_COUNT_ALL RL_SQL_FROM RL_SQL_WHERE
-                             RL_SQL_IN_SPAN);
+    rl_buf_add_text(
+        sql, RL_SQL_STATES RL_SQL_COUNT_ALL RL_SQL_FROM RL_SQL_WHERE RL_SQL_IN_SPAN);
     add_texts(query, dialect, sql, bindings, &any);
     rl_buf_add_text(sql, RL_SQL_FROM_SPANS RL_SQL_COUNT_STATES RL_SQL_FROM RL_SQL_WHERE
                              RL_SQL_IN_SPAN RL_SQL_AND RL_SQL_OF_STATE);

@@ -19,8 +19,7 @@
 typedef enum rl_shape {
     RL_SHAPE_KEY,     /* id, created_at: the place of a row in the order of pages */
     RL_SHAPE_BRIEF,   /* run_id, status, duration_ms, created_at, owner */
-    RL_SHAPE_SUMMARY, /* all but the JSON payloads and the revision */
-    RL_SHAPE_LIST,    /* the same with the totals */
+    RL_SHAPE_SUMMARY, /* all but the JSON payloads and the revision, and the totals */
     RL_SHAPE_WHOLE,   /* all but the revision, and the parts */
     RL_SHAPE_THREAD,  /* the same without node logs; of the parts, the values that the
                          payloads name */
@@ -82,12 +81,13 @@ typedef struct rl_dialect {
     const char *metadata_before, *metadata_after; /* and of members of the metadata */
     const char *error_before, *error_after;       /* and of a text in the error */
     const char *node_before, *node_after;         /* and of the name of a node */
-    const char *status_in_thread; /* the status, where the index is to be that of threads */
-    const char *parts;  /* gives the parts of a row of workflow_runs, as RL_PARTS */
-    const char *values; /* gives those of RL_SHAPE_THREAD */
-    const char *totals; /* gives RL_TOTALS */
+    const char
+        *status_in_thread; /* the status, where the index is to be that of threads */
+    const char *parts;     /* gives the parts of a row of workflow_runs, as RL_PARTS */
+    const char *values;    /* gives those of RL_SHAPE_THREAD */
+    const char *totals;    /* gives RL_TOTALS */
     const char *spans_before, *spans_after; /* surround the placeholder of the spans */
-    char placeholder;   /* '?' or '$' */
+    char placeholder;                       /* '?' or '$' */
 } rl_dialect;
 
 /* Appends the statement that reads, or with `remove` deletes, what the query selects; a

@@ -50,7 +50,7 @@ static void check_end(rl_graphs *graphs, rl_span_end end, const char *want)
 }
 
 static void check_failed_run(rl_graphs *graphs, const char *error, bool arose,
-                         const char *want)
+                             const char *want)
 {
     check_end(graphs,
               (rl_span_end){.outcome = RL_FAILED,

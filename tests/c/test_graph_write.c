@@ -78,10 +78,11 @@ static void test_calls_are_summed(void)
     check_has(run, RL_NODE_LOGS,
               "\"llm_calls\":2,\"tool_calls\":0,\"tokens\":{\"input\":1,\"output\":2,"
               "\"total\":3},\"models\":[\"named\"],\"calls\":[],\"events\":[]}]");
-    CHECK_STR(rl_run_text(run, RL_METADATA),
-              "{\"m\":1,\"llm_calls\":4,\"tool_calls\":1,\"tokens\":{\"input\":111,"
-              "\"output\":114,\"total\":225},\"models\":[\"given\",\"named\"],\"totals\":{"
-              "\"nodes\":2}}");
+    CHECK_STR(
+        rl_run_text(run, RL_METADATA),
+        "{\"m\":1,\"llm_calls\":4,\"tool_calls\":1,\"tokens\":{\"input\":111,"
+        "\"output\":114,\"total\":225},\"models\":[\"given\",\"named\"],\"totals\":{"
+        "\"nodes\":2}}");
     rl_run_free(run);
     rl_graphs_free(graphs, release_none);
 }
@@ -102,7 +103,8 @@ static void test_odd_calls(void)
     end_call(graphs, 3, NULL, 0);
     end_call(graphs, 4, NULL, 0);
     finish(graphs, 1, RL_FAILED, run);
-    CHECK_STR(rl_run_text(run, RL_METADATA), "{\"llm_calls\":3,\"totals\":{\"nodes\":0}}");
+    CHECK_STR(rl_run_text(run, RL_METADATA),
+              "{\"llm_calls\":3,\"totals\":{\"nodes\":0}}");
     CHECK_STR(rl_run_text(run, RL_NODE_LOGS), "[]");
     rl_run_free(run);
     rl_graphs_free(graphs, release_none);

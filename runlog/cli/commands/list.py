@@ -13,10 +13,10 @@ from runlog.cli.errors import DONE
 from runlog.cli.history import History
 from runlog.cli.names import short_ids
 from runlog.cli.output import Field, Out, number, rfc3339
-from runlog.views.lines import Line, line_of
+from runlog.views.lines import Line
 from runlog.views.words import duration
 
-_SEARCHES = 20
+_SEARCHES = 8
 """How many pages are searched for --node or --error."""
 _TOTALS = {"at", "nodes", "retries", "tokens"}
 """The fields for which a run without totals is read whole."""
@@ -90,7 +90,7 @@ def run(args: Namespace, history: History, out: Out) -> int:
     filters = options.filters_of(args, history)
     wanted = set((args.fields or ",".join(DEFAULT)).replace(" ", "").split(","))
     found = history.rows(args.limit or None, args.after, searches=_SEARCHES, **filters)
-    lines = (_line(history, row, bool(wanted & _TOTALS)) for row in found)
+    lines = (history.line(row, bool(wanted & _TOTALS)) for row in found)
     ids: dict[str, str] = {}
     rows: Any = lines
     if args.output == "table":
@@ -106,8 +106,3 @@ def run(args: Namespace, history: History, out: Out) -> int:
     if found.next:
         out.note(f"more: --after {found.next}")
     return DONE
-
-
-def _line(history: History, row: Any, with_totals: bool) -> Line:
-    whole = with_totals and row["totals"] is None
-    return line_of(row, history.run(row) if whole else None)

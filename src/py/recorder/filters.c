@@ -182,9 +182,8 @@ int rl_filters_statuses(rl_filters *filters, rl_state *state, PyObject *value,
         rc = add_status(state, PyTuple_GET_ITEM(filters->statuses, i), out, room, count);
     }
     if (rc == 0 && *count == 0) {
-        rc = rl_errors_invalid(state, "status",
-                               "must name at least one status, or be None for any",
-                               value);
+        rc = rl_errors_invalid(
+            state, "status", "must name at least one status, or be None for any", value);
     }
     return rc;
 }

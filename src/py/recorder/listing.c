@@ -51,15 +51,15 @@ static PyObject *next_cursor(const rl_listing *listing, size_t asked, bool *comp
     const rl_rows *rows = &listing->rows;
     size_t width, first;
 
-    (void)rl_shape_columns(RL_SHAPE_LIST, &width);
+    (void)rl_shape_columns(RL_SHAPE_SUMMARY, &width);
     *complete = true;
     if (rl_rows_cells(rows) / width > asked) {
         first = (asked - 1) * width;
         return make_cursor(
-            rl_rows_cell(rows, first + rl_shape_index(RL_SHAPE_LIST, RL_CREATED_AT))
+            rl_rows_cell(rows, first + rl_shape_index(RL_SHAPE_SUMMARY, RL_CREATED_AT))
                 ->number,
             rows->arena.data +
-                rl_rows_cell(rows, first + rl_shape_index(RL_SHAPE_LIST, RL_ID))->at);
+                rl_rows_cell(rows, first + rl_shape_index(RL_SHAPE_SUMMARY, RL_ID))->at);
     }
     *complete = !listing->stopped;
     return listing->stopped ? make_cursor(listing->last_time, listing->last_id)
@@ -71,7 +71,7 @@ static PyObject *make_page(rl_state *state, const rl_listing *listing)
     size_t asked = (size_t)listing->query.limit - 1;
     bool complete;
     PyObject *page = PyStructSequence_New(state->page_type);
-    PyObject *runs = rl_query_rows(state, &listing->rows, RL_SHAPE_LIST, asked);
+    PyObject *runs = rl_query_rows(state, &listing->rows, RL_SHAPE_SUMMARY, asked);
     PyObject *next = next_cursor(listing, asked, &complete);
 
     if (page == NULL || runs == NULL || next == NULL) {
@@ -168,11 +168,11 @@ static PyObject *counts_to_list(const rl_rows *rows)
         const rl_cell *status = rl_rows_cell(rows, i + 1);
         PyObject *text = PyUnicode_DecodeUTF8(rows->arena.data + status->at,
                                               (Py_ssize_t)status->len, "replace");
-        PyObject *row = text != NULL ? Py_BuildValue(
-                                           "(LNL)",
-                                           (long long)rl_rows_cell(rows, i)->number, text,
-                                           (long long)rl_rows_cell(rows, i + 2)->number)
-                                     : NULL;
+        PyObject *row =
+            text != NULL
+                ? Py_BuildValue("(LNL)", (long long)rl_rows_cell(rows, i)->number, text,
+                                (long long)rl_rows_cell(rows, i + 2)->number)
+                : NULL;
 
         if (row == NULL || PyList_Append(list, row) < 0) {
             Py_CLEAR(list);
@@ -223,10 +223,10 @@ PyObject *rl_listing_count_runs(rl_state *state, rl_recorder *core, PyObject *ar
     rl_filters filters;
     rl_counting counting;
 
-    if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "|$OOOOOOOOOO:count_runs", names, &given.wpk_id, &given.status,
-            &given.thread_id, &given.tag, &given.metadata, &given.error, &given.node,
-            &given.since, &given.until, &spans)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOOOOOOOO:count_runs", names,
+                                     &given.wpk_id, &given.status, &given.thread_id,
+                                     &given.tag, &given.metadata, &given.error,
+                                     &given.node, &given.since, &given.until, &spans)) {
         return NULL;
     }
     rl_filters_init(&filters);

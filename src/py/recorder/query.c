@@ -159,8 +159,7 @@ static PyObject *whole_to_python(rl_state *state, const rl_rows *rows, size_t fi
     return run;
 }
 
-PyObject *rl_query_rows(rl_state *state, const rl_rows *rows, rl_shape shape,
-                              size_t most)
+PyObject *rl_query_rows(rl_state *state, const rl_rows *rows, rl_shape shape, size_t most)
 {
     size_t width, count;
     PyObject *list;

@@ -7,8 +7,8 @@
 #include "py/base/errors.h"
 #include "py/base/raised.h"
 #include "py/recorder/fields.h"
-#include "py/recorder/options.h"
 #include "py/recorder/listing.h"
+#include "py/recorder/options.h"
 #include "py/recorder/query.h"
 #include "py/recorder/recorder.h"
 #include "py/recorder/stats.h"
@@ -353,7 +353,8 @@ static PyMethodDef recorder_methods[] = {
     {"list_runs", (PyCFunction)(void (*)(void))recorder_list_runs,
      METH_VARARGS | METH_KEYWORDS,
      "list_runs(*, wpk_id=None, status=None, thread_id=None, tag=None, metadata=None, "
-     "error=None, node=None, since=None, until=None, limit=20, after=None)\n--\n\nA page of runs, newest first."},
+     "error=None, node=None, since=None, until=None, limit=20, after=None)\n--\n\nA page "
+     "of runs, newest first."},
     {"_count_runs", (PyCFunction)(void (*)(void))recorder_count_runs,
      METH_VARARGS | METH_KEYWORDS,
      "_count_runs(*, wpk_id=None, status=None, thread_id=None, tag=None, metadata=None, "

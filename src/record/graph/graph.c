@@ -85,7 +85,8 @@ size_t rl_graph_bytes(const rl_graph *graph)
                      graph->messages.room + graph->errors.room;
 
     return sizeof *graph + graph->arena.cap + graph->nodes.cap + graph->dirty.cap +
-           graph->interrupts.cap + graph->gone.cap + buckets * sizeof(rl_link *) + graph->extra;
+           graph->interrupts.cap + graph->gone.cap + buckets * sizeof(rl_link *) +
+           graph->extra;
 }
 
 bool rl_graph_is_wrapper(const rl_graph *graph)

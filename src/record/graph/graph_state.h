@@ -95,16 +95,16 @@ typedef struct rl_node {
     rl_slice error_traceback; /* of a node */
     rl_slice inputs;          /* of a call: what a model is asked */
     rl_slice outputs;
-    rl_slice more;   /* of a call: members of its end */
-    rl_slice ns;     /* of a call: members of its start */
-    rl_slice parent; /* the name of the enclosing node; of a call: the model */
-    bool is_inner;   /* there is an enclosing node */
-    bool is_delta;   /* inputs are an inputs_delta */
-    bool dirty;      /* listed in graph->dirty, to be written */
-    bool stored;     /* what is here is stored as a part */
-    bool is_behind;  /* the part lacks sums: it is written again when the node ends */
-    bool is_offered; /* its messages are in graph->messages */
-    bool is_text;    /* a model of texts is asked */
+    rl_slice more;    /* of a call: members of its end */
+    rl_slice ns;      /* of a call: members of its start */
+    rl_slice parent;  /* the name of the enclosing node; of a call: the model */
+    bool is_inner;    /* there is an enclosing node */
+    bool is_delta;    /* inputs are an inputs_delta */
+    bool dirty;       /* listed in graph->dirty, to be written */
+    bool stored;      /* what is here is stored as a part */
+    bool is_behind;   /* the part lacks sums: it is written again when the node ends */
+    bool is_offered;  /* its messages are in graph->messages */
+    bool is_text;     /* a model of texts is asked */
     bool was_retried; /* a later attempt followed */
     int64_t step, attempt;
     int64_t started_at;

@@ -280,8 +280,7 @@ static const candidate *find_failed(finding *self, const rl_span_end *end)
         found = last_that_arose(self);
         return found != NULL ? found : innermost(self);
     }
-    if (self->found.len > 0 &&
-        (self->graph->is_plain || end->error_traceback.len == 0)) {
+    if (self->found.len > 0 && (self->graph->is_plain || end->error_traceback.len == 0)) {
         drop_retried(self);
         return innermost(self);
     }

@@ -11,7 +11,6 @@ void rl_counting_init(rl_counting *self)
 {
     memset(self, 0, sizeof *self);
     rl_listing_init(&self->listing);
-    self->listing.query.shape = RL_SHAPE_SUMMARY;
     self->begin = RL_TIME_NONE;
     self->end = RL_TIME_NONE;
     rl_rows_init(&self->rows);

@@ -15,7 +15,7 @@ typedef struct rl_counting {
     /* Results. */
     int64_t begin, end; /* of all spans, microseconds since 1970; RL_TIME_NONE: no runs */
     bool stopped;       /* a filter without an index: runs before `begin` do not count */
-    rl_rows rows;       /* owned; of RL_SHAPE_COUNT, each with a status: numbers to be added
+    rl_rows rows; /* owned; of RL_SHAPE_COUNT, each with a status: numbers to be added
                            up, also negative ones. Of every status, whatever the filter. */
 } rl_counting;
 

@@ -8,7 +8,7 @@
 void rl_listing_init(rl_listing *self)
 {
     memset(self, 0, sizeof *self);
-    rl_query_init(&self->query, RL_SHAPE_LIST);
+    rl_query_init(&self->query, RL_SHAPE_SUMMARY);
     rl_rows_init(&self->rows);
 }
 
@@ -99,24 +99,22 @@ static rl_status find_end(rl_listing *self, size_t number, rl_store *store, rl_e
 /* Merges rows of one status into those that were found before. */
 static rl_status merge(rl_listing *self, const rl_rows *more, rl_err *err)
 {
-    const rl_shape shape = self->query.shape;
     size_t width, a = 0, b = 0;
     rl_rows both;
 
-    (void)rl_shape_columns(shape, &width);
+    (void)rl_shape_columns(RL_SHAPE_SUMMARY, &width);
     rl_rows_init(&both);
     while (rl_rows_cells(&both) / width < (size_t)self->query.limit &&
            (a < rl_rows_cells(&self->rows) || b < rl_rows_cells(more))) {
         const bool has_a = a < rl_rows_cells(&self->rows);
         const bool has_b = b < rl_rows_cells(more);
 
-        if (has_a &&
-            (!has_b || is_before(place_of(&self->rows, shape, a),
-                                 place_of(more, shape, b)))) {
-            rl_rows_copy(&both, &self->rows, shape, a);
+        if (has_a && (!has_b || is_before(place_of(&self->rows, RL_SHAPE_SUMMARY, a),
+                                          place_of(more, RL_SHAPE_SUMMARY, b)))) {
+            rl_rows_copy(&both, &self->rows, RL_SHAPE_SUMMARY, a);
             a += width;
         } else {
-            rl_rows_copy(&both, more, shape, b);
+            rl_rows_copy(&both, more, RL_SHAPE_SUMMARY, b);
             b += width;
         }
         if (rl_rows_failed(&both)) {

@@ -10,18 +10,18 @@
 #include "store/store.h"
 
 #define RL_LISTING_STATUSES 16
-#define RL_LISTING_ROWS 5000 /* runs that a page looks through */
+#define RL_LISTING_ROWS 2500 /* runs that a page looks through */
 #define RL_LISTING_LOGS 1000 /* the same where it reads their node logs */
 
 typedef struct rl_listing {
-    rl_query query; /* its status is not used; the shape is RL_SHAPE_LIST or SUMMARY */
+    rl_query query; /* its status is not used; the shape is RL_SHAPE_SUMMARY */
     const char *statuses[RL_LISTING_STATUSES]; /* borrowed; one of them, each once */
     size_t count;                              /* 0: any */
 
     /* Results. */
-    rl_rows rows;                  /* owned; at most query.limit of them */
-    bool stopped;                  /* there may be more runs, older than this one: */
-    int64_t last_time;             /* microseconds since 1970 */
+    rl_rows rows;      /* owned; at most query.limit of them */
+    bool stopped;      /* there may be more runs, older than this one: */
+    int64_t last_time; /* microseconds since 1970 */
     char last_id[RL_UUID_TEXT];
 } rl_listing;
 

@@ -136,8 +136,7 @@ void rl_lost_walk_begin(rl_lost_walk *self, const rl_query *query, bool to_delet
     if (depends_on_owner(query)) {
         self->wanted = status;
         self->query.texts[RL_STATUS] = running;
-        self->query.shape =
-            query->shape == RL_SHAPE_LIST ? RL_SHAPE_LIST : RL_SHAPE_SUMMARY;
+        self->query.shape = RL_SHAPE_SUMMARY;
         self->query.limit = SUMMARY_CHUNK;
     }
     self->more = true;
@@ -226,7 +225,7 @@ bool rl_lost_walk_has(const rl_lost_walk *self, size_t first)
                     self->wanted);
 }
 
-/* Appends the runs that are shown with the status in the filter. */
+/* Appends summaries of the runs that are shown with the status in the filter. */
 static rl_status query_by_owner(rl_store *store, const rl_query *query, rl_rows *rows,
                                 rl_err *err)
 {
@@ -235,14 +234,14 @@ static rl_status query_by_owner(rl_store *store, const rl_query *query, rl_rows 
     rl_status status = RL_OK;
     rl_lost_walk self;
 
-    (void)rl_shape_columns(query->shape, &width);
+    (void)rl_shape_columns(RL_SHAPE_SUMMARY, &width);
     rl_lost_walk_begin(&self, query, false);
     while (status == RL_OK && self.more && left > 0) {
         status = rl_lost_walk_next(&self, store, false, err);
         for (size_t i = 0; status == RL_OK && left > 0 && i < rl_rows_cells(&self.rows);
              i += width) {
             if (rl_lost_walk_has(&self, i) && skip-- <= 0) {
-                rl_rows_copy(rows, &self.rows, query->shape, i);
+                rl_rows_copy(rows, &self.rows, RL_SHAPE_SUMMARY, i);
                 left--;
             }
         }
@@ -258,8 +257,7 @@ rl_status rl_lost_query(rl_store *store, const rl_query *query, rl_rows *rows,
     rl_owner_cache owners;
     rl_status status;
 
-    if (depends_on_owner(query) &&
-        (query->shape == RL_SHAPE_SUMMARY || query->shape == RL_SHAPE_LIST)) {
+    if (depends_on_owner(query) && query->shape == RL_SHAPE_SUMMARY) {
         status = query_by_owner(store, query, rows, err);
     } else {
         status = store->ops->query(store, query, rows, err);

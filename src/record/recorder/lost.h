@@ -44,8 +44,7 @@ typedef struct rl_lost_walk {
 } rl_lost_walk;
 
 /* The query's texts must outlive the walk. Its page does not matter. The shape is
- * RL_SHAPE_KEY; where the status depends on the owners, LIST if the query has it, or
- * SUMMARY. To delete runs with
+ * RL_SHAPE_KEY, or SUMMARY where the status depends on the owners. To delete runs with
  * the status "lost", the walk finds only those of RL_LOST_DELETED. */
 void rl_lost_walk_begin(rl_lost_walk *self, const rl_query *query, bool to_delete);
 void rl_lost_walk_end(rl_lost_walk *self);
