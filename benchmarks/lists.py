@@ -6,7 +6,7 @@ workflows by Zipf's law, 5 % failed with 30 types of errors, 1 % interrupted, 70
 thread, ten nodes and 5 KB a run. Each query is timed several times after a first one in a
 process that has the database open; commands are processes.
 
-Arguments: how many runs on SQLite and on PostgreSQL (1000000 100000).
+Arguments: how many runs on SQLite and on PostgreSQL (200000 50000).
 """
 
 import os
@@ -24,7 +24,15 @@ from statistics import median
 from typing import Any
 
 import psycopg
-from common import Claim, compare, report, scratch, set_up, significant
+from common import (
+    Claim,
+    compare,
+    cpu_seconds,
+    report,
+    scratch,
+    set_up,
+    significant,
+)
 from pgserver import postgres
 
 from runlog import Recorder
@@ -198,40 +206,50 @@ def cases(recorder: Any, runs: int) -> Iterator[tuple[str, Callable[[], Any]]]:
         yield f"{name}, 60 spans", partial(recorder.count_runs, **given, spans=60)
 
 
-def time_queries(recorder: Any, runs: int) -> dict[str, list[float]]:
-    """The milliseconds of each query, of several times."""
-    found: dict[str, list[float]] = {}
+Times = dict[str, dict[str, list[float]]]
+"""The milliseconds of wall time ("wall") and CPU time ("cpu") of each query or command."""
+
+
+def time_queries(recorder: Any, runs: int) -> Times:
+    """Time each query several times. The CPU time is that of this process."""
+    found: Times = {}
     for name, query in cases(recorder, runs):
         query()
-        found[name] = []
+        times = found[name] = {"wall": [], "cpu": []}
         for _ in range(TIMES):
-            start = time.perf_counter()
+            start, used = time.perf_counter(), cpu_seconds()
             query()
-            found[name].append(significant((time.perf_counter() - start) * 1000))
+            times["wall"].append(significant((time.perf_counter() - start) * 1000))
+            times["cpu"].append(significant((cpu_seconds() - used) * 1000))
     return found
 
 
-def time_commands(place: str) -> dict[str, list[float]]:
-    """The milliseconds of commands as processes."""
+def time_commands(place: str) -> Times:
+    """The same of commands as processes."""
     commands = {
         "runlog list": ["list"],
         "runlog list --status failed": ["list", "--status", "failed"],
-        "runlog list --error": ["list", "--error", "has no price"],
-        "runlog list --node": ["list", "--node", "draft"],
+        "runlog list --error": ["list", "--error", "no such error"],
+        "runlog list --node": ["list", "--node", "nothing"],
         "runlog show": ["show", "-"],
         "runlog stats": ["stats"],
         "runlog errors": ["errors"],
     }
-    found: dict[str, list[float]] = {}
+    found: Times = {}
     with Path(os.devnull).open("wb") as null:
         for name, argv in commands.items():
-            found[name] = []
+            times = found[name] = {"wall": [], "cpu": []}
             line = [sys.executable, "-c", COMMAND, *argv, "--db", place]
             for _ in range(TIMES):
                 start = time.perf_counter()
-                subprocess.run(line, check=True, stdout=null, stderr=null)
-                spent = (time.perf_counter() - start) * 1000
-                found[name].append(significant(spent))
+                child = subprocess.Popen(line, stdout=null, stderr=null)
+                _, status, used = os.wait4(child.pid, 0)
+                child.returncode = os.waitstatus_to_exitcode(status)
+                if child.returncode != 0:
+                    raise SystemExit(f"{name} ended with status {child.returncode}")
+                cpu = used.ru_utime + used.ru_stime
+                times["wall"].append(significant((time.perf_counter() - start) * 1000))
+                times["cpu"].append(significant(cpu * 1000))
     return found
 
 
@@ -240,18 +258,18 @@ def limit(name: str, spent: list[float], most: float) -> Claim:
     return compare(name, spent, [0.0] * TIMES, most, "ms", relation="difference")
 
 
-def slowest(store: str, queries: dict[str, list[float]]) -> Claim:
+def slowest(store: str, queries: Times) -> Claim:
     """The slowest page against its limit."""
     pages = [name for name in queries if not name.startswith("count")]
-    name = max(pages, key=lambda name: median(queries[name]))
-    return limit(f"the slowest page on {store} ({name})", queries[name], PAGE_MS)
+    name = max(pages, key=lambda name: median(queries[name]["wall"]))
+    return limit(f"the slowest page on {store} ({name})", queries[name]["wall"], PAGE_MS)
 
 
 def main() -> None:
     """Measure, and print JSON."""
     set_up()
-    on_sqlite = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    on_postgres = int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
+    on_sqlite = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
+    on_postgres = int(sys.argv[2]) if len(sys.argv) > 2 else 50_000
     raw: dict[str, Any] = {}
     claims: list[Claim] = []
     with scratch("runlog-lists-") as folder:
@@ -261,7 +279,7 @@ def main() -> None:
             raw["sqlite"] = time_queries(recorder, on_sqlite)
         claims.append(slowest("SQLite", raw["sqlite"]))
         raw["commands"] = time_commands(path)
-        listed = raw["commands"]["runlog list"]
+        listed = raw["commands"]["runlog list"]["wall"]
         claims.append(limit("runlog list", listed, COMMAND_MS))
         Path(path).unlink()
         if on_postgres > 0:
@@ -273,7 +291,10 @@ def main() -> None:
                     raw["postgres"] = time_queries(recorder, on_postgres)
             claims.append(slowest("PostgreSQL", raw["postgres"]))
     medians = {
-        store: {name: median(times) for name, times in found.items()}
+        store: {
+            name: {kind: median(times[kind]) for kind in times}
+            for name, times in found.items()
+        }
         for store, found in raw.items()
     }
     report("lists", claims, raw, seed=SEED, notes={"milliseconds": medians})

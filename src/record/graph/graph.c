@@ -326,9 +326,9 @@ static void add_attempt(rl_graph *graph, rl_text ns)
     graph->extra += sizeof *attempt + ns.len;
 }
 
-/* The number of the attempt of a node whose log comes next: LangGraph retries a node under the same namespace,
- * after an attempt that did not complete. One that has timed out ends only after the next
- * has begun. */
+/* The number of the attempt of a node whose log comes next: LangGraph retries a node under
+ * the same namespace, after an attempt that did not complete. One that has timed out ends
+ * only after the next has begun. */
 static int64_t begin_attempt(rl_graph *graph, rl_text ns)
 {
     rl_attempt *attempt = find_attempt(graph, ns);

@@ -267,6 +267,7 @@ static const candidate *innermost(const finding *self)
             found_inner = inner;
         }
     }
+    found = names.failed ? NULL : found;
     rl_buf_free(&names);
     return found;
 }
@@ -328,7 +329,7 @@ void rl_graph_put_totals(rl_json *json, const rl_graph *graph, rl_outcome outcom
     if (graph->retries > 0) {
         rl_put_int(json, "retries", graph->retries);
     }
-    if (at != NULL) {
+    if (at != NULL && !self.found.failed) { /* rather none than a wrong one */
         rl_put_text(json, "at", at->name);
     }
     rl_json_close(json);
