@@ -207,7 +207,7 @@ def cases(recorder: Any, runs: int) -> Iterator[tuple[str, Callable[[], Any]]]:
 
 
 Times = dict[str, dict[str, list[float]]]
-"""The milliseconds of wall time ("wall") and CPU time ("cpu") of each query or command."""
+"""Milliseconds of wall time ("wall") and CPU time ("cpu") of each query or command."""
 
 
 def time_queries(recorder: Any, runs: int) -> Times:
