@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from typing import Any, Literal
     from uuid import UUID
 
-    from runlog._runlog import Hit, Page, Run, ThreadRun
+    from runlog._counts import Counts
+    from runlog._runlog import Hit, Page, Run, Statuses, ThreadRun
 
 _lock = RLock()
 """Code of the program may run while it is held, in a signal handler, a finalizer or a
@@ -138,10 +139,12 @@ def get_thread(
 def list_runs(
     *,
     wpk_id: str | None = None,
-    status: str | None = None,
+    status: Statuses | None = None,
     thread_id: str | int | UUID | None = None,
     tag: str | None = None,
     metadata: dict[str, Any] | None = None,
+    error: str | None = None,
+    node: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
     limit: int = 20,
@@ -154,11 +157,18 @@ def list_runs(
         thread_id=thread_id,
         tag=tag,
         metadata=metadata,
+        error=error,
+        node=node,
         since=since,
         until=until,
         limit=limit,
         after=after,
     )
+
+
+def count_runs(**filters: Any) -> Counts:
+    """Numbers of runs by status and time. See `Recorder.count_runs` for the arguments."""
+    return default_recorder().count_runs(**filters)
 
 
 def delete_runs(
@@ -265,6 +275,11 @@ async def aget_thread(
 async def alist_runs(**filters: Any) -> Page:
     """`list_runs` for asyncio, with the same keyword arguments."""
     return await default_recorder().alist_runs(**filters)
+
+
+async def acount_runs(**filters: Any) -> Counts:
+    """`count_runs` for asyncio, with the same keyword arguments."""
+    return await default_recorder().acount_runs(**filters)
 
 
 async def asearch_runs(text: str, **filters: Any) -> list[Hit]:

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import (
     Any,
     Literal,
-    NamedTuple,
     NotRequired,
     Self,
     TypeAlias,
@@ -68,9 +67,9 @@ class ServiceError(RunlogError):
 
     retryable: bool
 
-class RunSummary(TypedDict):
-    """A row of `list_runs`: all columns but owner and the payloads."""
+Statuses: TypeAlias = str | list[str] | tuple[str, ...] | set[str] | frozenset[str]
 
+class _Row(TypedDict):
     id: str
     wpk_id: str
     run_id: str
@@ -83,7 +82,30 @@ class RunSummary(TypedDict):
     created_at: datetime
     updated_at: datetime
 
-class Run(RunSummary):
+class Totals(TypedDict):
+    """What a graph's run has in its metadata for lists.
+
+    `nodes` is the number of nodes that began, attempts after a first one not counted;
+    `retries` the number of these. `at` is the node in which the run failed, waits, was
+    cancelled or is: the innermost, of several the first. `tokens` are all that models
+    used, None if no model said.
+    """
+
+    nodes: int
+    retries: int
+    at: str | None
+    tokens: int | None
+
+class RunSummary(_Row):
+    """A row of `list_runs`: all columns but owner and the payloads, and the totals.
+
+    `totals` is None for a run that has none in its metadata: one of `log_run`, or of an
+    earlier version.
+    """
+
+    totals: Totals | None
+
+class Run(_Row):
     """A whole run, as `get_run` returns it.
 
     The payloads (inputs, outputs, node_logs, metadata) have the types of the `json`
@@ -99,7 +121,7 @@ class Run(RunSummary):
     error_traceback: str | None
     owner: str | None
 
-class ThreadRun(RunSummary):
+class ThreadRun(_Row):
     """A run as `get_thread` returns it: without its node logs, tied to other runs.
 
     `interrupts` is what it paused at, `answer` the resume value that it was given.
@@ -141,15 +163,20 @@ class Hit(RunSummary):
     score: NotRequired[float]
     snippets: NotRequired[list[Snippet]]
 
-class Page(NamedTuple):
-    """A page of `list_runs`.
+class Page(tuple[list[RunSummary], str | None]):
+    """A page of `list_runs`: the pair (`runs`, `next`), with an attribute more.
 
     `runs` holds the runs, newest first. `next` is the cursor of the next page, or None on
-    the last one.
+    the last one. `complete` is False if the page has fewer runs than it may, maybe none,
+    because a filter without an index has stopped: `next` goes on behind it.
     """
 
-    runs: list[RunSummary]
-    next: str | None
+    @property
+    def runs(self) -> list[RunSummary]: ...
+    @property
+    def next(self) -> str | None: ...
+    @property
+    def complete(self) -> bool: ...
 
 @final
 class PreparedRun:
@@ -401,10 +428,12 @@ class Recorder:
         self,
         *,
         wpk_id: str | None = None,
-        status: str | None = None,
+        status: Statuses | None = None,
         thread_id: str | int | UUID | None = None,
         tag: str | None = None,
         metadata: dict[str, Any] | None = None,
+        error: str | None = None,
+        node: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int = 20,
@@ -412,13 +441,21 @@ class Recorder:
     ) -> Page:
         """Return a page of runs, newest first.
 
+        `tag`, `metadata`, `error` and `node` have no index. With `error` or `node` a page
+        looks through at most 2,500 runs (1,000 with `node`) of those that the other filters
+        select: of each status, if several are given. `Page.complete` is then False, and
+        `next` goes on.
+
         Args:
             wpk_id: only runs of this workflow.
-            status: only runs with this status.
+            status: only runs with this status, or with one of up to 16.
             thread_id: only runs of this LangGraph thread: text, an int or a uuid.UUID.
             tag: only runs with this text in metadata["tags"].
             metadata: only runs whose metadata have these members: text, numbers, bools
                 or None, equal in value and type (1 equals 1.0, but not "1" or True).
+            error: only runs with this text in their error, written as "type: text".
+                Upper and lower case are the same; on SQLite only those of ASCII.
+            node: only runs that have a log of a node with this name.
             since: only runs created at this time or later.
             until: only runs created before this time.
             limit: number of rows, 1 to 10,000.
@@ -426,6 +463,14 @@ class Recorder:
 
         Raises:
             ValidationError: a filter is wrong, or `after` is not a cursor.
+        """
+
+    def _count_runs(
+        self, **filters: Any
+    ) -> tuple[datetime | None, datetime | None, bool, list[tuple[int, str, int]]]:
+        """Return when the spans begin and end, whether all runs count, and numbers.
+
+        Each is (span, status, number); those of one span and status are to be added up.
         """
 
     def delete_runs(

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
     from uuid import UUID
 
-    from runlog._runlog import Hit, Page, Run, ThreadRun
+    from runlog._counts import Counts
+    from runlog._runlog import Hit, Page, Run, Statuses, ThreadRun
 
     _T = TypeVar("_T")
 
@@ -151,6 +152,52 @@ class Recorder(_runlog.Recorder):
 
         return tie(self._thread_runs(thread_id, wpk_id, limit), limit)
 
+    def count_runs(
+        self,
+        *,
+        wpk_id: str | None = None,
+        status: Statuses | None = None,
+        thread_id: str | int | UUID | None = None,
+        tag: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        error: str | None = None,
+        node: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        spans: int = 1,
+    ) -> Counts:
+        """Count runs by their status, and by spans of time.
+
+        The filters are those of `list_runs`. With `tag`, `metadata`, `error` or `node`,
+        which have no index, only the newest runs are looked through: 2,500 for each
+        status, 1,000 with `node`. Without these all runs count, and the work grows with
+        their number: docs/performance.md, "Lists".
+
+        Args:
+            wpk_id: only runs of this workflow.
+            status: only runs with this status, or with one of these.
+            thread_id: only runs of this LangGraph thread.
+            tag: only runs with this tag.
+            metadata: only runs with these metadata.
+            error: only runs with this text in their error.
+            node: only runs with a node of this name.
+            since: only runs created at this time or later.
+            until: only runs created before this time.
+            spans: how many spans of equal length, 1 to 200.
+
+        Returns:
+            The numbers. The spans go from `since` to `until`, or where these are missing
+            from the oldest to the newest run.
+
+        Raises:
+            ValidationError: an argument is wrong.
+            StoreError: the database was not reached.
+        """
+        filters = {name: value for name, value in locals().items() if name != "self"}
+        from runlog._counts import count
+
+        return count(self, filters)
+
     if not TYPE_CHECKING:  # the stub has it
 
         def search_runs(self, text: str, *, by: str | None = None, **filters: Any) -> Any:
@@ -182,6 +229,10 @@ class Recorder(_runlog.Recorder):
     async def alist_runs(self, **filters: Any) -> Page:
         """`list_runs` for asyncio, with the same keyword arguments."""
         return await _beside_the_loop(lambda: self.list_runs(**filters))
+
+    async def acount_runs(self, **filters: Any) -> Counts:
+        """`count_runs` for asyncio, with the same keyword arguments."""
+        return await _beside_the_loop(lambda: self.count_runs(**filters))
 
     async def asearch_runs(self, text: str, **filters: Any) -> list[Hit]:
         """`search_runs` for asyncio, with the same keyword arguments."""

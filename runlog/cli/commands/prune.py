@@ -59,7 +59,7 @@ def run(args: Namespace, history: History, out: Out) -> int:
     elif args.yes:
         number, returned = _delete(history, before, filters)
     else:
-        number = sum(1 for _ in history.rows(None, until=before, **filters))
+        number = history.open().count_runs(until=before, **filters).runs
     if number == 0:
         options.check_names(history, filters)
     if args.yes:

@@ -16,17 +16,13 @@
 #define LIMIT_MAX 10000
 #define SIGNALS_NS UINT64_C(100000000) /* after which a deletion handles signals */
 
-/* "<time stamp>~<id>" of the last run of a page. */
-#define CURSOR_TIME (RL_TIME_TEXT - 1)
-#define CURSOR_LEN (CURSOR_TIME + 1 + RL_UUID_TEXT - 1)
-
-static int read_limit(rl_state *state, PyObject *value, rl_query *query)
+int rl_query_read_limit(rl_state *state, PyObject *value, rl_query *query)
 {
     return rl_read_int(state, "limit", "must be a whole number from 1 to 10000", value, 1,
                        LIMIT_MAX, &query->limit);
 }
 
-static bool is_uuid(const char *text)
+bool rl_query_is_uuid(const char *text)
 {
     for (int i = 0; i < RL_UUID_TEXT - 1; i++) {
         bool dash = i == 8 || i == 13 || i == 18 || i == 23;
@@ -36,26 +32,6 @@ static bool is_uuid(const char *text)
         }
     }
     return true;
-}
-
-static int read_cursor(rl_state *state, PyObject *value, rl_query *query)
-{
-    const char *text;
-
-    if (rl_read_text(state, "after", value, &text) < 0) {
-        return -1;
-    }
-    if (text == NULL) {
-        return 0;
-    }
-    if (strlen(text) != CURSOR_LEN || text[CURSOR_TIME] != '~' ||
-        !rl_time_parse(text, CURSOR_TIME, &query->after_time) ||
-        !is_uuid(text + CURSOR_TIME + 1)) {
-        return rl_errors_invalid(state, "after", "must be the next of an earlier page",
-                                 value);
-    }
-    query->after_id = text + CURSOR_TIME + 1;
-    return 0;
 }
 
 PyObject *rl_query_loads(rl_state *state)
@@ -183,9 +159,7 @@ static PyObject *whole_to_python(rl_state *state, const rl_rows *rows, size_t fi
     return run;
 }
 
-/* The first `most` rows as a list. */
-static PyObject *rows_to_list(rl_state *state, const rl_rows *rows, rl_shape shape,
-                              size_t most)
+PyObject *rl_query_rows(rl_state *state, const rl_rows *rows, rl_shape shape, size_t most)
 {
     size_t width, count;
     PyObject *list;
@@ -240,14 +214,14 @@ PyObject *rl_query_get_runs(rl_state *state, rl_recorder *core, PyObject *args,
         return NULL;
     }
     if (rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0 ||
-        read_limit(state, limit, &query) < 0 ||
+        rl_query_read_limit(state, limit, &query) < 0 ||
         rl_read_int(state, "offset", "must be a whole number, 0 or more", offset, 0,
                     INT64_MAX, &query.offset) < 0) {
         return NULL;
     }
     rl_rows_init(&rows);
     if (rl_query_run(state, core, &query, &rows) == 0) {
-        list = rows_to_list(state, &rows, query.shape, SIZE_MAX);
+        list = rl_query_rows(state, &rows, query.shape, SIZE_MAX);
     }
     rl_rows_free(&rows);
     return list;
@@ -296,7 +270,7 @@ static int join_ids(PyObject *list, rl_buf *ids)
         Py_ssize_t len = 0;
         const char *text = PyUnicode_Check(id) ? PyUnicode_AsUTF8AndSize(id, &len) : NULL;
 
-        if (text == NULL || len != RL_UUID_TEXT - 1 || !is_uuid(text)) {
+        if (text == NULL || len != RL_UUID_TEXT - 1 || !rl_query_is_uuid(text)) {
             PyErr_Clear();
             PyErr_SetString(PyExc_TypeError, "ids must be those of runs");
             return -1;
@@ -361,82 +335,6 @@ PyObject *rl_query_whole_runs(rl_state *state, rl_recorder *core, PyObject *args
     rl_rows_free(&rows);
     rl_buf_free(&ids);
     return found;
-}
-
-/* The cursor after a run, whose cells begin at `first`. */
-static PyObject *make_cursor(const rl_rows *rows, rl_shape shape, size_t first)
-{
-    const rl_cell *id = rl_rows_cell(rows, first + rl_shape_index(shape, RL_ID));
-    const rl_cell *time =
-        rl_rows_cell(rows, first + rl_shape_index(shape, RL_CREATED_AT));
-    char stamp[RL_TIME_TEXT];
-
-    rl_time_format(time->number, stamp);
-    return PyUnicode_FromFormat("%s~%.36s", stamp, rows->arena.data + id->at);
-}
-
-static PyObject *make_page(rl_state *state, const rl_rows *rows, const rl_query *query)
-{
-    size_t asked = (size_t)query->limit -
-                   1; /* one more was read, to know whether there is a next page */
-    PyObject *page = PyStructSequence_New(state->page_type);
-    PyObject *runs = rows_to_list(state, rows, query->shape, asked);
-    PyObject *next;
-    size_t width;
-
-    (void)rl_shape_columns(query->shape, &width);
-    next = rl_rows_cells(rows) / width > asked
-               ? make_cursor(rows, query->shape, (asked - 1) * width)
-               : Py_NewRef(Py_None);
-    if (page == NULL || runs == NULL || next == NULL) {
-        Py_XDECREF(next);
-        Py_XDECREF(runs);
-        Py_CLEAR(page);
-    } else {
-        PyStructSequence_SetItem(page, 0, runs);
-        PyStructSequence_SetItem(page, 1, next);
-    }
-    return page;
-}
-
-PyObject *rl_query_list_runs(rl_state *state, rl_recorder *core, PyObject *args,
-                             PyObject *kwargs)
-{
-    static char *names[] = {"wpk_id", "status", "thread_id", "tag",   "metadata",
-                            "since",  "until",  "limit",     "after", NULL};
-    PyObject *wpk_id = NULL, *status = NULL, *thread_id = NULL, *tag = NULL,
-             *metadata = NULL, *since = NULL, *until = NULL, *limit = NULL, *after = NULL,
-             *page = NULL;
-    rl_filters filters;
-    rl_query query;
-    rl_rows rows;
-
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOOOOOOO:list_runs", names,
-                                     &wpk_id, &status, &thread_id, &tag, &metadata,
-                                     &since, &until, &limit, &after)) {
-        return NULL;
-    }
-    rl_filters_init(&filters);
-    rl_rows_init(&rows);
-    rl_query_init(&query, RL_SHAPE_SUMMARY);
-    query.limit = 20;
-    if (rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) == 0 &&
-        rl_read_text(state, "status", status, &query.texts[RL_STATUS]) == 0 &&
-        rl_filters_thread_id(&filters, state, thread_id, &query.texts[RL_THREAD_ID]) ==
-            0 &&
-        rl_read_text(state, "tag", tag, &query.tag) == 0 &&
-        rl_filters_metadata(&filters, state, metadata, &query.metadata) == 0 &&
-        rl_read_time(state, "since", since, &query.since) == 0 &&
-        rl_read_time(state, "until", until, &query.until) == 0 &&
-        read_limit(state, limit, &query) == 0 && read_cursor(state, after, &query) == 0) {
-        query.limit++;
-        if (rl_query_run(state, core, &query, &rows) == 0) {
-            page = make_page(state, &rows, &query);
-        }
-    }
-    rl_rows_free(&rows);
-    rl_filters_clear(&filters);
-    return page;
 }
 
 /* Whether a deletion has to end: by a signal, or because `progress` (or NULL) raised. */
@@ -543,19 +441,4 @@ PyObject *rl_query_prune(rl_state *state, rl_recorder *core, PyObject *args,
         Py_DECREF(none);
     }
     return count;
-}
-
-int rl_query_add_types(PyObject *module, rl_state *state)
-{
-    static PyStructSequence_Field page_fields[] = {
-        {"runs", "The runs of the page, newest first."},
-        {"next", "The cursor of the next page, or None."},
-        {NULL, NULL}};
-    static PyStructSequence_Desc description = {"runlog.Page", "A page of list_runs.",
-                                                page_fields, 2};
-
-    state->page_type = PyStructSequence_NewType(&description);
-    return state->page_type != NULL
-               ? PyModule_AddObjectRef(module, "Page", (PyObject *)state->page_type)
-               : -1;
 }

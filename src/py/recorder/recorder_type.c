@@ -7,6 +7,7 @@
 #include "py/base/errors.h"
 #include "py/base/raised.h"
 #include "py/recorder/fields.h"
+#include "py/recorder/listing.h"
 #include "py/recorder/options.h"
 #include "py/recorder/query.h"
 #include "py/recorder/recorder.h"
@@ -202,7 +203,8 @@ static PyObject *recorder_commit(rl_py_recorder *self, PyObject *arg)
 QUERY_METHOD(recorder_get_runs, rl_query_get_runs)
 QUERY_METHOD(recorder_get_run, rl_query_get_run)
 QUERY_METHOD(recorder_whole_runs, rl_query_whole_runs)
-QUERY_METHOD(recorder_list_runs, rl_query_list_runs)
+QUERY_METHOD(recorder_list_runs, rl_listing_list_runs)
+QUERY_METHOD(recorder_count_runs, rl_listing_count_runs)
 QUERY_METHOD(recorder_delete_runs, rl_query_delete_runs)
 QUERY_METHOD(recorder_prune, rl_query_prune)
 QUERY_METHOD(recorder_reclaim, rl_space_reclaim)
@@ -354,8 +356,14 @@ static PyMethodDef recorder_methods[] = {
      "get_run(run_id, wpk_id=None)\n--\n\nThe whole run as a dict, or None."},
     {"list_runs", (PyCFunction)(void (*)(void))recorder_list_runs,
      METH_VARARGS | METH_KEYWORDS,
-     "list_runs(*, wpk_id=None, status=None, thread_id=None, since=None, until=None, "
-     "limit=20, after=None)\n--\n\nA page of runs, newest first."},
+     "list_runs(*, wpk_id=None, status=None, thread_id=None, tag=None, metadata=None, "
+     "error=None, node=None, since=None, until=None, limit=20, after=None)\n--\n\nA page "
+     "of runs, newest first."},
+    {"_count_runs", (PyCFunction)(void (*)(void))recorder_count_runs,
+     METH_VARARGS | METH_KEYWORDS,
+     "_count_runs(*, wpk_id=None, status=None, thread_id=None, tag=None, metadata=None, "
+     "error=None, node=None, since=None, until=None, spans=1)\n--\n\n"
+     "(begin, end, complete, rows) for count_runs."},
     {"_whole_runs", (PyCFunction)(void (*)(void))recorder_whole_runs,
      METH_VARARGS | METH_KEYWORDS,
      "_whole_runs(ids)\n--\n\n"

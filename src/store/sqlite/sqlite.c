@@ -29,8 +29,16 @@ static const rl_dialect dialect = {
     .tag_after = RL_SQLITE_TAG_AFTER,
     .metadata_before = RL_SQLITE_METADATA_BEFORE,
     .metadata_after = RL_SQLITE_METADATA_AFTER,
+    .error_before = RL_SQLITE_ERROR_BEFORE,
+    .error_after = RL_SQLITE_ERROR_AFTER,
+    .node_before = RL_SQLITE_NODE_BEFORE,
+    .node_after = RL_SQLITE_NODE_AFTER,
+    .status_in_thread = RL_SQLITE_STATUS_IN_THREAD,
     .parts = RL_SQLITE_PARTS,
     .values = RL_SQLITE_VALUES,
+    .totals = RL_SQLITE_TOTALS,
+    .spans_before = RL_SQLITE_SPANS_BEFORE,
+    .spans_after = RL_SQLITE_SPANS_AFTER,
     .placeholder = '?',
 };
 
