@@ -7,13 +7,9 @@ import os
 from _weakref import ref  # weakref costs a third of the import
 from time import monotonic
 
-# The extension imports the migrations with the first recorder. A fork in another thread
-# meanwhile would leave their lock taken in the child, so they are imported here.
-from runlog import (
-    _runlog,
-    migrations,  # noqa: F401
-)
+from runlog import _runlog
 from runlog._copies import plain_options, reduce_recorder
+from runlog._imports import importing
 
 TYPE_CHECKING = False  # importing typing costs more than the rest of this module
 if TYPE_CHECKING:
@@ -38,7 +34,8 @@ _LEVELS = (20, 30, 40)
 
 def _log_notice(level: int, text: str) -> None:
     """Log a message of the extension, which calls this function."""
-    import logging
+    with importing:
+        import logging
 
     logging.getLogger("runlog").log(_LEVELS[level], "%s", text)
 
@@ -83,11 +80,11 @@ async def _beside_the_loop(call: Callable[..., _T], *args: Any) -> _T:
     asyncio's default pool has few threads on small machines, and the program uses it.
     """
     global _pool
-    import asyncio
-
-    if _pool is None:
+    with importing:
+        import asyncio
         from concurrent.futures import ThreadPoolExecutor
 
+    if _pool is None:
         _pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="runlog")
     return await asyncio.get_running_loop().run_in_executor(_pool, call, *args)
 
@@ -147,7 +144,8 @@ class Recorder(_runlog.Recorder):
             StoreError: the database was not reached.
             MemoryError: the runs have more than 1 GiB of JSON: set a lower limit.
         """
-        from runlog._threads import tie
+        with importing:
+            from runlog._threads import tie
 
         return tie(self._thread_runs(thread_id, wpk_id, limit), limit)
 
@@ -155,7 +153,8 @@ class Recorder(_runlog.Recorder):
 
         def search_runs(self, text: str, *, by: str | None = None, **filters: Any) -> Any:
             """Return the runs that have the words of a text, or are close in meaning."""
-            from runlog._words import search
+            with importing:
+                from runlog._words import search
 
             return search(self, text, by, filters)
 

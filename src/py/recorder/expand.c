@@ -5,6 +5,7 @@
  */
 #include "py/recorder/expand.h"
 
+#include "py/base/imports.h"
 #include "py/base/raised.h"
 
 #include <stdbool.h>
@@ -233,7 +234,7 @@ static PyObject *restore_calls(PyObject *logs, const char *json, size_t len)
     if (logs == NULL || memmem(json, len, key, sizeof key - 1) == NULL) {
         return logs;
     }
-    module = PyImport_ImportModule("runlog._calls");
+    module = rl_import("runlog._calls");
     if (module != NULL) {
         restored = PyObject_CallMethod(module, "restore", "O", logs);
     }
@@ -245,7 +246,7 @@ static PyObject *restore_calls(PyObject *logs, const char *json, size_t len)
 /* The logs as a list that decodes each when it is asked for. */
 static PyObject *load_lazily(const rl_run_parts *parts, PyObject *text, PyObject *inputs)
 {
-    PyObject *module = PyImport_ImportModule("runlog._logs"), *logs = NULL;
+    PyObject *module = rl_import("runlog._logs"), *logs = NULL;
 
     if (module != NULL) {
         logs = PyObject_CallMethod(module, "load", "OOO", text, parts->hook, inputs);

@@ -5,6 +5,7 @@
 #include "core/uuid.h"
 #include "py/base/arguments.h"
 #include "py/base/errors.h"
+#include "py/base/imports.h"
 #include "py/base/raised.h"
 #include "py/base/times.h"
 #include "py/recorder/expand.h"
@@ -61,7 +62,7 @@ static int read_cursor(rl_state *state, PyObject *value, rl_query *query)
 PyObject *rl_query_loads(rl_state *state)
 {
     if (state->loads == NULL) {
-        PyObject *json = PyImport_ImportModule("json");
+        PyObject *json = rl_import("json");
 
         Py_XSETREF(state->loads,
                    json != NULL ? PyObject_GetAttrString(json, "loads") : NULL);
