@@ -111,6 +111,10 @@ SIDES: dict[str, float | None] = {"open": 0.1, "once": None}
 """Seconds between checkpoints; None for none."""
 
 
+FLUSH_SECONDS = 10.0
+"""All of it passes if there is no server."""
+
+
 def write_run(
     recorder: runlog.Recorder, interval: float | None, count: Callable[[], int]
 ) -> int:
@@ -124,10 +128,10 @@ def write_run(
     for n in range(MEGABYTES):
         node(handler, root, n, {"n": n}, {"n": n, "items": [f"{n}{text}"] * 1_000})
         time.sleep(0.05)
-    recorder.flush()
+    recorder.flush(FLUSH_SECONDS)
     written = count() - before
     handler.on_chain_end({}, run_id=root)
-    recorder.flush()
+    recorder.flush(FLUSH_SECONDS)
     return written
 
 
