@@ -29,6 +29,10 @@ _FORK_SECONDS = 10.0
 
 def load(name: str) -> ModuleType:
     """Import a module for the extension, and return it."""
+    loaded = sys.modules.get(name)
+    spec = getattr(loaded, "__spec__", None)
+    if loaded is not None and not getattr(spec, "_initializing", False):
+        return loaded  # not a wait for another module, which may take long
     with importing:
         __import__(name)
         return sys.modules[name]

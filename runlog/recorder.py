@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from _weakref import ref  # weakref costs a third of the import
 from time import monotonic
 
@@ -13,6 +14,7 @@ from runlog._imports import importing
 
 TYPE_CHECKING = False  # importing typing costs more than the rest of this module
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping
     from concurrent.futures import ThreadPoolExecutor
     from datetime import datetime
@@ -74,19 +76,27 @@ def close_all() -> None:
 atexit.register(close_all)
 
 
+def _running_loop() -> asyncio.AbstractEventLoop:
+    """The loop of the caller, a coroutine: asyncio is loaded, and no lock is needed."""
+    loaded: Any = sys.modules.get("asyncio")
+    if loaded is None:
+        raise RuntimeError("no running event loop")
+    loop: asyncio.AbstractEventLoop = loaded.get_running_loop()
+    return loop
+
+
 async def _beside_the_loop(call: Callable[..., _T], *args: Any) -> _T:
     """Run a call that releases the GIL while it waits, in a thread of runlog's pool.
 
     asyncio's default pool has few threads on small machines, and the program uses it.
     """
     global _pool
-    with importing:
-        import asyncio
-        from concurrent.futures import ThreadPoolExecutor
-
     if _pool is None:
+        with importing:
+            from concurrent.futures import ThreadPoolExecutor
+
         _pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="runlog")
-    return await asyncio.get_running_loop().run_in_executor(_pool, call, *args)
+    return await _running_loop().run_in_executor(_pool, call, *args)
 
 
 class Recorder(_runlog.Recorder):
