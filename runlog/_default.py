@@ -10,6 +10,7 @@ import atexit
 import os
 from _thread import RLock  # threading costs a third of the import
 
+from runlog._imports import importing
 from runlog.recorder import Recorder, close_all
 
 TYPE_CHECKING = False  # typing costs half of it
@@ -53,7 +54,8 @@ os.register_at_fork(after_in_child=_renew_lock)
 
 def _log_fallback(recorder: Recorder) -> None:
     """Log that SQLite is the store: INFO if the user chose the file, else WARNING."""
-    import logging
+    with importing:
+        import logging
 
     chosen = not recorder.default_path
     logging.getLogger("runlog").log(

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from _weakref import ref  # weakref costs a third of the import
 from time import monotonic
 
-# The extension imports the migrations with the first recorder. A fork in another thread
-# meanwhile would leave their lock taken in the child, so they are imported here.
-from runlog import (
-    _runlog,
-    migrations,  # noqa: F401
-)
+from runlog import _runlog
 from runlog._copies import plain_options, reduce_recorder
+from runlog._imports import importing
 
 TYPE_CHECKING = False  # importing typing costs more than the rest of this module
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping
     from concurrent.futures import ThreadPoolExecutor
     from datetime import datetime
@@ -39,7 +37,8 @@ _LEVELS = (20, 30, 40)
 
 def _log_notice(level: int, text: str) -> None:
     """Log a message of the extension, which calls this function."""
-    import logging
+    with importing:
+        import logging
 
     logging.getLogger("runlog").log(_LEVELS[level], "%s", text)
 
@@ -78,19 +77,27 @@ def close_all() -> None:
 atexit.register(close_all)
 
 
+def _running_loop() -> asyncio.AbstractEventLoop:
+    """The loop of the caller, a coroutine: asyncio is loaded, and no lock is needed."""
+    loaded: Any = sys.modules.get("asyncio")
+    if loaded is None:
+        raise RuntimeError("no running event loop")
+    loop: asyncio.AbstractEventLoop = loaded.get_running_loop()
+    return loop
+
+
 async def _beside_the_loop(call: Callable[..., _T], *args: Any) -> _T:
     """Run a call that releases the GIL while it waits, in a thread of runlog's pool.
 
     asyncio's default pool has few threads on small machines, and the program uses it.
     """
     global _pool
-    import asyncio
-
     if _pool is None:
-        from concurrent.futures import ThreadPoolExecutor
+        with importing:
+            from concurrent.futures import ThreadPoolExecutor
 
         _pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="runlog")
-    return await asyncio.get_running_loop().run_in_executor(_pool, call, *args)
+    return await _running_loop().run_in_executor(_pool, call, *args)
 
 
 class Recorder(_runlog.Recorder):
@@ -148,7 +155,8 @@ class Recorder(_runlog.Recorder):
             StoreError: the database was not reached.
             MemoryError: the runs have more than 1 GiB of JSON: set a lower limit.
         """
-        from runlog._threads import tie
+        with importing:
+            from runlog._threads import tie
 
         return tie(self._thread_runs(thread_id, wpk_id, limit), limit)
 
@@ -202,7 +210,8 @@ class Recorder(_runlog.Recorder):
 
         def search_runs(self, text: str, *, by: str | None = None, **filters: Any) -> Any:
             """Return the runs that have the words of a text, or are close in meaning."""
-            from runlog._words import search
+            with importing:
+                from runlog._words import search
 
             return search(self, text, by, filters)
 

@@ -3,6 +3,7 @@
 
 #include "py/base/arguments.h"
 #include "py/base/errors.h"
+#include "py/base/imports.h"
 #include "py/base/raised.h"
 #include "py/encode/encode.h"
 
@@ -32,7 +33,7 @@ void rl_filters_clear(rl_filters *filters)
 /* Whether a value is a uuid.UUID. */
 static bool is_uuid(PyObject *value)
 {
-    PyObject *module = PyImport_ImportModule("uuid");
+    PyObject *module = rl_import("uuid");
     PyObject *type = module != NULL ? PyObject_GetAttrString(module, "UUID") : NULL;
     bool is = type != NULL && PyType_Check(type) &&
               PyObject_TypeCheck(value, (PyTypeObject *)type);

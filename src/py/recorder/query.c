@@ -5,6 +5,7 @@
 #include "core/uuid.h"
 #include "py/base/arguments.h"
 #include "py/base/errors.h"
+#include "py/base/imports.h"
 #include "py/base/raised.h"
 #include "py/base/times.h"
 #include "py/recorder/expand.h"
@@ -37,7 +38,7 @@ bool rl_query_is_uuid(const char *text)
 PyObject *rl_query_loads(rl_state *state)
 {
     if (state->loads == NULL) {
-        PyObject *json = PyImport_ImportModule("json");
+        PyObject *json = rl_import("json");
 
         Py_XSETREF(state->loads,
                    json != NULL ? PyObject_GetAttrString(json, "loads") : NULL);
@@ -110,31 +111,38 @@ PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first, rl_sh
 }
 
 /* The node logs of the row whose first cell is `first`, or of its parts. A graph's run,
- * which has an owner, always has a list. New reference, or NULL with an error set. */
+ * which has an owner, always has a list. `spent`: see rl_expand_node_logs. New reference,
+ * or NULL with an error set. */
 static PyObject *read_logs(rl_state *state, const rl_rows *rows, size_t first,
-                           PyObject *run, const rl_run_parts *parts)
+                           PyObject *run, rl_run_parts *parts, rl_buf *spent)
 {
     const rl_cell *cell =
         rl_rows_cell(rows, first + rl_shape_index(RL_SHAPE_WHOLE, RL_NODE_LOGS));
     PyObject *inputs = PyDict_GetItemWithError(run, state->column_names[RL_INPUTS]);
     PyObject *owner = PyDict_GetItemWithError(run, state->column_names[RL_OWNER]);
-    const rl_buf *joined = &parts->node_logs;
+    rl_buf *joined = &parts->node_logs;
 
     if (inputs == NULL || owner == NULL) {
         return NULL;
     }
     if (!cell->null) {
-        return rl_expand_node_logs(parts, rows->arena.data + cell->at, cell->len, inputs);
+        return rl_expand_node_logs(parts, rows->arena.data + cell->at, cell->len, spent,
+                                   inputs);
+    }
+    if (spent != NULL) {
+        rl_buf_free(spent);
     }
     if (joined->len > 0) {
-        return rl_expand_node_logs(parts, joined->data, joined->len, inputs);
+        return rl_expand_node_logs(parts, joined->data, joined->len, joined, inputs);
     }
     return owner != Py_None ? PyList_New(0) : Py_NewRef(Py_None);
 }
 
 /* The whole run whose first cell is `first`. Its parts are put back, and each node log
- * gets its whole inputs. */
-static PyObject *whole_to_python(rl_state *state, const rl_rows *rows, size_t first)
+ * gets its whole inputs. `spent` is the arena of rows that nothing else is read of: it is
+ * freed on the way. Otherwise NULL. */
+static PyObject *whole_to_python(rl_state *state, const rl_rows *rows, size_t first,
+                                 rl_buf *spent)
 {
     const rl_cell *cell =
         rl_rows_cell(rows, first + rl_shape_index(RL_SHAPE_WHOLE, RL_PARTS));
@@ -148,7 +156,7 @@ static PyObject *whole_to_python(rl_state *state, const rl_rows *rows, size_t fi
         run = rl_query_row_by(state, parts.loads, rows, first, RL_SHAPE_WHOLE);
     }
     if (run != NULL) {
-        logs = read_logs(state, rows, first, run, &parts);
+        logs = read_logs(state, rows, first, run, &parts, spent);
         if (logs == NULL ||
             PyDict_SetItem(run, state->column_names[RL_NODE_LOGS], logs) < 0) {
             Py_CLEAR(run);
@@ -251,7 +259,7 @@ PyObject *rl_query_get_run(rl_state *state, rl_recorder *core, PyObject *args,
     if (rl_filters_run_id(&filters, state, run_id, &query.texts[RL_RUN_ID]) == 0 &&
         rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) == 0 &&
         rl_query_run(state, core, &query, &rows) == 0) {
-        found = rl_rows_cells(&rows) > 0 ? whole_to_python(state, &rows, 0)
+        found = rl_rows_cells(&rows) > 0 ? whole_to_python(state, &rows, 0, &rows.arena)
                                          : Py_NewRef(Py_None);
     }
     rl_rows_free(&rows);
@@ -296,7 +304,7 @@ static PyObject *wholes_to_python(rl_state *state, const rl_rows *rows)
 
     (void)rl_shape_columns(RL_SHAPE_WHOLE, &width);
     for (size_t i = 0; list != NULL && i < rl_rows_cells(rows); i += width) {
-        PyObject *run = whole_to_python(state, rows, i);
+        PyObject *run = whole_to_python(state, rows, i, NULL);
 
         if (run == NULL || PyList_Append(list, run) < 0) {
             Py_CLEAR(list);

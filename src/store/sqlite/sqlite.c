@@ -3,7 +3,6 @@
 
 #include "core/alloc.h"
 #include "core/clock.h"
-#include "store/query_sql.h"
 #include "store/sqlite/sqlite_beat.h"
 #include "store/sqlite/sqlite_path.h"
 #include "store/sqlite/sqlite_space.h"
@@ -108,6 +107,28 @@ static void add_cell(rl_rows *rows, sqlite3_stmt *stmt, int index, rl_kind kind)
     }
 }
 
+/* The statement for one whole run. rl_query_sql's own would have SQLite sort the rows, for
+ * which it copies them twice; so only their keys are sorted. */
+static void one_sql(const rl_query *query, rl_buf *sql, rl_bindings *bindings)
+{
+    size_t count;
+    const rl_column *columns = rl_shape_columns(query->shape, &count);
+    rl_query key = *query;
+
+    key.shape = RL_SHAPE_KEY;
+    rl_buf_add_text(sql, RL_SQL_SELECT);
+    for (size_t i = 0; i < count; i++) {
+        rl_buf_add_text(sql, i == 0 ? "" : ", ");
+        rl_buf_add_text(sql, columns[i] == RL_PARTS ? dialect.parts
+                                                    : rl_columns[columns[i]].name);
+    }
+    rl_buf_add_text(sql, RL_SQLITE_ONE_BEFORE);
+    rl_query_sql(&key, &dialect, false, sql, bindings);
+    sql->len -= sql->failed ? 0 : 1; /* its NUL */
+    rl_buf_add_text(sql, RL_SQLITE_ONE_AFTER);
+    rl_buf_add_char(sql, '\0');
+}
+
 /* Gives the statement of a query, or of a deletion, with its values bound. */
 static rl_status bind_query(rl_sqlite_conn *conn, const rl_query *query, bool remove,
                             sqlite3_stmt **stmt, rl_err *err)
@@ -118,7 +139,11 @@ static rl_status bind_query(rl_sqlite_conn *conn, const rl_query *query, bool re
     int rc = SQLITE_OK;
 
     rl_buf_init(&sql, RL_BUF_MAX);
-    rl_query_sql(query, &dialect, remove, &sql, &bindings);
+    if (!remove && query->shape == RL_SHAPE_WHOLE && query->limit == 1) {
+        one_sql(query, &sql, &bindings);
+    } else {
+        rl_query_sql(query, &dialect, remove, &sql, &bindings);
+    }
     if (sql.failed) {
         status = rl_err_nomem(err);
     }

@@ -6,6 +6,7 @@
 
 #include "store/merge_sql.h"
 #include "store/parts_sql.h"
+#include "store/query_sql.h"
 
 #define RL_SQLITE_BEGIN "BEGIN IMMEDIATE"
 #define RL_SQLITE_BEGIN_READ "BEGIN"
@@ -35,6 +36,9 @@
     "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, " \
     "?16, ?17, ?18)" RL_SQL_MERGE("?19")
 
+/* Between the columns of one row and the statement that gives its id; and after that. */
+#define RL_SQLITE_ONE_BEFORE RL_SQL_FROM RL_SQL_WHERE "id = (SELECT id FROM ("
+#define RL_SQLITE_ONE_AFTER "))"
 #define RL_SQLITE_NAME_OF_ID "SELECT run_id FROM workflow_runs WHERE id = ?1"
 #define RL_SQLITE_NAME_TAKEN \
     "SELECT 1 FROM workflow_runs WHERE wpk_id = ?1 AND run_id = ?2"
