@@ -442,9 +442,9 @@ class Recorder:
         """Return a page of runs, newest first.
 
         `tag`, `metadata`, `error` and `node` have no index. With `error` or `node` a page
-        looks through at most 2,500 runs (1,000 with `node`) of those that the other filters
-        select: of each status, if several are given. `Page.complete` is then False, and
-        `next` goes on.
+        looks through at most 2,500 runs (1,000 with `node`) of those that the other
+        filters select: of each status, if several are given. `Page.complete` is then
+        False, and `next` goes on.
 
         Args:
             wpk_id: only runs of this workflow.

@@ -202,7 +202,8 @@ class Recorder(_runlog.Recorder):
             StoreError: the database was not reached.
         """
         filters = {name: value for name, value in locals().items() if name != "self"}
-        from runlog._counts import count
+        with importing:
+            from runlog._counts import count
 
         return count(self, filters)
 
