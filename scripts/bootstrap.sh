@@ -82,6 +82,7 @@ system_packages() {
         have_postgres || missing="$missing postgresql"
         have_pgbouncer || missing="$missing pgbouncer"
         have openssl || missing="$missing openssl"
+        have chromium || missing="$missing chromium"
         ;;
     esac
     [ -n "$missing" ] || return 0

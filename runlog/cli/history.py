@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 from itertools import islice
 from typing import Any
 
-from runlog.cli import places
+from runlog.reading import places
 
 _PAGE = 1000
 _MOST = 64
 _BYTES = 1 << 20
 """How many whole runs are read at once, and how many bytes they may take about."""
-
-
-def _make(place: places.Place, search: bool, more: dict[str, Any]) -> Any:
-    from runlog import Recorder
-
-    options: dict[str, Any] = {"sqlite_path": place.path, "postgres_dsn": place.dsn}
-    options |= {"words": False, **more}  # no thread that fills the index
-    if not search:
-        options |= {"openai_key": "", "milvus_endpoint": ""}
-    given = os.environ.pop("POSTGRES_DSN", None)  # --db may name a file
-    try:
-        return Recorder(**options)
-    finally:
-        if given is not None:
-            os.environ["POSTGRES_DSN"] = given
 
 
 def _ahead(found: Iterator[Any]) -> Generator[Any, None, None]:
@@ -62,7 +46,7 @@ class History:
         if self._recorder is None:
             if not create:
                 places.check(self.place)
-            self._recorder = _make(self.place, search, options)
+            self._recorder = places.open_recorder(self.place, search, **options)
         return self._recorder
 
     def close(self) -> None:
