@@ -15,7 +15,7 @@ NARROW, WIDE = {"width": 390, "height": 800}, {"width": 1440, "height": 900}
 def chromium() -> Iterator[Any]:
     """The browser. Its sandbox needs rights that a container may not have.
 
-    Playwright has an event loop run in the thread of the tests, so it ends with the module.
+    Playwright has an event loop run in the tests' own thread, so it ends with the module.
     """
     from playwright.sync_api import sync_playwright
 

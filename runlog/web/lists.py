@@ -25,6 +25,8 @@ class Listed(NamedTuple):
     line: Line
     asks: str | None
     """What a run that waits has asked."""
+    created: float
+    """When it was recorded first, in seconds since 1970: the order of the page."""
 
 
 class RunPage(NamedTuple):
@@ -89,7 +91,7 @@ def lines_of(recorder: Any, rows: list[Any]) -> list[Listed]:
         run = recorder.get_run(row["run_id"], row["wpk_id"]) or row
         asked = question(run) if row["status"] == "interrupted" else None
         asks = None if asked is None else brief(asked, 160)
-        found.append(Listed(line_of(row, run), asks))
+        found.append(Listed(line_of(row, run), asks, row["created_at"].timestamp()))
     return found
 
 
