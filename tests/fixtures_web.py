@@ -19,6 +19,7 @@ class Page:
     """A server in a thread, and a client."""
 
     def __init__(self, application: Any) -> None:
+        self.application = application
         config = uvicorn.Config(
             application,
             port=0,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from runlog.views.changes import Change, changes, state_after
-from runlog.views.conversation import Call, read_call
+from runlog.views.conversation import Call, Message, messages_of, read_call
 from runlog.views.logs import Log
 from runlog.views.outcome import error_of
 from runlog.views.preview import NODES, SIZE, Preview, preview
 from runlog.views.traceback import own_frames
-from runlog.views.words import brief
+from runlog.views.words import brief, count
 
 _BRIEF = 300
 _CALLS = 30
@@ -47,6 +47,8 @@ class Details(NamedTuple):
     earlier: int
     """How many calls stand before those that are shown."""
     events: list[tuple[str, str]]
+    said: tuple[Message, ...]
+    """The messages that the node added to the state."""
 
 
 def details(
@@ -70,6 +72,7 @@ def details(
     """
     log = logs[place]
     whole, own = tracebacks(log.error_traceback)
+    changed = changes(run, place, logs)
     calls = [read_call(call, at) for at, call in enumerate(log.calls)]
 
     def shown(value: Any) -> Preview | None:
@@ -80,7 +83,7 @@ def details(
         error_of(log.raw),
         own,
         whole,
-        [_changed(one) for one in changes(run, place, logs)],
+        [_changed(one) for one in changed],
         shown(log.inputs),
         shown(log.outputs),
         shown(log.inputs) if state else None,
@@ -88,6 +91,7 @@ def details(
         calls[-_CALLS:],
         max(0, len(calls) - _CALLS),
         [(str(one.get("name")), brief(one.get("data"), _BRIEF)) for one in log.events],
+        tuple(one for change in changed for one in messages_of(change.after))[-_CALLS:],
     )
 
 
@@ -101,7 +105,18 @@ def tracebacks(traceback: str | None) -> tuple[str | None, str | None]:
 
 
 def _changed(change: Change) -> Changed:
-    before = "" if change.before is None else brief(change.before, _BRIEF)
+    before = "" if change.before is None else _short(change.before)
     if change.kind == "appended":
-        before = f"{len(change.before):,} elements"
-    return Changed(change.key, change.kind, before, brief(change.after, _BRIEF))
+        before = count(len(change.before), "element")
+    return Changed(change.key, change.kind, before, _short(change.after))
+
+
+def _short(value: Any) -> str:
+    """A value in one line; messages by who says what."""
+    messages = messages_of(value)
+    if not messages:
+        return brief(value, _BRIEF)
+    last = messages[-1]
+    said = last.said or ", ".join(f"{one.name} {one.args}" for one in last.asked)
+    more = f"{count(len(messages), 'message')}, the last: " if len(messages) > 1 else ""
+    return brief(f"{more}{last.role}: {said}", _BRIEF)

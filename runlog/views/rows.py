@@ -14,6 +14,8 @@ _WHOLE = 60
 """A run of so many rows is shown whole."""
 _SIDE_BY_SIDE = 8
 """More completed branches of a name than this are folded."""
+_DAY = 1_440
+_MINUTES = (1, 2, 5, 10, 30, 60, 120, 360, 720, _DAY, 2 * _DAY, 7 * _DAY, 30 * _DAY)
 _DEPTH = 2
 """From this depth on, what completed is folded."""
 
@@ -162,7 +164,7 @@ class _Maker:
     def _folds_below(self, node: Node, depth: int) -> bool:
         if self._shows_all() or node.log.place in (self.opened or ()):
             return False
-        return depth + 1 >= _DEPTH and all(_is_fine(one) for one in node.children)
+        return depth + 1 >= _DEPTH and all(is_fine(one) for one in node.children)
 
     def _wait(self, log: Log, bar: Bar | None, depth: int) -> float | None:
         """Where the attempt before this one ended, if this is a further one."""
@@ -286,7 +288,7 @@ def _folds(nodes: list[Node]) -> dict[int, list[Node]]:
     """For the place of each node that is folded: all that are folded with it."""
     alike: dict[Any, list[Node]] = {}
     for node in nodes:
-        if node.parallel and node.attempts == 1 and _is_fine(node):
+        if node.parallel and node.attempts == 1 and is_fine(node):
             alike.setdefault((node.log.node, node.log.step), []).append(node)
     found: dict[int, list[Node]] = {}
     for group in alike.values():
@@ -295,7 +297,7 @@ def _folds(nodes: list[Node]) -> dict[int, list[Node]]:
     return found
 
 
-def _is_fine(node: Node) -> bool:
+def is_fine(node: Node) -> bool:
     """Whether a node and all within it completed at the first attempt."""
     stack = [node]
     while stack:
@@ -319,10 +321,10 @@ def ticks(whole_ms: float, most: int = 5) -> list[Tick]:
     """Return the marks of an axis from 0 to so many milliseconds, at round times."""
     if whole_ms <= 0:
         return []
-    unit = 10.0 ** len(str(int(whole_ms)))
-    steps = [unit / 10**power / part for power in range(10) for part in (1, 2, 5)]
-    steps += [60_000.0 * one for one in (1, 2, 5, 10, 30, 60, 180, 360, 720, 1440)]
-    step = min((one for one in steps if whole_ms / one <= most), default=whole_ms)
+    steps = [part * 10.0**power for power in range(-6, 5) for part in (1, 2, 5)]
+    steps = [step for step in steps if step < 30_000]
+    steps += [30_000.0, *(60_000.0 * minutes for minutes in _MINUTES)]
+    step = next((one for one in steps if whole_ms / one <= most), whole_ms)
     return [
         Tick(place * step / whole_ms, duration(place * step))
         for place in range(int(whole_ms / step) + 1)

@@ -18,6 +18,12 @@ _MANY = 64
 """Parameters of an address."""
 
 
+def path_of(scope: Any) -> str:
+    """The path of a request, from where the page's own addresses begin."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 class Asked:
     """What a request asks for."""
 
@@ -37,7 +43,7 @@ class Asked:
                     f"most {_LONGEST:,} are read"
                 )
         self.values = {name: value for name, value in found if value}
-        path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+        path = path_of(request.scope)
         self.page = path.strip("/")
         self.base = "../" * max(0, path.count("/") - 1) or "./"
         """Leads from the address to where the page's own addresses begin."""

@@ -16,9 +16,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from runlog.web import actions, api, assets, openapi, raw
-from runlog.web.address import Asked
+from runlog.web.address import Asked, path_of
 from runlog.web.errors import Fault, describe
-from runlog.web.guard import Guard
+from runlog.web.guard import Guard, check_token
 from runlog.web.live import Live
 from runlog.web.page_compare import compared
 from runlog.web.page_health import health
@@ -65,9 +65,8 @@ class Site:
     def failed(self, request: Request, error: BaseException) -> Response:
         """The answer to a request that can't be answered."""
         fault = describe(error)
-        path = request.url.path.removeprefix(request.scope.get("root_path", ""))
         headers = {"cache-control": "no-store"}
-        if path.startswith(API):
+        if path_of(request.scope).startswith(f"{API}/"):
             media = "application/problem+json"
             return Response(to_json(_problem(fault)), fault.status, headers, media)
         body = self.render(request, "error.html", {"fault": fault})
@@ -164,6 +163,8 @@ def make(
 
     Its `state.stop` ends the streams of events, `state.listeners` counts them.
     """
+    if token is not None:
+        check_token(token)
     site, live = Site(source, allow_delete), Live(source)
 
     @asynccontextmanager

@@ -15,11 +15,16 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+from runlog.web.address import path_of
 
 COOKIE = "runlog_session"
 LEAST = 16
 """Characters of a token."""
+_FORM = 4_096
+"""Bytes of the form with a token."""
 _TRIES, _WINDOW, _ADDRESSES = 20, 60.0, 10_000
 """Wrong tokens that an address may try in so many seconds, and how many are counted."""
 _POLICY = (
@@ -34,6 +39,16 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+
+
+def check_token(token: str) -> None:
+    """Make sure that a token can't be guessed.
+
+    Raises:
+        ValueError: it is too short.
+    """
+    if len(token) < LEAST:
+        raise ValueError(f"the token has {len(token)} characters: {LEAST} at least")
 
 
 class _Tries:
@@ -72,8 +87,6 @@ class Guard:
             token: the token; None for none.
             login: makes the answer that asks for the token, from a scope and a message.
         """
-        if token is not None and len(token) < LEAST:
-            raise ValueError(f"the token has {len(token)} characters: {LEAST} at least")
         self._app = app
         self._hosts = None if hosts is None else {one.lower() for one in hosts}
         self._token = None if token is None else token.encode()
@@ -86,7 +99,7 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        answer = self._refuse(scope)
+        answer = await self._refuse(scope, receive)
 
         async def told(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -97,7 +110,7 @@ class Guard:
 
         await (self._app if answer is None else answer)(scope, receive, told)
 
-    def _refuse(self, scope: Any) -> Response | None:
+    async def _refuse(self, scope: Any, receive: Any) -> Response | None:
         headers = Headers(scope=scope)
         name = _host(headers.get("host", ""))
         if self._hosts is not None and name not in self._hosts:
@@ -107,16 +120,26 @@ class Guard:
                 "runlog.web.app(hosts=[...]).\n",
                 421,
             )
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if self._token is None or path.startswith("/static/"):
+        if self._token is None or path_of(scope).startswith("/static/"):
             return None
-        return self._check(scope, headers)
-
-    def _check(self, scope: Any, headers: Headers) -> Response | None:
-        """The answer to a request without the right token."""
-        assert self._token is not None
         query = parse_qsl(scope["query_string"].decode("latin-1"), True)
         given = [value for key, value in query if key == "token"]
+        if scope["method"] == "POST" and not _cookie(headers.get("cookie", "")):
+            given += await _read_token(scope, receive)
+        return self._check(scope, headers, query, given)
+
+    def _check(
+        self, scope: Any, headers: Headers, query: list[tuple[str, str]], given: list[str]
+    ) -> Response | None:
+        """The answer to a request without the right token.
+
+        Args:
+            scope: the request.
+            headers: its headers.
+            query: its address.
+            given: the tokens in its address, or in a form.
+        """
+        assert self._token is not None
         bearer = headers.get("authorization", "")
         cookie = _cookie(headers.get("cookie", ""))
         tried = bool(given or bearer or cookie)
@@ -160,6 +183,16 @@ class Guard:
             samesite="strict",
         )
         return answer
+
+
+async def _read_token(scope: Any, receive: Any) -> list[str]:
+    """The token in the form of the page that asks for it."""
+    body = b""
+    async for piece in Request(scope, receive).stream():
+        body += piece
+        if len(body) > _FORM:
+            return [""]
+    return [value for key, value in parse_qsl(body.decode("latin-1")) if key == "token"]
 
 
 def _root(scope: Any) -> str:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from runlog.reading.errors import WrongUsageError
-from runlog.views.conversation import messages_of
 from runlog.views.details import Details, details, tracebacks
 from runlog.views.lines import total_tokens
 from runlog.views.logs import Log, began, fact, read_logs
 from runlog.views.outcome import decisive, outcome, question
 from runlog.views.preview import preview
-from runlog.views.rows import time_line
+from runlog.views.rows import is_fine, time_line
 from runlog.views.tree import build, walk
-from runlog.views.words import brief
 from runlog.web.address import Asked
 from runlog.web.errors import UnknownError
 from runlog.web.source import Source
@@ -78,6 +76,7 @@ def run(source: Source, asked: Asked) -> dict[str, Any]:
         "first": first,
         "rows_a_page": ROWS,
         "with_calls": _with_calls(whole, asked),
+        "has_calls": len(logs) > _CALLS or any(log.calls for log in logs),
         "chosen": chosen,
         "error": run_error(one, logs),
         "question": question(one),
@@ -118,7 +117,9 @@ def _around(whole: Whole, chosen: int) -> set[int]:
     for placed in walk(build(whole.run, whole.logs)):
         log = placed.node.log
         del path[placed.depth :]
-        first = seen.setdefault((*path, log.node, log.step), log.place)
+        first = log.place
+        if is_fine(placed.node):
+            first = seen.setdefault((*path, log.node, log.step), log.place)
         if log.place == chosen:
             return {*path, first}
         path.append(log.place)
@@ -174,17 +175,11 @@ def node_values(whole: Whole, asked: Asked, place: int) -> dict[str, Any]:
         "node": found,
         "state_asked": state,
         "attempts": attempts if len(attempts) > 1 else [],
-        "messages": messages_of(_messages(found.log.outputs)),
-        "brief": brief,
     }
 
 
 def _key(log: Log) -> tuple[Any, ...]:
     return log.node, log.step, log.parent
-
-
-def _messages(outputs: Any) -> Any:
-    return outputs.get("messages") if isinstance(outputs, dict) else None
 
 
 def node(source: Source, asked: Asked) -> dict[str, Any]:
