@@ -73,7 +73,8 @@ def test_what_is_small_is_shown_beside_what_is_large() -> None:
 def test_no_character_that_hides_or_turns_is_left() -> None:
     """The pattern has what unicodedata says, but for line breaks, tabs and joiners."""
     harmful = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-    good, bad = [], []
+    good: list[str] = []
+    bad: list[str] = []
     for char in map(chr, range(sys.maxunicode + 1)):
         kept = unicodedata.category(char) not in harmful or char in "\n\t\u200c\u200d"
         (good if kept else bad).append(char)

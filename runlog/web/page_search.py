@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
+from runlog.reading.errors import WrongUsageError
 from runlog.views.lines import Line
 from runlog.web import lists
 from runlog.web.address import Asked
@@ -34,6 +35,8 @@ class Hits(NamedTuple):
 
 def find(source: Source, asked: Asked, by: str) -> Hits:
     """Search for the words, or for the meaning, that an address has."""
+    if by == "meaning" and not source.has_meaning():
+        raise WrongUsageError("a search by meaning needs OPENAI_KEY, which is not set")
     recorder = source.open(by)
     filters = {
         "wpk_id": asked.get("workflow"),

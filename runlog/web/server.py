@@ -18,6 +18,7 @@ from runlog.web.guard import LEAST
 from runlog.web.source import Source
 
 _BACKLOG = 128
+_LAST_PORT = 65535
 _CONNECTIONS = 200
 
 
@@ -116,6 +117,8 @@ def _is_any(host: str) -> bool:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if port > _LAST_PORT:
+        raise WrongUsageError(f"there is no port {port}: 0 to {_LAST_PORT}")
     try:
         family, kind, number, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -133,6 +136,4 @@ def _listen(host: str, port: int) -> socket.socket:
         raise WrongUsageError(
             f"can't listen on {host}, port {port}: {why}; see --host and --port"
         ) from None
-    except OverflowError:
-        raise WrongUsageError(f"there is no port {port}: 0 to 65535") from None
     return made
