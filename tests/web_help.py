@@ -100,14 +100,14 @@ _MANY = {
         WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {last})
         INSERT INTO workflow_runs
             (id, wpk_id, run_id, status, duration_ms, created_at, updated_at, owner)
-        SELECT printf('00000000-0000-4000-8000-%012x', i), 'w' || i % 20, 'many-' || i,
+        SELECT printf('00000000-0000-4000-8000-%012x', i), 'w' || (i % 20), 'many-' || i,
             CASE WHEN i % 10 THEN 'completed' ELSE 'failed' END, i % 1000,
             strftime('%Y-%m-%dT%H:%M:%f000Z', 1790000000 + i, 'unixepoch'),
             strftime('%Y-%m-%dT%H:%M:%f000Z', 1790000000 + i, 'unixepoch'), NULL FROM n
     """,
     "postgres": """
         INSERT INTO workflow_runs (wpk_id, run_id, status, duration_ms, created_at)
-        SELECT 'w' || i % 20, 'many-' || i,
+        SELECT 'w' || (i % 20), 'many-' || i,
             CASE WHEN i % 10 = 0 THEN 'failed' ELSE 'completed' END, i % 1000,
             to_timestamp(1790000000 + i) FROM generate_series(0, {last}) AS i
     """,

@@ -16,7 +16,8 @@ class Change(NamedTuple):
 
     key: str
     kind: str
-    """ "added", "changed", "appended" or "removed"."""
+    """ "added", "changed" or "appended"; "returned" for a list whose state after is not
+    known, as a reducer may have put it together with the one before."""
     before: Any
     after: Any
     """The value after the node's step; of an appended list, the new items only."""
@@ -44,8 +45,12 @@ def changes(run: Any, index: int, logs: list[Log] | None = None) -> list[Change]
     found = []
     for key, given in update.items():
         old = before.get(key, MISSING)
-        new = after[key] if after is not None and key in after else given
-        change = _compare(str(key), old, new)
+        known = after is not None and key in after
+        new = after[key] if after is not None and known else given
+        if not known and type(old) is list and type(new) is list:
+            change: Change | None = Change(str(key), "returned", None, new)
+        else:
+            change = _compare(str(key), old, new)
         if change is not None:
             found.append(change)
     return found

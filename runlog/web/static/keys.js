@@ -46,7 +46,8 @@
     R: () => jump("[data-again]", -1),
     "[": () => neighbour(-1),
     "]": () => neighbour(1),
-    "/": () => document.querySelector("#filters input, #within, .find input")?.focus(),
+    "/": () =>
+      (document.querySelector("#filters input") ?? document.querySelector(".find input"))?.focus(),
     "?": () => dialog?.showModal(),
     Escape: () => history.length > 1 && history.back(),
   };
