@@ -8,12 +8,13 @@ does.
 import json
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from common import Claim, compare, report, scratch, set_up, significant
 
 import runlog
 
-RUNS = 100_000
+RUNS, COPIES = 1_000, 100
+"""So many runs are recorded, and each is copied so often."""
 ROUNDS = 5
 REQUESTS = 20
 BIG = (200, 1_000)
@@ -54,9 +56,22 @@ def log(place: int) -> dict[str, Any]:
     }
 
 
+COPY = """
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+    INSERT INTO workflow_runs (id, wpk_id, run_id, status, duration_ms, error_type,
+        error_text, node_logs, started_at, created_at, updated_at)
+    SELECT printf('00000000-0000-4000-8000-%012x', i * 100000 + workflow_runs.rowid),
+        wpk_id, run_id || '-' || i, status, duration_ms, error_type, error_text,
+        node_logs, started_at,
+        strftime('%Y-%m-%dT%H:%M:%f000Z', created_at, '-' || i || ' minutes'), updated_at
+    FROM workflow_runs, n WHERE wpk_id <> 'big'
+"""
+
+
 def fill(path: Path) -> None:
-    """Record the runs."""
-    with runlog.Recorder(sqlite_path=str(path), words=False) as recorder:
+    """Record the runs, and copy those that are small."""
+    options: dict[str, Any] = {"durability": "journal", "words": False}
+    with runlog.Recorder(sqlite_path=str(path), **options) as recorder:
         for number in range(RUNS):
             failed = number % 10 == 0
             recorder.log_run(
@@ -80,13 +95,16 @@ def fill(path: Path) -> None:
                     "node_logs": [log(place) for place in range(nodes)],
                 }
             )
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(COPY, (COPIES - 1,))
+        connection.commit()
 
 
 @contextmanager
 def serving(path: Path) -> Iterator[tuple[str, int, float]]:
     """The address and the process id of the server, and seconds until it listened."""
     program = Path(sys.executable).with_name("runlog")
-    command = [program, "--db", str(path), "serve", "--port", "0"]
+    command = [str(program), "--db", str(path), "serve", "--port", "0"]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -20,15 +20,16 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageChops
 from playwright.sync_api import sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PICTURES = REPOSITORY / "docs" / "pictures"
-SIZE = {"width": 1200, "height": 620}
+SIZE: Any = {"width": 1200, "height": 620}
 COLOURS = 48
-THEMES = ("light", "dark")
+THEMES: tuple[Any, ...] = ("light", "dark")
 
 
 def record(folder: Path, path: Path) -> None:
@@ -50,7 +51,7 @@ def record(folder: Path, path: Path) -> None:
 def serving(path: Path) -> Iterator[str]:
     """The address of the page."""
     program = Path(sys.executable).with_name("runlog")
-    command = [program, "--db", str(path), "serve", "--port", "0"]
+    command = [str(program), "--db", str(path), "serve", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield process.stdout.readline().split()[-1]

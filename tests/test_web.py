@@ -126,6 +126,20 @@ def test_a_run_that_is_long(page: Page, recorder: runlog.Recorder) -> None:
     assert 'aria-current="true" data-node="1999"' in last
 
 
+def test_find_in_a_run_and_who_wrote_a_key(page: Page, recorder: runlog.Recorder) -> None:
+    logs = [log(f"n{at}", at, outputs={"k": at, f"only{at % 5}": 1}) for at in range(20)]
+    logs[7]["inputs"] = {"deep": [{"said": "Where is my Parcel?"}]}
+    recorder.log_run(minimal("r", node_logs=logs))
+    text = page.text("/run", workflow="w", id="r", find="PARCEL")
+    assert re.findall(r'data-node="(\d+)"', text) == ["7"]
+    assert "1 node with this text" in seen(text)
+    none = seen(page.text("/run", workflow="w", id="r", find="nowhere"))
+    assert "0 nodes with this text" in none
+    said = seen(page.text("/run", workflow="w", id="r"))
+    assert "k 14 writes before n14 , n15 , n16 , n17 , n18 , n19" in said
+    assert "only3 n3 , n8 , n13 , n18" in said
+
+
 def test_many_branches_are_folded_but_for_those_that_failed(
     page: Page, recorder: runlog.Recorder
 ) -> None:

@@ -15,6 +15,7 @@ from web_help import log, moment
 
 from runlog.views.conversation import messages_of, read_call
 from runlog.views.details import details
+from runlog.views.find import find
 from runlog.views.logs import read_logs, seconds
 from runlog.views.preview import preview
 from runlog.views.rows import in_attempts, ticks, time_line
@@ -23,6 +24,7 @@ from runlog.views.series import series
 from runlog.views.story import story
 from runlog.views.tree import build
 from runlog.views.wording import compare
+from runlog.views.writers import writers
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -187,6 +189,36 @@ def test_what_a_node_changed() -> None:
     assert changed["n"] == ("changed", "1", "2")
     assert changed["messages"][2] == "model: hello"
     assert [one.said for one in found.said] == ["hello"]
+
+
+def test_a_text_is_found_in_all_values() -> None:
+    logs = read_logs(
+        minimal(
+            node_logs=[
+                log("a", inputs={"Straße": 1}),
+                log("b", 1, calls=[{"messages": [{"content": "a STRASSE and 4711"}]}]),
+                log("c", 2, error_text="47"),
+            ]
+        )
+    )
+    assert find(logs, "4711") == ([1], True)
+    assert find(logs, "straße") == ([0], True)
+    assert find(logs, "47").places == [1, 2]
+
+
+def test_who_wrote_which_key() -> None:
+    command: Any = {"graph": None, "resume": None, "goto": [], "update": {"n": 5}}
+    logs = [
+        log("a", outputs={"n": 1, "m": 1}),
+        log("b", 1, outputs=command),
+        log("c", 1, outputs={"n": 2}),
+        log("d", 2, outputs={"n": 3}, status="failed"),
+        log("e", 2, outputs={"n": 3}, parent="c"),
+        log("f", 3, outputs="text"),
+    ]
+    found = writers(read_logs(minimal(node_logs=logs)))
+    told = [(one.key, [log.node for log in one.logs], one.together) for one in found]
+    assert told == [("n", ["a", "b", "c"], True), ("m", ["a"], False)]
 
 
 def test_texts_are_compared_word_by_word() -> None:

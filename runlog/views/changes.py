@@ -38,7 +38,7 @@ def changes(run: Any, index: int, logs: list[Log] | None = None) -> list[Change]
     logs = read_logs(run) if logs is None else logs
     log = logs[index]
     before = log.inputs if isinstance(log.inputs, dict) else {}
-    update = _update(log.outputs)
+    update = update_of(log.outputs)
     if update is None:
         return []
     after = _next_state(run, log, logs)
@@ -68,7 +68,7 @@ def state_after(run: Any, index: int, logs: list[Log] | None = None) -> Any:
     after = _next_state(run, log, logs)
     if after is not None:
         return after
-    update = _update(log.outputs)
+    update = update_of(log.outputs)
     if isinstance(log.inputs, dict) and update is not None:
         return {**log.inputs, **update}
     return update
@@ -84,18 +84,18 @@ def _compare(key: str, old: Any, new: Any) -> Change | None:
     return Change(key, "changed", old, new)
 
 
-def _update(outputs: Any) -> dict[str, Any] | None:
-    """The keys that a node returned: a dict, a Command, or a list of these."""
+def update_of(outputs: Any) -> dict[str, Any] | None:
+    """Return the keys that a node returned: a dict, a Command, or a list of these."""
     if isinstance(outputs, dict):
         if outputs.keys() >= _COMMAND:
-            return _update(outputs["update"])
+            return update_of(outputs["update"])
         if outputs.keys() == {"update"}:
-            return _update(outputs["update"])
+            return update_of(outputs["update"])
         return outputs
     if type(outputs) is list and outputs and len(dicts(outputs)) == len(outputs):
         merged: dict[str, Any] = {}
         for one in outputs:
-            merged |= _update(one) or {}
+            merged |= update_of(one) or {}
         return merged
     return None
 

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 from runlog.reading.errors import WrongUsageError
 from runlog.views.details import Details, details, tracebacks
+from runlog.views.find import Found, find
 from runlog.views.lines import total_tokens
 from runlog.views.logs import Log, began, fact, read_logs
 from runlog.views.outcome import decisive, outcome, question
 from runlog.views.preview import preview
 from runlog.views.rows import is_fine, time_line
 from runlog.views.tree import build, walk
+from runlog.views.writers import writers
 from runlog.web.address import Asked
 from runlog.web.errors import UnknownError
 from runlog.web.source import Source
@@ -20,6 +22,9 @@ ROWS = 500
 """Rows of the time line on one page."""
 _CALLS = 60
 """A run of so many nodes shows the calls of all of them unless it is told otherwise."""
+
+_KEYS = 200
+"""And one of so many says who wrote which key."""
 
 
 class Whole(NamedTuple):
@@ -58,7 +63,10 @@ def run(source: Source, asked: Asked) -> dict[str, Any]:
     whole = asked_run(source, asked)
     one, logs = whole
     chosen = chosen_place(whole, asked)
-    line = _line(whole, asked, chosen)
+    found = None
+    if (wanted := asked.get("find")) is not None:
+        found = find(logs, wanted)
+    line = _line(whole, asked, chosen, found)
     first = asked.number("from", 0, 0, 10**9)
     if "from" not in asked.values and chosen is not None:
         first = _page_of(line.rows, chosen)
@@ -75,6 +83,8 @@ def run(source: Source, asked: Asked) -> dict[str, Any]:
         "rows": line.rows[first : first + ROWS],
         "first": first,
         "rows_a_page": ROWS,
+        "found": found,
+        "keys": writers(logs) if _with_keys(whole, asked) else None,
         "with_calls": _with_calls(whole, asked),
         "has_calls": len(logs) > _CALLS or any(log.calls for log in logs),
         "chosen": chosen,
@@ -93,7 +103,16 @@ def _with_calls(whole: Whole, asked: Asked) -> bool:
     return asked.choose("calls", ("0", "1"), default) == "1"
 
 
-def _line(whole: Whole, asked: Asked, chosen: int | None) -> Any:
+def _with_keys(whole: Whole, asked: Asked) -> bool:
+    default = "1" if len(whole.logs) <= _KEYS else "0"
+    return asked.choose("keys", ("0", "1"), default) == "1"
+
+
+def _line(whole: Whole, asked: Asked, chosen: int | None, found: Found | None) -> Any:
+    if found is not None:
+        line = time_line(whole.run)
+        places = set(found.places)
+        return line._replace(rows=[row for row in line.rows if row.place in places])
     given = asked.get("open")
     opened: set[int] | None = None
     if given != "all":

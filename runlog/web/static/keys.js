@@ -47,7 +47,10 @@
     "[": () => neighbour(-1),
     "]": () => neighbour(1),
     "/": () =>
-      (document.querySelector("#filters input") ?? document.querySelector(".find input"))?.focus(),
+      ["#filters input", "#within", ".find input"]
+        .map((one) => document.querySelector(one))
+        .find((one) => one)
+        ?.focus(),
     "?": () => dialog?.showModal(),
     Escape: () => history.length > 1 && history.back(),
   };
