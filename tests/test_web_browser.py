@@ -63,9 +63,7 @@ def test_a_click_on_a_node_changes_the_pane_and_the_address(
     tab.page.goto(f"{page.url}/run?workflow=shop&id={history.failed}")
     tab.page.evaluate("window.here = true")
     tab.page.locator('#rows a[data-node="0"]').click()
-    tab.page.wait_for_function(
-        "document.querySelector('#pane h2').innerText.includes('first')"
-    )
+    tab.page.wait_for_selector("#pane h2 >> text=first")
     assert "node=0" in tab.page.url
     assert (
         tab.page.locator('#rows [aria-current="true"]').get_attribute("data-node") == "0"
@@ -73,13 +71,9 @@ def test_a_click_on_a_node_changes_the_pane_and_the_address(
     assert tab.page.evaluate("window.here")  # the page was not loaded anew
     deep = tab.page.url
     tab.page.go_back()
-    tab.page.wait_for_function(
-        "document.querySelector('#pane h2').innerText.includes('draft')"
-    )
+    tab.page.wait_for_selector("#pane h2 >> text=draft")
     tab.page.go_forward()
-    tab.page.wait_for_function(
-        "document.querySelector('#pane h2').innerText.includes('first')"
-    )
+    tab.page.wait_for_selector("#pane h2 >> text=first")
     tab.page.goto(deep)
     assert "first" in tab.page.locator("#pane h2").inner_text()
 
@@ -146,7 +140,7 @@ def test_new_runs_are_announced_and_no_row_jumps(
     recorder.log_run(minimal("r1"))
     recorder.log_run(minimal("open", status="running"))
     tab.page.goto(page.url)
-    tab.page.wait_for_function("document.getElementById('live').textContent === 'live'")
+    tab.page.wait_for_selector("#live >> text=live")
     before = tab.page.locator('[data-run="r1"]').bounding_box()
     recorder.log_run(minimal("r2"))
     recorder.log_run(minimal("r3"))
@@ -165,7 +159,7 @@ def test_filters_hold_for_what_is_announced(
 ) -> None:
     recorder.log_run(minimal("r1", "one"))
     tab.page.goto(f"{page.url}/?workflow=one")
-    tab.page.wait_for_function("document.getElementById('live').textContent === 'live'")
+    tab.page.wait_for_selector("#live >> text=live")
     recorder.log_run(minimal("r2", "other"))
     recorder.log_run(minimal("r3", "one"))
     tab.page.wait_for_selector("#news >> text=1 new run")
@@ -177,7 +171,7 @@ def test_a_run_is_followed_to_its_end(
     running = {"started_at": moment(0), "status": "running"}
     recorder.log_run(minimal("r1", node_logs=[log("a")], **running))
     tab.page.goto(f"{page.url}/run?workflow=w&id=r1")
-    tab.page.wait_for_function("document.getElementById('live').textContent === 'live'")
+    tab.page.wait_for_selector("#live >> text=live")
     failed = log("b", 1, status="failed", error_type="E", error_text="broke")
     recorder.log_run(
         minimal("r1", status="failed", error_type="E", error_text="broke")
@@ -185,7 +179,7 @@ def test_a_run_is_followed_to_its_end(
     )
     tab.page.wait_for_selector("h1 >> text=failed at b")
     tab.page.wait_for_selector("#pane >> text=broke")
-    tab.page.wait_for_function("!document.body.dataset.live")
+    tab.page.wait_for_selector("body:not([data-live])")
 
 
 def test_a_real_graph_is_seen_while_it_runs(
@@ -279,17 +273,15 @@ def test_a_run_of_2000_nodes_and_a_store_of_100000_runs(
     for _ in range(3):
         first = tab.page.locator("#rows tr[data-run]").first.get_attribute("data-run")
         tab.page.locator("#older").click()
-        tab.page.wait_for_function(
-            "first => document.querySelector('#rows tr[data-run]').dataset.run !== first",
-            arg=first,
-        )
+        assert first is not None
+        tab.page.locator(f'[data-run="{first}"]').wait_for(state="detached")
     assert tab.page.evaluate("document.querySelectorAll('*').length") <= 900
 
 
 def test_a_database_that_goes_away_is_said(page: Page, recorder: Any, tab: Tab) -> None:
     recorder.log_run(minimal("r1"))
     tab.page.goto(page.url)
-    tab.page.wait_for_function("document.getElementById('live').textContent === 'live'")
+    tab.page.wait_for_selector("#live >> text=live")
     assert tab.page.locator("#away").is_hidden()
     plain = runlog.Recorder.list_runs
 
@@ -331,7 +323,7 @@ def test_what_a_first_visit_loads(page: Page, history: Recorded, tab: Tab) -> No
     requests: list[str] = []
     tab.page.on("request", lambda request: requests.append(request.url))
     tab.page.goto(page.url)
-    tab.page.wait_for_function("document.getElementById('live').textContent === 'live'")
+    tab.page.wait_for_selector("#live >> text=live")
     kinds = {re.sub(r"\?.*", "", url.removeprefix(page.url)) for url in requests}
     assert kinds <= {
         "/",
