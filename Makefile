@@ -117,7 +117,7 @@ test-c: setup-test $(ASAN_FORK)
 		tests/test_c.py
 
 test-long: setup-test $(VENV)/.installed-strict
-	@TEST_LONG=1 $(IN_MEMORY) $(PYTEST) $(SIDE_BY_SIDE) -m long $(ARGS)
+	@TEST_LONG=1 $(IN_MEMORY) $(PYTEST) $(SIDE_BY_SIDE) -m "long or hypothesis" $(ARGS)
 
 torture: setup-test $(VENV)/.installed-strict
 	@TEST_LONG=1 TORTURE_KILLS=500 $(PYTEST) $(SIDE_BY_SIDE) -o faulthandler_timeout=3600 \

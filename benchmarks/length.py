@@ -5,25 +5,31 @@ Each part runs in a process of its own:
 
 1. CPU time of a node: the last of 100,000 nodes of a run over the first.
 2. Bytes that are written for a run of 50 MB while it is open, by checkpoints ten times
-   as frequent as the default, over those of the same run when it is written once, on
-   SQLite. `length.py written-to DSN` measures the same with a server, or with a journal
-   if there is no server at that DSN.
+   as frequent as the default, over those of the same run when it is written once: to a
+   SQLite file, to a PostgreSQL server, and to the journal while there is no server.
 3. CPU time of a node with an unchanged text of 2 MB in the state over one of 64 KB.
 4. 10,000 open runs with 64 KB of state each: memory, and CPU time of a node over that
    with ten open runs. All of them end as completed.
+5. The most memory that get_run takes at a time, of a run of 10,000 steps that each add a
+   message to the state, over the bytes of the run's text in the database.
 """
 
 import json
 import random
+import sqlite3
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from common import compare, cpu_seconds, report, scratch, set_up, significant
+from pgserver import dsn, postgres
+from relay import Relay
 
 import runlog
 from runlog.hooks import RunLogHandler
@@ -45,6 +51,9 @@ OPEN_NODES = 10_000
 """Nodes that are measured with many and with few open runs."""
 OPEN_LIMIT_MB = 300.0
 OPEN_COST_LIMIT = 1.3
+
+STEPS = 10_000
+READ_LIMIT = 3.0
 
 
 def begin(handler: Any, inputs: Any) -> uuid.UUID:
@@ -93,37 +102,63 @@ def measure_nodes(folder: Path) -> dict[str, Any]:
 
 
 def bytes_written() -> int:
-    """Bytes that this process has written to files and sockets."""
+    """Bytes that this process has written to files; not what it has sent to sockets."""
     lines = Path("/proc/self/io").read_text(encoding="utf-8").splitlines()
     return int(dict(line.split(": ") for line in lines)["wchar"])
 
 
-def write_run(recorder: runlog.Recorder, interval: float | None) -> int:
-    """Record a long run; return the bytes that it took while it was open."""
+SIDES: dict[str, float | None] = {"open": 0.1, "once": None}
+"""Seconds between checkpoints; None for none."""
+
+
+FLUSH_SECONDS = 10.0
+"""All of it passes if there is no server."""
+
+
+def write_run(
+    recorder: runlog.Recorder, interval: float | None, count: Callable[[], int]
+) -> int:
+    """Record a long run; return the bytes by `count` that it took while it was open."""
     handler: Any = RunLogHandler(
         "written", recorder=recorder, checkpoint_interval=interval
     )
     text = "x" * 999
-    before = bytes_written()
+    before = count()
     root = begin(handler, {"n": 0})
     for n in range(MEGABYTES):
         node(handler, root, n, {"n": n}, {"n": n, "items": [f"{n}{text}"] * 1_000})
         time.sleep(0.05)
-    recorder.flush()
-    written = bytes_written() - before
+    recorder.flush(FLUSH_SECONDS)
+    written = count() - before
     handler.on_chain_end({}, run_id=root)
-    recorder.flush()
+    recorder.flush(FLUSH_SECONDS)
     return written
+
+
+def measure_sent(folder: Path) -> dict[str, Any]:
+    """The same for a server: what is sent to it."""
+    with ExitStack() as stack:
+        server = stack.enter_context(postgres())
+        between = Path(stack.enter_context(TemporaryDirectory()))
+        relay = Relay(between, server.folder)
+        found = {}
+        for name, interval in SIDES.items():
+            options = {"postgres_dsn": dsn(between), "postgres_timeout": 300}
+            with recorded(folder, name, max_payload=2 << 20, **options) as recorder:
+                recorder.list_runs()  # connects, and makes the tables
+                before = relay.sent
+                sent = write_run(recorder, interval, lambda: relay.sent)
+            found[name] = sent if interval else relay.sent - before
+    return found
 
 
 def measure_written(folder: Path, **options: Any) -> dict[str, Any]:
     """Bytes with checkpoints and without."""
-    sides: dict[str, float | None] = {"open": 0.1, "once": None}
     found = {}
-    for name, interval in sides.items():
+    for name, interval in SIDES.items():
         before = bytes_written()
         with recorded(folder, name, max_payload=2 << 20, **options) as recorder:
-            found[name] = write_run(recorder, interval)
+            found[name] = write_run(recorder, interval, bytes_written)
         if interval is None:  # with the checkpoint of SQLite, which copies all once more
             found[name] = bytes_written() - before
     return found
@@ -149,9 +184,9 @@ def measure_unchanged(folder: Path) -> dict[str, Any]:
     return {"us": found}
 
 
-def resident_mb() -> float:
+def resident_mb(field: str = "VmRSS") -> float:
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1]) / 1024
     return 0.0
 
@@ -187,12 +222,57 @@ def measure_open(folder: Path, count: int) -> dict[str, Any]:
     }
 
 
+def growing() -> list[dict[str, Any]]:
+    """Node logs of a state that grows by a message a step, as a handler stores them."""
+    text = "lorem ipsum " * 50
+    return [
+        {
+            "node": "step",
+            "inputs_delta": {
+                "since": step - 1 if step else None,
+                "append": {"messages": [{"type": "ai", "content": f"{step} {text}"}]},
+            },
+            "outputs": {"messages": [{"type": "ai", "content": f"{step + 1} {text}"}]},
+            "duration_ms": 0.5,
+        }
+        for step in range(STEPS)
+    ]
+
+
+def measure_read(folder: Path) -> dict[str, Any]:
+    """Megabytes of a run's text, and of the memory that reading it takes at most."""
+    with recorded(folder, "read") as recorder:
+        run = {"wpk_id": "read", "status": "completed", "inputs": {"messages": []}}
+        recorder.log_run(run | {"run_id": "warm", "node_logs": growing()[:2_000]})
+        recorder.log_run(run | {"run_id": "long", "node_logs": growing()})
+        recorder.get_run("warm")
+        recorder.flush(60)  # the index of words has read both
+        before = resident_mb()
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets VmHWM
+        logs = recorder.get_run("long")["node_logs"]  # type: ignore[index]
+        peak = resident_mb("VmHWM")
+        count = len(logs)
+    with closing(sqlite3.connect(folder / "read.db")) as db:
+        ((size,),) = db.execute("SELECT max(length(node_logs)) FROM workflow_runs")
+    return {"logs": count, "text_mb": size / 1e6, "mb": (peak - before) * 1.048576}
+
+
 PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "nodes": measure_nodes,
     "written": measure_written,
+    "sent": measure_sent,
+    "journaled": lambda folder: measure_written(folder, postgres_dsn=dsn(folder)),
     "unchanged": measure_unchanged,
     "few": lambda folder: measure_open(folder, FEW),
     "many": lambda folder: measure_open(folder, OPEN),
+    "read": measure_read,
+}
+
+
+WRITTEN = {
+    "written": "written to SQLite",
+    "sent": "sent to PostgreSQL",
+    "journaled": "written to the journal",
 }
 
 
@@ -220,12 +300,15 @@ def main() -> None:
             NODES_LIMIT,
             "us",
         ),
-        compare(
-            f"bytes written for an open run of {MEGABYTES} MB / written once",
-            [found["written"]["open"]],
-            [found["written"]["once"]],
-            WRITTEN_LIMIT,
-            "B",
+        *(
+            compare(
+                f"bytes {what} for an open run of {MEGABYTES} MB / written once",
+                [found[part]["open"]],
+                [found[part]["once"]],
+                WRITTEN_LIMIT,
+                "B",
+            )
+            for part, what in WRITTEN.items()
         ),
         compare(
             "CPU of a node: an unchanged text of 2 MB in the state / of 64 KB",
@@ -249,15 +332,19 @@ def main() -> None:
             OPEN_COST_LIMIT,
             "us",
         ),
+        compare(
+            f"memory of get_run of {STEPS:,} growing steps / its text",
+            [found["read"]["mb"]],
+            [found["read"]["text_mb"]],
+            READ_LIMIT,
+            "MB",
+        ),
     ]
     report("length", claims, {**found, "cpu_seconds": significant(cpu_seconds())})
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3 and sys.argv[1] == "written-to":
-        with scratch("length") as place:
-            print(json.dumps(measure_written(place, postgres_dsn=sys.argv[2])))
-    elif len(sys.argv) == 3:
+    if len(sys.argv) == 3:
         print(json.dumps(PARTS[sys.argv[1]](Path(sys.argv[2]))))
     else:
         main()

@@ -30,6 +30,7 @@ TIMEOUTS = {
     "length": 200,
     "export": 200,
     "page": 300,
+    "lists": 500,
     "loss": 500,
     "peers": 500,
 }

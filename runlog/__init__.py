@@ -27,6 +27,7 @@ except ImportError:
         ) from error
 
 from runlog._default import (
+    acount_runs,
     afind_similar,
     aflush,
     aget_run,
@@ -37,6 +38,7 @@ from runlog._default import (
     asearch_runs,
     close,
     configure,
+    count_runs,
     delete_runs,
     find_similar,
     flush,
@@ -64,10 +66,12 @@ from runlog.recorder import Recorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # types that the functions return, for annotations only
+    from runlog._counts import Counts as Counts
     from runlog._runlog import Hit as Hit
     from runlog._runlog import Run as Run
     from runlog._runlog import RunSummary as RunSummary
     from runlog._runlog import ThreadRun as ThreadRun
+    from runlog._runlog import Totals as Totals
 
 __all__ = [
     "ClosedError",
@@ -79,6 +83,7 @@ __all__ = [
     "StoreError",
     "ValidationError",
     "__version__",
+    "acount_runs",
     "afind_similar",
     "aflush",
     "aget_run",
@@ -89,6 +94,7 @@ __all__ = [
     "asearch_runs",
     "close",
     "configure",
+    "count_runs",
     "delete_runs",
     "find_similar",
     "flush",

@@ -7,7 +7,9 @@ pickle holds settings, never credentials.
 from __future__ import annotations
 
 import os
+import sys
 
+from runlog._imports import importing
 from runlog._runlog import dsn_has_secrets
 
 TYPE_CHECKING = False  # typing costs much of an import
@@ -57,10 +59,9 @@ def reduce_recorder(recorder: Recorder, given: dict[str, Any]) -> tuple[Any, ...
 
 def restore_recorder(cls: type[Recorder], given: dict[str, Any]) -> Recorder:
     """What a pickle of a recorder calls; `cls` may have a constructor of its own."""
-    from runlog.recorder import Recorder
-
+    recorders = sys.modules["runlog.recorder"]
     recorder = cls.__new__(cls)
-    Recorder.__init__(recorder, **given)
+    recorders.Recorder.__init__(recorder, **given)
     return recorder
 
 
@@ -80,7 +81,8 @@ def copy_handler(handler: Any) -> Any:
 
 def deepcopy_handler(handler: Any, memo: dict[int, Any]) -> Any:
     """`__deepcopy__` of a handler; the recorder stays the same."""
-    import copy
+    with importing:
+        import copy
 
     twin = memo[id(handler)] = _twin_of(handler)
     vars(twin).update(copy.deepcopy(vars(handler), memo))
@@ -99,8 +101,7 @@ def reduce_handler(handler: Any, _: object) -> tuple[Any, ...]:
 
 def restore_handler(cls: Any, wpk_id: str | None, options: dict[str, Any]) -> Any:
     """What a pickle of a handler calls; `cls` may have a constructor of its own."""
-    from runlog.hooks import RunLogHandler
-
+    handlers = sys.modules["runlog.hooks"]  # imported with the class
     handler = cls.__new__(cls)
-    RunLogHandler.__init__(handler, wpk_id, **options)
+    handlers.RunLogHandler.__init__(handler, wpk_id, **options)
     return handler

@@ -10,6 +10,7 @@ import atexit
 import os
 from _thread import RLock  # threading costs a third of the import
 
+from runlog._imports import importing
 from runlog.recorder import Recorder, close_all
 
 TYPE_CHECKING = False  # typing costs half of it
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from typing import Any, Literal
     from uuid import UUID
 
-    from runlog._runlog import Hit, Page, Run, ThreadRun
+    from runlog._counts import Counts
+    from runlog._runlog import Hit, Page, Run, Statuses, ThreadRun
 
 _lock = RLock()
 """Code of the program may run while it is held, in a signal handler, a finalizer or a
@@ -52,7 +54,8 @@ os.register_at_fork(after_in_child=_renew_lock)
 
 def _log_fallback(recorder: Recorder) -> None:
     """Log that SQLite is the store: INFO if the user chose the file, else WARNING."""
-    import logging
+    with importing:
+        import logging
 
     chosen = not recorder.default_path
     logging.getLogger("runlog").log(
@@ -138,10 +141,12 @@ def get_thread(
 def list_runs(
     *,
     wpk_id: str | None = None,
-    status: str | None = None,
+    status: Statuses | None = None,
     thread_id: str | int | UUID | None = None,
     tag: str | None = None,
     metadata: dict[str, Any] | None = None,
+    error: str | None = None,
+    node: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
     limit: int = 20,
@@ -154,11 +159,18 @@ def list_runs(
         thread_id=thread_id,
         tag=tag,
         metadata=metadata,
+        error=error,
+        node=node,
         since=since,
         until=until,
         limit=limit,
         after=after,
     )
+
+
+def count_runs(**filters: Any) -> Counts:
+    """Numbers of runs by status and time. See `Recorder.count_runs` for the arguments."""
+    return default_recorder().count_runs(**filters)
 
 
 def delete_runs(
@@ -265,6 +277,11 @@ async def aget_thread(
 async def alist_runs(**filters: Any) -> Page:
     """`list_runs` for asyncio, with the same keyword arguments."""
     return await default_recorder().alist_runs(**filters)
+
+
+async def acount_runs(**filters: Any) -> Counts:
+    """`count_runs` for asyncio, with the same keyword arguments."""
+    return await default_recorder().acount_runs(**filters)
 
 
 async def asearch_runs(text: str, **filters: Any) -> list[Hit]:

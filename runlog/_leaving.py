@@ -12,6 +12,8 @@ import logging
 from collections import Counter
 from typing import Any
 
+from runlog._imports import importing
+
 _FAILED = "__error__"
 _HANDLED = "__error_source_node__"
 _PAUSED = "__interrupt__"
@@ -65,7 +67,8 @@ def _state_of(loop: Any, whole: bool, interrupted: bool) -> tuple[bool, Any] | N
 
 
 def _outputs_of(loop: Any) -> Any:
-    from langgraph.pregel._io import read_channels
+    with importing:
+        from langgraph.pregel._io import read_channels
 
     if loop.output is not None:
         return loop.output
@@ -119,9 +122,14 @@ def _finished(loop: Any, whole: bool, pausing: bool) -> str | None:
 
 def _next_state(loop: Any, paused: bool) -> tuple[bool, Any] | None:
     """What LangGraph would do after the step, tried on copies."""
-    from langgraph.checkpoint.base import copy_checkpoint
-    from langgraph.pregel._algo import apply_writes, prepare_next_tasks, should_interrupt
-    from langgraph.pregel._io import read_channels
+    with importing:
+        from langgraph.checkpoint.base import copy_checkpoint
+        from langgraph.pregel._algo import (
+            apply_writes,
+            prepare_next_tasks,
+            should_interrupt,
+        )
+        from langgraph.pregel._io import read_channels
 
     tasks = loop.tasks.values()
     checkpoint = copy_checkpoint(loop.checkpoint)

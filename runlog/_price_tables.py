@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from runlog._imports import importing
 from runlog._runlog import ConfigError
 
 FALLBACKS = {
@@ -222,7 +223,8 @@ def _check_price(price: object, place: str) -> Decimal:
 def _genai_pricer() -> Pricer:
     """Return what asks genai-prices; without the package, no model has a price."""
     try:
-        import genai_prices
+        with importing:
+            import genai_prices
     except ModuleNotFoundError as error:
         if error.name != "genai_prices":
             raise

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import (
     Any,
     Literal,
-    NamedTuple,
     NotRequired,
     Self,
     TypeAlias,
@@ -68,9 +67,9 @@ class ServiceError(RunlogError):
 
     retryable: bool
 
-class RunSummary(TypedDict):
-    """A row of `list_runs`: all columns but owner and the payloads."""
+Statuses: TypeAlias = str | list[str] | tuple[str, ...] | set[str] | frozenset[str]
 
+class _Row(TypedDict):
     id: str
     wpk_id: str
     run_id: str
@@ -83,7 +82,30 @@ class RunSummary(TypedDict):
     created_at: datetime
     updated_at: datetime
 
-class Run(RunSummary):
+class Totals(TypedDict):
+    """What a graph's run has in its metadata for lists.
+
+    `nodes` is the number of nodes that began, attempts after a first one not counted;
+    `retries` the number of these. `at` is the node in which the run failed, waits, was
+    cancelled or is: the innermost, of several the first. `tokens` are all that models
+    used, None if no model said.
+    """
+
+    nodes: int
+    retries: int
+    at: str | None
+    tokens: int | None
+
+class RunSummary(_Row):
+    """A row of `list_runs`: all columns but owner and the payloads, and the totals.
+
+    `totals` is None for a run that has none in its metadata: one of `log_run`, or of an
+    earlier version.
+    """
+
+    totals: Totals | None
+
+class Run(_Row):
     """A whole run, as `get_run` returns it.
 
     The payloads (inputs, outputs, node_logs, metadata) have the types of the `json`
@@ -99,7 +121,7 @@ class Run(RunSummary):
     error_traceback: str | None
     owner: str | None
 
-class ThreadRun(RunSummary):
+class ThreadRun(_Row):
     """A run as `get_thread` returns it: without its node logs, tied to other runs.
 
     `interrupts` is what it paused at, `answer` the resume value that it was given.
@@ -141,15 +163,20 @@ class Hit(RunSummary):
     score: NotRequired[float]
     snippets: NotRequired[list[Snippet]]
 
-class Page(NamedTuple):
-    """A page of `list_runs`.
+class Page(tuple[list[RunSummary], str | None]):
+    """A page of `list_runs`: the pair (`runs`, `next`), with an attribute more.
 
     `runs` holds the runs, newest first. `next` is the cursor of the next page, or None on
-    the last one.
+    the last one. `complete` is False if the page has fewer runs than it may, maybe none,
+    because a filter without an index has stopped: `next` goes on behind it.
     """
 
-    runs: list[RunSummary]
-    next: str | None
+    @property
+    def runs(self) -> list[RunSummary]: ...
+    @property
+    def next(self) -> str | None: ...
+    @property
+    def complete(self) -> bool: ...
 
 @final
 class PreparedRun:
@@ -336,6 +363,62 @@ class Recorder:
             StoreError, ClosedError: as for `list_runs`.
         """
 
+    def _prune(
+        self, progress: Callable[[int], object], **filters: Any
+    ) -> tuple[int, int]:
+        """Delete runs as `delete_runs` does, and give their space back on the way.
+
+        Args:
+            progress: called ten times a second with how many runs are deleted so far.
+            filters: those of `delete_runs`.
+
+        Returns:
+            The runs that were deleted, and the bytes that were given back.
+        """
+
+    def _reclaim(self, seconds: float) -> tuple[int, int, bool]:
+        """Give free space of a SQLite file back, in short steps, for that long.
+
+        Returns:
+            The bytes that were given back, those that are free still, and whether these
+            can be given back. (0, 0, False) on PostgreSQL.
+        """
+
+    def _rewrite(self) -> None:
+        """Write the SQLite file anew, without free space; has its lock meanwhile.
+
+        Raises:
+            ConfigError: the store is PostgreSQL.
+            StoreError: another process has the lock, or the disk is full.
+        """
+
+    def _reset_words(self, mode: str | None) -> None:
+        """Empty the index of words, which the recorder's thread then fills anew.
+
+        Args:
+            mode: "1" or "trigram", as RUNLOG_WORDS; None for what the index was.
+
+        Raises:
+            ConfigError: the recorder was made with words=False.
+        """
+
+    def _words_waiting(self) -> int:
+        """Return how many runs are not indexed as they are now, at most."""
+
+    def _fill_words(self) -> bool:
+        """Wait up to a second for the thread that indexes; return whether all is done.
+
+        Raises:
+            StoreError: nothing can be indexed now, and why.
+        """
+
+    def _queue_meaning(self) -> int:
+        """Queue the runs without a vector of the model to be embedded; return how many.
+
+        Raises:
+            ConfigError: OPENAI_KEY is not set.
+        """
+
     def _thread_runs(
         self, thread_id: str | int | UUID, wpk_id: str | None, limit: int
     ) -> list[dict[str, Any]]:
@@ -345,10 +428,12 @@ class Recorder:
         self,
         *,
         wpk_id: str | None = None,
-        status: str | None = None,
+        status: Statuses | None = None,
         thread_id: str | int | UUID | None = None,
         tag: str | None = None,
         metadata: dict[str, Any] | None = None,
+        error: str | None = None,
+        node: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int = 20,
@@ -356,13 +441,21 @@ class Recorder:
     ) -> Page:
         """Return a page of runs, newest first.
 
+        `tag`, `metadata`, `error` and `node` have no index. With `error` or `node` a page
+        looks through at most 2,500 runs (1,000 with `node`) of those that the other filters
+        select: of each status, if several are given. `Page.complete` is then False, and
+        `next` goes on.
+
         Args:
             wpk_id: only runs of this workflow.
-            status: only runs with this status.
+            status: only runs with this status, or with one of up to 16.
             thread_id: only runs of this LangGraph thread: text, an int or a uuid.UUID.
             tag: only runs with this text in metadata["tags"].
             metadata: only runs whose metadata have these members: text, numbers, bools
                 or None, equal in value and type (1 equals 1.0, but not "1" or True).
+            error: only runs with this text in their error, written as "type: text".
+                Upper and lower case are the same; on SQLite only those of ASCII.
+            node: only runs that have a log of a node with this name.
             since: only runs created at this time or later.
             until: only runs created before this time.
             limit: number of rows, 1 to 10,000.
@@ -370,6 +463,14 @@ class Recorder:
 
         Raises:
             ValidationError: a filter is wrong, or `after` is not a cursor.
+        """
+
+    def _count_runs(
+        self, **filters: Any
+    ) -> tuple[datetime | None, datetime | None, bool, list[tuple[int, str, int]]]:
+        """Return when the spans begin and end, whether all runs count, and numbers.
+
+        Each is (span, status, number); those of one span and status are to be added up.
         """
 
     def delete_runs(

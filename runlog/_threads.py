@@ -109,4 +109,7 @@ def _begin(run: dict[str, Any]) -> datetime:
 
 def _end(run: dict[str, Any]) -> datetime:
     """When a run ended; of one whose end is not known, when it began."""
-    return _begin(run) + timedelta(milliseconds=run["duration_ms"] or 0)
+    try:
+        return _begin(run) + timedelta(milliseconds=run["duration_ms"] or 0)
+    except OverflowError:
+        return _begin(run)

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from _weakref import ref  # weakref costs a third of the import
 from time import monotonic
 
-# The extension imports the migrations with the first recorder. A fork in another thread
-# meanwhile would leave their lock taken in the child, so they are imported here.
-from runlog import (
-    _runlog,
-    migrations,  # noqa: F401
-)
+from runlog import _runlog
 from runlog._copies import plain_options, reduce_recorder
+from runlog._imports import importing
 
 TYPE_CHECKING = False  # importing typing costs more than the rest of this module
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping
     from concurrent.futures import ThreadPoolExecutor
     from datetime import datetime
     from typing import Any, TypeVar
     from uuid import UUID
 
-    from runlog._runlog import Hit, Page, Run, ThreadRun
+    from runlog._counts import Counts
+    from runlog._runlog import Hit, Page, Run, Statuses, ThreadRun
 
     _T = TypeVar("_T")
 
@@ -38,7 +37,8 @@ _LEVELS = (20, 30, 40)
 
 def _log_notice(level: int, text: str) -> None:
     """Log a message of the extension, which calls this function."""
-    import logging
+    with importing:
+        import logging
 
     logging.getLogger("runlog").log(_LEVELS[level], "%s", text)
 
@@ -77,19 +77,27 @@ def close_all() -> None:
 atexit.register(close_all)
 
 
+def _running_loop() -> asyncio.AbstractEventLoop:
+    """The loop of the caller, a coroutine: asyncio is loaded, and no lock is needed."""
+    loaded: Any = sys.modules.get("asyncio")
+    if loaded is None:
+        raise RuntimeError("no running event loop")
+    loop: asyncio.AbstractEventLoop = loaded.get_running_loop()
+    return loop
+
+
 async def _beside_the_loop(call: Callable[..., _T], *args: Any) -> _T:
     """Run a call that releases the GIL while it waits, in a thread of runlog's pool.
 
     asyncio's default pool has few threads on small machines, and the program uses it.
     """
     global _pool
-    import asyncio
-
     if _pool is None:
-        from concurrent.futures import ThreadPoolExecutor
+        with importing:
+            from concurrent.futures import ThreadPoolExecutor
 
         _pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="runlog")
-    return await asyncio.get_running_loop().run_in_executor(_pool, call, *args)
+    return await _running_loop().run_in_executor(_pool, call, *args)
 
 
 class Recorder(_runlog.Recorder):
@@ -147,15 +155,63 @@ class Recorder(_runlog.Recorder):
             StoreError: the database was not reached.
             MemoryError: the runs have more than 1 GiB of JSON: set a lower limit.
         """
-        from runlog._threads import tie
+        with importing:
+            from runlog._threads import tie
 
         return tie(self._thread_runs(thread_id, wpk_id, limit), limit)
+
+    def count_runs(
+        self,
+        *,
+        wpk_id: str | None = None,
+        status: Statuses | None = None,
+        thread_id: str | int | UUID | None = None,
+        tag: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        error: str | None = None,
+        node: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        spans: int = 1,
+    ) -> Counts:
+        """Count runs by their status, and by spans of time.
+
+        The filters are those of `list_runs`. With `tag`, `metadata`, `error` or `node`,
+        which have no index, only the newest runs are looked through: 2,500 for each
+        status, 1,000 with `node`. Without these all runs count, and the work grows with
+        their number: docs/performance.md, "Lists".
+
+        Args:
+            wpk_id: only runs of this workflow.
+            status: only runs with this status, or with one of these.
+            thread_id: only runs of this LangGraph thread.
+            tag: only runs with this tag.
+            metadata: only runs with these metadata.
+            error: only runs with this text in their error.
+            node: only runs with a node of this name.
+            since: only runs created at this time or later.
+            until: only runs created before this time.
+            spans: how many spans of equal length, 1 to 200.
+
+        Returns:
+            The numbers. The spans go from `since` to `until`, or where these are missing
+            from the oldest to the newest run.
+
+        Raises:
+            ValidationError: an argument is wrong.
+            StoreError: the database was not reached.
+        """
+        filters = {name: value for name, value in locals().items() if name != "self"}
+        from runlog._counts import count
+
+        return count(self, filters)
 
     if not TYPE_CHECKING:  # the stub has it
 
         def search_runs(self, text: str, *, by: str | None = None, **filters: Any) -> Any:
             """Return the runs that have the words of a text, or are close in meaning."""
-            from runlog._words import search
+            with importing:
+                from runlog._words import search
 
             return search(self, text, by, filters)
 
@@ -182,6 +238,10 @@ class Recorder(_runlog.Recorder):
     async def alist_runs(self, **filters: Any) -> Page:
         """`list_runs` for asyncio, with the same keyword arguments."""
         return await _beside_the_loop(lambda: self.list_runs(**filters))
+
+    async def acount_runs(self, **filters: Any) -> Counts:
+        """`count_runs` for asyncio, with the same keyword arguments."""
+        return await _beside_the_loop(lambda: self.count_runs(**filters))
 
     async def asearch_runs(self, text: str, **filters: Any) -> list[Hit]:
         """`search_runs` for asyncio, with the same keyword arguments."""

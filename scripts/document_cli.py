@@ -16,7 +16,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MARKED = re.compile(r"(<!-- runlog -->\n).*?(<!-- end -->)", re.DOTALL)
-COMMANDS = [["list"], ["show", "-"]]
+COMMANDS = [["list", "-n", "3"], ["show", "-"]]
 COLUMNS = 88
 
 

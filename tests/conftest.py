@@ -63,6 +63,7 @@ __all__ = [
 
 ROOT = Path(__file__).resolve().parent.parent
 SANITIZED = bool(os.environ.get("RUNLOG_SANITIZE"))
+LONG = os.environ.get("TEST_LONG") == "1"
 OURS = ("RUNLOG_", "MILVUS_", "OPENAI_", "POSTGRES_DSN")
 OTHERS = ("PG", "LANGSMITH_", "LANGCHAIN_")
 
@@ -73,7 +74,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 configuration.set_hypothesis_home_dir(ROOT / "build" / "hypothesis")
-settings.register_profile("plain", deadline=None, print_blob=True)
+# The same examples each time, so that a run that fails has failed by what was changed.
+# `make test-long` looks for new ones.
+settings.register_profile("plain", deadline=None, print_blob=True, derandomize=not LONG)
 settings.register_profile("sanitized", settings.get_profile("plain"), max_examples=30)
 settings.load_profile("sanitized" if SANITIZED else "plain")
 
@@ -97,7 +100,7 @@ def pytest_collection_modifyitems(
     """The slow ones come first; side_by_side.py hands them out in this order. Those that
     are marked `long` are for TEST_LONG=1.
     """
-    if os.environ.get("TEST_LONG") != "1":
+    if not LONG:
         left_out = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

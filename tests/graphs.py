@@ -18,6 +18,8 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 
+from runlog.views.lines import totals_of_logs
+
 Call = Callable[[Any, Any, Any], Any]
 
 SLACK = timedelta(milliseconds=100)  # between the clock of the day and the monotonic one
@@ -187,13 +189,15 @@ def record(recorder: Any, of: Any) -> Any:
     """Read a run, without its times and ids; `of` is its config or its run_id.
 
     The ids of interrupts become "ID". Tracebacks are checked, and left out, and so are
-    calls and events, which tests of their own compare.
+    calls and events, which tests of their own compare. The totals in the metadata are
+    compared with the node logs, and left out.
     """
     run_id = str(of["run_id"] if isinstance(of, dict) else of)
     assert recorder.flush()  # a read waits for the server only so long
     kept = recorder.get_run(run_id)
     assert kept is not None, run_id
     kept = dict(kept)
+    check_totals(recorder, kept)
     assert kept.pop("run_id") == run_id
     assert uuid.UUID(kept.pop("id"))
     running = kept["status"] == "running"
@@ -213,6 +217,22 @@ def record(recorder: Any, of: Any) -> Any:
         assert re.fullmatch("[0-9a-f]{32}", one["id"])
         one["id"] = "ID"
     return kept
+
+
+def check_totals(recorder: Any, kept: Any) -> None:
+    """What a list shows of a run is what its node logs say; removes the totals."""
+    wanted = totals_of_logs(kept)
+    page = recorder.list_runs(wpk_id=kept["wpk_id"], limit=10_000)
+    (row,) = [row for row in page.runs if row["id"] == kept["id"]]
+    assert row["totals"] == wanted
+    kept["metadata"] = own_metadata(kept)
+
+
+def own_metadata(kept: Any) -> Any:
+    """The metadata of a graph's run without its totals; None if there are no others."""
+    metadata = dict(kept["metadata"])
+    assert metadata.pop("totals")["nodes"] >= 0
+    return metadata or None
 
 
 def check_tracebacks(kept: Any) -> None:

@@ -160,6 +160,20 @@ def test_push_needs_a_server(
     assert "set POSTGRES_DSN" in capsys.readouterr().err
 
 
+WAIT = """
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+IF NEW.run_id = 'r2000' THEN PERFORM pg_sleep(600); END IF;
+RETURN NEW; END $$;
+CREATE TRIGGER wait BEFORE INSERT ON workflow_runs FOR EACH ROW EXECUTE FUNCTION wait()
+"""
+"""The server is at work on the run in the middle for as long as the test needs."""
+
+WAITING = (
+    "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' "
+    "AND datname = current_database()"
+)
+
+
 def test_push_when_the_server_goes_away(
     proxied: Proxied, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -168,16 +182,23 @@ def test_push_when_the_server_goes_away(
     lines = write_lines(tmp_path / "lines", number, created_at=str(WHEN))
     assert cli("import", lines, "--db", source) == 0
     want = runs_at(sqlite_path=source)
-    for name, value in {**proxied.env, "RUNLOG_POSTGRES_TIMEOUT": "0.2"}.items():
+    for name, value in proxied.env.items():
         monkeypatch.setenv(name, value)
-    process = start("push", source)
-    until(Path(f"{source}-pushed").exists)
-    proxied.proxy.refuse()
-    proxied.proxy.drop()
-    assert process.wait() == 3
-    said = process.stderr.read().splitlines()[-1]
-    process.stderr.close()
+    with runlog.Recorder(**proxied.options) as target:
+        target.list_runs()  # makes the tables
+    proxied.query(WAIT)
+    with start("push", source) as process:
+        until(lambda: proxied.query(WAITING) != [])
+        assert Path(f"{source}-pushed").exists()
+        proxied.proxy.refuse()
+        proxied.proxy.drop()
+        assert process.wait() == 3
+        said = process.stderr.read().splitlines()[-1]
     assert said.startswith("runlog: PostgreSQL is out of reach: ")
+    proxied.query(
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid IN ({WAITING})"
+    )
+    proxied.query("DROP FUNCTION wait CASCADE")
     proxied.proxy.forward()
     assert cli("push", source) == 0
     assert not capsys.readouterr().err.startswith("4,000 runs to")

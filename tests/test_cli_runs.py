@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from cli_help import Cli, Recorded, cli, history, on_sqlite
+from helpers import minimal
 from hypothesis import HealthCheck, given, settings
 from test_views import runs
 
@@ -70,8 +74,7 @@ def test_a_run_as_json_and_markdown(cli: Cli, history: Recorded) -> None:
 
 def test_thread(cli: Cli, history: Recorded) -> None:
     done = cli("thread", "order A1")
-    assert "waits at ask" not in done.out  # get_thread has no node logs
-    assert "waits after" in done.out
+    assert "waits at ask after" in done.out
     assert "who approves?" in done.out
     assert "answer: Ada" in done.out
     assert f"goes on from {history.paused}" in done.out
@@ -143,14 +146,58 @@ def test_whatever_a_program_has_logged_can_be_shown(cli: Cli, made: Any) -> None
     with runlog.Recorder() as recorder:
         recorder.delete_runs(before=datetime.now(UTC) + timedelta(days=9999))
         recorder.log_run({**made, "run_id": "r1"})
+    look_at(cli, "r1")
+
+
+def look_at(cli: Cli, name: str) -> None:
+    """Use every command that shows a run."""
     for argv in (
-        ["show", "r1", "--calls"],
-        ["show", "r1", "--md", "--budget", "150"],
+        ["show", name, "--calls"],
+        ["show", name, "--md", "--budget", "150"],
         ["stats"],
         ["errors"],
-        ["tail"],
+        ["tail", "-n", "9"],
         ["list"],
-        ["diff", "r1", "r1"],
+        ["diff", name, name],
+        ["export"],
+        ["export", name, "--format", "chrome"],
     ):
         done = cli(*argv)
-        assert (done.code, done.err.replace("no failures\n", "")) == (0, ""), done
+        said = re.sub("no failures\n|1 runs.*\n", "", done.err)
+        assert (done.code, said) == (0, ""), (argv, done)
+
+
+@pytest.fixture(params=["Pacific/Kiritimati", "Pacific/Niue"])
+def zone(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A zone of time, 14 hours before or 11 behind UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield request.param
+    time.tzset()
+
+
+@pytest.mark.parametrize("moment", [datetime.min, datetime.max])
+@pytest.mark.usefixtures("zone")
+@on_sqlite
+def test_times_at_the_ends_of_the_calendar(cli: Cli, moment: datetime) -> None:
+    """A program's clock, and its stopwatch, may say anything."""
+    at = moment.replace(tzinfo=UTC)
+    log = {"node": "a", "status": "completed", "started_at": at.isoformat()}
+    with runlog.Recorder() as recorder:
+        recorder.log_run(
+            {
+                **minimal("r1", status="failed", thread_id="t", duration_ms=2**31 - 1),
+                "created_at": at,
+                "started_at": at,
+                "node_logs": [
+                    {**log, "duration_ms": spent}
+                    for spent in (1, 251606260800000.0, 1e17)
+                ],
+            }
+        )
+    look_at(cli, "r1")
+    done = cli("thread", "t")
+    assert (done.code, done.err) == (0, "")

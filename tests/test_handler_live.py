@@ -363,8 +363,9 @@ def test_each_handler_has_its_own_interval(recorder: Any, reader: Any) -> None:
         event: Any = SimpleNamespace(run_id=root)
         handler.on_resume(event)
     runs = {run["wpk_id"]: run["run_id"] for run in reader.list_runs().runs}
-    until(lambda: stored(reader, runs["quick"])["metadata"] == {"resumed": True})
-    assert stored(reader, runs["slow"])["metadata"] is None
+    resumed = {"resumed": True, "totals": {"nodes": 0}}
+    until(lambda: stored(reader, runs["quick"])["metadata"] == resumed)
+    assert stored(reader, runs["slow"])["metadata"] == {"totals": {"nodes": 0}}
     assert len(runs) == 2
     for handler, root in zip((slow, quick, never), roots, strict=True):
         handler.on_chain_end({}, run_id=root)
@@ -531,7 +532,14 @@ def test_history_says_which_node_a_killed_run_was_in(
     assert statuses(reader, status="lost") == ["lost"]
     assert statuses(reader, status="lost", wpk_id="killed", thread_id="t") == ["lost"]
     assert statuses(reader, status="lost", wpk_id="other") == []
+    assert statuses(reader, status=["failed", "lost"]) == ["lost"]
     assert statuses(reader, status="running") == []
+    assert statuses(reader, node="stuck", status="lost") == ["lost"]
+    (row,) = reader.list_runs().runs
+    assert (row["totals"]["nodes"], row["totals"]["at"]) == (2, "stuck")
+    assert reader.count_runs(spans=2).by_status == {"lost": 1}
+    assert reader.count_runs(node="good").by_status == {"lost": 1}
+    assert reader.count_runs(status=["running", "failed"]).by_status == {}
     assert [row[:3] for row in reader.get_runs_by_wpk_id("killed")] == [
         (run_id, "lost", None)
     ]

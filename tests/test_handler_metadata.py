@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
+from graphs import own_metadata
 from helpers import stored
 from langchain_core.language_models import FakeListChatModel
 from langgraph.checkpoint.memory import InMemorySaver
@@ -76,7 +77,7 @@ def metadata_of(
     )
     run = stored(recorder, str(run_id))
     assert run["status"] == "completed"
-    return run["metadata"]
+    return own_metadata(run)
 
 
 USERS = {
@@ -110,7 +111,8 @@ def test_metadata_and_tags_of_all_configs_are_kept(recorder: Any) -> None:
 
 
 def test_names_that_runlog_uses_are_renamed(recorder: Any) -> None:
-    names = ("tags", "interrupts", "tokens", "models", "context", "configurable")
+    names = ["tags", "interrupts", "tokens", "models", "context", "configurable"]
+    names += ["totals"]
     kept = metadata_of(recorder, {"metadata": dict.fromkeys(names, "mine")})
     assert kept == {f"user_{name}": "mine" for name in names}
 

@@ -362,6 +362,7 @@ def test_metadata_under_reserved_names_is_renamed(recorder: Any) -> None:
         "tool_calls": None,
         "tokens": [1],
         "models": "gpt",
+        "totals": {"nodes": 7},
     }
     config = with_id(handler, metadata={**own, "plain": 1}, tags=["t1", "t2"])
     two_nodes().invoke({"n": 1}, config)
@@ -370,7 +371,9 @@ def test_metadata_under_reserved_names_is_renamed(recorder: Any) -> None:
     assert metadata["plain"] == 1
     for key, value in own.items():
         assert metadata[f"user_{key}"] == value
-    assert set(metadata) == {"plain", "tags", *(f"user_{key}" for key in own)}
+    assert metadata["totals"] == {"nodes": 2}
+    renamed = {f"user_{key}" for key in own}
+    assert set(metadata) == {"plain", "tags", "totals", *renamed}
 
 
 def test_a_run_id_that_is_the_text_of_a_uuid(local: Any) -> None:
@@ -390,8 +393,8 @@ def test_only_the_users_tags_are_recorded(local: Any) -> None:
     newest, oldest = (
         stored(local, run["run_id"])["metadata"] for run in local.list_runs().runs
     )
-    assert oldest == {"tags": ["mine"]}
-    assert newest in (None, {})
+    assert oldest == {"tags": ["mine"], "totals": {"nodes": 2}}
+    assert newest == {"totals": {"nodes": 2}}
 
 
 # Threads and contexts
@@ -784,7 +787,11 @@ def test_no_secret_is_stored(
     run_id = str(config["run_id"])
     run = stored(recorder, run_id)
     assert run["inputs"]["extra"]["password"] == "<redacted>"
-    assert run["metadata"] == {"authorization": "<redacted>", "user": "u"}
+    assert run["metadata"] == {
+        "authorization": "<redacted>",
+        "user": "u",
+        "totals": {"nodes": 5},
+    }
     for n, log in enumerate(run["node_logs"]):
         assert log["inputs"]["extra"]["password"] == "<redacted>"
         assert log["outputs"]["extra"]["deep"] == [{"Api-Key": "<redacted>"}] * n

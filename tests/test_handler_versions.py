@@ -112,7 +112,7 @@ def test_invoke(kept: Recorder, config: Any) -> None:
         {"n": 2, "seen": ["a"]},
     ]
     assert [log["step"] for log in run["node_logs"]] == [1, 2]
-    assert run["metadata"] is None
+    assert run["metadata"] == {"totals": {"nodes": 2}}
 
 
 async def test_ainvoke(kept: Recorder, config: Any) -> None:

@@ -216,7 +216,7 @@ def test_a_run_that_left_memory(recorder: Any, store: Store) -> None:
         check_conversation(logs_of(small, its), 60)
 
 
-@pytest.mark.parametrize("memory", [2**30, 2**20])
+@pytest.mark.parametrize("memory", [pytest.param(2**30, marks=pytest.mark.long), 2**20])
 def test_a_long_run(tmp_path: Any, memory: int) -> None:
     """Its logs are decoded when they are asked for, also where they had left memory."""
     path = str(tmp_path / "long.db")

@@ -36,7 +36,7 @@ TEXTS = {
 QUESTION = "a neural network diverged during training"
 COLUMNS = {
     "id", "wpk_id", "run_id", "status", "duration_ms", "thread_id", "error_type",
-    "error_text", "started_at", "created_at", "updated_at",
+    "error_text", "started_at", "created_at", "updated_at", "totals",
 }  # fmt: skip
 HOSTILE = [
     "it's", '"quoted"', "back\\slash", "a' or '1' == '1", 'a" or wpk_id != "',

@@ -205,7 +205,10 @@ def test_a_run_from_an_older_checkpoint_without_an_answer_is_tied_to_none(
     call(graph, None, again(config, configurable=before_b.config["configurable"]))
     expected = [("completed", None, None, None)] * 2
     assert story(recorder) == expected
-    assert recorder.get_thread("t")[1]["metadata"] == {"resumed": True}
+    assert recorder.get_thread("t")[1]["metadata"] == {
+        "resumed": True,
+        "totals": {"nodes": 2},
+    }
 
 
 def test_the_answers_of_two_nodes_that_paused_at_once(recorder: Any, config: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runlog._counts import Counts
 from runlog.views.changes import changes, state_after
 from runlog.views.difference import difference, same_until
 from runlog.views.errors import group
@@ -150,7 +151,7 @@ def test_any_run_can_be_looked_at(made: Any) -> None:
         state_after(made, one.place, logs)
     group([made, made])
     by_node([made])
-    totals([made])
+    totals(Counts(0, {}, None, None, [], True), [made])
     assert len(brief(made["node_logs"], 50)) <= 50
 
 

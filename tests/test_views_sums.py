@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from test_views import at, log, run
 
+from runlog._counts import Counts
 from runlog.views.errors import group, template
 from runlog.views.money import cost_of
 from runlog.views.summary import by_node, percentile, sparkline, totals
@@ -59,9 +60,17 @@ def test_sums() -> None:
         {"status": "completed", "duration_ms": ms, "created_at": at(ms * 1000)}
         for ms in range(1, 101)
     ]
-    found = totals(rows, 10)
-    assert (found.runs, found.p50, found.p95, found.p99) == (100, 50, 95, 99)
-    assert found.spark == (10,) * 10
+    spans = [{"completed": 3}, {}, {"completed": 1, "failed": 2}]
+    counts = Counts(6, {"completed": 4, "failed": 2}, None, None, spans, True)
+    found = totals(counts, rows)
+    assert (found.runs, found.timed, found.p50, found.p95, found.p99) == (
+        6,
+        100,
+        50,
+        95,
+        99,
+    )
+    assert found.spark == (3, 0, 3)
     assert sparkline([0, 1, 8]) == " ▁█"
     nodes, retried, tokens = by_node(
         [run(log("a", tokens={"total": 5}), log("a", "failed", attempt=2))]

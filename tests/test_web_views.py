@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from web_help import log, moment
 
+from runlog._counts import Counts
+from runlog.reading import times
 from runlog.views.conversation import messages_of, read_call
 from runlog.views.details import details
 from runlog.views.find import find
@@ -238,14 +240,17 @@ def test_runs_over_time() -> None:
     begin = seconds(moment(0))
     assert begin is not None
     rows = [
-        minimal(str(at), started_at=moment(at * 1000), duration_ms=at, status=status)
+        minimal(str(at), created_at=moment(at * 1000), duration_ms=at, status=status)
         for at, status in enumerate(
             ["completed", "failed", "lost", "completed", "running"]
         )
     ]
-    found = series(rows, begin, begin + 4, 2)
-    assert [(one.runs, one.failed) for one in found] == [(2, 1), (2, 1)]
+    spans = [{"completed": 1, "failed": 1}, {"completed": 1, "lost": 2, "running": 1}]
+    counts = Counts(6, {}, times.moment(begin), times.moment(begin + 4), spans, True)
+    found = series(counts, rows)
+    assert [(one.runs, one.failed) for one in found] == [(2, 1), (4, 2)]
     assert [one.p95 for one in found] == [0, 3]
+    assert series(Counts(0, {}, None, None, [], True), []) == []
 
 
 def test_a_thread_is_told_with_its_new_messages_only() -> None:

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from runlog.reading import places
+from runlog.views.lines import Line, line_of
 
 _PAGE = 1000
 _MOST = 64
@@ -60,16 +61,21 @@ class History:
         return self.open().list_runs(limit=limit, after=after, **filters)
 
     def rows(
-        self, most: int | None = None, after: str | None = None, **filters: Any
+        self,
+        most: int | None = None,
+        after: str | None = None,
+        searches: int | None = None,
+        **filters: Any,
     ) -> Rows:
         """Return the rows of `list_runs`, newest first, as an iterable.
 
         Args:
             most: how many; None for all.
             after: the cursor that they begin after.
+            searches: how many pages may stop before they are full; None for all.
             filters: those of `list_runs`.
         """
-        return Rows(self, most, after, filters)
+        return Rows(self, most, after, searches, filters)
 
     def whole(
         self, most: int | None = None, after: str | None = None, **filters: Any
@@ -96,6 +102,15 @@ class History:
             yield runs
             size = max(1, min(2 * size, _MOST, _BYTES * len(ids) // max(taken, 1)))
 
+    def listed(self, row: Any) -> Any:
+        """A row of `list_runs` if it has totals, else its whole run."""
+        return row if row["totals"] is not None else self.run(row)
+
+    def line(self, row: Any, with_totals: bool = True) -> Line:
+        """The line of a row; one without totals is read whole, if these are asked for."""
+        whole = with_totals and row["totals"] is None
+        return line_of(row, self.run(row) if whole else None)
+
     def run(self, row: Any) -> Any:
         """The whole run of a row; the row itself if it was deleted meanwhile."""
         return self.open().get_run(row["run_id"], row["wpk_id"]) or row
@@ -109,21 +124,30 @@ class Rows:
         history: History,
         most: int | None,
         after: str | None,
+        searches: int | None,
         filters: dict[str, Any],
     ) -> None:
         self._history = history
         self._left = most
+        self._searches = searches
         self._filters = filters
         self.next = after
         """Once all were read: the cursor of those that follow, or None."""
+        self.complete = True
+        """Whether the last page was full or the last of all."""
 
     def __iter__(self) -> Iterator[Any]:
         while self._left is None or self._left > 0:
             size = _PAGE if self._left is None else min(self._left, _PAGE)
             page = self._history.page(size, self.next, **self._filters)
             self.next = page.next
+            self.complete = page.complete
             if self._left is not None:
                 self._left -= len(page.runs)
             yield from page.runs
             if page.next is None:
                 return
+            if not page.complete and self._searches is not None:
+                self._searches -= 1
+                if self._searches <= 0:
+                    return

@@ -47,10 +47,28 @@ def add_filters(parser: ArgumentParser) -> None:
     """Add --workflow, --status, --thread, --since and --until."""
     parser.add_argument("-w", "--workflow", metavar="NAME", help="only this workflow")
     parser.add_argument(
-        "-s", "--status", metavar="STATUS", help=f"only {', '.join(STATUSES)}, or yours"
+        "-s",
+        "--status",
+        type=_statuses,
+        metavar="STATUS",
+        help=f"only {', '.join(STATUSES)}, or yours; several with commas",
     )
     parser.add_argument("--thread", metavar="ID", help="only this thread")
     add_times(parser)
+
+
+def add_searches(parser: ArgumentParser) -> None:
+    """Add --node and --error."""
+    parser.add_argument("--node", metavar="NAME", help="only runs with this node")
+    parser.add_argument(
+        "--error", metavar="TEXT", help="only runs with this in their error"
+    )
+
+
+def _statuses(text: str) -> str | list[str]:
+    """A type of argparse: a status, or several with commas between them."""
+    found = [one.strip() for one in text.split(",") if one.strip()]
+    return found if len(found) > 1 else text
 
 
 def add_times(parser: ArgumentParser, until: bool = True) -> None:
@@ -73,6 +91,8 @@ def filters_of(args: Namespace, history: History) -> dict[str, Any]:
         "wpk_id": args.workflow,
         "status": getattr(args, "status", None),
         "thread_id": getattr(args, "thread", None),
+        "node": getattr(args, "node", None),
+        "error": getattr(args, "error", None),
         "since": args.since and parse_time(args.since, run_time),
         "until": until and parse_time(until, run_time),
     }
@@ -92,11 +112,11 @@ def check_names(history: History, filters: dict[str, Any]) -> None:
             raise WrongUsageError(
                 f"there is no workflow {workflow!r}{nearest(workflow, names)}"
             )
-    if status is None or status in STATUSES or history.page(1, status=status).runs:
-        return
-    near = nearest(status, STATUSES)
-    if near:
-        raise WrongUsageError(f"there is no run with status {status!r}{near}")
+    for one in [status] if isinstance(status, str) else status or ():
+        if one not in STATUSES and not history.page(1, status=one).runs:
+            near = nearest(one, STATUSES)
+            if near:
+                raise WrongUsageError(f"there is no run with status {one!r}{near}")
 
 
 def write(

@@ -7,12 +7,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple, TextIO
 
 from runlog.cli.errors import WrongUsageError
 from runlog.cli.table import Column, join, render
 from runlog.cli.text import safe
+from runlog.cli.times import moment
 from runlog.views import words
 
 FORMATS = ("table", "json", "jsonl", "tsv", "md")
@@ -107,9 +108,7 @@ def _wants_colour(is_terminal: bool) -> bool:
 
 def rfc3339(seconds: float) -> str:
     """A time of UTC by RFC 3339, in milliseconds."""
-    text = datetime.fromtimestamp(round(seconds, 3), UTC).isoformat(
-        timespec="milliseconds"
-    )
+    text = moment(round(seconds, 3)).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 
 

@@ -22,6 +22,8 @@ _EVENTS: Final = 1 << 20
 """The same of its events."""
 _VARINT, _EIGHT, _BYTES = 0, 1, 2
 _INTERNAL: Final = 1
+_LAST: Final = (1 << 64) - 1
+"""The last nanosecond since 1970 that the format has."""
 
 
 def varint(number: int) -> bytes:
@@ -92,7 +94,7 @@ def _attributes(field: int, found: dict[str, Any]) -> tuple[bytes, int]:
 
 
 def _nanoseconds(seconds: float) -> int:
-    return max(0, round(seconds * 1e6)) * 1000
+    return min(max(0, round(seconds * 1e6)) * 1000, _LAST)
 
 
 def _event(event: Event) -> bytes:

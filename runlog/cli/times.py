@@ -1,5 +1,5 @@
 """Times on the command line."""
 
-from runlog.reading.times import parse_age, parse_time
+from runlog.reading.times import moment, parse_age, parse_time
 
-__all__ = ["parse_age", "parse_time"]
+__all__ = ["moment", "parse_age", "parse_time"]

@@ -14,6 +14,17 @@ _LONGEST = 3e9
 """Seconds: nearly a century."""
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)")
 
+_FIRST, _LAST = -62135510400, 253402214400
+"""Seconds since 1970 that any datetime holds, in every zone."""
+
+
+def moment(seconds: float) -> datetime:
+    """The time of UTC so many seconds after 1970, or the nearest that a datetime holds.
+
+    Programs log what they like: a node may have begun in any year, and taken any time.
+    """
+    return datetime.fromtimestamp(min(max(seconds, _FIRST), _LAST), UTC)
+
 
 def parse_age(text: str) -> timedelta:
     """Return the length of a time such as 2h or 3d.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from runlog.views.logs import began, read_logs, text
-from runlog.views.outcome import decisive
+from runlog.views.lines import totals_of, totals_of_logs
+from runlog.views.logs import began, text
 
 _UUID = r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"
 _TIME = r"[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?"
@@ -60,16 +60,15 @@ def group(runs: Any) -> list[Group]:
     """Return the failures among runs, the most frequent first.
 
     Args:
-        runs: any number of runs as `get_run` returns them. It is read once, and no run is
-            kept.
+        runs: any number of runs: rows of `list_runs` that have totals, or whole ones of
+            `get_run`. It is read once, and no run is kept.
     """
     found: dict[tuple[str, str | None, str], Group] = {}
     for run in runs:
         kind = text(run.get("error_type"))
         if kind is None and run.get("status") not in ("failed", "lost"):
             continue
-        log = decisive(run, read_logs(run))
-        node = None if log is None else log.node
+        node = (totals_of(run) or totals_of_logs(run)).get("at")
         error = kind or str(run.get("status"))
         key = (error, node, template(text(run.get("error_text")) or ""))
         found[key] = _add(found.get(key), key, run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from runlog.views.logs import Log, began, fact, number, read_logs
+from runlog.views.logs import began, fact, number, read_logs
 from runlog.views.outcome import decisive, retries
 
 
@@ -34,19 +34,20 @@ def line_of(row: Any, run: Any = None) -> Line:
 
     Args:
         row: a row of `list_runs`.
-        run: the same run as `get_run` returns it. Without it, the line has no nodes.
+        run: the same run as `get_run` returns it, for a row without totals. Without it,
+            such a line has no nodes.
     """
     source = row if run is None else run
-    logs = read_logs(source)
+    totals = totals_of(row) if run is None else totals_of_logs(run)
     return Line(
         str(source.get("status")),
         str(row.get("run_id")),
         str(row.get("wpk_id")),
-        None if run is None else _at(run, logs),
-        None if run is None else len(logs) - retries(logs),
-        None if run is None else retries(logs),
+        totals.get("at"),
+        totals.get("nodes"),
+        totals.get("retries"),
         number(source.get("duration_ms")),
-        None if run is None else total_tokens(run),
+        totals.get("tokens"),
         began(row),
         source.get("thread_id"),
         source.get("error_type"),
@@ -54,9 +55,22 @@ def line_of(row: Any, run: Any = None) -> Line:
     )
 
 
-def _at(run: Any, logs: list[Log]) -> str | None:
+def totals_of(row: Any) -> dict[str, Any]:
+    """The totals of a row of `list_runs`; {} without any."""
+    return row.get("totals") or {}
+
+
+def totals_of_logs(run: Any) -> dict[str, Any]:
+    """The totals of a whole run by its node logs, as `runlog._runlog.Totals`."""
+    logs = read_logs(run)
+    again = retries(logs)
     log = decisive(run, logs)
-    return None if log is None else log.node
+    return {
+        "nodes": len(logs) - again,
+        "retries": again,
+        "at": None if log is None else log.node,
+        "tokens": total_tokens(run),
+    }
 
 
 def total_tokens(run: Any) -> int | None:

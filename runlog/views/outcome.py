@@ -85,7 +85,7 @@ def decisive(run: Any, logs: list[Log]) -> Log | None:
 
 
 def _failed(run: Any, logs: list[Log]) -> Log | None:
-    own = (run.get("error_type"), run.get("error_text"))
+    own = (text(run.get("error_type")), text(run.get("error_text")))
     failed = [log for log in logs if log.status == "failed"]
     same = [log for log in failed if (log.error_type, log.error_text) == own]
     if same:

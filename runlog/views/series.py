@@ -1,11 +1,11 @@
-"""Runs over time: how many ended how, and how long they took, in equal spans."""
+"""Runs over time: how many failed, and how long they took, in equal spans."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from runlog.views.logs import began, number
+from runlog.views.logs import number, seconds
 from runlog.views.summary import percentile
 
 _BAD = ("failed", "lost")
@@ -24,27 +24,25 @@ class Span(NamedTuple):
     p95: float | None
 
 
-def series(
-    rows: Iterable[Any], since: float, until: float, number_of: int = 48
-) -> list[Span]:
-    """Return runs by the span in which they began.
+def series(counts: Any, rows: Iterable[Any]) -> list[Span]:
+    """Return runs by the span in which they were recorded.
 
     Args:
-        rows: rows of `list_runs`; those outside of the time don't count.
-        since: the beginning, in seconds since 1970.
-        until: the end, later than that.
-        number_of: how many spans.
+        counts: what `count_runs` returns.
+        rows: rows of `list_runs` for the percentiles; those outside of the time, and
+            those that did not complete, don't count.
     """
-    each = (until - since) / number_of
-    runs, failed = [0] * number_of, [0] * number_of
+    if counts.since is None or not counts.spans:
+        return []
+    since, until = counts.since.timestamp(), counts.until.timestamp()
+    number_of = len(counts.spans)
+    each = max((until - since) / number_of, 1e-6)
     times: list[list[float]] = [[] for _ in range(number_of)]
     for row in rows:
-        moment = began(row)
+        moment = seconds(row.get("created_at"))
         if moment is None or not since <= moment < until:
             continue
         place = min(number_of - 1, int((moment - since) / each))
-        runs[place] += 1
-        failed[place] += row.get("status") in _BAD
         spent = number(row.get("duration_ms"))
         if spent is not None and row.get("status") == "completed":
             times[place].append(spent)
@@ -52,10 +50,10 @@ def series(
         Span(
             since + place * each,
             since + (place + 1) * each,
-            runs[place],
-            failed[place],
+            sum(counted.values()),
+            sum(counted.get(status, 0) for status in _BAD),
             percentile(times[place], 0.5),
             percentile(times[place], 0.95),
         )
-        for place in range(number_of)
+        for place, counted in enumerate(counts.spans)
     ]

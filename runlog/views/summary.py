@@ -5,26 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from runlog.views.logs import began, number, read_logs
+from runlog.views.logs import number, read_logs, seconds
 from runlog.views.outcome import retries
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 class Totals(NamedTuple):
-    """What the rows of runs say together."""
+    """What runs say together."""
 
     runs: int
     by_status: dict[str, int]
     p50: float | None
-    """Percentiles of the durations of completed runs, in milliseconds."""
+    """Percentiles of the durations of some completed runs, in milliseconds."""
     p95: float | None
     p99: float | None
+    timed: int
+    """How many runs these are of."""
     first: float | None
-    """When the oldest run began, in seconds since 1970."""
+    """From when on runs were counted, in seconds since 1970."""
     last: float | None
+    """Until when."""
     spark: tuple[int, ...]
-    """How many runs began in each of twenty equal spans from the first to the last."""
+    """How many runs there were in each of some equal spans from the first to the last."""
 
 
 class NodeTotals(NamedTuple):
@@ -49,41 +52,25 @@ def percentile(values: list[float], share: float) -> float | None:
     return ordered[max(0, min(len(ordered), int(place)) - 1)]
 
 
-def totals(rows: Iterable[Any], spans: int = 20) -> Totals:
-    """Sum up rows of `list_runs`.
+def totals(counts: Any, rows: Iterable[Any]) -> Totals:
+    """Sum up runs.
 
     Args:
-        rows: any number of rows.
-        spans: the number of spans of the sparkline.
+        counts: what `count_runs` returns.
+        rows: rows of `list_runs` for the percentiles, read once.
     """
-    by_status: dict[str, int] = {}
-    times: list[float] = []
-    moments: list[float] = []
-    for row in rows:
-        status = str(row.get("status"))
-        by_status[status] = by_status.get(status, 0) + 1
-        spent = number(row.get("duration_ms"))
-        if spent is not None and status == "completed":
-            times.append(spent)
-        moment = began(row)
-        if moment is not None:
-            moments.append(moment)
-    first, last = min(moments, default=None), max(moments, default=None)
-    counted = [0] * spans
-    for moment in moments:
-        assert first is not None
-        assert last is not None
-        share = (moment - first) / (last - first) if last > first else 0.0
-        counted[min(spans - 1, int(share * spans))] += 1
+    times = [number(row.get("duration_ms")) for row in rows]
+    known = [spent for spent in times if spent is not None]
     return Totals(
-        sum(by_status.values()),
-        dict(sorted(by_status.items(), key=lambda item: -item[1])),
-        percentile(times, 0.5),
-        percentile(times, 0.95),
-        percentile(times, 0.99),
-        first,
-        last,
-        tuple(counted) if moments else (),
+        counts.runs,
+        counts.by_status,
+        percentile(known, 0.5),
+        percentile(known, 0.95),
+        percentile(known, 0.99),
+        len(known),
+        seconds(counts.since),
+        seconds(counts.until),
+        tuple(sum(span.values()) for span in counts.spans),
     )
 
 

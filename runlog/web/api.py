@@ -33,7 +33,7 @@ def runs(source: Source, asked: Asked) -> Any:
     return {
         "runs": [one.line._asdict() | {"asks": one.asks} for one in found.lines],
         "next": found.next,
-        "searched": found.searched,
+        "complete": found.complete,
     }
 
 
@@ -140,7 +140,6 @@ def _window(window: Any) -> dict[str, Any]:
     return {
         **window.totals._asdict(),
         "failed": window.failed,
-        "complete": window.complete,
     }
 
 

@@ -12,10 +12,9 @@ from runlog.views.words import brief
 from runlog.web.address import Asked
 
 SIZE = 50
-_CHUNK = 200
-_SEARCHED = 10_000
-"""How many rows are looked through for a text of errors before a page ends."""
-_NAMES = 2_000
+_SEARCHES = 4
+"""How many pages that stop before they are full are read for one."""
+_NAMES = 1_000
 FILTERS = ("workflow", "status", "thread", "error", "node", "since", "until")
 
 
@@ -35,8 +34,8 @@ class RunPage(NamedTuple):
     lines: list[Listed]
     next: str | None
     """The cursor of the next page."""
-    searched: int | None
-    """How many runs were looked through, if that ended the page before it was full."""
+    complete: bool
+    """False if older runs that fit were not looked for, though the page is not full."""
 
 
 def filters_of(asked: Asked) -> dict[str, Any]:
@@ -45,6 +44,8 @@ def filters_of(asked: Asked) -> dict[str, Any]:
         "wpk_id": asked.get("workflow"),
         "status": asked.get("status"),
         "thread_id": asked.get("thread"),
+        "error": asked.get("error"),
+        "node": asked.get("node"),
         "since": asked.time("since"),
         "until": asked.time("until"),
     }
@@ -58,40 +59,29 @@ def read_page(recorder: Any, asked: Asked, size: int = SIZE) -> RunPage:
         ValidationError, WrongUsageError: a filter or the cursor is wrong.
     """
     filters, after = filters_of(asked), asked.get("after")
-    wanted, node = asked.get("error"), asked.get("node")
-    if wanted is None and node is None:
-        page = recorder.list_runs(limit=size, after=after, **filters)
-        return RunPage(lines_of(recorder, page.runs), page.next, None)
-    lines: list[Listed] = []
-    searched = 0
-    while len(lines) < size:
-        if searched >= _SEARCHED:
-            return RunPage(lines, after, searched)
-        page = recorder.list_runs(limit=_CHUNK, after=after, **filters)
-        searched += len(page.runs)
-        fit = [row for row in page.runs if wanted is None or _has_error(row, wanted)]
-        lines += [
-            one for one in lines_of(recorder, fit) if node is None or one.line.at == node
-        ]
+    rows: list[Any] = []
+    for _ in range(_SEARCHES):
+        page = recorder.list_runs(limit=size - len(rows), after=after, **filters)
+        rows += page.runs
         after = page.next
-        if after is None:
+        if page.complete or after is None or len(rows) == size:
             break
-    return RunPage(lines, after, None)
-
-
-def _has_error(row: Any, wanted: str) -> bool:
-    error = f"{row['error_type'] or ''}: {row['error_text'] or ''}"
-    return wanted.lower() in error.lower()
+    complete = after is None or len(rows) == size
+    return RunPage(lines_of(recorder, rows), after, complete)
 
 
 def lines_of(recorder: Any, rows: list[Any]) -> list[Listed]:
-    """The lines of rows of `list_runs`, with what only whole runs say."""
+    """The lines of rows of `list_runs`. Whole runs are read for what rows don't have."""
     found = []
     for row in rows:
-        run = recorder.get_run(row["run_id"], row["wpk_id"]) or row
-        asked = question(run) if row["status"] == "interrupted" else None
-        asks = None if asked is None else brief(asked, 160)
-        found.append(Listed(line_of(row, run), asks, row["created_at"].timestamp()))
+        run = asks = None
+        if row["totals"] is None or row["status"] == "interrupted":
+            run = recorder.get_run(row["run_id"], row["wpk_id"])
+        if run is not None and row["status"] == "interrupted":
+            asked = question(run)
+            asks = None if asked is None else brief(asked, 160)
+        line = line_of(row, run if row["totals"] is None else None)
+        found.append(Listed(line, asks, row["created_at"].timestamp()))
     return found
 
 

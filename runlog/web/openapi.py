@@ -62,7 +62,7 @@ OPERATIONS: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
             ("after", {**_TEXT, "description": "`next` of the page before"}, False),
         ],
         _of(
-            "runs next searched",
+            "runs next complete",
             runs=_list(_LINE),
             next={"type": ["string", "null"]},
         ),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from runlog.reading.times import parse_age
+from runlog.reading.times import moment, parse_age
 from runlog.views.errors import group
 from runlog.views.series import Span, series
 from runlog.views.summary import Totals, by_node, totals
@@ -16,8 +15,10 @@ from runlog.web.errors import UnknownError
 from runlog.web.source import Source
 
 WINDOWS = ("1h", "1d", "7d", "30d")
-_ROWS = 10_000
-"""Runs of each time that are counted, the newest."""
+_ROWS = 5_000
+"""Of how many runs of each time the percentiles are, the newest."""
+_SPANS = 48
+_BAD = ["failed", "lost"]
 _WHOLE, _FAILED = 100, 200
 """How many runs are read whole for their nodes, and for their failures."""
 
@@ -25,25 +26,23 @@ _WHOLE, _FAILED = 100, 200
 class Window(NamedTuple):
     """The runs of a time."""
 
-    rows: list[Any]
+    filters: dict[str, Any]
+    """Those of `list_runs` that select them."""
     totals: Totals
     failed: float | None
     """The share of those that failed or were lost."""
-    complete: bool
+    spans: list[Span]
 
 
 def read_window(recorder: Any, name: str, since: float, until: float) -> Window:
-    """Read the runs of a time, the newest 10,000 of it."""
-    page = recorder.list_runs(
-        wpk_id=name,
-        since=datetime.fromtimestamp(since, UTC),
-        until=datetime.fromtimestamp(until, UTC),
-        limit=_ROWS,
-    )
-    found = totals(page.runs)
-    bad = found.by_status.get("failed", 0) + found.by_status.get("lost", 0)
+    """Count the runs of a time; the times are those of the newest that completed."""
+    filters = {"wpk_id": name, "since": moment(since), "until": moment(until)}
+    counts = recorder.count_runs(spans=_SPANS, **filters)
+    rows = recorder.list_runs(limit=_ROWS, status="completed", **filters).runs
+    found = totals(counts, rows)
+    bad = sum(found.by_status.get(status, 0) for status in _BAD)
     share = bad / found.runs if found.runs else None
-    return Window(page.runs, found, share, page.next is None)
+    return Window(filters, found, share, series(counts, rows))
 
 
 def workflow(source: Source, asked: Asked) -> dict[str, Any]:
@@ -60,10 +59,10 @@ def workflow(source: Source, asked: Asked) -> dict[str, Any]:
     since = until - spent
     now = read_window(recorder, name, since, until)
     before = read_window(recorder, name, since - spent, since)
-    whole = [_whole(recorder, row) for row in now.rows[:_WHOLE]]
-    nodes, retried, tokens = by_node(whole)
-    bad = [row for row in now.rows if row["status"] in ("failed", "lost")][:_FAILED]
-    spans = series(now.rows, since, until)
+    newest = recorder.list_runs(limit=_WHOLE, **now.filters).runs
+    nodes, retried, tokens = by_node(_whole(recorder, row) for row in newest)
+    bad = recorder.list_runs(limit=_FAILED, status=_BAD, **now.filters).runs
+    spans = now.spans
     return {
         "name": name,
         "window": chosen,
@@ -77,7 +76,7 @@ def workflow(source: Source, asked: Asked) -> dict[str, Any]:
         "since_of": since_of,
         "nodes": nodes[:20],
         "all_ms": sum(node.total_ms for node in nodes) or 1.0,
-        "sample": len(whole),
+        "sample": len(newest),
         "retried": retried,
         "tokens": tokens,
         "failures": group(_whole(recorder, row) for row in bad),
@@ -91,4 +90,4 @@ def _whole(recorder: Any, row: Any) -> Any:
 
 def since_of(span: Span) -> str:
     """When a span began, for an address."""
-    return datetime.fromtimestamp(span.start, UTC).isoformat(timespec="seconds")
+    return moment(span.start).isoformat(timespec="seconds")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from runlog.reading import times
 from runlog.reading.names import STATUSES
 from runlog.views import words
 from runlog.views.safe import safe_text
@@ -50,14 +50,12 @@ def iso(moment: float | None) -> str:
     """A moment by RFC 3339, of UTC."""
     if moment is None:
         return ""
-    found = datetime.fromtimestamp(moment, UTC)
+    found = times.moment(moment)
     return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _clock(moment: float | None) -> str:
-    return (
-        "" if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%H:%M:%S")
-    )
+    return "" if moment is None else times.moment(moment).strftime("%H:%M:%S")
 
 
 def _ago(moment: float | None) -> str:

@@ -9,7 +9,7 @@
 /* Bytes of arena to retain for the next run; more is freed. */
 #define ARENA_RETAINED ((size_t)256 * 1024)
 
-const rl_column_info rl_columns[RL_COLUMNS + 1] = {
+const rl_column_info rl_columns[RL_ALL_COLUMNS] = {
     [RL_ID] = {"id", RL_KIND_UUID},
     [RL_WPK_ID] = {"wpk_id", RL_KIND_TEXT},
     [RL_RUN_ID] = {"run_id", RL_KIND_TEXT},
@@ -29,6 +29,9 @@ const rl_column_info rl_columns[RL_COLUMNS + 1] = {
     [RL_OWNER] = {"owner", RL_KIND_TEXT},
     [RL_REVISION] = {"revision", RL_KIND_INT},
     [RL_PARTS] = {"parts", RL_KIND_TEXT},
+    [RL_TOTALS] = {"totals", RL_KIND_JSON},
+    [RL_SPAN] = {"span", RL_KIND_INT},
+    [RL_COUNT] = {"count", RL_KIND_INT},
 };
 
 rl_run *rl_run_new(void)

@@ -38,7 +38,11 @@ typedef enum rl_column {
     RL_REVISION,
     RL_COLUMNS,
     RL_PARTS =
-        RL_COLUMNS /* no column: a JSON object of the run's parts, when it is read */
+        RL_COLUMNS, /* no column: a JSON object of the run's parts, when it is read */
+    RL_TOTALS,      /* nor these: a JSON object of numbers in its metadata; */
+    RL_SPAN,        /* the number of a span of time, and of runs in it */
+    RL_COUNT,
+    RL_ALL_COLUMNS
 } rl_column;
 
 typedef enum rl_kind {
@@ -54,7 +58,7 @@ typedef struct rl_column_info {
     rl_kind kind;
 } rl_column_info;
 
-extern const rl_column_info rl_columns[RL_COLUMNS + 1];
+extern const rl_column_info rl_columns[RL_ALL_COLUMNS];
 
 /* A text in the arena. */
 typedef struct rl_slice {

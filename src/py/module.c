@@ -5,6 +5,7 @@
 #include "py/encode/encode.h"
 #include "py/handler/handler.h"
 #include "py/meaning/meaning.h"
+#include "py/recorder/listing.h"
 #include "py/recorder/look.h"
 #include "py/recorder/options.h"
 #include "py/recorder/query.h"
@@ -154,7 +155,7 @@ static int prepare_state(rl_state *state)
     state->mapping = abc != NULL ? PyObject_GetAttrString(abc, "Mapping") : NULL;
     Py_XDECREF(abc);
 
-    for (int i = 0; i < RL_COLUMNS; i++) {
+    for (int i = 0; i < RL_ALL_COLUMNS; i++) {
         state->column_names[i] = PyUnicode_InternFromString(rl_columns[i].name);
         if (state->column_names[i] == NULL) {
             return -1;
@@ -168,7 +169,7 @@ static int module_exec(PyObject *module)
     rl_state *state = PyModule_GetState(module);
 
     if (prepare_state(state) < 0 || rl_errors_init(module, state) < 0 ||
-        rl_query_add_types(module, state) < 0 ||
+        rl_listing_add_types(module, state) < 0 ||
         rl_recorder_type_add(module, state) < 0 ||
         rl_meaning_add_to_recorder(state) < 0 || rl_words_add_to_recorder(state) < 0) {
         return -1;

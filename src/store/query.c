@@ -8,10 +8,10 @@
 static const rl_column key[] = {RL_ID, RL_CREATED_AT};
 static const rl_column brief[] = {RL_RUN_ID, RL_STATUS, RL_DURATION_MS, RL_CREATED_AT,
                                   RL_OWNER};
-static const rl_column summary[] = {RL_ID,         RL_WPK_ID,      RL_RUN_ID,
-                                    RL_STATUS,     RL_DURATION_MS, RL_THREAD_ID,
-                                    RL_ERROR_TYPE, RL_ERROR_TEXT,  RL_STARTED_AT,
-                                    RL_CREATED_AT, RL_UPDATED_AT,  RL_OWNER};
+static const rl_column summary[] = {
+    RL_ID,         RL_WPK_ID,     RL_RUN_ID,     RL_STATUS,     RL_DURATION_MS,
+    RL_THREAD_ID,  RL_ERROR_TYPE, RL_ERROR_TEXT, RL_STARTED_AT, RL_CREATED_AT,
+    RL_UPDATED_AT, RL_TOTALS,     RL_OWNER};
 static const rl_column whole[] = {
     RL_ID,         RL_WPK_ID,     RL_RUN_ID,     RL_STATUS,          RL_DURATION_MS,
     RL_THREAD_ID,  RL_ERROR_TYPE, RL_ERROR_TEXT, RL_ERROR_TRACEBACK, RL_STARTED_AT,
@@ -22,6 +22,8 @@ static const rl_column thread[] = {
     RL_THREAD_ID,  RL_ERROR_TYPE, RL_ERROR_TEXT, RL_ERROR_TRACEBACK, RL_STARTED_AT,
     RL_CREATED_AT, RL_UPDATED_AT, RL_INPUTS,     RL_OUTPUTS,         RL_METADATA,
     RL_OWNER,      RL_PARTS};
+
+static const rl_column counts[] = {RL_SPAN, RL_STATUS, RL_COUNT};
 
 const rl_column *rl_shape_columns(rl_shape shape, size_t *count)
 {
@@ -34,6 +36,7 @@ const rl_column *rl_shape_columns(rl_shape shape, size_t *count)
         [RL_SHAPE_SUMMARY] = {summary, sizeof summary / sizeof *summary},
         [RL_SHAPE_WHOLE] = {whole, sizeof whole / sizeof *whole},
         [RL_SHAPE_THREAD] = {thread, sizeof thread / sizeof *thread},
+        [RL_SHAPE_COUNT] = {counts, sizeof counts / sizeof *counts},
     };
 
     *count = shapes[shape].count;
@@ -62,12 +65,18 @@ void rl_query_init(rl_query *query, rl_shape shape)
 bool rl_query_has_filter(const rl_query *query)
 {
     bool any = query->since != RL_TIME_NONE || query->until != RL_TIME_NONE ||
-               query->tag != NULL || query->metadata != NULL;
+               rl_query_searches(query);
 
     for (int column = 0; column < RL_COLUMNS; column++) {
         any = any || query->texts[column] != NULL;
     }
     return any;
+}
+
+bool rl_query_searches(const rl_query *query)
+{
+    return query->tag != NULL || query->metadata != NULL || query->error != NULL ||
+           query->node != NULL;
 }
 
 /* Appends a placeholder for the next value, between two pieces of SQL. */
@@ -103,59 +112,130 @@ static void bind_int(rl_buf *sql, const rl_dialect *dialect, rl_bindings *bindin
 }
 
 /* Appends " WHERE " before the first condition and " AND " before the others. */
-static void begin_condition(rl_buf *sql, const rl_bindings *bindings)
+static void begin_condition(rl_buf *sql, bool *any)
 {
-    rl_buf_add_text(sql, bindings->count == 0 ? RL_SQL_WHERE : RL_SQL_AND);
+    rl_buf_add_text(sql, *any ? RL_SQL_AND : RL_SQL_WHERE);
+    *any = true;
 }
 
-static void add_conditions(const rl_query *query, const rl_dialect *dialect, rl_buf *sql,
-                           rl_bindings *bindings)
+/* Conditions that columns equal texts. */
+static void add_texts(const rl_query *query, const rl_dialect *dialect, rl_buf *sql,
+                      rl_bindings *bindings, bool *any)
 {
     for (int column = 0; column < RL_COLUMNS; column++) {
         const char *value = query->texts[column];
+        bool in_thread = column == RL_STATUS && query->texts[RL_THREAD_ID] != NULL;
 
         if (value != NULL) {
-            begin_condition(sql, bindings);
-            rl_buf_printf(sql, "%s = ", rl_columns[column].name);
+            begin_condition(sql, any);
+            rl_buf_printf(
+                sql,
+                "%s = ", in_thread ? dialect->status_in_thread : rl_columns[column].name);
             bind_value(sql, dialect, "", bindings, value);
             if (column == RL_STATUS && strcmp(value, RL_SQL_COMPLETED) != 0) {
                 rl_buf_add_text(sql, RL_SQL_NOT_COMPLETED);
             }
         }
     }
-    if (query->ids != NULL) {
-        begin_condition(sql, bindings);
-        bind_between(sql, dialect, dialect->ids_before, dialect->ids_after, bindings,
-                     query->ids);
+}
+
+/* Conditions with one placeholder each. */
+static void add_searches(const rl_query *query, const rl_dialect *dialect, rl_buf *sql,
+                         rl_bindings *bindings, bool *any)
+{
+    const struct {
+        const char *value, *before, *after;
+    } searches[] = {
+        {query->ids, dialect->ids_before, dialect->ids_after},
+        {query->tag, dialect->tag_before, dialect->tag_after},
+        {query->metadata, dialect->metadata_before, dialect->metadata_after},
+        {query->error, dialect->error_before, dialect->error_after},
+        {query->node, dialect->node_before, dialect->node_after},
+    };
+
+    if (query->has_error) {
+        begin_condition(sql, any);
+        rl_buf_add_text(sql, RL_SQL_HAS_ERROR);
     }
-    if (query->tag != NULL) {
-        begin_condition(sql, bindings);
-        bind_between(sql, dialect, dialect->tag_before, dialect->tag_after, bindings,
-                     query->tag);
+    for (size_t i = 0; i < sizeof searches / sizeof *searches; i++) {
+        if (searches[i].value != NULL) {
+            begin_condition(sql, any);
+            bind_between(sql, dialect, searches[i].before, searches[i].after, bindings,
+                         searches[i].value);
+        }
     }
-    if (query->metadata != NULL) {
-        begin_condition(sql, bindings);
-        bind_between(sql, dialect, dialect->metadata_before, dialect->metadata_after,
-                     bindings, query->metadata);
-    }
+}
+
+/* A condition on the place of a row in the order of pages. */
+static void add_place(const rl_dialect *dialect, const char *before, int64_t stamp,
+                      const char *id, rl_buf *sql, rl_bindings *bindings, bool *any)
+{
+    begin_condition(sql, any);
+    rl_buf_add_text(sql, before);
+    bind_time(sql, dialect, bindings, stamp);
+    rl_buf_add_text(sql, ", ");
+    bind_value(sql, dialect, dialect->id_cast, bindings, id);
+    rl_buf_add_char(sql, ')');
+}
+
+static void add_conditions(const rl_query *query, const rl_dialect *dialect, rl_buf *sql,
+                           rl_bindings *bindings)
+{
+    /* SQLite would seek to `until`, and walk from there to the cursor */
+    const bool below_until = query->after_id != NULL && query->after_time < query->until;
+    bool any = false;
+
+    add_texts(query, dialect, sql, bindings, &any);
+    add_searches(query, dialect, sql, bindings, &any);
     if (query->since != RL_TIME_NONE) {
-        begin_condition(sql, bindings);
+        begin_condition(sql, &any);
         rl_buf_add_text(sql, RL_SQL_SINCE);
         bind_time(sql, dialect, bindings, query->since);
     }
-    if (query->until != RL_TIME_NONE) {
-        begin_condition(sql, bindings);
+    if (query->until != RL_TIME_NONE && !below_until) {
+        begin_condition(sql, &any);
         rl_buf_add_text(sql, RL_SQL_UNTIL);
         bind_time(sql, dialect, bindings, query->until);
     }
     if (query->after_id != NULL) {
-        begin_condition(sql, bindings);
-        rl_buf_add_text(sql, RL_SQL_AFTER);
-        bind_time(sql, dialect, bindings, query->after_time);
-        rl_buf_add_text(sql, ", ");
-        bind_value(sql, dialect, dialect->id_cast, bindings, query->after_id);
-        rl_buf_add_char(sql, ')');
+        add_place(dialect, RL_SQL_AFTER, query->after_time, query->after_id, sql,
+                  bindings, &any);
     }
+    if (query->last_id != NULL) {
+        add_place(dialect, RL_SQL_LAST, query->last_time, query->last_id, sql, bindings,
+                  &any);
+    }
+}
+
+/* The SQL that gives a column of a row. */
+static const char *column_sql(const rl_query *query, const rl_dialect *dialect,
+                              rl_column column)
+{
+    if (column == RL_TOTALS) {
+        return dialect->totals;
+    }
+    if (column == RL_PARTS) {
+        return query->shape == RL_SHAPE_THREAD ? dialect->values : dialect->parts;
+    }
+    return rl_columns[column].name;
+}
+
+/* Appends the statement of RL_SHAPE_COUNT. Its two halves have the same filters. */
+static void add_counts(const rl_query *query, const rl_dialect *dialect, rl_buf *sql,
+                       rl_bindings *bindings)
+{
+    bool any = true;
+
+    bind_between(sql, dialect, dialect->spans_before, dialect->spans_after, bindings,
+                 query->spans);
+    rl_buf_add_text(
+        sql, RL_SQL_STATES RL_SQL_COUNT_ALL RL_SQL_FROM RL_SQL_WHERE RL_SQL_IN_SPAN);
+    add_texts(query, dialect, sql, bindings, &any);
+    rl_buf_add_text(sql, RL_SQL_FROM_SPANS RL_SQL_COUNT_STATES RL_SQL_FROM RL_SQL_WHERE
+                             RL_SQL_IN_SPAN RL_SQL_AND RL_SQL_OF_STATE);
+    bindings->count = 1; /* the second half has the same values */
+    add_texts(query, dialect, sql, bindings, &any);
+    rl_buf_add_text(sql, RL_SQL_FROM_STATES);
 }
 
 void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
@@ -164,20 +244,22 @@ void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
     size_t count;
     const rl_column *columns = rl_shape_columns(query->shape, &count);
 
-    const char *parts =
-        query->shape == RL_SHAPE_THREAD ? dialect->values : dialect->parts;
-
     bindings->count = 0;
+    if (query->shape == RL_SHAPE_COUNT) {
+        add_counts(query, dialect, sql, bindings);
+        rl_buf_add_char(sql, '\0');
+        return;
+    }
     rl_buf_add_text(sql, remove ? RL_SQL_DELETE : RL_SQL_SELECT);
     for (size_t i = 0; i < count && !remove; i++) {
         rl_buf_add_text(sql, i == 0 ? "" : ", ");
-        rl_buf_add_text(sql,
-                        columns[i] == RL_PARTS ? parts : rl_columns[columns[i]].name);
+        rl_buf_add_text(sql, column_sql(query, dialect, columns[i]));
     }
     rl_buf_add_text(sql, RL_SQL_FROM);
     add_conditions(query, dialect, sql, bindings);
     if (!remove) {
-        rl_buf_add_text(sql, RL_SQL_ORDER_LIMIT);
+        rl_buf_add_text(sql,
+                        query->oldest_first ? RL_SQL_OLDEST_LIMIT : RL_SQL_ORDER_LIMIT);
         bind_int(sql, dialect, bindings, query->limit);
         if (query->offset > 0) {
             rl_buf_add_text(sql, RL_SQL_OFFSET);

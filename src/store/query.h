@@ -19,10 +19,11 @@
 typedef enum rl_shape {
     RL_SHAPE_KEY,     /* id, created_at: the place of a row in the order of pages */
     RL_SHAPE_BRIEF,   /* run_id, status, duration_ms, created_at, owner */
-    RL_SHAPE_SUMMARY, /* all but the JSON payloads and the revision */
+    RL_SHAPE_SUMMARY, /* all but the JSON payloads and the revision, and the totals */
     RL_SHAPE_WHOLE,   /* all but the revision, and the parts */
     RL_SHAPE_THREAD,  /* the same without node logs; of the parts, the values that the
                          payloads name */
+    RL_SHAPE_COUNT,   /* no runs: span, status and count, see rl_query */
 } rl_shape;
 
 /* The columns of a shape in their order, static; *count gets their number. */
@@ -34,10 +35,22 @@ typedef struct rl_query {
     const char *tag; /* borrowed; one of the metadata's tags; NULL: any */
     const char *metadata; /* borrowed; a JSON object of members that the metadata have, of
                              the same values; NULL: any */
+    const char *error;    /* borrowed; "type: text" of the error has this text, in letters
+                             of either case; NULL: any */
+    const char *node;     /* borrowed; a node log has this name; NULL: any */
+    bool has_error;       /* only runs with an error */
     int64_t since, until; /* since <= created_at < until, microseconds; or RL_TIME_NONE */
     int64_t after_time;   /* cursor: rows older than (after_time, after_id); */
     const char *after_id; /* borrowed; NULL: from the newest row */
+    int64_t last_time;    /* rows that are not older than (last_time, last_id); */
+    const char *last_id;  /* borrowed; NULL: to the oldest row */
     int64_t limit, offset; /* rows */
+    bool oldest_first;
+    /* Borrowed; for RL_SHAPE_COUNT, with texts for filters only: a JSON array of spans of
+     * time, as arrays of two time stamps. A row has the number of a span, NULL and the
+     * number of its runs; or a span, a status other than completed, and the number of
+     * such runs. So indexes suffice, however many runs completed. */
+    const char *spans;
     rl_shape shape;
 } rl_query;
 
@@ -47,8 +60,11 @@ void rl_query_init(rl_query *query, rl_shape shape);
 /* Whether the query has a filter on texts, metadata or times. */
 bool rl_query_has_filter(const rl_query *query);
 
-/* Texts, ids, tag, metadata, times, cursor, limit, offset. */
-#define RL_QUERY_VALUES (RL_COLUMNS + 9)
+/* Whether it has a filter that no index serves: tag, metadata, error or node. */
+bool rl_query_searches(const rl_query *query);
+
+/* Texts, ids, tag, metadata, error, node, times, cursor, last row, limit, offset, spans. */
+#define RL_QUERY_VALUES (RL_COLUMNS + 14)
 
 /* The values to bind, as text, in the order of the placeholders. */
 typedef struct rl_bindings {
@@ -63,9 +79,15 @@ typedef struct rl_dialect {
     const char *ids_before, *ids_after;         /* surround the placeholder of the ids */
     const char *tag_before, *tag_after;         /* and those of a tag */
     const char *metadata_before, *metadata_after; /* and of members of the metadata */
-    const char *parts;  /* gives the parts of a row of workflow_runs, as RL_PARTS */
-    const char *values; /* gives those of RL_SHAPE_THREAD */
-    char placeholder;   /* '?' or '$' */
+    const char *error_before, *error_after;       /* and of a text in the error */
+    const char *node_before, *node_after;         /* and of the name of a node */
+    const char
+        *status_in_thread; /* the status, where the index is to be that of threads */
+    const char *parts;     /* gives the parts of a row of workflow_runs, as RL_PARTS */
+    const char *values;    /* gives those of RL_SHAPE_THREAD */
+    const char *totals;    /* gives RL_TOTALS */
+    const char *spans_before, *spans_after; /* surround the placeholder of the spans */
+    char placeholder;                       /* '?' or '$' */
 } rl_dialect;
 
 /* Appends the statement that reads, or with `remove` deletes, what the query selects; a

@@ -57,14 +57,91 @@
     "workflow_runs.id AND name < 'n' AND name IN (SELECT jsonb_path_query(payload, " \
     "'$.**.\"$value\"') #>> '{}' FROM (VALUES (inputs), (outputs), (metadata)) AS "  \
     "payloads (payload)))"
+/* The numbers that a graph's run has in its metadata, and no text of any length: other
+ * programs may write what they like. */
+#define RL_SQLITE_TOTALS                                                                \
+    "(SELECT CASE WHEN json_type(data, '$.totals.nodes') = 'integer' THEN json_object(" \
+    "'nodes', json_extract(data, '$.totals.nodes'), 'retries', CASE json_type(data, "   \
+    "'$.totals.retries') WHEN 'integer' THEN json_extract(data, '$.totals.retries') "   \
+    "ELSE 0 END, 'at', CASE json_type(data, '$.totals.at') WHEN 'text' THEN substr("    \
+    "json_extract(data, '$.totals.at'), 1, 1024) END, 'tokens', CASE json_type(data, "  \
+    "'$.tokens.total') WHEN 'integer' THEN json_extract(data, '$.tokens.total') END) "  \
+    "END FROM (SELECT CASE WHEN instr(metadata, '\"totals\":{') AND "                   \
+    "json_valid(metadata) "                                                             \
+    "THEN metadata END AS data))"
+#define RL_PG_TOTALS                                                                    \
+    "(SELECT CASE WHEN jsonb_typeof(totals -> 'nodes') = 'number' THEN "                \
+    "jsonb_build_object('nodes', totals -> 'nodes', 'retries', CASE jsonb_typeof("      \
+    "totals -> 'retries') WHEN 'number' THEN totals -> 'retries' ELSE '0' END, 'at', "  \
+    "CASE jsonb_typeof(totals -> 'at') WHEN 'string' THEN left(totals ->> 'at', 1024) " \
+    "END, 'tokens', CASE jsonb_typeof(tokens) WHEN 'number' THEN tokens END) END FROM " \
+    "(SELECT metadata -> 'totals' AS totals, metadata #> '{tokens,total}' AS tokens "   \
+    "OFFSET 0) AS found)"
+/* Errors as people see them, in letters of one case. SQLite knows the case of ASCII only. */
+#define RL_SQL_ERROR \
+    "lower(coalesce(error_type || ': ' || error_text, error_type, error_text)), lower("
+#define RL_SQLITE_ERROR_BEFORE "instr(" RL_SQL_ERROR
+#define RL_SQLITE_ERROR_AFTER ")) > 0"
+#define RL_PG_ERROR_BEFORE "strpos(" RL_SQL_ERROR
+#define RL_PG_ERROR_AFTER "::text)) > 0"
+/* The condition of migration 011's index. */
+#define RL_SQL_HAS_ERROR "(error_type IS NOT NULL OR error_text IS NOT NULL)"
+/* Runs with a node of a name. The node logs of an open run are parts, each of which begins
+ * with the name. Node logs without the name in quotes are not parsed, but where it may be
+ * escaped. */
+#define RL_SQLITE_NODE_BEFORE "EXISTS (SELECT 1 FROM (SELECT "
+#define RL_SQLITE_NODE_AFTER                                                           \
+    " AS wanted) WHERE CASE WHEN node_logs IS NULL THEN EXISTS (SELECT 1 FROM "        \
+    "run_parts WHERE run_parts.wpk_id = workflow_runs.wpk_id AND run_parts.id = "      \
+    "workflow_runs.id AND name >= 'n' AND substr(data, 1, length(json_quote(wanted)) " \
+    "+ 9) = '{\"node\":' || json_quote(wanted) || ',') WHEN instr(node_logs, "         \
+    "json_quote(wanted)) OR (wanted GLOB '*[^ -~]*' AND instr(node_logs, '\\u')) "     \
+    "THEN EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(node_logs) THEN "       \
+    "node_logs END) AS log WHERE "                                                     \
+    "log.type = 'object' AND json_extract(log.value, '$.node') = wanted) END)"
+#define RL_PG_NODE_BEFORE "EXISTS (SELECT 1 FROM (SELECT "
+#define RL_PG_NODE_AFTER                                                                 \
+    "::text AS wanted OFFSET 0) AS asked WHERE CASE WHEN node_logs IS NULL THEN EXISTS " \
+    "(SELECT 1 FROM run_parts WHERE run_parts.wpk_id = workflow_runs.wpk_id AND "        \
+    "run_parts.id = workflow_runs.id AND run_parts.name >= 'n' AND starts_with(data, "   \
+    "'{\"node\":' || to_json(wanted) || ',')) ELSE node_logs @> jsonb_build_array("      \
+    "jsonb_build_object('node', wanted)) END)"
 #define RL_SQL_SINCE "created_at >= "
 #define RL_SQL_UNTIL "created_at < "
 #define RL_SQL_AFTER "(created_at, id) < ("
+#define RL_SQL_LAST "(created_at, id) >= ("
+/* Has SQLite, which has no statistics, not take the index on the status. */
+#define RL_SQLITE_STATUS_IN_THREAD "+status"
+#define RL_PG_STATUS_IN_THREAD "status"
 /* Migration 002's index on status leaves out completed runs. SQLite uses a partial index
  * only if the statement repeats its condition. */
 #define RL_SQL_NOT_COMPLETED " AND status <> 'completed'"
 #define RL_SQL_COMPLETED "completed"
 #define RL_SQL_ORDER_LIMIT " ORDER BY created_at DESC, id DESC LIMIT "
+#define RL_SQL_OLDEST_LIMIT " ORDER BY created_at, id LIMIT "
 #define RL_SQL_OFFSET " OFFSET "
+/* Numbers of runs by span and status. `states` has every status but "completed", each found
+ * by one look into migration 002's index. */
+#define RL_SQLITE_SPANS_BEFORE                                                    \
+    "WITH RECURSIVE spans (span, low, high) AS (SELECT key, json_extract(value, " \
+    "'$[0]'), json_extract(value, '$[1]') FROM json_each("
+#define RL_SQLITE_SPANS_AFTER ")), "
+#define RL_PG_SPANS_BEFORE                                                         \
+    "WITH RECURSIVE spans (span, low, high) AS (SELECT place - 1, (value ->> 0)::" \
+    "timestamptz, (value ->> 1)::timestamptz FROM jsonb_array_elements("
+#define RL_PG_SPANS_AFTER "::jsonb) WITH ORDINALITY AS each (value, place)), "
+#define RL_SQL_STATES                                                                   \
+    "states (state) AS (SELECT min(status) FROM workflow_runs WHERE status <> "         \
+    "'completed' UNION ALL SELECT (SELECT min(status) FROM workflow_runs WHERE status " \
+    "> state AND status <> 'completed') FROM states WHERE state IS NOT NULL) "
+#define RL_SQL_COUNT_ALL                                                          \
+    "SELECT CAST(span AS INTEGER), CAST(NULL AS TEXT), (SELECT CAST(count(*) AS " \
+    "INTEGER)"
+#define RL_SQL_COUNT_STATES \
+    "SELECT CAST(span AS INTEGER), state, (SELECT CAST(count(*) AS INTEGER)"
+#define RL_SQL_IN_SPAN "created_at >= low AND created_at < high"
+#define RL_SQL_OF_STATE "status = state AND status <> 'completed'"
+#define RL_SQL_FROM_SPANS ") FROM spans UNION ALL "
+#define RL_SQL_FROM_STATES ") FROM spans, states WHERE state IS NOT NULL"
 
 #endif

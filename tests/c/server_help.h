@@ -50,7 +50,8 @@ static inline const char *server_text(const char *sql)
 static inline rl_store *connect_store(void)
 {
     rl_postgres_options options = {.dsn = getenv("TEST_DSN"),
-                                   .timeout_ns = UINT64_C(20000000000),
+                                   /* for busy machines, and sanitizers */
+                                   .timeout_ns = UINT64_C(600000000000),
                                    .pool = 1,
                                    .stop = &never};
     rl_store *store = NULL;

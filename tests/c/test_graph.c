@@ -162,7 +162,7 @@ static void test_row_of_a_run(void)
     CHECK_STR(rl_run_text(run, RL_WPK_ID), "workflow");
     CHECK_STR(rl_run_text(run, RL_RUN_ID), "run");
     CHECK_STR(rl_run_text(run, RL_THREAD_ID), "thread");
-    CHECK_STR(rl_run_text(run, RL_METADATA), "{\"m\":1}");
+    CHECK_STR(rl_run_text(run, RL_METADATA), "{\"m\":1,\"totals\":{\"nodes\":3}}");
     CHECK_STR(rl_run_text(run, RL_INPUTS), "{\"in\":1}");
     CHECK_STR(rl_run_text(run, RL_OUTPUTS), "{\"out\":3}");
     CHECK_STR(rl_run_text(run, RL_STATUS), "failed");

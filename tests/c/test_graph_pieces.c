@@ -231,9 +231,12 @@ static void begin_both(struct pair *pair, rl_span_start start, const char *input
 /* The state of the graph, which changes a little; with a value at times. */
 static void begin_span(struct pair *pair, size_t parent_at)
 {
+    static const char *const names[] = {"n\"1", "a", "b", "c"};
     uint64_t kind = random_below(&pair->state, 4), parent = pair->open[parent_at];
     rl_value *value = pair->values[random_below(&pair->state, 6)];
-    rl_span_start start = {.has_parent = true, .name = text("n\"1"), .step = 3};
+    rl_span_start start = {.has_parent = true,
+                           .name = text(names[random_below(&pair->state, 4)]),
+                           .step = 3};
     char inputs[6000], ns[100];
     size_t len;
 
@@ -330,11 +333,16 @@ static void checkpoint(struct pair *pair)
 
 static void end_pair(struct pair *pair)
 {
-    rl_span_end end = {.outcome = RL_COMPLETED,
+    static const rl_outcome outcomes[] = {RL_COMPLETED, RL_FAILED, RL_CANCELLED};
+    rl_span_end end = {.outcome = outcomes[random_below(&pair->state, 3)],
                        .ended_ns = rl_monotonic_ns(),
                        .outputs = text("{\"end\":1}"),
                        .values = {&pair->values[5], 1}};
 
+    if (end.outcome == RL_FAILED) { /* with the error of its nodes, or another one */
+        end.error_type = text(random_below(&pair->state, 3) > 0 ? "ValueError" : "E");
+        end.error_text = text("it's \"bad\"");
+    }
     for (uint64_t i = 0; i < 2; i++) {
         rl_graph *graph = rl_graphs_take(pair->graphs, (rl_key){0, 1 + i * OTHER, NULL});
 

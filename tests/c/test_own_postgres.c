@@ -257,7 +257,9 @@ static void test_journal_forwards_runs_with_one_name(void)
         CHECK_INT(rl_journal_append(journal, &batch, &err), RL_OK);
         rl_run_free(run);
     }
-    (void)rl_journal_forward(journal, &never);
+    do { /* on a busy machine, a call may end before all are forwarded */
+        (void)rl_journal_forward(journal, &never);
+    } while (rl_journal_drain(journal, 0, true, &err) == RL_TIMEOUT);
     CHECK_INT(rl_journal_drain(journal, 0, true, &err), RL_OK);
     CHECK_INT(sql_int(path, "SELECT count(*) FROM journal_rejected"), 0);
     CHECK_INT(sql_int(path, "SELECT count(*) FROM journal"), 0);

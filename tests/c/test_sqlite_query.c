@@ -196,7 +196,46 @@ static void test_remove_deletes_matching_runs(void)
     CHECK_INTACT(path);
 }
 
+/* Two runs of one name. The newer one is read; SQLite has its long text in memory once,
+ * as a sorter would have copies of both. */
+static void test_a_whole_run_is_not_copied_to_be_sorted(void)
+{
+    static char logs[4 << 20];
+    char path[HELP_PATH];
+    rl_store *store;
+    rl_query query;
+    rl_rows rows;
+    int64_t before;
+
+    memset(logs, ' ', sizeof logs - 1);
+    memcpy(logs, "[]", 2);
+    fresh_path(path);
+    store = open_store(path);
+    for (int i = 0; i < 2; i++) {
+        rl_run *run = new_run(i == 0 ? "old" : "new", "r", "completed");
+
+        run->created_at = BASE + i;
+        set_text(run, RL_NODE_LOGS, logs);
+        CHECK_INT(write_run(store, run, true, NULL), RL_OK);
+    }
+    rl_query_init(&query, RL_SHAPE_WHOLE);
+    query.texts[RL_RUN_ID] = "r";
+    query.limit = 1;
+    CHECK_INT(ask(store, &query, &rows), 1); /* opens the connection */
+    rl_rows_free(&rows);
+    before = sqlite3_memory_used();
+    (void)sqlite3_memory_highwater(1);
+    CHECK_INT(ask(store, &query, &rows), 1);
+    CHECK(sqlite3_memory_highwater(0) - before < (int64_t)sizeof logs * 3 / 2);
+    CHECK(memcmp(rows.arena.data + cell_of(&rows, RL_SHAPE_WHOLE, 0, RL_WPK_ID)->at,
+                 "new", 3) == 0);
+    CHECK_INT(cell_of(&rows, RL_SHAPE_WHOLE, 0, RL_NODE_LOGS)->len, sizeof logs - 1);
+    rl_rows_free(&rows);
+    store->ops->close(store);
+}
+
 static const struct check_test tests[] = {
+    CHECK_TEST(test_a_whole_run_is_not_copied_to_be_sorted),
     CHECK_TEST(test_filters_combine),
     CHECK_TEST(test_cursor_skips_newer_runs),
     CHECK_TEST(test_remove_deletes_matching_runs),

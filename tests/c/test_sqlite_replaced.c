@@ -84,6 +84,17 @@ static int64_t read_count(struct opened *file)
     return count;
 }
 
+/* A look at the state of a journal does not wait until its file has been reopened. */
+static void wait_for_look(struct opened *file)
+{
+    rl_journal_file_state state;
+
+    while (file->is_journal &&
+           rl_journal_file_get_state(file->journal, &state, NULL) == RL_BUSY) {
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+}
+
 /* The number of rows of a run in the file at the path. */
 static int64_t count_of(const struct opened *file, const char *run_id)
 {
@@ -579,6 +590,85 @@ static void test_file_is_deleted_during_open(void)
     finish(&file, &change);
 }
 
+/* What somebody deletes while connections are being opened: a part at an opening. */
+static const struct {
+    const char *name, *parts[2];
+} openings[] = {
+    {"-wal", {"-wal", ""}},
+    {"-shm", {"-shm", ""}},
+    {"-wal, then -shm", {"-wal", "-shm"}},
+    {"-shm, then -wal", {"-shm", "-wal"}},
+    {"-wal twice", {"-wal", "-wal"}},
+    {"-shm twice", {"-shm", "-shm"}},
+};
+
+static struct {
+    const struct opened *file;
+    const char *const *parts; /* two; "" for none */
+    int opening;              /* the number of the next one */
+} between;
+
+/* SQLite calls this when a connection has opened the file, but neither -wal nor -shm. */
+static int delete_between(sqlite3 *db, char **message, const void *api)
+{
+    (void)db;
+    (void)message;
+    (void)api;
+    if (between.opening < 2) {
+        const char *part = between.parts[between.opening++];
+
+        if (*part != '\0') { /* it may be gone already */
+            (void)unlink(part_of(between.file, part));
+        }
+    }
+    return SQLITE_OK;
+}
+
+/* The writing connection has the file open. A read opens another one, which finds a part
+ * that the first has open, and one that is new. */
+static void deleted_between_openings(size_t which, bool is_journal)
+{
+    const struct change change = {.keeps_runs = true};
+    struct opened file;
+
+    open_file(&file, is_journal);
+    CHECK_INT(write_to(&file, "before", true), RL_OK);
+    between.file = &file;
+    between.parts = openings[which].parts;
+    between.opening = 0;
+    help_need(sqlite3_auto_extension((void (*)(void))delete_between) == SQLITE_OK,
+              "hook");
+    wait_for_look(&file);
+    CHECK_INT(read_count(&file), 1);
+    CHECK_INT(write_to(&file, "between", true), RL_OK);
+    wait_for_look(&file);
+    CHECK_INT(read_count(&file), 2);
+    CHECK_INT(between.opening, 2);
+    sqlite3_reset_auto_extension();
+    wait_for_check();
+    CHECK_INT(write_to(&file, "after", true), RL_OK);
+    CHECK_INT(read_count(&file), 3);
+    CHECK_INT(count_of(&file, "between"), 1);
+    CHECK(count_reports(&file, "of the SQLite file") <= 2);
+    finish(&file, &change);
+}
+
+static void test_deleted_between_openings(void)
+{
+    static char current[200];
+    const char *name = check_current;
+
+    for (size_t i = 0; i < sizeof openings / sizeof *openings; i++) {
+        for (int is_journal = 0; is_journal < 2; is_journal++) {
+            snprintf(current, sizeof current, "%s, %s of the %s", name, openings[i].name,
+                     is_journal ? "journal" : "store");
+            check_current = current;
+            deleted_between_openings(i, is_journal != 0);
+        }
+    }
+    check_current = name;
+}
+
 enum {
     WRITERS = 2,
     DELETIONS = 20
@@ -684,6 +774,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_folder_is_deleted),
     CHECK_TEST(test_another_connection_has_the_deleted_wal),
     CHECK_TEST(test_file_is_deleted_during_open),
+    CHECK_TEST(test_deleted_between_openings),
     CHECK_TEST(test_deletions_during_writes_lose_no_runs),
 };
 

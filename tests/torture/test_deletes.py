@@ -28,7 +28,7 @@ from torture.proxy import Proxy
 import runlog
 from runlog import ClosedError, StoreError
 
-MANY = 60_000
+MANY = 30_000
 SHORT = 0.5
 """A time-out that a test waits for."""
 PATIENT = 60.0

@@ -95,6 +95,6 @@ class _Read:
         """Yield the runs, the newest of each status first."""
         for status in ("failed", "lost"):
             rows = history.rows(most, **filters, status=status)
-            yield from map(history.run, rows)
+            yield from map(history.listed, rows)
             if rows.next is not None:
                 self.more.append(status)

@@ -6,7 +6,6 @@ A pipe gets whole ids and times by RFC 3339. The cursor of the next page is on s
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
 from typing import Any
 
 from runlog.cli import options
@@ -14,13 +13,13 @@ from runlog.cli.errors import DONE
 from runlog.cli.history import History
 from runlog.cli.names import short_ids
 from runlog.cli.output import Field, Out, number, rfc3339
-from runlog.views.lines import Line, line_of
+from runlog.views.lines import Line
 from runlog.views.words import duration
 
-_SEARCHED_RUNS = 5_000
-_SEARCHED_ROWS = 100_000
-_OF_RUN = {"at", "nodes", "retries", "tokens"}
-"""The fields for which the whole run is read."""
+_SEARCHES = 8
+"""How many pages are searched for --node or --error."""
+_TOTALS = {"at", "nodes", "retries", "tokens"}
+"""The fields for which a run without totals is read whole."""
 
 
 def fields_of(ids: dict[str, str]) -> list[Field]:
@@ -76,10 +75,7 @@ def _few(number: int | None) -> str:
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of list."""
     options.add_filters(parser)
-    parser.add_argument("--node", metavar="NAME", help="only runs with this node")
-    parser.add_argument(
-        "--error", metavar="TEXT", help="only runs with this in their error"
-    )
+    options.add_searches(parser)
     parser.add_argument(
         "-n", "--limit", type=options.at_least(0), default=20, help="0 for all"
     )
@@ -93,7 +89,8 @@ def run(args: Namespace, history: History, out: Out) -> int:
         return DONE
     filters = options.filters_of(args, history)
     wanted = set((args.fields or ",".join(DEFAULT)).replace(" ", "").split(","))
-    lines = _Lines(args, history, bool(wanted & _OF_RUN), filters)
+    found = history.rows(args.limit or None, args.after, searches=_SEARCHES, **filters)
+    lines = (history.line(row, bool(wanted & _TOTALS)) for row in found)
     ids: dict[str, str] = {}
     rows: Any = lines
     if args.output == "table":
@@ -103,69 +100,9 @@ def run(args: Namespace, history: History, out: Out) -> int:
     number = options.write(args, out, fields_of(ids), DEFAULT, rows)
     if number == 0:
         options.check_names(history, filters)
-        out.note("no runs")
-    if lines.incomplete:
-        out.note(
-            f"incomplete: only the newest {lines.searched:,} runs were looked through"
-        )
-    if lines.more:
-        out.note("there may be more: --limit 0")
-    if lines.next:
-        out.note(f"more: --after {lines.next}")
+        out.note("no runs" if found.complete else "no runs so far")
+    if not found.complete and found.next:
+        out.note(f"incomplete: nothing older than {found.next[:19]}Z was looked through")
+    if found.next:
+        out.note(f"more: --after {found.next}")
     return DONE
-
-
-class _Lines:
-    """The lines that fit, and what is known once they were read."""
-
-    def __init__(
-        self, args: Namespace, history: History, whole: bool, filters: dict[str, Any]
-    ) -> None:
-        self._args = args
-        self._history = history
-        self._whole = whole or args.node is not None
-        self._filters = filters
-        self.next: str | None = None
-        self.incomplete = False
-        self.more = False
-        """Whether the rows were not looked through to their end."""
-        self.searched = 0
-
-    def __iter__(self) -> Iterator[Line]:
-        args = self._args
-        picky = args.node is not None or args.error is not None
-        most = _SEARCHED_RUNS if args.node is not None else _SEARCHED_ROWS
-        rows = self._history.rows(
-            most if picky else args.limit or None, args.after, **self._filters
-        )
-        found = 0
-        for row in rows:
-            self.searched += 1
-            line = self._line(row)
-            if line is None:
-                continue
-            yield line
-            found += 1
-            if picky and found == args.limit:
-                self.more = True
-                return
-        self.next = rows.next
-        self.incomplete = picky and rows.next is not None
-
-    def _line(self, row: Any) -> Line | None:
-        wanted = self._args.error
-        if wanted is not None:
-            error = f"{row['error_type'] or ''}: {row['error_text'] or ''}"
-            if wanted.lower() not in error.lower():
-                return None
-        run = self._history.run(row) if self._whole else None
-        if self._args.node is not None and not _has_node(run, self._args.node):
-            return None
-        return line_of(row, run)
-
-
-def _has_node(run: Any, name: str) -> bool:
-    logs = run.get("node_logs")
-    return type(logs) is list and any(
-        isinstance(log, dict) and log.get("node") == name for log in logs
-    )

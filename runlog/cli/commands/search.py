@@ -15,7 +15,7 @@ from runlog.cli.errors import DONE, WrongUsageError
 from runlog.cli.history import History
 from runlog.cli.names import short_ids
 from runlog.cli.output import Field, Out
-from runlog.views.lines import Line, line_of
+from runlog.views.lines import Line
 
 _BY_WORDS = ["status", "run", "workflow", "where", "text", "when"]
 _BY_MEANING = ["score", "status", "run", "workflow", "at", "duration_ms", "when"]
@@ -50,7 +50,7 @@ def run(args: Namespace, history: History, out: Out) -> int:
         limit=min(args.limit, 1000),
         **filters,
     )
-    rows = [(hit, line_of(hit, history.run(hit))) for hit in hits]
+    rows = [(hit, history.line(hit)) for hit in hits]
     ids = short_ids([line.run_id for _, line in rows]) if out.is_terminal else {}
     usual = _BY_MEANING if args.meaning else _BY_WORDS
     if not options.write(args, out, _fields(ids), usual, rows):

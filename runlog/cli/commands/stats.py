@@ -1,6 +1,7 @@
 """Count runs and failures, with percentiles of their times and the slowest nodes.
 
-Nodes, retries, tokens and cost are those of the newest runs; --sample says how many.
+Times are those of the newest completed runs, --limit of them; nodes, retries, tokens and
+cost those of the newest runs, --sample of them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _NODES = [
     number("total_ms", lambda one: one.total_ms, duration, rank=5, title="in all"),
 ]
 _SLOWEST = 10
+_SPANS = 20
+"""Bars of the sparkline."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -37,8 +40,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "-n",
         "--limit",
         type=options.at_least(0),
-        default=100_000,
-        help="of how many runs",
+        default=5_000,
+        help="of how many runs the times are",
     )
     parser.add_argument(
         "--sample", type=options.at_least(0), default=200, help="how many are read whole"
@@ -49,9 +52,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace, history: History, out: Out) -> int:
     """Count runs."""
     filters = options.filters_of(args, history)
-    most = args.limit or None
-    rows = history.rows(most, **filters)
-    whole = totals(rows)
+    counts = history.open().count_runs(spans=_SPANS, **filters)
+    rows = history.rows(args.limit or None, status="completed", **filters)
+    whole = totals(counts, rows)
     if whole.runs == 0:
         options.check_names(history, filters)
         out.note("no runs")
@@ -71,17 +74,15 @@ def run(args: Namespace, history: History, out: Out) -> int:
         said += f", {count(tokens, 'token')}"
         if tokens and bill.total is not None:
             said += f", cost {bill.total}"
-        _show(out, whole, said if sample else "")
+        _show(out, whole, rows.next is not None, said if sample else "")
         shown = nodes[:_SLOWEST] if out.is_terminal else nodes
         if shown:
             out.line()
             write_rows(out, "table", _NODES, shown)
-    if rows.next is not None:
-        out.note(f"incomplete: only the newest {whole.runs:,} runs were counted")
     return DONE
 
 
-def _show(out: Out, whole: Totals, sample: str) -> None:
+def _show(out: Out, whole: Totals, more: bool, sample: str) -> None:
     share = ", ".join(
         f"{number:,} {status}" for status, number in whole.by_status.items()
     )
@@ -93,6 +94,7 @@ def _show(out: Out, whole: Totals, sample: str) -> None:
         f"{name} {duration(value)}"
         for name, value in zip(("p50", "p95", "p99"), times, strict=True)
     )
-    out.line(f"completed in {shown}")
+    which = f" (the newest {whole.timed:,})" if more else ""
+    out.line(f"completed in {shown}{which}")
     if sample:
         out.line(sample)

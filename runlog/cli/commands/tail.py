@@ -15,6 +15,7 @@ from runlog.cli.errors import DONE
 from runlog.cli.history import History
 from runlog.cli.output import Out, rfc3339, to_json
 from runlog.cli.text import cut, safe
+from runlog.cli.times import moment
 from runlog.views.logs import Log, began, read_logs
 from runlog.views.outcome import error_of, outcome
 from runlog.views.words import duration
@@ -173,12 +174,15 @@ def _said(log: Log) -> str:
     return f"{spent}: {error}" if error else spent
 
 
+def _clock(seconds: float) -> str:
+    return moment(seconds).astimezone().strftime("%H:%M:%S")
+
+
 def _write(out: Out, event: _Event, as_json: bool) -> None:
     if as_json:
         out.line(to_json({**event._asdict(), "at": rfc3339(event.at)}))
         return
-    moment = datetime.fromtimestamp(event.at).astimezone()
-    at = moment.strftime("%H:%M:%S") if out.is_terminal else rfc3339(event.at)
+    at = _clock(event.at) if out.is_terminal else rfc3339(event.at)
     name = event.run[:13] if out.is_terminal else event.run
     what = event.workflow if event.node is None else f"  {event.node}"
     end = event.said if event.said.startswith(event.what) else event.what

@@ -3,6 +3,7 @@
 
 #include "core/alloc.h"
 #include "py/base/errors.h"
+#include "py/base/imports.h"
 #include "py/base/raised.h"
 
 #define TIMEOUT_MIN 0.05 /* seconds */
@@ -79,7 +80,7 @@ int rl_option_check_keywords(PyObject *kwargs, const rl_option *options, size_t 
 int rl_option_collect(PyObject *kwargs, const rl_option *options, size_t count,
                       PyObject **values)
 {
-    PyObject *os = PyImport_ImportModule("os");
+    PyObject *os = rl_import("os");
     PyObject *environment = os != NULL ? PyObject_GetAttrString(os, "environ") : NULL;
     int rc = environment != NULL ? 0 : -1;
 

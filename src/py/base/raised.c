@@ -1,5 +1,6 @@
 /* Whose an exception is. See raised.h. */
 #include "py/base/raised.h"
+#include "py/base/imports.h"
 
 #include <string.h>
 
@@ -87,7 +88,7 @@ static bool runs_code(PyObject *handler, const PyObject *code)
 /* Whether a handler of signal.signal runs this code. */
 static bool is_signal_handler(const PyObject *code)
 {
-    PyObject *module = PyImport_ImportModule("_signal");
+    PyObject *module = rl_import("_signal");
     bool found = false;
 
     for (int number = 1; number <= SIGNALS_MAX && module != NULL && !found; number++) {

@@ -52,7 +52,7 @@ static int state_clear(PyObject *module)
 #define CLEAR(object) Py_CLEAR(state->object);
     OBJECTS(CLEAR)
 #undef CLEAR
-    for (int i = 0; i < RL_COLUMNS; i++) {
+    for (int i = 0; i < RL_ALL_COLUMNS; i++) {
         Py_CLEAR(state->column_names[i]);
     }
     for (size_t i = 0; i < RL_NAME_COUNT; i++) {

@@ -85,14 +85,14 @@ typedef struct rl_state {
         *service_error;
     PyTypeObject *recorder_type, *prepared_type, *page_type;
     rl_handler_state handler;
-    rl_type_cache kinds;                /* of the types that the encoder has met */
-    PyObject *mapping;                  /* collections.abc.Mapping */
-    PyObject *loads;                    /* json.loads, fetched at the first read */
-    PyObject *datetime, *utc;           /* of datetime, fetched at the first time stamp */
-    PyObject *column_names[RL_COLUMNS]; /* interned */
-    rl_run *spare;                      /* a run to be used again, or NULL */
-    rl_redact redact;                   /* the default rules, for encode_json */
-    uint64_t plain_keys[RL_PLAIN_KEYS]; /* keys that hide nothing: see encode.c */
+    rl_type_cache kinds;      /* of the types that the encoder has met */
+    PyObject *mapping;        /* collections.abc.Mapping */
+    PyObject *loads;          /* json.loads, fetched at the first read */
+    PyObject *datetime, *utc; /* of datetime, fetched at the first time stamp */
+    PyObject *column_names[RL_ALL_COLUMNS]; /* interned */
+    rl_run *spare;                          /* a run to be used again, or NULL */
+    rl_redact redact;                       /* the default rules, for encode_json */
+    uint64_t plain_keys[RL_PLAIN_KEYS];     /* keys that hide nothing: see encode.c */
     const rl_wing *wings[RL_WINGS];
 } rl_state;
 

@@ -8,6 +8,7 @@
 
 #include "core/clock.h"
 #include "py/base/errors.h"
+#include "py/base/imports.h"
 #include "py/base/raised.h"
 
 #include <math.h>
@@ -21,7 +22,7 @@ static int need_datetime(rl_state *state)
     if (state->utc != NULL) {
         return 0;
     }
-    module = PyImport_ImportModule("datetime");
+    module = rl_import("datetime");
     zone = module != NULL ? PyObject_GetAttrString(module, "timezone") : NULL;
     if (zone != NULL) {
         Py_XSETREF(state->datetime, PyObject_GetAttrString(module, "datetime"));

@@ -3,6 +3,7 @@
 
 #include "core/redact_text.h"
 #include "py/base/errors.h"
+#include "py/base/imports.h"
 #include "py/base/raised.h"
 #include "py/encode/convert.h"
 #include "py/encode/fit.h"
@@ -220,7 +221,7 @@ static void push_snapshot(rl_encoder *self, PyObject *value)
 /* What is stored for a table, an array or an image; NULL with an error set. */
 static PyObject *describe(PyObject *value)
 {
-    PyObject *module = PyImport_ImportModule("runlog._describe"), *result = NULL;
+    PyObject *module = rl_import("runlog._describe"), *result = NULL;
 
     if (module != NULL) {
         result = PyObject_CallMethod(module, "describe", "O", value);

@@ -286,6 +286,7 @@ void rl_call_add_start(rl_payloads *to, const rl_handler *self,
             rl_raised_absorb(raised);
         }
         pieces->split.is_text = given->is_text;
+        pieces->splits_prompt = calls == RL_CALLS_DELTA;
     }
 }
 
@@ -295,7 +296,9 @@ void rl_call_use(const rl_payloads *from, rl_call_start *pieces, rl_span_start *
     start->members = rl_payloads_text(from, pieces->members);
     if (pieces->prompt.end > pieces->prompt.at) {
         pieces->split.text = rl_payloads_text(from, pieces->prompt);
-        rl_prompt_split(&pieces->split);
+        if (pieces->splits_prompt) {
+            rl_prompt_split(&pieces->split);
+        }
         start->prompt = &pieces->split;
     }
 }

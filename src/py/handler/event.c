@@ -6,6 +6,7 @@
 
 #include "core/uuid.h"
 #include "py/base/errors.h"
+#include "py/base/imports.h"
 #include "py/encode/encode.h"
 
 #include <string.h>
@@ -33,7 +34,7 @@ static Py_ssize_t slot_of(PyObject *type, const char *name)
 int rl_event_prepare(rl_state *state)
 {
     rl_handler_state *handler = &state->handler;
-    PyObject *module = PyImport_ImportModule("uuid");
+    PyObject *module = rl_import("uuid");
     PyObject *type = module != NULL ? PyObject_GetAttrString(module, "UUID") : NULL;
     int rc = type != NULL && PyType_Check(type) ? 0 : -1;
 

@@ -51,7 +51,7 @@ static bool is_taken(PyObject *key)
 {
     static const char *const names[] = {
         "tags",   "interrupts", "resumed", "llm_calls",    "tool_calls",
-        "tokens", "models",     "context", "configurable",
+        "tokens", "models",     "context", "configurable", "totals",
     };
 
     return rl_event_is_one_of(key, names, sizeof names / sizeof *names);

@@ -2,6 +2,7 @@
 #include "py/handler/traceback.h"
 
 #include "core/source.h"
+#include "py/base/imports.h"
 #include "py/encode/encode.h"
 #include "py/handler/caller.h"
 #include "py/handler/graph_runs.h"
@@ -93,7 +94,7 @@ static PyMethodDef shorten_method = {"shorten", (PyCFunction)(void (*)(void))sho
 static PyObject *format(const rl_encode_options *options, PyObject *error)
 {
     rl_encode_options lent = *options;
-    PyObject *module = PyImport_ImportModule("runlog._traceback");
+    PyObject *module = rl_import("runlog._traceback");
     PyObject *capsule = PyCapsule_New(&shorten_method, NULL, NULL);
     PyObject *callable = NULL, *text = NULL;
 

@@ -5,6 +5,7 @@
  */
 #include "py/recorder/expand.h"
 
+#include "py/base/imports.h"
 #include "py/base/raised.h"
 
 #include <stdbool.h>
@@ -223,17 +224,23 @@ static int expand_all(PyObject *logs, PyObject *inputs, bool *whole)
     return rc;
 }
 
-/* Gives the nodes their calls (runlog/_calls.py), if the text has any. `logs` is stolen; a
- * new reference, or NULL with an error set. */
-static PyObject *restore_calls(PyObject *logs, const char *json, size_t len)
+static bool has_calls(const char *json, size_t len)
 {
     static const char key[] = "\"calls\"";
+
+    return memmem(json, len, key, sizeof key - 1) != NULL;
+}
+
+/* Gives the nodes their calls (runlog/_calls.py). `logs` is stolen, or NULL with an error
+ * set; so is the result. */
+static PyObject *restore_calls(PyObject *logs)
+{
     PyObject *module, *restored = NULL;
 
-    if (logs == NULL || memmem(json, len, key, sizeof key - 1) == NULL) {
-        return logs;
+    if (logs == NULL) {
+        return NULL;
     }
-    module = PyImport_ImportModule("runlog._calls");
+    module = rl_import("runlog._calls");
     if (module != NULL) {
         restored = PyObject_CallMethod(module, "restore", "O", logs);
     }
@@ -245,7 +252,7 @@ static PyObject *restore_calls(PyObject *logs, const char *json, size_t len)
 /* The logs as a list that decodes each when it is asked for. */
 static PyObject *load_lazily(const rl_run_parts *parts, PyObject *text, PyObject *inputs)
 {
-    PyObject *module = PyImport_ImportModule("runlog._logs"), *logs = NULL;
+    PyObject *module = rl_import("runlog._logs"), *logs = NULL;
 
     if (module != NULL) {
         logs = PyObject_CallMethod(module, "load", "OOO", text, parts->hook, inputs);
@@ -255,14 +262,19 @@ static PyObject *load_lazily(const rl_run_parts *parts, PyObject *text, PyObject
 }
 
 PyObject *rl_expand_node_logs(const rl_run_parts *parts, const char *json, size_t len,
-                              PyObject *inputs)
+                              rl_buf *spent, PyObject *inputs)
 {
+    const bool is_long = has_many_deltas(json, len), with_calls = has_calls(json, len);
     PyObject *text = PyUnicode_DecodeUTF8(json, (Py_ssize_t)len, "replace");
     PyObject *logs = NULL;
     bool whole = false;
 
-    if (text != NULL && !has_many_deltas(json, len)) {
-        logs = restore_calls(PyObject_CallOneArg(parts->loads, text), json, len);
+    if (spent != NULL) {
+        rl_buf_free(spent);
+    }
+    if (text != NULL && !is_long) {
+        logs = PyObject_CallOneArg(parts->loads, text);
+        logs = with_calls ? restore_calls(logs) : logs;
         if (logs != NULL && expand_all(logs, inputs, &whole) < 0) {
             Py_CLEAR(logs);
         }

@@ -3,16 +3,20 @@
 
 #include "py/base/arguments.h"
 #include "py/base/errors.h"
+#include "py/base/imports.h"
 #include "py/base/raised.h"
 #include "py/encode/encode.h"
 
 #include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
 
 #define METADATA_MAX ((size_t)1 << 20) /* bytes of JSON */
 
 void rl_filters_init(rl_filters *filters)
 {
     filters->count = 0;
+    filters->statuses = NULL;
     rl_buf_init(&filters->metadata, RL_BUF_MAX);
 }
 
@@ -22,13 +26,14 @@ void rl_filters_clear(rl_filters *filters)
         Py_DECREF(filters->ids[i]);
     }
     filters->count = 0;
+    Py_CLEAR(filters->statuses);
     rl_buf_free(&filters->metadata);
 }
 
 /* Whether a value is a uuid.UUID. */
 static bool is_uuid(PyObject *value)
 {
-    PyObject *module = PyImport_ImportModule("uuid");
+    PyObject *module = rl_import("uuid");
     PyObject *type = module != NULL ? PyObject_GetAttrString(module, "UUID") : NULL;
     bool is = type != NULL && PyType_Check(type) &&
               PyObject_TypeCheck(value, (PyTypeObject *)type);
@@ -127,4 +132,72 @@ int rl_filters_metadata(rl_filters *filters, rl_state *state, PyObject *value,
         rc = -1;
     }
     return rc;
+}
+
+/* Adds a status unless it is there already. */
+static int add_status(rl_state *state, PyObject *value, const char **out, size_t room,
+                      size_t *count)
+{
+    const char *text = NULL;
+    size_t at = 0;
+
+    if (!PyUnicode_Check(value)) {
+        return rl_errors_invalid(state, "status", "must be text or a list of texts",
+                                 value);
+    }
+    if (rl_read_text(state, "status", value, &text) < 0) {
+        return -1;
+    }
+    while (at < *count && strcmp(out[at], text) != 0) {
+        at++;
+    }
+    if (at == room) {
+        char problem[64];
+
+        snprintf(problem, sizeof problem, "must be at most %zu different statuses", room);
+        return rl_errors_invalid(state, "status", problem, NULL);
+    }
+    if (at == *count) {
+        out[(*count)++] = text;
+    }
+    return 0;
+}
+
+int rl_filters_statuses(rl_filters *filters, rl_state *state, PyObject *value,
+                        const char **out, size_t room, size_t *count)
+{
+    int rc = 0;
+
+    *count = 0;
+    if (value == NULL || value == Py_None) {
+        return 0;
+    }
+    if (!PyList_Check(value) && !PyTuple_Check(value) && !PyAnySet_Check(value)) {
+        return add_status(state, value, out, room, count);
+    }
+    filters->statuses = PySequence_Tuple(value); /* a list may change meanwhile */
+    if (filters->statuses == NULL) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0; rc == 0 && i < PyTuple_GET_SIZE(filters->statuses); i++) {
+        rc = add_status(state, PyTuple_GET_ITEM(filters->statuses, i), out, room, count);
+    }
+    if (rc == 0 && *count == 0) {
+        rc = rl_errors_invalid(
+            state, "status", "must name at least one status, or be None for any", value);
+    }
+    return rc;
+}
+
+int rl_filters_search(rl_state *state, const char *field, PyObject *value,
+                      const char **out)
+{
+    if (rl_read_text(state, field, value, out) < 0) {
+        return -1;
+    }
+    if (*out != NULL && **out == '\0') {
+        return rl_errors_invalid(state, field, "must be non-empty text, or None for any",
+                                 value);
+    }
+    return 0;
 }

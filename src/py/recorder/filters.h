@@ -11,6 +11,7 @@
 typedef struct rl_filters {
     PyObject *ids[2]; /* owned: a run_id and a thread_id */
     size_t count;
+    PyObject *statuses; /* owned tuple, or NULL */
     rl_buf metadata;
 } rl_filters;
 
@@ -29,5 +30,15 @@ int rl_filters_thread_id(rl_filters *filters, rl_state *state, PyObject *value,
  * ValidationError. */
 int rl_filters_metadata(rl_filters *filters, rl_state *state, PyObject *value,
                         const char **out);
+
+/* One status or several: text, or a list, tuple or set of texts, at most `room`, of which
+ * each is put into `out` once. None (or a NULL): *count is 0. 0, or -1 with a
+ * ValidationError. */
+int rl_filters_statuses(rl_filters *filters, rl_state *state, PyObject *value,
+                        const char **out, size_t room, size_t *count);
+
+/* Text that is not empty. None (or a NULL): *out is NULL. */
+int rl_filters_search(rl_state *state, const char *field, PyObject *value,
+                      const char **out);
 
 #endif

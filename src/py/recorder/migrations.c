@@ -2,6 +2,7 @@
 #include "py/recorder/migrations.h"
 
 #include "core/alloc.h"
+#include "py/base/imports.h"
 
 /* Copies one (number, name, sql, checksum). */
 static int copy_migration(PyObject *item, rl_migration *migration)
@@ -25,7 +26,7 @@ static int copy_migration(PyObject *item, rl_migration *migration)
 
 int rl_load_migrations(const char *dialect, rl_migration_set *set)
 {
-    PyObject *module = PyImport_ImportModule("runlog.migrations");
+    PyObject *module = rl_import("runlog.migrations");
     PyObject *list =
         module != NULL ? PyObject_CallMethod(module, "load", "s", dialect) : NULL;
     Py_ssize_t count = list != NULL && PyList_Check(list) ? PyList_GET_SIZE(list) : 0;

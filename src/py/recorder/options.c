@@ -1,6 +1,7 @@
 /* The options of a recorder. See options.h. */
 #include "py/recorder/options.h"
 
+#include "py/base/imports.h"
 #include "py/base/option_values.h"
 #include "py/base/raised.h"
 #include "py/recorder/migrations.h"
@@ -40,7 +41,7 @@ static const rl_option table[OPTIONS] = {
 /* The path with the user's folder for a "~" at its start. New reference, or NULL. */
 static PyObject *expand_path(PyObject *value)
 {
-    PyObject *os_path = PyImport_ImportModule("os.path");
+    PyObject *os_path = rl_import("os.path");
     PyObject *path =
         os_path != NULL ? PyObject_CallMethod(os_path, "expanduser", "O", value) : NULL;
 

@@ -2,6 +2,7 @@
 #include "py/recorder/parts.h"
 
 #include "core/delta.h"
+#include "py/base/imports.h"
 #include "py/base/raised.h"
 
 #include <stdbool.h>
@@ -33,7 +34,7 @@ static int use_values(rl_run_parts *parts, PyObject *values)
     static PyMethodDef method = {"restore", restore, METH_O, NULL};
     PyObject *self = Py_BuildValue("(Os)", values, "$value");
     PyObject *hook = self != NULL ? PyCFunction_New(&method, self) : NULL;
-    PyObject *json = hook != NULL ? PyImport_ImportModule("json") : NULL;
+    PyObject *json = hook != NULL ? rl_import("json") : NULL;
     PyObject *type = json != NULL ? PyObject_GetAttrString(json, "JSONDecoder") : NULL;
     PyObject *none = type != NULL ? PyTuple_New(0) : NULL;
     PyObject *options = none != NULL ? Py_BuildValue("{s:O}", "object_hook", hook) : NULL;

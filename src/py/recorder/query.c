@@ -5,6 +5,7 @@
 #include "core/uuid.h"
 #include "py/base/arguments.h"
 #include "py/base/errors.h"
+#include "py/base/imports.h"
 #include "py/base/raised.h"
 #include "py/base/times.h"
 #include "py/recorder/expand.h"
@@ -16,17 +17,13 @@
 #define LIMIT_MAX 10000
 #define SIGNALS_NS UINT64_C(100000000) /* after which a deletion handles signals */
 
-/* "<time stamp>~<id>" of the last run of a page. */
-#define CURSOR_TIME (RL_TIME_TEXT - 1)
-#define CURSOR_LEN (CURSOR_TIME + 1 + RL_UUID_TEXT - 1)
-
-static int read_limit(rl_state *state, PyObject *value, rl_query *query)
+int rl_query_read_limit(rl_state *state, PyObject *value, rl_query *query)
 {
     return rl_read_int(state, "limit", "must be a whole number from 1 to 10000", value, 1,
                        LIMIT_MAX, &query->limit);
 }
 
-static bool is_uuid(const char *text)
+bool rl_query_is_uuid(const char *text)
 {
     for (int i = 0; i < RL_UUID_TEXT - 1; i++) {
         bool dash = i == 8 || i == 13 || i == 18 || i == 23;
@@ -38,30 +35,10 @@ static bool is_uuid(const char *text)
     return true;
 }
 
-static int read_cursor(rl_state *state, PyObject *value, rl_query *query)
-{
-    const char *text;
-
-    if (rl_read_text(state, "after", value, &text) < 0) {
-        return -1;
-    }
-    if (text == NULL) {
-        return 0;
-    }
-    if (strlen(text) != CURSOR_LEN || text[CURSOR_TIME] != '~' ||
-        !rl_time_parse(text, CURSOR_TIME, &query->after_time) ||
-        !is_uuid(text + CURSOR_TIME + 1)) {
-        return rl_errors_invalid(state, "after", "must be the next of an earlier page",
-                                 value);
-    }
-    query->after_id = text + CURSOR_TIME + 1;
-    return 0;
-}
-
 PyObject *rl_query_loads(rl_state *state)
 {
     if (state->loads == NULL) {
-        PyObject *json = PyImport_ImportModule("json");
+        PyObject *json = rl_import("json");
 
         Py_XSETREF(state->loads,
                    json != NULL ? PyObject_GetAttrString(json, "loads") : NULL);
@@ -134,31 +111,38 @@ PyObject *rl_query_row(rl_state *state, const rl_rows *rows, size_t first, rl_sh
 }
 
 /* The node logs of the row whose first cell is `first`, or of its parts. A graph's run,
- * which has an owner, always has a list. New reference, or NULL with an error set. */
+ * which has an owner, always has a list. `spent`: see rl_expand_node_logs. New reference,
+ * or NULL with an error set. */
 static PyObject *read_logs(rl_state *state, const rl_rows *rows, size_t first,
-                           PyObject *run, const rl_run_parts *parts)
+                           PyObject *run, rl_run_parts *parts, rl_buf *spent)
 {
     const rl_cell *cell =
         rl_rows_cell(rows, first + rl_shape_index(RL_SHAPE_WHOLE, RL_NODE_LOGS));
     PyObject *inputs = PyDict_GetItemWithError(run, state->column_names[RL_INPUTS]);
     PyObject *owner = PyDict_GetItemWithError(run, state->column_names[RL_OWNER]);
-    const rl_buf *joined = &parts->node_logs;
+    rl_buf *joined = &parts->node_logs;
 
     if (inputs == NULL || owner == NULL) {
         return NULL;
     }
     if (!cell->null) {
-        return rl_expand_node_logs(parts, rows->arena.data + cell->at, cell->len, inputs);
+        return rl_expand_node_logs(parts, rows->arena.data + cell->at, cell->len, spent,
+                                   inputs);
+    }
+    if (spent != NULL) {
+        rl_buf_free(spent);
     }
     if (joined->len > 0) {
-        return rl_expand_node_logs(parts, joined->data, joined->len, inputs);
+        return rl_expand_node_logs(parts, joined->data, joined->len, joined, inputs);
     }
     return owner != Py_None ? PyList_New(0) : Py_NewRef(Py_None);
 }
 
 /* The whole run whose first cell is `first`. Its parts are put back, and each node log
- * gets its whole inputs. */
-static PyObject *whole_to_python(rl_state *state, const rl_rows *rows, size_t first)
+ * gets its whole inputs. `spent` is the arena of rows that nothing else is read of: it is
+ * freed on the way. Otherwise NULL. */
+static PyObject *whole_to_python(rl_state *state, const rl_rows *rows, size_t first,
+                                 rl_buf *spent)
 {
     const rl_cell *cell =
         rl_rows_cell(rows, first + rl_shape_index(RL_SHAPE_WHOLE, RL_PARTS));
@@ -172,7 +156,7 @@ static PyObject *whole_to_python(rl_state *state, const rl_rows *rows, size_t fi
         run = rl_query_row_by(state, parts.loads, rows, first, RL_SHAPE_WHOLE);
     }
     if (run != NULL) {
-        logs = read_logs(state, rows, first, run, &parts);
+        logs = read_logs(state, rows, first, run, &parts, spent);
         if (logs == NULL ||
             PyDict_SetItem(run, state->column_names[RL_NODE_LOGS], logs) < 0) {
             Py_CLEAR(run);
@@ -183,9 +167,7 @@ static PyObject *whole_to_python(rl_state *state, const rl_rows *rows, size_t fi
     return run;
 }
 
-/* The first `most` rows as a list. */
-static PyObject *rows_to_list(rl_state *state, const rl_rows *rows, rl_shape shape,
-                              size_t most)
+PyObject *rl_query_rows(rl_state *state, const rl_rows *rows, rl_shape shape, size_t most)
 {
     size_t width, count;
     PyObject *list;
@@ -240,14 +222,14 @@ PyObject *rl_query_get_runs(rl_state *state, rl_recorder *core, PyObject *args,
         return NULL;
     }
     if (rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) < 0 ||
-        read_limit(state, limit, &query) < 0 ||
+        rl_query_read_limit(state, limit, &query) < 0 ||
         rl_read_int(state, "offset", "must be a whole number, 0 or more", offset, 0,
                     INT64_MAX, &query.offset) < 0) {
         return NULL;
     }
     rl_rows_init(&rows);
     if (rl_query_run(state, core, &query, &rows) == 0) {
-        list = rows_to_list(state, &rows, query.shape, SIZE_MAX);
+        list = rl_query_rows(state, &rows, query.shape, SIZE_MAX);
     }
     rl_rows_free(&rows);
     return list;
@@ -277,7 +259,7 @@ PyObject *rl_query_get_run(rl_state *state, rl_recorder *core, PyObject *args,
     if (rl_filters_run_id(&filters, state, run_id, &query.texts[RL_RUN_ID]) == 0 &&
         rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) == 0 &&
         rl_query_run(state, core, &query, &rows) == 0) {
-        found = rl_rows_cells(&rows) > 0 ? whole_to_python(state, &rows, 0)
+        found = rl_rows_cells(&rows) > 0 ? whole_to_python(state, &rows, 0, &rows.arena)
                                          : Py_NewRef(Py_None);
     }
     rl_rows_free(&rows);
@@ -296,7 +278,7 @@ static int join_ids(PyObject *list, rl_buf *ids)
         Py_ssize_t len = 0;
         const char *text = PyUnicode_Check(id) ? PyUnicode_AsUTF8AndSize(id, &len) : NULL;
 
-        if (text == NULL || len != RL_UUID_TEXT - 1 || !is_uuid(text)) {
+        if (text == NULL || len != RL_UUID_TEXT - 1 || !rl_query_is_uuid(text)) {
             PyErr_Clear();
             PyErr_SetString(PyExc_TypeError, "ids must be those of runs");
             return -1;
@@ -322,7 +304,7 @@ static PyObject *wholes_to_python(rl_state *state, const rl_rows *rows)
 
     (void)rl_shape_columns(RL_SHAPE_WHOLE, &width);
     for (size_t i = 0; list != NULL && i < rl_rows_cells(rows); i += width) {
-        PyObject *run = whole_to_python(state, rows, i);
+        PyObject *run = whole_to_python(state, rows, i, NULL);
 
         if (run == NULL || PyList_Append(list, run) < 0) {
             Py_CLEAR(list);
@@ -363,85 +345,24 @@ PyObject *rl_query_whole_runs(rl_state *state, rl_recorder *core, PyObject *args
     return found;
 }
 
-/* The cursor after a run, whose cells begin at `first`. */
-static PyObject *make_cursor(const rl_rows *rows, rl_shape shape, size_t first)
+/* Whether a deletion has to end: by a signal, or because `progress` (or NULL) raised. */
+static bool is_interrupted(PyObject *progress, int64_t deleted)
 {
-    const rl_cell *id = rl_rows_cell(rows, first + rl_shape_index(shape, RL_ID));
-    const rl_cell *time =
-        rl_rows_cell(rows, first + rl_shape_index(shape, RL_CREATED_AT));
-    char stamp[RL_TIME_TEXT];
+    PyObject *result;
 
-    rl_time_format(time->number, stamp);
-    return PyUnicode_FromFormat("%s~%.36s", stamp, rows->arena.data + id->at);
+    if (PyErr_CheckSignals() < 0 || progress == NULL) {
+        return PyErr_Occurred() != NULL;
+    }
+    result = PyObject_CallFunction(progress, "L", (long long)deleted);
+    Py_XDECREF(result);
+    return result == NULL;
 }
 
-static PyObject *make_page(rl_state *state, const rl_rows *rows, const rl_query *query)
-{
-    size_t asked = (size_t)query->limit -
-                   1; /* one more was read, to know whether there is a next page */
-    PyObject *page = PyStructSequence_New(state->page_type);
-    PyObject *runs = rows_to_list(state, rows, query->shape, asked);
-    PyObject *next;
-    size_t width;
-
-    (void)rl_shape_columns(query->shape, &width);
-    next = rl_rows_cells(rows) / width > asked
-               ? make_cursor(rows, query->shape, (asked - 1) * width)
-               : Py_NewRef(Py_None);
-    if (page == NULL || runs == NULL || next == NULL) {
-        Py_XDECREF(next);
-        Py_XDECREF(runs);
-        Py_CLEAR(page);
-    } else {
-        PyStructSequence_SetItem(page, 0, runs);
-        PyStructSequence_SetItem(page, 1, next);
-    }
-    return page;
-}
-
-PyObject *rl_query_list_runs(rl_state *state, rl_recorder *core, PyObject *args,
-                             PyObject *kwargs)
-{
-    static char *names[] = {"wpk_id", "status", "thread_id", "tag",   "metadata",
-                            "since",  "until",  "limit",     "after", NULL};
-    PyObject *wpk_id = NULL, *status = NULL, *thread_id = NULL, *tag = NULL,
-             *metadata = NULL, *since = NULL, *until = NULL, *limit = NULL, *after = NULL,
-             *page = NULL;
-    rl_filters filters;
-    rl_query query;
-    rl_rows rows;
-
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOOOOOOO:list_runs", names,
-                                     &wpk_id, &status, &thread_id, &tag, &metadata,
-                                     &since, &until, &limit, &after)) {
-        return NULL;
-    }
-    rl_filters_init(&filters);
-    rl_rows_init(&rows);
-    rl_query_init(&query, RL_SHAPE_SUMMARY);
-    query.limit = 20;
-    if (rl_read_text(state, "wpk_id", wpk_id, &query.texts[RL_WPK_ID]) == 0 &&
-        rl_read_text(state, "status", status, &query.texts[RL_STATUS]) == 0 &&
-        rl_filters_thread_id(&filters, state, thread_id, &query.texts[RL_THREAD_ID]) ==
-            0 &&
-        rl_read_text(state, "tag", tag, &query.tag) == 0 &&
-        rl_filters_metadata(&filters, state, metadata, &query.metadata) == 0 &&
-        rl_read_time(state, "since", since, &query.since) == 0 &&
-        rl_read_time(state, "until", until, &query.until) == 0 &&
-        read_limit(state, limit, &query) == 0 && read_cursor(state, after, &query) == 0) {
-        query.limit++;
-        if (rl_query_run(state, core, &query, &rows) == 0) {
-            page = make_page(state, &rows, &query);
-        }
-    }
-    rl_rows_free(&rows);
-    rl_filters_clear(&filters);
-    return page;
-}
-
-/* Deletes what the query selects, and gives the number of runs. Signals are handled on
- * the way, so that Ctrl-C ends a long deletion. */
-static PyObject *remove_all(rl_state *state, rl_recorder *core, const rl_query *query)
+/* Deletes what the query selects, and gives the number of runs; with `progress`, which is
+ * called on the way, also how many bytes it has given back. Signals are handled, so that
+ * Ctrl-C ends a long deletion. */
+static PyObject *remove_all(rl_state *state, rl_recorder *core, const rl_query *query,
+                            PyObject *progress)
 {
     PyObject *count = NULL;
     rl_deletion deletion;
@@ -450,23 +371,28 @@ static PyObject *remove_all(rl_state *state, rl_recorder *core, const rl_query *
     rl_err err;
 
     rl_deletion_begin(&deletion, query);
+    deletion.reclaims = progress != NULL;
     while (rc == RL_OK && deletion.more && !interrupted) {
         Py_BEGIN_ALLOW_THREADS
         rc = rl_recorder_remove(core, &deletion, rl_monotonic_ns() + SIGNALS_NS, &err);
         Py_END_ALLOW_THREADS
-        interrupted = rc == RL_OK && deletion.more && PyErr_CheckSignals() < 0;
+        interrupted = rc == RL_OK && deletion.more &&
+                      is_interrupted(progress, deletion.removal.deleted);
     }
     if (rc != RL_OK) {
         (void)rl_errors_raise(state, &err);
     } else if (!interrupted) {
-        count = PyLong_FromLongLong(deletion.removal.deleted);
+        count = progress == NULL
+                    ? PyLong_FromLongLong(deletion.removal.deleted)
+                    : Py_BuildValue("(LL)", (long long)deletion.removal.deleted,
+                                    (long long)deletion.reclaim.returned);
     }
     rl_deletion_end(&deletion);
     return count;
 }
 
-PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *args,
-                               PyObject *kwargs)
+static PyObject *delete_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                             PyObject *kwargs, PyObject *progress)
 {
     static char *names[] = {"wpk_id", "run_id",   "status", "thread_id",
                             "tag",    "metadata", "before", NULL};
@@ -491,7 +417,7 @@ PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *arg
         rl_filters_metadata(&filters, state, metadata, &query.metadata) == 0 &&
         rl_read_time(state, "before", before, &query.until) == 0) {
         if (rl_query_has_filter(&query)) {
-            count = remove_all(state, core, &query);
+            count = remove_all(state, core, &query, progress);
         } else {
             rl_errors_invalid(state, "delete_runs",
                               "needs a filter: wpk_id, run_id, status, thread_id, tag, "
@@ -503,17 +429,24 @@ PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *arg
     return count;
 }
 
-int rl_query_add_types(PyObject *module, rl_state *state)
+PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                               PyObject *kwargs)
 {
-    static PyStructSequence_Field page_fields[] = {
-        {"runs", "The runs of the page, newest first."},
-        {"next", "The cursor of the next page, or None."},
-        {NULL, NULL}};
-    static PyStructSequence_Desc description = {"runlog.Page", "A page of list_runs.",
-                                                page_fields, 2};
+    return delete_runs(state, core, args, kwargs, NULL);
+}
 
-    state->page_type = PyStructSequence_NewType(&description);
-    return state->page_type != NULL
-               ? PyModule_AddObjectRef(module, "Page", (PyObject *)state->page_type)
-               : -1;
+PyObject *rl_query_prune(rl_state *state, rl_recorder *core, PyObject *args,
+                         PyObject *kwargs)
+{
+    PyObject *progress, *none, *count = NULL;
+
+    if (!PyArg_ParseTuple(args, "O:_prune", &progress)) {
+        return NULL;
+    }
+    none = PyTuple_New(0);
+    if (none != NULL) {
+        count = delete_runs(state, core, none, kwargs, progress);
+        Py_DECREF(none);
+    }
+    return count;
 }

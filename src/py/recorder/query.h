@@ -13,10 +13,12 @@ PyObject *rl_query_get_runs(rl_state *state, rl_recorder *core, PyObject *args,
                             PyObject *kwargs);
 PyObject *rl_query_get_run(rl_state *state, rl_recorder *core, PyObject *args,
                            PyObject *kwargs);
-PyObject *rl_query_list_runs(rl_state *state, rl_recorder *core, PyObject *args,
-                             PyObject *kwargs);
 PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *args,
                                PyObject *kwargs);
+/* _prune(progress, **filters): delete_runs, which calls progress(runs so far), and gives
+ * space back; (runs, bytes). */
+PyObject *rl_query_prune(rl_state *state, rl_recorder *core, PyObject *args,
+                         PyObject *kwargs);
 PyObject *rl_query_whole_runs(rl_state *state, rl_recorder *core, PyObject *args,
                               PyObject *kwargs);
 
@@ -36,7 +38,14 @@ PyObject *rl_query_loads(rl_state *state);
 int rl_query_run(rl_state *state, rl_recorder *core, const rl_query *query,
                  rl_rows *rows);
 
-/* Makes the type Page. 0, or -1 with an error set. */
-int rl_query_add_types(PyObject *module, rl_state *state);
+/* The first `most` rows as a list. New reference, or NULL with an error set. */
+PyObject *rl_query_rows(rl_state *state, const rl_rows *rows, rl_shape shape,
+                        size_t most);
+
+/* Reads the argument `limit`. 0, or -1 with a ValidationError. */
+int rl_query_read_limit(rl_state *state, PyObject *value, rl_query *query);
+
+/* Whether a text begins with the id of a run. */
+bool rl_query_is_uuid(const char *text);
 
 #endif

@@ -1,6 +1,7 @@
 /* Functions on a Recorder for the other files of the extension. See recorder.h. */
 #include "py/recorder/recorder.h"
 
+#include "py/base/imports.h"
 #include "record/recorder/place.h"
 
 rl_state *rl_py_recorder_state(rl_py_recorder *self)
@@ -44,7 +45,7 @@ void rl_py_recorder_log_notices(rl_py_recorder *self, rl_raised *raised)
 
     while (rl_recorder_take_notice(self->core, &notice)) {
         PyErr_Fetch(&type, &value, &traceback);
-        module = PyImport_ImportModule("runlog.recorder");
+        module = rl_import("runlog.recorder");
         result = module != NULL ? PyObject_CallMethod(module, "_log_notice", "is",
                                                       notice.level, notice.text)
                                 : NULL;

@@ -85,7 +85,8 @@ size_t rl_graph_bytes(const rl_graph *graph)
                      graph->messages.room + graph->errors.room;
 
     return sizeof *graph + graph->arena.cap + graph->nodes.cap + graph->dirty.cap +
-           graph->interrupts.cap + buckets * sizeof(rl_link *) + graph->extra;
+           graph->interrupts.cap + graph->gone.cap + buckets * sizeof(rl_link *) +
+           graph->extra;
 }
 
 bool rl_graph_is_wrapper(const rl_graph *graph)
@@ -121,6 +122,7 @@ static void init_graph(rl_graph *graph)
     rl_buf_init(&graph->nodes, RL_BUF_MAX);
     rl_buf_init(&graph->dirty, RL_BUF_MAX);
     rl_buf_init(&graph->interrupts, RL_BUF_MAX);
+    rl_buf_init(&graph->gone, RL_BUF_MAX);
 }
 
 rl_graph *rl_graph_new(const rl_span_start *start, const rl_graph_start *given,
@@ -196,6 +198,7 @@ void rl_graph_free(rl_graph *graph)
     rl_buf_free(&graph->nodes);
     rl_buf_free(&graph->dirty);
     rl_buf_free(&graph->interrupts);
+    rl_buf_free(&graph->gone);
     rl_free(graph);
 }
 
@@ -315,6 +318,7 @@ static void add_attempt(rl_graph *graph, rl_text ns)
         return;
     }
     attempt->number = 1;
+    attempt->index = graph->next_index;
     attempt->len = ns.len;
     if (ns.len > 0) {
         memcpy(attempt->ns, ns.data, ns.len);
@@ -322,17 +326,21 @@ static void add_attempt(rl_graph *graph, rl_text ns)
     graph->extra += sizeof *attempt + ns.len;
 }
 
-/* The number of a node's attempt: LangGraph retries a node under the same namespace,
- * after an attempt that did not complete. One that has timed out ends only after the next
- * has begun. */
+/* The number of the attempt of a node whose log comes next: LangGraph retries a node under
+ * the same namespace, after an attempt that did not complete. One that has timed out ends
+ * only after the next has begun. */
 static int64_t begin_attempt(rl_graph *graph, rl_text ns)
 {
     rl_attempt *attempt = find_attempt(graph, ns);
 
     if (attempt == NULL) {
         add_attempt(graph, ns);
+        return 1;
     }
-    return attempt != NULL ? ++attempt->number : 1;
+    rl_graph_note_retry(graph, attempt->index);
+    graph->retries++;
+    attempt->index = graph->next_index;
+    return ++attempt->number;
 }
 
 /* Forgets the attempts of a node that has completed. */
@@ -428,6 +436,7 @@ ptrdiff_t rl_graph_add_node(rl_graph *graph, rl_span *parent, rl_slice ns,
         log.within = rl_graph_node(graph, parent->node)->number;
     }
     graph->paused.given = false; /* the run went on */
+    graph->metadata_changed = true;
     log.name = rl_graph_copy_text(graph, start->name);
     record_inputs(graph, parent, start, &log);
     return rl_graph_add_log(graph, &log);
@@ -474,6 +483,7 @@ void rl_graph_end_node(rl_graph *graph, ptrdiff_t place, const rl_span_end *end)
         rl_graph_note_error(graph, log->within, end->error_key);
     }
     graph->wide_numbers |= end->wide_numbers;
+    graph->metadata_changed = true;
     end_attempts(graph, log);
     if (log->outcome == RL_INTERRUPTED) {
         pause_at(graph, log,

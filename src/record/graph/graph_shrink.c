@@ -13,7 +13,7 @@
 /* A graph that is being copied. */
 typedef struct copying {
     rl_graph *graph;
-    rl_buf arena, nodes, dirty;
+    rl_buf arena, nodes, dirty, left; /* left: of rl_gone_node */
     ptrdiff_t gone;
     uint64_t dropped;
 } copying;
@@ -132,6 +132,9 @@ static void copy_nodes(copying *to, const rl_buf *open, bool drop)
         ptrdiff_t place = (ptrdiff_t)(to->nodes.len / sizeof log);
 
         if (log.stored && log.ended_ns != 0 && !is_open(open, i)) {
+            if (log.kind == RL_LOG_NODE && log.outcome != RL_COMPLETED) {
+                rl_graph_note_gone(graph, &log, &to->left);
+            }
             to->gone++;
             continue;
         }
@@ -174,6 +177,28 @@ static void move_snapshot(copying *to, rl_snapshot *snapshot, bool drop)
     to->graph->extra += snapshot->entries.cap + snapshot->tails.cap;
 }
 
+/* Moves the names of what is left of logs that have left memory. */
+static void move_left(copying *to)
+{
+    rl_gone_node *left = (rl_gone_node *)(void *)to->left.data;
+
+    for (size_t i = 0; i < to->left.len / sizeof *left; i++) {
+        move_text(to, &left[i].name);
+        move_text(to, &left[i].parent);
+    }
+}
+
+static size_t left_bytes(const rl_buf *buf)
+{
+    const rl_gone_node *left = (const rl_gone_node *)(const void *)buf->data;
+    size_t sum = 0;
+
+    for (size_t i = 0; i < buf->len / sizeof *left; i++) {
+        sum += left[i].name.len + left[i].parent.len;
+    }
+    return sum;
+}
+
 /* What the spans and the graph itself refer to. Nothing may fail from here on: the room
  * was reserved. */
 static void move_rest(copying *to, bool drop)
@@ -189,6 +214,7 @@ static void move_rest(copying *to, bool drop)
     for (size_t i = 0; i < graph->interrupts.len / sizeof *interrupts; i++) {
         move_text(to, &interrupts[i]);
     }
+    move_left(to);
     if (graph->inputs_stored) {
         graph->inputs_gone |= graph->inputs.given;
         graph->inputs.given = false;
@@ -293,14 +319,16 @@ ptrdiff_t rl_graph_shrink(rl_graph *graph, bool drop)
     rl_buf_init(&to.arena, RL_BUF_MAX);
     rl_buf_init(&to.nodes, RL_BUF_MAX);
     rl_buf_init(&to.dirty, RL_BUF_MAX);
+    rl_buf_init(&to.left, RL_BUF_MAX);
     rl_buf_init(&open, RL_BUF_MAX);
     if (graph->arena.failed || graph->nodes.failed || !is_worth_it(graph, drop) ||
         !list_open(graph, &open)) {
         goto out;
     }
+    rl_buf_add(&to.left, graph->gone.data, graph->gone.len);
     copy_nodes(&to, &open, drop);
-    if (to.nodes.failed || to.dirty.failed ||
-        !rl_buf_reserve(&to.arena, rest_bytes(graph, drop))) {
+    if (to.nodes.failed || to.dirty.failed || to.left.failed ||
+        !rl_buf_reserve(&to.arena, rest_bytes(graph, drop) + left_bytes(&to.left))) {
         goto out;
     }
     free_models(graph, &open);
@@ -308,6 +336,7 @@ ptrdiff_t rl_graph_shrink(rl_graph *graph, bool drop)
     replace(&graph->arena, &to.arena);
     replace(&graph->nodes, &to.nodes);
     replace(&graph->dirty, &to.dirty);
+    replace(&graph->gone, &to.left);
     graph->dirty_from = 0;
     graph->dirty_taken = 0;
     graph->nodes_gone |= to.gone > 0;
@@ -323,6 +352,7 @@ out:
     rl_buf_free(&to.arena);
     rl_buf_free(&to.nodes);
     rl_buf_free(&to.dirty);
+    rl_buf_free(&to.left);
     rl_buf_free(&open);
     return gone;
 }

@@ -1,8 +1,8 @@
 /* Inside the open runs, for the files that make them up: graphs.c (the table), lanes.c
  * (what is due), pieces.c (what is written, and when), graph.c (what events add to one
  * graph), graph_calls.c (what its calls add), messages.c (prompts), graph_logs.c (logs as
- * JSON), graph_write.c (a graph as a row and parts) and graph_shrink.c (what leaves
- * memory). No other file includes this header.
+ * JSON), graph_totals.c (what a list shows of a run), graph_write.c (a graph as a row and
+ * parts) and graph_shrink.c (what leaves memory). No other file includes this header.
  */
 #ifndef RL_GRAPH_STATE_H
 #define RL_GRAPH_STATE_H
@@ -42,9 +42,22 @@ typedef struct rl_models {
 typedef struct rl_attempt {
     rl_link link;
     int64_t number;
+    ptrdiff_t index; /* of its log */
     size_t len;
     char ns[];
 } rl_attempt;
+
+/* What is left of a node log that did not complete and has left memory. */
+typedef struct rl_gone_node {
+    ptrdiff_t index;
+    int64_t number, attempt;
+    rl_slice name, parent;
+    uint64_t error[2]; /* a hash of its type and text */
+    rl_outcome outcome;
+    bool has_traceback, was_retried;
+} rl_gone_node;
+
+#define RL_GONE_NODES 64 /* how many are remembered, the last ones */
 
 /* A value of the run, known by its name as long as the run is open. */
 typedef struct rl_kept {
@@ -82,16 +95,17 @@ typedef struct rl_node {
     rl_slice error_traceback; /* of a node */
     rl_slice inputs;          /* of a call: what a model is asked */
     rl_slice outputs;
-    rl_slice more;   /* of a call: members of its end */
-    rl_slice ns;     /* of a call: members of its start */
-    rl_slice parent; /* the name of the enclosing node; of a call: the model */
-    bool is_inner;   /* there is an enclosing node */
-    bool is_delta;   /* inputs are an inputs_delta */
-    bool dirty;      /* listed in graph->dirty, to be written */
-    bool stored;     /* what is here is stored as a part */
-    bool is_behind;  /* the part lacks sums: it is written again when the node ends */
-    bool is_offered; /* its messages are in graph->messages */
-    bool is_text;    /* a model of texts is asked */
+    rl_slice more;    /* of a call: members of its end */
+    rl_slice ns;      /* of a call: members of its start */
+    rl_slice parent;  /* the name of the enclosing node; of a call: the model */
+    bool is_inner;    /* there is an enclosing node */
+    bool is_delta;    /* inputs are an inputs_delta */
+    bool dirty;       /* listed in graph->dirty, to be written */
+    bool stored;      /* what is here is stored as a part */
+    bool is_behind;   /* the part lacks sums: it is written again when the node ends */
+    bool is_offered;  /* its messages are in graph->messages */
+    bool is_text;     /* a model of texts is asked */
+    bool was_retried; /* a later attempt followed */
     int64_t step, attempt;
     int64_t started_at;
     uint64_t started_ns, ended_ns;
@@ -161,6 +175,8 @@ struct rl_graph {
     rl_buf nodes;         /* of rl_node, by index */
     ptrdiff_t next_index; /* of the next log */
     int64_t next_node;    /* the number of the next node log */
+    int64_t retries;      /* how many node logs are attempts after a first one */
+    rl_buf gone;          /* of rl_gone_node */
     int64_t next_message;
     rl_table models, attempts, values, messages;
     rl_table errors; /* see graph_errors.c */
@@ -390,6 +406,18 @@ void rl_graph_put_node(rl_json *json, const rl_graph *graph, const rl_node *log,
 void rl_graph_put_part(rl_json *json, const rl_graph *graph, const rl_node *log);
 void rl_graph_put_tokens(rl_json *json, const rl_tokens *tokens);
 void rl_graph_put_models(rl_json *json, const rl_models *models);
+
+/* In graph_totals.c. */
+
+/* Adds what is left of a node log to `gone`. Its texts are still those of the graph's
+ * arena. */
+void rl_graph_note_gone(const rl_graph *graph, const rl_node *log, rl_buf *gone);
+/* Notes that a later attempt followed the one with the log `index`. */
+void rl_graph_note_retry(rl_graph *graph, ptrdiff_t index);
+/* Writes the member "totals" of the metadata. `end`: of the run, or NULL if it is open: the
+ * caller holds the lock then. */
+void rl_graph_put_totals(rl_json *json, const rl_graph *graph, rl_outcome outcome,
+                         const rl_span_end *end);
 
 /* In graph_write.c. */
 

@@ -20,6 +20,16 @@ static rl_text without_brackets(rl_text json)
     return bracket ? (rl_text){json.data + 1, json.len - 2} : json;
 }
 
+/* How the run ended, or that it is running: then `end` is NULL. */
+static rl_outcome outcome_of(const rl_graph *graph, const rl_span_end *end)
+{
+    if (end == NULL) {
+        return RL_RUNNING;
+    }
+    return graph->interrupted && end->outcome == RL_COMPLETED ? RL_INTERRUPTED
+                                                              : end->outcome;
+}
+
 /* The interrupts that LangGraph reported for the run, else those that ended nodes. */
 static void put_interrupts(rl_json *json, const rl_graph *graph)
 {
@@ -42,8 +52,9 @@ static void put_interrupts(rl_json *json, const rl_graph *graph)
     rl_json_close(json);
 }
 
-/* The user's metadata, with the interrupts and the sums of the run that are not empty. */
-static void set_metadata(rl_graph *graph, rl_run *run)
+/* The user's metadata, with the interrupts and the sums of the run that are not empty.
+ * `end`: of the run, or NULL. */
+static void set_metadata(rl_graph *graph, const rl_span_end *end, rl_run *run)
 {
     rl_text user = without_brackets(rl_graph_text(graph, graph->metadata));
     const rl_totals *totals = &graph->totals;
@@ -74,14 +85,11 @@ static void set_metadata(rl_graph *graph, rl_run *run)
     if (graph->all_models.first != NULL) {
         rl_graph_put_models(&json, &graph->all_models);
     }
+    rl_graph_put_totals(&json, graph, outcome_of(graph, end), end);
     rl_json_close(&json);
     rl_json_end(&json);
     graph->metadata_len = run->arena.len - at;
-    if (graph->metadata_len > 2) {
-        rl_run_end(run, RL_METADATA, at);
-    } else {
-        run->arena.len = at;
-    }
+    rl_run_end(run, RL_METADATA, at);
 }
 
 static void set_node_logs(const rl_graph *graph, rl_run *run)
@@ -123,10 +131,9 @@ static void set_end(const rl_graph *graph, const rl_span_end *end, rl_run *run)
 }
 
 /* The row without its payloads. */
-static void begin_row(const rl_graph *graph, rl_outcome outcome, rl_run *run)
+static void begin_row(const rl_graph *graph, const rl_span_end *end, rl_run *run)
 {
-    bool interrupted = graph->interrupted && outcome == RL_COMPLETED;
-    const char *status = rl_outcome_texts[interrupted ? RL_INTERRUPTED : outcome];
+    const char *status = rl_outcome_texts[outcome_of(graph, end)];
 
     rl_run_reset(run);
     memcpy(run->id, graph->id, sizeof run->id);
@@ -224,12 +231,12 @@ bool rl_graph_begin_piece(rl_graph *graph, size_t bytes, rl_run *run, rl_piece *
     piece->has_nodes = false;
     graph->header_taken = !graph->inputs_stored;
     graph->metadata_taken = graph->header_taken || is_metadata_due(graph);
-    begin_row(graph, RL_RUNNING, run);
+    begin_row(graph, NULL, run);
     if (graph->header_taken) {
         copy_text(run, RL_INPUTS, rl_graph_text(graph, graph->inputs));
     }
     if (graph->metadata_taken) {
-        set_metadata(graph, run);
+        set_metadata(graph, NULL, run);
         graph->metadata_changed = false;
         graph->since_metadata = 0;
     }
@@ -363,7 +370,7 @@ void rl_graph_write(rl_graph *graph, const rl_span_end *end, rl_run *run)
 {
     graph->is_ending = true;
     rl_graph_add_values(graph, end->values);
-    begin_row(graph, end->outcome, run);
+    begin_row(graph, end, run);
     if (!graph->inputs_gone) {
         copy_text(run, RL_INPUTS, rl_graph_text(graph, graph->inputs));
     }
@@ -371,7 +378,7 @@ void rl_graph_write(rl_graph *graph, const rl_span_end *end, rl_run *run)
     if (!graph->nodes_gone) {
         set_node_logs(graph, run);
     }
-    set_metadata(graph, run);
+    set_metadata(graph, end, run);
     set_parts(graph, run);
     run->arena.failed |= graph->arena.failed || graph->nodes.failed;
 }

@@ -337,6 +337,28 @@ rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_row
     return status;
 }
 
+rl_status rl_recorder_list(rl_recorder *recorder, rl_listing *listing, rl_err *err)
+{
+    rl_status status = rl_recorder_enter_to_query(recorder, err);
+
+    if (status == RL_OK) {
+        status = rl_listing_read(listing, recorder->pipeline.store, err);
+        rl_recorder_leave(recorder);
+    }
+    return status;
+}
+
+rl_status rl_recorder_count(rl_recorder *recorder, rl_counting *counting, rl_err *err)
+{
+    rl_status status = rl_recorder_enter_to_query(recorder, err);
+
+    if (status == RL_OK) {
+        status = rl_counting_read(counting, recorder->pipeline.store, err);
+        rl_recorder_leave(recorder);
+    }
+    return status;
+}
+
 /* One batch of a deletion, inside the gate. */
 static rl_status remove_batch(rl_recorder *recorder, rl_deletion *deletion, bool is_last,
                               rl_err *err)

@@ -17,7 +17,9 @@
 #include "record/graph/graph.h"
 #include "record/recorder/companion.h"
 #include "record/recorder/config.h"
+#include "record/recorder/counting.h"
 #include "record/recorder/deletion.h"
+#include "record/recorder/listing.h"
 #include "store/store.h"
 
 typedef struct rl_recorder rl_recorder;
@@ -60,6 +62,12 @@ void rl_recorder_relieve(rl_recorder *recorder, rl_graphs *graphs, bool wait);
 /* See rl_lost_query (lost.h). */
 rl_status rl_recorder_query(rl_recorder *recorder, const rl_query *query, rl_rows *rows,
                             rl_err *err);
+
+/* See rl_listing_read (listing.h). */
+rl_status rl_recorder_list(rl_recorder *recorder, rl_listing *listing, rl_err *err);
+
+/* See rl_counting_read (counting.h). */
+rl_status rl_recorder_count(rl_recorder *recorder, rl_counting *counting, rl_err *err);
 
 /* Goes on with a deletion, until it has no more to do or until `end`. After a failure it
  * is over; the error says how much it has deleted. Between its batches the recorder may

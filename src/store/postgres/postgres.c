@@ -52,8 +52,16 @@ static const rl_dialect dialect = {
     .tag_after = RL_PG_TAG_AFTER,
     .metadata_before = RL_PG_METADATA_BEFORE,
     .metadata_after = RL_PG_METADATA_AFTER,
+    .error_before = RL_PG_ERROR_BEFORE,
+    .error_after = RL_PG_ERROR_AFTER,
+    .node_before = RL_PG_NODE_BEFORE,
+    .node_after = RL_PG_NODE_AFTER,
+    .status_in_thread = RL_PG_STATUS_IN_THREAD,
     .parts = RL_PG_PARTS,
     .values = RL_PG_VALUES,
+    .totals = RL_PG_TOTALS,
+    .spans_before = RL_PG_SPANS_BEFORE,
+    .spans_after = RL_PG_SPANS_AFTER,
     .placeholder = '$',
 };
 

@@ -3,22 +3,14 @@
 
 #include "core/alloc.h"
 #include "core/clock.h"
-#include "store/query_sql.h"
 #include "store/sqlite/sqlite_beat.h"
 #include "store/sqlite/sqlite_path.h"
+#include "store/sqlite/sqlite_space.h"
 #include "store/sqlite/sqlite_sql.h"
+#include "store/sqlite/sqlite_step.h"
 
 #include <errno.h>
 #include <string.h>
-
-/* A batch of a deletion ends after this time with the lock, plus that of its commit; or
- * when another thread wants to write. */
-#define BATCH_NS UINT64_C(1000000)
-#define PAUSES 2 /* how many times as long as a batch the pause after it is */
-#define PAUSE_MAX_NS UINT64_C(50000000) /* after a batch */
-/* How often, and how long, a batch waits for a checkpoint. */
-#define WAITS 500
-#define WAIT_NS UINT64_C(2000000)
 
 typedef struct sqlite_store {
     rl_store base;
@@ -36,8 +28,16 @@ static const rl_dialect dialect = {
     .tag_after = RL_SQLITE_TAG_AFTER,
     .metadata_before = RL_SQLITE_METADATA_BEFORE,
     .metadata_after = RL_SQLITE_METADATA_AFTER,
+    .error_before = RL_SQLITE_ERROR_BEFORE,
+    .error_after = RL_SQLITE_ERROR_AFTER,
+    .node_before = RL_SQLITE_NODE_BEFORE,
+    .node_after = RL_SQLITE_NODE_AFTER,
+    .status_in_thread = RL_SQLITE_STATUS_IN_THREAD,
     .parts = RL_SQLITE_PARTS,
     .values = RL_SQLITE_VALUES,
+    .totals = RL_SQLITE_TOTALS,
+    .spans_before = RL_SQLITE_SPANS_BEFORE,
+    .spans_after = RL_SQLITE_SPANS_AFTER,
     .placeholder = '?',
 };
 
@@ -107,6 +107,28 @@ static void add_cell(rl_rows *rows, sqlite3_stmt *stmt, int index, rl_kind kind)
     }
 }
 
+/* The statement for one whole run. rl_query_sql's own would have SQLite sort the rows, for
+ * which it copies them twice; so only their keys are sorted. */
+static void one_sql(const rl_query *query, rl_buf *sql, rl_bindings *bindings)
+{
+    size_t count;
+    const rl_column *columns = rl_shape_columns(query->shape, &count);
+    rl_query key = *query;
+
+    key.shape = RL_SHAPE_KEY;
+    rl_buf_add_text(sql, RL_SQL_SELECT);
+    for (size_t i = 0; i < count; i++) {
+        rl_buf_add_text(sql, i == 0 ? "" : ", ");
+        rl_buf_add_text(sql, columns[i] == RL_PARTS ? dialect.parts
+                                                    : rl_columns[columns[i]].name);
+    }
+    rl_buf_add_text(sql, RL_SQLITE_ONE_BEFORE);
+    rl_query_sql(&key, &dialect, false, sql, bindings);
+    sql->len -= sql->failed ? 0 : 1; /* its NUL */
+    rl_buf_add_text(sql, RL_SQLITE_ONE_AFTER);
+    rl_buf_add_char(sql, '\0');
+}
+
 /* Gives the statement of a query, or of a deletion, with its values bound. */
 static rl_status bind_query(rl_sqlite_conn *conn, const rl_query *query, bool remove,
                             sqlite3_stmt **stmt, rl_err *err)
@@ -117,7 +139,11 @@ static rl_status bind_query(rl_sqlite_conn *conn, const rl_query *query, bool re
     int rc = SQLITE_OK;
 
     rl_buf_init(&sql, RL_BUF_MAX);
-    rl_query_sql(query, &dialect, remove, &sql, &bindings);
+    if (!remove && query->shape == RL_SHAPE_WHOLE && query->limit == 1) {
+        one_sql(query, &sql, &bindings);
+    } else {
+        rl_query_sql(query, &dialect, remove, &sql, &bindings);
+    }
     if (sql.failed) {
         status = rl_err_nomem(err);
     }
@@ -204,14 +230,14 @@ static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     size_t done = 0;
     int64_t deleted = 0;
     rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
-    uint64_t start = rl_monotonic_ns(), took = 0;
+    const uint64_t start = rl_monotonic_ns();
 
     query.texts[RL_ID] = id;
     if (status == RL_OK) {
         status = bind_query(conn, &query, true, &stmt, err);
     }
-    while (status == RL_OK && done < removal->left && took < BATCH_NS &&
-           (done == 0 || !rl_sqlite_file_has_waiting(self->file))) {
+    while (status == RL_OK && done < removal->left &&
+           (done == 0 || !rl_sqlite_step_is_over(self->file, start, done))) {
         /* the id is the first column, and so the first parameter */
         int rc = sqlite3_bind_text(stmt, 1, id, -1, SQLITE_TRANSIENT);
 
@@ -222,7 +248,6 @@ static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
             id += strlen(id) + 1;
             done++;
         }
-        took = rl_monotonic_ns() - start;
     }
     if (status == RL_OK) {
         status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
@@ -231,8 +256,7 @@ static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
         removal->ids = id;
         removal->left -= done;
         removal->deleted += deleted;
-        took = PAUSES * (rl_monotonic_ns() - start);
-        removal->pause_ns = took < PAUSE_MAX_NS ? took : PAUSE_MAX_NS;
+        removal->pause_ns = rl_sqlite_step_pause(start);
     }
     return status;
 }
@@ -252,13 +276,20 @@ static rl_status sqlite_remove(rl_store *store, rl_removal *removal, rl_err *err
                                 "SQLite file %s: its -wal can't be synced: %s",
                                 file->path, strerror(errno));
     }
-    if (rl_sqlite_file_is_checkpointing(file) && removal->waits < WAITS) {
-        removal->waits++;
-        removal->pause_ns = WAIT_NS;
+    if (rl_sqlite_step_waits(file, &removal->waits, &removal->pause_ns)) {
         return RL_OK;
     }
-    removal->waits = 0;
     return rl_sqlite_file_write(file, false, RL_WAIT, remove_batch, &self, err);
+}
+
+static rl_status sqlite_reclaim(rl_store *store, rl_reclaim *reclaim, rl_err *err)
+{
+    return rl_sqlite_reclaim(file_of(store), reclaim, err);
+}
+
+static rl_status sqlite_rewrite(rl_store *store, rl_err *err)
+{
+    return rl_sqlite_rewrite(file_of(store), err);
 }
 
 static void sqlite_close(rl_store *store)
@@ -298,6 +329,8 @@ static const rl_store_ops ops = {
     .beat = sqlite_beat,
     .silent = sqlite_silent,
     .remove = sqlite_remove,
+    .reclaim = sqlite_reclaim,
+    .rewrite = sqlite_rewrite,
     .needs_checkpoint = sqlite_needs_checkpoint,
     .checkpoint = sqlite_checkpoint,
     .before_fork = sqlite_before_fork,

@@ -6,6 +6,7 @@
 
 #include "store/merge_sql.h"
 #include "store/parts_sql.h"
+#include "store/query_sql.h"
 
 #define RL_SQLITE_BEGIN "BEGIN IMMEDIATE"
 #define RL_SQLITE_BEGIN_READ "BEGIN"
@@ -15,6 +16,16 @@
 #define RL_SQLITE_WAL "PRAGMA journal_mode = WAL"
 #define RL_SQLITE_READ_SCHEMA "SELECT 1 FROM sqlite_master LIMIT 1"
 #define RL_SQLITE_LOCK_ALL "PRAGMA locking_mode = EXCLUSIVE; " RL_SQLITE_READ_SCHEMA
+/* Lets a file that has no tables yet give free pages back, which costs a commit the page
+ * that says who owns its new pages. Changes nothing of another file. */
+#define RL_SQLITE_CAN_SHRINK "PRAGMA auto_vacuum = INCREMENTAL"
+#define RL_SQLITE_REWRITE RL_SQLITE_CAN_SHRINK "; VACUUM"
+/* Whether it was let, the free pages, and the bytes of a page. */
+#define RL_SQLITE_SPACE                                                           \
+    "SELECT auto_vacuum = 2, freelist_count, page_size FROM pragma_auto_vacuum, " \
+    "pragma_freelist_count, pragma_page_size"
+/* Gives a free page back with each of its rows. */
+#define RL_SQLITE_SHRINK "PRAGMA incremental_vacuum"
 #define RL_SQLITE_SYNC_OFF "PRAGMA synchronous = OFF"
 #define RL_SQLITE_SYNC_NORMAL "PRAGMA synchronous = NORMAL"
 #define RL_SQLITE_SYNC_FULL "PRAGMA synchronous = FULL"
@@ -25,6 +36,9 @@
     "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, " \
     "?16, ?17, ?18)" RL_SQL_MERGE("?19")
 
+/* Between the columns of one row and the statement that gives its id; and after that. */
+#define RL_SQLITE_ONE_BEFORE RL_SQL_FROM RL_SQL_WHERE "id = (SELECT id FROM ("
+#define RL_SQLITE_ONE_AFTER "))"
 #define RL_SQLITE_NAME_OF_ID "SELECT run_id FROM workflow_runs WHERE id = ?1"
 #define RL_SQLITE_NAME_TAKEN \
     "SELECT 1 FROM workflow_runs WHERE wpk_id = ?1 AND run_id = ?2"
