@@ -53,6 +53,17 @@ def test_filters(page: Page, history: Recorded) -> None:
     assert found(until="1h") == set()
 
 
+def test_runs_over_time(page: Page, history: Recorded) -> None:
+    text = page.text("/", since="1d", status="failed")
+    bars = re.findall(r'aria-label="(\d+) runs?, (\d+) failed', text)
+    assert sum(int(number) for number, _ in bars) == 3
+    link = re.search(r'<a href="\.(/\?[^"]+)" aria-label="\d+ run', text)
+    assert link is not None
+    assert 1 <= len(rows(page.text(html.unescape(link[1])))) <= 3
+    assert 'aria-label="Runs over time"' not in page.text()
+    assert 'aria-label="Runs over time"' in page.text("/", chart=1)
+
+
 def test_pages_go_to_the_end(page: Page, store: Store, empty: None) -> None:
     fill(store, 130)
     ids: list[str] = []

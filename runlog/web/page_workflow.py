@@ -71,9 +71,7 @@ def workflow(source: Source, asked: Asked) -> dict[str, Any]:
         "before": before,
         "most_rows": _ROWS,
         "spans": spans,
-        "highest": max((span.runs for span in spans), default=0) or 1,
         "slowest": max((span.p95 or 0.0 for span in spans), default=0.0) or 1.0,
-        "since_of": since_of,
         "nodes": nodes[:20],
         "all_ms": sum(node.total_ms for node in nodes) or 1.0,
         "sample": len(newest),
@@ -86,8 +84,3 @@ def workflow(source: Source, asked: Asked) -> dict[str, Any]:
 
 def _whole(recorder: Any, row: Any) -> Any:
     return recorder.get_run(row["run_id"], row["wpk_id"]) or row
-
-
-def since_of(span: Span) -> str:
-    """When a span began, for an address."""
-    return moment(span.start).isoformat(timespec="seconds")
