@@ -206,7 +206,8 @@ def test_a_real_graph_is_seen_while_it_runs(
     thread.start()
     try:
         tab.page.goto(page.url)
-        tab.page.wait_for_selector("#news:not([hidden])")
+        # It is a row already, or is announced.
+        tab.page.wait_for_selector(f'[data-run="{run_id}"], #news:not([hidden])')
         tab.page.goto(f"{page.url}/run?workflow=slow&id={run_id}")
         tab.page.wait_for_selector('#rows a[data-node="1"] >> text=second')
         assert "running" in heading(tab)

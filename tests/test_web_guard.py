@@ -132,6 +132,8 @@ def test_a_stale_cookie_is_taken_away_and_does_not_lock_anybody_out(locked: Page
     assert answer.status_code == 401
     assert "runlog_session=" in answer.headers["set-cookie"]
     assert "Max-Age=0" in answer.headers["set-cookie"]
+    locked.client.cookies.set("runlog_session", "stale")
+    assert locked.client.post("/", data={"token": TOKEN}).status_code == 303
 
 
 def test_a_wrong_token_takes_as_long_as_an_almost_right_one(

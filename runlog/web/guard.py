@@ -124,7 +124,7 @@ class Guard:
             return None
         query = parse_qsl(scope["query_string"].decode("latin-1"), True)
         given = [value for key, value in query if key == "token"]
-        if scope["method"] == "POST" and not _cookie(headers.get("cookie", "")):
+        if scope["method"] == "POST" and not self._knows(headers):
             given += await _read_token(scope, receive)
         return self._check(scope, headers, query, given)
 
@@ -147,7 +147,7 @@ class Guard:
         if tried and (seconds := self._tries.wait(address)):
             said = f"Too many wrong tokens: try again in {seconds} s.\n"
             return PlainTextResponse(said, 429, {"retry-after": str(seconds)})
-        if cookie and _same(cookie, self._session()):
+        if self._knows(headers):
             return self._without(scope, query) if given else None
         if bearer.lower().startswith("bearer ") and _same(bearer[7:], self._token):
             return None
@@ -160,6 +160,11 @@ class Guard:
         if cookie:
             answer.delete_cookie(COOKIE, path=_root(scope))
         return answer
+
+    def _knows(self, headers: Headers) -> bool:
+        """Whether a browser has the cookie of those who know the token."""
+        cookie = _cookie(headers.get("cookie", ""))
+        return cookie is not None and _same(cookie, self._session())
 
     def _session(self) -> bytes:
         assert self._token is not None
