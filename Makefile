@@ -39,7 +39,7 @@ REACH_C += handler_stress concurrency fork interpreters
 REACH_C += outbox search search_document words words_processes
 
 PEERS := .venv-peers
-SETUPS := setup-langgraph setup-test setup-bench setup-dev
+SETUPS := setup-langgraph setup-web setup-test setup-bench setup-dev
 
 # Folders are among them so that a deleted file counts as a change.
 SOURCES := setup.py pyproject.toml scripts/native.py \
@@ -53,7 +53,7 @@ preload = $(CURDIR)/$(ASAN_FORK) $(shell gcc -print-file-name=libasan.so) \
 .DELETE_ON_ERROR:
 .PHONY: help demo example-search test test-all test-long test-asan test-asan-all test-c test-tsan \
 	test-pythons test-langgraphs test-cross torture torture-outage bench bench-peers \
-	loss lint format document clean $(SETUPS)
+	loss lint format document screenshots clean $(SETUPS)
 
 help:
 	@echo "make demo       set up, build, and record a run of examples/demo.py"
@@ -78,10 +78,11 @@ help:
 	@echo "make loss       what is lost when processes and databases die"
 	@echo "make lint       ruff, mypy and clang-format"
 	@echo "make format     apply ruff's and clang-format's layout"
+	@echo "make screenshots  have Chromium take the pictures of docs/page.md"
 	@echo "make document   write what the programs print into README.md and docs/langgraph.md"
 	@echo "make clean      remove build/, .venv/ and .venv-peers/"
 
-demo: setup-langgraph $(VENV)/.installed
+demo: setup-langgraph setup-web $(VENV)/.installed
 	@$(VENV)/bin/python examples/demo.py
 
 # Its two servers are among what the tests use.
@@ -166,6 +167,9 @@ format: setup-dev
 document: setup-langgraph $(VENV)/.installed
 	$(VENV)/bin/python scripts/document_cli.py
 	$(VENV)/bin/python scripts/document_shapes.py
+
+screenshots: setup-test $(VENV)/.installed
+	$(VENV)/bin/python scripts/screenshots.py
 
 clean:
 	rm -rf build $(VENV) $(PEERS)

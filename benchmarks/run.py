@@ -29,6 +29,7 @@ TIMEOUTS = {
     "calls": 200,
     "length": 200,
     "export": 200,
+    "page": 300,
     "lists": 500,
     "loss": 500,
     "peers": 500,

@@ -384,6 +384,7 @@ def next_lines() -> list[str]:
         f"{command} show @failed",
         f"{command} stats",
         query,
+        f"{command} serve  # and open http://127.0.0.1:7117/ in a browser",
     ]
 
 

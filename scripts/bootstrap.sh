@@ -2,7 +2,7 @@
 # Installs the prerequisites of a make target: system packages, .venv, and the dependencies
 # of one extra of pyproject.toml. Returns at once when all are installed.
 #
-# usage: scripts/bootstrap.sh EXTRA     (langgraph, test, bench or dev)
+# usage: scripts/bootstrap.sh EXTRA     (langgraph, web, test, bench or dev)
 #
 # PYTHON   the interpreter for .venv (3.11 or later)
 set -eu
@@ -82,6 +82,7 @@ system_packages() {
         have_postgres || missing="$missing postgresql"
         have_pgbouncer || missing="$missing pgbouncer"
         have openssl || missing="$missing openssl"
+        have chromium || missing="$missing chromium"
         ;;
     esac
     [ -n "$missing" ] || return 0

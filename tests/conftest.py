@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from fixtures_browser import chromium, tab
 from fixtures_graphs import config, handler
 from fixtures_live import live_server, start
 from fixtures_milvus import milvus, milvus_lite, milvus_secure, milvus_standalone
@@ -28,11 +29,13 @@ from fixtures_proxy import proxied
 from fixtures_search import here, place, scanned, with_pgvector
 from fixtures_services import embedding_process, embedding_server
 from fixtures_store import close_runlog, recorder, store
+from fixtures_web import page
 from hypothesis import configuration, settings
 from side_by_side import Scheduling, place_in_line
 from versions import not_delivered
 
 __all__ = [
+    "chromium",
     "config",
     "embedding_process",
     "embedding_server",
@@ -44,6 +47,7 @@ __all__ = [
     "milvus_secure",
     "milvus_standalone",
     "model_server",
+    "page",
     "pgvector_server",
     "place",
     "postgres_server",
@@ -53,6 +57,7 @@ __all__ = [
     "scanned",
     "start",
     "store",
+    "tab",
     "with_pgvector",
 ]
 

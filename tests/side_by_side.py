@@ -24,6 +24,7 @@ GROUPS = {
     "milvus": ["milvus", "search_quality", "search_errors", "milvus_faults"],
     "outbox": ["outbox", "search", "search_document", "pgvector", "embedding_server"],
     "outbox faults": ["torture/test_outbox_faults"],
+    "browser": ["web_browser"],
     "clusters": ["torture/test_clusters"],
     "providers": [
         "providers",

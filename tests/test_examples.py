@@ -12,6 +12,10 @@ import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
+import httpx
+
+from runlog.cli.commands.serve import PORT
+
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
@@ -113,7 +117,7 @@ def test_what_the_demo_says_to_type_works(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.partition("To look at the runs:\n")[2].strip().split("\n")
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines[:3]:
         typed = subprocess.run(
             shlex.split(line), cwd=tmp_path, capture_output=True, text=True, timeout=60
@@ -124,3 +128,14 @@ def test_what_the_demo_says_to_type_works(tmp_path: Path) -> None:
     assert program == "sqlite3"
     with closing(sqlite3.connect(tmp_path / file)) as connection:
         assert len(connection.execute(sql).fetchall()) == 4
+    command, _, said = lines[4].partition("  # ")
+    assert said == f"and open http://127.0.0.1:{PORT}/ in a browser"
+    with subprocess.Popen(
+        [*shlex.split(command), "--port", "0"], cwd=tmp_path, stdout=subprocess.PIPE
+    ) as serving:
+        assert serving.stdout is not None
+        address = serving.stdout.readline().decode().split()[-1]
+        page = httpx.get(address, trust_env=False, timeout=60).text
+        serving.kill()
+    assert page.count("data-run=") == 4
+    assert "UnreadableFileError" in page

@@ -256,6 +256,8 @@ def test_changes() -> None:
     command = {"graph": None, "resume": None, "goto": "b", "update": {"n": 5}}
     assert changes(run(log("a", inputs={"n": 1}, outputs=command)), 0)[0].after == 5
     assert changes(run(log("a", inputs={"n": 1}, outputs="text")), 0) == []
+    alone = run(log("a", inputs={"seen": ["x"]}, outputs={"seen": ["y"]}), outputs=None)
+    assert changes(alone, 0) == [("seen", "returned", None, ["y"])]
 
 
 def test_a_difference() -> None:

@@ -30,6 +30,7 @@ COMMANDS = {
     "errors": "group failures",
     "stats": "count runs, failures and times",
     "search": "find runs by words or by meaning",
+    "serve": "show the history in a browser",
     "path": "say where the history is",
     "doctor": "look for faults of the set-up",
     "migrate": "show or apply migrations",
@@ -157,7 +158,7 @@ def _run(name: str, rest: list[str], out: Out) -> int:
         )
     args = make_parser(name).parse_args(rest)
     from runlog.cli.history import History
-    from runlog.cli.places import find
+    from runlog.reading.places import find
 
     history = History(find(args.db))
     try:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from runlog.reading.errors import AwayError, ReadingError, WrongUsageError
+
+__all__ = [
+    "AWAY",
+    "DONE",
+    "FAULT",
+    "STOPPED",
+    "WRONG",
+    "AwayError",
+    "CommandError",
+    "WrongUsageError",
+    "describe",
+]
+
 DONE, FAULT, WRONG, AWAY, STOPPED = 0, 1, 2, 3, 130
 """The exit codes: done, a fault, wrong usage or an unknown name, the store is out of
 reach, Ctrl-C."""
 
 
-class CommandError(Exception):
+class CommandError(ReadingError):
     """Ends the command with one line on stderr, or several that list what there is."""
-
-    code = FAULT
-
-
-class WrongUsageError(CommandError):
-    """An argument is wrong, or names what does not exist."""
-
-    code = WRONG
-
-
-class AwayError(CommandError):
-    """The store is out of reach, or holds no history."""
-
-    code = AWAY
 
 
 def describe(error: BaseException) -> tuple[int, str]:
@@ -34,8 +34,8 @@ def describe(error: BaseException) -> tuple[int, str]:
     import runlog
 
     said = " ".join(str(error).split())
-    if isinstance(error, CommandError):
-        return error.code, str(error)
+    if isinstance(error, ReadingError):
+        return _code_of(error), str(error)
     if isinstance(error, (runlog.ValidationError, runlog.ConfigError)):
         return WRONG, said
     if isinstance(error, (runlog.StoreError, runlog.ServiceError)):
@@ -43,3 +43,9 @@ def describe(error: BaseException) -> tuple[int, str]:
     if isinstance(error, MemoryError):
         return FAULT, said or "out of memory"
     return FAULT, f"{type(error).__name__}: {said}"
+
+
+def _code_of(error: ReadingError) -> int:
+    if isinstance(error, WrongUsageError):
+        return WRONG
+    return AWAY if isinstance(error, AwayError) else FAULT

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 from itertools import islice
 from typing import Any
 
-from runlog.cli import places
+from runlog.reading import places
 from runlog.views.lines import Line, line_of
 
 _PAGE = 1000
 _MOST = 64
 _BYTES = 1 << 20
 """How many whole runs are read at once, and how many bytes they may take about."""
-
-
-def _make(place: places.Place, search: bool, more: dict[str, Any]) -> Any:
-    from runlog import Recorder
-
-    options: dict[str, Any] = {"sqlite_path": place.path, "postgres_dsn": place.dsn}
-    options |= {"words": False, **more}  # no thread that fills the index
-    hidden = ["POSTGRES_DSN"]  # --db may name a file
-    if not search:  # an empty option would be a key that is wrong
-        hidden += ["OPENAI_KEY", "MILVUS_ENDPOINT"]
-    given = {name: os.environ.pop(name) for name in hidden if name in os.environ}
-    try:
-        return Recorder(**options)
-    finally:
-        os.environ.update(given)
 
 
 def _ahead(found: Iterator[Any]) -> Generator[Any, None, None]:
@@ -63,7 +47,7 @@ class History:
         if self._recorder is None:
             if not create:
                 places.check(self.place)
-            self._recorder = _make(self.place, search, options)
+            self._recorder = places.open_recorder(self.place, search, **options)
         return self._recorder
 
     def close(self) -> None:

@@ -8,11 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final, Self
 
-from runlog.cli import places
 from runlog.cli.compact import compact
 from runlog.cli.errors import DONE, FAULT, AwayError
 from runlog.cli.history import History
 from runlog.cli.output import Out
+from runlog.reading import places
 
 OPTIONS: Final[dict[str, Any]] = {
     "redact": (),  # what was recorded is redacted already, by the rules of that place

@@ -1,30 +1,23 @@
-"""The names of runs on the command line, and the nearest name for one that is wrong."""
+"""The names of runs on the command line."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from runlog.cli.errors import WrongUsageError
 from runlog.cli.history import History
+from runlog.reading.names import STATUSES, nearest
 
-STATUSES = ("completed", "failed", "interrupted", "cancelled", "running", "lost")
+__all__ = ["SEARCHED", "STATUSES", "find_run", "nearest", "short_ids"]
+
 SEARCHED = 20_000
 """Among how many of the newest runs a beginning of an id is looked for."""
 _BY_STATUS = re.compile(r"@(\w+)(?:~(\d{1,6}))?")
 _OF_TIME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{0,4})?|[0-9a-f]{8}-[0-9a-f]{4}-7.*")
 _NEAR = timedelta(hours=1)
 _SHOWN = 10
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return ": did you mean 'x'?" for the nearest name, or "" if none is near."""
-    from difflib import get_close_matches
-
-    found = get_close_matches(name, list(names), 1, 0.5)
-    return f": did you mean {found[0]!r}?" if found else ""
 
 
 def find_run(history: History, name: str, workflow: str | None = None) -> Any:

@@ -6,10 +6,10 @@ import os
 import signal
 from typing import Any, NamedTuple
 
-from runlog.cli.commands.path import file_size
 from runlog.cli.errors import WrongUsageError
 from runlog.cli.history import History
 from runlog.cli.progress import Progress
+from runlog.reading.places import file_size
 
 _STEP = 0.1
 """Seconds after which the progress is shown."""

@@ -1,51 +1,10 @@
-"""Recorded text on a terminal: made harmless, measured and cut.
-
-A recorded text may hold anything: control sequences that move the cursor or set the
-clipboard, characters that turn the direction of writing, halves of surrogate pairs. Each
-such character is shown by its number.
-"""
+"""Recorded text on a terminal: measured and cut. runlog.views.safe makes it harmless."""
 
 from __future__ import annotations
 
-_NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
-_JOINERS = "\u200c\u200d"
-"""Format characters that Persian and emoji need, and that do nothing else."""
-_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+from runlog.views.safe import JOINERS, safe, safe_lines
 
-
-def safe(text: object) -> str:
-    r"""Return a text in one line without control characters.
-
-    Args:
-        text: a recorded text, or what str makes of a value.
-
-    Returns:
-        The text. A control or format character, a line break and a lone surrogate are
-        shown as in Python, as \n or \x1b.
-    """
-    text = str(text)
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _show(char) for char in text)
-
-
-def safe_lines(text: object) -> list[str]:
-    """Return the lines of a text, each safe; tabs become four spaces."""
-    return [safe(line.expandtabs(4)) for line in str(text).split("\n")]
-
-
-def _show(char: str) -> str:
-    from unicodedata import category
-
-    kind = category(char)
-    if char in _NAMED:
-        return _NAMED[char]
-    if kind not in _HIDDEN or char in _JOINERS:
-        return " " if kind == "Zs" else char
-    code = ord(char)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+__all__ = ["cut", "pad", "safe", "safe_lines", "width", "wrap"]
 
 
 def width(text: str) -> int:
@@ -58,7 +17,7 @@ def _columns(char: str) -> int:
 
     if char < "\u0300":
         return 1
-    if category(char) in ("Mn", "Me") or char in _JOINERS or "\ufe00" <= char <= "\ufe0f":
+    if category(char) in ("Mn", "Me") or char in JOINERS or "\ufe00" <= char <= "\ufe0f":
         return 0
     return 2 if east_asian_width(char) in "WF" else 1
 

@@ -16,7 +16,8 @@ class Change(NamedTuple):
 
     key: str
     kind: str
-    """ "added", "changed", "appended" or "removed"."""
+    """ "added", "changed" or "appended"; "returned" for a list whose state after is not
+    known, as a reducer may have put it together with the one before."""
     before: Any
     after: Any
     """The value after the node's step; of an appended list, the new items only."""
@@ -37,15 +38,19 @@ def changes(run: Any, index: int, logs: list[Log] | None = None) -> list[Change]
     logs = read_logs(run) if logs is None else logs
     log = logs[index]
     before = log.inputs if isinstance(log.inputs, dict) else {}
-    update = _update(log.outputs)
+    update = update_of(log.outputs)
     if update is None:
         return []
     after = _next_state(run, log, logs)
     found = []
     for key, given in update.items():
         old = before.get(key, MISSING)
-        new = after[key] if after is not None and key in after else given
-        change = _compare(str(key), old, new)
+        known = after is not None and key in after
+        new = after[key] if after is not None and known else given
+        if not known and type(old) is list and type(new) is list:
+            change: Change | None = Change(str(key), "returned", None, new)
+        else:
+            change = _compare(str(key), old, new)
         if change is not None:
             found.append(change)
     return found
@@ -63,7 +68,7 @@ def state_after(run: Any, index: int, logs: list[Log] | None = None) -> Any:
     after = _next_state(run, log, logs)
     if after is not None:
         return after
-    update = _update(log.outputs)
+    update = update_of(log.outputs)
     if isinstance(log.inputs, dict) and update is not None:
         return {**log.inputs, **update}
     return update
@@ -79,18 +84,18 @@ def _compare(key: str, old: Any, new: Any) -> Change | None:
     return Change(key, "changed", old, new)
 
 
-def _update(outputs: Any) -> dict[str, Any] | None:
-    """The keys that a node returned: a dict, a Command, or a list of these."""
+def update_of(outputs: Any) -> dict[str, Any] | None:
+    """Return the keys that a node returned: a dict, a Command, or a list of these."""
     if isinstance(outputs, dict):
         if outputs.keys() >= _COMMAND:
-            return _update(outputs["update"])
+            return update_of(outputs["update"])
         if outputs.keys() == {"update"}:
-            return _update(outputs["update"])
+            return update_of(outputs["update"])
         return outputs
     if type(outputs) is list and outputs and len(dicts(outputs)) == len(outputs):
         merged: dict[str, Any] = {}
         for one in outputs:
-            merged |= _update(one) or {}
+            merged |= update_of(one) or {}
         return merged
     return None
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from runlog.cli import options, places
+from runlog.cli import options
 from runlog.cli.errors import DONE, FAULT, AwayError
 from runlog.cli.history import History
 from runlog.cli.output import Field, Out
+from runlog.reading import places
 from runlog.views.words import count
 
 _FIELDS = [

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser, Namespace
-from contextlib import suppress
 
-from runlog.cli import options, places
+from runlog.cli import options
 from runlog.cli.errors import DONE, AwayError
 from runlog.cli.history import History
 from runlog.cli.output import Field, Out
+from runlog.reading import places
+from runlog.reading.places import file_size
 from runlog.views.words import size
 
 _FIELDS = [
@@ -60,18 +60,6 @@ def run(args: Namespace, history: History, out: Out) -> int:
         )
     options.write(args, out, _FIELDS, [field.name for field in _FIELDS], rows)
     return DONE
-
-
-def file_size(path: str) -> int | None:
-    """The bytes of a SQLite file and of those beside it; None if there is none."""
-    try:
-        found = os.stat(path).st_size
-    except OSError:
-        return None
-    for end in ("-wal", "-shm", "-beside"):
-        with suppress(OSError):
-            found += os.stat(path + end).st_size
-    return found
 
 
 def _size_on_server(dsn: str) -> int | None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser, Namespace
 
-from runlog.cli import jsonl, places
+from runlog.cli import jsonl
 from runlog.cli.errors import WrongUsageError
 from runlog.cli.history import History
 from runlog.cli.intake import Intake
 from runlog.cli.output import Out
 from runlog.cli.progress import Progress
 from runlog.cli.pushed import Pushed
+from runlog.reading import places
 
 _EVERY = 1000
 _OPEN = ("running", "lost")

@@ -64,7 +64,7 @@ def run(args: Namespace, history: History, out: Out) -> int:
     if args.output == "json":
         out.line(to_json({"outcome": outcome(found, logs), **found}, 2))
     elif args.output == "md":
-        from runlog.cli.markdown import run_as_markdown
+        from runlog.views.markdown import run_as_markdown
 
         for line in run_as_markdown(found, logs, args.budget):
             out.line(line)

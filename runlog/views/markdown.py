@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from runlog.cli.text import safe, safe_lines
 from runlog.views.changes import changes
 from runlog.views.lines import total_tokens
 from runlog.views.logs import Log
 from runlog.views.outcome import decisive, outcome
+from runlog.views.safe import safe, safe_lines
 from runlog.views.traceback import own_frames
 from runlog.views.tree import build, walk
 from runlog.views.words import brief, count, duration

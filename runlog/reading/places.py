@@ -9,7 +9,7 @@ import os
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from runlog.cli.errors import AwayError
+from runlog.reading.errors import AwayError
 
 _MAGIC = b"SQLite format 3\0"
 _SECONDS = 5.0
@@ -170,3 +170,37 @@ def check(place: Place) -> None:
 def is_there(path: str) -> bool:
     """Whether there is anything at a path, also what can't be read."""
     return os.path.lexists(path)
+
+
+def file_size(path: str) -> int | None:
+    """The bytes of a SQLite file and of those beside it; None if there is none."""
+    try:
+        found = os.stat(path).st_size
+    except OSError:
+        return None
+    for end in ("-wal", "-shm", "-beside"):
+        with suppress(OSError):
+            found += os.stat(path + end).st_size
+    return found
+
+
+def open_recorder(place: Place, search: bool = False, **more: Any) -> Any:
+    """Return a recorder for reading. It does not fill the index of words, nor embed.
+
+    Args:
+        place: where the history is; `check` has been called.
+        search: whether searches by meaning are wanted, for which a text is embedded.
+        more: further options of the recorder.
+    """
+    from runlog import Recorder
+
+    options: dict[str, Any] = {"sqlite_path": place.path, "postgres_dsn": place.dsn}
+    options |= {"words": False, **more}  # no thread that fills the index
+    hidden = ["POSTGRES_DSN"]  # the place may be a file
+    if not search:  # an empty option would be a key that is wrong
+        hidden += ["OPENAI_KEY", "MILVUS_ENDPOINT"]
+    given = {name: os.environ.pop(name) for name in hidden if name in os.environ}
+    try:
+        return Recorder(**options)
+    finally:
+        os.environ.update(given)

@@ -1,0 +1,15 @@
+"""What ends a look at the history early."""
+
+from __future__ import annotations
+
+
+class ReadingError(Exception):
+    """Ends what was asked for, with one line for people, or several that list things."""
+
+
+class WrongUsageError(ReadingError):
+    """An argument is wrong, or names what does not exist."""
+
+
+class AwayError(ReadingError):
+    """The store is out of reach, or holds no history."""

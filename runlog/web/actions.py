@@ -1,0 +1,74 @@
+"""What changes something: only by a POST, with a token that another site can't know.
+
+The token is in a cookie and in the form. A page of another site can neither read the one
+nor, because of SameSite, have the browser send it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from runlog.web.address import Asked
+from runlog.web.page_run import asked_run
+from runlog.web.source import Source
+
+COOKIE = "runlog_form"
+_LONGEST = 16_384
+"""Bytes of a form."""
+
+
+def confirm(source: Source, asked: Asked) -> dict[str, Any]:
+    """Read what the page shows that asks whether a run is to be deleted."""
+    return {"run": asked_run(source, asked).run, "form": secrets.token_urlsafe(24)}
+
+
+def set_cookie(request: Request, answer: Response, form: str) -> None:
+    """Have the browser keep the token of a form."""
+    answer.set_cookie(
+        COOKIE,
+        form,
+        path=f"{request.scope.get('root_path', '')}/",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """Read a form, and check that it comes from this page.
+
+    Raises:
+        HTTPException: it is too long, or comes from elsewhere.
+    """
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _LONGEST:
+            raise HTTPException(413, f"A form has {_LONGEST:,} bytes at most.")
+    fields = parse_qs(body.decode("utf-8", "replace"), True)
+    found = {name: values[-1] for name, values in fields.items()}
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    origin = request.headers.get("origin")
+    host = request.headers.get("host", "")
+    if site != "same-origin" or (origin and urlsplit(origin).netloc != host):
+        raise HTTPException(403, "This form was sent by another site.")
+    kept, given = request.cookies.get(COOKIE, ""), found.get("form", "")
+    if not kept or not hmac.compare_digest(kept.encode(), given.encode()):
+        raise HTTPException(
+            403, "This form is too old. Go back, and load the page again."
+        )
+    return found
+
+
+def delete(source: Source, asked: Asked) -> Response:
+    """Delete the run that an address names."""
+    run = asked_run(source, asked).run
+    source.open().delete_runs(wpk_id=run["wpk_id"], run_id=run["run_id"])
+    return RedirectResponse(asked.to("", workflow=run["wpk_id"]), 303)

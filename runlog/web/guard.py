@@ -1,0 +1,225 @@
+"""Who may read the page: by which name, and with which token.
+
+An ASGI middleware around the whole application.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+from runlog.web.address import path_of
+
+COOKIE = "runlog_session"
+LEAST = 16
+"""Characters of a token."""
+_FORM = 4_096
+"""Bytes of the form with a token."""
+_TRIES, _WINDOW, _ADDRESSES = 20, 60.0, 10_000
+"""Wrong tokens that an address may try in so many seconds, and how many are counted."""
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "content-security-policy": _POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+def check_token(token: str) -> None:
+    """Make sure that a token can't be guessed.
+
+    Raises:
+        ValueError: it is too short.
+    """
+    if len(token) < LEAST:
+        raise ValueError(f"the token has {len(token)} characters: {LEAST} at least")
+
+
+class _Tries:
+    """Wrong tokens by the addresses that they came from."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[str, list[float]] = OrderedDict()
+
+    def wait(self, address: str) -> int:
+        """For how many seconds an address is refused; 0 if it is not."""
+        now = time.monotonic()
+        recent = [one for one in self._found.get(address, ()) if one > now - _WINDOW]
+        return 0 if len(recent) < _TRIES else 1 + int(recent[0] + _WINDOW - now)
+
+    def add(self, address: str) -> None:
+        """Count one."""
+        recent = self._found.setdefault(address, [])
+        recent.append(time.monotonic())
+        del recent[:-_TRIES]
+        self._found.move_to_end(address)
+        while len(self._found) > _ADDRESSES:
+            self._found.popitem(last=False)
+
+
+class Guard:
+    """The middleware. It is used by one event loop."""
+
+    def __init__(
+        self, app: Any, hosts: Sequence[str] | None, token: str | None, login: Any
+    ) -> None:
+        """Guard an application.
+
+        Args:
+            app: the application.
+            hosts: the names by which it may be reached; None for any.
+            token: the token; None for none.
+            login: makes the answer that asks for the token, from a scope and a message.
+        """
+        self._app = app
+        self._hosts = None if hosts is None else {one.lower() for one in hosts}
+        self._token = None if token is None else token.encode()
+        self._login = login
+        self._tries = _Tries()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request, or pass it on."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        answer = await self._refuse(scope, receive)
+
+        async def told(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await (self._app if answer is None else answer)(scope, receive, told)
+
+    async def _refuse(self, scope: Any, receive: Any) -> Response | None:
+        headers = Headers(scope=scope)
+        name = _host(headers.get("host", ""))
+        if self._hosts is not None and name not in self._hosts:
+            return PlainTextResponse(
+                f"The page may not be reached by the name {name!r}. "
+                "Whoever serves it can allow that: runlog serve --allow-host NAME, or "
+                "runlog.web.app(hosts=[...]).\n",
+                421,
+            )
+        if self._token is None or path_of(scope).startswith("/static/"):
+            return None
+        query = parse_qsl(scope["query_string"].decode("latin-1"), True)
+        given = [value for key, value in query if key == "token"]
+        if scope["method"] == "POST" and not self._knows(headers):
+            given += await _read_token(scope, receive)
+        return self._check(scope, headers, query, given)
+
+    def _check(
+        self, scope: Any, headers: Headers, query: list[tuple[str, str]], given: list[str]
+    ) -> Response | None:
+        """The answer to a request without the right token.
+
+        Args:
+            scope: the request.
+            headers: its headers.
+            query: its address.
+            given: the tokens in its address, or in a form.
+        """
+        assert self._token is not None
+        bearer = headers.get("authorization", "")
+        cookie = _cookie(headers.get("cookie", ""))
+        tried = bool(given or bearer or cookie)
+        address = (scope.get("client") or ("?",))[0]
+        if tried and (seconds := self._tries.wait(address)):
+            said = f"Too many wrong tokens: try again in {seconds} s.\n"
+            return PlainTextResponse(said, 429, {"retry-after": str(seconds)})
+        if self._knows(headers):
+            return self._without(scope, query) if given else None
+        if bearer.lower().startswith("bearer ") and _same(bearer[7:], self._token):
+            return None
+        if given and _same(given[-1], self._token):
+            return self._let_in(scope, query)
+        if tried:
+            self._tries.add(address)
+        said = "This token is wrong." if given or bearer else ""
+        answer: Response = self._login(scope, said)
+        if cookie:
+            answer.delete_cookie(COOKIE, path=_root(scope))
+        return answer
+
+    def _knows(self, headers: Headers) -> bool:
+        """Whether a browser has the cookie of those who know the token."""
+        cookie = _cookie(headers.get("cookie", ""))
+        return cookie is not None and _same(cookie, self._session())
+
+    def _session(self) -> bytes:
+        assert self._token is not None
+        made = hmac.new(self._token, b"runlog page", hashlib.sha256)
+        return made.hexdigest().encode()
+
+    def _without(self, scope: Any, query: list[tuple[str, str]]) -> Response:
+        """Lead to the same address without the token, so that it is not shown around."""
+        rest = urlencode([(key, value) for key, value in query if key != "token"])
+        path = scope["path"].rpartition("/")[2]
+        return RedirectResponse(f"./{path}" + (f"?{rest}" if rest else ""), 303)
+
+    def _let_in(self, scope: Any, query: list[tuple[str, str]]) -> Response:
+        answer = self._without(scope, query)
+        answer.set_cookie(
+            COOKIE,
+            self._session().decode(),
+            path=_root(scope),
+            secure=scope.get("scheme") == "https",
+            httponly=True,
+            samesite="strict",
+        )
+        return answer
+
+
+async def _read_token(scope: Any, receive: Any) -> list[str]:
+    """The token in the form of the page that asks for it."""
+    body = b""
+    async for piece in Request(scope, receive).stream():
+        body += piece
+        if len(body) > _FORM:
+            return [""]
+    return [value for key, value in parse_qsl(body.decode("latin-1")) if key == "token"]
+
+
+def _root(scope: Any) -> str:
+    return f"{scope.get('root_path', '')}/"
+
+
+def _same(one: str | bytes, other: bytes) -> bool:
+    given = one.encode("utf-8", "replace") if isinstance(one, str) else one
+    return hmac.compare_digest(given, other)
+
+
+def _cookie(header: str) -> str | None:
+    try:
+        found = SimpleCookie(header).get(COOKIE)
+    except CookieError:
+        return None
+    return None if found is None else found.value
+
+
+def _host(header: str) -> str:
+    """The name in a Host header, without its port and brackets."""
+    name = header.strip().lower()
+    if name.startswith("["):
+        return name[1:].partition("]")[0]
+    return name.partition(":")[0].rstrip(".")

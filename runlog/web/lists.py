@@ -1,0 +1,112 @@
+"""The rows of a page of runs."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from runlog.reading.errors import WrongUsageError
+from runlog.reading.names import STATUSES, nearest
+from runlog.views.lines import Line, line_of
+from runlog.views.outcome import question
+from runlog.views.words import brief
+from runlog.web.address import Asked
+
+SIZE = 50
+_SEARCHES = 4
+"""How many pages that stop before they are full are read for one."""
+_NAMES = 1_000
+FILTERS = ("workflow", "status", "thread", "error", "node", "since", "until")
+
+
+class Listed(NamedTuple):
+    """A run as a row of the page."""
+
+    line: Line
+    asks: str | None
+    """What a run that waits has asked."""
+    created: float
+    """When it was recorded first, in seconds since 1970: the order of the page."""
+
+
+class RunPage(NamedTuple):
+    """A page of runs."""
+
+    lines: list[Listed]
+    next: str | None
+    """The cursor of the next page."""
+    complete: bool
+    """False if older runs that fit were not looked for, though the page is not full."""
+
+
+def filters_of(asked: Asked) -> dict[str, Any]:
+    """Return the filters of `list_runs` that an address has."""
+    found = {
+        "wpk_id": asked.get("workflow"),
+        "status": asked.get("status"),
+        "thread_id": asked.get("thread"),
+        "error": asked.get("error"),
+        "node": asked.get("node"),
+        "since": asked.time("since"),
+        "until": asked.time("until"),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def read_page(recorder: Any, asked: Asked, size: int = SIZE) -> RunPage:
+    """Read the page that an address asks for.
+
+    Raises:
+        ValidationError, WrongUsageError: a filter or the cursor is wrong.
+    """
+    filters, after = filters_of(asked), asked.get("after")
+    rows: list[Any] = []
+    for _ in range(_SEARCHES):
+        page = recorder.list_runs(limit=size - len(rows), after=after, **filters)
+        rows += page.runs
+        after = page.next
+        if page.complete or after is None or len(rows) == size:
+            break
+    complete = after is None or len(rows) == size
+    return RunPage(lines_of(recorder, rows), after, complete)
+
+
+def lines_of(recorder: Any, rows: list[Any]) -> list[Listed]:
+    """The lines of rows of `list_runs`. Whole runs are read for what rows don't have."""
+    found = []
+    for row in rows:
+        run = asks = None
+        if row["totals"] is None or row["status"] == "interrupted":
+            run = recorder.get_run(row["run_id"], row["wpk_id"])
+        if run is not None and row["status"] == "interrupted":
+            asked = question(run)
+            asks = None if asked is None else brief(asked, 160)
+        line = line_of(row, run if row["totals"] is None else None)
+        found.append(Listed(line, asks, row["created_at"].timestamp()))
+    return found
+
+
+def check_names(recorder: Any, filters: dict[str, Any]) -> None:
+    """Make sure that the workflow and the status of an empty page exist.
+
+    Raises:
+        WrongUsageError: there is none; the message says what there is.
+    """
+    workflow, status = filters.get("wpk_id"), filters.get("status")
+    if workflow is not None and not recorder.list_runs(limit=1, wpk_id=workflow).runs:
+        names = workflows(recorder)
+        if names:
+            raise WrongUsageError(
+                f"there is no workflow {workflow!r}{nearest(workflow, names)}"
+            )
+    if status is None or status in STATUSES:
+        return
+    if not recorder.list_runs(limit=1, status=status).runs:
+        raise WrongUsageError(
+            f"there is no run with status {status!r}{nearest(status, STATUSES)}"
+        )
+
+
+def workflows(recorder: Any) -> list[str]:
+    """The workflows of the newest runs, by name."""
+    rows = recorder.list_runs(limit=_NAMES).runs
+    return sorted({row["wpk_id"] for row in rows})

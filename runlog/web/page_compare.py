@@ -1,0 +1,114 @@
+"""The page that compares two runs: where they part, first."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from runlog.views.difference import (
+    ABSENT,
+    Difference,
+    Pair,
+    Value,
+    difference,
+    same_until,
+    slower,
+    tokens_of,
+)
+from runlog.views.outcome import outcome
+from runlog.views.wording import Piece, compare
+from runlog.views.words import brief
+from runlog.web.address import Asked
+from runlog.web.errors import UnknownError
+from runlog.web.page_run import Whole, asked_run, read_run
+from runlog.web.source import Source
+
+_LONG = 8_192
+
+
+class Shown(NamedTuple):
+    """A value that differs, as a page shows it."""
+
+    path: str
+    one: str | None
+    """None if only the other run has it."""
+    other: str | None
+    pieces: list[Piece]
+    """Word by word, if both are texts."""
+
+
+class Folded(NamedTuple):
+    """Pairs that follow one another and are the same, or one that differs."""
+
+    pair: Pair | None
+    same: int
+    slower_ms: float | None
+    more_tokens: int | None
+    values: list[Shown]
+
+
+def read_two(source: Source, asked: Asked) -> tuple[Whole, Whole]:
+    """Read the runs that an address names.
+
+    Raises:
+        UnknownError: there is no such run, or no good one to compare with.
+    """
+    one = asked_run(source, asked)
+    if asked.get("with") is not None:
+        asked.choose("with", ("good",), "good")
+        return one, _good(source, one)
+    workflow = asked.get("other_workflow") or asked["workflow"]
+    return one, read_run(source, workflow, asked["other"])
+
+
+def _good(source: Source, one: Whole) -> Whole:
+    """The newest run of the workflow that completed, but for this one."""
+    workflow = one.run["wpk_id"]
+    rows = source.open().list_runs(limit=2, wpk_id=workflow, status="completed").runs
+    for row in rows:
+        if row["run_id"] != one.run["run_id"]:
+            return read_run(source, workflow, row["run_id"])
+    raise UnknownError(f"No other run of {workflow!r} has completed yet.")
+
+
+def compared(source: Source, asked: Asked) -> dict[str, Any]:
+    """Read what the page shows."""
+    one, other = read_two(source, asked)
+    found = difference(one.run, other.run)
+    first = None if found.first is None else found.pairs[found.first]
+    return {
+        "sides": [
+            {"letter": letter, "run": side.run, "sentence": outcome(side.run, side.logs)}
+            for letter, side in (("A", one), ("B", other))
+        ],
+        "found": found,
+        "until": same_until(found),
+        "first": first,
+        "values": [
+            _shown(one) for one in (found.values if first is None else first.values)
+        ],
+        "rows": list(fold(found)),
+    }
+
+
+def fold(found: Difference) -> list[Folded]:
+    """The pairs of a comparison; neighbours that are the same are one row."""
+    rows: list[Folded] = []
+    for pair in found.pairs:
+        if pair.same and rows and rows[-1].pair is None:
+            rows[-1] = rows[-1]._replace(same=rows[-1].same + 1)
+        elif pair.same:
+            rows.append(Folded(None, 1, None, None, []))
+        else:
+            left, right = tokens_of(pair.one), tokens_of(pair.other)
+            more = None if left is None or right is None else right - left
+            shown = [_shown(value) for value in pair.values[:5]]
+            rows.append(Folded(pair, 0, slower(pair), more, shown))
+    return rows
+
+
+def _shown(value: Value) -> Shown:
+    texts = type(value.one) is str and type(value.other) is str
+    both = texts and ABSENT not in (value.one, value.other)
+    pieces = compare(value.one[:_LONG], value.other[:_LONG]) if both else []
+    sides = [None if side == ABSENT else brief(side, 400) for side in value[1:]]
+    return Shown(value.path or "(all)", sides[0], sides[1], pieces)

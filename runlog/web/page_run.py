@@ -1,0 +1,210 @@
+"""The page of a run: its outcome, its time line, and one of its nodes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from runlog.reading.errors import WrongUsageError
+from runlog.views.details import Details, details, tracebacks
+from runlog.views.find import Found, find
+from runlog.views.lines import total_tokens
+from runlog.views.logs import Log, began, fact, read_logs
+from runlog.views.outcome import decisive, outcome, question
+from runlog.views.preview import preview
+from runlog.views.rows import is_fine, time_line
+from runlog.views.tree import build, walk
+from runlog.views.writers import writers
+from runlog.web.address import Asked
+from runlog.web.errors import UnknownError
+from runlog.web.source import Source
+
+ROWS = 500
+"""Rows of the time line on one page."""
+_CALLS = 60
+"""A run of so many nodes shows the calls of all of them unless it is told otherwise."""
+
+_KEYS = 200
+"""And one of so many says who wrote which key."""
+
+
+class Whole(NamedTuple):
+    """A run that was read, and its node logs."""
+
+    run: Any
+    logs: list[Log]
+
+
+def read_run(source: Source, workflow: str, run_id: str) -> Whole:
+    """Read a run.
+
+    Raises:
+        UnknownError: there is none.
+    """
+    recorder = source.open()
+    run = recorder.get_run(run_id, workflow)
+    if run is None:
+        others = recorder.list_runs(limit=1, wpk_id=workflow).runs
+        more = (
+            f"; the newest run of {workflow} is {others[0]['run_id']}"
+            if others
+            else f", and no workflow {workflow!r}"
+        )
+        raise UnknownError(f"There is no run {run_id!r} of it{more}.")
+    return Whole(run, read_logs(run))
+
+
+def asked_run(source: Source, asked: Asked) -> Whole:
+    """Read the run that an address names."""
+    return read_run(source, asked["workflow"], asked["id"])
+
+
+def run(source: Source, asked: Asked) -> dict[str, Any]:
+    """Read what the page shows."""
+    whole = asked_run(source, asked)
+    one, logs = whole
+    chosen = chosen_place(whole, asked)
+    found = None
+    if (wanted := asked.get("find")) is not None:
+        found = find(logs, wanted)
+    line = _line(whole, asked, chosen, found)
+    first = asked.number("from", 0, 0, 10**9)
+    if "from" not in asked.values and chosen is not None:
+        first = _page_of(line.rows, chosen)
+    status = str(one.get("status"))
+    return {
+        "run": one,
+        "logs": logs,
+        "sentence": outcome(one, logs),
+        "began": began(one),
+        "tokens": total_tokens(one),
+        "failed": [log.place for log in logs if log.status == "failed"],
+        "is_open": status == "running",
+        "line": line,
+        "rows": line.rows[first : first + ROWS],
+        "first": first,
+        "rows_a_page": ROWS,
+        "found": found,
+        "keys": writers(logs) if _with_keys(whole, asked) else None,
+        "with_calls": _with_calls(whole, asked),
+        "has_calls": len(logs) > _CALLS or any(log.calls for log in logs),
+        "chosen": chosen,
+        "error": run_error(one, logs),
+        "question": question(one),
+        "tags": fact(one, "tags"),
+        "inputs": preview(one.get("inputs"), 500, 8_192),
+        "outputs": preview(one.get("outputs"), 500, 8_192),
+        "metadata": preview(one.get("metadata"), 500, 8_192),
+        **(node_values(whole, asked, chosen) if chosen is not None else {}),
+    }
+
+
+def _with_calls(whole: Whole, asked: Asked) -> bool:
+    default = "1" if len(whole.logs) <= _CALLS else "0"
+    return asked.choose("calls", ("0", "1"), default) == "1"
+
+
+def _with_keys(whole: Whole, asked: Asked) -> bool:
+    default = "1" if len(whole.logs) <= _KEYS else "0"
+    return asked.choose("keys", ("0", "1"), default) == "1"
+
+
+def _line(whole: Whole, asked: Asked, chosen: int | None, found: Found | None) -> Any:
+    if found is not None:
+        line = time_line(whole.run)
+        places = set(found.places)
+        return line._replace(rows=[row for row in line.rows if row.place in places])
+    given = asked.get("open")
+    opened: set[int] | None = None
+    if given != "all":
+        opened = _places(given or "")
+        if chosen is not None:
+            opened |= _around(whole, chosen)
+    return time_line(whole.run, _with_calls(whole, asked), opened)
+
+
+def _places(given: str) -> set[int]:
+    try:
+        return {int(one) for one in given.split(",") if one}
+    except ValueError:
+        raise WrongUsageError(f"open is {given!r}; it can be all, or places") from None
+
+
+def _around(whole: Whole, chosen: int) -> set[int]:
+    """The places that are open so that a node is seen: those around it, or its fold's."""
+    path: list[int] = []
+    seen: dict[Any, int] = {}
+    for placed in walk(build(whole.run, whole.logs)):
+        log = placed.node.log
+        del path[placed.depth :]
+        first = log.place
+        if is_fine(placed.node):
+            first = seen.setdefault((*path, log.node, log.step), log.place)
+        if log.place == chosen:
+            return {*path, first}
+        path.append(log.place)
+    return set()
+
+
+def _page_of(rows: list[Any], chosen: int) -> int:
+    at = next((at for at, row in enumerate(rows) if row.place == chosen), 0)
+    return at // ROWS * ROWS
+
+
+def chosen_place(whole: Whole, asked: Asked) -> int | None:
+    """The place of the node that is shown: the one asked for, else the one to blame.
+
+    Raises:
+        UnknownError: there is no such node.
+    """
+    logs = whole.logs
+    given = asked.number("node", -1, 0, 10**9)
+    if given >= 0:
+        if given >= len(logs):
+            raise UnknownError(f"This run has no node {given}: it has {len(logs):,}.")
+        return given
+    log = decisive(whole.run, logs)
+    if log is not None:
+        return log.place
+    return None
+
+
+def run_error(one: Any, logs: list[Log]) -> dict[str, Any] | None:
+    """The run's own error, if no node's pane shows it."""
+    if decisive(one, logs) is not None or not one.get("error_type"):
+        return None
+    whole, own = tracebacks(one.get("error_traceback"))
+    return {
+        "said": f"{one['error_type']}: {one.get('error_text') or ''}",
+        "own": own,
+        "traceback": whole,
+    }
+
+
+def node_values(whole: Whole, asked: Asked, place: int) -> dict[str, Any]:
+    """Read what the pane of a node shows."""
+    state = asked.choose("state", ("0", "1"), "0") == "1"
+    found: Details = details(whole.run, whole.logs, place, state=state)
+    attempts = [
+        log
+        for log in whole.logs
+        if (log.node, log.step, log.parent) == _key(whole.logs[place])
+        and whole.logs[place].attempt + log.attempt > 2
+    ]
+    return {
+        "node": found,
+        "state_asked": state,
+        "attempts": attempts if len(attempts) > 1 else [],
+    }
+
+
+def _key(log: Log) -> tuple[Any, ...]:
+    return log.node, log.step, log.parent
+
+
+def node(source: Source, asked: Asked) -> dict[str, Any]:
+    """Read the pane of a node alone, for the script that puts it into the page."""
+    whole = asked_run(source, asked)
+    place = chosen_place(whole, asked)
+    if place is None:
+        raise WrongUsageError("the address has no node")
+    return {"run": whole.run, "chosen": place, **node_values(whole, asked, place)}

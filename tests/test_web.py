@@ -1,0 +1,334 @@
+"""The page over HTTP: what each view says, on both stores."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from typing import Any
+
+import pytest
+from cli_help import Recorded, empty, history, on_sqlite
+from fixtures_store import Store
+from fixtures_web import Page
+from helpers import minimal
+from web_help import HOSTILE, fill, hostile_run, log, long_run
+
+import runlog
+
+__all__ = ["empty", "history"]
+
+
+def rows(text: str) -> list[str]:
+    """The ids of the rows of a page of runs."""
+    return re.findall(r'data-run="([^"]+)"', text)
+
+
+def seen(text: str) -> str:
+    """What is read of a page: without its tags."""
+    inner = text.partition("<main")[2].partition(">")[2].partition("</main")[0]
+    inner = re.sub(r"<[^>]+>", "", re.sub(r"</(?:\w\w+|b)>", " ", inner))
+    return " ".join(html.unescape(inner).split())
+
+
+def test_runs(page: Page, history: Recorded) -> None:
+    text = page.text()
+    assert len(rows(text)) == 10
+    assert rows(text)[-1] == history.done
+    assert "draft KeyError: 'price'" in seen(text)
+    assert "who approves?" in text
+    assert "1 retry" in text
+
+
+def test_filters(page: Page, history: Recorded) -> None:
+    def found(**params: Any) -> set[str]:
+        return set(rows(page.text("/", **params)))
+
+    assert found(workflow="approval") == {history.paused, history.resumed}
+    assert found(status="interrupted") == {history.paused}
+    assert found(thread="order A1") == {history.paused, history.resumed}
+    assert found(error="PRICE") == {history.failed, history.also_failed}
+    assert found(node="draft", error="price") == {history.failed, history.also_failed}
+    assert len(found(since="1h")) == 10
+    assert found(until="1h") == set()
+
+
+def test_runs_over_time(page: Page, history: Recorded) -> None:
+    text = page.text("/", since="1d", status="failed")
+    bars = re.findall(r'aria-label="(\d+) runs?, (\d+) failed', text)
+    assert sum(int(number) for number, _ in bars) == 3
+    link = re.search(r'<a href="\.(/\?[^"]+)" aria-label="\d+ run', text)
+    assert link is not None
+    assert 1 <= len(rows(page.text(html.unescape(link[1])))) <= 3
+    assert 'aria-label="Runs over time"' not in page.text()
+    assert 'aria-label="Runs over time"' in page.text("/", chart=1)
+
+
+def test_pages_go_to_the_end(page: Page, store: Store, empty: None) -> None:
+    fill(store, 130)
+    ids: list[str] = []
+    address: str | None = "/"
+    while address is not None:
+        text = page.text(address)
+        ids += rows(text)
+        more = re.search(r'rel="next" id="older" href="([^"]+)"', text)
+        address = None if more is None else html.unescape(more[1]).removeprefix(".")
+    assert ids == [f"many-{place}" for place in reversed(range(130))]
+
+
+def test_a_page_that_looks_for_a_node_says_when_it_has_not_looked_at_all(
+    page: Page, store: Store, empty: None
+) -> None:
+    fill(store, 10_300)
+    text = page.text("/", node="nowhere")
+    assert "Not all older runs were looked through" in text
+    while more := re.search(r'rel="next" id="older" href="([^"]+)"', text):
+        text = page.text(html.unescape(more[1]).removeprefix("."))
+    assert "No more runs" in text
+    assert "Not all older runs" not in text
+
+
+def test_a_failed_run(page: Page, history: Recorded) -> None:
+    text = page.text("/run", workflow="shop", id=history.failed)
+    assert "failed at draft" in seen(text)
+    assert 'aria-current="true" data-node="1"' in text
+    assert "raise KeyError" in text
+    assert "<rect x=" in text
+    first = page.text("/run", workflow="shop", id=history.failed, node=0, state=1)
+    assert "State before" in first
+    assert '"n": 2' in seen(first)
+    assert "raise KeyError" not in first
+
+
+def test_retries_waits_and_subgraphs_on_the_time_line(
+    page: Page, history: Recorded
+) -> None:
+    retried = page.text("/run", workflow="payment", id=history.retried)
+    assert "completed in" in seen(retried)
+    assert "after 1 retry" in seen(retried)
+    assert re.findall(r"<b>(\d/\d)</b>", retried) == ["1/2", "2/2"]
+    assert '<line class="w"' in retried
+    waits = page.text("/run", workflow="approval", id=history.paused)
+    assert "Waits for an answer to who approves?" in seen(waits)
+    assert "<circle" in waits
+    nested = page.text("/run", workflow="outer", id=history.nested)
+    assert re.findall(r'class="s-completed (d\d)', nested) == ["d0", "d1", "d1"]
+
+
+def test_the_calls_of_a_node_are_a_conversation(page: Page, history: Recorded) -> None:
+    text = page.text("/run", workflow="asks", id=history.asked, node=0)
+    assert '<li class="m-user">' in text
+    assert '<li class="m-model">' in text
+    assert "<b>plus</b>" in text
+    assert "20 + 5 tokens" in text
+    assert "k-call" in text
+    without = page.text("/run", workflow="asks", id=history.asked, calls=0)
+    assert "k-call" not in without
+
+
+def test_a_run_that_is_long(page: Page, recorder: runlog.Recorder) -> None:
+    recorder.log_run(long_run(2_000))
+    text = page.text("/run", workflow="loop", id="long")
+    assert text.count('data-node="') == 500
+    assert "rows 1 to 500 of 2,000" in seen(text)
+    last = page.text("/run", workflow="loop", id="long", node=1_999)
+    assert "rows 1,501 to 2,000 of 2,000" in seen(last)
+    assert 'aria-current="true" data-node="1999"' in last
+
+
+def test_find_in_a_run_and_who_wrote_a_key(page: Page, recorder: runlog.Recorder) -> None:
+    logs = [log(f"n{at}", at, outputs={"k": at, f"only{at % 5}": 1}) for at in range(20)]
+    logs[7]["inputs"] = {"deep": [{"said": "Where is my Parcel?"}]}
+    recorder.log_run(minimal("r", node_logs=logs))
+    text = page.text("/run", workflow="w", id="r", find="PARCEL")
+    assert re.findall(r'data-node="(\d+)"', text) == ["7"]
+    assert "1 node with this text" in seen(text)
+    none = seen(page.text("/run", workflow="w", id="r", find="nowhere"))
+    assert "0 nodes with this text" in none
+    said = seen(page.text("/run", workflow="w", id="r"))
+    assert "k 14 writes before n14 , n15 , n16 , n17 , n18 , n19" in said
+    assert "only3 n3 , n8 , n13 , n18" in said
+
+
+def test_many_branches_are_folded_but_for_those_that_failed(
+    page: Page, recorder: runlog.Recorder
+) -> None:
+    logs = [log("fetch", 0, step=1, inputs={"n": at}) for at in range(90)]
+    logs[70] |= {"status": "failed", "error_type": "E", "error_text": "e"}
+    run = minimal("wide", "fan", status="failed", error_type="E", error_text="e")
+    recorder.log_run({**run, "node_logs": logs})
+    text = page.text("/run", workflow="fan", id="wide")
+    assert "× 89" in seen(text)
+    assert text.count('data-node="') == 2
+    assert 'aria-current="true" data-node="70"' in text
+    assert (
+        page.text("/run", workflow="fan", id="wide", open="all").count('data-node="')
+        == 90
+    )
+    chosen = page.text("/run", workflow="fan", id="wide", node=40)
+    assert 'aria-current="true" data-node="40"' in chosen
+
+
+def test_thread(page: Page, history: Recorded) -> None:
+    said = seen(page.text("/thread", id="order A1"))
+    assert said.index("who approves?") < said.index("Answered: Ada")
+    assert "waited" in said
+
+
+def test_compare(page: Page, history: Recorded) -> None:
+    said = seen(
+        page.text("/compare", workflow="shop", id=history.failed, **{"with": "good"})
+    )
+    assert said.startswith("They differ from the first node on: first")
+    assert "failed" in said
+    assert history.done in said
+    same = page.text(
+        "/compare", workflow="shop", id=history.failed, other=history.also_failed
+    )
+    assert "draft" in seen(same)
+
+
+def test_workflow(page: Page, history: Recorded) -> None:
+    assert "shop" in seen(page.text("/workflow"))
+    said = seen(page.text("/workflow", name="shop", window="1d"))
+    assert "75.0 %" in said
+    assert "KeyError 'price' draft 2" in said
+    assert "draft 4 3" in said
+
+
+def test_search(page: Page, history: Recorded, recorder: runlog.Recorder) -> None:
+    text = page.text("/search", q="price")
+    assert "<mark>price</mark>" in text
+    assert history.failed in text
+    assert "Nothing was found" in page.text("/search", q="nonsense")
+
+
+def test_health(page: Page, history: Recorded, store: Store) -> None:
+    said = seen(page.text("/health"))
+    assert "can be read, and has the tables of this version" in said
+    assert store.kind in said
+
+
+def test_files(page: Page, history: Recorded) -> None:
+    answer = page.get("/file", workflow="shop", id=history.failed)
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert "<style>" in answer.text
+    assert "raise KeyError" in answer.text
+    assert "<script" not in answer.text
+    assert "http" not in answer.text.replace("http-equiv", "")
+    whole = page.get("/download", workflow="shop", id=history.failed).json()
+    assert whole["node_logs"][1]["error_type"] == "KeyError"
+    inputs = page.get(
+        "/download", workflow="shop", id=history.failed, node=1, what="inputs"
+    )
+    assert inputs.json()["n"] == 2
+
+
+def test_a_large_value_is_shown_in_part_and_saved_whole(
+    page: Page, recorder: runlog.Recorder
+) -> None:
+    large = {"small": 1, "items": list(range(50_000))}
+    recorder.log_run(minimal("big", "b", node_logs=[log("n", outputs=large)]))
+    text = page.text("/run", workflow="b", id="big", node=0)
+    assert len(text) < 200_000
+    shown = re.findall(r'aria-label="Outputs">(.*?)</pre>', text, re.DOTALL)[0]
+    preview = json.loads(html.unescape(shown))
+    assert preview["small"] == 1
+    left = re.search(r"([\d,]+) elements left out", seen(text))
+    assert left is not None
+    assert len(preview["items"]) - 1 + int(left[1].replace(",", "")) == 50_000
+    saved = page.get("/download", workflow="b", id="big", node=0, what="outputs")
+    assert saved.json() == large
+
+
+def test_hostile_text_is_text(page: Page, recorder: runlog.Recorder) -> None:
+    run = hostile_run()
+    recorder.log_run(run)
+    name = run["wpk_id"]
+    pages = [
+        page.text(),
+        page.text("/run", workflow=name, id="hostile"),
+        page.text("/run", workflow=name, id="hostile", node=0, state=1),
+        page.text("/thread", id=run["thread_id"]),
+        page.text("/workflow", name=name),
+        page.text("/search", q="alert"),
+        page.text("/file", workflow=name, id="hostile"),
+        page.text("/delete", workflow=name, id="hostile"),
+        page.get("/", workflow=HOSTILE.replace("\x00", "?")).text,
+        page.get("/run", workflow=HOSTILE.replace("\x00", ""), id=HOSTILE).text,
+    ]
+    for text in pages:
+        assert "<script>alert" not in text
+        assert "<img" not in text
+        assert "{{" in text or "49" not in text
+        assert not re.search(
+            "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text
+        )
+        assert 'href="javascript:' not in text
+        assert len(text) < 500_000
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/run", 400, "the address has no workflow"),
+        ("/run?workflow=shop&id=x", 404, "There is no run 'x'"),
+        ("/run?workflow=shop&id={id}&node=99", 404, "no node 99: it has 2"),
+        ("/run?workflow=shop&id={id}&node=x", 400, "no whole number"),
+        ("/run?workflow=shop&id={id}&calls=2", 400, "it can be 0, 1"),
+        ("/run?workflow=shop&id={id}&open=x", 400, "it can be all"),
+        ("/node?workflow=shop&id={id}&node=9", 404, "no node 9"),
+        ("/?workflow=shpo", 400, "did you mean 'shop'?"),
+        ("/?status=faild", 400, "did you mean 'failed'?"),
+        ("/?since=never", 400, "write 2h or 3d"),
+        ("/?after=nonsense", 400, "after must be"),
+        ("/thread?id=order+A2", 404, "did you mean 'order A1'?"),
+        ("/workflow?name=x", 404, "no workflow 'x'"),
+        ("/workflow?name=shop&window=9d", 400, "it can be 1h, 1d, 7d, 30d"),
+        ("/compare?workflow=outer&id={nested}&with=good", 404, "No other run"),
+        ("/nowhere", 404, "Not Found"),
+        ("/static/nothing.js", 404, "There is no file"),
+        ("/?workflow=" + "x" * 5000, 400, "at most 4,096"),
+        ("/?" + "&".join(f"a{n}=1" for n in range(80)), 400, "more than 64"),
+        ("/?workflow=a%00b", 400, "number 0"),
+    ],
+)
+@on_sqlite
+def test_what_is_wrong_is_said(
+    page: Page, history: Recorded, path: str, status: int, said: str
+) -> None:
+    answer = page.get(path.format(id=history.failed, nested=history.nested))
+    assert answer.status_code == status
+    assert said in html.unescape(answer.text)
+
+
+def test_nothing_is_created_by_looking(page: Page, store: Store, tmp_path: Any) -> None:
+    """Without a history the page says so, and shows it once there is one."""
+    if store.kind == "sqlite":
+        answer = page.get()
+        assert answer.status_code == 503
+        assert "there is no history" in answer.text
+        assert page.get("/health").status_code == 200
+        assert list(tmp_path.iterdir()) == []
+    with runlog.Recorder(**store.options) as recorder:
+        recorder.log_run(minimal("first", "w"))
+        assert rows(page.text()) == ["first"]
+
+
+def test_delete(page: Page, history: Recorded) -> None:
+    asked = {"workflow": "shop", "id": history.failed}
+    confirm = page.text("/delete", **asked)
+    form = re.search(r'name="form" value="([^"]+)"', confirm)
+    assert form is not None
+    for wrong in ({}, {"form": "x"}):
+        answer = page.client.post("/delete", params=asked, data=wrong)
+        assert answer.status_code == 403
+    elsewhere = {"origin": "http://evil.example"}
+    right = {"form": form[1]}
+    answer = page.client.post("/delete", params=asked, data=right, headers=elsewhere)
+    assert answer.status_code == 403
+    assert history.failed in page.text()
+    answer = page.client.post("/delete", params=asked, data=right)
+    assert answer.status_code == 303
+    assert history.failed not in page.text()
+    assert page.client.post("/run", params=asked).status_code == 405

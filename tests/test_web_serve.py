@@ -1,0 +1,149 @@
+"""`runlog serve`: a process that listens, and where it may."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from cli_help import Cli, cli, empty, on_sqlite
+from fixtures_postgres import free_port
+from fixtures_store import Store
+
+__all__ = ["cli", "empty"]
+
+
+@contextmanager
+def serving(store: Store, *argv: str, **env: str) -> Iterator[tuple[str, str]]:
+    """A process of `runlog serve`: what it has printed, and its address."""
+    program = Path(sys.executable).with_name("runlog")
+    process = subprocess.Popen(
+        [program, "serve", "--port", "0", *argv],
+        env={**os.environ, **store.env, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"(http://\S+)\n", line)
+        assert found is not None, process.communicate()[1]
+        yield line, found[1]
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=60)
+        assert (process.returncode, rest, errors) == (130, "", "")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def get(address: str) -> httpx.Response:
+    return httpx.get(address, trust_env=False, timeout=60)
+
+
+def test_serve(store: Store, empty: None) -> None:
+    with serving(store) as (line, address):
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
+        assert "password" not in line
+        answer = get(address)
+        assert (answer.status_code, "No run is recorded yet" in answer.text) == (
+            200,
+            True,
+        )
+        assert "server" not in answer.headers
+
+
+@on_sqlite
+def test_serve_ends_with_a_browser_that_listens(store: Store, empty: None) -> None:
+    with (
+        httpx.Client(trust_env=False, timeout=None) as client,
+        serving(store) as (_, address),
+        client.stream("GET", f"{address}events") as answer,
+    ):
+        assert answer.status_code == 200
+
+
+@on_sqlite
+def test_another_address_needs_a_token(store: Store, empty: None) -> None:
+    with serving(store, "--host", "0.0.0.0") as (_, address):
+        token = address.partition("?token=")[2]
+        assert len(token) >= 32
+        port = re.search(r":(\d+)/", address)
+        assert port is not None
+        own = f"http://127.0.0.1:{port[1]}/"
+        assert get(own).status_code == 401
+        assert get(f"{own}?token={token}").status_code == 303
+    given = "a token of one's own"
+    with serving(store, "--host", "0.0.0.0", RUNLOG_WEB_TOKEN=given) as (line, address):
+        assert given not in line
+
+
+@on_sqlite
+def test_serve_can_be_read_only(store: Store, empty: None) -> None:
+    with serving(store, "--read-only") as (_, address):
+        assert get(f"{address}delete?workflow=w&id=x").status_code == 404
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--port", "70000"], "0 to 65535"),
+        (["--port", "x"], "whole number"),
+        (["--host", "nowhere.invalid"], "can't listen on nowhere.invalid"),
+        (["--host", "192.0.2.1"], "can't listen on 192.0.2.1"),
+    ],
+)
+def test_an_address_that_cannot_be(cli: Cli, argv: list[str], said: str) -> None:
+    done = cli("serve", *argv)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+
+
+@on_sqlite
+def test_a_port_that_is_taken(cli: Cli, store: Store, empty: None) -> None:
+    with serving(store) as (_, address):
+        port = address.rpartition(":")[2].strip("/")
+        done = cli("serve", "--port", port)
+    assert done.code == 2
+    assert "--port" in done.err
+    assert free_port() > 0
+
+
+@on_sqlite
+def test_a_short_token_is_refused(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNLOG_WEB_TOKEN", "short")
+    done = cli("serve", "--host", "0.0.0.0")
+    assert (done.code, done.out) == (2, "")
+    assert "RUNLOG_WEB_TOKEN has 5 characters: 16 at least" in done.err
+    assert "'short'" not in done.err
+
+
+@pytest.mark.parametrize("missing", ["starlette", "jinja2", "uvicorn"])
+def test_without_the_extra_one_line_says_what_to_install(
+    run_python: object, missing: str
+) -> None:
+    code = (
+        "import sys; sys.modules[sys.argv[1]] = None; from runlog.cli import main; "
+        "sys.exit(main(['serve']))"
+    )
+    done = run_python(code, missing)  # type: ignore[operator]
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith('pip install "langgraph-runlog[web]"')
+    assert done.stderr.count("\n") == 1
+    code = (
+        "import sys; sys.modules[sys.argv[1]] = None; import runlog.web; runlog.web.app()"
+    )
+    done = run_python(code, missing)  # type: ignore[operator]
+    if missing == "uvicorn":
+        assert done.returncode == 0
+    else:
+        assert 'pip install "langgraph-runlog[web]"' in done.stderr
