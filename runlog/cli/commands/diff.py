@@ -123,7 +123,7 @@ def _show(out: Out, one: Any, other: Any, found: Difference) -> None:
 def _show_pairs(out: Out, pairs: tuple[Pair, ...]) -> None:
     """Show all pairs; of many, a terminal gets those that differ."""
     fields = [field for field in _FIELDS if field.name in _SHOWN]
-    if not out.is_terminal or len(pairs) <= _MOST:
+    if not out.shortens or len(pairs) <= _MOST:
         write_rows(out, "table", fields, pairs)
         return
     write_rows(out, "table", fields, [pair for pair in pairs if not pair.same][:_MOST])

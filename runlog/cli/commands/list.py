@@ -109,7 +109,7 @@ def run(args: Namespace, history: History, out: Out) -> int:
             f"incomplete: only the newest {lines.searched:,} runs were looked through"
         )
     if lines.more:
-        out.note("there may be more: --limit 0")
+        out.note("there may be more: raise --limit")
     if lines.next:
         out.note(f"more: --after {lines.next}")
     return DONE

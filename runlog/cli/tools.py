@@ -1,0 +1,98 @@
+"""The commands as tools of a program: typed arguments in, a bounded text out."""
+
+from __future__ import annotations
+
+import io
+import re
+from argparse import Namespace
+from typing import Any
+
+from runlog.cli import make_parser
+from runlog.cli.history import History
+from runlog.cli.output import Out
+from runlog.cli.text import safe
+from runlog.reading.places import Place
+from runlog.views.words import count
+
+_MOST = 24_000
+"""Characters of an answer that has no budget of its own: about 6,000 tokens."""
+_LINE = 1_500
+"""Characters of a line of such an answer, as of a run with a long error."""
+_OPTION = re.compile(r"--([a-z]+)\b")
+
+
+class Answer(Out):
+    """What a command writes, within a number of characters."""
+
+    def __init__(self, most: int, longest: int) -> None:
+        """Take the characters of the answer, and of a line of it."""
+        super().__init__(io.StringIO(), io.StringIO())
+        self.colour = False
+        self.shortens = True
+        self._left = most
+        self._longest = longest
+        self._lines: list[str] = []
+        self._said: list[str] = []
+        self._left_out = 0
+
+    def line(self, text: str = "") -> None:
+        """Keep a line, which has to be safe, if there is room for it."""
+        if len(text) > self._longest:
+            text = text[: self._longest] + "…"
+        self._left -= len(text) + 1
+        if self._left < 0:
+            self._left = -1  # what follows is left out, too
+            self._left_out += 1
+        else:
+            self._lines.append(text)
+
+    def write(self, text: str) -> None:
+        """Keep a piece of text as a line."""
+        self.line(text)
+
+    def note(self, text: str) -> None:
+        """Keep a line about the result; options of commands are arguments here."""
+        self._said += [safe(_OPTION.sub(r"\1", line)) for line in text.split("\n")]
+
+    def text(self, rest: str) -> str:
+        """Return the answer.
+
+        Args:
+            rest: how to get what was left out.
+        """
+        said = list(self._said)
+        if self._left_out:
+            said.append(f"{count(self._left_out, 'more line')} left out: {rest}")
+        between = [""] if self._lines and said else []
+        return "\n".join([*self._lines, *between, *said])
+
+
+def call(place: Place, command: str, given: dict[str, Any], rest: str) -> str:
+    """Run a command; return what it says.
+
+    Each call opens the history anew and closes it, so that any thread may call, and a
+    database that was away is there again. Nothing that is missing is created.
+
+    Args:
+        place: where the history is.
+        command: its name.
+        given: its arguments, by the names of its options. None stands for the default.
+        rest: how to get what did not fit.
+
+    Raises:
+        Exception: what `runlog.cli.errors.describe` describes.
+    """
+    parser = make_parser(command)
+    names = ["-"] * (2 if command == "diff" else 0)  # which `given` replaces
+    known = vars(parser.parse_args(names))
+    known |= {name: value for name, value in given.items() if value is not None}
+    args = Namespace(**known)
+    whole = args.output == "md" and hasattr(args, "budget")
+    most = args.budget * 8 if whole else _MOST  # show keeps to its budget itself
+    answer = Answer(most, most if whole else _LINE)
+    history = History(place)
+    try:
+        args.run(args, history, answer)
+    finally:
+        history.close()
+    return answer.text(rest)
