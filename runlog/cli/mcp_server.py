@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from importlib import import_module
+from inspect import cleandoc
 from typing import Annotated, Any, Literal
 
 import anyio
@@ -22,11 +24,13 @@ from runlog.reading.places import Place
 try:
     _sdk: Any = import_module("mcp.server.mcpserver")
     _types: Any = import_module("mcp_types")
-    _Server = _sdk.MCPServer
+    _Server: Any = _sdk.MCPServer
+    _IS_FIRST = False
 except ModuleNotFoundError:
     _sdk = import_module("mcp.server.fastmcp")
     _types = import_module("mcp.types")
     _Server = _sdk.FastMCP
+    _IS_FIRST = True
 _ToolError: Any = import_module(f"{_sdk.__name__}.exceptions").ToolError
 _Tool: Any = import_module(f"{_sdk.__name__}.tools").Tool
 
@@ -128,7 +132,7 @@ class Tools:
         given = {"node": None if state else node, "state": node if state else None}
         if node is None and (state or log is not None):
             raise _ToolError("node is missing: state and log are those of a node")
-        rest = "a larger budget shows more"
+        rest = "a larger budget shows more, and so does node, or log"
         named = {"name": run, "workflow": workflow, "log": log, "budget": budget}
         return await self._call("show", rest, output="md", **named, **given)
 
@@ -180,7 +184,11 @@ class Tools:
         Numbers and ids in messages do not count. limit is the number of runs looked at.
         """
         return await self._call(
-            "errors", "filter by workflow or since", output="md", **_given(locals())
+            "errors",
+            "filter by workflow or since",
+            output="md",
+            fields=_GROUPED,
+            **_given(locals()),
         )
 
     async def thread(
@@ -208,6 +216,8 @@ class Tools:
 
 _COLUMNS = {"wpk_id": "workflow", "run_id": "run", "thread_id": "thread"}
 """Columns that the library names in errors, and the arguments that they are here."""
+# What may be long stands last, where a line is cut.
+_GROUPED = "count,error,node,newest,last,first,workflows,message"
 _LISTED = "status,run,workflow,at,nodes,retries,duration_ms,tokens,when,error,error_text"
 
 
@@ -230,7 +240,10 @@ def _tool(work: Callable[..., Any]) -> Any:
         idempotentHint=True,
         openWorldHint=False,
     )
-    tool = _Tool.from_function(work, annotations=hints, structured_output=False)
+    said = cleandoc(work.__doc__ or "")
+    tool = _Tool.from_function(
+        work, description=said, annotations=hints, structured_output=False
+    )
     model = tool.fn_metadata.arg_model
     model.model_config["extra"] = "forbid"
     model.model_rebuild(force=True)
@@ -244,11 +257,15 @@ def serve(place: Place) -> None:
     Args:
         place: where the history is. It is looked at when a tool is called.
     """
+    from runlog import __version__
+
     # The place has it, and threads that set variables side by side would disturb it.
     os.environ.pop("POSTGRES_DSN", None)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # A thread waits for standard input, which no exception ends. Nothing is written.
+        # A thread waits for standard input, and no exception ends that.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if _IS_FIRST:  # which closes the streams that it finds
+        sys.stdin, sys.stdout = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     ours = Tools(place)
     works = (
         ours.list,
@@ -264,6 +281,7 @@ def serve(place: Place) -> None:
         instructions=INSTRUCTIONS,
         tools=[_tool(work) for work in works],
         log_level="WARNING",
+        **({} if _IS_FIRST else {"version": __version__}),
     )
     try:
         server.run("stdio")

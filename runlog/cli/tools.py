@@ -16,29 +16,31 @@ from runlog.views.words import count
 
 _MOST = 24_000
 """Characters of an answer that has no budget of its own: about 6,000 tokens."""
-_LINE = 1_500
+_LINE = 800
 """Characters of a line of such an answer, as of a run with a long error."""
+_CHARACTERS = 5
+"""Of a token, with room to spare: the command counts four."""
 _OPTION = re.compile(r"--([a-z]+)\b")
 
 
 class Answer(Out):
     """What a command writes, within a number of characters."""
 
-    def __init__(self, most: int, longest: int) -> None:
-        """Take the characters of the answer, and of a line of it."""
+    def __init__(self, budget: int | None) -> None:
+        """Take the tokens that the command itself keeps to, if it does."""
         super().__init__(io.StringIO(), io.StringIO())
         self.colour = False
         self.shortens = True
-        self._left = most
-        self._longest = longest
+        self._keeps_itself = budget is not None
+        self._left = _MOST if budget is None else budget * _CHARACTERS
         self._lines: list[str] = []
         self._said: list[str] = []
         self._left_out = 0
 
     def line(self, text: str = "") -> None:
         """Keep a line, which has to be safe, if there is room for it."""
-        if len(text) > self._longest:
-            text = text[: self._longest] + "…"
+        if len(text) > _LINE and not self._keeps_itself:
+            text = text[:_LINE] + "…"
         self._left -= len(text) + 1
         if self._left < 0:
             self._left = -1  # what follows is left out, too
@@ -62,7 +64,9 @@ class Answer(Out):
         """
         said = list(self._said)
         if self._left_out:
-            said.append(f"{count(self._left_out, 'more line')} left out: {rest}")
+            said.insert(0, f"{count(self._left_out, 'more line')} left out: {rest}")
+        elif self._keeps_itself and any("…" in line for line in self._lines):
+            said.insert(0, f"… stands for what was cut: {rest}")
         between = [""] if self._lines and said else []
         return "\n".join([*self._lines, *between, *said])
 
@@ -87,9 +91,7 @@ def call(place: Place, command: str, given: dict[str, Any], rest: str) -> str:
     known = vars(parser.parse_args(names))
     known |= {name: value for name, value in given.items() if value is not None}
     args = Namespace(**known)
-    whole = args.output == "md" and hasattr(args, "budget")
-    most = args.budget * 8 if whole else _MOST  # show keeps to its budget itself
-    answer = Answer(most, most if whole else _LINE)
+    answer = Answer(getattr(args, "budget", None))
     history = History(place)
     try:
         args.run(args, history, answer)

@@ -126,8 +126,11 @@ def _show_pairs(out: Out, pairs: tuple[Pair, ...]) -> None:
     if not out.shortens or len(pairs) <= _MOST:
         write_rows(out, "table", fields, pairs)
         return
-    write_rows(out, "table", fields, [pair for pair in pairs if not pair.same][:_MOST])
-    same = sum(pair.same for pair in pairs)
+    differ = [pair for pair in pairs if not pair.same]
+    write_rows(out, "table", fields, differ[:_MOST])
+    if len(differ) > _MOST:
+        out.line(f"and {count(len(differ) - _MOST, 'more node')} that differ")
+    same = len(pairs) - len(differ)
     out.line(f"{same} of {count(len(pairs), 'node')} are the same")
 
 
