@@ -79,6 +79,7 @@ def test_a_node_as_markdown(cli: Cli, history: Recorded) -> None:
     wrong = cli("show", history.retried, "--node", "pay", "--log", "2")
     assert (wrong.code, wrong.out) == (2, "")
     assert "'pay', which has 0, 1" in wrong.err
+    assert "--node" in cli("show", history.retried, "--log", "1").err
     state = cli("show", history.retried, "--md", "--state", "pay", "--budget", "100").out
     assert "Before:" in state
     assert len(state) <= 400

@@ -66,6 +66,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace, history: History, out: Out) -> int:
     """Show a run."""
+    if args.log is not None and args.node is None and args.state is None:
+        raise WrongUsageError("--log needs --node or --state: whose log?")
     found = find_run(history, args.name, args.workflow)
     logs = read_logs(found)
     if args.output == "json":
