@@ -72,6 +72,23 @@ def test_a_run_as_json_and_markdown(cli: Cli, history: Recorded) -> None:
     assert cli("show", "--md", "--budget", "1").code == 2
 
 
+@on_sqlite
+def test_a_node_as_markdown(cli: Cli, history: Recorded) -> None:
+    node = cli("show", history.retried, "--md", "--node", "pay").out
+    assert node.index("KeyError: 'busy'") < node.index("log 1, step 1, try 2")
+    for how in ([], ["--md"]):
+        one = cli("show", history.retried, *how, "--node", "pay", "--log", "1").out
+        assert "busy" not in one
+        assert "completed" in one
+    wrong = cli("show", history.retried, "--node", "pay", "--log", "2")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "'pay', which has 0, 1" in wrong.err
+    assert "--node" in cli("show", history.retried, "--log", "1").err
+    state = cli("show", history.retried, "--md", "--state", "pay", "--budget", "100").out
+    assert "Before:" in state
+    assert len(state) <= 400
+
+
 def test_thread(cli: Cli, history: Recorded) -> None:
     done = cli("thread", "order A1")
     assert "waits at ask after" in done.out

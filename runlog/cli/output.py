@@ -41,6 +41,8 @@ class Out:
         self._notes = sys.stderr if notes is None else notes
         self.is_terminal = self._stream.isatty()
         self.colour = _wants_colour(self.is_terminal)
+        self.shortens = self.is_terminal
+        """Whether what matters least is left out of long lists."""
         self._plain = not _encodes(self._stream, "│∥█")
         self.now = time.time()
         for one in (self._stream, self._notes):

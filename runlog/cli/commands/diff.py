@@ -123,11 +123,14 @@ def _show(out: Out, one: Any, other: Any, found: Difference) -> None:
 def _show_pairs(out: Out, pairs: tuple[Pair, ...]) -> None:
     """Show all pairs; of many, a terminal gets those that differ."""
     fields = [field for field in _FIELDS if field.name in _SHOWN]
-    if not out.is_terminal or len(pairs) <= _MOST:
+    if not out.shortens or len(pairs) <= _MOST:
         write_rows(out, "table", fields, pairs)
         return
-    write_rows(out, "table", fields, [pair for pair in pairs if not pair.same][:_MOST])
-    same = sum(pair.same for pair in pairs)
+    differ = [pair for pair in pairs if not pair.same]
+    write_rows(out, "table", fields, differ[:_MOST])
+    if len(differ) > _MOST:
+        out.line(f"and {count(len(differ) - _MOST, 'more node')} that differ")
+    same = len(pairs) - len(differ)
     out.line(f"{same} of {count(len(pairs), 'node')} are the same")
 
 

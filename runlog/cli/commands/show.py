@@ -7,6 +7,7 @@ that failed) or @failed~2 (the second before that).
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from typing import Any
 
 from runlog.cli import options
@@ -36,6 +37,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--calls", action="store_true", help="the calls of each node")
     parser.add_argument("--full", action="store_true", help="every node, values uncut")
     parser.add_argument("--state", metavar="NODE", help="the state before and after")
+    parser.add_argument(
+        "--log",
+        type=options.at_least(0),
+        metavar="N",
+        help="of --node or --state: the log of this number alone; --md shows numbers",
+    )
     parser.add_argument("--traceback", action="store_true", help="with library frames")
     options.add_format(parser, fields=False, formats=("table", "json", "md"))
     parser.add_argument(
@@ -59,31 +66,48 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace, history: History, out: Out) -> int:
     """Show a run."""
+    if args.log is not None and args.node is None and args.state is None:
+        raise WrongUsageError("--log needs --node or --state: whose log?")
     found = find_run(history, args.name, args.workflow)
     logs = read_logs(found)
     if args.output == "json":
         out.line(to_json({"outcome": outcome(found, logs), **found}, 2))
     elif args.output == "md":
-        from runlog.views.markdown import run_as_markdown
-
-        for line in run_as_markdown(found, logs, args.budget):
+        for line in _markdown(found, logs, args):
             out.line(line)
     elif args.state is not None:
         _show_state(out, found, logs, args)
     elif args.node is not None:
-        for log in _named(logs, args.node):
+        for log in _named(logs, args.node, args.log):
             _show_node(out, found, logs, log, args)
     else:
         _show_run(out, found, logs, args)
     return FAULT if args.exit_status and found["status"] in _BAD else DONE
 
 
-def _named(logs: list[Log], name: str) -> list[Log]:
+def _named(logs: list[Log], name: str, number: int | None) -> list[Log]:
+    """The logs of a node, or the one of them that has this number."""
     found = [log for log in logs if log.node == name]
     if not found:
         near = nearest(name, {log.node for log in logs})
         raise WrongUsageError(f"the run has no node {name!r}{near}")
-    return found
+    if number is None:
+        return found
+    chosen = [log for log in found if log.place == number]
+    if not chosen:
+        numbers = brief(", ".join(str(log.place) for log in found))
+        raise WrongUsageError(f"log {number} is not of {name!r}, which has {numbers}")
+    return chosen
+
+
+def _markdown(run: Any, logs: list[Log], args: Namespace) -> Iterator[str]:
+    from runlog.views.markdown import nodes_as_markdown, run_as_markdown
+
+    name = args.node if args.state is None else args.state
+    if name is None:
+        return run_as_markdown(run, logs, args.budget)
+    chosen = _named(logs, name, args.log)
+    return nodes_as_markdown(run, logs, chosen, args.budget, args.state is not None)
 
 
 def _show_run(out: Out, run: Any, logs: list[Log], args: Namespace) -> None:
@@ -177,7 +201,7 @@ def _show_node(out: Out, run: Any, logs: list[Log], log: Log, args: Namespace) -
 
 
 def _show_state(out: Out, run: Any, logs: list[Log], args: Namespace) -> None:
-    for log in _named(logs, args.state):
+    for log in _named(logs, args.state, args.log):
         tries = f", try {log.attempt}" if log.attempt > 1 else ""
         out.line(out.style(safe(f"{log.node}, step {log.step}{tries}"), "bold"))
         before, after = log.inputs, state_after(run, log.place, logs)

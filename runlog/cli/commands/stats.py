@@ -75,7 +75,7 @@ def run(args: Namespace, history: History, out: Out) -> int:
         if tokens and bill.total is not None:
             said += f", cost {bill.total}"
         _show(out, whole, rows.next is not None, said if sample else "")
-        shown = nodes[:_SLOWEST] if out.is_terminal else nodes
+        shown = nodes[:_SLOWEST] if out.shortens else nodes
         if shown:
             out.line()
             write_rows(out, "table", _NODES, shown)
