@@ -34,6 +34,7 @@ COMMANDS = {
     "doctor": "look for faults of the set-up",
     "migrate": "show or apply migrations",
     "prune": "delete old runs",
+    "reindex": "make the index of words anew, queue runs without a vector",
     "export": "write runs as JSON lines, Parquet, a trace, or to an OTLP receiver",
     "import": "read runs that export wrote",
     "push": "send the runs of a file to PostgreSQL",

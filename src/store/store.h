@@ -51,6 +51,16 @@ typedef struct rl_removal {
     unsigned waits;        /* pauses in turn, without a batch */
 } rl_removal;
 
+/* What the deletions have left free in a file. */
+typedef struct rl_reclaim {
+    int64_t returned;  /* bytes given back so far */
+    int64_t left;      /* bytes that are free, and wait for later runs */
+    int64_t keep;      /* bytes that may stay free */
+    bool can;          /* the store can give them back; else only `rewrite` does */
+    uint64_t pause_ns; /* how long to leave the file to others now */
+    unsigned waits;    /* pauses in turn, without a step */
+} rl_reclaim;
+
 /* What is to be done with the heartbeat of an owner of runs (owner.h). */
 typedef enum rl_beat {
     RL_BEAT_NOW,   /* it is there now */
@@ -111,6 +121,15 @@ typedef struct rl_store_ops {
      * the store has to wait or to try a smaller one. With no ids left: has the deletions
      * before survive a power loss. */
     rl_status (*remove)(rl_store *store, rl_removal *removal, rl_err *err);
+
+    /* Gives some free pages of the file back to the file system: in a transaction of its
+     * own, as short as a batch of `remove`. NULL, as the next one, in a store whose
+     * server looks after its files. */
+    rl_status (*reclaim)(rl_store *store, rl_reclaim *reclaim, rl_err *err);
+
+    /* Writes the whole file anew, without its free pages, so that from then on `reclaim`
+     * can give them back. Has the file's lock meanwhile. */
+    rl_status (*rewrite)(rl_store *store, rl_err *err);
 
     /* Whether the WAL is long enough to be worth a checkpoint, and the checkpoint:
      * commits leave it to the worker thread. NULL in a store without a WAL. */

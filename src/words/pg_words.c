@@ -21,6 +21,8 @@
 #define TEXT_MAX ((size_t)500000)
 #define PLACE_MAX 16383 /* the last place in a tsvector */
 #define RETAIN ((size_t)1 << 20)
+#define WAITING_MAX "100000"    /* that a search counts */
+#define WAITING_ALL "100000000" /* that somebody who waits for all counts */
 #define NUMBER_TEXT 24 /* bytes of an int64 as text, with the NUL */
 
 /* Columns of the rows that RL_PG_WORDS_NEXT and RL_PG_WORDS_DUE give. */
@@ -297,11 +299,12 @@ static rl_status pg_work(rl_words_index *index, const atomic_bool *stop, bool *m
     return status;
 }
 
-static rl_status count_waiting(pg_words *self, int64_t *waiting, rl_err *err)
+static rl_status count_waiting(pg_words *self, const char *most, int64_t *waiting,
+                               rl_err *err)
 {
     PGresult *result = NULL;
     rl_status status =
-        rl_pg_pool_read(self->pool, RL_PG_WORDS_WAITING, 0, NULL, &result, err);
+        rl_pg_pool_read(self->pool, RL_PG_WORDS_WAITING, 1, &most, &result, err);
 
     *waiting = status == RL_OK ? strtoll(PQgetvalue(result, 0, 0), NULL, 10) : 0;
     PQclear(result);
@@ -344,10 +347,27 @@ static rl_status pg_find(rl_words_index *index, const rl_words_query *query,
         status = find_terms(self, query, terms.data, found, err);
     }
     if (status == RL_OK) {
-        status = count_waiting(self, &found->waiting, err);
+        status = count_waiting(self, WAITING_MAX, &found->waiting, err);
     }
     rl_buf_free(&terms);
     return status;
+}
+
+static rl_status empty(rl_pg_conn *conn, void *ctx, rl_err *err)
+{
+    (void)ctx;
+    return rl_pg_conn_exec(conn, RL_PG_WORDS_RESET, 0, NULL, false, NULL, err);
+}
+
+static rl_status pg_reset(rl_words_index *index, rl_words_mode mode, rl_err *err)
+{
+    (void)mode; /* there is one */
+    return rl_pg_pool_run(((pg_words *)index)->background, empty, NULL, err);
+}
+
+static rl_status pg_waiting(rl_words_index *index, int64_t *waiting, rl_err *err)
+{
+    return count_waiting((pg_words *)index, WAITING_ALL, waiting, err);
 }
 
 static void init_batch(pg_words *self)
@@ -376,7 +396,8 @@ static void pg_free(rl_words_index *index)
     rl_free(self);
 }
 
-static const rl_words_index_ops ops = {pg_work, pg_find, pg_after_fork, pg_free};
+static const rl_words_index_ops ops = {pg_work,    pg_find,       pg_reset,
+                                       pg_waiting, pg_after_fork, pg_free};
 
 rl_status rl_pg_words_new(rl_store *store, rl_words_index **index, rl_err *err)
 {

@@ -98,12 +98,14 @@
     "$4::bigint * interval '1 microsecond') "                               \
     "ORDER BY word.created_at DESC, word.id DESC LIMIT $5::bigint"
 
-/* No more than so many are counted. */
+#define RL_PG_WORDS_RESET "TRUNCATE run_words, run_words_position"
+
+/* Parameter: no more than so many are counted. */
 #define RL_PG_WORDS_WAITING                                                         \
     "SELECT ((SELECT count(*) FROM (SELECT 1 FROM workflow_runs AS run WHERE "      \
     "(run.logged_txid, run.id) > (coalesce((SELECT txid FROM run_words_position), " \
     "0), coalesce((SELECT id FROM run_words_position), "                            \
-    "'00000000-0000-0000-0000-000000000000')) LIMIT 100000) AS later) + "           \
+    "'00000000-0000-0000-0000-000000000000')) LIMIT $1::bigint) AS later) + "           \
     "(SELECT count(*) FROM run_words WHERE due IS NOT NULL))::text"
 
 #endif

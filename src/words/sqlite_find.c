@@ -57,8 +57,9 @@ static void bind_query(sqlite3_stmt *stmt, const rl_words_query *query, const ch
     sqlite3_bind_int64(stmt, 5, (sqlite3_int64)query->limit);
 }
 
-static rl_status count_waiting(rl_sqlite_conn *conn, int64_t *waiting, rl_err *err)
+static rl_status count_waiting(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
+    int64_t *waiting = ctx;
     sqlite3_stmt *stmt = NULL;
     bool found = false;
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_WORDS_WAITING, &stmt, err);
@@ -149,4 +150,9 @@ rl_status rl_sqlite_words_find(rl_sqlite_file *file, const rl_words_query *query
     finding self = {query, found};
 
     return rl_sqlite_file_read(file, find_runs, &self, err);
+}
+
+rl_status rl_sqlite_words_waiting(rl_sqlite_file *file, int64_t *waiting, rl_err *err)
+{
+    return rl_sqlite_file_read(file, count_waiting, waiting, err);
 }

@@ -20,4 +20,7 @@ rl_status rl_sqlite_words_lacks_fts5(rl_err *err);
 rl_status rl_sqlite_words_find(rl_sqlite_file *file, const rl_words_query *query,
                                rl_words_found *found, rl_err *err);
 
+/* As rl_words_index_ops.waiting. */
+rl_status rl_sqlite_words_waiting(rl_sqlite_file *file, int64_t *waiting, rl_err *err);
+
 #endif

@@ -10,22 +10,16 @@
 #include "store/sqlite/sqlite.h"
 #include "words/run_text.h"
 #include "words/sqlite_find.h"
+#include "words/sqlite_make.h"
 #include "words/sqlite_words_sql.h"
 
 #include <string.h>
 #include <time.h>
 
-#define LEAN_SINCE 3043000 /* the SQLite that deletes without contents */
 /* How long a batch has the lock, with its commit a little longer; and if others wait. */
 #define BATCH_NS UINT64_C(8000000)
 #define BRIEF_NS UINT64_C(2000000)
 #define RETAIN ((size_t)1 << 20)
-
-#define MAKE(storage)                                             \
-    {                                                             \
-        RL_SQLITE_WORDS_MAKE(storage RL_SQLITE_WORDS_UNICODE),    \
-            RL_SQLITE_WORDS_MAKE(storage RL_SQLITE_WORDS_TRIGRAM) \
-    }
 
 /* A run to be indexed. */
 typedef struct indexing {
@@ -42,6 +36,7 @@ typedef struct sqlite_words {
     /* of the batch under way */
     const atomic_bool *stop;
     bool made; /* the index exists */
+    bool has_old;     /* so does an old one, which has to go */
     bool as_words;
     int64_t position; /* as it was read */
     int64_t moved;    /* where it is after the batch */
@@ -49,43 +44,6 @@ typedef struct sqlite_words {
     rl_buf jobs, texts;
     rl_words_scan scan;
 } sqlite_words;
-
-static rl_status explain(rl_sqlite_conn *conn, int rc, rl_err *err)
-{
-    return rc == SQLITE_ERROR &&
-                   strstr(sqlite3_errmsg(conn->db), "no such module") != NULL
-               ? rl_sqlite_words_lacks_fts5(err)
-               : rl_sqlite_conn_error(conn, rc, err);
-}
-
-static rl_status make_index(rl_sqlite_conn *conn, void *ctx, rl_err *err)
-{
-    static const char *const statements[2][2] = {MAKE(RL_SQLITE_WORDS_WHOLE),
-                                                 MAKE(RL_SQLITE_WORDS_LEAN)};
-    sqlite_words *self = ctx;
-    const bool lean = sqlite3_libversion_number() >= LEAN_SINCE,
-               trigram = self->mode == RL_WORDS_BY_TRIGRAM;
-    sqlite3_stmt *stmt = NULL;
-    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
-    bool made = false, as_words;
-    int64_t position;
-    int rc;
-
-    if (status == RL_OK) {
-        status = rl_sqlite_words_state(conn, &made, &position, &as_words, err);
-    }
-    if (status == RL_OK && !made) {
-        rc = sqlite3_exec(conn->db, statements[lean][trigram], NULL, NULL, NULL);
-        status = rc == SQLITE_OK
-                     ? rl_sqlite_conn_stmt(conn, RL_SQLITE_WORDS_ADD_STATE, &stmt, err)
-                     : explain(conn, rc, err);
-    }
-    if (stmt != NULL) {
-        sqlite3_bind_text(stmt, 1, trigram ? "trigram" : "words", -1, SQLITE_STATIC);
-        status = rl_sqlite_conn_step(conn, stmt, err);
-    }
-    return status == RL_OK ? rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err) : status;
-}
 
 static void scan_column(rl_words_scan *scan, sqlite3_stmt *stmt, int column, bool is_json,
                         rl_words_role role)
@@ -235,6 +193,9 @@ static rl_status read_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     if (status == RL_OK && self->made && !self->more) {
         status = add_runs(self, conn, RL_SQLITE_WORDS_RUNS_AFTER, self->position, 0, err);
     }
+    if (status == RL_OK) {
+        status = rl_sqlite_words_has_old(conn, &self->has_old, err);
+    }
     rl_sqlite_conn_rollback(conn);
     return status == RL_OK && (self->jobs.failed || self->texts.failed)
                ? rl_err_nomem(err)
@@ -283,7 +244,7 @@ static rl_status write_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     sqlite_words *self = ctx;
     rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
     const uint64_t start = rl_monotonic_ns();
-    bool made = false, as_words, over = false;
+    bool made = false, as_words = true, over = false;
     uint64_t took;
     int64_t position;
     size_t i = 0;
@@ -292,7 +253,8 @@ static rl_status write_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     if (status == RL_OK) {
         status = rl_sqlite_words_state(conn, &made, &position, &as_words, err);
     }
-    if (status == RL_OK && (!made || position != self->position)) {
+    if (status == RL_OK &&
+        (!made || position != self->position || as_words != self->as_words)) {
         return rl_err_set(err, RL_BUSY, "another process has indexed these runs");
     }
     for (; status == RL_OK && i < count_jobs(self) && !over; i++) {
@@ -318,15 +280,26 @@ static rl_status sqlite_work(rl_words_index *index, const atomic_bool *stop, boo
     self->stop = stop;
     status = rl_sqlite_file_read(self->file, read_batch, self, err);
     if (status == RL_OK && !self->made) {
-        status = rl_sqlite_file_write(self->file, false, RL_WAIT_BRIEFLY, make_index,
-                                      self, err);
+        status = rl_sqlite_words_make(self->file, self->mode, RL_WAIT_BRIEFLY, err);
         self->more = true;
     } else if (status == RL_OK && count_jobs(self) > 0) {
         status = rl_sqlite_file_write(self->file, false, RL_WAIT_BRIEFLY, write_batch,
                                       self, err);
+    } else if (status == RL_OK && self->has_old) {
+        status = rl_sqlite_words_remove_old(self->file, RL_WAIT_BRIEFLY, &self->more, err);
     }
-    *more = self->more;
+    *more = self->more || (self->has_old && count_jobs(self) > 0);
     return status;
+}
+
+static rl_status sqlite_reset(rl_words_index *index, rl_words_mode mode, rl_err *err)
+{
+    return rl_sqlite_words_reset(((sqlite_words *)index)->file, mode, err);
+}
+
+static rl_status sqlite_waiting(rl_words_index *index, int64_t *waiting, rl_err *err)
+{
+    return rl_sqlite_words_waiting(((sqlite_words *)index)->file, waiting, err);
 }
 
 static rl_status sqlite_find(rl_words_index *index, const rl_words_query *query,
@@ -357,8 +330,8 @@ static void sqlite_free(rl_words_index *index)
     rl_free(self);
 }
 
-static const rl_words_index_ops ops = {sqlite_work, sqlite_find, sqlite_after_fork,
-                                       sqlite_free};
+static const rl_words_index_ops ops = {sqlite_work,    sqlite_find,       sqlite_reset,
+                                       sqlite_waiting, sqlite_after_fork, sqlite_free};
 
 rl_status rl_sqlite_words_new(rl_store *store, rl_words_mode mode, rl_words_index **index,
                               rl_err *err)

@@ -21,6 +21,19 @@
 /* Segments that are merged at once: more than FTS5's 4, as batches are small. */
 #define RL_SQLITE_WORDS_MERGE \
     "INSERT INTO run_words_text (run_words_text, rank) VALUES ('automerge', 8)"
+/* The index is made anew: its table gets another name, and goes bit by bit. */
+#define RL_SQLITE_WORDS_TABLE "run_words_text"
+#define RL_SQLITE_WORDS_OLD "run_words_old"
+#define RL_SQLITE_WORDS_HAS_TABLE "SELECT 1 FROM sqlite_master WHERE name = ?1"
+#define RL_SQLITE_WORDS_RENAME \
+    "ALTER TABLE " RL_SQLITE_WORDS_TABLE " RENAME TO " RL_SQLITE_WORDS_OLD
+#define RL_SQLITE_WORDS_FORGET "DELETE FROM run_words"
+/* FTS5 can't open a table, not even to drop it, without its first rows. */
+#define RL_SQLITE_WORDS_EMPTY_OLD(part)                                     \
+    "DELETE FROM " RL_SQLITE_WORDS_OLD part                                 \
+    " WHERE id > 10 AND id <= (SELECT max(id) FROM (SELECT id FROM "        \
+    RL_SQLITE_WORDS_OLD part " WHERE id > 10 ORDER BY id LIMIT 20))"
+#define RL_SQLITE_WORDS_DROP_OLD "DROP TABLE " RL_SQLITE_WORDS_OLD
 #define RL_SQLITE_WORDS_ADD_STATE \
     "INSERT INTO run_words (one, position, tokenizer) VALUES (1, 0, ?1)"
 

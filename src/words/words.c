@@ -235,12 +235,14 @@ rl_status rl_words_new(rl_words_mode mode, rl_words **out, rl_err *err)
     return RL_OK;
 }
 
-/* Waits for a pass of the thread that begins after this, but not for long. */
-static void catch_up(rl_words *words)
+/* Waits for a pass of the thread that begins after this, but not for long. False if there
+ * was none. */
+static bool catch_up(rl_words *words)
 {
     const uint64_t end = rl_monotonic_ns() + CATCH_UP_NS;
     const struct timespec until = rl_timespec(end);
     uint64_t mine;
+    bool done;
     int rc = 0;
 
     pthread_mutex_lock(&words->lock);
@@ -251,7 +253,9 @@ static void catch_up(rl_words *words)
             rc = rl_cond_timedwait(&words->changed, &words->lock, &until);
         }
     }
+    done = words->done >= mine;
     pthread_mutex_unlock(&words->lock);
+    return done;
 }
 
 /* Reads the runs found that match the filters, which also know which runs are lost. */
@@ -315,9 +319,60 @@ rl_status rl_words_search(rl_words *words, const rl_words_query *query, rl_rows 
 
     if (status == RL_OK) {
         if (words->mode != RL_WORDS_OFF) {
-            catch_up(words);
+            (void)catch_up(words);
         }
         status = find_runs(words, query, rows, waiting, err);
+        rl_recorder_leave(words->recorder);
+    }
+    return status;
+}
+
+/* Lets a caller in who has this recorder's thread index runs. */
+static rl_status enter_to_fill(rl_words *words, rl_err *err)
+{
+    return words->mode != RL_WORDS_OFF
+               ? rl_recorder_enter_to_query(words->recorder, err)
+               : rl_err_set(err, RL_CONFIG, "RUNLOG_WORDS is 0: no index is filled");
+}
+
+rl_status rl_words_reset(rl_words *words, rl_words_mode mode, rl_err *err)
+{
+    rl_status status = enter_to_fill(words, err);
+
+    if (status == RL_OK) {
+        status = words->index->ops->reset(words->index, mode, err);
+        rl_recorder_leave(words->recorder);
+    }
+    return status;
+}
+
+/* Why the last pass has failed, if it has. */
+static rl_status last_failure(rl_words *words, rl_err *err)
+{
+    rl_words_stats stats;
+
+    rl_words_get_stats(words, &stats);
+    return stats.error[0] != '\0' ? rl_err_set(err, RL_STORE, "%s", stats.error) : RL_OK;
+}
+
+rl_status rl_words_waiting(rl_words *words, int64_t *waiting, rl_err *err)
+{
+    rl_status status = enter_to_fill(words, err);
+
+    if (status == RL_OK) {
+        status = words->index->ops->waiting(words->index, waiting, err);
+        rl_recorder_leave(words->recorder);
+    }
+    return status;
+}
+
+rl_status rl_words_fill(rl_words *words, bool *done, rl_err *err)
+{
+    rl_status status = enter_to_fill(words, err);
+
+    if (status == RL_OK) {
+        *done = catch_up(words);
+        status = *done ? last_failure(words, err) : RL_OK;
         rl_recorder_leave(words->recorder);
     }
     return status;

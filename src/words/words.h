@@ -32,6 +32,18 @@ rl_words *rl_words_of(rl_companion *companion);
 rl_status rl_words_search(rl_words *words, const rl_words_query *query, rl_rows *rows,
                           int64_t *waiting, rl_err *err);
 
+/* Empties the index, so that it is filled anew. `mode`: what it becomes (RL_WORDS_OFF: what
+ * it was). RL_CONFIG if this recorder fills no index; else as rl_words_search. */
+rl_status rl_words_reset(rl_words *words, rl_words_mode mode, rl_err *err);
+
+/* How many runs are not indexed as they are now, at most: also open ones, whose turn comes
+ * when they are older. Returns as rl_words_reset. */
+rl_status rl_words_waiting(rl_words *words, int64_t *waiting, rl_err *err);
+
+/* Gives the thread up to a second to index. *done: it has indexed all whose turn it was.
+ * Returns as rl_words_reset; and the error for which nothing can be indexed. */
+rl_status rl_words_fill(rl_words *words, bool *done, rl_err *err);
+
 typedef struct rl_words_stats {
     uint64_t indexed;        /* runs, by this process */
     char error[RL_ERR_TEXT]; /* why nothing can be indexed now, or "" */

@@ -5,18 +5,21 @@ usage: writer.py NAME ACKNOWLEDGED [COUNT]
 The settings come from the environment. Each of its threads has a workflow NAME-0, NAME-1
 ... and numbers its runs from 1. Once log_run has returned, the workflow and the number go
 to the end of the file ACKNOWLEDGED, in one write. With COUNT, a thread stops after so
-many runs; the process then closes its recorder and prints its counters as JSON.
+many runs; the process then closes its recorder and prints its counters as JSON. WRITER_PAUSE
+is how many seconds a thread waits between two runs (0 unless given).
 """
 
 import json
 import os
 import sys
 import threading
+import time
 from itertools import count
 
 import runlog
 
 THREADS = 2
+PAUSE = float(os.environ.get("WRITER_PAUSE", "0"))
 
 
 def work(recorder: runlog.Recorder, wpk_id: str, file: int, last: int) -> None:
@@ -34,6 +37,8 @@ def work(recorder: runlog.Recorder, wpk_id: str, file: int, last: int) -> None:
         os.write(file, f"{wpk_id} {number}\n".encode())
         if number == last:
             return
+        if PAUSE:
+            time.sleep(PAUSE)
 
 
 def end_at_once(args: threading.ExceptHookArgs) -> None:

@@ -1,7 +1,7 @@
 """Delete old runs. Without --yes, only say how many there are.
 
-Deleting works in short transactions; others read and write meanwhile. A SQLite file
-gives the space to later runs and does not shrink.
+Deleting works in short transactions; others read and write meanwhile. Then a SQLite file
+that runlog has made gives the space back, in the same way.
 """
 
 from __future__ import annotations
@@ -14,9 +14,14 @@ from runlog.cli import options
 from runlog.cli.errors import DONE, WrongUsageError
 from runlog.cli.history import History
 from runlog.cli.output import Out, rfc3339, to_json
+from runlog.cli.progress import Progress
+from runlog.cli.space import Space, give_back, rewrite
 from runlog.cli.text import safe
 from runlog.cli.times import parse_age
-from runlog.views.words import count
+from runlog.views.words import count, size
+
+_WORTH_MENTION = 1_000_000
+"""Bytes that are left free."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -31,35 +36,89 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-s", "--status", metavar="STATUS", help="only this status")
     parser.add_argument("-w", "--workflow", metavar="NAME", help="only this workflow")
     parser.add_argument("--yes", action="store_true", help="delete them")
+    parser.add_argument(
+        "--vacuum",
+        action="store_true",
+        help="write the SQLite file anew, which an older one needs to get smaller",
+    )
     options.add_format(parser, fields=False, formats=("table", "json"))
 
 
 def run(args: Namespace, history: History, out: Out) -> int:
     """Delete runs, or say how many would be deleted."""
     if args.older_than is None and args.keep is None:
-        raise WrongUsageError("which runs? Give --older-than AGE, or --keep N")
+        if not args.vacuum:
+            raise WrongUsageError("which runs? Give --older-than AGE, or --keep N")
+        return _only_vacuum(args, history, out)
     filters: dict[str, Any] = {"wpk_id": args.workflow, "status": args.status}
     filters = {name: value for name, value in filters.items() if value is not None}
     before = _limit(args, history, filters)
+    space, number, returned = None, 0, 0
     if before is None:
-        number = 0
+        pass
     elif args.yes:
-        number = history.open().delete_runs(before=before, **filters)
+        number, returned = _delete(history, before, filters)
     else:
         number = sum(1 for _ in history.rows(None, until=before, **filters))
     if number == 0:
         options.check_names(history, filters)
+    if args.yes:
+        space = rewrite(history) if args.vacuum else give_back(history, returned)
+    limit = None if before is None else rfc3339(before.timestamp())
     if args.output == "json":
-        limit = None if before is None else rfc3339(before.timestamp())
-        out.line(to_json({"runs": number, "deleted": args.yes, "before": limit}))
+        done = {"runs": number, "deleted": args.yes, "before": limit}
+        out.line(to_json(done | _as_json(space)))
         return DONE
     verb = "deleted" if args.yes else "would delete"
-    when = "" if before is None else f" from before {rfc3339(before.timestamp())}"
+    when = "" if limit is None else f" from before {limit}"
     only = "".join(f", {value}" for value in filters.values())
     out.line(safe(f"{verb} {count(number, 'run')}{when}{only}"))
     if number and not args.yes:
         out.note("nothing was deleted: add --yes")
+    _say_space(space, number, history, out)
     return DONE
+
+
+def _delete(
+    history: History, before: datetime, filters: dict[str, Any]
+) -> tuple[int, int]:
+    """Delete runs; return their number, and the bytes that were given back."""
+    prune = history.open()._prune  # noqa: SLF001 - delete_runs, with its progress
+    with Progress("runs deleted") as progress:
+        done: tuple[int, int] = prune(
+            lambda so_far: progress.add(so_far - progress.number),
+            before=before,
+            **filters,
+        )
+    return done
+
+
+def _only_vacuum(args: Namespace, history: History, out: Out) -> int:
+    space = rewrite(history)
+    if args.output == "json":
+        out.line(to_json(_as_json(space)))
+    else:
+        _say_space(space, 0, history, out)
+    return DONE
+
+
+def _as_json(space: Space | None) -> dict[str, int]:
+    return {} if space is None else {"returned": space.returned, "free": space.left}
+
+
+def _say_space(space: Space | None, number: int, history: History, out: Out) -> None:
+    """Say how much space came back, or how to get it."""
+    if space is None:
+        if number and history.place.dsn is not None:
+            out.note("the server's autovacuum frees their space for later runs")
+        return
+    if space.returned:
+        out.line(f"gave back {size(space.returned)}")
+    if space.left >= _WORTH_MENTION:
+        out.note(
+            f"{size(space.left)} of the file are free for later runs; "
+            "runlog prune --vacuum writes it anew, without them"
+        )
 
 
 def _limit(args: Namespace, history: History, filters: dict[str, Any]) -> datetime | None:

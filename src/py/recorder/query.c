@@ -439,9 +439,24 @@ PyObject *rl_query_list_runs(rl_state *state, rl_recorder *core, PyObject *args,
     return page;
 }
 
-/* Deletes what the query selects, and gives the number of runs. Signals are handled on
- * the way, so that Ctrl-C ends a long deletion. */
-static PyObject *remove_all(rl_state *state, rl_recorder *core, const rl_query *query)
+/* Whether a deletion has to end: by a signal, or because `progress` (or NULL) raised. */
+static bool is_interrupted(PyObject *progress, int64_t deleted)
+{
+    PyObject *result;
+
+    if (PyErr_CheckSignals() < 0 || progress == NULL) {
+        return PyErr_Occurred() != NULL;
+    }
+    result = PyObject_CallFunction(progress, "L", (long long)deleted);
+    Py_XDECREF(result);
+    return result == NULL;
+}
+
+/* Deletes what the query selects, and gives the number of runs; with `progress`, which is
+ * called on the way, also how many bytes it has given back. Signals are handled, so that
+ * Ctrl-C ends a long deletion. */
+static PyObject *remove_all(rl_state *state, rl_recorder *core, const rl_query *query,
+                            PyObject *progress)
 {
     PyObject *count = NULL;
     rl_deletion deletion;
@@ -450,23 +465,28 @@ static PyObject *remove_all(rl_state *state, rl_recorder *core, const rl_query *
     rl_err err;
 
     rl_deletion_begin(&deletion, query);
+    deletion.reclaims = progress != NULL;
     while (rc == RL_OK && deletion.more && !interrupted) {
         Py_BEGIN_ALLOW_THREADS
         rc = rl_recorder_remove(core, &deletion, rl_monotonic_ns() + SIGNALS_NS, &err);
         Py_END_ALLOW_THREADS
-        interrupted = rc == RL_OK && deletion.more && PyErr_CheckSignals() < 0;
+        interrupted = rc == RL_OK && deletion.more &&
+                      is_interrupted(progress, deletion.removal.deleted);
     }
     if (rc != RL_OK) {
         (void)rl_errors_raise(state, &err);
     } else if (!interrupted) {
-        count = PyLong_FromLongLong(deletion.removal.deleted);
+        count = progress == NULL
+                    ? PyLong_FromLongLong(deletion.removal.deleted)
+                    : Py_BuildValue("(LL)", (long long)deletion.removal.deleted,
+                                    (long long)deletion.reclaim.returned);
     }
     rl_deletion_end(&deletion);
     return count;
 }
 
-PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *args,
-                               PyObject *kwargs)
+static PyObject *delete_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                             PyObject *kwargs, PyObject *progress)
 {
     static char *names[] = {"wpk_id", "run_id",   "status", "thread_id",
                             "tag",    "metadata", "before", NULL};
@@ -491,7 +511,7 @@ PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *arg
         rl_filters_metadata(&filters, state, metadata, &query.metadata) == 0 &&
         rl_read_time(state, "before", before, &query.until) == 0) {
         if (rl_query_has_filter(&query)) {
-            count = remove_all(state, core, &query);
+            count = remove_all(state, core, &query, progress);
         } else {
             rl_errors_invalid(state, "delete_runs",
                               "needs a filter: wpk_id, run_id, status, thread_id, tag, "
@@ -500,6 +520,28 @@ PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *arg
         }
     }
     rl_filters_clear(&filters);
+    return count;
+}
+
+PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *args,
+                               PyObject *kwargs)
+{
+    return delete_runs(state, core, args, kwargs, NULL);
+}
+
+PyObject *rl_query_prune(rl_state *state, rl_recorder *core, PyObject *args,
+                         PyObject *kwargs)
+{
+    PyObject *progress, *none, *count = NULL;
+
+    if (!PyArg_ParseTuple(args, "O:_prune", &progress)) {
+        return NULL;
+    }
+    none = PyTuple_New(0);
+    if (none != NULL) {
+        count = delete_runs(state, core, none, kwargs, progress);
+        Py_DECREF(none);
+    }
     return count;
 }
 

@@ -17,6 +17,10 @@ PyObject *rl_query_list_runs(rl_state *state, rl_recorder *core, PyObject *args,
                              PyObject *kwargs);
 PyObject *rl_query_delete_runs(rl_state *state, rl_recorder *core, PyObject *args,
                                PyObject *kwargs);
+/* _prune(progress, **filters): delete_runs, which calls progress(runs so far), and gives
+ * space back; (runs, bytes). */
+PyObject *rl_query_prune(rl_state *state, rl_recorder *core, PyObject *args,
+                         PyObject *kwargs);
 PyObject *rl_query_whole_runs(rl_state *state, rl_recorder *core, PyObject *args,
                               PyObject *kwargs);
 

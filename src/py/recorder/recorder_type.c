@@ -10,6 +10,7 @@
 #include "py/recorder/options.h"
 #include "py/recorder/query.h"
 #include "py/recorder/recorder.h"
+#include "py/recorder/space.h"
 #include "py/recorder/stats.h"
 #include "py/recorder/thread.h"
 
@@ -186,7 +187,7 @@ static PyObject *recorder_commit(rl_py_recorder *self, PyObject *arg)
     return rl_py_recorder_finish(self, &raised, run_id);
 }
 
-/* The methods of query.c, with this recorder's core. */
+/* The methods of query.c and others, with this recorder's core. */
 #define QUERY_METHOD(name, function)                                                  \
     static PyObject *name(rl_py_recorder *self, PyObject *args, PyObject *kwargs)     \
     {                                                                                 \
@@ -203,6 +204,9 @@ QUERY_METHOD(recorder_get_run, rl_query_get_run)
 QUERY_METHOD(recorder_whole_runs, rl_query_whole_runs)
 QUERY_METHOD(recorder_list_runs, rl_query_list_runs)
 QUERY_METHOD(recorder_delete_runs, rl_query_delete_runs)
+QUERY_METHOD(recorder_prune, rl_query_prune)
+QUERY_METHOD(recorder_reclaim, rl_space_reclaim)
+QUERY_METHOD(recorder_rewrite, rl_space_rewrite)
 QUERY_METHOD(recorder_thread_runs, rl_thread_get_runs)
 #undef QUERY_METHOD
 
@@ -365,6 +369,16 @@ static PyMethodDef recorder_methods[] = {
      "delete_runs(*, wpk_id=None, run_id=None, status=None, thread_id=None, "
      "before=None)\n"
      "--\n\nDelete the runs that fit every filter given; return how many."},
+    {"_prune", (PyCFunction)(void (*)(void))recorder_prune, METH_VARARGS | METH_KEYWORDS,
+     "_prune(progress, **filters)\n--\n\n"
+     "Delete runs as delete_runs does, give their space back, and call progress(runs so "
+     "far) meanwhile; return how many runs and bytes that were."},
+    {"_reclaim", (PyCFunction)(void (*)(void))recorder_reclaim,
+     METH_VARARGS | METH_KEYWORDS,
+     "_reclaim(seconds)\n--\n\nGive free space of the SQLite file back for that long."},
+    {"_rewrite", (PyCFunction)(void (*)(void))recorder_rewrite,
+     METH_VARARGS | METH_KEYWORDS,
+     "_rewrite()\n--\n\nWrite the SQLite file anew, without its free space."},
     {"flush", (PyCFunction)(void (*)(void))recorder_flush, METH_VARARGS | METH_KEYWORDS,
      "flush(timeout=None)\n--\n\nWait until everything handed over is in the database."},
     {"close", (PyCFunction)(void (*)(void))recorder_close, METH_VARARGS | METH_KEYWORDS,

@@ -97,6 +97,7 @@ static PyObject *method_search(rl_py_recorder *self, PyObject *args, PyObject *k
                          : NULL;
 }
 
+
 static const rl_option options[] = {{"words", "RUNLOG_WORDS"}};
 
 /* "0", "1" or "trigram"; False and True are the first two. */
@@ -117,6 +118,70 @@ static int read_mode(rl_state *state, PyObject *value, rl_words_mode *mode)
         return rl_option_refuse_value(state, options, "0, 1 or 'trigram'", value);
     }
     return 0;
+}
+
+/* _reset_words(mode): mode is that of the option, or None for what the index was. */
+static PyObject *method_reset(rl_py_recorder *self, PyObject *value)
+{
+    rl_state *state = rl_py_recorder_state(self);
+    rl_words_mode mode = RL_WORDS_OFF;
+    rl_raised raised = {NULL};
+    PyObject *result = NULL;
+    rl_status status;
+    rl_err err;
+
+    if (state == NULL || (value != Py_None && read_mode(state, value, &mode) < 0)) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    status = rl_words_reset(rl_words_of(self->companions[RL_WING_WORDS]), mode, &err);
+    Py_END_ALLOW_THREADS
+    result = status == RL_OK ? Py_NewRef(Py_None) : rl_errors_raise(state, &err);
+    return rl_py_recorder_finish(self, &raised, result);
+}
+
+/* _words_waiting(): how many runs are not indexed, at most. */
+static PyObject *method_waiting(rl_py_recorder *self, PyObject *args)
+{
+    rl_state *state = rl_py_recorder_state(self);
+    rl_raised raised = {NULL};
+    PyObject *result;
+    int64_t waiting = 0;
+    rl_status status;
+    rl_err err;
+
+    (void)args;
+    if (state == NULL) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    status =
+        rl_words_waiting(rl_words_of(self->companions[RL_WING_WORDS]), &waiting, &err);
+    Py_END_ALLOW_THREADS
+    result = status == RL_OK ? PyLong_FromLongLong((long long)waiting)
+                             : rl_errors_raise(state, &err);
+    return rl_py_recorder_finish(self, &raised, result);
+}
+
+/* _fill_words(): whether nothing is left to index. */
+static PyObject *method_fill(rl_py_recorder *self, PyObject *args)
+{
+    rl_state *state = rl_py_recorder_state(self);
+    rl_raised raised = {NULL};
+    PyObject *result;
+    bool done = false;
+    rl_status status;
+    rl_err err;
+
+    (void)args;
+    if (state == NULL) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    status = rl_words_fill(rl_words_of(self->companions[RL_WING_WORDS]), &done, &err);
+    Py_END_ALLOW_THREADS
+    result = status == RL_OK ? PyBool_FromLong(done) : rl_errors_raise(state, &err);
+    return rl_py_recorder_finish(self, &raised, result);
 }
 
 static int make_companion(rl_state *state, PyObject *const *values, bool postgres,
@@ -158,6 +223,12 @@ static PyMethodDef methods[] = {
      METH_VARARGS | METH_KEYWORDS,
      "_search_words(text, *, wpk_id=None, status=None, since=None, limit=10)\n--\n\n"
      "The runs that have the words of a text, and how many runs are not indexed yet."},
+    {"_reset_words", (PyCFunction)(void (*)(void))method_reset, METH_O,
+     "_reset_words(mode)\n--\n\nEmpty the index of words, which is then filled anew."},
+    {"_fill_words", (PyCFunction)(void (*)(void))method_fill, METH_NOARGS,
+     "_fill_words()\n--\n\nIndex runs for up to a second; return whether all are."},
+    {"_words_waiting", (PyCFunction)(void (*)(void))method_waiting, METH_NOARGS,
+     "_words_waiting()\n--\n\nHow many runs are not indexed as they are, at most."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -4,6 +4,8 @@
 #include <stdio.h>
 
 #define IDS_BYTES (64 * 1024) /* that stay allocated */
+/* Bytes that the batches may leave free: the pages of one page of SQLite's list of them. */
+#define RECLAIM_BYTES ((int64_t)4 << 20)
 
 void rl_deletion_begin(rl_deletion *self, const rl_query *query)
 {
@@ -12,7 +14,7 @@ void rl_deletion_begin(rl_deletion *self, const rl_query *query)
     rl_buf_init(&self->ids, RL_BUF_MAX);
     self->query = self->walk.query;
     self->removal.query = &self->query;
-    self->more = true;
+    self->more = self->looks = true;
 }
 
 void rl_deletion_end(rl_deletion *self)
@@ -54,12 +56,36 @@ static rl_status next_runs(rl_deletion *self, rl_store *store, rl_err *err)
     return status;
 }
 
+/* A step that gives space back. What was free before the deletion stays so, as it may be
+ * much. */
+static rl_status reclaim(rl_deletion *self, rl_store *store, rl_err *err)
+{
+    rl_reclaim *space = &self->reclaim;
+    rl_status status;
+
+    space->keep = self->measured ? space->keep : INT64_MAX;
+    status = store->ops->reclaim(store, space, err);
+    self->removal.pause_ns = space->pause_ns;
+    self->looks = space->waits > 0;
+    if (status == RL_OK && !self->looks) {
+        space->keep = self->measured ? space->keep : space->left + RECLAIM_BYTES;
+        self->measured = true;
+        self->reclaims = space->can;
+        self->looks = space->left > space->keep;
+    }
+    return status;
+}
+
 rl_status rl_deletion_work(rl_deletion *self, rl_store *store, rl_err *err)
 {
     rl_removal *removal = &self->removal;
     rl_status status = RL_OK;
 
     removal->pause_ns = 0;
+    if (self->reclaims && self->looks && store->ops->reclaim != NULL) {
+        return reclaim(self, store, err);
+    }
+    self->looks = true;
     if (removal->left == 0) {
         status = next_runs(self, store, err);
     }

@@ -3,6 +3,8 @@
  *
  * It walks over the matching runs, newest first, and deletes those of a chunk before it
  * reads the next one: each row is visited once. What is logged meanwhile stays.
+ * With `reclaims`, it gives the space of a batch back before the next one, as far as the
+ * store can: a step of that takes the longer, the more pages are free.
  * Threads: one at a time; may wait for the database.
  * Ownership: the deletion borrows the query's texts and owns the rest.
  */
@@ -17,6 +19,10 @@ typedef struct rl_deletion {
     rl_removal removal;
     rl_buf ids;             /* the chunk's runs, which `removal` borrows */
     int64_t deleted_before; /* runs, before the chunk */
+    rl_reclaim reclaim;
+    bool reclaims;          /* set by the caller */
+    bool measured;          /* it is known how much was free before */
+    bool looks;             /* the next step looks what is free, and gives it back */
     bool begun;             /* a batch was tried */
     bool more;              /* not finished yet */
 } rl_deletion;

@@ -6,19 +6,12 @@
 #include "store/query_sql.h"
 #include "store/sqlite/sqlite_beat.h"
 #include "store/sqlite/sqlite_path.h"
+#include "store/sqlite/sqlite_space.h"
 #include "store/sqlite/sqlite_sql.h"
+#include "store/sqlite/sqlite_step.h"
 
 #include <errno.h>
 #include <string.h>
-
-/* A batch of a deletion ends after this time with the lock, plus that of its commit; or
- * when another thread wants to write. */
-#define BATCH_NS UINT64_C(1000000)
-#define PAUSES 2 /* how many times as long as a batch the pause after it is */
-#define PAUSE_MAX_NS UINT64_C(50000000) /* after a batch */
-/* How often, and how long, a batch waits for a checkpoint. */
-#define WAITS 500
-#define WAIT_NS UINT64_C(2000000)
 
 typedef struct sqlite_store {
     rl_store base;
@@ -204,14 +197,14 @@ static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     size_t done = 0;
     int64_t deleted = 0;
     rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
-    uint64_t start = rl_monotonic_ns(), took = 0;
+    const uint64_t start = rl_monotonic_ns();
 
     query.texts[RL_ID] = id;
     if (status == RL_OK) {
         status = bind_query(conn, &query, true, &stmt, err);
     }
-    while (status == RL_OK && done < removal->left && took < BATCH_NS &&
-           (done == 0 || !rl_sqlite_file_has_waiting(self->file))) {
+    while (status == RL_OK && done < removal->left &&
+           (done == 0 || !rl_sqlite_step_is_over(self->file, start, done))) {
         /* the id is the first column, and so the first parameter */
         int rc = sqlite3_bind_text(stmt, 1, id, -1, SQLITE_TRANSIENT);
 
@@ -222,7 +215,6 @@ static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
             id += strlen(id) + 1;
             done++;
         }
-        took = rl_monotonic_ns() - start;
     }
     if (status == RL_OK) {
         status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
@@ -231,8 +223,7 @@ static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
         removal->ids = id;
         removal->left -= done;
         removal->deleted += deleted;
-        took = PAUSES * (rl_monotonic_ns() - start);
-        removal->pause_ns = took < PAUSE_MAX_NS ? took : PAUSE_MAX_NS;
+        removal->pause_ns = rl_sqlite_step_pause(start);
     }
     return status;
 }
@@ -252,13 +243,20 @@ static rl_status sqlite_remove(rl_store *store, rl_removal *removal, rl_err *err
                                 "SQLite file %s: its -wal can't be synced: %s",
                                 file->path, strerror(errno));
     }
-    if (rl_sqlite_file_is_checkpointing(file) && removal->waits < WAITS) {
-        removal->waits++;
-        removal->pause_ns = WAIT_NS;
+    if (rl_sqlite_step_waits(file, &removal->waits, &removal->pause_ns)) {
         return RL_OK;
     }
-    removal->waits = 0;
     return rl_sqlite_file_write(file, false, RL_WAIT, remove_batch, &self, err);
+}
+
+static rl_status sqlite_reclaim(rl_store *store, rl_reclaim *reclaim, rl_err *err)
+{
+    return rl_sqlite_reclaim(file_of(store), reclaim, err);
+}
+
+static rl_status sqlite_rewrite(rl_store *store, rl_err *err)
+{
+    return rl_sqlite_rewrite(file_of(store), err);
 }
 
 static void sqlite_close(rl_store *store)
@@ -298,6 +296,8 @@ static const rl_store_ops ops = {
     .beat = sqlite_beat,
     .silent = sqlite_silent,
     .remove = sqlite_remove,
+    .reclaim = sqlite_reclaim,
+    .rewrite = sqlite_rewrite,
     .needs_checkpoint = sqlite_needs_checkpoint,
     .checkpoint = sqlite_checkpoint,
     .before_fork = sqlite_before_fork,

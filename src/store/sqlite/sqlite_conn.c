@@ -211,7 +211,8 @@ static int open_file(rl_sqlite_conn *conn)
         rc = sqlite3_wal_autocheckpoint(conn->db, 0);
     }
     if (rc == SQLITE_OK && conn->is_new) {
-        rc = sqlite3_exec(conn->db, RL_SQLITE_SYNC_OFF, NULL, NULL, NULL);
+        rc = sqlite3_exec(conn->db, RL_SQLITE_SYNC_OFF "; " RL_SQLITE_CAN_SHRINK, NULL,
+                          NULL, NULL);
     }
     return rc;
 }

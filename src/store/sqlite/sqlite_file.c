@@ -585,7 +585,7 @@ static bool should_restart(rl_sqlite_file *file, uint64_t took_ns, uint64_t writ
 }
 
 /* Checkpoint lock held, which a fork takes too: no child inherits `checkpointing`. */
-static rl_status checkpoint_locked(rl_sqlite_file *file, rl_err *err)
+static rl_status checkpoint_locked(rl_sqlite_file *file, bool empty, rl_err *err)
 {
     rl_status status = open_conn(file, &file->checkpointer, err);
     uint64_t start = rl_monotonic_ns(), wrote = atomic_load(&file->write_ns);
@@ -596,12 +596,14 @@ static rl_status checkpoint_locked(rl_sqlite_file *file, rl_err *err)
     atomic_store(&file->needs_checkpoint, false);
     if (status == RL_OK) {
         rc = checkpoint(file, SQLITE_CHECKPOINT_PASSIVE);
-        if (rc == SQLITE_OK && should_restart(file, rl_monotonic_ns() - start,
-                                              atomic_load(&file->write_ns) - wrote)) {
+        if (rc == SQLITE_OK &&
+            (empty || should_restart(file, rl_monotonic_ns() - start,
+                                     atomic_load(&file->write_ns) - wrote))) {
             /* it holds up writers until the last reader has moved on */
             file->checkpointer.busy_at = rl_monotonic_ns() + RESTART_NS;
             atomic_store(&file->restarting, true);
-            rc = checkpoint(file, SQLITE_CHECKPOINT_RESTART);
+            rc = checkpoint(file, empty ? SQLITE_CHECKPOINT_TRUNCATE
+                                        : SQLITE_CHECKPOINT_RESTART);
             atomic_store(&file->restarting, false);
             file->checkpointer.busy_at = 0;
         }
@@ -613,7 +615,7 @@ static rl_status checkpoint_locked(rl_sqlite_file *file, rl_err *err)
     return status;
 }
 
-rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
+static rl_status checkpoint_file(rl_sqlite_file *file, bool empty, rl_err *err)
 {
     bool broken, reopened = false;
     rl_status status;
@@ -625,11 +627,21 @@ rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
             return RL_OK; /* nothing was written to the file that is at the path now */
         }
         pthread_mutex_lock(&file->checkpoint_lock);
-        status = checkpoint_locked(file, err);
+        status = checkpoint_locked(file, empty, err);
         broken = status == RL_STORE && file->checkpointer.broken;
         pthread_mutex_unlock(&file->checkpoint_lock);
     } while (reopen_broken(file, broken, &reopened));
     return status;
+}
+
+rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
+{
+    return checkpoint_file(file, false, err);
+}
+
+rl_status rl_sqlite_file_empty_wal(rl_sqlite_file *file, rl_err *err)
+{
+    return checkpoint_file(file, true, err);
 }
 
 void rl_sqlite_file_before_fork(rl_sqlite_file *file)

@@ -98,6 +98,10 @@ static inline bool rl_sqlite_file_is_checkpointing(rl_sqlite_file *file)
  * the end so that the WAL can restart. */
 rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err);
 
+/* The same, and then has the -wal be empty: writers have to wait until the last reader has
+ * moved on, but not for long; if one does not, the -wal stays. */
+rl_status rl_sqlite_file_empty_wal(rl_sqlite_file *file, rl_err *err);
+
 /* Around a fork: takes the locks and closes the file; releases the locks. */
 void rl_sqlite_file_before_fork(rl_sqlite_file *file);
 void rl_sqlite_file_after_fork(rl_sqlite_file *file);

@@ -15,6 +15,16 @@
 #define RL_SQLITE_WAL "PRAGMA journal_mode = WAL"
 #define RL_SQLITE_READ_SCHEMA "SELECT 1 FROM sqlite_master LIMIT 1"
 #define RL_SQLITE_LOCK_ALL "PRAGMA locking_mode = EXCLUSIVE; " RL_SQLITE_READ_SCHEMA
+/* Lets a file that has no tables yet give free pages back, which costs a commit the page
+ * that says who owns its new pages. Changes nothing of another file. */
+#define RL_SQLITE_CAN_SHRINK "PRAGMA auto_vacuum = INCREMENTAL"
+#define RL_SQLITE_REWRITE RL_SQLITE_CAN_SHRINK "; VACUUM"
+/* Whether it was let, the free pages, and the bytes of a page. */
+#define RL_SQLITE_SPACE                                                        \
+    "SELECT auto_vacuum = 2, freelist_count, page_size FROM pragma_auto_vacuum, " \
+    "pragma_freelist_count, pragma_page_size"
+/* Gives a free page back with each of its rows. */
+#define RL_SQLITE_SHRINK "PRAGMA incremental_vacuum"
 #define RL_SQLITE_SYNC_OFF "PRAGMA synchronous = OFF"
 #define RL_SQLITE_SYNC_NORMAL "PRAGMA synchronous = NORMAL"
 #define RL_SQLITE_SYNC_FULL "PRAGMA synchronous = FULL"
