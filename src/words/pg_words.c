@@ -23,7 +23,7 @@
 #define RETAIN ((size_t)1 << 20)
 #define WAITING_MAX "100000"    /* that a search counts */
 #define WAITING_ALL "100000000" /* that somebody who waits for all counts */
-#define NUMBER_TEXT 24 /* bytes of an int64 as text, with the NUL */
+#define NUMBER_TEXT 24          /* bytes of an int64 as text, with the NUL */
 
 /* Columns of the rows that RL_PG_WORDS_NEXT and RL_PG_WORDS_DUE give. */
 enum {

@@ -105,7 +105,7 @@
     "SELECT ((SELECT count(*) FROM (SELECT 1 FROM workflow_runs AS run WHERE "      \
     "(run.logged_txid, run.id) > (coalesce((SELECT txid FROM run_words_position), " \
     "0), coalesce((SELECT id FROM run_words_position), "                            \
-    "'00000000-0000-0000-0000-000000000000')) LIMIT $1::bigint) AS later) + "           \
+    "'00000000-0000-0000-0000-000000000000')) LIMIT $1::bigint) AS later) + "       \
     "(SELECT count(*) FROM run_words WHERE due IS NOT NULL))::text"
 
 #endif

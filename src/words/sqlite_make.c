@@ -184,8 +184,8 @@ static rl_status remove_step(rl_sqlite_conn *conn, void *ctx, rl_err *err)
         bool more = false;
 
         for (int i = 0; status == RL_OK && !more && i < 3; i++) {
-            status = empty_table(self, conn, tables[i][0], tables[i][1], start, &more,
-                                 err);
+            status =
+                empty_table(self, conn, tables[i][0], tables[i][1], start, &more, err);
         }
         if (status == RL_OK && !more) {
             status = run_sql(conn, RL_SQLITE_WORDS_DROP_OLD, err);

@@ -35,8 +35,8 @@ typedef struct sqlite_words {
     rl_words_mode mode;
     /* of the batch under way */
     const atomic_bool *stop;
-    bool made; /* the index exists */
-    bool has_old;     /* so does an old one, which has to go */
+    bool made;    /* the index exists */
+    bool has_old; /* so does an old one, which has to go */
     bool as_words;
     int64_t position; /* as it was read */
     int64_t moved;    /* where it is after the batch */
@@ -286,7 +286,8 @@ static rl_status sqlite_work(rl_words_index *index, const atomic_bool *stop, boo
         status = rl_sqlite_file_write(self->file, false, RL_WAIT_BRIEFLY, write_batch,
                                       self, err);
     } else if (status == RL_OK && self->has_old) {
-        status = rl_sqlite_words_remove_old(self->file, RL_WAIT_BRIEFLY, &self->more, err);
+        status =
+            rl_sqlite_words_remove_old(self->file, RL_WAIT_BRIEFLY, &self->more, err);
     }
     *more = self->more || (self->has_old && count_jobs(self) > 0);
     return status;
