@@ -336,6 +336,62 @@ class Recorder:
             StoreError, ClosedError: as for `list_runs`.
         """
 
+    def _prune(
+        self, progress: Callable[[int], object], **filters: Any
+    ) -> tuple[int, int]:
+        """Delete runs as `delete_runs` does, and give their space back on the way.
+
+        Args:
+            progress: called ten times a second with how many runs are deleted so far.
+            filters: those of `delete_runs`.
+
+        Returns:
+            The runs that were deleted, and the bytes that were given back.
+        """
+
+    def _reclaim(self, seconds: float) -> tuple[int, int, bool]:
+        """Give free space of a SQLite file back, in short steps, for that long.
+
+        Returns:
+            The bytes that were given back, those that are free still, and whether these
+            can be given back. (0, 0, False) on PostgreSQL.
+        """
+
+    def _rewrite(self) -> None:
+        """Write the SQLite file anew, without free space; has its lock meanwhile.
+
+        Raises:
+            ConfigError: the store is PostgreSQL.
+            StoreError: another process has the lock, or the disk is full.
+        """
+
+    def _reset_words(self, mode: str | None) -> None:
+        """Empty the index of words, which the recorder's thread then fills anew.
+
+        Args:
+            mode: "1" or "trigram", as RUNLOG_WORDS; None for what the index was.
+
+        Raises:
+            ConfigError: the recorder was made with words=False.
+        """
+
+    def _words_waiting(self) -> int:
+        """Return how many runs are not indexed as they are now, at most."""
+
+    def _fill_words(self) -> bool:
+        """Wait up to a second for the thread that indexes; return whether all is done.
+
+        Raises:
+            StoreError: nothing can be indexed now, and why.
+        """
+
+    def _queue_meaning(self) -> int:
+        """Queue the runs without a vector of the model to be embedded; return how many.
+
+        Raises:
+            ConfigError: OPENAI_KEY is not set.
+        """
+
     def _thread_runs(
         self, thread_id: str | int | UUID, wpk_id: str | None, limit: int
     ) -> list[dict[str, Any]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +55,32 @@ def test_completion(cli: Cli, history: Recorded) -> None:
     assert after("list", "--status", "f") == ["failed"]
     assert after("migrate", "p") == ["plan"]
     assert after("nonsense", "") == []
-    for shell in ("bash", "zsh", "fish"):
+    for shell in ("zsh", "fish"):
         assert "runlog complete" in cli("completion", shell).out
-    assert (
-        subprocess.run(["bash", "-n", "-c", cli("completion", "bash").out]).returncode
-        == 0
+
+
+@on_sqlite
+def test_bash_completes_names_that_were_recorded(cli: Cli, recorder: Any) -> None:
+    """A name stays one word, and none is a command when the line is run."""
+    for name in ("my flow", "$(touch made)", "it's", "plain"):
+        recorder.log_run(minimal("r", name))
+    program = f"""
+        {cli("completion", "bash").out}
+        COMP_WORDS=(runlog list -w "") COMP_CWORD=3
+        _runlog
+        for reply in "${{COMPREPLY[@]}}"; do eval "printf '%s\\n' $reply"; done
+    """
+    scripts = sysconfig.get_path("scripts")
+    path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", program],
+        env=os.environ | {"PATH": path},
+        check=True,
+        capture_output=True,
+        text=True,
     )
+    assert done.stdout.splitlines() == ["$(touch made)", "it's", "my flow", "plain"]
+    assert not Path("made").exists()
 
 
 @on_sqlite

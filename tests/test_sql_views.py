@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from fixtures_store import Store
 from helpers import minimal
 
 import runlog
+from runlog.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
+METADATA = ROOT / "docs" / "datasette.json"
 VIEWS = ("runs_v", "nodes_v", "calls_v", "failures_v")
 CALL = {"kind": "llm", "name": "model", "status": "completed", "duration_ms": 1.5}
 NODES = [
@@ -102,16 +111,82 @@ def test_a_table_of_the_users_with_that_name_stays(store: Store, view: str) -> N
     assert store.query(f"SELECT * FROM {view}") == [("x",)]
 
 
-def test_the_queries_for_datasette_run(tmp_path: Path) -> None:
-    store = Store("sqlite", {"sqlite_path": str(tmp_path / "runs.db")}, {})
-    with runlog.Recorder(**store.options) as recorder:
+class Datasette:
+    """Datasette on a file, as docs/sql.md starts it, and what it answers."""
+
+    def __init__(self, path: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "datasette", path, "--metadata", METADATA, "--port=0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        said = []
+        for line in self._process.stdout:
+            said.append(line)
+            if found := re.search(r"running on (http://\S+)", line):
+                self._url = found[1]
+                return
+        raise AssertionError("".join(said))
+
+    def get(self, path: str, **values: str) -> Any:
+        """The JSON at a path."""
+        query = urllib.parse.urlencode({"_shape": "array", **values})
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{self._url}{path}.json?{query}", timeout=60) as answer:
+            return json.load(answer)
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.communicate()
+
+
+@pytest.fixture
+def datasette(tmp_path: Path) -> Iterator[Datasette]:
+    """Datasette on a history that is being recorded."""
+    with runlog.Recorder(sqlite_path=tmp_path / "runs.db") as recorder:
         log_agent(recorder)
-    metadata = json.loads((ROOT / "docs" / "datasette.json").read_text())
-    queries = metadata["databases"]["runs"]["queries"]
-    values = {":workflow": "'w'", ":run_id": "'r1'", ":thread_id": "'t'"}
+        made = Datasette(tmp_path / "runs.db")
+        try:
+            recorder.log_run(minimal("late", "other"))
+            yield made
+        finally:
+            made.close()
+
+
+def test_datasette_answers_its_queries(datasette: Datasette) -> None:
+    queries = json.loads(METADATA.read_text())["databases"]["runs"]["queries"]
+    values = {"workflow": "w", "run_id": "r1", "thread_id": "t"}
     assert len(queries) == 10
-    for query in queries.values():
-        sql = query["sql"]
-        for name, value in values.items():
-            sql = sql.replace(name, value)
-        assert store.query(sql), sql
+    for name, query in queries.items():
+        asked = {key: values[key] for key in re.findall(r":(\w+)", query["sql"])}
+        assert datasette.get(f"/runs/{name}", **asked), name
+    newest = datasette.get("/runs/newest_runs")
+    assert [row["run_id"] for row in newest] == ["late", "r1"]
+    assert {row["node"] for row in datasette.get("/runs/nodes_v")} == {"plan", "draft"}
+
+
+def test_duckdb_reads_what_the_document_says(tmp_path: Path) -> None:
+    """The statements of docs/sql.md, on an export."""
+    with runlog.Recorder(sqlite_path=tmp_path / "runs.db") as recorder:
+        log_agent(recorder)
+        recorder.log_run(minimal("r2", "other", duration_ms=20))
+    database = str(tmp_path / "runs.db")
+    for kind in ("jsonl", "parquet"):
+        to = str(tmp_path / f"runs.{kind}")
+        argv = ["export", "--db", database, "--to", to, "--format", kind]
+        assert main(argv) == 0
+    said = (ROOT / "docs" / "sql.md").read_text().partition("## DuckDB")[2]
+    statements = re.findall(r"```sql\n(.*?)```", said, re.DOTALL)[0].split(";\n")
+    found = []
+    for statement in filter(str.strip, statements):
+        asked = statement.replace("'runs.", f"'{tmp_path}/runs.")
+        answer = duckdb.sql(asked)
+        assert answer is not None, asked
+        found.append(answer.fetchall())
+    by_workflow, nodes, calls, slowest = found
+    assert sorted(by_workflow) == [("other", 1, 0), ("w", 1, 1)]
+    assert ("draft", 2, 1) in nodes
+    assert sorted(calls) == [("model", 1, 10), ("other", 1, None)]
+    assert slowest == [("r2", 20)]

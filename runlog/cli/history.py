@@ -20,14 +20,14 @@ def _make(place: places.Place, search: bool, more: dict[str, Any]) -> Any:
 
     options: dict[str, Any] = {"sqlite_path": place.path, "postgres_dsn": place.dsn}
     options |= {"words": False, **more}  # no thread that fills the index
-    if not search:
-        options |= {"openai_key": "", "milvus_endpoint": ""}
-    given = os.environ.pop("POSTGRES_DSN", None)  # --db may name a file
+    hidden = ["POSTGRES_DSN"]  # --db may name a file
+    if not search:  # an empty option would be a key that is wrong
+        hidden += ["OPENAI_KEY", "MILVUS_ENDPOINT"]
+    given = {name: os.environ.pop(name) for name in hidden if name in os.environ}
     try:
         return Recorder(**options)
     finally:
-        if given is not None:
-            os.environ["POSTGRES_DSN"] = given
+        os.environ.update(given)
 
 
 def _ahead(found: Iterator[Any]) -> Generator[Any, None, None]:

@@ -2,6 +2,7 @@
 #include "meaning/meaning.h"
 
 #include "core/alloc.h"
+#include "core/clock.h"
 #include "meaning/index/indexer.h"
 #include "meaning/outbox/pg_outbox.h"
 #include "meaning/outbox/sqlite_outbox.h"
@@ -9,6 +10,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 struct rl_meaning {
     rl_companion companion; /* first, so that a pointer to it is one to the whole */
@@ -241,6 +243,37 @@ void rl_meaning_get_stats(rl_meaning *meaning, rl_meaning_stats *stats)
         count_outbox(meaning, stats);
         rl_recorder_leave(meaning->recorder);
     }
+}
+
+/* A step, inside the gate. In between others write. */
+static rl_status queue_step(rl_meaning *meaning, rl_outbox_walk *walk, rl_err *err)
+{
+    rl_status status = rl_recorder_enter_to_query(meaning->recorder, err);
+
+    if (status == RL_OK) {
+        walk->model = meaning->config.model;
+        walk->dim = meaning->config.dimensions;
+        status = meaning->outbox->ops->queue(meaning->outbox, walk, err);
+        notify(&meaning->companion);
+        rl_recorder_leave(meaning->recorder);
+    }
+    return status;
+}
+
+rl_status rl_meaning_queue(rl_meaning *meaning, rl_outbox_walk *walk, uint64_t end,
+                           rl_err *err)
+{
+    const struct timespec pause = {0, 1000000};
+    rl_status status =
+        meaning->config.openai_key != NULL
+            ? RL_OK
+            : rl_err_set(err, RL_CONFIG, "OPENAI_KEY is not set: nothing embeds runs");
+
+    while (status == RL_OK && walk->more && rl_monotonic_ns() < end) {
+        status = queue_step(meaning, walk, err);
+        nanosleep(&pause, NULL);
+    }
+    return status;
 }
 
 rl_status rl_meaning_search(rl_meaning *meaning, const rl_search *search, uint64_t end,

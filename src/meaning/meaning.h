@@ -48,6 +48,12 @@ typedef struct rl_meaning_stats {
 /* Counts rows only while the recorder is open. May wait for the database. */
 void rl_meaning_get_stats(rl_meaning *meaning, rl_meaning_stats *stats);
 
+/* Queues the runs without a vector of the configured model, until the walk is over
+ * (`more` is false) or until `end`. `walk` is all zeros at first, but for `more`. RL_CONFIG
+ * without OPENAI_KEY. */
+rl_status rl_meaning_queue(rl_meaning *meaning, rl_outbox_walk *walk, uint64_t end,
+                           rl_err *err);
+
 /* The calls of search.h for the user, let in by the recorder's gate: RL_CLOSED after its
  * close. They wait for the database and the servers until the monotonic clock shows `end`
  * nanoseconds. */

@@ -15,7 +15,9 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_help import on_sqlite
@@ -44,20 +46,19 @@ TEXT = {
     "postgres": "repeat('x', 1000 + n % 3000)",
 }
 """Of some kilobytes, so that runs have pages of their own."""
+PART = "INSERT INTO run_parts (wpk_id, id, name, data, revision) "
 FILL = [
-    "INSERT INTO workflow_runs (id, wpk_id, run_id, status, inputs, created_at, "
-    "updated_at, revision) {numbers} SELECT id, 'old', 'r' || n, 'completed', "
-    "{json}, '2020-01-01T00:00:00Z', '2020-01-01T00:00:00Z', 1 FROM ids",
-    "INSERT INTO run_parts (wpk_id, id, name, data, revision) "
-    "{numbers} SELECT 'old', id, 'a', {text}, 1 FROM ids",
-    "INSERT INTO run_parts (wpk_id, id, name, data, revision) "
-    "{numbers} SELECT 'old', id, 'b', {text}, 1 FROM ids",
-    "INSERT INTO run_embeddings (id, wpk_id, state, next_attempt_at) "
-    "{numbers} SELECT id, 'old', 'done', 0 FROM ids",
+    """INSERT INTO workflow_runs (id, wpk_id, run_id, status, inputs, created_at,
+    updated_at, revision) {numbers} SELECT id, 'old', 'r' || n, 'completed', {json},
+    '2020-01-01T00:00:00Z', '2020-01-01T00:00:00Z', 1 FROM ids""",
+    PART + "{numbers} SELECT 'old', id, 'a', {text}, 1 FROM ids",
+    PART + "{numbers} SELECT 'old', id, 'b', {text}, 1 FROM ids",
+    """INSERT INTO run_embeddings (id, wpk_id, state, next_attempt_at)
+    {numbers} SELECT id, 'old', 'done', 0 FROM ids""",
 ]
 JSON = {
-    "sqlite": "'{\"text\": \"an oldword\"}'",
-    "postgres": "'{\"text\": \"an oldword\"}'::jsonb",
+    "sqlite": '\'{"text": "an oldword"}\'',
+    "postgres": '\'{"text": "an oldword"}\'::jsonb',
 }
 BROKEN = {
     "runs without their parts": "SELECT count(*) FROM workflow_runs AS run WHERE "
@@ -93,6 +94,10 @@ def fill(store: Store) -> None:
 def left_in(store: Store) -> int:
     ((count,),) = store.query(LEFT)
     return int(count)
+
+
+def has_less(store: Store, than: int) -> bool:
+    return left_in(store) < than
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -150,7 +155,8 @@ def test_prune_beside_writers(filled: Store, writers: Writers) -> None:
     check_whole(filled)
     with runlog.Recorder(**filled.options) as recorder:
         assert recorder.flush(60)
-        assert recorder.get_run("1", "stays")["outputs"] == {"text": "x" * 50_000}
+        kept: Any = recorder.get_run("1", "stays")
+        assert kept["outputs"] == {"text": "x" * 50_000}
         until(lambda: recorder.search_runs("oldword", by="words").complete)
         assert recorder.search_runs("oldword", by="words") == []
     writers.check(filled.query)
@@ -178,7 +184,7 @@ def test_kill_prune(filled: Store) -> None:
             fill(filled)
             left = OLD
         pruning = start(*PRUNE, env=filled.env, stdout=subprocess.DEVNULL)
-        until(lambda left=left: left_in(filled) < left)
+        until(partial(has_less, filled, left))
         time.sleep(random.uniform(0, 0.2))  # the random point
         pruning.kill()
         killed += pruning.wait() == -signal.SIGKILL  # else it was done before

@@ -12,6 +12,7 @@ import random
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +123,25 @@ def test_reindex_beside_writers(indexed: Store, tmp_path: Path) -> None:
     check_found(indexed)
 
 
+PLACE = {
+    "sqlite": "SELECT position FROM run_words",
+    "postgres": "SELECT count(*) FROM run_words",
+}
+
+
+def has_begun(process: Any, store: Store) -> bool:
+    """Whether the index lacks runs, or the process has ended."""
+    ((count,),) = store.query(PLACE[store.kind])
+    return int(count) < RUNS or process.poll() is not None
+
+
 def test_kill_reindex(indexed: Store) -> None:
     """Whoever comes next goes on."""
     killed = 0
     while killed < KILLS:
         process = start("reindex", env=indexed.env, stdout=subprocess.DEVNULL)
-        time.sleep(random.uniform(0.1, 0.8))  # the random point
+        until(partial(has_begun, process, indexed))
+        time.sleep(random.uniform(0, 0.1))  # the random point
         process.kill()
         killed += process.wait() == -signal.SIGKILL  # else it was done before
         process.stderr.close()

@@ -5,8 +5,8 @@ usage: writer.py NAME ACKNOWLEDGED [COUNT]
 The settings come from the environment. Each of its threads has a workflow NAME-0, NAME-1
 ... and numbers its runs from 1. Once log_run has returned, the workflow and the number go
 to the end of the file ACKNOWLEDGED, in one write. With COUNT, a thread stops after so
-many runs; the process then closes its recorder and prints its counters as JSON. WRITER_PAUSE
-is how many seconds a thread waits between two runs (0 unless given).
+many runs; the process then closes its recorder and prints its counters as JSON.
+WRITER_PAUSE is how many seconds a thread waits between two runs (0 unless given).
 """
 
 import json

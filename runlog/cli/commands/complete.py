@@ -24,7 +24,7 @@ def run(args: Namespace, history: History, out: Out) -> int:
     words = args.words[1:] if args.words[:1] == ["--"] else args.words
     last = words[-1] if words else ""
     for word in sorted(set(_candidates(words, history))):
-        if word.startswith(last) and word.isprintable() and " " not in word:
+        if word.startswith(last) and word.isprintable():
             out.line(word)
     return DONE
 
@@ -46,7 +46,11 @@ def _candidates(words: list[str], history: History) -> Iterable[str]:
 
 
 def _arguments(command: str, history: History) -> Iterable[str]:
-    known = {"migrate": ("status", "plan", "apply"), "completion": tuple(SCRIPTS)}
+    known = {
+        "migrate": ("status", "plan", "apply"),
+        "reindex": ("words", "meaning"),
+        "completion": tuple(SCRIPTS),
+    }
     if command in ("show", "diff"):
         names = ["-", "@failed", "@interrupted"]
         return [*names, *(row["run_id"] for row in history.rows(_NEWEST))]

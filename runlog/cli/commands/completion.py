@@ -13,16 +13,20 @@ from runlog.cli.errors import DONE
 from runlog.cli.history import History
 from runlog.cli.output import Out
 
+# Names come from what was recorded. zsh and fish quote what they insert; bash does not.
 _BASH = """\
 _runlog() {
-    local IFS=$'\\n'
-    COMPREPLY=($(runlog complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+    local word
+    COMPREPLY=()
+    while IFS= read -r word; do
+        COMPREPLY+=("$(printf %q "$word")")
+    done < <(runlog complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
 }
 complete -o default -F _runlog runlog"""
 _ZSH = """\
 _runlog() {
     local -a found
-    found=("${(@f)$(runlog complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    found=("${(@f)$(runlog complete -- "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
     compadd -- "${(@)found:#}"
 }
 compdef _runlog runlog"""

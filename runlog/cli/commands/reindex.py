@@ -7,15 +7,21 @@ early, whoever records next goes on, or "reindex --missing".
 from __future__ import annotations
 
 import os
+import time
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from runlog.cli import options
-from runlog.cli.errors import DONE, WrongUsageError
+from runlog.cli.errors import DONE, FAULT, WrongUsageError
 from runlog.cli.history import History
 from runlog.cli.output import Out, to_json
 from runlog.cli.progress import Progress
 from runlog.views.words import count
+
+_STEP = 0.2
+"""Seconds after which the progress is shown."""
+_PATIENCE = 10.0
+"""Seconds without progress after which an error of the embedding server counts."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -29,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--missing",
         action="store_true",
-        help="keep the words that are indexed, and add what is missing",
+        help="keep the words that are indexed, and add those that are missing",
     )
     options.add_format(parser, fields=False, formats=("table", "json"))
 
@@ -46,13 +52,30 @@ def run(args: Namespace, history: History, out: Out) -> int:
     meaning = args.what != "words" and embeds
     recorder = history.open(search=meaning, words=(given or True) if words else False)
     done: dict[str, int] = {}
+    left = 0
     if words:
         done["words"] = _index_words(recorder, given, args.missing)
+    if meaning:
+        done["queued"] = recorder._queue_meaning()  # noqa: SLF001 - made for this
+        left = _embed(recorder)
+        done["waiting"] = left
     if args.output == "json":
         out.line(to_json(done))
-    elif words:
+    else:
+        _say(done, out)
+    if left:
+        why = recorder.stats()["embedding_error"]
+        out.note(f"{count(left, 'run')} wait for the embedding server: {why}")
+    return FAULT if left else DONE
+
+
+def _say(done: dict[str, int], out: Out) -> None:
+    if "words" in done:
         out.line(f"indexed the words of {count(done['words'], 'run')}")
-    return DONE
+    if "queued" in done:
+        out.line(f"queued {count(done['queued'], 'run')} to be embedded")
+    if not done:
+        out.note("nothing to do: RUNLOG_WORDS is 0, and OPENAI_KEY is not set")
 
 
 def _index_words(recorder: Any, mode: str | None, missing: bool) -> int:
@@ -70,4 +93,21 @@ def _index_words(recorder: Any, mode: str | None, missing: bool) -> int:
     with Progress("runs indexed") as progress:
         while not recorder._fill_words():  # noqa: SLF001 - it takes up to a second
             progress.add(max(total - left() - progress.number, 0))
-    return max(total - left(), 0)
+    return max(int(total - left()), 0)
+
+
+def _embed(recorder: Any) -> int:
+    """Wait until every run is embedded; return how many are not, as a server fails."""
+    total = before = recorder.stats()["embeddings_waiting"]
+    last = time.monotonic()
+    with Progress("runs embedded") as progress:
+        while not recorder.flush(_STEP):
+            stats = recorder.stats()
+            left = stats["embeddings_waiting"]
+            progress.add(max(total - left - progress.number, 0))
+            if left < before or stats["embedding_error"] is None:
+                before, last = left, time.monotonic()
+            elif time.monotonic() - last > _PATIENCE:
+                break
+    waiting: int = recorder.stats()["embeddings_waiting"]
+    return waiting

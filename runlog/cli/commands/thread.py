@@ -64,11 +64,16 @@ def run(args: Namespace, history: History, out: Out) -> int:
     if not out.is_terminal:
         ids = {}
     for one in runs:
-        _tell(out, one, ids)
+        _tell(out, one, _ending(history, one), ids)
     return DONE
 
 
-def _tell(out: Out, run: Any, ids: dict[str, str]) -> None:
+def _ending(history: History, run: Any) -> str:
+    """How a run ended; also at which node, which only the whole run says."""
+    return outcome(run if run["status"] == "completed" else history.run(run))
+
+
+def _tell(out: Out, run: Any, ending: str, ids: dict[str, str]) -> None:
     def line(text: str) -> None:
         shown = safe(text)
         out.line(shown if out.width is None else cut(shown, out.width))
@@ -81,7 +86,7 @@ def _tell(out: Out, run: Any, ids: dict[str, str]) -> None:
         line(f"  answer: {brief(run['answer'], 500)}")
     elif run["inputs"] is not None and not before:
         line(f"  asked: {_said(run['inputs'])}")
-    text = f"  {outcome(run)}"
+    text = f"  {ending}"
     shown = safe(text) if out.width is None else cut(safe(text), out.width)
     out.line(out.style(shown, run["status"]))
     if run["status"] == "completed" and run["outputs"] is not None:

@@ -172,6 +172,19 @@ typedef struct rl_near_query {
     size_t limit;                /* at least 1 */
 } rl_near_query;
 
+/* A walk over all runs that queues those without a vector of the model: they have no row,
+ * as they were logged without a key; their text was refused; or theirs is another one's. */
+typedef struct rl_outbox_walk {
+    const char *model;
+    uint32_t dim; /* that vectors must have; 0: any */
+    /* Where it goes on, as the outbox writes it; "" at first. */
+    char txid[24], id[RL_UUID_TEXT];
+    int64_t queued; /* runs so far */
+    bool more;      /* true at first */
+} rl_outbox_walk;
+
+#define RL_OUTBOX_WALK_RUNS "500" /* that a step of the walk looks at; as SQL */
+
 typedef struct rl_outbox rl_outbox;
 
 /* The functions of an outbox. Any thread may call them, and all but the last three may
@@ -188,6 +201,9 @@ typedef struct rl_outbox_ops {
      * there, and nothing waits. */
     rl_status (*count)(rl_outbox *outbox, bool embedded, rl_outbox_counts *counts,
                        rl_err *err);
+
+    /* Takes a step of the walk, in a transaction of its own. */
+    rl_status (*queue)(rl_outbox *outbox, rl_outbox_walk *walk, rl_err *err);
 
     /* Calls the sink with the vector of one run, if it has one. */
     rl_status (*vector)(rl_outbox *outbox, const rl_outbox_key *key, const char *model,

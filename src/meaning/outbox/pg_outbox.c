@@ -278,6 +278,27 @@ static rl_status outbox_count(rl_outbox *outbox, bool embedded, rl_outbox_counts
     return status;
 }
 
+static rl_status outbox_queue(rl_outbox *outbox, rl_outbox_walk *walk, rl_err *err)
+{
+    char dim[NUMBER_TEXT];
+    const char *const values[] = {walk->txid[0] != '\0' ? walk->txid : "0",
+                                  walk->id[0] != '\0' ? walk->id : first_id, walk->model,
+                                  number(dim, walk->dim)};
+    PGresult *result = NULL;
+    bool unknown;
+    rl_status status = rl_pg_pool_write(pool_of(outbox), RL_PG_OUTBOX_WALK, 4, values,
+                                        &result, &unknown, err);
+
+    walk->more = status == RL_OK && PQntuples(result) > 0;
+    if (walk->more) {
+        snprintf(walk->txid, sizeof walk->txid, "%s", text_of(result, 0, 0));
+        snprintf(walk->id, sizeof walk->id, "%s", text_of(result, 0, 1));
+        walk->queued += number_of(result, 0, 2);
+    }
+    PQclear(result);
+    return status;
+}
+
 /* The statement of a scan: [in one workflow][with filters of the runs]. */
 static const char *scan_sql(const rl_near_query *query, bool of_run)
 {
@@ -379,6 +400,7 @@ static const rl_outbox_ops ops = {
     .claim = outbox_claim,
     .finish = outbox_finish,
     .count = outbox_count,
+    .queue = outbox_queue,
     .vector = outbox_vector,
     .nearest = outbox_nearest,
     .before_fork = outbox_before_fork,

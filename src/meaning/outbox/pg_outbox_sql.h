@@ -22,6 +22,25 @@
 /* The name of the prepared statement; it must change with the text. */
 #define RL_PG_INSERT_QUEUED_NAME "runlog_insert_queued_20a"
 
+/* A step of rl_outbox_walk, in the order of migration 010's index: its last run, and how
+ * many it has queued. It locks no row that stays as it is. Parameters: the last run of the
+ * step before, the model, its length or 0. */
+#define RL_PG_OUTBOX_WALK                                                                \
+    "WITH run AS (SELECT wpk_id, id, status, logged_txid FROM workflow_runs WHERE "      \
+    "(logged_txid, id) > ($1::bigint, $2::uuid) ORDER BY logged_txid, id "               \
+    "LIMIT " RL_OUTBOX_WALK_RUNS                                                         \
+    "), queued AS (INSERT INTO run_embeddings AS entry (id, "                            \
+    "wpk_id, state, next_attempt_at) SELECT run.id, run.wpk_id, 'pending', 0 FROM run "  \
+    "LEFT JOIN run_embeddings AS old ON old.wpk_id = run.wpk_id AND old.id = run.id "    \
+    "WHERE run.status <> 'running' AND (old.id IS NULL OR old.state = 'failed' OR "      \
+    "(old.state IN ('embedded', 'done') AND (old.model IS DISTINCT FROM $3 OR "          \
+    "($4::int > 0 AND old.dim IS DISTINCT FROM $4::int)))) ON CONFLICT (wpk_id, id) "    \
+    "DO UPDATE SET state = 'pending', version = entry.version + 1, attempts = 0, "       \
+    "last_error = NULL, dim = NULL, next_attempt_at = CASE WHEN entry.last_error IS "    \
+    "NULL THEN entry.next_attempt_at ELSE 0 END RETURNING 1) SELECT logged_txid::text, " \
+    "id::text, (SELECT count(*) FROM queued)::text FROM run ORDER BY logged_txid DESC, " \
+    "id DESC LIMIT 1"
+
 /* Claims rows. Parameters: state, now, until, limit, and the bytes of outputs after which
  * a claim takes no more rows. */
 #define RL_PG_OUTBOX_CLAIM                                                              \

@@ -7,6 +7,7 @@
 #include "store/sqlite/sqlite_sql.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct sqlite_outbox {
@@ -417,6 +418,62 @@ static rl_status outbox_count(rl_outbox *outbox, bool embedded, rl_outbox_counts
     return rl_sqlite_file_read(file_of(outbox), count_rows, &self, err);
 }
 
+/* The last run of the step after `first`; 0 if there is none. */
+static rl_status end_of_step(rl_sqlite_conn *conn, int64_t first, int64_t *last,
+                             rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_OUTBOX_WALK, &stmt, err);
+    bool found = false;
+
+    if (status == RL_OK) {
+        sqlite3_bind_int64(stmt, 1, first);
+        status = rl_sqlite_conn_next(conn, stmt, &found, err);
+    }
+    *last = found ? sqlite3_column_int64(stmt, 0) : 0;
+    sqlite3_reset(stmt);
+    return status;
+}
+
+static rl_status queue_step(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    rl_outbox_walk *walk = ctx;
+    const int64_t first = strtoll(walk->txid, NULL, 10);
+    sqlite3_stmt *stmt = NULL;
+    int64_t last = 0, queued = 0;
+    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
+
+    if (status == RL_OK) {
+        status = end_of_step(conn, first, &last, err);
+    }
+    if (status == RL_OK && last > first) {
+        status = rl_sqlite_conn_stmt(conn, RL_SQLITE_OUTBOX_WALK_QUEUE, &stmt, err);
+    }
+    if (stmt != NULL) {
+        sqlite3_bind_int64(stmt, 1, first);
+        sqlite3_bind_int64(stmt, 2, last);
+        (void)bind_text(stmt, 3, walk->model);
+        sqlite3_bind_int64(stmt, 4, walk->dim);
+        status = rl_sqlite_conn_step(conn, stmt, err);
+        sqlite3_clear_bindings(stmt);
+        queued = sqlite3_changes(conn->db);
+    }
+    if (status == RL_OK) {
+        status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
+    }
+    if (status == RL_OK) {
+        walk->more = last > first;
+        walk->queued += queued;
+        snprintf(walk->txid, sizeof walk->txid, "%lld", (long long)last);
+    }
+    return status;
+}
+
+static rl_status outbox_queue(rl_outbox *outbox, rl_outbox_walk *walk, rl_err *err)
+{
+    return rl_sqlite_file_write(file_of(outbox), false, RL_WAIT, queue_step, walk, err);
+}
+
 /* A scan of the vectors, or with `id` the reading of one. */
 typedef struct reading {
     const rl_near_query *query;
@@ -547,6 +604,7 @@ static const rl_outbox_ops ops = {
     .claim = outbox_claim,
     .finish = outbox_finish,
     .count = outbox_count,
+    .queue = outbox_queue,
     .vector = outbox_vector,
     .nearest = outbox_nearest,
     .free = outbox_free,

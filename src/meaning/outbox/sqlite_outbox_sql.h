@@ -34,6 +34,17 @@
     "UPDATE run_embeddings SET " RL_SQLITE_OUTBOX_REQUEUE \
     " WHERE id = (SELECT id FROM workflow_runs WHERE " RL_SQLITE_OUTBOX_BY_NAME ")"
 
+/* A step of rl_outbox_walk: its last run, and the rows of its runs. Parameters: the run
+ * before; then that last run, the model, and its length or 0. */
+#define RL_SQLITE_OUTBOX_WALK                                                         \
+    "SELECT max(rowid) FROM (SELECT rowid FROM workflow_runs WHERE rowid > ?1 ORDER " \
+    "BY rowid LIMIT " RL_OUTBOX_WALK_RUNS ")"
+#define RL_SQLITE_OUTBOX_WALK_QUEUE                                                  \
+    RL_SQLITE_OUTBOX_QUEUE                                                           \
+    "rowid > ?1 AND rowid <= ?2 AND status <> 'running'" RL_SQLITE_OUTBOX_OR_REQUEUE \
+    ", dim = NULL WHERE state = 'failed' OR (state "                                 \
+    "IN ('embedded', 'done') AND (model IS NOT ?3 OR (?4 > 0 AND dim IS NOT ?4)))"
+
 /* Whether there is anything to claim; a read, which takes no write lock. Parameters:
  * state, now. */
 #define RL_SQLITE_OUTBOX_ANY                                          \

@@ -2,6 +2,7 @@
 #include "py/meaning/meaning.h"
 
 #include "core/alloc.h"
+#include "core/clock.h"
 #include "py/base/arguments.h"
 #include "py/base/errors.h"
 #include "py/base/raised.h"
@@ -325,6 +326,32 @@ static PyObject *upsert_to_milvus(rl_state *state, rl_meaning *meaning, PyObject
     return result;
 }
 
+#define SIGNALS_NS UINT64_C(100000000) /* after which Ctrl-C is handled */
+
+/* _queue_meaning(): how many runs it has queued. */
+static PyObject *queue_meaning(rl_state *state, rl_meaning *meaning, PyObject *args,
+                               PyObject *kwargs)
+{
+    static char *names[] = {NULL};
+    rl_outbox_walk walk = {.more = true};
+    rl_status status = RL_OK;
+    rl_err err;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, ":_queue_meaning", names)) {
+        return NULL;
+    }
+    while (status == RL_OK && walk.more) {
+        Py_BEGIN_ALLOW_THREADS
+        status = rl_meaning_queue(meaning, &walk, rl_monotonic_ns() + SIGNALS_NS, &err);
+        Py_END_ALLOW_THREADS
+        if (status == RL_OK && PyErr_CheckSignals() < 0) {
+            return NULL;
+        }
+    }
+    return status == RL_OK ? PyLong_FromLongLong((long long)walk.queued)
+                           : rl_errors_raise(state, &err);
+}
+
 /* Makes the companion of a recorder from the values of its options. */
 static int make_companion(rl_state *state, PyObject *const *values, bool postgres,
                           rl_companion **companion)
@@ -386,6 +413,7 @@ METHOD(search_runs)
 METHOD(find_similar)
 METHOD(generate_embedding)
 METHOD(upsert_to_milvus)
+METHOD(queue_meaning)
 #undef METHOD
 
 static PyMethodDef methods[] = {
@@ -407,6 +435,9 @@ static PyMethodDef methods[] = {
      METH_VARARGS | METH_KEYWORDS,
      "upsert_to_milvus(run_id, embedding, metadata)\n--\n\n"
      "Put a run's embedding into Milvus; False where MILVUS_ENDPOINT is not set."},
+    {"_queue_meaning", (PyCFunction)(void (*)(void))method_queue_meaning,
+     METH_VARARGS | METH_KEYWORDS,
+     "_queue_meaning()\n--\n\nQueue the runs without a vector; return how many."},
     {NULL, NULL, 0, NULL},
 };
 

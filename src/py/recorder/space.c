@@ -18,13 +18,13 @@ PyObject *rl_space_reclaim(rl_state *state, rl_recorder *core, PyObject *args,
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
-    status = rl_recorder_reclaim(
-        core, &reclaim, rl_monotonic_ns() + (uint64_t)(seconds * 1e9), &err);
+    status = rl_recorder_reclaim(core, &reclaim,
+                                 rl_monotonic_ns() + (uint64_t)(seconds * 1e9), &err);
     Py_END_ALLOW_THREADS
-    return status == RL_OK ? Py_BuildValue("(LLO)", (long long)reclaim.returned,
-                                           (long long)reclaim.left,
-                                           reclaim.can ? Py_True : Py_False)
-                           : rl_errors_raise(state, &err);
+    return status == RL_OK
+               ? Py_BuildValue("(LLO)", (long long)reclaim.returned,
+                               (long long)reclaim.left, reclaim.can ? Py_True : Py_False)
+               : rl_errors_raise(state, &err);
 }
 
 PyObject *rl_space_rewrite(rl_state *state, rl_recorder *core, PyObject *args,

@@ -97,7 +97,6 @@ static PyObject *method_search(rl_py_recorder *self, PyObject *args, PyObject *k
                          : NULL;
 }
 
-
 static const rl_option options[] = {{"words", "RUNLOG_WORDS"}};
 
 /* "0", "1" or "trigram"; False and True are the first two. */

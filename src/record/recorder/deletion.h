@@ -20,11 +20,11 @@ typedef struct rl_deletion {
     rl_buf ids;             /* the chunk's runs, which `removal` borrows */
     int64_t deleted_before; /* runs, before the chunk */
     rl_reclaim reclaim;
-    bool reclaims;          /* set by the caller */
-    bool measured;          /* it is known how much was free before */
-    bool looks;             /* the next step looks what is free, and gives it back */
-    bool begun;             /* a batch was tried */
-    bool more;              /* not finished yet */
+    bool reclaims; /* set by the caller */
+    bool measured; /* it is known how much was free before */
+    bool looks;    /* the next step looks what is free, and gives it back */
+    bool begun;    /* a batch was tried */
+    bool more;     /* not finished yet */
 } rl_deletion;
 
 void rl_deletion_begin(rl_deletion *self, const rl_query *query);

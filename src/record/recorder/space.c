@@ -24,7 +24,8 @@ static rl_status reclaim_step(rl_recorder *recorder, rl_reclaim *reclaim, rl_err
     if (store->ops->reclaim != NULL) {
         reclaim->pause_ns = 0;
         status = store->ops->reclaim(store, reclaim, err);
-        if (status == RL_OK && (is_done(reclaim) || store->ops->needs_checkpoint(store))) {
+        if (status == RL_OK &&
+            (is_done(reclaim) || store->ops->needs_checkpoint(store))) {
             status = store->ops->checkpoint(store, err);
         }
     }

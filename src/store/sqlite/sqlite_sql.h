@@ -20,7 +20,7 @@
 #define RL_SQLITE_CAN_SHRINK "PRAGMA auto_vacuum = INCREMENTAL"
 #define RL_SQLITE_REWRITE RL_SQLITE_CAN_SHRINK "; VACUUM"
 /* Whether it was let, the free pages, and the bytes of a page. */
-#define RL_SQLITE_SPACE                                                        \
+#define RL_SQLITE_SPACE                                                           \
     "SELECT auto_vacuum = 2, freelist_count, page_size FROM pragma_auto_vacuum, " \
     "pragma_freelist_count, pragma_page_size"
 /* Gives a free page back with each of its rows. */
