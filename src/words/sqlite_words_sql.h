@@ -97,10 +97,9 @@
     RL_SQLITE_WORDS_ROWS RL_SQLITE_WORDS_WPK later RL_SQLITE_WORDS_NEWEST
 #define RL_SQLITE_WORDS_OF_STATUS(later) \
     RL_SQLITE_WORDS_ROWS RL_SQLITE_WORDS_STATUS later RL_SQLITE_WORDS_NEWEST
-#define RL_SQLITE_WORDS_OF_BOTH(later)                                  \
-    RL_SQLITE_WORDS_ROWS RL_SQLITE_WORDS_WPK later                      \
-        " INTERSECT " RL_SQLITE_WORDS_ROWS RL_SQLITE_WORDS_STATUS later \
-            RL_SQLITE_WORDS_NEWEST
+#define RL_SQLITE_WORDS_OF_BOTH(later)       \
+    RL_SQLITE_WORDS_ROWS RL_SQLITE_WORDS_WPK \
+        " AND " RL_SQLITE_WORDS_STATUS later RL_SQLITE_WORDS_NEWEST
 
 /* Without gaps among the rowids, exactly. */
 #define RL_SQLITE_WORDS_WAITING                                          \
