@@ -44,7 +44,8 @@ static rl_status prepare(walk *self, const char *sql, sqlite3_stmt **stmt, rl_er
 {
     rl_status status = rl_sqlite_conn_stmt(self->conn, sql, stmt, err);
 
-    if (status == RL_OK) { /* SQLite ignores those that the statement lacks */
+    if (status ==
+        RL_OK) { /* SQLite refuses those that the statement lacks, which is fine */
         sqlite3_bind_text(*stmt, 2, self->query->wpk_id, -1, SQLITE_STATIC);
         sqlite3_bind_text(*stmt, 3, self->status, -1, SQLITE_STATIC);
         sqlite3_bind_text(*stmt, 4, self->since[0] != '\0' ? self->since : NULL, -1,

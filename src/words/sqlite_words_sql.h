@@ -68,15 +68,14 @@
     "DELETE FROM run_words_changed WHERE run = ?1 AND version = ?2"
 #define RL_SQLITE_WORDS_MOVE "UPDATE run_words SET position = ?1"
 
-/* A search (sqlite_walk.h). Parameters of all but the first: a rowid, wpk_id, status, since.
- *
- * The runs that have the words (?1) up to a rowid, the newest first: in the order in which
- * they were recorded, which FTS5 has. */
+/* A search (sqlite_walk.h): the runs that have the words ?1, up to the rowid ?2. The newest
+ * come first, in the order in which they were recorded, which FTS5 has. */
 #define RL_SQLITE_WORDS_HITS                                                          \
     "SELECT rowid FROM run_words_text WHERE run_words_text MATCH ?1 AND rowid <= ?2 " \
     "ORDER BY rowid DESC"
 
-/* The id of a run that matches. The rowid of a deleted run may belong to another one by
+/* The id of a run, if it matches. Parameters, here and below: the rowid, wpk_id, status,
+ * since. The rowid of a deleted run may belong to another one by
  * now. */
 #define RL_SQLITE_WORDS_MATCHES                                           \
     "SELECT id FROM workflow_runs WHERE rowid = ?1 "                      \
