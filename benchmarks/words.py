@@ -5,7 +5,7 @@ Runs of about 1 KB of text, of 20,000 words by Zipf's law, are first stored with
 index. Then a recorder indexes them: its CPU time, and the bytes that the index takes.
 Searches ask for the first 50 runs with a word that is in nearly every run, in one of a
 hundred, and in one run alone, and for a phrase; with snippets, which read those runs, and
-without.
+without; and within one workflow, and within one that has no runs.
 
 For the caller, log_run alternates between a recorder with an index and one without: the
 CPU time of its thread, and the median and 99th percentile of its wall time.
@@ -175,6 +175,9 @@ def search(options: dict[str, Any]) -> dict[str, Any]:
             }
         found["in nearly every run, one workflow"] = {
             "ms": timed(lambda: find(NAMES[0], limit=50, wpk_id="w3")[0])
+        }
+        found["in nearly every run, a workflow without runs"] = {
+            "ms": timed(lambda: not find(NAMES[0], limit=50, wpk_id="none")[0])
         }
     return found
 

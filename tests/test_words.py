@@ -179,6 +179,52 @@ def test_filters_and_order(recorder: runlog.Recorder) -> None:
     assert len(recorder.search_runs("tea", by="words", limit=2)) == 2
 
 
+def test_filters_that_few_of_many_runs_match(tmp_path: Path) -> None:
+    """On SQLite a search then goes over the runs that match the filters."""
+    count, begin = 3200, datetime(2026, 1, 1, tzinfo=UTC)
+    rare = {5: "w1", 6: "w1", 900: "w1", 901: "w1", 1100: "w0", 3000: "w1"}
+    path = str(tmp_path / "runs.db")
+    with runlog.Recorder(sqlite_path=path, durability="journal") as recorder:
+        for number in range(count):
+            recorder.log_run(
+                minimal(
+                    f"r{number}",
+                    rare.get(number, "w0"),
+                    status="failed" if number in {6, 900, 1100} else "completed",
+                    created_at=begin + timedelta(minutes=number),
+                    outputs={"text": "coffee" if number == 901 else "tea"},
+                )
+            )
+        while not recorder.search_runs("tea", by="words").complete:
+            pass  # each waits for a pass of the thread
+        late = begin + timedelta(minutes=count - 1)
+
+        def found(**how: Any) -> list[str]:
+            hits = recorder.search_runs("tea", by="words", **how)
+            return [hit["run_id"] for hit in hits]
+
+        assert found(wpk_id="w1") == ["r3000", "r900", "r6", "r5"]
+        assert found(wpk_id="w1", limit=2) == ["r3000", "r900"]
+        assert found(wpk_id="w2") == []
+        assert found(status="failed") == ["r1100", "r900", "r6"]
+        assert found(status="interrupted") == []
+        assert found(wpk_id="w1", status="failed") == ["r900", "r6"]
+        assert found(wpk_id="w1", since=begin + timedelta(minutes=6)) == [
+            "r3000",
+            "r900",
+            "r6",
+        ]
+        assert found(status="failed", since=begin + timedelta(minutes=7)) == [
+            "r1100",
+            "r900",
+        ]
+        assert found(since=late) == ["r3199"]
+        assert found(wpk_id="w1", status="failed", since=late) == []
+        assert len(found(status="completed", limit=1000)) == 1000
+        assert recorder.delete_runs(run_id="r900") == 1
+        assert found(wpk_id="w1", limit=3) == ["r3000", "r6", "r5"]
+
+
 def test_a_run_that_is_logged_again(recorder: runlog.Recorder) -> None:
     recorder.log_run(minimal(inputs={"text": "early"}, outputs={"text": "first"}))
     assert find(recorder, "early first") == ["r1"]

@@ -110,6 +110,33 @@ static void add_letter(words *self, const char *bytes, size_t len)
     }
 }
 
+/* Adds the letters of ASCII that begin at `at`, at least one, and as many as there is room
+ * for before `out` has `most` bytes. Returns how many there are. */
+static size_t add_ascii(words *self, const unsigned char *at, size_t left, size_t most)
+{
+    size_t run = 1, len, room = WORD_MAX - self->word;
+
+    while (run < left && at[run] < 0x80 && ascii[at[run]] != 0) {
+        run++;
+    }
+    room = room < most - self->out->len ? room : most - self->out->len;
+    len = run < room ? run : room;
+    if (rl_buf_reserve(self->out, len + 1)) {
+        char *to = self->out->data + self->out->len;
+
+        if (self->word == 0) {
+            *to++ = ' ';
+            self->out->len++;
+        }
+        for (size_t i = 0; i < len; i++) {
+            to[i] = ascii[at[i]];
+        }
+        self->out->len += len;
+        self->word += len;
+    }
+    return run;
+}
+
 static void add_wide(words *self, const char *bytes, size_t len, uint32_t code)
 {
     switch (kind_of(code)) {
@@ -147,7 +174,7 @@ void rl_words_plain(const char *text, size_t len, size_t most, rl_buf *out)
             used = decode(at, left, &code);
             add_wide(&self, (const char *)at, used, code);
         } else if (ascii[*at] != 0) {
-            add_letter(&self, &ascii[*at], 1);
+            used = add_ascii(&self, at, left, most);
         } else {
             self.word = 0;
         }

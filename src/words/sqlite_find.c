@@ -1,7 +1,7 @@
 /* Searches in the index of words on SQLite. See sqlite_find.h. */
 #include "words/sqlite_find.h"
 
-#include "core/clock.h"
+#include "words/sqlite_walk.h"
 #include "words/sqlite_words_sql.h"
 #include "words/terms.h"
 
@@ -41,22 +41,6 @@ typedef struct finding {
     rl_words_found *found;
 } finding;
 
-static void bind_query(sqlite3_stmt *stmt, const rl_words_query *query, const char *terms)
-{
-    const bool lost = query->status != NULL && strcmp(query->status, "lost") == 0;
-    char since[RL_TIME_TEXT];
-
-    sqlite3_clear_bindings(stmt);
-    sqlite3_bind_text(stmt, 1, terms, -1, SQLITE_TRANSIENT);
-    sqlite3_bind_text(stmt, 2, query->wpk_id, -1, SQLITE_TRANSIENT);
-    sqlite3_bind_text(stmt, 3, lost ? "running" : query->status, -1, SQLITE_TRANSIENT);
-    if (query->since != RL_TIME_NONE) {
-        rl_time_format(query->since, since);
-        sqlite3_bind_text(stmt, 4, since, -1, SQLITE_TRANSIENT);
-    }
-    sqlite3_bind_int64(stmt, 5, (sqlite3_int64)query->limit);
-}
-
 static rl_status count_waiting(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     int64_t *waiting = ctx;
@@ -67,30 +51,6 @@ static rl_status count_waiting(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     if (status == RL_OK) {
         status = rl_sqlite_conn_next(conn, stmt, &found, err);
         *waiting = found ? sqlite3_column_int64(stmt, 0) : 0;
-    }
-    sqlite3_reset(stmt);
-    return status;
-}
-
-static rl_status find_terms(rl_sqlite_conn *conn, const finding *self, const char *terms,
-                            rl_err *err)
-{
-    sqlite3_stmt *stmt = NULL;
-    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_WORDS_FIND, &stmt, err);
-    bool more = status == RL_OK;
-
-    if (more) {
-        bind_query(stmt, self->query, terms);
-    }
-    while (more) {
-        status = rl_sqlite_conn_next(conn, stmt, &more, err);
-        if (more) {
-            const char *id = (const char *)sqlite3_column_text(stmt, 0);
-
-            rl_buf_add_text(&self->found->ids, id != NULL ? id : "");
-            rl_buf_add_char(&self->found->ids, '\0');
-            self->found->count++;
-        }
     }
     sqlite3_reset(stmt);
     return status;
@@ -134,8 +94,9 @@ static rl_status find_runs(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     }
     if (status == RL_OK) {
         status = !has_fts5(conn) ? rl_sqlite_words_lacks_fts5(err)
-                 : !made         ? lacks_index(err)
-                                 : find_terms(conn, self, terms.data, err);
+                 : !made
+                     ? lacks_index(err)
+                     : rl_sqlite_words_walk(conn, self->query, terms.data, found, err);
     }
     if (status == RL_OK) {
         status = count_waiting(conn, &found->waiting, err);

@@ -3,6 +3,7 @@
 #define RL_SQLITE_WORDS_SQL_H
 
 #include "store/parts_sql.h"
+#include "store/query_sql.h"
 #include "store/sqlite/sqlite_sql.h"
 
 #define RL_SQLITE_WORDS_STATE "SELECT position, tokenizer FROM run_words"
@@ -18,9 +19,11 @@
 /* What is beyond ASCII in a word (plain.h) is part of it, whatever Unicode calls it. */
 #define RL_SQLITE_WORDS_UNICODE "tokenize=\"unicode61 categories 'L* M* N* P* S* Co Cn'\""
 #define RL_SQLITE_WORDS_TRIGRAM "tokenize='trigram'"
-/* Segments that are merged at once: more than FTS5's 4, as batches are small. */
+/* Segments that are merged at once: more than FTS5's 4 and 16, as batches are small, and
+ * each level of merges rewrites the whole index. */
+#define RL_SQLITE_WORDS_SET "INSERT INTO run_words_text (run_words_text, rank) VALUES "
 #define RL_SQLITE_WORDS_MERGE \
-    "INSERT INTO run_words_text (run_words_text, rank) VALUES ('automerge', 8)"
+    RL_SQLITE_WORDS_SET "('automerge', 32); " RL_SQLITE_WORDS_SET "('crisismerge', 64)"
 /* The index is made anew: its table gets another name, and goes bit by bit. */
 #define RL_SQLITE_WORDS_TABLE "run_words_text"
 #define RL_SQLITE_WORDS_OLD "run_words_old"
@@ -65,15 +68,37 @@
     "DELETE FROM run_words_changed WHERE run = ?1 AND version = ?2"
 #define RL_SQLITE_WORDS_MOVE "UPDATE run_words SET position = ?1"
 
-/* The newest runs first: in the order in which they were recorded, which FTS5 has. The
- * rowid of a deleted run may belong to another run by now. */
-#define RL_SQLITE_WORDS_FIND                                                      \
-    "SELECT run.id FROM run_words_text AS words CROSS JOIN workflow_runs AS run " \
-    "ON run.rowid = words.rowid WHERE run_words_text MATCH ?1 "                   \
-    "AND (?2 IS NULL OR run.wpk_id = ?2) AND (?3 IS NULL OR run.status = ?3) "    \
-    "AND (?4 IS NULL OR run.created_at >= ?4) AND NOT EXISTS (SELECT 1 FROM "     \
-    "run_words_changed AS gone WHERE gone.run = words.rowid AND gone.due < 0) "   \
-    "ORDER BY words.rowid DESC LIMIT ?5"
+/* A search (sqlite_walk.h): the runs that have the words ?1, up to the rowid ?2. The newest
+ * come first, in the order in which they were recorded, which FTS5 has. */
+#define RL_SQLITE_WORDS_HITS                                                          \
+    "SELECT rowid FROM run_words_text WHERE run_words_text MATCH ?1 AND rowid <= ?2 " \
+    "ORDER BY rowid DESC"
+
+/* The id of a run, if it matches. Parameters, here and below: the rowid, wpk_id, status,
+ * since. The rowid of a deleted run may belong to another one by
+ * now. */
+#define RL_SQLITE_WORDS_MATCHES                                           \
+    "SELECT id FROM workflow_runs WHERE rowid = ?1 "                      \
+    "AND (?2 IS NULL OR wpk_id = ?2) AND (?3 IS NULL OR status = ?3) "    \
+    "AND (?4 IS NULL OR created_at >= ?4) AND NOT EXISTS (SELECT 1 FROM " \
+    "run_words_changed WHERE run = ?1 AND due < 0)"
+
+/* The runs that match, up to a rowid, the newest first. An index has all that is read, and
+ * the rowid is hidden from the planner, which might else read the whole table. */
+#define RL_SQLITE_WORDS_ROWS "SELECT +rowid FROM workflow_runs WHERE +rowid <= ?1 AND "
+#define RL_SQLITE_WORDS_LATER " AND created_at >= ?4"
+#define RL_SQLITE_WORDS_WPK "wpk_id = ?2"
+#define RL_SQLITE_WORDS_STATUS "status = ?3" RL_SQL_NOT_COMPLETED
+#define RL_SQLITE_WORDS_NEWEST " ORDER BY 1 DESC"
+#define RL_SQLITE_WORDS_SINCE \
+    RL_SQLITE_WORDS_ROWS "created_at >= ?4" RL_SQLITE_WORDS_NEWEST
+#define RL_SQLITE_WORDS_OF_WORKFLOW(later) \
+    RL_SQLITE_WORDS_ROWS RL_SQLITE_WORDS_WPK later RL_SQLITE_WORDS_NEWEST
+#define RL_SQLITE_WORDS_OF_STATUS(later) \
+    RL_SQLITE_WORDS_ROWS RL_SQLITE_WORDS_STATUS later RL_SQLITE_WORDS_NEWEST
+#define RL_SQLITE_WORDS_OF_BOTH(later)       \
+    RL_SQLITE_WORDS_ROWS RL_SQLITE_WORDS_WPK \
+        " AND " RL_SQLITE_WORDS_STATUS later RL_SQLITE_WORDS_NEWEST
 
 /* Without gaps among the rowids, exactly. */
 #define RL_SQLITE_WORDS_WAITING                                          \

@@ -2,8 +2,7 @@
  * thread of its own indexes the runs after they were committed; searches read the index.
  *
  * plain.c makes words of a text, run_text.c the text of a run, terms.c a query of what a
- * user asks for. sqlite_words.c, sqlite_find.c and pg_words.c are the index on the two
- * databases, and index.h is what they have in common. Nobody who records a run knows of
+ * user asks for. sqlite_*.c and pg_words.c are the index on the two databases, and index.h is what they have in common. Nobody who records a run knows of
  * this wing.
  *
  * Threads: any, once the recorder is made. Ownership: the recorder owns its companion.

@@ -165,9 +165,9 @@ static inline bool own_migrations(rl_migration_set *set, const rl_migrations *kn
     return whole && set->list != NULL;
 }
 
-/* Creates a recorder on a SQLite file. */
-static inline rl_status new_recorder(const char *path, rl_recorder **recorder,
-                                     rl_err *err)
+/* Creates a recorder with companions (or NULL) on a SQLite file. */
+static inline rl_status new_recorder_with(const char *path, rl_companion *companions,
+                                          rl_recorder **recorder, rl_err *err)
 {
     rl_config config = {.sqlite_path = rl_strdup(path), .max_payload = 1 << 20};
     bool whole = config.sqlite_path != NULL;
@@ -177,7 +177,13 @@ static inline rl_status new_recorder(const char *path, rl_recorder **recorder,
         rl_config_free(&config);
         return rl_err_nomem(err);
     }
-    return rl_recorder_new(&config, NULL, recorder, err);
+    return rl_recorder_new(&config, companions, recorder, err);
+}
+
+static inline rl_status new_recorder(const char *path, rl_recorder **recorder,
+                                     rl_err *err)
+{
+    return new_recorder_with(path, NULL, recorder, err);
 }
 
 /* Closes a recorder within the usual time. */
