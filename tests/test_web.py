@@ -342,7 +342,7 @@ def test_times_at_the_ends_of_the_calendar(
 ) -> None:
     """A program's clock, and its stopwatch, may say anything."""
     moment = at.replace(tzinfo=UTC)
-    started = {"started_at": moment.isoformat()}
+    started: Any = {"started_at": moment.isoformat()}
     logs = [
         log("a", **started, duration_ms=spent) for spent in (1, 251606260800000.0, 1e17)
     ]
