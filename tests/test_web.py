@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -332,3 +333,27 @@ def test_delete(page: Page, history: Recorded) -> None:
     assert answer.status_code == 303
     assert history.failed not in page.text()
     assert page.client.post("/run", params=asked).status_code == 405
+
+
+@on_sqlite
+@pytest.mark.parametrize("at", [datetime.min, datetime.max])
+def test_times_at_the_ends_of_the_calendar(
+    page: Page, recorder: runlog.Recorder, at: datetime
+) -> None:
+    """A program's clock, and its stopwatch, may say anything."""
+    moment = at.replace(tzinfo=UTC)
+    started: Any = {"started_at": moment.isoformat()}
+    logs = [
+        log("a", **started, duration_ms=spent) for spent in (1, 251606260800000.0, 1e17)
+    ]
+    logs[0]["calls"] = [{"kind": "llm", "duration_ms": 1e300, **started}]
+    times: Any = {"created_at": moment, "started_at": moment, "duration_ms": 2**31 - 1}
+    recorder.log_run({**minimal("r1", thread_id="t", node_logs=logs), **times})
+    assert rows(page.text("/", chart=1)) == ["r1"]
+    asked = {"workflow": "w", "id": "r1"}
+    for path in ("/run", "/file", "/delete", "/api/v1/run"):
+        page.text(path, **asked)
+    page.text("/run", **asked, node=2, state=1)
+    page.text("/compare", **asked, other="r1")
+    page.text("/thread", id="t")
+    page.text("/workflow", name="w", window="30d")

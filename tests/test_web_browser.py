@@ -111,6 +111,8 @@ def test_the_keyboard_alone(page: Page, history: Recorded, tab: Tab) -> None:
     tab.page.wait_for_url("**workflow=shop**")
     assert tab.page.locator("#rows tbody tr").count() == 4
     keys.press("Escape")
+    tab.page.wait_for_url(lambda address: "shop" not in address)
+    assert tab.page.locator("#rows tbody tr").count() == 10
 
 
 def test_keys_for_errors_and_retries(page: Page, recorder: Any, tab: Tab) -> None:
