@@ -2,7 +2,7 @@
 # Installs the prerequisites of a make target: system packages, .venv, and the dependencies
 # of one extra of pyproject.toml. Returns at once when all are installed.
 #
-# usage: scripts/bootstrap.sh EXTRA     (langgraph, web, test, bench or dev)
+# usage: scripts/bootstrap.sh EXTRA     (langgraph, web, test, browser, bench or dev)
 #
 # PYTHON   the interpreter for .venv (3.11 or later)
 set -eu
@@ -82,6 +82,8 @@ system_packages() {
         have_postgres || missing="$missing postgresql"
         have_pgbouncer || missing="$missing pgbouncer"
         have openssl || missing="$missing openssl"
+        ;;
+    browser)
         have chromium || missing="$missing chromium"
         ;;
     esac

@@ -64,6 +64,7 @@ __all__ = [
 ROOT = Path(__file__).resolve().parent.parent
 SANITIZED = bool(os.environ.get("RUNLOG_SANITIZE"))
 LONG = os.environ.get("TEST_LONG") == "1"
+CHROMIUM = os.environ.get("TEST_CHROMIUM") == "1"
 OURS = ("RUNLOG_", "MILVUS_", "OPENAI_", "POSTGRES_DSN")
 OTHERS = ("PG", "LANGSMITH_", "LANGCHAIN_")
 
@@ -98,12 +99,13 @@ def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
     """The slow ones come first; side_by_side.py hands them out in this order. Those that
-    are marked `long` are for TEST_LONG=1.
+    are marked `long` are for TEST_LONG=1, those marked `chromium` for TEST_CHROMIUM=1.
     """
-    if not LONG:
-        left_out = [item for item in items if item.get_closest_marker("long")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+    for mark, wanted in (("long", LONG), ("chromium", CHROMIUM)):
+        if not wanted:
+            left_out = [item for item in items if item.get_closest_marker(mark)]
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if not item.get_closest_marker(mark)]
     items.sort(key=lambda item: place_in_line(item.nodeid))
 
 

@@ -7,7 +7,6 @@ import uuid
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from cli_help import Recorded, history, on_sqlite
 from fixtures_browser import NARROW, WIDE, Tab
 from fixtures_store import Store
@@ -304,6 +303,8 @@ def test_a_database_that_goes_away_is_said(page: Page, recorder: Any, tab: Tab) 
 def test_nothing_serious_for_axe(
     page: Page, history: Recorded, chromium: Any, theme: str, size: Any
 ) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
     tab = Tab(chromium, color_scheme=theme, bypass_csp=True)
     tab.page.set_viewport_size(size)
     axe = Axe()

@@ -102,6 +102,10 @@ static rl_status set_times(rl_counting *self, rl_store *store, rl_err *err)
     return rc;
 }
 
+/* A second behind the last that a time has: as text it comes after each of them, and
+ * PostgreSQL takes it for the next minute. */
+static const char behind_all[RL_TIME_TEXT] = "9999-12-31T23:59:60.000000Z";
+
 static void write_spans(const rl_counting *self, rl_buf *json)
 {
     char low[RL_TIME_TEXT], high[RL_TIME_TEXT];
@@ -109,6 +113,9 @@ static void write_spans(const rl_counting *self, rl_buf *json)
     for (int64_t i = 0; i < self->spans; i++) {
         rl_time_format(begin_of(self, i), low);
         rl_time_format(begin_of(self, i + 1), high);
+        if (begin_of(self, i + 1) > RL_TIME_MAX) {
+            memcpy(high, behind_all, sizeof behind_all);
+        }
         rl_buf_printf(json, "%c[\"%s\",\"%s\"]", i == 0 ? '[' : ',', low, high);
     }
     rl_buf_add_char(json, ']');
