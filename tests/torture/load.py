@@ -142,10 +142,15 @@ def until_server(recorder: runlog.Recorder, state: str) -> None:
 
 
 def journal_rows(path: str, table: str = "journal") -> list[Any]:
-    """The rows of a table of a journal, read by another client."""
+    """The rows of a table of a journal, read by another client; [] if a process was killed
+    before it made the table.
+    """
     import sqlite3
     from contextlib import closing
 
     with closing(sqlite3.connect(path)) as other:
         other.row_factory = sqlite3.Row
+        made = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+        if other.execute(made, [table]).fetchone() is None:
+            return []
         return other.execute(f"SELECT * FROM {table}").fetchall()
