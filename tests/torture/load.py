@@ -142,8 +142,8 @@ def until_server(recorder: runlog.Recorder, state: str) -> None:
 
 
 def journal_rows(path: str, table: str = "journal") -> list[Any]:
-    """The rows of a table of a journal, read by another client; [] if a process was killed
-    before it made the table.
+    """The rows of a table of a journal, read by another client; [] for a file whose
+    process was killed before it made the table.
     """
     import sqlite3
     from contextlib import closing
