@@ -29,11 +29,14 @@ class EmbeddingServer:
         *,
         cert: Path | None = None,
         cert_key: Path | None = None,
+        layers: int | None = None,
     ) -> None:
         self.key = key
         self.port = free_port()
         command = [sys.executable, str(SERVER), "--until-eof"]
         command += ["--port", str(self.port), "--key", key]
+        if layers is not None:
+            command += ["--layers", str(layers)]
         if cert is not None:
             command += ["--cert", str(cert), "--cert-key", str(cert_key or cert)]
         self._scheme = "http" if cert is None else "https"
@@ -118,7 +121,17 @@ class EmbeddingServer:
 
 @pytest.fixture(scope="session")
 def embedding_process() -> Iterator[EmbeddingServer]:
-    """The server, started at its first use."""
+    """The server, started at its first use. precise_process has better vectors."""
+    server = EmbeddingServer(layers=1)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def precise_process() -> Iterator[EmbeddingServer]:
+    """The same with the whole model: a module has it as its own `embedding_process`."""
     server = EmbeddingServer()
     try:
         yield server
