@@ -469,6 +469,46 @@ static void open_limited(rl_graphs *graphs, uint64_t number, size_t limit,
     free(inputs);
 }
 
+/* An inner node pauses, its log leaves memory, and the node around it, which the consumer
+ * of the stream has left, is cancelled: what it paused at is still known. */
+static void test_a_pause_outlives_the_log_of_its_node(void)
+{
+    rl_graphs *graphs = rl_graphs_new();
+    rl_run *run = rl_run_new();
+    rl_graph_start given = graph_of(NULL);
+    rl_span_start start = start_of(1, 0, NULL, "graph");
+    rl_span_end end = {.outcome = RL_INTERRUPTED,
+                       .interrupts = text("[{\"value\":\"which?\"}]")};
+    static char large[60000];
+    rl_relief relief = RL_RELIEF_FREED;
+    rl_metrics metrics = {0};
+
+    snprintf(large, sizeof large, "{\"n\":\"%059900d\"}", 7);
+    given.recorder = &lanes[0];
+    given.memory = (rl_memory){1 << 14, &metrics, NULL};
+    start.is_graph = true;
+    CHECK_INT(begin_as(graphs, &start, &given), RL_SPAN_GRAPH);
+    begin_node(graphs, 2, 1, "outer:1", "outer");
+    start = start_of(3, 2, "outer:1|inner:2", "inner");
+    start.inputs = object(large);
+    CHECK_INT(begin(graphs, &start), RL_SPAN_NODE);
+    end.ended_ns = rl_monotonic_ns();
+    CHECK(rl_graphs_end(graphs, key_of(3), &end));
+    for (int i = 0; i < 9 && relief != RL_RELIEF_NONE; i++) {
+        relief = rl_graphs_relieve(graphs, &lanes[0], true, 100000, run);
+        if (relief == RL_RELIEF_WRITE) {
+            rl_graphs_wrote(graphs, run, true);
+        }
+    }
+    CHECK(rl_metric_get(&metrics.handler_spilled) > 0);
+    end_span(graphs, 2, RL_CANCELLED, false);
+    finish(graphs, 1, RL_COMPLETED, run);
+    CHECK_STR(rl_run_text(run, RL_STATUS), "interrupted");
+    CHECK(strstr(rl_run_text(run, RL_METADATA), "\"value\":\"which?\"") != NULL);
+    rl_run_free(run);
+    rl_graphs_free(graphs, release_none);
+}
+
 /* Runs that are not written at intervals leave memory, too; the least recently touched
  * first. What stays of each is small, and each ends as it ended. */
 static void test_many_open_runs_take_little_memory(void)
@@ -619,6 +659,7 @@ static void test_without_memory(void)
 
 static const struct check_test tests[] = {
     CHECK_TEST(test_pieces_make_the_same_run),
+    CHECK_TEST(test_a_pause_outlives_the_log_of_its_node),
     CHECK_TEST(test_many_open_runs_take_little_memory),
     CHECK_TEST(test_what_cannot_be_written_is_dropped),
     CHECK_TEST(test_without_memory),

@@ -204,8 +204,9 @@ static size_t left_bytes(const rl_buf *buf)
 static void move_rest(copying *to, bool drop)
 {
     rl_graph *graph = to->graph;
-    rl_slice *texts[] = {&graph->wpk_id, &graph->run_id, &graph->thread_id,
-                         &graph->metadata, &graph->reported};
+    rl_slice *texts[] = {&graph->wpk_id,   &graph->run_id,   &graph->thread_id,
+                         &graph->metadata, &graph->reported, &graph->paused,
+                         &graph->paused_by};
     rl_slice *interrupts = (rl_slice *)(void *)graph->interrupts.data;
 
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -248,7 +249,8 @@ static size_t rest_bytes(const rl_graph *graph, bool drop)
 {
     const rl_slice *interrupts = (const rl_slice *)(const void *)graph->interrupts.data;
     size_t sum = graph->wpk_id.len + graph->run_id.len + graph->thread_id.len +
-                 graph->metadata.len + graph->reported.len + SHORT;
+                 graph->metadata.len + graph->reported.len + graph->paused.len +
+                 graph->paused_by.len + SHORT;
 
     sum += graph->inputs_stored ? 0 : shorter(graph->inputs.len, drop);
     for (size_t i = 0; i < graph->interrupts.len / sizeof *interrupts; i++) {
