@@ -27,7 +27,7 @@ from fixtures_postgres import find_binaries, plain_environment, postgres_server
 from fixtures_providers import model_server, provider
 from fixtures_proxy import proxied
 from fixtures_search import here, place, scanned, with_pgvector
-from fixtures_services import embedding_process, embedding_server, precise_process
+from fixtures_services import embedding_process, embedding_server
 from fixtures_store import close_runlog, recorder, store
 from fixtures_web import page
 from hypothesis import configuration, settings
@@ -51,7 +51,6 @@ __all__ = [
     "pgvector_server",
     "place",
     "postgres_server",
-    "precise_process",
     "provider",
     "proxied",
     "recorder",

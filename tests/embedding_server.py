@@ -1,7 +1,6 @@
 """An embedding server with a real model behind OpenAI's interface, for the tests.
 
     python embedding_server.py [--port N] [--key KEY] [--cert FILE --cert-key FILE]
-                               [--layers N]
 
 It prints one line of JSON, {"port": of the service, "control": of the controls}, and
 serves on 127.0.0.1:
@@ -15,8 +14,7 @@ serves on 127.0.0.1:
 
 Limits, checks and texts of errors are OpenAI's as far as they are known. Tokens are those
 of the model's own tokenizer, and an input as arrays of tokens is refused. The model reads
-the first 256 tokens of a text. With `--layers 1` it goes through one of its six layers,
-which is enough where any vectors will do.
+the first 256 tokens of a text.
 """
 
 from __future__ import annotations
@@ -49,7 +47,7 @@ from embedding_controls import (
     fail,
     spoil_vectors,
 )
-from minilm import DIM, LAYERS, Array, MiniLM
+from minilm import DIM, Array, MiniLM
 
 HOST = "127.0.0.1"
 MODELS = ("all-MiniLM-L6-v2", "text-embedding-3-small")
@@ -160,8 +158,8 @@ class Memory:
 
     MOST = 20_000
 
-    def __init__(self, layers: int) -> None:
-        self.model = MiniLM(layers)
+    def __init__(self) -> None:
+        self.model = MiniLM()
         self._vectors: dict[tuple[int, ...], Array] = {}
 
     def embed(self, texts: list[list[int]]) -> Array:
@@ -405,12 +403,10 @@ class Service(ThreadingHTTPServer):
 class Site:
     """The service, which can be away for a while, and what its requests share."""
 
-    def __init__(
-        self, port: int, key: str, tls: ssl.SSLContext | None, layers: int
-    ) -> None:
+    def __init__(self, port: int, key: str, tls: ssl.SSLContext | None) -> None:
         self.key = key
         self.tls = tls
-        self.memory = Memory(layers)
+        self.memory = Memory()
         self.controls = Controls()
         self._lock = threading.Lock()
         self._service: Service | None = None
@@ -484,13 +480,12 @@ def main() -> None:
     parser.add_argument("--key", default="sk-test")
     parser.add_argument("--cert")
     parser.add_argument("--cert-key")
-    parser.add_argument("--layers", type=int, default=LAYERS, help="fewer are quicker")
     parser.add_argument("--until-eof", action="store_true", help="end with the input")
     options = parser.parse_args()
     if options.until_eof:
         threading.Thread(target=end_with_input, daemon=True).start()
     tls = make_tls(options.cert, options.cert_key)
-    site = ControlHandler.site = Site(options.port, options.key, tls, options.layers)
+    site = ControlHandler.site = Site(options.port, options.key, tls)
     controls = ThreadingHTTPServer((HOST, 0), ControlHandler)
     ports = {"port": site.port, "control": controls.server_port}
     print(json.dumps(ports), flush=True)

@@ -29,14 +29,11 @@ class EmbeddingServer:
         *,
         cert: Path | None = None,
         cert_key: Path | None = None,
-        layers: int | None = None,
     ) -> None:
         self.key = key
         self.port = free_port()
         command = [sys.executable, str(SERVER), "--until-eof"]
         command += ["--port", str(self.port), "--key", key]
-        if layers is not None:
-            command += ["--layers", str(layers)]
         if cert is not None:
             command += ["--cert", str(cert), "--cert-key", str(cert_key or cert)]
         self._scheme = "http" if cert is None else "https"
@@ -121,17 +118,7 @@ class EmbeddingServer:
 
 @pytest.fixture(scope="session")
 def embedding_process() -> Iterator[EmbeddingServer]:
-    """The server, started at its first use. precise_process has better vectors."""
-    server = EmbeddingServer(layers=1)
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-@pytest.fixture(scope="module")
-def precise_process() -> Iterator[EmbeddingServer]:
-    """The same with the whole model: a module has it as its own `embedding_process`."""
+    """The server, started at its first use."""
     server = EmbeddingServer()
     try:
         yield server

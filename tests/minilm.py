@@ -137,14 +137,9 @@ class Layer:
 
 
 class MiniLM:
-    """The model. Several threads may use it at once.
+    """The model. Several threads may use it at once."""
 
-    Args:
-        layers: how many of its layers are gone through. With fewer than all, vectors say
-            less of what a text means, for less work.
-    """
-
-    def __init__(self, layers: int = LAYERS) -> None:
+    def __init__(self) -> None:
         folder = find_model()
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_truncation()
@@ -159,7 +154,7 @@ class MiniLM:
                 weights.get_tensor(f"{norm}.weight"), weights.get_tensor(f"{norm}.bias")
             )
             self._layers = [
-                Layer(weights, f"encoder.layer.{number}") for number in range(layers)
+                Layer(weights, f"encoder.layer.{number}") for number in range(LAYERS)
             ]
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:

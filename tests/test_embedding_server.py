@@ -48,12 +48,6 @@ os.read(0, 1)
 """
 
 
-@pytest.fixture(scope="module")
-def embedding_process(precise_process: EmbeddingServer) -> EmbeddingServer:
-    """What the vectors say is what is tested here."""
-    return precise_process
-
-
 def connect(server: EmbeddingServer, **options: Any) -> openai.OpenAI:
     own: dict[str, Any] = {"api_key": server.key, "base_url": server.url, "timeout": 30}
     return openai.OpenAI(**(own | options), max_retries=0)

@@ -44,12 +44,6 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def embedding_process(precise_process: EmbeddingServer) -> EmbeddingServer:
-    """Some tests know what is near to what."""
-    return precise_process
-
-
 def log_all(recorder: runlog.Recorder, **fields: Any) -> None:
     for name, text in TEXTS.items():
         recorder.log_run(minimal(name, outputs={"text": text}, **fields))

@@ -6,18 +6,11 @@ from statistics import mean
 
 import numpy as np
 import openai
-import pytest
 from fixtures_services import EmbeddingServer
 from numpy.typing import NDArray
 from search_corpus import QUESTIONS, SUBJECTS, TEXTS, precision
 
 TOP = 5
-
-
-@pytest.fixture(scope="module")
-def embedding_process(precise_process: EmbeddingServer) -> EmbeddingServer:
-    """What the vectors say is what is tested here."""
-    return precise_process
 
 
 def embed(server: EmbeddingServer, texts: list[str]) -> NDArray[np.float32]:

@@ -26,12 +26,6 @@ TEXT = "a cup of tea"
 DIM = 384
 
 
-@pytest.fixture(scope="module")
-def embedding_process(precise_process: EmbeddingServer) -> EmbeddingServer:
-    """Some tests know what is near to what."""
-    return precise_process
-
-
 @pytest.fixture
 def to_milvus(here: Place, milvus_lite: MilvusServer) -> Place:
     """An empty place on SQLite, with Milvus."""

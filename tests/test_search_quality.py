@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fixtures_search import PATHS, eventually, make_place, names, same_ranking
-from fixtures_services import EmbeddingServer
 from helpers import minimal
 from search_corpus import QUESTIONS, SUBJECTS, TEXTS, precision
 
@@ -22,12 +21,6 @@ TOP = 5
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 OUTPUTS = {f"r{number:03}": text for number, (_, text) in enumerate(TEXTS)}
 ASKED = [(subject, text) for subject, texts in QUESTIONS.items() for text in texts]
-
-
-@pytest.fixture(scope="module")
-def embedding_process(precise_process: EmbeddingServer) -> EmbeddingServer:
-    """What the vectors say is what is tested here."""
-    return precise_process
 
 
 def log_corpus(recorder: runlog.Recorder) -> None:
