@@ -28,14 +28,24 @@ from runlog.views.tree import build
 from runlog.views.wording import compare
 from runlog.views.writers import writers
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=40,
-)
+
+def values_with(keys: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    """Values of JSON whose objects have such keys."""
+    return st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False)
+        | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(keys, inner),
+        max_leaves=40,
+    )
 
 
-@given(JSON)
+JSON = values_with(st.text())
+
+
+@given(values_with(st.text(max_size=100)))
 def test_a_small_value_is_shown_whole(value: Any) -> None:
     found = preview(value, 10**6, 10**7)
     assert found.complete

@@ -132,7 +132,7 @@ PyObject *rl_listing_list_runs(rl_state *state, rl_recorder *core, PyObject *arg
 {
     static char *names[] = {"wpk_id", "status", "thread_id", "tag",   "metadata", "error",
                             "node",   "since",  "until",     "limit", "after",    NULL};
-    selection given = {NULL};
+    selection given = {0};
     PyObject *limit = NULL, *after = NULL, *page = NULL;
     rl_filters filters;
     rl_listing listing;
@@ -218,7 +218,7 @@ PyObject *rl_listing_count_runs(rl_state *state, rl_recorder *core, PyObject *ar
 {
     static char *names[] = {"wpk_id", "status", "thread_id", "tag",   "metadata", "error",
                             "node",   "since",  "until",     "spans", NULL};
-    selection given = {NULL};
+    selection given = {0};
     PyObject *spans = NULL, *found = NULL;
     rl_filters filters;
     rl_counting counting;
