@@ -15,7 +15,7 @@ from runlog.cli.names import nearest, short_ids
 from runlog.cli.output import rfc3339, to_json
 from runlog.cli.table import Column, join, render
 from runlog.cli.text import cut, pad, safe, safe_lines, width, wrap
-from runlog.cli.times import parse_age, parse_time
+from runlog.reading.times import parse_age, parse_time
 
 any_text = st.text(st.characters(exclude_categories=()), max_size=60)
 """With control characters and lone surrogates."""

@@ -10,7 +10,7 @@ from runlog.cli.history import History
 from runlog.cli.names import STATUSES, find_run, nearest
 from runlog.cli.output import FORMATS, Field, Out, write_rows
 from runlog.cli.output import choose as choose_fields
-from runlog.cli.times import parse_time
+from runlog.reading.times import parse_time
 
 
 def at_least(least: int) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TextIO
 from runlog.cli.errors import WrongUsageError
 from runlog.cli.table import Column, join, render
 from runlog.cli.text import safe
-from runlog.cli.times import moment
+from runlog.reading.times import moment
 from runlog.views import words
 
 FORMATS = ("table", "json", "jsonl", "tsv", "md")

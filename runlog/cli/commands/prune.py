@@ -17,7 +17,7 @@ from runlog.cli.output import Out, rfc3339, to_json
 from runlog.cli.progress import Progress
 from runlog.cli.space import Space, give_back, rewrite
 from runlog.cli.text import safe
-from runlog.cli.times import parse_age
+from runlog.reading.times import parse_age
 from runlog.views.words import count, size
 
 _WORTH_MENTION = 1_000_000

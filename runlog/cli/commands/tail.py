@@ -15,7 +15,7 @@ from runlog.cli.errors import DONE
 from runlog.cli.history import History
 from runlog.cli.output import Out, rfc3339, to_json
 from runlog.cli.text import cut, safe
-from runlog.cli.times import moment
+from runlog.reading.times import moment
 from runlog.views.logs import Log, began, read_logs
 from runlog.views.outcome import error_of, outcome
 from runlog.views.words import duration
