@@ -161,12 +161,16 @@ def test_push_needs_a_server(
 
 
 WAIT = """
+CREATE SEQUENCE arrived;
 CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-IF NEW.run_id = 'r2000' THEN PERFORM pg_sleep(600); END IF;
+IF nextval('arrived') = 2000 THEN PERFORM pg_sleep(600); END IF;
 RETURN NEW; END $$;
 CREATE TRIGGER wait BEFORE INSERT ON workflow_runs FOR EACH ROW EXECUTE FUNCTION wait()
 """
-"""The server is at work on the run in the middle for as long as the test needs."""
+"""The server is at work on the 2,000th run that arrives for as long as the test needs.
+
+Runs of one time are sent in the order of their ids, which are random.
+"""
 
 WAITING = (
     "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' "
@@ -199,6 +203,7 @@ def test_push_when_the_server_goes_away(
         f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid IN ({WAITING})"
     )
     proxied.query("DROP FUNCTION wait CASCADE")
+    proxied.query("DROP SEQUENCE arrived")
     proxied.proxy.forward()
     assert cli("push", source) == 0
     assert not capsys.readouterr().err.startswith("4,000 runs to")
