@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 BLOCK_SECONDS: Final = 4 * 3600
 """The length of a block, which begins at a multiple of it since 1970."""
@@ -65,7 +65,8 @@ class Histogram:
 
     def quantile(self, share: float) -> int | None:
         """The bound of the bucket in which a share of the values ends; None without
-        any."""
+        any.
+        """
         left = share * self.number
         for place in sorted(self.counts):
             left -= self.counts[place]
@@ -175,9 +176,13 @@ class Block:
 
     workflow: str
     since: datetime
+    number: int = 0
+    """The place of the workflow in the order in which they were first counted."""
     run: Figures = field(default_factory=Figures)
     nodes: dict[str, Figures] = field(default_factory=dict)
-    """By name. The first thousand of a workflow; the rest is under the name "other"."""
+    """By name, in the order in which they were first counted: the first thousand of a
+    workflow; the rest is under the name "other".
+    """
     models: dict[str, Model] = field(default_factory=dict)
     """By name, with the tokens of the calls that say which model they asked."""
     failures: list[Failure] = field(default_factory=list)
@@ -205,3 +210,12 @@ class Block:
             number = path.number + (mine_path.number if mine_path else 0)
             self.paths[name] = Path(number, mine_path.run if mine_path else path.run)
         self.paths_left += other.paths_left
+
+
+class Rollup(NamedTuple):
+    """What `Recorder.rollup` returns."""
+
+    blocks: list[Block]
+    """By workflow, and then by time."""
+    waiting: int
+    """Runs that are not counted yet, or not as they are now: at most so many."""
