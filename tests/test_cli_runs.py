@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from test_views import runs
 
 import runlog
+from runlog.views.outcome import outcome, question
 
 __all__ = ["cli", "history"]
 
@@ -129,6 +130,18 @@ def test_thread(cli: Cli, history: Recorded) -> None:
     assert (wrong.code, "'order A1'" in wrong.err) == (2, True)
     rows = json.loads(cli("thread", "order A1", "--json").out)
     assert [row["run"] for row in rows] == [history.paused, history.resumed]
+
+
+def test_a_row_says_how_its_run_ended(recorder: Any, history: Recorded) -> None:
+    """As the whole run does, of a list and of a thread."""
+    rows = recorder.list_runs(limit=100).runs
+    assert len(rows) == len({*history}) + 1
+    rows += recorder.get_thread("order A1")
+    for row in rows:
+        whole = recorder.get_run(row["run_id"])
+        said = outcome(whole)
+        asked = question(row) is None and row["status"] == "interrupted"
+        assert outcome(row) == (said.partition(": ")[0] if asked else said)
 
 
 def test_diff(cli: Cli, history: Recorded) -> None:
