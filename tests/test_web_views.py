@@ -20,11 +20,11 @@ from runlog.views.details import details
 from runlog.views.find import find
 from runlog.views.logs import read_logs, seconds
 from runlog.views.preview import preview
-from runlog.views.rows import in_attempts, ticks, time_line
+from runlog.views.rows import ticks, time_line
 from runlog.views.safe import safe_text
 from runlog.views.series import series
 from runlog.views.story import story
-from runlog.views.tree import build
+from runlog.views.tree import build, in_attempts
 from runlog.views.wording import compare
 from runlog.views.writers import writers
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from runlog.views.logs import Log, number, read_logs, seconds, text
 from runlog.views.timeline import Bar, bars
-from runlog.views.tree import Node, build
+from runlog.views.tree import Node, build, in_attempts, is_fine, size_of
 from runlog.views.words import duration
 
 _WHOLE = 60
@@ -68,6 +67,10 @@ class TimeLine(NamedTuple):
     whole_ms: float
     folded: int
     """How many nodes are folded."""
+
+
+NOTHING: Final = TimeLine([], [], 0.0, 0)
+"""A time line of no rows."""
 
 
 class _Scale:
@@ -215,7 +218,7 @@ class _Maker:
         ]
         start = min((bar.start for bar in held), default=None)
         end = max((bar.start + bar.share for bar in held), default=0.0)
-        number_of = sum(map(_size, nodes))
+        number_of = sum(map(size_of, nodes))
         self.folded += number_of
         more = "" if len(names) <= 3 else " …"
         self.rows.append(
@@ -259,31 +262,6 @@ def time_line(run: Any, calls: bool = False, opened: set[int] | None = None) -> 
     return TimeLine(maker.rows, ticks(whole), whole, maker.folded)
 
 
-def in_attempts(nodes: tuple[Node, ...]) -> Iterator[Node]:
-    """Yield nodes in their order, but further attempts after the ones before them."""
-    chains: list[list[Node]] = []
-    waiting: dict[Any, list[list[Node]]] = {}
-    for node in nodes:
-        log = node.log
-        key = (log.node, log.step, log.attempt - 1)
-        before = waiting.get(key) if log.attempt > 1 else None
-        if before:
-            chain = next((one for one in before if _goes_on(one[-1], node)), before[0])
-            before.remove(chain)
-        else:
-            chain = []
-            chains.append(chain)
-        chain.append(node)
-        if node.attempts > 1:
-            waiting.setdefault((log.node, log.step, log.attempt), []).append(chain)
-    for chain in chains:
-        yield from chain
-
-
-def _goes_on(before: Node, after: Node) -> bool:
-    return bool(before.log.inputs == after.log.inputs)
-
-
 def _folds(nodes: list[Node]) -> dict[int, list[Node]]:
     """For the place of each node that is folded: all that are folded with it."""
     alike: dict[Any, list[Node]] = {}
@@ -295,26 +273,6 @@ def _folds(nodes: list[Node]) -> dict[int, list[Node]]:
         if len(group) > _SIDE_BY_SIDE:
             found |= {node.log.place: group for node in group}
     return found
-
-
-def is_fine(node: Node) -> bool:
-    """Whether a node and all within it completed at the first attempt."""
-    stack = [node]
-    while stack:
-        one = stack.pop()
-        if one.log.status != "completed" or one.attempts > 1:
-            return False
-        stack += one.children
-    return True
-
-
-def _size(node: Node) -> int:
-    number_of, stack = 0, [node]
-    while stack:
-        one = stack.pop()
-        number_of += 1
-        stack += one.children
-    return number_of
 
 
 def ticks(whole_ms: float, most: int = 5) -> list[Tick]:

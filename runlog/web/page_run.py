@@ -10,9 +10,10 @@ from runlog.views.find import Found, find
 from runlog.views.lines import total_tokens
 from runlog.views.logs import Log, began, fact, read_logs
 from runlog.views.outcome import decisive, outcome, question
+from runlog.views.picture import has_steps, picture
 from runlog.views.preview import preview
-from runlog.views.rows import is_fine, time_line
-from runlog.views.tree import build, walk
+from runlog.views.rows import NOTHING, time_line
+from runlog.views.tree import build, is_fine, walk
 from runlog.views.writers import writers
 from runlog.web.address import Asked
 from runlog.web.errors import UnknownError
@@ -66,7 +67,10 @@ def run(source: Source, asked: Asked) -> dict[str, Any]:
     found = None
     if (wanted := asked.get("find")) is not None:
         found = find(logs, wanted)
-    line = _line(whole, asked, chosen, found)
+    drawn = None
+    if asked.choose("show", ("time", "picture"), "time") == "picture" and found is None:
+        drawn = picture(one, logs, chosen)
+    line = NOTHING if drawn else _line(whole, asked, chosen, found)
     first = asked.number("from", 0, 0, 10**9)
     if "from" not in asked.values and chosen is not None:
         first = _page_of(line.rows, chosen)
@@ -80,6 +84,9 @@ def run(source: Source, asked: Asked) -> dict[str, Any]:
         "failed": [log.place for log in logs if log.status == "failed"],
         "is_open": status == "running",
         "line": line,
+        "picture": drawn,
+        "has_steps": has_steps(logs),
+        "link": lambda place: asked.here(node=place, find=None),
         "rows": line.rows[first : first + ROWS],
         "first": first,
         "rows_a_page": ROWS,

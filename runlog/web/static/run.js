@@ -37,8 +37,9 @@ if (document.body.dataset.page === "run") {
     if (!link.parentElement.matches(".k-node, .k-call")) return;
     if (!document.getElementById("pane")) return;
     event.preventDefault();
-    history.pushState(null, "", link.href);
-    show(link.href);
+    const address = new URL(link.getAttribute("href"), location.href).href;
+    history.pushState(null, "", address);
+    show(address);
   });
   addEventListener("popstate", async () => {
     if (!(await show(location.href))) location.reload();
