@@ -341,3 +341,26 @@ def test_what_a_first_visit_loads(page: Page, history: Recorded, tab: Tab) -> No
     text = page.client.get("/", headers={"accept-encoding": "gzip"})
     assert text.headers["content-encoding"] == "gzip"
     assert HOSTILE not in text.text
+
+
+def test_copy_buttons(page: Page, history: Recorded, chromium: Any) -> None:
+    tab = Tab(chromium, permissions=["clipboard-read", "clipboard-write"])
+    try:
+        tab.page.goto(f"{page.url}/run?workflow=shop&id={history.failed}")
+
+        def copied(name: str) -> str:
+            tab.page.evaluate("navigator.clipboard.writeText('')")
+            tab.page.get_by_role("button", name=name, exact=True).click()
+            text = tab.page.wait_for_function("navigator.clipboard.readText()")
+            return str(text.json_value())
+
+        assert copied("copy: the id") == history.failed
+        command = copied("copy as command: the command that shows this run in a terminal")
+        assert command == f"runlog show --workflow=shop {history.failed}"
+        assert copied("Copy: the error").startswith("KeyError")
+        tab.page.locator('#rows a[data-node="0"]').click()
+        tab.page.wait_for_selector("#pane h2 >> text=first")
+        assert "{" in copied("Copy: Outputs")
+        assert tab.complaints == []
+    finally:
+        tab.context.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -128,7 +129,7 @@ def test_every_node_is_in_one_box(given: list[Any], chosen: int) -> None:
     assert len(logs) - attempts <= counted <= len(logs)
     for column in drawn(logs, chosen).columns:
         tops = [shape.y for shape in column.shapes]
-        assert all(b - a >= HEIGHT for a, b in zip(tops, tops[1:], strict=False))
+        assert all(b - a >= HEIGHT for a, b in pairwise(tops))
         assert not tops or tops[-1] + HEIGHT <= column.height
 
 
