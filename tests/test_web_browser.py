@@ -36,6 +36,9 @@ def addresses(history: Recorded) -> dict[str, str]:
         "search": "/search?q=price",
         "health": "/health",
         "delete": f"/delete?{failed}",
+        "prune": "/prune?keep=0",
+        "picture": f"/run?{failed}&show=picture",
+        "zoomed": f"/run?{failed}&zoom=0-1",
     }
 
 
