@@ -284,23 +284,6 @@ def test_a_run_of_2000_nodes_and_a_store_of_100000_runs(
     assert tab.page.evaluate("document.querySelectorAll('*').length") <= 900
 
 
-def test_a_database_that_goes_away_is_said(page: Page, recorder: Any, tab: Tab) -> None:
-    recorder.log_run(minimal("r1"))
-    tab.page.goto(page.url)
-    tab.page.wait_for_selector("#live >> text=live")
-    assert tab.page.locator("#away").is_hidden()
-    plain = runlog.Recorder.list_runs
-
-    def fail(*_: Any, **__: Any) -> Any:
-        raise runlog.StoreError("the server is away")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runlog.Recorder, "list_runs", fail)
-        tab.page.locator("#away").wait_for(state="visible")
-        patch.setattr(runlog.Recorder, "list_runs", plain)
-        tab.page.locator("#away").wait_for(state="hidden")
-
-
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_serious_for_axe(

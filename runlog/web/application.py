@@ -203,11 +203,23 @@ def make(
         exception_handlers={HTTPException: site.on_error},
         middleware=[
             Middleware(Guard, hosts=hosts, token=token, login=site.login),
-            Middleware(GZipMiddleware, minimum_size=500, compresslevel=5),
+            Middleware(_Gzip, minimum_size=500, compresslevel=5),
         ],
     )
     made.state.stop, made.state.listeners = live.stop, live.listeners
     return made
+
+
+class _Gzip(GZipMiddleware):
+    """Compresses pages. It does so in the event loop, so files are sent as they are."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        large = scope["type"] == "http" and path_of(scope) in FILES
+        await (
+            self.app(scope, receive, send)
+            if large
+            else super().__call__(scope, receive, send)
+        )
 
 
 def _asked(request: Request) -> Asked:
