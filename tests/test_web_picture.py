@@ -70,6 +70,11 @@ def test_many_branches_are_one_box_but_for_what_failed_and_what_is_chosen() -> N
     assert boxes(logs, 70) == [
         ("step 1", [("fetch", 0, 98), ("fetch", 0, 0), ("fetch", 0, 0)])
     ]
+    logs.append(log("inner", 1, status="failed", parent="fetch"))
+    logs[60]["inputs"] = logs[-1]["inputs"] = {"n": 4711}
+    apart = [("fetch", 0, 98), ("fetch", 0, 0), ("fetch", 0, 0), ("inner", 1, 0)]
+    assert boxes(logs) == [("step 1", apart)]
+    logs.pop()
     for one in logs:
         one["status"] = "failed"
     assert boxes(logs) == [("step 1", [("fetch", 0, 100)])]

@@ -14,7 +14,7 @@ from runlog.views.logs import Log
 from runlog.views.tree import Node, around, build, chains, is_fine, size_of
 
 _SIDE_BY_SIDE = 8
-"""More branches of a name and a status than this are one box."""
+"""More branches of one kind than this are one box."""
 _BOXES = 24
 """Boxes of a super-step that are drawn."""
 _WHOLE = 12
@@ -80,18 +80,23 @@ def _by_step(nodes: tuple[Node, ...]) -> dict[int | None, list[list[Node]]]:
 
 def _boxes(chained: list[list[Node]], depth: int, kept: frozenset[int]) -> Iterator[Box]:
     """The boxes of nodes side by side, each followed by those of its inner graph."""
-    alike: dict[tuple[str, str], list[list[Node]]] = {}
-    for chain in chained:
+    keys = [_kind(chain) for chain in chained]
+    alike: dict[Any, list[list[Node]]] = {}
+    for key, chain in zip(keys, chained, strict=True):
         if not _has(chain, kept):
-            log = chain[-1].log
-            alike.setdefault((log.node, log.status), []).append(chain)
-    for chain in chained:
-        log = chain[-1].log
-        group = alike.get((log.node, log.status), [])
+            alike.setdefault(key, []).append(chain)
+    for key, chain in zip(keys, chained, strict=True):
+        group = alike.get(key, [])
         if len(group) <= _SIDE_BY_SIDE or _has(chain, kept):
             yield from _box(chain, depth, kept)
         elif group[0] is chain:
             yield _fold([node for one in group for node in one], len(group), depth)
+
+
+def _kind(chain: list[Node]) -> Any:
+    """Nodes of one kind are drawn as one if they are many."""
+    log = chain[-1].log
+    return log.node, log.status, _all_fine(tuple(chain))
 
 
 def _box(chain: list[Node], depth: int, kept: frozenset[int]) -> Iterator[Box]:

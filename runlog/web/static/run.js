@@ -51,7 +51,7 @@ if (document.body.dataset.page === "run") {
   document.addEventListener("click", async ({ target }) => {
     const button = target.closest("button.copy");
     if (!button || button.dataset.told) return;
-    const shown = () => button.closest("details, section").querySelector("pre").textContent;
+    const shown = () => button.parentElement.querySelector("pre").textContent;
     const { textContent: said, ariaLabel: label } = button;
     const done = await navigator.clipboard.writeText(button.dataset.copy ?? shown()).then(
       () => "copied",
