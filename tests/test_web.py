@@ -101,21 +101,6 @@ def test_a_failed_run(page: Page, history: Recorded) -> None:
     assert "raise KeyError" not in first
 
 
-@on_sqlite
-def test_the_command_that_shows_a_run(page: Page, recorder: runlog.Recorder) -> None:
-    for workflow, run_id, command in (
-        ("my shop", "r1", "runlog show &#39;--workflow=my shop&#39; r1"),
-        ("w", "-r", "runlog show --workflow=w -- -r"),
-        ("$(ls)", "a;b", "runlog show &#39;--workflow=$(ls)&#39; &#39;a;b&#39;"),
-        ("w", "a\x1b[201~", None),
-        ("w", "a\u202eb", None),
-    ):
-        recorder.log_run(minimal(run_id, workflow))
-        text = page.text("/run", workflow=workflow, id=run_id)
-        found = re.search(r'data-copy="(runlog [^"]*)"', text)
-        assert (None if found is None else found[1]) == command
-
-
 def test_retries_waits_and_subgraphs_on_the_time_line(
     page: Page, history: Recorded
 ) -> None:
