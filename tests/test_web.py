@@ -109,6 +109,9 @@ def test_retries_waits_and_subgraphs_on_the_time_line(
     assert "after 1 retry" in seen(retried)
     assert re.findall(r"<b>(\d/\d)</b>", retried) == ["1/2", "2/2"]
     assert '<line class="w"' in retried
+    for place in (0, 1):
+        node = page.text("/run", workflow="payment", id=history.retried, node=place)
+        assert re.findall(r">(\d (?:failed|ok))</a>", node) == ["1 failed", "2 ok"]
     waits = page.text("/run", workflow="approval", id=history.paused)
     assert "Waits for an answer to who approves?" in seen(waits)
     assert "<circle" in waits

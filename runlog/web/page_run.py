@@ -246,7 +246,7 @@ def node_values(whole: Whole, asked: Asked, place: int) -> dict[str, Any]:
         log
         for log in whole.logs
         if (log.node, log.step, log.parent) == _key(whole.logs[place])
-        and whole.logs[place].attempt + log.attempt > 2
+        and (log.place == place or whole.logs[place].attempt + log.attempt > 2)
     ]
     return {
         "node": found,
