@@ -25,9 +25,20 @@ _CONNECTIONS = 200
 class _Server(uvicorn.Server):
     """Ends the streams of events before it waits for requests to end."""
 
-    def __init__(self, config: uvicorn.Config, stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        started: Callable[[], None],
+        stop: Callable[[], None],
+    ) -> None:
         super().__init__(config)
+        self._started = started
         self._stop = stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, then say so: from now on a signal ends it in order."""
+        await super().startup(sockets)
+        self._started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, then as uvicorn does."""
@@ -88,9 +99,9 @@ def serve(
     more = "" if token is None else "?token=" + token
     if token is not None and os.environ.get("RUNLOG_WEB_TOKEN"):
         more = "?token=$RUNLOG_WEB_TOKEN"
-    say(f"runlog: {place.shown()} is at http://{shown}:{bound}/{more}")
+    where = f"runlog: {place.shown()} is at http://{shown}:{bound}/{more}"
     try:
-        _Server(config, made.state.stop).run(sockets=[listening])
+        _Server(config, lambda: say(where), made.state.stop).run(sockets=[listening])
     finally:
         listening.close()
 
