@@ -237,7 +237,7 @@ static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
         status = bind_query(conn, &query, true, &stmt, err);
     }
     while (status == RL_OK && done < removal->left &&
-           (done == 0 || !rl_sqlite_step_is_over(self->file, start, done))) {
+           !rl_sqlite_step_is_over(self->file, start, done)) {
         /* the id is the first column, and so the first parameter */
         int rc = sqlite3_bind_text(stmt, 1, id, -1, SQLITE_TRANSIENT);
 
