@@ -91,7 +91,7 @@ def start(store: Store, tmp_path: Path, *args: str) -> Program:
 def until_ready(program: Program) -> None:
     assert program.process.stdout is not None
     line = program.process.stdout.readline()
-    assert line == "ready\n", line + (program.wait(5, code=None).stderr)
+    assert line == "ready\n", line + (program.wait(60, code=None).stderr)
 
 
 def fold_in(store: Store) -> None:
@@ -352,9 +352,9 @@ def test_a_long_reader_does_not_make_checkpoints_hold_up_writers(tmp_path: Path)
         recorder.log_run(minimal("first"))
         with Holder(path, "BEGIN", "SELECT count(*) FROM workflow_runs"):
             for number in range(1500):
-                watch = time.perf_counter()
+                watch = Stopwatch()
                 recorder.log_run(minimal(f"r{number}", inputs={"text": "x" * 20_000}))
-                slowest = max(slowest, time.perf_counter() - watch)
+                slowest = max(slowest, watch.seconds)
             assert recorder.stats()["beside"] == 0
     assert slowest < 1
 
