@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,7 +31,7 @@ from fixtures_services import embedding_process, embedding_server
 from fixtures_store import close_runlog, recorder, store
 from fixtures_web import page
 from hypothesis import configuration, settings
-from side_by_side import Scheduling, place_in_line
+from side_by_side import Scheduling, begin_elsewhere, place_in_line
 from versions import not_delivered
 
 __all__ = [
@@ -95,6 +95,17 @@ class RunPython(Protocol):
     ) -> subprocess.CompletedProcess[str]: ...
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Each worker reads the modules from another one on."""
+    report = yield
+    if isinstance(collector, pytest.Dir):
+        report.result = begin_elsewhere(report.result)
+    return report
+
+
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
@@ -106,7 +117,7 @@ def pytest_collection_modifyitems(
             left_out = [item for item in items if item.get_closest_marker(mark)]
             config.hook.pytest_deselected(items=left_out)
             items[:] = [item for item in items if not item.get_closest_marker(mark)]
-    items.sort(key=lambda item: place_in_line(item.nodeid))
+    items.sort(key=lambda item: (place_in_line(item.nodeid), item.path))
 
 
 def pytest_collection_finish() -> None:

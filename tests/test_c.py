@@ -122,9 +122,9 @@ def core_library() -> Path:
     sources.append(ROOT / "scripts" / "native.py")
 
     def build() -> None:
+        # Its objects are those of the installation, if that was made with the same flags.
         command = [sys.executable, "setup.py", "-q", "build_clib"]
-        command += ["--build-clib", str(FOLDER), "--build-temp", str(FOLDER / "objects")]
-        run(command, ROOT, 600)
+        run([*command, "--build-clib", str(FOLDER)], ROOT, 600)
 
     return make(FOLDER / "librunlog_core.a", digest(sources, SANITIZERS), build)
 
@@ -137,6 +137,7 @@ def build(name: str, library: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     found = native.find_libraries()
     source = SOURCES / f"{name}.c"
     command = [os.environ.get("CC", "cc"), *native.compile_flags(), "-D_GNU_SOURCE"]
+    command.append("-O1")  # what is to be quick is in the library
     command += [f"-I{ROOT / 'src'}", *(f"-I{path}" for path in found.include_dirs)]
     command += ["-o", str(FOLDER / name), str(source), *headings(name, "LINK")]
     command += [*native.link_flags(), str(library)]
