@@ -76,8 +76,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 configuration.set_hypothesis_home_dir(ROOT / "build" / "hypothesis")
 # The same examples each time, so that a run that fails has failed by what was changed.
-# `make test-long` looks for new ones.
-settings.register_profile("plain", deadline=None, print_blob=True, derandomize=not LONG)
+# `make test-long` looks for new ones, and for more.
+settings.register_profile(
+    "plain",
+    deadline=None,
+    print_blob=True,
+    derandomize=not LONG,
+    max_examples=100 if LONG else 40,
+)
 settings.register_profile("sanitized", settings.get_profile("plain"), max_examples=30)
 settings.load_profile("sanitized" if SANITIZED else "plain")
 
@@ -93,6 +99,20 @@ class RunPython(Protocol):
         cwd: Path | None = None,
         timeout: float = 120,
     ) -> subprocess.CompletedProcess[str]: ...
+
+
+def mark_what_both_stores_show(items: list[pytest.Item]) -> None:
+    """Of a test marked `either_store` the first case on PostgreSQL stands for the others."""
+    seen = set()
+    for item in items:
+        if item.get_closest_marker("either_store") is None:
+            continue
+        case = getattr(item, "callspec", None)  # a test without parameters has none
+        if case is not None and case.params.get("store") == "postgres":
+            name = item.nodeid.partition("[")[0]
+            if name in seen:
+                item.add_marker("long")
+            seen.add(name)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -112,6 +132,7 @@ def pytest_collection_modifyitems(
     """The slow ones come first; side_by_side.py hands them out in this order. Those that
     are marked `long` are for TEST_LONG=1, those marked `chromium` for TEST_CHROMIUM=1.
     """
+    mark_what_both_stores_show(items)
     for mark, wanted in (("long", LONG), ("chromium", CHROMIUM)):
         if not wanted:
             left_out = [item for item in items if item.get_closest_marker(mark)]

@@ -31,6 +31,8 @@ from langgraph.errors import (
 from langgraph.graph import END, START
 from langgraph.types import Command, RetryPolicy
 
+pytestmark = pytest.mark.either_store
+
 BOOM = ValueError("boom")
 
 

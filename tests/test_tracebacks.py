@@ -31,6 +31,8 @@ from langgraph.types import RetryPolicy, interrupt
 
 import runlog
 
+pytestmark = pytest.mark.either_store
+
 SECRET = "s3cr3tPassw0rd"
 MARK = " [library]"
 

@@ -141,7 +141,7 @@ def test_a_redacted_value_is_no_value() -> None:
 
 
 def node_cost(handler: Any, document: Any) -> float:
-    """Of a node with an unchanged document in its state: the median, in seconds of this thread."""
+    """The median of a node with an unchanged document in its state, in CPU seconds."""
     root = begin_root(handler, doc=document, n=-1)
     costs = []
     for n in range(200):

@@ -25,7 +25,7 @@ from torture.writers import Writers, check_file
 
 import runlog
 
-KILLS = int(os.environ.get("TORTURE_KILLS", "24")) // (4 if SANITIZED else 1)
+KILLS = int(os.environ.get("TORTURE_KILLS", "12")) // (2 if SANITIZED else 1)
 PAUSE = 0.4 if SANITIZED else 0.1
 DURABILITIES = {"sqlite": ("disk", "journal"), "postgres": ("store", "disk", "journal")}
 

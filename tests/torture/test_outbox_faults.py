@@ -39,8 +39,8 @@ from torture.proxy import Proxy
 
 import runlog
 
-KILLS = int(os.environ.get("TORTURE_KILLS", "4")) // (2 if SANITIZED else 1)
-AWAY = float(os.environ.get("TORTURE_AWAY_SECONDS", "6"))
+KILLS = int(os.environ.get("TORTURE_KILLS", "2"))
+AWAY = float(os.environ.get("TORTURE_AWAY_SECONDS", "3"))
 PAUSE = 0.025  # between two runs: the model takes about as long for a text
 BATCH = 64  # texts that a process works on at most
 MIB = 1 << 20
