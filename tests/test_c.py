@@ -51,7 +51,7 @@ ALL_ROUNDS = os.environ.get("TEST_C_ROUNDS") == "all"
 STRIDE = 1 if ALL_ROUNDS else 9
 """Of so many rounds of a loop one is run, in programs with parts."""
 SHIFT = 4 if SANITIZERS and not ALL_ROUNDS else 0
-"""Which one of them."""
+"""Which of them, but for the first part: that is 1, as it runs what is no loop, too."""
 ASAN_FORK = ROOT / "build" / "asan" / "fork.so"
 """The Makefile makes it of asan_fork.c, which says what it is for."""
 
@@ -72,7 +72,7 @@ def parts_of_programs() -> list[Any]:
         stride = 1 if count == 1 else STRIDE
         for part in range(1, count + 1):
             name_of_part = name if count == 1 else f"{name}-{part}-of-{count}"
-            shift = 0 if count == 1 else SHIFT
+            shift = SHIFT if part > 1 else 0
             rounds = f"{(part - 1) * stride + shift + 1}/{count * stride}"
             case = pytest.param(name, rounds, id=name_of_part)
             found.append((-count, case))
