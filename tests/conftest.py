@@ -102,7 +102,7 @@ class RunPython(Protocol):
 
 
 def mark_what_both_stores_show(items: list[pytest.Item]) -> None:
-    """Of a test marked `either_store` all cases on PostgreSQL but the first are `long`."""
+    """Of a test marked `either_store` only the first case on PostgreSQL is not `long`."""
     seen = set()
     for item in items:
         if item.get_closest_marker("either_store") is None:
