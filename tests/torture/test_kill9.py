@@ -2,7 +2,7 @@
 
 Four writers share one database, and the journal. One of them is killed, whatever it is
 about, another takes its place, and so on. TORTURE_KILLS is how many are killed for each
-kind of database (24 unless given).
+kind of database (12 unless given).
 """
 
 from __future__ import annotations

@@ -110,6 +110,7 @@ def on_file(store: Store) -> Iterator[runlog.Recorder]:
         yield made
 
 
+@pytest.mark.either_store  # it is the journal's lock, or the store's
 @pytest.mark.parametrize(
     ("begin", "statements"),
     [

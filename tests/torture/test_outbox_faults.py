@@ -1,7 +1,7 @@
 """The outbox under kill -9, forks, other processes and servers that are away.
 
 TORTURE_KILLS is how many processes are killed at random points for each kind of database
-(4 unless given), TORTURE_AWAY_SECONDS how long both services are away under load (6).
+(2 unless given), TORTURE_AWAY_SECONDS how long both services are away under load (3).
 """
 
 from __future__ import annotations
