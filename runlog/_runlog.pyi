@@ -21,6 +21,7 @@ from typing import (
 from uuid import UUID
 
 from runlog._words import Hits
+from runlog.rollup import Block
 
 __version__: str
 
@@ -393,6 +394,29 @@ class Recorder:
             StoreError: another process has the lock, or the disk is full.
         """
 
+    def _rollup(
+        self,
+        types: tuple[type[Any], ...],
+        totals: bool,
+        wpk_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        wait: float = 1.0,
+    ) -> tuple[list[Block], int]:
+        """The blocks of `rollup`, or `rollup_totals`, and how many runs wait."""
+
+    def _reset_rollup(self) -> None:
+        """Have the roll-up be counted anew, but for what was deleted."""
+
+    def _rollup_waiting(self) -> int:
+        """How many runs are not counted as they are, at most."""
+
+    def _fill_rollup(self) -> bool:
+        """Count runs for up to a second; return whether all are."""
+
+    def _rollup_size(self) -> tuple[int, int, int]:
+        """How many blocks, runs and bytes the roll-up has."""
+
     def _reset_words(self, mode: str | None) -> None:
         """Empty the index of words, which the recorder's thread then fills anew.
 
@@ -706,6 +730,7 @@ class Recorder:
                 processes.
             embedding_error: why a row waits or has failed, or None.
             words_error: why the index of words can't be filled now, or None.
+            rollup_error: why the roll-up can't be counted now, or None.
         """
 
     def __enter__(self) -> Self: ...
