@@ -72,6 +72,17 @@ if TYPE_CHECKING:  # types that the functions return, for annotations only
     from runlog._runlog import RunSummary as RunSummary
     from runlog._runlog import ThreadRun as ThreadRun
     from runlog._runlog import Totals as Totals
+    from runlog.insights import insights as insights
+else:
+
+    def __getattr__(name):
+        """Import what few programs use at its first use."""
+        if name == "insights":
+            from importlib import import_module
+
+            return import_module("runlog.insights")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "ClosedError",
