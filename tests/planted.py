@@ -115,7 +115,9 @@ def _fill(
     late: bool,
 ) -> None:
     failed = binomial(random, number, share)
-    again = plan.retried_after if late and plan.retried_after is not None else plan.retried
+    again = (
+        plan.retried_after if late and plan.retried_after is not None else plan.retried
+    )
     retried = binomial(random, number, again)
     run = block.run
     run.statuses.update({"completed": number - failed, "failed": failed})

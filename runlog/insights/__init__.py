@@ -65,7 +65,7 @@ def insights(
 def _check(since: object, until: datetime) -> datetime:
     if not isinstance(since, datetime):
         raise ValidationError(f"since must be a datetime, not {type(since).__name__}")
-    found = since if since.tzinfo else since.replace(tzinfo=UTC)
+    found = since.astimezone(UTC)  # a naive datetime is local time, as for Python
     if found > until:
         raise ValidationError("since lies in the future: name a time before now")
     return found

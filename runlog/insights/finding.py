@@ -84,6 +84,8 @@ class Report:
     since: datetime
     """From when on runs are judged."""
     until: datetime
+    blocks: int
+    """How many blocks of four hours are judged: the last ones of each spark."""
     notes: list[str] = field(default_factory=list)
     """What could not be told, and why."""
 

@@ -98,7 +98,8 @@ class _Maker:
         for finding in found:
             if finding.kind == "failure_rate":
                 self._explain(finding, None)
-        return Report(checked, in_order(found), since, self._until, self._notes)
+        judged = self._frame.end - self._frame.start
+        return Report(checked, in_order(found), since, self._until, judged, self._notes)
 
     def _shapes(self, workflows: list[Workflow]) -> Iterator[Finding]:
         for one in workflows:
