@@ -1,7 +1,8 @@
 """Histories as blocks, with a fault that is planted in them or without one.
 
-They are made from a seed, so that each is the same at every run. A rate may wander from
-block to block, by itself or with the block before it, with the day and with the week.
+They are made from a seed, so that each is the same at every run. Rates and times may
+wander from block to block, by themselves or with the block before, with the day and with
+the week.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from runlog.insights.changes import Changes, changes
 from runlog.insights.frame import Frame, Workflow, frame_of
-from runlog.rollup import BLOCK_SECONDS, Block, Figures
+from runlog.rollup import EDGES, Block, Figures, Histogram
 
 UNTIL: Final = datetime(2026, 11, 30, 11, 59, tzinfo=UTC)
 """When the histories end: a minute before the end of a block."""
@@ -38,11 +39,12 @@ class Plan:
     """How far the times wander: a deviation of their logarithm."""
     daily: float = 0.0
     weekly: float = 0.0
-    """How far shares and times go up and down with the day, and on two days of seven."""
+    """How far shares and times go up and down with the day, and up on two days of seven.
+    """
     mixed: bool = False
     """Whether the blocks of a day have very different numbers of runs."""
     fault: str | None = None
-    """ "step", "spike" or "drift" of the share of failed runs."""
+    """ "step", "spike", "past spike" or "drift" of the share of failed runs."""
     after: float = 0.05
     """That share, once the fault is there."""
     slower: float = 1.0
@@ -53,8 +55,18 @@ class Plan:
     retried_after: float | None = None
 
 
+class _Level(NamedTuple):
+    """What a block is like."""
+
+    number: int
+    failed: float
+    retried: float
+    speed: float
+    size: float
+
+
 def binomial(random: Random, number: int, share: float) -> int:
-    """How many of a number of runs fail."""
+    """How many of a number fail, each with the same probability."""
     if share <= 0 or number == 0:
         return 0
     if share > 0.5:
@@ -67,18 +79,47 @@ def binomial(random: Random, number: int, share: float) -> int:
         found += 1
 
 
-def _share(plan: Plan, place: int, blocks: int, walk: float, cycle: float) -> float:
-    """The share of failed runs of a block."""
+def _poisson(random: Random, mean: float) -> int:
+    if mean > 30:
+        return max(0, round(random.gauss(mean, math.sqrt(mean))))
+    limit, found, product = math.exp(-mean), 0, random.random()
+    while product > limit:
+        found += 1
+        product *= random.random()
+    return found
+
+
+def _values(random: Random, number: int, middle: float, spread: float) -> Histogram:
+    """About so many values, by a lognormal distribution."""
+    made = Histogram()
+    below = 0.0
+    for place, edge in enumerate(EDGES):
+        if edge < middle * math.exp(-4 * spread):
+            continue
+        score = (math.log(edge) - math.log(middle)) / spread
+        until = 0.5 + 0.5 * math.erf(score / math.sqrt(2))
+        drawn = _poisson(random, number * (until - below))
+        if drawn:
+            made.counts[place] = drawn
+            made.total += drawn * edge
+        below = until
+        if score > 4:
+            break
+    return made
+
+
+def _share(plan: Plan, left: int, walk: float) -> float:
+    """The share of failed runs of a block that is followed by so many others."""
     share = plan.failed
-    left = blocks - 1 - place
     if plan.fault == "step" and left < 4:
         share = plan.after
     if plan.fault == "drift" and left < 12:
         share += (plan.after - share) * (12 - left) / 12
-    if plan.fault == "spike" and left == 8:
+    if plan.fault == "spike" and left == 0:
         share = plan.after
-    share += plan.wander * walk * math.sqrt(share / plan.failed)
-    return min(1.0, max(0.0, share * cycle))
+    if plan.fault == "past spike" and left == 8:
+        share = plan.after
+    return share + plan.wander * walk * math.sqrt(share / plan.failed)
 
 
 def make(plan: Plan, seed: int, workflow: str = "shop") -> list[Block]:
@@ -86,71 +127,55 @@ def make(plan: Plan, seed: int, workflow: str = "shop") -> list[Block]:
     random = Random(f"{seed} {workflow}")
     frame = frame_of(None, UNTIL)
     walk = random.gauss(0, 1)
-    blocks = frame.end - frame.first
     found = []
-    for place in range(blocks):
-        new = math.sqrt(1 - plan.alike**2) * random.gauss(0, 1)
-        walk = plan.alike * walk + new
-        hour = 2 * math.pi * (frame.first + place) / 6
-        weekend = (frame.first + place) // 6 % 7 in (2, 3)
-        cycle = (1 + plan.daily * math.sin(hour)) * (1 + plan.weekly * weekend)
-        number = plan.runs * (_MIXED[(frame.first + place) % 6] if plan.mixed else 1.0)
-        number = max(0, round(random.gauss(number, math.sqrt(number))))
-        share = _share(plan, place, blocks, walk, cycle)
-        late = place >= blocks - 4
-        speed = cycle * math.exp(plan.slow_wander * walk)
-        block = Block(workflow, frame.time(frame.first + place))
-        _fill(block, random, plan, number, share, speed, late)
-        found.append(block)
+    for block in range(frame.first, frame.end):
+        left = frame.end - 1 - block
+        walk = plan.alike * walk + math.sqrt(1 - plan.alike**2) * random.gauss(0, 1)
+        weekend = block // 6 % 7 in (2, 3)
+        cycle = 1 + plan.daily * math.sin(math.pi * block / 3) + plan.weekly * weekend
+        mean = plan.runs * (_MIXED[block % 6] if plan.mixed else 1.0)
+        late = left < 4
+        again = plan.retried_after if late else None
+        level = _Level(
+            number=_poisson(random, mean),
+            failed=min(1.0, max(0.0, _share(plan, left, walk) * cycle)),
+            retried=plan.retried if again is None else again,
+            speed=cycle * math.exp(plan.slow_wander * walk),
+            size=plan.larger if late else 1.0,
+        )
+        slower = plan.slower if late else 1.0
+        found.append(_fill(Block(workflow, frame.time(block)), random, level, slower))
     return found
 
 
-def _fill(
-    block: Block,
-    random: Random,
-    plan: Plan,
-    number: int,
-    share: float,
-    speed: float,
-    late: bool,
-) -> None:
-    failed = binomial(random, number, share)
-    again = (
-        plan.retried_after if late and plan.retried_after is not None else plan.retried
-    )
-    retried = binomial(random, number, again)
+def _fill(block: Block, random: Random, level: _Level, slower: float) -> Block:
+    number = level.number
+    failed = binomial(random, number, level.failed)
+    retried = binomial(random, number, level.retried)
     run = block.run
     run.statuses.update({"completed": number - failed, "failed": failed})
     run.retried = run.retries = retried
     for name in _NODES:
         node = Figures()
         last = name == "act"
-        bad = failed if last else 0
-        tries = retried if last else 0
+        bad, tries = (failed, retried) if last else (0, 0)
         node.statuses.update({"completed": number - bad, "failed": bad + tries})
         node.retries = node.retried = tries
-        for _ in range(number):
-            usual = random.lognormvariate(0, 0.6)
-            slower = plan.slower if late and last else 1.0
-            node.durations.put(round(200_000 * usual * speed * slower))
-            larger = plan.larger if late and last else 1.0
-            node.sizes.put(round(1_500 * random.lognormvariate(0, 0.4) * larger))
+        middle = 200_000 * level.speed * (slower if last else 1.0)
+        node.durations = _values(random, number, middle, 0.6)
+        node.sizes = _values(random, number, 1_500 * (level.size if last else 1.0), 0.4)
         run.durations.add(node.durations)
         run.sizes.add(node.sizes)
         block.nodes[name] = node
-
-
-def found_in(histories: list[list[Block]]) -> Changes:
-    """What is found in the histories of some workflows."""
-    frame = frame_of(None, UNTIL)
-    return changes([Workflow(one[0].workflow, frame, one) for one in histories], frame)
-
-
-def block_number(moment: datetime) -> int:
-    """The number of the block that begins at a moment."""
-    return int(moment.timestamp() // BLOCK_SECONDS)
+    return block
 
 
 def judged_frame() -> Frame:
     """The frame of these histories."""
     return frame_of(None, UNTIL)
+
+
+def found_in(histories: list[list[Block]]) -> Changes:
+    """What is found in the histories of some workflows."""
+    frame = judged_frame()
+    return changes([Workflow(one[0].workflow, frame, one) for one in histories], frame)

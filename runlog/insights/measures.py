@@ -13,6 +13,8 @@ from runlog.rollup import EDGES, Figures, Histogram
 _HIGH: Final = 0.95
 _LARGER: Final = 1.2
 """By how much a p95 must have grown."""
+_GAP: Final = 6
+"""Blocks before those that are judged, which are not compared with either: a day."""
 _LEAST_US: Final = 5_000
 """By how many microseconds at least: nobody wants to know of less."""
 _LEAST_TOKENS: Final = 50
@@ -37,8 +39,8 @@ class Measure:
     """By how much this must have grown."""
 
     def before(self) -> Counts:
-        """The blocks of the time before."""
-        return self.counts.part(0, self.start)
+        """The blocks of the time before, without the day just before what is judged."""
+        return self.counts.part(0, gap(self.start))
 
     def newest(self, number: int) -> Counts:
         """The newest blocks."""
@@ -50,6 +52,14 @@ class Measure:
             return True
         new = self.level(number) or 0
         return new >= _LARGER * self.usual and new - self.usual >= self.least
+
+
+def gap(start: int) -> int:
+    """Where the time that is compared with ends, given the first block that is judged.
+
+    A fault that began some hours earlier, and grows, must not pass for what is usual.
+    """
+    return start - _GAP if start >= 4 * _GAP else start
 
 
 def measures(workflow: Workflow) -> Iterator[Measure]:
@@ -107,7 +117,7 @@ def _above(
 ) -> Measure | None:
     """The share of those above the 95th percentile of the time before."""
     of = values.of
-    usual = series.values(of, 0, series.start).quantile(_HIGH)
+    usual = series.values(of, 0, gap(series.start)).quantile(_HIGH)
     if usual is None:
         return None
     place = EDGES.index(usual)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
 from runlog.insights.finding import MOST_RUNS, Finding
 from runlog.insights.frame import Workflow
-from runlog.views.lines import totals_of
+from runlog.views.lines import totals_of, totals_of_logs
 from runlog.views.logs import number, read_logs
 
 _ROWS: Final = 1_000
 """How many rows are looked through for a finding."""
 _WHOLE: Final = 20
 """How many runs are read whole for it."""
+_READ: Final = 200
+"""How many are, to find these, where rows have no totals."""
 _GOOD: Final = 100
+_RETRIES: Final = ("retries", "hidden_retries")
 
 
 class Runs:
@@ -100,29 +103,46 @@ def _show(finding: Finding, workflow: Workflow, runs: Runs) -> list[str]:
             (one for one in figures if one is not None), key=lambda one: -one.slowest_us
         )
         return runs.there((one.slowest_in for one in slowest), finding.workflow)
-    rows = runs.rows(_ROWS, **filters)
-    if finding.kind in ("tokens", "cost"):
-        of: Callable[[Any], float] = lambda row: totals_of(row).get("tokens") or 0  # noqa: E731
-    else:
-        of = lambda row: totals_of(row).get("retries") or 0  # noqa: E731
-    ordered = sorted((row for row in rows if of(row)), key=of, reverse=True)
-    return list(_with_node(finding, ordered, runs))
+    if finding.kind == "stopped_node":
+        return [row["run_id"] for row in runs.rows(MOST_RUNS, **filters)]
+    figure = "retries" if finding.kind in _RETRIES else "tokens"
+    found = [(_figure(row, figure), row) for row in _measured(finding, runs, filters)]
+    found = [one for one in found if one[0]]
+    found.sort(key=lambda one: -one[0])
+    return list(_with_node(finding, [row for _, row in found], runs))
+
+
+def _measured(finding: Finding, runs: Runs, filters: Any) -> Iterator[Any]:
+    """Rows with their totals. A run that somebody else logged has none: it is read whole,
+    as far as there are few of these.
+    """
+    left = _READ
+    for row in runs.rows(_ROWS, **filters):
+        if row["totals"] is not None:
+            yield row
+        elif left:
+            left -= 1
+            run = runs.run(row["run_id"], finding.workflow)
+            if run is not None:
+                yield {"run_id": row["run_id"], "totals": totals_of_logs(run)}
+
+
+def _figure(row: Any, name: str) -> float:
+    return number(totals_of(row).get(name)) or 0.0
 
 
 def _with_node(finding: Finding, rows: list[Any], runs: Runs) -> Iterator[str]:
     """Of some runs the first few in which the node did it."""
+    if finding.node is None:
+        yield from (row["run_id"] for row in rows[:MOST_RUNS])
+        return
     found = 0
-    for row in rows[: MOST_RUNS if finding.node is None else _WHOLE]:
-        if finding.node is not None:
-            run = runs.run(row["run_id"], finding.workflow)
-            logs = [] if run is None else read_logs(run)
-            if not any(
-                log.node == finding.node
-                and (log.attempt > 1 or finding.kind in ("tokens", "cost"))
-                for log in logs
-            ):
-                continue
-        found += 1
-        yield row["run_id"]
+    for row in rows[:_WHOLE]:
+        run = runs.run(row["run_id"], finding.workflow)
+        logs = [] if run is None else read_logs(run)
+        those = [log for log in logs if log.node == finding.node]
+        if any(log.attempt > 1 or finding.kind not in _RETRIES for log in those):
+            found += 1
+            yield row["run_id"]
         if found == MOST_RUNS:
             return

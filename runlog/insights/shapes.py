@@ -29,6 +29,8 @@ _RUNS: Final = 5
 before that have so many runs."""
 _ENOUGH: Final = 100
 """Runs before that show which paths there are."""
+_NEW: Final = 0.2
+"""How many runs with a new path may be expected by chance."""
 
 
 def _since(blocks: list[Block]) -> datetime:
@@ -176,7 +178,7 @@ def paths(workflow: Workflow) -> Iterator[Finding]:
     """Paths that no run took before, where a new one is no everyday thing.
 
     By Good and Turing, the share of runs whose path nobody has seen is about the share of
-    those whose path was seen once: none, where this looks.
+    those whose path was seen once.
     """
     known: dict[str, int] = {}
     left = 0
@@ -186,7 +188,7 @@ def paths(workflow: Workflow) -> Iterator[Finding]:
             known[name] = known.get(name, 0) + path.number
     whole = workflow.runs_before
     once = sum(1 for number in known.values() if number == 1)
-    if left or once or whole < _ENOUGH:
+    if left or whole < _ENOUGH or workflow.runs * (once + 1) > _NEW * (whole + 1):
         return
     found: dict[str, tuple[int, list[str], datetime]] = {}
     for block in workflow.judged:
@@ -204,7 +206,7 @@ def paths(workflow: Workflow) -> Iterator[Finding]:
             f"that none of {count(whole, 'run')} took in the week before.",
             0.0,
             float(number),
-            "exact: every path of the week before was seen at least twice",
+            f"exact: at most {_NEW} new paths were to be expected (Good, Turing)",
             runs,
             about=name,
         )
