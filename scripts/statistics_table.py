@@ -18,7 +18,7 @@ def main() -> None:
     stats: Any = __import__("scipy.stats").stats
     rng = random.Random(1)  # noqa: S311 - the same table each time
     fisher, t = [], []
-    for _ in range(150):
+    for _ in range(100):
         before, now = rng.choice([30, 900, 40_000]), rng.choice([1, 8, 60, 3_000])
         bad_before = min(before, int(before * rng.random() ** 3))
         bad = min(now, int(now * rng.random() ** 2) + 1)
@@ -29,7 +29,8 @@ def main() -> None:
         t.append([value, degrees, float(stats.t.sf(value, degrees))])
     interval = stats.binomtest(3, 100).proportion_ci(method="wilson")
     table = {"fisher": fisher, "t": t, "wilson": [3, 100, interval.low, interval.high]}
-    TABLE.write_text(json.dumps(table, indent=0) + "\n", encoding="utf-8")
+    text = json.dumps(table).replace("], [", "],\n[").replace('], "', '],\n"')
+    TABLE.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
