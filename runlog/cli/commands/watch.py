@@ -63,8 +63,6 @@ def _look(
         out.note(f"runlog: {said}")
         return code
     code = DONE
-    for note in report.notes:
-        out.note(note)
     for one in report.findings:
         news = posted.news(one)
         if news is None:
