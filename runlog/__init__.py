@@ -52,6 +52,7 @@ from runlog._default import (
     stats,
     upsert_to_milvus,
 )
+from runlog._imports import load as _load
 from runlog._runlog import (
     ClosedError,
     ConfigError,
@@ -78,9 +79,7 @@ else:
     def __getattr__(name):
         """Import what few programs use at its first use."""
         if name == "insights":
-            from importlib import import_module
-
-            return import_module("runlog.insights")
+            return _load("runlog.insights")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
