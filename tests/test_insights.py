@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from cli_help import Cli, cli, empty, on_sqlite
+from cli_help import HOSTILE, Cli, cli, empty, on_sqlite
 from fixtures_store import Store
 from fixtures_web import Page
 from helpers import minimal
@@ -196,6 +196,16 @@ def test_one_failure_that_was_mended_in_its_thread_is_none(recorder: Any) -> Non
     ]
     recorder.log_run(minimal("again", created_at=start - hour, thread_id="t"))
     assert runlog.insights(recorder=recorder).findings == []
+
+
+@on_sqlite
+def test_what_was_recorded_does_not_control_the_terminal(recorder: Any, cli: Cli) -> None:
+    error = {"error_type": HOSTILE, "error_text": HOSTILE, "status": "failed"}
+    name = HOSTILE.replace("\x00", "")
+    record(recorder, [minimal(str(n), name, created_at=now(), **error) for n in "ab"])
+    said = cli("insights").out + cli("watch", "--once").out
+    assert "new_failure" in said
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", said)
 
 
 @on_sqlite
