@@ -42,8 +42,8 @@ def test_the_share_of_what_is_false_is_bounded() -> None:
     assert accepted([0.5], 100, 0.05) == 0.0
 
 
-FALSE_ALARMS = 0.015
-"""The most of the clean histories in which something may be found."""
+FEW, MANY = 0.015, 0.008
+"""The most of the clean histories in which something may be found, of few and of many."""
 FOUND = {
     "failures 2 → 5 %": 0.65,
     "failures 2 → 5 %, wander 0.6": 0.45,
@@ -55,10 +55,10 @@ FOUND = {
 three points beside swings of 1.4 is hard to tell from these: docs/insights.md says so."""
 
 
-def check(clean: list[Rate], faults: list[Rate]) -> None:
+def check(clean: list[Rate], faults: list[Rate], most: float) -> None:
     """A worse detector breaks these bounds, by false alarms or by what it misses."""
     false = sum(rate.found for rate in clean)
-    assert false <= FALSE_ALARMS * sum(rate.of for rate in clean), [*map(str, clean)]
+    assert false <= most * sum(rate.of for rate in clean), [*map(str, clean)]
     found = sum(rate.found for rate in faults)
     assert found >= 0.7 * sum(rate.of for rate in faults), [*map(str, faults)]
     for rate in faults:
@@ -74,21 +74,21 @@ def test_faults_are_found_with_few_false_alarms(record_property: Any) -> None:
     """See tests/insight_rates.py. `make insights-report` measures more."""
     clean, faults = measured(CLEAN, 16), measured(FAULTS, 8)
     record_property("insights", [*map(str, clean), *map(str, faults)])
-    check(clean, faults)
+    check(clean, faults, FEW)
 
 
 @pytest.mark.long
 def test_many_faults_are_found_with_few_false_alarms(record_property: Any) -> None:
     clean, faults = measured(CLEAN, 300), measured(FAULTS, 100)
     record_property("insights", [*map(str, clean), *map(str, faults)])
-    check(clean, faults)
+    check(clean, faults, MANY)
 
 
 def test_a_worse_detector_breaks_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fisher's test alone, which takes each run for itself."""
     monkeypatch.setattr(rates, "over_blocks", lambda *_: 0.0)
     with pytest.raises(AssertionError, match="wander"):
-        check(measured([one for one in CLEAN if "wander" in one.name], 16), [])
+        check(measured([one for one in CLEAN if "wander" in one.name], 16), [], FEW)
 
 
 def test_a_report_of_many_workflows_has_few_false_findings() -> None:
