@@ -38,7 +38,7 @@ def shop_runs(now: datetime, runs: int = 600) -> list[dict[str, Any]]:
     random = Random(1)
     made = []
     for place, (at, bad) in enumerate(times(now, runs)):
-        currency = random.choice(["EUR", "EUR", "USD", "CHF"])
+        currency = random.choice(["EUR", "USD", "CHF", "CHF"])
         fails = bad and currency == "CHF"
         error: dict[str, Any] = {}
         if fails or place % 60 == 7:
@@ -73,7 +73,7 @@ def steps_runs(now: datetime, runs: int = 600) -> list[dict[str, Any]]:
     last = runs - 2
     for place, (at, bad) in enumerate(times(now, runs)):
         logs = [_log("plan", 1)]
-        if bad and place % 4 == 0:
+        if bad and place % 2 == 0:
             logs.append(_log("call", 2, status="failed", error_type="OSError"))
             logs.append(_log("call", 2, attempt=2))
         else:

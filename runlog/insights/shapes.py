@@ -12,7 +12,7 @@ from runlog.insights.failures import RECURSION
 from runlog.insights.finding import MOST_RUNS, Finding
 from runlog.insights.frame import Series, Workflow
 from runlog.insights.rates import FEWEST_BLOCKS
-from runlog.insights.wording import day, microseconds, of
+from runlog.insights.wording import day, microseconds, of, percent
 from runlog.rollup import Block
 from runlog.views.logs import read_logs
 from runlog.views.words import count
@@ -91,7 +91,7 @@ def hidden_retries(workflow: Workflow) -> Iterator[Finding]:
             text,
             before.share,
             now.share,
-            f"exact: a retry saved over {_HIDDEN:.0%}, and at least {_FEWEST}",
+            f"exact: a retry saved over {percent(_HIDDEN)}, and at least {_FEWEST}",
             spark=[
                 bad / whole if whole else None
                 for bad, whole in zip(counts.bad, counts.number, strict=True)
@@ -119,7 +119,7 @@ def loops(workflow: Workflow) -> Iterator[Finding]:
         found.sort(reverse=True, key=lambda one: one[0])
         text = (
             f"{workflow.name}, node {node}: it ran {found[0][0]:,} times in one run, in "
-            f"the week before at most {usual:,} times."
+            f"the week before at most {count(usual, 'time')}."
         )
         yield Finding(
             "loop",
@@ -164,8 +164,8 @@ def stopped(workflow: Workflow) -> Iterator[Finding]:
             text,
             times / whole,
             0.0,
-            f"exact: in {_PRESENT:.0%} of the blocks before, and in none now, though "
-            f"{_EXPECTED} times were to be expected",
+            f"exact: in {percent(_PRESENT)} of the blocks before, and in none now, "
+            f"though {_EXPECTED} times were to be expected",
             spark=_presence(series),
         )
 
