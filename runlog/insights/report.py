@@ -212,6 +212,8 @@ def _say(kind: Kind, workflow: Workflow) -> Finding:
         name = "new_failure"
         before = workflow.runs_before
         seen = f"not seen in {count(before, 'run')} of the week before"
+        if not before:
+            seen = "there is no run of the week before to compare with"
     return Finding(
         name,
         workflow.name,
