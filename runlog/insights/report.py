@@ -16,7 +16,7 @@ from runlog.insights.runs import Runs, show
 from runlog.insights.templates import fits
 from runlog.insights.wording import day
 from runlog.rollup import BLOCK_SECONDS, Block
-from runlog.views.lines import totals_of
+from runlog.views.logs import totals_of
 from runlog.views.words import brief, count
 
 _EARLIER: Final = 4 * BEFORE

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from runlog.insights.finding import MOST_RUNS, Finding
 from runlog.insights.frame import Workflow
-from runlog.views.lines import totals_of, totals_of_logs
-from runlog.views.logs import number, read_logs
+from runlog.views.lines import totals_of_logs
+from runlog.views.logs import number, read_logs, totals_of
 
 _ROWS: Final = 1_000
 """How many rows are looked through for a finding."""
