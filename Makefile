@@ -53,7 +53,7 @@ preload = $(CURDIR)/$(ASAN_FORK) $(shell gcc -print-file-name=libasan.so) \
 .DELETE_ON_ERROR:
 .PHONY: help demo example-search test test-all test-long test-page test-asan test-asan-all test-c test-tsan \
 	test-pythons test-langgraphs test-cross torture torture-outage bench bench-peers \
-	loss lint format document screenshots clean $(SETUPS)
+	insights-report loss lint format document screenshots clean $(SETUPS)
 
 help:
 	@echo "make demo       set up, build, and record a run of examples/demo.py"
@@ -80,6 +80,7 @@ help:
 	@echo "make lint       ruff, mypy and clang-format"
 	@echo "make format     apply ruff's and clang-format's layout"
 	@echo "make screenshots  have Chromium take the pictures of docs/page.md"
+	@echo "make insights-report  measure how often findings are right; write docs/insights.md"
 	@echo "make document   write what the programs print into README.md and docs/langgraph.md"
 	@echo "make clean      remove build/, .venv/ and .venv-peers/"
 
@@ -172,6 +173,9 @@ format: setup-dev
 document: setup-langgraph $(VENV)/.installed
 	$(VENV)/bin/python scripts/document_cli.py
 	$(VENV)/bin/python scripts/document_shapes.py
+
+insights-report: setup-test $(VENV)/.installed
+	$(VENV)/bin/python scripts/insights_report.py $(ARGS)
 
 screenshots: setup-test setup-browser $(VENV)/.installed
 	$(VENV)/bin/python scripts/screenshots.py

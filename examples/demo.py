@@ -9,6 +9,9 @@ The graph is that of repository_digest.py. The demo runs it four times:
 3. over a folder with a file that is not UTF-8: a node fails, and so does the run;
 4. over FOLDER again, to measure the CPU time of the recorder.
 
+Then it records a small history with a planted fault, by planted_fault.py, in a file that
+is removed afterwards, and prints what runlog finds in it.
+
 The runs go to the SQLite file RUNLOG_SQLITE_PATH, by default build/demo_runs.db of this
 repository, or to PostgreSQL if POSTGRES_DSN is set. The exit code is 0 if everything that
 happened was recorded and read back correctly.
@@ -34,6 +37,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import planted_fault
 from langchain_core.callbacks import BaseCallbackHandler
 from repository_digest import (
     NAME,
@@ -444,6 +448,8 @@ def demo(folder: Path) -> list[str]:
     print_nodes(runs[1])
     heading(f"{broken.title.capitalize()}: run {broken.run_id}")
     print_nodes(runs[2])
+    heading("A fault planted in another history: runlog insights")
+    wrong += planted_fault.find()
     print()
     print_closing(runs, cost)
     return wrong

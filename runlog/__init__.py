@@ -52,6 +52,7 @@ from runlog._default import (
     stats,
     upsert_to_milvus,
 )
+from runlog._imports import load as _load
 from runlog._runlog import (
     ClosedError,
     ConfigError,
@@ -72,6 +73,15 @@ if TYPE_CHECKING:  # types that the functions return, for annotations only
     from runlog._runlog import RunSummary as RunSummary
     from runlog._runlog import ThreadRun as ThreadRun
     from runlog._runlog import Totals as Totals
+    from runlog.insights import insights as insights
+else:
+
+    def __getattr__(name):
+        """Import what few programs use at its first use."""
+        if name == "insights":
+            return _load("runlog.insights")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "ClosedError",

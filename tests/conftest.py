@@ -175,6 +175,22 @@ def pytest_report_header() -> list[str]:
     ]
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What was measured of findings: how often faults were found, and false alarms."""
+    passed = terminalreporter.stats.get("passed", [])
+    lines = [
+        line
+        for report in passed
+        for name, those in getattr(report, "user_properties", ())
+        if name == "insights"
+        for line in those
+    ]
+    if lines:
+        terminalreporter.section("findings: found, and 95 % interval (Wilson)")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
 def describe_runlog() -> str:
     """The version and the folder of the package under test, which must not be ours."""
     spec = importlib.util.find_spec("runlog")

@@ -33,6 +33,7 @@ def addresses(history: Recorded) -> dict[str, str]:
         "compare": f"/compare?{failed}&with=good",
         "workflows": "/workflow",
         "workflow": "/workflow?name=shop",
+        "insights": "/insights",
         "search": "/search?q=price",
         "health": "/health",
         "delete": f"/delete?{failed}",

@@ -29,6 +29,8 @@ COMMANDS = {
     "diff": "compare two runs",
     "errors": "group failures",
     "stats": "count runs, failures and times",
+    "insights": "say what got worse, since when, and which runs show it",
+    "watch": "look for that every few minutes, and post it to a webhook",
     "search": "find runs by words or by meaning",
     "serve": "show the history in a browser",
     "mcp": "give the history to a coding agent",

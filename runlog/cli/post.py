@@ -30,7 +30,14 @@ class _NoRedirect(HTTPRedirectHandler):
         return None
 
 
-def post(url: str, body: bytes, headers: dict[str, str]) -> bytes:
+def post(
+    url: str,
+    body: bytes,
+    headers: dict[str, str],
+    *,
+    tries: int = _TRIES,
+    seconds: float = _SECONDS,
+) -> bytes:
     """Send a request, and return the answer's body.
 
     A busy server (429, 502, 503, 504) is asked again after the time in its Retry-After,
@@ -40,6 +47,8 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> bytes:
         url: of http or https.
         body: the request's.
         headers: the request's.
+        tries: how often it is sent at most.
+        seconds: how long the server may be silent.
 
     Raises:
         AwayError: the server was not reached, or stays busy.
@@ -52,11 +61,11 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> bytes:
     )
     opener = build_opener(_NoRedirect)
     said = ""
-    for number in range(_TRIES):
+    for number in range(tries):
         pause: float = min(2**number, 30)
         request = Request(url, body, headers, method="POST")  # noqa: S310 - see address
         try:
-            with opener.open(request, timeout=_SECONDS) as answer:
+            with opener.open(request, timeout=seconds) as answer:
                 return bytes(answer.read(_ANSWER))
         except HTTPError as error:
             with error:
@@ -71,7 +80,7 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> bytes:
                 break
         if pause > _LONGEST:
             raise AwayError(f"{said}, and asks for {pause:,.0f} seconds")
-        if number < _TRIES - 1:
+        if number < tries - 1:
             time.sleep(pause)
     raise AwayError(said)
 

@@ -14,6 +14,7 @@ from runlog.web import lists
 from runlog.web.address import Asked
 from runlog.web.page_compare import read_two
 from runlog.web.page_health import read_checks
+from runlog.web.page_insights import read_report
 from runlog.web.page_run import Whole, asked_run, chosen_place
 from runlog.web.page_search import find
 from runlog.web.page_thread import read_thread
@@ -141,6 +142,12 @@ def _window(window: Any) -> dict[str, Any]:
         **window.totals._asdict(),
         "failed": window.failed,
     }
+
+
+def insights(source: Source, asked: Asked) -> Any:
+    """What got worse, since when, and the runs that show it."""
+    report = read_report(source, asked)
+    return {**report.as_json(), "notes": report.notes}
 
 
 def search(source: Source, asked: Asked) -> Any:

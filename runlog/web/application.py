@@ -22,6 +22,7 @@ from runlog.web.guard import Guard, check_token
 from runlog.web.live import Live
 from runlog.web.page_compare import compared
 from runlog.web.page_health import health
+from runlog.web.page_insights import insights
 from runlog.web.page_run import node, run
 from runlog.web.page_runs import runs
 from runlog.web.page_search import search
@@ -42,6 +43,7 @@ PAGES: dict[str, tuple[Page, str]] = {
     "/thread": (thread, "thread.html"),
     "/compare": (compared, "compare.html"),
     "/workflow": (workflow, "workflow.html"),
+    "/insights": (insights, "insights.html"),
     "/search": (search, "search.html"),
     "/health": (health, "health.html"),
 }

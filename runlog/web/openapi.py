@@ -105,6 +105,18 @@ OPERATIONS: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
         [("name", _TEXT, False), ("window", {"enum": ["1h", "1d", "7d", "30d"]}, False)],
         _OBJECT,
     ),
+    "insights": (
+        "What got worse, since when, and the runs that show it.",
+        [("workflow", _TEXT, False), ("since", _TIME, False)],
+        _of(
+            "checked findings notes",
+            checked={"type": "integer"},
+            findings=_list(
+                _of("kind workflow node since text before now test runs good")
+            ),
+            notes=_list({"type": "string"}),
+        ),
+    ),
     "search": (
         "Runs by words or by meaning.",
         [("q", _TEXT, True), ("by", {"enum": ["words", "meaning"]}, False), *_FILTERS],

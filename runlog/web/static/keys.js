@@ -37,7 +37,7 @@
     const here = all.findIndex((one) => new URL(one).searchParams.get("id") === id);
     if (here >= 0 && all[here + by]) location.assign(all[here + by]);
   };
-  const go = { r: "", w: "workflow", s: "search", h: "health" };
+  const go = { r: "", w: "workflow", i: "insights", s: "search", h: "health" };
   const keys = {
     j: () => move(1),
     k: () => move(-1),
