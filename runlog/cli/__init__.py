@@ -31,6 +31,7 @@ COMMANDS = {
     "stats": "count runs, failures and times",
     "search": "find runs by words or by meaning",
     "serve": "show the history in a browser",
+    "metrics": "print metrics, or serve them for Prometheus",
     "mcp": "give the history to a coding agent",
     "path": "say where the history is",
     "doctor": "look for faults of the set-up",

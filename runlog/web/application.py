@@ -22,6 +22,7 @@ from runlog.web.guard import Guard, check_token
 from runlog.web.live import Live
 from runlog.web.page_compare import compared
 from runlog.web.page_health import health
+from runlog.web.page_metrics import Metrics
 from runlog.web.page_run import node, run
 from runlog.web.page_runs import runs
 from runlog.web.page_search import search
@@ -55,6 +56,7 @@ class Site:
     def __init__(self, source: Source, allow_delete: bool) -> None:
         self.source = source
         self._common = {"allow_delete": allow_delete, "version": assets.version()}
+        self._metrics = Metrics(source)
 
     def render(self, request: Request, template: str, values: dict[str, Any]) -> bytes:
         """Fill in a template for a request."""
@@ -129,6 +131,11 @@ class Site:
             request, to_json(openapi.describe(__version__)), "application/json"
         )
 
+    async def metrics(self, request: Request) -> Response:
+        """Answer a scrape."""
+        accepts = request.headers.get("accept", "")
+        return await self.answer(request, lambda: self._metrics.answer(accepts))
+
     async def delete(self, request: Request) -> Response:
         """Ask whether a run is to be deleted; with a POST, delete it."""
         if request.method == "POST":
@@ -180,6 +187,7 @@ def make(
         for name in openapi.OPERATIONS
     ]
     routes.append(Route(f"{API}/openapi.json", site.openapi))
+    routes.append(Route("/metrics", site.metrics))
     routes.append(Route("/events", live))
     routes.append(Route("/static/{name}", assets.answer))
     if allow_delete:
