@@ -19,7 +19,7 @@ from runlog.metrics import collector
 ROOT = Path(__file__).resolve().parent.parent
 Labels = tuple[tuple[str, str], ...]
 NOT_NAMES = re.compile(r'"[^"]*"|\{[^}]*\}|\b(?:by|without|on)\s*\([^)]*\)')
-NAME = re.compile(r"[a-z:_]*\brunlog_\w+")
+NAME = re.compile(r"[a-z:_]*\brunlog[_:][\w:]*")
 
 
 class Scrape:

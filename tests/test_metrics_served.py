@@ -349,7 +349,7 @@ def test_the_dashboard_is_sound() -> None:
 
 def test_the_document_names_every_family() -> None:
     document = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"(?m)^\| `(runlog_\w+)` \| ([^|]*) \|", document))
+    rows = dict(re.findall(r"(?m)^\| `(runlog_\w+)` \|([^|]*)\|", document))
     for family in FAMILIES:
         assert family.shown in rows, family.shown
         labels = re.findall(r"`(\w+)`", rows[family.shown])
