@@ -1,6 +1,6 @@
 """Builds the C core as one static library, and the extension on top of it.
 
-The core (src/core, store, record, net, meaning) is compiled without Python's headers;
+The core (src/core, store, record, net, meaning, words, rollup) is compiled without Python's headers;
 only src/py includes them. The package's metadata is in pyproject.toml. Each set of flags
 (scripts/native.py) has its own folder of artefacts below build/.
 """
@@ -25,7 +25,7 @@ sys.path.insert(0, "scripts")
 import native  # noqa: E402
 
 CORE = "runlog_core"
-CORE_FOLDERS = ["core", "store", "record", "net", "meaning", "words"]
+CORE_FOLDERS = ["core", "store", "record", "net", "meaning", "words", "rollup"]
 
 
 def compile_in_parallel(compiler: Any) -> None:

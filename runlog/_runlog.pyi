@@ -392,6 +392,29 @@ class Recorder:
             StoreError: another process has the lock, or the disk is full.
         """
 
+    def _rollup(
+        self,
+        types: tuple[type[Any], ...],
+        totals: bool,  # noqa: FBT001
+        wpk_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        wait: float = 1.0,
+    ) -> tuple[list[Block], int]:
+        """The blocks of `rollup`, or `rollup_totals`, and how many runs wait."""
+
+    def _reset_rollup(self) -> None:
+        """Have the roll-up be counted anew, but for what was deleted."""
+
+    def _rollup_waiting(self) -> int:
+        """How many runs are not counted as they are, at most."""
+
+    def _fill_rollup(self) -> bool:
+        """Count runs for up to a second; return whether all are."""
+
+    def _rollup_size(self) -> tuple[int, int, int]:
+        """How many blocks, runs and bytes the roll-up has."""
+
     def _reset_words(self, mode: str | None) -> None:
         """Empty the index of words, which the recorder's thread then fills anew.
 

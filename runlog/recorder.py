@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from runlog._counts import Counts
     from runlog._runlog import Hit, Page, Run, Statuses, ThreadRun
+    from runlog.rollup import Rollup
 
     _T = TypeVar("_T")
 
@@ -215,6 +216,51 @@ class Recorder(_runlog.Recorder):
                 from runlog._words import search
 
             return search(self, text, by, filters)
+
+    def rollup(
+        self,
+        *,
+        wpk_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        wait: float = 1.0,
+    ) -> Rollup:
+        """What runs add up to, by workflow and blocks of four hours.
+
+        The first call has the whole history be counted, in a thread of this recorder;
+        later ones what is new or has changed.
+
+        Args:
+            wpk_id: the workflow; None means all.
+            since: only blocks that have this time or later ones.
+            until: only blocks that begin before this time.
+            wait: seconds to wait for runs that are not counted yet. What is not counted
+                by then is in `waiting`; the thread goes on with it.
+
+        Raises:
+            StoreError: the database can't be read.
+            ValidationError: an argument has a wrong value.
+        """
+        with importing:
+            from runlog._rollup import rollup
+
+        return rollup(self, wpk_id, since, until, wait)
+
+    def rollup_totals(self, *, wait: float = 1.0) -> Rollup:
+        """What all runs of each workflow add up to, one block each, since its first.
+
+        Runs that `prune` or `delete_runs` have deleted stay in it.
+
+        Args:
+            wait: as of `rollup`.
+
+        Raises:
+            StoreError: the database can't be read.
+        """
+        with importing:
+            from runlog._rollup import totals
+
+        return totals(self, wait)
 
     async def alog_run(self, run: Mapping[str, Any]) -> str:
         """`log_run` for asyncio: encodes the run at the call, commits it in a thread."""

@@ -185,6 +185,8 @@ class Block:
     """
     models: dict[str, Model] = field(default_factory=dict)
     """By name, with the tokens of the calls that say which model they asked."""
+    models_left: int = 0
+    """Calls whose model found no room: the first fifty models have one."""
     failures: list[Failure] = field(default_factory=list)
     """Of failed runs. A block may leave some out: see `failures_left`."""
     failures_left: int = 0
@@ -203,6 +205,7 @@ class Block:
             mine = self.models.setdefault(name, Model())
             mine.calls += model.calls
             mine.tokens.update(model.tokens)
+        self.models_left += other.models_left
         self.failures.extend(other.failures)
         self.failures_left += other.failures_left
         for name, path in other.paths.items():

@@ -10,6 +10,7 @@
 #include "py/recorder/options.h"
 #include "py/recorder/query.h"
 #include "py/recorder/recorder_type.h"
+#include "py/rollup/rollup.h"
 #include "py/words/words.h"
 
 /* The keyword arguments of encode_json, without the values: 0, or -1 with an error set.
@@ -171,7 +172,8 @@ static int module_exec(PyObject *module)
     if (prepare_state(state) < 0 || rl_errors_init(module, state) < 0 ||
         rl_listing_add_types(module, state) < 0 ||
         rl_recorder_type_add(module, state) < 0 ||
-        rl_meaning_add_to_recorder(state) < 0 || rl_words_add_to_recorder(state) < 0) {
+        rl_meaning_add_to_recorder(state) < 0 || rl_words_add_to_recorder(state) < 0 ||
+        rl_rollup_add_to_recorder(state) < 0) {
         return -1;
     }
     return PyModule_AddStringConstant(module, "__version__", RUNLOG_VERSION);

@@ -57,6 +57,7 @@ typedef struct rl_handler_state {
 typedef enum rl_wing_id {
     RL_WING_MEANING,
     RL_WING_WORDS,
+    RL_WING_ROLLUP,
     RL_WINGS
 } rl_wing_id;
 #define RL_WING_OPTIONS 16 /* of all of them, at most */
@@ -65,7 +66,7 @@ struct rl_state;
 struct rl_option;
 struct rl_companion;
 
-/* The hooks by which a wing (embeddings; words) adds to a Recorder: the recorder's own
+/* The hooks by which a wing (embeddings; words; the roll-up) adds to a Recorder: the recorder's own
  * files know no more of it. Each function returns 0, or -1 with an error set. */
 typedef struct rl_wing {
     const struct rl_option *options;

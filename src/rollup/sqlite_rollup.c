@@ -1,0 +1,372 @@
+/* The roll-up of a SQLite file.
+ *
+ * Runs are read and counted without a lock. The short transaction that writes first sees
+ * whether the version is still what it was: of several processes one gets there, and the
+ * others begin anew. What changes meanwhile is marked by a trigger (migration 013).
+ */
+#include "core/alloc.h"
+#include "core/clock.h"
+#include "rollup/database.h"
+#include "rollup/sqlite_book.h"
+#include "rollup/sqlite_rollup_sql.h"
+#include "rollup/sqlite_walk.h"
+#include "store/sqlite/sqlite.h"
+
+#include <string.h>
+
+typedef struct sqlite_rollup {
+    rl_rollup_db base;
+    rl_sqlite_file *file; /* borrowed */
+    /* of the pass under way */
+    const atomic_bool *stop;
+    rl_sqlite_book book;
+    rl_sqlite_walk walk;
+    rl_count count;
+    int64_t version;
+} sqlite_rollup;
+
+static rl_status read_state(sqlite_rollup *self, rl_sqlite_conn *conn, rl_err *err)
+{
+    rl_status status = rl_sqlite_walk_state(&self->walk, conn, err);
+
+    self->version = self->walk.version;
+    return status;
+}
+
+/* Whether nobody else has written since the version was read; nobody may until the end of
+ * this transaction. */
+static rl_status take_version(rl_sqlite_conn *conn, int64_t version, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_ROLLUP_VERSION, &stmt, err);
+
+    if (status == RL_OK) {
+        sqlite3_bind_int64(stmt, 1, version);
+        status = rl_sqlite_conn_step(conn, stmt, err);
+    }
+    if (status == RL_OK && sqlite3_changes(conn->db) == 0) {
+        status = rl_err_set(err, RL_BUSY, "another process has counted these runs");
+    }
+    return status;
+}
+
+static rl_status make(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
+
+    (void)ctx;
+    if (status == RL_OK) {
+        status = rl_sqlite_conn_run(conn, RL_SQLITE_ROLLUP_MAKE, err);
+    }
+    return status == RL_OK ? rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err) : status;
+}
+
+static rl_status read_new(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    sqlite_rollup *self = ctx;
+    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN_READ, err);
+
+    if (status == RL_OK) {
+        status = read_state(self, conn, err);
+    }
+    if (status == RL_OK && self->walk.made) {
+        status = rl_sqlite_walk_read(&self->walk, conn, err);
+    }
+    rl_sqlite_conn_rollback(conn);
+    return status;
+}
+
+static rl_status write_new(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    sqlite_rollup *self = ctx;
+    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
+
+    self->book.conn = conn;
+    if (status == RL_OK) {
+        status = take_version(conn, self->version, err);
+    }
+    if (status == RL_OK) {
+        status = rl_sqlite_walk_write(&self->walk, &self->book, err);
+    }
+    return status == RL_OK ? rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err) : status;
+}
+
+static rl_status read_pass(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    sqlite_rollup *self = ctx;
+    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN_READ, err);
+
+    self->book.conn = conn;
+    if (status == RL_OK) {
+        status = read_state(self, conn, err);
+    }
+    if (status == RL_OK) {
+        status = rl_count_read(&self->count, &self->book.base, self->stop, err);
+    }
+    rl_sqlite_conn_rollback(conn);
+    return status;
+}
+
+static rl_status write_pass(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    sqlite_rollup *self = ctx;
+    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
+
+    self->book.conn = conn;
+    if (status == RL_OK) {
+        status = take_version(conn, self->version, err);
+    }
+    if (status == RL_OK) {
+        status = rl_count_write(&self->count, &self->book.base, err);
+    }
+    return status == RL_OK ? rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err) : status;
+}
+
+static rl_status sqlite_work(rl_rollup_db *db, const atomic_bool *stop, bool *more,
+                             uint64_t *counted, unsigned *damaged, rl_err *err)
+{
+    sqlite_rollup *self = (sqlite_rollup *)db;
+    rl_status status = rl_sqlite_file_read(self->file, read_new, self, err);
+
+    self->stop = stop;
+    *counted = *damaged = 0;
+    *more = false;
+    if (status == RL_OK && !self->walk.made) {
+        *more = true;
+        return rl_sqlite_file_write(self->file, false, RL_WAIT_BRIEFLY, make, NULL, err);
+    }
+    if (status == RL_OK && self->walk.has_moved) {
+        status = rl_sqlite_file_write(self->file, false, RL_WAIT_BRIEFLY, write_new, self,
+                                      err);
+        *more = self->walk.more;
+    }
+    /* the first walk goes first, as then each leaf is counted once */
+    if (status == RL_OK && !(self->walk.is_first && self->walk.more)) {
+        status = rl_sqlite_file_read(self->file, read_pass, self, err);
+    }
+    if (status == RL_OK && !(self->walk.is_first && self->walk.more) &&
+        rl_count_has_changes(&self->count)) {
+        status = rl_sqlite_file_write(self->file, false, RL_WAIT_BRIEFLY, write_pass,
+                                      self, err);
+        *more = *more || self->count.more;
+        *counted = self->count.counted;
+        *damaged = self->count.damaged;
+    }
+    return status;
+}
+
+/* ---- reading --------------------------------------------------------------------- */
+
+typedef struct request {
+    const rl_rollup_query *query;
+    rl_rollup_rows *rows;
+    int64_t *waiting;
+    rl_rollup_size *size;
+} request;
+
+/* Runs a statement that gives numbers. */
+static rl_status read_numbers(rl_sqlite_conn *conn, const char *sql, int64_t *numbers,
+                              int count, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    bool found = false;
+    rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
+
+    if (status == RL_OK) {
+        status = rl_sqlite_conn_next(conn, stmt, &found, err);
+    }
+    for (int i = 0; i < count; i++) {
+        numbers[i] = found ? sqlite3_column_int64(stmt, i) : 0;
+    }
+    sqlite3_reset(stmt);
+    return status;
+}
+
+static rl_status read_rows(rl_sqlite_conn *conn, const request *wanted, rl_err *err)
+{
+    const rl_rollup_query *query = wanted->query;
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(
+        conn,
+        query->wpk_id != NULL ? RL_SQLITE_ROLLUP_READ_ONE : RL_SQLITE_ROLLUP_READ_ALL,
+        &stmt, err);
+    bool found = status == RL_OK, failed = false;
+
+    if (found) {
+        sqlite3_bind_int(stmt, 1, (int)query->level);
+        sqlite3_bind_text(stmt, 2, query->wpk_id, -1, SQLITE_STATIC);
+        rl_sqlite_book_bind_time(stmt, 3, query->since);
+        rl_sqlite_book_bind_time(stmt, 4, query->until);
+    }
+    while (found && !failed) {
+        rl_rollup_row row;
+
+        status = rl_sqlite_conn_next(conn, stmt, &found, err);
+        if (found && rl_sqlite_book_time(stmt, 2, &row.from)) {
+            row.wpk_id = rl_sqlite_book_text(stmt, 0, &failed);
+            row.number = (uint64_t)sqlite3_column_int64(stmt, 1);
+            row.data.data = sqlite3_column_blob(stmt, 3);
+            row.data.len = (size_t)sqlite3_column_bytes(stmt, 3);
+            failed |= !rl_rollup_rows_add(wanted->rows, &row);
+        }
+    }
+    if (stmt != NULL) {
+        sqlite3_reset(stmt);
+        sqlite3_clear_bindings(stmt);
+    }
+    return status == RL_OK && failed ? rl_err_nomem(err) : status;
+}
+
+static rl_status read_all(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    request *wanted = ctx;
+    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN_READ, err);
+
+    rl_rollup_rows_free(wanted->rows); /* of a read that a fork has ended */
+    if (status == RL_OK) {
+        status = read_rows(conn, wanted, err);
+    }
+    if (status == RL_OK) {
+        status = read_numbers(conn, RL_SQLITE_ROLLUP_WAITING, wanted->waiting, 1, err);
+    }
+    rl_sqlite_conn_rollback(conn);
+    return status;
+}
+
+static rl_status sqlite_read(rl_rollup_db *db, const rl_rollup_query *query,
+                             rl_rollup_rows *rows, int64_t *waiting, rl_err *err)
+{
+    request wanted = {query, rows, waiting, NULL};
+
+    return rl_sqlite_file_read(((sqlite_rollup *)db)->file, read_all, &wanted, err);
+}
+
+static rl_status read_waiting(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    return read_numbers(conn, RL_SQLITE_ROLLUP_WAITING, ctx, 1, err);
+}
+
+static rl_status sqlite_waiting(rl_rollup_db *db, int64_t *waiting, rl_err *err)
+{
+    return rl_sqlite_file_read(((sqlite_rollup *)db)->file, read_waiting, waiting, err);
+}
+
+static rl_status read_size(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    rl_rollup_size *size = ctx;
+    int64_t numbers[3];
+    rl_status status = read_numbers(conn, RL_SQLITE_ROLLUP_SIZE, numbers, 3, err);
+
+    *size = (rl_rollup_size){numbers[0], numbers[1], numbers[2]};
+    return status;
+}
+
+static rl_status sqlite_size(rl_rollup_db *db, rl_rollup_size *size, rl_err *err)
+{
+    return rl_sqlite_file_read(((sqlite_rollup *)db)->file, read_size, size, err);
+}
+
+/* ---- changes --------------------------------------------------------------------- */
+
+typedef struct marking {
+    sqlite_rollup *self;
+    rl_string wpk_id;
+    int64_t from, until;
+} marking;
+
+static rl_status write_mark(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    const marking *wanted = ctx;
+    rl_sqlite_book book;
+    rl_pool pool = {NULL, NULL, 0};
+    rl_pieces blocks = {NULL, 0, 0};
+    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
+
+    rl_sqlite_book_init(&book);
+    book.conn = conn;
+    if (status == RL_OK) {
+        status = book.base.ops->pieces(&book.base, RL_LEVEL_BLOCK, wanted->wpk_id,
+                                       wanted->from, wanted->until, &pool, &blocks, err);
+    }
+    if (status == RL_OK && blocks.count > 0) {
+        const rl_mark mark = {
+            .from = blocks.list[0].from, .to = blocks.list[0].from, .runs = 1};
+
+        status = book.base.ops->add_mark(&book.base, wanted->wpk_id, &mark, err);
+    }
+    rl_pool_free(&pool);
+    return status == RL_OK ? rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err) : status;
+}
+
+static rl_status sqlite_mark(rl_rollup_db *db, rl_level level, rl_string wpk_id,
+                             int64_t from, rl_err *err)
+{
+    const int64_t length = level == RL_LEVEL_SPAN ? RL_SPAN_US : RL_BLOCK_US;
+    marking wanted = {(sqlite_rollup *)db, wpk_id, from, from + length};
+
+    return rl_sqlite_file_write(wanted.self->file, false, RL_WAIT_BRIEFLY, write_mark,
+                                &wanted, err);
+}
+
+static void init_pass(sqlite_rollup *self)
+{
+    rl_sqlite_book_init(&self->book);
+    rl_sqlite_walk_init(&self->walk);
+    rl_count_init(&self->count);
+}
+
+static rl_status write_reset(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
+
+    (void)ctx;
+    if (status == RL_OK) {
+        status = rl_sqlite_walk_reset(conn, err);
+    }
+    return status == RL_OK ? rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err) : status;
+}
+
+static rl_status sqlite_reset(rl_rollup_db *db, rl_err *err)
+{
+    return rl_sqlite_file_write(((sqlite_rollup *)db)->file, false, RL_WAIT, write_reset,
+                                NULL, err);
+}
+
+static void sqlite_after_fork(rl_rollup_db *db)
+{
+    init_pass((sqlite_rollup *)db);
+}
+
+static void sqlite_free(rl_rollup_db *db)
+{
+    sqlite_rollup *self = (sqlite_rollup *)db;
+
+    rl_sqlite_walk_free(&self->walk);
+    rl_count_free(&self->count);
+    rl_free(self);
+}
+
+static const rl_rollup_db_ops ops = {
+    .work = sqlite_work,
+    .read = sqlite_read,
+    .mark = sqlite_mark,
+    .waiting = sqlite_waiting,
+    .size = sqlite_size,
+    .reset = sqlite_reset,
+    .after_fork = sqlite_after_fork,
+    .free = sqlite_free,
+};
+
+rl_status rl_sqlite_rollup_new(rl_store *store, rl_rollup_db **db, rl_err *err)
+{
+    sqlite_rollup *self = rl_calloc(1, sizeof *self);
+
+    if (self == NULL) {
+        return rl_err_nomem(err);
+    }
+    self->base.ops = &ops;
+    self->file = rl_sqlite_file_of(store);
+    init_pass(self);
+    *db = &self->base;
+    return RL_OK;
+}
