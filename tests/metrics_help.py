@@ -1,4 +1,4 @@
-"""What the tests of metrics share: scrapes, read back by prometheus-client's own parser."""
+"""What tests of metrics share: scrapes, read by prometheus-client's own parser."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as om_parse
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as om_parse,
+)
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 import runlog
@@ -33,7 +35,7 @@ class Scrape:
 
     def __call__(self, name: str, **labels: str) -> float:
         """The sum of the series that have these labels; there has to be one."""
-        found = [
+        found: list[float] = [
             one.value
             for one in self.samples
             if one.name == name and labels.items() <= one.labels.items()

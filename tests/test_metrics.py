@@ -1,11 +1,9 @@
-"""Metrics: what a scrape says of a history, which labels there are, and what goes wrong."""
+"""Metrics: what a scrape says of a history, its labels, and what goes wrong."""
 
 from __future__ import annotations
 
 import json
-import sys
 import time
-from bisect import bisect_left
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +14,8 @@ from fixtures_proxy import Proxied
 from fixtures_store import Store
 from helpers import minimal, until
 from metrics_help import Scrape, scrape
-from prometheus_client import CollectorRegistry, Counter as OwnCounter, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import Counter as OwnCounter
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from web_help import HOSTILE, log
 
@@ -105,9 +104,10 @@ def test_durations_have_buckets_and_name_the_slowest(recorder: runlog.Recorder) 
     assert found("runlog_run_duration_seconds_sum") == sum(times) / 1000
     registry = CollectorRegistry()
     registry.register(collector(recorder))
+    exposed = openmetrics(registry)  # type: ignore[no-untyped-call]
     named = [
         one
-        for one in Scrape(openmetrics(registry).decode(), openmetrics=True).samples
+        for one in Scrape(exposed.decode(), openmetrics=True).samples
         if one.exemplar is not None
     ]
     assert [(one.labels["le"], one.exemplar.labels) for one in named] == [

@@ -126,7 +126,9 @@ FAMILIES: Final = (
         "store",
         "Runs that have not ended, and whose process has exited.",
     ),
-    Family("runlog_store_up", "gauge", "always", "Whether the database was read, 1 or 0."),
+    Family(
+        "runlog_store_up", "gauge", "always", "Whether the database was read, 1 or 0."
+    ),
     Family(
         "runlog_journal_rows",
         "gauge",
@@ -224,7 +226,10 @@ FAMILIES: Final = (
         "Runs that wait for a commit of this process.",
     ),
     Family(
-        "runlog_process_open_runs", "gauge", "process", "Graphs' runs open in this process."
+        "runlog_process_open_runs",
+        "gauge",
+        "process",
+        "Graphs' runs open in this process.",
     ),
     Family(
         "runlog_process_largest_commit_runs",

@@ -36,7 +36,7 @@ _TYPE: Final = re.compile(r"[^\W\d]\w{0,79}(?:\.\w{1,80}){0,4}")
 
 
 def bound_workflows(blocks: Iterable[Block]) -> list[Block]:
-    """Return a block for each workflow that has labels of its own, then the others' sum."""
+    """Return the block of each workflow that has its own labels, and the others' sum."""
     ordered = sorted(blocks, key=lambda block: block.number)
     kept = {block.workflow: block for block in ordered[:WORKFLOWS]}
     rest = ordered[WORKFLOWS:]
@@ -112,4 +112,3 @@ def error_label(error: str) -> str:
     if not error:
         return "unknown"
     return error if _TYPE.fullmatch(error) else OTHER
-

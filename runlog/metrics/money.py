@@ -55,13 +55,14 @@ class Prices:
         return found
 
     def _cost(self, block: Block, calls: int, price: Pricer) -> Cost:
-        dollars, priced = Decimal(0), 0
+        dollars, priced, named = Decimal(0), 0, 0
         for name, model in block.models.items():
+            named += model.calls
             one = self._price(name, model.tokens, price)
             if one is not None:
                 dollars += one
                 priced += model.calls
-        return Cost(float(dollars), priced, max(0, calls - priced))
+        return Cost(float(dollars), priced, max(named, calls) - priced)
 
     def _price(
         self, model: str, tokens: Mapping[str, int], price: Pricer

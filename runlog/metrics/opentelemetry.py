@@ -80,7 +80,9 @@ INSTRUMENTS: Final = (
     Instrument("runlog.journal.size", "runlog_journal_bytes", "By", "gauge"),
     Instrument("runlog.forwarded", "runlog_forwarded", "{run}"),
     Instrument("runlog.rejected", "runlog_rejected", "{run}"),
-    Instrument("runlog.embeddings.waiting", "runlog_embeddings_waiting", "{run}", "gauge"),
+    Instrument(
+        "runlog.embeddings.waiting", "runlog_embeddings_waiting", "{run}", "gauge"
+    ),
     Instrument("runlog.embeddings.failed", "runlog_embeddings_failed", "{run}", "gauge"),
     Instrument("runlog.handler.errors", "runlog_handler_errors", "{run}"),
     Instrument("runlog.process.commit.duration", "runlog_process_commit_seconds", "s"),
@@ -114,7 +116,9 @@ class _Shared:
                 self._read = self._reader.read()
                 self._until = time.monotonic() + _FRESH
             reading = self._read
-        return {family.name: (family, found) for family, found in values_of(reading, True)}
+        return {
+            family.name: (family, found) for family, found in values_of(reading, True)
+        }
 
 
 def make(meter: Meter | None, open_recorder: Callable[[], Any]) -> None:

@@ -58,9 +58,12 @@ class Collector(Base):
                 name = family.shown
                 for labels, value in values:
                     pairs = dict(zip(family.labels, labels, strict=True))
-                    if family.kind == "info":
-                        pairs, value = value, 1
-                    metric.samples.append(Sample(name, pairs, value))
+                    sample = (
+                        Sample(name, value, 1)
+                        if family.kind == "info"
+                        else Sample(name, pairs, value)
+                    )
+                    metric.samples.append(sample)
             yield metric
 
 

@@ -57,7 +57,9 @@ class Reading:
 class Reader:
     """Reads a history again and again. Any thread may use it, also after a fork."""
 
-    def __init__(self, open_recorder: Callable[[], Any], seconds: float = SECONDS) -> None:
+    def __init__(
+        self, open_recorder: Callable[[], Any], seconds: float = SECONDS
+    ) -> None:
         """Read what a function opens.
 
         Args:

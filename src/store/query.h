@@ -91,9 +91,9 @@ typedef struct rl_dialect {
     const char *parts;     /* gives the parts of a row of workflow_runs, as RL_PARTS */
     const char *values;    /* gives those of RL_SHAPE_THREAD */
     const char *totals;    /* gives RL_TOTALS */
-    const char *spans_before, *spans_after; /* surround the placeholder of the spans */
+    const char *spans_before, *spans_after;   /* surround the placeholder of the spans */
     const char *newest_before, *newest_after; /* and of the names of workflows */
-    char placeholder;                       /* '?' or '$' */
+    char placeholder;                         /* '?' or '$' */
 } rl_dialect;
 
 /* Appends the statement that reads, or with `remove` deletes, what the query selects; a

@@ -144,7 +144,7 @@
 #define RL_SQL_FROM_SPANS ") FROM spans UNION ALL "
 #define RL_SQL_FROM_STATES ") FROM spans, states WHERE state IS NOT NULL"
 /* How many runs each process has open, or had when it ended. */
-#define RL_SQL_OWNERS                                                           \
+#define RL_SQL_OWNERS                                                            \
     "SELECT owner, CAST(count(*) AS INTEGER) FROM workflow_runs WHERE status = " \
     "'running'" RL_SQL_NOT_COMPLETED " GROUP BY owner"
 /* The newest run of each workflow, by one look into migration 001's index. */

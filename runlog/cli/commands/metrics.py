@@ -1,7 +1,7 @@
-"""Print the metrics of the history, or serve them for Prometheus. Needs the extra metrics.
+"""Print the metrics of the history, or serve them for Prometheus.
 
-They are those of the database; figures of a process that records are in that process
-(docs/metrics.md). If the database is out of reach, runlog_store_up is 0.
+It needs the extra metrics. The figures are those of the database; what only a process
+that records knows is there. If the database is out of reach, runlog_store_up is 0.
 """
 
 from __future__ import annotations

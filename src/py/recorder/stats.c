@@ -32,7 +32,8 @@ static int add_journal_stats(rl_py_recorder *self, PyObject *stats)
         (unsigned long long)rl_metric_get(&metrics->forwarded), "waiting",
         (long long)journal.waiting, "waiting_since", time_or_none(journal.oldest),
         "journal_left", (long long)journal.left, "waiting_elsewhere",
-        (long long)journal.elsewhere, "beside", (long long)beside, "rejected", (long long)journal.rejected, "server",
+        (long long)journal.elsewhere, "beside", (long long)beside, "rejected",
+        (long long)journal.rejected, "server",
         !known ? NULL : (journal.unavailable ? "away" : "up"), "server_error",
         journal.error[0] != '\0' ? journal.error : NULL);
     if (more != NULL) {
@@ -52,8 +53,7 @@ PyObject *rl_stats_get(rl_state *state, rl_py_recorder *self)
         (unsigned long long)rl_metric_get(&metrics->runs), "commits",
         (unsigned long long)rl_metric_get(&metrics->commits), "commit_seconds",
         seconds(&metrics->commit_ns), "encode_seconds", seconds(&metrics->encode_ns),
-        "failed",
-        (unsigned long long)rl_metric_get(&metrics->failed), "largest_commit",
+        "failed", (unsigned long long)rl_metric_get(&metrics->failed), "largest_commit",
         (unsigned long long)rl_metric_get(&metrics->largest_commit), "queued",
         (Py_ssize_t)rl_recorder_queued(self->core), "handler_errors",
         (unsigned long long)rl_metric_get(&self->handler_errors), "handler_ignored",

@@ -143,7 +143,7 @@
     "own.target)) FROM own), (SELECT max((SELECT max(seq) FROM journal WHERE "         \
     "journal.target = own.target)) FROM own), EXISTS (SELECT 1 FROM journal_targets "  \
     "AS other WHERE NOT " RL_SQLITE_IS_OWN " AND EXISTS (SELECT 1 FROM journal WHERE " \
-    "journal.target = other.target)), (SELECT count(*) FROM journal_rejected), "      \
+    "journal.target = other.target)), (SELECT count(*) FROM journal_rejected), "       \
     "(SELECT revision FROM journal WHERE seq = (SELECT min((SELECT min(seq) FROM "     \
     "journal WHERE journal.target = own.target)) FROM own)), " RL_SQLITE_NEXT_SEQ " - 1"
 
