@@ -57,6 +57,8 @@ typedef struct rl_rollup_db_ops {
     /* In the child of a fork: forgets what the parent's thread was doing. */
     void (*after_fork)(rl_rollup_db *db);
     void (*free)(rl_rollup_db *db); /* no call may be under way */
+    /* Counts what runlog deletes, if there is a roll-up; `ctx` is the database. */
+    rl_removal_hook removal_hook;
 } rl_rollup_db_ops;
 
 struct rl_rollup_db {

@@ -23,6 +23,7 @@ struct rl_rollup {
     rl_store *store;
     rl_notices *notices;
     rl_rollup_db *db; /* owned; NULL before start */
+    rl_removal_hook removal_hook;
     rl_worker worker;
     atomic_uint waiters; /* calls that wait for a pass */
     /* of the thread: no pass before; how many have failed in a row; damage was told */
@@ -133,13 +134,20 @@ static rl_status start(rl_companion *companion, const rl_companion_host *host,
                        rl_err *err)
 {
     rl_rollup *rollup = rl_rollup_of(companion);
+    rl_status status;
 
     rollup->recorder = host->recorder;
     rollup->store = host->store;
     rollup->notices = host->notices;
-    return rl_sqlite_file_of(host->store) != NULL
-               ? rl_sqlite_rollup_new(host->store, &rollup->db, err)
-               : rl_pg_rollup_new(host->store, &rollup->db, err);
+    status = rl_sqlite_file_of(host->store) != NULL
+                 ? rl_sqlite_rollup_new(host->store, &rollup->db, err)
+                 : rl_pg_rollup_new(host->store, &rollup->db, err);
+    if (status == RL_OK) {
+        rollup->removal_hook = rollup->db->ops->removal_hook;
+        rollup->removal_hook.ctx = rollup->db;
+        rollup->companion.removal_hook = &rollup->removal_hook;
+    }
+    return status;
 }
 
 /* Nobody waits for the roll-up but who asks for it. */

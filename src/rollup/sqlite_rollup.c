@@ -7,6 +7,7 @@
 #include "core/alloc.h"
 #include "core/clock.h"
 #include "rollup/database.h"
+#include "rollup/gone.h"
 #include "rollup/sqlite_book.h"
 #include "rollup/sqlite_rollup_sql.h"
 #include "rollup/sqlite_walk.h"
@@ -23,6 +24,7 @@ typedef struct sqlite_rollup {
     rl_sqlite_walk walk;
     rl_count count;
     int64_t version;
+    rl_gone gone; /* of a deletion, which has the file's lock */
 } sqlite_rollup;
 
 static rl_status read_state(sqlite_rollup *self, rl_sqlite_conn *conn, rl_err *err)
@@ -308,11 +310,91 @@ static rl_status sqlite_mark(rl_rollup_db *db, rl_level level, rl_string wpk_id,
                                 &wanted, err);
 }
 
+/* ---- deletions ------------------------------------------------------------------- */
+
+static rl_status set_deleting(rl_sqlite_conn *conn, bool deleting, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_ROLLUP_DELETING, &stmt, err);
+
+    if (status == RL_OK) {
+        sqlite3_bind_int(stmt, 1, deleting);
+        status = rl_sqlite_conn_step(conn, stmt, err);
+    }
+    return status;
+}
+
+static rl_status removal_begin(void *ctx, rl_sqlite_conn *conn, bool *wanted, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_ROLLUP_EXISTS, &stmt, err);
+
+    rl_gone_free(&((sqlite_rollup *)ctx)->gone);
+    *wanted = false;
+    if (status == RL_OK) {
+        status = rl_sqlite_conn_next(conn, stmt, wanted, err);
+    }
+    sqlite3_reset(stmt);
+    return status == RL_OK && *wanted ? set_deleting(conn, true, err) : status;
+}
+
+static rl_status removal_before(void *ctx, rl_sqlite_conn *conn, const char *id,
+                                rl_err *err)
+{
+    sqlite_rollup *self = ctx;
+    sqlite3_stmt *stmt = NULL;
+    bool found = false, failed = false;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_ROLLUP_RUN, &stmt, err);
+
+    if (status == RL_OK) {
+        sqlite3_bind_text(stmt, 1, id, -1, SQLITE_STATIC);
+        status = rl_sqlite_conn_next(conn, stmt, &found, err);
+    }
+    if (found) {
+        rl_fold_run run;
+        const bool timed = rl_sqlite_book_run(stmt, &run, &failed);
+
+        if (timed && !failed) {
+            rl_gone_look(&self->gone, rl_sqlite_book_text(stmt, 8, &failed), &run);
+        }
+    }
+    if (stmt != NULL) {
+        sqlite3_reset(stmt);
+        sqlite3_clear_bindings(stmt);
+    }
+    return status == RL_OK && (failed || self->gone.failed) ? rl_err_nomem(err) : status;
+}
+
+static rl_status removal_after(void *ctx, bool deleted, rl_err *err)
+{
+    sqlite_rollup *self = ctx;
+
+    if (deleted) {
+        rl_gone_take(&self->gone);
+    }
+    self->gone.counts = false;
+    return self->gone.failed ? rl_err_nomem(err) : RL_OK;
+}
+
+static rl_status removal_end(void *ctx, rl_sqlite_conn *conn, rl_err *err)
+{
+    sqlite_rollup *self = ctx;
+    rl_sqlite_book book;
+    rl_status status;
+
+    rl_sqlite_book_init(&book);
+    book.conn = conn;
+    status = rl_gone_write(&self->gone, &book.base, err);
+    rl_gone_free(&self->gone);
+    return status == RL_OK ? set_deleting(conn, false, err) : status;
+}
+
 static void init_pass(sqlite_rollup *self)
 {
     rl_sqlite_book_init(&self->book);
     rl_sqlite_walk_init(&self->walk);
     rl_count_init(&self->count);
+    memset(&self->gone, 0, sizeof self->gone);
 }
 
 static rl_status write_reset(rl_sqlite_conn *conn, void *ctx, rl_err *err)
@@ -343,6 +425,7 @@ static void sqlite_free(rl_rollup_db *db)
 
     rl_sqlite_walk_free(&self->walk);
     rl_count_free(&self->count);
+    rl_gone_free(&self->gone);
     rl_free(self);
 }
 
@@ -355,6 +438,10 @@ static const rl_rollup_db_ops ops = {
     .reset = sqlite_reset,
     .after_fork = sqlite_after_fork,
     .free = sqlite_free,
+    .removal_hook = {.sqlite_begin = removal_begin,
+                     .sqlite_before = removal_before,
+                     .sqlite_after = removal_after,
+                     .sqlite_end = removal_end},
 };
 
 rl_status rl_sqlite_rollup_new(rl_store *store, rl_rollup_db **db, rl_err *err)

@@ -13,6 +13,7 @@
 #include "core/err.h"
 #include "core/run.h"
 #include "store/query.h"
+#include "store/removal_hook.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -44,11 +45,12 @@ typedef struct rl_removal {
     const char *ids;       /* borrowed: `left` ids, each with its NUL */
     size_t left;           /* ids that no batch has handled yet */
     size_t batch;          /* ids of the next batch at most; 0: the store chooses */
-    bool careful;          /* a batch of these ids took too long: no batch grows */
-    int64_t deleted;       /* runs so far */
-    size_t unknown;        /* runs of a failed batch that may be deleted */
-    uint64_t pause_ns;     /* how long to leave the database to others now */
-    unsigned waits;        /* pauses in turn, without a batch */
+    const rl_removal_hook *hook; /* borrowed, or NULL; who counts what is deleted */
+    bool careful;                /* a batch of these ids took too long: no batch grows */
+    int64_t deleted;             /* runs so far */
+    size_t unknown;              /* runs of a failed batch that may be deleted */
+    uint64_t pause_ns;           /* how long to leave the database to others now */
+    unsigned waits;              /* pauses in turn, without a batch */
 } rl_removal;
 
 /* What the deletions have left free in a file. */

@@ -96,3 +96,11 @@ const rl_pg_hook *rl_companions_pg_hook(const rl_companion *first)
     }
     return first != NULL ? first->pg_hook : NULL;
 }
+
+const rl_removal_hook *rl_companions_removal_hook(const rl_companion *first)
+{
+    while (first != NULL && first->removal_hook == NULL) {
+        first = first->next;
+    }
+    return first != NULL ? first->removal_hook : NULL;
+}

@@ -62,6 +62,7 @@ struct rl_companion {
      * list has them at most */
     const rl_sqlite_hook *sqlite_hook;
     const rl_pg_hook *pg_hook;
+    const rl_removal_hook *removal_hook; /* counts what is deleted; likewise */
 };
 
 /* The same for each of a list, which may be NULL. `start` ends with the first that fails;
@@ -79,5 +80,6 @@ void rl_companions_after_fork(rl_companion *first, bool in_child);
 void rl_companions_free(rl_companion *first);
 const rl_sqlite_hook *rl_companions_sqlite_hook(const rl_companion *first);
 const rl_pg_hook *rl_companions_pg_hook(const rl_companion *first);
+const rl_removal_hook *rl_companions_removal_hook(const rl_companion *first);
 
 #endif

@@ -380,6 +380,7 @@ static rl_status remove_batch(rl_recorder *recorder, rl_deletion *deletion, bool
     if (status == RL_OK) {
         if (!deletion->begun) {
             status = rl_pipeline_prepare_remove(&recorder->pipeline, err);
+            deletion->removal.hook = rl_companions_removal_hook(recorder->companions);
             deletion->begun = status == RL_OK;
         }
         if (status == RL_OK) {

@@ -2,6 +2,7 @@
 #include "store/postgres/pg_pool.h"
 
 #include "core/lock.h"
+#include "store/postgres/postgres_sql.h"
 
 #include <string.h>
 
@@ -156,6 +157,52 @@ rl_status rl_pg_pool_write(rl_pg_pool *pool, const char *sql, int count,
         status = write_once(conn, &self, unknown, err);
         if (status != RL_OK && !*unknown && was_connected && rl_pg_conn_lost(conn)) {
             status = write_once(conn, &self, unknown, err); /* the server had restarted */
+        }
+        rl_pg_pool_give(pool, conn);
+    }
+    return status;
+}
+
+/* One attempt. A transaction whose COMMIT the server has not answered may have committed. */
+static rl_status transact_once(rl_pg_conn *conn, rl_pg_pool_work work, void *ctx,
+                               bool *unknown, rl_err *err)
+{
+    rl_err own = {.code = RL_OK}, ignored;
+    rl_status status = rl_pg_conn_open(conn, &own);
+
+    *unknown = false;
+    if (status == RL_OK) {
+        status = rl_pg_conn_exec(conn, RL_PG_BEGIN, 0, NULL, false, NULL, &own);
+    }
+    if (status == RL_OK) {
+        status = work(conn, ctx, &own);
+    }
+    if (status == RL_OK) {
+        status = rl_pg_conn_exec(conn, RL_PG_COMMIT, 0, NULL, false, NULL, &own);
+        *unknown = status != RL_OK && own.sqlstate[0] == '\0';
+    }
+    if (status != RL_OK && !rl_pg_conn_lost(conn) &&
+        rl_pg_conn_exec(conn, RL_PG_ROLLBACK, 0, NULL, false, NULL, &ignored) != RL_OK) {
+        rl_pg_conn_close(conn); /* else the next user would be in that transaction */
+    }
+    if (status != RL_OK && err != NULL) {
+        *err = own;
+    }
+    return status;
+}
+
+rl_status rl_pg_pool_transact(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx,
+                              bool *unknown, rl_err *err)
+{
+    rl_pg_conn *conn = NULL;
+    rl_status status = rl_pg_pool_take(pool, &conn, err);
+    bool was_connected = conn != NULL && conn->pg != NULL;
+
+    *unknown = false;
+    if (conn != NULL) {
+        status = transact_once(conn, work, ctx, unknown, err);
+        if (status != RL_OK && !*unknown && was_connected && rl_pg_conn_lost(conn)) {
+            status = transact_once(conn, work, ctx, unknown, err); /* as above */
         }
         rl_pg_pool_give(pool, conn);
     }

@@ -46,6 +46,10 @@ rl_status rl_pg_pool_write(rl_pg_pool *pool, const char *sql, int count,
                            const char *const *values, PGresult **result, bool *unknown,
                            rl_err *err);
 
+/* The same for `work`, a transaction that this begins and commits, or rolls back. */
+rl_status rl_pg_pool_transact(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx,
+                              bool *unknown, rl_err *err);
+
 /* Around a fork: takes the lock; releases it. The child gives up the connections. */
 void rl_pg_pool_before_fork(rl_pg_pool *pool);
 void rl_pg_pool_after_fork(rl_pg_pool *pool, bool in_child);

@@ -289,6 +289,64 @@ static void set_batch(const postgres_store *self, rl_removal *removal, size_t co
     removal->pause_ns = PAUSE_NS;
 }
 
+/* A batch of a deletion whose runs a hook counts, in one transaction. */
+typedef struct counted_removal {
+    const rl_removal_hook *hook;
+    const char *sql;
+    const rl_bindings *bindings;
+    int64_t deleted;
+} counted_removal;
+
+static rl_status remove_and_count(rl_pg_conn *conn, void *ctx, rl_err *err)
+{
+    counted_removal *self = ctx;
+    PGresult *rows = NULL;
+    bool wanted = false;
+    rl_status status = self->hook->pg_begin(self->hook->ctx, conn, &wanted, err);
+    rl_buf sql;
+
+    rl_buf_init(&sql, RL_BUF_MAX);
+    rl_buf_add_text(&sql, self->sql);
+    rl_buf_add_text(&sql, wanted ? self->hook->returning : "");
+    rl_buf_add_char(&sql, '\0');
+    if (status == RL_OK) {
+        status = sql.failed ? rl_err_nomem(err)
+                            : rl_pg_conn_exec(conn, sql.data, self->bindings->count,
+                                              self->bindings->values, true, &rows, err);
+    }
+    if (status == RL_OK) {
+        self->deleted = strtoll(PQcmdTuples(rows), NULL, 10);
+    }
+    if (status == RL_OK && wanted) {
+        status = self->hook->pg_deleted(self->hook->ctx, conn, rows, err);
+    }
+    PQclear(rows);
+    rl_buf_free(&sql);
+    return status;
+}
+
+/* Executes the statement that deletes a batch. */
+static rl_status remove_runs(postgres_store *self, const rl_removal *removal,
+                             const char *sql, const rl_bindings *bindings,
+                             int64_t *deleted, bool *unknown, rl_err *err)
+{
+    counted_removal counted = {removal->hook, sql, bindings, 0};
+    PGresult *result = NULL;
+    rl_status status;
+
+    if (removal->hook != NULL) {
+        status =
+            rl_pg_pool_transact(&self->pool, remove_and_count, &counted, unknown, err);
+        *deleted = counted.deleted;
+    } else {
+        status = rl_pg_pool_write(&self->pool, sql, bindings->count, bindings->values,
+                                  &result, unknown, err);
+        *deleted = status == RL_OK ? strtoll(PQcmdTuples(result), NULL, 10) : 0;
+        PQclear(result);
+    }
+    return status;
+}
+
 static rl_status postgres_remove(rl_store *store, rl_removal *removal, rl_err *err)
 {
     postgres_store *self = (postgres_store *)store;
@@ -296,8 +354,8 @@ static rl_status postgres_remove(rl_store *store, rl_removal *removal, rl_err *e
     const size_t most = removal->batch > 0 ? removal->batch : FIRST_BATCH;
     const size_t count = removal->left < most ? removal->left : most;
     rl_query query = *removal->query;
-    PGresult *result = NULL;
     rl_err own = {.code = RL_OK};
+    int64_t deleted = 0;
     rl_bindings bindings;
     rl_buf sql, ids;
     rl_status status;
@@ -315,12 +373,11 @@ static rl_status postgres_remove(rl_store *store, rl_removal *removal, rl_err *e
     if (!ids.failed) {
         rl_query_sql(&query, &dialect, true, &sql, &bindings);
     }
-    status = ids.failed || sql.failed
-                 ? rl_err_nomem(&own)
-                 : rl_pg_pool_write(&self->pool, sql.data, bindings.count,
-                                    bindings.values, &result, &unknown, &own);
+    status = ids.failed || sql.failed ? rl_err_nomem(&own)
+                                      : remove_runs(self, removal, sql.data, &bindings,
+                                                    &deleted, &unknown, &own);
     if (status == RL_OK) {
-        removal->deleted += strtoll(PQcmdTuples(result), NULL, 10);
+        removal->deleted += deleted;
         removal->ids = behind;
         removal->left -= count;
         set_batch(self, removal, count, rl_monotonic_ns() - start);
@@ -332,7 +389,6 @@ static rl_status postgres_remove(rl_store *store, rl_removal *removal, rl_err *e
         removal->unknown = unknown ? count : 0;
         *err = own;
     }
-    PQclear(result);
     rl_buf_free(&ids);
     rl_buf_free(&sql);
     return status;

@@ -220,6 +220,28 @@ typedef struct removing {
     rl_removal *removal;
 } removing;
 
+/* Deletes a run, which the hook counts if it is `counted`. */
+static rl_status remove_run(const removing *self, rl_sqlite_conn *conn,
+                            sqlite3_stmt *stmt, const char *id, bool counted,
+                            int64_t *deleted, rl_err *err)
+{
+    const rl_removal_hook *hook = self->removal->hook;
+    rl_status status = counted ? hook->sqlite_before(hook->ctx, conn, id, err) : RL_OK;
+    int changes = 0, rc;
+
+    if (status == RL_OK) { /* the id is the first column, and so the first parameter */
+        rc = sqlite3_bind_text(stmt, 1, id, -1, SQLITE_TRANSIENT);
+        status = rc == SQLITE_OK ? rl_sqlite_conn_step(conn, stmt, err)
+                                 : rl_sqlite_conn_error(conn, rc, err);
+    }
+    if (status == RL_OK) {
+        changes = sqlite3_changes(conn->db);
+        *deleted += changes;
+    }
+    return status == RL_OK && counted ? hook->sqlite_after(hook->ctx, changes > 0, err)
+                                      : status;
+}
+
 /* Deletes runs in a transaction, and moves the removal behind it once that has
  * committed. */
 static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
@@ -227,29 +249,32 @@ static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     const removing *self = ctx;
     rl_removal *removal = self->removal;
     rl_query query = *removal->query;
+    const rl_removal_hook *hook = removal->hook;
     const char *id = removal->ids;
     sqlite3_stmt *stmt = NULL;
+    bool counted = false;
     size_t done = 0;
     int64_t deleted = 0;
     rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
     const uint64_t start = rl_monotonic_ns();
 
     query.texts[RL_ID] = id;
+    if (status == RL_OK && hook != NULL) {
+        status = hook->sqlite_begin(hook->ctx, conn, &counted, err);
+    }
     if (status == RL_OK) {
         status = bind_query(conn, &query, true, &stmt, err);
     }
     while (status == RL_OK && done < removal->left &&
            (done == 0 || !rl_sqlite_step_is_over(self->file, start, done))) {
-        /* the id is the first column, and so the first parameter */
-        int rc = sqlite3_bind_text(stmt, 1, id, -1, SQLITE_TRANSIENT);
-
-        status = rc == SQLITE_OK ? rl_sqlite_conn_step(conn, stmt, err)
-                                 : rl_sqlite_conn_error(conn, rc, err);
+        status = remove_run(self, conn, stmt, id, counted, &deleted, err);
         if (status == RL_OK) {
-            deleted += sqlite3_changes(conn->db);
             id += strlen(id) + 1;
             done++;
         }
+    }
+    if (status == RL_OK && counted) {
+        status = hook->sqlite_end(hook->ctx, conn, err);
     }
     if (status == RL_OK) {
         status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
