@@ -12,6 +12,7 @@ import pytest
 from cli_help import Recorded, history, on_sqlite
 from fixtures_proxy import Proxied
 from fixtures_store import Store
+from handler_graphs import chain, node
 from helpers import minimal, until
 from metrics_help import Scrape, scrape
 from prometheus_client import CollectorRegistry, generate_latest
@@ -21,6 +22,7 @@ from web_help import HOSTILE, log
 
 import runlog
 from runlog import prices
+from runlog.hooks import RunLogHandler
 from runlog.metrics import collector
 from runlog.metrics.families import FAMILIES
 from runlog.metrics.labels import ERROR_TYPES, NODES, WORKFLOWS, count_errors, error_label
@@ -49,8 +51,8 @@ def test_figures_are_those_of_the_runs(
     assert found("runlog_run_duration_seconds_count") == len(runs)
     logs = [(run["wpk_id"], one) for run in runs for one in run["node_logs"]]
     nodes = Counter((workflow, one["node"], one["status"]) for workflow, one in logs)
-    for (workflow, node, status), number in nodes.items():
-        labels = {"workflow": workflow, "node": node, "status": status}
+    for (workflow, name, status), number in nodes.items():
+        labels = {"workflow": workflow, "node": name, "status": status}
         assert found("runlog_nodes_total", **labels) == number
     assert found("runlog_nodes_total") == len(logs)
     retries = sum(one["attempt"] > 1 for _, one in logs)
@@ -80,12 +82,17 @@ def test_figures_are_those_of_the_runs(
 
 
 def test_open_and_lost_runs(recorder: runlog.Recorder, store: Store) -> None:
-    recorder.log_run(minimal("open", status="running"))
-    recorder.log_run(minimal("lost", status="running"))
-    recorder.log_run(minimal("done"))
-    store.query("UPDATE workflow_runs SET owner = 'h 1 1 -' WHERE run_id = 'lost'")
-    heard = "1" if store.kind == "sqlite" else "now() - interval '1 day'"
-    store.query(f"INSERT INTO runlog_owners VALUES ('h 1 1 -', {heard})")
+    """A process of this machine that began at another time than ours has exited."""
+    chain("g", first=node("first")).invoke(
+        {"n": 0}, {"callbacks": [RunLogHandler(recorder=recorder)]}
+    )
+    assert recorder.flush(60)
+    ((owner,),) = store.query("SELECT owner FROM workflow_runs")
+    host, pid, _, *rest = owner.split()
+    gone = " ".join([host, pid, "1", *rest])
+    for name in ("open", "lost"):
+        recorder.log_run(minimal(name, status="running"))
+    store.query("UPDATE workflow_runs SET owner = ? WHERE run_id = 'lost'", gone)
     assert recorder.get_run("lost")["status"] == "lost"  # type: ignore[index]
     found = scrape(recorder)
     assert (found("runlog_runs_open"), found("runlog_runs_lost")) == (1, 1)
@@ -187,7 +194,8 @@ def test_cost_is_that_of_the_runs(
         model = "unknown" if number == 4 else f"known-{number % 2}"
         call = {"kind": "llm", "model": model, "tokens": tokens_, "status": "completed"}
         one = log("ask", 0, calls=[call], llm_calls=1, tokens=tokens_, models=[model])
-        run = minimal(f"r{number}", node_logs=[one])
+        totals = {"tokens": tokens_, "llm_calls": 1}
+        run = minimal(f"r{number}", node_logs=[one], metadata=totals)
         recorder.log_run(run)
         total += float(prices.cost(recorder.get_run(f"r{number}")).total or 0)  # type: ignore[arg-type]
     found = scrape(recorder)
