@@ -21,6 +21,7 @@ from typing import (
 from uuid import UUID
 
 from runlog._words import Hits
+from runlog.rollup import Block
 
 __version__: str
 
@@ -749,6 +750,7 @@ class Recorder:
                 processes.
             embedding_error: why a row waits or has failed, or None.
             words_error: why the index of words can't be filled now, or None.
+            rollup_error: why the roll-up can't be counted now, or None.
         """
 
     def __enter__(self) -> Self: ...

@@ -290,6 +290,14 @@ class Recorder(_runlog.Recorder):
         """`count_runs` for asyncio, with the same keyword arguments."""
         return await _beside_the_loop(lambda: self.count_runs(**filters))
 
+    async def arollup(self, **filters: Any) -> Rollup:
+        """`rollup` for asyncio, with the same keyword arguments."""
+        return await _beside_the_loop(lambda: self.rollup(**filters))
+
+    async def arollup_totals(self, *, wait: float = 1.0) -> Rollup:
+        """`rollup_totals` for asyncio."""
+        return await _beside_the_loop(lambda: self.rollup_totals(wait=wait))
+
     async def asearch_runs(self, text: str, **filters: Any) -> list[Hit]:
         """`search_runs` for asyncio, with the same keyword arguments."""
         return await _beside_the_loop(lambda: self.search_runs(text, **filters))

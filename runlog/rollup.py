@@ -87,7 +87,8 @@ class Figures:
     """
 
     statuses: Counter[str] = field(default_factory=Counter)
-    """completed, failed, interrupted, cancelled; of node logs also running and other."""
+    """completed, failed, interrupted, cancelled; other for what a program of its own
+    calls a status; of node logs also running."""
     retries: int = 0
     """Of a node: logs whose attempt is above 1. Of a run: their sum."""
     retried: int = 0
@@ -95,12 +96,14 @@ class Figures:
     recovered: int = 0
     """Among these, runs that completed."""
     waited_us: int = 0
-    """Between a failed attempt's end and the start of the next one of that node."""
+    """Between a failed attempt's end and the start of the next one of that node, if that
+    is the next log of a node with its name."""
     durations: Histogram = field(default_factory=Histogram)
     """In microseconds, of the logs and runs that have one."""
     tokens: Counter[str] = field(default_factory=Counter)
     """By kind, as in `tokens` of a log or of metadata: input, output, total, and those
-    of the details with their names: input_details.cache_read, ..."""
+    of the details with their names: input_details.cache_read, ... From the 32nd on,
+    they are "other"."""
     sizes: Histogram = field(default_factory=Histogram)
     """The total tokens of each run, or log, that has any."""
     calls: Counter[str] = field(default_factory=Counter)
@@ -109,7 +112,7 @@ class Figures:
     """Of a node: the most logs of it with attempt 1 in one run, whatever their parent.
     Of a run: the greatest of its nodes. Of a sum: the greatest."""
     repeated_in: str | None = None
-    """The run_id of the run with the most repeats."""
+    """The run_id of the run with the most repeats; None if there are none."""
     slowest_us: int = 0
     """The greatest duration."""
     slowest_in: str | None = None
@@ -149,7 +152,8 @@ class Failure:
     error: str
     """The type of the error; "" if the run names none."""
     node: str | None
-    """The node in which the run failed, as `metadata.totals.at` has it."""
+    """The node in which the run failed, as `metadata.totals.at` has it; without that, the
+    node of the first failed log; None without any."""
     text: str
     """The first message, up to 240 bytes. Messages that differ in digits alone are
     alike."""
@@ -158,7 +162,7 @@ class Failure:
     """When the oldest of the runs was created."""
     last: datetime
     runs: list[str]
-    """The run_ids of the newest, up to three."""
+    """The run_ids of the newest, up to three. Some may have been deleted since."""
 
 
 @dataclass(slots=True)
@@ -188,7 +192,7 @@ class Block:
     models_left: int = 0
     """Calls whose model found no room: the first fifty models have one."""
     failures: list[Failure] = field(default_factory=list)
-    """Of failed runs. A block may leave some out: see `failures_left`."""
+    """Of failed runs: the first 64 kinds of a block. See `failures_left`."""
     failures_left: int = 0
     """Failed runs whose message found no room."""
     paths: dict[str, Path] = field(default_factory=dict)

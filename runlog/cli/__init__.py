@@ -38,6 +38,7 @@ COMMANDS = {
     "migrate": "show or apply migrations",
     "prune": "delete old runs",
     "reindex": "make the index of words anew, queue runs without a vector",
+    "rollup": "count what the runs add up to",
     "export": "write runs as JSON lines, Parquet, a trace, or to an OTLP receiver",
     "import": "read runs that export wrote",
     "push": "send the runs of a file to PostgreSQL",

@@ -95,8 +95,8 @@ static int add_block(rl_state *state, const asked *wanted, const rl_rollup_row *
 
 /* The blocks of the rows: one of each, or of each workflow. What is damaged is left out,
  * and counted anew. */
-static PyObject *rows_to(rl_state *state, rl_rollup *rollup, const asked *wanted,
-                         const rl_rollup_rows *rows)
+static PyObject *make_blocks(rl_state *state, rl_rollup *rollup, const asked *wanted,
+                             const rl_rollup_rows *rows)
 {
     PyObject *list = PyList_New(0);
     rl_sums sums = {.run = {.retries = 0}};
@@ -120,6 +120,23 @@ static PyObject *rows_to(rl_state *state, rl_rollup *rollup, const asked *wanted
         }
     }
     rl_sums_free(&sums);
+    return list;
+}
+
+/* The same. The collector of cycles, which would look at all of them again and again, waits
+ * meanwhile: there are none. */
+static PyObject *rows_to(rl_state *state, rl_rollup *rollup, asked *wanted,
+                         const rl_rollup_rows *rows)
+{
+    const bool collects = PyGC_Disable() != 0;
+    PyObject *list = rl_block_types_begin(&wanted->types) == 0
+                         ? make_blocks(state, rollup, wanted, rows)
+                         : NULL;
+
+    rl_block_types_end(&wanted->types);
+    if (collects) {
+        (void)PyGC_Enable();
+    }
     return list;
 }
 

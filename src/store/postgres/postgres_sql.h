@@ -133,7 +133,9 @@
     "'may_create', has_schema_privilege(current_schema(), 'CREATE'), "                   \
     "'missing', (SELECT coalesce(string_agg(t.name || ' (' || p.name || ')', ', '), '')" \
     " FROM (VALUES ('workflow_runs'), ('run_parts'), ('run_embeddings'),"                \
-    " ('run_words'), ('run_words_position'), ('runlog_owners')) AS t(name),"             \
+    " ('run_words'), ('run_words_position'), ('runlog_owners')," \
+    " ('run_rollup'), ('run_rollup_state'), ('run_rollup_marks')," \
+    " ('run_rollup_workflows'), ('run_rollup_nodes')) AS t(name),"             \
     " (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS p(name) WHERE "         \
     "to_regclass(t.name) IS NOT NULL"                                                    \
     " AND NOT has_table_privilege(t.name, p.name)), "                                    \
