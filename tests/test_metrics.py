@@ -233,8 +233,10 @@ def test_a_name_that_is_taken_is_refused_first(recorder: runlog.Recorder) -> Non
     assert generate_latest(registry) == before
 
 
-def test_a_server_that_is_away(proxied: Proxied) -> None:
-    """The scrape ends soon, raises nothing, and says what is known."""
+def test_a_server_that_is_away(
+    proxied: Proxied, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The scrape raises nothing, says what is known, and the log says why, once."""
     with runlog.Recorder(**proxied.options, postgres_timeout=1) as recorder:
         recorder.log_run(minimal("before"))
         found = scrape(recorder)
@@ -251,6 +253,8 @@ def test_a_server_that_is_away(proxied: Proxied) -> None:
         assert away("runlog_journal_bytes") > 0
         assert away("runlog_process_journaled_runs_total") == 3
         assert "runlog_runs_total" not in away.names
+        generate_latest(registry)
+        assert caplog.text.count("metrics leave out") == 1
         proxied.proxy.forward()
         assert recorder.flush(60)
         back = scrape(recorder)
