@@ -111,10 +111,10 @@ test-asan: setup-test build/asan/.installed $(ASAN_FORK)
 	@$(sanitized) $(patsubst %,tests/test_%.py,$(REACH_C)) $(ARGS)
 
 # All but what has no C code of ours in it.
-test-asan-all: setup-test build/asan/.installed $(ASAN_FORK)
+test-asan-all: setup-test $(VENV)/.installed-strict build/asan/.installed $(ASAN_FORK)
 	@$(sanitized) $(WITHOUT_C) $(ARGS)
 
-test-c: setup-test $(ASAN_FORK)
+test-c: setup-test $(VENV)/.installed-strict $(ASAN_FORK)
 	@TEST_C_ROUNDS=all $(PYTEST) $(SIDE_BY_SIDE) -q tests/test_c.py
 	@TEST_C_ROUNDS=all RUNLOG_SANITIZE=$(SANITIZERS) $(PYTEST) $(SIDE_BY_SIDE) -q \
 		tests/test_c.py
@@ -141,7 +141,7 @@ torture-outage: setup-test $(VENV)/.installed-strict
 # A fork of a process with threads is among what is tested, so it may not end it. But a
 # child whose new thread has the address of one of the parent's is ended by its run-time
 # ("dup thread with used id"), so test_fork.c is left out.
-test-tsan: setup-test
+test-tsan: setup-test $(VENV)/.installed-strict
 	@RUNLOG_SANITIZE=thread TSAN_OPTIONS=die_after_fork=0:halt_on_error=1 \
 	$(PYTEST) $(SIDE_BY_SIDE) -q -o faulthandler_timeout=1800 tests/test_c.py \
 		-k 'not test_fork]'

@@ -479,11 +479,8 @@ def dies() -> None:
 
 @example
 def killed() -> None:
-    program = "import shapes; shapes.dies()"
-    here = str(Path(__file__).parent)
-    subprocess.run(
-        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": here}
-    )
+    here = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})"
+    subprocess.run([sys.executable, "-c", f"{here}; import shapes; shapes.dies()"])
 
 
 @example

@@ -69,7 +69,7 @@ def make_pricer(table: object) -> Pricer:
         path = os.environ.get("RUNLOG_PRICES")
         if path:
             return _Table(_read_file(path, f"RUNLOG_PRICES: {path}")).price
-        return _genai_pricer()
+        return _ask_genai
     if isinstance(table, str | os.PathLike):
         return _Table(_read_file(table, os.fspath(table))).price
     if isinstance(table, Mapping):
@@ -220,32 +220,36 @@ def _check_price(price: object, place: str) -> Decimal:
 
 
 @cache
-def _genai_pricer() -> Pricer:
-    """Return what asks genai-prices; without the package, no model has a price."""
+def _genai_prices() -> Any:
+    """The package genai-prices, whose import takes a quarter of a second; else None."""
     try:
         with importing:
             import genai_prices
     except ModuleNotFoundError as error:
         if error.name != "genai_prices":
             raise
-        return lambda _: None
+        return None
+    return genai_prices
 
-    def price(usage: Usage) -> Decimal | None:
-        try:
-            found = genai_prices.calc_price(
-                genai_prices.Usage(**_genai_tokens(usage.tokens)),
-                usage.model,
-                provider_id=usage.provider,
-                genai_request_timestamp=_time(usage.at),
-                price_context={"service_tier": usage.tier} if usage.tier else None,
-            )
-        except (LookupError, ValueError):  # an unknown model; tokens that it can't price
-            return None
-        prices = found.model_price
-        has_both = prices.input_mtok is not None and prices.output_mtok is not None
-        return found.total_price if has_both else None
 
-    return price
+def _ask_genai(usage: Usage) -> Decimal | None:
+    """Ask genai-prices for a price; without the package, no model has one."""
+    package = _genai_prices()
+    if package is None:
+        return None
+    try:
+        found = package.calc_price(
+            package.Usage(**_genai_tokens(usage.tokens)),
+            usage.model,
+            provider_id=usage.provider,
+            genai_request_timestamp=_time(usage.at),
+            price_context={"service_tier": usage.tier} if usage.tier else None,
+        )
+    except (LookupError, ValueError):  # an unknown model; tokens that it can't price
+        return None
+    prices = found.model_price
+    has_both = prices.input_mtok is not None and prices.output_mtok is not None
+    return found.total_price if has_both else None
 
 
 def _genai_tokens(tokens: Mapping[str, int]) -> dict[str, int]:

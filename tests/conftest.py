@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from child_env import child_env
 from fixtures_browser import chromium, tab
 from fixtures_graphs import config, handler
 from fixtures_live import live_server, start
@@ -225,7 +226,7 @@ def run_python(tmp_path: Path) -> RunPython:
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", code, *args],
-            env={**os.environ, **(env or {})},
+            env=child_env(env or {}),
             cwd=cwd or tmp_path,
             capture_output=True,
             text=True,

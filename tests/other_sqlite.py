@@ -175,6 +175,7 @@ def snapshot(module: str, path: str) -> None:
         log("more", 3000)
         assert query(theirs, "SELECT run_id FROM workflow_runs ORDER BY 1") == seen
         query(theirs, "COMMIT")
+        assert runlog.flush()  # what was beside the file, while the index of words grew
         assert query(theirs, "SELECT count(*) FROM workflow_runs") == [(3010,)]
         assert query(theirs, "PRAGMA integrity_check") == [("ok",)]
 

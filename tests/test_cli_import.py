@@ -279,6 +279,7 @@ def test_import_survives_kill_9(here: Store, tmp_path: Path) -> None:
             kill_after(process, lambda: len(recorder.list_runs(limit=9).runs) == 9)
         assert 0 < len(recorder.list_runs(limit=9999).runs) < number
         assert cli("import", path) == 0
+        assert recorder.flush()  # the runs that are beside the file for a moment
         found = all_runs(recorder)
     want = {f"r{place}" for place in range(number)}
     assert len(found) == number

@@ -125,9 +125,10 @@ def run_program(*argv: str, store: Store, **env: str) -> subprocess.Popen[str]:
 
 @on_sqlite
 def test_an_encoding_without_signs(store: Store, recorder: Any) -> None:
-    inner = {"node": "b", "parent": "a", "step": 1, "started_at": "2026-11-30T12:00:00Z"}
-    logs = [{**inner, "node": "a", "parent": None}, inner]
-    recorder.log_run(minimal(outputs="naïve", node_logs=logs))
+    began, half = "2026-11-30T12:00:00Z", "2026-11-30T12:00:01Z"
+    inner = {"node": "b", "parent": "a", "step": 1, "started_at": half}
+    logs = [{"node": "a", "step": 1, "started_at": began, "duration_ms": 2000}, inner]
+    recorder.log_run(minimal(outputs="naïve", node_logs=logs, started_at=began))
     with run_program("show", "r1", store=store, PYTHONIOENCODING="ascii") as program:
         assert program.stdout is not None
         shown = program.stdout.read()

@@ -6,7 +6,6 @@ import contextvars
 import gc
 import importlib
 import importlib.util
-import os
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from child_env import child_env
 from conftest import RunPython
 from handler_graphs import two_nodes
 
@@ -386,11 +386,7 @@ def test_pytest_loads_the_module_as_a_plugin(tmp_path: Any) -> None:
             "no:cacheprovider",
         ],
         cwd=tmp_path,
-        env={
-            **os.environ,
-            "RUNLOG_TRACING": "1",
-            "PYTHONPATH": TESTS,
-        },
+        env=child_env({"RUNLOG_TRACING": "1", "PYTHONPATH": TESTS}),
         capture_output=True,
         text=True,
         check=False,

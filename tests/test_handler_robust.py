@@ -627,6 +627,7 @@ def test_ten_large_runs_do_not_end_a_small_one(local: Any) -> None:
     assert two_nodes().invoke({"n": 0}, {"callbacks": [handler]})["n"] == 2
     for root in roots:
         handler.on_chain_end({}, run_id=root)
+    assert local.flush()  # the ends that are beside the file for a moment
     statuses = {run["status"] for run in every_page(local, limit=60)}
     assert statuses == {"completed"}
     assert local.stats()["handler_dropped"] == 0

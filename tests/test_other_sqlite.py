@@ -131,6 +131,8 @@ def test_a_transaction_of_another_sqlite_keeps_its_locks(path: Path, module: str
 @pytest.mark.parametrize("how", ["pysqlite3", "plain"])
 def test_parent_and_children_use_the_file_otherwise(path: Path, how: str) -> None:
     printed = end(begin(path, "forks", how, str(path)))
+    with runlog.Recorder(sqlite_path=path) as recorder:
+        assert recorder.flush()  # runs that the last process left beside the file
     check_runs(path, printed)
     assert len(rows(path, "SELECT name FROM theirs")) == 10
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from child_env import child_env
 from fixtures_postgres import PostgresServer
 from fixtures_proxy import Proxied
 from fixtures_store import Store
@@ -67,7 +68,7 @@ class Elsewhere:
         command = ["/bin/sh", "-c", f'{begin} exec "$@"', "sh", sys.executable, "-c"]
         self.process = subprocess.Popen(
             ["unshare", "--fork", "--kill-child", *as_root, *spaces, *command, PROGRAM],
-            env={**os.environ, **store.env, "PYTHONPATH": str(TESTS)},
+            env=child_env(store.env, {"PYTHONPATH": str(TESTS)}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from fixtures_postgres import PostgresServer
+from fixtures_postgres import PostgresServer, plain_environment
 from fixtures_store import Store
 from helpers import minimal, stored
 from psycopg.conninfo import make_conninfo
@@ -498,8 +498,9 @@ def test_tables_in_such_an_encoding_are_used_and_it_is_told_once(
         recorder.log_run(minimal("ascii"))
     dump = [str(postgres_server.bindir / "pg_dump"), "-d", postgres_server.dsn(made)]
     load = [str(postgres_server.bindir / "psql"), "-q", "-d", dsn]
-    copied = subprocess.run(dump, capture_output=True, check=True)
-    subprocess.run(load, input=copied.stdout, capture_output=True, check=True)
+    env = plain_environment()
+    copied = subprocess.run(dump, capture_output=True, check=True, env=env)
+    subprocess.run(load, input=copied.stdout, capture_output=True, check=True, env=env)
     with (
         caplog.at_level(logging.INFO, "runlog"),
         journaled(dsn, tmp_path, "j") as recorder,

@@ -212,14 +212,14 @@ def test_a_later_exception_at_the_same_address_has_its_own(
 ) -> None:
     """Freed memory is used again: an address alone says nothing."""
     inner = chain("inner", bad=fail)
-    addresses: list[int] = []
+    addresses: set[int] = set()
 
     def calls(state: Any) -> Any:
         for _ in range(3):
             try:
                 inner.invoke(state)
             except ValueError as error:
-                addresses.append(id(error))
+                addresses.add(id(error))
                 error.__traceback__ = None
             gc.collect()
         while True:  # until one lies where another lay
@@ -228,7 +228,7 @@ def test_a_later_exception_at_the_same_address_has_its_own(
             except ValueError as error:
                 if id(error) in addresses or len(addresses) > 100_000:
                     raise
-                addresses.append(id(error))
+                addresses.add(id(error))
 
     with pytest.raises(ValueError, match="after all"):
         call(chain(a=calls), {"n": 1}, config)
