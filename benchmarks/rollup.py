@@ -53,11 +53,11 @@ def first_count(recorder: Recorder, runs: int) -> dict[str, float]:
     recorder.list_runs()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, clock = cpu_seconds(), time.perf_counter()
-    while not recorder._fill_rollup():
+    while not recorder._fill_rollup():  # noqa: SLF001
         pass
     spent, took = cpu_seconds() - start, time.perf_counter() - clock
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    blocks, counted, stored = recorder._rollup_size()
+    blocks, counted, stored = recorder._rollup_size()  # noqa: SLF001
     assert counted == runs, (counted, runs)
     return {
         "us": spent / runs * 1e6,

@@ -396,7 +396,7 @@ class Recorder:
     def _rollup(
         self,
         types: tuple[type[Any], ...],
-        totals: bool,  # noqa: FBT001
+        totals: bool,
         wpk_id: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,

@@ -1,10 +1,12 @@
-"""What the roll-up has to say, computed in Python over the runs that `get_run` returns."""
+"""What the roll-up has to say, computed in Python over what `get_run` returns."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -79,63 +81,81 @@ def seconds(value: Any) -> float | None:
     return None
 
 
+@dataclass
+class Seen:
+    """What is known of a run by its node logs up to one of them."""
+
+    run: Any
+    firsts: Counter[str] = field(default_factory=Counter)
+    retried: set[str] = field(default_factory=set)
+    failed_end: dict[str, float | None] = field(default_factory=dict)
+    path: int = _BASIS
+    first_failed: str | None = None
+    retries: int = 0
+    waited: int = 0
+
+    def retry(self, name: str, node: Figures, started: float | None) -> None:
+        """Add an attempt after the first one."""
+        before = self.failed_end.get(name)
+        if started is not None and before is not None and started > before:
+            node.waited_us += int(started - before)
+            self.waited += int(started - before)
+        node.retries += 1
+        self.retries += 1
+        if name not in self.retried:
+            self.retried.add(name)
+            node.retried += 1
+            node.recovered += self.run["status"] == "completed"
+
+
+def fold_log(block: Block, seen: Seen, log: dict[str, Any]) -> None:
+    """Add a node log."""
+    run = seen.run
+    for call in log.get("calls") or []:
+        add_call(block, call)
+    name = text(log.get("node")) or text(log.get("name")) or "?"
+    if name not in seen.failed_end:
+        seen.path = (seen.path ^ fnv(name.encode())) * _PRIME % 2**64
+    node = block.nodes.setdefault(name, Figures())
+    status = log.get("status")
+    node.statuses[status if status in (*ENDED, "running") else "other"] += 1
+    if status == "failed" and seen.first_failed is None:
+        seen.first_failed = name
+    us = number(log.get("duration_ms"), 1000)
+    started = seconds(log.get("started_at"))
+    if us is not None:
+        node.durations.put(us)
+        slowest(node, us, run["run_id"])
+    if (number(log.get("attempt")) or 1) > 1:
+        seen.retry(name, node, started)
+    else:
+        seen.firsts[name] += 1
+        repeats(node, seen.firsts[name], run["run_id"])
+    ended = None if us is None or started is None else started + us
+    seen.failed_end[name] = ended if status == "failed" else None
+    add_sizes(node, log.get("tokens"))
+    node.calls["llm"] += number(log.get("llm_calls")) or 0
+    node.calls["tool"] += number(log.get("tool_calls")) or 0
+
+
 def fold_logs(block: Block, run: Any) -> str | None:
     """Add the node logs of a run; return the first node that failed."""
     logs = run.get("node_logs")
-    firsts: dict[str, int] = {}
-    retried: set[str] = set()
-    failed_end: dict[str, float | None] = {}
-    path = _BASIS
-    first_failed = None
-    retries = waited = 0
+    seen = Seen(run)
     for log in logs if isinstance(logs, list) else []:
-        if not isinstance(log, dict):
-            continue
-        for call in log.get("calls") or []:
-            add_call(block, call)
-        name = text(log.get("node")) or text(log.get("name")) or "?"
-        if name not in failed_end:
-            path = (path ^ fnv(name.encode())) * _PRIME % 2**64
-        node = block.nodes.setdefault(name, Figures())
-        status = log.get("status")
-        node.statuses[status if status in (*ENDED, "running") else "other"] += 1
-        if status == "failed" and first_failed is None:
-            first_failed = name
-        us = number(log.get("duration_ms"), 1000)
-        started = seconds(log.get("started_at"))
-        if us is not None:
-            node.durations.put(us)
-            slowest(node, us, run["run_id"])
-        if (number(log.get("attempt")) or 1) > 1:
-            before = failed_end.get(name)
-            if started is not None and before is not None and started > before:
-                node.waited_us += int(started - before)
-                waited += int(started - before)
-            node.retries += 1
-            retries += 1
-            if name not in retried:
-                retried.add(name)
-                node.retried += 1
-                node.recovered += run["status"] == "completed"
-        else:
-            firsts[name] = firsts.get(name, 0) + 1
-            repeats(node, firsts[name], run["run_id"])
-        ended = None if us is None or started is None else started + us
-        failed_end[name] = ended if status == "failed" else None
-        add_sizes(node, log.get("tokens"))
-        node.calls["llm"] += number(log.get("llm_calls")) or 0
-        node.calls["tool"] += number(log.get("tool_calls")) or 0
-    block.run.retries += retries
-    block.run.retried += retries > 0
-    block.run.recovered += retries > 0 and run["status"] == "completed"
-    block.run.waited_us += waited
-    if firsts:
-        repeats(block.run, max(firsts.values()), run["run_id"])
-    if failed_end:
-        key = f"{path:016x}"
+        if isinstance(log, dict):
+            fold_log(block, seen, log)
+    block.run.retries += seen.retries
+    block.run.retried += seen.retries > 0
+    block.run.recovered += seen.retries > 0 and run["status"] == "completed"
+    block.run.waited_us += seen.waited
+    if seen.firsts:
+        repeats(block.run, max(seen.firsts.values()), run["run_id"])
+    if seen.failed_end:
+        key = f"{seen.path:016x}"
         known = block.paths.get(key, Path(0, run["run_id"]))
         block.paths[key] = Path(known.number + 1, known.run)
-    return first_failed
+    return seen.first_failed
 
 
 def slowest(figures: Figures, us: int, run: str) -> None:
@@ -173,9 +193,7 @@ def fold_run(block: Block, run: Any) -> None:
         add_failure(block, error, at or first_failed, said, run)
 
 
-def add_failure(
-    block: Block, error: str, node: str | None, said: str, run: Any
-) -> None:
+def add_failure(block: Block, error: str, node: str | None, said: str, run: Any) -> None:
     """Add a failed run to those that are alike."""
     key = (error, node, re.sub(r"[0-9]+", "0", said))
     for one in block.failures:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rollup_fold import exact, fold
 
-import runlog
-from runlog import Recorder, ValidationError
+from runlog import Recorder
 from runlog.rollup import EDGES, Block, Rollup
 
 BASE = datetime(2026, 11, 1, tzinfo=UTC)
@@ -215,3 +215,10 @@ def test_leaves_split_and_are_counted_again(store: Store, recorder: Recorder) ->
     history.check()
     for block in recorder.rollup(wait=WAIT).blocks:
         assert block.run.number > 0
+
+
+def test_the_buckets_are_those_of_the_extension() -> None:
+    """src/rollup/edges_table.h is what gen_edges.py prints."""
+    path = Path(__file__).resolve().parent.parent / "src" / "rollup" / "edges_table.h"
+    numbers = re.findall(r"UINT64_C\((\d+)\)", path.read_text(encoding="utf-8"))
+    assert tuple(map(int, numbers)) == EDGES

@@ -230,21 +230,27 @@ static uint32_t check_of(const void *data, size_t len)
     return (uint32_t)(hash ^ hash >> 32);
 }
 
+void rl_form_seal(void *data, size_t len)
+{
+    const uint32_t check = check_of(data, len);
+
+    memcpy((char *)data + 1, &check, sizeof check);
+}
+
 void rl_form_write(const rl_sums *sums, rl_buf *out)
 {
     const size_t at = out->len;
-    uint32_t check = 0;
+    const uint32_t none = 0;
 
     rl_buf_add_char(out, RL_FORM_VERSION);
-    rl_buf_add(out, &check, sizeof check);
+    rl_buf_add(out, &none, sizeof none);
     put_figures(out, &sums->run);
     put_nodes(out, sums);
     put_models(out, sums);
     put_failures(out, sums);
     put_ways(out, sums);
     if (!out->failed) {
-        check = check_of(out->data + at, out->len - at);
-        memcpy(out->data + at + 1, &check, sizeof check);
+        rl_form_seal(out->data + at, out->len - at);
     }
 }
 
@@ -508,5 +514,5 @@ bool rl_form_read(rl_sums *sums, const void *data, size_t len, bool down)
         get_failures(&in);
         get_ways(&in);
     }
-    return !in.damaged && (in.at == in.end || sums->failed);
+    return sums->failed || (!in.damaged && in.at == in.end);
 }

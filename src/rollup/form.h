@@ -13,6 +13,9 @@
 /* Appends the sums. Nodes, failures, paths and models without any figure are left out. */
 void rl_form_write(const rl_sums *sums, rl_buf *out);
 
+/* Sets the checksum of a form. */
+void rl_form_seal(void *data, size_t len);
+
 /* Adds what is stored to the sums; or, if `down`, takes it away, as far as there is:
  * greatest values and examples stay. False, with the sums in any state, when the bytes are
  * damaged or of another version; no bytes at all are empty sums. */
