@@ -201,8 +201,14 @@ def _at(outputs: Any, path: Any) -> Any:
     return outputs
 
 
-def _without(name: str, members: dict[str, Any]) -> dict[str, Any]:
-    del members[name]
+def _before(output: Any, late: Any) -> Any:
+    """A message before it got these members."""
+    return {**output, **dict.fromkeys(late)} if late else output
+
+
+def _without(names: tuple[str, ...], members: dict[str, Any]) -> dict[str, Any]:
+    for name in names:
+        members.pop(name, None)
     return members
 
 
@@ -214,11 +220,13 @@ def with_output(call: Any, outputs: Any) -> Any:
         return call
     try:
         if "output_at" in call:
-            output = _at(outputs, call["output_at"])
-            return _without("output_at", {**call, "output": output})
+            late = call.get("output_late", ())
+            output = _before(_at(outputs, call["output_at"]), late)
+            return _without(("output_at", "output_late"), {**call, "output": output})
         if "outputs_at" in call:
-            found = [_at(outputs, at) for at in call["outputs_at"]]
-            return _without("outputs_at", {**call, "outputs": found})
+            late = call.get("outputs_late", ())
+            found = [_before(_at(outputs, at), late) for at in call["outputs_at"]]
+            return _without(("outputs_at", "outputs_late"), {**call, "outputs": found})
     except (LookupError, TypeError):  # a program logs what only looks like a call
         pass
     return call

@@ -221,7 +221,8 @@ class Recorder:
             to 1 TiB, 256 MiB by default. Before that, the runs that were idle for longest
             are written, and what is written leaves memory.
         openai_key: key for the embedding server (OPENAI_KEY, and no variable of another
-            name). If it is set, the texts of runs are sent to that server.
+            name). If it is set, the texts of runs are sent to that server. With "" no
+            runs are embedded, whatever the environment says.
         openai_base_url: URL of the embedding server (OPENAI_BASE_URL), by default
             https://api.openai.com/v1. A query, as in ...?api-version=2024-06-01, is sent.
         openai_headers: further headers for it, as a mapping or as lines of "Name: value"
@@ -239,8 +240,8 @@ class Recorder:
             every three characters of a new SQLite file, so that parts of words are found
             (RUNLOG_WORDS).
         milvus_endpoint: Milvus (MILVUS_ENDPOINT), with http://, https:// or no scheme,
-            which means http. Unset: the database stores the vectors and runlog searches
-            them there.
+            which means http. Unset or "": the database stores the vectors and runlog
+            searches them there.
         milvus_token: "user:password" or an API key (MILVUS_TOKEN).
         service_timeout: seconds that either server may take to answer
             (RUNLOG_SERVICE_TIMEOUT), 0.05 to 3600, 30 by default. No call that records a

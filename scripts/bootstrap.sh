@@ -79,6 +79,12 @@ system_packages() {
     have_library sqlite3 || missing="$missing libsqlite3-dev"
     have_library libcurl || missing="$missing libcurl4-openssl-dev"
     case $extra in
+    test)
+        have zsh || missing="$missing zsh"
+        have fish || missing="$missing fish"
+        ;;
+    esac
+    case $extra in
     test | bench | dev)
         have_postgres || missing="$missing postgresql"
         have_pgbouncer || missing="$missing pgbouncer"

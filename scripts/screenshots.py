@@ -74,6 +74,7 @@ def views(address: str) -> dict[str, str]:
     return {
         "runs": address,
         "failed": links(address, "failed", digest)[0],
+        "steps": f"{links(address, 'failed', digest)[0]}&show=picture",
         "retried": links(address, "completed", digest)[1],
         "agent": f"{agent}&node=0",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import operator
 from typing import Annotated, Any, TypedDict
 
@@ -27,8 +28,9 @@ from call_help import (
     tool_call,
     wants,
 )
+from fixtures_store import Store
 from graphs import either, invoke
-from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -111,6 +113,43 @@ def test_tools_of_a_node_alone(recorder: Any, config: Any, call: Any) -> None:
         if one["tool_call_id"] == "c1"
     )
     assert message["status"] == "error"
+
+
+LONG = "a long text " * 20
+
+
+@tool
+def tell(a: int) -> str:
+    """Tell something."""
+    return LONG
+
+
+def test_a_message_that_gets_its_id_or_name_later_is_stored_once_a_node(
+    recorder: Any, store: Store, config: Any
+) -> None:
+    """The tools' nodes give the answers ids, and the agent its name to what the model
+    said; the calls are given back as they returned.
+    """
+    from langchain.agents import create_agent
+
+    said_first = wants(("tell", {"a": 1}), ("tell", {"a": 2}))
+    said_last = AIMessage(f"{LONG} indeed", id="last")
+    agent = create_agent(said(said_first, said_last), [tell], name="g")
+    agent.invoke({"messages": [QUESTION]}, config)
+    model, *told, last = calls_of(recorder, config)
+    assert [call["outputs"] for _, (call,) in (model, last)] == [
+        [to_json_model(said_first)],
+        [to_json_model(said_last)],
+    ]
+    assert sorted(call["output"]["tool_call_id"] for _, (call,) in told) == ["c0", "c1"]
+    for _, (call,) in told:
+        output = ToolMessage(LONG, name="tell", tool_call_id=call["tool_call_id"])
+        assert call["output"] == to_json_model(output)
+    ((stored,),) = store.query("SELECT node_logs FROM workflow_runs")
+    logs = stored if isinstance(stored, list) else json.loads(stored)
+    for log in logs:
+        own = [log["outputs"], *log["calls"]]
+        assert json.dumps(own).count(LONG) == (log is not logs[0]), log
 
 
 @tool

@@ -1,12 +1,8 @@
 """runlog export: lines of JSON, Parquet, and Chrome's traces."""
 
-import contextlib
-import io
 import json
 import os
-import pty
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +26,6 @@ from helpers import minimal, until
 from test_long_logs import INPUTS, STORED, WANT
 
 from runlog.cli import jsonl, parquet
-from runlog.cli.progress import Progress
 
 
 @pytest.fixture(autouse=True)
@@ -268,29 +263,3 @@ def test_wrong_arguments(recorder: Any, capsys: Any, argv: list[str], said: str)
     assert said in shown.err
     assert shown.err.count("\n") == 1
     assert shown.out == ""
-
-
-def _all_of(terminal: io.FileIO) -> bytes:
-    """What was written to a terminal whose other end is closed by now."""
-    text = b""
-    with contextlib.suppress(OSError):  # Linux ends with an error, others with nothing
-        while piece := terminal.read(200):
-            text += piece
-    return text
-
-
-@on_sqlite
-def test_progress_is_for_terminals(tmp_path: Path) -> None:
-    terminal, end = pty.openpty()
-    with os.fdopen(terminal, "rb", 0) as shown:
-        with os.fdopen(end, "w") as stream, Progress("runs exported", stream) as progress:
-            progress.add()
-            time.sleep(0.11)
-            progress.add(1999)
-        text = _all_of(shown).decode()
-    assert text.startswith("\r2,000 runs exported, ")
-    assert text.endswith("a second\r" + " " * len(text.split("\r")[1]) + "\r")
-    with (tmp_path / "pipe").open("w") as stream, Progress("runs", stream) as progress:
-        time.sleep(0.11)
-        progress.add()
-    assert (tmp_path / "pipe").read_text() == ""

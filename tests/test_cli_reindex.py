@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
+import psycopg
 import pytest
 from cli_help import Cli, cli, on_sqlite
 from fixtures_services import EmbeddingServer
@@ -15,6 +17,8 @@ from outbox_help import embedding, environment, outbox_rows, states
 import runlog
 
 __all__ = ["cli"]
+
+on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
 
 
 @pytest.fixture
@@ -60,6 +64,29 @@ def test_without_a_key_there_are_words_only(cli: Cli) -> None:
     assert [hit["run"] for hit in hits] == ["silent1159"]
 
 
+@on_postgres
+def test_runs_that_were_logged_beside_an_open_transaction(
+    cli: Cli, store: Store, recorder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are waited for; if the transaction does not end, the command says so."""
+    recorder.log_run(minimal("before", inputs={"text": "early"}))
+    with psycopg.connect(store.options["postgres_dsn"]) as connection:
+        connection.execute("SELECT txid_current()")
+        for number in range(3):
+            recorder.log_run(minimal(f"r{number}", inputs={"text": "late"}))
+        monkeypatch.setattr("runlog.cli.commands.reindex._PATIENCE", 0.5)
+        done = cli("reindex", "words", "--json")
+        assert (done.code, json.loads(done.out)) == (1, {"words": 1, "held": 3})
+        assert "3 runs can't be indexed before transactions have ended" in done.err
+        monkeypatch.setattr("runlog.cli.commands.reindex._PATIENCE", 60.0)
+        ending = threading.Timer(1.0, connection.rollback)
+        ending.start()
+        done = cli("reindex", "words", "--missing", "--json")
+        ending.join()
+    assert (done.code, json.loads(done.out)["held"]) == (0, 0)
+    assert len(recorder.search_runs("late", by="words")) == 3
+
+
 @pytest.mark.usefixtures("logged")
 def test_words_that_are_turned_off(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNLOG_WORDS", "0")
@@ -73,7 +100,7 @@ def test_words_that_are_turned_off(cli: Cli, monkeypatch: pytest.MonkeyPatch) ->
 def test_runs_without_a_vector_are_embedded(cli: Cli, logged: Store) -> None:
     """A second time there is nothing to queue but runs without a text."""
     done = json.loads(cli("reindex", "--json").out)
-    assert done == {"words": 1_201, "queued": 1_200, "waiting": 0}
+    assert done == {"words": 1_201, "held": 0, "queued": 1_200, "waiting": 0}
     assert states(logged) == {"embedded": TEXTS}
     again = json.loads(cli("reindex", "meaning", "--json").out)
     assert again == {"queued": SILENT, "waiting": 0}

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from test_views import runs
 
 import runlog
+from runlog.views.outcome import outcome, question
 
 __all__ = ["cli", "history"]
 
@@ -73,6 +74,36 @@ def test_a_run_as_json_and_markdown(cli: Cli, history: Recorded) -> None:
 
 
 @on_sqlite
+def test_the_node_logs_of_a_run_as_rows(cli: Cli, history: Recorded) -> None:
+    """Every log once, in its order; of a node by its name, with its values."""
+    logs = json.loads(cli("show", history.failed, "--json").out)["node_logs"]
+    rows = [json.loads(line) for line in cli("show", history.failed, "-o", "jsonl").lines]
+    assert [row["log"] for row in rows] == list(range(len(logs)))
+    for name in ("node", "status", "step", "duration_ms", "error_type", "error_text"):
+        assert [row[name] for row in rows] == [log[name] for log in logs]
+    names, *cells = (
+        line.split("\t") for line in cli("show", history.failed, "-o", "tsv").lines
+    )
+    assert names == list(rows[0])
+    assert [dict(zip(names, line, strict=True))["node"] for line in cells] == [
+        log["node"] for log in logs
+    ]
+    (one,) = cli(
+        "show", history.retried, "--node", "pay", "--log", "1", "-o", "jsonl"
+    ).lines
+    assert (json.loads(one)["attempt"], json.loads(one)["outputs"]) == (2, {"n": 1})
+    (state,) = cli("show", history.done, "--state", "draft", "-o", "jsonl").lines
+    assert json.loads(state)["inputs"]["n"] == 1
+    assert json.loads(state)["after"]["n"] == 2
+    table = cli("show", history.failed, "--fields", "node,error_type").lines
+    assert table[0].split() == ["node", "error_type"]
+    assert table[-1].split() == ["draft", "KeyError"]
+    assert "after" in cli("show", "--fields", "?").lines
+    wrong = cli("show", "--fields", "nod")
+    assert (wrong.code, "'node'" in wrong.err) == (2, True)
+
+
+@on_sqlite
 def test_a_node_as_markdown(cli: Cli, history: Recorded) -> None:
     node = cli("show", history.retried, "--md", "--node", "pay").out
     assert node.index("KeyError: 'busy'") < node.index("log 1, step 1, try 2")
@@ -99,6 +130,18 @@ def test_thread(cli: Cli, history: Recorded) -> None:
     assert (wrong.code, "'order A1'" in wrong.err) == (2, True)
     rows = json.loads(cli("thread", "order A1", "--json").out)
     assert [row["run"] for row in rows] == [history.paused, history.resumed]
+
+
+def test_a_row_says_how_its_run_ended(recorder: Any, history: Recorded) -> None:
+    """As the whole run does, of a list and of a thread."""
+    rows = recorder.list_runs(limit=100).runs
+    assert len(rows) == len({*history}) + 1
+    rows += recorder.get_thread("order A1")
+    for row in rows:
+        whole = recorder.get_run(row["run_id"])
+        said = outcome(whole)
+        asked = question(row) is None and row["status"] == "interrupted"
+        assert outcome(row) == (said.partition(": ")[0] if asked else said)
 
 
 def test_diff(cli: Cli, history: Recorded) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from cli_help import Cli, cli, empty
+from conftest import RunPython
 from fixtures_store import Store
 from helpers import minimal
 
+import runlog
 from runlog import migrations
 
 __all__ = ["cli", "empty"]
@@ -235,3 +237,30 @@ def test_the_option_for_the_place_may_come_first(
     ):
         done = cli(*argv)
         assert (done.code, "r1" in done.out) == (0, True), done
+
+
+def test_a_reader_leaves_the_environment_alone(
+    tmp_path: Path, run_python: RunPython
+) -> None:
+    """Other threads read it meanwhile. What it names is not used for a named file."""
+    path = str(tmp_path / "runs.db")
+    with runlog.Recorder(sqlite_path=path) as recorder:
+        recorder.log_run(minimal("r1"))
+    done = run_python(
+        """
+import os, sys
+os.environ |= {"POSTGRES_DSN": "host=nowhere.invalid", "OPENAI_KEY": "k",
+               "MILVUS_ENDPOINT": "http://127.0.0.1:1"}
+changes = []
+kinds = ("os.putenv", "os.unsetenv")
+sys.addaudithook(lambda name, _: name in kinds and changes.append(name))
+from runlog.reading import places
+for search in (False, True):
+    recorder = places.open_recorder(places.find(sys.argv[1]), search)
+    print(recorder.get_run("r1")["run_id"], recorder._has_meaning())
+    recorder.close(0)
+print(len(changes))
+""",
+        path,
+    )
+    assert done.stdout.split() == ["r1", "False", "r1", "True", "0"], done

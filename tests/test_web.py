@@ -13,7 +13,7 @@ from cli_help import Recorded, empty, history, on_sqlite
 from fixtures_store import Store
 from fixtures_web import Page
 from helpers import minimal
-from web_help import HOSTILE, fill, hostile_run, log, long_run
+from web_help import HOSTILE, fill, hostile_run, log, long_run, moment
 
 import runlog
 
@@ -109,6 +109,9 @@ def test_retries_waits_and_subgraphs_on_the_time_line(
     assert "after 1 retry" in seen(retried)
     assert re.findall(r"<b>(\d/\d)</b>", retried) == ["1/2", "2/2"]
     assert '<line class="w"' in retried
+    for place in (0, 1):
+        node = page.text("/run", workflow="payment", id=history.retried, node=place)
+        assert re.findall(r">(\d (?:failed|ok))</a>", node) == ["1 failed", "2 ok"]
     waits = page.text("/run", workflow="approval", id=history.paused)
     assert "Waits for an answer to who approves?" in seen(waits)
     assert "<circle" in waits
@@ -149,6 +152,30 @@ def test_find_in_a_run_and_who_wrote_a_key(page: Page, recorder: runlog.Recorder
     said = seen(page.text("/run", workflow="w", id="r"))
     assert "k 14 writes before n14 , n15 , n16 , n17 , n18 , n19" in said
     assert "only3 n3 , n8 , n13 , n18" in said
+
+
+@on_sqlite
+def test_a_window_of_the_time_line_is_in_the_address(
+    page: Page, recorder: runlog.Recorder
+) -> None:
+    logs = [log(f"n{at}", at, started_at=moment(at * 60_000)) for at in range(4)]
+    recorder.log_run(minimal("r", started_at=moment(0), node_logs=logs))
+    asked = {"workflow": "w", "id": "r"}
+    text = page.text("/run", **asked, node=2)
+    assert "these pauses are closed up" in seen(text)
+    assert 'class="gap"' in text
+    link = re.search(r'href="\./(run\?[^"]+)">zoom to it', text)
+    assert link is not None
+    text = page.text("/" + html.unescape(link[1]))
+    assert re.findall(r'data-node="(\d)"', text) == ["2"]
+    assert "3 rows before or after this are left out" in seen(text)
+    names = "earlier|later|closer|wider|all of"
+    links = re.findall(rf'href="\./(run\?[^"]+)">({names})', text)
+    assert len(links) == 5
+    for address, name in links:
+        nodes = re.findall(r'data-node="(\d)"', page.text("/" + html.unescape(address)))
+        assert len(nodes) == (4 if name == "all of" else 1)
+    assert "Nothing ran then" in page.text("/run", **asked, zoom="9000000-9000001")
 
 
 def test_many_branches_are_folded_but_for_those_that_failed(
@@ -250,6 +277,9 @@ def test_hostile_text_is_text(page: Page, recorder: runlog.Recorder) -> None:
         page.text(),
         page.text("/run", workflow=name, id="hostile"),
         page.text("/run", workflow=name, id="hostile", node=0, state=1),
+        page.text("/run", workflow=name, id="hostile", show="picture"),
+        page.text("/run", workflow=name, id="hostile", zoom="0-1"),
+        page.text("/prune", keep=0, workflow=name),
         page.text("/thread", id=run["thread_id"]),
         page.text("/workflow", name=name),
         page.text("/search", q="alert"),
@@ -277,6 +307,8 @@ def test_hostile_text_is_text(page: Page, recorder: runlog.Recorder) -> None:
         ("/run?workflow=shop&id={id}&node=99", 404, "no node 99: it has 2"),
         ("/run?workflow=shop&id={id}&node=x", 400, "no whole number"),
         ("/run?workflow=shop&id={id}&calls=2", 400, "it can be 0, 1"),
+        ("/run?workflow=shop&id={id}&zoom=9-2", 400, "as 1200-1350"),
+        ("/run?workflow=shop&id={id}&show=x", 400, "it can be time, picture"),
         ("/run?workflow=shop&id={id}&open=x", 400, "it can be all"),
         ("/node?workflow=shop&id={id}&node=9", 404, "no node 9"),
         ("/?workflow=shpo", 400, "did you mean 'shop'?"),

@@ -36,6 +36,9 @@ def addresses(history: Recorded) -> dict[str, str]:
         "search": "/search?q=price",
         "health": "/health",
         "delete": f"/delete?{failed}",
+        "prune": "/prune?keep=0",
+        "picture": f"/run?{failed}&show=picture",
+        "zoomed": f"/run?{failed}&zoom=0-1",
     }
 
 
@@ -281,23 +284,6 @@ def test_a_run_of_2000_nodes_and_a_store_of_100000_runs(
     assert tab.page.evaluate("document.querySelectorAll('*').length") <= 900
 
 
-def test_a_database_that_goes_away_is_said(page: Page, recorder: Any, tab: Tab) -> None:
-    recorder.log_run(minimal("r1"))
-    tab.page.goto(page.url)
-    tab.page.wait_for_selector("#live >> text=live")
-    assert tab.page.locator("#away").is_hidden()
-    plain = runlog.Recorder.list_runs
-
-    def fail(*_: Any, **__: Any) -> Any:
-        raise runlog.StoreError("the server is away")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runlog.Recorder, "list_runs", fail)
-        tab.page.locator("#away").wait_for(state="visible")
-        patch.setattr(runlog.Recorder, "list_runs", plain)
-        tab.page.locator("#away").wait_for(state="hidden")
-
-
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_serious_for_axe(
@@ -341,3 +327,26 @@ def test_what_a_first_visit_loads(page: Page, history: Recorded, tab: Tab) -> No
     text = page.client.get("/", headers={"accept-encoding": "gzip"})
     assert text.headers["content-encoding"] == "gzip"
     assert HOSTILE not in text.text
+
+
+def test_copy_buttons(page: Page, history: Recorded, chromium: Any) -> None:
+    tab = Tab(chromium, permissions=["clipboard-read", "clipboard-write"])
+    try:
+        tab.page.goto(f"{page.url}/run?workflow=shop&id={history.failed}")
+
+        def copied(name: str) -> str:
+            tab.page.evaluate("navigator.clipboard.writeText('')")
+            tab.page.get_by_role("button", name=name, exact=True).click()
+            text = tab.page.wait_for_function("navigator.clipboard.readText()")
+            return str(text.json_value())
+
+        assert copied("copy: the id") == history.failed
+        command = copied("copy as command: the command that shows this run in a terminal")
+        assert command == f"runlog show --workflow=shop {history.failed}"
+        assert copied("Copy: the error").startswith("KeyError")
+        tab.page.locator('#rows a[data-node="0"]').click()
+        tab.page.wait_for_selector("#pane h2 >> text=first")
+        assert "{" in copied("Copy: Outputs")
+        assert tab.complaints == []
+    finally:
+        tab.context.close()

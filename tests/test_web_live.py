@@ -13,7 +13,9 @@ from typing import Any
 import httpx
 import pytest
 from cli_help import on_sqlite
+from fixtures_browser import Tab
 from fixtures_postgres import PostgresServer, running
+from fixtures_proxy import Proxied
 from fixtures_web import Page
 from helpers import minimal, until
 
@@ -176,3 +178,25 @@ def test_the_database_goes_away_and_comes_back() -> None:
                     assert "r1" in made.text("/")
             finally:
                 made.close()
+
+
+@pytest.mark.chromium
+def test_a_browser_says_that_the_database_is_away(proxied: Proxied, tab: Tab) -> None:
+    with runlog.Recorder(**proxied.options, postgres_timeout=1) as recorder:
+        recorder.log_run(minimal("r1"))
+        assert recorder.flush(60)
+        made = Page(app(recorder))
+        try:
+            tab.page.goto(made.url)
+            tab.page.wait_for_selector("#live >> text=live")
+            assert tab.page.locator("#away").is_hidden()
+            proxied.proxy.outage()
+            tab.page.locator("#away").wait_for(state="visible")
+            assert tab.page.locator('[data-run="r1"]').is_visible()
+            proxied.proxy.forward()
+            tab.page.locator("#away").wait_for(state="hidden")
+            recorder.log_run(minimal("r2"))
+            tab.page.wait_for_selector("#news >> text=1 new run")
+            tab.page.goto("about:blank")  # so that it does not miss the server
+        finally:
+            made.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -86,6 +87,61 @@ def test_another_address_needs_a_token(store: Store, empty: None) -> None:
         assert given not in line
 
 
+TOKEN = "a token of one's own"
+
+
+class Guesses(httpx.Client):
+    """A proxy that asks for browsers, with a token."""
+
+    def guess(self, forwarded: str, token: str = "wrong") -> httpx.Response:
+        """Ask for a browser, whose cookies are its own."""
+        self.cookies.clear()
+        headers = {"x-forwarded-for": forwarded, "x-forwarded-proto": "https"}
+        return self.get("/", params={"token": token}, headers=headers)
+
+
+@contextmanager
+def guessing(store: Store, *argv: str) -> Iterator[Guesses]:
+    """A page with a token, behind a proxy."""
+    with serving(store, *argv, RUNLOG_WEB_TOKEN=TOKEN) as (_, address):
+        base = address.partition("?")[0]
+        with Guesses(base_url=base, trust_env=False, timeout=60) as made:
+            yield made
+
+
+@on_sqlite
+def test_wrong_tokens_count_for_whoever_connects(store: Store, empty: None) -> None:
+    with guessing(store) as proxy:
+        for number in range(20):
+            assert proxy.guess(f"198.51.100.{number}").status_code == 401
+        assert proxy.guess("198.51.100.77", TOKEN).status_code == 429
+
+
+@on_sqlite
+def test_wrong_tokens_behind_a_proxy(store: Store, empty: None) -> None:
+    """The proxy adds the address that it sees to what a browser has written there."""
+    network = ("--proxy", "127.0.0.0/8", "--proxy", "192.0.2.1")
+    with guessing(store, *network) as proxy:
+        for number in range(20):
+            written = f"203.0.113.{number}, 198.51.100.1"
+            assert proxy.guess(written).status_code == 401
+        assert proxy.guess("198.51.100.1", TOKEN).status_code == 429
+        answer = proxy.guess("198.51.100.2", TOKEN)
+        assert answer.status_code == 303
+        assert "Secure" in answer.headers["set-cookie"]
+
+
+@on_sqlite
+def test_it_listens_soon(store: Store, empty: None) -> None:
+    """By its CPU time from the start to the end, as others may have the processors."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with serving(store):
+        pass
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert spent < 0.6
+
+
 @on_sqlite
 def test_serve_can_be_read_only(store: Store, empty: None) -> None:
     with serving(store, "--read-only") as (_, address):
@@ -97,6 +153,7 @@ def test_serve_can_be_read_only(store: Store, empty: None) -> None:
     ("argv", "said"),
     [
         (["--port", "70000"], "0 to 65535"),
+        (["--proxy", "proxy.example"], "give an address, or a network as 10.0.0.0/8"),
         (["--port", "x"], "whole number"),
         (["--host", "nowhere.invalid"], "can't listen on nowhere.invalid"),
         (["--host", "192.0.2.1"], "can't listen on 192.0.2.1"),

@@ -15,18 +15,20 @@ from web_help import log, moment
 
 from runlog._counts import Counts
 from runlog.reading import times
+from runlog.views.axis import Axis, Window, read_window
 from runlog.views.conversation import messages_of, read_call
 from runlog.views.details import details
 from runlog.views.find import find
 from runlog.views.logs import read_logs, seconds
 from runlog.views.preview import preview
-from runlog.views.rows import in_attempts, ticks, time_line
+from runlog.views.rows import time_line, window_of
 from runlog.views.safe import safe_text
 from runlog.views.series import series
 from runlog.views.story import story
-from runlog.views.tree import build
+from runlog.views.tree import build, in_attempts
 from runlog.views.wording import compare
 from runlog.views.writers import writers
+from runlog.web.page_run import show_command
 
 
 def values_with(keys: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
@@ -154,17 +156,95 @@ def test_calls_stand_where_they_were() -> None:
 
 
 def test_ticks_are_round() -> None:
-    assert [tick.label for tick in ticks(96)] == [
+    def ticks(whole: float) -> list[str]:
+        return [tick.label for tick in Axis([(0, whole)], whole).ticks]
+
+    assert ticks(96) == [
         "0 ms",
         "20 ms",
         "40 ms",
         "60 ms",
         "80 ms",
     ]
-    assert [tick.label for tick in ticks(3_600_000)][1] == "30 min 0 s"
-    assert ticks(0) == []
+    assert ticks(3_600_000)[1] == "30 min 0 s"
+    assert time_line(minimal()).ticks == []
     for whole in (0.01, 0.3, 7, 1234, 59_000, 61_000, 10**8, 10**12):
         assert 1 <= len(ticks(whole)) <= 6, whole
+
+
+DAY = 86_400_000
+
+
+def paused_run() -> dict[str, Any]:
+    """A run of three nodes, two days before the last two."""
+    starts = (0, 20, 2 * DAY)
+    logs = [
+        log(f"n{place}", started_at=moment(start), duration_ms=10 * (place + 1))
+        for place, start in enumerate(starts)
+    ]
+    logs.append(log("n3", started_at=moment(2 * DAY + 30), duration_ms=20))
+    return minimal("r", started_at=moment(0), duration_ms=2 * DAY + 60, node_logs=logs)
+
+
+def test_a_pause_of_days_is_closed_up() -> None:
+    line = time_line(paused_run())
+    (pause,) = line.pauses
+    assert pause.length_ms == pytest.approx(2 * DAY - 40)
+    assert pause.share == pytest.approx(0.06)
+    starts = [row.start or 0.0 for row in line.rows]
+    assert starts == sorted(starts)
+    # All that ran has one scale: 100 ms on what the pause leaves.
+    for row, spent in zip(line.rows, (10, 20, 30, 20), strict=True):
+        assert row.share == pytest.approx(0.94 * spent / 100, rel=1e-4)
+    third = line.rows[2].start
+    assert third == pytest.approx(pause.start + pause.share)
+    labels = [tick.label for tick in line.ticks]
+    assert labels[0] == "0 ms"
+    assert "+40 ms" in labels
+    assert all(tick.share <= 1 for tick in line.ticks)
+    short = minimal(node_logs=[log("a", 0), log("b", 4_000)])
+    assert time_line(short).pauses == []
+
+
+def test_a_window_shows_a_part_of_a_run() -> None:
+    run = paused_run()
+    line = time_line(run, window=Window(20, 30))
+    assert [(row.name, row.start, row.share) for row in line.rows] == [("n1", 0, 1)]
+    assert (line.outside, line.pauses) == (3, [])
+    around = window_of(run, read_logs(run), 1)
+    assert around == pytest.approx((19, 41), abs=0.001)
+    assert str(Window(19, 41.25)) == "19-41.25"
+    assert read_window("19-41.25") == Window(19, 41.25)
+    wrong = ("", "5", "5-5", "9-2", "-1-2", "1-x", "1e3-2e3")
+    assert {read_window(one) for one in wrong} == {None}
+    assert window_of(minimal(node_logs=[log("a")]), [], 0) is None
+    window = Window(10, 20)
+    assert window.moved(-0.5, 100) == (5, 15)
+    assert window.moved(20, 100) == (90, 100)
+    assert Window(0, 10).moved(-1, 100) is None
+    assert window.scaled(2, 100) == (5, 25)
+    assert window.scaled(100, 100) is None
+
+
+SPANS = st.lists(
+    st.tuples(st.floats(0, 1e9), st.floats(0, 1e5)).map(lambda one: (one[0], sum(one)))
+)
+
+
+WINDOWS = st.none() | st.tuples(st.floats(0, 1e9), st.floats(1e-3, 1e9))
+
+
+@given(SPANS, st.floats(0, 2e9), WINDOWS)
+def test_an_axis_never_goes_back(spans: Any, whole: float, part: Any) -> None:
+    whole = max([whole, 0.001, *(end for _, end in spans)])
+    window = None if part is None else Window(part[0], sum(part))
+    axis = Axis(spans, whole, window)
+    moments = sorted(one for span in spans for one in span)
+    shares = [axis.at(moment) for moment in moments]
+    assert shares == sorted(shares)
+    assert all(0 <= share <= 1 for share in shares)
+    assert all(-1e-9 <= tick.share <= 1 + 1e-9 for tick in axis.ticks)
+    assert len(axis.ticks) <= 40
 
 
 def test_messages() -> None:
@@ -275,3 +355,20 @@ def test_a_thread_is_told_with_its_new_messages_only() -> None:
     assert [message.said for message in one.messages] == ["a"]
     assert [message.said for message in other.messages] == ["b"]
     assert (other.answer, other.waited_ms) == ("yes", 995)
+
+
+@pytest.mark.parametrize(
+    ("workflow", "run_id", "command"),
+    [
+        ("my shop", "r1", "runlog show '--workflow=my shop' r1"),
+        ("w", "-r", "runlog show --workflow=w -- -r"),
+        ("$(ls)", "a;b", "runlog show '--workflow=$(ls)' 'a;b'"),
+        ("w", "a\x1b[201~", None),
+        ("a\nb", "r", None),
+        ("w", "a\u202eb", None),
+    ],
+)
+def test_the_command_that_shows_a_run(
+    workflow: str, run_id: str, command: str | None
+) -> None:
+    assert show_command(workflow, run_id) == command

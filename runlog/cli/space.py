@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from runlog.cli.errors import WrongUsageError
 from runlog.cli.history import History
-from runlog.cli.progress import Progress
+from runlog.cli.progress import Progress, Waiting
 from runlog.reading.places import file_size
 
 _STEP = 0.1
@@ -63,7 +63,8 @@ def rewrite(history: History) -> Space:
     try:
         if found is signal.default_int_handler:  # which waits until SQLite is done
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-        rewrite_file()
+        with Waiting("writing the file anew"):
+            rewrite_file()
     finally:
         signal.signal(signal.SIGINT, found)
     after = os.stat(place.path).st_size

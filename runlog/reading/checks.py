@@ -72,7 +72,7 @@ def _settings(place: places.Place) -> Iterator[Check]:
     names = [name for name in os.environ if name.startswith(("RUNLOG_", "MILVUS_"))]
     names += [name for name in ("OPENAI_KEY", "OPENAI_BASE_URL") if name in os.environ]
     try:
-        runlog.Recorder(sqlite_path=place.path, postgres_dsn=place.dsn).close(0)
+        runlog.Recorder(sqlite_path=place.path, postgres_dsn=place.dsn or "").close(0)
     except runlog.RunlogError as error:
         yield Check("settings", "fault", str(error), "correct the variable that it names")
         return

@@ -194,13 +194,11 @@ def open_recorder(place: Place, search: bool = False, **more: Any) -> Any:
     """
     from runlog import Recorder
 
-    options: dict[str, Any] = {"sqlite_path": place.path, "postgres_dsn": place.dsn}
-    options |= {"words": False, **more}  # no thread that fills the index
-    hidden = ["POSTGRES_DSN"]  # the place may be a file
-    if not search:  # an empty option would be a key that is wrong
-        hidden += ["OPENAI_KEY", "MILVUS_ENDPOINT"]
-    given = {name: os.environ.pop(name) for name in hidden if name in os.environ}
-    try:
-        return Recorder(**options)
-    finally:
-        os.environ.update(given)
+    options: dict[str, Any] = {
+        "sqlite_path": place.path,
+        "postgres_dsn": place.dsn or "",  # not that of the environment
+        "words": False,  # no thread that fills the index
+    }
+    if not search:
+        options |= {"openai_key": "", "milvus_endpoint": ""}
+    return Recorder(**{**options, **more})

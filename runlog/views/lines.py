@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from runlog.views.logs import began, fact, number, read_logs
+from runlog.views.logs import began, fact, number, read_logs, totals_of
 from runlog.views.outcome import decisive, retries
 
 
@@ -53,11 +53,6 @@ def line_of(row: Any, run: Any = None) -> Line:
         source.get("error_type"),
         source.get("error_text"),
     )
-
-
-def totals_of(row: Any) -> dict[str, Any]:
-    """The totals of a row of `list_runs`; {} without any."""
-    return row.get("totals") or {}
 
 
 def totals_of_logs(run: Any) -> dict[str, Any]:

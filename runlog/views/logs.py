@@ -115,3 +115,9 @@ def fact(run: Any, name: str) -> Any:
     """A member of the run's metadata, or None."""
     metadata = run.get("metadata")
     return metadata.get(name) if isinstance(metadata, dict) else None
+
+
+def totals_of(row: Any) -> dict[str, Any]:
+    """The totals of a row of `list_runs` or `get_thread`; {} without any."""
+    found = row.get("totals") or fact(row, "totals")
+    return found if isinstance(found, dict) else {}

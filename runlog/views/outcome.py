@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from runlog.views.logs import Log, dicts, fact, read_logs, text
+from runlog.views.logs import Log, dicts, fact, number, read_logs, text, totals_of
 from runlog.views.words import brief, count, duration
 
 
@@ -12,25 +12,28 @@ def outcome(run: Any, logs: list[Log] | None = None) -> str:
     """Return one sentence such as "failed at draft after 96 ms: KeyError: 'price'".
 
     Args:
-        run: a run as `get_run` returns it. A row of `list_runs` gives a shorter sentence.
+        run: a run as `get_run` returns it. A row of `list_runs` or `get_thread` will do
+            if it has totals: of a run that has not ended, the sentence is then shorter.
         logs: its node logs, if they are known already.
     """
     logs = read_logs(run) if logs is None else logs
     status = str(run.get("status"))
     log = decisive(run, logs)
-    at = "" if log is None else f" at {log.node}"
+    totals = {} if logs else totals_of(run)
+    node = text(totals.get("at")) if log is None else log.node
+    at = "" if node is None else f" at {node}"
     spent = run.get("duration_ms")
     after = "" if spent is None else f" after {duration(spent)}"
     if status == "completed":
         took = "" if spent is None else f" in {duration(spent)}"
-        tries = retries(logs)
+        tries = retries(logs) or int(number(totals.get("retries")) or 0)
         return f"completed{took}" + (f", after {_retries(tries)}" if tries else "")
     if status == "interrupted":
         asked = question(run)
         said = asked if asked is not None else error_of(run)
         return f"waits{at}{after}" + (f": {brief(said)}" if said else "")
     if status in ("running", "lost"):
-        where = "" if log is None else f" in {log.node}"
+        where = "" if node is None else f" in {node}"
         done = len([one for one in logs if one.status == "completed"])
         rest = "" if not logs else f", after {count(done, 'node')}"
         return f"{status}{where}{rest}" + (
@@ -40,8 +43,8 @@ def outcome(run: Any, logs: list[Log] | None = None) -> str:
     return f"{status}{at}{after}" + (f": {brief(error, 500)}" if error else "")
 
 
-def _retries(number: int) -> str:
-    return count(number, "retry", "retries")
+def _retries(times: int) -> str:
+    return count(times, "retry", "retries")
 
 
 def error_of(one: Any) -> str | None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
 
+from runlog.views.axis import Axis, Pause, Tick, Window, window_around
 from runlog.views.logs import Log, number, read_logs, seconds, text
-from runlog.views.timeline import Bar, bars
-from runlog.views.tree import Node, build
-from runlog.views.words import duration
+from runlog.views.timeline import bars
+from runlog.views.tree import Node, build, in_attempts, is_fine, size_of
 
 _WHOLE = 60
 """A run of so many rows is shown whole."""
 _SIDE_BY_SIDE = 8
 """More completed branches of a name than this are folded."""
-_DAY = 1_440
-_MINUTES = (1, 2, 5, 10, 30, 60, 120, 360, 720, _DAY, 2 * _DAY, 7 * _DAY, 30 * _DAY)
 _DEPTH = 2
 """From this depth on, what completed is folded."""
 
@@ -46,59 +44,80 @@ class Row(NamedTuple):
     duration_ms: float | None
     """Of a fold: the time of all together."""
     start: float | None
-    """From the start of the run, as a share of it: 0 to 1."""
+    """Where it stands on the line, as a share of it: 0 to 1."""
     share: float
     wait: float | None
     """Where the wait before a further attempt begins; it ends at `start`."""
     log: Log | None
 
 
-class Tick(NamedTuple):
-    """A mark of the axis of time."""
-
-    share: float
-    label: str
-
-
 class TimeLine(NamedTuple):
-    """All of it."""
+    """All of it, or what a window shows of it."""
 
     rows: list[Row]
     ticks: list[Tick]
+    pauses: list[Pause]
+    """Those that are closed up."""
     whole_ms: float
     folded: int
     """How many nodes are folded."""
+    outside: int
+    """How many rows the window leaves out."""
+
+
+NOTHING: Final = TimeLine([], [], [], 0.0, 0, 0)
+"""A time line of no rows."""
+
+
+class _Place(NamedTuple):
+    """Where something stands on the line."""
+
+    start: float
+    share: float
 
 
 class _Scale:
-    """Where a moment stands on the line."""
+    """Where a node, or a call, stands on the line."""
 
-    def __init__(self, run: Any, logs: list[Log]) -> None:
-        self.bars = {bar.place: bar for bar in bars(run, logs)}
-        first = next(iter(self.bars.values()), None)
-        self.whole = 0.0
+    def __init__(self, run: Any, logs: list[Log], window: Window | None) -> None:
+        spans = {
+            bar.place: (bar.offset_ms, bar.offset_ms + bar.duration_ms)
+            for bar in bars(run, logs)
+        }
+        self.whole = length(run, spans.values()) if spans else 0.0
+        self.axis = Axis(spans.values(), self.whole, window)
+        self._spans = spans
+        place = next(iter(spans), None)
         self._origin = 0.0
-        if first is not None:
-            spent = [bar for bar in self.bars.values() if bar.share > 0]
-            some = max(spent, key=lambda bar: bar.share, default=None)
-            self.whole = some.duration_ms / some.share if some else 0.0
-            started = logs[first.place].started or 0.0
-            self._origin = started - first.offset_ms / 1000
+        if place is not None:
+            self._origin = (logs[place].started or 0.0) - spans[place][0] / 1000
 
-    def of_call(self, call: dict[str, Any]) -> tuple[float | None, float]:
+    def of_node(self, log: Log) -> _Place | None:
+        span = self._spans.get(log.place)
+        return None if span is None else self._between(*span)
+
+    def of_call(self, call: dict[str, Any]) -> _Place | None:
         started = seconds(call.get("started_at"))
         if started is None or not self.whole:
-            return None, 0.0
-        start = (started - self._origin) * 1000 / self.whole
-        if not 0 <= start <= 1:
-            return None, 0.0
-        spent = number(call.get("duration_ms"))
-        return start, min(1 - start, (spent or 0.0) / self.whole)
+            return None
+        start = (started - self._origin) * 1000
+        if not 0 <= start <= self.whole:
+            return None
+        spent = max(0.0, number(call.get("duration_ms")) or 0.0)
+        return self._between(start, min(self.whole, start + spent))
+
+    def _between(self, start: float, end: float) -> _Place | None:
+        if not self.axis.has(start, end):
+            return None
+        at = self.axis.at(start)
+        return _Place(at, self.axis.at(end) - at)
 
 
 class _Maker:
-    def __init__(self, run: Any, logs: list[Log], calls: bool, opened: set[int] | None):
-        self.scale = _Scale(run, logs)
+    def __init__(
+        self, scale: _Scale, logs: list[Log], calls: bool, opened: set[int] | None
+    ) -> None:
+        self.scale = scale
         self.calls = calls
         self.opened = opened
         """The places that a user has opened; None for all."""
@@ -129,7 +148,7 @@ class _Maker:
 
     def _add_node(self, node: Node, depth: int, opens: bool) -> None:
         log = node.log
-        bar = self.scale.bars.get(log.place)
+        bar = self.scale.of_node(log)
         self.rows.append(
             Row(
                 "node",
@@ -166,7 +185,7 @@ class _Maker:
             return False
         return depth + 1 >= _DEPTH and all(is_fine(one) for one in node.children)
 
-    def _wait(self, log: Log, bar: Bar | None, depth: int) -> float | None:
+    def _wait(self, log: Log, bar: _Place | None, depth: int) -> float | None:
         """Where the attempt before this one ended, if this is a further one."""
         if log.attempt < 2 or bar is None or not self.rows:
             return None
@@ -180,7 +199,7 @@ class _Maker:
 
     def _add_calls(self, log: Log, depth: int) -> None:
         for place, call in enumerate(log.calls):
-            start, share = self.scale.of_call(call)
+            placed = self.scale.of_call(call)
             name = text(call.get("model")) or text(call.get("name")) or "?"
             self.rows.append(
                 Row(
@@ -198,8 +217,8 @@ class _Maker:
                     False,
                     0,
                     number(call.get("duration_ms")),
-                    start,
-                    share,
+                    None if placed is None else placed.start,
+                    0.0 if placed is None else placed.share,
                     None,
                     None,
                 )
@@ -210,12 +229,10 @@ class _Maker:
     ) -> None:
         logs = [node.log for node in nodes]
         names = list(dict.fromkeys(log.node for log in logs))
-        held = [
-            self.scale.bars[log.place] for log in logs if log.place in self.scale.bars
-        ]
+        held = [bar for log in logs if (bar := self.scale.of_node(log)) is not None]
         start = min((bar.start for bar in held), default=None)
         end = max((bar.start + bar.share for bar in held), default=0.0)
-        number_of = sum(map(_size, nodes))
+        number_of = sum(map(size_of, nodes))
         self.folded += number_of
         more = "" if len(names) <= 3 else " …"
         self.rows.append(
@@ -242,7 +259,12 @@ class _Maker:
         )
 
 
-def time_line(run: Any, calls: bool = False, opened: set[int] | None = None) -> TimeLine:
+def time_line(
+    run: Any,
+    calls: bool = False,
+    opened: set[int] | None = None,
+    window: Window | None = None,
+) -> TimeLine:
     """Return the time line of a run.
 
     Args:
@@ -251,37 +273,39 @@ def time_line(run: Any, calls: bool = False, opened: set[int] | None = None) -> 
         opened: in a run of more than 60 nodes, many completed branches of one name and
             completed nodes of inner graphs are folded, but for those of these places.
             None opens all.
+        window: what is shown of the run; rows of what ran outside of it are left out.
     """
     logs = read_logs(run)
-    maker = _Maker(run, logs, calls, opened)
+    scale = _Scale(run, logs, window)
+    maker = _Maker(scale, logs, calls, opened)
     maker.add(build(run, logs), 0)
-    whole = maker.scale.whole
-    return TimeLine(maker.rows, ticks(whole), whole, maker.folded)
+    rows = maker.rows
+    if window is not None:
+        rows = [row for row in rows if row.start is not None]
+    outside = len(maker.rows) - len(rows)
+    axis = scale.axis
+    marks = axis.ticks if scale.whole else []
+    return TimeLine(rows, marks, axis.pauses, scale.whole, maker.folded, outside)
 
 
-def in_attempts(nodes: tuple[Node, ...]) -> Iterator[Node]:
-    """Yield nodes in their order, but further attempts after the ones before them."""
-    chains: list[list[Node]] = []
-    waiting: dict[Any, list[list[Node]]] = {}
-    for node in nodes:
-        log = node.log
-        key = (log.node, log.step, log.attempt - 1)
-        before = waiting.get(key) if log.attempt > 1 else None
-        if before:
-            chain = next((one for one in before if _goes_on(one[-1], node)), before[0])
-            before.remove(chain)
-        else:
-            chain = []
-            chains.append(chain)
-        chain.append(node)
-        if node.attempts > 1:
-            waiting.setdefault((log.node, log.step, log.attempt), []).append(chain)
-    for chain in chains:
-        yield from chain
+def window_of(run: Any, logs: list[Log], place: int) -> Window | None:
+    """The window of a node; None if its start is unknown, or it is all of the run."""
+    spans = {
+        bar.place: (bar.offset_ms, bar.offset_ms + bar.duration_ms)
+        for bar in bars(run, logs)
+    }
+    if place not in spans:
+        return None
+    start, end = spans[place]
+    found = window_around(start, end)
+    whole = length(run, spans.values())
+    return None if found.start <= 0 and found.end >= whole else found
 
 
-def _goes_on(before: Node, after: Node) -> bool:
-    return bool(before.log.inputs == after.log.inputs)
+def length(run: Any, spans: Iterable[tuple[float, float]]) -> float:
+    """Milliseconds from the start of a run to its end, or to that of its last node."""
+    ends = (end for _, end in spans)
+    return max(number(run.get("duration_ms")) or 0.0, 0.001, *ends)
 
 
 def _folds(nodes: list[Node]) -> dict[int, list[Node]]:
@@ -295,37 +319,3 @@ def _folds(nodes: list[Node]) -> dict[int, list[Node]]:
         if len(group) > _SIDE_BY_SIDE:
             found |= {node.log.place: group for node in group}
     return found
-
-
-def is_fine(node: Node) -> bool:
-    """Whether a node and all within it completed at the first attempt."""
-    stack = [node]
-    while stack:
-        one = stack.pop()
-        if one.log.status != "completed" or one.attempts > 1:
-            return False
-        stack += one.children
-    return True
-
-
-def _size(node: Node) -> int:
-    number_of, stack = 0, [node]
-    while stack:
-        one = stack.pop()
-        number_of += 1
-        stack += one.children
-    return number_of
-
-
-def ticks(whole_ms: float, most: int = 5) -> list[Tick]:
-    """Return the marks of an axis from 0 to so many milliseconds, at round times."""
-    if whole_ms <= 0:
-        return []
-    steps = [part * 10.0**power for power in range(-6, 5) for part in (1, 2, 5)]
-    steps = [step for step in steps if step < 30_000]
-    steps += [30_000.0, *(60_000.0 * minutes for minutes in _MINUTES)]
-    step = next((one for one in steps if whole_ms / one <= most), whole_ms)
-    return [
-        Tick(place * step / whole_ms, duration(place * step))
-        for place in range(int(whole_ms / step) + 1)
-    ]

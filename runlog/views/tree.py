@@ -78,6 +78,73 @@ def walk(roots: tuple[Node, ...]) -> Iterator[Placed]:
         ]
 
 
+def around(roots: tuple[Node, ...], place: int | None) -> list[int]:
+    """The places of the nodes around one, from the outermost, and its own.
+
+    Args:
+        roots: the outermost nodes.
+        place: the place of a log. There is nothing around None, or one that is unknown.
+    """
+    path: list[int] = []
+    for placed in walk(roots):
+        del path[placed.depth :]
+        path.append(placed.node.log.place)
+        if placed.node.log.place == place:
+            return path
+    return []
+
+
+def chains(nodes: tuple[Node, ...]) -> list[list[Node]]:
+    """Return nodes in their order, each with the further attempts of it."""
+    found: list[list[Node]] = []
+    waiting: dict[Any, list[list[Node]]] = {}
+    for node in nodes:
+        log = node.log
+        key = (log.node, log.step, log.attempt - 1)
+        before = waiting.get(key) if log.attempt > 1 else None
+        if before:
+            chain = next((one for one in before if _goes_on(one[-1], node)), before[0])
+            before.remove(chain)
+        else:
+            chain = []
+            found.append(chain)
+        chain.append(node)
+        if node.attempts > 1:
+            waiting.setdefault((log.node, log.step, log.attempt), []).append(chain)
+    return found
+
+
+def in_attempts(nodes: tuple[Node, ...]) -> Iterator[Node]:
+    """Yield nodes in their order, but further attempts after the ones before them."""
+    for chain in chains(nodes):
+        yield from chain
+
+
+def _goes_on(before: Node, after: Node) -> bool:
+    return bool(before.log.inputs == after.log.inputs)
+
+
+def is_fine(node: Node) -> bool:
+    """Whether a node and all within it completed at the first attempt."""
+    stack = [node]
+    while stack:
+        one = stack.pop()
+        if one.log.status != "completed" or one.attempts > 1:
+            return False
+        stack += one.children
+    return True
+
+
+def size_of(node: Node) -> int:
+    """How many nodes there are in one and within it, with itself."""
+    number_of, stack = 0, [node]
+    while stack:
+        one = stack.pop()
+        number_of += 1
+        stack += one.children
+    return number_of
+
+
 def _find_parents(logs: list[Log]) -> list[int]:
     """For each log the index of the one around it, or -1."""
     named = {log.parent for log in logs}

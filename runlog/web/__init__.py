@@ -36,7 +36,7 @@ def app(
         token: what a browser has to know, of 16 characters at least; None for nothing.
         hosts: the names, without ports, by which browsers may reach the page; any other
             is refused, so that no site can make its name lead here. None for any.
-        allow_delete: whether the page has the button that deletes a run.
+        allow_delete: whether the page has the buttons that delete runs.
 
     Raises:
         ImportError: the extra `web` is not installed.

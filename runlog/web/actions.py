@@ -7,6 +7,7 @@ nor, because of SameSite, have the browser send it.
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,13 +21,20 @@ from runlog.web.page_run import asked_run
 from runlog.web.source import Source
 
 COOKIE = "runlog_form"
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{32}", re.ASCII)
 _LONGEST = 16_384
 """Bytes of a form."""
 
 
 def confirm(source: Source, asked: Asked) -> dict[str, Any]:
     """Read what the page shows that asks whether a run is to be deleted."""
-    return {"run": asked_run(source, asked).run, "form": secrets.token_urlsafe(24)}
+    return {"run": asked_run(source, asked).run}
+
+
+def form_of(request: Request) -> str:
+    """The token of the forms of a browser: the one that it has, or a new one."""
+    kept = request.cookies.get(COOKIE, "")
+    return kept if _TOKEN.fullmatch(kept) else secrets.token_urlsafe(24)
 
 
 def set_cookie(request: Request, answer: Response, form: str) -> None:

@@ -29,7 +29,7 @@ _SIZES = 1_000
 def runs(source: Source, asked: Asked) -> Any:
     """A page of runs, newest first."""
     size = asked.number("limit", lists.SIZE, 1, _SIZES)
-    found = lists.read_page(source.open(), asked, size)
+    found = lists.read_page(source, asked, size)
     return {
         "runs": [one.line._asdict() | {"asks": one.asks} for one in found.lines],
         "next": found.next,

@@ -29,6 +29,7 @@ from runlog.web.page_search import search
 from runlog.web.page_thread import thread
 from runlog.web.page_workflow import workflow
 from runlog.web.plain import to_json
+from runlog.web.pruning import Pruner
 from runlog.web.render import render
 from runlog.web.source import Source
 
@@ -136,25 +137,32 @@ class Site:
         accepts = request.headers.get("accept", "")
         return await self.answer(request, lambda: self._metrics.answer(accepts))
 
-    async def delete(self, request: Request) -> Response:
-        """Ask whether a run is to be deleted; with a POST, delete it."""
-        if request.method == "POST":
-            try:
-                await actions.read_form(request)
-            except HTTPException as error:
-                return self.failed(request, error)
-            return await self.answer(
-                request, lambda: actions.delete(self.source, Asked(request))
-            )
+    def action(self, ask: Page, template: str, act: Send) -> Any:
+        """The endpoint of what changes something: a GET asks, a POST does it."""
 
-        def work() -> Response:
-            values = actions.confirm(self.source, Asked(request))
-            body = self.render(request, "delete.html", values)
-            answer = Response(body, 200, {"cache-control": "no-store"}, "text/html")
-            actions.set_cookie(request, answer, values["form"])
-            return answer
+        async def endpoint(request: Request) -> Response:
+            if request.method == "POST":
+                try:
+                    await actions.read_form(request)
+                except HTTPException as error:
+                    return self.failed(request, error)
+                return await self.answer(
+                    request, lambda: act(self.source, Asked(request))
+                )
+            return await self.answer(request, lambda: self._ask(request, ask, template))
 
-        return await self.answer(request, work)
+        return endpoint
+
+    def _ask(self, request: Request, ask: Page, template: str) -> Response:
+        form = actions.form_of(request)
+        values = ask(self.source, Asked(request))
+        body = self.render(request, template, {**values, "form": form})
+        headers = {"cache-control": "no-store"}
+        if values.get("refresh"):
+            headers["refresh"] = "2"
+        answer = Response(body, 200, headers, "text/html")
+        actions.set_cookie(request, answer, form)
+        return answer
 
     def login(self, scope: Any, said: str) -> Response:
         """The answer that asks for the token."""
@@ -172,12 +180,13 @@ def make(
     """
     if token is not None:
         check_token(token)
-    site, live = Site(source, allow_delete), Live(source)
+    site, live, pruner = Site(source, allow_delete), Live(source), Pruner()
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
         yield
         live.stop()
+        pruner.close()
         source.close()
 
     routes = [Route(path, site.page(*what)) for path, what in PAGES.items()]
@@ -191,18 +200,34 @@ def make(
     routes.append(Route("/events", live))
     routes.append(Route("/static/{name}", assets.answer))
     if allow_delete:
-        routes.append(Route("/delete", site.delete, methods=["GET", "POST"]))
+        both = ["GET", "POST"]
+        delete = site.action(actions.confirm, "delete.html", actions.delete)
+        prune = site.action(pruner.ask, "prune.html", pruner.act)
+        routes.append(Route("/delete", delete, methods=both))
+        routes.append(Route("/prune", prune, methods=both))
     made = Starlette(
         routes=routes,
         lifespan=life,
         exception_handlers={HTTPException: site.on_error},
         middleware=[
             Middleware(Guard, hosts=hosts, token=token, login=site.login),
-            Middleware(GZipMiddleware, minimum_size=500, compresslevel=5),
+            Middleware(_Gzip, minimum_size=500, compresslevel=5),
         ],
     )
     made.state.stop, made.state.listeners = live.stop, live.listeners
     return made
+
+
+class _Gzip(GZipMiddleware):
+    """Compresses pages. It does so in the event loop, so files are sent as they are."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        large = scope["type"] == "http" and path_of(scope) in FILES
+        await (
+            self.app(scope, receive, send)
+            if large
+            else super().__call__(scope, receive, send)
+        )
 
 
 def _asked(request: Request) -> Asked:

@@ -10,6 +10,7 @@ from runlog.views.lines import Line, line_of
 from runlog.views.outcome import question
 from runlog.views.words import brief
 from runlog.web.address import Asked
+from runlog.web.source import Source
 
 SIZE = 50
 _SEARCHES = 4
@@ -52,12 +53,13 @@ def filters_of(asked: Asked) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def read_page(recorder: Any, asked: Asked, size: int = SIZE) -> RunPage:
+def read_page(source: Source, asked: Asked, size: int = SIZE) -> RunPage:
     """Read the page that an address asks for.
 
     Raises:
         ValidationError, WrongUsageError: a filter or the cursor is wrong.
     """
+    recorder = source.open()
     filters, after = filters_of(asked), asked.get("after")
     rows: list[Any] = []
     for _ in range(_SEARCHES):
@@ -67,21 +69,28 @@ def read_page(recorder: Any, asked: Asked, size: int = SIZE) -> RunPage:
         if page.complete or after is None or len(rows) == size:
             break
     complete = after is None or len(rows) == size
-    return RunPage(lines_of(recorder, rows), after, complete)
+    return RunPage(lines_of(source, rows), after, complete)
 
 
-def lines_of(recorder: Any, rows: list[Any]) -> list[Listed]:
+def lines_of(source: Source, rows: list[Any]) -> list[Listed]:
     """The lines of rows of `list_runs`. Whole runs are read for what rows don't have."""
-    found = []
-    for row in rows:
-        run = asks = None
-        if row["totals"] is None or row["status"] == "interrupted":
-            run = recorder.get_run(row["run_id"], row["wpk_id"])
-        if run is not None and row["status"] == "interrupted":
-            asked = question(run)
-            asks = None if asked is None else brief(asked, 160)
+    return [_listed(source, row) for row in rows]
+
+
+def _listed(source: Source, row: Any) -> Listed:
+    waits = row["status"] == "interrupted"
+    created = row["created_at"].timestamp()
+    if row["totals"] is not None and not waits:
+        return Listed(line_of(row), None, created)
+    key = (row["wpk_id"], row["run_id"], row["status"], row["updated_at"])
+    found: Listed | None = source.known.get(key)
+    if found is None:
+        # A run may have 64 MB, and its line is the same until it changes.
+        run = source.open().get_run(row["run_id"], row["wpk_id"])
+        asked = question(run) if run is not None and waits else None
         line = line_of(row, run if row["totals"] is None else None)
-        found.append(Listed(line, asks, row["created_at"].timestamp()))
+        found = Listed(line, None if asked is None else brief(asked, 160), created)
+        source.known.add(key, found)
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from runlog.views.details import details
 from runlog.views.logs import began
 from runlog.views.outcome import decisive, outcome
+from runlog.views.picture import has_steps, picture
 from runlog.views.preview import preview
 from runlog.views.rows import time_line
 from runlog.web import assets
@@ -28,9 +29,10 @@ def saved(source: Source, asked: Asked) -> tuple[str, bytes]:
     whole = asked_run(source, asked)
     run, logs = whole
     log = decisive(run, logs)
+    chosen = None if log is None else log.place
     wanted = list(range(min(len(logs), _NODES)))
-    if log is not None and log.place not in wanted:
-        wanted.append(log.place)
+    if chosen is not None and chosen not in wanted:
+        wanted.append(chosen)
     each = max(2_000, _SIZE // (2 * max(1, len(wanted))))
     values: dict[str, Any] = {
         "run": run,
@@ -38,12 +40,14 @@ def saved(source: Source, asked: Asked) -> tuple[str, bytes]:
         "sentence": outcome(run, logs),
         "began": began(run),
         "line": time_line(run, calls=len(logs) <= 60, opened=None),
+        "picture": picture(run, logs, chosen) if has_steps(logs) else None,
+        "link": lambda place: f"#n{place}",
         "nodes": [
             details(run, logs, place, nodes=2_000, size=min(each, 65_536))
             for place in wanted
         ],
         "wanted": set(wanted),
-        "chosen": None if log is None else log.place,
+        "chosen": chosen,
         "error": run_error(run, logs),
         "inputs": preview(run.get("inputs")),
         "outputs": preview(run.get("outputs")),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any, NamedTuple
 
 from runlog.reading.errors import WrongUsageError
+from runlog.views.axis import Window, read_window
 from runlog.views.details import Details, details, tracebacks
 from runlog.views.find import Found, find
 from runlog.views.lines import total_tokens
 from runlog.views.logs import Log, began, fact, read_logs
 from runlog.views.outcome import decisive, outcome, question
+from runlog.views.picture import has_steps, picture
 from runlog.views.preview import preview
-from runlog.views.rows import is_fine, time_line
-from runlog.views.tree import build, walk
+from runlog.views.rows import NOTHING, time_line, window_of
+from runlog.views.tree import build, is_fine, walk
 from runlog.views.writers import writers
 from runlog.web.address import Asked
 from runlog.web.errors import UnknownError
@@ -66,7 +69,11 @@ def run(source: Source, asked: Asked) -> dict[str, Any]:
     found = None
     if (wanted := asked.get("find")) is not None:
         found = find(logs, wanted)
-    line = _line(whole, asked, chosen, found)
+    drawn = None
+    if asked.choose("show", ("time", "picture"), "time") == "picture" and found is None:
+        drawn = picture(one, logs, chosen)
+    window = _window(asked)
+    line = NOTHING if drawn else _line(whole, asked, chosen, found, window)
     first = asked.number("from", 0, 0, 10**9)
     if "from" not in asked.values and chosen is not None:
         first = _page_of(line.rows, chosen)
@@ -76,10 +83,16 @@ def run(source: Source, asked: Asked) -> dict[str, Any]:
         "logs": logs,
         "sentence": outcome(one, logs),
         "began": began(one),
+        "command": show_command(str(one["wpk_id"]), str(one["run_id"])),
         "tokens": total_tokens(one),
         "failed": [log.place for log in logs if log.status == "failed"],
         "is_open": status == "running",
         "line": line,
+        "window": window,
+        "zooms": _zooms(window, line.whole_ms),
+        "picture": drawn,
+        "has_steps": has_steps(logs),
+        "link": lambda place: asked.here(node=place, find=None),
         "rows": line.rows[first : first + ROWS],
         "first": first,
         "rows_a_page": ROWS,
@@ -98,6 +111,18 @@ def run(source: Source, asked: Asked) -> dict[str, Any]:
     }
 
 
+def show_command(workflow: str, run_id: str) -> str | None:
+    """The command that shows a run in a terminal.
+
+    None if a name has characters that can't be seen: whoever pastes a command should know
+    what it is.
+    """
+    if not (workflow.isprintable() and run_id.isprintable()):
+        return None
+    last = ["--", run_id] if run_id.startswith("-") else [run_id]
+    return shlex.join(["runlog", "show", f"--workflow={workflow}", *last])
+
+
 def _with_calls(whole: Whole, asked: Asked) -> bool:
     default = "1" if len(whole.logs) <= _CALLS else "0"
     return asked.choose("calls", ("0", "1"), default) == "1"
@@ -108,9 +133,42 @@ def _with_keys(whole: Whole, asked: Asked) -> bool:
     return asked.choose("keys", ("0", "1"), default) == "1"
 
 
-def _line(whole: Whole, asked: Asked, chosen: int | None, found: Found | None) -> Any:
+def _window(asked: Asked) -> Window | None:
+    given = asked.get("zoom")
+    if given is None:
+        return None
+    window = read_window(given)
+    if window is None:
+        raise WrongUsageError(
+            f"zoom is {given!r}; write from and to in milliseconds, as 1200-1350"
+        )
+    return window
+
+
+def _zooms(window: Window | None, whole: float) -> dict[str, str | None]:
+    """The windows that links lead to; None for all of the run."""
+    if window is None:
+        return {}
+    found = {"earlier": window.moved(-0.5, whole), "later": window.moved(0.5, whole)}
+    moved = {name: str(one) for name, one in found.items() if one is not None}
+    wider = window.scaled(2, whole)
+    return {
+        **moved,
+        "closer": str(window.scaled(0.5, whole)),
+        "wider": None if wider is None else str(wider),
+        "all of the run": None,
+    }
+
+
+def _line(
+    whole: Whole,
+    asked: Asked,
+    chosen: int | None,
+    found: Found | None,
+    window: Window | None,
+) -> Any:
     if found is not None:
-        line = time_line(whole.run)
+        line = time_line(whole.run, window=window)
         places = set(found.places)
         return line._replace(rows=[row for row in line.rows if row.place in places])
     given = asked.get("open")
@@ -119,7 +177,7 @@ def _line(whole: Whole, asked: Asked, chosen: int | None, found: Found | None) -
         opened = _places(given or "")
         if chosen is not None:
             opened |= _around(whole, chosen)
-    return time_line(whole.run, _with_calls(whole, asked), opened)
+    return time_line(whole.run, _with_calls(whole, asked), opened, window)
 
 
 def _places(given: str) -> set[int]:
@@ -188,10 +246,11 @@ def node_values(whole: Whole, asked: Asked, place: int) -> dict[str, Any]:
         log
         for log in whole.logs
         if (log.node, log.step, log.parent) == _key(whole.logs[place])
-        and whole.logs[place].attempt + log.attempt > 2
+        and (log.place == place or whole.logs[place].attempt + log.attempt > 2)
     ]
     return {
         "node": found,
+        "zoom": window_of(whole.run, whole.logs, place),
         "state_asked": state,
         "attempts": attempts if len(attempts) > 1 else [],
     }

@@ -18,7 +18,7 @@ _SPANS = 48
 def runs(source: Source, asked: Asked) -> dict[str, Any]:
     """Read what the page shows."""
     recorder = source.open()
-    found = lists.read_page(recorder, asked)
+    found = lists.read_page(source, asked)
     if not found.lines and asked.get("after") is None:
         lists.check_names(recorder, lists.filters_of(asked))
     chosen = {name: asked.get(name) for name in lists.FILTERS}

@@ -47,7 +47,7 @@ def find(source: Source, asked: Asked, by: str) -> Hits:
     begun = time.monotonic()
     found = recorder.search_runs(asked["q"], by=by, limit=_LIMIT, **given)
     spent = time.monotonic() - begun
-    listed = lists.lines_of(recorder, found)
+    listed = lists.lines_of(source, found)
     hits = [
         Hit(one.line, hit.get("score"), hit.get("snippets", [])[:3])
         for one, hit in zip(listed, found, strict=True)

@@ -25,9 +25,20 @@ _CONNECTIONS = 200
 class _Server(uvicorn.Server):
     """Ends the streams of events before it waits for requests to end."""
 
-    def __init__(self, config: uvicorn.Config, stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        started: Callable[[], None],
+        stop: Callable[[], None],
+    ) -> None:
         super().__init__(config)
+        self._started = started
         self._stop = stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, then say so: from now on a signal ends it in order."""
+        await super().startup(sockets)
+        self._started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, then as uvicorn does."""
@@ -41,6 +52,7 @@ def serve(
     host: str,
     port: int,
     names: Sequence[str],
+    proxies: Sequence[str],
     allow_delete: bool,
     say: Callable[[str], None],
 ) -> None:
@@ -51,13 +63,18 @@ def serve(
         host: the address to listen on.
         port: the port; 0 for any that is free.
         names: further names by which browsers may reach the page.
+        proxies: the addresses and networks of proxies. Of a request from there, what
+            X-Forwarded-For and X-Forwarded-Proto say is believed; of any other it is not,
+            as everybody can write these headers.
         allow_delete: whether runs can be deleted.
         say: is told where the page is, once it listens.
 
     Raises:
-        WrongUsageError: the address or the port can't be used, or the token is too short.
+        WrongUsageError: the address, the port or a proxy can't be used, or the token is
+            too short.
     """
     token = _token(host)
+    trusted = [_checked(one) for one in proxies]
     listening = _listen(host, port)
     hosts = None if names and "*" in names else [*HOSTS, host, *names]
     if _is_any(host) and not names:
@@ -71,6 +88,8 @@ def serve(
         lifespan="on",
         log_level="warning",
         server_header=False,
+        proxy_headers=bool(trusted),
+        forwarded_allow_ips=trusted,
         limit_concurrency=_CONNECTIONS,
         timeout_graceful_shutdown=3,
     )
@@ -80,9 +99,9 @@ def serve(
     more = "" if token is None else "?token=" + token
     if token is not None and os.environ.get("RUNLOG_WEB_TOKEN"):
         more = "?token=$RUNLOG_WEB_TOKEN"
-    say(f"runlog: {place.shown()} is at http://{shown}:{bound}/{more}")
+    where = f"runlog: {place.shown()} is at http://{shown}:{bound}/{more}"
     try:
-        _Server(config, made.state.stop).run(sockets=[listening])
+        _Server(config, lambda: say(where), made.state.stop).run(sockets=[listening])
     finally:
         listening.close()
 
@@ -97,6 +116,16 @@ def _token(host: str) -> str | None:
     if given is None and not _is_own(host):
         return secrets.token_urlsafe(32)
     return given
+
+
+def _checked(proxy: str) -> str:
+    try:
+        ipaddress.ip_network(proxy)
+    except ValueError as error:
+        raise WrongUsageError(
+            f"--proxy {proxy!r}: {error}; give an address, or a network as 10.0.0.0/8"
+        ) from None
+    return proxy
 
 
 def _is_own(host: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ _THREADS = 4
 """As many as a recorder has connections for reads."""
 _WAITING = 64
 """How many requests may wait for a thread."""
+_KNOWN = 2_000
 _OPTIONS: dict[str, dict[str, Any]] = {
     "read": {},
     "words": {"words": None},  # as RUNLOG_WORDS says: the index is brought up to date
@@ -26,6 +28,29 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 class BusyError(Exception):
     """More requests wait already than the page lets wait."""
+
+
+class Known:
+    """What was made of the runs that were read last. Any thread may use it."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._found: OrderedDict[Any, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Any) -> Any:
+        """What is known by a key, or None."""
+        with self._lock:
+            if key in self._found:
+                self._found.move_to_end(key)
+            return self._found.get(key)
+
+    def add(self, key: Any, value: Any) -> None:
+        """Remember something, and forget what was used least recently."""
+        with self._lock:
+            self._found[key] = value
+            while len(self._found) > self._most:
+                self._found.popitem(last=False)
 
 
 class Source:
@@ -38,6 +63,8 @@ class Source:
         """Take the recorder, or the place where there is one to be opened."""
         self._given = recorder
         self.place = place
+        self.known = Known(_KNOWN)
+        """The lines of runs that had to be read whole for them."""
         self._opened: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="runlog-web")

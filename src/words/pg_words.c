@@ -299,12 +299,12 @@ static rl_status pg_work(rl_words_index *index, const atomic_bool *stop, bool *m
     return status;
 }
 
-static rl_status count_waiting(pg_words *self, const char *most, int64_t *waiting,
-                               rl_err *err)
+/* Counts the runs that are not indexed. `most`: no more than so many. */
+static rl_status count_runs(pg_words *self, const char *sql, const char *most,
+                            int64_t *waiting, rl_err *err)
 {
     PGresult *result = NULL;
-    rl_status status =
-        rl_pg_pool_read(self->pool, RL_PG_WORDS_WAITING, 1, &most, &result, err);
+    rl_status status = rl_pg_pool_read(self->pool, sql, 1, &most, &result, err);
 
     *waiting = status == RL_OK ? strtoll(PQgetvalue(result, 0, 0), NULL, 10) : 0;
     PQclear(result);
@@ -347,7 +347,7 @@ static rl_status pg_find(rl_words_index *index, const rl_words_query *query,
         status = find_terms(self, query, terms.data, found, err);
     }
     if (status == RL_OK) {
-        status = count_waiting(self, WAITING_MAX, &found->waiting, err);
+        status = count_runs(self, RL_PG_WORDS_MISSING, WAITING_MAX, &found->waiting, err);
     }
     rl_buf_free(&terms);
     return status;
@@ -367,7 +367,7 @@ static rl_status pg_reset(rl_words_index *index, rl_words_mode mode, rl_err *err
 
 static rl_status pg_waiting(rl_words_index *index, int64_t *waiting, rl_err *err)
 {
-    return count_waiting((pg_words *)index, WAITING_ALL, waiting, err);
+    return count_runs((pg_words *)index, RL_PG_WORDS_WAITING, WAITING_ALL, waiting, err);
 }
 
 static void init_batch(pg_words *self)

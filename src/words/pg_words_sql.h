@@ -100,12 +100,17 @@
 
 #define RL_PG_WORDS_RESET "TRUNCATE run_words, run_words_position"
 
-/* Parameter: no more than so many are counted. */
-#define RL_PG_WORDS_WAITING                                                         \
-    "SELECT ((SELECT count(*) FROM (SELECT 1 FROM workflow_runs AS run WHERE "      \
+/* How many runs are behind the place. Parameter: no more than so many are counted. */
+#define RL_PG_WORDS_BEHIND                                                          \
+    "(SELECT count(*) FROM (SELECT 1 FROM workflow_runs AS run WHERE "              \
     "(run.logged_txid, run.id) > (coalesce((SELECT txid FROM run_words_position), " \
     "0), coalesce((SELECT id FROM run_words_position), "                            \
-    "'00000000-0000-0000-0000-000000000000')) LIMIT $1::bigint) AS later) + "       \
-    "(SELECT count(*) FROM run_words WHERE due IS NOT NULL))::text"
+    "'00000000-0000-0000-0000-000000000000')) LIMIT $1::bigint) AS later)"
+#define RL_PG_WORDS_WAITING "SELECT " RL_PG_WORDS_BEHIND "::text"
+
+/* With open runs whose turn comes when they are older. */
+#define RL_PG_WORDS_MISSING       \
+    "SELECT (" RL_PG_WORDS_BEHIND \
+    " + (SELECT count(*) FROM run_words WHERE due IS NOT NULL))::text"
 
 #endif

@@ -156,11 +156,13 @@ static rl_status empty_table(const making *self, rl_sqlite_conn *conn, const cha
 {
     sqlite3_stmt *stmt = NULL;
     rl_status status = has_table(conn, table, more, err);
+    size_t done = 0;
 
     if (status == RL_OK && *more) {
         status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
     }
-    while (status == RL_OK && *more && !rl_sqlite_step_is_over(self->file, start, 1)) {
+    for (; status == RL_OK && *more && !rl_sqlite_step_is_over(self->file, start, done);
+         done++) {
         status = rl_sqlite_conn_step(conn, stmt, err);
         *more = status == RL_OK && sqlite3_changes(conn->db) > 0;
     }

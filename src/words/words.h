@@ -35,8 +35,10 @@ rl_status rl_words_search(rl_words *words, const rl_words_query *query, rl_rows 
  * it was). RL_CONFIG if this recorder fills no index; else as rl_words_search. */
 rl_status rl_words_reset(rl_words *words, rl_words_mode mode, rl_err *err);
 
-/* How many runs are not indexed as they are now, at most: also open ones, whose turn comes
- * when they are older. Returns as rl_words_reset. */
+/* How many runs are not indexed as they are now, at most; on SQLite also open ones, whose
+ * turn comes when they are older. On PostgreSQL a run is not indexed before all transactions
+ * have ended that were open when it was logged, in any database of the server. Returns as
+ * rl_words_reset. */
 rl_status rl_words_waiting(rl_words *words, int64_t *waiting, rl_err *err);
 
 /* Gives the thread up to a second to index. *done: it has indexed all whose turn it was.

@@ -22,6 +22,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -262,6 +263,18 @@ static inline void fault_install(void)
     fault_set("pwrite64", (sqlite3_syscall_ptr)fault_pwrite);
     fault_set("unlink", (sqlite3_syscall_ptr)fault_unlink);
     fault_set("mmap", (sqlite3_syscall_ptr)fault_mmap);
+}
+
+/* Copies a file that a scenario begins with. */
+static inline void copy_file(const char *given, const char *path)
+{
+    struct stat info;
+    int from = open(given, O_RDONLY), to = open(path, O_WRONLY | O_CREAT, 0600);
+
+    help_need(from >= 0 && to >= 0 && fstat(from, &info) == 0, "a copy");
+    help_need(sendfile(to, from, NULL, (size_t)info.st_size) == info.st_size, "a copy");
+    close(from);
+    close(to);
 }
 
 /* The number of open descriptors of this process. */

@@ -296,6 +296,42 @@ static void test_threads_log_while_the_lock_comes_and_goes(void)
     close_scene(&shared);
 }
 
+static void *log_on(void *unused)
+{
+    char name[32];
+    int count = 0;
+
+    (void)unused;
+    while (atomic_load(&logging)) {
+        snprintf(name, sizeof name, "on-%d", count++);
+        CHECK_INT(log_as(&shared, name, "completed", RL_WAIT), RL_OK);
+    }
+    return NULL;
+}
+
+/* An episode ends once nobody holds the lock, although a thread logs without a pause: it
+ * waits until the last of its runs are folded in. */
+static void test_an_episode_ends_while_a_thread_logs_on(void)
+{
+    pthread_t thread, folding;
+    rl_err err = {.code = RL_OK};
+
+    open_scene(&shared);
+    lock_file(&shared);
+    CHECK_INT(log_as(&shared, "first", "completed", RL_WAIT), RL_OK);
+    atomic_store(&logging, true);
+    help_need(pthread_create(&folding, NULL, fold_many, NULL) == 0, "a thread");
+    help_need(pthread_create(&thread, NULL, log_on, NULL) == 0, "a thread");
+    unlock_file(&shared);
+    CHECK_INT(
+        rl_beside_drain(shared.beside, rl_monotonic_ns() + UINT64_C(60000000000), &err),
+        RL_OK);
+    atomic_store(&logging, false);
+    pthread_join(thread, NULL);
+    pthread_join(folding, NULL);
+    close_scene(&shared);
+}
+
 /* Faults: what was acknowledged is in the store at the end, whatever failed meanwhile. */
 static rl_run *prepared[FAULTS];
 
@@ -370,5 +406,6 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_a_file_that_is_locked_at_first_begins_an_episode),
     CHECK_TEST(test_one_process_folds_in_at_a_time),
     CHECK_TEST(test_threads_log_while_the_lock_comes_and_goes),
+    CHECK_TEST(test_an_episode_ends_while_a_thread_logs_on),
 };
 CHECK_MAIN(tests)

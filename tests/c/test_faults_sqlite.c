@@ -13,8 +13,6 @@
 #include "fault_files.h"
 #include "store_help.h"
 
-#include <sys/sendfile.h>
-
 #define BATCH 4
 
 /* A scenario's store, and which of its calls succeeded. */
@@ -180,23 +178,12 @@ static void on_a_new_file(void)
 /* A file with the tables, made once and copied. */
 static char template_path[HELP_PATH];
 
-static void copy_template(const char *path)
-{
-    struct stat info;
-    int from = open(template_path, O_RDONLY), to = open(path, O_WRONLY | O_CREAT, 0600);
-
-    help_need(from >= 0 && to >= 0 && fstat(from, &info) == 0, "a copy");
-    help_need(sendfile(to, from, NULL, (size_t)info.st_size) == info.st_size, "a copy");
-    close(from);
-    close(to);
-}
-
 static void begin_on_template(struct used *used)
 {
     unsigned kinds = atomic_exchange(&fault.kinds, 0);
 
     fresh_path(used->path);
-    copy_template(used->path);
+    copy_file(template_path, used->path);
     used->store = open_store(used->path);
     atomic_store(&fault.kinds, kinds);
 }

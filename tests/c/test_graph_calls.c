@@ -2,105 +2,12 @@
  * what a run stores of them, once, in pieces, and without memory. */
 #include "record/graph/graph.h"
 
+#include "calls_help.h"
 #include "check.h"
 #include "failing.h"
 #include "graph_help.h"
-#include "json_valid.h"
 
 #include <stdlib.h>
-
-static const char lane[1];
-
-static rl_text json_of(const rl_run *run)
-{
-    return text(rl_run_text(run, RL_NODE_LOGS));
-}
-
-/* Checks that the node logs have a text, `times` times. */
-static void check_has(const rl_run *run, const char *part, int times)
-{
-    const char *logs = json_of(run).data;
-    int found = 0;
-
-    REQUIRE(logs != NULL);
-    for (const char *at = strstr(logs, part); at != NULL; at = strstr(at + 1, part)) {
-        found++;
-    }
-    if (found != times) {
-        printf("%d times %s in %s\n", found, part, logs);
-    }
-    CHECK_INT(found, times);
-}
-
-static void begin_run(rl_graphs *graphs, rl_calls calls, size_t limit,
-                      rl_metrics *metrics)
-{
-    rl_graph_start given = graph_of(NULL);
-
-    given.calls = calls;
-    given.recorder = lane;
-    given.memory = (rl_memory){limit, metrics, NULL};
-    begin_graph_as(graphs, 1, &given);
-}
-
-/* Begins a node that has these inputs. */
-static void begin_with(rl_graphs *graphs, uint64_t number, const char *inputs)
-{
-    char ns[24];
-    rl_span_start start;
-
-    snprintf(ns, sizeof ns, "n:%" PRIu64, number);
-    start = start_of(number, 1, ns, "n");
-    start.inputs = object(inputs);
-    CHECK_INT(begin(graphs, &start), RL_SPAN_NODE);
-}
-
-/* Begins a call; `prompt` may be NULL. */
-static void begin_call(rl_graphs *graphs, rl_call call, uint64_t number, uint64_t parent,
-                       const char *prompt)
-{
-    rl_span_start start = start_of(number, parent, NULL, "model-1");
-    rl_prompt asked = {.text = text(prompt)};
-
-    rl_buf_init(&asked.pieces, RL_BUF_MAX);
-    if (prompt != NULL) {
-        rl_prompt_split(&asked);
-        start.prompt = &asked;
-    }
-    start.call = call;
-    start.call_name = text("Chat");
-    start.members = text("\"a\":1");
-    CHECK_INT(begin(graphs, &start), RL_SPAN_INNER);
-    rl_buf_free(&asked.pieces);
-}
-
-static void end_call(rl_graphs *graphs, uint64_t number, rl_outcome outcome)
-{
-    rl_span_end end = {.outcome = outcome,
-                       .ended_ns = rl_monotonic_ns(),
-                       .members = text("\"b\":2"),
-                       .outputs = text("[\"answer\"]")};
-
-    if (outcome == RL_FAILED) {
-        end.error_type = text("ValueError");
-        end.error_text = text("bad");
-    }
-    CHECK(rl_graphs_end(graphs, key_of(number), &end));
-}
-
-static void ask(rl_graphs *graphs, uint64_t number, uint64_t parent, const char *prompt)
-{
-    begin_call(graphs, RL_CALL_LLM, number, parent, prompt);
-    end_call(graphs, number, RL_COMPLETED);
-}
-
-/* Ends the node and the run; the logs are JSON. */
-static void finish_node(rl_graphs *graphs, uint64_t node, rl_run *run)
-{
-    end_span(graphs, node, RL_COMPLETED, false);
-    finish(graphs, 1, RL_COMPLETED, run);
-    CHECK(is_json(json_of(run).data, json_of(run).len));
-}
 
 /* Messages are numbered as they first occur; ranges are as long as can be. */
 static void test_each_message_is_stored_once(void)
@@ -181,44 +88,6 @@ static void test_answers_are_not_stored_again(void)
               "\"$messages\":[[0,3]]}",
               1);
     check_has(run, "\"messages\":{\"$messages\":[[1,2]]}", 1);
-    rl_run_free(run);
-    rl_graphs_free(graphs, release_none);
-}
-
-/* What a call returned stands in its node's outputs, too: then the call has the place. */
-static void test_outputs_of_the_node_are_not_stored_again(void)
-{
-    static const char answer[] =
-        "{\"content\":\"a long text with a quote \\\" and a bracket ] in it, which is "
-        "long "
-        "enough to be worth a path, as a short one is not: it would take as much\"}";
-    char outputs[800], list[400];
-    rl_graphs *graphs = rl_graphs_new();
-    rl_run *run = rl_run_new();
-    rl_span_end end = {.outcome = RL_COMPLETED, .ended_ns = 1};
-
-    snprintf(list, sizeof list, "[%s]", answer);
-    snprintf(outputs, sizeof outputs,
-             "[{\"%s\":[1,[2]],\"update\":{\"n\":\"x,\",\"messages\":[0,%s]}}]", "a\\\"b",
-             answer);
-    begin_run(graphs, RL_CALLS_DELTA, 0, NULL);
-    begin_with(graphs, 2, "{\"n\":1}");
-    begin_call(graphs, RL_CALL_LLM, 10, 2, NULL);
-    begin_call(graphs, RL_CALL_TOOL, 11, 2, NULL);
-    begin_call(graphs, RL_CALL_RETRIEVER, 12, 2, NULL);
-    end.outputs = text(list);
-    CHECK(rl_graphs_end(graphs, key_of(10), &end));
-    CHECK(rl_graphs_end(graphs, key_of(12), &end));
-    end.outputs = text(answer);
-    CHECK(rl_graphs_end(graphs, key_of(11), &end));
-    end.outputs = text(outputs);
-    CHECK(rl_graphs_end(graphs, key_of(2), &end));
-    finish(graphs, 1, RL_COMPLETED, run);
-    CHECK(is_json(json_of(run).data, json_of(run).len));
-    check_has(run, "\"outputs_at\":[[0,\"update\",\"messages\",1]]", 1);
-    check_has(run, "\"output_at\":[0,\"update\",\"messages\",1]", 1);
-    check_has(run, "\"documents\":[{\"content\":", 1);
-    check_has(run, answer, 2); /* of the node, and of the retriever */
     rl_run_free(run);
     rl_graphs_free(graphs, release_none);
 }
@@ -505,7 +374,6 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_each_message_is_stored_once),
     CHECK_TEST(test_messages_of_the_inputs_are_not_stored_again),
     CHECK_TEST(test_answers_are_not_stored_again),
-    CHECK_TEST(test_outputs_of_the_node_are_not_stored_again),
     CHECK_TEST(test_members_without_room),
     CHECK_TEST(test_whole_prompts),
     CHECK_TEST(test_parents_and_outcomes),

@@ -1,6 +1,7 @@
 """Show which migrations a history has, or apply those that it lacks.
 
-status lists them all, plan those that apply would run. apply also makes a new history.
+status lists them all, plan those that apply would run. apply also makes a new history. It
+applies all or none, and on a terminal it shows for how long it has been at work.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from runlog.cli import options
 from runlog.cli.errors import DONE, FAULT, AwayError
 from runlog.cli.history import History
 from runlog.cli.output import Field, Out
+from runlog.cli.progress import Waiting
 from runlog.reading import places
 from runlog.views.words import count
 
@@ -38,7 +40,9 @@ def run(args: Namespace, history: History, out: Out) -> int:
     bad = [row for row in rows if row["state"] in ("changed", "newer")]
     waiting = [row for row in rows if row["state"] == "pending"]
     if args.what == "apply" and waiting and not bad:
-        history.open(create=True).list_runs(limit=1)
+        recorder = history.open(create=True)
+        with Waiting(f"applying {count(len(waiting), 'migration')}"):
+            recorder.list_runs(limit=1)
         rows = _states(history, False)
         out.note(f"applied {count(len(waiting), 'migration')} to {history.place.shown()}")
     if args.what != "status":

@@ -7,7 +7,7 @@ that runlog has made gives the space back, in the same way.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from runlog.cli import options
@@ -17,7 +17,7 @@ from runlog.cli.output import Out, rfc3339, to_json
 from runlog.cli.progress import Progress
 from runlog.cli.space import Space, give_back, rewrite
 from runlog.cli.text import safe
-from runlog.reading.times import parse_age
+from runlog.reading.pruning import limit_of
 from runlog.views.words import count, size
 
 _WORTH_MENTION = 1_000_000
@@ -52,7 +52,9 @@ def run(args: Namespace, history: History, out: Out) -> int:
         return _only_vacuum(args, history, out)
     filters: dict[str, Any] = {"wpk_id": args.workflow, "status": args.status}
     filters = {name: value for name, value in filters.items() if value is not None}
-    before = _limit(args, history, filters)
+    before = limit_of(
+        lambda number: history.rows(number, **filters), args.older_than, args.keep
+    )
     space, number, returned = None, 0, 0
     if before is None:
         pass
@@ -119,21 +121,3 @@ def _say_space(space: Space | None, number: int, history: History, out: Out) -> 
             f"{size(space.left)} of the file are free for later runs; "
             "runlog prune --vacuum writes it anew, without them"
         )
-
-
-def _limit(args: Namespace, history: History, filters: dict[str, Any]) -> datetime | None:
-    """The time before which runs go; None if all stay."""
-    limits = []
-    if args.older_than is not None:
-        limits.append(datetime.now(UTC) - parse_age(args.older_than))
-    if args.keep:
-        oldest = None
-        number = 0
-        for row in history.rows(args.keep, **filters):
-            oldest, number = row["created_at"], number + 1
-        if oldest is None or number < args.keep:
-            return None
-        limits.append(oldest)
-    elif args.keep == 0:
-        limits.append(datetime.now(UTC))
-    return min(limits)

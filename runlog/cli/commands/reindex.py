@@ -15,13 +15,14 @@ from runlog.cli import options
 from runlog.cli.errors import DONE, FAULT, WrongUsageError
 from runlog.cli.history import History
 from runlog.cli.output import Out, to_json
-from runlog.cli.progress import Progress
+from runlog.cli.progress import Progress, Waiting
 from runlog.views.words import count
 
 _STEP = 0.2
 """Seconds after which the progress is shown."""
 _PATIENCE = 10.0
-"""Seconds without progress after which an error of the embedding server counts."""
+"""Seconds without progress after which an error of the embedding server counts, or
+transactions that are open elsewhere."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -52,9 +53,12 @@ def run(args: Namespace, history: History, out: Out) -> int:
     meaning = args.what != "words" and embeds
     recorder = history.open(search=meaning, words=(given or True) if words else False)
     done: dict[str, int] = {}
-    left = 0
+    left = held = 0
     if words:
         done["words"] = _index_words(recorder, given, args.missing)
+        if history.place.dsn is not None:
+            held = _wait_for_transactions(recorder)
+        done["held"] = held
     if meaning:
         done["queued"] = recorder._queue_meaning()  # noqa: SLF001 - made for this
         left = _embed(recorder)
@@ -66,7 +70,13 @@ def run(args: Namespace, history: History, out: Out) -> int:
     if left:
         why = recorder.stats()["embedding_error"]
         out.note(f"{count(left, 'run')} wait for the embedding server: {why}")
-    return FAULT if left else DONE
+    if held:
+        out.note(
+            f"{count(held, 'run')} can't be indexed before transactions have ended that "
+            "are open in the server (pg_stat_activity has them); then whoever records "
+            "next indexes them, or reindex --missing"
+        )
+    return FAULT if left or held else DONE
 
 
 def _say(done: dict[str, int], out: Out) -> None:
@@ -94,6 +104,24 @@ def _index_words(recorder: Any, mode: str | None, missing: bool) -> int:
         while not recorder._fill_words():  # noqa: SLF001 - it takes up to a second
             progress.add(max(total - left() - progress.number, 0))
     return max(int(total - left()), 0)
+
+
+def _wait_for_transactions(recorder: Any) -> int:
+    """Wait for runs that were logged beside transactions which are still open; return how
+    many there are still, if none was indexed for a while.
+    """
+    first = left = recorder._words_waiting()  # noqa: SLF001 - made for this
+    indexed, last = 0, time.monotonic()
+    with Waiting("waiting for transactions that are open in the server"):
+        while left and indexed < first:  # runs that are logged meanwhile may wait
+            if time.monotonic() - last > _PATIENCE:
+                return int(left)
+            time.sleep(_STEP)
+            recorder._fill_words()  # noqa: SLF001 - made for this, as the next
+            before, left = left, recorder._words_waiting()  # noqa: SLF001
+            if left < before:
+                indexed, last = indexed + before - left, time.monotonic()
+    return 0
 
 
 def _embed(recorder: Any) -> int:

@@ -30,7 +30,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="a name by which browsers may reach the page, also that of a proxy",
     )
     parser.add_argument(
-        "--read-only", action="store_true", help="without the button that deletes a run"
+        "--proxy",
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="the address, or the network, of a proxy that says whom it asks for",
+    )
+    parser.add_argument(
+        "--read-only", action="store_true", help="without the buttons that delete runs"
     )
 
 
@@ -54,6 +61,7 @@ def run(args: Namespace, history: History, out: Out) -> int:
         host=args.host,
         port=args.port,
         names=args.allow_host,
+        proxies=args.proxy,
         allow_delete=not args.read_only,
         say=say,
     )

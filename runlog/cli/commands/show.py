@@ -1,7 +1,8 @@
 """Show a run: its outcome, what failed, and its nodes.
 
 RUN is an id, a unique beginning of one, - (the newest, the default), @failed (the newest
-that failed) or @failed~2 (the second before that).
+that failed) or @failed~2 (the second before that). As jsonl and tsv, and with --fields, a
+row is a node log; with --node or --state those of one node, with its values.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from typing import Any
 
-from runlog.cli import options
+from runlog.cli import log_rows, options
 from runlog.cli.errors import DONE, FAULT, WrongUsageError
 from runlog.cli.history import History
 from runlog.cli.names import find_run, nearest
@@ -44,7 +45,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="of --node or --state: the log of this number alone; --md shows numbers",
     )
     parser.add_argument("--traceback", action="store_true", help="with library frames")
-    options.add_format(parser, fields=False, formats=("table", "json", "md"))
+    options.add_format(parser)
     parser.add_argument(
         "--md",
         dest="output",
@@ -68,9 +69,13 @@ def run(args: Namespace, history: History, out: Out) -> int:
     """Show a run."""
     if args.log is not None and args.node is None and args.state is None:
         raise WrongUsageError("--log needs --node or --state: whose log?")
+    if options.asks_for_fields(args, out, log_rows.FIELDS):
+        return DONE
     found = find_run(history, args.name, args.workflow)
     logs = read_logs(found)
-    if args.output == "json":
+    if args.fields is not None or args.output in ("jsonl", "tsv"):
+        _write_rows(out, found, logs, args)
+    elif args.output == "json":
         out.line(to_json({"outcome": outcome(found, logs), **found}, 2))
     elif args.output == "md":
         for line in _markdown(found, logs, args):
@@ -83,6 +88,16 @@ def run(args: Namespace, history: History, out: Out) -> int:
     else:
         _show_run(out, found, logs, args)
     return FAULT if args.exit_status and found["status"] in _BAD else DONE
+
+
+def _write_rows(out: Out, run: Any, logs: list[Log], args: Namespace) -> None:
+    name = args.node if args.state is None else args.state
+    chosen = logs if name is None else _named(logs, name, args.log)
+    default = log_rows.SHORT if name is None else log_rows.WHOLE
+    if args.state is not None:
+        default = log_rows.STATE
+    rows = log_rows.rows_of(run, logs, chosen)
+    options.write(args, out, log_rows.FIELDS, default, rows)
 
 
 def _named(logs: list[Log], name: str, number: int | None) -> list[Log]:

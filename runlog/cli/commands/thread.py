@@ -11,7 +11,7 @@ from runlog.cli.history import History
 from runlog.cli.names import nearest, short_ids
 from runlog.cli.output import Field, Out, rfc3339
 from runlog.cli.text import cut, safe
-from runlog.views.logs import began
+from runlog.views.logs import began, totals_of
 from runlog.views.outcome import outcome
 from runlog.views.words import brief
 
@@ -69,8 +69,8 @@ def run(args: Namespace, history: History, out: Out) -> int:
 
 
 def _ending(history: History, run: Any) -> str:
-    """How a run ended; also at which node, which only the whole run says."""
-    return outcome(run if run["status"] == "completed" else history.run(run))
+    """How a run ended, and where; the whole run is read if its row does not say."""
+    return outcome(run if totals_of(run) else history.run(run))
 
 
 def _tell(out: Out, run: Any, ending: str, ids: dict[str, str]) -> None:

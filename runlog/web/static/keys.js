@@ -3,7 +3,7 @@
   const base = document.body.dataset.base;
   const dialog = document.getElementById("keys");
   const links = (more = "") =>
-    [...document.querySelectorAll(`#rows > li${more} > a, #rows tr${more} .go`)];
+    [...document.querySelectorAll(`#rows :is(li, g)${more} > a, #rows tr${more} .go`)];
   const at = (all) => all.indexOf(document.activeElement);
   let before = "";
 
@@ -23,7 +23,8 @@
     const next = by > 0 ? places.find((one) => one > here) : places.findLast((one) => one < here);
     const link = all[next ?? (by > 0 ? places[0] : places.at(-1))];
     link?.focus();
-    if (document.body.dataset.page === "run") link?.click();
+    const click = new MouseEvent("click", { bubbles: true, cancelable: true });
+    if (document.body.dataset.page === "run") link?.dispatchEvent(click);
   };
   const neighbour = (by) => {
     let all = [];

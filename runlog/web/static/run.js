@@ -37,11 +37,32 @@ if (document.body.dataset.page === "run") {
     if (!link.parentElement.matches(".k-node, .k-call")) return;
     if (!document.getElementById("pane")) return;
     event.preventDefault();
-    history.pushState(null, "", link.href);
-    show(link.href);
+    const address = new URL(link.getAttribute("href"), location.href).href;
+    history.pushState(null, "", address);
+    show(address);
   });
   addEventListener("popstate", async () => {
     if (!(await show(location.href))) location.reload();
+  });
+
+  // Copy buttons: a text of their own, or the one that is shown below them. Browsers allow
+  // it on this machine and over TLS; elsewhere there are no such buttons.
+  document.documentElement.classList.toggle("copies", Boolean(navigator.clipboard));
+  document.addEventListener("click", async ({ target }) => {
+    const button = target.closest("button.copy");
+    if (!button || button.dataset.told) return;
+    const shown = () => button.parentElement.querySelector("pre").textContent;
+    const { textContent: said, ariaLabel: label } = button;
+    const done = await navigator.clipboard.writeText(button.dataset.copy ?? shown()).then(
+      () => "copied",
+      () => "can’t copy",
+    );
+    button.textContent = button.ariaLabel = button.dataset.told = done;
+    setTimeout(() => {
+      button.textContent = said;
+      button.ariaLabel = label;
+      delete button.dataset.told;
+    }, 1500);
   });
 
   let busy = false;

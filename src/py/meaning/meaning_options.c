@@ -106,22 +106,31 @@ static int read_headers(rl_state *state, PyObject *value, char ***headers)
     return rc;
 }
 
+/* A text that turns a part on. An empty one is none, as in the environment. */
+static int read_switch(rl_state *state, option which, PyObject *const *values, char **out)
+{
+    PyObject *value = values[which];
+    const bool empty =
+        value != NULL && PyUnicode_Check(value) && PyUnicode_GET_LENGTH(value) == 0;
+
+    return rl_option_text(state, &rl_meaning_options[which], empty ? NULL : value, NULL,
+                          out);
+}
+
 int rl_meaning_read_options(rl_state *state, PyObject *const *values, bool postgres,
                             rl_meaning_config *config)
 {
     long long dimensions = 0;
     int rc = 0;
 
-    if (rl_option_text(state, &rl_meaning_options[OPENAI_KEY], values[OPENAI_KEY], NULL,
-                       &config->openai_key) < 0 ||
+    if (read_switch(state, OPENAI_KEY, values, &config->openai_key) < 0 ||
         rl_option_text(state, &rl_meaning_options[OPENAI_BASE_URL],
                        values[OPENAI_BASE_URL], BASE_URL, &config->openai_base_url) < 0 ||
         rl_option_text(state, &rl_meaning_options[EMBEDDING_MODEL],
                        values[EMBEDDING_MODEL], MODEL, &config->model) < 0 ||
         rl_option_text(state, &rl_meaning_options[EMBEDDING_PATH], values[EMBEDDING_PATH],
                        NULL, &config->path) < 0 ||
-        rl_option_text(state, &rl_meaning_options[MILVUS_ENDPOINT],
-                       values[MILVUS_ENDPOINT], NULL, &config->milvus_endpoint) < 0 ||
+        read_switch(state, MILVUS_ENDPOINT, values, &config->milvus_endpoint) < 0 ||
         rl_option_text(state, &rl_meaning_options[MILVUS_TOKEN], values[MILVUS_TOKEN],
                        NULL, &config->milvus_token) < 0 ||
         read_headers(state, values[OPENAI_HEADERS], &config->headers) < 0 ||

@@ -167,7 +167,8 @@ static PyObject *whole_to_python(rl_state *state, const rl_rows *rows, size_t fi
     return run;
 }
 
-PyObject *rl_query_rows(rl_state *state, const rl_rows *rows, rl_shape shape, size_t most)
+PyObject *rl_query_each(rl_state *state, const rl_rows *rows, rl_shape shape, size_t most,
+                        rl_query_convert *convert, void *ctx)
 {
     size_t width, count;
     PyObject *list;
@@ -175,17 +176,28 @@ PyObject *rl_query_rows(rl_state *state, const rl_rows *rows, rl_shape shape, si
     (void)rl_shape_columns(shape, &width);
     count = rl_rows_cells(rows) / width;
     count = count < most ? count : most;
-    list = PyList_New((Py_ssize_t)count);
+    list = PyList_New(0);
     for (size_t i = 0; i < count && list != NULL; i++) {
-        PyObject *row = rl_query_row(state, rows, i * width, shape);
+        PyObject *row = convert(state, rows, i * width, ctx);
 
-        if (row == NULL) {
+        if (row == NULL || PyList_Append(list, row) < 0) {
             Py_CLEAR(list);
-        } else {
-            PyList_SET_ITEM(list, (Py_ssize_t)i, row);
         }
+        Py_XDECREF(row);
     }
     return list;
+}
+
+static PyObject *each_plain(rl_state *state, const rl_rows *rows, size_t first, void *ctx)
+{
+    const rl_shape *shape = ctx;
+
+    return rl_query_row(state, rows, first, *shape);
+}
+
+PyObject *rl_query_rows(rl_state *state, const rl_rows *rows, rl_shape shape, size_t most)
+{
+    return rl_query_each(state, rows, shape, most, each_plain, &shape);
 }
 
 int rl_query_run(rl_state *state, rl_recorder *core, const rl_query *query, rl_rows *rows)
@@ -296,22 +308,11 @@ static int join_ids(PyObject *list, rl_buf *ids)
     return 0;
 }
 
-/* All rows as whole runs. */
-static PyObject *wholes_to_python(rl_state *state, const rl_rows *rows)
+/* A conversion for rl_query_each. */
+static PyObject *each_whole(rl_state *state, const rl_rows *rows, size_t first, void *ctx)
 {
-    PyObject *list = PyList_New(0);
-    size_t width;
-
-    (void)rl_shape_columns(RL_SHAPE_WHOLE, &width);
-    for (size_t i = 0; list != NULL && i < rl_rows_cells(rows); i += width) {
-        PyObject *run = whole_to_python(state, rows, i, NULL);
-
-        if (run == NULL || PyList_Append(list, run) < 0) {
-            Py_CLEAR(list);
-        }
-        Py_XDECREF(run);
-    }
-    return list;
+    (void)ctx;
+    return whole_to_python(state, rows, first, NULL);
 }
 
 PyObject *rl_query_whole_runs(rl_state *state, rl_recorder *core, PyObject *args,
@@ -334,7 +335,7 @@ PyObject *rl_query_whole_runs(rl_state *state, rl_recorder *core, PyObject *args
     if (join_ids(list, &ids) == 0) {
         query.ids = ids.data;
         if (rl_query_run(state, core, &query, &rows) == 0) {
-            runs = wholes_to_python(state, &rows);
+            runs = rl_query_each(state, &rows, query.shape, SIZE_MAX, each_whole, NULL);
         }
     }
     if (runs != NULL) {

@@ -38,6 +38,15 @@ PyObject *rl_query_loads(rl_state *state);
 int rl_query_run(rl_state *state, rl_recorder *core, const rl_query *query,
                  rl_rows *rows);
 
+/* Makes an object of the row that begins with the cell `first`. New reference, or NULL with
+ * an error set. */
+typedef PyObject *rl_query_convert(rl_state *state, const rl_rows *rows, size_t first,
+                                   void *ctx);
+
+/* What `convert` makes of each of the first `most` rows, as a list. New reference, or NULL with an error set. */
+PyObject *rl_query_each(rl_state *state, const rl_rows *rows, rl_shape shape, size_t most,
+                        rl_query_convert *convert, void *ctx);
+
 /* The first `most` rows as a list. New reference, or NULL with an error set. */
 PyObject *rl_query_rows(rl_state *state, const rl_rows *rows, rl_shape shape,
                         size_t most);

@@ -9,15 +9,14 @@
 
 #define LIMIT_MAX 1000
 
-/* The row whose first cell is `first`, with its large texts. */
-static PyObject *row_to_run(rl_state *state, PyObject *loads, const rl_rows *rows,
-                            size_t first)
+/* A conversion for rl_query_each: a row with its large texts. `ctx`: json.loads. */
+static PyObject *row_to_run(rl_state *state, const rl_rows *rows, size_t first, void *ctx)
 {
     const size_t at = rl_shape_index(RL_SHAPE_THREAD, RL_PARTS);
     PyObject *run = NULL;
     rl_run_parts parts;
 
-    if (rl_run_parts_read(&parts, loads, rows, rl_rows_cell(rows, first + at)) == 0) {
+    if (rl_run_parts_read(&parts, ctx, rows, rl_rows_cell(rows, first + at)) == 0) {
         run = rl_query_row_by(state, parts.loads, rows, first, RL_SHAPE_THREAD);
     }
     rl_run_parts_clear(&parts);
@@ -27,19 +26,10 @@ static PyObject *row_to_run(rl_state *state, PyObject *loads, const rl_rows *row
 static PyObject *rows_to_runs(rl_state *state, const rl_rows *rows)
 {
     PyObject *loads = rl_query_loads(state);
-    PyObject *list = loads != NULL ? PyList_New(0) : NULL;
-    size_t width;
 
-    (void)rl_shape_columns(RL_SHAPE_THREAD, &width);
-    for (size_t i = 0; list != NULL && i < rl_rows_cells(rows); i += width) {
-        PyObject *run = row_to_run(state, loads, rows, i);
-
-        if (run == NULL || PyList_Append(list, run) < 0) {
-            Py_CLEAR(list);
-        }
-        Py_XDECREF(run);
-    }
-    return list;
+    return loads == NULL
+               ? NULL
+               : rl_query_each(state, rows, RL_SHAPE_THREAD, SIZE_MAX, row_to_run, loads);
 }
 
 PyObject *rl_thread_get_runs(rl_state *state, rl_recorder *core, PyObject *args,

@@ -16,7 +16,10 @@
 #define DRAIN_STEP_NS UINT64_C(20000000)
 #define FOLD_NS UINT64_C(100000000)     /* then the worker also does its other work */
 #define BACKLOG_BYTES ((size_t)8 << 20) /* beside, from which callers let it catch up */
-#define RUN_BYTES 4096                 /* of the backlog, for each run beside its texts */
+#define RUN_BYTES 4096 /* of the backlog, for each run beside its texts */
+/* Of folding in, after which the episode has to end: then callers wait at so many runs. */
+#define ENDING_NS UINT64_C(1000000000)
+#define ENDING_RUNS 4
 #define CATCH_UP_NS UINT64_C(10000000) /* how long a caller does so */
 #define LAST_RUNS 16                   /* runs, and their bytes, that are folded in */
 #define LAST_BYTES ((size_t)256 << 10) /* while callers wait */
@@ -36,6 +39,7 @@ struct rl_beside {
     atomic_bool pending;    /* runs of this process may wait beside: later ones follow */
     atomic_bool locked;     /* the worker has found the file locked */
     atomic_size_t backlog;  /* about the bytes of the runs that this process has beside */
+    atomic_uint_fast64_t folding_since; /* nobody has held the lock since then; or 0 */
     atomic_bool wake_worker;
     atomic_bool lock_logged, failure_logged;
     atomic_uint_fast64_t check_at; /* next check for runs of other processes */
@@ -140,6 +144,7 @@ static void end(rl_beside *self)
     atomic_store(&self->pending, false);
     atomic_store(&self->locked, false);
     atomic_store(&self->backlog, 0);
+    atomic_store(&self->folding_since, 0);
     atomic_store(&self->lock_logged, false);
     pthread_cond_broadcast(&self->changed);
 }
@@ -189,10 +194,15 @@ static size_t bytes_of(rl_run *const *runs, size_t count)
 
 /* Whether callers should let the worker catch up: they write faster than it folds in. So
  * it is also where other processes take the lock in turn, and it may look as if one held
- * it. */
+ * it. An episode that goes on although nobody holds the lock would go on for ever if they
+ * write as fast as it folds in: then they wait for the last few runs. */
 static bool is_behind(rl_beside *self)
 {
-    return atomic_load(&self->backlog) >= BACKLOG_BYTES && rl_beside_is_pending(self);
+    const uint64_t since = atomic_load(&self->folding_since);
+    const bool ending = since != 0 && rl_monotonic_ns() - since > ENDING_NS;
+    const size_t limit = ending ? (size_t)ENDING_RUNS * RUN_BYTES : BACKLOG_BYTES;
+
+    return atomic_load(&self->backlog) >= limit && rl_beside_is_pending(self);
 }
 
 static void let_catch_up(rl_beside *self)
@@ -216,6 +226,9 @@ static void count_folded(rl_beside *self, const rl_journal_file_batch *batch)
     bytes = bytes < atomic_load(&self->backlog) ? bytes : atomic_load(&self->backlog);
     atomic_fetch_sub(&self->backlog, bytes); /* some may be other processes' */
     atomic_store(&self->locked, false);
+    if (rl_beside_is_pending(self) && atomic_load(&self->folding_since) == 0) {
+        atomic_store(&self->folding_since, rl_monotonic_ns());
+    }
     pthread_cond_broadcast(&self->changed);
     pthread_mutex_unlock(&self->lock);
 }
@@ -490,6 +503,7 @@ uint64_t rl_beside_fold(rl_beside *self, const atomic_bool *stop)
     status = fold(self, work, &err);
     if (status == RL_BUSY) {
         atomic_store(&self->locked, true);
+        atomic_store(&self->folding_since, 0);
         log_locked(self, &err);
         wait = LOCKED_NS;
     } else if (status != RL_OK) {

@@ -7,7 +7,8 @@
  * order, and deleted them beside it. So no run overtakes an earlier log of itself. A run
  * that is folded in twice changes nothing. Several processes share the file; each folds
  * in what it finds, under a lease. Callers that write faster than the worker folds in, as
- * nobody holds the lock any more, wait a moment for each batch.
+ * nobody holds the lock any more, wait a moment for each batch; after a second of that so
+ * does whoever would keep the episode from its end.
  *
  * Threads: every function from any thread, but rl_beside_fold in one at a time, and new
  * and free alone. All may wait for the disk, but none waits long for the lock of the file

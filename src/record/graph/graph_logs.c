@@ -1,9 +1,4 @@
-/* The logs of nodes, calls and events as JSON. See graph_state.h.
- *
- * What a call returned is mostly what its node returns. Then the call has only its place:
- * "output_at" or, of a model's answers, "outputs_at" have paths in the node's outputs.
- */
-#include "core/split.h"
+/* The logs of nodes, calls and events as JSON. See graph_state.h. */
 #include "record/graph/graph_json.h"
 #include "record/graph/graph_state.h"
 
@@ -62,70 +57,7 @@ static void put_event(rl_json *json, const rl_graph *graph, const rl_node *log)
     put_time(json, "at", log->started_at);
 }
 
-#define SEARCH_MIN ((size_t)128)       /* bytes of an output that is worth a path */
 #define SEARCH_MAX ((int64_t)16 << 20) /* bytes that are searched for one node */
-
-/* Appends the path of a call's output within its node's outputs, if it stands there in the
- * same bytes. */
-static bool put_place(rl_json *json, rl_text node, rl_text output)
-{
-    const char *found = node.data != NULL && output.len >= SEARCH_MIN
-                            ? memmem(node.data, node.len, output.data, output.len)
-                            : NULL;
-    bool done = found != NULL &&
-                rl_json_path(node.data, node.len, (size_t)(found - node.data), json->buf);
-
-    if (done) {
-        rl_buf_add_char(json->buf, ',');
-    }
-    return done;
-}
-
-/* Writes the answers of a model, or their places, if the node's outputs have all of them. */
-static void put_answers(rl_json *json, rl_text node, rl_text answers)
-{
-    size_t at = json->buf->len, count = 0;
-    const rl_element *list;
-    rl_buf elements;
-    bool all = false;
-
-    rl_buf_init(&elements, RL_BUF_MAX);
-    if (rl_array_split(answers.data, answers.len, &elements)) {
-        list = (const rl_element *)(const void *)elements.data;
-        count = elements.len / sizeof *list;
-        all = count > 0;
-        rl_put_key(json, "outputs_at");
-        rl_json_open(json, '[');
-        for (size_t i = 0; i < count && all; i++) {
-            all =
-                put_place(json, node, (rl_text){answers.data + list[i].at, list[i].len});
-        }
-        rl_json_close(json);
-    }
-    if (!all) {
-        json->buf->len = at;
-        rl_put_key(json, "outputs");
-        rl_put_raw(json, answers);
-    }
-    rl_buf_free(&elements);
-}
-
-/* Writes what a call returned. `node`: the outputs of its node, or none. */
-static void put_output(rl_json *json, rl_text node, const rl_node *log, rl_text output)
-{
-    size_t at = json->buf->len;
-
-    if (log->kind == RL_LOG_LLM) {
-        put_answers(json, node, output);
-        return;
-    }
-    rl_put_key(json, "output_at");
-    if (log->kind != RL_LOG_TOOL || !put_place(json, node, output)) {
-        json->buf->len = at;
-        rl_put_key(json, log->kind == RL_LOG_TOOL ? "output" : "documents");
-        rl_put_raw(json, output);
-    }
-}
 
 /* A call, without the members that have no value: the reader adds these. `node`: the
  * outputs of its node, if they stand beside it. */
@@ -163,7 +95,7 @@ static void put_call(rl_json *json, const rl_graph *graph, const rl_node *log,
     }
     put_members(json, rl_graph_text(graph, log->more));
     if (log->outputs.given) {
-        put_output(json, node, log, rl_graph_text(graph, log->outputs));
+        rl_graph_put_output(json, node, log->kind, rl_graph_text(graph, log->outputs));
     }
 }
 

@@ -1,8 +1,9 @@
 /* Inside the open runs, for the files that make them up: graphs.c (the table), lanes.c
  * (what is due), pieces.c (what is written, and when), graph.c (what events add to one
  * graph), graph_calls.c (what its calls add), messages.c (prompts), graph_logs.c (logs as
- * JSON), graph_totals.c (what a list shows of a run), graph_write.c (a graph as a row and
- * parts) and graph_shrink.c (what leaves memory). No other file includes this header.
+ * JSON), graph_outputs.c (what calls returned, in these), graph_totals.c (what a list shows
+ * of a run), graph_write.c (a graph as a row and parts) and graph_shrink.c (what leaves
+ * memory). No other file includes this header.
  */
 #ifndef RL_GRAPH_STATE_H
 #define RL_GRAPH_STATE_H
@@ -311,6 +312,12 @@ void rl_graph_end_call(rl_graph *graph, const rl_span *span, const rl_span_end *
 void rl_graph_cancel_calls(rl_graph *graph, const rl_node *node);
 void rl_graph_add_event(rl_graph *graph, const rl_span *span, rl_text name, rl_text data);
 void rl_graph_free_models(rl_graph *graph, rl_models *models);
+
+/* In graph_outputs.c. */
+
+/* Writes what a call returned as a member of the call, or where it stands in the outputs of
+ * its node; these may be none. */
+void rl_graph_put_output(rl_json *json, rl_text node, rl_log_kind kind, rl_text output);
 
 /* In messages.c. */
 

@@ -266,7 +266,7 @@ static rl_status remove_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
         status = bind_query(conn, &query, true, &stmt, err);
     }
     while (status == RL_OK && done < removal->left &&
-           (done == 0 || !rl_sqlite_step_is_over(self->file, start, done))) {
+           !rl_sqlite_step_is_over(self->file, start, done)) {
         status = remove_run(self, conn, stmt, id, counted, &deleted, err);
         if (status == RL_OK) {
             id += strlen(id) + 1;

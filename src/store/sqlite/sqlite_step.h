@@ -19,12 +19,13 @@
 #define RL_SQLITE_STEP_WAITS 500
 #define RL_SQLITE_STEP_WAIT_NS UINT64_C(2000000)
 
-/* Whether a step that began at `start` ends here, after so many things done. */
+/* Whether a step that began at `start` ends here, after so many things done: one at least,
+ * so that the work ends also where others always wait, or the machine is slow. */
 static inline bool rl_sqlite_step_is_over(rl_sqlite_file *file, uint64_t start,
                                           size_t done)
 {
-    return rl_monotonic_ns() - start >= RL_SQLITE_STEP_NS ||
-           (done > 0 && rl_sqlite_file_has_waiting(file));
+    return done > 0 && (rl_monotonic_ns() - start >= RL_SQLITE_STEP_NS ||
+                        rl_sqlite_file_has_waiting(file));
 }
 
 /* The pause after a step, nanoseconds. */
