@@ -1,8 +1,8 @@
 """Builds the C core as one static library, and the extension on top of it.
 
 The core (src/core, store, record, net and the companions) is compiled without Python's
-headers; only src/py includes them. The package's metadata is in pyproject.toml. Each set of flags
-(scripts/native.py) has its own folder of artefacts below build/.
+headers; only src/py includes them. The package's metadata is in pyproject.toml. Each set
+of flags (scripts/native.py) has its own folder of artefacts below build/.
 """
 
 from __future__ import annotations

@@ -193,6 +193,18 @@ def test_what_is_asked_for(recorder: Recorder) -> None:
         recorder.rollup()
 
 
+def test_times_that_other_programs_write(recorder: Recorder, store: Store) -> None:
+    """Such runs are left out, and nobody waits for them."""
+    fill(recorder, 4)
+    assert counted(recorder)[0] == 4
+    odd = "'2026-11-02 10:00'" if store.kind == "sqlite" else "'infinity'"
+    store.query(f"UPDATE workflow_runs SET created_at = {odd} WHERE run_id = 'r1'")
+    assert counted(recorder)[0] == 3
+    store.query("UPDATE workflow_runs SET duration_ms = 9 WHERE run_id = 'r1'")
+    store.query("DELETE FROM workflow_runs WHERE run_id = 'r1'")
+    assert counted(recorder)[0] == 3
+
+
 def test_the_command(cli: Cli, recorder: Recorder) -> None:
     fill(recorder, 12)
     assert cli("rollup").out.startswith("1 block of 12 runs, ")

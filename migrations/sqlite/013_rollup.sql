@@ -53,7 +53,8 @@ CREATE TABLE run_rollup_marks (
 );
 CREATE INDEX run_rollup_marks_idx ON run_rollup_marks (wpk_id, from_at);
 
--- Runs behind the position are marked when it gets there; open ones are not counted.
+-- Runs behind the position are marked when it gets there; open ones are not counted, nor those
+-- whose time is not as runlog writes it.
 CREATE TRIGGER workflow_runs_rollup_changed
 AFTER UPDATE OF wpk_id, run_id, status, duration_ms, error_type, error_text, metadata,
     node_logs, created_at ON workflow_runs
@@ -61,10 +62,12 @@ WHEN new.rowid <= (SELECT position FROM run_rollup_state)
     AND (old.status <> 'running' OR new.status <> 'running')
 BEGIN
     INSERT INTO run_rollup_marks (wpk_id, from_at, to_at, runs)
-    VALUES (new.wpk_id, new.created_at, new.created_at, 1);
+    SELECT new.wpk_id, new.created_at, new.created_at, 1
+    WHERE new.created_at GLOB '????-??-??T??:??:??.??????Z';
     INSERT INTO run_rollup_marks (wpk_id, from_at, to_at, runs)
     SELECT old.wpk_id, old.created_at, old.created_at, 1
-    WHERE old.wpk_id <> new.wpk_id OR old.created_at <> new.created_at;
+    WHERE (old.wpk_id <> new.wpk_id OR old.created_at <> new.created_at)
+        AND old.created_at GLOB '????-??-??T??:??:??.??????Z';
 END;
 
 -- The next run may get the rowid of a deleted one, if that was the greatest.
@@ -73,7 +76,8 @@ WHEN EXISTS (SELECT 1 FROM run_rollup_state)
 BEGIN
     INSERT INTO run_rollup_marks (wpk_id, from_at, to_at, runs, deleted)
     SELECT old.wpk_id, old.created_at, old.created_at, 1, 1 FROM run_rollup_state
-    WHERE old.rowid <= position AND deleting = 0 AND old.status <> 'running';
+    WHERE old.rowid <= position AND deleting = 0 AND old.status <> 'running'
+        AND old.created_at GLOB '????-??-??T??:??:??.??????Z';
     UPDATE run_rollup_state SET position = ifnull((SELECT max(rowid) FROM workflow_runs), 0)
     WHERE position > ifnull((SELECT max(rowid) FROM workflow_runs), 0);
 END;
