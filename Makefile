@@ -12,7 +12,7 @@ ASAN_FORK := build/asan/fork.so
 export PYTHONDONTWRITEBYTECODE :=
 
 # Tests wait more than they work, so there are more workers than cores.
-WORKERS := 5
+WORKERS := 4
 # They write many small files: in memory, if it has room for them. torture uses the disk.
 IN_MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | \
 	awk '$$6 == "/dev/shm" && $$4 > 4000000 {print "TMPDIR=/dev/shm"}')

@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,7 +32,7 @@ from fixtures_services import embedding_process, embedding_server
 from fixtures_store import close_runlog, recorder, store
 from fixtures_web import page
 from hypothesis import configuration, settings
-from side_by_side import Scheduling, place_in_line
+from side_by_side import Scheduling, begin_elsewhere, place_in_line
 from versions import not_delivered
 
 __all__ = [
@@ -78,8 +78,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 configuration.set_hypothesis_home_dir(ROOT / "build" / "hypothesis")
 # The same examples each time, so that a run that fails has failed by what was changed.
-# `make test-long` looks for new ones.
-settings.register_profile("plain", deadline=None, print_blob=True, derandomize=not LONG)
+# `make test-long` looks for new ones, and for more.
+settings.register_profile(
+    "plain",
+    deadline=None,
+    print_blob=True,
+    derandomize=not LONG,
+    max_examples=100 if LONG else 40,
+)
 settings.register_profile("sanitized", settings.get_profile("plain"), max_examples=30)
 settings.load_profile("sanitized" if SANITIZED else "plain")
 
@@ -97,6 +103,31 @@ class RunPython(Protocol):
     ) -> subprocess.CompletedProcess[str]: ...
 
 
+def mark_what_both_stores_show(items: list[pytest.Item]) -> None:
+    """Of a test marked `either_store` only the first case on PostgreSQL is not `long`."""
+    seen = set()
+    for item in items:
+        if item.get_closest_marker("either_store") is None:
+            continue
+        case = getattr(item, "callspec", None)  # a test without parameters has none
+        if case is not None and case.params.get("store") == "postgres":
+            name = item.nodeid.partition("[")[0]
+            if name in seen:
+                item.add_marker("long")
+            seen.add(name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Each worker reads the modules from another one on."""
+    report = yield
+    if isinstance(collector, pytest.Dir):
+        report.result = begin_elsewhere(report.result)
+    return report
+
+
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
@@ -104,13 +135,14 @@ def pytest_collection_modifyitems(
     are marked `long` are for TEST_LONG=1, those marked `chromium` for TEST_CHROMIUM=1,
     those marked `prometheus` for TEST_PROMETHEUS=1.
     """
+    mark_what_both_stores_show(items)
     wanted_marks = (("long", LONG), ("chromium", CHROMIUM), ("prometheus", PROMETHEUS))
     for mark, wanted in wanted_marks:
         if not wanted:
             left_out = [item for item in items if item.get_closest_marker(mark)]
             config.hook.pytest_deselected(items=left_out)
             items[:] = [item for item in items if not item.get_closest_marker(mark)]
-    items.sort(key=lambda item: place_in_line(item.nodeid))
+    items.sort(key=lambda item: (place_in_line(item.nodeid), item.path))
 
 
 def pytest_collection_finish() -> None:

@@ -40,6 +40,8 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Send
 from strategies import to_json_model
 
+pytestmark = pytest.mark.either_store
+
 
 def answers_of(logs: Any, node: str = "tools") -> list[Any]:
     """The ToolMessages that nodes have returned, as a model is given them."""

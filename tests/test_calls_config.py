@@ -11,6 +11,8 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.graph import END, START
 
+pytestmark = pytest.mark.either_store
+
 
 def graph_of(node: Any) -> Any:
     return build((START, "a"), ("a", END), a=node).compile(name="g")

@@ -39,6 +39,8 @@ from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BaseModel
 from strategies import to_json_model
 
+pytestmark = pytest.mark.either_store
+
 USAGE: Any = {
     "input_tokens": 50,
     "output_tokens": 7,

@@ -36,6 +36,8 @@ from strategies import to_json_model
 import runlog
 from runlog.hooks import RunLogHandler, install, recording, uninstall
 
+pytestmark = pytest.mark.either_store
+
 TOOL = {"name": "look", "description": "Look it up.", "input_schema": {"type": "object"}}
 ANSWER = AIMessage("secret answer", id="a", response_metadata={"finish_reason": "stop"})
 

@@ -30,6 +30,8 @@ from test_prompts import begin_node
 import runlog
 from runlog.hooks import RunLogHandler
 
+pytestmark = pytest.mark.either_store
+
 
 @pytest.fixture
 def local(tmp_path: Any) -> Any:

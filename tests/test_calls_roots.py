@@ -42,6 +42,8 @@ from strategies import to_json_model
 import runlog
 from runlog.hooks import RunLogHandler, install, recording, uninstall
 
+pytestmark = pytest.mark.either_store
+
 PROMPT = ChatPromptTemplate.from_messages([("human", "Who is {who}?")])
 ASKED = HumanMessage("Who is there?")
 

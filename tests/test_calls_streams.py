@@ -29,6 +29,8 @@ from call_help import (
 from graphs import ainvoke, either, invoke
 from strategies import to_json_model
 
+pytestmark = pytest.mark.either_store
+
 GIVEN = {"messages": [QUESTION]}
 
 

@@ -88,7 +88,7 @@ def distance(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> floa
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "it never came to be"
         time.sleep(0.02)

@@ -21,6 +21,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 import runlog
 from runlog.hooks import RunLogHandler, on_workflow_complete
 
+pytestmark = pytest.mark.either_store
+
 
 async def collect(stream: Any) -> Any:
     return [item async for item in stream]

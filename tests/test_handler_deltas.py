@@ -19,6 +19,8 @@ from strategies import any_text, same, to_json_model
 import runlog
 from runlog.hooks import RunLogHandler
 
+pytestmark = pytest.mark.either_store
+
 LONG = "a long text " * 200
 
 some = settings(

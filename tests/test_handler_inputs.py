@@ -24,6 +24,8 @@ from graphs import (
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.graph import START, MessagesState
 
+pytestmark = pytest.mark.either_store
+
 
 class State(TypedDict, total=False):
     items: list[Any]

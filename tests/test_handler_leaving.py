@@ -18,6 +18,8 @@ from langgraph.types import Command, Send, interrupt
 import runlog
 from runlog.hooks import RunLogHandler
 
+pytestmark = pytest.mark.either_store
+
 
 @pytest.fixture
 def recorder(tmp_path: Any) -> Any:

@@ -31,6 +31,8 @@ from langgraph.errors import (
 from langgraph.graph import END, START
 from langgraph.types import Command, RetryPolicy
 
+pytestmark = pytest.mark.either_store
+
 BOOM = ValueError("boom")
 
 
@@ -187,11 +189,11 @@ def test_a_step_over_its_time_limit_fails_the_run(recorder: Any, config: Any) ->
     """Threads can't be stopped, so the node comes to its end before the run does."""
 
     def slow(state: Any) -> Any:
-        time.sleep(0.5)
+        time.sleep(3)
         return {"n": 2}
 
     graph = chain(a=slow)
-    graph.step_timeout = 0.25
+    graph.step_timeout = 1
     with pytest.raises(TimeoutError) as error:
         list(graph.stream({"n": 1}, config, stream_mode="messages"))
     a = log("a", 1, {"n": 1}, {"n": 2})
@@ -370,7 +372,7 @@ def test_a_node_is_retried_after_its_time_limit(
 
     builder = build((START, "a"))
     policy = RetryPolicy(initial_interval=interval, jitter=False)
-    builder.add_node("a", slow, timeout=0.5, retry_policy=policy)
+    builder.add_node("a", slow, timeout=1, retry_policy=policy)
     ainvoke(builder.compile(name="g"), {"n": 1}, config)
     assert record(recorder, config) == run(
         {"n": 1},

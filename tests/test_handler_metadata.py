@@ -22,6 +22,8 @@ from pydantic import BaseModel, Field, SecretStr
 import runlog.hooks
 from runlog.hooks import RunLogHandler
 
+pytestmark = pytest.mark.either_store
+
 
 class State(TypedDict):
     n: int

@@ -40,6 +40,8 @@ from langgraph.types import (
     interrupt,
 )
 
+pytestmark = pytest.mark.either_store
+
 
 @either
 def test_nodes_of_a_subgraph_have_its_node_as_parent(

@@ -31,6 +31,8 @@ from langgraph.types import Command, Send, interrupt
 from pydantic import BaseModel, ValidationError
 from strategies import clean
 
+pytestmark = pytest.mark.either_store
+
 NAMES = ["a\0b", "\ud800", "\u00fc\u20ac\U0001f600", '"', "\\", "a\nb", " ", "x" * 1000]
 
 

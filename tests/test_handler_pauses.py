@@ -26,6 +26,8 @@ from graphs import (
 from langgraph.graph import START
 from langgraph.types import Command, interrupt
 
+pytestmark = pytest.mark.either_store
+
 
 def ask(state: Any) -> Any:
     return {"n": state["n"] + interrupt("how many?")}

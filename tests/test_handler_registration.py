@@ -36,6 +36,8 @@ import runlog
 from runlog import hooks
 from runlog.hooks import RunLogHandler
 
+pytestmark = pytest.mark.either_store
+
 pregel: Any = sys.modules[Pregel.__module__]
 WRAPPED = [
     "get_sync_graph_callback_manager_for_config",

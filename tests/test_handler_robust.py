@@ -38,6 +38,8 @@ from langchain_core.runnables import RunnableLambda
 import runlog
 from runlog.hooks import RunLogHandler
 
+pytestmark = pytest.mark.either_store
+
 
 @pytest.fixture
 def local(tmp_path: Path) -> Any:

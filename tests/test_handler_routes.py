@@ -4,6 +4,7 @@ import asyncio
 import operator
 from typing import Annotated, Any, TypedDict
 
+import pytest
 from graphs import (
     build,
     chain,
@@ -21,6 +22,8 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.cache.memory import InMemoryCache
 from langgraph.graph import END, START
 from langgraph.types import CachePolicy, Command
+
+pytestmark = pytest.mark.either_store
 
 BOOM = ValueError("boom")
 

@@ -42,6 +42,8 @@ from langgraph.types import (
     interrupt,
 )
 
+pytestmark = pytest.mark.either_store
+
 
 @either
 def test_the_inputs_of_a_fan_out_are_what_was_sent(

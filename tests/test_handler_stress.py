@@ -22,6 +22,8 @@ from langgraph.types import Send
 import runlog
 from runlog.hooks import RunLogHandler
 
+pytestmark = pytest.mark.either_store
+
 TASKS = 40 if SANITIZED else 200
 THREADS = 8 if SANITIZED else 32
 RUNS_A_THREAD = 2

@@ -36,6 +36,8 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
 from langgraph.graph import END, START
 
+pytestmark = pytest.mark.either_store
+
 USAGE: Any = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}
 LEGACY = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
 OTHER: Any = {"prompt_tokens": 50, "completion_tokens": 70, "total_tokens": 120}

@@ -173,7 +173,7 @@ thread.start()
 loading.wait()
 child = os.fork()
 if child == 0:
-    signal.alarm(20)
+    signal.alarm(60)
     use()
     os._exit(0)
 status = os.waitpid(child, 0)[1]

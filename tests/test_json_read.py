@@ -128,7 +128,7 @@ def apply(text: str, edits: list[tuple[float, str, str]]) -> str:
     return text
 
 
-@settings(max_examples=500)
+@settings(max_examples=5 * settings().max_examples)
 @given(VALUES, SEPARATORS, st.booleans(), EDITS)
 @example("\ud83d\ude00 \ud83d \ude00", (",", ":"), True, [])
 @example({"a": {"a": []}, "": {}}, (",", ":"), True, [])

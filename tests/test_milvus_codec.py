@@ -380,7 +380,7 @@ def test_malformed_messages_are_rejected(driver: Driver, message: bytes) -> None
     assert driver.call("get_fields", message) == b"malformed\n"
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(data=st.binary(max_size=80))
 def test_readers_take_any_bytes(driver: Driver, data: bytes) -> None:
     for name in ("fields", "status", "schema", "index", "load_state", "upserted", "hits"):

@@ -143,7 +143,7 @@ def test_retries_end_in_time(driver: Driver, proxy: Proxy) -> None:
     began = time.monotonic()
     result = driver.upsert([Row("b", [1.0, 0.1])], attempts=100, timeout=1.5)
     assert (result.code, result.retryable) == ("SERVICE", True)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert 2 <= proxy.count("Upsert") < 20
 
 
@@ -217,7 +217,7 @@ def test_an_endless_load_ends_in_time(driver: Driver, proxy: Proxy) -> None:
     result = driver.find([1.0, 0.0], timeout=1)
     assert (result.code, result.retryable) == ("SERVICE", True)
     assert "is still being loaded" in result.text
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     proxy.faults.clear()
     assert [hit.id for hit in driver.find([1.0, 0.0]).expect()] == ["a"]
 

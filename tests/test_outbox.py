@@ -530,6 +530,7 @@ def test_retry_after_is_honoured_between_calls(
     embedding_server.control("status", count=None, status=429, retry_after=200)
     with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
         recorder.log_run(run("r1"))
+        wait_for(lambda: recorder.stats()["embedding_error"], "no error")
         assert recorder.flush(3) is False
         assert "429" in recorder.stats()["embedding_error"]
     assert embedding_server.counters()["requests"] == 1

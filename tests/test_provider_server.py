@@ -5,19 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from anthropic.types import Message, RawMessageStreamEvent
-from openai.types import Completion
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.responses import Response, ResponseStreamEvent
 from provider_formats import FORMATS, Ask, Say, Usage
 from pydantic import BaseModel, TypeAdapter
 
-TYPES: dict[str, tuple[Any, Any]] = {
-    "/v1/chat/completions": (ChatCompletion, ChatCompletionChunk),
-    "/v1/completions": (Completion, Any),  # of a stream it has no type
-    "/v1/responses": (Response, ResponseStreamEvent),
-    "/v1/messages": (Message, RawMessageStreamEvent),
-}
 REQUEST = {"model": "some", "stream_options": {"include_usage": True}}
 ANSWERS = {
     "text": Say(),
@@ -27,6 +17,25 @@ ANSWERS = {
     "both": Say(("Wait",), (Ask("a", {"n": 1}, "call_1"),), reasoning="Hm."),
     "choices": Say(others=(("Or", " so"),)),
 }
+
+
+@pytest.fixture(scope="module")
+def types() -> dict[str, tuple[Any, Any]]:
+    """Of each path the types of a whole answer and of an event.
+
+    The clients are imported here, as only one worker runs these tests.
+    """
+    from anthropic.types import Message, RawMessageStreamEvent
+    from openai.types import Completion
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+    from openai.types.responses import Response, ResponseStreamEvent
+
+    return {
+        "/v1/chat/completions": (ChatCompletion, ChatCompletionChunk),
+        "/v1/completions": (Completion, Any),  # of a stream it has no type
+        "/v1/responses": (Response, ResponseStreamEvent),
+        "/v1/messages": (Message, RawMessageStreamEvent),
+    }
 
 
 def check(kind: Any, value: Any) -> None:
@@ -47,8 +56,10 @@ def check_extras(found: Any) -> None:
 
 @pytest.mark.parametrize("path", FORMATS)
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-def test_answers_have_the_types_of_the_sdks(path: str, answer: Say) -> None:
-    whole, event = TYPES[path]
+def test_answers_have_the_types_of_the_sdks(
+    path: str, answer: Say, types: dict[str, tuple[Any, Any]]
+) -> None:
+    whole, event = types[path]
     check(whole, FORMATS[path].whole(answer, REQUEST))
     for name, data in FORMATS[path].events(answer, REQUEST):
         if isinstance(data, dict):

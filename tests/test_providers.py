@@ -42,6 +42,8 @@ from provider_help import (
 from provider_server import COOKIE, ProviderServer
 from pydantic import BaseModel
 
+pytestmark = pytest.mark.either_store
+
 THINKING = {"type": "enabled", "budget_tokens": 2000}
 
 

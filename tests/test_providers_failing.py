@@ -39,6 +39,8 @@ from provider_help import (
 )
 from provider_server import COOKIE, ProviderServer
 
+pytestmark = pytest.mark.either_store
+
 BOTH = {"sync": (node_of, invoke), "async": (async_node_of, ainvoke)}
 both = pytest.mark.parametrize("way", BOTH.values(), ids=BOTH)
 STREAMED = {name: way[:2] for name, way in WAYS.items() if way[2]}

@@ -35,6 +35,8 @@ from provider_help import (
 )
 from provider_server import ProviderServer
 
+pytestmark = pytest.mark.either_store
+
 
 @each_client
 def test_a_batch(

@@ -172,7 +172,7 @@ class Relay:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(30)
+            thread.join(60)
         self._listener.close()
 
 

@@ -31,6 +31,8 @@ from langgraph.types import RetryPolicy, interrupt
 
 import runlog
 
+pytestmark = pytest.mark.either_store
+
 SECRET = "s3cr3tPassw0rd"
 MARK = " [library]"
 
@@ -359,11 +361,11 @@ def test_a_failed_edge_has_it_in_its_node(recorder: Any, config: Any, call: Any)
 
 def test_a_step_over_its_time_limit_is_the_runs(recorder: Any, config: Any) -> None:
     def slow(state: Any) -> Any:
-        time.sleep(1)  # langgraph waits for it, so it ends by itself
+        time.sleep(3)  # langgraph waits for it, so it ends by itself
         return count(state)
 
     graph = chain(a=slow)
-    graph.step_timeout = 0.25
+    graph.step_timeout = 1
     with pytest.raises(TimeoutError):
         for _ in graph.stream({"n": 1}, config, stream_mode="messages"):
             pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
-import time
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -204,20 +204,27 @@ def test_too_many_requests_at_once_are_refused(
     from runlog.web import source
 
     monkeypatch.setattr(source, "_WAITING", 3)
-    slow = recorder.list_runs
+    slow, refused = recorder.list_runs, threading.Event()
 
     class Slow:
         def __getattr__(self, name: str) -> Any:
             return getattr(recorder, name)
 
         def list_runs(self, **filters: Any) -> Any:
-            time.sleep(0.2)
+            refused.wait(60)
             return slow(**filters)
 
     made = Page(app(Slow()))  # type: ignore[arg-type]
+
+    def get(_: int) -> int:
+        status = made.get("/").status_code
+        if status != 200:
+            refused.set()
+        return status
+
     try:
         with ThreadPoolExecutor(12) as threads:
-            found = list(threads.map(lambda _: made.get("/").status_code, range(12)))
+            found = list(threads.map(get, range(12)))
     finally:
         made.close()
     assert set(found) == {200, 503}

@@ -272,7 +272,10 @@ HOSTILE = st.text(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=2 * settings().max_examples,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(text=HOSTILE)
 def test_any_text_is_data(recorder: runlog.Recorder, text: str) -> None:
     """Either hits, or an error of the argument; never one of the database."""

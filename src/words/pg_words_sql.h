@@ -98,7 +98,8 @@
     "$4::bigint * interval '1 microsecond') "                               \
     "ORDER BY word.created_at DESC, word.id DESC LIMIT $5::bigint"
 
-#define RL_PG_WORDS_RESET "TRUNCATE run_words, run_words_position"
+/* In the order in which a process that indexes locks them: it would be a deadlock else. */
+#define RL_PG_WORDS_RESET "TRUNCATE run_words_position, run_words"
 
 /* How many runs are behind the place. Parameter: no more than so many are counted. */
 #define RL_PG_WORDS_BEHIND                                                          \

@@ -153,7 +153,10 @@ def test_a_disk_that_stays_full_fails_runs_with_errors(
     place.check(ended, saved)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [KINDS[0], *[pytest.param(kind, marks=pytest.mark.long) for kind in KINDS[1:]]],
+)
 def test_graphs_keep_running_on_a_full_disk(
     kind: str, place: Place, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SANITIZED
+from conftest import LONG, SANITIZED
 from fixtures_postgres import PostgresServer
 from fixtures_store import Store
 from torture.programs import (
@@ -29,7 +29,7 @@ from torture.programs import (
     silent_listener,
 )
 
-ROUNDS = 12 if SANITIZED else 50
+ROUNDS = 50 if LONG and not SANITIZED else 12
 RUNS = 50
 WORKERS = 4
 

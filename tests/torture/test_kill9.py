@@ -2,7 +2,7 @@
 
 Four writers share one database, and the journal. One of them is killed, whatever it is
 about, another takes its place, and so on. TORTURE_KILLS is how many are killed for each
-kind of database (24 unless given).
+kind of database (12 unless given).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torture.writers import Writers, check_file
 
 import runlog
 
-KILLS = int(os.environ.get("TORTURE_KILLS", "24")) // (4 if SANITIZED else 1)
+KILLS = int(os.environ.get("TORTURE_KILLS", "12")) // (2 if SANITIZED else 1)
 PAUSE = 0.4 if SANITIZED else 0.1
 DURABILITIES = {"sqlite": ("disk", "journal"), "postgres": ("store", "disk", "journal")}
 

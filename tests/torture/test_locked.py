@@ -91,7 +91,7 @@ def start(store: Store, tmp_path: Path, *args: str) -> Program:
 def until_ready(program: Program) -> None:
     assert program.process.stdout is not None
     line = program.process.stdout.readline()
-    assert line == "ready\n", line + (program.wait(5, code=None).stderr)
+    assert line == "ready\n", line + (program.wait(60, code=None).stderr)
 
 
 def fold_in(store: Store) -> None:
@@ -110,6 +110,7 @@ def on_file(store: Store) -> Iterator[runlog.Recorder]:
         yield made
 
 
+@pytest.mark.either_store  # it is the journal's lock, or the store's
 @pytest.mark.parametrize(
     ("begin", "statements"),
     [
@@ -266,10 +267,11 @@ def test_a_query_does_not_wait_for_a_long_one(
     assert on_file.flush(30)
     with Holder(path_of(store), *WRITE):
         on_file.log_run(minimal("r1"))
-        watch = Stopwatch()
+        begun, watch = time.monotonic(), Stopwatch()
         assert on_file.get_run("r1") is None
         assert on_file.get_run("first") is not None
-        assert 1.0 <= watch.seconds < 4
+        assert time.monotonic() - begun >= 1
+        assert watch.seconds < 4
     until(lambda: on_file.get_run("r1") is not None)
 
 
@@ -352,9 +354,9 @@ def test_a_long_reader_does_not_make_checkpoints_hold_up_writers(tmp_path: Path)
         recorder.log_run(minimal("first"))
         with Holder(path, "BEGIN", "SELECT count(*) FROM workflow_runs"):
             for number in range(1500):
-                watch = time.perf_counter()
+                watch = Stopwatch()
                 recorder.log_run(minimal(f"r{number}", inputs={"text": "x" * 20_000}))
-                slowest = max(slowest, time.perf_counter() - watch)
+                slowest = max(slowest, watch.seconds)
             assert recorder.stats()["beside"] == 0
     assert slowest < 1
 

@@ -42,9 +42,14 @@ QUICK = 1.0
 
 @pytest.fixture
 def recorder(proxied: Proxied) -> Iterator[runlog.Recorder]:
-    """A recorder behind the proxy that has written once."""
+    """A recorder behind the proxy that has written once, and has a connection.
+
+    On a busy machine the first run may come by the journal.
+    """
     with runlog.Recorder(**proxied.options, postgres_timeout=0.5) as made:
         made.log_run(minimal("first", "other"))
+        assert made.flush(60)
+        until_server(made, "up")
         yield made
         proxied.proxy.forward()
 
@@ -167,7 +172,7 @@ def test_the_server_is_killed_under_load(
 def test_only_the_first_call_waits_for_an_unavailable_server(
     proxied: Proxied, recorder: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log = Acknowledged("w")
+    log, before = Acknowledged("w"), recorder.stats()["journaled"]
     proxied.proxy.stall()
     start, watch = time.monotonic(), Stopwatch()
     log.log(recorder, "first")
@@ -180,7 +185,8 @@ def test_only_the_first_call_waits_for_an_unavailable_server(
         slowest = max(slowest, watch.seconds)
     assert slowest < QUICK
     stats = recorder.stats()
-    assert (stats["server"], stats["journaled"], stats["waiting"]) == ("away", 21, 21)
+    assert (stats["server"], stats["waiting"]) == ("away", 21)
+    assert stats["journaled"] == before + 21
     assert (stats["failed"], stats["forwarded"], stats["rejected"]) == (0, 0, 0)
     assert isinstance(stats["server_error"], str)
     assert len(journal_rows(proxied.journal)) == 21
@@ -191,7 +197,7 @@ def test_only_the_first_call_waits_for_an_unavailable_server(
     check_drained(recorder, proxied.journal)
     log.log(recorder, "last")
     stats = recorder.stats()
-    assert (stats["journaled"], stats["forwarded"]) == (21, 21)
+    assert stats["journaled"] == stats["forwarded"] == before + 21
     assert stats["server_error"] is None
     until_logged(caplog, ACCEPTING, 1)
     assert count_logged(caplog, JOURNALING) == 1
@@ -336,6 +342,7 @@ def test_close_does_not_wait_for_an_unavailable_server(
     """What waits is forwarded by whoever comes next."""
     recorder = runlog.Recorder(**proxied.options, postgres_timeout=1)
     recorder.log_run(minimal("first"))
+    assert recorder.flush(60)
     break_connections(proxied, how)
     recorder.log_run(minimal("second"))
     watch = Stopwatch()
@@ -359,7 +366,7 @@ def test_the_journal_is_created_at_the_first_fallback(
     proxied: Proxied, recorder: Any
 ) -> None:
     assert not Path(proxied.journal).exists()
-    assert recorder.flush(5) is True
+    assert recorder.flush(60) is True
     assert not Path(proxied.journal).exists()
     proxied.proxy.outage()
     recorder.log_run(minimal())

@@ -1,7 +1,7 @@
 """The outbox under kill -9, forks, other processes and servers that are away.
 
 TORTURE_KILLS is how many processes are killed at random points for each kind of database
-(4 unless given), TORTURE_AWAY_SECONDS how long both services are away under load (6).
+(2 unless given), TORTURE_AWAY_SECONDS how long both services are away under load (3).
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from torture.proxy import Proxy
 
 import runlog
 
-KILLS = int(os.environ.get("TORTURE_KILLS", "4")) // (2 if SANITIZED else 1)
-AWAY = float(os.environ.get("TORTURE_AWAY_SECONDS", "6"))
+KILLS = int(os.environ.get("TORTURE_KILLS", "2"))
+AWAY = float(os.environ.get("TORTURE_AWAY_SECONDS", "3"))
 PAUSE = 0.025  # between two runs: the model takes about as long for a text
 BATCH = 64  # texts that a process works on at most
 MIB = 1 << 20

@@ -1,7 +1,7 @@
 """runlog prune beside writers, and killed: what is kept is whole, what goes goes whole.
 
 TORTURE_KILLS is how many prunes are killed at random points for each kind of database
-(4 unless given).
+(2 unless given).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from typing import Any
 
 import pytest
 from cli_help import on_sqlite
-from conftest import SANITIZED
 from export_help import start
 from fixtures_store import Store
 from helpers import minimal, until
@@ -29,7 +28,7 @@ from torture.writers import Writers, check_file
 
 import runlog
 
-KILLS = int(os.environ.get("TORTURE_KILLS", "4")) // (2 if SANITIZED else 1)
+KILLS = int(os.environ.get("TORTURE_KILLS", "2"))
 OLD = 8_000
 PRUNE = ("prune", "--older-than", "30d", "--workflow", "old", "--yes", "--json")
 LEFT = "SELECT count(*) FROM workflow_runs WHERE wpk_id = 'old'"

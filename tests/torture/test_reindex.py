@@ -1,6 +1,6 @@
 """runlog reindex beside writers, and killed: afterwards every run is found.
 
-TORTURE_KILLS is how many are killed at random points for each kind of database (4 unless
+TORTURE_KILLS is how many are killed at random points for each kind of database (2 unless
 given).
 """
 
@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 from cli_help import on_sqlite
-from conftest import SANITIZED
 from export_help import start
 from fixtures_store import Store
 from helpers import minimal, until
@@ -26,7 +25,7 @@ from torture.writers import Writers, check_file
 
 import runlog
 
-KILLS = int(os.environ.get("TORTURE_KILLS", "4")) // (2 if SANITIZED else 1)
+KILLS = int(os.environ.get("TORTURE_KILLS", "2"))
 RUNS = 1_000
 OLD_TABLE = "SELECT count(*) FROM sqlite_master WHERE name LIKE 'run_words_old%'"
 
