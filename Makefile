@@ -39,7 +39,8 @@ REACH_C += handler_stress concurrency fork interpreters
 REACH_C += outbox search search_document words words_processes
 
 PEERS := .venv-peers
-SETUPS := setup-langgraph setup-web setup-test setup-browser setup-bench setup-dev
+SETUPS := setup-langgraph setup-web setup-test setup-browser setup-prometheus setup-bench \
+	setup-dev
 
 # Folders are among them so that a deleted file counts as a change.
 SOURCES := setup.py pyproject.toml scripts/native.py \
@@ -51,8 +52,8 @@ preload = $(CURDIR)/$(ASAN_FORK) $(shell gcc -print-file-name=libasan.so) \
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo example-search test test-all test-long test-page test-asan test-asan-all test-c test-tsan \
-	test-pythons test-langgraphs test-cross torture torture-outage bench bench-peers \
+.PHONY: help demo example-search test test-all test-long test-page test-metrics test-asan test-asan-all test-c \
+	test-tsan test-pythons test-langgraphs test-cross torture torture-outage bench bench-peers \
 	insights-report loss lint format document screenshots clean $(SETUPS)
 
 help:
@@ -66,6 +67,7 @@ help:
 	@echo "make test-all   the rest, before a release: all that follows up to torture-outage"
 	@echo "make test-long  the tests marked long, which make test leaves out"
 	@echo "make test-page  the page in Chromium"
+	@echo "make test-metrics  the metrics in Prometheus, and the rules of docs/grafana"
 	@echo "make test-asan-all  all the tests under AddressSanitizer and UBSan"
 	@echo "make test-c     the C tests alone, plain and sanitized, every round of their loops"
 	@echo "make test-tsan  the C tests under ThreadSanitizer"
@@ -95,8 +97,8 @@ test: setup-test $(VENV)/.installed-strict
 	@$(IN_MEMORY) $(PYTEST) $(SIDE_BY_SIDE) $(ARGS)
 
 test-all:
-	@scripts/in_turn.sh test-c test-long test-page test-asan-all test-tsan test-pythons \
-		test-langgraphs test-cross torture torture-outage
+	@scripts/in_turn.sh test-c test-long test-page test-metrics test-asan-all test-tsan \
+		test-pythons test-langgraphs test-cross torture torture-outage
 
 # The extension needs the sanitizers' run-time in the process before anything else, and
 # CPython keeps memory until exit, so leaks are looked for in the C tests only. One Milvus
@@ -124,6 +126,10 @@ test-long: setup-test $(VENV)/.installed-strict
 # Chromium is large, and a browser has a life of its own.
 test-page: setup-test setup-browser $(VENV)/.installed-strict
 	@TEST_CHROMIUM=1 $(IN_MEMORY) $(PYTEST) -m chromium $(ARGS)
+
+# A server of its own, on a free port, that ends with its test.
+test-metrics: setup-test setup-prometheus $(VENV)/.installed-strict
+	@TEST_PROMETHEUS=1 $(IN_MEMORY) $(PYTEST) -m prometheus $(ARGS)
 
 torture: setup-test $(VENV)/.installed-strict
 	@TEST_LONG=1 TORTURE_KILLS=500 $(PYTEST) $(SIDE_BY_SIDE) -o faulthandler_timeout=3600 \

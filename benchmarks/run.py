@@ -32,6 +32,7 @@ TIMEOUTS = {
     "page": 300,
     "lists": 500,
     "insights": 200,
+    "metrics": 900,
     "loss": 500,
     "peers": 500,
 }

@@ -498,6 +498,20 @@ class Recorder:
         Each is (span, status, number); those of one span and status are to be added up.
         """
 
+    def _gauges(self, workflows: str) -> tuple[int, int, dict[str, datetime]]:
+        """Return what is now, for metrics. It doesn't wait for runs on their way.
+
+        Args:
+            workflows: names, as a JSON array.
+
+        Returns:
+            How many runs are open, how many are lost, and when the newest run of each
+            workflow was created.
+
+        Raises:
+            StoreError, ClosedError: as for `list_runs`.
+        """
+
     def delete_runs(
         self,
         *,
@@ -697,8 +711,11 @@ class Recorder:
 
         Always:
             store: "sqlite" or "postgres".
+            path: the SQLite file; with PostgreSQL the journal.
             runs: runs committed.
             commits: transactions.
+            commit_seconds: how long they took, also those that failed.
+            encode_seconds: how long payloads took to become JSON.
             failed: runs for which log_run raised StoreError.
             largest_commit: runs in the largest transaction.
             queued: runs that wait for a commit now.
@@ -718,6 +735,10 @@ class Recorder:
             journaled: runs that this process committed to the journal.
             forwarded: runs that this process forwarded from the journal to the server.
             waiting: runs in the journal now for this database, of all processes.
+            waiting_since: when the oldest of these was logged, seconds since 1970; None
+                without any.
+            journal_left: runs that have left the journal since it was made, of all
+                processes and for any database.
             waiting_elsewhere: runs in the journal now for other databases; on SQLite,
                 all that the file has as a journal.
             rejected: runs in the journal that the server refused permanently.

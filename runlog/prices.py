@@ -161,7 +161,7 @@ def _bill_call(call: Mapping[str, Any], price: Pricer) -> _Item:
     tokens = call.get("tokens")
     if call.get("cached") is True or (tokens is None and _came_to_nothing(call)):
         return _Item(model, Decimal(0))
-    counts = _count_kinds(tokens)
+    counts = count_kinds(tokens)
     if counts is None:
         return _Item(model, None)
     provider, at = _text(call.get("provider")), _text(call.get("started_at"))
@@ -180,7 +180,7 @@ def _came_to_nothing(call: Mapping[str, Any]) -> bool:
 def _bill_totals(log: Mapping[str, Any], price: Pricer) -> Iterator[_Item]:
     """Price the totals of a node or a run, which say nothing about single calls."""
     models = [name for name in log.get("models") or [] if isinstance(name, str)]
-    counts = _count_kinds(log.get("tokens")) if len(models) == 1 else None
+    counts = count_kinds(log.get("tokens")) if len(models) == 1 else None
     for model in models or [_NO_NAME]:
         at = _text(log.get("started_at"))
         yield _Item(model, price(Usage(model, counts, at=at)) if counts else None)
@@ -205,7 +205,7 @@ def _bill_rest(
         yield from _bill_totals({**totals, "tokens": known}, price)
 
 
-def _count_kinds(tokens: object) -> dict[str, int] | None:
+def count_kinds(tokens: object) -> dict[str, int] | None:
     """Count each token under one kind; None if the counts contradict one another.
 
     LangChain's `input` has all kinds of input in it, and `output` all kinds of output.

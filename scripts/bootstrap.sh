@@ -2,7 +2,8 @@
 # Installs the prerequisites of a make target: system packages, .venv, and the dependencies
 # of one extra of pyproject.toml. Returns at once when all are installed.
 #
-# usage: scripts/bootstrap.sh EXTRA     (langgraph, web, test, browser, bench or dev)
+# usage: scripts/bootstrap.sh EXTRA
+#        (langgraph, web, test, browser, prometheus, bench or dev)
 #
 # PYTHON   the interpreter for .venv (3.11 or later)
 set -eu
@@ -91,6 +92,9 @@ system_packages() {
         ;;
     browser)
         have chromium || missing="$missing chromium"
+        ;;
+    prometheus) # promtool comes with it
+        have prometheus && have promtool || missing="$missing prometheus"
         ;;
     esac
     [ -n "$missing" ] || return 0

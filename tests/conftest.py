@@ -66,6 +66,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SANITIZED = bool(os.environ.get("RUNLOG_SANITIZE"))
 LONG = os.environ.get("TEST_LONG") == "1"
 CHROMIUM = os.environ.get("TEST_CHROMIUM") == "1"
+PROMETHEUS = os.environ.get("TEST_PROMETHEUS") == "1"
 OURS = ("RUNLOG_", "MILVUS_", "OPENAI_", "POSTGRES_DSN")
 OTHERS = ("PG", "LANGSMITH_", "LANGCHAIN_")
 
@@ -131,10 +132,12 @@ def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
     """The slow ones come first; side_by_side.py hands them out in this order. Those that
-    are marked `long` are for TEST_LONG=1, those marked `chromium` for TEST_CHROMIUM=1.
+    are marked `long` are for TEST_LONG=1, those marked `chromium` for TEST_CHROMIUM=1,
+    those marked `prometheus` for TEST_PROMETHEUS=1.
     """
     mark_what_both_stores_show(items)
-    for mark, wanted in (("long", LONG), ("chromium", CHROMIUM)):
+    wanted_marks = (("long", LONG), ("chromium", CHROMIUM), ("prometheus", PROMETHEUS))
+    for mark, wanted in wanted_marks:
         if not wanted:
             left_out = [item for item in items if item.get_closest_marker(mark)]
             config.hook.pytest_deselected(items=left_out)

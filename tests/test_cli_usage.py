@@ -119,10 +119,11 @@ def imported(path: Path) -> set[str]:
 
 def test_imports_point_one_way() -> None:
     """Command line and page stand on insights, reading and views, and don't know each
-    other. Insights stand on the figures of the library.
+    other. Insights and metrics stand on the figures of the library.
     """
     below: dict[str, tuple[str, ...]] = {"views": (), "reading": ("views",)}
     below["insights"] = ("reading", "views", "rollup", "_runlog")
+    below["metrics"] = ("rollup", "prices", "_price_tables", "_imports")
     below["cli"] = below["web"] = ("insights", "reading", "views")
     for folder, others in below.items():
         ours = tuple(f"runlog.{name}" for name in (folder, *others))

@@ -33,6 +33,7 @@ COMMANDS = {
     "watch": "look for that every few minutes, and post it to a webhook",
     "search": "find runs by words or by meaning",
     "serve": "show the history in a browser",
+    "metrics": "print metrics, or serve them for Prometheus",
     "mcp": "give the history to a coding agent",
     "path": "say where the history is",
     "doctor": "look for faults of the set-up",

@@ -23,6 +23,7 @@ from runlog.web.live import Live
 from runlog.web.page_compare import compared
 from runlog.web.page_health import health
 from runlog.web.page_insights import insights
+from runlog.web.page_metrics import Metrics
 from runlog.web.page_run import node, run
 from runlog.web.page_runs import runs
 from runlog.web.page_search import search
@@ -58,6 +59,7 @@ class Site:
     def __init__(self, source: Source, allow_delete: bool) -> None:
         self.source = source
         self._common = {"allow_delete": allow_delete, "version": assets.version()}
+        self._metrics = Metrics(source)
 
     def render(self, request: Request, template: str, values: dict[str, Any]) -> bytes:
         """Fill in a template for a request."""
@@ -132,6 +134,11 @@ class Site:
             request, to_json(openapi.describe(__version__)), "application/json"
         )
 
+    async def metrics(self, request: Request) -> Response:
+        """Answer a scrape."""
+        accepts = request.headers.get("accept", "")
+        return await self.answer(request, lambda: self._metrics.answer(accepts))
+
     def action(self, ask: Page, template: str, act: Send) -> Any:
         """The endpoint of what changes something: a GET asks, a POST does it."""
 
@@ -191,6 +198,7 @@ def make(
         for name in openapi.OPERATIONS
     ]
     routes.append(Route(f"{API}/openapi.json", site.openapi))
+    routes.append(Route("/metrics", site.metrics))
     routes.append(Route("/events", live))
     routes.append(Route("/static/{name}", assets.answer))
     if allow_delete:

@@ -12,6 +12,8 @@ typedef struct rl_metrics {
     atomic_uint_fast64_t commits;        /* transactions */
     atomic_uint_fast64_t failed;         /* runs that the store rejected */
     atomic_uint_fast64_t largest_commit; /* runs in the largest transaction */
+    atomic_uint_fast64_t commit_ns;      /* that transactions took, also failed ones */
+    atomic_uint_fast64_t encode_ns;      /* that payloads took to become JSON */
     atomic_uint_fast64_t journaled;      /* runs committed to the journal */
     atomic_uint_fast64_t forwarded; /* runs committed to the server from the journal */
     /* of the open runs of graphs */

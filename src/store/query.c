@@ -24,6 +24,8 @@ static const rl_column thread[] = {
     RL_OWNER,      RL_PARTS};
 
 static const rl_column counts[] = {RL_SPAN, RL_STATUS, RL_COUNT};
+static const rl_column owners[] = {RL_OWNER, RL_COUNT};
+static const rl_column newest[] = {RL_WPK_ID, RL_CREATED_AT};
 
 const rl_column *rl_shape_columns(rl_shape shape, size_t *count)
 {
@@ -37,6 +39,8 @@ const rl_column *rl_shape_columns(rl_shape shape, size_t *count)
         [RL_SHAPE_WHOLE] = {whole, sizeof whole / sizeof *whole},
         [RL_SHAPE_THREAD] = {thread, sizeof thread / sizeof *thread},
         [RL_SHAPE_COUNT] = {counts, sizeof counts / sizeof *counts},
+        [RL_SHAPE_OWNERS] = {owners, sizeof owners / sizeof *owners},
+        [RL_SHAPE_NEWEST] = {newest, sizeof newest / sizeof *newest},
     };
 
     *count = shapes[shape].count;
@@ -238,6 +242,26 @@ static void add_counts(const rl_query *query, const rl_dialect *dialect, rl_buf 
     rl_buf_add_text(sql, RL_SQL_FROM_STATES);
 }
 
+/* Appends the statement of a shape that is not of runs; false for any other shape. */
+static bool add_figures(const rl_query *query, const rl_dialect *dialect, rl_buf *sql,
+                        rl_bindings *bindings)
+{
+    switch (query->shape) {
+    case RL_SHAPE_COUNT:
+        add_counts(query, dialect, sql, bindings);
+        return true;
+    case RL_SHAPE_OWNERS:
+        rl_buf_add_text(sql, RL_SQL_OWNERS);
+        return true;
+    case RL_SHAPE_NEWEST:
+        bind_between(sql, dialect, dialect->newest_before, dialect->newest_after,
+                     bindings, query->workflows);
+        return true;
+    default:
+        return false;
+    }
+}
+
 void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
                   rl_buf *sql, rl_bindings *bindings)
 {
@@ -245,8 +269,7 @@ void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
     const rl_column *columns = rl_shape_columns(query->shape, &count);
 
     bindings->count = 0;
-    if (query->shape == RL_SHAPE_COUNT) {
-        add_counts(query, dialect, sql, bindings);
+    if (add_figures(query, dialect, sql, bindings)) {
         rl_buf_add_char(sql, '\0');
         return;
     }

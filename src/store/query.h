@@ -24,6 +24,8 @@ typedef enum rl_shape {
     RL_SHAPE_THREAD,  /* the same without node logs; of the parts, the values that the
                          payloads name */
     RL_SHAPE_COUNT,   /* no runs: span, status and count, see rl_query */
+    RL_SHAPE_OWNERS,  /* no runs: owner (or NULL) and number of its running runs */
+    RL_SHAPE_NEWEST,  /* no runs: workflow and time of its newest run, see rl_query */
 } rl_shape;
 
 /* The columns of a shape in their order, static; *count gets their number. */
@@ -51,6 +53,9 @@ typedef struct rl_query {
      * number of its runs; or a span, a status other than completed, and the number of
      * such runs. So indexes suffice, however many runs completed. */
     const char *spans;
+    /* Borrowed; for RL_SHAPE_NEWEST: a JSON array of the names of workflows. Each has a
+     * row, with NULL for the time if it has no runs. */
+    const char *workflows;
     rl_shape shape;
 } rl_query;
 
@@ -86,8 +91,9 @@ typedef struct rl_dialect {
     const char *parts;     /* gives the parts of a row of workflow_runs, as RL_PARTS */
     const char *values;    /* gives those of RL_SHAPE_THREAD */
     const char *totals;    /* gives RL_TOTALS */
-    const char *spans_before, *spans_after; /* surround the placeholder of the spans */
-    char placeholder;                       /* '?' or '$' */
+    const char *spans_before, *spans_after;   /* surround the placeholder of the spans */
+    const char *newest_before, *newest_after; /* and of the names of workflows */
+    char placeholder;                         /* '?' or '$' */
 } rl_dialect;
 
 /* Appends the statement that reads, or with `remove` deletes, what the query selects; a

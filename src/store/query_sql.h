@@ -143,5 +143,16 @@
 #define RL_SQL_OF_STATE "status = state AND status <> 'completed'"
 #define RL_SQL_FROM_SPANS ") FROM spans UNION ALL "
 #define RL_SQL_FROM_STATES ") FROM spans, states WHERE state IS NOT NULL"
+/* How many runs each process has open, or had when it ended. */
+#define RL_SQL_OWNERS                                                            \
+    "SELECT owner, CAST(count(*) AS INTEGER) FROM workflow_runs WHERE status = " \
+    "'running'" RL_SQL_NOT_COMPLETED " GROUP BY owner"
+/* The newest run of each workflow, by one look into migration 001's index. */
+#define RL_SQL_NEWEST_RUNS \
+    "SELECT name, (SELECT max(created_at) FROM workflow_runs WHERE wpk_id = name) FROM "
+#define RL_SQLITE_NEWEST_BEFORE RL_SQL_NEWEST_RUNS "(SELECT value AS name FROM json_each("
+#define RL_SQLITE_NEWEST_AFTER "))"
+#define RL_PG_NEWEST_BEFORE RL_SQL_NEWEST_RUNS "jsonb_array_elements_text("
+#define RL_PG_NEWEST_AFTER "::jsonb) AS each (name)"
 
 #endif

@@ -412,6 +412,8 @@ static void test_rejected_runs_are_set_aside(void)
     rl_journal_get_stats(scene.journal, &stats);
     CHECK_INT(stats.rejected, 3);
     CHECK_INT(stats.waiting, 0);
+    CHECK_INT(stats.oldest, 0);
+    CHECK_INT(stats.left, 120); /* two of them rejected; the last was never in it */
     CHECK(!stats.unavailable);
     (void)rl_journal_forward(scene.journal,
                              &never); /* rejected runs are not tried again */
@@ -468,6 +470,9 @@ static void test_each_change_is_logged_once(void)
         rl_journal_get_stats(scene.journal, &stats);
         CHECK(stats.unavailable && strstr(stats.error, "read-only") != NULL);
         CHECK_INT(stats.waiting, 5);
+        CHECK_INT(stats.left, 5 * round);
+        CHECK(stats.oldest > rl_time_now() - INT64_C(600000000) &&
+              stats.oldest <= rl_time_now());
         CHECK_INT(count_notices(&scene, "are stored in the journal", &all), 1);
         CHECK_INT(all, 1);
 

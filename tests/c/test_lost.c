@@ -1,4 +1,4 @@
-/* Test of record/recorder/lost.h over SQLite: running runs whose process runs, has
+/* Test of record/recorder/lost.h and gauges.h over SQLite: running runs whose process runs, has
  * exited, or is unknown, in filters, pages and deletions. The test applies the same rules
  * to its own list of runs, and compares.
  */
@@ -9,6 +9,7 @@
 #include "core/uuid.h"
 #include "failing.h"
 #include "record/owner.h"
+#include "record/recorder/gauges.h"
 #include "store_help.h"
 
 #include <sys/wait.h>
@@ -467,6 +468,52 @@ static void test_query_without_memory_fails(void)
     store->ops->close(store);
 }
 
+static rl_store *measured;
+
+/* Reads the gauges of the store and compares them with the list. */
+static rl_status measure(rl_err *err)
+{
+    static const char *const names[] = {"w1", "none", "w0"};
+    rl_gauges gauges;
+    rl_status status;
+    rl_query query;
+
+    rl_query_init(&query, RL_SHAPE_SUMMARY);
+    rl_gauges_init(&gauges, "[\"w1\",\"none\",\"w0\"]");
+    status = rl_gauges_read(&gauges, measured, err);
+    if (status == RL_OK) {
+        query.texts[RL_STATUS] = "running";
+        CHECK_INT(gauges.open, count_wanted(&query, 0, RUNS));
+        query.texts[RL_STATUS] = "lost";
+        CHECK_INT(gauges.lost, count_wanted(&query, 0, RUNS));
+        CHECK_INT(rl_rows_cells(&gauges.newest), 6);
+        for (size_t row = 0; row < 3; row++) {
+            const rl_cell *time =
+                cell_of(&gauges.newest, RL_SHAPE_NEWEST, row, RL_CREATED_AT);
+
+            check_cell(&gauges.newest, RL_SHAPE_NEWEST, row, RL_WPK_ID, names[row]);
+            CHECK(time->null == (row == 1));
+            CHECK(time->null ||
+                  time->number == sample_of(RUNS - (row == 0 ? 1 : 2)).created_at);
+        }
+    }
+    rl_gauges_free(&gauges);
+    return status;
+}
+
+/* Numbers of open and lost runs and the newest runs of workflows, all or none. */
+static void test_gauges_are_those_of_the_list(void)
+{
+    char path[HELP_PATH];
+    rl_err err;
+
+    fresh_path(path);
+    measured = open_filled(path, RUNS);
+    CHECK_INT(measure(&err), RL_OK);
+    fail_everywhere(measure, 4);
+    measured->ops->close(measured);
+}
+
 static const struct check_test tests[] = {
     CHECK_TEST(test_every_shape_shows_lost_runs),
     CHECK_TEST(test_pages_by_status),
@@ -474,6 +521,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_removal_by_status),
     CHECK_TEST(test_heartbeats_tell_of_owners_elsewhere),
     CHECK_TEST(test_query_without_memory_fails),
+    CHECK_TEST(test_gauges_are_those_of_the_list),
 };
 
 CHECK_MAIN(tests)

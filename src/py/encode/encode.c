@@ -1,6 +1,7 @@
 /* The encoder's walk over containers and keys. See encode.h and encoder.h. */
 #include "py/encode/encode.h"
 
+#include "core/clock.h"
 #include "core/delta.h"
 #include "core/redact_text.h"
 #include "py/base/errors.h"
@@ -512,10 +513,26 @@ static void encode_key(const rl_encoder *outer, PyObject *key, rl_buf *buf)
     rl_encoder_end(&self);
 }
 
+/* When an encoding begins, if anybody wants to know how long it takes; see count_time. */
+static uint64_t begin_time(const rl_encode_options *options)
+{
+    return options->spent_ns != NULL ? rl_monotonic_ns() : 0;
+}
+
+static void count_time(const rl_encode_options *options, uint64_t begun)
+{
+    if (options->spent_ns != NULL) {
+        rl_metric_add(options->spent_ns, rl_monotonic_ns() - begun);
+    }
+}
+
 void rl_encode(const rl_encode_options *options, PyObject *value, rl_buf *buf,
                bool *wide_numbers)
 {
+    const uint64_t begun = begin_time(options);
+
     encode_within(options, value, NULL, options->cap, buf, wide_numbers);
+    count_time(options, begun);
 }
 
 /* The members of an open dict. `members` gets the place of each, counted from `start`. */
@@ -550,6 +567,7 @@ static void walk_members(rl_encoder *self, PyObject *dict, size_t start, rl_buf 
 bool rl_encode_members(const rl_encode_options *options, PyObject *value, rl_buf *buf,
                        rl_buf *members, bool *wide_numbers)
 {
+    const uint64_t begun = begin_time(options);
     size_t start = buf->len, members_at = members->len;
     bool known = false;
     rl_encoder self;
@@ -571,6 +589,7 @@ bool rl_encode_members(const rl_encode_options *options, PyObject *value, rl_buf
     rl_json_end(&self.json);
     *wide_numbers |= self.json.wide_number;
     rl_encoder_end(&self);
+    count_time(options, begun);
     if (buf->failed || members->failed) {
         return false;
     }
@@ -669,12 +688,14 @@ void rl_encode_logs(const rl_encode_options *options, PyObject *logs, rl_buf *bu
                     bool *wide_numbers)
 {
     const size_t half = buf->len + LOGS_CAPS / 2 * options->cap;
+    uint64_t begun;
     Py_ssize_t at = 0;
 
     if (!PyList_CheckExact(logs)) {
         rl_encode(options, logs, buf, wide_numbers);
         return;
     }
+    begun = begin_time(options);
     rl_buf_add_char(buf, '[');
     while (buf->len < half && add_log(options, logs, at, buf, wide_numbers)) {
         at++;
@@ -687,6 +708,7 @@ void rl_encode_logs(const rl_encode_options *options, PyObject *logs, rl_buf *bu
         buf->len -= buf->data[buf->len - 1] == ',';
     }
     rl_buf_add_char(buf, ']');
+    count_time(options, begun);
 }
 
 void rl_encode_plain(const rl_encode_options *options, PyObject *value, size_t room,

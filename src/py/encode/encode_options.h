@@ -2,6 +2,7 @@
 #ifndef RL_PY_ENCODE_OPTIONS_H
 #define RL_PY_ENCODE_OPTIONS_H
 
+#include "core/metrics.h"
 #include "core/redact.h"
 #include "core/value.h"
 #include "py/base/raised.h"
@@ -22,6 +23,7 @@ typedef struct rl_encode_options {
                        texts become values, and are added here. NULL: they stay texts */
     size_t *value_bytes; /* borrowed: of the values in the list; with `values` only. Past
                             RL_VALUES_MAX (or max_value) large texts stay texts */
+    atomic_uint_fast64_t *spent_ns; /* borrowed: takes how long payloads took; or NULL */
 } rl_encode_options;
 
 #endif

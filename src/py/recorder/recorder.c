@@ -23,7 +23,8 @@ rl_encode_options rl_py_recorder_encoding(rl_state *state, const rl_py_recorder 
                                  .raised = raised,
                                  .redact = &config->redact,
                                  .cap = config->max_payload,
-                                 .max_value = config->max_value};
+                                 .max_value = config->max_value,
+                                 .spent_ns = &rl_recorder_metrics(self->core)->encode_ns};
 
     return options;
 }

@@ -7,6 +7,7 @@
 #include "py/base/errors.h"
 #include "py/base/raised.h"
 #include "py/recorder/fields.h"
+#include "py/recorder/gauges.h"
 #include "py/recorder/listing.h"
 #include "py/recorder/options.h"
 #include "py/recorder/query.h"
@@ -205,6 +206,7 @@ QUERY_METHOD(recorder_get_run, rl_query_get_run)
 QUERY_METHOD(recorder_whole_runs, rl_query_whole_runs)
 QUERY_METHOD(recorder_list_runs, rl_listing_list_runs)
 QUERY_METHOD(recorder_count_runs, rl_listing_count_runs)
+QUERY_METHOD(recorder_gauges, rl_gauges_get)
 QUERY_METHOD(recorder_delete_runs, rl_query_delete_runs)
 QUERY_METHOD(recorder_prune, rl_query_prune)
 QUERY_METHOD(recorder_reclaim, rl_space_reclaim)
@@ -364,6 +366,10 @@ static PyMethodDef recorder_methods[] = {
      "_count_runs(*, wpk_id=None, status=None, thread_id=None, tag=None, metadata=None, "
      "error=None, node=None, since=None, until=None, spans=1)\n--\n\n"
      "(begin, end, complete, rows) for count_runs."},
+    {"_gauges", (PyCFunction)(void (*)(void))recorder_gauges,
+     METH_VARARGS | METH_KEYWORDS,
+     "_gauges(workflows)\n--\n\n"
+     "The runs that are open, those that are lost, and the newest run of workflows."},
     {"_whole_runs", (PyCFunction)(void (*)(void))recorder_whole_runs,
      METH_VARARGS | METH_KEYWORDS,
      "_whole_runs(ids)\n--\n\n"

@@ -208,12 +208,14 @@ static void lead(rl_commit *commit, waiter *self, rl_wait wait)
     rl_run *runs[RL_COMMIT_RUNS];
     rl_batch batch = {.runs = runs, .wait = wait};
     waiter *first = take_batch(commit, runs, &batch);
-    uint64_t start;
+    uint64_t start, took_ns;
 
     pthread_mutex_unlock(&commit->lock);
     start = rl_monotonic_ns();
     write_batch(commit, first, &batch);
-    finish_batch(commit, first, self, batch.count, rl_monotonic_ns() - start);
+    took_ns = rl_monotonic_ns() - start;
+    rl_metric_add(&commit->metrics->commit_ns, took_ns);
+    finish_batch(commit, first, self, batch.count, took_ns);
 }
 
 rl_status rl_commit_run(rl_commit *commit, rl_run *run, rl_durability durability,

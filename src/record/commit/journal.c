@@ -311,6 +311,8 @@ void rl_journal_get_stats(rl_journal *journal, rl_journal_stats *stats)
     stats->waiting = journal->waiting.own;
     stats->elsewhere = journal->waiting.others;
     stats->rejected = journal->seen.rejected;
+    stats->oldest = journal->seen.oldest;
+    stats->left = journal->seen.given - stats->waiting - stats->elsewhere;
     stats->unavailable = rl_breaker_is_open(&journal->breaker);
     memcpy(stats->error, stats->unavailable ? journal->error.text : "",
            stats->unavailable ? sizeof stats->error : 1);

@@ -73,8 +73,10 @@ bool rl_journal_is_available(rl_journal *journal);
 typedef struct rl_journal_stats {
     int64_t waiting, rejected; /* runs in the journal, in journal_rejected */
     int64_t elsewhere;         /* runs in the journal that wait for another database */
-    bool unavailable;          /* the server does not accept runs */
-    char error[RL_ERR_TEXT];   /* the reason, or "" */
+    int64_t oldest; /* when the oldest of those waiting was logged, microseconds; or 0 */
+    int64_t left;   /* runs that have left the journal, of all processes and databases */
+    bool unavailable;        /* the server does not accept runs */
+    char error[RL_ERR_TEXT]; /* the reason, or "" */
 } rl_journal_stats;
 
 void rl_journal_get_stats(rl_journal *journal, rl_journal_stats *stats);

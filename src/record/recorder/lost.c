@@ -269,3 +269,31 @@ rl_status rl_lost_query(rl_store *store, const rl_query *query, rl_rows *rows,
     }
     return status == RL_OK && rl_rows_failed(rows) ? rl_err_nomem(err) : status;
 }
+
+rl_status rl_lost_count(rl_store *store, int64_t *open, int64_t *is_lost, rl_err *err)
+{
+    rl_owner_cache owners;
+    rl_query query;
+    rl_rows rows;
+    rl_status status;
+
+    *open = *is_lost = 0;
+    init_owners(&owners, RL_LOST_SHOWN);
+    rl_rows_init(&rows);
+    rl_query_init(&query, RL_SHAPE_OWNERS);
+    status = store->ops->query(store, &query, &rows, err);
+    for (size_t i = 0; status == RL_OK && i < rl_rows_cells(&rows); i += 2) {
+        const rl_cell *owner = rl_rows_cell(&rows, i);
+        const bool gone =
+            !owner->null &&
+            is_gone(&owners, store, rows.arena.data + owner->at, owner->len);
+
+        *(gone ? is_lost : open) += rl_rows_cell(&rows, i + 1)->number;
+        if (owners.no_memory) {
+            status = rl_err_nomem(err);
+        }
+    }
+    rl_rows_free(&rows);
+    rl_rows_free(&owners.silent);
+    return status;
+}

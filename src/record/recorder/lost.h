@@ -15,6 +15,10 @@
 rl_status rl_lost_query(rl_store *store, const rl_query *query, rl_rows *rows,
                         rl_err *err);
 
+/* Counts the runs that are open, and those that are lost. The work grows with their
+ * number, not with that of the runs. */
+rl_status rl_lost_count(rl_store *store, int64_t *open, int64_t *is_lost, rl_err *err);
+
 /* How long an owner that can't be checked here must have been silent, seconds: for its
  * runs to be shown as lost, or also to be deleted as such. A machine may sleep, or be cut
  * off from its database, for days; so nothing that may come back is deleted. */

@@ -359,6 +359,17 @@ rl_status rl_recorder_count(rl_recorder *recorder, rl_counting *counting, rl_err
     return status;
 }
 
+rl_status rl_recorder_read_gauges(rl_recorder *recorder, rl_gauges *gauges, rl_err *err)
+{
+    rl_status status = enter_ready(recorder, err);
+
+    if (status == RL_OK) {
+        status = rl_gauges_read(gauges, recorder->pipeline.store, err);
+        rl_recorder_leave(recorder);
+    }
+    return status;
+}
+
 /* One batch of a deletion, inside the gate. */
 static rl_status remove_batch(rl_recorder *recorder, rl_deletion *deletion, bool is_last,
                               rl_err *err)

@@ -19,6 +19,7 @@
 #include "record/recorder/config.h"
 #include "record/recorder/counting.h"
 #include "record/recorder/deletion.h"
+#include "record/recorder/gauges.h"
 #include "record/recorder/listing.h"
 #include "store/store.h"
 
@@ -68,6 +69,9 @@ rl_status rl_recorder_list(rl_recorder *recorder, rl_listing *listing, rl_err *e
 
 /* See rl_counting_read (counting.h). */
 rl_status rl_recorder_count(rl_recorder *recorder, rl_counting *counting, rl_err *err);
+
+/* See rl_gauges_read (gauges.h). */
+rl_status rl_recorder_read_gauges(rl_recorder *recorder, rl_gauges *gauges, rl_err *err);
 
 /* Goes on with a deletion, until it has no more to do or until `end`. After a failure it
  * is over; the error says how much it has deleted. Between its batches the recorder may

@@ -90,10 +90,15 @@
     "('run_parts', 6, 'wpk_id', 'text'), ('run_parts', 6, 'id', 'uuid'), "               \
     "('run_parts', 6, 'name', 'text'), ('run_parts', 6, 'data', 'text'), "               \
     "('run_parts', 6, 'revision', 'bigint'), "                                           \
-    "('workflow_runs', 9, 'logged_txid', 'bigint'), "                                    \
-    "('run_words', 9, 'wpk_id', 'text'), ('run_words', 9, 'id', 'uuid'), "               \
-    "('run_words', 9, 'words', 'tsvector'), "                                            \
-    "('run_words_position', 9, 'txid', 'bigint')) AS wanted (tab, since, col, kind)"
+    "('workflow_runs', 10, 'logged_txid', 'bigint'), "                                   \
+    "('run_words', 10, 'wpk_id', 'text'), ('run_words', 10, 'id', 'uuid'), "             \
+    "('run_words', 10, 'words', 'tsvector'), "                                           \
+    "('run_words_position', 10, 'txid', 'bigint'), "                                     \
+    "('run_rollup', 13, 'level', 'smallint'), ('run_rollup', 13, 'wpk_id', 'text'), "    \
+    "('run_rollup', 13, 'data', 'bytea'), ('run_rollup_marks', 13, 'wpk_id', 'text'), "  \
+    "('run_rollup_workflows', 13, 'wpk_id', 'text'), "                                   \
+    "('run_rollup_nodes', 13, 'wpk_id', 'text'), "                                       \
+    "('run_rollup_state', 13, 'version', 'bigint')) AS wanted (tab, since, col, kind)"
 
 /* The same with what is there: `made` is the migration that makes the table. */
 #define RL_PG_FOUND                                                          \

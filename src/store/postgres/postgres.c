@@ -62,6 +62,8 @@ static const rl_dialect dialect = {
     .totals = RL_PG_TOTALS,
     .spans_before = RL_PG_SPANS_BEFORE,
     .spans_after = RL_PG_SPANS_AFTER,
+    .newest_before = RL_PG_NEWEST_BEFORE,
+    .newest_after = RL_PG_NEWEST_AFTER,
     .placeholder = '$',
 };
 

@@ -194,6 +194,8 @@ static rl_status read_state(rl_sqlite_conn *conn, void *ctx, rl_err *err)
         state->last = sqlite3_column_int64(stmt, 1);
         state->has_others = sqlite3_column_int(stmt, 2) != 0;
         state->rejected = sqlite3_column_int64(stmt, 3);
+        state->oldest = sqlite3_column_int64(stmt, 4);
+        state->given = sqlite3_column_int64(stmt, 5);
     }
     sqlite3_reset(stmt);
     return status;

@@ -38,6 +38,8 @@ static const rl_dialect dialect = {
     .totals = RL_SQLITE_TOTALS,
     .spans_before = RL_SQLITE_SPANS_BEFORE,
     .spans_after = RL_SQLITE_SPANS_AFTER,
+    .newest_before = RL_SQLITE_NEWEST_BEFORE,
+    .newest_after = RL_SQLITE_NEWEST_AFTER,
     .placeholder = '?',
 };
 

@@ -1,0 +1,242 @@
+"""What there is to be measured: one table, whoever shows it.
+
+The names are those of Prometheus; docs/metrics.md says the same at more length.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+Kind = Literal["counter", "gauge", "histogram", "info"]
+Source = Literal["store", "rollup", "journal", "meaning", "process", "always"]
+
+
+class Family(NamedTuple):
+    """Series of one name."""
+
+    name: str
+    """Without the `_total` of a counter and the `_info` of an info."""
+    kind: Kind
+    source: Source
+    """Where the figures are from, and so what has to be there: the database, its roll-up,
+    the journal, the embeddings, this process; "always" for what is known without any."""
+    help: str
+    labels: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The name of its series; of a histogram, what these begin with."""
+        return self.name + {"counter": "_total", "info": "_info"}.get(self.kind, "")
+
+
+_WORKFLOW: Final = ("workflow",)
+_NODE: Final = ("workflow", "node")
+
+FAMILIES: Final = (
+    Family(
+        "runlog_runs", "counter", "rollup", "Runs that ended.", ("workflow", "status")
+    ),
+    Family(
+        "runlog_run_duration_seconds",
+        "histogram",
+        "rollup",
+        "How long runs took.",
+        _WORKFLOW,
+    ),
+    Family(
+        "runlog_nodes",
+        "counter",
+        "rollup",
+        "Executions of nodes, each attempt one.",
+        (*_NODE, "status"),
+    ),
+    Family(
+        "runlog_node_duration_seconds",
+        "histogram",
+        "rollup",
+        "How long executions of nodes took.",
+        _NODE,
+    ),
+    Family(
+        "runlog_node_retries",
+        "counter",
+        "rollup",
+        "Attempts of nodes after a first one.",
+        _NODE,
+    ),
+    Family(
+        "runlog_calls",
+        "counter",
+        "rollup",
+        "Calls of models and tools within runs.",
+        ("workflow", "kind"),
+    ),
+    Family(
+        "runlog_tokens",
+        "counter",
+        "rollup",
+        "Tokens that models used; the types add up.",
+        ("workflow", "type"),
+    ),
+    Family(
+        "runlog_token_details",
+        "counter",
+        "rollup",
+        "Tokens, among those of runlog_tokens_total, that count otherwise for a price.",
+        ("workflow", "type"),
+    ),
+    Family(
+        "runlog_cost_dollars",
+        "counter",
+        "rollup",
+        "What the calls of models cost whose price is known.",
+        _WORKFLOW,
+    ),
+    Family(
+        "runlog_unpriced_calls",
+        "counter",
+        "rollup",
+        "Calls of models that runlog_cost_dollars_total leaves out.",
+        _WORKFLOW,
+    ),
+    Family(
+        "runlog_errors",
+        "counter",
+        "rollup",
+        "Failed runs by the type of their error.",
+        ("error_type",),
+    ),
+    Family(
+        "runlog_last_run_timestamp_seconds",
+        "gauge",
+        "rollup",
+        "When the newest run of a workflow was created.",
+        _WORKFLOW,
+    ),
+    Family(
+        "runlog_rollup_waiting_runs",
+        "gauge",
+        "rollup",
+        "Runs that the counters do not have yet, at most.",
+    ),
+    Family("runlog_runs_open", "gauge", "store", "Runs that have not ended."),
+    Family(
+        "runlog_runs_lost",
+        "gauge",
+        "store",
+        "Runs that have not ended, and whose process has exited.",
+    ),
+    Family(
+        "runlog_store_up", "gauge", "always", "Whether the database was read, 1 or 0."
+    ),
+    Family(
+        "runlog_journal_rows",
+        "gauge",
+        "journal",
+        "Runs that are committed on this machine and wait for the database.",
+    ),
+    Family(
+        "runlog_journal_oldest_seconds",
+        "gauge",
+        "journal",
+        "How long the oldest of these has waited; 0 without any.",
+    ),
+    Family(
+        "runlog_journal_bytes",
+        "gauge",
+        "journal",
+        "The size of the files in which runs wait.",
+    ),
+    Family(
+        "runlog_forwarded",
+        "counter",
+        "journal",
+        "Runs that have left the journal: for the database, or as rejected.",
+    ),
+    Family(
+        "runlog_rejected",
+        "counter",
+        "journal",
+        "Runs that the database refused for good; the table journal_rejected has them.",
+    ),
+    Family(
+        "runlog_dropped",
+        "counter",
+        "always",
+        "Acknowledged runs that were dropped: always 0, as nothing drops a run.",
+    ),
+    Family(
+        "runlog_embeddings_waiting",
+        "gauge",
+        "meaning",
+        "Runs that are still to be embedded, or to be upserted to Milvus.",
+    ),
+    Family(
+        "runlog_embeddings_failed",
+        "gauge",
+        "meaning",
+        "Runs whose text the embedding server refuses.",
+    ),
+    Family(
+        "runlog_handler_errors",
+        "counter",
+        "process",
+        "Graphs' runs that this process could not record.",
+    ),
+    Family(
+        "runlog_process_runs", "counter", "process", "Runs that this process committed."
+    ),
+    Family(
+        "runlog_process_commits", "counter", "process", "Transactions of this process."
+    ),
+    Family(
+        "runlog_process_commit_seconds",
+        "counter",
+        "process",
+        "How long the transactions of this process took.",
+    ),
+    Family(
+        "runlog_process_encode_seconds",
+        "counter",
+        "process",
+        "How long payloads took to become JSON in this process.",
+    ),
+    Family(
+        "runlog_process_failed_runs",
+        "counter",
+        "process",
+        "Runs for which log_run raised StoreError in this process.",
+    ),
+    Family(
+        "runlog_process_journaled_runs",
+        "counter",
+        "process",
+        "Runs that this process committed to the journal.",
+    ),
+    Family(
+        "runlog_process_dropped_payloads",
+        "counter",
+        "process",
+        "Payloads and large values of open runs that this process had no memory for.",
+    ),
+    Family(
+        "runlog_process_queued_runs",
+        "gauge",
+        "process",
+        "Runs that wait for a commit of this process.",
+    ),
+    Family(
+        "runlog_process_open_runs",
+        "gauge",
+        "process",
+        "Graphs' runs open in this process.",
+    ),
+    Family(
+        "runlog_process_largest_commit_runs",
+        "gauge",
+        "process",
+        "Runs in the largest transaction of this process.",
+    ),
+    Family("runlog_build", "info", "always", "The version of runlog, and its store."),
+)
+"""Every family, in the order in which they are shown."""
