@@ -93,7 +93,7 @@ def cost_of_tokens(
         TypeError: table is of another type.
     """
     price = make_pricer(table)
-    counts = _count_kinds(tokens)
+    counts = count_kinds(tokens)
     with localcontext(_EXACT):
         return None if counts is None else price(Usage(model, counts))
 

@@ -325,32 +325,41 @@ APPLIED = """INSERT INTO runlog_migrations (number, name, checksum, applied_at)
     VALUES ({mark}, {mark}, {mark}, '2026-01-01T00:00:00Z')"""
 
 
-def old_sqlite(path: Any) -> None:
-    """A file as it was before runs had tracebacks, with a run."""
+def make_sqlite(path: Any, number: int) -> None:
+    """The tables of a file as they were when there were so many migrations."""
     from runlog.migrations import load
 
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute(MIGRATIONS_TABLE.format(time="TEXT"))
-        for number, name, sql, checksum in load("sqlite")[:BEFORE_TRACEBACKS]:
-            connection.executescript(sql)
-            connection.execute(APPLIED.format(mark="?"), (number, name, checksum))
-        connection.execute(OLD_ROW)
-        connection.commit()
+    with closing(sqlite3.connect(path)) as file:
+        file.execute(MIGRATIONS_TABLE.format(time="TEXT"))
+        for place, name, sql, checksum in load("sqlite")[:number]:
+            file.executescript(sql)
+            file.execute(APPLIED.format(mark="?"), (place, name, checksum))
+        file.commit()
+
+
+def make_postgres(dsn: str, number: int) -> None:
+    from runlog.migrations import load
+
+    with psycopg.connect(dsn) as server:
+        server.execute(CREATE_EXTENSION)
+        server.execute(MIGRATIONS_TABLE.format(time="TIMESTAMPTZ DEFAULT NOW()"))
+        for place, name, sql, checksum in load("postgres")[:number]:
+            server.execute(sql)
+            server.execute(APPLIED.format(mark="%s"), (place, name, checksum))
+
+
+def old_sqlite(path: Any) -> None:
+    """A file as it was before runs had tracebacks, with a run."""
+    make_sqlite(path, BEFORE_TRACEBACKS)
+    with closing(sqlite3.connect(path)) as file:
+        file.execute(OLD_ROW)
+        file.commit()
 
 
 def old_postgres(dsn: str) -> None:
-    from runlog.migrations import load
-
-    with psycopg.connect(dsn) as connection:
-        connection.execute(CREATE_EXTENSION)
-        connection.execute(MIGRATIONS_TABLE.format(time="TIMESTAMPTZ DEFAULT NOW()"))
-        for number, name, sql, checksum in load("postgres")[:BEFORE_TRACEBACKS]:
-            connection.execute(sql)
-            connection.execute(
-                APPLIED.format(mark="%s"),
-                (number, name, checksum),
-            )
-        connection.execute(OLD_ROW)
+    make_postgres(dsn, BEFORE_TRACEBACKS)
+    with psycopg.connect(dsn) as server:
+        server.execute(OLD_ROW)
 
 
 def test_a_database_without_tracebacks_gets_them(store: Store) -> None:
@@ -399,3 +408,16 @@ def test_a_journal_without_tracebacks_is_forwarded(
         assert stored(recorder, "old")["error_text"] == "bad"
         assert stored(recorder, "old")["error_traceback"] is None
         assert stored(recorder, "new")["error_traceback"] == "here"
+
+
+@pytest.mark.parametrize("before", range(1, 13))
+def test_every_earlier_version_becomes_this_one(store: Store, before: int) -> None:
+    if store.kind == "sqlite":
+        make_sqlite(store.options["sqlite_path"], before)
+    else:
+        make_postgres(store.options["postgres_dsn"], before)
+    with runlog.Recorder(**store.options) as recorder:
+        recorder.log_run(minimal("new"))
+        assert stored(recorder, "new")["status"] == "completed"
+    ((newest,),) = store.query("SELECT max(number) FROM runlog_migrations")
+    assert newest > before
