@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from runlog._price_tables import Pricer, Usage, make_pricer
 
-__all__ = ["Cost", "cost", "cost_of_tokens"]
+__all__ = ["Cost", "cost"]
 
 _NO_NAME = "unknown"
 _EXACT = Context(prec=40)
@@ -73,29 +73,6 @@ def cost(
     price = make_pricer(table)
     with localcontext(_EXACT):
         return _cost(run, price)
-
-
-def cost_of_tokens(
-    model: str, tokens: Mapping[str, Any], table: object = None
-) -> Decimal | None:
-    """Compute what the tokens of many calls of a model cost, by its plain price.
-
-    Args:
-        model: its name.
-        tokens: as a log has them: input, output, and the details of both.
-        table: as for `cost`.
-
-    Returns:
-        The sum; None if the model has no price, or the counts contradict one another.
-
-    Raises:
-        ConfigError: the table cannot be used.
-        TypeError: table is of another type.
-    """
-    price = make_pricer(table)
-    counts = count_kinds(tokens)
-    with localcontext(_EXACT):
-        return None if counts is None else price(Usage(model, counts))
 
 
 def _cost(run: Mapping[str, Any], price: Pricer) -> Cost:

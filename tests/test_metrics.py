@@ -22,11 +22,12 @@ from web_help import HOSTILE, log
 
 import runlog
 from runlog import prices
+from runlog._sum_prices import SumPrices
 from runlog.hooks import RunLogHandler
 from runlog.metrics import collector
 from runlog.metrics.families import FAMILIES
 from runlog.metrics.labels import ERROR_TYPES, NODES, WORKFLOWS, count_errors, error_label
-from runlog.metrics.money import Prices
+from runlog.metrics.money import costs
 from runlog.rollup import CLASSIC_SECONDS, Block, Failure, Model
 
 __all__ = ["history"]
@@ -217,8 +218,8 @@ def test_a_price_of_long_prompts_does_not_count_for_sums() -> None:
     large = Block("w", datetime.now(UTC))
     large.run.calls["llm"] = 1000
     large.models["gemini-2.5-pro"] = Model(1000, Counter(input=10**6, output=10**5))
-    one = Prices().costs([small])["w"]
-    many = Prices().costs([large])["w"]
+    one = costs([small], SumPrices())["w"]
+    many = costs([large], SumPrices())["w"]
     assert one.dollars > 0
     assert many.dollars == pytest.approx(1000 * one.dollars)
 

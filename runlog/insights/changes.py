@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from runlog._sum_prices import SumPrices
 from runlog.insights import cost
 from runlog.insights.compare import Risen, judge, smallest
 from runlog.insights.finding import Finding
@@ -37,19 +38,21 @@ def changes(workflows: list[Workflow], frame: Frame) -> Changes:
     """
     windows = frame.windows
     compared = [one for workflow in workflows for one in measures(workflow)]
-    prices = [cost.priced(workflow) for workflow in workflows]
+    prices = SumPrices()
+    prices.renew()
+    bills = [cost.priced(workflow, prices) for workflow in workflows]
     chances = [
         cost.compared(workflow, those.costs)
-        for workflow, those in zip(workflows, prices, strict=True)
+        for workflow, those in zip(workflows, bills, strict=True)
     ]
     others = [p for p, _ in chances]
     others += [1.0] * (len(chances) * (len(windows) - 1))  # each window is a test
     judged = judge(compared, windows, others)
     found = [finding_of(one, frame) for one in judged.risen]
-    for workflow, those, (p, blocks) in zip(workflows, prices, chances, strict=True):
+    for workflow, those, (p, blocks) in zip(workflows, bills, chances, strict=True):
         if p < P and p <= judged.limit:
             found.append(cost.finding_of(workflow, those.costs, p, blocks))
-    unpriced = sorted({name for those in prices for name in those.unpriced})
+    unpriced = sorted({name for those in bills for name in those.unpriced})
     return Changes(
         found, [*_without_price(unpriced), *_too_few(compared, judged.risen, windows[0])]
     )

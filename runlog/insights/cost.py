@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from math import log, sqrt
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from runlog._sum_prices import SumPrices
 from runlog.insights.finding import Finding
 from runlog.insights.frame import Workflow
 from runlog.insights.rates import FEWEST_BLOCKS, alike, stretch
 from runlog.insights.statistics import t_tail
 from runlog.insights.wording import chance, day
-from runlog.rollup import Block, Model
+from runlog.rollup import Block
 
 _RUNS: Final = 5
 """A block with fewer runs does not count: one dear run would decide it."""
@@ -30,46 +31,28 @@ class Priced(NamedTuple):
     """The models without a price."""
 
 
-def priced(workflow: Workflow) -> Priced:
-    """Compute what the runs of a workflow cost.
-
-    Raises:
-        runlog.ConfigError: the table of prices can't be used.
-    """
+def priced(workflow: Workflow, prices: SumPrices) -> Priced:
+    """Compute what the runs of a workflow cost."""
     frame = workflow.frame
     costs: list[float | None] = []
     unpriced: set[str] = set()
     for number in range(frame.first, frame.end):
         blocks = workflow.blocks(number, number + 1)
-        costs.append(_mean(blocks[0], unpriced) if blocks else None)
+        costs.append(_mean(blocks[0], prices, unpriced) if blocks else None)
     return Priced(costs, unpriced)
 
 
-def _mean(block: Block, unpriced: set[str]) -> float | None:
+def _mean(block: Block, prices: SumPrices, unpriced: set[str]) -> float | None:
     if not block.models:
         return None
     total = 0.0
     for name, model in block.models.items():
-        cost = _price(name, model)
+        cost = prices.price(name, model.tokens)
         if cost is None:
             unpriced.add(name)
             return None
-        total += cost
+        total += float(cost)
     return total / block.run.number if block.run.number >= _RUNS else None
-
-
-def _price(name: str, model: Model) -> float | None:
-    from runlog.prices import cost_of_tokens
-
-    tokens: dict[str, Any] = {"input": 0, "output": 0}
-    for kind, number in model.tokens.items():
-        outer, dot, inner = kind.partition(".")
-        if dot:
-            tokens.setdefault(outer, {})[inner] = number
-        else:
-            tokens[kind] = number
-    found = cost_of_tokens(name, tokens)
-    return None if found is None else float(found)
 
 
 def dearer(workflow: Workflow, costs: list[float | None], blocks: int) -> float:

@@ -16,8 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from runlog._sum_prices import SumPrices
 from runlog.metrics.labels import OTHER, bound_workflows, count_errors
-from runlog.metrics.money import Cost, Prices
+from runlog.metrics.money import Cost, costs
 from runlog.rollup import Block
 
 SECONDS: Final = 5.0
@@ -69,7 +70,7 @@ class Reader:
         self._open = open_recorder
         self._seconds = seconds
         self._late: threading.Thread | None = None
-        self._prices = Prices()
+        self._prices = SumPrices()
         self._told: set[str] = set()
 
     def read(self) -> Reading:
@@ -116,7 +117,7 @@ class Reader:
 
     def _costs(self, blocks: list[Block]) -> dict[str, Cost]:
         try:
-            found = self._prices.costs(blocks)
+            found = costs(blocks, self._prices)
             self._told.discard("prices")
         except Exception as error:  # noqa: BLE001 - a table of prices of the user's
             self._tell("prices", str(error))
