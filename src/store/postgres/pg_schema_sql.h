@@ -17,7 +17,8 @@
     "'workflow_runs_rename_embedding', 'workflow_runs_delete_parts', "           \
     "'workflow_runs_truncate_parts', 'workflow_runs_rename_parts', "             \
     "'workflow_runs_delete_words', 'workflow_runs_truncate_words', "             \
-    "'workflow_runs_rename_words') "                                             \
+    "'workflow_runs_rename_words', 'workflow_runs_mark_deleted', "               \
+    "'workflow_runs_mark_truncated', 'workflow_runs_mark_moved') "               \
     "AND pg_catalog.pg_has_role(proowner, 'USAGE') "                             \
     "AND NOT coalesce(proconfig, '{}') @> ARRAY['search_path=' || "              \
     "pg_catalog.quote_ident(pg_catalog.current_schema()) || ', pg_temp'] "
