@@ -136,7 +136,8 @@ def test_long_logs(
     assert cli("import", file, "--db", copy) == 0
     (found,) = runs_at(sqlite_path=copy)
     assert found["node_logs"] == WANT
-    with Recorder(sqlite_path=str(tmp_path / "empty.db")) as empty:
+    path = str(tmp_path / "empty.db")
+    with Recorder(sqlite_path=path, postgres_dsn="") as empty:
         empty.list_runs()
     tables = (tmp_path / "empty.db").stat().st_size
     assert copy.stat().st_size - tables < file.stat().st_size / 10
