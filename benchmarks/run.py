@@ -31,6 +31,7 @@ TIMEOUTS = {
     "export": 200,
     "page": 300,
     "lists": 500,
+    "rollup": 600,
     "insights": 200,
     "metrics": 900,
     "loss": 500,
