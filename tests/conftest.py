@@ -103,14 +103,20 @@ class RunPython(Protocol):
     ) -> subprocess.CompletedProcess[str]: ...
 
 
-def mark_what_both_stores_show(items: list[pytest.Item]) -> None:
-    """Of a test marked `either_store` only the first case on PostgreSQL is not `long`."""
+def mark_long_cases(items: list[pytest.Item]) -> None:
+    """Of a test marked `either_store` only the first case on PostgreSQL is not `long`. Of
+    one marked `long_with`, those are whose parameters' ids are among its arguments.
+    """
     seen = set()
     for item in items:
-        if item.get_closest_marker("either_store") is None:
+        case = getattr(item, "callspec", None)
+        if case is None:  # a test without parameters
             continue
-        case = getattr(item, "callspec", None)  # a test without parameters has none
-        if case is not None and case.params.get("store") == "postgres":
+        named = item.get_closest_marker("long_with")
+        if named is not None and any(f"-{x}-" in f"-{case.id}-" for x in named.args):
+            item.add_marker("long")
+        either = item.get_closest_marker("either_store") is not None
+        if either and case.params.get("store") == "postgres":
             name = item.nodeid.partition("[")[0]
             if name in seen:
                 item.add_marker("long")
@@ -135,7 +141,7 @@ def pytest_collection_modifyitems(
     are marked `long` are for TEST_LONG=1, those marked `chromium` for TEST_CHROMIUM=1,
     those marked `prometheus` for TEST_PROMETHEUS=1.
     """
-    mark_what_both_stores_show(items)
+    mark_long_cases(items)
     wanted_marks = (("long", LONG), ("chromium", CHROMIUM), ("prometheus", PROMETHEUS))
     for mark, wanted in wanted_marks:
         if not wanted:

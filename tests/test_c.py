@@ -10,8 +10,8 @@ of a program's head comment say what else it needs:
     NEEDS: milvus            the endpoint of Milvus Lite, in TEST_MILVUS
     PARTS: 4                 to be run four times side by side, a part of its loops each
 
-The loops of programs with parts make every call fail in turn, and take minutes. Every
-ninth of their rounds is run, with a sanitizer another one of each nine, unless
+The loops of programs with parts make every call fail in turn, and take minutes. With a
+sanitizer every ninth of their rounds is run, else one of 27 that is none of those, unless
 TEST_C_ROUNDS is "all".
 """
 
@@ -48,7 +48,7 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"} | {
 SANITIZERS = os.environ.get("RUNLOG_SANITIZE", "")
 FOLDER = ROOT / "build" / "c" / (SANITIZERS.replace(",", "-") or "plain")
 ALL_ROUNDS = os.environ.get("TEST_C_ROUNDS") == "all"
-STRIDE = 1 if ALL_ROUNDS else 9
+STRIDE = 1 if ALL_ROUNDS else 9 if SANITIZERS else 27
 """Of so many rounds of a loop one is run, in programs with parts."""
 SHIFT = 4 if SANITIZERS and not ALL_ROUNDS else 0
 """Which of them, but for the first part: that is 1, as it runs what is no loop, too."""

@@ -152,6 +152,7 @@ def test_an_event_is_there_at_once(recorder: Any) -> None:
     graph_of(does(act)).invoke({"messages": []}, config)
 
 
+@pytest.mark.long_with("postgres")
 @pytest.mark.parametrize("interval", [0, 0.05])
 def test_history_says_which_prompt_a_process_died_in(
     start: Start, reader: Any, interval: float

@@ -124,6 +124,7 @@ def pid_has_handled(pid: int) -> bool:
     return not any(int(mask, 16) >> (signal.SIGINT - 1) & 1 for mask in pending)
 
 
+@pytest.mark.long_with("postgres")
 def test_long_logs(
     recorder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +144,7 @@ def test_long_logs(
     assert copy.stat().st_size - tables < file.stat().st_size / 10
 
 
+@pytest.mark.long_with("postgres")
 def test_memory_does_not_grow_with_the_runs(
     recorder: Any, tmp_path: Path, run_python: Any
 ) -> None:

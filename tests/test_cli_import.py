@@ -265,6 +265,7 @@ def test_secrets_and_sizes_stay_as_they_were(here: Store, tmp_path: Path) -> Non
     assert found["metadata"] == {"api_key": "k"}
 
 
+@pytest.mark.long_with("postgres")
 def test_import_survives_kill_9(here: Store, tmp_path: Path) -> None:
     number = 1500
     path = write_lines(tmp_path / "runs.jsonl", number, inputs={"text": "x" * 500})

@@ -27,6 +27,7 @@ def listed(cli: Cli, *argv: str) -> tuple[list[str], str]:
     return done.lines[1:], done.err
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("many")
 @on_sqlite
 def test_many_runs(cli: Cli) -> None:

@@ -96,6 +96,7 @@ def test_words_that_are_turned_off(cli: Cli, monkeypatch: pytest.MonkeyPatch) ->
     assert "nothing to do" in done.err
 
 
+@pytest.mark.long_with("postgres")
 @pytest.mark.usefixtures("embeds")
 def test_runs_without_a_vector_are_embedded(cli: Cli, logged: Store) -> None:
     """A second time there is nothing to queue but runs without a text."""

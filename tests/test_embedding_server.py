@@ -31,6 +31,8 @@ from fixtures_postgres import plain_environment
 from fixtures_services import EmbeddingServer
 from minilm import MiniLM
 
+pytestmark = pytest.mark.long  # what the tests use, not runlog
+
 NAN = "Training stopped: the loss became NaN after step 1200, lower the learning rate."
 NAN_TOO = "After step 1200 the training loss was NaN; reduce the learning rate."
 OTHERS = [

@@ -91,6 +91,7 @@ def linked(kind: str, count: int, wrap: str = "list") -> list[Any]:
     return every
 
 
+@pytest.mark.long_with("deep")
 @pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_objects_that_name_one_another_are_walked_once(kind: Any, wrap: Any) -> None:

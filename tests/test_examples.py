@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
+import pytest
 
 from runlog.cli.commands.serve import PORT
 
@@ -29,6 +30,7 @@ def processes_with_folder(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_runs_are_found_by_meaning(tmp_path: Path) -> None:
     """It takes its ten seconds: two servers are started, and twelve graphs are run."""
     elsewhere = {

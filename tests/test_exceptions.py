@@ -556,6 +556,7 @@ def test_nested_graphs_let_it_through(recorder: Any) -> None:
     assert found == {"outer": "cancelled", "inner": "cancelled"}
 
 
+@pytest.mark.long_with("postgres")
 def test_ctrl_c_interrupts_a_slow_conversion(store: Store, run_python: Any) -> None:
     code = """
 import os, signal, threading

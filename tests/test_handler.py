@@ -113,6 +113,7 @@ def test_the_wpk_id_is_taken_from_the_first_source_that_has_one(
 def test_the_default_recorder_is_used_without_one(store: Store) -> None:
     runlog.configure(**store.options)
     chain("plain", only=node("only")).invoke({"n": 1}, {"callbacks": [RunLogHandler()]})
+    runlog.flush()
     ((run_id, status, *_),) = runlog.get_runs_by_wpk_id("plain")
     assert status == "completed"
     assert store.query("SELECT run_id FROM workflow_runs") == [(run_id,)]

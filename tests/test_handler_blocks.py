@@ -277,6 +277,7 @@ def test_a_block_of_the_module_before_ends(again: Callable[[], Any]) -> None:
     over()
 
 
+@pytest.mark.long
 def test_every_module_of_runlog_is_imported_anew(run_python: RunPython) -> None:
     done = run_python(
         "import sys\n"
@@ -323,6 +324,7 @@ def test_a_forked_child_installs_and_uninstalls(run_python: RunPython) -> None:
     assert (done.stdout, done.returncode) == ("['child', 'g']\n", 0), done.stderr
 
 
+@pytest.mark.long_with("_hook")
 @pytest.mark.parametrize("step", ["_hook", "_unhook"])
 def test_a_finalizer_may_end_a_block_at_any_moment(
     run_python: RunPython, step: str
@@ -356,6 +358,7 @@ def test_a_finalizer_may_end_a_block_at_any_moment(
     assert (done.stdout, done.returncode) == ("['kept'] [] 0\n", 0), done.stderr
 
 
+@pytest.mark.long
 def test_pytest_loads_the_module_as_a_plugin(tmp_path: Any) -> None:
     (tmp_path / "test_recorded.py").write_text(
         "import importlib\n"

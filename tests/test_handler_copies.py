@@ -208,6 +208,7 @@ def test_credentials_of_the_environment_stay_out(monkeypatch: pytest.MonkeyPatch
     assert b"4711" not in pickle.dumps(RunLogHandler("w", recorder=Recorder()))
 
 
+@pytest.mark.long_with("recorder")
 @pytest.mark.parametrize("given", [True, False], ids=["recorder", "default"])
 def test_a_spawned_process_gets_a_handler(tmp_path: Path, given: bool) -> None:
     path = str(tmp_path / ("given.db" if given else "test_runs.db"))

@@ -414,6 +414,7 @@ def open_recorder(store: Store) -> Any:
         yield made
 
 
+@pytest.mark.long_with("postgres")
 @some
 @given(states=histories())
 def test_every_state_of_a_graph_comes_back(open_recorder: Any, states: Any) -> None:
@@ -428,6 +429,7 @@ def test_every_state_of_a_graph_comes_back(open_recorder: Any, states: Any) -> N
     assert_inputs(open_recorder, config["run_id"], states)
 
 
+@pytest.mark.long_with("postgres")
 @some
 @given(
     given=plain,
@@ -463,6 +465,7 @@ def test_every_state_of_several_graphs_comes_back(
     assert same(open_recorder.get_run(str(root))["inputs"], to_json_model(given))
 
 
+@pytest.mark.long_with("postgres")
 @some
 @given(states=histories())
 def test_every_node_inputs_option_reads_back_the_same(

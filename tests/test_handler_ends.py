@@ -190,6 +190,7 @@ for call, action in ((invoke, node), (ainvoke, loop), (stream, caller)):
 """
 
 
+@pytest.mark.long_with("postgres")
 def test_ctrl_c_is_recorded_as_a_cancelled_run(
     recorder: Any, store: Store, run_python: RunPython
 ) -> None:

@@ -296,6 +296,7 @@ def finish(process: LiveProcess, outcome: str) -> None:
         process.wait()
 
 
+@pytest.mark.long_with("postgres")
 @pytest.mark.parametrize("together", [False, True], ids=["in turn", "together"])
 @pytest.mark.parametrize("outcomes", DELIVERIES)
 def test_the_id_of_a_job_gives_the_run_that_tells_what_became_of_it(

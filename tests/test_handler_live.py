@@ -271,6 +271,7 @@ def test_the_worker_needs_no_gil(recorder: Any) -> None:
     assert names(view) == [("only", "running")]
 
 
+@pytest.mark.long_with("postgres")
 def test_the_worker_writes_while_another_thread_spins(recorder: Any) -> None:
     handler = RunLogHandler("live", recorder=recorder, checkpoint_interval=SOON)
     config = with_id(handler)

@@ -621,6 +621,7 @@ def test_no_open_run_is_evicted(local: Any, interval: Any) -> None:
             assert run["node_logs"] == []
 
 
+@pytest.mark.long
 def test_ten_large_runs_do_not_end_a_small_one(local: Any) -> None:
     handler: Any = RunLogHandler("large", recorder=local, checkpoint_interval=None)
     parts = [str(n) * 900 for n in range(1000)]
@@ -658,6 +659,7 @@ with runlog.Recorder(sqlite_path="local.db", max_memory=64 << 20) as recorder:
 """
 
 
+@pytest.mark.long
 def test_many_open_runs_take_bounded_memory(run_python: RunPython) -> None:
     """Measured in its own process: earlier tests raise the peak memory of this one."""
     count = 1_000 if SANITIZED else 6_000

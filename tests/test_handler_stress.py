@@ -134,6 +134,7 @@ def check_fan_out(run: Any) -> None:
             assert log["outputs"]["n"] == log["inputs"]["n"] + 1
 
 
+@pytest.mark.long_with("postgres", "1.0")
 @pytest.mark.parametrize("interval", [0.01, 1.0])
 def test_memory_is_flat_with_many_tasks_and_threads(
     recorder: Any, interval: float

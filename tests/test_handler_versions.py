@@ -366,6 +366,7 @@ async def test_recording_async(kept: Recorder) -> None:
     assert shown(kept) == ["completed: a, b"]
 
 
+@pytest.mark.long_with("install")
 @pytest.mark.parametrize("begin", ["hooks.install()", "pass"], ids=["install", "tracing"])
 def test_every_graph_of_the_process(
     begin: str, run_python: Callable[..., subprocess.CompletedProcess[str]]

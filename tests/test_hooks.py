@@ -70,6 +70,7 @@ def test_uninstall_stops_recording() -> None:
     assert runlog.list_runs().runs == []
 
 
+@pytest.mark.long_with("postgres")
 def test_runlog_tracing_registers_at_import(
     store: Store, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

@@ -72,6 +72,7 @@ def measured(scenes: list[Scene], number: int) -> list[Rate]:
     return [measure(scene, number) for scene in scenes]
 
 
+@pytest.mark.long
 def test_faults_are_found_with_few_false_alarms(record_property: Any) -> None:
     """See tests/insight_rates.py. `make insights-report` measures more."""
     clean, faults = measured(CLEAN, 16), measured(FAULTS, 8)

@@ -326,6 +326,7 @@ def expected_of(filters: Any) -> list[int]:
     return [n for n in range(11_999, -1, -1) if fits(n)]
 
 
+@pytest.mark.long_with("postgres")
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(FILTERS, st.sampled_from([7, 300, 10_000]))
 def test_every_mix_of_filters(long: Recorder, filters: Any, limit: int) -> None:

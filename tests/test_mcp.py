@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from cli_help import HOSTILE, Recorded, history, on_sqlite
 from fixtures_store import Store
 from helpers import minimal
@@ -51,6 +52,7 @@ class Asking:
         return content.text, bool(done.is_error)
 
 
+@pytest.mark.long_with("postgres")
 @asynccontextmanager
 async def served(
     folder: Path, env: Mapping[str, str], *argv: str

@@ -210,6 +210,7 @@ def gunicorn(folder: Path, env: dict[str, str]) -> Iterator[Workers]:
         assert process.wait(60) == 0, log.read_text()
 
 
+@pytest.mark.long_with("sqlite")
 def test_four_workers_say_the_same(store: Store, tmp_path: Path) -> None:
     """Also once one of them was killed: what it recorded stays counted."""
     with gunicorn(tmp_path, store.env) as workers:

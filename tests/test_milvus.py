@@ -382,6 +382,7 @@ def test_a_collection_that_does_not_fit_is_an_error(
         assert driver.collection in result.text
 
 
+@pytest.mark.long_with("milvus_secure")
 @pytest.mark.parametrize("name", ["milvus_lite", "milvus_secure"])
 def test_a_restarted_server_is_used_again(
     name: str, core_library: Path, request: pytest.FixtureRequest

@@ -186,6 +186,7 @@ def test_a_long_text_is_cut_between_characters(
     assert embedding_server.counters()["embedded"] == {used: 1}
 
 
+@pytest.mark.long_with("postgres")
 def test_large_outputs_are_claimed_a_few_at_a_time(
     store: Store, embedding_server: EmbeddingServer
 ) -> None:
@@ -541,6 +542,7 @@ def test_retry_after_is_honoured_between_calls(
 # ---- Milvus ----------------------------------------------------------------------------
 
 
+@pytest.mark.long_with("postgres")
 def test_rows_wait_until_milvus_is_available_again(
     store: Store, embedding_server: EmbeddingServer, log: LogLines
 ) -> None:

@@ -172,6 +172,7 @@ def check_lost(reader: runlog.Recorder) -> None:
     assert [row[1] for row in reader.get_runs_by_wpk_id("elsewhere")] == ["lost"]
 
 
+@pytest.mark.long_with("postgres-boot", "sqlite-pids")
 @pytest.mark.parametrize("spaces", [OTHER_PIDS, OTHER_BOOT], ids=["pids", "boot"])
 def test_a_run_of_another_machine_of_the_same_name(
     start: Start, reader: runlog.Recorder, store: Store, spaces: list[str]
@@ -194,6 +195,7 @@ def test_a_run_of_another_machine_of_the_same_name(
     assert reader.delete_runs(status="lost") == 1
 
 
+@pytest.mark.long_with("postgres")
 def test_a_run_of_this_machine_under_another_name(
     start: Start, reader: runlog.Recorder, store: Store
 ) -> None:
@@ -209,6 +211,7 @@ def test_a_run_of_this_machine_under_another_name(
     assert reader.delete_runs(status="lost") == 1
 
 
+@pytest.mark.long_with("postgres")
 def test_a_process_that_comes_back_is_heard_again(
     start: Start, reader: runlog.Recorder, store: Store
 ) -> None:
@@ -228,6 +231,7 @@ def test_a_process_that_comes_back_is_heard_again(
     assert statuses(reader, status="lost") == []
 
 
+@pytest.mark.long_with("postgres")
 def test_a_child_is_another_owner(
     start: Start, reader: runlog.Recorder, store: Store
 ) -> None:

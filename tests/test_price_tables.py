@@ -272,6 +272,7 @@ def test_the_price_is_that_of_the_day_of_the_call() -> None:
         assert asked(used, "o3", started_at=odd).total == after
 
 
+@pytest.mark.long_with("postgres")
 @pytest.mark.filterwarnings("ignore:The model .* is deprecated:DeprecationWarning")
 @each_client
 def test_what_the_clients_of_providers_report(

@@ -8,6 +8,8 @@ import pytest
 from provider_formats import FORMATS, Ask, Say, Usage
 from pydantic import BaseModel, TypeAdapter
 
+pytestmark = pytest.mark.long  # what the tests use, not runlog
+
 REQUEST = {"model": "some", "stream_options": {"include_usage": True}}
 ANSWERS = {
     "text": Say(),

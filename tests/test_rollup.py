@@ -198,6 +198,7 @@ def test_blocks_are_what_the_runs_add_up_to(store: Store, most: int) -> None:
         check()
 
 
+@pytest.mark.long_with("postgres")
 def test_leaves_split_and_are_counted_again(store: Store, recorder: Recorder) -> None:
     """With more runs than a leaf, and than a step, has; late ones among them."""
     history = History(store, recorder, 1)

@@ -73,6 +73,7 @@ def recorder(
     return recorders[request.param]
 
 
+@pytest.mark.long_with("sqlite")
 def test_precision_at_5(recorder: runlog.Recorder) -> None:
     """0.95 with this model; a guess would be right at 0.1."""
     found = {}

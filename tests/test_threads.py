@@ -389,6 +389,7 @@ graph.invoke({"n": 1}, {"callbacks": [handler], "configurable": {"thread_id": "t
 """
 
 
+@pytest.mark.long_with("postgres")
 def test_a_lost_run_is_continued(recorder: Any, store: Store, run_python: Any) -> None:
     tests = str(Path(__file__).parent)
     child = run_python(KILLED, env={**store.env, "PYTHONPATH": tests})

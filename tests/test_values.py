@@ -163,6 +163,7 @@ def node_cost(handler: Any, document: Any) -> float:
     return sorted(costs)[100]
 
 
+@pytest.mark.long_with("postgres")
 @pytest.mark.parametrize("unit", ["x", "\u6f22", b"x"], ids=ascii)
 def test_an_unchanged_large_text_costs_a_lookup(recorder: Any, unit: Any) -> None:
     handler = RunLogHandler(recorder=recorder, checkpoint_interval=None)

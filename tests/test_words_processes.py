@@ -68,6 +68,7 @@ def test_it_is_filled_in_the_background(recorder: runlog.Recorder, store: Store)
     until(lambda: indexed(store) == 10)
 
 
+@pytest.mark.long_with("postgres")
 def test_a_process_that_is_killed_while_it_indexes(store: Store) -> None:
     """The next one goes on: every run is found, and none twice."""
     with runlog.Recorder(**store.options, words=False) as recorder:

@@ -30,6 +30,7 @@ def stored(path: Path) -> Counter[str]:
     return Counter(f"{name} {status}" for name, status in rows)
 
 
+@pytest.mark.long_with("journal")
 @pytest.mark.parametrize("durability", ["journal", "disk"])
 def test_two_processes_do_everything_at_once_on_a_new_file(
     tmp_path: Path, durability: str

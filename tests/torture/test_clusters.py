@@ -13,6 +13,8 @@ from fixtures_postgres import PostgresServer
 from helpers import until
 from torture.clusters import Bouncer, Replica, TlsServer, replicate_synchronously
 
+pytestmark = pytest.mark.long  # what the tests use, not runlog
+
 TESTS = Path(__file__).resolve().parent.parent
 
 ORPHAN = """

@@ -28,7 +28,7 @@ from torture.proxy import Proxy
 import runlog
 from runlog import ClosedError, StoreError
 
-MANY = 30_000
+MANY = 10_000
 SHORT = 0.5
 """A time-out that a test waits for."""
 PATIENT = 60.0
@@ -93,6 +93,7 @@ def run_beside(deletion: Future[int], act: Callable[[], Any]) -> int:
     return count
 
 
+@pytest.mark.long_with("postgres")
 def test_nobody_waits_for_a_deletion(
     old: Any, store: Store, threads: ThreadPoolExecutor
 ) -> None:
@@ -133,6 +134,7 @@ with runlog.Recorder(**{options}) as recorder:
 """
 
 
+@pytest.mark.long_with("postgres")
 def test_a_fork_does_not_wait_for_a_deletion(
     old: Any, store: Store, run_python: Any
 ) -> None:
@@ -188,6 +190,7 @@ def test_ids_that_are_not_runlogs_go(recorder: Any, store: Store) -> None:
     assert recorder.delete_runs(wpk_id="old") == 2500
 
 
+@pytest.mark.long_with("postgres")
 def test_an_interrupted_deletion_ends(old: Any, store: Store) -> None:
     """What it has deleted is deleted."""
     timer = threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,))

@@ -174,6 +174,7 @@ def test_graphs_keep_running_on_a_full_disk(
     assert place.database.query(graphs) == [(3,)]
 
 
+@pytest.mark.long_with("read_only")
 @pytest.mark.parametrize("kind", ["limit", "read_only"])
 def test_runs_need_no_disk_while_the_server_is_up(
     kind: str, postgres_server: PostgresServer
@@ -256,6 +257,7 @@ DELETED = [
 """Where only the -wal is deleted, a process that is held up may lose runs to another."""
 
 
+@pytest.mark.long_with("all-1", "alone-2", "shm-1", "wal-1")
 @pytest.mark.parametrize(("suffixes", "processes"), DELETED)
 def test_a_journal_deleted_under_load_is_recreated(
     suffixes: tuple[str, ...], processes: int, switched: Any, tmp_path: Path

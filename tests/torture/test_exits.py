@@ -205,6 +205,9 @@ def check(place: Place, ended: Ended, unacknowledged: int, open_runs: int = 0) -
     assert sum((runs - acknowledged).values()) + others - len(graphs) <= unacknowledged
 
 
+@pytest.mark.long_with(
+    "silent-daemons", "refused", "backlog-exit_in_node", "postgres-exit_in_node"
+)
 @pytest.mark.parametrize(("place", "way"), CASES, indirect=["place"])
 def test_no_acknowledged_run_is_lost_at_exit(
     way: str, place: Place, tmp_path: Path

@@ -144,6 +144,7 @@ def test_no_run_is_lost_when_the_server_behind_pgbouncer_is_killed(
     load.acknowledged.check(query_of(own_server, dbname))
 
 
+@pytest.mark.long_with("journal")
 @pytest.mark.parametrize("durability", ["store", "journal"])
 def test_processes_share_two_connections_of_pgbouncer(
     own_server: PostgresServer, bouncer: Bouncer, tmp_path: Path, durability: str
@@ -188,6 +189,7 @@ def test_tls_with_verification_stores_runs(tls_server: TlsServer, journal: str) 
     assert used == [(True,)]
 
 
+@pytest.mark.long
 def test_tls_with_the_certificate_of_another(
     tls_server: TlsServer, journal: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -83,6 +83,7 @@ def test_a_process_with_other_database_clients_may_fork(
         assert names(f"c{number}", 3) <= set(ended.acknowledged)
 
 
+@pytest.mark.long_with("postgres-while_it_is_made")
 @pytest.mark.parametrize("name", ["while_it_is_made", "while_it_is_closed"])
 def test_a_fork_while_a_recorder_opens_or_closes_is_safe(
     name: str, store: Store, tmp_path: Path
@@ -159,6 +160,7 @@ def test_a_node_may_fork(kind: str, store: Store, tmp_path: Path) -> None:
     assert sorted(wpk for (wpk,) in wpks) == sorted(expected)
 
 
+@pytest.mark.long_with("sqlite")
 def test_graphs_in_prefork_workers_are_recorded(store: Store, tmp_path: Path) -> None:
     """On PostgreSQL they go through the journal, so there is a file."""
     program = Program(
@@ -181,6 +183,7 @@ def ask(port: int, name: str) -> str:
             return stream.readline().strip()
 
 
+@pytest.mark.long_with("postgres")
 def test_a_preloading_server_records_in_its_workers(store: Store, tmp_path: Path) -> None:
     program = Program("forking", "preload_server", "4", folder=tmp_path, env=store.env)
     assert program.process.stdout is not None

@@ -110,6 +110,9 @@ def on_file(store: Store) -> Iterator[runlog.Recorder]:
         yield made
 
 
+@pytest.mark.long_with(
+    "sqlite-at first", "exclusive at first", "rollback journal at first"
+)
 @pytest.mark.either_store  # it is the journal's lock, or the store's
 @pytest.mark.parametrize(
     ("begin", "statements"),
@@ -164,6 +167,7 @@ def test_many_threads_log_while_it_is_locked(store: Store, tmp_path: Path) -> No
     check_stored(store.query, ended.acknowledged)
 
 
+@pytest.mark.long_with("postgres")
 def test_a_fork_while_it_is_locked(store: Store, tmp_path: Path) -> None:
     program = start(store, tmp_path, "forking")
     with Holder(path_of(store), *WRITE):
@@ -288,6 +292,7 @@ def test_a_deletion_does_not_miss_what_waits(
     assert store.query("SELECT run_id FROM workflow_runs") == []
 
 
+@pytest.mark.long_with("postgres")
 def test_a_deletion_gives_up_after_ten_seconds(
     store: Store, on_file: runlog.Recorder
 ) -> None:

@@ -116,6 +116,7 @@ def check_stored(server: PostgresServer, dbname: str, total: dict[str, Any]) -> 
     assert kept == [(total["logged"], total["logged"], total["logged"] - 1)]
 
 
+@pytest.mark.long
 def test_memory_and_latency_stay_flat_during_an_outage(
     start: Callable[[str, str], Program],
     own_server: PostgresServer,

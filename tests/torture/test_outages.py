@@ -288,6 +288,7 @@ def test_a_single_write_is_cut_anywhere(proxied: Proxied, up: bool) -> None:
         log.check(proxied.query)
 
 
+@pytest.mark.long_with("down")
 @pytest.mark.parametrize("up", [True, False], ids=["up", "down"])
 def test_a_batch_is_cut_anywhere_while_it_is_forwarded(
     proxied: Proxied, up: bool

@@ -118,6 +118,7 @@ def check_all(
 # ---- kill -9 ---------------------------------------------------------------------------
 
 
+@pytest.mark.long_with("sqlite")
 def test_kill_at_random(
     store: Store, embedding_server: EmbeddingServer, index: MilvusServer
 ) -> None:
@@ -207,6 +208,7 @@ def test_fork_in_a_request(
     assert sum(int(numbers[1]) for numbers in done.values()) == 60
 
 
+@pytest.mark.long_with("sqlite")
 def test_processes_share_the_work(
     store: Store, embedding_server: EmbeddingServer, index: MilvusServer
 ) -> None:
@@ -245,6 +247,7 @@ def log_for(recorder: runlog.Recorder, name: str, seconds: float) -> list[float]
     return took
 
 
+@pytest.mark.long_with("sqlite")
 def test_both_are_away_under_load(
     store: Store, embedding_server: EmbeddingServer, index: MilvusServer, gate: Proxy
 ) -> None:

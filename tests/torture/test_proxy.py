@@ -13,6 +13,8 @@ import pytest
 from helpers import until
 from torture.proxy import Proxy
 
+pytestmark = pytest.mark.long  # what the tests use, not runlog
+
 
 class Echo:
     """A server that sends back what it gets, and remembers it."""

@@ -141,6 +141,7 @@ def writers(filled: Store, tmp_path: Path) -> Iterator[Writers]:
     made.end()
 
 
+@pytest.mark.long_with("postgres")
 def test_prune_beside_writers(filled: Store, writers: Writers) -> None:
     """The old runs are gone, what the writers log is kept, and the file shrinks."""
     writers.until_acknowledged(100)
@@ -174,6 +175,7 @@ def check_small(path: Path) -> None:
     assert path.stat().st_size < 1.3 * packed.stat().st_size + 4_000_000
 
 
+@pytest.mark.long_with("sqlite")
 def test_kill_prune(filled: Store) -> None:
     """Each run is whole or gone with all that it had, and another prune ends the work."""
     killed = 0
@@ -197,6 +199,7 @@ def test_kill_prune(filled: Store) -> None:
         check_small(Path(filled.options["sqlite_path"]))
 
 
+@pytest.mark.long
 @on_sqlite
 @pytest.mark.usefixtures("older_file")
 def test_vacuum_beside_writers(filled: Store, writers: Writers) -> None:

@@ -105,6 +105,7 @@ def test_reindex_by_trigrams_and_back(
         check_found(indexed)
 
 
+@pytest.mark.long_with("postgres")
 def test_reindex_beside_writers(indexed: Store, tmp_path: Path) -> None:
     writers = Writers(tmp_path, indexed.env)
     try:
@@ -134,6 +135,7 @@ def has_begun(process: Any, store: Store) -> bool:
     return int(count) < RUNS or process.poll() is not None
 
 
+@pytest.mark.long_with("postgres")
 def test_kill_reindex(indexed: Store) -> None:
     """Whoever comes next goes on."""
     killed = 0

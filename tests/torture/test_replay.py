@@ -262,6 +262,7 @@ def outcome(query: Query, wpk_id: str) -> list[Any]:
     )
 
 
+@pytest.mark.long
 @EXAMPLES
 @given(logs=LOGS, data=st.data())
 def test_the_journal_and_direct_writes_store_the_same(
