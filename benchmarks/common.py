@@ -128,7 +128,7 @@ def _cpu_model() -> str:
     return platform.processor() or "unknown"
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
     affinity = getattr(os, "sched_getaffinity", None)
     return {
         "system": f"{platform.system()} {platform.release()}",
@@ -156,7 +156,7 @@ def _package(name: str) -> str | None:
         return None
 
 
-def _versions() -> dict[str, Any]:
+def versions() -> dict[str, Any]:
     sqlite = _library("sqlite3", "sqlite3_libversion", ctypes.c_char_p)
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -175,13 +175,13 @@ def report(
     *,
     seed: int | None = None,
     notes: dict[str, Any] | None = None,
-    versions: dict[str, Any] | None = None,
+    more_versions: dict[str, Any] | None = None,
 ) -> None:
     """Print the document of one script."""
     document = {
         "benchmark": benchmark,
-        "machine": _machine(),
-        "versions": {**_versions(), **(versions or {})},
+        "machine": machine(),
+        "versions": {**versions(), **(more_versions or {})},
         "seed": seed,
         "claims": claims,
         "notes": notes or {},

@@ -172,7 +172,7 @@ def main() -> None:
         raw,
         seed=corpus.SEED,
         notes={"over_no_callback_us": costs, "markdown": table.splitlines()},
-        versions={name: metadata.version(name) for name in PACKAGES},
+        more_versions={name: metadata.version(name) for name in PACKAGES},
     )
 
 

@@ -267,7 +267,7 @@ def main() -> None:
         {"cpu": cpu, "bare": single, "threads": threads},
         seed=corpus.SEED,
         notes={"server_us_a_row": server_cpu, "client_us_a_row": client_cpu},
-        versions={
+        more_versions={
             "postgresql": version,
             "psycopg_libpq": psycopg.pq.version(),
             "psycopg_implementation": psycopg.pq.__impl__,

@@ -149,7 +149,7 @@ def main() -> None:
         {"cpu": cpu, "threads": threads},
         seed=corpus.SEED,
         notes={**disk, "cpu_ratio_without_close": significant(without_close)},
-        versions={"sqlite": peer[0]["sqlite"]},
+        more_versions={"sqlite": peer[0]["sqlite"]},
     )
 
 
