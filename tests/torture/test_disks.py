@@ -357,7 +357,9 @@ def test_a_deleted_store_is_recreated(
             thread.start()
         for _ in range(5):
             until(lambda before=dict(acknowledged): each_past(before, 10))  # type: ignore[misc]
+            told = len(caplog.records)
             delete(path, suffixes)
+            until(lambda before=told: len(caplog.records) > before)  # type: ignore[misc]
             time.sleep(LOOKS_AGAIN)
             if "" in suffixes:
                 deleted = {thread: number + 1 for thread, number in acknowledged.items()}
