@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -191,13 +190,19 @@ def test_ids_that_are_not_runlogs_go(recorder: Any, store: Store) -> None:
 
 
 @pytest.mark.long_with("postgres")
-def test_an_interrupted_deletion_ends(old: Any, store: Store) -> None:
+def test_an_interrupted_deletion_ends(
+    old: Any, store: Store, threads: ThreadPoolExecutor
+) -> None:
     """What it has deleted is deleted."""
-    timer = threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,))
-    timer.start()
+
+    def interrupt() -> None:
+        until(lambda: left_in(store) < MANY)
+        signal.raise_signal(signal.SIGINT)
+
+    interrupting = threads.submit(interrupt)
     with pytest.raises(KeyboardInterrupt):
         old.delete_runs(wpk_id="old")
-    timer.join()
+    interrupting.result()
     left = left_in(store)
     assert 0 < left < MANY
     assert old.delete_runs(wpk_id="old") == left
