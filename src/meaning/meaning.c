@@ -55,7 +55,7 @@ static rl_status make_outbox(rl_meaning *meaning, rl_store *store, rl_err *err)
     bool use_pgvector = meaning->config.milvus_endpoint == NULL;
 
     return file != NULL ? rl_sqlite_outbox_new(file, &meaning->outbox, err)
-                        : rl_pg_outbox_new(rl_postgres_pool_of(store),
+                        : rl_pg_outbox_new(store,
                                            use_pgvector ? &meaning->pgvector : NULL,
                                            &meaning->outbox, err);
 }

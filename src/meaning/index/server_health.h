@@ -10,7 +10,7 @@
 
 #include "core/err.h"
 #include "core/notice.h"
-#include "record/breaker.h"
+#include "core/breaker.h"
 
 #include <pthread.h>
 

@@ -5,7 +5,7 @@
 #define RL_JOURNAL_STATE_H
 
 #include "core/lock.h"
-#include "record/breaker.h"
+#include "core/breaker.h"
 #include "record/commit/journal.h"
 #include "store/sqlite/journal_file.h"
 

@@ -25,6 +25,7 @@ typedef struct rl_pg_server {
     const char *dsn;               /* borrowed */
     uint64_t timeout_ns;           /* how long the server may take to answer */
     atomic_uint timeouts;          /* so far; each makes idle connections suspect */
+    atomic_uint_fast64_t writes;   /* that may have committed so far: see pg_reader.h */
     rl_pg_sessions lost;           /* whose connections were lost during a batch */
     const struct rl_pg_hook *hook; /* borrowed, or NULL; see pg_row.h */
     rl_notices *notices;           /* borrowed, or NULL */
@@ -36,10 +37,12 @@ typedef struct rl_pg_conn {
     rl_pg_server *server;    /* borrowed */
     unsigned timeouts;       /* of the server, when this connection was last checked */
     uint64_t timeout_ns;     /* of the current wait for an answer */
+    uint64_t connect_ns;     /* the most to wait for a connection; 0: by the DSN */
     const atomic_bool *stop; /* borrowed, or NULL; true ends a wait */
     uint64_t last_answer_ns; /* monotonic nanoseconds: when the server last answered */
     unsigned connects;       /* how often this has connected; identifies the PGconn */
     bool timed_out;          /* the last wait ended with the time-out */
+    bool reads_only;         /* to a replica: nothing may be written over it */
     bool cancels;            /* what gets a time-out is cancelled in the server */
     bool cancelled;          /* the server was asked to cancel the current command */
 } rl_pg_conn;

@@ -1,0 +1,499 @@
+/* Where reads go. See pg_reader.h. */
+#include "store/postgres/pg_reader.h"
+
+#include "core/alloc.h"
+#include "store/postgres/pg_dsn.h"
+#include "store/postgres/postgres_sql.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define CHECK_NS UINT64_C(1000000000) /* between two looks at the positions */
+#define WAIT_NS UINT64_C(100000000)   /* for the replica to replay a write */
+#define PROBE_NS UINT64_C(100000000)  /* for a connection to who was away */
+#define ANSWER_NS UINT64_C(1000000000) /* for the primary's position */
+#define PAUSE_NS UINT64_C(1000000)     /* before the replica is asked again; doubles */
+#define PAUSE_MAX_NS UINT64_C(16000000)
+#define CANCELED "57014"
+#define CONFLICT "40001" /* with recovery */
+
+/* How a read at the replica went. */
+typedef enum outcome {
+    ANSWERED,
+    FAILED,    /* for good */
+    BEHIND,    /* it lacks a write of this process */
+    AWAY,      /* it does not answer, or is no replica any more */
+    FALL_BACK, /* it could not answer this read */
+} outcome;
+
+/* A read, and what it asks of the replica. */
+typedef struct read_call {
+    rl_pg_pool_work work;
+    void *ctx;
+    bool as_it_is;   /* however far the replica has got */
+    uint64_t needed; /* LSN that it must have replayed */
+    bool briefly;    /* the replica was away, or is lagging: it is not waited for */
+} read_call;
+
+rl_status rl_pg_reader_init(rl_pg_reader *reader, const rl_pg_reader_options *options,
+                            rl_err *err)
+{
+    const rl_pg_server *primary = options->primary->conns[0].server;
+
+    memset(reader, 0, sizeof *reader);
+    reader->options = *options;
+    if (options->dsn != NULL && (reader->dsn = rl_strdup(options->dsn)) == NULL) {
+        return rl_err_nomem(err);
+    }
+    reader->stats = (rl_replica_stats){.there = reader->dsn != NULL, .lag = -1};
+    reader->server.dsn = reader->dsn;
+    reader->server.timeout_ns = primary->timeout_ns;
+    reader->server.notices = primary->notices;
+    rl_pg_sessions_init(&reader->server.lost);
+    rl_pg_pool_init(&reader->pool, options->pool, &reader->server);
+    for (unsigned i = 0; i < options->pool; i++) {
+        reader->pool.conns[i].reads_only = true;
+    }
+    pthread_mutex_init(&reader->lock, NULL);
+    return RL_OK;
+}
+
+void rl_pg_reader_free(rl_pg_reader *reader)
+{
+    rl_pg_pool_free(&reader->pool);
+    rl_pg_sessions_destroy(&reader->server.lost);
+    pthread_mutex_destroy(&reader->lock);
+    rl_free(reader->dsn);
+}
+
+void rl_pg_reader_set_target(rl_pg_reader *reader, const rl_target *target)
+{
+    pthread_mutex_lock(&reader->lock);
+    reader->target = *target;
+    pthread_mutex_unlock(&reader->lock);
+}
+
+/* Whether an error says that a server was not reached, or takes nobody in. */
+static bool is_unreachable(const rl_err *err)
+{
+    return err->code == RL_STORE && err->retryable &&
+           (err->sqlstate[0] == '\0' || strncmp(err->sqlstate, "08", 2) == 0 ||
+            strncmp(err->sqlstate, "53", 2) == 0 ||
+            strncmp(err->sqlstate, "57P", 3) == 0);
+}
+
+bool rl_pg_reader_lose_primary(rl_pg_reader *reader, const rl_err *err)
+{
+    const bool lost = reader->dsn != NULL && is_unreachable(err);
+
+    if (lost) {
+        pthread_mutex_lock(&reader->lock);
+        rl_breaker_record_failure(&reader->primary, rl_monotonic_ns());
+        pthread_mutex_unlock(&reader->lock);
+    }
+    return lost;
+}
+
+bool rl_pg_reader_avoids_primary(rl_pg_reader *reader)
+{
+    return reader->dsn != NULL && rl_breaker_is_open(&reader->primary) &&
+           rl_monotonic_ns() < atomic_load(&reader->primary.retry_at);
+}
+
+/* Whether to call a server, as far as its breaker says. Of the threads that come when it
+ * is time for a probe, one makes it. Lock held. */
+static bool may_call(rl_breaker *breaker, uint64_t now)
+{
+    const bool open = rl_breaker_is_open(breaker);
+    const bool may = !open || now >= atomic_load(&breaker->retry_at);
+
+    if (open && may) {
+        atomic_store(&breaker->retry_at, now + breaker->pause_ns);
+    }
+    return may;
+}
+
+/* What this process has written so far. */
+static uint64_t count_writes(const rl_pg_reader *reader)
+{
+    const atomic_uint_fast64_t *runs = reader->options.acknowledged_runs;
+
+    return atomic_load(&reader->options.primary->conns[0].server->writes) +
+           (runs != NULL ? atomic_load(runs) : 0);
+}
+
+static rl_status read_position(rl_pg_conn *conn, void *ctx, rl_err *err)
+{
+    return rl_pg_position_read(conn, ctx, err);
+}
+
+/* The same without waiting for long. */
+static rl_status read_briefly(rl_pg_conn *conn, void *ctx, rl_err *err)
+{
+    const uint64_t timeout_ns = conn->timeout_ns;
+    rl_status status;
+
+    conn->timeout_ns = timeout_ns < ANSWER_NS ? timeout_ns : ANSWER_NS;
+    status = rl_pg_position_read(conn, ctx, err);
+    conn->timeout_ns = timeout_ns;
+    return status;
+}
+
+/* Asks the primary. It is waited for as by any read if the answer matters, which it does
+ * not while it is away. */
+static rl_status find_primary(rl_pg_reader *reader, bool matters,
+                              rl_pg_position *position)
+{
+    rl_pg_pool *pool = reader->options.primary;
+    const bool away = rl_breaker_is_open(&reader->primary);
+    rl_pg_conn *conn = NULL;
+    rl_err ignored;
+    rl_status status = rl_pg_pool_take(pool, &conn, &ignored);
+
+    matters = matters && !away;
+    if (status == RL_OK) {
+        conn->connect_ns = matters ? 0 : away ? PROBE_NS : ANSWER_NS;
+        status = rl_pg_pool_use(conn, matters ? read_position : read_briefly, position,
+                                &ignored);
+        conn->connect_ns = 0;
+        rl_pg_pool_give_read(pool, conn);
+    }
+    return status;
+}
+
+/* If something was written since, or a second has passed: asks the primary how far its
+ * WAL goes. */
+static void ask_primary(rl_pg_reader *reader)
+{
+    const uint64_t writes = count_writes(reader), now = rl_monotonic_ns();
+    rl_pg_position position;
+    rl_status status;
+    uint64_t covered;
+    bool wanted;
+
+    pthread_mutex_lock(&reader->lock);
+    covered = reader->writes;
+    wanted = (writes > covered || now - reader->asked_at >= CHECK_NS) &&
+             may_call(&reader->primary, now);
+    pthread_mutex_unlock(&reader->lock);
+    if (!wanted) {
+        return;
+    }
+    status = find_primary(reader, writes > covered, &position);
+    pthread_mutex_lock(&reader->lock);
+    if (status == RL_OK) {
+        rl_breaker_record_success(&reader->primary);
+        memcpy(reader->primary_start, position.server_start,
+               sizeof reader->primary_start);
+        reader->position = position.lsn;
+        reader->asked_at = now;
+        if (writes > reader->writes) {
+            reader->writes = writes;
+            reader->needed = position.lsn;
+        }
+        if (reader->needed > position.lsn) { /* after a failover that has lost some */
+            reader->needed = position.lsn;
+        }
+    } else {
+        rl_breaker_record_failure(&reader->primary, rl_monotonic_ns());
+    }
+    pthread_mutex_unlock(&reader->lock);
+}
+
+/* A server that takes writes is a replica only if it is the primary itself: else it would
+ * never learn of later runs. While the primary does not answer, it may be its heir. */
+static rl_status check_role(rl_pg_reader *reader, const rl_pg_position *position,
+                            rl_err *err)
+{
+    bool fits, was_checked;
+
+    pthread_mutex_lock(&reader->lock);
+    was_checked = reader->was_checked;
+    fits = position->recovering || rl_breaker_is_open(&reader->primary) ||
+           strcmp(position->server_start, reader->primary_start) == 0;
+    pthread_mutex_unlock(&reader->lock);
+    if (!fits) {
+        rl_err_set(err, was_checked ? RL_STORE : RL_CONFIG,
+                   RL_PG_READ_DSN " leads to a server that is no standby: it takes "
+                                  "writes itself, and is not the server of postgres_dsn "
+                                  "(POSTGRES_DSN). Name a hot standby of that server");
+        err->retryable = was_checked; /* it was promoted */
+    }
+    return fits ? RL_OK : err->code;
+}
+
+/* Checks a new connection. Unless a pooler would give the session to others, nothing can
+ * be written over it. */
+static rl_status check_new(rl_pg_reader *reader, rl_pg_conn *conn,
+                           const rl_pg_position *position, rl_err *err)
+{
+    rl_status status = check_role(reader, position, err);
+    rl_target target;
+
+    pthread_mutex_lock(&reader->lock);
+    target = reader->target;
+    pthread_mutex_unlock(&reader->lock);
+    if (status == RL_OK) {
+        status = rl_pg_standby_check(conn, &target, reader->options.migrations, err);
+    }
+    if (status == RL_OK && !position->pooled) {
+        status = rl_pg_conn_exec(conn, RL_PG_READ_ONLY, 0, NULL, false, NULL, err);
+    }
+    return status;
+}
+
+/* Takes note of how far the replica has got. */
+static void note_position(rl_pg_reader *reader, rl_pg_seen *seen,
+                          const rl_pg_position *position)
+{
+    const uint64_t now = rl_monotonic_ns();
+    double behind;
+
+    seen->checked_at = now;
+    seen->replayed = position->lsn;
+    pthread_mutex_lock(&reader->lock);
+    reader->was_checked = reader->was_checked || reader->target.place[0] != '\0';
+    if (position->lsn >= reader->position && reader->position > 0) {
+        seen->caught_up_at = reader->asked_at;
+    }
+    if (!position->recovering ||
+        (seen->caught_up_at > 0 && seen->caught_up_at == reader->asked_at &&
+         !rl_breaker_is_open(&reader->primary))) {
+        behind = 0;
+    } else {
+        /* at an idle primary the newest commit is old without any lag */
+        behind = position->age;
+        if (seen->caught_up_at > 0 &&
+            (behind < 0 || behind > (double)(now - seen->caught_up_at) / 1e9)) {
+            behind = (double)(now - seen->caught_up_at) / 1e9;
+        }
+    }
+    reader->stats.lag = behind;
+    reader->lagging = reader->lagging && position->lsn < reader->needed;
+    pthread_mutex_unlock(&reader->lock);
+}
+
+/* Waits until the replica has replayed what is needed. RL_TIMEOUT if it has not. */
+static rl_status wait_for_replay(rl_pg_reader *reader, rl_pg_conn *conn,
+                                 rl_pg_seen *seen, const read_call *call, rl_err *err)
+{
+    const uint64_t end = rl_monotonic_ns() + (call->briefly ? 0 : WAIT_NS);
+    uint64_t pause_ns = PAUSE_NS;
+    rl_pg_position position;
+    rl_status status;
+
+    for (;;) {
+        struct timespec pause = rl_timespec(pause_ns);
+
+        status = rl_pg_position_read(conn, &position, err);
+        if (status == RL_OK && seen->connects != conn->connects) {
+            status = check_new(reader, conn, &position, err);
+        } else if (status == RL_OK) {
+            status = check_role(reader, &position, err);
+        }
+        if (status != RL_OK) {
+            return status;
+        }
+        seen->connects = conn->connects;
+        note_position(reader, seen, &position);
+        if (position.lsn >= call->needed || rl_monotonic_ns() >= end) {
+            break;
+        }
+        nanosleep(&pause, NULL);
+        pause_ns = pause_ns < PAUSE_MAX_NS ? pause_ns * 2 : pause_ns;
+    }
+    return position.lsn >= call->needed ? RL_OK : RL_TIMEOUT;
+}
+
+static rl_status read_on(rl_pg_reader *reader, rl_pg_conn *conn, const read_call *call,
+                         rl_err *err)
+{
+    rl_pg_seen *seen = &reader->seen[conn - reader->pool.conns];
+    rl_status status = rl_pg_conn_open(conn, err);
+
+    if (status == RL_OK && (seen->connects != conn->connects ||
+                            seen->replayed < call->needed ||
+                            rl_monotonic_ns() - seen->checked_at >= CHECK_NS)) {
+        status = wait_for_replay(reader, conn, seen, call, err);
+    }
+    return status == RL_OK ? call->work(conn, call->ctx, err) : status;
+}
+
+static outcome judge(const rl_pg_conn *conn, rl_status status, const rl_err *err)
+{
+    outcome found = FALL_BACK;
+
+    if (status == RL_OK) {
+        found = ANSWERED;
+    } else if (status == RL_TIMEOUT) {
+        found = BEHIND;
+    } else if (status != RL_STORE || strcmp(err->sqlstate, CANCELED) == 0) {
+        found = FAILED;
+    } else if (strcmp(err->sqlstate, CONFLICT) == 0) {
+        found = FALL_BACK; /* also where it has ended the session */
+    } else if (is_unreachable(err) || rl_pg_conn_lost(conn)) {
+        found = AWAY;
+    }
+    return found;
+}
+
+/* Takes note of how a read at the replica went, and logs a change. */
+static void note_outcome(rl_pg_reader *reader, outcome found, const rl_err *err)
+{
+    rl_notices *notices = reader->server.notices;
+    bool changed = false;
+
+    pthread_mutex_lock(&reader->lock);
+    if (found == AWAY) {
+        changed = !reader->stats.away;
+        rl_breaker_record_failure(&reader->replica, rl_monotonic_ns());
+        reader->stats.away = true;
+        reader->stats.lag = -1;
+        snprintf(reader->stats.error, sizeof reader->stats.error, "%s", err->text);
+    } else if (found != FAILED) {
+        changed = reader->stats.away;
+        rl_breaker_record_success(&reader->replica);
+        reader->stats.away = false;
+        reader->stats.error[0] = '\0';
+        reader->lagging = reader->lagging || found == BEHIND;
+        reader->stats.reads += found == ANSWERED;
+    }
+    pthread_mutex_unlock(&reader->lock);
+    if (changed && found == AWAY) {
+        rl_notices_add(notices, RL_NOTICE_WARNING,
+                       "reads go to the primary until the replica is back (logged once): "
+                       "%s",
+                       err->text);
+    } else if (changed) {
+        rl_notices_add(notices, RL_NOTICE_INFO, "the replica is back: reads go there");
+    }
+}
+
+/* Reads at the replica: at once on a new connection if the one that there was is cut. */
+static outcome read_replica(rl_pg_reader *reader, read_call *call, rl_err *err)
+{
+    rl_pg_conn *conn = NULL;
+    bool was_away, was_connected;
+    outcome found;
+
+    pthread_mutex_lock(&reader->lock);
+    was_away = rl_breaker_is_open(&reader->replica);
+    found = may_call(&reader->replica, rl_monotonic_ns()) ? ANSWERED : FALL_BACK;
+    call->needed = call->as_it_is ? 0 : reader->needed;
+    call->briefly = was_away || reader->lagging;
+    pthread_mutex_unlock(&reader->lock);
+    if (found == ANSWERED && rl_pg_pool_take(&reader->pool, &conn, err) != RL_OK) {
+        found = FAILED;
+    } else if (found == ANSWERED) {
+        was_connected = conn->pg != NULL;
+        conn->connect_ns = was_away ? PROBE_NS : 0;
+        found = judge(conn, read_on(reader, conn, call, err), err);
+        if (found == AWAY && was_connected && rl_pg_conn_lost(conn) &&
+            !conn->timed_out) {
+            found = judge(conn, read_on(reader, conn, call, err), err);
+        }
+        rl_pg_pool_give_read(&reader->pool, conn);
+        note_outcome(reader, found, err);
+    }
+    return found;
+}
+
+/* After the replica could not answer. */
+static rl_status read_primary(rl_pg_reader *reader, read_call *call, outcome found,
+                              rl_err *err)
+{
+    bool lost = found == BEHIND && rl_pg_reader_avoids_primary(reader);
+    rl_status status = RL_OK;
+
+    if (!lost) {
+        *err = (rl_err){.code = RL_OK};
+        status = rl_pg_pool_run_read(reader->options.primary, call->work, call->ctx, err);
+        lost = rl_pg_reader_lose_primary(reader, err) && found == BEHIND;
+    }
+    if (lost) {
+        call->as_it_is = true;
+        status = read_replica(reader, call, err) == ANSWERED ? RL_OK : err->code;
+    } else {
+        pthread_mutex_lock(&reader->lock);
+        reader->stats.fallbacks++;
+        pthread_mutex_unlock(&reader->lock);
+    }
+    return status;
+}
+
+rl_status rl_pg_reader_run(rl_pg_reader *reader, rl_pg_pool_work work, void *ctx,
+                           rl_err *err)
+{
+    read_call call = {.work = work, .ctx = ctx};
+    rl_err own = {.code = RL_OK};
+    rl_status status;
+    outcome found;
+
+    if (reader->dsn == NULL) {
+        return rl_pg_pool_run_read(reader->options.primary, work, ctx, err);
+    }
+    ask_primary(reader);
+    found = read_replica(reader, &call, &own);
+    if (found == ANSWERED) {
+        status = RL_OK;
+    } else {
+        status = found == FAILED ? own.code : read_primary(reader, &call, found, &own);
+    }
+    if (status != RL_OK && err != NULL) {
+        *err = own;
+    }
+    return status;
+}
+
+rl_status rl_pg_reader_read(rl_pg_reader *reader, const char *sql, int count,
+                            const char *const *values, PGresult **result, rl_err *err)
+{
+    rl_pg_statement statement = {sql, count, values, result};
+
+    return rl_pg_reader_run(reader, rl_pg_pool_statement, &statement, err);
+}
+
+rl_status rl_pg_reader_read_primary(rl_pg_reader *reader, const char *sql, int count,
+                                    const char *const *values, PGresult **result,
+                                    rl_err *err)
+{
+    rl_err own = {.code = RL_OK};
+    bool lost = rl_pg_reader_avoids_primary(reader);
+    rl_status status = RL_OK;
+
+    if (!lost) {
+        status = rl_pg_pool_read(reader->options.primary, sql, count, values, result,
+                                 &own);
+        lost = rl_pg_reader_lose_primary(reader, &own);
+    }
+    if (lost) {
+        status = rl_pg_reader_read(reader, sql, count, values, result, &own);
+    }
+    if (status != RL_OK && err != NULL) {
+        *err = own;
+    }
+    return status;
+}
+
+void rl_pg_reader_get_stats(rl_pg_reader *reader, rl_replica_stats *stats)
+{
+    pthread_mutex_lock(&reader->lock);
+    *stats = reader->stats;
+    pthread_mutex_unlock(&reader->lock);
+}
+
+void rl_pg_reader_before_fork(rl_pg_reader *reader)
+{
+    rl_pg_pool_before_fork(&reader->pool);
+    pthread_mutex_lock(&reader->lock);
+}
+
+void rl_pg_reader_after_fork(rl_pg_reader *reader, bool in_child)
+{
+    pthread_mutex_unlock(&reader->lock);
+    if (in_child) { /* the parent will terminate them */
+        rl_pg_sessions_init(&reader->server.lost);
+    }
+    rl_pg_pool_after_fork(&reader->pool, in_child);
+}
