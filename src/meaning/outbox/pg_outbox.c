@@ -340,7 +340,7 @@ static rl_status scan(rl_pg_reader *reader, const rl_near_query *query, rl_vecto
     while (status == RL_OK && rows == block) {
         PGresult *result = NULL;
 
-        status = rl_pg_reader_read(reader, scan_sql(query, of_run), of_run ? 7 : 5,
+        status = rl_pg_reader_read(reader, RL_PG_OWN_WORK, scan_sql(query, of_run), of_run ? 7 : 5,
                                    values, &result, err);
         rows = status == RL_OK ? PQntuples(result) : 0;
         for (int row = 0; row < rows && status == RL_OK; row++) {
@@ -364,7 +364,7 @@ static rl_status outbox_vector(rl_outbox *outbox, const rl_outbox_key *key,
     const char *const values[] = {model, key->id, key->wpk_id};
     PGresult *result = NULL;
     rl_status status =
-        rl_pg_reader_read(reader_of(outbox), RL_PG_VECTOR, 3, values, &result, err);
+        rl_pg_reader_read(reader_of(outbox), RL_PG_OWN_WORK, RL_PG_VECTOR, 3, values, &result, err);
 
     if (status == RL_OK && PQntuples(result) > 0) {
         status = rl_pg_vector_give(result, 0, sink, ctx, err);

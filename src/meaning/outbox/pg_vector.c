@@ -338,7 +338,7 @@ rl_status rl_pg_vector_nearest(rl_pg_vector *vector, const rl_near_query *query,
 
     *available = false;
     return vector->migrations != NULL && query->dim <= RL_PG_VECTOR_DIM_MAX
-               ? rl_pg_reader_run(vector->reader, try_nearest, &self, err)
+               ? rl_pg_reader_run(vector->reader, RL_PG_OWN_WORK, try_nearest, &self, err)
                : RL_OK;
 }
 

@@ -25,7 +25,8 @@ typedef struct rl_pg_server {
     const char *dsn;               /* borrowed */
     uint64_t timeout_ns;           /* how long the server may take to answer */
     atomic_uint timeouts;          /* so far; each makes idle connections suspect */
-    atomic_uint_fast64_t writes;   /* that may have committed so far: see pg_reader.h */
+    /* what may have committed so far: batches of runs and deletions; anything else */
+    atomic_uint_fast64_t run_writes, other_writes;
     rl_pg_sessions lost;           /* whose connections were lost during a batch */
     const struct rl_pg_hook *hook; /* borrowed, or NULL; see pg_row.h */
     rl_notices *notices;           /* borrowed, or NULL */

@@ -76,7 +76,7 @@ void rl_pg_pool_give_read(rl_pg_pool *pool, rl_pg_conn *conn)
 
 void rl_pg_pool_give(rl_pg_pool *pool, rl_pg_conn *conn)
 {
-    atomic_fetch_add(&conn->server->writes, 1);
+    atomic_fetch_add(&conn->server->other_writes, 1);
     rl_pg_pool_give_read(pool, conn);
 }
 

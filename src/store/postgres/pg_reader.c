@@ -29,6 +29,7 @@ typedef enum outcome {
 
 /* A read, and what it asks of the replica. */
 typedef struct read_call {
+    rl_pg_own own;
     rl_pg_pool_work work;
     void *ctx;
     bool as_it_is;   /* however far the replica has got */
@@ -115,12 +116,15 @@ static bool may_call(rl_breaker *breaker, uint64_t now)
 }
 
 /* What this process has written so far. */
-static uint64_t count_writes(const rl_pg_reader *reader)
+static void count_writes(const rl_pg_reader *reader, uint64_t writes[RL_PG_OWN_KINDS])
 {
     const atomic_uint_fast64_t *runs = reader->options.acknowledged_runs;
+    rl_pg_server *server = reader->options.primary->conns[0].server;
 
-    return atomic_load(&reader->options.primary->conns[0].server->writes) +
-           (runs != NULL ? atomic_load(runs) : 0);
+    writes[RL_PG_OWN_RUNS] =
+        atomic_load(&server->run_writes) + (runs != NULL ? atomic_load(runs) : 0);
+    writes[RL_PG_OWN_WORK] =
+        writes[RL_PG_OWN_RUNS] + atomic_load(&server->other_writes);
 }
 
 static rl_status read_position(rl_pg_conn *conn, void *ctx, rl_err *err)
@@ -162,39 +166,48 @@ static rl_status find_primary(rl_pg_reader *reader, bool matters,
     return status;
 }
 
-/* If something was written since, or a second has passed: asks the primary how far its
- * WAL goes. */
-static void ask_primary(rl_pg_reader *reader)
+/* Takes the primary's answer. Lock held. */
+static void set_position(rl_pg_reader *reader, const rl_pg_position *position,
+                         const uint64_t writes[RL_PG_OWN_KINDS], uint64_t asked_at)
 {
-    const uint64_t writes = count_writes(reader), now = rl_monotonic_ns();
+    memcpy(reader->primary_start, position->server_start, sizeof reader->primary_start);
+    reader->position = position->lsn;
+    reader->asked_at = asked_at;
+    for (int own = 0; own < RL_PG_OWN_KINDS; own++) {
+        if (writes[own] > reader->writes[own]) {
+            reader->writes[own] = writes[own];
+            reader->needed[own] = position->lsn;
+        }
+        if (reader->needed[own] > position->lsn) { /* a failover has lost some */
+            reader->needed[own] = position->lsn;
+        }
+    }
+}
+
+/* If something was written that the read must see, or a second has passed: asks the
+ * primary how far its WAL goes. */
+static void ask_primary(rl_pg_reader *reader, rl_pg_own own)
+{
+    const uint64_t now = rl_monotonic_ns();
+    uint64_t writes[RL_PG_OWN_KINDS];
     rl_pg_position position;
     rl_status status;
-    uint64_t covered;
-    bool wanted;
+    bool matters, wanted;
 
+    count_writes(reader, writes);
     pthread_mutex_lock(&reader->lock);
-    covered = reader->writes;
-    wanted = (writes > covered || now - reader->asked_at >= CHECK_NS) &&
+    matters = writes[own] > reader->writes[own];
+    wanted = (matters || now - reader->asked_at >= CHECK_NS) &&
              may_call(&reader->primary, now);
     pthread_mutex_unlock(&reader->lock);
     if (!wanted) {
         return;
     }
-    status = find_primary(reader, writes > covered, &position);
+    status = find_primary(reader, matters, &position);
     pthread_mutex_lock(&reader->lock);
     if (status == RL_OK) {
         rl_breaker_record_success(&reader->primary);
-        memcpy(reader->primary_start, position.server_start,
-               sizeof reader->primary_start);
-        reader->position = position.lsn;
-        reader->asked_at = now;
-        if (writes > reader->writes) {
-            reader->writes = writes;
-            reader->needed = position.lsn;
-        }
-        if (reader->needed > position.lsn) { /* after a failover that has lost some */
-            reader->needed = position.lsn;
-        }
+        set_position(reader, &position, writes, now);
     } else {
         rl_breaker_record_failure(&reader->primary, rl_monotonic_ns());
     }
@@ -228,14 +241,15 @@ static rl_status check_role(rl_pg_reader *reader, const rl_pg_position *position
 static rl_status check_new(rl_pg_reader *reader, rl_pg_conn *conn,
                            const rl_pg_position *position, rl_err *err)
 {
-    rl_status status = check_role(reader, position, err);
+    rl_status status;
     rl_target target;
 
     pthread_mutex_lock(&reader->lock);
     target = reader->target;
     pthread_mutex_unlock(&reader->lock);
+    status = rl_pg_standby_check(conn, &target, reader->options.migrations, err);
     if (status == RL_OK) {
-        status = rl_pg_standby_check(conn, &target, reader->options.migrations, err);
+        status = check_role(reader, position, err);
     }
     if (status == RL_OK && !position->pooled) {
         status = rl_pg_conn_exec(conn, RL_PG_READ_ONLY, 0, NULL, false, NULL, err);
@@ -270,7 +284,7 @@ static void note_position(rl_pg_reader *reader, rl_pg_seen *seen,
         }
     }
     reader->stats.lag = behind;
-    reader->lagging = reader->lagging && position->lsn < reader->needed;
+    reader->lagging = reader->lagging && position->lsn < reader->needed[RL_PG_OWN_WORK];
     pthread_mutex_unlock(&reader->lock);
 }
 
@@ -380,7 +394,7 @@ static outcome read_replica(rl_pg_reader *reader, read_call *call, rl_err *err)
     pthread_mutex_lock(&reader->lock);
     was_away = rl_breaker_is_open(&reader->replica);
     found = may_call(&reader->replica, rl_monotonic_ns()) ? ANSWERED : FALL_BACK;
-    call->needed = call->as_it_is ? 0 : reader->needed;
+    call->needed = call->as_it_is ? 0 : reader->needed[call->own];
     call->briefly = was_away || reader->lagging;
     pthread_mutex_unlock(&reader->lock);
     if (found == ANSWERED && rl_pg_pool_take(&reader->pool, &conn, err) != RL_OK) {
@@ -422,36 +436,39 @@ static rl_status read_primary(rl_pg_reader *reader, read_call *call, outcome fou
     return status;
 }
 
-rl_status rl_pg_reader_run(rl_pg_reader *reader, rl_pg_pool_work work, void *ctx,
-                           rl_err *err)
+rl_status rl_pg_reader_run(rl_pg_reader *reader, rl_pg_own own, rl_pg_pool_work work,
+                           void *ctx, rl_err *err)
 {
-    read_call call = {.work = work, .ctx = ctx};
-    rl_err own = {.code = RL_OK};
+    read_call call = {.own = own, .work = work, .ctx = ctx};
+    rl_err failure = {.code = RL_OK};
     rl_status status;
     outcome found;
 
     if (reader->dsn == NULL) {
         return rl_pg_pool_run_read(reader->options.primary, work, ctx, err);
     }
-    ask_primary(reader);
-    found = read_replica(reader, &call, &own);
+    ask_primary(reader, own);
+    found = read_replica(reader, &call, &failure);
     if (found == ANSWERED) {
         status = RL_OK;
+    } else if (found == FAILED) {
+        status = failure.code;
     } else {
-        status = found == FAILED ? own.code : read_primary(reader, &call, found, &own);
+        status = read_primary(reader, &call, found, &failure);
     }
     if (status != RL_OK && err != NULL) {
-        *err = own;
+        *err = failure;
     }
     return status;
 }
 
-rl_status rl_pg_reader_read(rl_pg_reader *reader, const char *sql, int count,
-                            const char *const *values, PGresult **result, rl_err *err)
+rl_status rl_pg_reader_read(rl_pg_reader *reader, rl_pg_own own, const char *sql,
+                            int count, const char *const *values, PGresult **result,
+                            rl_err *err)
 {
     rl_pg_statement statement = {sql, count, values, result};
 
-    return rl_pg_reader_run(reader, rl_pg_pool_statement, &statement, err);
+    return rl_pg_reader_run(reader, own, rl_pg_pool_statement, &statement, err);
 }
 
 rl_status rl_pg_reader_read_primary(rl_pg_reader *reader, const char *sql, int count,
@@ -468,7 +485,8 @@ rl_status rl_pg_reader_read_primary(rl_pg_reader *reader, const char *sql, int c
         lost = rl_pg_reader_lose_primary(reader, &own);
     }
     if (lost) {
-        status = rl_pg_reader_read(reader, sql, count, values, result, &own);
+        status = rl_pg_reader_read(reader, RL_PG_OWN_RUNS, sql, count, values, result,
+                                   &own);
     }
     if (status != RL_OK && err != NULL) {
         *err = own;

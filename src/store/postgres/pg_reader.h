@@ -1,6 +1,6 @@
 /* Where reads go: to the primary, or with a read DSN to a replica of it.
  *
- * The replica answers, unless it lacks what this process has written. Before a read that
+ * The replica answers, unless it lacks what this process has written (rl_pg_own). Before a read that
  * follows a write the primary is asked how far its WAL goes, and the replica gets
  * WAIT_NS to replay that; else the primary answers. So a write costs nothing, and a
  * process that only reads never waits. Whatever the replica can't answer, the primary is
@@ -20,6 +20,13 @@
 #include "store/postgres/pg_pool.h"
 #include "store/postgres/pg_standby.h"
 #include "store/store.h"
+
+/* What a read must see of what this process has written. */
+typedef enum rl_pg_own {
+    RL_PG_OWN_RUNS, /* runs, and deletions */
+    RL_PG_OWN_WORK, /* also what its companions have written: indexes, sums, vectors */
+    RL_PG_OWN_KINDS
+} rl_pg_own;
 
 typedef struct rl_pg_reader_options {
     const char *dsn;       /* of the replica; NULL: there is none */
@@ -55,8 +62,8 @@ typedef struct rl_pg_reader {
     rl_target target;   /* the primary's database, as far as it is known */
     bool was_checked;   /* the replica has once proved to be one */
     bool lagging;       /* it has not replayed a write within WAIT_NS: nobody waits */
-    uint64_t writes;    /* those that `needed` covers */
-    uint64_t needed;    /* LSN that the replica must have replayed */
+    /* of each rl_pg_own: the writes so far, and the LSN that has them all */
+    uint64_t writes[RL_PG_OWN_KINDS], needed[RL_PG_OWN_KINDS];
     uint64_t position;  /* LSN of the primary at `asked_at` */
     uint64_t asked_at;  /* monotonic nanoseconds */
     char primary_start[RL_PG_SESSION_TEXT];
@@ -69,14 +76,15 @@ void rl_pg_reader_free(rl_pg_reader *reader); /* not the struct */
 
 /* Runs `work`, which only reads, as rl_pg_pool_run does: here or there, or both.
  * RL_CONFIG: the read DSN leads to a server that is no replica of the primary. */
-rl_status rl_pg_reader_run(rl_pg_reader *reader, rl_pg_pool_work work, void *ctx,
-                           rl_err *err);
+rl_status rl_pg_reader_run(rl_pg_reader *reader, rl_pg_own own, rl_pg_pool_work work,
+                           void *ctx, rl_err *err);
 
 /* Runs one statement that reads as rl_pg_conn_exec does, with binary results. */
-rl_status rl_pg_reader_read(rl_pg_reader *reader, const char *sql, int count,
-                            const char *const *values, PGresult **result, rl_err *err);
+rl_status rl_pg_reader_read(rl_pg_reader *reader, rl_pg_own own, const char *sql,
+                            int count, const char *const *values, PGresult **result,
+                            rl_err *err);
 
-/* The same at the primary, and at the replica only if the primary does not answer. */
+/* The same of runs at the primary, and at the replica only if the primary does not answer. */
 rl_status rl_pg_reader_read_primary(rl_pg_reader *reader, const char *sql, int count,
                                     const char *const *values, PGresult **result,
                                     rl_err *err);

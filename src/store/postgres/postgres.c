@@ -217,8 +217,8 @@ static rl_status postgres_query(rl_store *store, const rl_query *query, rl_rows 
         status = rl_pg_pool_read(&self->pool, sql.data, bindings.count, bindings.values,
                                  &result, err);
     } else {
-        status = rl_pg_reader_read(&self->reader, sql.data, bindings.count,
-                                   bindings.values, &result, err);
+        status = rl_pg_reader_read(&self->reader, RL_PG_OWN_RUNS, sql.data,
+                                   bindings.count, bindings.values, &result, err);
     }
     found = status == RL_OK ? PQntuples(result) : 0;
     for (int i = 0; i < found; i++) {
@@ -399,6 +399,7 @@ static rl_status postgres_remove(rl_store *store, rl_removal *removal, rl_err *e
     status = ids.failed || sql.failed ? rl_err_nomem(&own)
                                       : remove_runs(self, removal, sql.data, &bindings,
                                                     &deleted, &unknown, &own);
+    atomic_fetch_add(&self->server.run_writes, 1);
     if (status == RL_OK) {
         removal->deleted += deleted;
         removal->ids = behind;
