@@ -2,19 +2,11 @@
 #include "store/postgres/pg_reader.h"
 
 #include "core/alloc.h"
-#include "store/postgres/pg_dsn.h"
-#include "store/postgres/postgres_sql.h"
+#include "store/postgres/pg_reader_check.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
-#define CHECK_NS UINT64_C(1000000000) /* between two looks at the positions */
-#define WAIT_NS UINT64_C(100000000)   /* for the replica to replay a write */
-#define PROBE_NS UINT64_C(100000000)  /* for a connection to who was away */
-#define ANSWER_NS UINT64_C(1000000000) /* for the primary's position */
-#define PAUSE_NS UINT64_C(1000000)     /* before the replica is asked again; doubles */
-#define PAUSE_MAX_NS UINT64_C(16000000)
 #define CANCELED "57014"
 #define CONFLICT "40001" /* with recovery */
 
@@ -47,6 +39,7 @@ rl_status rl_pg_reader_init(rl_pg_reader *reader, const rl_pg_reader_options *op
     if (options->dsn != NULL && (reader->dsn = rl_strdup(options->dsn)) == NULL) {
         return rl_err_nomem(err);
     }
+    reader->options.dsn = reader->dsn;
     reader->stats = (rl_replica_stats){.there = reader->dsn != NULL, .lag = -1};
     reader->server.dsn = reader->dsn;
     reader->server.timeout_ns = primary->timeout_ns;
@@ -102,234 +95,13 @@ bool rl_pg_reader_avoids_primary(rl_pg_reader *reader)
            rl_monotonic_ns() < atomic_load(&reader->primary.retry_at);
 }
 
-/* Whether to call a server, as far as its breaker says. Of the threads that come when it
- * is time for a probe, one makes it. Lock held. */
-static bool may_call(rl_breaker *breaker, uint64_t now)
-{
-    const bool open = rl_breaker_is_open(breaker);
-    const bool may = !open || now >= atomic_load(&breaker->retry_at);
-
-    if (open && may) {
-        atomic_store(&breaker->retry_at, now + breaker->pause_ns);
-    }
-    return may;
-}
-
-/* What this process has written so far. */
-static void count_writes(const rl_pg_reader *reader, uint64_t writes[RL_PG_OWN_KINDS])
-{
-    const atomic_uint_fast64_t *runs = reader->options.acknowledged_runs;
-    rl_pg_server *server = reader->options.primary->conns[0].server;
-
-    writes[RL_PG_OWN_RUNS] =
-        atomic_load(&server->run_writes) + (runs != NULL ? atomic_load(runs) : 0);
-    writes[RL_PG_OWN_WORK] =
-        writes[RL_PG_OWN_RUNS] + atomic_load(&server->other_writes);
-}
-
-static rl_status read_position(rl_pg_conn *conn, void *ctx, rl_err *err)
-{
-    return rl_pg_position_read(conn, ctx, err);
-}
-
-/* The same without waiting for long. */
-static rl_status read_briefly(rl_pg_conn *conn, void *ctx, rl_err *err)
-{
-    const uint64_t timeout_ns = conn->timeout_ns;
-    rl_status status;
-
-    conn->timeout_ns = timeout_ns < ANSWER_NS ? timeout_ns : ANSWER_NS;
-    status = rl_pg_position_read(conn, ctx, err);
-    conn->timeout_ns = timeout_ns;
-    return status;
-}
-
-/* Asks the primary. It is waited for as by any read if the answer matters, which it does
- * not while it is away. */
-static rl_status find_primary(rl_pg_reader *reader, bool matters,
-                              rl_pg_position *position)
-{
-    rl_pg_pool *pool = reader->options.primary;
-    const bool away = rl_breaker_is_open(&reader->primary);
-    rl_pg_conn *conn = NULL;
-    rl_err ignored;
-    rl_status status = rl_pg_pool_take(pool, &conn, &ignored);
-
-    matters = matters && !away;
-    if (status == RL_OK) {
-        conn->connect_ns = matters ? 0 : away ? PROBE_NS : ANSWER_NS;
-        status = rl_pg_pool_use(conn, matters ? read_position : read_briefly, position,
-                                &ignored);
-        conn->connect_ns = 0;
-        rl_pg_pool_give_read(pool, conn);
-    }
-    return status;
-}
-
-/* Takes the primary's answer. Lock held. */
-static void set_position(rl_pg_reader *reader, const rl_pg_position *position,
-                         const uint64_t writes[RL_PG_OWN_KINDS], uint64_t asked_at)
-{
-    memcpy(reader->primary_start, position->server_start, sizeof reader->primary_start);
-    reader->position = position->lsn;
-    reader->asked_at = asked_at;
-    for (int own = 0; own < RL_PG_OWN_KINDS; own++) {
-        if (writes[own] > reader->writes[own]) {
-            reader->writes[own] = writes[own];
-            reader->needed[own] = position->lsn;
-        }
-        if (reader->needed[own] > position->lsn) { /* a failover has lost some */
-            reader->needed[own] = position->lsn;
-        }
-    }
-}
-
-/* If something was written that the read must see, or a second has passed: asks the
- * primary how far its WAL goes. */
-static void ask_primary(rl_pg_reader *reader, rl_pg_own own)
-{
-    const uint64_t now = rl_monotonic_ns();
-    uint64_t writes[RL_PG_OWN_KINDS];
-    rl_pg_position position;
-    rl_status status;
-    bool matters, wanted;
-
-    count_writes(reader, writes);
-    pthread_mutex_lock(&reader->lock);
-    matters = writes[own] > reader->writes[own];
-    wanted = (matters || now - reader->asked_at >= CHECK_NS) &&
-             may_call(&reader->primary, now);
-    pthread_mutex_unlock(&reader->lock);
-    if (!wanted) {
-        return;
-    }
-    status = find_primary(reader, matters, &position);
-    pthread_mutex_lock(&reader->lock);
-    if (status == RL_OK) {
-        rl_breaker_record_success(&reader->primary);
-        set_position(reader, &position, writes, now);
-    } else {
-        rl_breaker_record_failure(&reader->primary, rl_monotonic_ns());
-    }
-    pthread_mutex_unlock(&reader->lock);
-}
-
-/* A server that takes writes is a replica only if it is the primary itself: else it would
- * never learn of later runs. While the primary does not answer, it may be its heir. */
-static rl_status check_role(rl_pg_reader *reader, const rl_pg_position *position,
-                            rl_err *err)
-{
-    bool fits, was_checked;
-
-    pthread_mutex_lock(&reader->lock);
-    was_checked = reader->was_checked;
-    fits = position->recovering || rl_breaker_is_open(&reader->primary) ||
-           strcmp(position->server_start, reader->primary_start) == 0;
-    pthread_mutex_unlock(&reader->lock);
-    if (!fits) {
-        rl_err_set(err, was_checked ? RL_STORE : RL_CONFIG,
-                   RL_PG_READ_DSN " leads to a server that is no standby: it takes "
-                                  "writes itself, and is not the server of postgres_dsn "
-                                  "(POSTGRES_DSN). Name a hot standby of that server");
-        err->retryable = was_checked; /* it was promoted */
-    }
-    return fits ? RL_OK : err->code;
-}
-
-/* Checks a new connection. Unless a pooler would give the session to others, nothing can
- * be written over it. */
-static rl_status check_new(rl_pg_reader *reader, rl_pg_conn *conn,
-                           const rl_pg_position *position, rl_err *err)
-{
-    rl_status status;
-    rl_target target;
-
-    pthread_mutex_lock(&reader->lock);
-    target = reader->target;
-    pthread_mutex_unlock(&reader->lock);
-    status = rl_pg_standby_check(conn, &target, reader->options.migrations, err);
-    if (status == RL_OK) {
-        status = check_role(reader, position, err);
-    }
-    if (status == RL_OK && !position->pooled) {
-        status = rl_pg_conn_exec(conn, RL_PG_READ_ONLY, 0, NULL, false, NULL, err);
-    }
-    return status;
-}
-
-/* Takes note of how far the replica has got. */
-static void note_position(rl_pg_reader *reader, rl_pg_seen *seen,
-                          const rl_pg_position *position)
-{
-    const uint64_t now = rl_monotonic_ns();
-    double behind;
-
-    seen->checked_at = now;
-    seen->replayed = position->lsn;
-    pthread_mutex_lock(&reader->lock);
-    reader->was_checked = reader->was_checked || reader->target.place[0] != '\0';
-    if (position->lsn >= reader->position && reader->position > 0) {
-        seen->caught_up_at = reader->asked_at;
-    }
-    if (!position->recovering ||
-        (seen->caught_up_at > 0 && seen->caught_up_at == reader->asked_at &&
-         !rl_breaker_is_open(&reader->primary))) {
-        behind = 0;
-    } else {
-        /* at an idle primary the newest commit is old without any lag */
-        behind = position->age;
-        if (seen->caught_up_at > 0 &&
-            (behind < 0 || behind > (double)(now - seen->caught_up_at) / 1e9)) {
-            behind = (double)(now - seen->caught_up_at) / 1e9;
-        }
-    }
-    reader->stats.lag = behind;
-    reader->lagging = reader->lagging && position->lsn < reader->needed[RL_PG_OWN_WORK];
-    pthread_mutex_unlock(&reader->lock);
-}
-
-/* Waits until the replica has replayed what is needed. RL_TIMEOUT if it has not. */
-static rl_status wait_for_replay(rl_pg_reader *reader, rl_pg_conn *conn,
-                                 rl_pg_seen *seen, const read_call *call, rl_err *err)
-{
-    const uint64_t end = rl_monotonic_ns() + (call->briefly ? 0 : WAIT_NS);
-    uint64_t pause_ns = PAUSE_NS;
-    rl_pg_position position;
-    rl_status status;
-
-    for (;;) {
-        struct timespec pause = rl_timespec(pause_ns);
-
-        status = rl_pg_position_read(conn, &position, err);
-        if (status == RL_OK && seen->connects != conn->connects) {
-            status = check_new(reader, conn, &position, err);
-        } else if (status == RL_OK) {
-            status = check_role(reader, &position, err);
-        }
-        if (status != RL_OK) {
-            return status;
-        }
-        seen->connects = conn->connects;
-        note_position(reader, seen, &position);
-        if (position.lsn >= call->needed || rl_monotonic_ns() >= end) {
-            break;
-        }
-        nanosleep(&pause, NULL);
-        pause_ns = pause_ns < PAUSE_MAX_NS ? pause_ns * 2 : pause_ns;
-    }
-    return position.lsn >= call->needed ? RL_OK : RL_TIMEOUT;
-}
-
 static rl_status read_on(rl_pg_reader *reader, rl_pg_conn *conn, const read_call *call,
                          rl_err *err)
 {
-    rl_pg_seen *seen = &reader->seen[conn - reader->pool.conns];
     rl_status status = rl_pg_conn_open(conn, err);
 
-    if (status == RL_OK && (seen->connects != conn->connects ||
-                            seen->replayed < call->needed ||
-                            rl_monotonic_ns() - seen->checked_at >= CHECK_NS)) {
-        status = wait_for_replay(reader, conn, seen, call, err);
+    if (status == RL_OK) {
+        status = rl_pg_reader_check(reader, conn, call->needed, call->briefly, err);
     }
     return status == RL_OK ? call->work(conn, call->ctx, err) : status;
 }
@@ -393,7 +165,7 @@ static outcome read_replica(rl_pg_reader *reader, read_call *call, rl_err *err)
 
     pthread_mutex_lock(&reader->lock);
     was_away = rl_breaker_is_open(&reader->replica);
-    found = may_call(&reader->replica, rl_monotonic_ns()) ? ANSWERED : FALL_BACK;
+    found = rl_pg_reader_may_call(&reader->replica, rl_monotonic_ns()) ? ANSWERED : FALL_BACK;
     call->needed = call->as_it_is ? 0 : reader->needed[call->own];
     call->briefly = was_away || reader->lagging;
     pthread_mutex_unlock(&reader->lock);
@@ -401,7 +173,7 @@ static outcome read_replica(rl_pg_reader *reader, read_call *call, rl_err *err)
         found = FAILED;
     } else if (found == ANSWERED) {
         was_connected = conn->pg != NULL;
-        conn->connect_ns = was_away ? PROBE_NS : 0;
+        conn->connect_ns = was_away ? RL_PG_PROBE_NS : 0;
         found = judge(conn, read_on(reader, conn, call, err), err);
         if (found == AWAY && was_connected && rl_pg_conn_lost(conn) &&
             !conn->timed_out) {
@@ -447,7 +219,7 @@ rl_status rl_pg_reader_run(rl_pg_reader *reader, rl_pg_own own, rl_pg_pool_work 
     if (reader->dsn == NULL) {
         return rl_pg_pool_run_read(reader->options.primary, work, ctx, err);
     }
-    ask_primary(reader, own);
+    rl_pg_reader_ask_primary(reader, own);
     found = read_replica(reader, &call, &failure);
     if (found == ANSWERED) {
         status = RL_OK;

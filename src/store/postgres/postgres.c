@@ -512,11 +512,15 @@ rl_status rl_postgres_new(const rl_postgres_options *options,
     if (self == NULL || (self->dsn = rl_strdup(options->dsn)) == NULL) {
         status = rl_err_nomem(err);
     } else {
+        status = rl_pg_target_place(self->dsn, self->target.place, err);
+    }
+    if (status == RL_OK) {
         init_server(self, options);
         rl_pg_pool_init(&self->pool, options->pool, &self->server);
-        status = rl_pg_target_place(self->dsn, self->target.place, err);
-        if (status == RL_OK) {
-            status = rl_pg_reader_init(&self->reader, &reading, err);
+        status = rl_pg_reader_init(&self->reader, &reading, err);
+        if (status != RL_OK) {
+            rl_pg_pool_free(&self->pool);
+            rl_pg_sessions_destroy(&self->server.lost);
         }
     }
     if (status != RL_OK) {
