@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,12 @@ from helpers import minimal, until
 from torture.clusters import Replica
 
 import runlog
+from runlog.metrics.reading import Reader
+from runlog.metrics.values import values_of
+from runlog.reading import places
+from runlog.reading.checks import Check, checks_of
 
 PAUSED = "SELECT pg_get_wal_replay_pause_state() = 'paused'"
-BEGUN = datetime.now(UTC) - timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
@@ -411,6 +413,84 @@ def test_nothing_can_be_written_over_it(pair: Pair) -> None:
         assert "read only: on" in pair.primary.log.read_text()
         pair.primary.query("DROP VIEW workflow_runs", dbname=pair.name)
         pair.primary.query("ALTER TABLE kept_runs RENAME TO workflow_runs", dbname=pair.name)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"read_dsn": "", "postgres_dsn": "host=h"}, "is empty"),
+        ({"read_dsn": " ", "postgres_dsn": "host=h"}, "is empty"),
+        ({"read_dsn": 7, "postgres_dsn": "host=h"}, "must be text"),
+        ({"read_dsn": "host=h"}, "needs postgres_dsn (POSTGRES_DSN)"),
+        ({"read_dsn": "host=h", "postgres_dsn": ""}, "needs postgres_dsn (POSTGRES_DSN)"),
+        (
+            {"read_dsn": "postgresql://u:secret-word@h:1/d@x", "postgres_dsn": "host=h"},
+            "has an @",
+        ),
+        ({"read_dsn": "secret-word", "postgres_dsn": "host=h"}, "can't be parsed"),
+        (
+            {"read_dsn": "host=h sslmode=secret-word", "postgres_dsn": "host=h"},
+            "must be one of",
+        ),
+    ],
+)
+def test_a_wrong_option_is_refused(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(runlog.ConfigError) as caught:
+        runlog.Recorder(**options)
+    assert "read_dsn (POSTGRES_READ_DSN)" in str(caught.value)
+    assert reason in str(caught.value)
+    assert "secret-word" not in str(caught.value)
+
+
+def test_the_variable_belongs_to_that_of_the_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RUNLOG_SQLITE_PATH", str(tmp_path / "runs.db"))
+    monkeypatch.setenv("POSTGRES_READ_DSN", "host=replica")
+    with pytest.raises(runlog.ConfigError, match="needs postgres_dsn"):
+        runlog.Recorder()
+    for dsn in ("host=other", ""):
+        with runlog.Recorder(postgres_dsn=dsn) as recorder:
+            assert recorder.stats()["replica"] is None
+    monkeypatch.setenv("POSTGRES_DSN", "host=primary")
+    with runlog.Recorder() as recorder:
+        assert recorder.stats()["replica"] == "up"
+
+
+def test_doctor_and_metrics_say_how_far_it_is_behind(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = pair.options()
+    monkeypatch.setenv("POSTGRES_DSN", options["postgres_dsn"])
+    monkeypatch.setenv("POSTGRES_READ_DSN", options["read_dsn"])
+    monkeypatch.setenv("RUNLOG_SQLITE_PATH", options["sqlite_path"])
+    place = places.find()
+    with places.open_recorder(place) as recorder:
+        checks = {one.what: one for one in checks_of(place, lambda: recorder)}
+        assert checks["replica"] == Check("replica", "ok", "up to date")
+        assert series_of(recorder) == {"up": 1, "lag_seconds": 0}
+        pair.pause()
+        log(pair, "r1")
+        until(lambda: recorder.list_runs().runs == [] and lag_of(recorder) > 0)
+        assert series_of(recorder)["lag_seconds"] > 0
+        pair.go_on()
+        monkeypatch.setenv("POSTGRES_READ_DSN", pair.replica.dsn("postgres"))
+        place = places.find()
+    with places.open_recorder(place) as recorder:
+        wrong = [one for one in checks_of(place, lambda: recorder) if one.state == "fault"]
+        assert [one.what for one in wrong] == ["replica"]
+        assert "another database" in wrong[0].said
+
+
+def series_of(recorder: runlog.Recorder) -> dict[str, float]:
+    """The metrics of the replica."""
+    found = values_of(Reader(lambda: recorder).read(), process=False)
+    start = "runlog_replica_"
+    return {
+        family.name.removeprefix(start): values[0][1]
+        for family, values in found
+        if family.name.startswith(start)
+    }
 
 
 def test_a_child_of_a_fork_reads_on_its_own_connection(pair: Pair) -> None:
