@@ -184,6 +184,8 @@ def _replica(found: dict[str, Any]) -> Iterator[Check]:
     elif found["replica"] is not None and lag is None:
         yield Check("replica", "note", "how far it is behind is not known", fix)
     elif found["replica"] is not None:
-        said = f"behind the primary by at most {duration(lag * 1e3)}" if lag else "up to date"
-        state = "ok" if lag < _LAG else "note"
-        yield Check("replica", state, said, None if state == "ok" else fix)
+        said = f"at most {duration(lag * 1e3)} behind" if lag else "up to date"
+        if lag < _LAG:
+            yield Check("replica", "ok", said)
+        else:
+            yield Check("replica", "note", said, fix)

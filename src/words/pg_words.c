@@ -305,7 +305,8 @@ static rl_status count_runs(pg_words *self, const char *sql, const char *most,
                             int64_t *waiting, rl_err *err)
 {
     PGresult *result = NULL;
-    rl_status status = rl_pg_reader_read(self->reader, RL_PG_OWN_WORK, sql, 1, &most, &result, err);
+    rl_status status =
+        rl_pg_reader_read(self->reader, RL_PG_OWN_WORK, sql, 1, &most, &result, err);
 
     *waiting = status == RL_OK ? strtoll(PQgetvalue(result, 0, 0), NULL, 10) : 0;
     PQclear(result);
@@ -324,7 +325,8 @@ static rl_status find_terms(pg_words *self, const rl_words_query *query,
 
     snprintf(since, sizeof since, "%lld", (long long)query->since);
     snprintf(limit, sizeof limit, "%zu", query->limit);
-    status = rl_pg_reader_read(self->reader, RL_PG_OWN_WORK, RL_PG_WORDS_FIND, 5, values, &rows, err);
+    status = rl_pg_reader_read(self->reader, RL_PG_OWN_WORK, RL_PG_WORDS_FIND, 5, values,
+                               &rows, err);
     for (int row = 0; status == RL_OK && row < PQntuples(rows); row++) {
         rl_buf_add(&found->ids, PQgetvalue(rows, row, 0),
                    (size_t)PQgetlength(rows, row, 0) + 1);

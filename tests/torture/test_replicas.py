@@ -50,7 +50,10 @@ class Pair:
         """Those of a recorder without a replica."""
         self._journals += 1
         journal = str(self.folder / f"journal{self._journals}.db")
-        return {"postgres_dsn": self.primary.dsn(self.name), "sqlite_path": journal} | more
+        return {
+            "postgres_dsn": self.primary.dsn(self.name),
+            "sqlite_path": journal,
+        } | more
 
     def until_replayed(self) -> None:
         """Wait until the replica has all that the primary has."""
@@ -76,9 +79,7 @@ class Pair:
 
 
 @pytest.fixture
-def pair(
-    primary: PostgresServer, replica: Replica, tmp_path: Path
-) -> Iterator[Pair]:
+def pair(primary: PostgresServer, replica: Replica, tmp_path: Path) -> Iterator[Pair]:
     with primary.borrow_tables() as name:
         made = Pair(primary, replica, name, tmp_path)
         made.until_replayed()
@@ -111,7 +112,10 @@ def test_the_replica_answers_all_reads(pair: Pair) -> None:
         assert found >= 7
         assert fallbacks == 0
         # counting writes, so it is done at the primary, and then its blocks are read
-        assert sum(block.run.statuses["completed"] for block in recorder.rollup().blocks) == 2
+        assert (
+            sum(block.run.statuses["completed"] for block in recorder.rollup().blocks)
+            == 2
+        )
 
 
 async def read_with_asyncio(recorder: runlog.Recorder) -> None:
@@ -412,7 +416,9 @@ def test_nothing_can_be_written_over_it(pair: Pair) -> None:
             recorder.list_runs()  # by the primary, after the replica has failed
         assert "read only: on" in pair.primary.log.read_text()
         pair.primary.query("DROP VIEW workflow_runs", dbname=pair.name)
-        pair.primary.query("ALTER TABLE kept_runs RENAME TO workflow_runs", dbname=pair.name)
+        pair.primary.query(
+            "ALTER TABLE kept_runs RENAME TO workflow_runs", dbname=pair.name
+        )
 
 
 @pytest.mark.parametrize(
@@ -477,7 +483,8 @@ def test_doctor_and_metrics_say_how_far_it_is_behind(
         monkeypatch.setenv("POSTGRES_READ_DSN", pair.replica.dsn("postgres"))
         place = places.find()
     with places.open_recorder(place) as recorder:
-        wrong = [one for one in checks_of(place, lambda: recorder) if one.state == "fault"]
+        found = checks_of(place, lambda: recorder)
+        wrong = [one for one in found if one.state == "fault"]
         assert [one.what for one in wrong] == ["replica"]
         assert "another database" in wrong[0].said
 

@@ -319,8 +319,8 @@ static const char *scan_sql(const rl_near_query *query, bool of_run)
 }
 
 /* Reads all vectors that match, which works without pgvector. */
-static rl_status scan(rl_pg_reader *reader, const rl_near_query *query, rl_vector_sink sink,
-                      void *ctx, rl_err *err)
+static rl_status scan(rl_pg_reader *reader, const rl_near_query *query,
+                      rl_vector_sink sink, void *ctx, rl_err *err)
 {
     const bool of_run = query->status != NULL || query->since != RL_TIME_NONE;
     const int block = (int)rl_vector_block(query->dim);
@@ -340,8 +340,8 @@ static rl_status scan(rl_pg_reader *reader, const rl_near_query *query, rl_vecto
     while (status == RL_OK && rows == block) {
         PGresult *result = NULL;
 
-        status = rl_pg_reader_read(reader, RL_PG_OWN_WORK, scan_sql(query, of_run), of_run ? 7 : 5,
-                                   values, &result, err);
+        status = rl_pg_reader_read(reader, RL_PG_OWN_WORK, scan_sql(query, of_run),
+                                   of_run ? 7 : 5, values, &result, err);
         rows = status == RL_OK ? PQntuples(result) : 0;
         for (int row = 0; row < rows && status == RL_OK; row++) {
             status = rl_pg_vector_give(result, row, sink, ctx, err);
@@ -363,8 +363,8 @@ static rl_status outbox_vector(rl_outbox *outbox, const rl_outbox_key *key,
 {
     const char *const values[] = {model, key->id, key->wpk_id};
     PGresult *result = NULL;
-    rl_status status =
-        rl_pg_reader_read(reader_of(outbox), RL_PG_OWN_WORK, RL_PG_VECTOR, 3, values, &result, err);
+    rl_status status = rl_pg_reader_read(reader_of(outbox), RL_PG_OWN_WORK, RL_PG_VECTOR,
+                                         3, values, &result, err);
 
     if (status == RL_OK && PQntuples(result) > 0) {
         status = rl_pg_vector_give(result, 0, sink, ctx, err);

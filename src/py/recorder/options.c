@@ -252,9 +252,10 @@ static int read_replica(rl_state *state, PyObject *value, rl_config *config)
                                 "postgres_dsn, or leave it out");
     }
     if (config->postgres_dsn == NULL) {
-        return rl_option_refuse(state, &table[READ_DSN],
-                                "needs postgres_dsn (POSTGRES_DSN), as it names a replica "
-                                "of that server: set that too, or leave it out");
+        return rl_option_refuse(
+            state, &table[READ_DSN],
+            "needs postgres_dsn (POSTGRES_DSN), as it names a replica "
+            "of that server: set that too, or leave it out");
     }
     if (rl_pg_dsn_check(config->read_dsn, RL_PG_READ_DSN, &ignored, &err) != RL_OK) {
         err.code = err.code == RL_STORE ? RL_CONFIG : err.code;
@@ -294,7 +295,8 @@ static int read_all(rl_state *state, PyObject *const *values, PyObject *const *m
  * program names. */
 static void pair_replica(PyObject *kwargs, PyObject **values)
 {
-    PyObject *server = kwargs != NULL ? PyDict_GetItemString(kwargs, "postgres_dsn") : NULL;
+    PyObject *server =
+        kwargs != NULL ? PyDict_GetItemString(kwargs, "postgres_dsn") : NULL;
     PyObject *replica = kwargs != NULL ? PyDict_GetItemString(kwargs, "read_dsn") : NULL;
 
     if (server != NULL && server != Py_None && (replica == NULL || replica == Py_None)) {

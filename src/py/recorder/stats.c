@@ -53,15 +53,14 @@ static int add_replica_stats(rl_py_recorder *self, PyObject *stats)
     Py_BEGIN_ALLOW_THREADS
     rl_recorder_get_replica_stats(self->core, &replica);
     Py_END_ALLOW_THREADS
-    more = Py_BuildValue("{s:z, s:z, s:N, s:K, s:K}", "replica",
-                         !replica.there ? NULL : (replica.away ? "away" : "up"),
-                         "replica_error", replica.error[0] != '\0' ? replica.error : NULL,
-                         "replica_lag",
-                         replica.there && replica.lag >= 0
-                             ? PyFloat_FromDouble(replica.lag)
-                             : Py_NewRef(Py_None),
-                         "replica_reads", (unsigned long long)replica.reads,
-                         "replica_fallbacks", (unsigned long long)replica.fallbacks);
+    more = Py_BuildValue(
+        "{s:z, s:z, s:N, s:K, s:K}", "replica",
+        !replica.there ? NULL : (replica.away ? "away" : "up"), "replica_error",
+        replica.error[0] != '\0' ? replica.error : NULL, "replica_lag",
+        replica.there && replica.lag >= 0 ? PyFloat_FromDouble(replica.lag)
+                                          : Py_NewRef(Py_None),
+        "replica_reads", (unsigned long long)replica.reads, "replica_fallbacks",
+        (unsigned long long)replica.fallbacks);
     if (more != NULL) {
         rc = PyDict_Update(stats, more);
         Py_DECREF(more);

@@ -22,9 +22,9 @@
 
 /* Shared by all connections of a store. */
 typedef struct rl_pg_server {
-    const char *dsn;               /* borrowed */
-    uint64_t timeout_ns;           /* how long the server may take to answer */
-    atomic_uint timeouts;          /* so far; each makes idle connections suspect */
+    const char *dsn;      /* borrowed */
+    uint64_t timeout_ns;  /* how long the server may take to answer */
+    atomic_uint timeouts; /* so far; each makes idle connections suspect */
     /* what may have committed so far: batches of runs and deletions; anything else */
     atomic_uint_fast64_t run_writes, other_writes;
     rl_pg_sessions lost;           /* whose connections were lost during a batch */

@@ -65,9 +65,9 @@ static rl_status check_option(const PQconninfoOption *one, const char *name, rl_
 
     if (strcmp(one->keyword, "port") == 0 &&
         one->val[strspn(one->val, "0123456789, ")] != '\0') {
-        return rl_err_set(err, RL_STORE,
-                          "PostgreSQL: port in %s must be a number: give one, and " ENCODE,
-                          name);
+        return rl_err_set(
+            err, RL_STORE,
+            "PostgreSQL: port in %s must be a number: give one, and " ENCODE, name);
     }
     if (one->val[0] != '\0' && is_value_suspect(one)) {
         return rl_err_set(err, RL_STORE,
@@ -79,9 +79,8 @@ static rl_status check_option(const PQconninfoOption *one, const char *name, rl_
     for (size_t i = 0; i < sizeof checked / sizeof *checked; i++) {
         if (strcmp(one->keyword, checked[i].keyword) == 0 &&
             strstr(checked[i].values, spaced) == NULL) {
-            return rl_err_set(err, RL_STORE,
-                              "PostgreSQL: %s in %s must be one of:%s", one->keyword,
-                              name, checked[i].values);
+            return rl_err_set(err, RL_STORE, "PostgreSQL: %s in %s must be one of:%s",
+                              one->keyword, name, checked[i].values);
         }
     }
     return RL_OK;

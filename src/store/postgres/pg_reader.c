@@ -2,7 +2,6 @@
 #include "store/postgres/pg_reader.h"
 
 #include "core/alloc.h"
-#include "store/postgres/pg_reader_check.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -29,7 +28,7 @@ typedef struct read_call {
     bool briefly;    /* the replica was away, or is lagging: it is not waited for */
 } read_call;
 
-rl_status rl_pg_reader_init(rl_pg_reader *reader, const rl_pg_reader_options *options,
+rl_status rl_pg_reader_init(rl_pg_reader *reader, const rl_pg_replica_options *options,
                             rl_err *err)
 {
     const rl_pg_server *primary = options->primary->conns[0].server;
@@ -101,7 +100,7 @@ static rl_status read_on(rl_pg_reader *reader, rl_pg_conn *conn, const read_call
     rl_status status = rl_pg_conn_open(conn, err);
 
     if (status == RL_OK) {
-        status = rl_pg_reader_check(reader, conn, call->needed, call->briefly, err);
+        status = rl_pg_replica_check(reader, conn, call->needed, call->briefly, err);
     }
     return status == RL_OK ? call->work(conn, call->ctx, err) : status;
 }
@@ -133,13 +132,13 @@ static void note_outcome(rl_pg_reader *reader, outcome found, const rl_err *err)
     pthread_mutex_lock(&reader->lock);
     if (found == AWAY) {
         changed = !reader->stats.away;
-        rl_breaker_record_failure(&reader->replica, rl_monotonic_ns());
+        rl_breaker_record_failure(&reader->breaker, rl_monotonic_ns());
         reader->stats.away = true;
         reader->stats.lag = -1;
         snprintf(reader->stats.error, sizeof reader->stats.error, "%s", err->text);
     } else if (found != FAILED) {
         changed = reader->stats.away;
-        rl_breaker_record_success(&reader->replica);
+        rl_breaker_record_success(&reader->breaker);
         reader->stats.away = false;
         reader->stats.error[0] = '\0';
         reader->lagging = reader->lagging || found == BEHIND;
@@ -164,8 +163,9 @@ static outcome read_replica(rl_pg_reader *reader, read_call *call, rl_err *err)
     outcome found;
 
     pthread_mutex_lock(&reader->lock);
-    was_away = rl_breaker_is_open(&reader->replica);
-    found = rl_pg_reader_may_call(&reader->replica, rl_monotonic_ns()) ? ANSWERED : FALL_BACK;
+    was_away = rl_breaker_is_open(&reader->breaker);
+    found = rl_pg_replica_may_call(&reader->breaker, rl_monotonic_ns()) ? ANSWERED
+                                                                        : FALL_BACK;
     call->needed = call->as_it_is ? 0 : reader->needed[call->own];
     call->briefly = was_away || reader->lagging;
     pthread_mutex_unlock(&reader->lock);
@@ -175,8 +175,7 @@ static outcome read_replica(rl_pg_reader *reader, read_call *call, rl_err *err)
         was_connected = conn->pg != NULL;
         conn->connect_ns = was_away ? RL_PG_PROBE_NS : 0;
         found = judge(conn, read_on(reader, conn, call, err), err);
-        if (found == AWAY && was_connected && rl_pg_conn_lost(conn) &&
-            !conn->timed_out) {
+        if (found == AWAY && was_connected && rl_pg_conn_lost(conn) && !conn->timed_out) {
             found = judge(conn, read_on(reader, conn, call, err), err);
         }
         rl_pg_pool_give_read(&reader->pool, conn);
@@ -219,7 +218,7 @@ rl_status rl_pg_reader_run(rl_pg_reader *reader, rl_pg_own own, rl_pg_pool_work 
     if (reader->dsn == NULL) {
         return rl_pg_pool_run_read(reader->options.primary, work, ctx, err);
     }
-    rl_pg_reader_ask_primary(reader, own);
+    rl_pg_replica_ask_primary(reader, own);
     found = read_replica(reader, &call, &failure);
     if (found == ANSWERED) {
         status = RL_OK;
@@ -252,13 +251,13 @@ rl_status rl_pg_reader_read_primary(rl_pg_reader *reader, const char *sql, int c
     rl_status status = RL_OK;
 
     if (!lost) {
-        status = rl_pg_pool_read(reader->options.primary, sql, count, values, result,
-                                 &own);
+        status =
+            rl_pg_pool_read(reader->options.primary, sql, count, values, result, &own);
         lost = rl_pg_reader_lose_primary(reader, &own);
     }
     if (lost) {
-        status = rl_pg_reader_read(reader, RL_PG_OWN_RUNS, sql, count, values, result,
-                                   &own);
+        status =
+            rl_pg_reader_read(reader, RL_PG_OWN_RUNS, sql, count, values, result, &own);
     }
     if (status != RL_OK && err != NULL) {
         *err = own;

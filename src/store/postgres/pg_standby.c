@@ -32,8 +32,8 @@ rl_status rl_pg_position_read(rl_pg_conn *conn, rl_pg_position *position, rl_err
             PQgetisnull(result, 0, 2) ? -1 : strtod(PQgetvalue(result, 0, 2), NULL);
         snprintf(position->server_start, sizeof position->server_start, "%s",
                  PQgetvalue(result, 0, 3));
-        position->pooled = strtol(PQgetvalue(result, 0, 4), NULL, 10) !=
-                           (long)PQbackendPID(conn->pg);
+        position->pooled =
+            strtol(PQgetvalue(result, 0, 4), NULL, 10) != (long)PQbackendPID(conn->pg);
     }
     PQclear(result);
     return status;

@@ -127,7 +127,7 @@ static rl_status postgres_prepare_read(rl_store *store, rl_err *err)
         status = postgres_prepare(store, err);
     }
     return status != RL_OK && rl_pg_reader_lose_primary(&self->reader, err) ? RL_OK
-                                                                           : status;
+                                                                            : status;
 }
 
 static rl_status postgres_write(rl_store *store, const rl_batch *batch, rl_err *err)
@@ -259,8 +259,8 @@ static rl_status postgres_silent(rl_store *store, int64_t seconds, rl_rows *rows
 
     snprintf(number, sizeof number, "%lld", (long long)seconds);
     /* a standby's clock stands still with an idle primary */
-    status = rl_pg_reader_read_primary(&self->reader, RL_PG_SILENT, 1, values, &result,
-                                       err);
+    status =
+        rl_pg_reader_read_primary(&self->reader, RL_PG_SILENT, 1, values, &result, err);
     for (int i = 0; status == RL_OK && i < PQntuples(result); i++) {
         add_cell(rows, result, i, 0, RL_KIND_TEXT);
     }
@@ -500,7 +500,7 @@ rl_status rl_postgres_new(const rl_postgres_options *options,
                           const rl_migrations *migrations, rl_store **store, rl_err *err)
 {
     postgres_store *self = rl_calloc(1, sizeof *self);
-    const rl_pg_reader_options reading = {
+    const rl_pg_replica_options reading = {
         .dsn = options->read_dsn,
         .pool = options->pool,
         .primary = self != NULL ? &self->pool : NULL,

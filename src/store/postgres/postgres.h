@@ -23,7 +23,8 @@ typedef struct rl_postgres_options {
     const atomic_bool *stop; /* borrowed; true ends the wait of `finish` */
     const rl_pg_hook *hook;  /* borrowed, or NULL */
     rl_notices *notices;     /* borrowed, or NULL */
-    const atomic_uint_fast64_t *acknowledged_runs; /* of this process; borrowed, or NULL */
+    const atomic_uint_fast64_t
+        *acknowledged_runs; /* of this process; borrowed, or NULL */
 } rl_postgres_options;
 
 /* Creates a store; the first use connects. The migrations must outlive the store. */

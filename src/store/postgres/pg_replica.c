@@ -1,5 +1,5 @@
-/* What a reader knows of the two servers. See pg_reader_check.h. */
-#include "store/postgres/pg_reader_check.h"
+/* A replica, and what is known of it and its primary. See pg_replica.h. */
+#include "store/postgres/pg_replica.h"
 
 #include "store/postgres/pg_dsn.h"
 #include "store/postgres/postgres_sql.h"
@@ -13,7 +13,7 @@
 #define PAUSE_NS UINT64_C(1000000)     /* before the replica is asked again; doubles */
 #define PAUSE_MAX_NS UINT64_C(16000000)
 
-bool rl_pg_reader_may_call(rl_breaker *breaker, uint64_t now)
+bool rl_pg_replica_may_call(rl_breaker *breaker, uint64_t now)
 {
     const bool open = rl_breaker_is_open(breaker);
     const bool may = !open || now >= atomic_load(&breaker->retry_at);
@@ -25,15 +25,14 @@ bool rl_pg_reader_may_call(rl_breaker *breaker, uint64_t now)
 }
 
 /* What this process has written so far. */
-static void count_writes(const rl_pg_reader *reader, uint64_t writes[RL_PG_OWN_KINDS])
+static void count_writes(const rl_pg_replica *replica, uint64_t writes[RL_PG_OWN_KINDS])
 {
-    const atomic_uint_fast64_t *runs = reader->options.acknowledged_runs;
-    rl_pg_server *server = reader->options.primary->conns[0].server;
+    const atomic_uint_fast64_t *runs = replica->options.acknowledged_runs;
+    rl_pg_server *server = replica->options.primary->conns[0].server;
 
     writes[RL_PG_OWN_RUNS] =
         atomic_load(&server->run_writes) + (runs != NULL ? atomic_load(runs) : 0);
-    writes[RL_PG_OWN_WORK] =
-        writes[RL_PG_OWN_RUNS] + atomic_load(&server->other_writes);
+    writes[RL_PG_OWN_WORK] = writes[RL_PG_OWN_RUNS] + atomic_load(&server->other_writes);
 }
 
 static rl_status read_position(rl_pg_conn *conn, void *ctx, rl_err *err)
@@ -55,11 +54,11 @@ static rl_status read_briefly(rl_pg_conn *conn, void *ctx, rl_err *err)
 
 /* Asks the primary. It is waited for as by any read if the answer matters, which it does
  * not while it is away. */
-static rl_status find_primary(rl_pg_reader *reader, bool matters,
+static rl_status find_primary(rl_pg_replica *replica, bool matters,
                               rl_pg_position *position)
 {
-    rl_pg_pool *pool = reader->options.primary;
-    const bool away = rl_breaker_is_open(&reader->primary);
+    rl_pg_pool *pool = replica->options.primary;
+    const bool away = rl_breaker_is_open(&replica->primary);
     rl_pg_conn *conn = NULL;
     rl_err ignored;
     rl_status status = rl_pg_pool_take(pool, &conn, &ignored);
@@ -76,24 +75,24 @@ static rl_status find_primary(rl_pg_reader *reader, bool matters,
 }
 
 /* Takes the primary's answer. Lock held. */
-static void set_position(rl_pg_reader *reader, const rl_pg_position *position,
+static void set_position(rl_pg_replica *replica, const rl_pg_position *position,
                          const uint64_t writes[RL_PG_OWN_KINDS], uint64_t asked_at)
 {
-    memcpy(reader->primary_start, position->server_start, sizeof reader->primary_start);
-    reader->position = position->lsn;
-    reader->asked_at = asked_at;
+    memcpy(replica->primary_start, position->server_start, sizeof replica->primary_start);
+    replica->position = position->lsn;
+    replica->asked_at = asked_at;
     for (int own = 0; own < RL_PG_OWN_KINDS; own++) {
-        if (writes[own] > reader->writes[own]) {
-            reader->writes[own] = writes[own];
-            reader->needed[own] = position->lsn;
+        if (writes[own] > replica->writes[own]) {
+            replica->writes[own] = writes[own];
+            replica->needed[own] = position->lsn;
         }
-        if (reader->needed[own] > position->lsn) { /* a failover has lost some */
-            reader->needed[own] = position->lsn;
+        if (replica->needed[own] > position->lsn) { /* a failover has lost some */
+            replica->needed[own] = position->lsn;
         }
     }
 }
 
-void rl_pg_reader_ask_primary(rl_pg_reader *reader, rl_pg_own own)
+void rl_pg_replica_ask_primary(rl_pg_replica *replica, rl_pg_own own)
 {
     const uint64_t now = rl_monotonic_ns();
     uint64_t writes[RL_PG_OWN_KINDS];
@@ -101,38 +100,38 @@ void rl_pg_reader_ask_primary(rl_pg_reader *reader, rl_pg_own own)
     rl_status status;
     bool matters, wanted;
 
-    count_writes(reader, writes);
-    pthread_mutex_lock(&reader->lock);
-    matters = writes[own] > reader->writes[own];
-    wanted = (matters || now - reader->asked_at >= CHECK_NS) &&
-             rl_pg_reader_may_call(&reader->primary, now);
-    pthread_mutex_unlock(&reader->lock);
+    count_writes(replica, writes);
+    pthread_mutex_lock(&replica->lock);
+    matters = writes[own] > replica->writes[own];
+    wanted = (matters || now - replica->asked_at >= CHECK_NS) &&
+             rl_pg_replica_may_call(&replica->primary, now);
+    pthread_mutex_unlock(&replica->lock);
     if (!wanted) {
         return;
     }
-    status = find_primary(reader, matters, &position);
-    pthread_mutex_lock(&reader->lock);
+    status = find_primary(replica, matters, &position);
+    pthread_mutex_lock(&replica->lock);
     if (status == RL_OK) {
-        rl_breaker_record_success(&reader->primary);
-        set_position(reader, &position, writes, now);
+        rl_breaker_record_success(&replica->primary);
+        set_position(replica, &position, writes, now);
     } else {
-        rl_breaker_record_failure(&reader->primary, rl_monotonic_ns());
+        rl_breaker_record_failure(&replica->primary, rl_monotonic_ns());
     }
-    pthread_mutex_unlock(&reader->lock);
+    pthread_mutex_unlock(&replica->lock);
 }
 
 /* A server that takes writes is a replica only if it is the primary itself: else it would
  * never learn of later runs. While the primary does not answer, it may be its heir. */
-static rl_status check_role(rl_pg_reader *reader, const rl_pg_position *position,
+static rl_status check_role(rl_pg_replica *replica, const rl_pg_position *position,
                             rl_err *err)
 {
     bool fits, was_checked;
 
-    pthread_mutex_lock(&reader->lock);
-    was_checked = reader->was_checked;
-    fits = position->recovering || rl_breaker_is_open(&reader->primary) ||
-           strcmp(position->server_start, reader->primary_start) == 0;
-    pthread_mutex_unlock(&reader->lock);
+    pthread_mutex_lock(&replica->lock);
+    was_checked = replica->was_checked;
+    fits = position->recovering || rl_breaker_is_open(&replica->primary) ||
+           strcmp(position->server_start, replica->primary_start) == 0;
+    pthread_mutex_unlock(&replica->lock);
     if (!fits) {
         rl_err_set(err, was_checked ? RL_STORE : RL_CONFIG,
                    RL_PG_READ_DSN " leads to a server that is no standby: it takes "
@@ -145,18 +144,18 @@ static rl_status check_role(rl_pg_reader *reader, const rl_pg_position *position
 
 /* Checks a new connection. Unless a pooler would give the session to others, nothing can
  * be written over it. */
-static rl_status check_new(rl_pg_reader *reader, rl_pg_conn *conn,
+static rl_status check_new(rl_pg_replica *replica, rl_pg_conn *conn,
                            const rl_pg_position *position, rl_err *err)
 {
     rl_status status;
     rl_target target;
 
-    pthread_mutex_lock(&reader->lock);
-    target = reader->target;
-    pthread_mutex_unlock(&reader->lock);
-    status = rl_pg_standby_check(conn, &target, reader->options.migrations, err);
+    pthread_mutex_lock(&replica->lock);
+    target = replica->target;
+    pthread_mutex_unlock(&replica->lock);
+    status = rl_pg_standby_check(conn, &target, replica->options.migrations, err);
     if (status == RL_OK) {
-        status = check_role(reader, position, err);
+        status = check_role(replica, position, err);
     }
     if (status == RL_OK && !position->pooled) {
         status = rl_pg_conn_exec(conn, RL_PG_READ_ONLY, 0, NULL, false, NULL, err);
@@ -165,7 +164,7 @@ static rl_status check_new(rl_pg_reader *reader, rl_pg_conn *conn,
 }
 
 /* Takes note of how far the replica has got. */
-static void note_position(rl_pg_reader *reader, rl_pg_seen *seen,
+static void note_position(rl_pg_replica *replica, rl_pg_seen *seen,
                           const rl_pg_position *position)
 {
     const uint64_t now = rl_monotonic_ns();
@@ -173,14 +172,14 @@ static void note_position(rl_pg_reader *reader, rl_pg_seen *seen,
 
     seen->checked_at = now;
     seen->replayed = position->lsn;
-    pthread_mutex_lock(&reader->lock);
-    reader->was_checked = reader->was_checked || reader->target.place[0] != '\0';
-    if (position->lsn >= reader->position && reader->position > 0) {
-        seen->caught_up_at = reader->asked_at;
+    pthread_mutex_lock(&replica->lock);
+    replica->was_checked = replica->was_checked || replica->target.place[0] != '\0';
+    if (position->lsn >= replica->position && replica->position > 0) {
+        seen->caught_up_at = replica->asked_at;
     }
     if (!position->recovering ||
-        (seen->caught_up_at > 0 && seen->caught_up_at == reader->asked_at &&
-         !rl_breaker_is_open(&reader->primary))) {
+        (seen->caught_up_at > 0 && seen->caught_up_at == replica->asked_at &&
+         !rl_breaker_is_open(&replica->primary))) {
         behind = 0;
     } else {
         /* at an idle primary the newest commit is old without any lag */
@@ -190,12 +189,13 @@ static void note_position(rl_pg_reader *reader, rl_pg_seen *seen,
             behind = (double)(now - seen->caught_up_at) / 1e9;
         }
     }
-    reader->stats.lag = behind;
-    reader->lagging = reader->lagging && position->lsn < reader->needed[RL_PG_OWN_WORK];
-    pthread_mutex_unlock(&reader->lock);
+    replica->stats.lag = behind;
+    replica->lagging =
+        replica->lagging && position->lsn < replica->needed[RL_PG_OWN_WORK];
+    pthread_mutex_unlock(&replica->lock);
 }
 
-static rl_status wait_for_replay(rl_pg_reader *reader, rl_pg_conn *conn,
+static rl_status wait_for_replay(rl_pg_replica *replica, rl_pg_conn *conn,
                                  rl_pg_seen *seen, uint64_t needed, bool briefly,
                                  rl_err *err)
 {
@@ -209,15 +209,15 @@ static rl_status wait_for_replay(rl_pg_reader *reader, rl_pg_conn *conn,
 
         status = rl_pg_position_read(conn, &position, err);
         if (status == RL_OK && seen->connects != conn->connects) {
-            status = check_new(reader, conn, &position, err);
+            status = check_new(replica, conn, &position, err);
         } else if (status == RL_OK) {
-            status = check_role(reader, &position, err);
+            status = check_role(replica, &position, err);
         }
         if (status != RL_OK) {
             return status;
         }
         seen->connects = conn->connects;
-        note_position(reader, seen, &position);
+        note_position(replica, seen, &position);
         if (position.lsn >= needed || rl_monotonic_ns() >= end) {
             break;
         }
@@ -227,15 +227,15 @@ static rl_status wait_for_replay(rl_pg_reader *reader, rl_pg_conn *conn,
     return position.lsn >= needed ? RL_OK : RL_TIMEOUT;
 }
 
-rl_status rl_pg_reader_check(rl_pg_reader *reader, rl_pg_conn *conn, uint64_t needed,
-                             bool briefly, rl_err *err)
+rl_status rl_pg_replica_check(rl_pg_replica *replica, rl_pg_conn *conn, uint64_t needed,
+                              bool briefly, rl_err *err)
 {
-    rl_pg_seen *seen = &reader->seen[conn - reader->pool.conns];
+    rl_pg_seen *seen = &replica->seen[conn - replica->pool.conns];
     rl_status status = RL_OK;
 
     if (seen->connects != conn->connects || seen->replayed < needed ||
         rl_monotonic_ns() - seen->checked_at >= CHECK_NS) {
-        status = wait_for_replay(reader, conn, seen, needed, briefly, err);
+        status = wait_for_replay(replica, conn, seen, needed, briefly, err);
     }
     return status;
 }
