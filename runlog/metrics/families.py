@@ -19,7 +19,8 @@ class Family(NamedTuple):
     kind: Kind
     source: Source
     """Where the figures are from, and so what has to be there: the database, its roll-up,
-    the journal, the replica, the embeddings, this process; "always" for what is known without any."""
+    the journal, the replica, the embeddings, this process; "always" for what is known
+    without any."""
     help: str
     labels: tuple[str, ...] = ()
 

@@ -19,6 +19,10 @@ from runlog.metrics.values import values_of
 from runlog.reading import places
 from runlog.reading.checks import Check, checks_of
 
+POLICY = """CREATE POLICY slow ON workflow_runs
+USING (CASE WHEN pg_is_in_recovery() THEN pg_sleep(60) IS NOT NULL ELSE true END)"""
+SETTING = """CREATE FUNCTION setting() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+RAISE EXCEPTION 'read only: %', current_setting('transaction_read_only'); END $$"""
 PAUSED = "SELECT pg_get_wal_replay_pause_state() = 'paused'"
 
 
@@ -272,14 +276,13 @@ def test_a_write_that_the_lost_primary_has_not_sent(pair: Pair) -> None:
 
 
 def slow_for(pair: Pair, name: str) -> None:
-    """Have a role of this name read for a minute at the replica, and at once elsewhere."""
+    """Have a role's reads take a minute at the replica, and no time elsewhere."""
     pair.primary.query(f"DROP ROLE IF EXISTS {name}")
     for statement in (
         f"CREATE ROLE {name} LOGIN",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {name}",
         "ALTER TABLE workflow_runs ENABLE ROW LEVEL SECURITY",
-        "CREATE POLICY slow ON workflow_runs USING (CASE WHEN pg_is_in_recovery() "
-        "THEN pg_sleep(60) IS NOT NULL ELSE true END)",
+        POLICY,
     ):
         pair.primary.query(statement, dbname=pair.name)
 
@@ -404,9 +407,7 @@ def test_nothing_can_be_written_over_it(pair: Pair) -> None:
         recorder.list_runs()
         for statement in (
             "CREATE TABLE seen (read_only text)",
-            "CREATE FUNCTION setting() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN "
-            "RAISE EXCEPTION 'read only: %', current_setting('transaction_read_only'); "
-            "END $$",
+            SETTING,
             "ALTER TABLE workflow_runs RENAME TO kept_runs",
             "CREATE VIEW workflow_runs AS SELECT * FROM kept_runs WHERE setting()",
             "INSERT INTO kept_runs (wpk_id, run_id, status) VALUES ('w', 'r1', 'completed')",

@@ -1,8 +1,8 @@
 /* Where reads go: to the primary, or with a read DSN to a replica of it.
  *
- * The replica answers, unless it lacks what this process has written (rl_pg_own). Before a read that
- * follows a write the primary is asked how far its WAL goes, and the replica gets
- * WAIT_NS to replay that; else the primary answers. So a write costs nothing, and a
+ * The replica answers, unless it lacks what this process has written (rl_pg_own). Before
+ * a read that follows a write the primary is asked how far its WAL goes, and the replica
+ * gets 0.1 s to replay that; else the primary answers. So a write costs nothing, and a
  * process that only reads never waits. Whatever the replica can't answer, the primary is
  * asked once, but for a read that took too long.
  * If the primary does not answer, the replica does, however far it has got. Each of the
@@ -34,7 +34,8 @@ rl_status rl_pg_reader_read(rl_pg_reader *reader, rl_pg_own own, const char *sql
                             int count, const char *const *values, PGresult **result,
                             rl_err *err);
 
-/* The same of runs at the primary, and at the replica only if the primary does not answer. */
+/* The same of runs at the primary, and at the replica only if the primary does not
+ * answer. */
 rl_status rl_pg_reader_read_primary(rl_pg_reader *reader, const char *sql, int count,
                                     const char *const *values, PGresult **result,
                                     rl_err *err);

@@ -78,15 +78,20 @@ static rl_status find_primary(rl_pg_replica *replica, bool matters,
 static void set_position(rl_pg_replica *replica, const rl_pg_position *position,
                          const uint64_t writes[RL_PG_OWN_KINDS], uint64_t asked_at)
 {
+    const bool restarted = strcmp(replica->primary_start, position->server_start) != 0;
+
     memcpy(replica->primary_start, position->server_start, sizeof replica->primary_start);
-    replica->position = position->lsn;
-    replica->asked_at = asked_at;
+    if (asked_at > replica->asked_at) { /* not an answer that was overtaken */
+        replica->position = position->lsn;
+        replica->asked_at = asked_at;
+    }
     for (int own = 0; own < RL_PG_OWN_KINDS; own++) {
         if (writes[own] > replica->writes[own]) {
             replica->writes[own] = writes[own];
             replica->needed[own] = position->lsn;
         }
-        if (replica->needed[own] > position->lsn) { /* a failover has lost some */
+        if (restarted &&
+            replica->needed[own] > position->lsn) { /* a failover lost some */
             replica->needed[own] = position->lsn;
         }
     }

@@ -55,7 +55,7 @@ typedef struct rl_pg_replica {
     rl_breaker primary, breaker;     /* of the primary; its own */
     rl_target target;                /* the primary's database, as far as it is known */
     bool was_checked;                /* the replica has once proved to be one */
-    bool lagging; /* it has not replayed a write within WAIT_NS: nobody waits */
+    bool lagging; /* it has not replayed a write within 0.1 s: nobody waits */
     /* of each rl_pg_own: the writes so far, and the LSN that has them all */
     uint64_t writes[RL_PG_OWN_KINDS], needed[RL_PG_OWN_KINDS];
     uint64_t position; /* LSN of the primary at `asked_at` */
