@@ -107,13 +107,15 @@ def test_the_replica_answers_all_reads(pair: Pair) -> None:
     with runlog.Recorder(**pair.options(words=False)) as recorder:
         assert [run["run_id"] for run in recorder.list_runs().runs] == ["r2", "r1"]
         assert len(recorder.get_runs_by_wpk_id("w")) == 2
-        assert recorder.get_run("r1", "w")["outputs"] == {"text": "a heron"}
+        found = recorder.get_run("r1", "w")
+        assert found is not None
+        assert found["outputs"] == {"text": "a heron"}
         assert [run["run_id"] for run in recorder.get_thread("t")] == ["r1", "r2"]
         assert recorder.count_runs(wpk_id="w").runs == 2
         assert len(recorder.search_runs("heron", by="words")) == 2
         assert recorder._gauges('["w"]')[:2] == (0, 0)
-        found, fallbacks = pair.counts(recorder)
-        assert found >= 7
+        reads, fallbacks = pair.counts(recorder)
+        assert reads >= 7
         assert fallbacks == 0
         # counting writes, so it is done at the primary, and then its blocks are read
         assert (
@@ -251,10 +253,19 @@ def test_while_the_primary_is_away_the_replica_answers(pair: Pair) -> None:
             assert recorder.rollup().blocks
             with pytest.raises(runlog.StoreError):
                 recorder.delete_runs(run_id="r1")
-            with runlog.Recorder(**options | pair.options()) as late:
-                assert late.get_run("r1") is not None
+            late = runlog.Recorder(**pair.options(postgres_timeout=1))
+            assert late.get_run("r1") is not None
+            wrong = runlog.Recorder(
+                **pair.writes(read_dsn=pair.replica.dsn("postgres"), postgres_timeout=1)
+            )
+            with pytest.raises(runlog.StoreError, match="lacks tables"):
+                wrong.get_run("r1")
         finally:
             pair.primary.resume()
+        with late, wrong:
+            until(lambda: reads_more(pair, late))
+            with pytest.raises(runlog.ConfigError, match="another database"):
+                until(lambda: wrong.get_run("r1") is None)
         assert recorder.flush(60) is True
         until(lambda: recorder.get_run("r2") is not None)
 
@@ -410,7 +421,7 @@ def test_nothing_can_be_written_over_it(pair: Pair) -> None:
             SETTING,
             "ALTER TABLE workflow_runs RENAME TO kept_runs",
             "CREATE VIEW workflow_runs AS SELECT * FROM kept_runs WHERE setting()",
-            "INSERT INTO kept_runs (wpk_id, run_id, status) VALUES ('w', 'r1', 'completed')",
+            "INSERT INTO kept_runs (wpk_id, run_id, status) VALUES ('w', 'r1', 'failed')",
         ):
             pair.primary.query(statement, dbname=pair.name)
         with pytest.raises(runlog.StoreError, match="read only: off"):
@@ -523,21 +534,29 @@ def pair_reads(recorder: runlog.Recorder) -> int:
     return int(recorder.stats()["replica_reads"])
 
 
+@pytest.fixture
+def own_replica(primary: PostgresServer) -> Iterator[Replica]:
+    """A replica that a test may promote."""
+    yield from running(Replica(primary))
+
+
 def test_a_promoted_replica_is_left_alone(
-    primary: PostgresServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    primary: PostgresServer,
+    own_replica: Replica,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It would never learn of later runs."""
     name = primary.create_database()
-    for replica in running(Replica(primary)):
-        pair = Pair(primary, replica, name, tmp_path)
-        with runlog.Recorder(**pair.options()) as recorder:
-            recorder.log_run(minimal("r1"))
-            until(lambda: reads_more(pair, recorder))
-            replica.promote()
-            log(pair, "r2")
-            until(lambda: len(recorder.list_runs().runs) == 2)
-            stats = recorder.stats()
-            assert stats["replica"] == "away"
-            assert "takes writes itself" in stats["replica_error"]
+    pair = Pair(primary, own_replica, name, tmp_path)
+    with runlog.Recorder(**pair.options()) as recorder:
+        recorder.log_run(minimal("r1"))
+        until(lambda: reads_more(pair, recorder))
+        own_replica.promote()
+        log(pair, "r2")
+        until(lambda: len(recorder.list_runs().runs) == 2)
+        stats = recorder.stats()
+        assert stats["replica"] == "away"
+        assert "takes writes itself" in stats["replica_error"]
     assert len(messages(caplog, "takes writes itself")) == 1
     primary.drop_database(name)

@@ -63,7 +63,10 @@ void rl_pg_reader_free(rl_pg_reader *reader)
 void rl_pg_reader_set_target(rl_pg_reader *reader, const rl_target *target)
 {
     pthread_mutex_lock(&reader->lock);
-    reader->target = *target;
+    if (memcmp(&reader->target, target, sizeof *target) != 0) {
+        reader->target = *target;
+        atomic_fetch_add(&reader->targets, 1);
+    }
     pthread_mutex_unlock(&reader->lock);
 }
 

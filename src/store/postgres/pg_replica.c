@@ -200,11 +200,21 @@ static void note_position(rl_pg_replica *replica, rl_pg_seen *seen,
     pthread_mutex_unlock(&replica->lock);
 }
 
+/* Whether a connection was checked, and that against the primary's database. */
+static bool is_checked(rl_pg_replica *replica, const rl_pg_conn *conn,
+                       const rl_pg_seen *seen)
+{
+    return seen->connects == conn->connects &&
+           seen->targets == atomic_load(&replica->targets);
+}
+
+/* Waits until the replica has replayed what is needed. RL_TIMEOUT if it has not. */
 static rl_status wait_for_replay(rl_pg_replica *replica, rl_pg_conn *conn,
                                  rl_pg_seen *seen, uint64_t needed, bool briefly,
                                  rl_err *err)
 {
     const uint64_t end = rl_monotonic_ns() + (briefly ? 0 : WAIT_NS);
+    unsigned targets = seen->targets;
     uint64_t pause_ns = PAUSE_NS;
     rl_pg_position position;
     rl_status status;
@@ -213,7 +223,9 @@ static rl_status wait_for_replay(rl_pg_replica *replica, rl_pg_conn *conn,
         struct timespec pause = rl_timespec(pause_ns);
 
         status = rl_pg_position_read(conn, &position, err);
-        if (status == RL_OK && seen->connects != conn->connects) {
+        if (status == RL_OK && !is_checked(replica, conn, seen)) {
+            targets = atomic_load(&replica->targets);
+            seen->caught_up_at = 0; /* that may have been another server */
             status = check_new(replica, conn, &position, err);
         } else if (status == RL_OK) {
             status = check_role(replica, &position, err);
@@ -222,6 +234,7 @@ static rl_status wait_for_replay(rl_pg_replica *replica, rl_pg_conn *conn,
             return status;
         }
         seen->connects = conn->connects;
+        seen->targets = targets;
         note_position(replica, seen, &position);
         if (position.lsn >= needed || rl_monotonic_ns() >= end) {
             break;
@@ -238,7 +251,7 @@ rl_status rl_pg_replica_check(rl_pg_replica *replica, rl_pg_conn *conn, uint64_t
     rl_pg_seen *seen = &replica->seen[conn - replica->pool.conns];
     rl_status status = RL_OK;
 
-    if (seen->connects != conn->connects || seen->replayed < needed ||
+    if (!is_checked(replica, conn, seen) || seen->replayed < needed ||
         rl_monotonic_ns() - seen->checked_at >= CHECK_NS) {
         status = wait_for_replay(replica, conn, seen, needed, briefly, err);
     }

@@ -32,7 +32,7 @@ typedef struct rl_pg_replica_options {
 
 /* What a connection to the replica has shown. */
 typedef struct rl_pg_seen {
-    unsigned connects;                 /* conn.connects when it was checked */
+    unsigned connects, targets;        /* conn.connects and `targets` when checked */
     uint64_t checked_at, caught_up_at; /* monotonic nanoseconds */
     uint64_t replayed;                 /* LSN */
 } rl_pg_seen;
@@ -52,6 +52,7 @@ typedef struct rl_pg_replica {
     rl_pg_pool pool;
     rl_pg_seen seen[RL_PG_POOL_MAX]; /* each belongs to who has the connection */
     pthread_mutex_t lock;            /* guards the rest; never held while waiting */
+    atomic_uint targets;             /* how often `target` has become another one */
     rl_breaker primary, breaker;     /* of the primary; its own */
     rl_target target;                /* the primary's database, as far as it is known */
     bool was_checked;                /* the replica has once proved to be one */
