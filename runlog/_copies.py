@@ -24,7 +24,7 @@ _URLS = ("openai_base_url", "milvus_endpoint")
 
 def _is_secret(name: str, value: Any) -> bool:
     """Whether an option of a recorder may hold credentials."""
-    if name == "postgres_dsn":
+    if name in ("postgres_dsn", "read_dsn"):
         return dsn_has_secrets(value)
     return name in _SECRETS or (name in _URLS and ("@" in value or "?" in value))
 

@@ -195,6 +195,11 @@ class Recorder:
 
     Args:
         postgres_dsn: libpq connection string or URI (POSTGRES_DSN). Unset or "": SQLite.
+        read_dsn: the same of a hot standby of that server, at which it is read
+            (POSTGRES_READ_DSN; the variable is not used with an argument postgres_dsn).
+            A read waits up to 0.1 s for what this recorder has written, and else goes to
+            the primary. One that leads to another database, or to a server that is no
+            standby, makes reads raise ConfigError.
         sqlite_path: path of the SQLite file (RUNLOG_SQLITE_PATH), test_runs.db by
             default; created with mode 0600. "~" at its start is the user's folder, and
             links are followed. With PostgreSQL the file is the journal, in which runs
@@ -258,6 +263,7 @@ class Recorder:
         self,
         *,
         postgres_dsn: str | None = None,
+        read_dsn: str | None = None,
         sqlite_path: str | PathLike[str] | None = None,
         durability: Durability | None = None,
         postgres_timeout: float | None = None,
@@ -744,6 +750,14 @@ class Recorder:
             rejected: runs in the journal that the server refused permanently.
             server: "up" or "away".
             server_error: why the server is "away", or None.
+
+        With a replica (read_dsn), as of the last read; 0 or None without:
+            replica: "up", or "away" while reads go to the primary.
+            replica_error: why it is "away", or None.
+            replica_lag: seconds that it is behind the primary at most; 0.0 if it has
+                everything, None if that is not known.
+            replica_reads: reads that it answered.
+            replica_fallbacks: reads that the primary answered instead.
 
         With OPENAI_KEY or MILVUS_ENDPOINT:
             embedded, upserted: rows of the outbox, by this process.

@@ -67,7 +67,7 @@ SANITIZED = bool(os.environ.get("RUNLOG_SANITIZE"))
 LONG = os.environ.get("TEST_LONG") == "1"
 CHROMIUM = os.environ.get("TEST_CHROMIUM") == "1"
 PROMETHEUS = os.environ.get("TEST_PROMETHEUS") == "1"
-OURS = ("RUNLOG_", "MILVUS_", "OPENAI_", "POSTGRES_DSN")
+OURS = ("RUNLOG_", "MILVUS_", "OPENAI_", "POSTGRES_")
 OTHERS = ("PG", "LANGSMITH_", "LANGCHAIN_")
 
 # A pool of threads in the tests' own process would be in the way of the tests that fork.

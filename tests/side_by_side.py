@@ -29,6 +29,7 @@ GROUPS = {
     "outbox faults": ["torture/test_outbox_faults"],
     "browser": ["web_browser"],
     "clusters": ["torture/test_clusters"],
+    "replicas": ["torture/test_replicas"],
     "providers": [
         "providers",
         "providers_prompts",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple
 
 Kind = Literal["counter", "gauge", "histogram", "info"]
-Source = Literal["store", "rollup", "journal", "meaning", "process", "always"]
+Source = Literal["store", "rollup", "journal", "replica", "meaning", "process", "always"]
 
 
 class Family(NamedTuple):
@@ -19,7 +19,8 @@ class Family(NamedTuple):
     kind: Kind
     source: Source
     """Where the figures are from, and so what has to be there: the database, its roll-up,
-    the journal, the embeddings, this process; "always" for what is known without any."""
+    the journal, the replica, the embeddings, this process; "always" for what is known
+    without any."""
     help: str
     labels: tuple[str, ...] = ()
 
@@ -128,6 +129,18 @@ FAMILIES: Final = (
     ),
     Family(
         "runlog_store_up", "gauge", "always", "Whether the database was read, 1 or 0."
+    ),
+    Family(
+        "runlog_replica_up",
+        "gauge",
+        "replica",
+        "Whether reads go to the replica, 1, or to the primary instead, 0.",
+    ),
+    Family(
+        "runlog_replica_lag_seconds",
+        "gauge",
+        "replica",
+        "How far the replica is behind the primary at most.",
     ),
     Family(
         "runlog_journal_rows",

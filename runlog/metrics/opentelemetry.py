@@ -75,6 +75,8 @@ INSTRUMENTS: Final = (
     Instrument("runlog.runs.open", "runlog_runs_open", "{run}", "gauge"),
     Instrument("runlog.runs.lost", "runlog_runs_lost", "{run}", "gauge"),
     Instrument("runlog.store.up", "runlog_store_up", "1", "gauge"),
+    Instrument("runlog.replica.up", "runlog_replica_up", "1", "gauge"),
+    Instrument("runlog.replica.lag", "runlog_replica_lag_seconds", "s", "gauge"),
     Instrument("runlog.journal.runs", "runlog_journal_rows", "{run}", "gauge"),
     Instrument("runlog.journal.oldest", "runlog_journal_oldest_seconds", "s", "gauge"),
     Instrument("runlog.journal.size", "runlog_journal_bytes", "By", "gauge"),

@@ -98,6 +98,7 @@ class Reader:
             reading.journal_bytes = _size_of(stats)
             reading.stats = stats
             self._read_store(recorder, reading)
+            reading.stats = stats = recorder.stats()  # the replica's lag is known now
             reading.up = stats["server"] != "away"
             self._told.discard("store")
         except Exception as error:  # noqa: BLE001 - a scrape is always answered

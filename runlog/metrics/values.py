@@ -61,6 +61,7 @@ def values_of(reading: Reading, process: bool) -> Iterator[tuple[Family, list[Va
             found = [((), reading.stats[_PROCESS[family.name]])]
         else:
             found = [_OTHERS[family.name](reading)]
+            found = [value for value in found if value[1] is not None]
         if found:
             yield family, found
 
@@ -71,6 +72,7 @@ def _known(reading: Reading, process: bool) -> set[str]:
         known |= {"rollup", "store"}
     if reading.stats is not None:
         known |= {"journal"}
+        known |= {"replica"} if reading.stats["replica"] else set()
         known |= {"meaning"} if reading.meaning else set()
         known |= {"process"} if process else set()
     return known
@@ -169,6 +171,10 @@ def _stat(name: str) -> Callable[[Reading], Value]:
     return lambda reading: ((), (reading.stats or {})[name])
 
 
+def _replica_up(reading: Reading) -> Value:
+    return (), int((reading.stats or {})["replica"] == "up")
+
+
 def _rows(reading: Reading) -> Value:
     stats = reading.stats or {}
     return (), stats["waiting"] + stats["beside"]
@@ -189,6 +195,8 @@ _OTHERS: Final[dict[str, Callable[[Reading], Value]]] = {
     "runlog_runs_open": lambda reading: ((), reading.open),
     "runlog_runs_lost": lambda reading: ((), reading.lost),
     "runlog_store_up": lambda reading: ((), int(reading.up)),
+    "runlog_replica_up": _replica_up,
+    "runlog_replica_lag_seconds": _stat("replica_lag"),
     "runlog_journal_rows": _rows,
     "runlog_journal_oldest_seconds": _oldest,
     "runlog_journal_bytes": lambda reading: ((), reading.journal_bytes),

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from runlog import ConfigError
 from runlog.reading import places
 from runlog.reading.errors import AwayError
 from runlog.reading.places import file_size
@@ -15,6 +16,7 @@ from runlog.views.words import duration, size
 
 _NEEDED = 100_000_000
 _CLOCK = 2.0
+_LAG = 10.0
 
 
 class Check(NamedTuple):
@@ -72,7 +74,9 @@ def _settings(place: places.Place) -> Iterator[Check]:
     names = [name for name in os.environ if name.startswith(("RUNLOG_", "MILVUS_"))]
     names += [name for name in ("OPENAI_KEY", "OPENAI_BASE_URL") if name in os.environ]
     try:
-        runlog.Recorder(sqlite_path=place.path, postgres_dsn=place.dsn or "").close(0)
+        runlog.Recorder(
+            sqlite_path=place.path, postgres_dsn=place.dsn or "", read_dsn=place.read_dsn
+        ).close(0)
     except runlog.RunlogError as error:
         yield Check("settings", "fault", str(error), "correct the variable that it names")
         return
@@ -159,7 +163,29 @@ def _recorder(recorder: Any) -> Iterator[Check]:
     if found["rejected"]:
         said = f"{found['rejected']:,} runs were rejected by the server"
         yield Check("journal", "fault", said, "docs/operations.md, Rejected runs")
-    lost = recorder.list_runs(limit=1, status="lost").runs
+    try:
+        lost = recorder.list_runs(limit=1, status="lost").runs
+    except ConfigError as error:
+        yield Check("replica", "fault", str(error), "correct POSTGRES_READ_DSN", True)
+        return
     if lost:
         fix = "runlog list --status lost"
         yield Check("lost", "note", "there are runs whose process died", fix)
+    yield from _replica(recorder.stats())
+
+
+def _replica(found: dict[str, Any]) -> Iterator[Check]:
+    """The state of the replica, after a read."""
+    fix = "docs/operations.md, Replicas"
+    lag = found["replica_lag"]
+    if found["replica"] == "away":
+        said = f"reads go to the primary: {found['replica_error']}"
+        yield Check("replica", "fault", said, fix)
+    elif found["replica"] is not None and lag is None:
+        yield Check("replica", "note", "how far it is behind is not known", fix)
+    elif found["replica"] is not None:
+        said = f"at most {duration(lag * 1e3)} behind" if lag else "up to date"
+        if lag < _LAG:
+            yield Check("replica", "ok", said)
+        else:
+            yield Check("replica", "note", said, fix)

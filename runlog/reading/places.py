@@ -24,6 +24,8 @@ class Place(NamedTuple):
     dsn: str | None
     chosen: str
     """What named it: a variable, an option, or "default"."""
+    read_dsn: str | None = None
+    """Of a replica of the database, at which it is read."""
 
     @property
     def kind(self) -> str:
@@ -55,7 +57,9 @@ def find(db: str | None = None) -> Place:
     if db is not None:
         return Place(_full(db), None, "--db")
     dsn = os.environ.get("POSTGRES_DSN") or None
-    return Place(_full(path), dsn, chosen if dsn is None else "POSTGRES_DSN")
+    chosen = chosen if dsn is None else "POSTGRES_DSN"
+    replica = os.environ.get("POSTGRES_READ_DSN") or None
+    return Place(_full(path), dsn, chosen, replica)
 
 
 def _full(path: str) -> str:
@@ -74,7 +78,7 @@ def applied(place: Place) -> list[tuple[int, str]] | None:
         AwayError: there is nothing, or it is out of reach.
     """
     if place.dsn is not None:
-        found = look(place.dsn)["migrations"]
+        found = _look_at_either(place.dsn, place.read_dsn)["migrations"]
         return None if found is None else [(number, sum_) for number, sum_ in found]
     return _applied_in_file(place.path)
 
@@ -94,6 +98,18 @@ def look(dsn: str) -> dict[str, Any]:
     except StoreError as error:
         raise AwayError(" ".join(str(error).split())) from None
     return found
+
+
+def _look_at_either(dsn: str, replica: str | None) -> dict[str, Any]:
+    """Look at a database; at its replica if it is out of reach."""
+    try:
+        return look(dsn)
+    except AwayError:
+        if replica is None:
+            raise
+        with suppress(AwayError):
+            return look(replica)
+        raise
 
 
 def _applied_in_file(path: str) -> list[tuple[int, str]] | None:
@@ -199,6 +215,8 @@ def open_recorder(place: Place, search: bool = False, **more: Any) -> Any:
         "postgres_dsn": place.dsn or "",  # not that of the environment
         "words": False,  # no thread that fills the index
     }
+    if place.read_dsn is not None:
+        options["read_dsn"] = place.read_dsn
     if not search:
         options |= {"openai_key": "", "milvus_endpoint": ""}
     return Recorder(**{**options, **more})

@@ -54,10 +54,10 @@ static rl_status make_outbox(rl_meaning *meaning, rl_store *store, rl_err *err)
     /* with Milvus no search would use the extension */
     bool use_pgvector = meaning->config.milvus_endpoint == NULL;
 
-    return file != NULL ? rl_sqlite_outbox_new(file, &meaning->outbox, err)
-                        : rl_pg_outbox_new(rl_postgres_pool_of(store),
-                                           use_pgvector ? &meaning->pgvector : NULL,
-                                           &meaning->outbox, err);
+    return file != NULL
+               ? rl_sqlite_outbox_new(file, &meaning->outbox, err)
+               : rl_pg_outbox_new(store, use_pgvector ? &meaning->pgvector : NULL,
+                                  &meaning->outbox, err);
 }
 
 static rl_status start(rl_companion *companion, const rl_companion_host *host,

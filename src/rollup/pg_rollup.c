@@ -22,7 +22,8 @@
 
 typedef struct pg_rollup {
     rl_rollup_db base;
-    rl_pg_pool *pool, *background; /* borrowed; for readers, and for counting */
+    rl_pg_reader *reader;          /* borrowed */
+    rl_pg_pool *pool, *background; /* borrowed; for marks, and for counting */
     /* of the step under way */
     const atomic_bool *stop;
     bool more;
@@ -143,8 +144,8 @@ static rl_status count_waiting(pg_rollup *self, const char *most, int64_t *waiti
                                rl_err *err)
 {
     PGresult *result = NULL;
-    rl_status status =
-        rl_pg_pool_read(self->pool, RL_PG_ROLLUP_WAITING, 1, &most, &result, err);
+    rl_status status = rl_pg_reader_read(self->reader, RL_PG_OWN_WORK,
+                                         RL_PG_ROLLUP_WAITING, 1, &most, &result, err);
 
     *waiting = status == RL_OK ? rl_pg_book_number(result, 0, 0) : 0;
     PQclear(result);
@@ -164,7 +165,8 @@ static rl_status pg_read(rl_rollup_db *db, const rl_rollup_query *query,
 
     rl_time_format(query->since, since);
     rl_time_format(query->until, until);
-    status = rl_pg_pool_read(self->pool, RL_PG_ROLLUP_READ, 4, values, &found, err);
+    status = rl_pg_reader_read(self->reader, RL_PG_OWN_WORK, RL_PG_ROLLUP_READ, 4, values,
+                               &found, err);
     for (int row = 0; status == RL_OK && row < PQntuples(found) && !failed; row++) {
         const rl_string data = rl_pg_book_text(found, row, 3);
         const rl_rollup_row one = {.wpk_id = rl_pg_book_text(found, row, 0),
@@ -189,8 +191,8 @@ static rl_status pg_waiting(rl_rollup_db *db, int64_t *waiting, rl_err *err)
 static rl_status pg_size(rl_rollup_db *db, rl_rollup_size *size, rl_err *err)
 {
     PGresult *result = NULL;
-    rl_status status = rl_pg_pool_read(((pg_rollup *)db)->pool, RL_PG_ROLLUP_SIZE, 0,
-                                       NULL, &result, err);
+    rl_status status = rl_pg_reader_read(((pg_rollup *)db)->reader, RL_PG_OWN_WORK,
+                                         RL_PG_ROLLUP_SIZE, 0, NULL, &result, err);
 
     if (status == RL_OK) {
         *size = (rl_rollup_size){rl_pg_book_number(result, 0, 0),
@@ -339,6 +341,7 @@ rl_status rl_pg_rollup_new(rl_store *store, rl_rollup_db **db, rl_err *err)
         return rl_err_nomem(err);
     }
     self->base.ops = &ops;
+    self->reader = rl_postgres_reader_of(store);
     self->pool = rl_postgres_pool_of(store);
     self->background = rl_postgres_background_of(store);
     init_step(self);

@@ -48,6 +48,7 @@ typedef struct rl_query {
     const char *last_id;  /* borrowed; NULL: to the oldest row */
     int64_t limit, offset; /* rows */
     bool oldest_first;
+    bool at_primary; /* never at a replica, which may lag: for what is to be changed */
     /* Borrowed; for RL_SHAPE_COUNT, with texts for filters only: a JSON array of spans of
      * time, as arrays of two time stamps. A row has the number of a span, NULL and the
      * number of its runs; or a span, a status other than completed, and the number of

@@ -89,6 +89,10 @@ typedef struct rl_store_ops {
      * another program holds the lock of the SQLite file: `write` and `query` open it. */
     rl_status (*prepare)(rl_store *store, rl_err *err);
 
+    /* The same before a query, which a replica may answer while the primary is away. NULL
+     * in a store without replicas. */
+    rl_status (*prepare_read)(rl_store *store, rl_err *err);
+
     /* Writes all runs in one transaction, or none; an empty batch only waits for SQLite's
      * lock. A run whose (wpk_id, run_id) has a row
      * is merged into it, see merge_sql.h. */

@@ -48,7 +48,8 @@ typedef struct arrays {
 
 typedef struct pg_words {
     rl_words_index base;
-    rl_pg_pool *pool, *background; /* borrowed; for searches, and for indexing */
+    rl_pg_reader *reader;   /* borrowed; for searches */
+    rl_pg_pool *background; /* borrowed; for indexing */
     /* of the batch under way */
     bool more;
     arrays now, later; /* to be indexed, and open runs to be left for later */
@@ -304,7 +305,8 @@ static rl_status count_runs(pg_words *self, const char *sql, const char *most,
                             int64_t *waiting, rl_err *err)
 {
     PGresult *result = NULL;
-    rl_status status = rl_pg_pool_read(self->pool, sql, 1, &most, &result, err);
+    rl_status status =
+        rl_pg_reader_read(self->reader, RL_PG_OWN_WORK, sql, 1, &most, &result, err);
 
     *waiting = status == RL_OK ? strtoll(PQgetvalue(result, 0, 0), NULL, 10) : 0;
     PQclear(result);
@@ -323,7 +325,8 @@ static rl_status find_terms(pg_words *self, const rl_words_query *query,
 
     snprintf(since, sizeof since, "%lld", (long long)query->since);
     snprintf(limit, sizeof limit, "%zu", query->limit);
-    status = rl_pg_pool_read(self->pool, RL_PG_WORDS_FIND, 5, values, &rows, err);
+    status = rl_pg_reader_read(self->reader, RL_PG_OWN_WORK, RL_PG_WORDS_FIND, 5, values,
+                               &rows, err);
     for (int row = 0; status == RL_OK && row < PQntuples(rows); row++) {
         rl_buf_add(&found->ids, PQgetvalue(rows, row, 0),
                    (size_t)PQgetlength(rows, row, 0) + 1);
@@ -407,7 +410,7 @@ rl_status rl_pg_words_new(rl_store *store, rl_words_index **index, rl_err *err)
         return rl_err_nomem(err);
     }
     self->base.ops = &ops;
-    self->pool = rl_postgres_pool_of(store);
+    self->reader = rl_postgres_reader_of(store);
     self->background = rl_postgres_background_of(store);
     init_batch(self);
     *index = &self->base;

@@ -1,7 +1,7 @@
-/* Test of record/breaker.h: when a breaker opens and closes, and the pauses between
+/* Test of core/breaker.h: when a breaker opens and closes, and the pauses between
  * probes.
  */
-#include "record/breaker.h"
+#include "core/breaker.h"
 
 #include "check.h"
 

@@ -150,14 +150,20 @@ static long server_int(const char *wpk_id, const char *sql)
     "(SELECT count(*) FROM run_parts WHERE wpk_id = $1 AND id = workflow_runs.id)"
 #define SERVER_RUN "SELECT count(*) FROM workflow_runs WHERE wpk_id = $1 AND "
 
+/* The recorder reads over connections of their own, as at a replica. The server is its own
+ * one, which a recorder takes for a replica that is never behind. */
+static bool reads_apart;
+
 static rl_status new_server_recorder(struct scene *scene, rl_err *err)
 {
     rl_config config = {.sqlite_path = rl_strdup(scene->path),
                         .postgres_dsn = rl_strdup(getenv("TEST_DSN")),
+                        .read_dsn = reads_apart ? rl_strdup(getenv("TEST_DSN")) : NULL,
                         .max_payload = 1 << 20,
                         .timeout_ns = UINT64_C(2000000000),
                         .pool = 2};
-    bool whole = config.sqlite_path != NULL && config.postgres_dsn != NULL;
+    bool whole = config.sqlite_path != NULL && config.postgres_dsn != NULL &&
+                 (config.read_dsn != NULL || !reads_apart);
 
     if (!own_migrations(&config.sqlite, the_migrations()) ||
         !own_migrations(&config.postgres, postgres_migrations()) || !whole ||
@@ -403,6 +409,13 @@ static void record_on_empty_database(void)
     record();
 }
 
+static void record_and_read_apart(void)
+{
+    reads_apart = true;
+    record();
+    reads_apart = false;
+}
+
 static void set_up(void)
 {
     fault_install();
@@ -451,6 +464,21 @@ static void test_memory_fails(void)
 
     set_up();
     fault_everywhere(&plan, record);
+}
+
+/* Whatever fails of reading at a replica, the primary answers, or the error is clear. */
+static void test_a_replica_fails(void)
+{
+    static const struct fault_plan plans[] = {
+        {"libpq", FAULT_SERVER, EIO, 80, 40, false},
+        {"EIO", FAULT_SYSTEM, EIO, 20, 20, true},
+        {"memory", FAULT_MEMORY, ENOMEM, 40, 20, false},
+    };
+
+    set_up();
+    for (int i = 0; i < 3; i++) {
+        fault_everywhere(&plans[i], record_and_read_apart);
+    }
 }
 
 /* The journal's file fails during an outage: it has the acknowledged runs. */
@@ -527,6 +555,7 @@ static const struct check_test tests[] = {
     CHECK_LOOP(test_libpq_fails_during_migrations),
     CHECK_LOOP(test_system_calls_fail),
     CHECK_LOOP(test_memory_fails),
+    CHECK_LOOP(test_a_replica_fails),
     CHECK_LOOP(test_journal_fails),
     CHECK_TEST(test_error_names_server_and_journal),
     CHECK_TEST(test_flush_and_close_forward_without_threads),

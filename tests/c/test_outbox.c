@@ -64,8 +64,7 @@ static void begin(bool postgres)
         help_need(rl_postgres_new(&options, postgres_migrations(), &store, &err) ==
                           RL_OK &&
                       store->ops->prepare(store, &err) == RL_OK &&
-                      rl_pg_outbox_new(rl_postgres_pool_of(store), NULL, &outbox, &err) ==
-                          RL_OK,
+                      rl_pg_outbox_new(store, NULL, &outbox, &err) == RL_OK,
                   err.text);
     } else {
         fresh_path(path);

@@ -5,7 +5,7 @@
  * A row goes pending → embedded → done. The indexer records each step before it starts
  * the next, and repeating a step changes nothing. When a process dies in between, the
  * lease of its rows ends, and another process claims them. The indexer asks an
- * unavailable server again as a breaker (record/breaker.h) allows. It logs once that a
+ * unavailable server again as a breaker (core/breaker.h) allows. It logs once that a
  * server refuses every request (the key, the model, a collection that does not fit), and
  * asks again every five minutes. A server that refuses a single row stops only this row.
  *

@@ -8,9 +8,9 @@
 #ifndef RL_SERVER_HEALTH_H
 #define RL_SERVER_HEALTH_H
 
+#include "core/breaker.h"
 #include "core/err.h"
 #include "core/notice.h"
-#include "record/breaker.h"
 
 #include <pthread.h>
 

@@ -16,13 +16,19 @@ static const char first_id[] = "00000000-0000-0000-0000-000000000000";
 
 typedef struct pg_outbox {
     rl_outbox base;
-    rl_pg_pool *pool; /* borrowed */
+    rl_pg_pool *pool;     /* borrowed */
+    rl_pg_reader *reader; /* borrowed; for searches */
     rl_pg_vector vector;
 } pg_outbox;
 
 static rl_pg_pool *pool_of(rl_outbox *outbox)
 {
     return ((pg_outbox *)outbox)->pool;
+}
+
+static rl_pg_reader *reader_of(rl_outbox *outbox)
+{
+    return ((pg_outbox *)outbox)->reader;
 }
 
 static rl_pg_vector *vector_of(rl_outbox *outbox)
@@ -313,8 +319,8 @@ static const char *scan_sql(const rl_near_query *query, bool of_run)
 }
 
 /* Reads all vectors that match, which works without pgvector. */
-static rl_status scan(rl_pg_pool *pool, const rl_near_query *query, rl_vector_sink sink,
-                      void *ctx, rl_err *err)
+static rl_status scan(rl_pg_reader *reader, const rl_near_query *query,
+                      rl_vector_sink sink, void *ctx, rl_err *err)
 {
     const bool of_run = query->status != NULL || query->since != RL_TIME_NONE;
     const int block = (int)rl_vector_block(query->dim);
@@ -334,8 +340,8 @@ static rl_status scan(rl_pg_pool *pool, const rl_near_query *query, rl_vector_si
     while (status == RL_OK && rows == block) {
         PGresult *result = NULL;
 
-        status = rl_pg_pool_read(pool, scan_sql(query, of_run), of_run ? 7 : 5, values,
-                                 &result, err);
+        status = rl_pg_reader_read(reader, RL_PG_OWN_WORK, scan_sql(query, of_run),
+                                   of_run ? 7 : 5, values, &result, err);
         rows = status == RL_OK ? PQntuples(result) : 0;
         for (int row = 0; row < rows && status == RL_OK; row++) {
             status = rl_pg_vector_give(result, row, sink, ctx, err);
@@ -357,8 +363,8 @@ static rl_status outbox_vector(rl_outbox *outbox, const rl_outbox_key *key,
 {
     const char *const values[] = {model, key->id, key->wpk_id};
     PGresult *result = NULL;
-    rl_status status =
-        rl_pg_pool_read(pool_of(outbox), RL_PG_VECTOR, 3, values, &result, err);
+    rl_status status = rl_pg_reader_read(reader_of(outbox), RL_PG_OWN_WORK, RL_PG_VECTOR,
+                                         3, values, &result, err);
 
     if (status == RL_OK && PQntuples(result) > 0) {
         status = rl_pg_vector_give(result, 0, sink, ctx, err);
@@ -375,7 +381,7 @@ static rl_status outbox_nearest(rl_outbox *outbox, const rl_near_query *query,
         rl_pg_vector_nearest(vector_of(outbox), query, sink, ctx, &available, err);
 
     if (status == RL_OK && !available) {
-        status = scan(pool_of(outbox), query, sink, ctx, err);
+        status = scan(reader_of(outbox), query, sink, ctx, err);
     }
     return status;
 }
@@ -408,7 +414,7 @@ static const rl_outbox_ops ops = {
     .free = outbox_free,
 };
 
-rl_status rl_pg_outbox_new(rl_pg_pool *pool, const rl_migrations *pgvector,
+rl_status rl_pg_outbox_new(rl_store *store, const rl_migrations *pgvector,
                            rl_outbox **outbox, rl_err *err)
 {
     pg_outbox *self = rl_calloc(1, sizeof *self);
@@ -417,8 +423,9 @@ rl_status rl_pg_outbox_new(rl_pg_pool *pool, const rl_migrations *pgvector,
         return rl_err_nomem(err);
     }
     self->base.ops = &ops;
-    self->pool = pool;
-    rl_pg_vector_init(&self->vector, pool, pgvector);
+    self->pool = rl_postgres_pool_of(store);
+    self->reader = rl_postgres_reader_of(store);
+    rl_pg_vector_init(&self->vector, self->pool, self->reader, pgvector);
     *outbox = &self->base;
     return RL_OK;
 }

@@ -23,11 +23,12 @@
 
 static const char first_id[] = "00000000-0000-0000-0000-000000000000";
 
-void rl_pg_vector_init(rl_pg_vector *vector, rl_pg_pool *pool,
+void rl_pg_vector_init(rl_pg_vector *vector, rl_pg_pool *pool, rl_pg_reader *reader,
                        const rl_migrations *migrations)
 {
     memset(vector, 0, sizeof *vector);
     vector->pool = pool;
+    vector->reader = reader;
     vector->migrations = migrations;
     pthread_mutex_init(&vector->lock, NULL);
 }
@@ -101,7 +102,9 @@ static rl_status check(rl_pg_vector *vector, rl_pg_conn *conn, rl_err *err)
     bool found = status == RL_OK && PQntuples(result) > 0;
     bool has_column = found && strcmp(PQgetvalue(result, 0, 1), "true") == 0;
 
-    if (found) {
+    if (found && conn->reads_only && !has_column) {
+        found = false; /* who works on the primary adds the column */
+    } else if (found) {
         snprintf(schema, sizeof schema, "%s", PQgetvalue(result, 0, 0));
         status = migrate(conn, vector->migrations, schema, has_column, &own);
         if (status != RL_OK && !own.unusable && !rl_pg_conn_lost(conn)) {
@@ -335,7 +338,7 @@ rl_status rl_pg_vector_nearest(rl_pg_vector *vector, const rl_near_query *query,
 
     *available = false;
     return vector->migrations != NULL && query->dim <= RL_PG_VECTOR_DIM_MAX
-               ? rl_pg_pool_run(vector->pool, try_nearest, &self, err)
+               ? rl_pg_reader_run(vector->reader, RL_PG_OWN_WORK, try_nearest, &self, err)
                : RL_OK;
 }
 

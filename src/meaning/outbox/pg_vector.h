@@ -6,21 +6,22 @@
  * reads the vectors that have no copy yet, so it misses nothing. When somebody drops the
  * extension, searches scan as if it had never been there.
  *
- * Threads: any; each call takes a connection of the pool. Ownership: borrows the pool and
- * the migrations.
+ * Threads: any; each call takes a connection of the pool. Ownership: borrows the pool,
+ * the reader and the migrations.
  */
 #ifndef RL_PG_VECTOR_H
 #define RL_PG_VECTOR_H
 
 #include "meaning/outbox/outbox.h"
 #include "store/migrate.h"
-#include "store/postgres/pg_pool.h"
+#include "store/postgres/pg_reader.h"
 
 #define RL_PG_VECTOR_DIM_MAX 16000 /* the extension's limit */
 #define RL_PG_QUOTED 132           /* bytes of a name in quotes, with the NUL */
 
 typedef struct rl_pg_vector {
-    rl_pg_pool *pool;
+    rl_pg_pool *pool;                /* for copies */
+    rl_pg_reader *reader;            /* for searches */
     const rl_migrations *migrations; /* NULL: never use the extension */
     pthread_mutex_t lock;            /* guards what follows; never held while waiting */
     bool ready;                      /* the column exists */
@@ -28,7 +29,7 @@ typedef struct rl_pg_vector {
     char schema[RL_PG_QUOTED]; /* of the extension, in quotes */
 } rl_pg_vector;
 
-void rl_pg_vector_init(rl_pg_vector *vector, rl_pg_pool *pool,
+void rl_pg_vector_init(rl_pg_vector *vector, rl_pg_pool *pool, rl_pg_reader *reader,
                        const rl_migrations *migrations);
 void rl_pg_vector_destroy(rl_pg_vector *vector);
 

@@ -1,6 +1,7 @@
 /* The options of a recorder. See options.h. */
 #include "py/recorder/options.h"
 
+#include "py/base/errors.h"
 #include "py/base/imports.h"
 #include "py/base/option_values.h"
 #include "py/base/raised.h"
@@ -15,6 +16,7 @@
 
 typedef enum option {
     POSTGRES_DSN,
+    READ_DSN,
     SQLITE_PATH,
     DURABILITY,
     REDACT,
@@ -28,6 +30,7 @@ typedef enum option {
 
 static const rl_option table[OPTIONS] = {
     [POSTGRES_DSN] = {"postgres_dsn", "POSTGRES_DSN"},
+    [READ_DSN] = {"read_dsn", "POSTGRES_READ_DSN"},
     [SQLITE_PATH] = {"sqlite_path", "RUNLOG_SQLITE_PATH"},
     [DURABILITY] = {"durability", "RUNLOG_DURABILITY"},
     [REDACT] = {"redact", "RUNLOG_REDACT"},
@@ -231,6 +234,37 @@ static bool names_server(PyObject *value)
     return value != NULL && !(PyUnicode_Check(value) && PyUnicode_GET_LENGTH(value) == 0);
 }
 
+/* The replica that reads go to. Its DSN is checked here: a read would notice too late. */
+static int read_replica(rl_state *state, PyObject *value, rl_config *config)
+{
+    rl_pg_dsn ignored;
+    rl_err err;
+
+    if (value == NULL) {
+        return 0;
+    }
+    if (rl_option_copy(state, &table[READ_DSN], value, &config->read_dsn) < 0) {
+        return -1;
+    }
+    if (config->read_dsn[strspn(config->read_dsn, " \t\r\n")] == '\0') {
+        return rl_option_refuse(state, &table[READ_DSN],
+                                "is empty: name a hot standby of the server of "
+                                "postgres_dsn, or leave it out");
+    }
+    if (config->postgres_dsn == NULL) {
+        return rl_option_refuse(
+            state, &table[READ_DSN],
+            "needs postgres_dsn (POSTGRES_DSN), as it names a replica "
+            "of that server: set that too, or leave it out");
+    }
+    if (rl_pg_dsn_check(config->read_dsn, RL_PG_READ_DSN, &ignored, &err) != RL_OK) {
+        err.code = err.code == RL_STORE ? RL_CONFIG : err.code;
+        (void)rl_errors_raise(state, &err);
+        return -1;
+    }
+    return 0;
+}
+
 /* With `more`: the values of the wings' options. */
 static int read_all(rl_state *state, PyObject *const *values, PyObject *const *more,
                     rl_options *options)
@@ -240,6 +274,7 @@ static int read_all(rl_state *state, PyObject *const *values, PyObject *const *m
 
     if ((postgres && rl_option_copy(state, &table[POSTGRES_DSN], values[POSTGRES_DSN],
                                     &config->postgres_dsn) < 0) ||
+        read_replica(state, values[READ_DSN], config) < 0 ||
         read_path(state, values[SQLITE_PATH], options) < 0 ||
         read_durability(state, values[DURABILITY], config) < 0 ||
         rl_options_redact(state, values[REDACT], &config->redact) < 0 ||
@@ -256,6 +291,19 @@ static int read_all(rl_state *state, PyObject *const *values, PyObject *const *m
     return make_companions(state, more, postgres, options);
 }
 
+/* The variable names a replica of the server of the other variable, not of one that a
+ * program names. */
+static void pair_replica(PyObject *kwargs, PyObject **values)
+{
+    PyObject *server =
+        kwargs != NULL ? PyDict_GetItemString(kwargs, "postgres_dsn") : NULL;
+    PyObject *replica = kwargs != NULL ? PyDict_GetItemString(kwargs, "read_dsn") : NULL;
+
+    if (server != NULL && server != Py_None && (replica == NULL || replica == Py_None)) {
+        Py_CLEAR(values[READ_DSN]);
+    }
+}
+
 int rl_options_read(rl_state *state, PyObject *kwargs, rl_options *options)
 {
     PyObject *values[OPTIONS] = {NULL}, *more[RL_WING_OPTIONS] = {NULL};
@@ -264,6 +312,7 @@ int rl_options_read(rl_state *state, PyObject *kwargs, rl_options *options)
     memset(options, 0, sizeof *options);
     rc = collect_all(kwargs, state, values, more);
     if (rc == 0) {
+        pair_replica(kwargs, values);
         rc = read_all(state, values, more, options);
     }
     for (int i = 0; i < OPTIONS; i++) {

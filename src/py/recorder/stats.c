@@ -43,6 +43,31 @@ static int add_journal_stats(rl_py_recorder *self, PyObject *stats)
     return rc;
 }
 
+/* Adds what is known of the replica; None and 0 where there is none. */
+static int add_replica_stats(rl_py_recorder *self, PyObject *stats)
+{
+    rl_replica_stats replica;
+    PyObject *more;
+    int rc = -1;
+
+    Py_BEGIN_ALLOW_THREADS
+    rl_recorder_get_replica_stats(self->core, &replica);
+    Py_END_ALLOW_THREADS
+    more = Py_BuildValue(
+        "{s:z, s:z, s:N, s:K, s:K}", "replica",
+        !replica.there ? NULL : (replica.away ? "away" : "up"), "replica_error",
+        replica.error[0] != '\0' ? replica.error : NULL, "replica_lag",
+        replica.there && replica.lag >= 0 ? PyFloat_FromDouble(replica.lag)
+                                          : Py_NewRef(Py_None),
+        "replica_reads", (unsigned long long)replica.reads, "replica_fallbacks",
+        (unsigned long long)replica.fallbacks);
+    if (more != NULL) {
+        rc = PyDict_Update(stats, more);
+        Py_DECREF(more);
+    }
+    return rc;
+}
+
 PyObject *rl_stats_get(rl_state *state, rl_py_recorder *self)
 {
     rl_metrics *metrics = rl_recorder_metrics(self->core);
@@ -63,7 +88,8 @@ PyObject *rl_stats_get(rl_state *state, rl_py_recorder *self)
         (unsigned long long)rl_metric_get(&metrics->handler_dropped), "open_runs",
         (unsigned long long)rl_metric_get(&self->open_runs));
 
-    if (stats != NULL && add_journal_stats(self, stats) < 0) {
+    if (stats != NULL &&
+        (add_journal_stats(self, stats) < 0 || add_replica_stats(self, stats) < 0)) {
         Py_CLEAR(stats);
     }
     for (int i = 0; i < RL_WINGS && stats != NULL; i++) {

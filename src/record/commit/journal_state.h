@@ -4,8 +4,8 @@
 #ifndef RL_JOURNAL_STATE_H
 #define RL_JOURNAL_STATE_H
 
+#include "core/breaker.h"
 #include "core/lock.h"
-#include "record/breaker.h"
 #include "record/commit/journal.h"
 #include "store/sqlite/journal_file.h"
 

@@ -18,11 +18,13 @@ static rl_status make_postgres(rl_pipeline *pipeline, rl_err *err)
     const rl_pipeline_options *given = &pipeline->options;
     const rl_postgres_options options = {
         .dsn = given->postgres_dsn,
+        .read_dsn = given->read_dsn,
         .timeout_ns = given->timeout_ns,
         .pool = given->pool,
         .stop = given->stop,
         .hook = given->pg_hook,
         .notices = given->notices,
+        .acknowledged_runs = &given->metrics->runs,
     };
     rl_status status = rl_postgres_new(&options, &given->postgres, &pipeline->store, err);
 
@@ -167,7 +169,7 @@ rl_status rl_pipeline_prepare_query(rl_pipeline *pipeline, rl_err *err)
     }
     if (pipeline->journal != NULL) {
         rl_journal_catch_up(pipeline->journal, end);
-        status = pipeline->store->ops->prepare(pipeline->store, err);
+        status = pipeline->store->ops->prepare_read(pipeline->store, err);
     }
     return status;
 }
@@ -181,7 +183,13 @@ rl_status rl_pipeline_prepare_remove(rl_pipeline *pipeline, rl_err *err)
         err->code = status = RL_STORE;
         err->retryable = true;
     }
-    return status == RL_OK ? rl_pipeline_prepare_query(pipeline, err) : status;
+    if (status == RL_OK) {
+        status = rl_pipeline_prepare_query(pipeline, err);
+    }
+    if (status == RL_OK && pipeline->journal != NULL) {
+        status = pipeline->store->ops->prepare(pipeline->store, err);
+    }
+    return status;
 }
 
 bool rl_pipeline_is_available(rl_pipeline *pipeline)

@@ -22,6 +22,7 @@
 /* The pointers are borrowed as long as the pipeline exists. */
 typedef struct rl_pipeline_options {
     const char *postgres_dsn;          /* NULL: SQLite is the store */
+    const char *read_dsn;              /* of a replica of it, or NULL */
     const char *sqlite_path;           /* of the store; with a DSN, of the journal */
     rl_migrations sqlite, postgres;    /* the second only with a DSN */
     uint64_t timeout_ns;               /* for each answer of PostgreSQL */

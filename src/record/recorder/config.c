@@ -10,6 +10,7 @@ void rl_config_free(rl_config *config)
     rl_migration_set_free(&config->sqlite);
     rl_migration_set_free(&config->postgres);
     rl_free(config->postgres_dsn);
+    rl_free(config->read_dsn);
     rl_free(config->sqlite_path);
     rl_redact_free(&config->redact);
     memset(config, 0, sizeof *config);

@@ -12,6 +12,7 @@
 
 typedef struct rl_config {
     char *postgres_dsn; /* NULL: SQLite is the store */
+    char *read_dsn;     /* with a DSN: of a replica that reads go to; NULL: none */
     char *sqlite_path;  /* of the store; with a DSN, of the journal */
     rl_redact redact;
     size_t max_payload;                /* bytes of JSON beyond which a payload is cut */

@@ -11,6 +11,7 @@ void rl_deletion_begin(rl_deletion *self, const rl_query *query)
 {
     memset(self, 0, sizeof *self);
     rl_lost_walk_begin(&self->walk, query, true);
+    self->walk.query.at_primary = true;
     rl_buf_init(&self->ids, RL_BUF_MAX);
     self->query = self->walk.query;
     self->removal.query = &self->query;

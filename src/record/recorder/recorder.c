@@ -121,6 +121,7 @@ static rl_status make_pipeline(rl_recorder *recorder, rl_err *err)
     const rl_config *config = &recorder->config;
     const rl_pipeline_options options = {
         .postgres_dsn = config->postgres_dsn,
+        .read_dsn = config->read_dsn,
         .sqlite_path = config->sqlite_path,
         .sqlite = rl_migrations_of(&config->sqlite),
         .postgres = rl_migrations_of(&config->postgres),
@@ -438,6 +439,18 @@ bool rl_recorder_get_journal_stats(rl_recorder *recorder, rl_journal_stats *stat
         rl_recorder_leave(recorder);
     }
     return known;
+}
+
+void rl_recorder_get_replica_stats(rl_recorder *recorder, rl_replica_stats *stats)
+{
+    rl_err ignored;
+
+    memset(stats, 0, sizeof *stats);
+    if (recorder->config.read_dsn != NULL &&
+        rl_recorder_enter(recorder, &ignored) == RL_OK) {
+        rl_pg_reader_get_stats(rl_postgres_reader_of(recorder->pipeline.store), stats);
+        rl_recorder_leave(recorder);
+    }
 }
 
 int64_t rl_recorder_beside(rl_recorder *recorder)

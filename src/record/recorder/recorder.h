@@ -108,6 +108,10 @@ bool rl_recorder_take_notice(rl_recorder *recorder, rl_notice *notice);
  * `elsewhere` is set. */
 bool rl_recorder_get_journal_stats(rl_recorder *recorder, rl_journal_stats *stats);
 
+/* What is known of the replica; nothing where there is none, or after the close. Does not
+ * wait. */
+void rl_recorder_get_replica_stats(rl_recorder *recorder, rl_replica_stats *stats);
+
 /* The number of runs that wait beside a locked SQLite file, of all processes. */
 int64_t rl_recorder_beside(rl_recorder *recorder);
 

@@ -136,12 +136,13 @@ static rl_status connect_new(rl_pg_conn *conn, rl_err *err)
     rl_pg_dsn dsn;
     uint64_t ended_ns = 0, limit_ns;
     PGconn *pg = NULL;
-    rl_status status = rl_pg_dsn_check(conn->server->dsn, &dsn, err);
+    const char *name = conn->reads_only ? RL_PG_READ_DSN : RL_PG_DSN;
+    rl_status status = rl_pg_dsn_check(conn->server->dsn, name, &dsn, err);
 
     if (status != RL_OK) {
         return status;
     }
-    limit_ns = connect_ns(conn, &dsn);
+    limit_ns = conn->connect_ns > 0 ? conn->connect_ns : connect_ns(conn, &dsn);
     if (conn->attempt == NULL) {
         conn->attempt = rl_pg_attempt_new(conn->server->dsn, conn->timeout_ns);
     }

@@ -22,9 +22,11 @@
 
 /* Shared by all connections of a store. */
 typedef struct rl_pg_server {
-    const char *dsn;               /* borrowed */
-    uint64_t timeout_ns;           /* how long the server may take to answer */
-    atomic_uint timeouts;          /* so far; each makes idle connections suspect */
+    const char *dsn;      /* borrowed */
+    uint64_t timeout_ns;  /* how long the server may take to answer */
+    atomic_uint timeouts; /* so far; each makes idle connections suspect */
+    /* what may have committed so far: batches of runs and deletions; anything else */
+    atomic_uint_fast64_t run_writes, other_writes;
     rl_pg_sessions lost;           /* whose connections were lost during a batch */
     const struct rl_pg_hook *hook; /* borrowed, or NULL; see pg_row.h */
     rl_notices *notices;           /* borrowed, or NULL */
@@ -36,10 +38,12 @@ typedef struct rl_pg_conn {
     rl_pg_server *server;    /* borrowed */
     unsigned timeouts;       /* of the server, when this connection was last checked */
     uint64_t timeout_ns;     /* of the current wait for an answer */
+    uint64_t connect_ns;     /* the most to wait for a connection; 0: by the DSN */
     const atomic_bool *stop; /* borrowed, or NULL; true ends a wait */
     uint64_t last_answer_ns; /* monotonic nanoseconds: when the server last answered */
     unsigned connects;       /* how often this has connected; identifies the PGconn */
     bool timed_out;          /* the last wait ended with the time-out */
+    bool reads_only;         /* to a replica: nothing may be written over it */
     bool cancels;            /* what gets a time-out is cancelled in the server */
     bool cancelled;          /* the server was asked to cancel the current command */
 } rl_pg_conn;

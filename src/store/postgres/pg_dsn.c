@@ -59,29 +59,28 @@ static bool is_value_suspect(const PQconninfoOption *one)
            (strstr(one->val, "://") != NULL || (is_host && strchr(one->val + 1, '@')));
 }
 
-static rl_status check_option(const PQconninfoOption *one, rl_err *err)
+static rl_status check_option(const PQconninfoOption *one, const char *name, rl_err *err)
 {
     char spaced[60];
 
     if (strcmp(one->keyword, "port") == 0 &&
         one->val[strspn(one->val, "0123456789, ")] != '\0') {
-        return rl_err_set(err, RL_STORE,
-                          "PostgreSQL: port in POSTGRES_DSN must be a number: give one, "
-                          "and " ENCODE);
+        return rl_err_set(
+            err, RL_STORE,
+            "PostgreSQL: port in %s must be a number: give one, and " ENCODE, name);
     }
     if (one->val[0] != '\0' && is_value_suspect(one)) {
         return rl_err_set(err, RL_STORE,
-                          "PostgreSQL: %s in POSTGRES_DSN can't be a URL, or have a user "
-                          "and a password in it: " ENCODE,
-                          one->keyword);
+                          "PostgreSQL: %s in %s can't be a URL, or have a user and a "
+                          "password in it: " ENCODE,
+                          one->keyword, name);
     }
     snprintf(spaced, sizeof spaced, " %s ", one->val);
     for (size_t i = 0; i < sizeof checked / sizeof *checked; i++) {
         if (strcmp(one->keyword, checked[i].keyword) == 0 &&
             strstr(checked[i].values, spaced) == NULL) {
-            return rl_err_set(err, RL_STORE,
-                              "PostgreSQL: %s in POSTGRES_DSN must be one of:%s",
-                              one->keyword, checked[i].values);
+            return rl_err_set(err, RL_STORE, "PostgreSQL: %s in %s must be one of:%s",
+                              one->keyword, name, checked[i].values);
         }
     }
     return RL_OK;
@@ -104,7 +103,8 @@ static void read_hosts(const PQconninfoOption *option, rl_pg_dsn *found)
     }
 }
 
-rl_status rl_pg_dsn_check(const char *dsn, rl_pg_dsn *found, rl_err *err)
+rl_status rl_pg_dsn_check(const char *dsn, const char *name, rl_pg_dsn *found,
+                          rl_err *err)
 {
     char *message = NULL; /* libpq's own may quote the password */
     PQconninfoOption *options = PQconninfoParse(dsn, &message);
@@ -115,18 +115,20 @@ rl_status rl_pg_dsn_check(const char *dsn, rl_pg_dsn *found, rl_err *err)
         status = rl_err_nomem(err);
     } else if (options == NULL) {
         status = rl_err_set(err, RL_STORE,
-                            "PostgreSQL: POSTGRES_DSN can't be parsed: give a URI "
+                            "PostgreSQL: %s can't be parsed: give a URI "
                             "(postgresql://user@host/dbname) or keywords and values "
-                            "(host=... dbname=...), and " ENCODE);
+                            "(host=... dbname=...), and " ENCODE,
+                            name);
     } else if (is_sign_misplaced(dsn)) {
         status = rl_err_set(err, RL_STORE,
-                            "PostgreSQL: POSTGRES_DSN has an @ behind the one that ends "
-                            "the user and the password: " ENCODE);
+                            "PostgreSQL: %s has an @ behind the one that ends the user "
+                            "and the password: " ENCODE,
+                            name);
     }
     for (const PQconninfoOption *one = options;
          one != NULL && one->keyword != NULL && status == RL_OK; one++) {
         if (one->val != NULL) {
-            status = check_option(one, err);
+            status = check_option(one, name, err);
             read_hosts(one, found);
         }
     }

@@ -17,10 +17,15 @@ typedef struct rl_pg_dsn {
     uint64_t timeout_ns; /* its connect_timeout, for each host; 0 without */
 } rl_pg_dsn;
 
-/* Checks a DSN: one that can't be parsed, that has a password in the wrong place, or a value
+/* How messages name the settings that have one. */
+#define RL_PG_DSN "POSTGRES_DSN"
+#define RL_PG_READ_DSN "read_dsn (POSTGRES_READ_DSN)"
+
+/* Checks a DSN, the value of the setting `name`: one that can't be parsed, that has a password in the wrong place, or a value
  * that libpq would refuse only when it connects, is a permanent error. No message quotes
  * anything of it but the names of its keywords. RL_STORE, RL_NOMEM. */
-rl_status rl_pg_dsn_check(const char *dsn, rl_pg_dsn *found, rl_err *err);
+rl_status rl_pg_dsn_check(const char *dsn, const char *name, rl_pg_dsn *found,
+                          rl_err *err);
 
 /* The rest of a URI behind its scheme; NULL for keywords and values. */
 const char *rl_pg_dsn_uri_rest(const char *dsn);

@@ -23,7 +23,7 @@ rl_status rl_pg_look_place(const char *dsn, rl_buf *place, rl_err *err)
     rl_pg_settings settings;
     rl_pg_dsn found;
     const char *host;
-    rl_status status = rl_pg_dsn_check(dsn, &found, err);
+    rl_status status = rl_pg_dsn_check(dsn, RL_PG_DSN, &found, err);
 
     if (status == RL_OK) {
         status = rl_pg_settings_read(&settings, dsn, err);
@@ -69,7 +69,7 @@ rl_status rl_pg_look(const char *dsn, uint64_t timeout_ns, rl_buf *json, rl_err 
     rl_pg_conn conn;
     rl_pg_dsn found;
     bool has = false;
-    rl_status status = rl_pg_dsn_check(dsn, &found, err);
+    rl_status status = rl_pg_dsn_check(dsn, RL_PG_DSN, &found, err);
 
     rl_pg_sessions_init(&server.lost);
     rl_pg_conn_init(&conn, &server, NULL);

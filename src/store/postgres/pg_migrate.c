@@ -200,3 +200,15 @@ rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *er
 
     return status == RL_OK ? rl_pg_migrate_plan(conn, &plan, err) : status;
 }
+
+rl_status rl_pg_migrate_applied(rl_pg_conn *conn, const rl_migrations *known,
+                                size_t *applied, rl_err *err)
+{
+    const rl_pg_migration_plan plan = {
+        .known = *known,
+        .table_exists = RL_PG_HAS_MIGRATIONS,
+        .list = RL_PG_MIGRATIONS,
+    };
+
+    return check_migrations(conn, &plan, applied, err);
+}

@@ -39,4 +39,8 @@ rl_status rl_pg_migrate_plan(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
  * see pg_schema.h. */
 rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *err);
 
+/* The number of the store's own migrations that the database has. RL_STORE as above. */
+rl_status rl_pg_migrate_applied(rl_pg_conn *conn, const rl_migrations *known,
+                                size_t *applied, rl_err *err);
+
 #endif

@@ -66,7 +66,7 @@ rl_status rl_pg_pool_take(rl_pg_pool *pool, rl_pg_conn **conn, rl_err *err)
     return status;
 }
 
-void rl_pg_pool_give(rl_pg_pool *pool, rl_pg_conn *conn)
+void rl_pg_pool_give_read(rl_pg_pool *pool, rl_pg_conn *conn)
 {
     pthread_mutex_lock(&pool->lock);
     pool->used[conn - pool->conns] = false;
@@ -74,13 +74,18 @@ void rl_pg_pool_give(rl_pg_pool *pool, rl_pg_conn *conn)
     pthread_mutex_unlock(&pool->lock);
 }
 
-rl_status rl_pg_pool_run(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx, rl_err *err)
+void rl_pg_pool_give(rl_pg_pool *pool, rl_pg_conn *conn)
 {
-    rl_pg_conn *conn = NULL;
-    rl_status status = rl_pg_pool_take(pool, &conn, err);
-    bool was_connected = conn != NULL && conn->pg != NULL;
+    atomic_fetch_add(&conn->server->other_writes, 1);
+    rl_pg_pool_give_read(pool, conn);
+}
 
-    for (int tries = 0; status == RL_OK && tries < 2; tries++) {
+rl_status rl_pg_pool_use(rl_pg_conn *conn, rl_pg_pool_work work, void *ctx, rl_err *err)
+{
+    bool was_connected = conn->pg != NULL;
+    rl_status status = RL_OK;
+
+    for (int tries = 0; tries < 2; tries++) {
         status = rl_pg_conn_open(conn, err);
         if (status == RL_OK) {
             status = work(conn, ctx, err);
@@ -89,24 +94,38 @@ rl_status rl_pg_pool_run(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx, rl_e
             break;
         }
         was_connected = false;
-        status = RL_OK;
     }
-    if (conn != NULL) {
+    return status;
+}
+
+rl_status rl_pg_pool_run(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx, rl_err *err)
+{
+    rl_pg_conn *conn = NULL;
+    rl_status status = rl_pg_pool_take(pool, &conn, err);
+
+    if (status == RL_OK) {
+        status = rl_pg_pool_use(conn, work, ctx, err);
         rl_pg_pool_give(pool, conn);
     }
     return status;
 }
 
-typedef struct statement {
-    const char *sql;
-    int count;
-    const char *const *values;
-    PGresult **result;
-} statement;
-
-static rl_status run_statement(rl_pg_conn *conn, void *ctx, rl_err *err)
+rl_status rl_pg_pool_run_read(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx,
+                              rl_err *err)
 {
-    const statement *self = ctx;
+    rl_pg_conn *conn = NULL;
+    rl_status status = rl_pg_pool_take(pool, &conn, err);
+
+    if (status == RL_OK) {
+        status = rl_pg_pool_use(conn, work, ctx, err);
+        rl_pg_pool_give_read(pool, conn);
+    }
+    return status;
+}
+
+rl_status rl_pg_pool_statement(rl_pg_conn *conn, void *statement, rl_err *err)
+{
+    const rl_pg_statement *self = statement;
 
     return rl_pg_conn_exec(conn, self->sql, self->count, self->values, true, self->result,
                            err);
@@ -115,14 +134,14 @@ static rl_status run_statement(rl_pg_conn *conn, void *ctx, rl_err *err)
 rl_status rl_pg_pool_read(rl_pg_pool *pool, const char *sql, int count,
                           const char *const *values, PGresult **result, rl_err *err)
 {
-    statement self = {sql, count, values, result};
+    rl_pg_statement self = {sql, count, values, result};
 
-    return rl_pg_pool_run(pool, run_statement, &self, err);
+    return rl_pg_pool_run_read(pool, rl_pg_pool_statement, &self, err);
 }
 
 /* One attempt of a statement that writes. libpq sends its Sync last, without which the
  * server commits nothing; and a server that refuses a statement has not executed it. */
-static rl_status write_once(rl_pg_conn *conn, const statement *self, bool *unknown,
+static rl_status write_once(rl_pg_conn *conn, const rl_pg_statement *self, bool *unknown,
                             rl_err *err)
 {
     rl_err own = {.code = RL_OK};
@@ -147,7 +166,7 @@ rl_status rl_pg_pool_write(rl_pg_pool *pool, const char *sql, int count,
                            const char *const *values, PGresult **result, bool *unknown,
                            rl_err *err)
 {
-    const statement self = {sql, count, values, result};
+    const rl_pg_statement self = {sql, count, values, result};
     rl_pg_conn *conn = NULL;
     rl_status status = rl_pg_pool_take(pool, &conn, err);
     bool was_connected = conn != NULL && conn->pg != NULL;

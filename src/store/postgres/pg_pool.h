@@ -26,15 +26,31 @@ void rl_pg_pool_init(rl_pg_pool *pool, unsigned size, rl_pg_server *server);
 void rl_pg_pool_free(rl_pg_pool *pool); /* no connection may be in use */
 
 /* Gives a free connection, borrowed until rl_pg_pool_give, and perhaps not connected.
- * RL_STORE if all are in use for as long as the server's time-out. */
+ * RL_STORE if all are in use for as long as the server's time-out. The second way to give
+ * it back is for those who have only read. */
 rl_status rl_pg_pool_take(rl_pg_pool *pool, rl_pg_conn **conn, rl_err *err);
 void rl_pg_pool_give(rl_pg_pool *pool, rl_pg_conn *conn);
+void rl_pg_pool_give_read(rl_pg_pool *pool, rl_pg_conn *conn);
 
-/* Calls `work` on an open connection of the pool. Calls it a second time, on a new
+/* Calls `work`, which may write, on an open connection of the pool. Calls it a second time, on a new
  * connection, if the connection was open before and was lost during the first call. So
- * `work` must be repeatable, as reads are. */
+ * `work` must be repeatable. The second function is for work that only reads. */
 typedef rl_status (*rl_pg_pool_work)(rl_pg_conn *conn, void *ctx, rl_err *err);
 rl_status rl_pg_pool_run(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx, rl_err *err);
+rl_status rl_pg_pool_run_read(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx,
+                              rl_err *err);
+
+/* The same on a connection that was taken. */
+rl_status rl_pg_pool_use(rl_pg_conn *conn, rl_pg_pool_work work, void *ctx, rl_err *err);
+
+/* Work: runs one statement (the context) with binary results. */
+typedef struct rl_pg_statement {
+    const char *sql;
+    int count; /* of the values; text */
+    const char *const *values;
+    PGresult **result;
+} rl_pg_statement;
+rl_status rl_pg_pool_statement(rl_pg_conn *conn, void *statement, rl_err *err);
 
 /* Runs one statement that reads as rl_pg_conn_exec does, with binary results. */
 rl_status rl_pg_pool_read(rl_pg_pool *pool, const char *sql, int count,

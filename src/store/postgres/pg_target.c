@@ -74,6 +74,11 @@ static rl_status read_ids(rl_pg_conn *conn, const char *sql, rl_target *target,
     return status;
 }
 
+rl_status rl_pg_target_read_cluster(rl_pg_conn *conn, rl_target *target, rl_err *err)
+{
+    return read_ids(conn, RL_PG_CLUSTER_ONLY, target, err);
+}
+
 rl_status rl_pg_target_read(rl_pg_conn *conn, rl_target *target, rl_err *err)
 {
     rl_status status = read_ids(conn, RL_PG_DATABASE, target, err);

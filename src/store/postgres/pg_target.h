@@ -18,4 +18,7 @@ rl_status rl_pg_target_place(const char *dsn, char place[RL_TARGET_TEXT], rl_err
  * connection does. */
 rl_status rl_pg_target_read(rl_pg_conn *conn, rl_target *target, rl_err *err);
 
+/* The same for the cluster alone, of a database that need not have tables of runlog's. */
+rl_status rl_pg_target_read_cluster(rl_pg_conn *conn, rl_target *target, rl_err *err);
+
 #endif

@@ -319,6 +319,7 @@ static rl_status finish_write(rl_pg_writer *writer, const rl_batch *batch, rl_st
         }
     }
     status = insert_own(writer, batch, status, err);
+    atomic_fetch_add(&conn->server->run_writes, 1);
     if (status == RL_STORE && strcmp(err->sqlstate, READ_ONLY) == 0) {
         writer->server_lost = true; /* reconnecting may find the new primary */
     }

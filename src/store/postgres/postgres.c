@@ -39,6 +39,7 @@ typedef struct postgres_store {
     rl_target target;            /* under target_lock */
     rl_pg_writer writer, forwarder;
     rl_pg_pool pool;       /* for queries */
+    rl_pg_reader reader;   /* decides where they go */
     rl_pg_pool background; /* for a companion's own work: one connection */
 } postgres_store;
 
@@ -81,6 +82,7 @@ static void set_target(postgres_store *self, const rl_target *target)
     pthread_mutex_lock(&self->target_lock);
     self->target = *target;
     pthread_mutex_unlock(&self->target_lock);
+    rl_pg_reader_set_target(&self->reader, target);
 }
 
 static rl_status postgres_identify(rl_store *store, rl_target *target, rl_err *err)
@@ -113,6 +115,19 @@ static rl_status postgres_prepare(rl_store *store, rl_err *err)
     }
     pthread_mutex_unlock(&self->open_lock);
     return status;
+}
+
+/* With a replica, reads go on there while the primary is away. */
+static rl_status postgres_prepare_read(rl_store *store, rl_err *err)
+{
+    postgres_store *self = (postgres_store *)store;
+    rl_status status = RL_OK;
+
+    if (!rl_pg_reader_avoids_primary(&self->reader)) {
+        status = postgres_prepare(store, err);
+    }
+    return status != RL_OK && rl_pg_reader_lose_primary(&self->reader, err) ? RL_OK
+                                                                            : status;
 }
 
 static rl_status postgres_write(rl_store *store, const rl_batch *batch, rl_err *err)
@@ -196,9 +211,15 @@ static rl_status postgres_query(rl_store *store, const rl_query *query, rl_rows 
 
     rl_buf_init(&sql, RL_BUF_MAX);
     rl_query_sql(query, &dialect, false, &sql, &bindings);
-    status = sql.failed ? rl_err_nomem(err)
-                        : rl_pg_pool_read(&self->pool, sql.data, bindings.count,
-                                          bindings.values, &result, err);
+    if (sql.failed) {
+        status = rl_err_nomem(err);
+    } else if (query->at_primary) {
+        status = rl_pg_pool_read(&self->pool, sql.data, bindings.count, bindings.values,
+                                 &result, err);
+    } else {
+        status = rl_pg_reader_read(&self->reader, RL_PG_OWN_RUNS, sql.data,
+                                   bindings.count, bindings.values, &result, err);
+    }
     found = status == RL_OK ? PQntuples(result) : 0;
     for (int i = 0; i < found; i++) {
         for (size_t column = 0; column < count; column++) {
@@ -237,7 +258,9 @@ static rl_status postgres_silent(rl_store *store, int64_t seconds, rl_rows *rows
     rl_status status;
 
     snprintf(number, sizeof number, "%lld", (long long)seconds);
-    status = rl_pg_pool_read(&self->pool, RL_PG_SILENT, 1, values, &result, err);
+    /* a standby's clock stands still with an idle primary */
+    status =
+        rl_pg_reader_read_primary(&self->reader, RL_PG_SILENT, 1, values, &result, err);
     for (int i = 0; status == RL_OK && i < PQntuples(result); i++) {
         add_cell(rows, result, i, 0, RL_KIND_TEXT);
     }
@@ -376,6 +399,7 @@ static rl_status postgres_remove(rl_store *store, rl_removal *removal, rl_err *e
     status = ids.failed || sql.failed ? rl_err_nomem(&own)
                                       : remove_runs(self, removal, sql.data, &bindings,
                                                     &deleted, &unknown, &own);
+    atomic_fetch_add(&self->server.run_writes, 1);
     if (status == RL_OK) {
         removal->deleted += deleted;
         removal->ids = behind;
@@ -402,6 +426,7 @@ static void postgres_before_fork(rl_store *store)
     self->open_lock_held = rl_lock_until(&self->open_lock, end);
     rl_pg_writer_before_fork(&self->writer, end);
     rl_pg_writer_before_fork(&self->forwarder, end);
+    rl_pg_reader_before_fork(&self->reader);
     rl_pg_pool_before_fork(&self->pool);
     rl_pg_pool_before_fork(&self->background);
     pthread_mutex_lock(&self->target_lock);
@@ -417,6 +442,7 @@ static void postgres_after_fork(rl_store *store, bool in_child)
     }
     rl_pg_pool_after_fork(&self->background, in_child);
     rl_pg_pool_after_fork(&self->pool, in_child);
+    rl_pg_reader_after_fork(&self->reader, in_child);
     rl_pg_writer_after_fork(&self->forwarder, in_child);
     rl_pg_writer_after_fork(&self->writer, in_child);
     if (self->open_lock_held) {
@@ -430,6 +456,7 @@ static void postgres_close(rl_store *store)
 {
     postgres_store *self = (postgres_store *)store;
 
+    rl_pg_reader_free(&self->reader);
     rl_pg_pool_free(&self->background);
     rl_pg_pool_free(&self->pool);
     rl_pg_writer_free(&self->forwarder);
@@ -444,6 +471,7 @@ static void postgres_close(rl_store *store)
 static const rl_store_ops ops = {
     .name = "postgres",
     .prepare = postgres_prepare,
+    .prepare_read = postgres_prepare_read,
     .write = postgres_write,
     .send = postgres_send,
     .finish = postgres_finish,
@@ -458,16 +486,42 @@ static const rl_store_ops ops = {
     .close = postgres_close,
 };
 
+/* Before anything else of the store. */
+static void init_server(postgres_store *self, const rl_postgres_options *options)
+{
+    self->server.dsn = self->dsn;
+    self->server.timeout_ns = options->timeout_ns;
+    self->server.hook = options->hook;
+    self->server.notices = options->notices;
+    rl_pg_sessions_init(&self->server.lost);
+}
+
 rl_status rl_postgres_new(const rl_postgres_options *options,
                           const rl_migrations *migrations, rl_store **store, rl_err *err)
 {
     postgres_store *self = rl_calloc(1, sizeof *self);
-    rl_status status = RL_OK;
+    const rl_pg_replica_options reading = {
+        .dsn = options->read_dsn,
+        .pool = options->pool,
+        .primary = self != NULL ? &self->pool : NULL,
+        .migrations = migrations,
+        .acknowledged_runs = options->acknowledged_runs,
+    };
+    rl_status status;
 
     if (self == NULL || (self->dsn = rl_strdup(options->dsn)) == NULL) {
         status = rl_err_nomem(err);
     } else {
         status = rl_pg_target_place(self->dsn, self->target.place, err);
+    }
+    if (status == RL_OK) {
+        init_server(self, options);
+        rl_pg_pool_init(&self->pool, options->pool, &self->server);
+        status = rl_pg_reader_init(&self->reader, &reading, err);
+        if (status != RL_OK) {
+            rl_pg_pool_free(&self->pool);
+            rl_pg_sessions_destroy(&self->server.lost);
+        }
     }
     if (status != RL_OK) {
         rl_free(self != NULL ? self->dsn : NULL);
@@ -478,17 +532,16 @@ rl_status rl_postgres_new(const rl_postgres_options *options,
     self->migrations = migrations;
     pthread_mutex_init(&self->open_lock, NULL);
     pthread_mutex_init(&self->target_lock, NULL);
-    self->server.dsn = self->dsn;
-    self->server.timeout_ns = options->timeout_ns;
-    self->server.hook = options->hook;
-    self->server.notices = options->notices;
-    rl_pg_sessions_init(&self->server.lost);
     rl_pg_writer_init(&self->writer, &self->server, NULL);
     rl_pg_writer_init(&self->forwarder, &self->server, options->stop);
-    rl_pg_pool_init(&self->pool, options->pool, &self->server);
     rl_pg_pool_init(&self->background, 1, &self->server);
     *store = &self->base;
     return RL_OK;
+}
+
+rl_pg_reader *rl_postgres_reader_of(rl_store *store)
+{
+    return &((postgres_store *)store)->reader;
 }
 
 rl_pg_pool *rl_postgres_pool_of(rl_store *store)

@@ -104,6 +104,25 @@
     "|| (SELECT oid FROM pg_catalog.pg_database WHERE datname = "                       \
     "pg_catalog.current_database()) FROM runlog_database"
 #define RL_PG_DATABASE_ONLY "SELECT id, '' FROM runlog_database"
+#define RL_PG_CLUSTER_ONLY                                                       \
+    "SELECT '', (SELECT system_identifier FROM pg_catalog.pg_control_system()) " \
+    "|| '/' || oid FROM pg_catalog.pg_database WHERE datname = "                 \
+    "pg_catalog.current_database()"
+
+/* How far a server has got: see rl_pg_position. A commit that did not wait for its WAL is
+ * within what is inserted, any other within what is flushed, which a standby sooner has. */
+#define RL_PG_POSITION                                                    \
+    "SELECT recovering, CASE WHEN recovering THEN "                       \
+    "pg_catalog.pg_last_wal_replay_lsn() "                                \
+    "WHEN pg_catalog.current_setting('synchronous_commit') = 'off' THEN " \
+    "pg_catalog.pg_current_wal_insert_lsn() "                             \
+    "ELSE pg_catalog.pg_current_wal_flush_lsn() END, "                    \
+    "extract(epoch FROM pg_catalog.clock_timestamp() "                    \
+    "- pg_catalog.pg_last_xact_replay_timestamp()), "                     \
+    "extract(epoch FROM pg_catalog.pg_postmaster_start_time()), "         \
+    "pg_catalog.pg_backend_pid() FROM pg_catalog.pg_is_in_recovery() AS recovering"
+
+#define RL_PG_READ_ONLY "SET default_transaction_read_only = on"
 
 #define RL_PG_BEGIN "BEGIN"
 #define RL_PG_COMMIT "COMMIT"

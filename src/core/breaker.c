@@ -1,5 +1,5 @@
 /* A circuit breaker. See breaker.h. */
-#include "record/breaker.h"
+#include "core/breaker.h"
 
 bool rl_breaker_record_failure(rl_breaker *breaker, uint64_t now)
 {
