@@ -121,6 +121,7 @@ struct logged {
     rl_run *run;
     rl_durability durability;
     rl_recorder *recorder;
+    int64_t calls;
     rl_status status;
 };
 
@@ -217,6 +218,7 @@ static void *log_one(void *ctx)
 static void log_run(struct scene *scene, int at)
 {
     scene->logged[at].recorder = scene->recorder;
+    scene->logged[at].calls++;
     log_one(&scene->logged[at]);
 }
 
@@ -237,6 +239,7 @@ static void log_together(struct scene *scene)
 
     for (int i = 0; i < THREADS; i++) {
         scene->logged[i].recorder = scene->recorder;
+        scene->logged[i].calls++;
         help_need(__real_pthread_create(&threads[i], NULL, log_one, &scene->logged[i]) ==
                       0,
                   "a thread");
@@ -319,10 +322,12 @@ static void read_and_remove(struct scene *scene)
 static bool is_in_journal(struct scene *scene, int at)
 {
     char sql[120];
+    int64_t logs;
 
     snprintf(sql, sizeof sql,
              "SELECT count(*) FROM journal WHERE outputs LIKE '%%\"r%d of %%'", at);
-    return access(scene->path, F_OK) == 0 && sql_int(scene->path, sql) == 1;
+    logs = access(scene->path, F_OK) == 0 ? sql_int(scene->path, sql) : 0;
+    return logs > 0 && logs <= scene->logged[at].calls;
 }
 
 /* A recorder that failed to end its lease holds it for 30 s. This ends it. */

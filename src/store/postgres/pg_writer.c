@@ -18,8 +18,8 @@
 #define DEADLOCK "40P01"          /* deadlock_detected */
 #define NOT_SERIAL "40001"        /* serialization_failure */
 
-#define CONFLICTS \
-    3 /* with other transactions, after which a batch is not repeated at once */
+/* How often a batch is repeated at once that others' transactions were in conflict with. */
+#define CONFLICTS 3
 
 void rl_pg_writer_init(rl_pg_writer *writer, rl_pg_server *server,
                        const atomic_bool *stop)
