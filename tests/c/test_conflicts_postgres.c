@@ -223,6 +223,34 @@ static void test_new_runs_and_updates_of_one_batch(void)
     check_merged(store);
 }
 
+/* A run that was logged as running is merged at once: one statement for each log. */
+static void test_a_run_that_was_running_takes_one_statement(void)
+{
+    rl_store *store = begin();
+    rl_run *runs[2] = {NULL, NULL};
+    rl_batch batch = {runs, 2, RL_SERVER, RL_WAIT};
+    rl_err err = {.code = RL_OK};
+
+    once("INSERT", "NULL");
+    runs[0] = new_run("w", "x", "running");
+    runs[1] = new_run("w", "y", "running");
+    CHECK_INT(store->ops->write(store, &batch, &err), RL_OK);
+    CHECK_STR(server_text("SELECT last_value FROM came"), "2");
+    free_batch(runs, 2);
+    runs[0] = new_run("w", "y", "completed");
+    runs[1] = new_run("w", "x", "completed");
+    CHECK_INT(store->ops->write(store, &batch, &err), RL_OK);
+    CHECK_STR(server_text("SELECT last_value FROM came"), "4");
+    CHECK_INT(store->ops->write(store, &batch, &err), RL_OK); /* nothing known of them */
+    CHECK_STR(server_text("SELECT last_value FROM came"), "8");
+    free_batch(runs, 2);
+    no_longer();
+    CHECK_STR(server_text("SELECT count(*) FROM workflow_runs WHERE status = 'completed' "
+                          "AND run_id IN ('x', 'y')"),
+              "2");
+    store->ops->close(store);
+}
+
 /* Another transaction's conflicts say nothing about the server: the store goes on. */
 static void test_a_conflict_is_repeated(void)
 {
@@ -296,6 +324,7 @@ static void test_a_merge_that_is_refused(void)
 static const struct check_test tests[] = {
     CHECK_TEST(test_writers_of_the_same_names_never_deadlock),
     CHECK_TEST(test_new_runs_and_updates_of_one_batch),
+    CHECK_TEST(test_a_run_that_was_running_takes_one_statement),
     CHECK_TEST(test_a_conflict_is_repeated),
     CHECK_TEST(test_a_session_that_ends_between_insert_and_merge),
     CHECK_TEST(test_a_merge_that_fails_for_now),

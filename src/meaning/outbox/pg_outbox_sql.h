@@ -25,8 +25,8 @@
 
 /* A step of rl_outbox_walk, in the order of migration 010's index: its last run, and how
  * many it has queued. It locks no row that stays as it is, and the others in the order in
- * which batches of runs do (pg_batch.h). Parameters: the last run of the
- * step before, the model, its length or 0. */
+ * which batches of runs do (pg_batch.h). Parameters: the last run of the step before, the
+ * model, its length or 0. */
 #define RL_PG_OUTBOX_WALK                                                                \
     "WITH run AS (SELECT wpk_id, id, run_id, status, logged_txid FROM workflow_runs "    \
     "WHERE (logged_txid, id) > ($1::bigint, $2::uuid) ORDER BY logged_txid, id "         \

@@ -1,6 +1,7 @@
 /* The statements that write a batch. See pg_batch.h. */
 #include "store/postgres/pg_batch.h"
 
+#include "core/hash.h"
 #include "store/postgres/pg_parts.h"
 #include "store/postgres/pg_row.h"
 #include "store/postgres/postgres_sql.h"
@@ -26,6 +27,7 @@ void rl_pg_batch_init(rl_pg_batch *batch)
     rl_buf_init(&batch->there, RL_BUF_MAX);
     rl_buf_init(&batch->unchanged, RL_BUF_MAX);
     rl_buf_init(&batch->wide, RL_BUF_MAX);
+    memset(batch->running, 0, sizeof batch->running);
     batch->merges = false;
 }
 
@@ -52,11 +54,37 @@ static int compare(const void *left, const void *right)
     return order;
 }
 
+static uint64_t hash_name(const rl_run *run)
+{
+    const char *wpk_id = rl_run_text(run, RL_WPK_ID);
+    const char *run_id = rl_run_text(run, RL_RUN_ID);
+
+    return rl_hash(wpk_id, strlen(wpk_id)) * 31 + rl_hash(run_id, strlen(run_id));
+}
+
 /* Whether the run's row is probably there: open runs are written once a second. With
  * parts, the row must be in the transaction of its parts. */
-static bool is_merged(const rl_run *run)
+static bool is_merged(const rl_pg_batch *batch, const rl_run *run)
 {
-    return run->parts.given || rl_run_is_open(run);
+    const uint64_t hash = hash_name(run);
+
+    return run->parts.given || rl_run_is_open(run) ||
+           batch->running[hash % RL_PG_RUNNING] == hash;
+}
+
+void rl_pg_batch_remember(rl_pg_batch *batch, const rl_batch *runs)
+{
+    for (size_t i = 0; i < runs->count; i++) {
+        const char *status = rl_run_text(runs->runs[i], RL_STATUS);
+        const uint64_t hash = hash_name(runs->runs[i]);
+        uint64_t *known = &batch->running[hash % RL_PG_RUNNING];
+
+        if (status != NULL && strcmp(status, "running") == 0) {
+            *known = hash;
+        } else if (*known == hash) {
+            *known = 0;
+        }
+    }
 }
 
 rl_status rl_pg_batch_set(rl_pg_batch *batch, const rl_batch *runs, rl_err *err)
@@ -66,7 +94,7 @@ rl_status rl_pg_batch_set(rl_pg_batch *batch, const rl_batch *runs, rl_err *err)
     rl_buf_reset(&batch->unchanged, RETAIN);
     batch->merges = false;
     for (size_t i = 0; i < runs->count; i++) {
-        const rl_pg_entry entry = {runs->runs[i], i};
+        const rl_pg_entry entry = {runs->runs[i], i, is_merged(batch, runs->runs[i])};
 
         rl_buf_add(&batch->list, &entry, sizeof entry);
     }
@@ -111,22 +139,23 @@ rl_status rl_pg_batch_prepare(rl_pg_conn *conn, rl_err *err)
 }
 
 static const rl_pg_statement *statement_for(const rl_pg_batch *batch,
-                                            const rl_pg_conn *conn, const rl_run *run)
+                                            const rl_pg_conn *conn,
+                                            const rl_pg_entry *entry)
 {
     const rl_pg_hook *hook = conn->server->hook;
 
-    return batch->merges || is_merged(run) ? rl_pg_merge_by(hook) : rl_pg_insert_by(hook);
+    return batch->merges || entry->merged ? rl_pg_merge_by(hook) : rl_pg_insert_by(hook);
 }
 
 /* Queues one run for a prepared statement, or with the statement's text if `with_sql`;
  * libpq copies the values. */
-static rl_status send_run(rl_pg_batch *batch, rl_pg_conn *conn, const rl_run *run,
+static rl_status send_run(rl_pg_batch *batch, rl_pg_conn *conn, const rl_pg_entry *entry,
                           int64_t now, bool pooled, bool with_sql, rl_err *err)
 {
-    const rl_pg_statement *statement = statement_for(batch, conn, run);
+    const rl_pg_statement *statement = statement_for(batch, conn, entry);
     rl_pg_row row;
     rl_status status =
-        rl_pg_row_fill(&row, run, now, conn->server->hook, &batch->wide, err);
+        rl_pg_row_fill(&row, entry->run, now, conn->server->hook, &batch->wide, err);
     int sent;
 
     if (status == RL_OK) {
@@ -159,9 +188,9 @@ static bool send_unnamed(rl_pg_batch *batch, rl_pg_conn *conn)
     const rl_pg_statement *statement;
 
     for (size_t i = 0; i < count_of(&batch->list); i++) {
-        batch->merges = batch->merges || is_merged(runs[i].run);
+        batch->merges = batch->merges || runs[i].merged;
     }
-    statement = statement_for(batch, conn, runs[0].run);
+    statement = statement_for(batch, conn, runs);
     return PQsendPrepare(conn->pg, "", statement->sql, statement->parameters,
                          rl_pg_types) != 0;
 }
@@ -179,7 +208,7 @@ static rl_status send_pipeline(rl_pg_batch *batch, rl_pg_conn *conn, bool pooled
         return rl_pg_conn_error(conn, NULL, err);
     }
     for (size_t i = 0; i < count && status == RL_OK; i++) {
-        status = send_run(batch, conn, runs[i].run, now, pooled, false, err);
+        status = send_run(batch, conn, &runs[i], now, pooled, false, err);
     }
     if (status == RL_OK) {
         status = rl_pg_parts_send(conn, runs, count, &batch->wide, err);
@@ -197,8 +226,8 @@ rl_status rl_pg_batch_send(rl_pg_batch *batch, rl_pg_conn *conn, bool pooled, rl
     if (needs_pipeline(batch)) {
         status = send_pipeline(batch, conn, pooled, err);
     } else if (count_of(&batch->list) == 1) { /* a transaction by itself */
-        status = send_run(batch, conn, entries(batch)->run, rl_time_now(), pooled, pooled,
-                          err);
+        status =
+            send_run(batch, conn, entries(batch), rl_time_now(), pooled, pooled, err);
     } else if (!PQsendQuery(conn->pg, RL_PG_BACKEND)) {
         status = rl_pg_conn_error(conn, NULL, err);
     }
@@ -208,15 +237,15 @@ rl_status rl_pg_batch_send(rl_pg_batch *batch, rl_pg_conn *conn, bool pooled, rl
 /* If `result` answers the statement of a run (those come first), counts it in *next. A
  * run whose insert found a row is to be merged. One with an id of its own whose merge
  * changed none may have another name. */
-static void collect(rl_pg_batch *batch, const PGresult *result, size_t *next)
+static void collect(rl_pg_batch *batch, PGresult *result, size_t *next)
 {
-    const char *changed = result != NULL ? PQcmdTuples((PGresult *)result) : "";
+    const char *changed = result != NULL ? PQcmdTuples(result) : "";
 
     if (*next < count_of(&batch->list) && changed[0] != '\0') {
         const rl_pg_entry *entry = &entries(batch)[(*next)++];
         const bool none = strcmp(changed, "0") == 0;
 
-        if (none && !batch->merges && !is_merged(entry->run)) {
+        if (none && !batch->merges && !entry->merged) {
             rl_buf_add(&batch->there, entry, sizeof *entry);
         } else if (none && entry->run->is_own) {
             rl_buf_add(&batch->unchanged, &entry->run, sizeof entry->run);

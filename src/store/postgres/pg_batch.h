@@ -2,14 +2,13 @@
  *
  * A batch is one pipeline up to one Sync, which makes it one implicit transaction and one
  * round trip; a single run without parts is one statement. A run that is probably new is
- * inserted by a statement that leaves a row that is there alone, as setting the merge up
- * takes the server a sixth of the time that it has for a row (docs/performance.md). Runs whose
- * row was there are merged in a second transaction. In between, nothing of theirs is
- * written, and none is acknowledged; and a run is in the same transaction as its parts and
- * as the rows of a hook.
+ * inserted by a statement that leaves a row that is there alone, as the server sets the
+ * merge up anew for each row (docs/performance.md). Runs whose row was there are merged in a
+ * second transaction. In between, nothing of theirs is written, and none is acknowledged;
+ * and a run is in the same transaction as its parts and as the rows of a hook.
  *
  * Every transaction takes the locks of rows in one order, that of the runs' names, so that
- * no two of them wait for each other.
+ * transactions never wait for one another in a circle.
  * Threads: one at a time. Ownership: borrows the runs, from rl_pg_batch_set until the
  * batch is written.
  */
@@ -19,12 +18,17 @@
 #include "store/postgres/pg_conn.h"
 #include "store/store.h"
 
+#define RL_PG_RUNNING 1024 /* names of runs that are known to be there */
+
 typedef struct rl_pg_batch {
     rl_buf list;      /* of rl_pg_entry: the runs of the transaction, ordered by name */
     rl_buf there;     /* of the same: runs whose insert found a row */
     rl_buf unchanged; /* of const rl_run *: with an own id, whose merge changed no row */
     rl_buf wide;      /* see rl_pg_row_fill */
     bool merges;      /* the transaction merges all its runs */
+    /* Hashes of the names of runs that were last written as running, each at its place:
+     * the next log of such a run is merged. A wrong guess costs time only. */
+    uint64_t running[RL_PG_RUNNING];
 } rl_pg_batch;
 
 void rl_pg_batch_init(rl_pg_batch *batch);
@@ -36,6 +40,9 @@ rl_status rl_pg_batch_set(rl_pg_batch *batch, const rl_batch *runs, rl_err *err)
 /* After a transaction that was committed: takes those of its runs that are still to be
  * merged. False if there are none. */
 bool rl_pg_batch_next(rl_pg_batch *batch);
+
+/* After the whole batch: remembers which of its runs are still running. */
+void rl_pg_batch_remember(rl_pg_batch *batch, const rl_batch *runs);
 
 /* Has the session prepare the two statements, under their names. */
 rl_status rl_pg_batch_prepare(rl_pg_conn *conn, rl_err *err);

@@ -7,10 +7,11 @@
 #include "store/postgres/pg_conn.h"
 #include "store/store.h"
 
-/* A run of a batch, and its place there. */
+/* A run of a batch, its place there, and whether it is merged without an insert first. */
 typedef struct rl_pg_entry {
     const rl_run *run;
     size_t place;
+    bool merged;
 } rl_pg_entry;
 
 /* In pipeline mode, after the rows of these runs: queues the statements for the parts of

@@ -206,6 +206,9 @@ static rl_status finish_write(rl_pg_writer *writer, const rl_batch *batch, rl_st
         status = status == RL_OK ? read_transaction(writer, err) : status;
     }
     status = insert_own(writer, batch, status, err);
+    if (status == RL_OK) {
+        rl_pg_batch_remember(&writer->batch, batch);
+    }
     if (status == RL_STORE && strcmp(err->sqlstate, READ_ONLY) == 0) {
         writer->server_lost = true; /* reconnecting may find the new primary */
     }
