@@ -167,13 +167,14 @@ static long run_pipeline(PGconn *pg, rows *all, clocks *times, long batch, doubl
 static int measure(rows *all, bool pipeline, const char *dsn, long number, double seconds)
 {
     clocks times = {.cpu_start = cpu_us(), .wall_start = wall_us()};
+    static const Oid types[PARAMETERS] = {[RL_COLUMNS] = 16}; /* a boolean; 0: inferred */
     PGconn *pg = PQconnectdb(dsn);
     long done = -1;
 
     if (PQstatus(pg) != CONNECTION_OK) {
         fail("connect", PQerrorMessage(pg));
-    } else if (expect(pg, PQprepare(pg, NAME, RL_PG_INSERT, 0, NULL), PGRES_COMMAND_OK) ==
-               0) {
+    } else if (expect(pg, PQprepare(pg, NAME, RL_PG_INSERT, PARAMETERS, types),
+                      PGRES_COMMAND_OK) == 0) {
         done = (pipeline ? run_pipeline : run_single)(pg, all, &times, number, seconds);
     }
     if (done >= 0) {

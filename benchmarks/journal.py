@@ -13,8 +13,10 @@
 """
 
 import logging
+import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -32,7 +34,7 @@ from common import (
     set_up,
     significant,
 )
-from pgserver import Server, dsn, postgres
+from pgserver import PORT, Server, dsn, postgres
 from workload import (
     Record,
     create_empty,
@@ -64,12 +66,28 @@ def away(folder: Path, path: Path) -> dict[str, Any]:
     return {"postgres_dsn": dsn(folder / "nobody"), "sqlite_path": str(path)}
 
 
+@contextmanager
+def unreachable(server: Server) -> Iterator[dict[str, Any]]:
+    """Options of a recorder for this server, which nobody can connect to meanwhile.
+
+    A run in a journal is for the database that its recorder was given, and no other one.
+    """
+    socket = server.folder / f".s.PGSQL.{PORT}"
+    aside = socket.with_name("aside")
+    socket.rename(aside)
+    try:
+        yield {"postgres_dsn": server.dsn}
+    finally:
+        aside.rename(socket)
+
+
 def fill(options: dict[str, Any], records: Sequence[Record]) -> None:
     """Put the records into the journal, as fast as possible."""
     with Recorder(**options, durability="journal") as recorder:
         for record in records:
             recorder.log_run(record)
-        waiting = recorder.stats()["waiting"]
+    with closing(sqlite3.connect(options["sqlite_path"])) as database:
+        waiting = database.execute(f"SELECT count(*) FROM {TABLE}").fetchone()[0]
     if waiting != len(records):
         raise SystemExit(f"{waiting} of {len(records)} runs wait in the journal")
 
@@ -142,7 +160,9 @@ def measure_forwarding(server: Server, folder: Path) -> dict[str, list[dict[str,
     def measure(side: str, number: int) -> float:
         prefix = f"forward-{side}-{number}"
         with fresh_copy(empty) as path:
-            fill(away(folder, path), run_records(FORWARDED, prefix))
+            with unreachable(server) as options:
+                records = run_records(FORWARDED, prefix)
+                fill({**options, "sqlite_path": str(path)}, records)
             if side == "bare C":
                 found = bare.stored_rows(path, TABLE, columns)
                 bare.write_rows(rows, bare.for_libpq(columns, found))

@@ -24,10 +24,11 @@
 
 #define RL_SQL_INSERT "INSERT INTO workflow_runs AS run (" RL_SQL_COLUMNS ") VALUES "
 
-#define RL_SQL_IS_NEWER                                              \
-    "((excluded.status <> 'running' AND run.status = 'running') OR " \
-    "(excluded.revision > coalesce(run.revision, 0) AND "            \
-    "(excluded.status <> 'running' OR run.status = 'running')))"
+/* As a comparison of rows, as an insert of PostgreSQL's sets each of its many copies up
+ * anew. */
+#define RL_SQL_IS_NEWER                                    \
+    "(excluded.status <> 'running', excluded.revision) > " \
+    "(run.status <> 'running', coalesce(run.revision, 0))"
 
 /* The value of the newer log, even where that is NULL. */
 #define RL_SQL_NEWEST(column)                                                           \

@@ -93,9 +93,11 @@ typedef struct rl_store_ops {
      * in a store without replicas. */
     rl_status (*prepare_read)(rl_store *store, rl_err *err);
 
-    /* Writes all runs in one transaction, or none; an empty batch only waits for SQLite's
-     * lock. A run whose (wpk_id, run_id) has a row
-     * is merged into it, see merge_sql.h. */
+    /* Writes all runs; an empty batch only waits for SQLite's lock. A run whose (wpk_id,
+     * run_id) has a row is merged into it, see merge_sql.h. Each run is written whole or
+     * not at all; SQLite writes a batch in one transaction, PostgreSQL in two where some
+     * runs were there (pg_batch.h). So after an error some runs may be written. Writing
+     * them again changes nothing. */
     rl_status (*write)(rl_store *store, const rl_batch *batch, rl_err *err);
 
     /* `write` in two steps, for the worker thread, which forwards the journal: `send`

@@ -7,6 +7,7 @@
  */
 #include "core/alloc.h"
 #include "core/clock.h"
+#include "core/text.h"
 #include "store/postgres/postgres.h"
 #include "words/index.h"
 #include "words/pg_words_sql.h"
@@ -134,8 +135,9 @@ static void add_places(rl_buf *out, const rl_buf *words)
 
         rl_buf_add(out, words->data + from, end - from);
         if (number <= PLACE_MAX) {
-            snprintf(place, sizeof place, ":%u ", number);
-            rl_buf_add_text(out, place);
+            rl_buf_add_char(out, ':'); /* printf took a third of the thread's time */
+            rl_buf_add(out, place, rl_put_u64(place, number));
+            rl_buf_add_char(out, ' ');
         } else {
             rl_buf_add_char(out, ' ');
         }

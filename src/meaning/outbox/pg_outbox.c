@@ -438,7 +438,9 @@ static bool has_text(void *rule, const rl_run *run)
 rl_pg_hook rl_pg_outbox_hook(const rl_embed_rule *rule)
 {
     return (rl_pg_hook){
-        .insert = {RL_PG_INSERT_QUEUED, RL_PG_INSERT_QUEUED_NAME, RL_PG_PARAMETERS},
+        .insert = {RL_PG_QUEUED(RL_PG_INSERT), RL_PG_INSERT_QUEUED_NAME,
+                   RL_PG_PARAMETERS},
+        .merge = {RL_PG_QUEUED(RL_PG_MERGE), RL_PG_MERGE_QUEUED_NAME, RL_PG_PARAMETERS},
         .flag = has_text,
         .ctx = (void *)rule,
     };

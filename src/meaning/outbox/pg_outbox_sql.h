@@ -6,11 +6,11 @@
 #include "meaning/outbox/outbox.h"
 #include "store/postgres/postgres_sql.h"
 
-/* Writes a run and its row of the outbox. One more parameter than RL_PG_INSERT, $20:
- * whether to insert a missing row; an existing row becomes pending again anyway. Returns
- * a row if the run has changed. */
-#define RL_PG_INSERT_QUEUED                                                              \
-    "WITH written AS (" RL_PG_INSERT " RETURNING id, wpk_id), queued AS ("               \
+/* `statement`, RL_PG_INSERT or RL_PG_MERGE, and the run's row of the outbox. One more
+ * parameter, $20: whether to insert a missing row; an existing row becomes pending again
+ * anyway. Returns a row if the run has changed. */
+#define RL_PG_QUEUED(statement)                                                          \
+    "WITH written AS (" statement " RETURNING id, wpk_id), queued AS ("                  \
     "INSERT INTO run_embeddings AS entry (id, wpk_id, state, next_attempt_at) "          \
     "SELECT written.id, written.wpk_id, 'pending', 0 FROM written WHERE $20 OR EXISTS (" \
     "SELECT 1 FROM run_embeddings AS old "                                               \
@@ -19,22 +19,26 @@
     "version = entry.version + 1, attempts = 0, last_error = NULL, next_attempt_at = "   \
     "CASE WHEN entry.last_error IS NULL THEN entry.next_attempt_at ELSE 0 END)"          \
     " SELECT 1 FROM written"
-/* The name of the prepared statement; it must change with the text. */
-#define RL_PG_INSERT_QUEUED_NAME "runlog_insert_queued_20a"
+/* The names of the prepared statements; they must change with the text. */
+#define RL_PG_INSERT_QUEUED_NAME "runlog_insert_queued_20b"
+#define RL_PG_MERGE_QUEUED_NAME "runlog_merge_queued_20b"
 
 /* A step of rl_outbox_walk, in the order of migration 010's index: its last run, and how
- * many it has queued. It locks no row that stays as it is. Parameters: the last run of the
- * step before, the model, its length or 0. */
+ * many it has queued. It locks no row that stays as it is, and the others in the order in
+ * which batches of runs do (pg_batch.h). Parameters: the last run of the step before, the
+ * model, its length or 0. */
 #define RL_PG_OUTBOX_WALK                                                                \
-    "WITH run AS (SELECT wpk_id, id, status, logged_txid FROM workflow_runs WHERE "      \
-    "(logged_txid, id) > ($1::bigint, $2::uuid) ORDER BY logged_txid, id "               \
+    "WITH run AS (SELECT wpk_id, id, run_id, status, logged_txid FROM workflow_runs "    \
+    "WHERE (logged_txid, id) > ($1::bigint, $2::uuid) ORDER BY logged_txid, id "         \
     "LIMIT " RL_OUTBOX_WALK_RUNS                                                         \
     "), queued AS (INSERT INTO run_embeddings AS entry (id, "                            \
     "wpk_id, state, next_attempt_at) SELECT run.id, run.wpk_id, 'pending', 0 FROM run "  \
     "LEFT JOIN run_embeddings AS old ON old.wpk_id = run.wpk_id AND old.id = run.id "    \
     "WHERE run.status <> 'running' AND (old.id IS NULL OR old.state = 'failed' OR "      \
     "(old.state IN ('embedded', 'done') AND (old.model IS DISTINCT FROM $3 OR "          \
-    "($4::int > 0 AND old.dim IS DISTINCT FROM $4::int)))) ON CONFLICT (wpk_id, id) "    \
+    "($4::int > 0 AND old.dim IS DISTINCT FROM $4::int)))) "                             \
+    "ORDER BY run.wpk_id COLLATE \"C\", run.run_id COLLATE \"C\" "                       \
+    "ON CONFLICT (wpk_id, id) "                                                          \
     "DO UPDATE SET state = 'pending', version = entry.version + 1, attempts = 0, "       \
     "last_error = NULL, dim = NULL, next_attempt_at = CASE WHEN entry.last_error IS "    \
     "NULL THEN entry.next_attempt_at ELSE 0 END RETURNING 1) SELECT logged_txid::text, " \

@@ -24,9 +24,8 @@
 
 typedef struct rl_commit rl_commit;
 
-/* Writes a batch in one transaction, or none of it. If it rejects a batch of several runs
- * (RL_STORE, not retryable), it gets each of them alone. Called by one thread at a
- * time. */
+/* Writes a batch (rl_store_ops.write). If it rejects a batch of several runs (RL_STORE,
+ * not retryable), it gets each of them alone. Called by one thread at a time. */
 typedef rl_status (*rl_commit_write)(void *ctx, const rl_batch *batch, rl_err *err);
 
 /* Makes a queue in front of `write`; ctx and metrics are borrowed. NULL: no memory. */

@@ -53,13 +53,13 @@ static rl_status insert_as(void *ctx, const rl_run *run, const char *name, bool 
     const own_ctx *self = ctx;
     PGresult *result = NULL;
     const rl_pg_hook *hook = self->conn->server->hook;
-    const rl_pg_insert *insert = rl_pg_insert_by(hook);
+    const rl_pg_statement *merge = rl_pg_merge_by(hook);
     rl_pg_row row;
     rl_status status = rl_pg_row_fill(&row, run, rl_time_now(), hook, self->wide, err);
 
     row.values[RL_RUN_ID] = name;
     if (status == RL_OK &&
-        !PQsendQueryParams(self->conn->pg, insert->sql, insert->parameters, rl_pg_types,
+        !PQsendQueryParams(self->conn->pg, merge->sql, merge->parameters, rl_pg_types,
                            row.values, row.lengths, rl_pg_formats, 0)) {
         status = rl_pg_conn_error(self->conn, NULL, err);
     }

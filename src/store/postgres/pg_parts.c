@@ -38,27 +38,17 @@ static rl_status fill(parameters *all, const rl_run *run, rl_buf *wide, rl_err *
     return run->wide_numbers && wide->failed ? rl_err_nomem(err) : RL_OK;
 }
 
-bool rl_pg_parts_given(const rl_batch *batch)
-{
-    bool any = false;
-
-    for (size_t i = 0; i < batch->count && !any; i++) {
-        any = batch->runs[i]->parts.given;
-    }
-    return any;
-}
-
 /* Queues one of the statements for each run that needs it. It has no name, and is parsed
  * once for all of them. */
-static rl_status send_all(rl_pg_conn *conn, const rl_batch *batch, bool end, rl_buf *wide,
-                          rl_err *err)
+static rl_status send_all(rl_pg_conn *conn, const rl_pg_entry *runs, size_t count,
+                          bool end, rl_buf *wide, rl_err *err)
 {
-    const int count = end ? END_VALUES : PUT_VALUES;
+    const int values = end ? END_VALUES : PUT_VALUES;
     rl_status status = RL_OK;
     bool sent = true, parsed = false;
 
-    for (size_t i = 0; i < batch->count && status == RL_OK && sent; i++) {
-        const rl_run *run = batch->runs[i];
+    for (size_t i = 0; i < count && status == RL_OK && sent; i++) {
+        const rl_run *run = runs[i].run;
         parameters all;
 
         if (!run->parts.given || (end && run->parts_use == RL_PARTS_ADD)) {
@@ -71,18 +61,18 @@ static rl_status send_all(rl_pg_conn *conn, const rl_batch *batch, bool end, rl_
             parsed = true;
         }
         sent = status == RL_OK && sent &&
-               PQsendQueryPrepared(conn->pg, "", count, end ? all.end : all.put, NULL,
+               PQsendQueryPrepared(conn->pg, "", values, end ? all.end : all.put, NULL,
                                    NULL, 0);
     }
     return status == RL_OK && !sent ? rl_pg_conn_error(conn, NULL, err) : status;
 }
 
-rl_status rl_pg_parts_send(rl_pg_conn *conn, const rl_batch *batch, rl_buf *wide,
-                           rl_err *err)
+rl_status rl_pg_parts_send(rl_pg_conn *conn, const rl_pg_entry *runs, size_t count,
+                           rl_buf *wide, rl_err *err)
 {
-    rl_status status = send_all(conn, batch, false, wide, err);
+    rl_status status = send_all(conn, runs, count, false, wide, err);
 
-    return status == RL_OK ? send_all(conn, batch, true, wide, err) : status;
+    return status == RL_OK ? send_all(conn, runs, count, true, wide, err) : status;
 }
 
 rl_status rl_pg_parts_write(rl_pg_conn *conn, const rl_run *run, rl_buf *wide,

@@ -30,11 +30,18 @@ const int rl_pg_formats[RL_PG_PARAMETERS] = {
     [RL_ID] = 1,         [RL_DURATION_MS] = 1, [RL_STARTED_AT] = 1, [RL_CREATED_AT] = 1,
     [RL_UPDATED_AT] = 1, [RL_REVISION] = 1,    [IS_OWN] = 1,        [FLAG] = 1};
 
-const rl_pg_insert *rl_pg_insert_by(const rl_pg_hook *hook)
+const rl_pg_statement *rl_pg_insert_by(const rl_pg_hook *hook)
 {
-    static const rl_pg_insert plain = {RL_PG_INSERT, RL_PG_INSERT_NAME, FLAG};
+    static const rl_pg_statement plain = {RL_PG_INSERT, RL_PG_INSERT_NAME, FLAG};
 
     return hook != NULL ? &hook->insert : &plain;
+}
+
+const rl_pg_statement *rl_pg_merge_by(const rl_pg_hook *hook)
+{
+    static const rl_pg_statement plain = {RL_PG_MERGE, RL_PG_MERGE_NAME, FLAG};
+
+    return hook != NULL ? &hook->merge : &plain;
 }
 
 static void put_big_endian(char *out, uint64_t value, int size)

@@ -12,23 +12,24 @@
 /* The columns of rl_column, rl_run.is_own, and the flag of a hook. */
 #define RL_PG_PARAMETERS (RL_COLUMNS + 2)
 
-typedef struct rl_pg_insert {
+typedef struct rl_pg_statement {
     const char *sql, *name; /* name: of the prepared statement */
     int parameters;
-} rl_pg_insert;
+} rl_pg_statement;
 
 /* Lets another part of the program write its own rows in the transaction of each run. Its
- * statement replaces RL_PG_INSERT and contains it, so both take one round trip, and must
- * report a row as affected if the run's row changed. It has one more parameter, a
- * flag. */
+ * statements replace RL_PG_INSERT and RL_PG_MERGE and contain them, so both take one round
+ * trip, and must report a row as affected if the run's row changed. They have one more
+ * parameter, a flag. */
 typedef struct rl_pg_hook {
-    rl_pg_insert insert;
+    rl_pg_statement insert, merge;
     bool (*flag)(void *ctx, const rl_run *run); /* the value of that parameter */
     void *ctx;                                  /* borrowed */
 } rl_pg_hook;
 
-/* The statement of a hook (borrowed from it), or if NULL that of RL_PG_INSERT. */
-const rl_pg_insert *rl_pg_insert_by(const rl_pg_hook *hook);
+/* The statements of a hook (borrowed from it), or if NULL RL_PG_INSERT and RL_PG_MERGE. */
+const rl_pg_statement *rl_pg_insert_by(const rl_pg_hook *hook);
+const rl_pg_statement *rl_pg_merge_by(const rl_pg_hook *hook);
 
 typedef struct rl_pg_row {
     const char *values[RL_PG_PARAMETERS]; /* borrowed from the run, `wide` or `numbers` */
@@ -40,7 +41,7 @@ typedef struct rl_pg_row {
 extern const Oid rl_pg_types[RL_PG_PARAMETERS];
 extern const int rl_pg_formats[RL_PG_PARAMETERS];
 
-/* Fills a row for rl_pg_insert_by(hook). `now` (microseconds since 1970) is the
+/* Fills a row for both statements. `now` (microseconds since 1970) is the
  * updated_at of a run that has none. Payloads with numbers that jsonb would change are
  * rewritten into `wide`. The row borrows from `wide` and the run. RL_NOMEM. */
 rl_status rl_pg_row_fill(rl_pg_row *row, const rl_run *run, int64_t now,

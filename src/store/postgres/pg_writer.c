@@ -5,7 +5,6 @@
 #include "store/postgres/pg_migrate.h"
 #include "store/postgres/pg_own.h"
 #include "store/postgres/pg_parts.h"
-#include "store/postgres/pg_row.h"
 #include "store/postgres/pg_target.h"
 #include "store/postgres/postgres_sql.h"
 
@@ -16,6 +15,11 @@
 #define READ_ONLY "25006"         /* read_only_sql_transaction */
 #define HAS_STATEMENT "42P05"     /* duplicate_prepared_statement */
 #define NOT_UNIQUE "23505"        /* unique_violation */
+#define DEADLOCK "40P01"          /* deadlock_detected */
+#define NOT_SERIAL "40001"        /* serialization_failure */
+
+/* How often a batch is repeated at once that others' transactions were in conflict with. */
+#define CONFLICTS 3
 
 void rl_pg_writer_init(rl_pg_writer *writer, rl_pg_server *server,
                        const atomic_bool *stop)
@@ -23,130 +27,14 @@ void rl_pg_writer_init(rl_pg_writer *writer, rl_pg_server *server,
     memset(writer, 0, sizeof *writer);
     pthread_mutex_init(&writer->lock, NULL);
     rl_pg_conn_init(&writer->conn, server, stop);
-    rl_buf_init(&writer->wide, RL_BUF_MAX);
-    rl_buf_init(&writer->unchanged, RL_BUF_MAX);
+    rl_pg_batch_init(&writer->batch);
 }
 
 void rl_pg_writer_free(rl_pg_writer *writer)
 {
     rl_pg_conn_free(&writer->conn);
-    rl_buf_free(&writer->wide);
-    rl_buf_free(&writer->unchanged);
+    rl_pg_batch_free(&writer->batch);
     pthread_mutex_destroy(&writer->lock);
-}
-
-static const rl_pg_insert *insert_of(const rl_pg_writer *writer)
-{
-    return rl_pg_insert_by(writer->conn.server->hook);
-}
-
-/* Queues one run for the prepared statement, or with the statement's text if `with_sql`;
- * libpq copies the values. */
-static rl_status send_run(rl_pg_writer *writer, const rl_run *run, int64_t now,
-                          bool with_sql, rl_err *err)
-{
-    PGconn *pg = writer->conn.pg;
-    const rl_pg_insert *insert = insert_of(writer);
-    rl_pg_row row;
-    rl_status status =
-        rl_pg_row_fill(&row, run, now, writer->conn.server->hook, &writer->wide, err);
-    int sent;
-
-    if (status == RL_OK) {
-        sent = with_sql
-                   ? PQsendQueryParams(pg, insert->sql, insert->parameters, rl_pg_types,
-                                       row.values, row.lengths, rl_pg_formats, 0)
-                   : PQsendQueryPrepared(pg, writer->pooled ? "" : insert->name,
-                                         insert->parameters, row.values, row.lengths,
-                                         rl_pg_formats, 0);
-        if (!sent) {
-            status = rl_pg_conn_error(&writer->conn, NULL, err);
-        }
-    }
-    return status;
-}
-
-/* Whether the batch takes more than one statement, and so needs a pipeline. */
-static bool needs_pipeline(const rl_batch *batch)
-{
-    return batch->count > 1 || rl_pg_parts_given(batch);
-}
-
-/* Queues the whole batch in pipeline mode: first all inserts, then the runs' parts. */
-static rl_status send_pipeline(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
-{
-    PGconn *pg = writer->conn.pg;
-    const rl_pg_insert *insert = insert_of(writer);
-    int64_t now = rl_time_now();
-    rl_status status = RL_OK;
-
-    if (!PQenterPipelineMode(pg) ||
-        (writer->pooled &&
-         !PQsendPrepare(pg, "", insert->sql, insert->parameters, rl_pg_types))) {
-        return rl_pg_conn_error(&writer->conn, NULL, err);
-    }
-    for (size_t i = 0; i < batch->count && status == RL_OK; i++) {
-        status = send_run(writer, batch->runs[i], now, false, err);
-    }
-    if (status == RL_OK && rl_pg_parts_given(batch)) {
-        status = rl_pg_parts_send(&writer->conn, batch, &writer->wide, err);
-    }
-    if (status == RL_OK && !PQpipelineSync(pg)) {
-        status = rl_pg_conn_error(&writer->conn, NULL, err);
-    }
-    return status;
-}
-
-/* If `result` answers an insert (those come first), counts it in *next, and adds its run
- * to writer->unchanged if the run has an id of its own and no row changed: insert_own
- * handles it after the commit. */
-static void collect_unchanged(rl_pg_writer *writer, PGresult *result,
-                              const rl_batch *batch, size_t *next)
-{
-    if (batch != NULL && result != NULL && *next < batch->count &&
-        PQcmdTuples(result)[0] != '\0') {
-        const rl_run *run = batch->runs[(*next)++];
-
-        if (run->is_own && strcmp(PQcmdTuples(result), "0") == 0) {
-            rl_buf_add(&writer->unchanged, &run, sizeof run);
-        }
-    }
-}
-
-/* Reads all results: of a pipeline up to its Sync, else of one command. Gives the first
- * error. `batch` is NULL for a command that inserts nothing. */
-static rl_status read_results(rl_pg_writer *writer, const rl_batch *batch, bool pipeline,
-                              rl_err *err)
-{
-    rl_pg_conn *conn = &writer->conn;
-    rl_status status = RL_OK;
-    bool ended = false, after_null = true; /* no command starts with NULL */
-    size_t next = 0;
-
-    while (!ended) {
-        PGresult *result = NULL;
-        ExecStatusType kind;
-
-        if (rl_pg_conn_next(conn, &result, status == RL_OK ? err : NULL) != RL_OK) {
-            return RL_STORE;
-        }
-        if (result == NULL && rl_pg_conn_lost(conn)) {
-            return status == RL_OK ? rl_pg_conn_error(conn, NULL, err) : status;
-        }
-        if (result == NULL && after_null) { /* libpq had no memory for the result */
-            return rl_pg_conn_give_up(conn, "the answer to a batch was lost",
-                                      status == RL_OK ? err : NULL);
-        }
-        after_null = result == NULL;
-        kind = result != NULL ? PQresultStatus(result) : PGRES_COMMAND_OK;
-        ended = pipeline ? kind == PGRES_PIPELINE_SYNC : result == NULL;
-        if (status == RL_OK && kind == PGRES_FATAL_ERROR) {
-            status = rl_pg_conn_error(conn, result, err);
-        }
-        collect_unchanged(writer, result, batch, &next);
-        PQclear(result);
-    }
-    return status;
 }
 
 /* Terminates the lost sessions of this server. Drops those that it can't terminate: they
@@ -193,19 +81,6 @@ static rl_status detect_pooler(rl_pg_writer *writer, rl_err *err)
     return status;
 }
 
-/* Not in the pipeline of a batch: after a failed one it would be unknown whether the
- * session has the statement. */
-static rl_status prepare_statement(rl_pg_writer *writer, rl_err *err)
-{
-    const rl_pg_insert *insert = insert_of(writer);
-
-    if (!PQsendPrepare(writer->conn.pg, insert->name, insert->sql, insert->parameters,
-                       rl_pg_types)) {
-        return rl_pg_conn_error(&writer->conn, NULL, err);
-    }
-    return read_results(writer, NULL, false, err);
-}
-
 /* After a new connection of a writer that is bound to a database: whether it is that. */
 static rl_status check_target(rl_pg_writer *writer, rl_err *err)
 {
@@ -235,40 +110,57 @@ static rl_status connect_writer(rl_pg_writer *writer, rl_err *err)
     return status;
 }
 
-/* Sends a batch; for an empty one, a query that any server answers. */
-static rl_status send_batch(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
+/* Notes what a failed write says about the server and the session. */
+static void note_lost(rl_pg_writer *writer, bool server_lost)
+{
+    writer->server_lost = server_lost;
+    if (rl_pg_conn_lost(&writer->conn)) {
+        rl_pg_sessions_add(&writer->conn.server->lost, &writer->session);
+    }
+}
+
+static rl_status send_transaction(rl_pg_writer *writer, rl_err *err)
 {
     rl_pg_conn *conn = &writer->conn;
-    rl_status status = RL_OK;
+    rl_status status = rl_pg_batch_send(&writer->batch, conn, writer->pooled, err);
 
-    if (needs_pipeline(batch)) {
-        status = send_pipeline(writer, batch, err);
-    } else if (batch->count == 1) { /* a transaction by itself, which needs no pipeline */
-        status = send_run(writer, batch->runs[0], rl_time_now(), writer->pooled, err);
-    } else if (!PQsendQuery(conn->pg, RL_PG_BACKEND)) {
-        status = rl_pg_conn_error(conn, NULL, err);
-    }
     if (status != RL_OK) {
-        /* half of the batch may be queued: only a new connection has a known state */
-        writer->server_lost = status == RL_STORE;
-        rl_pg_sessions_add(&conn->server->lost, &writer->session);
+        /* half of it may be queued: only a new connection has a known state */
         rl_pg_conn_close(conn);
+        note_lost(writer, status == RL_STORE);
     }
     return status;
 }
 
-/* Connects, prepares the statement if necessary, and sends the batch. */
+/* Connects, prepares the statements if necessary, and sends the first transaction. */
 static rl_status start_write(rl_pg_writer *writer, const rl_batch *batch, rl_err *err)
 {
     rl_status status = connect_writer(writer, err);
 
     writer->server_lost = false;
     if (status == RL_OK && !writer->pooled && !writer->prepared) {
-        status = prepare_statement(writer, err);
+        status = rl_pg_batch_prepare(&writer->conn, err);
         writer->prepared = status == RL_OK;
         writer->server_lost = status != RL_OK && rl_pg_conn_lost(&writer->conn);
     }
-    return status == RL_OK ? send_batch(writer, batch, err) : status;
+    if (status == RL_OK) {
+        status = rl_pg_batch_set(&writer->batch, batch, err);
+    }
+    return status == RL_OK ? send_transaction(writer, err) : status;
+}
+
+/* Reads the answer to a transaction, and brings the connection into a known state. */
+static rl_status read_transaction(rl_pg_writer *writer, rl_err *err)
+{
+    rl_pg_conn *conn = &writer->conn;
+    rl_status status = rl_pg_batch_read(&writer->batch, conn, err);
+
+    note_lost(writer, status == RL_STORE && rl_pg_conn_lost(conn) && !conn->timed_out);
+    if (!rl_pg_conn_lost(conn) && PQpipelineStatus(conn->pg) != PQ_PIPELINE_OFF &&
+        !PQexitPipelineMode(conn->pg)) {
+        rl_pg_conn_close(conn);
+    }
+    return status;
 }
 
 /* After a write with this status: inserts the runs whose name another run has, or which
@@ -276,54 +168,53 @@ static rl_status start_write(rl_pg_writer *writer, const rl_batch *batch, rl_err
 static rl_status insert_own(rl_pg_writer *writer, const rl_batch *batch, rl_status status,
                             rl_err *err)
 {
-    const rl_run **unchanged;
+    rl_buf *unchanged = &writer->batch.unchanged;
+    const rl_run **runs;
 
     if (status == RL_STORE && batch->count == 1 && batch->runs[0]->is_own &&
         strcmp(err->sqlstate, NOT_UNIQUE) == 0) {
         status = RL_OK;
-        rl_buf_add(&writer->unchanged, &batch->runs[0], sizeof batch->runs[0]);
+        rl_buf_add(unchanged, &batch->runs[0], sizeof batch->runs[0]);
     }
-    if (status == RL_OK && writer->unchanged.failed) {
-        status = rl_err_nomem(err);
-    }
-    unchanged = (const rl_run **)(void *)writer->unchanged.data;
-    for (size_t i = 0; status == RL_OK && i < writer->unchanged.len / sizeof *unchanged;
-         i++) {
-        status = rl_pg_own_insert(&writer->conn, &writer->wide, unchanged[i], err);
-        if (status == RL_OK && unchanged[i]->parts.given) { /* its row had another name */
-            status = rl_pg_parts_write(&writer->conn, unchanged[i], &writer->wide, err);
+    runs = (const rl_run **)(void *)unchanged->data;
+    for (size_t i = 0; status == RL_OK && i < unchanged->len / sizeof *runs; i++) {
+        status = rl_pg_own_insert(&writer->conn, &writer->batch.wide, runs[i], err);
+        if (status == RL_OK && runs[i]->parts.given) { /* its row had another name */
+            status = rl_pg_parts_write(&writer->conn, runs[i], &writer->batch.wide, err);
         }
     }
-    rl_buf_reset(&writer->unchanged, 4096);
     return status;
 }
 
-/* Reads the answer to a batch, unless sending it failed (`sent`), and brings the
- * connection into a known state. */
+/* Whether the transaction was rolled back because of what others did meanwhile. */
+static bool is_conflict(rl_status status, const rl_err *err)
+{
+    return status == RL_STORE && (strcmp(err->sqlstate, DEADLOCK) == 0 ||
+                                  strcmp(err->sqlstate, NOT_SERIAL) == 0);
+}
+
+/* Reads the answer to a batch, unless sending it failed (`sent`), and writes what is left
+ * of it. */
 static rl_status finish_write(rl_pg_writer *writer, const rl_batch *batch, rl_status sent,
                               rl_err *err)
 {
     rl_pg_conn *conn = &writer->conn;
-    const bool pipeline = needs_pipeline(batch);
-    rl_status status = sent;
+    rl_status status = sent == RL_OK ? read_transaction(writer, err) : sent;
 
-    if (sent == RL_OK) {
-        status = read_results(writer, batch, pipeline, err);
-        writer->server_lost =
-            status == RL_STORE && rl_pg_conn_lost(conn) && !conn->timed_out;
-        if (rl_pg_conn_lost(conn)) {
-            rl_pg_sessions_add(&conn->server->lost, &writer->session);
-        }
-        if (!rl_pg_conn_lost(conn) && pipeline && !PQexitPipelineMode(conn->pg)) {
-            rl_pg_conn_close(conn);
-        }
+    if (status == RL_OK && rl_pg_batch_next(&writer->batch)) {
+        status = send_transaction(writer, err);
+        status = status == RL_OK ? read_transaction(writer, err) : status;
     }
     status = insert_own(writer, batch, status, err);
     atomic_fetch_add(&conn->server->run_writes, 1);
+    if (status == RL_OK) {
+        rl_pg_batch_remember(&writer->batch, batch);
+    }
     if (status == RL_STORE && strcmp(err->sqlstate, READ_ONLY) == 0) {
         writer->server_lost = true; /* reconnecting may find the new primary */
     }
-    if (rl_pg_conn_lost(conn) || (status == RL_STORE && err->retryable)) {
+    if (rl_pg_conn_lost(conn) ||
+        (status == RL_STORE && err->retryable && !is_conflict(status, err))) {
         rl_pg_conn_close(conn);
     }
     return status;
@@ -360,6 +251,9 @@ rl_status rl_pg_writer_finish(rl_pg_writer *writer, const rl_batch *batch, rl_er
         status = write_once(writer, batch, failure);
     } else if (status == RL_STORE && writer->was_connected && writer->server_lost) {
         /* the server may have restarted; repeating an insert changes nothing */
+        status = write_once(writer, batch, failure);
+    }
+    for (int i = 0; i < CONFLICTS && is_conflict(status, failure); i++) {
         status = write_once(writer, batch, failure);
     }
     if (status != RL_OK) {
@@ -445,8 +339,7 @@ void rl_pg_writer_after_fork(rl_pg_writer *writer, bool in_child)
         memset(&writer->session, 0, sizeof writer->session); /* of the parent */
         if (!writer->lock_held) { /* the thread that holds it exists only in the parent */
             pthread_mutex_init(&writer->lock, NULL);
-            rl_buf_init(&writer->wide, RL_BUF_MAX);
-            rl_buf_init(&writer->unchanged, RL_BUF_MAX);
+            rl_pg_batch_init(&writer->batch);
         }
     }
     if (writer->lock_held) {

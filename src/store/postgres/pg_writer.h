@@ -1,9 +1,9 @@
-/* A connection to PostgreSQL that writes batches of runs.
+/* A connection to PostgreSQL that writes batches of runs (pg_batch.h).
  *
- * A batch is one pipeline up to one Sync, which makes it one implicit transaction and one
- * round trip; a single run is one statement. The insert is a named prepared statement if
- * the connection leads to one server process. Behind a pooler, which may give each
- * transaction another server connection, each batch prepares the unnamed statement.
+ * The statements are prepared under a name if the connection leads to one server process.
+ * Behind a pooler, which may give each transaction another server connection, each
+ * transaction prepares the unnamed statement. A transaction that a deadlock or another
+ * conflict has rolled back is repeated at once, a few times.
  * Threads: any; the functions take the writer's lock, and others wait for it.
  * Ownership: the writer borrows the server and `stop`.
  */
@@ -11,7 +11,7 @@
 #define RL_PG_WRITER_H
 
 #include "store/migrate.h"
-#include "store/postgres/pg_conn.h"
+#include "store/postgres/pg_batch.h"
 #include "store/store.h"
 
 #include <pthread.h>
@@ -19,12 +19,11 @@
 typedef struct rl_pg_writer {
     pthread_mutex_t lock;
     rl_pg_conn conn;
-    rl_buf wide;      /* see rl_pg_row_fill */
-    rl_buf unchanged; /* of const rl_run *: with an own id, whose insert changed no row */
+    rl_pg_batch batch;
     unsigned checked_connects; /* conn.connects when `pooled` and `session` were set */
     bool pooled;               /* the connection leads through a pooler */
     rl_pg_session session;     /* of the connection; unknown if it is pooled */
-    bool prepared;             /* the session has the named statement */
+    bool prepared;             /* the session has the named statements */
     bool is_bound;             /* writes to `target` only */
     rl_target target;          /* the database, without the place */
     unsigned target_connects;  /* conn.connects when `target` was read */
@@ -39,8 +38,8 @@ void rl_pg_writer_init(rl_pg_writer *writer, rl_pg_server *server,
                        const atomic_bool *stop);
 void rl_pg_writer_free(rl_pg_writer *writer); /* not the struct */
 
-/* Writes all runs of a batch in one transaction, or none. An empty batch only checks that
- * the server answers. Connects if necessary, and tries again on a new connection if an
+/* Writes a batch. After an error some of its runs may be written: repeating that changes
+ * nothing. An empty batch only checks that the server answers. Connects if necessary, and tries again on a new connection if an
  * idle one proved to be cut. */
 rl_status rl_pg_writer_write(rl_pg_writer *writer, const rl_batch *batch, rl_err *err);
 

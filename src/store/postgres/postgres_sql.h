@@ -12,11 +12,14 @@
 #include "store/parts_sql.h"
 #include "store/postgres/pg_schema_sql.h"
 
-/* Parameter 19: rl_run.is_own. */
-#define RL_PG_INSERT                                                           \
+/* Both take the same parameters; 19: rl_run.is_own, of which only the merge makes use. The
+ * insert leaves a row that is there alone. */
+#define RL_PG_ROW                                                              \
     RL_SQL_INSERT                                                              \
     "($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, " \
-    "$17, $18)" RL_SQL_MERGE("$19")
+    "$17, $18)"
+#define RL_PG_INSERT RL_PG_ROW " ON CONFLICT (wpk_id, run_id) DO NOTHING"
+#define RL_PG_MERGE RL_PG_ROW RL_SQL_MERGE("$19")
 
 #define RL_PG_NAME_OF_ID \
     "SELECT run_id FROM workflow_runs WHERE wpk_id = $1 AND id = $2::uuid"
@@ -25,8 +28,9 @@
 #define RL_PG_IS_AHEAD RL_SQL_IS_AHEAD("$1", "$2", "$3")
 #define RL_PG_RENAME RL_SQL_RENAME("$1", "$2", "$3")
 
-/* The prepared statement's name, without a pooler. A new text needs a new name. */
-#define RL_PG_INSERT_NAME "runlog_insert_19a"
+/* The prepared statements' names, without a pooler. A new text needs a new name. */
+#define RL_PG_INSERT_NAME "runlog_insert_19b"
+#define RL_PG_MERGE_NAME "runlog_merge_19b"
 
 /* The row that a run's parts belong to. Parameters of these statements: wpk_id; the id of
  * a run with an id of its own, else NULL; the run_id of any other run, else NULL. */
