@@ -125,7 +125,7 @@ rl_status rl_pg_pool_run_read(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx,
 
 rl_status rl_pg_pool_statement(rl_pg_conn *conn, void *statement, rl_err *err)
 {
-    const rl_pg_statement *self = statement;
+    const rl_pg_query *self = statement;
 
     return rl_pg_conn_exec(conn, self->sql, self->count, self->values, true, self->result,
                            err);
@@ -134,14 +134,14 @@ rl_status rl_pg_pool_statement(rl_pg_conn *conn, void *statement, rl_err *err)
 rl_status rl_pg_pool_read(rl_pg_pool *pool, const char *sql, int count,
                           const char *const *values, PGresult **result, rl_err *err)
 {
-    rl_pg_statement self = {sql, count, values, result};
+    rl_pg_query self = {sql, count, values, result};
 
     return rl_pg_pool_run_read(pool, rl_pg_pool_statement, &self, err);
 }
 
 /* One attempt of a statement that writes. libpq sends its Sync last, without which the
  * server commits nothing; and a server that refuses a statement has not executed it. */
-static rl_status write_once(rl_pg_conn *conn, const rl_pg_statement *self, bool *unknown,
+static rl_status write_once(rl_pg_conn *conn, const rl_pg_query *self, bool *unknown,
                             rl_err *err)
 {
     rl_err own = {.code = RL_OK};
@@ -166,7 +166,7 @@ rl_status rl_pg_pool_write(rl_pg_pool *pool, const char *sql, int count,
                            const char *const *values, PGresult **result, bool *unknown,
                            rl_err *err)
 {
-    const rl_pg_statement self = {sql, count, values, result};
+    const rl_pg_query self = {sql, count, values, result};
     rl_pg_conn *conn = NULL;
     rl_status status = rl_pg_pool_take(pool, &conn, err);
     bool was_connected = conn != NULL && conn->pg != NULL;

@@ -44,12 +44,12 @@ rl_status rl_pg_pool_run_read(rl_pg_pool *pool, rl_pg_pool_work work, void *ctx,
 rl_status rl_pg_pool_use(rl_pg_conn *conn, rl_pg_pool_work work, void *ctx, rl_err *err);
 
 /* Work: runs one statement (the context) with binary results. */
-typedef struct rl_pg_statement {
+typedef struct rl_pg_query {
     const char *sql;
     int count; /* of the values; text */
     const char *const *values;
     PGresult **result;
-} rl_pg_statement;
+} rl_pg_query;
 rl_status rl_pg_pool_statement(rl_pg_conn *conn, void *statement, rl_err *err);
 
 /* Runs one statement that reads as rl_pg_conn_exec does, with binary results. */

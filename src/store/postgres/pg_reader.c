@@ -240,7 +240,7 @@ rl_status rl_pg_reader_read(rl_pg_reader *reader, rl_pg_own own, const char *sql
                             int count, const char *const *values, PGresult **result,
                             rl_err *err)
 {
-    rl_pg_statement statement = {sql, count, values, result};
+    rl_pg_query statement = {sql, count, values, result};
 
     return rl_pg_reader_run(reader, own, rl_pg_pool_statement, &statement, err);
 }
