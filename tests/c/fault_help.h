@@ -277,18 +277,30 @@ static inline void copy_file(const char *given, const char *path)
     close(to);
 }
 
-/* The number of open descriptors of this process. */
-static inline int count_descriptors(void)
+static inline int count_entries(const char *path)
 {
-    DIR *folder = opendir("/proc/self/fd");
+    DIR *folder = opendir(path);
     int count = 0;
 
-    help_need(folder != NULL, "/proc/self/fd");
+    help_need(folder != NULL, path);
     while (readdir(folder) != NULL) {
         count++;
     }
     closedir(folder);
     return count;
+}
+
+/* The number of open descriptors of this process. A thread that was left, as that of an
+ * attempt to connect which took too long, has its own until it ends: waits until there are
+ * at most `threads` entries of threads. */
+static inline int count_descriptors(int threads)
+{
+    const struct timespec pause = {0, 1000000};
+
+    for (int i = 0; i < 10000 && count_entries("/proc/self/task") > threads; i++) {
+        nanosleep(&pause, NULL);
+    }
+    return count_entries("/proc/self/fd");
 }
 
 /* Checks the error of a call that may have failed by injection. */
@@ -319,7 +331,8 @@ static inline bool fault_play(const struct fault_plan *plan, long at, bool go_on
 {
     static char current[200];
     const char *name = check_current;
-    int descriptors = count_descriptors();
+    int threads = count_entries("/proc/self/task");
+    int descriptors = count_descriptors(threads);
 
     snprintf(current, sizeof current, "%s, %s: call %ld%s", name, plan->name, at,
              go_on ? " and on" : "");
@@ -327,7 +340,7 @@ static inline bool fault_play(const struct fault_plan *plan, long at, bool go_on
     fault_begin(plan->kinds, plan->error, at, go_on);
     scenario();
     fault_over();
-    CHECK_INT(count_descriptors(), descriptors);
+    CHECK_INT(count_descriptors(threads), descriptors);
     check_current = name;
     return fault_hit();
 }
