@@ -194,7 +194,8 @@ def _less(tokens: object, others: list[object]) -> dict[str, Any]:
         if isinstance(found, Mapping):
             taken = [_member(other, name) for other in others]
             rest[name] = {
-                kind: _count(found[kind]) - sum(_count(_member(one, kind)) for one in taken)
+                kind: _count(found[kind])
+                - sum(_count(_member(one, kind)) for one in taken)
                 for kind in found
             }
     return rest

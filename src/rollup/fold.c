@@ -32,9 +32,9 @@ typedef enum member {
 } member;
 
 static const char *const names[MEMBERS] = {
-    "node",      "name",       "status", "attempt", "started_at", "duration_ms", "tokens",
-    "llm_calls", "tool_calls", "calls",  "$of",     "kind",       "model",
-    "models",    "cached"};
+    "node",        "name",   "status",    "attempt",    "started_at",
+    "duration_ms", "tokens", "llm_calls", "tool_calls", "calls",
+    "$of",         "kind",   "model",     "models",     "cached"};
 
 typedef struct fold {
     rl_sums *sums;
@@ -42,7 +42,7 @@ typedef struct fold {
     uint64_t number; /* of the run; what nodes have noted of another one is past */
     uint64_t retries, waited_us, repeats;
     uint64_t asked; /* calls of models that the logs have */
-    uint64_t path; /* the hash of the nodes that it went through */
+    uint64_t path;  /* the hash of the nodes that it went through */
     bool has_path;
     rl_buf text; /* a string without its escapes */
     rl_string first_failed;

@@ -292,14 +292,19 @@ static inline int count_entries(const char *path)
 
 /* The number of open descriptors of this process. A thread that was left, as that of an
  * attempt to connect which took too long, has its own until it ends: waits until there are
- * at most `threads` entries of threads. */
-static inline int count_descriptors(int threads)
+ * no more threads than at first. */
+static inline int count_descriptors(void)
 {
     const struct timespec pause = {0, 1000000};
+    static int at_first;
+    int threads = count_entries("/proc/self/task");
 
-    for (int i = 0; i < 10000 && count_entries("/proc/self/task") > threads; i++) {
+    at_first = at_first == 0 ? threads : at_first;
+    for (int i = 0; i < 30000 && threads > at_first; i++) {
         nanosleep(&pause, NULL);
+        threads = count_entries("/proc/self/task");
     }
+    CHECK(threads <= at_first);
     return count_entries("/proc/self/fd");
 }
 
@@ -331,8 +336,7 @@ static inline bool fault_play(const struct fault_plan *plan, long at, bool go_on
 {
     static char current[200];
     const char *name = check_current;
-    int threads = count_entries("/proc/self/task");
-    int descriptors = count_descriptors(threads);
+    int descriptors = count_descriptors();
 
     snprintf(current, sizeof current, "%s, %s: call %ld%s", name, plan->name, at,
              go_on ? " and on" : "");
@@ -340,7 +344,7 @@ static inline bool fault_play(const struct fault_plan *plan, long at, bool go_on
     fault_begin(plan->kinds, plan->error, at, go_on);
     scenario();
     fault_over();
-    CHECK_INT(count_descriptors(threads), descriptors);
+    CHECK_INT(count_descriptors(), descriptors);
     check_current = name;
     return fault_hit();
 }

@@ -48,8 +48,8 @@ static PyObject *older_details(const rl_state *state, rl_raised *raised, PyObjec
                            : rename_member(state, raised, old, RL_NAME_cached_tokens,
                                            made, RL_NAME_cache_read);
 
-        rc |= rename_member(state, raised, old, RL_NAME_audio_tokens, made,
-                            RL_NAME_audio);
+        rc |=
+            rename_member(state, raised, old, RL_NAME_audio_tokens, made, RL_NAME_audio);
         if (rc < 0 || PyDict_GET_SIZE(made) == 0) {
             Py_CLEAR(made);
         }

@@ -337,8 +337,7 @@ rl_status rl_beside_write(void *ctx, const rl_batch *batch, rl_err *err)
         }
     }
     if (beside && status != RL_OK && !may_wait) {
-        status =
-            rl_err_set(err, RL_BUSY, "the file beside %s is not ready", self->path);
+        status = rl_err_set(err, RL_BUSY, "the file beside %s is not ready", self->path);
     } else if (beside && status == RL_BUSY) {
         status = wait_for_either(self, batch, &reason, err);
     } else if (beside && status != RL_OK) {

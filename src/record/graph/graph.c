@@ -180,8 +180,7 @@ static void free_table(rl_table *table)
 /* Most nodes have no sums of tokens. */
 static void free_tokens(rl_graph *graph)
 {
-    ptrdiff_t nodes =
-        graph->totals.tokens.detail_count > 0 ? rl_graph_nodes(graph) : 0;
+    ptrdiff_t nodes = graph->totals.tokens.detail_count > 0 ? rl_graph_nodes(graph) : 0;
 
     for (ptrdiff_t i = 0; i < nodes; i++) {
         if (rl_graph_node(graph, i)->kind == RL_LOG_NODE) {

@@ -27,6 +27,16 @@ static bool is_name(const char *name, size_t len)
     return is;
 }
 
+static size_t count_kinds(const rl_tokens *tokens, bool is_output)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < tokens->detail_count; i++) {
+        count += tokens->details[i].is_output == is_output;
+    }
+    return count;
+}
+
 static rl_detail *find(const rl_tokens *tokens, bool is_output, const char *name,
                        size_t len)
 {
@@ -65,7 +75,7 @@ bool rl_tokens_add_detail(rl_tokens *to, bool is_output, const char *name, size_
     bool is_known = is_name(name, len);
     rl_detail *detail = is_known ? find(to, is_output, name, len) : NULL;
 
-    if (detail == NULL && (!is_known || to->detail_count >= RL_DETAILS_MAX)) {
+    if (detail == NULL && (!is_known || count_kinds(to, is_output) >= RL_DETAILS_MAX)) {
         name = other;
         len = sizeof other - 1;
         detail = find(to, is_output, name, len);

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RL_DETAILS_MAX 32 /* kinds of a sum; further ones count as "other" */
+#define RL_DETAILS_MAX 32 /* kinds of input, or of output; further ones are "other" */
 #define RL_DETAIL_NAME 46 /* bytes of a name */
 
 /* A part of the input or of the output: cached, written to a cache, reasoning, audio. */
