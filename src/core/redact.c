@@ -135,19 +135,14 @@ static bool is_all_signed(const char *list)
     return any && all;
 }
 
-static bool is_default(const rl_redact *set)
-{
-    return set->rules == ALL && set->hidden.count == 0 && set->shown.count == 0;
-}
-
 rl_status rl_redact_add(rl_redact *set, const char *list, rl_err *err)
 {
     static atomic_uint_fast64_t sets;
-    uint_fast64_t number;
     rl_status rc = RL_OK;
     const char *item;
     size_t len;
 
+    set->salt = (atomic_fetch_add(&sets, 1) + 1) * UINT64_C(0x9E3779B97F4A7C15);
     if (is_all_signed(list)) {
         set->rules = ALL;
     }
@@ -157,8 +152,6 @@ rl_status rl_redact_add(rl_redact *set, const char *list, rl_err *err)
             rc = add_item(set, item, len, err);
         }
     }
-    number = is_default(set) ? 1 : atomic_fetch_add(&sets, 1) + 2;
-    set->salt = number * UINT64_C(0x9E3779B97F4A7C15);
     return rc;
 }
 

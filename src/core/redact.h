@@ -57,7 +57,7 @@ typedef struct rl_redact {
     uint32_t rules;        /* bit r: rule r is on */
     rl_redact_list hidden; /* the user's names */
     rl_redact_list shown;  /* names that are no secrets, whatever their parts say */
-    uint64_t salt;         /* another one for each set but the default, which is one */
+    uint64_t salt;         /* another one for each set */
 } rl_redact;
 
 static inline bool rl_redact_has(const rl_redact *set, rl_rule rule)
