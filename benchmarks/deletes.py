@@ -4,8 +4,8 @@
 
 --prune deletes as `runlog prune` does, which gives the space back on the way. Each round
 deletes its part, and is measured against log_run alone just before it. Where other
-processes have the processors, calls take longer on both sides: `p99_own_us` leaves out for
-how long the calling thread waited for a processor.
+processes have the processors, calls take longer on both sides: `p99_own_us` leaves out
+for how long the calling thread waited for a processor.
 """
 
 import argparse
@@ -90,6 +90,10 @@ def at_percent(taken: list[float], percent: int) -> float:
     return significant(taken[len(taken) * percent // 100] * 1e6)
 
 
+def print_nothing(_: int) -> None:
+    """Take the progress of a deletion."""
+
+
 def measure(
     recorder: Recorder, number: int, runs: int, *, prune: bool
 ) -> dict[str, dict[str, float]]:
@@ -104,7 +108,7 @@ def measure(
     def delete() -> None:
         part = f"old-{number}"
         if prune:
-            deleted.append(recorder._prune(lambda _: None, wpk_id=part)[0])
+            deleted.append(recorder._prune(print_nothing, wpk_id=part)[0])  # noqa: SLF001
         else:
             deleted.append(recorder.delete_runs(wpk_id=part))
         over.set()

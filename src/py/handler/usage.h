@@ -18,8 +18,9 @@ bool rl_usage_is_cached(const rl_state *state, rl_raised *raised, PyObject *usag
 /* Reads an LLMResult: usage_metadata of the messages, else llm_output["token_usage"].
  * Several generations of one prompt share its usage, so only the first of each prompt
  * counts. Of the tokens of a cached answer the only detail is "cached_answers", as nothing
- * of them is billed. The caller frees end->tokens. *model gets a new reference to the model's name, or NULL; end->model borrows
- * it. Values that are not of the types that LangChain gives them are left out. */
+ * of them is billed. The caller frees end->tokens. *model gets a new reference to the
+ * model's name, or NULL; end->model borrows it. Values that are not of the types that
+ * LangChain gives them are left out. */
 void rl_usage_read(const rl_state *state, rl_raised *raised, PyObject *result,
                    rl_span_end *end, PyObject **model);
 
