@@ -486,8 +486,7 @@ static rl_secret value_at(const rl_scan *scan, const name *of, rl_secrecy secrec
                                  : bare_value(scan, of, secrecy, at, colon, spaced);
 }
 
-/* The value of a name that may be that of a secret. Out of line: most are not. */
-static __attribute__((noinline)) rl_secret find_value(const rl_scan *scan, size_t sign)
+rl_secret rl_pair_find(const rl_scan *scan, size_t sign)
 {
     const bool colon = scan->text[sign] == ':';
     const char next = rl_scan_at(scan, sign + 1);
@@ -496,6 +495,11 @@ static __attribute__((noinline)) rl_secret find_value(const rl_scan *scan, size_
     rl_secrecy secrecy;
     name of;
 
+    if (sign == 0 || next == scan->text[sign] ||
+        (rl_is_digit(scan->text[sign - 1]) && rl_is_digit(next)) ||
+        !may_be_secret(scan, sign)) {
+        return found; /* ==, ::, and times */
+    }
     at += (colon && next == '=') || (!colon && next == '>'); /* := and => */
     of = name_before(scan, sign);
     secrecy = of.end > of.at
@@ -510,16 +514,4 @@ static __attribute__((noinline)) rl_secret find_value(const rl_scan *scan, size_
         at++;
     }
     return value_at(scan, &of, secrecy, at, colon, at > sign);
-}
-
-rl_secret rl_pair_find(const rl_scan *scan, size_t sign)
-{
-    const char next = rl_scan_at(scan, sign + 1);
-
-    if (sign == 0 || next == scan->text[sign] ||
-        (rl_is_digit(scan->text[sign - 1]) && rl_is_digit(next)) ||
-        !may_be_secret(scan, sign)) {
-        return (rl_secret){.at = sign, .end = sign}; /* ==, ::, and times */
-    }
-    return find_value(scan, sign);
 }

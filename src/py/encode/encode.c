@@ -165,37 +165,24 @@ static void put_other_key(rl_encoder *self, PyObject *key)
 }
 
 /* Where a key that was judged is remembered, if it is no secret and its value is stored:
- * by its hash, which a str has once it was in a dict. Many keys have the place of another
- * one, in a table of so few, so those beside it are its further places. */
+ * by its hash, which a str has once it was in a dict. One key in two has the place of
+ * another one, in a table of so few, so the neighbour is its second place. */
 static inline uint64_t *place_of_key(const rl_encoder *self, uint64_t hash)
 {
     return &self->plain_keys[hash % RL_PLAIN_KEYS];
 }
 
-#define FURTHER_PLACES 3
-
-static uint64_t *further_place(const rl_encoder *self, uint64_t hash, unsigned number)
+static uint64_t *second_place_of_key(const rl_encoder *self, uint64_t hash)
 {
-    return &self->plain_keys[hash % RL_PLAIN_KEYS ^ number];
+    return &self->plain_keys[hash % RL_PLAIN_KEYS ^ 1];
 }
 
-static bool is_known_key(const rl_encoder *self, uint64_t hash)
-{
-    bool known = false;
-
-    for (unsigned i = 1; i <= FURTHER_PLACES && !known; i++) {
-        known = *further_place(self, hash, i) == (hash ^ self->salt);
-    }
-    return known;
-}
-
-/* Puts a key into its place; what was there moves on. */
 static void remember_key(const rl_encoder *self, uint64_t hash)
 {
-    for (unsigned i = FURTHER_PLACES; i > 0; i--) {
-        *further_place(self, hash, i) = *further_place(self, hash, i - 1);
-    }
-    *place_of_key(self, hash) = hash ^ self->salt;
+    uint64_t *place = place_of_key(self, hash);
+
+    *second_place_of_key(self, hash) = *place;
+    *place = hash ^ self->salt;
 }
 
 /* Replaces a key, the end of the buffer from a place on, if it is a secret: by a mark of
@@ -230,7 +217,7 @@ static rl_secrecy judge_key(rl_encoder *self, size_t at, uint64_t hash)
 
     /* judged as it was written: past the cap nothing is stored anyway */
     if (buf->len < at + 2 || self->json.over || buf->failed ||
-        (known && is_known_key(self, hash))) {
+        (known && *second_place_of_key(self, hash) == (hash ^ self->salt))) {
         return RL_SHOWN;
     }
     buf->len -= 2;
