@@ -160,7 +160,12 @@ def _bill_totals(log: Mapping[str, Any], price: Pricer) -> Iterator[_Item]:
     counts = count_kinds(log.get("tokens")) if len(models) == 1 else None
     for model in models or [_NO_NAME]:
         at = _text(log.get("started_at"))
-        yield _Item(model, price(Usage(model, counts, at=at)) if counts else None)
+        usage = Usage(model, counts or {}, at=at)
+        tier = _tier(log.get("tokens"))
+        found = price(usage._replace(tier=tier)) if counts else None
+        if tier and not _is_all_of(tier, log.get("tokens")) and found != price(usage):
+            found = None  # some calls have the tier, and its price is another
+        yield _Item(model, found)
 
 
 def _bill_rest(
@@ -172,14 +177,28 @@ def _bill_rest(
         return
     calls = _count(totals.get("llm_calls"))
     if calls > sum(_count(log.get("llm_calls")) for log in logs):
-        tokens = totals.get("tokens")
-        rest = {
-            kind: _count(_member(tokens, kind))
-            - sum(_count(_member(log.get("tokens"), kind)) for log in logs)
-            for kind in ("input", "output")
-        }
+        rest = _less(totals.get("tokens"), [log.get("tokens") for log in logs])
         known = rest if any(rest.values()) else None
         yield from _bill_totals({**totals, "tokens": known}, price)
+
+
+def _less(tokens: object, others: list[object]) -> dict[str, Any]:
+    """Take tokens from a sum, kind by kind."""
+    rest: dict[str, Any] = {
+        kind: _count(_member(tokens, kind))
+        - sum(_count(_member(other, kind)) for other in others)
+        for kind in ("input", "output")
+    }
+    for name in ("input_details", "output_details"):
+        found = _member(tokens, name)
+        if isinstance(found, Mapping):
+            taken = [_member(other, name) for other in others]
+            rest[name] = {
+                kind: _count(found[kind])
+                - sum(_count(_member(one, kind)) for one in taken)
+                for kind in found
+            }
+    return rest
 
 
 def count_kinds(tokens: object) -> dict[str, int] | None:
@@ -197,6 +216,8 @@ def count_kinds(tokens: object) -> dict[str, int] | None:
         inputs.get("cache_creation", 0) - hour, inputs.get("ephemeral_5m_input_tokens", 0)
     )
     read, reasoning = inputs.get("cache_read", 0), outputs.get("reasoning", 0)
+    given -= inputs.get("cached_answers", 0)  # of LangChain's cache: nothing is billed
+    got -= outputs.get("cached_answers", 0)
     left, left_output = given - read - write - hour, got - reasoning
     if left < 0 or left_output < 0:
         return None
@@ -234,6 +255,14 @@ def _tier(tokens: object) -> str | None:
             if key.partition("_")[0] in _TIERS:
                 return str(key.partition("_")[0])
     return None
+
+
+def _is_all_of(tier: str, tokens: object) -> bool:
+    """Whether all of a sum's input is of a tier."""
+    details = _member(tokens, "input_details")
+    parts = details.items() if isinstance(details, Mapping) else ()
+    mine = sum(_count(count) for name, count in parts if name.partition("_")[0] == tier)
+    return mine == _count(_member(tokens, "input"))
 
 
 def _member(value: object, name: str) -> Any:

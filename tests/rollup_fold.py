@@ -60,7 +60,31 @@ def add_call(block: Block, call: Any) -> None:
     if isinstance(call, dict) and call.get("kind") == "llm" and text(call.get("model")):
         model = block.models.setdefault(call["model"], Model())
         model.calls += 1
-        add_tokens(model, call.get("tokens"))
+        if call.get("cached") is not True:
+            add_tokens(model, call.get("tokens"))
+
+
+def add_counted(block: Block, log: Any) -> int:
+    """Add the calls that a node or a run counts, if all are of one model."""
+    models, calls = log.get("models"), number(log.get("llm_calls")) or 0
+    if not isinstance(models, list) or len(models) != 1 or calls == 0:
+        return 0
+    if text(models[0]):
+        model = block.models.setdefault(models[0], Model())
+        model.calls += calls
+        add_tokens(model, log.get("tokens"))
+    return calls
+
+
+def add_models(block: Block, run: Any, metadata: dict[str, Any]) -> None:
+    """Add the models of a run that was recorded without its calls."""
+    logs = [log for log in run.get("node_logs") or [] if isinstance(log, dict)]
+    calls = [call for log in logs for call in log.get("calls") or []]
+    asked = any(isinstance(call, dict) and call.get("kind") == "llm" for call in calls)
+    if not asked and number(metadata.get("llm_calls")):
+        counted = sum(add_counted(block, log) for log in logs)
+        if counted == 0:
+            add_counted(block, metadata)
 
 
 def fnv(data: bytes) -> int:
@@ -182,6 +206,7 @@ def fold_run(block: Block, run: Any) -> None:
         figures.durations.put(run["duration_ms"] * 1000)
         slowest(figures, run["duration_ms"] * 1000, run["run_id"])
     metadata = run["metadata"] if isinstance(run.get("metadata"), dict) else {}
+    add_models(block, run, metadata)
     add_sizes(figures, metadata.get("tokens"))
     figures.calls["llm"] += number(metadata.get("llm_calls")) or 0
     figures.calls["tool"] += number(metadata.get("tool_calls")) or 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ from call_help import (
     said,
     tool_call,
 )
-from graphs import either
+from graphs import either, invoke
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
@@ -38,6 +39,8 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BaseModel
 from strategies import to_json_model
+
+from runlog.hooks import RunLogHandler
 
 pytestmark = pytest.mark.either_store
 
@@ -74,6 +77,71 @@ def test_what_a_model_says_of_its_answer(recorder: Any, config: Any, call: Any) 
             },
         )
     ]
+
+
+DETAILS: list[Any] = [
+    ({"cache_read": 40, "cache_creation": 3}, {"cache_read": 80, "cache_creation": 6}),
+    ({"cache_read": 0, "a": -1, "b": 1.5, "c": 2**64, "d": "5", "e": None}, None),
+    ([("cache_read", 40)], None),
+    (
+        {"flex": 1, "\ud800": 2, "n" * 47: 3, "": 4, "a b": 5, 6: 7},
+        {"flex": 2, "other": 28},
+    ),
+    ({"big": 2**63 - 1}, {"big": 2**63 - 1}),
+    ({f"k{n}": 1 for n in range(40)}, {f"k{n}": 2 for n in range(32)} | {"other": 16}),
+]
+
+
+@pytest.mark.parametrize(("given", "sums"), DETAILS)
+@pytest.mark.parametrize("calls", ["delta", "full", "summary", "none"])
+def test_sums_have_the_details_of_calls(
+    recorder: Any, given: Any, sums: Any, calls: str
+) -> None:
+    """Of a node and of the run, whatever is kept of calls; a sum ends at 2**63 - 1."""
+    answers = [AIMessage("one", id="a"), AIMessage("two", id="b")]
+    for answer in answers:  # as a model of anybody's may make them
+        usage = {**USAGE, "input_token_details": given, "total_tokens": 2**62}
+        answer.__dict__["usage_metadata"] = usage
+    handler = RunLogHandler("w", recorder=recorder, calls=calls)
+    config: Any = {"callbacks": [handler], "run_id": uuid.uuid4()}
+    ask(invoke, asks(said(*answers)), config, others=(asks(said(answers[1])),))
+    assert recorder.flush()
+    run = recorder.get_run(str(config["run_id"]))
+    found = run["metadata"]["tokens"]
+    assert (found["input"], found["total"]) == (100, 2**63 - 1)
+    assert found["output_details"] == {"reasoning": 10}
+    assert found.get("input_details") == sums
+    assert [log["tokens"]["output_details"] for log in run["node_logs"]] == [
+        {"reasoning": 5},
+        {"reasoning": 5},
+    ]
+
+
+def test_sums_have_the_details_of_an_older_usage(recorder: Any, config: Any) -> None:
+    """A model that has OpenAI's own token_usage, and no usage_metadata."""
+
+    class Older(Chat):
+        def _generate(self, *args: Any, **kwargs: Any) -> Any:
+            made = super()._generate(*args, **kwargs)
+            made.llm_output = {
+                "token_usage": {
+                    "prompt_tokens": 50,
+                    "completion_tokens": 7,
+                    "total_tokens": 57,
+                    "prompt_tokens_details": {"cached_tokens": 40, "audio_tokens": 0},
+                    "completion_tokens_details": {"reasoning_tokens": 5, "other": 1},
+                }
+            }
+            return made
+
+    ask(invoke, asks(Older()), config)
+    (log,) = logs_of(recorder, config)
+    sums = {"input": 50, "output": 7, "total": 57}
+    details = {"output_details": {"reasoning": 5}}
+    assert log["tokens"] == sums | {"input_details": {"cache_read": 40}} | details
+    (call,) = log["calls"]
+    details |= {"input_details": {"cache_read": 40, "audio": 0}}
+    assert call["tokens"] == sums | details
 
 
 @either

@@ -318,8 +318,8 @@ def cost_of(recorder: Any, node: Any, **options: Any) -> Cost:
 
 
 @pytest.mark.parametrize("calls", ["delta", "full", "summary", "none"])
-def test_a_record_without_calls_has_no_details(recorder: Any, calls: str) -> None:
-    """Of a node's totals, nobody knows what came from a cache."""
+def test_a_cost_does_not_depend_on_what_is_kept(recorder: Any, calls: str) -> None:
+    """The totals of a node have the details of its calls."""
     answer = AIMessage(
         "hi",
         usage_metadata={
@@ -335,8 +335,7 @@ def test_a_record_without_calls_has_no_details(recorder: Any, calls: str) -> Non
         Metered(messages=iter([answer])).invoke("hello")
         return {}
 
-    found = cost_of(recorder, ask, calls=calls)
-    assert found.total == (4 if calls == "none" else Decimal("5.1"))
+    assert cost_of(recorder, ask, calls=calls).total == Decimal("5.1")
 
 
 def test_a_long_run_whose_logs_are_decoded_late(recorder: Any) -> None:
@@ -354,7 +353,8 @@ def test_a_long_run_whose_logs_are_decoded_late(recorder: Any) -> None:
     assert prices.cost(kept, TABLE).total == 2400
 
 
-def test_a_recorded_answer_of_a_cache(recorder: Any) -> None:
+@pytest.mark.parametrize("calls", ["delta", "none"])
+def test_a_recorded_answer_of_a_cache(recorder: Any, calls: str) -> None:
     def ask(_: Any) -> Any:
         model = metered(M, 0)
         model.cache = InMemoryCache()
@@ -362,7 +362,29 @@ def test_a_recorded_answer_of_a_cache(recorder: Any) -> None:
             model.invoke("hello")
         return {}
 
-    assert cost_of(recorder, ask).total == 1
+    assert cost_of(recorder, ask, calls=calls).total == 1
+
+
+def test_totals_of_service_tiers() -> None:
+    """What has a tier is told from its details; a sum of several is no tier's."""
+    table = FULL | {"m:flex": {"input": 0.5, "output": 1}}
+    flex = tokens(2 * M, 0, {"flex": M, "flex_cache_read": M})
+    mixed = tokens(3 * M, 0, {"flex": M, "flex_cache_read": M})
+    made = [run(log("n", llm_calls=1, models=["m"], tokens=one)) for one in (flex, mixed)]
+    assert [prices.cost(one, table).total for one in made] == [Decimal(1), None]
+    assert prices.cost(made[1], FULL).total == Decimal("2.1")
+
+
+def test_calls_that_only_the_run_counts() -> None:
+    """Their details are those of the run without those of its nodes."""
+    known = tokens(2 * M, 0, {"cache_read": M})
+    made = run(
+        log("n", call(known), tokens=known),
+        llm_calls=3,
+        models=["m"],
+        tokens=tokens(5 * M, 0, {"cache_read": 3 * M}),
+    )
+    assert prices.cost(made, FULL).total == Decimal("2.3")
 
 
 def test_recorded_attempts(recorder: Any) -> None:

@@ -109,8 +109,16 @@ SECRETS = [
     "api key",
     "access token",
     "my.api.key",
+    "apikeys",
+    "accesstokens",
+    "privatekeys",
+    "connectionstring",
 ]
 NO_SECRETS = [
+    "pagination_token",
+    "StartingToken",
+    "resume_token",
+    "signature_date",
     "tokens",
     "max_tokens",
     "maxTokens",
@@ -198,6 +206,8 @@ PEMS = [
     for kind in ("", "RSA ", "OPENSSH ")
 ]
 AROUND = [
+    "a%3D{}",
+    "\x1b[1;31m{}\x1b[0m",
     "{}",
     "use {} now",
     "({})",
@@ -273,6 +283,7 @@ def test_what_stands_under_the_name_of_a_secret_is_hidden(name: str) -> None:
     for value in (SECRET, [SECRET], {"a": SECRET}, SECRET.encode(), (1, SECRET)):
         got = encoded({name: value, "k": [{name: value}], "n": 1})
         assert got == {name: MARK, "k": [{name: MARK}], "n": 1}
+    assert list(encoded({name.encode(): SECRET, "n": 1}).values()) == [MARK, 1]
 
 
 @pytest.mark.parametrize("name", NO_SECRETS)

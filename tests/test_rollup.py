@@ -43,7 +43,12 @@ class History:
             "status": status,
             "node_logs": some.choice([logs, logs, [*logs, 7, {"$of": [0, 1]}], None]),
             "metadata": some.choice(
-                [None, {"tokens": {"total": 9, "input": 4}, "llm_calls": 2}, {"x": []}]
+                [
+                    None,
+                    {"tokens": {"total": 9, "input": 4}, "llm_calls": 2},
+                    {"tokens": {"input": 4}, "llm_calls": 2, "models": ["m-3"]},
+                    {"x": []},
+                ]
             ),
             "created_at": at,
         }
@@ -60,6 +65,11 @@ class History:
         """A node log."""
         some = self.random
         at = BASE + timedelta(seconds=some.randint(0, 100))
+        calls = [
+            {"kind": "llm", "model": "m-1", "tokens": {"output": 2}},
+            {"kind": "llm", "model": "m-1", "tokens": {"output": 2}, "cached": True},
+            {"kind": "tool", "model": "m-2"},
+        ]
         return {
             "node": some.choice(["draft", "pay", "pay", "ends \u00e4 \n"]),
             "status": some.choice(["completed", "completed", "failed", "odd"]),
@@ -70,10 +80,8 @@ class History:
                 [None, {"total": 5, "input_details": {"cache_read": 3, "x": None}}, [1]]
             ),
             "llm_calls": some.choice([0, 1]),
-            "calls": [
-                {"kind": "llm", "model": "m-1", "tokens": {"output": 2}},
-                {"kind": "tool", "model": "m-2"},
-            ],
+            "models": some.choice([["m-1"], ["m-1", "m-2"], [], None]),
+            "calls": calls if some.random() < 0.3 else [],
         }
 
     def log_run(self, wpk_id: str, name: int, at: datetime, status: str) -> None:

@@ -302,7 +302,8 @@ rl_secret rl_look_pem(const rl_scan *scan, size_t dashes)
         at--;
     }
     if (rl_scan_has(scan, at, begin, len) &&
-        memmem(scan->text + at, dashes - at, kind, sizeof kind - 1) != NULL) {
+        memmem(scan->text + at, dashes - at, kind, sizeof kind - 1) != NULL &&
+        memmem(scan->text + at + len, dashes - at - len, "-----", 5) == NULL) {
         found.at = dashes + 5;
         end = memmem(scan->text + found.at, scan->len - found.at, "-----END", 8);
         found.end = end != NULL ? (size_t)(end - scan->text) : scan->len;

@@ -21,7 +21,7 @@ typedef struct part {
 static const char secrets[] =
     " password passwords passwd pwd passphrase passphrases passcode passwort secret "
     "secrets credential credentials creds cookie cookies bearer jwt authorization dsn "
-    "otp totp connstr ";
+    "otp totp connstr connectionstring ";
 static const char tokens_of[] = " access refresh auth oauth api id bearer session secret "
                                 "device bot personal security csrf xsrf ";
 static const char plain_tokens[] =
@@ -29,7 +29,7 @@ static const char plain_tokens[] =
     "completion cached cache reasoning audio image text eos bos pad unk mask sep cls "
     "stop "
     "start end special continuation cursor sync budget used remaining estimated context "
-    "word sub current extra generated ";
+    "word sub current extra generated pagination starting resume resumption skip delta ";
 static const char keys_of[] =
     " api access secret private encryption encrypt decryption decrypt signing sign auth "
     "master account subscription ssh shared deploy webhook consumer session service role "
@@ -51,7 +51,7 @@ static const char about[] =
     "schemes "
     "scope scopes verified valid present set exists used file path arn manager store "
     "issuer audience lifetime estimate estimator details consent banner domain reset "
-    "logprobs logprob embedding embeddings ";
+    "logprobs logprob embedding embeddings date dates ";
 
 static bool is_in(const char *list, part word)
 {
@@ -166,8 +166,8 @@ static size_t split(const char *name, size_t len, char *folded, part parts[PARTS
 static bool is_joined_secret(part word)
 {
     static const char *const endings[] = {
-        "password", "passwd",  "passphrase",    "secret",           "credentials",
-        "cookie",   "cookies", "authorization", "connectionstring", "apikeys"};
+        "password", "passwd",  "passphrase",    "secret",          "credentials",
+        "cookie",   "cookies", "authorization", "connectionstring"};
     static const char *const kinds[] = {"api", "secret", "access", "private"};
     bool found = false;
     part rest, before;
@@ -178,7 +178,10 @@ static bool is_joined_secret(part word)
     if (!found && ends(word, "token", &rest)) {
         found = !is_in(plain_tokens, rest);
     }
-    if (!found && ends(word, "key", &rest)) {
+    if (!found && ends(word, "tokens", &rest)) {
+        found = is_in(tokens_of, rest);
+    }
+    if (!found && (ends(word, "key", &rest) || ends(word, "keys", &rest))) {
         found = is_in(keys_of, rest);
         for (size_t i = 0; i < sizeof kinds / sizeof *kinds && !found; i++) {
             found = ends(rest, kinds[i], &before);

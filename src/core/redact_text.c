@@ -69,6 +69,25 @@ static rl_secret pem_before(const rl_scan *scan, size_t at)
     return rl_look_pem(scan, end >= 5 ? end - 5 : 0);
 }
 
+/* Where a key may begin that stands right behind a percent-encoded character (%3D) or a
+ * colour of a terminal ([1;31m), or `at` itself: letters and digits of these are none of
+ * it. */
+static size_t behind_code(const rl_scan *scan, size_t at)
+{
+    const char before = at > 0 ? scan->text[at - 1] : '\0';
+    size_t end = at;
+
+    if (before == '%' && rl_is_alnum(rl_scan_at(scan, at + 1))) {
+        end = at + 2;
+    } else if (before == '[' || before == ';') {
+        while (rl_is_digit(rl_scan_at(scan, end))) {
+            end++;
+        }
+        end = rl_scan_at(scan, end) == 'm' ? end + 1 : at;
+    }
+    return end;
+}
+
 /* Searches a row of characters; returns its end, or where the search goes on. */
 static size_t search_row(rl_scan *scan, size_t at, rl_secret *found)
 {
@@ -87,7 +106,12 @@ static size_t search_row(rl_scan *scan, size_t at, rl_secret *found)
             begins = true;
         } else if (rl_is_alnum(scan->text[at])) {
             if (begins) {
+                const size_t behind = behind_code(scan, at);
+
                 *found = rl_look_find(scan, at);
+                if (found->at == found->end && behind > at) {
+                    *found = rl_look_find(scan, behind);
+                }
             }
             while (rl_is_alnum(rl_scan_at(scan, at))) {
                 at++;

@@ -26,19 +26,23 @@ typedef enum member {
     OF,
     KIND,
     MODEL,
+    MODELS,
+    CACHED,
     MEMBERS,
 } member;
 
 static const char *const names[MEMBERS] = {
-    "node",      "name",       "status", "attempt", "started_at", "duration_ms", "tokens",
-    "llm_calls", "tool_calls", "calls",  "$of",     "kind",       "model"};
+    "node",        "name",   "status",    "attempt",    "started_at",
+    "duration_ms", "tokens", "llm_calls", "tool_calls", "calls",
+    "$of",         "kind",   "model",     "models",     "cached"};
 
 typedef struct fold {
     rl_sums *sums;
     const rl_fold_run *run;
     uint64_t number; /* of the run; what nodes have noted of another one is past */
     uint64_t retries, waited_us, repeats;
-    uint64_t path; /* the hash of the nodes that it went through */
+    uint64_t asked; /* calls of models that the logs have */
+    uint64_t path;  /* the hash of the nodes that it went through */
     bool has_path;
     rl_buf text; /* a string without its escapes */
     rl_string first_failed;
@@ -176,17 +180,67 @@ static void add_number(rl_json_value value, uint64_t *sum)
     }
 }
 
-/* A call of a model that says which. */
+/* Calls of a model. `billed`: its tokens count. */
+static void add_asked(fold *self, rl_json_value model_name, uint64_t calls,
+                      rl_json_value tokens, bool billed)
+{
+    const rl_string name = read_text(self, model_name, RL_SUMS_NAME_MAX);
+    rl_model *model = name.text != NULL ? rl_sums_model(self->sums, name, calls) : NULL;
+
+    self->asked += calls;
+    if (model != NULL) {
+        model->calls = rl_moved(model->calls, calls, false);
+        if (billed) {
+            add_kinds(self, &model->tokens, tokens, "");
+        }
+    }
+}
+
 static void add_call(fold *self, const rl_json_value values[MEMBERS])
 {
-    const rl_string name = rl_json_equals(values[KIND], "llm", 3)
-                               ? read_text(self, values[MODEL], RL_SUMS_NAME_MAX)
-                               : (rl_string){NULL, 0};
-    rl_model *model = name.text != NULL ? rl_sums_model(self->sums, name, 1) : NULL;
+    const rl_json_value cached = values[CACHED];
 
-    if (model != NULL) {
-        model->calls++;
-        add_kinds(self, &model->tokens, values[TOKENS], "");
+    if (rl_json_equals(values[KIND], "llm", 3)) {
+        add_asked(self, values[MODEL], 1, values[TOKENS],
+                  cached.len != 4 || memcmp(cached.text, "true", 4) != 0);
+    }
+}
+
+/* The calls that a node or a run counts, but does not have, if all are of one model. */
+static void add_counted(fold *self, rl_json_value log)
+{
+    rl_json_value values[MEMBERS], key, model = {NULL, 0}, more;
+    rl_json_reader reader;
+    uint64_t calls;
+
+    read_members(log, values);
+    rl_json_enter(&reader, values[MODELS]);
+    if (!reader.is_object && rl_json_next(&reader, &key, &model) &&
+        !rl_json_next(&reader, &key, &more) &&
+        read_number(values[LLM_CALLS], 1, &calls) && calls > 0) {
+        add_asked(self, model, calls, values[TOKENS], true);
+    }
+}
+
+/* Adds the models of a run that was recorded without its calls. */
+static void add_models(fold *self, rl_json_value logs, rl_json_value metadata)
+{
+    rl_json_reader reader;
+    rl_json_value key, log;
+    uint64_t calls;
+
+    if (self->asked > 0 ||
+        !read_number(rl_json_member(metadata, "llm_calls", 9), 1, &calls) || calls == 0) {
+        return;
+    }
+    rl_json_enter(&reader, logs);
+    while (!reader.is_object && rl_json_next(&reader, &key, &log)) {
+        if (rl_json_kind_of(log) == RL_JSON_OBJECT) {
+            add_counted(self, log);
+        }
+    }
+    if (self->asked == 0) {
+        add_counted(self, metadata);
     }
 }
 
@@ -333,14 +387,10 @@ static void add_failure(fold *self, rl_json_value metadata)
 }
 
 /* The figures of the run itself. */
-static void add_run(fold *self, rl_ended outcome)
+static void add_run(fold *self, rl_json_value metadata, rl_ended outcome)
 {
     const rl_fold_run *run = self->run;
     rl_figures *figures = &self->sums->run;
-    const rl_json_value whole = rl_json_unchecked(run->metadata.text, run->metadata.len);
-    const rl_json_value none = {NULL, 0};
-    const rl_json_value metadata =
-        rl_json_kind_of(whole) == RL_JSON_OBJECT ? whole : none;
 
     figures->outcomes[outcome]++;
     figures->retries = rl_moved(figures->retries, self->retries, false);
@@ -371,6 +421,9 @@ void rl_fold(rl_sums *sums, const rl_fold_run *run)
     const rl_ended outcome =
         outcome_of(run->status.text != NULL ? run->status.text : "", run->status.len);
     fold self = {.sums = sums, .run = run};
+    const rl_json_value logs = rl_json_unchecked(run->node_logs.text, run->node_logs.len);
+    const rl_json_value none = {NULL, 0};
+    rl_json_value metadata = rl_json_unchecked(run->metadata.text, run->metadata.len);
     rl_json_value key, log;
     rl_json_reader reader;
 
@@ -380,13 +433,15 @@ void rl_fold(rl_sums *sums, const rl_fold_run *run)
     rl_buf_init(&self.text, RL_BUF_MAX);
     self.number = ++sums->folded;
     self.path = UINT64_C(14695981039346656037);
-    rl_json_enter(&reader, rl_json_unchecked(run->node_logs.text, run->node_logs.len));
+    metadata = rl_json_kind_of(metadata) == RL_JSON_OBJECT ? metadata : none;
+    rl_json_enter(&reader, logs);
     while (!reader.is_object && !sums->failed && rl_json_next(&reader, &key, &log)) {
         if (rl_json_kind_of(log) == RL_JSON_OBJECT) {
             add_log(&self, log);
         }
     }
-    add_run(&self, outcome);
+    add_models(&self, logs, metadata);
+    add_run(&self, metadata, outcome);
     sums->failed |= self.text.failed;
     rl_buf_free(&self.text);
 }

@@ -277,18 +277,35 @@ static inline void copy_file(const char *given, const char *path)
     close(to);
 }
 
-/* The number of open descriptors of this process. */
-static inline int count_descriptors(void)
+static inline int count_entries(const char *path)
 {
-    DIR *folder = opendir("/proc/self/fd");
+    DIR *folder = opendir(path);
     int count = 0;
 
-    help_need(folder != NULL, "/proc/self/fd");
+    help_need(folder != NULL, path);
     while (readdir(folder) != NULL) {
         count++;
     }
     closedir(folder);
     return count;
+}
+
+/* The number of open descriptors of this process. A thread that was left, as that of an
+ * attempt to connect which took too long, has its own until it ends: waits until there are
+ * no more threads than at first. */
+static inline int count_descriptors(void)
+{
+    const struct timespec pause = {0, 1000000};
+    static int at_first;
+    int threads = count_entries("/proc/self/task");
+
+    at_first = at_first == 0 ? threads : at_first;
+    for (int i = 0; i < 30000 && threads > at_first; i++) {
+        nanosleep(&pause, NULL);
+        threads = count_entries("/proc/self/task");
+    }
+    CHECK(threads <= at_first);
+    return count_entries("/proc/self/fd");
 }
 
 /* Checks the error of a call that may have failed by injection. */

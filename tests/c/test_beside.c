@@ -237,6 +237,41 @@ static void test_one_process_folds_in_at_a_time(void)
     close_scene(&scene);
 }
 
+static void *log_two(void *ctx)
+{
+    struct scene *scene = ctx;
+
+    CHECK_INT(log_as(scene, "two", "completed", RL_WAIT), RL_OK);
+    return NULL;
+}
+
+/* Another process writes beside the file, which is locked for long: the run goes beside
+ * once that lock is free, and does not wait for the long one. */
+static void test_regression_a_lock_beside_a_locked_file(void)
+{
+    const struct timespec held = {0, 100000000}; /* more than the 25 ms of a brief wait */
+    struct scene scene;
+    sqlite3 *sibling;
+    pthread_t thread;
+
+    open_scene(&scene);
+    lock_file(&scene);
+    CHECK_INT(log_as(&scene, "one", "completed", RL_WAIT), RL_OK);
+    help_need(sqlite3_open(scene.beside_path, &sibling) == SQLITE_OK &&
+                  sqlite3_exec(sibling, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK,
+              "the lock beside");
+    help_need(pthread_create(&thread, NULL, log_two, &scene) == 0, "a thread");
+    nanosleep(&held, NULL);
+    help_need(sqlite3_exec(sibling, "COMMIT", NULL, NULL, NULL) == SQLITE_OK, "its end");
+    pthread_join(thread, NULL);
+    CHECK_INT(rl_beside_count(scene.beside), 2);
+    sqlite3_close(sibling);
+    unlock_file(&scene);
+    fold(&scene);
+    CHECK_INT(sql_int(scene.path, STORED), 2);
+    close_scene(&scene);
+}
+
 #define THREADS 4
 #define EACH 60
 
@@ -405,6 +440,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_what_another_process_left_is_folded_in_first),
     CHECK_TEST(test_a_file_that_is_locked_at_first_begins_an_episode),
     CHECK_TEST(test_one_process_folds_in_at_a_time),
+    CHECK_TEST(test_regression_a_lock_beside_a_locked_file),
     CHECK_TEST(test_threads_log_while_the_lock_comes_and_goes),
     CHECK_TEST(test_an_episode_ends_while_a_thread_logs_on),
 };

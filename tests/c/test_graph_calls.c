@@ -326,6 +326,10 @@ static rl_status record_calls(rl_err *err)
     rl_graph_start given = graph_of(NULL);
     rl_graph *graph = NULL;
 
+    end.tokens.given = true;
+    if (!rl_tokens_add_detail(&end.tokens, false, "cache_read", 10, 4)) {
+        status = rl_err_nomem(err);
+    }
     for (uint64_t i = 1; i < 40 && status == RL_OK; i++) {
         rl_span_start start = start_of(i, i > 2 ? 2 : i == 2, i == 2 ? "n:1" : NULL, "n");
         rl_prompt asked = {.text = text("[\"one\",\"two\"]")};
@@ -360,6 +364,7 @@ static rl_status record_calls(rl_err *err)
         }
     }
     rl_graph_free(graph);
+    rl_tokens_free(&end.tokens);
     rl_run_free(run);
     rl_graphs_free(graphs, release_none);
     return status == RL_NOMEM ? rl_err_nomem(err) : status;
@@ -368,6 +373,35 @@ static rl_status record_calls(rl_err *err)
 static void test_without_memory(void)
 {
     fail_everywhere(record_calls, 40);
+}
+
+/* The details of many nodes leave memory with them, and are in the sums of the run. */
+static void test_details_of_tokens(void)
+{
+    rl_graphs *graphs = rl_graphs_new();
+    rl_run *run = rl_run_new();
+    rl_tokens tokens = {.given = true, .input = 5, .total = 5};
+    rl_span_end end = {.outcome = RL_COMPLETED, .ended_ns = rl_monotonic_ns()};
+
+    CHECK(rl_tokens_add_detail(&tokens, false, "cache_read", 10, 4));
+    CHECK(rl_tokens_add_detail(&tokens, true, "a\"b", 3, 1));
+    end.tokens = tokens;
+    begin_run(graphs, RL_CALLS_NONE, 0, NULL);
+    for (uint64_t node = 2; node < 4; node++) {
+        begin_with(graphs, node, "{\"n\":1}");
+        begin_call(graphs, RL_CALL_LLM, 10 + node, node, NULL);
+        CHECK(rl_graphs_end(graphs, key_of(10 + node), &end));
+        end_span(graphs, node, RL_COMPLETED, false);
+    }
+    finish(graphs, 1, RL_COMPLETED, run);
+    check_has(run,
+              "\"tokens\":{\"input\":5,\"output\":0,\"total\":5,\"input_details\":"
+              "{\"cache_read\":4},\"output_details\":{\"other\":1}}",
+              2);
+    CHECK(strstr(rl_run_text(run, RL_METADATA), "{\"cache_read\":8}") != NULL);
+    rl_tokens_free(&tokens);
+    rl_run_free(run);
+    rl_graphs_free(graphs, release_none);
 }
 
 static const struct check_test tests[] = {
@@ -383,6 +417,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_open_calls_stay_in_memory),
     CHECK_TEST(test_calls_that_cannot_be_written_are_dropped),
     CHECK_TEST(test_without_memory),
+    CHECK_TEST(test_details_of_tokens),
 };
 
 CHECK_MAIN(tests)

@@ -148,9 +148,7 @@ static void put_other_key(rl_encoder *self, PyObject *key)
         return;
     }
     rl_buf_init(&buf, RL_BUF_MAX);
-    Py_INCREF(key);
     encode_key(self, key, &buf);
-    Py_DECREF(key);
     if (buf.failed) {
         self->json.buf->failed = true;
     } else {
@@ -231,20 +229,38 @@ static rl_secrecy judge_key(rl_encoder *self, size_t at, uint64_t hash)
     return secrecy;
 }
 
+/* Writes a key that is no text at a place, and judges it. Of bytes the name is what they
+ * are, not their base64. */
+static rl_secrecy put_and_judge(rl_encoder *self, PyObject *key, size_t at)
+{
+    rl_secrecy secrecy = RL_SHOWN, of_bytes = RL_SHOWN;
+
+    Py_INCREF(key); /* converting it may run Python code, which may drop it */
+    put_other_key(self, key);
+    if (self->judges) {
+        secrecy = judge_key(self, at, NO_HASH);
+    }
+    if (self->judges && PyBytes_Check(key)) {
+        of_bytes = rl_redact_name(self->options->redact, PyBytes_AS_STRING(key),
+                                  (size_t)PyBytes_GET_SIZE(key));
+    }
+    Py_DECREF(key);
+    return of_bytes > secrecy ? of_bytes : secrecy;
+}
+
 /* Writes a key; returns what it says of the value that belongs to it. */
 static inline rl_secrecy put_key(rl_encoder *self, PyObject *key)
 {
     rl_buf *buf = self->json.buf;
     const size_t at = buf->len + 1;
-    uint64_t hash = NO_HASH;
+    uint64_t hash;
 
     if (!PyUnicode_CheckExact(key)) {
-        put_other_key(self, key);
-    } else {
-        hash = (uint64_t)((PyASCIIObject *)key)->hash;
-        if (!put_short_key(self, key)) {
-            rl_put_text(self, key, true);
-        }
+        return put_and_judge(self, key, at);
+    }
+    hash = (uint64_t)((PyASCIIObject *)key)->hash;
+    if (!put_short_key(self, key)) {
+        rl_put_text(self, key, true);
     }
     if (*place_of_key(self, hash) == (hash ^ self->salt) || !self->judges) {
         return RL_SHOWN; /* most are known: the place is looked at first */

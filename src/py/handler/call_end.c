@@ -2,6 +2,7 @@
 #include "py/handler/call_end.h"
 
 #include "py/handler/event.h"
+#include "py/handler/usage.h"
 
 /* The generations of an LLMResult in one list, or a list of what is no LLMResult; NULL
  * with an error set. For n answers LangChain gives one list of n. */
@@ -118,25 +119,15 @@ static PyObject *tokens_of(const rl_state *state, rl_raised *raised, PyObject *u
         rc |= move(state, raised, usage, names[0], tokens, RL_NAME_input);
         rc |= move(state, raised, usage, names[1], tokens, RL_NAME_output);
         rc |= move(state, raised, usage, names[2], tokens, RL_NAME_total);
-        rc |= move(state, raised, usage, RL_NAME_input_token_details, tokens,
-                   RL_NAME_input_details);
-        rc |= move(state, raised, usage, RL_NAME_output_token_details, tokens,
-                   RL_NAME_output_details);
+        rc |= rl_event_put(state, tokens, RL_NAME_input_details,
+                           rl_usage_details(state, raised, usage, false));
+        rc |= rl_event_put(state, tokens, RL_NAME_output_details,
+                           rl_usage_details(state, raised, usage, true));
         if (rc < 0 || PyDict_GET_SIZE(tokens) == 0) {
             Py_CLEAR(tokens);
         }
     }
     return tokens;
-}
-
-/* Whether LangChain's cache gave the answer: it then says that it cost nothing. */
-static bool is_cached(const rl_state *state, rl_raised *raised, PyObject *usage)
-{
-    PyObject *cost = rl_event_get(state, raised, usage, RL_NAME_total_cost);
-    bool cached = cost != NULL && PyLong_CheckExact(cost) && PyObject_Not(cost) == 1;
-
-    Py_XDECREF(cost);
-    return cached;
 }
 
 /* Adds what the first generation says of the call. */
@@ -152,7 +143,7 @@ static int add_facts(const rl_state *state, rl_raised *raised, PyObject *result,
     PyObject *tokens = tokens_of(state, raised, usage, names);
     int rc = 0;
 
-    if (is_cached(state, raised, usage)) {
+    if (rl_usage_is_cached(state, raised, usage)) {
         rc = rl_event_put(state, dict, RL_NAME_cached, Py_NewRef(Py_True));
     }
     if (tokens == NULL && !PyErr_Occurred()) {

@@ -222,6 +222,7 @@ void rl_ends_record(rl_state *state, rl_handler *self, rl_raised *raised,
     if (found.at_once && has_log(kind, &found)) {
         rl_graph_runs_write(state, self, raised, &found);
     }
+    rl_tokens_free(&end.tokens);
     Py_XDECREF(partial);
     Py_XDECREF(model);
     Py_XDECREF(owner);

@@ -5,18 +5,120 @@
 #include "py/handler/event.h"
 
 /* A count; 0 when it is missing or no positive int. */
-static int64_t read_count(const rl_state *state, rl_raised *raised, PyObject *dict,
-                          rl_name name)
+static int64_t count_of(PyObject *value)
 {
-    PyObject *value = rl_event_get(state, raised, dict, name);
     int overflow = 0;
     long long count = 0;
 
     if (value != NULL && PyLong_Check(value)) {
         count = PyLong_AsLongLongAndOverflow(value, &overflow);
     }
-    Py_XDECREF(value);
     return overflow == 0 && count > 0 ? count : 0;
+}
+
+static int64_t read_count(const rl_state *state, rl_raised *raised, PyObject *dict,
+                          rl_name name)
+{
+    PyObject *value = rl_event_get(state, raised, dict, name);
+    int64_t count = count_of(value);
+
+    Py_XDECREF(value);
+    return count;
+}
+
+/* Copies a member under another name, if there is one. 0, or -1 with an error set. */
+static int rename_member(const rl_state *state, rl_raised *raised, PyObject *from,
+                         rl_name name, PyObject *to, rl_name as)
+{
+    return rl_event_put(state, to, as, rl_event_get(state, raised, from, name));
+}
+
+/* The details of OpenAI's own form, under LangChain's names; as rl_usage_details. */
+static PyObject *older_details(const rl_state *state, rl_raised *raised, PyObject *usage,
+                               bool of_output)
+{
+    PyObject *old = rl_event_get(state, raised, usage,
+                                 of_output ? RL_NAME_completion_tokens_details
+                                           : RL_NAME_prompt_tokens_details);
+    PyObject *made = old != NULL && PyDict_Check(old) ? PyDict_New() : NULL;
+
+    if (made != NULL) {
+        int rc = of_output ? rename_member(state, raised, old, RL_NAME_reasoning_tokens,
+                                           made, RL_NAME_reasoning)
+                           : rename_member(state, raised, old, RL_NAME_cached_tokens,
+                                           made, RL_NAME_cache_read);
+
+        rc |=
+            rename_member(state, raised, old, RL_NAME_audio_tokens, made, RL_NAME_audio);
+        if (rc < 0 || PyDict_GET_SIZE(made) == 0) {
+            Py_CLEAR(made);
+        }
+    }
+    Py_XDECREF(old);
+    return made;
+}
+
+PyObject *rl_usage_details(const rl_state *state, rl_raised *raised, PyObject *usage,
+                           bool of_output)
+{
+    PyObject *details = rl_event_get(state, raised, usage,
+                                     of_output ? RL_NAME_output_token_details
+                                               : RL_NAME_input_token_details);
+
+    return details != NULL ? details : older_details(state, raised, usage, of_output);
+}
+
+bool rl_usage_is_cached(const rl_state *state, rl_raised *raised, PyObject *usage)
+{
+    PyObject *cost = rl_event_get(state, raised, usage, RL_NAME_total_cost);
+    bool cached = cost != NULL && PyLong_CheckExact(cost) && PyObject_Not(cost) == 1;
+
+    Py_XDECREF(cost);
+    return cached;
+}
+
+static void add_detail(rl_raised *raised, rl_tokens *tokens, bool of_output,
+                       const char *name, size_t len, int64_t count)
+{
+    if (!rl_tokens_add_detail(tokens, of_output, name, len, count)) {
+        PyErr_NoMemory();
+        rl_raised_absorb(raised);
+    }
+}
+
+/* Adds the parts of the input, or of the output, that have a count. Nothing here runs code
+ * of the user's while the dict is walked. */
+static void add_details(const rl_state *state, rl_raised *raised, PyObject *usage,
+                        bool of_output, rl_tokens *tokens)
+{
+    PyObject *details = rl_usage_details(state, raised, usage, of_output), *key, *value;
+    Py_ssize_t at = 0, len;
+
+    while (details != NULL && PyDict_Check(details) &&
+           PyDict_Next(details, &at, &key, &value)) {
+        int64_t count = count_of(value);
+
+        if (count > 0 && PyUnicode_Check(key)) {
+            const char *name = PyUnicode_AsUTF8AndSize(key, &len);
+
+            rl_raised_absorb(raised); /* a surrogate: no name of a provider's */
+            add_detail(raised, tokens, of_output, name, name != NULL ? (size_t)len : 0,
+                       count);
+        }
+    }
+    rl_raised_absorb(raised);
+    Py_XDECREF(details);
+}
+
+#define CACHED_ANSWERS "cached_answers"
+
+static void add_cached(rl_raised *raised, rl_tokens *tokens, bool of_output,
+                       int64_t count)
+{
+    if (count > 0) {
+        add_detail(raised, tokens, of_output, CACHED_ANSWERS, sizeof CACHED_ANSWERS - 1,
+                   count);
+    }
 }
 
 /* Adds one call's usage; false when the dict has no counts. */
@@ -26,14 +128,23 @@ static bool add_usage(const rl_state *state, rl_raised *raised, PyObject *dict,
     int64_t input = read_count(state, raised, dict, names[0]);
     int64_t output = read_count(state, raised, dict, names[1]);
     int64_t total = read_count(state, raised, dict, names[2]);
+    rl_tokens one;
 
     if (dict == NULL || (input == 0 && output == 0 && total == 0)) {
         return false;
     }
-    tokens->given = true;
-    tokens->input += input;
-    tokens->output += output;
-    tokens->total += total > 0 ? total : input + output;
+    one = (rl_tokens){.input = input, .output = output, .total = total};
+    if (total == 0) {
+        one.total = input <= INT64_MAX - output ? input + output : INT64_MAX;
+    }
+    (void)rl_tokens_add(tokens, &one); /* without details it can't fail */
+    if (rl_usage_is_cached(state, raised, dict)) {
+        add_cached(raised, tokens, false, input);
+        add_cached(raised, tokens, true, output);
+    } else {
+        add_details(state, raised, dict, false, tokens);
+        add_details(state, raised, dict, true, tokens);
+    }
     return true;
 }
 

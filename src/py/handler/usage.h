@@ -6,10 +6,21 @@
 #include "py/base/state.h"
 #include "record/graph/graph.h"
 
+/* The parts of the input, or of the output, of a usage_metadata or of an older token_usage,
+ * whose names become those of the former; a new reference to a dict, or NULL, maybe with an
+ * error set. */
+PyObject *rl_usage_details(const rl_state *state, rl_raised *raised, PyObject *usage,
+                           bool of_output);
+
+/* Whether LangChain's cache gave the answer: its usage then says that it cost nothing. */
+bool rl_usage_is_cached(const rl_state *state, rl_raised *raised, PyObject *usage);
+
 /* Reads an LLMResult: usage_metadata of the messages, else llm_output["token_usage"].
  * Several generations of one prompt share its usage, so only the first of each prompt
- * counts. *model gets a new reference to the model's name, or NULL; end->model borrows
- * it. Values that are not of the types that LangChain gives them are left out. */
+ * counts. Of the tokens of a cached answer the only detail is "cached_answers", as nothing
+ * of them is billed. The caller frees end->tokens. *model gets a new reference to the
+ * model's name, or NULL; end->model borrows it. Values that are not of the types that
+ * LangChain gives them are left out. */
 void rl_usage_read(const rl_state *state, rl_raised *raised, PyObject *result,
                    rl_span_end *end, PyObject **model);
 

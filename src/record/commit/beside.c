@@ -264,7 +264,7 @@ static rl_status append(rl_beside *self, const rl_batch *batch, const rl_err *re
     return status;
 }
 
-/* Neither the file nor the one beside it takes the batch: waits for the first. */
+/* The one beside it can't be written: waits for the file. */
 static rl_status wait_for_file(const rl_beside *self, const rl_batch *batch, rl_err *err)
 {
     const rl_err beside = *err;
@@ -277,6 +277,42 @@ static rl_status wait_for_file(const rl_beside *self, const rl_batch *batch, rl_
         err->retryable = own.retryable;
         err->unusable = own.unusable;
         err->rejected = own.rejected;
+    }
+    return status;
+}
+
+static rl_status both_locked(const rl_beside *self, rl_err *err)
+{
+    rl_err own;
+
+    (void)rl_sqlite_locked_for_long(self->path, &own);
+    rl_err_set(err, own.code, "%.370s; and so is %.370s", own.text,
+               rl_journal_file_path(self->file));
+    err->retryable = own.retryable;
+    return own.code;
+}
+
+/* Both are locked: waits for the one that is free first. Others hold the lock of that
+ * beside it for a moment only, as all processes on the path write to it. */
+static rl_status wait_for_either(rl_beside *self, const rl_batch *batch,
+                                 const rl_err *reason, rl_err *err)
+{
+    const uint64_t end = rl_monotonic_ns() + RL_SQLITE_WAIT_NS;
+    rl_status status;
+    bool over, tried;
+
+    do {
+        status = write_file(self, batch, RL_WAIT_BRIEFLY, err);
+        tried = status == RL_BUSY;
+        if (tried) {
+            status = append(self, batch, reason, &over, err);
+            status = over ? RL_BUSY : status;
+        }
+    } while (status == RL_BUSY && rl_monotonic_ns() < end);
+    if (status == RL_BUSY) {
+        status = both_locked(self, err);
+    } else if (status != RL_OK && tried) {
+        status = wait_for_file(self, batch, err);
     }
     return status;
 }
@@ -300,10 +336,12 @@ rl_status rl_beside_write(void *ctx, const rl_batch *batch, rl_err *err)
             status = append(self, batch, &reason, &over, err);
         }
     }
-    if (beside && status != RL_OK) {
-        status = may_wait ? wait_for_file(self, batch, err)
-                          : rl_err_set(err, RL_BUSY, "the file beside %s is not ready",
-                                       self->path);
+    if (beside && status != RL_OK && !may_wait) {
+        status = rl_err_set(err, RL_BUSY, "the file beside %s is not ready", self->path);
+    } else if (beside && status == RL_BUSY) {
+        status = wait_for_either(self, batch, &reason, err);
+    } else if (beside && status != RL_OK) {
+        status = wait_for_file(self, batch, err);
     }
     return status;
 }

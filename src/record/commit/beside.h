@@ -43,7 +43,8 @@ rl_status rl_beside_prepare(rl_beside *beside, rl_status opened, rl_err *err);
 void rl_beside_look(rl_beside *beside);
 
 /* An rl_commit_write: to the file or, while it is locked, beside it. If that fails too,
- * waits for the file as RL_WAIT says; the error has both reasons. */
+ * waits for the file as RL_WAIT says, or, while both are locked, for either of them; the
+ * error has both reasons. */
 rl_status rl_beside_write(void *beside, const rl_batch *batch, rl_err *err);
 
 /* Whether rl_beside_fold should be called. True once for each occasion. Does not wait. */

@@ -177,6 +177,19 @@ static void free_table(rl_table *table)
     rl_table_free(table);
 }
 
+/* Most nodes have no sums of tokens. */
+static void free_tokens(rl_graph *graph)
+{
+    ptrdiff_t nodes = graph->totals.tokens.detail_count > 0 ? rl_graph_nodes(graph) : 0;
+
+    for (ptrdiff_t i = 0; i < nodes; i++) {
+        if (rl_graph_node(graph, i)->kind == RL_LOG_NODE) {
+            rl_tokens_free(&rl_graph_node(graph, i)->totals.tokens);
+        }
+    }
+    rl_tokens_free(&graph->totals.tokens);
+}
+
 void rl_graph_free(rl_graph *graph)
 {
     rl_ring *ring;
@@ -189,6 +202,7 @@ void rl_graph_free(rl_graph *graph)
         rl_span_free(RL_RING_OF(ring, rl_span, in_graph));
     }
     rl_graph_drop_values(graph, SIZE_MAX, false);
+    free_tokens(graph);
     free_table(&graph->models);
     free_table(&graph->attempts);
     free_table(&graph->values);

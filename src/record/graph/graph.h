@@ -18,6 +18,7 @@
 #include "core/notice.h"
 #include "core/run.h"
 #include "core/value.h"
+#include "record/graph/tokens.h"
 #include "record/owner.h"
 
 #include <stdbool.h>
@@ -187,11 +188,6 @@ typedef struct rl_span_start {
     bool wide_numbers; /* of the inputs; see rl_run */
 } rl_span_start;
 
-typedef struct rl_tokens {
-    bool given;
-    int64_t input, output, total;
-} rl_tokens;
-
 /* By what an exception is known that passes from a node through those around it: a hash
  * of its address and of no, one, two... of its innermost frames. On its way it gets more
  * frames, all of them outer ones. */
@@ -214,7 +210,7 @@ typedef struct rl_span_end {
         error_traceback; /* of a failed span that rl_graphs_knows_error did not know */
     uint64_t error_key;  /* the last of its keys, or 0: a node's is remembered */
     rl_text interrupts;  /* a JSON array: the interrupts that ended a node */
-    rl_tokens tokens;    /* of an LLM call */
+    rl_tokens tokens;    /* of an LLM call; the details stay the caller's */
     rl_text model;
     bool wide_numbers;
 } rl_span_end;

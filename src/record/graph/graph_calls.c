@@ -25,12 +25,13 @@ static void count(rl_totals *totals, rl_call call)
     totals->tool_calls += call == RL_CALL_TOOL;
 }
 
-static void add_tokens(rl_tokens *to, const rl_tokens *tokens)
+static void add_tokens(rl_graph *graph, rl_tokens *to, const rl_tokens *tokens)
 {
-    to->given = true;
-    to->input += tokens->input;
-    to->output += tokens->output;
-    to->total += tokens->total;
+    graph->extra -= rl_tokens_bytes(to);
+    if (!rl_tokens_add(to, tokens)) {
+        graph->arena.failed = true;
+    }
+    graph->extra += rl_tokens_bytes(to);
 }
 
 /* Adds a model to the list of a node, or of the run, unless it has the name already. */
@@ -69,8 +70,10 @@ static void add_model(rl_graph *graph, rl_models *models, ptrdiff_t node, rl_tex
     models->last = model;
 }
 
-void rl_graph_free_models(rl_graph *graph, rl_models *models)
+void rl_graph_free_sums(rl_graph *graph, rl_node *node)
 {
+    rl_models *models = &node->models;
+
     while (models->first != NULL) {
         rl_model *model = models->first;
 
@@ -80,6 +83,8 @@ void rl_graph_free_models(rl_graph *graph, rl_models *models)
         rl_free(model);
     }
     models->last = NULL;
+    graph->extra -= rl_tokens_bytes(&node->totals.tokens);
+    rl_tokens_free(&node->totals.tokens);
 }
 
 /* Adds a log to those of its node. */
@@ -199,9 +204,9 @@ void rl_graph_end_call(rl_graph *graph, const rl_span *span, const rl_span_end *
     rl_node *sums = is_counted ? sums_of_node(graph, span->node) : NULL;
 
     if (end->tokens.given) {
-        add_tokens(&graph->totals.tokens, &end->tokens);
+        add_tokens(graph, &graph->totals.tokens, &end->tokens);
         if (sums != NULL) {
-            add_tokens(&sums->totals.tokens, &end->tokens);
+            add_tokens(graph, &sums->totals.tokens, &end->tokens);
         }
     }
     if (span->call == RL_CALL_LLM && model.len > 0 && model.len <= 256) {

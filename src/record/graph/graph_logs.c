@@ -2,6 +2,28 @@
 #include "record/graph/graph_json.h"
 #include "record/graph/graph_state.h"
 
+/* The parts of the input or of the output, if there are any. */
+static void put_details(rl_json *json, const rl_tokens *tokens, bool of_output)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < tokens->detail_count; i++) {
+        const rl_detail *detail = &tokens->details[i];
+
+        if (detail->is_output == of_output) {
+            if (count++ == 0) {
+                rl_put_key(json, of_output ? "output_details" : "input_details");
+                rl_json_open(json, '{');
+            }
+            rl_json_key(json, detail->name, detail->len);
+            rl_json_int(json, detail->count);
+        }
+    }
+    if (count > 0) {
+        rl_json_close(json);
+    }
+}
+
 void rl_graph_put_tokens(rl_json *json, const rl_tokens *tokens)
 {
     rl_put_key(json, "tokens");
@@ -10,6 +32,8 @@ void rl_graph_put_tokens(rl_json *json, const rl_tokens *tokens)
         rl_put_int(json, "input", tokens->input);
         rl_put_int(json, "output", tokens->output);
         rl_put_int(json, "total", tokens->total);
+        put_details(json, tokens, false);
+        put_details(json, tokens, true);
         rl_json_close(json);
     } else {
         rl_json_raw(json, "null", 4);

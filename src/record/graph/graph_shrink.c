@@ -273,15 +273,15 @@ static void replace(rl_buf *buf, rl_buf *by)
     rl_buf_init(by, RL_BUF_MAX);
 }
 
-/* Frees the models of the nodes that do not stay. */
-static void free_models(rl_graph *graph, const rl_buf *open)
+/* Frees the sums of the nodes that do not stay. */
+static void free_sums(rl_graph *graph, const rl_buf *open)
 {
     for (ptrdiff_t i = 0; i < rl_graph_nodes(graph); i++) {
         rl_node *log = rl_graph_node(graph, i);
 
         if (log->kind == RL_LOG_NODE && log->stored && log->ended_ns != 0 &&
             !is_open(open, i)) {
-            rl_graph_free_models(graph, &log->models);
+            rl_graph_free_sums(graph, log);
         }
     }
 }
@@ -333,7 +333,7 @@ ptrdiff_t rl_graph_shrink(rl_graph *graph, bool drop)
         !rl_buf_reserve(&to.arena, rest_bytes(graph, drop) + left_bytes(&to.left))) {
         goto out;
     }
-    free_models(graph, &open);
+    free_sums(graph, &open);
     move_rest(&to, drop);
     replace(&graph->arena, &to.arena);
     replace(&graph->nodes, &to.nodes);

@@ -222,7 +222,7 @@ struct rl_graph {
     size_t payload_bytes; /* of all node logs, also of those that left memory */
     size_t value_bytes;   /* of all values */
     bool told_values;     /* the notice that they are too many */
-    size_t extra;         /* bytes in spans, tables and values */
+    size_t extra;         /* bytes in spans, tables, values and sums */
     size_t bytes;         /* counted in the lane's sum */
 };
 
@@ -311,7 +311,8 @@ void rl_graph_end_call(rl_graph *graph, const rl_span *span, const rl_span_end *
  * task was cancelled. An end that comes later still counts. */
 void rl_graph_cancel_calls(rl_graph *graph, const rl_node *node);
 void rl_graph_add_event(rl_graph *graph, const rl_span *span, rl_text name, rl_text data);
-void rl_graph_free_models(rl_graph *graph, rl_models *models);
+/* Frees the models and the token details of a node that leaves memory. */
+void rl_graph_free_sums(rl_graph *graph, rl_node *node);
 
 /* In graph_outputs.c. */
 
