@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def agent(steps: int) -> Any:
     """An agent that asks a model and calls a tool in turn, so many steps."""
 
     def answers() -> Iterator[AIMessage]:
-        for n in range(steps // 2):
+        for n in count():  # of any number of runs
             yield answer(
                 words(200),
                 {"name": "search", "args": {"query": f"q{n}"}, "id": f"call_{n}"},

@@ -1,7 +1,8 @@
 """The cost of recording a node, with runlog and with other recorders.
 
-The graphs are those of handler.py. These sides alternate in one process: no callback, an
-empty inline handler, runlog, forty lines with sqlite3, and tracers with their defaults.
+The graphs are those of handler.py, and the agent of calls.py. These sides alternate in
+one process: no callback, an empty inline handler, runlog, forty lines with sqlite3, and
+tracers with their defaults.
 The tracers send to a server on loopback that answers at once. The figure is the CPU time
 of the whole process with all its threads, flushed after each turn; the server is another
 process and does not count. The script has no limits: it prints a table in Markdown to
@@ -10,6 +11,7 @@ standard error.
 `make bench-peers` runs it in an environment of its own, with the versions in peers.txt.
 """
 
+import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -21,6 +23,7 @@ from time import monotonic
 from typing import Any
 
 import corpus
+from calls import agent, words
 from common import report, scratch, set_up, significant
 from langchain_core.tracers import LangChainTracer
 from langfuse import Langfuse
@@ -39,6 +42,7 @@ ROUNDS = 7
 TURNS = {"invoke": 6, "ainvoke": 3}
 CELL_SECONDS = 60.0
 WORKLOADS = ("small", "big", "fan-out")
+AGENT_NODES = 20
 PACKAGES = (
     "langgraph",
     "langchain-core",
@@ -90,6 +94,13 @@ def openinference_side(url: str) -> Side:
         close=provider.shutdown,
         arrived=lambda: received(url),
     )
+
+
+def agent_workload() -> Workload:
+    """An agent whose nodes ask a model and call a tool in turn."""
+    state = {"messages": [["user", words(300)]]}
+    graphs: dict[Mode, Any] = {"invoke": agent(AGENT_NODES)}
+    return Workload("an agent", graphs, json.dumps(state), AGENT_NODES, 2)
 
 
 TRACERS: dict[str, Callable[[str], Side]] = {
@@ -161,6 +172,7 @@ def main() -> None:
             workload = workloads()[key]
             for mode in MODES:
                 cells[f"{workload.title}, {mode}"] = measure(sides, workload, mode)
+        cells["an agent, invoke"] = measure(sides, agent_workload(), "invoke")
     costs = {title: over_none(rounds) for title, rounds in cells.items()}
     graph = {title: median(rounds["no callback"]) for title, rounds in cells.items()}
     table = markdown(costs, graph)

@@ -237,6 +237,9 @@ class EmptyHandler(GraphCallbackHandler):
     def on_chain_error(self, *_: Any, **__: Any) -> None:
         """Do nothing."""
 
+    def on_chat_model_start(self, *_: Any, **__: Any) -> None:
+        """Do nothing; without it LangChain makes a text of the messages."""
+
 
 Event = tuple[str, tuple[Any, ...], dict[str, Any]]
 

@@ -29,13 +29,19 @@ class Receiver:
         self.answers: list[Answer] = []
         self.asked: list[tuple[str, dict[str, str], int]] = []
         """Of each request its path, its headers and the bytes of its message."""
+        self.unpacks = True
+        """Whether it reads what is compressed; else all of that gets a 400."""
         self.requests: list[Any] = []
         """The messages that were accepted."""
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
         assert headers["content-type"] == "application/x-protobuf"
-        assert headers["content-encoding"] == "gzip"
-        data = gzip.decompress(body)
+        is_packed = headers.get("content-encoding") == "gzip"
+        assert is_packed or not self.unpacks
+        if is_packed and not self.unpacks:
+            self.asked.append((path, headers, len(body)))
+            return 400, {}, b""
+        data = gzip.decompress(body) if is_packed else body
         self.asked.append((path, headers, len(data)))
         request = ExportTraceServiceRequest.FromString(data)
         if request.SerializeToString() == b"" or unknown(request):

@@ -209,6 +209,16 @@ def test_a_receiver_that_stays_busy(file: Any, receiver: Receiver, capsys: Any) 
     assert "answered 503 Service Unavailable, and asks for 3,600 seconds" in said
 
 
+def test_a_receiver_that_unpacks_nothing(file: Any, receiver: Receiver) -> None:
+    """It gets the first request once more, and all others, as they are."""
+    fill(file, 250)
+    receiver.unpacks = False
+    assert send(receiver) == 0
+    assert len(receiver.spans()) == 250
+    packed = ["content-encoding" in headers for _, headers, _ in receiver.asked]
+    assert packed == [True, False, False]
+
+
 def test_batches(file: Any, receiver: Receiver, capsys: Any) -> None:
     for place in range(90):
         logs = [{"node": f"n{at}", "status": "completed"} for at in range(4)]

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from runlog.cli.errors import WrongUsageError
 from runlog.cli.names import nearest, short_ids
-from runlog.cli.output import rfc3339, to_json
+from runlog.cli.output import rfc3339, to_json, to_lines
 from runlog.cli.table import Column, join, render
-from runlog.cli.text import cut, pad, safe, safe_lines, width, wrap
+from runlog.cli.text import cut, cut_frame, pad, safe, safe_lines, width, wrap
 from runlog.reading.times import parse_age, parse_time
+from runlog.views.words import brief
 
 any_text = st.text(st.characters(exclude_categories=()), max_size=60)
 """With control characters and lone surrogates."""
@@ -55,6 +56,28 @@ def test_a_cut_text_fits(text: str, columns: int) -> None:
     assert width(cut(text, columns)) <= columns
     assert cut(text, width(text)) == text
     assert width(pad(cut(text, columns), columns)) == columns
+
+
+@given(shown_text, st.integers(0, 70))
+def test_a_cut_frame_fits(text: str, columns: int) -> None:
+    for line in (text, f'  File "{text}', f'  | File "/a/{text}", line 7, in f'):
+        assert width(cut_frame(line, columns)) <= columns
+
+
+def test_a_cut_frame_says_where() -> None:
+    line = '  File "/very/long/path/to/an/agent.py", line 12, in answer'
+    assert cut_frame(line, 60) == line
+    assert cut_frame(line, 43) == '  File "…o/an/agent.py", line 12, in answer'
+    assert cut_frame(line, 8) == "  File …"
+    text = 'the File "/x/y/z.py", line 3, is a text'
+    assert cut_frame(text, 12) == 'the File "/…'
+
+
+def test_values_are_shown_in_their_own_letters() -> None:
+    value = {"质问": {"答": "是", "\x1b": "\u202e"}}
+    assert brief(value) == '{"质问": {"答": "是", "\\u001b": "\u202e"}}'
+    assert to_lines(value)[1] == '  "质问": {'
+    assert to_lines(value)[3] == '    "\\u001b": "\\u202e"'
 
 
 @given(shown_text, st.integers(2, 70))

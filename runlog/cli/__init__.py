@@ -92,7 +92,7 @@ def _main(given: list[str]) -> int:
         else:
             code = _run(name, rest, out)
         out.flush()
-    except SystemExit as ended:  # argparse has said why
+    except SystemExit as ended:  # --help
         return ended.code if isinstance(ended.code, int) else errors.WRONG
     except (BrokenPipeError, KeyboardInterrupt):
         raise
@@ -134,13 +134,15 @@ def _help() -> str:
 
 def make_parser(name: str) -> ArgumentParser:
     """The parser of a command."""
-    from argparse import ArgumentParser, RawDescriptionHelpFormatter
+    from argparse import RawDescriptionHelpFormatter
     from importlib import import_module
     from keyword import iskeyword
 
+    from runlog.cli.parser import Parser
+
     module = f"{name}_" if iskeyword(name) else name
     command = import_module(f"runlog.cli.commands.{module}")
-    parser = ArgumentParser(
+    parser = Parser(
         prog=f"runlog {name}",
         description=command.__doc__,
         formatter_class=lambda prog: RawDescriptionHelpFormatter(prog, width=80),

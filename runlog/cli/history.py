@@ -10,7 +10,7 @@ from runlog.reading import places
 from runlog.views.lines import Line, line_of
 
 _PAGE = 1000
-_MOST = 64
+_MOST = 256
 _BYTES = 1 << 20
 """How many whole runs are read at once, and how many bytes they may take about."""
 

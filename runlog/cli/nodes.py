@@ -14,6 +14,7 @@ from runlog.views.tree import Placed, build, walk
 from runlog.views.words import brief, count, duration
 
 _BAR = 20
+_FACTS = (("kind", "call"), ("status", "unknown"))
 _MOST = 200
 """How many nodes are shown without --full."""
 
@@ -111,7 +112,8 @@ def call_lines(out: Out, call: dict[str, Any], indent: str) -> Iterator[str]:
     name = call.get("model") or call.get("name") or "?"
     tokens = call.get("tokens")
     total = tokens.get("total") if isinstance(tokens, dict) else None
-    facts = [str(call.get("kind") or "call"), str(name), str(call.get("status"))]
+    facts = [str(call.get(key) or other) for key, other in _FACTS]
+    facts.insert(1, str(name))
     facts.append(duration(_number(call.get("duration_ms"))))
     if total:
         facts.append(count(int(total), "token"))

@@ -9,13 +9,15 @@ from urllib.parse import unquote, urlsplit
 
 from runlog.cli import protobuf
 from runlog.cli.errors import WrongUsageError
-from runlog.cli.post import post
+from runlog.cli.post import RefusedError, post
 from runlog.views.spans import spans_of
 
 SPANS: Final = 200
 BYTES: Final = 3_700_000
 """What a request may have at most, before it is compressed: 4 MB with its resources."""
 _HEADERS: Final = "OTEL_EXPORTER_OTLP_HEADERS"
+_UNREADABLE: Final = (400, 415)
+"""What a receiver answers that does not unpack what is compressed."""
 
 
 def address(url: str) -> str:
@@ -86,8 +88,8 @@ class Sender:
             "user-agent": "runlog",
             **given,
             "content-type": "application/x-protobuf",
-            "content-encoding": "gzip",
         }
+        self._is_packed = True
         self._batch: dict[str, list[bytes]] = {}
         self._spans = self._bytes = 0
         self.cursor: str | None = None
@@ -138,12 +140,23 @@ class Sender:
             )
             for workflow, spans in self._batch.items()
         )
-        answer = post(self._url, gzip.compress(body, 5), self._headers)
-        self._read(answer)
+        self._read(self._post(body))
         self.sent += self._spans
         self.cursor = self._last
         self._batch = {}
         self._spans = self._bytes = 0
+
+    def _post(self, body: bytes) -> bytes:
+        """Send a request, compressed unless the receiver can't read that."""
+        if self._is_packed:
+            packed = {**self._headers, "content-encoding": "gzip"}
+            try:
+                return post(self._url, gzip.compress(body, 5), packed)
+            except RefusedError as error:
+                if error.code not in _UNREADABLE or self.sent:
+                    raise
+                self._is_packed = False
+        return post(self._url, body, self._headers)
 
     def _read(self, answer: bytes) -> None:
         """Take from an ExportTraceServiceResponse what was rejected."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TextIO
 
 from runlog.cli.errors import WrongUsageError
 from runlog.cli.table import Column, join, render
-from runlog.cli.text import safe
+from runlog.cli.text import safe, safe_lines
 from runlog.reading.times import moment
 from runlog.views import words
 
@@ -163,6 +163,12 @@ def to_json(value: Any, indent: int | None = None) -> str:
     """JSON of ASCII characters alone, so that no control character is in it."""
     text = json.dumps(value, indent=indent, default=_plain)
     return text.replace("\x7f", "\\u007f")
+
+
+def to_lines(value: Any) -> list[str]:
+    """A value as the lines of JSON that people read, in their own letters, each safe."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+    return safe_lines(text)
 
 
 def _plain(value: Any) -> Any:

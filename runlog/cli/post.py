@@ -21,6 +21,14 @@ _BUSY: Final = (429, 502, 503, 504)
 _ANSWER: Final = 1 << 20
 
 
+class RefusedError(CommandError):
+    """The server refused the request; `code` is the status of its answer."""
+
+    def __init__(self, said: str, code: int) -> None:
+        super().__init__(said)
+        self.code = code
+
+
 class _NoRedirect(HTTPRedirectHandler):
     """Follows nothing: a redirect would turn the request into another one, and take its
     headers to another server.
@@ -52,7 +60,7 @@ def post(
 
     Raises:
         AwayError: the server was not reached, or stays busy.
-        CommandError: it refused the request. Neither message has the path of the URL or
+        RefusedError: it refused the request. Neither message has the path of the URL or
             a header.
     """
     place = urlsplit(url)
@@ -71,7 +79,7 @@ def post(
             with error:
                 said = f"{shown} answered {error.code} {error.reason}"
                 if error.code not in _BUSY:
-                    raise CommandError(said) from None
+                    raise RefusedError(said, error.code) from None
                 pause = _retry_after(error.headers, pause)
         except (URLError, OSError, HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)

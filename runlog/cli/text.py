@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runlog.views.safe import JOINERS, safe, safe_lines
 
-__all__ = ["cut", "pad", "safe", "safe_lines", "width", "wrap"]
+__all__ = ["cut", "cut_frame", "pad", "safe", "safe_lines", "width", "wrap"]
 
 
 def width(text: str) -> int:
@@ -35,6 +35,20 @@ def cut(text: str, columns: int) -> str:
             break
         kept.append(char)
     return "".join(kept) + "…"
+
+
+def cut_frame(line: str, columns: int) -> str:
+    """Cut a line of a traceback; of a frame the beginning of the path gives way.
+
+    The end of the path, the line and the function are what a reader looks for.
+    """
+    head, mark, place = line.partition('File "')
+    if not mark or head.strip(" |") or width(line) <= columns:
+        return cut(line, columns)
+    kept = columns - width(head + mark) - 1
+    while place and width(place) > kept:
+        place = place[1:]
+    return cut(f"{head}{mark}…{place}", columns)
 
 
 def pad(text: str, columns: int, right: bool = False) -> str:

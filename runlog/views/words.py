@@ -86,7 +86,9 @@ def _pieces(value: Any) -> Any:
     if isinstance(value, dict):  # also one that loads its members late
         yield "{"
         for place, (key, member) in enumerate(value.items()):
-            yield ("" if place == 0 else ", ") + f"{JSONEncoder().encode(str(key))}: "
+            yield "" if place == 0 else ", "
+            yield from _pieces(str(key))
+            yield ": "
             yield from _pieces(member)
         yield "}"
     elif type(value) is str:

@@ -155,14 +155,15 @@ static int prepare_state(rl_state *state)
     }
     state->mapping = abc != NULL ? PyObject_GetAttrString(abc, "Mapping") : NULL;
     Py_XDECREF(abc);
-
+    state->vars = PyUnicode_InternFromString("__dict__");
+    state->extra = PyUnicode_InternFromString("__pydantic_extra__");
     for (int i = 0; i < RL_ALL_COLUMNS; i++) {
         state->column_names[i] = PyUnicode_InternFromString(rl_columns[i].name);
         if (state->column_names[i] == NULL) {
             return -1;
         }
     }
-    return state->mapping != NULL ? 0 : -1;
+    return state->mapping != NULL && state->vars != NULL && state->extra != NULL ? 0 : -1;
 }
 
 static int module_exec(PyObject *module)

@@ -16,8 +16,8 @@ from runlog.cli.errors import DONE, FAULT, WrongUsageError
 from runlog.cli.history import History
 from runlog.cli.names import find_run, nearest
 from runlog.cli.nodes import call_lines, tree_lines
-from runlog.cli.output import Out, to_json
-from runlog.cli.text import cut, safe, safe_lines, wrap
+from runlog.cli.output import Out, to_json, to_lines
+from runlog.cli.text import cut, cut_frame, safe, safe_lines, wrap
 from runlog.views.changes import changes, state_after
 from runlog.views.lines import total_tokens
 from runlog.views.logs import Log, began, fact, read_logs
@@ -178,7 +178,7 @@ def _show_traceback(out: Out, text: str, libraries: bool) -> None:
     lines = text.split("\n") if libraries else own_frames(text)
     for line in lines:
         for one in safe_lines(line):
-            out.line("  " + (one if out.width is None else cut(one, out.width - 2)))
+            out.line("  " + (one if out.width is None else cut_frame(one, out.width - 2)))
 
 
 def _show_value(out: Out, title: str, value: Any, whole: bool) -> None:
@@ -189,9 +189,8 @@ def _show_value(out: Out, title: str, value: Any, whole: bool) -> None:
         room = max(10, (out.width or 80) - len(title) - 2)
         out.line(f"{label}  {cut(safe(brief(value, 500)), room)}")
         return
-    text = value if isinstance(value, str) else to_json(value, 2)
     out.line(f"{label}")
-    for line in safe_lines(text):
+    for line in safe_lines(value) if isinstance(value, str) else to_lines(value):
         out.line(f"  {line}")
 
 

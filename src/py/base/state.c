@@ -6,7 +6,7 @@
 #define OBJECTS(X) \
     X(runlog_error) X(validation_error) X(config_error) X(closed_error) X(store_error) \
     X(service_error) X(recorder_type) X(prepared_type) X(page_type) X(mapping) X(loads) \
-    X(datetime) X(utc) X(handler.type) X(handler.parent_command) \
+    X(vars) X(extra) X(datetime) X(utc) X(handler.type) X(handler.parent_command) \
     X(handler.graph_interrupt) X(handler.bubble_up) X(handler.command) X(handler.uuid) \
     X(handler.cancelled) X(handler.default_recorder) X(handler.log) X(handler.state_when_left)
 /* clang-format on */

@@ -90,6 +90,7 @@ typedef struct rl_state {
     rl_handler_state handler;
     rl_type_cache kinds;      /* of the types that the encoder has met */
     PyObject *mapping;        /* collections.abc.Mapping */
+    PyObject *vars, *extra;   /* the names of a pydantic model's own dicts, interned */
     PyObject *loads;          /* json.loads, fetched at the first read */
     PyObject *datetime, *utc; /* of datetime, fetched at the first time stamp */
     PyObject *column_names[RL_ALL_COLUMNS]; /* interned */

@@ -580,25 +580,53 @@ static void walk_members(rl_encoder *self, PyObject *dict, size_t start, rl_buf 
     }
 }
 
-bool rl_encode_members(const rl_encode_options *options, PyObject *value, rl_buf *buf,
-                       rl_buf *members, bool *wide_numbers)
+/* The same for the elements of an open list. */
+static void walk_elements(rl_encoder *self, PyObject *list, size_t start,
+                          rl_buf *elements)
+{
+    const rl_buf *buf = self->json.buf;
+    Py_ssize_t left = PyList_GET_SIZE(list);
+
+    for (Py_ssize_t i = 0; left-- > 0 && i < PyList_GET_SIZE(list); i++) {
+        rl_element element = {.at = buf->len - start};
+
+        if (rl_encoder_stopped(self)) {
+            break;
+        }
+        put_any(self, PyList_GET_ITEM(list, i)); /* which holds it */
+        walk(self, 1);
+        element.len = buf->len - 1 - start - element.at; /* without the comma */
+        rl_buf_add(elements, &element, sizeof element);
+    }
+}
+
+/* What a value of a type is cut into as it is encoded, and how its text would be. */
+typedef struct parts {
+    PyTypeObject *type;
+    void (*walk)(rl_encoder *self, PyObject *value, size_t start, rl_buf *parts);
+    bool (*split)(const char *text, size_t len, rl_buf *parts);
+} parts;
+
+/* Encodes a value; true if its text has such parts. */
+static bool encode_parts(const rl_encode_options *options, const parts *kind,
+                         PyObject *value, rl_buf *buf, rl_buf *found, bool *wide_numbers)
 {
     const uint64_t begun = begin_time(options);
-    size_t start = buf->len, members_at = members->len;
+    size_t start = buf->len, found_at = found->len;
     bool known = false;
     rl_encoder self;
 
     rl_encoder_begin(&self, options, NULL, options->cap, buf);
     put_any(&self, value);
-    if (self.depth == 1 && PyDict_CheckExact(value)) {
-        walk_members(&self, value, start, members);
+    if (self.depth == 1 && Py_IS_TYPE(value, kind->type)) {
+        kind->walk(&self, value, start, found);
         rl_encoder_pop(&self);
         known = true;
     } else {
         walk(&self, 0);
     }
     if (self.json.over && !buf->failed) {
-        members->len = members_at;
+        found->len = found_at;
         known = false;
         rl_fit(&self, value, &fit_puts);
     }
@@ -606,10 +634,26 @@ bool rl_encode_members(const rl_encode_options *options, PyObject *value, rl_buf
     *wide_numbers |= self.json.wide_number;
     rl_encoder_end(&self);
     count_time(options, begun);
-    if (buf->failed || members->failed) {
+    if (buf->failed || found->failed) {
         return false;
     }
-    return known || rl_object_split(buf->data + start, buf->len - start, members);
+    return known || kind->split(buf->data + start, buf->len - start, found);
+}
+
+bool rl_encode_members(const rl_encode_options *options, PyObject *value, rl_buf *buf,
+                       rl_buf *members, bool *wide_numbers)
+{
+    const parts kind = {&PyDict_Type, walk_members, rl_object_split};
+
+    return encode_parts(options, &kind, value, buf, members, wide_numbers);
+}
+
+void rl_encode_elements(const rl_encode_options *options, PyObject *value, rl_buf *buf,
+                        rl_buf *elements, bool *wide_numbers)
+{
+    const parts kind = {&PyList_Type, walk_elements, rl_array_split};
+
+    (void)encode_parts(options, &kind, value, buf, elements, wide_numbers);
 }
 
 /* One node log; the cap holds for each of its members. */

@@ -31,6 +31,11 @@ void rl_encode(const rl_encode_options *options, PyObject *value, rl_buf *buf,
 bool rl_encode_members(const rl_encode_options *options, PyObject *value, rl_buf *buf,
                        rl_buf *members, bool *wide_numbers);
 
+/* As rl_encode, and for a list appends an rl_element of core/split.h for each element to
+ * `elements`, by offsets into the text; for other values that become an array, too. */
+void rl_encode_elements(const rl_encode_options *options, PyObject *value, rl_buf *buf,
+                        rl_buf *elements, bool *wide_numbers);
+
 /* As rl_encode for a list of node logs: the cap holds for each member of each log. Of
  * logs that take more than 64 caps those in the middle give way to a mark; one that takes
  * more than 32 is cut as one payload. */

@@ -310,9 +310,9 @@ static void push_fields(rl_encoder *self, PyObject *value, PyObject *names)
  * __pydantic_extra__. */
 static void push_vars(rl_encoder *self, PyObject *value)
 {
-    PyObject *vars = PyObject_GetAttrString(value, "__dict__");
-    PyObject *extra =
-        vars != NULL ? PyObject_GetAttrString(value, "__pydantic_extra__") : NULL;
+    const rl_state *state = self->options->state;
+    PyObject *vars = PyObject_GetAttr(value, state->vars);
+    PyObject *extra = vars != NULL ? PyObject_GetAttr(value, state->extra) : NULL;
     PyObject *all = vars;
 
     if (vars != NULL && !PyDict_CheckExact(vars)) {

@@ -263,6 +263,7 @@ void rl_call_add_start(rl_payloads *to, const rl_handler *self,
     PyObject *name = rl_call_name(state, raised, given), *prompt, *members;
 
     memset(pieces, 0, sizeof *pieces);
+    rl_buf_init(&pieces->split.elements, RL_BUF_MAX);
     rl_buf_init(&pieces->split.pieces, RL_BUF_MAX);
     pieces->name = (rl_piece){.at = to->buf.len, .end = to->buf.len};
     if (name != NULL) {
@@ -280,7 +281,7 @@ void rl_call_add_start(rl_payloads *to, const rl_handler *self,
     if (given->call == RL_CALL_LLM && calls != RL_CALLS_SUMMARY) {
         prompt = prompt_of(given);
         if (prompt != NULL) {
-            pieces->prompt = rl_payloads_add_outputs(to, prompt);
+            pieces->prompt = rl_payloads_add_list(to, prompt, &pieces->split.elements);
             Py_DECREF(prompt);
         } else {
             rl_raised_absorb(raised);
@@ -305,6 +306,7 @@ void rl_call_use(const rl_payloads *from, rl_call_start *pieces, rl_span_start *
 
 void rl_call_clear(rl_call_start *pieces)
 {
+    rl_buf_free(&pieces->split.elements);
     rl_buf_free(&pieces->split.pieces);
 }
 

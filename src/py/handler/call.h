@@ -23,7 +23,7 @@ typedef struct rl_call_given {
 /* The pieces of a start, see rl_call_use. */
 typedef struct rl_call_start {
     rl_piece name, members, prompt;
-    rl_prompt split;    /* its `pieces` are owned */
+    rl_prompt split;    /* its `elements` and `pieces` are owned */
     bool splits_prompt; /* into messages, each to be stored once */
 } rl_call_start;
 

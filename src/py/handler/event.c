@@ -135,7 +135,7 @@ bool rl_event_is_one_of(PyObject *value, const char *const *names, size_t count)
     bool found = false;
 
     for (size_t i = 0; i < count && text.data != NULL && !found; i++) {
-        found = strcmp(text.data, names[i]) == 0;
+        found = text.data[0] == names[i][0] && strcmp(text.data, names[i]) == 0;
     }
     return found;
 }

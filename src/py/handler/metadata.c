@@ -170,7 +170,22 @@ PyObject *rl_metadata_of(rl_state *state, rl_raised *raised, PyObject *kwargs, b
     return own;
 }
 
-/* Adds the metadata that are not the very same as in `inherited`, which may be NULL. */
+/* Adds a member unless `inherited`, which may be NULL, has the very same, or LangChain has
+ * added it. Most are inherited, and the names take longer to compare. */
+static int add_own_member(PyObject *key, PyObject *value, PyObject *inherited,
+                          PyObject *own)
+{
+    PyObject *known = inherited != NULL ? PyDict_GetItemWithError(inherited, key) : NULL;
+
+    if (known == NULL && PyErr_Occurred()) {
+        return -1;
+    }
+    return known == value || is_added(key) || is_of_call(key)
+               ? 0
+               : PyDict_SetItem(own, key, value);
+}
+
+/* Adds the metadata of a call that are its own. A key's __eq__ may change them meanwhile. */
 static int add_own_members(const rl_state *state, PyObject *metadata, PyObject *inherited,
                            PyObject *to)
 {
@@ -179,10 +194,13 @@ static int add_own_members(const rl_state *state, PyObject *metadata, PyObject *
     int rc = own != NULL ? 0 : -1;
 
     while (rc == 0 && PyDict_Next(metadata, &at, &key, &value)) {
-        if (PyUnicode_CheckExact(key) && !is_added(key) && !is_of_call(key) &&
-            (inherited == NULL || PyDict_GetItemWithError(inherited, key) != value)) {
-            rc = PyErr_Occurred() ? -1 : PyDict_SetItem(own, key, value);
+        Py_INCREF(key);
+        Py_INCREF(value);
+        if (PyUnicode_CheckExact(key)) {
+            rc = add_own_member(key, value, inherited, own);
         }
+        Py_DECREF(value);
+        Py_DECREF(key);
     }
     if (rc == 0 && PyDict_GET_SIZE(own) > 0) {
         rc = PyDict_SetItem(to, state->handler.names[RL_NAME_metadata], own);

@@ -67,6 +67,17 @@ rl_piece rl_payloads_add_outputs(rl_payloads *to, PyObject *value)
     return result;
 }
 
+rl_piece rl_payloads_add_list(rl_payloads *to, PyObject *list, rl_buf *elements)
+{
+    rl_piece result = {to->buf.len, 0, false};
+
+    to->options.values = large_texts(to);
+    rl_encode_elements(&to->options, list, &to->buf, elements, &to->wide);
+    to->options.values = NULL;
+    result.end = to->buf.len;
+    return result;
+}
+
 void rl_payloads_add_members(rl_payloads *to, PyObject *dict)
 {
     rl_piece piece;

@@ -32,6 +32,10 @@ void rl_payloads_end(rl_handler *self, rl_payloads *texts);
 /* Appends the outputs of a node or graph, whose large texts become values. */
 rl_piece rl_payloads_add_outputs(rl_payloads *to, PyObject *value);
 
+/* The same for a list, of whose elements it adds an rl_element of core/split.h each to
+ * `elements`. */
+rl_piece rl_payloads_add_list(rl_payloads *to, PyObject *list, rl_buf *elements);
+
 /* Append a value: as JSON, as plain text of at most `room` bytes, or as `node_inputs`
  * says (for RL_INPUTS_NONE not at all). Large texts of inputs become values. */
 rl_piece rl_payloads_add_json(rl_payloads *to, PyObject *value);

@@ -153,13 +153,15 @@ typedef struct rl_asked {
 
 /* What a model is asked. */
 typedef struct rl_prompt {
-    rl_text text;  /* a JSON array */
-    bool is_text;  /* of the texts that a model of texts is given */
-    rl_buf pieces; /* of rl_asked: empty if the prompt is to be stored whole; owned */
+    rl_text text;    /* a JSON array */
+    bool is_text;    /* of the texts that a model of texts is given */
+    rl_buf elements; /* of rl_element: the messages, or empty where they are not known;
+                        owned */
+    rl_buf pieces;   /* of rl_asked: empty if the prompt is to be stored whole; owned */
 } rl_prompt;
 
 /* Cuts a prompt into its messages, and hashes them. Without memory, or if the text is no
- * array, `pieces` is empty. The caller frees `pieces`. */
+ * array, `pieces` is empty. The caller frees `elements` and `pieces`. */
 void rl_prompt_split(rl_prompt *prompt);
 
 /* The start of any span. */

@@ -164,7 +164,7 @@ static bool put_places(rl_json *json, rl_text node, rl_text answers)
     bool all = false;
 
     rl_buf_init(&elements, RL_BUF_MAX);
-    if (rl_array_split(answers.data, answers.len, &elements)) {
+    if (node.data != NULL && rl_array_split(answers.data, answers.len, &elements)) {
         list = (const rl_element *)(const void *)elements.data;
         count = elements.len / sizeof *list;
         all = count > 0;
@@ -189,6 +189,9 @@ void rl_graph_put_output(rl_json *json, rl_text node, rl_log_kind kind, rl_text 
     size_t at = json->buf->len;
     bool done = false;
 
+    if (node.len < PLACE_MIN) {
+        node.data = NULL;
+    }
     if (kind == RL_LOG_LLM) {
         done = put_places(json, node, output);
     } else if (kind == RL_LOG_TOOL) {

@@ -21,24 +21,33 @@
 #include <stdio.h>
 #include <string.h>
 
-void rl_prompt_split(rl_prompt *prompt)
+static void hash_messages(rl_prompt *prompt, const rl_buf *elements)
 {
-    rl_buf elements;
-    const rl_element *list;
+    const rl_element *list = (const rl_element *)(const void *)elements->data;
 
-    rl_buf_init(&elements, RL_BUF_MAX);
-    prompt->pieces.len = 0;
-    if (rl_array_split(prompt->text.data, prompt->text.len, &elements)) {
-        list = (const rl_element *)(const void *)elements.data;
-        for (size_t i = 0; i < elements.len / sizeof *list; i++) {
-            rl_asked piece = {.at = list[i].at, .len = list[i].len};
+    for (size_t i = 0; i < elements->len / sizeof *list; i++) {
+        rl_asked piece = {.at = list[i].at, .len = list[i].len};
 
-            rl_value_hash(prompt->text.data + piece.at, piece.len, piece.hash);
-            rl_buf_add(&prompt->pieces, &piece, sizeof piece);
-        }
+        rl_value_hash(prompt->text.data + piece.at, piece.len, piece.hash);
+        rl_buf_add(&prompt->pieces, &piece, sizeof piece);
     }
     if (prompt->pieces.failed) {
         rl_buf_free(&prompt->pieces);
+    }
+}
+
+void rl_prompt_split(rl_prompt *prompt)
+{
+    rl_buf elements;
+
+    prompt->pieces.len = 0;
+    if (prompt->elements.len > 0 && !prompt->elements.failed) {
+        hash_messages(prompt, &prompt->elements);
+        return;
+    }
+    rl_buf_init(&elements, RL_BUF_MAX);
+    if (rl_array_split(prompt->text.data, prompt->text.len, &elements)) {
+        hash_messages(prompt, &elements);
     }
     rl_buf_free(&elements);
 }
