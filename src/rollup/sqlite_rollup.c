@@ -196,9 +196,12 @@ static rl_status read_rows(rl_sqlite_conn *conn, const request *wanted, rl_err *
 
     if (found) {
         sqlite3_bind_int(stmt, 1, (int)query->level);
-        sqlite3_bind_text(stmt, 2, query->wpk_id, -1, SQLITE_STATIC);
-        rl_sqlite_book_bind_time(stmt, 3, query->since);
-        rl_sqlite_book_bind_time(stmt, 4, query->until);
+        if (query->wpk_id != NULL) {
+            rl_sqlite_book_bind_text(
+                stmt, 2, (rl_string){query->wpk_id, strlen(query->wpk_id)}, &failed);
+        }
+        rl_sqlite_book_bind_time(stmt, 3, query->since, &failed);
+        rl_sqlite_book_bind_time(stmt, 4, query->until, &failed);
     }
     while (found && !failed) {
         rl_rollup_row row;
@@ -347,7 +350,9 @@ static rl_status removal_before(void *ctx, rl_sqlite_conn *conn, const char *id,
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_ROLLUP_RUN, &stmt, err);
 
     if (status == RL_OK) {
-        sqlite3_bind_text(stmt, 1, id, -1, SQLITE_STATIC);
+        rl_sqlite_book_bind_text(stmt, 1, (rl_string){id, strlen(id)}, &failed);
+    }
+    if (status == RL_OK && !failed) {
         status = rl_sqlite_conn_next(conn, stmt, &found, err);
     }
     if (found) {
