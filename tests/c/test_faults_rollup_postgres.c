@@ -153,9 +153,9 @@ static void set_up(void)
 static void test_the_figures_survive_faults(void)
 {
     static const struct fault_plan plans[] = {
-        {"the core's memory", FAULT_MEMORY, ENOMEM, 60, 60, false},
-        {"libpq", FAULT_SERVER, EIO, 60, 60, false},
-        {"poll", FAULT_SYSTEM, EIO, 20, 20, false},
+        {"the core's memory", FAULT_MEMORY, ENOMEM, 20, 60, false},
+        {"libpq", FAULT_SERVER, EIO, 40, 60, false},
+        {"poll", FAULT_SYSTEM, EIO, 5, 20, false},
     };
 
     set_up();
