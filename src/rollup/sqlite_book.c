@@ -247,10 +247,9 @@ static rl_status drop_leaves(rl_book *book, rl_string wpk_id, int64_t from, int6
 
 static void bind_bytes(sqlite3_stmt *stmt, int at, rl_bytes bytes, bool *failed)
 {
-    const int rc =
-        bytes.data != NULL
-            ? sqlite3_bind_blob64(stmt, at, bytes.data, bytes.len, SQLITE_STATIC)
-            : sqlite3_bind_null(stmt, at);
+    const int rc = bytes.data != NULL ? sqlite3_bind_blob64(stmt, at, bytes.data,
+                                                            bytes.len, SQLITE_STATIC)
+                                      : sqlite3_bind_null(stmt, at);
 
     *failed |= rc != SQLITE_OK;
 }

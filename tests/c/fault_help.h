@@ -33,10 +33,10 @@ enum {
     FAULT_FILE = 4,          /* SQLite's system calls; they set the plan's errno */
     FAULT_WRITE = 8,         /* only those that write: write, sync, truncate */
     FAULT_SHORT = 16,        /* SQLite's writes write half; not an error */
-    FAULT_LOCK = 32,   /* SQLite's locks; it takes any errno for "held by another" */
-    FAULT_SERVER = 64, /* calls of libpq */
+    FAULT_LOCK = 32,    /* SQLite's locks; it takes any errno for "held by another" */
+    FAULT_SERVER = 64,  /* calls of libpq */
     FAULT_SYSTEM = 128, /* other calls that a program wraps */
-    FAULT_SQLITE = 256 /* calls of SQLite that a program wraps */
+    FAULT_SQLITE = 256  /* calls of SQLite that a program wraps */
 };
 
 static struct {

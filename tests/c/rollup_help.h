@@ -85,8 +85,7 @@ static inline int compare_lines(const void *one, const void *other)
 }
 
 __attribute__((format(printf, 2, 3))) static inline void add_line(lines *to,
-                                                                   const char *format,
-                                                                   ...)
+                                                                  const char *format, ...)
 {
     va_list args;
 
@@ -170,9 +169,8 @@ static inline rl_status read_figures(rl_rollup_db *db, rl_buf *figures, int64_t 
     rl_status status = RL_OK;
 
     for (int level = RL_LEVEL_BLOCK; level <= RL_LEVEL_SPAN && status == RL_OK; level++) {
-        const rl_rollup_query query = {.since = RL_TIME_MIN,
-                                       .until = RL_TIME_MAX,
-                                       .level = (rl_level)level};
+        const rl_rollup_query query = {
+            .since = RL_TIME_MIN, .until = RL_TIME_MAX, .level = (rl_level)level};
         rl_rollup_rows rows = {.count = 0};
 
         status = db->ops->read(db, &query, &rows, waiting, err);
@@ -216,8 +214,7 @@ static inline void check_same(const char *got, const char *want)
     if (got[at] != want[at]) {
         char one[2][160];
 
-        snprintf(one[0], sizeof *one, "%.*s", (int)strcspn(got + line, "\n"),
-                 got + line);
+        snprintf(one[0], sizeof *one, "%.*s", (int)strcspn(got + line, "\n"), got + line);
         snprintf(one[1], sizeof *one, "%.*s", (int)strcspn(want + line, "\n"),
                  want + line);
         CHECK_STR(one[0], one[1]);
@@ -234,7 +231,8 @@ static inline void check_figures(rl_rollup_db *db)
 
     rl_buf_init(&figures, RL_BUF_MAX);
     status = count_runs(db, &err);
-    for (int i = 0; i < 200 && status != RL_OK; i++) { /* the server ends the old session */
+    for (int i = 0; i < 200 && status != RL_OK;
+         i++) { /* the server ends the old session */
         usleep(10000);
         status = count_runs(db, &err);
     }

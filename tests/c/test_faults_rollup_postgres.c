@@ -64,7 +64,8 @@ static void empty(void)
 
 static void save(void)
 {
-    change_tables("", "DROP TABLE IF EXISTS saved_@; CREATE TABLE saved_@ AS TABLE @;", "");
+    change_tables("", "DROP TABLE IF EXISTS saved_@; CREATE TABLE saved_@ AS TABLE @;",
+                  "");
 }
 
 static void restore(void)
@@ -95,7 +96,8 @@ static rl_rollup_db *open_rollup(rl_store *store)
 static void check_transactions(void)
 {
     static const char *const sql =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid "
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
+        "pid "
         "<> pg_backend_pid() AND xact_start IS NOT NULL AND backend_type = 'client "
         "backend'";
 
