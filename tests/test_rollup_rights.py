@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fixtures_postgres import PostgresServer, own_folder
@@ -84,7 +84,10 @@ def test_a_role_that_may_only_select(
     """It gets the figures as they were counted last, with how many runs they lack."""
     with postgres_server.borrow_tables() as name:
         role = f"reads_{name}"
-        options = {"sqlite_path": str(tmp_path / "journal.db"), "words": False}
+        options: dict[str, Any] = {
+            "sqlite_path": str(tmp_path / "journal.db"),
+            "words": False,
+        }
         with Recorder(postgres_dsn=postgres_server.dsn(name), **options) as recorder:
             recorder.log_run(minimal("r1"))
             assert recorder.rollup(wait=WAIT).waiting == 0
