@@ -226,6 +226,17 @@ def test_leaves_split_and_are_counted_again(store: Store, recorder: Recorder) ->
         assert block.run.number > 0
 
 
+def test_any_name_of_a_workflow_is_counted(store: Store, recorder: Recorder) -> None:
+    """PostgreSQL gets many of them in one text."""
+    names = {'a"b', "c\\d", "{e,f}", "NULL", " g'\n"}
+    recorder.rollup(wait=WAIT)
+    for name in sorted(names):
+        recorder.log_run({"wpk_id": name, "run_id": "r", "status": "completed"})
+    found = recorder.rollup(wait=WAIT)
+    assert found.waiting == 0
+    assert {block.workflow for block in found.blocks} == names
+
+
 def test_the_buckets_are_those_of_the_extension() -> None:
     """src/rollup/edges_table.h is what gen_edges.py prints."""
     path = Path(__file__).resolve().parent.parent / "src" / "rollup" / "edges_table.h"

@@ -10,21 +10,9 @@
 #ifndef RL_COUNT_H
 #define RL_COUNT_H
 
-#include "core/buf.h"
-#include "rollup/book.h"
+#include "rollup/pass.h"
 
 #include <stdatomic.h>
-
-#define RL_LEAF_RUNS 256
-#define RL_PASS_RUNS 2048 /* rows that a pass reads, and the rest of the last leaf */
-
-typedef struct rl_count {
-    rl_pool pool;     /* of the pass */
-    rl_buf changes;   /* struct change, in count.c */
-    uint64_t counted; /* runs, in this pass */
-    unsigned damaged; /* pieces whose data could not be read, in this pass */
-    bool more;        /* marks are left */
-} rl_count;
 
 void rl_count_init(rl_count *count);
 void rl_count_free(rl_count *count);

@@ -2,10 +2,10 @@
 #include "rollup/pg_book.h"
 
 #include "core/clock.h"
+#include "rollup/pg_array.h"
 #include "rollup/pg_rollup_sql.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #define NUMBER_TEXT 24 /* bytes of an int64 as text, with the NUL */
 #define RETAIN ((size_t)1 << 20)
@@ -13,45 +13,6 @@
 #define PAGE_FIRST 16
 #define PAGE_MAX 256
 #define PAGE_BYTES ((size_t)2 << 20)
-
-int64_t rl_pg_book_number(const PGresult *rows, int row, int column)
-{
-    const unsigned char *bytes = (const unsigned char *)PQgetvalue(rows, row, column);
-    const int len = PQgetlength(rows, row, column);
-    uint64_t number = 0;
-
-    for (int i = 0; i < len && i < 8; i++) {
-        number = number << 8 | bytes[i];
-    }
-    return (int64_t)number;
-}
-
-int64_t rl_pg_book_time(const PGresult *rows, int row, int column)
-{
-    return rl_pg_book_number(rows, row, column) + RL_PG_EPOCH;
-}
-
-rl_string rl_pg_book_text(const PGresult *rows, int row, int column)
-{
-    const bool null = PQgetisnull(rows, row, column);
-
-    return null ? (rl_string){NULL, 0}
-                : (rl_string){PQgetvalue(rows, row, column),
-                              (size_t)PQgetlength(rows, row, column)};
-}
-
-void rl_pg_book_run(const PGresult *rows, int row, rl_fold_run *run)
-{
-    run->created_at = rl_pg_book_time(rows, row, 0);
-    run->run_id = rl_pg_book_text(rows, row, 1);
-    run->status = rl_pg_book_text(rows, row, 2);
-    run->error_type = rl_pg_book_text(rows, row, 3);
-    run->error_text = rl_pg_book_text(rows, row, 4);
-    run->metadata = rl_pg_book_text(rows, row, 5);
-    run->node_logs = rl_pg_book_text(rows, row, 6);
-    run->duration_ms =
-        PQgetisnull(rows, row, 7) ? -1 : strtoll(PQgetvalue(rows, row, 7), NULL, 10);
-}
 
 /* The parameters of a statement. */
 typedef struct parameters {
@@ -85,20 +46,21 @@ static void add_number(parameters *given, int64_t number)
 /* Bytes, as text; NULL for none. */
 static void add_bytes(parameters *given, rl_buf *buf, rl_bytes bytes)
 {
-    static const char digits[] = "0123456789abcdef";
-    const unsigned char *data = bytes.data;
-
     rl_buf_reset(buf, RETAIN);
-    if (data != NULL && rl_buf_reserve(buf, 2 * bytes.len + 3)) {
-        buf->data[buf->len++] = '\\';
-        buf->data[buf->len++] = 'x';
-        for (size_t i = 0; i < bytes.len; i++) {
-            buf->data[buf->len++] = digits[data[i] >> 4];
-            buf->data[buf->len++] = digits[data[i] & 15];
-        }
-        buf->data[buf->len++] = '\0';
+    rl_buf_add(buf, "\\x", 2);
+    rl_pg_hex(buf, bytes.data, bytes.len);
+    rl_buf_add(buf, "", 1);
+    given->values[given->count++] = bytes.data != NULL ? buf->data : NULL;
+}
+
+static bool have_failed(const rl_buf *arrays, int count)
+{
+    bool failed = false;
+
+    for (int i = 0; i < count; i++) {
+        failed |= arrays[i].failed;
     }
-    given->values[given->count++] = data != NULL ? buf->data : NULL;
+    return failed;
 }
 
 static rl_status run(rl_book *book, const char *sql, const parameters *given,
@@ -106,10 +68,9 @@ static rl_status run(rl_book *book, const char *sql, const parameters *given,
 {
     rl_pg_book *self = (rl_pg_book *)book;
 
-    return self->data.failed || self->gone.failed
-               ? rl_err_nomem(err)
-               : rl_pg_conn_exec(self->conn, sql, given->count, given->values,
-                                 rows != NULL, rows, err);
+    return self->gone.failed ? rl_err_nomem(err)
+                             : rl_pg_conn_exec(self->conn, sql, given->count,
+                                               given->values, rows != NULL, rows, err);
 }
 
 static rl_string keep(const PGresult *rows, int row, int column, rl_pool *pool,
@@ -274,33 +235,35 @@ static rl_status read_runs(rl_book *book, rl_string wpk_id, int64_t from, int64_
 static rl_status drop_leaves(rl_book *book, rl_string wpk_id, int64_t from, int64_t until,
                              rl_err *err)
 {
-    parameters given;
+    rl_buf *leaves = ((rl_pg_book *)book)->leaves;
 
-    begin(&given, wpk_id, from, until);
-    return run(book, RL_PG_ROLLUP_DROP_LEAVES, &given, NULL, err);
+    rl_pg_array_text(&leaves[0], wpk_id.text, wpk_id.len);
+    rl_pg_array_time(&leaves[1], from);
+    rl_pg_array_time(&leaves[2], until);
+    return have_failed(leaves, RL_PG_BOOK_LEAF_COLUMNS) ? rl_err_nomem(err) : RL_OK;
 }
 
 static rl_status put_piece(rl_book *book, rl_level level, rl_string wpk_id,
                            const rl_piece *piece, rl_err *err)
 {
-    rl_pg_book *self = (rl_pg_book *)book;
-    parameters given;
+    rl_buf *pieces = ((rl_pg_book *)book)->pieces;
 
-    begin(&given, wpk_id, piece->from, piece->until);
-    add_number(&given, (int64_t)level);
-    add_number(&given, (int64_t)piece->runs);
-    add_bytes(&given, &self->data, piece->data);
-    add_bytes(&given, &self->gone, piece->gone);
-    return run(book, RL_PG_ROLLUP_PUT, &given, NULL, err);
+    rl_pg_array_text(&pieces[0], wpk_id.text, wpk_id.len);
+    rl_pg_array_time(&pieces[1], piece->from);
+    rl_pg_array_time(&pieces[2], piece->until);
+    rl_pg_array_number(&pieces[3], (int64_t)level);
+    rl_pg_array_number(&pieces[4], (int64_t)piece->runs);
+    rl_pg_array_bytes(&pieces[5], piece->data.data, piece->data.len);
+    rl_pg_array_bytes(&pieces[6], piece->gone.data, piece->gone.len);
+    return have_failed(pieces, RL_PG_BOOK_PIECE_COLUMNS) ? rl_err_nomem(err) : RL_OK;
 }
 
 static rl_status drop_mark(rl_book *book, int64_t id, rl_err *err)
 {
     rl_pg_book *self = (rl_pg_book *)book;
 
-    rl_buf_printf(&self->dropped, "%c%lld", self->dropped.len == 0 ? '{' : ',',
-                  (long long)id);
-    return self->dropped.failed ? rl_err_nomem(err) : RL_OK;
+    rl_pg_array_number(&self->marks, id);
+    return self->marks.failed ? rl_err_nomem(err) : RL_OK;
 }
 
 static rl_status add_mark(rl_book *book, rl_string wpk_id, const rl_mark *mark,
@@ -353,36 +316,68 @@ void rl_pg_book_init(rl_pg_book *book)
     };
 
     *book = (rl_pg_book){.base = {&ops}};
-    rl_buf_init(&book->dropped, RL_BUF_MAX);
-    rl_buf_init(&book->data, RL_BUF_MAX);
     rl_buf_init(&book->gone, RL_BUF_MAX);
+    rl_buf_init(&book->marks, RL_BUF_MAX);
+    for (int i = 0; i < RL_PG_BOOK_LEAF_COLUMNS; i++) {
+        rl_buf_init(&book->leaves[i], RL_BUF_MAX);
+    }
+    for (int i = 0; i < RL_PG_BOOK_PIECE_COLUMNS; i++) {
+        rl_buf_init(&book->pieces[i], RL_BUF_MAX);
+    }
 }
 
 void rl_pg_book_free(rl_pg_book *book)
 {
-    rl_buf_free(&book->dropped);
-    rl_buf_free(&book->data);
     rl_buf_free(&book->gone);
+    rl_buf_free(&book->marks);
+    for (int i = 0; i < RL_PG_BOOK_LEAF_COLUMNS; i++) {
+        rl_buf_free(&book->leaves[i]);
+    }
+    for (int i = 0; i < RL_PG_BOOK_PIECE_COLUMNS; i++) {
+        rl_buf_free(&book->pieces[i]);
+    }
 }
 
 void rl_pg_book_begin(rl_pg_book *book, rl_pg_conn *conn)
 {
     book->conn = conn;
-    rl_buf_reset(&book->dropped, RETAIN);
+    rl_buf_reset(&book->marks, RETAIN);
+    for (int i = 0; i < RL_PG_BOOK_LEAF_COLUMNS; i++) {
+        rl_buf_reset(&book->leaves[i], RETAIN);
+    }
+    for (int i = 0; i < RL_PG_BOOK_PIECE_COLUMNS; i++) {
+        rl_buf_reset(&book->pieces[i], RETAIN);
+    }
+}
+
+/* Runs a statement with arrays, if they have elements. */
+static rl_status write_arrays(rl_pg_book *book, const char *sql, rl_buf *arrays,
+                              int count, rl_err *err)
+{
+    const char *values[RL_PG_BOOK_PIECE_COLUMNS];
+
+    if (arrays[0].len == 0) {
+        return RL_OK;
+    }
+    for (int i = 0; i < count; i++) {
+        rl_buf_add(&arrays[i], "}", 2);
+        values[i] = arrays[i].data;
+    }
+    return have_failed(arrays, count)
+               ? rl_err_nomem(err)
+               : rl_pg_conn_exec(book->conn, sql, count, values, false, NULL, err);
 }
 
 rl_status rl_pg_book_end(rl_pg_book *book, rl_err *err)
 {
-    const char *values[1];
-    rl_status status = RL_OK;
+    rl_status status = write_arrays(book, RL_PG_ROLLUP_DROP_LEAVES, book->leaves,
+                                    RL_PG_BOOK_LEAF_COLUMNS, err);
 
-    if (book->dropped.len > 0) {
-        rl_buf_add(&book->dropped, "}", 2);
-        values[0] = book->dropped.data;
-        status = book->dropped.failed
-                     ? rl_err_nomem(err)
-                     : rl_pg_conn_exec(book->conn, RL_PG_ROLLUP_DROP_MARKS, 1, values,
-                                       false, NULL, err);
+    if (status == RL_OK) {
+        status = write_arrays(book, RL_PG_ROLLUP_PUT, book->pieces,
+                              RL_PG_BOOK_PIECE_COLUMNS, err);
     }
-    return status;
+    return status == RL_OK
+               ? write_arrays(book, RL_PG_ROLLUP_DROP_MARKS, &book->marks, 1, err)
+               : status;
 }

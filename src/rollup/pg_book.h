@@ -7,13 +7,20 @@
 
 #include "core/buf.h"
 #include "rollup/book.h"
+#include "rollup/pg_values.h"
 #include "store/postgres/pg_conn.h"
+
+#define RL_PG_BOOK_LEAF_COLUMNS 3
+#define RL_PG_BOOK_PIECE_COLUMNS 7
 
 typedef struct rl_pg_book {
     rl_book base;
-    rl_pg_conn *conn;  /* in the transaction under way */
-    rl_buf dropped;    /* ids of marks, as an array literal without its end */
-    rl_buf data, gone; /* bytes as texts */
+    rl_pg_conn *conn; /* in the transaction under way */
+    rl_buf gone;      /* bytes as text */
+    /* what rl_pg_book_end writes, as array literals without their ends */
+    rl_buf marks;                           /* ids of those that are dropped */
+    rl_buf leaves[RL_PG_BOOK_LEAF_COLUMNS]; /* that are dropped */
+    rl_buf pieces[RL_PG_BOOK_PIECE_COLUMNS];
 } rl_pg_book;
 
 void rl_pg_book_init(rl_pg_book *book);
@@ -22,15 +29,8 @@ void rl_pg_book_free(rl_pg_book *book);
 /* Begins with a connection. */
 void rl_pg_book_begin(rl_pg_book *book, rl_pg_conn *conn);
 
-/* Deletes the marks that were dropped. */
+/* Writes what was dropped and put: a statement for each kind, as a round trip for each
+ * block would take longer than its runs. */
 rl_status rl_pg_book_end(rl_pg_book *book, rl_err *err);
-
-/* Values of a binary result. */
-int64_t rl_pg_book_number(const PGresult *rows, int row, int column);
-int64_t rl_pg_book_time(const PGresult *rows, int row, int column);
-rl_string rl_pg_book_text(const PGresult *rows, int row, int column); /* borrowed */
-
-/* A run of the columns RL_PG_ROLLUP_COLUMNS. */
-void rl_pg_book_run(const PGresult *rows, int row, rl_fold_run *run);
 
 #endif

@@ -58,12 +58,18 @@
     "LIMIT $5::int"
 #define RL_PG_ROLLUP_BEFORE_ALL "00000000-0000-0000-0000-000000000000"
 
-#define RL_PG_ROLLUP_DROP_LEAVES \
-    "DELETE FROM run_rollup " RL_PG_ROLLUP_RANGE "AND level = 0"
+/* What a pass drops and puts, in one statement each: arrays of the workflows, the beginnings
+ * and ends, and of a piece the other columns. */
+#define RL_PG_ROLLUP_DROP_LEAVES                                                   \
+    "DELETE FROM run_rollup AS piece USING unnest($1::text[], $2::timestamptz[], " \
+    "$3::timestamptz[]) AS old (wpk_id, from_at, until_at) WHERE piece.level = 0 " \
+    "AND piece.wpk_id = old.wpk_id AND piece.from_at >= old.from_at AND "          \
+    "piece.from_at < old.until_at"
 #define RL_PG_ROLLUP_PUT                                                              \
     "INSERT INTO run_rollup (wpk_id, from_at, until_at, level, runs, data, gone) "    \
-    "VALUES ($1, $2::timestamptz, $3::timestamptz, $4::smallint, $5::bigint, "        \
-    "$6::bytea, $7::bytea) ON CONFLICT (level, wpk_id, from_at) DO UPDATE SET "       \
+    "SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], "         \
+    "$4::smallint[], $5::bigint[], $6::bytea[], $7::bytea[]) ON CONFLICT (level, "    \
+    "wpk_id, from_at) DO UPDATE SET "                                                 \
     "until_at = excluded.until_at, runs = excluded.runs, data = excluded.data, gone " \
     "= excluded.gone"
 #define RL_PG_ROLLUP_DROP_MARKS \

@@ -92,6 +92,26 @@ static rl_status count_all(rl_rollup *rollup, const atomic_bool *stop, rl_err *e
     return status;
 }
 
+/* Says once that nothing can be counted, and once that it can again. */
+static void note_result(rl_rollup *rollup, rl_status status, const rl_err *err,
+                        bool stopped)
+{
+    const unsigned before = rollup->failures;
+
+    if (status != RL_BUSY && !stopped) {
+        rollup->failures = status == RL_OK ? 0 : before + 1;
+    }
+    if (before == 0 && rollup->failures > 0) {
+        rl_notices_add(rollup->notices, RL_NOTICE_WARNING,
+                       "new runs can't be counted in the roll-up, so its figures stay as "
+                       "they are: %s",
+                       err->text);
+    } else if (before > 0 && rollup->failures == 0) {
+        rl_notices_add(rollup->notices, RL_NOTICE_WARNING,
+                       "new runs are counted in the roll-up again");
+    }
+}
+
 /* A pass of the thread. */
 static uint64_t work(void *ctx, const atomic_bool *stop)
 {
@@ -113,7 +133,7 @@ static uint64_t work(void *ctx, const atomic_bool *stop)
         return rollup->next_at;
     }
     status = count_all(rollup, stop, &err);
-    rollup->failures = status == RL_OK || status == RL_BUSY ? 0 : rollup->failures + 1;
+    note_result(rollup, status, &err, atomic_load(stop));
     broken = BROKEN_NS << (rollup->failures < 5 ? rollup->failures : 5);
     pthread_mutex_lock(&rollup->lock);
     if (status != RL_BUSY && !atomic_load(stop)) {

@@ -4,6 +4,8 @@
 #include "core/clock.h"
 #include "rollup/sqlite_rollup_sql.h"
 
+#include <string.h>
+
 rl_string rl_sqlite_book_text(sqlite3_stmt *stmt, int column, bool *failed)
 {
     const char *text = (const char *)sqlite3_column_text(stmt, column);
@@ -25,17 +27,20 @@ bool rl_sqlite_book_time(sqlite3_stmt *stmt, int column, int64_t *at)
            rl_time_parse(text, (size_t)sqlite3_column_bytes(stmt, column), at);
 }
 
-void rl_sqlite_book_bind_text(sqlite3_stmt *stmt, int at, rl_string text)
+void rl_sqlite_book_bind_text(sqlite3_stmt *stmt, int at, rl_string text, bool *failed)
 {
-    sqlite3_bind_text(stmt, at, text.text, (int)text.len, SQLITE_TRANSIENT);
+    const int rc =
+        sqlite3_bind_text(stmt, at, text.text, (int)text.len, SQLITE_TRANSIENT);
+
+    *failed |= rc != SQLITE_OK && rc != SQLITE_RANGE;
 }
 
-void rl_sqlite_book_bind_time(sqlite3_stmt *stmt, int at, int64_t time)
+void rl_sqlite_book_bind_time(sqlite3_stmt *stmt, int at, int64_t time, bool *failed)
 {
     char text[RL_TIME_TEXT];
 
     rl_time_format(time, text);
-    sqlite3_bind_text(stmt, at, text, -1, SQLITE_TRANSIENT);
+    rl_sqlite_book_bind_text(stmt, at, (rl_string){text, strlen(text)}, failed);
 }
 
 bool rl_sqlite_book_run(sqlite3_stmt *stmt, rl_fold_run *run, bool *failed)
@@ -63,13 +68,14 @@ static rl_status prepare(rl_book *book, const char *sql, rl_string wpk_id, int64
                          int64_t until, sqlite3_stmt **stmt, rl_err *err)
 {
     rl_status status = rl_sqlite_conn_stmt(conn_of(book), sql, stmt, err);
+    bool failed = false;
 
-    if (status == RL_OK) { /* SQLite refuses those that the statement lacks */
-        rl_sqlite_book_bind_text(*stmt, 1, wpk_id);
-        rl_sqlite_book_bind_time(*stmt, 2, from);
-        rl_sqlite_book_bind_time(*stmt, 3, until);
+    if (status == RL_OK) {
+        rl_sqlite_book_bind_text(*stmt, 1, wpk_id, &failed);
+        rl_sqlite_book_bind_time(*stmt, 2, from, &failed);
+        rl_sqlite_book_bind_time(*stmt, 3, until, &failed);
     }
-    return status;
+    return failed ? rl_err_nomem(err) : status;
 }
 
 static rl_status next(rl_book *book, sqlite3_stmt *stmt, bool *found, rl_err *err)
@@ -97,14 +103,14 @@ static rl_status first_mark(rl_book *book, rl_string from_wpk, int64_t from,
     rl_string text = {NULL, 0};
 
     if (found) {
-        rl_sqlite_book_bind_text(stmt, 1, from_wpk);
+        rl_sqlite_book_bind_text(stmt, 1, from_wpk, &failed);
         if (from == INT64_MIN) {
-            sqlite3_bind_text(stmt, 2, "", 0, SQLITE_STATIC);
+            rl_sqlite_book_bind_text(stmt, 2, (rl_string){"", 0}, &failed);
         } else {
-            rl_sqlite_book_bind_time(stmt, 2, from);
+            rl_sqlite_book_bind_time(stmt, 2, from, &failed);
         }
     }
-    while (found && !usable) {
+    while (found && !usable && !failed) {
         status = next(book, stmt, &found, err);
         usable = found && rl_sqlite_book_time(stmt, 1, at);
     }
@@ -183,7 +189,7 @@ static rl_status read_names(rl_book *book, rl_string wpk_id, rl_pool *pool,
     bool found = status == RL_OK, failed = false;
 
     if (found) {
-        rl_sqlite_book_bind_text(stmt, 1, wpk_id);
+        rl_sqlite_book_bind_text(stmt, 1, wpk_id, &failed);
     }
     while (found && !failed) {
         status = next(book, stmt, &found, err);
@@ -239,13 +245,13 @@ static rl_status drop_leaves(rl_book *book, rl_string wpk_id, int64_t from, int6
     return finish(book, stmt, status, err);
 }
 
-static void bind_bytes(sqlite3_stmt *stmt, int at, rl_bytes bytes)
+static void bind_bytes(sqlite3_stmt *stmt, int at, rl_bytes bytes, bool *failed)
 {
-    if (bytes.data != NULL) {
-        sqlite3_bind_blob64(stmt, at, bytes.data, bytes.len, SQLITE_STATIC);
-    } else {
-        sqlite3_bind_null(stmt, at);
-    }
+    const int rc = bytes.data != NULL ? sqlite3_bind_blob64(stmt, at, bytes.data,
+                                                            bytes.len, SQLITE_STATIC)
+                                      : sqlite3_bind_null(stmt, at);
+
+    *failed |= rc != SQLITE_OK;
 }
 
 static rl_status put_piece(rl_book *book, rl_level level, rl_string wpk_id,
@@ -254,14 +260,15 @@ static rl_status put_piece(rl_book *book, rl_level level, rl_string wpk_id,
     sqlite3_stmt *stmt = NULL;
     rl_status status = prepare(book, RL_SQLITE_ROLLUP_PUT, wpk_id, piece->from,
                                piece->until, &stmt, err);
+    bool failed = false;
 
     if (status == RL_OK) {
         sqlite3_bind_int(stmt, 4, (int)level);
         sqlite3_bind_int64(stmt, 5, (sqlite3_int64)piece->runs);
-        bind_bytes(stmt, 6, piece->data);
-        bind_bytes(stmt, 7, piece->gone);
+        bind_bytes(stmt, 6, piece->data, &failed);
+        bind_bytes(stmt, 7, piece->gone, &failed);
     }
-    return finish(book, stmt, status, err);
+    return finish(book, stmt, failed ? rl_err_nomem(err) : status, err);
 }
 
 static rl_status drop_mark(rl_book *book, int64_t id, rl_err *err)
@@ -282,13 +289,14 @@ static rl_status add_mark(rl_book *book, rl_string wpk_id, const rl_mark *mark,
     sqlite3_stmt *stmt = NULL;
     rl_status status = prepare(book, RL_SQLITE_ROLLUP_ADD_MARK, wpk_id, mark->from,
                                mark->to, &stmt, err);
+    bool failed = false;
 
     if (status == RL_OK) {
         sqlite3_bind_int64(stmt, 4, (sqlite3_int64)mark->runs);
         sqlite3_bind_int64(stmt, 5, (sqlite3_int64)mark->deleted);
-        bind_bytes(stmt, 6, mark->gone);
+        bind_bytes(stmt, 6, mark->gone, &failed);
     }
-    return finish(book, stmt, status, err);
+    return finish(book, stmt, failed ? rl_err_nomem(err) : status, err);
 }
 
 static rl_status add_workflow(rl_book *book, rl_string wpk_id, rl_err *err)
@@ -297,10 +305,12 @@ static rl_status add_workflow(rl_book *book, rl_string wpk_id, rl_err *err)
     rl_status status =
         rl_sqlite_conn_stmt(conn_of(book), RL_SQLITE_ROLLUP_ADD_WORKFLOW, &stmt, err);
 
+    bool failed = false;
+
     if (status == RL_OK) {
-        rl_sqlite_book_bind_text(stmt, 1, wpk_id);
+        rl_sqlite_book_bind_text(stmt, 1, wpk_id, &failed);
     }
-    return finish(book, stmt, status, err);
+    return finish(book, stmt, failed ? rl_err_nomem(err) : status, err);
 }
 
 static rl_status add_name(rl_book *book, rl_string wpk_id, unsigned number,
@@ -310,12 +320,14 @@ static rl_status add_name(rl_book *book, rl_string wpk_id, unsigned number,
     rl_status status =
         rl_sqlite_conn_stmt(conn_of(book), RL_SQLITE_ROLLUP_ADD_NAME, &stmt, err);
 
+    bool failed = false;
+
     if (status == RL_OK) {
-        rl_sqlite_book_bind_text(stmt, 1, wpk_id);
+        rl_sqlite_book_bind_text(stmt, 1, wpk_id, &failed);
         sqlite3_bind_int64(stmt, 2, (sqlite3_int64)number);
-        rl_sqlite_book_bind_text(stmt, 3, node);
+        rl_sqlite_book_bind_text(stmt, 3, node, &failed);
     }
-    return finish(book, stmt, status, err);
+    return finish(book, stmt, failed ? rl_err_nomem(err) : status, err);
 }
 
 void rl_sqlite_book_init(rl_sqlite_book *book)

@@ -22,9 +22,10 @@ rl_string rl_sqlite_book_text(sqlite3_stmt *stmt, int column, bool *failed);
 /* A time of a column. False for what runlog has not written. */
 bool rl_sqlite_book_time(sqlite3_stmt *stmt, int column, int64_t *at);
 
-/* Binds a workflow and a range of time as the parameters `first` and those behind it. */
-void rl_sqlite_book_bind_text(sqlite3_stmt *stmt, int at, rl_string text);
-void rl_sqlite_book_bind_time(sqlite3_stmt *stmt, int at, int64_t time);
+/* Bind a text or a time. *failed is set without memory: SQLite would take the parameter for
+ * NULL, and find nothing. A parameter that the statement lacks is left out. */
+void rl_sqlite_book_bind_text(sqlite3_stmt *stmt, int at, rl_string text, bool *failed);
+void rl_sqlite_book_bind_time(sqlite3_stmt *stmt, int at, int64_t time, bool *failed);
 
 /* A run of the columns of RL_SQLITE_ROLLUP_RUNS. False if its created_at is no time. */
 bool rl_sqlite_book_run(sqlite3_stmt *stmt, rl_fold_run *run, bool *failed);

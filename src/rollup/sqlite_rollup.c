@@ -9,6 +9,7 @@
 #include "rollup/database.h"
 #include "rollup/gone.h"
 #include "rollup/sqlite_book.h"
+#include "rollup/sqlite_read.h"
 #include "rollup/sqlite_rollup_sql.h"
 #include "rollup/sqlite_walk.h"
 #include "store/sqlite/sqlite.h"
@@ -18,22 +19,14 @@
 typedef struct sqlite_rollup {
     rl_rollup_db base;
     rl_sqlite_file *file; /* borrowed */
-    /* of the pass under way */
+    /* of the step under way */
     const atomic_bool *stop;
     rl_sqlite_book book;
     rl_sqlite_walk walk;
     rl_count count;
-    int64_t version;
+    bool counts;  /* it counts what is marked; else it marks what is new */
     rl_gone gone; /* of a deletion, which has the file's lock */
 } sqlite_rollup;
-
-static rl_status read_state(sqlite_rollup *self, rl_sqlite_conn *conn, rl_err *err)
-{
-    rl_status status = rl_sqlite_walk_state(&self->walk, conn, err);
-
-    self->version = self->walk.version;
-    return status;
-}
 
 /* Whether nobody else has written since the version was read; nobody may until the end of
  * this transaction. */
@@ -63,209 +56,96 @@ static rl_status make(rl_sqlite_conn *conn, void *ctx, rl_err *err)
     return status == RL_OK ? rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err) : status;
 }
 
-static rl_status read_new(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+/* Reads what is new, or a pass over what is marked, in one snapshot. */
+static rl_status read_step(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     sqlite_rollup *self = ctx;
     rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN_READ, err);
 
+    self->book.conn = conn;
     if (status == RL_OK) {
-        status = read_state(self, conn, err);
+        status = rl_sqlite_walk_state(&self->walk, conn, err);
     }
     if (status == RL_OK && self->walk.made) {
-        status = rl_sqlite_walk_read(&self->walk, conn, err);
+        status = self->counts
+                     ? rl_count_read(&self->count, &self->book.base, self->stop, err)
+                     : rl_sqlite_walk_read(&self->walk, conn, err);
     }
     rl_sqlite_conn_rollback(conn);
     return status;
 }
 
-static rl_status write_new(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+/* Writes what the step has read. */
+static rl_status write_step(rl_sqlite_conn *conn, void *ctx, rl_err *err)
 {
     sqlite_rollup *self = ctx;
     rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
 
     self->book.conn = conn;
     if (status == RL_OK) {
-        status = take_version(conn, self->version, err);
+        status = take_version(conn, self->walk.version, err);
     }
     if (status == RL_OK) {
-        status = rl_sqlite_walk_write(&self->walk, &self->book, err);
+        status = self->counts ? rl_count_write(&self->count, &self->book.base, err)
+                              : rl_sqlite_walk_write(&self->walk, &self->book, err);
     }
     return status == RL_OK ? rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err) : status;
 }
 
-static rl_status read_pass(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+static rl_status write_now(sqlite_rollup *self, rl_sqlite_work work, rl_err *err)
 {
-    sqlite_rollup *self = ctx;
-    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN_READ, err);
-
-    self->book.conn = conn;
-    if (status == RL_OK) {
-        status = read_state(self, conn, err);
-    }
-    if (status == RL_OK) {
-        status = rl_count_read(&self->count, &self->book.base, self->stop, err);
-    }
-    rl_sqlite_conn_rollback(conn);
-    return status;
-}
-
-static rl_status write_pass(rl_sqlite_conn *conn, void *ctx, rl_err *err)
-{
-    sqlite_rollup *self = ctx;
-    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
-
-    self->book.conn = conn;
-    if (status == RL_OK) {
-        status = take_version(conn, self->version, err);
-    }
-    if (status == RL_OK) {
-        status = rl_count_write(&self->count, &self->book.base, err);
-    }
-    return status == RL_OK ? rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err) : status;
+    return rl_sqlite_file_write(self->file, false, RL_WAIT_BRIEFLY, work, self, err);
 }
 
 static rl_status sqlite_work(rl_rollup_db *db, const atomic_bool *stop, bool *more,
                              uint64_t *counted, unsigned *damaged, rl_err *err)
 {
     sqlite_rollup *self = (sqlite_rollup *)db;
-    rl_status status = rl_sqlite_file_read(self->file, read_new, self, err);
+    rl_status status;
 
+    self->counts = false;
     self->stop = stop;
     *counted = *damaged = 0;
     *more = false;
+    status = rl_sqlite_file_read(self->file, read_step, self, err);
     if (status == RL_OK && !self->walk.made) {
         *more = true;
-        return rl_sqlite_file_write(self->file, false, RL_WAIT_BRIEFLY, make, NULL, err);
+        return write_now(self, make, err);
     }
     if (status == RL_OK && self->walk.has_moved) {
-        status = rl_sqlite_file_write(self->file, false, RL_WAIT_BRIEFLY, write_new, self,
-                                      err);
+        status = write_now(self, write_step, err);
         *more = self->walk.more;
     }
     /* the first walk goes first, as then each leaf is counted once */
     if (status == RL_OK && !(self->walk.is_first && self->walk.more)) {
-        status = rl_sqlite_file_read(self->file, read_pass, self, err);
-    }
-    if (status == RL_OK && !(self->walk.is_first && self->walk.more) &&
-        rl_count_has_changes(&self->count)) {
-        status = rl_sqlite_file_write(self->file, false, RL_WAIT_BRIEFLY, write_pass,
-                                      self, err);
-        *more = *more || self->count.more;
-        *counted = self->count.counted;
-        *damaged = self->count.damaged;
-    }
-    return status;
-}
-
-/* ---- reading --------------------------------------------------------------------- */
-
-typedef struct request {
-    const rl_rollup_query *query;
-    rl_rollup_rows *rows;
-    int64_t *waiting;
-    rl_rollup_size *size;
-} request;
-
-/* Runs a statement that gives numbers. */
-static rl_status read_numbers(rl_sqlite_conn *conn, const char *sql, int64_t *numbers,
-                              int count, rl_err *err)
-{
-    sqlite3_stmt *stmt = NULL;
-    bool found = false;
-    rl_status status = rl_sqlite_conn_stmt(conn, sql, &stmt, err);
-
-    if (status == RL_OK) {
-        status = rl_sqlite_conn_next(conn, stmt, &found, err);
-    }
-    for (int i = 0; i < count; i++) {
-        numbers[i] = found ? sqlite3_column_int64(stmt, i) : 0;
-    }
-    sqlite3_reset(stmt);
-    return status;
-}
-
-static rl_status read_rows(rl_sqlite_conn *conn, const request *wanted, rl_err *err)
-{
-    const rl_rollup_query *query = wanted->query;
-    sqlite3_stmt *stmt = NULL;
-    rl_status status = rl_sqlite_conn_stmt(
-        conn,
-        query->wpk_id != NULL ? RL_SQLITE_ROLLUP_READ_ONE : RL_SQLITE_ROLLUP_READ_ALL,
-        &stmt, err);
-    bool found = status == RL_OK, failed = false;
-
-    if (found) {
-        sqlite3_bind_int(stmt, 1, (int)query->level);
-        sqlite3_bind_text(stmt, 2, query->wpk_id, -1, SQLITE_STATIC);
-        rl_sqlite_book_bind_time(stmt, 3, query->since);
-        rl_sqlite_book_bind_time(stmt, 4, query->until);
-    }
-    while (found && !failed) {
-        rl_rollup_row row;
-
-        status = rl_sqlite_conn_next(conn, stmt, &found, err);
-        if (found && rl_sqlite_book_time(stmt, 2, &row.from)) {
-            row.wpk_id = rl_sqlite_book_text(stmt, 0, &failed);
-            row.number = (uint64_t)sqlite3_column_int64(stmt, 1);
-            row.data.data = sqlite3_column_blob(stmt, 3);
-            row.data.len = (size_t)sqlite3_column_bytes(stmt, 3);
-            failed |= !rl_rollup_rows_add(wanted->rows, &row);
+        self->counts = true;
+        status = rl_sqlite_file_read(self->file, read_step, self, err);
+        if (status == RL_OK && rl_count_has_changes(&self->count)) {
+            status = write_now(self, write_step, err);
+            *more = *more || self->count.more;
+            *counted = self->count.counted;
+            *damaged = self->count.damaged;
         }
     }
-    if (stmt != NULL) {
-        sqlite3_reset(stmt);
-        sqlite3_clear_bindings(stmt);
-    }
-    return status == RL_OK && failed ? rl_err_nomem(err) : status;
-}
-
-static rl_status read_all(rl_sqlite_conn *conn, void *ctx, rl_err *err)
-{
-    request *wanted = ctx;
-    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN_READ, err);
-
-    rl_rollup_rows_free(wanted->rows); /* of a read that a fork has ended */
-    if (status == RL_OK) {
-        status = read_rows(conn, wanted, err);
-    }
-    if (status == RL_OK) {
-        status = read_numbers(conn, RL_SQLITE_ROLLUP_WAITING, wanted->waiting, 1, err);
-    }
-    rl_sqlite_conn_rollback(conn);
     return status;
 }
+
+/* ---- what readers get (sqlite_read.c) -------------------------------------------- */
 
 static rl_status sqlite_read(rl_rollup_db *db, const rl_rollup_query *query,
                              rl_rollup_rows *rows, int64_t *waiting, rl_err *err)
 {
-    request wanted = {query, rows, waiting, NULL};
-
-    return rl_sqlite_file_read(((sqlite_rollup *)db)->file, read_all, &wanted, err);
-}
-
-static rl_status read_waiting(rl_sqlite_conn *conn, void *ctx, rl_err *err)
-{
-    return read_numbers(conn, RL_SQLITE_ROLLUP_WAITING, ctx, 1, err);
+    return rl_sqlite_rollup_read(((sqlite_rollup *)db)->file, query, rows, waiting, err);
 }
 
 static rl_status sqlite_waiting(rl_rollup_db *db, int64_t *waiting, rl_err *err)
 {
-    return rl_sqlite_file_read(((sqlite_rollup *)db)->file, read_waiting, waiting, err);
-}
-
-static rl_status read_size(rl_sqlite_conn *conn, void *ctx, rl_err *err)
-{
-    rl_rollup_size *size = ctx;
-    int64_t numbers[3];
-    rl_status status = read_numbers(conn, RL_SQLITE_ROLLUP_SIZE, numbers, 3, err);
-
-    *size = (rl_rollup_size){numbers[0], numbers[1], numbers[2]};
-    return status;
+    return rl_sqlite_rollup_waiting(((sqlite_rollup *)db)->file, waiting, err);
 }
 
 static rl_status sqlite_size(rl_rollup_db *db, rl_rollup_size *size, rl_err *err)
 {
-    return rl_sqlite_file_read(((sqlite_rollup *)db)->file, read_size, size, err);
+    return rl_sqlite_rollup_size(((sqlite_rollup *)db)->file, size, err);
 }
 
 /* ---- changes --------------------------------------------------------------------- */
@@ -347,7 +227,9 @@ static rl_status removal_before(void *ctx, rl_sqlite_conn *conn, const char *id,
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_ROLLUP_RUN, &stmt, err);
 
     if (status == RL_OK) {
-        sqlite3_bind_text(stmt, 1, id, -1, SQLITE_STATIC);
+        rl_sqlite_book_bind_text(stmt, 1, (rl_string){id, strlen(id)}, &failed);
+    }
+    if (status == RL_OK && !failed) {
         status = rl_sqlite_conn_next(conn, stmt, &found, err);
     }
     if (found) {

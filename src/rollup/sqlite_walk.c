@@ -136,8 +136,10 @@ static rl_status read_text(rl_sqlite_walk *walk, rl_sqlite_conn *conn, const cha
 
     *out = (rl_string){NULL, 0};
     if (status == RL_OK) {
-        rl_sqlite_book_bind_text(stmt, 1, first);
-        rl_sqlite_book_bind_text(stmt, 2, second);
+        rl_sqlite_book_bind_text(stmt, 1, first, &failed);
+        rl_sqlite_book_bind_text(stmt, 2, second, &failed);
+    }
+    if (status == RL_OK && !failed) {
         status = rl_sqlite_conn_next(conn, stmt, &found, err);
     }
     if (found) {
@@ -151,14 +153,16 @@ static rl_status count_block(rl_sqlite_walk *walk, rl_sqlite_conn *conn, int64_t
                              rl_err *err)
 {
     sqlite3_stmt *stmt = NULL;
-    bool found = false;
+    bool found = false, failed = false;
     slot one = {walk->wpk_id, at, {.from = at, .to = at + RL_BLOCK_US - 1}};
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_ROLLUP_BLOCK_RUNS, &stmt, err);
 
     if (status == RL_OK) {
-        rl_sqlite_book_bind_text(stmt, 1, walk->wpk_id);
-        rl_sqlite_book_bind_time(stmt, 2, at);
-        rl_sqlite_book_bind_time(stmt, 3, at + RL_BLOCK_US);
+        rl_sqlite_book_bind_text(stmt, 1, walk->wpk_id, &failed);
+        rl_sqlite_book_bind_time(stmt, 2, at, &failed);
+        rl_sqlite_book_bind_time(stmt, 3, at + RL_BLOCK_US, &failed);
+    }
+    if (status == RL_OK && !failed) {
         status = rl_sqlite_conn_next(conn, stmt, &found, err);
     }
     if (found) {
@@ -166,7 +170,7 @@ static rl_status count_block(rl_sqlite_walk *walk, rl_sqlite_conn *conn, int64_t
         rl_buf_add(&walk->slots, &one, sizeof one);
     }
     sqlite3_reset(stmt);
-    return status == RL_OK && walk->slots.failed ? rl_err_nomem(err) : status;
+    return status == RL_OK && (failed || walk->slots.failed) ? rl_err_nomem(err) : status;
 }
 
 /* The first walk: the next blocks that have runs. */
@@ -242,14 +246,15 @@ static rl_status check_last(rl_sqlite_walk *walk, rl_sqlite_conn *conn, rl_err *
 static rl_status write_place(rl_sqlite_walk *walk, rl_sqlite_conn *conn, rl_err *err)
 {
     sqlite3_stmt *stmt = NULL;
+    bool failed = false;
     rl_status status;
 
     if (walk->is_first) {
         status = rl_sqlite_conn_stmt(conn, RL_SQLITE_ROLLUP_WALKED, &stmt, err);
         if (status == RL_OK) {
-            rl_sqlite_book_bind_text(stmt, 1, walk->wpk_id);
-            rl_sqlite_book_bind_text(stmt, 2,
-                                     walk->wpk_id.text != NULL ? walk->at : walk->wpk_id);
+            rl_sqlite_book_bind_text(stmt, 1, walk->wpk_id, &failed);
+            rl_sqlite_book_bind_text(
+                stmt, 2, walk->wpk_id.text != NULL ? walk->at : walk->wpk_id, &failed);
         }
     } else {
         status = rl_sqlite_conn_stmt(conn, RL_SQLITE_ROLLUP_MOVE, &stmt, err);
@@ -257,7 +262,7 @@ static rl_status write_place(rl_sqlite_walk *walk, rl_sqlite_conn *conn, rl_err 
             sqlite3_bind_int64(stmt, 1, walk->moved);
         }
     }
-    return bind_and_step(conn, stmt, status, err);
+    return bind_and_step(conn, stmt, failed ? rl_err_nomem(err) : status, err);
 }
 
 rl_status rl_sqlite_walk_write(rl_sqlite_walk *walk, rl_sqlite_book *book, rl_err *err)

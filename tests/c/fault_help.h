@@ -33,9 +33,10 @@ enum {
     FAULT_FILE = 4,          /* SQLite's system calls; they set the plan's errno */
     FAULT_WRITE = 8,         /* only those that write: write, sync, truncate */
     FAULT_SHORT = 16,        /* SQLite's writes write half; not an error */
-    FAULT_LOCK = 32,   /* SQLite's locks; it takes any errno for "held by another" */
-    FAULT_SERVER = 64, /* calls of libpq */
-    FAULT_SYSTEM = 128 /* other calls that a program wraps */
+    FAULT_LOCK = 32,    /* SQLite's locks; it takes any errno for "held by another" */
+    FAULT_SERVER = 64,  /* calls of libpq */
+    FAULT_SYSTEM = 128, /* other calls that a program wraps */
+    FAULT_SQLITE = 256  /* calls of SQLite that a program wraps */
 };
 
 static struct {
@@ -83,6 +84,18 @@ static inline bool fault_hit(void)
 {
     return atomic_load(&fault.struck) > 0;
 }
+
+/* Defines a function of the linker's --wrap that returns `failed` when the call must fail. */
+#define WRAP(kind, failed, result, name, parameters, arguments) \
+    result __real_##name parameters;                            \
+    result __wrap_##name parameters;                            \
+    result __wrap_##name parameters                             \
+    {                                                           \
+        if (fault_strikes(kind)) {                              \
+            return failed;                                      \
+        }                                                       \
+        return __real_##name arguments;                         \
+    }
 
 /* The core's memory. */
 static void *fault_resize(void *ctx, void *ptr, size_t size)

@@ -18,68 +18,13 @@
 
 #include "check.h"
 #include "fault_files.h"
+#include "fault_libpq.h"
 #include "server_help.h"
 #include "store_help.h"
 
-#include <poll.h>
 #include <pthread.h>
 #include <sys/vfs.h>
 
-/* Defines a wrapper that returns `failed` when the call must fail. */
-#define WRAP(kind, failed, result, name, parameters, arguments) \
-    result __real_##name parameters;                            \
-    result __wrap_##name parameters;                            \
-    result __wrap_##name parameters                             \
-    {                                                           \
-        if (fault_strikes(kind)) {                              \
-            return failed;                                      \
-        }                                                       \
-        return __real_##name arguments;                         \
-    }
-
-/* The server can't be reached, from here until check_all_stored. The DSN stays the same:
- * a run waits for the database that it was meant for. */
-static atomic_bool away;
-
-PGconn *__real_PQconnectdbParams(const char *const *keys, const char *const *values,
-                                 int expand);
-PGconn *__wrap_PQconnectdbParams(const char *const *keys, const char *const *values,
-                                 int expand);
-
-/* A connection fails as to an address where no server listens. */
-PGconn *__wrap_PQconnectdbParams(const char *const *keys, const char *const *values,
-                                 int expand)
-{
-    if (atomic_load(&away) || fault_strikes(FAULT_SERVER)) {
-        return PQconnectdb("host=/nowhere");
-    }
-    return __real_PQconnectdbParams(keys, values, expand);
-}
-
-WRAP(FAULT_SERVER, -1, int, PQsetnonblocking, (PGconn * pg, int on), (pg, on))
-WRAP(FAULT_SERVER, 0, int, PQsendQuery, (PGconn * pg, const char *sql), (pg, sql))
-WRAP(FAULT_SERVER, 0, int, PQsendQueryParams,
-     (PGconn * pg, const char *sql, int count, const Oid *types,
-      const char *const *values, const int *lengths, const int *formats, int format),
-     (pg, sql, count, types, values, lengths, formats, format))
-WRAP(FAULT_SERVER, 0, int, PQsendPrepare,
-     (PGconn * pg, const char *name, const char *sql, int count, const Oid *types),
-     (pg, name, sql, count, types))
-WRAP(FAULT_SERVER, 0, int, PQsendQueryPrepared,
-     (PGconn * pg, const char *name, int count, const char *const *values,
-      const int *lengths, const int *formats, int format),
-     (pg, name, count, values, lengths, formats, format))
-WRAP(FAULT_SERVER, 0, int, PQenterPipelineMode, (PGconn * pg), (pg))
-WRAP(FAULT_SERVER, 0, int, PQpipelineSync, (PGconn * pg), (pg))
-WRAP(FAULT_SERVER, 0, int, PQexitPipelineMode, (PGconn * pg), (pg))
-WRAP(FAULT_SERVER, -1, int, PQflush, (PGconn * pg), (pg))
-WRAP(FAULT_SERVER, 0, int, PQconsumeInput, (PGconn * pg), (pg))
-/* NULL without a message means no memory. */
-WRAP(FAULT_SERVER, NULL, PQconninfoOption *, PQconninfoParse,
-     (const char *dsn, char **message), (dsn, message))
-WRAP(FAULT_SERVER, NULL, PQconninfoOption *, PQconndefaults, (void), ())
-WRAP(FAULT_SYSTEM, -1, int, poll, (struct pollfd * fds, nfds_t count, int millis),
-     (fds, count, millis))
 WRAP(FAULT_SYSTEM, -1, int, statfs, (const char *path, struct statfs *info), (path, info))
 
 static atomic_bool no_threads;
@@ -96,21 +41,6 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
         return EAGAIN;
     }
     return __real_pthread_create(thread, attributes, run, ctx);
-}
-
-/* Without memory for a result libpq gives an error without a code. */
-PGresult *__real_PQgetResult(PGconn *pg);
-PGresult *__wrap_PQgetResult(PGconn *pg);
-
-PGresult *__wrap_PQgetResult(PGconn *pg)
-{
-    PGresult *result = __real_PQgetResult(pg);
-
-    if (result != NULL && fault_strikes(FAULT_SERVER)) {
-        PQclear(result);
-        result = PQmakeEmptyPGresult(NULL, PGRES_FATAL_ERROR);
-    }
-    return result;
 }
 
 #define THREADS 4

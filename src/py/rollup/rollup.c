@@ -168,86 +168,90 @@ static PyObject *method_rollup(rl_py_recorder *self, PyObject *args, PyObject *k
     return rl_py_recorder_finish(self, &raised, result);
 }
 
-static PyObject *method_reset(rl_py_recorder *self, PyObject *none)
+/* What the roll-up is asked, without the GIL. */
+typedef rl_status (*ask)(rl_rollup *rollup, int64_t numbers[3], rl_err *err);
+
+/* Asks, and makes of the numbers what a format of Py_BuildValue says; NULL: a bool. */
+static PyObject *answer(rl_py_recorder *self, ask call, const char *format)
 {
     rl_state *state = rl_py_recorder_state(self);
     rl_raised raised = {NULL};
+    int64_t numbers[3] = {0, 0, 0};
+    PyObject *result;
     rl_status status;
     rl_err err;
 
-    (void)none;
     if (state == NULL) {
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
-    status = rl_rollup_reset(rollup_of(self), &err);
+    status = call(rollup_of(self), numbers, &err);
     Py_END_ALLOW_THREADS
-    return rl_py_recorder_finish(self, &raised,
-                                 status == RL_OK ? Py_NewRef(Py_None)
-                                                 : rl_errors_raise(state, &err));
+    if (status != RL_OK) {
+        result = rl_errors_raise(state, &err);
+    } else if (format == NULL) {
+        result = PyBool_FromLong(numbers[0] != 0);
+    } else {
+        result = Py_BuildValue(format, (long long)numbers[0], (long long)numbers[1],
+                               (long long)numbers[2]);
+    }
+    return rl_py_recorder_finish(self, &raised, result);
+}
+
+static rl_status ask_reset(rl_rollup *rollup, int64_t numbers[3], rl_err *err)
+{
+    (void)numbers;
+    return rl_rollup_reset(rollup, err);
+}
+
+static PyObject *method_reset(rl_py_recorder *self, PyObject *none)
+{
+    (void)none;
+    return answer(self, ask_reset, "");
+}
+
+static rl_status ask_waiting(rl_rollup *rollup, int64_t numbers[3], rl_err *err)
+{
+    return rl_rollup_waiting(rollup, &numbers[0], err);
 }
 
 static PyObject *method_waiting(rl_py_recorder *self, PyObject *none)
 {
-    rl_state *state = rl_py_recorder_state(self);
-    rl_raised raised = {NULL};
-    int64_t waiting = 0;
-    rl_status status;
-    rl_err err;
-
     (void)none;
-    if (state == NULL) {
-        return NULL;
-    }
-    Py_BEGIN_ALLOW_THREADS
-    status = rl_rollup_waiting(rollup_of(self), &waiting, &err);
-    Py_END_ALLOW_THREADS
-    return rl_py_recorder_finish(self, &raised,
-                                 status == RL_OK ? PyLong_FromLongLong((long long)waiting)
-                                                 : rl_errors_raise(state, &err));
+    return answer(self, ask_waiting, "L");
+}
+
+static rl_status ask_fill(rl_rollup *rollup, int64_t numbers[3], rl_err *err)
+{
+    bool done = false;
+    rl_status status = rl_rollup_fill(rollup, &done, err);
+
+    numbers[0] = done;
+    return status;
 }
 
 static PyObject *method_fill(rl_py_recorder *self, PyObject *none)
 {
-    rl_state *state = rl_py_recorder_state(self);
-    rl_raised raised = {NULL};
-    bool done = false;
-    rl_status status;
-    rl_err err;
-
     (void)none;
-    if (state == NULL) {
-        return NULL;
-    }
-    Py_BEGIN_ALLOW_THREADS
-    status = rl_rollup_fill(rollup_of(self), &done, &err);
-    Py_END_ALLOW_THREADS
-    return rl_py_recorder_finish(self, &raised,
-                                 status == RL_OK ? PyBool_FromLong(done)
-                                                 : rl_errors_raise(state, &err));
+    return answer(self, ask_fill, NULL);
+}
+
+static rl_status ask_size(rl_rollup *rollup, int64_t numbers[3], rl_err *err)
+{
+    rl_rollup_size size = {0, 0, 0};
+    rl_status status = rl_rollup_get_size(rollup, &size, err);
+
+    numbers[0] = size.blocks;
+    numbers[1] = size.runs;
+    numbers[2] = size.bytes;
+    return status;
 }
 
 /* _rollup_size(): blocks, runs and bytes. */
 static PyObject *method_size(rl_py_recorder *self, PyObject *none)
 {
-    rl_state *state = rl_py_recorder_state(self);
-    rl_rollup_size size = {0, 0, 0};
-    rl_raised raised = {NULL};
-    rl_status status;
-    rl_err err;
-
     (void)none;
-    if (state == NULL) {
-        return NULL;
-    }
-    Py_BEGIN_ALLOW_THREADS
-    status = rl_rollup_get_size(rollup_of(self), &size, &err);
-    Py_END_ALLOW_THREADS
-    return rl_py_recorder_finish(
-        self, &raised,
-        status == RL_OK ? Py_BuildValue("(LLL)", (long long)size.blocks,
-                                        (long long)size.runs, (long long)size.bytes)
-                        : rl_errors_raise(state, &err));
+    return answer(self, ask_size, "(LLL)");
 }
 
 static int make_companion(rl_state *state, PyObject *const *values, bool postgres,
