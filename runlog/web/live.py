@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 
 from runlog.views.safe import safe_text
 from runlog.web.errors import describe
@@ -27,11 +27,9 @@ _NEWEST, _RUNNING = 100, 500
 _LISTENERS = 200
 _BEHIND = 50
 """Events that may wait for a listener before it is sent away; it then comes again."""
-_HEAD = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-]
+_MEDIA = "text/event-stream"
+_KEPT = {"cache-control": "no-store", "x-accel-buffering": "no"}
+_HEAD = Response(headers=_KEPT, media_type=_MEDIA).raw_headers
 
 
 class _Listener:
@@ -64,6 +62,9 @@ class Live:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request with a stream."""
+        if scope["method"] == "HEAD":
+            await Response(headers=_KEPT, media_type=_MEDIA)(scope, receive, send)
+            return
         query = Request(scope).query_params
         if len(self._listeners) >= _LISTENERS:
             answer = PlainTextResponse("Too many browsers listen already.\n", 503)
