@@ -26,6 +26,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from common import Claim, alternate, compare, report, scratch, set_up, significant
 
 import runlog
@@ -207,8 +208,6 @@ def record(recorder: runlog.Recorder, name: str) -> tuple[float, float]:
 
 def beside(folder: Path) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """log_run in the process of a page, with open tabs and without."""
-    import uvicorn
-
     waits: dict[str, list[float]] = {"tabs": [], "none": []}
     with runlog.Recorder(sqlite_path=str(folder / "own.db")) as recorder:
         config = uvicorn.Config(app(recorder), port=0, http="h11", log_level="error")
@@ -260,7 +259,13 @@ def main() -> None:
     memories = [significant(one["mb"]) for one in rounds]  # type: ignore[arg-type]
     claims.append(claim("memory of the server", memories, 70.0, "MB"))
     claims += [
-        compare(f"log_run {what} beside {TABS} tabs / without", one["tabs"], one["none"], limit, "us")
+        compare(
+            f"log_run {what} beside {TABS} tabs / without",
+            one["tabs"],
+            one["none"],
+            limit,
+            "us",
+        )
         for what, one, limit in (("CPU", spent, SLOWER), ("p99", waits, 1.2))
     ]
     raw = {"rounds": rounds, "log_run_cpu_us": spent, "log_run_p99_us": waits}

@@ -136,7 +136,7 @@ def test_the_cookie_counts_among_any_others(locked: Page) -> None:
     name, _, kept = answer.headers["set-cookie"].partition(";")[0].partition("=")
     assert name == cookie_of(locked)
     locked.client.cookies.clear()
-    others = "a b=1; =; x; q=\"\\; [w]={1}; runlog_session=of another port"
+    others = 'a b=1; =; x; q="\\; [w]={1}; runlog_session=of another port'
     for header in (
         f"{name}={kept}; {others}",
         f"{others};{name}={kept}",

@@ -375,13 +375,12 @@ def test_a_thread_is_told_with_its_new_messages_only() -> None:
         "another question"
     ]
     ties = tied([first, second, third], "2")
-    assert ties is not None
     assert (ties.before, ties.waited_ms, ties.answer) == (first, 995, "yes")
-    assert (ties.after, ties.left_ms) == (None, None)
+    assert (ties.after, ties.left_ms, ties.later) == (None, None, True)
     ties = tied([first, second, third], "1")
-    assert ties is not None
     assert (ties.before, ties.after, ties.left_ms) == (None, second, 995)
-    assert tied([first, second, third], "3") is tied([first], "9") is None
+    assert tied([first, second, third], "3") == (None,) * 5 + (False,)
+    assert tied([second, third], "1") == (None,) * 5 + (True,)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def _column(step: Step, follows: bool) -> Column:
 
 def _tag(box: Box) -> str:
     if box.folded:
-        return f"× {box.folded:,}"
+        return f"\N{MULTIPLICATION SIGN} {box.folded:,}"
     return f"{box.attempt}/{box.attempts}" if box.attempts > 1 else ""
 
 

@@ -50,19 +50,22 @@ class Tied(NamedTuple):
     """The newest run that went on from it, or None."""
     left_ms: float | None
     """From its end to the start of that run."""
+    later: bool
+    """Whether the thread has newer runs, whatever they go on from."""
 
 
-def tied(runs: list[Any], run_id: str) -> Tied | None:
-    """Return the runs that pauses tie to a run; None for none of them.
+def tied(runs: list[Any], run_id: str) -> Tied:
+    """Return the runs that pauses tie to a run.
 
     Args:
-        runs: those of its thread and workflow, as `get_thread` returns them.
-        run_id: the run.
+        runs: those of its thread and workflow, as `get_thread` returns them: the newest.
+        run_id: the run. If it is not among them, nothing but newer runs is known.
     """
     by_id = {run["run_id"]: run for run in runs}
+    later = bool(runs) and runs[-1]["run_id"] != run_id
     run = by_id.get(run_id)
-    if run is None or not (run["resumes"] or run["resumed_by"]):
-        return None
+    if run is None:
+        return Tied(None, None, None, None, None, later)
     before, after = by_id.get(run["resumes"]), by_id.get(run["resumed_by"])
     answer = run["answer"]
     return Tied(
@@ -71,6 +74,7 @@ def tied(runs: list[Any], run_id: str) -> Tied | None:
         None if answer is None else brief(answer, _BRIEF),
         after,
         None if after is None else _waited(after, run),
+        later,
     )
 
 

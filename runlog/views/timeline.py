@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
-from runlog.views.logs import began, Log, number, read_logs, seconds
+from runlog.views.logs import Log, began, number, read_logs, seconds
 
 
 class Bar(NamedTuple):

@@ -141,7 +141,10 @@ class Live:
             self._tell(listener, changed, gone)
 
     def _tell(
-        self, listener: _Listener, changed: dict[Key, dict[str, Any]], gone: Iterable[Key]
+        self,
+        listener: _Listener,
+        changed: dict[Key, dict[str, Any]],
+        gone: Iterable[Key],
     ) -> None:
         if listener.key is None:
             if changed:

@@ -29,8 +29,8 @@ _CALLS = 60
 
 _KEYS = 200
 """And one of so many says who wrote which key."""
-_LATER, _EARLIER = 100, 8
-"""Runs of a thread that are read for what a run goes on from, and what went on from it."""
+_LATER, _EARLIER = 20, 8
+"""Runs of a thread that are read for what went on from a run, and what it continues."""
 
 
 class Whole(NamedTuple):
@@ -82,7 +82,7 @@ def run(source: Source, asked: Asked) -> dict[str, Any]:
         first = _page_of(line.rows, chosen)
     status = str(one.get("status"))
     ties = _tied(source, one)
-    went_on = status == "interrupted" and ties is not None and ties.after is not None
+    went_on = status == "interrupted" and ties is not None and ties.later
     return {
         "run": one,
         "logs": logs,
@@ -119,10 +119,7 @@ def run(source: Source, asked: Asked) -> dict[str, Any]:
 
 
 def _tied(source: Source, run: Any) -> Tied | None:
-    """What a run that paused, or went on from a pause, is tied to.
-
-    None also if more runs of the thread began after it than are read.
-    """
+    """What a run that did not complete, or went on from one, is tied to; else None."""
     thread, workflow = run.get("thread_id"), run["wpk_id"]
     goes_on = fact(run, "resumed") is True
     if thread is None or (run["status"] in ("completed", "running") and not goes_on):
@@ -292,7 +289,7 @@ def node(source: Source, asked: Asked) -> dict[str, Any]:
     if place is None:
         raise WrongUsageError("the address has no node")
     ties = _tied(source, whole.run) if whole.logs[place].status == "interrupted" else None
-    went_on = ties is not None and ties.after is not None
+    went_on = ties is not None and ties.later
     values = node_values(whole, asked, place)
     question_ = question(whole.run)
     return {

@@ -49,7 +49,7 @@ class Line(NamedTuple):
     runs: int
     failed: int
     p50: float | None
-    """Of all runs that ended, in milliseconds: the bound of a bucket, 9 % above at most."""
+    """Of all runs that ended, in milliseconds; at most 9 % too high."""
     p95: float | None
     newest: float
     """When its newest run was recorded, in seconds since 1970."""
