@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse
 
 from runlog.views.safe import safe_text
 from runlog.web.errors import describe
@@ -27,9 +27,11 @@ _NEWEST, _RUNNING = 100, 500
 _LISTENERS = 200
 _BEHIND = 50
 """Events that may wait for a listener before it is sent away; it then comes again."""
-_MEDIA = "text/event-stream"
-_KEPT = {"cache-control": "no-store", "x-accel-buffering": "no"}
-_HEAD = Response(headers=_KEPT, media_type=_MEDIA).raw_headers
+_HEAD = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
 
 
 class _Listener:
@@ -63,7 +65,8 @@ class Live:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request with a stream."""
         if scope["method"] == "HEAD":
-            await Response(headers=_KEPT, media_type=_MEDIA)(scope, receive, send)
+            await send({"type": "http.response.start", "status": 200, "headers": _HEAD})
+            await send({"type": "http.response.body"})
             return
         query = Request(scope).query_params
         if len(self._listeners) >= _LISTENERS:
@@ -166,7 +169,7 @@ def _key(row: Any) -> Key:
 
 
 def _told(row: Any) -> dict[str, Any]:
-    """What is told of a run: names as the page shows them, which they are compared with."""
+    """What is told of a run, with names as the page shows them."""
     thread = row["thread_id"]
     return {
         "workflow": safe_text(row["wpk_id"]),
