@@ -225,7 +225,7 @@ def beside(folder: Path) -> tuple[dict[str, list[float]], dict[str, list[float]]
             return spent
 
         spent = alternate(("tabs", "none"), turn, ROUNDS, 300)
-        server.should_exit = server.force_exit = True
+        server.should_exit = True
         thread.join()
     return spent, waits
 

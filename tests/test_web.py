@@ -416,3 +416,15 @@ def test_pauses_lead_from_run_to_run(page: Page, recorder: Any) -> None:
     assert "waits after 1.00 s: how much?" in second
     assert "not answered yet" in second
     assert re.findall(r"> (paused|waiting)</span>", page.text()) == ["waiting", "paused"]
+
+
+def test_all_workflows_with_their_figures(page: Page, history: Recorded) -> None:
+    text = seen(page.text("/workflow"))
+    assert re.search(r"\bshop 4 50\.0 % [\d.]+ m?s [\d.]+ m?s (?:now|\d+ m?i?n?s? ago)", text)
+    assert re.search(r"\bpayment 1 [\d.]+ m?s", text)  # none failed
+    assert "not counted yet" not in text
+    answer = page.get("/workflow", name="shp")
+    assert answer.status_code == 404
+    assert "did you mean 'shop'?" in html.unescape(answer.text)
+    found = page.get("/api/v1/workflow").json()
+    assert {row["name"] for row in found["rows"]} == set(found["workflows"])

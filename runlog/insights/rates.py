@@ -100,8 +100,10 @@ def over_blocks(before: Counts, now: Counts) -> float:
     gives it and what blocks differ besides, as the time before shows. Blocks that follow
     one another may be alike (a bad day): then there are in effect fewer of them.
 
-    Only the second variance is estimated, so degrees of freedom are lost for its share
-    alone. By Satterthwaite that share counts squared: plain, it is the safer of the two.
+    What chance gives is known, so degrees of freedom are lost for the share of the second
+    variance alone, which is estimated. By Satterthwaite that share counts squared: plain,
+    it is the safer of the two. How far blocks are alike is estimated, too: the more they
+    are, the less counts as known.
 
     Returns:
         The probability; 1.0 if the time before has too few blocks with runs.
@@ -115,7 +117,8 @@ def over_blocks(before: Counts, now: Counts) -> float:
     base, base_variance = _mean(old, besides, stretched)
     level, variance = _mean(new, besides, stretch(near, len(new.values)))
     chance = sum(old.variances) / len(old.variances)
-    share = max(_LEAST_SHARE, besides / (besides + chance))
+    known = chance / (chance + besides) * (1 - near)
+    share = max(_LEAST_SHARE, 1 - known)
     degrees = max(1.0, len(old.values) / stretched - 1) / share
     return t_tail((level - base) / sqrt(base_variance + variance), degrees)
 
