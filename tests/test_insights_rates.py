@@ -44,7 +44,10 @@ def test_the_share_of_what_is_false_is_bounded() -> None:
 
 FEW = 0.015
 """The most of a few clean histories in which something may be found."""
-MANY = {"times wander by 20 %, correlated 0.8": 0.04}
+MANY = {
+    "failures wander by 1.4 points, correlated 0.8": 0.025,
+    "times wander by 20 %, correlated 0.8": 0.05,
+}
 """The same of many of a sort; 0.015 where nothing is said."""
 FOUND = {
     "failures 2 → 5 %": 0.75,
@@ -119,7 +122,9 @@ def test_too_few_runs_are_said_with_what_could_be_seen() -> None:
     assert "too few runs of shop" in said
     assert "only a rise from" in said
     (said,) = found_in([make(Plan(runs=1), 1)]).notes
-    assert "no rise could be told" in said
+    assert "5 runs: of failures, only a rise from 2.6 % to 100 % or more" in said
+    (said,) = found_in([make(Plan(runs=1), 3)]).notes
+    assert "37 in the week before: no rise could be told" in said
     assert found_in([make(Plan(), 1)]).notes == []
 
 
