@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import uvicorn
 from common import Claim, alternate, compare, report, scratch, set_up, significant
@@ -40,14 +41,15 @@ BIG = (200, 1_000)
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGES = {
     "list": ("", 50.0, 60.0),
-    "list, old": ("?after=2026-09-01T00:00:00.000000Z~zzz", 50.0, 60.0),
+    "list, old": ("?after={middle}", 50.0, 60.0),
     "list, filtered": ("?status=failed&workflow=w3", 50.0, 60.0),
     "run of 200 nodes": ("run?workflow=big&id=run-200", 250.0, 40.0),
     "run of 1,000 nodes": ("run?workflow=big&id=run-1000", 400.0, 120.0),
     "workflows": ("workflow", 100.0, 60.0),
     "node of 1,000": ("node?workflow=big&id=run-1000&node=500", 250.0, 40.0),
 }
-"""For each page: its address, and the most ms of CPU and KB that it may take."""
+"""For each page: its address, and the most ms of CPU and KB that it may take. {middle}
+stands for the cursor behind half of the runs."""
 
 
 TABS = 10
@@ -87,8 +89,8 @@ COPY = """
 """
 
 
-def fill(path: Path, runs: int) -> None:
-    """Record some runs, and copy those that are small."""
+def fill(path: Path, runs: int) -> str:
+    """Record some runs, copy the small ones, and return the cursor of the middle."""
     options: dict[str, Any] = {"durability": "journal", "words": False}
     with runlog.Recorder(sqlite_path=str(path), **options) as recorder:
         for number in range(RECORDED):
@@ -118,6 +120,11 @@ def fill(path: Path, runs: int) -> None:
         if runs > RECORDED:
             connection.execute(COPY, (runs // RECORDED - 1,))
         connection.commit()
+        ordered = (
+            "SELECT created_at, id FROM workflow_runs ORDER BY created_at DESC, id DESC"
+        )
+        middle = connection.execute(f"{ordered} LIMIT 1 OFFSET {runs // 2}").fetchone()
+    return quote("~".join(middle))
 
 
 @contextmanager
@@ -151,14 +158,15 @@ def get(address: str) -> int:
         return len(answer.read())
 
 
-def measure(address: str, pid: int) -> dict[str, dict[str, float]]:
+def measure(address: str, pid: int, middle: str) -> dict[str, dict[str, float]]:
     """Milliseconds of CPU of a request for each page, and KB on the wire."""
     found = {}
     for name, (path, _, _) in PAGES.items():
-        size = get(address + path)
+        page = address + path.format(middle=middle)
+        size = get(page)
         before, start = cpu(pid), time.perf_counter()
         for _ in range(REQUESTS):
-            get(address + path)
+            get(page)
         found[name] = {
             "cpu_ms": significant((cpu(pid) - before) / REQUESTS * 1e3),
             "wall_ms": significant((time.perf_counter() - start) / REQUESTS * 1e3),
@@ -236,11 +244,11 @@ def main() -> None:
     rounds = []
     with scratch("page") as folder:
         path = folder / "runs.db"
-        fill(path, runs)
+        middle = fill(path, runs)
         spent, waits = beside(folder)
         for _ in range(ROUNDS):
             with serving(path) as (address, pid, listening):
-                pages = measure(address, pid)
+                pages = measure(address, pid, middle)
                 rounds.append(
                     {"pages": pages, "listening_s": listening, "mb": memory(pid)}
                 )
