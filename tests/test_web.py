@@ -403,7 +403,7 @@ def test_pauses_lead_from_run_to_run(page: Page, recorder: Any) -> None:
         recorder.log_run({**base, "started_at": moment(begin), **more})
 
     asks = {"interrupts": [{"id": "i", "value": "how much?"}]}
-    answer = {"graph": None, "update": None, "resume": "less", "goto": []}
+    answer: Any = {"graph": None, "update": None, "resume": "less", "goto": []}
     record("first", 0, "interrupted", metadata=asks)
     resumed = {**asks, "resumed": True}
     record("second", 61_000, "interrupted", metadata=resumed, inputs=answer)
