@@ -1,41 +1,62 @@
 """The page: CPU of the server and bytes on the wire, for the list and for runs.
 
-The server is a process of `runlog serve` on a SQLite file of 100,000 runs of one node.
-The CPU is that of the process, so it leaves out the browser, and what else the machine
-does.
+The server is a process of `runlog serve` on a SQLite file of runs of one node. The CPU is
+that of the process, so it leaves out the browser, and what else the machine does.
+
+Then a program records beside its own page: `log_run` is measured with ten open tabs and
+without, in turns.
+
+Arguments: how many runs the file has (100000), a multiple of a thousand.
 """
 
+import contextlib
 import json
 import os
 import resource
+import selectors
+import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from common import Claim, compare, report, scratch, set_up, significant
+import uvicorn
+from common import Claim, alternate, compare, report, scratch, set_up, significant
 
 import runlog
+from runlog.web import app
 
-RUNS, COPIES = 1_000, 100
-"""So many runs are recorded, and each is copied so often."""
+RECORDED = 1_000
+"""So many runs are recorded, and copied until there are enough."""
 ROUNDS = 5
 REQUESTS = 20
 BIG = (200, 1_000)
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGES = {
     "list": ("", 50.0, 60.0),
+    "list, old": ("?after={middle}", 50.0, 60.0),
     "list, filtered": ("?status=failed&workflow=w3", 50.0, 60.0),
     "run of 200 nodes": ("run?workflow=big&id=run-200", 250.0, 40.0),
     "run of 1,000 nodes": ("run?workflow=big&id=run-1000", 400.0, 120.0),
+    "workflows": ("workflow", 100.0, 60.0),
     "node of 1,000": ("node?workflow=big&id=run-1000&node=500", 250.0, 40.0),
 }
-"""For each page: its address, and the most ms of CPU and KB that it may take."""
+"""For each page: its address, and the most ms of CPU and KB that it may take. {middle}
+stands for the cursor behind half of the runs."""
+
+
+TABS = 10
+CALLS = 1_500
+"""Calls of log_run in a turn, a millisecond apart: some looks of the page for news."""
+SLOWER = 1.05
+"""What a call may take with open tabs, over what it takes without."""
 
 
 def log(place: int) -> dict[str, Any]:
@@ -68,11 +89,11 @@ COPY = """
 """
 
 
-def fill(path: Path) -> None:
-    """Record the runs, and copy those that are small."""
+def fill(path: Path, runs: int) -> str:
+    """Record some runs, copy the small ones, and return the cursor of the middle."""
     options: dict[str, Any] = {"durability": "journal", "words": False}
     with runlog.Recorder(sqlite_path=str(path), **options) as recorder:
-        for number in range(RUNS):
+        for number in range(RECORDED):
             failed = number % 10 == 0
             recorder.log_run(
                 {
@@ -96,8 +117,14 @@ def fill(path: Path) -> None:
                 }
             )
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute(COPY, (COPIES - 1,))
+        if runs > RECORDED:
+            connection.execute(COPY, (runs // RECORDED - 1,))
         connection.commit()
+        ordered = (
+            "SELECT created_at, id FROM workflow_runs ORDER BY created_at DESC, id DESC"
+        )
+        middle = connection.execute(f"{ordered} LIMIT 1 OFFSET {runs // 2}").fetchone()
+    return quote("~".join(middle))
 
 
 @contextmanager
@@ -131,14 +158,15 @@ def get(address: str) -> int:
         return len(answer.read())
 
 
-def measure(address: str, pid: int) -> dict[str, dict[str, float]]:
+def measure(address: str, pid: int, middle: str) -> dict[str, dict[str, float]]:
     """Milliseconds of CPU of a request for each page, and KB on the wire."""
     found = {}
     for name, (path, _, _) in PAGES.items():
-        size = get(address + path)
+        page = address + path.format(middle=middle)
+        size = get(page)
         before, start = cpu(pid), time.perf_counter()
         for _ in range(REQUESTS):
-            get(address + path)
+            get(page)
         found[name] = {
             "cpu_ms": significant((cpu(pid) - before) / REQUESTS * 1e3),
             "wall_ms": significant((time.perf_counter() - start) / REQUESTS * 1e3),
@@ -147,15 +175,80 @@ def measure(address: str, pid: int) -> dict[str, dict[str, float]]:
     return found
 
 
+@contextmanager
+def tabs(port: int) -> Iterator[None]:
+    """Ten browsers that listen to what is new: another process."""
+    command = [sys.executable, __file__, "--listen", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # all are answered
+        yield
+        process.terminate()
+
+
+def listen(port: int) -> None:
+    """Open the tabs, say so, and read until the process is ended."""
+    request = b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with selectors.DefaultSelector() as ready:
+        for _ in range(TABS):
+            one = socket.create_connection(("127.0.0.1", port))
+            one.sendall(request)
+            one.recv(65_536)
+            ready.register(one, selectors.EVENT_READ, one)
+        print("open", flush=True)
+        while True:
+            for key, _ in ready.select():
+                key.data.recv(65_536)
+
+
+def record(recorder: runlog.Recorder, name: str) -> tuple[float, float]:
+    """Microseconds of CPU of a log_run, and the wall time that 99 % do not exceed."""
+    run = {"wpk_id": "beside", "status": "completed", "node_logs": [log(7)]}
+    spent, waited = 0.0, []
+    for number in range(CALLS):
+        cpu_before, before = time.thread_time(), time.perf_counter()
+        recorder.log_run({**run, "run_id": f"{name}-{number}"})
+        waited.append(time.perf_counter() - before)
+        spent += time.thread_time() - cpu_before
+        time.sleep(0.001)
+    return spent / CALLS * 1e6, sorted(waited)[CALLS * 99 // 100] * 1e6
+
+
+def beside(folder: Path) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """log_run in the process of a page, with open tabs and without."""
+    waits: dict[str, list[float]] = {"tabs": [], "none": []}
+    with runlog.Recorder(sqlite_path=str(folder / "own.db")) as recorder:
+        config = uvicorn.Config(app(recorder), port=0, http="h11", log_level="error")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+
+        def turn(name: str, number: int) -> float:
+            with tabs(port) if name == "tabs" else contextlib.nullcontext():
+                spent, wait = record(recorder, f"{name}-{number}")
+            waits[name].append(significant(wait))
+            return spent
+
+        spent = alternate(("tabs", "none"), turn, ROUNDS, 300)
+        server.should_exit = True
+        thread.join()
+    return spent, waits
+
+
 def main() -> None:
     set_up()
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     rounds = []
     with scratch("page") as folder:
         path = folder / "runs.db"
-        fill(path)
+        middle = fill(path, runs)
+        spent, waits = beside(folder)
         for _ in range(ROUNDS):
             with serving(path) as (address, pid, listening):
-                pages = measure(address, pid)
+                pages = measure(address, pid, middle)
                 rounds.append(
                     {"pages": pages, "listening_s": listening, "mb": memory(pid)}
                 )
@@ -173,8 +266,22 @@ def main() -> None:
     claims.append(claim("CPU until the server listens", times, 0.6, "s"))
     memories = [significant(one["mb"]) for one in rounds]  # type: ignore[arg-type]
     claims.append(claim("memory of the server", memories, 70.0, "MB"))
-    report("page", claims, json.loads(json.dumps({"rounds": rounds})))
+    claims += [
+        compare(
+            f"log_run {what} beside {TABS} tabs / without",
+            one["tabs"],
+            one["none"],
+            limit,
+            "us",
+        )
+        for what, one, limit in (("CPU", spent, SLOWER), ("p99", waits, 1.2))
+    ]
+    raw = {"rounds": rounds, "log_run_cpu_us": spent, "log_run_p99_us": waits}
+    report("page", claims, json.loads(json.dumps(raw)), notes={"runs": runs})
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--listen"]:
+        listen(int(sys.argv[2]))
+    else:
+        main()

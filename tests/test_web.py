@@ -12,7 +12,7 @@ import pytest
 from cli_help import Recorded, empty, history, on_sqlite
 from fixtures_store import Store
 from fixtures_web import Page
-from helpers import minimal
+from helpers import minimal, until
 from web_help import HOSTILE, fill, hostile_run, log, long_run, moment
 
 import runlog
@@ -113,7 +113,8 @@ def test_retries_waits_and_subgraphs_on_the_time_line(
         node = page.text("/run", workflow="payment", id=history.retried, node=place)
         assert re.findall(r">(\d (?:failed|ok))</a>", node) == ["1 failed", "2 ok"]
     waits = page.text("/run", workflow="approval", id=history.paused)
-    assert "Waits for an answer to who approves?" in seen(waits)
+    assert "◐ paused at ask" in seen(waits)
+    assert "Asked who approves?" in seen(waits)
     assert "<circle" in waits
     nested = page.text("/run", workflow="outer", id=history.nested)
     assert re.findall(r'class="s-completed (d\d)', nested) == ["d0", "d1", "d1"]
@@ -392,3 +393,38 @@ def test_times_at_the_ends_of_the_calendar(
     page.text("/compare", **asked, other="r1")
     page.text("/thread", id="t")
     page.text("/workflow", name="w", window="30d")
+
+
+def test_pauses_lead_from_run_to_run(page: Page, recorder: Any) -> None:
+    """And tell a question that was answered from one that waits."""
+
+    def record(name: str, begin: int, status: str, **more: Any) -> None:
+        base = minimal(name, "w", status=status, thread_id="t", duration_ms=1000)
+        recorder.log_run({**base, "started_at": moment(begin), **more})
+
+    asks = {"interrupts": [{"id": "i", "value": "how much?"}]}
+    answer: Any = {"graph": None, "update": None, "resume": "less", "goto": []}
+    record("first", 0, "interrupted", metadata=asks)
+    resumed = {**asks, "resumed": True}
+    record("second", 61_000, "interrupted", metadata=resumed, inputs=answer)
+    first, second = (
+        seen(page.text("/run", workflow="w", id=name)) for name in ("first", "second")
+    )
+    assert "paused after 1.00 s: how much?" in first
+    assert "second went on from here after a pause of 1 min 0 s" in first
+    assert "goes on from first after a pause of 1 min 0 s, answered less" in second
+    assert "waits after 1.00 s: how much?" in second
+    assert "not answered yet" in second
+    assert re.findall(r"> (paused|waiting)</span>", page.text()) == ["waiting", "paused"]
+
+
+def test_all_workflows_with_their_figures(page: Page, history: Recorded) -> None:
+    until(lambda: "not counted yet" not in page.text("/workflow"))
+    text = seen(page.text("/workflow"))
+    assert re.search(r"\bshop 4 75\.0 % [\d.]+ m?s [\d.]+ m?s ", text)
+    assert re.search(r"\bpayment 1 [\d.]+ m?s", text)  # none failed
+    answer = page.get("/workflow", name="shp")
+    assert answer.status_code == 404
+    assert "did you mean 'shop'?" in html.unescape(answer.text)
+    found = page.get("/api/v1/workflow").json()
+    assert {row["name"] for row in found["rows"]} == set(found["workflows"])

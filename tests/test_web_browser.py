@@ -222,6 +222,31 @@ def test_a_real_graph_is_seen_while_it_runs(
     tab.page.wait_for_selector("h1 >> text=completed")
 
 
+def test_news_of_a_list_are_those_that_fit(
+    page: Page, recorder: runlog.Recorder, tab: Tab
+) -> None:
+    """Of an error, which events don't tell; and by workflow and id together."""
+    failed = {"status": "failed", "error_type": "E", "error_text": "no price"}
+    recorder.log_run(minimal("r1", **failed))
+    tab.page.goto(f"{page.url}/?error=price")
+    tab.page.wait_for_selector("#live >> text=live")
+    recorder.log_run(minimal("r2"))
+    recorder.log_run(minimal("r1", "another", **failed))
+    news = tab.page.wait_for_selector("#news:not([hidden])")
+    assert news.inner_text() == "1 new run: show"
+
+
+def test_a_run_that_is_deleted_while_it_is_viewed(
+    page: Page, history: Recorded, recorder: runlog.Recorder, tab: Tab
+) -> None:
+    tab.page.goto(f"{page.url}/run?workflow=shop&id={history.failed}")
+    recorder.delete_runs(run_id=history.failed)
+    tab.page.locator('#rows a[data-node="0"]').click()
+    tab.page.wait_for_selector("h1 >> text=Not found")
+    assert "There is no run" in tab.page.locator("main").inner_text()
+    tab.complaints = [one for one in tab.complaints if "404" not in one]
+
+
 def test_without_javascript(page: Page, history: Recorded, chromium: Any) -> None:
     tab = Tab(chromium, java_script_enabled=False)
     try:

@@ -126,13 +126,35 @@ def test_guesses_are_counted(locked: Page) -> None:
     assert locked.get("/").status_code == 401  # whoever tries nothing is asked
 
 
+def cookie_of(page: Page) -> str:
+    """The name of the cookie: two pages of a machine must not take each other's away."""
+    return f"runlog_session_{page.url.rpartition(':')[2]}"
+
+
+def test_the_cookie_counts_among_any_others(locked: Page) -> None:
+    answer = locked.get(token=TOKEN)
+    name, _, kept = answer.headers["set-cookie"].partition(";")[0].partition("=")
+    assert name == cookie_of(locked)
+    locked.client.cookies.clear()
+    others = 'a b=1; =; x; q="\\; [w]={1}; runlog_session=of another port'
+    for header in (
+        f"{name}={kept}; {others}",
+        f"{others};{name}={kept}",
+        f"{name}=of a page further up; {name}={kept}",
+    ):
+        for _ in range(25):
+            assert locked.client.get("/", headers={"cookie": header}).status_code == 200
+    for header in ("", others, f"x{name}={kept}", f"{name}"):
+        assert locked.client.get("/", headers={"cookie": header}).status_code == 401
+
+
 def test_a_stale_cookie_is_taken_away_and_does_not_lock_anybody_out(locked: Page) -> None:
-    locked.client.cookies.set("runlog_session", "stale")
+    locked.client.cookies.set(cookie_of(locked), "stale")
     answer = locked.get("/")
     assert answer.status_code == 401
-    assert "runlog_session=" in answer.headers["set-cookie"]
+    assert f"{cookie_of(locked)}=" in answer.headers["set-cookie"]
     assert "Max-Age=0" in answer.headers["set-cookie"]
-    locked.client.cookies.set("runlog_session", "stale")
+    locked.client.cookies.set(cookie_of(locked), "stale")
     assert locked.client.post("/", data={"token": TOKEN}).status_code == 303
 
 

@@ -117,6 +117,15 @@ def test_one_run_is_told_of_when_it_changes(
 
 
 @on_sqlite
+def test_only_a_get_is_a_stream(live: Page) -> None:
+    head = live.client.head("/events")
+    assert head.status_code == 200
+    assert head.headers["content-type"].startswith("text/event-stream")
+    assert live.client.post("/events").status_code == 405
+    assert live.application.state.listeners() == 0
+
+
+@on_sqlite
 def test_a_closed_tab_ends_its_stream(live: Page) -> None:
     with listening(live) as one, listening(live) as other:
         one.until("runs")

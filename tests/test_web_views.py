@@ -24,7 +24,7 @@ from runlog.views.preview import preview
 from runlog.views.rows import time_line, window_of
 from runlog.views.safe import safe_text
 from runlog.views.series import series
-from runlog.views.story import story
+from runlog.views.story import story, tied
 from runlog.views.tree import build, in_attempts
 from runlog.views.wording import compare
 from runlog.views.writers import writers
@@ -166,7 +166,8 @@ def test_ticks_are_round() -> None:
         "60 ms",
         "80 ms",
     ]
-    assert ticks(3_600_000)[1] == "30 min 0 s"
+    assert ticks(3_600_000)[1] == "30 min"
+    assert ticks(8_000)[1] == "2 s"
     assert time_line(minimal()).ticks == []
     for whole in (0.01, 0.3, 7, 1234, 59_000, 61_000, 10**8, 10**12):
         assert 1 <= len(ticks(whole)) <= 6, whole
@@ -204,6 +205,19 @@ def test_a_pause_of_days_is_closed_up() -> None:
     assert all(tick.share <= 1 for tick in line.ticks)
     short = minimal(node_logs=[log("a", 0), log("b", 4_000)])
     assert time_line(short).pauses == []
+
+
+def test_what_was_at_work_reaches_to_when_its_process_was_last_heard_of() -> None:
+    open_ = log("b", started_at=moment(10), status="running", duration_ms=None)
+    run = minimal("r", started_at=moment(0), node_logs=[log("a"), open_])
+    lost = {**run, "status": "lost", "updated_at": moment(40), "duration_ms": None}
+    row = time_line(lost).rows[1]
+    assert row.status == "lost"
+    assert row.start == pytest.approx(0.25)
+    assert row.share == pytest.approx(0.75)
+    (first, second) = time_line({**lost, "status": "running"}).rows
+    assert (second.status, first.share < 0.001) == ("running", True)  # it is long ago
+    assert (second.start or 0) + second.share == pytest.approx(1)
 
 
 def test_a_window_shows_a_part_of_a_run() -> None:
@@ -351,10 +365,23 @@ def test_a_thread_is_told_with_its_new_messages_only() -> None:
 
     first = run("1", "a", started_at=moment(0), status="interrupted")
     second = run("2", "a", "b", started_at=moment(1000), resumes="1", answer="yes")
+    first["resumed_by"] = "2"
     one, other = story([first, second])
     assert [message.said for message in one.messages] == ["a"]
     assert [message.said for message in other.messages] == ["b"]
     assert (other.answer, other.waited_ms) == ("yes", 995)
+    assert one.sentence.startswith("paused")
+    third = run("3", "a", "another question", started_at=moment(2000))
+    assert [one.said for one in story([first, second, third])[2].messages] == [
+        "another question"
+    ]
+    ties = tied([first, second, third], "2")
+    assert (ties.before, ties.waited_ms, ties.answer) == (first, 995, "yes")
+    assert (ties.after, ties.left_ms, ties.later) == (None, None, True)
+    ties = tied([first, second, third], "1")
+    assert (ties.before, ties.after, ties.left_ms) == (None, second, 995)
+    assert tied([first, second, third], "3") == (None,) * 5 + (False,)
+    assert tied([second, third], "1") == (None,) * 5 + (True,)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ _TIMES: Final = 1.5
 _POINTS: Final = 0.01
 _FEWEST: Final = 5
 """The least rise that matters: 1.5 times, one point, and five bad ones."""
+_LEAST_SHARE: Final = 0.05
+"""Of the variance, that which is estimated: at least so much."""
 FEWEST_BLOCKS: Final = 6
 """How many blocks with runs the time before must have."""
 
@@ -98,6 +100,11 @@ def over_blocks(before: Counts, now: Counts) -> float:
     gives it and what blocks differ besides, as the time before shows. Blocks that follow
     one another may be alike (a bad day): then there are in effect fewer of them.
 
+    What chance gives is known, so degrees of freedom are lost for the share of the second
+    variance alone, which is estimated. By Satterthwaite that share counts squared: plain,
+    it is the safer of the two. How far blocks are alike is estimated, too: the more they
+    are, the less counts as known.
+
     Returns:
         The probability; 1.0 if the time before has too few blocks with runs.
     """
@@ -109,7 +116,10 @@ def over_blocks(before: Counts, now: Counts) -> float:
     stretched = stretch(near, len(old.values))
     base, base_variance = _mean(old, besides, stretched)
     level, variance = _mean(new, besides, stretch(near, len(new.values)))
-    degrees = max(1.0, len(old.values) / stretched - 1)
+    chance = sum(old.variances) / len(old.variances)
+    known = chance / (chance + besides) * (1 - near)
+    share = max(_LEAST_SHARE, 1 - known)
+    degrees = max(1.0, len(old.values) / stretched - 1) / share
     return t_tail((level - base) / sqrt(base_variance + variance), degrees)
 
 

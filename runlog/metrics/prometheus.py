@@ -26,6 +26,8 @@ _PLACES: Final = [bisect_left(EDGES, round(1e6 * bound)) for bound in CLASSIC_SE
 _BOUNDS: Final = [str(bound) for bound in CLASSIC_SECONDS]
 _EXEMPLAR: Final = 128
 """Characters that the labels of an exemplar may have in OpenMetrics."""
+_ESCAPED: Final = frozenset('"\\\n')
+"""Not every parser of exemplars knows how these are escaped."""
 
 
 class Collector(Base):
@@ -105,5 +107,7 @@ def _add_histogram(
 def _exemplar(figures: Figures) -> Exemplar | None:
     run_id = figures.slowest_in
     if run_id is None or len("run_id") + len(run_id) > _EXEMPLAR:
+        return None
+    if _ESCAPED.intersection(run_id):
         return None
     return Exemplar({"run_id": run_id}, figures.slowest_us / 1e6)

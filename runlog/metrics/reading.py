@@ -25,6 +25,8 @@ SECONDS: Final = 5.0
 """How long a scrape waits for the database; Prometheus waits 10 s for a scrape."""
 _COUNTING: Final = 0.25
 """How long it waits for the roll-up to count what is new."""
+_LOCAL: Final = 1.0
+"""How long it waits for what is known without a database that does not answer."""
 _BESIDE: Final = ("-beside", "-beside-wal", "-beside-shm")
 _JOURNAL: Final = ("", "-wal", "-shm", *_BESIDE)
 
@@ -70,18 +72,19 @@ class Reader:
         self._open = open_recorder
         self._seconds = seconds
         self._late: threading.Thread | None = None
+        self._local: threading.Thread | None = None
         self._prices = SumPrices()
         self._told: set[str] = set()
 
     def read(self) -> Reading:
         """Read what there is."""
         reading = Reading()
-        if self._late is not None and self._late.is_alive():
-            return reading  # the database has not answered the last one
-        thread = threading.Thread(
-            target=self._fill, args=(reading,), name="runlog-metrics", daemon=True
-        )
-        thread.start()
+        if _is_at_work(self._late):  # the database has not answered the last one
+            if not _is_at_work(self._local):
+                self._local = _begin(self._fill_local, reading)
+                self._local.join(_LOCAL)
+            return _settled(reading)
+        thread = _begin(self._fill, reading)
         thread.join(self._seconds)
         if not thread.is_alive():
             return reading
@@ -92,17 +95,26 @@ class Reader:
     def _fill(self, reading: Reading) -> None:
         """Read in the order in which things may fail; the last is that it is up."""
         try:
-            recorder = self._open()
-            reading.meaning = recorder._has_meaning()  # noqa: SLF001 - ours
-            stats = recorder.stats()
-            reading.journal_bytes = _size_of(stats)
-            reading.stats = stats
+            recorder = self._read_local(reading)
             self._read_store(recorder, reading)
             reading.stats = stats = recorder.stats()  # the replica's lag is known now
             reading.up = stats["server"] != "away"
             self._told.discard("store")
         except Exception as error:  # noqa: BLE001 - a scrape is always answered
             self._tell("store", str(error) or type(error).__name__)
+
+    def _fill_local(self, reading: Reading) -> None:
+        """Read what is known without the database."""
+        with suppress(Exception):  # the reading that has not ended says why
+            self._read_local(reading)
+
+    def _read_local(self, reading: Reading) -> Any:
+        recorder = self._open()
+        reading.meaning = recorder._has_meaning()  # noqa: SLF001 - ours
+        stats = recorder.stats()
+        reading.journal_bytes = _size_of(stats)
+        reading.stats = stats
+        return recorder
 
     def _read_store(self, recorder: Any, reading: Reading) -> None:
         found = recorder.rollup_totals(wait=_COUNTING)
@@ -133,6 +145,18 @@ class Reader:
             logging.getLogger("runlog").warning(
                 "metrics leave out what %s has (logged once): %s", subject, why
             )
+
+
+def _begin(work: Callable[[Reading], None], reading: Reading) -> threading.Thread:
+    thread = threading.Thread(
+        target=work, args=(reading,), name="runlog-metrics", daemon=True
+    )
+    thread.start()
+    return thread
+
+
+def _is_at_work(thread: threading.Thread | None) -> bool:
+    return thread is not None and thread.is_alive()
 
 
 def _settled(reading: Reading) -> Reading:

@@ -21,8 +21,9 @@ _MOST = 12
 """Pauses that are closed up: the longest."""
 _WIDTH, _ALL = 0.06, 0.3
 """The share of the line that a closed pause takes, and all of them at most."""
-_CLEAR = 0.13
+_BEFORE, _AFTER = 0.2, 0.1
 """No mark of the axis is as near as this to the middle of a closed pause."""
+_ZEROS = re.compile(r"\.0+(?= s)| 0 (?:s|min|h)$")
 _DAY = 1_440
 _MINUTES = (1, 2, 5, 10, 30, 60, 120, 360, 720, _DAY, 2 * _DAY, 7 * _DAY, 30 * _DAY)
 _WINDOW = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)-(\d{1,15}(?:\.\d{1,3})?)", re.ASCII)
@@ -147,9 +148,9 @@ class Axis:
             relative = place > 0 or first > 0
             for number in range(int((until - since) / step * (1 + 1e-9)) + 1):
                 share = self.at(since + number * step)
-                if any(abs(share - one.middle) < _CLEAR for one in self.pauses):
+                if any(-_BEFORE < share - one.middle < _AFTER for one in self.pauses):
                     continue
-                label = duration(number * step)
+                label = _ZEROS.sub("", duration(number * step))
                 yield Tick(share, f"+{label}" if relative else label)
 
 

@@ -51,10 +51,17 @@ class Log(NamedTuple):
 def read_logs(run: Any) -> list[Log]:
     """Return the node logs of a run, in their order.
 
+    A node that was at work when the process died is lost, as its run is.
+
     Args:
         run: a run as `get_run` returns it; one without node logs has none.
     """
-    return [_read(index, raw) for index, raw in enumerate(dicts(run.get("node_logs")))]
+    found = [_read(index, raw) for index, raw in enumerate(dicts(run.get("node_logs")))]
+    if run.get("status") != "lost":
+        return found
+    return [
+        log._replace(status="lost") if log.status == "running" else log for log in found
+    ]
 
 
 def _read(index: int, raw: dict[str, Any]) -> Log:

@@ -8,13 +8,14 @@ from runlog.views.logs import Log, dicts, fact, number, read_logs, text, totals_
 from runlog.views.words import brief, count, duration
 
 
-def outcome(run: Any, logs: list[Log] | None = None) -> str:
+def outcome(run: Any, logs: list[Log] | None = None, went_on: bool = False) -> str:
     """Return one sentence such as "failed at draft after 96 ms: KeyError: 'price'".
 
     Args:
         run: a run as `get_run` returns it. A row of `list_runs` or `get_thread` will do
             if it has totals: of a run that has not ended, the sentence is then shorter.
         logs: its node logs, if they are known already.
+        went_on: whether a run that was interrupted has been resumed since.
     """
     logs = read_logs(run) if logs is None else logs
     status = str(run.get("status"))
@@ -31,7 +32,8 @@ def outcome(run: Any, logs: list[Log] | None = None) -> str:
     if status == "interrupted":
         asked = question(run)
         said = asked if asked is not None else error_of(run)
-        return f"waits{at}{after}" + (f": {brief(said)}" if said else "")
+        waits = "paused" if went_on else "waits"
+        return f"{waits}{at}{after}" + (f": {brief(said)}" if said else "")
     if status in ("running", "lost"):
         where = "" if node is None else f" in {node}"
         done = len([one for one in logs if one.status == "completed"])
@@ -80,10 +82,8 @@ def decisive(run: Any, logs: list[Log]) -> Log | None:
     status = run.get("status")
     if status == "failed":
         return _failed(run, logs)
-    wanted = {"running": "running", "lost": "running"}.get(str(status), str(status))
-    if wanted in ("interrupted", "cancelled", "running"):
-        found = [log for log in logs if log.status == wanted]
-        return _innermost(found)
+    if status in ("interrupted", "cancelled", "running", "lost"):
+        return _innermost([log for log in logs if log.status == status])
     return None
 
 

@@ -31,8 +31,10 @@ class Shape(NamedTuple):
     width: int
     bracket: int | None
     """The x of the line that leads to it from the node around it, if there is one."""
+    tag: str
+    """How many nodes it stands for, or which attempt it is."""
     room: int
-    """About how many characters of its name fit."""
+    """About how many characters of its name fit beside that."""
 
 
 class Column(NamedTuple):
@@ -97,10 +99,17 @@ def _column(step: Step, follows: bool) -> Column:
         indent = INDENT * min(box.depth, _DEEPEST)
         x, y = ARROW + indent, TOP + at * (HEIGHT + BETWEEN)
         bracket = x - INDENT // 2 if box.depth else None
-        width = WIDTH - indent
-        shapes.append(Shape(box, x, y, width, bracket, (width - 36) // _LETTER))
+        width, tag = WIDTH - indent, _tag(box)
+        room = max(4, (width - 36) // _LETTER - (len(tag) + 1 if tag else 0))
+        shapes.append(Shape(box, x, y, width, bracket, tag, room))
     height = TOP + len(shapes) * (HEIGHT + BETWEEN)
     return Column(_title(step), follows, shapes, ARROW + WIDTH + 2, height)
+
+
+def _tag(box: Box) -> str:
+    if box.folded:
+        return f"\N{MULTIPLICATION SIGN} {box.folded:,}"
+    return f"{box.attempt}/{box.attempts}" if box.attempts > 1 else ""
 
 
 def _title(step: Step) -> str:

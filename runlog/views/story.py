@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from runlog.views.conversation import Message, messages_of
@@ -36,6 +37,47 @@ class Turn(NamedTuple):
     result: str | None
 
 
+class Tied(NamedTuple):
+    """What a run of a thread goes on from, and what went on from it."""
+
+    before: Any
+    """The run that it goes on from, or None."""
+    waited_ms: float | None
+    """From the end of that run to its start."""
+    answer: str | None
+    """What was answered to the question of that run."""
+    after: Any
+    """The newest run that went on from it, or None."""
+    left_ms: float | None
+    """From its end to the start of that run."""
+    later: bool
+    """Whether the thread has newer runs, whatever they go on from."""
+
+
+def tied(runs: list[Any], run_id: str) -> Tied:
+    """Return the runs that pauses tie to a run.
+
+    Args:
+        runs: those of its thread and workflow, as `get_thread` returns them: the newest.
+        run_id: the run. If it is not among them, nothing but newer runs is known.
+    """
+    by_id = {run["run_id"]: run for run in runs}
+    later = bool(runs) and runs[-1]["run_id"] != run_id
+    run = by_id.get(run_id)
+    if run is None:
+        return Tied(None, None, None, None, None, later)
+    before, after = by_id.get(run["resumes"]), by_id.get(run["resumed_by"])
+    answer = run["answer"]
+    return Tied(
+        before,
+        _waited(run, before),
+        None if answer is None else brief(answer, _BRIEF),
+        after,
+        None if after is None else _waited(after, run),
+        later,
+    )
+
+
 def story(runs: list[Any]) -> list[Turn]:
     """Return the turns of a thread.
 
@@ -44,12 +86,12 @@ def story(runs: list[Any]) -> list[Turn]:
     """
     turns = []
     by_id = {run["run_id"]: run for run in runs}
-    known = 0
+    known: list[Message] = []
     for run in runs:
         said = _messages(run.get("outputs")) or _messages(run.get("inputs"))
-        new = said[known:] if len(said) >= known else said
-        known = len(said) or known
-        turns.append(_turn(run, by_id.get(run.get("resumes")), new))
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(said, known, strict=False))
+        turns.append(_turn(run, by_id.get(run.get("resumes")), said[len(list(same)) :]))
+        known = said or known
     return turns
 
 
@@ -60,7 +102,7 @@ def _turn(run: Any, before: Any, new: list[Message]) -> Turn:
     answer, asks = run.get("answer"), question(run)
     return Turn(
         run,
-        outcome(run),
+        outcome(run, went_on=bool(run.get("resumed_by"))),
         began(run),
         _waited(run, before),
         None if answer is None else brief(answer, _BRIEF),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, NamedTuple
 
-from runlog.views.logs import Log, began, number, read_logs
+from runlog.views.logs import Log, began, number, read_logs, seconds
 
 
 class Bar(NamedTuple):
@@ -40,7 +41,8 @@ def bars(run: Any, logs: list[Log] | None = None) -> list[Bar]:
         (started - origin) * 1000 + max(0.0, log.duration_ms or 0.0)
         for log, started in timed
     ]
-    whole = max(number(run.get("duration_ms")) or 0.0, *ends, 0.001)
+    whole = max(number(run.get("duration_ms")) or 0.0, _reached(run, origin), *ends)
+    whole = max(whole, 0.001)
     found = []
     for log, started in timed:
         offset = (started - origin) * 1000
@@ -51,6 +53,16 @@ def bars(run: Any, logs: list[Log] | None = None) -> list[Bar]:
         Bar(index, offset, spent, offset / whole, min(1.0, spent / whole), lane)
         for (index, offset, spent), lane in zip(found, lanes, strict=True)
     ]
+
+
+def _reached(run: Any, origin: float) -> float:
+    """Milliseconds from a moment to when a run that has not ended was last known to be
+    at work: now, or when its process last wrote it.
+    """
+    if run.get("status") == "running":
+        return (time.time() - origin) * 1000
+    last = seconds(run.get("updated_at")) if run.get("status") == "lost" else None
+    return 0.0 if last is None else (last - origin) * 1000
 
 
 def _lanes(spans: list[tuple[int, float, float]]) -> list[int]:

@@ -125,7 +125,11 @@ def workflow(source: Source, asked: Asked) -> Any:
     """A workflow in a time and in the time before; without a name, which there are."""
     found = read_workflow(source, asked)
     if found["name"] is None:
-        return {"workflows": found["names"]}
+        return {
+            "workflows": [one.name for one in found["rows"]],
+            "rows": found["rows"],
+            "waiting": found["waiting"],
+        }
     return {
         "name": found["name"],
         "window": found["window"],

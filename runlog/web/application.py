@@ -199,7 +199,7 @@ def make(
     ]
     routes.append(Route(f"{API}/openapi.json", site.openapi))
     routes.append(Route("/metrics", site.metrics))
-    routes.append(Route("/events", live))
+    routes.append(Route("/events", live, methods=["GET"]))
     routes.append(Route("/static/{name}", assets.answer))
     if allow_delete:
         both = ["GET", "POST"]

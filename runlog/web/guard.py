@@ -10,7 +10,6 @@ import hmac
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -21,6 +20,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from runlog.web.address import path_of
 
 COOKIE = "runlog_session"
+"""Cookies of a machine are those of all its ports, so the port is a part of the name."""
 LEAST = 16
 """Characters of a token."""
 _FORM = 4_096
@@ -141,8 +141,8 @@ class Guard:
         """
         assert self._token is not None
         bearer = headers.get("authorization", "")
-        cookie = _cookie(headers.get("cookie", ""))
-        tried = bool(given or bearer or cookie)
+        cookies = _cookies(headers)
+        tried = bool(given or bearer or cookies)
         address = (scope.get("client") or ("?",))[0]
         if tried and (seconds := self._tries.wait(address)):
             said = f"Too many wrong tokens: try again in {seconds} s.\n"
@@ -157,14 +157,13 @@ class Guard:
             self._tries.add(address)
         said = "This token is wrong." if given or bearer else ""
         answer: Response = self._login(scope, said)
-        if cookie:
-            answer.delete_cookie(COOKIE, path=_root(scope))
+        if cookies:
+            answer.delete_cookie(_name(headers), path=_root(scope))
         return answer
 
     def _knows(self, headers: Headers) -> bool:
         """Whether a browser has the cookie of those who know the token."""
-        cookie = _cookie(headers.get("cookie", ""))
-        return cookie is not None and _same(cookie, self._session())
+        return any(_same(cookie, self._session()) for cookie in _cookies(headers))
 
     def _session(self) -> bytes:
         assert self._token is not None
@@ -180,7 +179,7 @@ class Guard:
     def _let_in(self, scope: Any, query: list[tuple[str, str]]) -> Response:
         answer = self._without(scope, query)
         answer.set_cookie(
-            COOKIE,
+            _name(Headers(scope=scope)),
             self._session().decode(),
             path=_root(scope),
             secure=scope.get("scheme") == "https",
@@ -209,12 +208,25 @@ def _same(one: str | bytes, other: bytes) -> bool:
     return hmac.compare_digest(given, other)
 
 
-def _cookie(header: str) -> str | None:
-    try:
-        found = SimpleCookie(header).get(COOKIE)
-    except CookieError:
-        return None
-    return None if found is None else found.value
+def _cookies(headers: Headers) -> list[str]:
+    """The cookies that may be those of who knows the token.
+
+    There are several if another page is mounted further up. What other programs of the
+    machine have set may be malformed, and is passed over.
+    """
+    name = _name(headers)
+    pairs = [
+        pair.strip().partition("=")
+        for header in headers.getlist("cookie")
+        for pair in header.split(";")
+    ]
+    return [value for given, _, value in pairs if given == name and value]
+
+
+def _name(headers: Headers) -> str:
+    """The name of the cookie at the port that the browser has asked."""
+    _, _, port = headers.get("host", "").rpartition("]")[2].rpartition(":")
+    return f"{COOKIE}_{port}" if port.isascii() and port.isdigit() else COOKIE
 
 
 def _host(header: str) -> str:

@@ -25,6 +25,8 @@ class Listed(NamedTuple):
     line: Line
     asks: str | None
     """What a run that waits has asked."""
+    went_on: bool
+    """Whether that has been answered: its thread has a newer run of the workflow."""
     created: float
     """When it was recorded first, in seconds since 1970: the order of the page."""
 
@@ -81,7 +83,7 @@ def _listed(source: Source, row: Any) -> Listed:
     waits = row["status"] == "interrupted"
     created = row["created_at"].timestamp()
     if row["totals"] is not None and not waits:
-        return Listed(line_of(row), None, created)
+        return Listed(line_of(row), None, False, created)
     key = (row["wpk_id"], row["run_id"], row["status"], row["updated_at"])
     found: Listed | None = source.known.get(key)
     if found is None:
@@ -89,9 +91,19 @@ def _listed(source: Source, row: Any) -> Listed:
         run = source.open().get_run(row["run_id"], row["wpk_id"])
         asked = question(run) if run is not None and waits else None
         line = line_of(row, run if row["totals"] is None else None)
-        found = Listed(line, None if asked is None else brief(asked, 160), created)
+        asks = None if asked is None else brief(asked, 160)
+        found = Listed(line, asks, False, created)
         source.known.add(key, found)
-    return found
+    return found._replace(went_on=True) if waits and _went_on(source, row) else found
+
+
+def _went_on(source: Source, row: Any) -> bool:
+    """Whether a run that was interrupted has a newer one in its thread."""
+    if row["thread_id"] is None:
+        return False
+    which = {"thread_id": row["thread_id"], "wpk_id": row["wpk_id"]}
+    newer = source.open().list_runs(limit=1, since=row["created_at"], **which).runs
+    return bool(newer) and newer[0]["run_id"] != row["run_id"]
 
 
 def check_names(recorder: Any, filters: dict[str, Any]) -> None:

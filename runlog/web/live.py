@@ -15,6 +15,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
+from runlog.views.safe import safe_text
 from runlog.web.errors import describe
 from runlog.web.source import Source
 
@@ -63,6 +64,10 @@ class Live:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request with a stream."""
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.start", "status": 200, "headers": _HEAD})
+            await send({"type": "http.response.body"})
+            return
         query = Request(scope).query_params
         if len(self._listeners) >= _LISTENERS:
             answer = PlainTextResponse("Too many browsers listen already.\n", 503)
@@ -133,23 +138,24 @@ class Live:
             for listener in self._listeners:
                 self._tell_all_of(listener, seen)
             return
-        changed = [one for key, one in seen.items() if before.get(key) != one]
+        changed = {key: one for key, one in seen.items() if before.get(key) != one}
         gone = before.keys() - seen.keys()
         for listener in self._listeners:
             self._tell(listener, changed, gone)
 
     def _tell(
-        self, listener: _Listener, changed: list[dict[str, Any]], gone: Iterable[Key]
+        self,
+        listener: _Listener,
+        changed: dict[Key, dict[str, Any]],
+        gone: Iterable[Key],
     ) -> None:
         if listener.key is None:
             if changed:
-                listener.tell("runs", changed)
-            return
-        if listener.key in gone:  # it has ended, and newer runs have come
+                listener.tell("runs", list(changed.values()))
+        elif listener.key in changed:
+            listener.tell("run", changed[listener.key])
+        elif listener.key in gone:  # it has ended, and newer runs have come
             listener.tell("run", None)
-        for one in changed:
-            if (one["workflow"], one["id"]) == listener.key:
-                listener.tell("run", one)
 
     def _lose(self, said: str) -> None:
         if self._away is None:
@@ -163,12 +169,13 @@ def _key(row: Any) -> Key:
 
 
 def _told(row: Any) -> dict[str, Any]:
-    """What is told of a run."""
+    """What is told of a run, with names as the page shows them."""
+    thread = row["thread_id"]
     return {
-        "workflow": row["wpk_id"],
-        "id": row["run_id"],
-        "status": row["status"],
-        "thread": row["thread_id"],
+        "workflow": safe_text(row["wpk_id"]),
+        "id": safe_text(row["run_id"]),
+        "status": safe_text(row["status"]),
+        "thread": None if thread is None else safe_text(thread),
         "updated": row["updated_at"].isoformat(),
         "created": row["created_at"].timestamp(),
     }

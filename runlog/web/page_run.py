@@ -15,6 +15,7 @@ from runlog.views.outcome import decisive, outcome, question
 from runlog.views.picture import has_steps, picture
 from runlog.views.preview import preview
 from runlog.views.rows import NOTHING, time_line, window_of
+from runlog.views.story import Tied, tied
 from runlog.views.tree import build, is_fine, walk
 from runlog.views.writers import writers
 from runlog.web.address import Asked
@@ -28,6 +29,8 @@ _CALLS = 60
 
 _KEYS = 200
 """And one of so many says who wrote which key."""
+_LATER, _EARLIER = 20, 8
+"""Runs of a thread that are read for what went on from a run, and what it continues."""
 
 
 class Whole(NamedTuple):
@@ -78,10 +81,12 @@ def run(source: Source, asked: Asked) -> dict[str, Any]:
     if "from" not in asked.values and chosen is not None:
         first = _page_of(line.rows, chosen)
     status = str(one.get("status"))
+    ties = _tied(source, one)
+    went_on = status == "interrupted" and ties is not None and ties.later
     return {
         "run": one,
         "logs": logs,
-        "sentence": outcome(one, logs),
+        "sentence": outcome(one, logs, went_on),
         "began": began(one),
         "command": show_command(str(one["wpk_id"]), str(one["run_id"])),
         "tokens": total_tokens(one),
@@ -103,12 +108,29 @@ def run(source: Source, asked: Asked) -> dict[str, Any]:
         "chosen": chosen,
         "error": run_error(one, logs),
         "question": question(one),
+        "tied": ties,
+        "went_on": went_on,
         "tags": fact(one, "tags"),
         "inputs": preview(one.get("inputs"), 500, 8_192),
         "outputs": preview(one.get("outputs"), 500, 8_192),
         "metadata": preview(one.get("metadata"), 500, 8_192),
         **(node_values(whole, asked, chosen) if chosen is not None else {}),
     }
+
+
+def _tied(source: Source, run: Any) -> Tied | None:
+    """What a run that did not complete, or went on from one, is tied to; else None."""
+    thread, workflow = run.get("thread_id"), run["wpk_id"]
+    goes_on = fact(run, "resumed") is True
+    if thread is None or (run["status"] in ("completed", "running") and not goes_on):
+        return None
+    recorder = source.open()
+    since = run["created_at"]
+    newer = recorder.list_runs(
+        limit=_LATER, thread_id=thread, wpk_id=workflow, since=since
+    ).runs
+    runs = recorder.get_thread(thread, workflow, len(newer) + _EARLIER)
+    return tied(runs, run["run_id"])
 
 
 def show_command(workflow: str, run_id: str) -> str | None:
@@ -266,4 +288,14 @@ def node(source: Source, asked: Asked) -> dict[str, Any]:
     place = chosen_place(whole, asked)
     if place is None:
         raise WrongUsageError("the address has no node")
-    return {"run": whole.run, "chosen": place, **node_values(whole, asked, place)}
+    ties = _tied(source, whole.run) if whole.logs[place].status == "interrupted" else None
+    went_on = ties is not None and ties.later
+    values = node_values(whole, asked, place)
+    question_ = question(whole.run)
+    return {
+        "run": whole.run,
+        "chosen": place,
+        "went_on": went_on,
+        "question": question_,
+        **values,
+    }

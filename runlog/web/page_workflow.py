@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
+from datetime import datetime
 from typing import Any, NamedTuple
 
+from runlog.reading.names import nearest
 from runlog.reading.times import moment, parse_age
+from runlog.rollup import Figures
 from runlog.views.errors import group
 from runlog.views.series import Span, series
 from runlog.views.summary import Totals, by_node, totals
@@ -21,6 +25,10 @@ _SPANS = 48
 _BAD = ["failed", "lost"]
 _WHOLE, _FAILED = 100, 200
 """How many runs are read whole for their nodes, and for their failures."""
+_DAYS, _MOST = 7, 500
+"""Of how many days the runs of workflows are counted, and how many are listed."""
+_WAIT = 0.5
+"""Seconds that new runs may take to be counted, while the reader waits."""
 
 
 class Window(NamedTuple):
@@ -32,6 +40,52 @@ class Window(NamedTuple):
     failed: float | None
     """The share of those that failed or were lost."""
     spans: list[Span]
+
+
+class Line(NamedTuple):
+    """A workflow among all."""
+
+    name: str
+    runs: int
+    failed: int
+    p50: float | None
+    """Of all runs that ended, in milliseconds; at most 9 % too high."""
+    p95: float | None
+    newest: float
+    """When its newest run was recorded, in seconds since 1970."""
+
+
+class Lines(NamedTuple):
+    """The workflows, that with the newest run first."""
+
+    rows: list[Line]
+    waiting: int
+    """Runs that are not counted yet."""
+    more: int
+    """Workflows that are left out."""
+
+
+def read_lines(recorder: Any) -> Lines:
+    """Read which workflows there are, and what their runs of some days add up to."""
+    known = recorder.rollup_totals(wait=_WAIT)
+    names = {block.workflow for block in known.blocks} | {*lists.workflows(recorder)}
+    newest = recorder._gauges(json.dumps(sorted(names)))[2]  # noqa: SLF001 - ours
+    since = moment(time.time() - _DAYS * 86_400)
+    sums: dict[str, Figures] = {}
+    for block in recorder.rollup(since=since, wait=0).blocks:
+        sums.setdefault(block.workflow, Figures()).add(block.run)
+    shown = sorted(newest, key=newest.__getitem__, reverse=True)[:_MOST]
+    rows = [_line(name, sums.get(name, Figures()), newest[name]) for name in shown]
+    return Lines(rows, known.waiting, len(newest) - len(shown))
+
+
+def _line(name: str, found: Figures, newest: datetime) -> Line:
+    p50, p95 = (
+        None if (spent := found.durations.quantile(share)) is None else spent / 1000
+        for share in (0.5, 0.95)
+    )
+    failed = found.statuses["failed"]
+    return Line(name, found.number, failed, p50, p95, newest.timestamp())
 
 
 def read_window(recorder: Any, name: str, since: float, until: float) -> Window:
@@ -50,9 +104,10 @@ def workflow(source: Source, asked: Asked) -> dict[str, Any]:
     recorder = source.open()
     name = asked.get("name")
     if name is None:
-        return {"name": None, "names": lists.workflows(recorder)}
+        return {"name": None, **read_lines(recorder)._asdict()}
     if not recorder.list_runs(limit=1, wpk_id=name).runs:
-        raise UnknownError(f"There is no workflow {name!r}.")
+        known = lists.workflows(recorder)
+        raise UnknownError(f"There is no workflow {name!r}{nearest(name, known)}")
     chosen = asked.choose("window", WINDOWS, "7d")
     spent = parse_age(chosen).total_seconds()
     until = time.time() + 1

@@ -62,6 +62,16 @@ def _ago(moment: float | None) -> str:
     return "-" if moment is None else words.ago(time.time() - moment)
 
 
+def short(run_id: str) -> str:
+    """An id as rows and links show it: of a UUID, the first eight digits.
+
+    Those of version 7 begin with the time: runs of a minute are told apart by the end.
+    """
+    if len(run_id) != 36:
+        return words.brief(run_id, 24)
+    return f"{run_id[:8]}…{run_id[-4:]}" if run_id[14] == "7" else run_id[:8]
+
+
 @cache
 def environment() -> Environment:
     """The templates."""
@@ -83,6 +93,7 @@ def environment() -> Environment:
         "iso": iso,
         "percent": _percent,
         "said": said,
+        "short": short,
         "sign": lambda status: SIGNS.get(status, "○"),
         "size": words.size,
         "status": status_class,

@@ -33,16 +33,19 @@
     } catch {
       return;
     }
-    const id = new URLSearchParams(location.search).get("id");
-    const here = all.findIndex((one) => new URL(one).searchParams.get("id") === id);
+    const name = (address) => {
+      const asked = new URL(address).searchParams;
+      return `${asked.get("workflow")}\n${asked.get("id")}`;
+    };
+    const here = all.findIndex((one) => name(one) === name(location.href));
     if (here >= 0 && all[here + by]) location.assign(all[here + by]);
   };
   const go = { r: "", w: "workflow", i: "insights", s: "search", h: "health" };
   const keys = {
     j: () => move(1),
     k: () => move(-1),
-    e: () => jump(".s-failed:not(.k-call)", 1),
-    E: () => jump(".s-failed:not(.k-call)", -1),
+    e: () => jump(":is(.s-failed, .s-lost):not(.k-call)", 1),
+    E: () => jump(":is(.s-failed, .s-lost):not(.k-call)", -1),
     r: () => jump("[data-again]", 1),
     R: () => jump("[data-again]", -1),
     "[": () => neighbour(-1),

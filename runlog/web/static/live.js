@@ -18,11 +18,19 @@
     stream.onerror = () => {
       mark.textContent = "";
       away.hidden = false;
+      // A browser comes again by itself, but not after an answer such as a proxy's 502.
+      if (stream.readyState === EventSource.CLOSED) {
+        close();
+        setTimeout(resume, 5000);
+      }
     };
   };
   const close = () => {
     stream?.close();
     stream = null;
+  };
+  const resume = () => {
+    if (!stream && !document.hidden && document.body.dataset.live) open();
   };
   document.addEventListener("live-end", () => {
     close();
@@ -32,11 +40,9 @@
   if (address) {
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) close();
-      else if (!stream && document.body.dataset.live) open();
+      else resume();
     });
     addEventListener("pagehide", close);
-    addEventListener("pageshow", () => {
-      if (!stream && !document.hidden && document.body.dataset.live) open();
-    });
+    addEventListener("pageshow", resume);
   }
 }

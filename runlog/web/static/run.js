@@ -2,9 +2,11 @@
 if (document.body.dataset.page === "run") {
   const get = async (address) => {
     const answer = await fetch(address).catch(() => null);
-    if (!answer) return null;
-    const text = await answer.text();
-    return new DOMParser().parseFromString(text, "text/html");
+    if (answer?.ok) return new DOMParser().parseFromString(await answer.text(), "text/html");
+    // What has gone is said by a page of its own; a server that is away may come back.
+    if (answer?.status === 404) location.reload();
+    else document.getElementById("away").hidden = false;
+    return null;
   };
 
   const mark = (place) => {
