@@ -152,8 +152,7 @@ static rl_status read_one(rl_listing *self, size_t number, rl_store *store, rl_e
 
 rl_status rl_listing_read(rl_listing *self, rl_store *store, rl_err *err)
 {
-    const bool bounds =
-        self->bounds || self->query.error != NULL || self->query.node != NULL;
+    const bool bounds = rl_query_searches(&self->query);
     rl_status rc = RL_OK;
 
     for (size_t i = 0; bounds && rc == RL_OK && i < query_count(self); i++) {
