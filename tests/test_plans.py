@@ -152,11 +152,24 @@ def is_cheap(history: History, done: Statement, rows: int) -> bool:
     )
 
 
-def check_pages(history: History, sizes: tuple[int, ...]) -> None:
+PITFALLS: list[dict[str, Any]] = [
+    {"node": "nothing", "since": T0},  # SQLite went on behind the last run, to `since`
+    {"wpk_id": "none", "status": "failed"},
+    {"thread_id": "t17", "status": "failed"},
+    {"thread_id": "t17", "wpk_id": "w1"},
+    {"thread_id": "t17", "wpk_id": "w1", "status": "failed"},
+    {"wpk_id": "w1", "status": "completed"},
+    {"wpk_id": "w1", "tag": "nightly"},
+    {"wpk_id": "w1", "until": MIDDLE},
+]
+"""Filters for which planners would take another index, with or without statistics."""
+
+
+def check_pages(history: History, cases: list[dict[str, Any]]) -> None:
     """Of the first page and a deep one, each statement is cheap."""
     wrong = []
     deep = history.recorder.list_runs(until=MIDDLE, limit=1).next
-    for filters, after in itertools.product(combined(sizes), (None, deep)):
+    for filters, after in itertools.product(cases, (None, deep)):
         call = partial(history.recorder.list_runs, **filters, after=after)
         for done in history.read(call):
             rows = 2 * LOOKED_THROUGH if SEARCHES & filters.keys() else 220
@@ -188,12 +201,12 @@ def analyzed(history: History) -> History:
 def test_pages_read_an_index(history: History, request: pytest.FixtureRequest) -> None:
     if history.store.kind == "postgres":
         check_without_statistics(history)
-    check_pages(request.getfixturevalue("analyzed"), (0, 1))
+    check_pages(request.getfixturevalue("analyzed"), combined((0, 1)) + PITFALLS)
 
 
 @pytest.mark.long
 def test_pages_of_two_filters_read_an_index(analyzed: History) -> None:
-    check_pages(analyzed, (2,))
+    check_pages(analyzed, combined((2,)))
 
 
 def reads(recorder: Any) -> dict[str, tuple[Callable[[], object], int]]:
