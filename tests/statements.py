@@ -119,7 +119,6 @@ def traced(
     library = _library()
     found = SQLiteStatements(path)
 
-    @_TRACER
     def trace(_event: int, _context: Any, statement: Any, _nanoseconds: Any) -> int:
         full = library.sqlite3_expanded_sql(statement)
         plain = ctypes.string_at(library.sqlite3_sql(statement)).decode()
@@ -129,15 +128,15 @@ def traced(
         done(plain)
         return 0
 
-    @_OPENED
     def opened(connection: Any, _message: Any, _routines: Any) -> int:
-        return int(library.sqlite3_trace_v2(connection, _PROFILE, trace, None))
+        return int(library.sqlite3_trace_v2(connection, _PROFILE, tracer, None))
 
-    library.sqlite3_auto_extension(opened)
+    tracer, opener = _TRACER(trace), _OPENED(opened)
+    library.sqlite3_auto_extension(opener)
     try:
         yield found
     finally:
-        library.sqlite3_cancel_auto_extension(opened)
+        library.sqlite3_cancel_auto_extension(opener)
 
 
 # PostgreSQL

@@ -60,6 +60,10 @@ DIALECTS = {
         "json": "::jsonb",
     },
 }
+PARTS = (
+    "INSERT INTO run_parts SELECT wpk_id, id, 'n0000000001', '{}', 1 FROM workflow_runs "
+    "WHERE status <> 'completed'"
+)
 SILENT = {
     "sqlite": "INSERT INTO runlog_owners VALUES ('gone 1 1 -', 1)",
     "postgres": "INSERT INTO runlog_owners VALUES ('gone 1 1 -', '2020-01-01')",
@@ -88,6 +92,7 @@ def fill(store: Store) -> None:
     if store.kind == "postgres":
         store.query("ALTER TABLE workflow_runs SET (autovacuum_enabled = off)")
     store.query(FILL.format(**DIALECTS[store.kind], padding="word " * 40))
+    store.query(PARTS)
     store.query(SILENT[store.kind])
 
 
@@ -139,8 +144,8 @@ def combined(sizes: tuple[int, ...]) -> list[dict[str, Any]]:
     ]
 
 
-def is_cheap(history: History, done: Statement, rows: int) -> bool:
-    """Whether a statement reads an index in its order, and about so many runs."""
+def is_cheap(history: History, done: Statement, rows: int, sorts: bool = False) -> bool:
+    """Whether a statement reads indexes, about so many runs, and in order or sorts them."""
     if "workflow_runs" not in done.sql:  # who is silent: a row for each process
         return True
     if history.store.kind == "postgres":  # a short list, as of one thread, may be sorted
@@ -148,7 +153,7 @@ def is_cheap(history: History, done: Statement, rows: int) -> bool:
     return (
         done.read <= 400 + 60 * rows
         and all("INDEX" in step for step in done.plan if "workflow_runs" in step)
-        and not any("TEMP B-TREE" in step for step in done.plan)
+        and (sorts or not any("TEMP B-TREE" in step for step in done.plan))
     )
 
 
@@ -173,9 +178,11 @@ def check_pages(history: History, cases: list[dict[str, Any]]) -> None:
         call = partial(history.recorder.list_runs, **filters, after=after)
         for done in history.read(call):
             rows = 2 * LOOKED_THROUGH if SEARCHES & filters.keys() else 220
+            if history.store.kind == "postgres" and filters.get("wpk_id") == "w1":
+                rows *= 6  # it may read all runs in order, as each fifth is one of these
             if not is_cheap(history, done, rows):
-                wrong.append((filters, after, done))
-    assert wrong == []
+                wrong.append(f"{filters}, {after}: {done}")
+    assert not wrong, "\n".join(wrong)
 
 
 def check_without_statistics(history: History) -> None:
@@ -218,15 +225,15 @@ def reads(recorder: Any) -> dict[str, tuple[Callable[[], object], int]]:
         "get_run": (partial(recorder.get_run, "r77"), 10),
         "get_run of a workflow": (partial(recorder.get_run, "r77", "w1"), 10),
         "get_run of none": (partial(recorder.get_run, "none"), 10),
-        "get_runs_by_wpk_id": (partial(recorder.get_runs_by_wpk_id, "w1"), 40),
-        "its offset": (partial(recorder.get_runs_by_wpk_id, "w1", 20, 900), 950),
+        "get_runs_by_wpk_id": (partial(recorder.get_runs_by_wpk_id, "w7"), 40),
+        "its offset": (partial(recorder.get_runs_by_wpk_id, "w7", 20, 900), 3000),
         "get_thread": (partial(recorder.get_thread, "t17"), 40),
         "export": (partial(recorder._whole_runs, some), 240),
         "gauges": (partial(recorder._gauges, names), 450),
         "count of an hour": (partial(recorder.count_runs, **day, spans=4), 4500),
         "count of a thread": (partial(recorder.count_runs, thread_id="t17"), 700),
-        "count with an error": (partial(recorder.count_runs, error="none"), 2600),
-        "count with a tag": (partial(recorder.count_runs, tag="none"), 2600),
+        "count with an error": (partial(recorder.count_runs, error="none"), 5100),
+        "count with a tag": (partial(recorder.count_runs, tag="none"), 5100),
         "deletion of none": (partial(recorder.delete_runs, wpk_id="none"), 10),
         "deletion of a thread": (partial(recorder.delete_runs, thread_id="t99"), 60),
         "deletion of a tag": (
@@ -241,14 +248,13 @@ def reads(recorder: Any) -> dict[str, tuple[Callable[[], object], int]]:
 
 
 def test_other_reads_read_an_index(analyzed: History) -> None:
-    wrong = []
-    for name, (call, rows) in reads(analyzed.recorder).items():
-        wrong += [
-            (name, done)
-            for done in analyzed.read(call)
-            if not is_cheap(analyzed, done, rows)
-        ]
-    assert wrong == []
+    wrong = [
+        f"{name}: {done}"
+        for name, (call, rows) in reads(analyzed.recorder).items()
+        for done in analyzed.read(call)
+        if not is_cheap(analyzed, done, rows, sorts=True)
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_each_index_serves_a_statement(analyzed: History) -> None:

@@ -107,7 +107,7 @@ def is_large(place: Place) -> bool:
         AwayError: it is out of reach.
     """
     if place.dsn is not None:
-        return bool(look(place.dsn)["large"])
+        return bool(look(place.dsn)["database"]["large"])
     return bool(_in_file(place.path, _IS_LARGE))
 
 

@@ -102,7 +102,8 @@ rl_status rl_migration_check(const rl_migrations *known, int number, const char 
     }
     if (status == RL_OK) {
         applied->numbers |= UINT64_C(1) << (number - 1);
-        applied->newest = (size_t)number > applied->newest ? (size_t)number : applied->newest;
+        applied->newest =
+            (size_t)number > applied->newest ? (size_t)number : applied->newest;
     }
     return status;
 }

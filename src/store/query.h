@@ -91,9 +91,9 @@ typedef struct rl_dialect {
     const char *error_before, *error_after;       /* and of a text in the error */
     const char *node_before, *node_after;         /* and of the name of a node */
     const char *hidden_before, *hidden_after; /* and a condition that no index serves */
-    const char *parts;     /* gives the parts of a row of workflow_runs, as RL_PARTS */
-    const char *values;    /* gives those of RL_SHAPE_THREAD */
-    const char *totals;    /* gives RL_TOTALS */
+    const char *parts;  /* gives the parts of a row of workflow_runs, as RL_PARTS */
+    const char *values; /* gives those of RL_SHAPE_THREAD */
+    const char *totals; /* gives RL_TOTALS */
     const char *spans_before, *spans_after;   /* surround the placeholder of the spans */
     const char *newest_before, *newest_after; /* and of the names of workflows */
     char placeholder;                         /* '?' or '$' */

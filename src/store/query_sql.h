@@ -26,8 +26,7 @@
     ") AS has WHERE has.key = want.key AND has.value IS want.value AND (has.type "  \
     "= want.type OR (has.type IN ('integer', 'real') AND want.type IN ('integer', " \
     "'real')))))"
-#define RL_PG_TAG_BEFORE \
-    RL_PG_HIDDEN_BEFORE "metadata -> 'tags' @> jsonb_build_array("
+#define RL_PG_TAG_BEFORE RL_PG_HIDDEN_BEFORE "metadata -> 'tags' @> jsonb_build_array("
 #define RL_PG_TAG_AFTER "::text)" RL_PG_HIDDEN_AFTER
 #define RL_PG_METADATA_BEFORE "NOT EXISTS (SELECT 1 FROM jsonb_each("
 #define RL_PG_METADATA_AFTER                                                     \

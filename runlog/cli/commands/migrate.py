@@ -75,7 +75,7 @@ def _tell_what_takes_long(place: places.Place, waiting: set[int], out: Out) -> N
     size = (
         places.file_size(place.path) or 0
         if place.dsn is None
-        else places.look(place.dsn)["bytes"]
+        else places.look(place.dsn)["database"]["bytes"] or 0
     )
     out.note(
         f"{count(indexes, 'index', 'indexes')} will be built while others read and "

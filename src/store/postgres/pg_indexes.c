@@ -33,8 +33,8 @@ static rl_status drop_broken(rl_pg_conn *conn, const rl_migration *migration, rl
     const int count = status == RL_OK ? PQntuples(result) : 0;
 
     for (int row = 0; row < count && status == RL_OK; row++) {
-        status = rl_pg_conn_exec(conn, PQgetvalue(result, row, 0), 0, NULL, false, NULL,
-                                 err);
+        status =
+            rl_pg_conn_exec(conn, PQgetvalue(result, row, 0), 0, NULL, false, NULL, err);
     }
     PQclear(result);
     return status;

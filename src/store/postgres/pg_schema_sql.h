@@ -66,19 +66,20 @@
     "WHERE home IS NOT NULL; END $do$"
 
 /* A row if building an index of the runs takes a while. */
-#define RL_PG_IS_LARGE                                                      \
+#define RL_PG_IS_LARGE                                                       \
     "SELECT 1 FROM pg_catalog.pg_class WHERE relname = 'workflow_runs' AND " \
     "relnamespace = " RL_PG_SCHEMA "AND pg_catalog.pg_relation_size(oid) > 16777216"
 
 /* Statements that drop the indexes of a migration (parameter: its text) whose building has
  * ended before it was done. One that is being built is somebody's who is at work. */
-#define RL_PG_BROKEN_INDEXES                                                            \
+#define RL_PG_BROKEN_INDEXES                                                             \
     "SELECT pg_catalog.format('DROP INDEX CONCURRENTLY %s', indexrelid::regclass) FROM " \
-    "pg_catalog.pg_index JOIN pg_catalog.pg_class ON pg_class.oid = indexrelid WHERE "  \
-    "NOT indisvalid AND relnamespace = " RL_PG_SCHEMA "AND "                            \
-    "pg_catalog.strpos(pg_catalog.translate($1, E'\\n', ' '), ' ' || relname || ' ') > 0"
-#define RL_PG_BUILDING                                                             \
-    "SELECT 1 FROM pg_catalog.pg_stat_progress_create_index AS building JOIN "     \
+    "pg_catalog.pg_index JOIN pg_catalog.pg_class ON pg_class.oid = indexrelid WHERE "   \
+    "NOT indisvalid AND relnamespace = " RL_PG_SCHEMA "AND "                             \
+    "pg_catalog.strpos(pg_catalog.translate($1, E'\\n', ' '), ' ' || relname || ' ') > " \
+    "0"
+#define RL_PG_BUILDING                                                               \
+    "SELECT 1 FROM pg_catalog.pg_stat_progress_create_index AS building JOIN "       \
     "pg_catalog.pg_class ON pg_class.oid = building.relid WHERE building.datname = " \
     "pg_catalog.current_database() AND relnamespace = " RL_PG_SCHEMA
 

@@ -499,8 +499,8 @@ static bool lock_reader(rl_sqlite_file *file, bool quick, uint64_t busy_at, unsi
             return true;
         }
     }
-    *at = quick ? 0
-                : 1 + atomic_fetch_add(&file->next_reader, 1) % (RL_SQLITE_READERS - 1);
+    *at =
+        quick ? 0 : 1 + atomic_fetch_add(&file->next_reader, 1) % (RL_SQLITE_READERS - 1);
     return lock_until(&file->read_locks[*at], busy_at);
 }
 

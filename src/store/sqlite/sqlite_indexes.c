@@ -55,7 +55,8 @@ static rl_status build(rl_sqlite_file *file, building *self, rl_err *err)
 rl_status rl_sqlite_build_indexes(rl_sqlite_file *file, rl_err *err)
 {
     building self = {.known = file->migrations};
-    rl_status status = rl_sqlite_file_write(file, false, RL_WAIT, read_applied, &self, err);
+    rl_status status =
+        rl_sqlite_file_write(file, false, RL_WAIT, read_applied, &self, err);
     size_t at = rl_migration_next(self.known, &self.applied, false, 0);
 
     while (status == RL_OK && at < self.known->count) {

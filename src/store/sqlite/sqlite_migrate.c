@@ -73,7 +73,8 @@ static rl_status read_size(rl_sqlite_conn *conn, const rl_migrations *known,
     rl_status status = RL_OK;
 
     *later = false;
-    if (applied->newest > 0 && rl_migration_next(known, applied, false, 0) < known->count) {
+    if (applied->newest > 0 &&
+        rl_migration_next(known, applied, false, 0) < known->count) {
         status = rl_sqlite_conn_stmt(conn, RL_SQLITE_IS_LARGE, &stmt, err);
         if (status == RL_OK) {
             status = rl_sqlite_conn_next(conn, stmt, later, err);
@@ -102,8 +103,8 @@ static rl_status apply_missing(rl_sqlite_conn *conn, const rl_migrations *known,
     return status;
 }
 
-rl_status rl_sqlite_migrate(rl_sqlite_conn *conn, const rl_migrations *known,
-                            bool *later, rl_err *err)
+rl_status rl_sqlite_migrate(rl_sqlite_conn *conn, const rl_migrations *known, bool *later,
+                            rl_err *err)
 {
     rl_applied applied;
     rl_status status = rl_sqlite_migrations(conn, known, &applied, err);
