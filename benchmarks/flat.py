@@ -2,8 +2,8 @@
 
 Two files have the history of lists.py, a short one and a long one. Every query of
 lists.py is executed in both, in turns, in the page cache: the CPU time in the long one
-over that in the short one. Then each is executed once from the disk: before it, the file is
-dropped from the page cache (posix_fadvise), and the kernel says how much was read.
+over that in the short one. Then each is executed once from the disk: before it, the file
+is dropped from the page cache (posix_fadvise), and the kernel says how much was read.
 
 Arguments: the runs of both (10000 200000), and "lean" to have the copies' node logs be
 names alone, so that ten million runs take 9 GB instead of 67.

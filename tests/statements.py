@@ -114,7 +114,7 @@ def traced(
 
     Args:
         path: the file.
-        done: called with each statement, when it has ended, in the thread that executed it.
+        done: called with each statement, when it has ended, in its thread.
     """
     library = _library()
     found = SQLiteStatements(path)

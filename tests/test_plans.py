@@ -145,7 +145,7 @@ def combined(sizes: tuple[int, ...]) -> list[dict[str, Any]]:
 
 
 def is_cheap(history: History, done: Statement, rows: int, sorts: bool = False) -> bool:
-    """Whether a statement reads indexes, about so many runs, and in order or sorts them."""
+    """Whether a statement reads indexes, about so many runs, and sorts none."""
     if "workflow_runs" not in done.sql:  # who is silent: a row for each process
         return True
     if history.store.kind == "postgres":  # a short list, as of one thread, may be sorted

@@ -21,7 +21,7 @@ bool rl_migration_has(const rl_applied *applied, const rl_migration *migration)
     return (applied->numbers >> (migration->number - 1) & 1) != 0;
 }
 
-bool rl_migration_is_of_indexes(const rl_migration *migration)
+static bool is_of_indexes(const rl_migration *migration)
 {
     return strncmp(migration->sql, RL_MIGRATION_INDEXES,
                    sizeof RL_MIGRATION_INDEXES - 1) == 0;
@@ -30,12 +30,21 @@ bool rl_migration_is_of_indexes(const rl_migration *migration)
 size_t rl_migration_next(const rl_migrations *known, const rl_applied *applied,
                          bool later, size_t at)
 {
-    while (at < known->count &&
-           (rl_migration_has(applied, &known->list[at]) ||
-            (later && rl_migration_is_of_indexes(&known->list[at])))) {
+    while (at < known->count && (rl_migration_has(applied, &known->list[at]) ||
+                                 (later && is_of_indexes(&known->list[at])))) {
         at++;
     }
     return at;
+}
+
+bool rl_migration_lacks_indexes(const rl_migrations *known, const rl_applied *applied)
+{
+    size_t at = rl_migration_next(known, applied, false, 0);
+
+    while (at < known->count && !is_of_indexes(&known->list[at])) {
+        at = rl_migration_next(known, applied, false, at + 1);
+    }
+    return at < known->count;
 }
 
 void rl_migration_say_later(const char *where, rl_notices *notices)
@@ -52,7 +61,7 @@ void rl_migration_plain_sql(const rl_migration *migration, rl_buf *sql)
     const char *rest = migration->sql, *found;
     const size_t len = sizeof RL_MIGRATION_CONCURRENTLY - 1;
 
-    while (rl_migration_is_of_indexes(migration) &&
+    while (is_of_indexes(migration) &&
            (found = strstr(rest, RL_MIGRATION_CONCURRENTLY)) != NULL) {
         rl_buf_add(sql, rest, (size_t)(found - rest));
         rest = found + len;

@@ -50,20 +50,21 @@ static inline rl_migrations rl_migrations_of(const rl_migration_set *set)
 
 /* Which migrations a database has. */
 typedef struct rl_applied {
-    uint64_t numbers; /* bit n - 1: migration n */
+    uint64_t numbers; /* bit n - 1: migration n, of which there are at most 64 */
     size_t newest;    /* 0: none */
 } rl_applied;
 
 /* Compares a row of runlog_migrations (number, checksum) with the known migrations, and
- * adds it to the applied ones. RL_STORE, with err->unusable set, when the file has changed since the migration was
- * applied, or when the database has a migration that this version does not know. */
+ * adds it to the applied ones. RL_STORE, with err->unusable set, when the file has changed
+ * since the migration was applied, or when the database has a migration that this version
+ * does not know. */
 rl_status rl_migration_check(const rl_migrations *known, int number, const char *checksum,
                              rl_applied *applied, rl_err *err);
 
 bool rl_migration_has(const rl_applied *applied, const rl_migration *migration);
 
-/* Whether it is one of indexes only. */
-bool rl_migration_is_of_indexes(const rl_migration *migration);
+/* Whether the database lacks a migration of indexes. */
+bool rl_migration_lacks_indexes(const rl_migrations *known, const rl_applied *applied);
 
 /* The first known migration from `at` on that the database lacks, or known->count.
  * `later`: those of indexes do not count. */

@@ -101,7 +101,7 @@ static rl_status read_size(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
 
     *later = false;
     if (plan->is_large != NULL && applied->newest > 0 &&
-        rl_migration_next(&plan->known, applied, false, 0) < plan->known.count) {
+        rl_migration_lacks_indexes(&plan->known, applied)) {
         status = rl_pg_conn_exec(conn, plan->is_large, 0, NULL, false, &result, err);
         *later = status == RL_OK && PQntuples(result) > 0;
         PQclear(result);

@@ -73,8 +73,7 @@ static rl_status read_size(rl_sqlite_conn *conn, const rl_migrations *known,
     rl_status status = RL_OK;
 
     *later = false;
-    if (applied->newest > 0 &&
-        rl_migration_next(known, applied, false, 0) < known->count) {
+    if (applied->newest > 0 && rl_migration_lacks_indexes(known, applied)) {
         status = rl_sqlite_conn_stmt(conn, RL_SQLITE_IS_LARGE, &stmt, err);
         if (status == RL_OK) {
             status = rl_sqlite_conn_next(conn, stmt, later, err);
