@@ -121,10 +121,14 @@ def record(recorder: Recorder, runs: int) -> int:
     return runs // recorded - 1
 
 
-def fill_sqlite(path: str, runs: int) -> None:
-    """Fill a file; the copies follow one another in time."""
+def fill_sqlite(
+    path: str, runs: int, prepare: Callable[[str], None] | None = None
+) -> None:
+    """Fill a file; the copies, made after `prepare`, follow one another in time."""
     with Recorder(sqlite_path=path, durability="journal", words=False) as recorder:
         copies = record(recorder, runs)
+    if prepare is not None:
+        prepare(path)
     span = DAYS * 86_400 * min(RECORDED, runs) / runs
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA synchronous = OFF")

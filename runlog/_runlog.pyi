@@ -392,6 +392,15 @@ class Recorder:
             can be given back. (0, 0, False) on PostgreSQL.
         """
 
+    def _build_indexes(self) -> None:
+        """Apply the migrations of indexes that were left for later, for `migrate apply`.
+
+        Others read and write meanwhile. It may take hours, and can be repeated.
+
+        Raises:
+            StoreError: the store is unavailable, or another session builds indexes.
+        """
+
     def _rewrite(self) -> None:
         """Write the SQLite file anew, without free space; has its lock meanwhile.
 
@@ -472,8 +481,8 @@ class Recorder:
     ) -> Page:
         """Return a page of runs, newest first.
 
-        `tag`, `metadata`, `error` and `node` have no index. With `error` or `node` a page
-        looks through at most 2,500 runs (1,000 with `node`) of those that the other
+        `tag`, `metadata`, `error` and `node` have no index. With any of them a page looks
+        through at most 2,500 runs (1,000 with `node`) of those that the other
         filters select: of each status, if several are given. `Page.complete` is then
         False, and `next` goes on.
 

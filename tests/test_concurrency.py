@@ -10,6 +10,7 @@ import pytest
 from fixtures_postgres import PostgresServer
 from fixtures_store import Store
 from helpers import locked, minimal, until
+from statements import traced
 from torture.programs import fold_in
 
 import runlog
@@ -72,6 +73,39 @@ def test_reads_see_whole_runs_while_others_write(recorder: Any) -> None:
 
     in_threads(8, work)
     assert len(recorder.list_runs(limit=1000).runs) == 120
+
+
+SLOW_READERS = 8
+"""More than may read slowly at once."""
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_slow_readers_do_not_delay_a_page(store: Store) -> None:
+    """Each holds its connection until the page was read."""
+    release, holding = threading.Event(), threading.Semaphore(0)
+
+    def done(sql: str) -> None:
+        if "run_parts" in sql and sql.startswith("SELECT"):  # a whole run
+            holding.release()
+            release.wait()
+
+    with (
+        traced(store.options["sqlite_path"], done),
+        runlog.Recorder(**store.options, words=False) as recorder,
+        ThreadPoolExecutor(SLOW_READERS + 1) as pool,
+    ):
+        recorder.log_run(minimal("r"))
+        slow = [pool.submit(recorder.get_run, "r") for _ in range(SLOW_READERS)]
+        for _ in range(4):
+            assert holding.acquire(timeout=60)
+        try:
+            page = pool.submit(recorder.list_runs)
+            until(page.done)
+            assert [run["run_id"] for run in page.result().runs] == ["r"]
+            assert not any(one.done() for one in slow)
+        finally:
+            release.set()
+        assert [one.result()["run_id"] for one in slow] == ["r"] * SLOW_READERS
 
 
 def test_the_same_run_from_many_threads_is_one_row(recorder: Any, store: Store) -> None:

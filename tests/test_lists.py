@@ -246,9 +246,12 @@ def test_a_search_stops_and_goes_on(long: Recorder) -> None:
     assert first.next is not None
     assert first.next.startswith("2026-01-01T03:03:20.000000Z~")  # of run 11,000
     assert all_ids(long, node="rare0") == [f"r{n}" for n in range(999, -1, -1)]
-    for wanted in ({"tag": "none"}, {"metadata": {"none": 1}}):  # looks through all
-        assert tuple(long.list_runs(**wanted)) == ([], None)
-        assert long.list_runs(**wanted).complete
+    for wanted in ({"tag": "none"}, {"metadata": {"none": 1}}):
+        page = long.list_runs(**wanted)
+        assert (page.runs, page.complete) == ([], False)
+        assert page.next is not None
+        assert page.next.startswith("2026-01-01T02:38:20.000000Z~")  # of run 9,500
+        assert all_ids(long, **wanted) == []
         assert not long.list_runs(**wanted, node="rare0").complete
     runs, cursor = first  # a page is a pair, too
     assert (runs, cursor) == (first.runs, first.next)

@@ -14,6 +14,10 @@ from runlog.reading.errors import AwayError
 _MAGIC = b"SQLite format 3\0"
 _SECONDS = 5.0
 _APPLIED = "SELECT number, checksum FROM runlog_migrations ORDER BY number"
+_IS_LARGE = "SELECT 1 FROM workflow_runs WHERE rowid > 20000 LIMIT 1"
+_INDEXES = "-- Indexes only.\n"
+"""How migrations begin that a recorder leaves to `runlog migrate apply`, if there are
+many runs: src/store/migrate.h."""
 
 
 class Place(NamedTuple):
@@ -112,6 +116,17 @@ def _look_at_either(dsn: str, replica: str | None) -> dict[str, Any]:
         raise
 
 
+def is_large(place: Place) -> bool:
+    """Whether a history has so many runs that a recorder builds no indexes of them.
+
+    Raises:
+        AwayError: it is out of reach.
+    """
+    if place.dsn is not None:
+        return bool(look(place.dsn)["database"]["large"])
+    return bool(_in_file(place.path, _IS_LARGE))
+
+
 def _applied_in_file(path: str) -> list[tuple[int, str]] | None:
     try:
         with open(path, "rb") as file:
@@ -124,22 +139,27 @@ def _applied_in_file(path: str) -> list[tuple[int, str]] | None:
         return None
     if head != _MAGIC:
         raise AwayError(f"{path} is no history: it is no SQLite file")
+    return _in_file(path, _APPLIED)
+
+
+def _in_file(path: str, sql: str) -> list[Any] | None:
+    """The rows of a query; None if there are none, or it can't be executed."""
     # Reading the WAL may create a -shm, so it is read only if there is something in it.
     ways = ["immutable=1"]
     with suppress(OSError):
         if os.stat(f"{path}-wal").st_size:
             ways.insert(0, "mode=ro")
-    return next(filter(None, (_read_file(path, way) for way in ways)), None)
+    return next(filter(None, (_read_file(path, way, sql) for way in ways)), None)
 
 
-def _read_file(path: str, how: str) -> list[tuple[int, str]] | None:
+def _read_file(path: str, how: str, sql: str) -> list[Any] | None:
     import sqlite3
 
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     try:
         connection = sqlite3.connect(f"file:{quoted}?{how}", uri=True)
         try:
-            return connection.execute(_APPLIED).fetchall()
+            return connection.execute(sql).fetchall()
         finally:
             connection.close()
     except sqlite3.Error:
@@ -151,6 +171,17 @@ def known(kind: str) -> list[tuple[int, str, str]]:
     from runlog import migrations
 
     return [(number, name, sum_) for number, name, _, sum_ in migrations.load(kind)]
+
+
+def later(kind: str) -> dict[int, int]:
+    """Return the migrations of indexes alone: how many indexes each number builds."""
+    from runlog import migrations
+
+    return {
+        number: sql.count("CREATE INDEX")
+        for number, _, sql, _ in migrations.load(kind)
+        if sql.startswith(_INDEXES)
+    }
 
 
 def check(place: Place) -> None:
@@ -172,14 +203,16 @@ def check(place: Place) -> None:
             f"{shown} was made by a newer runlog (migration {newest}; this one knows "
             f"{len(ours)}): update runlog"
         )
-    if [sum_ for _, sum_ in there] != [one[2] for one in ours[: len(there)]]:
+    checksums = {number: sum_ for number, _, sum_ in ours}
+    if any(checksums[number] != sum_ for number, sum_ in there):
         raise AwayError(
             f"{shown} has other migrations than this runlog: see runlog migrate status"
         )
-    if newest < len(ours):
+    missing = set(checksums) - {number for number, _ in there}
+    if missing and not (missing <= set(later(place.kind)) and is_large(place)):
         raise AwayError(
-            f"{shown} is of an older runlog (migration {newest} of {len(ours)}): "
-            "run runlog migrate apply"
+            f"{shown} is of an older runlog (migration {min(missing) - 1} of "
+            f"{len(ours)}): run runlog migrate apply"
         )
 
 

@@ -77,6 +77,14 @@ bool rl_query_has_filter(const rl_query *query)
     return any;
 }
 
+bool rl_query_is_quick(const rl_query *query)
+{
+    return (query->shape == RL_SHAPE_KEY || query->shape == RL_SHAPE_BRIEF ||
+            query->shape == RL_SHAPE_SUMMARY) &&
+           query->limit <= RL_QUERY_QUICK && query->offset <= RL_QUERY_QUICK &&
+           !rl_query_searches(query);
+}
+
 bool rl_query_searches(const rl_query *query)
 {
     return query->tag != NULL || query->metadata != NULL || query->error != NULL ||
@@ -122,21 +130,32 @@ static void begin_condition(rl_buf *sql, bool *any)
     *any = true;
 }
 
+/* Whether the planner is not to know what a condition selects. A thread has few runs of
+ * other workflows, and nearly all runs complete: it is best to read the runs in the order
+ * of pages, and leave out some. Without statistics, SQLite would take the index of whole
+ * workflows, and PostgreSQL read and sort all runs, as it expects few. */
+static bool is_hidden(const rl_query *query, rl_column column)
+{
+    return (column == RL_WPK_ID && query->texts[RL_THREAD_ID] != NULL) ||
+           (column == RL_STATUS &&
+            strcmp(query->texts[RL_STATUS], RL_SQL_COMPLETED) == 0);
+}
+
 /* Conditions that columns equal texts. */
 static void add_texts(const rl_query *query, const rl_dialect *dialect, rl_buf *sql,
                       rl_bindings *bindings, bool *any)
 {
-    for (int column = 0; column < RL_COLUMNS; column++) {
+    for (rl_column column = 0; column < RL_COLUMNS; column++) {
         const char *value = query->texts[column];
-        bool in_thread = column == RL_STATUS && query->texts[RL_THREAD_ID] != NULL;
+        bool hidden = value != NULL && is_hidden(query, column);
 
         if (value != NULL) {
             begin_condition(sql, any);
-            rl_buf_printf(
-                sql,
-                "%s = ", in_thread ? dialect->status_in_thread : rl_columns[column].name);
-            bind_value(sql, dialect, "", bindings, value);
-            if (column == RL_STATUS && strcmp(value, RL_SQL_COMPLETED) != 0) {
+            rl_buf_printf(sql, "%s%s = ", hidden ? dialect->hidden_before : "",
+                          rl_columns[column].name);
+            bind_value(sql, dialect, hidden ? dialect->hidden_after : "", bindings,
+                       value);
+            if (column == RL_STATUS && !hidden) {
                 rl_buf_add_text(sql, RL_SQL_NOT_COMPLETED);
             }
         }
@@ -185,13 +204,15 @@ static void add_place(const rl_dialect *dialect, const char *before, int64_t sta
 static void add_conditions(const rl_query *query, const rl_dialect *dialect, rl_buf *sql,
                            rl_bindings *bindings)
 {
-    /* SQLite would seek to `until`, and walk from there to the cursor */
+    /* SQLite would seek to `until`, and walk from there to the cursor; or go on from the
+     * last row to `since` */
     const bool below_until = query->after_id != NULL && query->after_time < query->until;
+    const bool above_since = query->last_id != NULL && query->last_time >= query->since;
     bool any = false;
 
     add_texts(query, dialect, sql, bindings, &any);
     add_searches(query, dialect, sql, bindings, &any);
-    if (query->since != RL_TIME_NONE) {
+    if (query->since != RL_TIME_NONE && !above_since) {
         begin_condition(sql, &any);
         rl_buf_add_text(sql, RL_SQL_SINCE);
         bind_time(sql, dialect, bindings, query->since);

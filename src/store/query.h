@@ -69,6 +69,10 @@ bool rl_query_has_filter(const rl_query *query);
 /* Whether it has a filter that no index serves: tag, metadata, error or node. */
 bool rl_query_searches(const rl_query *query);
 
+/* Whether it reads a short page by an index, for which a connection is kept free. */
+#define RL_QUERY_QUICK 201 /* rows: of a page, and of a walk over running runs */
+bool rl_query_is_quick(const rl_query *query);
+
 /* Texts, ids, tag, metadata, error, node, times, cursor, last row, limit, offset, spans. */
 #define RL_QUERY_VALUES (RL_COLUMNS + 14)
 
@@ -87,11 +91,10 @@ typedef struct rl_dialect {
     const char *metadata_before, *metadata_after; /* and of members of the metadata */
     const char *error_before, *error_after;       /* and of a text in the error */
     const char *node_before, *node_after;         /* and of the name of a node */
-    const char
-        *status_in_thread; /* the status, where the index is to be that of threads */
-    const char *parts;     /* gives the parts of a row of workflow_runs, as RL_PARTS */
-    const char *values;    /* gives those of RL_SHAPE_THREAD */
-    const char *totals;    /* gives RL_TOTALS */
+    const char *hidden_before, *hidden_after; /* and a condition that no index serves */
+    const char *parts;  /* gives the parts of a row of workflow_runs, as RL_PARTS */
+    const char *values; /* gives those of RL_SHAPE_THREAD */
+    const char *totals; /* gives RL_TOTALS */
     const char *spans_before, *spans_after;   /* surround the placeholder of the spans */
     const char *newest_before, *newest_after; /* and of the names of workflows */
     char placeholder;                         /* '?' or '$' */

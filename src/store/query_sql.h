@@ -26,8 +26,8 @@
     ") AS has WHERE has.key = want.key AND has.value IS want.value AND (has.type "  \
     "= want.type OR (has.type IN ('integer', 'real') AND want.type IN ('integer', " \
     "'real')))))"
-#define RL_PG_TAG_BEFORE "metadata -> 'tags' @> jsonb_build_array("
-#define RL_PG_TAG_AFTER "::text)"
+#define RL_PG_TAG_BEFORE RL_PG_HIDDEN_BEFORE "metadata -> 'tags' @> jsonb_build_array("
+#define RL_PG_TAG_AFTER "::text)" RL_PG_HIDDEN_AFTER
 #define RL_PG_METADATA_BEFORE "NOT EXISTS (SELECT 1 FROM jsonb_each("
 #define RL_PG_METADATA_AFTER                                                     \
     "::jsonb) AS want (key, value) WHERE metadata -> want.key IS DISTINCT FROM " \
@@ -110,9 +110,11 @@
 #define RL_SQL_UNTIL "created_at < "
 #define RL_SQL_AFTER "(created_at, id) < ("
 #define RL_SQL_LAST "(created_at, id) >= ("
-/* Has SQLite, which has no statistics, not take the index on the status. */
-#define RL_SQLITE_STATUS_IN_THREAD "+status"
-#define RL_PG_STATUS_IN_THREAD "status"
+/* Around a condition of which the planner is not to know what it selects. */
+#define RL_SQLITE_HIDDEN_BEFORE "+"
+#define RL_SQLITE_HIDDEN_AFTER ""
+#define RL_PG_HIDDEN_BEFORE "CASE WHEN "
+#define RL_PG_HIDDEN_AFTER " THEN true ELSE false END"
 /* Migration 002's index on status leaves out completed runs. SQLite uses a partial index
  * only if the statement repeats its condition. */
 #define RL_SQL_NOT_COMPLETED " AND status <> 'completed'"

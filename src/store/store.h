@@ -130,6 +130,10 @@ typedef struct rl_store_ops {
      * before survive a power loss. */
     rl_status (*remove)(rl_store *store, rl_removal *removal, rl_err *err);
 
+    /* Applies the migrations of indexes that were left for later (store/migrate.h), while
+     * others read and write. May take hours, and may be repeated if it was killed. */
+    rl_status (*build_indexes)(rl_store *store, rl_err *err);
+
     /* Gives some free pages of the file back to the file system: in a transaction of its
      * own, as short as a batch of `remove`. NULL, as the next one, in a store whose
      * server looks after its files. */

@@ -1,7 +1,8 @@
 """Show which migrations a history has, or apply those that it lacks.
 
 status lists them all, plan those that apply would run. apply also makes a new history. It
-applies all or none, and on a terminal it shows for how long it has been at work.
+applies all or none, but for the indexes of a history with many runs: these come last, one
+by one, while others read and write. On a terminal it shows how long it has been at work.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from runlog.cli.output import Field, Out
 from runlog.cli.progress import Waiting
 from runlog.reading import places
 from runlog.views.words import count
+from runlog.views.words import size as size_text
 
 _FIELDS = [
     Field("number", lambda one: one["number"], right=True),
@@ -39,10 +41,12 @@ def run(args: Namespace, history: History, out: Out) -> int:
     rows = _states(history, args.what == "apply")
     bad = [row for row in rows if row["state"] in ("changed", "newer")]
     waiting = [row for row in rows if row["state"] == "pending"]
+    if args.what != "status" and not bad:
+        _tell_what_takes_long(history.place, {row["number"] for row in waiting}, out)
     if args.what == "apply" and waiting and not bad:
         recorder = history.open(create=True)
         with Waiting(f"applying {count(len(waiting), 'migration')}"):
-            recorder.list_runs(limit=1)
+            recorder._build_indexes()  # noqa: SLF001 - made for this
         rows = _states(history, False)
         out.note(f"applied {count(len(waiting), 'migration')} to {history.place.shown()}")
     if args.what != "status":
@@ -59,6 +63,25 @@ def run(args: Namespace, history: History, out: Out) -> int:
         }[row["state"]]
         out.note(f"migration {row['number']}: {fix}")
     return FAULT if bad else DONE
+
+
+def _tell_what_takes_long(place: places.Place, waiting: set[int], out: Out) -> None:
+    """Say how much is read for indexes of many runs."""
+    indexes = sum(
+        built for number, built in places.later(place.kind).items() if number in waiting
+    )
+    if not indexes or not places.is_large(place):
+        return
+    size = (
+        places.file_size(place.path) or 0
+        if place.dsn is None
+        else places.look(place.dsn)["database"]["bytes"] or 0
+    )
+    out.note(
+        f"{count(indexes, 'index', 'indexes')} will be built while others read and "
+        f"write. Each reads the runs, {size_text(size)}: from a disk of 200 MB/s "
+        f"that takes about {indexes * size / 2e8:,.0f} s"
+    )
 
 
 def _states(history: History, create: bool) -> list[dict[str, Any]]:

@@ -211,6 +211,7 @@ QUERY_METHOD(recorder_delete_runs, rl_query_delete_runs)
 QUERY_METHOD(recorder_prune, rl_query_prune)
 QUERY_METHOD(recorder_reclaim, rl_space_reclaim)
 QUERY_METHOD(recorder_rewrite, rl_space_rewrite)
+QUERY_METHOD(recorder_build_indexes, rl_space_build_indexes)
 QUERY_METHOD(recorder_thread_runs, rl_thread_get_runs)
 #undef QUERY_METHOD
 
@@ -390,6 +391,9 @@ static PyMethodDef recorder_methods[] = {
     {"_reclaim", (PyCFunction)(void (*)(void))recorder_reclaim,
      METH_VARARGS | METH_KEYWORDS,
      "_reclaim(seconds)\n--\n\nGive free space of the SQLite file back for that long."},
+    {"_build_indexes", (PyCFunction)(void (*)(void))recorder_build_indexes,
+     METH_VARARGS | METH_KEYWORDS,
+     "_build_indexes()\n--\n\nApply the migrations that were left for later."},
     {"_rewrite", (PyCFunction)(void (*)(void))recorder_rewrite,
      METH_VARARGS | METH_KEYWORDS,
      "_rewrite()\n--\n\nWrite the SQLite file anew, without its free space."},

@@ -27,18 +27,33 @@ PyObject *rl_space_reclaim(rl_state *state, rl_recorder *core, PyObject *args,
                : rl_errors_raise(state, &err);
 }
 
-PyObject *rl_space_rewrite(rl_state *state, rl_recorder *core, PyObject *args,
-                           PyObject *kwargs)
+/* Calls a function without arguments, without the GIL. */
+static PyObject *run_alone(rl_state *state, rl_recorder *core, PyObject *args,
+                           PyObject *kwargs, const char *format,
+                           rl_status (*function)(rl_recorder *, rl_err *))
 {
     static char *names[] = {NULL};
     rl_status status;
     rl_err err;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, ":_rewrite", names)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names)) {
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
-    status = rl_recorder_rewrite(core, &err);
+    status = function(core, &err);
     Py_END_ALLOW_THREADS
     return status == RL_OK ? Py_NewRef(Py_None) : rl_errors_raise(state, &err);
+}
+
+PyObject *rl_space_rewrite(rl_state *state, rl_recorder *core, PyObject *args,
+                           PyObject *kwargs)
+{
+    return run_alone(state, core, args, kwargs, ":_rewrite", rl_recorder_rewrite);
+}
+
+PyObject *rl_space_build_indexes(rl_state *state, rl_recorder *core, PyObject *args,
+                                 PyObject *kwargs)
+{
+    return run_alone(state, core, args, kwargs, ":_build_indexes",
+                     rl_recorder_build_indexes);
 }

@@ -198,7 +198,6 @@ static rl_status count_rows(rl_counting *self, rl_store *store, rl_err *err)
     rl_status rc;
 
     (void)rl_shape_columns(RL_SHAPE_SUMMARY, &width);
-    listing->bounds = true;
     listing->query.limit =
         RL_LISTING_ROWS * (listing->count > 0 ? (int64_t)listing->count : 1);
     rc = rl_listing_read(listing, store, err);

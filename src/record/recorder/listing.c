@@ -62,6 +62,14 @@ static bool is_before(place one, place other)
                                   : memcmp(one.id, other.id, RL_UUID_TEXT - 1) > 0;
 }
 
+/* Whether the index of runs with an error serves best: else the planner might read all of
+ * it beside another one. */
+static bool has_error_alone(const rl_query *query)
+{
+    return query->error != NULL && query->texts[RL_WPK_ID] == NULL &&
+           query->texts[RL_THREAD_ID] == NULL && query->texts[RL_STATUS] == NULL;
+}
+
 /* Where the search of one status ends: the last of the rows that it may look through. */
 static rl_status find_end(rl_listing *self, size_t number, rl_store *store, rl_err *err)
 {
@@ -73,8 +81,7 @@ static rl_status find_end(rl_listing *self, size_t number, rl_store *store, rl_e
     query.shape = RL_SHAPE_KEY;
     query.limit = 1;
     query.offset = (query.node != NULL ? RL_LISTING_LOGS : RL_LISTING_ROWS) - 1;
-    query.has_error = query.error != NULL && query.texts[RL_WPK_ID] == NULL &&
-                      query.texts[RL_THREAD_ID] == NULL && status == NULL;
+    query.has_error = has_error_alone(&query);
     query.tag = query.metadata = query.error = query.node = NULL;
     if (status != NULL && strcmp(status, "lost") == 0) {
         query.texts[RL_STATUS] = "running"; /* as it is stored */
@@ -133,7 +140,7 @@ static rl_status read_one(rl_listing *self, size_t number, rl_store *store, rl_e
     rl_rows rows;
     rl_status rc;
 
-    query.has_error = query.error != NULL;
+    query.has_error = has_error_alone(&query);
     if (self->stopped) {
         query.last_time = self->last_time;
         query.last_id = self->last_id;
@@ -152,8 +159,7 @@ static rl_status read_one(rl_listing *self, size_t number, rl_store *store, rl_e
 
 rl_status rl_listing_read(rl_listing *self, rl_store *store, rl_err *err)
 {
-    const bool bounds =
-        self->bounds || self->query.error != NULL || self->query.node != NULL;
+    const bool bounds = rl_query_searches(&self->query);
     rl_status rc = RL_OK;
 
     for (size_t i = 0; bounds && rc == RL_OK && i < query_count(self); i++) {

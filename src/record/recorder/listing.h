@@ -1,7 +1,6 @@
-/* Lists of runs: pages of one or several statuses. With `error` or `node`, a page looks
- * through at most RL_LISTING_ROWS runs, as they come by the filters that have an index, and
- * says where it has stopped. With `tag` or `metadata` it looks until it is full, unless
- * `bounds` is set.
+/* Lists of runs: pages of one or several statuses. With a filter that has no index (tag,
+ * metadata, error, node), a page looks through at most RL_LISTING_ROWS runs, as they come by
+ * the filters that have one, and says where it has stopped.
  * Threads: any; may wait for the database.
  */
 #ifndef RL_LISTING_H
@@ -18,7 +17,6 @@ typedef struct rl_listing {
     rl_query query; /* its status is not used; the shape is RL_SHAPE_SUMMARY */
     const char *statuses[RL_LISTING_STATUSES]; /* borrowed; one of them, each once */
     size_t count;                              /* 0: any */
-    bool bounds; /* whether tag and metadata bound a page as well */
 
     /* Results. */
     rl_rows rows;      /* owned; at most query.limit of them */

@@ -1,4 +1,4 @@
-/* Free space of a recorder's file. See space.h. */
+/* Free space, and indexes. See space.h. */
 #include "record/recorder/space.h"
 
 #include "core/clock.h"
@@ -63,6 +63,21 @@ rl_status rl_recorder_rewrite(rl_recorder *recorder, rl_err *err)
                      : rl_err_set(err, RL_CONFIG,
                                   "only a SQLite file can be rewritten; PostgreSQL looks "
                                   "after its files itself");
+        rl_recorder_leave(recorder);
+    }
+    return status;
+}
+
+rl_status rl_recorder_build_indexes(rl_recorder *recorder, rl_err *err)
+{
+    rl_store *store = recorder->pipeline.store;
+    rl_status status = rl_recorder_enter_to_query(recorder, err);
+
+    if (status == RL_OK) {
+        status = store->ops->prepare(store, err);
+        if (status == RL_OK) {
+            status = store->ops->build_indexes(store, err);
+        }
         rl_recorder_leave(recorder);
     }
     return status;

@@ -1,4 +1,5 @@
-/* The space that deletions have left free in the file of a recorder.
+/* What a command does for a recorder's database: gives the space back that deletions have
+ * left free in its file, and builds indexes.
  *
  * Threads: any, without the GIL.
  */
@@ -15,5 +16,9 @@ rl_status rl_recorder_reclaim(rl_recorder *recorder, rl_reclaim *reclaim, uint64
 
 /* Writes the whole file anew, in one step. RL_CONFIG on PostgreSQL. */
 rl_status rl_recorder_rewrite(rl_recorder *recorder, rl_err *err);
+
+/* Applies the migrations that were left for later, as they build indexes of many runs. May
+ * take hours, in which the recorder can't be closed; others read and write meanwhile. */
+rl_status rl_recorder_build_indexes(rl_recorder *recorder, rl_err *err);
 
 #endif

@@ -16,15 +16,15 @@ static rl_status run(rl_pg_conn *conn, const char *sql, rl_err *err)
     return rl_pg_conn_exec(conn, sql, 0, NULL, false, NULL, err);
 }
 
-/* Compares the database's migrations with the known ones; *applied: how many it has. */
+/* Compares the database's migrations with the known ones. */
 static rl_status check_migrations(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
-                                  size_t *applied, rl_err *err)
+                                  rl_applied *applied, rl_err *err)
 {
     PGresult *result = NULL;
     rl_status status;
     int count;
 
-    *applied = 0;
+    *applied = (rl_applied){0};
     status = rl_pg_conn_exec(conn, plan->table_exists, 0, NULL, false, &result, err);
     if (status != RL_OK || PQntuples(result) == 0) {
         PQclear(result);
@@ -37,9 +37,8 @@ static rl_status check_migrations(rl_pg_conn *conn, const rl_pg_migration_plan *
     for (int row = 0; row < count && status == RL_OK; row++) {
         int number = (int)strtol(PQgetvalue(result, row, 0), NULL, 10);
 
-        status =
-            rl_migration_check(&plan->known, number, PQgetvalue(result, row, 1), err);
-        ++*applied;
+        status = rl_migration_check(&plan->known, number, PQgetvalue(result, row, 1),
+                                    applied, err);
     }
     PQclear(result);
     return status;
@@ -74,9 +73,14 @@ static rl_status apply_migration(rl_pg_conn *conn, const rl_pg_migration_plan *p
     char number[16];
     const char *values[] = {number, migration->name, migration->checksum};
     char reason[RL_ERR_TEXT];
-    rl_status status = run(conn, migration->sql, err);
+    rl_status status;
+    rl_buf sql;
 
     snprintf(number, sizeof number, "%d", migration->number);
+    rl_buf_init(&sql, RL_BUF_MAX);
+    rl_migration_plain_sql(migration, &sql);
+    status = sql.failed ? rl_err_nomem(err) : run(conn, sql.data, err);
+    rl_buf_free(&sql);
     if (status != RL_OK && !rl_pg_conn_lost(conn)) {
         snprintf(reason, sizeof reason, "%s", err->text);
         snprintf(err->text, sizeof err->text, "migration %.60s: %.650s", migration->name,
@@ -84,6 +88,23 @@ static rl_status apply_migration(rl_pg_conn *conn, const rl_pg_migration_plan *p
     }
     if (status == RL_OK) {
         status = rl_pg_conn_exec(conn, plan->insert, 3, values, false, NULL, err);
+    }
+    return status;
+}
+
+/* Whether migrations of indexes are left for later: *later. */
+static rl_status read_size(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
+                           const rl_applied *applied, bool *later, rl_err *err)
+{
+    PGresult *result = NULL;
+    rl_status status = RL_OK;
+
+    *later = false;
+    if (plan->is_large != NULL && applied->newest > 0 &&
+        rl_migration_lacks_indexes(&plan->known, applied)) {
+        status = rl_pg_conn_exec(conn, plan->is_large, 0, NULL, false, &result, err);
+        *later = status == RL_OK && PQntuples(result) > 0;
+        PQclear(result);
     }
     return status;
 }
@@ -109,25 +130,26 @@ static rl_status begin_transaction(rl_pg_conn *conn, const rl_pg_migration_plan 
     return status;
 }
 
-/* Within the transaction, lock held. */
+/* Within the transaction, lock held. `later`: but for those of indexes. */
 static rl_status apply_missing(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
-                               rl_err *err)
+                               bool later, rl_err *err)
 {
-    size_t applied = 0;
+    rl_applied applied;
     rl_status status = check_migrations(conn, plan, &applied, err);
-    bool missing = applied < plan->known.count;
+    size_t at = rl_migration_next(&plan->known, &applied, later, 0);
 
     if (status == RL_OK && plan->check != NULL) {
-        status = plan->check(conn, applied, plan->ctx, err);
+        status = plan->check(conn, applied.newest, plan->ctx, err);
     }
-    if (status == RL_OK && missing && plan->before != NULL) {
+    if (status == RL_OK && at < plan->known.count && plan->before != NULL) {
         status = run(conn, plan->before, err);
     }
-    if (status == RL_OK && applied == 0) {
+    if (status == RL_OK && applied.newest == 0) {
         status = run(conn, plan->create_table, err);
     }
-    for (; status == RL_OK && applied < plan->known.count; applied++) {
-        status = apply_migration(conn, plan, &plan->known.list[applied], err);
+    while (status == RL_OK && at < plan->known.count) {
+        status = apply_migration(conn, plan, &plan->known.list[at], err);
+        at = rl_migration_next(&plan->known, &applied, later, at + 1);
     }
     if (status == RL_OK && plan->after != NULL) {
         status = run(conn, plan->after, err);
@@ -157,17 +179,26 @@ rl_status rl_pg_migrate_plan(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
                              rl_err *err)
 {
     rl_err failure; /* add_advice needs one, `err` may be NULL */
-    size_t applied;
+    rl_applied applied;
+    bool later = false;
     rl_status status = check_migrations(conn, plan, &applied, &failure);
 
-    if (status == RL_OK && (plan->always_lock || applied < plan->known.count)) {
+    if (status == RL_OK) {
+        status = read_size(conn, plan, &applied, &later, &failure);
+    }
+    if (status == RL_OK &&
+        (plan->always_lock ||
+         rl_migration_next(&plan->known, &applied, later, 0) < plan->known.count)) {
         status = begin_transaction(conn, plan, &failure);
         if (status == RL_OK) {
-            status = apply_missing(conn, plan, &failure);
+            status = apply_missing(conn, plan, later, &failure);
         }
         status = end_transaction(conn, plan->schema, status, &failure);
     } else if (status == RL_OK && plan->check != NULL) {
-        status = plan->check(conn, applied, plan->ctx, &failure);
+        status = plan->check(conn, applied.newest, plan->ctx, &failure);
+    }
+    if (status == RL_OK && later) {
+        rl_migration_say_later("the database", conn->server->notices);
     }
     if (status != RL_OK && err != NULL) {
         *err = failure;
@@ -190,6 +221,7 @@ rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *er
         .create_table = RL_PG_CREATE_MIGRATIONS,
         .list = RL_PG_MIGRATIONS,
         .insert = RL_PG_ADD_MIGRATION,
+        .is_large = RL_PG_IS_LARGE,
         .always_lock = schema.unbound,
         .before = RL_PG_PLACE_EXTENSION,
         .after = RL_PG_BIND,
@@ -201,8 +233,8 @@ rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *er
     return status == RL_OK ? rl_pg_migrate_plan(conn, &plan, err) : status;
 }
 
-rl_status rl_pg_migrate_applied(rl_pg_conn *conn, const rl_migrations *known,
-                                size_t *applied, rl_err *err)
+rl_status rl_pg_migrate_read(rl_pg_conn *conn, const rl_migrations *known,
+                             rl_applied *applied, rl_err *err)
 {
     const rl_pg_migration_plan plan = {
         .known = *known,
@@ -211,4 +243,14 @@ rl_status rl_pg_migrate_applied(rl_pg_conn *conn, const rl_migrations *known,
     };
 
     return check_migrations(conn, &plan, applied, err);
+}
+
+rl_status rl_pg_migrate_record(rl_pg_conn *conn, const rl_migration *migration,
+                               rl_err *err)
+{
+    char number[16];
+    const char *values[] = {number, migration->name, migration->checksum};
+
+    snprintf(number, sizeof number, "%d", migration->number);
+    return rl_pg_conn_exec(conn, RL_PG_ADD_MIGRATION, 3, values, false, NULL, err);
 }

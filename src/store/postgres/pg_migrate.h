@@ -16,6 +16,9 @@ typedef struct rl_pg_migration_plan {
     const char *create_table;
     const char *list;   /* gives the number and checksum of each applied migration */
     const char *insert; /* parameters: number, name, checksum */
+    /* Gives a row if the table is so large that migrations of indexes are left to
+     * rl_pg_indexes_build; NULL: there are none. */
+    const char *is_large;
     /* Each of these may be false or NULL. */
     bool always_lock;         /* check under the lock even if all seem to be applied */
     const char *before;       /* run under the lock if migrations are missing */
@@ -24,7 +27,7 @@ typedef struct rl_pg_migration_plan {
     const char *delete_stale; /* deletes the rows of migrations that were undone since */
     /* Changes settings of the transaction at its start. */
     rl_status (*configure)(rl_pg_conn *conn, void *ctx, rl_err *err);
-    /* Checks the database when `applied` migrations are; under the lock if any is
+    /* Checks the database when migrations up to `applied` are; under the lock if any is
      * missing. */
     rl_status (*check)(rl_pg_conn *conn, size_t applied, void *ctx, rl_err *err);
     void *ctx; /* borrowed; for `configure` and `check` */
@@ -39,8 +42,12 @@ rl_status rl_pg_migrate_plan(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
  * see pg_schema.h. */
 rl_status rl_pg_migrate(rl_pg_conn *conn, const rl_migrations *known, rl_err *err);
 
-/* The number of the store's own migrations that the database has. RL_STORE as above. */
-rl_status rl_pg_migrate_applied(rl_pg_conn *conn, const rl_migrations *known,
-                                size_t *applied, rl_err *err);
+/* Reads which of the store's migrations are applied, and checks these. */
+rl_status rl_pg_migrate_read(rl_pg_conn *conn, const rl_migrations *known,
+                             rl_applied *applied, rl_err *err);
+
+/* Records that a migration of the store is applied. */
+rl_status rl_pg_migrate_record(rl_pg_conn *conn, const rl_migration *migration,
+                               rl_err *err);
 
 #endif

@@ -65,6 +65,24 @@
     "pg_catalog.current_setting('search_path') || ', ' || quote_ident(home), true) "     \
     "WHERE home IS NOT NULL; END $do$"
 
+/* A row if building an index of the runs takes a while. */
+#define RL_PG_IS_LARGE                                                       \
+    "SELECT 1 FROM pg_catalog.pg_class WHERE relname = 'workflow_runs' AND " \
+    "relnamespace = " RL_PG_SCHEMA "AND pg_catalog.pg_relation_size(oid) > 16777216"
+
+/* Statements that drop the indexes of a migration (parameter: its text) whose building has
+ * ended before it was done. One that is being built is somebody's who is at work. */
+#define RL_PG_BROKEN_INDEXES                                                             \
+    "SELECT pg_catalog.format('DROP INDEX CONCURRENTLY %s', indexrelid::regclass) FROM " \
+    "pg_catalog.pg_index JOIN pg_catalog.pg_class ON pg_class.oid = indexrelid WHERE "   \
+    "NOT indisvalid AND relnamespace = " RL_PG_SCHEMA "AND "                             \
+    "pg_catalog.strpos(pg_catalog.translate($1, E'\\n', ' '), ' ' || relname || ' ') > " \
+    "0"
+#define RL_PG_BUILDING                                                               \
+    "SELECT 1 FROM pg_catalog.pg_stat_progress_create_index AS building JOIN "       \
+    "pg_catalog.pg_class ON pg_class.oid = building.relid WHERE building.datname = " \
+    "pg_catalog.current_database() AND relnamespace = " RL_PG_SCHEMA
+
 /* The columns, and the migration that makes each; of a table, the least is the one that
  * makes the table. The table of the migrations is made before 1. */
 #define RL_PG_WANTED                                                                     \

@@ -49,7 +49,8 @@ rl_status rl_pg_standby_check(rl_pg_conn *conn, const rl_target *primary,
                               const rl_migrations *known, rl_err *err)
 {
     rl_target target = {.place = ""};
-    size_t applied = 0;
+    rl_applied applied = {0};
+    size_t missing = 0;
     rl_status status = rl_pg_target_read(conn, &target, err);
 
     if (status == RL_OK && target.cluster[0] == '\0') {
@@ -63,15 +64,16 @@ rl_status rl_pg_standby_check(rl_pg_conn *conn, const rl_target *primary,
                                          "server, and the same database on it");
     }
     if (status == RL_OK) {
-        status = rl_pg_migrate_applied(conn, known, &applied, err);
+        status = rl_pg_migrate_read(conn, known, &applied, err);
+        missing = rl_migration_next(known, &applied, true, 0);
     }
-    if (status == RL_OK && applied < known->count) {
+    if (status == RL_OK && missing < known->count) {
         status = rl_err_set(err, RL_STORE,
                             "PostgreSQL: the standby of " RL_PG_READ_DSN
-                            " lacks tables of runlog's (it has %zu of %zu migrations): "
-                            "it has not replayed them from its primary; see "
-                            "pg_stat_wal_receiver there",
-                            applied, known->count);
+                            " lacks tables of runlog's (migration %d): it has not "
+                            "replayed them from its primary; see pg_stat_wal_receiver "
+                            "there",
+                            known->list[missing].number);
         if (err != NULL) {
             err->retryable = true;
         }

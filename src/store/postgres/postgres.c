@@ -9,6 +9,7 @@
 #include "core/alloc.h"
 #include "core/lock.h"
 #include "core/uuid.h"
+#include "store/postgres/pg_indexes.h"
 #include "store/postgres/pg_target.h"
 #include "store/postgres/pg_writer.h"
 #include "store/postgres/postgres_sql.h"
@@ -57,7 +58,8 @@ static const rl_dialect dialect = {
     .error_after = RL_PG_ERROR_AFTER,
     .node_before = RL_PG_NODE_BEFORE,
     .node_after = RL_PG_NODE_AFTER,
-    .status_in_thread = RL_PG_STATUS_IN_THREAD,
+    .hidden_before = RL_PG_HIDDEN_BEFORE,
+    .hidden_after = RL_PG_HIDDEN_AFTER,
     .parts = RL_PG_PARTS,
     .values = RL_PG_VALUES,
     .totals = RL_PG_TOTALS,
@@ -452,6 +454,13 @@ static void postgres_after_fork(rl_store *store, bool in_child)
     }
 }
 
+static rl_status postgres_build_indexes(rl_store *store, rl_err *err)
+{
+    postgres_store *self = (postgres_store *)store;
+
+    return rl_pg_indexes_build(&self->server, self->migrations, err);
+}
+
 static void postgres_close(rl_store *store)
 {
     postgres_store *self = (postgres_store *)store;
@@ -481,6 +490,7 @@ static const rl_store_ops ops = {
     .silent = postgres_silent,
     .query = postgres_query,
     .remove = postgres_remove,
+    .build_indexes = postgres_build_indexes,
     .before_fork = postgres_before_fork,
     .after_fork = postgres_after_fork,
     .close = postgres_close,

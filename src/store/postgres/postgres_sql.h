@@ -162,6 +162,7 @@
     " (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS p(name) WHERE "         \
     "to_regclass(t.name) IS NOT NULL"                                                    \
     " AND NOT has_table_privilege(t.name, p.name)), "                                    \
+    "'large', EXISTS (" RL_PG_IS_LARGE "), "                                             \
     "'bytes', (SELECT sum(pg_total_relation_size(to_regclass(name)))"                    \
     " FROM (VALUES ('workflow_runs'), ('run_parts'), ('run_embeddings')) AS t(name)))"
 #define RL_PG_LOOK_MIGRATIONS                                                        \

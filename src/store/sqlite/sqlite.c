@@ -4,6 +4,7 @@
 #include "core/alloc.h"
 #include "core/clock.h"
 #include "store/sqlite/sqlite_beat.h"
+#include "store/sqlite/sqlite_indexes.h"
 #include "store/sqlite/sqlite_path.h"
 #include "store/sqlite/sqlite_space.h"
 #include "store/sqlite/sqlite_sql.h"
@@ -32,7 +33,8 @@ static const rl_dialect dialect = {
     .error_after = RL_SQLITE_ERROR_AFTER,
     .node_before = RL_SQLITE_NODE_BEFORE,
     .node_after = RL_SQLITE_NODE_AFTER,
-    .status_in_thread = RL_SQLITE_STATUS_IN_THREAD,
+    .hidden_before = RL_SQLITE_HIDDEN_BEFORE,
+    .hidden_after = RL_SQLITE_HIDDEN_AFTER,
     .parts = RL_SQLITE_PARTS,
     .values = RL_SQLITE_VALUES,
     .totals = RL_SQLITE_TOTALS,
@@ -199,7 +201,9 @@ static rl_status sqlite_query(rl_store *store, const rl_query *query, rl_rows *r
 {
     request wanted = {.query = query, .rows = rows};
 
-    return rl_sqlite_file_read(file_of(store), read_rows, &wanted, err);
+    return rl_query_is_quick(query)
+               ? rl_sqlite_file_read_quickly(file_of(store), read_rows, &wanted, err)
+               : rl_sqlite_file_read(file_of(store), read_rows, &wanted, err);
 }
 
 static rl_status sqlite_beat(rl_store *store, rl_beat beat, const char *owner,
@@ -319,6 +323,11 @@ static rl_status sqlite_rewrite(rl_store *store, rl_err *err)
     return rl_sqlite_rewrite(file_of(store), err);
 }
 
+static rl_status sqlite_build_indexes(rl_store *store, rl_err *err)
+{
+    return rl_sqlite_build_indexes(file_of(store), err);
+}
+
 static void sqlite_close(rl_store *store)
 {
     rl_sqlite_file_free(file_of(store));
@@ -356,6 +365,7 @@ static const rl_store_ops ops = {
     .beat = sqlite_beat,
     .silent = sqlite_silent,
     .remove = sqlite_remove,
+    .build_indexes = sqlite_build_indexes,
     .reclaim = sqlite_reclaim,
     .rewrite = sqlite_rewrite,
     .needs_checkpoint = sqlite_needs_checkpoint,

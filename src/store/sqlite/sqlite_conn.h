@@ -88,8 +88,15 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err);
 /* Fills err for a wait that has ended after RL_SQLITE_WAIT_NS: RL_STORE, retryable. */
 rl_status rl_sqlite_locked_for_long(const char *path, rl_err *err);
 
-/* Applies the missing migrations; RL_STORE if the file has changed or unknown ones. */
-rl_status rl_sqlite_migrate(rl_sqlite_conn *conn, const rl_migrations *known,
+/* Applies the missing migrations; RL_STORE if the file has changed or unknown ones.
+ * *later: it has many runs, and lacks migrations of indexes. */
+rl_status rl_sqlite_migrate(rl_sqlite_conn *conn, const rl_migrations *known, bool *later,
                             rl_err *err);
+
+/* Reads which migrations are applied, and checks these; records one. */
+rl_status rl_sqlite_migrations(rl_sqlite_conn *conn, const rl_migrations *known,
+                               rl_applied *applied, rl_err *err);
+rl_status rl_sqlite_migration_record(rl_sqlite_conn *conn, const rl_migration *migration,
+                                     rl_err *err);
 
 #endif

@@ -307,16 +307,20 @@ static rl_status open_conn(rl_sqlite_file *file, rl_sqlite_conn *conn, rl_err *e
 /* Opens the writing connection, unless open, and migrates the file. Write lock held. */
 static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
 {
-    bool is_new = file->writer.db == NULL;
+    bool is_new = file->writer.db == NULL, later = false;
     rl_status status = open_conn(file, &file->writer, err);
 
     if (status == RL_OK && is_new) {
-        status = rl_sqlite_migrate(&file->writer, file->migrations, err);
+        status = rl_sqlite_migrate(&file->writer, file->migrations, &later, err);
         if (status == RL_OK) {
             status = rl_sqlite_conn_settle(&file->writer, err);
         }
         if (status == RL_OK) {
             atomic_store(&file->in_use, true);
+            if (later && !file->told_later) {
+                file->told_later = true;
+                rl_migration_say_later(file->path, file->notices);
+            }
             sqlite3_wal_hook(file->writer.db, count_wal_pages, file);
         } else {
             rl_sqlite_conn_drop(&file->writer);
@@ -488,19 +492,20 @@ static rl_status read_locked(rl_sqlite_file *file, rl_sqlite_conn *conn, bool yi
 
 /* Locks a free reader, the first one so that few are open; or waits for one. False at
  * `busy_at`, unless that is 0. */
-static bool lock_reader(rl_sqlite_file *file, uint64_t busy_at, unsigned *at)
+static bool lock_reader(rl_sqlite_file *file, bool quick, uint64_t busy_at, unsigned *at)
 {
-    for (*at = 0; *at < RL_SQLITE_READERS; (*at)++) {
+    for (*at = quick ? 0 : 1; *at < RL_SQLITE_READERS; (*at)++) {
         if (pthread_mutex_trylock(&file->read_locks[*at]) == 0) {
             return true;
         }
     }
-    *at = atomic_fetch_add(&file->next_reader, 1) % RL_SQLITE_READERS;
+    *at =
+        quick ? 0 : 1 + atomic_fetch_add(&file->next_reader, 1) % (RL_SQLITE_READERS - 1);
     return lock_until(&file->read_locks[*at], busy_at);
 }
 
-static rl_status read_file(rl_sqlite_file *file, rl_wait wait, rl_sqlite_work work,
-                           void *ctx, rl_err *err)
+static rl_status read_file(rl_sqlite_file *file, bool quick, rl_wait wait,
+                           rl_sqlite_work work, void *ctx, rl_err *err)
 {
     const uint64_t busy_at = end_of(wait);
     bool broken, reopened = false;
@@ -519,7 +524,7 @@ static rl_status read_file(rl_sqlite_file *file, rl_wait wait, rl_sqlite_work wo
                 return status;
             }
         }
-        if (!lock_reader(file, busy_at, &at)) {
+        if (!lock_reader(file, quick, busy_at, &at)) {
             return rl_err_set(err, RL_BUSY, "other threads read");
         }
         conn = &file->readers[at];
@@ -537,13 +542,19 @@ static rl_status read_file(rl_sqlite_file *file, rl_wait wait, rl_sqlite_work wo
 rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
                               rl_err *err)
 {
-    return read_file(file, RL_WAIT, work, ctx, err);
+    return read_file(file, false, RL_WAIT, work, ctx, err);
+}
+
+rl_status rl_sqlite_file_read_quickly(rl_sqlite_file *file, rl_sqlite_work work,
+                                      void *ctx, rl_err *err)
+{
+    return read_file(file, true, RL_WAIT, work, ctx, err);
 }
 
 rl_status rl_sqlite_file_read_briefly(rl_sqlite_file *file, rl_sqlite_work work,
                                       void *ctx, rl_err *err)
 {
-    return read_file(file, RL_WAIT_BRIEFLY, work, ctx, err);
+    return read_file(file, false, RL_WAIT_BRIEFLY, work, ctx, err);
 }
 
 /* Never from a deleted -wal: see abandon_wal. */

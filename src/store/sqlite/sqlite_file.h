@@ -27,7 +27,8 @@
  * if the caller may wait. */
 typedef rl_status (*rl_sqlite_work)(rl_sqlite_conn *conn, void *ctx, rl_err *err);
 
-#define RL_SQLITE_READERS 4
+/* The first is for quick reads alone, so that slow ones delay nobody. */
+#define RL_SQLITE_READERS 5
 
 typedef struct rl_sqlite_file {
     char *path; /* owned, absolute */
@@ -40,6 +41,7 @@ typedef struct rl_sqlite_file {
     _Atomic ino_t inode;            /* of the file that was opened last; 0: none */
     _Atomic ino_t wal, shm;         /* of the open -wal and -shm; 0: none, or unknown */
     atomic_uint_fast64_t check_at;  /* monotonic nanoseconds: when to check the path */
+    bool told_later;                /* that indexes are missing; under the write lock */
     atomic_bool in_use;             /* the writing connection is open */
     atomic_bool needs_checkpoint;   /* the WAL is long enough for one */
     atomic_bool checkpointing;      /* a checkpoint is running */
@@ -68,6 +70,10 @@ rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, rl_wait wai
 /* Calls `work` on a free reading connection. */
 rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,
                               rl_err *err);
+
+/* The same for work that takes a moment: slow work never has all connections. */
+rl_status rl_sqlite_file_read_quickly(rl_sqlite_file *file, rl_sqlite_work work,
+                                      void *ctx, rl_err *err);
 
 /* The same, but RL_BUSY when a lock is not free within RL_SQLITE_BRIEF_NS. */
 rl_status rl_sqlite_file_read_briefly(rl_sqlite_file *file, rl_sqlite_work work,

@@ -1,19 +1,19 @@
 /* Applies all missing migrations to a SQLite file in one transaction, whose write lock
- * keeps other processes from doing so at the same time.
+ * keeps other processes from doing so at the same time. Those of indexes are left to
+ * rl_sqlite_build_indexes if the file has many runs.
  */
 #include "core/clock.h"
 #include "store/sqlite/sqlite_conn.h"
 #include "store/sqlite/sqlite_sql.h"
 
-/* Compares the file's migrations with the known ones; *applied: how many it has. */
-static rl_status check_migrations(rl_sqlite_conn *conn, const rl_migrations *known,
-                                  size_t *applied, rl_err *err)
+rl_status rl_sqlite_migrations(rl_sqlite_conn *conn, const rl_migrations *known,
+                               rl_applied *applied, rl_err *err)
 {
     sqlite3_stmt *stmt = NULL;
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_HAS_MIGRATIONS, &stmt, err);
     bool found = false;
 
-    *applied = 0;
+    *applied = (rl_applied){0};
     if (status == RL_OK) {
         status = rl_sqlite_conn_next(conn, stmt, &found, err);
     }
@@ -29,28 +29,22 @@ static rl_status check_migrations(rl_sqlite_conn *conn, const rl_migrations *kno
         const char *checksum = (const char *)sqlite3_column_text(stmt, 1);
 
         status = rl_migration_check(known, sqlite3_column_int(stmt, 0),
-                                    checksum != NULL ? checksum : "", err);
+                                    checksum != NULL ? checksum : "", applied, err);
         if (status != RL_OK) {
             break;
         }
-        ++*applied;
     }
     sqlite3_reset(stmt);
     return status;
 }
 
-static rl_status apply_migration(rl_sqlite_conn *conn, const rl_migration *migration,
-                                 rl_err *err)
+rl_status rl_sqlite_migration_record(rl_sqlite_conn *conn, const rl_migration *migration,
+                                     rl_err *err)
 {
     char now[RL_TIME_TEXT];
     sqlite3_stmt *stmt;
-    rl_status status;
-    int rc = sqlite3_exec(conn->db, migration->sql, NULL, NULL, NULL);
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_ADD_MIGRATION, &stmt, err);
 
-    if (rc != SQLITE_OK) {
-        return rl_sqlite_conn_error(conn, rc, err);
-    }
-    status = rl_sqlite_conn_stmt(conn, RL_SQLITE_ADD_MIGRATION, &stmt, err);
     if (status != RL_OK) {
         return status;
     }
@@ -62,23 +56,69 @@ static rl_status apply_migration(rl_sqlite_conn *conn, const rl_migration *migra
     return rl_sqlite_conn_step(conn, stmt, err);
 }
 
-rl_status rl_sqlite_migrate(rl_sqlite_conn *conn, const rl_migrations *known, rl_err *err)
+static rl_status apply_migration(rl_sqlite_conn *conn, const rl_migration *migration,
+                                 rl_err *err)
 {
-    size_t applied;
-    rl_status status = check_migrations(conn, known, &applied, err);
+    int rc = sqlite3_exec(conn->db, migration->sql, NULL, NULL, NULL);
 
-    if (status != RL_OK || applied == known->count) {
+    return rc == SQLITE_OK ? rl_sqlite_migration_record(conn, migration, err)
+                           : rl_sqlite_conn_error(conn, rc, err);
+}
+
+/* Whether migrations of indexes are left for later: *later. */
+static rl_status read_size(rl_sqlite_conn *conn, const rl_migrations *known,
+                           const rl_applied *applied, bool *later, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = RL_OK;
+
+    *later = false;
+    if (applied->newest > 0 && rl_migration_lacks_indexes(known, applied)) {
+        status = rl_sqlite_conn_stmt(conn, RL_SQLITE_IS_LARGE, &stmt, err);
+        if (status == RL_OK) {
+            status = rl_sqlite_conn_next(conn, stmt, later, err);
+        }
+        sqlite3_reset(stmt);
+    }
+    return status;
+}
+
+/* Within the transaction. */
+static rl_status apply_missing(rl_sqlite_conn *conn, const rl_migrations *known,
+                               bool later, rl_err *err)
+{
+    rl_applied applied = {0};
+    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_CREATE_MIGRATIONS, err);
+    size_t at;
+
+    if (status == RL_OK) {
+        status = rl_sqlite_migrations(conn, known, &applied, err);
+    }
+    at = rl_migration_next(known, &applied, later, 0);
+    while (status == RL_OK && at < known->count) {
+        status = apply_migration(conn, &known->list[at], err);
+        at = rl_migration_next(known, &applied, later, at + 1);
+    }
+    return status;
+}
+
+rl_status rl_sqlite_migrate(rl_sqlite_conn *conn, const rl_migrations *known, bool *later,
+                            rl_err *err)
+{
+    rl_applied applied;
+    rl_status status = rl_sqlite_migrations(conn, known, &applied, err);
+
+    *later = false;
+    if (status == RL_OK) {
+        status = read_size(conn, known, &applied, later, err);
+    }
+    if (status != RL_OK ||
+        rl_migration_next(known, &applied, *later, 0) == known->count) {
         return status;
     }
     status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
     if (status == RL_OK) {
-        status = rl_sqlite_conn_run(conn, RL_SQLITE_CREATE_MIGRATIONS, err);
-    }
-    if (status == RL_OK) {
-        status = check_migrations(conn, known, &applied, err);
-    }
-    for (; status == RL_OK && applied < known->count; applied++) {
-        status = apply_migration(conn, &known->list[applied], err);
+        status = apply_missing(conn, known, *later, err);
     }
     if (status == RL_OK) {
         status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);

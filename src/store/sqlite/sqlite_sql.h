@@ -193,6 +193,8 @@
     "applied_at TEXT NOT NULL)"
 #define RL_SQLITE_MIGRATIONS \
     "SELECT number, checksum FROM runlog_migrations ORDER BY number"
+/* A row if building an index of the runs takes a while. */
+#define RL_SQLITE_IS_LARGE "SELECT 1 FROM workflow_runs WHERE rowid > 20000 LIMIT 1"
 #define RL_SQLITE_ADD_MIGRATION                                           \
     "INSERT INTO runlog_migrations (number, name, checksum, applied_at) " \
     "VALUES (?1, ?2, ?3, ?4)"
