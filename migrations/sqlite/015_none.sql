@@ -1,0 +1,1 @@
+-- The migration of this number is not in this version.
