@@ -25,6 +25,7 @@ typedef struct rl_pg_server {
     const char *dsn;               /* borrowed */
     uint64_t timeout_ns;           /* how long the server may take to answer */
     atomic_uint timeouts;          /* so far; each makes idle connections suspect */
+    atomic_bool spread;            /* the tables lie on several servers (Citus) */
     rl_pg_sessions lost;           /* whose connections were lost during a batch */
     const struct rl_pg_hook *hook; /* borrowed, or NULL; see pg_row.h */
     rl_notices *notices;           /* borrowed, or NULL */

@@ -62,11 +62,14 @@
 
 /* The backend of this transaction: if its process id differs from PQbackendPID, the
  * connection leads through a pooler. Then the rest of rl_pg_session: the time now, and
- * the start of the server, in seconds, as the format of dates is a setting. */
+ * the start of the server, in seconds, as the format of dates is a setting. Last, whether
+ * the tables lie on several servers (migrations/distributed). */
 #define RL_PG_BACKEND                                    \
     "SELECT pg_catalog.pg_backend_pid(), "               \
     "extract(epoch FROM pg_catalog.clock_timestamp()), " \
-    "extract(epoch FROM pg_catalog.pg_postmaster_start_time())"
+    "extract(epoch FROM pg_catalog.pg_postmaster_start_time()), "            \
+    "EXISTS (SELECT 1 FROM pg_catalog.pg_class WHERE relname = "             \
+    "'runlog_distributed_migrations' AND relnamespace = " RL_PG_SCHEMA ")"
 
 /* Terminates a session of this role. Parameters: the three of rl_pg_session. */
 #define RL_PG_TERMINATE                                                             \
@@ -105,6 +108,10 @@
     "pg_catalog.current_database()) FROM runlog_database"
 #define RL_PG_DATABASE_ONLY "SELECT id, '' FROM runlog_database"
 
+/* The place up to which runs of several servers are indexed or counted: none is to be found
+ * by its logged_txid, as a trigger queues each. */
+#define RL_PG_QUEUED_PLACE "9223372036854775807"
+
 #define RL_PG_BEGIN "BEGIN"
 #define RL_PG_COMMIT "COMMIT"
 #define RL_PG_ROLLBACK "ROLLBACK"
@@ -133,7 +140,7 @@
     "'may_create', has_schema_privilege(current_schema(), 'CREATE'), "                   \
     "'missing', (SELECT coalesce(string_agg(t.name || ' (' || p.name || ')', ', '), '')" \
     " FROM (VALUES ('workflow_runs'), ('run_parts'), ('run_embeddings'),"                \
-    " ('run_words'), ('run_words_position'), ('runlog_owners'),"                         \
+    " ('run_words'), ('run_words_position'), ('run_words_queue'), ('runlog_owners'),"                         \
     " ('run_rollup'), ('run_rollup_state'), ('run_rollup_marks'),"                       \
     " ('run_rollup_workflows'), ('run_rollup_nodes')) AS t(name),"                       \
     " (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS p(name) WHERE "         \

@@ -1,0 +1,31 @@
+"""A database laid out by `runlog migrate --distributed`, on one server without Citus.
+
+The functions and catalogs of Citus that the layout uses are stood in for by ones that only
+note what was asked for, and refuse keys without the column that spreads a table, as Citus
+does. So the tables, keys and triggers are those of a cluster, on one server.
+"""
+
+from __future__ import annotations
+
+CITUS = """
+CREATE TABLE pg_dist_partition (logicalrelid regclass, partmethod "char", partkey text);
+CREATE TABLE pg_dist_local_group AS SELECT 0 AS groupid;
+CREATE FUNCTION column_to_column_name(tab regclass, key text) RETURNS text
+LANGUAGE sql AS 'SELECT key';
+CREATE FUNCTION create_distributed_table(
+    tab regclass, key text, colocate_with text DEFAULT 'default') RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM pg_index JOIN pg_attribute ON attrelid = indrelid
+               WHERE indrelid = tab AND indisunique AND attname = key
+               AND attnum <> ALL (indkey)) THEN
+        RAISE 'cannot create constraint on "%"', tab;
+    END IF;
+    INSERT INTO pg_dist_partition VALUES (tab, 'h', key);
+END;
+$$;
+CREATE FUNCTION create_reference_table(tab regclass) RETURNS void
+LANGUAGE sql AS $$ INSERT INTO pg_dist_partition VALUES (tab, 'n', NULL) $$;
+CREATE FUNCTION truncate_local_data_after_distributing_table(tab regclass) RETURNS void
+LANGUAGE sql AS '';
+"""
