@@ -62,20 +62,24 @@
     "upserted = entry.upserted OR entry.state = 'embedded' FROM sized "                 \
     "WHERE entry.wpk_id = sized.wpk_id AND entry.id = sized.id "                        \
     "AND coalesce(sized.before, 0) < $5::bigint AND entry.state = $1 "                  \
-    "AND entry.next_attempt_at <= $2::bigint RETURNING entry.*) "                       \
-    "SELECT entry.id::text, entry.version::text, entry.attempts::text, entry.wpk_id, "  \
-    "run.run_id, run.status, entry.model, "                                             \
-    "(extract(epoch FROM run.created_at) * 1000000)::bigint::text, "                    \
-    "CASE WHEN $1 = 'pending' THEN run.outputs::text END, entry.text_hash::text, "      \
-    "CASE WHEN $1 = 'embedded' THEN entry.vector END, "                                 \
-    "CASE WHEN entry.vector IS NOT NULL THEN entry.dim END::text, "                     \
+    "AND entry.next_attempt_at <= $2::bigint RETURNING entry.*), "                      \
+    "texts AS (SELECT run.wpk_id, run.id, run.run_id, run.status, run.created_at, "     \
+    "CASE WHEN $1 = 'pending' THEN run.outputs::text END AS outputs, "                  \
     "CASE WHEN $1 = 'pending' THEN (SELECT '{' || string_agg('\"' || name || '\":' || " \
     "data, ',') || '}' "                                                                \
     "FROM run_parts AS part WHERE part.wpk_id = run.wpk_id AND part.id = run.id "       \
     "AND name < " RL_SQL_NODES " AND octet_length(data) <= " RL_OUTBOX_VALUE            \
-    " AND strpos(run.outputs::text, name) > 0) END "                                    \
+    " AND strpos(run.outputs::text, name) > 0) END AS parts "                           \
+    "FROM claimed JOIN workflow_runs AS run "                                           \
+    "ON run.wpk_id = claimed.wpk_id AND run.id = claimed.id) "                          \
+    "SELECT entry.id::text, entry.version::text, entry.attempts::text, entry.wpk_id, "  \
+    "run.run_id, run.status, entry.model, "                                             \
+    "(extract(epoch FROM run.created_at) * 1000000)::bigint::text, "                    \
+    "run.outputs, entry.text_hash::text, "                                              \
+    "CASE WHEN $1 = 'embedded' THEN entry.vector END, "                                 \
+    "CASE WHEN entry.vector IS NOT NULL THEN entry.dim END::text, run.parts "           \
     "FROM sized LEFT JOIN claimed AS entry ON entry.wpk_id = sized.wpk_id "             \
-    "AND entry.id = sized.id LEFT JOIN workflow_runs AS run "                           \
+    "AND entry.id = sized.id LEFT JOIN texts AS run "                                   \
     "ON run.wpk_id = entry.wpk_id AND run.id = entry.id"
 
 /* A claimed row. Parameters: id, wpk_id, version, lease. */

@@ -42,6 +42,7 @@ struct rl_journal {
     rl_err held_for; /* the worker's: why the last of them is held */
     int64_t after; /* the worker's: a pass ended here, with runs left that are held */
 
+    atomic_bool holds; /* the last pass has left runs that are held */
     atomic_bool rejection_logged;
     atomic_bool unusable_logged;
     atomic_bool others_logged;

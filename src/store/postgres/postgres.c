@@ -188,6 +188,7 @@ static rl_status postgres_query(rl_store *store, const rl_query *query, rl_rows 
     postgres_store *self = (postgres_store *)store;
     size_t count;
     const rl_column *columns = rl_shape_columns(query->shape, &count);
+    rl_dialect own = dialect;
     PGresult *result = NULL;
     rl_bindings bindings;
     rl_status status;
@@ -195,7 +196,8 @@ static rl_status postgres_query(rl_store *store, const rl_query *query, rl_rows 
     int found;
 
     rl_buf_init(&sql, RL_BUF_MAX);
-    rl_query_sql(query, &dialect, false, &sql, &bindings);
+    own.is_spread = atomic_load(&self->server.spread);
+    rl_query_sql(query, &own, false, &sql, &bindings);
     status = sql.failed ? rl_err_nomem(err)
                         : rl_pg_pool_read(&self->pool, sql.data, bindings.count,
                                           bindings.values, &result, err);

@@ -85,11 +85,12 @@
 #define RL_PG_BEAT_NOW RL_PG_BEAT_FIRST "UPDATE SET seen_at = excluded.seen_at"
 #define RL_PG_BEAT_UNLESS RL_PG_BEAT_FIRST "NOTHING"
 #define RL_PG_BEAT_END "DELETE FROM runlog_owners WHERE owner = $1"
-#define RL_PG_BEAT_TIDY                                                        \
-    "DELETE FROM runlog_owners AS past WHERE seen_at < "                       \
-    "pg_catalog.clock_timestamp() - interval '1 hour' AND $1 = '' AND NOT "    \
-    "EXISTS (SELECT 1 FROM workflow_runs AS run WHERE run.status = 'running' " \
-    "AND run.status <> 'completed' AND run.owner = past.owner)"
+/* The names come first, as several servers can't look up each owner's runs. */
+#define RL_PG_BEAT_TIDY                                                               \
+    "WITH used AS MATERIALIZED (SELECT DISTINCT owner FROM workflow_runs WHERE "      \
+    "status = 'running' AND status <> 'completed') DELETE FROM runlog_owners AS "     \
+    "past WHERE seen_at < now() - interval '1 hour' AND $1 = '' AND NOT EXISTS "      \
+    "(SELECT 1 FROM used WHERE used.owner = past.owner)"
 
 /* Parameter: seconds. Nobody is silent before a server that has started had the time to
  * hear everybody (RL_LOST_SHOWN). A replica has heard what it has replayed. */
