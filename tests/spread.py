@@ -8,6 +8,7 @@ does. So the tables, keys and triggers are those of a cluster, on one server.
 from __future__ import annotations
 
 CITUS = """
+DROP SCHEMA IF EXISTS coordinator CASCADE;
 CREATE TABLE pg_dist_partition (logicalrelid regclass, partmethod "char", partkey text);
 CREATE TABLE pg_dist_local_group AS SELECT 0 AS groupid;
 CREATE FUNCTION column_to_column_name(tab regclass, key text) RETURNS text
@@ -26,6 +27,19 @@ END;
 $$;
 CREATE FUNCTION create_reference_table(tab regclass) RETURNS void
 LANGUAGE sql AS $$ INSERT INTO pg_dist_partition VALUES (tab, 'n', NULL) $$;
+CREATE SCHEMA coordinator; -- where a table of the same name stands for the local copy
 CREATE FUNCTION truncate_local_data_after_distributing_table(tab regclass) RETURNS void
-LANGUAGE sql AS '';
+LANGUAGE plpgsql AS $$
+DECLARE
+    make TEXT;
+BEGIN
+    EXECUTE format('CREATE TABLE coordinator.%I (LIKE %s)', tab, tab);
+    FOR make IN SELECT replace(pg_get_triggerdef(oid), ' ON public.', ' ON coordinator.')
+                FROM pg_trigger WHERE tgrelid = tab AND tgtype & 32 <> 0 LOOP
+        EXECUTE make;
+    END LOOP;
+    EXECUTE format('TRUNCATE coordinator.%I', tab);
+    EXECUTE format('DROP TABLE coordinator.%I', tab);
+END;
+$$;
 """

@@ -50,10 +50,6 @@ BEGIN
     RETURN NULL;
 END;
 $$;
-CREATE TRIGGER workflow_runs_queued
-    AFTER INSERT OR UPDATE ON workflow_runs
-    FOR EACH ROW EXECUTE FUNCTION workflow_runs_queue();
-
 ALTER TABLE workflow_runs ALTER COLUMN logged_txid
     SET DEFAULT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
 CREATE OR REPLACE FUNCTION workflow_runs_set_updated_at() RETURNS trigger
@@ -107,11 +103,22 @@ $$;
 -- stays in the roll-up until `runlog rollup --rebuild`.
 DROP TRIGGER workflow_runs_rollup_deleted ON workflow_runs;
 
--- Of the table as a whole; a trigger of one shard leaves the other tables alone.
+-- Of the table as a whole: a trigger of one shard leaves the other tables alone, and so does one
+-- whose runs are all there, as when the coordinator drops its copy of what it has distributed.
+CREATE FUNCTION workflow_runs_is_empty(tab TEXT) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF tab <> 'workflow_runs' THEN
+        RETURN FALSE;
+    END IF;
+    RETURN NOT EXISTS (SELECT 1 FROM workflow_runs);
+END;
+$$;
+
 CREATE OR REPLACE FUNCTION workflow_runs_forget_all_embeddings() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_TABLE_NAME = 'workflow_runs' THEN
+    IF workflow_runs_is_empty(TG_TABLE_NAME) THEN
         DELETE FROM run_embeddings WHERE NOT upserted;
         UPDATE run_embeddings
         SET state = 'deleted', version = version + 1, attempts = 0, last_error = NULL,
@@ -126,7 +133,7 @@ $$;
 CREATE OR REPLACE FUNCTION workflow_runs_truncate_parts() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_TABLE_NAME = 'workflow_runs' THEN
+    IF workflow_runs_is_empty(TG_TABLE_NAME) THEN
         DELETE FROM run_parts;
     END IF;
     RETURN NULL;
@@ -136,7 +143,7 @@ $$;
 CREATE OR REPLACE FUNCTION workflow_runs_truncate_words() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_TABLE_NAME = 'workflow_runs' THEN
+    IF workflow_runs_is_empty(TG_TABLE_NAME) THEN
         DELETE FROM run_words;
         DELETE FROM run_words_queue;
     END IF;
@@ -147,7 +154,7 @@ $$;
 CREATE OR REPLACE FUNCTION workflow_runs_mark_truncated() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_TABLE_NAME = 'workflow_runs' THEN
+    IF workflow_runs_is_empty(TG_TABLE_NAME) THEN
         INSERT INTO run_rollup_marks (wpk_id, from_at, to_at, runs, deleted)
         SELECT wpk_id, from_at, until_at - interval '1 microsecond', runs, greatest(runs, 1)
         FROM run_rollup WHERE level = 1;
@@ -174,3 +181,12 @@ FROM unnest(ARRAY['run_parts', 'run_embeddings', 'run_words', 'run_words_queue',
 SELECT create_reference_table(name::regclass)
 FROM unnest(ARRAY['runlog_migrations', 'runlog_database', 'runlog_distributed_migrations', 'runlog_owners', 'run_words_position',
     'run_rollup_state']) AS name;
+
+-- Last, as it would queue the runs that are copied to the shards; and by itself, as Citus sends
+-- the whole text that has a CREATE TRIGGER to the shards.
+DO $$
+BEGIN
+    EXECUTE 'CREATE TRIGGER workflow_runs_queued AFTER INSERT OR UPDATE ON workflow_runs '
+        'FOR EACH ROW EXECUTE FUNCTION workflow_runs_queue()';
+END;
+$$;

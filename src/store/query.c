@@ -233,6 +233,22 @@ static const char *column_sql(const rl_query *query, const rl_dialect *dialect,
     return rl_columns[column].name;
 }
 
+/* Appends what selects a column. On several servers, parts that do not name their workflow
+ * themselves would be looked for on all of them. */
+static void add_column(const rl_query *query, const rl_dialect *dialect, rl_column column,
+                       rl_buf *sql)
+{
+    const char *text = column_sql(query, dialect, column);
+    const bool of_parts = text == dialect->parts || text == dialect->values;
+
+    if (of_parts && dialect->is_spread && query->texts[RL_WPK_ID] != NULL) {
+        rl_buf_printf(sql, "%.*s AND run_parts.wpk_id = %c%d)", (int)strlen(text) - 1,
+                      text, dialect->placeholder, query->texts[RL_ID] != NULL ? 2 : 1);
+    } else {
+        rl_buf_add_text(sql, text);
+    }
+}
+
 /* Appends the statement of RL_SHAPE_COUNT. Its two halves have the same filters. */
 static void add_counts(const rl_query *query, const rl_dialect *dialect, rl_buf *sql,
                        rl_bindings *bindings)
@@ -307,7 +323,7 @@ void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
     rl_buf_add_text(sql, remove ? RL_SQL_DELETE : RL_SQL_SELECT);
     for (size_t i = 0; i < count && !remove; i++) {
         rl_buf_add_text(sql, i == 0 ? "" : ", ");
-        rl_buf_add_text(sql, column_sql(query, dialect, columns[i]));
+        add_column(query, dialect, columns[i], sql);
     }
     rl_buf_add_text(sql, RL_SQL_FROM);
     add_conditions(query, dialect, sql, bindings);

@@ -86,8 +86,8 @@ def _distribute(args: Namespace, history: History, out: Out) -> None:
             changed = _runlog.distribute_postgres(place.dsn, _SECONDS)
     except StoreError as error:
         raise AwayError(" ".join(str(error).split())) from None
-    done = "lie on the servers of the cluster" if changed else "did so already"
-    out.note(f"the tables of {place.shown()} {done}")
+    since = "now" if changed else "already"
+    out.note(f"the tables of {place.shown()} {since} lie on the servers of the cluster")
 
 
 def _states(history: History, create: bool) -> list[dict[str, Any]]:
