@@ -1,8 +1,8 @@
 """A database laid out by `runlog migrate --distributed`, on one server without Citus.
 
-The functions and catalogs of Citus that the layout uses are stood in for by ones that only
-note what was asked for, and refuse keys without the column that spreads a table, as Citus
-does. So the tables, keys and triggers are those of a cluster, on one server.
+Functions and catalogs stand in for those of Citus that the layout uses. They note what was
+asked for, refuse keys without the column that spreads a table, and empty the coordinator's
+copy, as Citus does. So the tables, keys and triggers are those of a cluster.
 """
 
 from __future__ import annotations

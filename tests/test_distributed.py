@@ -26,7 +26,9 @@ TABLES = (
     "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname LIKE 'run%' "
     "AND relnamespace = 'public'::regnamespace"
 )
-INSERT = "INSERT INTO workflow_runs (wpk_id, run_id, status, outputs) VALUES (%s, %s, %s, %s)"
+INSERT = (
+    "INSERT INTO workflow_runs (wpk_id, run_id, status, outputs) VALUES (%s, %s, %s, %s)"
+)
 
 
 @pytest.fixture
@@ -64,7 +66,9 @@ def recorder(spread: Store) -> Iterator[runlog.Recorder]:
 
 
 def found(recorder: runlog.Recorder, words: str, wpk_id: str) -> list[str]:
-    return [hit["run_id"] for hit in recorder.search_runs(words, by="words", wpk_id=wpk_id)]
+    return [
+        hit["run_id"] for hit in recorder.search_runs(words, by="words", wpk_id=wpk_id)
+    ]
 
 
 def counted(recorder: runlog.Recorder, wpk_id: str) -> int:
@@ -102,7 +106,7 @@ def test_the_layout_is_made_once(
         "runlog_owners",
     }
     tables = spread.query(
-        "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^(run|workflow)' "
+        "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^(run|work)' "
         "AND relnamespace = 'public'::regnamespace"
     )
     assert set(lies) == {name for (name,) in tables}
@@ -134,7 +138,9 @@ def test_a_transaction_that_commits_late_is_not_missed(
     recorder: runlog.Recorder, spread: Store
 ) -> None:
     with psycopg.connect(spread.options["postgres_dsn"]) as late:
-        late.execute(INSERT, ("late", "r1", "completed", json.dumps({"text": "a walrus"})))
+        late.execute(
+            INSERT, ("late", "r1", "completed", json.dumps({"text": "a walrus"}))
+        )
         recorder.log_run(minimal("r2", "late", outputs={"text": "another walrus"}))
         until(lambda: found(recorder, "walrus", "late") == ["r2"])
         until(lambda: counted(recorder, "late") == 1)
@@ -255,7 +261,9 @@ def test_a_half_distributed_schema_is_refused(cli: Cli, plain: Store) -> None:
 def test_a_layout_that_was_changed_is_refused(cli: Cli, plain: Store) -> None:
     plain.query(CITUS)
     assert cli("migrate", "--distributed").code == 0
-    plain.query("DELETE FROM pg_dist_partition WHERE logicalrelid = 'run_words'::regclass")
+    plain.query(
+        "DELETE FROM pg_dist_partition WHERE logicalrelid = 'run_words'::regclass"
+    )
     done = cli("migrate", "--distributed")
     assert (done.code, "alone: run_words" in done.err) == (3, True), done
 
@@ -293,5 +301,44 @@ def test_an_interrupted_layout_changes_nothing(cli: Cli, plain: Store) -> None:
     assert (done.code, "worker lost" in done.err) == (3, True), done
     assert plain.query("SELECT count(*) FROM pg_dist_partition") == [(0,)]
     plain.query("DROP FUNCTION create_reference_table; ")
-    plain.query(CITUS[CITUS.index("CREATE FUNCTION create_reference_table") :].split("$$;")[0] + "$$")
+    plain.query(
+        CITUS[CITUS.index("CREATE FUNCTION create_reference_table") :].split("$$;")[0]
+        + "$$"
+    )
     assert cli("migrate", "--distributed").code == 0
+
+
+def test_a_run_that_the_server_can_not_do_is_set_aside(
+    plain: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    with runlog.Recorder(**plain.options, durability="journal") as recorder:
+        recorder.list_runs()
+        with refusing(plain, "0A000", "odd"):
+            for i in range(9):
+                recorder.log_run(minimal(f"r{i}", "odd" if i == 4 else "even"))
+            assert recorder.flush(60)
+        assert plain.query("SELECT count(*) FROM workflow_runs") == [(8,)]
+        stats = recorder.stats()
+        assert (stats["server"], stats["rejected"], stats["waiting"]) == ("up", 1, 0)
+    assert "rejected a run" in caplog.text
+
+
+def test_a_claim_that_fails_is_said_once(
+    plain: Store, embedding_server: EmbeddingServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = plain.options | embedding(embedding_server)
+    with caplog.at_level(logging.INFO, "runlog"), runlog.Recorder(**options) as recorder:
+        recorder.list_runs()
+        plain.query("ALTER TABLE run_embeddings RENAME attempts TO tries")
+        plain.query(
+            "INSERT INTO run_embeddings (id, wpk_id, state, next_attempt_at) "
+            "VALUES (uuid_generate_v4(), 'w', 'pending', 0)"
+        )
+        for _ in range(3):
+            assert not recorder.flush(0.2)
+        until(lambda: "attempts" in (recorder.stats()["embedding_error"] or ""))
+        plain.query("ALTER TABLE run_embeddings RENAME tries TO attempts")
+        assert recorder.flush(60)
+        assert recorder.stats()["embedding_error"] is None
+    said = [one for one in caplog.messages if one.startswith("embedding ")]
+    assert (len(said), said[-1]) == (2, "embedding continues")

@@ -1,5 +1,5 @@
 -- Lays runlog's tables out over the servers of a Citus cluster: those of runs by wpk_id, so that
--- all of a workflow lies together, the small ones whole on each server. docs/scaling.md, "Citus".
+-- all of a workflow lies together, the small ones whole on each server. docs/operations.md, "Citus".
 SET LOCAL citus.enable_unsafe_triggers = on; -- each trigger stays within its shard
 LOCK TABLE workflow_runs IN ACCESS EXCLUSIVE MODE;
 

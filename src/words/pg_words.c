@@ -265,20 +265,20 @@ static rl_status index_batch(pg_words *self, rl_pg_conn *conn, const PGresult *p
 
     snprintf(bytes, sizeof bytes, "%zu", RL_WORDS_BATCH_BYTES);
     snprintf(runs, sizeof runs, "%d", RL_WORDS_BATCH_RUNS);
-    status =
-        queued ? index_rows(self, conn, RL_PG_WORDS_NEXT_QUEUED, 2, values, &next, err)
-               : index_rows(self, conn, RL_PG_WORDS_NEXT, 4, values, &next, err);
+    status = queued
+                 ? index_rows(self, conn, RL_PG_WORDS_NEXT_QUEUED, 2, values, &next, err)
+                 : index_rows(self, conn, RL_PG_WORDS_NEXT, 4, values, &next, err);
     if (status == RL_OK && PQntuples(next) > 0) {
         status = queued ? unqueue(conn, next, err) : move_place(conn, next, err);
         self->more = true;
     } else if (status == RL_OK) {
-        status =
-            index_rows(self, conn, queued ? RL_PG_WORDS_DUE_QUEUED : RL_PG_WORDS_DUE, 2,
-                       values, &due, err);
+        status = index_rows(self, conn, queued ? RL_PG_WORDS_DUE_QUEUED : RL_PG_WORDS_DUE,
+                            2, values, &due, err);
         self->more = status == RL_OK && PQntuples(due) > 0;
     }
     if (status == RL_OK && queued && PQntuples(next) == 0) {
-        status = rl_pg_conn_exec(conn, RL_PG_WORDS_UNQUEUE_GONE, 0, NULL, false, NULL, err);
+        status =
+            rl_pg_conn_exec(conn, RL_PG_WORDS_UNQUEUE_GONE, 0, NULL, false, NULL, err);
     }
     PQclear(next);
     PQclear(due);

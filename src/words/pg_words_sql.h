@@ -8,10 +8,10 @@
 /* Locks the place up to which runs are indexed; no row if another process has. In a
  * database that was restored on another server, it may lie in that one's future. The
  * greatest number, RL_PG_QUEUED_PLACE: runs to be indexed are in run_words_queue. */
-#define RL_PG_WORDS_PLACE                                                             \
-    "SELECT CASE WHEN txid <= pg_catalog.txid_snapshot_xmax("                         \
-    "pg_catalog.txid_current_snapshot()) OR txid = " RL_PG_QUEUED_PLACE               \
-    " THEN txid ELSE 0 END::text, id::text FROM run_words_position FOR UPDATE "       \
+#define RL_PG_WORDS_PLACE                                                       \
+    "SELECT CASE WHEN txid <= pg_catalog.txid_snapshot_xmax("                   \
+    "pg_catalog.txid_current_snapshot()) OR txid = " RL_PG_QUEUED_PLACE         \
+    " THEN txid ELSE 0 END::text, id::text FROM run_words_position FOR UPDATE " \
     "SKIP LOCKED"
 
 /* The row may have been deleted with all others. */
@@ -46,57 +46,63 @@
     "run.id = picked.id WHERE before < $1::bigint "
 /* The lock lets no other transaction delete the run before this one has committed its
  * words. */
-#define RL_PG_WORDS_READ_LOCKED                                             \
-    RL_PG_WORDS_READ("logged_txid")                                         \
+#define RL_PG_WORDS_READ_LOCKED     \
+    RL_PG_WORDS_READ("logged_txid") \
     "ORDER BY picked.logged_txid, picked.id FOR KEY SHARE OF run"
-#define RL_PG_WORDS_SIZED(place)                                              \
-    "sum(coalesce(pg_column_size(run.inputs), 0) + "                          \
-    "coalesce(pg_column_size(run.outputs), 0) + "                             \
-    "coalesce(pg_column_size(run.node_logs), 0)) OVER (ORDER BY " place " "   \
+#define RL_PG_WORDS_SIZED(place)                                            \
+    "sum(coalesce(pg_column_size(run.inputs), 0) + "                        \
+    "coalesce(pg_column_size(run.outputs), 0) + "                           \
+    "coalesce(pg_column_size(run.node_logs), 0)) OVER (ORDER BY " place " " \
     "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
 
 /* The next runs. Parameters: bytes after which no more are read, how many, and the place.
  * Transactions before the oldest one that is still open have committed, or never will. */
-#define RL_PG_WORDS_NEXT                                                               \
-    "WITH run AS (SELECT * FROM workflow_runs WHERE (logged_txid, id) > ($3::bigint, " \
-    "$4::uuid) AND logged_txid < pg_catalog.txid_snapshot_xmin("                       \
-    "pg_catalog.txid_current_snapshot()) ORDER BY logged_txid, id LIMIT $2::int), "    \
-    "picked AS (SELECT run.wpk_id, run.id, run.logged_txid, "                          \
-    "coalesce(" RL_PG_WORDS_SIZED("run.logged_txid, run.id")                           \
-    ", 0) AS before, " RL_PG_WORDS_IS_LATER " AS later "                               \
-    "FROM run LEFT JOIN run_words AS old ON old.wpk_id = run.wpk_id AND old.id = "     \
-    "run.id) " RL_PG_WORDS_READ_LOCKED
+#define RL_PG_WORDS_NEXT                                                                \
+    "WITH run AS (SELECT * FROM workflow_runs WHERE (logged_txid, id) > ($3::bigint, "  \
+    "$4::uuid) AND logged_txid < pg_catalog.txid_snapshot_xmin("                        \
+    "pg_catalog.txid_current_snapshot()) ORDER BY logged_txid, id LIMIT $2::int), "     \
+    "picked AS (SELECT run.wpk_id, run.id, run.logged_txid, "                           \
+    "coalesce(" RL_PG_WORDS_SIZED(                                                      \
+        "run.logged_txid, run.id") ", 0) AS before, " RL_PG_WORDS_IS_LATER " AS later " \
+                                   "FROM run LEFT JOIN run_words AS old ON old.wpk_id " \
+                                   "= run.wpk_id AND old.id = "                         \
+                                   "run.id) " RL_PG_WORDS_READ_LOCKED
 
 /* The same of the queue, with the first two parameters: its place is a change. Several
  * servers have no lock for rows of many shards. Words of a run that is deleted while they
  * are written may stay: no search finds them, as each looks for the run, too. */
-#define RL_PG_WORDS_NEXT_QUEUED                                                         \
-    "WITH next AS MATERIALIZED (SELECT wpk_id, change, id, queued_at FROM "             \
-    "run_words_queue ORDER BY queued_at LIMIT $2::int), "                               \
-    "picked AS MATERIALIZED (SELECT next.wpk_id, next.id, next.change, coalesce("       \
-    RL_PG_WORDS_SIZED("next.queued_at, next.change")                                    \
-    ", 0) AS before, " RL_PG_WORDS_IS_LATER " AS later FROM workflow_runs AS run "      \
-    "JOIN next ON run.wpk_id = next.wpk_id AND run.id = next.id "                       \
-    "LEFT JOIN run_words AS old ON old.wpk_id = run.wpk_id AND old.id = run.id) "       \
-    RL_PG_WORDS_READ("change")
+#define RL_PG_WORDS_NEXT_QUEUED                                                      \
+    "WITH next AS MATERIALIZED (SELECT wpk_id, change, id, queued_at FROM "          \
+    "run_words_queue ORDER BY queued_at LIMIT $2::int), "                            \
+    "picked AS MATERIALIZED (SELECT next.wpk_id, next.id, next.change, "             \
+    "coalesce(" RL_PG_WORDS_SIZED(                                                   \
+        "next.queued_at, next.change") ", 0) AS before, " RL_PG_WORDS_IS_LATER       \
+                                       " AS later FROM workflow_runs AS run "        \
+                                       "JOIN next ON run.wpk_id = next.wpk_id AND "  \
+                                       "run.id = next.id "                           \
+                                       "LEFT JOIN run_words AS old ON old.wpk_id = " \
+                                       "run.wpk_id AND old.id = "                    \
+                                       "run.id) " RL_PG_WORDS_READ("change")
 /* Parameters: arrays of workflows and changes. */
-#define RL_PG_WORDS_UNQUEUE                                                           \
-    "DELETE FROM run_words_queue AS change USING unnest($1::text[], $2::uuid[]) AS "  \
-    "given (wpk_id, change) WHERE change.wpk_id = given.wpk_id AND change.change = "  \
+#define RL_PG_WORDS_UNQUEUE                                                          \
+    "DELETE FROM run_words_queue AS change USING unnest($1::text[], $2::uuid[]) AS " \
+    "given (wpk_id, change) WHERE change.wpk_id = given.wpk_id AND change.change = " \
     "given.change"
 /* Changes of runs that are gone. */
-#define RL_PG_WORDS_UNQUEUE_GONE                                                       \
-    "DELETE FROM run_words_queue AS change WHERE NOT EXISTS (SELECT 1 FROM "           \
+#define RL_PG_WORDS_UNQUEUE_GONE                                             \
+    "DELETE FROM run_words_queue AS change WHERE NOT EXISTS (SELECT 1 FROM " \
     "workflow_runs AS run WHERE run.wpk_id = change.wpk_id AND run.id = change.id)"
 
 /* The open runs that are due. Parameters: the first two. */
-#define RL_PG_WORDS_OLDER                                                     \
-    "WITH picked AS (SELECT run.wpk_id, run.id, run.logged_txid, "            \
-    "coalesce(" RL_PG_WORDS_SIZED("run.logged_txid, run.id")                  \
-    ", 0) AS before, false AS later "                                         \
-    "FROM (SELECT * FROM run_words WHERE due <= now() LIMIT $2::int) AS old " \
-    "JOIN workflow_runs AS run ON run.wpk_id = old.wpk_id AND run.id = "      \
-    "old.id) "
+#define RL_PG_WORDS_OLDER                                                              \
+    "WITH picked AS (SELECT run.wpk_id, run.id, run.logged_txid, "                     \
+    "coalesce(" RL_PG_WORDS_SIZED(                                                     \
+        "run.logged_txid, run.id") ", 0) AS before, false AS later "                   \
+                                   "FROM (SELECT * FROM run_words WHERE due <= now() " \
+                                   "LIMIT $2::int) AS old "                            \
+                                   "JOIN workflow_runs AS run ON run.wpk_id = "        \
+                                   "old.wpk_id AND run.id = "                          \
+                                   "old.id) "
 #define RL_PG_WORDS_DUE RL_PG_WORDS_OLDER RL_PG_WORDS_READ_LOCKED
 #define RL_PG_WORDS_DUE_QUEUED RL_PG_WORDS_OLDER RL_PG_WORDS_READ("logged_txid")
 
@@ -131,8 +137,8 @@
 /* In the order in which a process that indexes locks them: it would be a deadlock else. */
 #define RL_PG_WORDS_RESET "TRUNCATE run_words_position, run_words"
 /* All runs are queued; those that are logged meanwhile twice. */
-#define RL_PG_WORDS_RESET_QUEUED                                                    \
-    "BEGIN; TRUNCATE run_words; INSERT INTO run_words_queue (wpk_id, change, id, "  \
+#define RL_PG_WORDS_RESET_QUEUED                                                   \
+    "BEGIN; TRUNCATE run_words; INSERT INTO run_words_queue (wpk_id, change, id, " \
     "queued_at) SELECT wpk_id, gen_random_uuid(), id, now() FROM workflow_runs; COMMIT"
 
 /* How many runs are behind the place. Parameter: no more than so many are counted. */

@@ -2,8 +2,8 @@
 
 status lists them all, plan those that apply would run. apply also makes a new history. It
 applies all or none, and on a terminal it shows for how long it has been at work.
---distributed lays the tables out over the servers of a Citus cluster, after it has applied
-the migrations that are missing.
+--distributed lays the tables out over the servers of a Citus cluster, and first applies the
+migrations that are missing.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def _distribute(args: Namespace, history: History, out: Out) -> None:
 
     place = history.place
     if place.dsn is None:
-        raise WrongUsageError(f"{place.shown()} is a SQLite file: --distributed is for Citus")
+        raise WrongUsageError(
+            f"{place.shown()} is a SQLite file: --distributed is for Citus"
+        )
     if args.what == "plan":
         raise WrongUsageError("--distributed is for apply, and can't be planned")
     try:

@@ -238,9 +238,9 @@ bool rl_indexer_stop(rl_indexer *indexer, uint64_t end)
 
 void rl_indexer_error(rl_indexer *indexer, char *text, size_t size)
 {
-    rl_server_health *const all[] = {
-        &indexer->openai.health, &indexer->milvus.health, &indexer->openai.database,
-        &indexer->milvus.database};
+    rl_server_health *const all[] = {&indexer->openai.health, &indexer->milvus.health,
+                                     &indexer->openai.database,
+                                     &indexer->milvus.database};
 
     text[0] = '\0';
     for (size_t i = 0; i < sizeof all / sizeof *all && text[0] == '\0'; i++) {

@@ -118,7 +118,8 @@ static rl_status outbox_claim(rl_outbox *outbox, const rl_outbox_claim *claim,
     for (int tries = 0; again && tries < CLAIM_TRIES; tries++) {
         PGresult *result = NULL;
 
-        status = rl_pg_pool_write(pool_of(outbox), sql, 5, values, &result, &unknown, err);
+        status =
+            rl_pg_pool_write(pool_of(outbox), sql, 5, values, &result, &unknown, err);
         if (status == RL_OK) { /* others may have claimed all that it found */
             again = add_jobs(jobs, claim->until, result) == 0 && PQntuples(result) > 0;
         } else { /* two claims may lock the same rows in two orders */

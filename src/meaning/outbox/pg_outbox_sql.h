@@ -14,7 +14,7 @@
     "INSERT INTO run_embeddings AS entry (id, wpk_id, state, next_attempt_at) "          \
     "SELECT written.id, written.wpk_id, 'pending', 0 FROM written WHERE $20 OR EXISTS (" \
     "SELECT 1 FROM run_embeddings AS old "                                               \
-    "WHERE old.wpk_id = $2 AND old.id = written.id) "                        \
+    "WHERE old.wpk_id = $2 AND old.id = written.id) "                                    \
     "ON CONFLICT (wpk_id, id) DO UPDATE SET state = 'pending', "                         \
     "version = entry.version + 1, attempts = 0, last_error = NULL, next_attempt_at = "   \
     "CASE WHEN entry.last_error IS NULL THEN entry.next_attempt_at ELSE 0 END)"          \
@@ -47,10 +47,10 @@
  * row the others wait for the first, and see its lease. A row whose id is NULL is not
  * claimed; without any row, none was due. */
 #define RL_PG_OUTBOX_SKIP " FOR UPDATE SKIP LOCKED"
-#define RL_PG_OUTBOX_CLAIM(lock)                                                              \
+#define RL_PG_OUTBOX_CLAIM(lock)                                                        \
     "WITH claimable AS (SELECT wpk_id, id, next_attempt_at FROM run_embeddings "        \
     "WHERE state = $1 AND state <> 'done' AND next_attempt_at <= $2::bigint "           \
-    "ORDER BY next_attempt_at LIMIT $4::bigint" lock "), "                                   \
+    "ORDER BY next_attempt_at LIMIT $4::bigint" lock "), "                              \
     "sized AS (SELECT claimable.wpk_id, claimable.id, "                                 \
     "sum(CASE WHEN $1 = 'pending' THEN octet_length(run.outputs::text) END) OVER ("     \
     "ORDER BY claimable.next_attempt_at, claimable.id "                                 \
@@ -101,7 +101,7 @@
     "UPDATE run_embeddings SET state = 'embedded', attempts = 0, "               \
     "last_error = NULL, next_attempt_at = 0, model = $5, dim = $6::int, "        \
     "text_hash = $7::bigint, text_bytes = $8::bigint, used_bytes = $9::bigint, " \
-    "vector = $10::bytea, stamp = greatest(stamp + 1, "                              \
+    "vector = $10::bytea, stamp = greatest(stamp + 1, "                          \
     "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint)" where
 #define RL_PG_OUTBOX_SAME_TEXT(where)                              \
     "UPDATE run_embeddings SET state = 'embedded', attempts = 0, " \

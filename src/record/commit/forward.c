@@ -26,8 +26,8 @@ typedef struct forwarding {
     rl_journal_file_batch batches[2];
     rl_journal_file_batch *delivered; /* not deleted yet; or NULL */
     bool has_lease;
-    bool holds;  /* runs stay in the journal, while others are forwarded */
-    rl_err held; /* why */
+    bool holds;            /* runs stay in the journal, while others are forwarded */
+    rl_err held;           /* why */
     bool leased_elsewhere; /* another process or journal has it, or the file's lock */
     bool server_failed;    /* the cause of an error; else the journal's file */
 } forwarding;
@@ -188,8 +188,7 @@ static rl_status forward_batch(rl_journal *journal, forwarding *work,
     rl_store *server = journal->server;
     const rl_batch sent = {current->runs, current->count, RL_SERVER, RL_WAIT};
     rl_status status = server->ops->prepare(server, err), beside;
-    bool singly =
-        rl_held_tidy(&journal->held, rl_monotonic_ns()) && current->count > 0;
+    bool singly = rl_held_tidy(&journal->held, rl_monotonic_ns()) && current->count > 0;
     rl_err beside_err;
 
     if (status != RL_OK) {

@@ -40,7 +40,7 @@ struct rl_journal {
 
     rl_held held;    /* the worker's */
     rl_err held_for; /* the worker's: why the last of them is held */
-    int64_t after; /* the worker's: a pass ended here, with runs left that are held */
+    int64_t after;   /* the worker's: a pass ended here, with runs left that are held */
 
     atomic_bool holds; /* the last pass has left runs that are held */
     atomic_bool rejection_logged;

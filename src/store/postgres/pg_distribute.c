@@ -65,10 +65,11 @@ static rl_status check_right(rl_pg_conn *conn, rl_err *err)
     }
     if (status == RL_STORE && err->sqlstate[0] != '\0') {
         snprintf(reason, sizeof reason, "%s", err->text);
-        snprintf(err->text, sizeof err->text,
-                 "%.300s. Nothing was changed. Let a superuser run this command, or GRANT "
-                 "SET ON PARAMETER citus.enable_unsafe_triggers TO \"%.63s\"",
-                 reason, PQuser(conn->pg));
+        snprintf(
+            err->text, sizeof err->text,
+            "%.300s. Nothing was changed. Let a superuser run this command, or GRANT "
+            "SET ON PARAMETER citus.enable_unsafe_triggers TO \"%.63s\"",
+            reason, PQuser(conn->pg));
     }
     return status;
 }
@@ -91,7 +92,8 @@ static rl_status check_tables(rl_pg_conn *conn, rl_err *err)
         if (strcmp(there, wanted) != 0) {
             status = rl_err_set(
                 err, RL_STORE,
-                "PostgreSQL: runlog's tables lie in part as runlog has not laid them out: "
+                "PostgreSQL: runlog's tables lie in part as runlog has not laid them "
+                "out: "
                 "%.450s. Nothing was changed. Call undistribute_table for those that do "
                 "not lie on the coordinator alone%s, then repeat this",
                 PQgetvalue(result, 0, 3),
@@ -153,9 +155,9 @@ static rl_status apply_missing(rl_pg_conn *conn, const rl_migrations *layout,
     for (; status == RL_OK && (int)applied < PQntuples(result); applied++) {
         const int row = (int)applied;
 
-        status = rl_migration_check(layout,
-                                    (int)strtol(PQgetvalue(result, row, 0), NULL, 10),
-                                    PQgetvalue(result, row, 1), err);
+        status =
+            rl_migration_check(layout, (int)strtol(PQgetvalue(result, row, 0), NULL, 10),
+                               PQgetvalue(result, row, 1), err);
     }
     PQclear(result);
     for (; status == RL_OK && applied < layout->count; applied++) {

@@ -5,9 +5,9 @@
 
 #include "store/postgres/pg_schema_sql.h"
 
-#define RL_PG_HAS_CITUS                                                      \
+#define RL_PG_HAS_CITUS                                                        \
     "SELECT 1 WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_proc WHERE proname = " \
-    "'create_distributed_table') AND "                                  \
+    "'create_distributed_table') AND "                                         \
     "pg_catalog.to_regclass('pg_dist_partition') IS NOT NULL"
 
 /* A row on the servers of a cluster that only store shards. */
@@ -51,12 +51,12 @@
 
 /* One row: how many tables there are, how many of them lie on the coordinator alone, how
  * many as they should, how they all lie, and those of another role. */
-#define RL_PG_SURVEY_TABLES                                                            \
-    RL_PG_TABLES                                                                       \
-    "SELECT count(*), count(*) FILTER (WHERE lies = 'on the coordinator alone'), "     \
-    "count(*) FILTER (WHERE lies = kind), (SELECT string_agg(lies || ': ' || tabs, "   \
-    "'; ' ORDER BY lies) FROM (SELECT lies, string_agg(tab, ', ' ORDER BY tab) AS "    \
-    "tabs FROM found GROUP BY lies) AS alike), string_agg(tab, ', ' ORDER BY tab) "    \
+#define RL_PG_SURVEY_TABLES                                                          \
+    RL_PG_TABLES                                                                     \
+    "SELECT count(*), count(*) FILTER (WHERE lies = 'on the coordinator alone'), "   \
+    "count(*) FILTER (WHERE lies = kind), (SELECT string_agg(lies || ': ' || tabs, " \
+    "'; ' ORDER BY lies) FROM (SELECT lies, string_agg(tab, ', ' ORDER BY tab) AS "  \
+    "tabs FROM found GROUP BY lies) AS alike), string_agg(tab, ', ' ORDER BY tab) "  \
     "FILTER (WHERE NOT pg_catalog.pg_has_role(relowner, 'USAGE')) FROM found"
 
 /* Deletes what the coordinator still holds of tables whose rows lie in shards now. */
