@@ -78,13 +78,16 @@ def counted(recorder: runlog.Recorder, wpk_id: str) -> int:
 
 
 @contextmanager
-def refusing(store: Store, state: str, wpk_id: str) -> Iterator[None]:
-    """Have the server refuse the runs of a workflow with an SQLSTATE."""
+def refusing(
+    store: Store, state: str, wpk_id: str, how: str | None = None
+) -> Iterator[None]:
+    """Have the server refuse the runs of a workflow with an SQLSTATE, or do `how`."""
+    how = how or f"RAISE SQLSTATE '{state}' USING MESSAGE = 'the shard is away'"
     store.query(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-        f"IF NEW.wpk_id = '{wpk_id}' THEN RAISE SQLSTATE '{state}' USING MESSAGE = "
-        "'the shard is away'; END IF; RETURN NEW; END $$; CREATE TRIGGER refuse BEFORE "
-        "INSERT ON workflow_runs FOR EACH ROW EXECUTE FUNCTION refuse()"
+        f"IF NEW.wpk_id = '{wpk_id}' THEN {how}; END IF; RETURN NEW; END $$; "
+        "CREATE TRIGGER refuse BEFORE INSERT ON workflow_runs FOR EACH ROW "
+        "EXECUTE FUNCTION refuse()"
     )
     yield
     store.query("DROP FUNCTION IF EXISTS refuse() CASCADE")
@@ -117,11 +120,16 @@ def test_runs_from_before_are_found(recorder: runlog.Recorder) -> None:
     until(lambda: counted(recorder, "first") == 1)
 
 
-def test_a_run_is_merged_renamed_and_deleted(
-    recorder: runlog.Recorder, spread: Store
-) -> None:
-    for status in ("running", "completed"):
-        recorder.log_run(minimal("r", "merged", status=status, outputs={"n": 1}))
+def test_a_run_is_merged_renamed_and_deleted(spread: Store) -> None:
+    with runlog.Recorder(**spread.options, words=False) as writer:
+        for status in ("running", "completed"):
+            writer.log_run(minimal("r", "merged", status=status, outputs={"n": 1}))
+    assert spread.query("SELECT count(*) FROM run_words_queue") == [(2,)]
+    with runlog.Recorder(**spread.options) as recorder:
+        check_merged(recorder, spread)
+
+
+def check_merged(recorder: runlog.Recorder, spread: Store) -> None:
     assert [run["status"] for run in recorder.list_runs(wpk_id="merged").runs] == [
         "completed"
     ]
@@ -342,3 +350,15 @@ def test_a_claim_that_fails_is_said_once(
         assert recorder.stats()["embedding_error"] is None
     said = [one for one in caplog.messages if one.startswith("embedding ")]
     assert (len(said), said[-1]) == (2, "embedding continues")
+
+
+def test_a_shard_that_does_not_answer_holds_up_its_own_runs(spread: Store) -> None:
+    options = spread.options | {"postgres_timeout": 0.5, "durability": "journal"}
+    with runlog.Recorder(**options) as recorder:
+        recorder.list_runs()
+        with refusing(spread, "", "slow", "PERFORM pg_sleep(3)"):
+            for i in range(20):
+                recorder.log_run(minimal(f"r{i}", "slow" if i % 2 else "quick"))
+            of = "FROM workflow_runs WHERE wpk_id = 'quick'"
+            until(lambda: spread.query(f"SELECT count(*) {of}") == [(10,)])
+            until(lambda: recorder.stats()["waiting"] == 10)

@@ -28,7 +28,7 @@
 /* Columns of the rows that RL_PG_WORDS_NEXT and RL_PG_WORDS_DUE give. */
 enum {
     TXID,
-    CHANGE = TXID, /* of RL_PG_WORDS_NEXT_QUEUED */
+    CHANGES = TXID, /* of RL_PG_WORDS_NEXT_QUEUED */
     ID,
     WPK_ID,
     LATER,
@@ -230,24 +230,23 @@ static rl_status move_place(rl_pg_conn *conn, const PGresult *rows, rl_err *err)
 /* Deletes the rows' changes from the queue. */
 static rl_status unqueue(rl_pg_conn *conn, const PGresult *rows, rl_err *err)
 {
-    rl_status status = RL_OK;
+    const char *values[2];
+    rl_status status;
     arrays changes;
 
     init_arrays(&changes);
     for (int row = 0; row < PQntuples(rows); row++) {
         add_element(&changes.wpk_ids, PQgetvalue(rows, row, WPK_ID),
                     (size_t)PQgetlength(rows, row, WPK_ID));
-        add_element(&changes.ids, PQgetvalue(rows, row, CHANGE),
-                    (size_t)PQgetlength(rows, row, CHANGE));
+        rl_buf_add_char(&changes.ids, row == 0 ? '{' : ',');
+        rl_buf_add(&changes.ids, PQgetvalue(rows, row, CHANGES),
+                   (size_t)PQgetlength(rows, row, CHANGES));
     }
-    {
-        const char *const values[] = {end_array(&changes.wpk_ids),
-                                      end_array(&changes.ids)};
-
-        status = has_failed(&changes) ? rl_err_nomem(err)
-                                      : rl_pg_conn_exec(conn, RL_PG_WORDS_UNQUEUE, 2,
-                                                        values, false, NULL, err);
-    }
+    values[0] = end_array(&changes.wpk_ids);
+    values[1] = end_array(&changes.ids);
+    status = has_failed(&changes) ? rl_err_nomem(err)
+                                  : rl_pg_conn_exec(conn, RL_PG_WORDS_UNQUEUE, 2, values,
+                                                    false, NULL, err);
     free_arrays(&changes);
     return status;
 }

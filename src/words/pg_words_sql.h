@@ -68,26 +68,27 @@
                                    "= run.wpk_id AND old.id = "                         \
                                    "run.id) " RL_PG_WORDS_READ_LOCKED
 
-/* The same of the queue, with the first two parameters: its place is a change. Several
- * servers have no lock for rows of many shards. Words of a run that is deleted while they
- * are written may stay: no search finds them, as each looks for the run, too. */
-#define RL_PG_WORDS_NEXT_QUEUED                                                      \
-    "WITH next AS MATERIALIZED (SELECT wpk_id, change, id, queued_at FROM "          \
-    "run_words_queue ORDER BY queued_at LIMIT $2::int), "                            \
-    "picked AS MATERIALIZED (SELECT next.wpk_id, next.id, next.change, "             \
-    "coalesce(" RL_PG_WORDS_SIZED(                                                   \
-        "next.queued_at, next.change") ", 0) AS before, " RL_PG_WORDS_IS_LATER       \
-                                       " AS later FROM workflow_runs AS run "        \
-                                       "JOIN next ON run.wpk_id = next.wpk_id AND "  \
-                                       "run.id = next.id "                           \
-                                       "LEFT JOIN run_words AS old ON old.wpk_id = " \
-                                       "run.wpk_id AND old.id = "                    \
-                                       "run.id) " RL_PG_WORDS_READ("change")
+/* The same of the queue, with the first two parameters; instead of a place it gives the
+ * changes, separated by commas. Several servers have no lock for rows of many shards. Words
+ * of a run that is deleted while they are written may stay: no search finds them, as each
+ * looks for the run, too. */
+#define RL_PG_WORDS_NEXT_QUEUED                                                          \
+    "WITH queued AS MATERIALIZED (SELECT wpk_id, change, id, queued_at FROM "            \
+    "run_words_queue ORDER BY queued_at LIMIT $2::int), next AS MATERIALIZED (SELECT "   \
+    "wpk_id, id, min(queued_at) AS queued_at, string_agg(change::text, ',') AS changes " \
+    "FROM queued GROUP BY wpk_id, id), "                                                 \
+    "picked AS MATERIALIZED (SELECT next.wpk_id, next.id, next.changes, "                \
+    "coalesce(" RL_PG_WORDS_SIZED(                                                       \
+        "next.queued_at, next.id") ", 0) AS before, " RL_PG_WORDS_IS_LATER               \
+                                   " AS later FROM workflow_runs AS run "                \
+                                   "JOIN next ON run.wpk_id = next.wpk_id AND run.id = " \
+                                   "next.id LEFT JOIN run_words "                        \
+                                   "AS old ON old.wpk_id = run.wpk_id AND old.id = "     \
+                                   "run.id) " RL_PG_WORDS_READ("changes")
 /* Parameters: arrays of workflows and changes. */
-#define RL_PG_WORDS_UNQUEUE                                                          \
-    "DELETE FROM run_words_queue AS change USING unnest($1::text[], $2::uuid[]) AS " \
-    "given (wpk_id, change) WHERE change.wpk_id = given.wpk_id AND change.change = " \
-    "given.change"
+#define RL_PG_WORDS_UNQUEUE                                                     \
+    "DELETE FROM run_words_queue WHERE wpk_id = ANY ($1::text[]) AND change = " \
+    "ANY ($2::uuid[])"
 /* Changes of runs that are gone. */
 #define RL_PG_WORDS_UNQUEUE_GONE                                             \
     "DELETE FROM run_words_queue AS change WHERE NOT EXISTS (SELECT 1 FROM " \

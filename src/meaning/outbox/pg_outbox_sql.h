@@ -63,7 +63,8 @@
     "WHERE entry.wpk_id = sized.wpk_id AND entry.id = sized.id "                        \
     "AND coalesce(sized.before, 0) < $5::bigint AND entry.state = $1 "                  \
     "AND entry.next_attempt_at <= $2::bigint RETURNING entry.*), "                      \
-    "texts AS (SELECT run.wpk_id, run.id, run.run_id, run.status, run.created_at, "     \
+    "texts AS MATERIALIZED (SELECT run.wpk_id, run.id, run.run_id, run.status, "        \
+    "run.created_at, "                                                                  \
     "CASE WHEN $1 = 'pending' THEN run.outputs::text END AS outputs, "                  \
     "CASE WHEN $1 = 'pending' THEN (SELECT '{' || string_agg('\"' || name || '\":' || " \
     "data, ',') || '}' "                                                                \

@@ -15,7 +15,7 @@
 #define AROUND_NS UINT64_C(1000000000)   /* between passes around runs that are held */
 /* Until a workflow that is held is tried again, and one whose server did not answer. */
 #define HELD_NS UINT64_C(5000000000)
-#define HELD_LONG_NS UINT64_C(300000000000)
+#define HELD_LONG_NS UINT64_C(120000000000)
 
 /* The state of one call of rl_journal_forward. */
 typedef struct forwarding {
@@ -57,6 +57,23 @@ static void keep(const rl_journal *journal, forwarding *work,
     }
 }
 
+/* Whether an error is of one workflow's server. After a time-out it is if the server that
+ * this is connected to answers; else all runs wait for that. */
+static bool is_partial(rl_journal *journal, rl_journal_file_batch *batch,
+                       const rl_err *reason)
+{
+    const rl_batch probe = {batch->runs, 0, RL_SERVER, RL_WAIT};
+    rl_store *server = journal->server;
+    bool partial = reason->partial;
+    rl_err ignored;
+
+    if (partial && reason->sqlstate[0] == '\0') {
+        server->ops->send(server, &probe);
+        partial = server->ops->finish(server, &probe, &ignored) == RL_OK;
+    }
+    return partial;
+}
+
 /* Writes one run of a batch. */
 static rl_status forward_one(rl_journal *journal, forwarding *work,
                              rl_journal_file_batch *batch, size_t at, rl_err *err)
@@ -73,7 +90,7 @@ static rl_status forward_one(rl_journal *journal, forwarding *work,
         if (status == RL_OK) {
             rl_journal_log_rejected(journal, &reason);
         }
-    } else if (status == RL_STORE && reason.partial) {
+    } else if (status == RL_STORE && is_partial(journal, batch, &reason)) {
         hold(journal, work, batch, at, &reason);
         status = RL_OK;
     } else if (status != RL_OK) {
