@@ -1,9 +1,10 @@
 """The SQL files that make and change runlog's tables, installed as `runlog.migrations`.
 
 The files for PostgreSQL lie beside this one, those for SQLite in sqlite/, with the same
-numbers. Those in pgvector/ and distributed/, with numbers of their own, are for a PostgreSQL that
-has the extension vector, and for a Citus cluster. The extension loads the others when it first opens
-a database; those of a cluster are for `runlog migrate --distributed`.
+numbers. Those in pgvector/ and distributed/, with numbers of their own, are for a
+PostgreSQL that has the extension vector, and for a Citus cluster. The extension loads them
+when it first opens a database, but for those of a cluster, which `runlog migrate
+--distributed` applies.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 """A database laid out by `runlog migrate --distributed`, on one server without Citus.
 
-Functions and catalogs stand in for those of Citus that the layout uses. They note what was
-asked for, refuse keys without the column that spreads a table, and empty the coordinator's
-copy, as Citus does. So the tables, keys and triggers are those of a cluster.
+Functions and catalogs stand in for those of Citus that the layout uses. They note what
+was asked for, refuse keys without the column that spreads a table, and empty the
+coordinator's copy, as Citus does. So tables, keys and triggers are those of a cluster.
 """
 
 from __future__ import annotations

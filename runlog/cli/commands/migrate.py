@@ -2,8 +2,7 @@
 
 status lists them all, plan those that apply would run. apply also makes a new history. It
 applies all or none, and on a terminal it shows for how long it has been at work.
---distributed lays the tables out over the servers of a Citus cluster, and first applies the
-migrations that are missing.
+--distributed applies them, too, and then lays the tables out over a Citus cluster.
 """
 
 from __future__ import annotations
