@@ -2,8 +2,8 @@
 
 The files for PostgreSQL lie beside this one, those for SQLite in sqlite/, with the same
 numbers. Those in pgvector/ and distributed/, with numbers of their own, are for a
-PostgreSQL that has the extension vector, and for a Citus cluster. The extension loads them
-when it first opens a database, but for those of a cluster, which `runlog migrate
+PostgreSQL that has the extension vector, and for a Citus cluster. The extension loads
+them when it first opens a database, but for those of a cluster, which `runlog migrate
 --distributed` applies.
 """
 
