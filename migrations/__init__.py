@@ -1,21 +1,28 @@
 """The SQL files that make and change runlog's tables, installed as `runlog.migrations`.
 
 The files for PostgreSQL lie beside this one, those for SQLite in sqlite/, with the same
-numbers. Those in pgvector/, with numbers of their own, are for a PostgreSQL that has the
-extension vector. The extension loads them when it first opens a database.
+numbers. Those in pgvector/ and distributed/, with numbers of their own, are for a
+PostgreSQL that has the extension vector, and for a Citus cluster. The extension loads
+them when it first opens a database, but for those of a cluster, which `runlog migrate
+--distributed` applies.
 """
 
 import hashlib
 import os
 
-_FOLDERS = {"postgres": "", "sqlite": "sqlite", "pgvector": "pgvector"}
+_FOLDERS = {
+    "postgres": "",
+    "sqlite": "sqlite",
+    "pgvector": "pgvector",
+    "distributed": "distributed",
+}
 
 
 def load(dialect: str, directory: str | None = None) -> list[tuple[int, str, str, str]]:
     """Read the migrations of a database.
 
     Args:
-        dialect: "postgres", "sqlite" or "pgvector".
+        dialect: "postgres", "sqlite", "pgvector" or "distributed".
         directory: the folder of the files, instead of the installed one.
 
     Returns:

@@ -811,6 +811,23 @@ def look_at_postgres(dsn: str, seconds: float, /) -> str:
         StoreError: the DSN can't be parsed, or the server is out of reach or refuses.
     """
 
+def distribute_postgres(dsn: str, seconds: float, /) -> bool:
+    """Lay runlog's tables out over the servers of a Citus cluster, all or none.
+
+    First applies the migrations that are missing. Nobody writes runs meanwhile.
+
+    Args:
+        dsn: a connection string of libpq's, of the coordinator.
+        seconds: how long connecting may take.
+
+    Returns:
+        Whether anything was to do.
+
+    Raises:
+        StoreError: the server is out of reach, has no Citus or is a worker; other means
+            have distributed some of the tables; or the role lacks a right.
+    """
+
 def dsn_has_secrets(dsn: object, /) -> bool:
     """Whether a DSN holds a password or another secret, or can't be parsed."""
 

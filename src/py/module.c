@@ -5,6 +5,7 @@
 #include "py/encode/encode.h"
 #include "py/handler/handler.h"
 #include "py/meaning/meaning.h"
+#include "py/recorder/distribute.h"
 #include "py/recorder/listing.h"
 #include "py/recorder/look.h"
 #include "py/recorder/options.h"
@@ -125,6 +126,9 @@ static PyMethodDef module_methods[] = {
     {"look_at_postgres", rl_look_at_postgres, METH_VARARGS,
      "look_at_postgres(dsn, seconds)\n--\n\n"
      "What a PostgreSQL database is, as JSON; changes nothing."},
+    {"distribute_postgres", rl_distribute_postgres, METH_VARARGS,
+     "distribute_postgres(dsn, seconds)\n--\n\n"
+     "Lay runlog's tables out over the servers of a Citus cluster."},
     {"dsn_has_secrets", rl_options_dsn_has_secrets, METH_O,
      "dsn_has_secrets(dsn)\n--\n\n"
      "Whether a DSN holds a password, or can't be parsed."},

@@ -82,7 +82,8 @@ static rl_status walk(rl_pg_conn *conn, void *ctx, rl_err *err)
     if (status == RL_OK) {
         status = lock(self, conn, &place, &made, err);
     }
-    if (status == RL_OK && !made) {
+    if (status == RL_OK && !made &&
+        strcmp(PQgetvalue(place, 0, 0), RL_PG_QUEUED_PLACE) != 0) {
         const char *const values[] = {PQgetvalue(place, 0, 0), PQgetvalue(place, 0, 1),
                                       WALK_RUNS};
 

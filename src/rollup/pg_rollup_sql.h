@@ -8,11 +8,12 @@
 #define RL_PG_ROLLUP_BEGIN_COUNT "BEGIN ISOLATION LEVEL REPEATABLE READ"
 
 /* Locks the place up to which runs are marked; no row if another process has. In a
- * database that was restored on another server, it may lie in that one's future. */
-#define RL_PG_ROLLUP_PLACE                                                      \
-    "SELECT CASE WHEN txid <= pg_catalog.txid_snapshot_xmax("                   \
-    "pg_catalog.txid_current_snapshot()) THEN txid ELSE 0 END::text, id::text " \
-    "FROM run_rollup_state FOR UPDATE SKIP LOCKED"
+ * database that was restored on another server, it may lie in that one's future. At
+ * RL_PG_QUEUED_PLACE a trigger has marked all runs. */
+#define RL_PG_ROLLUP_PLACE                                              \
+    "SELECT CASE WHEN txid <= pg_catalog.txid_snapshot_xmax("           \
+    "pg_catalog.txid_current_snapshot()) OR txid = " RL_PG_QUEUED_PLACE \
+    " THEN txid ELSE 0 END::text, id::text FROM run_rollup_state FOR UPDATE SKIP LOCKED"
 #define RL_PG_ROLLUP_MAKE \
     "INSERT INTO run_rollup_state DEFAULT VALUES ON CONFLICT (one) DO NOTHING"
 #define RL_PG_ROLLUP_VERSION "UPDATE run_rollup_state SET version = version + 1"
@@ -109,11 +110,18 @@
     "coalesce(sum(octet_length(data) + coalesce(octet_length(gone), 0)), 0)::bigint " \
     "FROM run_rollup)"
 
-/* All is marked, and walked over again; what is gone stays. */
-#define RL_PG_ROLLUP_RESET                                                        \
-    "BEGIN; UPDATE run_rollup_state SET txid = 0, id = "                          \
-    "'00000000-0000-0000-0000-000000000000', version = version + 1; INSERT INTO " \
-    "run_rollup_marks (wpk_id, from_at, to_at, runs) SELECT wpk_id, from_at, "    \
+/* All is marked, and walked over again, or marked once more; what is gone stays. */
+#define RL_PG_ROLLUP_RESET                                                          \
+    "BEGIN; INSERT INTO run_rollup_marks (wpk_id, from_at, to_at, runs) SELECT "    \
+    "wpk_id, min(created_at), max(created_at), count(*) FROM workflow_runs "        \
+    "WHERE EXISTS (SELECT 1 FROM run_rollup_state WHERE txid = " RL_PG_QUEUED_PLACE \
+    ") AND status <> 'running' AND "                                                \
+    "created_at BETWEEN '0001-01-02' AND '9999-12-30' GROUP BY wpk_id, "            \
+    "floor(extract(epoch FROM created_at) / 225); "                                 \
+    "UPDATE run_rollup_state SET version = version + 1, txid = CASE txid "          \
+    "WHEN " RL_PG_QUEUED_PLACE " THEN txid ELSE 0 END, id = "                       \
+    "'00000000-0000-0000-0000-000000000000'; INSERT INTO "                          \
+    "run_rollup_marks (wpk_id, from_at, to_at, runs) SELECT wpk_id, from_at, "      \
     "until_at - interval '1 microsecond', runs FROM run_rollup WHERE level = 1; COMMIT"
 
 /* Around a deletion by runlog: whether there is a roll-up, and that the trigger is to do

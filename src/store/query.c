@@ -91,12 +91,21 @@ bool rl_query_searches(const rl_query *query)
            query->node != NULL;
 }
 
-/* Appends a placeholder for the next value, between two pieces of SQL. */
+/* Appends a placeholder for the next value, between two pieces of SQL. The second may have
+ * it once more, at RL_SQL_SAME. */
 static void bind_between(rl_buf *sql, const rl_dialect *dialect, const char *before,
                          const char *after, rl_bindings *bindings, const char *value)
 {
+    const char *same = strstr(after, RL_SQL_SAME);
+    const int until = same != NULL ? (int)(same - after) : (int)strlen(after);
+
     bindings->values[bindings->count++] = value;
-    rl_buf_printf(sql, "%s%c%d%s", before, dialect->placeholder, bindings->count, after);
+    rl_buf_printf(sql, "%s%c%d%.*s", before, dialect->placeholder, bindings->count, until,
+                  after);
+    if (same != NULL) {
+        rl_buf_printf(sql, "%c%d%s", dialect->placeholder, bindings->count,
+                      same + strlen(RL_SQL_SAME));
+    }
 }
 
 static void bind_value(rl_buf *sql, const rl_dialect *dialect, const char *cast,
@@ -245,6 +254,22 @@ static const char *column_sql(const rl_query *query, const rl_dialect *dialect,
     return rl_columns[column].name;
 }
 
+/* Appends what selects a column. On several servers, parts that do not name their workflow
+ * themselves would be looked for on all of them. */
+static void add_column(const rl_query *query, const rl_dialect *dialect, rl_column column,
+                       rl_buf *sql)
+{
+    const char *text = column_sql(query, dialect, column);
+    const bool of_parts = text == dialect->parts || text == dialect->values;
+
+    if (of_parts && dialect->is_spread && query->texts[RL_WPK_ID] != NULL) {
+        rl_buf_printf(sql, "%.*s AND run_parts.wpk_id = %c%d)", (int)strlen(text) - 1,
+                      text, dialect->placeholder, query->texts[RL_ID] != NULL ? 2 : 1);
+    } else {
+        rl_buf_add_text(sql, text);
+    }
+}
+
 /* Appends the statement of RL_SHAPE_COUNT. Its two halves have the same filters. */
 static void add_counts(const rl_query *query, const rl_dialect *dialect, rl_buf *sql,
                        rl_bindings *bindings)
@@ -263,20 +288,42 @@ static void add_counts(const rl_query *query, const rl_dialect *dialect, rl_buf 
     rl_buf_add_text(sql, RL_SQL_FROM_STATES);
 }
 
+/* The same as one pass over the runs: several servers can't look up one status after the
+ * other. */
+static void add_counts_by_scan(const rl_query *query, const rl_dialect *dialect,
+                               rl_buf *sql, rl_bindings *bindings)
+{
+    bool any = false;
+
+    bind_between(sql, dialect, RL_PG_SCANNED_BEFORE, RL_PG_SCANNED_AFTER, bindings,
+                 query->spans);
+    rl_buf_add_text(sql, RL_PG_SCAN_ALL);
+    add_texts(query, dialect, sql, bindings, &any);
+    rl_buf_add_text(sql, RL_PG_SCANNED_ALL RL_SQL_WHERE RL_PG_SCANNED_OTHERS);
+    bindings->count = 1; /* the second half has the same values */
+    any = true;
+    add_texts(query, dialect, sql, bindings, &any);
+    rl_buf_add_text(sql, RL_PG_SCANNED_STATES);
+}
+
 /* Appends the statement of a shape that is not of runs; false for any other shape. */
 static bool add_figures(const rl_query *query, const rl_dialect *dialect, rl_buf *sql,
                         rl_bindings *bindings)
 {
     switch (query->shape) {
     case RL_SHAPE_COUNT:
-        add_counts(query, dialect, sql, bindings);
+        (dialect->is_spread ? add_counts_by_scan : add_counts)(query, dialect, sql,
+                                                               bindings);
         return true;
     case RL_SHAPE_OWNERS:
         rl_buf_add_text(sql, RL_SQL_OWNERS);
         return true;
     case RL_SHAPE_NEWEST:
-        bind_between(sql, dialect, dialect->newest_before, dialect->newest_after,
-                     bindings, query->workflows);
+        bind_between(
+            sql, dialect,
+            dialect->is_spread ? RL_PG_SCANNED_NEWEST_BEFORE : dialect->newest_before,
+            dialect->is_spread ? RL_PG_SCANNED_NEWEST_AFTER : dialect->newest_after,
+            bindings, query->workflows);
         return true;
     default:
         return false;
@@ -297,7 +344,7 @@ void rl_query_sql(const rl_query *query, const rl_dialect *dialect, bool remove,
     rl_buf_add_text(sql, remove ? RL_SQL_DELETE : RL_SQL_SELECT);
     for (size_t i = 0; i < count && !remove; i++) {
         rl_buf_add_text(sql, i == 0 ? "" : ", ");
-        rl_buf_add_text(sql, column_sql(query, dialect, columns[i]));
+        add_column(query, dialect, columns[i], sql);
     }
     rl_buf_add_text(sql, RL_SQL_FROM);
     add_conditions(query, dialect, sql, bindings);

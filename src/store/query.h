@@ -97,6 +97,7 @@ typedef struct rl_dialect {
     const char *totals; /* gives RL_TOTALS */
     const char *spans_before, *spans_after;   /* surround the placeholder of the spans */
     const char *newest_before, *newest_after; /* and of the names of workflows */
+    bool is_spread;                           /* the tables lie on several servers */
     char placeholder;                         /* '?' or '$' */
 } rl_dialect;
 

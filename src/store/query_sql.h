@@ -2,6 +2,8 @@
 #ifndef RL_QUERY_SQL_H
 #define RL_QUERY_SQL_H
 
+/* Stands for the placeholder before it: see bind_between. */
+#define RL_SQL_SAME "\1"
 #define RL_SQL_SELECT "SELECT "
 #define RL_SQL_DELETE "DELETE"
 #define RL_SQL_FROM " FROM workflow_runs"
@@ -99,13 +101,14 @@
     "THEN EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(node_logs) THEN "       \
     "node_logs END) AS log WHERE "                                                     \
     "log.type = 'object' AND json_extract(log.value, '$.node') = wanted) END)"
-#define RL_PG_NODE_BEFORE "EXISTS (SELECT 1 FROM (SELECT "
+#define RL_PG_NODE_BEFORE                                                  \
+    "CASE WHEN node_logs IS NOT NULL THEN node_logs @> jsonb_build_array(" \
+    "jsonb_build_object('node', "
 #define RL_PG_NODE_AFTER                                                                 \
-    "::text AS wanted OFFSET 0) AS asked WHERE CASE WHEN node_logs IS NULL THEN EXISTS " \
-    "(SELECT 1 FROM run_parts WHERE run_parts.wpk_id = workflow_runs.wpk_id AND "        \
-    "run_parts.id = workflow_runs.id AND run_parts.name >= 'n' AND starts_with(data, "   \
-    "'{\"node\":' || to_json(wanted) || ',')) ELSE node_logs @> jsonb_build_array("      \
-    "jsonb_build_object('node', wanted)) END)"
+    "::text)) ELSE EXISTS (SELECT 1 FROM run_parts WHERE run_parts.wpk_id = "            \
+    "workflow_runs.wpk_id AND run_parts.id = workflow_runs.id AND run_parts.name >= "    \
+    "'n' AND starts_with(data, '{\"node\":' || to_json(" RL_SQL_SAME "::text) || ',')) " \
+    "END"
 #define RL_SQL_SINCE "created_at >= "
 #define RL_SQL_UNTIL "created_at < "
 #define RL_SQL_AFTER "(created_at, id) < ("
@@ -145,6 +148,17 @@
 #define RL_SQL_OF_STATE "status = state AND status <> 'completed'"
 #define RL_SQL_FROM_SPANS ") FROM spans UNION ALL "
 #define RL_SQL_FROM_STATES ") FROM spans, states WHERE state IS NOT NULL"
+#define RL_PG_SCANNED_BEFORE                                                          \
+    "WITH spans (span, low, high) AS (SELECT place - 1, (value ->> 0)::timestamptz, " \
+    "(value ->> 1)::timestamptz FROM jsonb_array_elements("
+#define RL_PG_SCANNED_AFTER "::jsonb) WITH ORDINALITY AS each (value, place)) "
+#define RL_PG_SCAN(what)                                                      \
+    "SELECT CAST(span AS INTEGER), " what ", CAST(count(*) AS INTEGER) FROM " \
+    "workflow_runs JOIN spans ON created_at >= low AND created_at < high"
+#define RL_PG_SCAN_ALL RL_PG_SCAN("CAST(NULL AS TEXT)")
+#define RL_PG_SCANNED_ALL " GROUP BY span UNION ALL " RL_PG_SCAN("status")
+#define RL_PG_SCANNED_OTHERS "status <> 'completed'"
+#define RL_PG_SCANNED_STATES " GROUP BY span, status"
 /* How many runs each process has open, or had when it ended. */
 #define RL_SQL_OWNERS                                                            \
     "SELECT owner, CAST(count(*) AS INTEGER) FROM workflow_runs WHERE status = " \
@@ -156,5 +170,12 @@
 #define RL_SQLITE_NEWEST_AFTER "))"
 #define RL_PG_NEWEST_BEFORE RL_SQL_NEWEST_RUNS "jsonb_array_elements_text("
 #define RL_PG_NEWEST_AFTER "::jsonb) AS each (name)"
+/* The same for several servers: these read all entries of the index. */
+#define RL_PG_SCANNED_NEWEST_BEFORE "SELECT name, newest FROM jsonb_array_elements_text("
+#define RL_PG_SCANNED_NEWEST_AFTER                                                      \
+    "::jsonb) AS each (name) LEFT JOIN (SELECT wpk_id, max(created_at) AS newest FROM " \
+    "workflow_runs WHERE wpk_id = ANY (ARRAY(SELECT "                                   \
+    "jsonb_array_elements_text(" RL_SQL_SAME                                            \
+    "::jsonb))) GROUP BY wpk_id) AS run ON wpk_id = name"
 
 #endif

@@ -29,6 +29,7 @@
 /* Columns of the rows that RL_PG_WORDS_NEXT and RL_PG_WORDS_DUE give. */
 enum {
     TXID,
+    CHANGES = TXID, /* of RL_PG_WORDS_NEXT_QUEUED */
     ID,
     WPK_ID,
     LATER,
@@ -219,6 +220,40 @@ static rl_status index_rows(pg_words *self, rl_pg_conn *conn, const char *sql, i
     return status;
 }
 
+/* Moves the place behind the last of the rows. */
+static rl_status move_place(rl_pg_conn *conn, const PGresult *rows, rl_err *err)
+{
+    const int last = PQntuples(rows) - 1;
+    const char *const values[] = {PQgetvalue(rows, last, TXID),
+                                  PQgetvalue(rows, last, ID)};
+
+    return rl_pg_conn_exec(conn, RL_PG_WORDS_MOVE, 2, values, false, NULL, err);
+}
+
+/* Deletes the rows' changes from the queue. */
+static rl_status unqueue(rl_pg_conn *conn, const PGresult *rows, rl_err *err)
+{
+    const char *values[2];
+    rl_status status;
+    arrays changes;
+
+    init_arrays(&changes);
+    for (int row = 0; row < PQntuples(rows); row++) {
+        add_element(&changes.wpk_ids, PQgetvalue(rows, row, WPK_ID),
+                    (size_t)PQgetlength(rows, row, WPK_ID));
+        rl_buf_add_char(&changes.ids, row == 0 ? '{' : ',');
+        rl_buf_add(&changes.ids, PQgetvalue(rows, row, CHANGES),
+                   (size_t)PQgetlength(rows, row, CHANGES));
+    }
+    values[0] = end_array(&changes.wpk_ids);
+    values[1] = end_array(&changes.ids);
+    status = has_failed(&changes) ? rl_err_nomem(err)
+                                  : rl_pg_conn_exec(conn, RL_PG_WORDS_UNQUEUE, 2, values,
+                                                    false, NULL, err);
+    free_arrays(&changes);
+    return status;
+}
+
 /* The next runs, and those that are due; with the place locked. */
 static rl_status index_batch(pg_words *self, rl_pg_conn *conn, const PGresult *place,
                              rl_err *err)
@@ -226,23 +261,26 @@ static rl_status index_batch(pg_words *self, rl_pg_conn *conn, const PGresult *p
     char bytes[NUMBER_TEXT], runs[NUMBER_TEXT];
     const char *const values[] = {bytes, runs, PQgetvalue(place, 0, 0),
                                   PQgetvalue(place, 0, 1)};
+    const bool queued = strcmp(values[2], RL_PG_QUEUED_PLACE) == 0;
     PGresult *next = NULL, *due = NULL;
     rl_status status;
-    int last;
 
     snprintf(bytes, sizeof bytes, "%zu", RL_WORDS_BATCH_BYTES);
     snprintf(runs, sizeof runs, "%d", RL_WORDS_BATCH_RUNS);
-    status = index_rows(self, conn, RL_PG_WORDS_NEXT, 4, values, &next, err);
-    last = status == RL_OK ? PQntuples(next) - 1 : -1;
-    if (last >= 0) {
-        const char *const moved[] = {PQgetvalue(next, last, TXID),
-                                     PQgetvalue(next, last, ID)};
-
-        status = rl_pg_conn_exec(conn, RL_PG_WORDS_MOVE, 2, moved, false, NULL, err);
+    status = queued
+                 ? index_rows(self, conn, RL_PG_WORDS_NEXT_QUEUED, 2, values, &next, err)
+                 : index_rows(self, conn, RL_PG_WORDS_NEXT, 4, values, &next, err);
+    if (status == RL_OK && PQntuples(next) > 0) {
+        status = queued ? unqueue(conn, next, err) : move_place(conn, next, err);
         self->more = true;
     } else if (status == RL_OK) {
-        status = index_rows(self, conn, RL_PG_WORDS_DUE, 2, values, &due, err);
+        status = index_rows(self, conn, queued ? RL_PG_WORDS_DUE_QUEUED : RL_PG_WORDS_DUE,
+                            2, values, &due, err);
         self->more = status == RL_OK && PQntuples(due) > 0;
+    }
+    if (status == RL_OK && queued && PQntuples(next) == 0) {
+        status =
+            rl_pg_conn_exec(conn, RL_PG_WORDS_UNQUEUE_GONE, 0, NULL, false, NULL, err);
     }
     PQclear(next);
     PQclear(due);
@@ -360,14 +398,25 @@ static rl_status pg_find(rl_words_index *index, const rl_words_query *query,
 
 static rl_status empty(rl_pg_conn *conn, void *ctx, rl_err *err)
 {
-    (void)ctx;
-    return rl_pg_conn_exec(conn, RL_PG_WORDS_RESET, 0, NULL, false, NULL, err);
+    const bool *spread = ctx;
+    rl_err ignored;
+    rl_status status =
+        rl_pg_conn_exec(conn, *spread ? RL_PG_WORDS_RESET_QUEUED : RL_PG_WORDS_RESET, 0,
+                        NULL, false, NULL, err);
+
+    if (status != RL_OK && *spread && !rl_pg_conn_lost(conn)) {
+        (void)rl_pg_conn_exec(conn, RL_PG_ROLLBACK, 0, NULL, false, NULL, &ignored);
+    }
+    return status;
 }
 
 static rl_status pg_reset(rl_words_index *index, rl_words_mode mode, rl_err *err)
 {
+    rl_pg_pool *pool = ((pg_words *)index)->background;
+    bool spread = rl_pg_pool_is_spread(pool);
+
     (void)mode; /* there is one */
-    return rl_pg_pool_run(((pg_words *)index)->background, empty, NULL, err);
+    return rl_pg_pool_run(pool, empty, &spread, err);
 }
 
 static rl_status pg_waiting(rl_words_index *index, int64_t *waiting, rl_err *err)

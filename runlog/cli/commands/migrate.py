@@ -3,6 +3,7 @@
 status lists them all, plan those that apply would run. apply also makes a new history. It
 applies all or none, but for the indexes of a history with many runs: these come last, one
 by one, while others read and write. On a terminal it shows how long it has been at work.
+--distributed applies them, too, and then lays the tables out over a Citus cluster.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from runlog.cli import options
-from runlog.cli.errors import DONE, FAULT, AwayError
+from runlog.cli.errors import DONE, FAULT, AwayError, WrongUsageError
 from runlog.cli.history import History
 from runlog.cli.output import Field, Out
 from runlog.cli.progress import Waiting
 from runlog.reading import places
 from runlog.views.words import count
 from runlog.views.words import size as size_text
+
+_SECONDS = 5.0
 
 _FIELDS = [
     Field("number", lambda one: one["number"], right=True),
@@ -31,6 +34,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "what", choices=("status", "plan", "apply"), nargs="?", default="status"
     )
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="lay the tables out over a Citus cluster, by workflow",
+    )
     options.add_format(parser)
 
 
@@ -38,6 +46,8 @@ def run(args: Namespace, history: History, out: Out) -> int:
     """Show or apply migrations."""
     if options.asks_for_fields(args, out, _FIELDS):
         return DONE
+    if args.distributed:
+        _distribute(args, history, out)
     rows = _states(history, args.what == "apply")
     bad = [row for row in rows if row["state"] in ("changed", "newer")]
     waiting = [row for row in rows if row["state"] == "pending"]
@@ -82,6 +92,26 @@ def _tell_what_takes_long(place: places.Place, waiting: set[int], out: Out) -> N
         f"write. Each reads the runs, {size_text(size)}: from a disk of 200 MB/s "
         f"that takes about {indexes * size / 2e8:,.0f} s"
     )
+
+
+def _distribute(args: Namespace, history: History, out: Out) -> None:
+    """Lay the tables out, or say why that can't be."""
+    from runlog import StoreError, _runlog
+
+    place = history.place
+    if place.dsn is None:
+        raise WrongUsageError(
+            f"{place.shown()} is a SQLite file: --distributed is for Citus"
+        )
+    if args.what == "plan":
+        raise WrongUsageError("--distributed is for apply, and can't be planned")
+    try:
+        with Waiting("copying the runs to the servers of the cluster"):
+            changed = _runlog.distribute_postgres(place.dsn, _SECONDS)
+    except StoreError as error:
+        raise AwayError(" ".join(str(error).split())) from None
+    since = "now" if changed else "already"
+    out.note(f"the tables of {place.shown()} {since} lie on the servers of the cluster")
 
 
 def _states(history: History, create: bool) -> list[dict[str, Any]]:

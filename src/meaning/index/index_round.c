@@ -26,17 +26,19 @@ static void report_progress(rl_index_stage *stage, bool failed)
     pthread_mutex_unlock(&progress->lock);
 }
 
-/* Claims rows; false when there are none, or when the database fails, which the store
- * logs. */
+/* Claims rows; false when there are none, or when the database fails. */
 static bool claim(rl_index_stage *stage, rl_outbox_state state, size_t limit)
 {
     int64_t now = rl_time_now();
     const rl_outbox_claim wanted = {state, limit, now, now + LEASE_US};
     rl_outbox *outbox = stage->parts->outbox;
-    rl_err ignored;
-    bool claimed = outbox->ops->claim(outbox, &wanted, &stage->jobs, &ignored) == RL_OK;
+    rl_err err = {.code = RL_OK};
+    bool claimed = outbox->ops->claim(outbox, &wanted, &stage->jobs, &err) == RL_OK;
 
-    if (!claimed) {
+    if (claimed) {
+        rl_server_health_ok(&stage->database);
+    } else {
+        rl_server_health_failed(&stage->database, &err);
         report_progress(stage, true);
     }
     return claimed && rl_outbox_job_count(&stage->jobs) > 0;
@@ -58,7 +60,7 @@ static bool finish(rl_index_stage *stage, size_t count)
 {
     const uint64_t end = rl_monotonic_ns() + FINISH_NS;
     rl_outbox *outbox = stage->parts->outbox;
-    rl_err ignored; /* the store logs its errors */
+    rl_err ignored; /* what lasts fails the next claim, too */
     bool finished;
 
     do {

@@ -51,6 +51,7 @@ typedef struct rl_index_stage {
     const rl_index_parts *parts;
     rl_index_progress *progress;
     rl_server_health health;
+    rl_server_health database; /* whether it gives rows to work on; always asked */
     rl_worker worker;
     atomic_bool pending; /* there may be something to do */
 

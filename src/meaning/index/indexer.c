@@ -132,6 +132,7 @@ static void init_stage(rl_index_stage *stage, rl_indexer *indexer, const char *n
     stage->parts = &indexer->parts;
     stage->progress = &indexer->progress;
     rl_server_health_init(&stage->health, name, indexer->parts.notices);
+    rl_server_health_init(&stage->database, name, indexer->parts.notices);
     rl_worker_init(&stage->worker, work, indexer);
     init_work(stage);
 }
@@ -141,6 +142,7 @@ static void destroy_stage(rl_index_stage *stage)
     rl_outbox_jobs_free(&stage->jobs);
     rl_buf_free(&stage->texts);
     rl_server_health_destroy(&stage->health);
+    rl_server_health_destroy(&stage->database);
     rl_worker_destroy(&stage->worker);
 }
 
@@ -236,9 +238,13 @@ bool rl_indexer_stop(rl_indexer *indexer, uint64_t end)
 
 void rl_indexer_error(rl_indexer *indexer, char *text, size_t size)
 {
-    rl_server_health_error(&indexer->openai.health, text, size);
-    if (text[0] == '\0') {
-        rl_server_health_error(&indexer->milvus.health, text, size);
+    rl_server_health *const all[] = {&indexer->openai.health, &indexer->milvus.health,
+                                     &indexer->openai.database,
+                                     &indexer->milvus.database};
+
+    text[0] = '\0';
+    for (size_t i = 0; i < sizeof all / sizeof *all && text[0] == '\0'; i++) {
+        rl_server_health_error(all[i], text, size);
     }
 }
 
@@ -246,6 +252,7 @@ static void before_fork(rl_index_stage *stage)
 {
     rl_worker_before_fork(&stage->worker);
     pthread_mutex_lock(&stage->health.lock);
+    pthread_mutex_lock(&stage->database.lock);
 }
 
 static void after_fork(rl_index_stage *stage, bool in_child)
@@ -255,6 +262,7 @@ static void after_fork(rl_index_stage *stage, bool in_child)
         stage->worked_at = 0;
         atomic_store(&stage->pending, false);
     }
+    pthread_mutex_unlock(&stage->database.lock);
     pthread_mutex_unlock(&stage->health.lock);
     rl_worker_after_fork(&stage->worker, in_child);
 }

@@ -11,6 +11,8 @@
 #include <string.h>
 
 #define NUMBER_TEXT 24 /* bytes of an int64 as text, with the NUL */
+#define CLAIM_TRIES 10 /* while others claim the same rows */
+#define DEADLOCK "40P01"
 
 static const char first_id[] = "00000000-0000-0000-0000-000000000000";
 
@@ -88,6 +90,20 @@ static void add_job(rl_outbox_jobs *jobs, int64_t lease, const PGresult *result,
     rl_buf_add(&jobs->list, &job, sizeof job);
 }
 
+/* Adds the rows that are claimed; gives how many. */
+static int add_jobs(rl_outbox_jobs *jobs, int64_t lease, const PGresult *result)
+{
+    int claimed = 0;
+
+    for (int row = 0; row < PQntuples(result); row++) {
+        if (!PQgetisnull(result, row, 0)) {
+            add_job(jobs, lease, result, row);
+            claimed++;
+        }
+    }
+    return claimed;
+}
+
 static rl_status outbox_claim(rl_outbox *outbox, const rl_outbox_claim *claim,
                               rl_outbox_jobs *jobs, rl_err *err)
 {
@@ -96,18 +112,27 @@ static rl_status outbox_claim(rl_outbox *outbox, const rl_outbox_claim *claim,
                                   number(now, claim->now), number(until, claim->until),
                                   number(limit, (int64_t)claim->limit),
                                   number(bytes, (int64_t)RL_OUTBOX_BYTES)};
-    PGresult *result = NULL;
-    rl_status status;
+    const char *const sql = rl_pg_pool_is_spread(pool_of(outbox))
+                                ? RL_PG_OUTBOX_CLAIM("")
+                                : RL_PG_OUTBOX_CLAIM(RL_PG_OUTBOX_SKIP);
+    rl_status status = RL_OK;
     bool unknown; /* then the lease ends by itself */
+    bool again = true;
 
     rl_pg_vector_copy(vector_of(outbox)); /* vectors of the rounds before */
     rl_outbox_jobs_clear(jobs);
-    status = rl_pg_pool_write(pool_of(outbox), RL_PG_OUTBOX_CLAIM, 5, values, &result,
-                              &unknown, err);
-    for (int row = 0; status == RL_OK && row < PQntuples(result); row++) {
-        add_job(jobs, claim->until, result, row);
+    for (int tries = 0; again && tries < CLAIM_TRIES; tries++) {
+        PGresult *result = NULL;
+
+        status =
+            rl_pg_pool_write(pool_of(outbox), sql, 5, values, &result, &unknown, err);
+        if (status == RL_OK) { /* others may have claimed all that it found */
+            again = add_jobs(jobs, claim->until, result) == 0 && PQntuples(result) > 0;
+        } else { /* two claims may lock the same rows in two orders */
+            again = strcmp(err->sqlstate, DEADLOCK) == 0;
+        }
+        PQclear(result);
     }
-    PQclear(result);
     return status == RL_OK && rl_outbox_jobs_failed(jobs) ? rl_err_nomem(err) : status;
 }
 

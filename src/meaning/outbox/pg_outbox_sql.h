@@ -14,14 +14,14 @@
     "INSERT INTO run_embeddings AS entry (id, wpk_id, state, next_attempt_at) "          \
     "SELECT written.id, written.wpk_id, 'pending', 0 FROM written WHERE $20 OR EXISTS (" \
     "SELECT 1 FROM run_embeddings AS old "                                               \
-    "WHERE old.wpk_id = written.wpk_id AND old.id = written.id) "                        \
+    "WHERE old.wpk_id = $2 AND old.id = written.id) "                                    \
     "ON CONFLICT (wpk_id, id) DO UPDATE SET state = 'pending', "                         \
     "version = entry.version + 1, attempts = 0, last_error = NULL, next_attempt_at = "   \
     "CASE WHEN entry.last_error IS NULL THEN entry.next_attempt_at ELSE 0 END)"          \
     " SELECT 1 FROM written"
 /* The names of the prepared statements; they must change with the text. */
-#define RL_PG_INSERT_QUEUED_NAME "runlog_insert_queued_20b"
-#define RL_PG_MERGE_QUEUED_NAME "runlog_merge_queued_20b"
+#define RL_PG_INSERT_QUEUED_NAME "runlog_insert_queued_20c"
+#define RL_PG_MERGE_QUEUED_NAME "runlog_merge_queued_20c"
 
 /* A step of rl_outbox_walk, in the order of migration 010's index: its last run, and how
  * many it has queued. It locks no row that stays as it is, and the others in the order in
@@ -46,11 +46,15 @@
     "id DESC LIMIT 1"
 
 /* Claims rows. Parameters: state, now, until, limit, and the bytes of outputs after which
- * a claim takes no more rows. */
-#define RL_PG_OUTBOX_CLAIM                                                              \
+ * a claim takes no more rows. `lock` is RL_PG_OUTBOX_SKIP, or "" where the rows lie on
+ * several servers, which know that for single shards only: then of those who find the same
+ * row the others wait for the first, and see its lease. A row whose id is NULL is not
+ * claimed; without any row, none was due. */
+#define RL_PG_OUTBOX_SKIP " FOR UPDATE SKIP LOCKED"
+#define RL_PG_OUTBOX_CLAIM(lock)                                                        \
     "WITH claimable AS (SELECT wpk_id, id, next_attempt_at FROM run_embeddings "        \
     "WHERE state = $1 AND state <> 'done' AND next_attempt_at <= $2::bigint "           \
-    "ORDER BY next_attempt_at LIMIT $4::bigint FOR UPDATE SKIP LOCKED), "               \
+    "ORDER BY next_attempt_at LIMIT $4::bigint" lock "), "                              \
     "sized AS (SELECT claimable.wpk_id, claimable.id, "                                 \
     "sum(CASE WHEN $1 = 'pending' THEN octet_length(run.outputs::text) END) OVER ("     \
     "ORDER BY claimable.next_attempt_at, claimable.id "                                 \
@@ -61,19 +65,26 @@
     "attempts = entry.attempts + 1, last_error = NULL, "                                \
     "upserted = entry.upserted OR entry.state = 'embedded' FROM sized "                 \
     "WHERE entry.wpk_id = sized.wpk_id AND entry.id = sized.id "                        \
-    "AND coalesce(sized.before, 0) < $5::bigint RETURNING entry.*) "                    \
-    "SELECT entry.id::text, entry.version::text, entry.attempts::text, entry.wpk_id, "  \
-    "run.run_id, run.status, entry.model, "                                             \
-    "(extract(epoch FROM run.created_at) * 1000000)::bigint::text, "                    \
-    "CASE WHEN $1 = 'pending' THEN run.outputs::text END, entry.text_hash::text, "      \
-    "CASE WHEN $1 = 'embedded' THEN entry.vector END, "                                 \
-    "CASE WHEN entry.vector IS NOT NULL THEN entry.dim END::text, "                     \
+    "AND coalesce(sized.before, 0) < $5::bigint AND entry.state = $1 "                  \
+    "AND entry.next_attempt_at <= $2::bigint RETURNING entry.*), "                      \
+    "texts AS MATERIALIZED (SELECT run.wpk_id, run.id, run.run_id, run.status, "        \
+    "run.created_at, "                                                                  \
+    "CASE WHEN $1 = 'pending' THEN run.outputs::text END AS outputs, "                  \
     "CASE WHEN $1 = 'pending' THEN (SELECT '{' || string_agg('\"' || name || '\":' || " \
     "data, ',') || '}' "                                                                \
     "FROM run_parts AS part WHERE part.wpk_id = run.wpk_id AND part.id = run.id "       \
     "AND name < " RL_SQL_NODES " AND octet_length(data) <= " RL_OUTBOX_VALUE            \
-    " AND strpos(run.outputs::text, name) > 0) END "                                    \
-    "FROM claimed AS entry LEFT JOIN workflow_runs AS run "                             \
+    " AND strpos(run.outputs::text, name) > 0) END AS parts "                           \
+    "FROM claimed JOIN workflow_runs AS run "                                           \
+    "ON run.wpk_id = claimed.wpk_id AND run.id = claimed.id) "                          \
+    "SELECT entry.id::text, entry.version::text, entry.attempts::text, entry.wpk_id, "  \
+    "run.run_id, run.status, entry.model, "                                             \
+    "(extract(epoch FROM run.created_at) * 1000000)::bigint::text, "                    \
+    "run.outputs, entry.text_hash::text, "                                              \
+    "CASE WHEN $1 = 'embedded' THEN entry.vector END, "                                 \
+    "CASE WHEN entry.vector IS NOT NULL THEN entry.dim END::text, run.parts "           \
+    "FROM sized LEFT JOIN claimed AS entry ON entry.wpk_id = sized.wpk_id "             \
+    "AND entry.id = sized.id LEFT JOIN texts AS run "                                   \
     "ON run.wpk_id = entry.wpk_id AND run.id = entry.id"
 
 /* A claimed row. Parameters: id, wpk_id, version, lease. */
@@ -95,7 +106,8 @@
     "UPDATE run_embeddings SET state = 'embedded', attempts = 0, "               \
     "last_error = NULL, next_attempt_at = 0, model = $5, dim = $6::int, "        \
     "text_hash = $7::bigint, text_bytes = $8::bigint, used_bytes = $9::bigint, " \
-    "vector = $10::bytea, stamp = txid_current()" where
+    "vector = $10::bytea, stamp = greatest(stamp + 1, "                          \
+    "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint)" where
 #define RL_PG_OUTBOX_SAME_TEXT(where)                              \
     "UPDATE run_embeddings SET state = 'embedded', attempts = 0, " \
     "last_error = NULL, next_attempt_at = 0" where

@@ -12,31 +12,10 @@
 #define BROKEN_NS UINT64_C(1000000000)   /* before the next try after the file failed */
 #define DRAIN_STEP_NS UINT64_C(20000000) /* between checks of what others forward */
 #define SLICE_NS UINT64_C(5000000000)    /* after which the worker does other work, too */
-
-/* Writes each run of a batch alone, because the server rejects one of them. */
-static rl_status forward_singly(rl_journal *journal, rl_journal_file_batch *batch,
-                                rl_err *err)
-{
-    rl_store *server = journal->server;
-    rl_status status = RL_OK;
-
-    for (size_t i = 0; i < batch->count && status == RL_OK; i++) {
-        rl_batch single = {batch->runs + i, 1, RL_SERVER, RL_WAIT};
-        rl_err reason;
-
-        server->ops->send(server, &single);
-        status = server->ops->finish(server, &single, &reason);
-        if (status == RL_STORE && reason.rejected) {
-            status = rl_journal_file_batch_reject(batch, i, &reason, err);
-            if (status == RL_OK) {
-                rl_journal_log_rejected(journal, &reason);
-            }
-        } else if (status != RL_OK) {
-            *err = reason;
-        }
-    }
-    return status;
-}
+#define AROUND_NS UINT64_C(1000000000)   /* between passes around runs that are held */
+/* Until a workflow that is held is tried again, and one whose server did not answer. */
+#define HELD_NS UINT64_C(5000000000)
+#define HELD_LONG_NS UINT64_C(120000000000)
 
 /* The state of one call of rl_journal_forward. */
 typedef struct forwarding {
@@ -47,16 +26,107 @@ typedef struct forwarding {
     rl_journal_file_batch batches[2];
     rl_journal_file_batch *delivered; /* not deleted yet; or NULL */
     bool has_lease;
+    bool holds;            /* runs stay in the journal, while others are forwarded */
+    rl_err held;           /* why */
     bool leased_elsewhere; /* another process or journal has it, or the file's lock */
     bool server_failed;    /* the cause of an error; else the journal's file */
 } forwarding;
+
+/* Keeps the runs of a workflow in the journal for now. What took long is not asked soon
+ * again. */
+static void hold(rl_journal *journal, forwarding *work, rl_journal_file_batch *batch,
+                 size_t at, const rl_err *reason)
+{
+    const bool slow = reason->sqlstate[0] == '\0';
+
+    rl_held_add(&journal->held, rl_run_text(batch->runs[at], RL_WPK_ID),
+                rl_monotonic_ns() + (slow ? HELD_LONG_NS : HELD_NS));
+    batch->held[at] = true;
+    work->holds = true;
+    work->held = journal->held_for = *reason;
+}
+
+/* Keeps a run of a workflow that is held, or for which there is no time. */
+static void keep(const rl_journal *journal, forwarding *work,
+                 rl_journal_file_batch *batch, size_t at)
+{
+    batch->held[at] = true;
+    if (!work->holds) {
+        work->holds = true;
+        work->held = journal->held_for;
+    }
+}
+
+/* Whether an error is of one workflow's server. After a time-out it is if the server that
+ * this is connected to answers; else all runs wait for that. */
+static bool is_partial(rl_journal *journal, rl_journal_file_batch *batch,
+                       const rl_err *reason)
+{
+    const rl_batch probe = {batch->runs, 0, RL_SERVER, RL_WAIT};
+    rl_store *server = journal->server;
+    bool partial = reason->partial;
+    rl_err ignored;
+
+    if (partial && reason->sqlstate[0] == '\0') {
+        server->ops->send(server, &probe);
+        partial = server->ops->finish(server, &probe, &ignored) == RL_OK;
+    }
+    return partial;
+}
+
+/* Writes one run of a batch. */
+static rl_status forward_one(rl_journal *journal, forwarding *work,
+                             rl_journal_file_batch *batch, size_t at, rl_err *err)
+{
+    const rl_batch single = {batch->runs + at, 1, RL_SERVER, RL_WAIT};
+    rl_store *server = journal->server;
+    rl_err reason;
+    rl_status status;
+
+    server->ops->send(server, &single);
+    status = server->ops->finish(server, &single, &reason);
+    if (status == RL_STORE && reason.rejected) {
+        status = rl_journal_file_batch_reject(batch, at, &reason, err);
+        if (status == RL_OK) {
+            rl_journal_log_rejected(journal, &reason);
+        }
+    } else if (status == RL_STORE && is_partial(journal, batch, &reason)) {
+        hold(journal, work, batch, at, &reason);
+        status = RL_OK;
+    } else if (status != RL_OK) {
+        *err = reason;
+    }
+    return status;
+}
+
+/* Writes each run of a batch alone, because the server rejects one of them, or because
+ * those of some workflows wait for one of several servers. Once its time is over, this
+ * leaves the others in the journal, too. */
+static rl_status forward_singly(rl_journal *journal, forwarding *work,
+                                rl_journal_file_batch *batch, rl_err *err)
+{
+    rl_status status = RL_OK;
+
+    for (size_t i = 0; i < batch->count && status == RL_OK; i++) {
+        const char *wpk_id = rl_run_text(batch->runs[i], RL_WPK_ID);
+        const uint64_t now = rl_monotonic_ns();
+
+        if (rl_held_has(&journal->held, wpk_id, now) ||
+            (work->holds && now >= work->end)) {
+            keep(journal, work, batch, i);
+        } else {
+            status = forward_one(journal, work, batch, i, err);
+        }
+    }
+    return status;
+}
 
 static void count_forwarded(rl_journal *journal, const rl_journal_file_batch *batch)
 {
     uint64_t accepted = 0;
 
     for (size_t i = 0; i < batch->count; i++) {
-        accepted += !batch->rejected[i];
+        accepted += !batch->rejected[i] && !batch->held[i];
     }
     rl_metric_add(&journal->metrics->forwarded, accepted);
 }
@@ -91,7 +161,7 @@ static void announce_owners(rl_journal *journal, const forwarding *work,
     for (size_t i = 0; i < batch->count; i++) {
         const rl_run *run = batch->runs[i];
 
-        if (!batch->rejected[i] && rl_run_is_open(run) &&
+        if (!batch->rejected[i] && !batch->held[i] && rl_run_is_open(run) &&
             strcmp(rl_run_text(run, RL_OWNER), last) != 0) {
             last = rl_run_text(run, RL_OWNER);
             if (strncmp(work->self, last, strlen(last)) != 0) { /* else it does so */
@@ -135,24 +205,32 @@ static rl_status forward_batch(rl_journal *journal, forwarding *work,
     rl_store *server = journal->server;
     const rl_batch sent = {current->runs, current->count, RL_SERVER, RL_WAIT};
     rl_status status = server->ops->prepare(server, err), beside;
+    bool singly = rl_held_tidy(&journal->held, rl_monotonic_ns()) && current->count > 0;
     rl_err beside_err;
 
     if (status != RL_OK) {
         work->server_failed = true;
         return status;
     }
-    server->ops->send(server, &sent);
+    if (!singly) {
+        server->ops->send(server, &sent);
+    }
     beside = prepare_next(journal, work, current, other, &beside_err);
-    status = server->ops->finish(server, &sent, err);
-    if (status == RL_STORE && err->rejected) {
-        status = forward_singly(journal, current, err);
+    if (!singly) {
+        status = server->ops->finish(server, &sent, err);
+        singly = status == RL_STORE && (err->rejected || err->partial);
+    }
+    if (singly) {
+        status = forward_singly(journal, work, current, err);
     }
     work->server_failed = status != RL_OK;
     if (status == RL_OK) {
         work->delivered = current;
         count_forwarded(journal, current);
         announce_owners(journal, work, current);
-        rl_journal_set_available(journal);
+        if (!work->holds) {
+            rl_journal_set_available(journal);
+        }
         if (beside != RL_OK) {
             *err = beside_err;
             status = beside;
@@ -165,16 +243,21 @@ static rl_status forward_batch(rl_journal *journal, forwarding *work,
 static rl_status forward_leased(rl_journal *journal, forwarding *work, rl_err *err)
 {
     rl_journal_file_batch *current = &work->batches[0], *other = &work->batches[1], *swap;
+    const bool from_first = journal->after == 0;
     bool done = false; /* the last batch was forwarded */
+    int64_t last_seq = journal->after;
     rl_status status;
     rl_err ignored;
 
     atomic_store(&journal->pending, false);
-    status = rl_journal_file_read(journal->file, 0, current, err);
+    status = rl_journal_file_read(journal->file, journal->after, current, err);
     while (status == RL_OK && work->has_lease && !done && !atomic_load(work->stop) &&
            rl_monotonic_ns() < work->end) {
         status = forward_batch(journal, work, current, other, err);
         done = status == RL_OK && current->last;
+        if (status == RL_OK && current->count > 0) {
+            last_seq = current->seqs[current->count - 1];
+        }
         swap = current;
         current = other;
         other = swap;
@@ -185,6 +268,9 @@ static rl_status forward_leased(rl_journal *journal, forwarding *work, rl_err *e
 
         status = status == RL_OK ? last : status;
     }
+    atomic_store(&journal->holds, work->holds);
+    journal->after = !done && status == RL_OK && work->holds ? last_seq : 0;
+    done = done && from_first && !work->holds;
     if (done && status == RL_OK && work->has_lease) {
         atomic_store(&journal->unforwarded, false);
     }
@@ -291,7 +377,9 @@ static bool try_to_forward(rl_journal *journal, forwarding *work, bool unavailab
                 forward_batch(journal, work, &work->batches[0], &work->batches[1], &err);
         }
     }
-    if (status != RL_OK && !atomic_load(work->stop)) {
+    if (status == RL_OK && work->holds && !atomic_load(work->stop)) {
+        rl_journal_set_partly_available(journal, &work->held, AROUND_NS);
+    } else if (status != RL_OK && !atomic_load(work->stop)) {
         if (work->server_failed) {
             rl_journal_set_unavailable(journal, &err);
         } else {
@@ -319,6 +407,8 @@ uint64_t rl_journal_forward(rl_journal *journal, const atomic_bool *stop)
     if (!try_to_forward(journal, work, unavailable)) {
         next = work->server_failed ? atomic_load(&journal->breaker.retry_at)
                                    : now + BROKEN_NS;
+    } else if (work->holds) {
+        next = atomic_load(&journal->breaker.retry_at);
     } else if (work->leased_elsewhere) {
         next = now + LEASED_NS;
     } else if (atomic_load(&journal->pending)) {

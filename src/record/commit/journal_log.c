@@ -26,6 +26,16 @@ void rl_journal_set_unavailable(rl_journal *journal, const rl_err *err)
     }
 }
 
+void rl_journal_set_partly_available(rl_journal *journal, const rl_err *err,
+                                     uint64_t pause_ns)
+{
+    rl_journal_set_unavailable(journal, err);
+    pthread_mutex_lock(&journal->lock);
+    journal->breaker.pause_ns = 0;
+    atomic_store(&journal->breaker.retry_at, rl_monotonic_ns() + pause_ns);
+    pthread_mutex_unlock(&journal->lock);
+}
+
 void rl_journal_set_available(rl_journal *journal)
 {
     uint64_t seconds, forwarded;

@@ -6,6 +6,7 @@
 
 #include "core/breaker.h"
 #include "core/lock.h"
+#include "record/commit/held.h"
 #include "record/commit/journal.h"
 #include "store/sqlite/journal_file.h"
 
@@ -37,6 +38,11 @@ struct rl_journal {
     rl_journal_file_state seen; /* as last read, for statistics while it is locked */
     rl_waiting waiting;         /* the same */
 
+    rl_held held;    /* the worker's */
+    rl_err held_for; /* the worker's: why the last of them is held */
+    int64_t after;   /* the worker's: a pass ended here, with runs left that are held */
+
+    atomic_bool holds; /* the last pass has left runs that are held */
     atomic_bool rejection_logged;
     atomic_bool unusable_logged;
     atomic_bool others_logged;
@@ -50,6 +56,11 @@ struct rl_journal {
 /* Records that the server did not accept runs: opens the breaker, and logs the first
  * time. */
 void rl_journal_set_unavailable(rl_journal *journal, const rl_err *err);
+
+/* Records that the server accepts the runs of some workflows only: as unavailable, but the
+ * worker tries again after `pause_ns`. */
+void rl_journal_set_partly_available(rl_journal *journal, const rl_err *err,
+                                     uint64_t pause_ns);
 
 /* Records that the server accepted runs: closes the breaker, and logs the end of an
  * outage. */

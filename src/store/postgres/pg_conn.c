@@ -50,12 +50,12 @@ static bool is_retryable(const char *sqlstate)
     return is_in_classes(sqlstate, classes, sizeof classes / sizeof *classes);
 }
 
-/* Invalid data, constraints, limits and triggers; not missing objects or privileges (42),
- * which would affect any row. */
+/* Invalid data, constraints, limits and triggers, and what this server can't do with a row
+ * of this form; not missing objects or privileges (42), which would affect any row. */
 static bool is_row_rejection(const char *sqlstate)
 {
-    static const char *const classes[] = {"09", "21", "22", "23", "27", "2F",
-                                          "38", "39", "44", "54", "P0"};
+    static const char *const classes[] = {"09", "0A", "21", "22", "23", "27",
+                                          "2F", "38", "39", "44", "54", "P0"};
 
     return is_in_classes(sqlstate, classes, sizeof classes / sizeof *classes);
 }
@@ -84,6 +84,8 @@ rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err
         }
         err->retryable = state != NULL ? is_retryable(state) : true;
         err->rejected = state != NULL && is_row_rejection(state);
+        err->partial = state != NULL && err->retryable && !rl_pg_conn_lost(conn) &&
+                       atomic_load(&conn->server->spread);
     }
     return RL_STORE;
 }
@@ -320,7 +322,11 @@ static rl_status handle_timeout(rl_pg_conn *conn, uint64_t *end, rl_err *err)
     }
     snprintf(why, sizeof why, "the server has not answered for %.3g s",
              (double)conn->timeout_ns / 1e9);
-    return rl_pg_conn_give_up(conn, why, err);
+    (void)rl_pg_conn_give_up(conn, why, err);
+    if (err != NULL) {
+        err->partial = atomic_load(&conn->server->spread);
+    }
+    return RL_STORE;
 }
 
 /* Closes the connection: libpq takes no command while an answer is outstanding. */

@@ -53,7 +53,13 @@ static void add_advice(rl_pg_conn *conn, const char *schema, rl_err *err)
     if (strstr(reason, "may not use") != NULL) {
         return; /* it says all */
     }
-    if (strstr(reason, "uuid-ossp") != NULL) {
+    if (strstr(reason, "operation is not allowed on this node") != NULL) {
+        snprintf(err->text, sizeof err->text,
+                 "PostgreSQL: this server is a worker of a Citus cluster that does not "
+                 "have runlog's tables: run `runlog migrate --distributed` with the DSN "
+                 "of the coordinator once (%.200s)",
+                 reason);
+    } else if (strstr(reason, "uuid-ossp") != NULL) {
         snprintf(err->text, sizeof err->text,
                  "%.200s. Let a role that may create extensions run this once: psql -d "
                  "'%.100s' -c 'CREATE EXTENSION IF NOT EXISTS \"uuid-ossp\"'",

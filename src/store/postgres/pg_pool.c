@@ -66,6 +66,11 @@ rl_status rl_pg_pool_take(rl_pg_pool *pool, rl_pg_conn **conn, rl_err *err)
     return status;
 }
 
+bool rl_pg_pool_is_spread(const rl_pg_pool *pool)
+{
+    return atomic_load(&pool->conns[0].server->spread);
+}
+
 void rl_pg_pool_give_read(rl_pg_pool *pool, rl_pg_conn *conn)
 {
     pthread_mutex_lock(&pool->lock);

@@ -25,6 +25,9 @@ typedef struct rl_pg_pool {
 void rl_pg_pool_init(rl_pg_pool *pool, unsigned size, rl_pg_server *server);
 void rl_pg_pool_free(rl_pg_pool *pool); /* no connection may be in use */
 
+/* Whether the tables lie on several servers: see rl_pg_server.spread. */
+bool rl_pg_pool_is_spread(const rl_pg_pool *pool);
+
 /* Gives a free connection, borrowed until rl_pg_pool_give, and perhaps not connected.
  * RL_STORE if all are in use for as long as the server's time-out. The second way to give
  * it back is for those who have only read. */

@@ -18,7 +18,8 @@
     "'workflow_runs_truncate_parts', 'workflow_runs_rename_parts', "             \
     "'workflow_runs_delete_words', 'workflow_runs_truncate_words', "             \
     "'workflow_runs_rename_words', 'workflow_runs_mark_deleted', "               \
-    "'workflow_runs_mark_truncated', 'workflow_runs_mark_moved') "               \
+    "'workflow_runs_mark_truncated', 'workflow_runs_mark_moved', "               \
+    "'workflow_runs_queue') "                                                    \
     "AND pg_catalog.pg_has_role(proowner, 'USAGE') "                             \
     "AND NOT coalesce(proconfig, '{}') @> ARRAY['search_path=' || "              \
     "pg_catalog.quote_ident(pg_catalog.current_schema()) || ', pg_temp'] "
@@ -117,7 +118,10 @@
     "('run_rollup', 13, 'data', 'bytea'), ('run_rollup_marks', 13, 'wpk_id', 'text'), "  \
     "('run_rollup_workflows', 13, 'wpk_id', 'text'), "                                   \
     "('run_rollup_nodes', 13, 'wpk_id', 'text'), "                                       \
-    "('run_rollup_state', 13, 'version', 'bigint')) AS wanted (tab, since, col, kind)"
+    "('run_rollup_state', 13, 'version', 'bigint'), "                                    \
+    "('run_words_queue', 15, 'wpk_id', 'text'), "                                        \
+    "('run_words_queue', 15, 'change', 'uuid'), "                                        \
+    "('run_words_queue', 15, 'id', 'uuid')) AS wanted (tab, since, col, kind)"
 
 /* The same with what is there: `made` is the migration that makes the table. */
 #define RL_PG_FOUND                                                          \

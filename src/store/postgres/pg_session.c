@@ -23,7 +23,7 @@ static void copy_value(char out[RL_PG_SESSION_TEXT], const PGresult *result, int
 void rl_pg_session_read(rl_pg_session *session, const PGresult *result)
 {
     memset(session, 0, sizeof *session);
-    if (PQntuples(result) == 1 && PQnfields(result) == 3) {
+    if (PQntuples(result) == 1 && PQnfields(result) >= 3) {
         copy_value(session->pid, result, 0);
         copy_value(session->seen_at, result, 1);
         copy_value(session->server_start, result, 2);

@@ -71,6 +71,8 @@ static rl_status detect_pooler(rl_pg_writer *writer, rl_err *err)
         writer->prepared = false;
         writer->checked_connects = writer->conn.connects;
         rl_pg_session_read(&writer->session, result);
+        atomic_store(&writer->conn.server->spread,
+                     PQntuples(result) == 1 && PQgetvalue(result, 0, 3)[0] == 't');
     }
     PQclear(result);
     if (status == RL_OK && writer->pooled) { /* the pooler shares it with other clients */

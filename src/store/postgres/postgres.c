@@ -205,6 +205,7 @@ static rl_status postgres_query(rl_store *store, const rl_query *query, rl_rows 
     postgres_store *self = (postgres_store *)store;
     size_t count;
     const rl_column *columns = rl_shape_columns(query->shape, &count);
+    rl_dialect own = dialect;
     PGresult *result = NULL;
     rl_bindings bindings;
     rl_status status;
@@ -212,7 +213,8 @@ static rl_status postgres_query(rl_store *store, const rl_query *query, rl_rows 
     int found;
 
     rl_buf_init(&sql, RL_BUF_MAX);
-    rl_query_sql(query, &dialect, false, &sql, &bindings);
+    own.is_spread = atomic_load(&self->server.spread);
+    rl_query_sql(query, &own, false, &sql, &bindings);
     if (sql.failed) {
         status = rl_err_nomem(err);
     } else if (query->at_primary) {

@@ -66,11 +66,14 @@
 
 /* The backend of this transaction: if its process id differs from PQbackendPID, the
  * connection leads through a pooler. Then the rest of rl_pg_session: the time now, and
- * the start of the server, in seconds, as the format of dates is a setting. */
-#define RL_PG_BACKEND                                    \
-    "SELECT pg_catalog.pg_backend_pid(), "               \
-    "extract(epoch FROM pg_catalog.clock_timestamp()), " \
-    "extract(epoch FROM pg_catalog.pg_postmaster_start_time())"
+ * the start of the server, in seconds, as the format of dates is a setting. Last, whether
+ * the tables lie on several servers (migrations/distributed). */
+#define RL_PG_BACKEND                                             \
+    "SELECT pg_catalog.pg_backend_pid(), "                        \
+    "extract(epoch FROM pg_catalog.clock_timestamp()), "          \
+    "extract(epoch FROM pg_catalog.pg_postmaster_start_time()), " \
+    "EXISTS (SELECT 1 FROM pg_catalog.pg_class WHERE relname = "  \
+    "'runlog_distributed_migrations' AND relnamespace = " RL_PG_SCHEMA ")"
 
 /* Terminates a session of this role. Parameters: the three of rl_pg_session. */
 #define RL_PG_TERMINATE                                                             \
@@ -86,11 +89,12 @@
 #define RL_PG_BEAT_NOW RL_PG_BEAT_FIRST "UPDATE SET seen_at = excluded.seen_at"
 #define RL_PG_BEAT_UNLESS RL_PG_BEAT_FIRST "NOTHING"
 #define RL_PG_BEAT_END "DELETE FROM runlog_owners WHERE owner = $1"
-#define RL_PG_BEAT_TIDY                                                        \
-    "DELETE FROM runlog_owners AS past WHERE seen_at < "                       \
-    "pg_catalog.clock_timestamp() - interval '1 hour' AND $1 = '' AND NOT "    \
-    "EXISTS (SELECT 1 FROM workflow_runs AS run WHERE run.status = 'running' " \
-    "AND run.status <> 'completed' AND run.owner = past.owner)"
+/* The names come first, as several servers can't look up each owner's runs. */
+#define RL_PG_BEAT_TIDY                                                           \
+    "WITH used AS MATERIALIZED (SELECT DISTINCT owner FROM workflow_runs WHERE "  \
+    "status = 'running' AND status <> 'completed') DELETE FROM runlog_owners AS " \
+    "past WHERE seen_at < now() - interval '1 hour' AND $1 = '' AND NOT EXISTS "  \
+    "(SELECT 1 FROM used WHERE used.owner = past.owner)"
 
 /* Parameter: seconds. Nobody is silent before a server that has started had the time to
  * hear everybody (RL_LOST_SHOWN). A replica has heard what it has replayed. */
@@ -128,6 +132,10 @@
 
 #define RL_PG_READ_ONLY "SET default_transaction_read_only = on"
 
+/* The place up to which runs of several servers are indexed or counted: none is to be found
+ * by its logged_txid, as a trigger queues each. */
+#define RL_PG_QUEUED_PLACE "9223372036854775807"
+
 #define RL_PG_BEGIN "BEGIN"
 #define RL_PG_COMMIT "COMMIT"
 #define RL_PG_ROLLBACK "ROLLBACK"
@@ -156,7 +164,7 @@
     "'may_create', has_schema_privilege(current_schema(), 'CREATE'), "                   \
     "'missing', (SELECT coalesce(string_agg(t.name || ' (' || p.name || ')', ', '), '')" \
     " FROM (VALUES ('workflow_runs'), ('run_parts'), ('run_embeddings'),"                \
-    " ('run_words'), ('run_words_position'), ('runlog_owners'),"                         \
+    " ('run_words'), ('run_words_position'), ('run_words_queue'), ('runlog_owners'),"    \
     " ('run_rollup'), ('run_rollup_state'), ('run_rollup_marks'),"                       \
     " ('run_rollup_workflows'), ('run_rollup_nodes')) AS t(name),"                       \
     " (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS p(name) WHERE "         \

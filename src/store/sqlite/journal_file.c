@@ -309,6 +309,7 @@ static rl_status add_run(rl_journal_file_batch *batch, sqlite3_stmt *stmt, size_
         return rl_err_nomem(err);
     }
     batch->seqs[batch->count] = sqlite3_column_int64(stmt, RUN_PARAMETERS);
+    batch->held[batch->count] = false;
     batch->rejected[batch->count++] = false;
     *bytes += run->arena.len;
     return RL_OK;
@@ -450,8 +451,10 @@ static rl_status delete_batch(rl_sqlite_conn *conn, const rl_journal_file_batch 
     rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_JOURNAL_DELETE, &stmt, err);
 
     for (size_t i = 0; i < batch->count && status == RL_OK; i++) {
-        sqlite3_bind_int64(stmt, 1, batch->seqs[i]);
-        status = rl_sqlite_conn_step(conn, stmt, err);
+        if (!batch->held[i]) {
+            sqlite3_bind_int64(stmt, 1, batch->seqs[i]);
+            status = rl_sqlite_conn_step(conn, stmt, err);
+        }
     }
     return status;
 }

@@ -34,6 +34,7 @@ typedef struct rl_journal_file_batch {
     int64_t seqs[RL_JOURNAL_FILE_RUNS];
     bool rejected[RL_JOURNAL_FILE_RUNS];
     rl_err *reasons[RL_JOURNAL_FILE_RUNS]; /* owned; of the rejected runs */
+    bool held[RL_JOURNAL_FILE_RUNS];       /* stays in the journal */
     size_t count;
     bool last; /* the journal has no more runs for the target */
 } rl_journal_file_batch;
@@ -101,7 +102,7 @@ rl_status rl_journal_file_take_lease(rl_journal_file *journal, const char *befor
 rl_status rl_journal_file_read(rl_journal_file *journal, int64_t after,
                                rl_journal_file_batch *batch, rl_err *err);
 
-/* Removes a batch from the journal, moves its rejected runs to journal_rejected, and
+/* Removes a batch from the journal, but for the runs that are held, moves its rejected runs to journal_rejected, and
  * extends the lease to `until` (0: ends it). *held is false if `owner` no longer holds
  * the lease: then nothing has changed. */
 rl_status rl_journal_file_finish(rl_journal_file *journal,

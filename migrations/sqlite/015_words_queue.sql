@@ -1,0 +1,2 @@
+-- PostgreSQL alone has tables on several servers.
+SELECT 1;
