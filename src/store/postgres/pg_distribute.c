@@ -147,21 +147,19 @@ static rl_status apply_missing(rl_pg_conn *conn, const rl_migrations *layout,
 {
     PGresult *result = NULL;
     rl_status status = run(conn, RL_PG_MAKE_LAYOUT, err);
-    size_t applied = 0;
+    rl_applied applied = {0};
 
     if (status == RL_OK) {
         status = rl_pg_conn_exec(conn, RL_PG_LAYOUT, 0, NULL, false, &result, err);
     }
-    for (; status == RL_OK && (int)applied < PQntuples(result); applied++) {
-        const int row = (int)applied;
-
+    for (int row = 0; status == RL_OK && row < PQntuples(result); row++) {
         status =
             rl_migration_check(layout, (int)strtol(PQgetvalue(result, row, 0), NULL, 10),
-                               PQgetvalue(result, row, 1), err);
+                               PQgetvalue(result, row, 1), &applied, err);
     }
     PQclear(result);
-    for (; status == RL_OK && applied < layout->count; applied++) {
-        status = apply(conn, &layout->list[applied], err);
+    for (size_t at = applied.newest; status == RL_OK && at < layout->count; at++) {
+        status = apply(conn, &layout->list[at], err);
         *changed = true;
     }
     return status;
@@ -197,7 +195,7 @@ rl_status rl_pg_distribute(const char *dsn, uint64_t timeout_ns,
     rl_pg_server server = {.dsn = dsn, .timeout_ns = timeout_ns};
     rl_pg_conn conn;
     rl_pg_dsn found;
-    rl_status status = rl_pg_dsn_check(dsn, &found, err);
+    rl_status status = rl_pg_dsn_check(dsn, RL_PG_DSN, &found, err);
 
     *changed = false;
     rl_pg_sessions_init(&server.lost);
