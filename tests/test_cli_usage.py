@@ -127,7 +127,8 @@ def test_imports_point_one_way() -> None:
     below: dict[str, tuple[str, ...]] = {"views": (), "reading": ("views",)}
     below["insights"] = ("reading", "views", "rollup", "_runlog", "_sum_prices")
     below["metrics"] = ("rollup", "_sum_prices", "_imports")
-    below["cli"] = below["web"] = ("insights", "reading", "views")
+    below["cli"] = ("insights", "reading", "views")
+    below["web"] = (*below["cli"], "rollup")
     for folder, others in below.items():
         ours = tuple(f"runlog.{name}" for name in (folder, *others))
         paths = list((ROOT / "runlog" / folder).rglob("*.py"))

@@ -697,7 +697,7 @@ def test_memory_is_bounded_without_a_database(tmp_path: Path, caplog: Any) -> No
 def test_a_run_whose_nodes_left_memory_is_whole(recorder: Any, store: Store) -> None:
     """Deltas, attempts and parents go on where node logs have left memory."""
     with runlog.Recorder(**store.options, max_memory=2**20) as small:
-        handler: Any = RunLogHandler("spills", recorder=small)
+        handler: Any = RunLogHandler("spills", recorder=small, checkpoint_interval=None)
         config = with_id(handler, recursion_limit=130)
         growing(120, 6_000).invoke({"n": -1, "seen": []}, config)
         assert small.stats()["handler_dropped"] == 0

@@ -58,6 +58,10 @@ def indexes(store: Store) -> list[str]:
     return [found for (found,) in rows]
 
 
+def is_built(store: Store) -> bool:
+    return INDEXES in applied(store) and indexes(store) == [NEW]
+
+
 def test_a_recorder_leaves_indexes_of_many_runs(
     large: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -66,11 +70,12 @@ def test_a_recorder_leaves_indexes_of_many_runs(
         assert (
             recorder.list_runs(thread_id="t", status="failed").runs[0]["run_id"] == "new"
         )
-        assert applied(large) == list(range(1, INDEXES))
+        assert INDEXES not in applied(large)
+        assert applied(large)[-1] > INDEXES  # what came later needs no such indexes
         assert indexes(large) == [OLD]
         assert caplog.text.count("runlog migrate apply") == 1
         recorder._build_indexes()
-        assert (applied(large)[-1], indexes(large)) == (INDEXES, [NEW])
+        assert is_built(large)
         recorder._build_indexes()
         assert len(recorder.list_runs(thread_id="t", status="failed").runs) == 1
     assert applied(large) == list(range(1, len(applied(large)) + 1))
@@ -81,6 +86,8 @@ def test_the_command_builds_them(
 ) -> None:
     for name, value in large.env.items():
         monkeypatch.setenv(name, value)
+    with runlog.Recorder(**large.options) as recorder:  # applies what is no index
+        recorder.list_runs()
     assert cli("list").code == 0
     planned = cli("migrate", "plan", "--json")
     assert [row["number"] for row in json.loads(planned.out)] == [INDEXES]
@@ -127,7 +134,7 @@ def test_a_build_that_was_killed_is_begun_again(large: Store) -> None:
         other.rollback()
         recorder._build_indexes()
         assert large.query(BROKEN) == [(0,)]
-        assert (applied(large)[-1], indexes(large)) == (INDEXES, [NEW])
+        assert is_built(large)
 
 
 @pytest.mark.parametrize("at", range(5))
@@ -150,8 +157,8 @@ def test_a_file_whose_builder_was_killed(large: Store, at: int) -> None:
             recorder._build_indexes()
         os._exit(1)
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
-    assert applied(large)[-1] == INDEXES - 1
+    assert INDEXES not in applied(large)
     with runlog.Recorder(**large.options) as recorder:
         recorder._build_indexes()
-    assert (applied(large)[-1], indexes(large)) == (INDEXES, [NEW])
+    assert is_built(large)
     assert large.query("PRAGMA integrity_check") == [("ok",)]

@@ -73,7 +73,7 @@ def test_a_call_is_recorded_once_and_whole(
     assert request.body.get("stream", False) is streamed
     assert said(calls[0]["messages"]) == sent(request.body)
     assert log["llm_calls"] == 1
-    assert log["tokens"] == {"input": 90, "output": 40, "total": 130}
+    assert log["tokens"] == tokens_of(make, USAGE)
 
 
 PARAMS: dict[Make, tuple[dict[str, Any], dict[str, Any]]] = {

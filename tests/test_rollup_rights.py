@@ -93,7 +93,10 @@ def test_a_role_that_may_only_select(
             assert recorder.rollup(wait=WAIT).waiting == 0
             recorder.log_run(minimal("r2"))
         postgres_server.query(f"CREATE ROLE {role} LOGIN")
-        grant = f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
+        grant = (
+            f"GRANT USAGE ON SCHEMA public TO {role}; "
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
+        )
         postgres_server.query(grant, dbname=name)
         dsn = postgres_server.dsn(name, role)
         try:

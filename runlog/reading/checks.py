@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from runlog import ConfigError
 from runlog.reading import places
 from runlog.reading.errors import AwayError
 from runlog.reading.places import file_size
@@ -176,6 +175,8 @@ def _recorder(recorder: Any) -> Iterator[Check]:
 
 def _replica(found: dict[str, Any]) -> Iterator[Check]:
     """The state of the replica, after a read."""
+    from runlog import ConfigError
+
     fix = "docs/operations.md, Replicas"
     lag = found["replica_lag"]
     if found["replica"] == "away":
