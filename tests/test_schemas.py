@@ -84,7 +84,7 @@ def test_each_schema_has_tables_of_its_own(
             assert stored(recorder, "same")["inputs"] == {"of": name, "x": LARGE}
     for name in TENANTS:
         tables = "SELECT count(*) FROM pg_tables WHERE schemaname = %s"
-        assert run_query(dsn, tables, name) == [(13,)]
+        assert run_query(dsn, tables, name) == [(14,)]
     assert run_query(dsn, "SELECT run_id FROM public.workflow_runs") == [("in public",)]
 
 

@@ -139,6 +139,8 @@ def _fix(place: places.Place, said: str) -> str:
 
 
 def _recorder(recorder: Any) -> Iterator[Check]:
+    from runlog import ConfigError
+
     found: dict[str, Any] = recorder.stats()
     for name, text, fix in (
         (
@@ -175,8 +177,6 @@ def _recorder(recorder: Any) -> Iterator[Check]:
 
 def _replica(found: dict[str, Any]) -> Iterator[Check]:
     """The state of the replica, after a read."""
-    from runlog import ConfigError
-
     fix = "docs/operations.md, Replicas"
     lag = found["replica_lag"]
     if found["replica"] == "away":
