@@ -21,9 +21,10 @@ typedef struct rl_pg_dsn {
 #define RL_PG_DSN "POSTGRES_DSN"
 #define RL_PG_READ_DSN "read_dsn (POSTGRES_READ_DSN)"
 
-/* Checks a DSN, the value of the setting `name`: one that can't be parsed, that has a password in the wrong place, or a value
- * that libpq would refuse only when it connects, is a permanent error. No message quotes
- * anything of it but the names of its keywords. RL_STORE, RL_NOMEM. */
+/* Checks a DSN, the value of the setting `name`: one that can't be parsed, that has a
+ * password in the wrong place, or a value that libpq would refuse only when it connects,
+ * is a permanent error. No message quotes anything of it but the names of its keywords.
+ * RL_STORE, RL_NOMEM. */
 rl_status rl_pg_dsn_check(const char *dsn, const char *name, rl_pg_dsn *found,
                           rl_err *err);
 

@@ -39,8 +39,8 @@ void rl_pg_writer_init(rl_pg_writer *writer, rl_pg_server *server,
 void rl_pg_writer_free(rl_pg_writer *writer); /* not the struct */
 
 /* Writes a batch. After an error some of its runs may be written: repeating that changes
- * nothing. An empty batch only checks that the server answers. Connects if necessary, and tries again on a new connection if an
- * idle one proved to be cut. */
+ * nothing. An empty batch only checks that the server answers. Connects if necessary, and
+ * tries again on a new connection if an idle one proved to be cut. */
 rl_status rl_pg_writer_write(rl_pg_writer *writer, const rl_batch *batch, rl_err *err);
 
 /* rl_pg_writer_write in two steps: sends the batch, then waits for the answer; the caller
