@@ -136,7 +136,7 @@ torture: setup-test $(VENV)/.installed-strict
 		tests/torture $(ARGS)
 
 torture-outage: setup-test $(VENV)/.installed-strict
-	@TORTURE_OUTAGE_SECONDS=600 $(PYTEST) -o faulthandler_timeout=7200 \
+	@TEST_LONG=1 TORTURE_OUTAGE_SECONDS=600 $(PYTEST) -o faulthandler_timeout=7200 \
 		tests/torture/test_outage_load.py $(ARGS)
 
 # A fork of a process with threads is among what is tested, so it may not end it. But a
