@@ -169,6 +169,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     return Scheduling(config, log)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object | None) -> None:
+    """A worker that died before it had collected the tests ends the run: pytest-xdist
+    would wait for what it collected, for ever.
+    """
+    scheduler = node.config.pluginmanager.getplugin("dsession").sched
+    if error is not None and not scheduler.collection_is_completed:
+        code = node.gateway._io.wait()  # of the process; negative: a signal
+        pytest.exit(f"{node.gateway.id} died before its first test: exit code {code}", 3)
+
+
 def pytest_report_header() -> list[str]:
     """Which runlog is tested, and against what."""
     done = subprocess.run(
