@@ -34,15 +34,7 @@ typedef struct pg_rollup {
 /* Ends a transaction. Another process that was faster is no error. */
 static rl_status end(rl_pg_conn *conn, rl_status status, rl_err *err)
 {
-    rl_err ignored;
-
-    if (status == RL_OK) {
-        status = rl_pg_conn_exec(conn, RL_PG_COMMIT, 0, NULL, false, NULL, err);
-    }
-    if (status != RL_OK && !rl_pg_conn_lost(conn) &&
-        rl_pg_conn_exec(conn, RL_PG_ROLLBACK, 0, NULL, false, NULL, &ignored) != RL_OK) {
-        rl_pg_conn_close(conn); /* else the next user would be in that transaction */
-    }
+    status = rl_pg_conn_end(conn, status, err);
     if (status == RL_STORE &&
         (strcmp(err->sqlstate, "40001") == 0 || strcmp(err->sqlstate, "40P01") == 0)) {
         status = rl_err_set(err, RL_BUSY, "another process has counted these runs");
@@ -247,11 +239,10 @@ static rl_status reset(rl_pg_conn *conn, void *ctx, rl_err *err)
 {
     rl_status status =
         rl_pg_conn_exec(conn, RL_PG_ROLLUP_RESET, 0, NULL, false, NULL, err);
-    rl_err ignored;
 
     (void)ctx;
-    if (status != RL_OK && !rl_pg_conn_lost(conn)) {
-        (void)rl_pg_conn_exec(conn, RL_PG_ROLLBACK, 0, NULL, false, NULL, &ignored);
+    if (status != RL_OK) {
+        rl_pg_conn_rollback(conn);
     }
     return status;
 }
@@ -263,14 +254,8 @@ static rl_status pg_reset(rl_rollup_db *db, rl_err *err)
 
 static rl_status removal_begin(void *ctx, rl_pg_conn *conn, bool *wanted, rl_err *err)
 {
-    PGresult *result = NULL;
-    rl_status status =
-        rl_pg_conn_exec(conn, RL_PG_ROLLUP_DELETING, 0, NULL, false, &result, err);
-
     (void)ctx;
-    *wanted = status == RL_OK && PQntuples(result) > 0;
-    PQclear(result);
-    return status;
+    return rl_pg_conn_has_row(conn, RL_PG_ROLLUP_DELETING, wanted, err);
 }
 
 static rl_status removal_deleted(void *ctx, rl_pg_conn *conn, const PGresult *rows,

@@ -307,7 +307,6 @@ static rl_status work_in_transaction(rl_pg_conn *conn, void *ctx, rl_err *err)
 {
     pg_words *self = ctx;
     PGresult *place = NULL;
-    rl_err ignored;
     rl_status status = rl_pg_conn_exec(conn, RL_PG_BEGIN, 0, NULL, false, NULL, err);
 
     self->more = false;
@@ -319,14 +318,7 @@ static rl_status work_in_transaction(rl_pg_conn *conn, void *ctx, rl_err *err)
                                       : replace_place(self, conn, err);
     }
     PQclear(place);
-    if (status == RL_OK) {
-        status = rl_pg_conn_exec(conn, RL_PG_COMMIT, 0, NULL, false, NULL, err);
-    }
-    if (status != RL_OK && !rl_pg_conn_lost(conn) &&
-        rl_pg_conn_exec(conn, RL_PG_ROLLBACK, 0, NULL, false, NULL, &ignored) != RL_OK) {
-        rl_pg_conn_close(conn); /* else the next user would be in that transaction */
-    }
-    return status;
+    return rl_pg_conn_end(conn, status, err);
 }
 
 static rl_status pg_work(rl_words_index *index, const atomic_bool *stop, bool *more,
@@ -399,13 +391,12 @@ static rl_status pg_find(rl_words_index *index, const rl_words_query *query,
 static rl_status empty(rl_pg_conn *conn, void *ctx, rl_err *err)
 {
     const bool *spread = ctx;
-    rl_err ignored;
     rl_status status =
         rl_pg_conn_exec(conn, *spread ? RL_PG_WORDS_RESET_QUEUED : RL_PG_WORDS_RESET, 0,
                         NULL, false, NULL, err);
 
-    if (status != RL_OK && *spread && !rl_pg_conn_lost(conn)) {
-        (void)rl_pg_conn_exec(conn, RL_PG_ROLLBACK, 0, NULL, false, NULL, &ignored);
+    if (status != RL_OK && *spread) {
+        rl_pg_conn_rollback(conn);
     }
     return status;
 }

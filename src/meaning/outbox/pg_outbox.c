@@ -240,19 +240,12 @@ static rl_status finish_row(rl_pg_conn *conn, const rl_outbox_result *result, bo
 static rl_status finish_rows(rl_pg_conn *conn, const rl_outbox_result *results,
                              size_t count, bool *found, rl_err *err)
 {
-    rl_err ignored;
     rl_status status = rl_pg_conn_exec(conn, RL_PG_BEGIN, 0, NULL, false, NULL, err);
 
     for (size_t i = 0; i < count && status == RL_OK; i++) {
         status = finish_row(conn, &results[i], false, &found[i], err);
     }
-    if (status == RL_OK) {
-        status = rl_pg_conn_exec(conn, RL_PG_COMMIT, 0, NULL, false, NULL, err);
-    }
-    if (status != RL_OK && !rl_pg_conn_lost(conn) &&
-        rl_pg_conn_exec(conn, RL_PG_ROLLBACK, 0, NULL, false, NULL, &ignored) != RL_OK) {
-        rl_pg_conn_close(conn); /* the next user must not get an open transaction */
-    }
+    status = rl_pg_conn_end(conn, status, err);
     for (size_t i = 0; i < count && status == RL_OK; i++) {
         if (!found[i]) {
             status = finish_row(conn, &results[i], true, &found[i], err);

@@ -263,21 +263,6 @@ static rl_status read_nearest(rl_pg_conn *conn, const char *schema,
     return status;
 }
 
-/* Commits, or after an error rolls back. */
-static rl_status end_transaction(rl_pg_conn *conn, rl_status status, rl_err *err)
-{
-    rl_err ignored;
-
-    if (status == RL_OK) {
-        status = rl_pg_conn_exec(conn, RL_PG_COMMIT, 0, NULL, false, NULL, err);
-    }
-    if (status != RL_OK && !rl_pg_conn_lost(conn) &&
-        rl_pg_conn_exec(conn, RL_PG_ROLLBACK, 0, NULL, false, NULL, &ignored) != RL_OK) {
-        rl_pg_conn_close(conn); /* the next user must not get an open transaction */
-    }
-    return status;
-}
-
 static rl_status search(rl_pg_conn *conn, const char *schema, const rl_near_query *query,
                         rl_vector_sink sink, void *ctx, rl_err *err)
 {
@@ -289,7 +274,7 @@ static rl_status search(rl_pg_conn *conn, const char *schema, const rl_near_quer
         if (status == RL_OK) {
             status = read_nearest(conn, schema, query, sink, ctx, err);
         }
-        status = end_transaction(conn, status, err);
+        status = rl_pg_conn_end(conn, status, err);
     }
     return status;
 }
@@ -414,7 +399,7 @@ static rl_status copy_some(rl_pg_conn *conn, const char *schema,
         *count = PQntuples(rows);
         snprintf(behind, RL_UUID_TEXT, "%s", PQgetvalue(rows, *count - 1, 0));
     }
-    status = end_transaction(conn, status, err);
+    status = rl_pg_conn_end(conn, status, err);
     PQclear(rows);
     rl_buf_free(&self->numbers);
     rl_buf_free(&self->sql);

@@ -5,6 +5,7 @@
 #include "store/postgres/pg_cancel.h"
 #include "store/postgres/pg_dsn.h"
 #include "store/postgres/pg_secrets.h"
+#include "store/postgres/postgres_sql.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -421,4 +422,35 @@ rl_status rl_pg_conn_exec(rl_pg_conn *conn, const char *sql, int count,
                                                          values, NULL, NULL, binary);
 
     return sent ? rl_pg_conn_last(conn, result, err) : rl_pg_conn_error(conn, NULL, err);
+}
+
+rl_status rl_pg_conn_has_row(rl_pg_conn *conn, const char *sql, bool *has, rl_err *err)
+{
+    PGresult *result = NULL;
+    rl_status status = rl_pg_conn_exec(conn, sql, 0, NULL, false, &result, err);
+
+    *has = status == RL_OK && PQntuples(result) > 0;
+    PQclear(result);
+    return status;
+}
+
+void rl_pg_conn_rollback(rl_pg_conn *conn)
+{
+    rl_err ignored;
+
+    if (!rl_pg_conn_lost(conn) &&
+        rl_pg_conn_exec(conn, RL_PG_ROLLBACK, 0, NULL, false, NULL, &ignored) != RL_OK) {
+        rl_pg_conn_close(conn);
+    }
+}
+
+rl_status rl_pg_conn_end(rl_pg_conn *conn, rl_status status, rl_err *err)
+{
+    if (status == RL_OK) {
+        status = rl_pg_conn_exec(conn, RL_PG_COMMIT, 0, NULL, false, NULL, err);
+    }
+    if (status != RL_OK) {
+        rl_pg_conn_rollback(conn);
+    }
+    return status;
 }

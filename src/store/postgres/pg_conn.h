@@ -27,7 +27,7 @@ typedef struct rl_pg_server {
     atomic_uint timeouts; /* so far; each makes idle connections suspect */
     /* what may have committed so far: batches of runs and deletions; anything else */
     atomic_uint_fast64_t run_writes, other_writes;
-    atomic_bool spread;   /* the tables lie on several servers (Citus) */
+    atomic_bool spread;            /* the tables lie on several servers (Citus) */
     rl_pg_sessions lost;           /* whose connections were lost during a batch */
     const struct rl_pg_hook *hook; /* borrowed, or NULL; see pg_row.h */
     rl_notices *notices;           /* borrowed, or NULL */
@@ -93,5 +93,16 @@ rl_status rl_pg_conn_last(rl_pg_conn *conn, PGresult **result, rl_err *err);
 rl_status rl_pg_conn_exec(rl_pg_conn *conn, const char *sql, int count,
                           const char *const *values, bool binary, PGresult **result,
                           rl_err *err);
+
+/* Sets *has: whether a statement without parameters gives a row. */
+rl_status rl_pg_conn_has_row(rl_pg_conn *conn, const char *sql, bool *has, rl_err *err);
+
+/* Rolls the transaction back. If that fails, closes the connection: else its next user
+ * would be in that transaction. Does nothing on a lost connection. */
+void rl_pg_conn_rollback(rl_pg_conn *conn);
+
+/* Ends a transaction: commits it if `status` is RL_OK, and rolls it back otherwise, or if
+ * the server refuses to commit. Returns `status`, or the commit's. */
+rl_status rl_pg_conn_end(rl_pg_conn *conn, rl_status status, rl_err *err);
 
 #endif

@@ -7,32 +7,26 @@
 #include "store/postgres/postgres_sql.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define COPY_NS UINT64_C(604800000000000) /* a week: for copying all runs to the shards */
+
+/* While the tables are laid out. */
+typedef struct layout_ctx {
+    size_t wanted; /* migrations */
+    bool changed;  /* some of them were missing */
+} layout_ctx;
 
 static rl_status run(rl_pg_conn *conn, const char *sql, rl_err *err)
 {
     return rl_pg_conn_exec(conn, sql, 0, NULL, false, NULL, err);
 }
 
-/* Whether a query gives a row. */
-static rl_status has_row(rl_pg_conn *conn, const char *sql, bool *has, rl_err *err)
-{
-    PGresult *result = NULL;
-    rl_status status = rl_pg_conn_exec(conn, sql, 0, NULL, false, &result, err);
-
-    *has = status == RL_OK && PQntuples(result) > 0;
-    PQclear(result);
-    return status;
-}
-
 /* Refuses a server that is no coordinator of a cluster. */
 static rl_status check_server(rl_pg_conn *conn, rl_err *err)
 {
     bool has_citus = false, is_worker = false;
-    rl_status status = has_row(conn, RL_PG_HAS_CITUS, &has_citus, err);
+    rl_status status = rl_pg_conn_has_row(conn, RL_PG_HAS_CITUS, &has_citus, err);
 
     if (status == RL_OK && !has_citus) {
         status = rl_err_set(err, RL_STORE,
@@ -42,7 +36,7 @@ static rl_status check_server(rl_pg_conn *conn, rl_err *err)
                             PQdb(conn->pg));
     }
     if (status == RL_OK) {
-        status = has_row(conn, RL_PG_IS_WORKER, &is_worker, err);
+        status = rl_pg_conn_has_row(conn, RL_PG_IS_WORKER, &is_worker, err);
     }
     if (status == RL_OK && is_worker) {
         status = rl_err_set(err, RL_STORE,
@@ -56,12 +50,11 @@ static rl_status check_server(rl_pg_conn *conn, rl_err *err)
 static rl_status check_right(rl_pg_conn *conn, rl_err *err)
 {
     char reason[RL_ERR_TEXT];
-    rl_err ignored;
     rl_status status = run(conn, RL_PG_BEGIN, err);
 
     if (status == RL_OK) {
         status = run(conn, RL_PG_TRY_TRIGGERS, err);
-        (void)run(conn, RL_PG_ROLLBACK, &ignored);
+        rl_pg_conn_rollback(conn);
     }
     if (status == RL_STORE && err->sqlstate[0] != '\0') {
         snprintf(reason, sizeof reason, "%s", err->text);
@@ -81,7 +74,7 @@ static rl_status check_tables(rl_pg_conn *conn, rl_err *err)
     PGresult *result = NULL;
     bool laid_out = false;
     const char *there, *wanted;
-    rl_status status = has_row(conn, RL_PG_HAS_LAYOUT, &laid_out, err);
+    rl_status status = rl_pg_conn_has_row(conn, RL_PG_HAS_LAYOUT, &laid_out, err);
 
     if (status == RL_OK) {
         status = rl_pg_conn_exec(conn, RL_PG_SURVEY_TABLES, 0, NULL, false, &result, err);
@@ -119,72 +112,31 @@ static rl_status check(rl_pg_conn *conn, rl_err *err)
     return status == RL_OK ? check_right(conn, err) : status;
 }
 
-/* Applies a migration of the layout, in the transaction. */
-static rl_status apply(rl_pg_conn *conn, const rl_migration *migration, rl_err *err)
+static rl_status check_layout(rl_pg_conn *conn, size_t applied, void *ctx, rl_err *err)
 {
-    char number[16], reason[RL_ERR_TEXT];
-    const char *const values[] = {number, migration->name, migration->checksum};
-    rl_status status = run(conn, migration->sql, err);
+    layout_ctx *self = ctx;
 
-    snprintf(number, sizeof number, "%d", migration->number);
-    if (status == RL_OK) { /* functions that were replaced have lost their schema */
-        status = run(conn, RL_PG_BIND, err);
-    }
-    if (status == RL_OK) {
-        status = rl_pg_conn_exec(conn, RL_PG_LAID_OUT, 3, values, false, NULL, err);
-    } else if (!rl_pg_conn_lost(conn)) {
-        snprintf(reason, sizeof reason, "%s", err->text);
-        snprintf(err->text, sizeof err->text,
-                 "distributed/%.60s: %.600s. The tables are as they were",
-                 migration->name, reason);
-    }
-    return status;
-}
-
-/* Applies what is missing, with the lock held. */
-static rl_status apply_missing(rl_pg_conn *conn, const rl_migrations *layout,
-                               bool *changed, rl_err *err)
-{
-    PGresult *result = NULL;
-    rl_status status = run(conn, RL_PG_MAKE_LAYOUT, err);
-    rl_applied applied = {0};
-
-    if (status == RL_OK) {
-        status = rl_pg_conn_exec(conn, RL_PG_LAYOUT, 0, NULL, false, &result, err);
-    }
-    for (int row = 0; status == RL_OK && row < PQntuples(result); row++) {
-        status =
-            rl_migration_check(layout, (int)strtol(PQgetvalue(result, row, 0), NULL, 10),
-                               PQgetvalue(result, row, 1), &applied, err);
-    }
-    PQclear(result);
-    for (size_t at = applied.newest; status == RL_OK && at < layout->count; at++) {
-        status = apply(conn, &layout->list[at], err);
-        *changed = true;
-    }
-    return status;
+    self->changed = applied < self->wanted;
+    return check_tables(conn, err);
 }
 
 static rl_status lay_out(rl_pg_conn *conn, const rl_migrations *layout, bool *changed,
                          rl_err *err)
 {
-    rl_err ignored;
-    rl_status status = run(conn, RL_PG_BEGIN, err);
+    layout_ctx ctx = {.wanted = layout->count};
+    const rl_pg_migration_plan plan = {
+        .known = *layout,
+        .table_exists = RL_PG_HAS_LAYOUT,
+        .create_table = RL_PG_MAKE_LAYOUT,
+        .list = RL_PG_LAYOUT,
+        .insert = RL_PG_LAID_OUT,
+        .after = RL_PG_BIND, /* functions that were replaced have lost their schema */
+        .check = check_layout,
+        .ctx = &ctx,
+    };
+    rl_status status = rl_pg_migrate_plan(conn, &plan, err);
 
-    if (status == RL_OK) {
-        status = run(conn, RL_PG_LOCK, err);
-    }
-    if (status == RL_OK) { /* another process may have been faster */
-        status = check_tables(conn, err);
-    }
-    if (status == RL_OK) {
-        status = apply_missing(conn, layout, changed, err);
-    }
-    if (status == RL_OK) {
-        status = run(conn, RL_PG_COMMIT, err);
-    } else if (!rl_pg_conn_lost(conn)) {
-        (void)run(conn, RL_PG_ROLLBACK, &ignored);
-    }
+    *changed = status == RL_OK && ctx.changed;
     return status == RL_OK ? run(conn, RL_PG_DROP_COPIES, err) : status;
 }
 

@@ -9,17 +9,15 @@
 /* Refuses to begin while another session builds: each would wait for the other. */
 static rl_status check_alone(rl_pg_conn *conn, rl_err *err)
 {
-    PGresult *result = NULL;
-    rl_status status =
-        rl_pg_conn_exec(conn, RL_PG_BUILDING, 0, NULL, false, &result, err);
+    bool builds = false;
+    rl_status status = rl_pg_conn_has_row(conn, RL_PG_BUILDING, &builds, err);
 
-    if (status == RL_OK && PQntuples(result) > 0) {
+    if (status == RL_OK && builds) {
         status = rl_err_set(err, RL_STORE,
                             "PostgreSQL: another session builds an index of runlog's "
                             "tables (pg_stat_progress_create_index has it): wait until "
                             "it has ended, and try again");
     }
-    PQclear(result);
     return status;
 }
 

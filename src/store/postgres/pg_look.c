@@ -52,17 +52,6 @@ static rl_status add_answer(rl_pg_conn *conn, const char *sql, rl_buf *json, rl_
     return status;
 }
 
-static rl_status has_migrations(rl_pg_conn *conn, bool *has, rl_err *err)
-{
-    PGresult *result = NULL;
-    rl_status status =
-        rl_pg_conn_exec(conn, RL_PG_HAS_MIGRATIONS, 0, NULL, false, &result, err);
-
-    *has = status == RL_OK && PQntuples(result) > 0;
-    PQclear(result);
-    return status;
-}
-
 rl_status rl_pg_look(const char *dsn, uint64_t timeout_ns, rl_buf *json, rl_err *err)
 {
     rl_pg_server server = {.dsn = dsn, .timeout_ns = timeout_ns};
@@ -77,7 +66,7 @@ rl_status rl_pg_look(const char *dsn, uint64_t timeout_ns, rl_buf *json, rl_err 
         status = rl_pg_conn_open(&conn, err);
     }
     if (status == RL_OK) {
-        status = has_migrations(&conn, &has, err);
+        status = rl_pg_conn_has_row(&conn, RL_PG_HAS_MIGRATIONS, &has, err);
     }
     rl_buf_add_text(json, "{\"database\":");
     if (status == RL_OK) {

@@ -102,15 +102,12 @@ static rl_status apply_migration(rl_pg_conn *conn, const rl_pg_migration_plan *p
 static rl_status read_size(rl_pg_conn *conn, const rl_pg_migration_plan *plan,
                            const rl_applied *applied, bool *later, rl_err *err)
 {
-    PGresult *result = NULL;
     rl_status status = RL_OK;
 
     *later = false;
     if (plan->is_large != NULL && applied->newest > 0 &&
         rl_migration_lacks_indexes(&plan->known, applied)) {
-        status = rl_pg_conn_exec(conn, plan->is_large, 0, NULL, false, &result, err);
-        *later = status == RL_OK && PQntuples(result) > 0;
-        PQclear(result);
+        status = rl_pg_conn_has_row(conn, plan->is_large, later, err);
     }
     return status;
 }
@@ -167,16 +164,12 @@ static rl_status apply_missing(rl_pg_conn *conn, const rl_pg_migration_plan *pla
 static rl_status end_transaction(rl_pg_conn *conn, const char *schema, rl_status status,
                                  rl_err *err)
 {
-    rl_err ignored;
-
     if (status == RL_OK) {
         status = run(conn, RL_PG_COMMIT, err);
     }
     if (status != RL_OK && !rl_pg_conn_lost(conn)) {
         add_advice(conn, schema != NULL ? schema : "public", err);
-        if (run(conn, RL_PG_ROLLBACK, &ignored) != RL_OK) {
-            rl_pg_conn_close(conn); /* else runs would be written in that transaction */
-        }
+        rl_pg_conn_rollback(conn);
     }
     return status;
 }

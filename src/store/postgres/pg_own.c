@@ -92,7 +92,6 @@ static rl_status exchange(rl_pg_conn *conn, const rl_run *run, const char *name,
 {
     const char *plain = rl_run_text(run, RL_RUN_ID);
     const char *const steps[][2] = {{plain, spare}, {name, plain}, {spare, name}};
-    rl_err ignored;
     bool any = true;
     rl_status status = rl_pg_conn_exec(conn, RL_PG_BEGIN, 0, NULL, false, NULL, err);
 
@@ -102,7 +101,7 @@ static rl_status exchange(rl_pg_conn *conn, const rl_run *run, const char *name,
     if (status == RL_OK && any) {
         status = rl_pg_conn_exec(conn, RL_PG_COMMIT, 0, NULL, false, NULL, err);
     } else {
-        (void)rl_pg_conn_exec(conn, RL_PG_ROLLBACK, 0, NULL, false, NULL, &ignored);
+        rl_pg_conn_rollback(conn);
     }
     return status;
 }

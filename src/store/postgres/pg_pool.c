@@ -191,7 +191,7 @@ rl_status rl_pg_pool_write(rl_pg_pool *pool, const char *sql, int count,
 static rl_status transact_once(rl_pg_conn *conn, rl_pg_pool_work work, void *ctx,
                                bool *unknown, rl_err *err)
 {
-    rl_err own = {.code = RL_OK}, ignored;
+    rl_err own = {.code = RL_OK};
     rl_status status = rl_pg_conn_open(conn, &own);
 
     *unknown = false;
@@ -205,9 +205,8 @@ static rl_status transact_once(rl_pg_conn *conn, rl_pg_pool_work work, void *ctx
         status = rl_pg_conn_exec(conn, RL_PG_COMMIT, 0, NULL, false, NULL, &own);
         *unknown = status != RL_OK && own.sqlstate[0] == '\0';
     }
-    if (status != RL_OK && !rl_pg_conn_lost(conn) &&
-        rl_pg_conn_exec(conn, RL_PG_ROLLBACK, 0, NULL, false, NULL, &ignored) != RL_OK) {
-        rl_pg_conn_close(conn); /* else the next user would be in that transaction */
+    if (status != RL_OK) {
+        rl_pg_conn_rollback(conn);
     }
     if (status != RL_OK && err != NULL) {
         *err = own;
