@@ -86,8 +86,8 @@ def row(claim: Claim) -> str:
         met = "yes" if claim["holds"] else "**no**"
     cells = (
         claim["name"],
-        f"{amount(claim['ours'])} {unit}",
-        f"{amount(claim['peer'])} {unit}" if compared else "",
+        f"{amount(claim['ours'])} {unit}".strip(),
+        f"{amount(claim['peer'])} {unit}".strip() if compared else "",
         f"{amount(claim['figure'])}{suffix}" if compared else "",
         spread,
         bound,
