@@ -27,6 +27,8 @@ from typing import Any, Literal, NoReturn, TypedDict
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "bench"
+LOAD = os.getloadavg()
+"""The load average before the script has done anything."""
 SETTINGS = ("POSTGRES_DSN", "RUNLOG_", "OPENAI_", "MILVUS_")
 
 
@@ -141,7 +143,7 @@ def machine() -> dict[str, Any]:
         "architecture": platform.machine(),
         "cpu": _cpu_model(),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
-        "load_at_start": [round(x, 2) for x in os.getloadavg()],
+        "load_at_start": [round(x, 2) for x in LOAD],
     }
 
 

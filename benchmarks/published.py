@@ -104,10 +104,10 @@ def place(document: Document) -> str:
     return f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}; {listed}"
 
 
-def busy(load: Sequence[float], cores: int) -> str:
-    """The load average before a run."""
-    ten = ", ".join(f"{value:.1f}" for value in load)
-    return f"the load average before it was {ten}, on {cores} cores"
+def busy(loads: Sequence[float], cores: int) -> str:
+    """How many programs wanted to run, for how many cores."""
+    first, last = f"{min(loads):.1f}", f"{max(loads):.1f}"
+    return f"{first if first == last else f'{first} to {last}'} on {cores} cores"
 
 
 def table(document: Document) -> list[str]:
@@ -123,21 +123,24 @@ def section(title: str, found: Document | str) -> Iterator[str]:
         yield f"Not measured: {reason}\n"
         return
     yield from table(found)
-    if arguments := found.get("arguments"):
+    if arguments := found["arguments"]:
         yield f"With `{found['benchmark']}.py {' '.join(arguments)}`.\n"
 
 
-def measured(
-    found: Mapping[str, Document | str], day: str, minutes: float, load: Sequence[float]
-) -> str:
+def measured(found: Mapping[str, Document | str], day: str) -> str:
     """All tables of a run of `make bench`."""
     documents = [one for one in found.values() if not isinstance(one, str)]
     lines = []
     if documents:
         fullest = max(documents, key=lambda one: len(one["versions"]))
-        cores = fullest["machine"]["cores"]
-        lines.append(f"Measured on {day} by `make bench` in {minutes:.0f} minutes; ")
-        lines[0] += f"{busy(load, cores)}. {place(fullest)}.\n"
+        machine = fullest["machine"]
+        minutes = sum(one["seconds"] for one in documents) / 60
+        loads = [one["machine"]["load_at_start"][0] for one in documents]
+        lines.append(f"Measured on {day} by `make bench` in {minutes:.0f} minutes.")
+        lines.append(
+            f"The load average before each script: {busy(loads, machine['cores'])}."
+        )
+        lines.append(f"{place(fullest)}.\n")
     judged = [c for one in documents for c in one["claims"] if c["limit"] is not None]
     held = sum(claim["holds"] for claim in judged)
     lines.append(f"{held} of {len(judged)} figures keep their limit.\n")
@@ -216,7 +219,8 @@ def peer_rows(document: Document, titles: Sequence[str]) -> Iterator[list[str]]:
 def when(document: Document, target: str, day: str, load: Sequence[float]) -> str:
     """By what, when and where a section was measured."""
     cores = document["machine"]["cores"]
-    return f"Measured on {day} by `{target}`; {busy(load, cores)}. {place(document)}.\n"
+    before = f"the load average before it was {busy(load[:1], cores)}"
+    return f"Measured on {day} by `{target}`; {before}. {place(document)}.\n"
 
 
 def beside(document: Document, day: str, load: Sequence[float]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ import published
 from common import Claim, compare
 
 MACHINE = {"cpu": "a processor", "cores": 2, "system": "Linux 6"}
+LOAD = [3.21, 2.0, 1.0]
 
 
 def document(*claims: Claim, **more: Any) -> dict[str, Any]:
     versions = {"python": "CPython 3.11", "none": None, "langsmith": "0.15"}
-    made = {"benchmark": "encode", "machine": MACHINE, "versions": versions}
-    return {**made, "claims": list(claims), **more}
+    machine = {**MACHINE, "load_at_start": LOAD}
+    made = {"benchmark": "encode", "machine": machine, "versions": versions}
+    made |= {"arguments": [], "seconds": 70, "claims": list(claims)}
+    return {**made, **more}
 
 
 def ratio(*ours: float, limit: float | None = 2.0) -> Claim:
@@ -54,7 +58,7 @@ def test_what_has_no_other_side_has_its_limit_in_its_unit() -> None:
 def test_what_has_no_limit_is_not_judged() -> None:
     claim = ratio(7, 8, limit=None)
     assert cells(claim)[-2:] == ["", ""]
-    text = published.measured({"encode": document(claim, ratio(3))}, "today", 1, [0])
+    text = published.measured({"encode": document(claim, ratio(3))}, "today")
     assert "0 of 1 figures keep their limit" in text
 
 
@@ -64,9 +68,9 @@ def test_a_script_that_measured_nothing_says_why_in_a_line() -> None:
         "load": "skipped: 4 GB of room are needed",
         "sqlite": "Traceback\n  File x\nValueError: no table",
     }
-    text = published.measured(found, "2026-12-01", 14.6, [3.21, 2.0, 1.0])
-    assert "Measured on 2026-12-01 by `make bench` in 15 minutes" in text
-    assert "before it was 3.2, 2.0, 1.0, on 2 cores" in text
+    text = published.measured(found, "2026-12-01")
+    assert "Measured on 2026-12-01 by `make bench` in 1 minutes" in text
+    assert "The load average before each script: 3.2 on 2 cores." in text
     assert "a processor, 2 cores, Linux 6; python CPython 3.11, langsmith 0.15" in text
     assert "With `encode.py 100 lean`." in text
     assert "Not measured: 4 GB of room are needed\n" in text
@@ -93,6 +97,20 @@ def test_the_documents_have_their_places() -> None:
         assert published.replaced(text, name, "new\n") != text
 
 
+def rows_of_peers(path: Path) -> dict[str, list[str]]:
+    """The first figures of each recorder in a document."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.partition("<!-- peers -->")[2].partition("<!-- end -->")[0].splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+    return {name: figures[:4] for name, *figures in rows if figures[0].isdigit()}
+
+
+def test_the_readme_has_the_figures_of_the_page() -> None:
+    rows = rows_of_peers(published.README)
+    assert rows == rows_of_peers(published.PAGE)
+    assert len(rows) == len(published.KEPT_IN) + 1
+
+
 def peers_document() -> dict[str, Any]:
     titles = [f"{graph}, {mode}" for graph in "ABC" for mode in ("invoke", "ainvoke")]
     costs = dict.fromkeys(published.KEPT_IN, 1234.4)
@@ -105,6 +123,7 @@ def peers_document() -> dict[str, Any]:
 
 def test_peers_have_a_line_each_with_their_versions() -> None:
     text = published.peers(peers_document(), "2026-12-01", [1.0])
+    assert "the load average before it was 1.0 on 2 cores" in text
     assert f"| LangSmith 0.15 |{' 1,234 |' * 6}" in text
     assert f"| the graph itself |{' 200 |' * 6}" in text
     short = published.readme(peers_document())
@@ -119,6 +138,28 @@ def test_plots_are_svg_and_quote_their_texts() -> None:
         assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
     assert "a &amp; b" in lines
     assert "LangSmith 0.15" in bars
+
+
+def test_a_run_goes_on_with_what_the_last_one_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import run
+
+    def script(name: str, *_: Any) -> dict[str, Any] | str:
+        asked.append(name)
+        return "skipped: none" if name == "load" else document(ratio(1))
+
+    asked: list[str] = []
+    monkeypatch.setattr(run, "BUILD", tmp_path)
+    monkeypatch.setattr(run, "run_script", script)
+    for name, arguments in (("encode", []), ("flat", ["7"])):
+        made = json.dumps(document(ratio(1), arguments=arguments))
+        (tmp_path / f"{name}.json").write_text(made)
+    found = run.run_all(15, run.kept())
+    assert list(found) == list(run.SHORT)
+    assert asked == [name for name in run.SHORT if name != "encode"]
+    late = run.run_all(0.1, {})
+    assert set(late.values()) == {"skipped: the 0.1 minutes were over"}
 
 
 def test_every_script_that_runs_has_a_title() -> None:
