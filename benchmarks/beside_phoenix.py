@@ -34,7 +34,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 PHOENIX = ROOT / ".venv-phoenix" / "bin" / "phoenix"
 START_SECONDS = 240.0
-PAGE_MS = 60_000.0
+PAGE_MS = 150_000.0
 ROUNDS = 3
 QUIET_SECONDS = 1.5
 """A page is whole when its rows are there, and nothing has been sent for so long."""

@@ -115,16 +115,22 @@ def table(document: Document) -> list[str]:
     return [*HEAD, *map(row, document["claims"]), ""]
 
 
-def section(title: str, found: Document | str) -> Iterator[str]:
-    """The table of a script, or why there is none."""
+def section(title: str, found: Document) -> Iterator[str]:
+    """The table of a script."""
     yield f"### {title}\n"
-    if isinstance(found, str):
-        reason = found.splitlines()[-1].removeprefix("skipped: ")
-        yield f"Not measured: {reason}\n"
-        return
     yield from table(found)
     if arguments := found["arguments"]:
         yield f"With `{found['benchmark']}.py {' '.join(arguments)}`.\n"
+
+
+def left_out(reasons: Mapping[str, str]) -> Iterator[str]:
+    """Which scripts have measured nothing, and why."""
+    if reasons:
+        yield "### Not measured\n"
+        for name, reason in reasons.items():
+            why = reason.splitlines()[-1].removeprefix("skipped: ")
+            yield f"- {TITLES[name]}: {why}"
+        yield ""
 
 
 def measured(found: Mapping[str, Document | str], day: str) -> str:
@@ -145,14 +151,11 @@ def measured(found: Mapping[str, Document | str], day: str) -> str:
     held = sum(claim["holds"] for claim in judged)
     lines.append(f"{held} of {len(judged)} figures keep their limit.\n")
     for name, one in found.items():
-        lines += section(TITLES[name], one)
-        lines += [f"![{TITLES[name]}](plots/{name}.svg)\n"] if has_plot(name, one) else []
+        if not isinstance(one, str):
+            lines += section(TITLES[name], one)
+            lines += [f"![{TITLES[name]}](plots/{name}.svg)\n"] if name in DRAWN else []
+    lines += left_out({name: one for name, one in found.items() if isinstance(one, str)})
     return "\n".join(lines)
-
-
-def has_plot(name: str, found: Document | str) -> bool:
-    """Whether there is a plot of what a script has measured."""
-    return name in DRAWN and not isinstance(found, str)
 
 
 def draw_load(document: Document) -> str:

@@ -33,7 +33,7 @@ SHORT: dict[str, Sequence[str]] = {
     "calls": (),
     "length": (),
     "load": ("--rate", "100", "300", "1000", "3000", "--seconds", "5", "--poisson"),
-    "flat": ("10000", "100000", "1000000", "lean"),
+    "flat": ("10000", "50000", "200000", "lean"),
     "lists": ("100000", "20000"),
     "page": (),
     "export": (),
