@@ -6,7 +6,7 @@ the spans of OpenInference. Chromium opens each page anew, with an empty cache, 
 its rows are there and nothing more is sent. What is counted: the CPU time of the server,
 the requests, and the bytes on the wire.
 
-Arguments: how many runs (100000), a multiple of a thousand. `make bench-page` runs it,
+Arguments: how many runs (10000), a multiple of a thousand. `make bench-page` runs it,
 with Phoenix in an environment of its own.
 """
 
@@ -256,7 +256,7 @@ def measure(browser: Browser, sides: Mapping[str, Side]) -> dict[str, Any]:
 
 def main() -> None:
     set_up()
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     need_room(6_000 * runs)
     with scratch("phoenix") as folder:
         (kept := folder / "phoenix").mkdir()
