@@ -1,4 +1,4 @@
-# `make help` lists the targets. What they make is in build/, .venv/ and .venv-peers/.
+# `make help` lists the targets. What they make is in build/ and in .venv*/.
 
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
@@ -39,6 +39,7 @@ REACH_C += handler_stress concurrency fork interpreters
 REACH_C += outbox search search_document words words_processes
 
 PEERS := .venv-peers
+PHOENIX := .venv-phoenix
 SETUPS := setup-langgraph setup-web setup-test setup-browser setup-prometheus setup-bench \
 	setup-dev
 
@@ -53,7 +54,7 @@ preload = $(CURDIR)/$(ASAN_FORK) $(shell gcc -print-file-name=libasan.so) \
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help demo example-search test test-all test-long test-page test-metrics test-asan test-asan-all test-c \
-	test-tsan test-pythons test-langgraphs test-cross torture torture-outage bench bench-peers \
+	test-tsan test-pythons test-langgraphs test-cross torture torture-outage bench bench-peers bench-page \
 	insights-report loss lint format document screenshots clean $(SETUPS)
 
 help:
@@ -76,15 +77,16 @@ help:
 	@echo "make test-langgraphs  the handler's tests on older versions of LangGraph"
 	@echo "make torture    the torture tests with the full count of kills, which takes longer"
 	@echo "make torture-outage  ten minutes without the server, at full speed"
-	@echo "make bench      the benchmarks"
+	@echo "make bench      the benchmarks; writes docs/performance.md"
 	@echo "make bench-peers  what runlog and its peers cost a node"
+	@echo "make bench-page  what the page and Phoenix's take, in Chromium"
 	@echo "make loss       what is lost when processes and databases die"
 	@echo "make lint       ruff, mypy and clang-format"
 	@echo "make format     apply ruff's and clang-format's layout"
 	@echo "make screenshots  have Chromium take the pictures of docs/page.md"
 	@echo "make insights-report  measure how often findings are right; write docs/insights.md"
 	@echo "make document   write what the programs print into README.md and docs/langgraph.md"
-	@echo "make clean      remove build/, .venv/ and .venv-peers/"
+	@echo "make clean      remove build/ and the environments"
 
 demo: setup-langgraph setup-web $(VENV)/.installed
 	@$(VENV)/bin/python examples/demo.py
@@ -162,6 +164,9 @@ bench: setup-bench $(VENV)/.installed
 bench-peers: $(PEERS)/.installed
 	@$(PEERS)/bin/python benchmarks/run.py peers $(ARGS)
 
+bench-page: setup-bench setup-browser $(VENV)/.installed $(PHOENIX)/.installed
+	@$(VENV)/bin/python benchmarks/run.py beside_phoenix $(ARGS)
+
 loss: setup-bench $(VENV)/.installed
 	@$(VENV)/bin/python benchmarks/run.py --strict loss $(ARGS)
 
@@ -187,7 +192,7 @@ screenshots: setup-test setup-browser $(VENV)/.installed
 	$(VENV)/bin/python scripts/screenshots.py
 
 clean:
-	rm -rf build $(VENV) $(PEERS)
+	rm -rf build $(VENV) $(PEERS) $(PHOENIX)
 
 $(SETUPS): setup-%:
 	@scripts/bootstrap.sh $*
@@ -220,6 +225,14 @@ $(PEERS)/.installed: $(SOURCES) $(PEERS)/.dependencies
 	$(install)
 	@$(PEERS)/bin/python -m pip --disable-pip-version-check -qq install \
 		--no-build-isolation --no-deps --force-reinstall .
+	@touch $@
+
+# Half a gigabyte. Its packages would not agree with the peers'.
+$(PHOENIX)/.installed: benchmarks/phoenix.txt | setup-bench
+	@echo "runlog: installing Phoenix into $(PHOENIX)"
+	@$(VENV)/bin/python -m venv --clear $(PHOENIX)
+	@$(PHOENIX)/bin/python -m pip --disable-pip-version-check -qq install --prefer-binary \
+		-r benchmarks/phoenix.txt
 	@touch $@
 
 # Made again for another interpreter, too.

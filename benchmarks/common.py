@@ -27,19 +27,23 @@ from typing import Any, Literal, NoReturn, TypedDict
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "bench"
+LOAD = os.getloadavg()
+"""The load average before the script has done anything."""
 SETTINGS = ("POSTGRES_DSN", "RUNLOG_", "OPENAI_", "MILVUS_")
 
 
 class Claim(TypedDict):
-    """One line of the table."""
+    """One line of the table. The figures of all rounds are between `low` and `high`."""
 
     name: str
     ours: float
     peer: float
     unit: str
     figure: float
+    low: float
+    high: float
     best: float
-    limit: float
+    limit: float | None
     at_most: bool
     holds: bool
     statistic: str
@@ -60,7 +64,7 @@ def compare(
     name: str,
     ours: Sequence[float],
     peer: Sequence[float],
-    limit: float,
+    limit: float | None,
     unit: str,
     *,
     relation: Literal["ratio", "difference"] = "ratio",
@@ -69,24 +73,28 @@ def compare(
     """Make a claim from rounds of both sides, judged by the median of the rounds.
 
     Both sides of a round were measured one after the other, so a machine that is slow for
-    some seconds slows both.
+    some seconds slows both. What has no limit is not judged.
     """
     pick = max if higher_is_better else min
 
     def relate(a: float, b: float) -> float:
         return a - b if relation == "difference" else a / b
 
-    figure = median(relate(a, b) for a, b in zip(ours, peer, strict=True))
+    figures = [relate(a, b) for a, b in zip(ours, peer, strict=True)]
+    figure = median(figures)
+    distance = 0.0 if limit is None else figure - limit
     return Claim(
         name=name,
         ours=significant(median(ours)),
         peer=significant(median(peer)),
         unit=unit,
         figure=significant(figure),
+        low=significant(min(figures)),
+        high=significant(max(figures)),
         best=significant(relate(pick(ours), pick(peer))),
         limit=limit,
         at_most=not higher_is_better,
-        holds=figure >= limit if higher_is_better else figure <= limit,
+        holds=distance >= 0 if higher_is_better else distance <= 0,
         statistic=f"median of the {relation}s of {len(ours)} rounds",
     )
 
@@ -135,7 +143,7 @@ def machine() -> dict[str, Any]:
         "architecture": platform.machine(),
         "cpu": _cpu_model(),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
-        "load_at_start": [round(x, 2) for x in os.getloadavg()],
+        "load_at_start": [round(x, 2) for x in LOAD],
     }
 
 
@@ -200,6 +208,13 @@ def scratch(prefix: str) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def need_room(needed: float) -> None:
+    """End the script where the disk of the checkout has fewer bytes than it fills."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(BUILD).free < needed:
+        raise SystemExit(f"skipped: {needed / 1e9:.1f} GB are needed on this disk")
 
 
 def set_up() -> None:

@@ -1,11 +1,12 @@
 """Whether lists cost the same in a history of any length, on SQLite.
 
-Two files have the history of lists.py, a short one and a long one. Every query of
-lists.py is executed in both, in turns, in the page cache: the CPU time in the long one
-over that in the short one. Then each is executed once from the disk: before it, the file
-is dropped from the page cache (posix_fadvise), and the kernel says how much was read.
+Some files have the history of lists.py, each longer than the one before. Every query of
+lists.py is executed in all of them, in turns, in the page cache: the CPU time in the
+longest one over that in the shortest. Then each is executed once from the disk: before
+it, the longest file is dropped from the page cache (posix_fadvise), and the kernel says
+how much was read.
 
-Arguments: the runs of both (10000 200000), and "lean" to have the copies' node logs be
+Arguments: the runs of each (10000 200000), and "lean" to have the copies' node logs be
 names alone, so that ten million runs take 9 GB instead of 67.
 """
 
@@ -13,12 +14,22 @@ import os
 import sqlite3
 import sys
 import time
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from common import Claim, compare, cpu_seconds, report, scratch, set_up, significant
+from common import (
+    Claim,
+    compare,
+    cpu_seconds,
+    need_room,
+    report,
+    scratch,
+    set_up,
+    significant,
+)
 from lists import SEED, cases, fill_sqlite
 
 from runlog import Recorder
@@ -28,9 +39,11 @@ ENOUGH = 0.002
 """Seconds of CPU that a round takes, as the clock is that coarse."""
 GROWTH = 1.5
 COLD_MS = 20.0
+Query = Callable[[], object]
+Rounds = dict[str, dict[str, list[float]]]
 
 
-def spent(query: Any, times: int) -> float:
+def spent(query: Query, times: int) -> float:
     """Microseconds of CPU of a call."""
     before = cpu_seconds()
     for _ in range(times):
@@ -38,16 +51,19 @@ def spent(query: Any, times: int) -> float:
     return (cpu_seconds() - before) / times * 1e6
 
 
-def in_turns(short: Any, long: Any) -> dict[str, list[float]]:
-    """CPU of both calls, after a first one of each."""
-    short(), long()
+def in_turns(queries: Sequence[Query]) -> list[list[float]]:
+    """CPU of each call, after a first one of each."""
+    for query in queries:
+        query()
     started = time.thread_time()
-    short(), long()
-    times = max(3, round(ENOUGH / max(time.thread_time() - started, 1e-6)))
-    found: dict[str, list[float]] = {"short": [], "long": []}
+    for query in queries:
+        query()
+    taken = (time.thread_time() - started) / len(queries)
+    times = max(3, round(ENOUGH / max(taken, 1e-6)))
+    found: list[list[float]] = [[] for _ in queries]
     for _ in range(ROUNDS):
-        found["short"].append(significant(spent(short, times)))
-        found["long"].append(significant(spent(long, times)))
+        for query, rounds in zip(queries, found, strict=True):
+            rounds.append(significant(spent(query, times)))
     return found
 
 
@@ -86,47 +102,59 @@ def leave_out_logs(path: str) -> None:
         connection.commit()
 
 
+def warm(paths: Mapping[int, str]) -> Rounds:
+    """Microseconds of each query by the length of the history."""
+    found: Rounds = {}
+    with ExitStack() as stack:
+        queries = []
+        for runs, path in paths.items():
+            recorder = stack.enter_context(Recorder(sqlite_path=path, words=False))
+            queries.append(list(cases(recorder, runs)))
+        for same in zip(*queries, strict=True):
+            name = same[-1][0]  # as the longest has it
+            if not name.startswith("count"):
+                rounds = in_turns([query for _, query in same])
+                found[name] = dict(zip(map(str, paths), rounds, strict=True))
+    return found
+
+
 def main() -> None:
     """Measure, and print JSON."""
     set_up()
-    few, many = (
-        (int(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (10**4, 2 * 10**5)
-    )
+    sizes = sorted(int(one) for one in sys.argv[1:] if one != "lean")
+    sizes = sizes or [10_000, 200_000]
     prepare = leave_out_logs if "lean" in sys.argv else None
-    raw: dict[str, Any] = {"warm": {}, "cold": {}}
+    need_room((1_500 if prepare else 8_000) * sum(sizes))
+    raw: dict[str, Any] = {}
     with scratch("runlog-flat-") as folder:
-        paths = [str(folder / name) for name in ("short.db", "long.db")]
-        for path, runs in zip(paths, (few, many), strict=True):
+        paths = {runs: str(folder / f"{runs}.db") for runs in sizes}
+        for runs, path in paths.items():
             fill_sqlite(path, runs, prepare)
-        with (
-            Recorder(sqlite_path=paths[0], words=False) as short,
-            Recorder(sqlite_path=paths[1], words=False) as long,
-        ):
-            queries = dict(cases(short, few))
-            for name, query in cases(long, many):
-                if not name.startswith("count"):
-                    other = queries[name.replace(f"{many // 2:,}", f"{few // 2:,}")]
-                    raw["warm"][name] = in_turns(other, query)
-        for name in raw["warm"]:
-            raw["cold"][name] = from_disk(paths[1], many, name)
+        raw["warm"] = warm(paths)
+        longest = sizes[-1]
+        raw["cold"] = {
+            name: from_disk(paths[longest], longest, name) for name in raw["warm"]
+        }
     report("flat", claims(raw), raw, seed=SEED, notes=notes(raw))
 
 
 def growth(times: dict[str, list[float]]) -> float:
     """The ratio of the medians."""
-    return median(times["long"]) / median(times["short"])
+    short, *_, long = times.values()
+    return median(long) / median(short)
 
 
 def claims(raw: dict[str, Any]) -> list[Claim]:
     """Those of the filters that are worst."""
     warm, cold = raw["warm"], raw["cold"]
     grown = max(warm, key=lambda name: growth(warm[name]))
+    short, *_, long = warm[grown].values()
     slowest = max(cold, key=lambda name: cold[name]["ms"])
     return [
         compare(
             f"the filter that grows most ({grown})",
-            warm[grown]["long"],
-            warm[grown]["short"],
+            long,
+            short,
             GROWTH,
             "us",
         ),
@@ -145,7 +173,7 @@ def notes(raw: dict[str, Any]) -> dict[str, Any]:
     """A line for each query."""
     return {
         name: {
-            "us": median(times["long"]),
+            "us": [median(rounds) for rounds in times.values()],
             "growth": significant(growth(times), 3),
             "cold": raw["cold"][name],
         }

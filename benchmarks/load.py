@@ -2,10 +2,11 @@
 
 Each run is due at a time of its own, and its latency counts from then (open_loop.py), so
 a stall counts for all who waited. `--rate 0` looks for the rate instead: each process
-logs as fast as it can.
+logs as fast as it can. Several rates are tried one after the other.
 
     load.py --store sqlite --rate 500 --seconds 30 --processes 4
     load.py --store postgres --rate 2000 --poisson --readers 1 --what graph
+    load.py --rate 100 300 1000 --seconds 5
 
 The JSON has the rate that was offered and the one that was achieved, percentiles of the
 latency, errors, the CPU time of clients and server, and bytes. A load ends by itself:
@@ -14,11 +15,8 @@ the disk has too little room for it.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
-import shutil
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -28,7 +26,16 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-from common import BUILD, cpu_seconds, machine, scratch, set_up, significant, versions
+from common import (
+    Claim,
+    compare,
+    cpu_seconds,
+    need_room,
+    report,
+    scratch,
+    set_up,
+    significant,
+)
 from open_loop import Outcome, due_times, keep_up, percentiles
 from pgserver import postgres
 from state_graphs import SMALL, chain, make_state
@@ -159,7 +166,9 @@ def work(plan: Plan, number: int) -> Part:
         return Part(outcome, cpu_seconds() - cpu, bytes_written() - written)
 
 
-def run_load(options: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Part]:
+def run_load(
+    options: argparse.Namespace, settings: dict[str, Any], offered: float
+) -> dict[str, Part]:
     """Start the processes, and add up what they have done: of writers, and of readers."""
     kinds = [options.what] * options.processes + ["read"] * options.readers
     parts = {kind: Part() for kind in kinds}
@@ -168,7 +177,7 @@ def run_load(options: argparse.Namespace, settings: dict[str, Any]) -> dict[str,
     with ProcessPoolExecutor(len(kinds), context, enter, (barrier,)) as pool:
         answers = []
         for number, kind in enumerate(kinds):
-            rate = UNHURRIED if kind == "read" else options.rate / options.processes
+            rate = UNHURRIED if kind == "read" else offered / options.processes
             plan = Plan(settings, kind, rate, options.seconds, options.poisson)
             answers.append(pool.submit(work, plan, number))
         for kind, answer in zip(kinds, answers, strict=True):
@@ -195,17 +204,43 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--what", choices=["log_run", "graph"], default="log_run")
     parser.add_argument("--durability", choices=["disk", "journal", "store"])
-    parser.add_argument("--rate", type=float, default=500.0, help="runs a second in all")
+    parser.add_argument(
+        "--rate", type=float, nargs="+", default=[500.0], help="runs a second in all"
+    )
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--readers", type=int, default=0, help="processes that list runs")
     parser.add_argument("--poisson", action="store_true", help="runs come at random")
     options = parser.parse_args()
-    BUILD.mkdir(parents=True, exist_ok=True)
-    wanted = (options.rate or FAST) * options.seconds * BYTES
-    if shutil.disk_usage(BUILD).free < wanted:
-        raise SystemExit(f"skipped: {wanted / 1e9:.1f} GB of room are needed in {BUILD}")
+    need_room(sum(rate or FAST for rate in options.rate) * options.seconds * BYTES)
     return options
+
+
+def load(
+    options: argparse.Namespace, settings: dict[str, Any], server: Any, rate: float
+) -> dict[str, Any]:
+    """What a rate has come to."""
+    before = server.cpu_seconds() if server else 0.0
+    parts = run_load(options, settings, rate)
+    spent = server.cpu_seconds() - before if server else None
+    writers = parts[options.what]
+    count = max(writers.outcome.latencies.count, 1)
+    offered = UNHURRIED * options.readers
+    return {
+        "writers": writers.figures(rate),
+        "readers": parts["read"].figures(offered) if "read" in parts else None,
+        "server_cpu_us": spent and significant(spent / count * 1e6),
+    }
+
+
+def p99(options: argparse.Namespace, rate: float, writers: dict[str, Any]) -> Claim:
+    """A line of the table; there is no limit."""
+    pace = f"{rate:,g} runs a second" if rate else "as fast as can be"
+    name = (
+        f"{options.what} on {options.store}, {options.processes} processes, {pace}: p99"
+    )
+    latency = [writers["latency_ms"]["p99"]]
+    return compare(name, latency, [0.0], None, "ms", relation="difference")
 
 
 def main() -> None:
@@ -213,24 +248,12 @@ def main() -> None:
     set_up()
     with ExitStack() as stack:
         settings, server = prepare(options, stack)
-        before = server.cpu_seconds() if server else 0.0
-        parts = run_load(options, settings)
-        spent = server.cpu_seconds() - before if server else None
-    writers = parts[options.what]
-    document = {
-        "benchmark": "load",
-        "machine": machine(),
-        "versions": versions(),
-        "options": vars(options),
-        "writers": writers.figures(options.rate),
-        "readers": parts["read"].figures(UNHURRIED * options.readers)
-        if "read" in parts
-        else None,
-        "server_cpu_us": spent
-        and significant(spent / max(writers.outcome.latencies.count, 1) * 1e6),
-    }
-    json.dump(document, sys.stdout, indent=1)
-    print()
+        loads = [load(options, settings, server, rate) for rate in options.rate]
+    claims = [
+        p99(options, rate, one["writers"])
+        for rate, one in zip(options.rate, loads, strict=True)
+    ]
+    report("load", claims, {"loads": loads}, notes={"options": vars(options)})
 
 
 if __name__ == "__main__":

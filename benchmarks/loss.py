@@ -325,6 +325,8 @@ def claim(name: str, ours: float, peer: float, limit: float, unit: str) -> Claim
         peer=peer,
         unit=unit,
         figure=figure,
+        low=figure,
+        high=figure,
         best=figure,
         limit=limit,
         at_most=grew,

@@ -134,9 +134,11 @@ def serving(path: Path) -> Iterator[tuple[str, int, float]]:
     command = [str(program), "--db", str(path), "serve", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        address = process.stdout.readline().split()[-1]
-        yield address, process.pid, cpu(process.pid)
-        process.terminate()
+        try:
+            address = process.stdout.readline().split()[-1]
+            yield address, process.pid, cpu(process.pid)
+        finally:
+            process.terminate()
 
 
 def cpu(pid: int) -> float:
@@ -181,9 +183,11 @@ def tabs(port: int) -> Iterator[None]:
     command = [sys.executable, __file__, "--listen", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        process.stdout.readline()  # all are answered
-        yield
-        process.terminate()
+        try:
+            process.stdout.readline()  # all are answered
+            yield
+        finally:
+            process.terminate()
 
 
 def listen(port: int) -> None:

@@ -5,15 +5,14 @@ one process: no callback, an empty inline handler, runlog, forty lines with sqli
 tracers with their defaults.
 The tracers send to a server on loopback that answers at once. The figure is the CPU time
 of the whole process with all its threads, flushed after each turn; the server is another
-process and does not count. The script has no limits: it prints a table in Markdown to
-standard error.
+process and does not count. The script has no limits.
 
-`make bench-peers` runs it in an environment of its own, with the versions in peers.txt.
+`make bench-peers` runs it in an environment of its own, with the versions in peers.txt,
+and writes its table into docs/performance.md and README.md.
 """
 
 import json
 import logging
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib import metadata
@@ -151,17 +150,6 @@ def over_none(rounds: Rounds) -> dict[str, float]:
     }
 
 
-def markdown(costs: dict[str, dict[str, float]], graph: dict[str, float]) -> str:
-    """The table for a README: a line for each side, a column for each measurement."""
-    lines = [("CPU a node over no callback, us", *costs)]
-    lines.append(("---", *("---:" for _ in costs)))
-    for name in next(iter(costs.values())):
-        cells = (f"{column[name]:,.0f}" for column in costs.values())
-        lines.append((name, *cells))
-    lines.append(("the graph itself", *(f"{graph[cell]:,.0f}" for cell in costs)))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def main() -> None:
     set_up()
     logging.disable(logging.WARNING)  # a tracer's advice about its defaults
@@ -175,15 +163,13 @@ def main() -> None:
         cells["an agent, invoke"] = measure(sides, agent_workload(), "invoke")
     costs = {title: over_none(rounds) for title, rounds in cells.items()}
     graph = {title: median(rounds["no callback"]) for title, rounds in cells.items()}
-    table = markdown(costs, graph)
-    print(table, file=sys.stderr)
     raw: dict[str, Any] = {"cpu_us_a_node": cells}
     report(
         "peers",
         [],
         raw,
         seed=corpus.SEED,
-        notes={"over_no_callback_us": costs, "markdown": table.splitlines()},
+        notes={"over_no_callback_us": costs, "graph_us": graph},
         more_versions={name: metadata.version(name) for name in PACKAGES},
     )
 

@@ -139,7 +139,9 @@ def _binaries() -> Path:
     for folder in candidates:
         if (folder / "initdb").exists() and (folder / "postgres").exists():
             return folder
-    raise SystemExit("no PostgreSQL server: install one, or set PG_BINDIR to its folder")
+    raise SystemExit(
+        "skipped: no PostgreSQL server: install one, or set PG_BINDIR to its folder"
+    )
 
 
 def _child_options(folder: Path) -> dict[str, Any]:
@@ -157,7 +159,9 @@ def _child_options(folder: Path) -> dict[str, Any]:
                 "group": user.pw_gid,
                 "extra_groups": [],
             }
-    raise SystemExit(f"PostgreSQL can't run as root, and there is no user {USERS}")
+    raise SystemExit(
+        f"skipped: PostgreSQL can't run as root, and there is no user {USERS}"
+    )
 
 
 def _wait_until_ready(

@@ -28,7 +28,7 @@ from playwright.sync_api import sync_playwright
 REPOSITORY = Path(__file__).resolve().parent.parent
 PICTURES = REPOSITORY / "docs" / "pictures"
 SIZE: Any = {"width": 1200, "height": 620}
-COLOURS = 48
+COLOURS = 64
 THEMES: tuple[Any, ...] = ("light", "dark")
 
 
@@ -86,7 +86,8 @@ def save(picture: bytes, path: Path) -> None:
     ground = Image.new("RGB", image.size, image.getpixel((1, image.height - 1)))
     _, _, _, last = ImageChops.difference(image, ground).getbbox() or (0, 0, 0, 400)
     image = image.crop((0, 0, image.width, min(image.height, last + 16)))
-    few = image.quantize(COLOURS, dither=Image.Dither.NONE)
+    # By how far colours are apart, not by how often each is there: signs are small.
+    few = image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     few.save(path, optimize=True)
 
 

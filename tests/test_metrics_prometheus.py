@@ -116,7 +116,8 @@ def planted() -> Iterator[str]:
     """Four days of a history with faults on the last one, as OpenMetrics text.
 
     In `shop`, eight of ten runs fail for an hour. `quiet` is as it was. The database is
-    away in the third hour, and `gone` runs no more from the fifth.
+    away in the third hour, and `gone` runs no more from the fifth. The replica is away in
+    the tenth, and behind in the twelfth.
     """
     families: dict[str, list[str]] = {}
 
@@ -142,6 +143,8 @@ def planted() -> Iterator[str]:
         lost, rejected = (3, 2) if hour >= 7 else (0, 0)
         add("runlog_store_up", "", at, int(hour != 2))
         add("runlog_journal_oldest_seconds", "", at, waited)
+        add("runlog_replica_up", "", at, int(hour != 9))
+        add("runlog_replica_lag_seconds", "", at, 90 if hour == 11 else 2)
         add("runlog_runs_lost", "", at, lost)
         add("runlog_rejected_total", "", at, rejected)
         add("runlog_handler_errors_total", "", at, rejected)
@@ -182,6 +185,8 @@ WANTED: dict[str, tuple[str, tuple[float, float], tuple[float, float]]] = {
     "RunlogRunsFailSlowly": ("shop", (0.8, 1.1), (6.7, 7.1)),
     "RunlogStoreDown": ("", (1.9, 2.1), (2.8, 3.1)),
     "RunlogJournalStale": ("", (2.0, 2.2), (2.8, 3.1)),
+    "RunlogReplicaAway": ("", (8.9, 9.1), (9.8, 10.1)),
+    "RunlogReplicaLags": ("", (10.9, 11.1), (11.8, 12.1)),
     "RunlogRunsRejected": ("", (6.9, 7.1), (7.1, 7.4)),
     "RunlogRunsLost": ("", (6.9, 7.1), (7.1, 7.4)),
     "RunlogRunsNotRecorded": ("", (6.9, 7.1), (7.1, 7.4)),

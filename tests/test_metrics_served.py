@@ -304,8 +304,6 @@ def test_every_series_of_the_dashboard_and_the_rules_exists() -> None:
     assert unused == {"runlog_build_info", "runlog_process_failed_runs_total"} | {
         "runlog_process_dropped_payloads_total",
         "runlog_process_largest_commit_runs",
-        "runlog_replica_up",
-        "runlog_replica_lag_seconds",
     }
 
 

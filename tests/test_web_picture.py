@@ -63,6 +63,24 @@ def test_super_steps_are_columns_and_attempts_are_one_box() -> None:
     assert drawn(logs, chosen=1).columns[1].shapes[0].box.place == 1
 
 
+def test_the_line_to_inner_nodes_has_no_gaps() -> None:
+    logs = [
+        log("team", 0, step=1),
+        log("one", 1, step=1, parent="team"),
+        log("deep", 2, step=1, parent="one"),
+        log("two", 3, step=2, parent="team"),
+        log("beside", 4, step=1),
+    ]
+    (column,) = drawn(logs).columns
+    at = {shape.box.name: shape for shape in column.shapes}
+    assert list(at) == ["team", "one", "deep", "two", "beside"]
+    assert at["team"].bracket is at["beside"].bracket is None
+    bottom, middle = at["team"].y + HEIGHT, at["one"].y + HEIGHT // 2
+    x = at["one"].x - 5
+    assert [at[name].bracket for name in ("one", "two")] == [(x, bottom), (x, middle)]
+    assert at["deep"].bracket == (x + 10, at["one"].y + HEIGHT)
+
+
 def test_many_branches_are_one_box_but_for_what_failed_and_what_is_chosen() -> None:
     logs = [log("fetch", 0, step=1) for _ in range(100)]
     logs[40] |= {"status": "failed"}

@@ -29,8 +29,8 @@ class Shape(NamedTuple):
     x: int
     y: int
     width: int
-    bracket: int | None
-    """The x of the line that leads to it from the node around it, if there is one."""
+    bracket: tuple[int, int] | None
+    """Where the line begins that leads to it from the node around it, if there is one."""
     tag: str
     """How many nodes it stands for, or which attempt it is."""
     room: int
@@ -94,16 +94,30 @@ def _with(steps: list[Step], chosen: int | None) -> int:
 
 
 def _column(step: Step, follows: bool) -> Column:
-    shapes = []
+    shapes: list[Shape] = []
     for at, box in enumerate(step.boxes):
         indent = INDENT * min(box.depth, _DEEPEST)
         x, y = ARROW + indent, TOP + at * (HEIGHT + BETWEEN)
-        bracket = x - INDENT // 2 if box.depth else None
+        bracket = (x - INDENT // 2, _begins(shapes, x)) if box.depth else None
         width, tag = WIDTH - indent, _tag(box)
         room = max(4, (width - 36) // _LETTER - (len(tag) + 1 if tag else 0))
         shapes.append(Shape(box, x, y, width, bracket, tag, room))
     height = TOP + len(shapes) * (HEIGHT + BETWEEN)
     return Column(_title(step), follows, shapes, ARROW + WIDTH + 2, height)
+
+
+def _begins(above: list[Shape], x: int) -> int:
+    """Where a bracket begins that leads to a box at x, below these boxes.
+
+    At the bottom of the box around it, or in the middle of the one before it there, from
+    which that one's bracket came.
+    """
+    for shape in reversed(above):
+        if shape.x < x:
+            return shape.y + HEIGHT
+        if shape.x == x and shape.bracket:
+            return shape.y + HEIGHT // 2
+    return TOP
 
 
 def _tag(box: Box) -> str:
