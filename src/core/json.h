@@ -70,10 +70,10 @@ static inline void rl_json_open(rl_json *json, char bracket)
     }
 }
 
-static inline void rl_json_close(rl_json *json)
+/* Closes the innermost container with the bracket that it needs. */
+static inline void rl_json_close_with(rl_json *json, char bracket)
 {
     rl_buf *buf = json->buf;
-    char bracket = rl_json_in_object(json) ? '}' : ']';
 
     json->depth--;
     if (buf->len > 0 && buf->data[buf->len - 1] == ',') {
@@ -83,6 +83,11 @@ static inline void rl_json_close(rl_json *json)
         buf->data[buf->len++] = bracket;
         buf->data[buf->len++] = ',';
     }
+}
+
+static inline void rl_json_close(rl_json *json)
+{
+    rl_json_close_with(json, rl_json_in_object(json) ? '}' : ']');
 }
 
 /* A value that is short and already JSON: "null", or a number. */

@@ -157,29 +157,16 @@ static inline void rl_copy_short(char *out, const char *text, size_t len)
 }
 
 /* rl_copy_clean for at most 32 bytes, with few branches on the length, as they could not
- * be predicted. Eight bytes before the text must be readable (those of the object that
+ * be predicted. Sixteen bytes before the text must be readable (those of the object that
  * contains it). Writes at least eight bytes. */
 static inline bool rl_copy_clean_inside(char *out, const char *text, size_t len)
 {
 #if RL_BLOCKS && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    uint64_t word, other;
-    unsigned half;
+    if (len <= 16) { /* what is before the text is shifted out of the bits */
+        const unsigned before = (16 - (unsigned)len) << RL_BLOCK_SHIFT;
 
-    if (len <=
-        8) { /* load the word that ends with the text, and shift the text to its start */
-        half = 4 * (8 - (unsigned)len);
-        memcpy(&word, text + len - 8, 8);
-        word = word >> half >> half;
-        memcpy(out, &word, 8);
-        return rl_dirty8(word | (UINT64_C(0x2020202020202020) &
-                                 ~(~UINT64_C(0) >> half >> half))) == 0;
-    }
-    if (len <= 16) {
-        memcpy(&word, text, 8);
-        memcpy(&other, text + len - 8, 8);
-        memcpy(out, &word, 8);
-        memcpy(out + len - 8, &other, 8);
-        return (rl_dirty8(word) | rl_dirty8(other)) == 0;
+        rl_copy_short(out, text, len);
+        return len == 0 || rl_block_dirty(rl_block_load(text + len - 16)) >> before == 0;
     }
     rl_block first = rl_block_load(text), last = rl_block_load(text + len - 16);
 

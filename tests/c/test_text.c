@@ -205,11 +205,11 @@ static void test_copy_clean_inside(void)
 
                 memset(text, 'a', sizeof text);
                 text[at] = (char)c;
-                block = malloc(8 + len);
+                block = malloc(16 + len);
                 out = malloc(len < 8 ? 8 : len);
-                memset(block, c, 8);
-                memcpy(block + 8, text, len);
-                clean = rl_copy_clean_inside(out, block + 8, len);
+                memset(block, c, 16);
+                memcpy(block + 16, text, len);
+                clean = rl_copy_clean_inside(out, block + 16, len);
                 CHECK(clean == (!special && (HAS_BLOCKS || len < 16)));
                 CHECK(!clean || memcmp(out, text, len) == 0);
                 free(block);

@@ -15,90 +15,147 @@
     100              /* values that stand for one another: an Enum of an Enum of ... */
 #define LOG_CAPS 32  /* a node log longer than so many caps is cut as one payload */
 #define LOGS_CAPS 64 /* and a list of them is cut at so many */
+#define KEY_PLACES 4 /* of a key in the table of those that are known */
 #define NO_HASH UINT64_MAX /* of a key: not known */
 #define SHORT_TEXT 32      /* characters, as rl_copy_clean_inside takes */
+#define RL_INLINE inline __attribute__((always_inline)) /* once for each walk */
 
-/* Where a str of a few ASCII characters is written, or NULL: another text, or near the
- * cap. Most keys and many values are such texts, so callers try this first. */
-static inline char *place_of_short(const rl_encoder *self, PyObject *text)
+/* Whether a str is of a few ASCII characters. Most keys and many values are. */
+static inline bool is_short(PyObject *text)
 {
-    rl_buf *buf = self->json.buf;
-    size_t len = (size_t)((PyASCIIObject *)text)->length;
+    const PyASCIIObject *ascii = (const PyASCIIObject *)text;
 
-    if (!PyUnicode_IS_COMPACT_ASCII(text) || len > SHORT_TEXT ||
-        !rl_buf_reserve(buf, SHORT_TEXT + 8) ||
-        buf->len + len + 3 + self->depth > self->json.limit) {
-        return NULL;
-    }
-    return buf->data + buf->len;
+    return PyUnicode_IS_COMPACT_ASCII(text) && ascii->length <= SHORT_TEXT;
 }
 
-/* Puts the quotes around such a text, and `tail` after it. */
-static inline void end_short(rl_encoder *self, PyObject *text, char *out, char tail)
+/* The characters of such a str. The object's header is before them. */
+static inline const char *chars_of(PyObject *text)
 {
-    size_t len = (size_t)((PyASCIIObject *)text)->length;
+    return (const char *)((const PyASCIIObject *)text + 1);
+}
 
+/* Puts the quotes around such a text, which was written to out + 1, and `tail` after
+ * it. */
+static inline void end_short(rl_encoder *self, size_t len, char *out, char tail)
+{
     out[0] = '"';
     out[len + 1] = '"';
     out[len + 2] = tail;
     self->json.buf->len += len + 3;
 }
 
-/* Writes such a text as a key. False, with nothing written, for any other one. */
-static inline bool put_short_key(rl_encoder *self, PyObject *key)
-{
-    char *out = place_of_short(self, key);
-
-    if (out == NULL ||
-        !rl_copy_clean_inside(out + 1, (const char *)PyUnicode_1BYTE_DATA(key),
-                              (size_t)((PyASCIIObject *)key)->length)) {
-        return false;
-    }
-    end_short(self, key, out, ':');
-    return true;
-}
-
 /* Writes a str. */
 static inline void put_str(rl_encoder *self, PyObject *text)
 {
-    char *out = place_of_short(self, text);
+    char *out = is_short(text) ? rl_encoder_place(self) : NULL;
+    const size_t len = (size_t)((const PyASCIIObject *)text)->length;
     rl_seen seen = RL_SEEN_DIRTY;
 
-    if (out != NULL) { /* the object's header is before the characters */
-        seen = rl_copy_and_look(out + 1, (const char *)PyUnicode_1BYTE_DATA(text),
-                                (size_t)((PyASCIIObject *)text)->length);
+    if (out != NULL) {
+        seen = rl_copy_and_look(out + 1, chars_of(text), len);
     }
     if (seen == RL_SEEN_NOTHING || (seen == RL_SEEN_SUSPECT && !self->searches)) {
-        end_short(self, text, out, ',');
+        end_short(self, len, out, ',');
     } else {
         rl_put_text(self, text, false); /* which searches it for secrets */
     }
 }
 
+/* Writes an int; most have few digits. */
+static inline void put_int(rl_encoder *self, PyObject *value)
+{
+    long number = 0;
+    char *out = rl_int_is_small(value, &number) ? rl_encoder_place(self) : NULL;
+
+    if (out != NULL) {
+        const size_t len = rl_put_i64(out, number);
+
+        out[len] = ',';
+        self->json.buf->len += len + 1;
+    } else {
+        rl_put_int(self, value);
+    }
+}
+
+/* Opens a dict, a list or a tuple, which has its items itself. */
+static inline void open_plain(rl_encoder *self, rl_frame_kind kind, PyObject *owner,
+                              Py_ssize_t size)
+{
+    char *out =
+        self->link < 0 && self->depth < RL_JSON_DEPTH ? rl_encoder_place(self) : NULL;
+    rl_frame *frame = &self->frames[self->depth];
+
+    if (out == NULL || rl_encoder_is_open(self, owner)) {
+        (void)rl_encoder_push(self, kind, owner, NULL, size);
+        return;
+    }
+    frame->owner = Py_NewRef(owner);
+    frame->items = owner;
+    frame->names = NULL;
+    frame->at = 0;
+    frame->left = size;
+    frame->link = -1;
+    frame->start = self->json.buf->len;
+    frame->kind = kind;
+    self->depth++;
+    self->json.depth++;
+    if (self->depth > self->deepest) {
+        self->deepest = self->depth;
+    }
+    *out = kind == FRAME_DICT ? '{' : '[';
+    self->json.buf->len++;
+}
+
+/* Closes it. */
+static inline void close_plain(rl_encoder *self, const rl_frame *top, char bracket)
+{
+    if (top->link >= 0) {
+        rl_encoder_pop(self);
+    } else {
+        self->depth--;
+        rl_json_close_with(&self->json, bracket);
+        Py_DECREF(top->owner);
+    }
+}
+
+/* Writes one of the three values that are words. */
+static inline void put_word(rl_encoder *self, const char *word, size_t len)
+{
+    char *out = rl_encoder_place(self);
+
+    if (out != NULL) {
+        memcpy(out, word, len);
+        out[len] = ',';
+        self->json.buf->len += len + 1;
+    } else {
+        rl_json_raw(&self->json, word, len);
+    }
+}
+
 /* Writes a value of one of JSON's own types, or opens it as a container; false for values
  * of other types. Runs no Python code: a borrowed `value` stays alive. */
-static inline bool put_plain(rl_encoder *self, PyObject *value)
+static RL_INLINE bool put_plain(rl_encoder *self, PyObject *value)
 {
     PyTypeObject *type = Py_TYPE(value);
 
     if (type == &PyUnicode_Type) {
         put_str(self, value);
     } else if (type == &PyLong_Type) {
-        rl_put_int(self, value);
+        put_int(self, value);
     } else if (type == &PyFloat_Type) {
         rl_json_double(&self->json, PyFloat_AS_DOUBLE(value));
     } else if (type == &PyDict_Type) {
-        (void)rl_encoder_push(self, FRAME_DICT, value, NULL, PyDict_GET_SIZE(value));
+        open_plain(self, FRAME_DICT, value, PyDict_GET_SIZE(value));
     } else if (type == &PyList_Type) {
-        (void)rl_encoder_push(self, FRAME_LIST, value, NULL, PyList_GET_SIZE(value));
+        open_plain(self, FRAME_LIST, value, PyList_GET_SIZE(value));
     } else if (type == &PyTuple_Type) {
-        (void)rl_encoder_push(self, FRAME_TUPLE, value, NULL, PyTuple_GET_SIZE(value));
+        open_plain(self, FRAME_TUPLE, value, PyTuple_GET_SIZE(value));
     } else if (value == Py_None) {
-        rl_json_raw(&self->json, "null", 4);
+        put_word(self, "null", 4);
     } else if (value == Py_True) {
-        rl_json_raw(&self->json, "true", 4);
+        put_word(self, "true", 4);
     } else if (value == Py_False) {
-        rl_json_raw(&self->json, "false", 5);
+        put_word(self, "false", 5);
     } else {
         return false;
     }
@@ -121,7 +178,7 @@ static void put_special(rl_encoder *self, PyObject *value)
 }
 
 /* One value: a scalar is written, a container is opened. */
-static inline void put(rl_encoder *self, PyObject *value)
+static RL_INLINE void put(rl_encoder *self, PyObject *value)
 {
     if (!put_plain(self, value)) {
         put_special(self, value);
@@ -163,24 +220,37 @@ static void put_other_key(rl_encoder *self, PyObject *key)
 }
 
 /* Where a key that was judged is remembered, if it is no secret and its value is stored:
- * by its hash, which a str has once it was in a dict. One key in two has the place of
- * another one, in a table of so few, so the neighbour is its second place. */
-static inline uint64_t *place_of_key(const rl_encoder *self, uint64_t hash)
+ * by its hash, which a str has once it was in a dict. Of a table of so few places some keys
+ * want the same one, so the places beside it will do as well. */
+static inline uint64_t *place_of_key(const rl_encoder *self, uint64_t hash,
+                                     unsigned other)
 {
-    return &self->plain_keys[hash % RL_PLAIN_KEYS];
+    return &self->plain_keys[hash % RL_PLAIN_KEYS ^ other];
 }
 
-static uint64_t *second_place_of_key(const rl_encoder *self, uint64_t hash)
+static bool is_beside(const rl_encoder *self, uint64_t hash)
 {
-    return &self->plain_keys[hash % RL_PLAIN_KEYS ^ 1];
+    const uint64_t known = hash ^ self->salt;
+
+    return *place_of_key(self, hash, 1) == known ||
+           *place_of_key(self, hash, 2) == known || *place_of_key(self, hash, 3) == known;
 }
 
+/* In a free place, so that no two keys take each other's in turns; else in its own. */
 static void remember_key(const rl_encoder *self, uint64_t hash)
 {
-    uint64_t *place = place_of_key(self, hash);
+    unsigned other = 0;
 
-    *second_place_of_key(self, hash) = *place;
-    *place = hash ^ self->salt;
+    while (other < KEY_PLACES && *place_of_key(self, hash, other) != 0) {
+        other++;
+    }
+    *place_of_key(self, hash, other % KEY_PLACES) = hash ^ self->salt;
+}
+
+/* Whether a key is known to hide nothing. */
+static inline bool is_known(const rl_encoder *self, uint64_t hash)
+{
+    return *place_of_key(self, hash, 0) == (hash ^ self->salt) || !self->judges;
 }
 
 /* Replaces a key, the end of the buffer from a place on, if it is a secret: by a mark of
@@ -215,7 +285,7 @@ static rl_secrecy judge_key(rl_encoder *self, size_t at, uint64_t hash)
 
     /* judged as it was written: past the cap nothing is stored anyway */
     if (buf->len < at + 2 || self->json.over || buf->failed ||
-        (known && *second_place_of_key(self, hash) == (hash ^ self->salt))) {
+        (known && is_beside(self, hash))) {
         return RL_SHOWN;
     }
     buf->len -= 2;
@@ -248,49 +318,49 @@ static rl_secrecy put_and_judge(rl_encoder *self, PyObject *key, size_t at)
     return of_bytes > secrecy ? of_bytes : secrecy;
 }
 
-/* Writes a key; returns what it says of the value that belongs to it. */
-static inline rl_secrecy put_key(rl_encoder *self, PyObject *key)
+/* Writes a key that is short and known to hide nothing. False, with nothing written, for
+ * any other one. Runs no Python code. */
+static RL_INLINE bool put_known_key(rl_encoder *self, PyObject *key)
 {
-    rl_buf *buf = self->json.buf;
-    const size_t at = buf->len + 1;
+    const PyASCIIObject *text = (const PyASCIIObject *)key;
+    char *out;
+
+    if (!PyUnicode_CheckExact(key) || !is_short(key) ||
+        !is_known(self, (uint64_t)text->hash)) {
+        return false;
+    }
+    out = rl_encoder_place(self);
+    if (out == NULL ||
+        !rl_copy_clean_inside(out + 1, chars_of(key), (size_t)text->length)) {
+        return false;
+    }
+    end_short(self, (size_t)text->length, out, ':');
+    return true;
+}
+
+/* Writes a key; returns what it says of the value that belongs to it. */
+static rl_secrecy put_any_key(rl_encoder *self, PyObject *key)
+{
+    const size_t at = self->json.buf->len + 1;
     uint64_t hash;
 
+    if (put_known_key(self, key)) {
+        return RL_SHOWN;
+    }
     if (!PyUnicode_CheckExact(key)) {
         return put_and_judge(self, key, at);
     }
     hash = (uint64_t)((PyASCIIObject *)key)->hash;
-    if (!put_short_key(self, key)) {
-        rl_put_text(self, key, true);
-    }
-    if (*place_of_key(self, hash) == (hash ^ self->salt) || !self->judges) {
-        return RL_SHOWN; /* most are known: the place is looked at first */
-    }
-    return judge_key(self, at, hash);
-}
-
-static rl_secrecy put_any_key(rl_encoder *self, PyObject *key)
-{
-    return put_key(self, key);
+    rl_put_text(self, key, true);
+    return is_known(self, hash) ? RL_SHOWN : judge_key(self, at, hash);
 }
 
 static const rl_fit_puts fit_puts = {put_any, put_any_key};
 
-static inline void put_member(rl_encoder *self, PyObject *key, PyObject *value)
+static void put_pair(rl_encoder *self, PyObject *key, PyObject *value)
 {
     Py_INCREF(
         value); /* converting the key may run Python code, which may drop the value */
-    if (rl_is_hidden(put_key(self, key), value)) {
-        rl_put_marker(self, RL_REDACTED);
-    } else {
-        put(self, value);
-    }
-    Py_DECREF(value);
-}
-
-/* The same, out of line. */
-static void put_pair(rl_encoder *self, PyObject *key, PyObject *value)
-{
-    Py_INCREF(value);
     if (rl_is_hidden(put_any_key(self, key), value)) {
         rl_put_marker(self, RL_REDACTED);
     } else {
@@ -311,12 +381,16 @@ static void walk_dict(rl_encoder *self, rl_frame *top)
     while (top->left > 0 && !rl_encoder_stopped(self) &&
            PyDict_Next(top->items, &top->at, &key, &value)) {
         top->left--;
-        put_member(self, key, value);
+        if (put_known_key(self, key)) {
+            put(self, value);
+        } else {
+            put_pair(self, key, value);
+        }
         if (self->depth != depth) {
             return;
         }
     }
-    rl_encoder_pop(self);
+    close_plain(self, top, '}');
 }
 
 static void walk_list(rl_encoder *self, rl_frame *top)
@@ -334,7 +408,7 @@ static void walk_list(rl_encoder *self, rl_frame *top)
             return;
         }
     }
-    rl_encoder_pop(self);
+    close_plain(self, top, ']');
 }
 
 /* Ends the innermost container, whose iterator has ended. If that has raised, a marker

@@ -28,6 +28,7 @@ void rl_encoder_begin(rl_encoder *self, const rl_encode_options *options, PyObje
     self->judges = options->redact->rules != 0 || options->redact->hidden.count != 0;
     self->searches = rl_redact_reads_texts(options->redact);
     self->elided = false;
+    self->easy = 0;
     self->end = 0;
     self->copied = 0;
     self->link = -1;
@@ -66,14 +67,18 @@ void rl_encoder_drop_values(rl_encoder *self)
     }
 }
 
-bool rl_encoder_is_open(const rl_encoder *self, PyObject *owner)
+bool rl_encoder_make_room(rl_encoder *self)
 {
-    bool open = owner == self->outer;
+    const size_t kept = RL_EASY_ROOM + RL_JSON_DEPTH, limit = self->json.limit;
+    rl_buf *buf = self->json.buf;
+    size_t most = limit > kept ? limit - kept : 0;
 
-    for (unsigned i = self->depth; i > 0 && !open; i--) {
-        open = self->frames[i - 1].owner == owner;
+    if (self->fitting || buf->failed || buf->len >= most ||
+        !rl_buf_reserve(buf, RL_EASY_ROOM + 1)) {
+        return false;
     }
-    return open;
+    self->easy = buf->cap - RL_EASY_ROOM < most ? buf->cap - RL_EASY_ROOM : most;
+    return true;
 }
 
 /* Stands for a container for which there is no room. */
@@ -171,7 +176,7 @@ void rl_encoder_pop(rl_encoder *self)
 {
     rl_frame *top = &self->frames[--self->depth];
 
-    rl_json_close(&self->json);
+    rl_json_close_with(&self->json, rl_frame_is_object(top->kind) ? '}' : ']');
     if (top->link >= 0 && !rl_encoder_stopped(self)) {
         end_link(self, top);
     }

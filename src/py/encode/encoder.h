@@ -56,9 +56,11 @@ typedef struct rl_encoder {
     bool judges;                    /* keys, by their names */
     bool searches;                  /* texts, for secrets */
     bool elided;                    /* something was left out */
-    size_t end;       /* fitting: where the value that is being written must end */
-    size_t copied;    /* bytes of texts that were written again */
-    Py_ssize_t link;  /* of the container that will be opened next, or -1 */
+    size_t easy;     /* up to this length of the buffer an item of RL_EASY_ROOM bytes fits
+                         into it, and within the cap: see rl_encoder_place */
+    size_t end;      /* fitting: where the value that is being written must end */
+    size_t copied;   /* bytes of texts that were written again */
+    Py_ssize_t link; /* of the container that will be opened next, or -1 */
     size_t values_at; /* the length of options->values at the beginning */
     PyObject *outer;  /* borrowed: a container around all this, or NULL */
     rl_links links;
@@ -94,6 +96,21 @@ static inline bool rl_encoder_stopped(const rl_encoder *self)
     return self->json.buf->failed || self->json.over;
 }
 
+#define RL_EASY_ROOM 64 /* bytes of a short item, and what its writer may overwrite */
+
+/* The slow path of rl_encoder_place: makes room, and looks how far it goes. */
+bool rl_encoder_make_room(rl_encoder *self);
+
+/* Where a short item is written, or NULL: no memory, near the cap, or fitting. Then the
+ * functions that look at each byte's place have to write it. */
+static inline char *rl_encoder_place(rl_encoder *self)
+{
+    const rl_buf *buf = self->json.buf;
+    bool has_room = buf->len < self->easy && !buf->failed;
+
+    return has_room || rl_encoder_make_room(self) ? buf->data + buf->len : NULL;
+}
+
 static inline bool rl_frame_is_object(rl_frame_kind kind)
 {
     return kind == FRAME_DICT || kind == FRAME_KEYS || kind == FRAME_ITEMS ||
@@ -120,7 +137,16 @@ static inline bool rl_is_hidden(rl_secrecy secrecy, PyObject *value)
 void rl_encoder_pop(rl_encoder *self);
 
 /* Whether a container is open: then it contains itself. */
-bool rl_encoder_is_open(const rl_encoder *self, PyObject *owner);
+static inline bool rl_encoder_is_open(const rl_encoder *self, PyObject *owner)
+{
+    const rl_frame *frame = self->frames + self->depth;
+    bool open = owner == self->outer;
+
+    while (frame > self->frames && !open) {
+        open = (--frame)->owner == owner;
+    }
+    return open;
+}
 
 /* Write one value: a str (or a subclass's instance), a text of any source, an int of any
  * size, or a marker. `owner` is the object that the text is made from, if that never
@@ -132,6 +158,23 @@ void rl_put_marker(rl_encoder *self, const char *text);
 
 /* Where the characters of a str are; false (no memory) in builds before Python 3.12. */
 bool rl_source_of(PyObject *text, rl_source *source);
+
+/* Whether an int has one digit of CPython's or none: at most 30 bits and a sign. */
+static inline bool rl_int_is_small(PyObject *value, long *number)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    const PyLongObject *digits = (const PyLongObject *)value;
+    const bool small = PyUnstable_Long_IsCompact(digits);
+
+    *number = small ? (long)PyUnstable_Long_CompactValue(digits) : 0;
+#else
+    const Py_ssize_t size = Py_SIZE(value); /* with the sign */
+    const bool small = size >= -1 && size <= 1;
+
+    *number = small ? (long)size * (long)((const PyLongObject *)value)->ob_digit[0] : 0;
+#endif
+    return small;
+}
 
 /* Writes "<unserializable T>" for a value whose conversion has raised, and absorbs the
  * exception, if there is one. */
