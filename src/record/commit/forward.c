@@ -83,14 +83,20 @@ static bool is_doubtful(const rl_err *reason)
     return !reason->rejected && !reason->retryable && reason->sqlstate[0] != '\0';
 }
 
-static bool is_taken(rl_journal *journal, rl_journal_file_batch *batch, size_t at)
+static bool is_refused(rl_status status, const rl_err *reason)
+{
+    return status == RL_STORE && (reason->rejected || is_doubtful(reason));
+}
+
+/* Writes one run of a batch to the server. */
+static rl_status send_one(rl_journal *journal, rl_journal_file_batch *batch, size_t at,
+                          rl_err *err)
 {
     const rl_batch single = {batch->runs + at, 1, RL_SERVER, RL_WAIT};
     rl_store *server = journal->server;
-    rl_err ignored;
 
     server->ops->send(server, &single);
-    return server->ops->finish(server, &single, &ignored) == RL_OK;
+    return server->ops->finish(server, &single, err);
 }
 
 /* Reads the newest runs of the journal that are behind a batch. */
@@ -117,37 +123,35 @@ static bool takes_another(rl_journal *journal, forwarding *work,
                           rl_journal_file_batch *batch)
 {
     rl_journal_file_batch *newest = &work->newest;
-    bool taken = false;
+    rl_status status = RL_STORE;
+    rl_err reason = *work->doubted;
     size_t at = 0;
 
     while (at < batch->count && (batch->rejected[at] || batch->held[at])) {
         at++;
     }
     if (at < batch->count) {
-        return is_taken(journal, batch, at);
+        return send_one(journal, batch, at, &reason) == RL_OK;
     }
     read_newest(journal, batch, newest);
-    for (at = 0; at < newest->count && !taken && !atomic_load(work->stop); at++) {
+    for (at = 0; at < newest->count && is_refused(status, &reason); at++) {
         const char *wpk_id = rl_run_text(newest->runs[at], RL_WPK_ID);
 
-        taken = !rl_held_has(&journal->held, wpk_id, rl_monotonic_ns()) &&
-                is_taken(journal, newest, at);
+        if (!rl_held_has(&journal->held, wpk_id, rl_monotonic_ns())) {
+            status = send_one(journal, newest, at, &reason);
+        }
     }
-    return taken;
+    return status == RL_OK;
 }
 
 /* Writes one run of a batch. A doubtful refusal counts as one of the run for now. */
 static rl_status forward_one(rl_journal *journal, forwarding *work,
                              rl_journal_file_batch *batch, size_t at, rl_err *err)
 {
-    const rl_batch single = {batch->runs + at, 1, RL_SERVER, RL_WAIT};
-    rl_store *server = journal->server;
     rl_err reason;
-    rl_status status;
+    rl_status status = send_one(journal, batch, at, &reason);
 
-    server->ops->send(server, &single);
-    status = server->ops->finish(server, &single, &reason);
-    if (status == RL_STORE && (reason.rejected || is_doubtful(&reason))) {
+    if (is_refused(status, &reason)) {
         status = rl_journal_file_batch_reject(batch, at, &reason, err);
         if (status == RL_OK && reason.rejected) {
             rl_journal_log_rejected(journal, &reason);
