@@ -415,7 +415,7 @@ def away(limited: Limited, recorder: runlog.Recorder) -> Iterator[None]:
 
 
 def rejected_names(limited: Limited) -> list[str]:
-    rows = journal_rows(Path(limited.options["sqlite_path"]), "journal_rejected")
+    rows = journal_rows(limited.options["sqlite_path"], "journal_rejected")
     return [row["run_id"] for row in rows]
 
 

@@ -167,10 +167,38 @@ static rl_status forward_one(rl_journal *journal, forwarding *work,
     return status;
 }
 
+/* After doubtful refusals: they are of their runs if the server takes another run, refuses
+ * these again, as it may have been mended meanwhile, and takes another after that. Else
+ * all runs stay in the journal. */
+static rl_status settle_doubts(rl_journal *journal, forwarding *work,
+                               rl_journal_file_batch *batch, rl_err *err)
+{
+    const rl_err first = *work->doubted;
+    bool taken = takes_another(journal, work, batch);
+    rl_status status = RL_OK;
+
+    work->doubted = NULL;
+    for (size_t i = 0; taken && i < batch->count && status == RL_OK; i++) {
+        if (batch->rejected[i] && is_doubtful(batch->reasons[i])) {
+            batch->rejected[i] = false;
+            status = forward_one(journal, work, batch, i, err);
+        }
+    }
+    if (status == RL_OK && work->doubted != NULL) {
+        taken = takes_another(journal, work, batch);
+    }
+    if (status == RL_OK && !taken) {
+        *err = first;
+        status = RL_STORE;
+    } else if (status == RL_OK && work->doubted != NULL) {
+        rl_journal_log_rejected(journal, work->doubted);
+    }
+    return status;
+}
+
 /* Writes each run of a batch alone, because the server refuses one of them, or because
  * those of some workflows wait for one of several servers. Once its time is over, this
- * leaves the others in the journal, too. Where the server refuses runs for a reason that
- * may concern all, it must take another; else all stay in the journal. */
+ * leaves the others in the journal, too. */
 static rl_status forward_singly(rl_journal *journal, forwarding *work,
                                 rl_journal_file_batch *batch, rl_err *err)
 {
@@ -188,15 +216,9 @@ static rl_status forward_singly(rl_journal *journal, forwarding *work,
             status = forward_one(journal, work, batch, i, err);
         }
     }
-    if (status == RL_OK && work->doubted != NULL) {
-        if (takes_another(journal, work, batch)) {
-            rl_journal_log_rejected(journal, work->doubted);
-        } else {
-            *err = *work->doubted;
-            status = RL_STORE;
-        }
-    }
-    return status;
+    return status == RL_OK && work->doubted != NULL
+               ? settle_doubts(journal, work, batch, err)
+               : status;
 }
 
 static void count_forwarded(rl_journal *journal, const rl_journal_file_batch *batch)
