@@ -55,6 +55,46 @@ def test_connections_have_an_application_name(
     assert names == [("runlog",), ("runlog",)]
 
 
+SEE_KEEPALIVES = """
+CREATE TABLE seen (action text, idle text, wait text, count text, unacknowledged text);
+CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO seen VALUES (TG_OP, current_setting('tcp_keepalives_idle'),
+        current_setting('tcp_keepalives_interval'),
+        current_setting('tcp_keepalives_count'), current_setting('tcp_user_timeout'));
+    RETURN coalesce(NEW, OLD);
+END $$;
+CREATE TRIGGER see BEFORE INSERT OR DELETE ON workflow_runs
+    FOR EACH ROW EXECUTE FUNCTION see();
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "seen"),
+    [
+        ("", ("30", "10", "3", "60000")),
+        ("-c tcp_keepalives_idle=77 -c tcp_user_timeout=5s", ("77", "10", "3", "5000")),
+    ],
+)
+def test_the_server_notices_that_our_machine_vanishes(
+    postgres_server: PostgresServer, dbname: str, options: str, seen: tuple[str, ...]
+) -> None:
+    """By default it would keep the locks of our rows for hours. A setting of the user's
+    own stays.
+    """
+    dsn = psycopg.conninfo.make_conninfo(
+        postgres_server.dsn(dbname, tcp=True), options=options
+    )
+    with runlog.Recorder(postgres_dsn=dsn) as recorder:
+        recorder.log_run(minimal("first"))
+    postgres_server.query(SEE_KEEPALIVES, dbname=dbname)
+    with runlog.Recorder(postgres_dsn=dsn) as recorder:
+        recorder.log_run(minimal("second"))  # by the connection that writes
+        recorder.delete_runs(run_id="second")  # by one of the pool
+    rows = postgres_server.query("SELECT * FROM seen ORDER BY action", dbname=dbname)
+    assert rows == [("DELETE", *seen), ("INSERT", *seen)]
+
+
 def test_dropped_connections_are_reopened(
     postgres_server: PostgresServer, dbname: str
 ) -> None:

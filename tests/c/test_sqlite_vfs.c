@@ -1,5 +1,8 @@
 /* Test of runlog's VFS beside the default one, in one process: each respects all locks of
  * the other, in rollback mode and in WAL mode; files are opened as the default one does.
+ * What it writes to a database is synced in pieces.
+ *
+ * LINK: -Wl,--wrap=pwrite -Wl,--wrap=fdatasync
  */
 #include "store/sqlite/sqlite_vfs.h"
 
@@ -8,6 +11,29 @@
 
 #include <sys/stat.h>
 #include <sys/wait.h>
+
+/* Bytes that runlog's VFS has written to a database since its last sync, the most of them
+ * at any time, and all that it wrote. The default VFS is in the library, out of reach. */
+static size_t unsynced, most_unsynced, written;
+
+ssize_t __real_pwrite(int fd, const void *data, size_t len, off_t at);
+ssize_t __wrap_pwrite(int fd, const void *data, size_t len, off_t at);
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+ssize_t __wrap_pwrite(int fd, const void *data, size_t len, off_t at)
+{
+    written += len;
+    unsynced += len;
+    most_unsynced = unsynced > most_unsynced ? unsynced : most_unsynced;
+    return __real_pwrite(fd, data, len, at);
+}
+
+int __wrap_fdatasync(int fd)
+{
+    unsynced = 0;
+    return __real_fdatasync(fd);
+}
 
 static sqlite3 *open_with(const char *path, const char *vfs)
 {
@@ -170,6 +196,25 @@ static void test_a_long_wal(void)
     close_pair(&pair);
 }
 
+/* A commit of another connection waits for the disk: for little of a checkpoint. */
+static void test_a_checkpoint_is_synced_in_pieces(void)
+{
+    const size_t total = 2000 * 4000, piece = 128 * 1024;
+    struct pair pair;
+
+    open_pair(&pair, "wal", false);
+    CHECK_INT(run(pair.ours, "PRAGMA wal_autocheckpoint = 0; WITH RECURSIVE c(n) AS ("
+                             "SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 2000) "
+                             "INSERT INTO t SELECT zeroblob(4000) FROM c"),
+              SQLITE_OK);
+    written = unsynced = most_unsynced = 0;
+    CHECK_INT(run(pair.ours, "PRAGMA wal_checkpoint(PASSIVE)"), SQLITE_OK);
+    CHECK(written >= total);
+    CHECK(most_unsynced <= piece);
+    CHECK_INT(unsynced, 0);
+    close_pair(&pair);
+}
+
 /* Another user's process that may open the database may open the -shm too. */
 static void test_shm_has_the_rights_of_the_database(void)
 {
@@ -219,6 +264,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_rollback_mode),
     CHECK_TEST(test_wal_mode),
     CHECK_TEST(test_a_long_wal),
+    CHECK_TEST(test_a_checkpoint_is_synced_in_pieces),
     CHECK_TEST(test_shm_has_the_rights_of_the_database),
     CHECK_TEST(test_no_descriptor_of_a_standard_stream),
 };

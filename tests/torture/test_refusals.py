@@ -392,6 +392,129 @@ def test_a_revoked_permission_is_reported(limited: Limited) -> None:
         assert recorder.stats()["rejected"] == 1
 
 
+POLICY = """
+ALTER TABLE workflow_runs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE workflow_runs FORCE ROW LEVEL SECURITY;
+CREATE POLICY ours ON workflow_runs USING (true) WITH CHECK (status <> 'evil')
+"""
+NO_POLICY = "ALTER TABLE workflow_runs DISABLE ROW LEVEL SECURITY"
+
+
+def log_evil(recorder: runlog.Recorder, *names: str) -> None:
+    for name in names:
+        recorder.log_run(minimal(name) | {"status": "evil"})
+
+
+@contextlib.contextmanager
+def away(limited: Limited, recorder: runlog.Recorder) -> Iterator[None]:
+    """While the server lets nobody in, so that runs wait in one journal."""
+    limited.server.query(f"ALTER ROLE {limited.role} CONNECTION LIMIT 0")
+    limited.disconnect()
+    yield
+    limited.server.query(f"ALTER ROLE {limited.role} CONNECTION LIMIT -1")
+
+
+def rejected_names(limited: Limited) -> list[str]:
+    rows = journal_rows(limited.options["sqlite_path"], "journal_rejected")
+    return [row["run_id"] for row in rows]
+
+
+@pytest.mark.parametrize("refused", [range(30, 31), range(90, 95), range(250)])
+def test_runs_that_a_policy_refuses_do_not_hold_the_others(
+    limited: Limited, refused: range
+) -> None:
+    """The SQLSTATE is that of a role without any right, but the server takes others."""
+    with runlog.Recorder(**limited.options, durability="journal") as recorder:
+        log = Acknowledged("w")
+        log.log(recorder, "first")
+        assert recorder.flush(60) is True
+        limited.query(POLICY)
+        with away(limited, recorder):
+            for number in range(260):
+                if number in refused:
+                    log_evil(recorder, f"bad{number}")
+                else:
+                    log.log(recorder, f"r{number}", outputs=number)
+        assert recorder.flush(60) is True
+        until_server(recorder, "up")
+        stats = recorder.stats()
+        assert (stats["rejected"], stats["waiting"]) == (len(refused), 0)
+    assert rejected_names(limited) == [f"bad{number}" for number in refused]
+    log.check(limited.query)
+
+
+def test_a_refused_run_alone_waits_until_another_is_taken(limited: Limited) -> None:
+    """By itself it may as well be that the table takes none."""
+    with runlog.Recorder(**limited.options, durability="journal") as recorder:
+        log = Acknowledged("w")
+        log.log(recorder, "first")
+        assert recorder.flush(60) is True
+        limited.query(POLICY)
+        log_evil(recorder, "bad")
+        assert recorder.flush(0.5) is False
+        assert recorder.stats()["rejected"] == 0
+        log.log(recorder, "good")
+        assert recorder.flush(60) is True
+        until_server(recorder, "up")
+    assert rejected_names(limited) == ["bad"]
+    log.check(limited.query)
+
+
+@pytest.mark.parametrize("code", ["42501", "42P01", "42703", "3F000", "0LP01", "MY001"])
+def test_any_code_of_a_trigger_is_of_its_run(limited: Limited, code: str) -> None:
+    """Also one that stands for a missing table, or that only the trigger knows."""
+    with runlog.Recorder(**limited.options, durability="journal") as recorder:
+        log = Acknowledged("w")
+        log.log(recorder, "first")
+        assert recorder.flush(60) is True
+        limited.query(REFUSE.format(code=code))
+        log.log(recorder, "before")
+        log_evil(recorder, "bad")
+        log.log(recorder, "after")
+        assert recorder.flush(60) is True
+        assert recorder.stats()["rejected"] == 1
+    assert rejected_names(limited) == ["bad"]
+    log.check(limited.query)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "mends"),
+    [
+        (
+            "ALTER TABLE workflow_runs RENAME TO elsewhere",
+            "ALTER TABLE elsewhere RENAME TO workflow_runs",
+        ),
+        (
+            "ALTER TABLE workflow_runs OWNER TO postgres",
+            "ALTER TABLE workflow_runs OWNER TO {role}",
+        ),
+        (POLICY.replace("status <> 'evil'", "false"), NO_POLICY),
+    ],
+    ids=["missing table", "no right", "policy for all"],
+)
+def test_what_concerns_all_runs_holds_them(
+    limited: Limited, breaks: str, mends: str
+) -> None:
+    """None is rejected, however many there are, and all arrive once it is mended."""
+    with runlog.Recorder(**limited.options, durability="journal") as recorder:
+        log = Acknowledged("w")
+        log.log(recorder, "first")
+        assert recorder.flush(60) is True
+        with away(limited, recorder):
+            limited.query(breaks)
+            for number in range(250):
+                log.log(recorder, f"r{number}", outputs=number)
+        assert recorder.flush(1) is False
+        until_server(recorder, "away")
+        stats = recorder.stats()
+        assert (stats["rejected"], stats["waiting"]) == (0, 250)
+        limited.query(mends.format(role=limited.role))
+        assert recorder.flush(60) is True
+        assert recorder.stats()["rejected"] == 0
+    assert rejected_names(limited) == []
+    log.check(limited.query)
+
+
 def test_flush_does_not_wait_for_rejected_runs(constrained: Proxied) -> None:
     with runlog.Recorder(**constrained.options) as recorder:
         with pytest.raises(StoreError):

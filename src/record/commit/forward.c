@@ -24,10 +24,12 @@ typedef struct forwarding {
     char self[RL_JOURNAL_FILE_OWNER]; /* the holder of the lease */
     /* one is with the server, the other was before it or comes after it */
     rl_journal_file_batch batches[2];
+    rl_journal_file_batch newest;     /* see takes_another */
     rl_journal_file_batch *delivered; /* not deleted yet; or NULL */
     bool has_lease;
     bool holds;            /* runs stay in the journal, while others are forwarded */
     rl_err held;           /* why */
+    const rl_err *doubted; /* borrowed of the batch: see is_doubtful; or NULL */
     bool leased_elsewhere; /* another process or journal has it, or the file's lock */
     bool server_failed;    /* the cause of an error; else the journal's file */
 } forwarding;
@@ -74,21 +76,87 @@ static bool is_partial(rl_journal *journal, rl_journal_file_batch *batch,
     return partial;
 }
 
-/* Writes one run of a batch. */
-static rl_status forward_one(rl_journal *journal, forwarding *work,
-                             rl_journal_file_batch *batch, size_t at, rl_err *err)
+/* Whether a refusal is either of this run or of all: a missing table or right has the same
+ * SQLSTATE as a policy for rows, and a trigger may give any. */
+static bool is_doubtful(const rl_err *reason)
+{
+    return !reason->rejected && !reason->retryable && reason->sqlstate[0] != '\0';
+}
+
+static bool is_refused(rl_status status, const rl_err *reason)
+{
+    return status == RL_STORE && (reason->rejected || is_doubtful(reason));
+}
+
+/* Writes one run of a batch to the server. */
+static rl_status send_one(rl_journal *journal, rl_journal_file_batch *batch, size_t at,
+                          rl_err *err)
 {
     const rl_batch single = {batch->runs + at, 1, RL_SERVER, RL_WAIT};
     rl_store *server = journal->server;
-    rl_err reason;
-    rl_status status;
 
     server->ops->send(server, &single);
-    status = server->ops->finish(server, &single, &reason);
-    if (status == RL_STORE && reason.rejected) {
+    return server->ops->finish(server, &single, err);
+}
+
+/* Reads the newest runs of the journal that are behind a batch. */
+static void read_newest(rl_journal *journal, const rl_journal_file_batch *batch,
+                        rl_journal_file_batch *newest)
+{
+    int64_t after = batch->seqs[batch->count - 1];
+    rl_journal_file_state state;
+    rl_err ignored;
+
+    newest->count = 0;
+    if (rl_journal_file_get_state(journal->file, &state, &ignored) == RL_OK) {
+        if (state.last - RL_JOURNAL_FILE_RUNS > after) {
+            after = state.last - RL_JOURNAL_FILE_RUNS;
+        }
+        (void)rl_journal_file_read(journal->file, after, newest, &ignored);
+    }
+}
+
+/* Whether the server takes a run now, after it has refused some of a batch: one of the
+ * batch, which it took before, or else one of the newest, as many in a row may be refused.
+ * To write a run twice changes nothing. */
+static bool takes_another(rl_journal *journal, forwarding *work,
+                          rl_journal_file_batch *batch)
+{
+    rl_journal_file_batch *newest = &work->newest;
+    rl_status status = RL_STORE;
+    rl_err reason = *work->doubted;
+    size_t at = 0;
+
+    while (at < batch->count && (batch->rejected[at] || batch->held[at])) {
+        at++;
+    }
+    if (at < batch->count) {
+        return send_one(journal, batch, at, &reason) == RL_OK;
+    }
+    read_newest(journal, batch, newest);
+    for (at = 0; at < newest->count && is_refused(status, &reason); at++) {
+        const char *wpk_id = rl_run_text(newest->runs[at], RL_WPK_ID);
+
+        if (!rl_held_has(&journal->held, wpk_id, rl_monotonic_ns())) {
+            status = send_one(journal, newest, at, &reason);
+        }
+    }
+    return status == RL_OK;
+}
+
+/* Writes one run of a batch. A doubtful refusal counts as one of the run for now. */
+static rl_status forward_one(rl_journal *journal, forwarding *work,
+                             rl_journal_file_batch *batch, size_t at, rl_err *err)
+{
+    rl_err reason;
+    rl_status status = send_one(journal, batch, at, &reason);
+
+    if (is_refused(status, &reason)) {
         status = rl_journal_file_batch_reject(batch, at, &reason, err);
-        if (status == RL_OK) {
+        if (status == RL_OK && reason.rejected) {
             rl_journal_log_rejected(journal, &reason);
+        } else if (status == RL_OK && work->doubted == NULL) {
+            work->doubted = batch->reasons[at];
         }
     } else if (status == RL_STORE && is_partial(journal, batch, &reason)) {
         hold(journal, work, batch, at, &reason);
@@ -99,7 +167,36 @@ static rl_status forward_one(rl_journal *journal, forwarding *work,
     return status;
 }
 
-/* Writes each run of a batch alone, because the server rejects one of them, or because
+/* After doubtful refusals: they are of their runs if the server takes another run, refuses
+ * these again, as it may have been mended meanwhile, and takes another after that. Else
+ * all runs stay in the journal. */
+static rl_status settle_doubts(rl_journal *journal, forwarding *work,
+                               rl_journal_file_batch *batch, rl_err *err)
+{
+    const rl_err first = *work->doubted;
+    bool taken = takes_another(journal, work, batch);
+    rl_status status = RL_OK;
+
+    work->doubted = NULL;
+    for (size_t i = 0; taken && i < batch->count && status == RL_OK; i++) {
+        if (batch->rejected[i] && is_doubtful(batch->reasons[i])) {
+            batch->rejected[i] = false;
+            status = forward_one(journal, work, batch, i, err);
+        }
+    }
+    if (status == RL_OK && work->doubted != NULL) {
+        taken = takes_another(journal, work, batch);
+    }
+    if (status == RL_OK && !taken) {
+        *err = first;
+        status = RL_STORE;
+    } else if (status == RL_OK && work->doubted != NULL) {
+        rl_journal_log_rejected(journal, work->doubted);
+    }
+    return status;
+}
+
+/* Writes each run of a batch alone, because the server refuses one of them, or because
  * those of some workflows wait for one of several servers. Once its time is over, this
  * leaves the others in the journal, too. */
 static rl_status forward_singly(rl_journal *journal, forwarding *work,
@@ -107,6 +204,7 @@ static rl_status forward_singly(rl_journal *journal, forwarding *work,
 {
     rl_status status = RL_OK;
 
+    work->doubted = NULL;
     for (size_t i = 0; i < batch->count && status == RL_OK; i++) {
         const char *wpk_id = rl_run_text(batch->runs[i], RL_WPK_ID);
         const uint64_t now = rl_monotonic_ns();
@@ -118,7 +216,9 @@ static rl_status forward_singly(rl_journal *journal, forwarding *work,
             status = forward_one(journal, work, batch, i, err);
         }
     }
-    return status;
+    return status == RL_OK && work->doubted != NULL
+               ? settle_doubts(journal, work, batch, err)
+               : status;
 }
 
 static void count_forwarded(rl_journal *journal, const rl_journal_file_batch *batch)
@@ -218,7 +318,8 @@ static rl_status forward_batch(rl_journal *journal, forwarding *work,
     beside = prepare_next(journal, work, current, other, &beside_err);
     if (!singly) {
         status = server->ops->finish(server, &sent, err);
-        singly = status == RL_STORE && (err->rejected || err->partial);
+        singly = status == RL_STORE && current->count > 0 &&
+                 (err->rejected || err->partial || is_doubtful(err));
     }
     if (singly) {
         status = forward_singly(journal, work, current, err);
@@ -416,6 +517,7 @@ uint64_t rl_journal_forward(rl_journal *journal, const atomic_bool *stop)
     }
     rl_journal_file_batch_free(&work->batches[0]);
     rl_journal_file_batch_free(&work->batches[1]);
+    rl_journal_file_batch_free(&work->newest);
     rl_free(work);
     return next;
 }

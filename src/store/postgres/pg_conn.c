@@ -111,6 +111,18 @@ static uint64_t connect_ns(const rl_pg_conn *conn, const rl_pg_dsn *dsn)
     return each * dsn->count + CONNECT_MORE_NS;
 }
 
+/* Has the server notice when this machine vanishes. One that can't is used all the same. */
+static rl_status set_keepalives(rl_pg_conn *conn, rl_err *err)
+{
+    char pid[16];
+    const char *const values[] = {pid};
+    rl_status status;
+
+    snprintf(pid, sizeof pid, "%d", PQbackendPID(conn->pg));
+    status = rl_pg_conn_exec(conn, RL_PG_KEEPALIVES, 1, values, false, NULL, err);
+    return rl_pg_conn_lost(conn) ? status : RL_OK;
+}
+
 /* Takes what an attempt has connected. */
 static rl_status use_connection(rl_pg_conn *conn, PGconn *pg, uint64_t ended_ns,
                                 rl_err *err)
@@ -130,7 +142,7 @@ static rl_status use_connection(rl_pg_conn *conn, PGconn *pg, uint64_t ended_ns,
     conn->timeouts = atomic_load(&conn->server->timeouts);
     conn->timed_out = false;
     conn->connects++;
-    return status;
+    return status == RL_OK ? set_keepalives(conn, err) : status;
 }
 
 /* Connects, or waits on for an attempt that an earlier call has left. */

@@ -75,6 +75,16 @@
     "EXISTS (SELECT 1 FROM pg_catalog.pg_class WHERE relname = "  \
     "'runlog_distributed_migrations' AND relnamespace = " RL_PG_SCHEMA ")"
 
+/* For a session of runlog's own, with the process id of its server ($1; a pooler reports
+ * another): the server soon ends it if the client's machine vanishes, and with it the
+ * locks of its rows, which by default takes hours. What anybody has set stays. */
+#define RL_PG_KEEPALIVES                                                              \
+    "SELECT pg_catalog.set_config(name, value, false) FROM (VALUES "                  \
+    "('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), "              \
+    "('tcp_keepalives_count', '3'), ('tcp_user_timeout', '60000')) AS wanted (name, " \
+    "value) JOIN pg_catalog.pg_settings USING (name) WHERE source = 'default' AND "   \
+    "pg_catalog.pg_backend_pid() = $1::int"
+
 /* Terminates a session of this role. Parameters: the three of rl_pg_session. */
 #define RL_PG_TERMINATE                                                             \
     "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity " \
