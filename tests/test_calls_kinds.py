@@ -95,7 +95,7 @@ DETAILS: list[Any] = [
 @pytest.mark.parametrize(("given", "sums"), DETAILS)
 @pytest.mark.parametrize("calls", ["delta", "full", "summary", "none"])
 def test_sums_have_the_details_of_calls(
-    recorder: Any, given: Any, sums: Any, calls: str
+    recorder: Any, given: Any, sums: Any, calls: Any
 ) -> None:
     """Of a node and of the run, whatever is kept of calls; a sum ends at 2**63 - 1."""
     answers = [AIMessage("one", id="a"), AIMessage("two", id="b")]

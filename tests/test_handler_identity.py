@@ -59,9 +59,10 @@ def stored_ids(recorder: Any) -> list[str]:
 
 
 def check_all(recorder: Any, run_id: object, count: int) -> None:
-    """So many runs, begun with n = 0, 1, 2 ..., are there, each with its own record. The
-    last one has the id itself. The numbers of the others go by their arrival, which is not
-    their order where one of them had to wait for a file.
+    """So many runs, begun with n = 0, 1, 2 ..., are there, each with its own record.
+
+    The last one has the id itself. The numbers of the others go by their arrival, which
+    is not their order where one of them had to wait for a file.
     """
     names = stored_ids(recorder)
     assert sorted(names) == sorted(run_ids_of(run_id, count))

@@ -24,9 +24,10 @@ def test_that_is_never_run():
 def test_a_worker_that_dies_before_its_first_test_ends_the_run(tmp_path: Path) -> None:
     """Else the others would wait for it, and nobody would hear of it."""
     (tmp_path / "test_dies.py").write_text(DIES)
-    options = ["-n", "2", "--max-worker-restart=0", "-c", TESTS.parent / "pyproject.toml"]
+    settings = str(TESTS.parent / "pyproject.toml")
+    options = ["-n", "2", "--max-worker-restart=0", "-c", settings, "-p", "conftest"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "-p", "conftest", tmp_path],
+        [sys.executable, "-m", "pytest", *options, tmp_path],
         env=child_env({"PYTHONPATH": str(TESTS)}),
         capture_output=True,
         text=True,
