@@ -147,7 +147,8 @@ def test_prune_beside_writers(filled: Store, writers: Writers) -> None:
     writers.until_acknowledged(100)
     before = writers.acknowledged().total()
     out = finish(start(*PRUNE, env=filled.env, stdout=subprocess.PIPE))
-    assert writers.acknowledged().total() - before >= 100
+    logged = writers.acknowledged().total() - before
+    assert logged >= 100
     writers.kill_all()
     done = json.loads(out)
     assert (done["runs"], done["deleted"]) == (OLD, True)
@@ -161,7 +162,8 @@ def test_prune_beside_writers(filled: Store, writers: Writers) -> None:
         assert recorder.search_runs("oldword", by="words") == []
     writers.check(filled.query)
     if filled.kind == "sqlite":
-        assert done["returned"] > OLD * 5_000, done
+        taken = logged * 3_000  # by runs of up to 2 KB, which are stored where those were
+        assert done["returned"] > OLD * 5_000 - taken, done
         assert done["free"] == 0
         check_small(Path(filled.options["sqlite_path"]))
 
