@@ -168,5 +168,7 @@ def node_cost(handler: Any, document: Any) -> float:
 def test_an_unchanged_large_text_costs_a_lookup(recorder: Any, unit: Any) -> None:
     handler = RunLogHandler(recorder=recorder, checkpoint_interval=None)
     small, large = unit * 64_000, unit * 5_000_000
-    costs = [(node_cost(handler, large), node_cost(handler, small)) for _ in range(3)]
-    assert min(a / b for a, b in costs) < 1.5, costs
+    ratios: list[float] = []
+    while len(ratios) < 8 and min(ratios, default=2) >= 1.5:  # others take the caches
+        ratios.append(node_cost(handler, large) / node_cost(handler, small))
+    assert min(ratios) < 1.5, ratios
