@@ -10,7 +10,7 @@ from state_graphs import Mode, Workload, capture, deliver
 
 ROUNDS = 9
 TURNS = {"invoke": 18, "ainvoke": 9}  # 0.3 s of CPU and more for each side of a round
-CELL_SECONDS = 30.0
+CELL_SECONDS = 12.0
 DELIVERED_NODES = 600
 DELIVERED_ROUNDS = 5
 
