@@ -4,6 +4,7 @@
 #include "store/postgres/pg_distribute_sql.h"
 #include "store/postgres/pg_dsn.h"
 #include "store/postgres/pg_migrate.h"
+#include "store/postgres/pg_schema.h"
 #include "store/postgres/postgres_sql.h"
 
 #include <stdio.h>
@@ -124,6 +125,8 @@ static rl_status lay_out(rl_pg_conn *conn, const rl_migrations *layout, bool *ch
                          rl_err *err)
 {
     layout_ctx ctx = {.wanted = layout->count};
+    rl_pg_schema schema;
+    rl_status status = rl_pg_schema_read(conn, &schema, err);
     const rl_pg_migration_plan plan = {
         .known = *layout,
         .table_exists = RL_PG_HAS_LAYOUT,
@@ -131,11 +134,14 @@ static rl_status lay_out(rl_pg_conn *conn, const rl_migrations *layout, bool *ch
         .list = RL_PG_LAYOUT,
         .insert = RL_PG_LAID_OUT,
         .after = RL_PG_BIND, /* functions that were replaced have lost their schema */
+        .schema = schema.name,
         .check = check_layout,
         .ctx = &ctx,
     };
-    rl_status status = rl_pg_migrate_plan(conn, &plan, err);
 
+    if (status == RL_OK) {
+        status = rl_pg_migrate_plan(conn, &plan, err);
+    }
     *changed = status == RL_OK && ctx.changed;
     return status == RL_OK ? run(conn, RL_PG_DROP_COPIES, err) : status;
 }
