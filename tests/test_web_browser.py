@@ -336,20 +336,14 @@ def test_nothing_serious_for_axe(
 
 
 def test_what_a_first_visit_loads(page: Page, history: Recorded, tab: Tab) -> None:
-    """Rows are in the HTML; beside it come a style sheet, a script and an icon."""
+    """Rows are in the HTML; beside it come a style sheet and a script."""
     requests: list[str] = []
     tab.page.on("request", lambda request: requests.append(request.url))
     tab.page.goto(page.url)
     tab.page.wait_for_selector("#live >> text=live")
     kinds = {re.sub(r"\?.*", "", url.removeprefix(page.url)) for url in requests}
-    assert kinds <= {
-        "/",
-        "/static/page.css",
-        "/static/page.js",
-        "/static/icon.svg",
-        "/events",
-    }
-    assert len(requests) <= 5
+    assert kinds == {"/", "/static/page.css", "/static/page.js", "/events"}
+    assert len(requests) == 4
     text = page.client.get("/", headers={"accept-encoding": "gzip"})
     assert text.headers["content-encoding"] == "gzip"
     assert HOSTILE not in text.text

@@ -1,4 +1,4 @@
-"""The files that a browser loads beside a page: a style sheet, a script, an icon.
+"""The files that a browser loads beside a page: a style sheet and a script.
 
 They are few and small, so they are kept in memory. Their address has a hash of all of
 them, so a browser asks for them once.
@@ -7,6 +7,7 @@ them, so a browser asks for them once.
 from __future__ import annotations
 
 import hashlib
+from base64 import b64encode
 from functools import cache
 from importlib.resources import files
 
@@ -15,11 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 MODULES = ("live", "list", "run", "keys")
-_TYPES = {
-    "page.css": "text/css",
-    "page.js": "text/javascript",
-    "icon.svg": "image/svg+xml",
-}
+_TYPES = {"page.css": "text/css", "page.js": "text/javascript"}
 
 
 @cache
@@ -29,6 +26,12 @@ def read(name: str) -> bytes:
     if name == "page.js":
         return b"".join((folder / f"{one}.js").read_bytes() for one in MODULES)
     return (folder / name).read_bytes()
+
+
+@cache
+def icon() -> str:
+    """The icon as a data: URI. It is a part of each page, as it is smaller than a request."""
+    return f"data:image/svg+xml;base64,{b64encode(read('icon.svg')).decode()}"
 
 
 @cache

@@ -28,7 +28,7 @@ _FORM = 4_096
 _TRIES, _WINDOW, _ADDRESSES = 20, 60.0, 10_000
 """Wrong tokens that an address may try in so many seconds, and how many are counted."""
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {

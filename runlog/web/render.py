@@ -12,6 +12,7 @@ from runlog.reading import times
 from runlog.reading.names import STATUSES
 from runlog.views import words
 from runlog.views.safe import safe_text
+from runlog.web import assets
 
 SIGNS = {
     "completed": "●",
@@ -98,6 +99,7 @@ def environment() -> Environment:
         "size": words.size,
         "status": status_class,
     }
+    made.globals["icon"] = assets.icon()
     return made
 
 

@@ -5,7 +5,7 @@
  * that; writing a run twice changes nothing (merge_sql.h).
  */
 #include "core/alloc.h"
-#include "record/commit/journal_state.h"
+#include "record/commit/forward_singly.h"
 #include "record/commit/lease.h"
 
 #define LEASED_NS UINT64_C(20000000)     /* between checks of another process's lease */
@@ -13,213 +13,6 @@
 #define DRAIN_STEP_NS UINT64_C(20000000) /* between checks of what others forward */
 #define SLICE_NS UINT64_C(5000000000)    /* after which the worker does other work, too */
 #define AROUND_NS UINT64_C(1000000000)   /* between passes around runs that are held */
-/* Until a workflow that is held is tried again, and one whose server did not answer. */
-#define HELD_NS UINT64_C(5000000000)
-#define HELD_LONG_NS UINT64_C(120000000000)
-
-/* The state of one call of rl_journal_forward. */
-typedef struct forwarding {
-    const atomic_bool *stop;
-    uint64_t end;                     /* of its time; nanoseconds, monotonic clock */
-    char self[RL_JOURNAL_FILE_OWNER]; /* the holder of the lease */
-    /* one is with the server, the other was before it or comes after it */
-    rl_journal_file_batch batches[2];
-    rl_journal_file_batch newest;     /* see takes_another */
-    rl_journal_file_batch *delivered; /* not deleted yet; or NULL */
-    bool has_lease;
-    bool holds;            /* runs stay in the journal, while others are forwarded */
-    rl_err held;           /* why */
-    const rl_err *doubted; /* borrowed of the batch: see is_doubtful; or NULL */
-    bool leased_elsewhere; /* another process or journal has it, or the file's lock */
-    bool server_failed;    /* the cause of an error; else the journal's file */
-} forwarding;
-
-/* Keeps the runs of a workflow in the journal for now. What took long is not asked soon
- * again. */
-static void hold(rl_journal *journal, forwarding *work, rl_journal_file_batch *batch,
-                 size_t at, const rl_err *reason)
-{
-    const bool slow = reason->sqlstate[0] == '\0';
-
-    rl_held_add(&journal->held, rl_run_text(batch->runs[at], RL_WPK_ID),
-                rl_monotonic_ns() + (slow ? HELD_LONG_NS : HELD_NS));
-    batch->held[at] = true;
-    work->holds = true;
-    work->held = journal->held_for = *reason;
-}
-
-/* Keeps a run of a workflow that is held, or for which there is no time. */
-static void keep(const rl_journal *journal, forwarding *work,
-                 rl_journal_file_batch *batch, size_t at)
-{
-    batch->held[at] = true;
-    if (!work->holds) {
-        work->holds = true;
-        work->held = journal->held_for;
-    }
-}
-
-/* Whether an error is of one workflow's server. After a time-out it is if the server that
- * this is connected to answers; else all runs wait for that. */
-static bool is_partial(rl_journal *journal, rl_journal_file_batch *batch,
-                       const rl_err *reason)
-{
-    const rl_batch probe = {batch->runs, 0, RL_SERVER, RL_WAIT};
-    rl_store *server = journal->server;
-    bool partial = reason->partial;
-    rl_err ignored;
-
-    if (partial && reason->sqlstate[0] == '\0') {
-        server->ops->send(server, &probe);
-        partial = server->ops->finish(server, &probe, &ignored) == RL_OK;
-    }
-    return partial;
-}
-
-/* Whether a refusal is either of this run or of all: a missing table or right has the same
- * SQLSTATE as a policy for rows, and a trigger may give any. */
-static bool is_doubtful(const rl_err *reason)
-{
-    return !reason->rejected && !reason->retryable && reason->sqlstate[0] != '\0';
-}
-
-static bool is_refused(rl_status status, const rl_err *reason)
-{
-    return status == RL_STORE && (reason->rejected || is_doubtful(reason));
-}
-
-/* Writes one run of a batch to the server. */
-static rl_status send_one(rl_journal *journal, rl_journal_file_batch *batch, size_t at,
-                          rl_err *err)
-{
-    const rl_batch single = {batch->runs + at, 1, RL_SERVER, RL_WAIT};
-    rl_store *server = journal->server;
-
-    server->ops->send(server, &single);
-    return server->ops->finish(server, &single, err);
-}
-
-/* Reads the newest runs of the journal that are behind a batch. */
-static void read_newest(rl_journal *journal, const rl_journal_file_batch *batch,
-                        rl_journal_file_batch *newest)
-{
-    int64_t after = batch->seqs[batch->count - 1];
-    rl_journal_file_state state;
-    rl_err ignored;
-
-    newest->count = 0;
-    if (rl_journal_file_get_state(journal->file, &state, &ignored) == RL_OK) {
-        if (state.last - RL_JOURNAL_FILE_RUNS > after) {
-            after = state.last - RL_JOURNAL_FILE_RUNS;
-        }
-        (void)rl_journal_file_read(journal->file, after, newest, &ignored);
-    }
-}
-
-/* Whether the server takes a run now, after it has refused some of a batch: one of the
- * batch, which it took before, or else one of the newest, as many in a row may be refused.
- * To write a run twice changes nothing. */
-static bool takes_another(rl_journal *journal, forwarding *work,
-                          rl_journal_file_batch *batch)
-{
-    rl_journal_file_batch *newest = &work->newest;
-    rl_status status = RL_STORE;
-    rl_err reason = *work->doubted;
-    size_t at = 0;
-
-    while (at < batch->count && (batch->rejected[at] || batch->held[at])) {
-        at++;
-    }
-    if (at < batch->count) {
-        return send_one(journal, batch, at, &reason) == RL_OK;
-    }
-    read_newest(journal, batch, newest);
-    for (at = 0; at < newest->count && is_refused(status, &reason); at++) {
-        const char *wpk_id = rl_run_text(newest->runs[at], RL_WPK_ID);
-
-        if (!rl_held_has(&journal->held, wpk_id, rl_monotonic_ns())) {
-            status = send_one(journal, newest, at, &reason);
-        }
-    }
-    return status == RL_OK;
-}
-
-/* Writes one run of a batch. A doubtful refusal counts as one of the run for now. */
-static rl_status forward_one(rl_journal *journal, forwarding *work,
-                             rl_journal_file_batch *batch, size_t at, rl_err *err)
-{
-    rl_err reason;
-    rl_status status = send_one(journal, batch, at, &reason);
-
-    if (is_refused(status, &reason)) {
-        status = rl_journal_file_batch_reject(batch, at, &reason, err);
-        if (status == RL_OK && reason.rejected) {
-            rl_journal_log_rejected(journal, &reason);
-        } else if (status == RL_OK && work->doubted == NULL) {
-            work->doubted = batch->reasons[at];
-        }
-    } else if (status == RL_STORE && is_partial(journal, batch, &reason)) {
-        hold(journal, work, batch, at, &reason);
-        status = RL_OK;
-    } else if (status != RL_OK) {
-        *err = reason;
-    }
-    return status;
-}
-
-/* After doubtful refusals: they are of their runs if the server takes another run, refuses
- * these again, as it may have been mended meanwhile, and takes another after that. Else
- * all runs stay in the journal. */
-static rl_status settle_doubts(rl_journal *journal, forwarding *work,
-                               rl_journal_file_batch *batch, rl_err *err)
-{
-    const rl_err first = *work->doubted;
-    bool taken = takes_another(journal, work, batch);
-    rl_status status = RL_OK;
-
-    work->doubted = NULL;
-    for (size_t i = 0; taken && i < batch->count && status == RL_OK; i++) {
-        if (batch->rejected[i] && is_doubtful(batch->reasons[i])) {
-            batch->rejected[i] = false;
-            status = forward_one(journal, work, batch, i, err);
-        }
-    }
-    if (status == RL_OK && work->doubted != NULL) {
-        taken = takes_another(journal, work, batch);
-    }
-    if (status == RL_OK && !taken) {
-        *err = first;
-        status = RL_STORE;
-    } else if (status == RL_OK && work->doubted != NULL) {
-        rl_journal_log_rejected(journal, work->doubted);
-    }
-    return status;
-}
-
-/* Writes each run of a batch alone, because the server refuses one of them, or because
- * those of some workflows wait for one of several servers. Once its time is over, this
- * leaves the others in the journal, too. */
-static rl_status forward_singly(rl_journal *journal, forwarding *work,
-                                rl_journal_file_batch *batch, rl_err *err)
-{
-    rl_status status = RL_OK;
-
-    work->doubted = NULL;
-    for (size_t i = 0; i < batch->count && status == RL_OK; i++) {
-        const char *wpk_id = rl_run_text(batch->runs[i], RL_WPK_ID);
-        const uint64_t now = rl_monotonic_ns();
-
-        if (rl_held_has(&journal->held, wpk_id, now) ||
-            (work->holds && now >= work->end)) {
-            keep(journal, work, batch, i);
-        } else {
-            status = forward_one(journal, work, batch, i, err);
-        }
-    }
-    return status == RL_OK && work->doubted != NULL
-               ? settle_doubts(journal, work, batch, err)
-               : status;
-}
 
 static void count_forwarded(rl_journal *journal, const rl_journal_file_batch *batch)
 {
@@ -233,7 +26,7 @@ static void count_forwarded(rl_journal *journal, const rl_journal_file_batch *ba
 
 /* Deletes the delivered batch, if any, from the journal, and moves the end of the lease
  * to `until` (0 gives it up). */
-static rl_status finish_delivered(rl_journal *journal, forwarding *work, int64_t until,
+static rl_status finish_delivered(rl_journal *journal, rl_forwarding *work, int64_t until,
                                   rl_err *err)
 {
     static const rl_journal_file_batch empty;
@@ -251,7 +44,7 @@ static rl_status finish_delivered(rl_journal *journal, forwarding *work, int64_t
 
 /* Of the open runs that the server has now: says that their owners were there, unless it
  * knows more. One that died before it reached the server would else never be missed. */
-static void announce_owners(rl_journal *journal, const forwarding *work,
+static void announce_owners(rl_journal *journal, const rl_forwarding *work,
                             const rl_journal_file_batch *batch)
 {
     rl_store *server = journal->server;
@@ -273,7 +66,7 @@ static void announce_owners(rl_journal *journal, const forwarding *work,
 
 /* While the server works on `current`: finishes the batch before it, and reads the next
  * one in its place. */
-static rl_status prepare_next(rl_journal *journal, forwarding *work,
+static rl_status prepare_next(rl_journal *journal, rl_forwarding *work,
                               const rl_journal_file_batch *current,
                               rl_journal_file_batch *other, rl_err *err)
 {
@@ -298,7 +91,7 @@ static rl_status prepare_next(rl_journal *journal, forwarding *work,
 
 /* Forwards `current` and prepares the next batch in `other`. An empty batch probes the
  * server. */
-static rl_status forward_batch(rl_journal *journal, forwarding *work,
+static rl_status forward_batch(rl_journal *journal, rl_forwarding *work,
                                rl_journal_file_batch *current,
                                rl_journal_file_batch *other, rl_err *err)
 {
@@ -319,10 +112,10 @@ static rl_status forward_batch(rl_journal *journal, forwarding *work,
     if (!singly) {
         status = server->ops->finish(server, &sent, err);
         singly = status == RL_STORE && current->count > 0 &&
-                 (err->rejected || err->partial || is_doubtful(err));
+                 (err->rejected || err->partial || rl_is_doubtful(err));
     }
     if (singly) {
-        status = forward_singly(journal, work, current, err);
+        status = rl_forward_singly(journal, work, current, err);
     }
     work->server_failed = status != RL_OK;
     if (status == RL_OK) {
@@ -341,7 +134,7 @@ static rl_status forward_batch(rl_journal *journal, forwarding *work,
 }
 
 /* Forwards batch after batch while the lease is held. */
-static rl_status forward_leased(rl_journal *journal, forwarding *work, rl_err *err)
+static rl_status forward_leased(rl_journal *journal, rl_forwarding *work, rl_err *err)
 {
     rl_journal_file_batch *current = &work->batches[0], *other = &work->batches[1], *swap;
     const bool from_first = journal->after == 0;
@@ -384,7 +177,7 @@ static rl_status forward_leased(rl_journal *journal, forwarding *work, rl_err *e
 
 /* Asks the server which database it is, so that the runs are read that are meant for
  * it. */
-static rl_status identify(rl_journal *journal, forwarding *work, rl_err *err)
+static rl_status identify(rl_journal *journal, rl_forwarding *work, rl_err *err)
 {
     rl_store *server = journal->server;
     rl_target target;
@@ -403,7 +196,7 @@ static rl_status identify(rl_journal *journal, forwarding *work, rl_err *err)
     return status;
 }
 
-static rl_status forward_all(rl_journal *journal, forwarding *work, rl_err *err)
+static rl_status forward_all(rl_journal *journal, rl_forwarding *work, rl_err *err)
 {
     rl_status status;
 
@@ -453,7 +246,7 @@ static void record_file_failure(rl_journal *journal, const rl_err *err)
 
 /* Forwards the journal, or probes an unavailable server if it is empty. False when that
  * failed. */
-static bool try_to_forward(rl_journal *journal, forwarding *work, bool unavailable)
+static bool try_to_forward(rl_journal *journal, rl_forwarding *work, bool unavailable)
 {
     static const rl_batch lock_only = {.durability = RL_JOURNAL, .wait = RL_WAIT_BRIEFLY};
     rl_status status = RL_OK;
@@ -494,7 +287,7 @@ uint64_t rl_journal_forward(rl_journal *journal, const atomic_bool *stop)
 {
     uint64_t now = rl_monotonic_ns(), next = now + RL_JOURNAL_CHECK_NS;
     bool unavailable = rl_breaker_is_open(&journal->breaker);
-    forwarding *work;
+    rl_forwarding *work;
 
     if (unavailable && now < atomic_load(&journal->breaker.retry_at)) {
         return atomic_load(&journal->breaker.retry_at);

@@ -1,5 +1,6 @@
 /* Inside a journal, for the files that make it up: journal.c (for the callers), forward.c
- * (for the worker) and journal_log.c (the server's state, and the user's log).
+ * and forward_singly.c (for the worker) and journal_log.c (the server's state, and the
+ * user's log).
  */
 #ifndef RL_JOURNAL_STATE_H
 #define RL_JOURNAL_STATE_H
