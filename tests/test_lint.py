@@ -194,10 +194,12 @@ DEFINITION = re.compile(r"(?m)^(?!typedef|static)\w[\w \*]*?\b(rl_\w+)\([^;{}]*\
 
 # Modules of more than one .c file: their files share structs and functions of their own.
 FAMILIES = (
+    {"beside", "beside_state"},
     {"graph", "graph_state"},
     {"http", "http_answer", "transfer"},
     {"journal", "journal_state"},
     {"recorder", "recorder_state"},
+    {"sqlite_file", "sqlite_file_state"},
 )
 
 

@@ -1,5 +1,5 @@
 /* One SQLite file. See sqlite_file.h. */
-#include "store/sqlite/sqlite_file.h"
+#include "store/sqlite/sqlite_file_state.h"
 
 #include "core/alloc.h"
 #include "core/clock.h"
@@ -7,26 +7,17 @@
 #include "core/lock.h"
 #include "store/sqlite/sqlite_locks.h"
 #include "store/sqlite/sqlite_path.h"
-#include "store/sqlite/sqlite_shm.h"
 #include "store/sqlite/sqlite_vfs.h"
 
 #include <string.h>
 #include <time.h>
 
-/* Pages of the WAL that are not in the file yet, from which a checkpoint is worth it. The
- * length of the WAL does not say that: under a writer that never pauses it only grows. */
-#define CHECKPOINT_PAGES 1000
-#define RESTART_PAGES (4 * 1024)     /* length of the WAL from which it must restart */
-#define RESTART_NS UINT64_C(5000000) /* how long a restart waits for readers */
-#define SYNC_NS UINT64_C(20000000)   /* how much longer a writer waits for its syncs */
+#define SYNC_NS UINT64_C(20000000) /* how much longer a writer waits for its syncs */
 
 /* A read ends for a fork that waits, and starts again; it looks for one every YIELD_STEPS
  * of SQLite's virtual machine. After so many times it makes the fork wait. */
 #define YIELD_STEPS 10000
 #define YIELDS 20
-
-/* Between checks of the path: three stat() calls are a measurable part of a commit. */
-#define CHECK_NS UINT64_C(5000000)
 
 rl_status rl_sqlite_file_init(rl_sqlite_file *file, const char *path,
                               const rl_migrations *migrations, rl_notices *notices,
@@ -73,7 +64,7 @@ static bool lock_writer(rl_sqlite_file *file, uint64_t busy_at)
     return locked;
 }
 
-static void lock_all(rl_sqlite_file *file)
+void rl_sqlite_file_lock_all(rl_sqlite_file *file)
 {
     (void)lock_writer(file, 0);
     for (unsigned i = 0; i < RL_SQLITE_READERS; i++) {
@@ -82,7 +73,7 @@ static void lock_all(rl_sqlite_file *file)
     pthread_mutex_lock(&file->checkpoint_lock);
 }
 
-static void unlock_all(rl_sqlite_file *file)
+void rl_sqlite_file_unlock_all(rl_sqlite_file *file)
 {
     pthread_mutex_unlock(&file->checkpoint_lock);
     for (unsigned i = RL_SQLITE_READERS; i-- > 0;) {
@@ -91,152 +82,10 @@ static void unlock_all(rl_sqlite_file *file)
     pthread_mutex_unlock(&file->write_lock);
 }
 
-/* When nothing is open, another process may rightly delete the -wal and the -shm. */
-static void forget_wal(rl_sqlite_file *file)
-{
-    atomic_store(&file->wal, 0);
-    atomic_store(&file->shm, 0);
-}
-
-static void drop_readers(rl_sqlite_file *file)
-{
-    rl_sqlite_conn_drop(&file->checkpointer);
-    for (unsigned i = 0; i < RL_SQLITE_READERS; i++) {
-        rl_sqlite_conn_drop(&file->readers[i]);
-    }
-}
-
-/* Closes all connections. All locks held. */
-static void drop_all(rl_sqlite_file *file)
-{
-    drop_readers(file);
-    rl_sqlite_conn_drop(&file->writer);
-    atomic_store(&file->in_use, false);
-    forget_wal(file);
-}
-
-static bool is_lost(rl_sqlite_file *file)
-{
-    return rl_sqlite_path_lost(file->path, "", atomic_load(&file->inode));
-}
-
-static bool is_wal_lost(rl_sqlite_file *file)
-{
-    return rl_sqlite_path_lost(file->path, "-wal", atomic_load(&file->wal));
-}
-
-static bool is_shm_lost(rl_sqlite_file *file)
-{
-    return rl_sqlite_path_lost(file->path, "-shm", atomic_load(&file->shm));
-}
-
-/* Whether a file was deleted or replaced. Checks once in CHECK_NS, or `now`. */
-static bool is_replaced(rl_sqlite_file *file, bool now)
-{
-    uint64_t clock = rl_monotonic_ns();
-    bool replaced;
-
-    if (!now && clock < atomic_load_explicit(&file->check_at, memory_order_relaxed)) {
-        return false;
-    }
-    replaced = is_lost(file) || is_wal_lost(file) || is_shm_lost(file);
-    atomic_store(&file->check_at, replaced ? 0 : clock + CHECK_NS);
-    return replaced;
-}
-
-static void report_lost(rl_sqlite_file *file)
-{
-    rl_notices_add(
-        file->notices, RL_NOTICE_ERROR,
-        "the SQLite file %s was deleted, renamed or replaced while it was in "
-        "use; from now on runlog stores runs in the file that is at this path. It "
-        "does not have the old file's runs. Runs of the last milliseconds, and "
-        "those that were only in the old file's -wal, may be lost",
-        file->path);
-}
-
-static void report_lost_wal(rl_sqlite_file *file, const char *suffix)
-{
-    rl_notices_add(file->notices, RL_NOTICE_ERROR,
-                   "the %s of the SQLite file %s was deleted or replaced while it was in "
-                   "use; runlog has reopened the file. If another process opened it in "
-                   "between, runs may be lost and the file may be damaged: check it with "
-                   "PRAGMA integrity_check",
-                   suffix, file->path);
-}
-
-/* Whether another process uses a new -wal or -shm in place of a deleted one. A connection
- * of this process that was being opened may have created them: an empty -wal, and a -shm
- * that nobody uses now that it is closed. */
-static bool has_new_wal(rl_sqlite_file *file)
-{
-    return (is_wal_lost(file) && rl_sqlite_path_inode(file->path, "-wal") != 0 &&
-            !rl_sqlite_path_empty(file->path, "-wal")) ||
-           (is_shm_lost(file) && rl_sqlite_path_inode(file->path, "-shm") != 0 &&
-            rl_sqlite_shm_in_use(file->path));
-}
-
-/* Closes the connections after the -wal or -shm was deleted. All locks held.
- *
- * A partial checkpoint leaves a database that is consistent only together with its WAL,
- * so a full one copies all of the deleted WAL into the file first. Several processes may
- * do so at once: they share the deleted -shm, and so SQLite's locks. But once another
- * process has created new files, this must not: copying from two WALs destroys a
- * database. New files are created when all processes have closed the deleted ones. */
-static void abandon_wal(rl_sqlite_file *file)
-{
-    bool wal_lost = is_wal_lost(file);
-
-    drop_readers(file);
-    if (file->writer.db != NULL && !has_new_wal(file)) {
-        (void)sqlite3_wal_checkpoint_v2(file->writer.db, NULL, SQLITE_CHECKPOINT_FULL,
-                                        NULL, NULL);
-    }
-    if (wal_lost) {
-        rl_sqlite_path_remove(file->path, "-shm", atomic_load(&file->shm));
-    }
-    report_lost_wal(file, wal_lost ? "-wal" : "-shm");
-    drop_all(file);
-    rl_sqlite_wait_until_closed(file->path);
-}
-
-/* Closes the connections after the file was deleted or replaced. Removes its -wal and
- * -shm, which SQLite would take for those of the new file. All locks held. */
-static void abandon_file(rl_sqlite_file *file)
-{
-    rl_sqlite_path_remove(file->path, "-wal", atomic_load(&file->wal));
-    rl_sqlite_path_remove(file->path, "-shm", atomic_load(&file->shm));
-    report_lost(file);
-    drop_all(file);
-}
-
-/* Closes files that are no longer those at the path. All locks held. */
-static void abandon(rl_sqlite_file *file)
-{
-    if (is_lost(file)) {
-        abandon_file(file);
-    } else {
-        abandon_wal(file);
-    }
-    atomic_store(&file->inode, 0);
-}
-
-/* Before each use: closes files that are no longer those at the path. */
-static void check_path(rl_sqlite_file *file)
-{
-    if (is_replaced(file, !atomic_load(&file->in_use))) {
-        lock_all(file);
-        if (is_replaced(file, true)) {
-            abandon(file);
-        }
-        unlock_all(file);
-    }
-}
-
 void rl_sqlite_file_free(rl_sqlite_file *file)
 {
-    if (is_replaced(file, true)) {
-        abandon(file);
+    if (rl_sqlite_file_is_replaced(file, true)) {
+        rl_sqlite_file_abandon(file);
     }
     rl_sqlite_conn_close(&file->checkpointer);
     for (unsigned i = 0; i < RL_SQLITE_READERS; i++) {
@@ -250,25 +99,6 @@ void rl_sqlite_file_free(rl_sqlite_file *file)
     file->path = NULL;
 }
 
-/* SQLite's WAL hook: after each commit it gets the length of the WAL in pages. */
-static int count_wal_pages(void *ctx, sqlite3 *db, const char *name, int pages)
-{
-    rl_sqlite_file *file = ctx;
-    unsigned count = (unsigned)pages, copied = atomic_load(&file->checkpointed_pages);
-
-    (void)db;
-    (void)name;
-    atomic_store_explicit(&file->wal_pages, count, memory_order_relaxed);
-    if (count < copied) { /* the WAL has restarted */
-        atomic_store(&file->checkpointed_pages, 0);
-        copied = 0;
-    }
-    if (count - copied >= CHECKPOINT_PAGES && !atomic_load(&file->checkpointing)) {
-        atomic_store_explicit(&file->needs_checkpoint, true, memory_order_relaxed);
-    }
-    return SQLITE_OK;
-}
-
 /* Whether a connection that was just opened has another -wal or -shm than those before it,
  * which were deleted meanwhile. */
 static bool has_other_wal(rl_sqlite_file *file, const rl_sqlite_conn *conn)
@@ -278,15 +108,15 @@ static bool has_other_wal(rl_sqlite_file *file, const rl_sqlite_conn *conn)
     return wal != 0 && (conn->wal != wal || conn->shm != shm);
 }
 
-/* Opens a connection, unless it is open. Its lock held. */
-static rl_status open_conn(rl_sqlite_file *file, rl_sqlite_conn *conn, rl_err *err)
+rl_status rl_sqlite_file_open_conn(rl_sqlite_file *file, rl_sqlite_conn *conn,
+                                   rl_err *err)
 {
     rl_status status = RL_OK;
 
     if (conn->db != NULL) {
         return RL_OK;
     }
-    if (is_replaced(file, true)) {
+    if (rl_sqlite_file_is_replaced(file, true)) {
         return rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
     }
     status = rl_sqlite_conn_open(conn, file->path, err);
@@ -308,7 +138,7 @@ static rl_status open_conn(rl_sqlite_file *file, rl_sqlite_conn *conn, rl_err *e
 static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
 {
     bool is_new = file->writer.db == NULL, later = false;
-    rl_status status = open_conn(file, &file->writer, err);
+    rl_status status = rl_sqlite_file_open_conn(file, &file->writer, err);
 
     if (status == RL_OK && is_new) {
         status = rl_sqlite_migrate(&file->writer, file->migrations, &later, err);
@@ -321,10 +151,10 @@ static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
                 file->told_later = true;
                 rl_migration_say_later(file->path, file->notices);
             }
-            sqlite3_wal_hook(file->writer.db, count_wal_pages, file);
+            sqlite3_wal_hook(file->writer.db, rl_sqlite_file_count_wal_pages, file);
         } else {
             rl_sqlite_conn_drop(&file->writer);
-            forget_wal(file);
+            rl_sqlite_file_forget_wal(file);
         }
     }
     return status;
@@ -362,25 +192,21 @@ static rl_status write_locked(rl_sqlite_file *file, const write_task *task, rl_e
     }
     rl_sqlite_conn_rollback(conn);
     if (conn->db == NULL) {
-        forget_wal(file);
+        rl_sqlite_file_forget_wal(file);
     }
     atomic_fetch_add_explicit(&file->write_ns, rl_monotonic_ns() - start,
                               memory_order_relaxed);
     return status;
 }
 
-/* Closes all connections after one proved `broken`; returns whether to try again, which
- * is so the first time. If SQLite can't open the file or its -shm for writing, it
- * silently opens it for reading only, and all connections of the process share that until
- * all are closed. */
-static bool reopen_broken(rl_sqlite_file *file, bool broken, bool *reopened)
+bool rl_sqlite_file_reopen_broken(rl_sqlite_file *file, bool broken, bool *reopened)
 {
     bool again = broken && !*reopened;
 
     if (broken) {
-        lock_all(file);
-        drop_all(file);
-        unlock_all(file);
+        rl_sqlite_file_lock_all(file);
+        rl_sqlite_file_drop_all(file);
+        rl_sqlite_file_unlock_all(file);
         *reopened = true;
     }
     return again;
@@ -405,8 +231,8 @@ static rl_status try_write(rl_sqlite_file *file, write_task *task, rl_err *err)
         restarts = atomic_load(&file->restarting);
         if (task->wait != RL_NO_WAIT) {
             rl_fork_yield();
-            check_path(file);
-        } else if (is_replaced(file, false)) {
+            rl_sqlite_file_check_path(file);
+        } else if (rl_sqlite_file_is_replaced(file, false)) {
             return rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
         }
         if (!lock_writer(file, busy_at)) {
@@ -429,7 +255,7 @@ static rl_status try_write(rl_sqlite_file *file, write_task *task, rl_err *err)
                 extended = true;
             }
         }
-    } while (reopen_broken(file, broken, &reopened) ||
+    } while (rl_sqlite_file_reopen_broken(file, broken, &reopened) ||
              (status == RL_BUSY && rl_monotonic_ns() < task->busy_at));
     return status;
 }
@@ -480,7 +306,7 @@ static int is_fork_waiting(void *ctx)
 static rl_status read_locked(rl_sqlite_file *file, rl_sqlite_conn *conn, bool yields,
                              rl_sqlite_work work, void *ctx, rl_err *err)
 {
-    rl_status status = open_conn(file, conn, err);
+    rl_status status = rl_sqlite_file_open_conn(file, conn, err);
 
     if (status == RL_OK) {
         sqlite3_progress_handler(conn->db, yields ? YIELD_STEPS : 0, is_fork_waiting,
@@ -517,7 +343,7 @@ static rl_status read_file(rl_sqlite_file *file, bool quick, rl_wait wait,
         unsigned at;
 
         rl_fork_yield();
-        check_path(file);
+        rl_sqlite_file_check_path(file);
         if (!atomic_load(&file->in_use)) { /* the writing connection creates the tables */
             status = rl_sqlite_file_open(file, wait, err);
             if (status != RL_OK) {
@@ -534,7 +360,7 @@ static rl_status read_file(rl_sqlite_file *file, bool quick, rl_wait wait,
         yields -= yields > 0 && conn->yielded;
         broken = status == RL_STORE && conn->broken;
         pthread_mutex_unlock(&file->read_locks[at]);
-    } while (reopen_broken(file, broken, &reopened) ||
+    } while (rl_sqlite_file_reopen_broken(file, broken, &reopened) ||
              (status == RL_BUSY && (busy_at == 0 || rl_monotonic_ns() < busy_at)));
     return status;
 }
@@ -557,114 +383,16 @@ rl_status rl_sqlite_file_read_briefly(rl_sqlite_file *file, rl_sqlite_work work,
     return read_file(file, false, RL_WAIT_BRIEFLY, work, ctx, err);
 }
 
-/* Never from a deleted -wal: see abandon_wal. */
-static int checkpoint(rl_sqlite_file *file, int mode)
-{
-    int pages = 0, copied = 0, rc = SQLITE_BUSY;
-
-    if (!is_replaced(file, true)) {
-        rc =
-            sqlite3_wal_checkpoint_v2(file->checkpointer.db, NULL, mode, &pages, &copied);
-    }
-    if (rc == SQLITE_OK && copied > 0) {
-        atomic_store(&file->checkpointed_pages, (unsigned)copied);
-    }
-    return rc;
-}
-
-/* Whether pages were appended to the WAL that no checkpoint has copied. */
-static bool has_grown(rl_sqlite_file *file)
-{
-    return atomic_load(&file->wal_pages) > atomic_load(&file->checkpointed_pages);
-}
-
-/* Whether to make the WAL restart from its beginning now, for which writers must wait a
- * moment. A WAL that grows makes each fsync slower, as the file's new length must be
- * written too. After a checkpoint the WAL restarts by itself, unless pages were appended
- * meanwhile. If writers were busy most of that time, this would recur and the WAL would
- * only grow, so force it. Otherwise writers pause, and a later checkpoint lets the WAL
- * restart; one that has less to do is over sooner, so a long WAL first gets another. */
-static bool should_restart(rl_sqlite_file *file, uint64_t took_ns, uint64_t write_ns)
-{
-    const bool is_busy = write_ns > took_ns / 2;
-
-    if (!is_busy && has_grown(file) && atomic_load(&file->wal_pages) >= RESTART_PAGES) {
-        (void)checkpoint(file, SQLITE_CHECKPOINT_PASSIVE);
-    }
-    return has_grown(file) &&
-           (is_busy || atomic_load(&file->wal_pages) >= 2 * RESTART_PAGES);
-}
-
-/* Checkpoint lock held, which a fork takes too: no child inherits `checkpointing`. */
-static rl_status checkpoint_locked(rl_sqlite_file *file, bool empty, rl_err *err)
-{
-    rl_status status = open_conn(file, &file->checkpointer, err);
-    uint64_t start = rl_monotonic_ns(), wrote = atomic_load(&file->write_ns);
-    int rc;
-
-    /* keeps commits from requesting another checkpoint meanwhile */
-    atomic_store(&file->checkpointing, true);
-    atomic_store(&file->needs_checkpoint, false);
-    if (status == RL_OK) {
-        rc = checkpoint(file, SQLITE_CHECKPOINT_PASSIVE);
-        if (rc == SQLITE_OK &&
-            (empty || should_restart(file, rl_monotonic_ns() - start,
-                                     atomic_load(&file->write_ns) - wrote))) {
-            /* it holds up writers until the last reader has moved on */
-            file->checkpointer.busy_at = rl_monotonic_ns() + RESTART_NS;
-            atomic_store(&file->restarting, true);
-            rc = checkpoint(file, empty ? SQLITE_CHECKPOINT_TRUNCATE
-                                        : SQLITE_CHECKPOINT_RESTART);
-            atomic_store(&file->restarting, false);
-            file->checkpointer.busy_at = 0;
-        }
-        if (rc != SQLITE_OK && (rc & 0xFF) != SQLITE_BUSY) { /* busy: later */
-            status = rl_sqlite_conn_error(&file->checkpointer, rc, err);
-        }
-    }
-    atomic_store(&file->checkpointing, false);
-    return status;
-}
-
-static rl_status checkpoint_file(rl_sqlite_file *file, bool empty, rl_err *err)
-{
-    bool broken, reopened = false;
-    rl_status status;
-
-    do {
-        rl_fork_yield();
-        check_path(file);
-        if (!atomic_load(&file->in_use)) {
-            return RL_OK; /* nothing was written to the file that is at the path now */
-        }
-        pthread_mutex_lock(&file->checkpoint_lock);
-        status = checkpoint_locked(file, empty, err);
-        broken = status == RL_STORE && file->checkpointer.broken;
-        pthread_mutex_unlock(&file->checkpoint_lock);
-    } while (reopen_broken(file, broken, &reopened));
-    return status;
-}
-
-rl_status rl_sqlite_file_checkpoint(rl_sqlite_file *file, rl_err *err)
-{
-    return checkpoint_file(file, false, err);
-}
-
-rl_status rl_sqlite_file_empty_wal(rl_sqlite_file *file, rl_err *err)
-{
-    return checkpoint_file(file, true, err);
-}
-
 void rl_sqlite_file_before_fork(rl_sqlite_file *file)
 {
-    lock_all(file);
-    if (is_replaced(file, true)) {
-        abandon(file);
+    rl_sqlite_file_lock_all(file);
+    if (rl_sqlite_file_is_replaced(file, true)) {
+        rl_sqlite_file_abandon(file);
     }
-    drop_all(file);
+    rl_sqlite_file_drop_all(file);
 }
 
 void rl_sqlite_file_after_fork(rl_sqlite_file *file)
 {
-    unlock_all(file);
+    rl_sqlite_file_unlock_all(file);
 }
