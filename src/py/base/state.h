@@ -96,7 +96,7 @@ typedef struct rl_state {
     PyObject *column_names[RL_ALL_COLUMNS]; /* interned */
     rl_run *spare;                          /* a run to be used again, or NULL */
     rl_redact redact;                       /* the default rules, for encode_json */
-    uint64_t plain_keys[RL_PLAIN_KEYS];     /* keys that hide nothing: see encode.c */
+    uint64_t plain_keys[RL_PLAIN_KEYS];     /* keys that hide nothing: see walk.c */
     const rl_wing *wings[RL_WINGS];
 } rl_state;
 

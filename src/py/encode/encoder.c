@@ -398,7 +398,7 @@ static void put_uncached_text(rl_encoder *self, PyObject *text, bool key)
             rl_source_redact(json, at, self->options->redact);
         }
     } else if (rl_source_of(text, &source)) {
-        source.redact = key ? NULL : self->options->redact; /* keys: see encode.c */
+        source.redact = key ? NULL : self->options->redact; /* keys: see walk.c */
         rl_put_source(self, &source, key, PyUnicode_CheckExact(text) ? text : NULL);
     } else {
         rl_put_failure(self, text);

@@ -1,5 +1,5 @@
 /* Inside the encoder: its state, the containers that are open, and how texts and ints are
- * written. encode.c, which walks the values, fit.c, which makes them fit, and
+ * written. walk.c, which walks the values, fit.c, which makes them fit, and
  * special_values.c, which converts those that JSON has no form for, build on it. Nobody
  * else includes it.
  * Threads: with the GIL. None of these functions runs Python code, but for those that
@@ -51,7 +51,7 @@ typedef struct rl_encoder {
     unsigned key_level;             /* encoders around this one, each for a key */
     bool fitting;                   /* the second attempt: see fit.h */
     const struct rl_fit_puts *puts; /* fitting: borrowed */
-    uint64_t *plain_keys;           /* borrowed: see encode.c */
+    uint64_t *plain_keys;           /* borrowed: see walk.c */
     uint64_t salt;                  /* of the rules */
     bool judges;                    /* keys, by their names */
     bool searches;                  /* texts, for secrets */
