@@ -3,6 +3,7 @@
 
 #include "py/base/raised.h"
 #include "py/encode/convert.h"
+#include "py/encode/ends.h"
 
 #include <stdlib.h>
 
@@ -21,18 +22,6 @@ typedef struct child {
     unsigned char place;   /* among the children */
     size_t len;            /* bytes written */
 } child;
-
-/* The two ends of a container of many. */
-typedef struct ends {
-    const rl_encoder *encoder;
-    rl_frame *frame;
-    PyObject *back;   /* owned: an iterator from the end, or NULL */
-    Py_ssize_t size;  /* negative: not known */
-    Py_ssize_t taken; /* from both ends */
-    Py_ssize_t last;  /* the item at the back that was taken last, by its place */
-    bool by_place;    /* the items at the back have places */
-    bool more;        /* an iterator of unknown size had more than was written */
-} ends;
 
 static void fit_value(rl_encoder *self, PyObject *value, size_t end);
 
@@ -147,203 +136,10 @@ static void fit_child(rl_encoder *self, const rl_frame *frame, PyObject *key,
     Py_XDECREF(fetched);
 }
 
-/* Takes the next pair of an iterator. New references; NULL at its end. */
-static void take_pair(PyObject *from, PyObject **key, PyObject **value)
-{
-    PyObject *pair = PyIter_Next(from);
-
-    if (pair != NULL && PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2) {
-        *key = Py_NewRef(PyTuple_GET_ITEM(pair, 0));
-        *value = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
-    }
-    Py_XDECREF(pair);
-}
-
-/* Whether the container is an object of the user's, which is asked for no more once the
- * program was interrupted. */
-static bool leaves_rest(ends *from)
-{
-    const rl_frame_kind kind = from->frame->kind;
-    bool leaves = (kind == FRAME_KEYS || kind == FRAME_ITEMS || kind == FRAME_ITERATOR) &&
-                  rl_encoder_is_broken_off(from->encoder);
-
-    from->more |= leaves;
-    return leaves;
-}
-
-/* Takes the next child from the front: 1, or 0 at the end. New references; *value stays
- * NULL for a mapping. */
-static int take_front(ends *from, PyObject **key, PyObject **value)
-{
-    rl_frame *frame = from->frame;
-    Py_ssize_t at = frame->at;
-
-    *key = NULL;
-    *value = NULL;
-    if ((from->size >= 0 && from->taken >= from->size) || leaves_rest(from)) {
-        return 0;
-    }
-    switch (frame->kind) {
-    case FRAME_LIST:
-        if (at < PyList_GET_SIZE(frame->items)) {
-            *value = Py_NewRef(PyList_GET_ITEM(frame->items, at));
-        }
-        break;
-    case FRAME_TUPLE:
-        *value = at < PyTuple_GET_SIZE(frame->items)
-                     ? Py_NewRef(PyTuple_GET_ITEM(frame->items, at))
-                     : NULL;
-        break;
-    case FRAME_FIELDS:
-        *key = Py_NewRef(PyTuple_GET_ITEM(frame->names, at));
-        *value = Py_NewRef(PyTuple_GET_ITEM(frame->items, at));
-        break;
-    case FRAME_DICT:
-        if (PyDict_Next(frame->items, &frame->at, key, value)) {
-            Py_INCREF(*key);
-            Py_INCREF(*value);
-            from->taken++;
-            return 1;
-        }
-        break;
-    case FRAME_KEYS:
-        *key = PyIter_Next(frame->items);
-        break;
-    case FRAME_ITERATOR:
-        *value = PyIter_Next(frame->items);
-        break;
-    case FRAME_ITEMS:
-        take_pair(frame->items, key, value);
-        break;
-    }
-    if (*key == NULL && *value == NULL) {
-        return 0;
-    }
-    frame->at++;
-    from->taken++;
-    return 1;
-}
-
-/* The same from the back. */
-static int take_back(ends *from, PyObject **key, PyObject **value)
-{
-    rl_frame *frame = from->frame;
-
-    *key = NULL;
-    *value = NULL;
-    if (from->taken >= from->size || leaves_rest(from)) {
-        return 0;
-    }
-    if (from->by_place) {
-        Py_ssize_t at = --from->last;
-
-        if (frame->kind == FRAME_LIST) {
-            *value = at < PyList_GET_SIZE(frame->items)
-                         ? Py_NewRef(PyList_GET_ITEM(frame->items, at))
-                         : NULL;
-        } else {
-            *value = Py_NewRef(PyTuple_GET_ITEM(frame->items, at));
-        }
-        if (frame->kind == FRAME_FIELDS) {
-            *key = Py_NewRef(PyTuple_GET_ITEM(frame->names, at));
-        }
-    } else if (frame->kind == FRAME_DICT || frame->kind == FRAME_ITEMS) {
-        take_pair(from->back, key, value);
-    } else if (frame->kind == FRAME_KEYS) {
-        *key = PyIter_Next(from->back);
-    } else {
-        *value = PyIter_Next(from->back);
-    }
-    if (*key == NULL && *value == NULL) {
-        return 0;
-    }
-    from->taken++;
-    return 1;
-}
-
-/* How many items a container has; -1 if that is not known. */
-static Py_ssize_t size_of(const rl_encoder *self, const rl_frame *frame)
-{
-    Py_ssize_t size = -1;
-
-    switch (frame->kind) {
-    case FRAME_LIST:
-        size = PyList_GET_SIZE(frame->items);
-        return frame->items == frame->owner && frame->left < size ? frame->left : size;
-    case FRAME_TUPLE:
-    case FRAME_FIELDS:
-        return PyTuple_GET_SIZE(frame->items);
-    case FRAME_DICT:
-        return PyDict_GET_SIZE(frame->items);
-    case FRAME_KEYS:
-    case FRAME_ITEMS:
-    case FRAME_ITERATOR:
-        size = PyObject_Size(frame->owner);
-        break;
-    }
-    if (size < 0) {
-        rl_encoder_absorb(self);
-    }
-    return size;
-}
-
-/* An iterator from the end, for the kinds that have no places; NULL where there is
- * none. */
-static PyObject *reversed(const rl_encoder *self, const rl_frame *frame)
-{
-    PyObject *items = NULL, *back = NULL;
-
-    if (frame->kind == FRAME_DICT) {
-        items = PyObject_CallMethod((PyObject *)&PyDict_Type, "items", "O", frame->items);
-    } else if (frame->kind == FRAME_ITEMS) {
-        items = PyObject_CallMethod(frame->owner, "items", NULL);
-    } else {
-        back = PyObject_CallOneArg((PyObject *)&PyReversed_Type, frame->owner);
-    }
-    if (items != NULL) {
-        back = PyObject_CallOneArg((PyObject *)&PyReversed_Type, items);
-        Py_DECREF(items);
-    }
-    if (back == NULL) {
-        rl_encoder_absorb(self);
-    }
-    return back;
-}
-
-static ends ends_of(const rl_encoder *self, rl_frame *frame)
-{
-    ends from = {.encoder = self, .frame = frame, .size = size_of(self, frame)};
-
-    from.by_place = frame->kind == FRAME_LIST || frame->kind == FRAME_TUPLE ||
-                    frame->kind == FRAME_FIELDS;
-    from.last = from.size;
-    return from;
-}
-
-/* Whether anything is left that was not taken: how many, -1 if that is not known, 0. */
-static Py_ssize_t left_out(ends *from)
-{
-    PyObject *key, *value;
-
-    if (from->size >= 0) {
-        return from->size - from->taken;
-    }
-    if (from->more) {
-        return -1;
-    }
-    if (take_front(from, &key, &value) == 0) {
-        rl_encoder_absorb(from->encoder);
-        return from->more ? -1 : 0;
-    }
-    Py_XDECREF(key);
-    Py_XDECREF(value);
-    return -1;
-}
-
 /* Writes one of many children, in at most `share` bytes. False, with nothing written,
  * when it is whole only in more room than there is left: it is then among those that are
  * left out, unless it is the first. */
-static bool fit_one(rl_encoder *self, ends *from, PyObject *key, PyObject *value,
+static bool fit_one(rl_encoder *self, rl_ends *from, PyObject *key, PyObject *value,
                     size_t most, size_t share, bool first)
 {
     const size_t at = self->json.buf->len;
@@ -363,7 +159,8 @@ static bool fit_one(rl_encoder *self, ends *from, PyObject *key, PyObject *value
 }
 
 /* Writes children from the front until the text has reached `half`. */
-static void fit_front(rl_encoder *self, ends *from, size_t half, size_t end, size_t share)
+static void fit_front(rl_encoder *self, rl_ends *from, size_t half, size_t end,
+                      size_t share)
 {
     size_t least = rl_frame_is_object(from->frame->kind) ? MEMBER_MIN : VALUE_MIN;
     PyObject *key, *value;
@@ -376,7 +173,7 @@ static void fit_front(rl_encoder *self, ends *from, size_t half, size_t end, siz
         bool last = from->size >= 0 && from->taken + 1 == from->size;
         size_t most = last ? end + RL_FIT_MARK : end; /* no mark will be needed */
 
-        if (room_to(self, most) < least || !take_front(from, &key, &value)) {
+        if (room_to(self, most) < least || !rl_ends_take_front(from, &key, &value)) {
             break;
         }
         going = fit_one(self, from, key, value, most, share, from->taken == 1);
@@ -390,7 +187,7 @@ static void fit_front(rl_encoder *self, ends *from, size_t half, size_t end, siz
 }
 
 /* Writes children from the back, and the mark before them. */
-static void fit_back(rl_encoder *self, ends *from, size_t end, size_t share)
+static void fit_back(rl_encoder *self, rl_ends *from, size_t end, size_t share)
 {
     bool is_object = rl_frame_is_object(from->frame->kind);
     size_t least = is_object ? MEMBER_MIN : VALUE_MIN, lens_at = self->children.len;
@@ -406,7 +203,7 @@ static void fit_back(rl_encoder *self, ends *from, size_t end, size_t share)
     while (going && !buf->failed && (from->by_place || from->back != NULL)) {
         size_t most = from->taken + 1 == from->size ? end + RL_FIT_MARK : end;
 
-        if (room_to(self, most) < least || !take_back(from, &key, &value)) {
+        if (room_to(self, most) < least || !rl_ends_take_back(from, &key, &value)) {
             break;
         }
         at = buf->len;
@@ -417,7 +214,7 @@ static void fit_back(rl_encoder *self, ends *from, size_t end, size_t share)
         Py_XDECREF(value);
     }
     rl_encoder_absorb(self); /* of an iterator: the container was changed meanwhile */
-    out = left_out(from);
+    out = rl_ends_left_out(from);
     self->elided |= out != 0;
     if (out != 0 && !buf->failed) {
         at = buf->len;
@@ -437,12 +234,12 @@ static void fit_back(rl_encoder *self, ends *from, size_t end, size_t share)
 /* A container of many children, or of one whose size is not known. */
 static void fit_many(rl_encoder *self, rl_frame *frame, size_t end)
 {
-    ends from = ends_of(self, frame);
+    rl_ends from = rl_ends_of(self, frame);
     size_t share = room_to(self, end) / LARGEST_SHARE, len = self->json.buf->len;
 
     end -= RL_FIT_MARK;
     if (from.size >= 0 && !from.by_place) {
-        from.back = reversed(self, frame);
+        from.back = rl_ends_reversed(self, frame);
     }
     fit_front(self, &from,
               from.by_place || from.back != NULL ? len + room_to(self, end) / 2 : end,
@@ -530,12 +327,12 @@ static int compare(const void *left, const void *right)
 }
 
 /* Takes all children of the container, sorted. Returns how many. */
-static size_t take_children(rl_encoder *self, ends *from, size_t share)
+static size_t take_children(rl_encoder *self, rl_ends *from, size_t share)
 {
     size_t at = self->children.len, count = 0;
     child one;
 
-    while (count < FEW && take_front(from, &one.key, &one.value)) {
+    while (count < FEW && rl_ends_take_front(from, &one.key, &one.value)) {
         one.size = 0;
         one.len = 0;
         one.place = (unsigned char)count;
@@ -588,7 +385,7 @@ static void put_into_order(rl_encoder *self, const child *children, size_t count
 /* A container of few children, all of which fit somehow. */
 static void fit_few(rl_encoder *self, rl_frame *frame, size_t end)
 {
-    ends from = ends_of(self, frame);
+    rl_ends from = rl_ends_of(self, frame);
     rl_buf *buf = self->json.buf;
     size_t children_at = self->children.len, start = buf->len;
     size_t count = take_children(
@@ -617,10 +414,10 @@ static void fit_few(rl_encoder *self, rl_frame *frame, size_t end)
 /* A mapping of few members, which are fetched one at a time. */
 static void fit_few_lazily(rl_encoder *self, rl_frame *frame, size_t end)
 {
-    ends from = ends_of(self, frame);
+    rl_ends from = rl_ends_of(self, frame);
     PyObject *key, *value;
 
-    while (!self->json.buf->failed && take_front(&from, &key, &value)) {
+    while (!self->json.buf->failed && rl_ends_take_front(&from, &key, &value)) {
         size_t left = (size_t)(from.size - from.taken) + 1;
 
         fit_child(self, frame, key, value,
@@ -639,7 +436,7 @@ static void fit_few_lazily(rl_encoder *self, rl_frame *frame, size_t end)
 static void fit_container(rl_encoder *self, size_t end)
 {
     rl_frame *frame = &self->frames[self->depth - 1];
-    Py_ssize_t size = size_of(self, frame);
+    Py_ssize_t size = rl_ends_size(self, frame);
     size_t least = rl_frame_is_object(frame->kind) ? MEMBER_MIN : VALUE_MIN;
 
     end--; /* the bracket takes the place of the last comma, and has one itself */
