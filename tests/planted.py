@@ -148,6 +148,19 @@ def make(plan: Plan, seed: int, workflow: str = "shop") -> list[Block]:
     return found
 
 
+def make_timed(points: list[float], seed: int, workflow: str = "shop") -> list[Block]:
+    """Make the newest blocks of a workflow, each 10 % slower for each unit of a point."""
+    random = Random(f"{seed} {workflow}")
+    frame = frame_of(None, UNTIL)
+    found = []
+    for place, point in enumerate(points, frame.end - len(points)):
+        level = _Level(
+            200, failed=0.02, retried=0.01, speed=math.exp(point / 10), size=1.0
+        )
+        found.append(_fill(Block(workflow, frame.time(place)), random, level, 1.0))
+    return found
+
+
 def _fill(block: Block, random: Random, level: _Level, slower: float) -> Block:
     number = level.number
     failed = binomial(random, number, level.failed)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 from insight_rates import CLEAN, FAULTS, Rate, Scene, measure
-from planted import UNTIL, Plan, found_in, judged_frame, make
+from planted import UNTIL, Plan, found_in, judged_frame, make, make_timed
 
 from runlog.insights import rates, templates
 from runlog.insights.causes import traits
@@ -113,6 +113,27 @@ def test_a_change_is_dated(seed: int) -> None:
     for one in found:
         assert abs(one.since - began) <= timedelta(hours=4)
         assert len(one.spark) == len(one.line) == 46
+
+
+SERIES = json.loads(
+    Path(__file__).with_name("series_table.json").read_text(encoding="utf-8")
+)
+"""As the generators of ruptures make them; see scripts/series_table.py."""
+
+
+def test_changes_of_others_making_are_found_and_dated() -> None:
+    """Times whose level rises by three to six deviations in the newest four blocks."""
+    began = judged_frame().time(judged_frame().end - 4)
+    found = [found_in([make_timed(one, 1)]).findings for one in SERIES["up"]]
+    dates = [one.since for these in found for one in these if one.kind == "slow"]
+    assert sum(any(one.kind == "slow" for one in these) for these in found) >= 18
+    assert sum(one == began for one in dates) >= 0.8 * len(dates)
+
+
+@pytest.mark.parametrize("sort", ["down", "steady", "correlation", "waves"])
+def test_series_of_others_making_without_a_rise_are_clean(sort: str) -> None:
+    found = [found_in([make_timed(one, 1)]).findings for one in SERIES[sort]]
+    assert [these for these in found if these] == []
 
 
 def test_too_few_runs_are_said_with_what_could_be_seen() -> None:
