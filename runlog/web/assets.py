@@ -30,7 +30,7 @@ def read(name: str) -> bytes:
 
 @cache
 def icon() -> str:
-    """The icon as a data: URI. It is a part of each page, as it is smaller than a request."""
+    """The icon as a data: URI, in each page: a request would be larger than it is."""
     return f"data:image/svg+xml;base64,{b64encode(read('icon.svg')).decode()}"
 
 
