@@ -24,6 +24,7 @@ import asyncio
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import statistics
 import sys
@@ -375,12 +376,12 @@ def print_closing(runs: list[Run], cost: Cost) -> None:
 
 def next_lines() -> list[str]:
     """Return what a user may type next, in this folder."""
-    command = str(shown(Path(sys.executable).with_name("runlog")))
+    command = shlex.quote(str(shown(Path(sys.executable).with_name("runlog"))))
     view = '"SELECT run_id, status FROM runs_v"'
     if os.environ.get("POSTGRES_DSN"):
         query = f'psql "$POSTGRES_DSN" -c {view}'
     else:
-        path = shown(Path(os.environ["RUNLOG_SQLITE_PATH"]))
+        path = shlex.quote(str(shown(Path(os.environ["RUNLOG_SQLITE_PATH"]))))
         command = f"{command} --db {path}"
         query = f"sqlite3 {path} {view}"
     return [

@@ -151,6 +151,7 @@ def list_runs(
     until: datetime | None = None,
     limit: int = 20,
     after: str | None = None,
+    run_id: str | UUID | None = None,
 ) -> Page:
     """A page of runs, newest first. See `Recorder.list_runs`."""
     return default_recorder().list_runs(
@@ -165,6 +166,7 @@ def list_runs(
         until=until,
         limit=limit,
         after=after,
+        run_id=run_id,
     )
 
 

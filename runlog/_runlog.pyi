@@ -478,6 +478,7 @@ class Recorder:
         until: datetime | None = None,
         limit: int = 20,
         after: str | None = None,
+        run_id: str | UUID | None = None,
     ) -> Page:
         """Return a page of runs, newest first.
 
@@ -500,6 +501,8 @@ class Recorder:
             until: only runs created before this time.
             limit: number of rows, 1 to 10,000.
             after: the `next` of the page before; None for the first page.
+            run_id: only runs with this id, of which each workflow may have one: text or a
+                uuid.UUID.
 
         Raises:
             ValidationError: a filter is wrong, or `after` is not a cursor.

@@ -206,6 +206,90 @@ def test_parquet_without_a_package(
     assert "duckdb -c \"COPY (FROM 'runs.jsonl') TO 'runs.parquet'\"" in said
 
 
+WRONG = [
+    ["-w", "typo"],
+    ["-s", "faild"],
+    ["--thread", "typo"],
+    ["--after", "rubbish"],
+    ["--since", "tomorrow"],
+    ["typo"],
+    ["--db", "missing.db"],
+]
+
+
+@pytest.mark.parametrize("how", ["jsonl", "parquet", "chrome"])
+@pytest.mark.parametrize("argv", WRONG, ids=" ".join)
+def test_a_file_outlives_an_export_that_is_wrong(
+    recorder: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    argv: list[str],
+    how: str,
+) -> None:
+    recorder.log_run(minimal("r1", "worms", thread_id="t"))
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "kept"
+    file.write_text("kept")
+    name = ["r1"] if how == "chrome" and argv != ["typo"] else []
+    assert cli("export", "--format", how, "--to", file, *argv, *name) in (2, 3)
+    assert file.read_text() == "kept"
+    assert not (tmp_path / "missing.db").exists()
+
+
+@pytest.mark.parametrize("how", ["jsonl", "parquet", "chrome"])
+def test_no_file_of_the_history_is_overwritten(
+    recorder: Any, store: Store, tmp_path: Path, capsys: Any, how: str
+) -> None:
+    """Neither by its name nor by a link."""
+    fill(recorder, 3)
+    path = Path(store.options["sqlite_path"])
+    for end in ("", "-wal", "-shm", "-beside", "-beside-wal", "-journal", "-pushed"):
+        part, linked, hard = Path(f"{path}{end}"), tmp_path / "soft", tmp_path / "hard"
+        linked.symlink_to(part)
+        names = [part, tmp_path / "." / part.name, linked]
+        if part.exists():
+            os.link(part, hard)
+            names.append(hard)
+        existed = part.exists()
+        for name in names:
+            assert cli("export", "-", "--format", how, "--to", name) == 2
+            assert "is a file of the history" in capsys.readouterr().err
+        assert part.exists() == existed
+        linked.unlink()
+        hard.unlink(missing_ok=True)
+    assert len(recorder.list_runs().runs) == 3
+    assert not path.exists() or path.read_bytes()[:16] == b"SQLite format 3\0"
+
+
+@on_sqlite
+def test_parquet_replaces_a_file_whole_or_not(
+    recorder: Any, tmp_path: Path, capsys: Any
+) -> None:
+    """It appends to none, replaces what a link leads to, and no device."""
+    fill(recorder, 5)
+    file, link, rest = (tmp_path / name for name in ("file", "link", "rest"))
+    link.symlink_to(file)
+
+    def names_in(path: Path) -> list[str]:
+        found = duckdb.read_parquet(str(path)).project("run_id").fetchall()
+        return [name for (name,) in found]
+
+    def export(*argv: object) -> int:
+        return cli("export", "--format", "parquet", "--to", *argv)
+
+    assert export(link, "-n", "2") == 0
+    cursor = capsys.readouterr().err.split()[-1]
+    assert export(file, "--after", cursor) == 2
+    assert "name a new file" in capsys.readouterr().err
+    assert (names_in(file), link.is_symlink()) == (["r4", "r3"], True)
+    assert export(rest, "--after", cursor) == 0
+    assert names_in(rest) == ["r2", "r1", "r0"]
+    (tmp_path / "pipe").unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "pipe")
+    assert export(tmp_path / "pipe") == 2
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_a_trace(recorded: Any, capsys: Any) -> None:
     for name in ("good", "bad", "calls", "waits"):
         (row,) = recorded.list_runs(wpk_id=name).runs

@@ -11,6 +11,8 @@ import pytest
 from cli_help import Cli, Recorded, cli, empty, history, on_sqlite
 from helpers import minimal
 
+from runlog.cli import make_parser
+
 __all__ = ["cli", "empty", "history"]
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 HEAD = ["status", "run", "workflow", "at", "nodes", "retries", "time", "tokens", "when"]
@@ -118,6 +120,33 @@ def test_names_of_runs(cli: Cli, recorder: Any) -> None:
     assert cli("show", "aa", "-w", "other").code == 2
 
 
+def test_an_id_that_several_workflows_have(cli: Cli, recorder: Any) -> None:
+    """No run is chosen silently, also if the id is a beginning of others."""
+    for workflow in ("w1", "w2"):
+        recorder.log_run(minimal("same", workflow))
+    recorder.log_run(minimal("same-not", "w3"))
+    for argv in (
+        ["show", "same"],
+        ["diff", "same", "same"],
+        ["diff", "same-not", "same"],
+        ["export", "same"],
+        ["list", "--since", "same"],
+    ):
+        done = cli(*argv)
+        assert (done.code, done.out) == (2, "")
+        head, *lines = done.err.splitlines()
+        assert "'same' is the id of several runs, choose by -w" in head
+        assert sorted(line.split() for line in lines) == [
+            ["same", "w1", "completed"],
+            ["same", "w2", "completed"],
+        ]
+    for workflow in ("w1", "w2"):
+        shown = cli("show", "same", "-w", workflow, "--json").out
+        assert json.loads(shown)["wpk_id"] == workflow
+    assert cli("diff", "same", "same", "-w", "w1").code == 0
+    assert json.loads(cli("show", "same-not", "--json").out)["wpk_id"] == "w3"
+
+
 def test_a_beginning_of_an_id_of_a_time(cli: Cli, recorder: Any) -> None:
     """Such a run is found by its time, however many are newer."""
     old = "0188b5f6-1e00-7abc-8def-000000000001"
@@ -125,6 +154,90 @@ def test_a_beginning_of_an_id_of_a_time(cli: Cli, recorder: Any) -> None:
     recorder.log_run(minimal(old, created_at=moment))
     recorder.log_run(minimal("0188b5f6-1e00-7abc-8def-000000000002"))  # logged later
     assert json.loads(cli("show", "0188b5f6", "--json").out)["run_id"] == old
+
+
+WORKFLOW = "there is no workflow 'aproval': did you mean 'approval'?"
+THREAD = "there is no thread 'order A9': did you mean 'order A1'?"
+STATUS = "there is no run with status 'faild': did you mean 'failed'?"
+FILTERS = {
+    ("-w", "aproval"): WORKFLOW,
+    ("--workflow", "aproval"): WORKFLOW,
+    ("--thread", "order A9"): THREAD,
+    ("-s", "faild"): STATUS,
+    ("--status", "lost,faild"): STATUS,
+    ("--since", "zz"): "'zz' is no time",
+    ("--until", "zz"): "'zz' is no time",
+    ("--since", "01a"): "'01a' is the beginning of 2 runs",
+    ("--until", "@faild"): "unknown status in '@faild': did you mean 'failed'?",
+    ("--limit", "3000000000"): "must be at most ",
+    ("--limit", "-1"): "must be at least ",
+}
+BEFORE = {
+    "list": [],
+    "show": ["01a1"],
+    "tail": [],
+    "thread": ["order A1"],
+    "diff": ["01a1", "01a2"],
+    "errors": [],
+    "stats": [],
+    "search": ["nothing"],
+    "export": [],
+    "prune": ["--keep", "0"],
+}
+"""What each command that has filters needs besides."""
+
+
+@pytest.mark.parametrize("command", BEFORE)
+def test_a_filter_that_names_nothing(cli: Cli, recorder: Any, command: str) -> None:
+    for name in ("01a1", "01a2"):
+        recorder.log_run(minimal(name, "approval", thread_id="order A1"))
+    options = {
+        option
+        for action in make_parser(command)._actions
+        for option in action.option_strings
+    }
+    filters = {given: said for given, said in FILTERS.items() if given[0] in options}
+    assert filters
+    for given, said in filters.items():
+        if command in ("search", "prune") and "," in given[1]:
+            continue  # one status only
+        done = cli(command, *BEFORE[command], *given)
+        assert (done.code, done.out) == (2, ""), (given, done)
+        assert said in done.err, (given, done)
+
+
+@on_sqlite
+def test_the_name_that_is_wrong_is_blamed(cli: Cli, recorder: Any) -> None:
+    recorder.log_run(minimal("many", "approval", thread_id="order A1"))
+    recorder.log_run(minimal("r2", "other", thread_id="order B2"))
+    for argv, said in (
+        (["thread", "order A1", "-w", "aproval"], WORKFLOW),
+        (["thread", "order A9", "-w", "approval"], THREAD),
+        (["show", "many", "-w", "aproval"], WORKFLOW),
+        (["show", "-", "-w", "aproval"], WORKFLOW),
+        (["diff", "many", "many", "-w", "aproval"], WORKFLOW),
+        (["export", "many", "-w", "aproval"], WORKFLOW),
+        (["stats", "aproval"], WORKFLOW),
+        (["insights", "aproval"], WORKFLOW),
+        (["watch", "--once", "aproval"], WORKFLOW),
+    ):
+        done = cli(*argv)
+        assert (done.code, said in done.err) == (2, True), (argv, done)
+    done = cli("thread", "order A1", "-w", "other")
+    assert (done.code, done.out, done.err) == (0, "", "no runs\n")
+
+
+@on_sqlite
+def test_what_is_empty_is_said_in_its_format(cli: Cli, recorder: Any) -> None:
+    recorder.log_run(minimal("r1"))
+    for command in (["list"], ["errors"], ["stats"], ["search", "x"]):
+        argv = [*command, "--since", "2099-01-01"]
+        found = cli(*argv, "--json")
+        assert (found.code, found.err[:3]) == (0, "no ")
+        assert json.loads(found.out) == [] or json.loads(found.out)["runs"] == 0
+        assert len(cli(*argv, "-o", "tsv").lines) == 1
+        assert all(map(json.loads, cli(*argv, "-o", "jsonl").lines))
+        assert cli(*argv).out == ""
 
 
 @pytest.mark.usefixtures("empty")

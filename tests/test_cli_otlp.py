@@ -322,9 +322,12 @@ def test_addresses(file: Any, receiver: Receiver, given: str, path: str) -> None
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--otlp", "ftp://u:secret@h"], "needs a URL such as http://localhost:4318"),
-        (["--otlp", "localhost:4318"], "needs a URL"),
-        (["--otlp", "http://h:secret/"], "needs a URL"),
+        (["--otlp", "ftp://u:secret@h"], "--otlp must be a URL that begins http://"),
+        (["--otlp", "localhost:4318"], "must be a URL"),
+        (["--otlp", "http://h:secret/"], "must be a URL"),
+        (["--otlp", "http://h/ secret"], "--otlp has a character that no URL has"),
+        (["--otlp", "http://u:secret@h"], "--otlp has a user or a password"),
+        (["--otlp", "http://secret@127.0.0.1:1/"], "--otlp has a user or a password"),
         (["--otlp", "http://h", "--header", "secret"], "--header needs 'Name: value'"),
         (["--otlp", "http://h", "--header", "a: secret\x01"], "no text of ASCII"),
         (["--otlp", "http://h", "--to", "secret"], "leave --format and --to out"),
@@ -342,7 +345,7 @@ def test_wrong_arguments(file: Any, capsys: Any, argv: list[str], said: str) -> 
 def test_nobody_there(file: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(file, 1)
     port = free_port()
-    assert cli("export", "--otlp", f"http://u:secret@127.0.0.1:{port}/key") == 3
+    assert cli("export", "--otlp", f"http://127.0.0.1:{port}/secret") == 3
     said = capsys.readouterr().err
     assert said.startswith(f"runlog: http://127.0.0.1:{port} is out of reach: ")
     assert "secret" not in said

@@ -199,6 +199,150 @@ def test_tail(cli: Cli, history: Recorded) -> None:
     assert history.done in cli("tail", "-n", "20").out
 
 
+def long_text(name: str) -> str:
+    """A text that shows whether its end was cut off."""
+    return "x" * 12_000 + f"<{name}>"
+
+
+def log_long_values(recorder: Any) -> None:
+    call = {
+        "kind": "llm",
+        "model": "m",
+        "status": "failed",
+        "messages": [{"role": "user", "content": long_text("prompt")}],
+        "outputs": [{"text": {"deep": long_text("answer")}}],
+        "error_type": "E",
+        "error_text": long_text("call error"),
+    }
+    log = {
+        "node": "n",
+        "status": "failed",
+        "error_type": "E",
+        "error_text": long_text("error"),
+        "error_traceback": long_text("traceback"),
+        "inputs": {"k": long_text("before")},
+        "outputs": {"k": long_text("after")},
+        "calls": [call],
+        "events": [{"name": "e", "data": {"deep": long_text("event")}}],
+    }
+    failed = {"error_type": "E", "error_text": long_text("error"), "thread_id": "t1"}
+    recorder.log_run(
+        minimal(
+            "one",
+            status="failed",
+            inputs={"i": long_text("input")},
+            outputs={"o": long_text("output")},
+            node_logs=[log],
+            **failed,
+        )
+    )
+    asked = {"interrupts": [{"id": "1", "value": long_text("question")}]}
+    said = {"messages": [{"content": long_text("said")}]}
+    waiting = minimal("two", status="interrupted", thread_id="t2", metadata=asked)
+    recorder.log_run({**waiting, "inputs": said})
+    for run_id, sign in (("three", 1), ("four", -1)):
+        values = {f"k{place:02}": sign * place for place in range(1, 61)}
+        recorder.log_run(
+            minimal(
+                run_id,
+                thread_id="t3",
+                outputs=said,
+                node_logs=[{"node": "n", "status": "completed", "outputs": values}],
+            )
+        )
+
+
+_CALL = ["prompt", "answer", "call error"]
+WHOLE = [
+    (["show", "one", "--calls"], ["error", "traceback", "input", "output", *_CALL]),
+    (["show", "one", "--node", "n"], ["error", "before", "after", "event", *_CALL]),
+    (["show", "one", "--state", "n"], ["before", "after"]),
+    (["show", "two"], ["question", "said"]),
+    (["show", "one", "--fields", "error_text,inputs"], ["error", "before"]),
+    (["show", "one", "--json"], ["error", "input", "event", *_CALL]),
+    (["thread", "t1"], ["error", "input"]),
+    (["thread", "t2"], ["question", "said"]),
+    (["thread", "t3"], ["said"]),
+    (["thread", "t1", "-o", "tsv"], ["input", "output"]),
+    (["tail", "-n", "9"], ["error", "question"]),
+    (["tail", "-n", "9", "--json"], ["error", "question"]),
+    (["list", "--fields", "error_text"], ["error"]),
+    (["diff", "one", "two"], ["error", "question"]),
+    (["diff", "three", "four"], ["k60"]),
+    (["diff", "three", "four", "--json"], ["k60"]),
+]
+
+
+@pytest.mark.parametrize(("argv", "ends"), WHOLE)
+@on_sqlite
+def test_a_pipe_gets_whole_values(
+    cli: Cli, recorder: Any, argv: list[str], ends: list[str]
+) -> None:
+    log_long_values(recorder)
+    done = cli(*argv)
+    assert done.code in (0, 1)
+    for end in ends:
+        assert (f"<{end}>" if end != "k60" else end) in done.out, end
+    assert "…" not in done.out
+
+
+@on_sqlite
+def test_a_terminal_gets_cut_values_unless_it_asks(cli: Cli, recorder: Any) -> None:
+    log_long_values(recorder)
+    for argv, ends in WHOLE:
+        if "--json" in argv or "tsv" in argv:
+            continue
+        short = cli.on_terminal(*argv).out
+        assert len(short) < 6_000, argv
+        if "k60" not in ends:
+            assert "…" in short, argv
+        if argv[0] == "show" and "--fields" not in argv:
+            full = cli.on_terminal(*argv, "--full").out
+            joined = re.sub(r"\x1b\[[0-9;]*m|\n", "", full)
+            for end in ends:
+                assert f"<{end}>" in joined, (argv, end)
+    assert "and 40 more values" in cli.on_terminal("diff", "three", "four").out
+
+
+@on_sqlite
+def test_diff_looks_at_all_that_was_recorded(cli: Cli, recorder: Any) -> None:
+    """Inputs of nodes too; no text stands for what is missing."""
+
+    def log(name: str, **more: Any) -> None:
+        recorder.log_run(minimal(name, **more))
+
+    def node(given: Any, made: Any) -> Any:
+        return [
+            {"node": "a", "status": "completed", "inputs": {}, "outputs": 0},
+            {"node": "b", "status": "completed", "inputs": given, "outputs": made},
+        ]
+
+    def differ(one: str, other: str) -> Any:
+        done = cli("diff", one, other, "--json")
+        assert done.code == cli("diff", one, other).code == cli("diff", other, one).code
+        return done.code, json.loads(done.out)
+
+    log("a1", node_logs=node({"q": 1}, 1))
+    log("a2", node_logs=node({"q": 2}, 1))
+    code, (first, second) = differ("a1", "a2")
+    assert (code, first["same"], second["same"]) == (1, True, False)
+    assert second["inputs"] == [{"path": "q", "one": 1, "other": 2}]
+    assert second["values"] == []
+    assert "first difference: b\n  q\n    - 1\n    + 2" in cli("diff", "a1", "a2").out
+    for place, text in enumerate(("<absent>", "None", "")):
+        log(f"b{place}", outputs={"x": text})
+        log(f"c{place}", outputs={})
+        assert cli("diff", f"b{place}", f"c{place}").code == 1
+        log(f"d{place}", node_logs=node({}, {"x": text}))
+        log(f"e{place}", node_logs=node({}, {}))
+        code, (_, pair) = differ(f"d{place}", f"e{place}")
+        assert (code, pair["values"]) == (1, [{"path": "x", "one": text}])
+    log("f1", inputs={"q": 1}, node_logs=node({"q": 1}, 1))
+    log("f2", inputs={"q": 2}, node_logs=node({"q": 2}, 3))
+    said = cli("diff", "f1", "f2").out
+    assert "the inputs differ\nthe same until a\nfirst difference: b" in said
+
+
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(runs)
 @on_sqlite

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +20,7 @@ from fixtures_store import Store
 from helpers import minimal
 
 import runlog
-from runlog import migrations
+from runlog import migrations, web
 
 __all__ = ["cli", "empty"]
 READING = [
@@ -136,7 +141,7 @@ def test_reading_makes_no_tables(cli: Cli, store: Store, tmp_path: Path) -> None
         ["show"],
         ["thread", "t"],
         ["diff", "-", "-"],
-        ["complete", "--", "show", ""],
+        ["complete", "--", "runlog show "],
     ]
     for argv in argvs:
         if argv[0] == "path" and store.kind == "postgres":
@@ -209,6 +214,166 @@ def test_a_database_away(
         monkeypatch.delenv("POSTGRES_DSN")
     assert "ada@127.0.0.1:1/shop" in cli("doctor", "--db", dsn).out
     assert list(tmp_path.iterdir()) == []
+
+
+SECRET = "s3cretpw"
+ADDRESSES = [
+    f"postgresql://ada:{SECRET}@127.0.0.1:1/shop",
+    f"POSTGRESQL://ada:{SECRET}@127.0.0.1:1/shop",
+    f" Postgres://ada:{SECRET}@127.0.0.1:1/shop",
+    f"postgresql+psycopg2://ada:{SECRET}@127.0.0.1/shop",
+    f"jdbc:postgresql://127.0.0.1/shop?password={SECRET}",
+    f"postgresql:/ada:{SECRET}@127.0.0.1/shop",
+    f"mysql://ada:{SECRET}@127.0.0.1/shop",
+    f"ada:{SECRET}@127.0.0.1/shop",
+    f"host=127.0.0.1 port=1 password={SECRET} dbname=x",
+    f"password={SECRET} host=127.0.0.1 port=1",
+    f"host = 127.0.0.1 port = 1 password = '{SECRET}'",
+    f"HOST=127.0.0.1 PASSWORD={SECRET}",
+    f"pasword={SECRET} host=127.0.0.1",
+    f"dbname={SECRET}",
+    f"service=no_such passfile={SECRET}",
+    f"runs.db password={SECRET}",
+]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_address_with_a_password_is_no_file(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str
+) -> None:
+    """It is that of a server, which is away, or refused. Nothing shows the password."""
+    cli = Cli(capsys)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PGPORT", "1")
+    monkeypatch.setenv("PGHOST", "127.0.0.1")
+    readings = [argv for argv in READING if argv != ["doctor"]]
+    for argv in (
+        *([*argv, "--db", address] for argv in [*readings, ["migrate", "apply"]]),
+        ["doctor", "--db", address],
+        ["push", address, "--db", "postgresql://127.0.0.1:1/shop"],
+        ["import", address],
+        ["export", "--to", address],
+        ["--db", address],
+    ):
+        done = cli(*argv)
+        assert done.code in (2, 3), (argv, done)
+        said = done.out + done.err
+        assert SECRET not in said or address == f"dbname={SECRET}", (argv, done)
+    if "://" in address or " password" in address:  # it was no option's
+        for argv in (["list", address], [address], ["show", address]):
+            done = cli(*argv)
+            assert SECRET not in done.out + done.err, argv
+    monkeypatch.setenv("RUNLOG_SQLITE_PATH", address)
+    for argv in (*READING, ["show"], ["migrate", "apply"], ["import", "-"], ["push"]):
+        done = cli(*argv)
+        assert (done.code, done.out) == (2, ""), (argv, done)
+        assert SECRET not in done.err
+        assert "RUNLOG_SQLITE_PATH looks like an address" in done.err
+    with pytest.raises(ValueError, match="RUNLOG_SQLITE_PATH looks"):
+        web.app()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_of_any_look_is_a_file(capsys: Any, tmp_path: Path) -> None:
+    """A whole path always is one, and ./ makes one of a name."""
+    cli = Cli(capsys)
+    for name in ("host=3.db", "a:b@c.db", "x y=z.db"):
+        assert cli("migrate", "apply", "--db", str(tmp_path / name)).code == 0
+        assert (tmp_path / name).exists()
+    with contextlib.chdir(tmp_path):
+        assert cli("list", "--db", "./host=3.db").code == 0
+        assert cli("list", "--db", "host=3.db").code == 3
+
+
+@contextlib.contextmanager
+def only_readable(*parts: Path) -> Iterator[None]:
+    """Take the right to write from a folder, or files in it."""
+    modes = {one: one.stat().st_mode for one in parts}
+    for one, mode in modes.items():
+        one.chmod(mode & ~0o222)
+    try:
+        yield
+    finally:
+        for one, mode in modes.items():
+            one.chmod(mode)
+
+
+def without_privilege() -> None:
+    """Have rights count for root, too: drop CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
+    libc = ctypes.CDLL(None)
+    for capability in (1, 2):
+        libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+
+
+def test_a_file_that_may_only_be_read(tmp_path: Path) -> None:
+    """Each command says what to do; doctor says it among all else."""
+    folder = tmp_path / "there"
+    folder.mkdir()
+    path = folder / "runs.db"
+    with runlog.Recorder(sqlite_path=str(path)) as recorder:
+        recorder.log_run(minimal("r1"))
+
+    def run(*argv: str) -> Any:
+        code = "import sys; from runlog.cli import main; sys.exit(main())"
+        return subprocess.run(
+            [sys.executable, "-c", code, *argv, "--db", str(path)],
+            check=False,
+            capture_output=True,
+            text=True,
+            preexec_fn=without_privilege,
+        )
+
+    for parts in ([path], [folder], [path, folder]):
+        with only_readable(*parts):
+            for argv in (["list"], ["show"], ["export"], ["prune", "--keep", "0"]):
+                done = run(*argv)
+                assert (done.returncode, done.stdout) == (3, ""), done
+                assert "copy it, or give the right to write" in done.stderr
+            done = run("doctor", "--json")
+            assert (done.returncode, done.stderr) == (3, "")
+            last = json.loads(done.stdout)[-1]
+            assert (last["check"], last["state"]) == ("history", "fault")
+            assert last["fix"].startswith("copy it, or give the right to write the file")
+            assert "copy it" in run("doctor").stdout
+    assert run("list").returncode == 0
+    assert [one.name for one in folder.iterdir()] == ["runs.db"]
+
+
+def test_doctor_goes_on_where_the_history_breaks(tmp_path: Path, capsys: Any) -> None:
+    """What the recorder says is one of the checks."""
+    path = tmp_path / "runs.db"
+    with runlog.Recorder(sqlite_path=str(path)) as recorder:
+        recorder.log_run(minimal("r1"))
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE workflow_runs RENAME TO elsewhere")
+    done = Cli(capsys)("doctor", "--json", "--db", str(path))
+    checks = json.loads(done.out)
+    assert (done.code, done.err) == (3, "")
+    assert (checks[-1]["check"], checks[-1]["state"]) == ("history", "fault")
+
+
+def test_a_database_of_another_program_stays_as_it_is(
+    capsys: Any, tmp_path: Path
+) -> None:
+    cli = Cli(capsys)
+    theirs, empty = tmp_path / "theirs.db", tmp_path / "empty.db"
+    for path, sql in ((theirs, "CREATE TABLE places (name)"), (empty, "VACUUM")):
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute(sql)
+    (tmp_path / "lines").touch()
+    before = theirs.read_bytes()
+    for argv in (
+        ["migrate", "apply"],
+        ["migrate", "plan"],
+        ["migrate"],
+        ["import", str(tmp_path / "lines")],
+    ):
+        done = cli(*argv, "--db", str(theirs))
+        assert (done.code, done.out, "is no history" in done.err) == (3, "", True)
+    assert theirs.read_bytes() == before
+    for path in (empty, tmp_path / "new.db"):
+        assert cli("migrate", "apply", "--db", str(path)).code == 0
+        assert cli("list", "--db", str(path)).code == 0
 
 
 def test_migrations_that_are_in_the_wal_alone(cli: Cli, recorder: Any) -> None:

@@ -56,7 +56,7 @@ def test_hostile_text_reaches_no_terminal(cli: Cli, recorder: Any) -> None:
         ["list", "--json"],
         ["list", "-o", "tsv"],
         ["list", "-o", "md"],
-        ["complete", "--", "show", ""],
+        ["complete", "--", "runlog show "],
     ):
         for done in (cli(*argv), cli.on_terminal(*argv)):
             text = STYLE.sub("", done.out) + done.err
@@ -137,6 +137,41 @@ def test_an_encoding_without_signs(store: Store, recorder: Any) -> None:
     assert "`- b" in shown
     assert "..#" in shown
     assert "na\\xefve" in shown
+
+
+@on_sqlite
+def test_a_stream_that_is_closed(store: Store, recorder: Any, tmp_path: Path) -> None:
+    """Nobody reads it; the rest is as always, and nothing is written to the history."""
+    recorder.log_run(minimal("r1"))
+    assert recorder.flush()
+    path = Path(store.options["sqlite_path"])
+    lines = tmp_path / "lines"
+    program = f"{sys.executable} -c 'from runlog.cli import main; exit(main())'"
+    cases = (
+        ("list", 0, "r1"),
+        ("export", 0, '"r1"'),
+        (f"export --to {lines}", 0, ""),
+        ("show nosuch", 2, ""),
+        ("import -", 0, ""),
+        ("list --help", 0, "usage"),
+        ("doctor", 0, "history"),
+        ("migrate apply", 0, ""),
+    )
+    for argv, code, said in cases:
+        for closed in ("0<&-", "1>&-", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"):
+            done = subprocess.run(
+                ["sh", "-c", f"exec {program} {argv} {closed}"],
+                env=os.environ | store.env,
+                check=False,
+                capture_output=True,
+                stdin=subprocess.DEVNULL,
+                text=True,
+            )
+            assert done.returncode == code, (argv, closed, done)
+            assert "Traceback" not in done.stderr
+            assert said in done.stdout or "1>" in closed, (argv, closed, done)
+    assert path.read_bytes()[:16] == b"SQLite format 3\0"
+    assert store.query("PRAGMA integrity_check") == [("ok",)]
 
 
 @on_sqlite

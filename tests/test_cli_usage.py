@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
+import shlex
 import subprocess
 import sys
 import sysconfig
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,10 @@ from helpers import minimal
 
 import runlog
 from runlog.cli import COMMANDS, main, make_parser
+from runlog.cli.commands.insights import _show as show_finding
+from runlog.cli.output import Out
+from runlog.insights.finding import Finding
+from runlog.views.commands import command
 
 __all__ = ["cli", "empty", "history"]
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,40 +55,86 @@ def test_help_and_wrong_usage(capsys: Any) -> None:
 @on_sqlite
 def test_completion(cli: Cli, history: Recorded) -> None:
     def after(*words: str) -> list[str]:
-        return cli("complete", "--", *words).lines
+        return cli("complete", "--", shlex.join(["runlog", *words])).lines
 
     assert after("sh") == ["show"]
     assert history.done in after("show", "")
-    assert after("show", "@") == ["@failed", "@interrupted"]
+    assert after("show", "@fa") == ["@failed"]
     assert after("list", "--no") == ["--node"]
     assert after("list", "-w", "app") == ["approval"]
     assert after("list", "--status", "f") == ["failed"]
     assert after("migrate", "p") == ["plan"]
     assert after("nonsense", "") == []
+    assert after("list", "--status=f") == ["--status=failed"]
+    assert after("list", "-s", "failed,lo") == ["failed,lost"]
+    assert after("list", "--thread", "ord") == ["order A1"]
+    assert after("export", "@lo") == ["@lost"]
+    assert after("insights", "app") == ["approval"]
+    assert after("show", "--full", history.done[:9]) == [history.done]
 
 
 @on_sqlite
-def test_bash_completes_names_that_were_recorded(cli: Cli, recorder: Any) -> None:
-    """A name stays one word, and none is a command when the line is run."""
-    for name in ("my flow", "$(touch made)", "it's", "plain"):
-        recorder.log_run(minimal("r", name))
-    program = f"""
-        {cli("completion", "bash").out}
-        COMP_WORDS=(runlog list -w "") COMP_CWORD=3
-        _runlog
-        for reply in "${{COMPREPLY[@]}}"; do eval "printf '%s\\n' $reply"; done
-    """
-    scripts = sysconfig.get_path("scripts")
-    path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
+def test_completion_of_another_history(
+    cli: Cli, store: Store, recorder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--db stands before the command, or among its arguments."""
+    recorder.log_run(minimal("many", "w"))
+    path = store.options["sqlite_path"]
+    monkeypatch.setenv("RUNLOG_SQLITE_PATH", "nowhere.db")
+    for words in (
+        ["--db", path, "show", "m"],
+        [f"--db={path}", "show", "m"],
+        ["show", "--db", path, "m"],
+    ):
+        line = shlex.join(["runlog", *words])
+        assert cli("complete", "--", line).lines == ["many"]
+    assert cli("complete", "--", f"runlog --db {path} sh").lines == ["show"]
+    assert cli("complete", "--", "runlog --db ").lines == []
+    assert cli("complete").lines == cli("complete", "--", "runlog ").lines
+
+
+@on_sqlite
+def test_a_command_to_copy_names_the_runs_that_were_recorded(
+    cli: Cli, store: Store, recorder: Any, tmp_path: Path
+) -> None:
+    """In a shell, whatever they are called; or there is no such command."""
+    names = ["a b", "$(touch made)", "-r", "--json", "it's", "`touch made`", "a;b|c&d>e"]
+    for run_id in [*names, "-", "@failed", "@x", "a\x1b[201~", "a\nb", "a\u202eb"]:
+        show = command("show", "$(touch made) w", run_id)
+        diff = command("diff", "$(touch made) w", run_id, run_id)
+        if run_id not in names:
+            assert (show, diff) == (None, None)
+            continue
+        assert show is not None
+        assert diff is not None
+        for workflow in ("$(touch made) w", "other"):
+            recorder.log_run(minimal(run_id, workflow))
+        done = in_bash(show, tmp_path, store.env)
+        assert f"$(touch made) w  run {run_id}" in done, done
+        assert "the runs are the same" in in_bash(diff, tmp_path, store.env)
+        stream = io.StringIO()
+        found = Finding(
+            "slow", "w", None, datetime.now(UTC), "", 1, 2, "", [run_id], run_id
+        )
+        show_finding(Out(stream), found)
+        assert str(command("diff", "w", run_id, run_id)) in stream.getvalue()
+    assert not (tmp_path / "made").exists()
+    assert command("show", "a\u202eb", "r") is None
+    assert command("show", "w", "r1") == "runlog show --workflow=w r1"
+
+
+def in_bash(line: str, folder: Path, env: dict[str, str]) -> str:
+    """What a command line prints in bash."""
+    path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-c", program],
-        env=os.environ | {"PATH": path},
+        ["bash", "-c", line],
+        cwd=folder,
+        env=os.environ | env | {"PATH": path},
         check=True,
         capture_output=True,
         text=True,
     )
-    assert done.stdout.splitlines() == ["$(touch made)", "it's", "my flow", "plain"]
-    assert not Path("made").exists()
+    return done.stdout
 
 
 @on_sqlite

@@ -72,7 +72,7 @@ def test_planted_faults_are_found(
     text = cli("insights", "shop").out
     assert "failure_rate  shop" in text
     assert re.search(r"\[.*█.*\]", text)
-    assert "runlog diff shop-" in text
+    assert "runlog diff --workflow=shop shop-" in text
     assert re.search(r"3 findings in 600 runs\.", text)
     seen = page.text("/insights", workflow="shop")
     assert "no price for CHF" in seen

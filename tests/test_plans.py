@@ -228,6 +228,8 @@ def reads(recorder: Any) -> dict[str, tuple[Callable[[], object], int]]:
         "get_run": (partial(recorder.get_run, "r77"), 10),
         "get_run of a workflow": (partial(recorder.get_run, "r77", "w1"), 10),
         "get_run of none": (partial(recorder.get_run, "none"), 10),
+        "list_runs of an id": (partial(recorder.list_runs, run_id="r77"), 10),
+        "list_runs of an id of none": (partial(recorder.list_runs, run_id="none"), 10),
         "get_runs_by_wpk_id": (partial(recorder.get_runs_by_wpk_id, "w7"), 40),
         "its offset": (partial(recorder.get_runs_by_wpk_id, "w7", 20, 900), 3000),
         "get_thread": (partial(recorder.get_thread, "t17"), 40),

@@ -98,6 +98,27 @@ def test_filters_are_combined_and_paged(runs: Any) -> None:
     assert ([run["run_id"] for run in page.runs], page.next) == (["0"], None)
 
 
+def test_an_id_is_a_filter_of_lists(recorder: Any) -> None:
+    """Each workflow may have a run of it."""
+    own = uuid.uuid4()
+    for workflow in ("w1", "w2", "w3"):
+        recorder.log_run(minimal(str(own), workflow))
+        recorder.log_run(minimal("r1", workflow))
+
+    def found(**filters: Any) -> list[tuple[str, str]]:
+        rows = recorder.list_runs(**filters).runs
+        return [(row["run_id"], row["wpk_id"]) for row in rows]
+
+    want = [(str(own), name) for name in ("w3", "w2", "w1")]
+    assert found(run_id=own) == found(run_id=str(own)) == want
+    assert found(run_id=own, wpk_id="w2") == [want[1]]
+    assert found(run_id=own, status="failed") == found(run_id="r") == []
+    first = recorder.list_runs(run_id=own, limit=1)
+    assert found(run_id=own, after=first.next) == want[1:]
+    with pytest.raises(ValidationError, match="run_id"):
+        recorder.list_runs(run_id=5)
+
+
 @pytest.mark.parametrize(
     ("filters", "gone"),
     [({"tag": "nightly"}, [0]), ({"metadata": {"user": "u1"}}, [0, 1])],

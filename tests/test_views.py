@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from runlog._counts import Counts
 from runlog.views.changes import changes, state_after
-from runlog.views.difference import difference, same_until
+from runlog.views.difference import ABSENT, difference, same_until
 from runlog.views.errors import group
 from runlog.views.lines import line_of
 from runlog.views.logs import read_logs
@@ -278,6 +278,6 @@ def test_a_difference() -> None:
     assert found.first == 2
     assert [(v.path, v.one, v.other) for v in found.pairs[2].values] == [
         ("1", 2, 3),
-        ("2", "<absent>", 4),
+        ("2", ABSENT, 4),
     ]
     assert not difference(run(outputs=1), run(outputs=True)).same

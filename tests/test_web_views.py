@@ -28,7 +28,6 @@ from runlog.views.story import story, tied
 from runlog.views.tree import build, in_attempts
 from runlog.views.wording import compare
 from runlog.views.writers import writers
-from runlog.web.page_run import show_command
 
 
 def values_with(keys: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
@@ -382,20 +381,3 @@ def test_a_thread_is_told_with_its_new_messages_only() -> None:
     assert (ties.before, ties.after, ties.left_ms) == (None, second, 995)
     assert tied([first, second, third], "3") == (None,) * 5 + (False,)
     assert tied([second, third], "1") == (None,) * 5 + (True,)
-
-
-@pytest.mark.parametrize(
-    ("workflow", "run_id", "command"),
-    [
-        ("my shop", "r1", "runlog show '--workflow=my shop' r1"),
-        ("w", "-r", "runlog show --workflow=w -- -r"),
-        ("$(ls)", "a;b", "runlog show '--workflow=$(ls)' 'a;b'"),
-        ("w", "a\x1b[201~", None),
-        ("a\nb", "r", None),
-        ("w", "a\u202eb", None),
-    ],
-)
-def test_the_command_that_shows_a_run(
-    workflow: str, run_id: str, command: str | None
-) -> None:
-    assert show_command(workflow, run_id) == command

@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments, without the program; by default those of the process.
     """
     given = list(sys.argv[1:] if argv is None else argv)
+    _replace_closed_streams()
     try:
         return _main(given)
     except KeyboardInterrupt:
@@ -63,6 +64,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return errors.DONE
+
+
+def _replace_closed_streams() -> None:
+    """Have a standard stream that is closed be an empty one, which nobody reads.
+
+    It takes the number of the closed one, which the next file would have, such as that of
+    the history.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _forget_stdout() -> None:

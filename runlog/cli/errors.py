@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from runlog.reading.errors import AwayError, ReadingError, WrongUsageError
+import re
+
+from runlog.reading.errors import (
+    AwayError,
+    ReadingError,
+    UnknownRunError,
+    WrongUsageError,
+)
 
 __all__ = [
     "AWAY",
@@ -12,6 +19,7 @@ __all__ = [
     "WRONG",
     "AwayError",
     "CommandError",
+    "UnknownRunError",
     "WrongUsageError",
     "describe",
 ]
@@ -35,7 +43,7 @@ def describe(error: BaseException) -> tuple[int, str]:
 
     said = " ".join(str(error).split())
     if isinstance(error, ReadingError):
-        return _code_of(error), str(error)
+        return _code_of(error), _without_passwords(str(error))
     if isinstance(error, (runlog.ValidationError, runlog.ConfigError)):
         return WRONG, said
     if isinstance(error, (runlog.StoreError, runlog.ServiceError)):
@@ -43,6 +51,12 @@ def describe(error: BaseException) -> tuple[int, str]:
     if isinstance(error, MemoryError):
         return FAULT, said or "out of memory"
     return FAULT, f"{type(error).__name__}: {said}"
+
+
+def _without_passwords(said: str) -> str:
+    """The text without those that an argument in the wrong place may have had."""
+    said = re.sub(r"(://[^\s/@:]*:)[^\s@]*@", r"\1***@", said)
+    return re.sub(r"(?i)(\bpassword\s*=\s*)(\\?'[^']*'|[^\s'\"&]+)", r"\1***", said)
 
 
 def _code_of(error: ReadingError) -> int:

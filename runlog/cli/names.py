@@ -6,11 +6,11 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from runlog.cli.errors import WrongUsageError
+from runlog.cli.errors import UnknownRunError, WrongUsageError
 from runlog.cli.history import History
 from runlog.reading.names import STATUSES, nearest
 
-__all__ = ["SEARCHED", "STATUSES", "find_run", "nearest", "short_ids"]
+__all__ = ["SEARCHED", "STATUSES", "check_names", "find_run", "nearest", "short_ids"]
 
 SEARCHED = 20_000
 """Among how many of the newest runs a beginning of an id is looked for."""
@@ -18,6 +18,10 @@ _BY_STATUS = re.compile(r"@(\w+)(?:~(\d{1,6}))?")
 _OF_TIME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{0,4})?|[0-9a-f]{8}-[0-9a-f]{4}-7.*")
 _NEAR = timedelta(hours=1)
 _SHOWN = 10
+_MOST = 200
+"""How many workflows with runs of one id are looked at."""
+_KNOWN = 2_000
+"""Among how many of the newest runs the nearest name is looked for."""
 
 
 def find_run(history: History, name: str, workflow: str | None = None) -> Any:
@@ -30,9 +34,10 @@ def find_run(history: History, name: str, workflow: str | None = None) -> Any:
         workflow: only a run of this workflow.
 
     Raises:
-        WrongUsageError: there is no such run, or there are several.
+        WrongUsageError: there is no such run or workflow, or there are several runs.
     """
     filters = {} if workflow is None else {"wpk_id": workflow}
+    check_names(history, filters)
     if name in ("-", "@"):
         return _nth(history, name, 0, filters)
     if match := _BY_STATUS.fullmatch(name):
@@ -41,8 +46,36 @@ def find_run(history: History, name: str, workflow: str | None = None) -> Any:
                 f"unknown status in {name!r}{nearest(match[1], STATUSES)}"
             )
         return _nth(history, name, int(match[2] or 0), {**filters, "status": match[1]})
-    run = history.open().get_run(name, workflow) if name else None
-    return run if run is not None else history.run(_by_beginning(history, name, filters))
+    rows = history.page(_MOST, run_id=name, **filters).runs if name else []
+    if len(rows) > 1:
+        head = f"{name!r} is the id of several runs, choose by -w"
+        raise WrongUsageError(_candidates(head, rows))
+    return history.run(rows[0] if rows else _by_beginning(history, name, filters))
+
+
+def check_names(history: History, filters: dict[str, Any]) -> None:
+    """Make sure that a workflow, a thread and a status exist.
+
+    Args:
+        history: where to look.
+        filters: those of `list_runs`. Others than these count for nothing.
+
+    Raises:
+        WrongUsageError: there is none of such a name; the nearest is offered.
+    """
+    for name, key in (("workflow", "wpk_id"), ("thread", "thread_id")):
+        value = filters.get(key)
+        if value is not None and not history.page(1, **{key: value}).runs:
+            rows = list(history.rows(_KNOWN))
+            if rows:
+                near = nearest(value, {row[key] for row in rows if row[key]})
+                raise WrongUsageError(f"there is no {name} {value!r}{near}")
+    status = filters.get("status")
+    for one in [status] if isinstance(status, str) else status or ():
+        if one not in STATUSES and not history.page(1, status=one).runs:
+            near = nearest(one, STATUSES)
+            if near:
+                raise WrongUsageError(f"there is no run with status {one!r}{near}")
 
 
 def _nth(history: History, name: str, number: int, filters: dict[str, Any]) -> Any:
@@ -68,19 +101,19 @@ def _by_beginning(history: History, name: str, filters: dict[str, Any]) -> Any:
     if not found:
         ids = [row["run_id"] for row in searched[:2000]]
         among = f" among the newest {SEARCHED:,}" if len(searched) == SEARCHED else ""
-        raise WrongUsageError(f"there is no run {name!r}{among}{nearest(name, ids)}")
+        raise UnknownRunError(f"there is no run {name!r}{among}{nearest(name, ids)}")
     if len(found) > 1:
-        raise WrongUsageError(_candidates(name, list(found.values())))
+        head = f"{name!r} is the beginning of {len(found)} runs"
+        raise WrongUsageError(_candidates(head, list(found.values())))
     return next(iter(found.values()))
 
 
-def _candidates(name: str, rows: list[Any]) -> str:
+def _candidates(head: str, rows: list[Any]) -> str:
     lines = [
         f"  {row['run_id']}  {row['wpk_id']}  {row['status']}" for row in rows[:_SHOWN]
     ]
     rest = [f"  and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
-    head = f"{name!r} is the beginning of {len(rows)} runs:"
-    return "\n".join([head, *lines, *rest])
+    return "\n".join([f"{head}:", *lines, *rest])
 
 
 def _times(name: str) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ def tree_lines(
         run: the run.
         logs: its node logs.
         calls: whether the calls of each node follow it.
-        whole: whether every node is shown, however many there are.
+        whole: whether every node is shown, however many there are, and values are uncut.
     """
     times = {bar.place: bar for bar in bars(run, logs)}
     placed = list(walk(build(run, logs)))
@@ -49,7 +49,7 @@ def tree_lines(
             cells.append(_bar(times.get(log.place)))
         yield "  ".join(cells).rstrip()
         if calls:
-            yield from _calls(out, one)
+            yield from _calls(out, one, whole)
     if len(shown) < len(placed):
         yield f"and {count(len(placed) - len(shown), 'node')} more: --full"
 
@@ -101,14 +101,22 @@ def _bar(bar: Bar | None) -> str:
     return "·" * first + "█" * long + "·" * (_BAR - first - long)
 
 
-def _calls(out: Out, placed: Placed) -> Iterator[str]:
+def _calls(out: Out, placed: Placed, whole: bool) -> Iterator[str]:
     indent = "   " * (placed.depth + 1)
     for call in placed.node.log.calls:
-        yield from call_lines(out, call, indent)
+        yield from call_lines(out, call, indent, whole)
 
 
-def call_lines(out: Out, call: dict[str, Any], indent: str) -> Iterator[str]:
-    """Yield the lines of a call: what it is, what it was asked, what it said."""
+def call_lines(out: Out, call: dict[str, Any], indent: str, whole: bool) -> Iterator[str]:
+    """Yield the lines of a call: what it is, what it was asked, what it said.
+
+    Args:
+        out: where they go.
+        call: the call.
+        indent: what they begin with.
+        whole: whether a terminal gets them uncut, too.
+    """
+    most = out.most(500, whole)
     name = call.get("model") or call.get("name") or "?"
     tokens = call.get("tokens")
     total = tokens.get("total") if isinstance(tokens, dict) else None
@@ -117,30 +125,26 @@ def call_lines(out: Out, call: dict[str, Any], indent: str) -> Iterator[str]:
     facts.append(duration(_number(call.get("duration_ms"))))
     if total:
         facts.append(count(int(total), "token"))
-    yield _fit(out, indent + "· " + safe("  ".join(facts)))
+    yield out.fit(indent + "· " + safe("  ".join(facts)), whole)
     for key in ("messages", "prompt", "args", "query"):
         if call.get(key) is not None:
-            yield _fit(out, f"{indent}  > {safe(_said(call[key]))}")
+            yield out.fit(f"{indent}  > {safe(_said(call[key], most))}", whole)
     for key in ("outputs", "output", "documents"):
         if call.get(key) is not None:
-            yield _fit(out, f"{indent}  < {safe(_said(call[key]))}")
+            yield out.fit(f"{indent}  < {safe(_said(call[key], most))}", whole)
     if (error := error_of(call)) is not None:
-        yield _fit(out, f"{indent}  ! {safe(brief(error, 500))}")
+        yield out.fit(f"{indent}  ! {safe(brief(error, most))}", whole)
 
 
 def _number(value: Any) -> float | None:
     return value if type(value) in (int, float) else None
 
 
-def _said(value: Any) -> str:
+def _said(value: Any, most: int | None) -> str:
     """What a prompt or an answer says: the text of its last message."""
     last = value[-1] if type(value) is list and value else value
     if isinstance(last, dict):
         said = last.get("content") or last.get("page_content")
         if type(said) is str and said:
-            return brief(said, 300)
-    return brief(last, 300)
-
-
-def _fit(out: Out, text: str) -> str:
-    return text if out.width is None else cut(text, out.width)
+            return brief(said, most)
+    return brief(last, most)

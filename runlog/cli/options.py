@@ -5,24 +5,25 @@ from __future__ import annotations
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import Any
 
-from runlog.cli.errors import WrongUsageError
 from runlog.cli.history import History
-from runlog.cli.names import STATUSES, find_run, nearest
+from runlog.cli.names import STATUSES, find_run
 from runlog.cli.output import FORMATS, Field, Out, write_rows
 from runlog.cli.output import choose as choose_fields
 from runlog.reading.times import parse_time
 
 
-def at_least(least: int) -> Any:
-    """A type of argparse: whole numbers from so many on."""
+def at_least(least: int, most: int = 2**31 - 1) -> Any:
+    """A type of argparse: whole numbers from so many on, up to so many."""
 
     def whole(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
             raise ArgumentTypeError(f"{text!r} is no whole number") from None
-        if not least <= number < 2**31:
+        if number < least:
             raise ArgumentTypeError(f"must be at least {least}, not {text}")
+        if number > most:
+            raise ArgumentTypeError(f"must be at most {most}, not {text}")
         return number
 
     return whole
@@ -97,26 +98,6 @@ def filters_of(args: Namespace, history: History) -> dict[str, Any]:
         "until": until and parse_time(until, run_time),
     }
     return {name: value for name, value in found.items() if value is not None}
-
-
-def check_names(history: History, filters: dict[str, Any]) -> None:
-    """Make sure that a workflow and a status exist, for a list that is empty.
-
-    Raises:
-        WrongUsageError: there is no such workflow or status; the nearest is offered.
-    """
-    workflow, status = filters.get("wpk_id"), filters.get("status")
-    if workflow is not None and not history.page(1, wpk_id=workflow).runs:
-        names = {row["wpk_id"] for row in history.rows(2000)}
-        if names:
-            raise WrongUsageError(
-                f"there is no workflow {workflow!r}{nearest(workflow, names)}"
-            )
-    for one in [status] if isinstance(status, str) else status or ():
-        if one not in STATUSES and not history.page(1, status=one).runs:
-            near = nearest(one, STATUSES)
-            if near:
-                raise WrongUsageError(f"there is no run with status {one!r}{near}")
 
 
 def write(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import gzip
 import os
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from runlog.cli import protobuf
 from runlog.cli.errors import WrongUsageError
-from runlog.cli.post import RefusedError, post
+from runlog.cli.post import RefusedError, check_url, post
 from runlog.views.spans import spans_of
 
 SPANS: Final = 200
@@ -27,17 +27,9 @@ def address(url: str) -> str:
         url: of the receiver; /v1/traces is added unless its path ends with /traces.
 
     Raises:
-        WrongUsageError: it is no URL of http or https. It is not quoted, as it may have
-            credentials.
+        WrongUsageError: it is none that requests can be sent to.
     """
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and bool(parts.hostname)
-        _ = parts.port
-    except ValueError:
-        known = False
-    if not known or any(char <= " " for char in url):
-        raise WrongUsageError("--otlp needs a URL such as http://localhost:4318")
+    parts = check_url(url, "--otlp")
     path = parts.path.rstrip("/")
     path = path if path.endswith("/traces") else f"{path}/v1/traces"
     return parts._replace(path=path, fragment="").geturl()

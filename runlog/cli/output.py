@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TextIO
 
 from runlog.cli.errors import WrongUsageError
 from runlog.cli.table import Column, join, render
-from runlog.cli.text import safe, safe_lines
+from runlog.cli.text import cut, safe, safe_lines
 from runlog.reading.times import moment
 from runlog.views import words
 
@@ -61,6 +61,17 @@ class Out:
             return os.get_terminal_size(self._stream.fileno()).columns or 80
         except (OSError, ValueError):
             return 80
+
+    def most(self, length: int, whole: bool = False) -> int | None:
+        """How many characters of a value a terminal gets; None for all of it, as in a
+        pipe, or if it is to be whole.
+        """
+        return length if self.is_terminal and not whole else None
+
+    def fit(self, text: str, whole: bool = False) -> str:
+        """A safe text in the width of the terminal; uncut where `most` cuts nothing."""
+        columns = self.width
+        return text if columns is None or whole else cut(text, columns)
 
     def line(self, text: str = "") -> None:
         """Write a line, which has to be safe."""
@@ -248,7 +259,7 @@ def _shown(field: Field, row: Any, out: Out) -> str:
         return field.show(row, out)
     value = field.value(row)
     if type(value) in (dict, list):
-        return words.brief(value, 200 if out.is_terminal else sys.maxsize)
+        return words.brief(value, out.most(200))
     return "-" if value is None else str(value)
 
 

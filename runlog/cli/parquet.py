@@ -59,12 +59,13 @@ def _replacing(name: str) -> Iterator[str]:
     Raises:
         WrongUsageError: nothing can be written there.
     """
-    folder = os.path.dirname(os.path.realpath(name))
+    real = os.path.realpath(name)
+    folder = os.path.dirname(real)
     try:
         with tempfile.TemporaryDirectory(prefix=".runlog-", dir=folder) as made:
             new = os.path.join(made, "runs.parquet")
             yield new
-            os.replace(new, name)
+            os.replace(new, real)
     except OSError as error:
         raise WrongUsageError(f"{name} can't be written: {error.strerror}") from None
 

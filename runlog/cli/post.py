@@ -8,10 +8,10 @@ from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from typing import Any, Final
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from runlog.cli.errors import AwayError, CommandError
+from runlog.cli.errors import AwayError, CommandError, WrongUsageError
 
 _SECONDS: Final = 30
 _TRIES: Final = 6
@@ -36,6 +36,31 @@ class _NoRedirect(HTTPRedirectHandler):
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
+
+
+def check_url(url: str, name: str) -> SplitResult:
+    """Return the parts of a URL that requests can be sent to.
+
+    Args:
+        url: what somebody has given.
+        name: what it was given as, such as "--otlp".
+
+    Raises:
+        WrongUsageError: it can't be used. It is not quoted, as it may have credentials.
+    """
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise WrongUsageError(f"{name} has a character that no URL has: encode it")
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname)
+        _ = parts.port
+    except ValueError:
+        fine = False
+    if not fine:
+        raise WrongUsageError(f"{name} must be a URL that begins http:// or https://")
+    if "@" in parts.netloc:
+        raise WrongUsageError(f"{name} has a user or a password before the host")
+    return parts
 
 
 def post(

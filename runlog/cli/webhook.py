@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from runlog.cli.errors import AwayError, CommandError, WrongUsageError
+from runlog.cli.errors import AwayError, CommandError
 from runlog.cli.output import to_json
-from runlog.cli.post import post
+from runlog.cli.post import check_url, post
 
 VARIABLE: Final = "RUNLOG_WEBHOOK"
 SHAPES: Final = ("json", "slack")
@@ -94,16 +93,5 @@ def webhook(shape: str) -> Webhook | None:
     url = os.environ.get(VARIABLE, "").strip()
     if not url:
         return None
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise WrongUsageError(f"{VARIABLE} has a character that no URL has: encode it")
-    try:
-        parts = urlsplit(url)
-        fine = parts.scheme in ("http", "https") and bool(parts.hostname)
-        _ = parts.port
-    except ValueError:
-        fine = False
-    if not fine:
-        raise WrongUsageError(f"{VARIABLE} must be a URL that begins http:// or https://")
-    if "@" in parts.netloc:
-        raise WrongUsageError(f"{VARIABLE} has a user or a password before the host")
+    check_url(url, VARIABLE)
     return Webhook(url, shape)

@@ -37,6 +37,8 @@ def checks_of(place: places.Place, open_: Callable[[], Any]) -> Iterator[Check]:
         place: where the history is.
         open_: returns a recorder that reads it.
     """
+    from runlog import RunlogError
+
     yield from _versions()
     yield Check("store", "ok", f"{place.kind}: {place.shown()} (by {place.chosen})")
     yield from _settings(place)
@@ -49,7 +51,11 @@ def checks_of(place: places.Place, open_: Callable[[], Any]) -> Iterator[Check]:
     except AwayError as error:
         yield Check("history", "fault", str(error), _fix(place, str(error)), True)
         return
-    yield from _recorder(open_())
+    try:
+        yield from _recorder(open_())
+    except RunlogError as error:
+        fix = "correct what it names, or name another history with --db"
+        yield Check("history", "fault", " ".join(str(error).split()), fix, True)
 
 
 def _versions() -> Iterator[Check]:
@@ -94,7 +100,8 @@ def _file(place: places.Place) -> Iterator[Check]:
     elif place.dsn is not None:
         yield Check(what, "ok", f"{place.path}, not needed so far")
     if not os.access(folder, os.W_OK | os.X_OK):
-        fix = f"make {folder}, or set RUNLOG_SQLITE_PATH"
+        verb = "chown or chmod" if os.path.isdir(folder) else "make"
+        fix = f"{verb} {folder}, or set RUNLOG_SQLITE_PATH"
         yield Check(what, "fault", f"nothing can be made in {folder}", fix)
         return
     stat = os.statvfs(folder)
@@ -131,7 +138,7 @@ def _server(dsn: str) -> Iterator[Check]:
 
 
 def _fix(place: places.Place, said: str) -> str:
-    if "migrate" in said or "update runlog" in said:
+    if any(fix in said for fix in ("migrate", "update runlog", "copy it")):
         return said.rpartition(": ")[2]
     if place.dsn is not None:
         return "start the server, or correct POSTGRES_DSN; or run runlog migrate apply"

@@ -11,5 +11,9 @@ class WrongUsageError(ReadingError):
     """An argument is wrong, or names what does not exist."""
 
 
+class UnknownRunError(WrongUsageError):
+    """No run has this name, or begins so."""
+
+
 class AwayError(ReadingError):
     """The store is out of reach, or holds no history."""

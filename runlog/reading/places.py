@@ -6,15 +6,34 @@ A recorder creates what is missing at its first use, so a command that reads loo
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from runlog.reading.errors import AwayError
+from runlog.reading.errors import AwayError, WrongUsageError
 
 _MAGIC = b"SQLite format 3\0"
 _SECONDS = 5.0
 _APPLIED = "SELECT number, checksum FROM runlog_migrations ORDER BY number"
+_ANYTHING = "SELECT name FROM sqlite_master LIMIT 1"
 _IS_LARGE = "SELECT 1 FROM workflow_runs WHERE rowid > 20000 LIMIT 1"
+_FILES = (
+    "",
+    "-wal",
+    "-shm",
+    "-journal",
+    "-beside",
+    "-beside-wal",
+    "-beside-shm",
+    "-pushed",
+    "-watch",
+    "-watch-lock",
+)
+"""How the names end of a SQLite file and of what runlog and SQLite keep beside it."""
+_SERVER = re.compile(r"\s*(postgres(?:ql)?://)", re.IGNORECASE)
+_URL = re.compile(r"\s*[a-z][a-z0-9+.:-]*:/|[^/]*:[^/]*@", re.IGNORECASE)
+_PAIR = re.compile(r"(?:^|\s)[a-z_]+\s*=", re.IGNORECASE)
+_PATH = re.compile(r"\.{0,2}/|~")
 _INDEXES = "-- Indexes only.\n"
 """How migrations begin that a recorder leaves to `runlog migrate apply`, if there are
 many runs: src/store/migrate.h."""
@@ -52,18 +71,65 @@ def find(db: str | None = None) -> Place:
     """Return the place that an option or the environment names.
 
     Args:
-        db: path of a SQLite file, or a URI of PostgreSQL.
+        db: path of a SQLite file, or a URI or keywords and values of PostgreSQL.
+
+    Raises:
+        WrongUsageError: what should be a file looks like the address of a database.
     """
-    path = os.environ.get("RUNLOG_SQLITE_PATH") or "test_runs.db"
-    chosen = "RUNLOG_SQLITE_PATH" if os.environ.get("RUNLOG_SQLITE_PATH") else "default"
-    if db is not None and db.startswith(("postgres://", "postgresql://")):
-        return Place(_full(path), db, "--db")
-    if db is not None:
-        return Place(_full(db), None, "--db")
+    dsn = _dsn_of(db) if db else None
+    if db is not None and dsn is None:
+        return Place(file_of(db, "--db"), None, "--db")
+    given = os.environ.get("RUNLOG_SQLITE_PATH")
+    chosen = "RUNLOG_SQLITE_PATH" if given else "default"
+    path = file_of(given or "test_runs.db", chosen)
+    if dsn is not None:
+        return Place(path, dsn, "--db")
     dsn = os.environ.get("POSTGRES_DSN") or None
     chosen = chosen if dsn is None else "POSTGRES_DSN"
     replica = os.environ.get("POSTGRES_READ_DSN") or None
-    return Place(_full(path), dsn, chosen, replica)
+    return Place(path, dsn, chosen, replica)
+
+
+def _dsn_of(text: str) -> str | None:
+    """The text as libpq takes it, if it names a database of PostgreSQL."""
+    if scheme := _SERVER.match(text):
+        return scheme[1].lower() + text[scheme.end() :]
+    if _PATH.match(text) or _URL.match(text) or not _PAIR.search(text):
+        return None
+    from runlog import StoreError, _runlog
+
+    try:
+        _runlog.describe_dsn(text)
+    except StoreError:
+        return None
+    return text
+
+
+def file_of(text: str, what: str) -> str:
+    """Return the whole path of a file that somebody has named.
+
+    Raises:
+        WrongUsageError: see check_name.
+    """
+    check_name(text, what)
+    return _full(text)
+
+
+def check_name(text: str, what: str) -> None:
+    """Make sure that the name of a file is not the address of a database.
+
+    Args:
+        text: the name.
+        what: what it was given as, such as "--db".
+
+    Raises:
+        WrongUsageError: it looks like one. It is not quoted, as it may have a password.
+    """
+    if not _PATH.match(text) and (_URL.match(text) or _PAIR.search(text)):
+        raise WrongUsageError(
+            f"{what} looks like an address, and no file has it: PostgreSQL's is "
+            "postgresql://... in --db or POSTGRES_DSN; a file's name may begin with ./"
+        )
 
 
 def _full(path: str) -> str:
@@ -114,6 +180,13 @@ def _look_at_either(dsn: str, replica: str | None) -> dict[str, Any]:
         with suppress(AwayError):
             return look(replica)
         raise
+
+
+def is_of_others(place: Place) -> bool:
+    """Whether a SQLite file has tables of another program, and none of runlog's."""
+    return (
+        place.dsn is None and not applied(place) and bool(_in_file(place.path, _ANYTHING))
+    )
 
 
 def is_large(place: Place) -> bool:
@@ -214,6 +287,19 @@ def check(place: Place) -> None:
             f"{shown} is of an older runlog (migration {min(missing) - 1} of "
             f"{len(ours)}): run runlog migrate apply"
         )
+    if place.dsn is None and not _may_write(place.path):
+        raise AwayError(
+            f"{shown} may only be read by this user, and SQLite writes beside a file "
+            "that it reads: copy it, or give the right to write the file and its folder"
+        )
+
+
+def _may_write(path: str) -> bool:
+    """Whether this user may write a SQLite file, and what SQLite needs beside it."""
+    beside = [f"{path}-wal", f"{path}-shm"]
+    if not all(map(os.path.exists, beside)):
+        beside = [os.path.dirname(path)]
+    return all(os.access(one, os.W_OK) for one in (path, *beside))
 
 
 def is_there(path: str) -> bool:
@@ -231,6 +317,23 @@ def file_size(path: str) -> int | None:
         with suppress(OSError):
             found += os.stat(path + end).st_size
     return found
+
+
+def is_part(path: str, name: str) -> bool:
+    """Whether a name is that of a SQLite file, or of one that belongs to it.
+
+    Args:
+        path: of the SQLite file, which need not exist.
+        name: of any file, also a link.
+    """
+    real = os.path.realpath(name)
+    for part in (path + end for end in _FILES):
+        if real == os.path.realpath(part):
+            return True
+        with suppress(OSError):
+            if os.path.samefile(name, part):
+                return True
+    return False
 
 
 def open_recorder(place: Place, search: bool = False, **more: Any) -> Any:

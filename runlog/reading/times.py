@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from runlog.reading.errors import WrongUsageError
+from runlog.reading.errors import UnknownRunError, WrongUsageError
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONGEST = 3e9
@@ -44,17 +44,17 @@ def parse_time(text: str, run_time: Callable[[str], datetime] | None = None) -> 
     Args:
         text: 2h or 3d for so long ago; an ISO date or time, local if it has no zone; or
             a run.
-        run_time: returns when a run was created; raises WrongUsageError for none.
+        run_time: returns when a run was created; raises UnknownRunError for none.
 
     Raises:
-        WrongUsageError: the text names no moment.
+        WrongUsageError: the text names no moment, or several runs.
     """
     if _AGO.fullmatch(text.strip()):
         return datetime.now(UTC) - parse_age(text)
     with suppress(ValueError, OverflowError):
         return datetime.fromisoformat(text).astimezone(UTC)
     if run_time is not None:
-        with suppress(WrongUsageError):
+        with suppress(UnknownRunError):
             return run_time(text)
     raise WrongUsageError(
         f"{text!r} is no time: write 2h or 3d, 2026-11-30 or 2026-11-30T12:00, or a run"

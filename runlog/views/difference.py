@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from runlog.views.logs import Log, number, read_logs
 from runlog.views.outcome import error_of
@@ -11,10 +11,8 @@ from runlog.views.outcome import error_of
 _UUID = re.compile(
     r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 )
-_MOST = 20
-"""How many values of a node that differ are kept."""
-ABSENT = "<absent>"
-"""Stands for a value that only the other run has."""
+ABSENT: Final = object()
+"""Stands for a value that only the other run has. Nothing recorded equals it."""
 
 
 class Value(NamedTuple):
@@ -25,6 +23,11 @@ class Value(NamedTuple):
     one: Any
     other: Any
 
+    def as_json(self) -> dict[str, Any]:
+        """Its members, without that of the run which has no such value."""
+        found = self._asdict()
+        return {name: side for name, side in found.items() if side is not ABSENT}
+
 
 class Pair(NamedTuple):
     """A node of both runs, or of one of them."""
@@ -33,10 +36,17 @@ class Pair(NamedTuple):
     parent: str | None
     one: Log | None
     other: Log | None
+    inputs: tuple[Value, ...]
+    """The inputs that differ."""
     values: tuple[Value, ...]
-    """The outputs that differ, at most 20."""
-    same: bool
+    """The outputs that differ."""
+    did_same: bool
     """Whether status, error and outputs are the same. Times and tokens don't count."""
+
+    @property
+    def same(self) -> bool:
+        """Whether the inputs are the same, too."""
+        return self.did_same and not self.inputs
 
 
 class Difference(NamedTuple):
@@ -47,9 +57,11 @@ class Difference(NamedTuple):
     same_inputs: bool
     pairs: tuple[Pair, ...]
     first: int | None
-    """The place of the first pair that differs; None if none does."""
+    """The place of the first pair that differs; None if none does. If the inputs of the
+    runs differ, so do those of their nodes: then it is the first that did not do the
+    same, if there is one."""
     values: tuple[Value, ...]
-    """The outputs of the runs that differ, at most 20."""
+    """The outputs of the runs that differ."""
 
 
 def difference(one: Any, other: Any) -> Difference:
@@ -67,9 +79,9 @@ def difference(one: Any, other: Any) -> Difference:
         is the same.
     """
     pairs = tuple(_pairs(read_logs(one), read_logs(other)))
-    first = next((place for place, pair in enumerate(pairs) if not pair.same), None)
     values = tuple(values_of(one.get("outputs"), other.get("outputs")))
-    same_inputs = not any(values_of(one.get("inputs"), other.get("inputs")))
+    same_inputs = not values_of(one.get("inputs"), other.get("inputs"))
+    first = _first(pairs, same_inputs)
     alike = _end(one) == _end(other)
     return Difference(
         alike and same_inputs and first is None and not values,
@@ -78,6 +90,12 @@ def difference(one: Any, other: Any) -> Difference:
         first,
         values,
     )
+
+
+def _first(pairs: tuple[Pair, ...], same_inputs: bool) -> int | None:
+    differ = [place for place, pair in enumerate(pairs) if not pair.same]
+    did = [place for place in differ if not pairs[place].did_same]
+    return next(iter(differ if same_inputs else did or differ), None)
 
 
 def _end(one: Any) -> tuple[Any, ...]:
@@ -108,14 +126,15 @@ def _pair(one: Log | None, other: Log | None) -> Pair:
     some = one or other
     assert some is not None
     if one is None or other is None:
-        return Pair(some.node, some.parent, one, other, (), False)
+        return Pair(some.node, some.parent, one, other, (), (), False)
+    inputs = tuple(values_of(one.inputs, other.inputs))
     values = tuple(values_of(one.outputs, other.outputs))
-    same = not values and _end(one.raw) == _end(other.raw)
-    return Pair(some.node, some.parent, one, other, values, same)
+    did_same = not values and _end(one.raw) == _end(other.raw)
+    return Pair(some.node, some.parent, one, other, inputs, values, did_same)
 
 
 def values_of(one: Any, other: Any) -> list[Value]:
-    """Return the values that differ, at most 20, in the order of their places.
+    """Return the values that differ, in the order of their places.
 
     Args:
         one: a value of JSON.
@@ -123,7 +142,7 @@ def values_of(one: Any, other: Any) -> list[Value]:
     """
     found: list[Value] = []
     stack: list[tuple[str, Any, Any]] = [("", one, other)]
-    while stack and len(found) < _MOST:
+    while stack:
         path, left, right = stack.pop()
         if isinstance(left, dict) and isinstance(right, dict):
             keys = sorted(left.keys() | right.keys(), key=str, reverse=True)

@@ -8,7 +8,9 @@ from runlog.views.logs import Log, dicts, fact, number, read_logs, text, totals_
 from runlog.views.words import brief, count, duration
 
 
-def outcome(run: Any, logs: list[Log] | None = None, went_on: bool = False) -> str:
+def outcome(
+    run: Any, logs: list[Log] | None = None, went_on: bool = False, whole: bool = False
+) -> str:
     """Return one sentence such as "failed at draft after 96 ms: KeyError: 'price'".
 
     Args:
@@ -16,6 +18,7 @@ def outcome(run: Any, logs: list[Log] | None = None, went_on: bool = False) -> s
             if it has totals: of a run that has not ended, the sentence is then shorter.
         logs: its node logs, if they are known already.
         went_on: whether a run that was interrupted has been resumed since.
+        whole: whether what was recorded is uncut, however long it is.
     """
     logs = read_logs(run) if logs is None else logs
     status = str(run.get("status"))
@@ -33,7 +36,9 @@ def outcome(run: Any, logs: list[Log] | None = None, went_on: bool = False) -> s
         asked = question(run)
         said = asked if asked is not None else error_of(run)
         waits = "paused" if went_on else "waits"
-        return f"{waits}{at}{after}" + (f": {brief(said)}" if said else "")
+        return f"{waits}{at}{after}" + (
+            f": {brief(said, None if whole else 200)}" if said else ""
+        )
     if status in ("running", "lost"):
         where = "" if node is None else f" in {node}"
         done = len([one for one in logs if one.status == "completed"])
@@ -42,7 +47,8 @@ def outcome(run: Any, logs: list[Log] | None = None, went_on: bool = False) -> s
             ": its process is gone" if status == "lost" else ""
         )
     error = error_of(run)
-    return f"{status}{at}{after}" + (f": {brief(error, 500)}" if error else "")
+    shown = brief(error, None if whole else 500)
+    return f"{status}{at}{after}" + (f": {shown}" if error else "")
 
 
 def _retries(times: int) -> str:

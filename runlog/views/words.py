@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 
@@ -59,27 +60,32 @@ def size(number: float) -> str:
     return f"{number:.1f} {units[-1]}" if number < 9.95 else f"{number:.0f} {units[-1]}"
 
 
-def brief(value: Any, length: int = 200) -> str:
+def brief(value: Any, length: int | None = 200) -> str:
     """A recorded value in one line of about so many characters at most.
 
     Args:
         value: what the `json` module may have returned.
-        length: where the text is cut, with an ellipsis.
+        length: where the text is cut, with an ellipsis; None for nowhere.
     """
     if type(value) is str:
-        return value if len(value) <= length else value[: length - 1] + "…"
+        return _cut(value, length)
     found: list[str] = []
-    left = length
-    for piece in _pieces(value):
+    left = math.inf if length is None else length
+    for piece in _pieces(value, length):
         found.append(piece)
         left -= len(piece)
         if left < 0:
             break
-    shown = "".join(found)
-    return shown if len(shown) <= length else shown[: length - 1] + "…"
+    return _cut("".join(found), length)
 
 
-def _pieces(value: Any) -> Any:
+def _cut(text: str, length: int | None) -> str:
+    if length is None or len(text) <= length:
+        return text
+    return text[: length - 1] + "…"
+
+
+def _pieces(value: Any, most: int | None) -> Any:
     """The JSON of a value piece by piece, so that a large one need not be made whole."""
     from json import JSONEncoder
 
@@ -87,18 +93,18 @@ def _pieces(value: Any) -> Any:
         yield "{"
         for place, (key, member) in enumerate(value.items()):
             yield "" if place == 0 else ", "
-            yield from _pieces(str(key))
+            yield from _pieces(str(key), most)
             yield ": "
-            yield from _pieces(member)
+            yield from _pieces(member, most)
         yield "}"
     elif type(value) is str:
-        yield JSONEncoder(ensure_ascii=False).encode(value[:10_000])
+        yield JSONEncoder(ensure_ascii=False).encode(value[:most])
     elif type(value) is list:
         yield "["
         for place, member in enumerate(value):
             if place:
                 yield ", "
-            yield from _pieces(member)
+            yield from _pieces(member, most)
         yield "]"
     else:
         yield JSONEncoder(default=str).encode(value)

@@ -40,7 +40,8 @@ def app(
 
     Raises:
         ImportError: the extra `web` is not installed.
-        ValueError: the token is too short, or both a recorder and db were given.
+        ValueError: the token is too short, both a recorder and db were given, or the
+            name of a file looks like the address of a database.
     """
     try:
         from runlog.web.application import make
@@ -51,7 +52,12 @@ def app(
         raise ImportError(INSTALL, name=error.name) from error
     if recorder is not None and db is not None:
         raise ValueError("either a recorder or db can be given")
+    from runlog.reading.errors import WrongUsageError
     from runlog.reading.places import find
 
-    source = Source(recorder, None if recorder is not None else find(db))
+    try:
+        place = None if recorder is not None else find(db)
+    except WrongUsageError as error:
+        raise ValueError(str(error)) from None
+    source = Source(recorder, place)
     return make(source, token, hosts, allow_delete)

@@ -46,7 +46,7 @@ def run(source: Source, asked: Asked) -> Any:
     facts = {key: one[key] for key in one if key not in (*_PAYLOADS, "node_logs")}
     return {
         **facts,
-        "outcome": outcome(one, logs),
+        "outcome": outcome(one, logs, whole=True),
         "at": None if log is None else log.place,
         "asks": question(one),
         "tokens": total_tokens(one),
@@ -103,7 +103,7 @@ def compare(source: Source, asked: Asked) -> Any:
         "same_inputs": found.same_inputs,
         "same_until": same_until(found),
         "first": found.first,
-        "values": found.values,
+        "values": [one.as_json() for one in found.values],
         "nodes": [
             {
                 "node": pair.node,
@@ -114,7 +114,8 @@ def compare(source: Source, asked: Asked) -> Any:
                 "slower_ms": slower(pair),
                 "tokens_one": tokens_of(pair.one),
                 "tokens_other": tokens_of(pair.other),
-                "values": pair.values,
+                "inputs": [one.as_json() for one in pair.inputs],
+                "values": [one.as_json() for one in pair.values],
             }
             for pair in found.pairs
         ],

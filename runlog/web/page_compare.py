@@ -23,6 +23,8 @@ from runlog.web.page_run import Whole, asked_run, read_run
 from runlog.web.source import Source
 
 _LONG = 8_192
+_FIRST, _EACH = 20, 5
+"""How many values are shown of where the runs part, and of each node."""
 
 
 class Shown(NamedTuple):
@@ -37,13 +39,15 @@ class Shown(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """Pairs that follow one another and are the same, or one that differs."""
+    """Pairs that follow one another and did the same, or one that did not."""
 
     pair: Pair | None
     same: int
     slower_ms: float | None
     more_tokens: int | None
     values: list[Shown]
+    more: int
+    """How many values are left out."""
 
 
 def read_two(source: Source, asked: Asked) -> tuple[Whole, Whole]:
@@ -75,6 +79,7 @@ def compared(source: Source, asked: Asked) -> dict[str, Any]:
     one, other = read_two(source, asked)
     found = difference(one.run, other.run)
     first = None if found.first is None else found.pairs[found.first]
+    values = found.values if first is None else first.values or first.inputs
     return {
         "sides": [
             {"letter": letter, "run": side.run, "sentence": outcome(side.run, side.logs)}
@@ -83,32 +88,31 @@ def compared(source: Source, asked: Asked) -> dict[str, Any]:
         "found": found,
         "until": same_until(found),
         "first": first,
-        "values": [
-            _shown(one) for one in (found.values if first is None else first.values)
-        ],
+        "values": [_shown(one) for one in values[:_FIRST]],
+        "more": len(values[_FIRST:]),
         "rows": list(fold(found)),
     }
 
 
 def fold(found: Difference) -> list[Folded]:
-    """The pairs of a comparison; neighbours that are the same are one row."""
+    """The pairs of a comparison; neighbours that did the same are one row."""
     rows: list[Folded] = []
     for pair in found.pairs:
-        if pair.same and rows and rows[-1].pair is None:
+        if pair.did_same and rows and rows[-1].pair is None:
             rows[-1] = rows[-1]._replace(same=rows[-1].same + 1)
-        elif pair.same:
-            rows.append(Folded(None, 1, None, None, []))
+        elif pair.did_same:
+            rows.append(Folded(None, 1, None, None, [], 0))
         else:
             left, right = tokens_of(pair.one), tokens_of(pair.other)
             more = None if left is None or right is None else right - left
-            shown = [_shown(value) for value in pair.values[:5]]
-            rows.append(Folded(pair, 0, slower(pair), more, shown))
+            shown = [_shown(value) for value in pair.values[:_EACH]]
+            left_out = len(pair.values[_EACH:])
+            rows.append(Folded(pair, 0, slower(pair), more, shown, left_out))
     return rows
 
 
 def _shown(value: Value) -> Shown:
     texts = type(value.one) is str and type(value.other) is str
-    both = texts and ABSENT not in (value.one, value.other)
-    pieces = compare(value.one[:_LONG], value.other[:_LONG]) if both else []
-    sides = [None if side == ABSENT else brief(side, 400) for side in value[1:]]
+    pieces = compare(value.one[:_LONG], value.other[:_LONG]) if texts else []
+    sides = [None if side is ABSENT else brief(side, 400) for side in value[1:]]
     return Shown(value.path or "(all)", sides[0], sides[1], pieces)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any, NamedTuple
 
 from runlog.reading.errors import WrongUsageError
 from runlog.views.axis import Window, read_window
+from runlog.views.commands import command
 from runlog.views.details import Details, details, tracebacks
 from runlog.views.find import Found, find
 from runlog.views.lines import total_tokens
@@ -88,7 +88,7 @@ def run(source: Source, asked: Asked) -> dict[str, Any]:
         "logs": logs,
         "sentence": outcome(one, logs, went_on),
         "began": began(one),
-        "command": show_command(str(one["wpk_id"]), str(one["run_id"])),
+        "command": command("show", str(one["wpk_id"]), str(one["run_id"])),
         "tokens": total_tokens(one),
         "failed": [log.place for log in logs if log.status == "failed"],
         "is_open": status == "running",
@@ -131,18 +131,6 @@ def _tied(source: Source, run: Any) -> Tied | None:
     ).runs
     runs = recorder.get_thread(thread, workflow, len(newer) + _EARLIER)
     return tied(runs, run["run_id"])
-
-
-def show_command(workflow: str, run_id: str) -> str | None:
-    """The command that shows a run in a terminal.
-
-    None if a name has characters that can't be seen: whoever pastes a command should know
-    what it is.
-    """
-    if not (workflow.isprintable() and run_id.isprintable()):
-        return None
-    last = ["--", run_id] if run_id.startswith("-") else [run_id]
-    return shlex.join(["runlog", "show", f"--workflow={workflow}", *last])
 
 
 def _with_calls(whole: Whole, asked: Asked) -> bool:

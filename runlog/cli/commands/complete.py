@@ -5,63 +5,103 @@ from __future__ import annotations
 from argparse import REMAINDER, ArgumentParser, Namespace
 from collections.abc import Iterable
 
+from runlog.cli import shell_line
 from runlog.cli.commands.completion import SCRIPTS
 from runlog.cli.errors import DONE
 from runlog.cli.history import History
 from runlog.cli.names import STATUSES
 from runlog.cli.output import FORMATS, Out
+from runlog.reading.places import find
 
 _NEWEST = 200
+_RUNS = ("show", "diff", "export")
+_WORKFLOWS = ("stats", "insights", "watch")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of complete."""
-    parser.add_argument("words", nargs=REMAINDER)
+    parser.add_argument(
+        "given", nargs=REMAINDER, metavar="-- LINE [REPLACED]", help="see shell_line"
+    )
 
 
 def run(args: Namespace, history: History, out: Out) -> int:
-    """List the words that begin with the last one."""
-    words = args.words[1:] if args.words[:1] == ["--"] else args.words
-    last = words[-1] if words else ""
-    for word in sorted(set(_candidates(words, history))):
-        if word.startswith(last) and word.isprintable():
-            out.line(word)
+    """List the words that begin with the last one of a line."""
+    line, *replaced = args.given[1:] or [""]
+    typed = shell_line.read(line)
+    found = _complete(typed.words[1:], history)
+    for one in shell_line.replies(typed, replaced[0], found) if replaced else found:
+        out.line(one)
     return DONE
 
 
-def _candidates(words: list[str], history: History) -> Iterable[str]:
+def _complete(words: list[str], history: History) -> list[str]:
+    """The whole words that begin with the last one."""
+    if words[-2:-1] == ["--db"]:
+        return []
+    before, last = _place(words[:-1], history), words[-1] if words else ""
+    option, sign, value = last.partition("=")
+    found: Iterable[str]
+    if sign and option.startswith("--"):
+        found = [f"{option}={one}" for one in _values(option, value, history)]
+    elif before and before[-1].startswith("-") and before[-1] not in ("-", "--"):
+        found = _values(before[-1], last, history) or _words(before, last, history)
+    else:
+        found = _words(before, last, history)
+    return sorted({one for one in found if one.startswith(last) and one.isprintable()})
+
+
+def _place(words: list[str], history: History) -> list[str]:
+    """Have the history be that of --db; return the words without that."""
+    rest: list[str] = []
+    given = iter(words)
+    for word in given:
+        name, sign, db = word.partition("=")
+        if name != "--db":
+            rest.append(word)
+        elif db := db if sign else next(given, ""):
+            history.place = find(db)
+    return rest
+
+
+def _values(option: str, typed: str, history: History) -> list[str]:
+    """What may follow an option."""
+    if option in ("--status", "-s"):
+        head, comma, _ = typed.rpartition(",")
+        return [f"{head}{comma}{one}" for one in STATUSES]
+    if option in ("--output", "-o"):
+        return list(FORMATS)
+    if option in ("--workflow", "-w"):
+        return _recorded("wpk_id", history)
+    return _recorded("thread_id", history) if option == "--thread" else []
+
+
+def _words(before: list[str], last: str, history: History) -> Iterable[str]:
+    """What may be a word of its own, behind some others."""
     from runlog.cli import COMMANDS
 
-    if len(words) < 2:
+    if not before:
         return COMMANDS
-    command, before, last = words[0], words[-2], words[-1]
-    known = {"--status": STATUSES, "-s": STATUSES, "--output": FORMATS, "-o": FORMATS}
-    if before in known:
-        return known[before]
-    if before in ("--workflow", "-w"):
-        return _workflows(history)
-    if last.startswith("-") and last != "-" and command in COMMANDS:
-        return _options(command)
-    return _arguments(command, history)
-
-
-def _arguments(command: str, history: History) -> Iterable[str]:
+    command = before[0]
+    if last.startswith("-") and last != "-" and "--" not in before:
+        return _options(command) if command in COMMANDS else ()
     known = {
         "migrate": ("status", "plan", "apply"),
         "reindex": ("words", "meaning"),
         "completion": tuple(SCRIPTS),
     }
-    if command in ("show", "diff"):
-        names = ["-", "@failed", "@interrupted"]
+    if command in _RUNS:
+        names = ["-", *(f"@{status}" for status in STATUSES)]
         return [*names, *(row["run_id"] for row in history.rows(_NEWEST))]
     if command == "thread":
-        rows = history.rows(_NEWEST * 10)
-        return {row["thread_id"] for row in rows if row["thread_id"]}
-    return _workflows(history) if command == "stats" else known.get(command, ())
+        return _recorded("thread_id", history)
+    return (
+        _recorded("wpk_id", history) if command in _WORKFLOWS else known.get(command, ())
+    )
 
 
-def _workflows(history: History) -> set[str]:
-    return {row["wpk_id"] for row in history.rows(_NEWEST * 10)}
+def _recorded(name: str, history: History) -> list[str]:
+    return [row[name] for row in history.rows(_NEWEST * 10) if row[name]]
 
 
 def _options(command: str) -> list[str]:

@@ -13,27 +13,27 @@ from runlog.cli.errors import DONE
 from runlog.cli.history import History
 from runlog.cli.output import Out
 
-# Names come from what was recorded. zsh and fish quote what they insert; bash does not.
+# Names come from what was recorded. zsh and fish quote what they insert; for bash, runlog
+# does. None of them takes open quotes out of its words, so runlog gets the line.
 _BASH = """\
 _runlog() {
     local word
     COMPREPLY=()
     while IFS= read -r word; do
-        COMPREPLY+=("$(printf %q "$word")")
-    done < <(runlog complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+        COMPREPLY+=("$word")
+    done < <(runlog complete -- "${COMP_LINE:0:COMP_POINT}" "$2" 2>/dev/null)
 }
 complete -o default -F _runlog runlog"""
 _ZSH = """\
 _runlog() {
     local -a found
-    found=("${(@f)$(runlog complete -- "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
+    found=("${(@f)$(runlog complete -- "${(j: :)words[1,CURRENT]}" 2>/dev/null)}")
     compadd -- "${(@)found:#}"
 }
 compdef _runlog runlog"""
 _FISH = """\
 function __runlog
-    set -l words (commandline -opc) (commandline -ct)
-    runlog complete -- $words[2..-1] 2>/dev/null
+    runlog complete -- (commandline -cp | string collect) 2>/dev/null
 end
 complete -c runlog -f -a '(__runlog)'"""
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}

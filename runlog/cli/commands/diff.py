@@ -13,7 +13,7 @@ from runlog.cli.errors import DONE, FAULT
 from runlog.cli.history import History
 from runlog.cli.names import find_run
 from runlog.cli.output import Field, Out, write_rows
-from runlog.cli.text import cut, safe
+from runlog.cli.text import safe
 from runlog.views.difference import (
     ABSENT,
     Difference,
@@ -33,8 +33,16 @@ def _status(log: Log | None) -> str | None:
     return None if log is None else log.status
 
 
-def _values(pair: Pair) -> list[dict[str, Any]]:
-    return [value._asdict() for value in pair.values]
+def _values(name: str, rank: int) -> Field:
+    """The field of what differs of the inputs, or of the outputs."""
+
+    def value(pair: Pair) -> list[dict[str, Any]]:
+        return [one.as_json() for one in getattr(pair, name)]
+
+    def show(pair: Pair, _: Out) -> str:
+        return ", ".join(one.path or "(all)" for one in getattr(pair, name)) or "-"
+
+    return Field(name, value, show, least=10, rank=rank)
 
 
 _FIELDS = [
@@ -61,19 +69,19 @@ _FIELDS = [
     Field(
         "calls_other", lambda one: one.other and len(one.other.calls), right=True, rank=13
     ),
-    Field("values", _values, lambda one, _: _paths(one), least=10, rank=2),
+    _values("inputs", 6),
+    _values("values", 2),
 ]
-_SHOWN = ["node", "same", "one", "other", "slower_ms", "values"]
+_SHOWN = ["node", "same", "one", "other", "slower_ms", "inputs", "values"]
 _MOST = 40
+"""How many nodes a terminal gets."""
+_VALUES = 20
+"""How many values of a node it gets."""
 _DEFAULT = [field.name for field in _FIELDS]
 
 
 def _signed(ms: float | None) -> str:
     return "-" if ms is None else f"{'+' if ms > 0 else ''}{duration(ms)}"
-
-
-def _paths(pair: Pair) -> str:
-    return ", ".join(value.path or "(all)" for value in pair.values) or "-"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -100,7 +108,7 @@ def run(args: Namespace, history: History, out: Out) -> int:
 
 def _show(out: Out, one: Any, other: Any, found: Difference) -> None:
     for sign, side in (("-", one), ("+", other)):
-        _line(out, f"{sign} {side['run_id']}  {outcome(side)}")
+        _line(out, f"{sign} {side['run_id']}  {outcome(side, whole=True)}")
     if not found.same_inputs:
         out.line("the inputs differ")
     if found.same:
@@ -110,11 +118,9 @@ def _show(out: Out, one: Any, other: Any, found: Difference) -> None:
         if before is not None:
             _line(out, f"the same until {before}")
         _line(out, f"first difference: {first.node}")
-        for value in first.values:
-            _show_value(out, value)
+        _show_values(out, first.values or first.inputs)
     if found.first is None:
-        for value in found.values:
-            _show_value(out, value)
+        _show_values(out, found.values)
     if found.pairs:
         out.line()
         _show_pairs(out, found.pairs)
@@ -134,12 +140,16 @@ def _show_pairs(out: Out, pairs: tuple[Pair, ...]) -> None:
     out.line(f"{same} of {count(len(pairs), 'node')} are the same")
 
 
-def _show_value(out: Out, value: Value) -> None:
-    _line(out, f"  {value.path or '(all)'}")
-    for sign, side in (("-", value.one), ("+", value.other)):
-        if side != ABSENT:
-            _line(out, f"    {sign} {brief(side, 500)}")
+def _show_values(out: Out, values: tuple[Value, ...]) -> None:
+    shown = values[:_VALUES] if out.shortens else values
+    for value in shown:
+        _line(out, f"  {value.path or '(all)'}")
+        for sign, side in (("-", value.one), ("+", value.other)):
+            if side is not ABSENT:
+                _line(out, f"    {sign} {brief(side, out.most(500))}")
+    if len(shown) < len(values):
+        out.line(f"  and {count(len(values) - len(shown), 'more value')}")
 
 
 def _line(out: Out, text: str) -> None:
-    out.line(safe(text) if out.width is None else cut(safe(text), out.width))
+    out.line(out.fit(safe(text)))

@@ -9,7 +9,7 @@ from typing import Any
 from runlog.cli import options
 from runlog.cli.errors import DONE
 from runlog.cli.history import History
-from runlog.cli.names import short_ids
+from runlog.cli.names import check_names, short_ids
 from runlog.cli.output import Field, Out, rfc3339
 from runlog.views.errors import group
 
@@ -76,7 +76,7 @@ def run(args: Namespace, history: History, out: Out) -> int:
     if args.output != "table":
         default.append("workflows")
     if not options.write(args, out, fields, default, groups):
-        options.check_names(history, filters)
+        check_names(history, filters)
         out.note("no failures")
     for status in read.more:
         out.note(f"incomplete: only the newest {args.limit:,} {status} runs were read")

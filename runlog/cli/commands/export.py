@@ -6,17 +6,21 @@ run, for Perfetto or chrome://tracing; --otlp URL sends runs to a receiver of tr
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import chain, islice
 from typing import Any
 
 from runlog.cli import jsonl, options
 from runlog.cli.errors import DONE, FAULT, CommandError, WrongUsageError
 from runlog.cli.history import History
+from runlog.cli.names import check_names
 from runlog.cli.output import Out
 from runlog.cli.progress import Progress
 from runlog.cli.stopping import Stopping
+from runlog.reading import places
 
 FORMATS = ("jsonl", "parquet", "chrome")
 
@@ -31,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--after", metavar="CURSOR", help="go on after this cursor")
     parser.add_argument("-o", "--format", choices=FORMATS, default="jsonl")
     parser.add_argument(
-        "--to", metavar="FILE", help="write this file; with --after, append to it"
+        "--to", metavar="FILE", help="write this file; --after appends to it"
     )
     parser.add_argument(
         "--otlp", metavar="URL", help="send spans there, such as http://localhost:4318"
@@ -48,6 +52,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace, history: History, out: Out) -> int:
     """Export runs."""
     _check(args)
+    if args.to is not None:
+        _check_file(args, history.place)
     if args.otlp is not None:
         return _send(args, history, out)
     if args.format == "chrome":
@@ -62,13 +68,14 @@ def run(args: Namespace, history: History, out: Out) -> int:
         return chosen.end(stopping, out)
     chosen = Chosen(args, history)
     mode = "w" if args.after is None else "a"
-    with nullcontext(out) if args.to is None else _open(args.to, mode) as file:
-        with Stopping() as stopping:
-            for one in chosen.until(stopping):
+    with Stopping() as stopping:
+        runs = chosen.until(stopping)
+        with nullcontext(out) if args.to is None else _open(args.to, mode) as file:
+            for one in runs:
                 for piece in jsonl.encode(one):
                     file.write(piece)
                 file.write("\n")
-        file.flush()
+            file.flush()
     return chosen.end(stopping, out)
 
 
@@ -86,8 +93,28 @@ def _check(args: Namespace) -> None:
         raise WrongUsageError("--format chrome writes one run: name it, or write -")
     if args.format == "parquet" and args.to is None:
         raise WrongUsageError("--format parquet needs --to FILE")
-    if args.run_name is not None and args.after is not None:
-        raise WrongUsageError("--after is for many runs, and RUN is one")
+    for name in ("after", "status", "thread", "since", "until"):
+        if args.run_name is not None and getattr(args, name) is not None:
+            raise WrongUsageError(f"--{name} is for many runs, and RUN is one")
+
+
+def _check_file(args: Namespace, place: places.Place) -> None:
+    """Refuse a file that would lose what it has, and an address.
+
+    Raises:
+        WrongUsageError: it is one.
+    """
+    places.check_name(args.to, "--to")
+    if places.is_part(place.path, args.to):
+        raise WrongUsageError(f"{args.to} is a file of the history: name another one")
+    if args.format != "parquet" or not os.path.exists(args.to):
+        return
+    if not os.path.isfile(args.to):
+        raise WrongUsageError(f"{args.to} is no file that Parquet can replace")
+    if args.after is not None:
+        raise WrongUsageError(
+            f"{args.to} is there, and nothing is appended to Parquet: name a new file"
+        )
 
 
 class Chosen:
@@ -102,9 +129,24 @@ class Chosen:
         self.number = 0
 
     def until(self, stopping: Stopping) -> Iterator[Any]:
-        """Yield the runs, until Ctrl-C."""
+        """Return the runs, until Ctrl-C.
+
+        The first one is read at once, so that what is wrong is known before the caller
+        opens a file.
+
+        Raises:
+            WrongUsageError: there is no run, as a name is wrong.
+            AwayError: the history can't be read.
+        """
+        found = self._found()
+        first = list(islice(found, 1))
+        if not first:
+            check_names(self._history, self._filters)
+        return self._counted(chain(first, found), stopping)
+
+    def _counted(self, found: Iterator[Any], stopping: Stopping) -> Iterator[Any]:
         with Progress("runs exported") as progress:
-            for one in self._found():
+            for one in found:
                 yield one
                 self.cursor = jsonl.cursor_of(one) or self.cursor
                 self.number += 1
@@ -126,13 +168,11 @@ class Chosen:
         """Say how many there were and where to go on; return the exit code.
 
         Raises:
-            WrongUsageError: there was no run, as a filter names what does not exist.
             KeyboardInterrupt: Ctrl-C ended it.
         """
         out.flush()
         if self._args.run_name is None:
             if self.cursor is None:
-                options.check_names(self._history, self._filters)
                 out.note("no runs")
             else:
                 out.note(f"{self.number:,} runs; go on with --after {self.cursor}")

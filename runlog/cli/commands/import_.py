@@ -1,4 +1,4 @@
-"""Read runs that export wrote. A run that is there already is replaced."""
+"""Read runs that export wrote. A run that is there already is merged as by log_run."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from runlog.cli.history import History
 from runlog.cli.intake import Intake
 from runlog.cli.output import Out
 from runlog.cli.progress import Progress
+from runlog.reading.places import check_name
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -53,6 +54,7 @@ def _open(name: str) -> Iterator[Any]:
     if name == "-":
         yield sys.stdin.buffer
         return
+    check_name(name, "FILE")
     try:
         file = open(name, "rb")  # noqa: SIM115 - only opening is a wrong argument
     except OSError as error:

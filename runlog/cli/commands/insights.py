@@ -12,8 +12,10 @@ from typing import Any
 from runlog.cli import options
 from runlog.cli.errors import DONE, FAULT
 from runlog.cli.history import History
+from runlog.cli.names import check_names
 from runlog.cli.output import Out, to_json
 from runlog.cli.text import safe
+from runlog.views.commands import command
 from runlog.views.words import count
 
 _WAIT = 60
@@ -61,7 +63,7 @@ def read(args: Namespace, history: History) -> Any:
     filters = options.filters_of(
         Namespace(workflow=args.workflow, since=args.since), history
     )
-    options.check_names(history, {key: filters[key] for key in filters if key != "since"})
+    check_names(history, {key: filters[key] for key in filters if key != "since"})
     recorder = history.open()
     return insights(
         args.workflow, filters.get("since"), recorder=recorder, wait=float(args.wait)
@@ -83,5 +85,7 @@ def _show(out: Out, one: Any) -> None:
     if one.runs:
         out.line(f"  runs: {safe(' '.join(one.runs))}")
     if one.runs and one.good:
-        out.line(f"  runlog diff {safe(one.good)} {safe(one.runs[0])}")
+        line = command("diff", one.workflow, one.good, one.runs[0])
+        if line is not None:
+            out.line(f"  {line}")
     out.line()

@@ -11,7 +11,7 @@ from typing import Any
 from runlog.cli import options
 from runlog.cli.errors import DONE
 from runlog.cli.history import History
-from runlog.cli.names import short_ids
+from runlog.cli.names import check_names, short_ids
 from runlog.cli.output import Field, Out, number, rfc3339
 from runlog.views.lines import Line
 from runlog.views.words import duration
@@ -99,7 +99,7 @@ def run(args: Namespace, history: History, out: Out) -> int:
             ids = short_ids([line.run_id for line in rows])
     number = options.write(args, out, fields_of(ids), DEFAULT, rows)
     if number == 0:
-        options.check_names(history, filters)
+        check_names(history, filters)
         out.note("no runs" if found.complete else "no runs so far")
     if not found.complete and found.next:
         out.note(f"incomplete: nothing older than {found.next[:19]}Z was looked through")

@@ -122,6 +122,8 @@ def _states(history: History, create: bool) -> list[dict[str, Any]]:
         if not create or place.dsn is not None or places.is_there(place.path):
             raise
         there = {}
+    if there == {} and places.is_there(place.path) and places.is_of_others(place):
+        raise AwayError(f"{place.shown()} is no history: it has another program's tables")
     rows = []
     for number, name, checksum in places.known(place.kind):
         state = "pending" if number not in there else "applied"

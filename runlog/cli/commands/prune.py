@@ -13,6 +13,7 @@ from typing import Any
 from runlog.cli import options
 from runlog.cli.errors import DONE, WrongUsageError
 from runlog.cli.history import History
+from runlog.cli.names import check_names
 from runlog.cli.output import Out, rfc3339, to_json
 from runlog.cli.progress import Progress
 from runlog.cli.space import Space, give_back, rewrite
@@ -63,7 +64,7 @@ def run(args: Namespace, history: History, out: Out) -> int:
     else:
         number = history.open().count_runs(until=before, **filters).runs
     if number == 0:
-        options.check_names(history, filters)
+        check_names(history, filters)
     if args.yes:
         space = rewrite(history) if args.vacuum else give_back(history, returned)
     limit = None if before is None else rfc3339(before.timestamp())

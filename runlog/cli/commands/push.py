@@ -70,7 +70,7 @@ def _places(args: Namespace) -> tuple[places.Place, places.Place]:
         )
     if args.file is not None and named.dsn is None:
         raise WrongUsageError("push sends one file: give FILE, or --db")
-    path = os.path.realpath(os.path.expanduser(args.file or named.path))
+    path = places.file_of(args.file, "FILE") if args.file else named.path
     source = places.Place(path, None, "FILE" if args.file else named.chosen)
     return source, places.Place(places.find().path, dsn, named.chosen)
 

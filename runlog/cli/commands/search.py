@@ -13,10 +13,12 @@ from runlog.cli import options
 from runlog.cli.commands.list import fields_of
 from runlog.cli.errors import DONE, WrongUsageError
 from runlog.cli.history import History
-from runlog.cli.names import short_ids
+from runlog.cli.names import check_names, short_ids
 from runlog.cli.output import Field, Out
 from runlog.views.lines import Line
 
+_MOST = 1000
+"""How many runs search_runs returns."""
 _BY_WORDS = ["status", "run", "workflow", "where", "text", "when"]
 _BY_MEANING = ["score", "status", "run", "workflow", "at", "duration_ms", "when"]
 
@@ -28,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-w", "--workflow", metavar="NAME", help="only this workflow")
     parser.add_argument("-s", "--status", metavar="STATUS", help="only this status")
     options.add_times(parser, until=False)
-    parser.add_argument("-n", "--limit", type=options.at_least(1), default=10)
+    parser.add_argument("-n", "--limit", type=options.at_least(1, _MOST), default=10)
     options.add_format(parser)
 
 
@@ -47,13 +49,14 @@ def run(args: Namespace, history: History, out: Out) -> int:
     hits = recorder.search_runs(
         args.meaning or " ".join(args.words),
         by="meaning" if args.meaning else "words",
-        limit=min(args.limit, 1000),
+        limit=args.limit,
         **filters,
     )
     rows = [(hit, history.line(hit)) for hit in hits]
     ids = short_ids([line.run_id for _, line in rows]) if out.is_terminal else {}
     usual = _BY_MEANING if args.meaning else _BY_WORDS
     if not options.write(args, out, _fields(ids), usual, rows):
+        check_names(history, filters)
         out.note("no runs")
     if not getattr(hits, "complete", True):
         out.note(f"{hits.waiting} runs are not indexed yet, so there may be more")

@@ -22,7 +22,7 @@ from runlog.views.changes import changes, state_after
 from runlog.views.lines import total_tokens
 from runlog.views.logs import Log, began, fact, read_logs
 from runlog.views.money import cost_of
-from runlog.views.outcome import decisive, outcome, question
+from runlog.views.outcome import decisive, error_of, outcome, question
 from runlog.views.traceback import own_frames
 from runlog.views.words import brief, count
 
@@ -76,7 +76,7 @@ def run(args: Namespace, history: History, out: Out) -> int:
     if args.fields is not None or args.output in ("jsonl", "tsv"):
         _write_rows(out, found, logs, args)
     elif args.output == "json":
-        out.line(to_json({"outcome": outcome(found, logs), **found}, 2))
+        out.line(to_json({"outcome": outcome(found, logs, whole=True), **found}, 2))
     elif args.output == "md":
         for line in _markdown(found, logs, args):
             out.line(line)
@@ -126,14 +126,14 @@ def _markdown(run: Any, logs: list[Log], args: Namespace) -> Iterator[str]:
 
 
 def _show_run(out: Out, run: Any, logs: list[Log], args: Namespace) -> None:
-    _paragraph(out, outcome(run, logs), str(run["status"]))
-    for line in wrap(safe("  ".join(_facts(out, run))), out.width or 10_000):
-        out.line(out.style(line, "dim"))
+    whole = args.full or not out.is_terminal
+    _paragraph(out, outcome(run, logs, whole=whole), str(run["status"]))
+    _paragraph(out, "  ".join(_facts(out, run)), "dim")
     log = decisive(run, logs)
     if log is not None and run["status"] in _BAD:
-        _show_culprit(out, log, args.traceback)
+        _show_culprit(out, log, args)
     if run.get("error_traceback"):
-        _show_traceback(out, run["error_traceback"], args.traceback)
+        _show_traceback(out, run["error_traceback"], args)
     if run["status"] == "interrupted" and (asked := question(run)) is not None:
         out.line()
         _show_value(out, "asks", asked, args.full)
@@ -159,26 +159,28 @@ def _facts(out: Out, run: Any) -> list[str]:
     return facts
 
 
-def _paragraph(out: Out, text: str, status: str) -> None:
-    for line in wrap(safe(text), out.width or 10_000):
-        out.line(out.style(line, status))
+def _paragraph(out: Out, text: str, style: str) -> None:
+    lines = [safe(text)] if out.width is None else wrap(safe(text), out.width)
+    for line in lines:
+        out.line(out.style(line, style))
 
 
-def _show_culprit(out: Out, log: Log, libraries: bool) -> None:
+def _show_culprit(out: Out, log: Log, args: Namespace) -> None:
     out.line()
     where = f"{log.node}, step {log.step}" if log.step is not None else log.node
     within = f", within {log.parent}" if log.parent else ""
     tries = f", try {log.attempt}" if log.attempt > 1 else ""
     out.line(out.style(safe(f"{where}{within}{tries}"), "bold"))
     if log.error_traceback:
-        _show_traceback(out, log.error_traceback, libraries)
+        _show_traceback(out, log.error_traceback, args)
 
 
-def _show_traceback(out: Out, text: str, libraries: bool) -> None:
-    lines = text.split("\n") if libraries else own_frames(text)
+def _show_traceback(out: Out, text: str, args: Namespace) -> None:
+    lines = text.split("\n") if args.traceback else own_frames(text)
+    columns = None if args.full else out.width
     for line in lines:
         for one in safe_lines(line):
-            out.line("  " + (one if out.width is None else cut_frame(one, out.width - 2)))
+            out.line("  " + (one if columns is None else cut_frame(one, columns - 2)))
 
 
 def _show_value(out: Out, title: str, value: Any, whole: bool) -> None:
@@ -197,24 +199,27 @@ def _show_value(out: Out, title: str, value: Any, whole: bool) -> None:
 def _show_node(out: Out, run: Any, logs: list[Log], log: Log, args: Namespace) -> None:
     for line in tree_lines(out, run, [log._replace(place=0, parent=None)], False, True):
         out.line(line)
-    if log.error_type or log.error_text:
-        _paragraph(out, f"{log.error_type}: {log.error_text}", log.status)
+    if (error := error_of(log.raw)) is not None:
+        _paragraph(out, brief(error, out.most(500, args.full)), log.status)
     if log.error_traceback:
-        _show_traceback(out, log.error_traceback, args.traceback)
+        _show_traceback(out, log.error_traceback, args)
+    most = out.most(200, args.full)
     for change in changes(run, log.place, logs):
-        text = f"{change.kind} {change.key}: {brief(change.after)}"
-        out.line("  " + cut(safe(text), (out.width or 10_000) - 2))
+        text = f"  {change.kind} {change.key}: {brief(change.after, most)}"
+        out.line(out.fit(safe(text), args.full))
     _show_value(out, "inputs", log.inputs, args.full)
     _show_value(out, "outputs", log.outputs, args.full)
     for call in log.calls:
-        for line in call_lines(out, call, "  "):
+        for line in call_lines(out, call, "  ", args.full):
             out.line(line)
     for event in log.events:
-        out.line(safe(f"  event {event.get('name')}: {brief(event.get('data'))}"))
+        text = f"  event {event.get('name')}: {brief(event.get('data'), most)}"
+        out.line(out.fit(safe(text), args.full))
     out.line()
 
 
 def _show_state(out: Out, run: Any, logs: list[Log], args: Namespace) -> None:
+    most = out.most(60, args.full)
     for log in _named(logs, args.state, args.log):
         tries = f", try {log.attempt}" if log.attempt > 1 else ""
         out.line(out.style(safe(f"{log.node}, step {log.step}{tries}"), "bold"))
@@ -222,7 +227,7 @@ def _show_state(out: Out, run: Any, logs: list[Log], args: Namespace) -> None:
         _show_value(out, "before", before, args.full)
         _show_value(out, "after", after, args.full)
         for change in changes(run, log.place, logs):
-            was = "" if change.before is None else f"{brief(change.before, 60)} → "
-            text = f"{change.kind} {change.key}: {was}{brief(change.after, 60)}"
-            out.line("  " + cut(safe(text), (out.width or 10_000) - 2))
+            was = "" if change.before is None else f"{brief(change.before, most)} → "
+            text = f"  {change.kind} {change.key}: {was}{brief(change.after, most)}"
+            out.line(out.fit(safe(text), args.full))
         out.line()

@@ -12,6 +12,7 @@ from typing import Any
 from runlog.cli import options
 from runlog.cli.errors import DONE
 from runlog.cli.history import History
+from runlog.cli.names import check_names
 from runlog.cli.output import Field, Out, number, to_json, write_rows
 from runlog.cli.text import safe
 from runlog.views.money import Bill
@@ -56,9 +57,10 @@ def run(args: Namespace, history: History, out: Out) -> int:
     rows = history.rows(args.limit or None, status="completed", **filters)
     whole = totals(counts, rows)
     if whole.runs == 0:
-        options.check_names(history, filters)
+        check_names(history, filters)
         out.note("no runs")
-        return DONE
+        if args.output == "table":
+            return DONE
     bill = Bill()
     sample = list(history.rows(args.sample, **filters)) if args.sample else []
     nodes, retried, tokens = by_node(bill.add(map(history.run, sample)))

@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from runlog.cli import options
-from runlog.cli.errors import DONE
+from runlog.cli.errors import DONE, WrongUsageError
 from runlog.cli.history import History
+from runlog.cli.names import check_names
 from runlog.cli.output import Out, rfc3339, to_json
-from runlog.cli.text import cut, safe
+from runlog.cli.text import safe
 from runlog.reading.times import moment
 from runlog.views.logs import Log, began, read_logs
 from runlog.views.outcome import error_of, outcome
@@ -62,6 +63,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace, history: History, out: Out) -> int:
     """Show what happens."""
     filters = options.filters_of(Namespace(workflow=args.workflow, since=None), history)
+    _check(history, filters, args.follow, out)
     watch = _Watch(history, filters, args.follow)
     for event in watch.look(args.limit):
         _write(out, event, args.output == "jsonl")
@@ -72,6 +74,16 @@ def run(args: Namespace, history: History, out: Out) -> int:
             _write(out, event, args.output == "jsonl")
         out.flush()
     return DONE
+
+
+def _check(history: History, filters: dict[str, Any], follow: bool, out: Out) -> None:
+    """Make sure that the workflow exists. Who follows may wait for its first run."""
+    try:
+        check_names(history, filters)
+    except WrongUsageError as error:
+        if not follow:
+            raise
+        out.note(f"{error} (waiting for its first run)")
 
 
 class _Watch:
@@ -161,7 +173,7 @@ def _events(run: Any) -> list[tuple[Any, _Event]]:
     if run["status"] != "running":
         spent = (run["duration_ms"] or 0) / 1000
         end = max([start + spent, *(event.at for _, event in events)])
-        said = outcome(run, logs)
+        said = outcome(run, logs, whole=True)
         events.append(
             ((run["status"],), _Event(end, name, workflow, run["status"], None, said))
         )
@@ -188,5 +200,4 @@ def _write(out: Out, event: _Event, as_json: bool) -> None:
     end = event.said if event.said.startswith(event.what) else event.what
     said = event.said if end is event.what else ""
     text = f"{at}  {name}  {what}  {end}  {said}".rstrip()
-    shown = safe(text) if out.width is None else cut(safe(text), out.width)
-    out.line(out.style(shown, event.what))
+    out.line(out.style(out.fit(safe(text)), event.what))

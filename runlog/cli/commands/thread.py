@@ -8,9 +8,9 @@ from typing import Any
 from runlog.cli import options
 from runlog.cli.errors import DONE, WrongUsageError
 from runlog.cli.history import History
-from runlog.cli.names import nearest, short_ids
+from runlog.cli.names import check_names, short_ids
 from runlog.cli.output import Field, Out, rfc3339
-from runlog.cli.text import cut, safe
+from runlog.cli.text import safe
 from runlog.views.logs import began, totals_of
 from runlog.views.outcome import outcome
 from runlog.views.words import brief
@@ -34,6 +34,8 @@ _FIELDS = [
     Field("inputs", lambda one: one["inputs"], least=10, rank=8),
     Field("outputs", lambda one: one["outputs"], least=10, rank=9),
 ]
+_MOST = 1000
+"""How many runs get_thread returns."""
 _DEFAULT = [field.name for field in _FIELDS]
 
 
@@ -41,7 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of thread."""
     parser.add_argument("thread", metavar="ID", nargs="?", default="")
     parser.add_argument("-w", "--workflow", metavar="NAME", help="only this workflow")
-    parser.add_argument("-n", "--limit", type=options.at_least(1), default=100)
+    parser.add_argument("-n", "--limit", type=options.at_least(1, _MOST), default=100)
     options.add_format(parser)
 
 
@@ -51,12 +53,11 @@ def run(args: Namespace, history: History, out: Out) -> int:
         return DONE
     if not args.thread:
         raise WrongUsageError("which thread? runlog list --fields run,thread has them")
-    runs = history.open().get_thread(args.thread, args.workflow, min(args.limit, 1000))
+    runs = history.open().get_thread(args.thread, args.workflow, args.limit)
     if not runs:
-        known = {row["thread_id"] for row in history.rows(2000) if row["thread_id"]}
-        raise WrongUsageError(
-            f"there is no thread {args.thread!r}{nearest(args.thread, known)}"
-        )
+        names = {"wpk_id": args.workflow, "thread_id": args.thread}
+        check_names(history, names)
+        out.note("no runs")
     if args.output != "table" or args.fields:
         options.write(args, out, _FIELDS, _DEFAULT, runs)
         return DONE
@@ -70,33 +71,31 @@ def run(args: Namespace, history: History, out: Out) -> int:
 
 def _ending(history: History, run: Any) -> str:
     """How a run ended, and where; the whole run is read if its row does not say."""
-    return outcome(run if totals_of(run) else history.run(run))
+    return outcome(run if totals_of(run) else history.run(run), whole=True)
 
 
 def _tell(out: Out, run: Any, ending: str, ids: dict[str, str]) -> None:
     def line(text: str) -> None:
-        shown = safe(text)
-        out.line(shown if out.width is None else cut(shown, out.width))
+        out.line(out.fit(safe(text)))
 
+    most = out.most(500)
     name = ids.get(run["run_id"], run["run_id"])
     before = run["resumes"]
     after = f"  goes on from {ids.get(before, before)}" if before else ""
     line(f"{out.when(began(run))}  {name}  {run['wpk_id']}{after}")
     if run["answer"] is not None:
-        line(f"  answer: {brief(run['answer'], 500)}")
+        line(f"  answer: {brief(run['answer'], most)}")
     elif run["inputs"] is not None and not before:
-        line(f"  asked: {_said(run['inputs'])}")
-    text = f"  {ending}"
-    shown = safe(text) if out.width is None else cut(safe(text), out.width)
-    out.line(out.style(shown, run["status"]))
+        line(f"  asked: {_said(run['inputs'], most)}")
+    out.line(out.style(out.fit(safe(f"  {ending}")), run["status"]))
     if run["status"] == "completed" and run["outputs"] is not None:
-        line(f"  result: {_said(run['outputs'])}")
+        line(f"  result: {_said(run['outputs'], most)}")
 
 
-def _said(state: Any) -> str:
+def _said(state: Any, most: int | None) -> str:
     """The last message of a state, if it has messages; else the state."""
     messages = state.get("messages") if isinstance(state, dict) else None
     last = messages[-1] if type(messages) is list and messages else None
     if isinstance(last, dict) and isinstance(last.get("content"), str):
-        return brief(last["content"], 500)
-    return brief(state if last is None else last, 500)
+        return brief(last["content"], most)
+    return brief(state if last is None else last, most)

@@ -103,7 +103,8 @@ static int read_rows(rl_state *state, rl_recorder *core, rl_listing *listing)
 
 /* The arguments that select runs. */
 typedef struct selection {
-    PyObject *wpk_id, *status, *thread_id, *tag, *metadata, *error, *node, *since, *until;
+    PyObject *wpk_id, *run_id, *status, *thread_id, *tag, *metadata, *error, *node,
+        *since, *until;
 } selection;
 
 static int read_selection(rl_state *state, const selection *given, rl_filters *filters,
@@ -112,6 +113,8 @@ static int read_selection(rl_state *state, const selection *given, rl_filters *f
     rl_query *query = &listing->query;
 
     return rl_read_text(state, "wpk_id", given->wpk_id, &query->texts[RL_WPK_ID]) == 0 &&
+                   rl_filters_run_id(filters, state, given->run_id,
+                                     &query->texts[RL_RUN_ID]) == 0 &&
                    rl_filters_statuses(filters, state, given->status, listing->statuses,
                                        RL_LISTING_STATUSES, &listing->count) == 0 &&
                    rl_filters_thread_id(filters, state, given->thread_id,
@@ -130,17 +133,18 @@ static int read_selection(rl_state *state, const selection *given, rl_filters *f
 PyObject *rl_listing_list_runs(rl_state *state, rl_recorder *core, PyObject *args,
                                PyObject *kwargs)
 {
-    static char *names[] = {"wpk_id", "status", "thread_id", "tag",   "metadata", "error",
-                            "node",   "since",  "until",     "limit", "after",    NULL};
+    static char *names[] = {"wpk_id", "status", "thread_id", "tag",   "metadata",
+                            "error",  "node",   "since",     "until", "limit",
+                            "after",  "run_id", NULL};
     selection given = {0};
     PyObject *limit = NULL, *after = NULL, *page = NULL;
     rl_filters filters;
     rl_listing listing;
 
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "|$OOOOOOOOOOO:list_runs", names, &given.wpk_id, &given.status,
+            args, kwargs, "|$OOOOOOOOOOOO:list_runs", names, &given.wpk_id, &given.status,
             &given.thread_id, &given.tag, &given.metadata, &given.error, &given.node,
-            &given.since, &given.until, &limit, &after)) {
+            &given.since, &given.until, &limit, &after, &given.run_id)) {
         return NULL;
     }
     rl_filters_init(&filters);

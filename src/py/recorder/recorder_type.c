@@ -360,7 +360,8 @@ static PyMethodDef recorder_methods[] = {
     {"list_runs", (PyCFunction)(void (*)(void))recorder_list_runs,
      METH_VARARGS | METH_KEYWORDS,
      "list_runs(*, wpk_id=None, status=None, thread_id=None, tag=None, metadata=None, "
-     "error=None, node=None, since=None, until=None, limit=20, after=None)\n--\n\nA page "
+     "error=None, node=None, since=None, until=None, limit=20, after=None, "
+     "run_id=None)\n--\n\nA page "
      "of runs, newest first."},
     {"_count_runs", (PyCFunction)(void (*)(void))recorder_count_runs,
      METH_VARARGS | METH_KEYWORDS,
