@@ -13,19 +13,12 @@ from cli_help import empty, on_sqlite
 from fixtures_store import Store
 from fixtures_web import Page
 from helpers import minimal, until
-from web_help import fill
+from web_help import fill, form_of
 
 import runlog
 from runlog.web import app
 
 __all__ = ["empty"]
-
-
-def form_of(text: str) -> dict[str, str]:
-    """The token of a form."""
-    found = re.search(r'name="form" value="([^"]+)"', text)
-    assert found is not None
-    return {"form": found[1]}
 
 
 def delete(page: Page, **asked: Any) -> httpx.Response:
