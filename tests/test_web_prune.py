@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from cli_help import empty, on_sqlite
+from conftest import RunPython
 from fixtures_store import Store
 from fixtures_web import Page
 from helpers import minimal, until
@@ -120,3 +122,36 @@ def test_it_is_one_work_at_a_time_and_can_be_stopped(
     assert delete(page, keep=0).status_code == 303
     until(lambda: recorder.count_runs().runs == 0)
     page.close()  # waits for the work
+
+
+MOUNTED = """
+import sys, threading
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+import runlog.web
+from web_help import form_of
+
+page = Starlette(routes=[Mount("/runs", runlog.web.app())])
+client = TestClient(page, base_url="http://localhost")
+form = form_of(client.get("/runs/prune?keep=0").text)
+answer = client.post("/runs/prune?before=2100-01-01", data=form, follow_redirects=False)
+assert answer.status_code == 303, answer.text
+(work,) = [one for one in threading.enumerate() if one.name == "runlog-web-prune"]
+print(work.daemon)
+"""
+
+
+@on_sqlite
+def test_it_ends_with_the_process_that_has_mounted_the_page(
+    store: Store, empty: None, run_python: RunPython
+) -> None:
+    """Nobody tells a page that is mounted that the server ends: the process does."""
+    fill(store, 5_000)
+    with closing(sqlite3.connect(store.options["sqlite_path"])) as other:
+        other.execute("BEGIN IMMEDIATE")  # the work can't end
+        tests = {"PYTHONPATH": str(Path(__file__).parent)}
+        done = run_python(MOUNTED, env=store.env | tests)
+        other.execute("ROLLBACK")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+    assert store.query("SELECT count(*) FROM workflow_runs") == [(5_000,)]
