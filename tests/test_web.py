@@ -6,6 +6,7 @@ import html
 import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -262,7 +263,7 @@ CALL = {
     "outputs": [{"type": "ai", "content": TEXT, "tool_calls": [{"args": TEXT}] * 5}],
 }
 TRACE = "Traceback (most recent call last):\n" + "".join(
-    f'  File "/app/x{number}.py", line {number}, in f\n    raise ValueError("{"y" * 60}")\n'
+    f'  File "/app/x{number}.py", line {number}, in f\n    raise E("{"y" * 60}")\n'
     for number in range(900)
 )
 FAILED = {"status": "failed", "error_type": "E", "error_text": TEXT}
@@ -309,7 +310,7 @@ def test_a_saved_file_is_bounded(
 def test_the_same_error_elsewhere(
     page: Page, recorder: runlog.Recorder, text: str
 ) -> None:
-    failed = {"status": "failed", "error_type": "E", "error_text": text}
+    failed: Any = {"status": "failed", "error_type": "E", "error_text": text}
     for name in ("one", "other"):
         recorder.log_run(minimal(name, node_logs=[log("a", **failed)], **failed))
     recorder.log_run(minimal("third", **{**failed, "error_text": "another"}))
@@ -513,7 +514,9 @@ def test_rows_that_nobody_but_a_person_writes(
         (status, column, value)
         for status in ("completed", "running", "interrupted", "failed")
         for column, values in {
-            **dict.fromkeys(("created_at", "updated_at", "started_at"), TIMES[store.kind]),
+            **dict.fromkeys(
+                ("created_at", "updated_at", "started_at"), TIMES[store.kind]
+            ),
             **dict.fromkeys(("inputs", "metadata", "node_logs"), VALUES),
         }.items()
         for value in values
@@ -537,3 +540,20 @@ def test_rows_that_nobody_but_a_person_writes(
     for place in range(len(rows)):
         for path in ("/run", "/file", "/download", "/api/v1/run"):
             read(path, workflow="w", id=f"r{place}")
+
+
+@on_sqlite
+def test_looking_creates_nothing(
+    page: Page, store: Store, recorder: runlog.Recorder
+) -> None:
+    """Not even a file that was there, and was deleted while the page was open."""
+    recorder.log_run(minimal("r1"))
+    recorder.close()
+    assert rows(page.text()) == ["r1"]
+    page.text("/workflow")
+    folder = Path(store.options["sqlite_path"]).parent
+    for path in folder.iterdir():
+        path.unlink()
+    for address in ("/", "/api/v1/runs", "/workflow", "/insights", "/search?q=x"):
+        assert page.get(address).status_code == 503, address
+    assert not list(folder.iterdir())
