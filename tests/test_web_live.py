@@ -119,7 +119,7 @@ def test_one_run_is_told_of_when_it_changes(
 def test_the_end_of_an_old_run_is_told_to_all(
     live: Page, recorder: runlog.Recorder
 ) -> None:
-    """A list may show it though a hundred runs are newer: by a filter, or further down."""
+    """A list may show it though a hundred runs are newer: by a filter, or as its end."""
     recorder.log_run(minimal("old", "rare", status="running"))
     for number in range(120):
         recorder.log_run(minimal(f"n{number}"))

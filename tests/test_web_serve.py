@@ -141,7 +141,7 @@ def test_wrong_tokens_behind_a_proxy(store: Store, empty: None) -> None:
 SLOW = {
     "nothing": b"",
     "half a head": b"GET / HTTP/1.1\r\nhost: localhost\r\nx: ",
-    "half a body": b"POST /delete HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nf",
+    "half a body": b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nf",
     "half a head behind another": b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\nGET ",
 }
 DEADLINES = """
@@ -158,7 +158,7 @@ sys.exit(main(["serve", "--port", "0"]))
 
 @on_sqlite
 def test_requests_that_do_not_arrive_are_given_up(store: Store, empty: None) -> None:
-    """As many as are open at once would keep everybody out. An answer may take any time."""
+    """Those that are open keep others out. An answer may take any time."""
     with serving(store, code=DEADLINES) as (_, address), contextlib.ExitStack() as opened:
         port = int(address.rpartition(":")[2].strip("/"))
 

@@ -100,7 +100,7 @@ def _status(code: int) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Why a server was not reached, without what it has sent: it may quote the request."""
+    """Why a server was not reached, but not what it has sent, as for its status."""
     reason = error.reason if isinstance(error, URLError) else error
     own = isinstance(reason, (TimeoutError, ConnectionError))
     if own or (isinstance(reason, OSError) and reason.errno is not None):

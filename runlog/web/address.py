@@ -29,7 +29,7 @@ def path_of(scope: Any) -> str:
 
 
 def cookie_path(scope: Any) -> str:
-    """The path of the page's cookies: where its own addresses begin, as browsers write it.
+    """The path of the page's cookies: where its addresses begin, as browsers write it.
 
     No path of a cookie can have a semicolon: such a page's cookies are those of the path
     around it.
@@ -116,7 +116,11 @@ class Asked:
     def to(self, page: str, **values: Any) -> str:
         """The address of a page with the parameters given; None leaves one out."""
         given = {name: value for name, value in values.items() if value is not None}
-        return self.base + quote(page) + ("?" + urlencode(given, errors="replace") if given else "")
+        return (
+            self.base
+            + quote(page)
+            + ("?" + urlencode(given, errors="replace") if given else "")
+        )
 
     def here(self, **changes: Any) -> str:
         """The address of this page with some parameters changed."""

@@ -218,9 +218,7 @@ async def _read_token(scope: Any, receive: Any) -> list[str]:
     return [value for key, value in parse_qsl(body.decode("latin-1")) if key == "token"]
 
 
-def _refusal(
-    scope: Any, fault: Fault, headers: dict[str, str] | None = None
-) -> Response:
+def _refusal(scope: Any, fault: Fault, headers: dict[str, str] | None = None) -> Response:
     if is_api(scope):
         return problem(fault, headers)
     return PlainTextResponse(f"{fault.said}\n", fault.status, headers)
