@@ -235,3 +235,17 @@ def test_no_header_is_a_fault_of_the_page(recorder: Any, empty: None) -> None:
     finally:
         made.close()
     assert recorder.list_runs().runs
+
+
+@on_sqlite
+def test_a_setting_that_is_wrong_is_said(
+    page: Page, history: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nobody searches by meaning."""
+    monkeypatch.setenv("RUNLOG_PRICES", "/nowhere/prices.json")
+    for path in ("/insights", "/api/v1/insights"):
+        answer = page.get(path)
+        assert answer.status_code == 503
+        assert "A setting of the server is wrong" in answer.text
+        assert "/nowhere/prices.json" in answer.text
+        assert "by meaning is" not in answer.text

@@ -125,20 +125,24 @@ def test_it_is_one_work_at_a_time_and_can_be_stopped(
 
 
 MOUNTED = """
-import sys, threading
+import asyncio, threading
+import httpx
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from starlette.testclient import TestClient
 import runlog.web
 from web_help import form_of
 
-page = Starlette(routes=[Mount("/runs", runlog.web.app())])
-client = TestClient(page, base_url="http://localhost")
-form = form_of(client.get("/runs/prune?keep=0").text)
-answer = client.post("/runs/prune?before=2100-01-01", data=form, follow_redirects=False)
-assert answer.status_code == 303, answer.text
-(work,) = [one for one in threading.enumerate() if one.name == "runlog-web-prune"]
-print(work.daemon)
+async def main():
+    page = httpx.ASGITransport(Starlette(routes=[Mount("/runs", runlog.web.app())]))
+    async with httpx.AsyncClient(transport=page, base_url="http://localhost") as client:
+        asked = await client.get("/runs/prune?keep=0")
+        address = "/runs/prune?before=2100-01-01"
+        answer = await client.post(address, data=form_of(asked.text))
+        assert answer.status_code == 303, answer.text
+
+asyncio.run(main())
+work = [one for one in threading.enumerate() if one.name == "runlog-web-prune"]
+print([one.daemon for one in work])
 """
 
 
@@ -151,7 +155,7 @@ def test_it_ends_with_the_process_that_has_mounted_the_page(
     with closing(sqlite3.connect(store.options["sqlite_path"])) as other:
         other.execute("BEGIN IMMEDIATE")  # the work can't end
         tests = {"PYTHONPATH": str(Path(__file__).parent)}
-        done = run_python(MOUNTED, env=store.env | tests)
+        done = run_python(MOUNTED, env=store.env | tests, timeout=60)
         other.execute("ROLLBACK")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[True]\n", "")
     assert store.query("SELECT count(*) FROM workflow_runs") == [(5_000,)]
