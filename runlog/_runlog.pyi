@@ -724,6 +724,7 @@ class Recorder:
         """
 
     def _close_within(self, seconds: float) -> None: ...
+    def _open_existing(self) -> None: ...
     def stats(self) -> dict[str, Any]:
         """Return the counters of this recorder.
 

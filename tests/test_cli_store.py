@@ -10,17 +10,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_help import Cli, cli, empty
+from cli_help import Cli, cli, empty, on_sqlite
 from conftest import RunPython
 from fixtures_store import Store
-from helpers import minimal
+from helpers import minimal, until
 
 import runlog
 from runlog import migrations, web
+from runlog.reading import places
 
 __all__ = ["cli", "empty"]
 READING = [
@@ -429,3 +431,43 @@ print(len(changes))
         path,
     )
     assert done.stdout.split() == ["r1", "False", "r1", "True", "0"], done
+
+
+def refuses(read: Any, **asked: Any) -> bool:
+    """Whether a read says that there is no history. A file is known for 5 ms."""
+    try:
+        read(**asked)
+    except runlog.StoreError:
+        return True
+    return False
+
+
+@on_sqlite
+def test_a_reader_creates_no_file(store: Store, recorder: Any) -> None:
+    """Not even one that was there, and was deleted while it was open."""
+    recorder.log_run(minimal("r1"))
+    place = places.find(store.options["sqlite_path"])
+    recorder.close()
+    folder = Path(place.path).parent
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with places.open_recorder(place, words=None) as reader:
+        reads: dict[str, dict[str, Any]] = {
+            "list_runs": {},
+            "get_run": {"run_id": "r1"},
+            "count_runs": {},
+            "rollup": {"wait": 0},
+            "search_runs": {"text": "x", "by": "words"},
+            "delete_runs": {"wpk_id": "w"},
+        }
+        for name, asked in reads.items():
+            for path in folder.iterdir():
+                path.unlink()
+            until(partial(refuses, getattr(reader, name), **asked))
+            assert not list(folder.iterdir()), name
+            for path, body in before.items():
+                path.write_bytes(body)
+            until(lambda: len(reader.list_runs().runs) == 1)
+    for path in folder.iterdir():
+        path.unlink()
+    with places.open_recorder(place, create=True) as writer:
+        assert not writer.list_runs().runs

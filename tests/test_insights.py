@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -115,6 +116,13 @@ def test_what_is_wrong_is_said(
     assert cli("insights", "--since", "soon").code == 2
     later = (now() + timedelta(days=2)).isoformat()
     assert "in the future" in cli("insights", "--since", later).err
+    assert cli("insights", "--since", "0001-01-02").code == 0  # since ever
+    for first in (datetime.min, datetime.min.replace(tzinfo=UTC)):
+        with suppress(runlog.ValidationError):  # no time of UTC, in zones to the east
+            assert runlog.insights(since=first, recorder=recorder).checked == 1
+    east = datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))
+    with pytest.raises(runlog.ValidationError, match="no time of UTC"):
+        runlog.insights(since=east, recorder=recorder)
     with pytest.raises(runlog.ValidationError, match="must be a datetime, not str"):
         runlog.insights(since="2h", recorder=recorder)  # type: ignore[arg-type]
     monkeypatch.setenv("RUNLOG_PRICES", "/nowhere/prices.json")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -132,6 +134,72 @@ def test_a_refusal_is_said_and_it_is_sent_again(
     assert once(cli).code == 0
     assert len(set(receiver.keys)) == 1  # so that a receiver takes it once
     assert once(cli).out == ""
+
+
+def test_what_is_refused_stops_no_other(
+    cli: Cli, receiver: Receiver, recorder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again at each look; the others are posted once."""
+    for name in ("a", "b", "c"):
+        failed = FAILED | {"error_text": f"'{name}'"}
+        runs = [minimal(f"{name}{n}", name, created_at=now(), **failed) for n in range(2)]
+        record(recorder, runs)
+    receiver.refuses = "b"
+    for expected in (["a", "b", "c"], ["b"], ["b"]):
+        del receiver.got[:]
+        done = once(cli)
+        assert sorted(one["finding"]["workflow"] for one in receiver.got) == expected
+        assert done.code == 1
+        assert "answered 400 Bad Request; it is sent again" in done.err
+        assert done.err.count("\n") == 1
+    receiver.answer = (404, {})
+    receiver.refuses = ""
+    runs = [minimal(f"d{n}", "d", created_at=now(), **FAILED) for n in range(2)]
+    record(recorder, runs)
+    assert "answered 404 Not Found; 2 findings are sent again" in once(cli).err
+    receiver.answer = (200, {})
+    del receiver.got[:]
+    assert once(cli).code == 0
+    assert [one["finding"]["workflow"] for one in receiver.got] == ["b", "d"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"%s",
+        b"HTTP/1.1 400 %s\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 %s\r\n\r\n",
+        b"HTTP/1.1 599 %s\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 503 %s\r\nretry-after: 0\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%s\r\n",
+        b"HTTP/1.1 302 Found\r\nlocation: %s\r\ncontent-length: 0\r\n\r\n",
+        b"",
+    ],
+)
+def test_what_a_server_answers_is_not_quoted(
+    cli: Cli, finding: Finding, answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have the request line, and so the credential in the address."""
+    monkeypatch.setattr(webhook, "_TRIES", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def echo() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    with server.accept()[0] as connection:
+                        line = connection.recv(65_536).partition(b"\r\n")[0]
+                        connection.sendall(answer.replace(b"%s", line))
+
+        thread = threading.Thread(target=echo)
+        thread.start()
+        port = server.getsockname()[1]
+        monkeypatch.setenv("RUNLOG_WEBHOOK", f"http://127.0.0.1:{port}/hook/{SECRET}")
+        done = once(cli)
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert done.code in (1, 3)
+    assert "POST" not in done.err
+    assert "the webhook: http://127.0.0.1" in done.err
 
 
 def test_a_webhook_that_hangs_is_given_up(

@@ -6,6 +6,7 @@ import html
 import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -253,6 +254,72 @@ def test_files(page: Page, history: Recorded) -> None:
     assert inputs.json()["n"] == 2
 
 
+TEXT = "<word> " * 800
+CALL = {
+    "kind": "llm",
+    "name": "m",
+    "status": "completed",
+    "messages": [{"type": "human", "content": TEXT}] * 8,
+    "outputs": [{"type": "ai", "content": TEXT, "tool_calls": [{"args": TEXT}] * 5}],
+}
+TRACE = "Traceback (most recent call last):\n" + "".join(
+    f'  File "/app/x{number}.py", line {number}, in f\n    raise E("{"y" * 60}")\n'
+    for number in range(900)
+)
+FAILED = {"status": "failed", "error_type": "E", "error_text": TEXT}
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("number", "fields"),
+    [
+        (60, {"calls": [CALL] * 10}),
+        (2, {"calls": [CALL] * 100}),
+        (300, {**FAILED, "error_traceback": TRACE}),
+        (60, {"inputs": {}, "outputs": {f"key{n}": "v" * 300 for n in range(2_000)}}),
+        (400, {"inputs": TEXT * 20, "outputs": [TEXT] * 20}),
+        (20, {"node": "n" * 200_000, "status": "s" * 200_000}),
+    ],
+)
+def test_a_saved_file_is_bounded(
+    page: Page, recorder: runlog.Recorder, number: int, fields: dict[str, Any]
+) -> None:
+    """Whatever fills the nodes. What failed is there, and what is left out is counted."""
+    logs = [{**log(f"n{place}", place), **fields} for place in range(number)]
+    logs.append(log("last", number, **FAILED))
+    recorder.log_run(minimal("r", status="failed", node_logs=logs))
+    text = page.text("/file", workflow="w", id="r")
+    assert len(text.encode()) < 4_500_000
+    assert html.escape(TEXT[:200]) in text
+    if len(text) > 3_900_000:
+        assert "left out" in text
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    "text",
+    [
+        "waiting… for it",
+        "  padded  ",
+        "one line\nand\tanother",
+        "x" * 119 + " and more words here to cut",
+        "100% of _x_ \\ y & <b>'\"",
+        "bad \x1b[31m \u202evalue",
+    ],
+)
+def test_the_same_error_elsewhere(
+    page: Page, recorder: runlog.Recorder, text: str
+) -> None:
+    failed: Any = {"status": "failed", "error_type": "E", "error_text": text}
+    for name in ("one", "other"):
+        recorder.log_run(minimal(name, node_logs=[log("a", **failed)], **failed))
+    recorder.log_run(minimal("third", **{**failed, "error_text": "another"}))
+    shown = page.text("/run", workflow="w", id="one")
+    link = re.search(r'href="\.([^"]*)">the same error elsewhere', shown)
+    assert link is not None
+    assert set(rows(page.text(html.unescape(link[1])))) == {"one", "other"}
+
+
 def test_a_large_value_is_shown_in_part_and_saved_whole(
     page: Page, recorder: runlog.Recorder
 ) -> None:
@@ -428,3 +495,65 @@ def test_all_workflows_with_their_figures(page: Page, history: Recorded) -> None
     assert "did you mean 'shop'?" in html.unescape(answer.text)
     found = page.get("/api/v1/workflow").json()
     assert {row["name"] for row in found["rows"]} == set(found["workflows"])
+
+
+TIMES = {
+    "sqlite": ("2026-12-01 08:00:00", "2026-12-01T08:00:00", "", "soon", "9999-99-99"),
+    "postgres": ("infinity", "-infinity", "0044-03-15 BC", "20000-01-01"),
+}
+"""What may stand in a column of times, though no recorder writes it."""
+VALUES = ("NaN", "{", "[NaN, 1e999]", "1" * 5_000, '"\\ud800"', '{"totals": NaN}')
+"""What may stand in a column of JSON, which SQLite does not check."""
+
+
+def test_rows_that_nobody_but_a_person_writes(
+    page: Page, store: Store, recorder: runlog.Recorder, empty: None
+) -> None:
+    """Every view answers, and what is not known is left out. JSON is JSON."""
+    rows = [
+        (status, column, value)
+        for status in ("completed", "running", "interrupted", "failed")
+        for column, values in {
+            **dict.fromkeys(
+                ("created_at", "updated_at", "started_at"), TIMES[store.kind]
+            ),
+            **dict.fromkeys(("inputs", "metadata", "node_logs"), VALUES),
+        }.items()
+        for value in values
+        if store.kind == "sqlite" or column.endswith("_at")
+    ]
+    for place, (status, column, value) in enumerate(rows):
+        recorder.log_run(minimal(f"r{place}", status=status, thread_id="t"))
+        sql = f"UPDATE workflow_runs SET {column} = ? WHERE run_id = ?"
+        store.query(sql, value, f"r{place}")
+
+    def read(path: str, **params: str) -> None:
+        answer = page.get(path, **params)
+        assert answer.status_code == 200, (path, params, answer.text)
+        if answer.headers["content-type"] == "application/json":
+            json.loads(answer.text, parse_constant=pytest.fail)
+
+    for path in ("/", "/insights", "/workflow", "/health", "/metrics", "/prune?keep=3"):
+        read(path)
+    for path in ("/api/v1/runs?limit=1000", "/api/v1/thread?id=t", "/thread?id=t"):
+        read(path)
+    for place in range(len(rows)):
+        for path in ("/run", "/file", "/download", "/api/v1/run"):
+            read(path, workflow="w", id=f"r{place}")
+
+
+@on_sqlite
+def test_looking_creates_nothing(
+    page: Page, store: Store, recorder: runlog.Recorder
+) -> None:
+    """Not even a file that was there, and was deleted while the page was open."""
+    recorder.log_run(minimal("r1"))
+    recorder.close()
+    assert rows(page.text()) == ["r1"]
+    page.text("/workflow")
+    folder = Path(store.options["sqlite_path"]).parent
+    for path in folder.iterdir():
+        path.unlink()
+    for address in ("/", "/api/v1/runs", "/workflow", "/insights", "/search?q=x"):
+        assert page.get(address).status_code == 503, address
+    assert not list(folder.iterdir())

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 from cli_help import Recorded, empty, history, on_sqlite
 from fixtures_store import Store
 from fixtures_web import Page
+from helpers import minimal
 from web_help import fill
 
+from runlog.web import app
+
 __all__ = ["empty", "history"]
+TOKEN = "a token of 24 characters"
 
 
 def read(page: Page, path: str, **params: Any) -> Any:
@@ -139,3 +144,108 @@ def test_json_is_given_unless_markdown_is_asked_for(
     asked = {"workflow": "shop", "id": history.failed}
     answer = page.client.get("/api/v1/run", params=asked, headers={"accept": accept})
     assert answer.headers["content-type"] == "application/json"
+
+
+WORDS = (
+    "",
+    " ",
+    "[",
+    "%",
+    "é",
+    "\u0663",
+    "-1",
+    "9" * 400,
+    "1e999",
+    "NaN",
+    "x" * 4_000,
+    "x" * 5_000,
+    "a\x00b",
+    "0001-01-01",
+    "0001-01-02",
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59.999999-14:00",
+    "99999999999w",
+    "1-2-3",
+    "5-1",
+    ",,,",
+    "1" * 5_00 + ",2",
+)
+"""Values that no parameter is meant to have."""
+ONE_RUN = ("workflow", "id", "node")
+LIST = ("workflow", "status", "thread", "error", "node", "since", "until", "after")
+READ = {
+    "": (*LIST, "chart"),
+    "run": (*ONE_RUN, "find", "show", "zoom", "from", "open", "calls", "keys", "state"),
+    "node": (*ONE_RUN, "state"),
+    "thread": ("id", "workflow"),
+    "compare": (*ONE_RUN, "other", "with"),
+    "workflow": ("name", "window"),
+    "insights": ("workflow", "since"),
+    "search": ("q", "by", "workflow", "status", "since"),
+    "download": (*ONE_RUN, "what"),
+    "file": ONE_RUN,
+    "delete": ("workflow", "id"),
+    "prune": ("older_than", "keep", "workflow", "status"),
+    "api/v1/runs": (*LIST, "limit"),
+    "api/v1/run": (*ONE_RUN, "as", "tokens"),
+    "api/v1/node": ONE_RUN,
+    "api/v1/thread": ("id",),
+    "api/v1/compare": (*ONE_RUN, "other"),
+    "api/v1/workflow": ("name", "window"),
+    "api/v1/insights": ("workflow", "since"),
+    "api/v1/search": ("q", "by", "workflow", "status", "since"),
+}
+"""The parameters of each address."""
+
+
+@on_sqlite
+@pytest.mark.parametrize("path", READ)
+def test_no_parameter_is_a_fault_of_the_page(
+    page: Page, history: Recorded, path: str
+) -> None:
+    right = {"workflow": "shop", "id": history.failed, "q": "price", "other": "x"}
+    for name in READ[path]:
+        for word in WORDS:
+            answer = page.get(f"/{path}", **{**right, name: word})
+            assert answer.status_code in (200, 400, 404), (name, word, answer.text)
+
+
+@on_sqlite
+def test_no_header_is_a_fault_of_the_page(recorder: Any, empty: None) -> None:
+    recorder.log_run(minimal("r1"))
+    made = Page(app(recorder, token=TOKEN, hosts=None))
+    bearer = (b"authorization", b"Bearer " + TOKEN.encode())
+    words = [b"", b"[", b"http://[", b"null", b"\xe9\xff", b"=;=", b"a" * 4_000]
+    words += [b"application/openmetrics-text; version=" + one for one in (b"x", b"9" * 9)]
+    words += [b"text/plain; version=\xb2", b"Bearer", b"Bearer \xff", b"W/", b'"']
+    names = ["origin", "accept", "if-none-match", "sec-fetch-site", "cookie", "host"]
+    names += ["accept-encoding", "content-type", "x-forwarded-for", "range", "forwarded"]
+    paths = ("/", "/metrics", "/api/v1/run?workflow=w&id=r1", "/delete?workflow=w&id=r1")
+    try:
+        for name in (*names, "authorization"):
+            for word in words:
+                for path in paths:
+                    known = [] if name == "authorization" else [bearer]
+                    headers = httpx.Headers([*known, (name.encode(), word)])
+                    made.client.cookies.clear()
+                    answer = made.client.get(path, headers=headers)
+                    assert answer.status_code < 500, (name, word, path, answer.text)
+                answer = made.client.post(path, headers=headers, data={"form": "x"})
+                assert 400 <= answer.status_code < 500, (name, word)
+    finally:
+        made.close()
+    assert recorder.list_runs().runs
+
+
+@on_sqlite
+def test_a_setting_that_is_wrong_is_said(
+    page: Page, history: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nobody searches by meaning."""
+    monkeypatch.setenv("RUNLOG_PRICES", "/nowhere/prices.json")
+    for path in ("/insights", "/api/v1/insights"):
+        answer = page.get(path)
+        assert answer.status_code == 503
+        assert "A setting of the server is wrong" in answer.text
+        assert "/nowhere/prices.json" in answer.text
+        assert "by meaning is" not in answer.text

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hmac
+import html
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
+import httpx
 import pytest
 from cli_help import empty, on_sqlite
 from fastapi import FastAPI
@@ -17,6 +21,7 @@ from helpers import minimal
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
+from web_help import form_of
 
 import runlog
 from runlog.web import app
@@ -84,7 +89,7 @@ def test_a_token(locked: Page) -> None:
     for path in ("/", "/run?workflow=w&id=r1", "/api/v1/runs", "/events", "/nowhere"):
         answer = locked.get(path)
         assert answer.status_code == 401
-        assert "r1" not in answer.text
+        assert "r1" not in answer.text.replace("id=r1", "")  # of the address itself
         assert TOKEN not in answer.text
     assert locked.get("/static/page.css").status_code == 200
     assert locked.get("/", token="wrong").status_code == 401
@@ -250,3 +255,109 @@ def test_too_many_requests_at_once_are_refused(
     finally:
         made.close()
     assert set(found) == {200, 503}
+
+
+@pytest.mark.parametrize("token", [TOKEN, "schlüssel zum löschen ✓"])
+@pytest.mark.parametrize("by", ["bearer", "form", "address"])
+def test_a_form_is_read_however_the_token_was_given(
+    recorder: runlog.Recorder, token: str, by: str
+) -> None:
+    """The body of a request can be read once: the guard leaves it to the form."""
+    recorder.log_run(minimal("r1"))
+    made = Page(app(recorder, token=token))
+    asked = {"workflow": "w", "id": "r1"}
+    try:
+        if by == "bearer":
+            given = b"Bearer " + token.encode()
+            made.client.headers = httpx.Headers([(b"authorization", given)])
+        elif by == "form":
+            assert made.client.post("/", data={"token": token}).status_code == 303
+        else:
+            assert made.get(token=token).status_code == 303
+        form = form_of(made.text("/delete", **asked))
+        assert made.client.post("/delete", params=asked, data=form).status_code == 303
+    finally:
+        made.close()
+    assert not recorder.list_runs().runs
+
+
+def test_the_form_of_a_second_tab(locked: Page) -> None:
+    """It asks for the token although another tab has given it meanwhile."""
+    asked = locked.get("/run?workflow=w&id=r1").text
+    found = re.search(r'action="\.([^"]+)"', asked)
+    assert found is not None
+    address = html.unescape(found[1])
+    assert locked.get(token=TOKEN).status_code == 303
+    for token in (TOKEN, "wrong"):
+        answer = locked.client.post(address, data={"token": token})
+        assert answer.status_code == 303
+        assert answer.headers["location"] == "./run?workflow=w&id=r1"
+
+
+@pytest.mark.parametrize("what", ["/", "/delete?workflow=w&id=r1"])
+def test_a_browser_that_goes_within_a_form(
+    locked: Page, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody is answered, and nothing is said to be wrong with the page."""
+    port = int(locked.url.rpartition(":")[2])
+    head = f"POST {what} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n"
+    for more in ("", f"authorization: Bearer {TOKEN}\r\n"):
+        with socket.create_connection(("127.0.0.1", port)) as browser:
+            browser.sendall(f"{head}{more}\r\ntoken=".encode())
+    locked.close()  # waits for both
+    assert "Exception" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "prefix", ["/my runs", "/läufe/é", "/記録", "/a,b", "/a;b", "/a%b", "/x(y)"]
+)
+def test_cookies_of_a_page_under_any_path(recorder: runlog.Recorder, prefix: str) -> None:
+    """A browser sends a cookie to the path as it writes that itself: encoded."""
+    recorder.log_run(minimal("r1"))
+    made = Page(Starlette(routes=[Mount(prefix, app(recorder, token=TOKEN))]))
+    base = quote(prefix, safe="/;,()")
+    asked = {"workflow": "w", "id": "r1"}
+    try:
+        answer = made.get(f"{base}/", token=TOKEN)
+        assert answer.status_code == 303
+        answer.headers["set-cookie"].encode("ascii")
+        form = form_of(made.text(f"{base}/delete", **asked))
+        answer = made.client.post(f"{base}/delete", params=asked, data=form)
+        assert answer.status_code == 303, answer.text
+        assert not recorder.list_runs().runs
+        made.client.cookies.set(cookie_of(made), "stale", path=f"{base}/")
+        made.client.cookies.clear()
+        answer = made.client.get(f"{base}/", headers={"cookie": f"{cookie_of(made)}=x"})
+        gone = answer.headers["set-cookie"].partition("Path=")[2].partition(";")[0]
+        assert f"{base}/".startswith(gone)
+        assert len(gone) > 1 or ";" in prefix
+    finally:
+        made.close()
+
+
+def test_errors_of_the_api(locked: Page) -> None:
+    """They are as the API describes them, also those of the guard."""
+    bearer = {"authorization": f"Bearer {TOKEN}"}
+
+    def problem(answer: httpx.Response, status: int) -> Any:
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        said = answer.json()
+        assert said["status"] == status
+        assert said["detail"]
+        return answer.headers
+
+    for address in ("/api/v1/runs", "/api/v1/nowhere"):
+        headers = problem(locked.get(address), 401)
+        assert headers["www-authenticate"].startswith("Bearer")
+    assert locked.get("/").headers["www-authenticate"].startswith("Bearer")
+    evil = {"host": "evil.example"}
+    problem(locked.client.get("/api/v1/runs", headers=evil), 421)
+    for address in ("/api/v1/runs", "/", "/file", "/static/page.css"):
+        answer = locked.client.put(address, headers=bearer)
+        assert answer.status_code == 405
+        assert answer.headers["allow"]
+    problem(locked.client.put("/api/v1/runs", headers=bearer), 405)
+    for _ in range(20):
+        locked.get("/api/v1/runs", token="wrong")
+    assert problem(locked.get("/api/v1/runs", token="wrong"), 429)["retry-after"]

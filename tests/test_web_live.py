@@ -116,6 +116,28 @@ def test_one_run_is_told_of_when_it_changes(
         assert stream.until("run")["status"] == "completed"
 
 
+def test_the_end_of_an_old_run_is_told_to_all(
+    live: Page, recorder: runlog.Recorder
+) -> None:
+    """A list may show it though a hundred runs are newer: by a filter, or as its end."""
+    recorder.log_run(minimal("old", "rare", status="running"))
+    for number in range(120):
+        recorder.log_run(minimal(f"n{number}"))
+    with listening(live) as stream, listening(live, workflow="rare", id="old") as one:
+        assert "old" not in {run["id"] for run in stream.until("runs")}
+        assert one.until("run")["status"] == "running"
+        recorder.log_run(minimal("old", "rare", status="failed"))
+        (told,) = stream.until("runs")
+        assert (told["workflow"], told["id"], told["status"]) == ("rare", "old", "failed")
+        assert one.until("run")["status"] == "failed"
+        recorder.log_run(minimal("gone", "rare", status="running"))
+        assert [run["id"] for run in stream.until("runs")] == ["gone"]
+    with listening(live, workflow="rare", id="gone") as one:
+        assert one.until("run")["status"] == "running"
+        recorder.delete_runs(run_id="gone")
+        assert one.until("run") is None
+
+
 @on_sqlite
 def test_only_a_get_is_a_stream(live: Page) -> None:
     head = live.client.head("/events")

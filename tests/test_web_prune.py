@@ -5,27 +5,22 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from cli_help import empty, on_sqlite
+from conftest import RunPython
 from fixtures_store import Store
 from fixtures_web import Page
 from helpers import minimal, until
-from web_help import fill
+from web_help import fill, form_of
 
 import runlog
 from runlog.web import app
 
 __all__ = ["empty"]
-
-
-def form_of(text: str) -> dict[str, str]:
-    """The token of a form."""
-    found = re.search(r'name="form" value="([^"]+)"', text)
-    assert found is not None
-    return {"form": found[1]}
 
 
 def delete(page: Page, **asked: Any) -> httpx.Response:
@@ -127,3 +122,40 @@ def test_it_is_one_work_at_a_time_and_can_be_stopped(
     assert delete(page, keep=0).status_code == 303
     until(lambda: recorder.count_runs().runs == 0)
     page.close()  # waits for the work
+
+
+MOUNTED = """
+import asyncio, threading
+import httpx
+from starlette.applications import Starlette
+from starlette.routing import Mount
+import runlog.web
+from web_help import form_of
+
+async def main():
+    page = httpx.ASGITransport(Starlette(routes=[Mount("/runs", runlog.web.app())]))
+    async with httpx.AsyncClient(transport=page, base_url="http://localhost") as client:
+        asked = await client.get("/runs/prune?keep=0")
+        address = "/runs/prune?before=2100-01-01"
+        answer = await client.post(address, data=form_of(asked.text))
+        assert answer.status_code == 303, answer.text
+
+asyncio.run(main())
+work = [one for one in threading.enumerate() if one.name == "runlog-web-prune"]
+print([one.daemon for one in work])
+"""
+
+
+@on_sqlite
+def test_it_ends_with_the_process_that_has_mounted_the_page(
+    store: Store, empty: None, run_python: RunPython
+) -> None:
+    """Nobody tells a page that is mounted that the server ends: the process does."""
+    fill(store, 5_000)
+    with closing(sqlite3.connect(store.options["sqlite_path"])) as other:
+        other.execute("BEGIN IMMEDIATE")  # the work can't end
+        tests = {"PYTHONPATH": str(Path(__file__).parent)}
+        done = run_python(MOUNTED, env=store.env | tests, timeout=60)
+        other.execute("ROLLBACK")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[True]\n", "")
+    assert store.query("SELECT count(*) FROM workflow_runs") == [(5_000,)]

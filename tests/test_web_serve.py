@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,11 +24,16 @@ __all__ = ["cli", "empty"]
 
 
 @contextmanager
-def serving(store: Store, *argv: str, **env: str) -> Iterator[tuple[str, str]]:
-    """A process of `runlog serve`: what it has printed, and its address."""
-    program = Path(sys.executable).with_name("runlog")
+def serving(
+    store: Store, *argv: str, code: str | None = None, **env: str
+) -> Iterator[tuple[str, str]]:
+    """A process of `runlog serve`, or of code that calls it: what it has printed, and its
+    address.
+    """
+    program = str(Path(sys.executable).with_name("runlog"))
+    own = [program, "serve", "--port", "0", *argv]
     process = subprocess.Popen(
-        [program, "serve", "--port", "0", *argv],
+        own if code is None else [sys.executable, "-c", code],
         env={**os.environ, **store.env, **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -129,6 +136,45 @@ def test_wrong_tokens_behind_a_proxy(store: Store, empty: None) -> None:
         answer = proxy.guess("198.51.100.2", TOKEN)
         assert answer.status_code == 303
         assert "Secure" in answer.headers["set-cookie"]
+
+
+SLOW = {
+    "nothing": b"",
+    "half a head": b"GET / HTTP/1.1\r\nhost: localhost\r\nx: ",
+    "half a body": b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nf",
+    "half a head behind another": b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\nGET ",
+}
+DEADLINES = """
+import sys
+import h11
+from runlog.web import deadline
+
+deadline._SECONDS = {h11.IDLE: 0.5, h11.SEND_BODY: 1.0}
+from runlog.cli import main
+
+sys.exit(main(["serve", "--port", "0"]))
+"""
+
+
+@on_sqlite
+def test_requests_that_do_not_arrive_are_given_up(store: Store, empty: None) -> None:
+    """Those that are open keep others out. An answer may take any time."""
+    with serving(store, code=DEADLINES) as (_, address), contextlib.ExitStack() as opened:
+        port = int(address.rpartition(":")[2].strip("/"))
+
+        def connect() -> socket.socket:
+            made = socket.create_connection(("127.0.0.1", port), timeout=60)
+            return opened.enter_context(made)
+
+        patient = connect()
+        patient.sendall(b"GET /events HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert patient.recv(65_536).startswith(b"HTTP/1.1 200")
+        for sent in SLOW.values():
+            slow = connect()
+            slow.sendall(sent)
+            while slow.recv(65_536):
+                pass  # until the server closes it
+        assert b"event:" in patient.recv(65_536)
 
 
 def cpu_of_children() -> float:

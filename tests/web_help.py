@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -93,6 +94,13 @@ def hostile_run(run_id: str = "hostile") -> dict[str, Any]:
         node_logs=[log(HOSTILE), failed],
         started_at=moment(0),
     )
+
+
+def form_of(text: str) -> dict[str, str]:
+    """The token of a form."""
+    found = re.search(r'name="form" value="([^"]+)"', text)
+    assert found is not None
+    return {"form": found[1]}
 
 
 _MANY = {

@@ -20,6 +20,8 @@ class Receiver:
         self.got: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.answer: tuple[int, dict[str, str]] | None = (200, {})
+        self.refuses = ""
+        """The workflow whose findings are refused."""
         self.let_go = threading.Event()
 
 
@@ -37,6 +39,9 @@ def receiving() -> Iterator[Receiver]:
                 receiver.let_go.wait(60)
                 return
             status, headers = receiver.answer
+            about = receiver.got[-1].get("finding", {})
+            if receiver.refuses and about["workflow"] == receiver.refuses:
+                status = 400
             self.send_response(status)
             for name, value in {"content-length": "0", **headers}.items():
                 self.send_header(name, value)

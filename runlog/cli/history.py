@@ -47,7 +47,7 @@ class History:
         if self._recorder is None:
             if not create:
                 places.check(self.place)
-            self._recorder = places.open_recorder(self.place, search, **options)
+            self._recorder = places.open_recorder(self.place, search, create, **options)
         return self._recorder
 
     def close(self) -> None:

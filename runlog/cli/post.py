@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from email.message import Message
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any, Final
 from urllib.error import HTTPError, URLError
@@ -102,13 +103,12 @@ def post(
                 return bytes(answer.read(_ANSWER))
         except HTTPError as error:
             with error:
-                said = f"{shown} answered {error.code} {error.reason}"
+                said = f"{shown} answered {_status(error.code)}"
                 if error.code not in _BUSY:
                     raise RefusedError(said, error.code) from None
                 pause = _retry_after(error.headers, pause)
         except (URLError, OSError, HTTPException, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            said = f"{shown} is out of reach: {reason}"
+            said = f"{shown} is out of reach: {_reason(error)}"
             if number >= 2:
                 break
         if pause > _LONGEST:
@@ -116,6 +116,21 @@ def post(
         if number < tries - 1:
             time.sleep(pause)
     raise AwayError(said)
+
+
+def _status(code: int) -> str:
+    """A status with its standard phrase: a server's own may quote the request."""
+    known = {one.value: one.phrase for one in HTTPStatus}
+    return f"{code} {known.get(code, '')}".rstrip()
+
+
+def _reason(error: Exception) -> str:
+    """Why a server was not reached, but not what it has sent, as for its status."""
+    reason = error.reason if isinstance(error, URLError) else error
+    own = isinstance(reason, (TimeoutError, ConnectionError))
+    if own or (isinstance(reason, OSError) and reason.errno is not None):
+        return str(reason)
+    return f"no proper answer ({type(reason).__name__})"
 
 
 def _retry_after(headers: Message, otherwise: float) -> float:

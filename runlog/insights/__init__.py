@@ -65,7 +65,10 @@ def insights(
 def _check(since: object, until: datetime) -> datetime:
     if not isinstance(since, datetime):
         raise ValidationError(f"since must be a datetime, not {type(since).__name__}")
-    found = since.astimezone(UTC)  # a naive datetime is local time, as for Python
+    try:
+        found = since.astimezone(UTC)  # a naive datetime is local time, as for Python
+    except (OverflowError, ValueError):
+        raise ValidationError(f"since is {since}, which is no time of UTC") from None
     if found > until:
         raise ValidationError("since lies in the future: name a time before now")
     return found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from runlog.insights.rates import Counts
+from runlog.reading.times import moment
 from runlog.rollup import BLOCK_SECONDS, Block, Figures, Histogram
 
 BEFORE: Final = 42
@@ -34,7 +35,7 @@ class Frame(NamedTuple):
 
     def time(self, number: int) -> datetime:
         """When a block begins."""
-        return datetime.fromtimestamp(number * BLOCK_SECONDS, UTC)
+        return moment(number * BLOCK_SECONDS)
 
 
 def frame_of(since: datetime | None, until: datetime) -> Frame:

@@ -155,9 +155,10 @@ class _Maker:
         run = self._runs.run(kind.runs[0], workflow.name) if kind.runs else None
         if run is None or run["thread_id"] is None:
             return True
-        newest = self._runs.rows(
-            1, wpk_id=workflow.name, thread_id=run["thread_id"], since=run["created_at"]
-        )
+        filters = {"wpk_id": workflow.name, "thread_id": run["thread_id"]}
+        if run["created_at"] is not None:
+            filters["since"] = run["created_at"]
+        newest = self._runs.rows(1, **filters)
         return not newest or newest[0]["status"] != "completed"
 
     def _explain(self, finding: Finding, kind: Kind | None) -> None:

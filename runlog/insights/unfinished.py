@@ -29,7 +29,7 @@ _WAITS: Final = timedelta(days=1)
 def stuck(
     workflows: Mapping[str, Workflow], runs: Runs, now: float, wpk_id: str | None
 ) -> Iterator[Finding]:
-    """Open runs that take much longer than usual, though their process is alive."""
+    """Open runs that take much longer than usual, and are not known to be lost."""
     found: dict[tuple[str, str | None], list[tuple[float, str, float]]] = {}
     filters = {} if wpk_id is None else {"wpk_id": wpk_id}
     for row in runs.rows(_OPEN, status="running", **filters):
@@ -59,7 +59,7 @@ def stuck(
             f"{duration(longest * 1000)}; p99 is {duration(usual * 1000)}.",
             usual * 1000,
             longest * 1000,
-            f"exact: open for over {_TIMES} times the p99, and its process is alive",
+            f"exact: open for over {_TIMES} times the p99, and not known to be lost",
             [run for _, run, _ in those[:MOST_RUNS]],
         )
 
@@ -135,7 +135,8 @@ def waiting(
     rows = runs.rows(_OPEN, status="interrupted", since=since, until=until, **filters)
     by_name: dict[str, list[Any]] = {}
     for row in rows:
-        if row["thread_id"] is not None and runs.is_newest(row):
+        known = row["thread_id"] is not None and row["created_at"] is not None
+        if known and runs.is_newest(row):
             by_name.setdefault(row["wpk_id"], []).append(row)
     for name, those in by_name.items():
         oldest = those[-1]["created_at"]

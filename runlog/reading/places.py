@@ -336,12 +336,15 @@ def is_part(path: str, name: str) -> bool:
     return False
 
 
-def open_recorder(place: Place, search: bool = False, **more: Any) -> Any:
+def open_recorder(
+    place: Place, search: bool = False, create: bool = False, **more: Any
+) -> Any:
     """Return a recorder for reading. It does not fill the index of words, nor embed.
 
     Args:
         place: where the history is; `check` has been called.
         search: whether searches by meaning are wanted, for which a text is embedded.
+        create: whether a SQLite file that is not there, or is deleted later, is made.
         more: further options of the recorder.
     """
     from runlog import Recorder
@@ -355,4 +358,7 @@ def open_recorder(place: Place, search: bool = False, **more: Any) -> Any:
         options["read_dsn"] = place.read_dsn
     if not search:
         options |= {"openai_key": "", "milvus_endpoint": ""}
-    return Recorder(**{**options, **more})
+    made = Recorder(**{**options, **more})
+    if not create:
+        made._open_existing()  # noqa: SLF001 - ours
+    return made

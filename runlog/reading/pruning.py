@@ -31,7 +31,7 @@ def limit_of(
     if keep:
         oldest, number = None, 0
         for row in newest(keep):
-            oldest, number = row["created_at"], number + 1
+            oldest, number = row["created_at"] or oldest, number + 1
         if oldest is None or number < keep:
             return None
         limits.append(oldest)

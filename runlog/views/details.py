@@ -73,7 +73,7 @@ def details(
     log = logs[place]
     whole, own = tracebacks(log.error_traceback)
     changed = changes(run, place, logs)
-    calls = [read_call(call, at) for at, call in enumerate(log.calls)]
+    calls = list(enumerate(log.calls))
 
     def shown(value: Any) -> Preview | None:
         return None if value is None else preview(value, nodes, size)
@@ -88,7 +88,7 @@ def details(
         shown(log.outputs),
         shown(log.inputs) if state else None,
         shown(state_after(run, place, logs)) if state else None,
-        calls[-_CALLS:],
+        [read_call(call, at) for at, call in calls[-_CALLS:]],
         max(0, len(calls) - _CALLS),
         [(str(one.get("name")), brief(one.get("data"), _BRIEF)) for one in log.events],
         tuple(one for change in changed for one in messages_of(change.after))[-_CALLS:],

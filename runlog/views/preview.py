@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import isfinite
 from typing import Any, NamedTuple
 
 NODES = 5_000
@@ -52,6 +53,8 @@ class _Maker:
             return self._elements(value, room, depth)
         if type(value) is str:
             return self._text(value, room)
+        if type(value) is float and not isfinite(value):
+            value = json.dumps(value)  # JSON has no such number; recorders write a text
         room.size -= len(str(value))
         return value
 

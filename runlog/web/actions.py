@@ -10,13 +10,13 @@ import hmac
 import re
 import secrets
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 
-from runlog.web.address import Asked
+from runlog.web.address import Asked, cookie_path
 from runlog.web.page_run import asked_run
 from runlog.web.source import Source
 
@@ -42,8 +42,8 @@ def set_cookie(request: Request, answer: Response, form: str) -> None:
     answer.set_cookie(
         COOKIE,
         form,
-        path=f"{request.scope.get('root_path', '')}/",
-        secure=request.url.scheme == "https",
+        path=cookie_path(request.scope),
+        secure=request.scope.get("scheme") == "https",
         httponly=True,
         samesite="strict",
     )
@@ -56,16 +56,19 @@ async def read_form(request: Request) -> dict[str, str]:
         HTTPException: it is too long, or comes from elsewhere.
     """
     body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _LONGEST:
-            raise HTTPException(413, f"A form has {_LONGEST:,} bytes at most.")
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > _LONGEST:
+                raise HTTPException(413, f"A form has {_LONGEST:,} bytes at most.")
+    except ClientDisconnect:
+        raise HTTPException(400, "This form did not arrive as a whole.") from None
     fields = parse_qs(body.decode("utf-8", "replace"), True)
     found = {name: values[-1] for name, values in fields.items()}
     site = request.headers.get("sec-fetch-site", "same-origin")
     origin = request.headers.get("origin")
     host = request.headers.get("host", "")
-    if site != "same-origin" or (origin and urlsplit(origin).netloc != host):
+    if site != "same-origin" or (origin and origin.partition("://")[2] != host):
         raise HTTPException(403, "This form was sent by another site.")
     kept, given = request.cookies.get(COOKIE, ""), found.get("form", "")
     if not kept or not hmac.compare_digest(kept.encode(), given.encode()):

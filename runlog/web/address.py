@@ -5,23 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 
 from runlog.reading.errors import WrongUsageError
 from runlog.reading.times import parse_time
 
+API = "/api/v1"
+"""Where the addresses of the API begin."""
 _LONGEST = 4096
 """Characters of a parameter."""
 _MANY = 64
 """Parameters of an address."""
+_PLAIN = "/!$&'()*+,:;=@[]|~"
+"""Characters that browsers leave as they are in a path, beside letters and digits."""
 
 
 def path_of(scope: Any) -> str:
     """The path of a request, from where the page's own addresses begin."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
+
+
+def cookie_path(scope: Any) -> str:
+    """The path of the page's cookies: where its addresses begin, as browsers write it.
+
+    No path of a cookie can have a semicolon: such a page's cookies are those of the path
+    around it.
+    """
+    root = quote(scope.get("root_path", ""), safe=_PLAIN)
+    whole, cut, _ = root.partition(";")
+    return (whole.rpartition("/")[0] if cut else whole) + "/"
+
+
+def is_api(scope: Any) -> bool:
+    """Whether a request is one of the API, whose errors are JSON."""
+    return path_of(scope).startswith(f"{API}/")
 
 
 class Asked:
@@ -96,7 +116,11 @@ class Asked:
     def to(self, page: str, **values: Any) -> str:
         """The address of a page with the parameters given; None leaves one out."""
         given = {name: value for name, value in values.items() if value is not None}
-        return self.base + page + ("?" + urlencode(given) if given else "")
+        return (
+            self.base
+            + quote(page)
+            + ("?" + urlencode(given, errors="replace") if given else "")
+        )
 
     def here(self, **changes: Any) -> str:
         """The address of this page with some parameters changed."""

@@ -16,8 +16,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from runlog.web import actions, api, assets, openapi, raw
-from runlog.web.address import Asked, path_of
-from runlog.web.errors import Fault, describe
+from runlog.web.address import API, Asked, is_api, path_of
+from runlog.web.errors import describe, problem
 from runlog.web.guard import Guard, check_token
 from runlog.web.live import Live
 from runlog.web.page_compare import compared
@@ -49,7 +49,6 @@ PAGES: dict[str, tuple[Page, str]] = {
     "/health": (health, "health.html"),
 }
 FILES: dict[str, Send] = {"/download": raw.download, "/file": raw.file}
-API = "/api/v1"
 _MARKDOWN = "text/markdown"
 
 
@@ -71,9 +70,10 @@ class Site:
         """The answer to a request that can't be answered."""
         fault = describe(error)
         headers = {"cache-control": "no-store"}
-        if path_of(request.scope).startswith(f"{API}/"):
-            media = "application/problem+json"
-            return Response(to_json(_problem(fault)), fault.status, headers, media)
+        if isinstance(error, HTTPException):
+            headers |= error.headers or {}
+        if is_api(request.scope):
+            return problem(fault, headers)
         body = self.render(request, "error.html", {"fault": fault})
         return Response(body, fault.status, headers, "text/html")
 
@@ -237,10 +237,6 @@ def _asked(request: Request) -> Asked:
         return Asked(request)
     except Exception:  # noqa: BLE001 - the address itself is what is wrong
         return Asked(Request({**request.scope, "query_string": b""}))
-
-
-def _problem(fault: Fault) -> dict[str, Any]:
-    return {"title": fault.title, "status": fault.status, "detail": fault.said}
 
 
 def _wants_markdown(request: Request, asked: Asked) -> bool:

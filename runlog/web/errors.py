@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from runlog.reading.errors import AwayError, ReadingError, WrongUsageError
+from runlog.web.plain import to_json
 from runlog.web.source import BusyError
 
 
@@ -43,8 +46,10 @@ def describe(error: BaseException) -> Fault:
         return Fault(400, "That can't be asked", said)
     if isinstance(error, (AwayError, runlog.StoreError, runlog.ClosedError)):
         return Fault(503, "The history is out of reach", said)
-    if isinstance(error, (runlog.ServiceError, runlog.ConfigError)):
+    if isinstance(error, runlog.ServiceError):
         return Fault(503, "A search by meaning is not possible now", said)
+    if isinstance(error, runlog.ConfigError):
+        return Fault(503, "A setting of the server is wrong", said)
     if isinstance(error, BusyError):
         return Fault(503, "Too many requests wait already", "Try again in a moment.")
     if isinstance(error, MemoryError):
@@ -52,3 +57,15 @@ def describe(error: BaseException) -> Fault:
     logging.getLogger("runlog.web").error("a request failed", exc_info=error)
     kind = type(error).__name__
     return Fault(500, "A fault of the page", f"{kind}; the log of the server has more.")
+
+
+def problem(fault: Fault, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an error as the API gives it: see RFC 9457.
+
+    Args:
+        fault: what is said.
+        headers: further headers of the answer.
+    """
+    found = {"title": fault.title, "status": fault.status, "detail": fault.said}
+    more = {"cache-control": "no-store", **(headers or {})}
+    return Response(to_json(found), fault.status, more, "application/problem+json")

@@ -11,13 +11,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from runlog.web.address import path_of
+from runlog.web.address import cookie_path, is_api, path_of
+from runlog.web.errors import Fault, problem
 
 COOKIE = "runlog_session"
 """Cookies of a machine are those of all its ports, so the port is a part of the name."""
@@ -25,6 +26,7 @@ LEAST = 16
 """Characters of a token."""
 _FORM = 4_096
 """Bytes of the form with a token."""
+_NEEDED = "Give the token that runlog serve has printed, as Authorization: Bearer TOKEN."
 _TRIES, _WINDOW, _ADDRESSES = 20, 60.0, 10_000
 """Wrong tokens that an address may try in so many seconds, and how many are counted."""
 _POLICY = (
@@ -114,18 +116,19 @@ class Guard:
         headers = Headers(scope=scope)
         name = _host(headers.get("host", ""))
         if self._hosts is not None and name not in self._hosts:
-            return PlainTextResponse(
+            said = (
                 f"The page may not be reached by the name {name!r}. "
                 "Whoever serves it can allow that: runlog serve --allow-host NAME, or "
-                "runlog.web.app(hosts=[...]).\n",
-                421,
+                "runlog.web.app(hosts=[...])."
             )
+            return _refusal(scope, Fault(421, "Not by this name", said))
         if self._token is None or path_of(scope).startswith("/static/"):
             return None
         query = parse_qsl(scope["query_string"].decode("latin-1"), True)
         given = [value for key, value in query if key == "token"]
-        if scope["method"] == "POST" and not self._knows(headers):
-            given += await _read_token(scope, receive)
+        known = self._knows(headers) or self._bears(headers)
+        if scope["method"] == "POST" and not known:
+            given += await _read_token(scope, receive)  # it is never passed on
         return self._check(scope, headers, query, given)
 
     def _check(
@@ -145,25 +148,38 @@ class Guard:
         tried = bool(given or bearer or cookies)
         address = (scope.get("client") or ("?",))[0]
         if tried and (seconds := self._tries.wait(address)):
-            said = f"Too many wrong tokens: try again in {seconds} s.\n"
-            return PlainTextResponse(said, 429, {"retry-after": str(seconds)})
+            said = f"Too many wrong tokens: try again in {seconds} s."
+            fault = Fault(429, "Too many wrong tokens", said)
+            return _refusal(scope, fault, {"retry-after": str(seconds)})
         if self._knows(headers):
             return self._without(scope, query) if given else None
-        if bearer.lower().startswith("bearer ") and _same(bearer[7:], self._token):
+        if self._bears(headers):
             return None
         if given and _same(given[-1], self._token):
             return self._let_in(scope, query)
         if tried:
             self._tries.add(address)
         said = "This token is wrong." if given or bearer else ""
-        answer: Response = self._login(scope, said)
+        answer: Response
+        if is_api(scope):
+            answer = problem(Fault(401, "The token is missing", said or _NEEDED))
+        else:
+            answer = self._login(scope, said)
+        answer.headers["www-authenticate"] = 'Bearer realm="runlog"'
         if cookies:
-            answer.delete_cookie(_name(headers), path=_root(scope))
+            answer.delete_cookie(_name(headers), path=cookie_path(scope))
         return answer
 
     def _knows(self, headers: Headers) -> bool:
         """Whether a browser has the cookie of those who know the token."""
         return any(_same(cookie, self._session()) for cookie in _cookies(headers))
+
+    def _bears(self, headers: Headers) -> bool:
+        """Whether a program gives the token."""
+        assert self._token is not None
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        # The bytes of a header are given as characters of Latin-1.
+        return kind.lower() == "bearer" and _same(given.encode("latin-1"), self._token)
 
     def _session(self) -> bytes:
         assert self._token is not None
@@ -173,7 +189,7 @@ class Guard:
     def _without(self, scope: Any, query: list[tuple[str, str]]) -> Response:
         """Lead to the same address without the token, so that it is not shown around."""
         rest = urlencode([(key, value) for key, value in query if key != "token"])
-        path = scope["path"].rpartition("/")[2]
+        path = quote(scope["path"].rpartition("/")[2])
         return RedirectResponse(f"./{path}" + (f"?{rest}" if rest else ""), 303)
 
     def _let_in(self, scope: Any, query: list[tuple[str, str]]) -> Response:
@@ -181,7 +197,7 @@ class Guard:
         answer.set_cookie(
             _name(Headers(scope=scope)),
             self._session().decode(),
-            path=_root(scope),
+            path=cookie_path(scope),
             secure=scope.get("scheme") == "https",
             httponly=True,
             samesite="strict",
@@ -192,15 +208,20 @@ class Guard:
 async def _read_token(scope: Any, receive: Any) -> list[str]:
     """The token in the form of the page that asks for it."""
     body = b""
-    async for piece in Request(scope, receive).stream():
-        body += piece
-        if len(body) > _FORM:
-            return [""]
+    try:
+        async for piece in Request(scope, receive).stream():
+            body += piece
+            if len(body) > _FORM:
+                return [""]
+    except ClientDisconnect:
+        return []  # nobody is there to be answered
     return [value for key, value in parse_qsl(body.decode("latin-1")) if key == "token"]
 
 
-def _root(scope: Any) -> str:
-    return f"{scope.get('root_path', '')}/"
+def _refusal(scope: Any, fault: Fault, headers: dict[str, str] | None = None) -> Response:
+    if is_api(scope):
+        return problem(fault, headers)
+    return PlainTextResponse(f"{fault.said}\n", fault.status, headers)
 
 
 def _same(one: str | bytes, other: bytes) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from runlog.reading.errors import WrongUsageError
 from runlog.reading.names import STATUSES, nearest
 from runlog.views.lines import Line, line_of
+from runlog.views.logs import seconds
 from runlog.views.outcome import question
 from runlog.views.words import brief
 from runlog.web.address import Asked
@@ -27,8 +28,9 @@ class Listed(NamedTuple):
     """What a run that waits has asked."""
     went_on: bool
     """Whether that has been answered: its thread has a newer run of the workflow."""
-    created: float
-    """When it was recorded first, in seconds since 1970: the order of the page."""
+    created: float | None
+    """When it was recorded first, in seconds since 1970: the order of the page. None if
+    the database has no proper time."""
 
 
 class RunPage(NamedTuple):
@@ -81,7 +83,7 @@ def lines_of(source: Source, rows: list[Any]) -> list[Listed]:
 
 def _listed(source: Source, row: Any) -> Listed:
     waits = row["status"] == "interrupted"
-    created = row["created_at"].timestamp()
+    created = seconds(row["created_at"])
     if row["totals"] is not None and not waits:
         return Listed(line_of(row), None, False, created)
     key = (row["wpk_id"], row["run_id"], row["status"], row["updated_at"])
@@ -102,7 +104,9 @@ def _went_on(source: Source, row: Any) -> bool:
     if row["thread_id"] is None:
         return False
     which = {"thread_id": row["thread_id"], "wpk_id": row["wpk_id"]}
-    newer = source.open().list_runs(limit=1, since=row["created_at"], **which).runs
+    if row["created_at"] is not None:
+        which["since"] = row["created_at"]
+    newer = source.open().list_runs(limit=1, **which).runs
     return bool(newer) and newer[0]["run_id"] != row["run_id"]
 
 

@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
+from runlog.views.logs import seconds
 from runlog.views.safe import safe_text
 from runlog.web.errors import describe
 from runlog.web.source import Source
@@ -23,6 +25,8 @@ Key = tuple[str, str]
 
 _SECONDS = 1.0
 _PING = 15.0
+_TICK = timedelta(microseconds=1)
+_LAST = datetime.max.replace(tzinfo=UTC) - _TICK
 _NEWEST, _RUNNING = 100, 500
 _LISTENERS = 200
 _BEHIND = 50
@@ -60,6 +64,8 @@ class Live:
         self._task: asyncio.Task[None] | None = None
         self._seen: dict[Key, dict[str, Any]] | None = None
         self._newest: list[Key] = []
+        self._open: dict[Key, Any] = {}
+        """When the runs were created that were running at the last look."""
         self._away: str | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -122,17 +128,28 @@ class Live:
         finally:
             self._task = None
             self._seen = None
+            self._open = {}
 
     def _read(self) -> list[Any]:
+        """The newest runs and those that have just ended, and those that are running."""
         recorder = self._source.open()
+        running = recorder.list_runs(limit=_RUNNING, status="running").runs
         newest = recorder.list_runs(limit=_NEWEST).runs
-        return [newest, recorder.list_runs(limit=_RUNNING, status="running").runs]
+        known = {_key(row) for row in (*running, *newest)}
+        ended = [
+            row
+            for key, created in self._open.items()
+            if key not in known
+            for row in _find(recorder, key, created)
+        ]
+        return [newest + ended, running]
 
     def _compare(self, read: list[Any]) -> None:
         newest, running = read
         seen = {_key(row): _told(row) for row in [*running, *newest]}
         before, self._seen = self._seen, seen
         self._newest = [_key(row) for row in newest]
+        self._open = {_key(row): row["created_at"] for row in running}
         if before is None or self._away is not None:
             self._away = None
             for listener in self._listeners:
@@ -154,7 +171,7 @@ class Live:
                 listener.tell("runs", list(changed.values()))
         elif listener.key in changed:
             listener.tell("run", changed[listener.key])
-        elif listener.key in gone:  # it has ended, and newer runs have come
+        elif listener.key in gone:  # it was deleted, or newer runs have come
             listener.tell("run", None)
 
     def _lose(self, said: str) -> None:
@@ -168,16 +185,25 @@ def _key(row: Any) -> Key:
     return row["wpk_id"], row["run_id"]
 
 
+def _find(recorder: Any, key: Key, created: datetime | None) -> list[Any]:
+    """The row of a run, if it is still there."""
+    if created is None or created > _LAST:
+        return []  # no filter finds it
+    when = {"since": created, "until": created + _TICK}
+    rows = recorder.list_runs(limit=_NEWEST, wpk_id=key[0], **when).runs
+    return [row for row in rows if _key(row) == key]
+
+
 def _told(row: Any) -> dict[str, Any]:
     """What is told of a run, with names as the page shows them."""
-    thread = row["thread_id"]
+    thread, updated = row["thread_id"], row["updated_at"]
     return {
         "workflow": safe_text(row["wpk_id"]),
         "id": safe_text(row["run_id"]),
         "status": safe_text(row["status"]),
         "thread": None if thread is None else safe_text(thread),
-        "updated": row["updated_at"].isoformat(),
-        "created": row["created_at"].timestamp(),
+        "updated": "" if updated is None else updated.isoformat(),
+        "created": seconds(row["created_at"]),
     }
 
 

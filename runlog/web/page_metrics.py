@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.responses import PlainTextResponse, Response
 
+from runlog.reading.errors import WrongUsageError
 from runlog.web.source import Source
 
 
@@ -21,6 +22,9 @@ class Metrics:
 
         Args:
             accepts: the formats that whoever asks can read.
+
+        Raises:
+            WrongUsageError: these name a version that is none.
         """
         try:
             registry = self._registry or self._make()
@@ -28,7 +32,12 @@ class Metrics:
             return PlainTextResponse(f"{error}\n", 501)
         from prometheus_client.exposition import choose_encoder
 
-        encode, media = choose_encoder(accepts)
+        try:
+            encode, media = choose_encoder(accepts)
+        except (TypeError, ValueError):
+            raise WrongUsageError(
+                "the header Accept has a version that is none: write version=1.0.0"
+            ) from None
         headers = {"cache-control": "no-store", "content-type": media}
         return Response(encode(registry), 200, headers)
 

@@ -17,6 +17,7 @@ from runlog.views.preview import preview
 from runlog.views.rows import NOTHING, time_line, window_of
 from runlog.views.story import Tied, tied
 from runlog.views.tree import build, is_fine, walk
+from runlog.views.words import brief
 from runlog.views.writers import writers
 from runlog.web.address import Asked
 from runlog.web.errors import UnknownError
@@ -27,6 +28,8 @@ ROWS = 500
 _CALLS = 60
 """A run of so many nodes shows the calls of all of them unless it is told otherwise."""
 
+_LONGEST = 65_536
+"""Characters of an error."""
 _KEYS = 200
 """And one of so many says who wrote which key."""
 _LATER, _EARLIER = 20, 8
@@ -126,8 +129,9 @@ def _tied(source: Source, run: Any) -> Tied | None:
         return None
     recorder = source.open()
     since = run["created_at"]
+    filters = {} if since is None else {"since": since}
     newer = recorder.list_runs(
-        limit=_LATER, thread_id=thread, wpk_id=workflow, since=since
+        limit=_LATER, thread_id=thread, wpk_id=workflow, **filters
     ).runs
     runs = recorder.get_thread(thread, workflow, len(newer) + _EARLIER)
     return tied(runs, run["run_id"])
@@ -242,7 +246,7 @@ def run_error(one: Any, logs: list[Log]) -> dict[str, Any] | None:
         return None
     whole, own = tracebacks(one.get("error_traceback"))
     return {
-        "said": f"{one['error_type']}: {one.get('error_text') or ''}",
+        "said": brief(f"{one['error_type']}: {one.get('error_text') or ''}", _LONGEST),
         "own": own,
         "traceback": whole,
     }

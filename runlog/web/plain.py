@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any
 
 from runlog.web.render import iso
@@ -19,6 +20,8 @@ def plain(value: Any) -> Any:
         return {name: plain(one) for name, one in value.items()}
     if isinstance(value, datetime):
         return iso(value.astimezone(UTC).timestamp())
+    if type(value) is float and not isfinite(value):
+        return json.dumps(value)  # JSON has no such number; recorders write a text
     return value
 
 

@@ -6,6 +6,7 @@ as `runlog prune` does, and can be stopped between them.
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Iterator
 from datetime import datetime
@@ -114,13 +115,20 @@ class Pruner:
             self._stop.clear()
             self._work = Work(number, before, filters)
             self._thread = threading.Thread(
-                target=self._delete, args=(source, self._work), name="runlog-web-prune"
+                target=self._delete,
+                args=(source, self._work),
+                name="runlog-web-prune",
+                daemon=True,  # the end of the process does not wait for it
             )
+            # Who mounts the page may not tell it that the server ends.
+            atexit.unregister(self.close)
+            atexit.register(self.close)
             self._thread.start()
         return RedirectResponse(asked.to("prune"), 303)
 
     def close(self) -> None:
         """Stop the work, and wait for that, but not for long."""
+        atexit.unregister(self.close)
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_PATIENCE)

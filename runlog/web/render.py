@@ -23,6 +23,10 @@ SIGNS = {
     "running": "▶",
 }
 """The shape of each status, beside its word and its colour."""
+_SOUGHT = 120
+"""Characters of an error by which others are looked for."""
+_WORD = 40
+"""Characters of a status that a program has made up."""
 _SAID = {"completed": "ok", "interrupted": "waiting"}
 
 
@@ -40,7 +44,7 @@ def status_class(status: Any) -> str:
 
 def said(status: Any) -> str:
     """The word for a status."""
-    return _SAID.get(status, str(status))
+    return _SAID.get(status, words.brief(str(status), _WORD))
 
 
 def _percent(share: float) -> str:
@@ -61,6 +65,11 @@ def _clock(moment: float | None) -> str:
 
 def _ago(moment: float | None) -> str:
     return "-" if moment is None else words.ago(time.time() - moment)
+
+
+def _start(text: str) -> str:
+    """The start of a text as it is, up to what no address can have: to look for it."""
+    return text[:_SOUGHT].partition("\0")[0]
 
 
 def short(run_id: str) -> str:
@@ -97,6 +106,7 @@ def environment() -> Environment:
         "short": short,
         "sign": lambda status: SIGNS.get(status, "○"),
         "size": words.size,
+        "start": _start,
         "status": status_class,
     }
     made.globals["icon"] = assets.icon()

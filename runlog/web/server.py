@@ -14,6 +14,7 @@ from runlog.reading.errors import WrongUsageError
 from runlog.reading.places import Place
 from runlog.web import HOSTS
 from runlog.web.application import make
+from runlog.web.deadline import DeadlineProtocol
 from runlog.web.guard import LEAST
 from runlog.web.source import Source
 
@@ -82,7 +83,7 @@ def serve(
     made = make(Source(None, place), token, hosts, allow_delete)
     config = uvicorn.Config(
         made,
-        http="h11",
+        http=DeadlineProtocol,
         ws="none",
         loop="asyncio",
         lifespan="on",

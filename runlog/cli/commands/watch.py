@@ -62,7 +62,7 @@ def _look(
         code, said = describe(error)
         out.note(f"runlog: {said}")
         return code
-    code = DONE
+    code, refusals = DONE, []
     for one in report.findings:
         news = posted.news(one)
         if news is None:
@@ -75,9 +75,11 @@ def _look(
             break  # the others would wait as long for it
         except CommandError as error:
             posted.refused(one)
-            out.note(f"runlog: {error}; it is sent again at the next look")
+            refusals.append(error)
             code = FAULT
-            break
+    if refusals:
+        them = "it is" if len(refusals) == 1 else f"{len(refusals)} findings are"
+        out.note(f"runlog: {refusals[0]}; {them} sent again at the next look")
     posted.save()
     return code
 

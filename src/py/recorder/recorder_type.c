@@ -316,6 +316,17 @@ static PyObject *recorder_close_within(rl_py_recorder *self, PyObject *seconds)
     return close_until(self, rl_monotonic_ns() + (uint64_t)(int64_t)(left * 1e9));
 }
 
+/* For whoever only reads. */
+static PyObject *recorder_open_existing(rl_py_recorder *self, PyObject *args)
+{
+    (void)args;
+    if (rl_py_recorder_state(self) == NULL) {
+        return NULL;
+    }
+    rl_recorder_open_existing(self->core);
+    Py_RETURN_NONE;
+}
+
 static PyObject *recorder_exit(rl_py_recorder *self, PyObject *args)
 {
     (void)args;
@@ -405,6 +416,8 @@ static PyMethodDef recorder_methods[] = {
      "journal for up to `timeout` seconds (4 by default), then close the database."},
     {"_close_within", (PyCFunction)recorder_close_within, METH_O,
      "_close_within(seconds)\n--\n\nClose as close() does; the seconds may be negative."},
+    {"_open_existing", (PyCFunction)recorder_open_existing, METH_NOARGS,
+     "_open_existing()\n--\n\nFrom now on create no SQLite file that is not there."},
     {"stats", (PyCFunction)recorder_stats, METH_NOARGS,
      "stats()\n--\n\nCounters of this recorder."},
     {"__enter__", recorder_enter, METH_NOARGS, NULL},

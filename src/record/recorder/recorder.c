@@ -453,6 +453,20 @@ void rl_recorder_get_replica_stats(rl_recorder *recorder, rl_replica_stats *stat
     }
 }
 
+void rl_recorder_open_existing(rl_recorder *recorder)
+{
+    rl_err ignored;
+
+    if (rl_recorder_enter(recorder, &ignored) == RL_OK) {
+        rl_sqlite_file *file = rl_sqlite_file_of(recorder->pipeline.store);
+
+        if (file != NULL) {
+            atomic_store(&file->only_existing, true);
+        }
+        rl_recorder_leave(recorder);
+    }
+}
+
 int64_t rl_recorder_beside(rl_recorder *recorder)
 {
     rl_err ignored;

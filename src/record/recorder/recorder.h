@@ -112,6 +112,10 @@ bool rl_recorder_get_journal_stats(rl_recorder *recorder, rl_journal_stats *stat
  * wait. */
 void rl_recorder_get_replica_stats(rl_recorder *recorder, rl_replica_stats *stats);
 
+/* From now on a SQLite file that is not there is not created: whoever only reads has the
+ * error of a store that is out of reach. Does not wait. */
+void rl_recorder_open_existing(rl_recorder *recorder);
+
 /* The number of runs that wait beside a locked SQLite file, of all processes. */
 int64_t rl_recorder_beside(rl_recorder *recorder);
 

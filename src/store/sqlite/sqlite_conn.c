@@ -179,16 +179,19 @@ static int set_wal(rl_sqlite_conn *conn, bool *is_wal)
     }
 }
 
-static int make_and_open(rl_sqlite_conn *conn)
+static int make_and_open(rl_sqlite_conn *conn, bool creates)
 {
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, rc;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, rc;
 
 #ifdef SQLITE_OPEN_EXRESCODE
     flags |= SQLITE_OPEN_EXRESCODE; /* also for errors of the open itself */
 #endif
 
     pthread_mutex_lock(&make_lock);
-    rl_sqlite_path_make(conn->path);
+    if (creates) {
+        flags |= SQLITE_OPEN_CREATE;
+        rl_sqlite_path_make(conn->path);
+    }
     conn->inode = rl_sqlite_path_inode(conn->path, "");
     conn->is_new = rl_sqlite_path_empty(conn->path, "");
     rc = sqlite3_open_v2(conn->path, &conn->db, flags, rl_sqlite_vfs());
@@ -200,9 +203,9 @@ static int make_and_open(rl_sqlite_conn *conn)
 }
 
 /* Opens the file, and changes nothing of one that exists. */
-static int open_file(rl_sqlite_conn *conn)
+static int open_file(rl_sqlite_conn *conn, bool creates)
 {
-    int rc = make_and_open(conn);
+    int rc = make_and_open(conn, creates);
 
     if (rc == SQLITE_OK) {
         rc = sqlite3_busy_handler(conn->db, wait_for_lock, conn);
@@ -250,7 +253,8 @@ static rl_status refuse_deleted(const rl_sqlite_conn *conn, int rc, rl_err *err)
     return RL_STORE;
 }
 
-rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *err)
+rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, bool creates,
+                              rl_err *err)
 {
     rl_status status = RL_OK;
     const uint64_t busy_at = conn->busy_at;
@@ -266,7 +270,7 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *er
     if (status != RL_OK) {
         return status;
     }
-    rc = open_file(conn);
+    rc = open_file(conn, creates);
     if (rc == SQLITE_OK && !conn->is_new) {
         status = rl_sqlite_schema_check(conn->db, path, &rc, err);
     }

@@ -41,10 +41,12 @@ typedef struct rl_sqlite_conn {
     unsigned next; /* the cache entry to be replaced next */
 } rl_sqlite_conn;
 
-/* Opens the file in WAL mode; creates it with mode 0600 if it does not exist. No commit
- * on the connection checkpoints the WAL (rl_sqlite_file does that). `path` must outlive
- * the connection. RL_BUSY if the file was replaced meanwhile: try again. */
-rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, rl_err *err);
+/* Opens the file in WAL mode. One that does not exist is created with mode 0600, if it may
+ * be, else RL_STORE. No commit on the connection checkpoints the WAL (rl_sqlite_file does
+ * that). `path` must outlive the connection. RL_BUSY if the file was replaced meanwhile:
+ * try again. */
+rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, bool creates,
+                              rl_err *err);
 void rl_sqlite_conn_close(rl_sqlite_conn *conn);
 
 /* Once the tables of a file are made: syncs what was written to a new one. Creating it

@@ -119,7 +119,8 @@ rl_status rl_sqlite_file_open_conn(rl_sqlite_file *file, rl_sqlite_conn *conn,
     if (rl_sqlite_file_is_replaced(file, true)) {
         return rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
     }
-    status = rl_sqlite_conn_open(conn, file->path, err);
+    status =
+        rl_sqlite_conn_open(conn, file->path, !atomic_load(&file->only_existing), err);
     if (status == RL_OK && has_other_wal(file, conn)) {
         rl_sqlite_conn_drop(conn);
         status = rl_err_set(err, RL_BUSY, "the -wal of the SQLite file was deleted");
