@@ -282,7 +282,7 @@ def test_a_full_disk_loses_no_stored_run(tmp_path: Path, run_python: "RunPython"
     assert done.returncode == 0, done.stderr
     first, text = done.stdout.splitlines()
     name, kept, says_path = first.split()
-    assert "too large: a limit of the process" in text
+    assert "File too large: a limit of the process" in text
     assert (name, says_path) == ("StoreError", "True")
     assert int(kept) > 5
     with closing(sqlite3.connect(path)) as connection:

@@ -109,9 +109,9 @@ static void describe(rl_sqlite_conn *conn, int code, int system, rl_err *err)
                    detail);
     } else if (primary == SQLITE_IOERR && system == EFBIG) {
         rl_err_set(err, RL_STORE,
-                   "SQLite file %s: the file or its -wal is too large: a limit of the "
-                   "process (ulimit -f) or of the file system",
-                   conn->path);
+                   "SQLite file %s: %s: a limit of the process (ulimit -f) or of the "
+                   "file system",
+                   conn->path, strerror(system));
     } else if (primary == SQLITE_NOTADB) {
         rl_err_set(err, RL_STORE,
                    "SQLite file %s: it is not a SQLite database; give another path in "
