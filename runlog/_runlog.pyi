@@ -241,8 +241,9 @@ class Recorder:
             (RUNLOG_EMBEDDING_PATH), as in "answer" or "messages.-1.content". By default
             the text is outputs["text"], else the content of the last of
             outputs["messages"].
-        words: 1 to index the words of runs, the default; 0 not to; "trigram" to index
-            every three characters of a new SQLite file, so that parts of words are found
+        words: True or 1 to index the words of runs, the default; False or 0 not to, each
+            also by a name such as "yes" or "off"; "trigram" to index every three
+            characters of a new SQLite file, so that parts of words are found
             (RUNLOG_WORDS).
         milvus_endpoint: Milvus (MILVUS_ENDPOINT), with http://, https:// or no scheme,
             which means http. Unset or "": the database stores the vectors and runlog
@@ -760,7 +761,8 @@ class Recorder:
                 processes and for any database.
             waiting_elsewhere: runs in the journal now for other databases; on SQLite,
                 all that the file has as a journal.
-            rejected: runs in the journal that the server refused permanently.
+            rejected: runs that the database refused permanently, which are kept in the
+                table journal_rejected of the journal, or beside the SQLite file.
             server: "up" or "away".
             server_error: why the server is "away", or None.
 
@@ -864,6 +866,14 @@ def make_handler_type(
             whether no node is open or was cancelled, and whether one was interrupted.
             Returns whether the graph was interrupted, and its outputs; None if it had
             work left.
+    """
+
+def read_switch(value: object, /) -> bool | None:
+    """Return what a switch is set to, or None for what is no value of one.
+
+    Args:
+        value: True, False, 1 or 0, or a text: 1, true, yes or on; 0, false, no or off,
+            in any case.
     """
 
 def encode_json(

@@ -264,5 +264,18 @@ def on_workflow_complete(run_data: Mapping[str, Any]) -> str:
     return log_run(run_data)
 
 
-if os.environ.get("RUNLOG_TRACING") == "1":
+def _is_tracing() -> bool:
+    """What RUNLOG_TRACING says. A wrong value does not break the import."""
+    value = _setting("RUNLOG_TRACING", "0")
+    tracing = _runlog.read_switch(value)
+    if tracing is None:
+        logging.getLogger("runlog").error(
+            "RUNLOG_TRACING must be a switch (1, true, yes or on; 0, false, no or off), "
+            "not a str of %d characters: no graph is recorded by it",
+            len(value),
+        )
+    return tracing is True
+
+
+if _is_tracing():
     install()

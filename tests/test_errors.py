@@ -18,10 +18,12 @@ import psycopg
 import pytest
 from fixtures_postgres import PostgresServer
 from fixtures_store import Store
-from helpers import minimal
+from handler_graphs import chain
+from helpers import minimal, until
 
 import runlog
 from runlog import ConfigError, StoreError
+from runlog.hooks import RunLogHandler
 
 if TYPE_CHECKING:
     from conftest import RunPython
@@ -267,6 +269,7 @@ try:
         kept += 1
 except runlog.StoreError as error:
     print(type(error).__name__, kept, sys.argv[1] in str(error))
+    print(error)
 assert recorder.get_run("first") is not None
 resource.setrlimit(resource.RLIMIT_FSIZE, (unlimited, unlimited))
 recorder.log_run(run | {"run_id": "after"})
@@ -277,7 +280,9 @@ def test_a_full_disk_loses_no_stored_run(tmp_path: Path, run_python: "RunPython"
     path = tmp_path / "runs.db"
     done = run_python(FULL_DISK, str(path))
     assert done.returncode == 0, done.stderr
-    name, kept, says_path = done.stdout.split()
+    first, text = done.stdout.splitlines()
+    name, kept, says_path = first.split()
+    assert "File too large: a limit of the process" in text
     assert (name, says_path) == ("StoreError", "True")
     assert int(kept) > 5
     with closing(sqlite3.connect(path)) as connection:
@@ -417,3 +422,108 @@ def test_errors_can_be_constructed_and_pickled() -> None:
     assert (error.sqlstate, error.retryable) == (None, False)
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.sqlstate, copy.retryable) == ("bad", None, False)
+
+
+# What a SQLite file refuses for good: a constraint or trigger of the user's
+
+REFUSALS = {
+    "abort": ("BEFORE", "RAISE(ABORT, 'no failed ones')", "no failed ones"),
+    "fail": ("AFTER", "RAISE(FAIL, 'no failed ones')", "no failed ones"),
+    "rollback": ("AFTER", "RAISE(ROLLBACK, 'no failed ones')", "no failed ones"),
+    "ignore": ("BEFORE", "RAISE(IGNORE)", "a trigger of the table workflow_runs ignores"),
+}
+
+
+@pytest.fixture(params=REFUSALS)
+def refusing(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[tuple[runlog.Recorder, Path, str]]:
+    """A recorder on a file that takes no failed run, and what it says of them."""
+    when, action, text = REFUSALS[request.param]
+    path = tmp_path / "runs.db"
+    with runlog.Recorder(sqlite_path=path) as recorder:
+        recorder.log_run(minimal("first"))
+        with closing(sqlite3.connect(path)) as other:
+            other.execute(
+                f"CREATE TRIGGER mine {when} INSERT ON workflow_runs "
+                f"WHEN new.status = 'failed' BEGIN SELECT {action}; END"
+            )
+        yield recorder, path, text
+
+
+def rows_of(path: Path, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as other:
+        return other.execute(sql).fetchall()
+
+
+def test_a_refused_run_is_stored_as_rejected(
+    refusing: tuple[runlog.Recorder, Path, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing of it is in the table itself, and those beside it are well."""
+    recorder, path, text = refusing
+    large = {"doc": "y" * 20_000}
+    for number in range(3):
+        with pytest.raises(StoreError, match=text) as caught:
+            recorder.log_run(minimal(f"f{number}", inputs=large) | {"status": "failed"})
+        assert f"journal_rejected of {path}-beside" in str(caught.value)
+        recorder.log_run(minimal(f"c{number}", inputs=large))
+    assert recorder.stats()["rejected"] == 3
+    assert rows_of(path, "SELECT run_id FROM workflow_runs ORDER BY rowid") == [
+        ("first",),
+        ("c0",),
+        ("c1",),
+        ("c2",),
+    ]
+    orphans = (
+        "SELECT count(*) FROM run_parts WHERE id NOT IN (SELECT id FROM workflow_runs)"
+    )
+    assert rows_of(path, orphans) == [(0,)]
+    kept = rows_of(Path(f"{path}-beside"), "SELECT run_id, reason FROM journal_rejected")
+    assert [run_id for run_id, _ in kept] == ["f0", "f1", "f2"]
+    assert all(text in reason for _, reason in kept)
+    assert caplog.text.count("rejects a run") == 1
+
+
+def test_a_refused_graph_is_stored_as_rejected(
+    refusing: tuple[runlog.Recorder, Path, str],
+) -> None:
+    """And can be put back, once its table takes it."""
+    recorder, path, text = refusing
+    beside = Path(f"{path}-beside")
+    graph = chain("refused", only=fails)
+    handler = RunLogHandler(recorder=recorder, checkpoint_interval=None)
+    with pytest.raises(ValueError, match="of the node"):
+        graph.invoke({"n": 0}, {"callbacks": [handler]})
+    assert recorder.stats()["rejected"] == 1
+    assert status_of(path, "refused") is None
+    ((reason, inputs),) = rows_of(beside, "SELECT reason, inputs FROM journal_rejected")
+    assert text in reason and inputs == '{"n":0}'
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("DROP TRIGGER mine")
+    with closing(sqlite3.connect(beside)) as other, other:
+        documented = Path(__file__).parents[1] / "docs" / "operations.md"
+        statement = documented.read_text().split("BEGIN IMMEDIATE;\n")[1]
+        other.executescript(
+            "BEGIN IMMEDIATE;\n" + statement.split("COMMIT;")[0] + "COMMIT;"
+        )
+    recorder.flush()
+    until(lambda: status_of(path, "refused") == "failed")
+    assert recorder.stats()["rejected"] == 0
+
+
+def status_of(path: Path, wpk_id: str) -> str | None:
+    rows = rows_of(path, f"SELECT status FROM workflow_runs WHERE wpk_id = '{wpk_id}'")
+    return rows[0][0] if rows else None
+
+
+def fails(state: Any) -> Any:
+    raise ValueError("of the node")
+
+
+def test_a_newer_log_that_changes_nothing_is_not_refused(tmp_path: Path) -> None:
+    """As a log that is written again does: its row is there."""
+    with runlog.Recorder(sqlite_path=tmp_path / "runs.db") as recorder:
+        for _ in range(2):
+            recorder.log_run(minimal())
+        assert recorder.stats()["rejected"] == 0
+    assert not (tmp_path / "runs.db-beside").exists()

@@ -94,19 +94,6 @@ def test_two_names_of_a_file_that_does_not_exist_yet(tmp_path: Path) -> None:
         assert names(second) == ["a"]
 
 
-def test_a_hard_link_is_the_same_file(tmp_path: Path) -> None:
-    with Recorder(sqlite_path=str(tmp_path / "a.db")) as first:
-        two_nodes().invoke({"n": 0}, {"callbacks": [RunLogHandler(recorder=first)]})
-    os.link(tmp_path / "a.db", tmp_path / "b.db")
-    recorders = [Recorder(sqlite_path=str(tmp_path / f"{name}.db")) for name in "ab"]
-    handlers: list[Any] = [RunLogHandler(recorder=recorder) for recorder in recorders]
-    two_nodes("linked").invoke({"n": 0}, {"callbacks": handlers})
-    assert names(recorders[0]) == ["g", "linked"]
-    assert recorders[1].stats()["runs"] == 0
-    for recorder in recorders:
-        recorder.close()
-
-
 def test_different_databases_have_it_each(store: Store, tmp_path: Path) -> None:
     runlog.configure(**store.options)
     hooks.install()

@@ -44,6 +44,13 @@ WRAPPED = [
     "get_async_graph_callback_manager_for_config",
 ]
 
+REGISTERED = """
+import runlog.hooks
+from handler_graphs import two_nodes
+two_nodes().invoke({"n": 1})
+print(len(runlog.list_runs().runs))
+"""
+
 
 @pytest.fixture
 def default(store: Store) -> Iterator[Store]:
@@ -168,16 +175,26 @@ def test_a_run_that_is_open_at_uninstall_is_recorded_to_its_end(default: Store) 
     check_two_nodes(only_run(runlog))
 
 
-@pytest.mark.parametrize(("value", "runs"), [("1", 1), ("0", 0), ("", 0), ("yes", 0)])
+@pytest.mark.parametrize(
+    ("value", "runs"),
+    [
+        *((on, 1) for on in ("1", "true", "yes", "on", "TRUE", "Yes")),
+        *((off, 0) for off in ("0", "false", "no", "off", "OFF", "")),
+    ],
+)
 def test_the_variable_registers_at_import(start: Start, value: str, runs: int) -> None:
-    done = start.code(
-        "import runlog.hooks\n"
-        "from handler_graphs import two_nodes\n"
-        "two_nodes().invoke({'n': 1})\n"
-        "print(len(runlog.list_runs().runs))\n",
-        RUNLOG_TRACING=value,
-    ).wait()
-    assert done.stdout == f"{runs}\n"
+    done = start.code(REGISTERED, RUNLOG_TRACING=value).wait()
+    assert (done.stdout, done.stderr) == (f"{runs}\n", "")
+
+
+@pytest.mark.parametrize("value", ["2", "y", "yes please", "calls"])
+def test_a_wrong_value_of_the_variable_is_said_once(start: Start, value: str) -> None:
+    """It breaks no import, and the log does not show it."""
+    done = start.code(REGISTERED, RUNLOG_TRACING=value).wait()
+    assert done.stdout == "0\n"
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("RUNLOG_TRACING must be a switch (1, true, yes or on;")
+    assert "please" not in line
 
 
 # with_config

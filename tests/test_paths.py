@@ -2,23 +2,29 @@
 
 import errno
 import os
+import re
 import resource
 import shutil
+import socket
 import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from child_env import child_env
 from fixtures_postgres import own_folder, plain_environment
-from helpers import minimal, stored
+from handler_graphs import two_nodes
+from helpers import minimal, stored, until
 
 import runlog
 from runlog import ConfigError, StoreError
+from runlog.hooks import RunLogHandler
 
 if TYPE_CHECKING:
     from conftest import RunPython
@@ -43,6 +49,15 @@ except runlog.StoreError as error:
 else:
     print("recorded")
 recorder.close()
+"""
+
+MOUNTED = """
+import runlog, sys
+with runlog.Recorder(sqlite_path=sys.argv[1]) as recorder:
+    try:
+        recorder.log_run({"wpk_id": "w", "run_id": "r", "status": "completed"})
+    except runlog.ConfigError as error:
+        print(error)
 """
 
 
@@ -290,6 +305,153 @@ def test_a_file_beside_it_that_may_not_be_used(
 def test_a_folder_instead_of_a_file(folder: Path, run_python: "RunPython") -> None:
     text = said_of(folder, run_python)
     assert f"{folder} is a folder: give the path of a file" in text
+
+
+ODD_PATHS = {
+    "a folder and a slash": ("folder/", "folder/ is a folder: give the path of a file"),
+    "a file and a slash": ("file.db/", "file.db is a file, not a folder"),
+    "a new file and a slash": ("new.db/", "there is no folder"),
+    "up from no folder": ("missing/../a.db", "there is no folder"),
+    "up from a file": ("file.db/../a.db", "file.db is a file, not a folder"),
+    "the null device": ("/dev/null", "/dev/null is not a regular file"),
+    "the zero device": ("/dev/zero", "/dev/zero is not a regular file"),
+    "a link to a device": ("null.db", "/dev/null is not a regular file"),
+    "a socket": ("socket.db", "socket.db is not a regular file"),
+    "a pipe": ("pipe.db", "pipe.db is not a regular file"),
+    "a link to itself": ("loop.db", os.strerror(errno.ELOOP)),
+}
+
+
+@pytest.fixture
+def odd_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    with runlog.Recorder(sqlite_path="file.db") as recorder:
+        recorder.log_run(minimal())
+    Path("folder").mkdir()
+    Path("null.db").symlink_to("/dev/null")
+    Path("loop.db").symlink_to("loop.db")
+    os.mkfifo("pipe.db")
+    with socket.socket(socket.AF_UNIX) as open_socket:
+        open_socket.bind("socket.db")
+        yield tmp_path
+
+
+@pytest.mark.parametrize(("path", "text"), ODD_PATHS.values(), ids=ODD_PATHS)
+def test_what_can_not_be_a_database_is_refused_at_once(
+    odd_folder: Path, path: str, text: str
+) -> None:
+    """SQLite would open some of them, or another file than the path names."""
+    before = sorted(odd_folder.iterdir())
+    devices = set(Path("/dev").glob("*-beside*"))
+    begun = time.monotonic()
+    with runlog.Recorder(sqlite_path=path) as recorder:
+        with pytest.raises(StoreError, match=re.escape(text)) as caught:
+            recorder.log_run(minimal())
+        assert "lock" not in str(caught.value)
+        handler = RunLogHandler(recorder=recorder)
+        assert two_nodes().invoke({"n": 0}, {"callbacks": [handler]})
+        assert recorder.stats()["handler_errors"] == 1
+    assert time.monotonic() - begun < 5
+    assert sorted(odd_folder.iterdir()) == before
+    assert set(Path("/dev").glob("*-beside*")) == devices
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "folder/../a.db",
+        "./folder/./../a.db",
+        "folder//../a.db",
+        "link/../a.db",
+        "//{}/a.db",
+    ],
+)
+def test_one_file_has_many_paths(odd_folder: Path, path: str) -> None:
+    """With a link as the system reads it: `..` is of the folder that it leads to."""
+    (odd_folder / "link").symlink_to("folder")
+    with (
+        runlog.Recorder(sqlite_path=path.format(odd_folder)) as first,
+        runlog.Recorder(sqlite_path=odd_folder / "a.db") as second,
+    ):
+        first.log_run(minimal("r1"))
+        second.log_run(minimal("r2"))
+        assert first.flush() and second.flush()
+        for recorder in (first, second):
+            assert len(recorder.list_runs().runs) == 2
+    assert (odd_folder / "a.db").is_file()
+
+
+# Two names of one file: each would have a -wal of its own
+
+
+def test_a_file_with_hard_links_is_refused(tmp_path: Path) -> None:
+    """Under any of its names, until the others are deleted."""
+    path, link = tmp_path / "a.db", tmp_path / "b.db"
+    with runlog.Recorder(sqlite_path=path) as recorder:
+        recorder.log_run(minimal("r1"))
+    link.hardlink_to(path)
+    for name in (path, link):
+        with runlog.Recorder(sqlite_path=name) as recorder:
+            with pytest.raises(ConfigError, match="hard links") as caught:
+                recorder.log_run(minimal("refused"))
+            assert str(name) in str(caught.value)
+    link.unlink()
+    with runlog.Recorder(sqlite_path=path) as recorder:
+        recorder.log_run(minimal("r2"))
+        assert {run["run_id"] for run in recorder.list_runs().runs} == {"r1", "r2"}
+
+
+def test_a_hard_link_that_appears_later(tmp_path: Path) -> None:
+    """The recorder that has the file open refuses runs as long as there is another."""
+    path, link = tmp_path / "a.db", tmp_path / "b.db"
+    with runlog.Recorder(sqlite_path=path) as recorder:
+        recorder.log_run(minimal("r1"))
+        link.hardlink_to(path)
+        kept = ["r1"]
+        with pytest.raises(ConfigError, match="hard links"):
+            while True:  # what is found at the next check of the path
+                recorder.log_run(minimal(f"r{len(kept) + 1}"))
+                kept.append(f"r{len(kept) + 1}")
+        handler = RunLogHandler(recorder=recorder)
+        two_nodes().invoke({"n": 0}, {"callbacks": [handler]})
+        assert recorder.stats()["handler_errors"] == 1
+        with runlog.Recorder(sqlite_path=link) as second, pytest.raises(ConfigError):
+            second.log_run(minimal("refused"))
+        link.unlink()
+        until(lambda: _is_taken(recorder))
+    with closing(sqlite3.connect(path)) as database:
+        ids = {row[0] for row in database.execute("SELECT run_id FROM workflow_runs")}
+        assert ids == {*kept, "last"}
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def _is_taken(recorder: runlog.Recorder) -> bool:
+    try:
+        recorder.log_run(minimal("last"))
+    except ConfigError:
+        return False
+    return True
+
+
+def test_a_file_that_is_mounted_by_itself_is_refused(tmp_path: Path) -> None:
+    """As a container does that has the file, and not its folder, as a volume."""
+    path, mounted = tmp_path / "a.db", tmp_path / "mounted.db"
+    mounted.touch()
+    with runlog.Recorder(sqlite_path=path) as recorder:
+        recorder.log_run(minimal())
+    unshare = ["unshare", "--map-root-user", "--mount"]
+    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"]).returncode:
+        pytest.skip("this user may mount nothing")
+    command = 'mount --bind "$1" "$2" && exec "$3" -c "$4" "$2"'
+    done = subprocess.run(
+        [*unshare, "sh", "-c", command, "sh", path, mounted, sys.executable, MOUNTED],
+        env=child_env({}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert f"SQLite file {mounted}: the file is mounted by itself" in done.stdout
+    assert "mount its folder" in done.stdout and done.stderr == ""
 
 
 def test_a_pipe_instead_of_a_file(folder: Path, run_python: "RunPython") -> None:

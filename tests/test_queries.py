@@ -1,5 +1,6 @@
 """Reading runs back: pages of a workflow, one run, filters, and deleting."""
 
+import re
 import uuid
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -212,6 +213,29 @@ def test_since_and_until_accept_any_time_zone(several: Any, zone: Any) -> None:
     if zone is None:
         since, until = since.replace(tzinfo=None), until.replace(tzinfo=None)
     assert ids_of(several.list_runs(since=since, until=until)) == ["r3", "r2", "r1"]
+
+
+TIMES: dict[str, Any] = {
+    f"{name}({field})": (name, field)
+    for name, field in (
+        ("list_runs", "since"),
+        ("list_runs", "until"),
+        ("count_runs", "since"),
+        ("delete_runs", "before"),
+        ("rollup", "since"),
+        ("rollup", "until"),
+    )
+}
+
+
+@pytest.mark.parametrize("value", ["x", "", 0, 1.5, True, b"2026", []], ids=repr)
+@pytest.mark.parametrize(("name", "field"), TIMES.values(), ids=TIMES)
+def test_what_is_no_time_is_refused_in_the_same_words(
+    recorder: Any, name: str, field: str, value: Any
+) -> None:
+    words = f"{field} must be a datetime or ISO 8601 text, not "
+    with pytest.raises(ValidationError, match=re.escape(words)):
+        getattr(recorder, name)(**{field: value})
 
 
 def test_keyset_pages_give_each_run_once_while_others_arrive(

@@ -328,7 +328,32 @@ def test_without_an_index(store: Store) -> None:
         assert find(recorder, "water") == ["r1"]
 
 
-@pytest.mark.parametrize("value", ["2", "", "no", 2, 1.5])
+@pytest.mark.parametrize("given", [True, 1, "1", "true", "Yes", "ON"])
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_a_switch_that_is_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any, by: str
+) -> None:
+    options = {"words": given} if by == "option" else {}
+    monkeypatch.setenv("RUNLOG_WORDS", str(given) if by == "environment" else "0")
+    with runlog.Recorder(sqlite_path=str(tmp_path / "runs.db"), **options) as recorder:
+        recorder.log_run(minimal(inputs={"text": "tea"}))
+        assert find(recorder, "tea") == ["r1"]
+
+
+@pytest.mark.parametrize("given", [False, 0, "0", "false", "No", "OFF"])
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_a_switch_that_is_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any, by: str
+) -> None:
+    options = {"words": given} if by == "option" else {}
+    monkeypatch.setenv("RUNLOG_WORDS", str(given) if by == "environment" else "1")
+    with runlog.Recorder(sqlite_path=str(tmp_path / "runs.db"), **options) as recorder:
+        recorder.log_run(minimal(inputs={"text": "tea"}))
+        with pytest.raises(ConfigError, match="RUNLOG_WORDS"):
+            recorder.search_runs("tea", by="words")
+
+
+@pytest.mark.parametrize("value", ["2", "", "y", " 1", "truee", 2, -1, 1.5, [1]])
 def test_a_wrong_option(tmp_path: Path, value: Any) -> None:
     with pytest.raises(ConfigError, match=r"words \(RUNLOG_WORDS\)"):
         runlog.Recorder(sqlite_path=str(tmp_path / "runs.db"), words=value)

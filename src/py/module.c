@@ -1,5 +1,6 @@
-/* The module runlog._runlog: its initialisation in phases, and its two functions. */
+/* The module runlog._runlog: its initialisation in phases, and its functions. */
 #include "py/base/errors.h"
+#include "py/base/option_values.h"
 #include "py/base/raised.h"
 #include "py/base/state.h"
 #include "py/encode/encode.h"
@@ -119,6 +120,14 @@ static PyObject *current_context(PyObject *module, PyObject *none)
     return Py_NewRef(context != NULL ? context : Py_None);
 }
 
+static PyObject *read_switch(PyObject *module, PyObject *value)
+{
+    const int on = rl_option_switch(value);
+
+    (void)module;
+    return on < 0 ? Py_NewRef(Py_None) : PyBool_FromLong(on);
+}
+
 static PyMethodDef module_methods[] = {
     {"describe_dsn", rl_look_describe_dsn, METH_O,
      "describe_dsn(dsn)\n--\n\n"
@@ -135,6 +144,9 @@ static PyMethodDef module_methods[] = {
     {"current_context", current_context, METH_NOARGS,
      "current_context()\n--\n\n"
      "The current contextvars.Context itself, or None before one is used."},
+    {"read_switch", read_switch, METH_O,
+     "read_switch(value)\n--\n\n"
+     "What a switch is set to, or None for what is no value of one."},
     {"encode_json", (PyCFunction)(void (*)(void))encode_json,
      METH_FASTCALL | METH_KEYWORDS,
      "encode_json(value, *, redact=None, max_payload=None, max_value=None, "

@@ -466,6 +466,46 @@ static void test_nobody_waits_for_a_long_read(void)
     store->ops->close(store);
 }
 
+static rl_status find_it_replaced(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    ++*(int *)ctx;
+    return rl_sqlite_moved(conn->path, "", err);
+}
+
+static void check_says_replaced(rl_status status, const rl_err *err, const char *path)
+{
+    CHECK_INT(status, RL_STORE);
+    CHECK(err->code == RL_STORE && err->retryable);
+    CHECK(strstr(err->text, path) != NULL &&
+          strstr(err->text, "deleted or replaced") != NULL);
+    CHECK(strstr(err->text, "lock") == NULL);
+}
+
+/* What is no lock is tried again, but not for as long, and is not said to be one. */
+static void test_only_a_lock_is_waited_for_as_one(void)
+{
+    const uint64_t start = rl_monotonic_ns();
+    char path[HELP_PATH];
+    rl_store *store;
+    rl_sqlite_file *file;
+    int tries = 0;
+    rl_err err;
+
+    fresh_path(path);
+    store = open_store(path);
+    file = rl_sqlite_file_of(store);
+    check_says_replaced(
+        rl_sqlite_file_write(file, true, RL_WAIT, find_it_replaced, &tries, &err), &err,
+        path);
+    CHECK(tries > 1);
+    tries = 0;
+    check_says_replaced(rl_sqlite_file_read(file, find_it_replaced, &tries, &err), &err,
+                        path);
+    CHECK(tries > 1);
+    CHECK(rl_monotonic_ns() - start < RL_SQLITE_WAIT_NS);
+    store->ops->close(store);
+}
+
 static const struct check_test tests[] = {
     CHECK_TEST(test_files_are_private),
     CHECK_TEST(test_relative_path_is_fixed_at_creation),
@@ -478,6 +518,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_failed_migration_is_rolled_back),
     CHECK_TEST(test_full_disk_fails_whole_batches),
     CHECK_TEST(test_nobody_waits_for_a_long_read),
+    CHECK_TEST(test_only_a_lock_is_waited_for_as_one),
 };
 
 CHECK_MAIN(tests)

@@ -11,6 +11,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
+from runlog import _runlog
 from runlog.cli import options
 from runlog.cli.errors import DONE, FAULT, WrongUsageError
 from runlog.cli.history import History
@@ -44,12 +45,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace, history: History, out: Out) -> int:
     """Make the indexes anew."""
     given = os.environ.get("RUNLOG_WORDS") or None
+    is_off = _runlog.read_switch(given) is False
     embeds = bool(os.environ.get("OPENAI_KEY"))
-    if args.what == "words" and given == "0":
-        raise WrongUsageError("RUNLOG_WORDS is 0, which turns the index of words off")
+    if args.what == "words" and is_off:
+        raise WrongUsageError("RUNLOG_WORDS turns the index of words off")
     if args.what == "meaning" and not embeds:
         raise WrongUsageError("OPENAI_KEY is not set: nothing would embed the runs")
-    words = args.what != "meaning" and given != "0"
+    words = args.what != "meaning" and not is_off
     meaning = args.what != "words" and embeds
     recorder = history.open(search=meaning, words=(given or True) if words else False)
     done: dict[str, int] = {}

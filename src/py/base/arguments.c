@@ -47,12 +47,7 @@ int rl_read_int(rl_state *state, const char *field, const char *wanted, PyObject
 
 int rl_read_time(rl_state *state, const char *field, PyObject *value, int64_t *stamp)
 {
-    if (value == NULL || value == Py_None) {
-        return 0;
-    }
-    if (PyLong_Check(value) || PyFloat_Check(value)) {
-        return rl_errors_invalid(state, field, "must be a datetime or ISO 8601 text",
-                                 value);
-    }
-    return rl_time_from(state, field, value, stamp);
+    return value == NULL || value == Py_None
+               ? 0
+               : rl_time_from(state, field, value, false, stamp);
 }

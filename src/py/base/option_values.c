@@ -50,6 +50,32 @@ int rl_option_refuse_value(rl_state *state, const rl_option *option, const char 
     return -1;
 }
 
+static int switch_of_text(const char *text)
+{
+    static const char *const names[2][4] = {{"0", "false", "no", "off"},
+                                            {"1", "true", "yes", "on"}};
+
+    for (int on = 0; on < 2; on++) {
+        for (size_t i = 0; i < 4; i++) {
+            if (PyOS_stricmp(text, names[on][i]) == 0) {
+                return on;
+            }
+        }
+    }
+    return -1;
+}
+
+int rl_option_switch(PyObject *value)
+{
+    const char *text = PyUnicode_Check(value) ? PyUnicode_AsUTF8(value) : NULL;
+    long number = PyLong_Check(value) ? PyLong_AsLong(value) : -1;
+
+    PyErr_Clear(); /* of what is no switch either */
+    return text != NULL                 ? switch_of_text(text)
+           : number == 0 || number == 1 ? (int)number
+                                        : -1;
+}
+
 /* Whether `keyword` is one of the options of a table. */
 static bool is_option(PyObject *keyword, const rl_option *options, size_t count)
 {

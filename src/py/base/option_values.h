@@ -22,6 +22,10 @@ int rl_option_refuse(rl_state *state, const rl_option *option, const char *probl
 int rl_option_refuse_value(rl_state *state, const rl_option *option, const char *expected,
                            PyObject *value);
 
+/* What a switch is set to: 1 or 0 for True or False, 1 or 0, or their names (1, true, yes,
+ * on; 0, false, no, off) in any case; -1, without an error, for anything else. */
+int rl_option_switch(PyObject *value);
+
 /* Raises TypeError for a keyword argument (of a dict or NULL) that is in neither
  * table. */
 int rl_option_check_keywords(PyObject *kwargs, const rl_option *options, size_t count,

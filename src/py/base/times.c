@@ -13,7 +13,8 @@
 
 #include <math.h>
 
-#define WANTED "must be a datetime, ISO 8601 text or seconds since 1970"
+#define WANTED "must be a datetime or ISO 8601 text"
+#define WANTED_OR_NUMBER "must be a datetime, ISO 8601 text or seconds since 1970"
 
 static int need_datetime(rl_state *state)
 {
@@ -105,7 +106,8 @@ static int from_number(PyObject *value, int64_t *stamp)
     return 0;
 }
 
-int rl_time_from(rl_state *state, const char *field, PyObject *value, int64_t *stamp)
+int rl_time_from(rl_state *state, const char *field, PyObject *value, bool numbers,
+                 int64_t *stamp)
 {
     PyObject *parsed = NULL;
     int rc = -1, is_datetime;
@@ -122,11 +124,13 @@ int rl_time_from(rl_state *state, const char *field, PyObject *value, int64_t *s
         parsed = PyObject_CallMethod(state->datetime, "fromisoformat", "O", value);
         rc = parsed != NULL ? from_datetime(state, parsed, stamp) : -1;
         Py_XDECREF(parsed);
-    } else if ((PyLong_Check(value) || PyFloat_Check(value)) && !PyBool_Check(value)) {
+    } else if (numbers && (PyLong_Check(value) || PyFloat_Check(value)) &&
+               !PyBool_Check(value)) {
         rc = from_number(value, stamp);
     }
     if (rc < 0 && rl_raised_is_own()) {
-        return rl_errors_invalid(state, field, WANTED, value);
+        return rl_errors_invalid(state, field, numbers ? WANTED_OR_NUMBER : WANTED,
+                                 value);
     }
     return rc;
 }

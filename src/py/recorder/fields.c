@@ -120,7 +120,7 @@ static int read_time(const rl_encode_options *options, rl_column column, PyObjec
                      int64_t *stamp)
 {
     rl_state *state = options->state;
-    int rc = rl_time_from(state, rl_columns[column].name, value, stamp);
+    int rc = rl_time_from(state, rl_columns[column].name, value, true, stamp);
 
     if (rc < 0 && !PyErr_ExceptionMatches(state->validation_error) &&
         !rl_raised_is_own()) {

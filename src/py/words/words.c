@@ -99,22 +99,22 @@ static PyObject *method_search(rl_py_recorder *self, PyObject *args, PyObject *k
 
 static const rl_option options[] = {{"words", "RUNLOG_WORDS"}};
 
-/* "0", "1" or "trigram"; False and True are the first two. */
+/* A switch, or "trigram". */
 static int read_mode(rl_state *state, PyObject *value, rl_words_mode *mode)
 {
-    const char *text =
-        value != NULL && PyUnicode_Check(value) ? PyUnicode_AsUTF8(value) : NULL;
-    long number = value != NULL && PyLong_Check(value) ? PyLong_AsLong(value) : -1;
+    const int on = value != NULL ? rl_option_switch(value) : 1;
 
-    PyErr_Clear(); /* of what is no option either */
-    if (value == NULL || number == 1 || (text != NULL && strcmp(text, "1") == 0)) {
-        *mode = RL_WORDS_ON;
-    } else if (number == 0 || (text != NULL && strcmp(text, "0") == 0)) {
-        *mode = RL_WORDS_OFF;
-    } else if (text != NULL && strcmp(text, "trigram") == 0) {
+    if (on >= 0) {
+        *mode = on != 0 ? RL_WORDS_ON : RL_WORDS_OFF;
+    } else if (PyUnicode_Check(value) &&
+               PyUnicode_CompareWithASCIIString(value, "trigram") == 0) {
         *mode = RL_WORDS_BY_TRIGRAM;
     } else {
-        return rl_option_refuse_value(state, options, "0, 1 or 'trigram'", value);
+        return rl_option_refuse_value(
+            state, options,
+            "a switch (1, true, yes or on; 0, false, no or off) "
+            "or 'trigram'",
+            value);
     }
     return 0;
 }
@@ -186,7 +186,7 @@ static PyObject *method_fill(rl_py_recorder *self, PyObject *args)
 static int make_companion(rl_state *state, PyObject *const *values, bool postgres,
                           rl_companion **companion)
 {
-    rl_words_mode mode;
+    rl_words_mode mode = RL_WORDS_ON;
     rl_words *words;
     rl_err err;
 

@@ -232,23 +232,31 @@ static rl_status wait_for_file(const rl_beside *self, const rl_batch *batch, rl_
     return status;
 }
 
-static rl_status both_locked(const rl_beside *self, rl_err *err)
+/* Neither was free for RL_SQLITE_WAIT_NS: `own` says why of the file, err of that beside
+ * it. */
+static rl_status both_busy(const rl_beside *self, const rl_err *own, rl_err *err)
 {
-    rl_err own;
+    const rl_err beside = *err;
+    rl_err first = *own, second = beside;
 
-    (void)rl_sqlite_locked_for_long(self->path, &own);
-    rl_err_set(err, own.code, "%.370s; and so is %.370s", own.text,
-               rl_journal_file_path(self->file));
-    err->retryable = own.retryable;
-    return own.code;
+    if (own->locked) {
+        (void)rl_sqlite_locked_for_long(self->path, &first);
+    }
+    if (beside.locked) {
+        (void)rl_sqlite_locked_for_long(rl_journal_file_path(self->file), &second);
+    }
+    rl_err_set(err, RL_STORE, "%.370s; and beside it: %.370s", first.text, second.text);
+    err->retryable = true;
+    return RL_STORE;
 }
 
-/* Both are locked: waits for the one that is free first. Others hold the lock of that
+/* Both are busy: waits for the one that is free first. Others hold the lock of that
  * beside it for a moment only, as all processes on the path write to it. */
 static rl_status wait_for_either(rl_beside *self, const rl_batch *batch,
                                  const rl_err *reason, rl_err *err)
 {
     const uint64_t end = rl_monotonic_ns() + RL_SQLITE_WAIT_NS;
+    rl_err own = *reason;
     rl_status status;
     bool over, tried;
 
@@ -256,12 +264,13 @@ static rl_status wait_for_either(rl_beside *self, const rl_batch *batch,
         status = write_file(self, batch, RL_WAIT_BRIEFLY, err);
         tried = status == RL_BUSY;
         if (tried) {
+            own = *err;
             status = append(self, batch, reason, &over, err);
             status = over ? RL_BUSY : status;
         }
     } while (status == RL_BUSY && rl_monotonic_ns() < end);
     if (status == RL_BUSY) {
-        status = both_locked(self, err);
+        status = both_busy(self, &own, err);
     } else if (status != RL_OK && tried) {
         status = wait_for_file(self, batch, err);
     }
@@ -297,6 +306,46 @@ rl_status rl_beside_write(void *ctx, const rl_batch *batch, rl_err *err)
     return status;
 }
 
+void rl_beside_log_rejected(rl_beside *self, const rl_err *reason)
+{
+    if (!atomic_exchange(&self->rejection_logged, true)) {
+        rl_notices_add(self->notices, RL_NOTICE_ERROR,
+                       "the SQLite file %s rejects a run, which is stored in the table "
+                       "journal_rejected of %s (logged once, stats() counts them): %s",
+                       self->path, rl_journal_file_path(self->file), reason->text);
+    }
+}
+
+/* Stores a run that its file refuses for good, and adds that to the error. */
+static void store_rejected(rl_beside *self, const rl_run *run, rl_err *err)
+{
+    const rl_err reason = *err;
+    rl_err own;
+
+    if (rl_journal_file_reject(self->file, run, &reason, &own) == RL_OK) {
+        rl_beside_log_rejected(self, &reason);
+        rl_err_set(err, RL_STORE,
+                   "%.500s; the run is stored in the table journal_rejected of %.200s",
+                   reason.text, rl_journal_file_path(self->file));
+        err->rejected = true;
+    }
+}
+
+rl_status rl_beside_write_or_reject(void *ctx, const rl_batch *batch, rl_err *err)
+{
+    rl_beside *self = ctx;
+    rl_status status = rl_beside_write(self, batch, err);
+
+    if (status == RL_STORE && err->rejected && batch->count == 1) {
+        if (batch->wait == RL_NO_WAIT) {
+            status = rl_err_set(err, RL_BUSY, "a rejected run waits to be stored");
+        } else {
+            store_rejected(self, batch->runs[0], err);
+        }
+    }
+    return status;
+}
+
 bool rl_beside_has_work(rl_beside *self)
 {
     uint64_t now;
@@ -313,6 +362,14 @@ bool rl_beside_has_work(rl_beside *self)
     return rl_journal_file_exists(self->file);
 }
 
+static const char *why_waiting(rl_beside *self)
+{
+    return atomic_load(&self->failure_logged) ? "it can't be written to (see the log)"
+           : rl_beside_is_locked(self) && atomic_load(&self->lock_logged)
+               ? "another program holds its lock"
+               : "runs are still being written to it";
+}
+
 rl_status rl_beside_drain(rl_beside *self, uint64_t until, rl_err *err)
 {
     rl_status status = RL_OK;
@@ -325,10 +382,9 @@ rl_status rl_beside_drain(rl_beside *self, uint64_t until, rl_err *err)
         (void)rl_cond_timedwait(&self->changed, &self->lock, &moment);
     }
     if (rl_beside_is_pending(self)) {
-        status = rl_err_set(err, RL_TIMEOUT,
-                            "SQLite file %s: another program holds its lock; runs wait "
-                            "in %s until it is free",
-                            self->path, rl_journal_file_path(self->file));
+        status =
+            rl_err_set(err, RL_TIMEOUT, "SQLite file %s: %s; runs wait in %s", self->path,
+                       why_waiting(self), rl_journal_file_path(self->file));
     }
     pthread_mutex_unlock(&self->lock);
     return status;
@@ -343,6 +399,17 @@ int64_t rl_beside_count(rl_beside *self)
         (void)rl_journal_file_count(self->file, &waiting, &ignored);
     }
     return waiting.own;
+}
+
+int64_t rl_beside_count_rejected(rl_beside *self)
+{
+    rl_journal_file_state state = {0};
+    rl_err ignored;
+
+    if (rl_journal_file_exists(self->file)) {
+        (void)rl_journal_file_get_state(self->file, &state, &ignored);
+    }
+    return state.rejected;
 }
 
 void rl_beside_before_fork(rl_beside *self)

@@ -47,6 +47,10 @@ void rl_beside_look(rl_beside *beside);
  * error has both reasons. */
 rl_status rl_beside_write(void *beside, const rl_batch *batch, rl_err *err);
 
+/* The same, and a run alone in its batch that the file refuses for good is stored in the
+ * table journal_rejected beside it, which the error says. RL_NO_WAIT: RL_BUSY instead. */
+rl_status rl_beside_write_or_reject(void *beside, const rl_batch *batch, rl_err *err);
+
 /* Whether rl_beside_fold should be called. True once for each occasion. Does not wait. */
 bool rl_beside_has_work(rl_beside *beside);
 
@@ -67,6 +71,9 @@ rl_status rl_beside_drain(rl_beside *beside, uint64_t end, rl_err *err);
 
 /* The number of runs that wait beside for this target, of all processes. */
 int64_t rl_beside_count(rl_beside *beside);
+
+/* The number of rejected runs that are stored beside. */
+int64_t rl_beside_count_rejected(rl_beside *beside);
 
 /* Around a fork. Before that of the file that `write` uses. */
 void rl_beside_before_fork(rl_beside *beside);

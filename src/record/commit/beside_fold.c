@@ -45,14 +45,6 @@ static void log_failure(rl_beside *self, const rl_err *err)
     }
 }
 
-static void log_rejected(rl_beside *self, const rl_err *reason)
-{
-    rl_notices_add(self->notices, RL_NOTICE_ERROR,
-                   "the SQLite file %s rejects a run, which is stored in the table "
-                   "journal_rejected of %s: %s",
-                   self->path, rl_journal_file_path(self->file), reason->text);
-}
-
 /* Writes the batch to the file. It is deleted from the disk beside after that, so it must
  * be on the disk by then. */
 static rl_status fold_batch(rl_beside *self, folding *work, rl_wait wait, rl_err *err)
@@ -70,7 +62,7 @@ static rl_status fold_batch(rl_beside *self, folding *work, rl_wait wait, rl_err
         if (status == RL_STORE && reason.rejected) {
             status = rl_journal_file_batch_reject(batch, i, &reason, err);
             if (status == RL_OK) {
-                log_rejected(self, &reason);
+                rl_beside_log_rejected(self, &reason);
             }
         } else if (status != RL_OK) {
             *err = reason;

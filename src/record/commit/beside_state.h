@@ -28,13 +28,16 @@ struct rl_beside {
     atomic_size_t backlog;  /* about the bytes of the runs that this process has beside */
     atomic_uint_fast64_t folding_since; /* nobody has held the lock since then; or 0 */
     atomic_bool wake_worker;
-    atomic_bool lock_logged, failure_logged;
+    atomic_bool lock_logged, failure_logged, rejection_logged;
     atomic_uint_fast64_t check_at; /* next check for runs of other processes */
 };
 
 /* Says once an episode that another program holds the lock, if that is the reason: it
  * may also be a thread of this process. */
 void rl_beside_log_locked(rl_beside *self, const rl_err *reason);
+
+/* Says once that the file rejects a run, which is stored beside it. */
+void rl_beside_log_rejected(rl_beside *self, const rl_err *reason);
 
 /* Ends an episode, as all runs of this process are in their file. Lock held. */
 void rl_beside_end(rl_beside *self);

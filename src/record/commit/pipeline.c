@@ -59,7 +59,7 @@ static rl_status make_sqlite(rl_pipeline *pipeline, rl_err *err)
     }
     if (status == RL_OK) {
         pipeline->commit =
-            rl_commit_new(rl_beside_write, pipeline->beside, given->metrics);
+            rl_commit_new(rl_beside_write_or_reject, pipeline->beside, given->metrics);
         if (pipeline->commit == NULL) {
             status = rl_err_nomem(err);
         }

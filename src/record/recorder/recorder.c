@@ -436,6 +436,7 @@ bool rl_recorder_get_journal_stats(rl_recorder *recorder, rl_journal_stats *stat
         } else if (rl_recorder_is_ready(recorder)) {
             stats->elsewhere = rl_pipeline_count_journaled(&recorder->pipeline, false);
         }
+        stats->rejected += rl_beside_count_rejected(recorder->pipeline.beside);
         rl_recorder_leave(recorder);
     }
     return known;

@@ -104,8 +104,8 @@ void rl_recorder_close(rl_recorder *recorder, uint64_t end);
 /* Takes the next message for the user's log; false when there is none. Does not wait. */
 bool rl_recorder_take_notice(rl_recorder *recorder, rl_notice *notice);
 
-/* The state of the server and the journal; false where there is no server, and then only
- * `elsewhere` is set. */
+/* The state of the server and the journal, and how many runs were rejected; false where
+ * there is no server, and then only `elsewhere` and `rejected` are set. */
 bool rl_recorder_get_journal_stats(rl_recorder *recorder, rl_journal_stats *stats);
 
 /* What is known of the replica; nothing where there is none, or after the close. Does not

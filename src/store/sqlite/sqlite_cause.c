@@ -154,3 +154,62 @@ bool rl_sqlite_cause(const char *path, int error, char *out, size_t size)
     }
     return found;
 }
+
+static rl_status refuse(rl_status code, const char *path, const char *why, rl_err *err)
+{
+    return rl_err_set(err, code, "SQLite file %.300s%s: %s", path,
+                      strlen(path) > 300 ? "..." : "", why);
+}
+
+bool rl_sqlite_has_links(const char *path)
+{
+    struct stat info;
+
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode) && info.st_nlink > 1;
+}
+
+/* Whether another file system, or a part of one, is mounted at the path. */
+static bool is_mounted(const char *path)
+{
+#ifdef STATX_ATTR_MOUNT_ROOT
+    struct statx info;
+
+    return statx(AT_FDCWD, path, 0, 0, &info) == 0 &&
+           (info.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+#else
+    (void)path;
+    return false;
+#endif
+}
+
+rl_status rl_sqlite_check(const char *path, rl_err *err)
+{
+    char cause[RL_ERR_TEXT];
+    const answer to = {cause, sizeof cause};
+    struct stat info;
+
+    if (stat(path, &info) != 0) { /* SQLite says why the file itself can't be reached */
+        return is_any_folder_wrong(&to, path) ? refuse(RL_STORE, path, cause, err)
+                                              : RL_OK;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        (void)is_file_wrong(&to, path, "");
+        return refuse(RL_STORE, path, cause, err);
+    }
+    if (info.st_nlink > 1) {
+        return refuse(RL_CONFIG, path,
+                      "it has hard links, and each of its names would have a -wal of its "
+                      "own, which loses runs and damages the file: delete the other "
+                      "names (find DIRECTORY -samefile FILE lists them), or give the "
+                      "path of a copy",
+                      err);
+    }
+    if (is_mounted(path)) {
+        return refuse(RL_CONFIG, path,
+                      "the file is mounted by itself, so its -wal would be in another "
+                      "folder than that of the file, which loses runs and damages the "
+                      "file: mount its folder",
+                      err);
+    }
+    return RL_OK;
+}

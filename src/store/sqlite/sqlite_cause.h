@@ -6,6 +6,8 @@
 #ifndef RL_SQLITE_CAUSE_H
 #define RL_SQLITE_CAUSE_H
 
+#include "core/err.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -13,5 +15,14 @@
  * gets a sentence that names what is wrong and what to do. `error`: SQLite's system
  * error, or 0. False, with "" in `out`, if nothing is found. */
 bool rl_sqlite_cause(const char *path, int error, char *out, size_t size);
+
+/* Before SQLite opens the file, which need not exist. RL_STORE where SQLite would read the
+ * path otherwise than the system does (it drops the slash at the end, and a folder that is
+ * not there before "/.."), or take what is no regular file. RL_CONFIG where the file would
+ * have several -wal: it has hard links, or is mounted by itself. */
+rl_status rl_sqlite_check(const char *path, rl_err *err);
+
+/* Whether the file has hard links. Cheap. */
+bool rl_sqlite_has_links(const char *path);
 
 #endif

@@ -86,6 +86,16 @@ rl_status rl_sqlite_locked_for_long(const char *path, rl_err *err)
     return RL_STORE;
 }
 
+rl_status rl_sqlite_moved(const char *path, const char *what, rl_err *err)
+{
+    rl_err_set(err, RL_BUSY, "SQLite file %s: it%s%s was deleted or replaced meanwhile",
+               path, what[0] != '\0' ? "s " : "", what);
+    if (err != NULL) {
+        err->moved = true;
+    }
+    return RL_BUSY;
+}
+
 /* The text of an error that is neither a lock nor a lack of memory. */
 static void describe(rl_sqlite_conn *conn, int code, int system, rl_err *err)
 {
@@ -97,6 +107,11 @@ static void describe(rl_sqlite_conn *conn, int code, int system, rl_err *err)
     if (primary == SQLITE_FULL) {
         rl_err_set(err, RL_STORE, "SQLite file %s: the disk is full (%s)", conn->path,
                    detail);
+    } else if (primary == SQLITE_IOERR && system == EFBIG) {
+        rl_err_set(err, RL_STORE,
+                   "SQLite file %s: %s: a limit of the process (ulimit -f) or of the "
+                   "file system",
+                   conn->path, strerror(system));
     } else if (primary == SQLITE_NOTADB) {
         rl_err_set(err, RL_STORE,
                    "SQLite file %s: it is not a SQLite database; give another path in "
@@ -115,10 +130,37 @@ static void describe(rl_sqlite_conn *conn, int code, int system, rl_err *err)
     }
 }
 
+/* The file that a file control gives: the database file, or its -wal. NULL if there is
+ * none. */
+static sqlite3_file *file_of(rl_sqlite_conn *conn, int which)
+{
+    sqlite3_file *file = NULL;
+    int rc = sqlite3_file_control(conn->db, "main", which, (void *)&file);
+
+    return rc == SQLITE_OK && file != NULL && file->pMethods != NULL ? file : NULL;
+}
+
+/* The system's error. SQLite forgets that of a commit when it rolls back, but the files
+ * know that of their last write. */
+static int system_error(rl_sqlite_conn *conn, int code)
+{
+    static const int which[] = {SQLITE_FCNTL_JOURNAL_POINTER, SQLITE_FCNTL_FILE_POINTER};
+    int error = conn->db != NULL ? sqlite3_system_errno(conn->db) : 0;
+
+    for (int i = 0; i < 2 && code == SQLITE_IOERR_WRITE && error == 0; i++) {
+        sqlite3_file *file = file_of(conn, which[i]);
+
+        if (file != NULL) {
+            (void)file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error);
+        }
+    }
+    return error;
+}
+
 rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
 {
     int primary = code & 0xFF;
-    int system = conn->db != NULL ? sqlite3_system_errno(conn->db) : 0;
+    int system = system_error(conn, code);
 
     if (primary == SQLITE_NOMEM) {
         return rl_err_nomem(err);
@@ -128,8 +170,9 @@ rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err)
     }
     if ((primary == SQLITE_BUSY && (conn->busy_at != 0 || conn->yielded)) ||
         (primary == SQLITE_INTERRUPT && conn->yielded)) {
-        rl_err_set(err, RL_BUSY, "SQLite file %s: another connection holds its lock",
-                   conn->path);
+        rl_err_set(err, RL_BUSY, "SQLite file %s: %s", conn->path,
+                   conn->yielded ? "a fork is under way"
+                                 : "another connection holds its lock");
         if (err != NULL) {
             err->locked = !conn->yielded;
         }
@@ -240,8 +283,7 @@ static int open_wal(rl_sqlite_conn *conn, bool *is_wal)
 static rl_status refuse_deleted(const rl_sqlite_conn *conn, int rc, rl_err *err)
 {
     if (rc != SQLITE_IOERR_SHMOPEN && rl_sqlite_vfs() != NULL) {
-        return rl_err_set(err, RL_BUSY,
-                          "the -wal or -shm of the SQLite file was deleted");
+        return rl_sqlite_moved(conn->path, "-wal or -shm", err);
     }
     rl_err_set(err, RL_STORE,
                "SQLite file %s: its -wal or -shm was deleted, and another connection of "
@@ -266,7 +308,10 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, bool creat
     conn->busy_at = busy_at;
     conn->full_sync = true; /* SQLite's default */
     conn->jitter = rl_monotonic_ns();
-    status = rl_filesystem_check(path, err);
+    status = rl_sqlite_check(path, err);
+    if (status == RL_OK) {
+        status = rl_filesystem_check(path, err);
+    }
     if (status != RL_OK) {
         return status;
     }
@@ -278,7 +323,7 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, bool creat
         rc = open_wal(conn, &is_wal);
     }
     if (rl_sqlite_path_lost(path, "", conn->inode)) {
-        status = rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
+        status = rl_sqlite_moved(path, "", err);
     } else if (status == RL_OK &&
                (rc == SQLITE_OK || rc == SQLITE_IOERR_SHORT_READ ||
                 rc == SQLITE_IOERR_SHMOPEN) &&
@@ -299,15 +344,12 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, bool creat
     return status;
 }
 
-/* `which` is the file control that gives the database file, or its -wal. */
+/* `which` as of file_of. */
 static int sync_file(rl_sqlite_conn *conn, int which)
 {
-    sqlite3_file *file = NULL;
-    int rc = sqlite3_file_control(conn->db, "main", which, (void *)&file);
+    sqlite3_file *file = file_of(conn, which);
 
-    return rc == SQLITE_OK && file != NULL && file->pMethods != NULL
-               ? file->pMethods->xSync(file, SQLITE_SYNC_NORMAL)
-               : rc;
+    return file != NULL ? file->pMethods->xSync(file, SQLITE_SYNC_NORMAL) : SQLITE_OK;
 }
 
 rl_status rl_sqlite_conn_settle(rl_sqlite_conn *conn, rl_err *err)

@@ -87,6 +87,10 @@ rl_status rl_sqlite_conn_sync(rl_sqlite_conn *conn, bool full, rl_err *err);
  * RL_BUSY at busy_at or if a fork is pending, else RL_STORE or RL_NOMEM. */
 rl_status rl_sqlite_conn_error(rl_sqlite_conn *conn, int code, rl_err *err);
 
+/* Fills err for a file, or `what` of it ("-wal"), that was deleted or replaced meanwhile:
+ * RL_BUSY, as the next try may find it well. */
+rl_status rl_sqlite_moved(const char *path, const char *what, rl_err *err);
+
 /* Fills err for a wait that has ended after RL_SQLITE_WAIT_NS: RL_STORE, retryable. */
 rl_status rl_sqlite_locked_for_long(const char *path, rl_err *err);
 

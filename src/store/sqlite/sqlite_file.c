@@ -5,6 +5,7 @@
 #include "core/clock.h"
 #include "core/fork.h"
 #include "core/lock.h"
+#include "store/sqlite/sqlite_cause.h"
 #include "store/sqlite/sqlite_locks.h"
 #include "store/sqlite/sqlite_path.h"
 #include "store/sqlite/sqlite_vfs.h"
@@ -12,7 +13,8 @@
 #include <string.h>
 #include <time.h>
 
-#define SYNC_NS UINT64_C(20000000) /* how much longer a writer waits for its syncs */
+#define SYNC_NS UINT64_C(20000000)    /* how much longer a writer waits for its syncs */
+#define MOVED_NS UINT64_C(1000000000) /* how long a file may be replaced all the time */
 
 /* A read ends for a fork that waits, and starts again; it looks for one every YIELD_STEPS
  * of SQLite's virtual machine. After so many times it makes the fork wait. */
@@ -117,13 +119,13 @@ rl_status rl_sqlite_file_open_conn(rl_sqlite_file *file, rl_sqlite_conn *conn,
         return RL_OK;
     }
     if (rl_sqlite_file_is_replaced(file, true)) {
-        return rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
+        return rl_sqlite_moved(file->path, "", err);
     }
     status =
         rl_sqlite_conn_open(conn, file->path, !atomic_load(&file->only_existing), err);
     if (status == RL_OK && has_other_wal(file, conn)) {
         rl_sqlite_conn_drop(conn);
-        status = rl_err_set(err, RL_BUSY, "the -wal of the SQLite file was deleted");
+        status = rl_sqlite_moved(file->path, "-wal", err);
     }
     if (status == RL_OK && atomic_load(&file->inode) == 0) {
         atomic_store(&file->inode, conn->inode);
@@ -234,7 +236,13 @@ static rl_status try_write(rl_sqlite_file *file, write_task *task, rl_err *err)
             rl_fork_yield();
             rl_sqlite_file_check_path(file);
         } else if (rl_sqlite_file_is_replaced(file, false)) {
-            return rl_err_set(err, RL_BUSY, "the SQLite file was replaced");
+            return rl_sqlite_moved(file->path, "", err);
+        }
+        if (atomic_load(&file->has_links)) {
+            status = rl_sqlite_check(file->path, err);
+            if (status != RL_OK) {
+                return status;
+            }
         }
         if (!lock_writer(file, busy_at)) {
             return rl_err_set(err, RL_BUSY, "another thread writes");
@@ -249,7 +257,8 @@ static rl_status try_write(rl_sqlite_file *file, write_task *task, rl_err *err)
         }
         if (status == RL_BUSY && (restarts || atomic_load(&file->restarting))) {
             /* the lock is that of the checkpoint of this process */
-            rl_err_set(err, RL_BUSY, "a checkpoint of the SQLite file is running");
+            rl_err_set(err, RL_BUSY, "SQLite file %s: a checkpoint is running",
+                       file->path);
             if (!extended) {
                 busy_at += SYNC_NS;
                 task->busy_at = busy_at;
@@ -261,6 +270,23 @@ static rl_status try_write(rl_sqlite_file *file, write_task *task, rl_err *err)
     return status;
 }
 
+/* Whether what RL_BUSY was for is still worth a wait, which began at `start`. */
+static bool may_pass(const rl_err *err, uint64_t start)
+{
+    return rl_monotonic_ns() - start < (err->moved ? MOVED_NS : RL_SQLITE_WAIT_NS);
+}
+
+/* Makes RL_BUSY, at the end of a long wait, an error with the reason that it had. */
+static rl_status give_up(const rl_sqlite_file *file, rl_err *err)
+{
+    if (err->locked) {
+        return rl_sqlite_locked_for_long(file->path, err);
+    }
+    err->code = RL_STORE;
+    err->retryable = true;
+    return RL_STORE;
+}
+
 /* A long wait for SQLite's lock is a series of brief ones, so that no thread has the
  * write lock meanwhile: those that wait briefly learn whether it is SQLite's that is not
  * free. */
@@ -268,17 +294,22 @@ rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, rl_wait wai
                                rl_sqlite_work work, void *ctx, rl_err *err)
 {
     const struct timespec pause = {0, 200000};
-    const uint64_t end = rl_monotonic_ns() + RL_SQLITE_WAIT_NS;
+    const uint64_t start = rl_monotonic_ns();
     write_task task = {full_sync, wait, 0, work, ctx};
-    rl_status status = try_write(file, &task, err);
+    rl_err own = {.code = RL_OK};
+    rl_status status = try_write(file, &task, &own);
 
-    while (status == RL_BUSY && wait == RL_WAIT && rl_monotonic_ns() < end) {
+    while (status == RL_BUSY && wait == RL_WAIT && may_pass(&own, start)) {
         nanosleep(&pause, NULL);
-        status = try_write(file, &task, err);
+        status = try_write(file, &task, &own);
     }
-    return status == RL_BUSY && wait == RL_WAIT
-               ? rl_sqlite_locked_for_long(file->path, err)
-               : status;
+    if (status == RL_BUSY && wait == RL_WAIT) {
+        status = give_up(file, &own);
+    }
+    if (status != RL_OK && err != NULL) {
+        *err = own;
+    }
+    return status;
 }
 
 static rl_status do_nothing(rl_sqlite_conn *conn, void *ctx, rl_err *err)
@@ -334,7 +365,7 @@ static bool lock_reader(rl_sqlite_file *file, bool quick, uint64_t busy_at, unsi
 static rl_status read_file(rl_sqlite_file *file, bool quick, rl_wait wait,
                            rl_sqlite_work work, void *ctx, rl_err *err)
 {
-    const uint64_t busy_at = end_of(wait);
+    const uint64_t start = rl_monotonic_ns(), busy_at = end_of(wait);
     bool broken, reopened = false;
     unsigned yields = YIELDS;
     rl_status status;
@@ -362,8 +393,9 @@ static rl_status read_file(rl_sqlite_file *file, bool quick, rl_wait wait,
         broken = status == RL_STORE && conn->broken;
         pthread_mutex_unlock(&file->read_locks[at]);
     } while (rl_sqlite_file_reopen_broken(file, broken, &reopened) ||
-             (status == RL_BUSY && (busy_at == 0 || rl_monotonic_ns() < busy_at)));
-    return status;
+             (status == RL_BUSY && (busy_at == 0 ? !err->moved || may_pass(err, start)
+                                                 : rl_monotonic_ns() < busy_at)));
+    return status == RL_BUSY && busy_at == 0 ? give_up(file, err) : status;
 }
 
 rl_status rl_sqlite_file_read(rl_sqlite_file *file, rl_sqlite_work work, void *ctx,

@@ -81,6 +81,40 @@ static rl_status insert_run(rl_sqlite_conn *conn, const char *sql, const rl_run 
     return status;
 }
 
+static rl_status is_taken(rl_sqlite_conn *conn, const rl_run *run, const char *name,
+                          bool *taken, rl_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_NAME_TAKEN, &stmt, err);
+
+    if (status == RL_OK) {
+        sqlite3_bind_text(stmt, 1, rl_run_text(run, RL_WPK_ID), -1, SQLITE_STATIC);
+        sqlite3_bind_text(stmt, 2, name, -1, SQLITE_STATIC);
+        status = rl_sqlite_conn_next(conn, stmt, taken, err);
+    }
+    sqlite3_reset(stmt);
+    return status;
+}
+
+/* After an insert that changed nothing: else it has left a row of this name alone. */
+static rl_status check_not_ignored(rl_sqlite_conn *conn, const rl_run *run,
+                                   const char *name, rl_err *err)
+{
+    bool taken = false;
+    rl_status status = is_taken(conn, run, name, &taken, err);
+
+    if (status == RL_OK && !taken) {
+        status = rl_err_set(err, RL_STORE,
+                            "SQLite file %s: a trigger of the table workflow_runs "
+                            "ignores the run: see RAISE(IGNORE)",
+                            conn->path);
+        if (err != NULL) {
+            err->rejected = true;
+        }
+    }
+    return status;
+}
+
 /* The context of the rl_own_ops below. */
 typedef struct own_ctx {
     rl_sqlite_conn *conn;
@@ -113,17 +147,7 @@ static rl_status find_by_id(void *ctx, const rl_run *run, rl_buf *name, rl_err *
 static rl_status is_name_taken(void *ctx, const rl_run *run, const char *name,
                                bool *taken, rl_err *err)
 {
-    rl_sqlite_conn *conn = ((own_ctx *)ctx)->conn;
-    sqlite3_stmt *stmt = NULL;
-    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_NAME_TAKEN, &stmt, err);
-
-    if (status == RL_OK) {
-        sqlite3_bind_text(stmt, 1, rl_run_text(run, RL_WPK_ID), -1, SQLITE_STATIC);
-        sqlite3_bind_text(stmt, 2, name, -1, SQLITE_STATIC);
-        status = rl_sqlite_conn_next(conn, stmt, taken, err);
-    }
-    sqlite3_reset(stmt);
-    return status;
+    return is_taken(((own_ctx *)ctx)->conn, run, name, taken, err);
 }
 
 static rl_status insert_as(void *ctx, const rl_run *run, const char *name, bool *done,
@@ -134,7 +158,8 @@ static rl_status insert_as(void *ctx, const rl_run *run, const char *name, bool 
         insert_run(self->conn, RL_SQLITE_INSERT, run, self->now, name, err);
 
     *done = status == RL_OK && sqlite3_changes(self->conn->db) > 0;
-    return status;
+    return status == RL_OK && !*done ? check_not_ignored(self->conn, run, name, err)
+                                     : status;
 }
 
 /* Binds wpk_id and two names to a statement, and steps it. */
@@ -174,18 +199,6 @@ static rl_status trade_names(void *ctx, const rl_run *run, const char *name,
 
 static const rl_own_ops own_ops = {find_by_id, is_name_taken, insert_as, trade_names};
 
-/* Inserts a run whose name is taken: in a transaction, as that takes several statements
- * (the batch's own, or one that the caller commits). */
-static rl_status insert_own(own_ctx *self, const rl_run *run, rl_err *err)
-{
-    rl_status status = RL_OK;
-
-    if (sqlite3_get_autocommit(self->conn->db)) {
-        status = rl_sqlite_conn_run(self->conn, RL_SQLITE_BEGIN, err);
-    }
-    return status == RL_OK ? rl_own_insert(&own_ops, self, run, err) : status;
-}
-
 /* Whether an insert found the name or the id of a run with an own id taken. */
 static bool has_conflict(const rl_sqlite_conn *conn, const rl_run *run, rl_status status)
 {
@@ -223,7 +236,9 @@ static rl_status insert_all(rl_sqlite_conn *conn, const char *sql,
         }
         status = insert_run(conn, sql, run, self.now, NULL, err);
         if (has_conflict(conn, run, status)) {
-            status = insert_own(&self, run, err);
+            status = rl_own_insert(&own_ops, &self, run, err);
+        } else if (status == RL_OK && sqlite3_changes(conn->db) == 0) {
+            status = check_not_ignored(conn, run, rl_run_text(run, RL_RUN_ID), err);
         }
         if (status == RL_OK && hook != NULL) {
             /* an update of an existing row leaves the rowid at 0 */
@@ -238,21 +253,17 @@ static rl_status insert_all(rl_sqlite_conn *conn, const char *sql,
     return status == RL_OK && has_more ? rl_sqlite_beat_first(conn, batch, err) : status;
 }
 
+/* Also one run in a transaction of its own: a trigger's RAISE(FAIL) leaves the row. */
 rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,
                                  const rl_sqlite_hook *hook, const rl_batch *batch,
                                  rl_err *err)
 {
-    const bool explicit_commit =
-        batch->count != 1 || hook != NULL || writes_more(sql, batch);
-    rl_status status = RL_OK;
+    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
 
-    if (explicit_commit) {
-        status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
-    }
     if (status == RL_OK) {
         status = insert_all(conn, sql, hook, batch, err);
     }
-    if (status == RL_OK && !sqlite3_get_autocommit(conn->db)) {
+    if (status == RL_OK) {
         status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
     }
     return status;

@@ -26,6 +26,7 @@ typedef struct database {
     rl_sqlite_shm shm;  /* owned */
     int level;          /* SQLITE_LOCK_NONE or what it has locked */
     int unsynced;       /* bytes written since the last sync */
+    int error;          /* errno of the last write that failed */
 } database;
 
 static sqlite3_vfs vfs; /* the copy of *unix_vfs that is registered */
@@ -90,6 +91,7 @@ static int write_file(sqlite3_file *base, const void *data, int len, sqlite3_int
         } else if (count == 0 || errno == ENOSPC) {
             return SQLITE_FULL;
         } else if (errno != EINTR) {
+            of(base)->error = errno;
             return SQLITE_IOERR_WRITE;
         }
     }
@@ -207,6 +209,10 @@ static int control_file(sqlite3_file *base, int what, void *value)
     const database *db = of(base);
     struct stat info;
 
+    if (what == SQLITE_FCNTL_LAST_ERRNO) {
+        *(int *)value = db->error;
+        return SQLITE_OK;
+    }
     if (what != SQLITE_FCNTL_HAS_MOVED) {
         return SQLITE_NOTFOUND;
     }
