@@ -161,13 +161,6 @@ static rl_status refuse(rl_status code, const char *path, const char *why, rl_er
                       strlen(path) > 300 ? "..." : "", why);
 }
 
-bool rl_sqlite_has_links(const char *path)
-{
-    struct stat info;
-
-    return stat(path, &info) == 0 && S_ISREG(info.st_mode) && info.st_nlink > 1;
-}
-
 /* Whether another file system, or a part of one, is mounted at the path. */
 static bool is_mounted(const char *path)
 {

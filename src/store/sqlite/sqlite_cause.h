@@ -22,7 +22,4 @@ bool rl_sqlite_cause(const char *path, int error, char *out, size_t size);
  * have several -wal: it has hard links, or is mounted by itself. */
 rl_status rl_sqlite_check(const char *path, rl_err *err);
 
-/* Whether the file has hard links. Cheap. */
-bool rl_sqlite_has_links(const char *path);
-
 #endif

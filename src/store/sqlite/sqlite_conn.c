@@ -308,10 +308,7 @@ rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, bool creat
     conn->busy_at = busy_at;
     conn->full_sync = true; /* SQLite's default */
     conn->jitter = rl_monotonic_ns();
-    status = rl_sqlite_check(path, err);
-    if (status == RL_OK) {
-        status = rl_filesystem_check(path, err);
-    }
+    status = rl_filesystem_check(path, err);
     if (status != RL_OK) {
         return status;
     }

@@ -121,8 +121,13 @@ rl_status rl_sqlite_file_open_conn(rl_sqlite_file *file, rl_sqlite_conn *conn,
     if (rl_sqlite_file_is_replaced(file, true)) {
         return rl_sqlite_moved(file->path, "", err);
     }
-    status =
-        rl_sqlite_conn_open(conn, file->path, !atomic_load(&file->only_existing), err);
+    if (atomic_load(&file->inode) == 0) { /* later, a new name does no harm by itself */
+        status = rl_sqlite_check(file->path, err);
+    }
+    if (status == RL_OK) {
+        status = rl_sqlite_conn_open(conn, file->path, !atomic_load(&file->only_existing),
+                                     err);
+    }
     if (status == RL_OK && has_other_wal(file, conn)) {
         rl_sqlite_conn_drop(conn);
         status = rl_sqlite_moved(file->path, "-wal", err);
@@ -237,12 +242,6 @@ static rl_status try_write(rl_sqlite_file *file, write_task *task, rl_err *err)
             rl_sqlite_file_check_path(file);
         } else if (rl_sqlite_file_is_replaced(file, false)) {
             return rl_sqlite_moved(file->path, "", err);
-        }
-        if (atomic_load(&file->has_links)) {
-            status = rl_sqlite_check(file->path, err);
-            if (status != RL_OK) {
-                return status;
-            }
         }
         if (!lock_writer(file, busy_at)) {
             return rl_err_set(err, RL_BUSY, "another thread writes");

@@ -41,7 +41,6 @@ typedef struct rl_sqlite_file {
     _Atomic ino_t inode;            /* of the file that was opened last; 0: none */
     _Atomic ino_t wal, shm;         /* of the open -wal and -shm; 0: none, or unknown */
     atomic_uint_fast64_t check_at;  /* monotonic nanoseconds: when to check the path */
-    atomic_bool has_links;          /* hard links, at the last check of the path */
     bool told_later;                /* that indexes are missing; under the write lock */
     atomic_bool only_existing;      /* a file that is not there is not created */
     atomic_bool in_use;             /* the writing connection is open */

@@ -2,13 +2,12 @@
  * sqlite_file_state.h.
  */
 #include "core/clock.h"
-#include "store/sqlite/sqlite_cause.h"
 #include "store/sqlite/sqlite_file_state.h"
 #include "store/sqlite/sqlite_locks.h"
 #include "store/sqlite/sqlite_path.h"
 #include "store/sqlite/sqlite_shm.h"
 
-/* Between checks of the path: four stat() calls are a measurable part of a commit. */
+/* Between checks of the path: three stat() calls are a measurable part of a commit. */
 #define CHECK_NS UINT64_C(5000000)
 
 void rl_sqlite_file_forget_wal(rl_sqlite_file *file)
@@ -56,7 +55,6 @@ bool rl_sqlite_file_is_replaced(rl_sqlite_file *file, bool now)
     if (!now && clock < atomic_load_explicit(&file->check_at, memory_order_relaxed)) {
         return false;
     }
-    atomic_store(&file->has_links, rl_sqlite_has_links(file->path));
     replaced = is_lost(file) || is_wal_lost(file) || is_shm_lost(file);
     atomic_store(&file->check_at, replaced ? 0 : clock + CHECK_NS);
     return replaced;
