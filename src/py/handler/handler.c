@@ -241,7 +241,7 @@ static PyObject *handler_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         data->interval_ns = LIVE_NS;
         data->all_roots = true;
         data->graphs = rl_graphs_shared();
-        data->identity = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type);
+        data->identity = PyDict_New();
         if (data->graphs == NULL) {
             PyErr_NoMemory();
         }

@@ -173,8 +173,8 @@ typedef struct rl_span_start {
     bool is_plain;         /* it is no graph's, but may be recorded as a run */
     const rl_place *place; /* borrowed: it records a run from one handler only; NULL: it
                               is unknown */
-    /* the inputs: the same object for all handlers of one run, another one for another
-     * run with the same UUID */
+    /* the list of its tags, else its inputs: the same object for all handlers of one run,
+     * another one for another run with the same UUID */
     const void *object;
     bool hidden; /* tagged "langsmith:hidden" */
     bool pushed; /* a node whose inputs were sent to it, and are not the graph's state */
@@ -221,6 +221,7 @@ typedef struct rl_span_end {
 typedef struct rl_found {
     void *owner; /* of rl_graph_start; NULL when there is no run */
     bool other;  /* another handler records this span */
+    bool again;  /* another open run of this handler has its key */
     rl_key root; /* the graph's own span */
     rl_node_inputs node_inputs;
     rl_calls calls;

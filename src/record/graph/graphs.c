@@ -75,8 +75,10 @@ rl_span *rl_graphs_span(const rl_graphs *graphs, rl_key key)
     return span;
 }
 
-/* The span that another handler of the same database has open under the same UUID. */
-static rl_span *find_twin(const rl_graphs *graphs, rl_key key, const rl_place *place)
+/* Whether another handler of the same database has a span open under the same UUID. A run
+ * of another object is another run, to which the program gave that UUID. */
+static bool has_twin(const rl_graphs *graphs, rl_key key, const rl_place *place,
+                     const void *object)
 {
     rl_span *span = place != NULL
                         ? (rl_span *)rl_table_first(&graphs->spans, rl_key_hash(key))
@@ -84,10 +86,12 @@ static rl_span *find_twin(const rl_graphs *graphs, rl_key key, const rl_place *p
 
     while (span != NULL &&
            (!rl_same_uuid(span->key, key) || span->key.handler == key.handler ||
+            (object != NULL && span->kind == RL_SPAN_GRAPH &&
+             span->graph->object != object) ||
             !rl_same_place(&span->graph->place, place))) {
         span = (rl_span *)rl_table_next(&span->link);
     }
-    return span;
+    return span != NULL;
 }
 
 /* Adds a graph to the table and to its recorder's lane. */
@@ -214,14 +218,8 @@ static rl_found found_by(const rl_span *span)
 /* Whether another handler of the same database records the start. */
 static bool is_recorded_elsewhere(const rl_graphs *graphs, const rl_span_start *start)
 {
-    const rl_span *twin = find_twin(graphs, start->key, start->place);
-
-    if (twin != NULL && twin->kind == RL_SPAN_GRAPH) {
-        /* another object: another run to which the program gave the same UUID */
-        return twin->graph->object == start->object;
-    }
-    return twin != NULL ||
-           (start->has_parent && find_twin(graphs, start->parent, start->place) != NULL);
+    return has_twin(graphs, start->key, start->place, start->object) ||
+           (start->has_parent && has_twin(graphs, start->parent, start->place, NULL));
 }
 
 rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
@@ -236,6 +234,8 @@ rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
         own == NULL && start->has_parent ? rl_graphs_span(graphs, start->parent) : NULL;
     *found = found_by(own != NULL ? own : parent);
     if (own != NULL) {
+        found->again =
+            own->kind == RL_SPAN_GRAPH && own->graph->object != start->object;
         found->other = true;
     } else if (start->is_graph && start->ns.data == NULL) {
         found->other = is_recorded_elsewhere(graphs, start);
