@@ -204,6 +204,10 @@ void rl_ends_record(rl_state *state, rl_handler *self, rl_raised *raised,
     bool known = rl_event_run(state, raised, kwargs, &key);
     rl_span_kind kind = rl_events_find(state, self, raised, known, &key, &found, &owner);
 
+    if (kind == RL_SPAN_INNER && found.hidden && error != NULL) {
+        rl_graphs_reveal(self->graphs, key);
+        kind = RL_SPAN_NODE;
+    }
     if (kind == RL_SPAN_GRAPH || (kind == RL_SPAN_NODE && error != NULL)) {
         end_streams(state, self, raised, key);
     }

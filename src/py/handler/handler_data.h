@@ -18,6 +18,7 @@ typedef struct rl_handler {
     PyObject *recorder; /* owned, or NULL: the default one */
     PyObject *last;     /* owned, or NULL: the recorder of the last graph, which counts */
     rl_graphs *graphs;  /* the process's own */
+    unsigned generation; /* rl_fork_generation of the process that used it last */
     rl_node_inputs node_inputs;
     rl_calls calls;
     bool all_roots;       /* roots that are no graphs are recorded, too */
