@@ -99,6 +99,7 @@ HANDLERS: dict[str, Callable[[Any], list[Any]]] = {
     "copy": with_a_copy,
     "subclass": lambda recorder: [Own("w", recorder=recorder)],
     "two": lambda recorder: [RunLogHandler("w", recorder=recorder) for _ in "ab"],
+    "two, twice": lambda recorder: [*HANDLERS["two"](recorder)] * 2,
 }
 
 
@@ -128,6 +129,43 @@ def test_each_run_of_a_block_keeps_its_own(
     with recording("w", recorder=recorder):
         run({"callbacks": more, "run_id": uuid.uuid4()})
     check_each(recorder)
+
+
+@each_way
+def test_each_run_keeps_its_own_in_two_databases(
+    recorder: Any, run: Any, tmp_path: Path
+) -> None:
+    with Recorder(sqlite_path=str(tmp_path / "other.db")) as other:
+        handlers = [RunLogHandler("w", recorder=each) for each in (recorder, other)]
+        run({"callbacks": handlers * 2, "run_id": uuid.uuid4()})
+        check_each(recorder)
+        check_each(other)
+
+
+def test_the_end_of_a_run_told_twice_ends_no_other(recorder: Any) -> None:
+    handler = RunLogHandler("w", recorder=recorder)
+    config: Any = {"callbacks": [handler, handler], "run_id": uuid.uuid4()}
+    stream = two_nodes().stream({"n": 0}, config)
+    next(stream)
+    two_nodes().invoke({"n": 10}, config)
+    assert recorder.stats()["open_runs"] == 1
+    list(stream)
+    check_two_nodes(runs_of(recorder)[0], 0)
+
+
+def test_many_runs_with_the_id_of_an_open_one(recorder: Any) -> None:
+    handler = RunLogHandler("w", recorder=recorder)
+    config: Any = {"callbacks": [handler], "run_id": uuid.uuid4()}
+    stream = two_nodes().stream({"n": 0}, config)
+    next(stream)
+    for n in range(1, 200):
+        two_nodes().invoke({"n": n}, config)
+    list(stream)
+    page = recorder.list_runs(limit=1000).runs
+    runs = [recorder.get_run(row["run_id"]) for row in page]
+    for n, run in enumerate(sorted(runs, key=lambda run: run["inputs"]["n"])):
+        check_two_nodes(run, n)
+    assert len(runs) == 200
 
 
 def test_one_object_as_the_inputs_of_all(recorder: Any) -> None:

@@ -1,11 +1,11 @@
 /* Runs that one handler has open at once under one id, which the program has given them.
  *
- * Their events say nothing but that id. So each such run after the first gets a token, by
- * which its spans are keyed in place of the handler's identity, and which goes into the
- * metadata that LangChain hands down from its callback manager: to the starts of its nodes,
- * and to the manager that tells its end. self->identity is the dict of these tokens, which
- * is empty as a rule; then nothing here does anything. Threads: with the GIL. The functions
- * leave no exception set: `raised` takes the program's.
+ * Their events say nothing but that id. So each such run after the first gets a token, in
+ * the metadata that LangChain hands down from its callback manager: to the starts of its
+ * nodes, and to the manager that tells its end. self->identity is a dict with these tokens,
+ * each with an object that stands for that identity in the run's keys, or None when the run
+ * has ended. It is empty as a rule, and then nothing here does anything. Threads: with the
+ * GIL. The functions leave no exception set: `raised` takes the program's.
  */
 #ifndef RL_PY_SAME_ID_H
 #define RL_PY_SAME_ID_H

@@ -242,7 +242,7 @@ static void pass_by(rl_state *state, rl_handler *self, rl_raised *raised,
 }
 
 /* Classifies a start without a known parent by the node whose namespace it has. One whose
- * node is not open comes too late, or is that of a process that has forked. */
+ * node has ended comes too late: a graph is then a run of its own. */
 static rl_span_kind classify_in_node(rl_state *state, rl_handler *self, rl_raised *raised,
                                      PyObject *ns, rl_span_kind kind,
                                      rl_span_start *start, rl_found *found)
@@ -254,8 +254,8 @@ static rl_span_kind classify_in_node(rl_state *state, rl_handler *self, rl_raise
         return kind;
     }
     if (rl_graphs_find(self->graphs, node, &of_node) == RL_SPAN_NONE) {
-        found->other = true;
-        return RL_SPAN_NONE;
+        found->other = kind == RL_SPAN_NONE;
+        return kind;
     }
     if (kind == RL_SPAN_NONE) {
         start->parent = node;
