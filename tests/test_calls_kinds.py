@@ -183,6 +183,36 @@ def test_tools_that_are_offered(recorder: Any, config: Any, call: Any) -> None:
     ]
 
 
+F: Any = {"name": "f", "parameters": {"type": "object"}}
+G: Any = {"name": "g", "description": "G."}
+OFFERED: dict[str, tuple[Any, Any]] = {
+    "Bedrock": (
+        {"tools": [{"toolSpec": F}, {"toolSpec": G}]},
+        {"f": {"toolSpec": F}, "g": {"toolSpec": G}},
+    ),
+    "Google": (
+        {"tools": [{"function_declarations": [F, G]}, {"google_search": {}}]},
+        {"f": F, "g": G, "tool 2": {"google_search": {}}},
+    ),
+    "functions": ({"functions": [F, G]}, {"f": F, "g": G}),
+    "odd": (
+        {"tools": [5, {"function_declarations": 5}]},
+        {"tool 0": 5, "tool 1": {"function_declarations": 5}},
+    ),
+    "none": ({"tools": [], "functions": [F]}, None),
+}
+
+
+@either
+@pytest.mark.parametrize("form", OFFERED)
+def test_tools_in_the_forms_of_providers(
+    recorder: Any, config: Any, call: Any, form: str
+) -> None:
+    given, wanted = OFFERED[form]
+    ask(call, asks(Chat().bind(**given)), config)
+    assert only_calls(recorder, config) == [llm(tools=wanted)]
+
+
 class City(BaseModel):
     """A city."""
 

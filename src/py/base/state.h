@@ -16,6 +16,7 @@
 /* Names by which events are read: keyword arguments, metadata keys and attributes. */
 #define RL_NAMES(X) \
     X(run_id) X(parent_run_id) X(tags) X(metadata) X(name) X(ls_integration) \
+    X(runlog_run) X(inheritable_metadata) X(functions) X(toolSpec) X(function_declarations) \
     X(langgraph_checkpoint_ns) X(checkpoint_ns) X(langgraph_step) X(langgraph_path) X(thread_id) X(wpk_id) \
     X(ls_model_name) X(invocation_params) X(model) X(model_name) X(message) \
     X(usage_metadata) X(response_metadata) X(input_tokens) X(output_tokens) \

@@ -60,17 +60,18 @@ static PyObject *parameters_of(PyObject *given)
     return kept;
 }
 
-/* The name of a tool that is offered: a definition of OpenAI's form has it one level
- * deeper. New reference, or NULL. */
+/* The name of a tool that is offered: definitions of OpenAI's and Bedrock's forms have it
+ * one level deeper. New reference, or NULL. */
 static PyObject *name_of_tool(const rl_state *state, rl_raised *raised, PyObject *tool)
 {
+    static const rl_name deeper[] = {RL_NAME_function, RL_NAME_toolSpec};
     PyObject *name = rl_event_get(state, raised, tool, RL_NAME_name);
-    PyObject *function =
-        name == NULL ? rl_event_get(state, raised, tool, RL_NAME_function) : NULL;
 
-    if (function != NULL) {
-        name = rl_event_get(state, raised, function, RL_NAME_name);
-        Py_DECREF(function);
+    for (size_t i = 0; i < sizeof deeper / sizeof *deeper && name == NULL; i++) {
+        PyObject *inner = rl_event_get(state, raised, tool, deeper[i]);
+
+        name = rl_event_get(state, raised, inner, RL_NAME_name);
+        Py_XDECREF(inner);
     }
     if (name == NULL && PyDict_Check(tool)) { /* one of the provider's own */
         name = PyDict_GetItemString(tool, "type");
@@ -82,29 +83,72 @@ static PyObject *name_of_tool(const rl_state *state, rl_raised *raised, PyObject
     return name;
 }
 
-/* The tools that a model is offered, by name; without their definitions in a summary. New
- * reference; NULL if there are none, maybe with an error set. */
-static PyObject *tools_of(const rl_state *state, rl_raised *raised, PyObject *given,
-                          bool summary)
+/* Adds the tools of a list of our own by their names: without their definitions in a
+ * summary. */
+static int add_tools(const rl_state *state, rl_raised *raised, PyObject *list,
+                     bool summary, PyObject *to)
 {
-    PyObject *list = rl_event_get(state, raised, given, RL_NAME_tools);
-    PyObject *tools = list != NULL && PyList_Check(list) ? PyDict_New() : NULL;
     int rc = 0;
 
-    for (Py_ssize_t i = 0; tools != NULL && rc == 0 && i < PyList_GET_SIZE(list); i++) {
-        PyObject *tool = Py_NewRef(PyList_GET_ITEM(list, i));
+    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(list); i++) {
+        PyObject *tool = PyList_GET_ITEM(list, i);
         PyObject *name = name_of_tool(state, raised, tool);
 
         if (name == NULL) {
             name = PyUnicode_FromFormat("tool %zd", i);
         }
-        rc = name != NULL ? PyDict_SetItem(tools, name, summary ? Py_None : tool) : -1;
+        rc = name != NULL ? PyDict_SetItem(to, name, summary ? Py_None : tool) : -1;
         Py_XDECREF(name);
+    }
+    return rc;
+}
+
+/* One list of all tools, of which Google's form has several in one. New reference, NULL
+ * with an error set. */
+static PyObject *flatten(const rl_state *state, rl_raised *raised, PyObject *list)
+{
+    PyObject *flat = PyList_New(0);
+    int rc = flat != NULL ? 0 : -1;
+
+    for (Py_ssize_t i = 0; rc == 0 && PyList_Check(list) && i < PyList_GET_SIZE(list);
+         i++) {
+        PyObject *tool = Py_NewRef(PyList_GET_ITEM(list, i));
+        PyObject *several =
+            rl_event_get(state, raised, tool, RL_NAME_function_declarations);
+
+        if (several != NULL && PyList_Check(several)) {
+            Py_ssize_t end = PyList_GET_SIZE(flat);
+
+            rc = PyList_SetSlice(flat, end, end, several);
+        } else {
+            rc = PyList_Append(flat, tool);
+        }
+        Py_XDECREF(several);
         Py_DECREF(tool);
     }
-    if (tools != NULL && (rc < 0 || PyDict_GET_SIZE(tools) == 0)) {
+    if (rc < 0) {
+        Py_CLEAR(flat);
+    }
+    return flat;
+}
+
+/* The tools that a model is offered, by name. New reference; NULL if there are none, maybe
+ * with an error set. */
+static PyObject *tools_of(const rl_state *state, rl_raised *raised, PyObject *given,
+                          bool summary)
+{
+    PyObject *list = rl_event_get(state, raised, given, RL_NAME_tools);
+    PyObject *flat, *tools = NULL;
+
+    if (list == NULL) { /* OpenAI's older form */
+        list = rl_event_get(state, raised, given, RL_NAME_functions);
+    }
+    flat = list != NULL ? flatten(state, raised, list) : NULL;
+    tools = flat != NULL && PyList_GET_SIZE(flat) > 0 ? PyDict_New() : NULL;
+    if (tools != NULL && add_tools(state, raised, flat, summary, tools) < 0) {
         Py_CLEAR(tools);
     }
+    Py_XDECREF(flat);
     Py_XDECREF(list);
     return tools;
 }

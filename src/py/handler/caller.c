@@ -43,6 +43,54 @@ bool rl_caller_is_in(PyFrameObject *frame, const char *package)
     return is_in(module_of(frame), package);
 }
 
+PyObject *rl_caller_local(PyFrameObject *frame, const char *name)
+{
+    PyObject *value;
+
+#if PY_VERSION_HEX >= 0x030C0000
+    value = PyFrame_GetVarString(frame, name);
+#else
+    PyObject *locals = PyFrame_GetLocals(frame);
+
+    value = locals != NULL ? PyMapping_GetItemString(locals, name) : NULL;
+    Py_XDECREF(locals);
+#endif
+    if (value == NULL) {
+        PyErr_Clear();
+    }
+    return value;
+}
+
+bool rl_caller_runs_graph(PyFrameObject *frame)
+{
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    bool is = PyUnicode_CompareWithASCIIString(code->co_name, "stream") == 0 ||
+              PyUnicode_CompareWithASCIIString(code->co_name, "astream") == 0;
+
+    Py_DECREF(code);
+    return is && rl_caller_is_in(frame, "langgraph.pregel");
+}
+
+PyObject *rl_caller_manager(void)
+{
+    PyFrameObject *frame = PyEval_GetFrame(), *back;
+    PyObject *manager = NULL;
+
+    Py_XINCREF(frame);
+    for (int i = 0; frame != NULL && i < DEEPEST && manager == NULL; i++) {
+        if (rl_caller_is_in(frame, "langchain_core.callbacks")) {
+            manager = rl_caller_local(frame, "self");
+        } else if (rl_caller_runs_graph(frame)) {
+            manager = rl_caller_local(frame, "run_manager");
+        }
+        back = PyFrame_GetBack(frame);
+        Py_DECREF(frame);
+        frame = back;
+    }
+    Py_XDECREF(frame);
+    return manager;
+}
+
 /* Whether a frame is that of a callback manager's on_chain_start. */
 static bool is_start(PyFrameObject *frame)
 {

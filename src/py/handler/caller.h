@@ -17,4 +17,15 @@ bool rl_caller_is_graph(void);
 /* Whether a frame runs code of the named package or module, or of a module in it. */
 bool rl_caller_is_in(PyFrameObject *frame, const char *package);
 
+/* A local variable of a frame; a new reference, NULL without an error if there is none. */
+PyObject *rl_caller_local(PyFrameObject *frame, const char *name);
+
+/* Whether a frame is LangGraph's, of the function that runs a graph. */
+bool rl_caller_runs_graph(PyFrameObject *frame);
+
+/* The callback manager that calls the handler now: of a start, the one from which the
+ * manager of the run will be made; of an end, the run's own; of a pause, that of the graph
+ * which pauses. A new reference; NULL, without an error, where the stack doesn't show it. */
+PyObject *rl_caller_manager(void);
+
 #endif

@@ -8,6 +8,7 @@
 #include "py/handler/events.h"
 #include "py/handler/graph_runs.h"
 #include "py/handler/payloads.h"
+#include "py/handler/same_id.h"
 #include "py/handler/streams.h"
 #include "py/handler/traceback.h"
 #include "py/handler/usage.h"
@@ -130,6 +131,7 @@ static void end_payload(rl_state *state, rl_handler *self, rl_raised *raised,
             rl_call_use_end(&texts, &pieces, &of_call);
             rl_graph_end_root(graph, end, &of_call);
             rl_graph_runs_finish(state, self, raised, graph, end);
+            rl_same_id_end(self, raised, key);
             forget_texts(self);
         }
     }
@@ -202,6 +204,10 @@ void rl_ends_record(rl_state *state, rl_handler *self, rl_raised *raised,
     bool known = rl_event_run(state, raised, kwargs, &key);
     rl_span_kind kind = rl_events_find(state, self, raised, known, &key, &found, &owner);
 
+    if (kind == RL_SPAN_INNER && found.hidden && error != NULL) {
+        rl_graphs_reveal(self->graphs, key);
+        kind = RL_SPAN_NODE;
+    }
     if (kind == RL_SPAN_GRAPH || (kind == RL_SPAN_NODE && error != NULL)) {
         end_streams(state, self, raised, key);
     }

@@ -278,6 +278,7 @@ bool rl_event_start(const rl_state *state, rl_raised *raised, PyObject *kwargs,
     start->call = call;
     start->has_parent = rl_event_key(state, raised, parent, &start->parent);
     start->hidden = has_hidden_tag(tags);
+    start->object = tags;
     known = rl_event_run(state, raised, kwargs, &start->key);
     start->ns = rl_event_text(texts->ns);
     start->name = rl_event_text(texts->name);

@@ -4,6 +4,7 @@
 #include "py/encode/encode.h"
 #include "py/handler/event.h"
 #include "py/handler/graph_runs.h"
+#include "py/handler/same_id.h"
 #include "py/handler/unrecognised.h"
 
 static const rl_text no_text = {NULL, 0};
@@ -15,7 +16,7 @@ rl_span_kind rl_events_find(rl_state *state, rl_handler *self, rl_raised *raised
 
     *found = (rl_found){0};
     key->handler = self->identity;
-    if (known) {
+    if (known && rl_same_id_find(state, self, raised, key)) {
         kind = rl_graphs_find(self->graphs, *key, found);
     }
     *owner = Py_XNewRef(found->owner);

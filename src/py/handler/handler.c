@@ -9,6 +9,7 @@
  */
 #include "py/handler/handler.h"
 
+#include "core/fork.h"
 #include "py/base/errors.h"
 #include "py/base/raised.h"
 #include "py/handler/ends.h"
@@ -126,6 +127,22 @@ static void record_event(rl_state *state, rl_handler *handler, rl_raised *raised
     }
 }
 
+/* The process is a child of the one that used the handler: what is open is recorded
+ * there. */
+static void forget_parent(rl_handler *handler)
+{
+    handler->generation = rl_fork_generation();
+    handler->open = 0;
+    Py_CLEAR(handler->nodes);
+    PyDict_Clear(handler->identity);
+    rl_streams_clear(handler);
+    rl_text_cache_clear(&handler->cache);
+    rl_unrecognised_clear(handler);
+    if (rl_graphs_is_inherited(handler->graphs)) {
+        rl_graph_runs_after_fork(handler);
+    }
+}
+
 /* Every callback comes here. Whatever happens inside, the program sees no exception but
  * its own. */
 static PyObject *handle_callback(PyObject *self, callback_action action, PyObject *args,
@@ -136,8 +153,8 @@ static PyObject *handle_callback(PyObject *self, callback_action action, PyObjec
     rl_raised raised = {NULL};
 
     if (handler != NULL && handler->graphs != NULL) {
-        if (rl_graphs_is_inherited(handler->graphs)) {
-            rl_graph_runs_after_fork(handler);
+        if (handler->generation != rl_fork_generation()) {
+            forget_parent(handler);
         }
         record_event(state, handler, &raised, action, args, kwargs);
     }
@@ -241,7 +258,8 @@ static PyObject *handler_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         data->interval_ns = LIVE_NS;
         data->all_roots = true;
         data->graphs = rl_graphs_shared();
-        data->identity = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type);
+        data->generation = rl_fork_generation();
+        data->identity = PyDict_New();
         if (data->graphs == NULL) {
             PyErr_NoMemory();
         }

@@ -11,14 +11,14 @@
 #include "record/graph/graph.h"
 
 typedef struct rl_handler {
-    PyObject *identity; /* owned: the same in all copies, which act as one handler;
-                           handler.c names this, the next three and
-                           those of nodes.c and
-                           streams.c */
+    PyObject *identity; /* owned: the same in all copies, which act as one handler; a
+                           dict, see same_id.h. handler.c names this, the next three and
+                           those of nodes.c and streams.c */
     PyObject *wpk_id;   /* owned, or NULL */
     PyObject *recorder; /* owned, or NULL: the default one */
     PyObject *last;     /* owned, or NULL: the recorder of the last graph, which counts */
     rl_graphs *graphs;  /* the process's own */
+    unsigned generation; /* rl_fork_generation of the process that used it last */
     rl_node_inputs node_inputs;
     rl_calls calls;
     bool all_roots;       /* roots that are no graphs are recorded, too */

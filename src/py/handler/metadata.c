@@ -15,8 +15,8 @@ static bool begins_with(rl_text text, const char *prefix)
     return text.len >= len && memcmp(text.data, prefix, len) == 0;
 }
 
-/* Whether LangGraph or LangChain have added a key for themselves. Their keys are named
- * one by one: a key that only resembles them is the user's. */
+/* Whether LangGraph, LangChain or runlog have added a key for themselves. Their keys are
+ * named one by one: a key that only resembles them is the user's. */
 static bool is_added(PyObject *key)
 {
     static const char *const names[] = {
@@ -24,6 +24,7 @@ static bool is_added(PyObject *key)
         "checkpoint_map", "langgraph_step",     "langgraph_node",
         "langgraph_path", "langgraph_triggers", "langgraph_checkpoint_ns",
         "ls_integration", "lc_agent_name",      "lc_versions",
+        "runlog_run",
     };
 
     return rl_event_is_one_of(key, names, sizeof names / sizeof *names) ||

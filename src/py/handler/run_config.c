@@ -14,41 +14,11 @@
 #define ITEMS_MAX 100    /* of one container */
 #define MEMBERS_MAX 2000 /* of all containers together */
 
-/* Whether a frame is LangGraph's, of the function that runs a graph. */
-static bool runs_a_graph(PyFrameObject *frame)
-{
-    PyCodeObject *code = PyFrame_GetCode(frame);
-    bool is = PyUnicode_CompareWithASCIIString(code->co_name, "stream") == 0 ||
-              PyUnicode_CompareWithASCIIString(code->co_name, "astream") == 0;
-
-    Py_DECREF(code);
-    return is && rl_caller_is_in(frame, "langgraph.pregel");
-}
-
-/* A local variable; a new reference, NULL without an error if there is none. */
-static PyObject *local(PyFrameObject *frame, const char *name)
-{
-    PyObject *value;
-
-#if PY_VERSION_HEX >= 0x030C0000
-    value = PyFrame_GetVarString(frame, name);
-#else
-    PyObject *locals = PyFrame_GetLocals(frame);
-
-    value = locals != NULL ? PyMapping_GetItemString(locals, name) : NULL;
-    Py_XDECREF(locals);
-#endif
-    if (value == NULL) {
-        PyErr_Clear();
-    }
-    return value;
-}
-
 static PyFrameObject *find_frame(void)
 {
     PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
 
-    for (int i = 0; frame != NULL && !runs_a_graph(frame); i++) {
+    for (int i = 0; frame != NULL && !rl_caller_runs_graph(frame); i++) {
         PyFrameObject *back = i < FRAMES_MAX ? PyFrame_GetBack(frame) : NULL;
 
         Py_DECREF(frame);
@@ -293,8 +263,8 @@ rl_run_config rl_run_config_read(rl_state *state, rl_raised *raised)
 {
     rl_run_config result = {NULL, NULL};
     PyFrameObject *frame = find_frame();
-    PyObject *config = frame != NULL ? local(frame, "config") : NULL;
-    PyObject *context = frame != NULL ? local(frame, "context") : NULL;
+    PyObject *config = frame != NULL ? rl_caller_local(frame, "config") : NULL;
+    PyObject *context = frame != NULL ? rl_caller_local(frame, "context") : NULL;
     int left = MEMBERS_MAX;
 
     if (config != NULL) {

@@ -15,6 +15,7 @@
 #include "py/handler/metadata.h"
 #include "py/handler/nodes.h"
 #include "py/handler/payloads.h"
+#include "py/handler/same_id.h"
 #include "py/handler/unrecognised.h"
 
 static const rl_text no_text = {NULL, 0};
@@ -241,7 +242,7 @@ static void pass_by(rl_state *state, rl_handler *self, rl_raised *raised,
 }
 
 /* Classifies a start without a known parent by the node whose namespace it has. One whose
- * node is not open comes too late, or is that of a process that has forked. */
+ * node has ended comes too late: a graph is then a run of its own. */
 static rl_span_kind classify_in_node(rl_state *state, rl_handler *self, rl_raised *raised,
                                      PyObject *ns, rl_span_kind kind,
                                      rl_span_start *start, rl_found *found)
@@ -253,8 +254,8 @@ static rl_span_kind classify_in_node(rl_state *state, rl_handler *self, rl_raise
         return kind;
     }
     if (rl_graphs_find(self->graphs, node, &of_node) == RL_SPAN_NONE) {
-        found->other = true;
-        return RL_SPAN_NONE;
+        found->other = kind == RL_SPAN_NONE;
+        return kind;
     }
     if (kind == RL_SPAN_NONE) {
         start->parent = node;
@@ -279,6 +280,9 @@ static rl_span_kind classify(rl_state *state, rl_handler *self, rl_raised *raise
     }
     start->place = &self->place;
     kind = rl_graphs_classify(self->graphs, start, found);
+    if (found->again && rl_same_id_begin(state, self, raised, start)) {
+        kind = rl_graphs_classify(self->graphs, start, found);
+    }
     may_be_graph = is_chain && ((kind == RL_SPAN_NONE && !found->other) ||
                                 (kind == RL_SPAN_INNER && found->is_plain));
     if (may_be_graph && rl_caller_is_graph()) {
@@ -344,7 +348,8 @@ void rl_starts_record(rl_state *state, rl_handler *self, rl_raised *raised,
     if (rl_event_start(state, raised, kwargs, given->call, &start, &texts)) {
         start.key.handler = self->identity;
         start.parent.handler = self->identity;
-        start.object = inputs;
+        rl_same_id_parent(state, self, raised, kwargs, &start);
+        start.object = start.object != NULL ? start.object : inputs;
         start.is_graph = start.is_graph && is_chain; /* models have the same key */
         start.is_root = start.is_root && is_chain;
         kind = classify(state, self, raised, is_chain, texts.ns, &start, &found);

@@ -456,6 +456,40 @@ ptrdiff_t rl_graph_add_node(rl_graph *graph, rl_span *parent, rl_slice ns,
     return rl_graph_add_log(graph, &log);
 }
 
+/* Adds the log of a hidden node, without its inputs: they were not encoded. */
+static void add_hidden_node(rl_graph *graph, rl_span *span)
+{
+    rl_node log = {
+        .number = graph->next_node++,
+        .name = span->name,
+        .ns = span->ns,
+        .step = span->step,
+        .within = RL_NO_NODE,
+        .attempt = begin_attempt(graph, rl_graph_text(graph, span->ns)),
+        .first = RL_NO_NODE,
+        .last = RL_NO_NODE,
+    };
+
+    graph->paused.given = false;
+    graph->metadata_changed = true;
+    span->node = rl_graph_add_log(graph, &log);
+    span->kind = RL_SPAN_NODE;
+    if (!graph->nodes.failed) {
+        rl_graph_node(graph, span->node)->started_at = span->started_at;
+        rl_graph_node(graph, span->node)->started_ns = span->started_ns;
+    }
+}
+
+void rl_graph_reveal(rl_graph *graph, rl_span *span)
+{
+    if (span->within != NULL && span->within->node == RL_NO_NODE) {
+        add_hidden_node(graph, span->within);
+    }
+    if (span->within != NULL && span->node == RL_NO_NODE) {
+        span->node = span->within->node;
+    }
+}
+
 /* Whether a node was cancelled while an interrupt was on its way through it, from a node
  * within it: the consumer of the stream has left at the interrupt. */
 static bool was_pausing(const rl_graph *graph, const rl_node *log, const rl_span_end *end)

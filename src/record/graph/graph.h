@@ -173,8 +173,8 @@ typedef struct rl_span_start {
     bool is_plain;         /* it is no graph's, but may be recorded as a run */
     const rl_place *place; /* borrowed: it records a run from one handler only; NULL: it
                               is unknown */
-    /* the inputs: the same object for all handlers of one run, another one for another
-     * run with the same UUID */
+    /* the list of its tags, else its inputs: the same object for all handlers of one run,
+     * another one for another run with the same UUID */
     const void *object;
     bool hidden; /* tagged "langsmith:hidden" */
     bool pushed; /* a node whose inputs were sent to it, and are not the graph's state */
@@ -221,10 +221,12 @@ typedef struct rl_span_end {
 typedef struct rl_found {
     void *owner; /* of rl_graph_start; NULL when there is no run */
     bool other;  /* another handler records this span */
+    bool again;  /* another open run of this handler has its key */
     rl_key root; /* the graph's own span */
     rl_node_inputs node_inputs;
     rl_calls calls;
-    rl_call call;  /* of the span, by rl_graphs_find */
+    rl_call call;  /* of the span, by rl_graphs_find, as the next one */
+    bool hidden;   /* it is a hidden node, with or without a log */
     bool at_once;  /* the run is written at every event */
     bool is_plain; /* the run is no graph's */
 } rl_found;
@@ -247,10 +249,10 @@ void rl_graphs_free(rl_graphs *graphs, void (*release)(void *owner));
 bool rl_graphs_is_inherited(const rl_graphs *graphs);
 void rl_graphs_discard_inherited(rl_graphs *graphs, void (*release)(void *owner));
 
-/* Classifies a start (without its name and the later members): a graph, if LangGraph says
+/* Classifies a start (without call_name and the later members): a graph, if LangGraph says
  * so and there is no namespace, or if it is the first graph inside something that is not
- * recorded; a node, if its namespace differs from the parent's; else an inner span, if
- * the parent is open. RL_SPAN_NONE otherwise, and for a span that this handler (it may be
+ * recorded; a node, if its namespace differs from the parent's and it is not hidden; else an
+ * inner span, if the parent is open. A hidden node becomes one when something happens in it. RL_SPAN_NONE otherwise, and for a span that this handler (it may be
  * listed twice) or another handler of the same database has open. *found: the run that
  * the span belongs to, if any. */
 rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
@@ -265,6 +267,9 @@ rl_status rl_graphs_start(rl_graphs *graphs, rl_span_kind kind,
 /* The kind of an open span, or RL_SPAN_NONE. *found as above; `other` is also true for a
  * span that another handler has ended a moment ago. */
 rl_span_kind rl_graphs_find(rl_graphs *graphs, rl_key key, rl_found *found);
+
+/* Gives a hidden node its log, as it fails: it is of the kind RL_SPAN_NODE then. */
+void rl_graphs_reveal(rl_graphs *graphs, rl_key key);
 
 /* Ends a node or an inner span; false when there is no such open span. */
 bool rl_graphs_end(rl_graphs *graphs, rl_key key, const rl_span_end *end);

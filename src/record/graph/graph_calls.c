@@ -153,11 +153,11 @@ void rl_graph_start_call(rl_graph *graph, rl_span *span, const rl_span_start *st
         count(&sums->totals, start->call);
     }
     if (start->call == RL_CALL_LLM) {
-        span->model = rl_graph_copy_text(graph, start->name);
+        span->name = rl_graph_copy_text(graph, start->name);
     }
     if (graph->calls != RL_CALLS_NONE && span->node != RL_NO_NODE &&
         !graph->nodes.failed) {
-        span->log = open_log(graph, span->node, span->log, span->model, start);
+        span->log = open_log(graph, span->node, span->log, span->name, start);
     }
 }
 
@@ -199,7 +199,7 @@ void rl_graph_cancel_calls(rl_graph *graph, const rl_node *node)
 
 void rl_graph_end_call(rl_graph *graph, const rl_span *span, const rl_span_end *end)
 {
-    rl_text model = end->model.len > 0 ? end->model : rl_graph_text(graph, span->model);
+    rl_text model = end->model.len > 0 ? end->model : rl_graph_text(graph, span->name);
     bool is_counted = span->call != RL_CALL_RETRIEVER;
     rl_node *sums = is_counted ? sums_of_node(graph, span->node) : NULL;
 

@@ -226,7 +226,7 @@ static void move_rest(copying *to, bool drop)
         rl_span *span = RL_RING_OF(at, rl_span, in_graph);
 
         move_text(to, &span->ns);
-        move_text(to, &span->model);
+        move_text(to, &span->name);
         if (span->node != RL_NO_NODE) {
             span->node = place_of(to, rl_graph_node(graph, span->node)->index);
         }
@@ -259,7 +259,7 @@ static size_t rest_bytes(const rl_graph *graph, bool drop)
     for (const rl_ring *at = graph->spans.after; at != &graph->spans; at = at->after) {
         const rl_span *span = RL_RING_OF(at, rl_span, in_graph);
 
-        sum += span->ns.len + span->model.len;
+        sum += span->ns.len + span->name.len;
         sum += span->snapshot != NULL ? rl_snapshot_detached_size(span->snapshot) : 0;
     }
     return sum;

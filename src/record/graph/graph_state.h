@@ -136,12 +136,19 @@ typedef struct rl_span {
     rl_graph *graph;
     rl_span_kind kind;
     rl_call call;
-    bool hidden;
-    rl_slice ns, model;
+    bool hidden; /* it has the tag, as those within it do, which inherit it */
+    rl_slice ns;
+    rl_slice name; /* of a model, or of a hidden node */
     ptrdiff_t node; /* the place in graph->nodes of the node itself, or of the enclosing
                        one */
     ptrdiff_t log;  /* the place of the call itself, or of the call around it that is in
                        the same node */
+    /* The hidden node that it is in, or is, if no other node is around that: it gets a log
+     * with the first call, event, node or failure in it. */
+    struct rl_span *within;
+    size_t inside;            /* of a hidden node: the open spans within it; the next */
+    int64_t step, started_at; /* ones are also of such a node */
+    uint64_t started_ns;
     /* The state that the nodes right below it got last: the span is a graph or the call
      * of a subgraph. Owned, or NULL. */
     rl_snapshot *snapshot;
@@ -288,6 +295,8 @@ rl_graph *rl_graph_new(const rl_span_start *start, const rl_graph_start *given,
 ptrdiff_t rl_graph_add_node(rl_graph *graph, rl_span *parent, rl_slice ns,
                             const rl_span_start *start);
 void rl_graph_end_node(rl_graph *graph, ptrdiff_t place, const rl_span_end *end);
+/* Something happens in a span: a hidden node around it, if any, gets its log. */
+void rl_graph_reveal(rl_graph *graph, rl_span *span);
 
 /* Lists a node log as one to be written. */
 void rl_graph_mark_dirty(rl_graph *graph, ptrdiff_t place);

@@ -75,8 +75,10 @@ rl_span *rl_graphs_span(const rl_graphs *graphs, rl_key key)
     return span;
 }
 
-/* The span that another handler of the same database has open under the same UUID. */
-static rl_span *find_twin(const rl_graphs *graphs, rl_key key, const rl_place *place)
+/* Whether another handler of the same database has a span open under the same UUID. A run
+ * of another object is another run, to which the program gave that UUID. */
+static bool has_twin(const rl_graphs *graphs, rl_key key, const rl_place *place,
+                     const void *object)
 {
     rl_span *span = place != NULL
                         ? (rl_span *)rl_table_first(&graphs->spans, rl_key_hash(key))
@@ -84,10 +86,12 @@ static rl_span *find_twin(const rl_graphs *graphs, rl_key key, const rl_place *p
 
     while (span != NULL &&
            (!rl_same_uuid(span->key, key) || span->key.handler == key.handler ||
+            (object != NULL && span->kind == RL_SPAN_GRAPH &&
+             span->graph->object != object) ||
             !rl_same_place(&span->graph->place, place))) {
         span = (rl_span *)rl_table_next(&span->link);
     }
-    return span;
+    return span != NULL;
 }
 
 /* Adds a graph to the table and to its recorder's lane. */
@@ -214,14 +218,23 @@ static rl_found found_by(const rl_span *span)
 /* Whether another handler of the same database records the start. */
 static bool is_recorded_elsewhere(const rl_graphs *graphs, const rl_span_start *start)
 {
-    const rl_span *twin = find_twin(graphs, start->key, start->place);
+    return has_twin(graphs, start->key, start->place, start->object) ||
+           (start->has_parent && has_twin(graphs, start->parent, start->place, NULL));
+}
 
-    if (twin != NULL && twin->kind == RL_SPAN_GRAPH) {
-        /* another object: another run to which the program gave the same UUID */
-        return twin->graph->object == start->object;
-    }
-    return twin != NULL ||
-           (start->has_parent && find_twin(graphs, start->parent, start->place) != NULL);
+/* Whether a start is that of a node. */
+static bool is_new_ns(const rl_span_start *start, const rl_span *parent)
+{
+    return start->ns.data != NULL &&
+           !rl_same_text(start->ns, rl_graph_text(parent->graph, parent->ns));
+}
+
+/* Whether a node is itself hidden, and does not only have the tag of one around it. */
+static bool is_hidden(const rl_span_start *start, const rl_span *parent)
+{
+    static const rl_text first = {"__start__", sizeof "__start__" - 1};
+
+    return start->hidden && (!parent->hidden || rl_same_text(start->name, first));
 }
 
 rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
@@ -236,15 +249,15 @@ rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
         own == NULL && start->has_parent ? rl_graphs_span(graphs, start->parent) : NULL;
     *found = found_by(own != NULL ? own : parent);
     if (own != NULL) {
+        found->again =
+            own->kind == RL_SPAN_GRAPH && own->graph->object != start->object;
         found->other = true;
     } else if (start->is_graph && start->ns.data == NULL) {
         found->other = is_recorded_elsewhere(graphs, start);
         kind = found->other ? RL_SPAN_NONE : RL_SPAN_GRAPH;
     } else if (parent != NULL) {
-        bool new_ns = start->ns.data != NULL &&
-                      !rl_same_text(start->ns, rl_graph_text(parent->graph, parent->ns));
-
-        kind = new_ns && !start->hidden && !parent->hidden ? RL_SPAN_NODE : RL_SPAN_INNER;
+        kind = is_new_ns(start, parent) && !is_hidden(start, parent) ? RL_SPAN_NODE
+                                                                     : RL_SPAN_INNER;
     } else if (is_recorded_elsewhere(graphs, start)) {
         found->other = true;
     } else if (start->is_plain || (start->is_graph && start->is_root)) {
@@ -252,6 +265,44 @@ rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
     }
     pthread_mutex_unlock(&graphs->lock);
     return kind;
+}
+
+/* Notes the hidden node that a span is in, or is. */
+static void note_hidden(rl_graph *graph, rl_span *span, const rl_span *parent,
+                        const rl_span_start *start)
+{
+    span->within = parent->within;
+    if (span->within != NULL) {
+        span->within->inside++;
+    } else if (span->kind == RL_SPAN_INNER && start->hidden &&
+               parent->node == RL_NO_NODE && is_new_ns(start, parent)) {
+        span->within = span;
+        span->name = rl_graph_copy_text(graph, start->name);
+        span->step = start->step;
+        span->started_at = rl_time_now();
+        span->started_ns = rl_monotonic_ns();
+    }
+}
+
+/* A span has ended; if it is a hidden node, maybe before spans within it. */
+static void leave_hidden(rl_span *ended)
+{
+    const rl_ring *spans = &ended->graph->spans;
+
+    if (ended->within != NULL && ended->within != ended) {
+        ended->within->inside--;
+        return;
+    }
+    for (const rl_ring *at = spans->after; ended->inside > 0 && at != spans;
+         at = at->after) {
+        rl_span *span = RL_RING_OF(at, rl_span, in_graph);
+
+        if (span != ended && span->within == ended) {
+            span->node = span->node != RL_NO_NODE ? span->node : ended->node;
+            span->within = NULL;
+            ended->inside--;
+        }
+    }
 }
 
 /* Fills in a span, and adds it to its graph and to the table. `parent` is NULL for the
@@ -262,6 +313,9 @@ static void open_span(rl_graph *graph, rl_span *span, rl_span *parent,
     span->key = start->key;
     span->graph = graph;
     span->call = start->call;
+    if (parent != NULL && (span->kind == RL_SPAN_NODE || span->call != RL_CALL_NONE)) {
+        rl_graph_reveal(graph, parent);
+    }
     span->node = parent != NULL ? parent->node : RL_NO_NODE;
     span->log = parent != NULL && span->kind == RL_SPAN_INNER ? parent->log : RL_NO_NODE;
     span->hidden = start->hidden || (parent != NULL && parent->hidden);
@@ -269,6 +323,9 @@ static void open_span(rl_graph *graph, rl_span *span, rl_span *parent,
     span->ns = start->ns.data != NULL || parent == NULL
                    ? rl_graph_copy_text(graph, start->ns)
                    : parent->ns;
+    if (parent != NULL) {
+        note_hidden(graph, span, parent, start);
+    }
     if (span->kind == RL_SPAN_NODE) {
         span->node = rl_graph_add_node(graph, parent, span->ns, start);
     } else if (parent == NULL && graph->is_plain) {
@@ -358,6 +415,7 @@ rl_span_kind rl_graphs_find(rl_graphs *graphs, rl_key key, rl_found *found)
     kind = span != NULL ? span->kind : RL_SPAN_NONE;
     *found = found_by(span);
     found->call = span != NULL ? span->call : RL_CALL_NONE;
+    found->hidden = span != NULL && span->within == span;
     found->other = span == NULL && is_known(graphs, key);
     pthread_mutex_unlock(&graphs->lock);
     return kind;
@@ -375,6 +433,18 @@ static void end_span(const rl_span *span, const rl_span_end *end)
     rl_graph_add_values(graph, end->values);
 }
 
+void rl_graphs_reveal(rl_graphs *graphs, rl_key key)
+{
+    rl_span *span;
+
+    pthread_mutex_lock(&graphs->lock);
+    span = rl_graphs_span(graphs, key);
+    if (span != NULL) {
+        rl_graph_reveal(span->graph, span);
+    }
+    pthread_mutex_unlock(&graphs->lock);
+}
+
 bool rl_graphs_end(rl_graphs *graphs, rl_key key, const rl_span_end *end)
 {
     rl_span *span;
@@ -389,6 +459,7 @@ bool rl_graphs_end(rl_graphs *graphs, rl_key key, const rl_span_end *end)
     if (found) {
         end_span(span, end);
         rl_ring_remove(&span->in_graph);
+        leave_hidden(span);
         rl_table_remove(&graphs->spans, &span->link);
         span->graph->extra -= rl_span_bytes(span);
         remember_ended(graphs, key);
@@ -437,11 +508,12 @@ void rl_graphs_stream(rl_graphs *graphs, rl_key key)
 void rl_graphs_event(rl_graphs *graphs, rl_key key, rl_text name, rl_text data,
                      rl_values values)
 {
-    const rl_span *span;
+    rl_span *span;
 
     pthread_mutex_lock(&graphs->lock);
     span = rl_graphs_span(graphs, key);
     if (span != NULL) {
+        rl_graph_reveal(span->graph, span);
         rl_graph_add_event(span->graph, span, name, data);
         rl_graph_add_values(span->graph, values);
         rl_graphs_mark(graphs, span->graph);
