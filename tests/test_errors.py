@@ -428,7 +428,6 @@ def test_errors_can_be_constructed_and_pickled() -> None:
 
 REFUSALS = {
     "abort": ("BEFORE", "RAISE(ABORT, 'no failed ones')", "no failed ones"),
-    "fail": ("AFTER", "RAISE(FAIL, 'no failed ones')", "no failed ones"),
     "rollback": ("AFTER", "RAISE(ROLLBACK, 'no failed ones')", "no failed ones"),
     "ignore": ("BEFORE", "RAISE(IGNORE)", "a trigger of the table workflow_runs ignores"),
 }

@@ -413,7 +413,7 @@ def test_a_hard_link_that_appears_later(tmp_path: Path) -> None:
             with second, pytest.raises(ConfigError, match="hard links"):
                 second.log_run(minimal("refused"))
         recorder.log_run(minimal("r3"))
-        assert recorder.count_runs() == 3
+        assert recorder.count_runs().runs == 3
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 

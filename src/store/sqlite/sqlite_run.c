@@ -199,6 +199,18 @@ static rl_status trade_names(void *ctx, const rl_run *run, const char *name,
 
 static const rl_own_ops own_ops = {find_by_id, is_name_taken, insert_as, trade_names};
 
+/* Inserts a run whose name is taken: in a transaction, as that takes several statements
+ * (the batch's own, or one that the caller commits). */
+static rl_status insert_own(own_ctx *self, const rl_run *run, rl_err *err)
+{
+    rl_status status = RL_OK;
+
+    if (sqlite3_get_autocommit(self->conn->db)) {
+        status = rl_sqlite_conn_run(self->conn, RL_SQLITE_BEGIN, err);
+    }
+    return status == RL_OK ? rl_own_insert(&own_ops, self, run, err) : status;
+}
+
 /* Whether an insert found the name or the id of a run with an own id taken. */
 static bool has_conflict(const rl_sqlite_conn *conn, const rl_run *run, rl_status status)
 {
@@ -236,7 +248,7 @@ static rl_status insert_all(rl_sqlite_conn *conn, const char *sql,
         }
         status = insert_run(conn, sql, run, self.now, NULL, err);
         if (has_conflict(conn, run, status)) {
-            status = rl_own_insert(&own_ops, &self, run, err);
+            status = insert_own(&self, run, err);
         } else if (status == RL_OK && sqlite3_changes(conn->db) == 0) {
             status = check_not_ignored(conn, run, rl_run_text(run, RL_RUN_ID), err);
         }
@@ -253,17 +265,21 @@ static rl_status insert_all(rl_sqlite_conn *conn, const char *sql,
     return status == RL_OK && has_more ? rl_sqlite_beat_first(conn, batch, err) : status;
 }
 
-/* Also one run in a transaction of its own: a trigger's RAISE(FAIL) leaves the row. */
 rl_status rl_sqlite_insert_batch(rl_sqlite_conn *conn, const char *sql,
                                  const rl_sqlite_hook *hook, const rl_batch *batch,
                                  rl_err *err)
 {
-    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
+    const bool explicit_commit =
+        batch->count != 1 || hook != NULL || writes_more(sql, batch);
+    rl_status status = RL_OK;
 
+    if (explicit_commit) {
+        status = rl_sqlite_conn_run(conn, RL_SQLITE_BEGIN, err);
+    }
     if (status == RL_OK) {
         status = insert_all(conn, sql, hook, batch, err);
     }
-    if (status == RL_OK) {
+    if (status == RL_OK && !sqlite3_get_autocommit(conn->db)) {
         status = rl_sqlite_conn_run(conn, RL_SQLITE_COMMIT, err);
     }
     return status;
