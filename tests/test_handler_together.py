@@ -54,9 +54,7 @@ def as_tasks(config: Any) -> None:
     graph = two_nodes()
 
     async def run() -> None:
-        await asyncio.gather(
-            *(graph.ainvoke({"n": n * 10}, config) for n in range(RUNS))
-        )
+        await asyncio.gather(*(graph.ainvoke({"n": n * 10}, config) for n in range(RUNS)))
 
     asyncio.run(run())
 

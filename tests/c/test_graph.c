@@ -71,11 +71,12 @@ static void test_starts_are_classified(void)
         {5, 4, "a:1", false, false, RL_SPAN_INNER}, /* below it, still in the node's */
         {6, 2, "a:1", true, false, RL_SPAN_INNER},  /* the subgraph itself */
         {7, 6, "a:1|b:2", false, false, RL_SPAN_NODE},
-        {8, 1, "c:1", false, true, RL_SPAN_INNER},      /* hidden */
-        {9, 8, "c:1|d:1", false, false, RL_SPAN_INNER}, /* inside a hidden span */
-        {10, 9, "e:1", false, false, RL_SPAN_INNER},
-        {11, 1, "", false, false, RL_SPAN_INNER},  /* the namespace of the graph */
-        {12, 3, NULL, true, false, RL_SPAN_GRAPH}, /* a separate graph, inside a node */
+        {8, 1, "c:1", false, true, RL_SPAN_INNER},    /* hidden, until */
+        {9, 8, "c:1|d:1", false, true, RL_SPAN_NODE}, /* a node is in it, with its tag */
+        {10, 9, "e:1", false, false, RL_SPAN_NODE},
+        {14, 1, "f:1", false, true, RL_SPAN_INNER}, /* hidden for good */
+        {11, 1, "", false, false, RL_SPAN_INNER},   /* the namespace of the graph */
+        {12, 3, NULL, true, false, RL_SPAN_GRAPH},  /* a separate graph, inside a node */
         {13, 12, "a:1", false, false, RL_SPAN_NODE},
     };
     rl_graphs *graphs = rl_graphs_new();
@@ -94,8 +95,8 @@ static void test_starts_are_classified(void)
     check_members(run, "step", "13");
     CHECK_INT(kind_of(graphs, 13), RL_SPAN_NONE);
     finish(graphs, 1, RL_COMPLETED, run);
-    check_members(run, "step", "2, 7");
-    check_members(run, "parent", "null, \"name\"");
+    check_members(run, "step", "2, 7, 8, 9, 10");
+    check_members(run, "parent", "null, \"name\", null, \"name\", \"name\"");
     rl_run_free(run);
     rl_graphs_free(graphs, release_none);
 }

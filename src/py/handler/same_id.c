@@ -48,8 +48,9 @@ static PyObject *stand_in(const rl_state *state, const rl_handler *self,
 /* Forgets the tokens of ended runs when there are many. */
 static void drop_ended(const rl_handler *self)
 {
-    PyObject *tokens =
-        PyDict_GET_SIZE(self->identity) >= TOKENS_MAX ? PyDict_Keys(self->identity) : NULL;
+    PyObject *tokens = PyDict_GET_SIZE(self->identity) >= TOKENS_MAX
+                           ? PyDict_Keys(self->identity)
+                           : NULL;
 
     for (Py_ssize_t i = 0; tokens != NULL && i < PyList_GET_SIZE(tokens); i++) {
         PyObject *token = PyList_GET_ITEM(tokens, i);

@@ -138,7 +138,7 @@ typedef struct rl_span {
     rl_call call;
     bool hidden; /* it has the tag, as those within it do, which inherit it */
     rl_slice ns;
-    rl_slice name; /* of a model, or of a hidden node */
+    rl_slice name;  /* of a model, or of a hidden node */
     ptrdiff_t node; /* the place in graph->nodes of the node itself, or of the enclosing
                        one */
     ptrdiff_t log;  /* the place of the call itself, or of the call around it that is in

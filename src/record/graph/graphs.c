@@ -249,8 +249,7 @@ rl_span_kind rl_graphs_classify(rl_graphs *graphs, const rl_span_start *start,
         own == NULL && start->has_parent ? rl_graphs_span(graphs, start->parent) : NULL;
     *found = found_by(own != NULL ? own : parent);
     if (own != NULL) {
-        found->again =
-            own->kind == RL_SPAN_GRAPH && own->graph->object != start->object;
+        found->again = own->kind == RL_SPAN_GRAPH && own->graph->object != start->object;
         found->other = true;
     } else if (start->is_graph && start->ns.data == NULL) {
         found->other = is_recorded_elsewhere(graphs, start);
