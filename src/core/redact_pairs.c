@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define NAME_MOST ((size_t)64)
+#define SPACE_MOST ((size_t)64) /* between a name in quotes, its colon and its value */
 #define MARK_LEN (sizeof RL_REDACTED - 1)
 
 static bool is_quote(char c)
@@ -39,6 +40,57 @@ static bool is_line_end(const rl_scan *scan, size_t at)
 
     return at >= scan->len || c == '\n' || c == '\r' ||
            (slashes > 0 && is_in("nr", rl_scan_at(scan, at + slashes)));
+}
+
+/* The length of white space at a place, or of the escape that stands for it: of one of
+ * two characters, or of one of their two letters. 0: none. */
+static size_t space_len(const rl_scan *scan, size_t at, const char *chars)
+{
+    const size_t slashes = count_backslashes(scan, at);
+    const char c = rl_scan_at(scan, at + slashes);
+
+    if (slashes == 0) {
+        return c != '\0' && (c == chars[0] || c == chars[1]) ? 1 : 0;
+    }
+    return c == chars[2] || c == chars[3] ? slashes + 1 : 0;
+}
+
+static size_t line_break(const rl_scan *scan, size_t at)
+{
+    return space_len(scan, at, "\n\rnr");
+}
+
+/* The place behind white space, of several lines. */
+static size_t skip_space(const rl_scan *scan, size_t at)
+{
+    const size_t from = at;
+    size_t len = 1;
+
+    while (len > 0 && at - from < SPACE_MOST) {
+        len = space_len(scan, at, " \ttt");
+        len = len > 0 ? len : line_break(scan, at);
+        at += len;
+    }
+    return at;
+}
+
+/* The place before the white space that ends at a place. */
+static size_t skip_space_back(const rl_scan *scan, size_t end)
+{
+    const char *text = scan->text;
+    size_t at = end;
+
+    while (at > 0 && end - at < SPACE_MOST) {
+        if ((unsigned char)text[at - 1] <= ' ') {
+            at--;
+        } else if (at > 1 && text[at - 2] == '\\' && rl_is_space_letter(text[at - 1])) {
+            for (at--; at > 0 && text[at - 1] == '\\'; at--) {
+            }
+        } else {
+            break;
+        }
+    }
+    return at;
 }
 
 /* URLs. */
@@ -92,7 +144,7 @@ static bool is_http(const rl_scan *scan, size_t colon)
  * before the last '@' is then no host with its port. */
 rl_secret rl_pair_url(rl_scan *scan, size_t colon)
 {
-    const size_t from = colon + 3;
+    const size_t from = rl_scan_authority(scan, colon);
     rl_secret found = {.at = colon, .end = colon};
     size_t at = from, password = 0, sign = scan->len;
 
@@ -193,12 +245,18 @@ static bool may_be_secret(const rl_scan *scan, size_t sign)
     size_t len = 0;
     uint32_t bits = 0;
 
-    if (scan->set->hidden.count > 0 || last == ' ' || last == ']') {
+    if (scan->set->hidden.count > 0 || (unsigned char)last <= ' ' || last == ']' ||
+        (sign > 1 && text[sign - 2] == '\\' && rl_is_space_letter(last))) {
         return true; /* a name of the user's, or one that does not end here */
     }
     if (is_quote(last)) {
-        for (len = 1; len < most && text[sign - 1 - len] != last; len++) {
+        for (len = 1; len < most && text[sign - 1 - len] == '\\'; len++) {
+        }
+        for (; len < most && text[sign - 1 - len] != last; len++) {
             bits |= RL_LETTER_BIT(text[sign - 1 - len]);
+        }
+        if ((bits & RL_LETTER_BIT('\\')) != 0) {
+            return true; /* a letter may be an escape */
         }
     } else {
         while (len < most && is_of_name(text[sign - 1 - len])) {
@@ -214,16 +272,61 @@ static bool may_be_secret(const rl_scan *scan, size_t sign)
 
 static name name_before(const rl_scan *scan, size_t sign)
 {
-    size_t end = sign;
+    size_t end = skip_space_back(scan, sign);
 
-    while (end > 0 && sign - end < 4 && scan->text[end - 1] == ' ') {
-        end--;
+    if (end > 0 && is_quote(scan->text[end - 1])) {
+        return quoted_name(scan, end - 1);
+    }
+    for (end = sign; end > 0 && sign - end < 4 && scan->text[end - 1] == ' '; end--) {
     }
     end -= end > 0 && scan->text[end - 1] == ']'; /* environ["NAME"] = , user[name]= */
     if (end > 0 && is_quote(scan->text[end - 1])) {
         return quoted_name(scan, end - 1);
     }
     return bare_name(scan, end);
+}
+
+static unsigned hex_of(char c)
+{
+    return rl_is_digit(c) ? (unsigned)(c - '0') : (unsigned)(c | 0x20) - 'a' + 10;
+}
+
+/* The character that \u and four digits stand for at a place, if it is one of ASCII, and
+ * its end; else what stands there. */
+static char unescaped(const rl_scan *scan, size_t *at)
+{
+    const size_t slashes = count_backslashes(scan, *at), digits = *at + slashes + 1;
+    char c = scan->text[*at];
+
+    if (slashes > 0 && rl_scan_has(scan, digits - 1, "u00", 3) &&
+        rl_is_alnum(rl_scan_at(scan, digits + 2)) &&
+        rl_is_alnum(rl_scan_at(scan, digits + 3))) {
+        c = (char)(hex_of(scan->text[digits + 2]) << 4 | hex_of(scan->text[digits + 3]));
+        *at = digits + 4;
+    } else {
+        *at += 1;
+    }
+    return c;
+}
+
+/* What a name says of its value. */
+static rl_secrecy judge(const rl_scan *scan, const name *of)
+{
+    const size_t len = of->end - of->at;
+    char plain[NAME_MOST];
+    size_t count = 0;
+
+    if (len == 0) {
+        return RL_SHOWN;
+    }
+    if (of->quote == '\0' || len > NAME_MOST ||
+        memchr(scan->text + of->at, '\\', len) == NULL) {
+        return rl_redact_name(scan->set, scan->text + of->at, len);
+    }
+    for (size_t at = of->at; at < of->end; count++) {
+        plain[count] = unescaped(scan, &at);
+    }
+    return rl_redact_name(scan->set, plain, count);
 }
 
 /* Values. */
@@ -461,6 +564,87 @@ static rl_secret bare_value(const rl_scan *scan, const name *of, rl_secrecy secr
     return found;
 }
 
+/* Whether quotes with so many backslashes stand at a place, thrice. */
+static bool has_three_quotes(const rl_scan *scan, size_t at, char quote, size_t slashes)
+{
+    bool has = true;
+
+    for (unsigned i = 0; i < 3 && has; i++, at += slashes + 1) {
+        has = count_backslashes(scan, at) == slashes &&
+              rl_scan_at(scan, at + slashes) == quote;
+    }
+    return has;
+}
+
+/* A string that begins at a place, with its quotes; three of them in TOML and Python. */
+static rl_secret string_value(const rl_scan *scan, size_t at, char quote, size_t slashes)
+{
+    const bool three = has_three_quotes(scan, at, quote, slashes);
+    rl_secret found = {.at = at + (slashes + 1) * (three ? 3 : 1)};
+
+    found.end = string_end(scan, found.at, quote, slashes);
+    while (three && found.end < scan->len &&
+           !has_three_quotes(scan, found.end, quote, slashes)) {
+        found.end = string_end(scan, found.end + slashes + 1, quote, slashes);
+    }
+    return found;
+}
+
+static size_t count_spaces(const rl_scan *scan, size_t at)
+{
+    size_t count = 0;
+
+    while (rl_scan_at(scan, at + count) == ' ') {
+        count++;
+    }
+    return count;
+}
+
+/* The end of a line of a block, or of the string in which it is. */
+static size_t block_line_end(const rl_scan *scan, size_t at)
+{
+    while (at < scan->len && scan->text[at] != '"' && line_break(scan, at) == 0) {
+        at += scan->text[at] == '\\' ? count_backslashes(scan, at) : 1;
+    }
+    return at;
+}
+
+static size_t skip_breaks(const rl_scan *scan, size_t at)
+{
+    size_t len;
+
+    while ((len = line_break(scan, at)) > 0) {
+        at += len;
+    }
+    return at;
+}
+
+/* A block of YAML, behind the '|' or '>' at a place: the lines that are indented as the
+ * first one is. Nothing if it is none. */
+static rl_secret block_value(const rl_scan *scan, size_t at)
+{
+    rl_secret found = {.at = at, .end = at};
+    size_t start = at + 1, indent, line;
+
+    while (start - at < 4 && is_in("+-123456789 ", rl_scan_at(scan, start))) {
+        start++;
+    }
+    line = skip_breaks(scan, start);
+    indent = count_spaces(scan, line);
+    if (line == start || indent == 0) {
+        return found;
+    }
+    found.at = line + indent;
+    while (count_spaces(scan, line) >= indent && line < scan->len) {
+        found.end = block_line_end(scan, line + indent);
+        line = skip_breaks(scan, found.end);
+        if (line == found.end) {
+            break;
+        }
+    }
+    return found;
+}
+
 /* The value at a place, behind white space. */
 static rl_secret value_at(const rl_scan *scan, const name *of, rl_secrecy secrecy,
                           size_t at, bool colon, bool spaced)
@@ -471,11 +655,12 @@ static rl_secret value_at(const rl_scan *scan, const name *of, rl_secrecy secrec
     rl_secret found = {.at = at, .end = at};
 
     if (is_quote(c)) {
-        found.at = at + prefix + slashes + 1;
-        found.end = string_end(scan, found.at, c, slashes);
-        return found;
+        return string_value(scan, at + prefix, c, slashes);
     }
     c = rl_scan_at(scan, at);
+    if (colon && (c == '|' || c == '>')) {
+        return block_value(scan, at);
+    }
     if ((c == '{' || c == '[' || (c == '(' && of->quote == '\'')) && of->quote != '\0') {
         found.end = container_end(scan, at, of);
         found.quotes = (unsigned)of->slashes + 1;
@@ -484,6 +669,14 @@ static rl_secret value_at(const rl_scan *scan, const name *of, rl_secrecy secrec
     }
     return is_line_end(scan, at) ? found
                                  : bare_value(scan, of, secrecy, at, colon, spaced);
+}
+
+/* Whether a string, an object or an array begins at a place. */
+static bool begins_json(const rl_scan *scan, size_t at)
+{
+    const char c = rl_scan_at(scan, at + count_backslashes(scan, at));
+
+    return is_quote(c) || c == '{' || c == '[';
 }
 
 rl_secret rl_pair_find(const rl_scan *scan, size_t sign)
@@ -502,9 +695,7 @@ rl_secret rl_pair_find(const rl_scan *scan, size_t sign)
     }
     at += (colon && next == '=') || (!colon && next == '>'); /* := and => */
     of = name_before(scan, sign);
-    secrecy = of.end > of.at
-                  ? rl_redact_name(scan->set, scan->text + of.at, of.end - of.at)
-                  : RL_SHOWN;
+    secrecy = judge(scan, &of);
     if (secrecy == RL_SHOWN) {
         return found;
     }
@@ -512,6 +703,11 @@ rl_secret rl_pair_find(const rl_scan *scan, size_t sign)
     while (at - sign < 16 &&
            (rl_scan_at(scan, at) == ' ' || rl_scan_at(scan, at) == '\t')) {
         at++;
+    }
+    if (of.quote != '\0' && line_break(scan, at) > 0) { /* JSON, on several lines */
+        const size_t behind = skip_space(scan, at);
+
+        at = begins_json(scan, behind) ? behind : at;
     }
     return value_at(scan, &of, secrecy, at, colon, at > sign);
 }

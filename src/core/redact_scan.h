@@ -59,6 +59,24 @@ static inline bool rl_is_space_letter(char c)
     return c == 'n' || c == 'r' || c == 't' || c == 'b' || c == 'f';
 }
 
+/* The place behind a slash and the backslashes before it, as PHP writes it in JSON, or 0.
+ */
+static inline size_t rl_scan_slash(const rl_scan *scan, size_t at)
+{
+    while (rl_scan_at(scan, at) == '\\') {
+        at++;
+    }
+    return rl_scan_at(scan, at) == '/' ? at + 1 : 0;
+}
+
+/* The place behind the "://" at a place, or 0. */
+static inline size_t rl_scan_authority(const rl_scan *scan, size_t colon)
+{
+    const size_t at = rl_scan_slash(scan, colon + 1);
+
+    return at != 0 ? rl_scan_slash(scan, at) : 0;
+}
+
 /* A key by its look that begins at a place, where a word begins. */
 rl_secret rl_look_find(rl_scan *scan, size_t at);
 
