@@ -574,6 +574,7 @@ class Unreferenced(Exception):  # noqa: N818
     """No weak reference leads to it."""
 
     __slots__ = ("said",)
+    said: object
 
     def __str__(self) -> str:
         return str(self.said)

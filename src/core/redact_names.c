@@ -20,9 +20,9 @@ typedef struct part {
 /* Lists of words: each between two spaces. */
 /* Also in the plural, and at the end of a part: "dbpasswords". */
 static const char *const secrets[] = {
-    "password",   "passwd", "pwd",    "passphrase", "passcode",      "passwort", "secret",
-    "credential", "cookie", "bearer", "jwt",        "authorization", "dsn",      "otp",
-    "connstr",    "connectionstring"};
+    "password", "passwd",     "pwd",     "passphrase",      "passcode", "passwort",
+    "secret",   "credential", "cookie",  "bearer",          "jwt",      "authorization",
+    "dsn",      "otp",        "connstr", "connectionstring"};
 static const char short_words[] = " cred creds "; /* as a whole: "sacred" is none */
 static const char tokens_of[] = " access refresh auth oauth api id bearer session secret "
                                 "device bot personal security csrf xsrf ";

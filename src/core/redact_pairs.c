@@ -1,4 +1,4 @@
-/* Names with their values inside texts, and passwords in URLs. See redact_scan.h.
+/* Names with their values inside texts. See redact_scan.h.
  *
  * JSON, also JSON inside JSON, Python's repr, query strings, .env files, headers, and
  * keywords with values. In JSON inside of JSON each quote has backslashes before it; a
@@ -17,36 +17,21 @@ static bool is_quote(char c)
     return c == '"' || c == '\'' || c == '`';
 }
 
-static bool is_in(const char *set, char c)
-{
-    return c != '\0' && strchr(set, c) != NULL;
-}
-
-static size_t count_backslashes(const rl_scan *scan, size_t at)
-{
-    size_t count = 0;
-
-    while (rl_scan_at(scan, at + count) == '\\') {
-        count++;
-    }
-    return count;
-}
-
 /* Whether a line ends at a place: by its character, or by the escape that stands for it. */
 static bool is_line_end(const rl_scan *scan, size_t at)
 {
     const char c = rl_scan_at(scan, at);
-    size_t slashes = count_backslashes(scan, at);
+    size_t slashes = rl_scan_backslashes(scan, at);
 
     return at >= scan->len || c == '\n' || c == '\r' ||
-           (slashes > 0 && is_in("nr", rl_scan_at(scan, at + slashes)));
+           (slashes > 0 && rl_is_in("nr", rl_scan_at(scan, at + slashes)));
 }
 
 /* The length of white space at a place, or of the escape that stands for it: of one of
  * two characters, or of one of their two letters. 0: none. */
 static size_t space_len(const rl_scan *scan, size_t at, const char *chars)
 {
-    const size_t slashes = count_backslashes(scan, at);
+    const size_t slashes = rl_scan_backslashes(scan, at);
     const char c = rl_scan_at(scan, at + slashes);
 
     if (slashes == 0) {
@@ -91,86 +76,6 @@ static size_t skip_space_back(const rl_scan *scan, size_t end)
         }
     }
     return at;
-}
-
-/* URLs. */
-
-/* Whether a URL ends at a place. \u00e4 inside of JSON does not end one. */
-static bool ends_url(const rl_scan *scan, size_t at)
-{
-    const char c = scan->text[at];
-
-    return (unsigned char)c <= ' ' || is_in("\"'<>`|{}", c) ||
-           (c == '\\' && rl_scan_at(scan, at + count_backslashes(scan, at)) != 'u');
-}
-
-/* The last '@' of a URL from a place on, or its length. */
-static size_t last_at(rl_scan *scan, size_t from)
-{
-    size_t at = from, found = scan->len;
-
-    if (from < scan->no_at) {
-        return found;
-    }
-    for (; at < scan->len && !ends_url(scan, at); at++) {
-        if (scan->text[at] == '@') {
-            found = at;
-        }
-    }
-    if (found == scan->len) {
-        scan->no_at = at;
-    }
-    return found;
-}
-
-/* Whether the bytes are those of a port. */
-static bool is_port(const rl_scan *scan, size_t from, size_t end)
-{
-    bool port = end - from <= 5;
-
-    for (size_t i = from; i < end && port; i++) {
-        port = rl_is_digit(scan->text[i]);
-    }
-    return port;
-}
-
-static bool is_http(const rl_scan *scan, size_t colon)
-{
-    return (colon >= 4 && memcmp(scan->text + colon - 4, "http", 4) == 0) ||
-           (colon >= 5 && memcmp(scan->text + colon - 5, "https", 5) == 0);
-}
-
-/* A password that was not percent-encoded may have '/', '?', '#' and '@' in it: what is
- * before the last '@' is then no host with its port. */
-rl_secret rl_pair_url(rl_scan *scan, size_t colon)
-{
-    const size_t from = rl_scan_authority(scan, colon);
-    rl_secret found = {.at = colon, .end = colon};
-    size_t at = from, password = 0, sign = scan->len;
-
-    if (colon == 0 || !rl_is_alnum(scan->text[colon - 1])) {
-        return found;
-    }
-    while (at < scan->len && !ends_url(scan, at) && !is_in("/?#", scan->text[at])) {
-        if (scan->text[at] == ':' && password == 0) {
-            password = at + 1;
-        } else if (scan->text[at] == '@') {
-            sign = at;
-        }
-        at++;
-    }
-    if (password != 0 && at < scan->len && scan->text[from] != '[' &&
-        is_in("/?#", scan->text[at]) && sign == scan->len &&
-        (!is_port(scan, password, at) || !is_http(scan, colon))) {
-        sign = last_at(scan, at);
-    }
-    if (sign != scan->len && password != 0 && password < sign) {
-        found = (rl_secret){.at = password, .end = sign};
-    } else if (sign != scan->len && password == 0 && sign - from >= 20 &&
-               is_http(scan, colon)) {
-        found = (rl_secret){.at = from, .end = sign}; /* a token in place of a user */
-    }
-    return found;
 }
 
 /* Names. */
@@ -295,7 +200,7 @@ static unsigned hex_of(char c)
  * its end; else what stands there. */
 static char unescaped(const rl_scan *scan, size_t *at)
 {
-    const size_t slashes = count_backslashes(scan, *at), digits = *at + slashes + 1;
+    const size_t slashes = rl_scan_backslashes(scan, *at), digits = *at + slashes + 1;
     char c = scan->text[*at];
 
     if (slashes > 0 && rl_scan_has(scan, digits - 1, "u00", 3) &&
@@ -372,7 +277,7 @@ static bool ends_word(const rl_scan *scan, size_t at)
 {
     char c = rl_scan_at(scan, at);
 
-    return at >= scan->len || (unsigned char)c <= ' ' || is_in("\"'`,;&)]}>|\\", c);
+    return at >= scan->len || (unsigned char)c <= ' ' || rl_is_in("\"'`,;&)]}>|\\", c);
 }
 
 static bool is_one_of(const rl_scan *scan, size_t at, size_t end,
@@ -401,7 +306,7 @@ static bool is_number(const rl_scan *scan, size_t at, size_t end)
     bool number = at < end;
 
     for (; at < end && number; at++) {
-        number = rl_is_digit(scan->text[at]) || is_in("+-.eE_", scan->text[at]);
+        number = rl_is_digit(scan->text[at]) || rl_is_in("+-.eE_", scan->text[at]);
     }
     return number;
 }
@@ -412,7 +317,7 @@ static size_t bare_end(const rl_scan *scan, size_t at, bool own_line)
 {
     while (at < scan->len) {
         char c = scan->text[at];
-        size_t slashes = count_backslashes(scan, at);
+        size_t slashes = rl_scan_backslashes(scan, at);
 
         if (slashes > 0 && slashes % 2 == 0 && scan->escaped &&
             !rl_is_space_letter(rl_scan_at(scan, at + slashes))) {
@@ -420,7 +325,7 @@ static size_t bare_end(const rl_scan *scan, size_t at, bool own_line)
             continue;
         }
         if ((unsigned char)c <= ' ' || c == '"' || slashes > 0 ||
-            (!own_line && is_in("'`,;&)]}<>|", c))) {
+            (!own_line && rl_is_in("'`,;&)]}<>|", c))) {
             break;
         }
         at++;
@@ -438,12 +343,12 @@ static bool is_code(const rl_scan *scan, size_t at, size_t end)
         return true;
     }
     while (word < end &&
-           (rl_is_alnum(scan->text[word]) || is_in("_.", scan->text[word]))) {
+           (rl_is_alnum(scan->text[word]) || rl_is_in("_.", scan->text[word]))) {
         word++;
     }
     return word > at && rl_is_letter(scan->text[at]) &&
            ((rl_scan_at(scan, word) == '(' && rl_scan_at(scan, end) == ')') ||
-            (rl_scan_at(scan, word) == '[' && is_in("]\"'\\", rl_scan_at(scan, end))));
+            (rl_scan_at(scan, word) == '[' && rl_is_in("]\"'\\", rl_scan_at(scan, end))));
 }
 
 /* Whether a word behind "name: " or "name = " is more than a word of prose or a type. */
@@ -457,8 +362,8 @@ static bool is_no_prose(const rl_scan *scan, size_t at, size_t end)
 
     for (size_t i = at; i < end && letters; i++) {
         letters = rl_is_letter(scan->text[i]) || (scan->text[i] & 0x80) != 0 ||
-                  is_in("._", scan->text[i]) ||
-                  (is_in("!?:*", scan->text[i]) && i + 1 == end);
+                  rl_is_in("._", scan->text[i]) ||
+                  (rl_is_in("!?:*", scan->text[i]) && i + 1 == end);
     }
     return !letters || (is_line_end(scan, end) && end - at >= 4 &&
                         !is_one_of(scan, at, end, types, sizeof types / sizeof *types));
@@ -570,7 +475,7 @@ static bool has_three_quotes(const rl_scan *scan, size_t at, char quote, size_t 
     bool has = true;
 
     for (unsigned i = 0; i < 3 && has; i++, at += slashes + 1) {
-        has = count_backslashes(scan, at) == slashes &&
+        has = rl_scan_backslashes(scan, at) == slashes &&
               rl_scan_at(scan, at + slashes) == quote;
     }
     return has;
@@ -604,7 +509,7 @@ static size_t count_spaces(const rl_scan *scan, size_t at)
 static size_t block_line_end(const rl_scan *scan, size_t at)
 {
     while (at < scan->len && scan->text[at] != '"' && line_break(scan, at) == 0) {
-        at += scan->text[at] == '\\' ? count_backslashes(scan, at) : 1;
+        at += scan->text[at] == '\\' ? rl_scan_backslashes(scan, at) : 1;
     }
     return at;
 }
@@ -626,7 +531,7 @@ static rl_secret block_value(const rl_scan *scan, size_t at)
     rl_secret found = {.at = at, .end = at};
     size_t start = at + 1, indent, line;
 
-    while (start - at < 4 && is_in("+-123456789 ", rl_scan_at(scan, start))) {
+    while (start - at < 4 && rl_is_in("+-123456789 ", rl_scan_at(scan, start))) {
         start++;
     }
     line = skip_breaks(scan, start);
@@ -649,8 +554,8 @@ static rl_secret block_value(const rl_scan *scan, size_t at)
 static rl_secret value_at(const rl_scan *scan, const name *of, rl_secrecy secrecy,
                           size_t at, bool colon, bool spaced)
 {
-    const size_t prefix = is_in("bBrRuUfF", rl_scan_at(scan, at)) ? 1 : 0;
-    size_t slashes = count_backslashes(scan, at + prefix);
+    const size_t prefix = rl_is_in("bBrRuUfF", rl_scan_at(scan, at)) ? 1 : 0;
+    size_t slashes = rl_scan_backslashes(scan, at + prefix);
     char c = rl_scan_at(scan, at + prefix + slashes);
     rl_secret found = {.at = at, .end = at};
 
@@ -674,7 +579,7 @@ static rl_secret value_at(const rl_scan *scan, const name *of, rl_secrecy secrec
 /* Whether a string, an object or an array begins at a place. */
 static bool begins_json(const rl_scan *scan, size_t at)
 {
-    const char c = rl_scan_at(scan, at + count_backslashes(scan, at));
+    const char c = rl_scan_at(scan, at + rl_scan_backslashes(scan, at));
 
     return is_quote(c) || c == '{' || c == '[';
 }

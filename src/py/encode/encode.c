@@ -324,10 +324,9 @@ void rl_encode_plain(const rl_encode_options *options, PyObject *value, size_t r
 {
     const uint64_t salt = options->redact != NULL ? options->redact->salt : 0;
     const bool is_error = PyExceptionInstance_Check(value);
-    const rl_error_text *known =
-        is_error && options->errors != NULL
-            ? rl_error_texts_find(options->errors, value, salt)
-            : NULL;
+    const rl_error_text *known = is_error && options->errors != NULL
+                                     ? rl_error_texts_find(options->errors, value, salt)
+                                     : NULL;
     rl_source source = {.units = RL_UTF8};
 
     if (known != NULL) {

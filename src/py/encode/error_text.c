@@ -96,7 +96,7 @@ static void count_int(PyObject *value, Py_ssize_t *left)
 static void count_items(PyObject *const *items, Py_ssize_t count, const within *in,
                         Py_ssize_t *left)
 {
-    for (Py_ssize_t i = 0; i < count && *left > 0; i++) {
+    for (Py_ssize_t i = 0; i<count && * left> 0; i++) {
         take(left, ITEM_SEPARATOR);
         count_value(items[i], in, left);
     }

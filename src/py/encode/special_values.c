@@ -78,8 +78,7 @@ static void put_base64(rl_encoder *self, PyObject *value)
  * made of. */
 static void push_exception(rl_encoder *self, PyObject *value)
 {
-    const size_t left =
-        self->fitting ? self->end - self->json.buf->len : RL_PLAIN_ERROR;
+    const size_t left = self->fitting ? self->end - self->json.buf->len : RL_PLAIN_ERROR;
     PyObject *names = Py_BuildValue("(ss)", "error", "message");
     PyObject *message =
         names != NULL
@@ -553,10 +552,11 @@ static PyObject *put_kind(rl_encoder *self, PyObject *value, rl_kind_of_value ki
                           PyObject *fields)
 {
     PyObject *other;
-    bool is_object = kind == RL_AS_FIELDS || kind == RL_AS_VARS || kind == RL_AS_DUMP ||
-                     kind == RL_AS_OLD_DUMP || kind == RL_AS_MAPPING;
+    bool is_linked = kind == RL_AS_FIELDS || kind == RL_AS_VARS || kind == RL_AS_DUMP ||
+                     kind == RL_AS_OLD_DUMP || kind == RL_AS_MAPPING ||
+                     kind == RL_AS_SNAPSHOT;
 
-    if (is_object && Py_REFCNT(value) > OWN_REFERENCES && self->depth < RL_JSON_DEPTH &&
+    if (is_linked && Py_REFCNT(value) > OWN_REFERENCES && self->depth < RL_JSON_DEPTH &&
         !rl_encoder_is_open(self, value)) {
         self->link = rl_links_find(&self->links, value);
         if (self->link >= 0) {
