@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define RL_ERROR_SAID ((size_t)65536) /* bytes that such a text may have */
+
 /* The exception's text, as str() gives it; or what the text would be made of, if it would
  * certainly have more than `room` characters: the arguments, or the only one, which may
  * be a str. New reference; NULL with an error set. */

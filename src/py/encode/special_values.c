@@ -6,7 +6,7 @@
 #include "py/base/imports.h"
 #include "py/base/raised.h"
 #include "py/encode/convert.h"
-#include "py/encode/encode.h"
+#include "py/encode/error_text.h"
 #include "py/encode/fit.h"
 
 #define SNAPSHOT_MAX 65536 /* items */
@@ -78,12 +78,11 @@ static void put_base64(rl_encoder *self, PyObject *value)
  * made of. */
 static void push_exception(rl_encoder *self, PyObject *value)
 {
-    const size_t left = self->fitting ? self->end - self->json.buf->len : RL_PLAIN_ERROR;
+    const size_t left = self->fitting ? self->end - self->json.buf->len : RL_ERROR_SAID;
     PyObject *names = Py_BuildValue("(ss)", "error", "message");
     PyObject *message =
-        names != NULL
-            ? rl_error_said(value, left < RL_PLAIN_ERROR ? left : RL_PLAIN_ERROR)
-            : NULL;
+        names != NULL ? rl_error_said(value, left < RL_ERROR_SAID ? left : RL_ERROR_SAID)
+                      : NULL;
     PyObject *values =
         message != NULL ? Py_BuildValue("(sN)", rl_type_name(value), message) : NULL;
 
