@@ -59,6 +59,15 @@ class Table(collections.UserDict[str, Any]):
         self["links"] = links
 
 
+class Node(collections.deque[Any]):
+    """A deque that has a name at its beginning, and others behind it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__([name])
+
+    links = property(fset=collections.deque.append)
+
+
 class Tuple(typing.NamedTuple):
     name: str
     links: list[Any]
@@ -71,6 +80,7 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "dumped": lambda name: Dumped(name=name),
     "mapping": Table,
     "namedtuple": lambda name: Tuple(name, []),
+    "deque": Node,
 }
 WRAPS: dict[str, Callable[[list[Any]], Any]] = {
     "list": list,
@@ -183,6 +193,17 @@ def test_an_object_is_known_within_a_payload_that_is_too_long() -> None:
     )
     assert got[0] == got[3] == got[5]["z"] == {"name": "e", "links": [1]}
     assert "<cut: 6" in got[2] or "<cut: 7" in got[2] or "<cut: 8" in got[2]
+
+
+@pytest.mark.parametrize("kind", [frozenset, collections.deque])
+def test_sets_and_deques_that_share_others_are_walked_once(kind: Any) -> None:
+    value: Any = kind(["first"])
+    for _ in range(60):
+        value = kind([(value, n) for n in range(3)])
+    start = time.process_time()
+    text = encode_json(value)
+    assert time.process_time() - start < 0.02
+    assert b"first" in text and b"<again: " in text and len(text) < 2**18
 
 
 def test_many_distinct_objects_cost_what_they_cost() -> None:

@@ -445,6 +445,12 @@ HUGE: dict[str, Callable[[], Any]] = {
     "times": lambda: np.zeros(50_000_000, dtype="datetime64[s]"),
     "objects": lambda: np.empty(20_000_000, dtype=object),
     "keys": lambda: {"k" * 100_000_000: 1},
+    "exception": lambda: ValueError([list(range(1000))] * 100_000),
+    "exception of a state": lambda: ValueError("bad", {"x": [[0] * 1000] * 100_000}),
+    "exception of objects": lambda: KeyError(exponential_value(), {1: {2, "x"}}),
+    "exception of texts": lambda: RuntimeError("x" * 100_000_000, "y" * 100_000_000),
+    "exception of an exception": lambda: RuntimeError(OSError(5, [0] * 10_000_000)),
+    "exceptions": lambda: [KeyError([0] * 10_000, n) for n in range(10_000)],
 }
 
 
@@ -641,6 +647,91 @@ def test_an_exception_as_error_text_is_capped(recorder: Any) -> None:
         assert MARK.search(got) is not None
     assert recorder.get_run("r0")["error_text"].startswith("a\ufffd\ufffdxxx")
     assert recorder.get_run("r0")["error_text"].endswith("xend")
+
+
+class NoTextError(ValueError):
+    """It has the text of its base."""
+
+
+class OwnTextError(KeyError):
+    def __str__(self) -> str:
+        return f"{len(self.args[0])} of them"
+
+
+class Quiet:
+    def __repr__(self) -> str:
+        return "quiet"
+
+
+NESTED: Any = {"a": [1, (2.5, None), {"b"}], b"c": frozenset({4}), 5: [[]]}
+CYCLE: Any = [1]
+CYCLE.append(CYCLE)
+ERRORS: dict[str, BaseException] = {
+    "a text": ValueError("it's bad"),
+    "several": ValueError("bad", 1, None),
+    "none": ValueError(),
+    "containers": ValueError(NESTED),
+    "containers and a text": NoTextError("bad", NESTED, collections.deque([NESTED])),
+    "a cycle": ValueError(CYCLE, 1),
+    "another's": RuntimeError(KeyError("k")),
+    "a key": KeyError("k"),
+    "keys": KeyError(("a", 1)),
+    "a file": FileNotFoundError(2, "No such file", "a'b"),
+    "two files": OSError(18, "Cross-device link", "a", None, b"b"),
+    "an errno": OSError(5, NESTED),
+    "an OSError of a text": OSError("closed"),
+    "an import": ImportError("no module", name="x" * 100_000),
+    "a line": SyntaxError("bad", ("a/b.py", 3, 1, "x" * 100_000)),
+    "bytes": UnicodeDecodeError("utf-8", b"\xff" * 100_000, 0, 1, "invalid"),
+    "a group": ExceptionGroup("several", [ValueError([0] * 100_000)] * 3),
+    "an int": ValueError("bad", 10**2000, True),
+    "an object": ValueError([Quiet()], Quiet()),
+    "a long text": ValueError("x" * 60_000, "y"),
+    "many": ValueError(list(range(10_000))),
+    "its own": OwnTextError([0] * 1_000_000),
+    "bytes as text": ValueError(b"a", bytearray(b"b"), collections.OrderedDict(a=1)),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_an_exception_says_what_str_says(recorder: Any, name: Any) -> None:
+    error = ERRORS[name]
+    assert json.loads(encode_json(error))["message"] == str(error)
+    recorder.log_run(minimal(error_text=error))
+    assert recorder.get_run("r1")["error_text"] == str(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("first", {"x": [[0] * 1000] * 100_000}, {"last": 1}),
+        NoTextError(["first", *range(10_000_000), "last"]),
+        KeyError("first" + "x" * 10_000_000 + "last"),
+        OSError(5, ["first", *range(1_000_000), "last"], "file"),
+        SyntaxError(["first", *range(1_000_000), "last"]),
+        RuntimeError(RuntimeError("first", bytes(10_000_000), "last")),
+        ValueError("first", 10**1_000_000, "last"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_the_text_of_an_exception_costs_what_it_may_have(
+    recorder: Any, error: Any
+) -> None:
+    start = time.process_time()
+    recorder.log_run(minimal(error_text=error))
+    spent = time.process_time() - start
+    got = recorder.get_run("r1")["error_text"]
+    assert "first" in got and "last" in got and len(got) <= ERROR
+    assert spent < 0.1
+
+
+def test_a_secret_among_the_arguments_of_an_exception_is_hidden(recorder: Any) -> None:
+    for number, size in enumerate((0, 1_000_000)):
+        error = ValueError("bad", {"api_key": SECRET, "x": [0] * size})
+        recorder.log_run(minimal(f"r{number}", error_text=error, inputs=error))
+        got = recorder.get_run(f"r{number}")
+        for said in (got["error_text"], json.dumps(got["inputs"])):
+            assert "<redacted>" in said and SECRET not in said
 
 
 def test_texts_up_to_the_cap_stay(recorder: Any) -> None:

@@ -113,6 +113,31 @@ SECRETS = [
     "accesstokens",
     "privatekeys",
     "connectionstring",
+    "jwts",
+    "signatures",
+    "dsns",
+    "otps",
+    "passcodes",
+    "pwds",
+    "dbpwd",
+    "dbPwds",
+    "dbpasswords",
+    "userpassphrase",
+    "clientsecrets",
+    "awscredential",
+    "awsCredentials",
+    "sentrydsn",
+    "pgdsns",
+    "authjwt",
+    "smsotp",
+    "requestsignature",
+    "connectionStrings",
+    "connection_strings",
+    "openAIKey",
+    "openAIKeys",
+    "gitHubKey",
+    "passPhrase",
+    "userPassCode",
 ]
 NO_SECRETS = [
     "pagination_token",
@@ -166,6 +191,14 @@ NO_SECRETS = [
     "concatenation",
     "function_signature",
     "design",
+    "sacred",
+    "methodsignature",
+    "compassWord",
+    "passes",
+    "openAIModel",
+    "openPrimaryKey",
+    "compassCodes",
+    "jwtsIssuer",
 ]
 # The look of keys, and how much of each must not be seen.
 KEYS = [
@@ -247,6 +280,25 @@ PAIRS = [
     "mongodb+srv://u:{}@h1,h2/db?x=1",
     "see https://user:{}@example.org/x and go",
     "postgresql://app:{}/x#y?z@db:5432/prod",
+    '{{"u":"https:\\/\\/user:{}@h\\/x"}}',
+    '{{"password" : "{}"}}',
+    '{{\n "password"\n :\n\t"{}"\r\n}}',
+    '{{"api_key":\r\n{{"a": "{}"}}}}',
+    '{{"pass\\u0077ord": "{}"}}',
+    '{{"\\u0061pi_ke\\u0079":"{}"}}',
+    "password: |\n  {0}\n  {0}\nport: 1",
+    "db:\n  password: >-\n\n    x {0}\n\n    {0}\n  port: 1",
+    'password = """{}"""',
+    "password = '''\n{}\n'''\nport = 1",
+    'connect(password="""a"b{}""", host="h")',
+]
+# A URL to which whoever knows it may post, and how much of it is no secret.
+WEBHOOKS = [
+    ("https://hooks.slack.com/services/", "T00/B00/XXXXXXXXXXXXXXXXXX1"),
+    ("https://hooks.slack.com/workflows/", "T00/A00/123/abcdEFGH123"),
+    ("https://discord.com/api/webhooks/", "123456/abcDEF-123_xyz"),
+    ("https://discord.com/api/v10/webhooks/", "123456/abcDEF-123_xyz"),
+    ("https://canary.discordapp.com/api/v9/webhooks/", "123456/abcDEF-123_xyz"),
 ]
 PROSE = [
     "task-list risk-free sk-learn scikit-learn",
@@ -271,6 +323,10 @@ PROSE = [
     "Die Prüfung größerer Aufträge: für später genügt ein kürzerer Überblick",
     "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQ\n-----END PUBLIC KEY-----",
     "C:\\new\\table\\report.txt lg:checkpoint:1ef4c6e7",
+    "password: >\n\nplease choose one",
+    "The 'password':\n\nhe had forgotten it",
+    'An empty one is password = "" or password = """""".',
+    "https:\\/\\/example.com\\/a and discord.com/api/version/webhooks/1234567890abcdef",
 ]
 
 
@@ -313,6 +369,16 @@ def test_a_key_is_known_by_its_look(key: str) -> None:
         got = encoded(deep)
         assert key[12:] not in json.dumps(json.loads(got)) and MARK in got
     assert encoded([key.encode()]) == [MARK]
+
+
+@pytest.mark.parametrize("slash", ["/", "\\/"])
+@pytest.mark.parametrize("url", WEBHOOKS)
+def test_the_path_of_a_webhook_is_hidden(url: tuple[str, str], slash: str) -> None:
+    shown, hidden = (part.replace("/", slash) for part in url)
+    for before, after in (("", ""), ("post to ", ", please"), ('{"url":"', '"}')):
+        for wrap in (str, json.dumps):
+            text = wrap(before + shown + hidden + after)
+            assert encoded([text]) == [wrap(before + shown + MARK + after)]
 
 
 def test_keys_of_dicts_that_are_secrets_stay_apart() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import threading
 import time
 import traceback
@@ -24,6 +25,7 @@ from graphs import (
 )
 from helpers import minimal, stored
 from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import tool
 from langgraph.errors import GraphRecursionError, InvalidUpdateError
 from langgraph.func import entrypoint, task
 from langgraph.graph import START
@@ -525,6 +527,97 @@ def test_the_text_leaves_no_cycle(recorder: Any, handler: Any) -> None:
         gc.enable()
     text = stored(recorder, str(root))["error_traceback"]
     assert '    raise Mine("x")  # noqa: TRY301\n' in text
+
+
+class Counted(Exception):  # noqa: N818
+    """It counts how often its text is asked for."""
+
+    times = 0
+
+    def __init__(self, text: str = "x") -> None:
+        super().__init__(text, [0] * 1_000_000)
+
+    def __str__(self) -> str:
+        type(self).times += 1
+        return str(self.args[0])
+
+
+@either
+def test_the_text_of_an_exception_is_made_once(
+    recorder: Any, config: Any, call: Any
+) -> None:
+    """By its tool, its node, its graph, and those around them."""
+
+    @tool
+    def fails(text: str) -> str:
+        """Fails."""
+        raise Counted(text)
+
+    def calls(state: Any) -> Any:
+        fails.invoke({"text": "from a tool"})
+
+    graph = chain("inner", a=calls)
+    for _ in range(3):
+        graph = chain("outer", sub=graph)
+    Counted.times = 0
+    with pytest.raises(Counted):
+        call(graph, {"n": 1}, config)
+    got = kept(recorder, config)
+    logs = got["node_logs"]
+    assert [log["error_text"] for log in [*logs, got]] == ["from a tool"] * 5
+    (of_tool,) = [one for log in logs for one in log["calls"]]
+    assert of_tool["error_text"] == "from a tool"
+    assert Counted.times == 1
+
+
+class Unreferenced(Exception):  # noqa: N818
+    """No weak reference leads to it."""
+
+    __slots__ = ("said",)
+    said: object
+
+    def __str__(self) -> str:
+        return str(self.said)
+
+
+@pytest.mark.parametrize("kind", [Counted, Unreferenced, ValueError])
+def test_each_exception_has_its_own_text(recorder: Any, config: Any, kind: Any) -> None:
+    """Also one that lies where another one lay before."""
+    number = itertools.count()
+    inner = chain("inner", bad=lambda state: fails())
+
+    def fails() -> Any:
+        error = kind(f"failure {next(number)}")
+        with contextlib.suppress(AttributeError):
+            error.said = error.args[0]
+        raise error
+
+    def calls(state: Any) -> Any:
+        for _ in range(30):
+            with contextlib.suppress(kind):
+                inner.invoke(state)
+
+    chain(a=calls).invoke({"n": 1}, config)
+    logs = kept(recorder, config)["node_logs"]
+    said = [log["error_text"] for log in logs if log["node"] == "bad"]
+    assert said == [f"failure {n}" for n in range(30)]
+
+
+def test_a_state_in_an_exception_costs_what_its_text_may_have(
+    recorder: Any, config: Any
+) -> None:
+    big = [list(range(1000))] * 20_000
+
+    def raises(state: Any) -> Any:
+        raise ValueError("bad state", {"x": big})
+
+    start = time.process_time()
+    with contextlib.suppress(ValueError):
+        chain(a=raises).invoke({"n": 1}, config)
+    assert time.process_time() - start < 0.3  # str() takes a second each time
+    got = kept(recorder, config)
+    for said in (got["error_text"], got["node_logs"][0]["error_traceback"]):
+        assert "bad state" in said and "<cut: " in said
 
 
 class Interrupting(ValueError):  # noqa: N818

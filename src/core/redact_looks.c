@@ -18,7 +18,7 @@ typedef enum charset {
     WORD, /* letters, digits, '_' */
     DASH, /* and '-' */
     DOTS, /* and '.' */
-    PATH  /* and '/' */
+    PATH  /* and '/', which may have backslashes before it; '#' in the prefix: digits */
 } charset;
 
 typedef struct look {
@@ -42,7 +42,9 @@ static const look looks[] = {
     {"SG.", RL_RULE_MAIL, DOTS, 32, true},
     {"dapi", RL_RULE_CLOUDS, HEX, 32, false},
     {"dckr_pat_", RL_RULE_PACKAGES, DASH, 16, false},
+    {"discord.com/api/v#/webhooks/", RL_RULE_WEBHOOKS, PATH, 16, true},
     {"discord.com/api/webhooks/", RL_RULE_WEBHOOKS, PATH, 16, true},
+    {"discordapp.com/api/v#/webhooks/", RL_RULE_WEBHOOKS, PATH, 16, true},
     {"discordapp.com/api/webhooks/", RL_RULE_WEBHOOKS, PATH, 16, true},
     {"doo_v1_", RL_RULE_CLOUDS, HEX, 32, false},
     {"dop_v1_", RL_RULE_CLOUDS, HEX, 32, false},
@@ -64,6 +66,8 @@ static const look looks[] = {
     {"gsk_", RL_RULE_MODELS, ALNUM, 20, false},
     {"hf_", RL_RULE_HUGGINGFACE, ALNUM, 20, true},
     {"hooks.slack.com/services/", RL_RULE_WEBHOOKS, PATH, 16, true},
+    {"hooks.slack.com/triggers/", RL_RULE_WEBHOOKS, PATH, 16, true},
+    {"hooks.slack.com/workflows/", RL_RULE_WEBHOOKS, PATH, 16, true},
     {"hvb.", RL_RULE_CLOUDS, DASH, 20, true},
     {"hvs.", RL_RULE_CLOUDS, DASH, 20, true},
     {"key-", RL_RULE_MAIL, HEX, 32, false},
@@ -155,8 +159,17 @@ static bool is_of(charset chars, char c)
 /* The end of the characters from a place on, at `most` at the latest. */
 static size_t run_end(const rl_scan *scan, size_t at, charset chars, size_t most)
 {
-    while (at < scan->len && at < most && is_of(chars, scan->text[at])) {
-        at++;
+    size_t slash;
+
+    while (at < scan->len && at < most) {
+        if (is_of(chars, scan->text[at])) {
+            at++;
+        } else if (chars == PATH && scan->text[at] == '\\' &&
+                   (slash = rl_scan_slash(scan, at)) != 0) {
+            at = slash;
+        } else {
+            break;
+        }
     }
     return at;
 }
@@ -210,25 +223,64 @@ static size_t jwt_end(rl_scan *scan, size_t at)
     return end;
 }
 
-static size_t look_end(const rl_scan *scan, size_t at, const look *one)
+/* Goes behind the beginning of a URL; false if it is another one. */
+static bool skip_path(const rl_scan *scan, size_t *at, const char *prefix)
 {
-    const size_t start = at + strlen(one->prefix);
-    size_t end = start; /* nothing behind the prefix */
+    size_t next = *at;
+    bool same = true;
 
-    if (rl_scan_has(scan, at, one->prefix, start - at)) {
-        end = run_end(scan, start, one->chars, start + DECIDES);
+    for (; *prefix != '\0' && same; prefix++) {
+        if (*prefix == '/') {
+            next = rl_scan_slash(scan, *at);
+            same = next != 0;
+        } else if (*prefix == '#') {
+            while (rl_is_digit(rl_scan_at(scan, next))) {
+                next++;
+            }
+            same = next > *at;
+        } else {
+            same = rl_scan_at(scan, next++) == *prefix;
+        }
+        *at = next;
     }
+    return same;
+}
+
+/* Goes behind the prefix of a look; false if there is another one. */
+static bool skip_prefix(const rl_scan *scan, size_t *at, const look *one)
+{
+    const size_t len = strlen(one->prefix);
+
+    if (one->chars == PATH) {
+        return skip_path(scan, at, one->prefix);
+    }
+    *at += len;
+    return rl_scan_has(scan, *at - len, one->prefix, len);
+}
+
+/* The key at a place, if it has this look. Of a URL its prefix is no secret. */
+static rl_secret find_look(const rl_scan *scan, size_t at, const look *one)
+{
+    rl_secret found = {.at = at, .end = at};
+    size_t start = at, end;
+
+    if (!skip_prefix(scan, &start, one)) {
+        return found;
+    }
+    end = run_end(scan, start, one->chars, start + DECIDES);
     if (end - start < one->least ||
         (one->chars == UPPER &&
          (end - start != one->least || rl_is_alnum(rl_scan_at(scan, end)))) ||
         (one->random && !is_random(scan->text + start, end - start, 16))) {
-        return at;
+        return found;
     }
     end = run_end(scan, end, one->chars, SIZE_MAX);
     while (end > start && scan->text[end - 1] == '.') { /* the end of a sentence */
         end--;
     }
-    return end;
+    found.at = one->chars == PATH ? start : at;
+    found.end = end;
+    return found;
 }
 
 rl_secret rl_look_find(rl_scan *scan, size_t at)
@@ -244,13 +296,7 @@ rl_secret rl_look_find(rl_scan *scan, size_t at)
     for (size_t i = first_look(first);
          i < LOOKS && looks[i].prefix[0] == first && found.end == at; i++) {
         if (looks[i].prefix[1] == second && rl_redact_has(scan->set, looks[i].rule)) {
-            found.end = look_end(scan, at, &looks[i]);
-            found.at = looks[i].rule == RL_RULE_WEBHOOKS && found.end != at
-                           ? at + strlen(looks[i].prefix)
-                           : at;
-            if (found.at != at) {
-                break;
-            }
+            found = find_look(scan, at, &looks[i]);
         }
     }
     return found;

@@ -18,10 +18,12 @@ typedef struct part {
 } part;
 
 /* Lists of words: each between two spaces. */
-static const char secrets[] =
-    " password passwords passwd pwd passphrase passphrases passcode passwort secret "
-    "secrets credential credentials creds cookie cookies bearer jwt authorization dsn "
-    "otp totp connstr connectionstring ";
+/* Also in the plural, and at the end of a part: "dbpasswords". */
+static const char *const secrets[] = {
+    "password", "passwd",     "pwd",     "passphrase",      "passcode", "passwort",
+    "secret",   "credential", "cookie",  "bearer",          "jwt",      "authorization",
+    "dsn",      "otp",        "connstr", "connectionstring"};
+static const char short_words[] = " cred creds "; /* as a whole: "sacred" is none */
 static const char tokens_of[] = " access refresh auth oauth api id bearer session secret "
                                 "device bot personal security csrf xsrf ";
 static const char plain_tokens[] =
@@ -68,6 +70,14 @@ static bool is_in(const char *list, part word)
     return found;
 }
 
+/* A word without the "s" of its plural. */
+static part singular(part word)
+{
+    const bool plural = word.len > 1 && word.text[word.len - 1] == 's';
+
+    return (part){word.text, word.len - plural};
+}
+
 static bool is(part word, const char *text)
 {
     return word.len == strlen(text) && memcmp(word.text, text, word.len) == 0;
@@ -81,6 +91,31 @@ static bool ends(part word, const char *text, part *rest)
     rest->text = word.text;
     rest->len = word.len > len ? word.len - len : 0;
     return word.len > len && memcmp(word.text + rest->len, text, len) == 0;
+}
+
+/* Whether a part is one of the words for secrets. */
+static bool is_secret_word(part word)
+{
+    const part one = singular(word);
+    bool found = is_in(short_words, word);
+
+    for (size_t i = 0; i < sizeof secrets / sizeof *secrets && !found; i++) {
+        found = is(one, secrets[i]);
+    }
+    return found;
+}
+
+/* Whether it ends with one. */
+static bool ends_with_secret_word(part word)
+{
+    const part one = singular(word);
+    bool found = false;
+    part rest;
+
+    for (size_t i = 0; i < sizeof secrets / sizeof *secrets && !found; i++) {
+        found = ends(one, secrets[i], &rest);
+    }
+    return found;
 }
 
 #define BIT(c) RL_LETTER_BIT(c)
@@ -165,15 +200,12 @@ static size_t split(const char *name, size_t len, char *folded, part parts[PARTS
 /* A part that is written together: "accesstoken", "openaiapikey", "dbpassword". */
 static bool is_joined_secret(part word)
 {
-    static const char *const endings[] = {
-        "password", "passwd",  "passphrase",    "secret",          "credentials",
-        "cookie",   "cookies", "authorization", "connectionstring"};
     static const char *const kinds[] = {"api", "secret", "access", "private"};
-    bool found = false;
+    bool found = ends_with_secret_word(word);
     part rest, before;
 
-    for (size_t i = 0; i < sizeof endings / sizeof *endings && !found; i++) {
-        found = ends(word, endings[i], &rest);
+    if (!found && ends(singular(word), "signature", &rest)) {
+        found = !is_in(signatures_of, rest);
     }
     if (!found && ends(word, "token", &rest)) {
         found = !is_in(plain_tokens, rest);
@@ -190,19 +222,41 @@ static bool is_joined_secret(part word)
     return found;
 }
 
+/* The part at a place, with the part before it if nothing stands between them but a
+ * capital: "openAI", "passCode". */
+static part with_part_before(const part *parts, size_t at)
+{
+    part joined = parts[at];
+
+    if (at > 0 && parts[at - 1].text + parts[at - 1].len == joined.text) {
+        joined.text = parts[at - 1].text;
+        joined.len += parts[at - 1].len;
+    }
+    return joined;
+}
+
+static bool is_secret_key(const part *parts, size_t at)
+{
+    const part before = at > 0 ? parts[at - 1] : (part){"", 0};
+    const part both = at > 0 ? with_part_before(parts, at - 1) : before;
+
+    return is_in(keys_of, before) || (both.len > before.len && is_in(keys_of, both));
+}
+
 /* Whether the part at a place is a word for a secret. */
 static bool is_secret(const part *parts, size_t count, size_t at)
 {
     const part word = parts[at], before = at > 0 ? parts[at - 1] : (part){"", 0};
+    const part one = singular(word), joined = with_part_before(parts, at);
     bool found = false;
 
     if (is(word, "token")) {
         found = !is_in(plain_tokens, before);
     } else if (is(word, "tokens")) {
         found = is_in(tokens_of, before);
-    } else if (is(word, "key") || is(word, "keys")) {
-        found = is_in(keys_of, before);
-    } else if (is(word, "signature")) {
+    } else if (is(one, "key")) {
+        found = is_secret_key(parts, at);
+    } else if (is(one, "signature")) {
         found = !is_in(signatures_of, before);
     } else if (is(word, "auth")) {
         found = at + 1 == count;
@@ -210,10 +264,14 @@ static bool is_secret(const part *parts, size_t count, size_t at)
         found = count == 1;
     } else if (is(word, "pass")) {
         found = is_in(pass_of, before) || (at + 1 < count && is(parts[at + 1], "word"));
-    } else if (is(word, "string") || is(word, "str")) {
+    } else if (is(one, "string") || is(word, "str")) {
         found = is(before, "connection") || is(before, "conn");
     } else {
-        found = is_in(secrets, word) || is_joined_secret(word);
+        found = has_letters(word.text, word.len) &&
+                (is_secret_word(word) || is_joined_secret(word));
+    }
+    if (!found && joined.len > word.len && has_letters(joined.text, joined.len)) {
+        found = is_secret_word(joined);
     }
     return found;
 }

@@ -1,4 +1,4 @@
-/* Names with their values inside texts, and passwords in URLs. See redact_scan.h.
+/* Names with their values inside texts. See redact_scan.h.
  *
  * JSON, also JSON inside JSON, Python's repr, query strings, .env files, headers, and
  * keywords with values. In JSON inside of JSON each quote has backslashes before it; a
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define NAME_MOST ((size_t)64)
+#define SPACE_MOST ((size_t)64) /* between a name in quotes, its colon and its value */
 #define MARK_LEN (sizeof RL_REDACTED - 1)
 
 static bool is_quote(char c)
@@ -16,109 +17,65 @@ static bool is_quote(char c)
     return c == '"' || c == '\'' || c == '`';
 }
 
-static bool is_in(const char *set, char c)
-{
-    return c != '\0' && strchr(set, c) != NULL;
-}
-
-static size_t count_backslashes(const rl_scan *scan, size_t at)
-{
-    size_t count = 0;
-
-    while (rl_scan_at(scan, at + count) == '\\') {
-        count++;
-    }
-    return count;
-}
-
 /* Whether a line ends at a place: by its character, or by the escape that stands for it. */
 static bool is_line_end(const rl_scan *scan, size_t at)
 {
     const char c = rl_scan_at(scan, at);
-    size_t slashes = count_backslashes(scan, at);
+    size_t slashes = rl_scan_backslashes(scan, at);
 
     return at >= scan->len || c == '\n' || c == '\r' ||
-           (slashes > 0 && is_in("nr", rl_scan_at(scan, at + slashes)));
+           (slashes > 0 && rl_is_in("nr", rl_scan_at(scan, at + slashes)));
 }
 
-/* URLs. */
-
-/* Whether a URL ends at a place. \u00e4 inside of JSON does not end one. */
-static bool ends_url(const rl_scan *scan, size_t at)
+/* The length of white space at a place, or of the escape that stands for it: of one of
+ * two characters, or of one of their two letters. 0: none. */
+static size_t space_len(const rl_scan *scan, size_t at, const char *chars)
 {
-    const char c = scan->text[at];
+    const size_t slashes = rl_scan_backslashes(scan, at);
+    const char c = rl_scan_at(scan, at + slashes);
 
-    return (unsigned char)c <= ' ' || is_in("\"'<>`|{}", c) ||
-           (c == '\\' && rl_scan_at(scan, at + count_backslashes(scan, at)) != 'u');
-}
-
-/* The last '@' of a URL from a place on, or its length. */
-static size_t last_at(rl_scan *scan, size_t from)
-{
-    size_t at = from, found = scan->len;
-
-    if (from < scan->no_at) {
-        return found;
+    if (slashes == 0) {
+        return c != '\0' && (c == chars[0] || c == chars[1]) ? 1 : 0;
     }
-    for (; at < scan->len && !ends_url(scan, at); at++) {
-        if (scan->text[at] == '@') {
-            found = at;
+    return c == chars[2] || c == chars[3] ? slashes + 1 : 0;
+}
+
+static size_t line_break(const rl_scan *scan, size_t at)
+{
+    return space_len(scan, at, "\n\rnr");
+}
+
+/* The place behind white space, of several lines. */
+static size_t skip_space(const rl_scan *scan, size_t at)
+{
+    const size_t from = at;
+    size_t len = 1;
+
+    while (len > 0 && at - from < SPACE_MOST) {
+        len = space_len(scan, at, " \ttt");
+        len = len > 0 ? len : line_break(scan, at);
+        at += len;
+    }
+    return at;
+}
+
+/* The place before the white space that ends at a place. */
+static size_t skip_space_back(const rl_scan *scan, size_t end)
+{
+    const char *text = scan->text;
+    size_t at = end;
+
+    while (at > 0 && end - at < SPACE_MOST) {
+        if ((unsigned char)text[at - 1] <= ' ') {
+            at--;
+        } else if (at > 1 && text[at - 2] == '\\' && rl_is_space_letter(text[at - 1])) {
+            for (at--; at > 0 && text[at - 1] == '\\'; at--) {
+            }
+        } else {
+            break;
         }
     }
-    if (found == scan->len) {
-        scan->no_at = at;
-    }
-    return found;
-}
-
-/* Whether the bytes are those of a port. */
-static bool is_port(const rl_scan *scan, size_t from, size_t end)
-{
-    bool port = end - from <= 5;
-
-    for (size_t i = from; i < end && port; i++) {
-        port = rl_is_digit(scan->text[i]);
-    }
-    return port;
-}
-
-static bool is_http(const rl_scan *scan, size_t colon)
-{
-    return (colon >= 4 && memcmp(scan->text + colon - 4, "http", 4) == 0) ||
-           (colon >= 5 && memcmp(scan->text + colon - 5, "https", 5) == 0);
-}
-
-/* A password that was not percent-encoded may have '/', '?', '#' and '@' in it: what is
- * before the last '@' is then no host with its port. */
-rl_secret rl_pair_url(rl_scan *scan, size_t colon)
-{
-    const size_t from = colon + 3;
-    rl_secret found = {.at = colon, .end = colon};
-    size_t at = from, password = 0, sign = scan->len;
-
-    if (colon == 0 || !rl_is_alnum(scan->text[colon - 1])) {
-        return found;
-    }
-    while (at < scan->len && !ends_url(scan, at) && !is_in("/?#", scan->text[at])) {
-        if (scan->text[at] == ':' && password == 0) {
-            password = at + 1;
-        } else if (scan->text[at] == '@') {
-            sign = at;
-        }
-        at++;
-    }
-    if (password != 0 && at < scan->len && scan->text[from] != '[' &&
-        is_in("/?#", scan->text[at]) && sign == scan->len &&
-        (!is_port(scan, password, at) || !is_http(scan, colon))) {
-        sign = last_at(scan, at);
-    }
-    if (sign != scan->len && password != 0 && password < sign) {
-        found = (rl_secret){.at = password, .end = sign};
-    } else if (sign != scan->len && password == 0 && sign - from >= 20 &&
-               is_http(scan, colon)) {
-        found = (rl_secret){.at = from, .end = sign}; /* a token in place of a user */
-    }
-    return found;
+    return at;
 }
 
 /* Names. */
@@ -193,12 +150,18 @@ static bool may_be_secret(const rl_scan *scan, size_t sign)
     size_t len = 0;
     uint32_t bits = 0;
 
-    if (scan->set->hidden.count > 0 || last == ' ' || last == ']') {
+    if (scan->set->hidden.count > 0 || (unsigned char)last <= ' ' || last == ']' ||
+        (sign > 1 && text[sign - 2] == '\\' && rl_is_space_letter(last))) {
         return true; /* a name of the user's, or one that does not end here */
     }
     if (is_quote(last)) {
-        for (len = 1; len < most && text[sign - 1 - len] != last; len++) {
+        for (len = 1; len < most && text[sign - 1 - len] == '\\'; len++) {
+        }
+        for (; len < most && text[sign - 1 - len] != last; len++) {
             bits |= RL_LETTER_BIT(text[sign - 1 - len]);
+        }
+        if ((bits & RL_LETTER_BIT('\\')) != 0) {
+            return true; /* a letter may be an escape */
         }
     } else {
         while (len < most && is_of_name(text[sign - 1 - len])) {
@@ -214,16 +177,61 @@ static bool may_be_secret(const rl_scan *scan, size_t sign)
 
 static name name_before(const rl_scan *scan, size_t sign)
 {
-    size_t end = sign;
+    size_t end = skip_space_back(scan, sign);
 
-    while (end > 0 && sign - end < 4 && scan->text[end - 1] == ' ') {
-        end--;
+    if (end > 0 && is_quote(scan->text[end - 1])) {
+        return quoted_name(scan, end - 1);
+    }
+    for (end = sign; end > 0 && sign - end < 4 && scan->text[end - 1] == ' '; end--) {
     }
     end -= end > 0 && scan->text[end - 1] == ']'; /* environ["NAME"] = , user[name]= */
     if (end > 0 && is_quote(scan->text[end - 1])) {
         return quoted_name(scan, end - 1);
     }
     return bare_name(scan, end);
+}
+
+static unsigned hex_of(char c)
+{
+    return rl_is_digit(c) ? (unsigned)(c - '0') : (unsigned)(c | 0x20) - 'a' + 10;
+}
+
+/* The character that \u and four digits stand for at a place, if it is one of ASCII, and
+ * its end; else what stands there. */
+static char unescaped(const rl_scan *scan, size_t *at)
+{
+    const size_t slashes = rl_scan_backslashes(scan, *at), digits = *at + slashes + 1;
+    char c = scan->text[*at];
+
+    if (slashes > 0 && rl_scan_has(scan, digits - 1, "u00", 3) &&
+        rl_is_alnum(rl_scan_at(scan, digits + 2)) &&
+        rl_is_alnum(rl_scan_at(scan, digits + 3))) {
+        c = (char)(hex_of(scan->text[digits + 2]) << 4 | hex_of(scan->text[digits + 3]));
+        *at = digits + 4;
+    } else {
+        *at += 1;
+    }
+    return c;
+}
+
+/* What a name says of its value. */
+static rl_secrecy judge(const rl_scan *scan, const name *of)
+{
+    const size_t len = of->end - of->at;
+    char plain[NAME_MOST];
+    size_t count = 0;
+
+    if (len == 0) {
+        return RL_SHOWN;
+    }
+    if (of->quote == '\0' || len > NAME_MOST ||
+        memchr(scan->text + of->at, '\\', len) == NULL) {
+        return rl_redact_name(scan->set, scan->text + of->at, len);
+    }
+    for (size_t at = of->at; at < of->end; count++) {
+        plain[count] = unescaped(scan, &at);
+    }
+    return rl_redact_name(scan->set, plain, count);
 }
 
 /* Values. */
@@ -269,7 +277,7 @@ static bool ends_word(const rl_scan *scan, size_t at)
 {
     char c = rl_scan_at(scan, at);
 
-    return at >= scan->len || (unsigned char)c <= ' ' || is_in("\"'`,;&)]}>|\\", c);
+    return at >= scan->len || (unsigned char)c <= ' ' || rl_is_in("\"'`,;&)]}>|\\", c);
 }
 
 static bool is_one_of(const rl_scan *scan, size_t at, size_t end,
@@ -298,7 +306,7 @@ static bool is_number(const rl_scan *scan, size_t at, size_t end)
     bool number = at < end;
 
     for (; at < end && number; at++) {
-        number = rl_is_digit(scan->text[at]) || is_in("+-.eE_", scan->text[at]);
+        number = rl_is_digit(scan->text[at]) || rl_is_in("+-.eE_", scan->text[at]);
     }
     return number;
 }
@@ -309,7 +317,7 @@ static size_t bare_end(const rl_scan *scan, size_t at, bool own_line)
 {
     while (at < scan->len) {
         char c = scan->text[at];
-        size_t slashes = count_backslashes(scan, at);
+        size_t slashes = rl_scan_backslashes(scan, at);
 
         if (slashes > 0 && slashes % 2 == 0 && scan->escaped &&
             !rl_is_space_letter(rl_scan_at(scan, at + slashes))) {
@@ -317,7 +325,7 @@ static size_t bare_end(const rl_scan *scan, size_t at, bool own_line)
             continue;
         }
         if ((unsigned char)c <= ' ' || c == '"' || slashes > 0 ||
-            (!own_line && is_in("'`,;&)]}<>|", c))) {
+            (!own_line && rl_is_in("'`,;&)]}<>|", c))) {
             break;
         }
         at++;
@@ -335,12 +343,12 @@ static bool is_code(const rl_scan *scan, size_t at, size_t end)
         return true;
     }
     while (word < end &&
-           (rl_is_alnum(scan->text[word]) || is_in("_.", scan->text[word]))) {
+           (rl_is_alnum(scan->text[word]) || rl_is_in("_.", scan->text[word]))) {
         word++;
     }
     return word > at && rl_is_letter(scan->text[at]) &&
            ((rl_scan_at(scan, word) == '(' && rl_scan_at(scan, end) == ')') ||
-            (rl_scan_at(scan, word) == '[' && is_in("]\"'\\", rl_scan_at(scan, end))));
+            (rl_scan_at(scan, word) == '[' && rl_is_in("]\"'\\", rl_scan_at(scan, end))));
 }
 
 /* Whether a word behind "name: " or "name = " is more than a word of prose or a type. */
@@ -354,8 +362,8 @@ static bool is_no_prose(const rl_scan *scan, size_t at, size_t end)
 
     for (size_t i = at; i < end && letters; i++) {
         letters = rl_is_letter(scan->text[i]) || (scan->text[i] & 0x80) != 0 ||
-                  is_in("._", scan->text[i]) ||
-                  (is_in("!?:*", scan->text[i]) && i + 1 == end);
+                  rl_is_in("._", scan->text[i]) ||
+                  (rl_is_in("!?:*", scan->text[i]) && i + 1 == end);
     }
     return !letters || (is_line_end(scan, end) && end - at >= 4 &&
                         !is_one_of(scan, at, end, types, sizeof types / sizeof *types));
@@ -461,21 +469,103 @@ static rl_secret bare_value(const rl_scan *scan, const name *of, rl_secrecy secr
     return found;
 }
 
+/* Whether quotes with so many backslashes stand at a place, thrice. */
+static bool has_three_quotes(const rl_scan *scan, size_t at, char quote, size_t slashes)
+{
+    bool has = true;
+
+    for (unsigned i = 0; i < 3 && has; i++, at += slashes + 1) {
+        has = rl_scan_backslashes(scan, at) == slashes &&
+              rl_scan_at(scan, at + slashes) == quote;
+    }
+    return has;
+}
+
+/* A string that begins at a place, with its quotes; three of them in TOML and Python. */
+static rl_secret string_value(const rl_scan *scan, size_t at, char quote, size_t slashes)
+{
+    const bool three = has_three_quotes(scan, at, quote, slashes);
+    rl_secret found = {.at = at + (slashes + 1) * (three ? 3 : 1)};
+
+    found.end = string_end(scan, found.at, quote, slashes);
+    while (three && found.end < scan->len &&
+           !has_three_quotes(scan, found.end, quote, slashes)) {
+        found.end = string_end(scan, found.end + slashes + 1, quote, slashes);
+    }
+    return found;
+}
+
+static size_t count_spaces(const rl_scan *scan, size_t at)
+{
+    size_t count = 0;
+
+    while (rl_scan_at(scan, at + count) == ' ') {
+        count++;
+    }
+    return count;
+}
+
+/* The end of a line of a block, or of the string in which it is. */
+static size_t block_line_end(const rl_scan *scan, size_t at)
+{
+    while (at < scan->len && scan->text[at] != '"' && line_break(scan, at) == 0) {
+        at += scan->text[at] == '\\' ? rl_scan_backslashes(scan, at) : 1;
+    }
+    return at;
+}
+
+static size_t skip_breaks(const rl_scan *scan, size_t at)
+{
+    size_t len;
+
+    while ((len = line_break(scan, at)) > 0) {
+        at += len;
+    }
+    return at;
+}
+
+/* A block of YAML, behind the '|' or '>' at a place: the lines that are indented as the
+ * first one is. Nothing if it is none. */
+static rl_secret block_value(const rl_scan *scan, size_t at)
+{
+    rl_secret found = {.at = at, .end = at};
+    size_t start = at + 1, indent, line;
+
+    while (start - at < 4 && rl_is_in("+-123456789 ", rl_scan_at(scan, start))) {
+        start++;
+    }
+    line = skip_breaks(scan, start);
+    indent = count_spaces(scan, line);
+    if (line == start || indent == 0) {
+        return found;
+    }
+    found.at = line + indent;
+    while (count_spaces(scan, line) >= indent && line < scan->len) {
+        found.end = block_line_end(scan, line + indent);
+        line = skip_breaks(scan, found.end);
+        if (line == found.end) {
+            break;
+        }
+    }
+    return found;
+}
+
 /* The value at a place, behind white space. */
 static rl_secret value_at(const rl_scan *scan, const name *of, rl_secrecy secrecy,
                           size_t at, bool colon, bool spaced)
 {
-    const size_t prefix = is_in("bBrRuUfF", rl_scan_at(scan, at)) ? 1 : 0;
-    size_t slashes = count_backslashes(scan, at + prefix);
+    const size_t prefix = rl_is_in("bBrRuUfF", rl_scan_at(scan, at)) ? 1 : 0;
+    size_t slashes = rl_scan_backslashes(scan, at + prefix);
     char c = rl_scan_at(scan, at + prefix + slashes);
     rl_secret found = {.at = at, .end = at};
 
     if (is_quote(c)) {
-        found.at = at + prefix + slashes + 1;
-        found.end = string_end(scan, found.at, c, slashes);
-        return found;
+        return string_value(scan, at + prefix, c, slashes);
     }
     c = rl_scan_at(scan, at);
+    if (colon && (c == '|' || c == '>')) {
+        return block_value(scan, at);
+    }
     if ((c == '{' || c == '[' || (c == '(' && of->quote == '\'')) && of->quote != '\0') {
         found.end = container_end(scan, at, of);
         found.quotes = (unsigned)of->slashes + 1;
@@ -484,6 +574,14 @@ static rl_secret value_at(const rl_scan *scan, const name *of, rl_secrecy secrec
     }
     return is_line_end(scan, at) ? found
                                  : bare_value(scan, of, secrecy, at, colon, spaced);
+}
+
+/* Whether a string, an object or an array begins at a place. */
+static bool begins_json(const rl_scan *scan, size_t at)
+{
+    const char c = rl_scan_at(scan, at + rl_scan_backslashes(scan, at));
+
+    return is_quote(c) || c == '{' || c == '[';
 }
 
 rl_secret rl_pair_find(const rl_scan *scan, size_t sign)
@@ -502,9 +600,7 @@ rl_secret rl_pair_find(const rl_scan *scan, size_t sign)
     }
     at += (colon && next == '=') || (!colon && next == '>'); /* := and => */
     of = name_before(scan, sign);
-    secrecy = of.end > of.at
-                  ? rl_redact_name(scan->set, scan->text + of.at, of.end - of.at)
-                  : RL_SHOWN;
+    secrecy = judge(scan, &of);
     if (secrecy == RL_SHOWN) {
         return found;
     }
@@ -512,6 +608,11 @@ rl_secret rl_pair_find(const rl_scan *scan, size_t sign)
     while (at - sign < 16 &&
            (rl_scan_at(scan, at) == ' ' || rl_scan_at(scan, at) == '\t')) {
         at++;
+    }
+    if (of.quote != '\0' && line_break(scan, at) > 0) { /* JSON, on several lines */
+        const size_t behind = skip_space(scan, at);
+
+        at = begins_json(scan, behind) ? behind : at;
     }
     return value_at(scan, &of, secrecy, at, colon, at > sign);
 }

@@ -1,5 +1,5 @@
 /* Inside of the search for secrets in texts: characters, and what is found. Only
- * redact_text.c, redact_looks.c and redact_pairs.c include it.
+ * redact_text.c, redact_looks.c, redact_pairs.c and redact_urls.c include it.
  * Pure functions of memory; thread-safe. Everything here is linear in the text.
  */
 #ifndef RL_REDACT_SCAN_H
@@ -59,6 +59,39 @@ static inline bool rl_is_space_letter(char c)
     return c == 'n' || c == 'r' || c == 't' || c == 'b' || c == 'f';
 }
 
+/* Whether a character is one of a set; NUL never is. */
+static inline bool rl_is_in(const char *set, char c)
+{
+    return c != '\0' && __builtin_strchr(set, c) != NULL;
+}
+
+/* How many backslashes follow each other from a place on. */
+static inline size_t rl_scan_backslashes(const rl_scan *scan, size_t at)
+{
+    size_t count = 0;
+
+    while (rl_scan_at(scan, at + count) == '\\') {
+        count++;
+    }
+    return count;
+}
+
+/* The place behind a slash and the backslashes before it, as PHP writes it in JSON, or 0.
+ */
+static inline size_t rl_scan_slash(const rl_scan *scan, size_t at)
+{
+    at += rl_scan_backslashes(scan, at);
+    return rl_scan_at(scan, at) == '/' ? at + 1 : 0;
+}
+
+/* The place behind the "://" at a place, or 0. */
+static inline size_t rl_scan_authority(const rl_scan *scan, size_t colon)
+{
+    const size_t at = rl_scan_slash(scan, colon + 1);
+
+    return at != 0 ? rl_scan_slash(scan, at) : 0;
+}
+
 /* A key by its look that begins at a place, where a word begins. */
 rl_secret rl_look_find(rl_scan *scan, size_t at);
 
@@ -69,7 +102,7 @@ rl_secret rl_look_after_scheme(const rl_scan *scan, size_t at);
 rl_secret rl_look_pem(const rl_scan *scan, size_t dashes);
 
 /* The password of a URL whose "://" is at a place. */
-rl_secret rl_pair_url(rl_scan *scan, size_t colon);
+rl_secret rl_url_find(rl_scan *scan, size_t colon);
 
 /* The value of the name before the colon or equals sign at a place. */
 rl_secret rl_pair_find(const rl_scan *scan, size_t sign);

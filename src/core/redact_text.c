@@ -139,9 +139,9 @@ static size_t search_at(rl_scan *scan, size_t at, rl_secret *found)
     if (c != ':' && c != '=') {
         return search_row(scan, at, found);
     }
-    if (c == ':' && rl_scan_has(scan, at, "://", 3)) {
+    if (c == ':' && rl_scan_authority(scan, at) != 0) {
         if (rl_redact_has(scan->set, RL_RULE_URLS)) {
-            *found = rl_pair_url(scan, at);
+            *found = rl_url_find(scan, at);
         }
     } else if (rl_redact_has(scan->set, RL_RULE_TEXTS)) {
         *found = rl_pair_find(scan, at);

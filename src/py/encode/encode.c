@@ -265,15 +265,23 @@ void rl_encode_logs(const rl_encode_options *options, PyObject *logs, rl_buf *bu
     count_time(options, begun);
 }
 
-void rl_encode_plain(const rl_encode_options *options, PyObject *value, size_t room,
-                     rl_buf *buf)
+/* Stands for a value whose conversion has raised, and absorbs the exception. */
+static void put_failure(const rl_encode_options *options, PyObject *value, rl_buf *buf)
+{
+    rl_raised_absorb(options->raised);
+    rl_buf_printf(buf, "<unserializable %.100s>", rl_type_name(value));
+}
+
+/* A value that is no exception; see rl_encode_plain. */
+static void put_plain(const rl_encode_options *options, PyObject *value, size_t room,
+                      rl_buf *buf)
 {
     size_t at = buf->len;
     PyObject *text = NULL;
     rl_source source;
     bool wide = false;
 
-    if (!PyUnicode_Check(value) && !PyExceptionInstance_Check(value)) {
+    if (!PyUnicode_Check(value)) {
         encode_within(options, value, NULL, room, buf, &wide);
         if (!buf->failed && buf->data[at] == '"') {
             buf->len =
@@ -286,10 +294,50 @@ void rl_encode_plain(const rl_encode_options *options, PyObject *value, size_t r
         source.redact = options->redact;
         rl_source_plain(buf, &source, room);
     } else {
-        rl_raised_absorb(options->raised);
-        rl_buf_printf(buf, "<unserializable %.100s>", rl_type_name(value));
+        put_failure(options, value, buf);
     }
     Py_XDECREF(text);
+}
+
+/* The text of an exception. It is remembered if it is whole, or cut as an error text is.
+ */
+static void put_error(const rl_encode_options *options, PyObject *error, size_t room,
+                      rl_buf *buf)
+{
+    const uint64_t salt = options->redact != NULL ? options->redact->salt : 0;
+    const size_t at = buf->len;
+    PyObject *said = rl_error_said(error, RL_PLAIN_ERROR);
+
+    if (said != NULL) {
+        put_plain(options, said, room, buf);
+    } else {
+        put_failure(options, error, buf);
+    }
+    if (options->errors != NULL && room == RL_PLAIN_ERROR && !buf->failed) {
+        rl_error_texts_add(options->errors, error, salt, buf->data + at, buf->len - at);
+    }
+    Py_XDECREF(said);
+}
+
+void rl_encode_plain(const rl_encode_options *options, PyObject *value, size_t room,
+                     rl_buf *buf)
+{
+    const uint64_t salt = options->redact != NULL ? options->redact->salt : 0;
+    const bool is_error = PyExceptionInstance_Check(value);
+    const rl_error_text *known = is_error && options->errors != NULL
+                                     ? rl_error_texts_find(options->errors, value, salt)
+                                     : NULL;
+    rl_source source = {.units = RL_UTF8};
+
+    if (known != NULL) {
+        source.data = known->text;
+        source.count = known->len;
+        rl_source_plain(buf, &source, room);
+    } else if (is_error) {
+        put_error(options, value, room, buf);
+    } else {
+        put_plain(options, value, room, buf);
+    }
 }
 
 PyObject *rl_encode_short(PyObject *text, size_t room)

@@ -45,13 +45,13 @@ void rl_encode_logs(const rl_encode_options *options, PyObject *logs, rl_buf *bu
 /* The most bytes of a plain text. Two names and an id fit into an entry of PostgreSQL's
  * indexes, which takes 2,704 bytes. */
 #define RL_PLAIN_NAME ((size_t)1024)
-#define RL_PLAIN_ERROR ((size_t)65536)
+#define RL_PLAIN_ERROR RL_ERROR_SAID
 #define RL_PLAIN_TRACEBACK ((size_t)16384)
 
 /* Appends a value as plain text of at most `room` bytes (RL_CUT_MIN or more), with NUL
- * and lone surrogates replaced: a str as it is, an exception as str() gives it, any other
- * value as its JSON, a JSON string without its quotes and escapes. The middle of a longer
- * text is cut. */
+ * and lone surrogates replaced: a str as it is, an exception as rl_error_said gives it, any
+ * other value as its JSON, a JSON string without its quotes and escapes. The middle of a
+ * longer text is cut. */
 void rl_encode_plain(const rl_encode_options *options, PyObject *value, size_t room,
                      rl_buf *buf);
 

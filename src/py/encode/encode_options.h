@@ -7,6 +7,7 @@
 #include "core/value.h"
 #include "py/base/raised.h"
 #include "py/base/state.h"
+#include "py/encode/error_text.h"
 #include "py/encode/text_cache.h"
 
 /* Bytes of the values of one payload. */
@@ -18,6 +19,7 @@ typedef struct rl_encode_options {
     const rl_redact *redact; /* borrowed: the keys whose values are not stored */
     size_t cap;              /* bytes after which the text is cut */
     rl_text_cache *cache;    /* borrowed, or NULL */
+    rl_error_texts *errors;  /* the same */
     size_t max_value;        /* bytes after which a value is cut */
     rl_buf *values; /* borrowed: of rl_value *, owned by whoever owns the buffer. Large
                        texts become values, and are added here. NULL: they stay texts */

@@ -6,6 +6,7 @@
 #include "py/base/imports.h"
 #include "py/base/raised.h"
 #include "py/encode/convert.h"
+#include "py/encode/error_text.h"
 #include "py/encode/fit.h"
 
 #define SNAPSHOT_MAX 65536 /* items */
@@ -73,10 +74,15 @@ static void put_base64(rl_encoder *self, PyObject *value)
     Py_XDECREF(copy);
 }
 
+/* The message is the exception's text; where that would be too long, what it would be
+ * made of. */
 static void push_exception(rl_encoder *self, PyObject *value)
 {
+    const size_t left = self->fitting ? self->end - self->json.buf->len : RL_ERROR_SAID;
     PyObject *names = Py_BuildValue("(ss)", "error", "message");
-    PyObject *message = names != NULL ? PyObject_Str(value) : NULL;
+    PyObject *message =
+        names != NULL ? rl_error_said(value, left < RL_ERROR_SAID ? left : RL_ERROR_SAID)
+                      : NULL;
     PyObject *values =
         message != NULL ? Py_BuildValue("(sN)", rl_type_name(value), message) : NULL;
 
@@ -545,10 +551,11 @@ static PyObject *put_kind(rl_encoder *self, PyObject *value, rl_kind_of_value ki
                           PyObject *fields)
 {
     PyObject *other;
-    bool is_object = kind == RL_AS_FIELDS || kind == RL_AS_VARS || kind == RL_AS_DUMP ||
-                     kind == RL_AS_OLD_DUMP || kind == RL_AS_MAPPING;
+    bool is_linked = kind == RL_AS_FIELDS || kind == RL_AS_VARS || kind == RL_AS_DUMP ||
+                     kind == RL_AS_OLD_DUMP || kind == RL_AS_MAPPING ||
+                     kind == RL_AS_SNAPSHOT;
 
-    if (is_object && Py_REFCNT(value) > OWN_REFERENCES && self->depth < RL_JSON_DEPTH &&
+    if (is_linked && Py_REFCNT(value) > OWN_REFERENCES && self->depth < RL_JSON_DEPTH &&
         !rl_encoder_is_open(self, value)) {
         self->link = rl_links_find(&self->links, value);
         if (self->link >= 0) {

@@ -65,6 +65,7 @@ static void forget_texts(rl_handler *self)
     self->open -= self->open > 0;
     if (self->open == 0) {
         rl_text_cache_clear(&self->cache);
+        rl_error_texts_clear(&self->errors);
         rl_streams_clear(self);
         Py_CLEAR(self->nodes);
     }

@@ -449,6 +449,7 @@ static void handler_finalize(PyObject *self)
         rl_buf_free(&data->scratch);
         rl_buf_free(&data->members);
         rl_text_cache_clear(&data->cache);
+        rl_error_texts_clear(&data->errors);
         rl_unrecognised_clear(data);
     }
     PyErr_Restore(type, value, traceback);

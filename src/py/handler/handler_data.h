@@ -6,6 +6,7 @@
 
 #include "core/table.h"
 #include "py/base/state.h"
+#include "py/encode/error_text.h"
 #include "py/encode/text_cache.h"
 #include "py/recorder/recorder.h"
 #include "record/graph/graph.h"
@@ -31,6 +32,7 @@ typedef struct rl_handler {
     PyObject *chunks;      /* of that call: a list that is in `streams` */
     bool has_token;        /* it has begun to answer */
     rl_text_cache cache;   /* of the states of open graphs */
+    rl_error_texts errors; /* of the exceptions that end nodes and graphs */
     size_t open;           /* graphs begun here */
     size_t graphs_seen;    /* recorded here, or by another handler */
     rl_place place;        /* where the last graph was recorded */

@@ -18,6 +18,7 @@ void rl_payloads_begin(rl_state *state, rl_handler *self, rl_raised *raised,
     to->recorder = Py_NewRef(recorder);
     to->options = rl_py_recorder_encoding(state, (rl_py_recorder *)recorder, raised);
     to->options.cache = &self->cache;
+    to->options.errors = &self->errors;
     to->options.value_bytes = &to->value_bytes;
     to->wide = false;
     rl_buf_init(&to->values, RL_BUF_MAX);
@@ -39,6 +40,7 @@ void rl_payloads_end(rl_handler *self, rl_payloads *texts)
         rl_value_unref(rl_payloads_values(texts).list[i]);
     }
     rl_buf_free(&texts->values);
+    rl_error_texts_end_event(&self->errors);
     Py_DECREF(texts->recorder);
 }
 
