@@ -393,7 +393,7 @@ def test_only_the_innermost_node_counts_a_call(
 
 
 def test_model_calls_in_edges_count_for_their_node(recorder: Any, config: Any) -> None:
-    """An edge's is its node's, an entry's is the run's only, one before it is neither."""
+    """An edge's is its node's, an entry's that of __start__, one before it is neither."""
 
     def entry(state: Any) -> Any:
         Chat(model_name="entry").invoke("hi")
@@ -414,9 +414,12 @@ def test_model_calls_in_edges_count_for_their_node(recorder: Any, config: Any) -
     sequence: Any = RunnableLambda(before) | builder.compile(name="g")
     del config["run_id"]
     sequence.invoke({"n": 1}, config)
-    only = log("a", 1, {"n": 1}, {"n": 2}, **totals(2, ["fake-1", "edge"]))
     expected = run(
-        {"n": 1}, {"n": 2}, only, metadata=totals(3, ["entry", "fake-1", "edge"])
+        {"n": 1},
+        {"n": 2},
+        log("__start__", 0, None, {"n": 1}, **totals(1, ["entry"])),
+        log("a", 1, {"n": 1}, {"n": 2}, **totals(2, ["fake-1", "edge"])),
+        metadata=totals(3, ["entry", "fake-1", "edge"]),
     )
     assert record_of(recorder, wpk_id="g") == expected
     around = record_of(recorder, wpk_id="RunnableSequence")
