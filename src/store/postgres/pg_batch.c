@@ -260,6 +260,7 @@ rl_status rl_pg_batch_read(rl_pg_batch *batch, rl_pg_conn *conn, rl_err *err)
     bool ended = false, after_null = true; /* no command starts with NULL */
     size_t next = 0;
 
+    rl_pg_conn_begin(conn);
     while (!ended) {
         PGresult *result = NULL;
         ExecStatusType kind;
@@ -284,6 +285,13 @@ rl_status rl_pg_batch_read(rl_pg_batch *batch, rl_pg_conn *conn, rl_err *err)
             collect(batch, result, &next);
         }
         PQclear(result);
+    }
+    rl_pg_conn_settle(conn, status == RL_OK ? "" : err->sqlstate);
+    if (status == RL_OK && rl_pg_conn_lost(conn)) { /* its standbys may not have it */
+        status = rl_pg_conn_give_up(
+            conn, "the server committed a batch only after it was told to cancel it",
+            err);
+        err->timed_out = true;
     }
     return status;
 }

@@ -27,6 +27,7 @@ void rl_pg_writer_init(rl_pg_writer *writer, rl_pg_server *server,
     memset(writer, 0, sizeof *writer);
     pthread_mutex_init(&writer->lock, NULL);
     rl_pg_conn_init(&writer->conn, server, stop);
+    writer->conn.cancels = true;
     rl_pg_batch_init(&writer->batch);
 }
 

@@ -545,7 +545,9 @@ rl_status rl_postgres_new(const rl_postgres_options *options,
     pthread_mutex_init(&self->open_lock, NULL);
     pthread_mutex_init(&self->target_lock, NULL);
     rl_pg_writer_init(&self->writer, &self->server, NULL);
+    self->writer.conn.hurried = true; /* somebody waits for it */
     rl_pg_writer_init(&self->forwarder, &self->server, options->stop);
+    self->forwarder.conn.patient = true;
     rl_pg_pool_init(&self->background, 1, &self->server);
     *store = &self->base;
     return RL_OK;
