@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from fixtures_postgres import PostgresServer, server_user
 from fixtures_proxy import Proxied
+from handler_graphs import record_two_nodes
 from helpers import minimal
 from stopwatch import Stopwatch
 from torture.load import (
@@ -28,6 +29,7 @@ from torture.load import (
 
 import runlog
 from runlog import StoreError
+from runlog.hooks import RunLogHandler
 
 NO_EVIL = "ALTER TABLE workflow_runs ADD CONSTRAINT no_evil CHECK (status <> 'evil')"
 LOCK = "LOCK TABLE workflow_runs IN ACCESS EXCLUSIVE MODE"
@@ -331,6 +333,63 @@ def test_a_permanent_error_rejects_the_run(proxied: Proxied, code: str) -> None:
     (row,) = journal_rows(proxied.journal, "journal_rejected")
     assert (row["run_id"], row["sqlstate"]) == ("never", code)
     log.check(proxied.query)
+
+
+SKIP = """
+CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.status = 'evil' OR NEW.wpk_id = 'private' THEN
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER skip BEFORE INSERT ON workflow_runs FOR EACH ROW EXECUTE FUNCTION skip();
+"""
+SKIPPED = "a trigger of the table workflow_runs skipped the row"
+
+
+def test_a_run_that_a_trigger_skips_is_rejected(proxied: Proxied) -> None:
+    """It is no success, whether the server is asked at once or later."""
+    with runlog.Recorder(**proxied.options) as recorder:
+        log = Acknowledged("w")
+        log.log(recorder, "first")
+        proxied.query(SKIP)
+        with pytest.raises(StoreError, match=SKIPPED) as caught:
+            log_evil(recorder, "direct")
+        assert caught.value.retryable is False
+        with pytest.raises(StoreError, match=SKIPPED):
+            recorder.log_run(minimal("open") | {"wpk_id": "private", "status": "running"})
+        proxied.proxy.outage()
+        for number in range(120):
+            if number % 50 == 7:
+                log_evil(recorder, f"bad{number}")
+            log.log(recorder, f"r{number}", outputs=number)
+        proxied.proxy.forward()
+        is_forwarded(recorder, log, proxied.query)
+        assert recorder.stats()["rejected"] == 5
+    rejected = journal_rows(proxied.journal, "journal_rejected")
+    assert [row["run_id"] for row in rejected] == [
+        "direct",
+        "open",
+        *(f"bad{number}" for number in (7, 57, 107)),
+    ]
+    assert all(row["reason"].startswith(SKIPPED) for row in rejected)
+
+
+def test_a_graphs_run_that_a_trigger_skips_holds_no_other(proxied: Proxied) -> None:
+    with runlog.Recorder(**proxied.options) as recorder:
+        log = Acknowledged("w")
+        log.log(recorder, "first")
+        proxied.query(SKIP)
+        for name in ("private", "g", "private", "g"):
+            record_two_nodes(RunLogHandler(name, recorder=recorder))
+        is_forwarded(recorder, log, proxied.query)
+        assert recorder.stats()["rejected"] == 2
+    found = proxied.query("SELECT wpk_id, count(*) FROM workflow_runs GROUP BY 1 ORDER BY 1")
+    assert found == [("g", 2), ("w", 2)]
+    rejected = journal_rows(proxied.journal, "journal_rejected")
+    assert {row["wpk_id"] for row in rejected} == {"private"}
+    assert all(row["reason"].startswith(SKIPPED) for row in rejected)
 
 
 @contextlib.contextmanager

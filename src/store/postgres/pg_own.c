@@ -131,3 +131,19 @@ rl_status rl_pg_own_insert(rl_pg_conn *conn, rl_buf *wide, const rl_run *run, rl
 
     return rl_own_insert(&ops, &self, run, err);
 }
+
+rl_status rl_pg_own_check(rl_pg_conn *conn, rl_buf *wide, const rl_run *run, rl_err *err)
+{
+    const char *name = rl_run_text(run, RL_RUN_ID);
+    own_ctx self = {conn, wide};
+    bool there = false;
+    rl_status status = is_name_taken(&self, run, name, &there, err);
+
+    for (int i = 0; i < RL_OWN_SKIPS && status == RL_OK && !there; i++) {
+        status = insert_as(&self, run, name, &there, err);
+        if (status == RL_OK && !there) {
+            status = is_name_taken(&self, run, name, &there, err);
+        }
+    }
+    return status == RL_OK && !there ? rl_own_skipped(err) : status;
+}

@@ -166,8 +166,24 @@ static rl_status read_transaction(rl_pg_writer *writer, rl_err *err)
     return status;
 }
 
-/* After a write with this status: inserts the runs whose name another run has, or which
- * are stored under another name already. */
+/* Sees to a run whose merge changed no row: another run has its name, it is stored under
+ * another name already, or it has no row. */
+static rl_status write_unchanged(rl_pg_writer *writer, const rl_run *run, rl_err *err)
+{
+    rl_buf *wide = &writer->batch.wide;
+    rl_status status;
+
+    if (!run->is_own) {
+        return rl_pg_own_check(&writer->conn, wide, run, err);
+    }
+    status = rl_pg_own_insert(&writer->conn, wide, run, err);
+    if (status == RL_OK && run->parts.given) { /* its row had another name */
+        status = rl_pg_parts_write(&writer->conn, run, wide, err);
+    }
+    return status;
+}
+
+/* After a write with this status: sees to the runs that have changed nothing. */
 static rl_status insert_own(rl_pg_writer *writer, const rl_batch *batch, rl_status status,
                             rl_err *err)
 {
@@ -181,10 +197,7 @@ static rl_status insert_own(rl_pg_writer *writer, const rl_batch *batch, rl_stat
     }
     runs = (const rl_run **)(void *)unchanged->data;
     for (size_t i = 0; status == RL_OK && i < unchanged->len / sizeof *runs; i++) {
-        status = rl_pg_own_insert(&writer->conn, &writer->batch.wide, runs[i], err);
-        if (status == RL_OK && runs[i]->parts.given) { /* its row had another name */
-            status = rl_pg_parts_write(&writer->conn, runs[i], &writer->batch.wide, err);
-        }
+        status = write_unchanged(writer, runs[i], err);
     }
     return status;
 }
