@@ -574,6 +574,58 @@ def test_what_concerns_all_runs_holds_them(
     log.check(limited.query)
 
 
+def make_schema_anew(limited: Limited) -> None:
+    limited.query("DROP SCHEMA public CASCADE")
+    limited.query("CREATE SCHEMA public")
+    limited.query(f"ALTER SCHEMA public OWNER TO {limited.role}")
+
+
+def make_database_anew(limited: Limited) -> None:
+    limited.server.query(f"DROP DATABASE {limited.dbname} WITH (FORCE)")
+    limited.server.query(f"CREATE DATABASE {limited.dbname} OWNER {limited.role}")
+
+
+@pytest.mark.parametrize("durability", ["store", "journal"])
+@pytest.mark.parametrize("make_anew", [make_schema_anew, make_database_anew])
+def test_tables_that_vanish_are_made_anew(
+    limited: Limited, make_anew: Callable[[Limited], None], durability: Any
+) -> None:
+    """Under a process that has used them, for every way to use them."""
+    with runlog.Recorder(**limited.options, durability=durability) as recorder:
+        recorder.log_run(minimal("gone"))
+        assert recorder.flush(60) is True
+        for again in range(2):
+            make_anew(limited)
+            log = Acknowledged("w")
+            for number in range(20):
+                log.log(recorder, f"r{again}-{number}", outputs=number)
+            record_two_nodes(RunLogHandler("g", recorder=recorder))
+            is_forwarded(recorder, log, limited.query) if durability == "store" else None
+            assert recorder.flush(60) is True
+            log.check(limited.query)
+            assert recorder.list_runs(wpk_id="g").runs != []
+            stats = recorder.stats()
+            assert (stats["rejected"], stats["failed"]) == (0, 0)
+            assert (stats["waiting"], stats["waiting_elsewhere"]) == (0, 0)
+        make_anew(limited)
+        assert recorder.list_runs().runs == []
+        assert recorder.get_run("gone") is None
+
+
+def test_runs_wait_while_there_is_no_schema(limited: Limited) -> None:
+    with runlog.Recorder(**limited.options) as recorder:
+        log = Acknowledged("w")
+        recorder.log_run(minimal("gone"))
+        limited.query("DROP SCHEMA public CASCADE")
+        for number in range(5):
+            log.log(recorder, f"r{number}")
+        assert recorder.stats()["waiting"] == 5
+        limited.query("CREATE SCHEMA public")
+        limited.query(f"ALTER SCHEMA public OWNER TO {limited.role}")
+        is_forwarded(recorder, log, limited.query)
+        assert recorder.stats()["rejected"] == 0
+
+
 def test_flush_does_not_wait_for_rejected_runs(constrained: Proxied) -> None:
     with runlog.Recorder(**constrained.options) as recorder:
         with pytest.raises(StoreError):

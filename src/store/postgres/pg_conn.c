@@ -23,6 +23,7 @@
 #define STOP_CHECK_MS 50 /* interval of reading `stop` while waiting */
 #define FLOW_CHECK_MS 50 /* interval of looking at what is under way, while waiting */
 #define CANCELED "57014" /* query_canceled */
+#define NO_TABLE "42P01" /* undefined_table */
 
 /* Keeps notices such as "already exists, skipping" off the standard error. */
 static void ignore_notice(void *ctx, const char *message)
@@ -71,6 +72,15 @@ static bool is_row_rejection(const char *sqlstate)
     return is_in_classes(sqlstate, classes, sizeof classes / sizeof *classes);
 }
 
+/* Whether a statement of runlog's own names a table that is not there; a trigger's error
+ * has a context. */
+static bool is_table_missing(const rl_pg_conn *conn, const PGresult *result,
+                             const char *state)
+{
+    return !conn->reads_only && strcmp(state, NO_TABLE) == 0 &&
+           PQresultErrorField(result, PG_DIAG_CONTEXT) == NULL;
+}
+
 rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err)
 {
     const char *state =
@@ -93,11 +103,15 @@ rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err
         if (state != NULL) {
             strncpy(err->sqlstate, state, sizeof err->sqlstate - 1);
         }
-        err->retryable = state != NULL ? is_retryable(state) : true;
+        err->missing = state != NULL && is_table_missing(conn, result, state);
+        err->retryable = state != NULL ? is_retryable(state) || err->missing : true;
         err->timed_out = state != NULL && is_timeout(state);
         err->rejected = state != NULL && is_row_rejection(state);
         err->partial = state != NULL && err->retryable && !rl_pg_conn_lost(conn) &&
                        atomic_load(&conn->server->spread);
+    }
+    if (state != NULL && is_table_missing(conn, result, state)) {
+        atomic_store(&conn->server->schema_lost, true);
     }
     return RL_STORE;
 }

@@ -323,6 +323,27 @@ rl_status rl_pg_writer_run(rl_pg_writer *writer, const char *sql, const char *va
     return status;
 }
 
+/* Applies the migrations; gives tables that this makes the id `database`, unless "". */
+static rl_status migrate(rl_pg_conn *conn, const rl_migrations *migrations,
+                         const char *database, rl_err *err)
+{
+    const char *const values[] = {database};
+    bool had = true;
+    rl_status status = RL_OK;
+
+    if (database[0] != '\0') {
+        status = rl_pg_conn_has_row(conn, RL_PG_HAS_MIGRATIONS, &had, err);
+    }
+    if (status == RL_OK) {
+        status = rl_pg_migrate(conn, migrations, err);
+    }
+    if (status == RL_OK && !had) {
+        status =
+            rl_pg_conn_exec(conn, RL_PG_SET_DATABASE, 1, values, false, NULL, err);
+    }
+    return status;
+}
+
 rl_status rl_pg_writer_migrate(rl_pg_writer *writer, const rl_migrations *migrations,
                                rl_target *target, rl_err *err)
 {
@@ -331,7 +352,7 @@ rl_status rl_pg_writer_migrate(rl_pg_writer *writer, const rl_migrations *migrat
     pthread_mutex_lock(&writer->lock);
     status = connect_writer(writer, err);
     if (status == RL_OK) {
-        status = rl_pg_migrate(&writer->conn, migrations, err);
+        status = migrate(&writer->conn, migrations, target->database, err);
     }
     if (status == RL_OK) {
         status = rl_pg_target_read(&writer->conn, target, err);
