@@ -61,8 +61,8 @@ static rl_status insert_renamed(const rl_own_ops *ops, void *ctx, const rl_run *
     bool done = false, taken;
     rl_status status = RL_OK;
 
-    for (int i = 0;
-         i < TRIES && status == RL_OK && !done && skipped < RL_OWN_SKIPS; i++) {
+    for (int i = 0; i < TRIES && status == RL_OK && !done && skipped < RL_OWN_SKIPS;
+         i++) {
         status = find_free(ops, ctx, run, name, &number, err);
         if (status == RL_OK) {
             make_name(name, run, number);

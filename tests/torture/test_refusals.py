@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import psycopg
 import pytest
 from fixtures_postgres import PostgresServer, server_user
 from fixtures_proxy import Proxied
-from handler_graphs import record_two_nodes
+from handler_graphs import record_two_nodes, two_nodes, with_id
 from helpers import minimal
 from stopwatch import Stopwatch
 from torture.load import (
@@ -384,11 +385,13 @@ def test_a_graphs_run_that_a_trigger_skips_holds_no_other(proxied: Proxied) -> N
         for name in ("private", "g", "private", "g"):
             record_two_nodes(RunLogHandler(name, recorder=recorder))
         is_forwarded(recorder, log, proxied.query)
-        assert recorder.stats()["rejected"] == 2
-    found = proxied.query("SELECT wpk_id, count(*) FROM workflow_runs GROUP BY 1 ORDER BY 1")
+    found = proxied.query(
+        "SELECT wpk_id, count(*) FROM workflow_runs GROUP BY 1 ORDER BY 1"
+    )
     assert found == [("g", 2), ("w", 2)]
     rejected = journal_rows(proxied.journal, "journal_rejected")
     assert {row["wpk_id"] for row in rejected} == {"private"}
+    assert len({row["run_id"] for row in rejected}) == 2
     assert all(row["reason"].startswith(SKIPPED) for row in rejected)
 
 
@@ -574,8 +577,41 @@ def test_what_concerns_all_runs_holds_them(
     log.check(limited.query)
 
 
+def test_runs_that_may_not_be_renamed_are_stored(
+    proxied: Proxied, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They keep the names which they have, and that is said once."""
+    same = uuid.uuid4()
+    with runlog.Recorder(**proxied.options) as recorder:
+        handler = RunLogHandler("g", recorder=recorder)
+        two_nodes().invoke({"n": 0}, with_id(handler, same))
+        assert recorder.flush(60) is True
+        proxied.query(
+            "CREATE TABLE note (w text, r text, "
+            "FOREIGN KEY (w, r) REFERENCES workflow_runs (wpk_id, run_id))"
+        )
+        proxied.query("INSERT INTO note VALUES ('g', %s)", str(same))
+        for _ in range(3):
+            two_nodes().invoke({"n": 0}, with_id(handler, same))
+        assert recorder.flush(60) is True
+        stats = recorder.stats()
+        assert (stats["rejected"], stats["waiting"], stats["server"]) == (0, 0, "up")
+        names = {run["run_id"] for run in recorder.list_runs(wpk_id="g").runs}
+    assert names == {str(same), *(f"{same}~{number}" for number in (2, 3, 4))}
+    assert count_logged(caplog, "don't trade names") == 1
+
+
+def drop_schema(limited: Limited) -> None:
+    """Its locks may be in the way of what runlog does meanwhile."""
+    dropped = False
+    while not dropped:
+        with contextlib.suppress(psycopg.errors.DeadlockDetected):
+            limited.query("DROP SCHEMA public CASCADE")
+            dropped = True
+
+
 def make_schema_anew(limited: Limited) -> None:
-    limited.query("DROP SCHEMA public CASCADE")
+    drop_schema(limited)
     limited.query("CREATE SCHEMA public")
     limited.query(f"ALTER SCHEMA public OWNER TO {limited.role}")
 
@@ -616,7 +652,7 @@ def test_runs_wait_while_there_is_no_schema(limited: Limited) -> None:
     with runlog.Recorder(**limited.options) as recorder:
         log = Acknowledged("w")
         recorder.log_run(minimal("gone"))
-        limited.query("DROP SCHEMA public CASCADE")
+        drop_schema(limited)
         for number in range(5):
             log.log(recorder, f"r{number}")
         assert recorder.stats()["waiting"] == 5

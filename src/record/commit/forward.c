@@ -8,7 +8,7 @@
 #include "record/commit/forward_singly.h"
 #include "record/commit/lease.h"
 
-#define SMALLER 4    /* a batch that took too long is tried with a part of its runs */
+#define SMALLER 4 /* a batch that took too long is tried with a part of its runs */
 #define LONG_NS ((uint64_t)RL_LEASE_US * 500) /* half of the lease, for a batch */
 #define LEASED_NS UINT64_C(20000000)     /* between checks of another process's lease */
 #define BROKEN_NS UINT64_C(1000000000)   /* before the next try after the file failed */
@@ -164,9 +164,9 @@ static rl_status forward_batch(rl_journal *journal, rl_forwarding *work,
 {
     rl_store *server = journal->server;
     rl_status status = server->ops->prepare(server, err), beside;
-    bool singly = current->count > 0 &&
-                  (rl_held_tidy(&journal->held, rl_monotonic_ns(), 0) ||
-                   rl_forward_is_slow(journal, current));
+    bool singly =
+        current->count > 0 && (rl_held_tidy(&journal->held, rl_monotonic_ns(), 0) ||
+                               rl_forward_is_slow(journal, current));
     rl_err beside_err;
 
     if (status != RL_OK) {

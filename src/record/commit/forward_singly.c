@@ -92,7 +92,8 @@ bool rl_forward_answers(rl_journal *journal)
  * this is connected to answers; else all runs wait for that. */
 static bool is_partial(rl_journal *journal, const rl_err *reason)
 {
-    return reason->partial && (reason->sqlstate[0] != '\0' || rl_forward_answers(journal));
+    return reason->partial &&
+           (reason->sqlstate[0] != '\0' || rl_forward_answers(journal));
 }
 
 bool rl_is_doubtful(const rl_err *reason)

@@ -28,6 +28,7 @@ typedef struct rl_pg_server {
     /* what may have committed so far: batches of runs and deletions; anything else */
     atomic_uint_fast64_t run_writes, other_writes;
     atomic_bool schema_lost;       /* a table was missing since the last check of them */
+    atomic_bool rename_logged;     /* that runs keep the names which they have */
     atomic_bool spread;            /* the tables lie on several servers (Citus) */
     rl_pg_sessions lost;           /* whose connections were lost during a batch */
     const struct rl_pg_hook *hook; /* borrowed, or NULL; see pg_row.h */

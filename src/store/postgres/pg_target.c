@@ -32,9 +32,8 @@ static void write_place(const rl_pg_settings *settings, char place[RL_TARGET_TEX
                  (unsigned)(rl_hash(options, strlen(options)) ^
                             rl_hash(service, strlen(service)) * 3));
     }
-    snprintf(place, RL_TARGET_TEXT, "%.120s:%.20s/%.80s%s",
-             rl_pg_plain_host(host), rl_pg_setting(settings, "port"),
-             rl_pg_setting_database(settings), more);
+    snprintf(place, RL_TARGET_TEXT, "%.120s:%.20s/%.80s%s", rl_pg_plain_host(host),
+             rl_pg_setting(settings, "port"), rl_pg_setting_database(settings), more);
 }
 
 rl_status rl_pg_target_place(const char *dsn, char place[RL_TARGET_TEXT], rl_err *err)

@@ -338,8 +338,7 @@ static rl_status migrate(rl_pg_conn *conn, const rl_migrations *migrations,
         status = rl_pg_migrate(conn, migrations, err);
     }
     if (status == RL_OK && !had) {
-        status =
-            rl_pg_conn_exec(conn, RL_PG_SET_DATABASE, 1, values, false, NULL, err);
+        status = rl_pg_conn_exec(conn, RL_PG_SET_DATABASE, 1, values, false, NULL, err);
     }
     return status;
 }

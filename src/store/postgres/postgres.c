@@ -158,9 +158,8 @@ static rl_status postgres_write(rl_store *store, const rl_batch *batch, rl_err *
         return rl_err_set(err, RL_BUSY, "PostgreSQL: a write must wait for the server");
     }
     status = rl_pg_writer_write(&self->writer, batch, err);
-    return mend_schema(store, status, err)
-               ? rl_pg_writer_write(&self->writer, batch, err)
-               : status;
+    return mend_schema(store, status, err) ? rl_pg_writer_write(&self->writer, batch, err)
+                                           : status;
 }
 
 static void postgres_send(rl_store *store, const rl_batch *batch)

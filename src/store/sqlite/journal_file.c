@@ -381,8 +381,7 @@ static rl_status read_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
         }
         sqlite3_reset(stmt);
     }
-    batch->last =
-        status == RL_OK && listed < reading->most && batch->count == listed;
+    batch->last = status == RL_OK && listed < reading->most && batch->count == listed;
     rl_sqlite_conn_rollback(conn);
     return status;
 }
