@@ -18,6 +18,7 @@ from langgraph.graph import START, StateGraph
 
 import runlog
 from runlog._runlog import encode_json
+from runlog.cli import main
 from runlog.hooks import RunLogHandler
 
 ROOT = Path(__file__).parents[1]
@@ -595,6 +596,43 @@ DSNS = [
     "host=127.0.0.1 port=S3cret",
     "host=127.0.0.1 port=1 dbname=postgresql://app:S3cret@h/tAil9",
     "host=app:S3cret@tAil9 port=1",
+    f"{USER}1/S3cret?options=tAil9@127.0.0.1/prod",
+    f"{USER}1/S3cret?application_name=x@127.0.0.1/prod",
+    f"{USER}S3cret@tAil9?host=x@127.0.0.1:1/prod",
+    *(
+        f"host=127.0.0.1{sign}{before}password{equals}S3cret port=1"
+        for sign in (";", ",", "&", ", ", "; ")
+        for before in ("", "port=1;")
+        for equals in ("=",)
+    ),
+    "host='127.0.0.1 password=S3cret' port=1",
+    "host='127.0.0.1; password = S3cret' port=1",
+    "hostaddr=127.0.0.1;password=S3cret port=1",
+    "Host=127.0.0.1;Password=S3cret",
+    "host=app:S3cret port=1",
+    "host=127.0.0.1 port=1;password=S3cret",
+    *(
+        f"host=127.0.0.1 port=1 {name}={value};password=S3cret"
+        for name, value in {
+            "user": "app",
+            "dbname": "prod",
+            "sslmode": "disable",
+            "application_name": "x",
+            "options": "-cgeqo=off",
+            "connect_timeout": "2",
+        }.items()
+    ),
+    "host=127.0.0.1 port=1 user=app,password=S3cret",
+    "host=127.0.0.1 port=1 user=app:S3cret",
+    "host=127.0.0.1 port=1 user=app:S3cret@tAil9",
+    "host=127.0.0.1 port=1 dbname=app:S3cret@tAil9",
+    "postgresql://127.0.0.1:1/prod;password=S3cret",
+    "postgresql://127.0.0.1:1/prod&password=S3cret",
+    "postgresql://127.0.0.1;password=S3cret/prod",
+    "postgresql://app;password=S3cret@127.0.0.1:1/prod",
+    "postgresql://app,password=S3cret@127.0.0.1:1/prod",
+    "postgresql://127.0.0.1:1/prod?user=app;password=S3cret",
+    "postgresql://127.0.0.1:1/prod?user=app:S3cret",
 ]
 
 
@@ -618,14 +656,31 @@ def said_by(recorder: Any) -> Iterator[Any]:
 
 @pytest.mark.parametrize("dsn", DSNS)
 def test_no_message_has_a_part_of_a_password(
-    dsn: str, tmp_path: Any, caplog: pytest.LogCaptureFixture, capfd: Any
+    dsn: str,
+    tmp_path: Any,
+    caplog: pytest.LogCaptureFixture,
+    capfd: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """And neither has the journal, or what `runlog doctor` prints."""
     caplog.set_level(logging.DEBUG)
     options: Any = {"postgres_dsn": dsn, "sqlite_path": str(tmp_path / "j.db")}
+    with runlog.Recorder(
+        **options, postgres_timeout=0.2, durability="journal"
+    ) as journaling:
+        journaling.log_run(minimal())
+        said = repr(journaling.stats())
     recorder = runlog.Recorder(**options, postgres_timeout=0.2)
-    said = repr(list(said_by(recorder)))
+    said += repr(list(said_by(recorder)))
     recorder.close(0)
+    monkeypatch.setenv("POSTGRES_DSN", dsn)
+    monkeypatch.setenv("RUNLOG_SQLITE_PATH", options["sqlite_path"])
+    monkeypatch.setenv("RUNLOG_POSTGRES_TIMEOUT", "0.2")
+    main(["doctor"])
     said += caplog.text + "".join(capfd.readouterr())
+    said += "".join(
+        file.read_bytes().decode("latin-1") for file in tmp_path.glob("j.db*")
+    )
     assert "PostgreSQL" in said
     assert not [part for part in (*PARTS, "12345") if part in said]
 

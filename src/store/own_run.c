@@ -3,6 +3,15 @@
 
 #define TRIES 100 /* to insert under a free name before another process takes it */
 
+rl_status rl_own_skipped(rl_err *err)
+{
+    rl_err_set(err, RL_STORE, "a trigger of the table workflow_runs skipped the row");
+    if (err != NULL) {
+        err->rejected = true;
+    }
+    return RL_STORE;
+}
+
 static void make_name(rl_buf *name, const rl_run *run, unsigned number)
 {
     name->len = 0;
@@ -48,18 +57,26 @@ static rl_status insert_renamed(const rl_own_ops *ops, void *ctx, const rl_run *
                                 rl_buf *name, rl_err *err)
 {
     unsigned number = 0;
-    bool done = false;
+    int skipped = 0; /* inserts in turn that made no row, though the name was free */
+    bool done = false, taken;
     rl_status status = RL_OK;
 
-    for (int i = 0; i < TRIES && status == RL_OK && !done; i++) {
+    for (int i = 0; i < TRIES && status == RL_OK && !done && skipped < RL_OWN_SKIPS;
+         i++) {
         status = find_free(ops, ctx, run, name, &number, err);
         if (status == RL_OK) {
             make_name(name, run, number);
             status = name->failed ? rl_err_nomem(err)
                                   : ops->insert(ctx, run, name->data, &done, err);
         }
+        if (status == RL_OK && !done) {
+            status = ops->taken(ctx, run, name->data, &taken, err);
+            skipped = taken ? 0 : skipped + 1;
+        }
     }
-    if (status == RL_OK && !done) {
+    if (status == RL_OK && skipped == RL_OWN_SKIPS) {
+        status = rl_own_skipped(err);
+    } else if (status == RL_OK && !done) {
         status =
             rl_err_set(err, RL_STORE,
                        "run_id: a second run of this name got none of its own, as other "

@@ -20,6 +20,13 @@
 
 #include <stdbool.h>
 
+/* So many inserts in turn that make no row, though none has the name, show that a trigger
+ * skips the row; after fewer, the row in the way may have been deleted. */
+#define RL_OWN_SKIPS 3
+
+/* The error of a run that a trigger skips: it is rejected. Returns RL_STORE. */
+rl_status rl_own_skipped(rl_err *err);
+
 /* The queries that a store answers for rl_own_insert. Names end with a NUL. */
 typedef struct rl_own_ops {
     /* Appends the run_id of the row with this run's id; nothing if there is none. */
@@ -39,8 +46,8 @@ typedef struct rl_own_ops {
 
 /* For a run whose insert changed no row. Merges it into the row with its id, which may
  * have been renamed by an earlier log of the same batch; without such a row, inserts it
- * under the first free name. RL_STORE if other processes took 100 free names in turn. Then has the
- * run trade names if it is ahead. Passes `ctx` to the ops. */
+ * under the first free name. RL_STORE if other processes took 100 free names in turn, or
+ * if a trigger skips the row. Then has the run trade names if it is ahead. Passes `ctx` to the ops. */
 rl_status rl_own_insert(const rl_own_ops *ops, void *ctx, const rl_run *run, rl_err *err);
 
 #endif

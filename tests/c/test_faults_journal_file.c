@@ -89,7 +89,8 @@ static bool take_lease(struct used *used)
 static bool read_all(struct used *used, rl_journal_file_batch *batch)
 {
     rl_err err = {.code = RL_OK};
-    rl_status status = rl_journal_file_read(used->journal, 0, batch, &err);
+    rl_status status =
+        rl_journal_file_read(used->journal, 0, RL_JOURNAL_FILE_RUNS, batch, &err);
 
     check_error(status, &err);
     for (size_t i = 0; status == RL_OK && i < batch->count; i++) {

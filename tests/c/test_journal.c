@@ -319,7 +319,7 @@ static void test_finishing_needs_the_lease(void)
         rl_journal_file_take_lease(file, "", "b", rl_time_now() + SECOND, &mine, &err),
         RL_OK);
     CHECK(!mine); /* "a" has the lease */
-    CHECK_INT(rl_journal_file_read(file, 0, &batch, &err), RL_OK);
+    CHECK_INT(rl_journal_file_read(file, 0, RL_JOURNAL_FILE_RUNS, &batch, &err), RL_OK);
     CHECK_INT(batch.count, 1);
     CHECK_INT(
         rl_journal_file_take_lease(file, "a", "b", rl_time_now() + SECOND, &mine, &err),

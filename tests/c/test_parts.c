@@ -36,7 +36,8 @@ static void test_the_journal_has_the_parts_of_each_log(void)
               err.text);
     CHECK_INT(rl_journal_file_append(journal, &given, &err), RL_OK);
     CHECK_INT(rl_journal_file_reject(journal, logs[3], &reason, &err), RL_OK);
-    CHECK_INT(rl_journal_file_read(journal, 0, &batch, &err), RL_OK);
+    CHECK_INT(rl_journal_file_read(journal, 0, RL_JOURNAL_FILE_RUNS, &batch, &err),
+              RL_OK);
     CHECK_INT(batch.count, count);
     for (size_t i = 0; i < batch.count; i++) {
         const rl_run *run = batch.runs[i];

@@ -10,6 +10,7 @@ any time:
     outage()          both of these, as when the server's process has died
     stall()           accept, and hand on nothing until forward()
     delay(seconds)    hold each piece for so long
+    throttle(rate)    hand on so many bytes a second to the server, on later connections
     cut_after(n, up)  hand on n more bytes in that direction, then reset that connection
     blackhole()       swallow what the connections of now send, both ways, without a word
 
@@ -92,6 +93,7 @@ class Proxy:
         self._links: set[Link] = set()
         self._stalled = False
         self._delay = 0.0
+        self._rate = 0.0
         self._cut: dict[bool, int] = {}
         self._swallow: int | None = None
         self._closed = False
@@ -116,6 +118,7 @@ class Proxy:
         with self._changed:
             self._stalled = False
             self._delay = 0.0
+            self._rate = 0.0
             self._cut.clear()
             self._swallow = None
             self._changed.notify_all()
@@ -149,6 +152,11 @@ class Proxy:
         """Hold each piece for so long."""
         with self._changed:
             self._delay = seconds
+
+    def throttle(self, rate: float) -> None:
+        """Be a slow link, with little room for what is under way."""
+        with self._changed:
+            self._rate = rate
 
     def cut_after(self, count: int, *, up: bool) -> None:
         """Hand on so many more bytes that way, over all connections, then cut once."""
@@ -203,6 +211,8 @@ class Proxy:
                     continue
                 client.settimeout(None)
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self._rate:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)
                 self._connect(client)
 
     def _connect(self, client: socket.socket) -> None:
@@ -228,7 +238,7 @@ class Proxy:
             source, sink = sink, source
         try:
             while piece := source.recv(PIECE):
-                if not self._hold(link):
+                if not self._hold(link, len(piece) if up else 0):
                     break
                 if not self._hand_on(link, sink, piece, up):
                     break
@@ -243,14 +253,15 @@ class Proxy:
                 self._links.discard(link)
                 self._changed.notify_all()
 
-    def _hold(self, link: Link) -> bool:
-        """Wait as long as the proxy stalls or delays; False when the link is gone."""
+    def _hold(self, link: Link, size: int = 0) -> bool:
+        """Wait as long as the proxy stalls, delays, or hands on so many bytes; False when
+        the link is gone.
+        """
         with self._changed:
-            if self._delay:
-                until = time.monotonic() + self._delay
+            pause = self._delay + (size / self._rate if self._rate else 0)
+            if pause:
                 self._changed.wait_for(
-                    lambda: link.gone.is_set() or not self._delay,
-                    until - time.monotonic(),
+                    lambda: link.gone.is_set() or not (self._delay or self._rate), pause
                 )
             self._changed.wait_for(lambda: link.gone.is_set() or not self._stalled)
         return not link.gone.is_set()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import psycopg
 import pytest
 from fixtures_postgres import PostgresServer, server_user
 from fixtures_proxy import Proxied
+from handler_graphs import record_two_nodes, two_nodes, with_id
 from helpers import minimal
 from stopwatch import Stopwatch
 from torture.load import (
@@ -28,6 +30,7 @@ from torture.load import (
 
 import runlog
 from runlog import StoreError
+from runlog.hooks import RunLogHandler
 
 NO_EVIL = "ALTER TABLE workflow_runs ADD CONSTRAINT no_evil CHECK (status <> 'evil')"
 LOCK = "LOCK TABLE workflow_runs IN ACCESS EXCLUSIVE MODE"
@@ -333,6 +336,65 @@ def test_a_permanent_error_rejects_the_run(proxied: Proxied, code: str) -> None:
     log.check(proxied.query)
 
 
+SKIP = """
+CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.status = 'evil' OR NEW.wpk_id = 'private' THEN
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER skip BEFORE INSERT ON workflow_runs FOR EACH ROW EXECUTE FUNCTION skip();
+"""
+SKIPPED = "a trigger of the table workflow_runs skipped the row"
+
+
+def test_a_run_that_a_trigger_skips_is_rejected(proxied: Proxied) -> None:
+    """It is no success, whether the server is asked at once or later."""
+    with runlog.Recorder(**proxied.options) as recorder:
+        log = Acknowledged("w")
+        log.log(recorder, "first")
+        proxied.query(SKIP)
+        with pytest.raises(StoreError, match=SKIPPED) as caught:
+            log_evil(recorder, "direct")
+        assert caught.value.retryable is False
+        with pytest.raises(StoreError, match=SKIPPED):
+            recorder.log_run(minimal("open") | {"wpk_id": "private", "status": "running"})
+        proxied.proxy.outage()
+        for number in range(120):
+            if number % 50 == 7:
+                log_evil(recorder, f"bad{number}")
+            log.log(recorder, f"r{number}", outputs=number)
+        proxied.proxy.forward()
+        is_forwarded(recorder, log, proxied.query)
+        assert recorder.stats()["rejected"] == 5
+    rejected = journal_rows(proxied.journal, "journal_rejected")
+    assert [row["run_id"] for row in rejected] == [
+        "direct",
+        "open",
+        *(f"bad{number}" for number in (7, 57, 107)),
+    ]
+    assert all(row["reason"].startswith(SKIPPED) for row in rejected)
+
+
+def test_a_graphs_run_that_a_trigger_skips_holds_no_other(proxied: Proxied) -> None:
+    with runlog.Recorder(**proxied.options) as recorder:
+        log = Acknowledged("w")
+        log.log(recorder, "first")
+        proxied.query(SKIP)
+        for name in ("private", "g", "private", "g"):
+            record_two_nodes(RunLogHandler(name, recorder=recorder))
+        is_forwarded(recorder, log, proxied.query)
+    found = proxied.query(
+        "SELECT wpk_id, count(*) FROM workflow_runs GROUP BY 1 ORDER BY 1"
+    )
+    assert found == [("g", 2), ("w", 2)]
+    rejected = journal_rows(proxied.journal, "journal_rejected")
+    assert {row["wpk_id"] for row in rejected} == {"private"}
+    assert len({row["run_id"] for row in rejected}) == 2
+    assert all(row["reason"].startswith(SKIPPED) for row in rejected)
+
+
 @contextlib.contextmanager
 def full_disk(limited: Limited) -> Iterator[Callable[[], None]]:
     """A disk of its own for workflow_runs, which is full; yields what makes room on it.
@@ -513,6 +575,91 @@ def test_what_concerns_all_runs_holds_them(
         assert recorder.stats()["rejected"] == 0
     assert rejected_names(limited) == []
     log.check(limited.query)
+
+
+def test_runs_that_may_not_be_renamed_are_stored(
+    proxied: Proxied, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They keep the names which they have, and that is said once."""
+    same = uuid.uuid4()
+    with runlog.Recorder(**proxied.options) as recorder:
+        handler = RunLogHandler("g", recorder=recorder)
+        two_nodes().invoke({"n": 0}, with_id(handler, same))
+        assert recorder.flush(60) is True
+        proxied.query(
+            "CREATE TABLE note (w text, r text, "
+            "FOREIGN KEY (w, r) REFERENCES workflow_runs (wpk_id, run_id))"
+        )
+        proxied.query("INSERT INTO note VALUES ('g', %s)", str(same))
+        for _ in range(3):
+            two_nodes().invoke({"n": 0}, with_id(handler, same))
+        assert recorder.flush(60) is True
+        stats = recorder.stats()
+        assert (stats["rejected"], stats["waiting"], stats["server"]) == (0, 0, "up")
+        names = {run["run_id"] for run in recorder.list_runs(wpk_id="g").runs}
+    assert names == {str(same), *(f"{same}~{number}" for number in (2, 3, 4))}
+    assert count_logged(caplog, "don't trade names") == 1
+
+
+def drop_schema(limited: Limited) -> None:
+    """Its locks may be in the way of what runlog does meanwhile."""
+    dropped = False
+    while not dropped:
+        with contextlib.suppress(psycopg.errors.DeadlockDetected):
+            limited.query("DROP SCHEMA public CASCADE")
+            dropped = True
+
+
+def make_schema_anew(limited: Limited) -> None:
+    drop_schema(limited)
+    limited.query("CREATE SCHEMA public")
+    limited.query(f"ALTER SCHEMA public OWNER TO {limited.role}")
+
+
+def make_database_anew(limited: Limited) -> None:
+    limited.server.query(f"DROP DATABASE {limited.dbname} WITH (FORCE)")
+    limited.server.query(f"CREATE DATABASE {limited.dbname} OWNER {limited.role}")
+
+
+@pytest.mark.parametrize("durability", ["store", "journal"])
+@pytest.mark.parametrize("make_anew", [make_schema_anew, make_database_anew])
+def test_tables_that_vanish_are_made_anew(
+    limited: Limited, make_anew: Callable[[Limited], None], durability: Any
+) -> None:
+    """Under a process that has used them, for every way to use them."""
+    with runlog.Recorder(**limited.options, durability=durability) as recorder:
+        recorder.log_run(minimal("gone"))
+        assert recorder.flush(60) is True
+        for again in range(2):
+            make_anew(limited)
+            log = Acknowledged("w")
+            for number in range(20):
+                log.log(recorder, f"r{again}-{number}", outputs=number)
+            record_two_nodes(RunLogHandler("g", recorder=recorder))
+            is_forwarded(recorder, log, limited.query) if durability == "store" else None
+            assert recorder.flush(60) is True
+            log.check(limited.query)
+            assert recorder.list_runs(wpk_id="g").runs != []
+            stats = recorder.stats()
+            assert (stats["rejected"], stats["failed"]) == (0, 0)
+            assert (stats["waiting"], stats["waiting_elsewhere"]) == (0, 0)
+        make_anew(limited)
+        assert recorder.list_runs().runs == []
+        assert recorder.get_run("gone") is None
+
+
+def test_runs_wait_while_there_is_no_schema(limited: Limited) -> None:
+    with runlog.Recorder(**limited.options) as recorder:
+        log = Acknowledged("w")
+        recorder.log_run(minimal("gone"))
+        drop_schema(limited)
+        for number in range(5):
+            log.log(recorder, f"r{number}")
+        assert recorder.stats()["waiting"] == 5
+        limited.query("CREATE SCHEMA public")
+        limited.query(f"ALTER SCHEMA public OWNER TO {limited.role}")
+        is_forwarded(recorder, log, limited.query)
+        assert recorder.stats()["rejected"] == 0
 
 
 def test_flush_does_not_wait_for_rejected_runs(constrained: Proxied) -> None:

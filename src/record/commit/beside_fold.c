@@ -87,7 +87,7 @@ static rl_status fold_last(rl_beside *self, folding *work, bool *done, rl_err *e
 
     *done = false;
     pthread_mutex_lock(&self->lock);
-    status = rl_journal_file_read(self->file, 0, &work->batch, err);
+    status = rl_journal_file_read(self->file, 0, RL_JOURNAL_FILE_RUNS, &work->batch, err);
     if (status == RL_OK && is_small(&work->batch)) {
         if (work->batch.count > 0) {
             status = fold_batch(self, work, RL_NO_WAIT, err);
@@ -114,7 +114,8 @@ static rl_status fold_all(rl_beside *self, folding *work, rl_err *err)
         if (last) {
             status = fold_last(self, work, &done, err);
         } else {
-            status = rl_journal_file_read(self->file, 0, &work->batch, err);
+            status = rl_journal_file_read(self->file, 0, RL_JOURNAL_FILE_RUNS,
+                                          &work->batch, err);
         }
         if (status == RL_OK && !done && work->batch.count > 0) {
             status = fold_batch(self, work, RL_WAIT_BRIEFLY, err);

@@ -8,6 +8,8 @@
 #include "record/commit/forward_singly.h"
 #include "record/commit/lease.h"
 
+#define SMALLER 4 /* a batch that took too long is tried with a part of its runs */
+#define LONG_NS ((uint64_t)RL_LEASE_US * 500) /* half of the lease, for a batch */
 #define LEASED_NS UINT64_C(20000000)     /* between checks of another process's lease */
 #define BROKEN_NS UINT64_C(1000000000)   /* before the next try after the file failed */
 #define DRAIN_STEP_NS UINT64_C(20000000) /* between checks of what others forward */
@@ -80,13 +82,78 @@ static rl_status prepare_next(rl_journal *journal, rl_forwarding *work,
     if (status == RL_OK && work->has_lease && !current->last) {
         atomic_store(&journal->pending, false); /* later runs set it again */
         status = rl_journal_file_read(journal->file, current->seqs[current->count - 1],
-                                      other, err);
+                                      journal->most, other, err);
     }
     /* also between batches, or a long forwarding would let the WAL grow */
     if (rl_journal_file_needs_checkpoint(journal->file)) {
         (void)rl_journal_file_checkpoint(journal->file, &ignored);
     }
     return status;
+}
+
+/* Sets the size of the next batches, after one that the server has taken. */
+static void note_taken(rl_journal *journal, uint64_t took_ns)
+{
+    journal->slow_in_row = 0;
+    if (took_ns > LONG_NS && journal->most > 1) {
+        journal->most = (journal->most + SMALLER - 1) / SMALLER;
+    } else if (took_ns < journal->too_long_ns / 4 &&
+               journal->most < RL_JOURNAL_FILE_RUNS) {
+        journal->most *= 2;
+        if (journal->most > RL_JOURNAL_FILE_RUNS) {
+            journal->most = RL_JOURNAL_FILE_RUNS;
+        }
+    }
+}
+
+/* After a batch took the server too long, which answers all the same: the next attempt is
+ * with fewer runs, and a single one waits while others are forwarded. */
+static rl_status handle_slow(rl_journal *journal, rl_forwarding *work,
+                             rl_journal_file_batch *current, uint64_t took_ns,
+                             rl_err *err)
+{
+    const rl_err reason = *err;
+
+    journal->too_long_ns = took_ns;
+    if (current->count == 1) {
+        return rl_forward_hold(journal, work, current, 0, &reason, err);
+    }
+    current->count = (current->count + SMALLER - 1) / SMALLER;
+    current->last = false;
+    journal->most = current->count;
+    work->cut = true;
+    return RL_OK;
+}
+
+/* Writes a batch to the server, and prepares the next one meanwhile: its status goes to
+ * *beside. */
+static rl_status write_batch(rl_journal *journal, rl_forwarding *work,
+                             rl_journal_file_batch *current, rl_journal_file_batch *other,
+                             rl_status *beside, rl_err *beside_err, rl_err *err)
+{
+    rl_store *server = journal->server;
+    const rl_batch sent = {current->runs, current->count, RL_SERVER, RL_WAIT};
+    const uint64_t start = rl_monotonic_ns();
+    rl_status status;
+    uint64_t took_ns;
+
+    server->ops->send(server, &sent);
+    *beside = prepare_next(journal, work, current, other, beside_err);
+    status = server->ops->finish(server, &sent, err);
+    took_ns = rl_monotonic_ns() - start;
+    if (status == RL_OK && current->count > 0) {
+        note_taken(journal, took_ns);
+    } else if (status == RL_STORE && current->count > 0 && err->timed_out &&
+               !err->partial && rl_forward_answers(journal)) {
+        status = handle_slow(journal, work, current, took_ns, err);
+    }
+    return status;
+}
+
+/* Whether a batch that failed is to be written run by run. */
+static bool is_of_some(rl_status status, const rl_err *err)
+{
+    return status == RL_STORE && (err->rejected || err->partial || rl_is_doubtful(err));
 }
 
 /* Forwards `current` and prepares the next batch in `other`. An empty batch probes the
@@ -96,39 +163,37 @@ static rl_status forward_batch(rl_journal *journal, rl_forwarding *work,
                                rl_journal_file_batch *other, rl_err *err)
 {
     rl_store *server = journal->server;
-    const rl_batch sent = {current->runs, current->count, RL_SERVER, RL_WAIT};
     rl_status status = server->ops->prepare(server, err), beside;
-    bool singly = rl_held_tidy(&journal->held, rl_monotonic_ns()) && current->count > 0;
+    bool singly =
+        current->count > 0 && (rl_held_tidy(&journal->held, rl_monotonic_ns(), 0) ||
+                               rl_forward_is_slow(journal, current));
     rl_err beside_err;
 
     if (status != RL_OK) {
         work->server_failed = true;
         return status;
     }
-    if (!singly) {
-        server->ops->send(server, &sent);
-    }
-    beside = prepare_next(journal, work, current, other, &beside_err);
-    if (!singly) {
-        status = server->ops->finish(server, &sent, err);
-        singly = status == RL_STORE && current->count > 0 &&
-                 (err->rejected || err->partial || rl_is_doubtful(err));
+    if (singly) {
+        beside = prepare_next(journal, work, current, other, &beside_err);
+    } else {
+        status = write_batch(journal, work, current, other, &beside, &beside_err, err);
+        singly = current->count > 0 && is_of_some(status, err);
     }
     if (singly) {
         status = rl_forward_singly(journal, work, current, err);
     }
     work->server_failed = status != RL_OK;
-    if (status == RL_OK) {
+    if (status == RL_OK && !work->cut) {
         work->delivered = current;
         count_forwarded(journal, current);
         announce_owners(journal, work, current);
         if (!work->holds) {
             rl_journal_set_available(journal);
         }
-        if (beside != RL_OK) {
-            *err = beside_err;
-            status = beside;
-        }
+    }
+    if (status == RL_OK && beside != RL_OK) {
+        *err = beside_err;
+        status = beside;
     }
     return status;
 }
@@ -144,10 +209,15 @@ static rl_status forward_leased(rl_journal *journal, rl_forwarding *work, rl_err
     rl_err ignored;
 
     atomic_store(&journal->pending, false);
-    status = rl_journal_file_read(journal->file, journal->after, current, err);
+    status =
+        rl_journal_file_read(journal->file, journal->after, journal->most, current, err);
     while (status == RL_OK && work->has_lease && !done && !atomic_load(work->stop) &&
            rl_monotonic_ns() < work->end) {
+        work->cut = false;
         status = forward_batch(journal, work, current, other, err);
+        if (work->cut) {
+            continue; /* with what is left of it */
+        }
         done = status == RL_OK && current->last;
         if (status == RL_OK && current->count > 0) {
             last_seq = current->seqs[current->count - 1];

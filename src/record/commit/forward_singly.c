@@ -1,25 +1,73 @@
 /* A batch run by run. See forward_singly.h. */
 #include "record/commit/forward_singly.h"
 
+#include <stdio.h>
+
 /* Until a workflow that is held is tried again, and one whose server did not answer. */
 #define HELD_NS UINT64_C(5000000000)
 #define HELD_LONG_NS UINT64_C(120000000000)
+
+/* Until a run that took too long is tried again, at first and at most; and how long after
+ * that time one is known that another process has forwarded. */
+#define SLOW_NS UINT64_C(5000000000)
+#define SLOW_MOST_NS UINT64_C(120000000000)
+#define SLOW_KEPT_NS UINT64_C(600000000000)
+#define SLOW_IN_ROW 3 /* after which it is the server that takes no run */
 
 /* Keeps the runs of a workflow in the journal for now. What took long is not asked soon
  * again. */
 static void hold(rl_journal *journal, rl_forwarding *work, rl_journal_file_batch *batch,
                  size_t at, const rl_err *reason)
 {
-    const bool slow = reason->sqlstate[0] == '\0';
+    const uint64_t pause = reason->sqlstate[0] == '\0' ? HELD_LONG_NS : HELD_NS;
 
-    rl_held_add(&journal->held, rl_run_text(batch->runs[at], RL_WPK_ID),
-                rl_monotonic_ns() + (slow ? HELD_LONG_NS : HELD_NS));
+    rl_held_add(&journal->held, rl_held_workflow(batch->runs[at]), rl_monotonic_ns(),
+                pause, pause);
     batch->held[at] = true;
     work->holds = true;
     work->held = journal->held_for = *reason;
 }
 
-/* Keeps a run of a workflow that is held, or for which there is no time. */
+rl_status rl_forward_hold(rl_journal *journal, rl_forwarding *work,
+                          rl_journal_file_batch *batch, size_t at, const rl_err *reason,
+                          rl_err *err)
+{
+    const rl_run *run = batch->runs[at];
+    rl_err named;
+
+    rl_err_set(&named, RL_STORE,
+               "%.400s; this run waits in the journal, and the others are forwarded: "
+               "run_id %s of the workflow %s",
+               reason->text, rl_run_text(run, RL_RUN_ID), rl_run_text(run, RL_WPK_ID));
+    memcpy(named.sqlstate, reason->sqlstate, sizeof named.sqlstate);
+    named.retryable = named.timed_out = true;
+    if (rl_held_add(&journal->slow, rl_held_run(run), rl_monotonic_ns(), SLOW_NS,
+                    SLOW_MOST_NS)) {
+        rl_journal_log_slow(journal, &named);
+    }
+    batch->held[at] = true;
+    work->holds = true;
+    work->held = journal->held_for = named;
+    if (++journal->slow_in_row >= SLOW_IN_ROW) {
+        *err = *reason;
+        return RL_STORE;
+    }
+    return RL_OK;
+}
+
+bool rl_forward_is_slow(rl_journal *journal, const rl_journal_file_batch *batch)
+{
+    bool found = false;
+
+    if (rl_held_tidy(&journal->slow, rl_monotonic_ns(), SLOW_KEPT_NS)) {
+        for (size_t i = 0; i < batch->count && !found; i++) {
+            found = rl_held_knows(&journal->slow, rl_held_run(batch->runs[i]));
+        }
+    }
+    return found;
+}
+
+/* Keeps a run that is held, or is of a workflow that is, or for which there is no time. */
 static void keep(const rl_journal *journal, rl_forwarding *work,
                  rl_journal_file_batch *batch, size_t at)
 {
@@ -30,21 +78,22 @@ static void keep(const rl_journal *journal, rl_forwarding *work,
     }
 }
 
-/* Whether an error is of one workflow's server. After a time-out it is if the server that
- * this is connected to answers; else all runs wait for that. */
-static bool is_partial(rl_journal *journal, rl_journal_file_batch *batch,
-                       const rl_err *reason)
+bool rl_forward_answers(rl_journal *journal)
 {
-    const rl_batch probe = {batch->runs, 0, RL_SERVER, RL_WAIT};
+    const rl_batch probe = {.durability = RL_SERVER, .wait = RL_WAIT};
     rl_store *server = journal->server;
-    bool partial = reason->partial;
     rl_err ignored;
 
-    if (partial && reason->sqlstate[0] == '\0') {
-        server->ops->send(server, &probe);
-        partial = server->ops->finish(server, &probe, &ignored) == RL_OK;
-    }
-    return partial;
+    server->ops->send(server, &probe);
+    return server->ops->finish(server, &probe, &ignored) == RL_OK;
+}
+
+/* Whether an error is of one workflow's server. After a time-out it is if the server that
+ * this is connected to answers; else all runs wait for that. */
+static bool is_partial(rl_journal *journal, const rl_err *reason)
+{
+    return reason->partial &&
+           (reason->sqlstate[0] != '\0' || rl_forward_answers(journal));
 }
 
 bool rl_is_doubtful(const rl_err *reason)
@@ -81,7 +130,8 @@ static void read_newest(rl_journal *journal, const rl_journal_file_batch *batch,
         if (state.last - RL_JOURNAL_FILE_RUNS > after) {
             after = state.last - RL_JOURNAL_FILE_RUNS;
         }
-        (void)rl_journal_file_read(journal->file, after, newest, &ignored);
+        (void)rl_journal_file_read(journal->file, after, RL_JOURNAL_FILE_RUNS, newest,
+                                   &ignored);
     }
 }
 
@@ -104,9 +154,10 @@ static bool takes_another(rl_journal *journal, rl_forwarding *work,
     }
     read_newest(journal, batch, newest);
     for (at = 0; at < newest->count && is_refused(status, &reason); at++) {
-        const char *wpk_id = rl_run_text(newest->runs[at], RL_WPK_ID);
+        const rl_run *run = newest->runs[at];
 
-        if (!rl_held_has(&journal->held, wpk_id, rl_monotonic_ns())) {
+        if (!rl_held_has(&journal->held, rl_held_workflow(run), rl_monotonic_ns()) &&
+            !rl_held_knows(&journal->slow, rl_held_run(run))) {
             status = send_one(journal, newest, at, &reason);
         }
     }
@@ -127,11 +178,16 @@ static rl_status forward_one(rl_journal *journal, rl_forwarding *work,
         } else if (status == RL_OK && work->doubted == NULL) {
             work->doubted = batch->reasons[at];
         }
-    } else if (status == RL_STORE && is_partial(journal, batch, &reason)) {
+    } else if (status == RL_STORE && is_partial(journal, &reason)) {
         hold(journal, work, batch, at, &reason);
         status = RL_OK;
+    } else if (status == RL_STORE && reason.timed_out && rl_forward_answers(journal)) {
+        status = rl_forward_hold(journal, work, batch, at, &reason, err);
     } else if (status != RL_OK) {
         *err = reason;
+    } else {
+        rl_held_remove(&journal->slow, rl_held_run(batch->runs[at]));
+        journal->slow_in_row = 0;
     }
     return status;
 }
@@ -172,10 +228,11 @@ rl_status rl_forward_singly(rl_journal *journal, rl_forwarding *work,
 
     work->doubted = NULL;
     for (size_t i = 0; i < batch->count && status == RL_OK; i++) {
-        const char *wpk_id = rl_run_text(batch->runs[i], RL_WPK_ID);
+        const rl_run *run = batch->runs[i];
         const uint64_t now = rl_monotonic_ns();
 
-        if (rl_held_has(&journal->held, wpk_id, now) ||
+        if (rl_held_has(&journal->held, rl_held_workflow(run), now) ||
+            rl_held_has(&journal->slow, rl_held_run(run), now) ||
             (work->holds && now >= work->end)) {
             keep(journal, work, batch, i);
         } else {

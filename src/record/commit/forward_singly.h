@@ -1,5 +1,5 @@
 /* Forwarding a batch run by run, where the server does not take it as a whole: it refuses
- * a run, or one of several servers is away.
+ * a run, takes too long for one, or one of several servers is away.
  *
  * Threads: the worker alone.
  */
@@ -18,6 +18,7 @@ typedef struct rl_forwarding {
     rl_journal_file_batch newest; /* of the journal; where a batch was refused whole */
     rl_journal_file_batch *delivered; /* not deleted yet; or NULL */
     bool has_lease;
+    bool cut;              /* the batch took too long, and has fewer runs now */
     bool holds;            /* runs stay in the journal, while others are forwarded */
     rl_err held;           /* why */
     const rl_err *doubted; /* the first doubtful refusal, owned by its batch; or NULL */
@@ -28,6 +29,19 @@ typedef struct rl_forwarding {
 /* Whether a refusal is either of one run or of all: a missing table or right has the same
  * SQLSTATE as a policy for rows, and a trigger may give any. */
 bool rl_is_doubtful(const rl_err *reason);
+
+/* Whether the server answers at all. */
+bool rl_forward_answers(rl_journal *journal);
+
+/* Leaves a run in the journal that took too long, though the server answers; it is tried
+ * again later, and after that less and less often. Fails if the last runs all took too
+ * long: then it is not for one of them. */
+rl_status rl_forward_hold(rl_journal *journal, rl_forwarding *work,
+                          rl_journal_file_batch *batch, size_t at, const rl_err *reason,
+                          rl_err *err);
+
+/* Whether the batch has a run that took too long before. */
+bool rl_forward_is_slow(rl_journal *journal, const rl_journal_file_batch *batch);
 
 /* Writes each run of a batch alone, and marks in the batch those that are rejected or
  * held. Once its time is over, this leaves the others in the journal, too. Fails if the

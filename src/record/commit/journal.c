@@ -81,6 +81,7 @@ rl_status rl_journal_new(rl_store *server, const char *path,
         rl_free(journal);
         return status;
     }
+    journal->most = RL_JOURNAL_FILE_RUNS;
     journal->number = atomic_fetch_add(&count, 1);
     journal->metrics = metrics;
     journal->notices = notices;

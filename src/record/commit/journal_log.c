@@ -85,6 +85,12 @@ void rl_journal_log_rejected(rl_journal *journal, const rl_err *reason)
     }
 }
 
+void rl_journal_log_slow(rl_journal *journal, const rl_err *reason)
+{
+    rl_notices_add(journal->notices, RL_NOTICE_WARNING, "a run takes too long: %s",
+                   reason->text);
+}
+
 void rl_journal_log_unusable(rl_journal *journal, const rl_err *err)
 {
     if (!atomic_exchange(&journal->unusable_logged, true)) {

@@ -39,9 +39,14 @@ struct rl_journal {
     rl_journal_file_state seen; /* as last read, for statistics while it is locked */
     rl_waiting waiting;         /* the same */
 
-    rl_held held;    /* the worker's */
-    rl_err held_for; /* the worker's: why the last of them is held */
-    int64_t after;   /* the worker's: a pass ended here, with runs left that are held */
+    /* The worker's. */
+    rl_held held;         /* workflows */
+    rl_held slow;         /* runs that took the server too long */
+    unsigned slow_in_row; /* runs that did since one was taken */
+    rl_err held_for;      /* why the last of them is held */
+    int64_t after;        /* a pass ended here, with runs left that are held */
+    size_t most;          /* runs of a batch: fewer after one that took too long */
+    uint64_t too_long_ns; /* how long that took; 0: none did */
 
     atomic_bool holds; /* the last pass has left runs that are held */
     atomic_bool rejection_logged;
@@ -76,5 +81,8 @@ void rl_journal_log_unusable(rl_journal *journal, const rl_err *err);
 void rl_journal_log_usable(rl_journal *journal);
 void rl_journal_log_others(rl_journal *journal);
 void rl_journal_log_rejected(rl_journal *journal, const rl_err *reason);
+
+/* Logs that a run is held, as it takes the server too long: once a run. */
+void rl_journal_log_slow(rl_journal *journal, const rl_err *reason);
 
 #endif

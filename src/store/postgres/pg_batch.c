@@ -235,8 +235,8 @@ rl_status rl_pg_batch_send(rl_pg_batch *batch, rl_pg_conn *conn, bool pooled, rl
 }
 
 /* If `result` answers the statement of a run (those come first), counts it in *next. A
- * run whose insert found a row is to be merged. One with an id of its own whose merge
- * changed none may have another name. */
+ * run whose insert found a row is to be merged. One whose merge changed none may have
+ * another name, or no row. */
 static void collect(rl_pg_batch *batch, PGresult *result, size_t *next)
 {
     const char *changed = result != NULL ? PQcmdTuples(result) : "";
@@ -247,7 +247,7 @@ static void collect(rl_pg_batch *batch, PGresult *result, size_t *next)
 
         if (none && !batch->merges && !entry->merged) {
             rl_buf_add(&batch->there, entry, sizeof *entry);
-        } else if (none && entry->run->is_own) {
+        } else if (none) {
             rl_buf_add(&batch->unchanged, &entry->run, sizeof entry->run);
         }
     }
@@ -260,6 +260,7 @@ rl_status rl_pg_batch_read(rl_pg_batch *batch, rl_pg_conn *conn, rl_err *err)
     bool ended = false, after_null = true; /* no command starts with NULL */
     size_t next = 0;
 
+    rl_pg_conn_begin(conn);
     while (!ended) {
         PGresult *result = NULL;
         ExecStatusType kind;
@@ -284,6 +285,13 @@ rl_status rl_pg_batch_read(rl_pg_batch *batch, rl_pg_conn *conn, rl_err *err)
             collect(batch, result, &next);
         }
         PQclear(result);
+    }
+    rl_pg_conn_settle(conn, status == RL_OK ? "" : err->sqlstate);
+    if (status == RL_OK && rl_pg_conn_lost(conn)) { /* its standbys may not have it */
+        status = rl_pg_conn_give_up(
+            conn, "the server committed a batch only after it was told to cancel it",
+            err);
+        err->timed_out = true;
     }
     return status;
 }

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define IDLE_CHECK_NS UINT64_C(5000000000)   /* idle longer: check the connection */
@@ -20,7 +21,9 @@
 #define CONNECT_MIN_NS UINT64_C(2000000000) /* libpq's least time-out */
 #define CONNECT_MORE_NS UINT64_C(200000000)
 #define STOP_CHECK_MS 50 /* interval of reading `stop` while waiting */
+#define FLOW_CHECK_MS 50 /* interval of looking at what is under way, while waiting */
 #define CANCELED "57014" /* query_canceled */
+#define NO_TABLE "42P01" /* undefined_table */
 
 /* Keeps notices such as "already exists, skipping" off the standard error. */
 static void ignore_notice(void *ctx, const char *message)
@@ -45,8 +48,16 @@ static bool is_in_classes(const char *sqlstate, const char *const *classes, size
  * database that does not exist yet, failing disks. */
 static bool is_retryable(const char *sqlstate)
 {
-    static const char *const classes[] = {"08", "25006", "28", "3D", "40",
-                                          "53", "55P03", "57", "58", "XX"};
+    static const char *const classes[] = {"08", "25006", "25P03", "25P04", "28", "3D",
+                                          "40", "53",    "55P03", "57",    "58", "XX"};
+
+    return is_in_classes(sqlstate, classes, sizeof classes / sizeof *classes);
+}
+
+/* A time limit of the server's: for a statement, a lock, an idle session, a transaction. */
+static bool is_timeout(const char *sqlstate)
+{
+    static const char *const classes[] = {CANCELED, "55P03", "25P03", "25P04"};
 
     return is_in_classes(sqlstate, classes, sizeof classes / sizeof *classes);
 }
@@ -59,6 +70,15 @@ static bool is_row_rejection(const char *sqlstate)
                                           "2F", "38", "39", "44", "54", "P0"};
 
     return is_in_classes(sqlstate, classes, sizeof classes / sizeof *classes);
+}
+
+/* Whether a statement of runlog's own names a table that is not there; a trigger's error
+ * has a context. */
+static bool is_table_missing(const rl_pg_conn *conn, const PGresult *result,
+                             const char *state)
+{
+    return !conn->reads_only && strcmp(state, NO_TABLE) == 0 &&
+           PQresultErrorField(result, PG_DIAG_CONTEXT) == NULL;
 }
 
 rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err)
@@ -83,10 +103,15 @@ rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err
         if (state != NULL) {
             strncpy(err->sqlstate, state, sizeof err->sqlstate - 1);
         }
-        err->retryable = state != NULL ? is_retryable(state) : true;
+        err->missing = state != NULL && is_table_missing(conn, result, state);
+        err->retryable = state != NULL ? is_retryable(state) || err->missing : true;
+        err->timed_out = state != NULL && is_timeout(state);
         err->rejected = state != NULL && is_row_rejection(state);
-        err->partial = state != NULL && err->retryable && !rl_pg_conn_lost(conn) &&
-                       atomic_load(&conn->server->spread);
+        err->partial = state != NULL && err->retryable && !err->missing &&
+                       !rl_pg_conn_lost(conn) && atomic_load(&conn->server->spread);
+    }
+    if (state != NULL && is_table_missing(conn, result, state)) {
+        atomic_store(&conn->server->schema_lost, true);
     }
     return RL_STORE;
 }
@@ -283,24 +308,50 @@ rl_status rl_pg_conn_give_up(rl_pg_conn *conn, const char *why, rl_err *err)
     return RL_STORE;
 }
 
+/* The bytes that the peer has not received of what was written to the socket; -1 if the
+ * system does not tell. */
+static int bytes_under_way(const rl_pg_conn *conn)
+{
+    int count = -1;
+
+#ifdef TIOCOUTQ
+    if (ioctl(PQsocket(conn->pg), TIOCOUTQ, &count) != 0) {
+        count = -1;
+    }
+#endif
+    return count;
+}
+
+/* The most milliseconds for one poll of a wait that has `left_ns`. */
+static int poll_ms(const rl_pg_conn *conn, uint64_t left_ns)
+{
+    uint64_t most = left_ns / 1000000 + 1;
+
+    if (conn->stop != NULL && most > STOP_CHECK_MS) {
+        most = STOP_CHECK_MS;
+    }
+    if (conn->patient && most > FLOW_CHECK_MS) {
+        most = FLOW_CHECK_MS;
+    }
+    return (int)most;
+}
+
 /* Waits until the socket can be read, or with `to_write` also written. RL_TIMEOUT at
- * `end` (monotonic nanoseconds). Any other failure closes the connection. */
-static rl_status wait_for_socket(rl_pg_conn *conn, bool to_write, uint64_t end,
+ * `*end` (monotonic nanoseconds), which a patient connection moves while the peer receives
+ * bytes. Any other failure closes the connection. */
+static rl_status wait_for_socket(rl_pg_conn *conn, bool to_write, uint64_t *end,
                                  rl_err *err)
 {
     struct pollfd poller = {.fd = PQsocket(conn->pg), .events = POLLIN};
     uint64_t now = rl_monotonic_ns();
+    int left = conn->patient && !conn->cancelled ? bytes_under_way(conn) : -1;
 
     if (to_write) {
         poller.events |= POLLOUT;
     }
-    while (now < end) {
-        int left = (int)((end - now) / 1000000) + 1, ready;
+    while (now < *end) {
+        int ready = poll(&poller, 1, poll_ms(conn, *end - now)), before = left;
 
-        if (conn->stop != NULL && left > STOP_CHECK_MS) {
-            left = STOP_CHECK_MS;
-        }
-        ready = poll(&poller, 1, left);
         if (ready > 0) {
             return RL_OK;
         }
@@ -312,6 +363,10 @@ static rl_status wait_for_socket(rl_pg_conn *conn, bool to_write, uint64_t end,
                 conn, "runlog is closing and has stopped waiting for the answer", err);
         }
         now = rl_monotonic_ns();
+        left = before > 0 ? bytes_under_way(conn) : before;
+        if (left < before) {
+            *end = now + conn->timeout_ns;
+        }
     }
     return RL_TIMEOUT;
 }
@@ -327,7 +382,7 @@ static rl_status handle_timeout(rl_pg_conn *conn, uint64_t *end, rl_err *err)
         atomic_fetch_add(&conn->server->timeouts, 1);
     }
     if (conn->cancels && !conn->cancelled) {
-        *end = rl_monotonic_ns() + CANCEL_NS;
+        *end = rl_monotonic_ns() + (conn->hurried ? 0 : CANCEL_NS);
         conn->cancelled = rl_pg_cancel(conn->pg, *end);
         if (conn->cancelled) {
             return RL_OK;
@@ -337,6 +392,7 @@ static rl_status handle_timeout(rl_pg_conn *conn, uint64_t *end, rl_err *err)
              (double)conn->timeout_ns / 1e9);
     (void)rl_pg_conn_give_up(conn, why, err);
     if (err != NULL) {
+        err->timed_out = true;
         err->partial = atomic_load(&conn->server->spread);
     }
     return RL_STORE;
@@ -368,8 +424,10 @@ rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err)
             conn->last_answer_ns = rl_monotonic_ns();
             return RL_OK;
         }
-        status = wait_for_socket(conn, unsent > 0, end, err);
-        if (status == RL_TIMEOUT) {
+        status = wait_for_socket(conn, unsent > 0, &end, err);
+        if (status == RL_OK && conn->patient && !conn->cancelled) {
+            end = rl_monotonic_ns() + conn->timeout_ns;
+        } else if (status == RL_TIMEOUT) {
             status = handle_timeout(conn, &end, err);
         }
         if (status != RL_OK) {
@@ -389,14 +447,26 @@ static bool is_success(const PGresult *result)
            kind == PGRES_EMPTY_QUERY;
 }
 
+void rl_pg_conn_begin(rl_pg_conn *conn)
+{
+    conn->cancelled = false;
+    conn->timed_out = false;
+}
+
+void rl_pg_conn_settle(rl_pg_conn *conn, const char *sqlstate)
+{
+    if (conn->cancelled && strcmp(sqlstate, CANCELED) != 0) {
+        rl_pg_conn_close(conn); /* the request may hit its next command */
+    }
+}
+
 rl_status rl_pg_conn_last(rl_pg_conn *conn, PGresult **result, rl_err *err)
 {
     PGresult *next = NULL, *last = NULL;
     rl_status status, refused = RL_OK;
     rl_err first = {.code = RL_OK};
 
-    conn->cancelled = false;
-    conn->timed_out = false;
+    rl_pg_conn_begin(conn);
     while ((status = rl_pg_conn_next(conn, &next, err)) == RL_OK && next != NULL) {
         PQclear(last);
         last = next;
@@ -413,9 +483,7 @@ rl_status rl_pg_conn_last(rl_pg_conn *conn, PGresult **result, rl_err *err)
             *err = first;
         }
     }
-    if (conn->cancelled && strcmp(first.sqlstate, CANCELED) != 0) {
-        rl_pg_conn_close(conn); /* the request may hit its next command */
-    }
+    rl_pg_conn_settle(conn, first.sqlstate);
     if (status == RL_OK && result != NULL) {
         *result = last;
     } else {

@@ -27,6 +27,8 @@ typedef struct rl_pg_server {
     atomic_uint timeouts; /* so far; each makes idle connections suspect */
     /* what may have committed so far: batches of runs and deletions; anything else */
     atomic_uint_fast64_t run_writes, other_writes;
+    atomic_bool schema_lost;       /* a table was missing since the last check of them */
+    atomic_bool rename_logged;     /* that runs keep the names which they have */
     atomic_bool spread;            /* the tables lie on several servers (Citus) */
     rl_pg_sessions lost;           /* whose connections were lost during a batch */
     const struct rl_pg_hook *hook; /* borrowed, or NULL; see pg_row.h */
@@ -46,6 +48,8 @@ typedef struct rl_pg_conn {
     bool timed_out;          /* the last wait ended with the time-out */
     bool reads_only;         /* to a replica: nothing may be written over it */
     bool cancels;            /* what gets a time-out is cancelled in the server */
+    bool hurried;            /* ... and its caller does not wait for that */
+    bool patient;            /* only silence counts for the time-out: bytes extend it */
     bool cancelled;          /* the server was asked to cancel the current command */
 } rl_pg_conn;
 
@@ -80,8 +84,15 @@ rl_status rl_pg_conn_give_up(rl_pg_conn *conn, const char *why, rl_err *err);
 /* Sends what is queued and waits for the next result, which is NULL after the last result
  * of a command. A failure or a time-out closes the connection, as a late answer would be
  * taken for that to another query. If the connection `cancels`, a time-out first has the
- * server cancel the command, and waits up to a second for that. */
+ * server cancel the command, and waits up to a second for that, unless it is `hurried`. If it is
+ * `patient`, the time starts again whenever bytes arrive, or leave for the server. */
 rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err);
+
+/* Around the results of one command that rl_pg_conn_next reads: forgets the time-out of
+ * the one before; and closes a connection whose command was to be cancelled and did not end
+ * with that, but with `sqlstate`. rl_pg_conn_last does both. */
+void rl_pg_conn_begin(rl_pg_conn *conn);
+void rl_pg_conn_settle(rl_pg_conn *conn, const char *sqlstate);
 
 /* Waits for all results of one command; gives the last one, or the first error. `result`
  * may be NULL. err->sqlstate tells whether the server has refused the command; without it

@@ -34,11 +34,10 @@ const char *rl_pg_dsn_uri_rest(const char *dsn)
     return rest;
 }
 
-/* Whether an '@' stands where libpq would take what is before it, or a part of it, for a
- * host or the name of a database. */
-static bool is_sign_misplaced(const char *dsn)
+/* In a URI, also one within a query: there it is written %40. */
+bool rl_pg_dsn_is_misplaced(const char *dsn)
 {
-    const char *rest = rl_pg_dsn_uri_rest(dsn), *sign, *host;
+    const char *rest = rl_pg_dsn_uri_rest(dsn), *host;
     size_t user;
 
     if (rest == NULL) {
@@ -46,33 +45,90 @@ static bool is_sign_misplaced(const char *dsn)
     }
     user = strcspn(rest, "@/"); /* as libpq looks for the user and the password */
     host = rest[user] == '@' ? rest + user + 1 : rest;
-    sign = strchr(host, '@');
-    return sign != NULL && sign < host + strcspn(host, "?");
+    return strchr(host, '@') != NULL;
 }
 
-/* Whether a value that messages show may have a password in it. */
-static bool is_value_suspect(const PQconninfoOption *one)
+static bool is_word(char c)
 {
-    const bool is_host = strcmp(one->keyword, "host") == 0;
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           c == '_';
+}
 
-    return one->dispchar[0] != '*' &&
-           (strstr(one->val, "://") != NULL || (is_host && strchr(one->val + 1, '@')));
+static const char *skip_back(const char *value, const char *at, bool spaces)
+{
+    while (at > value && (spaces ? at[-1] == ' ' : is_word(at[-1]))) {
+        at--;
+    }
+    return at;
+}
+
+/* Whether a value goes on with another setting, as where a semicolon or a comma separates
+ * them: "; name = ". */
+static bool has_setting(const char *value)
+{
+    bool found = false;
+
+    for (const char *sign = value; !found && (sign = strchr(sign, '=')) != NULL; sign++) {
+        const char *end = skip_back(value, sign, true);
+        const char *word = skip_back(value, end, false);
+        const char *before = skip_back(value, word, true);
+
+        found = word < end && before > value && strchr(";,&", before[-1]) != NULL;
+    }
+    return found;
+}
+
+/* Whether a host has a colon and is neither a path nor a list of addresses. */
+static bool is_pair(const char *host)
+{
+    return host[0] != '/' && strchr(host, ':') != NULL &&
+           host[strspn(host, "0123456789abcdefABCDEF:.,")] != '\0' &&
+           strchr(host, '%') == NULL;
+}
+
+static bool is_port(const char *value)
+{
+    return value[strspn(value, "0123456789, ")] == '\0';
+}
+
+/* Whether the value of a setting that messages show may have a user, a password or another
+ * setting in it. */
+static bool is_suspect(const PQconninfoOption *one)
+{
+    static const char names[] = " host hostaddr user dbname service ";
+    const char *keyword = one->keyword, *value = one->val;
+    const char *colon = value != NULL ? strchr(value, ':') : NULL;
+    char spaced[40];
+
+    if (value == NULL || one->dispchar[0] == '*') {
+        return false;
+    }
+    snprintf(spaced, sizeof spaced, " %s ", keyword);
+    if (strstr(value, "://") != NULL || has_setting(value) ||
+        (colon != NULL && strchr(colon, '@') != NULL)) {
+        return true;
+    }
+    return strstr(names, spaced) != NULL &&
+           (strpbrk(value, ";=") != NULL ||
+            (strcmp(keyword, "user") == 0 && colon != NULL) ||
+            (strncmp(keyword, "host", 4) == 0 &&
+             (is_pair(value) || (value[0] != '\0' && strchr(value + 1, '@') != NULL))));
 }
 
 static rl_status check_option(const PQconninfoOption *one, const char *name, rl_err *err)
 {
     char spaced[60];
 
-    if (strcmp(one->keyword, "port") == 0 &&
-        one->val[strspn(one->val, "0123456789, ")] != '\0') {
+    if (strcmp(one->keyword, "port") == 0 && !is_port(one->val)) {
         return rl_err_set(
             err, RL_STORE,
             "PostgreSQL: port in %s must be a number: give one, and " ENCODE, name);
     }
-    if (one->val[0] != '\0' && is_value_suspect(one)) {
+    if (is_suspect(one)) {
         return rl_err_set(err, RL_STORE,
-                          "PostgreSQL: %s in %s can't be a URL, or have a user and a "
-                          "password in it: " ENCODE,
+                          "PostgreSQL: %s in %s can't be a URL, or have a user, a "
+                          "password or another setting in it: separate settings by "
+                          "spaces, and " ENCODE,
                           one->keyword, name);
     }
     snprintf(spaced, sizeof spaced, " %s ", one->val);
@@ -119,7 +175,7 @@ rl_status rl_pg_dsn_check(const char *dsn, const char *name, rl_pg_dsn *found,
                             "(postgresql://user@host/dbname) or keywords and values "
                             "(host=... dbname=...), and " ENCODE,
                             name);
-    } else if (is_sign_misplaced(dsn)) {
+    } else if (rl_pg_dsn_is_misplaced(dsn)) {
         status = rl_err_set(err, RL_STORE,
                             "PostgreSQL: %s has an @ behind the one that ends the user "
                             "and the password: " ENCODE,
@@ -171,6 +227,18 @@ void rl_pg_settings_free(rl_pg_settings *settings)
     PQconninfoFree(settings->given);
     PQconninfoFree(settings->defaults);
     *settings = (rl_pg_settings){NULL, NULL, false};
+}
+
+bool rl_pg_settings_are_suspect(const rl_pg_settings *settings)
+{
+    bool found = false;
+
+    for (const PQconninfoOption *one = settings->given;
+         one != NULL && one->keyword != NULL && !found; one++) {
+        found = is_suspect(one) || (one->val != NULL && !is_port(one->val) &&
+                                    strcmp(one->keyword, "port") == 0);
+    }
+    return found;
 }
 
 static const char *value_of(const PQconninfoOption *options, const char *keyword)

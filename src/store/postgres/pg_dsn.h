@@ -28,6 +28,10 @@ typedef struct rl_pg_dsn {
 rl_status rl_pg_dsn_check(const char *dsn, const char *name, rl_pg_dsn *found,
                           rl_err *err);
 
+/* Whether an '@' stands where libpq would take what is before it, or a part of it, for a
+ * host, the name of a database or another setting. */
+bool rl_pg_dsn_is_misplaced(const char *dsn);
+
 /* The rest of a URI behind its scheme; NULL for keywords and values. */
 const char *rl_pg_dsn_uri_rest(const char *dsn);
 
@@ -43,6 +47,10 @@ typedef struct rl_pg_settings {
 /* RL_NOMEM, with nothing in it. A DSN that can't be parsed says nothing. */
 rl_status rl_pg_settings_read(rl_pg_settings *settings, const char *dsn, rl_err *err);
 void rl_pg_settings_free(rl_pg_settings *settings);
+
+/* Whether a value that messages show may have a user, a password or another setting in
+ * it. */
+bool rl_pg_settings_are_suspect(const rl_pg_settings *settings);
 
 /* A setting by its keyword, "" without one; and the name of the database, by default the
  * user's. Borrowed. */

@@ -106,20 +106,47 @@ static rl_status exchange(rl_pg_conn *conn, const rl_run *run, const char *name,
     return status;
 }
 
+/* Whether the server refuses to rename rows, as a foreign key or a trigger of the user's
+ * may: then each keeps its name, and is stored all the same. Says so once. */
+static bool is_refused(rl_pg_conn *conn, const rl_run *run, rl_status status,
+                       const rl_err *reason)
+{
+    const bool refused =
+        status == RL_STORE && !reason->retryable && reason->sqlstate[0] != '\0';
+
+    if (refused && !atomic_exchange(&conn->server->rename_logged, true)) {
+        rl_notices_add(conn->server->notices, RL_NOTICE_WARNING,
+                       "runs of one name are stored, but don't trade names, as "
+                       "PostgreSQL refuses to rename them (logged once): %.400s; run_id "
+                       "%s of the workflow %s",
+                       reason->text, rl_run_text(run, RL_RUN_ID),
+                       rl_run_text(run, RL_WPK_ID));
+    }
+    return refused;
+}
+
 /* Another process may rename the same runs: what it did counts at the next look. */
 static rl_status trade_names(void *ctx, const rl_run *run, const char *name,
                              const char *spare, rl_err *err)
 {
     const own_ctx *self = ctx;
     const char *plain = rl_run_text(run, RL_RUN_ID);
+    rl_err own = {.code = RL_OK};
     rl_status status = RL_OK;
     bool ahead = true;
 
     for (int i = 0; i < LOOKS && status == RL_OK && ahead; i++) {
-        status = execute(self->conn, RL_PG_IS_AHEAD, run, plain, name, &ahead, err);
+        status = execute(self->conn, RL_PG_IS_AHEAD, run, plain, name, &ahead, &own);
         if (status == RL_OK && ahead) {
-            status = exchange(self->conn, run, name, spare, err);
+            status = exchange(self->conn, run, name, spare, &own);
+            if (is_refused(self->conn, run, status, &own)) {
+                status = RL_OK;
+                ahead = false;
+            }
         }
+    }
+    if (status != RL_OK && err != NULL) {
+        *err = own;
     }
     return status;
 }
@@ -130,4 +157,20 @@ rl_status rl_pg_own_insert(rl_pg_conn *conn, rl_buf *wide, const rl_run *run, rl
     own_ctx self = {conn, wide};
 
     return rl_own_insert(&ops, &self, run, err);
+}
+
+rl_status rl_pg_own_check(rl_pg_conn *conn, rl_buf *wide, const rl_run *run, rl_err *err)
+{
+    const char *name = rl_run_text(run, RL_RUN_ID);
+    own_ctx self = {conn, wide};
+    bool there = false;
+    rl_status status = is_name_taken(&self, run, name, &there, err);
+
+    for (int i = 0; i < RL_OWN_SKIPS && status == RL_OK && !there; i++) {
+        status = insert_as(&self, run, name, &there, err);
+        if (status == RL_OK && !there) {
+            status = is_name_taken(&self, run, name, &there, err);
+        }
+    }
+    return status == RL_OK && !there ? rl_own_skipped(err) : status;
 }

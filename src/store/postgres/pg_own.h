@@ -10,4 +10,8 @@
 rl_status rl_pg_own_insert(rl_pg_conn *conn, rl_buf *wide, const rl_run *run,
                            rl_err *err);
 
+/* For a run without an id of its own whose insert and merge changed no row: inserts it if
+ * its row is gone. It is rejected if a trigger skips the row. */
+rl_status rl_pg_own_check(rl_pg_conn *conn, rl_buf *wide, const rl_run *run, rl_err *err);
+
 #endif

@@ -8,12 +8,15 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A password with '@' or '/' in a URI ends up before an '@' of the host or the name. */
-static const char *without_credentials(const char *value)
+/* Of a URI with an '@' too many: what is behind the last one, as the password ends there at
+ * the latest; nothing if that is in the query, which may have a password itself. */
+static void write_end(const char *dsn, char place[RL_TARGET_TEXT])
 {
-    const char *at = strrchr(value, '@');
+    const char *end = strrchr(dsn, '@') + 1, *query = strchr(dsn, '?');
 
-    return at != NULL ? at + 1 : value;
+    if (query == NULL || query > end) {
+        snprintf(place, RL_TARGET_TEXT, "%.*s", (int)strcspn(end, "?"), end);
+    }
 }
 
 static void write_place(const rl_pg_settings *settings, char place[RL_TARGET_TEXT])
@@ -29,9 +32,8 @@ static void write_place(const rl_pg_settings *settings, char place[RL_TARGET_TEX
                  (unsigned)(rl_hash(options, strlen(options)) ^
                             rl_hash(service, strlen(service)) * 3));
     }
-    snprintf(place, RL_TARGET_TEXT, "%.120s:%.20s/%.80s%s",
-             rl_pg_plain_host(without_credentials(host)), rl_pg_setting(settings, "port"),
-             without_credentials(rl_pg_setting_database(settings)), more);
+    snprintf(place, RL_TARGET_TEXT, "%.120s:%.20s/%.80s%s", rl_pg_plain_host(host),
+             rl_pg_setting(settings, "port"), rl_pg_setting_database(settings), more);
 }
 
 rl_status rl_pg_target_place(const char *dsn, char place[RL_TARGET_TEXT], rl_err *err)
@@ -40,7 +42,10 @@ rl_status rl_pg_target_place(const char *dsn, char place[RL_TARGET_TEXT], rl_err
     rl_status status = rl_pg_settings_read(&settings, dsn, err);
 
     place[0] = '\0';
-    if (status == RL_OK && settings.parsed) {
+    if (status == RL_OK && settings.parsed && rl_pg_dsn_is_misplaced(dsn)) {
+        write_end(dsn, place);
+    } else if (status == RL_OK && settings.parsed &&
+               !rl_pg_settings_are_suspect(&settings)) {
         write_place(&settings, place);
     }
     rl_pg_settings_free(&settings);

@@ -27,6 +27,7 @@ void rl_pg_writer_init(rl_pg_writer *writer, rl_pg_server *server,
     memset(writer, 0, sizeof *writer);
     pthread_mutex_init(&writer->lock, NULL);
     rl_pg_conn_init(&writer->conn, server, stop);
+    writer->conn.cancels = true;
     rl_pg_batch_init(&writer->batch);
 }
 
@@ -165,8 +166,24 @@ static rl_status read_transaction(rl_pg_writer *writer, rl_err *err)
     return status;
 }
 
-/* After a write with this status: inserts the runs whose name another run has, or which
- * are stored under another name already. */
+/* Sees to a run whose merge changed no row: another run has its name, it is stored under
+ * another name already, or it has no row. */
+static rl_status write_unchanged(rl_pg_writer *writer, const rl_run *run, rl_err *err)
+{
+    rl_buf *wide = &writer->batch.wide;
+    rl_status status;
+
+    if (!run->is_own) {
+        return rl_pg_own_check(&writer->conn, wide, run, err);
+    }
+    status = rl_pg_own_insert(&writer->conn, wide, run, err);
+    if (status == RL_OK && run->parts.given) { /* its row had another name */
+        status = rl_pg_parts_write(&writer->conn, run, wide, err);
+    }
+    return status;
+}
+
+/* After a write with this status: sees to the runs that have changed nothing. */
 static rl_status insert_own(rl_pg_writer *writer, const rl_batch *batch, rl_status status,
                             rl_err *err)
 {
@@ -180,10 +197,7 @@ static rl_status insert_own(rl_pg_writer *writer, const rl_batch *batch, rl_stat
     }
     runs = (const rl_run **)(void *)unchanged->data;
     for (size_t i = 0; status == RL_OK && i < unchanged->len / sizeof *runs; i++) {
-        status = rl_pg_own_insert(&writer->conn, &writer->batch.wide, runs[i], err);
-        if (status == RL_OK && runs[i]->parts.given) { /* its row had another name */
-            status = rl_pg_parts_write(&writer->conn, runs[i], &writer->batch.wide, err);
-        }
+        status = write_unchanged(writer, runs[i], err);
     }
     return status;
 }
@@ -309,6 +323,26 @@ rl_status rl_pg_writer_run(rl_pg_writer *writer, const char *sql, const char *va
     return status;
 }
 
+/* Applies the migrations; gives tables that this makes the id `database`, unless "". */
+static rl_status migrate(rl_pg_conn *conn, const rl_migrations *migrations,
+                         const char *database, rl_err *err)
+{
+    const char *const values[] = {database};
+    bool had = true;
+    rl_status status = RL_OK;
+
+    if (database[0] != '\0') {
+        status = rl_pg_conn_has_row(conn, RL_PG_HAS_MIGRATIONS, &had, err);
+    }
+    if (status == RL_OK) {
+        status = rl_pg_migrate(conn, migrations, err);
+    }
+    if (status == RL_OK && !had) {
+        status = rl_pg_conn_exec(conn, RL_PG_SET_DATABASE, 1, values, false, NULL, err);
+    }
+    return status;
+}
+
 rl_status rl_pg_writer_migrate(rl_pg_writer *writer, const rl_migrations *migrations,
                                rl_target *target, rl_err *err)
 {
@@ -317,7 +351,7 @@ rl_status rl_pg_writer_migrate(rl_pg_writer *writer, const rl_migrations *migrat
     pthread_mutex_lock(&writer->lock);
     status = connect_writer(writer, err);
     if (status == RL_OK) {
-        status = rl_pg_migrate(&writer->conn, migrations, err);
+        status = migrate(&writer->conn, migrations, target->database, err);
     }
     if (status == RL_OK) {
         status = rl_pg_target_read(&writer->conn, target, err);

@@ -57,7 +57,8 @@ rl_status rl_pg_writer_identify(rl_pg_writer *writer, rl_target *target, rl_err 
 rl_status rl_pg_writer_run(rl_pg_writer *writer, const char *sql, const char *value,
                            rl_err *err);
 
-/* Connects and applies the missing migrations; then asks which database it is. */
+/* Connects and applies the missing migrations; then asks which database it is. Tables that
+ * are made anew get the id that `target` has, if any: what waits for that is for them. */
 rl_status rl_pg_writer_migrate(rl_pg_writer *writer, const rl_migrations *migrations,
                                rl_target *target, rl_err *err);
 

@@ -35,6 +35,7 @@ typedef struct postgres_store {
     const rl_migrations *migrations;
     pthread_mutex_t open_lock;
     bool ready;                  /* under open_lock: the migrations are applied */
+    bool was_ready;              /* under open_lock: they were, at some time */
     bool open_lock_held;         /* during a fork: it took open_lock in time */
     pthread_mutex_t target_lock; /* not held while waiting for the server */
     rl_target target;            /* under target_lock */
@@ -107,12 +108,18 @@ static rl_status postgres_prepare(rl_store *store, rl_err *err)
     rl_target target;
 
     pthread_mutex_lock(&self->open_lock);
+    if (atomic_exchange(&self->server.schema_lost, false)) {
+        self->ready = false;
+    }
     if (!self->ready) {
         postgres_target(store, &target);
         status = rl_pg_writer_migrate(&self->writer, self->migrations, &target, err);
         self->ready = status == RL_OK;
         if (self->ready) {
+            self->was_ready = true;
             set_target(self, &target);
+        } else if (self->was_ready && status == RL_STORE && err != NULL) {
+            err->retryable = true; /* somebody is at it: runs wait */
         }
     }
     pthread_mutex_unlock(&self->open_lock);
@@ -132,14 +139,27 @@ static rl_status postgres_prepare_read(rl_store *store, rl_err *err)
                                                                             : status;
 }
 
+/* After an error: whether the statement may succeed now, as its tables were missing, and
+ * have been looked for, or made, since. */
+static bool mend_schema(rl_store *store, rl_status status, const rl_err *err)
+{
+    rl_err ignored;
+
+    return status == RL_STORE && err->missing &&
+           postgres_prepare(store, &ignored) == RL_OK;
+}
+
 static rl_status postgres_write(rl_store *store, const rl_batch *batch, rl_err *err)
 {
     postgres_store *self = (postgres_store *)store;
+    rl_status status;
 
     if (batch->wait == RL_NO_WAIT) {
         return rl_err_set(err, RL_BUSY, "PostgreSQL: a write must wait for the server");
     }
-    return rl_pg_writer_write(&self->writer, batch, err);
+    status = rl_pg_writer_write(&self->writer, batch, err);
+    return mend_schema(store, status, err) ? rl_pg_writer_write(&self->writer, batch, err)
+                                           : status;
 }
 
 static void postgres_send(rl_store *store, const rl_batch *batch)
@@ -199,6 +219,16 @@ static void add_cell(rl_rows *rows, const PGresult *result, int at_row, int inde
     }
 }
 
+static rl_status read_rows(postgres_store *self, const rl_query *query, const char *sql,
+                           const rl_bindings *bindings, PGresult **result, rl_err *err)
+{
+    return query->at_primary
+               ? rl_pg_pool_read(&self->pool, sql, bindings->count, bindings->values,
+                                 result, err)
+               : rl_pg_reader_read(&self->reader, RL_PG_OWN_RUNS, sql, bindings->count,
+                                   bindings->values, result, err);
+}
+
 static rl_status postgres_query(rl_store *store, const rl_query *query, rl_rows *rows,
                                 rl_err *err)
 {
@@ -207,6 +237,7 @@ static rl_status postgres_query(rl_store *store, const rl_query *query, rl_rows 
     const rl_column *columns = rl_shape_columns(query->shape, &count);
     rl_dialect own = dialect;
     PGresult *result = NULL;
+    rl_err own_err = {.code = RL_OK};
     rl_bindings bindings;
     rl_status status;
     rl_buf sql;
@@ -217,12 +248,14 @@ static rl_status postgres_query(rl_store *store, const rl_query *query, rl_rows 
     rl_query_sql(query, &own, false, &sql, &bindings);
     if (sql.failed) {
         status = rl_err_nomem(err);
-    } else if (query->at_primary) {
-        status = rl_pg_pool_read(&self->pool, sql.data, bindings.count, bindings.values,
-                                 &result, err);
     } else {
-        status = rl_pg_reader_read(&self->reader, RL_PG_OWN_RUNS, sql.data,
-                                   bindings.count, bindings.values, &result, err);
+        status = read_rows(self, query, sql.data, &bindings, &result, &own_err);
+        if (mend_schema(store, status, &own_err)) {
+            status = read_rows(self, query, sql.data, &bindings, &result, &own_err);
+        }
+        if (status != RL_OK && err != NULL) {
+            *err = own_err;
+        }
     }
     found = status == RL_OK ? PQntuples(result) : 0;
     for (int i = 0; i < found; i++) {
@@ -545,7 +578,9 @@ rl_status rl_postgres_new(const rl_postgres_options *options,
     pthread_mutex_init(&self->open_lock, NULL);
     pthread_mutex_init(&self->target_lock, NULL);
     rl_pg_writer_init(&self->writer, &self->server, NULL);
+    self->writer.conn.hurried = true; /* somebody waits for it */
     rl_pg_writer_init(&self->forwarder, &self->server, options->stop);
+    self->forwarder.conn.patient = true;
     rl_pg_pool_init(&self->background, 1, &self->server);
     *store = &self->base;
     return RL_OK;

@@ -121,6 +121,7 @@
     "SELECT id, (SELECT system_identifier FROM pg_catalog.pg_control_system()) || '/' " \
     "|| (SELECT oid FROM pg_catalog.pg_database WHERE datname = "                       \
     "pg_catalog.current_database()) FROM runlog_database"
+#define RL_PG_SET_DATABASE "UPDATE runlog_database SET id = $1::uuid"
 #define RL_PG_DATABASE_ONLY "SELECT id, '' FROM runlog_database"
 #define RL_PG_CLUSTER_ONLY                                                       \
     "SELECT '', (SELECT system_identifier FROM pg_catalog.pg_control_system()) " \

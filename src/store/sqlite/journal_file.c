@@ -318,6 +318,7 @@ static rl_status add_run(rl_journal_file_batch *batch, sqlite3_stmt *stmt, size_
 struct reading {
     const rl_target *target;
     int64_t after;
+    size_t most;
     rl_journal_file_batch *batch;
 };
 
@@ -335,10 +336,10 @@ static rl_status list_batch(rl_sqlite_conn *conn, const struct reading *reading,
     }
     if (status == RL_OK) {
         sqlite3_bind_int64(stmt, 4, reading->after);
-        sqlite3_bind_int(stmt, 5, RL_JOURNAL_FILE_RUNS);
+        sqlite3_bind_int(stmt, 5, (int)reading->most);
         found = true;
     }
-    while (found && *count < RL_JOURNAL_FILE_RUNS) {
+    while (found && *count < reading->most) {
         status = rl_sqlite_conn_next(conn, stmt, &found, err);
         if (found) {
             reading->batch->seqs[(*count)++] = sqlite3_column_int64(stmt, 0);
@@ -380,16 +381,15 @@ static rl_status read_batch(rl_sqlite_conn *conn, void *ctx, rl_err *err)
         }
         sqlite3_reset(stmt);
     }
-    batch->last =
-        status == RL_OK && listed < RL_JOURNAL_FILE_RUNS && batch->count == listed;
+    batch->last = status == RL_OK && listed < reading->most && batch->count == listed;
     rl_sqlite_conn_rollback(conn);
     return status;
 }
 
-rl_status rl_journal_file_read(rl_journal_file *journal, int64_t after,
+rl_status rl_journal_file_read(rl_journal_file *journal, int64_t after, size_t most,
                                rl_journal_file_batch *batch, rl_err *err)
 {
-    struct reading reading = {atomic_load(&journal->target), after, batch};
+    struct reading reading = {atomic_load(&journal->target), after, most, batch};
 
     return rl_sqlite_file_read(&journal->file, read_batch, &reading, err);
 }

@@ -98,8 +98,9 @@ rl_status rl_journal_file_take_lease(rl_journal_file *journal, const char *befor
                                      const char *owner, int64_t until, bool *taken,
                                      rl_err *err);
 
-/* Reads the next batch: the oldest runs whose seq is greater than `after`. */
-rl_status rl_journal_file_read(rl_journal_file *journal, int64_t after,
+/* Reads the next batch: the oldest runs whose seq is greater than `after`, `most` at most
+ * (1 to RL_JOURNAL_FILE_RUNS). */
+rl_status rl_journal_file_read(rl_journal_file *journal, int64_t after, size_t most,
                                rl_journal_file_batch *batch, rl_err *err);
 
 /* Removes a batch from the journal, but for the runs that are held, moves its rejected runs to journal_rejected, and
