@@ -31,7 +31,7 @@ typedef struct rl_err {
     bool partial;   /* retryable, but the tables lie on several servers: the others may be
                        well, and take the rows of other workflows */
     bool timed_out; /* retryable: it took longer than we, or the server, allow */
-    bool missing;   /* a table of runlog's is not there any more */
+    bool missing;   /* a table of runlog's, or the schema for them, is not there */
     bool locked;    /* RL_BUSY: another connection holds the lock of the SQLite file */
     bool moved;     /* RL_BUSY: the SQLite file was deleted or replaced meanwhile */
     bool garbled;   /* the server's answer is malformed; the next one may not be */

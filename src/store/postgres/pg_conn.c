@@ -104,11 +104,11 @@ rl_status rl_pg_conn_error(rl_pg_conn *conn, const PGresult *result, rl_err *err
             strncpy(err->sqlstate, state, sizeof err->sqlstate - 1);
         }
         err->missing = state != NULL && is_table_missing(conn, result, state);
-        err->retryable = state != NULL ? is_retryable(state) || err->missing : true;
+        err->retryable = state != NULL ? is_retryable(state) : true;
         err->timed_out = state != NULL && is_timeout(state);
         err->rejected = state != NULL && is_row_rejection(state);
-        err->partial = state != NULL && err->retryable && !err->missing &&
-                       !rl_pg_conn_lost(conn) && atomic_load(&conn->server->spread);
+        err->partial = state != NULL && err->retryable && !rl_pg_conn_lost(conn) &&
+                       atomic_load(&conn->server->spread);
     }
     if (state != NULL && is_table_missing(conn, result, state)) {
         atomic_store(&conn->server->schema_lost, true);

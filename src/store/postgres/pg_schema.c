@@ -64,6 +64,9 @@ rl_status rl_pg_schema_read(rl_pg_conn *conn, rl_pg_schema *schema, rl_err *err)
                    "search_path in POSTGRES_DSN, as in options='-c search_path=public'",
                    PQgetvalue(result, 0, 1), schema->database, PQuser(conn->pg));
         status = refuse(err);
+        if (err != NULL) {
+            err->missing = true;
+        }
     }
     PQclear(result);
     return status == RL_OK ? check_tables(conn, schema, -1, err) : status;

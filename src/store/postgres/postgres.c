@@ -118,7 +118,8 @@ static rl_status postgres_prepare(rl_store *store, rl_err *err)
         if (self->ready) {
             self->was_ready = true;
             set_target(self, &target);
-        } else if (self->was_ready && status == RL_STORE && err != NULL) {
+        } else if (self->was_ready && status == RL_STORE &&
+                   (!err->unusable || err->missing)) {
             err->retryable = true; /* somebody is at it: runs wait */
         }
     }
@@ -139,27 +140,33 @@ static rl_status postgres_prepare_read(rl_store *store, rl_err *err)
                                                                             : status;
 }
 
-/* After an error: whether the statement may succeed now, as its tables were missing, and
- * have been looked for, or made, since. */
-static bool mend_schema(rl_store *store, rl_status status, const rl_err *err)
+/* After a statement with this status: if its tables were missing, looks for them, or makes
+ * them anew; *mended: then it may succeed now. Another error if that may be possible
+ * later. */
+static rl_status mend_schema(rl_store *store, rl_status status, bool *mended, rl_err *err)
 {
-    rl_err ignored;
+    rl_err own = {.code = RL_OK};
 
-    return status == RL_STORE && err->missing &&
-           postgres_prepare(store, &ignored) == RL_OK;
+    *mended =
+        status == RL_STORE && err->missing && postgres_prepare(store, &own) == RL_OK;
+    if (own.retryable) {
+        *err = own;
+    }
+    return status;
 }
 
 static rl_status postgres_write(rl_store *store, const rl_batch *batch, rl_err *err)
 {
     postgres_store *self = (postgres_store *)store;
     rl_status status;
+    bool mended;
 
     if (batch->wait == RL_NO_WAIT) {
         return rl_err_set(err, RL_BUSY, "PostgreSQL: a write must wait for the server");
     }
     status = rl_pg_writer_write(&self->writer, batch, err);
-    return mend_schema(store, status, err) ? rl_pg_writer_write(&self->writer, batch, err)
-                                           : status;
+    status = mend_schema(store, status, &mended, err);
+    return mended ? rl_pg_writer_write(&self->writer, batch, err) : status;
 }
 
 static void postgres_send(rl_store *store, const rl_batch *batch)
@@ -240,6 +247,7 @@ static rl_status postgres_query(rl_store *store, const rl_query *query, rl_rows 
     rl_err own_err = {.code = RL_OK};
     rl_bindings bindings;
     rl_status status;
+    bool mended;
     rl_buf sql;
     int found;
 
@@ -250,7 +258,8 @@ static rl_status postgres_query(rl_store *store, const rl_query *query, rl_rows 
         status = rl_err_nomem(err);
     } else {
         status = read_rows(self, query, sql.data, &bindings, &result, &own_err);
-        if (mend_schema(store, status, &own_err)) {
+        status = mend_schema(store, status, &mended, &own_err);
+        if (mended) {
             status = read_rows(self, query, sql.data, &bindings, &result, &own_err);
         }
         if (status != RL_OK && err != NULL) {
