@@ -36,7 +36,7 @@ def values_with(keys: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
         st.none()
         | st.booleans()
         | st.integers()
-        | st.floats(allow_nan=False)
+        | st.floats(allow_nan=False, allow_infinity=False)
         | st.text(),
         lambda inner: st.lists(inner) | st.dictionaries(keys, inner),
         max_leaves=40,

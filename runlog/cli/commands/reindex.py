@@ -11,7 +11,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from runlog import _runlog
+from runlog._runlog import read_switch
 from runlog.cli import options
 from runlog.cli.errors import DONE, FAULT, WrongUsageError
 from runlog.cli.history import History
@@ -45,7 +45,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace, history: History, out: Out) -> int:
     """Make the indexes anew."""
     given = os.environ.get("RUNLOG_WORDS") or None
-    is_off = _runlog.read_switch(given) is False
+    is_off = read_switch(given) is False
     embeds = bool(os.environ.get("OPENAI_KEY"))
     if args.what == "words" and is_off:
         raise WrongUsageError("RUNLOG_WORDS turns the index of words off")
