@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import sqlite3
 import subprocess
@@ -300,11 +299,13 @@ def only_readable(*parts: Path) -> Iterator[None]:
             one.chmod(mode)
 
 
-def without_privilege() -> None:
-    """Have rights count for root, too: drop CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
-    libc = ctypes.CDLL(None)
-    for capability in (1, 2):
-        libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+WITHOUT_PRIVILEGE = """
+import ctypes, sys
+for capability in (1, 2):  # rights count for root, too: CAP_DAC_OVERRIDE, _READ_SEARCH
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+import os
+os.execv(sys.executable, [sys.executable, "-c", *sys.argv[1:]])
+"""
 
 
 def test_a_file_that_may_only_be_read(tmp_path: Path) -> None:
@@ -318,11 +319,10 @@ def test_a_file_that_may_only_be_read(tmp_path: Path) -> None:
     def run(*argv: str) -> Any:
         code = "import sys; from runlog.cli import main; sys.exit(main())"
         return subprocess.run(
-            [sys.executable, "-c", code, *argv, "--db", str(path)],
+            [sys.executable, "-c", WITHOUT_PRIVILEGE, code, *argv, "--db", str(path)],
             check=False,
             capture_output=True,
             text=True,
-            preexec_fn=without_privilege,
         )
 
     for parts in ([path], [folder], [path, folder]):

@@ -554,6 +554,7 @@ def test_looking_creates_nothing(
     folder = Path(store.options["sqlite_path"]).parent
     for path in folder.iterdir():
         path.unlink()
+    until(lambda: page.get("/").status_code == 503)  # a path is checked each 5 ms
     for address in ("/", "/api/v1/runs", "/workflow", "/insights", "/search?q=x"):
         assert page.get(address).status_code == 503, address
     assert not list(folder.iterdir())

@@ -4,8 +4,8 @@
  * session that has received half of a pipeline waits for the rest, and holds the locks of
  * the rows it has written. A later write of the same runs over another connection waits
  * for these locks, until TCP gives up after hours. So the writer records the session's
- * process id, and its next connection to the same server calls pg_terminate_backend,
- * which every role may use on its own sessions.
+ * process id, and whoever writes to the same server next first calls
+ * pg_terminate_backend, which every role may use on its own sessions.
  *
  * Servers reuse process ids. So the writer terminates a session only if its backend had
  * started, by the server's clock, when the writer was connected to it, and if the

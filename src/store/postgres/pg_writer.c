@@ -78,8 +78,6 @@ static rl_status detect_pooler(rl_pg_writer *writer, rl_err *err)
     PQclear(result);
     if (status == RL_OK && writer->pooled) { /* the pooler shares it with other clients */
         memset(&writer->session, 0, sizeof writer->session);
-    } else if (status == RL_OK) {
-        terminate_lost_sessions(writer);
     }
     return status;
 }
@@ -101,7 +99,8 @@ static rl_status check_target(rl_pg_writer *writer, rl_err *err)
     return status;
 }
 
-/* Connects, unless connected, and checks a new connection for a pooler. */
+/* Connects, unless connected, and checks a new connection for a pooler. Terminates lost
+ * sessions, whose locks the next write might wait for. */
 static rl_status connect_writer(rl_pg_writer *writer, rl_err *err)
 {
     rl_status status = rl_pg_conn_open(&writer->conn, err);
@@ -109,6 +108,9 @@ static rl_status connect_writer(rl_pg_writer *writer, rl_err *err)
     if (status == RL_OK && writer->checked_connects != writer->conn.connects) {
         status = writer->is_bound ? check_target(writer, err) : RL_OK;
         status = status == RL_OK ? detect_pooler(writer, err) : status;
+    }
+    if (status == RL_OK && !writer->pooled) { /* another writer may have lost it since */
+        terminate_lost_sessions(writer);
     }
     return status;
 }

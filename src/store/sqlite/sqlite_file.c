@@ -235,6 +235,7 @@ static rl_status try_write(rl_sqlite_file *file, write_task *task, rl_err *err)
     bool broken, restarts, reopened = false, extended = task->wait != RL_WAIT_BRIEFLY;
     rl_status status;
 
+    task->busy_at = busy_at != 0 ? busy_at : rl_monotonic_ns() + RL_SQLITE_BRIEF_NS;
     do {
         restarts = atomic_load(&file->restarting);
         if (task->wait != RL_NO_WAIT) {
@@ -246,7 +247,6 @@ static rl_status try_write(rl_sqlite_file *file, write_task *task, rl_err *err)
         if (!lock_writer(file, busy_at)) {
             return rl_err_set(err, RL_BUSY, "another thread writes");
         }
-        task->busy_at = busy_at != 0 ? busy_at : rl_monotonic_ns() + RL_SQLITE_BRIEF_NS;
         status = write_locked(file, task, err);
         file->writer.busy_at = 0;
         broken = status == RL_STORE && file->writer.broken;
