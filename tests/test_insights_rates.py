@@ -121,7 +121,7 @@ SERIES = json.loads(
 """As the generators of ruptures make them; see scripts/series_table.py."""
 
 
-def test_changes_of_others_making_are_found_and_dated() -> None:
+def test_steps_that_ruptures_makes_are_found_and_dated() -> None:
     """Times whose level rises by three to six deviations in the newest four blocks."""
     began = judged_frame().time(judged_frame().end - 4)
     found = [found_in([make_timed(one, 1)]).findings for one in SERIES["up"]]
@@ -131,7 +131,7 @@ def test_changes_of_others_making_are_found_and_dated() -> None:
 
 
 @pytest.mark.parametrize("sort", ["down", "steady", "correlation", "waves"])
-def test_series_of_others_making_without_a_rise_are_clean(sort: str) -> None:
+def test_series_that_ruptures_makes_without_a_rise_are_clean(sort: str) -> None:
     found = [found_in([make_timed(one, 1)]).findings for one in SERIES[sort]]
     assert [these for these in found if these] == []
 

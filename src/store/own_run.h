@@ -47,7 +47,8 @@ typedef struct rl_own_ops {
 /* For a run whose insert changed no row. Merges it into the row with its id, which may
  * have been renamed by an earlier log of the same batch; without such a row, inserts it
  * under the first free name. RL_STORE if other processes took 100 free names in turn, or
- * if a trigger skips the row. Then has the run trade names if it is ahead. Passes `ctx` to the ops. */
+ * if a trigger skips the row. Then has the run trade names if it is ahead. Passes `ctx`
+ * to the ops. */
 rl_status rl_own_insert(const rl_own_ops *ops, void *ctx, const rl_run *run, rl_err *err);
 
 #endif

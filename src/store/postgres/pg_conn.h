@@ -84,8 +84,9 @@ rl_status rl_pg_conn_give_up(rl_pg_conn *conn, const char *why, rl_err *err);
 /* Sends what is queued and waits for the next result, which is NULL after the last result
  * of a command. A failure or a time-out closes the connection, as a late answer would be
  * taken for that to another query. If the connection `cancels`, a time-out first has the
- * server cancel the command, and waits up to a second for that, unless it is `hurried`. If it is
- * `patient`, the time starts again whenever bytes arrive, or leave for the server. */
+ * server cancel the command, and waits up to a second for that, unless it is `hurried`.
+ * If it is `patient`, the time starts again whenever bytes arrive, or leave for the
+ * server. */
 rl_status rl_pg_conn_next(rl_pg_conn *conn, PGresult **result, rl_err *err);
 
 /* Around the results of one command that rl_pg_conn_next reads: forgets the time-out of
