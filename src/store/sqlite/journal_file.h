@@ -82,8 +82,8 @@ rl_status rl_journal_file_append(rl_journal_file *journal, const rl_batch *batch
 rl_status rl_journal_file_reject(rl_journal_file *journal, const rl_run *run,
                                  const rl_err *reason, rl_err *err);
 
-/* Reads which seqs are in the journal for its target, and counts the rejected runs. RL_BUSY when a lock
- * keeps it from that for longer than a moment. */
+/* Reads which seqs are in the journal for its target, and counts the rejected runs.
+ * RL_BUSY when a lock keeps it from that for longer than a moment. */
 rl_status rl_journal_file_get_state(rl_journal_file *journal,
                                     rl_journal_file_state *state, rl_err *err);
 
@@ -103,9 +103,9 @@ rl_status rl_journal_file_take_lease(rl_journal_file *journal, const char *befor
 rl_status rl_journal_file_read(rl_journal_file *journal, int64_t after, size_t most,
                                rl_journal_file_batch *batch, rl_err *err);
 
-/* Removes a batch from the journal, but for the runs that are held, moves its rejected runs to journal_rejected, and
- * extends the lease to `until` (0: ends it). *held is false if `owner` no longer holds
- * the lease: then nothing has changed. */
+/* Removes a batch from the journal, but for the runs that are held, moves its rejected
+ * runs to journal_rejected, and extends the lease to `until` (0: ends it). *held is false
+ * if `owner` no longer holds the lease: then nothing has changed. */
 rl_status rl_journal_file_finish(rl_journal_file *journal,
                                  const rl_journal_file_batch *batch, const char *owner,
                                  int64_t until, bool *held, rl_err *err);
