@@ -669,6 +669,68 @@ static void test_deleted_between_openings(void)
     check_current = name;
 }
 
+/* With a connection to the old files, which another process has retired: neither a commit
+ * nor a checkpoint may take them for the database's. */
+static void use_retired(const struct opened *file, int ready, int go)
+{
+    sqlite3 *db = NULL;
+    char byte;
+
+    CHECK_INT(sqlite3_open(file->path, &db), SQLITE_OK);
+    CHECK_INT(sqlite3_exec(db, "CREATE TABLE theirs (n)", NULL, NULL, NULL), SQLITE_OK);
+    help_need(write(ready, "1", 1) == 1 && read(go, &byte, 1) == 1, "pipe");
+    CHECK_INT(sqlite3_exec(db, "INSERT INTO theirs VALUES (1)", NULL, NULL, NULL),
+              SQLITE_CANTOPEN);
+    CHECK_INT(sqlite3_exec(db, "SELECT * FROM theirs", NULL, NULL, NULL),
+              SQLITE_CANTOPEN);
+    CHECK_INT(sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL),
+              SQLITE_CANTOPEN);
+    (void)sqlite3_close(db);
+    leave_child();
+}
+
+/* A process that is held up for longer than the others wait for it can't do harm. */
+static void retired_for_others(const struct change *change, bool is_journal)
+{
+    struct opened file;
+    int ready[2], go[2];
+    char byte;
+    pid_t pid;
+
+    if (!change->keeps_runs) {
+        return; /* the file itself is another one */
+    }
+    fflush(stdout);
+    the_migrations();
+    open_file(&file, is_journal);
+    CHECK_INT(write_to(&file, "before", true), RL_OK);
+    help_need(pipe(ready) == 0 && pipe(go) == 0, "pipe");
+    pid = fork();
+    REQUIRE(pid >= 0);
+    if (pid == 0) {
+        use_retired(&file, ready[1], go[0]);
+    }
+    help_need(read(ready[0], &byte, 1) == 1, "the other process");
+    change->apply(&file);
+    wait_for_check();
+    CHECK_INT(write_to(&file, "after", true), RL_OK);
+    CHECK_INT(count_reports(&file, change->notice), 1);
+    help_need(write(go[1], "1", 1) == 1, "pipe");
+    check_child(pid);
+    CHECK_INT(sql_int(file.path, "SELECT count(*) FROM theirs"), 0);
+    for (int i = 0; i < 2; i++) {
+        close(ready[i]);
+        close(go[i]);
+    }
+    CHECK_INT(read_count(&file), 2);
+    finish(&file, change);
+}
+
+static void test_retired_for_others(void)
+{
+    with_all(retired_for_others);
+}
+
 enum {
     WRITERS = 2,
     DELETIONS = 20
@@ -775,6 +837,7 @@ static const struct check_test tests[] = {
     CHECK_TEST(test_another_connection_has_the_deleted_wal),
     CHECK_TEST(test_file_is_deleted_during_open),
     CHECK_TEST(test_deleted_between_openings),
+    CHECK_TEST(test_retired_for_others),
     CHECK_TEST(test_deletions_during_writes_lose_no_runs),
 };
 

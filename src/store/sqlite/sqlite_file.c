@@ -213,7 +213,11 @@ bool rl_sqlite_file_reopen_broken(rl_sqlite_file *file, bool broken, bool *reope
 
     if (broken) {
         rl_sqlite_file_lock_all(file);
-        rl_sqlite_file_drop_all(file);
+        if (rl_sqlite_file_is_replaced(file, true)) { /* another process has retired it */
+            rl_sqlite_file_abandon(file);
+        } else {
+            rl_sqlite_file_drop_all(file);
+        }
         rl_sqlite_file_unlock_all(file);
         *reopened = true;
     }

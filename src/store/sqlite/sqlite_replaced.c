@@ -5,6 +5,7 @@
 #include "store/sqlite/sqlite_file_state.h"
 #include "store/sqlite/sqlite_locks.h"
 #include "store/sqlite/sqlite_path.h"
+#include "store/sqlite/sqlite_retire.h"
 #include "store/sqlite/sqlite_shm.h"
 
 /* Between checks of the path: three stat() calls are a measurable part of a commit. */
@@ -16,17 +17,12 @@ void rl_sqlite_file_forget_wal(rl_sqlite_file *file)
     atomic_store(&file->shm, 0);
 }
 
-static void drop_readers(rl_sqlite_file *file)
+void rl_sqlite_file_drop_all(rl_sqlite_file *file)
 {
     rl_sqlite_conn_drop(&file->checkpointer);
     for (unsigned i = 0; i < RL_SQLITE_READERS; i++) {
         rl_sqlite_conn_drop(&file->readers[i]);
     }
-}
-
-void rl_sqlite_file_drop_all(rl_sqlite_file *file)
-{
-    drop_readers(file);
     rl_sqlite_conn_drop(&file->writer);
     atomic_store(&file->in_use, false);
     rl_sqlite_file_forget_wal(file);
@@ -92,21 +88,31 @@ static bool has_new_wal(rl_sqlite_file *file)
             rl_sqlite_shm_in_use(file->path));
 }
 
+/* A connection that is open; NULL if none is. */
+static rl_sqlite_conn *open_conn(rl_sqlite_file *file)
+{
+    rl_sqlite_conn *conn = file->writer.db != NULL ? &file->writer : &file->checkpointer;
+
+    for (unsigned i = 0; i < RL_SQLITE_READERS && conn->db == NULL; i++) {
+        conn = &file->readers[i];
+    }
+    return conn->db != NULL ? conn : NULL;
+}
+
 /* Closes the connections after the -wal or -shm was deleted. All locks held.
  *
- * A partial checkpoint leaves a database that is consistent only together with its WAL,
- * so a full one copies all of the deleted WAL into the file first. Several processes may
- * do so at once: they share the deleted -shm, and so SQLite's locks. But once another
- * process has created new files, this must not: copying from two WALs destroys a
- * database. New files are created when all processes have closed the deleted ones. */
+ * What is only in the old WAL goes into the file first, and then no process can use that
+ * WAL any more. Several may do so at once: they share the deleted -shm, and so SQLite's
+ * locks. But if another process has created new files meanwhile, this must not: copying
+ * from two WALs destroys a database. The reads of other processes that are under way get
+ * a moment to end: the next ones fail, and theirs reopen the file. */
 static void abandon_wal(rl_sqlite_file *file)
 {
-    bool wal_lost = is_wal_lost(file);
+    const bool wal_lost = is_wal_lost(file);
+    rl_sqlite_conn *conn = open_conn(file);
 
-    drop_readers(file);
-    if (file->writer.db != NULL && !has_new_wal(file)) {
-        (void)sqlite3_wal_checkpoint_v2(file->writer.db, NULL, SQLITE_CHECKPOINT_FULL,
-                                        NULL, NULL);
+    if (conn != NULL && !has_new_wal(file)) {
+        (void)rl_sqlite_retire_wal(conn);
     }
     if (wal_lost) {
         rl_sqlite_path_remove(file->path, "-shm", atomic_load(&file->shm));
