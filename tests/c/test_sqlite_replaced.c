@@ -519,33 +519,77 @@ static void test_folder_is_deleted(void)
     folder_is_deleted(true);
 }
 
-/* While another SQLite of the process has a deleted -shm open, a new connection would have
- * another one, and so the two would not exclude each other. */
+/* Opens the file with another SQLite, which keeps it open. */
+static sqlite3 *open_other(const struct opened *file)
+{
+    sqlite3 *db = NULL;
+
+    CHECK_INT(sqlite3_open(file->path, &db), SQLITE_OK);
+    CHECK_INT(sqlite3_exec(db, "SELECT * FROM workflow_runs", NULL, NULL, NULL),
+              SQLITE_OK);
+    return db;
+}
+
+/* While somebody has a deleted -shm open, a new one would not exclude him: nothing is
+ * written until he has closed it. */
 static void test_another_connection_has_the_deleted_wal(void)
 {
     struct opened file;
-    sqlite3 *db = NULL;
-    rl_run *run = new_run("w", "after", "completed");
-    const rl_batch batch = {&run, 1, RL_JOURNAL, RL_WAIT};
-    /* the other connection checkpoints the runs */
-    const struct change change = {.keeps_runs = true};
+    rl_store *store;
     rl_err err = {.code = RL_OK};
 
-    open_file(&file, false);
-    CHECK_INT(write_to(&file, "before", true), RL_OK);
-    CHECK_INT(sqlite3_open(file.path, &db), SQLITE_OK);
-    CHECK_INT(sqlite3_exec(db, "SELECT * FROM workflow_runs", NULL, NULL, NULL),
-              SQLITE_OK);
-    delete_wal(&file);
-    wait_for_check();
-    CHECK_INT(file.store->ops->write(file.store, &batch, &err), RL_STORE);
-    CHECK_STR(strstr(err.text, "another connection of this process") ? "" : err.text, "");
-    CHECK(err.retryable);
-    sqlite3_close(db);
-    CHECK_INT(file.store->ops->write(file.store, &batch, &err), RL_OK);
-    CHECK_INT(count_reports(&file, "the -wal of"), 1);
-    rl_run_free(run);
-    finish(&file, &change);
+    for (int in_child = 0; in_child < 2; in_child++) {
+        int ready[2], go[2];
+        char byte;
+        sqlite3 *db = NULL;
+        pid_t pid = 0;
+
+        fflush(stdout);
+        open_file(&file, false);
+        CHECK_INT(write_to(&file, "before", true), RL_OK);
+        help_need(pipe(ready) == 0 && pipe(go) == 0, "pipe");
+        if (in_child) {
+            pid = fork();
+            REQUIRE(pid >= 0);
+        }
+        if (!in_child || pid == 0) {
+            db = open_other(&file);
+        }
+        if (in_child && pid == 0) {
+            help_need(write(ready[1], "1", 1) == 1 && read(go[0], &byte, 1) == 1, "pipe");
+            CHECK_INT(sqlite3_close(db), SQLITE_OK);
+            leave_child();
+        }
+        help_need(!in_child || read(ready[0], &byte, 1) == 1, "the other process");
+        close_file(&file);
+        delete_wal_and_shm(&file);
+        store = new_store(file.path);
+        CHECK_INT(write_run(store, new_run("w", "after", "completed"), true, &err),
+                  RL_STORE);
+        CHECK_STR(strstr(err.text, "another connection still has the old one open") !=
+                          NULL
+                      ? ""
+                      : err.text,
+                  "");
+        CHECK(err.retryable);
+        if (in_child) {
+            help_need(write(go[1], "1", 1) == 1, "pipe");
+            check_child(pid);
+        } else {
+            sqlite3_close(db);
+        }
+        CHECK_INT(write_run(store, new_run("w", "after", "completed"), true, &err),
+                  RL_OK);
+        store->ops->close(store);
+        CHECK_INTACT(file.path);
+        CHECK_INT(count_of(&file, "before"), 1);
+        CHECK_INT(count_of(&file, "after"), 1);
+        rl_notices_destroy(&file.notices);
+        for (int i = 0; i < 2; i++) {
+            close(ready[i]);
+            close(go[i]);
+        }
+    }
 }
 
 static struct {
@@ -739,6 +783,7 @@ enum {
 /* Memory that the processes of a test share. */
 struct shared {
     atomic_int reports[WRITERS], written[WRITERS]; /* notices, acknowledged runs */
+    atomic_int opened; /* runs that were acknowledged to the process that opens anew */
     atomic_bool stop;
 };
 
@@ -763,6 +808,23 @@ static void write_until_stopped(struct opened *file, struct shared *shared, int 
     leave_child();
 }
 
+/* Opens the file for each run, until `stop`. */
+static void open_until_stopped(const char *path, struct shared *shared)
+{
+    char run_id[40];
+
+    while (!atomic_load(&shared->stop)) {
+        rl_store *store = new_store(path);
+
+        snprintf(run_id, sizeof run_id, "opened.%d", atomic_load(&shared->opened));
+        if (write_run(store, new_run("w", run_id, "completed"), true, NULL) == RL_OK) {
+            atomic_fetch_add(&shared->opened, 1);
+        }
+        store->ops->close(store);
+    }
+    leave_child();
+}
+
 /* Waits until each process has given this number of notices, and then 50 runs. */
 static void wait_for_writers(struct shared *shared, int reports)
 {
@@ -782,14 +844,15 @@ static void wait_for_writers(struct shared *shared, int reports)
     }
 }
 
-/* While two processes write, their -wal and -shm are deleted 20 times. Both detect it
- * each time, the file is not damaged, and no run is lost. */
+/* While two processes write, and a third opens the file for each run, the -wal and -shm
+ * are deleted 20 times. The two detect it each time, the file is not damaged, and no run is
+ * lost. */
 static void test_deletions_during_writes_lose_no_runs(void)
 {
     struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     struct opened file;
-    pid_t pids[WRITERS];
+    pid_t pids[WRITERS], opener;
 
     REQUIRE(shared != MAP_FAILED);
     the_migrations();
@@ -801,6 +864,11 @@ static void test_deletions_during_writes_lose_no_runs(void)
         if (pids[i] == 0) {
             write_until_stopped(&file, shared, i);
         }
+    }
+    opener = fork();
+    REQUIRE(opener >= 0);
+    if (opener == 0) {
+        open_until_stopped(file.path, shared);
     }
     wait_for_writers(shared, 0);
     for (int i = 1; i <= DELETIONS; i++) {
@@ -817,10 +885,13 @@ static void test_deletions_during_writes_lose_no_runs(void)
         check_child(pids[i]);
         CHECK_INT(atomic_load(&shared->reports[i]), DELETIONS);
     }
+    check_child(opener);
+    CHECK(atomic_load(&shared->opened) > 0);
     close_file(&file);
     CHECK_INTACT(file.path);
     CHECK_INT(sql_int(file.path, "SELECT count(*) FROM workflow_runs"),
-              atomic_load(&shared->written[0]) + atomic_load(&shared->written[1]) + 2);
+              atomic_load(&shared->written[0]) + atomic_load(&shared->written[1]) + 2 +
+                  atomic_load(&shared->opened));
     rl_notices_destroy(&file.notices);
     munmap(shared, sizeof *shared);
 }

@@ -4,6 +4,7 @@
 #include "core/alloc.h"
 #include "core/buf.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define SUFFIX "-beside"
@@ -89,11 +90,15 @@ bool rl_beside_is_locked(rl_beside *self)
 
 void rl_beside_log_locked(rl_beside *self, const rl_err *reason)
 {
-    if (reason->locked && !atomic_exchange(&self->lock_logged, true)) {
+    char locked[RL_ERR_TEXT];
+
+    if ((reason->locked || reason->moved) && !atomic_exchange(&self->lock_logged, true)) {
+        snprintf(locked, sizeof locked,
+                 "the SQLite file %.450s is locked by another program", self->path);
         rl_notices_add(self->notices, RL_NOTICE_WARNING,
-                       "the SQLite file %s is locked by another program; runs are "
-                       "stored in %s until it is free",
-                       self->path, rl_journal_file_path(self->file));
+                       "%s; runs are stored in %s until it is free",
+                       reason->locked ? locked : reason->text,
+                       rl_journal_file_path(self->file));
     }
 }
 

@@ -277,22 +277,22 @@ static int open_wal(rl_sqlite_conn *conn, bool *is_wal)
 }
 
 /* The -wal or -shm is not at the path. Either it was deleted while this connection was
- * being opened, so the next attempt finds a new one. Or another SQLite of this process has
- * a deleted -shm open: a new connection would have another one (rl_sqlite_vfs refuses it),
- * or the deleted one too (the default VFS shares one among the connections of a process). */
+ * being opened, so the next attempt finds a new one. Or another connection has a deleted
+ * -shm open: a new one would have another (rl_sqlite_vfs refuses it), or the deleted one
+ * too (the default VFS shares one among the connections of a process). */
 static rl_status refuse_deleted(const rl_sqlite_conn *conn, int rc, rl_err *err)
 {
     if (rc != SQLITE_IOERR_SHMOPEN && rl_sqlite_vfs() != NULL) {
         return rl_sqlite_moved(conn->path, "-wal or -shm", err);
     }
-    rl_err_set(err, RL_STORE,
-               "SQLite file %s: its -wal or -shm was deleted, and another connection of "
-               "this process still has the old one open; close that connection",
+    rl_err_set(err, RL_BUSY,
+               "SQLite file %s: its -wal or -shm was deleted, and another connection "
+               "still has the old one open; close that connection, or end its process",
                conn->path);
     if (err != NULL) {
-        err->retryable = true;
+        err->moved = true;
     }
-    return RL_STORE;
+    return RL_BUSY;
 }
 
 rl_status rl_sqlite_conn_open(rl_sqlite_conn *conn, const char *path, bool creates,

@@ -16,6 +16,8 @@
 #define SYNC_NS UINT64_C(20000000)    /* how much longer a writer waits for its syncs */
 #define MOVED_NS UINT64_C(1000000000) /* how long a file may be replaced all the time */
 
+static const struct timespec pause_between = {0, 200000}; /* tries, after RL_BUSY */
+
 /* A read ends for a fork that waits, and starts again; it looks for one every YIELD_STEPS
  * of SQLite's virtual machine. After so many times it makes the fork wait. */
 #define YIELD_STEPS 10000
@@ -296,14 +298,13 @@ static rl_status give_up(const rl_sqlite_file *file, rl_err *err)
 rl_status rl_sqlite_file_write(rl_sqlite_file *file, bool full_sync, rl_wait wait,
                                rl_sqlite_work work, void *ctx, rl_err *err)
 {
-    const struct timespec pause = {0, 200000};
     const uint64_t start = rl_monotonic_ns();
     write_task task = {full_sync, wait, 0, work, ctx};
     rl_err own = {.code = RL_OK};
     rl_status status = try_write(file, &task, &own);
 
     while (status == RL_BUSY && wait == RL_WAIT && may_pass(&own, start)) {
-        nanosleep(&pause, NULL);
+        nanosleep(&pause_between, NULL);
         status = try_write(file, &task, &own);
     }
     if (status == RL_BUSY && wait == RL_WAIT) {
@@ -395,6 +396,9 @@ static rl_status read_file(rl_sqlite_file *file, bool quick, rl_wait wait,
         yields -= yields > 0 && conn->yielded;
         broken = status == RL_STORE && conn->broken;
         pthread_mutex_unlock(&file->read_locks[at]);
+        if (status == RL_BUSY) {
+            nanosleep(&pause_between, NULL);
+        }
     } while (rl_sqlite_file_reopen_broken(file, broken, &reopened) ||
              (status == RL_BUSY && (busy_at == 0 ? !err->moved || may_pass(err, start)
                                                  : rl_monotonic_ns() < busy_at)));

@@ -166,6 +166,17 @@ bool rl_sqlite_path_sync(const char *path, const char *suffix)
     return synced;
 }
 
+void rl_sqlite_path_make_part(const char *path, const char *suffix)
+{
+    char name[PATH_SIZE + 8];
+    int fd =
+        open(name_of(name, path, suffix), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 /* Under the lock under which a new file is created: else another process might create new
  * ones between the look and the deletion. */
 void rl_sqlite_path_remove(const char *path, const char *suffix, ino_t inode)

@@ -37,6 +37,9 @@ bool rl_sqlite_path_lost(const char *path, const char *suffix, ino_t inode);
  * that does not exist has nothing to lose. */
 bool rl_sqlite_path_sync(const char *path, const char *suffix);
 
+/* Creates an empty -wal or -shm, unless one exists. Reports no error. */
+void rl_sqlite_path_make_part(const char *path, const char *suffix);
+
 /* Removes a file, if it has this inode. */
 void rl_sqlite_path_remove(const char *path, const char *suffix, ino_t inode);
 

@@ -69,12 +69,13 @@ static void report_lost(rl_sqlite_file *file)
 
 static void report_lost_wal(rl_sqlite_file *file, const char *suffix)
 {
-    rl_notices_add(file->notices, RL_NOTICE_ERROR,
-                   "the %s of the SQLite file %s was deleted or replaced while it was in "
-                   "use; runlog has reopened the file. If another process opened it in "
-                   "between, runs may be lost and the file may be damaged: check it with "
-                   "PRAGMA integrity_check",
-                   suffix, file->path);
+    rl_notices_add(
+        file->notices, RL_NOTICE_ERROR,
+        "the %s of the SQLite file %s was deleted or replaced while it was in "
+        "use; runlog has reopened the file. If a program without runlog opened "
+        "it in between, runs may be lost and the file may be damaged: check it "
+        "with PRAGMA integrity_check",
+        suffix, file->path);
 }
 
 /* Whether another process uses a new -wal or -shm in place of a deleted one. A connection
@@ -110,9 +111,10 @@ static void abandon_wal(rl_sqlite_file *file)
 {
     const bool wal_lost = is_wal_lost(file);
     rl_sqlite_conn *conn = open_conn(file);
+    bool retired = false;
 
     if (conn != NULL && !has_new_wal(file)) {
-        (void)rl_sqlite_retire_wal(conn);
+        retired = rl_sqlite_retire_wal(conn);
     }
     if (wal_lost) {
         rl_sqlite_path_remove(file->path, "-shm", atomic_load(&file->shm));
@@ -120,6 +122,9 @@ static void abandon_wal(rl_sqlite_file *file)
     report_lost_wal(file, wal_lost ? "-wal" : "-shm");
     rl_sqlite_file_drop_all(file);
     rl_sqlite_wait_until_closed(file->path);
+    if (retired) { /* others may still have the old one open: rl_sqlite_shm_is_lost */
+        rl_sqlite_path_make_part(file->path, "-shm");
+    }
 }
 
 /* Closes the connections after the file was deleted or replaced. Removes its -wal and

@@ -63,9 +63,8 @@ static void set_version(volatile uint32_t *header)
 
 /* One attempt; SQLite's result. Between the checkpoint and the transaction, which has the
  * write lock, another process may have committed: then it is not all copied. */
-static int try_retire(rl_sqlite_conn *conn, bool *retired)
+static int try_retire(rl_sqlite_conn *conn, volatile uint32_t *header)
 {
-    volatile uint32_t *header;
     int rc =
         sqlite3_wal_checkpoint_v2(conn->db, NULL, SQLITE_CHECKPOINT_FULL, NULL, NULL);
 
@@ -73,10 +72,8 @@ static int try_retire(rl_sqlite_conn *conn, bool *retired)
         rc = sqlite3_exec(conn->db, RL_SQLITE_BEGIN, NULL, NULL, NULL);
     }
     if (rc == SQLITE_OK) {
-        header = header_of(conn);
-        if (header != NULL && header[COPIED] >= header[FRAMES]) {
+        if (header[COPIED] >= header[FRAMES]) {
             set_version(header);
-            *retired = true;
         }
         rc = sqlite3_exec(conn->db, RL_SQLITE_ROLLBACK, NULL, NULL, NULL);
     }
@@ -87,13 +84,14 @@ bool rl_sqlite_retire_wal(rl_sqlite_conn *conn)
 {
     const uint64_t end = rl_monotonic_ns() + RL_SQLITE_WAIT_NS;
     const struct timespec pause = {0, PAUSE_NS};
-    bool retired = false;
-    int rc = try_retire(conn, &retired);
+    volatile uint32_t *header = header_of(conn);
+    int rc = header != NULL ? try_retire(conn, header) : SQLITE_IOERR_SHMMAP;
 
-    while (!retired && (rc == SQLITE_OK || (rc & 0xFF) == SQLITE_BUSY) &&
-           !rl_fork_pending() && rl_monotonic_ns() < end) {
+    while (header != NULL && header[VERSION] != NO_VERSION &&
+           (rc == SQLITE_OK || (rc & 0xFF) == SQLITE_BUSY) && !rl_fork_pending() &&
+           rl_monotonic_ns() < end) {
         nanosleep(&pause, NULL);
-        rc = try_retire(conn, &retired);
+        rc = try_retire(conn, header);
     }
-    return retired;
+    return header != NULL && header[VERSION] == NO_VERSION;
 }

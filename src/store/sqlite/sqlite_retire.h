@@ -15,9 +15,9 @@
 #include "store/sqlite/sqlite_conn.h"
 
 /* Copies all of the WAL into the database file and retires it, both while no one else can
- * commit. `conn` is any open connection to the old files, without a transaction. Waits for
- * commits, checkpoints and reads of others; false, and the WAL is as it was, after
- * RL_SQLITE_WAIT_NS, when a fork is pending, and if it is retired already. */
+ * commit; or another process has done so. `conn` is any open connection to the old files,
+ * without a transaction. Waits for commits, checkpoints and reads of others; false, and
+ * the WAL is in use as before, after RL_SQLITE_WAIT_NS and when a fork is pending. */
 bool rl_sqlite_retire_wal(rl_sqlite_conn *conn);
 
 #endif

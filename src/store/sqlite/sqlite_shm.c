@@ -27,24 +27,27 @@ static const char *name_of(char name[RL_SQLITE_PATH_SIZE + 8], const char *path)
     return name;
 }
 
-/* Whether the -shm of this database was deleted while another connection of this process
- * has it open: one of another SQLite, as runlog closes its own. There would be two of
- * them, and so two WALs. A connection that is being opened has its shared lock a moment
- * before the -shm. */
-static bool is_deleted(const char *name, const rl_sqlite_fd *database)
+/* Source: SQLite's file format, "The Database Header": the version that reads need. */
+static bool is_in_wal_mode(const rl_sqlite_fd *database)
+{
+    char version = 0;
+
+    return pread(database->fd, &version, 1, 19) == 1 && version == 2;
+}
+
+bool rl_sqlite_shm_is_lost(const char *path, const rl_sqlite_fd *database)
 {
     const struct timespec pause = {0, 500000};
-    short type = F_UNLCK;
-    pid_t pid = -1;
-    int tries = 0, rc;
+    char name[RL_SQLITE_PATH_SIZE + 8];
+    short type = F_RDLCK;
+    pid_t pid;
+    int tries = 0;
 
-    while (access(name, F_OK) != 0 && tries < APPEAR_TRIES) {
-        rc =
-            rl_sqlite_fd_find_lock(database, RL_SQLITE_SHARED_FIRST,
-                                   RL_SQLITE_SHARED_SIZE, &type, &pid, SQLITE_IOERR_LOCK);
-        if (rc != SQLITE_OK || type == F_UNLCK || pid != getpid()) {
-            break;
-        }
+    name_of(name, path);
+    while (tries < APPEAR_TRIES && access(name, F_OK) != 0 && is_in_wal_mode(database) &&
+           rl_sqlite_fd_find_lock(database, RL_SQLITE_SHARED_FIRST, RL_SQLITE_SHARED_SIZE,
+                                  &type, &pid, SQLITE_IOERR_LOCK) == SQLITE_OK &&
+           type != F_UNLCK) {
         nanosleep(&pause, NULL);
         tries++;
     }
@@ -97,11 +100,8 @@ int rl_sqlite_shm_open(rl_sqlite_shm *shm, const char *path, const rl_sqlite_fd 
     if (fstat(database->fd, &info) != 0) {
         return SQLITE_IOERR_FSTAT;
     }
-    if (is_deleted(name_of(name, path), database)) {
-        return SQLITE_IOERR_SHMOPEN;
-    }
-    shm->file =
-        rl_sqlite_fd_open(name, O_RDWR | O_CREAT | O_NOFOLLOW, info.st_mode & 0777);
+    shm->file = rl_sqlite_fd_open(name_of(name, path), O_RDWR | O_CREAT | O_NOFOLLOW,
+                                  info.st_mode & 0777);
     if (shm->file == NULL) {
         return errno == ENOMEM ? SQLITE_NOMEM : SQLITE_CANTOPEN;
     }

@@ -19,8 +19,13 @@ typedef struct rl_sqlite_shm {
     int count, size;    /* of the regions: how many, and the bytes of each */
 } rl_sqlite_shm;
 
-/* Opens the -shm of a database file, which has a shared lock. SQLITE_IOERR_SHMOPEN if it
- * was deleted, and another connection of this process still has it open. */
+/* Whether the -shm of a database was deleted while a connection of any process has it
+ * open: a new one would have another, and so there would be two WALs. For a connection
+ * that has no lock. One that is being opened has its shared lock a moment before the
+ * -shm, so that this waits for 10 ms before it says yes. */
+bool rl_sqlite_shm_is_lost(const char *path, const rl_sqlite_fd *database);
+
+/* Opens the -shm of a database file, which has a shared lock. */
 int rl_sqlite_shm_open(rl_sqlite_shm *shm, const char *path,
                        const rl_sqlite_fd *database);
 

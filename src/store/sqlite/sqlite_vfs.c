@@ -129,8 +129,12 @@ static int set_lock(const database *db, short type, off_t start, off_t len)
 /* Who waits for an exclusive lock has PENDING, so that no new reader comes. */
 static int lock_shared(const database *db)
 {
-    int rc = set_lock(db, F_RDLCK, RL_SQLITE_PENDING, 1), unlocked;
+    int rc, unlocked;
 
+    if (db->shm.file == NULL && rl_sqlite_shm_is_lost(db->path, db->file)) {
+        return SQLITE_IOERR_SHMOPEN;
+    }
+    rc = set_lock(db, F_RDLCK, RL_SQLITE_PENDING, 1);
     if (rc == SQLITE_OK) {
         rc = set_lock(db, F_RDLCK, RL_SQLITE_SHARED_FIRST, RL_SQLITE_SHARED_SIZE);
         unlocked = set_lock(db, F_UNLCK, RL_SQLITE_PENDING, 1);
