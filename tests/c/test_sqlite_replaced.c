@@ -141,12 +141,6 @@ static void unlink_part(const struct opened *file, const char *suffix)
     CHECK(unlink(part_of(file, suffix)) == 0);
 }
 
-static void leave_child(void)
-{
-    fflush(stdout);
-    _exit(atomic_load(&check_failures) != 0);
-}
-
 static void delete_all(const struct opened *file)
 {
     unlink_part(file, "");

@@ -373,7 +373,7 @@ void rl_sqlite_wait_until_closed(const char *path)
     const struct timespec pause = {0, 1000000};
     int rc = SQLITE_BUSY;
 
-    while (rc == SQLITE_BUSY && rl_sqlite_path_inode(path, "-shm") == 0 &&
+    while (rc != SQLITE_OK && rl_sqlite_path_inode(path, "-shm") == 0 &&
            !rl_fork_pending() && rl_monotonic_ns() < end) {
         sqlite3 *db = NULL;
 
@@ -382,7 +382,7 @@ void rl_sqlite_wait_until_closed(const char *path)
             rc = sqlite3_exec(db, RL_SQLITE_LOCK_ALL, NULL, NULL, NULL);
         }
         sqlite3_close(db);
-        if (rc == SQLITE_BUSY) {
+        if (rc != SQLITE_OK) {
             nanosleep(&pause, NULL);
         }
     }

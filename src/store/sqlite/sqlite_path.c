@@ -2,19 +2,18 @@
 #include "store/sqlite/sqlite_path.h"
 
 #include "core/buf.h"
+#include "store/sqlite/sqlite_fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PATH_SIZE 4096
-#define LINKS 40       /* that are followed, as by the kernel */
-#define LOCK_TRIES 200 /* half a millisecond apart */
+#define LINKS 40 /* that are followed, as by the kernel */
 
 /* Follows a link, or a chain of them, to the file that it names, which need not exist:
  * SQLite has the -wal and -shm beside that file, and would create it with another mode.
@@ -74,54 +73,46 @@ static const char *name_of(char name[PATH_SIZE + 8], const char *path, const cha
     return name;
 }
 
-/* Locks the folder of the path; closing the descriptor unlocks it. -1 if the lock is not
- * free within LOCK_TRIES half milliseconds. */
-static int lock_folder(const char *path)
-{
-    const struct timespec pause = {0, 500000};
-    const char *slash = strrchr(path, '/');
-    char folder[PATH_SIZE];
-    int fd;
-
-    if (slash == NULL || slash - path + 1 >= PATH_SIZE) {
-        return -1;
-    }
-    snprintf(folder, sizeof folder, "%.*s", (int)(slash - path + 1), path);
-    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    for (int tries = 0; fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0; tries++) {
-        if (tries == LOCK_TRIES) {
-            close(fd);
-            return -1;
-        }
-        nanosleep(&pause, NULL);
-    }
-    return fd;
-}
-
-/* A process that still has the deleted file open maps the old -shm, which two databases
- * must not share. Several processes may create the file at once, and as soon as it exists
- * its -wal and -shm may be in use. So this removes the old ones under a lock, and only
- * while no file exists. */
-void rl_sqlite_path_make(const char *path)
+static void remove_part(const char *path, const char *suffix, bool all, ino_t inode)
 {
     char name[PATH_SIZE + 8];
-    int folder, created;
 
-    if (access(path, F_OK) == 0) {
-        return;
+    if (all || (inode != 0 && rl_sqlite_path_inode(path, suffix) == inode)) {
+        (void)unlink(name_of(name, path, suffix));
     }
-    folder = lock_folder(path);
-    if (folder >= 0 && access(path, F_OK) != 0) {
-        (void)unlink(name_of(name, path, "-wal"));
-        (void)unlink(name_of(name, path, "-shm"));
+}
+
+/* An exclusive lock on the database file excludes every connection to it, and so all that
+ * could have created a -wal and -shm for it between a look and a deletion. */
+void rl_sqlite_path_remove_parts(const char *path, ino_t wal, ino_t shm)
+{
+    const bool can_lock = rl_sqlite_fd_can_lock();
+    rl_sqlite_fd *file = can_lock ? rl_sqlite_fd_open(path, O_RDWR, 0) : NULL;
+    bool is_alone = !can_lock, is_empty;
+
+    if (file != NULL) {
+        is_alone =
+            rl_sqlite_fd_lock(file, F_WRLCK, 0, 0, SQLITE_IOERR_LOCK) == SQLITE_OK &&
+            rl_sqlite_path_inode(path, "") == file->inode;
     }
-    created = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (is_alone) {
+        is_empty = rl_sqlite_path_empty(path, "");
+        remove_part(path, "-wal", is_empty, wal);
+        remove_part(path, "-shm", is_empty, shm);
+    }
+    rl_sqlite_fd_close(file);
+}
+
+void rl_sqlite_path_make(const char *path)
+{
+    int created = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
     if (created >= 0) {
         (void)fchmod(created, 0600); /* the umask may have taken too much */
         close(created);
     }
-    if (folder >= 0) {
-        close(folder);
+    if (rl_sqlite_path_empty(path, "")) {
+        rl_sqlite_path_remove_parts(path, 0, 0);
     }
 }
 
@@ -166,28 +157,23 @@ bool rl_sqlite_path_sync(const char *path, const char *suffix)
     return synced;
 }
 
+/* With the rights of the database file, and its owner if this is root's process: others
+ * must be able to open it. */
 void rl_sqlite_path_make_part(const char *path, const char *suffix)
 {
     char name[PATH_SIZE + 8];
-    int fd =
-        open(name_of(name, path, suffix), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    struct stat info;
+    int fd = -1;
 
+    if (stat(path, &info) == 0) {
+        fd = open(name_of(name, path, suffix), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+                  0600);
+    }
     if (fd >= 0) {
+        (void)fchmod(fd, info.st_mode & 0777);
+        if (geteuid() == 0 && fchown(fd, info.st_uid, info.st_gid) != 0) {
+            errno = 0;
+        }
         close(fd);
-    }
-}
-
-/* Under the lock under which a new file is created: else another process might create new
- * ones between the look and the deletion. */
-void rl_sqlite_path_remove(const char *path, const char *suffix, ino_t inode)
-{
-    char name[PATH_SIZE + 8];
-    int folder = inode != 0 ? lock_folder(path) : -1;
-
-    if (inode != 0 && rl_sqlite_path_inode(path, suffix) == inode) {
-        (void)unlink(name_of(name, path, suffix));
-    }
-    if (folder >= 0) {
-        close(folder);
     }
 }

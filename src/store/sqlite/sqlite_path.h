@@ -18,9 +18,10 @@
  * (rl_malloc, the caller's); the file need not exist. */
 rl_status rl_sqlite_path_resolve(const char *path, char **out, rl_err *err);
 
-/* Creates an empty file with mode 0600, unless one exists. First removes the -wal and
- * -shm that a deleted file has left at the path. Reports no error: SQLite will when it
- * opens the file. */
+/* Creates an empty file with mode 0600, unless one exists. Removes the -wal and -shm that
+ * a deleted file has left beside one that is empty: a process that still has that file
+ * open maps its -shm, which two databases must not share. Reports no error: SQLite will
+ * when it opens the file. */
 void rl_sqlite_path_make(const char *path);
 
 /* Whether a file exists and has no bytes. */
@@ -37,10 +38,13 @@ bool rl_sqlite_path_lost(const char *path, const char *suffix, ino_t inode);
  * that does not exist has nothing to lose. */
 bool rl_sqlite_path_sync(const char *path, const char *suffix);
 
-/* Creates an empty -wal or -shm, unless one exists. Reports no error. */
+/* Creates an empty -wal or -shm, unless one exists or the file is gone. Reports no
+ * error. */
 void rl_sqlite_path_make_part(const char *path, const char *suffix);
 
-/* Removes a file, if it has this inode. */
-void rl_sqlite_path_remove(const char *path, const char *suffix, ino_t inode);
+/* Removes the -wal and -shm with these inodes, which are those of another file that was at
+ * the path; and any, if the file at the path is empty, as it can't have them. Only while
+ * no connection has the file open. */
+void rl_sqlite_path_remove_parts(const char *path, ino_t wal, ino_t shm);
 
 #endif

@@ -116,13 +116,11 @@ static void abandon_wal(rl_sqlite_file *file)
     if (conn != NULL && !has_new_wal(file)) {
         retired = rl_sqlite_retire_wal(conn);
     }
-    if (wal_lost) {
-        rl_sqlite_path_remove(file->path, "-shm", atomic_load(&file->shm));
-    }
     report_lost_wal(file, wal_lost ? "-wal" : "-shm");
     rl_sqlite_file_drop_all(file);
     rl_sqlite_wait_until_closed(file->path);
     if (retired) { /* others may still have the old one open: rl_sqlite_shm_is_lost */
+        rl_sqlite_path_make_part(file->path, "-wal");
         rl_sqlite_path_make_part(file->path, "-shm");
     }
 }
@@ -131,8 +129,8 @@ static void abandon_wal(rl_sqlite_file *file)
  * -shm, which SQLite would take for those of the new file. All locks held. */
 static void abandon_file(rl_sqlite_file *file)
 {
-    rl_sqlite_path_remove(file->path, "-wal", atomic_load(&file->wal));
-    rl_sqlite_path_remove(file->path, "-shm", atomic_load(&file->shm));
+    rl_sqlite_path_remove_parts(file->path, atomic_load(&file->wal),
+                                atomic_load(&file->shm));
     report_lost(file);
     rl_sqlite_file_drop_all(file);
 }

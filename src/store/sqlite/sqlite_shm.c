@@ -3,6 +3,7 @@
 
 #include "core/alloc.h"
 #include "store/sqlite/sqlite_fd.h"
+#include "store/sqlite/sqlite_path.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,7 +45,9 @@ bool rl_sqlite_shm_is_lost(const char *path, const rl_sqlite_fd *database)
     int tries = 0;
 
     name_of(name, path);
-    while (tries < APPEAR_TRIES && access(name, F_OK) != 0 && is_in_wal_mode(database) &&
+    while (tries < APPEAR_TRIES &&
+           (access(name, F_OK) != 0 || rl_sqlite_path_inode(path, "-wal") == 0) &&
+           is_in_wal_mode(database) &&
            rl_sqlite_fd_find_lock(database, RL_SQLITE_SHARED_FIRST, RL_SQLITE_SHARED_SIZE,
                                   &type, &pid, SQLITE_IOERR_LOCK) == SQLITE_OK &&
            type != F_UNLCK) {

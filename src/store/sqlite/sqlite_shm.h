@@ -19,10 +19,10 @@ typedef struct rl_sqlite_shm {
     int count, size;    /* of the regions: how many, and the bytes of each */
 } rl_sqlite_shm;
 
-/* Whether the -shm of a database was deleted while a connection of any process has it
- * open: a new one would have another, and so there would be two WALs. For a connection
- * that has no lock. One that is being opened has its shared lock a moment before the
- * -shm, so that this waits for 10 ms before it says yes. */
+/* Whether the -wal or -shm of a database was deleted while a connection of any process has
+ * them open: a new one would have others, and so there would be two WALs. For a connection
+ * that has no lock. One that is being opened has its shared lock a moment before these, so
+ * that this waits for 10 ms before it says yes. */
 bool rl_sqlite_shm_is_lost(const char *path, const rl_sqlite_fd *database);
 
 /* Opens the -shm of a database file, which has a shared lock. */
