@@ -231,7 +231,7 @@ static inline void check_figures(rl_rollup_db *db)
 
     rl_buf_init(&figures, RL_BUF_MAX);
     status = count_runs(db, &err);
-    for (int i = 0; i < 200 && status != RL_OK;
+    for (int i = 0; i < 6000 && status != RL_OK;
          i++) { /* the server ends the old session */
         usleep(10000);
         status = count_runs(db, &err);

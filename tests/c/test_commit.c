@@ -1,5 +1,7 @@
 /* Test of record/commit/commit.h over a fake store, which blocks in a write until it gets
  * a pass, fails on request, and records each batch.
+ *
+ * LINK: -Wl,--wrap=pthread_cond_timedwait
  */
 #include "record/commit/commit.h"
 
@@ -11,6 +13,20 @@
 
 #define MAX_CALLERS 200
 #define MILLIS UINT64_C(1000000)
+
+static atomic_int waits; /* waits with a time limit that have begun */
+
+int __real_pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *lock,
+                                  const struct timespec *until);
+int __wrap_pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *lock,
+                                  const struct timespec *until);
+
+int __wrap_pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *lock,
+                                  const struct timespec *until)
+{
+    atomic_fetch_add(&waits, 1);
+    return __real_pthread_cond_timedwait(condition, lock, until);
+}
 
 struct call {
     size_t count;
@@ -332,7 +348,6 @@ static void test_try_never_waits(void)
 
 struct drainer {
     rl_commit *commit;
-    atomic_bool started;
     rl_status status;
 };
 
@@ -340,7 +355,6 @@ static void *drain(void *ctx)
 {
     struct drainer *drainer = ctx;
 
-    atomic_store(&drainer->started, true);
     drainer->status =
         rl_commit_drain(drainer->commit, rl_monotonic_ns() + 20000 * MILLIS);
     return NULL;
@@ -350,9 +364,10 @@ static void *drain(void *ctx)
 static void test_drain_waits_for_earlier_runs(void)
 {
     struct setting *setting = new_setting(true);
-    struct drainer drainer = {setting->commit, false, RL_CLOSED};
+    struct drainer drainer = {setting->commit, RL_CLOSED};
     uint64_t start = rl_monotonic_ns();
     pthread_t thread;
+    int before;
 
     CHECK_INT(rl_commit_drain(setting->commit, 0), RL_OK); /* the queue is empty */
     start_caller(setting, "first", RL_JOURNAL);
@@ -360,11 +375,11 @@ static void test_drain_waits_for_earlier_runs(void)
     CHECK_INT(rl_commit_drain(setting->commit, 0), RL_TIMEOUT);
     CHECK_INT(rl_commit_drain(setting->commit, start + 20 * MILLIS), RL_TIMEOUT);
     CHECK(rl_monotonic_ns() >= start + 20 * MILLIS);
+    before = atomic_load(&waits);
     pthread_create(&thread, NULL, drain, &drainer);
-    while (!atomic_load(&drainer.started)) {
+    while (atomic_load(&waits) == before) {
         usleep(50);
     }
-    usleep(100000); /* long enough for it to wait */
     start_caller(setting, "second", RL_JOURNAL);
     let_through(&setting->fake, 1);
     wait_entered(&setting->fake, 2); /* the second is in the store and stays there */

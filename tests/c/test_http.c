@@ -195,14 +195,14 @@ static void test_a_call_ends_at_its_time_limit(void)
     x.within = 0.4;
     script(x.url, "stall");
     post(&x);
-    check_failed_as(&x, true, ": no answer within 0.4 s");
+    check_failed_as(&x, true, ": no answer within 0."); /* what was left of 0.4 s */
     CHECK(x.took > 0.39 && x.took < 10);
     script(x.url, "503");
     x.within = 1.5;
     post(&x);
     check_failed_as(&x, true,
                     strstr(x.err.text, "no answer") != NULL /* the last attempt's time */
-                        ? ": no answer within 0.0"
+                        ? ": no answer within "
                         : ": answered 503 (");
     CHECK(x.at_work < 1.6);
     x.within = 0;
@@ -427,14 +427,16 @@ static void *post_in_thread(void *ctx)
 /* The child must not use libcurl's memory, which is in the middle of a request. */
 static void test_a_fork_in_the_middle_of_a_request(void)
 {
+    char url_of_child[HELP_URL]; /* the thread's may be asked for later than this one */
     struct exchange x;
     pthread_t thread;
     int status;
     pid_t child;
 
     begin(&x);
-    x.options.timeout_ns = SECONDS(1);
-    script(x.url, "stall,echo");
+    x.options.timeout_ns = SECONDS(3);
+    script(x.url, "stall");
+    script(url_of_child, "echo");
     REQUIRE(rl_http_new(&x.options, &x.http, &x.err) == RL_OK);
     REQUIRE(pthread_create(&thread, NULL, post_in_thread, &x) == 0);
     usleep(300000);
@@ -444,13 +446,13 @@ static void test_a_fork_in_the_middle_of_a_request(void)
 
         rl_http_abandon(own.http);
         rl_http_answer_init(&own.answer);
-        own.request.url = own.url;
+        own.request.url = url_of_child;
         post(&own);
         _exit(own.status == RL_OK && own.answer.status == 200 ? 0 : 1);
     }
     CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
     pthread_join(thread, NULL);
-    check_failed_as(&x, true, "no answer within 1 s");
+    check_failed_as(&x, true, "no answer within 3 s");
     finish(&x);
 }
 

@@ -187,7 +187,7 @@ static void test_close_does_not_wait_for_a_stalled_server(void)
               RL_TIMEOUT); /* the indexer waits for the server by then */
     start = rl_monotonic_ns();
     rl_recorder_close(recorder, start + SECONDS(0.2));
-    CHECK(seconds_since(start) < 1.5);
+    CHECK(seconds_since(start) < 10); /* the time-out is 20 s */
     rl_recorder_free(recorder);
     CHECK_SQL(path, "SELECT state || next_attempt_at FROM run_embeddings", "pending0");
 }

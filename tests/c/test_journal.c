@@ -311,19 +311,19 @@ static void test_finishing_needs_the_lease(void)
     open_scene(&scene, NULL, getenv("TEST_DSN"));
     append_run(&scene, "r");
     file = scene.journal->file;
-    CHECK_INT(
-        rl_journal_file_take_lease(file, "", "a", rl_time_now() + SECOND, &mine, &err),
-        RL_OK);
+    CHECK_INT(rl_journal_file_take_lease(file, "", "a", rl_time_now() + 30 * SECOND,
+                                         &mine, &err),
+              RL_OK);
     CHECK(mine);
-    CHECK_INT(
-        rl_journal_file_take_lease(file, "", "b", rl_time_now() + SECOND, &mine, &err),
-        RL_OK);
+    CHECK_INT(rl_journal_file_take_lease(file, "", "b", rl_time_now() + 30 * SECOND,
+                                         &mine, &err),
+              RL_OK);
     CHECK(!mine); /* "a" has the lease */
     CHECK_INT(rl_journal_file_read(file, 0, RL_JOURNAL_FILE_RUNS, &batch, &err), RL_OK);
     CHECK_INT(batch.count, 1);
-    CHECK_INT(
-        rl_journal_file_take_lease(file, "a", "b", rl_time_now() + SECOND, &mine, &err),
-        RL_OK);
+    CHECK_INT(rl_journal_file_take_lease(file, "a", "b", rl_time_now() + 30 * SECOND,
+                                         &mine, &err),
+              RL_OK);
     CHECK(mine);
 
     CHECK_INT(rl_journal_file_finish(file, &batch, "a", 0, &mine, &err), RL_OK);

@@ -130,7 +130,10 @@ static void test_close_while_threads_write(void)
         fresh_path(path);
         recorder = open_recorder(path);
         start_writers(writers, recorder, 1000000);
-        usleep(round == 0 ? 0 : 10000); /* also while it is still being opened */
+        /* the first time also while it is still being opened */
+        while (round > 0 && rl_metric_get(&rl_recorder_metrics(recorder)->runs) == 0) {
+            usleep(1000);
+        }
         for (int i = 0; i < 3; i++) {
             pthread_create(&closers[i], NULL, close_in_thread, recorder);
         }
