@@ -129,6 +129,18 @@ def eventually(find: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
     return found
 
 
+def search(recorder: runlog.Recorder, text: str, **how: Any) -> Any:
+    """The hits of a search by words, once all runs that were logged are in the index.
+
+    A search waits for that a second. It may take longer on a busy machine, and on
+    PostgreSQL if a transaction is open in any database of the server.
+    """
+    assert recorder.flush(60)
+    return eventually(
+        lambda: recorder.search_runs(text, by="words", **how), lambda hits: hits.complete
+    )
+
+
 def names(hits: list[Any]) -> list[str]:
     """The run_ids of hits."""
     return [hit["run_id"] for hit in hits]

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from cli_help import Cli, cli, on_sqlite
+from fixtures_search import search
 from fixtures_services import EmbeddingServer
 from fixtures_store import Store
 from helpers import minimal
@@ -70,6 +71,7 @@ def test_runs_that_were_logged_beside_an_open_transaction(
 ) -> None:
     """They are waited for; if the transaction does not end, the command says so."""
     recorder.log_run(minimal("before", inputs={"text": "early"}))
+    search(recorder, "early")  # no transaction of others is in its way any more
     with psycopg.connect(store.options["postgres_dsn"]) as connection:
         connection.execute("SELECT txid_current()")
         for number in range(3):
@@ -84,7 +86,7 @@ def test_runs_that_were_logged_beside_an_open_transaction(
         done = cli("reindex", "words", "--missing", "--json")
         ending.join()
     assert (done.code, json.loads(done.out)["held"]) == (0, 0)
-    assert len(recorder.search_runs("late", by="words")) == 3
+    assert len(search(recorder, "late")) == 3
 
 
 @pytest.mark.usefixtures("logged")

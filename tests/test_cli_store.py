@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from cli_help import Cli, cli, empty, on_sqlite
 from conftest import RunPython
+from fixtures_search import search
 from fixtures_store import Store
 from helpers import minimal, until
 
@@ -87,6 +88,7 @@ def test_prune(cli: Cli, recorder: Any) -> None:
 def test_search_by_words(cli: Cli, recorder: Any) -> None:
     recorder.log_run(minimal("tea", outputs={"text": "a green Tea, perhaps"}))
     recorder.log_run(minimal("coffee", outputs={"text": "coffee"}))
+    search(recorder, "coffee")
     done = cli("search", "green", "tea", "--json")
     (hit,) = json.loads(done.out)
     assert (done.code, done.err) == (0, "")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cli_help import HOSTILE, Recorded, history, on_sqlite
+from fixtures_search import search
 from fixtures_store import Store
 from helpers import minimal
 
@@ -71,7 +72,10 @@ async def served(
     assert said.read_text() == ""
 
 
-async def test_every_tool(store: Store, history: Recorded, tmp_path: Path) -> None:
+async def test_every_tool(
+    store: Store, recorder: runlog.Recorder, history: Recorded, tmp_path: Path
+) -> None:
+    search(recorder, "keyerror")
     async with served(tmp_path, store.env) as ask:
         assert "data" in (ask.client.instructions or "")
         tools = {tool.name: tool for tool in (await ask.client.list_tools()).tools}

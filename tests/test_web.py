@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cli_help import Recorded, empty, history, on_sqlite
+from fixtures_search import search
 from fixtures_store import Store
 from fixtures_web import Page
 from helpers import minimal, until
@@ -227,6 +228,7 @@ def test_workflow(page: Page, history: Recorded) -> None:
 
 
 def test_search(page: Page, history: Recorded, recorder: runlog.Recorder) -> None:
+    search(recorder, "price")
     text = page.text("/search", q="price")
     assert "<mark>price</mark>" in text
     assert history.failed in text

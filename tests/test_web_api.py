@@ -7,11 +7,13 @@ from typing import Any
 import httpx
 import pytest
 from cli_help import Recorded, empty, history, on_sqlite
+from fixtures_search import search
 from fixtures_store import Store
 from fixtures_web import Page
 from helpers import minimal
 from web_help import fill
 
+import runlog
 from runlog.web import app
 
 __all__ = ["empty", "history"]
@@ -26,7 +28,9 @@ def read(page: Page, path: str, **params: Any) -> Any:
     return answer.json()
 
 
-def test_what_the_api_gives(page: Page, history: Recorded) -> None:
+def test_what_the_api_gives(
+    page: Page, history: Recorded, recorder: runlog.Recorder
+) -> None:
     runs = read(page, "runs", workflow="shop", status="failed")
     assert [run["at"] for run in runs["runs"]] == ["draft"] * 3
     asked = {"workflow": "shop", "id": history.failed}
@@ -44,6 +48,7 @@ def test_what_the_api_gives(page: Page, history: Recorded) -> None:
     workflow = read(page, "workflow", name="shop")
     assert workflow["now"]["failed"] == 0.75
     assert workflow["failures"][0]["error"] == "KeyError"
+    search(recorder, "price")
     hits = read(page, "search", q="price")
     assert hits["hits"][0]["snippets"]
     assert any(one["what"] == "store" for one in read(page, "health")["checks"])

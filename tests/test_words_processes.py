@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from fixtures_postgres import PostgresServer
+from fixtures_search import search
 from fixtures_store import Store
 from helpers import minimal, until
 from stopwatch import Stopwatch
@@ -81,8 +82,7 @@ def test_a_process_that_is_killed_while_it_indexes(store: Store) -> None:
         process.send_signal(signal.SIGKILL)
         process.communicate()
     with runlog.Recorder(**store.options) as recorder:
-        until(lambda: recorder.search_runs("tea", by="words").complete)
-        assert len(recorder.search_runs("tea", by="words", limit=1000)) == 1000
+        assert len(search(recorder, "tea", limit=1000)) == 1000
         for number in (0, 499, 500, 1234, 1999):
             assert find(recorder, f"number{number}") == [f"r{number}"]
     if store.kind == "sqlite":
@@ -121,7 +121,7 @@ def test_a_forked_child_indexes(store: Store) -> None:
         status = 1
         try:
             recorder.log_run(minimal("child", inputs={"text": "tea"}))
-            hits = recorder.search_runs("tea", by="words")
+            hits = search(recorder, "tea")
             status = 0 if names(hits) == ["child", "parent"] else 2
         finally:
             os._exit(status)
