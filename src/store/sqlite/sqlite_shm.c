@@ -86,7 +86,7 @@ static int join_users(const rl_sqlite_fd *file)
     } else if (rc == SQLITE_OK && type == F_UNLCK) {
         rc = rl_sqlite_fd_lock(file, F_WRLCK, IN_USE, 1, SQLITE_IOERR_SHMLOCK);
         if (rc == SQLITE_OK && ftruncate(file->fd, STALE_SIZE) != 0) {
-            rc = SQLITE_IOERR_SHMOPEN;
+            rc = SQLITE_IOERR_SHMSIZE;
         }
     }
     return rc == SQLITE_OK
