@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from fixtures_postgres import PostgresServer
-from helpers import minimal, until
+from helpers import minimal, stored, until
 
 import runlog
 
@@ -139,6 +139,16 @@ def until_logged(caplog: Any, phrase: str, count: int) -> None:
 def until_server(recorder: runlog.Recorder, state: str) -> None:
     """Wait until the recorder reports the server as "up" or as "away"."""
     until(lambda: bool(recorder.stats()["server"] == state))
+
+
+def check_awaited(recorder: runlog.Recorder, run_id: str) -> None:
+    """A read finds a run, or waits a second for it, which may be too short on a busy
+    machine: the first run's way to the server begins with the tables.
+    """
+    begun = time.monotonic()
+    found = recorder.get_run(run_id)
+    assert found is not None or time.monotonic() - begun >= 1
+    stored(recorder, run_id)
 
 
 def journal_rows(path: str, table: str = "journal") -> list[Any]:

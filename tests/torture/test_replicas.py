@@ -12,6 +12,7 @@ import pytest
 from fixtures_postgres import PostgresServer, running
 from helpers import minimal, until
 from torture.clusters import Replica
+from torture.load import check_awaited
 
 import runlog
 from runlog.metrics.reading import Reader
@@ -102,7 +103,7 @@ def test_the_replica_answers_all_reads(pair: Pair) -> None:
     log(pair, "r1", "r2", thread_id="t", outputs={"text": "a heron"})
     with runlog.Recorder(**pair.writes()) as other:
         until(lambda: len(other.search_runs("heron", by="words")) == 2)
-        other.rollup()
+        assert other.rollup(wait=60).waiting == 0
     pair.until_replayed()
     with runlog.Recorder(**pair.options(words=False)) as recorder:
         assert [run["run_id"] for run in recorder.list_runs().runs] == ["r2", "r1"]
@@ -145,7 +146,7 @@ def test_a_process_reads_what_it_has_written(pair: Pair, durability: str) -> Non
     with runlog.Recorder(**pair.options(durability=durability)) as recorder:
         for number in range(30):
             recorder.log_run(minimal(f"r{number}"))
-            assert recorder.get_run(f"r{number}", "w") is not None
+            check_awaited(recorder, f"r{number}")
             assert len(recorder.get_runs_by_wpk_id("w", 100)) == number + 1
         assert recorder.delete_runs(run_id="r7") == 1
         assert recorder.get_run("r7", "w") is None
@@ -236,10 +237,9 @@ def test_while_the_replica_is_away_the_primary_answers(
 
 def test_while_the_primary_is_away_the_replica_answers(pair: Pair) -> None:
     log(pair, "r1", outputs={"text": "a heron"})
-    options = pair.options(postgres_timeout=1)
-    with runlog.Recorder(**options) as recorder:
+    with runlog.Recorder(**pair.options()) as recorder:
         until(lambda: len(recorder.search_runs("heron", by="words")) == 1)
-        recorder.rollup()
+        assert recorder.rollup(wait=60).waiting == 0
         pair.until_replayed()
         pair.primary.halt(immediate=True)
         try:
@@ -253,11 +253,9 @@ def test_while_the_primary_is_away_the_replica_answers(pair: Pair) -> None:
             assert recorder.rollup().blocks
             with pytest.raises(runlog.StoreError):
                 recorder.delete_runs(run_id="r1")
-            late = runlog.Recorder(**pair.options(postgres_timeout=1))
+            late = runlog.Recorder(**pair.options())
             assert late.get_run("r1") is not None
-            wrong = runlog.Recorder(
-                **pair.writes(read_dsn=pair.replica.dsn("postgres"), postgres_timeout=1)
-            )
+            wrong = runlog.Recorder(**pair.writes(read_dsn=pair.replica.dsn("postgres")))
             with pytest.raises(runlog.StoreError):
                 wrong.get_run("r1")
             assert "lacks tables" in wrong.stats()["replica_error"]
@@ -273,7 +271,7 @@ def test_while_the_primary_is_away_the_replica_answers(pair: Pair) -> None:
 
 def test_a_write_that_the_lost_primary_has_not_sent(pair: Pair) -> None:
     """The replica answers all the same: nobody else does."""
-    with runlog.Recorder(**pair.options(postgres_timeout=1)) as recorder:
+    with runlog.Recorder(**pair.options()) as recorder:
         recorder.list_runs()
         pair.pause()
         recorder.log_run(minimal("r1"))
@@ -343,7 +341,7 @@ def test_a_read_that_recovery_cancels_is_made_at_the_primary(
 def test_a_read_that_takes_too_long_is_not_repeated(slow_pair: tuple[Pair, str]) -> None:
     """It would take the primary's time as well."""
     pair, dsn = slow_pair
-    options = pair.writes(read_dsn=dsn, postgres_timeout=0.3)
+    options = pair.writes(read_dsn=dsn, postgres_timeout=2)
     with runlog.Recorder(**options) as recorder:
         with pytest.raises(runlog.StoreError, match="told to cancel"):
             recorder.list_runs()
