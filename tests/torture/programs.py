@@ -129,10 +129,12 @@ class Program:
         process.stdin.close()
         with ThreadPoolExecutor(2) as pool:
             printed = [pool.submit(end.read) for end in (process.stdout, process.stderr)]
+            own = waited_for_cpu("thread-self")
             if not (ended := self._has_ended(timeout)):
                 process.send_signal(signal.SIGABRT)  # faulthandler prints its threads
                 self._has_ended(30)
-            now = time.monotonic() - waited_for_cpu(str(process.pid))
+            own = waited_for_cpu("thread-self") - own  # before this test could look
+            now = time.monotonic() - waited_for_cpu(str(process.pid)) - own
             process.kill()  # where SIGABRT was not enough
             stdout, stderr = (text.result() for text in printed)
         self.end()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from helpers import minimal, until
 from stopwatch import Stopwatch
-from torture.load import journal_rows
+from torture.load import check_awaited, journal_rows
 from torture.programs import EXIT_BOUND, Program, check_file, check_stored, logged_ids
 
 import runlog
@@ -107,6 +107,7 @@ def on_file(store: Store) -> Iterator[runlog.Recorder]:
     """A recorder whose runs go to the SQLite file: the store, or the journal."""
     with runlog.Recorder(**store.options, durability="journal") as made:
         made.log_run(minimal("first"))
+        assert made.flush(60)
         yield made
 
 
@@ -162,7 +163,8 @@ def test_many_threads_log_while_it_is_locked(store: Store, tmp_path: Path) -> No
         until_ready(program)
     program.tell("free")
     ended = program.wait()
-    assert ended.printed["slowest"] < 1  # 16 threads share the GIL
+    assert ended.printed["median"] < 1  # 16 threads share the GIL
+    assert ended.printed["slowest"] < 9  # who waits for the lock does so for 10 s
     assert ended.printed["flushed"]
     check_stored(store.query, ended.acknowledged)
 
@@ -245,11 +247,12 @@ def test_flush_waits_until_it_is_folded_in(
 def test_close_waits_for_the_lock(store: Store) -> None:
     recorder = runlog.Recorder(**store.options, durability="journal")
     recorder.log_run(minimal("first"))
+    assert recorder.flush(60)
     holder = Holder(path_of(store), *WRITE)
     recorder.log_run(minimal("r1"))
     release = threading.Timer(0.3, holder.release)
     release.start()
-    recorder.close()
+    recorder.close(timeout=60)
     release.join()
     check_stored(store.query, ["first", "r1"])
 
@@ -261,14 +264,13 @@ def test_a_query_waits_for_a_lock_that_is_short(
     on_file.log_run(minimal("r1"))
     release = threading.Timer(0.3, holder.release)
     release.start()
-    assert on_file.get_run("r1") is not None
+    check_awaited(on_file, "r1")
     release.join()
 
 
 def test_a_query_does_not_wait_for_a_long_one(
     store: Store, on_file: runlog.Recorder
 ) -> None:
-    assert on_file.flush(30)
     with Holder(path_of(store), *WRITE):
         on_file.log_run(minimal("r1"))
         begun, watch = time.monotonic(), Stopwatch()
@@ -286,9 +288,13 @@ def test_a_deletion_does_not_miss_what_waits(
     on_file.log_run(minimal("r1"))
     release = threading.Timer(1.5, holder.release)
     release.start()
-    assert on_file.delete_runs(wpk_id="w") == 2
+    deleted = on_file.delete_runs(wpk_id="w")
+    assert on_file.stats()["beside"] == 0
     release.join()
-    assert on_file.flush(30)
+    assert on_file.flush(60)
+    if store.kind == "postgres":  # to which r1 may still have been on its way
+        deleted += on_file.delete_runs(wpk_id="w")
+    assert deleted == 2
     assert store.query("SELECT run_id FROM workflow_runs") == []
 
 
@@ -312,8 +318,8 @@ def test_a_long_lock_is_waited_for_where_nothing_can_be_written_beside(
     beside_of(store).mkdir()
     holder = Holder(path_of(store), *WRITE)
     release = threading.Timer(1, holder.release)
-    release.start()
     begun = time.monotonic()
+    release.start()
     assert on_file.log_run(minimal("r1")) == "r1"
     assert time.monotonic() - begun > 0.5
     release.join()
@@ -362,7 +368,8 @@ def test_a_long_reader_does_not_make_checkpoints_hold_up_writers(tmp_path: Path)
                 watch = Stopwatch()
                 recorder.log_run(minimal(f"r{number}", inputs={"text": "x" * 20_000}))
                 slowest = max(slowest, watch.seconds)
-            assert recorder.stats()["beside"] == 0
+            # some may have gone there while the thread of the words held the lock
+            until(lambda: recorder.stats()["beside"] == 0)
     assert slowest < 1
 
 

@@ -323,6 +323,7 @@ def test_exit_while_a_server_stalls(
     program = start(store, behind, "end", "e", "20")
     wait_for(lambda: len(program.lines()) == 20, "not logged")
     if milvus:
+        wait_for(lambda: states(store) == {"embedded": 20}, "not embedded")
         wait_for(lambda: gate.open_links > 0, "no call")
     else:
         wait_for(lambda: embedding_server.counters()["at_work"] == 1, "no request")
