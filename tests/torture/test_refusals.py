@@ -16,7 +16,7 @@ import pytest
 from fixtures_postgres import PostgresServer, server_user
 from fixtures_proxy import Proxied
 from handler_graphs import record_two_nodes, two_nodes, with_id
-from helpers import minimal
+from helpers import minimal, until
 from stopwatch import Stopwatch
 from torture.load import (
     ACCEPTING,
@@ -89,12 +89,18 @@ def goes_to_the_journal(recorder: runlog.Recorder, log: Acknowledged, why: str) 
 
 
 def is_forwarded(recorder: runlog.Recorder, log: Acknowledged, query: Any) -> None:
-    """It is forwarded, and the next one goes to the server itself."""
-    assert recorder.flush(60) is True
-    until_server(recorder, "up")
-    before = recorder.stats()["journaled"]
-    log.log(recorder, "last")
-    assert recorder.stats()["journaled"] == before
+    """It is forwarded, and the next one goes to the server itself; or a later one, where
+    a busy machine is slower than the test's time-out.
+    """
+
+    def is_taken() -> bool:
+        assert recorder.flush(60) is True
+        until_server(recorder, "up")
+        before = recorder.stats()["journaled"]
+        log.log(recorder, "last")
+        return bool(recorder.stats()["journaled"] == before)
+
+    until(is_taken)
     log.check(query)
 
 
@@ -144,6 +150,8 @@ def test_runs_are_journaled_after_a_timeout_of_the_role(
     with runlog.Recorder(**limited.options) as recorder:
         log = Acknowledged("w")
         log.log(recorder, "before")
+        assert recorder.flush(60)  # the tables may have taken longer than that
+        until_server(recorder, "up")
         with psycopg.connect(limited.server.dsn(limited.dbname)) as other:
             other.execute(LOCK)
             goes_to_the_journal(recorder, log, "timeout")
@@ -675,8 +683,11 @@ def test_an_outage_is_logged_once(
     proxied: Proxied, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not once a run, and not again for another reason."""
-    with runlog.Recorder(**proxied.options, postgres_timeout=0.3) as recorder:
+    with runlog.Recorder(**proxied.options, postgres_timeout=2) as recorder:
         recorder.log_run(minimal("first"))
+        assert recorder.flush(60)
+        until_server(recorder, "up")
+        before = count_logged(caplog, JOURNALING)
         proxied.proxy.outage()
         recorder.log_run(minimal("second"))
         proxied.proxy.forward()
@@ -686,5 +697,5 @@ def test_an_outage_is_logged_once(
         proxied.proxy.forward()
         assert recorder.flush(60) is True
         until_logged(caplog, ACCEPTING, count_logged(caplog, JOURNALING))
-    assert 1 <= count_logged(caplog, JOURNALING) <= 2
+    assert 1 <= count_logged(caplog, JOURNALING) - before <= 2
     assert count_logged(caplog, ACCEPTING) == count_logged(caplog, JOURNALING)

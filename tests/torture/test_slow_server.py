@@ -31,6 +31,7 @@ SELECT query FROM pg_stat_activity WHERE datname = current_database()
 AND state = 'active' AND pid <> pg_backend_pid()
 """
 TAKES_LONG = "a run takes too long"
+ENDLESS = "run_id endless of the workflow w"
 COUNT = "SELECT count(*) FROM workflow_runs"
 
 
@@ -94,8 +95,8 @@ def test_so_it_does_after_a_time_limit_of_the_server(proxied: Proxied) -> None:
 @pytest.mark.parametrize(("runs", "size"), [(1, 900_000), (60, 15_000)])
 def test_a_slow_link_is_no_silence(proxied: Proxied, runs: int, size: int) -> None:
     """The time-out is of a server that does not answer, not of bytes under way."""
-    proxied.proxy.throttle(400_000)
-    with open_recorder(proxied, 0.4) as recorder:
+    proxied.proxy.throttle(200_000)
+    with open_recorder(proxied, 2) as recorder:
         before = proxied.proxy.bytes_up
         for number in range(runs):
             recorder.log_run(minimal(f"r{number}", outputs="x" * size))
@@ -107,6 +108,13 @@ def test_a_slow_link_is_no_silence(proxied: Proxied, runs: int, size: int) -> No
             found = recorder.get_run(f"r{number}")
             assert found is not None
             assert len(found["outputs"]) == size
+
+
+def count_named(caplog: pytest.LogCaptureFixture) -> int:
+    """How often the log says that the endless run takes too long. On a busy machine it
+    may say so of others as well.
+    """
+    return sum(TAKES_LONG in text and ENDLESS in text for text in caplog.messages)
 
 
 def test_one_slow_run_holds_no_other(
@@ -126,20 +134,19 @@ def test_one_slow_run_holds_no_other(
         until(lambda: bool(proxied.query(COUNT)[0][0] == 151))
         until(lambda: bool(recorder.stats()["waiting"] == 1))
         until_server(recorder, "away")
-        stats = recorder.stats()
-        assert stats["rejected"] == 0
-        assert "run_id endless of the workflow w" in stats["server_error"]
+        until(lambda: ENDLESS in (recorder.stats()["server_error"] or ""))
+        assert recorder.stats()["rejected"] == 0
         log.log(recorder, "later", outputs=1)  # is not held up
         until(lambda: bool(proxied.query(COUNT)[0][0] == 152))
         log.check(proxied.query)
-        assert count_logged(caplog, TAKES_LONG) == 1
+        assert count_named(caplog) == 1
         until(lambda: proxied.query(BUSY) == [])
         proxied.query(NOT_SLOW)
         assert recorder.flush(60) is True
         until_server(recorder, "up")
         assert journal_rows(proxied.journal) == []
         log.check(proxied.query, extra=1)
-        assert count_logged(caplog, TAKES_LONG) == 1
+        assert count_named(caplog) == 1
 
 
 def test_what_a_caller_gives_up_is_cancelled(proxied: Proxied) -> None:
@@ -147,6 +154,8 @@ def test_what_a_caller_gives_up_is_cancelled(proxied: Proxied) -> None:
     with runlog.Recorder(**proxied.options, postgres_timeout=0.5) as recorder:
         log = Acknowledged("w")
         log.log(recorder, "first")
+        assert recorder.flush(60)  # it may have gone to the journal
+        until_server(recorder, "up")
         slow(proxied, 60)
         watch = Stopwatch()
         log.log(recorder, "slow", outputs=1)
