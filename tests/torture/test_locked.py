@@ -202,6 +202,7 @@ def test_the_program_ends_while_it_is_locked(
 def test_a_living_process_folds_in_what_a_killed_one_has_left(
     store: Store, tmp_path: Path
 ) -> None:
+    fold_in(store)  # makes the tables
     living = start(store, tmp_path, "living")
     program = start(store, tmp_path, "leaving", "kill")
     with Holder(path_of(store), *WRITE):

@@ -212,7 +212,6 @@ def test_vacuum_beside_writers(filled: Store, writers: Writers) -> None:
     writers.until_acknowledged(100)
     pruned = json.loads(finish(start(*PRUNE, env=filled.env, stdout=subprocess.PIPE)))
     assert (pruned["returned"], pruned["free"] > OLD * 5_000) == (0, True)
-    large = path.stat().st_size
     for _ in range(KILLS):
         vacuuming = start("prune", "--vacuum", env=filled.env)
         time.sleep(random.uniform(0.2, 0.6))
@@ -228,5 +227,4 @@ def test_vacuum_beside_writers(filled: Store, writers: Writers) -> None:
     writers.check(filled.query)
     check_whole(filled)
     check_small(path)
-    assert path.stat().st_size < large
     assert filled.query("PRAGMA auto_vacuum") == [(2,)]
