@@ -52,6 +52,7 @@ def test_a_run_and_its_nodes_are_recorded(recorder: Any, config: Any, call: Any)
     call(graph, {"n": 1, "seen": ["start"]}, config)
     after = datetime.now(UTC)
 
+    assert recorder.flush(60)
     (row,) = recorder.get_runs_by_wpk_id("orders")
     assert row[:2] == (str(config["run_id"]), "completed")
     run = recorder.get_run(str(config["run_id"]))
@@ -104,6 +105,7 @@ def test_the_wpk_id_is_taken_from_the_first_source_that_has_one(
     if metadata:
         config["metadata"]["wpk_id"] = metadata
     chain(name, only=node("only")).invoke({"n": 1}, config)
+    assert recorder.flush(60)
     (run,) = recorder.list_runs().runs
     assert run["wpk_id"] == expected
     assert uuid.UUID(run["run_id"])
@@ -128,6 +130,7 @@ def test_the_thread_id_of_a_checkpointed_graph_is_recorded(
     graph = builder.compile(checkpointer=InMemorySaver())
     config["configurable"] = {"thread_id": "t1"}
     graph.invoke({"n": 1}, config)
+    assert recorder.flush(60)
     assert [run["run_id"] for run in recorder.list_runs(thread_id="t1").runs] == [
         str(config["run_id"])
     ]
@@ -144,6 +147,7 @@ def test_a_failed_node_is_recorded_with_its_error(
     graph = chain("fails", good=node("good"), bad=fail, never=node("never"))
     with pytest.raises(ValueError, match="boom"):
         call(graph, {"n": 1}, config)
+    assert recorder.flush(60)
     run = recorder.get_run(str(config["run_id"]))
     assert (run["status"], run["error_type"]) == ("failed", "ValueError")
     assert run["error_text"] == "boom \ufffd"
@@ -183,6 +187,7 @@ def test_values_that_cannot_be_encoded_do_not_break_the_graph(
         5: {1},
     }
     CALLS[call](chain("odd", only=node("only")), {"n": 0, "extra": values}, config)
+    assert recorder.flush(60)
     run = recorder.get_run(str(config["run_id"]))
     assert run["status"] == "completed"
     assert run["inputs"]["extra"] == {
@@ -200,6 +205,7 @@ def test_messages_keep_their_type(recorder: Any, config: Any) -> None:
     builder.add_node("answer", lambda _: {"messages": [("ai", "hello")]})
     builder.add_edge(START, "answer")
     builder.compile().invoke({"messages": [HumanMessage("hi")]}, config)
+    assert recorder.flush(60)
     messages = recorder.get_run(str(config["run_id"]))["outputs"]["messages"]
     assert [(m["type"], m["content"]) for m in messages] == [
         ("human", "hi"),

@@ -3,6 +3,7 @@
 import contextvars
 import dataclasses
 import pathlib
+import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -337,8 +338,11 @@ def test_a_value_may_end_the_run_while_it_is_encoded(
     assert len(recorder.list_runs().runs) == 1
 
 
-def test_slow_values_block_no_other_run(recorder: Any, handler: Any, config: Any) -> None:
-    """That is no time of the node's, and holds nobody else up."""
+def test_slow_values_block_no_other_run(recorder: Any, handler: Any) -> None:
+    """That is no time of the node's, and holds nobody else up.
+
+    If others have the processors, either may seem so, but not each time.
+    """
 
     def action() -> Any:
         time.sleep(0.1)
@@ -348,28 +352,30 @@ def test_slow_values_block_no_other_run(recorder: Any, handler: Any, config: Any
     graph = chain(state=State, a=lambda state: {"n": 1, "box": slow})
     quick = chain("quick", a=count)
 
-    def many() -> int:
+    def many(finished: threading.Event) -> int:
         done = 0
-        while not finished:
+        while not finished.is_set():
             quick.invoke({"n": done}, {"callbacks": [handler]})
             done += 1
         return done
 
-    finished = False
-    with ThreadPoolExecutor(1) as pool:
-        others = pool.submit(many)
-        invoke(graph, {"items": [slow]}, config)
-        finished = True
-        assert others.result() > 3
-    assert recorder.flush()
-    (only,) = recorder.get_run(str(config["run_id"]))["node_logs"]
-    assert only["duration_ms"] < 100
-    said: Any = {"n": 1, "box": "slow"}
-    assert record(recorder, config) == run(
-        {"items": ["slow"]},
-        {"items": ["slow"], **said},
-        log("a", 1, {"items": ["slow"]}, said),
-    )
+    def is_free() -> bool:
+        config = {"callbacks": [handler], "run_id": uuid.uuid4()}
+        finished = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            others = pool.submit(many, finished)
+            invoke(graph, {"items": [slow]}, config)
+            finished.set()
+        said: Any = {"n": 1, "box": "slow"}
+        assert record(recorder, config) == run(
+            {"items": ["slow"]},
+            {"items": ["slow"], **said},
+            log("a", 1, {"items": ["slow"]}, said),
+        )
+        (only,) = recorder.get_run(str(config["run_id"]))["node_logs"]
+        return only["duration_ms"] < 100 and others.result() > 3
+
+    assert any(is_free() for _ in range(20))
 
 
 @either

@@ -261,26 +261,42 @@ def write_times(recorder: Any, run_id: Any, act: Callable[[], None]) -> Any:
 
 
 def test_the_worker_needs_no_gil(recorder: Any) -> None:
-    """Not even while a call into C keeps it: the row is older than the call's end."""
+    """Not even while a call into C keeps it: the row is of the time of the call.
+
+    If others have the processors, the worker may write later, but not each time.
+    """
     handler = RunLogHandler("live", recorder=recorder, checkpoint_interval=SOON)
-    config = with_id(handler)
-    seen, work = write_times(recorder, config["run_id"], lambda: hold_gil(1.5))
-    chain("g", only=node("only", work)).invoke({"n": 0}, config)
-    _, done, view = seen
-    assert view["updated_at"] <= done
-    assert names(view) == [("only", "running")]
+
+    seconds = 0.9  # in one call: between two of them others may get it
+
+    def is_written_meanwhile() -> bool:
+        config = with_id(handler)
+        seen, work = write_times(recorder, config["run_id"], lambda: hold_gil(seconds))
+        chain("g", only=node("only", work)).invoke({"n": 0}, config)
+        begun, _, view = seen
+        is_whole = names(view) == [("only", "running")]
+        end = begun + timedelta(seconds=seconds)
+        return is_whole and begun <= view["updated_at"] < end
+
+    assert any(is_written_meanwhile() for _ in range(20))
 
 
 @pytest.mark.long_with("postgres")
 def test_the_worker_writes_while_another_thread_spins(recorder: Any) -> None:
     handler = RunLogHandler("live", recorder=recorder, checkpoint_interval=SOON)
     config = with_id(handler)
-    seen, work = write_times(recorder, config["run_id"], lambda: time.sleep(1))
+    run_id = str(config["run_id"])
+    running = [("only", "running")]
+
+    def act() -> None:
+        until(lambda: names(stored(recorder, run_id)) == running)
+
+    seen, work = write_times(recorder, run_id, act)
     with spinning():
         chain("g", only=node("only", work)).invoke({"n": 0}, config)
     _, done, view = seen
     assert view["updated_at"] <= done
-    assert names(view) == [("only", "running")]
+    assert names(view) == running
 
 
 @pytest.mark.parametrize("interval", [1.0, LONG], ids=["default", "long"])
@@ -312,6 +328,7 @@ def test_a_run_is_first_written_soon_whatever_its_interval(
     assert all(view["inputs"]["n"] == 0 for view in views)
     assert all(view["status"] == "running" for view in views)
     assert all(len(view["node_logs"]) <= 1 for view in views)
+    assert recorder.flush(60)
     assert statuses(recorder) == ["completed"]
 
 
@@ -349,6 +366,7 @@ def test_a_run_that_is_written_at_its_end_costs_one_commit(recorder: Any) -> Non
         before = recorder.stats()["commits"]
         two_nodes().invoke({"n": n}, {"callbacks": [handler]})
         assert recorder.stats()["commits"] == before + 1
+    assert recorder.flush(60)
     assert statuses(recorder) == ["completed"] * 10
 
 
@@ -372,6 +390,7 @@ def test_each_handler_has_its_own_interval(recorder: Any, reader: Any) -> None:
     for handler, root in zip((slow, quick, never), roots, strict=True):
         handler.on_chain_end({}, run_id=root)
     assert recorder.stats()["open_runs"] == 0
+    assert recorder.flush(60)
     assert len(recorder.list_runs(status="completed").runs) == 3
 
 
@@ -455,6 +474,7 @@ def test_the_default_recorder_may_be_closed_in_a_node(store: Store) -> None:
         {"n": 0}, config
     )
     assert names(views[0]) == [("first", "running")]
+    assert runlog.flush(60)
     check_two_nodes(stored(runlog, str(config["run_id"])))
     assert len(runlog.list_runs().runs) == 1
 
@@ -490,10 +510,11 @@ def test_an_abandoned_stream_stays_running(recorder: Any) -> None:
     handler = RunLogHandler("hangs", recorder=recorder, checkpoint_interval=0)
     stream = two_nodes().stream({"n": 0}, {"callbacks": [handler]})
     next(stream)
-    assert statuses(recorder) == ["running"]
+    until(lambda: statuses(recorder) == ["running"])
     run = stored(recorder, recorder.list_runs().runs[0]["run_id"])
     assert names(run)[0] == ("first", "completed")
     stream.close()
+    assert recorder.flush(60)
     assert statuses(recorder) == ["cancelled"]
     del stream
     gc.collect()
@@ -684,11 +705,13 @@ def test_lost_runs_can_be_deleted(start: Start, reader: Any) -> None:
     here = RunLogHandler("here", recorder=reader, checkpoint_interval=0)
     root = begin_root(here, n=1)
     reader.log_run(minimal("done"))
+    assert reader.flush(60)
     assert reader.delete_runs(status="lost", wpk_id="other") == 0
     assert reader.delete_runs(status="lost") == 1
     assert statuses(reader, status="lost") == []
     assert sorted(statuses(reader)) == ["completed", "running"]
     here.on_chain_end({}, run_id=root)
+    assert reader.flush(60)
     assert sorted(statuses(reader)) == ["completed", "completed"]
 
 
@@ -738,6 +761,7 @@ def test_pages_of_lost_and_running_runs_are_full(start: Start, reader: Any) -> N
     )
     for run_id in running:
         here.on_chain_end({}, run_id=uuid.UUID(run_id))
+    assert reader.flush(60)
     assert len(reader.list_runs(status="completed", limit=100).runs) == 39
 
 
@@ -802,8 +826,9 @@ def row_of(proxied: Proxied, run_id: str) -> Any:
 def test_live_writes_reach_the_journal_during_an_outage(
     proxied: Proxied, interval: float
 ) -> None:
-    with runlog.Recorder(**proxied.options, postgres_timeout=0.5) as recorder:
+    with runlog.Recorder(**proxied.options) as recorder:
         recorder.log_run(minimal("first", "other"))
+        assert recorder.flush(60)  # row_of needs the tables
         handler = RunLogHandler("away", recorder=recorder, checkpoint_interval=interval)
         config = with_id(handler)
         run_id = str(config["run_id"])
@@ -844,7 +869,7 @@ def test_live_writes_reach_the_journal_during_an_outage(
 
 def test_a_run_that_ends_during_an_outage_is_one_record(proxied: Proxied) -> None:
     """Its writes from before the outage, during it and after it make one record."""
-    with runlog.Recorder(**proxied.options, postgres_timeout=0.5) as recorder:
+    with runlog.Recorder(**proxied.options) as recorder:
         handler = RunLogHandler("away", recorder=recorder, checkpoint_interval=0)
         config = with_id(handler)
         run_id = str(config["run_id"])

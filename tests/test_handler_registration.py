@@ -48,6 +48,7 @@ REGISTERED = """
 import runlog.hooks
 from handler_graphs import two_nodes
 two_nodes().invoke({"n": 1})
+assert runlog.flush(60)
 print(len(runlog.list_runs().runs))
 """
 
@@ -88,6 +89,7 @@ each_registration = pytest.mark.parametrize(
 
 def only_run(source: Any, **filters: Any) -> Any:
     """The one run that there is, whole."""
+    assert source.flush(60)
     (run,) = source.list_runs(**filters).runs
     return stored(source, run["run_id"])
 
@@ -114,7 +116,7 @@ def test_install_and_uninstall(default: Store, call: Any) -> None:
     hooks.uninstall()
     hooks.uninstall()
     call(graph, {"n": 4})
-    assert len(runlog.list_runs().runs) == 2
+    assert len(runs_of(runlog)) == 2
 
 
 def test_install_reaches_every_thread_and_context(default: Store) -> None:
@@ -383,6 +385,7 @@ def test_any_combination_records_each_run_once(default: Store, call: Any) -> Non
                 if "recording" in ways:
                     blocks.enter_context(hooks.recording())
                 call(graph, {"n": 0, "seen": []}, config)
+            assert runlog.flush(60)
             runs = [(run["run_id"], run["status"]) for run in runlog.list_runs().runs]
             assert runs == [(str(run_id), "completed")], ways
             run = stored(runlog, str(run_id))

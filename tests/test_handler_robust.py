@@ -211,6 +211,7 @@ def test_events_made_by_hand_are_ignored(recorder: Any) -> None:
     assert stats["handler_ignored"] > 0
     assert (stats["handler_errors"], stats["open_runs"]) == (0, 0)
     two_nodes().invoke({"n": 1}, {"callbacks": [handler]})
+    assert recorder.flush(60)
     assert len(recorder.list_runs().runs) == 1
 
 
@@ -417,6 +418,7 @@ def test_a_graph_in_a_raw_thread_is_not_seen_and_breaks_nothing(recorder: Any) -
     graph = chain("g", first=node("first", in_thread), second=node("second"))
     graph.invoke({"n": 0}, config)
     assert results[0]["n"] == 7
+    assert recorder.flush(60)
     check_two_nodes(stored(recorder, str(config["run_id"])))
     assert len(recorder.list_runs().runs) == 1
 
@@ -435,6 +437,7 @@ def test_with_the_handler_a_graph_in_a_raw_thread_is_a_run_of_its_own(
 
     graph = chain("g", first=node("first", in_thread), second=node("second"))
     graph.invoke({"n": 0}, {"callbacks": [outer]})
+    assert recorder.flush(60)
     for name, n in (("outer", 0), ("inner", 5)):
         (run,) = recorder.list_runs(wpk_id=name).runs
         check_two_nodes(stored(recorder, run["run_id"]), n)
@@ -537,15 +540,18 @@ def test_an_error_whose_text_raises_is_recorded(local: Any, call: Any) -> None:
 def test_a_graph_run_while_a_value_is_encoded_is_its_own_record(recorder: Any) -> None:
     """With the same handler: two records, neither mixed with the other."""
     handler = RunLogHandler(recorder=recorder, checkpoint_interval=0)
+    first = iter([True])
 
     class Runs(pydantic.BaseModel):
         def model_dump(self, **_: Any) -> Any:
-            if recorder.list_runs(wpk_id="inner").runs == []:
+            recorder.list_runs()
+            if next(first, False):
                 two_nodes("inner").invoke({"n": 5}, {"callbacks": [handler]})
             return {"done": True}
 
     config = with_id(handler)
     two_nodes("outer").invoke({"n": 0, "extra": Runs()}, config)
+    assert recorder.flush(60)
     check_two_nodes(stored(recorder, str(config["run_id"])))
     (inner,) = recorder.list_runs(wpk_id="inner").runs
     check_two_nodes(stored(recorder, inner["run_id"]), 5)
@@ -925,6 +931,7 @@ def test_every_text_of_a_graph_is_capped(recorder: Any, unit: Any) -> None:
     config["metadata"] = {"note": text, "user": "u"}
     with pytest.raises(ApiError):
         graph.invoke({"n": 1, "seen": []}, config)
+    assert recorder.flush(60)
     (listed,) = recorder.list_runs().runs
     run = stored(recorder, str(config["run_id"]))
     assert run["status"] == "failed"

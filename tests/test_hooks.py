@@ -46,6 +46,7 @@ def installed(store: Store) -> Iterator[None]:
 @pytest.mark.usefixtures("installed")
 def test_install_records_every_graph() -> None:
     graph(count_up).invoke({"n": 1})
+    assert runlog.flush(60)
     ((_, status, *_),) = runlog.get_runs_by_wpk_id("g")
     assert status == "completed"
 
@@ -54,12 +55,14 @@ def test_install_records_every_graph() -> None:
 def test_install_twice_records_once() -> None:
     hooks.install()
     graph(count_up).invoke({"n": 1})
+    assert runlog.flush(60)
     assert len(runlog.get_runs_by_wpk_id("g")) == 1
 
 
 @pytest.mark.usefixtures("installed")
 def test_a_graph_with_a_handler_of_its_own_is_recorded_by_that_one() -> None:
     graph(count_up).invoke({"n": 1}, {"callbacks": [RunLogHandler(wpk_id="own")]})
+    assert runlog.flush(60)
     assert [run["wpk_id"] for run in runlog.list_runs().runs] == ["own"]
 
 
@@ -78,6 +81,7 @@ def test_runlog_tracing_registers_at_import(
         "import runlog.hooks\n"
         "from test_hooks import count_up, graph\n"
         "graph(count_up).invoke({'n': 1})\n"
+        "assert runlog.flush(60)\n"
         "print(len(runlog.get_runs_by_wpk_id('g')))\n",
         env={**store.env, "RUNLOG_TRACING": "1", "PYTHONPATH": str(TESTS)},
     )
@@ -93,11 +97,13 @@ def test_an_interrupted_run_is_not_failed(recorder: Any) -> None:
         "configurable": {"thread_id": "t"},
     }
     paused.invoke({"n": 1}, config)
+    assert recorder.flush(60)
     (run,) = recorder.list_runs().runs
     assert run["status"] == "interrupted"
     (log,) = recorder.get_run(run["run_id"])["node_logs"]
     assert (log["status"], log["error_type"]) == ("interrupted", None)
     assert paused.invoke(Command(resume=5), config) == {"n": 5}
+    assert recorder.flush(60)
     statuses = [run["status"] for run in recorder.list_runs(thread_id="t").runs]
     assert statuses == ["completed", "interrupted"]
 
@@ -109,6 +115,7 @@ def test_a_static_interrupt_is_not_completed(recorder: Any) -> None:
         "configurable": {"thread_id": "t"},
     }
     paused.invoke({"n": 1}, config)
+    assert recorder.flush(60)
     assert [run["status"] for run in recorder.list_runs().runs] == ["interrupted"]
 
 
@@ -123,6 +130,7 @@ def test_a_workflow_name_of_any_type_becomes_text(
         "metadata": {"wpk_id": given},
     }
     graph(count_up).invoke({"n": 1}, config)
+    assert recorder.flush(60)
     assert [run["wpk_id"] for run in recorder.list_runs().runs] == [kept]
 
 
@@ -152,6 +160,7 @@ def test_a_subclass_records_too(recorder: Any) -> None:
 
     handler = Own()
     graph(count_up).invoke({"n": 1}, {"callbacks": [handler]})
+    assert recorder.flush(60)
     assert [run["wpk_id"] for run in recorder.list_runs().runs] == ["sub"]
     assert handler.seen == 2
 

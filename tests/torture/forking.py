@@ -299,6 +299,7 @@ def invoke(graph: Any, name: str) -> Any:
 
     config = {"callbacks": [RunLogHandler(wpk_id=name)]}
     result = graph.invoke({"seen": []}, config=config)
+    assert runlog.flush(BOUND)  # a read waits for the server only so long
     ((run_id, *_),) = runlog.get_runs_by_wpk_id(name)
     acknowledge(run_id)
     return result
@@ -334,6 +335,7 @@ def node_forks(kind: str) -> None:
     wait_for(*pids)
     assert "parent" in result["seen"]
     invoke(make_graph(add("simple")), "in-parent")
+    assert runlog.flush(BOUND)
     forking = runlog.get_runs_by_wpk_id("forking")
     for run_id, *_ in forking:
         acknowledge(run_id)

@@ -100,12 +100,13 @@ def given_id(interval: float, run_id: str, n: str) -> None:
 def forks(interval: float) -> None:
     """A node forks; the child goes on to the graph's end, and runs one of its own."""
     from handler_graphs import chain, node, two_nodes
+    from helpers import until
 
     own = os.getpid()
     pids: list[int] = []
 
     def act(state: Any) -> Any:
-        time.sleep(3 * interval)  # the worker has written it by then
+        until(lambda: runlog.list_runs(wpk_id="forking").runs != [])
         pid = os.fork()
         if pid:
             pids.append(pid)
