@@ -337,7 +337,7 @@ def test_runs_with_one_id_are_all_recorded_across_an_outage(
     proxied: Proxied, interval: Any, before: int
 ) -> None:
     """`before` of four runs reach the server; the others meet them when it is back."""
-    with runlog.Recorder(**proxied.options, postgres_timeout=0.5) as recorder:
+    with runlog.Recorder(**proxied.options) as recorder:
         handler = RunLogHandler("same", recorder=recorder, checkpoint_interval=interval)
         config = with_id(handler)
         recorder.list_runs()
@@ -357,8 +357,8 @@ def test_runs_with_one_id_in_two_journals_are_all_recorded(
     run_id = uuid.uuid4()
     other = {**proxied.options, "sqlite_path": str(tmp_path / "other.db")}
     with (
-        runlog.Recorder(**proxied.options, postgres_timeout=0.5) as first,
-        runlog.Recorder(**other, postgres_timeout=0.5) as second,
+        runlog.Recorder(**proxied.options) as first,
+        runlog.Recorder(**other) as second,
     ):
         first.list_runs()
         second.list_runs()

@@ -42,7 +42,7 @@ def databases(postgres_server: PostgresServer) -> Iterator[list[str]]:
 def open_recorder(path: str, dsn: str | None, **more: Any) -> runlog.Recorder:
     options: dict[str, Any] = {"sqlite_path": path, **more}
     if dsn is not None:
-        options |= {"postgres_dsn": dsn, "postgres_timeout": 2}
+        options["postgres_dsn"] = dsn
     return runlog.Recorder(**options)
 
 
@@ -66,7 +66,7 @@ def away(proxied: Proxied) -> Iterator[None]:
 
 def journal_at(proxied: Proxied, *run_ids: str) -> None:
     """Record runs for a database that was reached, and then was not any more."""
-    with runlog.Recorder(**proxied.options, postgres_timeout=2) as recorder:
+    with runlog.Recorder(**proxied.options) as recorder:
         assert recorder.log_run(minimal("seen")) == "seen"
         with away(proxied):
             for run_id in run_ids:
@@ -207,7 +207,7 @@ def test_a_place_becomes_a_database_once_it_is_reached(
     proxied: Proxied, postgres_server: PostgresServer
 ) -> None:
     """The same recorder, whose server comes and goes."""
-    with runlog.Recorder(**proxied.options, postgres_timeout=2) as recorder:
+    with runlog.Recorder(**proxied.options) as recorder:
         with away(proxied):
             recorder.log_run(minimal("r1"))
         assert recorder.flush(60)

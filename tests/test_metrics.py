@@ -260,7 +260,7 @@ def test_a_server_that_is_away(
     proxied: Proxied, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The scrape raises nothing, says what is known, and the log says why, once."""
-    with runlog.Recorder(**proxied.options, postgres_timeout=1) as recorder:
+    with runlog.Recorder(**proxied.options) as recorder:
         recorder.log_run(minimal("before"))
         found = scrape(recorder)
         assert (found("runlog_store_up"), found("runlog_journal_rows")) == (1, 0)

@@ -192,7 +192,7 @@ def test_the_end_of_the_server_ends_the_streams(live: Page) -> None:
 def test_the_database_goes_away_and_comes_back() -> None:
     with contextlib.contextmanager(running)(PostgresServer()) as server:
         dsn = server.dsn(server.create_database())
-        with runlog.Recorder(postgres_dsn=dsn, postgres_timeout=1) as recorder:
+        with runlog.Recorder(postgres_dsn=dsn) as recorder:
             recorder.log_run(minimal("r1"))
             assert recorder.flush(60)
             made = Page(app(recorder))
