@@ -141,10 +141,10 @@ def test_retries_end_after_the_attempts(
 def test_retries_end_in_time(driver: Driver, proxy: Proxy) -> None:
     proxy.faults["Upsert"] = [mutation(8), ...]
     began = time.monotonic()
-    result = driver.upsert([Row("b", [1.0, 0.1])], attempts=100, timeout=1.5)
+    result = driver.upsert([Row("b", [1.0, 0.1])], attempts=100, timeout=5)
     assert (result.code, result.retryable) == ("SERVICE", True)
     assert time.monotonic() - began < 60
-    assert 2 <= proxy.count("Upsert") < 20
+    assert 2 <= proxy.count("Upsert") < 40
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_an_endless_load_ends_in_time(driver: Driver, proxy: Proxy) -> None:
         ...,
     ]
     began = time.monotonic()
-    result = driver.find([1.0, 0.0], timeout=1)
+    result = driver.find([1.0, 0.0], timeout=5)
     assert (result.code, result.retryable) == ("SERVICE", True)
     assert "is still being loaded" in result.text
     assert time.monotonic() - began < 60

@@ -184,9 +184,9 @@ def test_a_run_of_another_machine_of_the_same_name(
     assert reader.delete_runs(status="lost") == 0
     process.kill()
     assert statuses(reader, status="running") == ["running"]
-    silence(store, 50)
+    silence(store, 30)
     assert statuses(reader) == ["running"]
-    silence(store, 15)
+    silence(store, 35)
     check_lost(reader)
     silence(store, 6 * 24 * 3600)
     assert reader.delete_runs(status="lost") == 0
