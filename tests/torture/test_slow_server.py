@@ -140,6 +140,8 @@ def test_one_slow_run_holds_no_other(
         until(lambda: bool(proxied.query(COUNT)[0][0] == 152))
         log.check(proxied.query)
         assert count_named(caplog) == 1
+        recorder.delete_runs(wpk_id="none")
+        assert any("1 runs wait in the journal" in text for text in caplog.messages)
         until(lambda: proxied.query(BUSY) == [])
         proxied.query(NOT_SLOW)
         assert recorder.flush(60) is True

@@ -3,6 +3,8 @@
 
 #include "core/clock.h"
 
+#include <inttypes.h>
+
 #define CATCH_UP_NS UINT64_C(1000000000) /* a query waits this long for runs */
 #define FOLDED_NS UINT64_C(10000000000)  /* for those that can be folded in, so long */
 #define STEP_NS UINT64_C(20000000)
@@ -174,6 +176,21 @@ rl_status rl_pipeline_prepare_query(rl_pipeline *pipeline, rl_err *err)
     return status;
 }
 
+/* What the journal still has was not forwarded in CATCH_UP_NS. */
+static void report_waiting(rl_pipeline *pipeline)
+{
+    rl_journal_stats stats;
+
+    rl_journal_get_stats(pipeline->journal, &stats);
+    if (stats.waiting > 0 &&
+        stats.oldest < rl_time_now() - (int64_t)(CATCH_UP_NS / 1000)) {
+        rl_notices_add(pipeline->options.notices, RL_NOTICE_WARNING,
+                       "%" PRId64 " runs wait in the journal %s, where a deletion does "
+                       "not find them: repeat it when they have been forwarded",
+                       stats.waiting, pipeline->options.sqlite_path);
+    }
+}
+
 rl_status rl_pipeline_prepare_remove(rl_pipeline *pipeline, rl_err *err)
 {
     rl_status status =
@@ -187,6 +204,7 @@ rl_status rl_pipeline_prepare_remove(rl_pipeline *pipeline, rl_err *err)
         status = rl_pipeline_prepare_query(pipeline, err);
     }
     if (status == RL_OK && pipeline->journal != NULL) {
+        report_waiting(pipeline);
         status = pipeline->store->ops->prepare(pipeline->store, err);
     }
     return status;

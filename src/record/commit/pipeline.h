@@ -75,7 +75,8 @@ rl_status rl_pipeline_try_write(rl_pipeline *pipeline, rl_run *run,
 rl_status rl_pipeline_prepare_query(rl_pipeline *pipeline, rl_err *err);
 
 /* The same before a deletion, which must not miss runs that wait for a locked file: it
- * waits for them as long as for the lock. RL_STORE if the file is locked for longer. */
+ * waits for them as long as for the lock. RL_STORE if the file is locked for longer. Says
+ * so if runs wait in the journal. */
 rl_status rl_pipeline_prepare_remove(rl_pipeline *pipeline, rl_err *err);
 
 /* Whether rl_pipeline_work has something to do. Does not wait. */
