@@ -50,7 +50,7 @@ bool rl_sqlite_shm_is_lost(const char *path, const rl_sqlite_fd *database)
            is_in_wal_mode(database) &&
            rl_sqlite_fd_find_lock(database, RL_SQLITE_SHARED_FIRST, RL_SQLITE_SHARED_SIZE,
                                   &type, &pid, SQLITE_IOERR_LOCK) == SQLITE_OK &&
-           type != F_UNLCK) {
+           type == F_RDLCK) { /* an exclusive lock keeps this connection out anyway */
         nanosleep(&pause, NULL);
         tries++;
     }
