@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -473,3 +474,25 @@ def test_a_reader_creates_no_file(store: Store, recorder: Any) -> None:
         path.unlink()
     with places.open_recorder(place, create=True) as writer:
         assert not writer.list_runs().runs
+
+
+@on_sqlite
+def test_another_process_closes_the_file_meanwhile(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is beside it vanishes between two looks: no sign of a lack of rights."""
+    path = store.options["sqlite_path"]
+    with runlog.Recorder(**store.options) as recorder:
+        recorder.log_run(minimal())
+    beside = [Path(path + suffix) for suffix in ("-wal", "-shm")]
+    access = os.access
+
+    def look(one: str, mode: int) -> bool:
+        for part in beside:
+            part.unlink(missing_ok=True)
+        return access(one, mode)
+
+    for part in beside:
+        part.touch()
+    monkeypatch.setattr(os, "access", look)
+    places.check(places.Place(path, None, "default"))

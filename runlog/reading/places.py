@@ -295,11 +295,16 @@ def check(place: Place) -> None:
 
 
 def _may_write(path: str) -> bool:
-    """Whether this user may write a SQLite file, and what SQLite needs beside it."""
-    beside = [f"{path}-wal", f"{path}-shm"]
-    if not all(map(os.path.exists, beside)):
-        beside = [os.path.dirname(path)]
-    return all(os.access(one, os.W_OK) for one in (path, *beside))
+    """Whether this user may write a SQLite file, and what SQLite needs beside it.
+
+    Another process may create or delete what is beside it at any moment.
+    """
+    folder = os.path.dirname(path)
+    return os.access(path, os.W_OK) and all(
+        os.access(one, os.W_OK)
+        or (not os.path.lexists(one) and os.access(folder, os.W_OK))
+        for one in (f"{path}-wal", f"{path}-shm")
+    )
 
 
 def is_there(path: str) -> bool:
