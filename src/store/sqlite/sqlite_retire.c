@@ -65,8 +65,8 @@ static void set_version(volatile uint32_t *header)
     }
 }
 
-/* Only the -wal was deleted: nobody may find the -shm. Others do so only when they see the
- * new version, so that what is at the path is no new one. */
+/* If only the -wal was deleted, the -shm is still at the path, where nobody may find it
+ * from now on. A new one is made only by who sees the new version, so this is the old. */
 static void remove_shm(const rl_sqlite_conn *conn)
 {
     char name[RL_SQLITE_PATH_SIZE + 8];
