@@ -297,12 +297,14 @@ def check(place: Place) -> None:
 def _may_write(path: str) -> bool:
     """Whether this user may write a SQLite file, and what SQLite needs beside it.
 
-    Another process may create or delete what is beside it at any moment.
+    Another process may create or delete what is beside it at any moment: between the
+    looks at one, it may have come or gone.
     """
     folder = os.path.dirname(path)
     return os.access(path, os.W_OK) and all(
         os.access(one, os.W_OK)
         or (not os.path.lexists(one) and os.access(folder, os.W_OK))
+        or os.access(one, os.W_OK)
         for one in (f"{path}-wal", f"{path}-shm")
     )
 

@@ -72,7 +72,7 @@ static void report_lost_wal(rl_sqlite_file *file, const char *suffix)
     rl_notices_add(
         file->notices, RL_NOTICE_ERROR,
         "the %s of the SQLite file %s was deleted or replaced while it was in "
-        "use; runlog has reopened the file. If a program without runlog opened "
+        "use; runlog has reopened the file. If another program opened "
         "it in between, runs may be lost and the file may be damaged: check it "
         "with PRAGMA integrity_check",
         suffix, file->path);
