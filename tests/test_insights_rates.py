@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from datetime import timedelta
+from math import comb
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,6 +34,42 @@ def test_tails_are_those_of_scipy() -> None:
         assert t_tail(value, degrees) == pytest.approx(want, rel=1e-9), (value, degrees)
     found, of, low, high = TABLE["wilson"]
     assert wilson(found, of) == pytest.approx((low, high), rel=1e-6)
+
+
+def test_a_tail_is_right_on_both_sides() -> None:
+    """Also where more or fewer are bad than before, and each term is 0.0 as a float."""
+    for number, before in ((7, 9), (12, 5), (30, 41)):
+        for bad in range(number + 1):
+            for bad_before in range(before + 1):
+                all_bad, all_fine = bad + bad_before, number + before - bad - bad_before
+                ways = sum(
+                    comb(all_bad, one) * comb(all_fine, number - one)
+                    for one in range(bad, min(number, all_bad) + 1)
+                )
+                want = ways / comb(number + before, number)
+                found = fisher(bad, number, bad_before, before)
+                assert found == pytest.approx(want, rel=1e-9), (bad, bad_before)
+    assert fisher(1_000, 200_000, 100_000, 200_000) == 1.0
+    assert fisher(100_000, 200_000, 1_000, 200_000) == 0.0
+
+
+def test_a_tail_takes_few_terms() -> None:
+    """One that is too small for a float has no hundreds of thousands of them."""
+    lines = 0
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        nonlocal lines
+        lines += event == "line" and frame.f_code.co_name == "fisher"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        for bad in (300_000, 30_000):  # 0.0; about 1e-6
+            fisher(bad, 600_000, 29_000, 600_000)
+    finally:
+        sys.settrace(before)
+    assert 20 < lines < 20_000
 
 
 def test_the_share_of_what_is_false_is_bounded() -> None:

@@ -33,20 +33,31 @@ def fisher(bad: int, number: int, bad_before: int, number_before: int) -> float:
     lowest = max(0, number - (whole - all_bad))
     if bad <= lowest:
         return 1.0
-    chance = exp(
+
+    def steps(one: int) -> tuple[int, int]:
+        """By what the next term is greater, as a fraction."""
+        return (
+            (all_bad - one) * (number - one),
+            (one + 1) * (whole - all_bad - number + one + 1),
+        )
+
+    up, down = steps(bad)
+    if up > down:  # the first terms would be the smallest, and may be 0.0: so the rest
+        fine = number - bad + 1
+        return 1.0 - fisher(fine, number, whole - all_bad - fine, number_before)
+    first = (
         _log_choose(all_bad, bad)
         + _log_choose(whole - all_bad, number - bad)
         - _log_choose(whole, number)
     )
-    total = 0.0
-    for one in range(bad, highest + 1):
-        total += chance
-        up = (all_bad - one) * (number - one)
-        down = (one + 1) * (whole - all_bad - number + one + 1)
-        chance *= up / down
-        if up < down and chance < _ENOUGH * total:
+    term = total = 1.0  # by the first one, which may be too small for a float
+    for one in range(bad, highest):
+        up, down = steps(one)
+        term *= up / down
+        total += term
+        if term < _ENOUGH * total:
             break
-    return min(1.0, total)
+    return min(1.0, exp(first + log(total)))
 
 
 def t_tail(t: float, degrees: float) -> float:
