@@ -6,6 +6,7 @@ import json
 import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ from helpers import minimal
 from insight_histories import now, odd_runs, record, shop_runs, steps_runs
 
 import runlog
+from runlog.insights.finding import Finding
+from runlog.insights.frame import Frame
+from runlog.insights.report import _Maker
 
 __all__ = ["cli", "empty"]
 
@@ -246,6 +250,41 @@ def test_lost_runs(recorder: Any, store: Store, run_python: Any) -> None:
     (found,) = runlog.insights(recorder=recorder).findings
     assert (found.kind, found.good, len(found.runs)) == ("lost", "r1", 1)
     assert recorder.list_runs(status="lost").runs[0]["run_id"] == found.runs[0]
+
+
+class OneOfMany(dict[str, Any]):
+    """A whole run. The class knows how many there are."""
+
+    alive = most = made = 0
+
+    def __init__(self) -> None:
+        super().__init__(run_id="r", inputs={"text": "x"}, node_logs=[])
+        OneOfMany.made += 1
+        OneOfMany.alive += 1
+        OneOfMany.most = max(OneOfMany.most, OneOfMany.alive)
+
+    def __del__(self) -> None:
+        OneOfMany.alive -= 1
+
+
+class ManyRuns:
+    """A recorder with as many runs as are asked for."""
+
+    def list_runs(self, limit: int, status: str, **_: Any) -> Any:
+        row = {"run_id": "r", "status": status, "totals": None}
+        return SimpleNamespace(runs=[row] * limit)
+
+    def get_run(self, *_: Any) -> Any:
+        return OneOfMany()
+
+
+def test_causes_are_looked_for_in_one_run_after_the_other() -> None:
+    """Hundreds are read whole, and each may take a megabyte."""
+    start = now()
+    found = Finding("failure_rate", "w", None, start, "", 0.0, 1.0, "", [])
+    _Maker(ManyRuns(), {}, Frame(0, 1, 2), start, None)._explain(found, None)
+    assert OneOfMany.made == 400
+    assert OneOfMany.most <= 4
 
 
 def test_importing_runlog_does_not_import_insights(run_python: Any) -> None:

@@ -178,13 +178,17 @@ class _Maker:
         good = self._runs.rows(SAMPLE, wpk_id=name, status="completed", since=since)
         if not rows or not good:
             return
-        whole = [self._runs.run(row["run_id"], name) for row in rows[:SAMPLE]]
-        fine = [self._runs.run(row["run_id"], name) for row in good]
         found = traits(
-            [run for run in whole if run], [run for run in fine if run], finding.node
+            self._whole(rows[:SAMPLE], name), self._whole(good, name), finding.node
         )
         if found:
             finding.text += f" More frequent among them: {'; '.join(map(str, found))}."
+
+    def _whole(self, rows: Iterable[Any], workflow: str) -> Iterator[Any]:
+        """The whole runs of some rows: one at a time, as each may take much memory."""
+        for row in rows:
+            if run := self._runs.run(row["run_id"], workflow):
+                yield run
 
     def _unfinished(self) -> Iterator[Finding]:
         now = self._until.timestamp()
