@@ -89,6 +89,19 @@ def test_a_tag_saves_the_body(page: Page, history: Recorded) -> None:
 
 
 @on_sqlite
+def test_what_is_large_is_not_compressed(page: Page, recorder: Any) -> None:
+    """That would be done in the event loop, where all others wait for it."""
+    for size, way in ((100_000, "gzip"), (2_000_000, None)):
+        text = "x" * size
+        logs = [{"node": "a", "status": "completed", "outputs": text}]
+        recorder.log_run(minimal(str(size), node_logs=logs))
+        asked = {"workflow": "w", "id": str(size), "node": "0"}
+        answer = page.get("/api/v1/node", **asked)
+        assert answer.headers.get("content-encoding") == way
+        assert answer.json()["outputs"] == text
+
+
+@on_sqlite
 def test_problems(page: Page, history: Recorded) -> None:
     for path, status in (
         ("run?workflow=shop&id=x", 404),

@@ -34,6 +34,9 @@ from runlog.web.pruning import Pruner
 from runlog.web.render import render
 from runlog.web.source import Source
 
+_LARGE = 1 << 20
+"""Bytes of an answer that are not compressed any more."""
+
 Page = Callable[[Source, Asked], dict[str, Any]]
 Send = Callable[[Source, Asked], Response]
 
@@ -220,16 +223,38 @@ def make(
     return made
 
 
-class _Gzip(GZipMiddleware):
-    """Compresses pages. It does so in the event loop, so files are sent as they are."""
+class _Gzip:
+    """Compresses pages. It does so in the event loop, where all others wait for it: so
+    files, and answers that are large, are sent as they are.
+    """
+
+    def __init__(self, app: Any, /, **options: Any) -> None:
+        self.app = app
+        self._options = options
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        large = scope["type"] == "http" and path_of(scope) in FILES
-        await (
-            self.app(scope, receive, send)
-            if large
-            else super().__call__(scope, receive, send)
-        )
+        if scope["type"] != "http" or path_of(scope) in FILES:
+            await self.app(scope, receive, send)
+            return
+
+        async def app(scope: Any, receive: Any, compress: Any) -> None:
+            way = compress
+
+            async def choose(message: Any) -> None:
+                nonlocal way
+                if message["type"] == "http.response.start" and _is_large(message):
+                    way = send
+                await way(message)
+
+            await self.app(scope, receive, choose)
+
+        await GZipMiddleware(app, **self._options)(scope, receive, send)
+
+
+def _is_large(start: Any) -> bool:
+    """Whether an answer of this beginning is; one without a length is a stream."""
+    length = dict(start.get("headers", ())).get(b"content-length", b"0")
+    return int(length) > _LARGE
 
 
 def _asked(request: Request) -> Asked:
