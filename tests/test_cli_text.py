@@ -10,6 +10,7 @@ from cli_help import HOSTILE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runlog.cli import text as text_module
 from runlog.cli.errors import WrongUsageError
 from runlog.cli.names import nearest, short_ids
 from runlog.cli.output import rfc3339, to_json, to_lines
@@ -85,6 +86,32 @@ def test_wrapped_text_fits_and_is_whole(text: str, columns: int) -> None:
     lines = wrap(text, columns)
     assert all(width(line) <= columns for line in lines)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
+def test_wrapping_looks_at_each_character_a_few_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = 0
+
+    def columns_of(char: str) -> int:
+        nonlocal looks
+        looks += 1
+        return 2
+
+    monkeypatch.setattr(text_module, "_columns", columns_of)
+    whole = "工" * 20_000
+    lines = wrap(whole, 80)
+    assert (len(lines), "".join(lines)) == (500, whole)
+    assert looks <= 4 * len(whole)
+
+
+def test_what_does_not_fit_has_a_line_of_its_own() -> None:
+    assert wrap("abcd工作e", 1) == ["a", "b", "c", "d", "工", "作", "e"]
+    assert wrap("ab\u0301c d", 2) == ["ab\u0301", "c", "d"]
+    assert wrap("abc\u0301", 2) == ["ab", "c\u0301"]
+    assert wrap("a  b c", 3) == ["a ", "b c"]
+    assert wrap("ab cd", 0) == ["ab", "cd"]
+    assert wrap("", 5) == [""]
 
 
 def test_widths() -> None:

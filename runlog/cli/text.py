@@ -59,18 +59,29 @@ def pad(text: str, columns: int, right: bool = False) -> str:
 
 def wrap(text: str, columns: int) -> list[str]:
     """Return a safe text in lines of so many columns at most, broken at spaces."""
-    lines, line = [], ""
+    lines, line, taken = [], "", 0
     for word in text.split(" "):
-        joined = f"{line} {word}" if line else word
-        if width(joined) <= columns or not line:
-            line = joined
-        else:
+        wide = width(word)
+        if line and taken + 1 + wide <= columns:
+            line, taken = f"{line} {word}", taken + 1 + wide
+            continue
+        if line:
             lines.append(line)
-            line = word
-        while columns > 0 and width(line) > columns:
-            head = cut(line, columns + 1)[:-1]
-            if not head:
-                break
-            lines.append(head)
-            line = line[len(head) :]
+        line, taken = word, wide
+        if taken > columns > 0:
+            *full, line = _parts(word, columns)
+            lines += full
+            taken = width(line)
     return [*lines, line]
+
+
+def _parts(word: str, columns: int) -> list[str]:
+    """A word in parts of so many columns at most; a wider character is one by itself."""
+    parts, start, taken = [], 0, 0
+    for at, char in enumerate(word):
+        wide = _columns(char)
+        if taken + wide > columns and at > start:
+            parts.append(word[start:at])
+            start, taken = at, 0
+        taken += wide
+    return [*parts, word[start:]]

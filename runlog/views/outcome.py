@@ -98,7 +98,8 @@ def _failed(run: Any, logs: list[Log]) -> Log | None:
     failed = [log for log in logs if log.status == "failed"]
     same = [log for log in failed if (log.error_type, log.error_text) == own]
     if same:
-        last = [log for log in same if log.attempt == max(one.attempt for one in same)]
+        attempt = max(log.attempt for log in same)
+        last = [log for log in same if log.attempt == attempt]
         arose = [log for log in last if log.error_traceback]
         return arose[-1] if arose else _innermost(last)
     if failed and not run.get("error_traceback"):
