@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ from runlog.views.changes import changes, state_after
 from runlog.views.difference import ABSENT, difference, same_until
 from runlog.views.errors import group
 from runlog.views.lines import line_of
-from runlog.views.logs import read_logs
+from runlog.views.logs import Log, read_logs
 from runlog.views.outcome import decisive, outcome
 from runlog.views.summary import by_node, totals
 from runlog.views.timeline import bars
@@ -203,6 +203,57 @@ def test_the_log_that_says_why_is_the_innermost() -> None:
     found = decisive(run(status="failed", **error), read_logs(run(*logs)))
     assert found is not None
     assert (found.node, found.attempt) == ("inner", 2)
+
+
+class Watched(Log):
+    """A log that counts how often its attempt is read."""
+
+    __slots__ = ()
+    reads: ClassVar[list[int]] = []
+
+    @property
+    def attempt(self) -> int:
+        self.reads.append(self.place)
+        return self[4]
+
+
+def test_what_says_why_is_found_in_one_walk() -> None:
+    """Of thousands that failed alike, none is looked at for each of the others."""
+    error = {"error_type": "E", "error_text": "x"}
+    failed = run(*(log("a", "failed", **error) for _ in range(1000)), status="failed")
+    found = decisive(failed | error, [Watched(*one) for one in read_logs(failed)])
+    assert found is not None
+    assert len(Watched.reads) <= 5_000
+
+
+class Asked(dict[str, Any]):
+    """A log that says when its inputs are read."""
+
+    def __init__(self, place: int, asked: list[int], **fields: Any) -> None:
+        super().__init__(log(f"node {place}", step=place, outputs={"n": 9}, **fields))
+        self._asked, self._place = asked, place
+
+    def get(self, key: str, default: Any = None, /) -> Any:
+        if key == "inputs":
+            self._asked.append(self._place)
+        return super().get(key, default)
+
+
+def test_inputs_are_read_in_the_order_of_the_logs() -> None:
+    """Those of a long run are made from the ones before, which is cheap in order only."""
+    left: list[int] = []
+    right: list[int] = []
+    one = run(*(Asked(place, left, inputs={"n": place}) for place in range(50)))
+    other = run(*(Asked(place, right, inputs={"n": 0}) for place in range(60)))
+    assert difference(one, other).first == 1
+    for places in (left, right):
+        assert set(places) == set(range(50))
+        assert places == sorted(places)
+    for look in (changes, state_after):
+        left.clear()
+        look(one, 7)
+        assert set(left) == {7, 8}
+        assert left == sorted(left)
 
 
 def test_a_child_is_below_the_node_that_it_shares_values_with() -> None:

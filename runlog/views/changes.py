@@ -110,9 +110,9 @@ def _next_state(run: Any, log: Log, logs: list[Log]) -> dict[str, Any] | None:
         return None
     for one in logs[log.place + 1 :]:
         if one.parent == log.parent and one.step is not None and one.step > log.step:
-            given = one.inputs
-            if isinstance(given, dict) and isinstance(log.inputs, dict):
-                return given if given.keys() >= log.inputs.keys() else None
+            own, given = log.inputs, one.inputs  # lazy logs are cheap in their order
+            if isinstance(given, dict) and isinstance(own, dict):
+                return given if given.keys() >= own.keys() else None
             return None
     if log.parent is None:
         outputs = run.get("outputs")

@@ -105,7 +105,7 @@ def _end(one: Any) -> tuple[Any, ...]:
 def _pairs(ones: list[Log], others: list[Log]) -> list[Pair]:
     left, right = _by_key(ones), _by_key(others)
     found = []
-    for key in left.keys() | right.keys():
+    for key in {**left, **right}:  # in their order, in which lazy logs are cheap
         one, other = left.get(key), right.get(key)
         places = [log.place for log in (one, other) if log is not None]
         found.append(((min(places), max(places), str(key)), _pair(one, other)))
