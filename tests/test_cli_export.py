@@ -23,10 +23,13 @@ from export_help import (
 )
 from fixtures_store import Store
 from helpers import minimal, until
+from pyarrow.parquet import ParquetFile
 from test_long_logs import INPUTS, STORED, WANT
 
 from runlog import Recorder
 from runlog.cli import jsonl, parquet
+from runlog.cli.history import History
+from runlog.reading import places
 
 
 @pytest.fixture(autouse=True)
@@ -195,6 +198,18 @@ def test_parquet(
 
 
 @on_sqlite
+def test_parquet_is_written_before_large_runs_fill_the_memory(tmp_path: Path) -> None:
+    file = tmp_path / "large.parquet"
+    runs = [minimal(str(n), inputs={"text": "x" * (1 << 20)}) for n in range(40)]
+    parquet._by_pyarrow(iter(runs), str(file))
+    about = ParquetFile(file).metadata
+    groups = [about.row_group(at).num_rows for at in range(about.num_row_groups)]
+    assert groups == [16, 16, 8]
+    found = duckdb.read_parquet(str(file)).project("run_id").fetchall()
+    assert found == [(str(n),) for n in range(40)]
+
+
+@on_sqlite
 def test_parquet_without_a_package(
     recorder: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -259,6 +274,33 @@ def test_no_file_of_the_history_is_overwritten(
         hard.unlink(missing_ok=True)
     assert len(recorder.list_runs().runs) == 3
     assert not path.exists() or path.read_bytes()[:16] == b"SQLite format 3\0"
+
+
+@on_sqlite
+def test_runs_that_are_too_large_together_are_read_in_quarters(recorder: Any) -> None:
+    """As many are read at once as fit by the size of those before, which may be small."""
+    fill(recorder, 300)
+    asked: list[int] = []
+
+    class Limited:
+        """A history in which the older runs are large."""
+
+        def _whole_runs(self, ids: list[str]) -> Any:
+            asked.append(len(ids))
+            runs, taken = recorder._whole_runs(ids)
+            if any(int(run["run_id"][1:]) < 100 for run in runs) and len(ids) > 20:
+                raise MemoryError
+            return runs, taken
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(recorder, name)
+
+    history = History(places.find())
+    history._recorder = Limited()
+    found = [run["run_id"] for run in history.whole()]
+    assert found == [f"r{n}" for n in reversed(range(300))]
+    assert max(asked) > 64
+    assert len(asked) < 40
 
 
 @on_sqlite

@@ -26,6 +26,25 @@ def _ahead(found: Iterator[Any]) -> Generator[Any, None, None]:
             yield item
 
 
+def _in_parts(whole_runs: Any, ids: list[str]) -> Iterator[tuple[list[Any], int]]:
+    """Read whole runs at once; in quarters, where they are too large together.
+
+    How many are read at once goes by the size of those before, which says nothing of
+    these.
+    """
+    try:
+        found = whole_runs(ids)
+    except MemoryError:
+        if len(ids) == 1:
+            raise
+    else:
+        yield found
+        return
+    size = -(-len(ids) // 4)
+    for at in range(0, len(ids), size):
+        yield from _in_parts(whole_runs, ids[at : at + size])
+
+
 class History:
     """What is recorded. See places for where it is."""
 
@@ -98,8 +117,10 @@ class History:
         whole_runs = self.open()._whole_runs  # noqa: SLF001 - made for this
         size = 1
         while ids := [row["id"] for row in islice(rows, size)]:
-            runs, taken = whole_runs(ids)
-            yield runs
+            taken = 0
+            for runs, more in _in_parts(whole_runs, ids):
+                yield runs
+                taken += more
             size = max(1, min(2 * size, _MOST, _BYTES * len(ids) // max(taken, 1)))
 
     def listed(self, row: Any) -> Any:

@@ -33,6 +33,8 @@ COLUMNS: Final = {
 }
 """The columns, with their types as duckdb calls them."""
 _ROWS: Final = 1000
+_TEXT: Final = 1 << 24
+"""Rows that pyarrow gets at once, and characters of theirs."""
 _LEAST: Final = 1 << 24
 
 
@@ -115,11 +117,15 @@ def _by_pyarrow(runs: Iterable[Any], name: str) -> None:
     )
     with _replacing(name) as new, parquet.ParquetWriter(new, schema) as file:
         rows: list[dict[str, Any]] = []
+        taken = 0
         for run in runs:
-            rows.append(_row(run))
-            if len(rows) == _ROWS:
+            row = _row(run)
+            rows.append(row)
+            taken += sum(len(one) for one in row.values() if type(one) is str)
+            if len(rows) == _ROWS or taken > _TEXT:
                 file.write_table(pyarrow.Table.from_pylist(rows, schema))
                 rows.clear()
+                taken = 0
         file.write_table(pyarrow.Table.from_pylist(rows, schema))
 
 
