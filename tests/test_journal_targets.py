@@ -479,3 +479,15 @@ def test_the_database_has_one_id(
             "INSERT INTO runlog_database (id) VALUES (uuid_generate_v4())",
             dbname=databases[0],
         )
+
+
+def test_any_process_counts_what_is_held(tmp_path: Path) -> None:
+    """Newer runs than the held ones have left the journal: the numbers have gaps."""
+    path = str(tmp_path / "journal.db")
+    dsn = journal_away(path, "counted", *(f"r{number}" for number in range(20)))
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM journal WHERE run_id BETWEEN 'r10' AND 'r19'")
+        connection.commit()
+    with open_recorder(path, dsn) as recorder:
+        recorder.log_run(minimal("later"))
+        assert recorder.stats()["waiting"] == 11

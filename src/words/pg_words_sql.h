@@ -25,14 +25,14 @@
 #define RL_PG_WORDS_IS_LATER \
     "(run.status = 'running' AND old.id IS NOT NULL AND " RL_PG_WORDS_AGAIN " > now())"
 
-/* The first megabyte of a run's parts, as an array. A value that is no text is the
- * definition of tools. */
-#define RL_PG_WORDS_PARTS                                                           \
-    "(SELECT '[' || string_agg(data, ',' ORDER BY name) || ']' FROM (SELECT name, " \
-    "data, sum(octet_length(data)) OVER (ORDER BY name) - octet_length(data) AS "   \
-    "before FROM run_parts AS part WHERE part.wpk_id = run.wpk_id AND part.id = "   \
-    "run.id AND (name >= " RL_SQL_NODES " OR left(data, 1) = '\"')) AS sized "      \
-    "WHERE before < 1000000)"
+/* The first megabyte of a run's parts, as an array, in which the last value may be cut. A
+ * value that is no text is the definition of tools. */
+#define RL_PG_WORDS_PARTS                                                        \
+    "(SELECT '[' || string_agg(left(data, 1000000 - before::int), ',' ORDER BY " \
+    "name) || ']' FROM (SELECT name, data, sum(octet_length(data)) OVER (ORDER " \
+    "BY name) - octet_length(data) AS before FROM run_parts AS part WHERE "      \
+    "part.wpk_id = run.wpk_id AND part.id = run.id AND (name >= " RL_SQL_NODES   \
+    " OR left(data, 1) = '\"')) AS sized WHERE before < 1000000)"
 
 /* A picked run: its place, key, and, unless it is left for later, its texts. */
 #define RL_PG_WORDS_READ(place)                                                \
@@ -49,10 +49,13 @@
 #define RL_PG_WORDS_READ_LOCKED     \
     RL_PG_WORDS_READ("logged_txid") \
     "ORDER BY picked.logged_txid, picked.id FOR KEY SHARE OF run"
-#define RL_PG_WORDS_SIZED(place)                                            \
-    "sum(coalesce(pg_column_size(run.inputs), 0) + "                        \
-    "coalesce(pg_column_size(run.outputs), 0) + "                           \
-    "coalesce(pg_column_size(run.node_logs), 0)) OVER (ORDER BY " place " " \
+#define RL_PG_WORDS_SIZED(place)                                          \
+    "sum(coalesce(pg_column_size(run.inputs), 0) + "                      \
+    "coalesce(pg_column_size(run.outputs), 0) + "                         \
+    "coalesce(pg_column_size(run.node_logs), 0) + "                       \
+    "coalesce((SELECT least(sum(octet_length(part.data)), 1000000) FROM " \
+    "run_parts AS part WHERE part.wpk_id = run.wpk_id AND part.id = "     \
+    "run.id), 0)) OVER (ORDER BY " place " "                              \
     "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
 
 /* The next runs. Parameters: bytes after which no more are read, how many, and the place.

@@ -232,7 +232,6 @@ static rl_status forward_leased(rl_journal *journal, rl_forwarding *work, rl_err
 
         status = status == RL_OK ? last : status;
     }
-    atomic_store(&journal->holds, work->holds);
     journal->after = !done && status == RL_OK && work->holds ? last_seq : 0;
     done = done && from_first && !work->holds;
     if (done && status == RL_OK && work->has_lease) {

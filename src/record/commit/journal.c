@@ -301,8 +301,7 @@ void rl_journal_get_stats(rl_journal *journal, rl_journal_stats *stats)
         status = rl_journal_file_get_state(journal->file, &state, &ignored);
     }
     waiting.own = state.last > 0 ? state.last - state.first + 1 : 0;
-    if (status == RL_OK &&
-        (state.has_others || atomic_load(&journal->holds))) { /* the seqs have gaps */
+    if (status == RL_OK && (state.has_others || state.has_gaps)) {
         status = rl_journal_file_count(journal->file, &waiting, &ignored);
     }
     pthread_mutex_lock(&journal->lock);

@@ -48,7 +48,6 @@ struct rl_journal {
     size_t most;          /* runs of a batch: fewer after one that took too long */
     uint64_t too_long_ns; /* how long that took; 0: none did */
 
-    atomic_bool holds; /* the last pass has left runs that are held */
     atomic_bool rejection_logged;
     atomic_bool unusable_logged;
     atomic_bool others_logged;

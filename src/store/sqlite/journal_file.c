@@ -196,6 +196,7 @@ static rl_status read_state(rl_sqlite_conn *conn, void *ctx, rl_err *err)
         state->rejected = sqlite3_column_int64(stmt, 3);
         state->oldest = sqlite3_column_int64(stmt, 4);
         state->given = sqlite3_column_int64(stmt, 5);
+        state->has_gaps = sqlite3_column_int(stmt, 6) != 0;
     }
     sqlite3_reset(stmt);
     return status;

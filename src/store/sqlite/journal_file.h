@@ -43,6 +43,7 @@ typedef struct rl_journal_file_batch {
 typedef struct rl_journal_file_state {
     int64_t first, last; /* the least and the greatest seq; 0 and 0 if empty */
     bool has_others;     /* there are runs for other targets */
+    bool has_gaps;       /* newer runs than some that are held have left the journal */
     int64_t rejected;    /* rows of journal_rejected, for all targets */
     int64_t oldest;      /* when the first was logged, microseconds since 1970; 0: none */
     int64_t given;       /* the greatest seq that was ever given, for any target */

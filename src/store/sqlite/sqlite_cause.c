@@ -31,10 +31,11 @@ static bool say(const answer *to, const char *format, ...)
     return true;
 }
 
-/* Whether this process may not, as the user it acts as; errno says why. */
+/* Whether this process may not, as the user it acts as; errno says why. Another process
+ * may just have deleted the file. */
 static bool may_not(const char *path, int how)
 {
-    return faccessat(AT_FDCWD, path, how, AT_EACCESS) != 0;
+    return faccessat(AT_FDCWD, path, how, AT_EACCESS) != 0 && errno != ENOENT;
 }
 
 /* A folder above the file, of `len` bytes; `parent` bytes name the folder above it. */

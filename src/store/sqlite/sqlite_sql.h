@@ -136,16 +136,19 @@
 
 /* The least and the greatest seq for that database; whether there are logs for others;
  * the rejected logs; when the log with the least seq was logged; the greatest seq that was
- * ever given. */
-#define RL_SQLITE_JOURNAL_BOUNDS                                                       \
-    RL_SQLITE_WITH_OWN                                                                 \
-    " SELECT (SELECT min((SELECT min(seq) FROM journal WHERE journal.target = "        \
-    "own.target)) FROM own), (SELECT max((SELECT max(seq) FROM journal WHERE "         \
-    "journal.target = own.target)) FROM own), EXISTS (SELECT 1 FROM journal_targets "  \
-    "AS other WHERE NOT " RL_SQLITE_IS_OWN " AND EXISTS (SELECT 1 FROM journal WHERE " \
-    "journal.target = other.target)), (SELECT count(*) FROM journal_rejected), "       \
-    "(SELECT revision FROM journal WHERE seq = (SELECT min((SELECT min(seq) FROM "     \
-    "journal WHERE journal.target = own.target)) FROM own)), " RL_SQLITE_NEXT_SEQ " - 1"
+ * ever given; whether seqs are missing between the oldest logs, more than RL_HELD_MAX: those
+ * that are held are the oldest. */
+#define RL_SQLITE_JOURNAL_BOUNDS                                                         \
+    RL_SQLITE_WITH_OWN                                                                   \
+    " SELECT (SELECT min((SELECT min(seq) FROM journal WHERE journal.target = "          \
+    "own.target)) FROM own), (SELECT max((SELECT max(seq) FROM journal WHERE "           \
+    "journal.target = own.target)) FROM own), EXISTS (SELECT 1 FROM journal_targets "    \
+    "AS other WHERE NOT " RL_SQLITE_IS_OWN " AND EXISTS (SELECT 1 FROM journal WHERE "   \
+    "journal.target = other.target)), (SELECT count(*) FROM journal_rejected), "         \
+    "(SELECT revision FROM journal WHERE seq = (SELECT min((SELECT min(seq) FROM "       \
+    "journal WHERE journal.target = own.target)) FROM own)), " RL_SQLITE_NEXT_SEQ        \
+    " - 1, (SELECT max(seq) - min(seq) >= count(*) FROM (SELECT seq FROM journal ORDER " \
+    "BY seq LIMIT 300))"
 
 /* For each target how many logs there are, and whether they are for that database; with
  * ?4 those without a target are not. */
