@@ -6,10 +6,12 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runlog._counts import Counts
+from runlog.views import difference as views_difference
 from runlog.views.changes import changes, state_after
 from runlog.views.difference import ABSENT, difference, same_until
 from runlog.views.errors import group
@@ -332,3 +334,43 @@ def test_a_difference() -> None:
         ("2", ABSENT, 4),
     ]
     assert not difference(run(outputs=1), run(outputs=True)).same
+    assert not difference(run(outputs=[{"n": 1}]), run(outputs=[{"n": True}])).same
+    assert difference(run(outputs=[{"n": 1}]), run(outputs=[{"n": 1.0}])).same
+
+
+@given(runs, runs, st.integers(0, 3))
+def test_a_difference_keeps_as_many_values_as_are_asked_for(
+    one: Any, other: Any, most: int
+) -> None:
+    whole, some = difference(one, other), difference(one, other, most)
+    assert some[:2] + some[3:4] == whole[:2] + whole[3:4]
+    assert some.values == whole.values[:most]
+    assert len(some.values) + some.values_left == len(whole.values)
+    for few, all_of_it in zip(some.pairs, whole.pairs, strict=True):
+        assert (few.same, few.did_same) == (all_of_it.same, all_of_it.did_same)
+        assert few.inputs == all_of_it.inputs[:most]
+        assert few.values == all_of_it.values[:most]
+        assert len(few.inputs) + few.inputs_left == len(all_of_it.inputs)
+        assert len(few.values) + few.values_left == len(all_of_it.values)
+
+
+def test_what_is_the_same_is_not_compared_leaf_by_leaf(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    leaves = 0
+    plain = views_difference._equal
+
+    def counted(one: Any, other: Any) -> bool:
+        nonlocal leaves
+        leaves += 1
+        return plain(one, other)
+
+    monkeypatch.setattr(views_difference, "_equal", counted)
+
+    def made(end: str) -> Any:
+        same = {"messages": [{"text": str(n)} for n in range(1_000)]}
+        return run(*(log("a", inputs=same | {"end": end}) for _ in range(20)))
+
+    found = difference(made("x"), made("y"))
+    assert [value.path for pair in found.pairs for value in pair.inputs] == ["end"] * 20
+    assert leaves <= 100

@@ -18,6 +18,7 @@ from runlog.reading import times
 from runlog.views.axis import Axis, Window, read_window
 from runlog.views.conversation import messages_of, read_call
 from runlog.views.details import details
+from runlog.views.difference import Value, difference
 from runlog.views.find import find
 from runlog.views.logs import read_logs, seconds
 from runlog.views.preview import preview
@@ -26,8 +27,10 @@ from runlog.views.safe import safe_text
 from runlog.views.series import series
 from runlog.views.story import story, tied
 from runlog.views.tree import build, in_attempts
-from runlog.views.wording import compare
+from runlog.views.wording import Piece, compare, size
 from runlog.views.writers import writers
+from runlog.web import page_compare
+from runlog.web.page_run import Whole
 
 
 def values_with(keys: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
@@ -337,6 +340,54 @@ def test_texts_are_compared_word_by_word() -> None:
         pieces = compare(one, other)
         assert "".join(p.text for p in pieces if p.kind != "other") == one
         assert "".join(p.text for p in pieces if p.kind != "one") == other
+
+
+def test_a_page_compares_so_many_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many long texts differ; what is over is shown in brief."""
+    compared = 0
+
+    def counted(one: str, other: str) -> Any:
+        nonlocal compared
+        compared += size(one, other)
+        return [Piece("one", one), Piece("other", other)]
+
+    monkeypatch.setattr(page_compare, "compare", counted)
+    long = "a b c " * 1_300
+    nodes = [{"node": f"n{n}"} for n in range(50)]
+    one, other = (
+        {"node_logs": [node | {"outputs": long + end} for node in nodes]} for end in "xy"
+    )
+    rows = page_compare.fold(difference(one, other), page_compare.Shower())
+    shown = [value for row in rows for value in row.values]
+    assert len(shown) == 50
+    assert [bool(value.pieces) for value in shown] == [True] * 5 + [False] * 45
+    assert compared == 20_000
+    assert shown[-1].one is not None
+    assert shown[-1].one.startswith("a b c")
+    assert len(shown[-1].one) <= 400
+    few = page_compare.Shower().show(Value("x", "a b", "a c"))
+    assert len(few.pieces) == 2
+
+
+def test_a_comparison_keeps_what_its_page_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def whole(end: str) -> Whole:
+        values = {f"k{n:02}": f"{n}{end}" for n in range(30)}
+        logs = [{"node": "a", "inputs": values}, {"node": "b", "outputs": values}]
+        run = {"status": "completed", "node_logs": logs}
+        return Whole(run, read_logs(run))
+
+    two = whole("x"), whole("y")
+    monkeypatch.setattr(page_compare, "read_two", lambda *_: two)
+    page: Any = page_compare.compared(None, None)  # type: ignore[arg-type]
+    inputs, outputs = page["found"].pairs
+    assert (len(inputs.inputs), inputs.inputs_left) == (20, 10)
+    assert (len(outputs.values), outputs.values_left) == (20, 10)
+    assert [value.path for value in page["values"]] == [f"k{n:02}" for n in range(20)]
+    assert page["more"] == 10
+    assert [(row.same, len(row.values), row.more) for row in page["rows"]] == [
+        (1, 0, 0),
+        (0, 5, 25),
+    ]
 
 
 def test_runs_over_time() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice, zip_longest
 from typing import Any, Final, NamedTuple
 
 from runlog.views.logs import Log, number, read_logs
@@ -42,11 +44,14 @@ class Pair(NamedTuple):
     """The outputs that differ."""
     did_same: bool
     """Whether status, error and outputs are the same. Times and tokens don't count."""
+    inputs_left: int = 0
+    values_left: int = 0
+    """How many more of either differ than were asked for."""
 
     @property
     def same(self) -> bool:
         """Whether the inputs are the same, too."""
-        return self.did_same and not self.inputs
+        return self.did_same and not self.inputs and not self.inputs_left
 
 
 class Difference(NamedTuple):
@@ -62,9 +67,11 @@ class Difference(NamedTuple):
     same, if there is one."""
     values: tuple[Value, ...]
     """The outputs of the runs that differ."""
+    values_left: int
+    """How many more of them do than were asked for."""
 
 
-def difference(one: Any, other: Any) -> Difference:
+def difference(one: Any, other: Any, most: int | None = None) -> Difference:
     """Compare two runs.
 
     The k-th log of a node in the one run is compared with the k-th in the other. Ids that
@@ -73,22 +80,25 @@ def difference(one: Any, other: Any) -> Difference:
     Args:
         one: a run as `get_run` returns it.
         other: another.
+        most: how many values are kept of the inputs and of the outputs of each node, and
+            of the run: the others are counted. None for all.
 
     Returns:
         The difference. Given the other way round, the two sides are swapped, and the rest
         is the same.
     """
-    pairs = tuple(_pairs(read_logs(one), read_logs(other)))
-    values = tuple(values_of(one.get("outputs"), other.get("outputs")))
-    same_inputs = not values_of(one.get("inputs"), other.get("inputs"))
+    pairs = tuple(_pairs(read_logs(one), read_logs(other), most))
+    values, left = _first_values(one.get("outputs"), other.get("outputs"), most)
+    same_inputs = not any(values_of(one.get("inputs"), other.get("inputs")))
     first = _first(pairs, same_inputs)
     alike = _end(one) == _end(other)
     return Difference(
-        alike and same_inputs and first is None and not values,
+        alike and same_inputs and first is None and not values and not left,
         same_inputs,
         pairs,
         first,
         values,
+        left,
     )
 
 
@@ -102,13 +112,13 @@ def _end(one: Any) -> tuple[Any, ...]:
     return one.get("status"), _plain(error_of(one))
 
 
-def _pairs(ones: list[Log], others: list[Log]) -> list[Pair]:
+def _pairs(ones: list[Log], others: list[Log], most: int | None) -> list[Pair]:
     left, right = _by_key(ones), _by_key(others)
     found = []
     for key in {**left, **right}:  # in their order, in which lazy logs are cheap
         one, other = left.get(key), right.get(key)
         places = [log.place for log in (one, other) if log is not None]
-        found.append(((min(places), max(places), str(key)), _pair(one, other)))
+        found.append(((min(places), max(places), str(key)), _pair(one, other, most)))
     return [pair for _, pair in sorted(found, key=lambda item: item[0])]
 
 
@@ -122,46 +132,79 @@ def _by_key(logs: list[Log]) -> dict[tuple[Any, ...], Log]:
     return found
 
 
-def _pair(one: Log | None, other: Log | None) -> Pair:
+def _pair(one: Log | None, other: Log | None, most: int | None) -> Pair:
     some = one or other
     assert some is not None
     if one is None or other is None:
         return Pair(some.node, some.parent, one, other, (), (), False)
-    inputs = tuple(values_of(one.inputs, other.inputs))
-    values = tuple(values_of(one.outputs, other.outputs))
-    did_same = not values and _end(one.raw) == _end(other.raw)
-    return Pair(some.node, some.parent, one, other, inputs, values, did_same)
+    inputs, inputs_left = _first_values(one.inputs, other.inputs, most)
+    values, values_left = _first_values(one.outputs, other.outputs, most)
+    did_same = not values and not values_left and _end(one.raw) == _end(other.raw)
+    return Pair(
+        some.node,
+        some.parent,
+        one,
+        other,
+        inputs,
+        values,
+        did_same,
+        inputs_left,
+        values_left,
+    )
 
 
-def values_of(one: Any, other: Any) -> list[Value]:
-    """Return the values that differ, in the order of their places.
+def _first_values(
+    one: Any, other: Any, most: int | None
+) -> tuple[tuple[Value, ...], int]:
+    """The first values that differ, and how many more there are."""
+    found = values_of(one, other)
+    return tuple(islice(found, most)), sum(1 for _ in found)
+
+
+def values_of(one: Any, other: Any) -> Iterator[Value]:
+    """Yield the values that differ, in the order of their places.
 
     Args:
         one: a value of JSON.
         other: another.
     """
-    found: list[Value] = []
-    stack: list[tuple[str, Any, Any]] = [("", one, other)]
+    stack: list[Iterator[Value]] = [iter((Value("", one, other),))]
     while stack:
-        path, left, right = stack.pop()
-        if isinstance(left, dict) and isinstance(right, dict):
-            keys = sorted(left.keys() | right.keys(), key=str, reverse=True)
-            inner: Any = (
-                (key, left.get(key, ABSENT), right.get(key, ABSENT)) for key in keys
-            )
-        elif type(left) is list and type(right) is list:
-            most = max(len(left), len(right))
-            inner = (
-                (at, *(side[at] if at < len(side) else ABSENT for side in (left, right)))
-                for at in reversed(range(most))
-            )
-        else:
-            if not _equal(left, right):
-                found.append(Value(path, left, right))
-            continue
-        below = f"{path}." if path else ""
-        stack += [(f"{below}{key}", a, b) for key, a, b in inner]
-    return found
+        value = next(stack[-1], None)
+        if value is None:
+            stack.pop()
+        elif (members := _members(value)) is not None:
+            if not _is_copy(value.one, value.other):
+                stack.append(members)
+        elif not _equal(value.one, value.other):
+            yield value
+
+
+def _members(value: Value) -> Iterator[Value] | None:
+    """The members of two objects or of two lists; None for anything else."""
+    _, one, other = value
+    if isinstance(one, dict) and isinstance(other, dict):
+        return _of_dicts(value)
+    return _of_lists(value) if type(one) is type(other) is list else None
+
+
+def _of_dicts(value: Value) -> Iterator[Value]:
+    path, one, other = value
+    below = f"{path}." if path else ""
+    for key in sorted(one.keys() | other.keys(), key=str):
+        yield Value(f"{below}{key}", one.get(key, ABSENT), other.get(key, ABSENT))
+
+
+def _of_lists(value: Value) -> Iterator[Value]:
+    path, one, other = value
+    below = f"{path}." if path else ""
+    for at, (a, b) in enumerate(zip_longest(one, other, fillvalue=ABSENT)):
+        yield Value(f"{below}{at}", a, b)
+
+
+def _is_copy(one: Any, other: Any) -> bool:
+    """Whether two values are the same at a quick look. Their texts tell 1 from True."""
+    return bool(one == other and repr(one) == repr(other))
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -18,6 +18,11 @@ class Piece(NamedTuple):
     text: str
 
 
+def size(one: str, other: str) -> int:
+    """Return how many words of two texts `compare` compares."""
+    return sum(min(len(_WORDS.findall(text)), _MOST) for text in (one, other))
+
+
 def compare(one: str, other: str) -> list[Piece]:
     """Return the pieces of two texts, in their order.
 

@@ -15,7 +15,7 @@ from runlog.views.difference import (
     tokens_of,
 )
 from runlog.views.outcome import outcome
-from runlog.views.wording import Piece, compare
+from runlog.views.wording import Piece, compare, size
 from runlog.views.words import brief
 from runlog.web.address import Asked
 from runlog.web.errors import UnknownError
@@ -25,6 +25,8 @@ from runlog.web.source import Source
 _LONG = 8_192
 _FIRST, _EACH = 20, 5
 """How many values are shown of where the runs part, and of each node."""
+_WORDS = 20_000
+"""How many words of a page are compared: that takes time by the square of a text's."""
 
 
 class Shown(NamedTuple):
@@ -35,7 +37,26 @@ class Shown(NamedTuple):
     """None if only the other run has it."""
     other: str | None
     pieces: list[Piece]
-    """Word by word, if both are texts."""
+    """Word by word, if both are texts and there are not too many of them."""
+
+
+class Shower:
+    """Shows the values of one page. Word by word, as long as they are few words."""
+
+    def __init__(self) -> None:
+        self._left = _WORDS
+
+    def show(self, value: Value) -> Shown:
+        """Show a value."""
+        pieces: list[Piece] = []
+        if type(value.one) is str and type(value.other) is str:
+            one, other = value.one[:_LONG], value.other[:_LONG]
+            words = size(one, other)
+            if words <= self._left:
+                self._left -= words
+                pieces = compare(one, other)
+        sides = [None if side is ABSENT else brief(side, 400) for side in value[1:]]
+        return Shown(value.path or "(all)", sides[0], sides[1], pieces)
 
 
 class Folded(NamedTuple):
@@ -77,9 +98,15 @@ def _good(source: Source, one: Whole) -> Whole:
 def compared(source: Source, asked: Asked) -> dict[str, Any]:
     """Read what the page shows."""
     one, other = read_two(source, asked)
-    found = difference(one.run, other.run)
+    found = difference(one.run, other.run, _FIRST)
     first = None if found.first is None else found.pairs[found.first]
-    values = found.values if first is None else first.values or first.inputs
+    shower = Shower()
+    if first is None:
+        values, more = found.values, found.values_left
+    elif first.values:
+        values, more = first.values, first.values_left
+    else:
+        values, more = first.inputs, first.inputs_left
     return {
         "sides": [
             {"letter": letter, "run": side.run, "sentence": outcome(side.run, side.logs)}
@@ -88,13 +115,13 @@ def compared(source: Source, asked: Asked) -> dict[str, Any]:
         "found": found,
         "until": same_until(found),
         "first": first,
-        "values": [_shown(one) for one in values[:_FIRST]],
-        "more": len(values[_FIRST:]),
-        "rows": list(fold(found)),
+        "values": [shower.show(one) for one in values],
+        "more": more,
+        "rows": list(fold(found, shower)),
     }
 
 
-def fold(found: Difference) -> list[Folded]:
+def fold(found: Difference, shower: Shower) -> list[Folded]:
     """The pairs of a comparison; neighbours that did the same are one row."""
     rows: list[Folded] = []
     for pair in found.pairs:
@@ -105,14 +132,7 @@ def fold(found: Difference) -> list[Folded]:
         else:
             left, right = tokens_of(pair.one), tokens_of(pair.other)
             more = None if left is None or right is None else right - left
-            shown = [_shown(value) for value in pair.values[:_EACH]]
-            left_out = len(pair.values[_EACH:])
+            shown = [shower.show(value) for value in pair.values[:_EACH]]
+            left_out = len(pair.values[_EACH:]) + pair.values_left
             rows.append(Folded(pair, 0, slower(pair), more, shown, left_out))
     return rows
-
-
-def _shown(value: Value) -> Shown:
-    texts = type(value.one) is str and type(value.other) is str
-    pieces = compare(value.one[:_LONG], value.other[:_LONG]) if texts else []
-    sides = [None if side is ABSENT else brief(side, 400) for side in value[1:]]
-    return Shown(value.path or "(all)", sides[0], sides[1], pieces)
