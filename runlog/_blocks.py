@@ -43,15 +43,16 @@ class _Entry:
         A task or thread that copied the context meanwhile stays in the block.
         """
         here = current_context()
-        if here is not None and not self._is_listed(here):
+        if here is not None and not self.is_listed(here):
             self._over_in.append(weakref.ref(here))
         self.ended = True
 
     def is_over(self) -> bool:
         """Whether it does not apply to the current context any more."""
-        return self.ended and self._is_listed(current_context())
+        return self.ended and self.is_listed(current_context())
 
-    def _is_listed(self, context: object) -> bool:
+    def is_listed(self, context: object) -> bool:
+        """Whether it began in a context, or was ended there."""
         return any(reference() is context for reference in self._over_in)
 
 
@@ -101,7 +102,7 @@ class Block(contextlib.ContextDecorator):
     """What `recording` returns: a block for `with`, or a decorator.
 
     Any thread, task or context may leave it, in any order with other blocks; that never
-    raises.
+    raises. Several may be in one object at once: each leaves what it entered.
     """
 
     def __init__(self, handler: RunLogHandler, hook: Any, unhook: Any) -> None:
@@ -124,9 +125,9 @@ class Block(contextlib.ContextDecorator):
         return self._handler
 
     def __exit__(self, *_: object) -> None:
-        if not self._entries:  # left twice
+        entry = self._take_entry()
+        if entry is None:  # left twice
             return
-        entry = self._entries.pop()
         entry.end()
         innermost = found = registry.variable.get()
         while found is not None and found.is_over():
@@ -136,3 +137,16 @@ class Block(contextlib.ContextDecorator):
         with registry.lock:
             registry.blocks -= 1
             self._unhook()
+
+    def _take_entry(self) -> _Entry | None:
+        """The newest entry of this context. If there is none, the block was entered in
+        another context: the newest of all.
+        """
+        here = current_context()
+        while entries := list(self._entries):
+            mine = [entry for entry in entries if entry.is_listed(here)]
+            entry = (mine or entries)[-1]
+            with contextlib.suppress(ValueError):  # another thread has just taken it
+                self._entries.remove(entry)
+                return entry
+        return None

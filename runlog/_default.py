@@ -11,17 +11,20 @@ import os
 from _thread import RLock  # threading costs a third of the import
 
 from runlog._imports import importing
-from runlog.recorder import Recorder, close_all
+from runlog._runlog import ClosedError
+from runlog.recorder import Recorder, beside_the_loop, close_all
 
 TYPE_CHECKING = False  # typing costs half of it
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
-    from typing import Any, Literal
+    from typing import Any, Literal, TypeVar
     from uuid import UUID
 
     from runlog._counts import Counts
     from runlog._runlog import Hit, Page, Run, Statuses, ThreadRun
+
+    _T = TypeVar("_T")
 
 _lock = RLock()
 """Code of the program may run while it is held, in a signal handler, a finalizer or a
@@ -88,6 +91,21 @@ def default_recorder() -> Recorder:
     return recorder
 
 
+def on_default(call: Callable[[Recorder], _T]) -> _T:
+    """Make a call of the module's recorder.
+
+    Another thread may replace or close that recorder before it has let the call in. It
+    refuses the call then, before anything is done, and the next recorder gets it.
+    """
+    while True:
+        recorder = default_recorder()
+        try:
+            return call(recorder)
+        except ClosedError:
+            if recorder is _current:  # nobody has replaced it: it is closed for good
+                raise
+
+
 def configure(**options: Any) -> None:
     """Replace the module's recorder by one with these options, those of `Recorder`.
 
@@ -116,26 +134,26 @@ def close() -> None:
 
 def log_run(run: Mapping[str, Any]) -> str:
     """Record one run; return its run_id once it is committed. See `Recorder.log_run`."""
-    return default_recorder().log_run(run)
+    return on_default(lambda recorder: recorder.log_run(run))
 
 
 def get_runs_by_wpk_id(
     wpk_id: str, limit: int = 20, offset: int = 0
 ) -> list[tuple[str, str, int | None, datetime]]:
     """The runs of a workflow, newest first: (run_id, status, duration_ms, created_at)."""
-    return default_recorder().get_runs_by_wpk_id(wpk_id, limit, offset)
+    return on_default(lambda recorder: recorder.get_runs_by_wpk_id(wpk_id, limit, offset))
 
 
 def get_run(run_id: str | UUID, wpk_id: str | None = None) -> Run | None:
     """The whole run as a dict, or None. See `Recorder.get_run`."""
-    return default_recorder().get_run(run_id, wpk_id)
+    return on_default(lambda recorder: recorder.get_run(run_id, wpk_id))
 
 
 def get_thread(
     thread_id: str | int | UUID, wpk_id: str | None = None, limit: int = 100
 ) -> list[ThreadRun]:
     """The runs of a thread, oldest first. See `Recorder.get_thread`."""
-    return default_recorder().get_thread(thread_id, wpk_id, limit)
+    return on_default(lambda recorder: recorder.get_thread(thread_id, wpk_id, limit))
 
 
 def list_runs(
@@ -154,25 +172,27 @@ def list_runs(
     run_id: str | UUID | None = None,
 ) -> Page:
     """A page of runs, newest first. See `Recorder.list_runs`."""
-    return default_recorder().list_runs(
-        wpk_id=wpk_id,
-        status=status,
-        thread_id=thread_id,
-        tag=tag,
-        metadata=metadata,
-        error=error,
-        node=node,
-        since=since,
-        until=until,
-        limit=limit,
-        after=after,
-        run_id=run_id,
+    return on_default(
+        lambda recorder: recorder.list_runs(
+            wpk_id=wpk_id,
+            status=status,
+            thread_id=thread_id,
+            tag=tag,
+            metadata=metadata,
+            error=error,
+            node=node,
+            since=since,
+            until=until,
+            limit=limit,
+            after=after,
+            run_id=run_id,
+        )
     )
 
 
 def count_runs(**filters: Any) -> Counts:
     """Numbers of runs by status and time. See `Recorder.count_runs` for the arguments."""
-    return default_recorder().count_runs(**filters)
+    return on_default(lambda recorder: recorder.count_runs(**filters))
 
 
 def delete_runs(
@@ -186,6 +206,7 @@ def delete_runs(
     before: datetime | None = None,
 ) -> int:
     """Delete the runs that fit every filter given; return how many there were."""
+    # Not on_default: a close ends it midway, and the next recorder may have other runs.
     return default_recorder().delete_runs(
         wpk_id=wpk_id,
         run_id=run_id,
@@ -199,12 +220,12 @@ def delete_runs(
 
 def flush(timeout: float | None = None) -> bool:
     """Wait until every run handed over is in the database; False when time ran out."""
-    return default_recorder().flush(timeout)
+    return on_default(lambda recorder: recorder.flush(timeout))
 
 
 def stats() -> dict[str, Any]:
     """Counters of the module's recorder. See `Recorder.stats`."""
-    return default_recorder().stats()
+    return on_default(lambda recorder: recorder.stats())
 
 
 def search_runs(
@@ -220,8 +241,10 @@ def search_runs(
 
     See `Recorder.search_runs`.
     """
-    return default_recorder().search_runs(
-        text, by=by, wpk_id=wpk_id, status=status, since=since, limit=limit
+    return on_default(
+        lambda recorder: recorder.search_runs(
+            text, by=by, wpk_id=wpk_id, status=status, since=since, limit=limit
+        )
     )
 
 
@@ -235,69 +258,74 @@ def find_similar(
     limit: int = 10,
 ) -> list[Hit]:
     """Return the runs closest in meaning to a run. See `Recorder.find_similar`."""
-    return default_recorder().find_similar(
-        run_id, wpk_id, within=within, status=status, since=since, limit=limit
+    return on_default(
+        lambda recorder: recorder.find_similar(
+            run_id, wpk_id, within=within, status=status, since=since, limit=limit
+        )
     )
 
 
 def generate_embedding(text: str) -> list[float] | None:
     """Return the embedding of a text, or None if OPENAI_KEY is not set."""
-    return default_recorder().generate_embedding(text)
+    return on_default(lambda recorder: recorder.generate_embedding(text))
 
 
 def upsert_to_milvus(
     run_id: str, embedding: Sequence[float], metadata: Mapping[str, Any]
 ) -> bool:
     """Upsert a vector to Milvus; return False if MILVUS_ENDPOINT is not set."""
-    return default_recorder().upsert_to_milvus(run_id, embedding, metadata)
+    return on_default(
+        lambda recorder: recorder.upsert_to_milvus(run_id, embedding, metadata)
+    )
 
 
 async def alog_run(run: Mapping[str, Any]) -> str:
     """`log_run` for asyncio: encodes the run at the call, commits it in a thread."""
-    return await default_recorder().alog_run(run)
+    prepared = default_recorder().prepare(run)
+    return await beside_the_loop(on_default, lambda recorder: recorder.commit(prepared))
 
 
 async def aget_runs_by_wpk_id(
     wpk_id: str, limit: int = 20, offset: int = 0
 ) -> list[tuple[str, str, int | None, datetime]]:
     """`get_runs_by_wpk_id` for asyncio."""
-    return await default_recorder().aget_runs_by_wpk_id(wpk_id, limit, offset)
+    return await beside_the_loop(get_runs_by_wpk_id, wpk_id, limit, offset)
 
 
 async def aget_run(run_id: str | UUID, wpk_id: str | None = None) -> Run | None:
     """`get_run` for asyncio."""
-    return await default_recorder().aget_run(run_id, wpk_id)
+    return await beside_the_loop(get_run, run_id, wpk_id)
 
 
 async def aget_thread(
     thread_id: str | int | UUID, wpk_id: str | None = None, limit: int = 100
 ) -> list[ThreadRun]:
     """`get_thread` for asyncio."""
-    return await default_recorder().aget_thread(thread_id, wpk_id, limit)
+    return await beside_the_loop(get_thread, thread_id, wpk_id, limit)
 
 
 async def alist_runs(**filters: Any) -> Page:
     """`list_runs` for asyncio, with the same keyword arguments."""
-    return await default_recorder().alist_runs(**filters)
+    return await beside_the_loop(lambda: list_runs(**filters))
 
 
 async def acount_runs(**filters: Any) -> Counts:
     """`count_runs` for asyncio, with the same keyword arguments."""
-    return await default_recorder().acount_runs(**filters)
+    return await beside_the_loop(lambda: count_runs(**filters))
 
 
 async def asearch_runs(text: str, **filters: Any) -> list[Hit]:
     """`search_runs` for asyncio, with the same keyword arguments."""
-    return await default_recorder().asearch_runs(text, **filters)
+    return await beside_the_loop(lambda: search_runs(text, **filters))
 
 
 async def afind_similar(
     run_id: str, wpk_id: str | None = None, **filters: Any
 ) -> list[Hit]:
     """`find_similar` for asyncio, with the same keyword arguments."""
-    return await default_recorder().afind_similar(run_id, wpk_id, **filters)
+    return await beside_the_loop(lambda: find_similar(run_id, wpk_id, **filters))
 
 
 async def aflush(timeout: float | None = None) -> bool:
     """`flush` for asyncio."""
-    return await default_recorder().aflush(timeout)
+    return await beside_the_loop(flush, timeout)

@@ -70,7 +70,7 @@ def close_all() -> None:
         return
     _closed = True
     deadline = monotonic() + _EXIT_SECONDS
-    for recorder in [reference() for reference in _open.values()]:
+    for recorder in [reference() for reference in list(_open.values())]:
         if recorder is not None:
             recorder._close_within(deadline - monotonic())  # noqa: SLF001 - ours
 
@@ -87,7 +87,7 @@ def _running_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-async def _beside_the_loop(call: Callable[..., _T], *args: Any) -> _T:
+async def beside_the_loop(call: Callable[..., _T], *args: Any) -> _T:
     """Run a call that releases the GIL while it waits, in a thread of runlog's pool.
 
     asyncio's default pool has few threads on small machines, and the program uses it.
@@ -264,52 +264,50 @@ class Recorder(_runlog.Recorder):
 
     async def alog_run(self, run: Mapping[str, Any]) -> str:
         """`log_run` for asyncio: encodes the run at the call, commits it in a thread."""
-        return await _beside_the_loop(self.commit, self.prepare(run))
+        return await beside_the_loop(self.commit, self.prepare(run))
 
     async def aget_runs_by_wpk_id(
         self, wpk_id: str, limit: int = 20, offset: int = 0
     ) -> list[tuple[str, str, int | None, datetime]]:
         """`get_runs_by_wpk_id` for asyncio."""
-        return await _beside_the_loop(self.get_runs_by_wpk_id, wpk_id, limit, offset)
+        return await beside_the_loop(self.get_runs_by_wpk_id, wpk_id, limit, offset)
 
     async def aget_run(self, run_id: str | UUID, wpk_id: str | None = None) -> Run | None:
         """`get_run` for asyncio."""
-        return await _beside_the_loop(self.get_run, run_id, wpk_id)
+        return await beside_the_loop(self.get_run, run_id, wpk_id)
 
     async def aget_thread(
         self, thread_id: str | int | UUID, wpk_id: str | None = None, limit: int = 100
     ) -> list[ThreadRun]:
         """`get_thread` for asyncio."""
-        return await _beside_the_loop(self.get_thread, thread_id, wpk_id, limit)
+        return await beside_the_loop(self.get_thread, thread_id, wpk_id, limit)
 
     async def alist_runs(self, **filters: Any) -> Page:
         """`list_runs` for asyncio, with the same keyword arguments."""
-        return await _beside_the_loop(lambda: self.list_runs(**filters))
+        return await beside_the_loop(lambda: self.list_runs(**filters))
 
     async def acount_runs(self, **filters: Any) -> Counts:
         """`count_runs` for asyncio, with the same keyword arguments."""
-        return await _beside_the_loop(lambda: self.count_runs(**filters))
+        return await beside_the_loop(lambda: self.count_runs(**filters))
 
     async def arollup(self, **filters: Any) -> Rollup:
         """`rollup` for asyncio, with the same keyword arguments."""
-        return await _beside_the_loop(lambda: self.rollup(**filters))
+        return await beside_the_loop(lambda: self.rollup(**filters))
 
     async def arollup_totals(self, *, wait: float = 1.0) -> Rollup:
         """`rollup_totals` for asyncio."""
-        return await _beside_the_loop(lambda: self.rollup_totals(wait=wait))
+        return await beside_the_loop(lambda: self.rollup_totals(wait=wait))
 
     async def asearch_runs(self, text: str, **filters: Any) -> list[Hit]:
         """`search_runs` for asyncio, with the same keyword arguments."""
-        return await _beside_the_loop(lambda: self.search_runs(text, **filters))
+        return await beside_the_loop(lambda: self.search_runs(text, **filters))
 
     async def afind_similar(
         self, run_id: str, wpk_id: str | None = None, **filters: Any
     ) -> list[Hit]:
         """`find_similar` for asyncio, with the same keyword arguments."""
-        return await _beside_the_loop(
-            lambda: self.find_similar(run_id, wpk_id, **filters)
-        )
+        return await beside_the_loop(lambda: self.find_similar(run_id, wpk_id, **filters))
 
     async def aflush(self, timeout: float | None = None) -> bool:
         """`flush` for asyncio."""
-        return await _beside_the_loop(self.flush, timeout)
+        return await beside_the_loop(self.flush, timeout)

@@ -17,6 +17,7 @@ from fixtures_store import Store
 from helpers import locked, minimal, stored, until
 
 import runlog
+from runlog import _default
 
 if TYPE_CHECKING:
     from conftest import RunPython
@@ -181,6 +182,46 @@ def test_configure_replaces_the_recorder_in_use(store: Store, tmp_path: Path) ->
     runlog.configure(**store.options)
     runlog.log_run(minimal("r2"))
     assert [run["run_id"] for run in runlog.list_runs().runs] == ["r2"]
+
+
+CALLS: dict[str, Any] = {
+    "log_run": lambda: runlog.log_run(minimal()),
+    "alog_run": lambda: asyncio.run(runlog.alog_run(minimal())),
+    "list_runs": lambda: runlog.list_runs(wpk_id="w").runs,
+    "acount_runs": lambda: asyncio.run(runlog.acount_runs()).runs,
+    "insights": lambda: runlog.insights().findings,
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("replaced", [True, False])
+def test_another_thread_closes_the_recorder_before_the_call_reaches_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Any, replaced: bool
+) -> None:
+    monkeypatch.setenv("RUNLOG_SQLITE_PATH", str(tmp_path / "runs.db"))
+    get, left = _default.default_recorder, [3]
+
+    def get_late() -> runlog.Recorder:
+        recorder = get()
+        if left[0]:
+            left[0] -= 1
+            other = threading.Thread(
+                target=runlog.configure if replaced else runlog.close
+            )
+            other.start()
+            other.join()
+        return recorder
+
+    want = call()
+    monkeypatch.setattr(_default, "default_recorder", get_late)
+    assert call() == want
+    assert left == [0]
+
+
+def test_a_default_recorder_that_is_closed_for_good_raises() -> None:
+    _default.default_recorder().close()
+    with pytest.raises(runlog.ClosedError):
+        runlog.log_run(minimal())
 
 
 def test_configure_raises_the_same_errors_as_recorder(store: Store) -> None:

@@ -175,6 +175,40 @@ def test_one_block_object_is_used_again_and_within_itself() -> None:
     over()
 
 
+async def test_two_tasks_are_in_one_block_object() -> None:
+    block = hooks.recording("shared")
+    entered, left = asyncio.Event(), asyncio.Event()
+
+    async def first() -> None:
+        with block:
+            await entered.wait()
+        over()
+        left.set()
+
+    async def second() -> None:
+        with block:
+            entered.set()
+            await left.wait()
+            await graph().ainvoke({"n": 0})
+
+    await asyncio.gather(first(), second())
+    assert names() == ["shared"]
+    over()
+
+
+def test_two_threads_are_in_one_block_object() -> None:
+    block = hooks.recording("shared")
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        first.submit(block.__enter__).result()
+        second.submit(block.__enter__).result()
+        first.submit(block.__exit__).result()
+        first.submit(over).result()
+        second.submit(graph().invoke, {"n": 0}).result()
+        assert names() == ["shared"]
+        second.submit(block.__exit__).result()
+        second.submit(over).result()
+
+
 def test_a_decorated_function_is_recorded() -> None:
     @hooks.recording("decorated")
     def work(depth: int) -> None:

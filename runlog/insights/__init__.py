@@ -56,9 +56,9 @@ def insights(
     until = datetime.now(UTC)
     since = None if since is None else _check(since, until)
     if recorder is None:
-        from runlog._default import default_recorder
+        from runlog._default import on_default
 
-        recorder = default_recorder()
+        return on_default(lambda current: make(current, wpk_id, since, until, wait))
     return make(recorder, wpk_id, since, until, wait)
 
 
