@@ -514,7 +514,74 @@ static void test_gauges_are_those_of_the_list(void)
     measured->ops->close(measured);
 }
 
+/* What the owner commits between two answers, before it exits. */
+static struct {
+    const rl_store_ops *real;
+    int asked;
+} committed;
+
+static rl_status commit_between(rl_store *store, const rl_query *query, rl_rows *rows,
+                                rl_err *err)
+{
+    rl_status status = committed.real->query(store, query, rows, err);
+
+    if (committed.asked++ == 0) {
+        rl_run *run = new_run("w", "ends", "completed");
+
+        set_text(run, RL_OWNER, owners[2].text);
+        run->created_at = run->started_at = BASE;
+        CHECK_INT(write_run(store, run, true, NULL), RL_OK);
+    }
+    return status;
+}
+
+/* A run that ends while it is read was never lost. */
+static void test_a_run_that_ends_meanwhile_is_not_lost(void)
+{
+    static const char *const filters[] = {NULL, "lost", "running"};
+    rl_store_ops ops;
+    rl_store *store;
+    char path[HELP_PATH];
+    int64_t open, is_lost;
+
+    for (size_t i = 0; i <= sizeof filters / sizeof *filters; i++) {
+        rl_run *run = new_run("w", "ends", "running");
+        rl_query query;
+        rl_rows rows;
+
+        make_owners();
+        fresh_path(path);
+        store = open_store(path);
+        set_text(run, RL_OWNER, owners[2].text);
+        run->created_at = run->started_at = BASE;
+        CHECK_INT(write_run(store, run, true, NULL), RL_OK);
+        committed.real = store->ops;
+        committed.asked = 0;
+        ops = *store->ops;
+        ops.query = commit_between;
+        store->ops = &ops;
+        if (i == sizeof filters / sizeof *filters) {
+            CHECK_INT(rl_lost_count(store, &open, &is_lost, NULL), RL_OK);
+            CHECK_INT(open, 0);
+            CHECK_INT(is_lost, 0);
+        } else {
+            rl_query_init(&query, RL_SHAPE_SUMMARY);
+            query.limit = 10;
+            query.texts[RL_STATUS] = filters[i];
+            CHECK_INT(query_lost(store, &query, &rows), filters[i] == NULL);
+            if (filters[i] == NULL) {
+                check_cell(&rows, RL_SHAPE_SUMMARY, 0, RL_STATUS, "completed");
+            }
+            rl_rows_free(&rows);
+        }
+        CHECK(committed.asked >= 2);
+        store->ops = committed.real;
+        store->ops->close(store);
+    }
+}
+
 static const struct check_test tests[] = {
+    CHECK_TEST(test_a_run_that_ends_meanwhile_is_not_lost),
     CHECK_TEST(test_every_shape_shows_lost_runs),
     CHECK_TEST(test_pages_by_status),
     CHECK_TEST(test_offsets_by_status),

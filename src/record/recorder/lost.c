@@ -85,27 +85,125 @@ static bool has_text(const rl_rows *rows, const rl_cell *cell, const char *text)
            memcmp(rows->arena.data + cell->at, text, cell->len) == 0;
 }
 
-/* Changes "running" to "lost" where the owner is gone, in the rows from cell `first` on.
- * Rows that are incomplete for want of memory stay as they are. */
-static void show_lost(rl_rows *rows, rl_shape shape, size_t first, rl_store *store,
+/* Whether the owner of a row was found gone before. */
+static bool was_gone(const rl_owner_cache *owners, const rl_rows *rows,
+                     const rl_cell *owner)
+{
+    bool found = false;
+    size_t len;
+
+    for (size_t at = 0; !owner->null && at < owners->gone.len && !found; at += len + 1) {
+        len = strlen(owners->gone.data + at);
+        found = len == owner->len &&
+                memcmp(owners->gone.data + at, rows->arena.data + owner->at, len) == 0;
+    }
+    return found;
+}
+
+/* The owner in the row that begins with the cell `first`; NULL if its run is not running.
+ * The rows of RL_SHAPE_OWNERS are of running runs. */
+static const rl_cell *running_owner(const rl_rows *rows, rl_shape shape, size_t first)
+{
+    if (shape == RL_SHAPE_OWNERS) {
+        return rl_rows_cell(rows, first);
+    }
+    return has_text(rows, rl_rows_cell(rows, first + rl_shape_index(shape, RL_STATUS)),
+                    running)
+               ? rl_rows_cell(rows, first + rl_shape_index(shape, RL_OWNER))
+               : NULL;
+}
+
+/* Collects the owners of running runs that are gone, in the rows from cell `first` on. */
+static void find_gone(const rl_rows *rows, rl_shape shape, size_t first, rl_store *store,
                       rl_owner_cache *owners)
 {
-    size_t width, status = rl_shape_index(shape, RL_STATUS),
-                  owner = rl_shape_index(shape, RL_OWNER);
+    size_t width;
 
     (void)rl_shape_columns(shape, &width);
+    rl_buf_reset(&owners->gone, 0);
     for (; !rl_rows_failed(rows) && first < rl_rows_cells(rows); first += width) {
-        rl_cell *state = (rl_cell *)(void *)rows->cells.data + first + status;
-        const rl_cell *process = rl_rows_cell(rows, first + owner);
+        const rl_cell *owner = running_owner(rows, shape, first);
 
-        if (has_text(rows, state, running) && !process->null &&
-            is_gone(owners, store, rows->arena.data + process->at, process->len)) {
+        if (owner != NULL && !owner->null &&
+            is_gone(owners, store, rows->arena.data + owner->at, owner->len) &&
+            !was_gone(owners, rows, owner)) {
+            rl_buf_add(&owners->gone, rows->arena.data + owner->at, owner->len);
+            rl_buf_add_char(&owners->gone, '\0');
+        }
+    }
+}
+
+/* Puts the answer of the primary in place of the rows from cell `first` on. If it does not
+ * answer, they are the best there is. */
+static rl_status ask_again(rl_store *store, const rl_query *query, rl_rows *rows,
+                           size_t first, rl_err *err)
+{
+    rl_query again = *query;
+    rl_rows newer;
+    size_t width;
+    rl_err own;
+    rl_status status;
+
+    again.at_primary = true;
+    rl_rows_init(&newer);
+    status = store->ops->query(store, &again, &newer, &own);
+    if (status == RL_OK && !rl_rows_failed(&newer)) {
+        (void)rl_shape_columns(query->shape, &width);
+        rows->cells.len = first * sizeof(rl_cell);
+        for (size_t i = 0; i < rl_rows_cells(&newer); i += width) {
+            rl_rows_copy(rows, &newer, query->shape, i);
+        }
+    } else if (status == RL_OK || status == RL_NOMEM) {
+        status = rl_err_nomem(err);
+    } else {
+        status = RL_OK;
+    }
+    rl_rows_free(&newer);
+    return status;
+}
+
+/* Appends what a query finds, and collects the owners that are gone. What was read before
+ * a process exited may be older than what it has committed, from a replica by much: so if
+ * one is gone, the query is asked again. */
+static rl_status query_owners(rl_store *store, const rl_query *query, rl_rows *rows,
+                              rl_owner_cache *owners, rl_err *err)
+{
+    const size_t first = rl_rows_cells(rows);
+    rl_status status = store->ops->query(store, query, rows, err);
+
+    if (status == RL_OK) {
+        find_gone(rows, query->shape, first, store, owners);
+        if (owners->gone.failed || owners->no_memory) {
+            status = rl_err_nomem(err);
+        } else if (owners->gone.len > 0) {
+            status = ask_again(store, query, rows, first, err);
+        }
+    }
+    return status;
+}
+
+/* The same, with "lost" in place of "running" where the owner is gone. Rows that are
+ * incomplete for want of memory stay as they are. */
+static rl_status query_shown(rl_store *store, const rl_query *query, rl_rows *rows,
+                             rl_owner_cache *owners, rl_err *err)
+{
+    size_t width, first = rl_rows_cells(rows);
+    rl_status status = query_owners(store, query, rows, owners, err);
+
+    (void)rl_shape_columns(query->shape, &width);
+    for (; status == RL_OK && !rl_rows_failed(rows) && first < rl_rows_cells(rows);
+         first += width) {
+        const rl_cell *owner = running_owner(rows, query->shape, first);
+        rl_cell *state = (rl_cell *)(void *)rows->cells.data + first +
+                         rl_shape_index(query->shape, RL_STATUS);
+
+        if (owner != NULL && was_gone(owners, rows, owner)) {
             state->at = rows->arena.len;
             state->len = sizeof lost - 1;
             rl_buf_add(&rows->arena, lost, sizeof lost - 1);
         }
-        rows->arena.failed = rows->arena.failed || owners->no_memory;
     }
+    return status;
 }
 
 /* Whether the status in the filter depends on the owners of the runs. */
@@ -120,6 +218,13 @@ static void init_owners(rl_owner_cache *owners, int64_t seconds)
 {
     *owners = (rl_owner_cache){.seconds = seconds};
     rl_rows_init(&owners->silent);
+    rl_buf_init(&owners->gone, RL_BUF_MAX);
+}
+
+static void free_owners(rl_owner_cache *owners)
+{
+    rl_rows_free(&owners->silent);
+    rl_buf_free(&owners->gone);
 }
 
 void rl_lost_walk_begin(rl_lost_walk *self, const rl_query *query, bool to_delete)
@@ -147,7 +252,7 @@ void rl_lost_walk_begin(rl_lost_walk *self, const rl_query *query, bool to_delet
 void rl_lost_walk_end(rl_lost_walk *self)
 {
     rl_rows_free(&self->rows);
-    rl_rows_free(&self->owners.silent);
+    free_owners(&self->owners);
     rl_buf_free(&self->after_id);
 }
 
@@ -201,15 +306,16 @@ rl_status rl_lost_walk_next(rl_lost_walk *self, rl_store *store, bool deleted,
     if (!self->more) {
         return RL_OK;
     }
-    status = store->ops->query(store, &self->query, &self->rows, err);
+    if (self->wanted != NULL) {
+        forget_silent(&self->owners); /* others may have been heard since */
+        status = query_shown(store, &self->query, &self->rows, &self->owners, err);
+    } else {
+        status = store->ops->query(store, &self->query, &self->rows, err);
+    }
     cells = rl_rows_cells(&self->rows);
     self->more = status == RL_OK && (int64_t)(cells / width) == self->query.limit;
     if (self->more) {
         set_cursor(self, cells - width);
-    }
-    if (self->wanted != NULL) {
-        forget_silent(&self->owners); /* others may have been heard since */
-        show_lost(&self->rows, self->query.shape, 0, store, &self->owners);
     }
     return status == RL_OK && (rl_rows_failed(&self->rows) || self->after_id.failed)
                ? rl_err_nomem(err)
@@ -253,19 +359,15 @@ static rl_status query_by_owner(rl_store *store, const rl_query *query, rl_rows 
 rl_status rl_lost_query(rl_store *store, const rl_query *query, rl_rows *rows,
                         rl_err *err)
 {
-    size_t first = rl_rows_cells(rows);
     rl_owner_cache owners;
     rl_status status;
 
     if (depends_on_owner(query) && query->shape == RL_SHAPE_SUMMARY) {
         status = query_by_owner(store, query, rows, err);
     } else {
-        status = store->ops->query(store, query, rows, err);
-        if (status == RL_OK) {
-            init_owners(&owners, RL_LOST_SHOWN);
-            show_lost(rows, query->shape, first, store, &owners);
-            rl_rows_free(&owners.silent);
-        }
+        init_owners(&owners, RL_LOST_SHOWN);
+        status = query_shown(store, query, rows, &owners, err);
+        free_owners(&owners);
     }
     return status == RL_OK && rl_rows_failed(rows) ? rl_err_nomem(err) : status;
 }
@@ -281,19 +383,13 @@ rl_status rl_lost_count(rl_store *store, int64_t *open, int64_t *is_lost, rl_err
     init_owners(&owners, RL_LOST_SHOWN);
     rl_rows_init(&rows);
     rl_query_init(&query, RL_SHAPE_OWNERS);
-    status = store->ops->query(store, &query, &rows, err);
+    status = query_owners(store, &query, &rows, &owners, err);
     for (size_t i = 0; status == RL_OK && i < rl_rows_cells(&rows); i += 2) {
-        const rl_cell *owner = rl_rows_cell(&rows, i);
-        const bool gone =
-            !owner->null &&
-            is_gone(&owners, store, rows.arena.data + owner->at, owner->len);
+        const bool gone = was_gone(&owners, &rows, rl_rows_cell(&rows, i));
 
         *(gone ? is_lost : open) += rl_rows_cell(&rows, i + 1)->number;
-        if (owners.no_memory) {
-            status = rl_err_nomem(err);
-        }
     }
     rl_rows_free(&rows);
-    rl_rows_free(&owners.silent);
+    free_owners(&owners);
     return status;
 }

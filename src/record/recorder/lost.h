@@ -2,7 +2,8 @@
  *
  * "lost" is not stored. Whoever reads a running run checks whether its owner (owner.h)
  * still runs: here, or by its heartbeats in the database (beat.h). So a filter by either
- * status reads the running runs, and sorts them here.
+ * status reads the running runs, and sorts them here. A process may commit the end of a
+ * run and exit after its row was read, so rows of owners that are gone are read again.
  * Threads: any; may wait for the database.
  */
 #ifndef RL_LOST_H
@@ -33,6 +34,7 @@ typedef struct rl_owner_cache {
     bool has_silent; /* `silent` was read */
     bool no_memory;  /* for it */
     rl_rows silent;  /* owned; see rl_store_ops */
+    rl_buf gone;     /* owned; the owners that were found gone, each with its '\0' */
 } rl_owner_cache;
 
 /* A walk over the runs that match a query: newest first, in chunks. */
