@@ -33,11 +33,12 @@ class LazyDict(dict[str, Any]):
     def _use(self) -> dict[str, Any]:
         """The underlying dict, with all members."""
         if not self._used:
-            loaded = self._load()
-            super().clear()
-            for key, value in loaded.items():
-                super().__setitem__(intern(key), value)
-            self._used = True
+            members = {intern(key): value for key, value in self._load().items()}
+            if not self._used:  # else another thread was first, and may have changed some
+                super().update(members)  # all at once, and no reader finds it empty
+                if "pending" not in members:
+                    super().pop("pending", None)
+                self._used = True
         return super()  # type: ignore[return-value]
 
     def _member(self, key: str, value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from cli_help import Cli, Recorded, cli, empty, history, on_sqlite
 from helpers import minimal
 
 from runlog.cli import make_parser
+from runlog.cli.errors import WrongUsageError
+from runlog.cli.names import check_names
 
 __all__ = ["cli", "empty", "history"]
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -185,6 +188,24 @@ BEFORE = {
     "prune": ["--keep", "0"],
 }
 """What each command that has filters needs besides."""
+
+
+class Late:
+    """A history whose first run comes when it has been looked for."""
+
+    def page(self, _: int, **__: Any) -> Any:
+        return SimpleNamespace(runs=[])
+
+    def rows(self, _: int) -> Any:
+        return [{"wpk_id": "new", "thread_id": "new"}]
+
+
+@pytest.mark.parametrize("key", ["wpk_id", "thread_id"])
+def test_the_first_run_of_a_name_comes_between_two_looks(key: str) -> None:
+    history: Any = Late()
+    check_names(history, {key: "new"})
+    with pytest.raises(WrongUsageError, match="did you mean 'new'"):
+        check_names(history, {key: "nwe"})
 
 
 @pytest.mark.parametrize("command", BEFORE)

@@ -1,7 +1,10 @@
 """runlog push: a SQLite file reaches PostgreSQL, whatever ends it on the way."""
 
+import fcntl
 import json
+import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
@@ -28,6 +31,7 @@ from helpers import minimal, until
 import runlog
 from runlog._runlog import describe_dsn
 from runlog.cli import jsonl
+from runlog.cli.pushed import Pushed
 from runlog.hooks import RunLogHandler
 
 
@@ -111,6 +115,35 @@ def test_push_sends_what_is_new(both: Both, capsys: Any) -> None:
     assert capsys.readouterr().err.startswith("7 runs")
     remembered = json.loads(Path(f"{both.path}-pushed").read_text())
     assert list(remembered) == [describe_dsn(both.dsn)]
+
+
+def test_two_pushes_of_a_file_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one writes when the first one is about to put its file in place."""
+    source, saved = str(tmp_path / "source.db"), []
+    first, second = Pushed(source, "first"), Pushed(source, "second")
+    waits = threading.Event()
+    other = threading.Thread(target=lambda: saved.append(second.finish()))
+    lock, replace = fcntl.flock, os.replace
+
+    def lock_it(*args: Any) -> None:
+        waits.set()
+        lock(*args)
+
+    def replace_late(*names: str) -> None:
+        monkeypatch.setattr(os, "replace", replace)
+        monkeypatch.setattr(fcntl, "flock", lock_it)
+        other.start()
+        until(lambda: waits.is_set() or bool(saved))
+        replace(*names)
+
+    monkeypatch.setattr(os, "replace", replace_late)
+    assert first.finish()
+    other.join()
+    assert saved == [True]
+    remembered = json.loads(Path(first.path).read_text())
+    assert set(remembered) == {"first", "second"}
 
 
 def test_push_survives_kill_9(both: Both) -> None:

@@ -18,6 +18,7 @@ from helpers import locked, minimal, stored, until
 
 import runlog
 from runlog import _default
+from runlog.recorder import close_all
 
 if TYPE_CHECKING:
     from conftest import RunPython
@@ -333,6 +334,17 @@ runlog.log_run(run | {"run_id": "r3"})
     assert done.returncode == 0, done.stderr
     rows = store.query("SELECT run_id FROM workflow_runs ORDER BY run_id")
     assert rows == [("r1",), ("r2",), ("r3",)]
+
+
+def test_all_recorders_are_closed_while_another_thread_opens_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is told of by a reference that opens one when it is looked at."""
+    others: dict[int, Any] = {1: lambda: others.update({2: None})}
+    monkeypatch.setattr("runlog.recorder._closed", False)
+    monkeypatch.setattr("runlog.recorder._open", others)
+    close_all()
+    assert len(others) == 2
 
 
 def test_stats(recorder: Any, store: Store) -> None:

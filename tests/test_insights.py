@@ -20,6 +20,7 @@ import runlog
 from runlog.insights.finding import Finding
 from runlog.insights.frame import Frame
 from runlog.insights.report import _Maker
+from runlog.insights.runs import Runs
 
 __all__ = ["cli", "empty"]
 
@@ -250,6 +251,27 @@ def test_lost_runs(recorder: Any, store: Store, run_python: Any) -> None:
     (found,) = runlog.insights(recorder=recorder).findings
     assert (found.kind, found.good, len(found.runs)) == ("lost", "r1", 1)
     assert recorder.list_runs(status="lost").runs[0]["run_id"] == found.runs[0]
+
+
+def test_a_run_that_ends_once_it_is_listed_is_not_stuck(
+    recorder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = odd_runs(now())
+    record(recorder, history)
+    rows = Runs.rows
+
+    def rows_before_the_end(runs: Runs, limit: int, **filters: Any) -> list[Any]:
+        found = rows(runs, limit, **filters)
+        if filters.get("status") == "running":
+            recorder.log_run(history[-1] | {"status": "completed"})
+        return found
+
+    def kinds() -> set[str]:
+        return {one.kind for one in runlog.insights(recorder=recorder).findings}
+
+    assert "stuck" in kinds()
+    monkeypatch.setattr(Runs, "rows", rows_before_the_end)
+    assert "stuck" not in kinds()
 
 
 class OneOfMany(dict[str, Any]):

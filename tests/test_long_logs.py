@@ -6,6 +6,7 @@ import pickle
 import sys
 import threading
 import tracemalloc
+from collections.abc import Callable
 from time import process_time
 from typing import Any
 
@@ -14,6 +15,7 @@ from fixtures_store import Store
 from helpers import minimal
 
 import runlog
+from runlog._lazy import LazyDict
 from runlog._logs import NodeLog
 
 MANY = 1200
@@ -270,6 +272,51 @@ def test_threads_read_the_same_logs(recorder: Any) -> None:
     finally:
         sys.setswitchinterval(before)
     assert wrong == []
+
+
+class Slow(LazyDict):
+    """Does something while it is loaded, once, and while it takes what was loaded."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        super().__init__()
+        self.meanwhile = meanwhile
+        self.sizes: list[int] = []
+
+    def _load(self) -> dict[str, Any]:
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
+        return Taken(self)
+
+
+class Taken(dict[str, Any]):
+    """What was loaded."""
+
+    def __init__(self, log: Slow) -> None:
+        super().__init__(node="n", status="completed")
+        self.log = log
+
+    def items(self) -> Any:
+        for item in super().items():
+            self.log.sizes.append(dict.__len__(self.log))
+            yield item
+
+
+def test_a_thread_that_loads_a_log_undoes_no_change_of_another() -> None:
+    def change() -> None:
+        thread = threading.Thread(target=slow.update, kwargs={"status": "mine"})
+        thread.start()
+        thread.join()
+
+    slow = Slow(change)
+    assert slow["node"] == "n"
+    assert slow == {"node": "n", "status": "mine"}
+
+
+def test_a_log_is_at_no_moment_empty() -> None:
+    """json.dumps would take it for `{}`."""
+    slow = Slow(lambda: None)
+    assert slow["node"] == "n"
+    assert slow.sizes == [1, 1]
 
 
 def messages(count: int) -> list[Any]:

@@ -18,6 +18,8 @@ from helpers import minimal, until
 from web_help import HOSTILE, fill, hostile_run, log, long_run, moment
 
 import runlog
+from runlog.web import lists
+from runlog.web.source import Source
 
 __all__ = ["empty", "history"]
 
@@ -485,6 +487,41 @@ def test_pauses_lead_from_run_to_run(page: Page, recorder: Any) -> None:
     assert "waits after 1.00 s: how much?" in second
     assert "not answered yet" in second
     assert re.findall(r"> (paused|waiting)</span>", page.text()) == ["waiting", "paused"]
+
+
+@pytest.mark.parametrize("address", ["/?workflow=new", "/workflow?name=new"])
+def test_the_first_run_of_a_workflow_comes_between_two_looks(
+    page: Page, recorder: Any, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    recorder.log_run(minimal("r1", "old"))
+    workflows = lists.workflows
+
+    def workflows_after_it(reader: Any) -> list[str]:
+        recorder.log_run(minimal("r2", "new"))
+        return workflows(reader)
+
+    monkeypatch.setattr(lists, "workflows", workflows_after_it)
+    page.text(address)
+
+
+def test_a_line_is_kept_only_if_it_is_of_the_run_that_was_listed(
+    recorder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that is behind may answer for the run, and the primary for the list."""
+    asked = {"interrupts": [{"value": "who?"}]}
+    recorder.log_run(minimal(status="running"))
+    before = recorder.get_run("r1")
+    recorder.log_run(minimal(status="interrupted", metadata=asked))
+    rows, source = recorder.list_runs().runs, Source(recorder, None)
+
+    def asks(*answers: Any) -> list[str | None]:
+        left = iter(answers)
+        monkeypatch.setattr(recorder, "get_run", lambda *_: next(left))
+        return [lists.lines_of(source, rows)[0].asks for _ in range(3)]
+
+    now = recorder.get_run("r1")
+    assert asks(before, None, now) == [None, None, "who?"]
+    assert asks() == ["who?"] * 3
 
 
 def test_all_workflows_with_their_figures(page: Page, history: Recorded) -> None:

@@ -67,8 +67,9 @@ def check_names(history: History, filters: dict[str, Any]) -> None:
         value = filters.get(key)
         if value is not None and not history.page(1, **{key: value}).runs:
             rows = list(history.rows(_KNOWN))
-            if rows:
-                near = nearest(value, {row[key] for row in rows if row[key]})
+            known = {row[key] for row in rows if row[key]}
+            if rows and value not in known:  # else its first run has come meanwhile
+                near = nearest(value, known)
                 raise WrongUsageError(f"there is no {name} {value!r}{near}")
     status = filters.get("status")
     for one in [status] if isinstance(status, str) else status or ():

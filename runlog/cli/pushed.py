@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from datetime import UTC, datetime, timedelta
@@ -29,8 +30,7 @@ class Pushed:
         self.path = f"{source}-pushed"
         self._target = target
         self._began = datetime.now(UTC)
-        self._all = self._read()
-        mine = self._all.get(target)
+        mine = self._read().get(target)
         mine = mine if type(mine) is dict else {}
         self._until = _time(mine.get("until"))
         self.after: str | None = None
@@ -76,9 +76,11 @@ class Pushed:
     def _write(self, mine: dict[str, Any]) -> bool:
         new = f"{self.path}.new"
         try:
-            with open(new, "w", encoding="ascii") as file:
-                json.dump({**self._all, self._target: mine}, file)
-            os.replace(new, self.path)
+            with open(f"{self.path}-lock", "a", encoding="ascii") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # pushes to other targets write it, too
+                with open(new, "w", encoding="ascii") as file:
+                    json.dump({**self._read(), self._target: mine}, file)
+                os.replace(new, self.path)
         except OSError:
             return False
         return True

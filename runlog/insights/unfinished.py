@@ -35,8 +35,8 @@ def stuck(
     for row in runs.rows(_OPEN, status="running", **filters):
         workflow = workflows.get(row["wpk_id"])
         run = None if workflow is None else runs.run(row["run_id"], row["wpk_id"])
-        if workflow is None or run is None:
-            continue
+        if workflow is None or run is None or run["status"] != "running":
+            continue  # deleted, or ended since it was listed
         node, since = _where(run)
         usual = _p99(workflow, node)
         if since is None or usual is None:

@@ -26,6 +26,7 @@ _FILES = (
     "-beside-wal",
     "-beside-shm",
     "-pushed",
+    "-pushed-lock",
     "-watch",
     "-watch-lock",
 )

@@ -95,7 +95,9 @@ def _listed(source: Source, row: Any) -> Listed:
         line = line_of(row, run if row["totals"] is None else None)
         asks = None if asked is None else brief(asked, 160)
         found = Listed(line, asks, False, created)
-        source.known.add(key, found)
+        # A replica may have answered the one question, and the primary the other.
+        if run is not None and key[2:] == (run["status"], run["updated_at"]):
+            source.known.add(key, found)
     return found._replace(went_on=True) if waits and _went_on(source, row) else found
 
 
@@ -119,7 +121,7 @@ def check_names(recorder: Any, filters: dict[str, Any]) -> None:
     workflow, status = filters.get("wpk_id"), filters.get("status")
     if workflow is not None and not recorder.list_runs(limit=1, wpk_id=workflow).runs:
         names = workflows(recorder)
-        if names:
+        if names and workflow not in names:  # else its first run has come meanwhile
             raise WrongUsageError(
                 f"there is no workflow {workflow!r}{nearest(workflow, names)}"
             )

@@ -107,7 +107,8 @@ def workflow(source: Source, asked: Asked) -> dict[str, Any]:
         return {"name": None, **read_lines(recorder)._asdict()}
     if not recorder.list_runs(limit=1, wpk_id=name).runs:
         known = lists.workflows(recorder)
-        raise UnknownError(f"There is no workflow {name!r}{nearest(name, known)}")
+        if name not in known:  # else its first run has come between the two looks
+            raise UnknownError(f"There is no workflow {name!r}{nearest(name, known)}")
     chosen = asked.choose("window", WINDOWS, "7d")
     spent = parse_age(chosen).total_seconds()
     until = time.time() + 1

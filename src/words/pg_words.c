@@ -378,11 +378,11 @@ static rl_status pg_find(rl_words_index *index, const rl_words_query *query,
     rl_buf_init(&terms, RL_BUF_MAX);
     found->ids.len = found->count = 0;
     status = rl_words_terms(query->text, RL_WORDS_TSQUERY, &terms, err);
-    if (status == RL_OK) {
-        status = find_terms(self, query, terms.data, found, err);
+    if (status == RL_OK) { /* first: what is indexed meanwhile may not be found */
+        status = count_runs(self, RL_PG_WORDS_MISSING, WAITING_MAX, &found->waiting, err);
     }
     if (status == RL_OK) {
-        status = count_runs(self, RL_PG_WORDS_MISSING, WAITING_MAX, &found->waiting, err);
+        status = find_terms(self, query, terms.data, found, err);
     }
     rl_buf_free(&terms);
     return status;

@@ -92,14 +92,16 @@ static rl_status find_runs(rl_sqlite_conn *conn, void *ctx, rl_err *err)
         status = rl_words_terms(self->query->text,
                                 as_words ? RL_WORDS_FTS5 : RL_WORDS_TRIGRAM, &terms, err);
     }
-    if (status == RL_OK) {
-        status = !has_fts5(conn) ? rl_sqlite_words_lacks_fts5(err)
-                 : !made
-                     ? lacks_index(err)
-                     : rl_sqlite_words_walk(conn, self->query, terms.data, found, err);
+    if (status == RL_OK && !has_fts5(conn)) {
+        status = rl_sqlite_words_lacks_fts5(err);
+    } else if (status == RL_OK && !made) {
+        status = lacks_index(err);
+    }
+    if (status == RL_OK) { /* first: what is indexed meanwhile may not be found */
+        status = count_waiting(conn, &found->waiting, err);
     }
     if (status == RL_OK) {
-        status = count_waiting(conn, &found->waiting, err);
+        status = rl_sqlite_words_walk(conn, self->query, terms.data, found, err);
     }
     rl_buf_free(&terms);
     return status == RL_OK && found->ids.failed ? rl_err_nomem(err) : status;
