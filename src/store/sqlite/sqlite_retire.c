@@ -7,7 +7,6 @@
 #include "store/sqlite/sqlite_path.h"
 #include "store/sqlite/sqlite_sql.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -61,7 +60,7 @@ static void set_version(volatile uint32_t *header)
         for (int i = 0; i < HEADER_WORDS; i++) {
             header[copy * HEADER_WORDS + i] = words[i];
         }
-        atomic_thread_fence(memory_order_seq_cst);
+        __sync_synchronize();
     }
 }
 
