@@ -47,6 +47,7 @@ SINCE: dict[tuple[int, int, int], dict[str, list[str]]] = {
             "test_a_dynamic_interrupt_and_its_resume_are_recorded",
             "test_a_finished_sibling_is_not_run_again",
             "test_a_resumed_node_can_interrupt_again",
+            "test_an_entry_may_ask_the_user",
             "test_an_interrupt_in_a_subgraph_interrupts_its_parent",
             "test_an_interrupt_in_the_graph_of_a_tool_interrupts_every_level",
             "test_an_interrupt_without_a_checkpointer_is_recorded",
@@ -77,6 +78,7 @@ SINCE: dict[tuple[int, int, int], dict[str, list[str]]] = {
             "test_a_breakpoint_interrupts_the_run",
             "test_a_static_interrupt_and_its_resume_are_recorded",
             "test_a_static_interrupt_is_not_completed",
+            "test_only_the_run_that_pauses_is_paused",
         ],
         "values of configurable are not copied into the metadata": [
             "test_a_password_of_the_config_is_redacted",
