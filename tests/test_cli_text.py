@@ -196,3 +196,4 @@ def test_short_ids_are_beginnings_and_unique(ids: set[str]) -> None:
 def test_the_nearest_name() -> None:
     assert nearest("ordrs", ["orders", "mails"]) == ": did you mean 'orders'?"
     assert nearest("xyz", ["orders", "mails"]) == ""
+    assert nearest("orders", ["orders"]) == ""
