@@ -153,6 +153,7 @@ static rl_status ask_again(rl_store *store, const rl_query *query, rl_rows *rows
         for (size_t i = 0; i < rl_rows_cells(&newer); i += width) {
             rl_rows_copy(rows, &newer, query->shape, i);
         }
+        status = rl_rows_failed(rows) ? rl_err_nomem(err) : RL_OK;
     } else if (status == RL_OK || status == RL_NOMEM) {
         status = rl_err_nomem(err);
     } else {
