@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import logging
 import threading
@@ -19,6 +20,7 @@ from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import interrupt
+from pydantic import BaseModel
 
 import runlog
 from runlog import Recorder
@@ -323,3 +325,29 @@ def test_a_handler_in_other_threads_says_what_it_can_not_tell(
     (said,) = [message for message in caplog.messages if "same run_id" in message]
     assert "give each run a run_id of its own" in said
     assert recorder.stats()["handler_errors"] == RUNS - 1
+
+
+class Waits(BaseModel):
+    """Is encoded when the same of the other run is, so that both have been looked up."""
+
+    together: Any
+
+    def model_dump(self, **_: Any) -> Any:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self.together.wait()
+        return {}
+
+
+@pytest.mark.parametrize("handlers", HANDLERS.values(), ids=HANDLERS)
+def test_runs_that_begin_at_the_same_moment(recorder: Any, handlers: Any) -> None:
+    together = threading.Barrier(2, timeout=1)
+    config = {"callbacks": handlers(recorder), "run_id": uuid.uuid4()}
+    with ThreadPoolExecutor(2) as pool:
+        inputs = [{"n": n * 10, "seen": [Waits(together=together)]} for n in range(2)]
+        list(pool.map(lambda given: two_nodes().invoke(given, config), inputs))
+    found = runs_of(recorder)
+    assert sorted(run["inputs"]["n"] for run in found) == [0, 10]
+    for run in found:
+        nodes = [(log["node"], log["status"]) for log in run["node_logs"]]
+        assert nodes == [("first", "completed"), ("second", "completed")]
+    assert recorder.stats()["handler_errors"] == 0

@@ -236,6 +236,10 @@ static rl_status load(rl_milvus_operation *op)
         }
         if (status == RL_OK && !rl_milvus_is_timed_out(op)) {
             status = get_load_state(op, &state);
+            if (status == RL_SERVICE && op->err->retryable &&
+                rl_milvus_is_timed_out(op)) { /* asked when no time was left */
+                status = RL_OK;
+            }
         }
     }
     return status;

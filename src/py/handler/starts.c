@@ -53,17 +53,34 @@ static PyObject *workflow_of(const rl_state *state, const rl_handler *self,
     return text != NULL ? text : PyUnicode_FromString("LangGraph");
 }
 
+/* Appends a graph. A run of the same id may have begun since it was classified. */
+static rl_status append_graph(rl_state *state, rl_handler *self, rl_raised *raised,
+                              rl_span_start *start, const rl_graph_start *given)
+{
+    rl_found found = {.again = false};
+    rl_status status = rl_graphs_start(self->graphs, RL_SPAN_GRAPH, start, given);
+
+    if (status != RL_OK) {
+        (void)rl_graphs_classify(self->graphs, start, &found);
+        if (found.again && rl_same_id_begin(state, self, raised, start)) {
+            status = rl_graphs_start(self->graphs, RL_SPAN_GRAPH, start, given);
+        }
+    }
+    return status;
+}
+
 /* Opens a graph with its payloads. The graph owns a reference to the recorder. */
 static void open_graph(rl_state *state, rl_handler *self, rl_raised *raised,
-                       const rl_span_start *start, const rl_graph_start *given)
+                       rl_span_start *start, const rl_graph_start *given)
 {
     rl_py_recorder *recorder = given->owner;
-    rl_found found = {.owner = recorder, .root = start->key, .at_once = true};
+    rl_found found = {.owner = recorder, .at_once = true};
 
-    if (rl_graphs_start(self->graphs, RL_SPAN_GRAPH, start, given) != RL_OK) {
+    if (append_graph(state, self, raised, start, given) != RL_OK) {
         rl_graph_runs_count_error(self);
         return;
     }
+    found.root = start->key;
     rl_metric_add(&recorder->open_runs, 1);
     Py_INCREF(recorder);
     self->open++;
