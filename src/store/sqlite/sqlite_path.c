@@ -73,11 +73,11 @@ static const char *name_of(char name[PATH_SIZE + 8], const char *path, const cha
     return name;
 }
 
-static void remove_part(const char *path, const char *suffix, bool all, ino_t inode)
+void rl_sqlite_path_remove(const char *path, const char *suffix, ino_t inode)
 {
     char name[PATH_SIZE + 8];
 
-    if (all || (inode != 0 && rl_sqlite_path_inode(path, suffix) == inode)) {
+    if (inode != 0 && rl_sqlite_path_inode(path, suffix) == inode) {
         (void)unlink(name_of(name, path, suffix));
     }
 }
@@ -97,8 +97,10 @@ void rl_sqlite_path_remove_parts(const char *path, ino_t wal, ino_t shm)
     }
     if (is_alone) {
         is_empty = rl_sqlite_path_empty(path, "");
-        remove_part(path, "-wal", is_empty, wal);
-        remove_part(path, "-shm", is_empty, shm);
+        rl_sqlite_path_remove(path, "-wal",
+                              is_empty ? rl_sqlite_path_inode(path, "-wal") : wal);
+        rl_sqlite_path_remove(path, "-shm",
+                              is_empty ? rl_sqlite_path_inode(path, "-shm") : shm);
     }
     rl_sqlite_fd_close(file);
 }
@@ -157,8 +159,20 @@ bool rl_sqlite_path_sync(const char *path, const char *suffix)
     return synced;
 }
 
-/* With the rights of the database file, and its owner if this is root's process: others
- * must be able to open it. */
+void rl_sqlite_path_inherit(int fd, const struct stat *database)
+{
+    struct stat info;
+
+    if (fstat(fd, &info) == 0 && info.st_size == 0) {
+        if ((info.st_mode & 0777) != (database->st_mode & 0777)) {
+            (void)fchmod(fd, database->st_mode & 0777);
+        }
+        if (geteuid() == 0 && fchown(fd, database->st_uid, database->st_gid) != 0) {
+            errno = 0;
+        }
+    }
+}
+
 void rl_sqlite_path_make_part(const char *path, const char *suffix)
 {
     char name[PATH_SIZE + 8];
@@ -170,10 +184,7 @@ void rl_sqlite_path_make_part(const char *path, const char *suffix)
                   0600);
     }
     if (fd >= 0) {
-        (void)fchmod(fd, info.st_mode & 0777);
-        if (geteuid() == 0 && fchown(fd, info.st_uid, info.st_gid) != 0) {
-            errno = 0;
-        }
+        rl_sqlite_path_inherit(fd, &info);
         close(fd);
     }
 }

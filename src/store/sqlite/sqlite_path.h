@@ -12,6 +12,7 @@
 #include "core/err.h"
 
 #include <stdbool.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /* Gives the absolute path of the file that a path names now, without links at its end
@@ -38,9 +39,17 @@ bool rl_sqlite_path_lost(const char *path, const char *suffix, ino_t inode);
  * that does not exist has nothing to lose. */
 bool rl_sqlite_path_sync(const char *path, const char *suffix);
 
+/* Gives a new -wal or -shm, which is empty, the rights of the database file, and its owner
+ * if this is root's process. An error is not one yet: this process can use the file. */
+void rl_sqlite_path_inherit(int fd, const struct stat *database);
+
 /* Creates an empty -wal or -shm, unless one exists or the file is gone. Reports no
  * error. */
 void rl_sqlite_path_make_part(const char *path, const char *suffix);
+
+/* Removes a -wal or -shm if it has this inode. The caller makes sure that nobody may put
+ * another in its place meanwhile. */
+void rl_sqlite_path_remove(const char *path, const char *suffix, ino_t inode);
 
 /* Removes the -wal and -shm with these inodes, which are those of another file that was at
  * the path; and any, if the file at the path is empty, as it can't have them. Only while

@@ -3,13 +3,10 @@
 
 #include "core/clock.h"
 #include "core/fork.h"
-#include "store/sqlite/sqlite_fd.h"
 #include "store/sqlite/sqlite_path.h"
 #include "store/sqlite/sqlite_sql.h"
 
-#include <stdio.h>
 #include <time.h>
-#include <unistd.h>
 
 #define REGION (32 * 1024)    /* bytes of the first part of a -shm */
 #define NO_VERSION UINT32_MAX /* no SQLite has or will have it */
@@ -64,18 +61,6 @@ static void set_version(volatile uint32_t *header)
     }
 }
 
-/* If only the -wal was deleted, the -shm is still at the path, where nobody may find it
- * from now on. A new one is made only by who sees the new version, so this is the old. */
-static void remove_shm(const rl_sqlite_conn *conn)
-{
-    char name[RL_SQLITE_PATH_SIZE + 8];
-
-    if (rl_sqlite_path_inode(conn->path, "-shm") == conn->shm) {
-        snprintf(name, sizeof name, "%.*s-shm", RL_SQLITE_PATH_SIZE - 1, conn->path);
-        (void)unlink(name);
-    }
-}
-
 /* One attempt; SQLite's result. Between the checkpoint and the transaction, which has the
  * write lock, another process may have committed: then it is not all copied. */
 static int try_retire(rl_sqlite_conn *conn, volatile uint32_t *header)
@@ -88,7 +73,9 @@ static int try_retire(rl_sqlite_conn *conn, volatile uint32_t *header)
     }
     if (rc == SQLITE_OK) {
         if (header[COPIED] >= header[FRAMES]) {
-            remove_shm(conn);
+            /* Still at the path if only the -wal was deleted. A new one is made only by
+             * who sees the new version, so one with this inode is the old. */
+            rl_sqlite_path_remove(conn->path, "-shm", conn->shm);
             set_version(header);
         }
         rc = sqlite3_exec(conn->db, RL_SQLITE_ROLLBACK, NULL, NULL, NULL);

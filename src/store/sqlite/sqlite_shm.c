@@ -57,22 +57,6 @@ bool rl_sqlite_shm_is_lost(const char *path, const rl_sqlite_fd *database)
     return tries == APPEAR_TRIES;
 }
 
-/* Gives a new file the rights of the database, and its owner if this is root's process.
- * An error is not one yet: this process can use the file. */
-static void inherit_rights(const rl_sqlite_fd *file, const struct stat *database)
-{
-    struct stat info;
-
-    if (fstat(file->fd, &info) == 0 && info.st_size == 0) {
-        if ((info.st_mode & 0777) != (database->st_mode & 0777)) {
-            (void)fchmod(file->fd, database->st_mode & 0777);
-        }
-        if (geteuid() == 0 && fchown(file->fd, database->st_uid, database->st_gid) != 0) {
-            errno = 0;
-        }
-    }
-}
-
 /* Shares the lock that says that the file is in use. Who is the first to have it empties
  * the file. */
 static int join_users(const rl_sqlite_fd *file)
@@ -108,7 +92,7 @@ int rl_sqlite_shm_open(rl_sqlite_shm *shm, const char *path, const rl_sqlite_fd 
     if (shm->file == NULL) {
         return errno == ENOMEM ? SQLITE_NOMEM : SQLITE_CANTOPEN;
     }
-    inherit_rights(shm->file, &info);
+    rl_sqlite_path_inherit(shm->file->fd, &info);
     rc = join_users(shm->file);
     if (rc != SQLITE_OK) {
         rl_sqlite_shm_close(shm, path, false);
