@@ -216,6 +216,43 @@ static inline void empty_wal_and_delete_shm(const struct opened *file)
     unlink_part(file, "-shm");
 }
 
+/* Where a child process waits until its parent lets it go on. */
+struct meeting {
+    int ready[2], go[2];
+};
+
+static inline void open_meeting(struct meeting *meeting)
+{
+    help_need(pipe(meeting->ready) == 0 && pipe(meeting->go) == 0, "pipe");
+}
+
+static inline void wait_for_parent(const struct meeting *meeting)
+{
+    char byte;
+
+    help_need(write(meeting->ready[1], "1", 1) == 1 &&
+                  read(meeting->go[0], &byte, 1) == 1,
+              "pipe");
+}
+
+static inline void wait_for_child(const struct meeting *meeting)
+{
+    char byte;
+
+    help_need(read(meeting->ready[0], &byte, 1) == 1, "the other process");
+}
+
+/* Lets the child go on, and checks how it ends. */
+static inline void close_meeting(const struct meeting *meeting, pid_t pid)
+{
+    help_need(write(meeting->go[1], "1", 1) == 1, "pipe");
+    check_child(pid);
+    for (int i = 0; i < 2; i++) {
+        close(meeting->ready[i]);
+        close(meeting->go[i]);
+    }
+}
+
 /* What somebody does to the open file. */
 static const struct change {
     const char *name;

@@ -142,38 +142,32 @@ static void test_changed_during_fork(void)
 static void detected_in_two_processes(const struct change *change, bool is_journal)
 {
     struct opened file;
-    int ready[2], go[2];
-    char byte;
+    struct meeting meeting;
     pid_t pid;
 
     fflush(stdout);
     the_migrations();
     open_file(&file, is_journal);
-    help_need(pipe(ready) == 0 && pipe(go) == 0, "pipe");
+    open_meeting(&meeting);
     pid = fork();
     REQUIRE(pid >= 0);
     if (pid == 0) {
         CHECK_INT(write_to(&file, "before", true), RL_OK);
-        help_need(write(ready[1], "1", 1) == 1 && read(go[0], &byte, 1) == 1, "pipe");
+        wait_for_parent(&meeting);
         CHECK_INT(write_to(&file, "child", true), RL_OK);
         CHECK_INT(count_reports(&file, change->notice), 1);
         close_file(&file);
         leave_child();
     }
-    help_need(read(ready[0], &byte, 1) == 1, "the other process");
+    wait_for_child(&meeting);
     CHECK_INT(read_count(&file), 1);
     change->apply(&file);
     wait_for_check();
     CHECK_INT(write_to(&file, "after", true), RL_OK);
     CHECK_INT(count_reports(&file, change->notice), 1);
-    help_need(write(go[1], "1", 1) == 1, "pipe");
-    check_child(pid);
+    close_meeting(&meeting, pid);
     CHECK_INT(count_of(&file, "child"), 1);
     CHECK_INT(read_count(&file), 2 + change->keeps_runs);
-    for (int i = 0; i < 2; i++) {
-        close(ready[i]);
-        close(go[i]);
-    }
     finish(&file, change);
 }
 

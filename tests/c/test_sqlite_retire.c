@@ -21,76 +21,84 @@ static sqlite3 *open_other(const struct opened *file)
 
 /* While somebody has a deleted -shm open, a new one would not exclude him: nothing is
  * written until he has closed it. */
+static void check_refused(rl_store *store)
+{
+    rl_err err = {.code = RL_OK};
+
+    CHECK_INT(write_run(store, new_run("w", "after", "completed"), true, &err), RL_STORE);
+    CHECK_STR(strstr(err.text, "another connection still has the old one open") != NULL
+                  ? ""
+                  : err.text,
+              "");
+    CHECK(err.retryable);
+}
+
+static void check_taken(rl_store *store, struct opened *file)
+{
+    CHECK_INT(write_run(store, new_run("w", "after", "completed"), true, NULL), RL_OK);
+    store->ops->close(store);
+    CHECK_INTACT(file->path);
+    CHECK_INT(count_of(file, "before"), 1);
+    CHECK_INT(count_of(file, "after"), 1);
+    rl_notices_destroy(&file->notices);
+}
+
 static void test_another_connection_has_the_deleted_wal(void)
 {
     struct opened file;
     rl_store *store;
-    rl_err err = {.code = RL_OK};
+    sqlite3 *db;
 
-    for (int in_child = 0; in_child < 2; in_child++) {
-        int ready[2], go[2];
-        char byte;
-        sqlite3 *db = NULL;
-        pid_t pid = 0;
+    open_file(&file, false);
+    CHECK_INT(write_to(&file, "before", true), RL_OK);
+    db = open_other(&file);
+    close_file(&file);
+    delete_wal_and_shm(&file);
+    store = new_store(file.path);
+    check_refused(store);
+    CHECK_INT(sqlite3_close(db), SQLITE_OK);
+    check_taken(store, &file);
+}
 
-        fflush(stdout);
-        open_file(&file, false);
-        CHECK_INT(write_to(&file, "before", true), RL_OK);
-        help_need(pipe(ready) == 0 && pipe(go) == 0, "pipe");
-        if (in_child) {
-            pid = fork();
-            REQUIRE(pid >= 0);
-        }
-        if (!in_child || pid == 0) {
-            db = open_other(&file);
-        }
-        if (in_child && pid == 0) {
-            help_need(write(ready[1], "1", 1) == 1 && read(go[0], &byte, 1) == 1, "pipe");
-            CHECK_INT(sqlite3_close(db), SQLITE_OK);
-            leave_child();
-        }
-        help_need(!in_child || read(ready[0], &byte, 1) == 1, "the other process");
-        close_file(&file);
-        delete_wal_and_shm(&file);
-        store = new_store(file.path);
-        CHECK_INT(write_run(store, new_run("w", "after", "completed"), true, &err),
-                  RL_STORE);
-        CHECK_STR(strstr(err.text, "another connection still has the old one open") !=
-                          NULL
-                      ? ""
-                      : err.text,
-                  "");
-        CHECK(err.retryable);
-        if (in_child) {
-            help_need(write(go[1], "1", 1) == 1, "pipe");
-            check_child(pid);
-        } else {
-            sqlite3_close(db);
-        }
-        CHECK_INT(write_run(store, new_run("w", "after", "completed"), true, &err),
-                  RL_OK);
-        store->ops->close(store);
-        CHECK_INTACT(file.path);
-        CHECK_INT(count_of(&file, "before"), 1);
-        CHECK_INT(count_of(&file, "after"), 1);
-        rl_notices_destroy(&file.notices);
-        for (int i = 0; i < 2; i++) {
-            close(ready[i]);
-            close(go[i]);
-        }
+static void test_another_process_has_the_deleted_wal(void)
+{
+    struct opened file;
+    struct meeting meeting;
+    rl_store *store;
+    sqlite3 *db;
+    pid_t pid;
+
+    fflush(stdout);
+    the_migrations();
+    open_file(&file, false);
+    CHECK_INT(write_to(&file, "before", true), RL_OK);
+    open_meeting(&meeting);
+    pid = fork();
+    REQUIRE(pid >= 0);
+    if (pid == 0) {
+        db = open_other(&file);
+        wait_for_parent(&meeting);
+        CHECK_INT(sqlite3_close(db), SQLITE_OK);
+        leave_child();
     }
+    wait_for_child(&meeting);
+    close_file(&file);
+    delete_wal_and_shm(&file);
+    store = new_store(file.path);
+    check_refused(store);
+    close_meeting(&meeting, pid);
+    check_taken(store, &file);
 }
 
 /* With a connection to the old files, which another process has retired: neither a commit
  * nor a checkpoint may take them for the database's. */
-static void use_retired(const struct opened *file, int ready, int go)
+static void use_retired(const struct opened *file, const struct meeting *meeting)
 {
     sqlite3 *db = NULL;
-    char byte;
 
     CHECK_INT(sqlite3_open(file->path, &db), SQLITE_OK);
     CHECK_INT(sqlite3_exec(db, "CREATE TABLE theirs (n)", NULL, NULL, NULL), SQLITE_OK);
-    help_need(write(ready, "1", 1) == 1 && read(go, &byte, 1) == 1, "pipe");
+    wait_for_parent(meeting);
     CHECK_INT(sqlite3_exec(db, "INSERT INTO theirs VALUES (1)", NULL, NULL, NULL),
               SQLITE_CANTOPEN);
     CHECK_INT(sqlite3_exec(db, "SELECT * FROM theirs", NULL, NULL, NULL),
@@ -105,8 +113,7 @@ static void use_retired(const struct opened *file, int ready, int go)
 static void retired_for_others(const struct change *change, bool is_journal)
 {
     struct opened file;
-    int ready[2], go[2];
-    char byte;
+    struct meeting meeting;
     pid_t pid;
 
     if (!change->keeps_runs) {
@@ -116,24 +123,19 @@ static void retired_for_others(const struct change *change, bool is_journal)
     the_migrations();
     open_file(&file, is_journal);
     CHECK_INT(write_to(&file, "before", true), RL_OK);
-    help_need(pipe(ready) == 0 && pipe(go) == 0, "pipe");
+    open_meeting(&meeting);
     pid = fork();
     REQUIRE(pid >= 0);
     if (pid == 0) {
-        use_retired(&file, ready[1], go[0]);
+        use_retired(&file, &meeting);
     }
-    help_need(read(ready[0], &byte, 1) == 1, "the other process");
+    wait_for_child(&meeting);
     change->apply(&file);
     wait_for_check();
     CHECK_INT(write_to(&file, "after", true), RL_OK);
     CHECK_INT(count_reports(&file, change->notice), 1);
-    help_need(write(go[1], "1", 1) == 1, "pipe");
-    check_child(pid);
+    close_meeting(&meeting, pid);
     CHECK_INT(sql_int(file.path, "SELECT count(*) FROM theirs"), 0);
-    for (int i = 0; i < 2; i++) {
-        close(ready[i]);
-        close(go[i]);
-    }
     CHECK_INT(read_count(&file), 2);
     finish(&file, change);
 }
@@ -239,6 +241,7 @@ static void test_deletions_during_writes_lose_no_runs(void)
 
 static const struct check_test tests[] = {
     CHECK_TEST(test_another_connection_has_the_deleted_wal),
+    CHECK_TEST(test_another_process_has_the_deleted_wal),
     CHECK_TEST(test_retired_for_others),
     CHECK_TEST(test_deletions_during_writes_lose_no_runs),
 };
