@@ -229,6 +229,16 @@ def test_no_parameter_is_a_fault_of_the_page(
 
 
 @on_sqlite
+def test_regression_a_parameter_may_have_any_name(page: Page, history: Recorded) -> None:
+    """Also that of an argument within the page, which has its parameters as arguments."""
+    right = {"workflow": "shop", "id": history.failed, "q": "price", "with": "good"}
+    more = dict.fromkeys(("self", "page", "changes", "values"), "1")
+    for path in READ:
+        answer = page.client.get(f"/{path}", params={**right, "name": "shop", **more})
+        assert answer.status_code == (404 if path.endswith("thread") else 200), path
+
+
+@on_sqlite
 def test_no_header_is_a_fault_of_the_page(recorder: Any, empty: None) -> None:
     recorder.log_run(minimal("r1"))
     made = Page(app(recorder, token=TOKEN, hosts=None))
