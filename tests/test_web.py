@@ -15,7 +15,7 @@ from fixtures_search import search
 from fixtures_store import Store
 from fixtures_web import Page
 from helpers import minimal, until
-from web_help import HOSTILE, fill, hostile_run, log, long_run, moment
+from web_help import HOSTILE, fill, form_of, hostile_run, log, long_run, moment
 
 import runlog
 from runlog.web import lists
@@ -440,6 +440,23 @@ def test_delete(page: Page, history: Recorded) -> None:
     assert answer.status_code == 303
     assert history.failed not in page.text()
     assert page.client.post("/run", params=asked).status_code == 405
+
+
+@on_sqlite
+def test_regression_deleting_the_last_run_of_a_workflow_ends_well(
+    page: Page, recorder: runlog.Recorder
+) -> None:
+    """A proxy may name the port that browsers leave out."""
+    recorder.log_run(minimal("r1", "only"))
+    recorder.log_run(minimal("r2", "another"))
+    asked = {"workflow": "only", "id": "r1"}
+    host = {"host": "localhost:443"}
+    form = form_of(page.client.get("/delete", params=asked, headers=host).text)
+    for origin, status in (("http://localhost", 403), ("https://localhost", 303)):
+        headers = {**host, "origin": origin}
+        answer = page.client.post("/delete", params=asked, data=form, headers=headers)
+        assert answer.status_code == status
+    assert rows(page.text(f"/{answer.headers['location'][2:]}")) == ["r2"]
 
 
 @on_sqlite
