@@ -558,7 +558,8 @@ TIMES = {
     "postgres": ("infinity", "-infinity", "0044-03-15 BC", "20000-01-01"),
 }
 """What may stand in a column of times, though no recorder writes it."""
-VALUES = ("NaN", "{", "[NaN, 1e999]", "1" * 5_000, '"\\ud800"', '{"totals": NaN}')
+DEEP = "[" * 10_000 + "]" * 10_000
+VALUES = ("NaN", "{", "[NaN, 1e999]", "1" * 5_000, '"\\ud800"', '{"totals": NaN}', DEEP)
 """What may stand in a column of JSON, which SQLite does not check."""
 
 
