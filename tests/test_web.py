@@ -443,6 +443,17 @@ def test_delete(page: Page, history: Recorded) -> None:
 
 
 @on_sqlite
+def test_regression_a_row_says_why_also_by_a_status_of_a_program(
+    page: Page, recorder: runlog.Recorder
+) -> None:
+    error = {"error_type": "KeyError", "error_text": "price"}
+    recorder.log_run(minimal("r1", status="timeout", **error))
+    recorder.log_run(minimal("r2", status="completed", **error))
+    first, second = re.findall(r"<tr class.*?</tr>", page.text(), re.DOTALL)
+    assert ("KeyError: price" in first, "KeyError: price" in second) == (False, True)
+
+
+@on_sqlite
 def test_regression_deleting_the_last_run_of_a_workflow_ends_well(
     page: Page, recorder: runlog.Recorder
 ) -> None:
