@@ -109,6 +109,8 @@ def test_problems(page: Page, history: Recorded) -> None:
         ("runs?limit=0", 400),
         ("runs?after=x", 400),
         ("search", 400),
+        (f"run?workflow=shop&id={history.done}&tokens=1", 400),
+        ("workflow?window=2h", 400),
         ("nowhere", 404),
     ):
         answer = page.get(f"/api/v1/{path}")
