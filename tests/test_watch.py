@@ -27,7 +27,7 @@ from webhook_receiver import SECRET, Receiver, receiving
 from runlog.cli import webhook
 from runlog.cli.commands import watch
 from runlog.cli.posted import Posted
-from runlog.insights import Finding, insights
+from runlog.insights import KINDS, Finding, insights
 
 __all__ = ["cli"]
 pytestmark = on_sqlite
@@ -113,6 +113,23 @@ def test_it_is_posted_again_when_it_comes_back(
     assert again is not None
     assert again[0] != first[0]
     assert Posted(path, "another").news(finding) is not None
+
+
+def test_regression_more_lost_runs_are_news(store: Store) -> None:
+    """As any rate that is half as high again."""
+    posted = Posted(store.options["sqlite_path"], "t")
+    posted_again = set()
+    for kind in KINDS:
+        one = Finding(kind, "w", None, now(), "", 0.0, 2.0, "")
+        first = posted.news(one)
+        assert first is not None
+        posted.sending(one, first[0])
+        posted.sent(one)
+        assert posted.news(one) is None
+        one.now = 4.0
+        if posted.news(one) is not None:
+            posted_again.add(kind)
+    assert set(KINDS) - posted_again == {"stuck", "waiting", "stopped_node"}
 
 
 @pytest.mark.parametrize(
