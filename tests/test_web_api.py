@@ -99,6 +99,9 @@ def test_what_is_large_is_not_compressed(page: Page, recorder: Any) -> None:
         answer = page.get("/api/v1/node", **asked)
         assert answer.headers.get("content-encoding") == way
         assert answer.json()["outputs"] == text
+        refused = {"accept-encoding": "br, gzip;q=0"}
+        answer = page.client.get("/api/v1/node", params=asked, headers=refused)
+        assert "content-encoding" not in answer.headers
 
 
 @on_sqlite
