@@ -139,22 +139,23 @@
     "WHERE made = 0 OR applied >= 0)"
 
 /* What a table must have to be adopted. */
-#define RL_PG_NOT_ADOPTED                                                           \
-    "SELECT tab, made, 1, 'the column ' || col || ' is ' || given || ', not ' "     \
-    "|| kind FROM found WHERE attnum IS NOT NULL AND made > applied "               \
-    "AND given <> kind AND NOT (kind = 'text' AND typcategory = 'S') UNION "        \
-    "SELECT tab, made, 4, 'the column ' || attname || ' is NOT NULL and has no "    \
-    "default' FROM found JOIN pg_catalog.pg_attribute AS more "                     \
-    "ON more.attrelid = rel WHERE made > applied AND more.attnum > 0 "              \
-    "AND NOT more.attisdropped AND more.attnotnull AND NOT more.atthasdef "         \
-    "AND more.attidentity = '' AND attname NOT IN "                                 \
-    "(SELECT col FROM wanted AS own WHERE own.tab = found.tab) UNION "              \
-    "SELECT tab, made, 5, 'it is not UNIQUE (wpk_id, run_id)' FROM found "          \
-    "WHERE tab = 'workflow_runs' AND rel IS NOT NULL AND made > applied "           \
-    "AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_index WHERE indrelid = rel "       \
-    "AND indisunique AND indpred IS NULL AND indexprs IS NULL AND indnkeyatts = 2 " \
-    "AND ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute "                  \
-    "WHERE attrelid = rel AND attnum = ANY (indkey::int2[]) ORDER BY 1) = "         \
+#define RL_PG_NOT_ADOPTED                                                        \
+    "SELECT tab, made, 1, 'the column ' || col || ' is ' || given || ', not ' "  \
+    "|| kind FROM found WHERE attnum IS NOT NULL AND made > applied "            \
+    "AND given <> kind AND NOT (kind = 'text' AND typcategory = 'S') UNION "     \
+    "SELECT tab, made, 4, 'the column ' || attname || ' is NOT NULL and has no " \
+    "default' FROM found JOIN pg_catalog.pg_attribute AS more "                  \
+    "ON more.attrelid = rel WHERE made > applied AND more.attnum > 0 "           \
+    "AND NOT more.attisdropped AND more.attnotnull AND NOT more.atthasdef "      \
+    "AND more.attidentity = '' AND attname NOT IN "                              \
+    "(SELECT col FROM wanted AS own WHERE own.tab = found.tab) UNION "           \
+    "SELECT tab, made, 5, 'it is not UNIQUE (wpk_id, run_id)' FROM found "       \
+    "WHERE tab = 'workflow_runs' AND rel IS NOT NULL AND made > applied "        \
+    "AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_index WHERE indrelid = rel "    \
+    "AND indisunique AND indimmediate AND indisvalid AND indpred IS NULL "       \
+    "AND indexprs IS NULL AND indnkeyatts = 2 "                                  \
+    "AND ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute "               \
+    "WHERE attrelid = rel AND attnum = ANY (indkey::int2[]) ORDER BY 1) = "      \
     "ARRAY['run_id', 'wpk_id'])"
 
 /* What is wrong with each table, a row for one that can't be used: its name, and the
