@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -438,6 +439,24 @@ def test_a_refused_key_is_logged_once(
         assert recorder.flush(60)
         assert recorder.stats()["embedding_error"] is None
     assert states(store) == {"embedded": 10}
+
+
+def test_regression_rows_do_not_wait_for_a_clock_that_was_set_back(
+    store: Store, embedding_server: EmbeddingServer
+) -> None:
+    """Another process has claimed one, or put it off, by a clock of next year."""
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        recorder.log_run(run("r1"))
+        assert recorder.flush(60)
+    next_year = time.time_ns() // 1000 + 365 * 24 * 3600 * 1_000_000
+    store.query(
+        "UPDATE run_embeddings SET state = 'pending', next_attempt_at = ?, dim = NULL",
+        next_year,
+    )
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        recorder.list_runs()
+        assert recorder.flush(60)
+    assert states(store) == {"embedded": 1}
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,11 @@
     "AND entry.id = sized.id LEFT JOIN texts AS run "                                   \
     "ON run.wpk_id = entry.wpk_id AND run.id = entry.id"
 
+/* Parameter: the time beyond which no row is to wait. */
+#define RL_PG_OUTBOX_RECALL                                                     \
+    "UPDATE run_embeddings SET next_attempt_at = 0 WHERE state IN ('pending', " \
+    "'embedded', 'deleted') AND state <> 'done' AND next_attempt_at > $1::bigint"
+
 /* A claimed row. Parameters: id, wpk_id, version, lease. */
 #define RL_PG_OUTBOX_IS                                       \
     "id = $1::uuid AND wpk_id = $2 AND version = $3::bigint " \
