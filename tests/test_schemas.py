@@ -14,6 +14,7 @@ from fixtures_postgres import PostgresServer, plain_environment
 from fixtures_store import Store
 from helpers import minimal, stored
 from psycopg.conninfo import make_conninfo
+from torture.clusters import Bouncer
 from torture.programs import give_away
 
 import runlog
@@ -86,6 +87,32 @@ def test_each_schema_has_tables_of_its_own(
         tables = "SELECT count(*) FROM pg_tables WHERE schemaname = %s"
         assert run_query(dsn, tables, name) == [(14,)]
     assert run_query(dsn, "SELECT run_id FROM public.workflow_runs") == [("in public",)]
+
+
+def test_regression_a_search_path_that_a_pooler_leaves_out_is_told(
+    postgres_server: PostgresServer, database: str, tmp_path: Path
+) -> None:
+    """The runs of all tenants would be in the schema public."""
+    postgres_server.query("CREATE SCHEMA tenant_a", dbname=database)
+    with Bouncer(
+        postgres_server, config="ignore_startup_parameters = options\n"
+    ) as bouncer:
+        dsn = bouncer.dsn(database)
+        with journaled(in_schema(dsn, "tenant_a"), tmp_path, "a") as recorder:
+            for call in (lambda: recorder.log_run(minimal()), recorder.list_runs):
+                with pytest.raises(StoreError, match="does not arrive") as caught:
+                    call()
+                assert caught.value.retryable is False
+        tables = "SELECT schemaname FROM pg_tables WHERE tablename = 'workflow_runs'"
+        assert postgres_server.query(tables, dbname=database) == []
+        postgres_server.query(
+            f"ALTER DATABASE {database} SET search_path = tenant_a", dbname=database
+        )
+        bouncer.kill()  # its sessions know the search_path of before
+        bouncer.start()
+        with journaled(dsn, tmp_path, "b") as recorder:
+            recorder.log_run(minimal())
+        assert postgres_server.query(tables, dbname=database) == [("tenant_a",)]
 
 
 @pytest.mark.parametrize("owner", ["role", "database"])

@@ -25,8 +25,8 @@
     "pg_catalog.quote_ident(pg_catalog.current_schema()) || ', pg_temp'] "
 
 /* One row: the schema (quoted) or NULL, search_path, the database, its encoding, a later
- * schema of search_path that has tables of runlog, or NULL, and the number of unbound
- * functions. */
+ * schema of search_path that has tables of runlog, or NULL, the number of unbound
+ * functions, and whether the client has set search_path. */
 #define RL_PG_SURVEY                                                                   \
     "SELECT pg_catalog.quote_ident(pg_catalog.current_schema()), "                     \
     "pg_catalog.current_setting('search_path'), pg_catalog.current_database(), "       \
@@ -36,7 +36,9 @@
     "WHERE other.relname = 'runlog_migrations' "                                       \
     "AND space.nspname <> pg_catalog.current_schema() "                                \
     "AND space.nspname = ANY (pg_catalog.current_schemas(false)) LIMIT 1), "           \
-    "(SELECT count(*) " RL_PG_UNBOUND ")"
+    "(SELECT count(*) " RL_PG_UNBOUND "), "                                            \
+    "(SELECT source IN ('client', 'session') FROM pg_catalog.pg_settings "             \
+    "WHERE name = 'search_path')"
 
 /* Whoever deletes runs may have another search_path, in which the triggers would find no
  * table, or that of another schema. */
