@@ -370,6 +370,12 @@ def check_counts(recorder: Recorder, filters: Any, numbers: list[int]) -> None:
         assert abs(sum(span.values()) - len(inside)) <= 1  # an edge is a microsecond off
 
 
+ODD_TIMES = {
+    "sqlite": ["'long ago'", "''"],
+    "postgres": ["NULL", "'infinity'", "'-infinity'", "'4000-01-01 BC'", "'20000-01-01'"],
+}
+
+
 def test_counts_without_runs(recorder: Any) -> None:
     assert recorder.count_runs(spans=5) == (0, {}, None, None, [], True)
     recorder.log_run(minimal(created_at=T0))
@@ -381,6 +387,20 @@ def test_counts_without_runs(recorder: Any) -> None:
         {},
     ]
     assert recorder.count_runs(wpk_id="none").runs == 0
+
+
+def test_regression_runs_without_a_time_hide_no_others(recorder: Any, store: Any) -> None:
+    """As other programs write them; they are of no time, and so not counted."""
+    for number in range(3):
+        recorder.log_run(minimal(f"r{number}"))
+    for number, time in enumerate(ODD_TIMES[store.kind]):
+        store.query(
+            "INSERT INTO workflow_runs (id, wpk_id, run_id, status, created_at, "
+            f"updated_at) VALUES ('{uuid7()}', 'w', 'theirs{number}', 'failed', {time}, "
+            "'2026-01-01')"
+        )
+    for filters in ({}, {"wpk_id": "w"}):
+        assert recorder.count_runs(**filters).by_status == {"completed": 3}
 
 
 async def test_counts_for_asyncio(recorder: Any, monkeypatch: Any, store: Any) -> None:

@@ -79,7 +79,8 @@
     "ON run.wpk_id = claimed.wpk_id AND run.id = claimed.id) "                          \
     "SELECT entry.id::text, entry.version::text, entry.attempts::text, entry.wpk_id, "  \
     "run.run_id, run.status, entry.model, "                                             \
-    "(extract(epoch FROM run.created_at) * 1000000)::bigint::text, "                    \
+    "CASE WHEN run.created_at BETWEEN '0001-01-02' AND '9999-12-30' THEN "              \
+    "(extract(epoch FROM run.created_at) * 1000000)::bigint END::text, "                \
     "run.outputs, entry.text_hash::text, "                                              \
     "CASE WHEN $1 = 'embedded' THEN entry.vector END, "                                 \
     "CASE WHEN entry.vector IS NOT NULL THEN entry.dim END::text, run.parts "           \
