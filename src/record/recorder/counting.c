@@ -59,7 +59,8 @@ static int64_t span_of(const rl_counting *self, int64_t time)
 }
 
 /* The time of the newest or the oldest run that the filters with an index select, of those
- * that have one: other programs may write NULL, or infinity. RL_TIME_NONE without any. */
+ * that have one: other programs may write NULL, infinity, or on SQLite a text that is
+ * none; then the first or the last time that it may be. RL_TIME_NONE without any. */
 static rl_status read_edge(const rl_counting *self, bool oldest, rl_store *store,
                            int64_t *time, rl_err *err)
 {
@@ -80,7 +81,7 @@ static rl_status read_edge(const rl_counting *self, bool oldest, rl_store *store
         const rl_cell *cell =
             rl_rows_cell(&rows, rl_shape_index(RL_SHAPE_KEY, RL_CREATED_AT));
 
-        *time = cell->null ? RL_TIME_NONE : cell->number;
+        *time = !cell->null ? cell->number : oldest ? query.since : query.until - 1;
     }
     rl_rows_free(&rows);
     return rc;
