@@ -140,6 +140,8 @@ def _server(dsn: str) -> Iterator[Check]:
 def _fix(place: places.Place, said: str) -> str:
     if any(fix in said for fix in ("migrate", "update runlog", "copy it")):
         return said.rpartition(": ")[2]
+    if "is damaged" in said:
+        return said.partition("): ")[2]
     if place.dsn is not None:
         return "start the server, or correct POSTGRES_DSN; or run runlog migrate apply"
     return "record a run, or name the right file with RUNLOG_SQLITE_PATH or --db"
