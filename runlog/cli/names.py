@@ -8,6 +8,7 @@ from typing import Any
 
 from runlog.cli.errors import UnknownRunError, WrongUsageError
 from runlog.cli.history import History
+from runlog.cli.text import width
 from runlog.reading.names import STATUSES, nearest
 
 __all__ = ["SEARCHED", "STATUSES", "check_names", "find_run", "nearest", "short_ids"]
@@ -22,6 +23,10 @@ _MOST = 200
 """How many workflows with runs of one id are looked at."""
 _KNOWN = 2_000
 """Among how many of the newest runs the nearest name is looked for."""
+_LEAST = 8
+"""The columns of a short id, unless the id is shorter."""
+_LONG = 24
+"""An id that needs more columns is cut, so that there is room for others."""
 
 
 def find_run(history: History, name: str, workflow: str | None = None) -> Any:
@@ -132,7 +137,7 @@ def _times(name: str) -> list[dict[str, Any]]:
     return [{"since": since, "until": until}]
 
 
-def short_ids(ids: list[str], least: int = 8) -> dict[str, str]:
+def short_ids(ids: list[str], least: int = _LEAST) -> dict[str, str]:
     """Return for each id its shortest beginning that is unique among them."""
     ordered = sorted(set(ids))
     shared = [0] * (len(ordered) + 1)
@@ -142,6 +147,12 @@ def short_ids(ids: list[str], least: int = 8) -> dict[str, str]:
         one: one[: max(least, shared[place] + 1, shared[place + 1] + 1)]
         for place, one in enumerate(ordered)
     }
+
+
+def least_width(ids: dict[str, str]) -> int:
+    """The columns that a table leaves to short ids: cut further, they name no run."""
+    widths = map(width, ids.values())
+    return max((wide for wide in widths if wide <= _LONG), default=_LEAST)
 
 
 def _shared(one: str, other: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from runlog.cli import options
 from runlog.cli.errors import DONE
 from runlog.cli.history import History
-from runlog.cli.names import check_names, short_ids
+from runlog.cli.names import check_names, least_width, short_ids
 from runlog.cli.output import Field, Out, rfc3339
 from runlog.views.errors import group
 
@@ -24,7 +24,7 @@ def _fields(ids: dict[str, str]) -> list[Field]:
             "newest",
             lambda one: one.newest,
             lambda one, _: ids.get(one.newest, one.newest),
-            least=8,
+            least=least_width(ids),
         ),
         Field(
             "last",
