@@ -45,6 +45,16 @@ def test_help_and_wrong_usage(capsys: Any) -> None:
         (["list", "failed"], "'failed'"),
         (["list", "-o", "xml"], "'xml'"),
         (["completion", "csh"], "'csh'"),
+        (["list", "--fields=--"], "'--'"),
+        (["prune", "--older-than=--"], "'--'"),
+        (["tail", "-n--"], "'--'"),
+        (["tail", "--interval", "inf"], "inf"),
+        (["tail", "--interval", "nan"], "nan"),
+        (["tail", "--interval=-1"], "-1"),
+        (["tail", "--interval", "soon"], "'soon'"),
+        (["list", "--since", ""], "'' is no time"),
+        (["errors", "--until="], "'' is no time"),
+        (["show", "--node", "a", "--state", "b"], "--state"),
     ):
         done = cli(*argv)
         assert (done.code, done.out) == (2, "")

@@ -46,11 +46,12 @@ def find_run(history: History, name: str, workflow: str | None = None) -> Any:
     if name in ("-", "@"):
         return _nth(history, name, 0, filters)
     if match := _BY_STATUS.fullmatch(name):
-        if match[1] not in STATUSES:
+        own = {**filters, "status": match[1]}
+        if match[1] not in STATUSES and not history.page(1, **own).runs:
             raise WrongUsageError(
                 f"unknown status in {name!r}{nearest(match[1], STATUSES)}"
             )
-        return _nth(history, name, int(match[2] or 0), {**filters, "status": match[1]})
+        return _nth(history, name, int(match[2] or 0), own)
     rows = history.page(_MOST, run_id=name, **filters).runs if name else []
     if len(rows) > 1:
         head = f"{name!r} is the id of several runs, choose by -w"

@@ -55,7 +55,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="how many runs of before",
     )
     parser.add_argument(
-        "--interval", type=float, default=1.0, metavar="SECONDS", help="between two looks"
+        "--interval",
+        type=options.seconds,
+        default=1.0,
+        metavar="SECONDS",
+        help="between two looks",
     )
     options.add_format(parser, fields=False, formats=("table", "jsonl"))
 
