@@ -10,6 +10,7 @@ from runlog.cli.errors import UnknownRunError, WrongUsageError
 from runlog.cli.history import History
 from runlog.cli.text import width
 from runlog.reading.names import STATUSES, nearest
+from runlog.views.words import count
 
 __all__ = ["SEARCHED", "STATUSES", "check_names", "find_run", "nearest", "short_ids"]
 
@@ -88,8 +89,9 @@ def check_names(history: History, filters: dict[str, Any]) -> None:
 def _nth(history: History, name: str, number: int, filters: dict[str, Any]) -> Any:
     rows = list(history.rows(number + 1, **filters))
     if len(rows) <= number:
-        what = f"only {len(rows)} such runs" if rows else "no such run"
-        raise WrongUsageError(f"{name}: there is {what}")
+        what = f"only {count(len(rows), 'such run')}" if rows else "no such run"
+        verb = "are" if len(rows) > 1 else "is"
+        raise WrongUsageError(f"{name}: there {verb} {what}")
     return history.run(rows[number])
 
 

@@ -12,6 +12,7 @@ from runlog.cli.history import History
 from runlog.cli.names import check_names, least_width, short_ids
 from runlog.cli.output import Field, Out, rfc3339
 from runlog.views.errors import group
+from runlog.views.words import count
 
 
 def _fields(ids: dict[str, str]) -> list[Field]:
@@ -79,7 +80,9 @@ def run(args: Namespace, history: History, out: Out) -> int:
         check_names(history, filters)
         out.note("no failures")
     for status in read.more:
-        out.note(f"incomplete: only the newest {args.limit:,} {status} runs were read")
+        verb = "was" if args.limit == 1 else "were"
+        newest = count(args.limit, f"{status} run")
+        out.note(f"incomplete: only the newest {newest} {verb} read")
     return DONE
 
 

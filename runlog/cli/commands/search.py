@@ -16,6 +16,7 @@ from runlog.cli.history import History
 from runlog.cli.names import check_names, short_ids
 from runlog.cli.output import Field, Out
 from runlog.views.lines import Line
+from runlog.views.words import count
 
 _MOST = 1000
 """How many runs search_runs returns."""
@@ -59,7 +60,8 @@ def run(args: Namespace, history: History, out: Out) -> int:
         check_names(history, filters)
         out.note("no runs")
     if not getattr(hits, "complete", True):
-        out.note(f"{hits.waiting} runs are not indexed yet, so there may be more")
+        waiting = count(hits.waiting, "run is", "runs are")
+        out.note(f"{waiting} not indexed yet, so there may be more")
     return DONE
 
 
