@@ -15,7 +15,7 @@ from runlog.cli import log_rows, options
 from runlog.cli.errors import DONE, FAULT, WrongUsageError
 from runlog.cli.history import History
 from runlog.cli.names import find_run, nearest
-from runlog.cli.nodes import call_lines, tree_lines
+from runlog.cli.nodes import call_lines, node_lines, tree_lines
 from runlog.cli.output import Out, to_json, to_lines
 from runlog.cli.text import cut, cut_frame, safe, safe_lines, wrap
 from runlog.views.changes import changes, state_after
@@ -67,13 +67,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace, history: History, out: Out) -> int:
     """Show a run."""
-    if args.log is not None and args.node is None and args.state is None:
-        raise WrongUsageError("--log needs --node or --state: whose log?")
+    _check(args)
     if options.asks_for_fields(args, out, log_rows.FIELDS):
         return DONE
     found = find_run(history, args.name, args.workflow)
     logs = read_logs(found)
-    if args.fields is not None or args.output in ("jsonl", "tsv"):
+    is_node = args.node is not None or args.state is not None
+    as_rows = ("json", "jsonl", "tsv") if is_node else ("jsonl", "tsv")
+    if args.fields is not None or args.output in as_rows:
         _write_rows(out, found, logs, args)
     elif args.output == "json":
         out.line(to_json({"outcome": outcome(found, logs, whole=True), **found}, 2))
@@ -83,11 +84,22 @@ def run(args: Namespace, history: History, out: Out) -> int:
     elif args.state is not None:
         _show_state(out, found, logs, args)
     elif args.node is not None:
-        for log in _named(logs, args.node, args.log):
-            _show_node(out, found, logs, log, args)
+        _show_nodes(out, found, logs, args)
     else:
         _show_run(out, found, logs, args)
     return FAULT if args.exit_status and found["status"] in _BAD else DONE
+
+
+def _check(args: Namespace) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        WrongUsageError: there are some.
+    """
+    if args.log is not None and args.node is None and args.state is None:
+        raise WrongUsageError("--log needs --node or --state: whose log?")
+    if args.node is not None and args.state is not None:
+        raise WrongUsageError("give --node or --state, not both")
 
 
 def _write_rows(out: Out, run: Any, logs: list[Log], args: Namespace) -> None:
@@ -167,12 +179,16 @@ def _paragraph(out: Out, text: str, style: str) -> None:
 
 def _show_culprit(out: Out, log: Log, args: Namespace) -> None:
     out.line()
+    _show_place(out, log)
+    if log.error_traceback:
+        _show_traceback(out, log.error_traceback, args)
+
+
+def _show_place(out: Out, log: Log) -> None:
     where = f"{log.node}, step {log.step}" if log.step is not None else log.node
     within = f", within {log.parent}" if log.parent else ""
     tries = f", try {log.attempt}" if log.attempt > 1 else ""
     out.line(out.style(safe(f"{where}{within}{tries}"), "bold"))
-    if log.error_traceback:
-        _show_traceback(out, log.error_traceback, args)
 
 
 def _show_traceback(out: Out, text: str, args: Namespace) -> None:
@@ -196,9 +212,15 @@ def _show_value(out: Out, title: str, value: Any, whole: bool) -> None:
         out.line(f"  {line}")
 
 
+def _show_nodes(out: Out, run: Any, logs: list[Log], args: Namespace) -> None:
+    chosen = _named(logs, args.node, args.log)
+    heads = node_lines(out, run, logs, chosen)
+    for log, head in zip(chosen, heads, strict=True):
+        out.line(head)
+        _show_node(out, run, logs, log, args)
+
+
 def _show_node(out: Out, run: Any, logs: list[Log], log: Log, args: Namespace) -> None:
-    for line in tree_lines(out, run, [log._replace(place=0, parent=None)], False, True):
-        out.line(line)
     if (error := error_of(log.raw)) is not None:
         _paragraph(out, brief(error, out.most(500, args.full)), log.status)
     if log.error_traceback:
@@ -221,8 +243,7 @@ def _show_node(out: Out, run: Any, logs: list[Log], log: Log, args: Namespace) -
 def _show_state(out: Out, run: Any, logs: list[Log], args: Namespace) -> None:
     most = out.most(60, args.full)
     for log in _named(logs, args.state, args.log):
-        tries = f", try {log.attempt}" if log.attempt > 1 else ""
-        out.line(out.style(safe(f"{log.node}, step {log.step}{tries}"), "bold"))
+        _show_place(out, log)
         before, after = log.inputs, state_after(run, log.place, logs)
         _show_value(out, "before", before, args.full)
         _show_value(out, "after", after, args.full)

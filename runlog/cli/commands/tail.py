@@ -185,9 +185,8 @@ def _events(run: Any) -> list[tuple[Any, _Event]]:
 
 
 def _said(log: Log) -> str:
-    spent = duration(log.duration_ms)
-    error = error_of(log.raw)
-    return f"{spent}: {error}" if error else spent
+    spent = None if log.duration_ms is None else duration(log.duration_ms)
+    return ": ".join(filter(None, (spent, error_of(log.raw))))
 
 
 def _clock(seconds: float) -> str:
