@@ -80,6 +80,11 @@ def test_completion(cli: Cli, history: Recorded) -> None:
     assert after("list", "--thread", "ord") == ["order A1"]
     assert after("export", "@lo") == ["@lost"]
     assert after("insights", "app") == ["approval"]
+    assert after("export", "-o", "") == ["chrome", "jsonl", "parquet"]
+    assert after("export", "--format=pa") == ["--format=parquet"]
+    assert after("tail", "-o", "") == ["jsonl", "table"]
+    assert after("watch", "--shape", "s") == ["slack"]
+    assert after("--output", "m") == ["md"]
     assert after("show", "--full", history.done[:9]) == [history.done]
 
 
