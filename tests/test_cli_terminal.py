@@ -66,10 +66,13 @@ def test_hostile_text_reaches_no_terminal(cli: Cli, recorder: Any) -> None:
             ] == []
 
 
-@pytest.mark.parametrize("columns", [40, 80, 200])
+@pytest.mark.parametrize(
+    ("columns", "encoding"),
+    [(40, "utf-8"), (80, "utf-8"), (200, "utf-8"), (60, "ascii"), (80, "gbk")],
+)
 @on_sqlite
 def test_a_terminal_of_any_width(
-    cli: Cli, history: Recorded, recorder: Any, columns: int
+    cli: Cli, history: Recorded, recorder: Any, columns: int, encoding: str
 ) -> None:
     recorder.log_run(
         minimal(
@@ -90,8 +93,9 @@ def test_a_terminal_of_any_width(
         ["thread", "order A1"],
         ["diff", history.done, history.failed],
         ["tail"],
+        ["stats"],
     ):
-        done = cli.on_terminal(*argv, columns=columns)
+        done = cli.on_terminal(*argv, columns=columns, encoding=encoding)
         lines = STYLE.sub("", done.out).split("\n")
         assert max(map(width, lines)) <= columns, argv
         assert done.out.count("\n") > 1

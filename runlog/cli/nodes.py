@@ -58,7 +58,7 @@ def node_lines(out: Out, run: Any, logs: list[Log], chosen: list[Log]) -> Iterat
 def _lines(out: Out, run: Any, logs: list[Log], shown: list[Placed]) -> Iterator[str]:
     """The line of each of some nodes."""
     times = {bar.place: bar for bar in bars(run, logs)}
-    names = [safe(_branch(one) + _name(one)) for one in shown]
+    names = [out.shown(safe(_branch(one) + _name(one))) for one in shown]
     columns = out.width
     widest = max((width(name) for name in names), default=0)
     room = _room(columns, widest)

@@ -17,7 +17,7 @@ from runlog.cli.history import History
 from runlog.cli.names import find_run, nearest
 from runlog.cli.nodes import call_lines, node_lines, tree_lines
 from runlog.cli.output import Out, to_json, to_lines
-from runlog.cli.text import cut, cut_frame, safe, safe_lines, wrap
+from runlog.cli.text import cut, cut_frame, safe, safe_lines
 from runlog.views.changes import changes, state_after
 from runlog.views.lines import total_tokens
 from runlog.views.logs import Log, began, fact, read_logs
@@ -139,8 +139,8 @@ def _markdown(run: Any, logs: list[Log], args: Namespace) -> Iterator[str]:
 
 def _show_run(out: Out, run: Any, logs: list[Log], args: Namespace) -> None:
     whole = args.full or not out.is_terminal
-    _paragraph(out, outcome(run, logs, whole=whole), str(run["status"]))
-    _paragraph(out, "  ".join(_facts(out, run)), "dim")
+    out.paragraph(outcome(run, logs, whole=whole), str(run["status"]))
+    out.paragraph("  ".join(_facts(out, run)), "dim")
     log = decisive(run, logs)
     if log is not None and run["status"] in _BAD:
         _show_culprit(out, log, args)
@@ -171,12 +171,6 @@ def _facts(out: Out, run: Any) -> list[str]:
     return facts
 
 
-def _paragraph(out: Out, text: str, style: str) -> None:
-    lines = [safe(text)] if out.width is None else wrap(safe(text), out.width)
-    for line in lines:
-        out.line(out.style(line, style))
-
-
 def _show_culprit(out: Out, log: Log, args: Namespace) -> None:
     out.line()
     _show_place(out, log)
@@ -188,7 +182,7 @@ def _show_place(out: Out, log: Log) -> None:
     where = f"{log.node}, step {log.step}" if log.step is not None else log.node
     within = f", within {log.parent}" if log.parent else ""
     tries = f", try {log.attempt}" if log.attempt > 1 else ""
-    out.line(out.style(safe(f"{where}{within}{tries}"), "bold"))
+    out.paragraph(f"{where}{within}{tries}", "bold")
 
 
 def _show_traceback(out: Out, text: str, args: Namespace) -> None:
@@ -196,7 +190,8 @@ def _show_traceback(out: Out, text: str, args: Namespace) -> None:
     columns = None if args.full else out.width
     for line in lines:
         for one in safe_lines(line):
-            out.line("  " + (one if columns is None else cut_frame(one, columns - 2)))
+            text = one if columns is None else cut_frame(out.shown(one), columns - 2)
+            out.line(f"  {text}")
 
 
 def _show_value(out: Out, title: str, value: Any, whole: bool) -> None:
@@ -205,7 +200,7 @@ def _show_value(out: Out, title: str, value: Any, whole: bool) -> None:
     label = out.style(title, "bold")
     if not whole and out.is_terminal:
         room = max(10, (out.width or 80) - len(title) - 2)
-        out.line(f"{label}  {cut(safe(brief(value, 500)), room)}")
+        out.line(f"{label}  {cut(out.shown(safe(brief(value, 500))), room)}")
         return
     out.line(f"{label}")
     for line in safe_lines(value) if isinstance(value, str) else to_lines(value):
@@ -222,7 +217,7 @@ def _show_nodes(out: Out, run: Any, logs: list[Log], args: Namespace) -> None:
 
 def _show_node(out: Out, run: Any, logs: list[Log], log: Log, args: Namespace) -> None:
     if (error := error_of(log.raw)) is not None:
-        _paragraph(out, brief(error, out.most(500, args.full)), log.status)
+        out.paragraph(brief(error, out.most(500, args.full)), log.status)
     if log.error_traceback:
         _show_traceback(out, log.error_traceback, args)
     most = out.most(200, args.full)
