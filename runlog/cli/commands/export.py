@@ -21,6 +21,7 @@ from runlog.cli.output import Out
 from runlog.cli.progress import Progress
 from runlog.cli.stopping import Stopping
 from runlog.reading import places
+from runlog.views.words import count
 
 FORMATS = ("jsonl", "parquet", "chrome")
 
@@ -175,7 +176,7 @@ class Chosen:
             if self.cursor is None:
                 out.note("no runs")
             else:
-                out.note(f"{self.number:,} runs; go on with --after {self.cursor}")
+                out.note(f"{count(self.number, 'run')}; go on with --after {self.cursor}")
         if stopping.asked:
             raise KeyboardInterrupt
         return DONE
@@ -210,11 +211,11 @@ def _send(args: Namespace, history: History, out: Out) -> int:
             sender.finish()
     except (CommandError, KeyboardInterrupt):
         if sender.cursor is not None:
-            out.note(f"{sender.sent:,} spans; go on with --after {sender.cursor}")
+            out.note(f"{count(sender.sent, 'span')}; go on with --after {sender.cursor}")
         raise
     code = chosen.end(stopping, out)
     if sender.rejected:
         why = f": {sender.said}" if sender.said else ""
-        out.note(f"the receiver rejected {sender.rejected:,} spans{why}")
+        out.note(f"the receiver rejected {count(sender.rejected, 'span')}{why}")
         return FAULT
     return code

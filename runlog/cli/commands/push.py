@@ -17,6 +17,7 @@ from runlog.cli.output import Out
 from runlog.cli.progress import Progress
 from runlog.cli.pushed import Pushed
 from runlog.reading import places
+from runlog.views.words import count
 
 _EVERY = 1000
 _OPEN = ("running", "lost")
@@ -50,7 +51,7 @@ def run(args: Namespace, history: History, out: Out) -> int:
             saved = _push(there, intake, pushed)
     finally:
         there.close()
-    out.note(f"{progress.number:,} runs to {target.shown()}")
+    out.note(f"{count(progress.number, 'run')} to {target.shown()}")
     if not saved:
         out.note(f"{pushed.path} can't be written: the next push sends them all again")
     return intake.say_refused(out)

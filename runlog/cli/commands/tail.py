@@ -55,7 +55,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="how many runs of before",
     )
     parser.add_argument(
-        "--interval", type=float, default=1.0, metavar="SECONDS", help="between two looks"
+        "--interval",
+        type=options.seconds,
+        default=1.0,
+        metavar="SECONDS",
+        help="between two looks",
     )
     options.add_format(parser, fields=False, formats=("table", "jsonl"))
 
@@ -181,9 +185,8 @@ def _events(run: Any) -> list[tuple[Any, _Event]]:
 
 
 def _said(log: Log) -> str:
-    spent = duration(log.duration_ms)
-    error = error_of(log.raw)
-    return f"{spent}: {error}" if error else spent
+    spent = None if log.duration_ms is None else duration(log.duration_ms)
+    return ": ".join(filter(None, (spent, error_of(log.raw))))
 
 
 def _clock(seconds: float) -> str:
