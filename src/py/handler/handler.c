@@ -67,9 +67,44 @@ typedef enum callback_action {
     X(on_interrupt, INTERRUPT)               \
     X(on_resume, RESUME)
 
-static PyObject *argument(PyObject *args, Py_ssize_t index)
+/* What each callback is given by position: a subclass, or a program, may name it. */
+#define NAMES_MAX 4
+static const char *const first_names[][NAMES_MAX] = {
+    [START_CHAIN] = {"serialized"},
+    [START_TOOL] = {"serialized"},
+    [START_LLM] = {"serialized"},
+    [START_CHAT_MODEL] = {"serialized"},
+    [START_RETRIEVER] = {"serialized"},
+    [END] = {"outputs", "output", "response", "documents"},
+    [FAIL] = {"error"},
+    [TOKEN] = {"token"},
+    [CUSTOM] = {"name"},
+    [INTERRUPT] = {"event"},
+    [RESUME] = {"event"},
+};
+static const char *const second_names[][NAMES_MAX] = {
+    [START_CHAIN] = {"inputs"},
+    [START_TOOL] = {"input_str"},
+    [START_LLM] = {"prompts"},
+    [START_CHAT_MODEL] = {"messages"},
+    [START_RETRIEVER] = {"query"},
+    [CUSTOM] = {"data"},
+    [RESUME] = {NULL},
+};
+
+/* An argument by its place, else by one of its names; None if it is missing. New
+ * reference. */
+static PyObject *argument(PyObject *args, Py_ssize_t index, PyObject *kwargs,
+                          const char *const *names)
 {
-    return PyTuple_GET_SIZE(args) > index ? PyTuple_GET_ITEM(args, index) : Py_None;
+    PyObject *value =
+        PyTuple_GET_SIZE(args) > index ? PyTuple_GET_ITEM(args, index) : NULL;
+
+    for (int i = 0; value == NULL && kwargs != NULL && i < NAMES_MAX && names[i] != NULL;
+         i++) {
+        value = PyDict_GetItemString(kwargs, names[i]);
+    }
+    return Py_NewRef(value != NULL ? value : Py_None);
 }
 
 /* What a start begins. */
@@ -91,10 +126,12 @@ static rl_call call_of(callback_action action)
 static void record_event(rl_state *state, rl_handler *handler, rl_raised *raised,
                          callback_action action, PyObject *args, PyObject *kwargs)
 {
+    PyObject *first = argument(args, 0, kwargs, first_names[action]);
+    PyObject *second = argument(args, 1, kwargs, second_names[action]);
     rl_call_given given = {.call = call_of(action),
                            .is_text = action == START_LLM,
-                           .subject = argument(args, 1),
-                           .described = argument(args, 0),
+                           .subject = second,
+                           .described = first,
                            .kwargs = kwargs};
 
     switch (action) {
@@ -106,25 +143,26 @@ static void record_event(rl_state *state, rl_handler *handler, rl_raised *raised
         rl_starts_record(state, handler, raised, &given);
         break;
     case END:
-        rl_ends_record(state, handler, raised, argument(args, 0), NULL, kwargs);
+        rl_ends_record(state, handler, raised, first, NULL, kwargs);
         break;
     case FAIL:
-        rl_ends_record(state, handler, raised, NULL, argument(args, 0), kwargs);
+        rl_ends_record(state, handler, raised, NULL, first, kwargs);
         break;
     case TOKEN:
-        rl_streams_add(state, handler, raised, argument(args, 0), kwargs);
+        rl_streams_add(state, handler, raised, first, kwargs);
         break;
     case CUSTOM:
-        rl_events_custom(state, handler, raised, argument(args, 0), argument(args, 1),
-                         kwargs);
+        rl_events_custom(state, handler, raised, first, second, kwargs);
         break;
     case INTERRUPT:
-        rl_events_interrupt(state, handler, raised, argument(args, 0));
+        rl_events_interrupt(state, handler, raised, first);
         break;
     case RESUME:
-        rl_events_resume(state, handler, raised, argument(args, 0));
+        rl_events_resume(state, handler, raised, first);
         break;
     }
+    Py_DECREF(second);
+    Py_DECREF(first);
 }
 
 /* The process is a child of the one that used the handler: what is open is recorded
