@@ -230,7 +230,8 @@ def recording(
         roots: as for `RunLogHandler`, but "graphs" by default.
 
     Returns:
-        The block, which gives the handler to `as`. It may also be used as a decorator.
+        The block, which gives the handler to `as`. It may also be used as a decorator, of
+        functions, coroutine functions and generators: then each call is in a block.
 
     Raises:
         ValidationError, TypeError: as for `RunLogHandler`.
