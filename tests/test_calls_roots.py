@@ -40,6 +40,7 @@ from langchain_core.runnables import RunnableLambda
 from strategies import to_json_model
 
 import runlog
+from runlog._blocks import registry
 from runlog.hooks import RunLogHandler, install, recording, uninstall
 
 pytestmark = pytest.mark.either_store
@@ -282,6 +283,21 @@ def test_the_argument_precedes_the_environment(
     call_all()
     uninstall()
     assert len(runs(runlog)) == 8
+
+
+def test_installing_again_changes_only_what_is_given() -> None:
+    cases: list[dict[str, Any]] = [
+        {"calls": "none"},
+        {"calls": "none", "roots": None},
+        {},
+    ]
+    for again in cases:
+        install(roots="all", calls="summary")
+        install(**again)
+        installed: Any = registry.installed
+        *_, calls, roots = installed._arguments()
+        assert (calls, roots) == (again.get("calls", "summary"), "all")
+        uninstall()
 
 
 def test_a_handler_may_record_graphs_only(recorder: Any) -> None:
