@@ -27,11 +27,6 @@
 #define LIVE_NS UINT64_C(1000000000) /* between two writes of an open run, by default */
 #define LONGEST 1e9                  /* seconds: the most between two writes */
 
-static rl_handler *data_of(const rl_state *state, PyObject *self)
-{
-    return (rl_handler *)(void *)((char *)self + state->handler.offset);
-}
-
 /* How a callback is handled. */
 typedef enum callback_action {
     START_CHAIN, /* a graph, a node, or a part of one */
@@ -172,6 +167,7 @@ static void forget_parent(rl_handler *handler)
     handler->generation = rl_fork_generation();
     handler->open = 0;
     Py_CLEAR(handler->nodes);
+    Py_CLEAR(handler->watched);
     PyDict_Clear(handler->identity);
     rl_streams_clear(handler);
     rl_text_cache_clear(&handler->cache);
@@ -187,7 +183,7 @@ static PyObject *handle_callback(PyObject *self, callback_action action, PyObjec
                                  PyObject *kwargs)
 {
     rl_state *state = rl_state_of_type(Py_TYPE(self));
-    rl_handler *handler = state != NULL ? data_of(state, self) : NULL;
+    rl_handler *handler = state != NULL ? rl_handler_data(state, self) : NULL;
     rl_raised raised = {NULL};
 
     if (handler != NULL && handler->graphs != NULL) {
@@ -230,7 +226,7 @@ static const char *const roots_texts[] = {"graphs", "all"};
 static PyObject *handler_arguments(PyObject *self, PyObject *none)
 {
     rl_state *state = rl_state_of_type(Py_TYPE(self));
-    const rl_handler *data = state != NULL ? data_of(state, self) : NULL;
+    const rl_handler *data = state != NULL ? rl_handler_data(state, self) : NULL;
     PyObject *interval;
 
     (void)none;
@@ -258,8 +254,8 @@ static PyObject *handler_become(PyObject *self, PyObject *original)
         PyErr_SetString(PyExc_TypeError, "a handler can only become a RunLogHandler");
         return NULL;
     }
-    data = data_of(state, self);
-    from = data_of(state, original);
+    data = rl_handler_data(state, self);
+    from = rl_handler_data(state, original);
     Py_XSETREF(data->identity, Py_XNewRef(from->identity));
     Py_XSETREF(data->wpk_id, Py_XNewRef(from->wpk_id));
     Py_XSETREF(data->recorder, Py_XNewRef(from->recorder));
@@ -290,7 +286,7 @@ static PyObject *handler_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         self = type->tp_alloc(type, 0);
     }
     if (self != NULL) {
-        data = data_of(state, self);
+        data = rl_handler_data(state, self);
         rl_buf_init(&data->scratch, RL_BUF_MAX);
         rl_buf_init(&data->members, RL_BUF_MAX);
         data->interval_ns = LIVE_NS;
@@ -461,7 +457,7 @@ static int handler_init(PyObject *self, PyObject *args, PyObject *kwargs)
     if (state == NULL || read_settings(state, args, kwargs, &given) < 0) {
         return -1;
     }
-    data = data_of(state, self);
+    data = rl_handler_data(state, self);
     Py_XSETREF(data->wpk_id, Py_XNewRef(given.wpk_id));
     Py_XSETREF(data->recorder, Py_XNewRef(given.recorder));
     Py_XSETREF(data->last, Py_XNewRef(given.recorder));
@@ -482,7 +478,7 @@ static void handler_finalize(PyObject *self)
     PyErr_Fetch(&type, &value, &traceback);
     state = rl_state_of_type(Py_TYPE(self));
     if (state != NULL) {
-        rl_handler *data = data_of(state, self);
+        rl_handler *data = rl_handler_data(state, self);
 
         rl_buf_free(&data->scratch);
         rl_buf_free(&data->members);
@@ -505,7 +501,7 @@ static PyObject *get_raise_error(PyObject *self, void *closure)
     if (state == NULL) {
         return NULL;
     }
-    raises = data_of(state, self)->raise_error;
+    raises = rl_handler_data(state, self)->raise_error;
     handled = PyErr_GetHandledException();
     if (handled != NULL) {
         raises = raises || rl_raised_by_signal(handled);
@@ -523,7 +519,7 @@ static int set_raise_error(PyObject *self, PyObject *value, void *closure)
     if (state == NULL || raises < 0) {
         return -1;
     }
-    data_of(state, self)->raise_error = raises;
+    rl_handler_data(state, self)->raise_error = raises;
     return 0;
 }
 
@@ -539,9 +535,9 @@ static PyGetSetDef handler_attributes[] = {
         "_runlog_" #name, T_OBJECT_EX, offsetof(rl_handler, name), 0, NULL \
     }
 static const PyMemberDef handler_objects[] = {
-    OBJECT(identity),  OBJECT(wpk_id), OBJECT(recorder),
-    OBJECT(last),      OBJECT(nodes),  OBJECT(streams),
-    OBJECT(streaming), OBJECT(chunks), {NULL, 0, 0, 0, NULL},
+    OBJECT(identity), OBJECT(wpk_id),        OBJECT(recorder),  OBJECT(last),
+    OBJECT(nodes),    OBJECT(streams),       OBJECT(streaming), OBJECT(chunks),
+    OBJECT(watched),  {NULL, 0, 0, 0, NULL},
 };
 #undef OBJECT
 

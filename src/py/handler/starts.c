@@ -12,6 +12,7 @@
 #include "py/handler/ends.h"
 #include "py/handler/event.h"
 #include "py/handler/graph_runs.h"
+#include "py/handler/left.h"
 #include "py/handler/metadata.h"
 #include "py/handler/nodes.h"
 #include "py/handler/payloads.h"
@@ -204,6 +205,9 @@ static void start_graph(rl_state *state, rl_handler *self, rl_raised *raised,
         rl_graph_runs_report(state, self, raised);
     } else {
         encode_graph(state, self, raised, given, inputs, &values, start);
+        if (given->call != RL_CALL_NONE) {
+            rl_left_watch(state, self, raised, given->kwargs);
+        }
     }
     Py_XDECREF(inputs);
     Py_XDECREF(values.thread);
