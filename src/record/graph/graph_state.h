@@ -291,6 +291,10 @@ static inline void rl_graphs_count_pressed(rl_graphs *graphs, bool before, bool 
 rl_graph *rl_graph_new(const rl_span_start *start, const rl_graph_start *given,
                        rl_span *own);
 
+/* The place of the node of a namespace, of which the log is still in memory, or
+ * RL_NO_NODE. */
+ptrdiff_t rl_graph_find_node(const rl_graph *graph, rl_text ns);
+
 /* Adds a node log below `parent`, and returns its place. */
 ptrdiff_t rl_graph_add_node(rl_graph *graph, rl_span *parent, rl_slice ns,
                             const rl_span_start *start);
