@@ -431,18 +431,28 @@ ptrdiff_t rl_graph_add_log(rl_graph *graph, rl_node *log)
     return place;
 }
 
-ptrdiff_t rl_graph_find_node(const rl_graph *graph, rl_text ns)
+static bool is_node(const rl_graph *graph, ptrdiff_t place, rl_text ns)
 {
-    ptrdiff_t place = graph->nodes.failed ? 0 : rl_graph_nodes(graph);
+    const rl_node *log = rl_graph_node(graph, place);
 
-    while (place > 0) {
-        const rl_node *log = rl_graph_node(graph, --place);
+    return log->kind == RL_LOG_NODE && rl_same_text(rl_graph_text(graph, log->ns), ns);
+}
 
-        if (log->kind == RL_LOG_NODE && rl_same_text(rl_graph_text(graph, log->ns), ns)) {
-            return place;
-        }
+ptrdiff_t rl_graph_find_node(rl_graph *graph, rl_text ns)
+{
+    const ptrdiff_t count = graph->nodes.failed ? 0 : rl_graph_nodes(graph);
+    ptrdiff_t place = count - 1;
+
+    if (graph->late_node < count && is_node(graph, graph->late_node, ns)) {
+        place = graph->late_node; /* many tasks may be late in one node */
     }
-    return RL_NO_NODE;
+    while (place >= 0 && !is_node(graph, place, ns)) {
+        place--;
+    }
+    if (place >= 0) {
+        graph->late_node = place;
+    }
+    return place >= 0 ? place : RL_NO_NODE;
 }
 
 ptrdiff_t rl_graph_add_node(rl_graph *graph, rl_span *parent, rl_slice ns,
