@@ -425,7 +425,10 @@ static void fit_few_lazily(rl_encoder *self, rl_frame *frame, size_t end)
         Py_XDECREF(key);
         Py_XDECREF(value);
     }
-    rl_encoder_absorb(self);
+    if (PyErr_Occurred()) { /* the iterator has raised */
+        rl_encoder_absorb(self);
+        from.more = true;
+    }
     if (from.more) { /* there is room for what was not taken */
         self->elided = true;
         rl_fit_mark(&self->json, rl_frame_is_object(frame->kind), from.size - from.taken);

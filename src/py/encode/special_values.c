@@ -210,17 +210,41 @@ static void push_converted(rl_encoder *self, rl_frame_kind kind, PyObject *owner
     }
 }
 
+/* What an iterator (stolen, or NULL) gives, as a list. *goes_on is set if it gives more
+ * than SNAPSHOT_MAX items: it may never end. New reference; NULL with an error set. */
+static PyObject *snapshot_of(PyObject *iterator, bool *goes_on)
+{
+    PyObject *list = iterator != NULL ? PyList_New(0) : NULL, *item = NULL;
+
+    while (list != NULL && !*goes_on && (item = PyIter_Next(iterator)) != NULL) {
+        *goes_on = PyList_GET_SIZE(list) == SNAPSHOT_MAX;
+        if (PyList_Append(list, item) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_DECREF(item);
+    }
+    if (PyErr_Occurred()) {
+        *goes_on = false;
+        Py_CLEAR(list);
+    }
+    Py_XDECREF(iterator);
+    return list;
+}
+
 /* Sets, deques and other lists: as they are now, or walked as they are if a copy would
  * take long. */
 static void push_snapshot(rl_encoder *self, PyObject *value)
 {
     Py_ssize_t size = PyObject_Size(value);
+    bool goes_on = size > SNAPSHOT_MAX;
+    PyObject *list =
+        size >= 0 && !goes_on ? snapshot_of(PyObject_GetIter(value), &goes_on) : NULL;
 
-    if (size > SNAPSHOT_MAX) {
+    if (goes_on) {
+        Py_XDECREF(list);
         push_converted(self, FRAME_ITERATOR, value, PyObject_GetIter(value));
     } else {
-        push_converted(self, FRAME_LIST, value,
-                       size >= 0 ? PySequence_List(value) : NULL);
+        push_converted(self, FRAME_LIST, value, list);
     }
 }
 

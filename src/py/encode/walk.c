@@ -4,6 +4,7 @@
 #include "core/redact_text.h"
 #include "py/base/errors.h"
 #include "py/base/raised.h"
+#include "py/encode/ends.h"
 #include "py/encode/fit.h"
 #include "py/encode/special_values.h"
 
@@ -477,15 +478,13 @@ static void walk_items(rl_encoder *self, rl_frame *top)
     const unsigned depth = self->depth;
 
     while (!rl_encoder_stopped(self) && !leaves_rest(self)) {
-        PyObject *pair = PyIter_Next(top->items);
+        PyObject *pair = rl_ends_next_pair(top->items);
 
         if (pair == NULL) {
             end_iterator(self, top);
             return;
         }
-        if (PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2) {
-            put_pair(self, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
-        }
+        put_pair(self, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
         Py_DECREF(pair);
         if (self->depth != depth) {
             return;
