@@ -14,6 +14,7 @@ import re
 import struct
 import types
 import uuid
+import warnings
 from typing import Any
 
 import numpy as np
@@ -531,6 +532,23 @@ def test_an_object_that_raises_for_all_attributes_is_named() -> None:
         [0.0],
         "<unserializable BadArray>",
     )
+
+
+def test_regression_a_dump_that_nobody_asked_for_gives_no_warning() -> None:
+    """The value of a field that has another type than it should is stored."""
+
+    class Model(pydantic.BaseModel):
+        n: int
+
+        @pydantic.computed_field
+        def twice(self) -> int:
+            return 2
+
+    model = Model(n=1)
+    model.n = "one"  # type: ignore[assignment]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert json.loads(encode_json(model)) == {"n": "one", "twice": 2}
 
 
 def test_a_pending_exception_is_left_alone() -> None:

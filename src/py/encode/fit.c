@@ -297,6 +297,7 @@ static void measure(rl_encoder *self, child *one, size_t share)
     case RL_AS_VARS:
     case RL_AS_DUMP:
     case RL_AS_OLD_DUMP:
+    case RL_AS_OWN_DUMP:
         one->size = 8; /* or so */
         break;
     case RL_AS_MAPPING:

@@ -490,9 +490,9 @@ static PyObject *convert(rl_encoder *self, PyObject *value, rl_kind_of_value kin
         put_base64(self, value);
         break;
     case RL_AS_DUMP:
-        return push_dump(self, value, PyObject_CallMethod(value, "model_dump", NULL));
+    case RL_AS_OWN_DUMP:
     case RL_AS_OLD_DUMP:
-        return push_dump(self, value, PyObject_CallMethod(value, "dict", NULL));
+        return push_dump(self, value, rl_convert_dump(value, kind));
     case RL_AS_ISO:
         put_converted_text(self, value, PyObject_CallMethod(value, "isoformat", NULL));
         break;
@@ -566,8 +566,9 @@ static bool has_more_room(const rl_encoder *self, const rl_link *link)
 /* Whether converting a value of this kind is left to the value's own class. */
 static bool runs_users_code(rl_kind_of_value kind)
 {
-    return kind == RL_AS_DUMP || kind == RL_AS_OLD_DUMP || kind == RL_AS_MAPPING ||
-           kind == RL_AS_ITERATOR || kind == RL_AS_EXCEPTION || kind == RL_AS_SUMMARY;
+    return kind == RL_AS_DUMP || kind == RL_AS_OWN_DUMP || kind == RL_AS_OLD_DUMP ||
+           kind == RL_AS_MAPPING || kind == RL_AS_ITERATOR || kind == RL_AS_EXCEPTION ||
+           kind == RL_AS_SUMMARY;
 }
 
 /* Converts a value of a kind, see rl_put_special. */
@@ -576,8 +577,8 @@ static PyObject *put_kind(rl_encoder *self, PyObject *value, rl_kind_of_value ki
 {
     PyObject *other;
     bool is_linked = kind == RL_AS_FIELDS || kind == RL_AS_VARS || kind == RL_AS_DUMP ||
-                     kind == RL_AS_OLD_DUMP || kind == RL_AS_MAPPING ||
-                     kind == RL_AS_SNAPSHOT;
+                     kind == RL_AS_OWN_DUMP || kind == RL_AS_OLD_DUMP ||
+                     kind == RL_AS_MAPPING || kind == RL_AS_SNAPSHOT;
 
     if (is_linked && Py_REFCNT(value) > OWN_REFERENCES && self->depth < RL_JSON_DEPTH &&
         !rl_encoder_is_open(self, value)) {

@@ -126,7 +126,7 @@ static PyObject *copy_fields(rl_state *state, rl_raised *raised, PyObject *objec
 /* A pydantic model as its dump has it; but a model that can be invoked is a client of a
  * model or a tool. */
 static PyObject *copy_model(rl_state *state, rl_raised *raised, PyObject *model,
-                            bool is_old, int depth, int *left)
+                            rl_kind_of_value kind, int depth, int *left)
 {
     PyObject *invoke = PyObject_GetAttrString((PyObject *)Py_TYPE(model), "invoke");
     PyObject *dump, *copy = NULL;
@@ -136,7 +136,7 @@ static PyObject *copy_model(rl_state *state, rl_raised *raised, PyObject *model,
         return rl_convert_name(raised, model, RL_AS_TYPE_NAME);
     }
     rl_raised_absorb(raised);
-    dump = PyObject_CallMethod(model, is_old ? "dict" : "model_dump", NULL);
+    dump = rl_convert_dump(model, kind);
     if (dump != NULL) {
         copy = copy_plain(state, raised, dump, depth, left);
         Py_DECREF(dump);
@@ -176,9 +176,9 @@ static PyObject *copy_kind(rl_state *state, rl_raised *raised, PyObject *value,
         return copy_fields(state, raised, value, fields, depth, left);
     case RL_AS_VARS:
     case RL_AS_DUMP:
-        return copy_model(state, raised, value, false, depth, left);
+    case RL_AS_OWN_DUMP:
     case RL_AS_OLD_DUMP:
-        return copy_model(state, raised, value, true, depth, left);
+        return copy_model(state, raised, value, kind, depth, left);
     case RL_AS_VALUE: {
         PyObject *of = PyObject_GetAttrString(value, "value"), *copy = NULL;
 
