@@ -1,6 +1,7 @@
 """What becomes of each kind of value: the table of docs/schema, row by row."""
 
 import collections
+import collections.abc
 import dataclasses
 import datetime as dt
 import decimal
@@ -549,6 +550,48 @@ def test_regression_a_dump_that_nobody_asked_for_gives_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert json.loads(encode_json(model)) == {"n": "one", "twice": 2}
+
+
+class Nameless:
+    pass
+
+
+class SameText(enum.Enum):
+    ONE = 1
+    NONE = "null"
+    PASSWORD = "password"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {1: "a", "1": "b"},
+        {"1": "a", 1: "b"},
+        {None: 1, "null": 2, SameText.NONE: 3},
+        {"x": {1.5: "a", "1.5": "b"}, "y": {1.5: "c"}},
+        {Nameless(): 1, Nameless(): 2, Nameless(): 3},
+        {(1, 2): 1, "[1,2]": 2},
+        {float("nan"): 1, float("nan"): 2},
+        collections.OrderedDict({1: "a", "1": "b"}),
+        collections.UserDict({Nameless(): 1, Nameless(): 2}),
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("size", [0, 2000])
+def test_regression_keys_of_one_text_stay_apart(value: Any, size: int) -> None:
+    """Else whoever reads the JSON has one of their values only."""
+    got = json.loads(encode_json([value, "x" * size], max_payload=1024))[0]
+    inner = value.get("x")
+    if inner is None:
+        assert list(got.values()) == list(value.values())
+    else:
+        assert list(got["x"].values()) == list(inner.values())
+        assert got["y"] == {"1.5": "c"}
+
+
+def test_regression_a_key_that_is_told_apart_is_still_a_secret() -> None:
+    got = json.loads(encode_json({SameText.PASSWORD: "sesame", "password": "sesame"}))
+    assert list(got.values()) == ["<redacted>"] * 2
 
 
 def test_a_pending_exception_is_left_alone() -> None:

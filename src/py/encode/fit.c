@@ -150,6 +150,7 @@ static bool fit_one(rl_encoder *self, rl_ends *from, PyObject *key, PyObject *va
     fit_child(self, from->frame, key, value, tight ? most : at + share);
     if (self->elided && tight && !first && !self->json.buf->failed) {
         self->json.buf->len = at;
+        Py_CLEAR(self->keys); /* other containers may begin where those in it began */
         from->taken--;
         from->more = true;
         written = false;
@@ -296,8 +297,8 @@ static void measure(rl_encoder *self, child *one, size_t share)
         break;
     case RL_AS_VARS:
     case RL_AS_DUMP:
-    case RL_AS_OLD_DUMP:
     case RL_AS_OWN_DUMP:
+    case RL_AS_OLD_DUMP:
         one->size = 8; /* or so */
         break;
     case RL_AS_MAPPING:
