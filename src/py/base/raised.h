@@ -39,6 +39,10 @@ PyObject *rl_raised_finish(rl_raised *self, PyObject *result);
  * if it is the argument's own. Else false, and the program's exception is set. */
 bool rl_raised_is_own(void);
 
+/* The same for an exception that Python code of runlog's has caught. It must be handled no
+ * more: what is being handled does not count. */
+bool rl_raised_error_is_own(PyObject *error);
+
 /* Whether an exception was raised by a handler of signal.signal. */
 bool rl_raised_by_signal(PyObject *error);
 

@@ -29,6 +29,7 @@ static const known_type known_types[] = {
     {"numpy.ma.core", "MaskedArray", RL_AS_SUMMARY},
     {"numpy", "ndarray", RL_AS_ARRAY},
     {"numpy", "datetime64", RL_AS_TEXT}, /* its item() of nanoseconds is a bare int */
+    {"numpy", "void", RL_AS_SUMMARY},    /* a structure, of which item() has no names */
     {"numpy", "generic", RL_AS_ITEM},
     {"pydantic.main", "BaseModel", RL_AS_DUMP},
     {"pydantic.v1.main", "BaseModel", RL_AS_OLD_DUMP},

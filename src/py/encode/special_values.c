@@ -248,15 +248,79 @@ static void push_snapshot(rl_encoder *self, PyObject *value)
     }
 }
 
+/* What a label says of a value; a label of several levels is a tuple. */
+static bool label_hides(const rl_redact *redact, PyObject *label, PyObject *value)
+{
+    Py_ssize_t len = 0;
+    const char *text = NULL;
+    bool hides = false;
+
+    if (PyUnicode_Check(label)) {
+        text = PyUnicode_AsUTF8AndSize(label, &len);
+        PyErr_Clear(); /* it has lone surrogates */
+    } else if (PyBytes_Check(label)) {
+        text = PyBytes_AS_STRING(label);
+        len = PyBytes_GET_SIZE(label);
+    } else if (PyTuple_CheckExact(label)) {
+        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(label) && !hides; i++) {
+            PyObject *part = PyTuple_GET_ITEM(label, i);
+
+            hides = !PyTuple_Check(part) && label_hides(redact, part, value);
+        }
+    }
+    return hides || (text != NULL &&
+                     rl_is_hidden(rl_redact_name(redact, text, (size_t)len), value));
+}
+
+/* hides(label, value) of runlog/_describe.py. The capsule's context is the rules, for as
+ * long as they live. */
+static PyObject *hides(PyObject *capsule, PyObject *const *args, Py_ssize_t count)
+{
+    const rl_redact *redact = PyCapsule_GetContext(capsule);
+
+    if (redact == NULL || count != 2) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_RuntimeError, "hides was called out of place");
+        }
+        return NULL;
+    }
+    return PyBool_FromLong(label_hides(redact, args[0], args[1]));
+}
+
+/* is_own(error): whether an exception is the value's own, and not the program's. */
+static PyObject *is_own(PyObject *capsule, PyObject *error)
+{
+    (void)capsule;
+    return PyBool_FromLong(!PyExceptionInstance_Check(error) ||
+                           rl_raised_error_is_own(error));
+}
+
+static PyMethodDef hides_method = {"hides", (PyCFunction)(void (*)(void))hides,
+                                   METH_FASTCALL, NULL};
+static PyMethodDef is_own_method = {"is_own", is_own, METH_O, NULL};
+
 /* What is stored for a table, an array or an image; NULL with an error set. */
-static PyObject *describe(PyObject *value)
+static PyObject *describe(const rl_encoder *self, PyObject *value)
 {
     PyObject *module = rl_import("runlog._describe"), *result = NULL;
+    PyObject *capsule = PyCapsule_New(&hides_method, NULL, NULL);
+    PyObject *hide = NULL, *own = NULL;
 
-    if (module != NULL) {
-        result = PyObject_CallMethod(module, "describe", "O", value);
-        Py_DECREF(module);
+    if (module != NULL && capsule != NULL &&
+        PyCapsule_SetContext(capsule, (void *)(uintptr_t)self->options->redact) == 0) {
+        hide = PyCFunction_New(&hides_method, capsule);
+        own = PyCFunction_New(&is_own_method, NULL);
     }
+    if (hide != NULL && own != NULL) {
+        result = PyObject_CallMethod(module, "describe", "OOO", value, hide, own);
+    }
+    if (capsule != NULL) { /* in case that the callable was kept */
+        (void)PyCapsule_SetContext(capsule, NULL);
+    }
+    Py_XDECREF(own);
+    Py_XDECREF(hide);
+    Py_XDECREF(capsule);
+    Py_XDECREF(module);
     return result;
 }
 
@@ -510,10 +574,11 @@ static PyObject *convert(rl_encoder *self, PyObject *value, rl_kind_of_value kin
     case RL_AS_ITEM:
         return replace_by(self, value, PyObject_CallMethod(value, "item", NULL));
     case RL_AS_ARRAY:
-        return needs_description(self, value) ? push_dump(self, value, describe(value))
-                                              : put_array(self, value);
+        return needs_description(self, value)
+                   ? push_dump(self, value, describe(self, value))
+                   : put_array(self, value);
     case RL_AS_SUMMARY:
-        return push_dump(self, value, describe(value));
+        return push_dump(self, value, describe(self, value));
     case RL_AS_EXCEPTION:
         push_exception(self, value);
         break;
