@@ -542,6 +542,30 @@ def test_the_handler_stores_no_secret_anywhere(store: Store) -> None:
     assert SECRET not in everything(store)
 
 
+def test_regression_a_cut_tag_or_setting_leaves_no_half_of_a_secret(
+    tmp_path: Path,
+) -> None:
+    """They are cut before they are encoded: a tag at 1 KiB, a text of configurable at 4."""
+
+    def nothing(state: State) -> State:
+        return {}
+
+    graph = StateGraph(State).add_node("n", nothing).add_edge(START, "n").compile()
+    with runlog.Recorder(sqlite_path=tmp_path / "runs.db") as recorder:
+        for behind in (440, 470, 490, 1980, 2000, 2020):
+            text = "w " * 3000 + KEYS[1] + " " + "v " * (behind // 2)
+            config: Any = {
+                "callbacks": [RunLogHandler("w", recorder=recorder)],
+                "configurable": {"note": text},
+                "tags": [text, "plain"],
+            }
+            graph.invoke({"d": 1}, config)
+            run: Any = recorder.get_run(recorder.list_runs().runs[0]["run_id"], "w")
+            kept = repr(run["metadata"])
+            assert "plain" in kept and kept.count("<cut: ") == 2
+            assert not any(KEYS[1][at : at + 8] in kept for at in range(8, 50))
+
+
 @pytest.mark.parametrize("size", [1000, 100_000])
 def test_a_handler_keeps_no_text_for_other_rules(size: int, tmp_path: Path) -> None:
     text = f"password={SECRET} " + "word " * (size // 5)
