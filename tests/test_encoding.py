@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pydantic
+import pydantic_core
 import pytest
 import strategies
 from helpers import minimal
@@ -266,6 +267,20 @@ def test_secrets_of_pydantic_stay_secret() -> None:
         pin: pydantic.SecretStr
 
     assert b"hunter2" not in encode_json(Login(pin=pydantic.SecretStr("hunter2")))
+
+
+def test_regression_the_urls_of_pydantic_are_stored_as_their_text() -> None:
+    class Page(pydantic.BaseModel):
+        at: pydantic.HttpUrl
+        base: pydantic.PostgresDsn
+
+    page = Page.model_validate({"at": "https://h/x?a=1", "base": "postgres://u:p4ss@h/d"})
+    assert json.loads(encode_json(page)) == {
+        "at": "https://h/x?a=1",
+        "base": "postgres://u:<redacted>@h/d",
+    }
+    core = [pydantic_core.Url("https://h/x"), pydantic_core.MultiHostUrl("redis://h:1/0")]
+    assert json.loads(encode_json(core)) == ["https://h/x", "redis://h:1/0"]
 
 
 def test_float32_is_stored_exactly() -> None:

@@ -31,6 +31,10 @@ static const known_type known_types[] = {
     {"numpy", "datetime64", RL_AS_TEXT}, /* its item() of nanoseconds is a bare int */
     {"numpy", "void", RL_AS_SUMMARY},    /* a structure, of which item() has no names */
     {"numpy", "generic", RL_AS_ITEM},
+    {"pydantic.networks", "_BaseUrl", RL_AS_TEXT},
+    {"pydantic.networks", "_BaseMultiHostUrl", RL_AS_TEXT},
+    {"pydantic_core._pydantic_core", "Url", RL_AS_TEXT}, /* before pydantic 2.10 */
+    {"pydantic_core._pydantic_core", "MultiHostUrl", RL_AS_TEXT},
     {"pydantic.main", "BaseModel", RL_AS_DUMP},
     {"pydantic.v1.main", "BaseModel", RL_AS_OLD_DUMP},
     {"pandas", "DataFrame", RL_AS_SUMMARY},
