@@ -8,6 +8,7 @@ import decimal
 import enum
 import fractions
 import functools
+import gc
 import ipaddress
 import json
 import pathlib
@@ -16,6 +17,7 @@ import struct
 import types
 import uuid
 import warnings
+import weakref
 from typing import Any
 
 import numpy as np
@@ -607,6 +609,48 @@ def test_regression_keys_of_one_text_stay_apart(value: Any, size: int) -> None:
 def test_regression_a_key_that_is_told_apart_is_still_a_secret() -> None:
     got = json.loads(encode_json({SameText.PASSWORD: "sesame", "password": "sesame"}))
     assert list(got.values()) == ["<redacted>"] * 2
+
+
+class Dumped(pydantic.BaseModel):
+    a: Any
+
+    @pydantic.computed_field
+    def b(self) -> int:
+        return 1
+
+
+def table_of(item: Any) -> Any:
+    table = np.empty((300, 300), dtype=object)
+    table[0, 0] = item
+    return table
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda item: {item},
+        lambda item: frozenset([item]),
+        lambda item: collections.deque([item]),
+        lambda item: collections.UserList([item]),
+        lambda item: HumanMessage("x", extra=item),
+        lambda item: Dumped(a=item),
+        lambda item: Point(item, item),
+        lambda item: types.MappingProxyType({"a": item}),
+        lambda item: collections.OrderedDict(a=item),
+        ValueError,
+        table_of,
+    ],
+)
+def test_regression_no_value_is_kept_alive(make: Any) -> None:
+    """Also one that nothing but its container names."""
+    item = Nameless()
+    gone = weakref.ref(item)
+    value = [make(item), "x" * 2000]
+    del item
+    assert encode_json(value) and encode_json(value, max_payload=1024)
+    del value
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_pending_exception_is_left_alone() -> None:

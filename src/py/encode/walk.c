@@ -102,10 +102,10 @@ static inline void open_plain(rl_encoder *self, rl_frame_kind kind, PyObject *ow
     self->json.buf->len++;
 }
 
-/* Closes it. */
+/* Closes it, or a container of such items that was made of a value: a set, a model. */
 static inline void close_plain(rl_encoder *self, const rl_frame *top, char bracket)
 {
-    if (top->link >= 0) {
+    if (top->link >= 0 || top->items != top->owner) {
         rl_encoder_pop(self);
     } else {
         self->depth--;
