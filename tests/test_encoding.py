@@ -1,12 +1,14 @@
 """What becomes of each kind of value: the table of docs/schema, row by row."""
 
 import collections
+import collections.abc
 import dataclasses
 import datetime as dt
 import decimal
 import enum
 import fractions
 import functools
+import gc
 import ipaddress
 import json
 import pathlib
@@ -14,10 +16,13 @@ import re
 import struct
 import types
 import uuid
+import warnings
+import weakref
 from typing import Any
 
 import numpy as np
 import pydantic
+import pydantic_core
 import pytest
 import strategies
 from helpers import minimal
@@ -264,6 +269,20 @@ def test_secrets_of_pydantic_stay_secret() -> None:
         pin: pydantic.SecretStr
 
     assert b"hunter2" not in encode_json(Login(pin=pydantic.SecretStr("hunter2")))
+
+
+def test_regression_the_urls_of_pydantic_are_stored_as_their_text() -> None:
+    class Page(pydantic.BaseModel):
+        at: pydantic.HttpUrl
+        base: pydantic.PostgresDsn
+
+    page = Page.model_validate({"at": "https://h/x?a=1", "base": "postgres://u:p4ss@h/d"})
+    assert json.loads(encode_json(page)) == {
+        "at": "https://h/x?a=1",
+        "base": "postgres://u:<redacted>@h/d",
+    }
+    core = [pydantic_core.Url("https://h/x"), pydantic_core.MultiHostUrl("redis://h:1/0")]
+    assert json.loads(encode_json(core)) == ["https://h/x", "redis://h:1/0"]
 
 
 def test_float32_is_stored_exactly() -> None:
@@ -531,6 +550,107 @@ def test_an_object_that_raises_for_all_attributes_is_named() -> None:
         [0.0],
         "<unserializable BadArray>",
     )
+
+
+def test_regression_a_dump_that_nobody_asked_for_gives_no_warning() -> None:
+    """The value of a field that has another type than it should is stored."""
+
+    class Model(pydantic.BaseModel):
+        n: int
+
+        @pydantic.computed_field
+        def twice(self) -> int:
+            return 2
+
+    model = Model(n=1)
+    model.n = "one"  # type: ignore[assignment]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert json.loads(encode_json(model)) == {"n": "one", "twice": 2}
+
+
+class Nameless:
+    pass
+
+
+class SameText(enum.Enum):
+    ONE = 1
+    NONE = "null"
+    PASSWORD = "password"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {1: "a", "1": "b"},
+        {"1": "a", 1: "b"},
+        {None: 1, "null": 2, SameText.NONE: 3},
+        {"x": {1.5: "a", "1.5": "b"}, "y": {1.5: "c"}},
+        {Nameless(): 1, Nameless(): 2, Nameless(): 3},
+        {(1, 2): 1, "[1,2]": 2},
+        {float("nan"): 1, float("nan"): 2},
+        collections.OrderedDict({1: "a", "1": "b"}),
+        collections.UserDict({Nameless(): 1, Nameless(): 2}),
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("size", [0, 2000])
+def test_regression_keys_of_one_text_stay_apart(value: Any, size: int) -> None:
+    """Else whoever reads the JSON has one of their values only."""
+    got = json.loads(encode_json([value, "x" * size], max_payload=1024))[0]
+    inner = value.get("x")
+    if inner is None:
+        assert list(got.values()) == list(value.values())
+    else:
+        assert list(got["x"].values()) == list(inner.values())
+        assert got["y"] == {"1.5": "c"}
+
+
+def test_regression_a_key_that_is_told_apart_is_still_a_secret() -> None:
+    got = json.loads(encode_json({SameText.PASSWORD: "sesame", "password": "sesame"}))
+    assert list(got.values()) == ["<redacted>"] * 2
+
+
+class Dumped(pydantic.BaseModel):
+    a: Any
+
+    @pydantic.computed_field
+    def b(self) -> int:
+        return 1
+
+
+def table_of(item: Any) -> Any:
+    table = np.empty((300, 300), dtype=object)
+    table[0, 0] = item
+    return table
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda item: {item},
+        lambda item: frozenset([item]),
+        lambda item: collections.deque([item]),
+        lambda item: collections.UserList([item]),
+        lambda item: HumanMessage("x", extra=item),
+        lambda item: Dumped(a=item),
+        lambda item: Point(item, item),
+        lambda item: types.MappingProxyType({"a": item}),
+        lambda item: collections.OrderedDict(a=item),
+        ValueError,
+        table_of,
+    ],
+)
+def test_regression_no_value_is_kept_alive(make: Any) -> None:
+    """Also one that nothing but its container names."""
+    item = Nameless()
+    gone = weakref.ref(item)
+    value = [make(item), "x" * 2000]
+    del item
+    assert encode_json(value) and encode_json(value, max_payload=1024)
+    del value
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_pending_exception_is_left_alone() -> None:

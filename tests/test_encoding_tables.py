@@ -82,6 +82,40 @@ def test_a_column_is_redacted_by_its_name() -> None:
         assert "<redacted>" in text
 
 
+ROWS = pd.DataFrame({"user": ["u"], "password": ["sesame"], "n": [1]})
+FIELDS = np.dtype([("user", "U9"), ("login", [("password", "U9"), ("n", "i4")], (1,))])
+PAIR = np.dtype([("user", "U9"), ("password", "U9")])
+RECORDS = np.array([("u", [("sesame", 1)])], dtype=FIELDS)
+UNDER_A_LABEL = {
+    "a row": ROWS.iloc[0],
+    "a table on its side": ROWS.T,
+    "an index": ROWS.set_index("password"),
+    "levels of an index": ROWS.set_index(["user", "password"]),
+    "an index alone": pd.Index(["sesame"], name="password"),
+    "counts": ROWS["password"].value_counts(),
+    "a structure": np.array([("u", "sesame")], PAIR)[0],
+    "a record": np.array([("u", "sesame")], PAIR).view(np.recarray)[0],
+    "structures in structures": RECORDS,
+    "a structure in a structure": RECORDS[0],
+}
+
+
+@pytest.mark.parametrize("name", UNDER_A_LABEL)
+def test_regression_what_stands_under_the_label_of_a_secret_is_hidden(name: str) -> None:
+    """Where a table, an index or a structure has the name beside the value, too."""
+    text = encode_json([UNDER_A_LABEL[name], {"n": 1}]).decode()
+    assert "sesame" not in text and "<redacted>" in text
+    assert "sesame" in encode_json([UNDER_A_LABEL[name]], redact=[]).decode()
+
+
+def test_rows_and_structures_keep_what_is_no_secret() -> None:
+    got = stored(ROWS.iloc[0])
+    assert got["index"] == ["user", "password", "n"]
+    assert got["head"] == {"0": ["u", "<redacted>", 1]}
+    assert stored(RECORDS[0])["user"] == "u"
+    assert stored([np.void(b"abc")]) == ["YWJj"]
+
+
 def test_labels_that_occur_twice_and_labels_of_other_types() -> None:
     table = pd.DataFrame([[1, 2, 3]], columns=["a", "a", 7])
     got = stored(table)

@@ -218,6 +218,20 @@ def with_key(act: Raise) -> Any:
     return {with_text(act): 1}
 
 
+def with_shape(act: Raise) -> Any:
+    """A tensor, which is described."""
+
+    class Tensor:
+        dtype = "float32"
+
+        @property
+        def shape(self) -> Any:
+            act()
+            return ()
+
+    return Tensor()
+
+
 MAKERS = [
     with_text,
     with_dump,
@@ -229,6 +243,7 @@ MAKERS = [
     with_property,
     with_metaclass,
     with_key,
+    with_shape,
 ]
 each_maker = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 each_act = pytest.mark.parametrize("act", PROGRAMS, ids=lambda act: act.__name__)

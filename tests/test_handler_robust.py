@@ -929,6 +929,8 @@ def test_every_text_of_a_graph_is_capped(recorder: Any, unit: Any) -> None:
         def __str__(self) -> str:
             return text
 
+    ApiError.__name__ = text
+
     def fails(_: Any) -> Any:
         raise ApiError
 
@@ -943,7 +945,8 @@ def test_every_text_of_a_graph_is_capped(recorder: Any, unit: Any) -> None:
     (listed,) = recorder.list_runs().runs
     run = stored(recorder, str(config["run_id"]))
     assert run["status"] == "failed"
-    for name, most in (("wpk_id", 1024), ("thread_id", 1024), ("error_text", 65536)):
+    caps = {"wpk_id": 1024, "thread_id": 1024, "error_type": 1024, "error_text": 65536}
+    for name, most in caps.items():
         assert most - 200 < len(run[name].encode()) <= most
         assert run[name].startswith(unit) and run[name].endswith(unit)
         assert listed[name] == run[name]

@@ -601,6 +601,59 @@ def test_a_conversion_may_empty_its_containers() -> None:
         assert items == [] and table == {} and not ring
 
 
+class Emptying(set[int]):
+    """A set that empties what it is in while it is read."""
+
+    def __init__(self, victims: list[Any]) -> None:
+        super().__init__([1])
+        self.victims = victims
+
+    def __iter__(self) -> Any:
+        for victim in self.victims:
+            victim.clear()
+        return super().__iter__()
+
+
+def test_regression_an_argument_of_an_exception_may_change_the_others() -> None:
+    """The text of the exception is measured while they do: this crashed."""
+    for kind in (list, collections.deque):
+        victims: list[Any] = []
+        items: Any = [Emptying(victims), *([str(n)] for n in range(2000))]
+        table: dict[str, Any] = {"a": Emptying(victims), "b": [[]] * 2000}
+        outer = kind([items, table])
+        victims += [items, table]
+        assert encode_json([ValueError("bad", outer)])
+        assert items == [] and table == {}
+
+
+class Endless(dict[str, int]):
+    """It gives what is no pair."""
+
+    def items(self) -> Any:
+        return itertools.repeat(1)
+
+
+class Lists(dict[str, int]):
+    def items(self) -> Any:
+        return [[key, value] for key, value in super().items()]
+
+
+class EndlessSet(set[int]):
+    def __iter__(self) -> Any:
+        return itertools.count()
+
+
+def test_regression_a_container_that_never_ends_does() -> None:
+    endless = Endless(a=1)
+    assert json.loads(encode_json([endless])) == ["<unserializable Endless>"]
+    got = json.loads(encode_json({"a": endless, "b": EndlessSet([1]), "c": 3}))
+    assert got == {"a": {"<cut>": "1 members"}, "b": [0], "c": 3}
+
+
+def test_regression_pairs_may_be_lists() -> None:
+    assert json.loads(encode_json([Lists(a=1, b=2)])) == [{"a": 1, "b": 2}]
+
+
 ERROR = 65536
 TRACEBACK = 16384
 NAME = 1024

@@ -102,6 +102,8 @@ static const look looks[] = {
     {"xkeysib-", RL_RULE_MAIL, DASH, 32, true},
     {"xoxa-", RL_RULE_SLACK, DASH, 11, true},
     {"xoxb-", RL_RULE_SLACK, DASH, 11, true},
+    {"xoxc-", RL_RULE_SLACK, DASH, 11, true},
+    {"xoxd-", RL_RULE_SLACK, DASH, 11, true},
     {"xoxe-", RL_RULE_SLACK, DASH, 11, true},
     {"xoxe.", RL_RULE_SLACK, DOTS, 11, true},
     {"xoxo-", RL_RULE_SLACK, DASH, 11, true},

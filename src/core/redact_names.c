@@ -31,7 +31,15 @@ static const char plain_tokens[] =
     "completion cached cache reasoning audio image text eos bos pad unk mask sep cls "
     "stop "
     "start end special continuation cursor sync budget used remaining estimated context "
-    "word sub current extra generated pagination starting resume resumption skip delta ";
+    "word sub current extra generated pagination starting resume resumption skip delta "
+    "after before ";
+/* Behind "token", unless that is the token of something: what is said of a token of text,
+ * or of a coin. */
+static const char of_token[] =
+    " str string text texts position positions offset offsets prob probs probability "
+    "probabilities score scores splitter counter classifier classification label labels "
+    "span spans stream chunk chunks chunking window similarity overlap distance symbol "
+    "address amount balance supply decimals contract ";
 static const char keys_of[] =
     " api access secret private encryption encrypt decryption decrypt signing sign auth "
     "master account subscription ssh shared deploy webhook consumer session service role "
@@ -39,9 +47,12 @@ static const char keys_of[] =
     "gemini google gcp aws azure mistral cohere groq hf huggingface stripe sendgrid "
     "twilio slack github gitlab pinecone langsmith langchain langfuse tavily serper "
     "serpapi deepseek xai together fireworks replicate voyage jina openrouter perplexity "
-    "nvidia ";
+    "nvidia app application server anon fernet cipher unseal functions cosmos qdrant "
+    "weaviate elastic elasticsearch supabase firebase algolia bing wandb mailgun zilliz "
+    "milvus datadog ";
 static const char pass_of[] = " db database user smtp redis mysql pg postgres ftp sftp "
-                              "mail email admin root proxy login ldap imap ssh ";
+                              "mail email admin root proxy login ldap imap ssh become "
+                              "sudo rabbitmq mongo mongodb kafka sasl vault ";
 static const char signatures_of[] =
     " function method type call class tool fn email mail py python ";
 static const char about[] =
@@ -53,7 +64,7 @@ static const char about[] =
     "schemes "
     "scope scopes verified valid present set exists used file path arn manager store "
     "issuer audience lifetime estimate estimator details consent banner domain reset "
-    "logprobs logprob embedding embeddings date dates ";
+    "logprobs logprob embedding embeddings date dates accepted notice preferences ";
 
 static bool is_in(const char *list, part word)
 {
@@ -207,6 +218,9 @@ static bool is_joined_secret(part word)
     if (!found && ends(singular(word), "signature", &rest)) {
         found = !is_in(signatures_of, rest);
     }
+    if (!found && ends(word, "pass", &rest)) {
+        found = is_in(pass_of, rest);
+    }
     if (!found && ends(word, "token", &rest)) {
         found = !is_in(plain_tokens, rest);
     }
@@ -247,11 +261,13 @@ static bool is_secret_key(const part *parts, size_t at)
 static bool is_secret(const part *parts, size_t count, size_t at)
 {
     const part word = parts[at], before = at > 0 ? parts[at - 1] : (part){"", 0};
+    const part next = at + 1 < count ? parts[at + 1] : (part){"", 0};
     const part one = singular(word), joined = with_part_before(parts, at);
     bool found = false;
 
     if (is(word, "token")) {
-        found = !is_in(plain_tokens, before);
+        found = !is_in(plain_tokens, before) &&
+                (is_in(tokens_of, before) || !is_in(of_token, next));
     } else if (is(word, "tokens")) {
         found = is_in(tokens_of, before);
     } else if (is(one, "key")) {
@@ -259,11 +275,11 @@ static bool is_secret(const part *parts, size_t count, size_t at)
     } else if (is(one, "signature")) {
         found = !is_in(signatures_of, before);
     } else if (is(word, "auth")) {
-        found = at + 1 == count;
+        found = at + 1 == count || is(next, "header") || is(next, "code");
     } else if (is(word, "sig")) {
         found = count == 1;
     } else if (is(word, "pass")) {
-        found = is_in(pass_of, before) || (at + 1 < count && is(parts[at + 1], "word"));
+        found = is_in(pass_of, before) || is(next, "word");
     } else if (is(one, "string") || is(word, "str")) {
         found = is(before, "connection") || is(before, "conn");
     } else {

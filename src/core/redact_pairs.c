@@ -11,6 +11,10 @@
 #define NAME_MOST ((size_t)64)
 #define SPACE_MOST ((size_t)64) /* between a name in quotes, its colon and its value */
 #define MARK_LEN (sizeof RL_REDACTED - 1)
+#define BRACKETS_MOST ((size_t)8) /* before the first string of a container */
+#define CALL_MOST ((size_t)256)   /* of the arguments of a call: what is looked at */
+#define TYPE_MOST ((size_t)64)    /* of an annotation */
+#define SCHEME_MOST ((size_t)24)  /* of the name of an authentication scheme */
 
 static bool is_quote(char c)
 {
@@ -151,7 +155,7 @@ static bool may_be_secret(const rl_scan *scan, size_t sign)
     uint32_t bits = 0;
 
     if (scan->set->hidden.count > 0 || (unsigned char)last <= ' ' || last == ']' ||
-        (sign > 1 && text[sign - 2] == '\\' && rl_is_space_letter(last))) {
+        last == '*' || (sign > 1 && text[sign - 2] == '\\' && rl_is_space_letter(last))) {
         return true; /* a name of the user's, or one that does not end here */
     }
     if (is_quote(last)) {
@@ -184,7 +188,10 @@ static name name_before(const rl_scan *scan, size_t sign)
     }
     for (end = sign; end > 0 && sign - end < 4 && scan->text[end - 1] == ' '; end--) {
     }
-    end -= end > 0 && scan->text[end - 1] == ']'; /* environ["NAME"] = , user[name]= */
+    end -= end > 0 && scan->text[end - 1] == ']';   /* environ["NAME"] = , user[name]= */
+    while (end > 0 && scan->text[end - 1] == '*') { /* **Password**: in Markdown */
+        end--;
+    }
     if (end > 0 && is_quote(scan->text[end - 1])) {
         return quoted_name(scan, end - 1);
     }
@@ -273,6 +280,57 @@ static size_t container_end(const rl_scan *scan, size_t at, const name *of)
     return scan->len;
 }
 
+/* The same where the name has no quotes, so those of the strings inside are not known. */
+static size_t any_container_end(const rl_scan *scan, size_t at)
+{
+    size_t depth = 0, row = 0;
+
+    for (; at < scan->len; at++) {
+        char c = scan->text[at];
+
+        if (c == '"' || c == '\'') {
+            at = string_end(scan, at + 1, c, row) + row;
+        } else if (c == '{' || c == '[' || c == '(') {
+            depth++;
+        } else if ((c == '}' || c == ']' || c == ')') && --depth == 0) {
+            return at + 1;
+        }
+        row = c == '\\' ? row + 1 : 0;
+    }
+    return scan->len;
+}
+
+/* Whether a string begins at a place, maybe behind a letter as in b'...'. */
+static bool begins_string(const rl_scan *scan, size_t at)
+{
+    at += rl_is_in("bBrRuUfF", rl_scan_at(scan, at)) ? 1 : 0;
+    return is_quote(rl_scan_at(scan, at + rl_scan_backslashes(scan, at)));
+}
+
+/* Whether a list, a tuple or a dict with a string as its first item begins at a place. */
+static bool begins_items(const rl_scan *scan, size_t at)
+{
+    const size_t from = at;
+
+    while (at - from < BRACKETS_MOST && rl_is_in("{[( ", rl_scan_at(scan, at))) {
+        at++;
+    }
+    return at > from && rl_scan_at(scan, from) != ' ' && begins_string(scan, at);
+}
+
+/* Whether the call whose arguments begin at a place has one that is a name and a string:
+ * Python's repr of an object. */
+static bool has_named_string(const rl_scan *scan, size_t at)
+{
+    const size_t from = at;
+    bool found = false;
+
+    for (; at < scan->len && at - from < CALL_MOST && !found; at++) {
+        found = scan->text[at] == '=' && begins_string(scan, at + 1);
+    }
+    return found;
+}
+
 static bool ends_word(const rl_scan *scan, size_t at)
 {
     char c = rl_scan_at(scan, at);
@@ -311,6 +369,20 @@ static bool is_number(const rl_scan *scan, size_t at, size_t end)
     return number;
 }
 
+/* Whether the 'u' and four digits at a place stand for a character that is not ASCII, which
+ * ends no value. */
+static bool is_letter_escape(const rl_scan *scan, size_t at)
+{
+    bool is = rl_scan_at(scan, at) == 'u' && !rl_scan_has(scan, at + 1, "00", 2);
+
+    for (size_t i = 1; i <= 4 && is; i++) {
+        is = rl_is_alnum(rl_scan_at(scan, at + i));
+    }
+    return is || (rl_scan_has(scan, at, "u00", 3) && rl_scan_at(scan, at + 3) >= '8' &&
+                  rl_is_alnum(rl_scan_at(scan, at + 3)) &&
+                  rl_is_alnum(rl_scan_at(scan, at + 4)));
+}
+
 /* The end of a value without quotes. On a line of its own it ends with the line or at a
  * space, else at a sign that separates values as well. */
 static size_t bare_end(const rl_scan *scan, size_t at, bool own_line)
@@ -319,6 +391,10 @@ static size_t bare_end(const rl_scan *scan, size_t at, bool own_line)
         char c = scan->text[at];
         size_t slashes = rl_scan_backslashes(scan, at);
 
+        if (slashes > 0 && is_letter_escape(scan, at + slashes)) {
+            at += slashes + 5;
+            continue;
+        }
         if (slashes > 0 && slashes % 2 == 0 && scan->escaped &&
             !rl_is_space_letter(rl_scan_at(scan, at + slashes))) {
             at += slashes + 1; /* a backslash of the value, and what it escapes */
@@ -347,7 +423,8 @@ static bool is_code(const rl_scan *scan, size_t at, size_t end)
         word++;
     }
     return word > at && rl_is_letter(scan->text[at]) &&
-           ((rl_scan_at(scan, word) == '(' && rl_scan_at(scan, end) == ')') ||
+           ((rl_scan_at(scan, word) == '(' &&
+             rl_is_in(")\"'\\", rl_scan_at(scan, end))) ||
             (rl_scan_at(scan, word) == '[' && rl_is_in("]\"'\\", rl_scan_at(scan, end))));
 }
 
@@ -360,6 +437,7 @@ static bool is_no_prose(const rl_scan *scan, size_t at, size_t end)
         "String", "required", "none",     "yes",    "no"};
     bool letters = true;
 
+    at += end - at > 1 && rl_is_in("([", scan->text[at]) ? 1 : 0; /* (see below) */
     for (size_t i = at; i < end && letters; i++) {
         letters = rl_is_letter(scan->text[i]) || (scan->text[i] & 0x80) != 0 ||
                   rl_is_in("._", scan->text[i]) ||
@@ -386,9 +464,13 @@ static size_t scheme_len(const rl_scan *scan, size_t at)
 
 static size_t line_end(const rl_scan *scan, size_t at)
 {
-    while (!is_line_end(scan, at) && !is_quote(scan->text[at]) &&
-           scan->text[at] != '\\') {
-        at++;
+    while (!is_line_end(scan, at) && !is_quote(scan->text[at])) {
+        const size_t slashes = rl_scan_backslashes(scan, at);
+
+        if (slashes > 0 && !is_letter_escape(scan, at + slashes)) {
+            break;
+        }
+        at += slashes > 0 ? slashes + 5 : 1;
     }
     return at;
 }
@@ -405,13 +487,38 @@ static bool name_ends(const rl_scan *scan, const name *of, const char *word)
     return same;
 }
 
+/* The same for a scheme of a service's own, as in "Authorization: Splunk 5ab...": a word,
+ * and one behind it that is none of prose. */
+static size_t own_scheme_len(const rl_scan *scan, size_t at)
+{
+    size_t word = at, end;
+    bool found = false;
+
+    while (word - at < SCHEME_MOST && (rl_is_alnum(rl_scan_at(scan, word)) ||
+                                       rl_is_in("-_", rl_scan_at(scan, word)))) {
+        word++;
+    }
+    if (word == at || rl_scan_at(scan, word) != ' ') {
+        return 0;
+    }
+    end = bare_end(scan, ++word, false);
+    for (size_t i = word; i < end && !found; i++) {
+        found = rl_is_digit(scan->text[i]) || rl_is_in("-_+/=:", scan->text[i]);
+    }
+    return found ? word - at : 0;
+}
+
 /* The value of a header: nothing if it is none. */
 static rl_secret header_value(const rl_scan *scan, const name *of, size_t at)
 {
     rl_secret found = {.at = at, .end = at};
     size_t len = scheme_len(scan, at), end;
 
-    if (len > 0) {
+    if (len == 0 && name_ends(scan, of, "authorization") &&
+        (len = own_scheme_len(scan, at)) > 0) {
+        found.at = at + len;
+        found.end = line_end(scan, found.at);
+    } else if (len > 0) {
         found.at = at + len;
         found.end = scan->text[at] == 'D' || scan->text[at] == 'A'
                         ? line_end(scan, found.at)
@@ -450,7 +557,8 @@ static rl_secret bare_value(const rl_scan *scan, const name *of, rl_secrecy secr
         return (rl_secret){.at = at, .end = at};
     }
     end = bare_end(scan, at, own_line);
-    if (end == at || is_literal(scan, at, end) || (!own_line && is_code(scan, at, end))) {
+    if (end == at || (end == at + 1 && rl_is_in("([{", scan->text[at])) ||
+        is_literal(scan, at, end) || (!own_line && is_code(scan, at, end))) {
         return found;
     }
     if (quoted) { /* JSON's numbers: as in a dict */
@@ -550,6 +658,58 @@ static rl_secret block_value(const rl_scan *scan, size_t at)
     return found;
 }
 
+/* The value of a keyword that is Python's repr of an object, or a SecretStr of a literal:
+ * the whole call, or the literal. Nothing if it is neither. */
+static rl_secret repr_value(const rl_scan *scan, size_t at)
+{
+    rl_secret found = {.at = at, .end = at};
+    size_t word = at;
+    char c;
+
+    while (rl_is_alnum(rl_scan_at(scan, word)) ||
+           rl_is_in("_.", rl_scan_at(scan, word))) {
+        word++;
+    }
+    if (word == at || rl_scan_at(scan, word) != '(') {
+        return found;
+    }
+    if (has_named_string(scan, word + 1)) {
+        found.end = any_container_end(scan, word);
+    } else if (word - at >= 9 && begins_string(scan, word + 1) &&
+               (rl_scan_has(scan, word - 9, "SecretStr", 9) ||
+                (word - at >= 11 && rl_scan_has(scan, word - 11, "SecretBytes", 11)))) {
+        word += rl_is_in("bBrRuUfF", rl_scan_at(scan, word + 1)) ? 2 : 1;
+        at = rl_scan_backslashes(scan, word);
+        c = scan->text[word + at];
+        found = string_value(scan, word, c, at);
+    }
+    return found;
+}
+
+/* The default of a parameter or a field, behind the colon and its type: "str = 'x'".
+ * Nothing if there is none. */
+static rl_secret default_value(const rl_scan *scan, size_t at)
+{
+    rl_secret found = {.at = at, .end = at};
+    size_t end = at, slashes;
+
+    while (end - at < TYPE_MOST && (rl_is_alnum(rl_scan_at(scan, end)) ||
+                                    rl_is_in("_.[]|, ", rl_scan_at(scan, end)))) {
+        end++;
+    }
+    if (rl_scan_at(scan, end) != '=' || rl_scan_at(scan, end + 1) == '=') {
+        return found;
+    }
+    for (end++; rl_scan_at(scan, end) == ' '; end++) {
+    }
+    if (begins_string(scan, end)) {
+        end += rl_is_in("bBrRuUfF", rl_scan_at(scan, end)) ? 1 : 0;
+        slashes = rl_scan_backslashes(scan, end);
+        found = string_value(scan, end, scan->text[end + slashes], slashes);
+    }
+    return found;
+}
+
 /* The value at a place, behind white space. */
 static rl_secret value_at(const rl_scan *scan, const name *of, rl_secrecy secrecy,
                           size_t at, bool colon, bool spaced)
@@ -572,8 +732,21 @@ static rl_secret value_at(const rl_scan *scan, const name *of, rl_secrecy secrec
         found.quote = of->quote;
         return found;
     }
-    return is_line_end(scan, at) ? found
-                                 : bare_value(scan, of, secrecy, at, colon, spaced);
+    if (is_line_end(scan, at)) {
+        return found;
+    }
+    if (of->quote == '\0' && begins_items(scan, at)) {
+        found.end = any_container_end(scan, at);
+    } else if (of->quote == '\0' && !colon) {
+        found = repr_value(scan, at);
+    }
+    if (found.end == found.at) {
+        found = bare_value(scan, of, secrecy, at, colon, spaced);
+    }
+    if (found.end == found.at && of->quote == '\0' && colon) {
+        found = default_value(scan, at);
+    }
+    return found;
 }
 
 /* Whether a string, an object or an array begins at a place. */
@@ -589,7 +762,7 @@ rl_secret rl_pair_find(const rl_scan *scan, size_t sign)
     const bool colon = scan->text[sign] == ':';
     const char next = rl_scan_at(scan, sign + 1);
     rl_secret found = {.at = sign, .end = sign};
-    size_t at = sign + 1;
+    size_t at = sign + 1, len = 1;
     rl_secrecy secrecy;
     name of;
 
@@ -604,10 +777,11 @@ rl_secret rl_pair_find(const rl_scan *scan, size_t sign)
     if (secrecy == RL_SHOWN) {
         return found;
     }
-    sign = at;
-    while (at - sign < 16 &&
-           (rl_scan_at(scan, at) == ' ' || rl_scan_at(scan, at) == '\t')) {
+    while (colon && rl_scan_at(scan, at) == '*') { /* **Password:** ... in Markdown */
         at++;
+    }
+    for (sign = at; len > 0 && at - sign < 16; at += len) {
+        len = space_len(scan, at, " \ttt");
     }
     if (of.quote != '\0' && line_break(scan, at) > 0) { /* JSON, on several lines */
         const size_t behind = skip_space(scan, at);

@@ -224,3 +224,13 @@ bool rl_raised_is_own(void)
     }
     return error == NULL;
 }
+
+bool rl_raised_error_is_own(PyObject *error)
+{
+    bool is_own;
+
+    set_error(Py_NewRef(error));
+    is_own = rl_raised_is_own();
+    PyErr_Clear();
+    return is_own;
+}

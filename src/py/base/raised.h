@@ -43,6 +43,10 @@ bool rl_raised_is_own(void);
  * Python can't read it. */
 bool rl_raised_is_no_json(void);
 
+/* The same for an exception that Python code of runlog's has caught. It must be handled no
+ * more: what is being handled does not count. */
+bool rl_raised_error_is_own(PyObject *error);
+
 /* Whether an exception was raised by a handler of signal.signal. */
 bool rl_raised_by_signal(PyObject *error);
 

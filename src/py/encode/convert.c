@@ -29,7 +29,12 @@ static const known_type known_types[] = {
     {"numpy.ma.core", "MaskedArray", RL_AS_SUMMARY},
     {"numpy", "ndarray", RL_AS_ARRAY},
     {"numpy", "datetime64", RL_AS_TEXT}, /* its item() of nanoseconds is a bare int */
+    {"numpy", "void", RL_AS_SUMMARY},    /* a structure, of which item() has no names */
     {"numpy", "generic", RL_AS_ITEM},
+    {"pydantic.networks", "_BaseUrl", RL_AS_TEXT},
+    {"pydantic.networks", "_BaseMultiHostUrl", RL_AS_TEXT},
+    {"pydantic_core._pydantic_core", "Url", RL_AS_TEXT}, /* before pydantic 2.10 */
+    {"pydantic_core._pydantic_core", "MultiHostUrl", RL_AS_TEXT},
     {"pydantic.main", "BaseModel", RL_AS_DUMP},
     {"pydantic.v1.main", "BaseModel", RL_AS_OLD_DUMP},
     {"pandas", "DataFrame", RL_AS_SUMMARY},
@@ -267,19 +272,29 @@ static bool dumps_its_fields(rl_raised *raised, PyTypeObject *type)
     PyObject *owner = (PyObject *)type;
     PyObject *decorators = attribute(raised, owner, "__pydantic_decorators__");
     PyObject *fields = attribute(raised, owner, "__pydantic_fields__");
-    PyObject *dump = attribute(raised, owner, "model_dump");
     bool plain = decorators != NULL && fields != NULL && PyDict_Check(fields) &&
-                 dump != NULL && text_is(raised, dump, "__module__", "pydantic.main") &&
                  is_empty(raised, decorators, "field_serializers") &&
                  is_empty(raised, decorators, "model_serializers") &&
                  is_empty(raised, decorators, "computed_fields") &&
                  is_empty(raised, owner, "__pydantic_root_model__") &&
                  fields_are_plain(raised, fields);
 
-    Py_XDECREF(dump);
     Py_XDECREF(fields);
     Py_XDECREF(decorators);
     return plain;
+}
+
+/* How a pydantic model is read. */
+static rl_kind_of_value kind_of_model(rl_raised *raised, PyTypeObject *type)
+{
+    PyObject *dump = attribute(raised, (PyObject *)type, "model_dump");
+    rl_kind_of_value kind = dump != NULL ? RL_AS_OWN_DUMP : RL_AS_OLD_DUMP;
+
+    if (dump != NULL && text_is(raised, dump, "__module__", "pydantic.main")) {
+        kind = dumps_its_fields(raised, type) ? RL_AS_VARS : RL_AS_DUMP;
+    }
+    Py_XDECREF(dump);
+    return kind;
 }
 
 /* Classifies CPython's built-in types and their subclasses. */
@@ -335,9 +350,7 @@ static rl_kind_of_value classify(rl_state *state, rl_raised *raised, PyTypeObjec
         const known_type *known = &known_types[i];
 
         if (descends_from(raised, type, known->module, known->name)) {
-            return known->kind == RL_AS_DUMP && dumps_its_fields(raised, type)
-                       ? RL_AS_VARS
-                       : known->kind;
+            return known->kind == RL_AS_DUMP ? kind_of_model(raised, type) : known->kind;
         }
     }
     if ((*fields = field_names(raised, type)) != NULL) {
@@ -368,6 +381,24 @@ rl_kind_of_value rl_convert_kind(rl_state *state, rl_raised *raised, PyTypeObjec
         Py_DECREF(type);
     }
     return (rl_kind_of_value)kind;
+}
+
+PyObject *rl_convert_dump(PyObject *model, rl_kind_of_value kind)
+{
+    const char *name = kind == RL_AS_OLD_DUMP ? "dict" : "model_dump";
+    PyObject *method = PyObject_GetAttrString(model, name), *dump = NULL;
+    PyObject *args = method != NULL ? PyTuple_New(0) : NULL, *options = NULL;
+
+    if (args != NULL && kind != RL_AS_OLD_DUMP && kind != RL_AS_OWN_DUMP) {
+        options = Py_BuildValue("{sO}", "warnings", Py_False);
+    }
+    if (args != NULL && !PyErr_Occurred()) {
+        dump = PyObject_Call(method, args, options);
+    }
+    Py_XDECREF(options);
+    Py_XDECREF(args);
+    Py_XDECREF(method);
+    return dump;
 }
 
 PyObject *rl_convert_name(rl_raised *raised, PyObject *value, rl_kind_of_value kind)

@@ -26,7 +26,8 @@ typedef enum rl_kind_of_value {
     RL_AS_ITERATOR,  /* iter(value): ranges, which may be longer than memory */
     RL_AS_FIELDS,    /* an object of named attributes */
     RL_AS_VARS,      /* an object of its __dict__ */
-    RL_AS_DUMP,      /* .model_dump() */
+    RL_AS_DUMP,      /* .model_dump(), pydantic's own */
+    RL_AS_OWN_DUMP,  /* .model_dump() of the class's own */
     RL_AS_OLD_DUMP,  /* .dict(), pydantic 1 */
     RL_AS_ISO,       /* .isoformat() */
     RL_AS_SECONDS,   /* .total_seconds() */
@@ -50,5 +51,9 @@ rl_kind_of_value rl_convert_kind(rl_state *state, rl_raised *raised, PyTypeObjec
 /* "<module.qualname>" of a thing, or of its type. New reference; NULL with an error
  * set. */
 PyObject *rl_convert_name(rl_raised *raised, PyObject *value, rl_kind_of_value kind);
+
+/* What a model of one of the three kinds of dumps gives, without warnings of pydantic's:
+ * the program has not asked for the dump. New reference; NULL with an error set. */
+PyObject *rl_convert_dump(PyObject *model, rl_kind_of_value kind);
 
 #endif

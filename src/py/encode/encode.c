@@ -340,7 +340,7 @@ void rl_encode_plain(const rl_encode_options *options, PyObject *value, size_t r
     }
 }
 
-PyObject *rl_encode_short(PyObject *text, size_t room)
+PyObject *rl_encode_short(const rl_redact *redact, PyObject *text, size_t room)
 {
     PyObject *kept = NULL;
     rl_source source;
@@ -352,6 +352,7 @@ PyObject *rl_encode_short(PyObject *text, size_t room)
     }
     rl_buf_init(&buf, RL_BUF_MAX);
     if (rl_source_of(text, &source)) {
+        source.redact = redact;
         rl_source_plain(&buf, &source, room);
         kept = buf.failed ? NULL
                           : PyUnicode_FromStringAndSize(buf.data, (Py_ssize_t)buf.len);
@@ -363,5 +364,5 @@ PyObject *rl_encode_short(PyObject *text, size_t room)
 
 PyObject *rl_encode_name(PyObject *text)
 {
-    return rl_encode_short(text, RL_PLAIN_NAME);
+    return rl_encode_short(NULL, text, RL_PLAIN_NAME);
 }

@@ -56,11 +56,12 @@ void rl_encode_plain(const rl_encode_options *options, PyObject *value, size_t r
                      rl_buf *buf);
 
 /* A str of at most `room` bytes (RL_CUT_MIN or more) for a str: itself, or with its middle
- * cut; other values are returned as they are. New reference; NULL without an error when
- * memory is lacking. */
-PyObject *rl_encode_short(PyObject *text, size_t room);
+ * cut; other values are returned as they are. The secrets of a text that is to be searched
+ * later go before it is cut, so that no half of one stays; NULL: it is not searched. New
+ * reference; NULL without an error when memory is lacking. */
+PyObject *rl_encode_short(const rl_redact *redact, PyObject *text, size_t room);
 
-/* The same with RL_PLAIN_NAME bytes. */
+/* The same with RL_PLAIN_NAME bytes, for a name, which is not searched. */
 PyObject *rl_encode_name(PyObject *text);
 
 #endif

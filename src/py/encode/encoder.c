@@ -34,6 +34,8 @@ void rl_encoder_begin(rl_encoder *self, const rl_encode_options *options, PyObje
     self->link = -1;
     self->values_at = options->values != NULL ? options->values->len : 0;
     self->outer = outer;
+    self->keys = NULL;
+    self->same_keys = 0;
     self->links = (rl_links){NULL, NULL, 0, 0};
     self->texts = no_buf;
     self->children = no_buf;
@@ -46,6 +48,7 @@ void rl_encoder_end(rl_encoder *self)
     if (self->links.list != NULL) {
         rl_links_free(&self->links);
     }
+    Py_CLEAR(self->keys);
     if (self->fitting || self->scratch.data != NULL) { /* else all are empty */
         rl_buf_free(&self->texts);
         rl_buf_free(&self->children);

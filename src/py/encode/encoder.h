@@ -63,6 +63,8 @@ typedef struct rl_encoder {
     Py_ssize_t link; /* of the container that will be opened next, or -1 */
     size_t values_at; /* the length of options->values at the beginning */
     PyObject *outer;  /* borrowed: a container around all this, or NULL */
+    PyObject *keys;   /* owned: a set of the keys that are no texts, by hash; or NULL */
+    size_t same_keys; /* keys that have the text of another one */
     rl_links links;
     rl_buf texts;    /* fitting: the texts of links, as those in the buffer may move */
     rl_buf children; /* fitting: of the containers that are open */

@@ -1,12 +1,29 @@
 /* A container from both ends. See ends.h. */
 #include "py/encode/ends.h"
 
+PyObject *rl_ends_next_pair(PyObject *from)
+{
+    PyObject *item = PyIter_Next(from), *pair = NULL;
+
+    if (item != NULL && PyTuple_Check(item)) {
+        pair = Py_NewRef(item);
+    } else if (item != NULL && PyList_Check(item)) {
+        pair = PyList_AsTuple(item);
+    }
+    if (item != NULL && (pair == NULL || PyTuple_GET_SIZE(pair) != 2)) {
+        PyErr_SetString(PyExc_TypeError, "items() has given what is no pair");
+        Py_CLEAR(pair);
+    }
+    Py_XDECREF(item);
+    return pair;
+}
+
 /* Takes the next pair of an iterator. New references; NULL at its end. */
 static void take_pair(PyObject *from, PyObject **key, PyObject **value)
 {
-    PyObject *pair = PyIter_Next(from);
+    PyObject *pair = rl_ends_next_pair(from);
 
-    if (pair != NULL && PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2) {
+    if (pair != NULL) {
         *key = Py_NewRef(PyTuple_GET_ITEM(pair, 0));
         *value = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
     }

@@ -36,6 +36,10 @@ int rl_ends_take_front(rl_ends *from, PyObject **key, PyObject **value);
 /* The same from the back; by from->back, unless the kind has places. */
 int rl_ends_take_back(rl_ends *from, PyObject **key, PyObject **value);
 
+/* The next pair of an iterator over items, a tuple of two. New reference; NULL at the end,
+ * or with an error set, as for an item that is no pair. */
+PyObject *rl_ends_next_pair(PyObject *from);
+
 /* Whether anything is left that was not taken: how many, -1 if that is not known, 0. */
 Py_ssize_t rl_ends_left_out(rl_ends *from);
 

@@ -93,12 +93,28 @@ static void count_int(PyObject *value, Py_ssize_t *left)
     take(left, count > INT_BITS ? *left : 1 + count / BITS_A_DIGIT);
 }
 
-static void count_items(PyObject *const *items, Py_ssize_t count, const within *in,
-                        Py_ssize_t *left)
+/* Counts a value that its container may lose meanwhile: an iterator is made for a set,
+ * which may collect garbage, and so run code of the user's. */
+static void count_held(PyObject *value, const within *in, Py_ssize_t *left)
 {
-    for (Py_ssize_t i = 0; i<count && * left> 0; i++) {
+    Py_INCREF(value);
+    count_value(value, in, left);
+    Py_DECREF(value);
+}
+
+static void count_list(PyObject *list, const within *in, Py_ssize_t *left)
+{
+    for (Py_ssize_t i = 0; *left > 0 && i < PyList_GET_SIZE(list); i++) {
         take(left, ITEM_SEPARATOR);
-        count_value(items[i], in, left);
+        count_held(PyList_GET_ITEM(list, i), in, left);
+    }
+}
+
+static void count_tuple(PyObject *tuple, const within *in, Py_ssize_t *left)
+{
+    for (Py_ssize_t i = 0; *left > 0 && i < PyTuple_GET_SIZE(tuple); i++) {
+        take(left, ITEM_SEPARATOR);
+        count_held(PyTuple_GET_ITEM(tuple, i), in, left);
     }
 }
 
@@ -108,15 +124,19 @@ static void count_dict(PyObject *dict, const within *in, Py_ssize_t *left)
     Py_ssize_t at = 0;
 
     while (*left > 0 && PyDict_Next(dict, &at, &key, &value)) {
+        Py_INCREF(value); /* counting the key may make the dict lose it */
         take(left, PAIR_SEPARATOR);
-        count_value(key, in, left);
+        count_held(key, in, left);
         count_value(value, in, left);
+        Py_DECREF(value);
     }
 }
 
+/* A set with an __iter__ of its own is not asked: repr() will ask it. */
 static void count_set(PyObject *set, const within *in, Py_ssize_t *left)
 {
-    PyObject *items = PyObject_GetIter(set), *item;
+    const bool is_plain = Py_TYPE(set)->tp_iter == PySet_Type.tp_iter;
+    PyObject *items = is_plain ? PyObject_GetIter(set) : NULL, *item;
 
     while (items != NULL && *left > 0 && (item = PyIter_Next(items)) != NULL) {
         take(left, ITEM_SEPARATOR);
@@ -141,22 +161,22 @@ static void count_container(PyObject *value, const within *in, Py_ssize_t *left)
     const reprfunc make = Py_TYPE(value)->tp_repr;
 
     if (make == PyList_Type.tp_repr) {
-        count_items(((PyListObject *)value)->ob_item, PyList_GET_SIZE(value), in, left);
+        count_list(value, in, left);
     } else if (make == PyTuple_Type.tp_repr) {
-        count_items(((PyTupleObject *)value)->ob_item, PyTuple_GET_SIZE(value), in, left);
+        count_tuple(value, in, left);
     } else if (make == PyDict_Type.tp_repr || make == PyODict_Type.tp_repr) {
         count_dict(value, in, left);
     } else if (make == PySet_Type.tp_repr) { /* and that of frozenset */
         count_set(value, in, left);
     } else if (make == ((PyTypeObject *)PyExc_BaseException)->tp_repr) {
-        count_value(((PyBaseExceptionObject *)value)->args, in, left);
+        count_held(((PyBaseExceptionObject *)value)->args, in, left);
     } else {
         take(left, 1);
     }
 }
 
 /* Takes from *left the characters that repr() gives a value at least; nothing is left of
- * one that is nested too deep. Runs no code of the user's, so nothing changes meanwhile. */
+ * one that is nested too deep. Calls no method of the user's; the caller holds the value. */
 static void count_value(PyObject *value, const within *outer, Py_ssize_t *left)
 {
     const reprfunc make = Py_TYPE(value)->tp_repr;

@@ -150,6 +150,7 @@ static bool fit_one(rl_encoder *self, rl_ends *from, PyObject *key, PyObject *va
     fit_child(self, from->frame, key, value, tight ? most : at + share);
     if (self->elided && tight && !first && !self->json.buf->failed) {
         self->json.buf->len = at;
+        Py_CLEAR(self->keys); /* other containers may begin where those in it began */
         from->taken--;
         from->more = true;
         written = false;
@@ -296,6 +297,7 @@ static void measure(rl_encoder *self, child *one, size_t share)
         break;
     case RL_AS_VARS:
     case RL_AS_DUMP:
+    case RL_AS_OWN_DUMP:
     case RL_AS_OLD_DUMP:
         one->size = 8; /* or so */
         break;
@@ -425,7 +427,10 @@ static void fit_few_lazily(rl_encoder *self, rl_frame *frame, size_t end)
         Py_XDECREF(key);
         Py_XDECREF(value);
     }
-    rl_encoder_absorb(self);
+    if (PyErr_Occurred()) { /* the iterator has raised */
+        rl_encoder_absorb(self);
+        from.more = true;
+    }
     if (from.more) { /* there is room for what was not taken */
         self->elided = true;
         rl_fit_mark(&self->json, rl_frame_is_object(frame->kind), from.size - from.taken);

@@ -210,29 +210,117 @@ static void push_converted(rl_encoder *self, rl_frame_kind kind, PyObject *owner
     }
 }
 
+/* What an iterator (stolen, or NULL) gives, as a list. *goes_on is set if it gives more
+ * than SNAPSHOT_MAX items: it may never end. New reference; NULL with an error set. */
+static PyObject *snapshot_of(PyObject *iterator, bool *goes_on)
+{
+    PyObject *list = iterator != NULL ? PyList_New(0) : NULL, *item = NULL;
+
+    while (list != NULL && !*goes_on && (item = PyIter_Next(iterator)) != NULL) {
+        *goes_on = PyList_GET_SIZE(list) == SNAPSHOT_MAX;
+        if (PyList_Append(list, item) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_DECREF(item);
+    }
+    if (PyErr_Occurred()) {
+        *goes_on = false;
+        Py_CLEAR(list);
+    }
+    Py_XDECREF(iterator);
+    return list;
+}
+
 /* Sets, deques and other lists: as they are now, or walked as they are if a copy would
  * take long. */
 static void push_snapshot(rl_encoder *self, PyObject *value)
 {
     Py_ssize_t size = PyObject_Size(value);
+    bool goes_on = size > SNAPSHOT_MAX;
+    PyObject *list =
+        size >= 0 && !goes_on ? snapshot_of(PyObject_GetIter(value), &goes_on) : NULL;
 
-    if (size > SNAPSHOT_MAX) {
+    if (goes_on) {
+        Py_XDECREF(list);
         push_converted(self, FRAME_ITERATOR, value, PyObject_GetIter(value));
     } else {
-        push_converted(self, FRAME_LIST, value,
-                       size >= 0 ? PySequence_List(value) : NULL);
+        push_converted(self, FRAME_LIST, value, list);
     }
 }
 
+/* What a label says of a value; a label of several levels is a tuple. */
+static bool label_hides(const rl_redact *redact, PyObject *label, PyObject *value)
+{
+    Py_ssize_t len = 0;
+    const char *text = NULL;
+    bool hides = false;
+
+    if (PyUnicode_Check(label)) {
+        text = PyUnicode_AsUTF8AndSize(label, &len);
+        PyErr_Clear(); /* it has lone surrogates */
+    } else if (PyBytes_Check(label)) {
+        text = PyBytes_AS_STRING(label);
+        len = PyBytes_GET_SIZE(label);
+    } else if (PyTuple_CheckExact(label)) {
+        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(label) && !hides; i++) {
+            PyObject *part = PyTuple_GET_ITEM(label, i);
+
+            hides = !PyTuple_Check(part) && label_hides(redact, part, value);
+        }
+    }
+    return hides || (text != NULL &&
+                     rl_is_hidden(rl_redact_name(redact, text, (size_t)len), value));
+}
+
+/* hides(label, value) of runlog/_describe.py. The capsule's context is the rules, for as
+ * long as they live. */
+static PyObject *hides(PyObject *capsule, PyObject *const *args, Py_ssize_t count)
+{
+    const rl_redact *redact = PyCapsule_GetContext(capsule);
+
+    if (redact == NULL || count != 2) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_RuntimeError, "hides was called out of place");
+        }
+        return NULL;
+    }
+    return PyBool_FromLong(label_hides(redact, args[0], args[1]));
+}
+
+/* is_own(error): whether an exception is the value's own, and not the program's. */
+static PyObject *is_own(PyObject *capsule, PyObject *error)
+{
+    (void)capsule;
+    return PyBool_FromLong(!PyExceptionInstance_Check(error) ||
+                           rl_raised_error_is_own(error));
+}
+
+static PyMethodDef hides_method = {"hides", (PyCFunction)(void (*)(void))hides,
+                                   METH_FASTCALL, NULL};
+static PyMethodDef is_own_method = {"is_own", is_own, METH_O, NULL};
+
 /* What is stored for a table, an array or an image; NULL with an error set. */
-static PyObject *describe(PyObject *value)
+static PyObject *describe(const rl_encoder *self, PyObject *value)
 {
     PyObject *module = rl_import("runlog._describe"), *result = NULL;
+    PyObject *capsule = PyCapsule_New(&hides_method, NULL, NULL);
+    PyObject *hide = NULL, *own = NULL;
 
-    if (module != NULL) {
-        result = PyObject_CallMethod(module, "describe", "O", value);
-        Py_DECREF(module);
+    if (module != NULL && capsule != NULL &&
+        PyCapsule_SetContext(capsule, (void *)(uintptr_t)self->options->redact) == 0) {
+        hide = PyCFunction_New(&hides_method, capsule);
+        own = PyCFunction_New(&is_own_method, NULL);
     }
+    if (hide != NULL && own != NULL) {
+        result = PyObject_CallMethod(module, "describe", "OOO", value, hide, own);
+    }
+    if (capsule != NULL) { /* in case that the callable was kept */
+        (void)PyCapsule_SetContext(capsule, NULL);
+    }
+    Py_XDECREF(own);
+    Py_XDECREF(hide);
+    Py_XDECREF(capsule);
+    Py_XDECREF(module);
     return result;
 }
 
@@ -466,9 +554,9 @@ static PyObject *convert(rl_encoder *self, PyObject *value, rl_kind_of_value kin
         put_base64(self, value);
         break;
     case RL_AS_DUMP:
-        return push_dump(self, value, PyObject_CallMethod(value, "model_dump", NULL));
+    case RL_AS_OWN_DUMP:
     case RL_AS_OLD_DUMP:
-        return push_dump(self, value, PyObject_CallMethod(value, "dict", NULL));
+        return push_dump(self, value, rl_convert_dump(value, kind));
     case RL_AS_ISO:
         put_converted_text(self, value, PyObject_CallMethod(value, "isoformat", NULL));
         break;
@@ -486,10 +574,11 @@ static PyObject *convert(rl_encoder *self, PyObject *value, rl_kind_of_value kin
     case RL_AS_ITEM:
         return replace_by(self, value, PyObject_CallMethod(value, "item", NULL));
     case RL_AS_ARRAY:
-        return needs_description(self, value) ? push_dump(self, value, describe(value))
-                                              : put_array(self, value);
+        return needs_description(self, value)
+                   ? push_dump(self, value, describe(self, value))
+                   : put_array(self, value);
     case RL_AS_SUMMARY:
-        return push_dump(self, value, describe(value));
+        return push_dump(self, value, describe(self, value));
     case RL_AS_EXCEPTION:
         push_exception(self, value);
         break;
@@ -542,8 +631,9 @@ static bool has_more_room(const rl_encoder *self, const rl_link *link)
 /* Whether converting a value of this kind is left to the value's own class. */
 static bool runs_users_code(rl_kind_of_value kind)
 {
-    return kind == RL_AS_DUMP || kind == RL_AS_OLD_DUMP || kind == RL_AS_MAPPING ||
-           kind == RL_AS_ITERATOR || kind == RL_AS_EXCEPTION || kind == RL_AS_SUMMARY;
+    return kind == RL_AS_DUMP || kind == RL_AS_OWN_DUMP || kind == RL_AS_OLD_DUMP ||
+           kind == RL_AS_MAPPING || kind == RL_AS_ITERATOR || kind == RL_AS_EXCEPTION ||
+           kind == RL_AS_SUMMARY;
 }
 
 /* Converts a value of a kind, see rl_put_special. */
@@ -552,8 +642,8 @@ static PyObject *put_kind(rl_encoder *self, PyObject *value, rl_kind_of_value ki
 {
     PyObject *other;
     bool is_linked = kind == RL_AS_FIELDS || kind == RL_AS_VARS || kind == RL_AS_DUMP ||
-                     kind == RL_AS_OLD_DUMP || kind == RL_AS_MAPPING ||
-                     kind == RL_AS_SNAPSHOT;
+                     kind == RL_AS_OWN_DUMP || kind == RL_AS_OLD_DUMP ||
+                     kind == RL_AS_MAPPING || kind == RL_AS_SNAPSHOT;
 
     if (is_linked && Py_REFCNT(value) > OWN_REFERENCES && self->depth < RL_JSON_DEPTH &&
         !rl_encoder_is_open(self, value)) {

@@ -4,6 +4,7 @@
 #include "core/redact_text.h"
 #include "py/base/errors.h"
 #include "py/base/raised.h"
+#include "py/encode/ends.h"
 #include "py/encode/fit.h"
 #include "py/encode/special_values.h"
 
@@ -101,10 +102,10 @@ static inline void open_plain(rl_encoder *self, rl_frame_kind kind, PyObject *ow
     self->json.buf->len++;
 }
 
-/* Closes it. */
+/* Closes it, or a container of such items that was made of a value: a set, a model. */
 static inline void close_plain(rl_encoder *self, const rl_frame *top, char bracket)
 {
-    if (top->link >= 0) {
+    if (top->link >= 0 || top->items != top->owner) {
         rl_encoder_pop(self);
     } else {
         self->depth--;
@@ -188,30 +189,96 @@ static void put_any(rl_encoder *self, PyObject *value)
 
 static void encode_key(const rl_encoder *outer, PyObject *key, rl_buf *buf);
 
+/* Whether the dict that is being written has a text among its keys, beside a key that is
+ * written as that text. */
+static bool has_beside(const rl_encoder *self, PyObject *key, PyObject *text)
+{
+    const rl_frame *top = self->depth > 0 ? &self->frames[self->depth - 1] : NULL;
+    PyObject *dict = NULL;
+    bool has = false;
+
+    if (top != NULL && !PyUnicode_Check(key) && !rl_encoder_is_broken_off(self)) {
+        dict = top->kind == FRAME_DICT ? top->items : top->owner;
+    }
+    if (dict != NULL && PyDict_Check(dict)) { /* an equal key is the same one */
+        Py_INCREF(dict);
+        has = PyDict_Contains(dict, text) == 1 &&
+              PyObject_RichCompareBool(key, text, Py_EQ) == 0;
+        Py_DECREF(dict);
+        rl_encoder_absorb(self);
+    }
+    return has;
+}
+
+/* Whether the container that is being written has had another key with this text, which is
+ * remembered. Ints have different ones. */
+static bool was_written(rl_encoder *self, PyObject *key, const char *text, size_t len)
+{
+    const size_t start = self->depth > 0 ? self->frames[self->depth - 1].start : 0;
+    PyObject *number = NULL;
+    uint64_t hash[2];
+    int found = 0;
+
+    if (PyLong_CheckExact(key) || PyBool_Check(key) || key == Py_None) {
+        return false;
+    }
+    rl_value_hash(text, len, hash);
+    self->keys = self->keys != NULL ? self->keys : PySet_New(NULL);
+    number = PyLong_FromUnsignedLongLong(hash[0] ^ start * UINT64_C(0x9E3779B97F4A7C15));
+    if (self->keys != NULL && number != NULL) {
+        found = PySet_Contains(self->keys, number);
+    }
+    if (found == 0 && self->keys != NULL && number != NULL) {
+        (void)PySet_Add(self->keys, number);
+    }
+    Py_XDECREF(number);
+    PyErr_Clear(); /* no memory: both keys are written alike */
+    return found == 1;
+}
+
+/* Whether another key of the container has the text of this one: 1 and "1", or two objects
+ * of a class. */
+static bool is_told_apart(rl_encoder *self, PyObject *key, const rl_buf *text)
+{
+    PyObject *name = PyUnicode_DecodeUTF8(text->data, (Py_ssize_t)text->len, "replace");
+    bool same = name != NULL && has_beside(self, key, name);
+
+    Py_XDECREF(name);
+    PyErr_Clear();
+    return was_written(self, key, text->data, text->len) || same;
+}
+
 /* A key that is not a text: its JSON, as text. A second encoder writes it to a separate
- * buffer, as the JSON must be escaped again. */
-static void put_other_key(rl_encoder *self, PyObject *key)
+ * buffer, as the JSON must be escaped again. One whose text another key has, too, gets a
+ * mark; what the text says of the value without it is returned then. */
+static rl_secrecy put_other_key(rl_encoder *self, PyObject *key)
 {
     rl_source source = {.units = RL_UTF8};
+    rl_secrecy secrecy = RL_SHOWN;
     rl_buf buf;
 
     if (self->key_level == KEY_LEVELS) {
         rl_json_key(&self->json, "<too deep>", 10);
-        return;
+        return RL_SHOWN;
     }
     rl_buf_init(&buf, RL_BUF_MAX);
     encode_key(self, key, &buf);
+    if (!buf.failed && buf.data[0] == '"') {
+        buf.len = rl_unescape(buf.data, buf.data + 1, buf.len - 2);
+    }
+    if (!buf.failed && is_told_apart(self, key, &buf)) {
+        secrecy = rl_redact_name(self->options->redact, buf.data, buf.len);
+        rl_buf_printf(&buf, " <again: %zu>", ++self->same_keys);
+    }
     if (buf.failed) {
         self->json.buf->failed = true;
     } else {
-        if (buf.data[0] == '"') {
-            buf.len = rl_unescape(buf.data, buf.data + 1, buf.len - 2);
-        }
         source.data = buf.data;
         source.count = buf.len;
         rl_put_source(self, &source, true, NULL);
     }
     rl_buf_free(&buf);
+    return secrecy;
 }
 
 /* Where a key that was judged is remembered, if it is no secret and its value is stored:
@@ -298,18 +365,19 @@ static rl_secrecy judge_key(rl_encoder *self, size_t at, uint64_t hash)
  * are, not their base64. */
 static rl_secrecy put_and_judge(rl_encoder *self, PyObject *key, size_t at)
 {
-    rl_secrecy secrecy = RL_SHOWN, of_bytes = RL_SHOWN;
+    rl_secrecy secrecy, of_key = RL_SHOWN, of_bytes = RL_SHOWN;
 
     Py_INCREF(key); /* converting it may run Python code, which may drop it */
-    put_other_key(self, key);
+    secrecy = put_other_key(self, key);
     if (self->judges) {
-        secrecy = judge_key(self, at, NO_HASH);
+        of_key = judge_key(self, at, NO_HASH);
     }
     if (self->judges && PyBytes_Check(key)) {
         of_bytes = rl_redact_name(self->options->redact, PyBytes_AS_STRING(key),
                                   (size_t)PyBytes_GET_SIZE(key));
     }
     Py_DECREF(key);
+    secrecy = of_key > secrecy ? of_key : secrecy;
     return of_bytes > secrecy ? of_bytes : secrecy;
 }
 
@@ -477,15 +545,13 @@ static void walk_items(rl_encoder *self, rl_frame *top)
     const unsigned depth = self->depth;
 
     while (!rl_encoder_stopped(self) && !leaves_rest(self)) {
-        PyObject *pair = PyIter_Next(top->items);
+        PyObject *pair = rl_ends_next_pair(top->items);
 
         if (pair == NULL) {
             end_iterator(self, top);
             return;
         }
-        if (PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2) {
-            put_pair(self, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
-        }
+        put_pair(self, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
         Py_DECREF(pair);
         if (self->depth != depth) {
             return;

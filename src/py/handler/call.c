@@ -272,10 +272,11 @@ PyObject *rl_call_name(const rl_state *state, rl_raised *raised,
     return name;
 }
 
-static PyObject *other_members(const rl_state *state, const rl_handler *self,
-                               rl_raised *raised, const rl_call_given *given,
-                               rl_calls calls)
+static PyObject *other_members(const rl_encode_options *options, const rl_handler *self,
+                               const rl_call_given *given, rl_calls calls)
 {
+    const rl_state *state = options->state;
+    rl_raised *raised = options->raised;
     PyObject *dict = PyDict_New();
     int rc = dict != NULL ? 0 : -1;
 
@@ -291,7 +292,7 @@ static PyObject *other_members(const rl_state *state, const rl_handler *self,
         rc = rl_event_put(state, dict, RL_NAME_query, Py_NewRef(given->subject));
     }
     if (rc == 0) {
-        rc = rl_metadata_of_call(state, self, raised, given->kwargs, dict);
+        rc = rl_metadata_of_call(options, self, given->kwargs, dict);
     }
     if (rc < 0) {
         rl_raised_absorb(raised);
@@ -314,7 +315,7 @@ void rl_call_add_start(rl_payloads *to, const rl_handler *self,
         pieces->name = rl_payloads_add_plain(to, name, RL_PLAIN_NAME);
         Py_DECREF(name);
     }
-    members = other_members(state, self, raised, given, calls);
+    members = other_members(&to->options, self, given, calls);
     pieces->members.at = to->buf.len;
     if (given->call == RL_CALL_LLM) {
         add_model_members(to, given, calls, members, pieces->members.at);

@@ -1,6 +1,7 @@
 /* The ends of a handler's events. See ends.h. */
 #include "py/handler/ends.h"
 
+#include "core/source.h"
 #include "py/base/errors.h"
 #include "py/encode/encode.h"
 #include "py/handler/call_end.h"
@@ -20,8 +21,10 @@ static void encode_error(rl_payloads *texts, PyObject *error, rl_span_end *end)
 {
     /* copied: the class may be renamed while the GIL is given up */
     rl_piece type = {.at = texts->buf.len}, message;
+    const char *name = rl_type_name(error);
+    const rl_source source = {.units = RL_UTF8, .data = name, .count = strlen(name)};
 
-    rl_buf_add_text(&texts->buf, rl_type_name(error));
+    rl_source_plain(&texts->buf, &source, RL_PLAIN_NAME);
     type.end = texts->buf.len;
     message = rl_payloads_add_plain(texts, error, RL_PLAIN_ERROR);
     end->error_type = rl_payloads_text(texts, type);

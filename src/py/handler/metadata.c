@@ -107,7 +107,7 @@ static bool has_item(PyObject *list, PyObject *item)
 
 /* Adds the user's tags, without LangChain's own, which name the step of a part, and without
  * those of `inherited`, which may be NULL. */
-static int add_tags(const rl_state *state, PyObject *tags, PyObject *inherited,
+static int add_tags(const rl_encode_options *options, PyObject *tags, PyObject *inherited,
                     PyObject *to)
 {
     static const char *const own[] = {
@@ -122,13 +122,13 @@ static int add_tags(const rl_state *state, PyObject *tags, PyObject *inherited,
         for (size_t j = 0; j < sizeof own / sizeof *own; j++) {
             users = users && !begins_with(rl_event_text(tag), own[j]);
         }
-        name = users ? rl_encode_name(tag) : NULL;
+        name = users ? rl_encode_short(options->redact, tag, RL_PLAIN_NAME) : NULL;
         rc = name != NULL ? PyList_Append(list, name) : 0;
         Py_XDECREF(name);
         Py_DECREF(tag);
     }
     if (rc == 0 && PyList_GET_SIZE(list) > 0) {
-        rc = PyDict_SetItem(to, state->handler.names[RL_NAME_tags], list);
+        rc = PyDict_SetItem(to, options->state->handler.names[RL_NAME_tags], list);
     }
     Py_XDECREF(list);
     return rc;
@@ -143,9 +143,11 @@ static int add_value(PyObject *to, const char *name, PyObject *value)
     return rc;
 }
 
-PyObject *rl_metadata_of(rl_state *state, rl_raised *raised, PyObject *kwargs, bool named,
+PyObject *rl_metadata_of(const rl_encode_options *options, PyObject *kwargs, bool named,
                          bool is_call)
 {
+    const rl_state *state = options->state;
+    rl_raised *raised = options->raised;
     PyObject *metadata = rl_event_get(state, raised, kwargs, RL_NAME_metadata);
     PyObject *tags = rl_event_get(state, raised, kwargs, RL_NAME_tags);
     PyObject *own = PyDict_New();
@@ -156,10 +158,10 @@ PyObject *rl_metadata_of(rl_state *state, rl_raised *raised, PyObject *kwargs, b
         rc = add_members(metadata, named, is_call, own);
     }
     if (rc == 0 && tags != NULL && PyList_Check(tags)) {
-        rc = add_tags(state, tags, NULL, own);
+        rc = add_tags(options, tags, NULL, own);
     }
     if (rc == 0) {
-        config = rl_run_config_read(state, raised);
+        config = rl_run_config_read(options);
         rc = add_value(own, "configurable", config.configurable);
         rc |= add_value(own, "context", config.context);
     }
@@ -210,9 +212,11 @@ static int add_own_members(const rl_state *state, PyObject *metadata, PyObject *
     return rc;
 }
 
-int rl_metadata_of_call(const rl_state *state, const rl_handler *self, rl_raised *raised,
+int rl_metadata_of_call(const rl_encode_options *options, const rl_handler *self,
                         PyObject *kwargs, PyObject *to)
 {
+    const rl_state *state = options->state;
+    rl_raised *raised = options->raised;
     PyObject *metadata = rl_event_get(state, raised, kwargs, RL_NAME_metadata);
     PyObject *tags = rl_event_get(state, raised, kwargs, RL_NAME_tags);
     PyObject *ns = rl_event_get(state, raised, metadata, RL_NAME_langgraph_checkpoint_ns);
@@ -226,7 +230,7 @@ int rl_metadata_of_call(const rl_state *state, const rl_handler *self, rl_raised
         rc = add_own_members(state, metadata, is_dict ? inherited : NULL, to);
     }
     if (rc == 0 && tags != NULL && PyList_Check(tags)) {
-        rc = add_tags(state, tags, known_tags, to);
+        rc = add_tags(options, tags, known_tags, to);
     }
     Py_XDECREF(known_tags);
     Py_XDECREF(inherited);

@@ -27,14 +27,14 @@ static PyFrameObject *find_frame(void)
     return frame;
 }
 
-static PyObject *copy_plain(rl_state *state, rl_raised *raised, PyObject *value,
-                            int depth, int *left);
+static PyObject *copy_plain(const rl_encode_options *options, PyObject *value, int depth,
+                            int *left);
 
 /* Adds a copy of a member. What raises is left out, as what is not there. */
-static int add_copy(rl_state *state, rl_raised *raised, PyObject *to, PyObject *key,
+static int add_copy(const rl_encode_options *options, PyObject *to, PyObject *key,
                     PyObject *value, int depth, int *left)
 {
-    PyObject *copy = *left > 0 ? copy_plain(state, raised, value, depth + 1, left) : NULL;
+    PyObject *copy = *left > 0 ? copy_plain(options, value, depth + 1, left) : NULL;
     int rc = 0;
 
     if (copy != NULL) {
@@ -42,12 +42,12 @@ static int add_copy(rl_state *state, rl_raised *raised, PyObject *to, PyObject *
         rc = key != NULL ? PyDict_SetItem(to, key, copy) : PyList_Append(to, copy);
         Py_DECREF(copy);
     } else if (PyErr_Occurred()) {
-        rl_raised_absorb(raised);
+        rl_raised_absorb(options->raised);
     }
     return rc;
 }
 
-static PyObject *copy_dict(rl_state *state, rl_raised *raised, PyObject *dict, int depth,
+static PyObject *copy_dict(const rl_encode_options *options, PyObject *dict, int depth,
                            int *left)
 {
     PyObject *members = PyDict_Copy(dict); /* the user's code runs meanwhile */
@@ -57,7 +57,7 @@ static PyObject *copy_dict(rl_state *state, rl_raised *raised, PyObject *dict, i
 
     while (copy != NULL && rc == 0 && PyDict_GET_SIZE(copy) < ITEMS_MAX &&
            PyDict_Next(members, &at, &key, &value)) {
-        rc = add_copy(state, raised, copy, key, value, depth, left);
+        rc = add_copy(options, copy, key, value, depth, left);
     }
     rest = copy != NULL ? PyDict_GET_SIZE(members) - PyDict_GET_SIZE(copy) : 0;
     if (rc == 0 && rest > 0 && (*left <= 0 || PyDict_GET_SIZE(copy) >= ITEMS_MAX)) {
@@ -73,8 +73,8 @@ static PyObject *copy_dict(rl_state *state, rl_raised *raised, PyObject *dict, i
     return copy;
 }
 
-static PyObject *copy_items(rl_state *state, rl_raised *raised, PyObject *items,
-                            int depth, int *left)
+static PyObject *copy_items(const rl_encode_options *options, PyObject *items, int depth,
+                            int *left)
 {
     PyObject *list = PySequence_List(items);
     PyObject *copy = list != NULL ? PyList_New(0) : NULL;
@@ -89,7 +89,7 @@ static PyObject *copy_items(rl_state *state, rl_raised *raised, PyObject *items,
             Py_XDECREF(mark);
             break;
         }
-        rc = add_copy(state, raised, copy, NULL, PyList_GET_ITEM(list, i), depth, left);
+        rc = add_copy(options, copy, NULL, PyList_GET_ITEM(list, i), depth, left);
     }
     Py_XDECREF(list);
     if (rc < 0) {
@@ -98,7 +98,7 @@ static PyObject *copy_items(rl_state *state, rl_raised *raised, PyObject *items,
     return copy;
 }
 
-static PyObject *copy_fields(rl_state *state, rl_raised *raised, PyObject *object,
+static PyObject *copy_fields(const rl_encode_options *options, PyObject *object,
                              PyObject *names, int depth, int *left)
 {
     PyObject *copy = PyDict_New();
@@ -110,9 +110,9 @@ static PyObject *copy_fields(rl_state *state, rl_raised *raised, PyObject *objec
         PyObject *value = PyObject_GetAttr(object, name);
 
         if (value == NULL) {
-            rl_raised_absorb(raised);
+            rl_raised_absorb(options->raised);
         } else {
-            rc = add_copy(state, raised, copy, name, value, depth, left);
+            rc = add_copy(options, copy, name, value, depth, left);
             Py_DECREF(value);
         }
     }
@@ -125,27 +125,27 @@ static PyObject *copy_fields(rl_state *state, rl_raised *raised, PyObject *objec
 
 /* A pydantic model as its dump has it; but a model that can be invoked is a client of a
  * model or a tool. */
-static PyObject *copy_model(rl_state *state, rl_raised *raised, PyObject *model,
-                            bool is_old, int depth, int *left)
+static PyObject *copy_model(const rl_encode_options *options, PyObject *model,
+                            rl_kind_of_value kind, int depth, int *left)
 {
     PyObject *invoke = PyObject_GetAttrString((PyObject *)Py_TYPE(model), "invoke");
     PyObject *dump, *copy = NULL;
 
     if (invoke != NULL) {
         Py_DECREF(invoke);
-        return rl_convert_name(raised, model, RL_AS_TYPE_NAME);
+        return rl_convert_name(options->raised, model, RL_AS_TYPE_NAME);
     }
-    rl_raised_absorb(raised);
-    dump = PyObject_CallMethod(model, is_old ? "dict" : "model_dump", NULL);
+    rl_raised_absorb(options->raised);
+    dump = rl_convert_dump(model, kind);
     if (dump != NULL) {
-        copy = copy_plain(state, raised, dump, depth, left);
+        copy = copy_plain(options, dump, depth, left);
         Py_DECREF(dump);
     }
     return copy;
 }
 
 /* A copy of a value of this kind, with the names of its fields, if it has such. */
-static PyObject *copy_kind(rl_state *state, rl_raised *raised, PyObject *value,
+static PyObject *copy_kind(const rl_encode_options *options, PyObject *value,
                            rl_kind_of_value kind, PyObject *fields, int depth, int *left)
 {
     if (PyDict_CheckExact(value)) {
@@ -167,48 +167,48 @@ static PyObject *copy_kind(rl_state *state, rl_raised *raised, PyObject *value,
     case RL_AS_ITEM:
         return Py_NewRef(value);
     case RL_AS_DICT:
-        return copy_dict(state, raised, value, depth, left);
+        return copy_dict(options, value, depth, left);
     case RL_AS_LIST:
     case RL_AS_TUPLE:
     case RL_AS_SNAPSHOT:
-        return copy_items(state, raised, value, depth, left);
+        return copy_items(options, value, depth, left);
     case RL_AS_FIELDS:
-        return copy_fields(state, raised, value, fields, depth, left);
+        return copy_fields(options, value, fields, depth, left);
     case RL_AS_VARS:
     case RL_AS_DUMP:
-        return copy_model(state, raised, value, false, depth, left);
+    case RL_AS_OWN_DUMP:
     case RL_AS_OLD_DUMP:
-        return copy_model(state, raised, value, true, depth, left);
+        return copy_model(options, value, kind, depth, left);
     case RL_AS_VALUE: {
         PyObject *of = PyObject_GetAttrString(value, "value"), *copy = NULL;
 
-        copy = of != NULL ? copy_plain(state, raised, of, depth + 1, left) : NULL;
+        copy = of != NULL ? copy_plain(options, of, depth + 1, left) : NULL;
         Py_XDECREF(of);
         return copy;
     }
     case RL_AS_NAME:
-        return rl_convert_name(raised, value, RL_AS_NAME);
+        return rl_convert_name(options->raised, value, RL_AS_NAME);
     default:
-        return rl_convert_name(raised, value, RL_AS_TYPE_NAME);
+        return rl_convert_name(options->raised, value, RL_AS_TYPE_NAME);
     }
 }
 
 /* A copy of what is plain; a new reference, NULL with an error set. */
-static PyObject *copy_plain(rl_state *state, rl_raised *raised, PyObject *value,
-                            int depth, int *left)
+static PyObject *copy_plain(const rl_encode_options *options, PyObject *value, int depth,
+                            int *left)
 {
     PyObject *fields = NULL, *copy;
     rl_kind_of_value kind;
 
     if (PyUnicode_CheckExact(value)) {
-        return rl_encode_short(value, TEXT_MAX);
+        return rl_encode_short(options->redact, value, TEXT_MAX);
     }
     if (value == Py_None || PyBool_Check(value) || PyLong_CheckExact(value) ||
         PyFloat_CheckExact(value)) {
         return Py_NewRef(value);
     }
-    kind = rl_convert_kind(state, raised, Py_TYPE(value), &fields);
-    copy = copy_kind(state, raised, value, kind, fields, depth, left);
+    kind = rl_convert_kind(options->state, options->raised, Py_TYPE(value), &fields);
+    copy = copy_kind(options, value, kind, fields, depth, left);
     Py_XDECREF(fields);
     return copy;
 }
@@ -238,7 +238,7 @@ static PyObject *configurable_of(PyObject *config)
     return members;
 }
 
-static PyObject *copy_configurable(rl_state *state, rl_raised *raised, PyObject *config,
+static PyObject *copy_configurable(const rl_encode_options *options, PyObject *config,
                                    int *left)
 {
     PyObject *members = configurable_of(config);
@@ -252,14 +252,14 @@ static PyObject *copy_configurable(rl_state *state, rl_raised *raised, PyObject 
         }
     }
     if (rc == 0 && PyDict_GET_SIZE(users) > 0) {
-        copy = copy_dict(state, raised, users, 0, left);
+        copy = copy_dict(options, users, 0, left);
     }
     Py_XDECREF(users);
     Py_XDECREF(members);
     return copy;
 }
 
-rl_run_config rl_run_config_read(rl_state *state, rl_raised *raised)
+rl_run_config rl_run_config_read(const rl_encode_options *options)
 {
     rl_run_config result = {NULL, NULL};
     PyFrameObject *frame = find_frame();
@@ -268,14 +268,14 @@ rl_run_config rl_run_config_read(rl_state *state, rl_raised *raised)
     int left = MEMBERS_MAX;
 
     if (config != NULL) {
-        result.configurable = copy_configurable(state, raised, config, &left);
+        result.configurable = copy_configurable(options, config, &left);
     }
     if (context != NULL && context != Py_None) {
         left = MEMBERS_MAX;
-        result.context = copy_plain(state, raised, context, 0, &left);
+        result.context = copy_plain(options, context, 0, &left);
     }
     if (PyErr_Occurred()) {
-        rl_raised_absorb(raised);
+        rl_raised_absorb(options->raised);
     }
     Py_XDECREF(context);
     Py_XDECREF(config);

@@ -8,8 +8,7 @@
 #ifndef RL_PY_RUN_CONFIG_H
 #define RL_PY_RUN_CONFIG_H
 
-#include "py/base/raised.h"
-#include "py/base/state.h"
+#include "py/encode/encode_options.h"
 
 /* New references; NULL where there is nothing to record. */
 typedef struct rl_run_config {
@@ -20,8 +19,8 @@ typedef struct rl_run_config {
 /* Reads them for the graph that starts now. They are copies of what is plain: scalars,
  * texts of up to 4 KiB, and dicts, lists and objects of fields made of these. "<module.T>"
  * stands for any other object, so no client or connection is walked. Of configurable,
- * LangGraph's own keys are left out. No exception is left set; `raised` takes those of the
- * program's. */
-rl_run_config rl_run_config_read(rl_state *state, rl_raised *raised);
+ * LangGraph's own keys are left out. No exception is left set; options->raised takes
+ * those of the program's. */
+rl_run_config rl_run_config_read(const rl_encode_options *options);
 
 #endif

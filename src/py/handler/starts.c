@@ -171,9 +171,11 @@ static void read_graph(rl_state *state, rl_handler *self, rl_raised *raised,
     PyObject *kwargs = given->kwargs;
     PyObject *metadata = rl_event_get(state, raised, kwargs, RL_NAME_metadata);
     PyObject *run_id = rl_event_get(state, raised, kwargs, RL_NAME_run_id), *text;
+    const rl_encode_options options =
+        rl_py_recorder_encoding(state, (rl_py_recorder *)to->recorder, raised);
 
     to->thread = rl_event_get(state, raised, metadata, RL_NAME_thread_id);
-    to->metadata = rl_metadata_of(state, raised, kwargs, self->wpk_id != NULL,
+    to->metadata = rl_metadata_of(&options, kwargs, self->wpk_id != NULL,
                                   given->call != RL_CALL_NONE);
     if (PyErr_Occurred()) { /* of a key of the user's */
         rl_raised_absorb(raised);
