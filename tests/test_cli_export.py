@@ -115,7 +115,8 @@ def test_ctrl_c_ends_with_a_whole_line_and_a_cursor(recorder: Any) -> None:
     assert 0 < len(lines) < 300
     last = json.loads(lines[-1])
     cursor = f"{last['created_at']}~{last['id']}"
-    assert said.splitlines() == [f"{len(lines)} runs; go on with --after {cursor}"]
+    runs = "1 run" if len(lines) == 1 else f"{len(lines)} runs"
+    assert said.splitlines() == [f"{runs}; go on with --after {cursor}"]
 
 
 def pid_has_handled(pid: int) -> bool:

@@ -194,7 +194,7 @@ def test_a_bad_line(
     assert cli("import", path) == 2
     shown = capsys.readouterr().err
     assert f"{path}: line 3 {said}" in shown
-    assert "the 1 runs before it are kept" in shown
+    assert "kept 1 run before it" in shown
     assert shown.count("\n") == 1
     assert [run["run_id"] for run in runs_at(**here.options)] == ["good"]
 
@@ -215,7 +215,7 @@ def test_stdin(here: Store, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Non
     stdin = io.TextIOWrapper(io.BytesIO(f"\ufeff{GOOD}\r\n".encode()))
     monkeypatch.setattr(sys, "stdin", stdin)
     assert cli("import", "-") == 0
-    assert capsys.readouterr().err == "1 runs\n"
+    assert capsys.readouterr().err == "1 run\n"
     assert [run["run_id"] for run in runs_at(**here.options)] == ["good"]
 
 

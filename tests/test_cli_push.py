@@ -99,7 +99,7 @@ def test_push_sends_what_is_new(both: Both, capsys: Any) -> None:
     assert cli("push") == 0
     assert capsys.readouterr().err.startswith("6 runs")
     assert cli("push") == 0
-    assert capsys.readouterr().err.startswith("1 runs")  # the one that is open
+    assert capsys.readouterr().err.startswith("1 run ")  # the one that is open
     with both.source() as source:
         source.log_run(minimal("new"))
         source.log_run(minimal("r1", status="failed"))
@@ -261,7 +261,7 @@ def test_a_run_that_the_server_refuses(both: Both, capsys: Any) -> None:
         assert cli("push") == 1
         said = capsys.readouterr().err
         assert "2 runs to postgresql://" in said
-        assert "the server refused 1 runs: r1: " in said
+        assert "the server refused 1 run: r1: " in said
         assert "not this one" in said
         connection.execute("DROP FUNCTION refuse CASCADE")
     assert [run["run_id"] for run in both.there()] == ["r0", "r2"]

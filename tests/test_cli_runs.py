@@ -165,7 +165,7 @@ def test_errors(cli: Cli, history: Recorded) -> None:
     assert groups[0]["newest"] == history.also_failed
     assert groups[0]["node"] == "draft"
     few = cli("errors", "-n", "1")
-    assert "incomplete: only the newest 1 failed runs" in few.err
+    assert "incomplete: covers only the newest 1 failed run\n" in few.err
 
 
 def test_stats(cli: Cli, history: Recorded) -> None:
@@ -367,7 +367,7 @@ def look_at(cli: Cli, name: str) -> None:
         ["export", name, "--format", "chrome"],
     ):
         done = cli(*argv)
-        said = re.sub("no failures\n|1 runs.*\n", "", done.err)
+        said = re.sub("no failures\n|1 run;.*\n", "", done.err)
         assert (done.code, said) == (0, ""), (argv, done)
 
 

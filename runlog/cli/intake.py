@@ -13,6 +13,7 @@ from runlog.cli.errors import DONE, FAULT, AwayError
 from runlog.cli.history import History
 from runlog.cli.output import Out
 from runlog.reading import places
+from runlog.views.words import count
 
 OPTIONS: Final[dict[str, Any]] = {
     "redact": (),  # what was recorded is redacted already, by the rules of that place
@@ -141,7 +142,8 @@ class Intake:
         """Say which runs the server refused permanently; return the exit code."""
         if not self._refused:
             return DONE
-        out.note(f"the server refused {self._refused:,} runs: {self._last_refusal}")
+        refused = count(self._refused, "run")
+        out.note(f"the server refused {refused}: {self._last_refusal}")
         return FAULT
 
     def __enter__(self) -> Self:

@@ -67,7 +67,7 @@ class Posted:
         except (OSError, ValueError) as error:
             raise CommandError(
                 f"{self.path} can't be read ({type(error).__name__}): delete it to have "
-                "every finding posted anew"
+                "every finding posted again"
             ) from None
         if isinstance(found, dict):
             self._known = {

@@ -12,6 +12,7 @@ from runlog.cli.history import History
 from runlog.cli.names import check_names, short_ids
 from runlog.cli.output import Field, Out, rfc3339
 from runlog.views.errors import group
+from runlog.views.words import count
 
 
 def _fields(ids: dict[str, str]) -> list[Field]:
@@ -58,7 +59,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--thread", metavar="ID", help="only this thread")
     options.add_times(parser)
     parser.add_argument(
-        "-n", "--limit", type=options.at_least(0), default=1000, help="of how many runs"
+        "-n",
+        "--limit",
+        type=options.at_least(0),
+        default=1000,
+        help="how many runs to read",
     )
     options.add_format(parser)
 
@@ -79,7 +84,8 @@ def run(args: Namespace, history: History, out: Out) -> int:
         check_names(history, filters)
         out.note("no failures")
     for status in read.more:
-        out.note(f"incomplete: only the newest {args.limit:,} {status} runs were read")
+        runs = count(args.limit, f"{status} run")
+        out.note(f"incomplete: covers only the newest {runs}")
     return DONE
 
 

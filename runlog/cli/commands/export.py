@@ -1,6 +1,6 @@
-"""Write runs as lines of JSON, newest first, with all that is recorded of them.
+"""Write whole runs as lines of JSON, newest first.
 
-The cursor with which to go on is on stderr. RUN --format chrome writes the trace of one
+If runs are left, stderr gets their cursor. RUN --format chrome writes the trace of one
 run, for Perfetto or chrome://tracing; --otlp URL sends runs to a receiver of traces.
 """
 
@@ -21,6 +21,7 @@ from runlog.cli.output import Out
 from runlog.cli.progress import Progress
 from runlog.cli.stopping import Stopping
 from runlog.reading import places
+from runlog.views.words import count
 
 FORMATS = ("jsonl", "parquet", "chrome")
 
@@ -32,10 +33,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-n", "--limit", type=options.at_least(0), default=0, help="how many; 0 for all"
     )
-    parser.add_argument("--after", metavar="CURSOR", help="go on after this cursor")
+    parser.add_argument("--after", metavar="CURSOR", help="continue after this cursor")
     parser.add_argument("-o", "--format", choices=FORMATS, default="jsonl")
     parser.add_argument(
-        "--to", metavar="FILE", help="write this file; --after appends to it"
+        "--to", metavar="FILE", help="the file to write; with --after, to append to"
     )
     parser.add_argument(
         "--otlp", metavar="URL", help="send spans there, such as http://localhost:4318"
@@ -110,10 +111,10 @@ def _check_file(args: Namespace, place: places.Place) -> None:
     if args.format != "parquet" or not os.path.exists(args.to):
         return
     if not os.path.isfile(args.to):
-        raise WrongUsageError(f"{args.to} is no file that Parquet can replace")
+        raise WrongUsageError(f"{args.to} is no regular file: name another for Parquet")
     if args.after is not None:
         raise WrongUsageError(
-            f"{args.to} is there, and nothing is appended to Parquet: name a new file"
+            f"{args.to} exists, and a Parquet file can't be appended to: name a new file"
         )
 
 
@@ -175,7 +176,7 @@ class Chosen:
             if self.cursor is None:
                 out.note("no runs")
             else:
-                out.note(f"{self.number:,} runs; go on with --after {self.cursor}")
+                out.note(f"{count(self.number, 'run')}; go on with --after {self.cursor}")
         if stopping.asked:
             raise KeyboardInterrupt
         return DONE
@@ -210,11 +211,12 @@ def _send(args: Namespace, history: History, out: Out) -> int:
             sender.finish()
     except (CommandError, KeyboardInterrupt):
         if sender.cursor is not None:
-            out.note(f"{sender.sent:,} spans; go on with --after {sender.cursor}")
+            sent = count(sender.sent, "span")
+            out.note(f"{sent}; go on with --after {sender.cursor}")
         raise
     code = chosen.end(stopping, out)
     if sender.rejected:
         why = f": {sender.said}" if sender.said else ""
-        out.note(f"the receiver rejected {sender.rejected:,} spans{why}")
+        out.note(f"the receiver rejected {count(sender.rejected, 'span')}{why}")
         return FAULT
     return code

@@ -1,4 +1,4 @@
-"""Read runs that export wrote. A run that is there already is merged as by log_run."""
+"""Read runs from an export. A run that exists already is merged as by log_run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from runlog.cli.intake import Intake
 from runlog.cli.output import Out
 from runlog.cli.progress import Progress
 from runlog.reading.places import check_name
+from runlog.views.words import count
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -36,9 +37,9 @@ def run(args: Namespace, history: History, out: Out) -> int:
         except (ValueError, OSError) as error:
             intake.finish()
             said = error.strerror if isinstance(error, OSError) else error
-            kept = f"the {progress.number:,} runs before it are kept"
+            kept = f"kept {count(progress.number, 'run')} before it"
             raise WrongUsageError(f"{args.file}: {said}; {kept}") from None
-    out.note(f"{progress.number:,} runs")
+    out.note(count(progress.number, "run"))
     return intake.say_refused(out)
 
 

@@ -1,7 +1,7 @@
-"""Send the runs of a SQLite file to PostgreSQL. Run it again to send what is new.
+"""Send the runs of a SQLite file to PostgreSQL. Run it again to send new runs.
 
-What was sent is remembered in FILE-pushed, so that a push that ended early goes on where
-it was. Sending a run twice changes nothing.
+FILE-pushed remembers the runs that were sent, so the next push continues there. Sending a
+run twice changes nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from runlog.cli.output import Out
 from runlog.cli.progress import Progress
 from runlog.cli.pushed import Pushed
 from runlog.reading import places
+from runlog.views.words import count
 
 _EVERY = 1000
 _OPEN = ("running", "lost")
@@ -29,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "file", metavar="FILE", nargs="?", help="by default RUNLOG_SQLITE_PATH"
     )
     parser.add_argument(
-        "--again", action="store_true", help="send every run, also those sent before"
+        "--again", action="store_true", help="send all runs, also those sent before"
     )
 
 
@@ -50,7 +51,7 @@ def run(args: Namespace, history: History, out: Out) -> int:
             saved = _push(there, intake, pushed)
     finally:
         there.close()
-    out.note(f"{progress.number:,} runs to {target.shown()}")
+    out.note(f"{count(progress.number, 'run')} to {target.shown()}")
     if not saved:
         out.note(f"{pushed.path} can't be written: the next push sends them all again")
     return intake.say_refused(out)

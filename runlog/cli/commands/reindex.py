@@ -1,7 +1,7 @@
-"""Make the index of words anew, and queue the runs that have no vector.
+"""Rebuild the index of words, and queue the runs that have no vector.
 
-Others record and search meanwhile; until the end a search may miss runs. If it is ended
-early, whoever records next goes on, or "reindex --missing".
+Other programs record and search meanwhile; until the end a search may miss runs. If it is
+interrupted, the next process that records continues, or "reindex --missing".
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         "what",
         choices=("words", "meaning"),
         nargs="?",
-        help="one of the two; by default what this environment turns on",
+        help="one of the two; by default those that the environment turns on",
     )
     parser.add_argument(
         "--missing",
         action="store_true",
-        help="keep the words that are indexed, and add those that are missing",
+        help="keep the index, and add missing runs",
     )
     options.add_format(parser, fields=False, formats=("table", "json"))
 
@@ -50,7 +50,7 @@ def run(args: Namespace, history: History, out: Out) -> int:
     if args.what == "words" and is_off:
         raise WrongUsageError("RUNLOG_WORDS turns the index of words off")
     if args.what == "meaning" and not embeds:
-        raise WrongUsageError("OPENAI_KEY is not set: nothing would embed the runs")
+        raise WrongUsageError("OPENAI_KEY is not set, and embedding runs needs it")
     words = args.what != "meaning" and not is_off
     meaning = args.what != "words" and embeds
     recorder = history.open(search=meaning, words=(given or True) if words else False)
@@ -71,12 +71,13 @@ def run(args: Namespace, history: History, out: Out) -> int:
         _say(done, out)
     if left:
         why = recorder.stats()["embedding_error"]
-        out.note(f"{count(left, 'run')} wait for the embedding server: {why}")
+        wait = "waits" if left == 1 else "wait"
+        out.note(f"{count(left, 'run')} {wait} for the embedding server: {why}")
     if held:
         out.note(
-            f"{count(held, 'run')} can't be indexed before transactions have ended that "
-            "are open in the server (pg_stat_activity has them); then whoever records "
-            "next indexes them, or reindex --missing"
+            f"{count(held, 'run')} can't be indexed before the open transactions of the "
+            "server have ended (see pg_stat_activity); then the next process that "
+            "records indexes them, or reindex --missing"
         )
     return FAULT if left or held else DONE
 
@@ -114,7 +115,7 @@ def _wait_for_transactions(recorder: Any) -> int:
     """
     first = left = recorder._words_waiting()  # noqa: SLF001 - made for this
     indexed, last = 0, time.monotonic()
-    with Waiting("waiting for transactions that are open in the server"):
+    with Waiting("waiting for open transactions of the server"):
         while left and indexed < first:  # runs that are logged meanwhile may wait
             if time.monotonic() - last > _PATIENCE:
                 return int(left)
