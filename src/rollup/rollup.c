@@ -52,7 +52,7 @@ static void tell_damage(rl_rollup *rollup)
     if (!rollup->told) {
         rl_notices_add(rollup->notices, RL_NOTICE_WARNING,
                        "part of the roll-up is damaged, or of another version of "
-                       "runlog: it is counted anew");
+                       "runlog: it is counted again");
     }
     rollup->told = true;
 }

@@ -41,12 +41,13 @@ static void report(rl_state *state, const rl_handler *self, rl_raised *raised,
         const char *quote = name[0] != '\0' ? "\"" : "";
 
         recorder->told_unrecognised = true;
-        rl_notices_add(rl_recorder_memory(recorder->core).notices, RL_NOTICE_WARNING,
-                       "a handler has recorded nothing of %s%s%s, in which no graph of "
-                       "LangGraph ran: only graphs are recorded. Make it a node of a "
-                       "graph, or record it with log_run (logged once; stats() counts "
-                       "such runs in handler_unrecognised)",
-                       quote, name[0] != '\0' ? name : "a model, tool or chain", quote);
+        rl_notices_add(
+            rl_recorder_memory(recorder->core).notices, RL_NOTICE_WARNING,
+            "a handler has recorded nothing of %s%s%s, because no graph of "
+            "LangGraph ran in it. Use roots=\"all\", make it a node of a graph, "
+            "or call log_run (logged once; stats() counts such runs in "
+            "handler_unrecognised)",
+            quote, name[0] != '\0' ? name : "a model, tool or chain", quote);
         rl_py_recorder_log_notices(recorder, raised);
     }
     Py_DECREF(held);
