@@ -16,8 +16,8 @@ int rl_option_refuse(rl_state *state, const rl_option *option, const char *probl
     return -1;
 }
 
-/* What a message says of a wrong value: a number as it is. Anything else may be a secret
- * that was given to the wrong option, so its type is told, and the length of a text. */
+/* Describes a wrong value for a message: a number as it is. Anything else may be a secret
+ * that was given to the wrong option, so the message has its type, and a text's length. */
 static PyObject *describe(PyObject *value)
 {
     PyObject *text = NULL;

@@ -5,7 +5,7 @@
 #include "py/handler/graph_runs.h"
 
 #define OPEN 4096 /* such runs of a handler that are known at once */
-#define NAME 64   /* bytes of a name; a longer one is not told */
+#define NAME 64   /* bytes of a name; a longer one is left out */
 
 /* An open run that has no parent. */
 typedef struct root {
@@ -37,10 +37,10 @@ static void report(rl_state *state, const rl_handler *self, rl_raised *raised,
         return;
     }
     rl_metric_add(&recorder->handler_unrecognised, 1);
-    if (self->graphs_seen == 0 && !recorder->told_unrecognised) {
+    if (self->graphs_seen == 0 && !recorder->unrecognised_logged) {
         const char *quote = name[0] != '\0' ? "\"" : "";
 
-        recorder->told_unrecognised = true;
+        recorder->unrecognised_logged = true;
         rl_notices_add(
             rl_recorder_memory(recorder->core).notices, RL_NOTICE_WARNING,
             "a handler has recorded nothing of %s%s%s, because no graph of "
