@@ -111,7 +111,7 @@ def _distribute(args: Namespace, history: History, out: Out) -> None:
     except StoreError as error:
         raise AwayError(" ".join(str(error).split())) from None
     since = "now" if changed else "already"
-    out.note(f"the tables of {place.shown()} {since} lie on the servers of the cluster")
+    out.note(f"the tables of {place.shown()} are {since} distributed over the cluster")
 
 
 def _states(history: History, create: bool) -> list[dict[str, Any]]:

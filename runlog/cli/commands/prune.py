@@ -120,5 +120,5 @@ def _say_space(space: Space | None, number: int, history: History, out: Out) -> 
     if space.left >= _WORTH_MENTION:
         out.note(
             f"{size(space.left)} of the file are free for later runs; "
-            "runlog prune --vacuum writes it anew, without them"
+            "runlog prune --vacuum rewrites the file without them"
         )

@@ -43,7 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace, history: History, out: Out) -> int:
-    """Make the indexes anew."""
+    """Rebuild the indexes."""
     given = os.environ.get("RUNLOG_WORDS") or None
     is_off = read_switch(given) is False
     embeds = bool(os.environ.get("OPENAI_KEY"))
