@@ -273,8 +273,9 @@ def _is_tracing() -> bool:
     if tracing is None:
         logging.getLogger("runlog").error(
             "RUNLOG_TRACING must be a switch (1, true, yes or on; 0, false, no or off), "
-            "not a str of %d characters: no graph is recorded by it",
+            "not a str of %d character%s, so it records no graph",
             len(value),
+            "" if len(value) == 1 else "s",
         )
     return tracing is True
 

@@ -1,6 +1,6 @@
 """Write whole runs as lines of JSON, newest first.
 
-If runs are left, stderr gets their cursor. RUN --format chrome writes the trace of one
+The cursor of the older runs is on stderr. RUN --format chrome writes the trace of one
 run, for Perfetto or chrome://tracing; --otlp URL sends runs to a receiver of traces.
 """
 

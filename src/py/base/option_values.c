@@ -28,8 +28,9 @@ static PyObject *describe(PyObject *value)
             PyErr_Clear();
         }
     } else if (PyUnicode_Check(value)) {
-        text =
-            PyUnicode_FromFormat("a str of %zd characters", PyUnicode_GET_LENGTH(value));
+        const Py_ssize_t len = PyUnicode_GET_LENGTH(value);
+
+        text = PyUnicode_FromFormat("a str of %zd character%s", len, len == 1 ? "" : "s");
         if (text == NULL) {
             return NULL;
         }
@@ -206,7 +207,8 @@ int rl_option_seconds(rl_state *state, const rl_option *option, PyObject *value,
         }
     }
     if (!(seconds >= TIMEOUT_MIN && seconds <= TIMEOUT_MAX)) { /* also false for NaN */
-        return rl_option_refuse_value(state, option, "seconds, from 0.05 to 3600", value);
+        return rl_option_refuse_value(state, option,
+                                      "a number of seconds from 0.05 to 3600", value);
     }
     *ns = (uint64_t)(seconds * 1e9);
     return 0;
