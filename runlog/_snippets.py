@@ -170,10 +170,13 @@ def _logs(logs: Any) -> Iterator[tuple[Any, str, Any]]:
         node = name if isinstance(name, str) else None
         yield node, "node", name
         yield from _payloads(node, log)
-        for call in log.get("calls") or ():
+        calls = log.get("calls")
+        for call in calls if isinstance(calls, list) else (calls,):
             if isinstance(call, dict):
                 for member, value in call.items():
                     yield node, _CALLS.get(member, "call"), value
+            else:
+                yield node, "call", call
         yield node, "event", log.get("events")
         for member, value in log.items():
             if member not in _OWN and not member.startswith("error_"):

@@ -51,13 +51,14 @@ class SumPrices:
         kinds = count_kinds(_nested(tokens))
         if kinds is None:
             return None
+        known = self._known  # another scrape may renew them meanwhile
         total = Decimal(0)
         for kind, number in kinds.items():
             if number:
-                if (model, kind) not in self._known:
+                if (model, kind) not in known:
                     asked = Usage(model, {kind: _ASKED})
-                    self._known[model, kind] = self._price(asked)
-                one = self._known[model, kind]
+                    known[model, kind] = self._price(asked)
+                one = known[model, kind]
                 if one is None:
                     return None
                 total += one * number / _ASKED

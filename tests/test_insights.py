@@ -195,6 +195,35 @@ def test_a_failure_that_has_come_back(recorder: Any) -> None:
 
 
 @on_sqlite
+def test_regression_the_numbers_of_a_sentence_are_those_since_its_time(
+    recorder: Any,
+) -> None:
+    """The rise began a day before the blocks that are judged, whose numbers they are."""
+    block = timedelta(hours=4)
+    start = datetime.fromtimestamp(now().timestamp() // 14_400 * 14_400, UTC)
+    runs = []
+    for place in range(46 * 20):
+        at = start - 45 * block + place * block / 20
+        failed = place % (5 if place >= 38 * 20 else 40) == 0
+        more = {"status": "failed"} if failed else {}
+        if at < now():
+            runs.append(minimal(str(place), created_at=at, **more))
+    record(recorder, runs)
+    (found,) = (
+        one
+        for one in runlog.insights(recorder=recorder).findings
+        if one.kind == "failure_rate"
+    )
+    said = re.search(r"\((\d+) of (\d+)\) failed since (.+?),", found.text)
+    assert said is not None
+    since = datetime.strptime(f"{start.year} {said[3]}", "%Y %a %d %b %H:%M %Z")
+    counts = recorder.count_runs(since=since.replace(tzinfo=UTC))
+    assert (counts.by_status["failed"], counts.runs) == (int(said[1]), int(said[2]))
+    assert found.since == start - 7 * block
+    assert f"It rose on {found.since:%a %d %b %H:%M} UTC." in found.text
+
+
+@on_sqlite
 def test_one_failure_that_was_mended_in_its_thread_is_none(recorder: Any) -> None:
     start = now()
     hour = timedelta(hours=1)

@@ -182,6 +182,8 @@ async def test_hostile_texts_and_large_values(
             await ask("stats"),
             await ask.fault("show", run=HOSTILE),
             await ask.fault("show", run="big", node="a" + name),
+            await ask.fault("show", run="x" * 100_000),
+            await ask.fault("list", workflow="\x1b" * 100_000),
         ]
         for answer in answers:
             assert answer.replace("\n", "").isprintable()

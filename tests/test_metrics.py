@@ -28,6 +28,7 @@ from runlog.metrics import collector
 from runlog.metrics.families import FAMILIES
 from runlog.metrics.labels import ERROR_TYPES, NODES, WORKFLOWS, count_errors, error_label
 from runlog.metrics.money import costs
+from runlog.metrics.reading import Reader
 from runlog.rollup import CLASSIC_SECONDS, Block, Failure, Model
 
 __all__ = ["history"]
@@ -244,6 +245,36 @@ def test_a_price_of_long_prompts_does_not_count_for_sums() -> None:
     many = costs([large], SumPrices())["w"]
     assert one.dollars > 0
     assert many.dollars == pytest.approx(1000 * one.dollars)
+
+
+def test_regression_prices_that_another_scrape_renews_meanwhile(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "prices.json"
+    table.write_text('{"m": {"input": 2, "output": 10}}')
+    monkeypatch.setenv("RUNLOG_PRICES", str(table))
+    shared = SumPrices()
+    shared.renew()
+
+    class Renewed(dict[Any, Any]):
+        def __setitem__(self, key: Any, value: Any) -> None:
+            super().__setitem__(key, value)
+            shared.renew()
+
+    shared._known = Renewed()
+    assert shared.price("m", {"input": 10**6, "output": 10**5}) == 3
+
+
+@on_sqlite
+def test_regression_a_recorder_that_is_replaced_while_it_is_read(
+    recorder: runlog.Recorder, store: Store
+) -> None:
+    """As by runlog.configure() in another thread. The database is not down for that."""
+    before = runlog.Recorder(**store.options)
+    before.close()
+    assert not Reader(lambda: before).read().up
+    given = [before]
+    assert Reader(lambda: given.pop() if given else recorder).read().up
 
 
 @on_sqlite

@@ -237,6 +237,45 @@ def test_any_name_of_a_workflow_is_counted(store: Store, recorder: Recorder) -> 
     assert {block.workflow for block in found.blocks} == names
 
 
+@pytest.mark.parametrize("counted", ["before", "after"])
+def test_regression_the_last_moment_of_the_calendar(
+    store: Store, recorder: Recorder, counted: str
+) -> None:
+    """No span of time holds it. The walk over the runs ends, and others are counted."""
+    if counted == "before":
+        recorder.rollup(wait=WAIT)
+    for moment in (datetime.max, datetime.min, datetime.max - timedelta(hours=1)):
+        at = moment.replace(tzinfo=UTC)
+        run = {"wpk_id": "w", "run_id": str(at), "status": "failed", "created_at": at}
+        recorder.log_run(run)
+        recorder.log_run(run | {"status": "completed"})
+    recorder.log_run({"wpk_id": "x", "run_id": "r", "status": "completed"})
+    found = recorder.rollup_totals(wait=5)
+    assert found.waiting == 0, recorder.stats()["rollup_error"]
+    assert {block.workflow: block.run.number for block in found.blocks}["x"] == 1
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("counted", ["before", "after"])
+@pytest.mark.parametrize("column", ["wpk_id", "created_at"])
+def test_regression_a_blob_in_a_column_of_texts(
+    store: Store, recorder: Recorder, counted: str, column: str
+) -> None:
+    """SQLite keeps it, behind all texts: a walk by texts came to no end."""
+    for name in "abc":
+        recorder.log_run({"wpk_id": "w", "run_id": name, "status": "completed"})
+    if counted == "before":
+        assert recorder.rollup(wait=WAIT).waiting == 0
+    store.query(
+        f"UPDATE workflow_runs SET {column} = CAST({column} AS BLOB) WHERE run_id <> 'c'"
+    )
+    recorder.log_run({"wpk_id": "x", "run_id": "r", "status": "completed"})
+    found = recorder.rollup_totals(wait=5)
+    assert found.waiting == 0, recorder.stats()["rollup_error"]
+    numbers = {block.workflow: block.run.number for block in found.blocks}
+    assert numbers == {"w": 1, "x": 1}
+
+
 def test_the_buckets_are_those_of_the_extension() -> None:
     """src/rollup/edges_table.h is what gen_edges.py prints."""
     path = Path(__file__).resolve().parent.parent / "src" / "rollup" / "edges_table.h"

@@ -10,9 +10,11 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,8 +25,9 @@ from insight_histories import now, record
 from webhook_receiver import SECRET, Receiver, receiving
 
 from runlog.cli import webhook
+from runlog.cli.commands import watch
 from runlog.cli.posted import Posted
-from runlog.insights import Finding, insights
+from runlog.insights import KINDS, Finding, insights
 
 __all__ = ["cli"]
 pytestmark = on_sqlite
@@ -112,12 +115,30 @@ def test_it_is_posted_again_when_it_comes_back(
     assert Posted(path, "another").news(finding) is not None
 
 
+def test_regression_more_lost_runs_are_news(store: Store) -> None:
+    """As any rate that is half as high again."""
+    posted = Posted(store.options["sqlite_path"], "t")
+    posted_again = set()
+    for kind in KINDS:
+        one = Finding(kind, "w", None, now(), "", 0.0, 2.0, "")
+        first = posted.news(one)
+        assert first is not None
+        posted.sending(one, first[0])
+        posted.sent(one)
+        assert posted.news(one) is None
+        one.now = 4.0
+        if posted.news(one) is not None:
+            posted_again.add(kind)
+    assert set(KINDS) - posted_again == {"stuck", "waiting", "stopped_node"}
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
         ((404, {}), "answered 404 Not Found"),
         ((302, {"location": f"http://127.0.0.1:1/{SECRET}"}), "redirects are not"),
         ((503, {"retry-after": "0"}), "answered 503"),
+        ((503, {"retry-after": "120"}), "answered 503"),  # longer than a post may take
         ((429, {"retry-after": "86400"}), "asks for 86,400 seconds"),
     ],
 )
@@ -217,6 +238,60 @@ def test_a_webhook_that_hangs_is_given_up(
     assert once(cli).code == 0
     assert receiver.got[-1]["again"] is True
     assert len(set(receiver.keys)) == 1
+
+
+@pytest.mark.parametrize("limit", ["_SECONDS", "_WHOLE"])
+def test_regression_an_answer_whose_body_never_ends_counts(
+    cli: Cli,
+    receiver: Receiver,
+    finding: Finding,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+) -> None:
+    """Its head says that the finding is there: it is not sent twice."""
+    monkeypatch.setattr(webhook, limit, 0.3)
+    receiver.answer, receiver.holds = (200, {"content-length": "9"}), True
+    done = once(cli)
+    assert (done.code, done.err) == (0, "")
+    assert once(cli).out == ""
+    assert len(receiver.got) == 1
+
+
+def test_regression_what_may_have_arrived_is_never_sent_again_without_the_mark(
+    cli: Cli, receiver: Receiver, finding: Finding
+) -> None:
+    """The receiver takes it, and ends the connection without an answer."""
+    receiver.answer = None
+    receiver.let_go.set()
+    assert once(cli).code == 3
+    receiver.answer = (200, {})
+    assert once(cli).code == 0
+    assert [one["again"] for one in receiver.got] == [False, True]
+    assert len(set(receiver.keys)) == 1
+
+
+def test_regression_a_full_disk_does_not_end_the_watch(
+    cli: Cli,
+    receiver: Receiver,
+    finding: Finding,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What can't be remembered is not posted. The next look may go well."""
+    blocked = Path(store.options["sqlite_path"] + "-watch.new")
+    blocked.mkdir()
+
+    def wait(_: float) -> None:
+        if not blocked.exists():
+            raise KeyboardInterrupt
+        assert receiver.got == []
+        blocked.rmdir()
+
+    monkeypatch.setattr(watch, "time", SimpleNamespace(sleep=wait, time=time.time))
+    done = cli("watch")
+    assert done.code == 130
+    assert "can't be written" in done.err
+    assert len(receiver.got) == 1
 
 
 def test_a_webhook_that_is_not_there(

@@ -15,7 +15,7 @@ from fixtures_search import search
 from fixtures_store import Store
 from fixtures_web import Page
 from helpers import minimal, until
-from web_help import HOSTILE, fill, hostile_run, log, long_run, moment
+from web_help import HOSTILE, fill, form_of, hostile_run, log, long_run, moment
 
 import runlog
 from runlog.web import lists
@@ -443,6 +443,34 @@ def test_delete(page: Page, history: Recorded) -> None:
 
 
 @on_sqlite
+def test_regression_a_row_says_why_also_by_a_status_of_a_program(
+    page: Page, recorder: runlog.Recorder
+) -> None:
+    error = {"error_type": "KeyError", "error_text": "price"}
+    recorder.log_run(minimal("r1", status="timeout", **error))
+    recorder.log_run(minimal("r2", status="completed", **error))
+    first, second = re.findall(r"<tr class.*?</tr>", page.text(), re.DOTALL)
+    assert ("KeyError: price" in first, "KeyError: price" in second) == (False, True)
+
+
+@on_sqlite
+def test_regression_deleting_the_last_run_of_a_workflow_ends_well(
+    page: Page, recorder: runlog.Recorder
+) -> None:
+    """A proxy may name the port that browsers leave out."""
+    recorder.log_run(minimal("r1", "only"))
+    recorder.log_run(minimal("r2", "another"))
+    asked = {"workflow": "only", "id": "r1"}
+    host = {"host": "localhost:443"}
+    form = form_of(page.client.get("/delete", params=asked, headers=host).text)
+    for origin, status in (("http://localhost", 403), ("https://localhost", 303)):
+        headers = {**host, "origin": origin}
+        answer = page.client.post("/delete", params=asked, data=form, headers=headers)
+        assert answer.status_code == status
+    assert rows(page.text(f"/{answer.headers['location'][2:]}")) == ["r2"]
+
+
+@on_sqlite
 @pytest.mark.parametrize("at", [datetime.min, datetime.max])
 def test_times_at_the_ends_of_the_calendar(
     page: Page, recorder: runlog.Recorder, at: datetime
@@ -541,7 +569,8 @@ TIMES = {
     "postgres": ("infinity", "-infinity", "0044-03-15 BC", "20000-01-01"),
 }
 """What may stand in a column of times, though no recorder writes it."""
-VALUES = ("NaN", "{", "[NaN, 1e999]", "1" * 5_000, '"\\ud800"', '{"totals": NaN}')
+DEEP = "[" * 10_000 + "]" * 10_000
+VALUES = ("NaN", "{", "[NaN, 1e999]", "1" * 5_000, '"\\ud800"', '{"totals": NaN}', DEEP)
 """What may stand in a column of JSON, which SQLite does not check."""
 
 

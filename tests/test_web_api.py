@@ -99,6 +99,9 @@ def test_what_is_large_is_not_compressed(page: Page, recorder: Any) -> None:
         answer = page.get("/api/v1/node", **asked)
         assert answer.headers.get("content-encoding") == way
         assert answer.json()["outputs"] == text
+        refused = {"accept-encoding": "br, gzip;q=0"}
+        answer = page.client.get("/api/v1/node", params=asked, headers=refused)
+        assert "content-encoding" not in answer.headers
 
 
 @on_sqlite
@@ -109,6 +112,8 @@ def test_problems(page: Page, history: Recorded) -> None:
         ("runs?limit=0", 400),
         ("runs?after=x", 400),
         ("search", 400),
+        (f"run?workflow=shop&id={history.done}&tokens=1", 400),
+        ("workflow?window=2h", 400),
         ("nowhere", 404),
     ):
         answer = page.get(f"/api/v1/{path}")
@@ -226,6 +231,16 @@ def test_no_parameter_is_a_fault_of_the_page(
         for word in WORDS:
             answer = page.get(f"/{path}", **{**right, name: word})
             assert answer.status_code in (200, 400, 404), (name, word, answer.text)
+
+
+@on_sqlite
+def test_regression_a_parameter_may_have_any_name(page: Page, history: Recorded) -> None:
+    """Also that of an argument within the page, which has its parameters as arguments."""
+    right = {"workflow": "shop", "id": history.failed, "q": "price", "with": "good"}
+    more = dict.fromkeys(("self", "page", "changes", "values"), "1")
+    for path in READ:
+        answer = page.client.get(f"/{path}", params={**right, "name": "shop", **more})
+        assert answer.status_code == (404 if path.endswith("thread") else 200), path
 
 
 @on_sqlite

@@ -191,6 +191,16 @@ def test_a_short_token_is_refused(recorder: runlog.Recorder, token: str) -> None
         app(recorder, token=token)
 
 
+@pytest.mark.parametrize("end", ["\n", " ", "\x7f", "\udcff", "\u2028"])
+def test_regression_a_token_that_nobody_could_give_is_refused(
+    recorder: runlog.Recorder, end: str
+) -> None:
+    """No header has it, nor what a browser makes of a form."""
+    for token in (TOKEN + end, end + TOKEN):
+        with pytest.raises(ValueError, match="no browser could give it"):
+            app(recorder, token=token)
+
+
 @pytest.mark.parametrize("kind", ["starlette", "fastapi"])
 def test_mounted_under_a_prefix(recorder: runlog.Recorder, kind: str) -> None:
     recorder.log_run(minimal("r1", node_logs=[{"node": "a", "status": "completed"}]))

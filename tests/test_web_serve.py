@@ -94,6 +94,16 @@ def test_another_address_needs_a_token(store: Store, empty: None) -> None:
         assert given not in line
 
 
+@on_sqlite
+def test_regression_a_token_from_a_file_ends_with_a_line_break(
+    store: Store, empty: None
+) -> None:
+    with serving(store, RUNLOG_WEB_TOKEN=f"{TOKEN}\r\n") as (line, address):
+        assert TOKEN not in line
+        assert get(address.partition("?")[0]).status_code == 401
+        assert get(f"{address.partition('?')[0]}?token={TOKEN}").status_code == 303
+
+
 TOKEN = "a token of one's own"
 
 

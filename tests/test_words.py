@@ -80,6 +80,19 @@ def test_every_kind_of_text_is_found(recorder: runlog.Recorder) -> None:
         assert piece["text"][piece["start"] : piece["end"]].lower() == word
 
 
+def test_regression_calls_of_a_program_may_be_anything(
+    recorder: runlog.Recorder,
+) -> None:
+    """Its node logs are its own. One such run made each search fail that found it."""
+    for place, calls in enumerate((5, "needle", {"x": "needle"}, ["needle", 5, None])):
+        log = {"node": "needles" if calls == 5 else "n", "calls": calls}
+        recorder.log_run(minimal(f"r{place}", node_logs=[log]))
+    found = recorder.search_runs("needle*", by="words")
+    assert sorted(hit["run_id"] for hit in found) == ["r0", "r1", "r2", "r3"]
+    fields = [hit["snippets"][0]["field"] for hit in found]
+    assert sorted(fields) == ["call", "call", "call", "node"]
+
+
 def test_a_search_waits_for_what_was_just_logged(recorder: runlog.Recorder) -> None:
     """For a second; by then it is in the index, unless the machine is very busy."""
     for number in range(3):

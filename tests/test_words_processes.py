@@ -211,6 +211,35 @@ def test_an_open_transaction_is_waited_for(
             assert find(recorder, "tea") == ["early", "late"]
 
 
+LOGS_MORE = """
+CREATE FUNCTION log_more() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO workflow_runs (wpk_id, run_id, status)
+        SELECT 'more', count(*), 'completed' FROM workflow_runs;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER more AFTER INSERT ON run_words EXECUTE FUNCTION log_more()
+"""
+
+
+def test_regression_runs_that_others_log_put_no_pass_off(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    """A search and runlog reindex wait for a pass, which had to find nothing at last."""
+    with postgres_server.borrow_tables() as name:
+        dsn = postgres_server.dsn(name)
+        with runlog.Recorder(postgres_dsn=dsn, sqlite_path=tmp_path / "j") as recorder:
+            with psycopg.connect(dsn) as connection:
+                connection.execute(LOGS_MORE)
+            recorder.log_run(minimal())
+            try:
+                done = recorder._fill_words()
+            finally:
+                with psycopg.connect(dsn) as connection:
+                    connection.execute("DROP FUNCTION log_more CASCADE")
+            assert done
+            assert find(recorder, "nothing") == []
+
+
 def test_a_file_that_was_vacuumed(tmp_path: Path) -> None:
     """The rows keep their numbers, by which the index knows them."""
     path = str(tmp_path / "runs.db")

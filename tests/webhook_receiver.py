@@ -20,6 +20,8 @@ class Receiver:
         self.got: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.answer: tuple[int, dict[str, str]] | None = (200, {})
+        self.holds = False
+        """Whether the body of an answer is kept back."""
         self.refuses = ""
         """The workflow whose findings are refused."""
         self.let_go = threading.Event()
@@ -46,6 +48,8 @@ def receiving() -> Iterator[Receiver]:
             for name, value in {"content-length": "0", **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
+            if receiver.holds:
+                receiver.let_go.wait(60)
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -20,6 +20,7 @@ from runlog.cli import tools
 from runlog.cli.errors import describe
 from runlog.cli.text import safe
 from runlog.reading.places import Place
+from runlog.views.words import brief
 
 try:
     _sdk: Any = import_module("mcp.server.mcpserver")
@@ -49,6 +50,8 @@ A run is named by its id, by a unique beginning of it, by - (the newest), or by 
 before that). A time is 30m, 2h, 3d or 1w ago, an ISO date or time, or a run."""
 
 _THREADS = 4
+_LINE = 800
+"""Characters of a line of an error, which may quote an argument, or names of runs."""
 
 Run = Annotated[str, Field(description="id, unique beginning, -, @failed or @failed~1")]
 Workflow = Annotated[str | None, Field(description="only this workflow")]
@@ -231,7 +234,7 @@ def _said(error: Exception) -> str:
     _, said = describe(error)
     first, space, rest = said.partition(" ")
     said = f"{_COLUMNS.get(first, first)}{space}{rest}"
-    return "\n".join(map(safe, said.split("\n")))
+    return "\n".join(brief(safe(line), _LINE) for line in said.split("\n"))
 
 
 def _given(names: dict[str, Any]) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from http.client import HTTPException
+from math import inf
 from typing import Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, urlsplit
@@ -71,6 +73,8 @@ def post(
     *,
     tries: int = _TRIES,
     seconds: float = _SECONDS,
+    within: float = inf,
+    taken: Callable[[], None] | None = None,
 ) -> bytes:
     """Send a request, and return the answer's body.
 
@@ -83,6 +87,10 @@ def post(
         headers: the request's.
         tries: how often it is sent at most.
         seconds: how long the server may be silent.
+        within: seconds after which nothing is sent any more.
+        taken: is called once the server has said that it has the request. Then that must
+            not be sent twice: it is not sent again where nobody knows whether it arrived,
+            and an answer whose body never ends is one.
 
     Raises:
         AwayError: the server was not reached, or stays busy.
@@ -94,13 +102,13 @@ def post(
         f":{place.port}" if place.port else ""
     )
     opener = build_opener(_NoRedirect)
-    said = ""
+    said, begun = "", time.monotonic()
     for number in range(tries):
         pause: float = min(2**number, 30)
         request = Request(url, body, headers, method="POST")  # noqa: S310 - see address
         try:
             with opener.open(request, timeout=seconds) as answer:
-                return bytes(answer.read(_ANSWER))
+                return _read(answer, taken)
         except HTTPError as error:
             with error:
                 said = f"{shown} answered {_status(error.code)}"
@@ -109,13 +117,26 @@ def post(
                 pause = _retry_after(error.headers, pause)
         except (URLError, OSError, HTTPException, ValueError) as error:
             said = f"{shown} is out of reach: {_reason(error)}"
-            if number >= 2:
+            if number >= 2 or taken is not None:
                 break
         if pause > _LONGEST:
             raise AwayError(f"{said}, and asks for {pause:,.0f} seconds")
+        if time.monotonic() - begun + pause + seconds > within:
+            break
         if number < tries - 1:
             time.sleep(pause)
     raise AwayError(said)
+
+
+def _read(answer: Any, taken: Callable[[], None] | None) -> bytes:
+    """The body of an answer that says that the server has the request."""
+    if taken is None:
+        return bytes(answer.read(_ANSWER))
+    taken()
+    try:
+        return bytes(answer.read(_ANSWER))
+    except TimeoutError:
+        return b""
 
 
 def _status(code: int) -> str:

@@ -22,6 +22,7 @@ _GONE: Final = 86_400.0
 _KEPT: Final = 30 * 86_400.0
 _RATES: Final = (
     "failure_rate",
+    "lost",
     "slow",
     "retries",
     "tokens",

@@ -21,7 +21,9 @@ def finding_of(risen: Risen, frame: Frame) -> Finding:
     """Say what has risen. The runs that show it are not named yet."""
     measure = risen.measure
     since = frame.time(frame.first + risen.since)
-    since_words = f"since {day(since)}"
+    counted = frame.time(frame.end - risen.blocks)  # from when on the numbers are
+    since_words = f"since {day(counted)}"
+    rose = "" if since == counted else f" It rose on {day(since)}."
     who = f"{measure.workflow}, node {measure.node}" if measure.node else measure.workflow
     now = measure.newest(risen.blocks)
     before = measure.before()
@@ -44,6 +46,7 @@ def finding_of(risen: Risen, frame: Frame) -> Finding:
             f"{who}: p95 is {shown[0]} {since_words}, before {shown[1]}. "
             f"{new} of the {things} are above that, before {old}."
         )
+    text += rose
     return Finding(
         measure.kind,
         measure.workflow,

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from runlog._runlog import ClosedError
 from runlog._sum_prices import SumPrices
 from runlog.metrics.labels import OTHER, bound_workflows, count_errors
 from runlog.metrics.money import Cost, costs
@@ -93,28 +94,40 @@ class Reader:
         return _settled(reading)
 
     def _fill(self, reading: Reading) -> None:
-        """Read in the order in which things may fail; the last is that it is up."""
         try:
-            recorder = self._read_local(reading)
-            self._read_store(recorder, reading)
-            reading.stats = stats = recorder.stats()  # the replica's lag is known now
-            reading.up = stats["server"] != "away"
+            self._read_all(reading)
             self._told.discard("store")
         except Exception as error:  # noqa: BLE001 - a scrape is always answered
             self._tell("store", str(error) or type(error).__name__)
 
+    def _read_all(self, reading: Reading) -> None:
+        """Read in the order in which things may fail; the last is that it is up.
+
+        The program may replace its recorder meanwhile: then the next one is read.
+        """
+        while True:
+            recorder = self._open()
+            try:
+                self._read_local(recorder, reading)
+                self._read_store(recorder, reading)
+                reading.stats = stats = recorder.stats()  # the replica's lag is known now
+            except ClosedError:
+                if recorder is self._open():  # it is closed for good
+                    raise
+            else:
+                reading.up = stats["server"] != "away"
+                return
+
     def _fill_local(self, reading: Reading) -> None:
         """Read what is known without the database."""
         with suppress(Exception):  # the reading that has not ended says why
-            self._read_local(reading)
+            self._read_local(self._open(), reading)
 
-    def _read_local(self, reading: Reading) -> Any:
-        recorder = self._open()
+    def _read_local(self, recorder: Any, reading: Reading) -> None:
         reading.meaning = recorder._has_meaning()  # noqa: SLF001 - ours
         stats = recorder.stats()
         reading.journal_bytes = _size_of(stats)
         reading.stats = stats
-        return recorder
 
     def _read_store(self, recorder: Any, reading: Reading) -> None:
         found = recorder.rollup_totals(wait=_COUNTING)

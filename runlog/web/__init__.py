@@ -40,8 +40,8 @@ def app(
 
     Raises:
         ImportError: the extra `web` is not installed.
-        ValueError: the token is too short, both a recorder and db were given, or the
-            name of a file looks like the address of a database.
+        ValueError: the token is too short, or no browser could give it; both a recorder
+            and db were given; or the name of a file looks like the address of a database.
     """
     try:
         from runlog.web.application import make

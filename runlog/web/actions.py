@@ -68,7 +68,7 @@ async def read_form(request: Request) -> dict[str, str]:
     site = request.headers.get("sec-fetch-site", "same-origin")
     origin = request.headers.get("origin")
     host = request.headers.get("host", "")
-    if site != "same-origin" or (origin and origin.partition("://")[2] != host):
+    if site != "same-origin" or (origin and not _is_of(origin, host)):
         raise HTTPException(403, "This form was sent by another site.")
     kept, given = request.cookies.get(COOKIE, ""), found.get("form", "")
     if not kept or not hmac.compare_digest(kept.encode(), given.encode()):
@@ -78,8 +78,19 @@ async def read_form(request: Request) -> dict[str, str]:
     return found
 
 
+def _is_of(origin: str, host: str) -> bool:
+    """Whether an origin is that of a host. Browsers leave out the port that a scheme has
+    by default; a proxy may name it.
+    """
+    scheme, _, name = origin.partition("://")
+    return name == host.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))
+
+
 def delete(source: Source, asked: Asked) -> Response:
-    """Delete the run that an address names."""
-    run = asked_run(source, asked).run
-    source.open().delete_runs(wpk_id=run["wpk_id"], run_id=run["run_id"])
-    return RedirectResponse(asked.to("", workflow=run["wpk_id"]), 303)
+    """Delete the run that an address names, and lead to the others of its workflow."""
+    run, recorder = asked_run(source, asked).run, source.open()
+    workflow = run["wpk_id"]
+    recorder.delete_runs(wpk_id=workflow, run_id=run["run_id"])
+    if not recorder.list_runs(limit=1, wpk_id=workflow).runs:
+        workflow = None  # a workflow without a run is none, and its page an error
+    return RedirectResponse(asked.to("", workflow=workflow), 303)

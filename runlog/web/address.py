@@ -113,8 +113,11 @@ class Asked:
         given = self.values.get(name)
         return None if given is None else parse_time(given)
 
-    def to(self, page: str, **values: Any) -> str:
-        """The address of a page with the parameters given; None leaves one out."""
+    def to(self, page: str, /, **values: Any) -> str:
+        """The address of a page with the parameters given; None leaves one out.
+
+        A parameter may have any name, also those of this method's own arguments.
+        """
         given = {name: value for name, value in values.items() if value is not None}
         return (
             self.base
@@ -122,6 +125,6 @@ class Asked:
             + ("?" + urlencode(given, errors="replace") if given else "")
         )
 
-    def here(self, **changes: Any) -> str:
+    def here(self, /, **changes: Any) -> str:
         """The address of this page with some parameters changed."""
         return self.to(self.page, **{**self.values, **changes})

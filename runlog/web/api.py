@@ -40,6 +40,7 @@ def runs(source: Source, asked: Asked) -> Any:
 
 def run(source: Source, asked: Asked) -> Any:
     """A run: its outcome, and its nodes without their values."""
+    _budget(asked)  # that of Markdown, which is wrong in JSON as well
     whole = asked_run(source, asked)
     one, logs = whole
     log = decisive(one, logs)
@@ -73,9 +74,13 @@ def _node(log: Log) -> dict[str, Any]:
 
 def as_markdown(source: Source, asked: Asked) -> str:
     """A run as Markdown, for a coding agent: what failed first, values cut."""
+    budget = _budget(asked)
     whole: Whole = asked_run(source, asked)
-    budget = asked.number("tokens", _TOKENS, 100, 1_000_000)
     return "\n".join(run_as_markdown(whole.run, whole.logs, budget)) + "\n"
+
+
+def _budget(asked: Asked) -> int:
+    return asked.number("tokens", _TOKENS, 100, 1_000_000)
 
 
 def node(source: Source, asked: Asked) -> Any:

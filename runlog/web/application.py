@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -233,7 +235,7 @@ class _Gzip:
         self._options = options
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http" or path_of(scope) in FILES:
+        if scope["type"] != "http" or path_of(scope) in FILES or _refuses_gzip(scope):
             await self.app(scope, receive, send)
             return
 
@@ -249,6 +251,13 @@ class _Gzip:
             await self.app(scope, receive, choose)
 
         await GZipMiddleware(app, **self._options)(scope, receive, send)
+
+
+def _refuses_gzip(scope: Any) -> bool:
+    """Whether a request says so. That it does not name it is starlette's to see."""
+    named = Headers(scope=scope).get("accept-encoding", "").lower().split(",")
+    refused = re.compile(r"\s*gzip\s*;\s*q=0(\.0*)?\s*")
+    return any(map(refused.fullmatch, named))
 
 
 def _is_large(start: Any) -> bool:

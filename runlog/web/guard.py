@@ -44,13 +44,18 @@ _HEADERS = {
 
 
 def check_token(token: str) -> None:
-    """Make sure that a token can't be guessed.
+    """Make sure that a token can't be guessed, and that a header and a form can have it.
 
     Raises:
-        ValueError: it is too short.
+        ValueError: it is too short, or has what neither can.
     """
     if len(token) < LEAST:
         raise ValueError(f"the token has {len(token)} characters: {LEAST} at least")
+    if not token.isprintable() or token != token.strip():
+        raise ValueError(
+            "the token begins or ends with a space, or has a line break or another "
+            "character that is not printed: no browser could give it"
+        )
 
 
 class _Tries:

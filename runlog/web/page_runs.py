@@ -48,7 +48,8 @@ def why(one: lists.Listed) -> str:
     if one.asks is not None:
         return one.asks
     error = " ".join(filter(None, (text(line.error), text(line.error_text))))
-    if error and line.status in ("failed", "lost", "cancelled"):
+    # A program may have a status of its own for what failed.
+    if error and line.status not in ("completed", "running", "interrupted"):
         return brief(": ".join(filter(None, (line.error, line.error_text))), 160)
     if line.retries:
         return f"{line.retries:,} {'retry' if line.retries == 1 else 'retries'}"

@@ -103,13 +103,13 @@ def workflow(source: Source, asked: Asked) -> dict[str, Any]:
     """Read what the page shows; without a name, which workflows there are."""
     recorder = source.open()
     name = asked.get("name")
+    chosen = asked.choose("window", WINDOWS, "7d")
     if name is None:
         return {"name": None, **read_lines(recorder)._asdict()}
     if not recorder.list_runs(limit=1, wpk_id=name).runs:
         known = lists.workflows(recorder)
         if name not in known:  # else its first run has come between the two looks
             raise UnknownError(f"There is no workflow {name!r}{nearest(name, known)}")
-    chosen = asked.choose("window", WINDOWS, "7d")
     spent = parse_age(chosen).total_seconds()
     until = time.time() + 1
     since = until - spent

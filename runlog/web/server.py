@@ -15,7 +15,7 @@ from runlog.reading.places import Place
 from runlog.web import HOSTS
 from runlog.web.application import make
 from runlog.web.deadline import DeadlineProtocol
-from runlog.web.guard import LEAST
+from runlog.web.guard import check_token
 from runlog.web.source import Source
 
 _BACKLOG = 128
@@ -98,7 +98,7 @@ def serve(
     shown = socket.gethostname() if _is_any(host) else host
     shown = f"[{shown}]" if ":" in shown else shown
     more = "" if token is None else "?token=" + token
-    if token is not None and os.environ.get("RUNLOG_WEB_TOKEN"):
+    if token is not None and token == _given():
         more = "?token=$RUNLOG_WEB_TOKEN"
     where = f"runlog: {place.shown()} is at http://{shown}:{bound}/{more}"
     try:
@@ -109,14 +109,20 @@ def serve(
 
 def _token(host: str) -> str | None:
     """The token that browsers have to know; None on this machine's own address."""
-    given = os.environ.get("RUNLOG_WEB_TOKEN") or None
-    if given is not None and len(given) < LEAST:
-        raise WrongUsageError(
-            f"RUNLOG_WEB_TOKEN has {len(given)} characters: {LEAST} at least"
-        )
-    if given is None and not _is_own(host):
-        return secrets.token_urlsafe(32)
+    given = _given()
+    if not given:
+        return None if _is_own(host) else secrets.token_urlsafe(32)
+    try:
+        check_token(given)
+    except ValueError as error:
+        said = str(error).replace("the token", "RUNLOG_WEB_TOKEN", 1)
+        raise WrongUsageError(said) from None
     return given
+
+
+def _given() -> str:
+    """The token of the environment. One from a file ends with a line break."""
+    return os.environ.get("RUNLOG_WEB_TOKEN", "").strip()
 
 
 def _checked(proxy: str) -> str:

@@ -24,7 +24,8 @@ bool rl_sqlite_book_time(sqlite3_stmt *stmt, int column, int64_t *at)
     const char *text = (const char *)sqlite3_column_text(stmt, column);
 
     return text != NULL &&
-           rl_time_parse(text, (size_t)sqlite3_column_bytes(stmt, column), at);
+           rl_time_parse(text, (size_t)sqlite3_column_bytes(stmt, column), at) &&
+           *at < RL_TIME_MAX;
 }
 
 void rl_sqlite_book_bind_text(sqlite3_stmt *stmt, int at, rl_string text, bool *failed)

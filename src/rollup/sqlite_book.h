@@ -19,7 +19,8 @@ void rl_sqlite_book_init(rl_sqlite_book *book);
  * without memory. */
 rl_string rl_sqlite_book_text(sqlite3_stmt *stmt, int column, bool *failed);
 
-/* A time of a column. False for what runlog has not written. */
+/* A time of a column. False for what runlog has not written, and for RL_TIME_MAX: no span
+ * of time holds it, as none ends behind it. */
 bool rl_sqlite_book_time(sqlite3_stmt *stmt, int column, int64_t *at);
 
 /* Bind a text or a time. *failed is set without memory: SQLite would take the parameter for

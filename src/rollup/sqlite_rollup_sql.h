@@ -22,26 +22,37 @@
     "run_rollup_state SET version = version + 1, walk_wpk_id = '', walk_at = '', " \
     "position = ifnull((SELECT max(rowid) FROM workflow_runs), 0)"
 
+/* SQLite keeps a BLOB in a column of texts as it is, behind all texts, and no text is equal
+ * to it. So what other programs have written as one is passed over: a walk that asks for what
+ * is greater than its text would find it again for ever. */
+#define RL_SQLITE_IS_TEXT "< x''"
+/* RL_TIME_MAX, which no span of time holds: the end of each is behind it. */
+#define RL_SQLITE_IS_IN_A_SPAN "< '9999-12-31T23:59:59.999999Z'"
+
 /* Runs behind the position that have ended; the id of one. */
-#define RL_SQLITE_ROLLUP_NEW                                                   \
-    "SELECT rowid, id, wpk_id, CASE WHEN status <> 'running' THEN created_at " \
-    "END FROM workflow_runs WHERE rowid > ?1 ORDER BY rowid LIMIT ?2"
+#define RL_SQLITE_ROLLUP_NEW                                                         \
+    "SELECT rowid, id, wpk_id, CASE WHEN status <> 'running' AND "                   \
+    "wpk_id " RL_SQLITE_IS_TEXT " AND created_at " RL_SQLITE_IS_TEXT                 \
+    " THEN created_at END FROM workflow_runs WHERE rowid > ?1 ORDER BY rowid LIMIT " \
+    "?2"
 #define RL_SQLITE_ROLLUP_ID "SELECT id FROM workflow_runs WHERE rowid = ?1"
 
 /* The first walk: the next run of a workflow, the next workflow, and how many runs a block
  * has. */
 #define RL_SQLITE_ROLLUP_NEXT_RUN                                 \
     "SELECT created_at FROM workflow_runs WHERE wpk_id = ?1 AND " \
-    "created_at > ?2 ORDER BY created_at LIMIT 1"
-#define RL_SQLITE_ROLLUP_NEXT_WORKFLOW \
-    "SELECT wpk_id FROM workflow_runs WHERE wpk_id > ?1 ORDER BY wpk_id LIMIT 1"
+    "created_at > ?2 AND created_at " RL_SQLITE_IS_TEXT " ORDER BY created_at LIMIT 1"
+#define RL_SQLITE_ROLLUP_NEXT_WORKFLOW                        \
+    "SELECT wpk_id FROM workflow_runs WHERE wpk_id > ?1 AND " \
+    "wpk_id " RL_SQLITE_IS_TEXT " ORDER BY wpk_id LIMIT 1"
 #define RL_SQLITE_ROLLUP_BLOCK_RUNS                             \
     "SELECT count(*) FROM workflow_runs WHERE wpk_id = ?1 AND " \
     "created_at >= ?2 AND created_at < ?3"
 
-#define RL_SQLITE_ROLLUP_FIRST_MARK                                                \
-    "SELECT wpk_id, from_at, id FROM run_rollup_marks WHERE (wpk_id, from_at) >= " \
-    "(?1, ?2) ORDER BY wpk_id, from_at"
+#define RL_SQLITE_ROLLUP_FIRST_MARK                                                 \
+    "SELECT wpk_id, from_at, id FROM run_rollup_marks WHERE (wpk_id, from_at) >= "  \
+    "(?1, ?2) AND wpk_id " RL_SQLITE_IS_TEXT " AND from_at " RL_SQLITE_IS_IN_A_SPAN \
+    " ORDER BY wpk_id, from_at"
 #define RL_SQLITE_ROLLUP_MARKS                                              \
     "SELECT id, from_at, to_at, runs, deleted, gone FROM run_rollup_marks " \
     "WHERE wpk_id = ?1 AND from_at >= ?2 AND from_at < ?3 ORDER BY from_at, id"
@@ -91,7 +102,8 @@
     "SELECT max(0, ifnull((SELECT max(rowid) FROM workflow_runs), 0) - "     \
     "ifnull((SELECT CASE WHEN walk_wpk_id IS NULL THEN position ELSE 0 END " \
     "FROM run_rollup_state), 0)) + (SELECT ifnull(sum(runs), 0) FROM "       \
-    "run_rollup_marks)"
+    "run_rollup_marks WHERE wpk_id " RL_SQLITE_IS_TEXT                       \
+    " AND from_at " RL_SQLITE_IS_IN_A_SPAN ")"
 #define RL_SQLITE_ROLLUP_SIZE                                            \
     "SELECT (SELECT count(*) FROM run_rollup WHERE level = 1), (SELECT " \
     "ifnull(sum(runs), 0) FROM run_rollup WHERE level = 2), (SELECT "    \
@@ -102,6 +114,7 @@
 #define RL_SQLITE_ROLLUP_DELETING "UPDATE run_rollup_state SET deleting = ?1"
 #define RL_SQLITE_ROLLUP_RUN                                                \
     "SELECT created_at, run_id, status, error_type, error_text, metadata, " \
-    "node_logs, duration_ms, wpk_id FROM workflow_runs WHERE id = ?1"
+    "node_logs, duration_ms, wpk_id FROM workflow_runs WHERE id = ?1 AND "  \
+    "wpk_id " RL_SQLITE_IS_TEXT " AND created_at " RL_SQLITE_IS_TEXT
 
 #endif

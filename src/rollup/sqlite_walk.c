@@ -192,7 +192,8 @@ static rl_status read_blocks(rl_sqlite_walk *walk, rl_sqlite_conn *conn, rl_err 
             status = read_text(walk, conn, RL_SQLITE_ROLLUP_NEXT_WORKFLOW, walk->wpk_id,
                                nothing, &walk->wpk_id, err);
             walk->at = nothing;
-        } else if (status == RL_OK && rl_time_parse(next.text, next.len, &at)) {
+        } else if (status == RL_OK && rl_time_parse(next.text, next.len, &at) &&
+                   at < RL_TIME_MAX) {
             char text[RL_TIME_TEXT];
 
             at = rl_floor_time(at, RL_BLOCK_US);
@@ -201,7 +202,7 @@ static rl_status read_blocks(rl_sqlite_walk *walk, rl_sqlite_conn *conn, rl_err 
             /* without its Z, it is less than all times from there on */
             walk->at = rl_pool_keep(&walk->pool, text, RL_TIME_TEXT - 2);
         } else {
-            walk->at = next; /* not written by runlog */
+            walk->at = next; /* not written by runlog, or in no block */
         }
     }
     walk->more = true;

@@ -39,7 +39,8 @@ enum {
     INPUTS,
     OUTPUTS,
     LOGS,
-    PARTS
+    PARTS,
+    FULL
 };
 
 /* The runs of a batch, as array literals. */
@@ -254,7 +255,14 @@ static rl_status unqueue(rl_pg_conn *conn, const PGresult *rows, rl_err *err)
     return status;
 }
 
-/* The next runs, and those that are due; with the place locked. */
+/* Whether there may be more than these rows. A batch that is not full has come to the end:
+ * what others log meanwhile is the next pass's, or a pass beside them would never end. */
+static bool is_full(const PGresult *rows)
+{
+    return PQntuples(rows) > 0 && PQgetvalue(rows, 0, FULL)[0] == 't';
+}
+
+/* The next runs, and behind them those that are due; with the place locked. */
 static rl_status index_batch(pg_words *self, rl_pg_conn *conn, const PGresult *place,
                              rl_err *err)
 {
@@ -272,11 +280,12 @@ static rl_status index_batch(pg_words *self, rl_pg_conn *conn, const PGresult *p
                  : index_rows(self, conn, RL_PG_WORDS_NEXT, 4, values, &next, err);
     if (status == RL_OK && PQntuples(next) > 0) {
         status = queued ? unqueue(conn, next, err) : move_place(conn, next, err);
-        self->more = true;
-    } else if (status == RL_OK) {
+    }
+    self->more = status == RL_OK && is_full(next);
+    if (status == RL_OK && !self->more) {
         status = index_rows(self, conn, queued ? RL_PG_WORDS_DUE_QUEUED : RL_PG_WORDS_DUE,
                             2, values, &due, err);
-        self->more = status == RL_OK && PQntuples(due) > 0;
+        self->more = status == RL_OK && is_full(due);
     }
     if (status == RL_OK && queued && PQntuples(next) == 0) {
         status =

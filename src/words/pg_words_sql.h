@@ -34,15 +34,18 @@
     "part.wpk_id = run.wpk_id AND part.id = run.id AND (name >= " RL_SQL_NODES   \
     " OR left(data, 1) = '\"')) AS sized WHERE before < 1000000)"
 
-/* A picked run: its place, key, and, unless it is left for later, its texts. */
-#define RL_PG_WORDS_READ(place)                                                \
-    "SELECT picked." place "::text, run.id::text, run.wpk_id, later::text, "   \
-    "run.error_type, run.error_text, run.error_traceback, "                    \
-    "CASE WHEN NOT later THEN run.inputs::text END, "                          \
-    "CASE WHEN NOT later THEN run.outputs::text END, "                         \
-    "CASE WHEN NOT later THEN run.node_logs::text END, "                       \
-    "CASE WHEN NOT later THEN " RL_PG_WORDS_PARTS " END "                      \
-    "FROM picked JOIN workflow_runs AS run ON run.wpk_id = picked.wpk_id AND " \
+/* A picked run: its place, key, and, unless it is left for later, its texts; whether it is
+ * from a full batch, after which there may be more. */
+#define RL_PG_WORDS_READ(place)                                              \
+    "SELECT picked." place "::text, run.id::text, run.wpk_id, later::text, " \
+    "run.error_type, run.error_text, run.error_traceback, "                  \
+    "CASE WHEN NOT later THEN run.inputs::text END, "                        \
+    "CASE WHEN NOT later THEN run.outputs::text END, "                       \
+    "CASE WHEN NOT later THEN run.node_logs::text END, "                     \
+    "CASE WHEN NOT later THEN " RL_PG_WORDS_PARTS " END, "                   \
+    "(asked >= $2::int OR longest >= $1::bigint)::text "                     \
+    "FROM (SELECT *, max(before) OVER () AS longest FROM picked) AS picked " \
+    "JOIN workflow_runs AS run ON run.wpk_id = picked.wpk_id AND "           \
     "run.id = picked.id WHERE before < $1::bigint "
 /* The lock lets no other transaction delete the run before this one has committed its
  * words. */
@@ -65,7 +68,7 @@
     "$4::uuid) AND logged_txid < pg_catalog.txid_snapshot_xmin("                        \
     "pg_catalog.txid_current_snapshot()) ORDER BY logged_txid, id LIMIT $2::int), "     \
     "picked AS (SELECT run.wpk_id, run.id, run.logged_txid, "                           \
-    "coalesce(" RL_PG_WORDS_SIZED(                                                      \
+    "count(*) OVER () AS asked, coalesce(" RL_PG_WORDS_SIZED(                           \
         "run.logged_txid, run.id") ", 0) AS before, " RL_PG_WORDS_IS_LATER " AS later " \
                                    "FROM run LEFT JOIN run_words AS old ON old.wpk_id " \
                                    "= run.wpk_id AND old.id = "                         \
@@ -81,7 +84,7 @@
     "wpk_id, id, min(queued_at) AS queued_at, string_agg(change::text, ',') AS changes " \
     "FROM queued GROUP BY wpk_id, id), "                                                 \
     "picked AS MATERIALIZED (SELECT next.wpk_id, next.id, next.changes, "                \
-    "coalesce(" RL_PG_WORDS_SIZED(                                                       \
+    "(SELECT count(*) FROM queued) AS asked, coalesce(" RL_PG_WORDS_SIZED(               \
         "next.queued_at, next.id") ", 0) AS before, " RL_PG_WORDS_IS_LATER               \
                                    " AS later FROM workflow_runs AS run "                \
                                    "JOIN next ON run.wpk_id = next.wpk_id AND run.id = " \
@@ -100,7 +103,7 @@
 /* The open runs that are due. Parameters: the first two. */
 #define RL_PG_WORDS_OLDER                                                              \
     "WITH picked AS (SELECT run.wpk_id, run.id, run.logged_txid, "                     \
-    "coalesce(" RL_PG_WORDS_SIZED(                                                     \
+    "count(*) OVER () AS asked, coalesce(" RL_PG_WORDS_SIZED(                          \
         "run.logged_txid, run.id") ", 0) AS before, false AS later "                   \
                                    "FROM (SELECT * FROM run_words WHERE due <= now() " \
                                    "LIMIT $2::int) AS old "                            \

@@ -45,7 +45,12 @@ def run(args: Namespace, history: History, out: Out) -> int:
     with alone(history.place.path):
         posted = Posted(history.place.path, target)
         while True:
-            code = _look(asked, history, out, posted, where)
+            try:
+                code = _look(asked, history, out, posted, where)
+            except CommandError as error:
+                if args.once:
+                    raise
+                out.note(f"runlog: {error}")  # a disk that is full may not stay so
             out.flush()
             if args.once:
                 return code

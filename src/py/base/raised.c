@@ -208,6 +208,13 @@ PyObject *rl_raised_finish(rl_raised *self, PyObject *result)
     return result;
 }
 
+bool rl_raised_is_no_json(void)
+{
+    return (PyErr_ExceptionMatches(PyExc_ValueError) ||
+            PyErr_ExceptionMatches(PyExc_RecursionError)) &&
+           rl_raised_is_own();
+}
+
 bool rl_raised_is_own(void)
 {
     PyObject *error = take_programs();

@@ -39,6 +39,10 @@ PyObject *rl_raised_finish(rl_raised *self, PyObject *result);
  * if it is the argument's own. Else false, and the program's exception is set. */
 bool rl_raised_is_own(void);
 
+/* Likewise for what json.loads raises of a text that is not JSON, or is nested so deep that
+ * Python can't read it. */
+bool rl_raised_is_no_json(void);
+
 /* Whether an exception was raised by a handler of signal.signal. */
 bool rl_raised_by_signal(PyObject *error);
 

@@ -283,8 +283,7 @@ PyObject *rl_expand_node_logs(const rl_run_parts *parts, const char *json, size_
         Py_XSETREF(logs, NULL);
         logs = load_lazily(parts, text, inputs);
     }
-    if (logs == NULL && text != NULL && PyErr_ExceptionMatches(PyExc_ValueError) &&
-        rl_raised_is_own()) {
+    if (logs == NULL && text != NULL && rl_raised_is_no_json()) {
         logs = Py_NewRef(text); /* not JSON, so not runlog's: it is returned as text */
     }
     Py_XDECREF(text);

@@ -68,7 +68,7 @@ static PyObject *cell_to_python(rl_state *state, PyObject *loads, const rl_rows 
         return text;
     }
     value = PyObject_CallOneArg(loads, text);
-    if (value == NULL && PyErr_ExceptionMatches(PyExc_ValueError) && rl_raised_is_own()) {
+    if (value == NULL && rl_raised_is_no_json()) {
         return text; /* not JSON, so not runlog's: it is returned as text */
     }
     Py_DECREF(text);
