@@ -115,7 +115,7 @@ class Posted:
         self.save()
 
     def refused(self, finding: Any) -> None:
-        """Note that it has certainly not been taken: it is sent at the next look."""
+        """Note that it has certainly not been taken: it is sent with the next report."""
         self._known[self._name(finding)]["unsure"] = False
         self.save()
 
