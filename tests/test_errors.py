@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import time
 import traceback
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,7 @@ import psycopg
 import pytest
 from fixtures_postgres import PostgresServer
 from fixtures_store import Store
-from handler_graphs import chain
+from handler_graphs import chain, two_nodes, with_id
 from helpers import minimal, until
 
 import runlog
@@ -526,3 +527,46 @@ def test_a_newer_log_that_changes_nothing_is_not_refused(tmp_path: Path) -> None
             recorder.log_run(minimal())
         assert recorder.stats()["rejected"] == 0
     assert not (tmp_path / "runs.db-beside").exists()
+
+
+RENAMES = {
+    "abort": ("BEFORE", "RAISE(ABORT, 'no new names')"),
+    "fail": ("AFTER", "RAISE(FAIL, 'no new names')"),
+    "ignore": ("BEFORE", "RAISE(IGNORE)"),
+}
+
+
+@pytest.mark.parametrize("how", RENAMES)
+def test_regression_runs_that_a_file_refuses_to_rename_are_stored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    """As on PostgreSQL: they keep the names that they have, and that is said once."""
+    path, same = tmp_path / "runs.db", uuid.uuid4()
+    with runlog.Recorder(sqlite_path=path) as recorder:
+        handler = RunLogHandler("g", recorder=recorder)
+        two_nodes().invoke({"n": 0}, with_id(handler, same))
+        with closing(sqlite3.connect(path)) as other:
+            when, action = RENAMES[how]
+            other.execute(
+                f"CREATE TRIGGER mine {when} UPDATE OF run_id ON workflow_runs "
+                f"WHEN old.run_id = '{same}' BEGIN SELECT {action}; END"
+            )
+        for _ in range(3):
+            two_nodes().invoke({"n": 0}, with_id(handler, same))
+        assert recorder.stats()["rejected"] == 0
+        names = [run["run_id"] for run in recorder.list_runs(wpk_id="g").runs]
+    assert names[::-1] == [str(same), *(f"{same}~{number}" for number in (2, 3, 4))]
+    assert caplog.text.count("don't trade names") == 1
+
+
+def test_regression_a_run_whose_name_ends_in_a_tilde_is_in_nobodys_way(
+    recorder: runlog.Recorder,
+) -> None:
+    """Two others trade names all the same."""
+    same = uuid.uuid4()
+    recorder.log_run(minimal(f"{same}~") | {"wpk_id": "g"})
+    handler = RunLogHandler("g", recorder=recorder)
+    for _ in range(2):
+        two_nodes().invoke({"n": 0}, with_id(handler, same))
+    runs = recorder.list_runs(wpk_id="g").runs
+    assert [run["run_id"] for run in runs] == [str(same), f"{same}~2", f"{same}~"]

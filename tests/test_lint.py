@@ -28,6 +28,7 @@ TOKEN = re.compile(
 DIRECTIVE = re.compile(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", re.MULTILINE)
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*["<]([^">]+)[">]', re.MULTILINE)
 BANNED = re.compile(r"\b(sprintf|vsprintf|strcpy|strcat|atoi|gmtime|strtok|alloca)\s*\(")
+WAIT = re.compile(r"\b(pthread_cond_timedwait|pthread_mutex_timedlock)\s*\(")
 ALLOCATION = re.compile(r"(?<![\w.>])(malloc|calloc|realloc|free)\s*\(")
 SQL = re.compile(r'"\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP)\s')
 MARK = re.compile(r"\b(TODO|FIXME|XXX)\b")
@@ -106,6 +107,12 @@ def rule_banned(path: str, text: str) -> Iterator[str]:
     yield from findings(BANNED, path, code_only(text), "banned function")
 
 
+def rule_wait(path: str, text: str) -> Iterator[str]:
+    """macOS has no conditions on the monotonic clock, and a wait by another one spins."""
+    if path.startswith("src/") and path != "src/core/lock.h":
+        yield from findings(WAIT, path, code_only(text), "use core/lock.h, not")
+
+
 def rule_allocation(path: str, text: str) -> Iterator[str]:
     """All memory comes through the allocator that tests can make fail."""
     if path.startswith("src/") and path != "src/core/alloc.c":
@@ -166,6 +173,7 @@ RULES: list[Rule] = [
     rule_python_h,
     rule_dependencies,
     rule_banned,
+    rule_wait,
     rule_allocation,
     rule_marks,
     rule_sql,
@@ -327,6 +335,7 @@ def function(lines: int) -> str:
         (rule_dependencies, "src/other/a.c", "/* a */\n", 1),
         (rule_banned, "src/py/a.c", "/* sprintf( */\nint a = sprintf(b, c);\n", 2),
         (rule_banned, "src/py/a.c", "t = gmtime (&now);\n", 1),
+        (rule_wait, "src/net/a.c", "(void)pthread_cond_timedwait(&a, &b, &c);\n", 1),
         (rule_allocation, "src/store/a.c", "char *p = malloc(3);\n", 1),
         (rule_allocation, "src/py/a.c", "/* a */\n\nfree(p);\n", 3),
         (rule_marks, "src/core/a.c", "/* a\n * TODO: b */\n", 2),
@@ -355,6 +364,8 @@ def test_rule_finds(rule: Rule, path: str, text: str, line: int) -> None:
         ),
         (rule_banned, "src/core/a.c", "rl_atoi(a); snprintf(b); gmtime_r(c);\n"),
         (rule_banned, "src/core/a.c", 'puts("sprintf(");\n'),
+        (rule_wait, "src/core/lock.h", "return pthread_cond_timedwait(a, b, c);\n"),
+        (rule_wait, "src/net/a.c", "rl_cond_timedwait(&a, &b, &c);\n"),
         (rule_allocation, "src/core/alloc.c", "free(p);\n"),
         (rule_allocation, "src/py/a.c", "PyMem_Malloc(3); rl_free(p); a->free(b);\n"),
         (rule_sql, "src/store/a_sql.h", '"SELECT 1"\n'),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures_store import Store
 from handler_graphs import begin_root, chain, node, uuid7
 from helpers import minimal, until
 from hypothesis import HealthCheck, given, settings
@@ -380,6 +383,31 @@ def check_counts(recorder: Recorder, filters: Any, numbers: list[int]) -> None:
         assert abs(sum(span.values()) - len(inside)) <= 1  # an edge is a microsecond off
 
 
+ODD_TIMES = {
+    "sqlite": ["'long ago'", "''"],
+    "postgres": ["NULL", "'infinity'", "'-infinity'", "'4000-01-01 BC'", "'20000-01-01'"],
+}
+
+
+def add_theirs(store: Any, row: str, run_id: str, time: str) -> None:
+    """A run of another program's: the id of its row, and its time as SQL."""
+    store.query(
+        "INSERT INTO workflow_runs (id, wpk_id, run_id, status, created_at, updated_at) "
+        f"VALUES ('{row}', 'w', '{run_id}', 'failed', {time}, '2026-01-01')"
+    )
+
+
+def all_pages(recorder: Any, limit: int) -> Iterator[Any]:
+    page = recorder.list_runs(limit=limit)
+    yield page.runs
+    for _ in range(20):
+        if page.next is None:
+            return
+        page = recorder.list_runs(limit=limit, after=page.next)
+        yield page.runs
+    pytest.fail("there are more pages than runs")
+
+
 def test_counts_without_runs(recorder: Any) -> None:
     assert recorder.count_runs(spans=5) == (0, {}, None, None, [], True)
     recorder.log_run(minimal(created_at=T0))
@@ -391,6 +419,46 @@ def test_counts_without_runs(recorder: Any) -> None:
         {},
     ]
     assert recorder.count_runs(wpk_id="none").runs == 0
+
+
+def test_regression_runs_without_a_time_hide_no_others(recorder: Any, store: Any) -> None:
+    """As other programs write them; they are of no time, and so not counted."""
+    for number in range(3):
+        recorder.log_run(minimal(f"r{number}"))
+    for number, time in enumerate(ODD_TIMES[store.kind]):
+        add_theirs(store, str(uuid7()), f"theirs{number}", time)
+    for filters in ({}, {"wpk_id": "w"}):
+        assert recorder.count_runs(**filters).by_status == {"completed": 3}
+    if store.kind == "sqlite":  # the newest of all, as texts are sorted
+        add_theirs(store, str(uuid7()), "late", "'5 o''clock'")
+        assert recorder.count_runs().by_status["completed"] == 3
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_regression_pages_go_on_behind_runs_without_a_time(
+    recorder: Any, store: Any, limit: int
+) -> None:
+    """Each run that has a time is seen, whatever other programs write beside it."""
+    for number in range(5):
+        recorder.log_run(minimal(f"r{number}"))
+    for number, time in enumerate(ODD_TIMES[store.kind]):
+        add_theirs(store, str(uuid7()), f"theirs{number}", time)
+    pages = list(all_pages(recorder, limit))
+    names = [run["run_id"] for page in pages for run in page if run["run_id"][0] == "r"]
+    assert names == ["r4", "r3", "r2", "r1", "r0"]
+
+
+def test_regression_pages_go_on_behind_ids_of_another_form(tmp_path: Path) -> None:
+    """As those of a SQLite file that was made by hand: UUIDs without dashes, say."""
+    store = Store("sqlite", {"sqlite_path": str(tmp_path / "runs.db")}, {})
+    with runlog.Recorder(**store.options) as recorder:
+        recorder.list_runs()
+        for number in range(5):
+            time = f"'2026-01-01T00:00:00.00000{number}Z'"
+            add_theirs(store, uuid7().hex[number:], f"r{number}", time)
+        pages = list(all_pages(recorder, 1))
+    names = [run["run_id"] for page in pages for run in page]
+    assert names == ["r4", "r3", "r2", "r1", "r0"]
 
 
 async def test_counts_for_asyncio(recorder: Any, monkeypatch: Any, store: Any) -> None:

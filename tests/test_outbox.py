@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -438,6 +439,43 @@ def test_a_refused_key_is_logged_once(
         assert recorder.flush(60)
         assert recorder.stats()["embedding_error"] is None
     assert states(store) == {"embedded": 10}
+
+
+def test_regression_rows_do_not_wait_for_a_clock_that_was_set_back(
+    store: Store, embedding_server: EmbeddingServer
+) -> None:
+    """Another process has claimed one, or put it off, by a clock of next year."""
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        recorder.log_run(run("r1"))
+        assert recorder.flush(60)
+    next_year = time.time_ns() // 1000 + 365 * 24 * 3600 * 1_000_000
+    store.query(
+        "UPDATE run_embeddings SET state = 'pending', next_attempt_at = ?, dim = NULL",
+        next_year,
+    )
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        recorder.list_runs()
+        assert recorder.flush(60)
+    assert states(store) == {"embedded": 1}
+
+
+def test_regression_a_run_without_a_time_holds_no_others(
+    store: Store, embedding_server: EmbeddingServer
+) -> None:
+    """As other programs write it."""
+    odd = "infinity" if store.kind == "postgres" else "long ago"
+    with runlog.Recorder(**store.options) as recorder:
+        recorder.log_run(run("theirs"))
+    store.query("UPDATE workflow_runs SET created_at = ?", odd)
+    store.query(
+        "INSERT INTO run_embeddings (id, wpk_id, state, next_attempt_at) "
+        "SELECT id, wpk_id, 'pending', 0 FROM workflow_runs"
+    )
+    with runlog.Recorder(**store.options, **embedding(embedding_server)) as recorder:
+        recorder.log_run(run("r1"))
+        assert recorder.flush(60)
+        assert recorder.stats()["embedding_error"] is None
+    assert states(store) == {"embedded": 2}
 
 
 @pytest.mark.parametrize(

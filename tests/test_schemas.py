@@ -14,6 +14,7 @@ from fixtures_postgres import PostgresServer, plain_environment
 from fixtures_store import Store
 from helpers import minimal, stored
 from psycopg.conninfo import make_conninfo
+from torture.clusters import Bouncer
 from torture.programs import give_away
 
 import runlog
@@ -86,6 +87,32 @@ def test_each_schema_has_tables_of_its_own(
         tables = "SELECT count(*) FROM pg_tables WHERE schemaname = %s"
         assert run_query(dsn, tables, name) == [(14,)]
     assert run_query(dsn, "SELECT run_id FROM public.workflow_runs") == [("in public",)]
+
+
+def test_regression_a_search_path_that_a_pooler_leaves_out_is_told(
+    postgres_server: PostgresServer, database: str, tmp_path: Path
+) -> None:
+    """The runs of all tenants would be in the schema public."""
+    postgres_server.query("CREATE SCHEMA tenant_a", dbname=database)
+    with Bouncer(
+        postgres_server, config="ignore_startup_parameters = options\n"
+    ) as bouncer:
+        dsn = bouncer.dsn(database)
+        with journaled(in_schema(dsn, "tenant_a"), tmp_path, "a") as recorder:
+            for call in (lambda: recorder.log_run(minimal()), recorder.list_runs):
+                with pytest.raises(StoreError, match="does not arrive") as caught:
+                    call()
+                assert caught.value.retryable is False
+        tables = "SELECT schemaname FROM pg_tables WHERE tablename = 'workflow_runs'"
+        assert postgres_server.query(tables, dbname=database) == []
+        postgres_server.query(
+            f"ALTER DATABASE {database} SET search_path = tenant_a", dbname=database
+        )
+        bouncer.kill()  # its sessions know the search_path of before
+        bouncer.start()
+        with journaled(dsn, tmp_path, "b") as recorder:
+            recorder.log_run(minimal())
+        assert postgres_server.query(tables, dbname=database) == [("tenant_a",)]
 
 
 @pytest.mark.parametrize("owner", ["role", "database"])
@@ -306,6 +333,11 @@ ONLY_SQLITE = {
         "workflow_runs",
         ["no table"],
     ),
+    "a table without row ids": (
+        ADOPTED.replace("{more}", UNIQUE) + " WITHOUT ROWID",
+        "workflow_runs",
+        ["it is WITHOUT ROWID"],
+    ),
 }
 ONLY_POSTGRES = {
     "a materialized view": (
@@ -332,6 +364,11 @@ ONLY_POSTGRES = {
         "CREATE SEQUENCE run_parts",
         "run_parts",
         ["no table"],
+    ),
+    "deferrable": (
+        ADOPTED.replace("{more}", UNIQUE + " DEFERRABLE"),
+        "workflow_runs",
+        ["UNIQUE (wpk_id, run_id)"],
     ),
     "an index": (
         "CREATE TABLE mine (x INT); CREATE INDEX run_parts ON mine (x)",
@@ -397,6 +434,73 @@ def test_the_same_of_what_only_postgres_has(
         "sqlite_path": str(tmp_path / "j.db"),
     }
     check_foreign(Store("postgres", options, {}), ONLY_POSTGRES[case])
+
+
+TABLES = {  # but for workflow_runs, and what SQLite or an extension keeps a table in
+    "sqlite": (
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'workflow_runs' "
+        "AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'run_words_text_%'"
+    ),
+    "postgres": (
+        "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname <> 'workflow_runs' "
+        "AND relnamespace = 'public'::regnamespace"
+    ),
+}
+
+
+def error_of(store: Store) -> str:
+    with runlog.Recorder(**store.options) as recorder:
+        with pytest.raises(StoreError) as caught:
+            recorder.log_run(minimal())
+        assert caught.value.retryable is False
+        return str(caught.value)
+
+
+def test_regression_a_table_with_any_name_of_runlogs_is_named(
+    store: Store, tmp_path: Path
+) -> None:
+    with runlog.Recorder(**store.options) as recorder:
+        recorder.list_runs()
+    names = [name for (name,) in store.query(TABLES[store.kind])]
+    assert {"runlog_owners", "run_rollup", "run_words"} < {*names}
+    for name in names:
+        other = store
+        if store.kind == "sqlite":
+            other = Store("sqlite", {"sqlite_path": str(tmp_path / f"{name}.db")}, {})
+        else:
+            store.query("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        other.query(f"CREATE TABLE {name} (x INTEGER)")
+        before = schema_of(other)
+        text = error_of(other)
+        assert name in text and "Nothing was changed. Rename it" in text
+        assert schema_of(other) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["workflow_runs_run_id_idx", "run_rollup", "workflow_runs_mark_deleted"]
+)
+def test_regression_what_a_later_migration_finds_in_its_way_is_named(
+    store: Store, name: str
+) -> None:
+    """An index, a table that came after the first migrations, a trigger or function."""
+    theirs = f"CREATE INDEX {name} ON mine (x)"
+    if name == "run_rollup":
+        theirs = f"CREATE VIEW {name} AS SELECT 1 AS x"
+        with runlog.Recorder(**store.options) as recorder:
+            recorder.log_run(minimal())
+        store.query(f"DROP TABLE {name}")
+        store.query("DELETE FROM runlog_migrations WHERE number >= 13")
+    elif name.endswith("deleted"):
+        function = "RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+        theirs = f"CREATE FUNCTION {name}() {function}"
+        if store.kind == "sqlite":
+            name = "workflow_runs_rollup_deleted"
+            theirs = f"CREATE TRIGGER {name} INSERT ON mine BEGIN SELECT 1; END"
+    store.query("CREATE TABLE mine (x INTEGER)")
+    store.query(theirs)
+    text = error_of(store)
+    assert name in text and "runlog has not made it" in text
+    assert "was changed. Rename it" in text
 
 
 def test_a_table_with_the_right_columns_is_adopted(store: Store) -> None:

@@ -1,6 +1,8 @@
 /* Two runs with one name. See own_run.h. */
 #include "store/own_run.h"
 
+#include "core/uuid.h"
+
 #define TRIES 100 /* to insert under a free name before another process takes it */
 
 rl_status rl_own_skipped(rl_err *err)
@@ -98,12 +100,13 @@ static rl_status find(const rl_own_ops *ops, void *ctx, const rl_run *run, rl_bu
 static rl_status trade(const rl_own_ops *ops, void *ctx, const rl_run *run,
                        const char *name, rl_err *err)
 {
+    char id[RL_UUID_TEXT]; /* no number, and no name of the user's: never taken */
     rl_status status;
     rl_buf spare;
 
+    rl_uuid_format(run->id, id);
     rl_buf_init(&spare, RL_BUF_MAX);
-    rl_buf_printf(&spare, "%s~",
-                  rl_run_text(run, RL_RUN_ID)); /* no number: never taken */
+    rl_buf_printf(&spare, "%s~%s", rl_run_text(run, RL_RUN_ID), id);
     rl_buf_add_char(&spare, '\0');
     status =
         spare.failed ? rl_err_nomem(err) : ops->trade(ctx, run, name, spare.data, err);

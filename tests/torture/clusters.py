@@ -88,7 +88,7 @@ def replicate_synchronously(primary: PostgresServer) -> None:
 class Bouncer:
     """A PgBouncer in transaction mode before a server; a context manager."""
 
-    def __init__(self, server: PostgresServer, size: int = 2) -> None:
+    def __init__(self, server: PostgresServer, size: int = 2, config: str = "") -> None:
         found = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
         if not Path(found).exists():
             raise RuntimeError("there is no pgbouncer here")
@@ -108,6 +108,7 @@ class Bouncer:
                 size=size,
                 folder=self.folder,
             )
+            + config
         )
 
     def __enter__(self) -> Self:

@@ -16,6 +16,11 @@
 #define DIMS 2 /* lengths of vectors in a claim that have errors of their own */
 #define GARBLED_ATTEMPTS 3 /* of a row whose text alone gets an invalid answer */
 
+/* No row waits longer than this from now on: of one that does, whoever set its time had
+ * another clock, which was set back since. And how often that is looked for. */
+#define FAR_US ((int64_t)(2 * RL_INDEX_AFTER_MOST_NS / 1000))
+#define RECALL_NS UINT64_C(60000000000)
+
 static void report_progress(rl_index_stage *stage, bool failed)
 {
     rl_index_progress *progress = stage->progress;
@@ -26,6 +31,18 @@ static void report_progress(rl_index_stage *stage, bool failed)
     pthread_mutex_unlock(&progress->lock);
 }
 
+/* Has rows that wait for a time that nobody would set today be claimed now. */
+static void recall(rl_index_stage *stage, int64_t now)
+{
+    rl_outbox *outbox = stage->parts->outbox;
+    rl_err ignored; /* what lasts fails the claim, too */
+
+    if (rl_monotonic_ns() >= stage->recall_at) {
+        stage->recall_at = rl_monotonic_ns() + RECALL_NS;
+        (void)outbox->ops->recall(outbox, now + FAR_US, &ignored);
+    }
+}
+
 /* Claims rows; false when there are none, or when the database fails. */
 static bool claim(rl_index_stage *stage, rl_outbox_state state, size_t limit)
 {
@@ -33,8 +50,10 @@ static bool claim(rl_index_stage *stage, rl_outbox_state state, size_t limit)
     const rl_outbox_claim wanted = {state, limit, now, now + LEASE_US};
     rl_outbox *outbox = stage->parts->outbox;
     rl_err err = {.code = RL_OK};
-    bool claimed = outbox->ops->claim(outbox, &wanted, &stage->jobs, &err) == RL_OK;
+    bool claimed;
 
+    recall(stage, now);
+    claimed = outbox->ops->claim(outbox, &wanted, &stage->jobs, &err) == RL_OK;
     if (claimed) {
         rl_server_health_ok(&stage->database);
     } else {

@@ -58,6 +58,7 @@ typedef struct rl_index_stage {
     /* Only the thread of the stage uses what follows. */
     rl_service_set *set; /* borrowed for a round */
     uint64_t worked_at;  /* monotonic nanoseconds: when the last round ended */
+    uint64_t recall_at;  /* the same: when to look for rows that wait for too long */
     size_t batch;        /* texts in the next request: fewer after a failure */
     rl_outbox_jobs jobs;
     rl_buf texts; /* of the jobs */

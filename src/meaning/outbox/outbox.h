@@ -197,6 +197,9 @@ typedef struct rl_outbox_ops {
     /* Records the results of claimed rows. A result is recorded whole or not at all. */
     rl_status (*finish)(rl_outbox *outbox, const rl_outbox_result *results, size_t count,
                         rl_err *err);
+    /* Lets rows be claimed at once that could not be before `beyond` (microseconds since
+     * 1970). */
+    rl_status (*recall)(rl_outbox *outbox, int64_t beyond, rl_err *err);
     /* Counts rows; the `embedded` ones only if asked to: without Milvus all rows end
      * there, and nothing waits. */
     rl_status (*count)(rl_outbox *outbox, bool embedded, rl_outbox_counts *counts,

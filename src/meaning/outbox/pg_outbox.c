@@ -136,6 +136,19 @@ static rl_status outbox_claim(rl_outbox *outbox, const rl_outbox_claim *claim,
     return status == RL_OK && rl_outbox_jobs_failed(jobs) ? rl_err_nomem(err) : status;
 }
 
+static rl_status outbox_recall(rl_outbox *outbox, int64_t beyond, rl_err *err)
+{
+    char stamp[NUMBER_TEXT];
+    const char *const values[] = {number(stamp, beyond)};
+    PGresult *result = NULL;
+    bool unknown; /* then the next one does it */
+    rl_status status = rl_pg_pool_write(pool_of(outbox), RL_PG_OUTBOX_RECALL, 1, values,
+                                        &result, &unknown, err);
+
+    PQclear(result);
+    return status;
+}
+
 /* The statements of an outcome; the second one runs only when the first has found no row.
  * */
 #define STATEMENTS(where)                                                \
@@ -423,6 +436,7 @@ static void outbox_free(rl_outbox *outbox)
 static const rl_outbox_ops ops = {
     .claim = outbox_claim,
     .finish = outbox_finish,
+    .recall = outbox_recall,
     .count = outbox_count,
     .queue = outbox_queue,
     .vector = outbox_vector,

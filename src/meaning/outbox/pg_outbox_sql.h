@@ -79,13 +79,19 @@
     "ON run.wpk_id = claimed.wpk_id AND run.id = claimed.id) "                          \
     "SELECT entry.id::text, entry.version::text, entry.attempts::text, entry.wpk_id, "  \
     "run.run_id, run.status, entry.model, "                                             \
-    "(extract(epoch FROM run.created_at) * 1000000)::bigint::text, "                    \
+    "CASE WHEN run.created_at BETWEEN '0001-01-02' AND '9999-12-30' THEN "              \
+    "(extract(epoch FROM run.created_at) * 1000000)::bigint END::text, "                \
     "run.outputs, entry.text_hash::text, "                                              \
     "CASE WHEN $1 = 'embedded' THEN entry.vector END, "                                 \
     "CASE WHEN entry.vector IS NOT NULL THEN entry.dim END::text, run.parts "           \
     "FROM sized LEFT JOIN claimed AS entry ON entry.wpk_id = sized.wpk_id "             \
     "AND entry.id = sized.id LEFT JOIN texts AS run "                                   \
     "ON run.wpk_id = entry.wpk_id AND run.id = entry.id"
+
+/* Parameter: the time beyond which no row is to wait. */
+#define RL_PG_OUTBOX_RECALL                                                     \
+    "UPDATE run_embeddings SET next_attempt_at = 0 WHERE state IN ('pending', " \
+    "'embedded', 'deleted') AND state <> 'done' AND next_attempt_at > $1::bigint"
 
 /* A claimed row. Parameters: id, wpk_id, version, lease. */
 #define RL_PG_OUTBOX_IS                                       \

@@ -369,6 +369,49 @@ static rl_status outbox_finish(rl_outbox *outbox, const rl_outbox_result *result
                : RL_OK;
 }
 
+typedef struct recalling {
+    int64_t beyond;
+    bool any;
+} recalling;
+
+/* A read, which takes no write lock. */
+static rl_status find_beyond(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    recalling *self = ctx;
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_OUTBOX_ANY_BEYOND, &stmt, err);
+
+    if (status == RL_OK) {
+        sqlite3_bind_int64(stmt, 1, self->beyond);
+        status = rl_sqlite_conn_next(conn, stmt, &self->any, err);
+    }
+    sqlite3_reset(stmt);
+    return status;
+}
+
+static rl_status recall(rl_sqlite_conn *conn, void *ctx, rl_err *err)
+{
+    const recalling *self = ctx;
+    sqlite3_stmt *stmt = NULL;
+    rl_status status = rl_sqlite_conn_stmt(conn, RL_SQLITE_OUTBOX_RECALL, &stmt, err);
+
+    if (status == RL_OK) {
+        sqlite3_bind_int64(stmt, 1, self->beyond);
+        status = rl_sqlite_conn_step(conn, stmt, err);
+    }
+    return status;
+}
+
+static rl_status outbox_recall(rl_outbox *outbox, int64_t beyond, rl_err *err)
+{
+    recalling self = {.beyond = beyond};
+    rl_status status = rl_sqlite_file_read(file_of(outbox), find_beyond, &self, err);
+
+    return status == RL_OK && self.any
+               ? rl_sqlite_file_write(file_of(outbox), false, RL_WAIT, recall, &self, err)
+               : status;
+}
+
 typedef struct counting {
     rl_outbox_counts *counts;
     rl_outbox_state more; /* one more to count */
@@ -603,6 +646,7 @@ static void outbox_free(rl_outbox *outbox)
 static const rl_outbox_ops ops = {
     .claim = outbox_claim,
     .finish = outbox_finish,
+    .recall = outbox_recall,
     .count = outbox_count,
     .queue = outbox_queue,
     .vector = outbox_vector,

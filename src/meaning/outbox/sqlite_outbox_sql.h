@@ -52,6 +52,15 @@
     "WHERE state = ?1 AND state <> 'done' AND next_attempt_at <= ?2 " \
     "UNION ALL SELECT 1 FROM run_embeddings_new WHERE ?1 = 'pending' LIMIT 1"
 
+/* The rows that wait for a time beyond the one given. Parameter: that. */
+#define RL_SQLITE_OUTBOX_BEYOND                                                  \
+    "FROM run_embeddings WHERE state IN ('pending', 'embedded', 'deleted') AND " \
+    "state <> 'done' AND next_attempt_at > ?1"
+#define RL_SQLITE_OUTBOX_ANY_BEYOND "SELECT 1 " RL_SQLITE_OUTBOX_BEYOND " LIMIT 1"
+#define RL_SQLITE_OUTBOX_RECALL                                                   \
+    "UPDATE run_embeddings SET next_attempt_at = 0 WHERE rowid IN (SELECT rowid " \
+    "" RL_SQLITE_OUTBOX_BEYOND ")"
+
 /* Moves the oldest entries of run_embeddings_new to run_embeddings. A run that was logged
  * again since may have a row already. Parameter: limit. */
 #define RL_SQLITE_OUTBOX_OLDEST_NEW       \

@@ -15,6 +15,10 @@
 #define CURSOR_TIME (RL_TIME_TEXT - 1)
 #define CURSOR_LEN (CURSOR_TIME + 1 + RL_UUID_TEXT - 1)
 
+/* Those that come first and last of all in order. */
+#define FIRST_ID "00000000-0000-0000-0000-000000000000"
+#define LAST_ID "ffffffff-ffff-ffff-ffff-ffffffffffff"
+
 static int read_cursor(rl_state *state, PyObject *value, rl_query *query)
 {
     const char *text;
@@ -44,22 +48,43 @@ static PyObject *make_cursor(int64_t time, const char *id)
     return PyUnicode_FromFormat("%s~%.36s", stamp, id);
 }
 
+/* The cursor behind a full page. Only other programs write runs whose time or id can't be
+ * in one. Behind such an id are the runs of an earlier time. A time that is none is passed
+ * over: the next page goes on behind the last run of this one that has a time, or, after a
+ * first page without any, with those that have; after a later one, there are no more. */
+static PyObject *cursor_behind(const rl_listing *listing, size_t asked)
+{
+    const rl_rows *rows = &listing->rows;
+    const rl_cell *time = NULL, *id = NULL;
+    size_t width;
+
+    (void)rl_shape_columns(RL_SHAPE_SUMMARY, &width);
+    for (size_t i = asked; i > 0 && (time == NULL || time->null); i--) {
+        const size_t first = (i - 1) * width;
+
+        time =
+            rl_rows_cell(rows, first + rl_shape_index(RL_SHAPE_SUMMARY, RL_CREATED_AT));
+        id = rl_rows_cell(rows, first + rl_shape_index(RL_SHAPE_SUMMARY, RL_ID));
+    }
+    if (time == NULL || id == NULL || time->null) {
+        return listing->query.after_id == NULL ? make_cursor(RL_TIME_MAX, LAST_ID)
+                                               : Py_NewRef(Py_None);
+    }
+    return make_cursor(time->number, !id->null && id->len == RL_UUID_TEXT - 1
+                                         ? rows->arena.data + id->at
+                                         : FIRST_ID);
+}
+
 /* The cursor of the next page, or None. `asked`: the runs of a full page; one more was
  * read, to know whether there is a next one. */
 static PyObject *next_cursor(const rl_listing *listing, size_t asked, bool *complete)
 {
-    const rl_rows *rows = &listing->rows;
-    size_t width, first;
+    size_t width;
 
     (void)rl_shape_columns(RL_SHAPE_SUMMARY, &width);
     *complete = true;
-    if (rl_rows_cells(rows) / width > asked) {
-        first = (asked - 1) * width;
-        return make_cursor(
-            rl_rows_cell(rows, first + rl_shape_index(RL_SHAPE_SUMMARY, RL_CREATED_AT))
-                ->number,
-            rows->arena.data +
-                rl_rows_cell(rows, first + rl_shape_index(RL_SHAPE_SUMMARY, RL_ID))->at);
+    if (rl_rows_cells(&listing->rows) / width > asked) {
+        return cursor_behind(listing, asked);
     }
     *complete = !listing->stopped;
     return listing->stopped ? make_cursor(listing->last_time, listing->last_id)

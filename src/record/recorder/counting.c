@@ -58,8 +58,9 @@ static int64_t span_of(const rl_counting *self, int64_t time)
     return low;
 }
 
-/* The time of the newest or the oldest run that the filters with an index select;
- * RL_TIME_NONE without any. */
+/* The time of the newest or the oldest run that the filters with an index select, of those
+ * that have one: other programs may write NULL, infinity, or on SQLite a text that is
+ * none; then the first or the last time that it may be. RL_TIME_NONE without any. */
 static rl_status read_edge(const rl_counting *self, bool oldest, rl_store *store,
                            int64_t *time, rl_err *err)
 {
@@ -71,6 +72,8 @@ static rl_status read_edge(const rl_counting *self, bool oldest, rl_store *store
     query.shape = RL_SHAPE_KEY;
     query.limit = 1;
     query.oldest_first = oldest;
+    query.since = query.since != RL_TIME_NONE ? query.since : RL_TIME_MIN;
+    query.until = query.until != RL_TIME_NONE ? query.until : RL_TIME_MAX;
     rl_rows_init(&rows);
     rc = store->ops->query(store, &query, &rows, err);
     *time = RL_TIME_NONE;
@@ -78,7 +81,7 @@ static rl_status read_edge(const rl_counting *self, bool oldest, rl_store *store
         const rl_cell *cell =
             rl_rows_cell(&rows, rl_shape_index(RL_SHAPE_KEY, RL_CREATED_AT));
 
-        *time = cell->null ? RL_TIME_NONE : cell->number;
+        *time = !cell->null ? cell->number : oldest ? query.since : query.until - 1;
     }
     rl_rows_free(&rows);
     return rc;

@@ -117,7 +117,7 @@ bool rl_pg_attempt_take(rl_pg_attempt *attempt, uint64_t until, const atomic_boo
         const struct timespec moment =
             rl_timespec(stop != NULL && check < until ? check : until);
 
-        (void)pthread_cond_timedwait(&attempt->changed, &attempt->lock, &moment);
+        (void)rl_cond_timedwait(&attempt->changed, &attempt->lock, &moment);
     }
     ended = attempt->ended;
     pthread_mutex_unlock(&attempt->lock);

@@ -44,7 +44,20 @@ static rl_status check_migrations(rl_pg_conn *conn, const rl_pg_migration_plan *
     return status;
 }
 
-/* Adds to the error which role must run which command once. */
+/* Whether somebody else's relation, column, trigger or function has a name that a migration
+ * gives. pg_schema.c has looked for tables before. */
+static bool is_in_the_way(const char *sqlstate)
+{
+    static const char *const states[] = {"42P07", "42701", "42710", "42723"};
+    bool found = false;
+
+    for (size_t i = 0; i < sizeof states / sizeof *states && !found; i++) {
+        found = strcmp(sqlstate, states[i]) == 0;
+    }
+    return found;
+}
+
+/* Adds to the error what to rename, or which role must run which command once. */
 static void add_advice(rl_pg_conn *conn, const char *schema, rl_err *err)
 {
     char reason[RL_ERR_TEXT];
@@ -64,6 +77,13 @@ static void add_advice(rl_pg_conn *conn, const char *schema, rl_err *err)
                  "%.200s. Let a role that may create extensions run this once: psql -d "
                  "'%.100s' -c 'CREATE EXTENSION IF NOT EXISTS \"uuid-ossp\"'",
                  reason, PQdb(conn->pg));
+    } else if (is_in_the_way(err->sqlstate)) {
+        snprintf(err->text, sizeof err->text,
+                 "%.400s, and runlog has not made it. Nothing was changed. Rename it, or "
+                 "give runlog a schema of its own: CREATE SCHEMA runlog, and in "
+                 "POSTGRES_DSN options='-c search_path=runlog'",
+                 reason);
+        err->unusable = true;
     } else if (strcmp(err->sqlstate, INSUFFICIENT_PRIVILEGE) == 0) {
         snprintf(
             err->text, sizeof err->text,

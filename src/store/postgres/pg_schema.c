@@ -19,6 +19,43 @@ static rl_status refuse(rl_err *err)
     return RL_STORE;
 }
 
+/* Whether the client asks for a search_path, in what libpq has put together of the DSN, the
+ * environment and a file of services. */
+static rl_status asks_for_path(const rl_pg_conn *conn, bool *asks, rl_err *err)
+{
+    PQconninfoOption *options = PQconninfo(conn->pg);
+
+    *asks = false;
+    for (const PQconninfoOption *one = options;
+         one != NULL && one->keyword != NULL && !*asks; one++) {
+        *asks = one->val != NULL && strcmp(one->keyword, "options") == 0 &&
+                (strcasestr(one->val, "search_path") != NULL ||
+                 strcasestr(one->val, "search-path") != NULL);
+    }
+    PQconninfoFree(options);
+    return options != NULL ? RL_OK : rl_err_nomem(err);
+}
+
+/* Refuses a server that has not got the search_path of the options: a pooler may leave it
+ * out, and the runs of all tenants would be in one schema. */
+static rl_status check_path(const rl_pg_conn *conn, const PGresult *survey, rl_err *err)
+{
+    bool asks = false;
+    rl_status status = asks_for_path(conn, &asks, err);
+
+    if (status == RL_OK && asks && PQgetvalue(survey, 0, 6)[0] != 't') {
+        rl_err_set(err, RL_STORE,
+                   "PostgreSQL: the search_path in options of POSTGRES_DSN does not "
+                   "arrive at the database %.63s, which has %.200s: a pooler leaves it "
+                   "out, as PgBouncer with ignore_startup_parameters. Nothing was "
+                   "changed. Leave it out of POSTGRES_DSN, and give each schema a role "
+                   "(ALTER ROLE ... SET search_path); or connect without the pooler",
+                   PQgetvalue(survey, 0, 2), PQgetvalue(survey, 0, 1));
+        status = refuse(err);
+    }
+    return status;
+}
+
 /* Looks for tables that can't be used; see RL_PG_FOREIGN for `applied`. */
 static rl_status check_tables(rl_pg_conn *conn, const rl_pg_schema *schema, int applied,
                               rl_err *err)
@@ -56,6 +93,7 @@ rl_status rl_pg_schema_read(rl_pg_conn *conn, rl_pg_schema *schema, rl_err *err)
         copy_cell(schema->encoding, sizeof schema->encoding, result, 3);
         copy_cell(schema->other, sizeof schema->other, result, 4);
         schema->unbound = strcmp(PQgetvalue(result, 0, 5), "0") != 0;
+        status = check_path(conn, result, err);
     }
     if (status == RL_OK && schema->name[0] == '\0') {
         rl_err_set(err, RL_STORE,

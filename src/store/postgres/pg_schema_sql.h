@@ -25,8 +25,8 @@
     "pg_catalog.quote_ident(pg_catalog.current_schema()) || ', pg_temp'] "
 
 /* One row: the schema (quoted) or NULL, search_path, the database, its encoding, a later
- * schema of search_path that has tables of runlog, or NULL, and the number of unbound
- * functions. */
+ * schema of search_path that has tables of runlog, or NULL, the number of unbound
+ * functions, and whether the client has set search_path. */
 #define RL_PG_SURVEY                                                                   \
     "SELECT pg_catalog.quote_ident(pg_catalog.current_schema()), "                     \
     "pg_catalog.current_setting('search_path'), pg_catalog.current_database(), "       \
@@ -36,7 +36,9 @@
     "WHERE other.relname = 'runlog_migrations' "                                       \
     "AND space.nspname <> pg_catalog.current_schema() "                                \
     "AND space.nspname = ANY (pg_catalog.current_schemas(false)) LIMIT 1), "           \
-    "(SELECT count(*) " RL_PG_UNBOUND ")"
+    "(SELECT count(*) " RL_PG_UNBOUND "), "                                            \
+    "(SELECT source IN ('client', 'session') FROM pg_catalog.pg_settings "             \
+    "WHERE name = 'search_path')"
 
 /* Whoever deletes runs may have another search_path, in which the triggers would find no
  * table, or that of another schema. */
@@ -139,22 +141,23 @@
     "WHERE made = 0 OR applied >= 0)"
 
 /* What a table must have to be adopted. */
-#define RL_PG_NOT_ADOPTED                                                           \
-    "SELECT tab, made, 1, 'the column ' || col || ' is ' || given || ', not ' "     \
-    "|| kind FROM found WHERE attnum IS NOT NULL AND made > applied "               \
-    "AND given <> kind AND NOT (kind = 'text' AND typcategory = 'S') UNION "        \
-    "SELECT tab, made, 4, 'the column ' || attname || ' is NOT NULL and has no "    \
-    "default' FROM found JOIN pg_catalog.pg_attribute AS more "                     \
-    "ON more.attrelid = rel WHERE made > applied AND more.attnum > 0 "              \
-    "AND NOT more.attisdropped AND more.attnotnull AND NOT more.atthasdef "         \
-    "AND more.attidentity = '' AND attname NOT IN "                                 \
-    "(SELECT col FROM wanted AS own WHERE own.tab = found.tab) UNION "              \
-    "SELECT tab, made, 5, 'it is not UNIQUE (wpk_id, run_id)' FROM found "          \
-    "WHERE tab = 'workflow_runs' AND rel IS NOT NULL AND made > applied "           \
-    "AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_index WHERE indrelid = rel "       \
-    "AND indisunique AND indpred IS NULL AND indexprs IS NULL AND indnkeyatts = 2 " \
-    "AND ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute "                  \
-    "WHERE attrelid = rel AND attnum = ANY (indkey::int2[]) ORDER BY 1) = "         \
+#define RL_PG_NOT_ADOPTED                                                        \
+    "SELECT tab, made, 1, 'the column ' || col || ' is ' || given || ', not ' "  \
+    "|| kind FROM found WHERE attnum IS NOT NULL AND made > applied "            \
+    "AND given <> kind AND NOT (kind = 'text' AND typcategory = 'S') UNION "     \
+    "SELECT tab, made, 4, 'the column ' || attname || ' is NOT NULL and has no " \
+    "default' FROM found JOIN pg_catalog.pg_attribute AS more "                  \
+    "ON more.attrelid = rel WHERE made > applied AND more.attnum > 0 "           \
+    "AND NOT more.attisdropped AND more.attnotnull AND NOT more.atthasdef "      \
+    "AND more.attidentity = '' AND attname NOT IN "                              \
+    "(SELECT col FROM wanted AS own WHERE own.tab = found.tab) UNION "           \
+    "SELECT tab, made, 5, 'it is not UNIQUE (wpk_id, run_id)' FROM found "       \
+    "WHERE tab = 'workflow_runs' AND rel IS NOT NULL AND made > applied "        \
+    "AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_index WHERE indrelid = rel "    \
+    "AND indisunique AND indimmediate AND indisvalid AND indpred IS NULL "       \
+    "AND indexprs IS NULL AND indnkeyatts = 2 "                                  \
+    "AND ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute "               \
+    "WHERE attrelid = rel AND attnum = ANY (indkey::int2[]) ORDER BY 1) = "      \
     "ARRAY['run_id', 'wpk_id'])"
 
 /* What is wrong with each table, a row for one that can't be used: its name, and the

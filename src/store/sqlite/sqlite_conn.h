@@ -20,9 +20,12 @@
 #define RL_SQLITE_WAIT_NS UINT64_C(10000000000)
 #define RL_SQLITE_BRIEF_NS UINT64_C(25000000)
 
+struct rl_sqlite_file;
+
 typedef struct rl_sqlite_conn {
-    sqlite3 *db;           /* owned; NULL while it is not open */
-    const char *path;      /* borrowed */
+    sqlite3 *db;                 /* owned; NULL while it is not open */
+    struct rl_sqlite_file *file; /* borrowed: whose it is; NULL while it is not open */
+    const char *path;            /* borrowed */
     int64_t target;        /* of rows that are added to a journal; journal_target.h */
     bool yielded;          /* the last wait ended early, as a fork is pending */
     bool full_sync;        /* as PRAGMA synchronous was last set */

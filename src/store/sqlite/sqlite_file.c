@@ -134,6 +134,9 @@ rl_status rl_sqlite_file_open_conn(rl_sqlite_file *file, rl_sqlite_conn *conn,
         rl_sqlite_conn_drop(conn);
         status = rl_sqlite_moved(file->path, "-wal", err);
     }
+    if (status == RL_OK) {
+        conn->file = file;
+    }
     if (status == RL_OK && atomic_load(&file->inode) == 0) {
         atomic_store(&file->inode, conn->inode);
     }

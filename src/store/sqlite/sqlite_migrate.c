@@ -6,6 +6,8 @@
 #include "store/sqlite/sqlite_conn.h"
 #include "store/sqlite/sqlite_sql.h"
 
+#include <string.h>
+
 rl_status rl_sqlite_migrations(rl_sqlite_conn *conn, const rl_migrations *known,
                                rl_applied *applied, rl_err *err)
 {
@@ -56,11 +58,30 @@ rl_status rl_sqlite_migration_record(rl_sqlite_conn *conn, const rl_migration *m
     return rl_sqlite_conn_step(conn, stmt, err);
 }
 
+/* Whether somebody else's table, index, trigger or column has a name that a migration
+ * gives. sqlite_schema.c has looked for tables before the first one. */
+static bool is_in_the_way(const char *message)
+{
+    return strstr(message, " already exists") != NULL ||
+           strncmp(message, "duplicate column name", 21) == 0;
+}
+
 static rl_status apply_migration(rl_sqlite_conn *conn, const rl_migration *migration,
                                  rl_err *err)
 {
     int rc = sqlite3_exec(conn->db, migration->sql, NULL, NULL, NULL);
 
+    if (rc == SQLITE_ERROR && is_in_the_way(sqlite3_errmsg(conn->db))) {
+        rl_err_set(err, RL_STORE,
+                   "SQLite file %.250s: migration %.60s: %.200s, and runlog has not made "
+                   "it. No table was changed. Rename it, or give another path in "
+                   "RUNLOG_SQLITE_PATH",
+                   conn->path, migration->name, sqlite3_errmsg(conn->db));
+        if (err != NULL) {
+            err->unusable = true;
+        }
+        return RL_STORE;
+    }
     return rc == SQLITE_OK ? rl_sqlite_migration_record(conn, migration, err)
                            : rl_sqlite_conn_error(conn, rc, err);
 }

@@ -4,6 +4,7 @@
 #include "core/uuid.h"
 #include "store/own_run.h"
 #include "store/sqlite/sqlite_beat.h"
+#include "store/sqlite/sqlite_file.h"
 #include "store/sqlite/sqlite_parts.h"
 #include "store/sqlite/sqlite_sql.h"
 
@@ -179,20 +180,64 @@ static rl_status step_names(rl_sqlite_conn *conn, const char *sql, const rl_run 
     return status;
 }
 
-/* Within the transaction of the batch. */
+/* Exchanges two names, within the transaction of the batch: all or nothing, unless a
+ * trigger has ended that. */
+static rl_status exchange(rl_sqlite_conn *conn, const rl_run *run, const char *name,
+                          const char *spare, rl_err *err)
+{
+    const char *plain = rl_run_text(run, RL_RUN_ID);
+    const char *const steps[][2] = {{plain, spare}, {name, plain}, {spare, name}};
+    rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_SAVE, err);
+    int rc = SQLITE_OK;
+    bool ignored;
+
+    for (size_t i = 0; status == RL_OK && i < 3; i++) {
+        status = step_names(conn, RL_SQLITE_RENAME, run, steps[i][0], steps[i][1],
+                            &ignored, err);
+    }
+    if (!sqlite3_get_autocommit(conn->db)) {
+        rc = sqlite3_exec(conn->db,
+                          status == RL_OK ? RL_SQLITE_RELEASE : RL_SQLITE_RESTORE, NULL,
+                          NULL, NULL);
+    }
+    return rc == SQLITE_OK ? status : rl_sqlite_conn_error(conn, rc, err);
+}
+
+/* Whether a trigger or index of the user's refuses to rename rows, and the transaction goes
+ * on: then each keeps its name, and is stored all the same. Says so once. */
+static bool is_refused(rl_sqlite_conn *conn, const rl_run *run, rl_status status,
+                       const rl_err *reason)
+{
+    const bool refused =
+        status == RL_STORE && reason->rejected && !sqlite3_get_autocommit(conn->db);
+
+    if (refused && conn->file != NULL && !conn->file->names_logged) {
+        conn->file->names_logged = true;
+        rl_notices_add(conn->file->notices, RL_NOTICE_WARNING,
+                       "runs with one run_id are stored, but don't trade names, because "
+                       "the file refuses to rename them (logged once): %.400s; run_id %s "
+                       "of the workflow %s",
+                       reason->text, rl_run_text(run, RL_RUN_ID),
+                       rl_run_text(run, RL_WPK_ID));
+    }
+    return refused;
+}
+
 static rl_status trade_names(void *ctx, const rl_run *run, const char *name,
                              const char *spare, rl_err *err)
 {
     rl_sqlite_conn *conn = ((own_ctx *)ctx)->conn;
-    const char *plain = rl_run_text(run, RL_RUN_ID);
-    const char *const steps[][2] = {{plain, spare}, {name, plain}, {spare, name}};
-    bool ahead = false, ignored;
-    rl_status status =
-        step_names(conn, RL_SQLITE_IS_AHEAD, run, plain, name, &ahead, err);
+    rl_err own = {.code = RL_OK};
+    bool ahead = false;
+    rl_status status = step_names(conn, RL_SQLITE_IS_AHEAD, run,
+                                  rl_run_text(run, RL_RUN_ID), name, &ahead, &own);
 
-    for (size_t i = 0; status == RL_OK && ahead && i < 3; i++) {
-        status = step_names(conn, RL_SQLITE_RENAME, run, steps[i][0], steps[i][1],
-                            &ignored, err);
+    if (status == RL_OK && ahead) {
+        status = exchange(conn, run, name, spare, &own);
+        status = is_refused(conn, run, status, &own) ? RL_OK : status;
+    }
+    if (status != RL_OK && err != NULL) {
+        *err = own;
     }
     return status;
 }

@@ -27,6 +27,8 @@
     "WHERE lacks IS NOT NULL "                                                         \
     "UNION ALL SELECT 'it has a column ' || col || ' already' "                        \
     "FROM later JOIN own USING (col) "                                                 \
+    "UNION ALL SELECT 'it is WITHOUT ROWID' "                                          \
+    "FROM pragma_table_list('workflow_runs') WHERE wr "                                \
     "UNION ALL SELECT 'the column ' || col || ' is NOT NULL and has no default' "      \
     "FROM own WHERE needed AND dflt_value IS NULL "                                    \
     "AND col NOT IN (SELECT col FROM wanted) "                                         \
@@ -43,8 +45,10 @@
     "SELECT tab, 'runlog has not made it' FROM named "                             \
     "WHERE NOT EXISTS (SELECT 1 FROM made) "                                       \
     "AND tab IN ('run_embeddings', 'run_embeddings_new', 'run_parts', 'journal', " \
-    "'journal_rejected', 'journal_lease', 'run_words', 'run_words_changed', "      \
-    "'run_words_text') "                                                           \
+    "'journal_rejected', 'journal_lease', 'journal_targets', 'run_words', "        \
+    "'run_words_changed', 'run_words_text', 'runlog_owners', 'run_rollup', "       \
+    "'run_rollup_state', 'run_rollup_workflows', 'run_rollup_nodes', "             \
+    "'run_rollup_marks') "                                                         \
     "UNION ALL SELECT tab, 'it lacks number, name or checksum' FROM named "        \
     "WHERE tab = 'runlog_migrations' AND "                                         \
     "(SELECT count(*) FROM pragma_table_info('runlog_migrations') "                \

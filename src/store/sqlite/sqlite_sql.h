@@ -12,6 +12,10 @@
 #define RL_SQLITE_BEGIN_READ "BEGIN"
 #define RL_SQLITE_COMMIT "COMMIT"
 #define RL_SQLITE_ROLLBACK "ROLLBACK"
+/* Around what may fail without the rest of the transaction. */
+#define RL_SQLITE_SAVE "SAVEPOINT names"
+#define RL_SQLITE_RELEASE "RELEASE names"
+#define RL_SQLITE_RESTORE "ROLLBACK TO names; " RL_SQLITE_RELEASE
 
 #define RL_SQLITE_WAL "PRAGMA journal_mode = WAL"
 #define RL_SQLITE_READ_SCHEMA "SELECT 1 FROM sqlite_master LIMIT 1"
