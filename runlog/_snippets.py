@@ -33,6 +33,8 @@ _SINGLE = (
 """Characters that are words of their own, as a class of a pattern."""
 _SYMBOL = "\u20a0-\u20cf\u2190-\u2bff\U0001f000-\U0001faff"
 _LETTER = rf"[^\W_{_SINGLE}]"
+_MARK = "[\u0300-\u036f]"
+"""An accent that follows its letter: the index has the letter alone."""
 _PIECES = re.compile(rf"{_LETTER}+|[{_SINGLE}{_SYMBOL}]")
 _TERMS = re.compile(r'"([^"]*)"?(\*?)|([^\s"]+)')
 
@@ -42,6 +44,7 @@ class _Fold(dict[int, int]):
 
     def __missing__(self, code: int) -> int:
         base = normalize("NFD", chr(code).lower())[:1]
+        base = "\u03c3" if base == "\u03c2" else base  # the sigma that ends words
         self[code] = folded = ord(base) if base else code
         return folded
 
@@ -69,11 +72,13 @@ class Terms:
 
     @staticmethod
     def _pattern(pieces: list[str], beginning: bool | None) -> re.Pattern[str]:
-        middle = r"[\W_]*".join(map(re.escape, pieces))
+        middle = r"[\W_]*".join(
+            "".join(f"{re.escape(char)}{_MARK}*" for char in piece) for piece in pieces
+        )
         if beginning is None:
             return re.compile(middle)
-        before = rf"(?<!{_LETTER})" if re.match(_LETTER, pieces[0]) else ""
-        after = rf"(?!{_LETTER})" if re.match(_LETTER, pieces[-1]) else ""
+        before = rf"(?<!{_LETTER})(?<!{_MARK})" if re.match(_LETTER, pieces[0]) else ""
+        after = rf"(?!{_MARK}*{_LETTER})" if re.match(_LETTER, pieces[-1]) else ""
         return re.compile(before + middle + ("" if beginning else after))
 
 

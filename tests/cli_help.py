@@ -56,16 +56,16 @@ class Cli:
         got = self._capsys.readouterr()
         return Done(code, got.out, got.err)
 
-    def on_terminal(self, *argv: str, columns: int = 80) -> Done:
+    def on_terminal(self, *argv: str, columns: int = 80, encoding: str = "utf-8") -> Done:
         """Run with a pseudo-terminal as standard output."""
         self._capsys.readouterr()
-        with _terminal(columns) as read:
+        with _terminal(columns, encoding) as read:
             code = main(argv)
         return Done(code, read().replace("\r\n", "\n"), "")
 
 
 @contextlib.contextmanager
-def _terminal(columns: int) -> Iterator[Any]:
+def _terminal(columns: int, encoding: str) -> Iterator[Any]:
     ours, theirs = pty.openpty()
     got: list[bytes] = []
 
@@ -79,11 +79,11 @@ def _terminal(columns: int) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", str(columns))
         patch.setenv("TERM", "xterm")
-        stream = os.fdopen(theirs, "w", encoding="utf-8")
+        stream = os.fdopen(theirs, "w", encoding=encoding)
         patch.setattr(sys, "stdout", stream)
         patch.setattr(sys, "stderr", io.StringIO())
         try:
-            yield lambda: b"".join(got).decode()
+            yield lambda: b"".join(got).decode(encoding)
         finally:
             stream.close()
             reader.join()

@@ -30,6 +30,7 @@ from runlog import Recorder
 from runlog.cli import jsonl, parquet
 from runlog.cli.history import History
 from runlog.reading import places
+from runlog.views.words import count
 
 
 @pytest.fixture(autouse=True)
@@ -115,8 +116,8 @@ def test_ctrl_c_ends_with_a_whole_line_and_a_cursor(recorder: Any) -> None:
     assert 0 < len(lines) < 300
     last = json.loads(lines[-1])
     cursor = f"{last['created_at']}~{last['id']}"
-    runs = "1 run" if len(lines) == 1 else f"{len(lines)} runs"
-    assert said.splitlines() == [f"{runs}; go on with --after {cursor}"]
+    written = count(len(lines), "run")
+    assert said.splitlines() == [f"{written}; go on with --after {cursor}"]
 
 
 def pid_has_handled(pid: int) -> bool:

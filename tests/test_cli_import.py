@@ -194,7 +194,7 @@ def test_a_bad_line(
     assert cli("import", path) == 2
     shown = capsys.readouterr().err
     assert f"{path}: line 3 {said}" in shown
-    assert "kept 1 run before it" in shown
+    assert "the 1 run before it is kept" in shown
     assert shown.count("\n") == 1
     assert [run["run_id"] for run in runs_at(**here.options)] == ["good"]
 

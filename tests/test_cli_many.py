@@ -109,4 +109,4 @@ def check_errors(cli: Cli) -> None:
     (group,) = json.loads(done.out)
     assert (group["count"], group["error"], group["node"]) == (1_000, "KeyError", "a")
     assert group["message"] == "price <n>"
-    assert "incomplete: covers only the newest 1,000 failed runs" in done.err
+    assert "incomplete: only the newest 1,000 failed runs" in done.err

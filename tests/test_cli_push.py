@@ -99,7 +99,7 @@ def test_push_sends_what_is_new(both: Both, capsys: Any) -> None:
     assert cli("push") == 0
     assert capsys.readouterr().err.startswith("6 runs")
     assert cli("push") == 0
-    assert capsys.readouterr().err.startswith("1 run ")  # the one that is open
+    assert capsys.readouterr().err.startswith("1 run to ")  # the one that is open
     with both.source() as source:
         source.log_run(minimal("new"))
         source.log_run(minimal("r1", status="failed"))

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from test_views import runs
 
 import runlog
+from runlog.cli.log_rows import STATE
 from runlog.views.outcome import outcome, question
 
 __all__ = ["cli", "history"]
@@ -165,7 +166,7 @@ def test_errors(cli: Cli, history: Recorded) -> None:
     assert groups[0]["newest"] == history.also_failed
     assert groups[0]["node"] == "draft"
     few = cli("errors", "-n", "1")
-    assert "incomplete: covers only the newest 1 failed run\n" in few.err
+    assert few.err == "incomplete: only the newest 1 failed run was read\n"
 
 
 def test_stats(cli: Cli, history: Recorded) -> None:
@@ -341,6 +342,48 @@ def test_diff_looks_at_all_that_was_recorded(cli: Cli, recorder: Any) -> None:
     log("f2", inputs={"q": 2}, node_logs=node({"q": 2}, 3))
     said = cli("diff", "f1", "f2").out
     assert "the inputs differ\nthe same until a\nfirst difference: b" in said
+
+
+@on_sqlite
+def test_regression_a_node_alone(cli: Cli, history: Recorded) -> None:
+    """It is shown as in the run's tree, in every format."""
+    done = cli("show", history.retried, "--node", "pay").out
+    assert re.findall(r"\(try \d of \d\)", done) == ["(try 1 of 2)", "(try 2 of 2)"]
+    assert "one ∥" in cli("show", history.parallel, "--node", "one").out
+    (row,) = json.loads(cli("show", history.done, "--node", "draft", "--json").out)
+    assert row["node"] == "draft"
+    (row,) = json.loads(cli("show", history.done, "--state", "draft", "--json").out)
+    assert list(row) == STATE
+    assert cli("show", history.done, "--node", "drft", "--json").code == 2
+
+
+@on_sqlite
+def test_regression_what_a_log_does_not_say(cli: Cli, recorder: Any) -> None:
+    """A log of a program may lack its step and time, and its calls may say anything."""
+    failed = {"node": "a", "status": "failed", "error_type": "KeyError"}
+    calls = [{"tokens": {"total": total}} for total in ("many", [1], 7)]
+    logs = [{**failed, "calls": calls}, {"node": "b", "status": "completed"}]
+    recorder.log_run(minimal("r1", status="timeout", node_logs=logs))
+    said = cli("show", "@timeout", "--calls")
+    assert (said.code, said.err) == (0, "")
+    assert "7 tokens" in said.out
+    assert cli("show", "r1", "--state", "a").lines[0] == "a"
+    said = cli("tail", "-o", "jsonl")
+    assert [json.loads(line)["said"] for line in said.lines[2:5:2]] == ["KeyError", ""]
+    assert cli("show", "@timeut").code == 2
+
+
+@on_sqlite
+def test_regression_one_is_singular(cli: Cli, recorder: Any) -> None:
+    for name in ("r1", "r2"):
+        recorder.log_run(minimal(name, status="failed"))
+    assert cli("export", "--limit", "1").err.startswith("1 run; go on")
+    assert cli("export").err.startswith("2 runs; go on")
+    said = "incomplete: only the newest 1 failed run was read\n"
+    assert cli("errors", "--limit", "1").err == said
+    assert "there are only 2 such runs" in cli("show", "@failed~2").err
+    recorder.delete_runs(run_id="r2")
+    assert "there is only 1 such run\n" in cli("show", "@failed~2").err
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -23,6 +23,7 @@ from helpers import minimal, until
 
 import runlog
 from runlog import migrations, web
+from runlog.cli import main
 from runlog.reading import places
 
 __all__ = ["cli", "empty"]
@@ -355,6 +356,45 @@ def test_doctor_goes_on_where_the_history_breaks(tmp_path: Path, capsys: Any) ->
     checks = json.loads(done.out)
     assert (done.code, done.err) == (3, "")
     assert (checks[-1]["check"], checks[-1]["state"]) == ("history", "fault")
+
+
+@pytest.mark.parametrize("argv", [["list"], ["path"], ["migrate"], ["doctor"], ["tail"]])
+def test_regression_a_damaged_history(
+    argv: list[str], tmp_path: Path, capsys: Any
+) -> None:
+    """Nobody is told that it is no history, which one could make anew."""
+    path = tmp_path / "runs.db"
+    with runlog.Recorder(sqlite_path=str(path)) as recorder:
+        recorder.log_run(minimal())
+    os.truncate(path, 20_000)
+    before = path.read_bytes()
+    assert main([*argv, "--db", str(path)]) == 3
+    shown = "".join(capsys.readouterr())
+    assert f"{path} is damaged" in shown
+    assert "backup" in shown
+    assert "no history" not in shown
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"a text\n"])
+def test_regression_path_of_no_history(
+    content: bytes, tmp_path: Path, capsys: Any
+) -> None:
+    path = tmp_path / "runs.db"
+    path.write_bytes(content)
+    assert main(["path", "--db", str(path)]) == 3
+    assert f"{path} is no history" in capsys.readouterr().err
+
+
+def test_regression_a_folder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert main(["list", "--db", "runs.db"]) == 3
+    assert "this folder was deleted, so runs.db can't be found" in capsys.readouterr().err
 
 
 def test_a_database_of_another_program_stays_as_it_is(

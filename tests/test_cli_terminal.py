@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,10 +66,13 @@ def test_hostile_text_reaches_no_terminal(cli: Cli, recorder: Any) -> None:
             ] == []
 
 
-@pytest.mark.parametrize("columns", [40, 80, 200])
+@pytest.mark.parametrize(
+    ("columns", "encoding"),
+    [(40, "utf-8"), (80, "utf-8"), (200, "utf-8"), (60, "ascii"), (80, "gbk")],
+)
 @on_sqlite
 def test_a_terminal_of_any_width(
-    cli: Cli, history: Recorded, recorder: Any, columns: int
+    cli: Cli, history: Recorded, recorder: Any, columns: int, encoding: str
 ) -> None:
     recorder.log_run(
         minimal(
@@ -89,13 +93,31 @@ def test_a_terminal_of_any_width(
         ["thread", "order A1"],
         ["diff", history.done, history.failed],
         ["tail"],
+        ["stats"],
     ):
-        done = cli.on_terminal(*argv, columns=columns)
+        done = cli.on_terminal(*argv, columns=columns, encoding=encoding)
         lines = STYLE.sub("", done.out).split("\n")
         assert max(map(width, lines)) <= columns, argv
         assert done.out.count("\n") > 1
     assert "ago" in cli.on_terminal("list").out or "now" in cli.on_terminal("list").out
     assert "\x1b[31m" in cli.on_terminal("list").out
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@on_sqlite
+def test_regression_ids_of_one_minute(cli: Cli, recorder: Any, columns: int) -> None:
+    """Ids of time begin alike: a table leaves so much of each that it names the run."""
+    ids = [f"019ab2f1-7f58-7c{place}0-9d3a-5be1a0f4c1de" for place in range(3)]
+    for one in ids:
+        text = "before " * 30 + "zebra " + "after " * 30
+        recorder.log_run(minimal(one, "a workflow", status="failed", outputs={"x": text}))
+    recorder.log_run(minimal("i" * 200, "a workflow", status="failed"))
+    for argv in (["list"], ["search", "zebra"]):
+        done = cli.on_terminal(*argv, columns=columns)
+        shown = re.findall("019ab2f1\\S*", STYLE.sub("", done.out))
+        assert len(shown) == 3
+        assert all(cli("show", one, "--fields", "node").code == 0 for one in shown)
+    assert done.out.count("zebra") == 3  # the hit is in view
 
 
 @on_sqlite

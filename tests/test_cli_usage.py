@@ -45,6 +45,16 @@ def test_help_and_wrong_usage(capsys: Any) -> None:
         (["list", "failed"], "'failed'"),
         (["list", "-o", "xml"], "'xml'"),
         (["completion", "csh"], "'csh'"),
+        (["list", "--fields=--"], "'--'"),
+        (["prune", "--older-than=--"], "'--'"),
+        (["tail", "-n--"], "'--'"),
+        (["tail", "--interval", "inf"], "inf"),
+        (["tail", "--interval", "nan"], "nan"),
+        (["tail", "--interval=-1"], "-1"),
+        (["tail", "--interval", "soon"], "'soon'"),
+        (["list", "--since", ""], "'' is no time"),
+        (["errors", "--until="], "'' is no time"),
+        (["show", "--node", "a", "--state", "b"], "--state"),
     ):
         done = cli(*argv)
         assert (done.code, done.out) == (2, "")
@@ -70,6 +80,11 @@ def test_completion(cli: Cli, history: Recorded) -> None:
     assert after("list", "--thread", "ord") == ["order A1"]
     assert after("export", "@lo") == ["@lost"]
     assert after("insights", "app") == ["approval"]
+    assert after("export", "-o", "") == ["chrome", "jsonl", "parquet"]
+    assert after("export", "--format=pa") == ["--format=parquet"]
+    assert after("tail", "-o", "") == ["jsonl", "table"]
+    assert after("watch", "--shape", "s") == ["slack"]
+    assert after("--output", "m") == ["md"]
     assert after("show", "--full", history.done[:9]) == [history.done]
 
 

@@ -372,3 +372,32 @@ def test_whole_runs(recorder: Any) -> None:
             recorder._whole_runs(wrong)
     with pytest.raises(TypeError):
         recorder._whole_runs(tuple(ids))
+
+
+INTERRUPTED = """
+import runlog
+from runlog import _imports
+
+recorder = runlog.Recorder()
+recorder.list_runs(status="none")  # it has opened the store, and made no time
+
+
+def interrupted(name):
+    raise KeyboardInterrupt
+
+
+_imports.load = interrupted
+try:
+    recorder.count_runs()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_regression_ctrl_c_while_runs_are_counted(
+    store: Store, recorder: runlog.Recorder, run_python: Any
+) -> None:
+    """The extension imports datetime for the first time that it returns."""
+    recorder.log_run(minimal())
+    done = run_python(INTERRUPTED, env=store.env)
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")

@@ -286,6 +286,22 @@ def test_a_snippet_for_each_word(recorder: runlog.Recorder) -> None:
     assert shown == ["start", "finish"]
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_regression_a_snippet_in_another_spelling(recorder: runlog.Recorder) -> None:
+    """The index knows letters without their accents, and one small sigma."""
+    stored = "un e\u0301te\u0301 \u03a3\u038a\u03a3\u03a5\u03a6\u039f\u03a3 cafe\u0301s"
+    recorder.log_run(minimal(inputs={"text": stored}))
+    for text, place in (
+        ("\u00e9t\u00e9", stored[3:8]),
+        ("ete", stored[3:8]),
+        ("\u03c3\u03af\u03c3\u03c5\u03c6\u03bf\u03c2", stored[9:16]),
+        ("cafes", stored[17:]),
+    ):
+        ((piece,),) = [hit["snippets"] for hit in search(recorder, text)]
+        assert piece["text"][piece["start"] : piece["end"]] == place
+    assert find(recorder, "cafe") == []
+
+
 HOSTILE = st.text(
     st.one_of(st.sampled_from("\"'*()^:{}-+&|!<>\\ ,;%\t\n"), st.characters()),
     max_size=30,

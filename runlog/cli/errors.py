@@ -48,6 +48,9 @@ def describe(error: BaseException) -> tuple[int, str]:
         return WRONG, said
     if isinstance(error, (runlog.StoreError, runlog.ServiceError)):
         return AWAY, said
+    if isinstance(error, OSError) and error.strerror:
+        name = "" if error.filename is None else f"{error.filename}: "
+        return FAULT, f"{name}{error.strerror}"
     if isinstance(error, MemoryError):
         return FAULT, said or "out of memory"
     return FAULT, f"{type(error).__name__}: {said}"

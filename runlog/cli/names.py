@@ -8,7 +8,9 @@ from typing import Any
 
 from runlog.cli.errors import UnknownRunError, WrongUsageError
 from runlog.cli.history import History
+from runlog.cli.text import width
 from runlog.reading.names import STATUSES, nearest
+from runlog.views.words import count
 
 __all__ = ["SEARCHED", "STATUSES", "check_names", "find_run", "nearest", "short_ids"]
 
@@ -22,6 +24,10 @@ _MOST = 200
 """How many workflows with runs of one id are looked at."""
 _KNOWN = 2_000
 """Among how many of the newest runs the nearest name is looked for."""
+_LEAST = 8
+"""The columns of a short id, unless the id is shorter."""
+_LONG = 24
+"""An id that needs more columns is cut, so that there is room for others."""
 
 
 def find_run(history: History, name: str, workflow: str | None = None) -> Any:
@@ -41,11 +47,12 @@ def find_run(history: History, name: str, workflow: str | None = None) -> Any:
     if name in ("-", "@"):
         return _nth(history, name, 0, filters)
     if match := _BY_STATUS.fullmatch(name):
-        if match[1] not in STATUSES:
+        own = {**filters, "status": match[1]}
+        if match[1] not in STATUSES and not history.page(1, **own).runs:
             raise WrongUsageError(
                 f"unknown status in {name!r}{nearest(match[1], STATUSES)}"
             )
-        return _nth(history, name, int(match[2] or 0), {**filters, "status": match[1]})
+        return _nth(history, name, int(match[2] or 0), own)
     rows = history.page(_MOST, run_id=name, **filters).runs if name else []
     if len(rows) > 1:
         head = f"{name!r} is the id of several runs, choose by -w"
@@ -82,8 +89,9 @@ def check_names(history: History, filters: dict[str, Any]) -> None:
 def _nth(history: History, name: str, number: int, filters: dict[str, Any]) -> Any:
     rows = list(history.rows(number + 1, **filters))
     if len(rows) <= number:
-        what = f"only {len(rows)} such runs" if rows else "no such run"
-        raise WrongUsageError(f"{name}: there is {what}")
+        what = f"only {count(len(rows), 'such run')}" if rows else "no such run"
+        verb = "are" if len(rows) > 1 else "is"
+        raise WrongUsageError(f"{name}: there {verb} {what}")
     return history.run(rows[number])
 
 
@@ -132,7 +140,7 @@ def _times(name: str) -> list[dict[str, Any]]:
     return [{"since": since, "until": until}]
 
 
-def short_ids(ids: list[str], least: int = 8) -> dict[str, str]:
+def short_ids(ids: list[str], least: int = _LEAST) -> dict[str, str]:
     """Return for each id its shortest beginning that is unique among them."""
     ordered = sorted(set(ids))
     shared = [0] * (len(ordered) + 1)
@@ -142,6 +150,12 @@ def short_ids(ids: list[str], least: int = 8) -> dict[str, str]:
         one: one[: max(least, shared[place] + 1, shared[place + 1] + 1)]
         for place, one in enumerate(ordered)
     }
+
+
+def least_width(ids: dict[str, str]) -> int:
+    """The columns that a table leaves to short ids: cut further, they name no run."""
+    widths = map(width, ids.values())
+    return max((wide for wide in widths if wide <= _LONG), default=_LEAST)
 
 
 def _shared(one: str, other: str) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from runlog.cli.output import Out
 from runlog.cli.text import cut, pad, safe, width
-from runlog.views.logs import Log
+from runlog.views.logs import Log, number
 from runlog.views.outcome import error_of
 from runlog.views.timeline import Bar, bars
 from runlog.views.tree import Placed, build, walk
@@ -31,10 +31,34 @@ def tree_lines(
         calls: whether the calls of each node follow it.
         whole: whether every node is shown, however many there are, and values are uncut.
     """
-    times = {bar.place: bar for bar in bars(run, logs)}
     placed = list(walk(build(run, logs)))
     shown = placed if whole or not out.is_terminal else _important(placed)
-    names = [safe(_branch(one) + _name(one)) for one in shown]
+    for one, line in zip(shown, _lines(out, run, logs, shown), strict=True):
+        yield line
+        if calls:
+            yield from _calls(out, one, whole)
+    if len(shown) < len(placed):
+        yield f"and {count(len(placed) - len(shown), 'node')} more: --full"
+
+
+def node_lines(out: Out, run: Any, logs: list[Log], chosen: list[Log]) -> Iterator[str]:
+    """Yield the line of each chosen node, as it is in the run's tree but for its place.
+
+    Args:
+        out: where they go.
+        run: the run.
+        logs: its node logs.
+        chosen: some of them.
+    """
+    placed = {one.node.log.place: one for one in walk(build(run, logs))}
+    shown = [placed[log.place]._replace(depth=0) for log in chosen]
+    return _lines(out, run, logs, shown)
+
+
+def _lines(out: Out, run: Any, logs: list[Log], shown: list[Placed]) -> Iterator[str]:
+    """The line of each of some nodes."""
+    times = {bar.place: bar for bar in bars(run, logs)}
+    names = [out.shown(safe(_branch(one) + _name(one))) for one in shown]
     columns = out.width
     widest = max((width(name) for name in names), default=0)
     room = _room(columns, widest)
@@ -48,10 +72,6 @@ def tree_lines(
         if columns is None or columns - room >= 11 + 9 + 6 + _BAR:
             cells.append(_bar(times.get(log.place)))
         yield "  ".join(cells).rstrip()
-        if calls:
-            yield from _calls(out, one, whole)
-    if len(shown) < len(placed):
-        yield f"and {count(len(placed) - len(shown), 'node')} more: --full"
 
 
 def _important(placed: list[Placed]) -> list[Placed]:
@@ -119,10 +139,10 @@ def call_lines(out: Out, call: dict[str, Any], indent: str, whole: bool) -> Iter
     most = out.most(500, whole)
     name = call.get("model") or call.get("name") or "?"
     tokens = call.get("tokens")
-    total = tokens.get("total") if isinstance(tokens, dict) else None
+    total = number(tokens.get("total")) if isinstance(tokens, dict) else None
     facts = [str(call.get(key) or other) for key, other in _FACTS]
     facts.insert(1, str(name))
-    facts.append(duration(_number(call.get("duration_ms"))))
+    facts.append(duration(number(call.get("duration_ms"))))
     if total:
         facts.append(count(int(total), "token"))
     yield out.fit(indent + "· " + safe("  ".join(facts)), whole)
@@ -134,10 +154,6 @@ def call_lines(out: Out, call: dict[str, Any], indent: str, whole: bool) -> Iter
             yield out.fit(f"{indent}  < {safe(_said(call[key], most))}", whole)
     if (error := error_of(call)) is not None:
         yield out.fit(f"{indent}  ! {safe(brief(error, most))}", whole)
-
-
-def _number(value: Any) -> float | None:
-    return value if type(value) in (int, float) else None
 
 
 def _said(value: Any, most: int | None) -> str:

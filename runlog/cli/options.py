@@ -11,6 +11,8 @@ from runlog.cli.output import FORMATS, Field, Out, write_rows
 from runlog.cli.output import choose as choose_fields
 from runlog.reading.times import parse_time
 
+_DAY = 86_400
+
 
 def at_least(least: int, most: int = 2**31 - 1) -> Any:
     """A type of argparse: whole numbers from so many on, up to so many."""
@@ -27,6 +29,17 @@ def at_least(least: int, most: int = 2**31 - 1) -> Any:
         return number
 
     return whole
+
+
+def seconds(text: str) -> float:
+    """A type of argparse: seconds, up to a day."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no number of seconds") from None
+    if not 0 <= number <= _DAY:  # neither is nan
+        raise ArgumentTypeError(f"must be from 0 to {_DAY:,} seconds, not {text}")
+    return number
 
 
 def add_format(
@@ -87,15 +100,17 @@ def filters_of(args: Namespace, history: History) -> dict[str, Any]:
     def run_time(name: str) -> Any:
         return find_run(history, name)["created_at"]
 
-    until = getattr(args, "until", None)
+    def time_of(text: str | None) -> Any:
+        return None if text is None else parse_time(text, run_time)
+
     found = {
         "wpk_id": args.workflow,
         "status": getattr(args, "status", None),
         "thread_id": getattr(args, "thread", None),
         "node": getattr(args, "node", None),
         "error": getattr(args, "error", None),
-        "since": args.since and parse_time(args.since, run_time),
-        "until": until and parse_time(until, run_time),
+        "since": time_of(args.since),
+        "until": time_of(getattr(args, "until", None)),
     }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TextIO
 
 from runlog.cli.errors import WrongUsageError
 from runlog.cli.table import Column, join, render
-from runlog.cli.text import cut, safe, safe_lines
+from runlog.cli.text import cut, safe, safe_lines, wrap
 from runlog.reading.times import moment
 from runlog.views import words
 
@@ -44,6 +44,8 @@ class Out:
         self.shortens = self.is_terminal
         """Whether what matters least is left out of long lists."""
         self._plain = not _encodes(self._stream, "│∥█")
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        self._encoding = None if encoding.lower().startswith("utf") else encoding
         self.now = time.time()
         for one in (self._stream, self._notes):
             if hasattr(one, "reconfigure"):  # a text that the encoding lacks
@@ -68,10 +70,25 @@ class Out:
         """
         return length if self.is_terminal and not whole else None
 
+    def shown(self, text: str) -> str:
+        """A safe text as the stream has it, to be measured and cut: a character that its
+        encoding lacks is shown by its number, which is wider.
+        """
+        if self._encoding is None or text.isascii():
+            return text
+        text = text.translate(_PLAIN) if self._plain else text
+        return text.encode(self._encoding, "backslashreplace").decode(self._encoding)
+
     def fit(self, text: str, whole: bool = False) -> str:
         """A safe text in the width of the terminal; uncut where `most` cuts nothing."""
         columns = self.width
-        return text if columns is None or whole else cut(text, columns)
+        return text if columns is None or whole else cut(self.shown(text), columns)
+
+    def paragraph(self, text: str, style: str = "") -> None:
+        """Write a text that need not be safe in lines of the terminal's width."""
+        shown, columns = self.shown(safe(text)), self.width
+        for line in [shown] if columns is None else wrap(shown, columns):
+            self.line(self.style(line, style))
 
     def line(self, text: str = "") -> None:
         """Write a line, which has to be safe."""
@@ -269,7 +286,9 @@ def _write_table(out: Out, fields: list[Field], rows: list[Any]) -> None:
     columns = [
         Column(one.title or one.name, one.right, one.least, one.rank) for one in fields
     ]
-    cells = [[safe(_shown(field, row, out)) for field in fields] for row in rows]
+    cells = [
+        [out.shown(safe(_shown(field, row, out))) for field in fields] for row in rows
+    ]
     shown, lines = render(columns, cells, out.width)
     out.line(out.style(join(lines[0]), "bold"))
     for row, line in zip(rows, lines[1:], strict=True):

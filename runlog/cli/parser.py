@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import Action, ArgumentParser
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -27,6 +27,14 @@ class Parser(ArgumentParser):
         if unknown:
             self.error(f"there is one argument too many: {unknown[0]!r}")
         return found
+
+    def _get_values(self, action: Action, arg_strings: list[str]) -> Any:
+        """The value of an argument; of an option also "--", which argparse leaves out."""
+        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
+            value = self._get_value(action, "--")
+            self._check_value(action, value)
+            return value
+        return super()._get_values(action, arg_strings)
 
     def _no_option(self, name: str) -> str:
         from difflib import get_close_matches

@@ -140,6 +140,8 @@ def _server(dsn: str) -> Iterator[Check]:
 def _fix(place: places.Place, said: str) -> str:
     if any(fix in said for fix in ("migrate", "update runlog", "copy it")):
         return said.rpartition(": ")[2]
+    if "is damaged" in said:
+        return said.partition("): ")[2]
     if place.dsn is not None:
         return "start the server, or correct POSTGRES_DSN; or run runlog migrate apply"
     return "record a run, or name the right file with RUNLOG_SQLITE_PATH or --db"
@@ -149,27 +151,29 @@ def _recorder(recorder: Any) -> Iterator[Check]:
     from runlog import ConfigError
 
     found: dict[str, Any] = recorder.stats()
-    for name, text, fix in (
+    for name, where, fix in (
         (
             "waiting",
-            "waiting in the journal",
+            "in the journal",
             "the next program that records forwards them",
         ),
         (
             "waiting_elsewhere",
-            "waiting for another database",
+            "for another database",
             "docs/operations.md, Sharing a journal",
         ),
         (
             "beside",
-            "waiting beside the locked file",
+            "beside the locked file",
             "find the program that holds its lock",
         ),
     ):
         if found[name]:
-            yield Check("journal", "note", f"{count(found[name], 'run')} {text}", fix)
+            wait = count(found[name], "run waits", "runs wait")
+            yield Check("journal", "note", f"{wait} {where}", fix)
     if found["rejected"]:
-        said = f"{count(found['rejected'], 'run')} rejected by the database"
+        were = count(found["rejected"], "run was", "runs were")
+        said = f"{were} rejected by the server"
         yield Check("journal", "fault", said, "docs/operations.md, Rejected runs")
     try:
         lost = recorder.list_runs(limit=1, status="lost").runs

@@ -17,6 +17,8 @@ _SECONDS = 5.0
 _APPLIED = "SELECT number, checksum FROM runlog_migrations ORDER BY number"
 _ANYTHING = "SELECT name FROM sqlite_master LIMIT 1"
 _IS_LARGE = "SELECT 1 FROM workflow_runs WHERE rowid > 20000 LIMIT 1"
+_DAMAGED = (11, 26)
+"""SQLITE_CORRUPT, and SQLITE_NOTADB for what begins as a database does."""
 _FILES = (
     "",
     "-wal",
@@ -136,7 +138,12 @@ def check_name(text: str, what: str) -> None:
 def _full(path: str) -> str:
     if path == "~" or path.startswith("~/"):
         path = os.path.expanduser(path)
-    return os.path.realpath(path)
+    try:
+        return os.path.realpath(path)
+    except FileNotFoundError:  # of the folder that a relative path begins in
+        raise AwayError(
+            f"this folder was deleted, so {path} can't be found: change to another one"
+        ) from None
 
 
 def applied(place: Place) -> list[tuple[int, str]] | None:
@@ -217,16 +224,34 @@ def _applied_in_file(path: str) -> list[tuple[int, str]] | None:
 
 
 def _in_file(path: str, sql: str) -> list[Any] | None:
-    """The rows of a query; None if there are none, or it can't be executed."""
+    """The rows of a query; None if there are none, or it can't be executed.
+
+    Raises:
+        AwayError: the file is damaged.
+    """
     # Reading the WAL may create a -shm, so it is read only if there is something in it.
     ways = ["immutable=1"]
     with suppress(OSError):
         if os.stat(f"{path}-wal").st_size:
             ways.insert(0, "mode=ro")
-    return next(filter(None, (_read_file(path, way, sql) for way in ways)), None)
+    damage: AwayError | None = None
+    for way in ways:
+        try:
+            if rows := _read_file(path, way, sql):
+                return rows
+        except AwayError as error:
+            damage = error
+    if damage is not None:
+        raise damage
+    return None
 
 
 def _read_file(path: str, how: str, sql: str) -> list[Any] | None:
+    """The rows of a query; None if it can't be executed.
+
+    Raises:
+        AwayError: the file is damaged.
+    """
     import sqlite3
 
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
@@ -236,7 +261,12 @@ def _read_file(path: str, how: str, sql: str) -> list[Any] | None:
             return connection.execute(sql).fetchall()
         finally:
             connection.close()
-    except sqlite3.Error:
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            raise AwayError(
+                f"{path} is damaged ({error}): restore it from a backup, or save what "
+                "can be read of it by sqlite3 FILE .recover"
+            ) from None
         return None
 
 

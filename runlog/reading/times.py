@@ -53,7 +53,7 @@ def parse_time(text: str, run_time: Callable[[str], datetime] | None = None) -> 
         return datetime.now(UTC) - parse_age(text)
     with suppress(ValueError, OverflowError):
         return datetime.fromisoformat(text).astimezone(UTC)
-    if run_time is not None:
+    if run_time is not None and text.strip():
         with suppress(UnknownRunError):
             return run_time(text)
     raise WrongUsageError(

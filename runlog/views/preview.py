@@ -6,6 +6,8 @@ import json
 from math import isfinite
 from typing import Any, NamedTuple
 
+from runlog.views.words import count
+
 NODES = 5_000
 SIZE = 65_536
 _SHORT = 200
@@ -64,7 +66,7 @@ class _Maker:
         if len(value) <= most:
             return value
         self.cut += len(value) - most
-        return f"{value[:most]}… {len(value) - most:,} more characters"
+        return f"{value[:most]}… {count(len(value) - most, 'more character')}"
 
     def _members(self, value: Any, room: _Room, depth: int) -> dict[str, Any]:
         shown = self._shown(len(value), room, depth)
@@ -74,14 +76,14 @@ class _Maker:
         made = self._share([one for _, one in pairs], room, depth)
         found = dict(zip(keys, made, strict=True))
         if shown < len(value):
-            found["…"] = f"{len(value) - shown:,} more members"
+            found["…"] = count(len(value) - shown, "more member")
         return found
 
     def _elements(self, value: list[Any], room: _Room, depth: int) -> list[Any]:
         shown = self._shown(len(value), room, depth)
         found = self._share(value[:shown], room, depth)
         if shown < len(value):
-            found.append(f"… {len(value) - shown:,} more elements")
+            found.append(f"… {count(len(value) - shown, 'more element')}")
         return found
 
     def _shown(self, number: int, room: _Room, depth: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import REMAINDER, ArgumentParser, Namespace
+from argparse import REMAINDER, Action, ArgumentParser, Namespace
 from collections.abc import Iterable
 
 from runlog.cli import shell_line
@@ -10,7 +10,7 @@ from runlog.cli.commands.completion import SCRIPTS
 from runlog.cli.errors import DONE
 from runlog.cli.history import History
 from runlog.cli.names import STATUSES
-from runlog.cli.output import FORMATS, Out
+from runlog.cli.output import Out
 from runlog.reading.places import find
 
 _NEWEST = 200
@@ -43,9 +43,10 @@ def _complete(words: list[str], history: History) -> list[str]:
     option, sign, value = last.partition("=")
     found: Iterable[str]
     if sign and option.startswith("--"):
-        found = [f"{option}={one}" for one in _values(option, value, history)]
+        found = [f"{option}={one}" for one in _values(before, option, value, history)]
     elif before and before[-1].startswith("-") and before[-1] not in ("-", "--"):
-        found = _values(before[-1], last, history) or _words(before, last, history)
+        found = _values(before, before[-1], last, history)
+        found = found or _words(before, last, history)
     else:
         found = _words(before, last, history)
     return sorted({one for one in found if one.startswith(last) and one.isprintable()})
@@ -64,16 +65,21 @@ def _place(words: list[str], history: History) -> list[str]:
     return rest
 
 
-def _values(option: str, typed: str, history: History) -> list[str]:
-    """What may follow an option."""
+def _values(before: list[str], option: str, typed: str, history: History) -> list[str]:
+    """What may follow an option of the command that stands before it."""
     if option in ("--status", "-s"):
         head, comma, _ = typed.rpartition(",")
         return [f"{head}{comma}{one}" for one in STATUSES]
-    if option in ("--output", "-o"):
-        return list(FORMATS)
     if option in ("--workflow", "-w"):
         return _recorded("wpk_id", history)
-    return _recorded("thread_id", history) if option == "--thread" else []
+    if option == "--thread":
+        return _recorded("thread_id", history)
+    return [
+        str(one)
+        for action in _actions(before)
+        if option in action.option_strings
+        for one in action.choices or ()
+    ]
 
 
 def _words(before: list[str], last: str, history: History) -> Iterable[str]:
@@ -84,7 +90,7 @@ def _words(before: list[str], last: str, history: History) -> Iterable[str]:
         return COMMANDS
     command = before[0]
     if last.startswith("-") and last != "-" and "--" not in before:
-        return _options(command) if command in COMMANDS else ()
+        return [name for one in _actions(before) for name in one.option_strings]
     known = {
         "migrate": ("status", "plan", "apply"),
         "reindex": ("words", "meaning"),
@@ -104,8 +110,11 @@ def _recorded(name: str, history: History) -> list[str]:
     return [row[name] for row in history.rows(_NEWEST * 10) if row[name]]
 
 
-def _options(command: str) -> list[str]:
-    from runlog.cli import make_parser
+def _actions(before: list[str]) -> list[Action]:
+    """What the command that a line begins with takes; list, if it begins with options."""
+    from runlog.cli import COMMANDS, make_parser
 
-    actions = make_parser(command)._actions  # noqa: SLF001 - there is no other way
-    return [name for action in actions for name in action.option_strings]
+    command = "list" if before[:1] and before[0].startswith("-") else "".join(before[:1])
+    if command not in COMMANDS:
+        return []
+    return make_parser(command)._actions  # noqa: SLF001 - there is no other way

@@ -135,9 +135,11 @@ def _show_pairs(out: Out, pairs: tuple[Pair, ...]) -> None:
     differ = [pair for pair in pairs if not pair.same]
     write_rows(out, "table", fields, differ[:_MOST])
     if len(differ) > _MOST:
-        out.line(f"and {count(len(differ) - _MOST, 'more node')} that differ")
+        more = len(differ) - _MOST
+        out.line(f"and {count(more, 'more node that differs', 'more nodes that differ')}")
     same = len(pairs) - len(differ)
-    out.line(f"{same} of {count(len(pairs), 'node')} are the same")
+    verb = "is" if same == 1 else "are"
+    out.line(f"{same:,} of {count(len(pairs), 'node')} {verb} the same")
 
 
 def _show_values(out: Out, values: tuple[Value, ...]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from runlog.cli import options
 from runlog.cli.errors import DONE
 from runlog.cli.history import History
-from runlog.cli.names import check_names, short_ids
+from runlog.cli.names import check_names, least_width, short_ids
 from runlog.cli.output import Field, Out, rfc3339
 from runlog.views.errors import group
 from runlog.views.words import count
@@ -25,7 +25,7 @@ def _fields(ids: dict[str, str]) -> list[Field]:
             "newest",
             lambda one: one.newest,
             lambda one, _: ids.get(one.newest, one.newest),
-            least=8,
+            least=least_width(ids),
         ),
         Field(
             "last",
@@ -84,8 +84,9 @@ def run(args: Namespace, history: History, out: Out) -> int:
         check_names(history, filters)
         out.note("no failures")
     for status in read.more:
-        runs = count(args.limit, f"{status} run")
-        out.note(f"incomplete: covers only the newest {runs}")
+        verb = "was" if args.limit == 1 else "were"
+        newest = count(args.limit, f"{status} run")
+        out.note(f"incomplete: only the newest {newest} {verb} read")
     return DONE
 
 

@@ -211,8 +211,7 @@ def _send(args: Namespace, history: History, out: Out) -> int:
             sender.finish()
     except (CommandError, KeyboardInterrupt):
         if sender.cursor is not None:
-            sent = count(sender.sent, "span")
-            out.note(f"{sent}; go on with --after {sender.cursor}")
+            out.note(f"{count(sender.sent, 'span')}; go on with --after {sender.cursor}")
         raise
     code = chosen.end(stopping, out)
     if sender.rejected:

@@ -37,7 +37,8 @@ def run(args: Namespace, history: History, out: Out) -> int:
         except (ValueError, OSError) as error:
             intake.finish()
             said = error.strerror if isinstance(error, OSError) else error
-            kept = f"kept {count(progress.number, 'run')} before it"
+            verb = "is" if progress.number == 1 else "are"
+            kept = f"the {count(progress.number, 'run')} before it {verb} kept"
             raise WrongUsageError(f"{args.file}: {said}; {kept}") from None
     out.note(count(progress.number, "run"))
     return intake.say_refused(out)

@@ -11,7 +11,7 @@ from typing import Any
 from runlog.cli import options
 from runlog.cli.errors import DONE
 from runlog.cli.history import History
-from runlog.cli.names import check_names, short_ids
+from runlog.cli.names import check_names, least_width, short_ids
 from runlog.cli.output import Field, Out, number, rfc3339
 from runlog.views.lines import Line
 from runlog.views.words import duration
@@ -34,7 +34,7 @@ def fields_of(ids: dict[str, str]) -> list[Field]:
             "run",
             lambda one: one.run_id,
             lambda one, _: ids.get(one.run_id, one.run_id),
-            least=8,
+            least=least_width(ids),
         ),
         Field("workflow", lambda one: one.workflow, least=6, rank=4),
         Field("at", lambda one: one.at, least=6, rank=5),

@@ -43,8 +43,8 @@ def run(args: Namespace, history: History, out: Out) -> int:
     bytes_ = file_size(place.path)
     if place.dsn is not None:
         bytes_ = _size_on_server(place.dsn)
-    elif bytes_ is None:
-        raise AwayError(f"there is no history at {place.path}")
+    elif not places.applied(place):
+        raise AwayError(f"{place.shown()} is no history")
     rows = [
         {
             "store": place.kind,

@@ -71,8 +71,9 @@ def run(args: Namespace, history: History, out: Out) -> int:
         _say(done, out)
     if left:
         why = recorder.stats()["embedding_error"]
-        wait = "waits" if left == 1 else "wait"
-        out.note(f"{count(left, 'run')} {wait} for the embedding server: {why}")
+        out.note(
+            f"{count(left, 'run waits', 'runs wait')} for the embedding server: {why}"
+        )
     if held:
         out.note(
             f"{count(held, 'run')} can't be indexed before the open transactions of the "

@@ -60,8 +60,8 @@ def run(args: Namespace, history: History, out: Out) -> int:
         check_names(history, filters)
         out.note("no runs")
     if not getattr(hits, "complete", True):
-        waiting = count(hits.waiting, "run")
-        out.note(f"not indexed yet: {waiting}, so there may be more hits")
+        waiting = count(hits.waiting, "run is", "runs are")
+        out.note(f"{waiting} not indexed yet, so there may be more")
     return DONE
 
 
@@ -73,8 +73,13 @@ def _fields(ids: dict[str, str]) -> list[Field]:
             lambda row, _: "-" if "score" not in row[0] else f"{row[0]['score']:.3f}",
             right=True,
         ),
-        Field("where", lambda row: _where(row[0])),
-        Field("text", lambda row: _text(row[0])),
+        Field("where", lambda row: _where(row[0]), least=8, rank=2),
+        Field(
+            "text",
+            lambda row: _text(row[0]),
+            lambda row, out: _text(row[0], out) or "-",
+            least=20,
+        ),
         *map(_of_line, fields_of(ids)),
     ]
 
@@ -87,9 +92,16 @@ def _where(hit: Any) -> str | None:
     return None
 
 
-def _text(hit: Any) -> str | None:
+def _text(hit: Any, out: Out | None = None) -> str | None:
+    """The text around the first hit. For a terminal, which has no room for all of it, it
+    begins a little before the hit.
+    """
     for snippet in hit.get("snippets", ()):
-        return " ".join(snippet["text"].split())
+        first = 0
+        if out is not None and out.width is not None:
+            first = max(0, snippet["start"] - out.width // 8)
+        text = " ".join(snippet["text"][first:].split())
+        return f"…{text}" if first else text
     return None
 
 

@@ -15,9 +15,9 @@ from runlog.cli import log_rows, options
 from runlog.cli.errors import DONE, FAULT, WrongUsageError
 from runlog.cli.history import History
 from runlog.cli.names import find_run, nearest
-from runlog.cli.nodes import call_lines, tree_lines
+from runlog.cli.nodes import call_lines, node_lines, tree_lines
 from runlog.cli.output import Out, to_json, to_lines
-from runlog.cli.text import cut, cut_frame, safe, safe_lines, wrap
+from runlog.cli.text import cut, cut_frame, safe, safe_lines
 from runlog.views.changes import changes, state_after
 from runlog.views.lines import total_tokens
 from runlog.views.logs import Log, began, fact, read_logs
@@ -69,13 +69,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace, history: History, out: Out) -> int:
     """Show a run."""
-    if args.log is not None and args.node is None and args.state is None:
-        raise WrongUsageError("--log needs --node or --state: whose log?")
+    _check(args)
     if options.asks_for_fields(args, out, log_rows.FIELDS):
         return DONE
     found = find_run(history, args.name, args.workflow)
     logs = read_logs(found)
-    if args.fields is not None or args.output in ("jsonl", "tsv"):
+    is_node = args.node is not None or args.state is not None
+    as_rows = ("json", "jsonl", "tsv") if is_node else ("jsonl", "tsv")
+    if args.fields is not None or args.output in as_rows:
         _write_rows(out, found, logs, args)
     elif args.output == "json":
         out.line(to_json({"outcome": outcome(found, logs, whole=True), **found}, 2))
@@ -85,11 +86,22 @@ def run(args: Namespace, history: History, out: Out) -> int:
     elif args.state is not None:
         _show_state(out, found, logs, args)
     elif args.node is not None:
-        for log in _named(logs, args.node, args.log):
-            _show_node(out, found, logs, log, args)
+        _show_nodes(out, found, logs, args)
     else:
         _show_run(out, found, logs, args)
     return FAULT if args.exit_status and found["status"] in _BAD else DONE
+
+
+def _check(args: Namespace) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        WrongUsageError: there are some.
+    """
+    if args.log is not None and args.node is None and args.state is None:
+        raise WrongUsageError("--log needs --node or --state: whose log?")
+    if args.node is not None and args.state is not None:
+        raise WrongUsageError("give --node or --state, not both")
 
 
 def _write_rows(out: Out, run: Any, logs: list[Log], args: Namespace) -> None:
@@ -129,8 +141,8 @@ def _markdown(run: Any, logs: list[Log], args: Namespace) -> Iterator[str]:
 
 def _show_run(out: Out, run: Any, logs: list[Log], args: Namespace) -> None:
     whole = args.full or not out.is_terminal
-    _paragraph(out, outcome(run, logs, whole=whole), str(run["status"]))
-    _paragraph(out, "  ".join(_facts(out, run)), "dim")
+    out.paragraph(outcome(run, logs, whole=whole), str(run["status"]))
+    out.paragraph("  ".join(_facts(out, run)), "dim")
     log = decisive(run, logs)
     if log is not None and run["status"] in _BAD:
         _show_culprit(out, log, args)
@@ -161,20 +173,18 @@ def _facts(out: Out, run: Any) -> list[str]:
     return facts
 
 
-def _paragraph(out: Out, text: str, style: str) -> None:
-    lines = [safe(text)] if out.width is None else wrap(safe(text), out.width)
-    for line in lines:
-        out.line(out.style(line, style))
-
-
 def _show_culprit(out: Out, log: Log, args: Namespace) -> None:
     out.line()
+    _show_place(out, log)
+    if log.error_traceback:
+        _show_traceback(out, log.error_traceback, args)
+
+
+def _show_place(out: Out, log: Log) -> None:
     where = f"{log.node}, step {log.step}" if log.step is not None else log.node
     within = f", within {log.parent}" if log.parent else ""
     tries = f", try {log.attempt}" if log.attempt > 1 else ""
-    out.line(out.style(safe(f"{where}{within}{tries}"), "bold"))
-    if log.error_traceback:
-        _show_traceback(out, log.error_traceback, args)
+    out.paragraph(f"{where}{within}{tries}", "bold")
 
 
 def _show_traceback(out: Out, text: str, args: Namespace) -> None:
@@ -182,7 +192,8 @@ def _show_traceback(out: Out, text: str, args: Namespace) -> None:
     columns = None if args.full else out.width
     for line in lines:
         for one in safe_lines(line):
-            out.line("  " + (one if columns is None else cut_frame(one, columns - 2)))
+            text = one if columns is None else cut_frame(out.shown(one), columns - 2)
+            out.line(f"  {text}")
 
 
 def _show_value(out: Out, title: str, value: Any, whole: bool) -> None:
@@ -191,18 +202,24 @@ def _show_value(out: Out, title: str, value: Any, whole: bool) -> None:
     label = out.style(title, "bold")
     if not whole and out.is_terminal:
         room = max(10, (out.width or 80) - len(title) - 2)
-        out.line(f"{label}  {cut(safe(brief(value, 500)), room)}")
+        out.line(f"{label}  {cut(out.shown(safe(brief(value, 500))), room)}")
         return
     out.line(f"{label}")
     for line in safe_lines(value) if isinstance(value, str) else to_lines(value):
         out.line(f"  {line}")
 
 
+def _show_nodes(out: Out, run: Any, logs: list[Log], args: Namespace) -> None:
+    chosen = _named(logs, args.node, args.log)
+    heads = node_lines(out, run, logs, chosen)
+    for log, head in zip(chosen, heads, strict=True):
+        out.line(head)
+        _show_node(out, run, logs, log, args)
+
+
 def _show_node(out: Out, run: Any, logs: list[Log], log: Log, args: Namespace) -> None:
-    for line in tree_lines(out, run, [log._replace(place=0, parent=None)], False, True):
-        out.line(line)
     if (error := error_of(log.raw)) is not None:
-        _paragraph(out, brief(error, out.most(500, args.full)), log.status)
+        out.paragraph(brief(error, out.most(500, args.full)), log.status)
     if log.error_traceback:
         _show_traceback(out, log.error_traceback, args)
     most = out.most(200, args.full)
@@ -223,8 +240,7 @@ def _show_node(out: Out, run: Any, logs: list[Log], log: Log, args: Namespace) -
 def _show_state(out: Out, run: Any, logs: list[Log], args: Namespace) -> None:
     most = out.most(60, args.full)
     for log in _named(logs, args.state, args.log):
-        tries = f", try {log.attempt}" if log.attempt > 1 else ""
-        out.line(out.style(safe(f"{log.node}, step {log.step}{tries}"), "bold"))
+        _show_place(out, log)
         before, after = log.inputs, state_after(run, log.place, logs)
         _show_value(out, "before", before, args.full)
         _show_value(out, "after", after, args.full)

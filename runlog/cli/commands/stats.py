@@ -14,7 +14,6 @@ from runlog.cli.errors import DONE
 from runlog.cli.history import History
 from runlog.cli.names import check_names
 from runlog.cli.output import Field, Out, number, to_json, write_rows
-from runlog.cli.text import safe
 from runlog.views.money import Bill
 from runlog.views.summary import Totals, by_node, sparkline, totals
 from runlog.views.words import count, duration
@@ -91,7 +90,7 @@ def _show(out: Out, whole: Totals, more: bool, sample: str) -> None:
     share = ", ".join(
         f"{number:,} {status}" for status, number in whole.by_status.items()
     )
-    out.line(safe(f"{count(whole.runs, 'run')}: {share}"))
+    out.paragraph(f"{count(whole.runs, 'run')}: {share}")
     out.line(f"from {out.when(whole.first)} to {out.when(whole.last)}")
     out.line(f"[{sparkline(whole.spark)}]")
     times = (whole.p50, whole.p95, whole.p99)
@@ -100,6 +99,6 @@ def _show(out: Out, whole: Totals, more: bool, sample: str) -> None:
         for name, value in zip(("p50", "p95", "p99"), times, strict=True)
     )
     which = f" (the newest {whole.timed:,})" if more else ""
-    out.line(f"completed in {shown}{which}")
+    out.paragraph(f"completed in {shown}{which}")
     if sample:
-        out.line(sample)
+        out.paragraph(sample)

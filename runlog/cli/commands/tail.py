@@ -57,7 +57,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="how many earlier runs to show",
     )
     parser.add_argument(
-        "--interval", type=float, default=1.0, metavar="SECONDS", help="how often to read"
+        "--interval",
+        type=options.seconds,
+        default=1.0,
+        metavar="SECONDS",
+        help="how often to read",
     )
     options.add_format(parser, fields=False, formats=("table", "jsonl"))
 
@@ -183,9 +187,8 @@ def _events(run: Any) -> list[tuple[Any, _Event]]:
 
 
 def _said(log: Log) -> str:
-    spent = duration(log.duration_ms)
-    error = error_of(log.raw)
-    return f"{spent}: {error}" if error else spent
+    spent = None if log.duration_ms is None else duration(log.duration_ms)
+    return ": ".join(filter(None, (spent, error_of(log.raw))))
 
 
 def _clock(seconds: float) -> str:

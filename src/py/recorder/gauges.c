@@ -16,8 +16,8 @@ static int add_newest(rl_state *state, PyObject *newest, const rl_rows *rows, si
     }
     key = PyUnicode_DecodeUTF8(rows->arena.data + name->at, (Py_ssize_t)name->len,
                                "replace");
-    value = rl_time_to(state, time->number);
-    if (key != NULL && value != NULL) {
+    value = key != NULL ? rl_time_to(state, time->number) : NULL;
+    if (value != NULL) {
         rc = PyDict_SetItem(newest, key, value);
     }
     Py_XDECREF(key);

@@ -220,7 +220,7 @@ static PyObject *time_or_none(rl_state *state, int64_t stamp)
 /* Counts without the GIL. New reference, or NULL with an error set. */
 static PyObject *run_count(rl_state *state, rl_recorder *core, rl_counting *counting)
 {
-    PyObject *begin, *end, *list;
+    PyObject *begin, *end = NULL, *list = NULL; /* none is made with an error set */
     rl_status status;
     rl_err err;
 
@@ -231,12 +231,15 @@ static PyObject *run_count(rl_state *state, rl_recorder *core, rl_counting *coun
         return rl_errors_raise(state, &err);
     }
     begin = time_or_none(state, counting->begin);
-    end = time_or_none(state, counting->end);
-    list = counts_to_list(&counting->rows);
-    if (begin == NULL || end == NULL || list == NULL) {
+    if (begin != NULL) {
+        end = time_or_none(state, counting->end);
+    }
+    if (end != NULL) {
+        list = counts_to_list(&counting->rows);
+    }
+    if (list == NULL) {
         Py_XDECREF(begin);
         Py_XDECREF(end);
-        Py_XDECREF(list);
         return NULL;
     }
     return Py_BuildValue("(NNNN)", begin, end, PyBool_FromLong(!counting->stopped), list);
