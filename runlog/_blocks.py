@@ -2,12 +2,14 @@
 
 A block may be entered in one context and left in another: a generator runs in the context
 of whoever asks for its next item. A token of ContextVar.reset would raise there. So a
-context has a chain of blocks instead, of which those that are over are skipped.
+context has the blocks around it instead, of which those that are over are skipped.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import os
 import threading
 import weakref
@@ -19,17 +21,18 @@ from langchain_core.tracers import context as langchain_context
 from runlog._runlog import current_context
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
     from runlog.hooks import RunLogHandler
 
 
 class _Entry:
-    """A block that was entered, and the one around it."""
+    """A block that was entered."""
 
-    __slots__ = ("_over_in", "ended", "handler", "outer")
+    __slots__ = ("_over_in", "ended", "handler")
 
-    def __init__(self, handler: RunLogHandler, outer: _Entry | None) -> None:
+    def __init__(self, handler: RunLogHandler) -> None:
         self.handler = handler
-        self.outer = outer
         self.ended = False
         self._over_in: list[weakref.ref[Any]] = []
 
@@ -70,7 +73,8 @@ class Registry:
         self.blocks = 0
         """Number of open blocks, in all contexts."""
         self.installed: RunLogHandler | None = None
-        self.variable: ContextVar[_Entry | None] = ContextVar("runlog", default=None)
+        self.variable: ContextVar[tuple[_Entry, ...]] = ContextVar("runlog", default=())
+        """The blocks around a context, the innermost first; some may be over."""
         os.register_at_fork(after_in_child=self._renew_lock)
 
     def _renew_lock(self) -> None:
@@ -78,12 +82,16 @@ class Registry:
 
     def recording(self) -> RunLogHandler | None:
         """The handler of the innermost block around the caller."""
-        entry = self.variable.get()
-        while entry is not None:
+        for entry in self.variable.get():
             if not entry.is_over():
                 return entry.handler
-            entry = entry.outer
         return None
+
+    def around(self) -> tuple[_Entry, ...]:
+        """The blocks around the caller, without those that are over: a context in which
+        blocks begin that others end would collect them.
+        """
+        return tuple(entry for entry in self.variable.get() if not entry.is_over())
 
 
 registry: Registry = getattr(langchain_context, "_runlog", None) or Registry()
@@ -114,12 +122,63 @@ class Block(contextlib.ContextDecorator):
     def _recreate_cm(self) -> Block:
         return Block(self._handler, self._hook, self._unhook)
 
+    def __call__(self, func: Any) -> Any:
+        """Decorate a function: each call is in a block.
+
+        What a coroutine function or a generator function does comes after the call.
+        """
+        if inspect.iscoroutinefunction(func):
+            return self._around_coroutine(func)
+        if inspect.isgeneratorfunction(func):
+            return self._around_generator(func)
+        if inspect.isasyncgenfunction(func):
+            return self._around_async_generator(func)
+        return super().__call__(func)
+
+    def _around_coroutine(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(func)
+        async def inner(*args: Any, **kwargs: Any) -> Any:
+            with self._recreate_cm():
+                return await func(*args, **kwargs)
+
+        return inner
+
+    def _around_generator(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(func)
+        def inner(*args: Any, **kwargs: Any) -> Any:
+            with self._recreate_cm():
+                return (yield from func(*args, **kwargs))
+
+        return inner
+
+    def _around_async_generator(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(func)
+        async def inner(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+            with self._recreate_cm():
+                async with contextlib.aclosing(func(*args, **kwargs)) as generator:
+                    step = generator.__anext__()
+                    while True:
+                        try:
+                            item = await step
+                        except StopAsyncIteration:
+                            return
+                        try:
+                            sent = yield item
+                        except GeneratorExit:
+                            raise
+                        except BaseException as error:  # noqa: BLE001  as `yield from`
+                            step = generator.athrow(error)
+                        else:
+                            step = generator.asend(sent)
+
+        return inner
+
     def __enter__(self) -> RunLogHandler:
         with registry.lock:
             registry.blocks += 1
             self._hook()
-        entry = _Entry(self._handler, registry.variable.get())
-        registry.variable.set(entry)
+        entry = _Entry(self._handler)
+        registry.variable.set((entry, *registry.around()))
         entry.enter()
         self._entries.append(entry)
         return self._handler
@@ -129,11 +188,9 @@ class Block(contextlib.ContextDecorator):
         if entry is None:  # left twice
             return
         entry.end()
-        innermost = found = registry.variable.get()
-        while found is not None and found.is_over():
-            found = found.outer
-        if found is not innermost:
-            registry.variable.set(found)
+        around = registry.around()
+        if len(around) < len(registry.variable.get()):
+            registry.variable.set(around)
         with registry.lock:
             registry.blocks -= 1
             self._unhook()

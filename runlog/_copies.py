@@ -53,7 +53,9 @@ def reduce_recorder(recorder: Recorder, given: dict[str, Any]) -> tuple[Any, ...
                 "hold credentials. Set the environment variable instead, also for the "
                 "process that unpickles, or leave the recorder out of the handler"
             )
-    state = {name: value for name, value in vars(recorder).items() if name != "_given"}
+    state: Any = recorder.__getstate__()
+    if type(state) is dict:
+        state = {name: value for name, value in state.items() if name != "_given"}
     return restore_recorder, (type(recorder), given), state or None
 
 
@@ -72,10 +74,25 @@ def _twin_of(handler: Any) -> Any:
     return twin
 
 
+def _give_state(twin: Any, state: Any) -> None:
+    """Set what `__getstate__` has returned, as the module copy does: a subclass may have
+    slots, or say itself what a copy has.
+    """
+    if not state:
+        return
+    if hasattr(twin, "__setstate__"):
+        twin.__setstate__(state)
+        return
+    members, slots = state if type(state) is tuple else (state, {})
+    vars(twin).update(members or {})
+    for name, value in slots.items():
+        setattr(twin, name, value)
+
+
 def copy_handler(handler: Any) -> Any:
     """`__copy__` of a handler."""
     twin = _twin_of(handler)
-    vars(twin).update(vars(handler))
+    _give_state(twin, handler.__getstate__())
     return twin
 
 
@@ -85,7 +102,7 @@ def deepcopy_handler(handler: Any, memo: dict[int, Any]) -> Any:
         import copy
 
     twin = memo[id(handler)] = _twin_of(handler)
-    vars(twin).update(copy.deepcopy(vars(handler), memo))
+    _give_state(twin, copy.deepcopy(handler.__getstate__(), memo))
     return twin
 
 
@@ -96,7 +113,11 @@ def reduce_handler(handler: Any, _: object) -> tuple[Any, ...]:
     """`__reduce_ex__` of a handler, for pickle."""
     wpk_id, *given = handler._arguments()  # noqa: SLF001 - ours
     options = dict(zip(_OPTIONS, given, strict=True))
-    return restore_handler, (type(handler), wpk_id, options), vars(handler) or None
+    return (
+        restore_handler,
+        (type(handler), wpk_id, options),
+        handler.__getstate__() or None,
+    )
 
 
 def restore_handler(cls: Any, wpk_id: str | None, options: dict[str, Any]) -> Any:

@@ -191,11 +191,15 @@ def install(*, calls: Calls | None = None, roots: Roots | None = None) -> None:
         ValidationError: an argument, or the environment, has another value.
     """
     with registry.lock:
-        known = type(registry.installed) is RunLogHandler
+        before: Any = registry.installed
+        known = type(before) is RunLogHandler
         if not known or calls is not None or roots is not None:
+            had = (None, None)
+            if before is not None:
+                had = before._arguments()[-2:]  # noqa: SLF001 - ours
             registry.installed = RunLogHandler(
-                calls=calls or _setting("RUNLOG_CALLS", "delta"),
-                roots=roots or _setting("RUNLOG_ROOTS", "graphs"),
+                calls=calls or had[0] or _setting("RUNLOG_CALLS", "delta"),
+                roots=roots or had[1] or _setting("RUNLOG_ROOTS", "graphs"),
             )
         _hook()
 
@@ -232,7 +236,8 @@ def recording(
         roots: as for `RunLogHandler`, but "graphs" by default.
 
     Returns:
-        The block, which gives the handler to `as`. It may also be used as a decorator.
+        The block, which gives the handler to `as`. It may also be used as a decorator, of
+        functions, coroutine functions and generators: then each call is in a block.
 
     Raises:
         ValidationError, TypeError: as for `RunLogHandler`.

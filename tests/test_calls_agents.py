@@ -40,6 +40,8 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Send
 from strategies import to_json_model
 
+from runlog.hooks import RunLogHandler
+
 pytestmark = pytest.mark.either_store
 
 
@@ -363,6 +365,66 @@ def test_the_functional_api(recorder: Any, config: Any, call: Any) -> None:
         (f"flow{suffix}", [llm()]),
         (f"look{suffix}", [tool_call("plus", {"a": 1}, 2)]),
     ]
+
+
+def test_tasks_that_nobody_waits_for(recorder: Any, config: Any) -> None:
+    """Most begin when the entrypoint has returned, and the run ends after them."""
+
+    @task
+    def look(a: int) -> Any:
+        chain: Any = RunnableLambda(lambda _: {"a": a}) | plus
+        return chain.invoke(None)
+
+    @entrypoint()
+    def flow(question: str) -> Any:
+        for a in range(5):
+            look(a)
+        return "done"
+
+    assert flow.invoke("why?", config) == "done"
+    first, *tasks = logs_of(recorder, config)
+    assert (first["node"], first["outputs"]) == ("flow", "done")
+    assert sorted(log["outputs"] for log in tasks) == [1, 2, 3, 4, 5]
+    for log in tasks:
+        assert (log["node"], log["parent"], log["status"]) == (
+            "look",
+            "flow",
+            "completed",
+        )
+        (call,) = log["calls"]
+        assert (call["args"], call["output"]) == (log["inputs"], log["outputs"])
+    assert recorder.stats()["handler_ignored"] == 0
+
+
+@pytest.mark.parametrize("interval", [0, None])
+async def test_calls_that_begin_when_their_node_has_ended(
+    recorder: Any, config: Any, interval: float | None
+) -> None:
+    """By a task that the node has begun: they are its own, as those that end late."""
+    ended = asyncio.Event()
+    made: list[asyncio.Task[Any]] = []
+
+    async def late() -> None:
+        await ended.wait()
+        await Chat().ainvoke([QUESTION])
+        chain: Any = RunnableLambda(lambda _: [QUESTION]) | Chat()
+        await chain.ainvoke(None)
+
+    async def begins(_: Any) -> Any:
+        made.append(asyncio.create_task(late()))
+        return {"messages": []}
+
+    async def waits(_: Any) -> Any:
+        ended.set()
+        await asyncio.wait_for(made[0], 30)
+        return {"messages": []}
+
+    handler = RunLogHandler(recorder=recorder, checkpoint_interval=interval)
+    config["callbacks"] = [handler]
+    await graph_of(begins, waits).ainvoke({"messages": [QUESTION]}, config)
+    assert calls_of(recorder, config) == [("a", [llm(), llm()]), ("b", [])]
+    assert [log["llm_calls"] for log in logs_of(recorder, config)] == [2, 0]
+    assert recorder.stats()["handler_ignored"] == 0
 
 
 @either

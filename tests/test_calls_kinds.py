@@ -36,6 +36,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import ChatGeneration, ChatResult, Generation, LLMResult
 from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BaseModel
 from strategies import to_json_model
@@ -142,6 +143,79 @@ def test_sums_have_the_details_of_an_older_usage(recorder: Any, config: Any) -> 
     (call,) = log["calls"]
     details |= {"input_details": {"cache_read": 40, "audio": 0}}
     assert call["tokens"] == sums | details
+
+
+OPENAI = {"prompt_tokens": 50, "completion_tokens": 7, "total_tokens": 57}
+USAGES: dict[str, Any] = {
+    "output": {"llm_output": {"usage": {"input_tokens": 50, "output_tokens": 7}}},
+    "response": {"response_metadata": {"token_usage": OPENAI}},
+    "response, usage": {"response_metadata": {"usage": OPENAI}},
+    "generation": {"generation_info": {"usage_metadata": OPENAI}},
+    "floats": {"llm_output": {"token_usage": {k: float(n) for k, n in OPENAI.items()}}},
+    "bedrock": {"response_metadata": {"usage": {"inputTokens": 50, "outputTokens": 7}}},
+    "google": {
+        "generation_info": {
+            "usage_metadata": {"prompt_token_count": 50, "candidates_token_count": 7}
+        }
+    },
+    "watsonx": {
+        "llm_output": {
+            "token_usage": {"input_token_count": 50, "generated_token_count": 7}
+        }
+    },
+    "ollama": {"generation_info": {"prompt_eval_count": 50, "eval_count": 7}},
+}
+EXPECTED = {"input": 50, "output": 7, "total": 57}
+"""What 50 tokens of input and 7 of output look like, where usage_metadata is missing."""
+
+
+class Reports(Chat):
+    """A chat model whose answer has what a provider says of it."""
+
+    facts: dict[str, Any]
+
+    def _generate(self, *_: Any, **__: Any) -> Any:
+        about = self.facts.get("response_metadata", {})
+        generation = ChatGeneration(
+            message=AIMessage("x", response_metadata=about),
+            generation_info=self.facts.get("generation_info"),
+        )
+        output = self.facts.get("llm_output")
+        return ChatResult(generations=[generation], llm_output=output)
+
+
+class ReportsText(Completion):
+    """A text model of that kind."""
+
+    facts: dict[str, Any]
+
+    def _generate(self, *_: Any, **__: Any) -> Any:
+        about = self.facts.get("generation_info")
+        generation = Generation(text="x", generation_info=about)
+        output = self.facts.get("llm_output")
+        return LLMResult(generations=[[generation]], llm_output=output)
+
+
+@pytest.mark.parametrize("kind", [Reports, ReportsText])
+def test_usage_in_the_forms_of_providers(recorder: Any, config: Any, kind: Any) -> None:
+    models = [
+        kind(facts=facts)
+        for facts in USAGES.values()
+        if kind is Reports or "response_metadata" not in facts
+    ]
+
+    def act(_: Any) -> Any:
+        for model in models:
+            model.invoke("?")
+        return {}
+
+    ask(invoke, act, config)
+    (log,) = logs_of(recorder, config)
+    assert log["tokens"] == {name: n * len(models) for name, n in EXPECTED.items()}
+    for call in log["calls"]:
+        assert {**EXPECTED, **call["tokens"]} == EXPECTED
+        assert call["tokens"].keys() >= {"input", "output"}
+        assert all(type(n) is int for n in call["tokens"].values())
 
 
 @either

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from typing import Any
@@ -10,20 +11,28 @@ import pytest
 from call_help import (
     QUESTION,
     Chat,
+    Completion,
+    Finder,
+    Streaming,
     asks,
     does,
     graph_of,
     logs_of,
     only_calls,
     plus,
+    refuse,
+    said,
 )
 from graphs import either, invoke
 from handler_graphs import begin_root, uuid7
 from hypothesis import HealthCheck, given, settings
+from langchain_core.callbacks import dispatch_custom_event
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.tools import StructuredTool, tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command, interrupt
 from strategies import same, to_json_model, values
 from test_prompts import begin_node
 
@@ -368,3 +377,97 @@ def test_logs_of_a_program_that_look_like_calls(recorder: Any) -> None:
         assert kept[0]["node"] == "a"
         if "$of" in odd and len(kept) == 2:
             assert kept[1] == odd
+
+
+class ByName(RunLogHandler):
+    """Hands on by name what LangChain gives by position."""
+
+
+def by_name(callback: str, names: tuple[str, ...]) -> Any:
+    def handle(self: Any, *given: Any, **more: Any) -> Any:
+        named = dict(zip(names, given, strict=False))
+        return getattr(super(ByName, self), callback)(**named, **more)
+
+    return handle
+
+
+BY_POSITION = {
+    "on_chain_start": ("serialized", "inputs"),
+    "on_chain_end": ("outputs",),
+    "on_chain_error": ("error",),
+    "on_tool_start": ("serialized", "input_str"),
+    "on_tool_end": ("output",),
+    "on_tool_error": ("error",),
+    "on_llm_start": ("serialized", "prompts"),
+    "on_chat_model_start": ("serialized", "messages"),
+    "on_llm_new_token": ("token",),
+    "on_llm_end": ("response",),
+    "on_llm_error": ("error",),
+    "on_retriever_start": ("serialized", "query"),
+    "on_retriever_end": ("documents",),
+    "on_retriever_error": ("error",),
+    "on_custom_event": ("name", "data"),
+    "on_interrupt": ("event",),
+    "on_resume": ("event",),
+}
+for _callback, _names in BY_POSITION.items():
+    setattr(ByName, _callback, by_name(_callback, _names))
+
+
+def call_each_kind(_: Any) -> Any:
+    """What a node does that has each of the callbacks called."""
+    answer = said(AIMessage("yes", id="m1")).invoke([QUESTION])
+    for failing in (
+        said(ConnectionError("busy")),
+        refuse,
+        Finder(error=ValueError("no")),
+    ):
+        given: Any = {"a": 1} if failing is refuse else "tea"
+        with contextlib.suppress(ConnectionError, ValueError):
+            failing.invoke(given)
+    Completion().invoke("What?")
+    stream: Any = Streaming().stream([QUESTION])
+    next(stream)
+    stream.close()
+    plus.invoke({"a": 1})
+    Finder().invoke("tea")
+    dispatch_custom_event("noted", {"n": 1})
+    return {"messages": [answer, HumanMessage(interrupt("and?"), id="m2")]}
+
+
+def without_times(value: Any) -> Any:
+    if isinstance(value, list):
+        return [without_times(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    times = {"started_at", "duration_ms", "created_at", "updated_at", "at", "id"}
+    other = {"run_id", "first_token_ms", "wpk_id", "error_traceback"}
+    return {
+        key: without_times(item)
+        for key, item in value.items()
+        if key not in times | other
+    }
+
+
+def test_arguments_may_be_given_by_name(recorder: Any) -> None:
+    """A subclass records the same, whichever way it hands on what it was given."""
+    found: list[Any] = []
+    for kind in (RunLogHandler, ByName):
+        handler = kind(kind.__name__, recorder=recorder)
+        config: Any = {"callbacks": [handler], "configurable": {"thread_id": "t"}}
+        graph = graph_of(call_each_kind, checkpointer=InMemorySaver())
+        graph.invoke({"messages": [QUESTION]}, config)
+        graph.invoke(Command(resume="no"), config)
+        with pytest.raises(ZeroDivisionError):
+            graph_of(lambda _: 1 // 0).invoke({"messages": [QUESTION]}, config)
+        assert recorder.flush()
+        runs = recorder.list_runs(wpk_id=kind.__name__).runs[::-1]
+        found.append([without_times(recorder.get_run(run["run_id"])) for run in runs])
+    assert found[0] == found[1]
+    assert [run["status"] for run in found[1]] == ["interrupted", "completed", "failed"]
+    (log,) = found[1][1]["node_logs"]
+    assert [call["status"] for call in log["calls"]] == [
+        *["completed", "failed", "failed", "failed"],
+        *["completed", "cancelled", "completed", "completed"],
+    ]
+    assert log["outputs"]["messages"][1]["content"] == "no"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import uuid
+import weakref
 from typing import Any
 
 import pytest
@@ -33,6 +35,7 @@ from call_help import (
 )
 from fixtures_store import Store
 from graphs import either, invoke
+from langchain_core.callbacks import CallbackManager
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
@@ -40,6 +43,7 @@ from langchain_core.runnables import RunnableLambda
 from strategies import to_json_model
 
 import runlog
+from runlog._blocks import registry
 from runlog.hooks import RunLogHandler, install, recording, uninstall
 
 pytestmark = pytest.mark.either_store
@@ -227,6 +231,70 @@ def test_a_stream_of_a_root_that_is_left(recorder: Any, config: Any, stream: str
     assert call["status"] == "cancelled"
 
 
+def stands_still(root: Any) -> Any:
+    """A model or a retriever that does not answer, and an event: it was asked."""
+    begun = asyncio.Event()
+
+    class Never(type(root)):  # type: ignore[misc]
+        async def wait(self, *_: Any, **__: Any) -> Any:
+            begun.set()
+            await asyncio.sleep(60)
+
+        _agenerate = _aget_relevant_documents = wait
+
+    return Never(), begun
+
+
+@pytest.mark.parametrize("root", [Chat(), Finder()], ids=["chat", "retriever"])
+async def test_a_call_without_an_end_is_cancelled(
+    recorder: Any, config: Any, root: Any
+) -> None:
+    """LangChain tells none of an ainvoke that is cancelled, and the run is over."""
+    config["callbacks"] = [RunLogHandler(recorder=recorder)]
+    never, begun = stands_still(root)
+    given = [QUESTION] if isinstance(root, Chat) else "what?"
+    its = {"run_id": config["run_id"]} if isinstance(root, Finder) else {}
+    asked = asyncio.create_task(never.ainvoke(given, config, **its))
+    await asyncio.wait_for(begun.wait(), 30)
+    assert run_of(recorder, config)["status"] == "running"
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    del asked
+    await asyncio.sleep(0)  # the loop has the task
+    gc.collect()  # the exception has the frames
+    run = run_of(recorder, config)
+    assert (run["status"], run["outputs"]) == ("cancelled", None)
+    (call,) = only_calls(recorder, config)
+    assert (call["status"], call["error_type"]) == ("cancelled", None)
+    assert recorder.stats()["open_runs"] == 0
+    handler = weakref.ref(config["callbacks"].pop())
+    gc.collect()
+    assert handler() is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_a_retriever_that_is_interrupted(
+    recorder: Any, config: Any, error: type[BaseException]
+) -> None:
+    with pytest.raises(error):
+        call_root(invoke, Finder(error=error()), "what?", config)
+    gc.collect()  # the exception has the frames
+    assert run_of(recorder, config)["status"] == "cancelled"
+
+
+def test_a_manager_of_a_program_may_be_gone_before_the_end(
+    recorder: Any, config: Any
+) -> None:
+    """One that calls LangChain's callbacks itself has no reason to keep it."""
+    manager = CallbackManager.configure(inheritable_callbacks=config["callbacks"])
+    run = manager.on_tool_start({"name": "own"}, "x", run_id=config["run_id"])
+    del manager
+    run.on_tool_end("done")
+    kept = run_of(recorder, config)
+    assert (kept["status"], kept["outputs"]) == ("completed", "done")
+
+
 # Which roots are runs
 
 
@@ -282,6 +350,21 @@ def test_the_argument_precedes_the_environment(
     call_all()
     uninstall()
     assert len(runs(runlog)) == 8
+
+
+def test_installing_again_changes_only_what_is_given() -> None:
+    cases: list[dict[str, Any]] = [
+        {"calls": "none"},
+        {"calls": "none", "roots": None},
+        {},
+    ]
+    for again in cases:
+        install(roots="all", calls="summary")
+        install(**again)
+        installed: Any = registry.installed
+        *_, calls, roots = installed._arguments()
+        assert (calls, roots) == (again.get("calls", "summary"), "all")
+        uninstall()
 
 
 def test_a_handler_may_record_graphs_only(recorder: Any) -> None:

@@ -6,6 +6,7 @@ import contextvars
 import gc
 import importlib
 import importlib.util
+import inspect
 import subprocess
 import sys
 import threading
@@ -223,6 +224,83 @@ def test_a_decorated_function_is_recorded() -> None:
         thread.join()
     assert names() == ["decorated"] * 6
     over()
+
+
+async def test_decorated_functions_of_every_kind_are_recorded() -> None:
+    """What they do comes after the call, and goes through as without the block."""
+
+    @hooks.recording("coroutine")
+    async def answer() -> Any:
+        return (await graph().ainvoke({"n": 0}))["n"]
+
+    @hooks.recording("generator")
+    def items() -> Any:
+        graph().invoke({"n": 0})
+        try:
+            got = yield 1
+        except KeyError:
+            got = yield 2
+        return got
+
+    @hooks.recording("async generator")
+    async def async_items() -> Any:
+        await graph().ainvoke({"n": 0})
+        try:
+            got = yield 1
+            yield got
+        except KeyError:
+            yield 2
+        finally:
+            closed.append(True)
+
+    closed: list[bool] = []
+    assert await answer() == 2
+    over()
+    made = items()
+    assert next(made) == 1
+    assert made.throw(KeyError()) == 2
+    with pytest.raises(StopIteration, match="sent"):
+        made.send("sent")
+    over()
+    for step in ("send", "throw", "close", "end"):
+        made = async_items()
+        assert await anext(made) == 1
+        if step == "send":
+            assert await made.asend("sent") == "sent"
+        elif step == "throw":
+            assert await made.athrow(KeyError()) == 2
+        elif step == "close":
+            await made.aclose()
+        await take_all(made)
+        assert closed.pop() is True
+    over()
+    assert names() == ["coroutine", "generator", *["async generator"] * 4]
+    functions = (answer, items, async_items)
+    assert [one.__name__ for one in functions] == ["answer", "items", "async_items"]
+    assert inspect.iscoroutinefunction(answer)
+    assert inspect.isgeneratorfunction(items)
+    assert inspect.isasyncgenfunction(async_items)
+
+
+async def test_blocks_that_others_end_are_forgotten() -> None:
+    """A task may begin any number of blocks that end in other contexts."""
+
+    async def begin() -> Any:
+        items = body()
+        await anext(items)
+        return items
+
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(3):  # one after the other
+            items = await begin()
+            await asyncio.create_task(items.aclose())
+            assert len(registry.variable.get()) == 1
+        for _ in range(3):  # each begins before the one before it ends
+            before, items = items, await begin()
+            await asyncio.create_task(before.aclose())
+            assert len(registry.variable.get()) <= 2
+        stack.push_async_callback(items.aclose)
+    assert registry.variable.get() == ()
 
 
 async def test_a_task_that_copied_the_context_stays_in_the_block() -> None:

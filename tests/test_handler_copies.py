@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import pickle
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,58 @@ def test_a_copy_of_a_subclass_keeps_its_state(make: Any) -> None:
     if make is not copy.copy:
         assert twin.itself is twin
         assert twin.seen is not handler.seen
+
+
+class Slotted(RunLogHandler):
+    """One with a slot."""
+
+    __slots__ = ("label",)
+
+
+class Locked(RunLogHandler):
+    """One that says itself what a copy has: a lock can't be copied."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__("own")
+        self.label = label
+        self.lock = threading.Lock()
+
+    def __getstate__(self) -> Any:
+        return self.label
+
+    def __setstate__(self, label: str) -> None:
+        self.label = label
+        self.lock = threading.Lock()
+
+
+class LockedRecorder(Recorder):
+    """The same of a recorder, which is its own copy."""
+
+    lock: Any = None
+
+    def __getstate__(self) -> Any:
+        return {name: value for name, value in vars(self).items() if name != "lock"}
+
+
+@each_way
+def test_a_subclass_says_what_a_copy_has(make: Any) -> None:
+    slotted: Any = Slotted("own")
+    locked = Locked("label")
+    slotted.label = "slot"
+    slotted.more = ["x"]
+    twin = make(slotted)
+    assert (twin.label, twin.more, twin._arguments()[0]) == ("slot", ["x"], "own")
+    twin = make(locked)
+    assert (twin.label, twin._arguments()[0]) == ("label", "own")
+    assert twin.lock is not locked.lock
+
+
+def test_a_recorder_says_what_a_pickle_has(tmp_path: Path) -> None:
+    with LockedRecorder(sqlite_path=tmp_path / "runs.db") as recorder:
+        recorder.lock, recorder.label = threading.Lock(), "x"  # type: ignore[attr-defined]
+        with pickle.loads(pickle.dumps(recorder)) as twin:
+            assert (type(twin), twin.label) == (LockedRecorder, "x")
+            assert twin.lock is None
 
 
 @each_call

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from call_help import plus
 from fixtures_live import LiveProcess, Start
 from fixtures_postgres import PostgresServer
 from fixtures_proxy import Proxied
 from fixtures_store import Store
 from handler_graphs import chain, check_two_nodes, node, two_nodes, with_id
 from helpers import minimal, stored
+from langchain_core.runnables import RunnableLambda
 
 import runlog
 from runlog.hooks import RunLogHandler
@@ -90,6 +92,27 @@ def test_a_dozen_runs_with_one_id_are_all_recorded(recorder: Any) -> None:
     for n in range(12):
         asyncio.run(two_nodes().ainvoke({"n": n}, config))
     check_all(recorder, config["run_id"], 12)
+
+
+def test_an_id_may_be_any_text_or_a_number(tmp_path: Path) -> None:
+    """LangChain takes what it is given: the name of a job, a UUID without dashes."""
+    ids: list[Any] = ["job-17", "j" * 40, 17, 0, uuid.uuid4().hex, "ä"]
+    with runlog.Recorder(sqlite_path=tmp_path / "runs.db") as recorder:
+        handler = RunLogHandler("jobs", recorder=recorder)
+        for n, run_id in enumerate(ids):
+            config: Any = {"callbacks": [handler], "run_id": run_id}
+            two_nodes().invoke({"n": n}, config)
+            asyncio.run(two_nodes().ainvoke({"n": n}, config))
+            RunnableLambda(lambda _: plus.invoke({"a": 1})).invoke(n, config)
+        assert recorder.flush()
+        assert recorder.stats()["handler_unrecognised"] == 0
+        for n, run_id in enumerate(ids):
+            name = str(run_id)
+            check_two_nodes(recorder.get_run(f"{name}~2"), n)
+            check_two_nodes(recorder.get_run(f"{name}~3"), n)
+            last: Any = recorder.get_run(name)
+            ((call,),) = [log["calls"] for log in last["node_logs"]]
+            assert call["name"] == "plus"
 
 
 def test_runs_of_different_handlers_with_one_id_are_all_recorded(recorder: Any) -> None:

@@ -31,6 +31,9 @@ from langgraph.errors import (
 from langgraph.graph import END, START
 from langgraph.types import Command, RetryPolicy
 
+from runlog.views.logs import read_logs
+from runlog.views.outcome import decisive
+
 pytestmark = pytest.mark.either_store
 
 BOOM = ValueError("boom")
@@ -183,6 +186,35 @@ def test_a_node_over_its_time_limit_is_cancelled(recorder: Any, config: Any) -> 
         ainvoke(builder.compile(name="g"), {"n": 1}, config)
     a = log("a", 1, {"n": 1}, **cancelled())
     assert record(recorder, config) == run({"n": 1}, None, a, **failed(error.value))
+
+
+@pytest.mark.parametrize("ends", ["over its time limit", "by itself"])
+def test_the_node_that_was_cancelled_first_is_named(
+    recorder: Any, config: Any, ends: str
+) -> None:
+    """LangGraph then cancels those beside it, which may have begun before it."""
+    from langgraph import errors
+
+    async def slow(state: Any) -> Any:
+        await asyncio.sleep(60)
+
+    async def cancels(state: Any) -> Any:
+        raise asyncio.CancelledError
+
+    builder = build((START, "a"), (START, "b"), (START, "c"))
+    builder.add_node("a", slow)
+    if ends == "by itself":
+        builder.add_node("b", cancels)
+    else:
+        builder.add_node("b", slow, timeout=0.02)
+    builder.add_node("c", slow)
+    with pytest.raises((errors.NodeTimeoutError, errors.NodeCancelledError)):
+        ainvoke(builder.compile(name="g"), {"n": 1}, config)
+    kept: Any = recorder.get_run(str(config["run_id"]))
+    assert kept["metadata"]["totals"] == {"nodes": 3, "at": "b"}
+    found = decisive(kept, read_logs(kept))
+    assert found is not None
+    assert found.node == "b"
 
 
 def test_a_step_over_its_time_limit_fails_the_run(recorder: Any, config: Any) -> None:

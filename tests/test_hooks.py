@@ -137,7 +137,7 @@ def test_a_workflow_name_of_any_type_becomes_text(
 def test_events_made_by_hand_are_ignored(recorder: Any) -> None:
     handler: Any = RunLogHandler(recorder=recorder)
     handler.on_chain_start({}, {})
-    handler.on_chain_start({}, {}, run_id="no uuid", metadata=5, tags=7, name=object())
+    handler.on_chain_start({}, {}, run_id=object(), metadata=5, tags=7, name=object())
     handler.on_chain_end({}, run_id=None)
     handler.on_chain_error(ValueError("x"), unknown=1)
     handler.on_tool_start()

@@ -112,6 +112,7 @@ SINCE: dict[tuple[int, int, int], dict[str, list[str]]] = {
             "test_a_langgraph_without_some_exceptions_is_recorded",
             "test_a_node_is_retried_after_its_time_limit",
             "test_a_node_over_its_time_limit_is_cancelled",
+            "test_the_node_that_was_cancelled_first_is_named",
             "test_an_error_handler_of_a_node_is_recorded",
             "test_whether_another_node_would_run[handled]",
         ],

@@ -104,8 +104,12 @@ def _failed(run: Any, logs: list[Log]) -> Log | None:
         return arose[-1] if arose else _innermost(last)
     if failed and not run.get("error_traceback"):
         return _innermost([log for log in failed if not _was_retried(log, logs)])
-    if run.get("error_type") == "NodeTimeoutError":
-        return _innermost([log for log in logs if log.status == "cancelled"])
+    if run.get("error_type") in ("NodeTimeoutError", "NodeCancelledError"):
+        cancelled = [log for log in logs if log.status == "cancelled"]
+        # others were cancelled because of that node, which LangGraph names
+        said = own[1] or ""
+        named = [log for log in cancelled if said.startswith(f"Node '{log.node}'")]
+        return _innermost(named or cancelled)
     return None
 
 

@@ -27,10 +27,13 @@
     X(params) X(text) X(generation_info) X(finish_reason) X(stop_reason) \
     X(input_token_details) X(output_token_details) X(input_details) X(output_details) \
     X(input) X(total) X(total_cost) X(cached) X(chunk) X(tool_call_chunks) \
-    X(tokens) X(token) X(status) X(incomplete_details) X(reason) X(options) \
+    X(tokens) X(status) X(incomplete_details) X(reason) X(options) \
     X(ls_structured_output_format) X(schema) X(output_config) \
     X(prompt_tokens_details) X(completion_tokens_details) X(cached_tokens) \
-    X(reasoning_tokens) X(audio_tokens) X(cache_read) X(reasoning) X(audio)
+    X(reasoning_tokens) X(audio_tokens) X(cache_read) X(reasoning) X(audio) X(usage) \
+    X(inputTokens) X(outputTokens) X(totalTokens) X(prompt_token_count) \
+    X(candidates_token_count) X(total_token_count) X(input_token_count) \
+    X(generated_token_count) X(prompt_eval_count) X(eval_count)
 /* clang-format on */
 
 #define RL_NAME_OF(name) RL_NAME_##name,

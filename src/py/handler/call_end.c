@@ -100,25 +100,28 @@ static PyObject *reason_of(const rl_state *state, rl_raised *raised, PyObject *g
     return reason != NULL ? reason : status_of(state, raised, answer);
 }
 
-/* Copies a member of one dict into another, under another name. */
-static int move(const rl_state *state, rl_raised *raised, PyObject *from, rl_name name,
-                PyObject *to, rl_name as)
+/* Copies a count into another dict, under another name. */
+static int put_count(const rl_state *state, rl_raised *raised, PyObject *from,
+                     rl_name name, PyObject *to, rl_name as)
 {
-    return rl_event_put(state, to, as, rl_event_get(state, raised, from, name));
+    PyObject *value = rl_event_get(state, raised, from, name);
+    int rc = rl_event_put(state, to, as, rl_usage_count(value));
+
+    Py_XDECREF(value);
+    return rc;
 }
 
-/* The tokens by kind, of usage_metadata or of an older token_usage; a new reference, NULL
- * if there are none, maybe with an error set. */
+/* The tokens by kind; a new reference, NULL if there are none, maybe with an error set. */
 static PyObject *tokens_of(const rl_state *state, rl_raised *raised, PyObject *usage,
-                           const rl_name names[3])
+                           const rl_usage_names *names)
 {
     PyObject *tokens = usage != NULL && PyDict_Check(usage) ? PyDict_New() : NULL;
     int rc = 0;
 
     if (tokens != NULL) {
-        rc |= move(state, raised, usage, names[0], tokens, RL_NAME_input);
-        rc |= move(state, raised, usage, names[1], tokens, RL_NAME_output);
-        rc |= move(state, raised, usage, names[2], tokens, RL_NAME_total);
+        rc |= put_count(state, raised, usage, names->input, tokens, RL_NAME_input);
+        rc |= put_count(state, raised, usage, names->output, tokens, RL_NAME_output);
+        rc |= put_count(state, raised, usage, names->total, tokens, RL_NAME_total);
         rc |= rl_event_put(state, tokens, RL_NAME_input_details,
                            rl_usage_details(state, raised, usage, false));
         rc |= rl_event_put(state, tokens, RL_NAME_output_details,
@@ -134,12 +137,9 @@ static PyObject *tokens_of(const rl_state *state, rl_raised *raised, PyObject *u
 static int add_facts(const rl_state *state, rl_raised *raised, PyObject *result,
                      PyObject *generation, PyObject *dict)
 {
-    static const rl_name names[] = {RL_NAME_input_tokens, RL_NAME_output_tokens,
-                                    RL_NAME_total_tokens};
-    static const rl_name old[] = {RL_NAME_prompt_tokens, RL_NAME_completion_tokens,
-                                  RL_NAME_total_tokens};
+    const rl_usage_names *names;
     PyObject *answer = answer_of(state, raised, generation);
-    PyObject *usage = rl_event_attribute(state, raised, answer, RL_NAME_usage_metadata);
+    PyObject *usage = rl_usage_of(state, raised, generation, &names);
     PyObject *tokens = tokens_of(state, raised, usage, names);
     int rc = 0;
 
@@ -147,9 +147,8 @@ static int add_facts(const rl_state *state, rl_raised *raised, PyObject *result,
         rc = rl_event_put(state, dict, RL_NAME_cached, Py_NewRef(Py_True));
     }
     if (tokens == NULL && !PyErr_Occurred()) {
-        Py_XSETREF(usage, detail(state, raised, result, RL_NAME_llm_output,
-                                 RL_NAME_token_usage));
-        tokens = tokens_of(state, raised, usage, old);
+        Py_XSETREF(usage, rl_usage_of_all(state, raised, result, &names));
+        tokens = tokens_of(state, raised, usage, names);
     }
     rc |= rl_event_put(state, dict, RL_NAME_tokens, tokens);
     rc |= rl_event_put(state, dict, RL_NAME_finish_reason,

@@ -91,6 +91,35 @@ PyObject *rl_caller_manager(void)
     return manager;
 }
 
+PyObject *rl_caller_of_call(void)
+{
+    PyFrameObject *frame = PyEval_GetFrame(), *back;
+    PyObject *manager = NULL;
+    bool decided = false, is_call = false;
+
+    Py_XINCREF(frame);
+    for (int i = 0; frame != NULL && i < DEEPEST && !decided; i++) {
+        const char *module = module_of(frame);
+
+        if (is_in(module, "langchain_core.callbacks")) {
+            manager = manager != NULL ? manager : rl_caller_local(frame, "self");
+        } else if (manager != NULL && is_in(module, "langchain_core")) {
+            is_call = is_in(module, "langchain_core.language_models") ||
+                      is_in(module, "langchain_core.tools") ||
+                      is_in(module, "langchain_core.retrievers");
+            decided = true;
+        }
+        back = PyFrame_GetBack(frame);
+        Py_DECREF(frame);
+        frame = back;
+    }
+    Py_XDECREF(frame);
+    if (!is_call) {
+        Py_CLEAR(manager);
+    }
+    return manager;
+}
+
 /* Whether a frame is that of a callback manager's on_chain_start. */
 static bool is_start(PyFrameObject *frame)
 {

@@ -28,4 +28,8 @@ bool rl_caller_runs_graph(PyFrameObject *frame);
  * which pauses. A new reference; NULL, without an error, where the stack doesn't show it. */
 PyObject *rl_caller_manager(void);
 
+/* The same manager for the start of a model's, a tool's or a retriever's call which
+ * LangChain itself makes; else NULL. */
+PyObject *rl_caller_of_call(void);
+
 #endif

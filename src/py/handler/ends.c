@@ -110,7 +110,7 @@ static void end_payload(rl_state *state, rl_handler *self, rl_raised *raised,
     rl_payloads_begin(state, self, raised, found->owner, &texts);
     if (found->call != RL_CALL_NONE) {
         Py_XSETREF(left, end_root_call(&texts, found, outputs, &pieces));
-        outputs = left;
+        outputs = end->outcome == RL_COMPLETED ? left : NULL;
     }
     encode_end(state, &texts, outputs, error, end);
     end->values = rl_payloads_values(&texts);
@@ -187,6 +187,22 @@ static void end_streams(rl_state *state, rl_handler *self, rl_raised *raised, rl
     Py_XDECREF(ids);
 }
 
+/* The end of a run that is a call has come: see left.h. */
+static void stop_watching(const rl_state *state, rl_handler *self, rl_raised *raised,
+                          PyObject *kwargs)
+{
+    PyObject *run_id = NULL;
+
+    if (self->watched != NULL && PyDict_GET_SIZE(self->watched) > 0) {
+        run_id = rl_event_get(state, raised, kwargs, RL_NAME_run_id);
+    }
+    if (run_id != NULL && PyDict_Contains(self->watched, run_id) == 1) {
+        (void)PyDict_DelItem(self->watched, run_id);
+    }
+    rl_raised_absorb(raised);
+    Py_XDECREF(run_id);
+}
+
 /* Whether a span that has ended has a log, of its node or of its own. */
 static bool has_log(rl_span_kind kind, const rl_found *found)
 {
@@ -212,11 +228,15 @@ void rl_ends_record(rl_state *state, rl_handler *self, rl_raised *raised,
     if (kind == RL_SPAN_GRAPH || (kind == RL_SPAN_NODE && error != NULL)) {
         end_streams(state, self, raised, key);
     }
+    if (kind == RL_SPAN_GRAPH) {
+        stop_watching(state, self, raised, kwargs);
+    }
+    if (outputs == NULL && error == NULL) {
+        end.outcome = RL_CANCELLED;
+    }
     if (kind != RL_SPAN_NONE && found.call == RL_CALL_LLM) {
         if (outputs != NULL) {
             rl_usage_read(state, raised, outputs, &end, &model);
-        } else if (error == NULL) {
-            end.outcome = RL_CANCELLED;
         }
         partial = rl_streams_take(state, self, raised, kwargs, outputs == NULL);
         outputs = outputs != NULL ? outputs : partial;

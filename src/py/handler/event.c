@@ -5,6 +5,7 @@
 #include "py/handler/event.h"
 
 #include "core/uuid.h"
+#include "core/value.h"
 #include "py/base/errors.h"
 #include "py/base/imports.h"
 #include "py/encode/encode.h"
@@ -75,19 +76,39 @@ static PyObject *int_of(const rl_state *state, rl_raised *raised, PyObject *uuid
     return number;
 }
 
+/* The bytes that stand for a run_id that is no UUID: LangChain takes any value for one, such
+ * as the name of a job. False for a text that can't be stored as a name. */
+static bool hash_name(PyObject *name, unsigned char bytes[16])
+{
+    rl_text text = rl_event_text(name);
+    bool is_name = text.len > 0 && strlen(text.data) == text.len;
+    uint64_t hash[2];
+
+    if (is_name) {
+        rl_value_hash(text.data, text.len, hash);
+        memcpy(bytes, hash, sizeof hash);
+    }
+    return is_name;
+}
+
 bool rl_event_key(const rl_state *state, rl_raised *raised, PyObject *uuid, rl_key *key)
 {
-    PyObject *number = NULL;
+    PyObject *number = NULL, *name = NULL;
     unsigned char bytes[16];
     bool known = false;
 
     key->high = 0;
     key->low = 0;
-    if (uuid != NULL &&
-        PyUnicode_Check(uuid)) { /* a program that calls the handler may give text */
+    if (uuid != NULL && PyUnicode_Check(uuid)) {
         rl_text text = rl_event_text(uuid);
 
-        known = text.len == RL_UUID_TEXT - 1 && rl_uuid_parse(text.data, bytes);
+        known = (text.len == RL_UUID_TEXT - 1 && rl_uuid_parse(text.data, bytes)) ||
+                hash_name(uuid, bytes);
+    } else if (uuid != NULL && PyLong_Check(uuid)) {
+        name = PyObject_Str(uuid);
+        known = name != NULL && hash_name(name, bytes);
+        rl_raised_absorb(raised);
+        Py_XDECREF(name);
     } else {
         number = int_of(state, raised, uuid);
     }

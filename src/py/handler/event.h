@@ -19,8 +19,9 @@
  * set. */
 int rl_event_prepare(rl_state *state);
 
-/* The key of a run by its uuid.UUID, or the text of one; key->handler is left to the
- * caller. False, and 0, for other values. */
+/* The key of a run by its uuid.UUID, or the text of one; by a hash for another text or an
+ * int, which a program may have given as the run_id. key->handler is left to the caller.
+ * False, and 0, for other values. */
 bool rl_event_key(const rl_state *state, rl_raised *raised, PyObject *uuid, rl_key *key);
 
 /* The UTF-8 of a str, borrowed from it; NULL data for other values. */

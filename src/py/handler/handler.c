@@ -27,11 +27,6 @@
 #define LIVE_NS UINT64_C(1000000000) /* between two writes of an open run, by default */
 #define LONGEST 1e9                  /* seconds: the most between two writes */
 
-static rl_handler *data_of(const rl_state *state, PyObject *self)
-{
-    return (rl_handler *)(void *)((char *)self + state->handler.offset);
-}
-
 /* How a callback is handled. */
 typedef enum callback_action {
     START_CHAIN, /* a graph, a node, or a part of one */
@@ -67,9 +62,44 @@ typedef enum callback_action {
     X(on_interrupt, INTERRUPT)               \
     X(on_resume, RESUME)
 
-static PyObject *argument(PyObject *args, Py_ssize_t index)
+/* What each callback is given by position: a subclass, or a program, may name it. */
+#define NAMES_MAX 4
+static const char *const first_names[][NAMES_MAX] = {
+    [START_CHAIN] = {"serialized"},
+    [START_TOOL] = {"serialized"},
+    [START_LLM] = {"serialized"},
+    [START_CHAT_MODEL] = {"serialized"},
+    [START_RETRIEVER] = {"serialized"},
+    [END] = {"outputs", "output", "response", "documents"},
+    [FAIL] = {"error"},
+    [TOKEN] = {"token"},
+    [CUSTOM] = {"name"},
+    [INTERRUPT] = {"event"},
+    [RESUME] = {"event"},
+};
+static const char *const second_names[][NAMES_MAX] = {
+    [START_CHAIN] = {"inputs"},
+    [START_TOOL] = {"input_str"},
+    [START_LLM] = {"prompts"},
+    [START_CHAT_MODEL] = {"messages"},
+    [START_RETRIEVER] = {"query"},
+    [CUSTOM] = {"data"},
+    [RESUME] = {NULL},
+};
+
+/* An argument by its place, else by one of its names; None if it is missing. New
+ * reference. */
+static PyObject *argument(PyObject *args, Py_ssize_t index, PyObject *kwargs,
+                          const char *const *names)
 {
-    return PyTuple_GET_SIZE(args) > index ? PyTuple_GET_ITEM(args, index) : Py_None;
+    PyObject *value =
+        PyTuple_GET_SIZE(args) > index ? PyTuple_GET_ITEM(args, index) : NULL;
+
+    for (int i = 0; value == NULL && kwargs != NULL && i < NAMES_MAX && names[i] != NULL;
+         i++) {
+        value = PyDict_GetItemString(kwargs, names[i]);
+    }
+    return Py_NewRef(value != NULL ? value : Py_None);
 }
 
 /* What a start begins. */
@@ -91,10 +121,12 @@ static rl_call call_of(callback_action action)
 static void record_event(rl_state *state, rl_handler *handler, rl_raised *raised,
                          callback_action action, PyObject *args, PyObject *kwargs)
 {
+    PyObject *first = argument(args, 0, kwargs, first_names[action]);
+    PyObject *second = argument(args, 1, kwargs, second_names[action]);
     rl_call_given given = {.call = call_of(action),
                            .is_text = action == START_LLM,
-                           .subject = argument(args, 1),
-                           .described = argument(args, 0),
+                           .subject = second,
+                           .described = first,
                            .kwargs = kwargs};
 
     switch (action) {
@@ -106,25 +138,26 @@ static void record_event(rl_state *state, rl_handler *handler, rl_raised *raised
         rl_starts_record(state, handler, raised, &given);
         break;
     case END:
-        rl_ends_record(state, handler, raised, argument(args, 0), NULL, kwargs);
+        rl_ends_record(state, handler, raised, first, NULL, kwargs);
         break;
     case FAIL:
-        rl_ends_record(state, handler, raised, NULL, argument(args, 0), kwargs);
+        rl_ends_record(state, handler, raised, NULL, first, kwargs);
         break;
     case TOKEN:
-        rl_streams_add(state, handler, raised, argument(args, 0), kwargs);
+        rl_streams_add(state, handler, raised, first, kwargs);
         break;
     case CUSTOM:
-        rl_events_custom(state, handler, raised, argument(args, 0), argument(args, 1),
-                         kwargs);
+        rl_events_custom(state, handler, raised, first, second, kwargs);
         break;
     case INTERRUPT:
-        rl_events_interrupt(state, handler, raised, argument(args, 0));
+        rl_events_interrupt(state, handler, raised, first);
         break;
     case RESUME:
-        rl_events_resume(state, handler, raised, argument(args, 0));
+        rl_events_resume(state, handler, raised, first);
         break;
     }
+    Py_DECREF(second);
+    Py_DECREF(first);
 }
 
 /* The process is a child of the one that used the handler: what is open is recorded
@@ -134,6 +167,7 @@ static void forget_parent(rl_handler *handler)
     handler->generation = rl_fork_generation();
     handler->open = 0;
     Py_CLEAR(handler->nodes);
+    Py_CLEAR(handler->watched);
     PyDict_Clear(handler->identity);
     rl_streams_clear(handler);
     rl_text_cache_clear(&handler->cache);
@@ -149,7 +183,7 @@ static PyObject *handle_callback(PyObject *self, callback_action action, PyObjec
                                  PyObject *kwargs)
 {
     rl_state *state = rl_state_of_type(Py_TYPE(self));
-    rl_handler *handler = state != NULL ? data_of(state, self) : NULL;
+    rl_handler *handler = state != NULL ? rl_handler_data(state, self) : NULL;
     rl_raised raised = {NULL};
 
     if (handler != NULL && handler->graphs != NULL) {
@@ -192,7 +226,7 @@ static const char *const roots_texts[] = {"graphs", "all"};
 static PyObject *handler_arguments(PyObject *self, PyObject *none)
 {
     rl_state *state = rl_state_of_type(Py_TYPE(self));
-    const rl_handler *data = state != NULL ? data_of(state, self) : NULL;
+    const rl_handler *data = state != NULL ? rl_handler_data(state, self) : NULL;
     PyObject *interval;
 
     (void)none;
@@ -220,8 +254,8 @@ static PyObject *handler_become(PyObject *self, PyObject *original)
         PyErr_SetString(PyExc_TypeError, "a handler can only become a RunLogHandler");
         return NULL;
     }
-    data = data_of(state, self);
-    from = data_of(state, original);
+    data = rl_handler_data(state, self);
+    from = rl_handler_data(state, original);
     Py_XSETREF(data->identity, Py_XNewRef(from->identity));
     Py_XSETREF(data->wpk_id, Py_XNewRef(from->wpk_id));
     Py_XSETREF(data->recorder, Py_XNewRef(from->recorder));
@@ -252,7 +286,7 @@ static PyObject *handler_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         self = type->tp_alloc(type, 0);
     }
     if (self != NULL) {
-        data = data_of(state, self);
+        data = rl_handler_data(state, self);
         rl_buf_init(&data->scratch, RL_BUF_MAX);
         rl_buf_init(&data->members, RL_BUF_MAX);
         data->interval_ns = LIVE_NS;
@@ -423,7 +457,7 @@ static int handler_init(PyObject *self, PyObject *args, PyObject *kwargs)
     if (state == NULL || read_settings(state, args, kwargs, &given) < 0) {
         return -1;
     }
-    data = data_of(state, self);
+    data = rl_handler_data(state, self);
     Py_XSETREF(data->wpk_id, Py_XNewRef(given.wpk_id));
     Py_XSETREF(data->recorder, Py_XNewRef(given.recorder));
     Py_XSETREF(data->last, Py_XNewRef(given.recorder));
@@ -444,7 +478,7 @@ static void handler_finalize(PyObject *self)
     PyErr_Fetch(&type, &value, &traceback);
     state = rl_state_of_type(Py_TYPE(self));
     if (state != NULL) {
-        rl_handler *data = data_of(state, self);
+        rl_handler *data = rl_handler_data(state, self);
 
         rl_buf_free(&data->scratch);
         rl_buf_free(&data->members);
@@ -467,7 +501,7 @@ static PyObject *get_raise_error(PyObject *self, void *closure)
     if (state == NULL) {
         return NULL;
     }
-    raises = data_of(state, self)->raise_error;
+    raises = rl_handler_data(state, self)->raise_error;
     handled = PyErr_GetHandledException();
     if (handled != NULL) {
         raises = raises || rl_raised_by_signal(handled);
@@ -485,7 +519,7 @@ static int set_raise_error(PyObject *self, PyObject *value, void *closure)
     if (state == NULL || raises < 0) {
         return -1;
     }
-    data_of(state, self)->raise_error = raises;
+    rl_handler_data(state, self)->raise_error = raises;
     return 0;
 }
 
@@ -501,9 +535,9 @@ static PyGetSetDef handler_attributes[] = {
         "_runlog_" #name, T_OBJECT_EX, offsetof(rl_handler, name), 0, NULL \
     }
 static const PyMemberDef handler_objects[] = {
-    OBJECT(identity),  OBJECT(wpk_id), OBJECT(recorder),
-    OBJECT(last),      OBJECT(nodes),  OBJECT(streams),
-    OBJECT(streaming), OBJECT(chunks), {NULL, 0, 0, 0, NULL},
+    OBJECT(identity), OBJECT(wpk_id),        OBJECT(recorder),  OBJECT(last),
+    OBJECT(nodes),    OBJECT(streams),       OBJECT(streaming), OBJECT(chunks),
+    OBJECT(watched),  {NULL, 0, 0, 0, NULL},
 };
 #undef OBJECT
 

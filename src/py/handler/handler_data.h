@@ -14,7 +14,7 @@
 typedef struct rl_handler {
     PyObject *identity; /* owned: the same in all copies, which act as one handler; a
                            dict, see same_id.h. handler.c names this, the next three and
-                           those of nodes.c and streams.c */
+                           those of nodes.c, streams.c and left.c */
     PyObject *wpk_id;   /* owned, or NULL */
     PyObject *recorder; /* owned, or NULL: the default one */
     PyObject *last;     /* owned, or NULL: the recorder of the last graph, which counts */
@@ -30,6 +30,7 @@ typedef struct rl_handler {
     PyObject *streams; /* see streams.c; owned, or NULL, as are the next two */
     PyObject *streaming;   /* the run_id of the last token */
     PyObject *chunks;      /* of that call: a list that is in `streams` */
+    PyObject *watched;     /* see left.c: weak references by run_id; owned, or NULL */
     bool has_token;        /* it has begun to answer */
     rl_text_cache cache;   /* of the states of open graphs */
     rl_error_texts errors; /* of the exceptions that end nodes and graphs */
@@ -39,5 +40,16 @@ typedef struct rl_handler {
     rl_table unrecognised; /* see unrecognised.c; owned */
     bool raise_error;      /* the program has set the attribute of that name */
 } rl_handler;
+
+/* The struct behind an instance, and the instance that it is in; borrowed. */
+static inline rl_handler *rl_handler_data(const rl_state *state, PyObject *object)
+{
+    return (rl_handler *)(void *)((char *)object + state->handler.offset);
+}
+
+static inline PyObject *rl_handler_object(const rl_state *state, rl_handler *data)
+{
+    return (PyObject *)(void *)((char *)data - state->handler.offset);
+}
 
 #endif

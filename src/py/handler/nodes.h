@@ -10,13 +10,21 @@
 #include "py/base/raised.h"
 #include "py/handler/handler_data.h"
 
-/* Notes the start of a node, by the arguments of its callback. `ns` is a str, or NULL. */
+/* Notes the start of a node, by the arguments of its callback. `ns` is a str, or NULL;
+ * `root` is the key of the graph's run. */
 void rl_nodes_add(rl_state *state, rl_handler *self, rl_raised *raised, PyObject *ns,
-                  PyObject *kwargs);
+                  rl_key root, PyObject *kwargs);
 
-/* Whether the node of a namespace is known; then *key is the key of its run. */
+/* Whether the node of a namespace is known; then *key is the key of its run, and *root that
+ * of the graph's. */
 bool rl_nodes_find(const rl_state *state, const rl_handler *self, rl_raised *raised,
-                   PyObject *ns, rl_key *key);
+                   PyObject *ns, rl_key *key, rl_key *root);
+
+/* The same of the node around the one of a namespace; *around is the part of `ns` that is
+ * the namespace of that node. */
+bool rl_nodes_find_around(const rl_state *state, const rl_handler *self,
+                          rl_raised *raised, rl_text ns, rl_key *key, rl_key *root,
+                          rl_text *around);
 
 /* Its metadata and tags; new references, or NULL. */
 void rl_nodes_inherited(const rl_handler *self, rl_raised *raised, PyObject *ns,

@@ -12,6 +12,7 @@
 #include "py/handler/ends.h"
 #include "py/handler/event.h"
 #include "py/handler/graph_runs.h"
+#include "py/handler/left.h"
 #include "py/handler/metadata.h"
 #include "py/handler/nodes.h"
 #include "py/handler/payloads.h"
@@ -204,6 +205,9 @@ static void start_graph(rl_state *state, rl_handler *self, rl_raised *raised,
         rl_graph_runs_report(state, self, raised);
     } else {
         encode_graph(state, self, raised, given, inputs, &values, start);
+        if (given->call != RL_CALL_NONE) {
+            rl_left_watch(state, self, raised, given->kwargs);
+        }
     }
     Py_XDECREF(inputs);
     Py_XDECREF(values.thread);
@@ -258,20 +262,49 @@ static void pass_by(rl_state *state, rl_handler *self, rl_raised *raised,
     }
 }
 
-/* Classifies a start without a known parent by the node whose namespace it has. One whose
- * node has ended comes too late: a graph is then a run of its own. */
+/* Classifies a start in a node that has ended, by the graph's run if that is open: a task
+ * that nobody waited for, or a call of one. */
+static rl_span_kind classify_late(rl_handler *self, rl_key root, rl_text of, bool is_in,
+                                  rl_span_kind kind, rl_span_start *start,
+                                  rl_found *found)
+{
+    rl_found of_root;
+
+    if (rl_graphs_find(self->graphs, root, &of_root) == RL_SPAN_NONE) {
+        found->other = is_in && kind == RL_SPAN_NONE;
+        return kind;
+    }
+    start->parent = root;
+    start->has_parent = true;
+    start->late = of;
+    kind = rl_graphs_classify(self->graphs, start, found);
+    return is_in && kind != RL_SPAN_NONE ? RL_SPAN_INNER : kind;
+}
+
+/* Classifies a start without a known parent by the node whose namespace it has, or that is
+ * around it. A graph whose node has ended is a run of its own. */
 static rl_span_kind classify_in_node(rl_state *state, rl_handler *self, rl_raised *raised,
                                      PyObject *ns, rl_span_kind kind,
                                      rl_span_start *start, rl_found *found)
 {
+    rl_text of = start->ns;
     rl_found of_node;
-    rl_key node;
+    rl_key node, root;
+    bool is_in;
 
-    if (found->other || !rl_nodes_find(state, self, raised, ns, &node)) {
+    if (found->other) {
+        return kind;
+    }
+    is_in = rl_nodes_find(state, self, raised, ns, &node, &root);
+    if (!is_in && (kind != RL_SPAN_NONE ||
+                   !rl_nodes_find_around(state, self, raised, of, &node, &root, &of))) {
         return kind;
     }
     if (rl_graphs_find(self->graphs, node, &of_node) == RL_SPAN_NONE) {
-        found->other = kind == RL_SPAN_NONE;
+        /* a chain in a node has a graph's metadata */
+        if (kind == RL_SPAN_NONE || !rl_caller_is_graph()) {
+            kind = classify_late(self, root, of, is_in, kind, start, found);
+        }
         return kind;
     }
     if (kind == RL_SPAN_NONE) {
@@ -381,7 +414,7 @@ void rl_starts_record(rl_state *state, rl_handler *self, rl_raised *raised,
         start_graph(state, self, raised, given, &start);
         break;
     case RL_SPAN_NODE:
-        rl_nodes_add(state, self, raised, texts.ns, kwargs);
+        rl_nodes_add(state, self, raised, texts.ns, found.root, kwargs);
         start_node(state, self, raised, inputs, &found, &start);
         break;
     case RL_SPAN_INNER:

@@ -61,12 +61,9 @@ static bool is_filled(PyObject *token)
 static bool is_token(const rl_state *state, rl_raised *raised, PyObject *token,
                      PyObject *kwargs)
 {
-    /* what is not asynchronous gets it by its name */
-    PyObject *named = rl_event_get(state, raised, kwargs, RL_NAME_token);
     PyObject *chunk, *message = NULL, *parts = NULL;
-    bool is = is_filled(token) || is_filled(named);
+    bool is = is_filled(token);
 
-    Py_XDECREF(named);
     if (!is) { /* a tool's call has no text */
         chunk = rl_event_get(state, raised, kwargs, RL_NAME_chunk);
         if (chunk != NULL) {

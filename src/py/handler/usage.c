@@ -4,7 +4,33 @@
 #include "py/encode/encode.h"
 #include "py/handler/event.h"
 
-/* A count; 0 when it is missing or no positive int. */
+#include <math.h>
+
+#define COUNT_MAX 1e15 /* of a float, which has all whole numbers up to there */
+
+/* LangChain's names first, then those of providers: OpenAI, Bedrock, Google, watsonx and
+ * Ollama. Integrations that give no usage_metadata hand over what their provider says. */
+static const rl_usage_names forms[] = {
+    {RL_NAME_input_tokens, RL_NAME_output_tokens, RL_NAME_total_tokens},
+    {RL_NAME_prompt_tokens, RL_NAME_completion_tokens, RL_NAME_total_tokens},
+    {RL_NAME_inputTokens, RL_NAME_outputTokens, RL_NAME_totalTokens},
+    {RL_NAME_prompt_token_count, RL_NAME_candidates_token_count,
+     RL_NAME_total_token_count},
+    {RL_NAME_input_token_count, RL_NAME_generated_token_count, RL_NAME_total_token_count},
+    {RL_NAME_prompt_eval_count, RL_NAME_eval_count, RL_NAME_total_tokens},
+};
+
+PyObject *rl_usage_count(PyObject *value)
+{
+    double number =
+        value != NULL && PyFloat_CheckExact(value) ? PyFloat_AS_DOUBLE(value) : 0.5;
+
+    return number == floor(number) && number >= 0 && number < COUNT_MAX
+               ? PyLong_FromDouble(number)
+               : Py_XNewRef(value);
+}
+
+/* A count; 0 when it is missing or no positive whole number. */
 static int64_t count_of(PyObject *value)
 {
     int overflow = 0;
@@ -12,6 +38,12 @@ static int64_t count_of(PyObject *value)
 
     if (value != NULL && PyLong_Check(value)) {
         count = PyLong_AsLongLongAndOverflow(value, &overflow);
+    } else if (value != NULL && PyFloat_CheckExact(value)) {
+        double number = PyFloat_AS_DOUBLE(value);
+
+        count = number > 0 && number < COUNT_MAX && number == floor(number)
+                    ? (long long)number
+                    : 0;
     }
     return overflow == 0 && count > 0 ? count : 0;
 }
@@ -121,13 +153,13 @@ static void add_cached(rl_raised *raised, rl_tokens *tokens, bool of_output,
     }
 }
 
-/* Adds one call's usage; false when the dict has no counts. */
+/* Adds the usage of one generation, or of all; false when it has no counts. */
 static bool add_usage(const rl_state *state, rl_raised *raised, PyObject *dict,
-                      const rl_name names[3], rl_tokens *tokens)
+                      const rl_usage_names *names, rl_tokens *tokens)
 {
-    int64_t input = read_count(state, raised, dict, names[0]);
-    int64_t output = read_count(state, raised, dict, names[1]);
-    int64_t total = read_count(state, raised, dict, names[2]);
+    int64_t input = read_count(state, raised, dict, names->input);
+    int64_t output = read_count(state, raised, dict, names->output);
+    int64_t total = read_count(state, raised, dict, names->total);
     rl_tokens one;
 
     if (dict == NULL || (input == 0 && output == 0 && total == 0)) {
@@ -146,6 +178,82 @@ static bool add_usage(const rl_state *state, rl_raised *raised, PyObject *dict,
         add_details(state, raised, dict, true, tokens);
     }
     return true;
+}
+
+/* The names by which a dict has a count of the input or the output, else of all tokens;
+ * NULL if it has none. */
+static const rl_usage_names *names_in(const rl_state *state, rl_raised *raised,
+                                      PyObject *dict)
+{
+    const rl_usage_names *of_all = NULL;
+
+    for (size_t i = 0; dict != NULL && i < sizeof forms / sizeof *forms; i++) {
+        if (read_count(state, raised, dict, forms[i].input) > 0 ||
+            read_count(state, raised, dict, forms[i].output) > 0) {
+            return &forms[i];
+        }
+        if (of_all == NULL && read_count(state, raised, dict, forms[i].total) > 0) {
+            of_all = &forms[i];
+        }
+    }
+    return of_all;
+}
+
+/* The usage in what a provider says of an answer (stolen, or NULL): in a member of its own,
+ * or beside others. New reference, or NULL. */
+static PyObject *find_usage(const rl_state *state, rl_raised *raised, PyObject *facts,
+                            const rl_usage_names **names)
+{
+    static const rl_name members[] = {RL_NAME_token_usage, RL_NAME_usage,
+                                      RL_NAME_usage_metadata};
+    PyObject *usage = NULL;
+
+    for (size_t i = 0; i < sizeof members / sizeof *members && usage == NULL; i++) {
+        usage = rl_event_get(state, raised, facts, members[i]);
+        *names = names_in(state, raised, usage);
+        if (*names == NULL) {
+            Py_CLEAR(usage);
+        }
+    }
+    if (usage == NULL) {
+        *names = names_in(state, raised, facts);
+        usage = *names != NULL ? Py_NewRef(facts) : NULL;
+    }
+    Py_XDECREF(facts);
+    return usage;
+}
+
+PyObject *rl_usage_of(const rl_state *state, rl_raised *raised, PyObject *generation,
+                      const rl_usage_names **names)
+{
+    PyObject *message = rl_event_attribute(state, raised, generation, RL_NAME_message);
+    PyObject *usage = NULL;
+
+    *names = &forms[0];
+    if (message != NULL) {
+        usage = rl_event_attribute(state, raised, message, RL_NAME_usage_metadata);
+    }
+    if (usage == NULL && message != NULL) {
+        usage = find_usage(
+            state, raised,
+            rl_event_attribute(state, raised, message, RL_NAME_response_metadata), names);
+    }
+    if (usage == NULL) {
+        usage = find_usage(
+            state, raised,
+            rl_event_attribute(state, raised, generation, RL_NAME_generation_info),
+            names);
+    }
+    Py_XDECREF(message);
+    return usage;
+}
+
+PyObject *rl_usage_of_all(const rl_state *state, rl_raised *raised, PyObject *result,
+                          const rl_usage_names **names)
+{
+    return find_usage(state, raised,
+                      rl_event_attribute(state, raised, result, RL_NAME_llm_output),
+                      names);
 }
 
 static void take_model(const rl_state *state, rl_raised *raised, PyObject *dict,
@@ -167,16 +275,14 @@ static void take_model(const rl_state *state, rl_raised *raised, PyObject *dict,
 static void read_generation(const rl_state *state, rl_raised *raised,
                             PyObject *generation, rl_tokens *tokens, PyObject **model)
 {
-    static const rl_name names[] = {RL_NAME_input_tokens, RL_NAME_output_tokens,
-                                    RL_NAME_total_tokens};
+    const rl_usage_names *names;
     PyObject *message = rl_event_attribute(state, raised, generation, RL_NAME_message);
-    PyObject *usage = NULL, *response = NULL;
+    PyObject *usage = rl_usage_of(state, raised, generation, &names), *response = NULL;
 
     if (message != NULL) {
-        usage = rl_event_attribute(state, raised, message, RL_NAME_usage_metadata);
         response = rl_event_attribute(state, raised, message, RL_NAME_response_metadata);
     }
-    (void)add_usage(state, raised, usage, names, tokens);
+    (void)(usage != NULL && add_usage(state, raised, usage, names, tokens));
     take_model(state, raised, response, model);
     Py_XDECREF(response);
     Py_XDECREF(usage);
@@ -186,8 +292,7 @@ static void read_generation(const rl_state *state, rl_raised *raised,
 void rl_usage_read(const rl_state *state, rl_raised *raised, PyObject *result,
                    rl_span_end *end, PyObject **model)
 {
-    static const rl_name names[] = {RL_NAME_prompt_tokens, RL_NAME_completion_tokens,
-                                    RL_NAME_total_tokens};
+    const rl_usage_names *names;
     PyObject *generations =
         rl_event_attribute(state, raised, result, RL_NAME_generations);
     PyObject *output = rl_event_attribute(state, raised, result, RL_NAME_llm_output),
@@ -207,8 +312,8 @@ void rl_usage_read(const rl_state *state, rl_raised *raised, PyObject *result,
         }
     }
     if (!end->tokens.given) {
-        usage = rl_event_get(state, raised, output, RL_NAME_token_usage);
-        (void)add_usage(state, raised, usage, names, &end->tokens);
+        usage = rl_usage_of_all(state, raised, result, &names);
+        (void)(usage != NULL && add_usage(state, raised, usage, names, &end->tokens));
         Py_XDECREF(usage);
     }
     take_model(state, raised, output, model);

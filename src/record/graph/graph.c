@@ -431,23 +431,49 @@ ptrdiff_t rl_graph_add_log(rl_graph *graph, rl_node *log)
     return place;
 }
 
+static bool is_node(const rl_graph *graph, ptrdiff_t place, rl_text ns)
+{
+    const rl_node *log = rl_graph_node(graph, place);
+
+    return log->kind == RL_LOG_NODE && rl_same_text(rl_graph_text(graph, log->ns), ns);
+}
+
+ptrdiff_t rl_graph_find_node(rl_graph *graph, rl_text ns)
+{
+    const ptrdiff_t count = graph->nodes.failed ? 0 : rl_graph_nodes(graph);
+    ptrdiff_t place = count - 1;
+
+    if (graph->late_node < count && is_node(graph, graph->late_node, ns)) {
+        place = graph->late_node; /* many tasks may be late in one node */
+    }
+    while (place >= 0 && !is_node(graph, place, ns)) {
+        place--;
+    }
+    if (place >= 0) {
+        graph->late_node = place;
+    }
+    return place >= 0 ? place : RL_NO_NODE;
+}
+
 ptrdiff_t rl_graph_add_node(rl_graph *graph, rl_span *parent, rl_slice ns,
                             const rl_span_start *start)
 {
+    ptrdiff_t around =
+        start->late.data != NULL ? rl_graph_find_node(graph, start->late) : parent->node;
     rl_node log = {
         .number = graph->next_node++,
         .ns = ns,
         .step = start->step,
         .within = RL_NO_NODE,
-        .is_inner = parent->node != RL_NO_NODE,
+        .is_inner = around != RL_NO_NODE,
         .attempt = begin_attempt(graph, start->ns),
         .first = RL_NO_NODE,
         .last = RL_NO_NODE,
     };
 
     if (log.is_inner && !graph->nodes.failed) {
-        log.parent = rl_graph_node(graph, parent->node)->name;
-        log.within = rl_graph_node(graph, parent->node)->number;
+        log.parent = rl_graph_node(graph, around)->name;
+        log.within = rl_graph_node(graph, around)->number;
     }
     graph->paused.given = false; /* the run went on */
     graph->metadata_changed = true;

@@ -179,7 +179,10 @@ typedef struct rl_span_start {
     bool hidden; /* tagged "langsmith:hidden" */
     bool pushed; /* a node whose inputs were sent to it, and are not the graph's state */
     rl_call call;
-    rl_text ns;   /* the checkpoint namespace, or none */
+    rl_text ns; /* the checkpoint namespace, or none */
+    rl_text
+        late; /* the namespace of the ended node that it belongs to: `parent` is then the
+                     graph's span; or none */
     rl_text name; /* of a node; the model of an LLM call */
     rl_text call_name;
     rl_text members;         /* of a call: of a JSON object, without its braces */

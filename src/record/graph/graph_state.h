@@ -182,6 +182,7 @@ struct rl_graph {
     rl_buf arena;
     rl_buf nodes;         /* of rl_node, by index */
     ptrdiff_t next_index; /* of the next log */
+    ptrdiff_t late_node;  /* the place that rl_graph_find_node found last */
     int64_t next_node;    /* the number of the next node log */
     int64_t retries;      /* how many node logs are attempts after a first one */
     rl_buf gone;          /* of rl_gone_node */
@@ -290,6 +291,10 @@ static inline void rl_graphs_count_pressed(rl_graphs *graphs, bool before, bool 
  * state; NULL when there is no memory. Owned by the caller. */
 rl_graph *rl_graph_new(const rl_span_start *start, const rl_graph_start *given,
                        rl_span *own);
+
+/* The place of the node of a namespace, of which the log is still in memory, or
+ * RL_NO_NODE. */
+ptrdiff_t rl_graph_find_node(rl_graph *graph, rl_text ns);
 
 /* Adds a node log below `parent`, and returns its place. */
 ptrdiff_t rl_graph_add_node(rl_graph *graph, rl_span *parent, rl_slice ns,

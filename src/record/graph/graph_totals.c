@@ -272,6 +272,45 @@ static const candidate *innermost(const finding *self)
     return found;
 }
 
+/* Whether LangGraph's text says that it is of this node: it begins with "Node 'name'". */
+static bool is_named(rl_text text, rl_text name)
+{
+    static const char before[] = "Node '";
+    const size_t at = sizeof before - 1;
+
+    return text.data != NULL && text.len > at + name.len &&
+           memcmp(text.data, before, at) == 0 &&
+           memcmp(text.data + at, name.data, name.len) == 0 &&
+           text.data[at + name.len] == '\'';
+}
+
+/* Keeps the candidates that the run's error names, or all if there is none: others were
+ * cancelled because of that node. */
+static void keep_named(finding *self)
+{
+    size_t count, kept = 0;
+    candidate *list = candidates(self, &count);
+
+    for (size_t i = 0; i < count; i++) {
+        if (is_named(self->error_text, list[i].name)) {
+            list[kept++] = list[i];
+        }
+    }
+    self->found.len = kept > 0 ? kept * sizeof *list : self->found.len;
+}
+
+/* Whether the run failed as LangGraph cancelled a node, or the node itself raised a
+ * CancelledError. */
+static bool is_of_cancelled(rl_text type)
+{
+    static const rl_text types[] = {
+        {"NodeTimeoutError", sizeof "NodeTimeoutError" - 1},
+        {"NodeCancelledError", sizeof "NodeCancelledError" - 1},
+    };
+
+    return rl_same_text(type, types[0]) || rl_same_text(type, types[1]);
+}
+
 static const candidate *find_failed(finding *self, const rl_span_end *end)
 {
     const candidate *found = NULL;
@@ -285,9 +324,9 @@ static const candidate *find_failed(finding *self, const rl_span_end *end)
         drop_retried(self);
         return innermost(self);
     }
-    if (rl_same_text(self->error_type,
-                     (rl_text){"NodeTimeoutError", sizeof "NodeTimeoutError" - 1})) {
+    if (is_of_cancelled(self->error_type)) {
         collect(self, RL_CANCELLED);
+        keep_named(self);
         return innermost(self);
     }
     return NULL;

@@ -315,7 +315,9 @@ static void open_span(rl_graph *graph, rl_span *span, rl_span *parent,
     if (parent != NULL && (span->kind == RL_SPAN_NODE || span->call != RL_CALL_NONE)) {
         rl_graph_reveal(graph, parent);
     }
-    span->node = parent != NULL ? parent->node : RL_NO_NODE;
+    span->node = start->late.data != NULL ? rl_graph_find_node(graph, start->late)
+                 : parent != NULL         ? parent->node
+                                          : RL_NO_NODE;
     span->log = parent != NULL && span->kind == RL_SPAN_INNER ? parent->log : RL_NO_NODE;
     span->hidden = start->hidden || (parent != NULL && parent->hidden);
     /* a tool or a model has no namespace: it is in its parent's */
