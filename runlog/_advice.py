@@ -16,7 +16,7 @@ REINSTALL = (
 
 
 def on_extension(error: ImportError) -> str:
-    """The message for an extension that can't be loaded, which `error` tells."""
+    """The message for an extension that can't be loaded because of `error`."""
     text = str(error)
     if isinstance(error, ModuleNotFoundError):
         python = "{}.{}".format(*sys.version_info)
@@ -29,7 +29,7 @@ def on_extension(error: ImportError) -> str:
     else:
         advice = (
             "runlog's C extension doesn't fit this system; `pip install .` in the source "
-            "tree builds it anew"
+            "tree builds it again"
         )
     return f"{advice}: {text}"
 
@@ -56,7 +56,7 @@ def on_langgraph(error: ImportError) -> str:
 
 
 def _on_the_other() -> str:
-    """A hint if another project's distribution `runlog` is installed, or ""."""
+    """An explanation if another project's distribution `runlog` is installed, or ""."""
     from importlib import metadata
 
     try:

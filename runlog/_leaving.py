@@ -35,7 +35,7 @@ def state_when_left(
 
     Returns:
         Whether the graph was interrupted, and its outputs. None if work was left, or if
-        that can't be told.
+        that is unknown.
     """
     if not isinstance(error, (GeneratorExit, asyncio.CancelledError)):
         return None

@@ -84,12 +84,12 @@ class _Row(TypedDict):
     updated_at: datetime
 
 class Totals(TypedDict):
-    """What a graph's run has in its metadata for lists.
+    """The totals of a graph's run, for lists.
 
-    `nodes` is the number of nodes that began, attempts after a first one not counted;
-    `retries` the number of these. `at` is the node in which the run failed, waits, was
-    cancelled or is: the innermost, of several the first. `tokens` are all that models
-    used, None if no model said.
+    `nodes` is the number of nodes that began, without further attempts, and `retries` the
+    number of further attempts. `at` is the node in which the run failed, waits, was
+    cancelled or is now: the innermost, of several the first; None for none. `tokens` are
+    all tokens that models used, None if no model reported any.
     """
 
     nodes: int
@@ -98,10 +98,10 @@ class Totals(TypedDict):
     tokens: int | None
 
 class RunSummary(_Row):
-    """A row of `list_runs`: all columns but owner and the payloads, and the totals.
+    """A row of `list_runs`: the columns without owner and payloads, and the totals.
 
-    `totals` is None for a run that has none in its metadata: one of `log_run`, or of an
-    earlier version.
+    `totals` is None if the run's metadata have none, as for most runs of `log_run` and
+    of earlier versions.
     """
 
     totals: Totals | None
@@ -111,8 +111,8 @@ class Run(_Row):
 
     The payloads (inputs, outputs, node_logs, metadata) have the types of the `json`
     module: dict, list, str, int, float, bool or None. The node logs of a graph have
-    `calls`, those of models, tools and retrievers that the node made, with whole prompts,
-    and `events` (docs/langgraph.md, "Calls").
+    `calls` (of models, tools and retrievers, with whole prompts) and `events`
+    (docs/langgraph.md, "Calls").
     """
 
     inputs: Any
@@ -123,11 +123,12 @@ class Run(_Row):
     owner: str | None
 
 class ThreadRun(_Row):
-    """A run as `get_thread` returns it: without its node logs, tied to other runs.
+    """A run as `get_thread` returns it: without node logs, linked to other runs.
 
-    `interrupts` is what it paused at, `answer` the resume value that it was given.
-    `resumes` and `resumed_by` are the run_ids of the run that it continues and of the
-    newest run that continues it.
+    `interrupts` is a list of the interrupts at which it paused, each {"id", "value"}.
+    `answer` is the resume value that it was given, or None. `resumes` and `resumed_by`
+    are the run_ids of the run that it continues and of the newest run that continues it,
+    or None.
     """
 
     inputs: Any
@@ -140,12 +141,12 @@ class ThreadRun(_Row):
     resumed_by: str | None
 
 class Snippet(TypedDict):
-    """A piece of a text in which a search by words has found something.
+    """A piece of text with a hit of a search by words.
 
-    `node` is the name of the node, or None for the run itself. `field` says where it
-    stands: "inputs", "outputs", "error", "traceback", "node" (its name), "prompt",
+    `node` is the name of the node, or None for the run itself. `field` is the kind of
+    text: "inputs", "outputs", "error", "traceback", "node" (its name), "prompt",
     "answer", "arguments", "call" (other texts of a call), "event" or "log". `text` has at
-    most 200 characters, of which those from `start` to `end` are the hit.
+    most 200 characters; text[start:end] is the hit.
     """
 
     node: str | None
@@ -165,11 +166,11 @@ class Hit(RunSummary):
     snippets: NotRequired[list[Snippet]]
 
 class Page(tuple[list[RunSummary], str | None]):
-    """A page of `list_runs`: the pair (`runs`, `next`), with an attribute more.
+    """A page of `list_runs`: the pair (`runs`, `next`), and the attribute `complete`.
 
     `runs` holds the runs, newest first. `next` is the cursor of the next page, or None on
-    the last one. `complete` is False if the page has fewer runs than it may, maybe none,
-    because a filter without an index has stopped: `next` goes on behind it.
+    the last one. `complete` is False if the page has fewer runs than `limit`, perhaps
+    none, because a filter without an index has reached its limit: `next` continues there.
     """
 
     @property
@@ -195,11 +196,11 @@ class Recorder:
 
     Args:
         postgres_dsn: libpq connection string or URI (POSTGRES_DSN). Unset or "": SQLite.
-        read_dsn: the same of a hot standby of that server, at which it is read
-            (POSTGRES_READ_DSN; the variable is not used with an argument postgres_dsn).
-            A read waits up to 0.1 s for what this recorder has written, and else goes to
-            the primary. One that leads to another database, or to a server that is no
-            standby, makes reads raise ConfigError.
+        read_dsn: the same for a hot standby of that server, from which runs are read
+            (POSTGRES_READ_DSN, unless postgres_dsn is given). A read waits up to 0.1 s
+            for the writes of this recorder, and else goes to the primary. If the DSN
+            leads to another database, or to a server that is no standby, reads raise
+            ConfigError.
         sqlite_path: path of the SQLite file (RUNLOG_SQLITE_PATH), test_runs.db by
             default; created with mode 0600. "~" at its start is the user's folder, and
             links are followed. With PostgreSQL the file is the journal, in which runs
@@ -213,18 +214,19 @@ class Recorder:
             default. To connect, libpq takes whole seconds and at least 2.
         postgres_pool: connections to PostgreSQL for reads (RUNLOG_POSTGRES_POOL), 1 to
             64, 4 by default; opened on demand.
-        redact: rules and names by which secrets are replaced by "<redacted>"
-            (RUNLOG_REDACT, separated by commas): "+name" hides what stands under a name
-            as well, "-name" shows it, "-rule" switches a rule off. A list with an item
-            that has no sign begins with nothing, or with "default". An empty sequence
-            redacts nothing. docs/redaction.md lists the rules.
-        max_payload: bytes of JSON of a payload (RUNLOG_MAX_PAYLOAD), 1 KiB to 256 MiB, 1
-            MiB by default. A longer one loses its middle, the large before the small.
-        max_value: the same of a large text, which is stored once a run
-            (RUNLOG_MAX_VALUE), 1 KiB to 256 MiB, 16 MiB by default.
-        max_memory: bytes that the open runs of graphs may take (RUNLOG_MAX_MEMORY), 1 MiB
+        redact: rules and names by which secrets are replaced with "<redacted>"
+            (RUNLOG_REDACT, separated by commas): "+name" also hides values under a name,
+            "-name" shows them, "-rule" switches a rule off. A list with an item without a
+            sign starts empty, or with "default". An empty sequence redacts nothing.
+            docs/redaction.md lists the rules.
+        max_payload: greatest length of a payload in bytes of JSON (RUNLOG_MAX_PAYLOAD), 1
+            KiB to 256 MiB, 1 MiB by default. A longer one loses its middle, large values
+            before small ones.
+        max_value: greatest length of a large text in bytes of JSON (RUNLOG_MAX_VALUE), 1
+            KiB to 256 MiB, 16 MiB by default. Large texts are stored once per run.
+        max_memory: bytes of memory for the open runs of graphs (RUNLOG_MAX_MEMORY), 1 MiB
             to 1 TiB, 256 MiB by default. Before that, the runs that were idle for longest
-            are written, and what is written leaves memory.
+            are written, and their memory is freed.
         openai_key: key for the embedding server (OPENAI_KEY, and no variable of another
             name). If it is set, the texts of runs are sent to that server. With "" no
             runs are embedded, whatever the environment says.
@@ -241,10 +243,9 @@ class Recorder:
             (RUNLOG_EMBEDDING_PATH), as in "answer" or "messages.-1.content". By default
             the text is outputs["text"], else the content of the last of
             outputs["messages"].
-        words: True or 1 to index the words of runs, the default; False or 0 not to, each
-            also by a name such as "yes" or "off"; "trigram" to index every three
-            characters of a new SQLite file, so that parts of words are found
-            (RUNLOG_WORDS).
+        words: whether to index the words of runs (RUNLOG_WORDS): True (the default) or
+            False, also as 1, 0 or text such as "yes" and "off". "trigram" indexes every
+            three characters of a new SQLite file, so that parts of words are found.
         milvus_endpoint: Milvus (MILVUS_ENDPOINT), with http://, https:// or no scheme,
             which means http. Unset or "": the database stores the vectors and runlog
             searches them there.
@@ -298,8 +299,8 @@ class Recorder:
                 text; wpk_id, run_id and thread_id have at most 1,024 bytes of UTF-8.
                 Optional keys: `inputs`, `outputs` and `node_logs` (any value);
                 `duration_ms` (int, 0 to 2**31-1); `thread_id`, `error_type`,
-                `error_text` and `error_traceback` (text, of which 16 KiB are stored of
-                the traceback); `metadata` (a mapping; another value becomes the
+                `error_text` and `error_traceback` (text; 16 KiB of a traceback are
+                stored); `metadata` (a mapping; another value becomes the
                 member "metadata" of one); `started_at` and `created_at` (a datetime,
                 local time if naive; ISO 8601 text; or seconds since 1970). None means
                 "not given", except for inputs, outputs and node_logs, which store null.
@@ -322,8 +323,8 @@ class Recorder:
             run: as for `log_run`. Later changes to its values have no effect.
 
         Raises:
-            TypeError, ValidationError: as for `log_run`. An exception that belongs to the
-                program (see docs/api.md) is raised once the run is committed.
+            TypeError, ValidationError: as for `log_run`. One of the program's own
+                exceptions (see docs/api.md) is raised once the run is committed.
         """
 
     def commit(self, prepared: PreparedRun) -> str:
@@ -350,8 +351,8 @@ class Recorder:
     def get_run(self, run_id: str | UUID, wpk_id: str | None = None) -> Run | None:
         """Return a whole run, or None if there is none.
 
-        Of several runs of graphs with one run_id, the newest that has ended has the plain
-        name, else the newest; the others are called `run_id~2`, `run_id~3` and so on.
+        If several runs of graphs have the same run_id, the newest that has ended has the
+        plain name, else the newest; the others are `run_id~2`, `run_id~3` and so on.
 
         Args:
             run_id: the run: text or a uuid.UUID.
@@ -362,35 +363,38 @@ class Recorder:
         """Return several runs as `get_run` does, newest first, for exports.
 
         Args:
-            ids: the `id` of each, not its run_id. One that is unknown is left out.
+            ids: the `id` of each run, not its run_id. Unknown ids are left out.
 
         Returns:
-            The runs, and how many bytes the store gave for them.
+            The runs, and the bytes that the store returned for them.
 
         Raises:
-            TypeError: ids is no list of ids.
+            TypeError: ids is not a list of ids.
             StoreError, ClosedError: as for `list_runs`.
         """
 
     def _prune(
         self, progress: Callable[[int], object], **filters: Any
     ) -> tuple[int, int]:
-        """Delete runs as `delete_runs` does, and give their space back on the way.
+        """Delete runs as `delete_runs` does, and give their space back between batches.
 
         Args:
-            progress: called ten times a second with how many runs are deleted so far.
+            progress: called ten times a second with the number of runs deleted so far.
             filters: those of `delete_runs`.
 
         Returns:
-            The runs that were deleted, and the bytes that were given back.
+            The number of deleted runs, and the bytes given back.
         """
 
     def _reclaim(self, seconds: float) -> tuple[int, int, bool]:
-        """Give free space of a SQLite file back, in short steps, for that long.
+        """Give free space of a SQLite file back, in short steps.
+
+        Args:
+            seconds: how long to do so.
 
         Returns:
-            The bytes that were given back, those that are free still, and whether these
-            can be given back. (0, 0, False) on PostgreSQL.
+            The bytes given back, the bytes that are still free, and whether these can be
+            given back. (0, 0, False) on PostgreSQL.
         """
 
     def _build_indexes(self) -> None:
@@ -403,7 +407,7 @@ class Recorder:
         """
 
     def _rewrite(self) -> None:
-        """Write the SQLite file anew, without free space; has its lock meanwhile.
+        """Rewrite the SQLite file without free space, while holding its lock.
 
         Raises:
             ConfigError: the store is PostgreSQL.
@@ -419,13 +423,13 @@ class Recorder:
         until: datetime | None = None,
         wait: float = 1.0,
     ) -> tuple[list[Block], int]:
-        """The blocks of `rollup`, or `rollup_totals`, and how many runs wait."""
+        """The blocks of `rollup`, or `rollup_totals`, and the number of waiting runs."""
 
     def _reset_rollup(self) -> None:
-        """Have the roll-up be counted anew, but for what was deleted."""
+        """Start to count all runs again; the sums of deleted runs stay."""
 
     def _rollup_waiting(self) -> int:
-        """How many runs are not counted as they are, at most."""
+        """An upper bound of the runs that are missing or out of date."""
 
     def _fill_rollup(self) -> bool:
         """Count runs for up to a second; return whether all are."""
@@ -434,27 +438,27 @@ class Recorder:
         """How many blocks, runs and bytes the roll-up has."""
 
     def _reset_words(self, mode: str | None) -> None:
-        """Empty the index of words, which the recorder's thread then fills anew.
+        """Empty the index of words, which the recorder's thread then fills again.
 
         Args:
-            mode: "1" or "trigram", as RUNLOG_WORDS; None for what the index was.
+            mode: "1" or "trigram", as RUNLOG_WORDS; None keeps the kind of the index.
 
         Raises:
             ConfigError: the recorder was made with words=False.
         """
 
     def _words_waiting(self) -> int:
-        """Return how many runs are not indexed as they are now, at most."""
+        """Return an upper bound of the runs that are missing or out of date."""
 
     def _fill_words(self) -> bool:
         """Wait up to a second for the thread that indexes; return whether all is done.
 
         Raises:
-            StoreError: nothing can be indexed now, and why.
+            StoreError: the index can't be filled now; the message has the reason.
         """
 
     def _queue_meaning(self) -> int:
-        """Queue the runs without a vector of the model to be embedded; return how many.
+        """Queue the runs without a vector of the model; return their number.
 
         Raises:
             ConfigError: OPENAI_KEY is not set.
@@ -463,7 +467,7 @@ class Recorder:
     def _thread_runs(
         self, thread_id: str | int | UUID, wpk_id: str | None, limit: int
     ) -> list[dict[str, Any]]:
-        """Return the runs of a thread, newest first, and one more than `limit`."""
+        """Return the runs of a thread, newest first, at most one more than `limit`."""
 
     def list_runs(
         self,
@@ -483,10 +487,10 @@ class Recorder:
     ) -> Page:
         """Return a page of runs, newest first.
 
-        `tag`, `metadata`, `error` and `node` have no index. With any of them a page looks
-        through at most 2,500 runs (1,000 with `node`) of those that the other
-        filters select: of each status, if several are given. `Page.complete` is then
-        False, and `next` goes on.
+        `tag`, `metadata`, `error` and `node` have no index. With any of them a page
+        examines at most 2,500 runs (1,000 with `node`) of those that the other filters
+        select; if several statuses are given, so many of each. If the page stops there,
+        `Page.complete` is False, and `next` continues.
 
         Args:
             wpk_id: only runs of this workflow.
@@ -495,8 +499,8 @@ class Recorder:
             tag: only runs with this text in metadata["tags"].
             metadata: only runs whose metadata have these members: text, numbers, bools
                 or None, equal in value and type (1 equals 1.0, but not "1" or True).
-            error: only runs with this text in their error, written as "type: text".
-                Upper and lower case are the same; on SQLite only those of ASCII.
+            error: only runs with this text in their error, written as "type: text". Case
+                is ignored; on SQLite, that of ASCII letters only.
             node: only runs that have a log of a node with this name.
             since: only runs created at this time or later.
             until: only runs created before this time.
@@ -512,20 +516,22 @@ class Recorder:
     def _count_runs(
         self, **filters: Any
     ) -> tuple[datetime | None, datetime | None, bool, list[tuple[int, str, int]]]:
-        """Return when the spans begin and end, whether all runs count, and numbers.
+        """Count runs by span and status, for `count_runs`.
 
-        Each is (span, status, number); those of one span and status are to be added up.
+        Returns:
+            The beginning and the end of the spans, whether all runs were counted, and
+            rows (span, status, number). Rows of the same span and status add up.
         """
 
     def _gauges(self, workflows: str) -> tuple[int, int, dict[str, datetime]]:
-        """Return what is now, for metrics. It doesn't wait for runs on their way.
+        """Return gauges for metrics. It doesn't wait for runs that are on their way.
 
         Args:
             workflows: names, as a JSON array.
 
         Returns:
-            How many runs are open, how many are lost, and when the newest run of each
-            workflow was created.
+            The number of open runs, the number of lost runs, and when the newest run of
+            each workflow was created.
 
         Raises:
             StoreError, ClosedError: as for `list_runs`.
@@ -544,8 +550,8 @@ class Recorder:
     ) -> int:
         """Delete the runs that match all given filters, and return their number.
 
-        Works in short transactions, so that others read and write meanwhile. Ctrl-C
-        ends it between two of them; what is deleted by then stays deleted.
+        Works in short transactions, so that other programs can read and write meanwhile.
+        Ctrl-C ends it between two of them; the runs deleted before stay deleted.
 
         Args:
             wpk_id: only runs of this workflow.
@@ -559,7 +565,7 @@ class Recorder:
         Raises:
             ValidationError: no filter was given, or one is wrong.
             StoreError: the database failed. The message says how many runs were deleted
-                before, and whether it is unknown what became of the last batch.
+                before, and whether the fate of the last batch is unknown.
             ClosedError: the recorder was closed; the message says the same.
         """
 
@@ -587,11 +593,11 @@ class Recorder:
     ) -> list[Hit]:
         """Return the runs that have the words of a text, or are closest to it in meaning.
 
-        By words: runs with all of the words, the newest first, each with snippets. A
-        "phrase" in quotes stands as it is; with a star, begin* finds what begins so. The
-        result is a list with `complete`, whether every run is indexed as it is now, and
-        `waiting`, how many are not. A call gives the indexer up to a second to index what
-        was just recorded.
+        By words: runs with all of the words, the newest first, each with snippets. Words
+        in quotes are a phrase; begin* finds words with this beginning. The result is a
+        list with the attributes `waiting`, the greatest number of runs that may be
+        missing or out of date in the index, and `complete`, True if there are none. A
+        call gives the indexer up to a second to index the newest runs.
 
         By meaning: the closest first. The text is embedded and compared with the vectors
         of the runs: in Milvus if its endpoint is set, else in PostgreSQL if it has
@@ -633,7 +639,7 @@ class Recorder:
         since: datetime | None = None,
         limit: int = 10,
     ) -> tuple[list[RunSummary], int]:
-        """The runs that have the words, and how many runs are not indexed as they are."""
+        """The runs that have the words, and an upper bound of the runs not indexed."""
 
     def _has_meaning(self) -> bool:
         """Whether OPENAI_KEY is set."""
@@ -740,23 +746,25 @@ class Recorder:
             largest_commit: runs in the largest transaction.
             queued: runs that wait for a commit now.
             open_runs: graphs' runs that are open now.
-            beside: runs that wait beside the SQLite file now, as another program holds
-                its lock; of all processes.
+            beside: runs that wait beside the SQLite file now, because another program
+                holds its lock; of all processes.
             handler_errors: graphs' runs that could not be recorded.
             handler_ignored: events that belong to no recorded run.
-            handler_unrecognised: runs that a handler saw and did not record, as no graph
-                was among them: a chain, a model or a tool alone.
-            handler_spilled: times that an open run was written early to free its memory.
+            handler_unrecognised: runs without a graph that a handler saw and did not
+                record: a chain, a model or a tool alone.
+            handler_spilled: early writes of an open run to free its memory.
             handler_dropped: payloads and large values of open runs that were not stored,
                 because memory was short and nothing could be written, or because one run
                 had more than 512 MiB of large values.
+            words_error: why the index of words can't be filled now, or None.
+            rollup_error: why the roll-up can't be counted now, or None.
 
         With PostgreSQL; 0 or None on SQLite:
             journaled: runs that this process committed to the journal.
             forwarded: runs that this process forwarded from the journal to the server.
             waiting: runs in the journal now for this database, of all processes.
-            waiting_since: when the oldest of these was logged, seconds since 1970; None
-                without any.
+            waiting_since: when the oldest of these was logged, in seconds since 1970;
+                None without any.
             journal_left: runs that have left the journal since it was made, of all
                 processes and for any database.
             waiting_elsewhere: runs in the journal now for other databases; on SQLite,
@@ -769,8 +777,8 @@ class Recorder:
         With a replica (read_dsn), as of the last read; 0 or None without:
             replica: "up", or "away" while reads go to the primary.
             replica_error: why it is "away", or None.
-            replica_lag: seconds that it is behind the primary at most; 0.0 if it has
-                everything, None if that is not known.
+            replica_lag: an upper bound in seconds of how far it is behind the primary;
+                0.0 if it has everything, None if that is not known.
             replica_reads: reads that it answered.
             replica_fallbacks: reads that the primary answered instead.
 
@@ -779,8 +787,6 @@ class Recorder:
             embeddings_waiting, embeddings_failed: rows of the outbox now, of all
                 processes.
             embedding_error: why a row waits or has failed, or None.
-            words_error: why the index of words can't be filled now, or None.
-            rollup_error: why the roll-up can't be counted now, or None.
         """
 
     def __enter__(self) -> Self: ...
@@ -802,10 +808,10 @@ def describe_dsn(dsn: str, /) -> str:
     """
 
 def look_at_postgres(dsn: str, seconds: float, /) -> str:
-    """Return what a PostgreSQL database is, as JSON. Nothing is created or changed.
+    """Describe a PostgreSQL database as JSON, without creating or changing anything.
 
     Args:
-        dsn: a connection string of libpq's.
+        dsn: a libpq connection string.
         seconds: how long the server may take for each answer.
 
     Returns:
@@ -814,24 +820,24 @@ def look_at_postgres(dsn: str, seconds: float, /) -> str:
         "migrations": [[number, checksum], ...], or null if there are no tables}.
 
     Raises:
-        StoreError: the DSN can't be parsed, or the server is out of reach or refuses.
+        StoreError: the DSN can't be parsed, or the server can't be reached or refuses.
     """
 
 def distribute_postgres(dsn: str, seconds: float, /) -> bool:
-    """Lay runlog's tables out over the servers of a Citus cluster, all or none.
+    """Distribute runlog's tables over the servers of a Citus cluster, all or none.
 
-    First applies the migrations that are missing. Nobody writes runs meanwhile.
+    First applies the missing migrations. No process can write runs meanwhile.
 
     Args:
-        dsn: a connection string of libpq's, of the coordinator.
+        dsn: a libpq connection string of the coordinator.
         seconds: how long connecting may take.
 
     Returns:
-        Whether anything was to do.
+        False if the tables were distributed already.
 
     Raises:
-        StoreError: the server is out of reach, has no Citus or is a worker; other means
-            have distributed some of the tables; or the role lacks a right.
+        StoreError: the server can't be reached, has no Citus or is a worker; some of the
+            tables were distributed by other means; or the role lacks a right.
     """
 
 def dsn_has_secrets(dsn: object, /) -> bool:
@@ -849,7 +855,7 @@ def make_handler_type(
     state_when_left: Callable[[BaseException, bool, bool], tuple[bool, Any] | None],
     /,
 ) -> type[Any]:
-    """Create the type RunLogHandler as a subclass of LangGraph's handler, once a process.
+    """Create the type RunLogHandler as a subclass of LangGraph's handler.
 
     Args:
         base: langgraph.callbacks.GraphCallbackHandler.
@@ -864,12 +870,12 @@ def make_handler_type(
             again until one was recorded.
         state_when_left: called for a graph that was cancelled, with the exception,
             whether no node is open or was cancelled, and whether one was interrupted.
-            Returns whether the graph was interrupted, and its outputs; None if it had
-            work left.
+            Returns whether the graph was interrupted, and its outputs; None if nodes were
+            left to run.
     """
 
 def read_switch(value: object, /) -> bool | None:
-    """Return what a switch is set to, or None for what is no value of one.
+    """Return the value of a switch, or None if the value is invalid.
 
     Args:
         value: True, False, 1 or 0, or a text: 1, true, yes or on; 0, false, no or off,
@@ -887,10 +893,10 @@ def encode_json(
     """Return the JSON text (UTF-8) that runlog stores for a value.
 
     Args:
-        value: any object; none makes the call raise.
+        value: any object. One that can't be converted does not make the call raise.
         redact: as for `Recorder`.
         max_payload: as for `Recorder`, in bytes.
         max_value: as for `Recorder`, in bytes.
-        values: gets the JSON of the large texts, which runlog stores once a run, by name;
-            a mark stands for each. Without it they stay in the text.
+        values: gets the JSON of the large texts, which runlog stores once per run, by
+            name; the result has a mark for each. Without it they stay in the text.
     """

@@ -33,7 +33,7 @@ except ImportError as error:
     raise type(error)(_advice.on_langgraph(error), name=error.name) from error
 try:
     from langgraph.callbacks import GraphCallbackHandler
-except ImportError:  # LangGraph before 1.1.7 tells handlers of no pauses
+except ImportError:  # LangGraph before 1.1.7 has no events for pauses
     GraphCallbackHandler = BaseCallbackHandler  # type: ignore[assignment,misc]
 
 __all__ = [
@@ -65,27 +65,29 @@ if TYPE_CHECKING:
         """Records every run of the graphs that have it in their callbacks.
 
         Any number of graphs, threads and event loops may use one handler at once. Its
-        callbacks raise only what belongs to the program, such as a KeyboardInterrupt
+        callbacks raise only the program's own exceptions, such as a KeyboardInterrupt
         while a value is converted. A failure is counted in `stats()` and logged once.
 
-        A copy, also by `copy.deepcopy`, has the same recorder and acts as one with the
+        A copy, also by `copy.deepcopy`, shares the recorder and the open runs of the
         original. A handler can be pickled, unless its recorder was given credentials.
 
         Args:
             wpk_id: name of the workflow; by default metadata["wpk_id"], else the name of
                 the graph.
-            recorder: the recorder that stores the runs; by default the module's own.
-            node_inputs: how to store the inputs of each node: "delta", the changes
-                (`get_run` returns whole inputs); "full", all of them; "none", nothing.
+            recorder: the recorder that stores the runs; by default the default recorder
+                of runlog.
+            node_inputs: how to store the inputs of each node: "delta", as changes
+                (`get_run` returns whole inputs); "full", whole; "none", not at all.
             checkpoint_interval: seconds between two writes of an open run that has
                 changed; the first is after 20 ms at the latest. 0: at every event, before
                 the callback returns. None: only at its end.
-            calls: what to keep of the calls of models, tools and retrievers: "delta", all
-                of it, each message of their prompts once a run (`get_run` returns whole
-                prompts); "full", all, whole prompts; "summary", all but prompts, texts,
-                arguments, outputs and documents; "none", only how many there were.
-            roots: "all": a chain, a model, a tool or a retriever that is called outside
-                of a graph is recorded as a run, too; "graphs": it is not.
+            calls: how much to keep of the calls of models, tools and retrievers: "delta",
+                everything, each message of their prompts once per run (`get_run` returns
+                whole prompts); "full", everything, with whole prompts in the database;
+                "summary", all but prompts, texts, arguments, outputs and documents;
+                "none", only their numbers.
+            roots: "all" also records a chain, a model, a tool or a retriever that is
+                called outside of a graph, as a run; "graphs" does not.
 
         Raises:
             ValidationError: an argument has another value, or another name.
@@ -177,7 +179,7 @@ def install(*, calls: Calls | None = None, roots: Roots | None = None) -> None:
     """Record every graph of the process.
 
     A run that another handler records in the same database is recorded once. A second
-    call changes nothing but what it is given.
+    call changes only the arguments that it is given.
 
     Args:
         calls: as for `RunLogHandler`; by default the environment's RUNLOG_CALLS, else
@@ -255,7 +257,7 @@ def on_workflow_complete(run_data: Mapping[str, Any]) -> str:
     """Record a finished workflow, as `log_run` does.
 
     Args:
-        run_data: a run as for `log_run`; the key `workflow_id` may stand for `wpk_id`.
+        run_data: a run as for `log_run`; the key `workflow_id` may replace `wpk_id`.
 
     Returns:
         The run_id.
@@ -276,8 +278,9 @@ def _is_tracing() -> bool:
     if tracing is None:
         logging.getLogger("runlog").error(
             "RUNLOG_TRACING must be a switch (1, true, yes or on; 0, false, no or off), "
-            "not a str of %d characters: no graph is recorded by it",
+            "not a str of %d character%s, so it records no graph",
             len(value),
+            "" if len(value) == 1 else "s",
         )
     return tracing is True
 

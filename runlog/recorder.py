@@ -104,7 +104,7 @@ async def beside_the_loop(call: Callable[..., _T], *args: Any) -> _T:
 class Recorder(_runlog.Recorder):
     """Records runs in SQLite, or in PostgreSQL if it has a DSN.
 
-    The environment supplies the arguments that are not given; docs/configuration.md lists
+    Arguments that are not given come from the environment; docs/configuration.md lists
     them. Any thread may call any method.
     """
 
@@ -132,16 +132,17 @@ class Recorder(_runlog.Recorder):
     def get_thread(
         self, thread_id: str | int | UUID, wpk_id: str | None = None, limit: int = 100
     ) -> list[ThreadRun]:
-        """Return the runs of a LangGraph thread, oldest first, tied to one another.
+        """Return the runs of a LangGraph thread, oldest first, each linked to the others.
 
-        Each run is a dict with what `get_run` has, except `node_logs`, and with:
+        Each run is a dict with the members of `get_run` except `node_logs`, and with:
 
-        - `interrupts`: what it paused at, as in its metadata; [] for none.
+        - `interrupts`: the interrupts at which it paused, each {"id", "value"}; [] for
+          none.
         - `answer`: the `resume` of the Command that it was given, or None.
         - `resumes`: the run_id of the run that it continues, or None.
         - `resumed_by`: the run_id of the newest run that continues it, or None.
 
-        docs/api.md, "Threads", has the rules by which runs are tied.
+        docs/api.md, "Threads", has the rules by which runs are linked.
 
         Args:
             thread_id: the thread: text, an int or a uuid.UUID.
@@ -178,9 +179,9 @@ class Recorder(_runlog.Recorder):
         """Count runs by their status, and by spans of time.
 
         The filters are those of `list_runs`. With `tag`, `metadata`, `error` or `node`,
-        which have no index, only the newest runs are looked through: 2,500 for each
-        status, 1,000 with `node`. Without these all runs count, and the work grows with
-        their number: docs/performance.md, "Lists".
+        which have no index, it counts only the newest runs: 2,500 for each status, 1,000
+        with `node`. Without these it counts all runs, and the work grows with their
+        number: docs/performance.md, "Lists".
 
         Args:
             wpk_id: only runs of this workflow.

@@ -79,7 +79,7 @@ def test_runs_that_were_logged_beside_an_open_transaction(
         monkeypatch.setattr("runlog.cli.commands.reindex._PATIENCE", 0.5)
         done = cli("reindex", "words", "--json")
         assert (done.code, json.loads(done.out)) == (1, {"words": 1, "held": 3})
-        assert "3 runs can't be indexed before transactions have ended" in done.err
+        assert "3 runs can't be indexed before the open transactions" in done.err
         monkeypatch.setattr("runlog.cli.commands.reindex._PATIENCE", 60.0)
         ending = threading.Timer(1.0, connection.rollback)
         ending.start()

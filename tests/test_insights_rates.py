@@ -181,7 +181,7 @@ def test_too_few_runs_are_said_with_what_could_be_seen() -> None:
     (said,) = found_in([make(Plan(runs=1), 1)]).notes
     assert "5 runs: of failures, only a rise from 2.6 % to 100 % or more" in said
     (said,) = found_in([make(Plan(runs=1), 3)]).notes
-    assert "37 in the week before: no rise could be told" in said
+    assert "37 in the week before: too few to detect a rise" in said
     assert found_in([make(Plan(), 1)]).notes == []
 
 

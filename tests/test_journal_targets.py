@@ -459,7 +459,9 @@ def test_no_part_of_a_password_is_kept(
     with closing(sqlite3.connect(path)) as journal:
         rows = journal.execute("SELECT * FROM journal_targets").fetchall()
     assert "tenant" in str(rows)
-    said = [r.getMessage() for r in caplog.records if "wait for" in r.getMessage()]
+    said = [
+        r.getMessage() for r in caplog.records if " for a PostgreSQL" in r.getMessage()
+    ]
     assert len(said) == 1
     assert SECRET not in str(rows) + str(said)
 

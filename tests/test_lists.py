@@ -135,6 +135,7 @@ def test_open_runs_among_others(recorder: Any) -> None:
         ({"error": ""}, "error must be non-empty text, or None for any"),
         ({"node": 5}, "node must be text"),
         ({"node": "a\0"}, "node must be text without NUL"),
+        ({"thread_id": 1.5}, "thread_id must be text, an int or a uuid.UUID, not float"),
     ],
     ids=repr,
 )
@@ -142,6 +143,15 @@ def test_wrong_filters(recorder: Any, filters: Any, says: str) -> None:
     for ask in (recorder.list_runs, recorder.count_runs):
         with pytest.raises(ValidationError, match=says):
             ask(**filters)
+
+
+def test_wrong_run_ids(recorder: Any) -> None:
+    """The message names every type that is accepted."""
+    for ask in (recorder.get_run, lambda run_id: recorder.list_runs(run_id=run_id)):
+        with pytest.raises(
+            ValidationError, match=r"must be text or a uuid.UUID, not int"
+        ):
+            ask(5)
 
 
 def test_wrong_spans(recorder: Any) -> None:

@@ -149,7 +149,7 @@ def test_a_refusal_is_said_and_it_is_sent_again(
     done = once(cli)
     assert done.code in (1, 3)
     assert said in done.err
-    assert "sent again at the next look" in done.err
+    assert "sent again with the next report" in done.err
     assert done.err.count("\n") == 1
     receiver.answer = (204, {})
     assert once(cli).code == 0
@@ -393,7 +393,7 @@ def test_what_is_remembered_can_be_damaged(
     path.write_text("{")
     done = once(cli)
     assert done.code == 1
-    assert "delete it to have every finding posted anew" in done.err
+    assert "delete it to have every finding posted again" in done.err
     path.write_text(json.dumps({"x": 1, "y": {"key": "z"}}))
     assert finding.text in once(cli).out
     assert cli("watch", "--once", "--every", "soon").code == 2

@@ -60,10 +60,12 @@ Status = Annotated[
     Field(description="completed, failed, interrupted, cancelled, running or lost"),
 ]
 Thread = Annotated[str | None, Field(description="only this thread")]
-Since = Annotated[str | None, Field(description="from then on: 2h, 3d, ISO or a run")]
-Until = Annotated[str | None, Field(description="before that time")]
+Since = Annotated[
+    str | None, Field(description="only from this time on: 2h, 3d, ISO or a run")
+]
+Until = Annotated[str | None, Field(description="only before this time")]
 Budget = Annotated[
-    int, Field(ge=100, le=50_000, description="tokens of the answer, at most")
+    int, Field(ge=100, le=50_000, description="greatest length of the answer in tokens")
 ]
 
 
@@ -98,11 +100,15 @@ class Tools:
         since: Since = None,
         until: Until = None,
         node: Annotated[str | None, Field(description="only runs with this node")] = None,
-        error: Annotated[str | None, Field(description="only with this in it")] = None,
+        error: Annotated[
+            str | None, Field(description="only runs with this text in their error")
+        ] = None,
         limit: Annotated[int, _most(200)] = 20,
-        after: Annotated[str | None, Field(description="cursor of a page")] = None,
+        after: Annotated[
+            str | None, Field(description="cursor of the page before")
+        ] = None,
     ) -> str:
-        """List runs, newest first: status, id, workflow, the node to blame, error."""
+        """List runs, newest first: status, id, workflow, the node that failed, error."""
         return await self._call(
             "list",
             "ask for fewer runs by limit, or filter",
@@ -128,21 +134,21 @@ class Tools:
         ] = False,
         budget: Budget = 4000,
     ) -> str:
-        """Show a run as Markdown: what failed first, or one of its nodes with its values.
+        """Show a run as Markdown, failures first, or one of its nodes with its values.
 
-        Values are cut to fit: a larger budget, or node and log, show more of them.
+        Values are cut to fit. A larger budget, or node and log, shows more of them.
         """
         given = {"node": None if state else node, "state": node if state else None}
         if node is None and (state or log is not None):
-            raise _ToolError("node is missing: state and log are those of a node")
+            raise _ToolError("node is missing: state and log need a node")
         rest = "a larger budget shows more, and so does node, or log"
         named = {"name": run, "workflow": workflow, "log": log, "budget": budget}
         return await self._call("show", rest, output="md", **named, **given)
 
     async def diff(self, *, one: Run, other: Run, workflow: Workflow = None) -> str:
-        """Compare two runs node by node: where they part first, and what differs there.
+        """Compare two runs node by node, and show the first difference.
 
-        Status, errors, inputs and outputs count; times are shown and do not count.
+        It compares status, errors, inputs and outputs; times are only shown.
         """
         return await self._call(
             "diff", "show has a node of either run", **_given(locals())
@@ -156,7 +162,7 @@ class Tools:
             Literal["words", "meaning"],
             Field(
                 description="words: all must occur in a run, newest first; a "
-                '"phrase" in quotes stands as it is, begin* finds what begins so. '
+                '"phrase" in quotes is literal, begin* finds beginnings of words. '
                 "meaning: closest first, if an embedding server is configured"
             ),
         ] = "words",
@@ -184,7 +190,7 @@ class Tools:
     ) -> str:
         """Group failures by error, node and message, most frequent first.
 
-        Numbers and ids in messages do not count. limit is the number of runs looked at.
+        Numbers and ids in messages are ignored. limit is the number of runs to read.
         """
         return await self._call(
             "errors",
@@ -201,7 +207,7 @@ class Tools:
         workflow: Workflow = None,
         limit: Annotated[int, _most(1000)] = 50,
     ) -> str:
-        """Tell the story of a thread: its runs, what each paused at, and the answers."""
+        """Show the runs of a thread, with the questions of pauses, and the answers."""
         return await self._call(
             "thread", "show has each run; limit asks for fewer", **_given(locals())
         )

@@ -54,7 +54,7 @@ def add_format(
         "--json", dest="output", action="store_const", const=name, help=f"-o {name}"
     )
     if fields:
-        parser.add_argument("--fields", metavar="A,B", help="which fields; ? lists them")
+        parser.add_argument("--fields", metavar="A,B", help="the fields; ? lists them")
 
 
 def add_filters(parser: ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def add_filters(parser: ArgumentParser) -> None:
         "--status",
         type=_statuses,
         metavar="STATUS",
-        help=f"only {', '.join(STATUSES)}, or yours; several with commas",
+        help=f"only {', '.join(STATUSES)}, or your own; separate several by commas",
     )
     parser.add_argument("--thread", metavar="ID", help="only this thread")
     add_times(parser)
@@ -75,7 +75,7 @@ def add_searches(parser: ArgumentParser) -> None:
     """Add --node and --error."""
     parser.add_argument("--node", metavar="NAME", help="only runs with this node")
     parser.add_argument(
-        "--error", metavar="TEXT", help="only runs with this in their error"
+        "--error", metavar="TEXT", help="only runs with this text in their error"
     )
 
 
@@ -88,10 +88,10 @@ def _statuses(text: str) -> str | list[str]:
 def add_times(parser: ArgumentParser, until: bool = True) -> None:
     """Add --since, and --until."""
     parser.add_argument(
-        "--since", metavar="TIME", help="only runs from then on: 2h, 3d, ISO or a run"
+        "--since", metavar="TIME", help="only runs from TIME on: 2h, 3d, ISO or a run"
     )
     if until:
-        parser.add_argument("--until", metavar="TIME", help="only runs before that")
+        parser.add_argument("--until", metavar="TIME", help="only runs before TIME")
 
 
 def filters_of(args: Namespace, history: History) -> dict[str, Any]:

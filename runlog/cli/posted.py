@@ -68,7 +68,7 @@ class Posted:
         except (OSError, ValueError) as error:
             raise CommandError(
                 f"{self.path} can't be read ({type(error).__name__}): delete it to have "
-                "every finding posted anew"
+                "every finding posted again"
             ) from None
         if isinstance(found, dict):
             self._known = {
@@ -115,7 +115,7 @@ class Posted:
         self.save()
 
     def refused(self, finding: Any) -> None:
-        """Note that it has certainly not been taken: it is sent at the next look."""
+        """Note that it has certainly not been taken: it is sent with the next report."""
         self._known[self._name(finding)]["unsure"] = False
         self.save()
 

@@ -48,7 +48,7 @@ class Pushed:
         return found if type(found) is dict else {}
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Forget what was sent."""
         self._until = self.after = None
         self._began = datetime.now(UTC)
 
@@ -68,7 +68,7 @@ class Pushed:
         )
 
     def finish(self) -> bool:
-        """Remember that all runs are sent, and begin anew; whether that was possible."""
+        """Remember that all runs are sent, and start again; whether that was possible."""
         self._until, self.after = self._began, None
         self._began = datetime.now(UTC)
         return self._write({"until": jsonl.stamp(self._until)})

@@ -47,7 +47,7 @@ def give_back(history: History, returned: int) -> Space | None:
 
 
 def rewrite(history: History) -> Space:
-    """Write the whole file anew. Ctrl-C ends the process, and the file is as it was.
+    """Rewrite the whole file. Ctrl-C ends the process, and the file is as it was.
 
     Raises:
         WrongUsageError: the history is in PostgreSQL.
@@ -63,7 +63,7 @@ def rewrite(history: History) -> Space:
     try:
         if found is signal.default_int_handler:  # which waits until SQLite is done
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-        with Waiting("writing the file anew"):
+        with Waiting("rewriting the file"):
             rewrite_file()
     finally:
         signal.signal(signal.SIGINT, found)

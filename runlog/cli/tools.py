@@ -74,7 +74,7 @@ class Answer(Out):
 def call(place: Place, command: str, given: dict[str, Any], rest: str) -> str:
     """Run a command; return what it says.
 
-    Each call opens the history anew and closes it, so that any thread may call, and a
+    Each call opens the history and closes it, so that any thread may call, and a
     database that was away is there again. Nothing that is missing is created.
 
     Args:

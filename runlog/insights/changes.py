@@ -92,10 +92,12 @@ def _told(measure: Measure, blocks: int) -> str | None:
         return f"{runs}, and none in the week before to compare with"
     least = smallest(measure, blocks)
     if least is None:
-        return f"{runs}, {sum(before.number):,} in the week before: no rise could be told"
+        return (
+            f"{runs}, {sum(before.number):,} in the week before: too few to detect a rise"
+        )
     if least - before.share < _POINTS:
         return None
     return (
         f"{runs}: of failures, only a rise from {percent(before.share)} to "
-        f"{percent(least)} or more could be told"
+        f"{percent(least)} or more can be detected"
     )

@@ -1,4 +1,4 @@
-"""What a look at the history ends with: findings, and what could not be told."""
+"""The result of a report: findings, and the limits of the report."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Finding:
     """The figure in each block of the time before and of the time judged; None for a
     block without runs."""
     about: str = ""
-    """What tells it from others of its kind, workflow and node: a template of errors."""
+    """What distinguishes it from others of its kind, workflow and node: a template."""
 
     @property
     def line(self) -> str:
@@ -79,15 +79,15 @@ class Report:
     """What was found."""
 
     checked: int
-    """How many runs were looked at: those judged, and those of the time before."""
+    """The number of runs read: those that are judged, and those of the time before."""
     findings: list[Finding]
     since: datetime
-    """From when on runs are judged."""
+    """The beginning of the judged time."""
     until: datetime
     blocks: int
-    """How many blocks of four hours are judged: the last ones of each spark."""
+    """The number of judged blocks of four hours, the last ones of each spark."""
     notes: list[str] = field(default_factory=list)
-    """What could not be told, and why."""
+    """The limits of this report: comparisons that were not possible, and why."""
 
     def as_json(self) -> dict[str, Any]:
         """The report as `runlog insights --json` prints it."""

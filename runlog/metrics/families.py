@@ -1,4 +1,4 @@
-"""What there is to be measured: one table, whoever shows it.
+"""The table of all metrics, for Prometheus and OpenTelemetry.
 
 The names are those of Prometheus; docs/metrics.md says the same at more length.
 """
@@ -18,15 +18,15 @@ class Family(NamedTuple):
     """Without the `_total` of a counter and the `_info` of an info."""
     kind: Kind
     source: Source
-    """Where the figures are from, and so what has to be there: the database, its roll-up,
-    the journal, the replica, the embeddings, this process; "always" for what is known
-    without any."""
+    """Where the figures come from: the database, its roll-up, the journal, the replica,
+    the embeddings, this process; "always" for a figure that needs none of these. A
+    scrape leaves out the families whose source is missing."""
     help: str
     labels: tuple[str, ...] = ()
 
     @property
     def shown(self) -> str:
-        """The name of its series; of a histogram, what these begin with."""
+        """The name of its series; for a histogram, their common beginning."""
         return self.name + {"counter": "_total", "info": "_info"}.get(self.kind, "")
 
 
@@ -41,7 +41,7 @@ FAMILIES: Final = (
         "runlog_run_duration_seconds",
         "histogram",
         "rollup",
-        "How long runs took.",
+        "Durations of runs.",
         _WORKFLOW,
     ),
     Family(
@@ -55,7 +55,7 @@ FAMILIES: Final = (
         "runlog_node_duration_seconds",
         "histogram",
         "rollup",
-        "How long executions of nodes took.",
+        "Durations of executions of nodes.",
         _NODE,
     ),
     Family(
@@ -83,14 +83,14 @@ FAMILIES: Final = (
         "runlog_token_details",
         "counter",
         "rollup",
-        "Tokens, among those of runlog_tokens_total, that count otherwise for a price.",
+        "Parts of runlog_tokens_total that have a price of their own.",
         ("workflow", "type"),
     ),
     Family(
         "runlog_cost_dollars",
         "counter",
         "rollup",
-        "What the calls of models cost whose price is known.",
+        "Cost of the calls of models with a known price.",
         _WORKFLOW,
     ),
     Family(
@@ -118,7 +118,7 @@ FAMILIES: Final = (
         "runlog_rollup_waiting_runs",
         "gauge",
         "rollup",
-        "Runs that the counters do not have yet, at most.",
+        "Upper bound of the runs that the counters lack.",
     ),
     Family("runlog_runs_open", "gauge", "store", "Runs that have not ended."),
     Family(
@@ -140,7 +140,7 @@ FAMILIES: Final = (
         "runlog_replica_lag_seconds",
         "gauge",
         "replica",
-        "How far the replica is behind the primary at most.",
+        "Upper bound of how far the replica is behind the primary.",
     ),
     Family(
         "runlog_journal_rows",
@@ -152,7 +152,7 @@ FAMILIES: Final = (
         "runlog_journal_oldest_seconds",
         "gauge",
         "journal",
-        "How long the oldest of these has waited; 0 without any.",
+        "Waiting time of the oldest run in the journal; 0 without any.",
     ),
     Family(
         "runlog_journal_bytes",
@@ -176,7 +176,7 @@ FAMILIES: Final = (
         "runlog_dropped",
         "counter",
         "always",
-        "Acknowledged runs that were dropped: always 0, as nothing drops a run.",
+        "Acknowledged runs that were dropped: always 0, because nothing drops a run.",
     ),
     Family(
         "runlog_embeddings_waiting",
@@ -194,68 +194,68 @@ FAMILIES: Final = (
         "runlog_handler_errors",
         "counter",
         "process",
-        "Graphs' runs that the process that answers could not record.",
+        "Runs of graphs that this process could not record.",
     ),
     Family(
         "runlog_process_runs",
         "counter",
         "process",
-        "Runs that the process that answers committed.",
+        "Runs that this process committed.",
     ),
     Family(
         "runlog_process_commits",
         "counter",
         "process",
-        "Transactions of the process that answers.",
+        "Transactions of this process.",
     ),
     Family(
         "runlog_process_commit_seconds",
         "counter",
         "process",
-        "How long the transactions of the process that answers took.",
+        "Duration of the transactions of this process.",
     ),
     Family(
         "runlog_process_encode_seconds",
         "counter",
         "process",
-        "How long payloads took to become JSON in the process that answers.",
+        "Time that this process took to convert payloads to JSON.",
     ),
     Family(
         "runlog_process_failed_runs",
         "counter",
         "process",
-        "Runs for which log_run raised StoreError in the process that answers.",
+        "Runs for which log_run raised StoreError in this process.",
     ),
     Family(
         "runlog_process_journaled_runs",
         "counter",
         "process",
-        "Runs that the process that answers committed to the journal.",
+        "Runs that this process committed to the journal.",
     ),
     Family(
         "runlog_process_dropped_payloads",
         "counter",
         "process",
-        "Payloads and large values of open runs for which the process that answers had "
-        "no memory.",
+        "Payloads and large values of open runs that this process did not store for want "
+        "of memory.",
     ),
     Family(
         "runlog_process_queued_runs",
         "gauge",
         "process",
-        "Runs that wait for a commit of the process that answers.",
+        "Runs that wait for a commit of this process.",
     ),
     Family(
         "runlog_process_open_runs",
         "gauge",
         "process",
-        "Graphs' runs open in the process that answers.",
+        "Runs of graphs that are open in this process.",
     ),
     Family(
         "runlog_process_largest_commit_runs",
         "gauge",
         "process",
-        "Runs in the largest transaction of the process that answers.",
+        "Runs in the largest transaction of this process.",
     ),
     Family("runlog_build", "info", "always", "The version of runlog, and its store."),
 )

@@ -1,4 +1,4 @@
-"""The series of a reading, whoever shows them."""
+"""The series of a reading, for Prometheus and OpenTelemetry."""
 
 from __future__ import annotations
 

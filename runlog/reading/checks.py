@@ -54,7 +54,7 @@ def checks_of(place: places.Place, open_: Callable[[], Any]) -> Iterator[Check]:
     try:
         yield from _recorder(open_())
     except RunlogError as error:
-        fix = "correct what it names, or name another history with --db"
+        fix = "correct the cause, or name another history with --db"
         yield Check("history", "fault", " ".join(str(error).split()), fix, True)
 
 
@@ -83,7 +83,7 @@ def _settings(place: places.Place) -> Iterator[Check]:
             sqlite_path=place.path, postgres_dsn=place.dsn or "", read_dsn=place.read_dsn
         ).close(0)
     except runlog.RunlogError as error:
-        yield Check("settings", "fault", str(error), "correct the variable that it names")
+        yield Check("settings", "fault", str(error), "correct that variable")
         return
     yield Check("settings", "ok", ", ".join(sorted(names)) or "no variable is set")
 
@@ -102,7 +102,7 @@ def _file(place: places.Place) -> Iterator[Check]:
     if not os.access(folder, os.W_OK | os.X_OK):
         verb = "chown or chmod" if os.path.isdir(folder) else "make"
         fix = f"{verb} {folder}, or set RUNLOG_SQLITE_PATH"
-        yield Check(what, "fault", f"nothing can be made in {folder}", fix)
+        yield Check(what, "fault", f"no file can be created in {folder}", fix)
         return
     stat = os.statvfs(folder)
     free = stat.f_bavail * stat.f_frsize
@@ -134,7 +134,7 @@ def _server(dsn: str) -> Iterator[Check]:
         yield Check("rights", "fault", f"missing: {found['missing']}", fix)
     else:
         more = "" if found["may_create"] else "; migrations need CREATE on the schema"
-        yield Check("rights", "ok", f"all that recording needs{more}")
+        yield Check("rights", "ok", f"enough to record{more}")
 
 
 def _fix(place: places.Place, said: str) -> str:
@@ -165,7 +165,7 @@ def _recorder(recorder: Any) -> Iterator[Check]:
         (
             "beside",
             "beside the locked file",
-            "look for a program that holds its lock",
+            "find the program that holds its lock",
         ),
     ):
         if found[name]:
@@ -194,7 +194,7 @@ def _replica(found: dict[str, Any]) -> Iterator[Check]:
         said = f"reads go to the primary: {found['replica_error']}"
         yield Check("replica", "fault", said, fix)
     elif found["replica"] is not None and lag is None:
-        yield Check("replica", "note", "how far it is behind is not known", fix)
+        yield Check("replica", "note", "its lag is not known", fix)
     elif found["replica"] is not None:
         said = f"at most {duration(lag * 1e3)} behind" if lag else "up to date"
         if lag < _LAG:

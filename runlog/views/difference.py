@@ -75,7 +75,7 @@ def difference(one: Any, other: Any, most: int | None = None) -> Difference:
     """Compare two runs.
 
     The k-th log of a node in the one run is compared with the k-th in the other. Ids that
-    are made anew for each run (UUIDs) are equal to one another.
+    are new in each run (UUIDs) are equal to one another.
 
     Args:
         one: a run as `get_run` returns it.

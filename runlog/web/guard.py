@@ -123,7 +123,7 @@ class Guard:
         if self._hosts is not None and name not in self._hosts:
             said = (
                 f"The page may not be reached by the name {name!r}. "
-                "Whoever serves it can allow that: runlog serve --allow-host NAME, or "
+                "Its operator can allow the name: runlog serve --allow-host NAME, or "
                 "runlog.web.app(hosts=[...])."
             )
             return _refusal(scope, Fault(421, "Not by this name", said))

@@ -267,7 +267,8 @@ rl_status rl_meaning_queue(rl_meaning *meaning, rl_outbox_walk *walk, uint64_t e
     rl_status status =
         meaning->config.openai_key != NULL
             ? RL_OK
-            : rl_err_set(err, RL_CONFIG, "OPENAI_KEY is not set: nothing embeds runs");
+            : rl_err_set(err, RL_CONFIG,
+                         "OPENAI_KEY is not set, and embedding runs needs it");
 
     while (status == RL_OK && walk->more && rl_monotonic_ns() < end) {
         status = queue_step(meaning, walk, err);

@@ -153,8 +153,9 @@ static PyMethodDef module_methods[] = {
      "values=None)\n--\n\n"
      "The JSON text (UTF-8) that runlog stores for a value."},
     {"make_handler_type", rl_handler_make_type, METH_VARARGS,
-     "make_handler_type(base, parent_command, bubble_up, cancelled, recorder)\n--\n\n"
-     "Make the type RunLogHandler over LangGraph's GraphCallbackHandler."},
+     "make_handler_type(base, parent_command, graph_interrupt, bubble_up, command, "
+     "cancelled, default_recorder, log, state_when_left, /)\n--\n\n"
+     "Create the type RunLogHandler as a subclass of LangGraph's handler."},
     {NULL, NULL, 0, NULL},
 };
 

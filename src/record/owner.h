@@ -6,8 +6,8 @@
  * boot   which boot of which kernel that is: 32 hexadecimal digits, or "-" if unknown
  *
  * A process of the same boot and namespace can be checked, whatever its host is called.
- * Of any other, only its heartbeats in the database tell whether it is there (beat.h).
- * Owners of runs from before migration 007 lack the boot; their host's name tells.
+ * Any other can only be checked by its heartbeats in the database (beat.h). Owners of runs
+ * from before migration 007 lack the boot; they are checked by their host's name.
  *
  * Threads: any.
  */

@@ -3,7 +3,7 @@
  *
  * Three levels of pieces: leaves, of about 256 runs of one workflow; blocks of four hours,
  * each the sum of its leaves and of what is gone; spans of four weeks, the sums of blocks.
- * A mark says that the leaves of a range of time are to be counted anew.
+ * A mark says that the leaves of a time range must be counted again.
  *
  * Threads: one at a time. Ownership: what a function gives is of the pool that it is given.
  */

@@ -1,8 +1,8 @@
 /* Counts what is marked in a roll-up: a pass reads some marks, the runs of their leaves and
  * what is above them, and makes a list of changes; the changes are then written.
  *
- * A leaf is always counted anew from its rows, and each piece above from those below, so
- * that nothing can drift. A pass reads in one snapshot; its changes may be written only if
+ * A leaf is always counted from its rows, never adjusted, and each piece above from those
+ * below, so that nothing can drift. A pass reads in one snapshot; its changes may be written only if
  * nobody else has written any since.
  *
  * Threads: one at a time. Ownership: a count owns its memory; it borrows the book.

@@ -47,12 +47,12 @@ typedef struct rl_rollup_db_ops {
      * are, at most. */
     rl_status (*read)(rl_rollup_db *db, const rl_rollup_query *query,
                       rl_rollup_rows *rows, int64_t *waiting, rl_err *err);
-    /* Has pieces whose data is damaged be counted anew. */
+    /* Marks a damaged piece, so that `work` counts it again. */
     rl_status (*mark)(rl_rollup_db *db, rl_level level, rl_string wpk_id, int64_t from,
                       rl_err *err);
     rl_status (*waiting)(rl_rollup_db *db, int64_t *waiting, rl_err *err);
     rl_status (*size)(rl_rollup_db *db, rl_rollup_size *size, rl_err *err);
-    /* Forgets all, but for what is gone; `work` makes it anew. */
+    /* Forgets all but the sums of deleted runs; `work` counts the rest again. */
     rl_status (*reset)(rl_rollup_db *db, rl_err *err);
     /* In the child of a fork: forgets what the parent's thread was doing. */
     void (*after_fork)(rl_rollup_db *db);

@@ -26,10 +26,10 @@ struct rl_rollup {
     rl_removal_hook removal_hook;
     rl_worker worker;
     atomic_uint waiters; /* calls that wait for a pass */
-    /* of the thread: no pass before; how many have failed in a row; damage was told */
+    /* of the thread: no pass before; how many failed in a row; whether it logged damage */
     uint64_t next_at;
     unsigned failures;
-    bool told;
+    bool damage_logged;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* under the lock */
@@ -47,14 +47,14 @@ rl_companion *rl_rollup_companion(rl_rollup *rollup)
     return &rollup->companion;
 }
 
-static void tell_damage(rl_rollup *rollup)
+static void log_damage(rl_rollup *rollup)
 {
-    if (!rollup->told) {
+    if (!rollup->damage_logged) {
         rl_notices_add(rollup->notices, RL_NOTICE_WARNING,
                        "part of the roll-up is damaged, or of another version of "
-                       "runlog: it is counted anew");
+                       "runlog: it is counted again");
     }
-    rollup->told = true;
+    rollup->damage_logged = true;
 }
 
 /* Counts step after step. Between them others get the lock as long as this had it. */
@@ -75,7 +75,7 @@ static rl_status count_all(rl_rollup *rollup, const atomic_bool *stop, rl_err *e
         rollup->stats.counted += counted;
         pthread_mutex_unlock(&rollup->lock);
         if (damaged > 0) {
-            tell_damage(rollup);
+            log_damage(rollup);
         }
         took = rl_monotonic_ns() - start;
         pause.tv_nsec = (long)(took < PAUSE_MAX_NS ? took : PAUSE_MAX_NS);

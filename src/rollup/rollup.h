@@ -29,10 +29,11 @@ rl_status rl_rollup_read(rl_rollup *rollup, const rl_rollup_query *query,
                          uint64_t wait_ns, rl_rollup_rows *rows, int64_t *waiting,
                          rl_err *err);
 
-/* Says that a piece of those rows is damaged: it is counted anew. */
+/* Reports that a piece of those rows is damaged, so that it is counted again. */
 void rl_rollup_mark(rl_rollup *rollup, rl_level level, const rl_rollup_row *row);
 
-/* Has all be counted anew, but for what is gone. Returns as rl_rollup_read. */
+/* Starts to count all runs again; the sums of deleted ones stay. Returns as
+ * rl_rollup_read. */
 rl_status rl_rollup_reset(rl_rollup *rollup, rl_err *err);
 
 /* How many runs are not counted as they are now, at most; and how large the roll-up is. */

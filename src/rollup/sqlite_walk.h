@@ -1,7 +1,7 @@
-/* What is new in a SQLite file: which leaves are to be counted anew for it.
+/* Finds the new runs of a SQLite file, and marks the leaves that must be counted for them.
  *
- * The first walk goes over the index of workflows and times, as all rows are to be read
- * anyway, and in that order. Later ones go on by rowid.
+ * The first walk goes over the index of workflows and times, because all rows must be
+ * read anyway, and in that order. Later walks continue by rowid.
  * Threads: one at a time. Ownership: a walk owns its memory.
  */
 #ifndef RL_SQLITE_ROLLUP_WALK_H
@@ -36,7 +36,7 @@ rl_status rl_sqlite_walk_read(rl_sqlite_walk *walk, rl_sqlite_conn *conn, rl_err
 /* Writes the marks and the new position. RL_BUSY if a rowid was used again meanwhile. */
 rl_status rl_sqlite_walk_write(rl_sqlite_walk *walk, rl_sqlite_book *book, rl_err *err);
 
-/* Begins anew: all but what is gone will be counted again. */
+/* Starts again: all runs will be counted again; the sums of deleted ones stay. */
 rl_status rl_sqlite_walk_reset(rl_sqlite_conn *conn, rl_err *err);
 
 #endif

@@ -51,8 +51,8 @@ void rl_migration_say_later(const char *where, rl_notices *notices)
 {
     rl_notices_add(notices, RL_NOTICE_WARNING,
                    "%.300s has so many runs that building new indexes takes a while: run "
-                   "`runlog migrate apply` when it suits, others read and write "
-                   "meanwhile. Until then some reads are slower",
+                   "`runlog migrate apply` at a convenient time; other programs can "
+                   "read and write meanwhile. Until then some reads are slower",
                    where);
 }
 

@@ -81,8 +81,8 @@ static rl_status insert_renamed(const rl_own_ops *ops, void *ctx, const rl_run *
     } else if (status == RL_OK && !done) {
         status =
             rl_err_set(err, RL_STORE,
-                       "run_id: a second run of this name got none of its own, as other "
-                       "processes took %d free names first; log it again",
+                       "run_id: no name was free for another run of this run_id, because "
+                       "other processes took %d names first; log it again",
                        TRIES);
     }
     return status;

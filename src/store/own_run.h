@@ -6,9 +6,9 @@
  * that delivers a job again, for example. All are stored: one under "run_id", the others
  * under "run_id~2", "run_id~3" and so on. Later logs of a run find its row by the id.
  *
- * The plain name is that of the run that tells what became of the job: one that has ended
- * is ahead of one that is stored as running (it may be lost), and of two alike the one
- * that was created later. A run that gets ahead trades names with the one that has it.
+ * The plain name belongs to the run with the job's result: a run that has ended precedes
+ * one that is stored as running (it may be lost), and of two such runs the one created
+ * later precedes. A run that takes precedence trades names with the one that has it.
  * Not thread-safe: the store calls this from the thread that writes.
  */
 #ifndef RL_OWN_RUN_H
@@ -20,8 +20,8 @@
 
 #include <stdbool.h>
 
-/* So many inserts in turn that make no row, though none has the name, show that a trigger
- * skips the row; after fewer, the row in the way may have been deleted. */
+/* If so many inserts in turn make no row, although no row has the name, a trigger skips the
+ * row; after fewer, the row in the way may have been deleted. */
 #define RL_OWN_SKIPS 3
 
 /* The error of a run that a trigger skips: it is rejected. Returns RL_STORE. */

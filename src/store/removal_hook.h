@@ -1,8 +1,8 @@
-/* Lets another part of the program count runs that runlog is about to delete, in the
- * transaction in which it does.
+/* Lets another part of the program count the runs that runlog deletes, in the same
+ * transaction.
  *
  * Threads: those that delete; the calls for SQLite one at a time, as they have its lock.
- * Ownership: whoever has the hook owns `ctx`; connections and results are borrowed.
+ * Ownership: the owner of the hook owns `ctx`; connections and results are borrowed.
  */
 #ifndef RL_REMOVAL_HOOK_H
 #define RL_REMOVAL_HOOK_H

@@ -139,7 +139,7 @@ typedef struct rl_store_ops {
      * server looks after its files. */
     rl_status (*reclaim)(rl_store *store, rl_reclaim *reclaim, rl_err *err);
 
-    /* Writes the whole file anew, without its free pages, so that from then on `reclaim`
+    /* Rewrites the whole file without its free pages, so that from then on `reclaim`
      * can give them back. Has the file's lock meanwhile. */
     rl_status (*rewrite)(rl_store *store, rl_err *err);
 

@@ -47,8 +47,8 @@ typedef struct rl_words_index_ops {
      * index. */
     rl_status (*find)(rl_words_index *index, const rl_words_query *query,
                       rl_words_found *found, rl_err *err);
-    /* Empties the index, and has `work` fill it anew. `mode`: what it becomes;
-     * RL_WORDS_OFF: what it was. */
+    /* Empties the index, so that `work` fills it again. `mode`: its new kind;
+     * RL_WORDS_OFF keeps the kind. */
     rl_status (*reset)(rl_words_index *index, rl_words_mode mode, rl_err *err);
     /* How many runs are not indexed as they are now, at most. */
     rl_status (*waiting)(rl_words_index *index, int64_t *waiting, rl_err *err);

@@ -1,8 +1,8 @@
-/* Makes the index of words on SQLite, at first and anew.
+/* Creates and rebuilds the index of words on SQLite.
  *
- * To make it anew, its table gets another name, so that an empty one can take its place in
- * one short transaction. The old table is then emptied in steps, as dropping it at once
- * would take the longer, the larger it is. Whoever dies leaves that to the next process.
+ * To rebuild it, its table is renamed, and an empty one takes its place in one short
+ * transaction. The old table is then emptied in steps, because dropping a large table
+ * takes long. If a process dies, the next one continues.
  *
  * Threads: any. Ownership: as in index.h.
  */

@@ -24,7 +24,7 @@
 #define RL_SQLITE_WORDS_SET "INSERT INTO run_words_text (run_words_text, rank) VALUES "
 #define RL_SQLITE_WORDS_MERGE \
     RL_SQLITE_WORDS_SET "('automerge', 32); " RL_SQLITE_WORDS_SET "('crisismerge', 64)"
-/* The index is made anew: its table gets another name, and goes bit by bit. */
+/* To rebuild the index, its table is renamed, and emptied in steps. */
 #define RL_SQLITE_WORDS_TABLE "run_words_text"
 #define RL_SQLITE_WORDS_OLD "run_words_old"
 #define RL_SQLITE_WORDS_HAS_TABLE "SELECT 1 FROM sqlite_master WHERE name = ?1"

@@ -51,8 +51,8 @@ static rl_status add_raw(const one_term *term, rl_buf *out, rl_err *err)
 
     if (count_characters(&whole) < TRIGRAM) {
         return rl_err_set(err, RL_INVALID,
-                          "text: '%.*s' has fewer than 3 characters, which an index of "
-                          "trigrams does not find",
+                          "text has the word '%.*s' of fewer than 3 characters, which an "
+                          "index of trigrams can't find",
                           len < 40 ? (int)len : 40, term->text);
     }
     rl_buf_add_char(out, '"');
@@ -98,7 +98,7 @@ static rl_status add_term(const one_term *term, rl_words_dialect dialect, rl_buf
         return words->failed ? rl_err_nomem(err) : RL_OK;
     }
     if (++*count > RL_WORDS_TERMS_MAX) {
-        return rl_err_set(err, RL_INVALID, "text: it has more than %d words",
+        return rl_err_set(err, RL_INVALID, "text has more than %d words",
                           RL_WORDS_TERMS_MAX);
     }
     if (*count > 1) {
@@ -131,7 +131,7 @@ rl_status rl_words_terms(const char *text, rl_words_dialect dialect, rl_buf *out
         status = add_term(&term, dialect, &words, &count, out, err);
     }
     if (status == RL_OK && count == 0) {
-        status = rl_err_set(err, RL_INVALID, "text: it has no words to search for");
+        status = rl_err_set(err, RL_INVALID, "text has no words to search for");
     }
     rl_buf_add_char(out, '\0');
     if (status == RL_OK && out->failed) {

@@ -332,7 +332,8 @@ static rl_status enter_to_fill(rl_words *words, rl_err *err)
 {
     return words->mode != RL_WORDS_OFF
                ? rl_recorder_enter_to_query(words->recorder, err)
-               : rl_err_set(err, RL_CONFIG, "RUNLOG_WORDS is 0: no index is filled");
+               : rl_err_set(err, RL_CONFIG,
+                            "RUNLOG_WORDS is 0: this process fills no index");
 }
 
 rl_status rl_words_reset(rl_words *words, rl_words_mode mode, rl_err *err)

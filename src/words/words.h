@@ -31,8 +31,8 @@ rl_words *rl_words_of(rl_companion *companion);
 rl_status rl_words_search(rl_words *words, const rl_words_query *query, rl_rows *rows,
                           int64_t *waiting, rl_err *err);
 
-/* Empties the index, so that it is filled anew. `mode`: what it becomes (RL_WORDS_OFF: what
- * it was). RL_CONFIG if this recorder fills no index; else as rl_words_search. */
+/* Empties the index, so that it is filled again. `mode`: its new kind (RL_WORDS_OFF keeps
+ * the kind). RL_CONFIG if this recorder fills no index; else as rl_words_search. */
 rl_status rl_words_reset(rl_words *words, rl_words_mode mode, rl_err *err);
 
 /* How many runs are not indexed as they are now, at most; on SQLite also open ones, whose

@@ -141,7 +141,7 @@ def test_one_slow_run_holds_no_other(
         log.check(proxied.query)
         assert count_named(caplog) == 1
         recorder.delete_runs(wpk_id="none")
-        assert any("1 runs wait in the journal" in text for text in caplog.messages)
+        assert any("1 run waits in the journal" in text for text in caplog.messages)
         until(lambda: proxied.query(BUSY) == [])
         proxied.query(NOT_SLOW)
         assert recorder.flush(60) is True

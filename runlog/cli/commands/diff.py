@@ -1,6 +1,6 @@
 """Compare two runs node by node. Exit with 0 if they are the same, 1 if they differ.
 
-Status, errors, inputs and outputs count. Times and tokens are shown and do not count.
+It compares status, errors, inputs and outputs. Times and tokens are only shown.
 """
 
 from __future__ import annotations

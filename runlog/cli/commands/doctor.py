@@ -1,4 +1,4 @@
-"""Look for faults of the set-up, and say how to mend each. Exit with 1 for a fault."""
+"""Check the set-up, and suggest a fix for each fault. Exit with 1 if there is a fault."""
 
 from __future__ import annotations
 

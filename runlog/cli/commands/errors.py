@@ -59,7 +59,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--thread", metavar="ID", help="only this thread")
     options.add_times(parser)
     parser.add_argument(
-        "-n", "--limit", type=options.at_least(0), default=1000, help="of how many runs"
+        "-n",
+        "--limit",
+        type=options.at_least(0),
+        default=1000,
+        help="how many runs to read",
     )
     options.add_format(parser)
 

@@ -1,6 +1,6 @@
-"""Write runs as lines of JSON, newest first, with all that is recorded of them.
+"""Write whole runs as lines of JSON, newest first.
 
-The cursor with which to go on is on stderr. RUN --format chrome writes the trace of one
+The cursor of the older runs is on stderr. RUN --format chrome writes the trace of one
 run, for Perfetto or chrome://tracing; --otlp URL sends runs to a receiver of traces.
 """
 
@@ -33,10 +33,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-n", "--limit", type=options.at_least(0), default=0, help="how many; 0 for all"
     )
-    parser.add_argument("--after", metavar="CURSOR", help="go on after this cursor")
+    parser.add_argument("--after", metavar="CURSOR", help="continue after this cursor")
     parser.add_argument("-o", "--format", choices=FORMATS, default="jsonl")
     parser.add_argument(
-        "--to", metavar="FILE", help="write this file; --after appends to it"
+        "--to", metavar="FILE", help="the file to write; with --after, to append to"
     )
     parser.add_argument(
         "--otlp", metavar="URL", help="send spans there, such as http://localhost:4318"
@@ -111,10 +111,10 @@ def _check_file(args: Namespace, place: places.Place) -> None:
     if args.format != "parquet" or not os.path.exists(args.to):
         return
     if not os.path.isfile(args.to):
-        raise WrongUsageError(f"{args.to} is no file that Parquet can replace")
+        raise WrongUsageError(f"{args.to} is no regular file: name another for Parquet")
     if args.after is not None:
         raise WrongUsageError(
-            f"{args.to} is there, and nothing is appended to Parquet: name a new file"
+            f"{args.to} exists, and a Parquet file can't be appended to: name a new file"
         )
 
 

@@ -1,4 +1,4 @@
-"""Read runs that export wrote. A run that is there already is merged as by log_run."""
+"""Read runs from an export. A run that exists already is merged as by log_run."""
 
 from __future__ import annotations
 

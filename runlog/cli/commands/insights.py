@@ -1,7 +1,7 @@
-"""Say what got worse, since when, and which runs show it.
+"""Report what got worse, since when, and which runs show it.
 
-The last 12 to 16 hours are compared with the week before; --since judges from another
-time on. Nothing is sent anywhere, and no model is asked.
+It compares the last 12 to 16 hours with the week before; --since starts at another time.
+It sends nothing anywhere, and uses no model.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_times(parser, until=False)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument(
-        "--exit-status", action="store_true", help="exit with 1 if something was found"
+        "--exit-status", action="store_true", help="exit with 1 if there is a finding"
     )
     parser.add_argument(
         "--wait",
         metavar="SECONDS",
         type=options.at_least(0),
         default=_WAIT,
-        help="how long new runs may take to be counted",
+        help="how long to wait for new runs to be counted",
     )
 
 

@@ -1,6 +1,6 @@
 """List runs, newest first.
 
-A pipe gets whole ids and times by RFC 3339. The cursor of the next page is on stderr.
+A pipe gets whole ids, and times by RFC 3339. The cursor of the next page is on stderr.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_filters(parser)
     options.add_searches(parser)
     parser.add_argument(
-        "-n", "--limit", type=options.at_least(0), default=20, help="0 for all"
+        "-n", "--limit", type=options.at_least(0), default=20, help="how many; 0 for all"
     )
-    parser.add_argument("--after", metavar="CURSOR", help="the page after this one")
+    parser.add_argument("--after", metavar="CURSOR", help="the page after this cursor")
     options.add_format(parser)
 
 

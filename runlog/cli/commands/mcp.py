@@ -1,6 +1,6 @@
 """Give the history to a coding agent, by the Model Context Protocol on stdio.
 
-It only reads. It needs the extra mcp. A client starts this command itself.
+It only reads. It needs the extra mcp. The agent's program starts this command.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Print the metrics of the history, or serve them for Prometheus.
 
-It needs the extra metrics. The figures are those of the database; what only a process
-that records knows is there. If the database is out of reach, runlog_store_up is 0.
+It needs the extra metrics. It shows the figures of the database; those of a recording
+process are only in that process. If the database can't be reached, runlog_store_up is 0.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--port",
         type=options.at_least(0),
-        help="serve them on this port until Ctrl-C; 0 for any that is free",
+        help="serve them on this port until Ctrl-C; 0 for any free port",
     )
     parser.add_argument("--host", metavar="ADDRESS", default="127.0.0.1")
 

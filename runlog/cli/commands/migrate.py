@@ -1,9 +1,9 @@
-"""Show which migrations a history has, or apply those that it lacks.
+"""Show the migrations of a history, or apply the missing ones.
 
-status lists them all, plan those that apply would run. apply also makes a new history. It
-applies all or none, but for the indexes of a history with many runs: these come last, one
-by one, while others read and write. On a terminal it shows how long it has been at work.
---distributed applies them, too, and then lays the tables out over a Citus cluster.
+status lists all migrations, plan the missing ones. apply applies these, and also creates
+a new history. It applies all or none; but if there are many runs, it builds indexes last,
+one by one, while other programs read and write. On a terminal it shows the time so far.
+--distributed applies them, too, and then distributes the tables over a Citus cluster.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--distributed",
         action="store_true",
-        help="lay the tables out over a Citus cluster, by workflow",
+        help="distribute the tables over a Citus cluster, by workflow",
     )
     options.add_format(parser)
 
@@ -111,7 +111,7 @@ def _distribute(args: Namespace, history: History, out: Out) -> None:
     except StoreError as error:
         raise AwayError(" ".join(str(error).split())) from None
     since = "now" if changed else "already"
-    out.note(f"the tables of {place.shown()} {since} lie on the servers of the cluster")
+    out.note(f"the tables of {place.shown()} are {since} distributed over the cluster")
 
 
 def _states(history: History, create: bool) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Say where the history is, and how large."""
+"""Show where the history is, and how large."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Delete old runs. Without --yes, only say how many there are.
+"""Delete old runs. Without --yes, only print their number.
 
-Deleting works in short transactions; others read and write meanwhile. Then a SQLite file
-that runlog has made gives the space back, in the same way.
+It deletes in short transactions, while other programs read and write. A SQLite file that
+runlog has made then shrinks, in the same way.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--keep",
         type=options.at_least(0),
         metavar="N",
-        help="but the newest N that match",
+        help="keep the newest N matching runs",
     )
     parser.add_argument("-s", "--status", metavar="STATUS", help="only this status")
     parser.add_argument("-w", "--workflow", metavar="NAME", help="only this workflow")
@@ -40,7 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--vacuum",
         action="store_true",
-        help="write the SQLite file anew, which an older one needs to get smaller",
+        help="rewrite the SQLite file, so that an older one can shrink",
     )
     options.add_format(parser, fields=False, formats=("table", "json"))
 
@@ -120,5 +120,5 @@ def _say_space(space: Space | None, number: int, history: History, out: Out) -> 
     if space.left >= _WORTH_MENTION:
         out.note(
             f"{size(space.left)} of the file are free for later runs; "
-            "runlog prune --vacuum writes it anew, without them"
+            "runlog prune --vacuum rewrites the file without them"
         )

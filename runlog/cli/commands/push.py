@@ -1,7 +1,7 @@
-"""Send the runs of a SQLite file to PostgreSQL. Run it again to send what is new.
+"""Send the runs of a SQLite file to PostgreSQL. Run it again to send new runs.
 
-What was sent is remembered in FILE-pushed, so that a push that ended early goes on where
-it was. Sending a run twice changes nothing.
+FILE-pushed remembers the runs that were sent, so the next push continues there. Sending a
+run twice changes nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "file", metavar="FILE", nargs="?", help="by default RUNLOG_SQLITE_PATH"
     )
     parser.add_argument(
-        "--again", action="store_true", help="send every run, also those sent before"
+        "--again", action="store_true", help="send all runs, also those sent before"
     )
 
 

@@ -1,7 +1,7 @@
-"""Make the index of words anew, and queue the runs that have no vector.
+"""Rebuild the index of words, and queue the runs that have no vector.
 
-Others record and search meanwhile; until the end a search may miss runs. If it is ended
-early, whoever records next goes on, or "reindex --missing".
+Other programs record and search meanwhile; until the end a search may miss runs. If it is
+interrupted, the next process that records continues, or "reindex --missing".
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ def add_arguments(parser: ArgumentParser) -> None:
         "what",
         choices=("words", "meaning"),
         nargs="?",
-        help="one of the two; by default what this environment turns on",
+        help="one of the two; by default those that the environment turns on",
     )
     parser.add_argument(
         "--missing",
         action="store_true",
-        help="keep the words that are indexed, and add those that are missing",
+        help="keep the index, and add missing runs",
     )
     options.add_format(parser, fields=False, formats=("table", "json"))
 
 
 def run(args: Namespace, history: History, out: Out) -> int:
-    """Make the indexes anew."""
+    """Rebuild the indexes."""
     given = os.environ.get("RUNLOG_WORDS") or None
     is_off = read_switch(given) is False
     embeds = bool(os.environ.get("OPENAI_KEY"))
     if args.what == "words" and is_off:
         raise WrongUsageError("RUNLOG_WORDS turns the index of words off")
     if args.what == "meaning" and not embeds:
-        raise WrongUsageError("OPENAI_KEY is not set: nothing would embed the runs")
+        raise WrongUsageError("OPENAI_KEY is not set, and embedding runs needs it")
     words = args.what != "meaning" and not is_off
     meaning = args.what != "words" and embeds
     recorder = history.open(search=meaning, words=(given or True) if words else False)
@@ -76,9 +76,9 @@ def run(args: Namespace, history: History, out: Out) -> int:
         )
     if held:
         out.note(
-            f"{count(held, 'run')} can't be indexed before transactions have ended that "
-            "are open in the server (pg_stat_activity has them); then whoever records "
-            "next indexes them, or reindex --missing"
+            f"{count(held, 'run')} can't be indexed before the open transactions of the "
+            "server have ended (see pg_stat_activity); then the next process that "
+            "records indexes them, or reindex --missing"
         )
     return FAULT if left or held else DONE
 
@@ -116,7 +116,7 @@ def _wait_for_transactions(recorder: Any) -> int:
     """
     first = left = recorder._words_waiting()  # noqa: SLF001 - made for this
     indexed, last = 0, time.monotonic()
-    with Waiting("waiting for transactions that are open in the server"):
+    with Waiting("waiting for open transactions of the server"):
         while left and indexed < first:  # runs that are logged meanwhile may wait
             if time.monotonic() - last > _PATIENCE:
                 return int(left)

@@ -1,7 +1,6 @@
-"""Count what the runs add up to, and say how much there is.
+"""Count runs for metrics and reports, and print the size of the roll-up.
 
-Others record meanwhile, and readers get what is counted by then. If it is ended early,
-whoever asks next goes on.
+Other programs record and read meanwhile. If it is interrupted, the next reader continues.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--rebuild",
         action="store_true",
-        help="count all runs anew; what was deleted stays counted",
+        help="count all runs again; deleted runs stay counted",
     )
     options.add_format(parser, fields=False, formats=("table", "json"))
 

@@ -1,7 +1,7 @@
 """Find runs by their words, the newest first, or by meaning, the closest first.
 
-All words must occur. A "phrase" in quotes stands as it is; begin* finds what begins so.
-By meaning, OPENAI_KEY is required.
+All words must occur. "two words" in quotes are a phrase; begin* finds word beginnings.
+A search by meaning needs OPENAI_KEY.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _BY_MEANING = ["score", "status", "run", "workflow", "at", "duration_ms", "when"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of search."""
-    parser.add_argument("words", metavar="WORD", nargs="*", help="words of the runs")
-    parser.add_argument("--meaning", metavar="TEXT", help="what the runs are about")
+    parser.add_argument("words", metavar="WORD", nargs="*", help="words in the runs")
+    parser.add_argument("--meaning", metavar="TEXT", help="the subject of the runs")
     parser.add_argument("-w", "--workflow", metavar="NAME", help="only this workflow")
     parser.add_argument("-s", "--status", metavar="STATUS", help="only this status")
     options.add_times(parser, until=False)

@@ -1,7 +1,7 @@
 """Show the history in a browser. It needs the extra web.
 
-On another address than 127.0.0.1 a browser has to know a token: that of RUNLOG_WEB_TOKEN,
-or one that is made and printed.
+On another address than 127.0.0.1, browsers need a token: that of RUNLOG_WEB_TOKEN, or one
+that the command makes and prints.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of serve."""
     parser.add_argument("--host", metavar="ADDRESS", default="127.0.0.1")
     parser.add_argument(
-        "--port", type=options.at_least(0), default=PORT, help="0 for any that is free"
+        "--port", type=options.at_least(0), default=PORT, help="0 for any free port"
     )
     parser.add_argument(
         "--allow-host",
         metavar="NAME",
         action="append",
         default=[],
-        help="a name by which browsers may reach the page, also that of a proxy",
+        help="another host name of the page, such as a proxy's",
     )
     parser.add_argument(
         "--proxy",
         metavar="ADDRESS",
         action="append",
         default=[],
-        help="the address, or the network, of a proxy that says whom it asks for",
+        help="a trusted proxy, or its network, whose X-Forwarded-For counts",
     )
     parser.add_argument(
         "--read-only", action="store_true", help="without the buttons that delete runs"

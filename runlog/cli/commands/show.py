@@ -1,8 +1,8 @@
 """Show a run: its outcome, what failed, and its nodes.
 
 RUN is an id, a unique beginning of one, - (the newest, the default), @failed (the newest
-that failed) or @failed~2 (the second before that). As jsonl and tsv, and with --fields, a
-row is a node log; with --node or --state those of one node, with its values.
+that failed) or @failed~2 (the second before that). With -o jsonl, -o tsv and --fields, a
+row is a node log; with --node or --state, a log of that node, with its values.
 """
 
 from __future__ import annotations
@@ -34,15 +34,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of show."""
     parser.add_argument("name", metavar="RUN", nargs="?", default="-")
     parser.add_argument("-w", "--workflow", metavar="NAME", help="of this workflow")
-    parser.add_argument("--node", metavar="NODE", help="this node alone, with its values")
+    parser.add_argument("--node", metavar="NODE", help="only this node, with its values")
     parser.add_argument("--calls", action="store_true", help="the calls of each node")
-    parser.add_argument("--full", action="store_true", help="every node, values uncut")
-    parser.add_argument("--state", metavar="NODE", help="the state before and after")
+    parser.add_argument(
+        "--full", action="store_true", help="every node, and whole values"
+    )
+    parser.add_argument("--state", metavar="NODE", help="the state before and after NODE")
     parser.add_argument(
         "--log",
         type=options.at_least(0),
         metavar="N",
-        help="of --node or --state: the log of this number alone; --md shows numbers",
+        help="with --node or --state: only this log; --md shows the numbers",
     )
     parser.add_argument("--traceback", action="store_true", help="with library frames")
     options.add_format(parser)

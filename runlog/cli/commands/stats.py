@@ -1,7 +1,7 @@
 """Count runs and failures, with percentiles of their times and the slowest nodes.
 
-Times are those of the newest completed runs, --limit of them; nodes, retries, tokens and
-cost those of the newest runs, --sample of them.
+Times are of the newest completed runs (--limit); nodes, retries, tokens and cost are of
+the newest runs (--sample).
 """
 
 from __future__ import annotations
@@ -41,10 +41,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--limit",
         type=options.at_least(0),
         default=5_000,
-        help="of how many runs the times are",
+        help="how many runs to read for times",
     )
     parser.add_argument(
-        "--sample", type=options.at_least(0), default=200, help="how many are read whole"
+        "--sample",
+        type=options.at_least(0),
+        default=200,
+        help="how many runs to read whole",
     )
     options.add_format(parser, fields=False)
 

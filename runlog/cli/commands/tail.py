@@ -1,6 +1,6 @@
 """Show runs and their nodes as they happen: a line for each event, oldest first.
 
-With -f it goes on until Ctrl-C. Runs of processes that died are marked as lost.
+With -f it continues until Ctrl-C. Runs of dead processes are marked as lost.
 """
 
 from __future__ import annotations
@@ -45,21 +45,23 @@ class _Event(NamedTuple):
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of tail."""
-    parser.add_argument("-f", "--follow", action="store_true", help="until Ctrl-C")
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="continue until Ctrl-C"
+    )
     parser.add_argument("-w", "--workflow", metavar="NAME", help="only this workflow")
     parser.add_argument(
         "-n",
         "--limit",
         type=options.at_least(0),
         default=5,
-        help="how many runs of before",
+        help="how many earlier runs to show",
     )
     parser.add_argument(
         "--interval",
         type=options.seconds,
         default=1.0,
         metavar="SECONDS",
-        help="between two looks",
+        help="how often to read",
     )
     options.add_format(parser, fields=False, formats=("table", "jsonl"))
 

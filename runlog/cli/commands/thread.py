@@ -1,4 +1,4 @@
-"""Tell the story of a thread: its runs, what each paused at, and the answers."""
+"""Show the runs of a thread, with the questions at which they paused, and the answers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace, history: History, out: Out) -> int:
-    """Tell the story of a thread."""
+    """Show the runs of a thread."""
     if options.asks_for_fields(args, out, _FIELDS):
         return DONE
     if not args.thread:

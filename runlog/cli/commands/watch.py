@@ -1,8 +1,8 @@
-"""Look for what got worse every few minutes, and post each finding once to a webhook.
+"""Make a report of insights every few minutes, and post each finding once to a webhook.
 
 RUNLOG_WEBHOOK is its URL. Without it, findings are only printed. A finding is posted
-again when it is half as bad again, or comes back after a day. What was posted is
-remembered in a file beside the history, FILE-watch.
+again when it has grown by half, or returns after a day. The file FILE-watch, beside the
+history, remembers the posted findings.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--every", metavar="TIME", default="5m", help="how often: 5m, 1h; at least 10s"
     )
-    parser.add_argument("--once", action="store_true", help="look once: for cron")
+    parser.add_argument("--once", action="store_true", help="make one report: for cron")
     parser.add_argument(
-        "--shape", choices=SHAPES, default="json", help="what the webhook takes"
+        "--shape", choices=SHAPES, default="json", help="the format of posts"
     )
 
 
@@ -63,7 +63,7 @@ def _look(
     """Look once, and post what is new; return the exit code."""
     try:
         report = read(asked, history)
-    except Exception as error:  # noqa: BLE001 - said; the next look may go well
+    except Exception as error:  # noqa: BLE001 - said; the next report may succeed
         code, said = describe(error)
         out.note(f"runlog: {said}")
         return code
@@ -75,7 +75,7 @@ def _look(
         try:
             out.line(_post(posted, where, one, news))
         except AwayError as error:
-            out.note(f"runlog: {error}; it is sent again at the next look")
+            out.note(f"runlog: {error}; it is sent again with the next report")
             code = AWAY
             break  # the others would wait as long for it
         except CommandError as error:
@@ -84,7 +84,7 @@ def _look(
             code = FAULT
     if refusals:
         them = "it is" if len(refusals) == 1 else f"{len(refusals)} findings are"
-        out.note(f"runlog: {refusals[0]}; {them} sent again at the next look")
+        out.note(f"runlog: {refusals[0]}; {them} sent again with the next report")
     posted.save()
     return code
 

@@ -156,9 +156,9 @@ static rl_status make_url(rl_openai *openai, const char *base, rl_err *err)
     if (status != RL_OK) {
         return rl_err_set(
             err, RL_CONFIG,
-            "OPENAI_BASE_URL can't be used: it must be a URL of http or "
-            "https, like https://api.openai.com/v1, and what is special in a "
-            "user or password percent-encoded (/ is %%2F, @ is %%40)");
+            "OPENAI_BASE_URL can't be used: it must be an http or https URL, like "
+            "https://api.openai.com/v1, with special characters in a user or "
+            "password percent-encoded (/ is %%2F, @ is %%40)");
     }
     while (len > 0 && base[len - 1] == '/') {
         len--;

@@ -16,8 +16,8 @@ int rl_option_refuse(rl_state *state, const rl_option *option, const char *probl
     return -1;
 }
 
-/* What a message says of a wrong value: a number as it is. Anything else may be a secret
- * that was given to the wrong option, so its type is told, and the length of a text. */
+/* Describes a wrong value for a message: a number as it is. Anything else may be a secret
+ * that was given to the wrong option, so the message has its type, and a text's length. */
 static PyObject *describe(PyObject *value)
 {
     PyObject *text = NULL;
@@ -28,8 +28,9 @@ static PyObject *describe(PyObject *value)
             PyErr_Clear();
         }
     } else if (PyUnicode_Check(value)) {
-        text =
-            PyUnicode_FromFormat("a str of %zd characters", PyUnicode_GET_LENGTH(value));
+        const Py_ssize_t len = PyUnicode_GET_LENGTH(value);
+
+        text = PyUnicode_FromFormat("a str of %zd character%s", len, len == 1 ? "" : "s");
         if (text == NULL) {
             return NULL;
         }
@@ -206,7 +207,8 @@ int rl_option_seconds(rl_state *state, const rl_option *option, PyObject *value,
         }
     }
     if (!(seconds >= TIMEOUT_MIN && seconds <= TIMEOUT_MAX)) { /* also false for NaN */
-        return rl_option_refuse_value(state, option, "seconds, from 0.05 to 3600", value);
+        return rl_option_refuse_value(state, option,
+                                      "a number of seconds from 0.05 to 3600", value);
     }
     *ns = (uint64_t)(seconds * 1e9);
     return 0;

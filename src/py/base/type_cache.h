@@ -1,8 +1,8 @@
 /* A cache of what types were classified as, by their addresses.
  *
- * It holds each type weakly, as programs make classes while they run: one that has died
- * is told from another at its address by its weak reference. It has a fixed number of
- * places.
+ * It holds each type weakly, because programs make classes while they run: the weak
+ * reference shows whether the type at an address is still the same. It has a fixed number
+ * of places.
  * Threads: with the GIL. Ownership: the owner of the struct owns its contents.
  */
 #ifndef RL_PY_TYPE_CACHE_H

@@ -21,8 +21,8 @@
 void rl_encode(const rl_encode_options *options, PyObject *value, rl_buf *buf,
                bool *wide_numbers);
 
-/* A text longer than options->cap is written anew, as fit.h says: it is never longer than
- * the cap, and always JSON. */
+/* A text longer than options->cap is written a second time, as fit.h says: it is never
+ * longer than the cap, and always JSON. */
 
 /* As rl_encode, and for a value that becomes an object appends an rl_member of
  * core/delta.h for each member to `members`, by offsets into the text. True when the text

@@ -1,12 +1,12 @@
-/* The second attempt at a payload that is longer than its cap: the middle gives way, the
- * large before the small.
+/* The second attempt at a payload that is longer than its cap: it cuts large parts before
+ * small ones, and the middle of a list.
  *
- * Each value gets a budget of bytes, and passes it on to what it contains. In a container
- * of few children the small ones are written first, and each may take an even share of
- * what is left; then they are put into their order. Of a container of many children the
- * first and the last are written, until half of the budget is used by either, with a mark
- * between them that counts the others.
- * So the work is bounded by the cap, whatever the size of the value.
+ * Each value gets a budget of bytes, and shares it among its children. In a container of
+ * few children the small ones are written first, and each may take an even share of the
+ * remaining budget; then they are put into their order. In a container of many children
+ * the first ones are written until half of the budget is used, and the last ones until the
+ * other half is, with a mark between them that counts the others.
+ * So the cap bounds the work, whatever the size of the value.
  * Threads: with the GIL, which the user's conversions may give up.
  */
 #ifndef RL_PY_FIT_H
@@ -22,8 +22,7 @@ typedef struct rl_fit_puts {
     rl_secrecy (*key)(rl_encoder *self, PyObject *key);
 } rl_fit_puts;
 
-/* Takes back what was written of the value, and writes it anew, in at most self->cap
- * bytes. */
+/* Removes the text of the value, and writes it again in at most self->cap bytes. */
 void rl_fit(rl_encoder *self, PyObject *value, const rl_fit_puts *puts);
 
 /* Pieces of text, written one after the other, to be put into another order: `lens` has

@@ -68,9 +68,9 @@ void rl_event_clear(rl_event_texts *texts);
 rl_outcome rl_event_outcome(const rl_state *state, rl_raised *raised, PyObject *error);
 
 /* Whether a graph that was cancelled by this exception had nothing left to do: *outcome is
- * then what it had come to. `whole` and `interrupted`: see rl_graphs_progress. A new
- * reference to its outputs; NULL, without an error, if work was left or that can't be
- * told. May run the user's code. */
+ * then its outcome. `whole` and `interrupted`: see rl_graphs_progress. Returns a new
+ * reference to its outputs; NULL, without an error, if work was left or that is unknown.
+ * May run the user's code. */
 PyObject *rl_event_left(const rl_state *state, rl_raised *raised, PyObject *error,
                         bool whole, bool interrupted, rl_outcome *outcome);
 

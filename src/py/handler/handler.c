@@ -550,12 +550,16 @@ static PyType_Slot handler_slots[] = {
      "              checkpoint_interval=1.0, calls=\"delta\", roots=\"all\")\n--\n\n"
      "Records every run of the graphs that have it in their callbacks.\n\n"
      "wpk_id names the workflow, by default metadata[\"wpk_id\"], else the graph's "
-     "name.\nrecorder stores the runs, by default the module's own.\ncalls says what to "
-     "keep of the calls of models, tools and retrievers: \"delta\" or \"full\",\n"
-     "everything; \"summary\", all but texts, arguments and outputs; \"none\", counts.\n"
+     "name.\nrecorder stores the runs, by default the default recorder of runlog.\n"
+     "node_inputs is how the inputs of nodes are stored: \"delta\", as changes; "
+     "\"full\",\nwhole; \"none\", not at all.\n"
+     "checkpoint_interval is the number of seconds between two writes of an open run: "
+     "0\ncommits each event, None writes a run at its end only.\n"
+     "calls is how much to keep of the calls of models, tools and retrievers: \"delta\" "
+     "or\n\"full\", everything; \"summary\", all but texts, arguments and outputs; "
+     "\"none\", counts.\n"
      "roots=\"all\" also records chains, models, tools and retrievers outside of "
-     "graphs,\n"
-     "and \"graphs\" does not."},
+     "graphs;\n\"graphs\" does not."},
     {Py_tp_new, handler_new},
     {Py_tp_init, handler_init},
     {Py_tp_finalize, handler_finalize},

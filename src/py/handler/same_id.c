@@ -179,16 +179,16 @@ static bool has_others(const rl_handler *self, rl_key key)
 bool rl_same_id_find(const rl_state *state, const rl_handler *self, rl_raised *raised,
                      rl_key *key)
 {
-    bool told = true;
+    bool known = true;
     PyObject *metadata;
 
     if (is_shared(self, *key)) {
         metadata = handed_down(state, raised);
-        told = metadata != NULL || !has_others(self, *key);
+        known = metadata != NULL || !has_others(self, *key);
         use_token(state, self, raised, metadata, key);
         Py_XDECREF(metadata);
     }
-    return told;
+    return known;
 }
 
 void rl_same_id_end(const rl_handler *self, rl_raised *raised, rl_key key)

@@ -1,10 +1,10 @@
 /* Runs that one handler has open at once under one id, which the program has given them.
  *
- * Their events say nothing but that id. So each such run after the first gets a token, in
- * the metadata that LangChain hands down from its callback manager: to the starts of its
- * nodes, and to the manager that tells its end. self->identity is a dict with these tokens,
- * each with an object that stands for that identity in the run's keys, or None when the run
- * has ended. It is empty as a rule, and then nothing here does anything. Threads: with the
+ * Their events have only that id. So each such run after the first gets a token, in the
+ * metadata that LangChain's callback manager passes on: to the starts of the run's nodes,
+ * and to the manager that sends its end. self->identity is a dict with these tokens, each
+ * with an object that stands for that identity in the run's keys, or None when the run
+ * has ended. It is usually empty, and then nothing here does anything. Threads: with the
  * GIL. The functions leave no exception set: `raised` takes the program's.
  */
 #ifndef RL_PY_SAME_ID_H
@@ -14,7 +14,7 @@
 #include "py/handler/handler_data.h"
 
 /* Another open run has the id of the one that starts (rl_found.again): gives it a key of its
- * own. False, and reported, where its events can't be told from the other's. */
+ * own. False, and reported, if its events can't be distinguished from the other's. */
 bool rl_same_id_begin(rl_state *state, rl_handler *self, rl_raised *raised,
                       rl_span_start *start);
 

@@ -20,8 +20,8 @@ PyObject *rl_streams_take(rl_state *state, rl_handler *self, rl_raised *raised,
                           PyObject *kwargs, bool wanted);
 
 /* The run_ids of calls with chunks that are open in a node or a run, by its key: a new
- * list, or NULL. LangChain tells no end of a call that was cancelled while the client
- * waited. */
+ * list, or NULL. LangChain sends no end event for a call that was cancelled while the
+ * client waited. */
 PyObject *rl_streams_left(rl_state *state, rl_handler *self, rl_raised *raised,
                           rl_key key);
 

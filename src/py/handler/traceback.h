@@ -9,8 +9,8 @@
 
 /* Adds the traceback to the end of the node or graph of `key`, unless a node within it has
  * ended with the same exception, or it did not fail. `end` borrows from *text, an empty
- * buffer, which the caller frees. The exceptions of a traceback that can't be told are
- * absorbed, and counted. */
+ * buffer, which the caller frees. An exception while it makes the traceback is absorbed,
+ * and counted. */
 void rl_traceback_add(const rl_encode_options *options, const rl_handler *self,
                       rl_key key, PyObject *error, rl_buf *text, rl_span_end *end);
 

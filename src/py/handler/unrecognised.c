@@ -5,7 +5,7 @@
 #include "py/handler/graph_runs.h"
 
 #define OPEN 4096 /* such runs of a handler that are known at once */
-#define NAME 64   /* bytes of a name; a longer one is not told */
+#define NAME 64   /* bytes of a name; a longer one is left out */
 
 /* An open run that has no parent. */
 typedef struct root {
@@ -37,16 +37,17 @@ static void report(rl_state *state, const rl_handler *self, rl_raised *raised,
         return;
     }
     rl_metric_add(&recorder->handler_unrecognised, 1);
-    if (self->graphs_seen == 0 && !recorder->told_unrecognised) {
+    if (self->graphs_seen == 0 && !recorder->unrecognised_logged) {
         const char *quote = name[0] != '\0' ? "\"" : "";
 
-        recorder->told_unrecognised = true;
-        rl_notices_add(rl_recorder_memory(recorder->core).notices, RL_NOTICE_WARNING,
-                       "a handler has recorded nothing of %s%s%s, in which no graph of "
-                       "LangGraph ran: only graphs are recorded. Make it a node of a "
-                       "graph, or record it with log_run (logged once; stats() counts "
-                       "such runs in handler_unrecognised)",
-                       quote, name[0] != '\0' ? name : "a model, tool or chain", quote);
+        recorder->unrecognised_logged = true;
+        rl_notices_add(
+            rl_recorder_memory(recorder->core).notices, RL_NOTICE_WARNING,
+            "a handler has recorded nothing of %s%s%s, because no graph of "
+            "LangGraph ran in it. Use roots=\"all\", make it a node of a graph, "
+            "or call log_run (logged once; stats() counts such runs in "
+            "handler_unrecognised)",
+            quote, name[0] != '\0' ? name : "a model, tool or chain", quote);
         rl_py_recorder_log_notices(recorder, raised);
     }
     Py_DECREF(held);

@@ -98,7 +98,7 @@ static int read_headers(rl_state *state, PyObject *value, char ***headers)
                                 &(*headers)[filled]);
             if (rc == 0 && !is_header((*headers)[filled++])) {
                 rc = rl_option_refuse(state, &rl_meaning_options[OPENAI_HEADERS],
-                                      "has a line that is no \"Name: value\"");
+                                      "has a line that is not \"Name: value\"");
             }
         }
     }

@@ -44,6 +44,11 @@ static bool is_uuid(PyObject *value)
     return is;
 }
 
+static bool is_text_or_none(PyObject *value)
+{
+    return value == NULL || value == Py_None || PyUnicode_Check(value);
+}
+
 /* Reads the text of an id that is no text itself. */
 static int read_made(rl_filters *filters, rl_state *state, const char *field,
                      PyObject *value, const char **out)
@@ -62,20 +67,24 @@ static int read_made(rl_filters *filters, rl_state *state, const char *field,
 int rl_filters_run_id(rl_filters *filters, rl_state *state, PyObject *value,
                       const char **out)
 {
-    bool made = value != NULL && !PyUnicode_Check(value) && is_uuid(value);
-
-    return made ? read_made(filters, state, "run_id", value, out)
-                : rl_read_text(state, "run_id", value, out);
+    if (is_text_or_none(value)) {
+        return rl_read_text(state, "run_id", value, out);
+    }
+    return is_uuid(value)
+               ? read_made(filters, state, "run_id", value, out)
+               : rl_errors_invalid(state, "run_id", "must be text or a uuid.UUID", value);
 }
 
 int rl_filters_thread_id(rl_filters *filters, rl_state *state, PyObject *value,
                          const char **out)
 {
-    bool made = value != NULL && !PyUnicode_Check(value) &&
-                ((PyLong_Check(value) && !PyBool_Check(value)) || is_uuid(value));
-
-    return made ? read_made(filters, state, "thread_id", value, out)
-                : rl_read_text(state, "thread_id", value, out);
+    if (is_text_or_none(value)) {
+        return rl_read_text(state, "thread_id", value, out);
+    }
+    return (PyLong_Check(value) && !PyBool_Check(value)) || is_uuid(value)
+               ? read_made(filters, state, "thread_id", value, out)
+               : rl_errors_invalid(state, "thread_id",
+                                   "must be text, an int or a uuid.UUID", value);
 }
 
 /* A key and a value that the filter can compare on both databases. */

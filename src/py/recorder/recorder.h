@@ -17,9 +17,9 @@ typedef struct rl_py_recorder {
     /* counts of the handlers that record here */
     atomic_uint_fast64_t handler_errors, handler_ignored, handler_unrecognised, open_runs;
     bool failing; /* the last graph could not be committed, and that was logged */
-    bool told_unrecognised; /* that a handler saw no graph was logged */
-    rl_place place;         /* see rl_py_recorder_place */
-    bool placed;            /* it will not change */
+    bool unrecognised_logged; /* that a handler saw no graph was logged */
+    rl_place place;           /* see rl_py_recorder_place */
+    bool placed;              /* it will not change */
 } rl_py_recorder;
 
 /* The state of the module; NULL with RuntimeError set when __init__ was not called. */

@@ -237,8 +237,8 @@ static int deadline(rl_state *state, PyObject *timeout, uint64_t *end)
             return -1;
         }
     }
-    return rl_errors_invalid(state, "timeout", "must be None or seconds, 0 or more",
-                             timeout);
+    return rl_errors_invalid(state, "timeout",
+                             "must be None or a number of seconds, 0 or more", timeout);
 }
 
 /* Ctrl-C is checked for after each step of waiting. */
@@ -393,9 +393,9 @@ static PyMethodDef recorder_methods[] = {
      "The runs of a thread, newest first, for get_thread."},
     {"delete_runs", (PyCFunction)(void (*)(void))recorder_delete_runs,
      METH_VARARGS | METH_KEYWORDS,
-     "delete_runs(*, wpk_id=None, run_id=None, status=None, thread_id=None, "
-     "before=None)\n"
-     "--\n\nDelete the runs that fit every filter given; return how many."},
+     "delete_runs(*, wpk_id=None, run_id=None, status=None, thread_id=None, tag=None, "
+     "metadata=None, before=None)\n"
+     "--\n\nDelete the runs that match all given filters; return their number."},
     {"_prune", (PyCFunction)(void (*)(void))recorder_prune, METH_VARARGS | METH_KEYWORDS,
      "_prune(progress, **filters)\n--\n\n"
      "Delete runs as delete_runs does, give their space back, and call progress(runs so "

@@ -39,8 +39,8 @@ static int read_wait(rl_state *state, PyObject *value, uint64_t *wait_ns)
             seconds = NAN;
         }
         if (!(seconds >= 0)) {
-            return rl_errors_invalid(state, "wait", "must be seconds, and not negative",
-                                     value);
+            return rl_errors_invalid(state, "wait",
+                                     "must be a number of seconds, 0 or more", value);
         }
     }
     *wait_ns = (uint64_t)((seconds < WAIT_MAX_S ? seconds : WAIT_MAX_S) * 1e9);

@@ -6,9 +6,9 @@
  * go there, until the worker has folded them all in: written them to their file, in
  * order, and deleted them beside it. So no run overtakes an earlier log of itself. A run
  * that is folded in twice changes nothing. Several processes share the file; each folds
- * in what it finds, under a lease. Callers that write faster than the worker folds in, as
- * nobody holds the lock any more, wait a moment for each batch; after a second of that so
- * does whoever would keep the episode from its end.
+ * in the runs that it finds, under a lease. Once nobody holds the lock any more, callers
+ * that write faster than the worker folds in wait a moment for each batch; after a second
+ * every caller waits until the last runs are folded in, for a limited time.
  *
  * Threads: every function from any thread, but rl_beside_fold in one at a time, and new
  * and free alone. All may wait for the disk, but none waits long for the lock of the file

@@ -2,9 +2,9 @@
  * while it accepts them, and else to the journal, from which the worker forwards them to
  * the server.
  *
- * Each run waits for the database that it was meant for, as programs with other databases
- * may use the same file. Before this process has reached its server, the host, port and
- * name of the DSN tell which that is; afterwards what the server says (rl_target).
+ * Each run waits for its own database, because programs with other databases may use the
+ * same file. Before this process has reached its server, the host, port and name of the
+ * DSN identify the database; afterwards the server's ids do (rl_target).
  *
  * Threads: every function from any thread, except that rl_journal_forward runs in one at
  * a time, and new and free while no other call is under way. All may wait, except where

@@ -52,8 +52,8 @@ void rl_journal_set_available(rl_journal *journal)
     if (changed) {
         rl_notices_add(
             journal->notices, RL_NOTICE_WARNING,
-            "PostgreSQL accepts runs again, after %llu s; %llu were forwarded from "
-            "the journal so far",
+            "PostgreSQL accepts runs again, after %llu s; forwarded from the journal "
+            "so far: %llu",
             (unsigned long long)seconds, (unsigned long long)forwarded);
     }
 }
@@ -62,16 +62,19 @@ void rl_journal_log_others(rl_journal *journal)
 {
     rl_waiting waiting = {0};
     rl_err ignored;
+    bool one;
 
     if (!atomic_exchange(&journal->others_logged, true)) {
         (void)rl_journal_file_count(journal->file, &waiting, &ignored);
+        one = waiting.others == 1;
         rl_notices_add(
             journal->notices, RL_NOTICE_WARNING,
-            "%lld runs in the journal %s wait for another database than that "
-            "of POSTGRES_DSN, for which they were recorded: %s; a program with "
-            "that one forwards them (docs/operations.md, \"Sharing a journal\")",
-            (long long)waiting.others, rl_journal_file_path(journal->file),
-            waiting.places);
+            "%lld run%s in the journal %s wait%s for another database than that of "
+            "POSTGRES_DSN: %s; a program that uses that database forwards %s "
+            "(docs/operations.md, \"Sharing a journal\")",
+            (long long)waiting.others, one ? "" : "s",
+            rl_journal_file_path(journal->file), one ? "s" : "", waiting.places,
+            one ? "it" : "them");
     }
 }
 

@@ -102,18 +102,21 @@ int64_t rl_pipeline_count_journaled(rl_pipeline *pipeline, bool log)
 {
     rl_waiting waiting = {0};
     rl_err ignored;
+    bool one;
 
     if (pipeline->journal == NULL) {
         (void)rl_journal_target_count(rl_sqlite_file_of(pipeline->store), NULL, &waiting,
                                       &ignored);
     }
+    one = waiting.others == 1;
     if (log && waiting.others > 0) {
         rl_notices_add(pipeline->options.notices, RL_NOTICE_WARNING,
-                       "%lld runs in the journal %s wait for a PostgreSQL database (%s), "
-                       "and POSTGRES_DSN is not set: set it, and they are forwarded",
-                       (long long)waiting.others,
-                       rl_sqlite_file_of(pipeline->store)->path,
-                       waiting.places[0] != '\0' ? waiting.places : "any");
+                       "%lld run%s in the journal %s wait%s for a PostgreSQL database "
+                       "(%s), and POSTGRES_DSN is not set: set it to forward %s",
+                       (long long)waiting.others, one ? "" : "s",
+                       rl_sqlite_file_of(pipeline->store)->path, one ? "s" : "",
+                       waiting.places[0] != '\0' ? waiting.places : "any",
+                       one ? "it" : "them");
     }
     return waiting.others;
 }
@@ -180,14 +183,18 @@ rl_status rl_pipeline_prepare_query(rl_pipeline *pipeline, rl_err *err)
 static void report_waiting(rl_pipeline *pipeline)
 {
     rl_journal_stats stats;
+    bool one;
 
     rl_journal_get_stats(pipeline->journal, &stats);
+    one = stats.waiting == 1;
     if (stats.waiting > 0 &&
         stats.oldest < rl_time_now() - (int64_t)(CATCH_UP_NS / 1000)) {
         rl_notices_add(pipeline->options.notices, RL_NOTICE_WARNING,
-                       "%" PRId64 " runs wait in the journal %s, where a deletion does "
-                       "not find them: repeat it when they have been forwarded",
-                       stats.waiting, pipeline->options.sqlite_path);
+                       "%" PRId64 " run%s in the journal %s, where a deletion "
+                       "does not find %s: repeat the deletion once %s forwarded",
+                       stats.waiting, one ? " waits" : "s wait",
+                       pipeline->options.sqlite_path, one ? "it" : "them",
+                       one ? "it is" : "they are");
     }
 }
 

@@ -238,8 +238,8 @@ static void refuse_value(rl_graph *graph)
     if (graph->memory.metrics != NULL) {
         rl_metric_add(&graph->memory.metrics->handler_dropped, 1);
     }
-    if (!graph->told_values) {
-        graph->told_values = true;
+    if (!graph->values_logged) {
+        graph->values_logged = true;
         rl_notices_add(graph->memory.notices, RL_NOTICE_WARNING,
                        "a graph's run has more than %zu MiB of large values: of the "
                        "others only the size is recorded",

@@ -166,7 +166,7 @@ typedef struct rl_lane {
     rl_ring changed;   /* since they were written; in the order of their first change */
     rl_ring touched;   /* that may have something to free; the last touched is the last */
     uint64_t retry_ns; /* writing failed: until then it is not tried again for memory */
-    bool told_dropped; /* the notice */
+    bool dropped_logged; /* the notice */
 } rl_lane;
 
 struct rl_graph {
@@ -229,7 +229,7 @@ struct rl_graph {
 
     size_t payload_bytes; /* of all node logs, also of those that left memory */
     size_t value_bytes;   /* of all values */
-    bool told_values;     /* the notice that they are too many */
+    bool values_logged;   /* the notice that they are too many */
     size_t extra;         /* bytes in spans, tables, values and sums */
     size_t bytes;         /* counted in the lane's sum */
 };

@@ -1,5 +1,5 @@
-/* Writes open runs to the database: the worker those whose interval has passed, flush and
- * close all of them, and whoever needs memory those that were touched least recently.
+/* Writes open runs to the database: the worker writes those whose interval has passed,
+ * flush and close write all, and a thread that needs memory the least recently used.
  *
  * Threads: every function from any thread; those that write may wait. Ownership: the
  * struct is its recorder's. It has no table of graphs (borrowed) before the first
@@ -15,7 +15,7 @@
 typedef struct rl_live {
     _Atomic(rl_graphs *) graphs;
     atomic_uint_fast64_t next; /* the worker's next write; nanoseconds, monotonic clock */
-    atomic_bool short_of_memory; /* the worker was told */
+    atomic_bool short_of_memory; /* the worker was notified */
 } rl_live;
 
 void rl_live_init(rl_live *live);

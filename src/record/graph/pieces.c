@@ -241,8 +241,8 @@ rl_pressure rl_graphs_pressure(rl_graphs *graphs, const void *recorder)
 
 static void say_dropped(rl_lane *lane)
 {
-    if (!lane->told_dropped) {
-        lane->told_dropped = true;
+    if (!lane->dropped_logged) {
+        lane->dropped_logged = true;
         rl_notices_add(lane->memory.notices, RL_NOTICE_ERROR,
                        "open runs take more than max_memory (%zu MiB) and can't be "
                        "written: of their payloads only the sizes are recorded",

@@ -23,9 +23,9 @@ static void log_failure(rl_beats *self, rl_notices *notices, const rl_err *err)
     if (!self->failure_logged) {
         self->failure_logged = true;
         rl_notices_add(notices, RL_NOTICE_WARNING,
-                       "runlog can't write to runlog_owners that this process is there, "
-                       "so if it dies, other hosts will go on showing its open runs as "
-                       "running: %s",
+                       "runlog can't write a heartbeat to runlog_owners, so if this "
+                       "process dies, other hosts still show its open runs as running: "
+                       "%s",
                        err->text);
     }
 }

@@ -1,7 +1,7 @@
 /* Heartbeats. While a recorder has open runs in the database, its worker writes there
- * every RL_BEAT_NS that their owner (owner.h) is there: one small statement, whatever the
- * number of runs. Whoever reads the runs elsewhere takes a long silence, by the clock of
- * the database, for the owner's end (lost.h). A process that comes back is heard again.
+ * a heartbeat of their owner (owner.h) every RL_BEAT_NS: one small statement, whatever the
+ * number of runs. Readers elsewhere take a long silence, by the clock of the database, for
+ * the owner's end (lost.h). A process that comes back sends heartbeats again.
  *
  * Threads: rl_beats_want from any, the others alone. Ownership: the struct is its
  * recorder's.

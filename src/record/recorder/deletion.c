@@ -108,12 +108,13 @@ void rl_deletion_explain(const rl_deletion *self, rl_err *err)
     memcpy(why, err->text, sizeof why);
     if (self->removal.unknown > 0) {
         snprintf(err->text, sizeof err->text,
-                 "%.500s; delete_runs has deleted at least %lld runs, and whether it "
-                 "deleted the %zu of its last batch is not known: call it again",
-                 why, deleted, self->removal.unknown);
+                 "%.500s; delete_runs has deleted at least %lld run%s, and it is not "
+                 "known whether it deleted the %zu of its last batch: call it again",
+                 why, deleted, deleted == 1 ? "" : "s", self->removal.unknown);
         err->retryable = true;
     } else if (deleted > 0) {
         snprintf(err->text, sizeof err->text,
-                 "%.500s; delete_runs had deleted %lld runs before", why, deleted);
+                 "%.500s; delete_runs had deleted %lld run%s before", why, deleted,
+                 deleted == 1 ? "" : "s");
     }
 }

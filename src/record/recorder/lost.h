@@ -1,9 +1,9 @@
 /* Lost runs: stored as "running", but their process has exited.
  *
- * "lost" is not stored. Whoever reads a running run checks whether its owner (owner.h)
- * still runs: here, or by its heartbeats in the database (beat.h). So a filter by either
- * status reads the running runs, and sorts them here. A process may commit the end of a
- * run and exit after its row was read, so rows of owners that are gone are read again.
+ * "lost" is not stored. A reader of a running run checks whether its owner (owner.h)
+ * still runs: on this machine, or by its heartbeats in the database (beat.h). So a filter
+ * by either status reads the running runs, and sorts them here. A process may commit the
+ * end of a run and exit after its row was read, so rows of exited owners are read again.
  * Threads: any; may wait for the database.
  */
 #ifndef RL_LOST_H

@@ -112,8 +112,8 @@ bool rl_recorder_get_journal_stats(rl_recorder *recorder, rl_journal_stats *stat
  * wait. */
 void rl_recorder_get_replica_stats(rl_recorder *recorder, rl_replica_stats *stats);
 
-/* From now on a SQLite file that is not there is not created: whoever only reads has the
- * error of a store that is out of reach. Does not wait. */
+/* From now on no missing SQLite file is created: a reader gets the error of an unreachable
+ * store instead. Does not wait. */
 void rl_recorder_open_existing(rl_recorder *recorder);
 
 /* The number of runs that wait beside a locked SQLite file, of all processes. */

@@ -61,8 +61,8 @@ rl_status rl_recorder_rewrite(rl_recorder *recorder, rl_err *err)
         status = store->ops->rewrite != NULL
                      ? store->ops->rewrite(store, err)
                      : rl_err_set(err, RL_CONFIG,
-                                  "only a SQLite file can be rewritten; PostgreSQL looks "
-                                  "after its files itself");
+                                  "only a SQLite file can be rewritten; on PostgreSQL "
+                                  "use VACUUM");
         rl_recorder_leave(recorder);
     }
     return status;

@@ -14,7 +14,7 @@
 rl_status rl_recorder_reclaim(rl_recorder *recorder, rl_reclaim *reclaim, uint64_t end,
                               rl_err *err);
 
-/* Writes the whole file anew, in one step. RL_CONFIG on PostgreSQL. */
+/* Rewrites the whole file in one step. RL_CONFIG on PostgreSQL. */
 rl_status rl_recorder_rewrite(rl_recorder *recorder, rl_err *err);
 
 /* Applies the migrations that were left for later, as they build indexes of many runs. May

@@ -2,10 +2,10 @@
  *
  * A batch is one pipeline up to one Sync, which makes it one implicit transaction and one
  * round trip; a single run without parts is one statement. A run that is probably new is
- * inserted by a statement that leaves a row that is there alone, as the server sets the
- * merge up anew for each row (docs/performance.md). Runs whose row was there are merged in a
- * second transaction. In between, nothing of theirs is written, and none is acknowledged;
- * and a run is in the same transaction as its parts and as the rows of a hook.
+ * inserted by a statement that leaves an existing row alone, because the server sets up
+ * the merge for each row (docs/performance.md). Runs whose row exists are merged in a second
+ * transaction. In between, nothing of them is written, and none is acknowledged. A run is
+ * in the same transaction as its parts and the rows of a hook.
  *
  * Every transaction takes the locks of rows in one order, that of the runs' names, so that
  * transactions never wait for one another in a circle.

@@ -96,7 +96,7 @@ void rl_pg_conn_begin(rl_pg_conn *conn);
 void rl_pg_conn_settle(rl_pg_conn *conn, const char *sqlstate);
 
 /* Waits for all results of one command; gives the last one, or the first error. `result`
- * may be NULL. err->sqlstate tells whether the server has refused the command; without it
+ * may be NULL. err->sqlstate is set if the server has refused the command; without it
  * the connection failed, and the command may have been executed. */
 rl_status rl_pg_conn_last(rl_pg_conn *conn, PGresult **result, rl_err *err);
 

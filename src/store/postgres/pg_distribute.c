@@ -86,10 +86,9 @@ static rl_status check_tables(rl_pg_conn *conn, rl_err *err)
         if (strcmp(there, wanted) != 0) {
             status = rl_err_set(
                 err, RL_STORE,
-                "PostgreSQL: runlog's tables lie in part as runlog has not laid them "
-                "out: "
-                "%.450s. Nothing was changed. Call undistribute_table for those that do "
-                "not lie on the coordinator alone%s, then repeat this",
+                "PostgreSQL: some of runlog's tables were distributed by other means: "
+                "%.450s. Nothing was changed. Call undistribute_table for those that "
+                "are not on the coordinator alone%s, then repeat this",
                 PQgetvalue(result, 0, 3),
                 laid_out ? ", and DROP TABLE runlog_distributed_migrations" : "");
         } else if (!PQgetisnull(result, 0, 4)) {

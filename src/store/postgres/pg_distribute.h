@@ -1,4 +1,4 @@
-/* Lays the tables of a database out over the servers of a Citus cluster, for `runlog
+/* Distributes the tables of a database over the servers of a Citus cluster, for `runlog
  * migrate --distributed`. All or nothing: in one transaction, under the lock of the
  * migrations.
  *
@@ -15,8 +15,8 @@
 
 /* Connects to the coordinator, applies the migrations that are missing, then those of the
  * layout; *changed: whether any was. RL_STORE, and nothing has changed, on a server
- * without Citus, on a worker, if some tables were laid out by other means (the error lists
- * how each lies), or if the role lacks a right. `timeout_ns`: for connecting. */
+ * without Citus, on a worker, if some tables were distributed by other means (the error
+ * lists them), or if the role lacks a right. `timeout_ns`: for connecting. */
 rl_status rl_pg_distribute(const char *dsn, uint64_t timeout_ns,
                            const rl_migrations *known, const rl_migrations *layout,
                            bool *changed, rl_err *err);

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENCODE                                                                 \
-    "percent-encode what is special in the user and the password (/ is %%2F, " \
+#define ENCODE                                                                    \
+    "percent-encode special characters in the user and the password (/ is %%2F, " \
     "@ is %%40, ? is %%3F, # is %%23)"
 
 /* What libpq itself checks only when it connects. A wrong value is a permanent error;
@@ -177,7 +177,7 @@ rl_status rl_pg_dsn_check(const char *dsn, const char *name, rl_pg_dsn *found,
                             name);
     } else if (rl_pg_dsn_is_misplaced(dsn)) {
         status = rl_err_set(err, RL_STORE,
-                            "PostgreSQL: %s has an @ behind the one that ends the user "
+                            "PostgreSQL: %s has an @ after the one that ends the user "
                             "and the password: " ENCODE,
                             name);
     }

@@ -1,4 +1,4 @@
-/* A connection string of libpq's: what it says, without a connection.
+/* Reads a libpq connection string, without a connection.
  *
  * Threads: any. No state.
  */
@@ -38,7 +38,8 @@ const char *rl_pg_dsn_uri_rest(const char *dsn);
 /* Whether it holds a password or another secret; true for one that can't be parsed. */
 bool rl_pg_dsn_has_secret(const char *dsn);
 
-/* What libpq would use for a DSN: what it says, else the environment, else the defaults. */
+/* The settings that libpq would use for a DSN: its own, else the environment's, else the
+ * defaults. */
 typedef struct rl_pg_settings {
     PQconninfoOption *given, *defaults; /* owned */
     bool parsed;                        /* the DSN is well-formed */

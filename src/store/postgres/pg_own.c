@@ -116,7 +116,7 @@ static bool is_refused(rl_pg_conn *conn, const rl_run *run, rl_status status,
 
     if (refused && !atomic_exchange(&conn->server->rename_logged, true)) {
         rl_notices_add(conn->server->notices, RL_NOTICE_WARNING,
-                       "runs of one name are stored, but don't trade names, as "
+                       "runs with one run_id are stored, but don't trade names, because "
                        "PostgreSQL refuses to rename them (logged once): %.400s; run_id "
                        "%s of the workflow %s",
                        reason->text, rl_run_text(run, RL_RUN_ID),

@@ -140,7 +140,7 @@ static rl_status check_role(rl_pg_replica *replica, const rl_pg_position *positi
     if (!fits) {
         rl_err_set(err, was_checked ? RL_STORE : RL_CONFIG,
                    RL_PG_READ_DSN " leads to a server that is no standby: it takes "
-                                  "writes itself, and is not the server of postgres_dsn "
+                                  "writes, and is not the server of postgres_dsn "
                                   "(POSTGRES_DSN). Name a hot standby of that server");
         err->retryable = was_checked; /* it was promoted */
     }

@@ -5,8 +5,8 @@
  * lock belongs to its descriptor, and conflicts with every other lock, also of the same
  * process. The other way round, closing a descriptor here would drop the POSIX locks that
  * another SQLite of this process has on the file. So it is closed only while nobody else
- * has a lock on the file; until then it is kept, without locks, for whoever opens the
- * file next.
+ * has a lock on the file; until then it is kept, without locks, for the next open of the
+ * file.
  *
  * Threads: any; one at a time uses a descriptor. State: the list of those that are kept.
  * A fork closes these in the child, and must find no other one open: a child shares the
@@ -36,7 +36,7 @@ typedef struct rl_sqlite_fd {
 /* Whether this system has such locks. */
 bool rl_sqlite_fd_can_lock(void);
 
-/* From now on minds forks. Idempotent. */
+/* Registers for forks. Idempotent. */
 void rl_sqlite_fd_join(void);
 
 /* Opens a file as open() does; NULL with errno. */

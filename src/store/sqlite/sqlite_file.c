@@ -160,8 +160,8 @@ static rl_status open_writer(rl_sqlite_file *file, rl_err *err)
         }
         if (status == RL_OK) {
             atomic_store(&file->in_use, true);
-            if (later && !file->told_later) {
-                file->told_later = true;
+            if (later && !file->later_logged) {
+                file->later_logged = true;
                 rl_migration_say_later(file->path, file->notices);
             }
             sqlite3_wal_hook(file->writer.db, rl_sqlite_file_count_wal_pages, file);

@@ -41,8 +41,8 @@ typedef struct rl_sqlite_file {
     _Atomic ino_t inode;            /* of the file that was opened last; 0: none */
     _Atomic ino_t wal, shm;         /* of the open -wal and -shm; 0: none, or unknown */
     atomic_uint_fast64_t check_at;  /* monotonic nanoseconds: when to check the path */
-    bool told_later;                /* that indexes are missing; under the write lock */
-    bool told_names;                /* that runs may not be renamed; the same */
+    bool later_logged;              /* that indexes are missing; under the write lock */
+    bool names_logged;              /* that runs may not be renamed; the same */
     atomic_bool only_existing;      /* a file that is not there is not created */
     atomic_bool in_use;             /* the writing connection is open */
     atomic_bool needs_checkpoint;   /* the WAL is long enough for one */

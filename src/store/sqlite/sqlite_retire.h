@@ -2,8 +2,8 @@
  *
  * Other processes may still have the deleted files open, and be in the midst of a commit.
  * Once a new -wal exists, what they write to the old one is lost, and what they copy from
- * it destroys the database. So nobody may use the old one from then on, whoever it is and
- * however long he is held up: its -shm, which they all have mapped, is made to say that a
+ * it destroys the database. So no process may use the old one from then on, however long it
+ * is held up. For that, its -shm, which they all have mapped, is changed to say that a
  * later version of SQLite wrote it. Every SQLite refuses such a -shm with
  * SQLITE_CANTOPEN, for reads, commits and checkpoints that begin afterwards.
  *

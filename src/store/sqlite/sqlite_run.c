@@ -211,12 +211,12 @@ static bool is_refused(rl_sqlite_conn *conn, const rl_run *run, rl_status status
     const bool refused =
         status == RL_STORE && reason->rejected && !sqlite3_get_autocommit(conn->db);
 
-    if (refused && conn->file != NULL && !conn->file->told_names) {
-        conn->file->told_names = true;
+    if (refused && conn->file != NULL && !conn->file->names_logged) {
+        conn->file->names_logged = true;
         rl_notices_add(conn->file->notices, RL_NOTICE_WARNING,
-                       "runs of one name are stored, but don't trade names, as the file "
-                       "refuses to rename them (logged once): %.400s; run_id %s of the "
-                       "workflow %s",
+                       "runs with one run_id are stored, but don't trade names, because "
+                       "the file refuses to rename them (logged once): %.400s; run_id %s "
+                       "of the workflow %s",
                        reason->text, rl_run_text(run, RL_RUN_ID),
                        rl_run_text(run, RL_WPK_ID));
     }
