@@ -58,6 +58,29 @@ static int64_t span_of(const rl_counting *self, int64_t time)
     return low;
 }
 
+/* The time of the first run that a query gives; RL_TIME_NONE without any. *odd: it has none
+ * that a calendar has. */
+static rl_status read_time(rl_store *store, const rl_query *query, int64_t *time,
+                           bool *odd, rl_err *err)
+{
+    rl_rows rows;
+    rl_status rc;
+
+    rl_rows_init(&rows);
+    rc = store->ops->query(store, query, &rows, err);
+    *time = RL_TIME_NONE;
+    *odd = false;
+    if (rc == RL_OK && rl_rows_cells(&rows) > 0) {
+        const rl_cell *cell =
+            rl_rows_cell(&rows, rl_shape_index(RL_SHAPE_KEY, RL_CREATED_AT));
+
+        *odd = cell->null;
+        *time = cell->null ? RL_TIME_NONE : cell->number;
+    }
+    rl_rows_free(&rows);
+    return rc;
+}
+
 /* The time of the newest or the oldest run that the filters with an index select, of those
  * that have one: other programs may write NULL, infinity, or on SQLite a text that is
  * none; then the first or the last time that it may be. RL_TIME_NONE without any. */
@@ -65,7 +88,7 @@ static rl_status read_edge(const rl_counting *self, bool oldest, rl_store *store
                            int64_t *time, rl_err *err)
 {
     rl_query query = self->listing.query;
-    rl_rows rows;
+    bool odd;
     rl_status rc;
 
     query.tag = query.metadata = query.error = query.node = NULL;
@@ -73,17 +96,14 @@ static rl_status read_edge(const rl_counting *self, bool oldest, rl_store *store
     query.limit = 1;
     query.oldest_first = oldest;
     query.since = query.since != RL_TIME_NONE ? query.since : RL_TIME_MIN;
-    query.until = query.until != RL_TIME_NONE ? query.until : RL_TIME_MAX;
-    rl_rows_init(&rows);
-    rc = store->ops->query(store, &query, &rows, err);
-    *time = RL_TIME_NONE;
-    if (rc == RL_OK && rl_rows_cells(&rows) > 0) {
-        const rl_cell *cell =
-            rl_rows_cell(&rows, rl_shape_index(RL_SHAPE_KEY, RL_CREATED_AT));
-
-        *time = !cell->null ? cell->number : oldest ? query.since : query.until - 1;
+    rc = read_time(store, &query, time, &odd, err);
+    if (rc == RL_OK && odd && query.until == RL_TIME_NONE) {
+        query.until = RL_TIME_MAX;
+        rc = read_time(store, &query, time, &odd, err);
     }
-    rl_rows_free(&rows);
+    if (rc == RL_OK && odd) {
+        *time = oldest ? query.since : query.until - 1;
+    }
     return rc;
 }
 
