@@ -592,7 +592,6 @@ class SameText(enum.Enum):
         collections.OrderedDict({1: "a", "1": "b"}),
         collections.UserDict({Nameless(): 1, Nameless(): 2}),
     ],
-    ids=ascii,
 )
 @pytest.mark.parametrize("size", [0, 2000])
 def test_regression_keys_of_one_text_stay_apart(value: Any, size: int) -> None:
