@@ -98,7 +98,7 @@ def test_the_layout_is_made_once(
 ) -> None:
     monkeypatch.setenv("POSTGRES_DSN", spread.options["postgres_dsn"])
     done = cli("migrate", "--distributed")
-    assert (done.code, "already lie on" in done.err) == (0, True), done
+    assert (done.code, "already distributed over" in done.err) == (0, True), done
     lies = dict(spread.query("SELECT logicalrelid::text, partkey FROM pg_dist_partition"))
     assert {name for name, key in lies.items() if key is None} == {
         "run_rollup_state",

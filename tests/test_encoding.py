@@ -465,12 +465,6 @@ class BadModel(pydantic.BaseModel):
         raise StopIteration
 
 
-@dataclasses.dataclass
-class BadField:
-    before: int = 1
-    missing: int = dataclasses.field(init=False)
-
-
 class BadProperty(Box):
     @property
     def label(self) -> str:
@@ -514,8 +508,6 @@ BAD = [
     BadText(1),
     BadError(),
     BadModel(),
-    BadField(),
-    BadProperty(1),
     BadItems(a=1),
     BadPath("x"),
 ]
@@ -532,6 +524,26 @@ def test_a_value_whose_conversion_raises_is_named(recorder: Any, value: Any) -> 
     got = recorder.get_run("r1")
     assert got["inputs"] == expected
     assert got["node_logs"] == [{"node": "a", "outputs": text}]
+
+
+@dataclasses.dataclass
+class BadFields:
+    before: int = 1
+    missing: int = dataclasses.field(init=False)
+    raising: int = dataclasses.field(init=False)
+    after: int = 3
+
+    def __getattr__(self, name: str) -> Any:
+        raise ZeroDivisionError if name == "raising" else AttributeError(name)
+
+
+def test_a_field_that_raises_does_not_take_the_others_away() -> None:
+    """One that is not set, or whose property raises."""
+    marked = "<unserializable BadFields>"
+    fields = {"before": 1, "missing": marked, "raising": marked, "after": 3}
+    assert json.loads(encode_json([BadFields()])) == [fields]
+    boxed = {"value": 1, "label": "<unserializable BadProperty>"}
+    assert json.loads(encode_json([BadProperty(1)])) == [boxed]
 
 
 def test_keys_whose_conversion_raises_are_named() -> None:

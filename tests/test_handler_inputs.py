@@ -396,8 +396,8 @@ def test_states_of_any_type_are_recorded(recorder: Any, config: Any, call: Any) 
     assert record(recorder, config) == run(states[0], states[-1], *logs)
 
 
-def test_the_last_of_two_keys_with_the_same_text_is_recorded(recorder: Any) -> None:
-    """1 and "1" are two keys of a dict and one of an object: the last is kept."""
+def test_keys_with_the_same_text_are_recorded(recorder: Any) -> None:
+    """1 and "1" are two keys of a dict. Two of which one has a NUL are one in the record."""
     from runlog.hooks import RunLogHandler
 
     def action(state: Any) -> Any:
@@ -414,7 +414,12 @@ def test_the_last_of_two_keys_with_the_same_text_is_recorded(recorder: Any) -> N
         kept = record(recorder, config)
         inputs.append([one["inputs"] for one in kept["node_logs"]])
     assert inputs[0] == inputs[1]
-    assert inputs[0][2] == {"1": ["more", "more"], "\ufffd": 2, "2": "two"}
+    assert inputs[0][2] == {
+        "1 <again: 1>": ["one"],
+        "1": ["more", "more"],
+        "\ufffd": 2,
+        "2": "two",
+    }
 
 
 def test_a_text_is_not_confused_with_one_at_the_same_address(

@@ -382,4 +382,4 @@ def test_a_role_that_may_not_write_heartbeats_still_records(
     finally:
         postgres_server.query("DROP OWNED BY meek", dbname=database)
         postgres_server.query("DROP ROLE meek")
-    assert caplog.text.count("runlog_owners that this process") == 1
+    assert caplog.text.count("heartbeat to runlog_owners") == 1

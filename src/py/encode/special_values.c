@@ -377,23 +377,39 @@ static PyObject *put_array(rl_encoder *self, PyObject *array)
     return NULL;
 }
 
-/* The attributes are read before anything is written: one of them may raise. The caller
- * holds the names. */
+/* A field of an object; one that is not set, or whose property raises, is marked, and
+ * *failed grows. New reference; NULL with an error set. */
+static PyObject *field_of(rl_encoder *self, PyObject *value, PyObject *name,
+                          Py_ssize_t *failed)
+{
+    PyObject *field = PyObject_GetAttr(value, name);
+
+    if (field == NULL) {
+        rl_encoder_absorb(self);
+        (*failed)++;
+        field = PyUnicode_FromFormat("<unserializable %.100s>", rl_type_name(value));
+    }
+    return field;
+}
+
+/* The fields are read before anything is written: all may fail. The caller holds the
+ * names. */
 static void push_fields(rl_encoder *self, PyObject *value, PyObject *names)
 {
-    Py_ssize_t count = PyTuple_GET_SIZE(names);
+    Py_ssize_t count = PyTuple_GET_SIZE(names), failed = 0;
     PyObject *values = PyTuple_New(count);
 
     for (Py_ssize_t i = 0; i < count && values != NULL; i++) {
-        PyObject *attribute = PyObject_GetAttr(value, PyTuple_GET_ITEM(names, i));
+        PyObject *field = field_of(self, value, PyTuple_GET_ITEM(names, i), &failed);
 
-        if (attribute == NULL) {
+        if (field == NULL) {
             Py_CLEAR(values);
         } else {
-            PyTuple_SET_ITEM(values, i, attribute);
+            PyTuple_SET_ITEM(values, i, field);
         }
     }
-    if (values == NULL) {
+    if (values == NULL || (failed > 0 && failed == count)) {
+        Py_XDECREF(values);
         rl_put_failure(self, value);
     } else if (rl_encoder_push(self, FRAME_FIELDS, value, values, count) == 0) {
         self->frames[self->depth - 1].names = Py_NewRef(names);

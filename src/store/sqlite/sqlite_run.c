@@ -188,6 +188,7 @@ static rl_status exchange(rl_sqlite_conn *conn, const rl_run *run, const char *n
     const char *plain = rl_run_text(run, RL_RUN_ID);
     const char *const steps[][2] = {{plain, spare}, {name, plain}, {spare, name}};
     rl_status status = rl_sqlite_conn_run(conn, RL_SQLITE_SAVE, err);
+    const bool saved = status == RL_OK;
     int rc = SQLITE_OK;
     bool ignored;
 
@@ -195,7 +196,7 @@ static rl_status exchange(rl_sqlite_conn *conn, const rl_run *run, const char *n
         status = step_names(conn, RL_SQLITE_RENAME, run, steps[i][0], steps[i][1],
                             &ignored, err);
     }
-    if (!sqlite3_get_autocommit(conn->db)) {
+    if (saved && !sqlite3_get_autocommit(conn->db)) {
         rc = sqlite3_exec(conn->db,
                           status == RL_OK ? RL_SQLITE_RELEASE : RL_SQLITE_RESTORE, NULL,
                           NULL, NULL);
