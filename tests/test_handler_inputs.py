@@ -397,7 +397,7 @@ def test_states_of_any_type_are_recorded(recorder: Any, config: Any, call: Any) 
 
 
 def test_keys_with_the_same_text_are_recorded(recorder: Any) -> None:
-    """1 and "1" are two keys of a dict. Two that differ by a NUL are one in the record."""
+    """1 and "1" are two keys of a dict. Texts that differ by a NUL are one key."""
     from runlog.hooks import RunLogHandler
 
     def action(state: Any) -> Any:
