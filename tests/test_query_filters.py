@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import sqlite3
+import time
 import uuid
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -189,3 +190,20 @@ def test_metadata_that_another_program_damaged_match_nothing(tmp_path: Path) -> 
             connection.execute("UPDATE workflow_runs SET metadata = '{no json'")
         assert found(recorder, tag="a") == []
         assert found(recorder, metadata={"a": 1}) == []
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Niue"])
+def test_regression_the_ends_of_the_calendar_are_times(
+    recorder: Recorder, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also without a zone, where one of them has no local time."""
+    try:
+        with monkeypatch.context() as patched:
+            patched.setenv("TZ", zone)
+            time.tzset()
+            recorder.log_run({**minimal("first"), "created_at": datetime.min})
+            recorder.log_run({**minimal("last"), "created_at": datetime.max})
+            runs = recorder.list_runs(since=datetime.min, until=datetime.max).runs
+    finally:
+        time.tzset()
+    assert [run["run_id"] for run in runs] == ["first"]

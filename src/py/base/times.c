@@ -74,6 +74,24 @@ static int from_aware(rl_state *state, PyObject *value, int64_t *stamp)
     return rc;
 }
 
+/* A naive datetime with a zone: it is local time, by Python's own rule; UTC at an end of the
+ * calendar, as datetime.min, where no local time is that of another one. */
+static PyObject *with_zone(const rl_state *state, PyObject *value)
+{
+    PyObject *aware = PyObject_CallMethod(value, "astimezone", NULL), *method, *options;
+
+    if (aware == NULL && rl_raised_is_own()) {
+        method = PyObject_GetAttrString(value, "replace");
+        options = Py_BuildValue("{sO}", "tzinfo", state->utc);
+        if (method != NULL && options != NULL) {
+            aware = PyObject_VectorcallDict(method, NULL, 0, options);
+        }
+        Py_XDECREF(options);
+        Py_XDECREF(method);
+    }
+    return aware;
+}
+
 static int from_datetime(rl_state *state, PyObject *value, int64_t *stamp)
 {
     PyObject *zone = PyObject_GetAttrString(value, "tzinfo"), *aware = NULL;
@@ -81,8 +99,8 @@ static int from_datetime(rl_state *state, PyObject *value, int64_t *stamp)
 
     if (zone != NULL && zone != Py_None) {
         aware = Py_NewRef(value);
-    } else if (zone != NULL) { /* Python's own rule: a naive datetime is local time */
-        aware = PyObject_CallMethod(value, "astimezone", NULL);
+    } else if (zone != NULL) {
+        aware = with_zone(state, value);
     }
     if (aware != NULL) {
         rc = from_aware(state, aware, stamp);
