@@ -249,7 +249,7 @@ def test_regression_an_answer_whose_body_never_ends_counts(
     limit: str,
 ) -> None:
     """Its head says that the finding is there: it is not sent twice."""
-    monkeypatch.setattr(webhook, limit, 0.3)
+    monkeypatch.setattr(webhook, limit, 3.0)
     receiver.answer, receiver.holds = (200, {"content-length": "9"}), True
     done = once(cli)
     assert (done.code, done.err) == (0, "")
