@@ -208,7 +208,7 @@ def test_sets_and_deques_that_share_others_are_walked_once(kind: Any) -> None:
 
 def test_many_distinct_objects_cost_what_they_cost() -> None:
     """The table of objects is no linear search."""
-    few, many = [[Entity(f"{n}") for n in range(size)] for size in (1000, 16_000)]
+    few, many = [[Entity(f"{n}") for n in range(size)] for size in (4_000, 64_000)]
 
     def cost(value: Any) -> float:
         best = float("inf")

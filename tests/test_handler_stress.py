@@ -177,8 +177,13 @@ def test_the_memory_of_finished_runs_is_freed(tmp_path: Path) -> None:
                 stream.close()
 
         some(20)
-        before, references = rss(), sys.getrefcount(recorder)
-        some(20 if SANITIZED else 100)
-        assert rss() - before < MARGIN
+        references, grown = sys.getrefcount(recorder), []
+        for _ in range(3):  # other threads of this process take memory, too
+            before = rss()
+            some(20 if SANITIZED else 100)
+            grown.append(rss() - before)
+            if grown[-1] < MARGIN:
+                break
+        assert min(grown) < MARGIN
         assert sys.getrefcount(recorder) == references
         assert recorder.stats()["open_runs"] == 0

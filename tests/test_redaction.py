@@ -323,6 +323,9 @@ PAIRS = [
     "Conn(password=SecretStr('{}'), port=1)",
     'Conn(api_key=pydantic.SecretStr("{}"))',
     "def connect(host: str, password: str = '{}') -> None:",
+    "authorization: str = '{}'",
+    "failed: host=h password=xK({}\nin line 3",
+    "failed: host=h password=xK[{}\nin line 3",
     'password: str | None = "{}"',
     "Authorization: Splunk {}\nHost: x",
     "authorization: SharedKey account:{}",
@@ -353,6 +356,9 @@ PROSE = [
     "The password: please choose one. Secret: he never knew. Token: a unit of text",
     "token: str",
     "def f(token: str = None, password: Optional[str] = None) -> None:",
+    "def f(password: str, host='localhost') -> None:",
+    "f(authorization: str = Header(None))",
+    "token = get_token()\nclient = Client(name='x')",
     "max_tokens=5, temperature=0.1; sort_key=abc; key: value",
     '{"max_tokens": 5, "next_token": "abc", "has_password": true, "secret": null}',
     "a::b c==d ratio 3:4 at 12:30 x := y",
@@ -485,6 +491,7 @@ def test_a_cut_leaves_no_half_of_a_secret() -> None:
         ":",
         '"a":{',
         "secret=a(",
+        "secret={{",
         "secret: str, ",
         "secret={'",
         "authorization: a ",
@@ -494,7 +501,8 @@ def test_a_cut_leaves_no_half_of_a_secret() -> None:
 def test_the_search_is_linear(unit: str) -> None:
     """A square would take hours."""
     text = unit * (3_000_000 // len(unit))
-    assert len(encode_json([text], max_payload=1 << 26)) > 0
+    texts = [text, f"x {text})"]
+    assert len(encode_json(texts, max_payload=1 << 26)) > 0
 
 
 text_parts = st.sampled_from(

@@ -14,6 +14,7 @@
 #define BRACKETS_MOST ((size_t)8) /* before the first string of a container */
 #define CALL_MOST ((size_t)256)   /* of the arguments of a call: what is looked at */
 #define TYPE_MOST ((size_t)64)    /* of an annotation */
+#define CODE_MOST ((size_t)4096)  /* a longer value is no code */
 #define SCHEME_MOST ((size_t)24)  /* of the name of an authentication scheme */
 
 static bool is_quote(char c)
@@ -323,9 +324,12 @@ static bool begins_items(const rl_scan *scan, size_t at)
 static bool has_named_string(const rl_scan *scan, size_t at)
 {
     const size_t from = at;
+    size_t depth = 1;
     bool found = false;
 
-    for (; at < scan->len && at - from < CALL_MOST && !found; at++) {
+    for (; at < scan->len && at - from < CALL_MOST && depth > 0 && !found; at++) {
+        depth += scan->text[at] == '(';
+        depth -= scan->text[at] == ')';
         found = scan->text[at] == '=' && begins_string(scan, at + 1);
     }
     return found;
@@ -424,8 +428,11 @@ static bool is_code(const rl_scan *scan, size_t at, size_t end)
     }
     return word > at && rl_is_letter(scan->text[at]) &&
            ((rl_scan_at(scan, word) == '(' &&
-             rl_is_in(")\"'\\", rl_scan_at(scan, end))) ||
-            (rl_scan_at(scan, word) == '[' && rl_is_in("]\"'\\", rl_scan_at(scan, end))));
+             (rl_scan_at(scan, end) == ')' ||
+              (word + 1 == end && begins_string(scan, end)))) ||
+            (rl_scan_at(scan, word) == '[' &&
+             (rl_scan_at(scan, end) == ']' ||
+              (word + 1 == end && begins_string(scan, end)))));
 }
 
 /* Whether a word behind "name: " or "name = " is more than a word of prose or a type. */
@@ -502,6 +509,9 @@ static size_t own_scheme_len(const rl_scan *scan, size_t at)
         return 0;
     }
     end = bare_end(scan, ++word, false);
+    if (!rl_is_alnum(rl_scan_at(scan, word)) || is_code(scan, word, end)) {
+        return 0; /* "str = ...", "await f(x)" */
+    }
     for (size_t i = word; i < end && !found; i++) {
         found = rl_is_digit(scan->text[i]) || rl_is_in("-_+/=:", scan->text[i]);
     }
@@ -558,7 +568,8 @@ static rl_secret bare_value(const rl_scan *scan, const name *of, rl_secrecy secr
     }
     end = bare_end(scan, at, own_line);
     if (end == at || (end == at + 1 && rl_is_in("([{", scan->text[at])) ||
-        is_literal(scan, at, end) || (!own_line && is_code(scan, at, end))) {
+        is_literal(scan, at, end) ||
+        (!own_line && end - at <= CODE_MOST && is_code(scan, at, end))) {
         return found;
     }
     if (quoted) { /* JSON's numbers: as in a dict */
@@ -691,10 +702,13 @@ static rl_secret repr_value(const rl_scan *scan, size_t at)
 static rl_secret default_value(const rl_scan *scan, size_t at)
 {
     rl_secret found = {.at = at, .end = at};
-    size_t end = at, slashes;
+    size_t end = at, depth = 0, slashes;
 
     while (end - at < TYPE_MOST && (rl_is_alnum(rl_scan_at(scan, end)) ||
-                                    rl_is_in("_.[]|, ", rl_scan_at(scan, end)))) {
+                                    rl_is_in("_.[]| ", rl_scan_at(scan, end)) ||
+                                    (depth > 0 && rl_scan_at(scan, end) == ','))) {
+        depth += rl_scan_at(scan, end) == '[';
+        depth -= depth > 0 && rl_scan_at(scan, end) == ']';
         end++;
     }
     if (rl_scan_at(scan, end) != '=' || rl_scan_at(scan, end + 1) == '=') {

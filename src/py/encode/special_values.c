@@ -382,7 +382,8 @@ static PyObject *put_array(rl_encoder *self, PyObject *array)
 static PyObject *field_of(rl_encoder *self, PyObject *value, PyObject *name,
                           Py_ssize_t *failed)
 {
-    PyObject *field = PyObject_GetAttr(value, name);
+    PyObject *field =
+        rl_encoder_is_broken_off(self) ? NULL : PyObject_GetAttr(value, name);
 
     if (field == NULL) {
         rl_encoder_absorb(self);

@@ -231,7 +231,7 @@ void rl_ends_record(rl_state *state, rl_handler *self, rl_raised *raised,
     if (kind == RL_SPAN_GRAPH || (kind == RL_SPAN_NODE && error != NULL)) {
         end_streams(state, self, raised, key);
     }
-    if (kind == RL_SPAN_GRAPH) {
+    if (kind == RL_SPAN_GRAPH || kind == RL_SPAN_NONE) {
         stop_watching(state, self, raised, kwargs);
     }
     if (outputs == NULL && error == NULL) {

@@ -353,6 +353,7 @@ static int64_t begin_attempt(rl_graph *graph, rl_text ns)
     }
     rl_graph_note_retry(graph, attempt->index);
     graph->retries++;
+    graph->late_node = PTRDIFF_MAX; /* the one that was found may be the attempt before */
     attempt->index = graph->next_index;
     return ++attempt->number;
 }
