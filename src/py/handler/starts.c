@@ -317,6 +317,18 @@ static rl_span_kind classify_in_node(rl_state *state, rl_handler *self, rl_raise
     return kind;
 }
 
+/* Classifies a start; one whose id an open run has is told apart from that. */
+static rl_span_kind classify_apart(rl_state *state, rl_handler *self, rl_raised *raised,
+                                   rl_span_start *start, rl_found *found)
+{
+    rl_span_kind kind = rl_graphs_classify(self->graphs, start, found);
+
+    if (found->again && rl_same_id_begin(state, self, raised, start)) {
+        kind = rl_graphs_classify(self->graphs, start, found);
+    }
+    return kind;
+}
+
 /* Classifies a start. Versions of LangGraph before 1.1.4 do not say in the metadata that a
  * run is a graph's, and some do not say it of a graph within a node: if nothing else
  * explains a chain, or only a chain around it, the stack decides. */
@@ -331,17 +343,14 @@ static rl_span_kind classify(rl_state *state, rl_handler *self, rl_raised *raise
         find_place(state, self, raised);
     }
     start->place = &self->place;
-    kind = rl_graphs_classify(self->graphs, start, found);
-    if (found->again && rl_same_id_begin(state, self, raised, start)) {
-        kind = rl_graphs_classify(self->graphs, start, found);
-    }
+    kind = classify_apart(state, self, raised, start, found);
     may_be_graph = is_chain && ((kind == RL_SPAN_NONE && !found->other) ||
                                 (kind == RL_SPAN_INNER && found->is_plain));
     if (may_be_graph && rl_caller_is_graph()) {
-        find_place(state, self, raised);
+        find_place(state, self, raised); /* meanwhile another thread may begin one */
         start->is_graph = true;
         start->is_root = true;
-        kind = rl_graphs_classify(self->graphs, start, found);
+        kind = classify_apart(state, self, raised, start, found);
     }
     if (kind == RL_SPAN_NONE || (kind == RL_SPAN_GRAPH && start->ns.data != NULL)) {
         kind = classify_in_node(state, self, raised, ns, kind, start, found);
@@ -351,7 +360,7 @@ static rl_span_kind classify(rl_state *state, rl_handler *self, rl_raised *raise
     if (nobodys && self->all_roots && (!is_chain || start->ns.data == NULL)) {
         find_place(state, self, raised);
         start->is_plain = true;
-        kind = rl_graphs_classify(self->graphs, start, found);
+        kind = classify_apart(state, self, raised, start, found);
     }
     return kind;
 }
