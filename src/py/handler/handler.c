@@ -62,42 +62,35 @@ typedef enum callback_action {
     X(on_interrupt, INTERRUPT)               \
     X(on_resume, RESUME)
 
-/* What each callback is given by position: a subclass, or a program, may name it. */
+/* What each callback is given by position, at either place: a subclass, or a program, may
+ * name it. */
 #define NAMES_MAX 4
-static const char *const first_names[][NAMES_MAX] = {
-    [START_CHAIN] = {"serialized"},
-    [START_TOOL] = {"serialized"},
-    [START_LLM] = {"serialized"},
-    [START_CHAT_MODEL] = {"serialized"},
-    [START_RETRIEVER] = {"serialized"},
-    [END] = {"outputs", "output", "response", "documents"},
-    [FAIL] = {"error"},
-    [TOKEN] = {"token"},
-    [CUSTOM] = {"name"},
-    [INTERRUPT] = {"event"},
-    [RESUME] = {"event"},
-};
-static const char *const second_names[][NAMES_MAX] = {
-    [START_CHAIN] = {"inputs"},
-    [START_TOOL] = {"input_str"},
-    [START_LLM] = {"prompts"},
-    [START_CHAT_MODEL] = {"messages"},
-    [START_RETRIEVER] = {"query"},
-    [CUSTOM] = {"data"},
-    [RESUME] = {NULL},
+static const char *const names[][2][NAMES_MAX] = {
+    [START_CHAIN] = {{"serialized"}, {"inputs"}},
+    [START_TOOL] = {{"serialized"}, {"input_str"}},
+    [START_LLM] = {{"serialized"}, {"prompts"}},
+    [START_CHAT_MODEL] = {{"serialized"}, {"messages"}},
+    [START_RETRIEVER] = {{"serialized"}, {"query"}},
+    [END] = {{"outputs", "output", "response", "documents"}},
+    [FAIL] = {{"error"}},
+    [TOKEN] = {{"token"}},
+    [CUSTOM] = {{"name"}, {"data"}},
+    [INTERRUPT] = {{"event"}},
+    [RESUME] = {{"event"}},
 };
 
 /* An argument by its place, else by one of its names; None if it is missing. New
  * reference. */
-static PyObject *argument(PyObject *args, Py_ssize_t index, PyObject *kwargs,
-                          const char *const *names)
+static PyObject *argument(callback_action action, int place, PyObject *args,
+                          PyObject *kwargs)
 {
+    const char *const *name = names[action][place];
     PyObject *value =
-        PyTuple_GET_SIZE(args) > index ? PyTuple_GET_ITEM(args, index) : NULL;
+        PyTuple_GET_SIZE(args) > place ? PyTuple_GET_ITEM(args, place) : NULL;
 
-    for (int i = 0; value == NULL && kwargs != NULL && i < NAMES_MAX && names[i] != NULL;
+    for (int i = 0; value == NULL && kwargs != NULL && i < NAMES_MAX && name[i] != NULL;
          i++) {
-        value = PyDict_GetItemString(kwargs, names[i]);
+        value = PyDict_GetItemString(kwargs, name[i]);
     }
     return Py_NewRef(value != NULL ? value : Py_None);
 }
@@ -121,8 +114,8 @@ static rl_call call_of(callback_action action)
 static void record_event(rl_state *state, rl_handler *handler, rl_raised *raised,
                          callback_action action, PyObject *args, PyObject *kwargs)
 {
-    PyObject *first = argument(args, 0, kwargs, first_names[action]);
-    PyObject *second = argument(args, 1, kwargs, second_names[action]);
+    PyObject *first = argument(action, 0, args, kwargs);
+    PyObject *second = argument(action, 1, args, kwargs);
     rl_call_given given = {.call = call_of(action),
                            .is_text = action == START_LLM,
                            .subject = second,
