@@ -14,6 +14,17 @@ rl_status rl_own_skipped(rl_err *err)
     return RL_STORE;
 }
 
+void rl_own_log_refusal(rl_notices *notices, const char *database, const rl_run *run,
+                        const rl_err *reason)
+{
+    rl_notices_add(notices, RL_NOTICE_WARNING,
+                   "runs with one run_id are stored, but don't trade names, because %s "
+                   "refuses to rename them (logged once): %.400s; run_id %s of the "
+                   "workflow %s",
+                   database, reason->text, rl_run_text(run, RL_RUN_ID),
+                   rl_run_text(run, RL_WPK_ID));
+}
+
 static void make_name(rl_buf *name, const rl_run *run, unsigned number)
 {
     name->len = 0;

@@ -16,6 +16,7 @@
 
 #include "core/buf.h"
 #include "core/err.h"
+#include "core/notice.h"
 #include "core/run.h"
 
 #include <stdbool.h>
@@ -26,6 +27,11 @@
 
 /* The error of a run that a trigger skips: it is rejected. Returns RL_STORE. */
 rl_status rl_own_skipped(rl_err *err);
+
+/* Logs that the database ("PostgreSQL", "the file") refuses to rename runs, which are stored
+ * all the same. The caller does this once. */
+void rl_own_log_refusal(rl_notices *notices, const char *database, const rl_run *run,
+                        const rl_err *reason);
 
 /* The queries that a store answers for rl_own_insert. Names end with a NUL. */
 typedef struct rl_own_ops {

@@ -115,12 +115,7 @@ static bool is_refused(rl_pg_conn *conn, const rl_run *run, rl_status status,
         status == RL_STORE && !reason->retryable && reason->sqlstate[0] != '\0';
 
     if (refused && !atomic_exchange(&conn->server->rename_logged, true)) {
-        rl_notices_add(conn->server->notices, RL_NOTICE_WARNING,
-                       "runs with one run_id are stored, but don't trade names, because "
-                       "PostgreSQL refuses to rename them (logged once): %.400s; run_id "
-                       "%s of the workflow %s",
-                       reason->text, rl_run_text(run, RL_RUN_ID),
-                       rl_run_text(run, RL_WPK_ID));
+        rl_own_log_refusal(conn->server->notices, "PostgreSQL", run, reason);
     }
     return refused;
 }

@@ -214,12 +214,7 @@ static bool is_refused(rl_sqlite_conn *conn, const rl_run *run, rl_status status
 
     if (refused && conn->file != NULL && !conn->file->names_logged) {
         conn->file->names_logged = true;
-        rl_notices_add(conn->file->notices, RL_NOTICE_WARNING,
-                       "runs with one run_id are stored, but don't trade names, because "
-                       "the file refuses to rename them (logged once): %.400s; run_id %s "
-                       "of the workflow %s",
-                       reason->text, rl_run_text(run, RL_RUN_ID),
-                       rl_run_text(run, RL_WPK_ID));
+        rl_own_log_refusal(conn->file->notices, "the file", run, reason);
     }
     return refused;
 }
